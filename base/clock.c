@@ -1,0 +1,31 @@
+// clock.c - CLOCK_MONOTONIC and CLOCK_REALTIME as plain integers.
+#include "base/clock.h"
+
+#include <time.h>
+
+static uint64_t read_clock(clockid_t id)
+{
+    struct timespec now;
+    clock_gettime(id, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+uint64_t clock_ns(void)
+{
+    return read_clock(CLOCK_MONOTONIC);
+}
+
+int64_t clock_wall_ns(void)
+{
+    return (int64_t)read_clock(CLOCK_REALTIME);
+}
+
+char *clock_iso8601(int64_t wall_ns, char *out, unsigned out_bytes)
+{
+    time_t seconds = (time_t)(wall_ns / 1000000000);
+    struct tm utc;
+    gmtime_r(&seconds, &utc);
+    if (!strftime(out, out_bytes, "%Y-%m-%dT%H:%M:%SZ", &utc) && out_bytes)
+        out[0] = '\0';
+    return out;
+}

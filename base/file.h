@@ -1,0 +1,37 @@
+// file.h - files read by mapping, files written whole or not at all.
+#ifndef BASE_FILE_H
+#define BASE_FILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/status.h"
+
+// A file mapped read-only. Pages come in as they are touched; a file cut short by someone else while
+// mapped raises SIGBUS, which the worker reports as a crash.
+struct file_map {
+    const unsigned char *data; // NULL when the file is empty
+    size_t size_bytes;
+};
+
+enum status file_map(const char *path, struct file_map *out, struct error *err);
+void file_unmap(struct file_map *map);
+
+// The whole file as text with a NUL added; caller frees *out. Refuses more than max_bytes, naming both
+// sizes, so that an absurd file is an error and not an allocation.
+enum status file_read(const char *path, size_t max_bytes, char **out, size_t *size_bytes,
+                      struct error *err);
+
+// Writes path.tmp-PID, syncs it and renames it to path: readers see the old file or the new one.
+enum status file_write(const char *path, const void *bytes, size_t count, struct error *err);
+
+bool file_exists(const char *path);
+bool file_is_dir(const char *path);
+
+// mkdir -p. OK when it exists already.
+enum status file_make_dirs(const char *path, struct error *err);
+
+// "dir/name" in a new string the caller frees; NULL when memory is exhausted.
+char *file_join(const char *dir, const char *name);
+
+#endif

@@ -1,0 +1,55 @@
+// os.h - everything asked of the operating system that POSIX does not spell the same everywhere.
+//
+// One file per system behind it (os_linux.c, os_darwin.c); no other file has an #ifdef on the system.
+// A value the system does not tell is OS_UNKNOWN, never zero.
+#ifndef BASE_OS_H
+#define BASE_OS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+#define OS_UNKNOWN INT64_MIN
+
+int64_t os_memory_total_bytes(void);
+int64_t os_memory_available_bytes(void); // what can be had without swapping (MemAvailable)
+
+// What the process may use: the smallest of physical memory and the control group's limit.
+int64_t os_memory_limit_bytes(void);
+
+int64_t os_rss_bytes(void);      // resident now
+int64_t os_rss_peak_bytes(void); // high-water mark since start or the last reset
+
+// Starts a new high-water mark. False where the system cannot (the peak is then since start).
+bool os_rss_peak_reset(void);
+
+// Makes an allocation beyond `bytes` in total fail in this process, instead of swapping or being
+// killed. ERR_UNSUPPORTED where the system has no such limit.
+enum status os_limit_memory(int64_t bytes, struct error *err);
+
+// Counts of events of this process and machine that disturb a measurement; differences are meant.
+struct os_noise {
+    int64_t steal_ns;             // time the hypervisor took from all processors
+    int64_t involuntary_switches; // of this process
+    int64_t major_faults;         // of this process
+    int64_t psi_cpu_ns, psi_memory_ns, psi_io_ns; // "some" pressure totals
+};
+void os_noise_read(struct os_noise *out);
+
+// Asks for huge pages for a range. False when the system cannot or will not.
+bool os_advise_huge(void *memory, size_t bytes);
+
+// Drops a file's pages from the page cache, for the cold load figure. False where impossible.
+bool os_drop_file_cache(const char *path);
+
+// How often the kernel killed something in this control group, or anywhere, for lack of memory: the
+// only evidence on which a SIGKILL is called "oom". OS_UNKNOWN where it is not told.
+int64_t os_oom_kill_count(void);
+
+// Directory of the running executable, caller frees; NULL when not told.
+char *os_executable_dir(void);
+char *os_executable_path(void);
+
+#endif

@@ -1,0 +1,46 @@
+// pool.h - the thread pool, pinned with hwloc: one for the engine, the kernels and the ceilings, so
+// that a measured limit and the work held against it ran on the same cores.
+//
+// The calling thread is worker 0 and takes part. Between jobs workers spin for a short time, because a
+// decode step issues hundreds of jobs a few microseconds apart, and sleep afterwards, so that an idle
+// engine costs nothing. One thread drives a pool; jobs do not nest.
+#ifndef BASE_POOL_H
+#define BASE_POOL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+struct pool;
+
+// threads: at least 1, at most the processing units the process may use; 0: one per physical core it
+// may use. pin: bind each thread to a core of its own, filling the fastest core kind first; where the
+// system refuses (macOS), the pool runs unbound and pool_pinned() says so.
+// Owned by the caller. Errors: ERR_USAGE for too many threads, ERR_NOMEM, ERR_IO.
+enum status pool_create(int threads, bool pin, struct pool **out, struct error *err);
+void pool_destroy(struct pool *pool);
+
+int pool_threads(const struct pool *pool);
+bool pool_pinned(const struct pool *pool);
+
+// Runs job(arg, worker, workers) once on every worker and returns when all are done. What the caller
+// wrote before is seen by the workers; what they wrote is seen by the caller after. Allocates nothing.
+// Cost: about a microsecond on spinning workers.
+typedef void pool_job(void *arg, int worker, int workers);
+void pool_run(struct pool *pool, pool_job *job, void *arg);
+
+// Meets all workers inside a job: none leaves before all came. For phases that depend on each other
+// without the cost of a new job.
+void pool_barrier(struct pool *pool, int worker);
+
+// The share of [0, count) that falls to one worker, in whole multiples of `grain` (the last may be
+// short): contiguous, disjoint, and sizes differ by at most one grain.
+void pool_share(int count, int grain, int worker, int workers, int *begin, int *end);
+
+// Share of time the calling thread has spent waiting in pool_run and pool_barrier since the last
+// reset, ns: the measured synchronization of the bound rule.
+uint64_t pool_wait_ns(const struct pool *pool);
+void pool_wait_reset(struct pool *pool);
+
+#endif

@@ -1,0 +1,37 @@
+// stat.h - the statistics every figure goes through: robust, and honest about small samples.
+//
+// Sources: Conover, Practical Nonparametric Statistics (order-statistic intervals, Mann-Whitney);
+// Hodges and Lehmann 1963; Efron and Tibshirani 1993 (percentile bootstrap).
+// All take unsorted samples and leave them as they are. Errors: ERR_USAGE for n = 0, ERR_NOMEM.
+#ifndef BASE_STAT_H
+#define BASE_STAT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+// An interval and the confidence it really carries, which a small sample keeps below the 95 % asked.
+struct stat_interval {
+    double low, high;
+    double level; // e.g. 0.95, or 0.75 for n = 3; 0 when n = 1 (low = high = the value)
+};
+
+struct stat_summary {
+    size_t n;
+    double min, median, max, mean;
+    double mad;       // median absolute deviation from the median, not scaled
+    double p90, p99;  // linear interpolation between order statistics (type 7)
+    struct stat_interval median_interval; // order statistics below n = 20, bootstrap from 20 up
+    double drift;     // Theil-Sen slope over the sample's order, as a share of the median per sample
+    size_t outliers;  // further than 5 MAD from the median; flagged, never dropped
+};
+
+enum status stat_summarize(const double *x, size_t n, struct stat_summary *out, struct error *err);
+
+double stat_median(const double *x, size_t n, struct error *err); // NaN on error
+
+// q in [0, 1], type 7. NaN on error.
+double stat_quantile(const double *x, size_t n, double q, struct error *err);
+
+#endif

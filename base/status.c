@@ -1,0 +1,47 @@
+// status.c - keeps the first failure and the path that led to it.
+#include "base/status.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum status error_set(struct error *err, enum status code, const char *file, int line,
+                      const char *format, ...)
+{
+    if (err->code != OK)
+        return err->code;
+    err->code = code;
+    err->file = file;
+    err->line = line;
+    va_list args;
+    va_start(args, format);
+    vsnprintf(err->message, sizeof err->message, format, args);
+    va_end(args);
+    return code;
+}
+
+enum status error_context(struct error *err, const char *format, ...)
+{
+    if (err->code == OK)
+        return OK;
+    char joined[sizeof err->message];
+    va_list args;
+    va_start(args, format);
+    int used = vsnprintf(joined, sizeof joined, format, args);
+    va_end(args);
+    if (used >= 0 && (size_t)used < sizeof joined - 2)
+        snprintf(joined + used, sizeof joined - (size_t)used, ": %s", err->message);
+    memcpy(err->message, joined, sizeof joined);
+    return err->code;
+}
+
+void error_clear(struct error *err)
+{
+    memset(err, 0, sizeof *err);
+}
+
+const char *status_name(enum status code)
+{
+    static const char *const names[] = {"ok",          "usage",   "io",          "format",  "nomem",
+                                        "unsupported", "timeout", "interrupted", "internal"};
+    return (size_t)code < sizeof names / sizeof *names ? names[code] : "unknown";
+}

@@ -1,0 +1,59 @@
+// status.h - how a call says that it failed, and why.
+//
+// Every fallible call returns an `enum status` and takes a `struct error *` (never NULL). The first
+// failure is the one that is kept: a later one, met while cleaning up, does not hide it. Callers add
+// where they were with error_context(): "models/x/config.json: hidden_size: not a number".
+#ifndef BASE_STATUS_H
+#define BASE_STATUS_H
+
+#include <stdarg.h>
+
+enum status {
+    OK = 0,
+    ERR_USAGE,       // the person asked for something that makes no sense: flag, key, value
+    ERR_IO,          // the operating system refused: file, pipe, process
+    ERR_FORMAT,      // a file or a message is not what it says it is
+    ERR_NOMEM,       // memory, of host or device, is exhausted
+    ERR_UNSUPPORTED, // well-formed, but this build or machine cannot do it
+    ERR_TIMEOUT,
+    ERR_INTERRUPTED, // Ctrl-C or SIGTERM
+    ERR_INTERNAL,    // a defect of ours
+};
+
+struct error {
+    enum status code; // OK while nothing failed
+    const char *file; // source file and line of the first failure, for --verbose and bug reports
+    int line;
+    char message[1024]; // one line, no full stop, for a person; names the file and the place in it
+};
+
+// Keeps the failure unless one is kept already, and returns the kept code.
+#define FAIL(err, code, ...) error_set((err), (code), __FILE__, __LINE__, __VA_ARGS__)
+
+// Leaves the calling function with the status of `call` unless it is OK. Only where nothing is owned.
+#define TRY(call)                                                                                  \
+    do {                                                                                           \
+        enum status try_status_ = (call);                                                          \
+        if (try_status_ != OK)                                                                     \
+            return try_status_;                                                                    \
+    } while (0)
+
+#ifdef __GNUC__
+#define PRINTF_LIKE(format_at, args_at) __attribute__((format(printf, format_at, args_at)))
+#else
+#define PRINTF_LIKE(format_at, args_at)
+#endif
+
+enum status error_set(struct error *err, enum status code, const char *file, int line,
+                      const char *format, ...) PRINTF_LIKE(5, 6);
+
+// Puts "context: " before the kept message, and returns its code. Does nothing when nothing failed.
+enum status error_context(struct error *err, const char *format, ...) PRINTF_LIKE(2, 3);
+
+// Forgets the kept failure: for callers that go on (a sweep records a failed cell, then runs the next).
+void error_clear(struct error *err);
+
+// "usage", "io", "format", ...: the word stored in the database and printed in --json.
+const char *status_name(enum status code);
+
+#endif

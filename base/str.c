@@ -1,0 +1,202 @@
+// str.c - growing text, glob, nearest word, numbers for people.
+#include "base/str.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool reserve(struct str *s, size_t more)
+{
+    if (s->failed)
+        return false;
+    if (s->capacity - s->length > more)
+        return true;
+    size_t want = s->capacity ? s->capacity : 64;
+    while (want - s->length <= more)
+        want *= 2;
+    char *grown = realloc(s->data, want);
+    if (!grown) {
+        s->failed = true;
+        return false;
+    }
+    s->data = grown;
+    s->capacity = want;
+    return true;
+}
+
+void str_append_bytes(struct str *s, const void *bytes, size_t count)
+{
+    if (!reserve(s, count))
+        return;
+    if (count)
+        memcpy(s->data + s->length, bytes, count);
+    s->length += count;
+    s->data[s->length] = '\0';
+}
+
+void str_append(struct str *s, const char *text)
+{
+    str_append_bytes(s, text, strlen(text));
+}
+
+void str_printf(struct str *s, const char *format, ...)
+{
+    va_list args, again;
+    va_start(args, format);
+    va_copy(again, args);
+    int need = vsnprintf(NULL, 0, format, args);
+    va_end(args);
+    if (need >= 0 && reserve(s, (size_t)need)) {
+        vsnprintf(s->data + s->length, (size_t)need + 1, format, again);
+        s->length += (size_t)need;
+    }
+    va_end(again);
+}
+
+const char *str_text(const struct str *s)
+{
+    return s->data ? s->data : "";
+}
+
+char *str_take(struct str *s)
+{
+    char *text = NULL;
+    str_append(s, ""); // an empty str still yields an owned ""
+    if (!s->failed)
+        text = s->data;
+    else
+        free(s->data);
+    memset(s, 0, sizeof *s);
+    return text;
+}
+
+void str_fini(struct str *s)
+{
+    free(s->data);
+    memset(s, 0, sizeof *s);
+}
+
+bool str_equal(const char *a, const char *b)
+{
+    return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+bool str_starts(const char *text, const char *prefix)
+{
+    return strncmp(text, prefix, strlen(prefix)) == 0;
+}
+
+bool str_glob(const char *pattern, const char *text)
+{
+    const char *star = NULL, *resume = NULL; // where to come back to when a greedy * took too little
+    while (*text) {
+        if (*pattern == '*') {
+            star = pattern++;
+            resume = text;
+        } else if (*pattern == '?' || *pattern == *text) {
+            pattern++, text++;
+        } else if (star) {
+            pattern = star + 1;
+            text = ++resume;
+        } else {
+            return false;
+        }
+    }
+    while (*pattern == '*')
+        pattern++;
+    return *pattern == '\0';
+}
+
+enum { WORD_MAX = 64 };
+
+static size_t edit_distance(const char *a, const char *b)
+{
+    size_t la = strlen(a), lb = strlen(b), row[WORD_MAX + 1];
+    if (la > WORD_MAX || lb > WORD_MAX)
+        return WORD_MAX;
+    for (size_t j = 0; j <= lb; j++)
+        row[j] = j;
+    for (size_t i = 1; i <= la; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= lb; j++) {
+            size_t change = diagonal + (a[i - 1] != b[j - 1]);
+            diagonal = row[j];
+            size_t best = row[j] + 1 < row[j - 1] + 1 ? row[j] + 1 : row[j - 1] + 1;
+            row[j] = change < best ? change : best;
+        }
+    }
+    return row[lb];
+}
+
+const char *str_nearest(const char *word, const char *const *words, size_t count)
+{
+    const char *nearest = NULL;
+    size_t best = strlen(word) / 3 + 2;
+    for (size_t i = 0; i < count; i++) {
+        size_t distance = edit_distance(word, words[i]);
+        if (distance < best) {
+            best = distance;
+            nearest = words[i];
+        }
+    }
+    return nearest;
+}
+
+bool str_to_i64(const char *text, int64_t *out)
+{
+    char *end = NULL;
+    errno = 0;
+    long long value = strtoll(text, &end, 10);
+    if (errno || end == text || *end || text[0] == ' ')
+        return false;
+    *out = value;
+    return true;
+}
+
+bool str_to_f64(const char *text, double *out)
+{
+    char *end = NULL;
+    errno = 0;
+    double value = strtod(text, &end);
+    if (errno || end == text || *end || text[0] == ' ' || !isfinite(value))
+        return false;
+    *out = value;
+    return true;
+}
+
+static char *format_scaled(double value, double step, const char *const *units, int count,
+                           char *out, size_t out_bytes)
+{
+    int unit = 0;
+    while (fabs(value) >= step && unit < count - 1) {
+        value /= step;
+        unit++;
+    }
+    int decimals = fabs(value) < 10 ? 2 : fabs(value) < 100 ? 1 : 0;
+    snprintf(out, out_bytes, "%.*f %s", decimals, value, units[unit]);
+    return out;
+}
+
+char *format_bytes(double bytes, char *out, size_t out_bytes)
+{
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+    return format_scaled(bytes, 1024, units, 5, out, out_bytes);
+}
+
+char *format_time_ns(double ns, char *out, size_t out_bytes)
+{
+    static const char *const units[] = {"ns", "us", "ms", "s"};
+    return format_scaled(ns, 1000, units, 4, out, out_bytes);
+}
+
+char *format_rate(double per_s, const char *unit, char *out, size_t out_bytes)
+{
+    static const char *const prefixes[] = {"", "k", "M", "G", "T", "P"};
+    char number[48];
+    format_scaled(per_s, 1000, prefixes, 6, number, sizeof number);
+    snprintf(out, out_bytes, "%s%s/s", number, unit);
+    return out;
+}

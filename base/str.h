@@ -1,0 +1,45 @@
+// str.h - growing text, and the few string habits the tree shares.
+#ifndef BASE_STR_H
+#define BASE_STR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+// Text that grows. Zero-initialised is empty. After an allocation failure `failed` stays set, further
+// appends do nothing, and str_text gives what was there: check once, at the end.
+struct str {
+    char *data;
+    size_t length, capacity;
+    bool failed;
+};
+
+void str_append(struct str *s, const char *text);
+void str_append_bytes(struct str *s, const void *bytes, size_t count);
+void str_printf(struct str *s, const char *format, ...) PRINTF_LIKE(2, 3);
+const char *str_text(const struct str *s); // never NULL, NUL-terminated; borrowed until the next append
+char *str_take(struct str *s);             // caller owns and frees; NULL after a failure; s is empty
+void str_fini(struct str *s);
+
+bool str_equal(const char *a, const char *b); // NULL equals only NULL
+bool str_starts(const char *text, const char *prefix);
+
+// Shell-style match: * any run, ? one character; nothing else is special.
+bool str_glob(const char *pattern, const char *text);
+
+// Of `count` words the one nearest to `word` by edit distance, or NULL when none is near enough to be
+// meant (more than a third of its letters wrong). For "unknown key 'bacth': did you mean 'batch'?".
+const char *str_nearest(const char *word, const char *const *words, size_t count);
+
+// Whole-string conversions: false when the text is empty, has anything after the number, or overflows.
+bool str_to_i64(const char *text, int64_t *out);
+bool str_to_f64(const char *text, double *out); // finite values only
+
+// "1.5 GiB", "12.3 ms": three significant digits, binary for bytes, SI for the rest. Returns `out`.
+char *format_bytes(double bytes, char *out, size_t out_bytes);
+char *format_time_ns(double ns, char *out, size_t out_bytes);
+char *format_rate(double per_s, const char *unit, char *out, size_t out_bytes); // "45.1 GB/s"
+
+#endif

@@ -1,0 +1,40 @@
+// backend.h - what a device must do: prepare weights once, plan a context, run a step.
+//
+// A step is a whole prefill chunk or decode step, so that a backend may fuse and graph as it likes.
+// Each backend is one folder with one designated-initialiser table; backends.c lists them.
+#ifndef ENGINE_BACKEND_H
+#define ENGINE_BACKEND_H
+
+#include "engine/engine.h"
+#include "engine/load/source.h"
+
+struct backend {
+    const char *name; // "cpu", "cuda", "metal": the part of a device's name before ':'
+
+    size_t (*devices)(struct engine_device *out, size_t max);
+
+    // model_load: *prepared is the backend's own.
+    enum status (*prepare)(struct checkpoint *ck, const struct engine_options *options,
+                           engine_progress *progress, void *user, void **prepared,
+                           struct error *err);
+    void (*prepared_destroy)(void *prepared);
+
+    struct memory_plan (*memory_plan)(const struct model_config *config, const struct scheme *scheme,
+                                      const struct context_options *options, int threads);
+
+    enum status (*context)(void *prepared, const struct context_options *options, void **planned,
+                           struct error *err);
+    void (*context_destroy)(void *planned);
+
+    // Spans were validated; positions[i] is where span i begins. Lengths are advanced by the caller.
+    enum status (*step)(void *planned, const struct span *spans, const int *positions,
+                        int span_count, enum phase phase, const struct engine_observer *observer,
+                        const float **logits, struct error *err);
+};
+
+extern const struct backend cpu_backend;
+
+// The backend of a device name, or NULL.
+const struct backend *backend_find(const char *device);
+
+#endif

@@ -1,0 +1,230 @@
+// engine.h - the inference engine's only public header.
+//
+// Reading order of a life: checkpoint_open (what the model is) -> engine_load (weights packed once for a
+// scheme and a device) -> context_create (KV cache and scratch for one cell) -> context_step, over and
+// over (a prefill chunk or a decode step) -> sampler_next. Tokenizers stand apart: the engine takes ids.
+//
+// Every object is used by one thread at a time; a model may serve many contexts in turn.
+#ifndef ENGINE_ENGINE_H
+#define ENGINE_ENGINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/pool.h"
+#include "base/status.h"
+#include "kernels/kernels.h"
+
+// ---- what a model is -------------------------------------------------------------------------------
+
+enum rope_kind { ROPE_NONE, ROPE_HALF, ROPE_INTERLEAVED };
+enum rope_scaling { ROPE_SCALE_NONE, ROPE_SCALE_LINEAR, ROPE_SCALE_LLAMA3 };
+enum { MODEL_NAME_BYTES = 96 };
+
+// Architecture as data: the forward pass reads it, a new architecture is a new row (engine/model/arch.c).
+struct model_config {
+    char arch[32];               // "llama", "qwen2", "mistral"
+    char name[MODEL_NAME_BYTES]; // folder, file or shape name
+    int layers, width, heads, kv_heads, head_dim, ff, vocab;
+    int max_positions;
+    float norm_eps;
+    enum rope_kind rope;
+    int rotary; // dimensions of a head that rotate
+    float rope_theta;
+    enum rope_scaling rope_scaling;
+    float rope_factor, rope_low_freq, rope_high_freq; // llama3: wavelength bands
+    int rope_original_positions;
+    int window; // sliding window of every layer, 0: none
+    bool qkv_bias;
+    bool tied; // the head is the embedding
+    int32_t bos, eos; // -1: none
+};
+
+// Classes in which bytes and operations are counted and timed.
+enum op_class {
+    OPC_QKV,
+    OPC_ATTENTION,
+    OPC_OUTPUT,
+    OPC_GATE_UP,
+    OPC_DOWN,
+    OPC_HEAD,
+    OPC_REST, // norms, rope, activation, residual, embedding
+    OPC_COUNT
+};
+const char *op_class_name(enum op_class class);
+
+// ---- checkpoints --------------------------------------------------------------------------------------
+
+struct checkpoint;
+
+// path: a Hugging Face folder, or a .gguf file. Nothing but headers is read; data is mapped.
+// Errors: ERR_IO, ERR_FORMAT (file, place and reason), ERR_UNSUPPORTED (what was found, what is known).
+enum status checkpoint_open(const char *path, struct checkpoint **out, struct error *err);
+
+// Random weights of a true shape: config is a config.json (models/shapes/NAME.json). Uniform, of the
+// usual standard deviation (norm weights 1, biases 0-mean); element (tensor, row, col) depends on seed alone.
+enum status checkpoint_synthetic(const char *config_path, uint64_t seed, struct checkpoint **out,
+                                 struct error *err);
+void checkpoint_destroy(struct checkpoint *ck);
+
+const struct model_config *checkpoint_config(const struct checkpoint *ck);
+bool checkpoint_is_synthetic(const struct checkpoint *ck);
+
+// SHA-256 of what the numbers depend on: of the files' content, or of config and seed. Computed at the
+// first call (reads everything once, about 2 GB/s), kept after.
+enum status checkpoint_content_hash(struct checkpoint *ck, char hex[65], struct error *err);
+
+// Parameters and stored bytes by class of tensor, for `bench model info`.
+struct tensor_class {
+    const char *name; // "embedding", "attention", "feed-forward", "norm", "head", "other"
+    const char *type; // stored type, "mixed" where several
+    uint64_t tensors, parameters, bytes;
+};
+size_t checkpoint_tensor_classes(const struct checkpoint *ck, struct tensor_class *out, size_t max);
+
+// Path or GGUF section the tokenizer comes from, or NULL when the checkpoint has none.
+struct tokenizer;
+enum status checkpoint_tokenizer(const struct checkpoint *ck, struct tokenizer **out, struct error *err);
+
+// ---- tokenizers -----------------------------------------------------------------------------------------
+
+enum status tokenizer_open(const char *tokenizer_json, struct tokenizer **out, struct error *err);
+void tokenizer_destroy(struct tokenizer *tok);
+int tokenizer_vocab(const struct tokenizer *tok); // ids, added tokens included
+// Encodes UTF-8 (invalid bytes become U+FFFD first, as the tokenizers library does). No bos is added.
+// *ids is a new array the caller frees.
+enum status tokenizer_encode(const struct tokenizer *tok, const char *text, size_t bytes,
+                             int32_t **ids, size_t *count, struct error *err);
+// Appends the bytes of one id to `out` (a token may be part of a character): caller's struct str.
+struct str;
+void tokenizer_decode(const struct tokenizer *tok, int32_t id, struct str *out);
+
+// ---- schemes and devices --------------------------------------------------------------------------------
+
+// How weights are stored and inputs of products rounded. A row of a table: schemes.c.
+struct scheme {
+    const char *name;        // "f32", "bf16"
+    enum dtype weights;      // packed linear weights
+    enum dtype activations;  // at the input of each product
+    enum dtype head;         // head and embedding
+    enum dtype default_kv;
+    const char *arithmetic;  // "bf16 x bf16 -> f32": stored with every result
+};
+const struct scheme *scheme_find(const char *name); // NULL: unknown
+const struct scheme *scheme_table(size_t *count);   // the implemented ones
+// Words of DESIGN that are no scheme yet are known by name, so that a suite records them as unsupported.
+bool scheme_is_planned(const char *name);
+
+struct engine_device {
+    char name[32];        // "cpu", "cuda:0", "metal"
+    char description[128];
+    bool available;
+    char reason[128];     // why not, when not
+};
+// Every device this build knows of; available or not. Opens no GPU driver for "cpu".
+size_t engine_devices(struct engine_device *out, size_t max);
+
+// ---- observer ----------------------------------------------------------------------------------------------
+
+enum phase { PHASE_LOAD, PHASE_PREFILL, PHASE_DECODE, PHASE_COUNT };
+const char *phase_name(enum phase phase);
+
+// One operation as the engine did it, on all sequences of the step. Times only when asked for.
+struct engine_event {
+    enum phase phase;
+    int layer; // -1: embedding, head
+    enum op_class op;
+    uint64_t weight_bytes, kv_read_bytes, kv_write_bytes, activation_bytes;
+    uint64_t flop;
+    uint64_t begin_ns, end_ns; // clock_ns
+};
+
+// A null observer costs one branch an operation.
+struct engine_observer {
+    void (*on_event)(void *user, const struct engine_event *event);
+    void *user;
+};
+
+// ---- models on a device -----------------------------------------------------------------------------------
+
+struct engine_options {
+    const char *device;          // "cpu"
+    const struct scheme *scheme;
+    struct pool *pool;           // borrowed until model_destroy; threads of all steps
+    unsigned isa;                // mask of kernel tiers; ISA_ALL: no limit
+};
+
+struct model;
+
+// Packs every weight for the scheme, panel by panel, straight from the mapping or the generator: peak
+// memory is the packed model and 16 rows a thread. progress (may be NULL) is called with shares 0..1.
+typedef void engine_progress(void *user, double done);
+enum status model_load(struct checkpoint *ck, const struct engine_options *options,
+                       engine_progress *progress, void *user, struct model **out, struct error *err);
+void model_destroy(struct model *model);
+const struct model_config *model_config(const struct model *model);
+const struct scheme *model_scheme(const struct model *model);
+
+// What model and context need, known before either is made: dry runs and `model info`.
+struct memory_plan {
+    size_t weights_bytes, kv_bytes, scratch_bytes;
+};
+struct context_options {
+    int batch;       // sequences
+    int positions;   // a sequence's KV capacity: prompt and generated together
+    int chunk;       // most tokens of one sequence in one step
+    enum dtype kv;   // DT_F32, DT_F16, DT_BF16
+};
+struct memory_plan engine_memory_plan(const struct model_config *config, const struct scheme *scheme,
+                                      const struct context_options *options, int threads);
+
+// ---- contexts ---------------------------------------------------------------------------------------------
+
+struct context;
+
+// One arena for KV and scratch; after this nothing is allocated. Errors: ERR_NOMEM with both sizes.
+enum status context_create(struct model *model, const struct context_options *options,
+                           struct context **out, struct error *err);
+void context_destroy(struct context *ctx);
+void context_reset(struct context *ctx); // all sequences empty again
+void context_observe(struct context *ctx, const struct engine_observer *observer); // NULL: none
+int context_length(const struct context *ctx, int sequence); // positions filled
+
+enum logits_wanted { LOGITS_NONE, LOGITS_LAST, LOGITS_ALL };
+
+// New tokens of one sequence. Sequences of one step may differ in length; each gets what it gets alone.
+struct span {
+    int sequence;
+    int count;
+    const int32_t *tokens;
+    enum logits_wanted logits;
+};
+
+// Runs all spans through the model. *logits: (rows, vocab) f32, rows in span order, borrowed until the
+// next step; NULL when none were wanted. phase is only told to the observer.
+// Errors: ERR_USAGE for an id outside the vocabulary, a full sequence, a span longer than the chunk;
+// nothing was done then. Cost: DESIGN section 4. Allocates nothing.
+enum status context_step(struct context *ctx, const struct span *spans, int span_count,
+                         enum phase phase, const float **logits, struct error *err);
+
+// ---- sampling ------------------------------------------------------------------------------------------------
+
+struct sampling {
+    float temperature; // 0: greedy, and the rest is ignored
+    int top_k;         // 0: off
+    float top_p;       // 1: off
+    uint64_t seed;
+};
+struct sampler;
+enum status sampler_create(const struct sampling *sampling, int vocab, struct sampler **out,
+                           struct error *err);
+void sampler_destroy(struct sampler *s);
+// The next id, or -1 when logits hold a NaN or are all infinite. Ties go to the lowest id. Sequence i uses its own
+// stream, so that a batch draws what each sequence draws alone.
+int32_t sampler_next(struct sampler *s, int sequence, const float *logits);
+
+// How many of n logits are not finite.
+int logits_nonfinite(const float *logits, size_t n);
+
+#endif

@@ -1,0 +1,60 @@
+// source.h - where weights come from: the seam between checkpoint formats and backends.
+//
+// A format (safetensors, GGUF, synthetic) is one file with one table of functions. It names tensors by
+// their role, not by the format's own names, so that backends know nothing of formats: rows come as
+// f32, already in the order the model's description says (GGUF's Q/K permutation is undone here).
+#ifndef ENGINE_LOAD_SOURCE_H
+#define ENGINE_LOAD_SOURCE_H
+
+#include "engine/engine.h"
+
+// Roles of tensors in one layer (layer >= 0) or outside (layer = -1).
+enum tensor_role {
+    T_EMBEDDING, // (vocab, width)       layer -1
+    T_HEAD,      // (vocab, width)       layer -1; absent when tied
+    T_FINAL_NORM,
+    T_ATTN_NORM, // (width)
+    T_Q, T_K, T_V, T_O,
+    T_Q_BIAS, T_K_BIAS, T_V_BIAS,
+    T_FF_NORM,
+    T_GATE, T_UP, T_DOWN,
+    T_ROLE_COUNT
+};
+
+// (rows, cols) the description gives a role; vectors are one row. {0, 0}: the architecture has no such
+// tensor. Every format checks its headers against it.
+struct tensor_shape {
+    int rows, cols;
+};
+struct tensor_shape tensor_shape(const struct model_config *config, enum tensor_role role);
+const char *tensor_role_name(enum tensor_role role);
+
+struct source_ops {
+    const char *format; // "safetensors", "gguf", "synthetic"
+    // Rows [row0, row0 + rows) of a tensor as f32, row stride ld. Thread-safe; cannot fail: headers,
+    // shapes and bounds were all proved at open.
+    void (*read_rows)(const void *self, enum tensor_role role, int layer, int row0, int rows,
+                      float *out, size_t ld);
+    enum dtype (*stored_type)(const void *self, enum tensor_role role, int layer);
+    enum status (*content_hash)(const void *self, char hex[65], struct error *err);
+    enum status (*tokenizer)(const void *self, struct tokenizer **out, struct error *err);
+    void (*destroy)(void *self);
+};
+
+struct checkpoint {
+    struct model_config config;
+    const struct source_ops *ops;
+    void *self; // owned by ops
+    char *path;
+    char hash[65]; // empty until computed
+};
+
+// Parses a Hugging Face config.json of a known architecture (engine/model/arch.c has the table).
+enum status model_config_read(const char *path, struct model_config *out, struct error *err);
+
+enum status safetensors_open(const char *dir, struct checkpoint *ck, struct error *err);
+enum status gguf_open(const char *path, struct checkpoint *ck, struct error *err);
+enum status synthetic_open(const char *config_path, uint64_t seed, struct checkpoint *ck,
+                           struct error *err);
+
+#endif

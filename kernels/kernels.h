@@ -1,0 +1,224 @@
+// kernels.h - the compute kernels: what each operation means, and how to find the fastest variant.
+//
+// One table (registry.c) has a row for every variant: operation, weight format, activation format,
+// the instruction sets it needs, its function. kernel_find() gives the last row of the table that this
+// machine can run, and rows stand in rising order of speed, portable C (kernels/ref, the definition of
+// right) first. A mask of instruction sets is an argument everywhere, so that any tier can be forced
+// and every variant tested on one machine. There is no global state.
+//
+// Kernels never fail and never allocate: shapes are checked before dispatch. All strides and lengths
+// count elements unless the name says bytes. Names: k_<op>_<weights>_<activations>_<isa>[_<tile>].
+#ifndef KERNELS_KERNELS_H
+#define KERNELS_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+// ---- element types and packed weights ------------------------------------------------------------
+
+enum dtype { DT_F32, DT_F16, DT_BF16, DT_I8, DT_F8E4M3, DT_I4, DT_COUNT };
+
+const char *dtype_name(enum dtype type); // "f32", "bf16", ...
+
+// A packed weight matrix is cut into panels of PANEL_ROWS output rows. Within a panel the input
+// dimension runs outermost, in groups of panel_group(type) inputs: group g holds, for each of the 16
+// rows, that row's `group` consecutive inputs. Groups: f32 1, f16/bf16 2, i8/f8 4, so that a group is
+// 64 bytes: one AVX-512 register, two AVX2 ones, four NEON ones, one row of an AMX tile; the pairs and
+// quads are what the dot-product instructions take. One layout serves every instruction set, GEMV and
+// GEMM, and a panel is one contiguous stream. Rows and inputs beyond the matrix are zeros.
+enum { PANEL_ROWS = 16, PANEL_ALIGN = 64 };
+
+int panel_group(enum dtype type);
+int panel_count(int rows);                                       // panels that hold `rows`
+size_t panel_bytes(enum dtype type, int cols);                   // one panel
+size_t packed_bytes(enum dtype type, int rows, int cols);        // all panels
+int packed_cols(enum dtype type, int cols);                      // cols rounded up to whole groups
+
+// Packs up to 16 f32 rows (row stride ld) into one panel; rows < 16 leaves zeros. Rounds to nearest even.
+// Threads: panels are independent.
+void pack_panel(enum dtype type, const float *rows_f32, int rows, int cols, size_t ld, void *panel);
+
+// One row of a packed matrix as f32 (cols elements): for tied embeddings, tests and info.
+void unpack_row(enum dtype type, const void *packed, int row, int cols, float *out);
+
+// ---- instruction sets ------------------------------------------------------------------------------
+
+enum kernel_isa {
+    ISA_AVX2 = 1 << 0,        // with FMA and F16C
+    ISA_AVX512 = 1 << 1,      // F, BW, DQ, VL
+    ISA_AVX512_BF16 = 1 << 2, // bf16 dot
+    ISA_AVX512_VNNI = 1 << 3, // int8 dot
+    ISA_AMX_BF16 = 1 << 4,
+    ISA_AMX_INT8 = 1 << 5,
+    ISA_NEON = 1 << 8,
+    ISA_NEON_BF16 = 1 << 9,
+    ISA_NEON_DOT = 1 << 10,
+    ISA_ALL = 0xffff,
+};
+
+// What this processor has and its operating system saves (CPUID and XGETBV; hwcaps; sysctl).
+unsigned kernel_cpu_isa(void);
+
+// "avx2,avx512,avx512_bf16"; a tier's name also stands for all below it when parsed:
+// "ref", "avx2", "avx512", "avx512_bf16", ... Returns false for an unknown word.
+bool kernel_isa_parse(const char *words, unsigned *mask);
+char *kernel_isa_text(unsigned mask, char *out, size_t out_bytes);
+
+// ---- operations ------------------------------------------------------------------------------------
+
+enum kernel_op {
+    KOP_GEMV,      // linear, few tokens: bound by reading the weights
+    KOP_GEMM,      // linear, many tokens: bound by arithmetic
+    KOP_CAST,      // f32 -> activation format of a product
+    KOP_RMSNORM,
+    KOP_ROPE,
+    KOP_SWIGLU,
+    KOP_ADD,       // residual
+    KOP_ATTENTION, // flash-style, one KV head and its group of query heads
+    KOP_KV_STORE,  // f32 -> KV cache element type
+    KOP_READ,      // bandwidth probes: the ceilings are kernels too
+    KOP_COPY,
+    KOP_TRIAD,
+    KOP_PEAK,      // register-resident arithmetic of one datapath
+    KOP_COUNT
+};
+
+/* y[t][r] = sum_c x[t][c] * W[r][c] + bias[r] (+ y[t][r] when accumulate), for the panels [panel0, panel1)
+ * w: packed (rows, cols) in the row's weight type; x: (tokens, ldx) in the row's activation type, cols
+ * zero-padded to whole groups, 64-byte aligned rows; y: (tokens, ldy) f32, must not alias x
+ * bias: (rows) f32 or NULL
+ * Arithmetic: products and sums in f32 (bf16: pairs as the dot instruction does them; ref in f64 sums)
+ * Cost: 2*tokens*rows*cols FLOP; reads W once (GEMV) or once per token tile that misses cache
+ * Threads: the caller splits panels. Tolerance against ref: 2^-8 relative to sum |x||w| for bf16 order
+ * effects are far below it; see kernels/check.c for the formula used */
+struct k_linear {
+    const void *w;
+    const void *x;
+    const float *bias;
+    float *y;
+    int tokens, rows, cols;
+    size_t ldx, ldy;
+    bool accumulate;
+};
+typedef void k_linear_fn(const struct k_linear *job, int panel0, int panel1);
+
+// dst[i] = round(src[i]), nearest even; then zeros up to padded.
+typedef void k_cast_fn(void *dst, const float *src, int n, int padded);
+
+/* y[i] = x[i] * w[i] / sqrt(mean(x^2) + eps), n elements; y may be x. Source: Zhang, Sennrich 2019 */
+typedef void k_rmsnorm_fn(float *y, const float *x, const float *w, int n, float eps);
+
+/* Rotates pairs of x (heads, head_dim) in place: the first `rotary` dims of each head, with cos/sin of
+ * rotary/2 angles for this position. Half-split: pair i is (i, i + rotary/2); interleaved: (2i, 2i+1).
+ * Source: Su et al. 2021 */
+struct k_rope {
+    float *x;
+    const float *cos, *sin;
+    int heads, head_dim, rotary;
+    bool interleaved;
+};
+typedef void k_rope_fn(const struct k_rope *job);
+
+/* y[i] = gate[i] * sigmoid(gate[i]) * up[i]; y may be gate. Relative error of exp: 2^-20 or better */
+typedef void k_swiglu_fn(float *y, const float *gate, const float *up, int n);
+
+typedef void k_add_fn(float *y, const float *x, int n); // y += x
+
+/* One KV head of one sequence, `tokens` new tokens and `group` query heads each.
+ * q: row (t, g) at q + t*q_stride + g*head_dim, f32; the new tokens stand at positions first..first+tokens-1
+ * k, v: (positions, head_dim) of the row's weight type (the cache's), contiguous, rows 0..first+tokens-1 filled
+ * out: same addressing as q with out_stride, f32
+ * Token t sees positions max(0, first+t-window+1) .. first+t  (window 0: no limit)
+ * softmax in f32, running maximum; memory: scratch of kernel_attention_scratch(tokens, group, head_dim) bytes
+ * Cost: 4*tokens*group*head_dim*(mean positions seen) FLOP; reads K and V once a query tile
+ * Source: Dao et al. 2022 (FlashAttention), Milakov and Gimelshein 2018 (online softmax) */
+struct k_attention {
+    const float *q;
+    const void *k, *v;
+    float *out;
+    void *scratch;
+    size_t q_stride, out_stride;
+    int tokens, group, head_dim, first, window;
+    float scale;
+    float softcap; // 0: none; else scores = softcap * tanh(scores / softcap)
+};
+typedef void k_attention_fn(const struct k_attention *job);
+size_t kernel_attention_scratch(int tokens, int group, int head_dim);
+
+/* Reads (READ), copies (COPY: dst = src) or a[i] = b[i] + s*c[i] (TRIAD) `bytes` of each array, 64-byte
+ * aligned and a multiple of 64. Returns something that depends on every byte read, so that nothing is
+ * dropped. Bytes moved: bytes; 2*bytes; 3*bytes (stores that read for ownership are the caller's to count). */
+typedef uint64_t k_stream_fn(void *dst, const void *a, const void *b, size_t bytes);
+
+/* Runs `rounds` rounds of independent dot or FMA chains held in registers on the 4 KiB at `seed` (random
+ * values), and returns the operations done (a multiply and an add count two). *sink depends on all. */
+typedef uint64_t k_peak_fn(const void *seed, uint64_t rounds, float *sink);
+
+union kernel_fn {
+    k_linear_fn *linear;
+    k_cast_fn *cast;
+    k_rmsnorm_fn *rmsnorm;
+    k_rope_fn *rope;
+    k_swiglu_fn *swiglu;
+    k_add_fn *add;
+    k_attention_fn *attention;
+    k_stream_fn *stream;
+    k_peak_fn *peak;
+};
+
+// ---- the registry ------------------------------------------------------------------------------------
+
+struct kernel {
+    const char *name;   // "k_gemv_bf16_bf16_avx512_bf16"
+    enum kernel_op op;
+    enum dtype w, x;    // weight (or cache, or datapath) and activation types; DT_F32 where none applies
+    unsigned isa;       // every bit needed to run it; 0: portable C
+    union kernel_fn fn;
+};
+
+// All rows, in rising order within one (op, w, x). Borrowed, static.
+const struct kernel *kernel_table(size_t *count);
+
+// The best row that needs nothing outside `isa`, or NULL when the operation has no such types.
+const struct kernel *kernel_find(enum kernel_op op, enum dtype w, enum dtype x, unsigned isa);
+
+// GEMV up to this many tokens, GEMM above: measured, see docs/KERNELS.md.
+enum { GEMV_MAX_TOKENS = 4 };
+
+// "gemv", "gemm", ...
+const char *kernel_op_name(enum kernel_op op);
+
+// ---- proof and timing --------------------------------------------------------------------------------
+
+// One variant against kernels/ref on random, extreme, tail and misaligned shapes.
+struct kernel_check_result {
+    const struct kernel *kernel;
+    int cases, failures;
+    char reason[256]; // of the first failure: shape, seed, element, both values; or the signal caught
+};
+typedef void kernel_check_report(void *user, const struct kernel_check_result *result);
+
+// Checks every row whose name matches `pattern` (glob) and that `isa` can run; buffers have guard bytes
+// and guard pages; SIGILL, SIGSEGV and SIGBUS are caught and attributed to the row. Prints nothing.
+// Returns OK whatever the rows do: failures are in the results. Errors: ERR_USAGE when nothing matches.
+enum status kernel_check(const char *pattern, unsigned isa, uint64_t seed,
+                         kernel_check_report *report, void *user, struct error *err);
+
+// One variant timed at one shape. Figures are medians over repeated calls of at least 1 ms.
+struct kernel_bench_result {
+    const struct kernel *kernel;
+    char shape[64];  // "m=1 n=5632 k=2048"
+    double time_ns;  // of one call
+    double bytes;    // compulsory
+    double flop;
+    bool in_cache;   // working set fits the last-level cache
+};
+typedef void kernel_bench_report(void *user, const struct kernel_bench_result *result);
+struct pool;
+enum status kernel_bench(const char *pattern, unsigned isa, struct pool *pool,
+                         kernel_bench_report *report, void *user, struct error *err);
+
+#endif
