@@ -1,0 +1,64 @@
+// command.h - what a command of `bench` is: one file, one row in the table of commands.c.
+//
+// Flags are rows as well: main parses them, checks types, prints --help and "did you mean" from the
+// same rows, and hands each command its parsed values. A command returns its exit code and never
+// calls exit.
+#ifndef BENCH_CLI_COMMAND_H
+#define BENCH_CLI_COMMAND_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stddef.h>
+
+#include "base/status.h"
+
+enum exit_code {
+    EXIT_FINE = 0,       // skips included
+    EXIT_ERROR = 1,      // usage or internal error
+    EXIT_REGRESSION = 2,
+    EXIT_AMBIGUOUS = 3,
+    EXIT_CELL_FAILED = 4, // a cell ended in wrong, oom, timeout or crashed
+    EXIT_INTERRUPTED = 130,
+};
+
+enum flag_type { FLAG_BOOL, FLAG_STRING, FLAG_INT, FLAG_FLOAT, FLAG_LIST };
+
+// One flag of one command: "--db FILE". A FLAG_LIST may be given several times.
+struct flag {
+    const char *name;      // "db"
+    char letter;           // 'o' for -o, or 0
+    enum flag_type type;
+    const char *value;     // "FILE", shown in help; NULL for FLAG_BOOL
+    const char *fallback;  // default as text, shown in help, or NULL
+    const char *help;
+};
+
+struct arguments; // parsed flags and positional words of one invocation
+
+bool flag_bool(const struct arguments *args, const char *name);
+const char *flag_string(const struct arguments *args, const char *name); // fallback or NULL
+int64_t flag_int(const struct arguments *args, const char *name);
+double flag_float(const struct arguments *args, const char *name);
+bool flag_given(const struct arguments *args, const char *name);
+size_t flag_list(const struct arguments *args, const char *name, const char *const **values);
+size_t positional_count(const struct arguments *args);
+const char *positional(const struct arguments *args, size_t i); // NULL beyond the last
+
+struct command {
+    const char *name;            // "run", or "model info" for a command of two words
+    const char *positional;      // "SUITE", "MODEL PROMPT", "[RUN]"
+    int min_positional, max_positional;
+    const char *summary;         // one line for `bench --help`
+    const char *details;         // further help text, or NULL
+    const struct flag *flags;    // ends with a NULL name
+    bool hidden;                 // not in --help (the worker)
+    enum exit_code (*run)(const struct arguments *args, struct error *err);
+};
+
+// The table, ended by a NULL pointer (commands.c). Each command file exports one `const struct command`.
+extern const struct command *const commands[];
+
+// Database of this invocation: --db, else bench.conf's, else the user's data directory. Caller frees.
+char *command_database(const struct arguments *args, struct error *err);
+
+#endif

@@ -1,0 +1,123 @@
+// store.h - the SQLite store: what is kept, and the one way to write it.
+//
+// Tables: machine, environment, build, run, cell, trial, sample (one repetition), token_time, ceiling,
+// metric (name, value, unit, source: a new metric is a row), noise, verdict. STRICT, foreign keys, WAL;
+// migrations by user_version (schema.c). A trial and all that belongs to it is one transaction, so a
+// killed run loses the trial in flight and nothing earlier. Not measured is NULL, never zero.
+//
+// Readers use the queries of query.h. Times are ns, sizes bytes, rates per second.
+#ifndef RESULTS_STORE_H
+#define RESULTS_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+struct store;
+
+enum store_mode {
+    STORE_READ,  // must exist; nothing is changed, not even by a migration
+    STORE_WRITE, // made when missing, its folder too; migrated when older
+};
+// Errors: ERR_FORMAT (not a database; made by a newer version; not ours), ERR_IO (read-only, locked
+// beyond 5 s, folder missing), each naming the file. Nothing is written then.
+enum status store_open(const char *path, enum store_mode mode, struct store **out,
+                       struct error *err);
+void store_close(struct store *store);
+const char *store_path(const struct store *store);
+
+// ---- who measured -----------------------------------------------------------------------------------
+// Each returns the row with the same content when there is one. JSON texts are canonical.
+enum status store_machine(struct store *store, const char *fingerprint, const char *hardware_json,
+                          int64_t *id, struct error *err);
+enum status store_environment(struct store *store, const char *json, int64_t *id,
+                              struct error *err);
+enum status store_build(struct store *store, const char *json, int64_t *id, struct error *err);
+
+// ---- runs and cells ----------------------------------------------------------------------------------
+struct store_run {
+    const char *suite_name, *suite_text; // resolved text
+    const char *command;                 // exact command to reproduce
+    int64_t machine, environment, build;
+    int64_t started_ns;                  // wall clock
+};
+enum status store_run_begin(struct store *store, const struct store_run *run, int64_t *id,
+                            struct error *err);
+enum status store_run_end(struct store *store, int64_t run, const char *status, int64_t ended_ns,
+                          struct error *err);
+// The newest run of this suite text on this machine that did not end as "done", or 0: for --resume.
+enum status store_run_unfinished(struct store *store, const char *suite_text, int64_t machine,
+                                 int64_t *id, struct error *err);
+
+struct store_cell {
+    int64_t run;
+    const char *key, *params_json;
+    const char *label;       // "7b int8 cpu b1 c512"
+    const char *sweep;
+    const char *skip_reason; // NULL when it is to run; else its status is skipped or unsupported
+    const char *skip_status; // "skipped" or "unsupported"
+    int trials_planned;
+    double predicted_memory_bytes, predicted_ns;
+    const char *prediction_json; // memory split, analytic work by phase and op class; may be NULL
+};
+enum status store_cell(struct store *store, const struct store_cell *cell, int64_t *id,
+                       struct error *err); // the existing row when run and key are there already
+
+struct store_ceiling {
+    const char *name, *level, *kernel, *unit, *source;
+    int threads, samples;
+    double value, low, high;
+};
+enum status store_ceilings(struct store *store, int64_t run, const struct store_ceiling *rows,
+                           size_t count, struct error *err);
+
+// ---- trials ----------------------------------------------------------------------------------------------
+struct store_metric {
+    const char *name, *unit, *source;
+    const char *phase; // "load", "prefill", "decode" or NULL
+    const char *op;    // op class or NULL
+    double value;      // NaN: not measured, stored as NULL
+};
+struct store_sample {  // one repetition
+    int repetition;
+    const char *token_hash;           // of all generated ids
+    int64_t nonfinite_logits;
+    const struct store_metric *metrics; // ttft, tpot, prefill_tps, decode_tps, peak memory, ...
+    size_t metric_count;
+    const struct store_metric *noise;
+    size_t noise_count;
+    // token_ns[s * tokens + i]: when token i of sequence s was on the host, ns after the request
+    const int64_t *token_ns;
+    int sequences, tokens;
+};
+struct store_verdict {
+    const char *phase, *op;   // op NULL: the whole phase
+    const char *basis;        // "host clock + analytic"
+    const char *bound, *text;
+    double t_roof_ns, t_memory_ns, t_compute_ns, measured_ns, eta, rho, rho_low, rho_high,
+        overhead_share; // NaN: NULL
+    const char *thresholds_json;
+};
+struct store_trial {
+    int64_t cell;
+    int number;            // 1..procs
+    const char *status;    // ok, noisy, throttled, wrong, oom, timeout, crashed
+    const char *reason;    // always words; "" only for ok
+    int64_t started_ns, ended_ns; // wall clock
+    const char *arithmetic;
+    const struct store_sample *samples;
+    size_t sample_count;
+    const struct store_metric *metrics; // of the trial: load times, memory split, ...
+    size_t metric_count;
+    const struct store_verdict *verdicts;
+    size_t verdict_count;
+};
+enum status store_trial(struct store *store, const struct store_trial *trial, int64_t *id,
+                        struct error *err);
+// Which of 1..procs of a cell are stored: done[number-1] becomes true.
+enum status store_trials_done(struct store *store, int64_t cell, bool *done, int procs,
+                              struct error *err);
+
+#endif
