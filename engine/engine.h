@@ -19,8 +19,8 @@
 // ---- what a model is -------------------------------------------------------------------------------
 
 enum rope_kind { ROPE_NONE, ROPE_HALF, ROPE_INTERLEAVED };
-enum rope_scaling { ROPE_SCALE_NONE, ROPE_SCALE_LINEAR, ROPE_SCALE_LLAMA3 };
-enum { MODEL_NAME_BYTES = 96 };
+enum rope_scaling { ROPE_SCALE_NONE, ROPE_SCALE_LINEAR, ROPE_SCALE_LLAMA3, ROPE_SCALE_FACTORS };
+enum { MODEL_NAME_BYTES = 96, MODEL_MAX_HEAD_DIM = 512 };
 
 // Architecture as data: the forward pass reads it, a new architecture is a new row (engine/model/arch.c).
 struct model_config {
@@ -35,6 +35,9 @@ struct model_config {
     enum rope_scaling rope_scaling;
     float rope_factor, rope_low_freq, rope_high_freq; // llama3: wavelength bands
     int rope_original_positions;
+    // ROPE_SCALE_FACTORS: what each pair's frequency is divided by (GGUF's rope_freqs.weight). Read all
+    // of this through rope_frequency() of model/arch.h.
+    float rope_factors[MODEL_MAX_HEAD_DIM / 2];
     int window; // sliding window of every layer, 0: none
     bool qkv_bias;
     bool tied; // the head is the embedding
