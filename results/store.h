@@ -5,7 +5,9 @@
 // migrations by user_version (schema.c). A trial and all that belongs to it is one transaction, so a
 // killed run loses the trial in flight and nothing earlier. Not measured is NULL, never zero.
 //
-// Readers use the queries of query.h. Times are ns, sizes bytes, rates per second.
+// Readers use the queries of query.h. Times are ns, sizes bytes, rates per second. The names of metrics,
+// their units and what they mean are the rows of metric.h; a name without a row there is stored and
+// shown all the same, only without a title.
 #ifndef RESULTS_STORE_H
 #define RESULTS_STORE_H
 
@@ -21,8 +23,10 @@ enum store_mode {
     STORE_READ,  // must exist; nothing is changed, not even by a migration
     STORE_WRITE, // made when missing, its folder too; migrated when older
 };
+// A reader of an older version reads a migrated copy in memory; a reader where SQLite's side files can
+// not be made reads the file as immutable, and says so on standard error.
 // Errors: ERR_FORMAT (not a database; made by a newer version; not ours), ERR_IO (read-only, locked
-// beyond 5 s, folder missing), each naming the file. Nothing is written then.
+// beyond 5 s, folder missing, disk full), each naming the file. Nothing is written then.
 enum status store_open(const char *path, enum store_mode mode, struct store **out,
                        struct error *err);
 void store_close(struct store *store);
@@ -45,6 +49,7 @@ struct store_run {
 };
 enum status store_run_begin(struct store *store, const struct store_run *run, int64_t *id,
                             struct error *err);
+// status: "done", "interrupted" or "failed" (the harness itself broke). A run is "running" before.
 enum status store_run_end(struct store *store, int64_t run, const char *status, int64_t ended_ns,
                           struct error *err);
 // The newest run of this suite text on this machine that did not end as "done", or 0: for --resume.
@@ -56,6 +61,9 @@ struct store_cell {
     const char *key, *params_json;
     const char *label;       // "7b int8 cpu b1 c512"
     const char *sweep;
+    // the axes a report draws over, as the suite names them; params_json holds them all and more
+    const char *model, *scheme, *device;
+    int threads, batch, context, gen;
     const char *skip_reason; // NULL when it is to run; else its status is skipped or unsupported
     const char *skip_status; // "skipped" or "unsupported"
     int trials_planned;
@@ -64,9 +72,13 @@ struct store_cell {
 };
 enum status store_cell(struct store *store, const struct store_cell *cell, int64_t *id,
                        struct error *err); // the existing row when run and key are there already
+// Leaves out a cell that was to run: its larger neighbour ran out of memory, the time is up.
+// status: "skipped" or "unsupported". Trials already stored stay and decide the status.
+enum status store_cell_skip(struct store *store, int64_t cell, const char *status,
+                            const char *reason, struct error *err);
 
 struct store_ceiling {
-    const char *name, *level, *kernel, *unit, *source;
+    const char *name, *level, *kernel, *unit, *source; // unit "B/s" or "FLOP/s" ("op/s" for integers)
     int threads, samples;
     double value, low, high;
 };
@@ -103,7 +115,7 @@ struct store_verdict {
 struct store_trial {
     int64_t cell;
     int number;            // 1..procs
-    const char *status;    // ok, noisy, throttled, wrong, oom, timeout, crashed
+    const char *status;    // ok, noisy, throttled, wrong, oom, timeout, crashed, unsupported
     const char *reason;    // always words; "" only for ok
     int64_t started_ns, ended_ns; // wall clock
     const char *arithmetic;

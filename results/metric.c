@@ -1,0 +1,74 @@
+// metric.c - the rows of the metrics, and how their values are written for a person.
+
+#include "results/metric.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/str.h"
+
+static const struct metric_info metrics[] = {
+    {METRIC_TTFT, "ns", "time to first token", METRIC_LOWER},
+    {METRIC_TPOT, "ns", "time per output token", METRIC_LOWER},
+    {METRIC_PREFILL_TPS, "token/s", "prefill throughput", METRIC_HIGHER},
+    {METRIC_DECODE_TPS, "token/s", "decode throughput", METRIC_HIGHER},
+    {METRIC_MBU, "1", "share of the measured bandwidth", METRIC_HIGHER},
+    {METRIC_MFU, "1", "share of the measured peak", METRIC_HIGHER},
+    {METRIC_PEAK_MEM, "bytes", "peak memory", METRIC_LOWER},
+    {METRIC_LOAD, "ns", "load time", METRIC_LOWER},
+    {METRIC_MEM_WEIGHTS, "bytes", "memory of the weights", METRIC_LOWER},
+    {METRIC_MEM_KV, "bytes", "memory of the KV cache", METRIC_LOWER},
+    {METRIC_MEM_SCRATCH, "bytes", "memory of activations", METRIC_LOWER},
+    {METRIC_FLOP, "FLOP", "useful operations", METRIC_NEITHER},
+    {METRIC_BYTES, "bytes", "bytes moved at least", METRIC_NEITHER},
+    {NOISE_STEAL, "ns", "time taken by the hypervisor", METRIC_LOWER},
+    {NOISE_SWITCHES, "1", "involuntary context switches", METRIC_LOWER},
+    {NOISE_MAJOR_FAULTS, "1", "major page faults", METRIC_LOWER},
+    {NOISE_PSI_CPU, "ns", "pressure stall, processor", METRIC_LOWER},
+    {NOISE_PSI_MEMORY, "ns", "pressure stall, memory", METRIC_LOWER},
+    {NOISE_PSI_IO, "ns", "pressure stall, input and output", METRIC_LOWER},
+    {NOISE_COMPUTE_CANARY, "ns", "compute canary", METRIC_LOWER},
+    {NOISE_BANDWIDTH_FIRST, "B/s", "bandwidth before", METRIC_HIGHER},
+    {NOISE_BANDWIDTH_LAST, "B/s", "bandwidth after", METRIC_HIGHER},
+    {NOISE_BANDWIDTH_MIN, "B/s", "lowest bandwidth seen", METRIC_HIGHER},
+    {NOISE_BANDWIDTH_MAX, "B/s", "highest bandwidth seen", METRIC_HIGHER},
+};
+
+const struct metric_info *metric_find(const char *name)
+{
+    for (size_t i = 0; i < sizeof metrics / sizeof metrics[0]; i++)
+        if (str_equal(metrics[i].name, name))
+            return &metrics[i];
+    return NULL;
+}
+
+static char *format_plain(double value, const char *unit, char *out, size_t out_bytes)
+{
+    int digits = fabs(value) >= 100 ? 0 : fabs(value) >= 10 ? 1 : fabs(value) >= 1 ? 2 : 3;
+    snprintf(out, out_bytes, "%.*f%s%s", digits, value, unit[0] ? " " : "", unit);
+    return out;
+}
+
+char *metric_format(double value, const char *unit, char *out, size_t out_bytes)
+{
+    if (isnan(value)) {
+        snprintf(out, out_bytes, "not measured");
+        return out;
+    }
+    if (str_equal(unit, "ns"))
+        return format_time_ns(value, out, out_bytes);
+    if (str_equal(unit, "bytes"))
+        return format_bytes(value, out, out_bytes);
+    if (str_equal(unit, "1") || unit == NULL)
+        return format_plain(value, "", out, out_bytes);
+    if (str_equal(unit, "token/s"))
+        return format_plain(value, "tok/s", out, out_bytes);
+    size_t length = strlen(unit);
+    if (length > 2 && length < 32 && str_equal(unit + length - 2, "/s")) {
+        char what[32];
+        snprintf(what, sizeof what, "%.*s", (int)length - 2, unit);
+        return format_rate(value, what, out, out_bytes);
+    }
+    return format_plain(value, unit, out, out_bytes);
+}

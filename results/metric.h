@@ -1,0 +1,55 @@
+// metric.h - the names of the metrics: what a row of the tables metric and noise may be called.
+//
+// One row a metric, read by `show`, `export` and the report alike; docs/METRICS.md says how each is
+// defined and measured. To add a metric: store it under its name, add its row in metric.c.
+#ifndef RESULTS_METRIC_H
+#define RESULTS_METRIC_H
+
+#include <stddef.h>
+
+// Of one repetition (struct store_sample).
+#define METRIC_TTFT        "ttft"        // ns, phase prefill: ids handed over -> first token on the host
+#define METRIC_TPOT        "tpot"        // ns, phase decode: (E2E - TTFT) / (gen - 1), mean of requests
+#define METRIC_PREFILL_TPS "prefill_tps" // token/s, phase prefill
+#define METRIC_DECODE_TPS  "decode_tps"  // token/s, phase decode, all sequences together
+#define METRIC_MBU         "mbu"         // 1, phase decode: share of the measured read bandwidth
+#define METRIC_MFU         "mfu"         // 1, phase prefill or decode: share of the measured peak
+#define METRIC_PEAK_MEM    "peak_mem"    // bytes: host high-water mark of the cell
+
+// Of one trial (struct store_trial).
+#define METRIC_LOAD        "load"        // ns, phase load
+#define METRIC_MEM_WEIGHTS "mem_weights" // bytes, what the engine knows it holds
+#define METRIC_MEM_KV      "mem_kv"      // bytes
+#define METRIC_MEM_SCRATCH "mem_scratch" // bytes
+#define METRIC_FLOP        "flop"        // FLOP, phase prefill or decode (one step), op or the whole
+#define METRIC_BYTES       "bytes"       // bytes moved at least, same phases and ops
+
+// Of one repetition's noise: differences over it, and canaries around it.
+#define NOISE_STEAL           "steal"                // ns
+#define NOISE_SWITCHES        "involuntary_switches" // 1
+#define NOISE_MAJOR_FAULTS    "major_faults"         // 1
+#define NOISE_PSI_CPU         "psi_cpu"              // ns
+#define NOISE_PSI_MEMORY      "psi_memory"           // ns
+#define NOISE_PSI_IO          "psi_io"               // ns
+#define NOISE_COMPUTE_CANARY  "compute_canary"       // ns
+#define NOISE_BANDWIDTH_FIRST "bandwidth_before"     // B/s
+#define NOISE_BANDWIDTH_LAST  "bandwidth_after"      // B/s
+#define NOISE_BANDWIDTH_MIN   "bandwidth_min"        // B/s, over all canaries of the repetition
+#define NOISE_BANDWIDTH_MAX   "bandwidth_max"        // B/s
+
+enum metric_better { METRIC_NEITHER, METRIC_LOWER, METRIC_HIGHER };
+
+struct metric_info {
+    const char *name, *unit;
+    const char *title; // "time to first token"
+    enum metric_better better;
+};
+
+// The row of a name, or NULL.
+const struct metric_info *metric_find(const char *name);
+
+// A value as a person reads it: "12.3 ms", "1.50 GiB", "45.1 GB/s", "87 %"; NaN: "not measured".
+// `unit` is one of ns, bytes, 1 and rates ("token/s"). Returns `out`.
+char *metric_format(double value, const char *unit, char *out, size_t out_bytes);
+
+#endif
