@@ -1,0 +1,43 @@
+// runner.h - runs a plan: the parent of all worker processes, and the only writer of the store.
+//
+// A trial is one cell in one fresh process. The runner records machine, build, run and cells, has the
+// ceilings measured by a worker, then starts a worker for every group of cells, trial after trial, and
+// writes each trial in one transaction as it ends. It opens no GPU and runs no kernel itself, so that
+// whatever a cell does to its process (a crash, an exhausted memory, a hang) costs that trial alone.
+#ifndef BENCH_RUN_RUNNER_H
+#define BENCH_RUN_RUNNER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/status.h"
+#include "bench/cli/command.h"
+#include "bench/suite/plan.h"
+
+enum runner_output {
+    RUNNER_AUTO,  // live where standard output is a terminal, else plain
+    RUNNER_LIVE,  // one line that redraws itself, then a table
+    RUNNER_PLAIN, // one line a finished trial, then a table
+    RUNNER_QUIET, // nothing but errors
+};
+
+struct runner_options {
+    const char *database; // path of the store; made when missing
+    const char *command;  // exact command to reproduce, stored with the run
+    bool resume;          // go on with the unfinished run of the same suite text on this machine
+    enum runner_output output;
+
+    // The command that starts a worker, ended by NULL; "--events FD" is added. NULL: this executable's
+    // `worker`. Tests put workers here that misbehave.
+    const char *const *worker_command;
+    int64_t memory_limit_bytes; // of a worker; 0: what is available when it starts, less some head-room
+};
+
+// Runs what is to run and returns the program's exit code: EXIT_FINE (skips included), EXIT_CELL_FAILED
+// when a cell ended in wrong, oom, timeout or crashed, EXIT_INTERRUPTED after SIGINT or SIGTERM (the
+// store is consistent, the run is marked, --resume goes on), EXIT_ERROR with `err` set when the runner
+// itself could not go on. SIGINT and SIGTERM are blocked meanwhile and restored after.
+enum exit_code runner_run(const struct plan *plan, const struct runner_options *options,
+                          struct error *err);
+
+#endif
