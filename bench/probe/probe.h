@@ -13,24 +13,35 @@
 // ---- machine record -----------------------------------------------------------------------------------
 // Topology (hwloc), caches, NUMA, core kinds, ISA flags with the OS's state support, kernel,
 // virtualization, governor, memory, huge pages, compiler and flags, library versions. No host name.
-// Text values that the system does not tell are stored as null, never as "" or 0.
+// What the system does not tell is json null, never "" or 0.
 struct machine {
-    json_t *hardware;    // what the fingerprint hashes, together with virtualization
-    json_t *environment; // kernel, driver, governor, libraries: may change from night to night
+    json_t *hardware;    // topology, processor, memory in GiB, virtualization: what the fingerprint hashes
+    json_t *environment; // kernel, microcode, governor, libraries: may change from night to night
     json_t *build;       // compiler, flags, commit, features
-    char fingerprint[65];
+    json_t *now;         // clock rate, free memory: of this moment, for people, not for the store
+    char fingerprint[65]; // SHA-256 of the canonical JSON of `hardware`
 };
 enum status machine_probe(struct machine *out, struct error *err);
 void machine_fini(struct machine *machine);
 
-// Memory levels with their sizes for `threads` pinned threads: "L1", "L2", "L3", "DRAM".
+// Memory levels, nearest first: "L1" (data), "L2", "L3", "DRAM". Where instances of a level differ (core
+// kinds), the one with the least for each core stands for all.
 struct memory_level {
     char name[8];
-    size_t size_bytes;  // of one instance; DRAM: total memory
-    int shared_by;      // processing units that share an instance
+    size_t size_bytes; // of one instance; DRAM: all memory
+    int cores;         // physical cores that share an instance
+    int shared_by;     // processing units that share an instance
+    int instances;     // in the machine; DRAM: 1
 };
 enum { MEMORY_LEVELS_MAX = 6 };
+// How many levels were written; 0 when the topology cannot be read.
 int machine_memory_levels(struct memory_level out[MEMORY_LEVELS_MAX]);
+
+// What `threads` threads, filling cores in order, have of a level together.
+size_t memory_level_capacity(const struct memory_level *level, int threads);
+// The level that holds a working set of so many bytes for `threads` threads: an index.
+int memory_level_of(const struct memory_level *levels, int count, int threads,
+                    double working_set_bytes);
 
 // ---- noise ------------------------------------------------------------------------------------------------
 // Around one repetition: what the system took away, and canaries of compute and bandwidth.
@@ -45,20 +56,23 @@ struct canary; // preallocated buffers of one level, and fixed work
 enum status canary_create(struct pool *pool, size_t working_set_bytes, struct canary **out,
                           struct error *err);
 void canary_destroy(struct canary *canary);
-double canary_bandwidth(struct canary *canary); // bytes/s read; at most ~2 ms
+const char *canary_level(const struct canary *canary); // "L3": what canary_bandwidth reads
+double canary_bandwidth(struct canary *canary);   // bytes/s read: median of a few looks, about 2 ms
 double canary_compute_ns(struct canary *canary);  // fixed work of about 200 us
 
 // ---- counters ------------------------------------------------------------------------------------------------
 // PAPI where it yields anything, kernel perf events below it, software events below that. A counter is
 // accepted only after it counted a known load right; the reasons of all rejections are kept.
 struct counters;
-enum status counters_open(struct counters **out, struct error *err); // OK even when nothing is usable
+// Counts the threads that the process has at this call: open after the pool is made. OK even when nothing
+// is usable. Cost: some 50 ms for the known loads.
+enum status counters_open(struct counters **out, struct error *err);
 void counters_close(struct counters *c);
 const char *counters_source(const struct counters *c); // "papi", "perf", "perf-software", "none"
 const char *counters_reason(const struct counters *c); // why not the better sources, for a person
 size_t counters_count(const struct counters *c);
 const char *counters_name(const struct counters *c, size_t i); // "instructions", "page-faults", ...
 void counters_start(struct counters *c);
-void counters_stop(struct counters *c, int64_t *values); // values[counters_count]
+void counters_stop(struct counters *c, int64_t *values); // values[counters_count]; OS_UNKNOWN: failed
 
 #endif

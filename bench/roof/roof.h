@@ -24,16 +24,24 @@ struct ceiling {
     double low, high;  // interval of the median
     int samples;
 };
-enum { CEILINGS_MAX = 128 };
+enum { CEILINGS_MAX = 192 };
 struct ceilings {
     struct ceiling row[CEILINGS_MAX];
     int count;
+    struct memory_level level[MEMORY_LEVELS_MAX]; // what the levels of the rows hold
+    int levels;
+    char note[256]; // what could not be measured and why, for a person; "" when all was
 };
 // quick: DRAM and last-level read and the peaks only, about a second; full: every level, copy and triad.
 enum status ceilings_measure(struct pool *pool, unsigned isa, bool quick, struct ceilings *out,
                              struct error *err);
 const struct ceiling *ceilings_find(const struct ceilings *c, const char *name, const char *level,
                                     int threads);
+// The read ceiling of the level that holds a working set, or NULL: the denominator of MBU.
+const struct ceiling *ceilings_read(const struct ceilings *c, int threads, double working_set_bytes);
+// The peak that products of this input type can reach, or NULL: the denominator of MFU. Narrow types
+// can always be widened and multiplied as f32, so the better of the two counts.
+const struct ceiling *ceilings_peak(const struct ceilings *c, enum dtype datapath, int threads);
 
 // ---- the analytic model -------------------------------------------------------------------------------
 struct work {
@@ -42,14 +50,26 @@ struct work {
 };
 struct phase_work {
     struct work op[OPC_COUNT];
+    enum dtype datapath[OPC_COUNT]; // which peak each class is held against
     struct work total;
     double working_set_bytes; // decides the memory level
 };
-// One prefill of `prompt` tokens a sequence in chunks, or the mean decode step over `gen` tokens.
-void work_prefill(const struct model_config *config, const struct scheme *scheme, enum dtype kv,
-                  int batch, int prompt, int chunk, struct phase_work *out);
-void work_decode_step(const struct model_config *config, const struct scheme *scheme,
-                      enum dtype kv, int batch, int prompt, int gen, struct phase_work *out);
+// What the formulas need to know of a cell and of the machine.
+struct work_input {
+    const struct model_config *config;
+    const struct scheme *scheme;
+    enum dtype kv;
+    int batch, prompt;
+    int chunk; // prefill: most tokens of one sequence a step
+    int gen;   // decode: generated tokens, the first of them by the prefill
+    // Inputs and outputs of an operation count as read and written when they exceed this together: what
+    // the threads have of the last cache. 0: all count, as the engine's observer does.
+    double cache_bytes;
+};
+// One prefill of `prompt` tokens a sequence in chunks, logits of the last position.
+void work_prefill(const struct work_input *in, struct phase_work *out);
+// The mean of the gen - 1 decode steps that follow it (of one step when gen is 1).
+void work_decode_step(const struct work_input *in, struct phase_work *out);
 
 // ---- the bound rule -------------------------------------------------------------------------------------
 enum bound { BOUND_MEMORY, BOUND_COMPUTE, BOUND_OVERHEAD, BOUND_BALANCED, BOUND_UNDETERMINED };
@@ -68,15 +88,19 @@ struct verdict {
 };
 struct bound_input {
     const struct phase_work *work;
-    enum dtype datapath;         // which peak: DT_F32, DT_BF16, DT_I8
     int threads;
     double measured_ns;
     double waits_ns;             // NaN: not measured
     double canary_min, canary_max; // bandwidth canaries round the samples, 0: none taken
+    bool counters;               // bytes and operations of `work` were counted, not derived
 };
 // Errors: ERR_USAGE when a needed ceiling is missing.
 enum status bound_decide(const struct ceilings *ceilings, const struct bound_input *in,
                          struct verdict *out, struct error *err);
+// The same for one op class: in->work is the whole phase, in->measured_ns the time of this class, NaN
+// when the classes were not timed (eta is NaN then).
+enum status bound_decide_op(const struct ceilings *ceilings, const struct bound_input *in,
+                            enum op_class op, struct verdict *out, struct error *err);
 // The thresholds used, as JSON, to be stored with the verdict.
 json_t *bound_thresholds(void);
 
