@@ -138,8 +138,9 @@ struct engine_event {
     enum phase phase;
     int layer; // -1: embedding, head
     enum op_class op;
+    // activation_bytes: inputs read and outputs written, whether or not a cache holds them.
     uint64_t weight_bytes, kv_read_bytes, kv_write_bytes, activation_bytes;
-    uint64_t flop;
+    uint64_t flop; // of products; OPC_REST has none
     uint64_t begin_ns, end_ns; // clock_ns
 };
 
@@ -178,7 +179,13 @@ struct context_options {
     int positions;   // a sequence's KV capacity: prompt and generated together
     int chunk;       // most tokens of one sequence in one step
     enum dtype kv;   // DT_F32, DT_F16, DT_BF16
+    int logit_rows;  // most rows of logits one step may ask for; below `batch` (0, say): batch
 };
+
+// A step runs in passes of at most this many tokens, so that scratch does not grow with batch x chunk.
+// Each pass reads the weights once: by then they are far from being what limits it.
+enum { ENGINE_PASS_TOKENS = 1024 };
+
 struct memory_plan engine_memory_plan(const struct model_config *config, const struct scheme *scheme,
                                       const struct context_options *options, int threads);
 
@@ -208,6 +215,8 @@ struct span {
 // next step; NULL when none were wanted. phase is only told to the observer.
 // Errors: ERR_USAGE for an id outside the vocabulary, a full sequence, a span longer than the chunk;
 // nothing was done then. Cost: DESIGN section 4. Allocates nothing.
+// A sequence's numbers do not depend on the others in the step; how many tokens a pass holds chooses
+// between GEMV and GEMM, whose sums may differ in the last bits.
 enum status context_step(struct context *ctx, const struct span *spans, int span_count,
                          enum phase phase, const float **logits, struct error *err);
 
@@ -223,8 +232,9 @@ struct sampler;
 enum status sampler_create(const struct sampling *sampling, int vocab, struct sampler **out,
                            struct error *err);
 void sampler_destroy(struct sampler *s);
-// The next id, or -1 when logits hold a NaN or are all infinite. Ties go to the lowest id. Sequence i uses its own
-// stream, so that a batch draws what each sequence draws alone.
+// The next id, or -1 when logits hold a NaN or are all infinite (or memory for the stream of a sequence
+// not met before is exhausted). Ties go to the lowest id. Sequence i uses its own stream, so that a batch
+// draws what each sequence draws alone.
 int32_t sampler_next(struct sampler *s, int sequence, const float *logits);
 
 // How many of n logits are not finite.

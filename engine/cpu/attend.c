@@ -1,0 +1,150 @@
+// attend.c - attention over the KV cache: rotation, storing, and who attends to what.
+//
+// Work is dealt out in turn (unit i to worker i mod workers), because causal tiles grow: neighbours in
+// the order cost about the same. In a decode step the units of rotation, storing and attention are the
+// same (sequence, KV head) pairs, so each worker reads back what itself wrote and needs no barrier.
+#include "engine/cpu/cpu.h"
+
+#include <math.h>
+
+static int group_of(const struct cpu_pass *pass)
+{
+    return pass->model->config.heads / pass->model->config.kv_heads;
+}
+
+// With fewer (part, tile, KV head) units than workers the query heads of a group are split as well:
+// K and V are then read by several workers, through a cache they share.
+static int group_splits(const struct cpu_pass *pass)
+{
+    int units = 0;
+    for (int i = 0; i < pass->parts; i++)
+        units += (pass->b->parts[i].count + pass->b->tile - 1) / pass->b->tile;
+    units *= pass->model->config.kv_heads;
+    int splits = (pass->workers + units - 1) / units, group = group_of(pass);
+    return splits < group ? splits : group;
+}
+
+bool attention_shares_keys(const struct cpu_pass *pass)
+{
+    return !pass->single || group_splits(pass) > 1;
+}
+
+static float *query(const struct cpu_pass *pass, int row, int head)
+{
+    return pass->b->qkv + (size_t)row * pass->b->qkv_width +
+           (size_t)head * (size_t)pass->model->config.head_dim;
+}
+
+void rotate(const struct cpu_pass *pass, int worker)
+{
+    const struct model_config *c = &pass->model->config;
+    int unit = 0, group = group_of(pass);
+    if (c->rope == ROPE_NONE)
+        return;
+    for (int i = 0; i < pass->parts; i++) {
+        const struct cpu_part *part = &pass->b->parts[i];
+        for (int t = 0; t < part->count; t++) {
+            size_t angles = (size_t)(part->first + t) * ((size_t)c->rotary / 2);
+            struct k_rope job = {
+                .cos = pass->b->cos + angles,
+                .sin = pass->b->sin + angles,
+                .head_dim = c->head_dim,
+                .rotary = c->rotary,
+                .interleaved = c->rope == ROPE_INTERLEAVED,
+            };
+            for (int head = 0; head < c->kv_heads; head++) {
+                if (unit++ % pass->workers != worker)
+                    continue;
+                job.x = query(pass, part->row + t, head * group);
+                job.heads = group;
+                pass->model->kernels.rope(&job);
+                job.x = query(pass, part->row + t, c->heads + head);
+                job.heads = 1;
+                pass->model->kernels.rope(&job);
+            }
+        }
+    }
+}
+
+void remember(const struct cpu_pass *pass, int worker, int layer)
+{
+    const struct model_config *c = &pass->model->config;
+    const struct kv_cache *kv = &pass->b->kv;
+    int unit = 0, n = c->head_dim;
+    for (int i = 0; i < pass->parts; i++) {
+        const struct cpu_part *part = &pass->b->parts[i];
+        for (int t = 0; t < part->count; t++) {
+            for (int head = 0; head < c->kv_heads; head++) {
+                if (unit++ % pass->workers != worker)
+                    continue;
+                int at = part->first + t, row = part->row + t;
+                pass->ctx->kv_store(kv_keys(kv, layer, part->sequence, head, at),
+                                    query(pass, row, c->heads + head), n, n);
+                pass->ctx->kv_store(kv_values(kv, layer, part->sequence, head, at),
+                                    query(pass, row, c->heads + c->kv_heads + head), n, n);
+            }
+        }
+    }
+}
+
+// One attention call: query heads [head0, head0 + heads) of one KV head, tokens [t0, t0 + count).
+struct tile {
+    int t0, count;
+    int kv_head, head0, heads;
+};
+
+static void attend_tile(const struct cpu_pass *pass, int worker, int layer,
+                        const struct cpu_part *part, struct tile tile)
+{
+    const struct model_config *c = &pass->model->config;
+    const struct cpu_buffers *b = pass->b;
+    const struct cpu_worker *w = &b->workers[worker];
+    enum dtype type = pass->model->scheme->activations;
+    int row = part->row + tile.t0, width = tile.heads * c->head_dim;
+    struct k_attention job = {
+        .q = query(pass, row, tile.head0),
+        .k = kv_keys(&b->kv, layer, part->sequence, tile.kv_head, 0),
+        .v = kv_values(&b->kv, layer, part->sequence, tile.kv_head, 0),
+        .out = w->attended,
+        .scratch = w->attend_scratch,
+        .q_stride = b->qkv_width,
+        .out_stride = (size_t)width,
+        .tokens = tile.count,
+        .group = tile.heads,
+        .head_dim = c->head_dim,
+        .first = part->first + tile.t0,
+        .window = c->window,
+        .scale = 1.0f / sqrtf((float)c->head_dim),
+    };
+    pass->ctx->attention(&job);
+
+    int column = tile.head0 * c->head_dim, padded = width;
+    if (tile.head0 + tile.heads == c->heads)
+        padded = packed_cols(type, c->heads * c->head_dim) - column;
+    for (int t = 0; t < tile.count; t++)
+        pass->model->kernels.cast(b->input + (size_t)(row + t) * b->input_bytes +
+                                      (size_t)column * cpu_element_bytes(type),
+                                  w->attended + (size_t)t * (size_t)width, width, padded);
+}
+
+void attend(const struct cpu_pass *pass, int worker, int layer)
+{
+    int group = group_of(pass), splits = group_splits(pass), unit = 0;
+    for (int i = 0; i < pass->parts; i++) {
+        const struct cpu_part *part = &pass->b->parts[i];
+        for (int t0 = 0; t0 < part->count; t0 += pass->b->tile) {
+            int left = part->count - t0;
+            struct tile tile = {.t0 = t0, .count = left < pass->b->tile ? left : pass->b->tile};
+            for (tile.kv_head = 0; tile.kv_head < pass->model->config.kv_heads; tile.kv_head++) {
+                for (int s = 0; s < splits; s++) {
+                    if (unit++ % pass->workers != worker)
+                        continue;
+                    int begin = s * group / splits, end = (s + 1) * group / splits;
+                    tile.head0 = tile.kv_head * group + begin;
+                    tile.heads = end - begin;
+                    attend_tile(pass, worker, layer, part, tile);
+                }
+            }
+        }
+    }
+}

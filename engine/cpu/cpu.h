@@ -1,0 +1,187 @@
+// cpu.h - the CPU backend's inner structures, in reading order: kernels, weights, buffers, one pass.
+//
+// prepare.c packs the weights, plan.c lays out a context's arena, forward.c runs a step, products.c and
+// attend.c hold its two kinds of heavy work. Memory is laid out by functions that run twice over the
+// same code: once without memory, to measure, once to place. So a plan and the truth cannot differ.
+#ifndef ENGINE_CPU_CPU_H
+#define ENGINE_CPU_CPU_H
+
+#include "engine/backend.h"
+#include "engine/model/kv.h"
+#include "engine/model/observe.h"
+
+// ---- laying out memory -------------------------------------------------------------------------------
+
+struct cursor {
+    unsigned char *base; // NULL: only measures
+    size_t used_bytes;
+};
+// 64-byte aligned; NULL while measuring.
+void *cursor_take(struct cursor *cursor, size_t count, size_t size_bytes);
+
+// Memory on huge pages where the system gives them; not touched yet. NULL when exhausted. free() it.
+void *cpu_memory(size_t bytes);
+
+size_t cpu_element_bytes(enum dtype type);
+
+// ---- a prepared model --------------------------------------------------------------------------------
+
+// The variants chosen at load for scheme and instruction sets; those of the KV type wait for a context.
+struct cpu_kernels {
+    k_linear_fn *gemv, *gemm, *head_gemv, *head_gemm;
+    k_cast_fn *cast, *head_cast;
+    k_rmsnorm_fn *rmsnorm;
+    k_rope_fn *rope;
+    k_swiglu_fn *swiglu;
+};
+
+struct cpu_matrix {
+    unsigned char *packed; // panels, see kernels.h
+    float *bias;           // (rows) or NULL
+    enum dtype type;
+    int rows, cols;
+};
+
+struct cpu_layer {
+    float *attn_norm, *ff_norm; // (width)
+    struct cpu_matrix qkv[3];   // q, k, v: one stream of panels
+    struct cpu_matrix out;      // (width, heads * head_dim)
+    struct cpu_matrix gate, up; // (ff, width)
+    struct cpu_matrix down;     // (width, ff)
+};
+
+struct cpu_weights {
+    struct cpu_layer *layers;
+    unsigned char *embedding; // (vocab, width) rows in the head's type; NULL when tied
+    float *final_norm;        // (width)
+    struct cpu_matrix head;   // (vocab, width)
+};
+
+struct cpu_model {
+    struct model_config config;
+    const struct scheme *scheme;
+    struct pool *pool; // borrowed
+    unsigned isa;
+    struct cpu_kernels kernels;
+    struct cpu_weights weights;
+    void *memory; // what weights point into
+};
+
+// Places (or measures) all weights but the array of layers, which is the caller's; `weights->layers`
+// may be NULL while measuring.
+void weights_place(struct cursor *cursor, const struct model_config *config,
+                   const struct scheme *scheme, struct cpu_weights *weights);
+
+enum status cpu_prepare(struct checkpoint *ck, const struct engine_options *options,
+                        engine_progress *progress, void *user, void **prepared, struct error *err);
+void cpu_prepared_destroy(void *prepared);
+
+// ---- a planned context ---------------------------------------------------------------------------------
+
+enum {
+    // Up to here every worker norms all tokens for itself: cheaper than meeting at a barrier.
+    SHARED_NORM_TOKENS = GEMV_MAX_TOKENS,
+    // Gate and up of one block of rows, as floats: both stay in a core's second-level cache until SwiGLU
+    // has read them.
+    FF_BLOCK_FLOATS = 64 * 1024,
+    // Query rows (tokens x heads of a group) of one attention call in prefill.
+    ATTEND_ROWS = 256,
+};
+
+// Scratch of one thread.
+struct cpu_worker {
+    float *row;           // (width) a normed row before it is cast
+    unsigned char *input; // (SHARED_NORM_TOKENS, input stride)
+    float *gate, *up;     // (FF_BLOCK_FLOATS)
+    float *attended;      // (tile tokens, group, head_dim)
+    void *attend_scratch;
+};
+
+// Tokens of one sequence within a pass.
+struct cpu_part {
+    int sequence, first, count; // positions first .. first + count - 1
+    int row;                    // of its first token in the pass
+};
+
+struct cpu_buffers {
+    struct kv_cache kv;
+    float *freq, *cos, *sin; // (rotary/2), (positions, rotary/2)
+    float *x;                // (rows, width): the residual stream
+    float *qkv;              // (rows, qkv_width): q heads, k heads, v heads of a token
+    unsigned char *input;    // (rows, input_bytes): what the next product reads
+    unsigned char *ff;       // (rows, ff_bytes): what the down projection reads
+    float *logits;           // (logit_rows, vocab)
+    struct cpu_part *parts;  // (rows)
+    const int32_t **tokens;  // (rows) of each part
+    int *wanted;             // (rows) rows of the pass whose logits are made
+    struct cpu_worker *workers;
+
+    int rows; // most tokens of a pass
+    int tile; // tokens of one attention call
+    size_t qkv_width, input_bytes, ff_bytes;
+};
+
+struct cpu_context {
+    struct cpu_model *model; // borrowed
+    struct cpu_buffers buffers;
+    k_attention_fn *attention;
+    k_cast_fn *kv_store;
+    void *memory;
+};
+
+// Places (or measures) KV cache and scratch; b->workers must hold `threads` (NULL while measuring).
+void buffers_place(struct cursor *cursor, const struct model_config *config,
+                   const struct scheme *scheme, const struct context_options *options, int threads,
+                   struct cpu_buffers *b);
+struct memory_plan cpu_memory_plan(const struct model_config *config, const struct scheme *scheme,
+                                   const struct context_options *options, int threads);
+enum status cpu_context_create(void *prepared, const struct context_options *options,
+                               void **planned, struct error *err);
+void cpu_context_destroy(void *planned);
+
+// ---- one pass --------------------------------------------------------------------------------------------
+
+// Up to ENGINE_PASS_TOKENS tokens through the whole model; read by all workers, written by none, but
+// for the mark, which is worker 0's.
+struct cpu_pass {
+    const struct cpu_context *ctx;
+    const struct cpu_model *model;
+    const struct cpu_buffers *b;
+    int tokens, parts, workers;
+    int wanted;    // rows whose logits are made
+    float *logits; // (wanted, vocab)
+    bool single;   // every part is one token: a decode step
+    enum phase phase;
+    const struct engine_observer *observer;
+    uint64_t mark_ns; // end of the last event
+};
+
+enum status cpu_step(void *planned, const struct span *spans, const int *positions, int span_count,
+                     enum phase phase, const struct engine_observer *observer, const float **logits,
+                     struct error *err);
+
+// Input rows of a product: `ld` elements apart.
+struct cpu_input {
+    const void *x;
+    size_t ld;
+};
+
+// y (tokens, ldy) = input W^T + bias (+ y) for the worker's share of the panels of `count` matrices that
+// read the same input; matrix i writes to y[i].
+void products(const struct cpu_pass *pass, int worker, const struct cpu_matrix *matrices, int count,
+              struct cpu_input input, int tokens, float *const *y, size_t ldy, bool accumulate);
+
+// swiglu(gate, up) of the worker's share of the feed-forward rows, cast into b->ff.
+void gated(const struct cpu_pass *pass, int worker, const struct cpu_layer *layer,
+           struct cpu_input input);
+
+// Rotates q and k of the worker's share of (token, KV head).
+void rotate(const struct cpu_pass *pass, int worker);
+// Stores k and v of the same share in the cache.
+void remember(const struct cpu_pass *pass, int worker, int layer);
+// Attention of the worker's share of (part, tile, KV head), cast into b->input.
+void attend(const struct cpu_pass *pass, int worker, int layer);
+// True when some worker reads K and V that another one stores in this pass.
+bool attention_shares_keys(const struct cpu_pass *pass);
+
+#endif

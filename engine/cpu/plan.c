@@ -1,0 +1,206 @@
+// plan.c - one arena for a context: KV cache, tables, activations, logits, and each thread's scratch.
+#include "engine/cpu/cpu.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/os.h"
+#include "base/str.h"
+#include "engine/model/rope.h"
+#include "engine/model/sizes.h"
+
+static int min_int(int a, int b)
+{
+    return a < b ? a : b;
+}
+
+static int max_int(int a, int b)
+{
+    return a > b ? a : b;
+}
+
+static size_t row_bytes(enum dtype type, int cols)
+{
+    return sat_align((size_t)packed_cols(type, cols) * cpu_element_bytes(type));
+}
+
+// What a product of this width reads, whether its weights are a layer's or the head's.
+static size_t input_row_bytes(const struct scheme *scheme, const struct model_config *config)
+{
+    size_t layer =
+        row_bytes(scheme->activations, max_int(config->width, config->heads * config->head_dim));
+    size_t head = row_bytes(scheme->head, config->width);
+    return layer > head ? layer : head;
+}
+
+static void worker_place(struct cursor *cursor, const struct model_config *config,
+                         const struct cpu_buffers *b, struct cpu_worker *w)
+{
+    int group = config->heads / config->kv_heads;
+    size_t ff = sat_mul((size_t)b->rows, (size_t)panel_count(config->ff) * PANEL_ROWS);
+    if (ff > FF_BLOCK_FLOATS)
+        ff = FF_BLOCK_FLOATS;
+    w->row = cursor_take(cursor, (size_t)config->width, sizeof(float));
+    w->input = cursor_take(cursor, SHARED_NORM_TOKENS, b->input_bytes);
+    w->gate = cursor_take(cursor, ff, sizeof(float));
+    w->up = cursor_take(cursor, ff, sizeof(float));
+    w->attended = cursor_take(cursor, (size_t)b->tile * (size_t)group,
+                              (size_t)config->head_dim * sizeof(float));
+    w->attend_scratch =
+        cursor_take(cursor, 1, kernel_attention_scratch(b->tile, group, config->head_dim));
+}
+
+static void sizes_plan(const struct model_config *config, const struct scheme *scheme,
+                       const struct context_options *options, struct cpu_buffers *b)
+{
+    long long tokens = (long long)options->batch * options->chunk;
+    b->rows = tokens < ENGINE_PASS_TOKENS ? (int)tokens : ENGINE_PASS_TOKENS;
+    int group = config->heads / config->kv_heads;
+    b->tile = min_int(b->rows, max_int(ATTEND_ROWS / group, 1));
+    b->qkv_width = (size_t)(config->heads + 2 * config->kv_heads) * (size_t)config->head_dim;
+    b->input_bytes = input_row_bytes(scheme, config);
+    b->ff_bytes = row_bytes(scheme->activations, config->ff);
+}
+
+void buffers_place(struct cursor *cursor, const struct model_config *config,
+                   const struct scheme *scheme, const struct context_options *options, int threads,
+                   struct cpu_buffers *b)
+{
+    sizes_plan(config, scheme, options, b);
+    b->kv = kv_layout(config, options);
+    b->kv.memory = cursor_take(cursor, 1, kv_bytes(&b->kv));
+
+    size_t rows = (size_t)b->rows, half = (size_t)config->rotary / 2;
+    size_t logit_rows = (size_t)max_int(options->logit_rows, options->batch);
+    b->freq = cursor_take(cursor, half, sizeof(float));
+    b->cos = cursor_take(cursor, (size_t)options->positions, half * sizeof(float));
+    b->sin = cursor_take(cursor, (size_t)options->positions, half * sizeof(float));
+    b->x = cursor_take(cursor, rows, (size_t)config->width * sizeof(float));
+    b->qkv = cursor_take(cursor, rows, b->qkv_width * sizeof(float));
+    b->input = cursor_take(cursor, rows, b->input_bytes);
+    b->ff = cursor_take(cursor, rows, b->ff_bytes);
+    b->logits = cursor_take(cursor, logit_rows, (size_t)config->vocab * sizeof(float));
+    b->parts = cursor_take(cursor, rows, sizeof *b->parts);
+    b->tokens = cursor_take(cursor, rows, sizeof *b->tokens);
+    b->wanted = cursor_take(cursor, rows, sizeof *b->wanted);
+    for (int i = 0; i < threads; i++) {
+        struct cpu_worker measured;
+        worker_place(cursor, config, b, b->workers ? &b->workers[i] : &measured);
+    }
+}
+
+struct memory_plan cpu_memory_plan(const struct model_config *config, const struct scheme *scheme,
+                                   const struct context_options *options, int threads)
+{
+    struct cursor weights = {0}, context = {0};
+    struct cpu_weights w = {0};
+    struct cpu_buffers b = {0};
+    weights_place(&weights, config, scheme, &w);
+    buffers_place(&context, config, scheme, options, threads, &b);
+    size_t kv = kv_bytes(&b.kv);
+    return (struct memory_plan){
+        .weights_bytes = weights.used_bytes,
+        .kv_bytes = kv,
+        .scratch_bytes = context.used_bytes == SIZE_MAX ? SIZE_MAX : context.used_bytes - kv,
+    };
+}
+
+enum { FILL_BYTES = 1 << 20 };
+
+// First touch, by all threads: pages come in now and not inside the first timed step.
+struct filling {
+    struct cpu_context *ctx;
+    size_t bytes;
+    int positions;
+};
+
+static void fill_job(void *arg, int worker, int workers)
+{
+    const struct filling *f = arg;
+    int begin, end;
+    pool_share((int)(f->bytes / FILL_BYTES) + 1, 1, worker, workers, &begin, &end);
+    for (int i = begin; i < end; i++) {
+        size_t from = (size_t)i * FILL_BYTES, left = f->bytes - from;
+        memset((unsigned char *)f->ctx->memory + from, 0, left < FILL_BYTES ? left : FILL_BYTES);
+    }
+}
+
+static void tables_job(void *arg, int worker, int workers)
+{
+    const struct filling *f = arg;
+    const struct cpu_buffers *b = &f->ctx->buffers;
+    int begin, end;
+    pool_share(f->positions, 1, worker, workers, &begin, &end);
+    rope_fill(&f->ctx->model->config, b->freq, begin, end, b->cos, b->sin);
+}
+
+static void context_fill(struct cpu_context *ctx, size_t bytes, int positions)
+{
+    const struct cpu_model *m = ctx->model;
+    struct filling f = {.ctx = ctx, .bytes = bytes, .positions = positions};
+    pool_run(m->pool, fill_job, &f);
+    rope_frequencies(&m->config, ctx->buffers.freq);
+    pool_run(m->pool, tables_job, &f);
+}
+
+static enum status kv_kernels(struct cpu_context *ctx, enum dtype kv, struct error *err)
+{
+    const struct kernel *attention = kernel_find(KOP_ATTENTION, kv, DT_F32, ctx->model->isa);
+    const struct kernel *store = kernel_find(KOP_KV_STORE, kv, DT_F32, ctx->model->isa);
+    if (!attention || !store)
+        return FAIL(err, ERR_UNSUPPORTED, "no attention kernel for a KV cache of %s",
+                    dtype_name(kv));
+    ctx->attention = attention->fn.attention;
+    ctx->kv_store = store->fn.cast;
+    return OK;
+}
+
+static enum status buffers_alloc(struct cpu_context *ctx, const struct context_options *options,
+                                 size_t *bytes, struct error *err)
+{
+    const struct cpu_model *m = ctx->model;
+    int threads = pool_threads(m->pool);
+    struct memory_plan plan = cpu_memory_plan(&m->config, m->scheme, options, threads);
+    *bytes = sat_add(plan.kv_bytes, plan.scratch_bytes);
+    ctx->memory = cpu_memory(*bytes);
+    ctx->buffers.workers = calloc((size_t)threads, sizeof *ctx->buffers.workers);
+    if (!ctx->memory || !ctx->buffers.workers) {
+        char kv[32], scratch[32], have[32];
+        return FAIL(err, ERR_NOMEM,
+                    "KV cache of %s and scratch of %s do not fit: %s available beside the weights",
+                    format_bytes((double)plan.kv_bytes, kv, sizeof kv),
+                    format_bytes((double)plan.scratch_bytes, scratch, sizeof scratch),
+                    format_bytes((double)os_memory_available_bytes(), have, sizeof have));
+    }
+    struct cursor placed = {.base = ctx->memory};
+    buffers_place(&placed, &m->config, m->scheme, options, threads, &ctx->buffers);
+    return OK;
+}
+
+enum status cpu_context_create(void *prepared, const struct context_options *options,
+                               void **planned, struct error *err)
+{
+    *planned = NULL;
+    struct cpu_context *ctx = calloc(1, sizeof *ctx);
+    if (!ctx)
+        return FAIL(err, ERR_NOMEM, "context: %zu bytes", sizeof *ctx);
+    ctx->model = prepared;
+    size_t bytes;
+    if (kv_kernels(ctx, options->kv, err) != OK || buffers_alloc(ctx, options, &bytes, err) != OK) {
+        cpu_context_destroy(ctx);
+        return err->code;
+    }
+    context_fill(ctx, bytes, options->positions);
+    *planned = ctx;
+    return OK;
+}
+
+void cpu_context_destroy(void *planned)
+{
+    struct cpu_context *ctx = planned;
+    if (!ctx)
+        return;
+    free(ctx->buffers.workers);
+    free(ctx->memory);
+    free(ctx);
+}

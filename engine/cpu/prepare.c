@@ -1,0 +1,268 @@
+// prepare.c - weights are packed once: source rows -> 16 f32 rows of scratch a thread -> one panel.
+//
+// Each thread packs the panels it will read in decode, so that on a machine of several memory nodes
+// they lie near it, and no f32 copy larger than 16 rows ever exists.
+#include "engine/cpu/cpu.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/arena.h"
+#include "base/os.h"
+#include "base/str.h"
+#include "engine/model/sizes.h"
+
+// ---- layout ---------------------------------------------------------------------------------------------
+
+static struct cpu_matrix matrix_place(struct cursor *cursor, const struct model_config *config,
+                                      enum tensor_role role, enum dtype type)
+{
+    struct tensor_shape shape = tensor_shape(config, role);
+    size_t panels = (size_t)panel_count(shape.rows);
+    return (struct cpu_matrix){
+        .packed = cursor_take(cursor, panels, panel_bytes(type, shape.cols)),
+        .type = type,
+        .rows = shape.rows,
+        .cols = shape.cols,
+    };
+}
+
+static float *vector_place(struct cursor *cursor, const struct model_config *config,
+                           enum tensor_role role)
+{
+    size_t n = (size_t)tensor_shape(config, role).cols;
+    return n ? cursor_take(cursor, n, sizeof(float)) : NULL;
+}
+
+static void layer_place(struct cursor *cursor, const struct model_config *config,
+                        const struct scheme *scheme, struct cpu_layer *layer)
+{
+    static const enum tensor_role qkv[3] = {T_Q, T_K, T_V};
+    static const enum tensor_role bias[3] = {T_Q_BIAS, T_K_BIAS, T_V_BIAS};
+    enum dtype type = scheme->weights;
+    layer->attn_norm = vector_place(cursor, config, T_ATTN_NORM);
+    for (int i = 0; i < 3; i++)
+        layer->qkv[i] = matrix_place(cursor, config, qkv[i], type);
+    for (int i = 0; i < 3; i++)
+        layer->qkv[i].bias = vector_place(cursor, config, bias[i]);
+    layer->out = matrix_place(cursor, config, T_O, type);
+    layer->ff_norm = vector_place(cursor, config, T_FF_NORM);
+    layer->gate = matrix_place(cursor, config, T_GATE, type);
+    layer->up = matrix_place(cursor, config, T_UP, type);
+    layer->down = matrix_place(cursor, config, T_DOWN, type);
+}
+
+void weights_place(struct cursor *cursor, const struct model_config *config,
+                   const struct scheme *scheme, struct cpu_weights *weights)
+{
+    for (int i = 0; i < config->layers; i++) {
+        struct cpu_layer measured;
+        layer_place(cursor, config, scheme, weights->layers ? &weights->layers[i] : &measured);
+    }
+    size_t vocab = (size_t)config->vocab, width = (size_t)config->width;
+    weights->embedding = NULL;
+    if (!config->tied)
+        weights->embedding =
+            cursor_take(cursor, vocab, sat_mul(width, cpu_element_bytes(scheme->head)));
+    weights->final_norm = vector_place(cursor, config, T_FINAL_NORM);
+    weights->head = (struct cpu_matrix){
+        .packed = cursor_take(cursor, (size_t)panel_count(config->vocab),
+                              panel_bytes(scheme->head, config->width)),
+        .type = scheme->head,
+        .rows = config->vocab,
+        .cols = config->width,
+    };
+}
+
+// ---- packing ---------------------------------------------------------------------------------------------
+
+struct packing {
+    const struct checkpoint *ck;
+    struct cpu_model *model;
+    float *scratch; // (threads, 16, widest row)
+    size_t widest;
+    engine_progress *progress; // called by worker 0
+    void *user;
+};
+
+static void pack_matrix(const struct packing *p, int worker, int workers,
+                        const struct cpu_matrix *matrix, enum tensor_role role, int layer)
+{
+    float *rows_f32 = p->scratch + (size_t)worker * PANEL_ROWS * p->widest;
+    size_t bytes = panel_bytes(matrix->type, matrix->cols);
+    int begin, end;
+    pool_share(panel_count(matrix->rows), 1, worker, workers, &begin, &end);
+    for (int panel = begin; panel < end; panel++) {
+        int row0 = panel * PANEL_ROWS, rows = matrix->rows - row0;
+        if (rows > PANEL_ROWS)
+            rows = PANEL_ROWS;
+        p->ck->ops->read_rows(p->ck->self, role, layer, row0, rows, rows_f32, p->widest);
+        pack_panel(matrix->type, rows_f32, rows, matrix->cols, p->widest,
+                   matrix->packed + (size_t)panel * bytes);
+    }
+}
+
+// Whole vectors, one worker each in turn.
+static void read_vector(const struct packing *p, int worker, int workers, float *out,
+                        enum tensor_role role, int layer)
+{
+    if (out && (layer + 1 + (int)role) % workers == worker)
+        p->ck->ops->read_rows(p->ck->self, role, layer, 0, 1, out,
+                              (size_t)tensor_shape(&p->model->config, role).cols);
+}
+
+static void pack_embedding(const struct packing *p, int worker, int workers)
+{
+    const struct cpu_model *m = p->model;
+    int width = m->config.width, begin, end;
+    float *row = p->scratch + (size_t)worker * PANEL_ROWS * p->widest;
+    size_t row_bytes = (size_t)width * cpu_element_bytes(m->scheme->head);
+    pool_share(m->config.vocab, 1, worker, workers, &begin, &end);
+    for (int id = begin; id < end; id++) {
+        p->ck->ops->read_rows(p->ck->self, T_EMBEDDING, -1, id, 1, row, p->widest);
+        m->kernels.head_cast(m->weights.embedding + (size_t)id * row_bytes, row, width, width);
+    }
+}
+
+static void pack_layer(const struct packing *p, int worker, int workers, int index)
+{
+    struct cpu_layer *layer = &p->model->weights.layers[index];
+    read_vector(p, worker, workers, layer->attn_norm, T_ATTN_NORM, index);
+    read_vector(p, worker, workers, layer->ff_norm, T_FF_NORM, index);
+    read_vector(p, worker, workers, layer->qkv[0].bias, T_Q_BIAS, index);
+    read_vector(p, worker, workers, layer->qkv[1].bias, T_K_BIAS, index);
+    read_vector(p, worker, workers, layer->qkv[2].bias, T_V_BIAS, index);
+    pack_matrix(p, worker, workers, &layer->qkv[0], T_Q, index);
+    pack_matrix(p, worker, workers, &layer->qkv[1], T_K, index);
+    pack_matrix(p, worker, workers, &layer->qkv[2], T_V, index);
+    pack_matrix(p, worker, workers, &layer->out, T_O, index);
+    pack_matrix(p, worker, workers, &layer->gate, T_GATE, index);
+    pack_matrix(p, worker, workers, &layer->up, T_UP, index);
+    pack_matrix(p, worker, workers, &layer->down, T_DOWN, index);
+}
+
+static void pack_job(void *arg, int worker, int workers)
+{
+    const struct packing *p = arg;
+    const struct cpu_model *m = p->model;
+    double steps = m->config.layers + 1;
+    for (int i = 0; i < m->config.layers; i++) {
+        pack_layer(p, worker, workers, i);
+        if (worker == 0 && p->progress)
+            p->progress(p->user, (i + 1) / steps);
+    }
+    if (!m->config.tied)
+        pack_embedding(p, worker, workers);
+    read_vector(p, worker, workers, m->weights.final_norm, T_FINAL_NORM, -1);
+    pack_matrix(p, worker, workers, &m->weights.head, m->config.tied ? T_EMBEDDING : T_HEAD, -1);
+    if (worker == 0 && p->progress)
+        p->progress(p->user, 1);
+}
+
+static int widest_row(const struct model_config *config)
+{
+    int widest = config->width;
+    if (config->ff > widest)
+        widest = config->ff;
+    if (config->heads * config->head_dim > widest)
+        widest = config->heads * config->head_dim;
+    return widest;
+}
+
+static enum status pack_all(struct cpu_model *m, const struct checkpoint *ck,
+                            engine_progress *progress, void *user, struct error *err)
+{
+    struct packing p = {
+        .ck = ck,
+        .model = m,
+        .widest = sat_align((size_t)widest_row(&m->config)),
+        .progress = progress,
+        .user = user,
+    };
+    size_t rows = (size_t)pool_threads(m->pool) * PANEL_ROWS;
+    size_t bytes = sat_mul(sat_mul(rows, p.widest), sizeof(float));
+    p.scratch = aligned_alloc_zeroed(bytes);
+    if (!p.scratch)
+        return FAIL(err, ERR_NOMEM, "%zu bytes to pack weights in", bytes);
+    pool_run(m->pool, pack_job, &p);
+    aligned_release(p.scratch);
+    return OK;
+}
+
+// ---- preparing -------------------------------------------------------------------------------------------
+
+static union kernel_fn find(const struct cpu_model *m, enum kernel_op op, enum dtype w,
+                            enum dtype x, struct error *err)
+{
+    const struct kernel *kernel = kernel_find(op, w, x, m->isa);
+    if (kernel)
+        return kernel->fn;
+    FAIL(err, ERR_UNSUPPORTED, "no kernel for %s of %s weights and %s inputs", kernel_op_name(op),
+         dtype_name(w), dtype_name(x));
+    return (union kernel_fn){0};
+}
+
+static enum status find_kernels(struct cpu_model *m, struct error *err)
+{
+    enum dtype w = m->scheme->weights, x = m->scheme->activations, head = m->scheme->head;
+    m->kernels = (struct cpu_kernels){
+        .gemv = find(m, KOP_GEMV, w, x, err).linear,
+        .gemm = find(m, KOP_GEMM, w, x, err).linear,
+        .head_gemv = find(m, KOP_GEMV, head, head, err).linear,
+        .head_gemm = find(m, KOP_GEMM, head, head, err).linear,
+        .cast = find(m, KOP_CAST, x, DT_F32, err).cast,
+        .head_cast = find(m, KOP_CAST, head, DT_F32, err).cast,
+        .rmsnorm = find(m, KOP_RMSNORM, DT_F32, DT_F32, err).rmsnorm,
+        .rope = find(m, KOP_ROPE, DT_F32, DT_F32, err).rope,
+        .swiglu = find(m, KOP_SWIGLU, DT_F32, DT_F32, err).swiglu,
+    };
+    return err->code;
+}
+
+static enum status place_weights(struct cpu_model *m, struct error *err)
+{
+    struct cursor measured = {0};
+    struct cpu_weights *w = &m->weights;
+    weights_place(&measured, &m->config, m->scheme, w);
+    m->memory = cpu_memory(measured.used_bytes);
+    w->layers = calloc((size_t)m->config.layers, sizeof *w->layers);
+    if (!m->memory || !w->layers) {
+        char need[32], have[32];
+        return FAIL(err, ERR_NOMEM, "weights need %s and do not fit: %s available",
+                    format_bytes((double)measured.used_bytes, need, sizeof need),
+                    format_bytes((double)os_memory_available_bytes(), have, sizeof have));
+    }
+    struct cursor placed = {.base = m->memory};
+    weights_place(&placed, &m->config, m->scheme, w);
+    return OK;
+}
+
+enum status cpu_prepare(struct checkpoint *ck, const struct engine_options *options,
+                        engine_progress *progress, void *user, void **prepared, struct error *err)
+{
+    *prepared = NULL;
+    struct cpu_model *m = calloc(1, sizeof *m);
+    if (!m)
+        return FAIL(err, ERR_NOMEM, "model: %zu bytes", sizeof *m);
+    m->config = *checkpoint_config(ck);
+    m->scheme = options->scheme;
+    m->pool = options->pool;
+    m->isa = options->isa & kernel_cpu_isa();
+    if (find_kernels(m, err) != OK || place_weights(m, err) != OK ||
+        pack_all(m, ck, progress, user, err) != OK) {
+        cpu_prepared_destroy(m);
+        return err->code;
+    }
+    *prepared = m;
+    return OK;
+}
+
+void cpu_prepared_destroy(void *prepared)
+{
+    struct cpu_model *m = prepared;
+    if (!m)
+        return;
+    free(m->weights.layers);
+    free(m->memory);
+    free(m);
+}

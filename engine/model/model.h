@@ -1,0 +1,14 @@
+// model.h - a model on a device, as the rest of engine/model sees it.
+#ifndef ENGINE_MODEL_MODEL_H
+#define ENGINE_MODEL_MODEL_H
+
+#include "engine/backend.h"
+
+struct model {
+    struct model_config config;
+    const struct scheme *scheme;
+    const struct backend *backend;
+    void *prepared; // owned by the backend: packed weights
+};
+
+#endif

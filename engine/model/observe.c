@@ -1,0 +1,65 @@
+// observe.c - names of op classes and phases, and the bytes and operations behind an event.
+#include "engine/model/observe.h"
+
+#include "engine/model/kv.h"
+
+const char *op_class_name(enum op_class class)
+{
+    static const char *const names[OPC_COUNT] = {
+        [OPC_QKV] = "qkv",         [OPC_ATTENTION] = "attention", [OPC_OUTPUT] = "output",
+        [OPC_GATE_UP] = "gate-up", [OPC_DOWN] = "down",           [OPC_HEAD] = "head",
+        [OPC_REST] = "rest"};
+    return (unsigned)class < OPC_COUNT ? names[class] : "unknown";
+}
+
+const char *phase_name(enum phase phase)
+{
+    static const char *const names[PHASE_COUNT] = {
+        [PHASE_LOAD] = "load", [PHASE_PREFILL] = "prefill", [PHASE_DECODE] = "decode"};
+    return (unsigned)phase < PHASE_COUNT ? names[phase] : "unknown";
+}
+
+struct op_cost cost_linear(uint64_t tokens, uint64_t rows, uint64_t cols, uint64_t weight_bytes,
+                           uint64_t input_bytes)
+{
+    return (struct op_cost){
+        .weight_bytes = weight_bytes,
+        .activation_bytes = tokens * (cols * input_bytes + rows * sizeof(float)),
+        .flop = 2 * tokens * rows * cols,
+    };
+}
+
+// Positions seen by all of the tokens together: token t sees min(first + t + 1, window).
+static uint64_t positions_seen(uint64_t first, uint64_t tokens, uint64_t window)
+{
+    if (!window || first + tokens <= window)
+        return tokens * first + tokens * (tokens + 1) / 2;
+    uint64_t growing = first < window ? window - first : 0; // tokens whose view still grows
+    return growing * first + growing * (growing + 1) / 2 + (tokens - growing) * window;
+}
+
+struct op_cost cost_attention(const struct model_config *config, enum dtype kv, uint64_t first,
+                              uint64_t tokens)
+{
+    uint64_t window = (uint64_t)config->window, s = (uint64_t)config->head_dim;
+    uint64_t earlier = window && first >= window ? window - 1 : first;
+    uint64_t position_bytes = 2 * (uint64_t)config->kv_heads * s * kv_element_bytes(kv);
+    uint64_t query = (uint64_t)config->heads * s;
+    return (struct op_cost){
+        .kv_read_bytes = (earlier + tokens) * position_bytes,
+        .kv_write_bytes = tokens * position_bytes,
+        .activation_bytes = 2 * tokens * query * sizeof(float),
+        .flop = 4 * query * positions_seen(first, tokens, window),
+    };
+}
+
+struct op_cost cost_add(struct op_cost a, struct op_cost b)
+{
+    return (struct op_cost){
+        .weight_bytes = a.weight_bytes + b.weight_bytes,
+        .kv_read_bytes = a.kv_read_bytes + b.kv_read_bytes,
+        .kv_write_bytes = a.kv_write_bytes + b.kv_write_bytes,
+        .activation_bytes = a.activation_bytes + b.activation_bytes,
+        .flop = a.flop + b.flop,
+    };
+}

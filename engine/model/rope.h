@@ -1,0 +1,18 @@
+// rope.h - rotary position embedding: the angles' cosines and sines, one row a position.
+//
+// Every operation is done in float, in the order transformers does it (modeling_rope_utils.py): at far
+// positions the rounding of the frequencies is visible in the logits, so being more exact would be wrong.
+// Sources: Su et al. 2021; the llama3 bands: Llama 3.1's published scaling.
+#ifndef ENGINE_MODEL_ROPE_H
+#define ENGINE_MODEL_ROPE_H
+
+#include "engine/engine.h"
+
+// freq: (rotary/2). Frequencies after scaling.
+void rope_frequencies(const struct model_config *config, float *freq);
+
+// cos, sin: (positions, rotary/2) for positions [begin, end), addressed from row 0. freq: (rotary/2).
+void rope_fill(const struct model_config *config, const float *freq, int begin, int end, float *cos,
+               float *sin);
+
+#endif

@@ -1,0 +1,25 @@
+// sizes.h - sums and products of sizes that stick at SIZE_MAX: a plan too large for size_t is a plan
+// that does not fit, found by the allocation that follows and not by every term on the way.
+#ifndef ENGINE_MODEL_SIZES_H
+#define ENGINE_MODEL_SIZES_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+static inline size_t sat_mul(size_t a, size_t b)
+{
+    return b && a > SIZE_MAX / b ? SIZE_MAX : a * b;
+}
+
+static inline size_t sat_add(size_t a, size_t b)
+{
+    return a > SIZE_MAX - b ? SIZE_MAX : a + b;
+}
+
+// a rounded up to whole cache lines.
+static inline size_t sat_align(size_t a)
+{
+    return a > SIZE_MAX - 63 ? SIZE_MAX : (a + 63) / 64 * 64;
+}
+
+#endif
