@@ -61,6 +61,7 @@ all: $(BUILD)/bench
 %_avx512_vnni.o: ISAFLAGS := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx2 -mfma -mf16c
 # Portable kernels and the generator of weights are worth the compiler's full effort.
 $(BUILD)/obj/kernels/%.o: EXTRA := -O3 -ffp-contract=off
+$(BUILD)/obj/engine/load/%.o: EXTRA := -O3 -ffp-contract=off
 
 # The stamp changes when the compiler or any flag does, and every object depends on it.
 STAMP_TEXT := $(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $(LDLIBS)

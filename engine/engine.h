@@ -35,8 +35,8 @@ struct model_config {
     enum rope_scaling rope_scaling;
     float rope_factor, rope_low_freq, rope_high_freq; // llama3: wavelength bands
     int rope_original_positions;
-    // ROPE_SCALE_FACTORS: what each pair's frequency is divided by (GGUF's rope_freqs.weight). Read all
-    // of this through rope_frequency() of model/arch.h.
+    // ROPE_SCALE_FACTORS: what each pair's frequency is divided by (GGUF's rope_freqs.weight). See
+    // model/rope.h.
     float rope_factors[MODEL_MAX_HEAD_DIM / 2];
     int window; // sliding window of every layer, 0: none
     bool qkv_bias;
@@ -73,6 +73,11 @@ void checkpoint_destroy(struct checkpoint *ck);
 
 const struct model_config *checkpoint_config(const struct checkpoint *ck);
 bool checkpoint_is_synthetic(const struct checkpoint *ck);
+const char *checkpoint_format(const struct checkpoint *ck); // "safetensors", "gguf", "synthetic"
+
+// Names of stored tensors that the description does not use (rotary tables of old checkpoints), one a
+// line; empty when there are none. Borrowed.
+const char *checkpoint_unused_tensors(const struct checkpoint *ck);
 
 // SHA-256 of what the numbers depend on: of the files' content, or of config and seed. Computed at the
 // first call (reads everything once, about 2 GB/s), kept after.
@@ -80,13 +85,14 @@ enum status checkpoint_content_hash(struct checkpoint *ck, char hex[65], struct 
 
 // Parameters and stored bytes by class of tensor, for `bench model info`.
 struct tensor_class {
-    const char *name; // "embedding", "attention", "feed-forward", "norm", "head", "other"
-    const char *type; // stored type, "mixed" where several
+    const char *name; // "embedding", "attention", "feed-forward", "norm", "head", "other" (not used)
+    const char *type; // stored type, "mixed" where several; "generated" (0 bytes) for a shape
     uint64_t tensors, parameters, bytes;
 };
 size_t checkpoint_tensor_classes(const struct checkpoint *ck, struct tensor_class *out, size_t max);
 
-// Path or GGUF section the tokenizer comes from, or NULL when the checkpoint has none.
+// The tokenizer beside or in the checkpoint, checked against its vocabulary. Errors: ERR_UNSUPPORTED for
+// a shape or a kind of tokenizer not known, ERR_IO where there is none, ERR_FORMAT ("of another model").
 struct tokenizer;
 enum status checkpoint_tokenizer(const struct checkpoint *ck, struct tokenizer **out, struct error *err);
 

@@ -14,10 +14,17 @@ enum tensor_role {
     T_HEAD,      // (vocab, width)       layer -1; absent when tied
     T_FINAL_NORM,
     T_ATTN_NORM, // (width)
-    T_Q, T_K, T_V, T_O,
-    T_Q_BIAS, T_K_BIAS, T_V_BIAS,
+    T_Q,
+    T_K,
+    T_V,
+    T_O,
+    T_Q_BIAS,
+    T_K_BIAS,
+    T_V_BIAS,
     T_FF_NORM,
-    T_GATE, T_UP, T_DOWN,
+    T_GATE,
+    T_UP,
+    T_DOWN,
     T_ROLE_COUNT
 };
 
@@ -37,6 +44,7 @@ struct source_ops {
                       float *out, size_t ld);
     enum dtype (*stored_type)(const void *self, enum tensor_role role, int layer);
     enum status (*content_hash)(const void *self, char hex[65], struct error *err);
+    // NULL: the format carries none
     enum status (*tokenizer)(const void *self, struct tokenizer **out, struct error *err);
     void (*destroy)(void *self);
 };
@@ -45,6 +53,8 @@ struct checkpoint {
     struct model_config config;
     const struct source_ops *ops;
     void *self; // owned by ops
+    const struct tensor_map *unused; // for its extras: tensors the description does not name; or NULL
+    bool synthetic;
     char *path;
     char hash[65]; // empty until computed
 };

@@ -7,18 +7,19 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "engine/engine.h"
 
 struct arch {
     const char *name;       // config.json's model_type
-    const char *gguf;       // general.architecture
-    enum rope_kind rope;
-    bool qkv_bias;          // always has them
+    const char *gguf;       // general.architecture llama.cpp writes for it
+    enum rope_kind rope;    // of the Hugging Face order of rows
+    bool qkv_bias;          // q, k and v always have biases
     bool gguf_permuted;     // llama.cpp interleaves the halves of each Q and K head
-    bool windowed;          // sliding_window counts unless use_sliding_window says otherwise
-    bool tied_by_default;   // tie_word_embeddings when config.json does not say
-    double default_theta;
+    bool windowed;          // sliding_window counts unless use_sliding_window is false
+    bool window_by_default; // what use_sliding_window is when config.json does not say
+    int default_kv_heads;   // when config.json does not say; 0: as many as heads
 };
 
 const struct arch *arch_find(const char *name); // NULL: unknown
@@ -30,10 +31,6 @@ char *arch_names(char *out, size_t out_bytes);
 // it overflows: vocab * width, layers * anything, heads * head_dim. `where` begins the message.
 enum status model_config_check(const struct model_config *config, const char *where,
                                struct error *err);
-
-// The angle per position, in radians, of pair `pair` of a head (0 <= pair < rotary / 2), scaling
-// included: the forward pass rotates by position * rope_frequency(config, pair).
-double rope_frequency(const struct model_config *config, int pair);
 
 // Parameters of the whole model by its description (a tied head counts once).
 uint64_t model_parameters(const struct model_config *config);

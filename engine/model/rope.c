@@ -1,4 +1,4 @@
-// rope.c - frequencies with none, linear or llama3 scaling, and the tables made from them.
+// rope.c - frequencies with none, linear or llama3 scaling or a file's factors, and the tables made from them.
 #include "engine/model/rope.h"
 
 #include <math.h>
@@ -28,6 +28,8 @@ void rope_frequencies(const struct model_config *config, float *freq)
             freq[i] /= config->rope_factor;
         if (config->rope_scaling == ROPE_SCALE_LLAMA3)
             freq[i] = llama3_scale(config, freq[i]);
+        if (config->rope_scaling == ROPE_SCALE_FACTORS)
+            freq[i] /= config->rope_factors[i];
     }
 }
 

@@ -1,0 +1,171 @@
+// checkpoint.c - opening a model of any format, and what can be asked of it before it is loaded.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "engine/load/parse.h"
+#include "engine/model/arch.h"
+
+static enum status create(const char *path, struct checkpoint **out, struct error *err)
+{
+    *out = calloc(1, sizeof **out);
+    if (*out)
+        (*out)->path = strdup(path);
+    if (*out && (*out)->path)
+        return OK;
+    free(*out);
+    *out = NULL;
+    return FAIL(err, ERR_NOMEM, "%s: no memory", path);
+}
+
+static bool ends_with(const char *text, const char *ending)
+{
+    size_t n = strlen(text), m = strlen(ending);
+    return n >= m && strcmp(text + n - m, ending) == 0;
+}
+
+static enum status open_any(const char *path, struct checkpoint *ck, struct error *err)
+{
+    if (file_is_dir(path))
+        return safetensors_open(path, ck, err);
+    if (!file_exists(path))
+        return FAIL(err, ERR_IO, "%s: no such file or folder", path);
+    if (ends_with(path, ".safetensors") || ends_with(path, ".json"))
+        return FAIL(err, ERR_USAGE, "%s: name the folder that holds config.json and the weights",
+                    path);
+    return gguf_open(path, ck, err);
+}
+
+enum status checkpoint_open(const char *path, struct checkpoint **out, struct error *err)
+{
+    TRY(create(path, out, err));
+    enum status status = open_any(path, *out, err);
+    if (status != OK) {
+        checkpoint_destroy(*out);
+        *out = NULL;
+    }
+    return status;
+}
+
+enum status checkpoint_synthetic(const char *config_path, uint64_t seed, struct checkpoint **out,
+                                 struct error *err)
+{
+    TRY(create(config_path, out, err));
+    (*out)->synthetic = true;
+    enum status status = synthetic_open(config_path, seed, *out, err);
+    if (status != OK) {
+        checkpoint_destroy(*out);
+        *out = NULL;
+    }
+    return status;
+}
+
+void checkpoint_destroy(struct checkpoint *ck)
+{
+    if (!ck)
+        return;
+    if (ck->ops)
+        ck->ops->destroy(ck->self);
+    free(ck->path);
+    free(ck);
+}
+
+const struct model_config *checkpoint_config(const struct checkpoint *ck)
+{
+    return &ck->config;
+}
+
+bool checkpoint_is_synthetic(const struct checkpoint *ck)
+{
+    return ck->synthetic;
+}
+
+const char *checkpoint_format(const struct checkpoint *ck)
+{
+    return ck->ops->format;
+}
+
+const char *checkpoint_unused_tensors(const struct checkpoint *ck)
+{
+    return ck->unused ? str_text(&ck->unused->extra_names) : "";
+}
+
+enum status checkpoint_content_hash(struct checkpoint *ck, char hex[65], struct error *err)
+{
+    if (!ck->hash[0])
+        TRY(ck->ops->content_hash(ck->self, ck->hash, err));
+    memcpy(hex, ck->hash, sizeof ck->hash);
+    return OK;
+}
+
+enum status checkpoint_tokenizer(const struct checkpoint *ck, struct tokenizer **out,
+                                 struct error *err)
+{
+    *out = NULL;
+    if (!ck->ops->tokenizer)
+        return FAIL(err, ERR_UNSUPPORTED, "%s: a shape has no tokenizer", ck->path);
+    return ck->ops->tokenizer(ck->self, out, err);
+}
+
+// ---- classes of tensors ---------------------------------------------------------------------------
+
+enum { CLASS_EMBEDDING, CLASS_ATTENTION, CLASS_FEED_FORWARD, CLASS_NORM, CLASS_HEAD, CLASS_OTHER };
+
+static int class_of(enum tensor_role role)
+{
+    switch (role) {
+    case T_EMBEDDING:
+        return CLASS_EMBEDDING;
+    case T_HEAD:
+        return CLASS_HEAD;
+    case T_FINAL_NORM:
+    case T_ATTN_NORM:
+    case T_FF_NORM:
+        return CLASS_NORM;
+    case T_GATE:
+    case T_UP:
+    case T_DOWN:
+        return CLASS_FEED_FORWARD;
+    default:
+        return CLASS_ATTENTION;
+    }
+}
+
+static void add_tensor(const struct checkpoint *ck, enum tensor_role role, int layer,
+                       struct tensor_class *class)
+{
+    struct tensor_shape shape = tensor_shape(&ck->config, role);
+    uint64_t elements = (uint64_t)shape.rows * (uint64_t)shape.cols;
+    enum dtype type = ck->ops->stored_type(ck->self, role, layer);
+    const char *name = ck->synthetic ? "generated" : dtype_name(type);
+    class->type = !class->tensors || str_equal(class->type, name) ? name : "mixed";
+    class->tensors++;
+    class->parameters += elements;
+    class->bytes += ck->synthetic ? 0 : elements * stored_bytes(type);
+}
+
+size_t checkpoint_tensor_classes(const struct checkpoint *ck, struct tensor_class *out, size_t max)
+{
+    struct tensor_class all[] = {{.name = "embedding"},    {.name = "attention"},
+                                 {.name = "feed-forward"}, {.name = "norm"},
+                                 {.name = "head"},         {.name = "other"}};
+    for (int role = 0; role < T_ROLE_COUNT; role++) {
+        enum tensor_role r = (enum tensor_role)role;
+        bool outside = r <= T_FINAL_NORM;
+        if (tensor_shape(&ck->config, r).rows == 0)
+            continue;
+        for (int layer = outside ? -1 : 0; layer < (outside ? 0 : ck->config.layers); layer++)
+            add_tensor(ck, r, layer, &all[class_of(r)]);
+    }
+    if (ck->unused) { // stored, but not of the description: bytes only, their elements are not used
+        all[CLASS_OTHER].tensors = ck->unused->extras;
+        all[CLASS_OTHER].bytes = ck->unused->extra_bytes;
+        all[CLASS_OTHER].type = "unused";
+    }
+    size_t count = 0;
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (all[i].tensors && count < max)
+            out[count++] = all[i];
+    return count;
+}

@@ -1,0 +1,524 @@
+// safetensors.c - Hugging Face folders: config.json and one safetensors file or several with an index.
+//
+// A file is an 8-byte little-endian header length, a JSON header naming each tensor's type, shape and
+// byte range, and the data. Headers are checked whole before a byte of data is believed: ranges inside the
+// file, neither overlapping nor leaving holes, and as long as type and shape say.
+// Source: the format's description at github.com/huggingface/safetensors.
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/json.h"
+#include "engine/load/parse.h"
+
+enum {
+    HEADER_MAX_BYTES = 100 << 20, // the limit of the safetensors library
+    INDEX_MAX_BYTES = 100 << 20,
+    SHARDS_MAX = 4096,
+    DIMS_MAX = 8,
+};
+
+static const struct tensor_names hf_names = {
+    .layer_prefix = "model.layers.",
+    .name = {[T_EMBEDDING] = "model.embed_tokens.weight",
+             [T_HEAD] = "lm_head.weight",
+             [T_FINAL_NORM] = "model.norm.weight",
+             [T_ATTN_NORM] = "input_layernorm.weight",
+             [T_Q] = "self_attn.q_proj.weight",
+             [T_K] = "self_attn.k_proj.weight",
+             [T_V] = "self_attn.v_proj.weight",
+             [T_O] = "self_attn.o_proj.weight",
+             [T_Q_BIAS] = "self_attn.q_proj.bias",
+             [T_K_BIAS] = "self_attn.k_proj.bias",
+             [T_V_BIAS] = "self_attn.v_proj.bias",
+             [T_FF_NORM] = "post_attention_layernorm.weight",
+             [T_GATE] = "mlp.gate_proj.weight",
+             [T_UP] = "mlp.up_proj.weight",
+             [T_DOWN] = "mlp.down_proj.weight"},
+};
+
+// ---- one file -------------------------------------------------------------------------------------
+
+struct entry {
+    const char *name;
+    const char *dtype;
+    uint64_t begin, end, elements;
+    int dims;
+    uint64_t shape[DIMS_MAX];
+};
+
+// Bytes of an element by the names the format knows; 0: unknown.
+static unsigned element_bytes(const char *dtype)
+{
+    static const struct {
+        const char *name;
+        unsigned bytes;
+    } types[] = {{"F32", 4},  {"F16", 2},     {"BF16", 2},    {"F64", 8}, {"I64", 8},    {"I32", 4},
+                 {"I16", 2},  {"I8", 1},      {"U64", 8},     {"U32", 4}, {"U16", 2},    {"U8", 1},
+                 {"BOOL", 1}, {"F8_E4M3", 1}, {"F8_E5M2", 1}, {"C64", 8}, {"F8_E8M0", 1}};
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (str_equal(types[i].name, dtype))
+            return types[i].bytes;
+    return 0;
+}
+
+static enum status read_shape(const json_t *shape, const char *where, struct entry *e,
+                              struct error *err)
+{
+    size_t i;
+    const json_t *dim;
+    if (!json_is_array(shape) || json_array_size(shape) > DIMS_MAX)
+        return FAIL(err, ERR_FORMAT, "%s: shape: not a list of at most %d numbers", where,
+                    DIMS_MAX);
+    e->dims = (int)json_array_size(shape);
+    e->elements = 1;
+    json_array_foreach(shape, i, dim)
+    {
+        json_int_t value = json_is_integer(dim) ? json_integer_value(dim) : -1;
+        if (value < 0 || value > INT64_C(1) << 40)
+            return FAIL(err, ERR_FORMAT, "%s: shape: not a list of sizes", where);
+        e->shape[i] = (uint64_t)value;
+        if (__builtin_mul_overflow(e->elements, (uint64_t)value, &e->elements))
+            return FAIL(err, ERR_FORMAT, "%s: shape: more elements than can be counted", where);
+    }
+    return OK;
+}
+
+static enum status read_range(const json_t *offsets, const char *where, uint64_t data_bytes,
+                              struct entry *e, struct error *err)
+{
+    const json_t *begin = json_array_get(offsets, 0), *end = json_array_get(offsets, 1);
+    if (json_array_size(offsets) != 2 || !json_is_integer(begin) || !json_is_integer(end))
+        return FAIL(err, ERR_FORMAT, "%s: data_offsets: not two numbers", where);
+    json_int_t b = json_integer_value(begin), n = json_integer_value(end);
+    if (b < 0 || n < b || (uint64_t)n > data_bytes)
+        return FAIL(err, ERR_FORMAT,
+                    "%s: data_offsets: %lld..%lld is outside the file's %llu bytes of data", where,
+                    (long long)b, (long long)n, (unsigned long long)data_bytes);
+    e->begin = (uint64_t)b;
+    e->end = (uint64_t)n;
+    return OK;
+}
+
+static enum status read_entry(const char *file, const char *name, const json_t *value,
+                              uint64_t data_bytes, struct entry *e, struct error *err)
+{
+    char where[512];
+    snprintf(where, sizeof where, "%s: tensor %.128s", file, name);
+    e->name = name;
+    if (!json_is_object(value))
+        return FAIL(err, ERR_FORMAT, "%s: not an object", where);
+    TRY(json_get_string(value, where, "dtype", &e->dtype, err));
+    TRY(read_shape(json_object_get(value, "shape"), where, e, err));
+    TRY(read_range(json_object_get(value, "data_offsets"), where, data_bytes, e, err));
+    unsigned each = element_bytes(e->dtype);
+    uint64_t want;
+    if (!each)
+        return FAIL(err, ERR_UNSUPPORTED, "%s: dtype '%.32s' is not known", where, e->dtype);
+    if (__builtin_mul_overflow(e->elements, (uint64_t)each, &want) || want != e->end - e->begin)
+        return FAIL(err, ERR_FORMAT, "%s: %llu elements of %s do not take %llu bytes", where,
+                    (unsigned long long)e->elements, e->dtype,
+                    (unsigned long long)(e->end - e->begin));
+    return OK;
+}
+
+static int by_begin(const void *a, const void *b)
+{
+    const struct entry *x = a, *y = b;
+    if (x->begin != y->begin)
+        return x->begin < y->begin ? -1 : 1;
+    return x->end < y->end ? -1 : x->end > y->end;
+}
+
+static enum status check_layout(const char *file, struct entry *entries, size_t count,
+                                uint64_t data_bytes, struct error *err)
+{
+    uint64_t at = 0;
+    qsort(entries, count, sizeof *entries, by_begin);
+    for (size_t i = 0; i < count; i++) {
+        if (entries[i].begin < at)
+            return FAIL(err, ERR_FORMAT, "%s: tensor %.128s: its data overlaps that of %.128s",
+                        file, entries[i].name, entries[i - 1].name);
+        if (entries[i].begin > at)
+            return FAIL(err, ERR_FORMAT, "%s: tensor %.128s: a hole of %llu bytes before its data",
+                        file, entries[i].name, (unsigned long long)(entries[i].begin - at));
+        at = entries[i].end;
+    }
+    if (at != data_bytes)
+        return FAIL(err, ERR_FORMAT, "%s: %llu bytes of data belong to no tensor", file,
+                    (unsigned long long)(data_bytes - at));
+    return OK;
+}
+
+static bool shape_matches(const struct entry *e, struct tensor_shape want, bool vector)
+{
+    if (vector)
+        return e->dims == 1 && e->shape[0] == (uint64_t)want.cols;
+    return e->dims == 2 && e->shape[0] == (uint64_t)want.rows && e->shape[1] == (uint64_t)want.cols;
+}
+
+static bool is_vector(enum tensor_role role)
+{
+    return role == T_FINAL_NORM || role == T_ATTN_NORM || role == T_FF_NORM ||
+           (role >= T_Q_BIAS && role <= T_V_BIAS);
+}
+
+static char *shape_text(const struct entry *e, char *out, size_t out_bytes)
+{
+    size_t used = (size_t)snprintf(out, out_bytes, "(");
+    for (int i = 0; i < e->dims && used < out_bytes; i++)
+        used += (size_t)snprintf(out + used, out_bytes - used, "%s%llu", i ? ", " : "",
+                                 (unsigned long long)e->shape[i]);
+    if (used < out_bytes)
+        snprintf(out + used, out_bytes - used, ")");
+    return out;
+}
+
+static enum status enter(const char *file, const struct entry *e, const unsigned char *data,
+                         const struct model_config *config, struct tensor_map *map,
+                         struct error *err)
+{
+    enum tensor_role role;
+    int layer;
+    char text[160];
+    if (!tensor_names_find(&hf_names, e->name, config->layers, &role, &layer) ||
+        tensor_shape(config, role).rows == 0) {
+        tensor_map_extra(map, e->name, strlen(e->name), e->end - e->begin);
+        return OK;
+    }
+    struct tensor_shape want = tensor_shape(config, role);
+    if (!shape_matches(e, want, is_vector(role)))
+        return FAIL(err, ERR_FORMAT, "%s: tensor %s: shape %s, but config.json makes it (%d, %d)",
+                    file, e->name, shape_text(e, text, sizeof text), want.rows, want.cols);
+    struct stored_tensor *slot = tensor_map_at(map, role, layer);
+    if (slot->data)
+        return FAIL(err, ERR_FORMAT, "%s: tensor %s: stands in another file too", file, e->name);
+    if (str_equal(e->dtype, "F32"))
+        slot->type = DT_F32;
+    else if (str_equal(e->dtype, "F16"))
+        slot->type = DT_F16;
+    else if (str_equal(e->dtype, "BF16"))
+        slot->type = DT_BF16;
+    else
+        return FAIL(err, ERR_UNSUPPORTED,
+                    "%s: tensor %s: dtype %s is not supported (F32, F16 and BF16 are)", file,
+                    e->name, e->dtype);
+    slot->data = data + e->begin;
+    return OK;
+}
+
+static enum status enter_all(const char *name, const json_t *header, const unsigned char *data,
+                             uint64_t data_bytes, struct entry *entries,
+                             const struct model_config *config, struct tensor_map *map,
+                             json_t *seen, struct error *err)
+{
+    size_t count = 0;
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)header, key, value)
+    {
+        if (str_equal(key, "__metadata__"))
+            continue;
+        TRY(read_entry(name, key, value, data_bytes, &entries[count++], err));
+        if (seen && json_object_set_new(seen, key, json_string(name)) != 0)
+            return FAIL(err, ERR_NOMEM, "%s: no memory for its header", name);
+    }
+    TRY(check_layout(name, entries, count, data_bytes, err));
+    for (size_t i = 0; i < count; i++)
+        TRY(enter(name, &entries[i], data, config, map, err));
+    return OK;
+}
+
+enum status safetensors_parse(const char *name, const unsigned char *data, size_t bytes,
+                              const struct model_config *config, struct tensor_map *map,
+                              json_t *seen, struct error *err)
+{
+    uint64_t header_bytes = 0;
+    json_t *header = NULL;
+    if (bytes < 8)
+        return FAIL(err, ERR_FORMAT, "%s: %zu bytes are too few for a safetensors file", name,
+                    bytes);
+    for (int i = 7; i >= 0; i--)
+        header_bytes = header_bytes << 8 | data[i];
+    if (header_bytes > HEADER_MAX_BYTES || header_bytes > bytes - 8)
+        return FAIL(err, ERR_FORMAT,
+                    "%s: a header of %llu bytes does not fit the file's %zu (truncated, or not "
+                    "safetensors)",
+                    name, (unsigned long long)header_bytes, bytes);
+    if (header_bytes == 0 || data[8] != '{')
+        return FAIL(err, ERR_FORMAT, "%s: the header is not a JSON object: not safetensors", name);
+    TRY(json_parse(name, (const char *)data + 8, header_bytes, &header, err));
+    enum status status;
+    struct entry *entries = NULL;
+    if (!json_is_object(header)) {
+        status = FAIL(err, ERR_FORMAT, "%s: the header is not a JSON object", name);
+        goto out;
+    }
+    entries = calloc(json_object_size(header) + 1, sizeof *entries);
+    if (!entries) {
+        status = FAIL(err, ERR_NOMEM, "%s: no memory for its header", name);
+        goto out;
+    }
+    status = enter_all(name, header, data + 8 + header_bytes, bytes - 8 - header_bytes, entries,
+                       config, map, seen, err);
+out:
+    free(entries);
+    json_decref(header);
+    return status;
+}
+
+// ---- the folder -----------------------------------------------------------------------------------
+
+struct folder {
+    char *dir;
+    struct model_config config;
+    struct tensor_map tensors;
+    struct file_map maps[SHARDS_MAX];
+    char *names[SHARDS_MAX]; // within the folder, sorted
+    int shards;
+};
+
+static void folder_destroy(void *self)
+{
+    struct folder *f = self;
+    if (!f)
+        return;
+    for (int i = 0; i < f->shards; i++) {
+        file_unmap(&f->maps[i]);
+        free(f->names[i]);
+    }
+    tensor_map_fini(&f->tensors);
+    free(f->dir);
+    free(f);
+}
+
+static enum status add_shard(struct folder *f, const char *name, const char *where,
+                             struct error *err)
+{
+    for (int i = 0; i < f->shards; i++)
+        if (strcmp(f->names[i], name) == 0)
+            return OK;
+    if (!*name || *name == '.' || strchr(name, '/'))
+        return FAIL(err, ERR_FORMAT, "%s: weight_map: '%.128s' is not a file of the folder", where,
+                    name);
+    if (f->shards == SHARDS_MAX)
+        return FAIL(err, ERR_FORMAT, "%s: weight_map: more than %d files", where, SHARDS_MAX);
+    f->names[f->shards] = strdup(name);
+    if (!f->names[f->shards])
+        return FAIL(err, ERR_NOMEM, "%s: no memory", where);
+    f->shards++;
+    return OK;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static enum status open_shards(struct folder *f, json_t *seen, struct error *err)
+{
+    qsort(f->names, (size_t)f->shards, sizeof *f->names, by_name);
+    for (int i = 0; i < f->shards; i++) {
+        char *path = file_join(f->dir, f->names[i]);
+        if (!path)
+            return FAIL(err, ERR_NOMEM, "%s: no memory", f->dir);
+        enum status status = file_map(path, &f->maps[i], err);
+        if (status == OK)
+            status = safetensors_parse(path, f->maps[i].data, f->maps[i].size_bytes, &f->config,
+                                       &f->tensors, seen, err);
+        free(path);
+        TRY(status);
+    }
+    return OK;
+}
+
+// Every tensor of the index must stand in the file the index says.
+static enum status check_index(const char *path, const json_t *weights, const json_t *seen,
+                               struct error *err)
+{
+    const char *tensor;
+    json_t *file;
+    json_object_foreach((json_t *)weights, tensor, file)
+    {
+        const char *found = json_string_value(json_object_get(seen, tensor));
+        if (!found || !str_equal(strrchr(found, '/') + 1, json_string_value(file)))
+            return FAIL(err, ERR_FORMAT, "%s: weight_map: tensor %.128s is not in %.128s", path,
+                        tensor, json_string_value(file));
+    }
+    return OK;
+}
+
+static enum status read_index(struct folder *f, const char *path, const json_t *root,
+                              struct error *err)
+{
+    const json_t *weights = json_object_get(root, "weight_map");
+    const char *tensor;
+    json_t *file;
+    if (!json_is_object(weights) || json_object_size(weights) == 0)
+        return FAIL(err, ERR_FORMAT, "%s: weight_map: missing, empty or not an object", path);
+    json_object_foreach((json_t *)weights, tensor, file)
+    {
+        if (!json_is_string(file))
+            return FAIL(err, ERR_FORMAT, "%s: weight_map: %.128s: not a file name", path, tensor);
+        TRY(add_shard(f, json_string_value(file), path, err));
+    }
+    json_t *seen = json_object();
+    if (!seen)
+        return FAIL(err, ERR_NOMEM, "%s: no memory", path);
+    enum status status = open_shards(f, seen, err);
+    if (status == OK)
+        status = check_index(path, weights, seen, err);
+    json_decref(seen);
+    return status;
+}
+
+static enum status open_weights(struct folder *f, struct error *err)
+{
+    char *single = file_join(f->dir, "model.safetensors");
+    char *index = file_join(f->dir, "model.safetensors.index.json");
+    json_t *root = NULL;
+    enum status status = OK;
+    if (!single || !index) {
+        status = FAIL(err, ERR_NOMEM, "%s: no memory", f->dir);
+    } else if (file_exists(single) || !file_exists(index)) {
+        status = add_shard(f, "model.safetensors", f->dir, err);
+        if (status == OK)
+            status = open_shards(f, NULL, err);
+    } else {
+        status = json_read(index, INDEX_MAX_BYTES, &root, err);
+        if (status == OK)
+            status = read_index(f, index, root, err);
+    }
+    json_decref(root);
+    free(single);
+    free(index);
+    return status;
+}
+
+static enum status open_config(struct folder *f, struct error *err)
+{
+    char *path = file_join(f->dir, "config.json");
+    if (!path)
+        return FAIL(err, ERR_NOMEM, "%s: no memory", f->dir);
+    enum status status = model_config_read(path, &f->config, err);
+    free(path);
+    return status;
+}
+
+// ---- the source -----------------------------------------------------------------------------------
+
+static void folder_read_rows(const void *self, enum tensor_role role, int layer, int row0, int rows,
+                             float *out, size_t ld)
+{
+    const struct folder *f = self;
+    const struct stored_tensor *t = tensor_map_at(&f->tensors, role, layer);
+    struct tensor_shape shape = tensor_shape(&f->config, role);
+    assert(t->data && row0 >= 0 && rows >= 0 && row0 + rows <= shape.rows);
+    size_t row_bytes = (size_t)shape.cols * stored_bytes(t->type);
+    for (int r = 0; r < rows; r++)
+        convert_to_f32(out + (size_t)r * ld, t->data + (size_t)(row0 + r) * row_bytes, t->type,
+                       (size_t)shape.cols);
+}
+
+static enum dtype folder_stored_type(const void *self, enum tensor_role role, int layer)
+{
+    return tensor_map_at(&((const struct folder *)self)->tensors, role, layer)->type;
+}
+
+// One file's name, size and bytes; a file that is not there adds nothing.
+static enum status hash_file(struct hash *hash, const char *dir, const char *name,
+                             const struct file_map *map, struct error *err)
+{
+    struct file_map opened = {NULL, 0};
+    char *path = file_join(dir, name);
+    enum status status = OK;
+    if (!path)
+        return FAIL(err, ERR_NOMEM, "%s: no memory", dir);
+    if (!map && file_exists(path)) {
+        status = file_map(path, &opened, err);
+        map = &opened;
+    }
+    if (status == OK && map) {
+        uint64_t size = map->size_bytes;
+        hash_update(hash, name, strlen(name) + 1);
+        hash_update(hash, &size, sizeof size);
+        hash_update(hash, map->data, map->size_bytes);
+    }
+    file_unmap(&opened);
+    free(path);
+    return status;
+}
+
+// The tokenizer counts too: it decides what ids a text becomes.
+static enum status folder_content_hash(const void *self, char hex[65], struct error *err)
+{
+    const struct folder *f = self;
+    struct hash *hash = hash_create();
+    if (!hash)
+        return FAIL(err, ERR_NOMEM, "%s: no memory for its hash", f->dir);
+    enum status status = hash_file(hash, f->dir, "config.json", NULL, err);
+    if (status == OK)
+        status = hash_file(hash, f->dir, "tokenizer.json", NULL, err);
+    for (int i = 0; i < f->shards && status == OK; i++)
+        status = hash_file(hash, f->dir, f->names[i], &f->maps[i], err);
+    if (status == OK)
+        hash_finish(hash, hex);
+    else
+        hash_destroy(hash);
+    return status;
+}
+
+static enum status folder_tokenizer(const void *self, struct tokenizer **out, struct error *err)
+{
+    const struct folder *f = self;
+    char *path = file_join(f->dir, "tokenizer.json");
+    if (!path)
+        return FAIL(err, ERR_NOMEM, "%s: no memory", f->dir);
+    enum status status = tokenizer_open(path, out, err);
+    if (status == OK)
+        status = tokenizer_check(*out, &f->config, path, err);
+    if (status != OK) {
+        tokenizer_destroy(*out);
+        *out = NULL;
+    }
+    free(path);
+    return status;
+}
+
+static const struct source_ops safetensors_ops = {
+    .format = "safetensors",
+    .read_rows = folder_read_rows,
+    .stored_type = folder_stored_type,
+    .content_hash = folder_content_hash,
+    .tokenizer = folder_tokenizer,
+    .destroy = folder_destroy,
+};
+
+enum status safetensors_open(const char *dir, struct checkpoint *ck, struct error *err)
+{
+    struct folder *f = calloc(1, sizeof *f);
+    enum status status;
+    if (!f || !(f->dir = strdup(dir))) {
+        status = FAIL(err, ERR_NOMEM, "%s: no memory", dir);
+        goto out;
+    }
+    if ((status = open_config(f, err)) != OK)
+        goto out;
+    if ((status = tensor_map_init(&f->tensors, f->config.layers, err)) != OK)
+        goto out;
+    if ((status = open_weights(f, err)) != OK)
+        goto out;
+    if ((status = tensor_map_complete(&f->tensors, &f->config, &hf_names, dir, err)) != OK)
+        goto out;
+    ck->config = f->config;
+    ck->ops = &safetensors_ops;
+    ck->self = f;
+    ck->unused = &f->tensors;
+    return OK;
+out:
+    folder_destroy(f);
+    return status;
+}

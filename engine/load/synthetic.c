@@ -1,0 +1,116 @@
+// synthetic.c - random weights of a true shape, made row by row as they are asked for.
+//
+// A speed does not depend on what the weights say, so a shape stands for a model that is not here: same
+// bytes, same operations, no download. Nothing is stored: four elements come out of one 64-bit hash of
+// (seed, tensor, row, column / 4), so that any row can be made by any thread, in any order.
+// Matrices are uniform with standard deviation 0.02, the usual initializer_range; norm weights are 1.
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/hash.h"
+#include "base/rng.h"
+#include "engine/load/parse.h"
+#include "engine/model/arch.h"
+
+struct synthetic {
+    struct model_config config;
+    uint64_t seed;
+};
+
+static bool is_norm(enum tensor_role role)
+{
+    return role == T_FINAL_NORM || role == T_ATTN_NORM || role == T_FF_NORM;
+}
+
+// Where a tensor's counters begin: far apart by hashing, so that no two tensors share elements.
+static uint64_t tensor_key(uint64_t seed, enum tensor_role role, int layer)
+{
+    return rng_hash(rng_hash(seed) + (uint64_t)(layer + 1) * T_ROLE_COUNT + (uint64_t)role);
+}
+
+// n elements, uniform on 65536 evenly spaced values symmetric about 0, of standard deviation 0.02.
+static void fill_row(float *out, uint64_t counter, size_t n)
+{
+    const float step = 0.02f * 1.7320508f / 32768.0f, centre = -32767.5f;
+    size_t i = 0;
+    for (; i + 4 <= n; i += 4, counter++) {
+        uint64_t bits = rng_hash(counter);
+        for (int j = 0; j < 4; j++)
+            out[i + (size_t)j] = ((float)(int32_t)(bits >> (16 * j) & 0xffff) + centre) * step;
+    }
+    uint64_t bits = rng_hash(counter);
+    for (; i < n; i++, bits >>= 16)
+        out[i] = ((float)(int32_t)(bits & 0xffff) + centre) * step;
+}
+
+static void synthetic_read_rows(const void *self, enum tensor_role role, int layer, int row0,
+                                int rows, float *out, size_t ld)
+{
+    const struct synthetic *s = self;
+    size_t cols = (size_t)tensor_shape(&s->config, role).cols;
+    uint64_t hashes = (cols + 3) / 4, key = tensor_key(s->seed, role, layer);
+    for (int r = 0; r < rows; r++) {
+        float *row = out + (size_t)r * ld;
+        if (is_norm(role))
+            for (size_t i = 0; i < cols; i++)
+                row[i] = 1;
+        else
+            fill_row(row, key + (uint64_t)(row0 + r) * hashes, cols);
+    }
+}
+
+static enum dtype synthetic_stored_type(const void *self, enum tensor_role role, int layer)
+{
+    (void)self, (void)role, (void)layer;
+    return DT_F32; // what the generator yields; nothing is stored
+}
+
+// Of the description and the seed, not of the file's spelling. The number is the generator's version.
+static enum status synthetic_content_hash(const void *self, char hex[65], struct error *err)
+{
+    const struct synthetic *s = self;
+    const struct model_config *c = &s->config;
+    struct str text = {0};
+    str_printf(&text,
+               "synthetic 1 seed %llu arch %s layers %d width %d heads %d kv %d head %d ff %d",
+               (unsigned long long)s->seed, c->arch, c->layers, c->width, c->heads, c->kv_heads,
+               c->head_dim, c->ff);
+    str_printf(&text, " vocab %d positions %d eps %.9g rope %d %d theta %.9g scaling %d", c->vocab,
+               c->max_positions, (double)c->norm_eps, (int)c->rope, c->rotary,
+               (double)c->rope_theta, (int)c->rope_scaling);
+    str_printf(&text, " %.9g %.9g %.9g %d window %d bias %d tied %d", (double)c->rope_factor,
+               (double)c->rope_low_freq, (double)c->rope_high_freq, c->rope_original_positions,
+               c->window, c->qkv_bias, c->tied);
+    enum status status = text.failed ? FAIL(err, ERR_NOMEM, "%s: no memory for its hash", c->name)
+                                     : hash_bytes(str_text(&text), text.length, hex, err);
+    str_fini(&text);
+    return status;
+}
+
+static const struct source_ops synthetic_ops = {
+    .format = "synthetic",
+    .read_rows = synthetic_read_rows,
+    .stored_type = synthetic_stored_type,
+    .content_hash = synthetic_content_hash,
+    .destroy = free,
+};
+
+enum status synthetic_open(const char *config_path, uint64_t seed, struct checkpoint *ck,
+                           struct error *err)
+{
+    struct synthetic *s = calloc(1, sizeof *s);
+    if (!s)
+        return FAIL(err, ERR_NOMEM, "%s: no memory", config_path);
+    s->seed = seed;
+    enum status status = model_config_read(config_path, &s->config, err);
+    if (status != OK) {
+        free(s);
+        return status;
+    }
+    ck->config = s->config;
+    ck->ops = &synthetic_ops;
+    ck->self = s;
+    return OK;
+}
