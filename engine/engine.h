@@ -206,6 +206,9 @@ void context_destroy(struct context *ctx);
 void context_reset(struct context *ctx); // all sequences empty again
 void context_observe(struct context *ctx, const struct engine_observer *observer); // NULL: none
 int context_length(const struct context *ctx, int sequence); // positions filled
+// Forgets the positions of a sequence from `length` on (at most what is filled): the same step can then be
+// run again, as the harness does untimed to warm the caches after a probe.
+void context_truncate(struct context *ctx, int sequence, int length);
 
 enum logits_wanted { LOGITS_NONE, LOGITS_LAST, LOGITS_ALL };
 

@@ -1,4 +1,5 @@
 // context.c - the KV cache's owner: checks every span before the backend sees it, and keeps lengths.
+#include <assert.h>
 #include <stdlib.h>
 
 #include "engine/model/kv.h"
@@ -86,6 +87,12 @@ void context_observe(struct context *ctx, const struct engine_observer *observer
 int context_length(const struct context *ctx, int sequence)
 {
     return ctx->lengths[sequence];
+}
+
+void context_truncate(struct context *ctx, int sequence, int length)
+{
+    assert(length >= 0 && length <= ctx->lengths[sequence]);
+    ctx->lengths[sequence] = length;
 }
 
 static enum status span_check(const struct context *ctx, const struct span *span, struct error *err)
