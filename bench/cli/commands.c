@@ -1,0 +1,12 @@
+// commands.c - the table of commands, in the order `bench --help` shows them.
+//
+// A command is one file that defines one `const struct command`; its row here is all that makes it
+// known.
+#include "bench/cli/command.h"
+
+extern const struct command command_help;
+
+const struct command *const commands[] = {
+    &command_help,
+    NULL,
+};

@@ -1,0 +1,87 @@
+// help.c - what `bench --help`, `bench CMD --help` and `bench help` print, all from the rows.
+#include <stdio.h>
+#include <string.h>
+
+#include "bench/cli/args.h"
+
+enum { FLAG_COLUMN = 24 };
+
+static void print_flags(const struct flag *flags, FILE *out)
+{
+    for (; flags && flags->name; flags++) {
+        char left[64];
+        char letter[8] = "    ";
+        if (flags->letter)
+            snprintf(letter, sizeof letter, "-%c, ", flags->letter);
+        snprintf(left, sizeof left, "%s--%s%s%s", letter, flags->name, flags->value ? " " : "",
+                 flags->value ? flags->value : "");
+        fprintf(out, "  %-*s  %s", FLAG_COLUMN, left, flags->help);
+        if (flags->fallback)
+            fprintf(out, " (default: %s)", flags->fallback);
+        if (flags->type == FLAG_LIST)
+            fputs("; may be given several times", out);
+        fputc('\n', out);
+    }
+}
+
+void help_command(const struct command *command, FILE *out)
+{
+    fprintf(out, "usage: bench %s%s%s [flags]\n\n%s\n", command->name,
+            command->positional ? " " : "", command->positional ? command->positional : "",
+            command->summary);
+    if (command->details)
+        fprintf(out, "\n%s\n", command->details);
+    fputs("\nflags:\n", out);
+    print_flags(command->flags, out);
+    print_flags(common_flags, out);
+}
+
+void help_program(FILE *out)
+{
+    fputs("usage: bench COMMAND [arguments] [flags]\n\n"
+          "Measures LLM inference on this machine and says what limits it.\n\n"
+          "commands:\n",
+          out);
+    for (const struct command *const *c = commands; *c; c++) {
+        if ((*c)->hidden)
+            continue;
+        char left[64];
+        snprintf(left, sizeof left, "%s%s%s", (*c)->name, (*c)->positional ? " " : "",
+                 (*c)->positional ? (*c)->positional : "");
+        fprintf(out, "  %-*s  %s\n", FLAG_COLUMN, left, (*c)->summary);
+    }
+    fputs(
+        "\n`bench COMMAND --help` tells the flags of a command, `bench help options` the keys of a "
+        "suite.\n\n"
+        "exit codes: 0 fine (skips included), 1 usage or internal error, 2 regression, 3 "
+        "ambiguous,\n"
+        "            4 a cell ended in wrong, oom, timeout or crashed, 130 interrupted\n",
+        out);
+}
+
+static enum exit_code run_help(const struct arguments *args, struct error *err)
+{
+    char *words[3] = {(char *)"bench", (char *)positional(args, 0), (char *)positional(args, 1)};
+    if (!words[1]) {
+        help_program(stdout);
+        return EXIT_FINE;
+    }
+    int taken = 0;
+    const struct command *command =
+        command_find(1 + (int)positional_count(args), words, &taken, err);
+    if (!command)
+        return EXIT_ERROR;
+    help_command(command, stdout);
+    return EXIT_FINE;
+}
+
+static const struct flag no_flags[] = {{0}};
+
+const struct command command_help = {
+    .name = "help",
+    .positional = "[COMMAND]",
+    .max_positional = 2,
+    .summary = "what a command does and the flags it takes",
+    .flags = no_flags,
+    .run = run_help,
+};

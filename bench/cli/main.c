@@ -1,0 +1,62 @@
+// main.c - finds the command, runs it, prints its error, and is the only file that ends the process.
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/str.h"
+#include "bench/cli/args.h"
+#include "bench/cli/version.h"
+
+static enum exit_code run_command(int argc, char **argv, bool *verbose, struct error *err)
+{
+    int words = 0;
+    const struct command *command = command_find(argc, argv, &words, err);
+    struct arguments *args = NULL;
+    if (!command || arguments_parse(command, argc - words, argv + words, &args, err) != OK)
+        return EXIT_ERROR;
+    enum exit_code code = EXIT_FINE;
+    *verbose = flag_bool(args, "verbose");
+    if (*verbose)
+        log_set_level(LOG_DEBUG);
+    if (flag_bool(args, "help"))
+        help_command(command, stdout);
+    else
+        code = command->run(args, err);
+    arguments_destroy(args);
+    return err->code != OK && code == EXIT_FINE ? EXIT_ERROR : code;
+}
+
+// Results that did not reach their file or pipe are no results.
+static enum exit_code close_output(enum exit_code code, struct error *err)
+{
+    bool failed = ferror(stdout) != 0;
+    if (fflush(stdout) == 0 && !failed)
+        return code;
+    FAIL(err, ERR_IO, "standard output: %s", errno ? strerror(errno) : "write failed");
+    return code == EXIT_FINE ? EXIT_ERROR : code;
+}
+
+int main(int argc, char **argv)
+{
+    struct error err = {0};
+    bool verbose = false;
+    enum exit_code code = EXIT_FINE;
+    if (argc < 2) {
+        help_program(stderr);
+        return EXIT_ERROR;
+    }
+    if (str_equal(argv[1], "--help") || str_equal(argv[1], "-h"))
+        help_program(stdout);
+    else if (str_equal(argv[1], "--version"))
+        printf("bench %s\n", BENCH_VERSION);
+    else
+        code = run_command(argc, argv, &verbose, &err);
+    code = close_output(code, &err);
+    if (err.code != OK && verbose)
+        log_line(LOG_ERROR, "%s (%s, %s:%d)", err.message, status_name(err.code), err.file,
+                 err.line);
+    else if (err.code != OK)
+        log_line(LOG_ERROR, "%s", err.message);
+    return (int)code;
+}
