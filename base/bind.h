@@ -1,0 +1,28 @@
+// bind.h - which processing units a pool's threads go to, and in which order.
+//
+// Apart from the pool so that it can be tested on machines that are not there: hwloc makes a topology
+// from a description as readily as from /sys.
+#ifndef BASE_BIND_H
+#define BASE_BIND_H
+
+#include <hwloc.h>
+
+#include "base/status.h"
+
+struct bind_order {
+    unsigned *units; // os_index of each usable processing unit, owned
+    int count;       // how many
+    int cores;       // the first `cores` of them are on a core of their own
+};
+
+// Loads this machine's cores, units and core kinds. The caller destroys the topology.
+enum status bind_topology(hwloc_topology_t *out, struct error *err);
+
+// The units of `allowed`: first one per core, the fastest core kind first and in the machine's order
+// within a kind; then the second hardware thread of each core in the same order, and so on.
+// Errors: ERR_NOMEM, ERR_INTERNAL when nothing is allowed.
+enum status bind_order(hwloc_topology_t topology, hwloc_const_cpuset_t allowed,
+                       struct bind_order *out, struct error *err);
+void bind_order_fini(struct bind_order *order);
+
+#endif

@@ -1,0 +1,204 @@
+// file.c - mapping, reading whole, writing by rename; POSIX only.
+#include "base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/str.h"
+
+// An open regular file and its size. Anything else (a folder, a pipe that would never answer) is refused.
+static enum status open_regular(const char *path, int *fd, size_t *size_bytes, struct error *err)
+{
+    *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (*fd < 0)
+        return FAIL(err, ERR_IO, "%s: %s", path, strerror(errno));
+    struct stat info;
+    enum status status = OK;
+    if (fstat(*fd, &info) != 0)
+        status = FAIL(err, ERR_IO, "%s: %s", path, strerror(errno));
+    else if (S_ISDIR(info.st_mode))
+        status = FAIL(err, ERR_IO, "%s: is a directory, not a file", path);
+    else if (!S_ISREG(info.st_mode))
+        status = FAIL(err, ERR_IO, "%s: not a regular file", path);
+    else if ((uintmax_t)info.st_size > SIZE_MAX - 1)
+        status = FAIL(err, ERR_NOMEM, "%s: too large for this machine's addresses", path);
+    if (status != OK)
+        close(*fd);
+    else
+        *size_bytes = (size_t)info.st_size;
+    return status;
+}
+
+enum status file_map(const char *path, struct file_map *out, struct error *err)
+{
+    int fd = -1;
+    size_t size_bytes = 0;
+    *out = (struct file_map){0};
+    TRY(open_regular(path, &fd, &size_bytes, err));
+    enum status status = OK;
+    if (size_bytes) {
+        void *memory = mmap(NULL, size_bytes, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (memory == MAP_FAILED)
+            status = FAIL(err, errno == ENOMEM ? ERR_NOMEM : ERR_IO, "%s: cannot be mapped: %s",
+                          path, strerror(errno));
+        else
+            *out = (struct file_map){.data = memory, .size_bytes = size_bytes};
+    }
+    close(fd);
+    return status;
+}
+
+void file_unmap(struct file_map *map)
+{
+    if (map->data)
+        munmap((void *)(uintptr_t)map->data, map->size_bytes);
+    *map = (struct file_map){0};
+}
+
+// Reads exactly `count` bytes, or fewer when the file ended early; the number read, or -1.
+static ssize_t read_full(int fd, char *bytes, size_t count)
+{
+    size_t done = 0;
+    while (done < count) {
+        ssize_t got = read(fd, bytes + done, count - done);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return -1;
+        if (got == 0)
+            break;
+        done += (size_t)got;
+    }
+    return (ssize_t)done;
+}
+
+enum status file_read(const char *path, size_t max_bytes, char **out, size_t *size_bytes,
+                      struct error *err)
+{
+    int fd = -1;
+    size_t size = 0;
+    *out = NULL;
+    TRY(open_regular(path, &fd, &size, err));
+    enum status status = OK;
+    char *text = NULL;
+    if (size > max_bytes) {
+        status =
+            FAIL(err, ERR_FORMAT, "%s: %zu bytes, at most %zu are accepted", path, size, max_bytes);
+        goto out;
+    }
+    text = malloc(size + 1);
+    if (!text) {
+        status = FAIL(err, ERR_NOMEM, "%s: no memory for %zu bytes", path, size);
+        goto out;
+    }
+    ssize_t got = read_full(fd, text, size);
+    if (got < 0) {
+        status = FAIL(err, ERR_IO, "%s: %s", path, strerror(errno));
+        goto out;
+    }
+    text[got] = '\0';
+    if (size_bytes)
+        *size_bytes = (size_t)got;
+    *out = text;
+    text = NULL;
+out:
+    free(text);
+    close(fd);
+    return status;
+}
+
+static bool write_full(int fd, const char *bytes, size_t count)
+{
+    while (count) {
+        ssize_t put = write(fd, bytes, count);
+        if (put < 0 && errno == EINTR)
+            continue;
+        if (put < 0)
+            return false;
+        bytes += put;
+        count -= (size_t)put;
+    }
+    return true;
+}
+
+enum status file_write(const char *path, const void *bytes, size_t count, struct error *err)
+{
+    enum status status = OK;
+    bool made = false;
+    int fd = -1;
+    struct str temporary = {0};
+    str_printf(&temporary, "%s.tmp-%ld", path, (long)getpid());
+    if (temporary.failed) {
+        status = FAIL(err, ERR_NOMEM, "%s: no memory for its name", path);
+        goto out;
+    }
+    fd = open(str_text(&temporary), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    made = fd >= 0;
+    if (fd < 0 || !write_full(fd, bytes, count) || fsync(fd) != 0) {
+        status = FAIL(err, ERR_IO, "%s: cannot be written: %s", path, strerror(errno));
+        goto out;
+    }
+    int closed = close(fd);
+    fd = -1;
+    if (closed != 0 || rename(str_text(&temporary), path) != 0) {
+        status = FAIL(err, ERR_IO, "%s: cannot be written: %s", path, strerror(errno));
+        goto out;
+    }
+    made = false;
+out:
+    if (fd >= 0)
+        close(fd);
+    if (made)
+        unlink(str_text(&temporary));
+    str_fini(&temporary);
+    return status;
+}
+
+bool file_exists(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0;
+}
+
+bool file_is_dir(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+enum status file_make_dirs(const char *path, struct error *err)
+{
+    char *partial = strdup(path);
+    if (!partial)
+        return FAIL(err, ERR_NOMEM, "%s: no memory for its name", path);
+    enum status status = OK;
+    size_t length = strlen(partial);
+    for (size_t i = 1; i <= length && status == OK; i++) {
+        if (partial[i] != '/' && partial[i] != '\0')
+            continue;
+        char kept = partial[i];
+        partial[i] = '\0';
+        if (mkdir(partial, 0777) != 0 && !file_is_dir(partial))
+            status = FAIL(err, ERR_IO, "%s: folder cannot be made: %s", partial,
+                          errno == EEXIST ? "a file stands there" : strerror(errno));
+        partial[i] = kept;
+    }
+    free(partial);
+    return status;
+}
+
+char *file_join(const char *dir, const char *name)
+{
+    size_t length = strlen(dir);
+    bool slashed = length && dir[length - 1] == '/';
+    struct str path = {0};
+    str_printf(&path, "%s%s%s", dir, slashed || !length ? "" : "/", name);
+    return str_take(&path);
+}
