@@ -8,8 +8,8 @@
 #include <stddef.h>
 
 // Of one repetition (struct store_sample).
-#define METRIC_TTFT        "ttft"        // ns, phase prefill: ids handed over -> first token on the host
-#define METRIC_TPOT        "tpot"        // ns, phase decode: (E2E - TTFT) / (gen - 1), mean of requests
+#define METRIC_TTFT        "ttft" // ns, phase prefill: ids handed over -> first token on the host
+#define METRIC_TPOT        "tpot" // ns, phase decode: (E2E - TTFT) / (gen - 1), mean of requests
 #define METRIC_PREFILL_TPS "prefill_tps" // token/s, phase prefill
 #define METRIC_DECODE_TPS  "decode_tps"  // token/s, phase decode, all sequences together
 #define METRIC_MBU         "mbu"         // 1, phase decode: share of the measured read bandwidth
@@ -21,8 +21,8 @@
 #define METRIC_MEM_WEIGHTS "mem_weights" // bytes, what the engine knows it holds
 #define METRIC_MEM_KV      "mem_kv"      // bytes
 #define METRIC_MEM_SCRATCH "mem_scratch" // bytes
-#define METRIC_FLOP        "flop"        // FLOP, phase prefill or decode (one step), op or the whole
-#define METRIC_BYTES       "bytes"       // bytes moved at least, same phases and ops
+#define METRIC_FLOP        "flop"  // FLOP, phase prefill or decode (one step), op or the whole
+#define METRIC_BYTES       "bytes" // bytes moved at least, same phases and ops
 
 // Of one repetition's noise: differences over it, and canaries around it.
 #define NOISE_STEAL           "steal"                // ns

@@ -45,7 +45,7 @@ struct store_run {
     const char *suite_name, *suite_text; // resolved text
     const char *command;                 // exact command to reproduce
     int64_t machine, environment, build;
-    int64_t started_ns;                  // wall clock
+    int64_t started_ns; // wall clock
 };
 enum status store_run_begin(struct store *store, const struct store_run *run, int64_t *id,
                             struct error *err);
@@ -59,7 +59,7 @@ enum status store_run_unfinished(struct store *store, const char *suite_text, in
 struct store_cell {
     int64_t run;
     const char *key, *params_json;
-    const char *label;       // "7b int8 cpu b1 c512"
+    const char *label; // "7b int8 cpu b1 c512"
     const char *sweep;
     // the axes a report draws over, as the suite names them; params_json holds them all and more
     const char *model, *scheme, *device;
@@ -78,7 +78,8 @@ enum status store_cell_skip(struct store *store, int64_t cell, const char *statu
                             const char *reason, struct error *err);
 
 struct store_ceiling {
-    const char *name, *level, *kernel, *unit, *source; // unit "B/s" or "FLOP/s" ("op/s" for integers)
+    const char *name, *level, *kernel, *unit,
+        *source; // unit "B/s" or "FLOP/s" ("op/s" for integers)
     int threads, samples;
     double value, low, high;
 };
@@ -92,9 +93,9 @@ struct store_metric {
     const char *op;    // op class or NULL
     double value;      // NaN: not measured, stored as NULL
 };
-struct store_sample {  // one repetition
+struct store_sample { // one repetition
     int repetition;
-    const char *token_hash;           // of all generated ids
+    const char *token_hash; // of all generated ids
     int64_t nonfinite_logits;
     const struct store_metric *metrics; // ttft, tpot, prefill_tps, decode_tps, peak memory, ...
     size_t metric_count;
@@ -105,8 +106,8 @@ struct store_sample {  // one repetition
     int sequences, tokens;
 };
 struct store_verdict {
-    const char *phase, *op;   // op NULL: the whole phase
-    const char *basis;        // "host clock + analytic"
+    const char *phase, *op; // op NULL: the whole phase
+    const char *basis;      // "host clock + analytic"
     const char *bound, *text;
     double t_roof_ns, t_memory_ns, t_compute_ns, measured_ns, eta, rho, rho_low, rho_high,
         overhead_share; // NaN: NULL
@@ -114,9 +115,9 @@ struct store_verdict {
 };
 struct store_trial {
     int64_t cell;
-    int number;            // 1..procs
-    const char *status;    // ok, noisy, throttled, wrong, oom, timeout, crashed, unsupported
-    const char *reason;    // always words; "" only for ok
+    int number;                   // 1..procs
+    const char *status;           // ok, noisy, throttled, wrong, oom, timeout, crashed, unsupported
+    const char *reason;           // always words; "" only for ok
     int64_t started_ns, ended_ns; // wall clock
     const char *arithmetic;
     const struct store_sample *samples;

@@ -1,0 +1,70 @@
+// db.h - what the files of this folder share: the handle, its statements, and errors in one voice.
+//
+// Not for other folders: they use store.h and query.h.
+#ifndef RESULTS_DB_H
+#define RESULTS_DB_H
+
+#include <sqlite3.h>
+#include <stdbool.h>
+
+#include "results/store.h"
+
+// "RIDG": how a database of ours is told from any other (PRAGMA application_id).
+#define SCHEMA_APPLICATION_ID 0x52494447
+#define SCHEMA_BUSY_MS        5000
+
+// Prepared on first use, finalized with the store; the SQL is in store.c.
+enum statement {
+    STMT_MACHINE_ADD,
+    STMT_MACHINE_ID,
+    STMT_ENVIRONMENT_ADD,
+    STMT_ENVIRONMENT_ID,
+    STMT_BUILD_ADD,
+    STMT_BUILD_ID,
+    STMT_RUN_ADD,
+    STMT_RUN_END,
+    STMT_RUN_UNFINISHED,
+    STMT_CELL_ADD,
+    STMT_CELL_ID,
+    STMT_CELL_SKIP,
+    STMT_CEILING_ADD,
+    STMT_TRIAL_ADD,
+    STMT_TRIALS_DONE,
+    STMT_SAMPLE_ADD,
+    STMT_TOKEN_ADD,
+    STMT_METRIC_ADD,
+    STMT_NOISE_ADD,
+    STMT_VERDICT_ADD,
+    STMT_COUNT
+};
+
+struct store {
+    sqlite3 *db;
+    char *path;
+    enum store_mode mode;
+    sqlite3_stmt *stmt[STMT_COUNT];
+};
+
+// Turns the connection's last failure into one line: "bench.db: disk full: the trial was not stored".
+// `doing` names what did not happen: "the trial was not stored".
+enum status db_fail(sqlite3 *db, const char *path, const char *doing, struct error *err);
+
+enum status db_exec(struct store *store, const char *sql, const char *doing, struct error *err);
+
+// One integer of a query of one row: PRAGMA user_version.
+enum status db_int(sqlite3 *db, const char *path, const char *sql, int64_t *out, struct error *err);
+
+// ---- schema.c -----------------------------------------------------------------------------------
+
+// The version this build writes and reads.
+int schema_version(void);
+
+// What stands in the file, and whether it is ours. *version is 0 for a file with nothing in it.
+// ERR_FORMAT: not a database, another program's, or of a newer version.
+enum status schema_inspect(sqlite3 *db, const char *path, int *version, struct error *err);
+
+// Brings a database of ours, or an empty one, up to version `target` in one transaction: all of it or
+// nothing. Two processes may try at once: the second finds the work done.
+enum status schema_migrate(sqlite3 *db, const char *path, int target, struct error *err);
+
+#endif

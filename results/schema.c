@@ -1,0 +1,237 @@
+// schema.c - the tables and views of the store, and how an older file becomes a newer one.
+//
+// The schema is a list of steps; step i makes version i + 1 out of version i, and a step once released
+// is never edited. To change the schema, append a step. Views hold the definitions that several
+// readers need: which status a cell has, and what one trial says about one metric.
+
+#include <stdio.h>
+#include <string.h>
+
+#include "results/db.h"
+
+// Version 1: the tables. What was not measured is NULL.
+static const char tables_sql[] =
+    "CREATE TABLE machine ("
+    "  id INTEGER PRIMARY KEY,"
+    "  fingerprint TEXT NOT NULL," // hash of hardware and virtualization
+    "  hardware TEXT NOT NULL CHECK (json_valid(hardware)),"
+    "  UNIQUE (fingerprint, hardware)) STRICT;"
+
+    "CREATE TABLE environment (" // kernel, driver, governor, libraries
+    "  id INTEGER PRIMARY KEY,"
+    "  content TEXT NOT NULL UNIQUE CHECK (json_valid(content))) STRICT;"
+
+    "CREATE TABLE build (" // compiler, flags, commit, features
+    "  id INTEGER PRIMARY KEY,"
+    "  content TEXT NOT NULL UNIQUE CHECK (json_valid(content))) STRICT;"
+
+    "CREATE TABLE run ("
+    "  id INTEGER PRIMARY KEY,"
+    "  suite_name TEXT NOT NULL,"
+    "  suite_text TEXT NOT NULL," // resolved: includes, environment and --set applied
+    "  command TEXT NOT NULL,"
+    "  machine_id INTEGER NOT NULL REFERENCES machine,"
+    "  environment_id INTEGER NOT NULL REFERENCES environment,"
+    "  build_id INTEGER NOT NULL REFERENCES build,"
+    "  started_ns INTEGER NOT NULL," // since 1970, UTC
+    "  ended_ns INTEGER,"
+    "  status TEXT NOT NULL DEFAULT 'running'"
+    "    CHECK (status IN ('running', 'done', 'interrupted', 'failed'))) STRICT;"
+
+    "CREATE TABLE cell ("
+    "  id INTEGER PRIMARY KEY,"
+    "  run_id INTEGER NOT NULL REFERENCES run,"
+    "  key TEXT NOT NULL," // SHA-256 of params
+    "  params TEXT NOT NULL CHECK (json_valid(params)),"
+    "  label TEXT NOT NULL,"
+    "  sweep TEXT,"
+    "  model TEXT, scheme TEXT, device TEXT,"
+    "  threads INTEGER, batch INTEGER, context INTEGER, gen INTEGER,"
+    "  skip_status TEXT CHECK (skip_status IN ('skipped', 'unsupported')),"
+    "  skip_reason TEXT,"
+    "  trials_planned INTEGER NOT NULL,"
+    "  predicted_memory_bytes REAL, predicted_ns REAL,"
+    "  prediction TEXT CHECK (prediction IS NULL OR json_valid(prediction)),"
+    "  UNIQUE (run_id, key),"
+    "  CHECK ((skip_status IS NULL) = (skip_reason IS NULL))) STRICT;"
+    "CREATE INDEX cell_by_key ON cell (key, run_id);"
+
+    "CREATE TABLE trial (" // one cell in one fresh process
+    "  id INTEGER PRIMARY KEY,"
+    "  cell_id INTEGER NOT NULL REFERENCES cell,"
+    "  number INTEGER NOT NULL CHECK (number > 0),"
+    "  status TEXT NOT NULL CHECK (status IN ('ok', 'noisy', 'throttled', 'wrong', 'oom',"
+    "    'timeout', 'crashed', 'unsupported', 'skipped')),"
+    "  reason TEXT NOT NULL CHECK (status = 'ok' OR reason <> ''),"
+    "  started_ns INTEGER NOT NULL, ended_ns INTEGER NOT NULL,"
+    "  arithmetic TEXT," // what really ran: "f32", "bf16 dot"
+    "  UNIQUE (cell_id, number)) STRICT;"
+
+    "CREATE TABLE sample (" // one timed repetition of a trial
+    "  id INTEGER PRIMARY KEY,"
+    "  trial_id INTEGER NOT NULL REFERENCES trial,"
+    "  repetition INTEGER NOT NULL,"
+    "  token_hash TEXT,"
+    "  nonfinite_logits INTEGER,"
+    "  UNIQUE (trial_id, repetition)) STRICT;"
+
+    "CREATE TABLE token_time (" // when a token was on the host, ns after the request
+    "  sample_id INTEGER NOT NULL REFERENCES sample,"
+    "  sequence INTEGER NOT NULL,"
+    "  token INTEGER NOT NULL,"
+    "  time_ns INTEGER NOT NULL,"
+    "  PRIMARY KEY (sample_id, sequence, token)) STRICT, WITHOUT ROWID;"
+
+    "CREATE TABLE ceiling (" // a measured limit of the machine, as it was in this run
+    "  id INTEGER PRIMARY KEY,"
+    "  run_id INTEGER NOT NULL REFERENCES run,"
+    "  name TEXT NOT NULL, level TEXT NOT NULL, kernel TEXT NOT NULL,"
+    "  threads INTEGER NOT NULL, samples INTEGER NOT NULL,"
+    "  value REAL, low REAL, high REAL,"
+    "  unit TEXT NOT NULL, source TEXT NOT NULL) STRICT;"
+    "CREATE INDEX ceiling_by_run ON ceiling (run_id);"
+
+    "CREATE TABLE metric (" // of a trial, or of one repetition of it
+    "  id INTEGER PRIMARY KEY,"
+    "  trial_id INTEGER REFERENCES trial,"
+    "  sample_id INTEGER REFERENCES sample,"
+    "  name TEXT NOT NULL,"
+    "  phase TEXT, op TEXT,"
+    "  value REAL,"
+    "  unit TEXT NOT NULL, source TEXT NOT NULL,"
+    "  CHECK ((trial_id IS NULL) <> (sample_id IS NULL))) STRICT;"
+    "CREATE INDEX metric_by_trial ON metric (trial_id) WHERE trial_id IS NOT NULL;"
+    "CREATE INDEX metric_by_sample ON metric (sample_id) WHERE sample_id IS NOT NULL;"
+
+    "CREATE TABLE noise (" // what disturbed one repetition
+    "  id INTEGER PRIMARY KEY,"
+    "  sample_id INTEGER NOT NULL REFERENCES sample,"
+    "  name TEXT NOT NULL, phase TEXT,"
+    "  value REAL,"
+    "  unit TEXT NOT NULL, source TEXT NOT NULL) STRICT;"
+    "CREATE INDEX noise_by_sample ON noise (sample_id);"
+
+    "CREATE TABLE verdict (" // what limits a phase, with the thresholds that said so
+    "  id INTEGER PRIMARY KEY,"
+    "  trial_id INTEGER NOT NULL REFERENCES trial,"
+    "  phase TEXT NOT NULL, op TEXT,"
+    "  basis TEXT NOT NULL,"
+    "  bound TEXT NOT NULL CHECK (bound IN ('memory', 'compute', 'overhead', 'balanced',"
+    "    'undetermined')),"
+    "  explanation TEXT NOT NULL,"
+    "  t_roof_ns REAL, t_memory_ns REAL, t_compute_ns REAL, measured_ns REAL,"
+    "  eta REAL, rho REAL, rho_low REAL, rho_high REAL, overhead_share REAL,"
+    "  thresholds TEXT CHECK (thresholds IS NULL OR json_valid(thresholds))) STRICT;"
+    "CREATE INDEX verdict_by_trial ON verdict (trial_id);";
+
+// Version 2: the definitions readers share.
+//
+// A cell's status: any trial that failed makes the cell failed, the worst word wins. It is throttled or
+// noisy when at least half of its trials are, for then their median may be a disturbed one. Without
+// trials it is what it was left out for, or 'pending'.
+//
+// A trial's value of a metric: the median over its repetitions, or what was stored for the trial
+// itself. Failed trials have none: a wrong answer is never a speed.
+static const char views_sql[] =
+    "CREATE VIEW cell_trials AS"
+    "  SELECT cell.id AS cell_id, count(trial.id) AS trials,"
+    "    count(*) FILTER (WHERE trial.status = 'wrong') AS wrong,"
+    "    count(*) FILTER (WHERE trial.status = 'crashed') AS crashed,"
+    "    count(*) FILTER (WHERE trial.status = 'oom') AS oom,"
+    "    count(*) FILTER (WHERE trial.status = 'timeout') AS timeout,"
+    "    count(*) FILTER (WHERE trial.status = 'unsupported') AS unsupported,"
+    "    count(*) FILTER (WHERE trial.status = 'skipped') AS skipped,"
+    "    count(*) FILTER (WHERE trial.status = 'throttled') AS throttled,"
+    "    count(*) FILTER (WHERE trial.status = 'noisy') AS noisy"
+    "  FROM cell LEFT JOIN trial ON trial.cell_id = cell.id GROUP BY cell.id;"
+
+    "CREATE VIEW cell_state AS"
+    "  SELECT s.*, coalesce((SELECT reason FROM trial"
+    "      WHERE trial.cell_id = s.cell_id AND (trial.status = s.status"
+    "        OR (s.status = 'noisy' AND trial.status = 'throttled'))"
+    "        AND reason <> '' ORDER BY number LIMIT 1), skip_reason, '') AS reason"
+    "  FROM (SELECT cell.id AS cell_id, cell.run_id, cell.skip_reason, trials,"
+    "      throttled + noisy AS disturbed,"
+    "      CASE WHEN trials = 0 THEN coalesce(skip_status, 'pending')"
+    "        WHEN wrong > 0 THEN 'wrong' WHEN crashed > 0 THEN 'crashed'"
+    "        WHEN oom > 0 THEN 'oom' WHEN timeout > 0 THEN 'timeout'"
+    "        WHEN unsupported > 0 THEN 'unsupported' WHEN skipped > 0 THEN 'skipped'"
+    "        WHEN 2 * throttled >= trials THEN 'throttled'"
+    "        WHEN 2 * (throttled + noisy) >= trials THEN 'noisy'"
+    "        ELSE 'ok' END AS status"
+    "    FROM cell JOIN cell_trials ON cell_trials.cell_id = cell.id) AS s;"
+
+    "CREATE VIEW trial_value AS"
+    "  WITH one AS ("
+    "    SELECT metric.trial_id, name, phase, op, value, unit, source FROM metric"
+    "      WHERE metric.trial_id IS NOT NULL AND value IS NOT NULL"
+    "    UNION ALL"
+    "    SELECT sample.trial_id, name, phase, op, value, unit, source"
+    "      FROM metric JOIN sample ON sample.id = metric.sample_id WHERE value IS NOT NULL),"
+    "  ranked AS ("
+    "    SELECT *, row_number() OVER (PARTITION BY trial_id, name, phase, op ORDER BY value) AS i,"
+    "      count(*) OVER (PARTITION BY trial_id, name, phase, op) AS n FROM one)"
+    "  SELECT trial.cell_id, trial_id, trial.number, name, phase, op, avg(value) AS value,"
+    "    min(unit) AS unit, min(source) AS source, n AS repetitions"
+    "  FROM ranked JOIN trial ON trial.id = trial_id"
+    "  WHERE i IN ((n + 1) / 2, (n + 2) / 2) AND trial.status IN ('ok', 'noisy', 'throttled')"
+    "  GROUP BY trial_id, name, phase, op;";
+
+static const char *const steps[] = {tables_sql, views_sql};
+
+int schema_version(void)
+{
+    return (int)(sizeof steps / sizeof steps[0]);
+}
+
+enum status schema_inspect(sqlite3 *db, const char *path, int *version, struct error *err)
+{
+    int64_t application = 0, user_version = 0, objects = 0;
+    TRY(db_int(db, path, "PRAGMA application_id", &application, err));
+    TRY(db_int(db, path, "PRAGMA user_version", &user_version, err));
+    TRY(db_int(db, path, "SELECT count(*) FROM sqlite_schema", &objects, err));
+    if (application == 0 && user_version == 0 && objects == 0) {
+        *version = 0;
+        return OK;
+    }
+    if (application != SCHEMA_APPLICATION_ID)
+        return FAIL(err, ERR_FORMAT,
+                    "%s: a database of another program, not one of bench (application id %lld)",
+                    path, (long long)application);
+    if (user_version > schema_version())
+        return FAIL(err, ERR_FORMAT,
+                    "%s: made by a newer bench (schema version %lld, this one knows up to %d)",
+                    path, (long long)user_version, schema_version());
+    if (user_version < 1)
+        return FAIL(err, ERR_FORMAT, "%s: damaged: schema version %lld", path,
+                    (long long)user_version);
+    *version = (int)user_version;
+    return OK;
+}
+
+static enum status migrate_locked(sqlite3 *db, const char *path, int target, struct error *err)
+{
+    int version = 0;
+    TRY(schema_inspect(db, path, &version, err));
+    char stamp[96];
+    for (; version < target; version++)
+        if (sqlite3_exec(db, steps[version], NULL, NULL, NULL) != SQLITE_OK)
+            return db_fail(db, path, "its tables were not made", err);
+    snprintf(stamp, sizeof stamp, "PRAGMA application_id = %d; PRAGMA user_version = %d",
+             SCHEMA_APPLICATION_ID, version);
+    if (sqlite3_exec(db, stamp, NULL, NULL, NULL) != SQLITE_OK)
+        return db_fail(db, path, "its tables were not made", err);
+    return OK;
+}
+
+enum status schema_migrate(sqlite3 *db, const char *path, int target, struct error *err)
+{
+    if (sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL) != SQLITE_OK)
+        return db_fail(db, path, "its tables were not made", err);
+    enum status status = migrate_locked(db, path, target, err);
+    if (status == OK && sqlite3_exec(db, "COMMIT", NULL, NULL, NULL) != SQLITE_OK)
+        status = db_fail(db, path, "its tables were not made", err);
+    if (status != OK)
+        sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
+    return status;
+}
