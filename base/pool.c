@@ -22,9 +22,9 @@
 
 enum {
     CACHE_LINE = 128, // two lines: processors fetch neighbours in pairs, Apple's lines are 128
-    IDLE_SPIN_NS = 50 * 1000, // longer than the serial stretches of a decode step, see tests/base
-    PEER_SPIN_NS = 50 * 1000, // then yield between looks
-    LOOKS_PER_CLOCK = 32,     // reading the clock costs as much as a few pauses
+    IDLE_SPIN_NS = 100 * 1000, // a wake-up was seen to cost 30-70 us: sleep only when far from work
+    PEER_SPIN_NS = 50 * 1000,  // then yield between looks
+    LOOKS_PER_CLOCK = 32,      // reading the clock costs as much as a few pauses
 };
 
 struct pool {

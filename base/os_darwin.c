@@ -1,0 +1,119 @@
+// os_darwin.c - os.h on macOS: sysctl, Mach, dyld.
+//
+// Sources: sysctl(3), <mach/mach_host.h>, <mach/task_info.h>, dyld(3). macOS has no enforced limit on a
+// process's memory, no page-cache advice, no steal or pressure counts: those say so.
+#ifdef __APPLE__
+#include "base/os.h"
+
+#include <limits.h>
+#include <mach-o/dyld.h>
+#include <mach/mach.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/sysctl.h>
+
+int64_t os_memory_total_bytes(void)
+{
+    uint64_t bytes = 0;
+    size_t size = sizeof bytes;
+    return sysctlbyname("hw.memsize", &bytes, &size, NULL, 0) == 0 ? (int64_t)bytes : OS_UNKNOWN;
+}
+
+int64_t os_memory_available_bytes(void)
+{
+    vm_statistics64_data_t pages;
+    mach_msg_type_number_t count = HOST_VM_INFO64_COUNT;
+    mach_port_t host = mach_host_self();
+    kern_return_t result = host_statistics64(host, HOST_VM_INFO64, (host_info64_t)&pages, &count);
+    mach_port_deallocate(mach_task_self(), host);
+    if (result != KERN_SUCCESS)
+        return OS_UNKNOWN;
+    // Free, and what can be dropped without writing: the file cache's inactive and purgeable pages.
+    return ((int64_t)pages.free_count + pages.inactive_count + pages.purgeable_count) *
+           (int64_t)vm_kernel_page_size;
+}
+
+int64_t os_memory_limit_bytes(void)
+{
+    return os_memory_total_bytes();
+}
+
+static bool task_memory(struct mach_task_basic_info *info)
+{
+    mach_msg_type_number_t count = MACH_TASK_BASIC_INFO_COUNT;
+    return task_info(mach_task_self(), MACH_TASK_BASIC_INFO, (task_info_t)info, &count) ==
+           KERN_SUCCESS;
+}
+
+int64_t os_rss_bytes(void)
+{
+    struct mach_task_basic_info info;
+    return task_memory(&info) ? (int64_t)info.resident_size : OS_UNKNOWN;
+}
+
+int64_t os_rss_peak_bytes(void)
+{
+    struct mach_task_basic_info info;
+    return task_memory(&info) ? (int64_t)info.resident_size_max : OS_UNKNOWN;
+}
+
+bool os_rss_peak_reset(void)
+{
+    return false;
+}
+
+enum status os_limit_memory(int64_t bytes, struct error *err)
+{
+    return FAIL(err, ERR_UNSUPPORTED, "memory limit of %lld bytes: macOS enforces none",
+                (long long)bytes);
+}
+
+void os_noise_read(struct os_noise *out)
+{
+    struct rusage usage;
+    bool told = getrusage(RUSAGE_SELF, &usage) == 0;
+    *out = (struct os_noise){
+        .steal_ns = OS_UNKNOWN,
+        .involuntary_switches = told ? usage.ru_nivcsw : OS_UNKNOWN,
+        .major_faults = told ? usage.ru_majflt : OS_UNKNOWN,
+        .psi_cpu_ns = OS_UNKNOWN,
+        .psi_memory_ns = OS_UNKNOWN,
+        .psi_io_ns = OS_UNKNOWN,
+    };
+}
+
+bool os_advise_huge(void *memory, size_t bytes)
+{
+    (void)memory;
+    (void)bytes;
+    return false;
+}
+
+bool os_drop_file_cache(const char *path)
+{
+    (void)path;
+    return false;
+}
+
+int64_t os_oom_kill_count(void)
+{
+    return OS_UNKNOWN;
+}
+
+char *os_executable_path(void)
+{
+    char path[PATH_MAX];
+    uint32_t size = sizeof path;
+    return _NSGetExecutablePath(path, &size) == 0 ? realpath(path, NULL) : NULL;
+}
+
+char *os_executable_dir(void)
+{
+    char *path = os_executable_path();
+    char *slash = path ? strrchr(path, '/') : NULL;
+    if (slash)
+        slash[slash == path] = '\0'; // "/bench" lies in "/"
+    return path;
+}
+#endif

@@ -1,0 +1,234 @@
+// os_linux.c - os.h on Linux: /proc, limits, page cache.
+//
+// Sources: proc(5), getrlimit(2), Documentation/accounting/psi.rst, admin-guide/cgroup-v2.rst and
+// cgroup-v1/memory.rst of the kernel. The control groups are in os_cgroup.c.
+#ifdef __linux__
+#include "base/os.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/os_cgroup.h"
+
+// The number after `name` at the start of a line of a /proc file of "name: value" lines.
+static int64_t proc_value(const char *path, const char *name)
+{
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return OS_UNKNOWN;
+    char line[256];
+    int64_t value = OS_UNKNOWN;
+    size_t length = strlen(name);
+    while (value == OS_UNKNOWN && fgets(line, sizeof line, file)) {
+        long long number;
+        if (strncmp(line, name, length) == 0 && sscanf(line + length, "%lld", &number) == 1)
+            value = number;
+    }
+    fclose(file);
+    return value;
+}
+
+static int64_t from_kib(int64_t kib)
+{
+    return kib == OS_UNKNOWN ? OS_UNKNOWN : kib * 1024;
+}
+
+static int64_t smaller_known(int64_t a, int64_t b)
+{
+    if (a == OS_UNKNOWN || b == OS_UNKNOWN)
+        return a == OS_UNKNOWN ? b : a;
+    return a < b ? a : b;
+}
+
+// ---- memory --------------------------------------------------------------------------------------
+
+int64_t os_memory_total_bytes(void)
+{
+    return from_kib(proc_value("/proc/meminfo", "MemTotal:"));
+}
+
+int64_t os_memory_available_bytes(void)
+{
+    int64_t machine = from_kib(proc_value("/proc/meminfo", "MemAvailable:"));
+    return smaller_known(machine, cgroup_memory_free_bytes());
+}
+
+int64_t os_memory_limit_bytes(void)
+{
+    return smaller_known(os_memory_total_bytes(), cgroup_memory_limit_bytes());
+}
+
+int64_t os_rss_bytes(void)
+{
+    return from_kib(proc_value("/proc/self/status", "VmRSS:"));
+}
+
+int64_t os_rss_peak_bytes(void)
+{
+    return from_kib(proc_value("/proc/self/status", "VmHWM:"));
+}
+
+bool os_rss_peak_reset(void)
+{
+    int fd = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    bool done = write(fd, "5", 1) == 1; // 5: reset the high-water mark to what is resident now
+    close(fd);
+    return done;
+}
+
+// RLIMIT_DATA counts private writable memory, heap and anonymous mappings (since Linux 4.7). RLIMIT_AS
+// would also count the weights mapped from their file and what a GPU driver reserves.
+enum status os_limit_memory(int64_t bytes, struct error *err)
+{
+    int64_t used = from_kib(proc_value("/proc/self/status", "VmData:"));
+    if (used != OS_UNKNOWN && used >= bytes)
+        return FAIL(err, ERR_UNSUPPORTED,
+                    "memory limit of %lld bytes: the process has reserved %lld already "
+                    "(a sanitizer does that)",
+                    (long long)bytes, (long long)used);
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_DATA, &limit) != 0)
+        return FAIL(err, ERR_UNSUPPORTED, "memory limit: %s", strerror(errno));
+    limit.rlim_cur = (rlim_t)bytes; // the soft limit only: a later, larger one stays possible
+    if (limit.rlim_max != RLIM_INFINITY && limit.rlim_cur > limit.rlim_max)
+        limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_DATA, &limit) != 0)
+        return FAIL(err, ERR_UNSUPPORTED, "memory limit: %s", strerror(errno));
+    return OK;
+}
+
+bool os_advise_huge(void *memory, size_t bytes)
+{
+    char setting[64] = "";
+    FILE *file = fopen("/sys/kernel/mm/transparent_hugepage/enabled", "re");
+    if (!file)
+        return false;
+    bool read = fgets(setting, sizeof setting, file) != NULL;
+    fclose(file);
+    if (!read || strstr(setting, "[never]"))
+        return false;
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), begin = (uintptr_t)memory;
+    uintptr_t first = (begin + page - 1) / page * page, last = (begin + bytes) / page * page;
+    return first < last && madvise((void *)first, last - first, MADV_HUGEPAGE) == 0;
+}
+
+// ---- page cache ----------------------------------------------------------------------------------
+
+// Pages of a mapped file that are in memory, or -1.
+static int64_t resident_pages(void *memory, size_t bytes, size_t page)
+{
+    size_t pages = (bytes + page - 1) / page;
+    unsigned char *present = malloc(pages);
+    int64_t count = -1;
+    if (present && mincore(memory, bytes, present) == 0) {
+        count = 0;
+        for (size_t i = 0; i < pages; i++)
+            count += present[i] & 1;
+    }
+    free(present);
+    return count;
+}
+
+// fadvise is advice: whether the pages went is asked of mincore. A file someone has mapped keeps its
+// pages. Up to a hundredth may stay (the kernel keeps pages in flight) and still be called dropped.
+bool os_drop_file_cache(const char *path)
+{
+    bool dropped = false;
+    struct stat info;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return false;
+    if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode) || info.st_size <= 0)
+        goto out;
+    fdatasync(fd); // dirty pages are not dropped
+    if (posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED) != 0)
+        goto out;
+    size_t bytes = (size_t)info.st_size, page = (size_t)sysconf(_SC_PAGESIZE);
+    void *memory = mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, 0);
+    if (memory == MAP_FAILED)
+        goto out;
+    int64_t left = resident_pages(memory, bytes, page);
+    dropped = left >= 0 && (size_t)left <= bytes / page / 100;
+    munmap(memory, bytes);
+out:
+    close(fd);
+    return dropped;
+}
+
+// ---- noise ---------------------------------------------------------------------------------------
+
+// The eighth figure of /proc/stat's "cpu" line, in ticks.
+static int64_t steal_ns(void)
+{
+    FILE *file = fopen("/proc/stat", "re");
+    if (!file)
+        return OS_UNKNOWN;
+    long long ticks = 0;
+    bool read = fscanf(file, "cpu %*d %*d %*d %*d %*d %*d %*d %lld", &ticks) == 1;
+    fclose(file);
+    long ticks_per_s = sysconf(_SC_CLK_TCK);
+    return read && ticks_per_s > 0 ? ticks * (1000000000 / ticks_per_s) : OS_UNKNOWN;
+}
+
+// "some avg10=0.00 avg60=0.00 avg300=0.00 total=MICROSECONDS"
+static int64_t pressure_ns(const char *path)
+{
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return OS_UNKNOWN;
+    long long us = 0;
+    bool read = fscanf(file, "some avg10=%*f avg60=%*f avg300=%*f total=%lld", &us) == 1;
+    fclose(file);
+    return read ? us * 1000 : OS_UNKNOWN;
+}
+
+void os_noise_read(struct os_noise *out)
+{
+    struct rusage usage;
+    bool told = getrusage(RUSAGE_SELF, &usage) == 0;
+    *out = (struct os_noise){
+        .steal_ns = steal_ns(),
+        .involuntary_switches = told ? usage.ru_nivcsw : OS_UNKNOWN,
+        .major_faults = told ? usage.ru_majflt : OS_UNKNOWN,
+        .psi_cpu_ns = pressure_ns("/proc/pressure/cpu"),
+        .psi_memory_ns = pressure_ns("/proc/pressure/memory"),
+        .psi_io_ns = pressure_ns("/proc/pressure/io"),
+    };
+}
+
+int64_t os_oom_kill_count(void)
+{
+    int64_t group = cgroup_oom_kill_count();
+    return group != OS_UNKNOWN ? group : proc_value("/proc/vmstat", "oom_kill ");
+}
+
+// ---- the executable ------------------------------------------------------------------------------
+
+char *os_executable_path(void)
+{
+    char path[4096];
+    ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
+    if (length <= 0 || (size_t)length >= sizeof path - 1)
+        return NULL;
+    path[length] = '\0';
+    return strdup(path);
+}
+
+char *os_executable_dir(void)
+{
+    char *path = os_executable_path();
+    char *slash = path ? strrchr(path, '/') : NULL;
+    if (slash)
+        slash[slash == path] = '\0'; // "/bench" lies in "/"
+    return path;
+}
+#endif
