@@ -62,8 +62,9 @@ enum kernel_isa {
 // What this processor has and its operating system saves (CPUID and XGETBV; hwcaps; sysctl).
 unsigned kernel_cpu_isa(void);
 
-// "avx2,avx512,avx512_bf16"; a tier's name also stands for all below it when parsed:
-// "ref", "avx2", "avx512", "avx512_bf16", ... Returns false for an unknown word.
+// "avx2,avx512,avx512_bf16"; a tier's name also stands for all it builds on when parsed:
+// "ref" (none), "avx2", "avx512", "avx512_bf16", ..., "all". False, and *mask as it was, for an unknown
+// word. The text of no set is "ref"; words that do not fit in out_bytes are left out.
 bool kernel_isa_parse(const char *words, unsigned *mask);
 char *kernel_isa_text(unsigned mask, char *out, size_t out_bytes);
 
@@ -146,6 +147,7 @@ struct k_attention {
     float softcap; // 0: none; else scores = softcap * tanh(scores / softcap)
 };
 typedef void k_attention_fn(const struct k_attention *job);
+// Of any alignment; enough for every variant.
 size_t kernel_attention_scratch(int tokens, int group, int head_dim);
 
 /* Reads (READ), copies (COPY: dst = src) or a[i] = b[i] + s*c[i] (TRIAD) `bytes` of each array, 64-byte
@@ -156,6 +158,11 @@ typedef uint64_t k_stream_fn(void *dst, const void *a, const void *b, size_t byt
 /* Runs `rounds` rounds of independent dot or FMA chains held in registers on the 4 KiB at `seed` (random
  * values), and returns the operations done (a multiply and an add count two). *sink depends on all. */
 typedef uint64_t k_peak_fn(const void *seed, uint64_t rounds, float *sink);
+
+// Fills the 4 KiB a PEAK kernel reads: random values of the datapath's type, below 1 in magnitude for
+// floats, so that no sum overflows and no operand is denormal.
+enum { PEAK_SEED_BYTES = 4096 };
+void kernel_peak_seed(enum dtype datapath, uint64_t seed, void *out);
 
 union kernel_fn {
     k_linear_fn *linear;
@@ -174,7 +181,8 @@ union kernel_fn {
 struct kernel {
     const char *name;   // "k_gemv_bf16_bf16_avx512_bf16"
     enum kernel_op op;
-    enum dtype w, x;    // weight (or cache, or datapath) and activation types; DT_F32 where none applies
+    enum dtype w, x;    // weight (or cache, or datapath) and activation types; DT_F32 where none applies:
+                        // CAST (f32, to), ATTENTION and KV_STORE (cache, f32), PEAK (datapath, f32)
     unsigned isa;       // every bit needed to run it; 0: portable C
     union kernel_fn fn;
 };

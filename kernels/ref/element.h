@@ -1,0 +1,25 @@
+// element.h - one element of a plain type as f32, for portable kernels. `type` is a constant wherever
+// this is used, so that the branches fold away.
+#ifndef KERNELS_REF_ELEMENT_H
+#define KERNELS_REF_ELEMENT_H
+
+#include "base/fp.h"
+#include "kernels/kernels.h"
+
+static inline float element_get(enum dtype type, const void *array, size_t i)
+{
+    if (type == DT_F32)
+        return ((const float *)array)[i];
+    uint16_t half = ((const uint16_t *)array)[i];
+    return type == DT_BF16 ? bf16_to_f32(half) : f16_to_f32(half);
+}
+
+static inline void element_set(enum dtype type, void *array, size_t i, float value)
+{
+    if (type == DT_F32)
+        ((float *)array)[i] = value;
+    else
+        ((uint16_t *)array)[i] = type == DT_BF16 ? bf16_from_f32(value) : f16_from_f32(value);
+}
+
+#endif
