@@ -21,11 +21,10 @@ static const char *const statement_sql[STMT_COUNT] = {
     [STMT_RUN_END] = "UPDATE run SET status = ?, ended_ns = ? WHERE id = ?",
     [STMT_RUN_UNFINISHED] = "SELECT id FROM run WHERE suite_text = ? AND machine_id = ?"
                             " AND status <> 'done' ORDER BY id DESC LIMIT 1",
-    [STMT_CELL_ADD] =
-        "INSERT INTO cell (run_id, key, params, label, sweep, model, scheme, device,"
-        " threads, batch, context, gen, skip_status, skip_reason, trials_planned,"
-        " predicted_memory_bytes, predicted_ns, prediction)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    [STMT_CELL_ADD] = "INSERT INTO cell (run_id, key, params, label, sweep, model, scheme, device,"
+                      " threads, batch, context, gen, skip_status, skip_reason, trials_planned,"
+                      " predicted_memory_bytes, predicted_ns, prediction)"
+                      " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     [STMT_CELL_ID] = "SELECT id FROM cell WHERE run_id = ? AND key = ?",
     [STMT_CELL_SKIP] = "UPDATE cell SET skip_status = ?, skip_reason = ? WHERE id = ?",
     [STMT_CEILING_ADD] = "INSERT INTO ceiling (run_id, name, level, kernel, threads, samples,"

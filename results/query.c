@@ -1,0 +1,274 @@
+// query.c - runs, cells and trials: one statement and one reader for each kind of row.
+
+#include "results/query.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "results/rows.h"
+
+// rows_read into a typed array.
+#define READ_ROWS(sql, id, reader)                                                                 \
+    rows_read(store, arena, (sql), (id), (reader), sizeof **rows, (void **)rows, count, err)
+
+enum status query_begin(struct store *store, struct error *err)
+{
+    return db_exec(store, "BEGIN", "it was not read", err);
+}
+
+void query_end(struct store *store)
+{
+    if (store && !sqlite3_get_autocommit(store->db))
+        sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL);
+}
+
+// ---- runs ---------------------------------------------------------------------------------------
+
+static const char runs_sql[] =
+    "WITH tally AS (SELECT run_id, count(*) AS cells, sum(trials) AS trials,"
+    "    count(*) FILTER (WHERE status IN ('wrong', 'oom', 'timeout', 'crashed')) AS failed,"
+    "    count(*) FILTER (WHERE status IN ('skipped', 'unsupported')) AS left_out"
+    "  FROM cell_state GROUP BY run_id)"
+    " SELECT run.id, suite_name, suite_text, command, run.status, fingerprint, hardware,"
+    "  environment.content, build.content, started_ns, ended_ns, cells, trials, failed, left_out"
+    " FROM run JOIN machine ON machine.id = machine_id"
+    "  JOIN environment ON environment.id = environment_id JOIN build ON build.id = build_id"
+    "  LEFT JOIN tally ON tally.run_id = run.id ORDER BY run.id";
+
+static void read_run(struct row *row, void *out)
+{
+    struct run_row *run = out;
+    const char **texts[] = {&run->suite_name,  &run->suite_text, &run->command,     &run->status,
+                            &run->fingerprint, &run->hardware,   &run->environment, &run->build};
+    run->id = row_int(row, 0);
+    for (int i = 0; i < 8; i++)
+        *texts[i] = row_text(row, 1 + i);
+    run->started_ns = row_int(row, 9);
+    run->ended_ns = row_int(row, 10);
+    run->cells = row_int(row, 11);
+    run->trials = row_int(row, 12);
+    run->failed = row_int(row, 13);
+    run->left_out = row_int(row, 14);
+}
+
+enum status query_runs(struct store *store, struct arena *arena, struct run_row **rows,
+                       size_t *count, struct error *err)
+{
+    return READ_ROWS(runs_sql, 0, read_run);
+}
+
+static enum status no_such_run(struct store *store, struct arena *arena, const char *which,
+                               const struct run_row *runs, size_t count, struct error *err)
+{
+    const char **names = arena_alloc(arena, count, sizeof *names);
+    const char *near = NULL;
+    for (size_t i = 0; names && i < count; i++)
+        names[i] = runs[i].suite_name;
+    if (names)
+        near = str_nearest(which, names, count);
+    if (near)
+        return FAIL(err, ERR_USAGE, "%s: no run '%s': did you mean '%s'?", store->path, which,
+                    near);
+    return FAIL(err, ERR_USAGE,
+                "%s: no run '%s': give its number, \"last\" or the name of a suite "
+                "(`bench list` shows them)",
+                store->path, which);
+}
+
+enum status query_run(struct store *store, struct arena *arena, const char *which,
+                      struct run_row *out, struct error *err)
+{
+    struct run_row *runs = NULL;
+    size_t count = 0;
+    int64_t number = 0;
+    TRY(query_runs(store, arena, &runs, &count, err));
+    if (count == 0)
+        return FAIL(err, ERR_USAGE, "%s: holds no run yet", store->path);
+    bool last = which == NULL || str_equal(which, "last");
+    bool numbered = !last && str_to_i64(which, &number);
+    for (size_t i = count; i-- > 0;) {
+        bool match =
+            last || (numbered ? runs[i].id == number : str_equal(runs[i].suite_name, which));
+        if (match) {
+            *out = runs[i];
+            return OK;
+        }
+    }
+    return no_such_run(store, arena, which, runs, count, err);
+}
+
+// ---- cells --------------------------------------------------------------------------------------
+
+#define CELL_COLUMNS                                                                               \
+    "SELECT cell.id, cell.run_id, key, label, params, model, scheme, device, sweep, threads,"      \
+    "  batch, context, gen, state.status, state.reason, state.trials, trials_planned,"             \
+    "  state.disturbed, predicted_memory_bytes, predicted_ns, prediction,"                         \
+    "  (SELECT arithmetic FROM trial WHERE cell_id = cell.id AND arithmetic IS NOT NULL"           \
+    "     ORDER BY number LIMIT 1)"                                                                \
+    " FROM cell JOIN cell_state AS state ON state.cell_id = cell.id "
+
+static void read_cell(struct row *row, void *out)
+{
+    struct cell_row *cell = out;
+    const char **texts[] = {&cell->key,    &cell->label,  &cell->params, &cell->model,
+                            &cell->scheme, &cell->device, &cell->sweep};
+    cell->id = row_int(row, 0);
+    cell->run = row_int(row, 1);
+    for (int i = 0; i < 7; i++)
+        *texts[i] = row_text(row, 2 + i);
+    cell->threads = (int)row_int(row, 9);
+    cell->batch = (int)row_int(row, 10);
+    cell->context = (int)row_int(row, 11);
+    cell->gen = (int)row_int(row, 12);
+    cell->status = row_text(row, 13);
+    cell->reason = row_text(row, 14);
+    cell->trials = (int)row_int(row, 15);
+    cell->trials_planned = (int)row_int(row, 16);
+    cell->disturbed = (int)row_int(row, 17);
+    cell->predicted_memory_bytes = row_real(row, 18);
+    cell->predicted_ns = row_real(row, 19);
+    cell->prediction = row_text_or_null(row, 20);
+    cell->arithmetic = row_text(row, 21);
+}
+
+enum status query_cells(struct store *store, struct arena *arena, int64_t run,
+                        struct cell_row **rows, size_t *count, struct error *err)
+{
+    return READ_ROWS(CELL_COLUMNS "WHERE cell.run_id = ? ORDER BY cell.id", run, read_cell);
+}
+
+static bool cell_matches(const struct cell_row *cell, const char *which)
+{
+    bool prefix = strlen(which) >= 4 && str_starts(cell->key, which);
+    return prefix || str_equal(cell->label, which);
+}
+
+enum status query_cell(struct store *store, struct arena *arena, int64_t run, const char *which,
+                       struct cell_row *out, struct error *err)
+{
+    struct cell_row *cells = NULL;
+    size_t count = 0;
+    const struct cell_row *found = NULL;
+    enum status status =
+        rows_read(store, arena,
+                  CELL_COLUMNS "WHERE ?1 IN (0, cell.run_id) ORDER BY cell.run_id DESC, cell.id",
+                  run, read_cell, sizeof *cells, (void **)&cells, &count, err);
+    if (status != OK)
+        return status;
+    for (size_t i = 0; i < count; i++) {
+        if (!cell_matches(&cells[i], which) || (found && cells[i].run != found->run))
+            continue;
+        if (found)
+            return FAIL(err, ERR_USAGE,
+                        "%s: '%s' means several cells, among them %.12s (%s) and %.12s (%s)",
+                        store->path, which, found->key, found->label, cells[i].key, cells[i].label);
+        found = &cells[i];
+    }
+    if (found == NULL)
+        return FAIL(err, ERR_USAGE,
+                    "%s: no run and no cell '%s': give a run, the start of a cell's key, or its "
+                    "label (`bench list --run RUN` shows them)",
+                    store->path, which);
+    *out = *found;
+    return OK;
+}
+
+static bool status_is(const char *status, const char *const *words)
+{
+    for (; *words; words++)
+        if (str_equal(status, *words))
+            return true;
+    return false;
+}
+
+bool cell_failed(const struct cell_row *cell)
+{
+    return status_is(cell->status,
+                     (const char *const[]){"wrong", "oom", "timeout", "crashed", NULL});
+}
+
+bool cell_left_out(const struct cell_row *cell)
+{
+    return status_is(cell->status, (const char *const[]){"skipped", "unsupported", NULL});
+}
+
+bool cell_measured(const struct cell_row *cell)
+{
+    return status_is(cell->status, (const char *const[]){"ok", "noisy", "throttled", NULL});
+}
+
+// ---- ceilings -----------------------------------------------------------------------------------
+
+static void read_ceiling(struct row *row, void *out)
+{
+    struct ceiling_row *c = out;
+    const char **texts[] = {&c->name, &c->level, &c->kernel, &c->unit, &c->source};
+    for (int i = 0; i < 5; i++)
+        *texts[i] = row_text(row, i);
+    c->threads = (int)row_int(row, 5);
+    c->samples = (int)row_int(row, 6);
+    c->value = row_real(row, 7);
+    c->low = row_real(row, 8);
+    c->high = row_real(row, 9);
+}
+
+enum status query_ceilings(struct store *store, struct arena *arena, int64_t run,
+                           struct ceiling_row **rows, size_t *count, struct error *err)
+{
+    return READ_ROWS("SELECT name, level, kernel, unit, source, threads, samples, value, low, high"
+                     " FROM ceiling WHERE run_id = ? ORDER BY id",
+                     run, read_ceiling);
+}
+
+// ---- trials -------------------------------------------------------------------------------------
+
+static void read_trial(struct row *row, void *out)
+{
+    struct trial_row *t = out;
+    t->id = row_int(row, 0);
+    t->number = (int)row_int(row, 1);
+    t->status = row_text(row, 2);
+    t->reason = row_text(row, 3);
+    t->arithmetic = row_text_or_null(row, 4);
+    t->started_ns = row_int(row, 5);
+    t->ended_ns = row_int(row, 6);
+    t->samples = (int)row_int(row, 7);
+}
+
+enum status query_trials(struct store *store, struct arena *arena, int64_t cell,
+                         struct trial_row **rows, size_t *count, struct error *err)
+{
+    return READ_ROWS("SELECT id, number, status, reason, arithmetic, started_ns, ended_ns,"
+                     " (SELECT count(*) FROM sample WHERE trial_id = trial.id)"
+                     " FROM trial WHERE cell_id = ? ORDER BY number",
+                     cell, read_trial);
+}
+
+static void read_value(struct row *row, void *out)
+{
+    struct value_row *v = out;
+    v->repetition = (int)row_int(row, 0);
+    v->name = row_text(row, 1);
+    v->unit = row_text(row, 2);
+    v->source = row_text(row, 3);
+    v->phase = row_text_or_null(row, 4);
+    v->op = row_text_or_null(row, 5);
+    v->value = row_real(row, 6);
+    v->noise = row_int(row, 7) != 0;
+}
+
+enum status query_values(struct store *store, struct arena *arena, int64_t trial,
+                         struct value_row **rows, size_t *count, struct error *err)
+{
+    return READ_ROWS("SELECT 0 AS repetition, name, unit, source, phase, op, value, 0 AS noise,"
+                     "   metric.id AS place FROM metric WHERE trial_id = ?1"
+                     " UNION ALL SELECT repetition, name, unit, source, phase, op, value, 0,"
+                     "   metric.id FROM metric JOIN sample ON sample.id = sample_id"
+                     "   WHERE sample.trial_id = ?1"
+                     " UNION ALL SELECT repetition, name, unit, source, phase, NULL, value, 1,"
+                     "   noise.id FROM noise JOIN sample ON sample.id = sample_id"
+                     "   WHERE sample.trial_id = ?1"
+                     " ORDER BY repetition, noise, place",
+                     trial, read_value);
+}

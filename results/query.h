@@ -1,0 +1,140 @@
+// query.h - reading the store: runs, cells, their figures over trials, verdicts, ceilings, noise.
+//
+// The unit of every figure is one trial: the median over its repetitions (view trial_value). Over the
+// trials of a cell come median, MAD and an interval with the level it really carries (base/stat.h).
+// Rows and their strings live in the caller's arena. A value that was not measured is NaN, a text that
+// was not stored is NULL; strings said to be never NULL are "" then.
+#ifndef RESULTS_QUERY_H
+#define RESULTS_QUERY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/stat.h"
+#include "base/status.h"
+#include "results/store.h"
+
+// Between these two every query sees the store as it was at the first: a run may go on meanwhile.
+enum status query_begin(struct store *store, struct error *err);
+void query_end(struct store *store);
+
+// ---- runs ---------------------------------------------------------------------------------------
+
+struct run_row {
+    int64_t id;
+    const char *suite_name, *suite_text, *command, *status;   // never NULL
+    const char *fingerprint, *hardware, *environment, *build; // never NULL; JSON but the first
+    int64_t started_ns, ended_ns; // wall clock; ended 0: it has not ended
+    int64_t cells, trials;        // how many there are
+    int64_t failed, left_out; // cells wrong, oom, timeout or crashed; cells skipped or unsupported
+};
+// Newest last.
+enum status query_runs(struct store *store, struct arena *arena, struct run_row **rows,
+                       size_t *count, struct error *err);
+// which: a run's number, "last", or the name of a suite, whose newest run is meant. NULL is "last".
+// ERR_USAGE when there is none, with the nearest known suite.
+enum status query_run(struct store *store, struct arena *arena, const char *which,
+                      struct run_row *out, struct error *err);
+
+// ---- cells --------------------------------------------------------------------------------------
+
+struct cell_row {
+    int64_t id, run;
+    const char *key, *label, *params;            // never NULL
+    const char *model, *scheme, *device, *sweep; // never NULL
+    int threads, batch, context, gen;            // 0: not stored
+    const char *status, *reason;                 // never NULL; derived: schema.c, view cell_state
+    int trials, trials_planned;
+    int disturbed; // trials that were noisy or throttled
+    double predicted_memory_bytes, predicted_ns;
+    const char *prediction; // JSON or NULL
+    const char *arithmetic; // of the first trial that told, or ""
+};
+// In the order they were planned.
+enum status query_cells(struct store *store, struct arena *arena, int64_t run,
+                        struct cell_row **rows, size_t *count, struct error *err);
+// One cell by a prefix of its key (4 digits or more), or by its label. run 0: the newest run that has
+// it. ERR_USAGE when none or several match.
+enum status query_cell(struct store *store, struct arena *arena, int64_t run, const char *which,
+                       struct cell_row *out, struct error *err);
+
+bool cell_failed(const struct cell_row *cell);   // wrong, oom, timeout, crashed
+bool cell_left_out(const struct cell_row *cell); // skipped, unsupported
+bool cell_measured(const struct cell_row *cell); // ok, noisy, throttled
+
+// One metric of one cell over its trials.
+struct summary_row {
+    int64_t cell;
+    const char *name, *unit, *source; // never NULL
+    const char *phase, *op;           // or NULL
+    struct stat_summary stat;
+};
+// Sorted by cell. Includes the rows by op class.
+enum status query_summaries(struct store *store, struct arena *arena, int64_t run,
+                            struct summary_row **rows, size_t *count, struct error *err);
+// The row of a cell's metric, of the whole phase; phase NULL: any. NULL when there is none.
+const struct summary_row *summary_find(const struct summary_row *rows, size_t count, int64_t cell,
+                                       const char *name, const char *phase);
+
+// ---- verdicts, ceilings, noise ------------------------------------------------------------------
+
+// What limits one phase of one cell: its trials' verdicts together. The bound is the one most trials
+// have, and "undetermined" when fewer than two in three agree; figures are medians.
+struct verdict_row {
+    int64_t cell;
+    const char *phase, *bound, *basis; // never NULL
+    const char *op;                    // or NULL: the whole phase
+    const char *text;                  // of the trial whose eta is the median one
+    int trials, agree;
+    double t_roof_ns, t_memory_ns, t_compute_ns, measured_ns, eta, rho, overhead_share;
+};
+// Sorted by cell.
+enum status query_verdicts(struct store *store, struct arena *arena, int64_t run,
+                           struct verdict_row **rows, size_t *count, struct error *err);
+const struct verdict_row *verdict_find(const struct verdict_row *rows, size_t count, int64_t cell,
+                                       const char *phase);
+
+struct ceiling_row {
+    const char *name, *level, *kernel, *unit, *source; // never NULL
+    int threads, samples;
+    double value, low, high;
+};
+enum status query_ceilings(struct store *store, struct arena *arena, int64_t run,
+                           struct ceiling_row **rows, size_t *count, struct error *err);
+
+// One kind of noise over all repetitions of one cell.
+struct noise_row {
+    int64_t cell;
+    const char *name, *unit; // never NULL
+    int repetitions;
+    double median, min, max, sum;
+};
+enum status query_noise(struct store *store, struct arena *arena, int64_t run,
+                        struct noise_row **rows, size_t *count, struct error *err);
+
+// ---- trials of one cell ---------------------------------------------------------------------------
+
+struct trial_row {
+    int64_t id;
+    int number, samples;
+    const char *status, *reason; // never NULL
+    const char *arithmetic;      // or NULL
+    int64_t started_ns, ended_ns;
+};
+enum status query_trials(struct store *store, struct arena *arena, int64_t cell,
+                         struct trial_row **rows, size_t *count, struct error *err);
+
+// Everything measured in one trial, as stored: its own figures (repetition 0), then each repetition's.
+struct value_row {
+    int repetition;
+    const char *name, *unit, *source; // never NULL
+    const char *phase, *op;           // or NULL
+    double value;
+    bool noise; // of the table noise
+};
+enum status query_values(struct store *store, struct arena *arena, int64_t trial,
+                         struct value_row **rows, size_t *count, struct error *err);
+
+#endif

@@ -1,0 +1,245 @@
+// summary.c - from trials to cells: medians with intervals, verdicts that agree, noise.
+//
+// SQLite hands over one row a trial, sorted by cell and name; here each run of equal names becomes one
+// figure. The statistics themselves are base/stat.h's.
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "results/query.h"
+#include "results/rows.h"
+
+// ---- metrics ------------------------------------------------------------------------------------
+
+struct value {
+    int64_t cell;
+    const char *name, *phase, *op, *unit, *source;
+    double value;
+};
+
+static const char values_sql[] =
+    "SELECT trial_value.cell_id, name, phase, op, unit, source, value FROM trial_value"
+    " JOIN cell ON cell.id = trial_value.cell_id WHERE run_id = ?"
+    " ORDER BY trial_value.cell_id, name, phase, op, number";
+
+static void read_value(struct row *row, void *out)
+{
+    struct value *v = out;
+    v->cell = row_int(row, 0);
+    v->name = row_text(row, 1);
+    v->phase = row_text_or_null(row, 2);
+    v->op = row_text_or_null(row, 3);
+    v->unit = row_text(row, 4);
+    v->source = row_text(row, 5);
+    v->value = row_real(row, 6);
+}
+
+static bool same_figure(const struct value *a, const struct value *b)
+{
+    return a->cell == b->cell && str_equal(a->name, b->name) && str_equal(a->phase, b->phase) &&
+           str_equal(a->op, b->op);
+}
+
+// How many values from `begin` on belong to one figure; their numbers go to x.
+static size_t gather(const struct value *values, size_t begin, size_t count, double *x)
+{
+    size_t n = 0;
+    for (size_t i = begin; i < count && same_figure(&values[begin], &values[i]); i++)
+        x[n++] = values[i].value;
+    return n;
+}
+
+static enum status summarize(const struct value *values, size_t value_count, double *x,
+                             struct summary_row *rows, size_t *count, struct error *err)
+{
+    for (size_t i = 0, n; i < value_count; i += n) {
+        n = gather(values, i, value_count, x);
+        struct summary_row *row = &rows[(*count)++];
+        row->cell = values[i].cell;
+        row->name = values[i].name;
+        row->phase = values[i].phase;
+        row->op = values[i].op;
+        row->unit = values[i].unit;
+        row->source = values[i].source;
+        TRY(stat_summarize(x, n, &row->stat, err));
+    }
+    return OK;
+}
+
+enum status query_summaries(struct store *store, struct arena *arena, int64_t run,
+                            struct summary_row **rows, size_t *count, struct error *err)
+{
+    struct value *values = NULL;
+    size_t value_count = 0;
+    *rows = NULL;
+    *count = 0;
+    TRY(rows_read(store, arena, values_sql, run, read_value, sizeof *values, (void **)&values,
+                  &value_count, err));
+    if (value_count == 0)
+        return OK;
+    double *x = arena_alloc(arena, value_count, sizeof *x);
+    *rows = arena_alloc(arena, value_count, sizeof **rows);
+    if (x == NULL || *rows == NULL)
+        return FAIL(err, ERR_NOMEM, "%s: no memory for its figures", store->path);
+    return summarize(values, value_count, x, *rows, count, err);
+}
+
+const struct summary_row *summary_find(const struct summary_row *rows, size_t count, int64_t cell,
+                                       const char *name, const char *phase)
+{
+    for (size_t i = 0; i < count; i++)
+        if (rows[i].cell == cell && rows[i].op == NULL && str_equal(rows[i].name, name) &&
+            (phase == NULL || str_equal(rows[i].phase, phase)))
+            return &rows[i];
+    return NULL;
+}
+
+// ---- verdicts -----------------------------------------------------------------------------------
+
+static const char verdicts_sql[] =
+    "SELECT cell.id, phase, op, bound, basis, explanation, t_roof_ns, t_memory_ns, t_compute_ns,"
+    "  measured_ns, eta, rho, overhead_share"
+    " FROM verdict JOIN trial ON trial.id = trial_id JOIN cell ON cell.id = trial.cell_id"
+    " WHERE run_id = ? AND trial.status IN ('ok', 'noisy', 'throttled')"
+    " ORDER BY cell.id, phase, op, basis, trial.number";
+
+enum { VERDICT_FIGURES = 7 };
+
+static double *figure(struct verdict_row *v, int i)
+{
+    double *all[VERDICT_FIGURES] = {&v->t_roof_ns,     &v->t_memory_ns, &v->t_compute_ns,
+                                    &v->measured_ns,   &v->eta,         &v->rho,
+                                    &v->overhead_share};
+    return all[i];
+}
+
+static void read_verdict(struct row *row, void *out)
+{
+    struct verdict_row *v = out;
+    v->cell = row_int(row, 0);
+    v->phase = row_text(row, 1);
+    v->op = row_text_or_null(row, 2);
+    v->bound = row_text(row, 3);
+    v->basis = row_text(row, 4);
+    v->text = row_text(row, 5);
+    for (int i = 0; i < VERDICT_FIGURES; i++)
+        *figure(v, i) = row_real(row, 6 + i);
+    v->trials = v->agree = 1;
+}
+
+static bool same_verdict(const struct verdict_row *a, const struct verdict_row *b)
+{
+    return a->cell == b->cell && str_equal(a->phase, b->phase) && str_equal(a->op, b->op) &&
+           str_equal(a->basis, b->basis);
+}
+
+// The bound most of n trials have, and how many they are.
+static const char *majority(const struct verdict_row *v, int n, int *agree)
+{
+    const char *best = v[0].bound;
+    *agree = 0;
+    for (int i = 0; i < n; i++) {
+        int same = 0;
+        for (int j = 0; j < n; j++)
+            same += str_equal(v[i].bound, v[j].bound);
+        if (same > *agree) {
+            *agree = same;
+            best = v[i].bound;
+        }
+    }
+    return best;
+}
+
+// The median of the finite values, NaN when there are none.
+static double median_of(struct verdict_row *v, int n, int which, double *x, struct error *err)
+{
+    size_t count = 0;
+    for (int i = 0; i < n; i++)
+        if (!isnan(*figure(&v[i], which)))
+            x[count++] = *figure(&v[i], which);
+    return count ? stat_median(x, count, err) : NAN;
+}
+
+static enum status merge(struct verdict_row *v, int n, double *x, struct verdict_row *out,
+                         struct error *err)
+{
+    struct verdict_row whole = v[0];
+    whole.trials = n;
+    whole.bound = majority(v, n, &whole.agree);
+    if (3 * whole.agree < 2 * n)
+        whole.bound = "undetermined";
+    for (int i = 0; i < VERDICT_FIGURES; i++)
+        *figure(&whole, i) = median_of(v, n, i, x, err);
+    double nearest = INFINITY;
+    for (int i = 0; i < n; i++)
+        if (str_equal(v[i].bound, whole.bound) && fabs(v[i].eta - whole.eta) < nearest) {
+            nearest = fabs(v[i].eta - whole.eta);
+            whole.text = v[i].text;
+        }
+    *out = whole;
+    return err->code;
+}
+
+enum status query_verdicts(struct store *store, struct arena *arena, int64_t run,
+                           struct verdict_row **rows, size_t *count, struct error *err)
+{
+    size_t all = 0;
+    TRY(rows_read(store, arena, verdicts_sql, run, read_verdict, sizeof **rows, (void **)rows, &all,
+                  err));
+    *count = 0;
+    if (all == 0)
+        return OK;
+    double *x = arena_alloc(arena, all, sizeof *x);
+    if (x == NULL)
+        return FAIL(err, ERR_NOMEM, "%s: no memory for its verdicts", store->path);
+    // Merged in place: a merged row is never after the rows it came from.
+    for (size_t i = 0, n; i < all; i += n) {
+        for (n = 1; i + n < all && same_verdict(&(*rows)[i], &(*rows)[i + n]);)
+            n++;
+        TRY(merge(&(*rows)[i], (int)n, x, &(*rows)[(*count)++], err));
+    }
+    return OK;
+}
+
+const struct verdict_row *verdict_find(const struct verdict_row *rows, size_t count, int64_t cell,
+                                       const char *phase)
+{
+    for (size_t i = 0; i < count; i++)
+        if (rows[i].cell == cell && rows[i].op == NULL && str_equal(rows[i].phase, phase))
+            return &rows[i];
+    return NULL;
+}
+
+// ---- noise --------------------------------------------------------------------------------------
+
+static const char noise_sql[] =
+    "WITH ranked AS (SELECT trial.cell_id AS cell, name, unit, value,"
+    "    row_number() OVER (PARTITION BY trial.cell_id, name ORDER BY value) AS i,"
+    "    count(*) OVER (PARTITION BY trial.cell_id, name) AS n"
+    "  FROM noise JOIN sample ON sample.id = sample_id JOIN trial ON trial.id = sample.trial_id"
+    "    JOIN cell ON cell.id = trial.cell_id"
+    "  WHERE run_id = ? AND value IS NOT NULL)"
+    " SELECT cell, name, min(unit), max(n), avg(value) FILTER (WHERE i IN ((n+1)/2, (n+2)/2)),"
+    "  min(value), max(value), sum(value) FROM ranked GROUP BY cell, name ORDER BY cell, name";
+
+static void read_noise(struct row *row, void *out)
+{
+    struct noise_row *n = out;
+    n->cell = row_int(row, 0);
+    n->name = row_text(row, 1);
+    n->unit = row_text(row, 2);
+    n->repetitions = (int)row_int(row, 3);
+    n->median = row_real(row, 4);
+    n->min = row_real(row, 5);
+    n->max = row_real(row, 6);
+    n->sum = row_real(row, 7);
+}
+
+enum status query_noise(struct store *store, struct arena *arena, int64_t run,
+                        struct noise_row **rows, size_t *count, struct error *err)
+{
+    return rows_read(store, arena, noise_sql, run, read_noise, sizeof **rows, (void **)rows, count,
+                     err);
+}
