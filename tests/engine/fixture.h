@@ -1,0 +1,85 @@
+// fixture.h - what the engine's tests share: a loaded model in one call, and errors that end a test.
+#ifndef TESTS_ENGINE_FIXTURE_H
+#define TESTS_ENGINE_FIXTURE_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <math.h>
+#include <string.h>
+
+#include "base/pool.h"
+#include "engine/engine.h"
+
+#define MODELS "tests/golden/models/"
+
+static inline void expect_ok(enum status status, const struct error *err, const char *what)
+{
+    if (status != OK)
+        fail_msg("%s: %s", what, err->message);
+}
+
+static inline struct pool *pool_of(int threads)
+{
+    struct error err = {0};
+    struct pool *pool = NULL;
+    expect_ok(pool_create(threads, false, &pool, &err), &err, "pool_create");
+    return pool;
+}
+
+static inline struct model *load(const char *path, const char *scheme, struct pool *pool,
+                                 unsigned isa)
+{
+    struct error err = {0};
+    struct checkpoint *ck = NULL;
+    struct model *model = NULL;
+    struct engine_options options = {
+        .device = "cpu", .scheme = scheme_find(scheme), .pool = pool, .isa = isa};
+    expect_ok(checkpoint_open(path, &ck, &err), &err, path);
+    expect_ok(model_load(ck, &options, NULL, NULL, &model, &err), &err, path);
+    checkpoint_destroy(ck);
+    return model;
+}
+
+static inline struct context *context_of(struct model *model, struct context_options options)
+{
+    struct error err = {0};
+    struct context *ctx = NULL;
+    expect_ok(context_create(model, &options, &ctx, &err), &err, "context_create");
+    return ctx;
+}
+
+// One step of one span.
+static inline const float *step(struct context *ctx, int sequence, const int32_t *tokens, int count,
+                                enum logits_wanted wanted)
+{
+    struct error err = {0};
+    struct span span = {.sequence = sequence, .count = count, .tokens = tokens, .logits = wanted};
+    const float *logits = NULL;
+    enum phase phase = count > 1 ? PHASE_PREFILL : PHASE_DECODE;
+    expect_ok(context_step(ctx, &span, 1, phase, &logits, &err), &err, "context_step");
+    return logits;
+}
+
+static inline double largest_magnitude(const float *x, size_t n)
+{
+    double largest = 0;
+    for (size_t i = 0; i < n; i++)
+        largest = fmax(largest, fabs((double)x[i]));
+    return largest;
+}
+
+// NaN anywhere makes the result infinite, so that it fails every bound.
+static inline double largest_difference(const float *a, const float *b, size_t n)
+{
+    double largest = 0;
+    for (size_t i = 0; i < n; i++) {
+        double difference = fabs((double)a[i] - (double)b[i]);
+        largest = isnan(difference) ? INFINITY : fmax(largest, difference);
+    }
+    return largest;
+}
+
+#endif

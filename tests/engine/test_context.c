@@ -1,0 +1,406 @@
+// test_context.c - contexts: what they refuse, that sequences do not disturb each other, and that the
+// plan made before a context is the memory it takes.
+//
+// What holds bit for bit: the number of threads; which other sequences share a step, as long as both
+// steps run GEMV or both GEMM. Between the two only rounding differs: 1e-5 of the largest logit.
+#include "tests/engine/fixture.h"
+
+#include <stdlib.h>
+
+#include "engine/model/observe.h"
+
+static const struct context_options small = {
+    .batch = 3, .positions = 40, .chunk = 16, .kv = DT_F32, .logit_rows = 48};
+
+static void ids_fill(int32_t *ids, int count, int vocab, uint32_t seed)
+{
+    for (int i = 0; i < count; i++) {
+        seed = seed * 1664525u + 1013904223u;
+        ids[i] = (int32_t)((seed >> 8) % (uint32_t)vocab);
+    }
+}
+
+// ---- refusals --------------------------------------------------------------------------------------------
+
+static void refuse(struct context *ctx, const struct span *spans, int count, const char *word)
+{
+    struct error err = {0};
+    const float *logits;
+    assert_int_equal(context_step(ctx, spans, count, PHASE_DECODE, &logits, &err), ERR_USAGE);
+    assert_null(logits);
+    if (!strstr(err.message, word))
+        fail_msg("'%s' does not say '%s'", err.message, word);
+}
+
+static void test_refuses_spans(void **state)
+{
+    (void)state;
+    struct pool *pool = pool_of(1);
+    struct model *model = load(MODELS "llama-gqa3", "f32", pool, ISA_ALL);
+    struct context_options options = small;
+    options.logit_rows = 0;
+    struct context *ctx = context_of(model, options);
+    int vocab = model_config(model)->vocab;
+    int32_t good[17] = {0}, high[2] = {0, vocab}, low[1] = {-1};
+    struct span ok = {.sequence = 0, .count = 16, .tokens = good, .logits = LOGITS_LAST}, s;
+
+    refuse(ctx, &ok, 0, "0 spans");
+    s = ok, s.sequence = 3;
+    refuse(ctx, &s, 1, "sequence 3");
+    s = ok, s.count = 17;
+    refuse(ctx, &s, 1, "17 tokens");
+    s = ok, s.count = 0;
+    refuse(ctx, &s, 1, "0 tokens");
+    s = ok, s.tokens = high, s.count = 2;
+    refuse(ctx, &s, 1, "token 1: id 331");
+    s = ok, s.tokens = low, s.count = 1;
+    refuse(ctx, &s, 1, "id -1");
+    s = ok, s.logits = LOGITS_ALL;
+    refuse(ctx, &s, 1, "16 rows");
+    refuse(ctx, (struct span[]){ok, ok}, 2, "named twice");
+    assert_int_equal(context_length(ctx, 0), 0); // nothing was done
+
+    assert_non_null(step(ctx, 0, good, 16, LOGITS_LAST));
+    assert_null(step(ctx, 0, good, 16, LOGITS_NONE));
+    assert_int_equal(context_length(ctx, 0), 32);
+    refuse(ctx, &ok, 1, "full");
+    context_reset(ctx);
+    assert_int_equal(context_length(ctx, 0), 0);
+    context_destroy(ctx);
+    context_destroy(NULL);
+    model_destroy(model);
+    model_destroy(NULL);
+    pool_destroy(pool);
+}
+
+static void test_refuses_options(void **state)
+{
+    (void)state;
+    struct pool *pool = pool_of(1);
+    struct model *model = load(MODELS "llama-gqa3", "f32", pool, ISA_ALL);
+    for (int i = 0; i < 5; i++) {
+        struct error err = {0};
+        struct context *ctx;
+        struct context_options options = small;
+        int *fields[] = {&options.batch, &options.positions, &options.chunk};
+        if (i < 3)
+            *fields[i] = 0;
+        else if (i == 3)
+            options.kv = DT_I8;
+        else
+            options.logit_rows = -1;
+        enum status expected = i == 3 ? ERR_UNSUPPORTED : ERR_USAGE;
+        assert_int_equal(context_create(model, &options, &ctx, &err), expected);
+        assert_null(ctx);
+    }
+    model_destroy(model);
+    pool_destroy(pool);
+}
+
+static void test_schemes_and_devices(void **state)
+{
+    (void)state;
+    assert_string_equal(scheme_find("bf16")->name, "bf16");
+    assert_null(scheme_find("int4-awq"));
+    assert_true(scheme_is_planned("int4-awq"));
+    assert_false(scheme_is_planned("int5"));
+    assert_false(scheme_is_planned("bf16"));
+
+    struct engine_device devices[8];
+    size_t count = engine_devices(devices, 8);
+    assert_string_equal(devices[0].name, "cpu");
+    assert_true(devices[0].available);
+    for (size_t i = 1; i < count; i++)
+        assert_true(devices[i].available != (devices[i].reason[0] != 0));
+    assert_int_equal(engine_devices(devices, 1), 1);
+
+    struct error err = {0};
+    struct checkpoint *ck;
+    struct model *model;
+    expect_ok(checkpoint_open(MODELS "qwen2-tied", &ck, &err), &err, "open");
+    struct engine_options options = {.device = "cpux", .scheme = scheme_find("f32")};
+    assert_int_equal(model_load(ck, &options, NULL, NULL, &model, &err), ERR_UNSUPPORTED);
+    assert_null(model);
+    checkpoint_destroy(ck);
+}
+
+// ---- independence ----------------------------------------------------------------------------------------
+
+enum { STEPS = 4 };
+static const int lengths[3][STEPS] = {{9, 1, 1, 1}, {14, 1, 5, 1}, {6, 16, 1, 1}};
+
+// Logits of all tokens of sequence `which`, run with the sequences of `mask` beside it: (tokens, vocab).
+static float *run_sequences(struct model *model, int which, unsigned mask)
+{
+    size_t vocab = (size_t)model_config(model)->vocab;
+    struct context *ctx = context_of(model, small);
+    float *kept = calloc(40 * vocab, sizeof *kept);
+    int done[3] = {0};
+    int32_t ids[3][40];
+    for (int i = 0; i < 3; i++)
+        ids_fill(ids[i], 40, (int)vocab, (uint32_t)i + 5);
+    for (int n = 0; n < STEPS; n++) {
+        struct error err = {0};
+        struct span spans[3];
+        int count = 0, row = 0, mine = 0;
+        for (int i = 0; i < 3; i++) {
+            if (!(mask & 1u << i))
+                continue;
+            mine = i == which ? row : mine;
+            spans[count++] = (struct span){.sequence = i,
+                                           .count = lengths[i][n],
+                                           .tokens = ids[i] + done[i],
+                                           .logits = LOGITS_ALL};
+            row += lengths[i][n];
+        }
+        const float *logits;
+        expect_ok(context_step(ctx, spans, count, PHASE_DECODE, &logits, &err), &err, "step");
+        memcpy(kept + (size_t)done[which] * vocab, logits + (size_t)mine * vocab,
+               (size_t)lengths[which][n] * vocab * sizeof *kept);
+        for (int i = 0; i < 3; i++)
+            done[i] += lengths[i][n];
+    }
+    context_destroy(ctx);
+    return kept;
+}
+
+static size_t sequence_values(const struct model *model, int which)
+{
+    size_t tokens = 0;
+    for (int n = 0; n < STEPS; n++)
+        tokens += (size_t)lengths[which][n];
+    return tokens * (size_t)model_config(model)->vocab;
+}
+
+static void test_batch_is_independent(void **state)
+{
+    (void)state;
+    static const char *const paths[] = {MODELS "llama-gqa3", MODELS "mistral-window"};
+    struct pool *pool = pool_of(2);
+    for (size_t m = 0; m < 2; m++) {
+        struct model *model = load(paths[m], "f32", pool, ISA_ALL);
+        for (int which = 0; which < 3; which++) {
+            size_t n = sequence_values(model, which);
+            float *alone = run_sequences(model, which, 1u << which);
+            float *together = run_sequences(model, which, 7);
+            double worst = largest_difference(alone, together, n) / largest_magnitude(alone, n);
+            print_message("%s, sequence %d: %.1e\n", paths[m], which, worst);
+            assert_true(worst < 1e-5);
+            free(alone);
+            free(together);
+        }
+        model_destroy(model);
+    }
+    pool_destroy(pool);
+}
+
+// Steps of at most GEMV_MAX_TOKENS tokens, alone and in company, and larger ones likewise: the same bits.
+static void test_batch_is_exact_within_a_variant(void **state)
+{
+    (void)state;
+    static const char *const schemes[] = {"f32", "bf16"};
+    struct pool *pool = pool_of(2);
+    for (int s = 0; s < 2; s++) {
+        struct model *model = load(MODELS "llama-llama3", schemes[s], pool, ISA_ALL);
+        int vocab = model_config(model)->vocab;
+        size_t row = (size_t)vocab * sizeof(float);
+        float *alone = malloc(row);
+        for (int count = 1; count <= 11; count += 10) { // GEMV: 3 x 1 tokens; GEMM: 11 and 33
+            struct context *ctx = context_of(model, small);
+            int32_t ids[3][11];
+            struct span spans[3];
+            struct error err = {0};
+            const float *logits;
+            for (int i = 0; i < 3; i++) {
+                ids_fill(ids[i], count, vocab, (uint32_t)i);
+                spans[i] = (struct span){i, count, ids[i], LOGITS_LAST};
+            }
+            memcpy(alone, step(ctx, 1, ids[1], count, LOGITS_LAST), row);
+            context_reset(ctx);
+            expect_ok(context_step(ctx, spans, 3, PHASE_PREFILL, &logits, &err), &err, "step");
+            assert_memory_equal(alone, logits + vocab, row);
+            context_destroy(ctx);
+        }
+        free(alone);
+        model_destroy(model);
+    }
+    pool_destroy(pool);
+}
+
+// Threads split rows and heads, never a sum: any number of them gives the same bits.
+static void test_threads_do_not_change_bits(void **state)
+{
+    (void)state;
+    struct pool *two = pool_of(2), *one = pool_of(1);
+    struct model *a = load(MODELS "llama-llama3", "bf16", one, ISA_ALL);
+    struct model *b = load(MODELS "llama-llama3", "bf16", two, ISA_ALL);
+    for (int which = 0; which < 3; which++) {
+        float *x = run_sequences(a, which, 7), *y = run_sequences(b, which, 7);
+        assert_memory_equal(x, y, sequence_values(a, which) * sizeof *x);
+        free(x);
+        free(y);
+    }
+    model_destroy(a);
+    model_destroy(b);
+    pool_destroy(one);
+    pool_destroy(two);
+}
+
+// More tokens than a pass holds: the rows of logits still come in span order, and say the same.
+static void test_step_of_several_passes(void **state)
+{
+    (void)state;
+    enum { BATCH = 5, COUNT = 300 }; // 1500 tokens
+    struct pool *pool = pool_of(2);
+    struct model *model = load(MODELS "qwen2-tied", "f32", pool, ISA_ALL);
+    size_t vocab = (size_t)model_config(model)->vocab;
+    struct context_options options = {
+        .batch = BATCH, .positions = COUNT, .chunk = COUNT, .kv = DT_F16};
+    struct context *ctx = context_of(model, options);
+    int32_t ids[BATCH][COUNT];
+    struct span spans[BATCH];
+    float *alone = malloc(BATCH * vocab * sizeof *alone);
+    for (int i = 0; i < BATCH; i++) {
+        ids_fill(ids[i], COUNT, (int)vocab, (uint32_t)i);
+        spans[i] = (struct span){i, COUNT, ids[i], LOGITS_LAST};
+        memcpy(alone + (size_t)i * vocab, step(ctx, i, ids[i], COUNT, LOGITS_LAST),
+               vocab * sizeof *alone);
+    }
+    context_reset(ctx);
+    struct error err = {0};
+    const float *logits;
+    expect_ok(context_step(ctx, spans, BATCH, PHASE_PREFILL, &logits, &err), &err, "step");
+    double worst = largest_difference(alone, logits, BATCH * vocab);
+    assert_true(worst < 1e-5 * largest_magnitude(alone, BATCH * vocab));
+    free(alone);
+    context_destroy(ctx);
+    model_destroy(model);
+    pool_destroy(pool);
+}
+
+// A step taken back and run again gives the same logits.
+static void test_truncate(void **state)
+{
+    (void)state;
+    struct pool *pool = pool_of(1);
+    struct model *model = load(MODELS "llama-gqa3", "bf16", pool, ISA_ALL);
+    size_t bytes = (size_t)model_config(model)->vocab * sizeof(float);
+    struct context *ctx = context_of(model, small);
+    const int32_t ids[] = {5, 6, 7, 8};
+    float *first = malloc(bytes);
+    step(ctx, 2, ids, 3, LOGITS_NONE);
+    memcpy(first, step(ctx, 2, ids + 3, 1, LOGITS_LAST), bytes);
+    context_truncate(ctx, 2, 3);
+    assert_memory_equal(first, step(ctx, 2, ids + 3, 1, LOGITS_LAST), bytes);
+    assert_int_equal(context_length(ctx, 2), 4);
+    free(first);
+    context_destroy(ctx);
+    model_destroy(model);
+    pool_destroy(pool);
+}
+
+// ---- the observer ----------------------------------------------------------------------------------------
+
+struct totals {
+    struct op_cost by_class[OPC_COUNT];
+    uint64_t last_ns;
+    int events, backwards;
+};
+
+static void add_event(void *user, const struct engine_event *e)
+{
+    struct totals *t = user;
+    struct op_cost cost = {e->weight_bytes, e->kv_read_bytes, e->kv_write_bytes,
+                           e->activation_bytes, e->flop};
+    t->by_class[e->op] = cost_add(t->by_class[e->op], cost);
+    t->backwards += e->begin_ns < t->last_ns || e->end_ns < e->begin_ns;
+    t->last_ns = e->end_ns;
+    t->events++;
+}
+
+// The sums of DESIGN section 4, written out here for one step: B spans of T tokens after n.
+static void test_observer_counts(void **state)
+{
+    (void)state;
+    struct pool *pool = pool_of(2);
+    struct model *model = load("models/reference", "bf16", pool, ISA_ALL);
+    const struct model_config *c = model_config(model);
+    uint64_t B = 2, T = 7, n = 5, L = (uint64_t)c->layers, d = (uint64_t)c->width,
+             q = (uint64_t)(c->heads * c->head_dim), kv = (uint64_t)(c->kv_heads * c->head_dim),
+             f = (uint64_t)c->ff, V = (uint64_t)c->vocab;
+    struct context *ctx = context_of(
+        model, (struct context_options){.batch = 2, .positions = 32, .chunk = 16, .kv = DT_BF16});
+    int32_t ids[16];
+    ids_fill(ids, 16, c->vocab, 1);
+    step(ctx, 0, ids, 5, LOGITS_NONE);
+    step(ctx, 1, ids, 5, LOGITS_NONE);
+
+    struct totals t = {0};
+    struct engine_observer observer = {add_event, &t};
+    context_observe(ctx, &observer);
+    struct error err = {0};
+    const float *logits;
+    struct span spans[] = {{0, 7, ids, LOGITS_LAST}, {1, 7, ids, LOGITS_LAST}};
+    expect_ok(context_step(ctx, spans, 2, PHASE_PREFILL, &logits, &err), &err, "step");
+
+    assert_int_equal(t.by_class[OPC_QKV].flop, 2 * B * T * L * d * (q + 2 * kv));
+    assert_int_equal(t.by_class[OPC_OUTPUT].flop, 2 * B * T * L * d * q);
+    assert_int_equal(t.by_class[OPC_GATE_UP].flop, 2 * B * T * L * d * 2 * f);
+    assert_int_equal(t.by_class[OPC_DOWN].flop, 2 * B * T * L * d * f);
+    assert_int_equal(t.by_class[OPC_HEAD].flop, 2 * B * d * V);
+    assert_int_equal(t.by_class[OPC_ATTENTION].flop, 4 * B * L * q * (T * n + T * (T + 1) / 2));
+    assert_int_equal(t.by_class[OPC_REST].flop, 0);
+
+    assert_int_equal(t.by_class[OPC_QKV].weight_bytes, L * d * (q + 2 * kv) * 2);
+    assert_int_equal(t.by_class[OPC_GATE_UP].weight_bytes, L * d * 2 * f * 2);
+    assert_int_equal(t.by_class[OPC_HEAD].weight_bytes, d * V * 2);
+    assert_int_equal(t.by_class[OPC_ATTENTION].kv_read_bytes, 2 * B * L * (n + T) * kv * 2);
+    assert_int_equal(t.by_class[OPC_ATTENTION].kv_write_bytes, 2 * B * L * T * kv * 2);
+    assert_int_equal(t.backwards, 0);
+
+    int events = t.events;
+    context_observe(ctx, NULL);
+    step(ctx, 0, ids, 1, LOGITS_LAST);
+    assert_int_equal(t.events, events);
+    context_destroy(ctx);
+    model_destroy(model);
+    pool_destroy(pool);
+}
+
+// Windowed counts against a loop over the tokens.
+static void test_attention_cost(void **state)
+{
+    (void)state;
+    struct model_config c = {.heads = 6, .kv_heads = 2, .head_dim = 10};
+    for (c.window = 0; c.window < 12; c.window++)
+        for (int first = 0; first < 15; first++)
+            for (int tokens = 1; tokens < 15; tokens++) {
+                uint64_t seen = 0;
+                for (int t = 0; t < tokens; t++) {
+                    int past = first + t + 1;
+                    seen += (uint64_t)(c.window && past > c.window ? c.window : past);
+                }
+                int begin = c.window && first + 1 > c.window ? first + 1 - c.window : 0;
+                uint64_t rows = (uint64_t)(first + tokens - begin);
+                struct op_cost cost = cost_attention(&c, DT_F16, (uint64_t)first, (uint64_t)tokens);
+                assert_int_equal(cost.flop, 4 * 60 * seen);
+                assert_int_equal(cost.kv_read_bytes, rows * 2 * 20 * 2);
+            }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_refuses_spans),
+        cmocka_unit_test(test_refuses_options),
+        cmocka_unit_test(test_schemes_and_devices),
+        cmocka_unit_test(test_batch_is_independent),
+        cmocka_unit_test(test_batch_is_exact_within_a_variant),
+        cmocka_unit_test(test_threads_do_not_change_bits),
+        cmocka_unit_test(test_step_of_several_passes),
+        cmocka_unit_test(test_truncate),
+        cmocka_unit_test(test_observer_counts),
+        cmocka_unit_test(test_attention_cost),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,256 @@
+// test_memory.c - what a context takes is what was planned; steps allocate nothing; running out is an
+// error that names sizes.
+//
+// Allocations are counted by standing in front of glibc's own (its __libc_ names); elsewhere, and under
+// a sanitizer that stands there itself, the counting tests are skipped and say so.
+#include "tests/engine/fixture.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/os.h"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+
+#if defined(__GLIBC__) && !defined(SANITIZED)
+#define COUNTED 1
+
+static atomic_long calls;       // allocations since the last reset
+static atomic_size_t requested; // their bytes
+void *__libc_malloc(size_t size);
+void *__libc_calloc(size_t count, size_t size);
+void *__libc_realloc(void *old, size_t size);
+void *__libc_memalign(size_t align, size_t size);
+
+static void count(size_t size)
+{
+    atomic_fetch_add(&calls, 1);
+    atomic_fetch_add(&requested, size);
+}
+
+void *malloc(size_t size)
+{
+    count(size);
+    return __libc_malloc(size);
+}
+
+void *calloc(size_t n, size_t size)
+{
+    count(n * size);
+    return __libc_calloc(n, size);
+}
+
+void *realloc(void *old, size_t size)
+{
+    count(size);
+    return __libc_realloc(old, size);
+}
+
+int posix_memalign(void **out, size_t align, size_t size)
+{
+    count(size);
+    void *memory = __libc_memalign(align, size);
+    if (memory)
+        *out = memory;
+    return memory ? 0 : 12; // ENOMEM
+}
+#else
+#define COUNTED 0
+static long calls;
+static size_t requested;
+#endif
+
+struct fixture {
+    struct pool *pool;
+    struct model *model;
+};
+
+static struct fixture setup(const char *scheme, int threads)
+{
+    struct fixture f = {.pool = pool_of(threads)};
+    f.model = load("models/reference", scheme, f.pool, ISA_ALL);
+    return f;
+}
+
+static void teardown(struct fixture f)
+{
+    model_destroy(f.model);
+    pool_destroy(f.pool);
+}
+
+static void test_step_allocates_nothing(void **state)
+{
+    (void)state;
+    if (!COUNTED) {
+        print_message("allocations cannot be counted here: skipped\n");
+        skip();
+    }
+    struct fixture f = setup("bf16", 2);
+    struct context *ctx = context_of(
+        f.model, (struct context_options){.batch = 2, .positions = 64, .chunk = 24, .kv = DT_BF16});
+    struct error err = {0};
+    struct sampler *sampler;
+    struct sampling options = {.temperature = 1, .top_p = 0.9f, .top_k = 40, .seed = 1};
+    expect_ok(sampler_create(&options, 4096, &sampler, &err), &err, "sampler_create");
+
+    int32_t ids[2][24] = {{1, 2, 3}, {4, 5, 6}};
+    const float *logits;
+    struct span spans[2] = {{0, 24, ids[0], LOGITS_LAST}, {1, 20, ids[1], LOGITS_LAST}};
+    atomic_store(&calls, 0);
+    expect_ok(context_step(ctx, spans, 2, PHASE_PREFILL, &logits, &err), &err, "prefill");
+    assert_int_equal(atomic_load(&calls), 0);
+    ids[0][0] = sampler_next(sampler, 0, logits);
+    ids[1][0] = sampler_next(sampler, 1, logits + 4096);
+
+    atomic_store(&calls, 0);
+    for (int i = 0; i < 20; i++) {
+        spans[0].count = spans[1].count = 1;
+        expect_ok(context_step(ctx, spans, 2, PHASE_DECODE, &logits, &err), &err, "decode");
+        ids[0][0] = sampler_next(sampler, 0, logits);
+        ids[1][0] = sampler_next(sampler, 1, logits + 4096);
+    }
+    assert_int_equal(atomic_load(&calls), 0);
+    free(malloc(1)); // the counter counts
+    assert_int_equal(atomic_load(&calls), 1);
+    sampler_destroy(sampler);
+    context_destroy(ctx);
+    teardown(f);
+}
+
+// Bytes asked of malloc by context_create are the plan's, but for bookkeeping; likewise the
+// weights by model_load, but for scratch of 16 rows a thread and the checkpoint's own.
+static void test_plan_is_the_truth(void **state)
+{
+    (void)state;
+    if (!COUNTED) {
+        print_message("allocations cannot be counted here: skipped\n");
+        skip();
+    }
+    static const struct context_options cases[] = {
+        {.batch = 1, .positions = 128, .chunk = 64, .kv = DT_F32},
+        {.batch = 7, .positions = 300, .chunk = 200, .kv = DT_BF16},
+        {.batch = 2, .positions = 17, .chunk = 16, .kv = DT_F16, .logit_rows = 32},
+    };
+    for (int threads = 1; threads <= 2; threads++) {
+        atomic_store(&requested, 0);
+        struct fixture f = setup("bf16", threads);
+        size_t loaded = atomic_load(&requested);
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+            struct memory_plan plan =
+                engine_memory_plan(model_config(f.model), scheme_find("bf16"), &cases[i], threads);
+            size_t planned = plan.kv_bytes + plan.scratch_bytes;
+            atomic_store(&requested, 0);
+            struct context *ctx = context_of(f.model, cases[i]);
+            size_t taken = atomic_load(&requested);
+            print_message("threads %d, case %zu: planned %zu, taken %zu; weights %zu, load %zu\n",
+                          threads, i, planned, taken, plan.weights_bytes, loaded);
+            assert_true(taken >= planned && taken < planned + (16 << 10));
+            assert_true(loaded >= plan.weights_bytes && loaded < plan.weights_bytes + (1 << 20));
+            context_destroy(ctx);
+        }
+        teardown(f);
+    }
+}
+
+#ifdef SANITIZED
+const char *__asan_default_options(void);
+const char *__asan_default_options(void)
+{
+    return "allocator_may_return_null=1";
+}
+const char *__tsan_default_options(void);
+const char *__tsan_default_options(void)
+{
+    return "allocator_may_return_null=1";
+}
+#endif
+
+// Sizes no machine has, up to those that overflow size_t.
+static void test_absurd_contexts_fail(void **state)
+{
+    (void)state;
+    struct fixture f = setup("bf16", 1);
+    static const struct context_options cases[] = {
+        {.batch = 100000, .positions = 2000000000, .chunk = 1, .kv = DT_F32},
+        {.batch = 2000000000, .positions = 2000000000, .chunk = 2000000000, .kv = DT_F32},
+        {.batch = 1, .positions = 2000000000, .chunk = 1, .kv = DT_F32, .logit_rows = 2000000000},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct error err = {0};
+        struct context *ctx;
+        assert_int_equal(context_create(f.model, &cases[i], &ctx, &err), ERR_NOMEM);
+        assert_null(ctx);
+        print_message("%s\n", err.message);
+        assert_true(err.message[0]);
+    }
+    teardown(f);
+}
+
+// In a child whose memory is limited: 0 when both calls fail as they should.
+static int limited_child(struct model *model, struct checkpoint *ck, struct pool *pool)
+{
+    struct error err = {0};
+    struct context *ctx;
+    if (os_limit_memory(64 << 20, &err) != OK)
+        return err.code == ERR_UNSUPPORTED ? 77 : 2;
+    struct context_options big = {.batch = 8, .positions = 8192, .chunk = 512, .kv = DT_F32};
+    if (context_create(model, &big, &ctx, &err) != ERR_NOMEM || ctx)
+        return 3;
+    if (!strstr(err.message, "KV cache of 512 MiB") || !strstr(err.message, "scratch of"))
+        return 4;
+    struct context_options fits = {.batch = 1, .positions = 64, .chunk = 8, .kv = DT_F32};
+    error_clear(&err);
+    if (context_create(model, &fits, &ctx, &err) != OK) // and the engine goes on
+        return 5;
+    context_destroy(ctx);
+    struct model *second;
+    if (os_limit_memory(40 << 20, &err) != OK)
+        return 6;
+    struct engine_options options = {
+        .device = "cpu", .scheme = scheme_find("f32"), .pool = pool, .isa = ISA_ALL};
+    if (model_load(ck, &options, NULL, NULL, &second, &err) != ERR_NOMEM || second)
+        return 7;
+    return strstr(err.message, "weights need") ? 0 : 8;
+}
+
+static void test_memory_limit(void **state)
+{
+    (void)state;
+    // One thread: a child made by fork has no other workers.
+    struct fixture f = setup("bf16", 1);
+    struct error err = {0};
+    struct checkpoint *ck;
+    expect_ok(checkpoint_open("models/reference", &ck, &err), &err, "open");
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0)
+        _exit(limited_child(f.model, ck, f.pool));
+    int result;
+    assert_int_equal(waitpid(child, &result, 0), child);
+    assert_true(WIFEXITED(result));
+    if (WEXITSTATUS(result) == 77)
+        print_message("no memory limit here (a system without, or a sanitizer): not checked\n");
+    else
+        assert_int_equal(WEXITSTATUS(result), 0);
+    checkpoint_destroy(ck);
+    teardown(f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_step_allocates_nothing),
+        cmocka_unit_test(test_plan_is_the_truth),
+        cmocka_unit_test(test_absurd_contexts_fail),
+        cmocka_unit_test(test_memory_limit),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

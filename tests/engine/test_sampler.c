@@ -1,0 +1,181 @@
+// test_sampler.c - greedy choice, the filters, and draws that follow the distribution asked for.
+#include "tests/engine/fixture.h"
+
+static struct sampler *sampler_of(struct sampling options, int vocab)
+{
+    struct error err = {0};
+    struct sampler *s = NULL;
+    expect_ok(sampler_create(&options, vocab, &s, &err), &err, "sampler_create");
+    return s;
+}
+
+static int32_t once(struct sampling options, const float *logits, int vocab)
+{
+    struct sampler *s = sampler_of(options, vocab);
+    int32_t id = sampler_next(s, 0, logits);
+    sampler_destroy(s);
+    return id;
+}
+
+static void test_greedy(void **state)
+{
+    (void)state;
+    struct sampling greedy = {.temperature = 0};
+    assert_int_equal(once(greedy, (float[]){1, 3, 2}, 3), 1);
+    assert_int_equal(once(greedy, (float[]){-INFINITY, -5, -INFINITY}, 3), 1);
+    assert_int_equal(once(greedy, (float[]){2, 3, 3, 3}, 4), 1); // ties: the lowest id
+    assert_int_equal(once(greedy, (float[]){0, INFINITY, 5}, 3), 1);
+}
+
+static void test_nothing_to_take(void **state)
+{
+    (void)state;
+    struct sampling ways[] = {{.temperature = 0}, {.temperature = 1, .top_p = 1}};
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(once(ways[i], (float[]){1, NAN, 2}, 3), -1);
+        assert_int_equal(once(ways[i], (float[]){NAN, 1, 2}, 3), -1);
+        assert_int_equal(once(ways[i], (float[]){-INFINITY, -INFINITY}, 2), -1);
+        assert_int_equal(once(ways[i], (float[]){INFINITY, INFINITY}, 2), -1);
+        assert_int_equal(once(ways[i], (float[]){INFINITY, -INFINITY}, 2), -1);
+    }
+    assert_int_equal(logits_nonfinite((float[]){0, NAN, INFINITY, -INFINITY, 1}, 5), 3);
+}
+
+static void test_refuses_options(void **state)
+{
+    (void)state;
+    struct sampling bad[] = {{.temperature = -1, .top_p = 1},
+                             {.temperature = NAN, .top_p = 1},
+                             {.temperature = INFINITY, .top_p = 1},
+                             {.temperature = 1, .top_p = 0},
+                             {.temperature = 1, .top_p = 1.5f},
+                             {.temperature = 1, .top_p = NAN},
+                             {.temperature = 1, .top_p = 1, .top_k = -1}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct error err = {0};
+        struct sampler *s;
+        assert_int_equal(sampler_create(&bad[i], 10, &s, &err), ERR_USAGE);
+        assert_null(s);
+        assert_true(err.message[0]);
+    }
+}
+
+// Draws `n` times and holds the counts against `expected` probabilities by chi-square. The seed is fixed,
+// so this is one draw of the statistic, checked against its 99.9 % quantile; ids of probability 0 must
+// not come at all.
+static void check_distribution(struct sampling options, const float *logits, const double *expected,
+                               int vocab, int n, double quantile)
+{
+    int counts[64] = {0};
+    struct sampler *s = sampler_of(options, vocab);
+    for (int i = 0; i < n; i++) {
+        int32_t id = sampler_next(s, 0, logits);
+        assert_in_range(id, 0, vocab - 1);
+        counts[id]++;
+    }
+    sampler_destroy(s);
+    double chi = 0;
+    for (int i = 0; i < vocab; i++) {
+        double mean = expected[i] * n;
+        if (expected[i] == 0)
+            assert_int_equal(counts[i], 0);
+        else
+            chi += (counts[i] - mean) * (counts[i] - mean) / mean;
+    }
+    print_message("chi-square %.2f (99.9 %% quantile %.2f)\n", chi, quantile);
+    assert_true(chi < quantile);
+}
+
+// Probabilities .4 .3 .2 .1 at temperature 1, on ids out of order.
+static const float four[] = {-2.302585f, -0.916291f, -1.609438f, -1.203973f};
+
+static void test_distribution(void **state)
+{
+    (void)state;
+    enum { N = 100000 };
+    struct sampling plain = {.temperature = 1, .top_p = 1, .seed = 7};
+    check_distribution(plain, four, (double[]){.1, .4, .2, .3}, 4, N, 16.27); // 3 degrees
+
+    struct sampling cold = plain; // T = 1/2 squares the probabilities
+    cold.temperature = 0.5f;
+    check_distribution(cold, four, (double[]){.01 / .3, .16 / .3, .04 / .3, .09 / .3}, 4, N, 16.27);
+
+    struct sampling k2 = plain;
+    k2.top_k = 2;
+    check_distribution(k2, four, (double[]){0, .4 / .7, 0, .3 / .7}, 4, N, 10.83);
+
+    struct sampling p = plain; // .4 + .3 < .75 <= .4 + .3 + .2
+    p.top_p = 0.75f;
+    check_distribution(p, four, (double[]){0, .4 / .9, .2 / .9, .3 / .9}, 4, N, 13.82);
+
+    struct sampling both = plain; // of the three kept, .4/.9 + .3/.9 = .78 holds .7
+    both.top_k = 3;
+    both.top_p = 0.7f;
+    check_distribution(both, four, (double[]){0, .4 / .7, 0, .3 / .7}, 4, N, 10.83);
+
+    const float masked[] = {0, -INFINITY, 0, -INFINITY};
+    check_distribution(plain, masked, (double[]){.5, 0, .5, 0}, 4, N, 10.83);
+    k2.top_k = 3; // keeps an impossible one, which must not be drawn
+    check_distribution(k2, masked, (double[]){.5, 0, .5, 0}, 4, N, 10.83);
+}
+
+static void test_top_k_ties_keep_the_lowest(void **state)
+{
+    (void)state;
+    struct sampling k2 = {.temperature = 1, .top_p = 1, .top_k = 2, .seed = 3};
+    check_distribution(k2, (float[]){1, 1, 1, 1, 1}, (double[]){.5, .5, 0, 0, 0}, 5, 20000, 10.83);
+}
+
+// A tiny temperature is greedy in the limit; a tiny top_p keeps one.
+static void test_limits(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < 50; seed++) {
+        struct sampling cold = {.temperature = 1e-30f, .top_p = 1, .seed = seed};
+        struct sampling narrow = {.temperature = 1, .top_p = 1e-6f, .seed = seed};
+        struct sampling one = {.temperature = 5, .top_p = 1, .top_k = 1, .seed = seed};
+        assert_int_equal(once(cold, four, 4), 1);
+        assert_int_equal(once(narrow, four, 4), 1);
+        assert_int_equal(once(one, four, 4), 1);
+    }
+}
+
+// Sequence i draws in a batch what it draws alone; another seed or sequence draws something else.
+static void test_streams(void **state)
+{
+    (void)state;
+    enum { N = 64 };
+    float flat[50] = {0};
+    struct sampling options = {.temperature = 1, .top_p = 1, .seed = 11};
+    struct sampler *batch = sampler_of(options, 50), *alone = sampler_of(options, 50);
+    options.seed = 12;
+    struct sampler *other = sampler_of(options, 50);
+    int same_sequence = 0, same_neighbour = 0, same_seed = 0;
+    for (int i = 0; i < N; i++) {
+        int32_t zero = sampler_next(batch, 0, flat), five = sampler_next(batch, 5, flat);
+        same_sequence += five == sampler_next(alone, 5, flat);
+        same_neighbour += five == zero;
+        same_seed += zero == sampler_next(other, 0, flat);
+    }
+    assert_int_equal(same_sequence, N);
+    assert_in_range(same_neighbour, 0, N / 4);
+    assert_in_range(same_seed, 0, N / 4);
+    sampler_destroy(batch);
+    sampler_destroy(alone);
+    sampler_destroy(other);
+    sampler_destroy(NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_greedy),
+        cmocka_unit_test(test_nothing_to_take),
+        cmocka_unit_test(test_refuses_options),
+        cmocka_unit_test(test_distribution),
+        cmocka_unit_test(test_top_k_ties_keep_the_lowest),
+        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_streams),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
