@@ -48,6 +48,10 @@ bool os_drop_file_cache(const char *path);
 // only evidence on which a SIGKILL is called "oom". OS_UNKNOWN where it is not told.
 int64_t os_oom_kill_count(void);
 
+// Asks to be killed when the process that started this one ends. False where the system cannot: the
+// process must then notice by itself.
+bool os_die_with_parent(void);
+
 // Directory of the running executable, caller frees; NULL when not told.
 char *os_executable_dir(void);
 char *os_executable_path(void);
