@@ -2,27 +2,43 @@
 #
 # One non-recursive file: sources are found by folder, objects mirror them under $(BUILD), flags that
 # change rebuild everything (the stamp), and only files named for an instruction set get its flags.
+# Works with GNU make from 3.81 (macOS) on, gcc and clang. `make V=1` shows whole commands.
 
 BUILD   ?= build
 PREFIX  ?= /usr/local
+DESTDIR ?=
 CC      ?= cc
 SAN     ?=
 OPT     ?= -O2 -g
+PAPI    ?= auto
+FUZZ_SECONDS ?= 10
 
+Q := $(if $(V),,@)
 UNAME_S := $(shell uname -s)
-UNAME_M := $(shell $(CC) -dumpmachine | cut -d- -f1)
+UNAME_M := $(shell $(CC) -dumpmachine 2>/dev/null | cut -d- -f1)
 
-WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wundef -Wwrite-strings \
-        -Werror=vla
-PKGS := hwloc jansson libpcre2-8 libutf8proc sqlite3 libcrypto
-PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
-PKG_LIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -linih
+# ---- what is needed, and what is there -------------------------------------------------------------
 
-# PAPI: yes, no or auto. The others are programs or libraries opened at run time: see tools/features.sh.
-PAPI ?= auto
+# Homebrew keeps some libraries out of the default search path.
+ifeq ($(UNAME_S),Darwin)
+BREW := $(shell brew --prefix 2>/dev/null)
+PKG_CONFIG := PKG_CONFIG_PATH="$(BREW)/opt/openssl@3/lib/pkgconfig:$(BREW)/opt/sqlite/lib/pkgconfig:$(BREW)/lib/pkgconfig:$$PKG_CONFIG_PATH" pkg-config
+PKG_CFLAGS := -I$(BREW)/include
+PKG_LIBS   := -L$(BREW)/lib
+else
+PKG_CONFIG := pkg-config
+endif
+
+PKGS := hwloc jansson libpcre2-8 libutf8proc sqlite3 libcrypto inih
+PKG_CFLAGS += $(shell $(PKG_CONFIG) --cflags $(PKGS) 2>/dev/null)
+PKG_LIBS   += $(shell $(PKG_CONFIG) --libs $(PKGS) 2>/dev/null)
+TEST_CFLAGS := $(shell $(PKG_CONFIG) --cflags cmocka 2>/dev/null)
+TEST_LIBS   := $(shell $(PKG_CONFIG) --libs cmocka 2>/dev/null)
+
+# PAPI: yes, no or auto. The others of the feature table are programs or are opened at run time.
 ifeq ($(PAPI),auto)
-PAPI := $(shell printf '\#include <papi.h>\nint main(void){return PAPI_library_init(PAPI_VER_CURRENT)<0;}' | \
-          $(CC) -x c - -o /dev/null -lpapi 2>/dev/null && echo yes || echo no)
+PAPI := $(shell echo 'int main(void) { return PAPI_library_init(PAPI_VER_CURRENT) < 0; }' | \
+          $(CC) -include papi.h -x c - -o /dev/null -lpapi >/dev/null 2>&1 && echo yes || echo no)
 endif
 ifeq ($(PAPI),yes)
 PKG_CFLAGS += -DHAVE_PAPI=1
@@ -31,10 +47,16 @@ else
 PKG_CFLAGS += -DHAVE_PAPI=0
 endif
 
-SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
+# ---- flags -----------------------------------------------------------------------------------------
+
+WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wundef -Wwrite-strings \
+        -Werror=vla
+SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
 CFLAGS_ALL := -std=c11 -D_GNU_SOURCE $(OPT) $(WARN) $(SANFLAGS) -I. $(PKG_CFLAGS) $(CFLAGS)
 LDFLAGS_ALL := $(SANFLAGS) $(LDFLAGS)
 LDLIBS := $(PKG_LIBS) -lm -lpthread -ldl
+
+# ---- sources ---------------------------------------------------------------------------------------
 
 DIRS := base kernels kernels/ref engine engine/load engine/model engine/cpu results report \
         bench/cli bench/suite bench/run bench/probe bench/roof
@@ -50,9 +72,13 @@ OBJ  := $(SRC:%.c=$(BUILD)/obj/%.o)
 LIB  := $(BUILD)/libridge.a
 TEST_SRC := $(wildcard tests/*/test_*.c)
 TESTS := $(TEST_SRC:tests/%.c=$(BUILD)/tests/%)
+FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
+FUZZERS := $(FUZZ_SRC:tests/%.c=$(BUILD)/%)
+
+# ---- build -----------------------------------------------------------------------------------------
 
 .PHONY: all
-all: $(BUILD)/bench
+all: $(BUILD)/bench ## build build/bench (the default)
 
 # Instruction-set files: the name's ending decides, nothing else is compiled for more than the baseline.
 %_avx2.o: ISAFLAGS := -mavx2 -mfma -mf16c
@@ -63,35 +89,119 @@ all: $(BUILD)/bench
 $(BUILD)/obj/kernels/%.o: EXTRA := -O3 -ffp-contract=off
 $(BUILD)/obj/engine/load/%.o: EXTRA := -O3 -ffp-contract=off
 
-# The stamp changes when the compiler or any flag does, and every object depends on it.
-STAMP_TEXT := $(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $(LDLIBS)
-$(BUILD)/flags: FORCE
+# The feature table, printed once; what is missing stops the build here, in one line.
+$(BUILD)/features: tools/features.sh
 	@mkdir -p $(@D)
-	@printf '%s\n' '$(subst ','\'',$(STAMP_TEXT))' | cmp -s - $@ || printf '%s\n' '$(subst ','\'',$(STAMP_TEXT))' >$@
+	@CC='$(CC)' PKG_CONFIG='$(PKG_CONFIG)' tools/features.sh --required
+	@CC='$(CC)' PKG_CONFIG='$(PKG_CONFIG)' PAPI='$(PAPI)' tools/features.sh >$@
+	@cat $@
+
+# A file that changes when the compiler or any flag does; every object depends on it.
+STAMP_TEXT := $(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $(LDLIBS)
+$(BUILD)/flags: FORCE | $(BUILD)/features
+	@mkdir -p $(@D)
+	@printf '%s\n' '$(subst ','\'',$(STAMP_TEXT))' | cmp -s - $@ || \
+	    printf '%s\n' '$(subst ','\'',$(STAMP_TEXT))' >$@
 .PHONY: FORCE
 FORCE:
 
+# Commit, flags and library versions, for the build record; only the file that tells them is rebuilt.
+$(BUILD)/gen/build_info.h: FORCE
+	@mkdir -p $(@D)
+	@CC='$(CC)' PKG_CONFIG='$(PKG_CONFIG)' PKGS='$(PKGS)' OPT='$(OPT) $(CFLAGS)' SAN='$(SAN)' \
+	    FLAGS='$(subst ','\'',-std=c11 $(OPT) $(SANFLAGS) $(CFLAGS))' tools/build_info.sh $@
+$(BUILD)/obj/bench/probe/build.o: EXTRA := -I$(BUILD)/gen
+$(BUILD)/obj/bench/probe/build.o: $(BUILD)/gen/build_info.h
+
 $(BUILD)/obj/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) $(EXTRA) $(ISAFLAGS) -MMD -MP -c -o $@ $<
+	$(if $(V),,@echo '  CC    $<')
+	$(Q)$(CC) $(CFLAGS_ALL) $(EXTRA) $(ISAFLAGS) -MMD -MP -c -o $@ $<
 
 $(LIB): $(OBJ)
+	$(if $(V),,@echo '  AR    $@')
 	@rm -f $@
-	$(AR) rcs $@ $(OBJ)
+	$(Q)$(AR) rcs $@ $(OBJ)
 
 $(BUILD)/bench: $(BUILD)/obj/bench/cli/main.o $(LIB)
-	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LDLIBS)
+	$(if $(V),,@echo '  LINK  $@')
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LDLIBS)
 
 $(BUILD)/tests/%: tests/%.c $(LIB) $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) -MMD -MP -o $@ $< $(LIB) -lcmocka $(LDLIBS)
+	$(if $(V),,@echo '  TEST  $<')
+	$(Q)$(CC) $(CFLAGS_ALL) $(TEST_CFLAGS) -MMD -MP -o $@ $< $(LIB) $(TEST_LIBS) $(LDLIBS)
 
-.PHONY: test
-test: $(BUILD)/bench $(TESTS)
+.PHONY: features
+features: ## print what was found on this machine, and what is lost without the rest
+	@CC='$(CC)' PKG_CONFIG='$(PKG_CONFIG)' PAPI='$(PAPI)' tools/features.sh
+
+# ---- tests -----------------------------------------------------------------------------------------
+
+.PHONY: tests test check-kernels sanitize sanitize-address sanitize-thread fuzz
+tests: $(BUILD)/bench $(TESTS) ## build the tests without running them
+
+test: tests ## run all tests; ends with "N passed, N failed, N skipped"
 	tools/run_tests.sh $(BUILD)
 
-.PHONY: clean
-clean:
+check-kernels: $(BUILD)/bench ## prove every kernel variant this machine can run against kernels/ref
+	$(BUILD)/bench kernel check
+
+sanitize: ## run all tests under address+undefined, then under thread
+	$(MAKE) sanitize-address
+	$(MAKE) sanitize-thread
+
+sanitize-address: ## run all tests under the address and undefined-behaviour sanitizers
+	$(MAKE) BUILD=$(BUILD)/asan SAN=address,undefined OPT='-O1 -g' test
+
+sanitize-thread: ## run all tests under the thread sanitizer
+	$(MAKE) BUILD=$(BUILD)/tsan SAN=thread OPT='-O1 -g' test
+
+fuzz: ## fuzz each parser for FUZZ_SECONDS (10) from its kept corpus; needs clang
+	$(MAKE) CC=clang BUILD=$(BUILD)/fuzz SAN=fuzzer-no-link,address,undefined OPT='-O1 -g' fuzzers
+	tools/run_fuzzers.sh $(BUILD)/fuzz/fuzz $(FUZZ_SECONDS)
+
+.PHONY: fuzzers
+fuzzers: $(FUZZERS)
+$(BUILD)/fuzz/%: tests/fuzz/%.c $(LIB) $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(if $(V),,@echo '  FUZZ  $<')
+	$(Q)$(CC) $(CFLAGS_ALL) -fsanitize=fuzzer -MMD -MP -o $@ $< $(LIB) $(LDLIBS)
+
+# ---- source ----------------------------------------------------------------------------------------
+
+.PHONY: lint format
+lint: ## check who includes whom, headers alone, format, sizes and habits
+	CFLAGS='$(PKG_CFLAGS)' tools/lint.sh
+
+format: ## let clang-format decide
+	git ls-files '*.c' '*.h' | xargs clang-format -i
+
+# ---- install ---------------------------------------------------------------------------------------
+
+SHARE := $(DESTDIR)$(PREFIX)/share/ridge
+# Data the program reads: everything in these folders that is not C.
+DATA = $(shell find suites models report bench.conf LICENSE -type f ! -name '*.[ch]' ! -name '*.py' 2>/dev/null)
+
+.PHONY: install uninstall clean help
+install: $(BUILD)/bench ## copy bench to PREFIX/bin and its data to PREFIX/share/ridge (PREFIX, DESTDIR)
+	install -d '$(DESTDIR)$(PREFIX)/bin'
+	install -m 755 $(BUILD)/bench '$(DESTDIR)$(PREFIX)/bin/bench'
+	$(Q)for file in $(DATA); do \
+	    install -d "$(SHARE)/$$(dirname $$file)" && \
+	    install -m 644 "$$file" "$(SHARE)/$$file" || exit 1; \
+	done
+	@echo "installed: $(DESTDIR)$(PREFIX)/bin/bench, $(SHARE)"
+
+uninstall: ## remove what install put there
+	rm -f '$(DESTDIR)$(PREFIX)/bin/bench'
+	rm -rf '$(SHARE)'
+
+clean: ## remove the build folder
 	rm -rf $(BUILD)
 
--include $(OBJ:.o=.d) $(BUILD)/obj/bench/cli/main.d $(TESTS:=.d)
+help: ## list these targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
+	@echo '  Variables: BUILD CC OPT CFLAGS LDFLAGS SAN PAPI=yes|no|auto PREFIX DESTDIR FUZZ_SECONDS V=1'
+
+-include $(OBJ:.o=.d) $(BUILD)/obj/bench/cli/main.d $(TESTS:=.d) $(FUZZERS:=.d)

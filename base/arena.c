@@ -53,7 +53,7 @@ void *arena_alloc(struct arena *arena, size_t count, size_t size_bytes)
 {
     if (size_bytes && count > (SIZE_MAX - ARENA_ALIGN) / size_bytes)
         return NULL;
-    size_t need = round_up(count * size_bytes ? count * size_bytes : 1);
+    size_t bytes = count * size_bytes, need = round_up(bytes ? bytes : 1);
     struct arena_block *block = arena->blocks;
     if (!block || block->capacity_bytes - block->used_bytes < need) {
         block = block_create(need > BLOCK_BYTES ? need : BLOCK_BYTES);

@@ -23,14 +23,19 @@ enum status error_context(struct error *err, const char *format, ...)
 {
     if (err->code == OK)
         return OK;
-    char joined[sizeof err->message];
+    char inner[sizeof err->message];
+    memcpy(inner, err->message, sizeof inner);
     va_list args;
     va_start(args, format);
-    int used = vsnprintf(joined, sizeof joined, format, args);
+    int used = vsnprintf(err->message, sizeof err->message, format, args);
     va_end(args);
-    if (used >= 0 && (size_t)used < sizeof joined - 2)
-        snprintf(joined + used, sizeof joined - (size_t)used, ": %s", err->message);
-    memcpy(err->message, joined, sizeof joined);
+    size_t at = used < 0 ? 0 : (size_t)used;
+    if (at < sizeof err->message - 2) { // else the context alone fills it
+        memcpy(err->message + at, ": ", 2);
+        size_t room = sizeof err->message - at - 2;
+        memcpy(err->message + at + 2, inner, room);
+        err->message[sizeof err->message - 1] = '\0';
+    }
     return err->code;
 }
 
