@@ -47,3 +47,30 @@ char *home_find(const char *relative)
     free(dir);
     return found;
 }
+
+static enum status user_dir(const char *variable, const char *below_home, char **out,
+                            struct error *err)
+{
+    const char *set = getenv(variable), *home = getenv("HOME");
+    struct str path = {0};
+    *out = NULL;
+    if (set && set[0] == '/')
+        str_printf(&path, "%s/ridge", set);
+    else if (home && home[0] == '/')
+        str_printf(&path, "%s/%s/ridge", home, below_home);
+    else
+        return FAIL(err, ERR_USAGE, "no folder of the user's: neither %s nor HOME is set",
+                    variable);
+    *out = str_take(&path);
+    return *out ? OK : FAIL(err, ERR_NOMEM, "no memory for a path");
+}
+
+enum status home_data_dir(char **out, struct error *err)
+{
+    return user_dir("XDG_DATA_HOME", os_user_data_folder(), out, err);
+}
+
+enum status home_cache_dir(char **out, struct error *err)
+{
+    return user_dir("XDG_CACHE_HOME", os_user_cache_folder(), out, err);
+}

@@ -1,10 +1,20 @@
-// home.h - where the program's own files are: suites, shapes, the reference model, report templates.
+// home.h - where the program's own files are, and where the user's are: data, cache.
 #ifndef BASE_HOME_H
 #define BASE_HOME_H
+
+#include "base/status.h"
 
 // The path of "suites/m1.conf", "models/shapes/llama-2-7b.json", ...: PREFIX/share/ridge/ of an installed
 // program, else the source tree the program was built in. The working directory does not matter.
 // A new string the caller frees; NULL when there is no such file or folder.
 char *home_find(const char *relative);
+
+// The user's own folders, which need not exist yet: $XDG_DATA_HOME/ridge or ~/.local/share/ridge for the
+// database, $XDG_CACHE_HOME/ridge or ~/.cache/ridge for packed weights; on macOS ~/Library/Application
+// Support/ridge and ~/Library/Caches/ridge where the XDG variable is not set. Only absolute paths count,
+// as the XDG base directory specification asks. ERR_USAGE when neither variable nor HOME is set.
+// Caller frees *out.
+enum status home_data_dir(char **out, struct error *err);
+enum status home_cache_dir(char **out, struct error *err);
 
 #endif

@@ -56,4 +56,8 @@ bool os_die_with_parent(void);
 char *os_executable_dir(void);
 char *os_executable_path(void);
 
+// Where this system keeps a user's data and cache, below the home folder: ".local/share".
+const char *os_user_data_folder(void);
+const char *os_user_cache_folder(void);
+
 #endif

@@ -101,6 +101,11 @@ int64_t os_oom_kill_count(void)
     return OS_UNKNOWN;
 }
 
+bool os_die_with_parent(void)
+{
+    return false;
+}
+
 char *os_executable_path(void)
 {
     char path[PATH_MAX];
@@ -115,5 +120,15 @@ char *os_executable_dir(void)
     if (slash)
         slash[slash == path] = '\0'; // "/bench" lies in "/"
     return path;
+}
+
+const char *os_user_data_folder(void)
+{
+    return "Library/Application Support";
+}
+
+const char *os_user_cache_folder(void)
+{
+    return "Library/Caches";
 }
 #endif

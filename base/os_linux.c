@@ -7,10 +7,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -211,6 +213,12 @@ int64_t os_oom_kill_count(void)
     return group != OS_UNKNOWN ? group : proc_value("/proc/vmstat", "oom_kill ");
 }
 
+// The signal comes when the thread that started us ends: the runner starts workers from its main thread.
+bool os_die_with_parent(void)
+{
+    return prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == 0;
+}
+
 // ---- the executable ------------------------------------------------------------------------------
 
 char *os_executable_path(void)
@@ -230,5 +238,15 @@ char *os_executable_dir(void)
     if (slash)
         slash[slash == path] = '\0'; // "/bench" lies in "/"
     return path;
+}
+
+const char *os_user_data_folder(void)
+{
+    return ".local/share";
+}
+
+const char *os_user_cache_folder(void)
+{
+    return ".cache";
 }
 #endif

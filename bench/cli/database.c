@@ -1,29 +1,24 @@
 // database.c - which store an invocation means.
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/str.h"
+#include "base/file.h"
+#include "base/home.h"
 #include "bench/cli/command.h"
 
-// $XDG_DATA_HOME/ridge/bench.db, or ~/.local/share/ridge/bench.db as the XDG base directory
-// specification has it where the variable is not set.
+// bench.db in the user's data folder.
 static char *user_database(struct error *err)
 {
-    const char *data = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
-    struct str path = {0};
-    if (data && data[0] == '/')
-        str_printf(&path, "%s/ridge/bench.db", data);
-    else if (home && home[0])
-        str_printf(&path, "%s/.local/share/ridge/bench.db", home);
-    else {
-        FAIL(err, ERR_USAGE, "no database: give --db FILE (neither XDG_DATA_HOME nor HOME is set)");
+    char *dir = NULL;
+    if (home_data_dir(&dir, err) != OK) {
+        error_context(err, "no database: give --db FILE");
         return NULL;
     }
-    char *text = str_take(&path);
-    if (!text)
+    char *path = file_join(dir, "bench.db");
+    free(dir);
+    if (!path)
         FAIL(err, ERR_NOMEM, "no memory for the database's path");
-    return text;
+    return path;
 }
 
 char *command_database(const struct arguments *args, struct error *err)
