@@ -53,7 +53,8 @@ struct checkpoint {
     struct model_config config;
     const struct source_ops *ops;
     void *self; // owned by ops
-    const struct tensor_map *unused; // for its extras: tensors the description does not name; or NULL
+    const struct tensor_map
+        *unused; // for its extras: tensors the description does not name; or NULL
     bool synthetic;
     char *path;
     char hash[65]; // empty until computed

@@ -1,4 +1,4 @@
-// rope.c - frequencies with none, linear or llama3 scaling or a file's factors, and the tables made from them.
+// rope.c - frequencies of RoPE, scaled as the description says, and the tables made from them.
 #include "engine/model/rope.h"
 
 #include <math.h>

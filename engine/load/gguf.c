@@ -1,0 +1,649 @@
+// gguf.c - GGUF files (versions 2 and 3, little-endian): metadata, tensors, model description.
+//
+// A file is a head (magic, version, counts), typed key-value metadata, tensor descriptions, and aligned data.
+// Everything is walked with a cursor that knows the end of the file; nothing is allocated by a count the
+// file could not hold. llama.cpp stores the rows of each Q and K head of the llama family with the two
+// halves interleaved; rows are handed out in Hugging Face's order, so rope stays ROPE_HALF and the same
+// model has the same weights whichever format it came in.
+// Source: the format's description in ggml's docs/gguf.md; llama.cpp's converter for names and order.
+#include "engine/load/gguf.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/hash.h"
+#include "engine/model/arch.h"
+
+enum { ENTRIES_MAX = 4096, TENSORS_MAX = 1 << 17, DEPTH_MAX = 4, NAME_MAX_BYTES = 65535 };
+
+static const struct tensor_names gguf_names = {
+    .layer_prefix = "blk.",
+    .name = {[T_EMBEDDING] = "token_embd.weight",
+             [T_HEAD] = "output.weight",
+             [T_FINAL_NORM] = "output_norm.weight",
+             [T_ATTN_NORM] = "attn_norm.weight",
+             [T_Q] = "attn_q.weight",
+             [T_K] = "attn_k.weight",
+             [T_V] = "attn_v.weight",
+             [T_O] = "attn_output.weight",
+             [T_Q_BIAS] = "attn_q.bias",
+             [T_K_BIAS] = "attn_k.bias",
+             [T_V_BIAS] = "attn_v.bias",
+             [T_FF_NORM] = "ffn_norm.weight",
+             [T_GATE] = "ffn_gate.weight",
+             [T_UP] = "ffn_up.weight",
+             [T_DOWN] = "ffn_down.weight"},
+};
+
+// ---- the cursor -----------------------------------------------------------------------------------
+
+struct cursor {
+    const char *file;
+    const unsigned char *data;
+    size_t at, end;
+};
+
+static enum status take(struct cursor *c, size_t bytes, const unsigned char **out,
+                        struct error *err)
+{
+    if (bytes > c->end - c->at)
+        return FAIL(err, ERR_FORMAT, "%s: truncated: %zu bytes are wanted at byte %zu of %zu",
+                    c->file, bytes, c->at, c->end);
+    *out = c->data + c->at;
+    c->at += bytes;
+    return OK;
+}
+
+static uint64_t little(const unsigned char *bytes, int count)
+{
+    uint64_t value = 0;
+    for (int i = count - 1; i >= 0; i--)
+        value = value << 8 | bytes[i];
+    return value;
+}
+
+static enum status take_u32(struct cursor *c, uint32_t *out, struct error *err)
+{
+    const unsigned char *bytes;
+    TRY(take(c, 4, &bytes, err));
+    *out = (uint32_t)little(bytes, 4);
+    return OK;
+}
+
+static enum status take_u64(struct cursor *c, uint64_t *out, struct error *err)
+{
+    const unsigned char *bytes;
+    TRY(take(c, 8, &bytes, err));
+    *out = little(bytes, 8);
+    return OK;
+}
+
+static enum status take_string(struct cursor *c, struct gguf_text *out, struct error *err)
+{
+    uint64_t length;
+    const unsigned char *bytes;
+    size_t began = c->at;
+    TRY(take_u64(c, &length, err));
+    if (length > c->end - c->at)
+        return FAIL(err, ERR_FORMAT, "%s: a string of %llu bytes at byte %zu does not fit the file",
+                    c->file, (unsigned long long)length, began);
+    TRY(take(c, (size_t)length, &bytes, err));
+    *out = (struct gguf_text){(const char *)bytes, (size_t)length};
+    return OK;
+}
+
+// ---- metadata -------------------------------------------------------------------------------------
+
+static unsigned scalar_bytes(uint32_t type)
+{
+    static const unsigned char bytes[] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
+    return type < sizeof bytes ? bytes[type] : 0;
+}
+
+static enum status skip_value(struct cursor *c, uint32_t type, int depth, struct error *err);
+
+static enum status skip_array(struct cursor *c, int depth, uint32_t *type, uint64_t *count,
+                              size_t *first, struct error *err)
+{
+    TRY(take_u32(c, type, err));
+    TRY(take_u64(c, count, err));
+    *first = c->at;
+    unsigned each = scalar_bytes(*type), least = each ? each : 8;
+    if (*count > (c->end - c->at) / least)
+        return FAIL(err, ERR_FORMAT,
+                    "%s: an array of %llu elements at byte %zu does not fit the file", c->file,
+                    (unsigned long long)*count, *first);
+    if (each) {
+        c->at += (size_t)*count * each;
+        return OK;
+    }
+    for (uint64_t i = 0; i < *count; i++)
+        TRY(skip_value(c, *type, depth + 1, err));
+    return OK;
+}
+
+static enum status skip_value(struct cursor *c, uint32_t type, int depth, struct error *err)
+{
+    const unsigned char *bytes;
+    struct gguf_text text;
+    uint32_t element;
+    uint64_t count;
+    size_t first;
+    if (scalar_bytes(type))
+        return take(c, scalar_bytes(type), &bytes, err);
+    if (type == GGUF_STRING)
+        return take_string(c, &text, err);
+    if (type != GGUF_ARRAY)
+        return FAIL(err, ERR_FORMAT, "%s: value type %u at byte %zu is not known", c->file, type,
+                    c->at);
+    if (depth == DEPTH_MAX)
+        return FAIL(err, ERR_FORMAT, "%s: arrays nested deeper than %d at byte %zu", c->file,
+                    DEPTH_MAX, c->at);
+    return skip_array(c, depth, &element, &count, &first, err);
+}
+
+static enum status read_entry(struct cursor *c, struct gguf_entry *e, struct error *err)
+{
+    TRY(take_string(c, &e->key, err));
+    if (e->key.bytes == 0 || e->key.bytes > NAME_MAX_BYTES)
+        return FAIL(err, ERR_FORMAT, "%s: a key of %zu bytes before byte %zu", c->file,
+                    e->key.bytes, c->at);
+    TRY(take_u32(c, &e->type, err));
+    e->first = c->at;
+    enum status status = e->type == GGUF_ARRAY
+                             ? skip_array(c, 0, &e->element, &e->count, &e->first, err)
+                             : skip_value(c, e->type, 0, err);
+    if (status != OK)
+        return error_context(err, "%s: key %.*s", c->file,
+                             (int)(e->key.bytes > 64 ? 64 : e->key.bytes), e->key.text);
+    return OK;
+}
+
+static enum status read_entries(struct gguf *g, struct cursor *c, uint64_t count, struct error *err)
+{
+    if (count > ENTRIES_MAX || count > (c->end - c->at) / 13)
+        return FAIL(err, ERR_FORMAT,
+                    "%s: %llu metadata keys are more than the file can hold (or %d)", c->file,
+                    (unsigned long long)count, ENTRIES_MAX);
+    g->entries = calloc((size_t)count + 1, sizeof *g->entries);
+    if (!g->entries)
+        return FAIL(err, ERR_NOMEM, "%s: no memory for its metadata", c->file);
+    for (g->entry_count = 0; g->entry_count < count; g->entry_count++) {
+        struct gguf_entry *e = &g->entries[g->entry_count];
+        TRY(read_entry(c, e, err));
+        for (size_t i = 0; i < g->entry_count; i++)
+            if (g->entries[i].key.bytes == e->key.bytes &&
+                memcmp(g->entries[i].key.text, e->key.text, e->key.bytes) == 0)
+                return FAIL(err, ERR_FORMAT, "%s: key %.*s stands twice", c->file,
+                            (int)(e->key.bytes > 64 ? 64 : e->key.bytes), e->key.text);
+    }
+    return OK;
+}
+
+const struct gguf_entry *gguf_find(const struct gguf *g, const char *key)
+{
+    size_t n = strlen(key);
+    for (size_t i = 0; i < g->entry_count; i++)
+        if (g->entries[i].key.bytes == n && memcmp(g->entries[i].key.text, key, n) == 0)
+            return &g->entries[i];
+    return NULL;
+}
+
+bool gguf_string(const struct gguf *g, const char *key, struct gguf_text *out)
+{
+    const struct gguf_entry *e = gguf_find(g, key);
+    if (!e || e->type != GGUF_STRING)
+        return false;
+    out->bytes = (size_t)little(g->data + e->first, 8);
+    out->text = (const char *)g->data + e->first + 8;
+    return true;
+}
+
+size_t gguf_next_string(const struct gguf *g, size_t at, struct gguf_text *out)
+{
+    out->bytes = (size_t)little(g->data + at, 8);
+    out->text = (const char *)g->data + at + 8;
+    return at + 8 + out->bytes;
+}
+
+int64_t gguf_integer_at(const struct gguf *g, uint32_t type, size_t at)
+{
+    const unsigned char *p = g->data + at;
+    uint64_t value = little(p, (int)scalar_bytes(type));
+    switch (type) {
+    case GGUF_I8:
+        return (int8_t)value;
+    case GGUF_I16:
+        return (int16_t)value;
+    case GGUF_I32:
+        return (int32_t)value;
+    case GGUF_U64:
+        return value > INT64_MAX ? INT64_MAX : (int64_t)value;
+    default:
+        return (int64_t)value;
+    }
+}
+
+static bool is_integer(uint32_t type)
+{
+    return type <= GGUF_I32 || type == GGUF_U64 || type == GGUF_I64;
+}
+
+// ---- the description ------------------------------------------------------------------------------
+
+static char *full_key(const struct gguf *g, const char *key, char out[128])
+{
+    snprintf(out, 128, "%s.%s", g->arch, key);
+    return out;
+}
+
+// fallback < 0: the key is required.
+static enum status config_int(const struct gguf *g, const char *key, int64_t fallback, int *out,
+                              struct error *err)
+{
+    char full[128];
+    const struct gguf_entry *e = gguf_find(g, full_key(g, key, full));
+    int64_t value = fallback;
+    if (!e && fallback < 0)
+        return FAIL(err, ERR_FORMAT, "%s: %s: missing", g->name, full);
+    if (e && !is_integer(e->type))
+        return FAIL(
+            err, e->type == GGUF_ARRAY ? ERR_UNSUPPORTED : ERR_FORMAT, "%s: %s: %s", g->name, full,
+            e->type == GGUF_ARRAY ? "a value for each layer is not supported" : "not an integer");
+    if (e)
+        value = gguf_integer_at(g, e->type, e->first);
+    if (value < 0 || value > INT32_MAX)
+        return FAIL(err, ERR_FORMAT, "%s: %s: %lld is not a size", g->name, full, (long long)value);
+    *out = (int)value;
+    return OK;
+}
+
+static enum status config_float(const struct gguf *g, const char *key, float fallback, float *out,
+                                struct error *err)
+{
+    char full[128];
+    const struct gguf_entry *e = gguf_find(g, full_key(g, key, full));
+    *out = fallback;
+    if (!e && isnan(fallback))
+        return FAIL(err, ERR_FORMAT, "%s: %s: missing", g->name, full);
+    if (!e)
+        return OK;
+    double wide;
+    if (e->type == GGUF_F32) {
+        memcpy(out, g->data + e->first, 4);
+    } else if (e->type == GGUF_F64) {
+        memcpy(&wide, g->data + e->first, 8);
+        *out = (float)wide;
+    } else {
+        return FAIL(err, ERR_FORMAT, "%s: %s: not a number with a fraction", g->name, full);
+    }
+    return OK;
+}
+
+static enum status config_token(const struct gguf *g, const char *key, int32_t *out,
+                                struct error *err)
+{
+    const struct gguf_entry *e = gguf_find(g, key);
+    *out = -1;
+    if (!e)
+        return OK;
+    int64_t value = is_integer(e->type) ? gguf_integer_at(g, e->type, e->first) : -1;
+    if (value < 0 || value > INT32_MAX)
+        return FAIL(err, ERR_FORMAT, "%s: %s: not a token id", g->name, key);
+    *out = (int32_t)value;
+    return OK;
+}
+
+static enum status read_arch(struct gguf *g, struct error *err)
+{
+    struct gguf_text text;
+    char known[128];
+    if (!gguf_string(g, "general.architecture", &text))
+        return FAIL(err, ERR_FORMAT, "%s: general.architecture: missing", g->name);
+    snprintf(g->arch, sizeof g->arch, "%.*s", (int)(text.bytes > 31 ? 31 : text.bytes), text.text);
+    g->row = arch_find_gguf(g->arch);
+    if (!g->row)
+        return FAIL(err, ERR_UNSUPPORTED,
+                    "%s: general.architecture: '%s' is not supported (%s are)", g->name, g->arch,
+                    arch_names(known, sizeof known));
+    snprintf(g->config.arch, sizeof g->config.arch, "%s", g->row->name);
+    g->config.rope = g->row->rope;
+    g->config.qkv_bias = g->row->qkv_bias;
+    return OK;
+}
+
+static enum status read_dimensions(struct gguf *g, struct error *err)
+{
+    struct model_config *c = &g->config;
+    int value_length, experts;
+    TRY(config_int(g, "block_count", -1, &c->layers, err));
+    TRY(config_int(g, "embedding_length", -1, &c->width, err));
+    TRY(config_int(g, "feed_forward_length", -1, &c->ff, err));
+    TRY(config_int(g, "attention.head_count", -1, &c->heads, err));
+    TRY(config_int(g, "attention.head_count_kv", c->heads, &c->kv_heads, err));
+    TRY(config_int(g, "context_length", -1, &c->max_positions, err));
+    TRY(config_int(g, "attention.sliding_window", 0, &c->window, err));
+    TRY(config_int(g, "expert_count", 0, &experts, err));
+    if (c->heads < 1 || c->width < 1)
+        return FAIL(err, ERR_FORMAT, "%s: %d heads and a width of %d", g->name, c->heads, c->width);
+    TRY(config_int(g, "attention.key_length", c->width / c->heads, &c->head_dim, err));
+    TRY(config_int(g, "attention.value_length", c->head_dim, &value_length, err));
+    TRY(config_int(g, "rope.dimension_count", c->head_dim, &c->rotary, err));
+    TRY(config_float(g, "attention.layer_norm_rms_epsilon", NAN, &c->norm_eps, err));
+    if (experts)
+        return FAIL(err, ERR_UNSUPPORTED, "%s: a mixture of %d experts is not supported", g->name,
+                    experts);
+    if (value_length != c->head_dim)
+        return FAIL(err, ERR_UNSUPPORTED, "%s: keys of %d and values of %d are not supported",
+                    g->name, c->head_dim, value_length);
+    TRY(config_token(g, "tokenizer.ggml.bos_token_id", &c->bos, err));
+    return config_token(g, "tokenizer.ggml.eos_token_id", &c->eos, err);
+}
+
+static enum status read_rope(struct gguf *g, struct error *err)
+{
+    struct model_config *c = &g->config;
+    struct gguf_text type = {"none", 4};
+    char full[128];
+    float older;
+    TRY(config_float(g, "rope.freq_base", 10000, &c->rope_theta, err));
+    TRY(config_float(g, "rope.scale_linear", 1, &older, err)); // before rope.scaling.*
+    TRY(config_float(g, "rope.scaling.factor", older, &c->rope_factor, err));
+    if (!gguf_string(g, full_key(g, "rope.scaling.type", full), &type) && older != 1)
+        type = (struct gguf_text){"linear", 6};
+    if (type.bytes == 6 && memcmp(type.text, "linear", 6) == 0)
+        c->rope_scaling = ROPE_SCALE_LINEAR;
+    else if (type.bytes != 4 || memcmp(type.text, "none", 4) != 0)
+        return FAIL(err, ERR_UNSUPPORTED, "%s: %s: '%.*s' is not supported (none and linear are)",
+                    g->name, full, (int)(type.bytes > 32 ? 32 : type.bytes), type.text);
+    return OK;
+}
+
+// ---- tensors --------------------------------------------------------------------------------------
+
+struct tensor_info {
+    char *name; // NUL-terminated, owned
+    uint64_t dims[4], offset, bytes;
+    uint32_t dim_count, type;
+    bool sized; // bytes is known: the type is one of ours
+};
+
+static bool stored_type(uint32_t ggml, enum dtype *out)
+{
+    *out = ggml == 0 ? DT_F32 : ggml == 1 ? DT_F16 : DT_BF16;
+    return ggml == 0 || ggml == 1 || ggml == 30;
+}
+
+static const char *ggml_type_name(uint32_t type)
+{
+    static const char *const names[] = {
+        "F32",     "F16",    "Q4_0",    "Q4_1",  "Q4_2",   "Q4_3",  "Q5_0",  "Q5_1",
+        "Q8_0",    "Q8_1",   "Q2_K",    "Q3_K",  "Q4_K",   "Q5_K",  "Q6_K",  "Q8_K",
+        "IQ2_XXS", "IQ2_XS", "IQ3_XXS", "IQ1_S", "IQ4_NL", "IQ3_S", "IQ2_S", "IQ4_XS",
+        "I8",      "I16",    "I32",     "I64",   "F64",    "IQ1_M", "BF16"};
+    return type < sizeof names / sizeof *names ? names[type] : "unknown";
+}
+
+static enum status read_info(struct cursor *c, struct tensor_info *t, struct error *err)
+{
+    struct gguf_text name;
+    enum dtype type;
+    TRY(take_string(c, &name, err));
+    if (name.bytes == 0 || name.bytes > NAME_MAX_BYTES || memchr(name.text, '\0', name.bytes))
+        return FAIL(err, ERR_FORMAT, "%s: a tensor name of %zu bytes before byte %zu", c->file,
+                    name.bytes, c->at);
+    if (!(t->name = strndup(name.text, name.bytes)))
+        return FAIL(err, ERR_NOMEM, "%s: no memory", c->file);
+    TRY(take_u32(c, &t->dim_count, err));
+    if (t->dim_count < 1 || t->dim_count > 4)
+        return FAIL(err, ERR_FORMAT, "%s: tensor %.64s: %u dimensions", c->file, t->name,
+                    t->dim_count);
+    uint64_t elements = 1;
+    for (uint32_t i = 0; i < t->dim_count; i++) {
+        TRY(take_u64(c, &t->dims[i], err));
+        if (__builtin_mul_overflow(elements, t->dims[i], &elements) || elements > UINT64_C(1) << 48)
+            return FAIL(err, ERR_FORMAT, "%s: tensor %.64s: absurdly many elements", c->file,
+                        t->name);
+    }
+    TRY(take_u32(c, &t->type, err));
+    TRY(take_u64(c, &t->offset, err));
+    t->sized = stored_type(t->type, &type);
+    t->bytes = t->sized ? elements * stored_bytes(type) : 0;
+    return OK;
+}
+
+static int by_offset(const void *a, const void *b)
+{
+    const struct tensor_info *x = a, *y = b;
+    if (x->offset != y->offset)
+        return x->offset < y->offset ? -1 : 1;
+    return strcmp(x->name, y->name);
+}
+
+// Data stands in the order of offsets, each tensor on the alignment, without holes. Where a type's size
+// is not known (it is not one this engine reads), only that offsets rise.
+static enum status check_layout(struct gguf *g, struct tensor_info *infos, size_t count,
+                                struct error *err)
+{
+    uint64_t at = 0;
+    qsort(infos, count, sizeof *infos, by_offset);
+    for (size_t i = 0; i < count; i++) {
+        const struct tensor_info *t = &infos[i];
+        if (t->offset % g->alignment)
+            return FAIL(err, ERR_FORMAT, "%s: tensor %.64s: offset %llu is not aligned to %u",
+                        g->name, t->name, (unsigned long long)t->offset, g->alignment);
+        if (t->offset > g->data_bytes || t->bytes > g->data_bytes - t->offset)
+            return FAIL(
+                err, ERR_FORMAT,
+                "%s: tensor %.64s: %llu bytes at %llu are outside the file's %zu bytes of data",
+                g->name, t->name, (unsigned long long)t->bytes, (unsigned long long)t->offset,
+                g->data_bytes);
+        if (t->offset < at)
+            return FAIL(err, ERR_FORMAT, "%s: tensor %.64s: its data overlaps that of %.64s",
+                        g->name, t->name, infos[i - 1].name);
+        if ((i == 0 || infos[i - 1].sized) && t->offset - at >= g->alignment)
+            return FAIL(err, ERR_FORMAT, "%s: tensor %.64s: a hole before its data", g->name,
+                        t->name);
+        at = t->offset + t->bytes;
+    }
+    return OK;
+}
+
+static const struct tensor_info *find_info(const struct tensor_info *infos, size_t count,
+                                           const char *name)
+{
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(infos[i].name, name) == 0)
+            return &infos[i];
+    return NULL;
+}
+
+// rope_freqs.weight: what each pair's frequency is divided by; on top of linear scaling when both stand.
+static enum status read_factors(struct gguf *g, const struct tensor_info *t, struct error *err)
+{
+    struct model_config *c = &g->config;
+    if (t->type != 0 || t->dim_count != 1 || t->dims[0] != (uint64_t)c->rotary / 2)
+        return FAIL(err, ERR_FORMAT, "%s: tensor %s: not %d values in F32", g->name, t->name,
+                    c->rotary / 2);
+    memcpy(c->rope_factors, g->tensor_data + t->offset, (size_t)t->bytes);
+    for (int i = 0; i < c->rotary / 2; i++) {
+        if (c->rope_scaling == ROPE_SCALE_LINEAR)
+            c->rope_factors[i] *= c->rope_factor;
+        if (!(c->rope_factors[i] > 0) || !isfinite(c->rope_factors[i]))
+            return FAIL(err, ERR_FORMAT, "%s: tensor %s: value %d is not positive", g->name,
+                        t->name, i);
+    }
+    c->rope_scaling = ROPE_SCALE_FACTORS;
+    return OK;
+}
+
+// What the tensors themselves tell of the description.
+static enum status complete_config(struct gguf *g, const struct tensor_info *infos, size_t count,
+                                   struct error *err)
+{
+    struct model_config *c = &g->config;
+    const struct tensor_info *embedding = find_info(infos, count, "token_embd.weight");
+    const struct tensor_info *factors = find_info(infos, count, "rope_freqs.weight");
+    if (!embedding || embedding->dim_count != 2 || embedding->dims[1] > INT32_MAX)
+        return FAIL(err, ERR_FORMAT, "%s: tensor token_embd.weight is missing or no matrix",
+                    g->name);
+    c->vocab = (int)embedding->dims[1];
+    c->tied = !find_info(infos, count, "output.weight");
+    c->qkv_bias = c->qkv_bias || find_info(infos, count, "blk.0.attn_q.bias");
+    TRY(model_config_check(c, g->name, err));
+    return factors ? read_factors(g, factors, err) : OK;
+}
+
+static bool shape_matches(const struct tensor_info *t, struct tensor_shape want)
+{
+    uint64_t rows = t->dim_count > 1 ? t->dims[1] : 1;
+    bool flat = t->dim_count < 3 || (t->dims[2] == 1 && (t->dim_count < 4 || t->dims[3] == 1));
+    return flat && t->dims[0] == (uint64_t)want.cols && rows == (uint64_t)want.rows;
+}
+
+static enum status enter(struct gguf *g, const struct tensor_info *t, struct error *err)
+{
+    enum tensor_role role;
+    enum dtype type;
+    int layer;
+    if (!tensor_names_find(&gguf_names, t->name, g->config.layers, &role, &layer) ||
+        tensor_shape(&g->config, role).rows == 0) {
+        // Inside a layer an unknown tensor means a computation this engine would leave out.
+        if (str_starts(t->name, gguf_names.layer_prefix))
+            return FAIL(err, ERR_UNSUPPORTED,
+                        "%s: tensor %.64s is not part of a supported architecture", g->name,
+                        t->name);
+        if (strcmp(t->name, "rope_freqs.weight") != 0)
+            tensor_map_extra(&g->tensors, t->name, strlen(t->name), t->bytes);
+        return OK;
+    }
+    struct tensor_shape want = tensor_shape(&g->config, role);
+    if (!shape_matches(t, want))
+        return FAIL(err, ERR_FORMAT,
+                    "%s: tensor %s: shape (%llu, %llu), but the metadata makes it (%d, %d)",
+                    g->name, t->name, (unsigned long long)(t->dim_count > 1 ? t->dims[1] : 1),
+                    (unsigned long long)t->dims[0], want.rows, want.cols);
+    if (!stored_type(t->type, &type))
+        return FAIL(err, ERR_UNSUPPORTED,
+                    "%s: tensor %s: type %s (%u) is not supported (F32, F16 and BF16 are)", g->name,
+                    t->name, ggml_type_name(t->type), t->type);
+    struct stored_tensor *slot = tensor_map_at(&g->tensors, role, layer);
+    if (slot->data)
+        return FAIL(err, ERR_FORMAT, "%s: tensor %s stands twice", g->name, t->name);
+    *slot = (struct stored_tensor){g->tensor_data + t->offset, type};
+    return OK;
+}
+
+static enum status read_alignment(struct gguf *g, struct error *err)
+{
+    const struct gguf_entry *e = gguf_find(g, "general.alignment");
+    int64_t value = !e ? 32 : is_integer(e->type) ? gguf_integer_at(g, e->type, e->first) : 0;
+    if (value < 1 || value > 1 << 20 || (value & (value - 1)))
+        return FAIL(err, ERR_FORMAT, "%s: general.alignment: not a power of two", g->name);
+    g->alignment = (uint32_t)value;
+    return OK;
+}
+
+static enum status read_tensors(struct gguf *g, struct cursor *c, struct tensor_info *infos,
+                                size_t count, struct error *err)
+{
+    for (size_t i = 0; i < count; i++)
+        TRY(read_info(c, &infos[i], err));
+    TRY(read_alignment(g, err));
+    size_t begin = (c->at + g->alignment - 1) / g->alignment * g->alignment;
+    if (begin > c->end && count)
+        return FAIL(err, ERR_FORMAT, "%s: truncated: the data should begin at byte %zu of %zu",
+                    g->name, begin, c->end);
+    g->tensor_data = g->data + begin;
+    g->data_bytes = begin > c->end ? 0 : c->end - begin;
+    TRY(check_layout(g, infos, count, err));
+    TRY(complete_config(g, infos, count, err));
+    TRY(tensor_map_init(&g->tensors, g->config.layers, err));
+    for (size_t i = 0; i < count; i++)
+        TRY(enter(g, &infos[i], err));
+    return tensor_map_complete(&g->tensors, &g->config, &gguf_names, g->name, err);
+}
+
+static enum status read_head(struct cursor *c, uint64_t *tensors, uint64_t *entries,
+                             struct error *err)
+{
+    const unsigned char *magic;
+    uint32_t version;
+    if (c->end < 4 || memcmp(c->data, "GGUF", 4) != 0)
+        return FAIL(err, ERR_FORMAT, "%s: does not begin with GGUF", c->file);
+    TRY(take(c, 4, &magic, err));
+    TRY(take_u32(c, &version, err));
+    if (version == 0x03000000 || version == 0x02000000)
+        return FAIL(err, ERR_UNSUPPORTED, "%s: big-endian GGUF is not supported", c->file);
+    if (version != 2 && version != 3)
+        return FAIL(err, ERR_UNSUPPORTED, "%s: GGUF version %u is not supported (2 and 3 are)",
+                    c->file, version);
+    TRY(take_u64(c, tensors, err));
+    return take_u64(c, entries, err);
+}
+
+static enum status parse(struct gguf *g, size_t bytes, struct error *err)
+{
+    struct cursor c = {g->name, g->data, 0, bytes};
+    uint64_t count, entries;
+    TRY(read_head(&c, &count, &entries, err));
+    TRY(read_entries(g, &c, entries, err));
+    TRY(read_arch(g, err));
+    TRY(read_dimensions(g, err));
+    TRY(read_rope(g, err));
+    if (count > TENSORS_MAX || count > (c.end - c.at) / 32)
+        return FAIL(err, ERR_FORMAT, "%s: %llu tensors are more than the file can hold", g->name,
+                    (unsigned long long)count);
+    struct tensor_info *infos = calloc((size_t)count + 1, sizeof *infos);
+    if (!infos)
+        return FAIL(err, ERR_NOMEM, "%s: no memory for its tensors", g->name);
+    enum status status = read_tensors(g, &c, infos, (size_t)count, err);
+    for (size_t i = 0; i < count; i++)
+        free(infos[i].name);
+    free(infos);
+    return status;
+}
+
+enum status gguf_parse(const char *name, const unsigned char *data, size_t bytes, struct gguf **out,
+                       struct error *err)
+{
+    *out = NULL;
+    struct gguf *g = calloc(1, sizeof *g);
+    if (!g || !(g->name = strdup(name))) {
+        free(g);
+        return FAIL(err, ERR_NOMEM, "%s: no memory", name);
+    }
+    g->data = data;
+    enum status status = parse(g, bytes, err);
+    if (status != OK) {
+        gguf_free(g);
+        return status;
+    }
+    model_name_from_path(name, g->config.name);
+    *out = g;
+    return OK;
+}
+
+void gguf_free(struct gguf *g)
+{
+    if (!g)
+        return;
+    tensor_map_fini(&g->tensors);
+    free(g->entries);
+    free(g->name);
+    free(g);
+}
+
+const struct model_config *gguf_config(const struct gguf *g)
+{
+    return &g->config;
+}
+
+const struct tensor_map *gguf_tensors(const struct gguf *g)
+{
+    return &g->tensors;
+}

@@ -1,0 +1,58 @@
+// gguf.h - a parsed GGUF file, for the files of this folder that read parts of it.
+#ifndef ENGINE_LOAD_GGUF_H
+#define ENGINE_LOAD_GGUF_H
+
+#include "engine/load/parse.h"
+#include "engine/model/arch.h"
+
+// Value types of the format.
+enum {
+    GGUF_U8,
+    GGUF_I8,
+    GGUF_U16,
+    GGUF_I16,
+    GGUF_U32,
+    GGUF_I32,
+    GGUF_F32,
+    GGUF_BOOL,
+    GGUF_STRING,
+    GGUF_ARRAY,
+    GGUF_U64,
+    GGUF_I64,
+    GGUF_F64
+};
+
+struct gguf_text { // borrowed from the file, not NUL-terminated
+    const char *text;
+    size_t bytes;
+};
+
+struct gguf_entry {
+    struct gguf_text key;
+    uint32_t type;    // of the value
+    uint32_t element; // arrays: type of each element,
+    uint64_t count;   // and how many
+    size_t first;     // where the value, or the first element, lies in the file
+};
+
+struct gguf {
+    char *name; // of the file
+    const unsigned char *data;
+    struct gguf_entry *entries;
+    size_t entry_count;
+    char arch[32];
+    const struct arch *row;
+    uint32_t alignment;
+    const unsigned char *tensor_data;
+    size_t data_bytes; // of tensor_data
+    struct model_config config;
+    struct tensor_map tensors;
+};
+
+// Metadata. Every position was checked when the file was parsed.
+const struct gguf_entry *gguf_find(const struct gguf *gguf, const char *key); // NULL: no such key
+bool gguf_string(const struct gguf *gguf, const char *key, struct gguf_text *out);
+size_t gguf_next_string(const struct gguf *gguf, size_t at, struct gguf_text *out); // of an array
+int64_t gguf_integer_at(const struct gguf *gguf, uint32_t type, size_t at);
+
+#endif
