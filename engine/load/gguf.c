@@ -18,7 +18,7 @@
 #include "base/hash.h"
 #include "engine/model/arch.h"
 
-enum { ENTRIES_MAX = 4096, TENSORS_MAX = 1 << 17, DEPTH_MAX = 4, NAME_MAX_BYTES = 65535 };
+enum { TENSORS_MAX = 1 << 17 };
 
 static const struct tensor_names gguf_names = {
     .layer_prefix = "blk.",
@@ -39,200 +39,6 @@ static const struct tensor_names gguf_names = {
              [T_DOWN] = "ffn_down.weight"},
 };
 
-// ---- the cursor -----------------------------------------------------------------------------------
-
-struct cursor {
-    const char *file;
-    const unsigned char *data;
-    size_t at, end;
-};
-
-static enum status take(struct cursor *c, size_t bytes, const unsigned char **out,
-                        struct error *err)
-{
-    if (bytes > c->end - c->at)
-        return FAIL(err, ERR_FORMAT, "%s: truncated: %zu bytes are wanted at byte %zu of %zu",
-                    c->file, bytes, c->at, c->end);
-    *out = c->data + c->at;
-    c->at += bytes;
-    return OK;
-}
-
-static uint64_t little(const unsigned char *bytes, int count)
-{
-    uint64_t value = 0;
-    for (int i = count - 1; i >= 0; i--)
-        value = value << 8 | bytes[i];
-    return value;
-}
-
-static enum status take_u32(struct cursor *c, uint32_t *out, struct error *err)
-{
-    const unsigned char *bytes;
-    TRY(take(c, 4, &bytes, err));
-    *out = (uint32_t)little(bytes, 4);
-    return OK;
-}
-
-static enum status take_u64(struct cursor *c, uint64_t *out, struct error *err)
-{
-    const unsigned char *bytes;
-    TRY(take(c, 8, &bytes, err));
-    *out = little(bytes, 8);
-    return OK;
-}
-
-static enum status take_string(struct cursor *c, struct gguf_text *out, struct error *err)
-{
-    uint64_t length;
-    const unsigned char *bytes;
-    size_t began = c->at;
-    TRY(take_u64(c, &length, err));
-    if (length > c->end - c->at)
-        return FAIL(err, ERR_FORMAT, "%s: a string of %llu bytes at byte %zu does not fit the file",
-                    c->file, (unsigned long long)length, began);
-    TRY(take(c, (size_t)length, &bytes, err));
-    *out = (struct gguf_text){(const char *)bytes, (size_t)length};
-    return OK;
-}
-
-// ---- metadata -------------------------------------------------------------------------------------
-
-static unsigned scalar_bytes(uint32_t type)
-{
-    static const unsigned char bytes[] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
-    return type < sizeof bytes ? bytes[type] : 0;
-}
-
-static enum status skip_value(struct cursor *c, uint32_t type, int depth, struct error *err);
-
-static enum status skip_array(struct cursor *c, int depth, uint32_t *type, uint64_t *count,
-                              size_t *first, struct error *err)
-{
-    TRY(take_u32(c, type, err));
-    TRY(take_u64(c, count, err));
-    *first = c->at;
-    unsigned each = scalar_bytes(*type), least = each ? each : 8;
-    if (*count > (c->end - c->at) / least)
-        return FAIL(err, ERR_FORMAT,
-                    "%s: an array of %llu elements at byte %zu does not fit the file", c->file,
-                    (unsigned long long)*count, *first);
-    if (each) {
-        c->at += (size_t)*count * each;
-        return OK;
-    }
-    for (uint64_t i = 0; i < *count; i++)
-        TRY(skip_value(c, *type, depth + 1, err));
-    return OK;
-}
-
-static enum status skip_value(struct cursor *c, uint32_t type, int depth, struct error *err)
-{
-    const unsigned char *bytes;
-    struct gguf_text text;
-    uint32_t element;
-    uint64_t count;
-    size_t first;
-    if (scalar_bytes(type))
-        return take(c, scalar_bytes(type), &bytes, err);
-    if (type == GGUF_STRING)
-        return take_string(c, &text, err);
-    if (type != GGUF_ARRAY)
-        return FAIL(err, ERR_FORMAT, "%s: value type %u at byte %zu is not known", c->file, type,
-                    c->at);
-    if (depth == DEPTH_MAX)
-        return FAIL(err, ERR_FORMAT, "%s: arrays nested deeper than %d at byte %zu", c->file,
-                    DEPTH_MAX, c->at);
-    return skip_array(c, depth, &element, &count, &first, err);
-}
-
-static enum status read_entry(struct cursor *c, struct gguf_entry *e, struct error *err)
-{
-    TRY(take_string(c, &e->key, err));
-    if (e->key.bytes == 0 || e->key.bytes > NAME_MAX_BYTES)
-        return FAIL(err, ERR_FORMAT, "%s: a key of %zu bytes before byte %zu", c->file,
-                    e->key.bytes, c->at);
-    TRY(take_u32(c, &e->type, err));
-    e->first = c->at;
-    enum status status = e->type == GGUF_ARRAY
-                             ? skip_array(c, 0, &e->element, &e->count, &e->first, err)
-                             : skip_value(c, e->type, 0, err);
-    if (status != OK)
-        return error_context(err, "%s: key %.*s", c->file,
-                             (int)(e->key.bytes > 64 ? 64 : e->key.bytes), e->key.text);
-    return OK;
-}
-
-static enum status read_entries(struct gguf *g, struct cursor *c, uint64_t count, struct error *err)
-{
-    if (count > ENTRIES_MAX || count > (c->end - c->at) / 13)
-        return FAIL(err, ERR_FORMAT,
-                    "%s: %llu metadata keys are more than the file can hold (or %d)", c->file,
-                    (unsigned long long)count, ENTRIES_MAX);
-    g->entries = calloc((size_t)count + 1, sizeof *g->entries);
-    if (!g->entries)
-        return FAIL(err, ERR_NOMEM, "%s: no memory for its metadata", c->file);
-    for (g->entry_count = 0; g->entry_count < count; g->entry_count++) {
-        struct gguf_entry *e = &g->entries[g->entry_count];
-        TRY(read_entry(c, e, err));
-        for (size_t i = 0; i < g->entry_count; i++)
-            if (g->entries[i].key.bytes == e->key.bytes &&
-                memcmp(g->entries[i].key.text, e->key.text, e->key.bytes) == 0)
-                return FAIL(err, ERR_FORMAT, "%s: key %.*s stands twice", c->file,
-                            (int)(e->key.bytes > 64 ? 64 : e->key.bytes), e->key.text);
-    }
-    return OK;
-}
-
-const struct gguf_entry *gguf_find(const struct gguf *g, const char *key)
-{
-    size_t n = strlen(key);
-    for (size_t i = 0; i < g->entry_count; i++)
-        if (g->entries[i].key.bytes == n && memcmp(g->entries[i].key.text, key, n) == 0)
-            return &g->entries[i];
-    return NULL;
-}
-
-bool gguf_string(const struct gguf *g, const char *key, struct gguf_text *out)
-{
-    const struct gguf_entry *e = gguf_find(g, key);
-    if (!e || e->type != GGUF_STRING)
-        return false;
-    out->bytes = (size_t)little(g->data + e->first, 8);
-    out->text = (const char *)g->data + e->first + 8;
-    return true;
-}
-
-size_t gguf_next_string(const struct gguf *g, size_t at, struct gguf_text *out)
-{
-    out->bytes = (size_t)little(g->data + at, 8);
-    out->text = (const char *)g->data + at + 8;
-    return at + 8 + out->bytes;
-}
-
-int64_t gguf_integer_at(const struct gguf *g, uint32_t type, size_t at)
-{
-    const unsigned char *p = g->data + at;
-    uint64_t value = little(p, (int)scalar_bytes(type));
-    switch (type) {
-    case GGUF_I8:
-        return (int8_t)value;
-    case GGUF_I16:
-        return (int16_t)value;
-    case GGUF_I32:
-        return (int32_t)value;
-    case GGUF_U64:
-        return value > INT64_MAX ? INT64_MAX : (int64_t)value;
-    default:
-        return (int64_t)value;
-    }
-}
-
-static bool is_integer(uint32_t type)
-{
-    return type <= GGUF_I32 || type == GGUF_U64 || type == GGUF_I64;
-}
-
 // ---- the description ------------------------------------------------------------------------------
 
 static char *full_key(const struct gguf *g, const char *key, char out[128])
@@ -250,7 +56,7 @@ static enum status config_int(const struct gguf *g, const char *key, int64_t fal
     int64_t value = fallback;
     if (!e && fallback < 0)
         return FAIL(err, ERR_FORMAT, "%s: %s: missing", g->name, full);
-    if (e && !is_integer(e->type))
+    if (e && !gguf_is_integer(e->type))
         return FAIL(
             err, e->type == GGUF_ARRAY ? ERR_UNSUPPORTED : ERR_FORMAT, "%s: %s: %s", g->name, full,
             e->type == GGUF_ARRAY ? "a value for each layer is not supported" : "not an integer");
@@ -291,7 +97,7 @@ static enum status config_token(const struct gguf *g, const char *key, int32_t *
     *out = -1;
     if (!e)
         return OK;
-    int64_t value = is_integer(e->type) ? gguf_integer_at(g, e->type, e->first) : -1;
+    int64_t value = gguf_is_integer(e->type) ? gguf_integer_at(g, e->type, e->first) : -1;
     if (value < 0 || value > INT32_MAX)
         return FAIL(err, ERR_FORMAT, "%s: %s: not a token id", g->name, key);
     *out = (int32_t)value;
@@ -388,29 +194,29 @@ static const char *ggml_type_name(uint32_t type)
     return type < sizeof names / sizeof *names ? names[type] : "unknown";
 }
 
-static enum status read_info(struct cursor *c, struct tensor_info *t, struct error *err)
+static enum status read_info(struct gguf_cursor *c, struct tensor_info *t, struct error *err)
 {
     struct gguf_text name;
     enum dtype type;
-    TRY(take_string(c, &name, err));
+    TRY(gguf_take_string(c, &name, err));
     if (name.bytes == 0 || name.bytes > NAME_MAX_BYTES || memchr(name.text, '\0', name.bytes))
         return FAIL(err, ERR_FORMAT, "%s: a tensor name of %zu bytes before byte %zu", c->file,
                     name.bytes, c->at);
     if (!(t->name = strndup(name.text, name.bytes)))
         return FAIL(err, ERR_NOMEM, "%s: no memory", c->file);
-    TRY(take_u32(c, &t->dim_count, err));
+    TRY(gguf_take_u32(c, &t->dim_count, err));
     if (t->dim_count < 1 || t->dim_count > 4)
         return FAIL(err, ERR_FORMAT, "%s: tensor %.64s: %u dimensions", c->file, t->name,
                     t->dim_count);
     uint64_t elements = 1;
     for (uint32_t i = 0; i < t->dim_count; i++) {
-        TRY(take_u64(c, &t->dims[i], err));
+        TRY(gguf_take_u64(c, &t->dims[i], err));
         if (__builtin_mul_overflow(elements, t->dims[i], &elements) || elements > UINT64_C(1) << 48)
             return FAIL(err, ERR_FORMAT, "%s: tensor %.64s: absurdly many elements", c->file,
                         t->name);
     }
-    TRY(take_u32(c, &t->type, err));
-    TRY(take_u64(c, &t->offset, err));
+    TRY(gguf_take_u32(c, &t->type, err));
+    TRY(gguf_take_u64(c, &t->offset, err));
     t->sized = stored_type(t->type, &type);
     t->bytes = t->sized ? elements * stored_bytes(type) : 0;
     return OK;
@@ -541,14 +347,14 @@ static enum status enter(struct gguf *g, const struct tensor_info *t, struct err
 static enum status read_alignment(struct gguf *g, struct error *err)
 {
     const struct gguf_entry *e = gguf_find(g, "general.alignment");
-    int64_t value = !e ? 32 : is_integer(e->type) ? gguf_integer_at(g, e->type, e->first) : 0;
+    int64_t value = !e ? 32 : gguf_is_integer(e->type) ? gguf_integer_at(g, e->type, e->first) : 0;
     if (value < 1 || value > 1 << 20 || (value & (value - 1)))
         return FAIL(err, ERR_FORMAT, "%s: general.alignment: not a power of two", g->name);
     g->alignment = (uint32_t)value;
     return OK;
 }
 
-static enum status read_tensors(struct gguf *g, struct cursor *c, struct tensor_info *infos,
+static enum status read_tensors(struct gguf *g, struct gguf_cursor *c, struct tensor_info *infos,
                                 size_t count, struct error *err)
 {
     for (size_t i = 0; i < count; i++)
@@ -568,30 +374,30 @@ static enum status read_tensors(struct gguf *g, struct cursor *c, struct tensor_
     return tensor_map_complete(&g->tensors, &g->config, &gguf_names, g->name, err);
 }
 
-static enum status read_head(struct cursor *c, uint64_t *tensors, uint64_t *entries,
+static enum status read_head(struct gguf_cursor *c, uint64_t *tensors, uint64_t *entries,
                              struct error *err)
 {
     const unsigned char *magic;
     uint32_t version;
     if (c->end < 4 || memcmp(c->data, "GGUF", 4) != 0)
         return FAIL(err, ERR_FORMAT, "%s: does not begin with GGUF", c->file);
-    TRY(take(c, 4, &magic, err));
-    TRY(take_u32(c, &version, err));
+    TRY(gguf_take(c, 4, &magic, err));
+    TRY(gguf_take_u32(c, &version, err));
     if (version == 0x03000000 || version == 0x02000000)
         return FAIL(err, ERR_UNSUPPORTED, "%s: big-endian GGUF is not supported", c->file);
     if (version != 2 && version != 3)
         return FAIL(err, ERR_UNSUPPORTED, "%s: GGUF version %u is not supported (2 and 3 are)",
                     c->file, version);
-    TRY(take_u64(c, tensors, err));
-    return take_u64(c, entries, err);
+    TRY(gguf_take_u64(c, tensors, err));
+    return gguf_take_u64(c, entries, err);
 }
 
 static enum status parse(struct gguf *g, size_t bytes, struct error *err)
 {
-    struct cursor c = {g->name, g->data, 0, bytes};
+    struct gguf_cursor c = {g->name, g->data, 0, bytes};
     uint64_t count, entries;
     TRY(read_head(&c, &count, &entries, err));
-    TRY(read_entries(g, &c, entries, err));
+    TRY(gguf_read_entries(g, &c, entries, err));
     TRY(read_arch(g, err));
     TRY(read_dimensions(g, err));
     TRY(read_rope(g, err));

@@ -49,10 +49,29 @@ struct gguf {
     struct tensor_map tensors;
 };
 
+enum { NAME_MAX_BYTES = 65535 }; // of keys and tensors, as the format says
+
+// A place in the file. Taking beyond the end is ERR_FORMAT; *out is set only on success.
+struct gguf_cursor {
+    const char *file;
+    const unsigned char *data;
+    size_t at, end;
+};
+enum status gguf_take(struct gguf_cursor *c, size_t bytes, const unsigned char **out,
+                      struct error *err);
+enum status gguf_take_u32(struct gguf_cursor *c, uint32_t *out, struct error *err);
+enum status gguf_take_u64(struct gguf_cursor *c, uint64_t *out, struct error *err);
+enum status gguf_take_string(struct gguf_cursor *c, struct gguf_text *out, struct error *err);
+
+// Reads `count` keys at the cursor into gguf->entries.
+enum status gguf_read_entries(struct gguf *gguf, struct gguf_cursor *c, uint64_t count,
+                              struct error *err);
+
 // Metadata. Every position was checked when the file was parsed.
 const struct gguf_entry *gguf_find(const struct gguf *gguf, const char *key); // NULL: no such key
 bool gguf_string(const struct gguf *gguf, const char *key, struct gguf_text *out);
 size_t gguf_next_string(const struct gguf *gguf, size_t at, struct gguf_text *out); // of an array
+bool gguf_is_integer(uint32_t type);
 int64_t gguf_integer_at(const struct gguf *gguf, uint32_t type, size_t at);
 
 #endif
