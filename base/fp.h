@@ -28,7 +28,8 @@ static inline uint16_t bf16_from_f32(float f)
 {
     uint32_t bits = f32_bits(f);
     if ((bits & 0x7fffffffu) > 0x7f800000u)
-        return (uint16_t)((bits >> 16) | 0x40); // quiet the NaN: rounding could carry it to infinity
+        return (uint16_t)((bits >> 16) |
+                          0x40); // quiet the NaN: rounding could carry it to infinity
     return (uint16_t)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
 

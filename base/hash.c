@@ -44,8 +44,7 @@ void hash_destroy(struct hash *hash)
     free(hash);
 }
 
-enum status hash_bytes(const void *bytes, size_t count, char hex[HASH_HEX_BYTES],
-                       struct error *err)
+enum status hash_bytes(const void *bytes, size_t count, char hex[HASH_HEX_BYTES], struct error *err)
 {
     struct hash *hash = hash_create();
     if (!hash)

@@ -15,8 +15,8 @@ void log_line(enum log_level level, const char *format, ...)
 {
     if (level > threshold)
         return;
-    static const char *const prefixes[] = {"bench: error: ", "bench: warning: ", "bench: ",
-                                           "bench: debug: "};
+    static const char *const prefixes[] = {
+        "bench: error: ", "bench: warning: ", "bench: ", "bench: debug: "};
     char line[2048];
     int used = snprintf(line, sizeof line, "%s", prefixes[level]);
     va_list args;

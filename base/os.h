@@ -31,9 +31,9 @@ enum status os_limit_memory(int64_t bytes, struct error *err);
 
 // Counts of events of this process and machine that disturb a measurement; differences are meant.
 struct os_noise {
-    int64_t steal_ns;             // time the hypervisor took from all processors
-    int64_t involuntary_switches; // of this process
-    int64_t major_faults;         // of this process
+    int64_t steal_ns;                             // time the hypervisor took from all processors
+    int64_t involuntary_switches;                 // of this process
+    int64_t major_faults;                         // of this process
     int64_t psi_cpu_ns, psi_memory_ns, psi_io_ns; // "some" pressure totals
 };
 void os_noise_read(struct os_noise *out);

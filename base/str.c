@@ -90,7 +90,8 @@ bool str_starts(const char *text, const char *prefix)
 
 bool str_glob(const char *pattern, const char *text)
 {
-    const char *star = NULL, *resume = NULL; // where to come back to when a greedy * took too little
+    const char *star = NULL,
+               *resume = NULL; // where to come back to when a greedy * took too little
     while (*text) {
         if (*pattern == '*') {
             star = pattern++;

@@ -19,8 +19,9 @@ struct str {
 void str_append(struct str *s, const char *text);
 void str_append_bytes(struct str *s, const void *bytes, size_t count);
 void str_printf(struct str *s, const char *format, ...) PRINTF_LIKE(2, 3);
-const char *str_text(const struct str *s); // never NULL, NUL-terminated; borrowed until the next append
-char *str_take(struct str *s);             // caller owns and frees; NULL after a failure; s is empty
+const char *
+str_text(const struct str *s); // never NULL, NUL-terminated; borrowed until the next append
+char *str_take(struct str *s); // caller owns and frees; NULL after a failure; s is empty
 void str_fini(struct str *s);
 
 bool str_equal(const char *a, const char *b); // NULL equals only NULL

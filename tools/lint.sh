@@ -1,0 +1,155 @@
+#!/bin/bash
+# shellcheck disable=SC2016 # the dollars in the programs below are awk's
+# lint.sh - the rules of the house that a compiler does not know.
+#
+# lint.sh [RULE...]: layers, headers, format, sizes, habits; all of them when none is named. Every
+# violation is one line "file:line: what"; exit 1 when there is one. Ends with "N passed, N failed,
+# N skipped", counted in rules. Environment: CFLAGS, the include flags of the libraries.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+passed=0 failed=0 skipped=0
+
+# Tracked files and new ones that git does not ignore; all of them where there is no git.
+sources() { # SUFFIXES
+    if git rev-parse --git-dir >/dev/null 2>&1; then
+        git ls-files -co --exclude-standard -- "${@/#/*.}" | while read -r f; do [ -e "$f" ] && echo "$f"; done
+    else
+        for suffix; do find . -name "*.$suffix" -not -path './build*' | sed 's|^\./||'; done
+    fi
+}
+
+# Who may include whom: a file's room, and the headers of other rooms it may see.
+lint_layers() {
+    sources c h | xargs awk '
+        function deny(why) { printf "%s:%d: %s\n", FILENAME, FNR, why; bad = 1 }
+        function may(room, header,   to) {
+            to = header; sub(/\/.*/, "", to)
+            if (room == "tests" || to == room || (to == "base" && room != "")) return 1
+            if (room == "engine") return header == "kernels/kernels.h"
+            if (room == "report") return to == "results"
+            if (room == "bench")
+                return to == "results" || to == "report" || header == "engine/engine.h" ||
+                       header == "kernels/kernels.h"
+            return 0
+        }
+        FNR == 1 { room = FILENAME; sub(/\/.*/, "", room) }
+        /^ *# *include "/ {
+            split($0, part, "\""); header = part[2]
+            if (header ~ /^build_info\.h$/ && room == "bench") next # generated, see tools/build_info.sh
+            if (header !~ /\//) deny("include \"" header "\": write the path from the root")
+            else if (!may(room, header)) deny(room " may not include " header)
+            # A room inside the engine or the harness keeps its private headers; backends are apart.
+            if (FILENAME ~ /^engine\/(load|model)\// && header ~ /^engine\/(cpu|cuda|metal)\//)
+                deny("the model side may not see a backend: " header)
+        }
+        /^ *# *include </ {
+            split($0, part, /[<>]/); header = part[2]
+            if (header ~ /^sqlite3/ && room != "results" && room != "tests") deny("SQLite belongs to results")
+            if (header ~ /^ini\.h/ && room != "bench" && room != "tests") deny("inih belongs to bench/suite")
+            if (header ~ /^(pcre2|utf8proc)/ && FILENAME !~ /^(engine\/load|tests)\//)
+                deny(header " belongs to engine/load")
+            if (header ~ /^papi/ && FILENAME !~ /^(bench\/probe|tests)\//) deny("PAPI belongs to bench/probe")
+            if (header ~ /^openssl/ && room != "base") deny("libcrypto is behind base/hash.h")
+            if (header ~ /intrin\.h$|^arm_/ && FILENAME !~ /^(kernels|bench\/probe|tests)\//)
+                deny("intrinsics belong to kernels")
+        }
+        END { exit bad }'
+}
+
+# Each header compiles alone, with every compiler that is here.
+lint_headers() {
+    local bad=0 header compiler target
+    target=$(cc -dumpmachine | cut -d- -f1)
+    for compiler in gcc clang; do
+        command -v "$compiler" >/dev/null || { echo "note: no $compiler here"; continue; }
+        while read -r header; do
+            case $header:$target in
+            kernels/x86/*:x86_64) isa='-mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512bf16 -mfma -mf16c' ;;
+            kernels/x86/* | kernels/cuda/* | kernels/metal/*) continue ;;
+            kernels/arm/*:aarch64 | kernels/arm/*:arm64) isa= ;;
+            kernels/arm/*) continue ;;
+            *) isa= ;;
+            esac
+            # Through a file that includes it: a header as the main file warns about its own #pragma once.
+            # shellcheck disable=SC2086
+            echo "#include \"$header\"" | "$compiler" -std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror \
+                $isa -I. ${CFLAGS-} -x c -fsyntax-only - || { echo "$header:1: does not compile alone ($compiler)"; bad=1; }
+        done < <(sources h)
+    done
+    return $bad
+}
+
+# clang-format 14 decides: other versions differ in details.
+lint_format() {
+    local version
+    version=$(clang-format --version 2>/dev/null | sed -n 's/.*version \([0-9]*\).*/\1/p')
+    if [ "$version" != 14 ]; then
+        echo "skipped: needs clang-format 14, found ${version:-none}"
+        return 77
+    fi
+    sources c h | xargs clang-format --dry-run -Werror 2>&1 | grep -oE '^[^ ]+:[0-9]+:.*formatted' | sort -u -t: -k1,2
+    [ "${PIPESTATUS[1]}" -eq 0 ]
+}
+
+# Files to 800 lines; functions to 60, in kernels and backends (a transformer block) to 120.
+lint_sizes() {
+    sources c h | xargs awk '
+        function over(limit, what, size, line) {
+            printf "%s:%d: %s has %d lines, at most %d\n", FILENAME, line, what, size, limit
+            bad = 1
+        }
+        FNR == 1 { if (last) check(); last = FILENAME; inside = 0 }
+        function check() { if (lines > 800) { printf "%s: %d lines, at most 800\n", last, lines; bad = 1 } }
+        { lines = FNR }
+        # clang-format puts the braces of a function, and of little else, alone in the first column.
+        /^\{/ { if (previous ~ /\)$/ || previous ~ /^ .*\)$/) { inside = FNR; name = header } }
+        /^[a-z_].*\(/ { header = $0; sub(/\(.*/, "", header); sub(/.*[ *]/, "", header) }
+        /^\}/ && inside {
+            size = FNR - inside - 1
+            sizes[++count] = size
+            limit = FILENAME ~ /^(kernels|engine\/cpu)\// ? 120 : 60
+            if (size > limit) over(limit, name, size, inside)
+            inside = 0
+        }
+        { previous = $0 }
+        END {
+            check()
+            for (i = 1; i <= count; i++) histogram[sizes[i]]++
+            for (size = 0; 2 * seen < count; size++) seen += histogram[size]
+            printf "%d functions, median %d lines\n", count, size - 1
+            exit bad
+        }'
+}
+
+# First lines, exits, environment variables, system #ifdefs, arrays of unknown length.
+lint_habits() {
+    sources c h | xargs awk '
+        function deny(why) { printf "%s:%d: %s\n", FILENAME, FNR, why; bad = 1 }
+        FNR == 1 {
+            name = FILENAME; sub(/.*\//, "", name)
+            if (index($0, "// " name " - ") != 1) deny("the first line is not \"// " name " - purpose.\"")
+        }
+        { code = $0; sub(/\/\/.*/, "", code); gsub(/"([^"\\]|\\.)*"/, "\"\"", code) }
+        code ~ /(^|[^a-z_])abort\(/ && FILENAME !~ /^tests\// { deny("abort: return a status") }
+        code ~ /(^|[^a-z_])exit\(/ && FILENAME !~ /^(bench\/cli\/main\.c|tests\/)/ { deny("exit: only main.c may") }
+        code ~ /(^|[^a-z_])getenv\(/ && FILENAME !~ /^(base\/home\.c|bench\/cli\/|bench\/suite\/|tests\/)/ {
+            deny("getenv: settings come from the option table") }
+        code ~ /# *(if|ifdef|elif).*(__linux__|__APPLE__)/ && FILENAME !~ /^(base\/os_|kernels\/cpu|bench\/probe\/|tests\/)/ {
+            deny("the system belongs behind base/os.h") }
+        /^#if 0/ { deny("#if 0: delete it") }
+        END { exit bad }'
+}
+
+rules=("$@")
+[ $# -gt 0 ] || rules=(layers headers format sizes habits)
+for rule in "${rules[@]}"; do
+    echo "lint $rule"
+    "lint_$rule"
+    case $? in
+    0) passed=$((passed + 1)) ;;
+    77) skipped=$((skipped + 1)) ;;
+    *) failed=$((failed + 1)) && echo "lint $rule: FAILED" ;;
+    esac
+done
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" -eq 0 ]
