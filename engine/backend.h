@@ -19,7 +19,8 @@ struct backend {
                            struct error *err);
     void (*prepared_destroy)(void *prepared);
 
-    struct memory_plan (*memory_plan)(const struct model_config *config, const struct scheme *scheme,
+    struct memory_plan (*memory_plan)(const struct model_config *config,
+                                      const struct scheme *scheme,
                                       const struct context_options *options, int threads);
 
     enum status (*context)(void *prepared, const struct context_options *options, void **planned,

@@ -40,7 +40,7 @@ struct model_config {
     float rope_factors[MODEL_MAX_HEAD_DIM / 2];
     int window; // sliding window of every layer, 0: none
     bool qkv_bias;
-    bool tied; // the head is the embedding
+    bool tied;        // the head is the embedding
     int32_t bos, eos; // -1: none
 };
 
@@ -85,7 +85,8 @@ enum status checkpoint_content_hash(struct checkpoint *ck, char hex[65], struct 
 
 // Parameters and stored bytes by class of tensor, for `bench model info`.
 struct tensor_class {
-    const char *name; // "embedding", "attention", "feed-forward", "norm", "head", "other" (not used)
+    const char
+        *name; // "embedding", "attention", "feed-forward", "norm", "head", "other" (not used)
     const char *type; // stored type, "mixed" where several; "generated" (0 bytes) for a shape
     uint64_t tensors, parameters, bytes;
 };
@@ -94,7 +95,8 @@ size_t checkpoint_tensor_classes(const struct checkpoint *ck, struct tensor_clas
 // The tokenizer beside or in the checkpoint, checked against its vocabulary. Errors: ERR_UNSUPPORTED for
 // a shape or a kind of tokenizer not known, ERR_IO where there is none, ERR_FORMAT ("of another model").
 struct tokenizer;
-enum status checkpoint_tokenizer(const struct checkpoint *ck, struct tokenizer **out, struct error *err);
+enum status checkpoint_tokenizer(const struct checkpoint *ck, struct tokenizer **out,
+                                 struct error *err);
 
 // ---- tokenizers -----------------------------------------------------------------------------------------
 
@@ -113,12 +115,12 @@ void tokenizer_decode(const struct tokenizer *tok, int32_t id, struct str *out);
 
 // How weights are stored and inputs of products rounded. A row of a table: schemes.c.
 struct scheme {
-    const char *name;        // "f32", "bf16"
-    enum dtype weights;      // packed linear weights
-    enum dtype activations;  // at the input of each product
-    enum dtype head;         // head and embedding
+    const char *name;       // "f32", "bf16"
+    enum dtype weights;     // packed linear weights
+    enum dtype activations; // at the input of each product
+    enum dtype head;        // head and embedding
     enum dtype default_kv;
-    const char *arithmetic;  // "bf16 x bf16 -> f32": stored with every result
+    const char *arithmetic; // "bf16 x bf16 -> f32": stored with every result
 };
 const struct scheme *scheme_find(const char *name); // NULL: unknown
 const struct scheme *scheme_table(size_t *count);   // the implemented ones
@@ -126,10 +128,10 @@ const struct scheme *scheme_table(size_t *count);   // the implemented ones
 bool scheme_is_planned(const char *name);
 
 struct engine_device {
-    char name[32];        // "cpu", "cuda:0", "metal"
+    char name[32]; // "cpu", "cuda:0", "metal"
     char description[128];
     bool available;
-    char reason[128];     // why not, when not
+    char reason[128]; // why not, when not
 };
 // Every device this build knows of; available or not. Opens no GPU driver for "cpu".
 size_t engine_devices(struct engine_device *out, size_t max);
@@ -146,7 +148,7 @@ struct engine_event {
     enum op_class op;
     // activation_bytes: inputs read and outputs written, whether or not a cache holds them.
     uint64_t weight_bytes, kv_read_bytes, kv_write_bytes, activation_bytes;
-    uint64_t flop; // of products; OPC_REST has none
+    uint64_t flop;             // of products; OPC_REST has none
     uint64_t begin_ns, end_ns; // clock_ns
 };
 
@@ -159,10 +161,10 @@ struct engine_observer {
 // ---- models on a device -----------------------------------------------------------------------------------
 
 struct engine_options {
-    const char *device;          // "cpu"
+    const char *device; // "cpu"
     const struct scheme *scheme;
-    struct pool *pool;           // borrowed until model_destroy; threads of all steps
-    unsigned isa;                // mask of kernel tiers; ISA_ALL: no limit
+    struct pool *pool; // borrowed until model_destroy; threads of all steps
+    unsigned isa;      // mask of kernel tiers; ISA_ALL: no limit
 };
 
 struct model;
@@ -171,7 +173,8 @@ struct model;
 // memory is the packed model and 16 rows a thread. progress (may be NULL) is called with shares 0..1.
 typedef void engine_progress(void *user, double done);
 enum status model_load(struct checkpoint *ck, const struct engine_options *options,
-                       engine_progress *progress, void *user, struct model **out, struct error *err);
+                       engine_progress *progress, void *user, struct model **out,
+                       struct error *err);
 void model_destroy(struct model *model);
 const struct model_config *model_config(const struct model *model);
 const struct scheme *model_scheme(const struct model *model);
@@ -181,18 +184,19 @@ struct memory_plan {
     size_t weights_bytes, kv_bytes, scratch_bytes;
 };
 struct context_options {
-    int batch;       // sequences
-    int positions;   // a sequence's KV capacity: prompt and generated together
-    int chunk;       // most tokens of one sequence in one step
-    enum dtype kv;   // DT_F32, DT_F16, DT_BF16
-    int logit_rows;  // most rows of logits one step may ask for; below `batch` (0, say): batch
+    int batch;      // sequences
+    int positions;  // a sequence's KV capacity: prompt and generated together
+    int chunk;      // most tokens of one sequence in one step
+    enum dtype kv;  // DT_F32, DT_F16, DT_BF16
+    int logit_rows; // most rows of logits one step may ask for; below `batch` (0, say): batch
 };
 
 // A step runs in passes of at most this many tokens, so that scratch does not grow with batch x chunk.
 // Each pass reads the weights once: by then they are far from being what limits it.
 enum { ENGINE_PASS_TOKENS = 1024 };
 
-struct memory_plan engine_memory_plan(const struct model_config *config, const struct scheme *scheme,
+struct memory_plan engine_memory_plan(const struct model_config *config,
+                                      const struct scheme *scheme,
                                       const struct context_options *options, int threads);
 
 // ---- contexts ---------------------------------------------------------------------------------------------

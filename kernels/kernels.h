@@ -32,10 +32,10 @@ const char *dtype_name(enum dtype type); // "f32", "bf16", ...
 enum { PANEL_ROWS = 16, PANEL_ALIGN = 64 };
 
 int panel_group(enum dtype type);
-int panel_count(int rows);                                       // panels that hold `rows`
-size_t panel_bytes(enum dtype type, int cols);                   // one panel
-size_t packed_bytes(enum dtype type, int rows, int cols);        // all panels
-int packed_cols(enum dtype type, int cols);                      // cols rounded up to whole groups
+int panel_count(int rows);                                // panels that hold `rows`
+size_t panel_bytes(enum dtype type, int cols);            // one panel
+size_t packed_bytes(enum dtype type, int rows, int cols); // all panels
+int packed_cols(enum dtype type, int cols);               // cols rounded up to whole groups
 
 // Packs up to 16 f32 rows (row stride ld) into one panel; rows < 16 leaves zeros. Rounds to nearest even.
 // Threads: panels are independent.
@@ -71,9 +71,9 @@ char *kernel_isa_text(unsigned mask, char *out, size_t out_bytes);
 // ---- operations ------------------------------------------------------------------------------------
 
 enum kernel_op {
-    KOP_GEMV,      // linear, few tokens: bound by reading the weights
-    KOP_GEMM,      // linear, many tokens: bound by arithmetic
-    KOP_CAST,      // f32 -> activation format of a product
+    KOP_GEMV, // linear, few tokens: bound by reading the weights
+    KOP_GEMM, // linear, many tokens: bound by arithmetic
+    KOP_CAST, // f32 -> activation format of a product
     KOP_RMSNORM,
     KOP_ROPE,
     KOP_SWIGLU,
@@ -83,7 +83,7 @@ enum kernel_op {
     KOP_READ,      // bandwidth probes: the ceilings are kernels too
     KOP_COPY,
     KOP_TRIAD,
-    KOP_PEAK,      // register-resident arithmetic of one datapath
+    KOP_PEAK, // register-resident arithmetic of one datapath
     KOP_COUNT
 };
 
@@ -179,11 +179,12 @@ union kernel_fn {
 // ---- the registry ------------------------------------------------------------------------------------
 
 struct kernel {
-    const char *name;   // "k_gemv_bf16_bf16_avx512_bf16"
+    const char *name; // "k_gemv_bf16_bf16_avx512_bf16"
     enum kernel_op op;
-    enum dtype w, x;    // weight (or cache, or datapath) and activation types; DT_F32 where none applies:
-                        // CAST (f32, to), ATTENTION and KV_STORE (cache, f32), PEAK (datapath, f32)
-    unsigned isa;       // every bit needed to run it; 0: portable C
+    enum dtype w,
+        x;        // weight (or cache, or datapath) and activation types; DT_F32 where none applies:
+                  // CAST (f32, to), ATTENTION and KV_STORE (cache, f32), PEAK (datapath, f32)
+    unsigned isa; // every bit needed to run it; 0: portable C
     union kernel_fn fn;
 };
 
@@ -205,7 +206,8 @@ const char *kernel_op_name(enum kernel_op op);
 struct kernel_check_result {
     const struct kernel *kernel;
     int cases, failures;
-    char reason[256]; // of the first failure: shape, seed, element, both values; or the signal caught
+    char reason
+        [256]; // of the first failure: shape, seed, element, both values; or the signal caught
 };
 typedef void kernel_check_report(void *user, const struct kernel_check_result *result);
 
@@ -218,11 +220,11 @@ enum status kernel_check(const char *pattern, unsigned isa, uint64_t seed,
 // One variant timed at one shape. Figures are medians over repeated calls of at least 1 ms.
 struct kernel_bench_result {
     const struct kernel *kernel;
-    char shape[64];  // "m=1 n=5632 k=2048"
-    double time_ns;  // of one call
-    double bytes;    // compulsory
+    char shape[64]; // "m=1 n=5632 k=2048"
+    double time_ns; // of one call
+    double bytes;   // compulsory
     double flop;
-    bool in_cache;   // working set fits the last-level cache
+    bool in_cache; // working set fits the last-level cache
 };
 typedef void kernel_bench_report(void *user, const struct kernel_bench_result *result);
 struct pool;

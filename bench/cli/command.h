@@ -13,8 +13,8 @@
 #include "base/status.h"
 
 enum exit_code {
-    EXIT_FINE = 0,       // skips included
-    EXIT_ERROR = 1,      // usage or internal error
+    EXIT_FINE = 0,  // skips included
+    EXIT_ERROR = 1, // usage or internal error
     EXIT_REGRESSION = 2,
     EXIT_AMBIGUOUS = 3,
     EXIT_CELL_FAILED = 4, // a cell ended in wrong, oom, timeout or crashed
@@ -25,11 +25,11 @@ enum flag_type { FLAG_BOOL, FLAG_STRING, FLAG_INT, FLAG_FLOAT, FLAG_LIST };
 
 // One flag of one command: "--db FILE". A FLAG_LIST may be given several times.
 struct flag {
-    const char *name;      // "db"
-    char letter;           // 'o' for -o, or 0
+    const char *name; // "db"
+    char letter;      // 'o' for -o, or 0
     enum flag_type type;
-    const char *value;     // "FILE", shown in help; NULL for FLAG_BOOL
-    const char *fallback;  // default as text, shown in help, or NULL
+    const char *value;    // "FILE", shown in help; NULL for FLAG_BOOL
+    const char *fallback; // default as text, shown in help, or NULL
     const char *help;
 };
 
@@ -45,13 +45,13 @@ size_t positional_count(const struct arguments *args);
 const char *positional(const struct arguments *args, size_t i); // NULL beyond the last
 
 struct command {
-    const char *name;            // "run", or "model info" for a command of two words
-    const char *positional;      // "SUITE", "MODEL PROMPT", "[RUN]"
+    const char *name;       // "run", or "model info" for a command of two words
+    const char *positional; // "SUITE", "MODEL PROMPT", "[RUN]"
     int min_positional, max_positional;
-    const char *summary;         // one line for `bench --help`
-    const char *details;         // further help text, or NULL
-    const struct flag *flags;    // ends with a NULL name
-    bool hidden;                 // not in --help (the worker)
+    const char *summary;      // one line for `bench --help`
+    const char *details;      // further help text, or NULL
+    const struct flag *flags; // ends with a NULL name
+    bool hidden;              // not in --help (the worker)
     enum exit_code (*run)(const struct arguments *args, struct error *err);
 };
 
