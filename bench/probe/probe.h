@@ -15,10 +15,11 @@
 // virtualization, governor, memory, huge pages, compiler and flags, library versions. No host name.
 // What the system does not tell is json null, never "" or 0.
 struct machine {
-    json_t *hardware;    // topology, processor, memory in GiB, virtualization: what the fingerprint hashes
-    json_t *environment; // kernel, microcode, governor, libraries: may change from night to night
-    json_t *build;       // compiler, flags, commit, features
-    json_t *now;         // clock rate, free memory: of this moment, for people, not for the store
+    json_t *
+        hardware; // topology, processor, memory in GiB, virtualization: what the fingerprint hashes
+    json_t *environment;  // kernel, microcode, governor, libraries: may change from night to night
+    json_t *build;        // compiler, flags, commit, features
+    json_t *now;          // clock rate, free memory: of this moment, for people, not for the store
     char fingerprint[65]; // SHA-256 of the canonical JSON of `hardware`
 };
 enum status machine_probe(struct machine *out, struct error *err);
@@ -46,19 +47,20 @@ int memory_level_of(const struct memory_level *levels, int count, int threads,
 // ---- noise ------------------------------------------------------------------------------------------------
 // Around one repetition: what the system took away, and canaries of compute and bandwidth.
 struct noise {
-    struct os_noise os;             // differences over the repetition
-    double compute_canary_ns;       // fixed work, before and after: the mean
+    struct os_noise os;                       // differences over the repetition
+    double compute_canary_ns;                 // fixed work, before and after: the mean
     double bandwidth_before, bandwidth_after; // bytes/s of the level that holds the working set
-    double bandwidth_min, bandwidth_max;      // over all canaries of the repetition, decode's included
+    double bandwidth_min, bandwidth_max; // over all canaries of the repetition, decode's included
     int canaries;
 };
 struct canary; // preallocated buffers of one level, and fixed work
 enum status canary_create(struct pool *pool, size_t working_set_bytes, struct canary **out,
                           struct error *err);
 void canary_destroy(struct canary *canary);
-const char *canary_level(const struct canary *canary); // "L3": what canary_bandwidth reads
-double canary_bandwidth(struct canary *canary);   // bytes/s read: median of a few looks, about 2 ms
-double canary_compute_ns(struct canary *canary);  // fixed work of about 200 us
+const char *canary_level(const struct canary *canary);   // "L3": what canary_bandwidth reads
+size_t canary_memory_bytes(const struct canary *canary); // resident: to be taken from a cell's peak
+double canary_bandwidth(struct canary *canary);  // bytes/s read: median of a few looks, about 2 ms
+double canary_compute_ns(struct canary *canary); // fixed work of about 200 us
 
 // ---- counters ------------------------------------------------------------------------------------------------
 // PAPI where it yields anything, kernel perf events below it, software events below that. A counter is
@@ -73,6 +75,7 @@ const char *counters_reason(const struct counters *c); // why not the better sou
 size_t counters_count(const struct counters *c);
 const char *counters_name(const struct counters *c, size_t i); // "instructions", "page-faults", ...
 void counters_start(struct counters *c);
-void counters_stop(struct counters *c, int64_t *values); // values[counters_count]; OS_UNKNOWN: failed
+void counters_stop(struct counters *c,
+                   int64_t *values); // values[counters_count]; OS_UNKNOWN: failed
 
 #endif

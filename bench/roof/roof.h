@@ -16,12 +16,12 @@
 
 // ---- ceilings --------------------------------------------------------------------------------------------
 struct ceiling {
-    char name[32];     // "read", "copy", "triad"; "f32_fma", "bf16_dot", "int8_dot"
-    char level[8];     // "L1".."DRAM" for bandwidths, "" for datapaths
-    char kernel[64];   // the registry row that reached it
+    char name[32];   // "read", "copy", "triad"; "f32_fma", "bf16_dot", "int8_dot"
+    char level[8];   // "L1".."DRAM" for bandwidths, "" for datapaths
+    char kernel[64]; // the registry row that reached it
     int threads;
-    double value;      // bytes/s or operations/s: the median of the samples
-    double low, high;  // interval of the median
+    double value;     // bytes/s or operations/s: the median of the samples
+    double low, high; // interval of the median
     int samples;
 };
 enum { CEILINGS_MAX = 192 };
@@ -32,13 +32,16 @@ struct ceilings {
     int levels;
     char note[256]; // what could not be measured and why, for a person; "" when all was
 };
-// quick: DRAM and last-level read and the peaks only, about a second; full: every level, copy and triad.
+// quick: reads of every level and the peaks, with one thread and with all, about a second; full: copy and
+// triad too, and the powers of two between, below ten seconds. Samples of all rows are interleaved, so
+// that drift hits all alike. Best of the registry's rows: no library on the CPU is tried for the peaks.
 enum status ceilings_measure(struct pool *pool, unsigned isa, bool quick, struct ceilings *out,
                              struct error *err);
 const struct ceiling *ceilings_find(const struct ceilings *c, const char *name, const char *level,
                                     int threads);
 // The read ceiling of the level that holds a working set, or NULL: the denominator of MBU.
-const struct ceiling *ceilings_read(const struct ceilings *c, int threads, double working_set_bytes);
+const struct ceiling *ceilings_read(const struct ceilings *c, int threads,
+                                    double working_set_bytes);
 // The peak that products of this input type can reach, or NULL: the denominator of MFU. Narrow types
 // can always be widened and multiplied as f32, so the better of the two counts.
 const struct ceiling *ceilings_peak(const struct ceilings *c, enum dtype datapath, int threads);
@@ -79,20 +82,20 @@ struct verdict {
     enum bound bound;
     double t_roof_ns, t_memory_ns, t_compute_ns;
     double measured_ns;
-    double eta;                  // t_roof / measured; > 1.05: model or ceiling is wrong, never clipped
+    double eta; // t_roof / measured; > 1.05: model or ceiling is wrong, never clipped
     double rho, rho_low, rho_high;
-    double overhead_share;       // measured waits and gaps over time; NaN: not measured
-    bool suspicious;             // eta > 1.05
-    const char *basis;           // "host clock + analytic", "counters + analytic", ...
-    char text[256];              // "memory-bound, 91 % of the roof"
+    double overhead_share; // measured waits and gaps over time; NaN: not measured
+    bool suspicious;       // eta > 1.05
+    const char *basis;     // "host clock + analytic", "counters + analytic", ...
+    char text[256];        // "memory-bound, 91 % of the roof"
 };
 struct bound_input {
     const struct phase_work *work;
     int threads;
     double measured_ns;
-    double waits_ns;             // NaN: not measured
+    double waits_ns;               // NaN: not measured
     double canary_min, canary_max; // bandwidth canaries round the samples, 0: none taken
-    bool counters;               // bytes and operations of `work` were counted, not derived
+    bool counters;                 // bytes and operations of `work` were counted, not derived
 };
 // Errors: ERR_USAGE when a needed ceiling is missing.
 enum status bound_decide(const struct ceilings *ceilings, const struct bound_input *in,

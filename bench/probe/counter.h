@@ -1,0 +1,46 @@
+// counter.h - what counters.c needs of a source of events: PAPI, or the kernel's perf events.
+#ifndef BENCH_PROBE_COUNTER_H
+#define BENCH_PROBE_COUNTER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum counter_quantity {
+    COUNT_INSTRUCTIONS,
+    COUNT_CYCLES,
+    COUNT_CACHE_MISSES,
+    COUNT_PAGE_FAULTS,
+    COUNT_CONTEXT_SWITCHES,
+    COUNT_TASK_CLOCK, // ns on a processor
+};
+
+// A quantity worth counting, and what each source calls it.
+struct counter_event {
+    const char *name;
+    bool hardware;
+    enum counter_quantity quantity; // what counters_perf_linux.c translates
+    const char *papi;               // NULL: PAPI is not asked
+};
+
+enum { COUNTERS_MAX = 8, COUNTER_REASON_BYTES = 160 };
+
+// Events counted together over a list of threads.
+struct counter_source {
+    const char *name;
+    // NULL with the reason in words when an event or a thread cannot be counted. thread_ids: the
+    // system's, thread_count of them.
+    void *(*open)(const struct counter_event *const *events, size_t count, const int *thread_ids,
+                  size_t thread_count, char reason[COUNTER_REASON_BYTES]);
+    void (*start)(void *set);
+    void (*stop)(void *set, int64_t *values); // OS_UNKNOWN: could not be read
+    void (*close)(void *set);
+};
+
+extern const struct counter_source counter_papi;
+extern const struct counter_source counter_perf;
+
+// Threads of this process; at most `max` are written. The caller's is first.
+size_t counter_threads(int *thread_ids, size_t max);
+
+#endif

@@ -1,0 +1,68 @@
+// source.h - where the record of a machine is read from: the one we run on, or one that was captured.
+//
+// Everything the probe asks goes through here, so that the tests read machines that are not there: a
+// folder with copies of a few files of /proc and /sys, and a topology that hwloc exported as XML
+// (tests/machines/NAME). What CPUID would say is given beside them.
+#ifndef BENCH_PROBE_SOURCE_H
+#define BENCH_PROBE_SOURCE_H
+
+#include <hwloc.h>
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/status.h"
+#include "bench/probe/probe.h"
+
+struct machine_source {
+    const char *root;       // put before every path: "" for this machine
+    const char *hwloc_xml;  // topology file, or NULL: ask this machine
+    unsigned isa;           // as kernel_cpu_isa() says it
+    const char *hypervisor; // CPUID's twelve letters ("KVMKVMKVM"), or NULL
+};
+
+enum status machine_probe_at(const struct machine_source *source, struct machine *out,
+                             struct error *err);
+
+// The hypervisor's signature as CPUID gives it; NULL: none, or not an x86 processor.
+// out: at least 13 bytes.
+const char *hypervisor_signature(char out[13]);
+
+// ---- topology (topology.c) ----------------------------------------------------------------------
+
+// The caller destroys the topology.
+enum status topology_load(const char *hwloc_xml, hwloc_topology_t *out, struct error *err);
+json_t *topology_json(hwloc_topology_t topology);
+int topology_levels(hwloc_topology_t topology, struct memory_level out[MEMORY_LEVELS_MAX]);
+// "CPUModel", "CPUVendor", ...: what hwloc knows of the first package, or NULL. Borrowed.
+const char *topology_cpu_info(hwloc_topology_t topology, const char *name);
+
+// ---- the system's files (system_linux.c, system_darwin.c) ---------------------------------------------
+
+// Each adds its fields to an object; null where the system does not tell.
+struct record;
+void system_processor(const struct machine_source *source, hwloc_topology_t topology,
+                      struct record *processor);
+void system_virtualization(const struct machine_source *source, struct record *virtualization);
+void system_environment(const struct machine_source *source, struct record *environment);
+void system_now(const struct machine_source *source, struct record *now);
+int64_t system_memory_bytes(const struct machine_source *source); // OS_UNKNOWN when not told
+
+// ---- building records -------------------------------------------------------------------------------
+
+// A JSON object under construction. A failed allocation is remembered and asked for once, at the end.
+struct record {
+    json_t *object;
+    bool failed;
+};
+void record_set(struct record *record, const char *key, json_t *value);      // takes value
+void record_text(struct record *record, const char *key, const char *value); // NULL, "": null
+void record_int(struct record *record, const char *key, int64_t value);      // OS_UNKNOWN: null
+void record_number_text(struct record *record, const char *key, const char *digits); // else null
+struct record record_begin(void);
+void record_end(struct record *parent, const char *key, struct record *child); // takes the child
+
+// Compiler, flags, commit and libraries of this build (build.c).
+json_t *build_json(void);
+
+#endif

@@ -1,0 +1,37 @@
+// stream.h - how fast the pool's threads stream through one memory level: for ceilings and canaries.
+//
+// Each worker owns one region, first touched by itself, and streams through the front part of it that
+// fits the level. All workers start together and run for a fixed time; the rate is the sum of theirs,
+// so that on a machine with unlike cores the slow ones do not stand for the fast ones. In DRAM every
+// window goes on where the last one stopped: no byte is met again before the whole share was read.
+#ifndef BENCH_PROBE_STREAM_H
+#define BENCH_PROBE_STREAM_H
+
+#include "base/pool.h"
+#include "base/status.h"
+#include "bench/probe/probe.h"
+#include "kernels/kernels.h"
+
+struct stream;
+
+// Bytes that each of `threads` workers streams through in a level: half of what it has of a cache; of
+// DRAM four times its part of the last cache, and 256 MiB at least for all together. 0 when the part of
+// a thread cannot be told apart from the level before it.
+size_t stream_share(const struct memory_level *levels, int count, int level, int threads);
+
+// For the levels up to `deepest`, and fewest_threads or more of the pool's workers. Borrows the pool.
+// Errors: ERR_NOMEM, naming what is needed and what there is.
+enum status stream_create(struct pool *pool, const struct memory_level *levels, int count,
+                          int deepest, int fewest_threads, struct stream **out, struct error *err);
+void stream_destroy(struct stream *stream);
+size_t stream_memory_bytes(const struct stream *stream); // all regions, resident
+
+// Brings what the next window will read into its cache; nothing to do for DRAM.
+void stream_warm(struct stream *stream, const struct kernel *row, int level, int threads);
+
+// Bytes per second that a READ, COPY or TRIAD row moves, over about window_ns. A store counts once: what
+// a cache reads to own the line is not counted. NaN when the level has no share.
+double stream_rate(struct stream *stream, const struct kernel *row, int level, int threads,
+                   uint64_t window_ns);
+
+#endif

@@ -1,0 +1,198 @@
+// bound.c - the rule that says what limits a cell, and how sure that is.
+//
+// DESIGN section 4, word for word: T_roof = sum over op classes of max(T_memory, T_compute); overhead only
+// by measured waits; else by rho = sum T_compute / sum T_memory; undetermined where the class flips within
+// rho's interval or the bandwidth canaries disagree.
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "bench/roof/roof.h"
+
+static const double RHO_MEMORY = 0.8;      // below: memory
+static const double RHO_COMPUTE = 1.25;    // above: compute
+static const double ETA_SUSPICIOUS = 1.05; // above: the model or a ceiling is wrong
+static const double OVERHEAD_SHARE = 0.5;  // waits beyond this share of the time: overhead
+static const double CANARY_SPREAD = 0.05;  // canaries further apart than this: undetermined
+// A cache holds a working set for sure up to this part of its size; between this and the whole it shares
+// its room with everything else, and the next level's bandwidth is in the interval.
+static const double CACHE_SURE = 0.5;
+
+json_t *bound_thresholds(void)
+{
+    return json_pack("{s:f, s:f, s:f, s:f, s:f, s:f}", "rho_memory", RHO_MEMORY, "rho_compute",
+                     RHO_COMPUTE, "eta_suspicious", ETA_SUSPICIOUS, "overhead_share",
+                     OVERHEAD_SHARE, "canary_spread", CANARY_SPREAD, "cache_sure", CACHE_SURE);
+}
+
+const char *bound_name(enum bound bound)
+{
+    static const char *const names[] = {[BOUND_MEMORY] = "memory",
+                                        [BOUND_COMPUTE] = "compute",
+                                        [BOUND_OVERHEAD] = "overhead",
+                                        [BOUND_BALANCED] = "balanced",
+                                        [BOUND_UNDETERMINED] = "undetermined"};
+    return (unsigned)bound < sizeof names / sizeof *names ? names[bound] : "undetermined";
+}
+
+// A rate with the interval of its ceiling.
+struct rate {
+    double value, low, high;
+};
+
+static struct rate rate_of(const struct ceiling *row)
+{
+    // A single sample has no interval of its own.
+    return (struct rate){.value = row->value,
+                         .low = fmin(row->low, row->value),
+                         .high = fmax(row->high, row->value)};
+}
+
+static enum status find_bandwidth(const struct ceilings *ceilings, const struct bound_input *in,
+                                  struct rate *out, struct error *err)
+{
+    double set = in->work->working_set_bytes;
+    const struct ceiling *row = ceilings_read(ceilings, in->threads, set);
+    if (!row)
+        return FAIL(err, ERR_USAGE, "bound: no read bandwidth was measured with %d threads",
+                    in->threads);
+    *out = rate_of(row);
+    const struct ceiling *sure = ceilings_read(ceilings, in->threads, set / CACHE_SURE);
+    if (sure && sure != row)
+        out->low = fmin(out->low, sure->low);
+    return OK;
+}
+
+static enum status find_peak(const struct ceilings *ceilings, enum dtype datapath, int threads,
+                             struct rate *out, struct error *err)
+{
+    const struct ceiling *row = ceilings_peak(ceilings, datapath, threads);
+    if (!row)
+        return FAIL(err, ERR_USAGE,
+                    "bound: no peak of the %s datapath was measured with %d threads",
+                    dtype_name(datapath), threads);
+    *out = rate_of(row);
+    return OK;
+}
+
+// ---- roofs ---------------------------------------------------------------------------------------------
+
+struct roof {
+    double memory_ns, compute_ns, roof_ns;
+    double compute_low_ns, compute_high_ns; // with the peaks at the ends of their intervals
+};
+
+static double bytes_of(const struct work *work)
+{
+    return work->weight_bytes + work->kv_read_bytes + work->kv_write_bytes + work->activation_bytes;
+}
+
+static enum status add_roof(const struct ceilings *ceilings, const struct bound_input *in,
+                            const struct rate *bandwidth, enum op_class op, struct roof *roof,
+                            struct error *err)
+{
+    const struct work *work = &in->work->op[op];
+    double memory_ns = bytes_of(work) * 1e9 / bandwidth->value, compute_ns = 0;
+    if (work->flop > 0) {
+        struct rate peak = {0};
+        TRY(find_peak(ceilings, in->work->datapath[op], in->threads, &peak, err));
+        compute_ns = work->flop * 1e9 / peak.value;
+        roof->compute_low_ns += work->flop * 1e9 / peak.high;
+        roof->compute_high_ns += work->flop * 1e9 / peak.low;
+    }
+    roof->memory_ns += memory_ns;
+    roof->compute_ns += compute_ns;
+    roof->roof_ns += fmax(memory_ns, compute_ns);
+    return OK;
+}
+
+// ---- the rule --------------------------------------------------------------------------------------------
+
+static enum bound class_of(double rho)
+{
+    return rho < RHO_MEMORY ? BOUND_MEMORY : rho > RHO_COMPUTE ? BOUND_COMPUTE : BOUND_BALANCED;
+}
+
+static bool canaries_disagree(const struct bound_input *in)
+{
+    return in->canary_max > 0 && (in->canary_max - in->canary_min) / in->canary_max > CANARY_SPREAD;
+}
+
+// Decides and says why; `why` stays empty for a plain class.
+static enum bound decide(const struct bound_input *in, const struct verdict *v, char *why,
+                         size_t why_bytes)
+{
+    *why = 0;
+    if (v->overhead_share > OVERHEAD_SHARE) { // false for NaN: not measured
+        snprintf(why, why_bytes, ": %.0f %% of the time is waiting", 100 * v->overhead_share);
+        return BOUND_OVERHEAD;
+    }
+    if (!isfinite(v->rho) && v->t_compute_ns <= 0) {
+        snprintf(why, why_bytes, ": nothing is moved or computed");
+        return BOUND_UNDETERMINED;
+    }
+    if (canaries_disagree(in)) {
+        snprintf(why, why_bytes, ": bandwidth moved by %.0f %% while it ran",
+                 100 * (in->canary_max - in->canary_min) / in->canary_max);
+        return BOUND_UNDETERMINED;
+    }
+    enum bound low = class_of(v->rho_low), high = class_of(v->rho_high);
+    if (low != high) {
+        snprintf(why, why_bytes, ": %s to %s within the interval of the ceilings", bound_name(low),
+                 bound_name(high));
+        return BOUND_UNDETERMINED;
+    }
+    return class_of(v->rho);
+}
+
+static void write_text(struct verdict *v, const char *why)
+{
+    char share[96] = "";
+    if (v->suspicious)
+        snprintf(share, sizeof share, ", %.0f %% of the roof: the model or a ceiling is wrong",
+                 100 * v->eta);
+    else if (isfinite(v->eta))
+        snprintf(share, sizeof share, ", %s%.0f %% of the roof",
+                 v->bound == BOUND_COMPUTE ? "kernels at " : "", 100 * v->eta);
+    const char *suffix = v->bound <= BOUND_OVERHEAD ? "-bound" : "";
+    snprintf(v->text, sizeof v->text, "%s%s%s%s", bound_name(v->bound), suffix, why, share);
+}
+
+static enum status judge(const struct ceilings *ceilings, const struct bound_input *in, int first,
+                         int end, struct verdict *out, struct error *err)
+{
+    struct rate bandwidth = {0};
+    struct roof roof = {0};
+    char why[128];
+    memset(out, 0, sizeof *out);
+    TRY(find_bandwidth(ceilings, in, &bandwidth, err));
+    for (int op = first; op < end; op++)
+        TRY(add_roof(ceilings, in, &bandwidth, (enum op_class)op, &roof, err));
+
+    out->t_roof_ns = roof.roof_ns;
+    out->t_memory_ns = roof.memory_ns;
+    out->t_compute_ns = roof.compute_ns;
+    out->measured_ns = in->measured_ns;
+    out->eta = in->measured_ns > 0 ? roof.roof_ns / in->measured_ns : NAN;
+    out->suspicious = out->eta > ETA_SUSPICIOUS;
+    out->overhead_share = in->measured_ns > 0 ? in->waits_ns / in->measured_ns : NAN;
+    out->rho = roof.compute_ns / roof.memory_ns;
+    out->rho_low = roof.compute_low_ns / roof.memory_ns * bandwidth.low / bandwidth.value;
+    out->rho_high = roof.compute_high_ns / roof.memory_ns * bandwidth.high / bandwidth.value;
+    out->basis = in->counters ? "counters + analytic" : "host clock + analytic";
+    out->bound = decide(in, out, why, sizeof why);
+    write_text(out, why);
+    return OK;
+}
+
+enum status bound_decide(const struct ceilings *ceilings, const struct bound_input *in,
+                         struct verdict *out, struct error *err)
+{
+    return judge(ceilings, in, 0, OPC_COUNT, out, err);
+}
+
+enum status bound_decide_op(const struct ceilings *ceilings, const struct bound_input *in,
+                            enum op_class op, struct verdict *out, struct error *err)
+{
+    return judge(ceilings, in, (int)op, (int)op + 1, out, err);
+}

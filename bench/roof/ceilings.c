@@ -1,0 +1,311 @@
+// ceilings.c - measures what this machine can do at best: bytes a second of each memory level, and
+// operations a second of each datapath.
+//
+// A ceiling is the median of samples taken in turn with those of all others: one round samples every
+// row once, so that a neighbour's burst or a change of clock hits all rows and not one. First a short
+// pilot finds the registry row that is fastest at each task on this machine; the widest instruction set
+// is not always it. The number of rounds follows from the time there is.
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/stat.h"
+#include "bench/probe/stream.h"
+#include "bench/roof/roof.h"
+
+enum {
+    WINDOW_CACHE_NS = 3 * 1000 * 1000,
+    WINDOW_DRAM_NS = 6 * 1000 * 1000, // about one pass of the share
+    WINDOW_PEAK_NS = 3 * 1000 * 1000,
+    PILOT_ROUNDS = 3,
+    ROUNDS_MIN = 7,
+    ROUNDS_MAX = 41,
+    THREAD_COUNTS_MAX = 16,
+};
+static const uint64_t BUDGET_QUICK_NS = 800 * 1000000ull, BUDGET_FULL_NS = 6000 * 1000000ull;
+
+// One row to be: what to run, and the samples of it.
+struct task {
+    const struct kernel *kernel;
+    int level; // of a bandwidth; -1: a peak
+    int threads;
+    double sample[ROUNDS_MAX];
+    int samples;
+};
+
+struct peak_worker {
+    _Alignas(128) double rate;
+    float sink;
+};
+
+struct bench {
+    struct pool *pool;
+    struct stream *stream;
+    struct memory_level level[MEMORY_LEVELS_MAX];
+    int levels;
+    unsigned isa;
+    struct task *task; // CEILINGS_MAX
+    int tasks;
+    // peaks
+    struct peak_worker *peak; // one a worker
+    _Alignas(64) unsigned char seed[PEAK_SEED_BYTES];
+    const struct kernel *peak_kernel;
+    int peak_threads;
+    uint64_t peak_rounds; // some 20 us of work
+    uint64_t window_ns;
+};
+
+// ---- peaks ----------------------------------------------------------------------------------------------
+
+static void peak_job(void *arg, int worker, int workers)
+{
+    struct bench *bench = arg;
+    struct peak_worker *self = &bench->peak[worker];
+    (void)workers;
+    pool_barrier(bench->pool, worker);
+    if (worker >= bench->peak_threads)
+        return;
+    uint64_t begin = clock_ns(), now, operations = 0;
+    do {
+        operations += bench->peak_kernel->fn.peak(bench->seed, bench->peak_rounds, &self->sink);
+        now = clock_ns();
+    } while (now - begin < bench->window_ns);
+    self->rate = (double)operations * 1e9 / (double)(now - begin);
+}
+
+static double peak_rate(struct bench *bench, const struct kernel *kernel, int threads,
+                        uint64_t window_ns)
+{
+    bench->peak_kernel = kernel;
+    bench->peak_threads = threads;
+    bench->window_ns = window_ns;
+    kernel_peak_seed(kernel->w, 1, bench->seed);
+    // Rounds of about 20 us between two looks at the clock, whatever a round of this row costs.
+    bench->peak_rounds = 16;
+    float sink;
+    uint64_t begin = clock_ns();
+    kernel->fn.peak(bench->seed, bench->peak_rounds, &sink);
+    uint64_t took = clock_ns() - begin;
+    while (took < 20000 && bench->peak_rounds < (1u << 30)) {
+        bench->peak_rounds *= 2;
+        begin = clock_ns();
+        kernel->fn.peak(bench->seed, bench->peak_rounds, &sink);
+        took = clock_ns() - begin;
+    }
+    pool_run(bench->pool, peak_job, bench);
+    double rate = 0;
+    for (int w = 0; w < threads; w++)
+        rate += bench->peak[w].rate;
+    return rate;
+}
+
+// ---- tasks --------------------------------------------------------------------------------------------
+
+static double sample(struct bench *bench, const struct task *task, const struct kernel *kernel)
+{
+    if (task->level < 0)
+        return peak_rate(bench, kernel, task->threads, WINDOW_PEAK_NS);
+    bool dram = task->level == bench->levels - 1;
+    stream_warm(bench->stream, kernel, task->level, task->threads);
+    return stream_rate(bench->stream, kernel, task->level, task->threads,
+                       dram ? WINDOW_DRAM_NS : WINDOW_CACHE_NS);
+}
+
+// The row of the registry that is fastest at a task, by the best of a few samples each in turn.
+static const struct kernel *pilot(struct bench *bench, const struct task *task, enum kernel_op op,
+                                  enum dtype type)
+{
+    size_t count;
+    const struct kernel *table = kernel_table(&count), *best = NULL;
+    double best_rate = 0;
+    for (int round = 0; round < PILOT_ROUNDS; round++) {
+        for (size_t i = 0; i < count; i++) {
+            if (table[i].op != op || table[i].w != type || (table[i].isa & ~bench->isa))
+                continue;
+            double rate = sample(bench, task, &table[i]);
+            if (rate > best_rate) {
+                best_rate = rate;
+                best = &table[i];
+            }
+        }
+    }
+    return best;
+}
+
+static void add_task(struct bench *bench, const struct task *task)
+{
+    if (bench->tasks < CEILINGS_MAX)
+        bench->task[bench->tasks++] = *task;
+}
+
+// 1, 2, 4, ... and all; quick: 1 and all.
+static int thread_counts(int all, bool quick, int out[THREAD_COUNTS_MAX])
+{
+    int count = 0;
+    for (int t = 1; t < all && count < THREAD_COUNTS_MAX - 1; t *= 2)
+        if (t == 1 || !quick)
+            out[count++] = t;
+    out[count++] = all;
+    return count;
+}
+
+static void plan_task(struct bench *bench, bool quick, enum kernel_op op, enum dtype type,
+                      int level, struct ceilings *out)
+{
+    int counts[THREAD_COUNTS_MAX], all = pool_threads(bench->pool);
+    struct task task = {.level = level, .threads = all};
+    if (level >= 0 && stream_share(bench->level, bench->levels, level, all) == 0)
+        task.threads = 1;
+    task.kernel = pilot(bench, &task, op, type);
+    if (!task.kernel)
+        return;
+    int count = thread_counts(all, quick, counts);
+    for (int i = 0; i < count; i++) {
+        task.threads = counts[i];
+        if (level < 0 || stream_share(bench->level, bench->levels, level, counts[i]) > 0)
+            add_task(bench, &task);
+        else if (op == KOP_READ && strlen(out->note) + 80 < sizeof out->note)
+            snprintf(out->note + strlen(out->note), sizeof out->note - strlen(out->note),
+                     "%s%s with %d threads: a thread's part is no larger than %s",
+                     *out->note ? "; " : "", bench->level[level].name, counts[i],
+                     bench->level[level > 0 ? level - 1 : 0].name);
+    }
+}
+
+static void plan_tasks(struct bench *bench, bool quick, struct ceilings *out)
+{
+    static const enum kernel_op ops[] = {KOP_READ, KOP_COPY, KOP_TRIAD};
+    static const enum dtype types[] = {DT_F32, DT_BF16, DT_I8};
+    for (int o = 0; o < (quick ? 1 : 3); o++)
+        for (int level = 0; level < bench->levels; level++)
+            plan_task(bench, quick, ops[o], DT_F32, level, out);
+    for (int t = 0; t < 3; t++)
+        plan_task(bench, quick, KOP_PEAK, types[t], -1, out);
+}
+
+// ---- results ----------------------------------------------------------------------------------------------
+
+static const char *ceiling_name(const struct kernel *kernel)
+{
+    switch (kernel->op) {
+    case KOP_READ:
+        return "read";
+    case KOP_COPY:
+        return "copy";
+    case KOP_TRIAD:
+        return "triad";
+    default:
+        return kernel->w == DT_BF16 ? "bf16_dot" : kernel->w == DT_I8 ? "int8_dot" : "f32_fma";
+    }
+}
+
+static enum status conclude(const struct bench *bench, struct ceilings *out, struct error *err)
+{
+    for (int i = 0; i < bench->tasks; i++) {
+        const struct task *task = &bench->task[i];
+        struct ceiling *row = &out->row[out->count++];
+        struct stat_summary summary;
+        TRY(stat_summarize(task->sample, (size_t)task->samples, &summary, err));
+        *row = (struct ceiling){.threads = task->threads,
+                                .value = summary.median,
+                                .low = summary.median_interval.low,
+                                .high = summary.median_interval.high,
+                                .samples = task->samples};
+        snprintf(row->name, sizeof row->name, "%s", ceiling_name(task->kernel));
+        snprintf(row->kernel, sizeof row->kernel, "%s", task->kernel->name);
+        if (task->level >= 0)
+            snprintf(row->level, sizeof row->level, "%s", bench->level[task->level].name);
+    }
+    return OK;
+}
+
+static void measure(struct bench *bench, uint64_t budget_ns)
+{
+    uint64_t begin = clock_ns();
+    for (int round = 0; round < ROUNDS_MAX; round++) {
+        if (round >= ROUNDS_MIN && clock_ns() - begin > budget_ns)
+            break;
+        for (int i = 0; i < bench->tasks; i++) {
+            struct task *task = &bench->task[i];
+            task->sample[task->samples++] = sample(bench, task, task->kernel);
+        }
+    }
+}
+
+enum status ceilings_measure(struct pool *pool, unsigned isa, bool quick, struct ceilings *out,
+                             struct error *err)
+{
+    memset(out, 0, sizeof *out);
+    void *memory = NULL, *workers = NULL;
+    size_t workers_bytes = (size_t)pool_threads(pool) * sizeof(struct peak_worker);
+    struct bench *bench = NULL;
+    if (posix_memalign(&memory, 128, sizeof *bench) != 0 ||
+        posix_memalign(&workers, 128, workers_bytes) != 0) {
+        free(memory);
+        return FAIL(err, ERR_NOMEM, "ceilings: out of memory");
+    }
+    bench = memset(memory, 0, sizeof *bench);
+    bench->peak = memset(workers, 0, workers_bytes);
+    bench->task = calloc(CEILINGS_MAX, sizeof *bench->task);
+    bench->pool = pool;
+    bench->isa = isa & kernel_cpu_isa();
+    bench->levels = machine_memory_levels(bench->level);
+    if (!bench->task)
+        FAIL(err, ERR_NOMEM, "ceilings: out of memory");
+    else if (bench->levels == 0)
+        FAIL(err, ERR_IO, "ceilings: the memory topology cannot be read");
+    if (err->code != OK || stream_create(pool, bench->level, bench->levels, bench->levels - 1, 1,
+                                         &bench->stream, err) != OK)
+        goto out;
+    memcpy(out->level, bench->level, sizeof out->level);
+    out->levels = bench->levels;
+    plan_tasks(bench, quick, out);
+    measure(bench, quick ? BUDGET_QUICK_NS : BUDGET_FULL_NS);
+    conclude(bench, out, err);
+out:
+    stream_destroy(bench->stream);
+    free(bench->task);
+    free(bench->peak);
+    free(bench);
+    return err->code;
+}
+
+// ---- looking up -----------------------------------------------------------------------------------------
+
+const struct ceiling *ceilings_find(const struct ceilings *c, const char *name, const char *level,
+                                    int threads)
+{
+    for (int i = 0; i < c->count; i++)
+        if (c->row[i].threads == threads && !strcmp(c->row[i].name, name) &&
+            !strcmp(c->row[i].level, level))
+            return &c->row[i];
+    return NULL;
+}
+
+const struct ceiling *ceilings_read(const struct ceilings *c, int threads, double working_set_bytes)
+{
+    if (c->levels == 0)
+        return NULL;
+    // A level that could not be told apart from its neighbour has no row: the next one stands for it.
+    int level = memory_level_of(c->level, c->levels, threads, working_set_bytes);
+    for (; level < c->levels; level++) {
+        const struct ceiling *row = ceilings_find(c, "read", c->level[level].name, threads);
+        if (row)
+            return row;
+    }
+    return NULL;
+}
+
+const struct ceiling *ceilings_peak(const struct ceilings *c, enum dtype datapath, int threads)
+{
+    const struct ceiling *f32 = ceilings_find(c, "f32_fma", "", threads), *narrow = NULL;
+    if (datapath == DT_BF16)
+        narrow = ceilings_find(c, "bf16_dot", "", threads);
+    else if (datapath == DT_I8)
+        narrow = ceilings_find(c, "int8_dot", "", threads);
+    if (!f32 || (narrow && narrow->value > f32->value))
+        return narrow ? narrow : f32;
+    return f32;
+}

@@ -1,0 +1,228 @@
+// work.c - the analytic model: bytes and operations of a phase by op class, from the shapes alone.
+//
+// DESIGN section 4 is the source of every line. Written apart from the engine's own count
+// (engine/model/observe.c), and tests/roof/test_work.c holds the two together: what the formulas say a
+// cell moves is what the engine reports it moved. All figures are compulsory: each byte once an
+// operation, each weight once a pass.
+#include <string.h>
+
+#include "bench/roof/roof.h"
+
+// The engine takes the new tokens of a step in passes of at most ENGINE_PASS_TOKENS, filled sequence after
+// sequence, and each pass reads the weights: this counts one pass.
+struct pass {
+    const struct work_input *in;
+    double tokens;         // of all sequences
+    double wanted;         // positions whose logits are made
+    struct work attention; // of one layer, added up over the parts of sequences in the pass
+};
+
+static double element_bytes(enum dtype type)
+{
+    switch (type) {
+    case DT_F32:
+        return 4;
+    case DT_F16:
+    case DT_BF16:
+        return 2;
+    case DT_I8:
+    case DT_F8E4M3:
+        return 1;
+    default:
+        return 0.5; // DT_I4
+    }
+}
+
+// ---- classes ----------------------------------------------------------------------------------------------
+
+// Inputs and outputs that the last cache cannot hold are read and written in memory.
+static double beyond_cache(const struct work_input *in, double bytes)
+{
+    return bytes > in->cache_bytes ? bytes : 0;
+}
+
+// y = W x: `rows` outputs of `cols` inputs for so many tokens.
+static void add_linear(struct work *work, const struct work_input *in, enum dtype weights,
+                       enum dtype input, int rows, int cols, double tokens)
+{
+    double inputs = tokens * cols * element_bytes(input), outputs = tokens * rows * 4;
+    work->weight_bytes += (double)packed_bytes(weights, rows, cols);
+    work->activation_bytes += beyond_cache(in, inputs + outputs);
+    work->flop += 2 * tokens * rows * cols;
+}
+
+// f32 rows read and written: norms, rotation, embedding.
+static void add_rows(struct work *work, const struct work_input *in, double tokens, double width)
+{
+    work->activation_bytes += beyond_cache(in, 2 * tokens * width * 4);
+}
+
+static void add_layer(const struct pass *pass, struct work op[OPC_COUNT])
+{
+    const struct work_input *in = pass->in;
+    const struct model_config *c = in->config;
+    enum dtype w = in->scheme->weights, x = in->scheme->activations;
+    int query = c->heads * c->head_dim, key = c->kv_heads * c->head_dim;
+
+    add_linear(&op[OPC_QKV], in, w, x, query, c->width, pass->tokens);
+    add_linear(&op[OPC_QKV], in, w, x, key, c->width, pass->tokens);
+    add_linear(&op[OPC_QKV], in, w, x, key, c->width, pass->tokens);
+    if (c->qkv_bias)
+        op[OPC_QKV].weight_bytes += 4.0 * (query + 2 * key);
+    op[OPC_ATTENTION] = pass->attention;
+    add_linear(&op[OPC_OUTPUT], in, w, x, c->width, query, pass->tokens);
+    add_linear(&op[OPC_GATE_UP], in, w, x, c->ff, c->width, pass->tokens);
+    add_linear(&op[OPC_GATE_UP], in, w, x, c->ff, c->width, pass->tokens);
+    add_linear(&op[OPC_DOWN], in, w, x, c->width, c->ff, pass->tokens);
+
+    op[OPC_REST].weight_bytes += 2 * 4.0 * c->width; // the two norms
+    add_rows(&op[OPC_REST], in, pass->tokens, c->width);
+    add_rows(&op[OPC_REST], in, pass->tokens, c->width);
+    add_rows(&op[OPC_REST], in, pass->tokens, query + key); // rotation
+}
+
+// Positions that the new tokens of one sequence see, all together: token t (from 1) sees
+// min(earlier + t, window).
+static double positions_seen(double earlier, double tokens, double window)
+{
+    double all = tokens * earlier + tokens * (tokens + 1) / 2;
+    if (window == 0 || earlier + tokens <= window)
+        return all;
+    double beyond = tokens; // tokens whose view the window cuts short
+    if (earlier < window)
+        beyond = earlier + tokens - window;
+    double excess_last = earlier + tokens - window; // of the last token, one less for each before
+    return all - beyond * excess_last + beyond * (beyond - 1) / 2;
+}
+
+// `tokens` new tokens of one sequence behind `earlier` positions, in one layer.
+static void add_attention(struct work *work, const struct work_input *in, double earlier,
+                          double tokens)
+{
+    const struct model_config *c = in->config;
+    double row_bytes = 2.0 * c->kv_heads * c->head_dim * element_bytes(in->kv); // K and V
+    double query = (double)c->heads * c->head_dim;
+    double seen = c->window > 0 && earlier > c->window - 1 ? c->window - 1 : earlier;
+    work->kv_read_bytes += (seen + tokens) * row_bytes;
+    work->kv_write_bytes += tokens * row_bytes;
+    work->activation_bytes += 2 * tokens * query * 4; // weighed against the cache by the pass
+    work->flop += 4 * query * positions_seen(earlier, tokens, c->window);
+}
+
+static void add_scaled(struct work *sum, const struct work *work, double factor)
+{
+    sum->weight_bytes += factor * work->weight_bytes;
+    sum->kv_read_bytes += factor * work->kv_read_bytes;
+    sum->kv_write_bytes += factor * work->kv_write_bytes;
+    sum->activation_bytes += factor * work->activation_bytes;
+    sum->flop += factor * work->flop;
+}
+
+// Adds a full pass to `op`, and makes it empty again.
+static void end_pass(struct pass *pass, struct work op[OPC_COUNT])
+{
+    const struct work_input *in = pass->in;
+    const struct model_config *c = in->config;
+    enum dtype head = in->scheme->head;
+    struct work layer[OPC_COUNT] = {0};
+    pass->attention.activation_bytes = beyond_cache(in, pass->attention.activation_bytes);
+    add_layer(pass, layer);
+    for (int i = 0; i < OPC_COUNT; i++)
+        add_scaled(&op[i], &layer[i], c->layers);
+
+    op[OPC_REST].weight_bytes += pass->tokens * c->width * element_bytes(head); // embedding rows
+    add_rows(&op[OPC_REST], in, pass->tokens, c->width);
+    if (pass->wanted > 0) {
+        op[OPC_REST].weight_bytes += 4.0 * c->width; // the last norm
+        add_rows(&op[OPC_REST], in, pass->wanted, c->width);
+        add_linear(&op[OPC_HEAD], in, head, head, c->vocab, c->width, pass->wanted);
+    }
+    *pass = (struct pass){.in = in};
+}
+
+// One step: `tokens` new tokens of each sequence behind `earlier` positions, logits of the last of them
+// if asked for.
+static void add_step(const struct work_input *in, int tokens, int earlier, bool logits,
+                     struct work op[OPC_COUNT])
+{
+    struct pass pass = {.in = in};
+    for (int sequence = 0; sequence < in->batch; sequence++) {
+        for (int done = 0; done < tokens;) {
+            int room = ENGINE_PASS_TOKENS - (int)pass.tokens;
+            int count = tokens - done < room ? tokens - done : room;
+            add_attention(&pass.attention, in, (double)earlier + done, count);
+            pass.tokens += count;
+            done += count;
+            pass.wanted += logits && done == tokens;
+            if (pass.tokens == ENGINE_PASS_TOKENS)
+                end_pass(&pass, op);
+        }
+    }
+    if (pass.tokens > 0)
+        end_pass(&pass, op);
+}
+
+// ---- phases -----------------------------------------------------------------------------------------------
+
+static void set_datapaths(const struct scheme *scheme, struct phase_work *out)
+{
+    for (int i = 0; i < OPC_COUNT; i++)
+        out->datapath[i] = scheme->activations;
+    out->datapath[OPC_HEAD] = scheme->head;
+    out->datapath[OPC_ATTENTION] = DT_F32; // scores and softmax are f32 whatever the cache holds
+    out->datapath[OPC_REST] = DT_F32;
+}
+
+// What one step comes back to at the next: all weights, and the KV cache. A level that holds less than
+// that has lost the first byte before the last was read.
+static double working_set(const struct work_input *in, double positions)
+{
+    const struct model_config *c = in->config;
+    const struct work_input one = {
+        .config = c, .scheme = in->scheme, .kv = in->kv, .batch = 1, .prompt = 1};
+    struct work op[OPC_COUNT] = {0};
+    add_step(&one, 1, 0, true, op);
+    double bytes = 0;
+    for (int i = 0; i < OPC_COUNT; i++)
+        bytes += op[i].weight_bytes;
+    if (c->window > 0 && positions > c->window)
+        positions = c->window;
+    double row_bytes = 2.0 * c->kv_heads * c->head_dim * element_bytes(in->kv);
+    return bytes + in->batch * c->layers * positions * row_bytes;
+}
+
+static void finish(struct phase_work *out, const struct work op[OPC_COUNT], double steps)
+{
+    for (int i = 0; i < OPC_COUNT; i++) {
+        add_scaled(&out->op[i], &op[i], 1 / steps);
+        add_scaled(&out->total, &out->op[i], 1);
+    }
+}
+
+void work_prefill(const struct work_input *in, struct phase_work *out)
+{
+    struct work op[OPC_COUNT] = {0};
+    memset(out, 0, sizeof *out);
+    set_datapaths(in->scheme, out);
+    int chunk = in->chunk > 0 && in->chunk < in->prompt ? in->chunk : in->prompt;
+    for (int at = 0; at < in->prompt; at += chunk) {
+        int tokens = in->prompt - at < chunk ? in->prompt - at : chunk;
+        add_step(in, tokens, at, at + tokens == in->prompt, op);
+    }
+    finish(out, op, 1);
+    out->working_set_bytes = working_set(in, in->prompt);
+}
+
+void work_decode_step(const struct work_input *in, struct phase_work *out)
+{
+    struct work op[OPC_COUNT] = {0};
+    memset(out, 0, sizeof *out);
+    set_datapaths(in->scheme, out);
+    // Step i (from 0) of gen - 1 has prompt + i earlier positions. Averaged one by one: with a window the
+    // mean of the steps is not the step at the mean.
+    int steps = in->gen > 1 ? in->gen - 1 : 1;
+    for (int i = 0; i < steps; i++)
+        add_step(in, 1, in->prompt + i, true, op);
+    finish(out, op, steps);
+    out->working_set_bytes = working_set(in, (double)in->prompt + steps);
+}
