@@ -32,15 +32,15 @@ struct plan_model {
     const char *shape_path; // its config.json
     uint64_t seed;          // of a shape's weights
     struct model_config config;
-    char content[65]; // hash of content, or of config and seed: goes into the key
-    bool readable;    // false: `reason` says why every cell of it is skipped
-    const char *reason;
+    char content[65];                // hash of content, or of config and seed: goes into the key
+    double parameters, stored_bytes; // for the load's prediction; stored_bytes 0 of a shape
 };
 
 // Everything that changes the work; the canonical JSON of these is what the key hashes.
 struct cell {
     char key[65];
-    json_t *params; // owned by the plan; canonical form is what `key` is the SHA-256 of
+    const char *label; // "7b int8 cpu b1 c512": what varies in this plan; unique in it
+    json_t *params;    // owned by the plan; canonical form is what `key` is the SHA-256 of
     const struct plan_model *model;
     const char *sweep; // section it came from (not in the key)
     const char *scheme_name;
@@ -49,10 +49,10 @@ struct cell {
     enum dtype head, kv;
     int threads, chunk;
     int batch;
-    int context;        // positions a sequence: prompt and generated together
-    int gen;            // tokens generated a sequence; prompt length is context - gen
-    const char *prompt; // "random" or "text:FILE"
-    struct sampling sampling;
+    int context;              // positions a sequence: prompt and generated together
+    int gen;                  // tokens generated a sequence; prompt length is context - gen
+    const char *prompt;       // "random" or "text:FILE"; the key has the hash of FILE's bytes
+    struct sampling sampling; // its seed makes the random prompt, too
 
     // how it is measured (not in the key)
     int procs, reps;
@@ -62,15 +62,17 @@ struct cell {
 
     // what is expected of it
     struct memory_plan memory;
-    double
-        predicted_ns;  // all trials, loads and warm-ups; from the ceilings known, or rough figures
-    const char *skip;  // reason, or NULL: it will run
-    bool beyond_limit; // context beyond the model's own limit (allowed for shapes, marked)
+    double predicted_ns; // all trials, with its share of the loads; from ceilings, or rough figures
+    const char *skip;    // reason, or NULL: it will run
+    bool unsupported;    // of a skipped one: its status is "unsupported", not "skipped"
+    bool beyond_limit;   // context beyond the model's own limit (allowed for shapes, marked)
 };
 
-// Cells that share model, scheme and device run in one worker process a trial.
+// Cells that share model, scheme, device, threads and procs run in one worker process a trial. Only
+// cells that will run are in groups.
 struct cell_group {
     size_t first, count; // into plan.order
+    double load_ns;      // predicted start of one worker and load of the model
 };
 
 struct plan {
@@ -81,15 +83,40 @@ struct plan {
     size_t model_count;
     struct cell *cells;
     size_t cell_count;
-    size_t *order; // indices of cells, grouped
+    size_t *order;    // indices of the cells that will run, grouped
+    size_t run_count; // how many
     struct cell_group *groups;
     size_t group_count;
     bool interleaved; // trials outside, cells inside
     bool prune_larger_on_oom;
-    uint64_t seed;
     const char *report_formats; // "html,png,csv"
+    double predicted_ns;        // of the whole run, ceilings included
+    int64_t memory_bytes;       // most a worker may take; what is planned above it is skipped
+    size_t duplicates;          // cells that several sweeps have: the first one's settings hold
 };
 
-void plan_destroy(struct plan *plan);
+struct ceilings;
+
+// What the machine offers, so that a test can plan for one that is not there.
+struct plan_machine {
+    const struct ceilings *ceilings; // bench/roof/roof.h; NULL: rough figures, and the ETA says so
+    int64_t memory_bytes;            // most a worker may take
+    int physical_cores;
+    const struct engine_device *devices;
+    size_t device_count;
+};
+
+struct suite;
+
+// Expands a suite: reads each model's headers and hashes its content. Cells stand in the order of the
+// sweeps, and within one in the order of the axes of rules.h. only: NULL, a glob over labels, or the
+// first 6 or more digits of a key; other cells are then no part of the plan.
+// Errors: ERR_USAGE with "file:line: reason" (a model that cannot be opened, unknown names, lists of
+// linked keys of different length, more than PLAN_CELLS_MAX cells, nothing matches `only`); ERR_NOMEM.
+enum { PLAN_CELLS_MAX = 10000 };
+enum status plan_create(struct suite *suite, const struct plan_machine *machine, const char *only,
+                        struct plan **out, struct error *err);
+
+void plan_destroy(struct plan *plan); // NULL is legal
 
 #endif

@@ -1,0 +1,37 @@
+// ini.h - one INI file as entries with their lines, read by the system's inih.
+//
+// inih as distributions build it cuts lines at 199 bytes and section and key names at 49, takes an
+// indented line as a continuation of the value above, does not tell line numbers and does not tell empty
+// sections. So lines go to it through its stream reader, which counts them and refuses what would be
+// cut or swallowed. Comments begin with ; or # at the start of a line or after a blank.
+#ifndef BENCH_SUITE_INI_H
+#define BENCH_SUITE_INI_H
+
+#include <stddef.h>
+
+#include "base/arena.h"
+#include "base/status.h"
+
+enum { INI_LINE_MAX = 199, INI_NAME_MAX = 49, INI_FILE_MAX = 256 << 10, INI_ENTRIES_MAX = 4096 };
+
+struct ini_entry {
+    const char *section;     // "sweep core": inner blanks made one
+    const char *key, *value; // both NULL for the section's header itself
+    int line;
+};
+
+struct ini_file {
+    const char *path;
+    struct ini_entry *entries; // in the file's order, headers among them
+    size_t count;
+};
+
+// Everything is the arena's. `name` is what messages call the file.
+// Errors: ERR_IO; ERR_USAGE "NAME:LINE: reason": line too long, indented key, no '=', a key outside any
+// section, a section or key given twice (with both lines), a NUL byte, a file or names too large.
+enum status ini_read(const char *path, const char *name, struct arena *arena, struct ini_file *out,
+                     struct error *err);
+enum status ini_parse_text(const char *text, size_t length, const char *name, struct arena *arena,
+                           struct ini_file *out, struct error *err);
+
+#endif

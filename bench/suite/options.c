@@ -1,0 +1,291 @@
+// options.c - the option table and the few functions that read it.
+#include "bench/suite/options.h"
+
+#include <assert.h>
+#include <limits.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "bench/suite/suite.h"
+
+const struct section_kind section_kinds[] = {
+    {SECTION_BENCH, "bench", false, true, false, "settings of this machine, in bench.conf"},
+    {SECTION_SUITE, "suite", false, false, true, "what the suite is"},
+    {SECTION_DEFAULTS, "defaults", false, true, true, "what every sweep begins with"},
+    {SECTION_MODEL, "model", true, false, true, "a model, by the name sweeps and rules use"},
+    {SECTION_SWEEP, "sweep", true, false, true,
+     "cells: the cross product of the lists; every key of [defaults] but the suite-wide ones, too"},
+    {SECTION_GATE, "gate", false, true, true, "what `bench gate` holds against past nights"},
+    {SECTION_REPORT, "report", false, true, true, "what `bench report` writes"},
+    {0},
+};
+
+#define OF(type, field) offsetof(struct type, field)
+
+enum { BOTH = SECTION_DEFAULTS | SECTION_SWEEP };
+#define TOKENS_MAX 16777216
+
+const struct option options[] = {
+    {SECTION_BENCH, "db", OPTION_TEXT, OF(suite_bench, db), NULL, 0, 0, NULL,
+     "the store, where --db does not name one; ~/.local/share/ridge/bench.db without either"},
+
+    {SECTION_SUITE, "name", OPTION_TEXT, OF(suite_header, name), NULL, 0, 0, NULL,
+     "name of the suite; its file's name without it"},
+    {SECTION_SUITE, "about", OPTION_TEXT, OF(suite_header, about), NULL, 0, 0, NULL,
+     "one line for the reader"},
+    {SECTION_SUITE, "include", OPTION_WORDS, OF(suite_header, include), NULL, 0, 0, NULL,
+     "suite files read before this one, whose keys win"},
+
+    {SECTION_MODEL, "path", OPTION_TEXT, OF(suite_model, path), NULL, 0, 0, NULL,
+     "a Hugging Face folder or a .gguf file"},
+    {SECTION_MODEL, "shape", OPTION_TEXT, OF(suite_model, shape), NULL, 0, 0, NULL,
+     "random weights of a true shape: a name in models/shapes or a config.json"},
+    {SECTION_MODEL, "seed", OPTION_INT, OF(suite_model, seed), "42", 0, 9007199254740992.0, NULL,
+     "of a shape's weights"},
+
+    {BOTH, "model", OPTION_WORDS, OF(suite_sweep, model), NULL, 0, 0, NULL,
+     "names of [model] sections; all of them where none is named"},
+    {BOTH, "scheme", OPTION_WORDS, OF(suite_sweep, scheme), "bf16", 0, 0, NULL,
+     "f32, bf16, int8, int4-rtn, int4-awq, fp8, ...: how weights are stored and multiplied"},
+    {BOTH, "device", OPTION_WORDS, OF(suite_sweep, device), "auto", 0, 0, NULL,
+     "cpu, cuda:N, metal; auto: every device this build knows"},
+    {BOTH, "threads", OPTION_INTS, OF(suite_sweep, threads), "auto", 1, 4096, "auto",
+     "of the pool; auto: one a physical core"},
+    {BOTH, "kv", OPTION_WORDS, OF(suite_sweep, kv), "auto", 0, 0, "auto f32 f16 bf16",
+     "type of the KV cache; auto: the scheme's"},
+    {BOTH, "chunk", OPTION_INTS, OF(suite_sweep, chunk), "512", 1, 1048576, NULL,
+     "most tokens of one sequence in one prefill step"},
+    {BOTH, "batch", OPTION_INTS, OF(suite_sweep, batch), "1", 1, 65536, NULL,
+     "sequences at a time"},
+    {BOTH, "context", OPTION_INTS, OF(suite_sweep, context), "512", 2, TOKENS_MAX, NULL,
+     "positions a sequence, prompt and generated together"},
+    {BOTH, "gen", OPTION_INTS, OF(suite_sweep, gen), "128", 1, TOKENS_MAX, NULL,
+     "tokens generated a sequence; the prompt has context - gen"},
+    {BOTH, "skip", OPTION_RULES, OF(suite_sweep, skip), NULL, 0, 0, NULL,
+     "rules of cells to leave out: fp8 @ metal, 7b & batch>=8"},
+    {BOTH, "link", OPTION_LINKS, OF(suite_sweep, link), NULL, 0, 0, NULL,
+     "keys whose lists go side by side: batch context"},
+    {BOTH, "prompt", OPTION_TEXT, OF(suite_sweep, prompt), "random", 0, 0, NULL,
+     "random (ids from the seed) or text:FILE"},
+    {BOTH, "seed", OPTION_INT, OF(suite_sweep, seed), "42", 0, 9007199254740992.0, NULL,
+     "of random prompts and of sampling"},
+    {BOTH, "temperature", OPTION_FLOAT, OF(suite_sweep, temperature), "0", 0, 100, NULL,
+     "0: greedy, and top_k and top_p are ignored"},
+    {BOTH, "top_k", OPTION_INT, OF(suite_sweep, top_k), "0", 0, INT_MAX, NULL, "0: off"},
+    {BOTH, "top_p", OPTION_FLOAT, OF(suite_sweep, top_p), "1", 0, 1, NULL, "1: off"},
+    {BOTH, "procs", OPTION_INT, OF(suite_sweep, procs), "6", 1, 1000, NULL,
+     "trials a cell, each in a fresh process"},
+    {BOTH, "reps", OPTION_INT, OF(suite_sweep, reps), "3", 1, 1000, NULL,
+     "timed repetitions in each trial"},
+    {BOTH, "warmup", OPTION_CHOICE, OF(suite_sweep, warmup), "full", 0, 0, "none short full",
+     "before the repetitions; short: one step of each phase; full: the same shape"},
+    {BOTH, "collect", OPTION_WORDS, OF(suite_sweep, collect), "timing, memory", 0, 0,
+     "timing memory energy counters quality", "what is recorded; timing always is"},
+    {BOTH, "timeout", OPTION_TIME, OF(suite_sweep, timeout_ns), "300s", 1e6, 1e17, NULL,
+     "of one trial of one cell"},
+    {BOTH, "max_cell_time", OPTION_TIME, OF(suite_sweep, max_cell_time_ns), "120s", 1e6, 1e17, NULL,
+     "a cell predicted to take longer, all its trials together, is skipped"},
+    {SECTION_DEFAULTS, "order", OPTION_CHOICE, OF(suite_sweep, order), "interleaved", 0, 0,
+     "interleaved sequential",
+     "suite-wide; interleaved: trials outside, cells inside, so that drift hits all alike"},
+    {SECTION_DEFAULTS, "on_oom", OPTION_CHOICE, OF(suite_sweep, on_oom), "prune_larger", 0, 0,
+     "prune_larger go_on",
+     "suite-wide; prune_larger: after an oom the larger cells of model, scheme and device are "
+     "skipped"},
+    {SECTION_DEFAULTS, "memory", OPTION_BYTES, OF(suite_sweep, memory_bytes), NULL, 0x1p20, 1e18,
+     NULL, "suite-wide; most a worker may take; what the machine has free where not given"},
+
+    {SECTION_GATE, "metric", OPTION_WORDS, OF(suite_gate, metric), "tpot, ttft", 0, 0,
+     "tpot ttft prefill_tps decode_tps peak_mem", "what must not get worse"},
+    {SECTION_GATE, "min_effect", OPTION_PERCENT, OF(suite_gate, min_effect), "2%", 0, 1, NULL,
+     "smaller shifts are never a regression"},
+    {SECTION_GATE, "baseline", OPTION_TEXT, OF(suite_gate, baseline), "last:14", 0, 0, NULL,
+     "last:N nights"},
+
+    {SECTION_REPORT, "formats", OPTION_WORDS, OF(suite_report, formats), "html, png, csv", 0, 0,
+     "html png svg csv", "files of a report"},
+    {0},
+};
+
+const struct option *option_find(enum section section, const char *key)
+{
+    for (const struct option *o = options; o->key; o++)
+        if ((o->sections & section) && strcmp(o->key, key) == 0)
+            return o;
+    return NULL;
+}
+
+const char *option_nearest(enum section section, const char *key)
+{
+    const char *names[64];
+    size_t count = 0;
+    for (const struct option *o = options; o->key && count < 64; o++)
+        if (o->sections & section)
+            names[count++] = o->key;
+    return str_nearest(key, names, count);
+}
+
+// Which of "none short full" `word` is; -1: none of them.
+static int choice_index(const char *choices, const char *word)
+{
+    int index = 0;
+    size_t length = strlen(word);
+    for (const char *at = choices; *at; index++) {
+        size_t here = strcspn(at, " ");
+        if (here == length && strncmp(at, word, length) == 0)
+            return index;
+        at += here + (at[here] == ' ');
+    }
+    return -1;
+}
+
+static enum status check_choices(const struct option *option, const struct word_list *words,
+                                 struct error *err)
+{
+    for (size_t i = 0; option->choices && i < words->count; i++)
+        if (choice_index(option->choices, words->items[i]) < 0)
+            return FAIL(err, ERR_USAGE, "'%s' is none of: %s", words->items[i], option->choices);
+    return OK;
+}
+
+static enum status parse_text(const char *text, struct arena *arena, const char **out,
+                              struct error *err)
+{
+    *out = arena_strdup(arena, text);
+    return *out ? OK : FAIL(err, ERR_NOMEM, "no memory for its text");
+}
+
+static enum status parse_choice(const struct option *option, const char *text, int *out,
+                                struct error *err)
+{
+    *out = choice_index(option->choices, text);
+    if (*out < 0)
+        return FAIL(err, ERR_USAGE, "'%s' is none of: %s", text, option->choices);
+    return OK;
+}
+
+static enum status check_range(const struct option *option, const char *text, double value,
+                               struct error *err)
+{
+    if (option->max > 0 && (value < option->min || value > option->max))
+        return FAIL(err, ERR_USAGE, "%s is too %s", text, value < option->min ? "small" : "large");
+    return OK;
+}
+
+enum status option_parse(const struct option *option, const char *text, struct arena *arena,
+                         void *base, struct error *err)
+{
+    void *field = (char *)base + option->offset;
+    if (!*text)
+        return FAIL(err, ERR_USAGE, "a value is missing");
+    switch (option->type) {
+    case OPTION_TEXT:
+        return parse_text(text, arena, field, err);
+    case OPTION_INT:
+        return value_int(text, option->min, option->max, field, err);
+    case OPTION_FLOAT:
+        return value_float(text, option->min, option->max, field, err);
+    case OPTION_TIME:
+        TRY(value_time(text, field, err));
+        return check_range(option, text, *(double *)field, err);
+    case OPTION_BYTES:
+        TRY(value_bytes(text, field, err));
+        return check_range(option, text, *(double *)field, err);
+    case OPTION_PERCENT:
+        return value_percent(text, field, err);
+    case OPTION_BOOL:
+        return value_bool(text, field, err);
+    case OPTION_CHOICE:
+        return parse_choice(option, text, field, err);
+    case OPTION_WORDS:
+        TRY(value_words(text, arena, field, err));
+        return check_choices(option, field, err);
+    case OPTION_INTS:
+        return value_ints(text, option->min, option->max, option->choices, arena, field, err);
+    case OPTION_RULES:
+        return rules_parse(text, arena, field, err);
+    case OPTION_LINKS:
+        return links_parse(text, arena, field, err);
+    }
+    return FAIL(err, ERR_INTERNAL, "option '%s' has no type", option->key);
+}
+
+enum status options_default(enum section section, struct arena *arena, void *base,
+                            struct error *err)
+{
+    for (const struct option *o = options; o->key; o++) {
+        if (!(o->sections & section))
+            continue;
+        if (o->type == OPTION_LINKS)
+            links_none((struct link_list *)((char *)base + o->offset));
+        if (o->fallback)
+            TRY(option_parse(o, o->fallback, arena, base, err));
+    }
+    return OK;
+}
+
+// ---- help ---------------------------------------------------------------------------------------
+
+static const char *type_words(const struct option *option)
+{
+    static const char *const words[] = {
+        [OPTION_TEXT] = "text",      [OPTION_INT] = "number",  [OPTION_FLOAT] = "number",
+        [OPTION_TIME] = "time",      [OPTION_BYTES] = "bytes", [OPTION_PERCENT] = "percent",
+        [OPTION_BOOL] = "yes or no", [OPTION_CHOICE] = "word", [OPTION_WORDS] = "words",
+        [OPTION_INTS] = "numbers",   [OPTION_RULES] = "rules", [OPTION_LINKS] = "links",
+    };
+    return words[option->type];
+}
+
+static bool choices_shown(const struct option *option)
+{
+    return option->choices && (option->type == OPTION_CHOICE || option->type == OPTION_WORDS);
+}
+
+// Rows are shown under the first of their sections.
+static bool shown_in(const struct option *option, enum section section)
+{
+    return (option->sections & section) && (option->sections & (section - 1u)) == 0;
+}
+
+void options_print_help(FILE *out)
+{
+    fputs(
+        "Keys of bench.conf, of suites and of --set section.key=value. Lists: a, b; numbers also\n"
+        "1-16*2 (1, 2, 4, 8, 16), 1-8+2, 1-4; times 300s, 5m, 200ms; bytes 16GiB; ${VARIABLE} and\n"
+        "${VARIABLE:-default} anywhere in a value. docs/SUITES.md tells the rest.\n",
+        out);
+    for (const struct section_kind *kind = section_kinds; kind->name; kind++) {
+        fprintf(out, "\n[%s%s]  %s\n", kind->name, kind->named ? " NAME" : "", kind->help);
+        for (const struct option *o = options; o->key; o++) {
+            if (!shown_in(o, kind->section))
+                continue;
+            fprintf(out, "  %-14s %-9s %s", o->key, type_words(o), o->help);
+            if (choices_shown(o))
+                fprintf(out, " (%s: %s)", o->type == OPTION_CHOICE ? "one of" : "of", o->choices);
+            if (o->fallback)
+                fprintf(out, " (default: %s)", o->fallback);
+            fputc('\n', out);
+        }
+    }
+}
+
+void options_print_markdown(FILE *out)
+{
+    for (const struct section_kind *kind = section_kinds; kind->name; kind++) {
+        fprintf(out, "\n### [%s%s]\n\n%s.\n\n", kind->name, kind->named ? " NAME" : "", kind->help);
+        bool any = false;
+        for (const struct option *o = options; o->key; o++) {
+            if (!shown_in(o, kind->section))
+                continue;
+            if (!any)
+                fputs("| key | value | default | meaning |\n| --- | --- | --- | --- |\n", out);
+            any = true;
+            fprintf(out, "| `%s` | %s%s%s | %s%s%s | %s |\n", o->key, type_words(o),
+                    choices_shown(o) ? ": " : "", choices_shown(o) ? o->choices : "",
+                    o->fallback ? "`" : "", o->fallback ? o->fallback : "", o->fallback ? "`" : "",
+                    o->help);
+        }
+    }
+}

@@ -1,0 +1,76 @@
+// options.h - the option table: every key of bench.conf, of suites and of --set is one row.
+//
+// Parsing, checks, defaults, `bench help options` and the table in docs/SUITES.md all read that row; a new
+// option is a row here and a field in suite.h.
+#ifndef BENCH_SUITE_OPTIONS_H
+#define BENCH_SUITE_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdio.h>
+
+#include "base/arena.h"
+#include "base/status.h"
+
+// Kinds of section, as bits: a row may stand in several.
+enum section {
+    SECTION_BENCH = 1 << 0,    // [bench], in bench.conf alone
+    SECTION_SUITE = 1 << 1,    // [suite]
+    SECTION_DEFAULTS = 1 << 2, // [defaults]: of every sweep
+    SECTION_MODEL = 1 << 3,    // [model NAME]
+    SECTION_SWEEP = 1 << 4,    // [sweep NAME]
+    SECTION_GATE = 1 << 5,
+    SECTION_REPORT = 1 << 6,
+};
+
+struct section_kind {
+    enum section section;
+    const char *name;
+    bool named;     // [model NAME]
+    bool in_config; // bench.conf may have it
+    bool in_suite;
+    const char *help;
+};
+extern const struct section_kind section_kinds[]; // ends with a NULL name
+
+enum option_type {
+    OPTION_TEXT,
+    OPTION_INT,     // int64_t
+    OPTION_FLOAT,   // double
+    OPTION_TIME,    // double, ns
+    OPTION_BYTES,   // double
+    OPTION_PERCENT, // double, a share
+    OPTION_BOOL,    // bool
+    OPTION_CHOICE,  // int: index into choices
+    OPTION_WORDS,   // struct word_list; each one of choices where there are any
+    OPTION_INTS,    // struct int_list; choices: the one word that stands for 0
+    OPTION_RULES,   // struct rule_list (rules.h)
+    OPTION_LINKS,   // struct link_list (rules.h)
+};
+
+struct option {
+    unsigned sections;
+    const char *key;
+    enum option_type type;
+    size_t offset;        // into the struct of its section (suite.h)
+    const char *fallback; // as text; NULL: the zero of its type, "none" in help
+    double min, max;      // of numbers
+    const char *choices;  // "none short full"
+    const char *help;
+};
+extern const struct option options[]; // ends with a NULL key
+
+const struct option *option_find(enum section section, const char *key);
+// The known key nearest to a wrong one, or NULL.
+const char *option_nearest(enum section section, const char *key);
+
+// Parses text into the field at base + offset. Errors name what is wrong with the text only.
+enum status option_parse(const struct option *option, const char *text, struct arena *arena,
+                         void *base, struct error *err);
+// Every fallback of a section's rows.
+enum status options_default(enum section section, struct arena *arena, void *base,
+                            struct error *err);
+
+void options_print_help(FILE *out);     // for a terminal
+void options_print_markdown(FILE *out); // the key tables of docs/SUITES.md
+
+#endif

@@ -1,0 +1,39 @@
+// sources.h - the files of a suite and --set, merged into one list of entries by precedence.
+#ifndef BENCH_SUITE_SOURCES_H
+#define BENCH_SUITE_SOURCES_H
+
+#include <stddef.h>
+
+#include "base/arena.h"
+#include "base/status.h"
+#include "bench/suite/options.h"
+#include "bench/suite/suite.h"
+
+enum { ENTRIES_MAX = 8192, INCLUDES_MAX = 32 };
+
+// One key of one section after merging, or a section's header (key NULL), kept for empty sections.
+struct suite_entry {
+    const char *section; // "sweep core"
+    const struct section_kind *kind;
+    const char *name;            // "core", or NULL
+    const struct option *option; // NULL of a header
+    const char *value;           // ${...} filled in
+    const char *where;           // "suites/m1.conf:12", "--set sweep core.batch=4"
+    const char *file;            // path of the file, or NULL of --set
+};
+
+struct entry_list {
+    struct suite_entry *items; // in order of first appearance
+    size_t count;
+};
+
+// Reads bench.conf, includes, the suite and --set, checks sections and keys against the option table.
+// Errors: ERR_USAGE with "file:line: reason" (unknown names with the nearest known one, cyclic
+// includes with the whole circle, unset variables), and those of ini_read.
+enum status sources_merge(const struct suite_sources *sources, struct arena *arena,
+                          struct entry_list *out, struct error *err);
+
+// "dir/of/base/name", or `name` when it is absolute or base has no folder. The arena's, NULL without memory.
+const char *path_beside(struct arena *arena, const char *base, const char *name);
+
+#endif

@@ -1,0 +1,104 @@
+// suite.h - a suite as written: bench.conf, includes, the file and --set resolved, nothing expanded.
+//
+// Precedence, lowest first: defaults of the option table, bench.conf, included files, the suite, --set.
+// Within one file a section or key given twice is an error; between files the higher one wins key by key.
+#ifndef BENCH_SUITE_SUITE_H
+#define BENCH_SUITE_SUITE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/status.h"
+#include "bench/suite/options.h"
+#include "bench/suite/rules.h"
+#include "bench/suite/value.h"
+
+struct suite_bench { // [bench]
+    const char *db;
+};
+
+struct suite_header { // [suite]
+    const char *name, *about;
+    struct word_list include;
+};
+
+// [defaults] and [sweep NAME]: a sweep begins as a copy of the defaults.
+struct suite_sweep {
+    const char *name; // NULL in the defaults
+    struct word_list model, scheme, device, kv;
+    struct int_list threads, chunk, batch, context, gen;
+    struct rule_list skip;
+    struct link_list link;
+    const char *prompt;
+    double temperature, top_p;
+    int64_t top_k;
+    int64_t seed;
+    int64_t procs, reps;
+    int warmup; // enum warmup
+    struct word_list collect;
+    double timeout_ns, max_cell_time_ns;
+    // of the whole suite, [defaults] alone
+    int order;           // 0: interleaved, 1: sequential
+    int on_oom;          // 0: prune_larger, 1: go_on
+    double memory_bytes; // 0: what the machine has
+};
+
+struct suite_model { // [model NAME]
+    const char *name;
+    const char *path, *shape;
+    int64_t seed;
+};
+
+struct suite_gate { // [gate]
+    struct word_list metric;
+    double min_effect;
+    const char *baseline;
+};
+
+struct suite_report { // [report]
+    struct word_list formats;
+};
+
+struct suite {
+    struct arena arena; // owns everything below
+    const char *path;   // as given; NULL: only bench.conf was read
+    char *text; // resolved: sections, keys and values after all of the above; what a run stores
+    struct suite_header header;
+    struct suite_bench bench;
+    struct suite_sweep defaults;
+    struct suite_model *models;
+    size_t model_count;
+    struct suite_sweep *sweeps;
+    size_t sweep_count;
+    struct suite_gate gate;
+    struct suite_report report;
+    struct suite_entry *entries; // resolved, for suite_where
+    size_t entry_count;
+};
+
+struct suite_sources {
+    const char *suite_path;  // NULL: bench.conf alone
+    const char *config_path; // bench.conf, or NULL for none
+    const char *const *set;  // "section.key=value"
+    size_t set_count;
+};
+
+// Errors: one line with file, line and reason; nothing of the suite is left then.
+enum status suite_load(const struct suite_sources *sources, struct suite *out, struct error *err);
+void suite_fini(struct suite *suite);
+
+// "suites/m1.conf:12" of the entry that gave a key its value, or the suite's path where it is a default.
+const char *suite_where(const struct suite *suite, const char *section, const char *key);
+
+// A file a suite names: as it is when absolute; beside the file that names it; in the working directory;
+// among the program's own files. In the arena; NULL when it is nowhere.
+const char *suite_find_file(struct suite *suite, const char *section, const char *key,
+                            const char *name);
+
+// Where bench.conf is: $XDG_CONFIG_HOME/ridge, else ~/.config/ridge, else beside the program's own files.
+// Caller frees; NULL: there is none.
+char *suite_config_path(void);
+
+#endif

@@ -1,0 +1,45 @@
+// value.h - the texts of suites as values: numbers with units, lists, ranges.
+//
+// Errors say what is wrong with the text and nothing else; the caller knows file, line and key and puts
+// them before (error_context). Lists live in the caller's arena.
+#ifndef BENCH_SUITE_VALUE_H
+#define BENCH_SUITE_VALUE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/status.h"
+
+enum { LIST_MAX = 256 }; // values of one list, ranges written out
+
+struct word_list {
+    const char **items;
+    size_t count;
+};
+struct int_list {
+    int *items;
+    size_t count;
+};
+
+enum status value_int(const char *text, double min, double max, int64_t *out, struct error *err);
+enum status value_float(const char *text, double min, double max, double *out, struct error *err);
+// "300s", "5m", "1.5h", "200ms", "10us", "1ns": a unit is needed. In ns.
+enum status value_time(const char *text, double *ns, struct error *err);
+// "64MiB", "16GiB", "4096B" (1024s), "16GB" (1000s): a unit is needed.
+enum status value_bytes(const char *text, double *bytes, struct error *err);
+// "2%" -> 0.02
+enum status value_percent(const char *text, double *share, struct error *err);
+enum status value_bool(const char *text, bool *out,
+                       struct error *err); // yes, no, true, false, on, off
+
+// "a, b": trimmed, none empty, none twice.
+enum status value_words(const char *text, struct arena *arena, struct word_list *out,
+                        struct error *err);
+// "1, 4" "1-16*2" (1, 2, 4, 8, 16) "1-8+2" (1, 3, 5, 7) "1-4" (1, 2, 3, 4), and lists of these; `word`
+// (may be NULL) is a word that stands for 0: "auto". Values are in [min, max], none twice.
+enum status value_ints(const char *text, double min, double max, const char *word,
+                       struct arena *arena, struct int_list *out, struct error *err);
+
+#endif
