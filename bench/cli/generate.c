@@ -1,0 +1,313 @@
+// generate.c - `bench generate MODEL PROMPT`: text as it comes on standard output, its timings on standard error.
+//
+// For a look at what a model says and how fast; a measurement is `bench run`, which repeats and judges.
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/home.h"
+#include "base/str.h"
+#include "bench/cli/command.h"
+#include "engine/engine.h"
+
+enum { MAX_TOKENS = 1 << 20 };
+
+// What the flags ask for, checked.
+struct request {
+    const char *model, *prompt;
+    const struct scheme *scheme;
+    struct sampling sampling;
+    unsigned isa;
+    int gen, chunk, threads;
+    bool json;
+};
+
+struct session {
+    struct request request;
+    struct pool *pool;
+    struct checkpoint *ck;
+    struct tokenizer *tok;
+    struct model *model;
+    struct context *ctx;
+    struct sampler *sampler;
+    int32_t *ids; // the prompt's, bos first where the model has one
+    size_t prompt;
+    uint64_t *token_ns; // (gen) when each id was on the host
+    uint64_t load_ns, encode_ns, begin_ns;
+    struct str text;
+};
+
+// ---- flags -----------------------------------------------------------------------------------------------
+
+static enum status int_in(const struct arguments *args, const char *name, int64_t min, int *out,
+                          struct error *err)
+{
+    int64_t value = flag_int(args, name);
+    if (value < min || value > MAX_TOKENS)
+        return FAIL(err, ERR_USAGE, "--%s %lld: must be %lld to %d", name, (long long)value,
+                    (long long)min, MAX_TOKENS);
+    *out = (int)value;
+    return OK;
+}
+
+static enum status request_read(const struct arguments *args, struct request *r, struct error *err)
+{
+    const char *scheme = flag_string(args, "scheme"), *isa = flag_string(args, "isa");
+    r->model = positional(args, 0);
+    r->prompt = positional(args, 1);
+    r->json = flag_bool(args, "json");
+    r->scheme = scheme_find(scheme);
+    if (!r->scheme && scheme_is_planned(scheme))
+        return FAIL(err, ERR_UNSUPPORTED, "--scheme %s: not implemented yet", scheme);
+    if (!r->scheme)
+        return FAIL(err, ERR_USAGE, "--scheme %s: unknown (f32, bf16)", scheme);
+    r->isa = ISA_ALL;
+    if (isa && !kernel_isa_parse(isa, &r->isa))
+        return FAIL(err, ERR_USAGE, "--isa %s: unknown (ref, avx2, avx512, avx512_bf16, ...)", isa);
+    r->sampling.temperature = (float)flag_float(args, "temperature");
+    r->sampling.top_p = (float)flag_float(args, "top-p");
+    r->sampling.seed = (uint64_t)flag_int(args, "seed");
+    TRY(int_in(args, "top-k", 0, &r->sampling.top_k, err));
+    TRY(int_in(args, "gen", 1, &r->gen, err));
+    TRY(int_in(args, "chunk", 1, &r->chunk, err));
+    return int_in(args, "threads", 0, &r->threads, err);
+}
+
+// ---- opening ---------------------------------------------------------------------------------------------
+
+// MODEL as given, or among the program's own files, so that models/reference works from anywhere.
+static enum status checkpoint_find(const char *path, struct checkpoint **ck, struct error *err)
+{
+    char *own = file_exists(path) || file_is_dir(path) ? NULL : home_find(path);
+    enum status status = checkpoint_open(own ? own : path, ck, err);
+    free(own);
+    return status;
+}
+
+static enum status prompt_encode(struct session *s, struct error *err)
+{
+    const struct model_config *config = checkpoint_config(s->ck);
+    int32_t *ids = NULL;
+    size_t count = 0;
+    TRY(checkpoint_tokenizer(s->ck, &s->tok, err));
+    if (!s->tok)
+        return FAIL(err, ERR_UNSUPPORTED, "%s: has no tokenizer", s->request.model);
+    uint64_t begin = clock_ns();
+    TRY(tokenizer_encode(s->tok, s->request.prompt, strlen(s->request.prompt), &ids, &count, err));
+    s->encode_ns = clock_ns() - begin;
+    size_t bos = config->bos >= 0;
+    if (count + bos == 0 || count > MAX_TOKENS) {
+        free(ids);
+        return FAIL(err, ERR_USAGE, "a prompt of %zu tokens (1 to %d)", count + bos, MAX_TOKENS);
+    }
+    s->ids = calloc(count + bos, sizeof *s->ids);
+    if (s->ids) {
+        s->ids[0] = config->bos;
+        if (count)
+            memcpy(s->ids + bos, ids, count * sizeof *ids);
+        s->prompt = count + bos;
+    }
+    free(ids);
+    return s->ids ? OK : FAIL(err, ERR_NOMEM, "a prompt of %zu tokens", count);
+}
+
+static enum status session_open(struct session *s, struct error *err)
+{
+    const struct request *r = &s->request;
+    TRY(pool_create(r->threads, true, &s->pool, err));
+    uint64_t begin = clock_ns();
+    TRY(checkpoint_find(r->model, &s->ck, err));
+    TRY(prompt_encode(s, err));
+    struct engine_options options = {
+        .device = "cpu", .scheme = r->scheme, .pool = s->pool, .isa = r->isa};
+    TRY(model_load(s->ck, &options, NULL, NULL, &s->model, err));
+    s->load_ns = clock_ns() - begin;
+    struct context_options context = {
+        .batch = 1,
+        .positions = (int)s->prompt + r->gen,
+        .chunk = r->chunk < (int)s->prompt ? r->chunk : (int)s->prompt,
+        .kv = r->scheme->default_kv,
+    };
+    TRY(context_create(s->model, &context, &s->ctx, err));
+    TRY(sampler_create(&r->sampling, model_config(s->model)->vocab, &s->sampler, err));
+    s->token_ns = calloc((size_t)r->gen, sizeof *s->token_ns);
+    return s->token_ns ? OK : FAIL(err, ERR_NOMEM, "times of %d tokens", r->gen);
+}
+
+static void session_close(struct session *s)
+{
+    free(s->token_ns);
+    free(s->ids);
+    str_fini(&s->text);
+    sampler_destroy(s->sampler);
+    context_destroy(s->ctx);
+    model_destroy(s->model);
+    tokenizer_destroy(s->tok);
+    checkpoint_destroy(s->ck);
+    pool_destroy(s->pool);
+}
+
+// ---- generating ------------------------------------------------------------------------------------------
+
+static enum status feed(struct session *s, const int32_t *ids, int count, enum logits_wanted wanted,
+                        enum phase phase, const float **logits, struct error *err)
+{
+    struct span span = {.sequence = 0, .count = count, .tokens = ids, .logits = wanted};
+    return context_step(s->ctx, &span, 1, phase, logits, err);
+}
+
+static enum status prefill(struct session *s, const float **logits, struct error *err)
+{
+    int total = (int)s->prompt, chunk = s->request.chunk;
+    for (int at = 0; at < total; at += chunk) {
+        bool last = at + chunk >= total;
+        TRY(feed(s, s->ids + at, last ? total - at : chunk, last ? LOGITS_LAST : LOGITS_NONE,
+                 PHASE_PREFILL, logits, err));
+    }
+    return OK;
+}
+
+// The token's bytes go out at once, even where they are half of a character: a terminal waits for the rest.
+static void show(struct session *s, int32_t id)
+{
+    size_t before = s->text.length;
+    tokenizer_decode(s->tok, id, &s->text);
+    if (s->request.json)
+        return;
+    fwrite(str_text(&s->text) + before, 1, s->text.length - before, stdout);
+    fflush(stdout);
+}
+
+static enum status generate(struct session *s, struct error *err)
+{
+    const float *logits;
+    s->begin_ns = clock_ns();
+    TRY(prefill(s, &logits, err));
+    for (int i = 0; i < s->request.gen; i++) {
+        int32_t id = sampler_next(s->sampler, 0, logits);
+        s->token_ns[i] = clock_ns();
+        if (id < 0)
+            return FAIL(err, ERR_INTERNAL, "token %d: the logits are not numbers", i);
+        show(s, id);
+        if (i + 1 < s->request.gen)
+            TRY(feed(s, &id, 1, LOGITS_LAST, PHASE_DECODE, &logits, err));
+    }
+    return s->text.failed ? FAIL(err, ERR_NOMEM, "the text") : OK;
+}
+
+// ---- timings -----------------------------------------------------------------------------------------------
+
+struct timings {
+    double ttft_ns, prefill_tok_s;
+    double tpot_ns, decode_tok_s; // 0 when one token was generated: there is no decode
+};
+
+static struct timings timings_of(const struct session *s)
+{
+    struct timings t = {.ttft_ns = (double)(s->token_ns[0] - s->begin_ns)};
+    int steps = s->request.gen - 1;
+    t.prefill_tok_s = (double)s->prompt / t.ttft_ns * 1e9;
+    if (steps > 0) {
+        t.tpot_ns = (double)(s->token_ns[steps] - s->token_ns[0]) / steps;
+        t.decode_tok_s = 1e9 / t.tpot_ns;
+    }
+    return t;
+}
+
+static void timings_print(const struct session *s, FILE *out)
+{
+    char a[32], b[32];
+    struct timings t = timings_of(s);
+    fprintf(out, "load     %s, tokenization %s\n", format_time_ns((double)s->load_ns, a, sizeof a),
+            format_time_ns((double)s->encode_ns, b, sizeof b));
+    fprintf(out, "prefill  %zu tokens, TTFT %s, %.1f tok/s\n", s->prompt,
+            format_time_ns(t.ttft_ns, a, sizeof a), t.prefill_tok_s);
+    if (s->request.gen > 1)
+        fprintf(out, "decode   %d tokens, TPOT %s, %.1f tok/s\n", s->request.gen - 1,
+                format_time_ns(t.tpot_ns, a, sizeof a), t.decode_tok_s);
+    else
+        fprintf(out, "decode   none: one token was generated\n");
+    fprintf(out, "%s, %s, %d thread%s%s\n", model_config(s->model)->name,
+            s->request.scheme->arithmetic, pool_threads(s->pool),
+            pool_threads(s->pool) == 1 ? "" : "s", pool_pinned(s->pool) ? "" : ", not pinned");
+}
+
+// The text may end inside a character, which is no JSON string: up to three bytes are left out then.
+static json_t *text_json(const struct str *text)
+{
+    for (size_t cut = 0; cut < 4 && cut <= text->length; cut++) {
+        json_t *value = json_stringn(str_text(text), text->length - cut);
+        if (value)
+            return value;
+    }
+    return json_null();
+}
+
+static enum status json_print(const struct session *s, struct error *err)
+{
+    struct timings t = timings_of(s);
+    bool decoded = s->request.gen > 1;
+    json_t *root = json_pack(
+        "{s:s, s:s, s:i, s:o, s:I, s:i, s:I, s:I, s:f, s:f, s:o, s:o}", "model",
+        model_config(s->model)->name, "scheme", s->request.scheme->name, "threads",
+        pool_threads(s->pool), "text", text_json(&s->text), "prompt_tokens", (json_int_t)s->prompt,
+        "generated_tokens", s->request.gen, "load_ns", (json_int_t)s->load_ns, "tokenization_ns",
+        (json_int_t)s->encode_ns, "ttft_ns", t.ttft_ns, "prefill_tok_s", t.prefill_tok_s, "tpot_ns",
+        decoded ? json_real(t.tpot_ns) : json_null(), "decode_tok_s",
+        decoded ? json_real(t.decode_tok_s) : json_null());
+    if (!root)
+        return FAIL(err, ERR_NOMEM, "the result as JSON");
+    json_dumpf(root, stdout, JSON_INDENT(2));
+    putchar('\n');
+    json_decref(root);
+    return OK;
+}
+
+static enum exit_code generate_run(const struct arguments *args, struct error *err)
+{
+    struct session s = {0};
+    if (request_read(args, &s.request, err) == OK && session_open(&s, err) == OK &&
+        generate(&s, err) == OK) {
+        if (s.request.json) {
+            json_print(&s, err);
+        } else {
+            putchar('\n');
+            fflush(stdout);
+            timings_print(&s, stderr);
+        }
+    }
+    session_close(&s);
+    return err->code == OK ? EXIT_FINE : EXIT_ERROR;
+}
+
+static const struct flag flags[] = {
+    {"scheme", 's', FLAG_STRING, "NAME", "bf16",
+     "how weights are stored and multiplied: f32, bf16"},
+    {"gen", 'n', FLAG_INT, "N", "128",
+     "tokens to generate; the model's end token does not stop it"},
+    {"temperature", 0, FLAG_FLOAT, "T", "0", "0: always the likeliest token"},
+    {"top-k", 0, FLAG_INT, "K", "0", "draw from the K likeliest tokens; 0: off"},
+    {"top-p", 0, FLAG_FLOAT, "P", "1", "draw from the likeliest that hold P of the probability"},
+    {"seed", 0, FLAG_INT, "N", "42", "of the draws"},
+    {"threads", 't', FLAG_INT, "N", "0", "0: one per physical core"},
+    {"chunk", 0, FLAG_INT, "N", "512", "prompt tokens in one step"},
+    {"isa", 0, FLAG_STRING, "TIER", NULL, "fastest kernels to use: ref, avx2, avx512, ..."},
+    {"json", 0, FLAG_BOOL, NULL, NULL, "text and timings as one JSON object, when all is done"},
+    {0},
+};
+
+const struct command command_generate = {
+    .name = "generate",
+    .positional = "MODEL PROMPT",
+    .min_positional = 2,
+    .max_positional = 2,
+    .summary = "print what a model makes of a prompt, and how fast",
+    .details =
+        "MODEL is a Hugging Face folder or a .gguf file. The model's bos token is put before "
+        "the prompt where it has one.",
+    .flags = flags,
+    .run = generate_run,
+};
