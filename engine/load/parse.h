@@ -44,6 +44,8 @@ struct tensor_names {
     const char *layer_prefix; // "model.layers."
     const char *name[T_ROLE_COUNT];
 };
+extern const struct tensor_names hf_names; // Hugging Face's names
+
 // False: none of the description's tensors. Layer numbers beyond the description are none too.
 bool tensor_names_find(const struct tensor_names *names, const char *name, int layers,
                        enum tensor_role *role, int *layer);

@@ -9,6 +9,7 @@ usage: make_models.py OUT_DIR
 import json, math, os, shutil, struct, sys, zlib
 
 import gguf
+import make_tokenizer
 import numpy as np
 import torch
 from transformers import (AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, MistralConfig,
@@ -53,6 +54,7 @@ MODELS = {
         sliding_window=7,
         rope_parameters=dict(rope_type="default", rope_theta=10000.0)), "float32", None, "llama"),
 }
+TOKENIZERS = {"llama-llama3": ("llama3", "llama-bpe"), "qwen2-tied": ("qwen2", "qwen2")}
 CASES = [(1, 4, 0), (13, 6, 0), (70, 3, 69)]  # prompt, decode, first stored row
 
 
@@ -135,7 +137,17 @@ def llama3_factors(rope, head_dim):
     return np.array(out, dtype=np.float32)
 
 
-def write_gguf(path, name, model, arch, dtype):
+def add_tokenizer(w, tok, pre):
+    added = set(tok.get_added_tokens_decoder())
+    ids = range(tok.get_vocab_size())
+    w.add_tokenizer_model("gpt2")
+    w.add_tokenizer_pre(pre)
+    w.add_token_list([tok.id_to_token(i) for i in ids])
+    w.add_token_types([gguf.TokenType.CONTROL if i in added else gguf.TokenType.NORMAL for i in ids])
+    w.add_token_merges([" ".join(m) for m in json.loads(tok.to_str())["model"]["merges"]])
+
+
+def write_gguf(path, name, model, arch, dtype, tok):
     c, rope = model.config, model.config.rope_parameters
     head_dim = getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads
     w = gguf.GGUFWriter(path, arch)
@@ -154,6 +166,8 @@ def write_gguf(path, name, model, arch, dtype):
     w.add_vocab_size(c.vocab_size)
     w.add_bos_token_id(c.bos_token_id)
     w.add_eos_token_id(c.eos_token_id)
+    if tok:
+        add_tokenizer(w, tok, TOKENIZERS[name][1])
     if rope["rope_type"] == "linear":
         w.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
         w.add_rope_scaling_factor(rope["factor"])
@@ -204,8 +218,12 @@ def make(out, name):
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32,
                                                  attn_implementation="eager").eval()
     write_golden(os.path.join(folder, "golden.bin"), model, seed)
+    tok = None
+    if name in TOKENIZERS:
+        tok = make_tokenizer.train(TOKENIZERS[name][0], model.config.vocab_size - 9, odd_tokens=False)
+        tok.save(os.path.join(folder, "tokenizer.json"), pretty=False)
     if arch:
-        write_gguf(os.path.join(folder, "model.gguf"), name, model, arch, dtype)
+        write_gguf(os.path.join(folder, "model.gguf"), name, model, arch, dtype, tok)
     if name == "llama-wide-heads":
         spell_as_transformers4(folder)
 
