@@ -4,9 +4,11 @@
 // known.
 #include "bench/cli/command.h"
 
+extern const struct command command_generate;
 extern const struct command command_help;
 
 const struct command *const commands[] = {
+    &command_generate,
     &command_help,
     NULL,
 };
