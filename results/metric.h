@@ -14,15 +14,27 @@
 #define METRIC_DECODE_TPS  "decode_tps"  // token/s, phase decode, all sequences together
 #define METRIC_MBU         "mbu"         // 1, phase decode: share of the measured read bandwidth
 #define METRIC_MFU         "mfu"         // 1, phase prefill or decode: share of the measured peak
-#define METRIC_PEAK_MEM    "peak_mem"    // bytes: host high-water mark of the cell
+// ns, phase prefill: ids handed over -> logits of the last prompt position
+#define METRIC_PREFILL_TIME "prefill_time"
+#define METRIC_E2E          "e2e"     // ns: ids handed over -> last token of the last sequence
+#define METRIC_ITL_P50      "itl_p50" // ns, phase decode: of all gaps between tokens of one sequence
+#define METRIC_ITL_P90      "itl_p90" // ns
+#define METRIC_ITL_P99      "itl_p99" // ns
+#define METRIC_WAIT         "wait" // ns, phase prefill (whole) or decode (one step): synchronization
 
 // Of one trial (struct store_trial).
-#define METRIC_LOAD        "load"        // ns, phase load
-#define METRIC_MEM_WEIGHTS "mem_weights" // bytes, what the engine knows it holds
-#define METRIC_MEM_KV      "mem_kv"      // bytes
-#define METRIC_MEM_SCRATCH "mem_scratch" // bytes
-#define METRIC_FLOP        "flop"  // FLOP, phase prefill or decode (one step), op or the whole
-#define METRIC_BYTES       "bytes" // bytes moved at least, same phases and ops
+#define METRIC_PEAK_MEM  "peak_mem" // bytes: host high-water mark of the cell
+#define METRIC_LOAD      "load"     // ns, phase load: files in the page cache, or weights generated
+#define METRIC_LOAD_COLD "load_cold" // ns, phase load: files dropped from the page cache before
+#define METRIC_TOKENIZE  "tokenize"  // ns: the prompts' text to ids, all sequences
+#define METRIC_OP_TIME   "op_time"   // ns, phase prefill (whole) or decode (one step), per op class
+// 1, phase prefill (whole) or decode (one step): any counter
+#define METRIC_COUNTER_PREFIX "counter_"
+#define METRIC_MEM_WEIGHTS    "mem_weights" // bytes, what the engine knows it holds
+#define METRIC_MEM_KV         "mem_kv"      // bytes
+#define METRIC_MEM_SCRATCH    "mem_scratch" // bytes
+#define METRIC_FLOP           "flop"  // FLOP, phase prefill or decode (one step), op or the whole
+#define METRIC_BYTES          "bytes" // bytes moved at least, same phases and ops
 
 // Of one repetition's noise: differences over it, and canaries around it.
 #define NOISE_STEAL           "steal"                // ns

@@ -30,7 +30,8 @@ struct runner_options {
     // The command that starts a worker, ended by NULL; "--events FD" is added. NULL: this executable's
     // `worker`. Tests put workers here that misbehave.
     const char *const *worker_command;
-    int64_t memory_limit_bytes; // of a worker; 0: what is available when it starts, less some head-room
+    // Of a worker. 0: what is available when it starts, less some head-room.
+    int64_t memory_limit_bytes;
 };
 
 // Runs what is to run and returns the program's exit code: EXIT_FINE (skips included), EXIT_CELL_FAILED

@@ -1,0 +1,60 @@
+// child.h - one worker process: started, listened to, ended, and its end explained.
+//
+// The runner is one thread. It waits in child_next() for whichever comes first: a line, the end, the
+// deadline, or a signal to the runner itself. Signals are not handled but blocked and asked for
+// (interrupt_*), so there is no handler and no global.
+#ifndef BENCH_RUN_CHILD_H
+#define BENCH_RUN_CHILD_H
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+struct child;
+
+// Starts argv[0] with argv and "--events 3", `job` on standard input, in a process group of its own, so
+// that a Ctrl-C meant for the runner does not reach it. What it prints is kept for child_end().
+// Errors: ERR_IO, ERR_NOMEM; nothing runs then.
+enum status child_start(const char *const *argv, const char *job, struct child **out,
+                        struct error *err);
+
+enum child_news {
+    CHILD_LINE,        // a whole line came
+    CHILD_CLOSED,      // it will say nothing more
+    CHILD_TOO_LONG,    // a line beyond PROTOCOL_LINE_MAX
+    CHILD_TIMEOUT,     // the deadline passed
+    CHILD_INTERRUPTED, // the runner was told to stop
+};
+// Waits until deadline_ns (clock_ns). *line is borrowed until the next call, without its newline. A half
+// line before the end is reported as a line, for the parser to refuse.
+enum child_news child_next(struct child *child, uint64_t deadline_ns, const char **line,
+                           size_t *length);
+
+// How a process ended.
+struct child_end {
+    bool exited_well;   // status 0
+    int signal;         // that killed it, 0: none
+    bool out_of_memory; // SIGKILL, and the kernel counts one more kill for lack of memory
+    char words[512];    // "killed by SIGSEGV (Segmentation fault)", with its last words
+};
+
+// Ends the process if it still runs (SIGTERM, two seconds later SIGKILL; `now`: SIGKILL at once; `gently`:
+// first given two seconds to end by itself), reaps it, and frees `child`.
+enum child_stop { CHILD_STOP_GENTLY, CHILD_STOP_TERM, CHILD_STOP_NOW };
+void child_end(struct child *child, enum child_stop how, struct child_end *out);
+
+// SIGINT and SIGTERM blocked and remembered instead of acted on.
+struct interrupt {
+    sigset_t before;
+    bool told;
+};
+void interrupt_begin(struct interrupt *in);
+bool interrupt_pending(void); // a SIGINT or SIGTERM waits
+// After the first: from now on a second one ends the program at once, as it does by default.
+void interrupt_accept(struct interrupt *in);
+void interrupt_end(struct interrupt *in);
+
+#endif

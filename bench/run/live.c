@@ -1,0 +1,235 @@
+// live.c - progress, one line a trial, and the table at the end.
+#include "bench/run/live.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/str.h"
+#include "results/metric.h"
+#include "results/query.h"
+
+enum { DRAW_EVERY_NS = 100 * 1000 * 1000, BAR_CELLS = 16, COLUMNS_MAX = 240, LABEL_BYTES = 96 };
+
+#define WIPE   "\r\033[K"
+#define RED    "\033[31m"
+#define YELLOW "\033[33m"
+#define GREEN  "\033[32m"
+#define PLAIN  "\033[0m"
+
+char *cell_label(const struct cell *cell, char *out, size_t out_bytes)
+{
+    snprintf(out, out_bytes, "%s %s %s b%d c%d g%d", cell->model->label, cell->scheme_name,
+             cell->device, cell->batch, cell->context, cell->gen);
+    return out;
+}
+
+static int terminal_columns(void)
+{
+    struct winsize size;
+    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col < 20)
+        return 80;
+    return size.ws_col < COLUMNS_MAX ? size.ws_col : COLUMNS_MAX;
+}
+
+void live_begin(struct live *live, enum runner_output output, size_t trials, double predicted_ns)
+{
+    bool terminal = isatty(STDOUT_FILENO) == 1;
+    *live = (struct live){
+        .drawing = output == RUNNER_LIVE || (output == RUNNER_AUTO && terminal),
+        .speaking = output != RUNNER_QUIET,
+        .columns = terminal ? terminal_columns() : 80,
+        .trials = trials,
+        .predicted_ns = predicted_ns,
+        .begin_ns = clock_ns(),
+    };
+}
+
+static void wipe(struct live *live)
+{
+    if (live->drawn)
+        fputs(WIPE, stdout);
+    live->drawn = false;
+}
+
+void live_note(struct live *live, const char *format, ...)
+{
+    va_list args;
+    if (!live->speaking)
+        return;
+    wipe(live);
+    va_start(args, format);
+    vprintf(format, args);
+    va_end(args);
+    if (!live->drawing)
+        putchar('\n');
+    live->drawn = live->drawing;
+    fflush(stdout);
+}
+
+void live_cell(struct live *live, const struct cell *cell, int number)
+{
+    char label[LABEL_BYTES];
+    snprintf(live->what, sizeof live->what, "%s  trial %d/%d",
+             cell_label(cell, label, sizeof label), number, cell->procs);
+    live->last_draw_ns = 0;
+}
+
+// What is left, from what was predicted and how true the predictions were so far.
+static double eta_ns(const struct live *live)
+{
+    double left = live->predicted_ns - live->predicted_done_ns;
+    double elapsed = (double)(clock_ns() - live->begin_ns);
+    if (live->predicted_done_ns <= 0 || live->trials_done == 0)
+        return left;
+    return left * elapsed / live->predicted_done_ns;
+}
+
+static char *format_eta(double ns, char *out, size_t out_bytes)
+{
+    long seconds = ns > 0 ? lround(ns / 1e9) : 0;
+    if (seconds >= 3600)
+        snprintf(out, out_bytes, "%ldh%02ldm", seconds / 3600, seconds / 60 % 60);
+    else
+        snprintf(out, out_bytes, "%ld:%02ld", seconds / 60, seconds % 60);
+    return out;
+}
+
+void live_progress(struct live *live, const char *phase, int repetition, int repetitions,
+                   double done)
+{
+    char bar[BAR_CELLS + 1], eta[32], line[COLUMNS_MAX + 1], part[48] = "";
+    uint64_t now = clock_ns();
+    if (!live->drawing || now - live->last_draw_ns < DRAW_EVERY_NS)
+        return;
+    live->last_draw_ns = now;
+    int filled = (int)(fmin(fmax(done, 0), 1) * BAR_CELLS);
+    for (int i = 0; i < BAR_CELLS; i++)
+        bar[i] = i < filled ? '#' : '.';
+    bar[BAR_CELLS] = '\0';
+    if (repetition > 0)
+        snprintf(part, sizeof part, " %d/%d", repetition, repetitions);
+    snprintf(line, (size_t)live->columns, "[%zu/%zu] %s  %s%s [%s]  ETA %s", live->trials_done + 1,
+             live->trials, live->what, phase, part, bar, format_eta(eta_ns(live), eta, sizeof eta));
+    wipe(live);
+    fputs(line, stdout);
+    live->drawn = true;
+    fflush(stdout);
+}
+
+// "TTFT 81.0 ms  prefill 812 tok/s  decode 31.2 tok/s"
+static void append_figures(const struct trial *t, struct str *out)
+{
+    static const struct {
+        const char *title, *name, *phase, *unit;
+    } figures[] = {
+        {"TTFT", METRIC_TTFT, "prefill", "ns"},
+        {"prefill", METRIC_PREFILL_TPS, "prefill", "token/s"},
+        {"decode", METRIC_DECODE_TPS, "decode", "token/s"},
+    };
+    char text[48];
+    for (size_t i = 0; i < sizeof figures / sizeof *figures; i++) {
+        double value = trial_median(t, figures[i].name, figures[i].phase);
+        if (!isnan(value))
+            str_printf(out, "  %s %s", figures[i].title,
+                       metric_format(value, figures[i].unit, text, sizeof text));
+    }
+    for (size_t i = 0; i < t->verdict_count; i++)
+        if (!t->verdicts[i].op && str_equal(t->verdicts[i].phase, "decode"))
+            str_printf(out, "  %s", t->verdicts[i].text);
+}
+
+static const char *colour_of(const struct trial *t)
+{
+    return trial_failed(t) ? RED : str_equal(t->status, "ok") ? GREEN : YELLOW;
+}
+
+void live_trial(struct live *live, const struct trial *t)
+{
+    struct str line = {0};
+    char label[LABEL_BYTES];
+    live->trials_done++;
+    live->predicted_done_ns += t->cell->predicted_ns / t->cell->procs;
+    if (!live->speaking)
+        return;
+    wipe(live);
+    str_printf(&line, "[%zu/%zu] %s  trial %d/%d  ", live->trials_done, live->trials,
+               cell_label(t->cell, label, sizeof label), t->number, t->cell->procs);
+    str_printf(&line, "%s%s%s", live->drawing ? colour_of(t) : "", t->status,
+               live->drawing ? PLAIN : "");
+    if (trial_measured(t))
+        append_figures(t, &line);
+    if (t->reason[0])
+        str_printf(&line, "%s%s", trial_measured(t) ? "  (" : ": ", t->reason);
+    if (t->reason[0] && trial_measured(t))
+        str_append(&line, ")");
+    puts(str_text(&line));
+    fflush(stdout);
+    str_fini(&line);
+}
+
+void live_drop(struct live *live, size_t trials, double predicted_ns)
+{
+    live->trials -= trials < live->trials ? trials : live->trials;
+    live->predicted_ns -= predicted_ns;
+}
+
+// ---- the table ----------------------------------------------------------------------------------------------
+
+// A cell's median of one metric, or "-".
+static const char *median_text(const struct summary_row *rows, size_t count, int64_t cell,
+                               const char *name, const char *phase, char *out, size_t out_bytes)
+{
+    const struct summary_row *row = summary_find(rows, count, cell, name, phase);
+    snprintf(out, out_bytes, "-");
+    return row ? metric_format(row->stat.median, row->unit, out, out_bytes) : out;
+}
+
+static void print_cell(const struct cell_row *cell, const struct summary_row *rows, size_t count,
+                       const struct verdict_row *verdict, int label_width)
+{
+    char ttft[32], prefill[32], decode[32], tpot[32];
+    printf(
+        "%-*s  %-11s  %3d/%-3d  %10s  %12s  %12s  %10s  %s\n", label_width, cell->label,
+        cell->status, cell->trials, cell->trials_planned,
+        median_text(rows, count, cell->id, METRIC_TTFT, "prefill", ttft, sizeof ttft),
+        median_text(rows, count, cell->id, METRIC_PREFILL_TPS, "prefill", prefill, sizeof prefill),
+        median_text(rows, count, cell->id, METRIC_DECODE_TPS, "decode", decode, sizeof decode),
+        median_text(rows, count, cell->id, METRIC_TPOT, "decode", tpot, sizeof tpot),
+        verdict ? verdict->text : "");
+    if (cell->reason[0])
+        printf("%-*s  %s\n", label_width, "", cell->reason);
+}
+
+enum status live_table(struct live *live, struct store *store, int64_t run, const char *command,
+                       struct error *err)
+{
+    struct arena arena = {0};
+    struct cell_row *cells = NULL;
+    struct summary_row *rows = NULL;
+    struct verdict_row *verdicts = NULL;
+    size_t cell_count = 0, row_count = 0, verdict_count = 0;
+    int width = 4;
+    if (!live->speaking)
+        return OK;
+    wipe(live);
+    if (query_cells(store, &arena, run, &cells, &cell_count, err) == OK &&
+        query_summaries(store, &arena, run, &rows, &row_count, err) == OK &&
+        query_verdicts(store, &arena, run, &verdicts, &verdict_count, err) == OK) {
+        for (size_t i = 0; i < cell_count; i++)
+            width = (int)strlen(cells[i].label) > width ? (int)strlen(cells[i].label) : width;
+        printf("\n%-*s  %-11s  %-7s  %10s  %12s  %12s  %10s  %s\n", width, "cell", "status",
+               "trials", "TTFT", "prefill", "decode", "TPOT", "decode is");
+        for (size_t i = 0; i < cell_count; i++)
+            print_cell(&cells[i], rows, row_count,
+                       verdict_find(verdicts, verdict_count, cells[i].id, "decode"), width);
+        printf("\nrun %lld is in %s; next: %s\n", (long long)run, store_path(store), command);
+        fflush(stdout);
+    }
+    arena_fini(&arena);
+    return err->code;
+}

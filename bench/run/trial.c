@@ -1,0 +1,329 @@
+// trial.c - the rules by which a trial is wrong, throttled, noisy or ok, and its way into the store.
+#include "bench/run/trial.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/stat.h"
+#include "base/str.h"
+#include "results/metric.h"
+
+// Beyond these a trial is not `ok`. They are wide: a shared machine moves by several per cent all the
+// time, and the spread over trials is reported anyway; what is caught here is a trial whose median cannot
+// be trusted. docs/METRICS.md repeats none of them, it names this table.
+static const double spread_max = 0.15; // (max - min) / median of TTFT or TPOT over the repetitions
+static const double canary_max = 0.33; // (max - min) / max of the bandwidth canaries
+static const double steal_max = 0.02;  // of the repetition's time, one processor
+static const double pressure_max = 0.02; // share of time something waited for memory
+static const double throttle_max =
+    0.10; // the compute canary's slow-down from first to last repetition
+
+void trial_begin(struct trial *t, const struct cell *cell, int64_t cell_id, int number,
+                 const struct event *loaded)
+{
+    *t = (struct trial){.cell = cell,
+                        .cell_id = cell_id,
+                        .number = number,
+                        .started_ns = clock_wall_ns(),
+                        .loaded = loaded};
+    t->summary.cell = -1;
+}
+
+enum status trial_add(struct trial *t, struct event *event, struct error *err)
+{
+    if (event->type == EVENT_TRIAL) {
+        if (t->repetition_count != (size_t)t->cell->reps)
+            return FAIL(err, ERR_FORMAT, "it ended the trial after %zu of %d repetitions",
+                        t->repetition_count, t->cell->reps);
+        t->summary = *event;
+        *event = (struct event){.cell = -1};
+        return OK;
+    }
+    if (event->repetition != (int)t->repetition_count + 1 || event->repetition > t->cell->reps)
+        return FAIL(err, ERR_FORMAT, "repetition %d came after %zu of %d", event->repetition,
+                    t->repetition_count, t->cell->reps);
+    if (event->sequences != t->cell->batch || event->tokens != t->cell->gen)
+        return FAIL(err, ERR_FORMAT, "token times of %d x %d, the cell has %d x %d",
+                    event->sequences, event->tokens, t->cell->batch, t->cell->gen);
+    struct event *grown =
+        realloc(t->repetitions, (t->repetition_count + 1) * sizeof *t->repetitions);
+    if (!grown)
+        return FAIL(err, ERR_NOMEM, "runner: keeping a repetition");
+    t->repetitions = grown;
+    t->repetitions[t->repetition_count++] = *event;
+    *event = (struct event){.cell = -1};
+    return OK;
+}
+
+void trial_fail(struct trial *t, const char *status, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(t->reason, sizeof t->reason, format, args);
+    va_end(args);
+    t->status = status;
+}
+
+bool trial_measured(const struct trial *t)
+{
+    return str_equal(t->status, "ok") || str_equal(t->status, "noisy") ||
+           str_equal(t->status, "throttled");
+}
+
+bool trial_failed(const struct trial *t)
+{
+    return str_equal(t->status, "wrong") || str_equal(t->status, "oom") ||
+           str_equal(t->status, "timeout") || str_equal(t->status, "crashed");
+}
+
+// ---- figures -----------------------------------------------------------------------------------------------
+
+static double value_of(const struct store_metric *rows, size_t count, const char *name,
+                       const char *phase, const char *op)
+{
+    for (size_t i = 0; i < count; i++)
+        if (str_equal(rows[i].name, name) && (!phase || str_equal(rows[i].phase, phase)) &&
+            str_equal(rows[i].op, op))
+            return rows[i].value;
+    return NAN;
+}
+
+// The values of one metric over the repetitions, those that were measured. Returns how many.
+static size_t values_of(const struct trial *t, bool noise, const char *name, const char *phase,
+                        double *out)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < t->repetition_count; i++) {
+        const struct event *r = &t->repetitions[i];
+        double value = noise ? value_of(r->noise, r->noise_count, name, NULL, NULL)
+                             : value_of(r->metrics, r->metric_count, name, phase, NULL);
+        if (!isnan(value))
+            out[count++] = value;
+    }
+    return count;
+}
+
+struct range {
+    size_t count;
+    double min, median, max, first, last; // NaN when count is 0
+};
+
+static struct range range_of(const struct trial *t, bool noise, const char *name, const char *phase)
+{
+    struct range r = {0, NAN, NAN, NAN, NAN, NAN};
+    struct error ignored = {0};
+    double *values = calloc(t->repetition_count + 1, sizeof *values);
+    if (values)
+        r.count = values_of(t, noise, name, phase, values);
+    if (r.count > 0) {
+        r.median = stat_median(values, r.count, &ignored);
+        r.min = stat_quantile(values, r.count, 0, &ignored);
+        r.max = stat_quantile(values, r.count, 1, &ignored);
+        r.first = values[0];
+        r.last = values[r.count - 1];
+    }
+    free(values);
+    return r;
+}
+
+double trial_median(const struct trial *t, const char *name, const char *phase)
+{
+    return range_of(t, false, name, phase).median;
+}
+
+double trial_op_value(const struct trial *t, const char *name, const char *phase, const char *op)
+{
+    return value_of(t->summary.metrics, t->summary.metric_count, name, phase, op);
+}
+
+double trial_noise_min(const struct trial *t, const char *name)
+{
+    return range_of(t, true, name, NULL).min;
+}
+
+double trial_noise_max(const struct trial *t, const char *name)
+{
+    return range_of(t, true, name, NULL).max;
+}
+
+// ---- the rules ----------------------------------------------------------------------------------------------
+
+static bool judge_wrong(struct trial *t, const char *expected_hash)
+{
+    const char *first = t->repetitions[0].token_hash;
+    for (size_t i = 0; i < t->repetition_count; i++) {
+        const struct event *r = &t->repetitions[i];
+        if (r->nonfinite > 0) {
+            trial_fail(t, "wrong", "%lld logits of repetition %d are not finite",
+                       (long long)r->nonfinite, r->repetition);
+            return true;
+        }
+        if (!str_equal(r->token_hash, first)) {
+            trial_fail(
+                t, "wrong",
+                "repetition %d generated other tokens (hash %.12s) than repetition 1 (%.12s)",
+                r->repetition, r->token_hash, first);
+            return true;
+        }
+    }
+    if (expected_hash[0] && !str_equal(first, expected_hash)) {
+        trial_fail(t, "wrong",
+                   "it generated other tokens (hash %.12s) than an earlier trial (%.12s)", first,
+                   expected_hash);
+        return true;
+    }
+    return false;
+}
+
+// The processor got slower while the trial ran.
+static bool judge_throttled(struct trial *t)
+{
+    struct range canary = range_of(t, true, NOISE_COMPUTE_CANARY, NULL);
+    if (canary.count < 2 || canary.last <= canary.first * (1 + throttle_max) ||
+        canary.last < canary.max)
+        return false;
+    trial_fail(t, "throttled",
+               "the compute canary took %.0f %% longer in the last repetition than in the first",
+               100 * (canary.last / canary.first - 1));
+    return true;
+}
+
+static bool judge_spread(struct trial *t, const char *name, const char *phase, const char *title)
+{
+    struct range r = range_of(t, false, name, phase);
+    if (r.count < 2 || (r.max - r.min) / r.median <= spread_max)
+        return false;
+    trial_fail(t, "noisy", "%s spread by %.0f %% over %zu repetitions (threshold %.0f %%)", title,
+               100 * (r.max - r.min) / r.median, r.count, 100 * spread_max);
+    return true;
+}
+
+static bool judge_canaries(struct trial *t)
+{
+    double min = trial_noise_min(t, NOISE_BANDWIDTH_MIN);
+    double max = trial_noise_max(t, NOISE_BANDWIDTH_MAX);
+    if (!((max - min) / max > canary_max)) // NaN: not probed
+        return false;
+    trial_fail(t, "noisy",
+               "the bandwidth canaries saw %.1f to %.1f GB/s, %.0f %% apart (threshold %.0f %%)",
+               min / 1e9, max / 1e9, 100 * (max - min) / max, 100 * canary_max);
+    return true;
+}
+
+// Time that others took, as a share of the repetitions' time.
+static bool judge_taken(struct trial *t, const char *name, double limit, const char *title)
+{
+    struct range taken = range_of(t, true, name, NULL), time = range_of(t, false, METRIC_E2E, NULL);
+    if (!(taken.max / time.median > limit))
+        return false;
+    trial_fail(t, "noisy", "%s for %.0f %% of a repetition (threshold %.0f %%)", title,
+               100 * taken.max / time.median, 100 * limit);
+    return true;
+}
+
+void trial_judge(struct trial *t, const char *expected_hash)
+{
+    if (t->repetition_count == 0) {
+        trial_fail(t, "crashed", "the worker measured nothing");
+        return;
+    }
+    if (judge_wrong(t, expected_hash) || judge_throttled(t) ||
+        judge_spread(t, METRIC_TPOT, "decode", "TPOT") ||
+        judge_spread(t, METRIC_TTFT, "prefill", "TTFT") || judge_canaries(t) ||
+        judge_taken(t, NOISE_STEAL, steal_max, "the hypervisor took a processor away") ||
+        judge_taken(t, NOISE_PSI_MEMORY, pressure_max, "something waited for memory"))
+        return;
+    t->status = "ok";
+    t->reason[0] = '\0';
+}
+
+// ---- storing ------------------------------------------------------------------------------------------------
+
+// a then b in one array of the caller's; NULL when memory is exhausted.
+static struct store_metric *joined(const struct store_metric *a, size_t a_count,
+                                   const struct store_metric *b, size_t b_count)
+{
+    struct store_metric *all = calloc(a_count + b_count + 1, sizeof *all);
+    if (all && a_count)
+        memcpy(all, a, a_count * sizeof *a);
+    if (all && b_count)
+        memcpy(all + a_count, b, b_count * sizeof *b);
+    return all;
+}
+
+static enum status samples_make(const struct trial *t, struct store_sample *out, struct error *err)
+{
+    for (size_t i = 0; i < t->repetition_count; i++) {
+        const struct event *r = &t->repetitions[i];
+        const struct store_metric *added = t->added ? t->added[i] : NULL;
+        size_t added_count = t->added ? t->added_count[i] : 0;
+        out[i] = (struct store_sample){
+            .repetition = r->repetition,
+            .token_hash = r->token_hash,
+            .nonfinite_logits = r->nonfinite,
+            .metrics = joined(r->metrics, r->metric_count, added, added_count),
+            .metric_count = r->metric_count + added_count,
+            .noise = r->noise,
+            .noise_count = r->noise_count,
+            .token_ns = r->token_ns,
+            .sequences = r->sequences,
+            .tokens = r->tokens,
+        };
+        if (!out[i].metrics)
+            return FAIL(err, ERR_NOMEM, "runner: storing a repetition");
+    }
+    return OK;
+}
+
+enum status trial_store(const struct trial *t, struct store *store, struct error *err)
+{
+    const struct event *loaded = t->loaded;
+    struct store_metric *own = NULL, *all = NULL;
+    int64_t id = 0;
+    struct store_sample *samples = calloc(t->repetition_count + 1, sizeof *samples);
+    size_t loaded_count = loaded ? loaded->metric_count : 0;
+    size_t own_count = loaded_count + t->summary.metric_count;
+    own = joined(loaded ? loaded->metrics : NULL, loaded_count, t->summary.metrics,
+                 t->summary.metric_count);
+    all = own ? joined(own, own_count, t->work, t->work_count) : NULL;
+    if (!samples || !all)
+        FAIL(err, ERR_NOMEM, "runner: storing a trial");
+    else if (samples_make(t, samples, err) == OK)
+        store_trial(store,
+                    &(struct store_trial){
+                        .cell = t->cell_id,
+                        .number = t->number,
+                        .status = t->status,
+                        .reason = t->reason,
+                        .started_ns = t->started_ns,
+                        .ended_ns = clock_wall_ns(),
+                        .arithmetic = loaded ? loaded->arithmetic : NULL,
+                        .samples = samples,
+                        .sample_count = t->repetition_count,
+                        .metrics = all,
+                        .metric_count = own_count + t->work_count,
+                        .verdicts = t->verdicts,
+                        .verdict_count = t->verdict_count,
+                    },
+                    &id, err);
+    for (size_t i = 0; samples && i < t->repetition_count; i++)
+        free((void *)samples[i].metrics);
+    free(samples);
+    free(own);
+    free(all);
+    return err->code;
+}
+
+void trial_fini(struct trial *t)
+{
+    for (size_t i = 0; i < t->repetition_count; i++)
+        event_fini(&t->repetitions[i]);
+    free(t->repetitions);
+    event_fini(&t->summary);
+    arena_fini(&t->arena);
+    memset(t, 0, sizeof *t);
+}

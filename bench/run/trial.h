@@ -1,0 +1,65 @@
+// trial.h - one trial as the runner hears of it: events gathered, judged, stored.
+#ifndef BENCH_RUN_TRIAL_H
+#define BENCH_RUN_TRIAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/status.h"
+#include "bench/run/protocol.h"
+#include "bench/suite/plan.h"
+#include "results/store.h"
+
+enum { VERDICTS_MAX = 2 * (1 + OPC_COUNT) }; // two phases, whole and by op class
+
+struct trial {
+    const struct cell *cell; // borrowed
+    int64_t cell_id;
+    int number;                 // 1..procs
+    int64_t started_ns;         // wall clock
+    const struct event *loaded; // borrowed: what its process said of the load; NULL: it did not
+    struct event *repetitions;  // owned
+    size_t repetition_count;
+    struct event summary; // the trial event; type EVENT_TRIAL when it came
+
+    const char *status; // NULL until judged
+    char reason[600];
+
+    struct arena arena;          // of what verdict.c adds
+    struct store_metric **added; // (repetition_count) figures that need the ceilings, by repetition
+    size_t *added_count;
+    struct store_metric *work; // analytic bytes and operations
+    size_t work_count;
+    struct store_verdict verdicts[VERDICTS_MAX];
+    size_t verdict_count;
+};
+
+void trial_begin(struct trial *t, const struct cell *cell, int64_t cell_id, int number,
+                 const struct event *loaded);
+// Takes a repetition or trial event. ERR_FORMAT for what does not fit the cell: a repetition out of order,
+// token times of another shape.
+enum status trial_add(struct trial *t, struct event *event, struct error *err);
+
+// Ends it as failed, in words.
+void trial_fail(struct trial *t, const char *status, const char *format, ...) PRINTF_LIKE(3, 4);
+
+// Ends it as what its repetitions say: wrong, throttled, noisy or ok. expected_hash: of an earlier trial
+// of the same cell, or "".
+void trial_judge(struct trial *t, const char *expected_hash);
+bool trial_measured(const struct trial *t); // ok, noisy, throttled
+bool trial_failed(const struct trial *t);   // wrong, oom, timeout, crashed
+
+// The median over the repetitions, NaN when nothing was measured; phase NULL: any. And the same of the
+// trial's own figures, by op class.
+double trial_median(const struct trial *t, const char *name, const char *phase);
+double trial_op_value(const struct trial *t, const char *name, const char *phase, const char *op);
+double trial_noise_min(const struct trial *t, const char *name); // over the repetitions, NaN: none
+double trial_noise_max(const struct trial *t, const char *name);
+
+// One transaction.
+enum status trial_store(const struct trial *t, struct store *store, struct error *err);
+void trial_fini(struct trial *t);
+
+#endif

@@ -1,0 +1,235 @@
+// verdict.c - the analytic model and the bound rule, applied to one trial.
+#include "bench/run/verdict.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "results/metric.h"
+
+#define SOURCE_ANALYTIC "host clock + analytic"
+
+enum { ADDED_MAX = 3 }; // per repetition: mbu, and mfu of both phases
+
+static double total_bytes(const struct work *w)
+{
+    return w->weight_bytes + w->kv_read_bytes + w->kv_write_bytes + w->activation_bytes;
+}
+
+// What the threads have of the last cache before memory.
+static double last_cache_bytes(const struct ceilings *c, int threads)
+{
+    if (c->levels < 2)
+        return 0;
+    return (double)memory_level_capacity(&c->level[c->levels - 2], threads);
+}
+
+void cell_work(const struct cell *cell, const struct ceilings *ceilings, struct phase_work *prefill,
+               struct phase_work *decode)
+{
+    struct scheme scheme = *cell->scheme;
+    scheme.head = cell->head;
+    struct work_input in = {
+        .config = &cell->model->config,
+        .scheme = &scheme,
+        .kv = cell->kv,
+        .batch = cell->batch,
+        .prompt = cell->context - cell->gen,
+        .chunk = cell->chunk,
+        .gen = cell->gen,
+        .cache_bytes = last_cache_bytes(ceilings, cell->threads),
+    };
+    work_prefill(&in, prefill);
+    work_decode_step(&in, decode);
+}
+
+static json_t *work_json(const struct work *w)
+{
+    return json_pack("{sf sf sf sf sf sf}", "bytes", total_bytes(w), "weight_bytes",
+                     w->weight_bytes, "kv_read_bytes", w->kv_read_bytes, "kv_write_bytes",
+                     w->kv_write_bytes, "activation_bytes", w->activation_bytes, "flop", w->flop);
+}
+
+static json_t *phase_json(const struct phase_work *work)
+{
+    json_t *out = json_pack("{so}", "total", work_json(&work->total));
+    for (int op = 0; op < OPC_COUNT; op++)
+        json_object_set_new(out, op_class_name((enum op_class)op), work_json(&work->op[op]));
+    return out;
+}
+
+json_t *cell_prediction(const struct cell *cell, const struct ceilings *ceilings)
+{
+    struct phase_work prefill, decode;
+    cell_work(cell, ceilings, &prefill, &decode);
+    return json_pack("{s{sf sf sf} so so}", "memory", "weights", (double)cell->memory.weights_bytes,
+                     "kv", (double)cell->memory.kv_bytes, "scratch",
+                     (double)cell->memory.scratch_bytes, "prefill", phase_json(&prefill), "decode",
+                     phase_json(&decode));
+}
+
+// ---- shares of the limits ----------------------------------------------------------------------------------
+
+static double repetition_value(const struct event *r, const char *name, const char *phase)
+{
+    for (size_t i = 0; i < r->metric_count; i++)
+        if (str_equal(r->metrics[i].name, name) && str_equal(r->metrics[i].phase, phase))
+            return r->metrics[i].value;
+    return NAN;
+}
+
+// The time the phase's operations would take at the peaks of their datapaths, ns; NaN without the peaks.
+static double peak_time_ns(const struct phase_work *work, const struct ceilings *c, int threads)
+{
+    double ns = 0;
+    for (int op = 0; op < OPC_COUNT; op++) {
+        if (work->op[op].flop <= 0)
+            continue;
+        const struct ceiling *peak = ceilings_peak(c, work->datapath[op], threads);
+        ns += peak ? 1e9 * work->op[op].flop / peak->value : NAN;
+    }
+    return ns;
+}
+
+static void add_share(struct store_metric *rows, size_t *count, const char *name, const char *phase,
+                      double value)
+{
+    if (isnan(value))
+        return;
+    rows[(*count)++] = (struct store_metric){
+        .name = name, .unit = "1", .source = SOURCE_ANALYTIC, .phase = phase, .value = value};
+}
+
+static enum status add_shares(struct trial *t, const struct phase_work *prefill,
+                              const struct phase_work *decode, const struct ceilings *c,
+                              struct error *err)
+{
+    int threads = t->cell->threads;
+    const struct ceiling *read = ceilings_read(c, threads, decode->working_set_bytes);
+    double read_ns = read ? 1e9 * total_bytes(&decode->total) / read->value : NAN;
+    double prefill_peak_ns = peak_time_ns(prefill, c, threads);
+    double decode_peak_ns = peak_time_ns(decode, c, threads);
+    t->added = arena_alloc(&t->arena, t->repetition_count + 1, sizeof *t->added);
+    t->added_count = arena_alloc(&t->arena, t->repetition_count + 1, sizeof *t->added_count);
+    for (size_t i = 0; t->added && t->added_count && i < t->repetition_count; i++) {
+        const struct event *r = &t->repetitions[i];
+        double tpot_ns = repetition_value(r, METRIC_TPOT, "decode");
+        double prefill_ns = repetition_value(r, METRIC_PREFILL_TIME, "prefill");
+        struct store_metric *rows = arena_alloc(&t->arena, ADDED_MAX, sizeof *rows);
+        t->added[i] = rows;
+        if (!rows)
+            break;
+        add_share(rows, &t->added_count[i], METRIC_MBU, "decode", read_ns / tpot_ns);
+        add_share(rows, &t->added_count[i], METRIC_MFU, "prefill", prefill_peak_ns / prefill_ns);
+        add_share(rows, &t->added_count[i], METRIC_MFU, "decode", decode_peak_ns / tpot_ns);
+    }
+    if (!t->added || !t->added_count || (t->repetition_count && !t->added[t->repetition_count - 1]))
+        return FAIL(err, ERR_NOMEM, "runner: figures of a trial");
+    return OK;
+}
+
+// ---- bytes and operations -----------------------------------------------------------------------------------
+
+static void add_work(struct trial *t, const char *phase, const char *op, const struct work *w)
+{
+    struct store_metric row = {.phase = phase, .op = op, .source = "analytic"};
+    row.name = METRIC_BYTES;
+    row.unit = "bytes";
+    row.value = total_bytes(w);
+    t->work[t->work_count++] = row;
+    row.name = METRIC_FLOP;
+    row.unit = "FLOP";
+    row.value = w->flop;
+    t->work[t->work_count++] = row;
+}
+
+static enum status add_works(struct trial *t, const struct phase_work *prefill,
+                             const struct phase_work *decode, struct error *err)
+{
+    t->work = arena_alloc(&t->arena, 2 * VERDICTS_MAX, sizeof *t->work);
+    if (!t->work)
+        return FAIL(err, ERR_NOMEM, "runner: figures of a trial");
+    for (int phase = 0; phase < 2; phase++) {
+        const struct phase_work *work = phase ? decode : prefill;
+        const char *name = phase_name(phase ? PHASE_DECODE : PHASE_PREFILL);
+        add_work(t, name, NULL, &work->total);
+        for (int op = 0; op < OPC_COUNT; op++)
+            add_work(t, name, op_class_name((enum op_class)op), &work->op[op]);
+    }
+    return OK;
+}
+
+// ---- verdicts -----------------------------------------------------------------------------------------------
+
+static enum status keep_verdict(struct trial *t, const char *phase, const char *op,
+                                const struct verdict *v, const char *thresholds, struct error *err)
+{
+    char *text = arena_strdup(&t->arena, v->text);
+    if (!text)
+        return FAIL(err, ERR_NOMEM, "runner: a verdict");
+    t->verdicts[t->verdict_count++] = (struct store_verdict){
+        .phase = phase,
+        .op = op,
+        .basis = v->basis,
+        .bound = bound_name(v->bound),
+        .text = text,
+        .t_roof_ns = v->t_roof_ns,
+        .t_memory_ns = v->t_memory_ns,
+        .t_compute_ns = v->t_compute_ns,
+        .measured_ns = v->measured_ns,
+        .eta = v->eta,
+        .rho = v->rho,
+        .rho_low = v->rho_low,
+        .rho_high = v->rho_high,
+        .overhead_share = v->overhead_share,
+        .thresholds_json = thresholds,
+    };
+    return OK;
+}
+
+// The whole phase, then each op class that does anything. A missing ceiling leaves the verdict out.
+static enum status phase_verdicts(struct trial *t, const struct ceilings *c, const char *phase,
+                                  const struct phase_work *work, double measured_ns,
+                                  const char *thresholds, struct error *err)
+{
+    struct error missing = {0};
+    struct verdict verdict;
+    double low = trial_noise_min(t, NOISE_BANDWIDTH_MIN);
+    double high = trial_noise_max(t, NOISE_BANDWIDTH_MAX);
+    struct bound_input in = {
+        .work = work,
+        .threads = t->cell->threads,
+        .measured_ns = measured_ns,
+        .waits_ns = trial_median(t, METRIC_WAIT, phase),
+        .canary_min = isnan(low) ? 0 : low,
+        .canary_max = isnan(high) ? 0 : high,
+    };
+    if (!(measured_ns > 0))
+        return OK;
+    if (bound_decide(c, &in, &verdict, &missing) == OK)
+        TRY(keep_verdict(t, phase, NULL, &verdict, thresholds, err));
+    for (int op = 0; op < OPC_COUNT; op++) {
+        const char *name = op_class_name((enum op_class)op);
+        if (total_bytes(&work->op[op]) <= 0 && work->op[op].flop <= 0)
+            continue;
+        error_clear(&missing);
+        in.measured_ns = trial_op_value(t, METRIC_OP_TIME, phase, name);
+        in.waits_ns = NAN; // of one class they are not measured
+        if (bound_decide_op(c, &in, (enum op_class)op, &verdict, &missing) == OK)
+            TRY(keep_verdict(t, phase, name, &verdict, thresholds, err));
+    }
+    return OK;
+}
+
+enum status trial_verdicts(struct trial *t, const struct ceilings *ceilings, const char *thresholds,
+                           struct error *err)
+{
+    struct phase_work prefill, decode;
+    cell_work(t->cell, ceilings, &prefill, &decode);
+    TRY(add_works(t, &prefill, &decode, err));
+    TRY(add_shares(t, &prefill, &decode, ceilings, err));
+    TRY(phase_verdicts(t, ceilings, phase_name(PHASE_PREFILL), &prefill,
+                       trial_median(t, METRIC_PREFILL_TIME, "prefill"), thresholds, err));
+    return phase_verdicts(t, ceilings, phase_name(PHASE_DECODE), &decode,
+                          trial_median(t, METRIC_TPOT, "decode"), thresholds, err);
+}

@@ -1,0 +1,26 @@
+// verdict.h - what limited a trial, and the figures that need the machine's ceilings.
+#ifndef BENCH_RUN_VERDICT_H
+#define BENCH_RUN_VERDICT_H
+
+#include <jansson.h>
+
+#include "base/status.h"
+#include "bench/roof/roof.h"
+#include "bench/run/trial.h"
+#include "bench/suite/plan.h"
+
+// The analytic work of one cell, as its scheme and head store it. ceilings tells the caches' size.
+void cell_work(const struct cell *cell, const struct ceilings *ceilings, struct phase_work *prefill,
+               struct phase_work *decode);
+
+// The same for the store: {"prefill": {"total": {"bytes": .., "flop": ..}, "qkv": ..}, "decode": ..}, and
+// the memory split that was predicted. NULL when memory is exhausted.
+json_t *cell_prediction(const struct cell *cell, const struct ceilings *ceilings);
+
+// Adds MBU and MFU to each repetition, bytes and operations to the trial, and the verdicts of both phases
+// and their op classes. A figure whose ceiling was not measured is left out. thresholds: JSON text,
+// borrowed until the trial is stored. Errors: ERR_NOMEM.
+enum status trial_verdicts(struct trial *t, const struct ceilings *ceilings, const char *thresholds,
+                           struct error *err);
+
+#endif
