@@ -11,8 +11,9 @@
 #include "base/str.h"
 
 enum {
-    BLOCK_BYTES = 1 << 20, // between two looks at the clock: some 20 us at 50 GB/s
-    HUGE_BYTES = 2 << 20,  // regions are aligned for huge pages
+    BLOCK_BYTES = 1 << 20,       // between two looks at the clock: some 20 us at 50 GB/s
+    STORE_BLOCK_BYTES = 8 << 20, // stores past the caches begin to pay at this size
+    HUGE_BYTES = 2 << 20,        // regions are aligned for huge pages
     STAGGER_BYTES =
         17 * 64, // keeps arrays from sharing the low bits of their addresses (4K aliasing)
     ARRAYS_MAX = 3,
@@ -180,9 +181,11 @@ static uint64_t run_window(const struct stream *stream, struct region *region, s
 {
     int arrays = arrays_of(stream->row->op);
     size_t size = share / (size_t)arrays & ~(size_t)255;
-    size_t block = size < BLOCK_BYTES ? size : BLOCK_BYTES;
-    size_t calls = BLOCK_BYTES / 2 / block + 1;
     bool dram = stream->at_level == stream->levels - 1;
+    size_t block = dram && arrays > 1 ? STORE_BLOCK_BYTES : BLOCK_BYTES;
+    if (block > size)
+        block = size;
+    size_t calls = BLOCK_BYTES / 2 / block + 1;
     unsigned char *a = region->bytes, *b = a + size + STAGGER_BYTES, *c = b + size + STAGGER_BYTES;
     unsigned char *dst = arrays == 3 ? c : b;
     size_t at = dram && region->cursor + block <= size ? region->cursor : 0;

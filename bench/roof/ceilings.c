@@ -17,7 +17,8 @@
 
 enum {
     WINDOW_CACHE_NS = 3 * 1000 * 1000,
-    WINDOW_DRAM_NS = 6 * 1000 * 1000, // about one pass of the share
+    WINDOW_DRAM_NS = 6 * 1000 * 1000,   // about one pass of the share
+    WINDOW_STORE_NS = 12 * 1000 * 1000, // stores past the caches go in larger blocks
     WINDOW_PEAK_NS = 3 * 1000 * 1000,
     PILOT_ROUNDS = 3,
     ROUNDS_MIN = 7,
@@ -107,10 +108,11 @@ static double sample(struct bench *bench, const struct task *task, const struct 
 {
     if (task->level < 0)
         return peak_rate(bench, kernel, task->threads, WINDOW_PEAK_NS);
-    bool dram = task->level == bench->levels - 1;
+    uint64_t window_ns = WINDOW_CACHE_NS;
+    if (task->level == bench->levels - 1)
+        window_ns = kernel->op == KOP_READ ? WINDOW_DRAM_NS : WINDOW_STORE_NS;
     stream_warm(bench->stream, kernel, task->level, task->threads);
-    return stream_rate(bench->stream, kernel, task->level, task->threads,
-                       dram ? WINDOW_DRAM_NS : WINDOW_CACHE_NS);
+    return stream_rate(bench->stream, kernel, task->level, task->threads, window_ns);
 }
 
 // The row of the registry that is fastest at a task, by the best of a few samples each in turn.
@@ -308,4 +310,19 @@ const struct ceiling *ceilings_peak(const struct ceilings *c, enum dtype datapat
     if (!f32 || (narrow && narrow->value > f32->value))
         return narrow ? narrow : f32;
     return f32;
+}
+
+json_t *ceilings_json(const struct ceilings *c)
+{
+    json_t *rows = json_array();
+    for (int i = 0; rows && i < c->count; i++) {
+        const struct ceiling *row = &c->row[i];
+        json_array_append_new(
+            rows, json_pack("{s:s, s:o, s:s, s:i, s:s, s:f, s:f, s:f, s:i}", "name", row->name,
+                            "level", *row->level ? json_string(row->level) : json_null(), "kernel",
+                            row->kernel, "threads", row->threads, "unit",
+                            *row->level ? "bytes/s" : "operations/s", "value", row->value, "low",
+                            row->low, "high", row->high, "samples", row->samples));
+    }
+    return rows;
 }

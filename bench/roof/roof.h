@@ -46,6 +46,9 @@ const struct ceiling *ceilings_read(const struct ceilings *c, int threads,
 // can always be widened and multiplied as f32, so the better of the two counts.
 const struct ceiling *ceilings_peak(const struct ceilings *c, enum dtype datapath, int threads);
 
+// Caller json_decref's; NULL when memory is exhausted.
+json_t *ceilings_json(const struct ceilings *c);
+
 // ---- the analytic model -------------------------------------------------------------------------------
 struct work {
     double weight_bytes, kv_read_bytes, kv_write_bytes, activation_bytes;
