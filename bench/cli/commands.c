@@ -6,9 +6,11 @@
 
 extern const struct command command_generate;
 extern const struct command command_help;
+extern const struct command command_machine;
 
 const struct command *const commands[] = {
     &command_generate,
+    &command_machine,
     &command_help,
     NULL,
 };

@@ -62,9 +62,8 @@ static void line_bytes(const char *label, const json_t *value)
 static void line_hz(const char *label, const json_t *value)
 {
     char text[64];
-    line(label, json_is_integer(value)
-                    ? format_rate((double)json_integer_value(value), "Hz", text, sizeof text)
-                    : "not told");
+    snprintf(text, sizeof text, "%.2f GHz", (double)json_integer_value(value) / 1e9);
+    line(label, json_is_integer(value) ? text : "not told");
 }
 
 // ---- sections -----------------------------------------------------------------------------------------
@@ -210,15 +209,15 @@ static void print_ceilings(const struct findings *f)
            "samples", "kernel");
     for (int i = 0; i < c->count; i++) {
         const struct ceiling *row = &c->row[i];
-        const char *unit = *row->level ? "B/s" : "FLOP/s";
+        const char *unit = *row->level ? "B" : "FLOP";
         if (!strcmp(row->name, "int8_dot"))
-            unit = "OP/s";
+            unit = "OP";
         char value[32], low[32], high[32], interval[72];
         format_rate(row->value, unit, value, sizeof value);
         snprintf(interval, sizeof interval, "%s - %s", format_rate(row->low, unit, low, sizeof low),
                  format_rate(row->high, unit, high, sizeof high));
         if (i > 0 && strcmp(row->name, c->row[i - 1].name))
-            printf("\n");
+            putchar('\n');
         printf("  %-9s %-5s %7d  %12s  %25s  %7d  %s\n", row->name, row->level, row->threads, value,
                interval, row->samples, row->kernel);
     }
