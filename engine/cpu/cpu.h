@@ -84,6 +84,10 @@ enum {
     // Gate and up of one block of rows, as floats: both stay in a core's second-level cache until SwiGLU
     // has read them.
     FF_BLOCK_FLOATS = 64 * 1024,
+    // Fewer panels than this a thread: the tokens of a product are split as well, into blocks of at
+    // least so many. A panel is then read by several threads, which costs little where many tokens share it.
+    PANELS_A_WORKER = 8,
+    BLOCK_TOKENS = 32,
     // Query rows (tokens x heads of a group) of one attention call in prefill.
     ATTEND_ROWS = 256,
 };
@@ -160,14 +164,15 @@ enum status cpu_step(void *planned, const struct span *spans, const int *positio
                      enum phase phase, const struct engine_observer *observer, const float **logits,
                      struct error *err);
 
-// Input rows of a product: `ld` elements apart.
+// Input rows of a product.
 struct cpu_input {
-    const void *x;
-    size_t ld;
+    const unsigned char *x;
+    size_t row_bytes;
+    enum dtype type;
 };
 
-// y (tokens, ldy) = input W^T + bias (+ y) for the worker's share of the panels of `count` matrices that
-// read the same input; matrix i writes to y[i].
+// y (tokens, ldy) = input W^T + bias (+ y) for the worker's share of the panels (and, where those are few,
+// of the tokens) of `count` matrices that read the same input; matrix i writes to y[i].
 void products(const struct cpu_pass *pass, int worker, const struct cpu_matrix *matrices, int count,
               struct cpu_input input, int tokens, float *const *y, size_t ldy, bool accumulate);
 

@@ -114,7 +114,7 @@ static struct cpu_input normed(const struct cpu_pass *pass, int worker, const fl
                  out + (size_t)t * b->input_bytes);
     if (!alone)
         barrier(pass, worker);
-    return (struct cpu_input){out, b->input_bytes / cpu_element_bytes(type)};
+    return (struct cpu_input){out, b->input_bytes, type};
 }
 
 // ---- the blocks ------------------------------------------------------------------------------------------
@@ -192,8 +192,7 @@ static void attention_block(struct cpu_pass *pass, int worker, int index)
     if (watched(pass, worker))
         tell(pass, index, OPC_ATTENTION, attention_cost(pass));
 
-    struct cpu_input attended = {b->input, b->input_bytes /
-                                               cpu_element_bytes(pass->model->scheme->activations)};
+    struct cpu_input attended = {b->input, b->input_bytes, pass->model->scheme->activations};
     products(pass, worker, &layer->out, 1, attended, pass->tokens, (float *[]){b->x},
              (size_t)c->width, true);
     barrier(pass, worker);
@@ -220,8 +219,7 @@ static void feed_forward_block(struct cpu_pass *pass, int worker, int index)
              cost_add(product_cost(pass, &layer->gate, pass->tokens),
                       product_cost(pass, &layer->up, pass->tokens)));
 
-    struct cpu_input activated = {b->ff, b->ff_bytes /
-                                             cpu_element_bytes(pass->model->scheme->activations)};
+    struct cpu_input activated = {b->ff, b->ff_bytes, pass->model->scheme->activations};
     products(pass, worker, &layer->down, 1, activated, pass->tokens, (float *[]){b->x},
              (size_t)c->width, true);
     barrier(pass, worker);
@@ -243,7 +241,7 @@ static void head_block(struct cpu_pass *pass, int worker)
         tell(pass, -1, OPC_REST,
              row_cost(pass->wanted, m->config.width, (uint64_t)m->config.width * sizeof(float)));
 
-    struct cpu_input last = {b->input, b->input_bytes / cpu_element_bytes(type)};
+    struct cpu_input last = {b->input, b->input_bytes, type};
     products(pass, worker, &m->weights.head, 1, last, pass->wanted, &pass->logits,
              (size_t)m->config.vocab, false);
     if (pass->observer) {

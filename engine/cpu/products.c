@@ -16,50 +16,94 @@ static k_linear_fn *variant(const struct cpu_pass *pass, const struct cpu_matrix
     return few ? k->gemv : k->gemm;
 }
 
+// ---- shares ----------------------------------------------------------------------------------------------
+
+// A rectangle of work: panels [panel0, panel1) for tokens [token0, token0 + tokens).
+struct patch {
+    int panel0, panel1, token0, tokens;
+};
+
+static int token_blocks(int panels, int tokens, int workers)
+{
+    int wanted = (PANELS_A_WORKER * workers + panels - 1) / panels, most = tokens / BLOCK_TOKENS;
+    int blocks = wanted < most ? wanted : most;
+    return blocks > 1 ? blocks : 1;
+}
+
+// Cuts (token block, panel) units, blocks outermost, evenly. Takes the next patch off the share
+// [*unit, end); false when it is used up.
+static bool next_patch(int *unit, int end, int panels, int blocks, int tokens, struct patch *out)
+{
+    if (*unit >= end)
+        return false;
+    int block = *unit / panels, left = end - *unit;
+    out->panel0 = *unit % panels;
+    out->panel1 = left < panels - out->panel0 ? out->panel0 + left : panels;
+    out->token0 = (int)((long long)tokens * block / blocks);
+    out->tokens = (int)((long long)tokens * (block + 1) / blocks) - out->token0;
+    *unit += out->panel1 - out->panel0;
+    return true;
+}
+
+// ---- products --------------------------------------------------------------------------------------------
+
+static void patch_product(const struct cpu_pass *pass, const struct cpu_matrix *m,
+                          struct patch patch, struct cpu_input input, int tokens, float *y,
+                          size_t ldy, bool accumulate)
+{
+    struct k_linear job = {
+        .w = m->packed,
+        .x = input.x + (size_t)patch.token0 * input.row_bytes,
+        .bias = m->bias,
+        .y = y + (size_t)patch.token0 * ldy,
+        .tokens = patch.tokens,
+        .rows = m->rows,
+        .cols = m->cols,
+        .ldx = input.row_bytes / cpu_element_bytes(input.type),
+        .ldy = ldy,
+        .accumulate = accumulate,
+    };
+    variant(pass, m, tokens)(&job, patch.panel0, patch.panel1);
+}
+
 void products(const struct cpu_pass *pass, int worker, const struct cpu_matrix *matrices, int count,
               struct cpu_input input, int tokens, float *const *y, size_t ldy, bool accumulate)
 {
-    int total = 0, begin, end;
+    int total = 0, unit, end;
     for (int i = 0; i < count; i++)
         total += panel_count(matrices[i].rows);
-    pool_share(total, 1, worker, pass->workers, &begin, &end);
-    for (int i = 0; i < count; i++) {
-        const struct cpu_matrix *m = &matrices[i];
-        int panels = panel_count(m->rows);
-        int from = begin > 0 ? begin : 0, to = end < panels ? end : panels;
-        if (from < to) {
-            struct k_linear job = {
-                .w = m->packed,
-                .x = input.x,
-                .bias = m->bias,
-                .y = y[i],
-                .tokens = tokens,
-                .rows = m->rows,
-                .cols = m->cols,
-                .ldx = input.ld,
-                .ldy = ldy,
-                .accumulate = accumulate,
-            };
-            variant(pass, m, tokens)(&job, from, to);
+    int blocks = token_blocks(total, tokens, pass->workers);
+    pool_share(total * blocks, 1, worker, pass->workers, &unit, &end);
+    struct patch all;
+    while (next_patch(&unit, end, total, blocks, tokens, &all)) {
+        int first = 0; // of the matrix's panels among all
+        for (int i = 0; i < count; i++) {
+            int panels = panel_count(matrices[i].rows);
+            struct patch own = all;
+            own.panel0 = all.panel0 > first ? all.panel0 - first : 0;
+            own.panel1 = all.panel1 - first < panels ? all.panel1 - first : panels;
+            if (own.panel0 < own.panel1)
+                patch_product(pass, &matrices[i], own, input, tokens, y[i], ldy, accumulate);
+            first += panels;
         }
-        begin -= panels; // the next matrix's panels are numbered from its own beginning
-        end -= panels;
     }
 }
 
+// ---- gate and up -----------------------------------------------------------------------------------------
+
 // Rows [row0, row0 + rows) of gate or up, a whole number of panels except at the end, into `y`.
 static void block_product(const struct cpu_pass *pass, const struct cpu_matrix *m, int row0,
-                          int rows, struct cpu_input input, float *y)
+                          int rows, struct patch patch, struct cpu_input input, float *y)
 {
     size_t panel = panel_bytes(m->type, m->cols);
     struct k_linear job = {
         .w = m->packed + (size_t)(row0 / PANEL_ROWS) * panel,
-        .x = input.x,
+        .x = input.x + (size_t)patch.token0 * input.row_bytes,
         .y = y,
-        .tokens = pass->tokens,
+        .tokens = patch.tokens,
         .rows = rows,
         .cols = m->cols,
-        .ldx = input.ld,
+        .ldx = input.row_bytes / cpu_element_bytes(input.type),
         .ldy = (size_t)rows,
     };
     variant(pass, m, pass->tokens)(&job, 0, panel_count(rows));
@@ -72,27 +116,36 @@ static int block_rows(int tokens)
     return rows > PANEL_ROWS ? rows : PANEL_ROWS;
 }
 
-void gated(const struct cpu_pass *pass, int worker, const struct cpu_layer *layer,
-           struct cpu_input input)
+static void gated_patch(const struct cpu_pass *pass, int worker, const struct cpu_layer *layer,
+                        struct cpu_input input, struct patch patch)
 {
     const struct cpu_buffers *b = pass->b;
     const struct cpu_worker *w = &b->workers[worker];
     const struct cpu_kernels *k = &pass->model->kernels;
-    int ff = layer->gate.rows, begin, end;
-    int padded = packed_cols(pass->model->scheme->activations, ff);
-    size_t element = cpu_element_bytes(pass->model->scheme->activations);
-    pool_share(panel_count(ff), 1, worker, pass->workers, &begin, &end);
-    int last = end * PANEL_ROWS < ff ? end * PANEL_ROWS : ff;
-    int step = block_rows(pass->tokens);
-    for (int row0 = begin * PANEL_ROWS; row0 < last; row0 += step) {
+    int ff = layer->gate.rows, padded = packed_cols(input.type, ff);
+    int last = patch.panel1 * PANEL_ROWS < ff ? patch.panel1 * PANEL_ROWS : ff;
+    int step = block_rows(patch.tokens);
+    for (int row0 = patch.panel0 * PANEL_ROWS; row0 < last; row0 += step) {
         int rows = last - row0 < step ? last - row0 : step;
-        block_product(pass, &layer->gate, row0, rows, input, w->gate);
-        block_product(pass, &layer->up, row0, rows, input, w->up);
+        block_product(pass, &layer->gate, row0, rows, patch, input, w->gate);
+        block_product(pass, &layer->up, row0, rows, patch, input, w->up);
         int to = row0 + rows == ff ? padded - row0 : rows;
-        for (int t = 0; t < pass->tokens; t++) {
+        for (int t = 0; t < patch.tokens; t++) {
             float *gate = w->gate + (size_t)t * (size_t)rows;
+            unsigned char *out = b->ff + (size_t)(patch.token0 + t) * b->ff_bytes;
             k->swiglu(gate, gate, w->up + (size_t)t * (size_t)rows, rows);
-            k->cast(b->ff + (size_t)t * b->ff_bytes + (size_t)row0 * element, gate, rows, to);
+            k->cast(out + (size_t)row0 * cpu_element_bytes(input.type), gate, rows, to);
         }
     }
+}
+
+void gated(const struct cpu_pass *pass, int worker, const struct cpu_layer *layer,
+           struct cpu_input input)
+{
+    int panels = panel_count(layer->gate.rows), unit, end;
+    int blocks = token_blocks(panels, pass->tokens, pass->workers);
+    pool_share(panels * blocks, 1, worker, pass->workers, &unit, &end);
+    struct patch patch;
+    while (next_patch(&unit, end, panels, blocks, pass->tokens, &patch))
+        gated_patch(pass, worker, layer, input, patch);
 }
