@@ -116,7 +116,7 @@ static size_t edit_distance(const char *a, const char *b)
 {
     size_t la = strlen(a), lb = strlen(b), row[WORD_MAX + 1];
     if (la > WORD_MAX || lb > WORD_MAX)
-        return WORD_MAX;
+        return SIZE_MAX; // no key is that long
     for (size_t j = 0; j <= lb; j++)
         row[j] = j;
     for (size_t i = 1; i <= la; i++) {

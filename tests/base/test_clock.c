@@ -1,0 +1,39 @@
+// test_clock.c - a clock that does not go back, and the text of a wall time.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+
+static void the_clock_never_goes_back(void **state)
+{
+    (void)state;
+    uint64_t last = clock_ns();
+    for (int i = 0; i < 100000; i++) {
+        uint64_t now = clock_ns();
+        assert_true(now >= last);
+        last = now;
+    }
+    assert_true(clock_wall_ns() > 1577836800LL * 1000000000); // after 2020
+}
+
+static void wall_times_read_as_iso_8601(void **state)
+{
+    (void)state;
+    char text[21];
+    assert_string_equal(clock_iso8601(0, text, sizeof text), "1970-01-01T00:00:00Z");
+    assert_string_equal(clock_iso8601(951827696LL * 1000000000 + 999999999, text, sizeof text),
+                        "2000-02-29T12:34:56Z");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_clock_never_goes_back),
+        cmocka_unit_test(wall_times_read_as_iso_8601),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,188 @@
+// test_file.c - mapping, whole reads and whole writes, and what is not a file.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+
+static char folder[] = "/tmp/ridge-test-file-XXXXXX";
+
+static int make_folder(void **state)
+{
+    (void)state;
+    return mkdtemp(folder) ? 0 : -1;
+}
+
+static int remove_folder(void **state)
+{
+    (void)state;
+    DIR *dir = opendir(folder);
+    for (struct dirent *entry; (entry = readdir(dir));) {
+        char *path = file_join(folder, entry->d_name);
+        if (entry->d_name[0] != '.' && remove(path) != 0)
+            fprintf(stderr, "%s is left\n", path);
+        free(path);
+    }
+    closedir(dir);
+    return rmdir(folder);
+}
+
+// The path of a name in the test's folder, in one of a few rotating buffers.
+static const char *in_folder(const char *name)
+{
+    static char paths[4][256];
+    static int turn;
+    char *path = paths[turn++ % 4];
+    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
+    return path;
+}
+
+static int entries(void)
+{
+    int count = 0;
+    DIR *dir = opendir(folder);
+    for (struct dirent *entry; (entry = readdir(dir));)
+        count += entry->d_name[0] != '.';
+    closedir(dir);
+    return count;
+}
+
+static void what_is_written_is_read_and_mapped(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    const char *path = in_folder("whole");
+    char *text = NULL;
+    size_t size = 0;
+    struct file_map map;
+    assert_int_equal(file_write(path, "first", 5, &err), OK);
+    assert_int_equal(file_write(path, "a\0b", 3, &err), OK); // replaces
+    assert_int_equal(file_read(path, 3, &text, &size, &err), OK);
+    assert_int_equal(size, 3);
+    assert_memory_equal(text, "a\0b", 4); // and the NUL added
+    free(text);
+    assert_int_equal(file_map(path, &map, &err), OK);
+    assert_int_equal(map.size_bytes, 3);
+    assert_memory_equal(map.data, "a\0b", 3);
+    file_unmap(&map);
+    assert_null(map.data);
+    assert_int_equal(entries(), 1); // no temporary file is left
+}
+
+static void an_empty_file_maps_to_nothing(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct file_map map;
+    char *text = NULL;
+    assert_int_equal(file_write(in_folder("empty"), "", 0, &err), OK);
+    assert_int_equal(file_map(in_folder("empty"), &map, &err), OK);
+    assert_null(map.data);
+    assert_int_equal(map.size_bytes, 0);
+    file_unmap(&map);
+    assert_int_equal(file_read(in_folder("empty"), 0, &text, NULL, &err), OK);
+    assert_string_equal(text, "");
+    free(text);
+}
+
+static void expect_refused(const char *path, enum status code, const char *reason)
+{
+    struct error err = {0};
+    struct file_map map;
+    char *text = NULL;
+    assert_int_equal(file_map(path, &map, &err), code);
+    assert_non_null(strstr(err.message, path));
+    assert_non_null(strstr(err.message, reason));
+    error_clear(&err);
+    assert_int_equal(file_read(path, 1000, &text, NULL, &err), code);
+    assert_non_null(strstr(err.message, reason));
+    assert_null(text);
+}
+
+static void what_is_not_a_file_is_refused_with_its_name(void **state)
+{
+    (void)state;
+    expect_refused(in_folder("missing"), ERR_IO, "No such file");
+    expect_refused(folder, ERR_IO, "directory");
+    assert_int_equal(mkfifo(in_folder("pipe"), 0600), 0);
+    expect_refused(in_folder("pipe"), ERR_IO,
+                   "not a regular file"); // and does not wait for a writer
+}
+
+static void a_file_larger_than_accepted_names_both_sizes(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    char *text = NULL;
+    assert_int_equal(file_write(in_folder("large"), "0123456789", 10, &err), OK);
+    assert_int_equal(file_read(in_folder("large"), 9, &text, NULL, &err), ERR_FORMAT);
+    assert_null(text);
+    assert_non_null(strstr(err.message, "10 bytes"));
+    assert_non_null(strstr(err.message, "at most 9"));
+}
+
+static void a_failed_write_leaves_nothing(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    int before = entries();
+    assert_int_equal(file_write(in_folder("no/such/folder"), "x", 1, &err), ERR_IO);
+    error_clear(&err);
+    assert_int_equal(mkdir(in_folder("taken"), 0700), 0); // a folder cannot be renamed over
+    assert_int_equal(file_write(in_folder("taken"), "x", 1, &err), ERR_IO);
+    assert_non_null(strstr(err.message, "taken"));
+    assert_int_equal(entries(), before + 1);
+}
+
+static void folders_are_made_with_their_parents(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    assert_int_equal(file_make_dirs(in_folder("a/b//c/"), &err), OK);
+    assert_true(file_is_dir(in_folder("a/b/c")));
+    assert_int_equal(file_make_dirs(in_folder("a/b/c"), &err), OK);
+    assert_int_equal(file_write(in_folder("file"), "", 0, &err), OK);
+    assert_int_equal(file_make_dirs(in_folder("file/below"), &err), ERR_IO);
+    assert_non_null(strstr(err.message, "file"));
+    assert_true(file_exists(in_folder("file")));
+    assert_false(file_is_dir(in_folder("file")));
+    assert_false(file_exists(in_folder("file/below")));
+    rmdir(in_folder("a/b/c"));
+    rmdir(in_folder("a/b"));
+}
+
+static void join_puts_one_slash(void **state)
+{
+    (void)state;
+    static const char *const cases[][3] = {
+        {"a", "b", "a/b"}, {"a/", "b", "a/b"}, {"/", "b", "/b"}, {"", "b", "b"}};
+    for (size_t i = 0; i < 4; i++) {
+        char *path = file_join(cases[i][0], cases[i][1]);
+        assert_string_equal(path, cases[i][2]);
+        free(path);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_written_is_read_and_mapped),
+        cmocka_unit_test(an_empty_file_maps_to_nothing),
+        cmocka_unit_test(what_is_not_a_file_is_refused_with_its_name),
+        cmocka_unit_test(a_file_larger_than_accepted_names_both_sizes),
+        cmocka_unit_test(a_failed_write_leaves_nothing),
+        cmocka_unit_test(folders_are_made_with_their_parents),
+        cmocka_unit_test(join_puts_one_slash),
+    };
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}

@@ -1,0 +1,77 @@
+// test_home.c - data found from the executable, and the user's folders from the environment.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/home.h"
+#include "base/os.h"
+
+static void data_is_found_from_any_directory(void **state)
+{
+    (void)state;
+    char *path = home_find("models/reference/config.json");
+    assert_non_null(path);
+    assert_int_equal(path[0], '/');
+    assert_true(file_exists(path));
+    free(path);
+    path = home_find("models"); // folders too
+    assert_non_null(path);
+    free(path);
+    assert_null(home_find("models/no-such-model"));
+}
+
+static void expect_dirs(const char *data, const char *cache)
+{
+    struct error err = {0};
+    char *path = NULL;
+    assert_int_equal(home_data_dir(&path, &err), OK);
+    assert_string_equal(path, data);
+    free(path);
+    assert_int_equal(home_cache_dir(&path, &err), OK);
+    assert_string_equal(path, cache);
+    free(path);
+}
+
+static void xdg_variables_win_over_home(void **state)
+{
+    (void)state;
+    setenv("HOME", "/home/x", 1);
+    setenv("XDG_DATA_HOME", "/data", 1);
+    setenv("XDG_CACHE_HOME", "/cache", 1);
+    expect_dirs("/data/ridge", "/cache/ridge");
+    char data[128] = "/home/x/", cache[128] = "/home/x/";
+    strcat(strcat(data, os_user_data_folder()), "/ridge");
+    strcat(strcat(cache, os_user_cache_folder()), "/ridge");
+    setenv("XDG_DATA_HOME", "relative/is/ignored", 1);
+    unsetenv("XDG_CACHE_HOME");
+    expect_dirs(data, cache);
+}
+
+static void without_a_home_the_variables_are_named(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    char *path = NULL;
+    unsetenv("HOME");
+    unsetenv("XDG_DATA_HOME");
+    assert_int_equal(home_data_dir(&path, &err), ERR_USAGE);
+    assert_null(path);
+    assert_non_null(strstr(err.message, "XDG_DATA_HOME"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(data_is_found_from_any_directory),
+        cmocka_unit_test(xdg_variables_win_over_home),
+        cmocka_unit_test(without_a_home_the_variables_are_named),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,140 @@
+// test_str.c - growing text, patterns, nearest words, whole-string numbers, figures for people.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/str.h"
+
+static void text_grows(void **state)
+{
+    (void)state;
+    struct str s = {0};
+    assert_string_equal(str_text(&s), "");
+    for (int i = 0; i < 1000; i++)
+        str_printf(&s, "%d,", i);
+    str_append(&s, "end");
+    str_append_bytes(&s, "!?", 1);
+    assert_int_equal(s.length, 10 * 2 + 90 * 3 + 900 * 4 + 4);
+    assert_int_equal(strlen(str_text(&s)), s.length);
+    char *text = str_take(&s);
+    assert_string_equal(text + strlen(text) - 8, "999,end!");
+    assert_int_equal(s.length, 0);
+    free(text);
+    text = str_take(&s);
+    assert_string_equal(text, "");
+    free(text);
+    str_fini(&s);
+}
+
+static void after_a_failure_nothing_is_appended(void **state)
+{
+    (void)state;
+    struct str s = {0};
+    str_append(&s, "kept");
+    s.failed = true;
+    str_append(&s, " lost");
+    str_printf(&s, "%d", 1);
+    assert_string_equal(str_text(&s), "kept");
+    assert_null(str_take(&s));
+}
+
+static void equality_and_prefix(void **state)
+{
+    (void)state;
+    assert_true(str_equal("a", "a") && str_equal(NULL, NULL));
+    assert_false(str_equal("a", "b") || str_equal("a", NULL) || str_equal(NULL, "a"));
+    assert_true(str_starts("blk.0.attn", "blk.") && str_starts("x", ""));
+    assert_false(str_starts("bl", "blk."));
+}
+
+static void globs(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *pattern, *text;
+        bool matches;
+    } rows[] = {
+        {"*", "", true},          {"", "", true},         {"", "a", false},
+        {"a*c", "abbc", true},    {"a*c", "abbd", false}, {"*.safetensors", "m.safetensors", true},
+        {"?", "", false},         {"a?c", "abc", true},   {"*ab*ab", "abab", true},
+        {"*ab*ab", "aba", false}, {"[ab]", "a", false},   {"tiny*/bf16", "tiny-2/bf16", true},
+        {"**", "anything", true}, {"a*", "b", false}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (str_glob(rows[i].pattern, rows[i].text) != rows[i].matches)
+            fail_msg("%s against %s", rows[i].pattern, rows[i].text);
+}
+
+static void a_hostile_glob_ends(void **state)
+{
+    (void)state;
+    char text[2001];
+    memset(text, 'a', 2000);
+    text[2000] = '\0';
+    assert_false(str_glob("*a*a*a*a*a*a*a*a*a*a*a*a*b", text)); // exponential when done naively
+}
+
+static void the_nearest_word_is_found_or_none(void **state)
+{
+    (void)state;
+    static const char *const words[] = {"batch", "context", "scheme", "device"};
+    assert_string_equal(str_nearest("bacth", words, 4), "batch");
+    assert_string_equal(str_nearest("contxt", words, 4), "context");
+    assert_null(str_nearest("zzzzzz", words, 4));
+    assert_null(str_nearest("batch", words, 0));
+    char endless[500];
+    memset(endless, 'x', sizeof endless - 1);
+    endless[sizeof endless - 1] = '\0';
+    assert_null(str_nearest(endless, words, 4));
+}
+
+static void numbers_are_read_whole_or_not_at_all(void **state)
+{
+    (void)state;
+    int64_t i = 5;
+    double f = 5;
+    assert_true(str_to_i64("-9223372036854775808", &i) && i == INT64_MIN);
+    assert_true(str_to_f64("1e-3", &f) && f == 1e-3);
+    static const char *const not_integers[] = {"",    " 1", "1 ", "1x", "9223372036854775808",
+                                               "1.5", "x"};
+    for (size_t k = 0; k < sizeof not_integers / sizeof *not_integers; k++)
+        assert_false(str_to_i64(not_integers[k], &i));
+    static const char *const not_numbers[] = {"", " 1", "1 ", "1,5", "nan", "inf", "1e999"};
+    for (size_t k = 0; k < sizeof not_numbers / sizeof *not_numbers; k++)
+        assert_false(str_to_f64(not_numbers[k], &f));
+}
+
+static void figures_have_three_digits_and_a_unit(void **state)
+{
+    (void)state;
+    char text[32];
+    assert_string_equal(format_bytes(0, text, sizeof text), "0.00 B");
+    assert_string_equal(format_bytes(1536, text, sizeof text), "1.50 KiB");
+    assert_string_equal(format_bytes(25.3 * (1 << 30), text, sizeof text), "25.3 GiB");
+    assert_string_equal(format_time_ns(12.345e6, text, sizeof text), "12.3 ms");
+    assert_string_equal(format_time_ns(250, text, sizeof text), "250 ns");
+    assert_string_equal(format_time_ns(3.6e12, text, sizeof text), "3600 s");
+    assert_string_equal(format_rate(45.1e9, "B", text, sizeof text), "45.1 GB/s");
+    assert_string_equal(format_rate(123, "tok", text, sizeof text), "123 tok/s");
+    assert_string_equal(format_time_ns(-1500, text, sizeof text), "-1.50 us");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(text_grows),
+        cmocka_unit_test(after_a_failure_nothing_is_appended),
+        cmocka_unit_test(equality_and_prefix),
+        cmocka_unit_test(globs),
+        cmocka_unit_test(a_hostile_glob_ends),
+        cmocka_unit_test(the_nearest_word_is_found_or_none),
+        cmocka_unit_test(numbers_are_read_whole_or_not_at_all),
+        cmocka_unit_test(figures_have_three_digits_and_a_unit),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
