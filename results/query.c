@@ -272,3 +272,23 @@ enum status query_values(struct store *store, struct arena *arena, int64_t trial
                      " ORDER BY repetition, noise, place",
                      trial, read_value);
 }
+
+static const char token_hash_sql[] =
+    "SELECT token_hash FROM sample JOIN trial ON trial.id = trial_id"
+    " WHERE cell_id = ? AND status IN ('ok', 'noisy', 'throttled') AND token_hash IS NOT NULL"
+    " ORDER BY number, repetition LIMIT 1";
+
+static void read_hash(struct row *row, void *out)
+{
+    *(const char **)out = row_text(row, 0);
+}
+
+enum status query_token_hash(struct store *store, struct arena *arena, int64_t cell,
+                             const char **hash, struct error *err)
+{
+    const char **found = NULL, ***rows = &found;
+    size_t found_count = 0, *count = &found_count;
+    TRY(READ_ROWS(token_hash_sql, cell, read_hash));
+    *hash = found_count ? found[0] : "";
+    return OK;
+}

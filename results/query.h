@@ -126,6 +126,11 @@ struct trial_row {
 enum status query_trials(struct store *store, struct arena *arena, int64_t cell,
                          struct trial_row **rows, size_t *count, struct error *err);
 
+// The hash of the tokens a cell generated in its first trial that was measured, or "": later ones must
+// agree.
+enum status query_token_hash(struct store *store, struct arena *arena, int64_t cell,
+                             const char **hash, struct error *err);
+
 // Everything measured in one trial, as stored: its own figures (repetition 0), then each repetition's.
 struct value_row {
     int repetition;

@@ -1,0 +1,254 @@
+// record.c - run, machine, cells and ceilings into the store.
+#include "bench/run/record.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/arena.h"
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/str.h"
+#include "bench/probe/probe.h"
+#include "bench/run/live.h"
+#include "bench/run/verdict.h"
+#include "results/query.h"
+
+// ---- the run -----------------------------------------------------------------------------------------------
+
+static enum status store_content(struct record *record, const struct machine *machine,
+                                 struct store_run *run, struct error *err)
+{
+    char *hardware = json_canonical(machine->hardware);
+    char *environment = json_canonical(machine->environment);
+    char *build = json_canonical(machine->build);
+    if (!hardware || !environment || !build)
+        FAIL(err, ERR_NOMEM, "runner: the machine's record");
+    else if (store_machine(record->store, machine->fingerprint, hardware, &run->machine, err) ==
+                 OK &&
+             store_environment(record->store, environment, &run->environment, err) == OK)
+        store_build(record->store, build, &run->build, err);
+    free(hardware);
+    free(environment);
+    free(build);
+    return err->code;
+}
+
+static enum status begin_run(struct record *record, const struct plan *plan,
+                             const struct runner_options *options, struct store_run *run,
+                             struct error *err)
+{
+    record->resumed = options->resume;
+    if (!options->resume)
+        return store_run_begin(record->store, run, &record->run, err);
+    TRY(store_run_unfinished(record->store, plan->suite_text, run->machine, &record->run, err));
+    if (record->run == 0)
+        return FAIL(err, ERR_USAGE,
+                    "%s: no unfinished run of suite %s (as it reads now) on this machine to resume",
+                    options->database, plan->suite_name);
+    return OK;
+}
+
+enum status record_open(const struct plan *plan, const struct runner_options *options,
+                        struct record *out, struct error *err)
+{
+    struct machine machine = {0};
+    struct store_run run = {
+        .suite_name = plan->suite_name,
+        .suite_text = plan->suite_text,
+        .command = options->command,
+        .started_ns = clock_wall_ns(),
+    };
+    *out = (struct record){0};
+    out->cells = calloc(plan->cell_count + 1, sizeof *out->cells);
+    out->stopped = calloc(plan->cell_count + 1, sizeof *out->stopped);
+    if (!out->cells || !out->stopped)
+        FAIL(err, ERR_NOMEM, "runner: %zu cells", plan->cell_count);
+    else if (store_open(options->database, STORE_WRITE, &out->store, err) == OK &&
+             machine_probe(&machine, err) == OK && store_content(out, &machine, &run, err) == OK)
+        begin_run(out, plan, options, &run, err);
+    machine_fini(&machine);
+    if (err->code != OK)
+        record_close(out);
+    return err->code;
+}
+
+void record_close(struct record *record)
+{
+    store_close(record->store);
+    free(record->cells);
+    free(record->stopped);
+    memset(record, 0, sizeof *record);
+}
+
+// ---- ceilings -----------------------------------------------------------------------------------------------
+
+enum status record_read_ceilings(const struct record *record, struct ceilings *out,
+                                 struct error *err)
+{
+    struct arena arena = {0};
+    struct ceiling_row *rows = NULL;
+    size_t count = 0;
+    memset(out, 0, sizeof *out);
+    out->levels = machine_memory_levels(out->level);
+    enum status status = query_ceilings(record->store, &arena, record->run, &rows, &count, err);
+    for (size_t i = 0; status == OK && i < count && out->count < CEILINGS_MAX; i++) {
+        struct ceiling *c = &out->row[out->count++];
+        strncpy(c->name, rows[i].name, sizeof c->name - 1);
+        strncpy(c->level, rows[i].level, sizeof c->level - 1);
+        strncpy(c->kernel, rows[i].kernel, sizeof c->kernel - 1);
+        c->threads = rows[i].threads;
+        c->samples = rows[i].samples;
+        c->value = rows[i].value;
+        c->low = rows[i].low;
+        c->high = rows[i].high;
+    }
+    arena_fini(&arena);
+    return status;
+}
+
+static const char *ceiling_unit(const struct ceiling *c)
+{
+    if (c->level[0])
+        return "B/s";
+    return str_starts(c->name, "int") ? "op/s" : "FLOP/s";
+}
+
+enum status record_ceilings(const struct record *record, const struct ceilings *ceilings,
+                            struct error *err)
+{
+    struct store_ceiling *rows = calloc((size_t)ceilings->count + 1, sizeof *rows);
+    if (!rows)
+        return FAIL(err, ERR_NOMEM, "runner: ceilings");
+    for (int i = 0; i < ceilings->count; i++) {
+        const struct ceiling *c = &ceilings->row[i];
+        rows[i] = (struct store_ceiling){
+            .name = c->name,
+            .level = c->level,
+            .kernel = c->kernel,
+            .unit = ceiling_unit(c),
+            .source = "host clock",
+            .threads = c->threads,
+            .samples = c->samples,
+            .value = c->value,
+            .low = c->low,
+            .high = c->high,
+        };
+    }
+    enum status status =
+        store_ceilings(record->store, record->run, rows, (size_t)ceilings->count, err);
+    free(rows);
+    return status;
+}
+
+// ---- cells --------------------------------------------------------------------------------------------------
+
+// A cell whose scheme or device this build or machine lacks is unsupported; what is left out for another
+// reason (memory, time, a rule of the suite) is skipped.
+static const char *skip_status(const struct cell *cell)
+{
+    struct engine_device devices[32];
+    size_t count = engine_devices(devices, sizeof devices / sizeof *devices);
+    if (!cell->skip)
+        return NULL;
+    if (!cell->scheme)
+        return "unsupported";
+    for (size_t i = 0; i < count; i++)
+        if (str_equal(devices[i].name, cell->device))
+            return devices[i].available ? "skipped" : "unsupported";
+    return "unsupported";
+}
+
+static enum status record_cell(struct record *record, const struct cell *cell,
+                               const struct ceilings *ceilings, int64_t *id, struct error *err)
+{
+    char label[128];
+    struct memory_plan memory = cell->memory;
+    char *params = json_canonical(cell->params), *prediction = NULL;
+    json_t *predicted = cell->skip ? NULL : cell_prediction(cell, ceilings);
+    if (predicted)
+        prediction = json_canonical(predicted);
+    double bytes =
+        (double)memory.weights_bytes + (double)memory.kv_bytes + (double)memory.scratch_bytes;
+    struct store_cell row = {
+        .run = record->run,
+        .key = cell->key,
+        .params_json = params,
+        .label = cell_label(cell, label, sizeof label),
+        .sweep = cell->sweep,
+        .model = cell->model->label,
+        .scheme = cell->scheme_name,
+        .device = cell->device,
+        .threads = cell->threads,
+        .batch = cell->batch,
+        .context = cell->context,
+        .gen = cell->gen,
+        .skip_reason = cell->skip,
+        .skip_status = skip_status(cell),
+        .trials_planned = cell->procs,
+        .predicted_memory_bytes = bytes > 0 ? bytes : NAN,
+        .predicted_ns = cell->predicted_ns > 0 ? cell->predicted_ns : NAN,
+        .prediction_json = prediction,
+    };
+    enum status status = params ? store_cell(record->store, &row, id, err)
+                                : FAIL(err, ERR_NOMEM, "runner: a cell's parameters");
+    json_decref(predicted);
+    free(prediction);
+    free(params);
+    return status;
+}
+
+// A cell that ran out of memory or time would do so again; what was skipped stays so.
+static bool at_its_end(const struct cell_row *row)
+{
+    return str_equal(row->status, "oom") || str_equal(row->status, "timeout") || cell_left_out(row);
+}
+
+enum status record_cells(struct record *record, const struct plan *plan,
+                         const struct ceilings *ceilings, struct error *err)
+{
+    struct arena arena = {0};
+    struct cell_row *rows = NULL;
+    size_t count = 0;
+    for (size_t i = 0; i < plan->cell_count; i++)
+        TRY(record_cell(record, &plan->cells[i], ceilings, &record->cells[i], err));
+    enum status status = query_cells(record->store, &arena, record->run, &rows, &count, err);
+    for (size_t r = 0; status == OK && r < count; r++)
+        for (size_t i = 0; i < plan->cell_count; i++)
+            if (record->cells[i] == rows[r].id)
+                record->stopped[i] = at_its_end(&rows[r]);
+    arena_fini(&arena);
+    return status;
+}
+
+enum status record_has(const struct record *record, const struct plan *plan, size_t cell,
+                       int number, bool *out, struct error *err)
+{
+    int procs = plan->cells[cell].procs;
+    bool *done = calloc((size_t)procs, sizeof *done);
+    if (!done)
+        return FAIL(err, ERR_NOMEM, "runner: %d trials", procs);
+    enum status status = store_trials_done(record->store, record->cells[cell], done, procs, err);
+    *out = status == OK && done[number - 1];
+    free(done);
+    return status;
+}
+
+enum status record_skip(struct record *record, size_t cell, const char *reason, struct error *err)
+{
+    record->stopped[cell] = true;
+    return store_cell_skip(record->store, record->cells[cell], "skipped", reason, err);
+}
+
+enum status record_failed(const struct record *record, size_t *failed, struct error *err)
+{
+    struct arena arena = {0};
+    struct cell_row *rows = NULL;
+    size_t count = 0;
+    *failed = 0;
+    enum status status = query_cells(record->store, &arena, record->run, &rows, &count, err);
+    for (size_t i = 0; status == OK && i < count; i++)
+        *failed += cell_failed(&rows[i]);
+    arena_fini(&arena);
+    return status;
+}

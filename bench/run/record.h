@@ -1,0 +1,50 @@
+// record.h - what the runner writes to the store before the first trial, and reads back of it.
+#ifndef BENCH_RUN_RECORD_H
+#define BENCH_RUN_RECORD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/status.h"
+#include "bench/roof/roof.h"
+#include "bench/run/runner.h"
+#include "bench/suite/plan.h"
+#include "results/store.h"
+
+struct record {
+    struct store *store;
+    int64_t run;
+    bool resumed;
+    int64_t *cells; // (plan->cell_count) rows of the store
+    bool *
+        stopped; // (plan->cell_count) no more trials: skipped, pruned, or it ran out of memory or time
+};
+
+// Opens the store, probes the machine, begins a run or finds the unfinished one.
+// Errors: ERR_USAGE when there is nothing to resume; those of the store.
+enum status record_open(const struct plan *plan, const struct runner_options *options,
+                        struct record *out, struct error *err);
+void record_close(struct record *record);
+
+// The ceilings of this run: *out is filled from the store when they are there (resumed), its count 0 when
+// they are not.
+enum status record_read_ceilings(const struct record *record, struct ceilings *out,
+                                 struct error *err);
+enum status record_ceilings(const struct record *record, const struct ceilings *ceilings,
+                            struct error *err);
+
+// Every cell of the plan, skipped ones too, and then which of them are at their end already.
+enum status record_cells(struct record *record, const struct plan *plan,
+                         const struct ceilings *ceilings, struct error *err);
+
+// Whether trial `number` of a cell is stored.
+enum status record_has(const struct record *record, const struct plan *plan, size_t cell,
+                       int number, bool *out, struct error *err);
+
+// A cell that was to run is left out, or gets no more trials.
+enum status record_skip(struct record *record, size_t cell, const char *reason, struct error *err);
+
+// How many cells ended in wrong, oom, timeout or crashed.
+enum status record_failed(const struct record *record, size_t *failed, struct error *err);
+
+#endif

@@ -1,0 +1,254 @@
+// runner.c - the order of a run: ceilings first, then trial after trial, group after group.
+#include "bench/run/runner.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/os.h"
+#include "base/str.h"
+#include "bench/run/child.h"
+#include "bench/run/live.h"
+#include "bench/run/prompt.h"
+#include "bench/run/record.h"
+#include "bench/run/session.h"
+
+struct runner {
+    struct run_context context;
+    struct interrupt interrupt;
+    char *executable;
+    const char *own_worker[3]; // executable, "worker", NULL
+    size_t *picked;            // (plan->cell_count) cells of the next job
+};
+
+// ---- which cells next --------------------------------------------------------------------------------------
+
+static enum status wanted(const struct runner *r, size_t cell, int number, bool *out,
+                          struct error *err)
+{
+    const struct run_context *c = &r->context;
+    bool done = false;
+    *out = false;
+    if (c->record.stopped[cell] || c->plan->cells[cell].skip || number > c->plan->cells[cell].procs)
+        return OK;
+    TRY(record_has(&c->record, c->plan, cell, number, &done, err));
+    *out = !done;
+    return OK;
+}
+
+// One pool, one packing of the weights and one tokenizer serve a job.
+static bool same_process(const struct cell *a, const struct cell *b)
+{
+    return a->threads == b->threads && a->head == b->head &&
+           prompt_is_text(a->prompt) == prompt_is_text(b->prompt);
+}
+
+// Of `count` cells of the plan's order, those that lack trial `number` and can share a worker with the
+// first that does.
+static enum status pick(struct runner *r, size_t first, size_t count, int number, size_t *picked,
+                        struct error *err)
+{
+    const struct plan *plan = r->context.plan;
+    *picked = 0;
+    for (size_t i = first; i < first + count; i++) {
+        size_t cell = plan->order[i];
+        bool want = false;
+        TRY(wanted(r, cell, number, &want, err));
+        if (want && (*picked == 0 || same_process(&plan->cells[r->picked[0]], &plan->cells[cell])))
+            r->picked[(*picked)++] = cell;
+    }
+    return OK;
+}
+
+// Trial `number` of a stretch of the plan's order, in as many workers as it takes.
+static enum status run_stretch(struct runner *r, size_t first, size_t count, int number,
+                               struct error *err)
+{
+    for (;;) {
+        size_t picked = 0;
+        TRY(pick(r, first, count, number, &picked, err));
+        if (picked == 0)
+            return OK;
+        TRY(session_cells(&r->context, r->picked, picked, number, err));
+    }
+}
+
+static int most_procs(const struct plan *plan)
+{
+    int most = 0;
+    for (size_t i = 0; i < plan->cell_count; i++)
+        most = plan->cells[i].procs > most ? plan->cells[i].procs : most;
+    return most;
+}
+
+static enum status run_trials(struct runner *r, struct error *err)
+{
+    const struct plan *plan = r->context.plan;
+    int procs = most_procs(plan);
+    for (int number = 1; plan->interleaved && number <= procs; number++)
+        for (size_t g = 0; g < plan->group_count; g++)
+            TRY(run_stretch(r, plan->groups[g].first, plan->groups[g].count, number, err));
+    for (size_t i = 0; !plan->interleaved && i < plan->cell_count; i++)
+        for (int number = 1; number <= procs; number++)
+            TRY(run_stretch(r, i, 1, number, err));
+    return OK;
+}
+
+// ---- before the trials ---------------------------------------------------------------------------------------
+
+static bool seen_threads(const struct plan *plan, size_t before, int threads)
+{
+    for (size_t i = 0; i < before; i++)
+        if (!plan->cells[i].skip && plan->cells[i].threads == threads)
+            return true;
+    return false;
+}
+
+// Measured once for every number of threads that a cell uses; a resumed run has them already.
+static enum status measure_ceilings(struct runner *r, struct error *err)
+{
+    struct run_context *c = &r->context;
+    TRY(record_read_ceilings(&c->record, c->ceilings, err));
+    if (c->ceilings->count > 0)
+        return OK;
+    for (size_t i = 0; i < c->plan->cell_count; i++) {
+        const struct cell *cell = &c->plan->cells[i];
+        if (cell->skip || seen_threads(c->plan, i, cell->threads))
+            continue;
+        live_note(&c->live, "measuring what this machine can do with %d thread%s", cell->threads,
+                  cell->threads == 1 ? "" : "s");
+        TRY(session_ceilings(c, cell->threads, true, err));
+    }
+    return record_ceilings(&c->record, c->ceilings, err);
+}
+
+// How much there is to do, for the ETA.
+static enum status count_work(struct runner *r, size_t *trials, double *predicted_ns,
+                              struct error *err)
+{
+    const struct plan *plan = r->context.plan;
+    *trials = 0;
+    *predicted_ns = 0;
+    for (size_t i = 0; i < plan->cell_count; i++) {
+        for (int number = 1; number <= plan->cells[i].procs; number++) {
+            bool want = false;
+            TRY(wanted(r, i, number, &want, err));
+            *trials += want;
+            *predicted_ns += want ? plan->cells[i].predicted_ns / plan->cells[i].procs : 0;
+        }
+    }
+    return OK;
+}
+
+static enum status prepare(struct runner *r, const struct runner_options *options,
+                           struct error *err)
+{
+    struct run_context *c = &r->context;
+    size_t trials = 0;
+    double predicted_ns = 0;
+    live_begin(&c->live, options->output, 0, 0);
+    TRY(measure_ceilings(r, err));
+    TRY(record_cells(&c->record, c->plan, c->ceilings, err));
+    TRY(count_work(r, &trials, &predicted_ns, err));
+    live_begin(&c->live, options->output, trials, predicted_ns);
+    if (c->record.resumed)
+        live_note(&c->live, "resuming run %lld: %zu trials are missing", (long long)c->record.run,
+                  trials);
+    return OK;
+}
+
+// ---- whole -----------------------------------------------------------------------------------------------------
+
+static enum status runner_init(struct runner *r, const struct plan *plan,
+                               const struct runner_options *options, struct error *err)
+{
+    struct run_context *c = &r->context;
+    json_t *thresholds = bound_thresholds();
+    *r = (struct runner){.executable = os_executable_path()};
+    r->own_worker[0] = r->executable;
+    r->own_worker[1] = "worker";
+    r->picked = calloc(plan->cell_count + 1, sizeof *r->picked);
+    c->plan = plan;
+    c->worker_command = options->worker_command ? options->worker_command : r->own_worker;
+    c->memory_limit_bytes = options->memory_limit_bytes;
+    c->ceilings = calloc(1, sizeof *c->ceilings);
+    c->thresholds = thresholds ? json_dumps(thresholds, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
+    json_decref(thresholds);
+    if (!r->picked || !c->ceilings || !c->thresholds)
+        return FAIL(err, ERR_NOMEM, "runner");
+    if (!c->worker_command[0])
+        return FAIL(err, ERR_IO,
+                    "runner: the system does not tell where this program lies, so it "
+                    "cannot start workers");
+    return OK;
+}
+
+static void runner_fini(struct runner *r)
+{
+    free(r->executable);
+    free(r->picked);
+    free(r->context.ceilings);
+    free(r->context.thresholds);
+}
+
+// The run's last word in the store. A failure to write it is told, unless something failed before.
+static void end_run(struct runner *r, enum status status, struct error *err)
+{
+    const struct record *record = &r->context.record;
+    struct error late = {0};
+    const char *word = status == OK ? "done" : status == ERR_INTERRUPTED ? "interrupted" : "failed";
+    if (store_run_end(record->store, record->run, word, clock_wall_ns(), &late) != OK &&
+        err->code == OK)
+        *err = late;
+}
+
+static enum exit_code summarize(struct runner *r, struct error *err)
+{
+    struct run_context *c = &r->context;
+    char next[96];
+    size_t failed = 0;
+    snprintf(next, sizeof next, "bench report %lld", (long long)c->record.run);
+    if (err->code != OK || live_table(&c->live, c->record.store, c->record.run, next, err) != OK ||
+        record_failed(&c->record, &failed, err) != OK)
+        return EXIT_ERROR;
+    return failed ? EXIT_CELL_FAILED : EXIT_FINE;
+}
+
+static enum exit_code run_opened(struct runner *r, const struct runner_options *options,
+                                 struct error *err)
+{
+    enum status status = prepare(r, options, err);
+    if (status == OK)
+        status = run_trials(r, err);
+    if (status == ERR_INTERRUPTED) {
+        error_clear(err);
+        interrupt_accept(&r->interrupt);
+        end_run(r, status, err);
+        live_note(&r->context.live,
+                  "interrupted: what was measured is in %s; go on with --resume\n",
+                  options->database);
+        return EXIT_INTERRUPTED;
+    }
+    end_run(r, status, err);
+    return summarize(r, err);
+}
+
+enum exit_code runner_run(const struct plan *plan, const struct runner_options *options,
+                          struct error *err)
+{
+    struct runner runner;
+    enum exit_code code = EXIT_ERROR;
+    if (runner_init(&runner, plan, options, err) == OK &&
+        record_open(plan, options, &runner.context.record, err) == OK) {
+        interrupt_begin(&runner.interrupt);
+        code = run_opened(&runner, options, err);
+        interrupt_end(&runner.interrupt);
+        if (runner.interrupt.told && code == EXIT_FINE)
+            code = EXIT_INTERRUPTED;
+        record_close(&runner.context.record);
+    }
+    runner_fini(&runner);
+    return code;
+}

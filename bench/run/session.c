@@ -1,0 +1,436 @@
+// session.c - listens to one worker and turns what happens to it into trials.
+#include "bench/run/session.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "bench/run/child.h"
+#include "bench/run/protocol.h"
+#include "bench/run/trial.h"
+#include "bench/run/verdict.h"
+#include "results/query.h"
+
+static const uint64_t ceilings_timeout_ns = 300000000000;
+
+struct session {
+    struct run_context *run;
+    const size_t *cells; // into the plan, in the order of the job
+    size_t count, at;    // at: the first that has no trial yet
+    int number;
+    struct child *child;
+    uint64_t deadline_ns;
+    struct event loaded; // type EVENT_LOADED once it came
+    bool in_cell;        // the worker said that cells[at] began
+    struct trial trial;  // of cells[at]
+    char phase[32];      // the last one heard of
+    bool over;           // nothing more is wanted of this worker
+};
+
+static const struct cell *current(const struct session *s)
+{
+    return &s->run->plan->cells[s->cells[s->at]];
+}
+
+static void begin_trial(struct session *s)
+{
+    if (s->at == s->count)
+        return;
+    const struct event *loaded = s->loaded.type == EVENT_LOADED ? &s->loaded : NULL;
+    trial_begin(&s->trial, current(s), s->run->record.cells[s->cells[s->at]], s->number, loaded);
+    s->deadline_ns = clock_ns() + current(s)->timeout_ns;
+    s->in_cell = false;
+    live_cell(&s->run->live, current(s), s->number);
+}
+
+// ---- memory ran out ------------------------------------------------------------------------------------------
+
+static double needs_bytes(const struct cell *c)
+{
+    return (double)c->memory.weights_bytes + (double)c->memory.kv_bytes +
+           (double)c->memory.scratch_bytes;
+}
+
+// Whether `other` cannot have what `cell` could not: as much of everything, and of memory in all.
+static bool as_large(const struct cell *other, const struct cell *cell, bool loading)
+{
+    if (other->model != cell->model || other->scheme != cell->scheme ||
+        !str_equal(other->device, cell->device))
+        return false;
+    return loading || (other->batch >= cell->batch && other->context >= cell->context &&
+                       needs_bytes(other) >= needs_bytes(cell));
+}
+
+static size_t trials_left(const struct run_context *run, size_t cell, int from)
+{
+    return run->record.stopped[cell] ? 0 : (size_t)(run->plan->cells[cell].procs - from + 1);
+}
+
+// Takes the trials from `from` on of a cell out of what is to come.
+static void drop_trials(struct run_context *run, size_t cell, int from)
+{
+    size_t left = trials_left(run, cell, from);
+    const struct cell *c = &run->plan->cells[cell];
+    live_drop(&run->live, left, c->predicted_ns / c->procs * (double)left);
+}
+
+static enum status prune(struct session *s, bool loading, struct error *err)
+{
+    struct run_context *run = s->run;
+    const struct cell *cell = current(s);
+    char label[128], reason[256];
+    snprintf(reason, sizeof reason, "pruned: %s ran out of memory%s",
+             cell_label(cell, label, sizeof label), loading ? " while loading" : "");
+    for (size_t i = 0; run->plan->prune_larger_on_oom && i < run->plan->cell_count; i++) {
+        const struct cell *other = &run->plan->cells[i];
+        if (other == cell || run->record.stopped[i] || !as_large(other, cell, loading))
+            continue;
+        drop_trials(run, i, s->number);
+        TRY(record_skip(&run->record, i, reason, err));
+    }
+    return OK;
+}
+
+// Any of the cells still to come was just pruned: the worker must not begin it.
+static bool rest_is_pruned(const struct session *s)
+{
+    for (size_t i = s->at; i < s->count; i++)
+        if (s->run->record.stopped[s->cells[i]])
+            return true;
+    return false;
+}
+
+// ---- a trial ends -----------------------------------------------------------------------------------------------
+
+// The trial is judged or failed: store it, tell the person, go to the next.
+static enum status end_trial(struct session *s, struct error *err)
+{
+    struct trial *t = &s->trial;
+    bool oom = str_equal(t->status, "oom");
+    bool again = !oom && !str_equal(t->status, "timeout") && !str_equal(t->status, "unsupported");
+    if (trial_measured(t) && s->run->ceilings->count > 0)
+        TRY(trial_verdicts(t, s->run->ceilings, s->run->thresholds, err));
+    TRY(trial_store(t, s->run->record.store, err));
+    live_trial(&s->run->live, t);
+    if (oom)
+        TRY(prune(s, s->loaded.type != EVENT_LOADED, err));
+    if (!again) { // it would end so again
+        drop_trials(s->run, s->cells[s->at], s->number + 1);
+        s->run->record.stopped[s->cells[s->at]] = true;
+    }
+    trial_fini(t);
+    s->at++;
+    s->over |= rest_is_pruned(s);
+    begin_trial(s);
+    return OK;
+}
+
+static enum status end_trial_well(struct session *s, struct error *err)
+{
+    struct arena arena = {0};
+    const char *hash = "";
+    enum status status =
+        query_token_hash(s->run->record.store, &arena, s->trial.cell_id, &hash, err);
+    if (status == OK)
+        trial_judge(&s->trial, hash);
+    arena_fini(&arena);
+    return status == OK ? end_trial(s, err) : status;
+}
+
+// What the engine said of a failure, as a trial's status.
+static const char *status_of(enum status code)
+{
+    switch (code) {
+    case ERR_NOMEM:
+        return "oom";
+    case ERR_UNSUPPORTED:
+        return "unsupported";
+    case ERR_TIMEOUT:
+        return "timeout";
+    default:
+        return "crashed";
+    }
+}
+
+// ---- events -----------------------------------------------------------------------------------------------------
+
+static enum status on_error(struct session *s, const struct event *event, struct error *err)
+{
+    if (event->cell < 0) // the whole job: the next cell gets a fresh worker
+        s->over = true;
+    trial_fail(&s->trial, status_of(event->code), "%s", event->message);
+    return end_trial(s, err);
+}
+
+// Whether this event may come now. Returns OK, or says in `bad` why not.
+static enum status in_turn(const struct session *s, const struct event *event, struct error *bad)
+{
+    bool loaded = s->loaded.type == EVENT_LOADED;
+    bool about_cell =
+        event->type == EVENT_CELL || event->type == EVENT_REPETITION || event->type == EVENT_TRIAL;
+    if (s->at == s->count)
+        return event->type == EVENT_BYE ? OK : FAIL(bad, ERR_FORMAT, "it spoke on after the end");
+    if (event->type == EVENT_BYE)
+        return FAIL(bad, ERR_FORMAT, "it ended with %zu cells to measure", s->count - s->at);
+    if (event->type == EVENT_CEILINGS || (event->type == EVENT_LOADED && loaded))
+        return FAIL(bad, ERR_FORMAT, "it answered what was not asked");
+    if ((about_cell && !loaded) || (event->cell >= 0 && event->cell != (int)s->cells[s->at]))
+        return FAIL(bad, ERR_FORMAT, "it spoke of cell %d out of turn", event->cell);
+    if (about_cell && (event->type == EVENT_CELL) == s->in_cell)
+        return FAIL(bad, ERR_FORMAT, "it measured a cell it had not begun, or began one twice");
+    return OK;
+}
+
+// An event in its turn. What is wrong with it goes to `bad`, what is wrong with us to `err`.
+static enum status on_event(struct session *s, struct event *event, struct error *bad,
+                            struct error *err)
+{
+    switch (event->type) {
+    case EVENT_PROGRESS:
+        snprintf(s->phase, sizeof s->phase, "%s", event->phase);
+        live_progress(&s->run->live, event->phase, event->repetition, current(s)->reps,
+                      event->done);
+        return OK;
+    case EVENT_LOADED:
+        s->loaded = *event;
+        *event = (struct event){.cell = -1};
+        trial_fini(&s->trial);
+        begin_trial(s);
+        return OK;
+    case EVENT_CELL:
+        s->in_cell = true;
+        return OK;
+    case EVENT_REPETITION:
+        return trial_add(&s->trial, event, bad);
+    case EVENT_TRIAL:
+        TRY(trial_add(&s->trial, event, bad));
+        return end_trial_well(s, err);
+    case EVENT_ERROR:
+        return on_error(s, event, err);
+    default:
+        return OK;
+    }
+}
+
+// ---- the worker's end -------------------------------------------------------------------------------------------
+
+// The cell in flight pays for a worker that has to go.
+static enum status fail_current(struct session *s, const char *status, const char *words,
+                                struct error *err)
+{
+    s->over = true;
+    if (s->at == s->count)
+        return OK;
+    const char *during = s->loaded.type == EVENT_LOADED ? "" : " while loading";
+    trial_fail(&s->trial, status, "the worker was stopped%s: %s", during, words);
+    return end_trial(s, err);
+}
+
+// Reaps the worker and lets the cell in flight, if any, bear its end.
+static enum status on_closed(struct session *s, struct error *err)
+{
+    struct child_end end;
+    char words[700];
+    child_end(s->child, CHILD_STOP_GENTLY, &end);
+    s->child = NULL;
+    s->over = true;
+    if (s->at == s->count && !end.exited_well)
+        log_line(LOG_WARN, "a worker was done, and then %s", end.words);
+    if (s->at == s->count)
+        return OK;
+    snprintf(words, sizeof words, "the worker ended in %s without a result: %s",
+             s->phase[0] ? s->phase : "its start", end.words);
+    trial_fail(&s->trial, end.out_of_memory ? "oom" : "crashed", "%s", words);
+    return end_trial(s, err);
+}
+
+static enum status on_timeout(struct session *s, struct error *err)
+{
+    char words[128], limit[32];
+    format_time_ns((double)current(s)->timeout_ns, limit, sizeof limit);
+    snprintf(words, sizeof words, "no end within %s, in %s", limit,
+             s->phase[0] ? s->phase : "its start");
+    return fail_current(s, "timeout", words, err);
+}
+
+// One line: an event, or the end of this worker.
+static enum status on_line(struct session *s, const char *line, size_t length, struct error *err)
+{
+    struct event event = {.cell = -1};
+    struct error bad = {0};
+    if (event_parse(line, length, &event, &bad) == OK && in_turn(s, &event, &bad) == OK &&
+        event.type != EVENT_BYE)
+        on_event(s, &event, &bad, err);
+    event_fini(&event);
+    if (err->code != OK || bad.code == OK)
+        return err->code;
+    char words[512];
+    snprintf(words, sizeof words, "what it said is not the protocol: %.450s", bad.message);
+    return fail_current(s, "crashed", words, err);
+}
+
+static enum status listen(struct session *s, struct error *err)
+{
+    while (!s->over) {
+        const char *line = NULL;
+        size_t length = 0;
+        switch (child_next(s->child, s->deadline_ns, &line, &length)) {
+        case CHILD_LINE:
+            TRY(on_line(s, line, length, err));
+            break;
+        case CHILD_CLOSED:
+            return on_closed(s, err);
+        case CHILD_TOO_LONG:
+            return fail_current(s, "crashed", "what it said is not the protocol: an endless line",
+                                err);
+        case CHILD_TIMEOUT:
+            if (s->at == s->count) // all is stored: it only does not go
+                return OK;
+            return on_timeout(s, err);
+        case CHILD_INTERRUPTED:
+            return FAIL(err, ERR_INTERRUPTED, "interrupted");
+        }
+    }
+    return OK;
+}
+
+// ---- jobs -------------------------------------------------------------------------------------------------------
+
+static char *cells_job(const struct session *s)
+{
+    const struct cell *first = current(s);
+    struct job job = {
+        .task = JOB_CELLS,
+        .threads = first->threads,
+        .isa = ISA_ALL,
+        .memory_limit_bytes = s->run->memory_limit_bytes,
+        .device = first->device,
+        .scheme = first->scheme->name,
+        .head = first->head,
+        .model_path = first->model->path,
+        .shape_path = first->model->path ? NULL : first->model->shape_path,
+        .seed = first->model->seed,
+        .cold = s->number == 1,
+        .cell_count = s->count,
+    };
+    job.cells = calloc(s->count, sizeof *job.cells);
+    for (size_t i = 0; job.cells && i < s->count; i++) {
+        const struct cell *c = &s->run->plan->cells[s->cells[i]];
+        job.cells[i] = (struct job_cell){
+            .index = (int)s->cells[i],
+            .batch = c->batch,
+            .context = c->context,
+            .gen = c->gen,
+            .chunk = c->chunk,
+            .kv = c->kv,
+            .prompt = c->prompt,
+            .sampling = c->sampling,
+            .reps = c->reps,
+            .warmup = c->warmup,
+            .collect = c->collect,
+        };
+    }
+    char *text = job.cells ? job_encode(&job) : NULL;
+    free(job.cells);
+    return text;
+}
+
+enum status session_cells(struct run_context *run, const size_t *cells, size_t count, int number,
+                          struct error *err)
+{
+    struct session s = {.run = run, .cells = cells, .count = count, .number = number};
+    struct child_end end;
+    char *job = cells_job(&s);
+    s.loaded.cell = -1;
+    if (!job)
+        return FAIL(err, ERR_NOMEM, "runner: a job");
+    enum status status = child_start(run->worker_command, job, &s.child, err);
+    free(job);
+    if (status != OK)
+        return status;
+    begin_trial(&s);
+    status = listen(&s, err);
+    if (s.child)
+        child_end(s.child, s.at == s.count ? CHILD_STOP_GENTLY : CHILD_STOP_TERM, &end);
+    if (s.at < s.count)
+        trial_fini(&s.trial);
+    event_fini(&s.loaded);
+    return status;
+}
+
+// ---- ceilings ---------------------------------------------------------------------------------------------------
+
+static void append_ceilings(struct ceilings *all, const struct ceilings *more)
+{
+    for (int i = 0; i < more->count && all->count < CEILINGS_MAX; i++)
+        all->row[all->count++] = more->row[i];
+    if (more->note[0])
+        memcpy(all->note, more->note, sizeof all->note);
+}
+
+// Listens until the ceilings came. `failure` holds why they did not.
+static enum status hear_ceilings(struct run_context *run, struct child *child, bool *closed,
+                                 struct error *failure)
+{
+    uint64_t deadline_ns = clock_ns() + ceilings_timeout_ns;
+    for (bool came = false;;) {
+        const char *line = NULL;
+        size_t length = 0;
+        struct event event;
+        switch (child_next(child, deadline_ns, &line, &length)) {
+        case CHILD_LINE:
+            TRY(event_parse(line, length, &event, failure));
+            if (event.type == EVENT_CEILINGS)
+                append_ceilings(run->ceilings, event.ceilings);
+            if (event.type == EVENT_ERROR)
+                FAIL(failure, event.code, "%s", event.message);
+            came |= event.type == EVENT_CEILINGS;
+            event_fini(&event);
+            break;
+        case CHILD_CLOSED:
+            *closed = true;
+            return came ? OK : FAIL(failure, ERR_IO, "the worker died");
+        case CHILD_INTERRUPTED:
+            return FAIL(failure, ERR_INTERRUPTED, "interrupted");
+        case CHILD_TIMEOUT:
+            return FAIL(failure, ERR_TIMEOUT, "no end within 300 s");
+        case CHILD_TOO_LONG:
+            return FAIL(failure, ERR_FORMAT, "an endless line");
+        }
+        if (failure->code != OK)
+            return failure->code;
+    }
+}
+
+enum status session_ceilings(struct run_context *run, int threads, bool quick, struct error *err)
+{
+    struct job job = {.task = JOB_CEILINGS,
+                      .threads = threads,
+                      .isa = ISA_ALL,
+                      .memory_limit_bytes = run->memory_limit_bytes,
+                      .quick = quick};
+    struct child *child = NULL;
+    struct child_end end;
+    struct error failure = {0};
+    bool closed = false;
+    char *text = job_encode(&job);
+    if (!text)
+        return FAIL(err, ERR_NOMEM, "runner: a job");
+    enum status status = child_start(run->worker_command, text, &child, err);
+    free(text);
+    if (status != OK)
+        return status;
+    status = hear_ceilings(run, child, &closed, &failure);
+    child_end(child, closed ? CHILD_STOP_GENTLY : CHILD_STOP_TERM, &end);
+    if (status == ERR_INTERRUPTED)
+        return FAIL(err, ERR_INTERRUPTED, "interrupted");
+    if (status != OK)
+        log_line(LOG_WARN,
+                 "ceilings for %d threads were not measured (%s; the worker %s): cells that use "
+                 "them get no verdict",
+                 threads, failure.message, end.exited_well ? "ended well" : end.words);
+    return OK;
+}

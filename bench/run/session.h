@@ -1,0 +1,34 @@
+// session.h - one worker's life, from the runner's side: a job, and a trial for each cell that ends.
+#ifndef BENCH_RUN_SESSION_H
+#define BENCH_RUN_SESSION_H
+
+#include <stddef.h>
+
+#include "base/status.h"
+#include "bench/run/live.h"
+#include "bench/run/record.h"
+#include "bench/suite/plan.h"
+
+// What all sessions of a run share.
+struct run_context {
+    const struct plan *plan;
+    const char *const *worker_command;
+    int64_t memory_limit_bytes;
+    struct record record;
+    struct ceilings *ceilings;
+    char *thresholds; // JSON, of the bound rule
+    struct live live;
+};
+
+// Runs trial `number` of `count` cells, which share model, scheme, head, device and threads, in one
+// worker, and stores each as it ends. Returns early, with at least one trial stored, when the worker is of
+// no more use (it died, hung or talked rubbish, or cells left were pruned): the caller asks again for what
+// is missing. Errors are the runner's own (the store, starting a process); ERR_INTERRUPTED.
+enum status session_cells(struct run_context *run, const size_t *cells, size_t count, int number,
+                          struct error *err);
+
+// Measures the ceilings for one thread count and appends them to run->ceilings. A worker that fails leaves
+// them as they are, and says so to the person: verdicts are then not made.
+enum status session_ceilings(struct run_context *run, int threads, bool quick, struct error *err);
+
+#endif
