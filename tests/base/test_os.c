@@ -28,7 +28,8 @@ static void memory_figures_are_in_order(void **state)
     assert_true(limit > 0 && limit <= total);
     assert_true(os_memory_available_bytes() > 0 && os_memory_available_bytes() <= total);
     assert_true(os_rss_bytes() > 100 * 1024 && os_rss_bytes() < total);
-    assert_true(os_rss_peak_bytes() >= os_rss_bytes());
+    int64_t resident = os_rss_bytes();
+    assert_true(os_rss_peak_bytes() >= resident - MIB); // the kernel counts in batches
 }
 
 static void the_high_water_mark_can_be_lowered(void **state)
@@ -125,8 +126,8 @@ static void the_file_cache_is_called_dropped_only_when_it_is(void **state)
     assert_false(os_drop_file_cache("no/such/file"));
     assert_int_equal(file_write(path, "weights", 7, &err), OK);
     assert_int_equal(file_map(path, &map, &err), OK);
-    if (mlock(map.data, map.size_bytes) == 0) // locked pages cannot go
-        assert_false(os_drop_file_cache(path));
+    assert_int_equal(map.data[0], 'w'); // a page in use is not dropped
+    assert_false(os_drop_file_cache(path));
     file_unmap(&map);
     remove(path);
 }
