@@ -1,4 +1,5 @@
-// attention.h - what the attention kernels of all instruction sets share: block sizes and scratch.
+// attention.h - the walk every fast attention kernel shares, its block sizes and its scratch. For the
+// files inside kernels/ only.
 //
 // A call is cut into blocks of ATTENTION_ROWS query rows (a row is one token's one head); for each,
 // keys and values are taken ATTENTION_KEYS positions at a time, made f32 and, for the keys,
@@ -62,5 +63,31 @@ static inline int attention_begin(const struct k_attention *job, int t)
     int begin = job->window ? job->first + t - job->window + 1 : 0;
     return begin > 0 ? begin : 0;
 }
+
+// One row's scores of one block and the positions of it that the row sees: [begin, end) of `count`.
+struct attention_row {
+    float
+        *scores; // in: q k scale; out: exp(score - maximum), zero outside [begin, end) up to count
+    int begin, end, count; // count is a multiple of 16
+    float softcap;         // as in k_attention
+    float max;             // in: the running maximum; out: with this block's
+};
+
+// What an instruction set brings. All pointers into the scratch are 64-byte aligned, as is every row.
+struct attention_ops {
+    size_t element_bytes; // of the cache
+    // to[i][p] = from[p][i] for p < count, i < head_dim; zero for p up to the next multiple of 16
+    void (*keys)(float *to, const void *from, int count, int head_dim);
+    // to[p][i] = from[p][i] for p < count; zero for i in head_dim..d-1
+    void (*values)(float *to, const void *from, int count, int head_dim, int d);
+    // c (rows, cols) = or += a (rows, depth) times b (depth, cols); cols a multiple of 16
+    void (*product)(float *c, size_t ldc, const float *a, size_t lda, const float *b, size_t ldb,
+                    int rows, int depth, int cols, bool accumulate);
+    // Returns the sum of the weights; the caller rescales by exp(old maximum - new).
+    float (*softmax)(struct attention_row *row);
+    void (*scale)(float *row, int n, float factor); // n a multiple of 16
+};
+
+void attention_run(const struct attention_ops *ops, const struct k_attention *job);
 
 #endif

@@ -1,0 +1,42 @@
+// linear.h - the walk every fast product shares: panels in groups, tokens in tiles, inputs in blocks.
+//
+// A variant brings a tile function (so many panels by so many tokens, sums in registers) and the shape
+// of its tiles; linear_run cuts the job into them. For the files inside kernels/ only.
+//
+// All tokens go through one group of panels before the next: the panels come from L2 after the first
+// tile, and the last tile fetches the next group ahead, so that with enough tokens the arithmetic never
+// waits for memory. With few tokens there is one tile a group, and the weights stream through once.
+#ifndef KERNELS_LINEAR_H
+#define KERNELS_LINEAR_H
+
+#include "kernels/kernels.h"
+
+enum { LINEAR_GROUP_BYTES = 64 }; // 16 rows of one group of inputs
+
+// What a tile function works on: pointers to its first panel, first token, first output.
+struct linear_tile {
+    const char *w, *ahead; // ahead: the same number of panels, fetched while the tile runs; a hint
+    size_t w_stride;       // bytes from panel to panel, for w and ahead
+    const char *x;
+    size_t x_stride; // bytes from token to token
+    float *y;
+    size_t ldy;         // elements from token to token
+    const float *bias;  // of the first row, or NULL
+    int groups;         // of inputs
+    int panels, tokens; // within the shape's
+    int last_rows;      // rows of the last panel that exist, 1..16
+    bool accumulate;    // on what y holds
+};
+
+typedef void linear_tile_fn(const struct linear_tile *tile);
+
+struct linear_shape {
+    enum dtype type;    // of weights and inputs
+    int panels, tokens; // of the largest tile
+    linear_tile_fn *tile;
+};
+
+void linear_run(const struct linear_shape *shape, const struct k_linear *job, int panel0,
+                int panel1);
+
+#endif

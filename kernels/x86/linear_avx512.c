@@ -1,0 +1,203 @@
+// linear_avx512.c - y = W x with f32 multiply-adds: f32 by f32, and bf16 by bf16 where the processor has
+// no pair dot product.
+//
+// f32: one register holds 16 rows of one input, and the token's input is broadcast to it. bf16: a group
+// is a pair of inputs in each 32-bit lane; a shift makes the even ones f32 and a mask the odd ones, and
+// the tokens' inputs are made f32 a block at a time on the stack, so that each is broadcast once.
+#include "kernels/linear.h"
+#include "kernels/variants.h"
+
+#include <immintrin.h>
+
+enum {
+    GEMV_PANELS = 4,
+    GEMM_PANELS = 3, // 3 x 8 sums, 3 weights and a broadcast take 28 of the 32 registers
+    MAX_TOKENS = 8,
+    WIDEN_INPUTS = 512, // 8 tokens of them as f32 take 16 KiB of the 32 KiB L1
+};
+
+#define INLINE static inline __attribute__((always_inline))
+
+typedef __m512 sums[GEMV_PANELS][MAX_TOKENS];
+
+// y = sum (+ bias) (+ y), for the first `rows` of 16.
+INLINE void finish(const struct linear_tile *tile, int p, int t, __m512 sum, __mmask16 rows)
+{
+    float *y = tile->y + (size_t)t * tile->ldy + p * PANEL_ROWS;
+    if (tile->bias)
+        sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(rows, tile->bias + p * PANEL_ROWS));
+    if (tile->accumulate)
+        sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(rows, y));
+    _mm512_mask_storeu_ps(y, rows, sum);
+}
+
+// sum[p][t] += weights[p] * the tokens' inputs at x, `stride` floats apart.
+INLINE void step(sums sum, const __m512 *weights, const float *x, size_t stride, const int P,
+                 const int T)
+{
+#pragma GCC unroll 8
+    for (int t = 0; t < T; t++) {
+        __m512 input = _mm512_set1_ps(x[(size_t)t * stride]);
+#pragma GCC unroll 8
+        for (int p = 0; p < P; p++)
+            sum[p][t] = _mm512_fmadd_ps(weights[p], input, sum[p][t]);
+    }
+}
+
+INLINE void run_f32(const struct linear_tile *tile, sums sum, const int P, const int T)
+{
+    const float *x = (const float *)(const void *)tile->x;
+    size_t x_stride = tile->x_stride / sizeof(float);
+    for (size_t g = 0; g < (size_t)tile->groups; g++) {
+        __m512 weights[GEMV_PANELS];
+#pragma GCC unroll 8
+        for (int p = 0; p < P; p++) {
+            size_t at = (size_t)p * tile->w_stride + g * LINEAR_GROUP_BYTES;
+            weights[p] = _mm512_load_ps((const void *)(tile->w + at));
+            _mm_prefetch(tile->ahead + at, _MM_HINT_T0);
+        }
+        step(sum, weights, x + g, x_stride, P, T);
+    }
+}
+
+// f32 copies of `count` (even) bf16 inputs of each token, in blocks of 16.
+static void widen(const struct linear_tile *tile, int g0, int count, float x[][WIDEN_INPUTS])
+{
+    for (int t = 0; t < tile->tokens; t++) {
+        const uint16_t *from =
+            (const uint16_t *)(const void *)(tile->x + (size_t)t * tile->x_stride) + g0 * 2;
+        for (int i = 0; i < count; i += 16) {
+            __mmask16 there = (__mmask16)(count - i >= 16 ? 0xffff : (1u << (count - i)) - 1);
+            __m256i halves = _mm256_maskz_loadu_epi16(there, from + i);
+            __m512i wide = _mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16);
+            _mm512_storeu_si512(&x[t][i], wide);
+        }
+    }
+}
+
+INLINE void run_bf16(const struct linear_tile *tile, sums sum, const int P, const int T)
+{
+    float x[MAX_TOKENS][WIDEN_INPUTS];
+    const __m512i high = _mm512_set1_epi32((int)0xffff0000u);
+    for (int g0 = 0; g0 < tile->groups; g0 += WIDEN_INPUTS / 2) {
+        int count = tile->groups - g0 < WIDEN_INPUTS / 2 ? tile->groups - g0 : WIDEN_INPUTS / 2;
+        widen(tile, g0, count * 2, x);
+        for (int g = 0; g < count; g++) {
+            __m512 even[GEMV_PANELS], odd[GEMV_PANELS];
+#pragma GCC unroll 8
+            for (int p = 0; p < P; p++) {
+                size_t at = (size_t)p * tile->w_stride + (size_t)(g0 + g) * LINEAR_GROUP_BYTES;
+                __m512i pairs = _mm512_load_si512(tile->w + at);
+                _mm_prefetch(tile->ahead + at, _MM_HINT_T0);
+                even[p] = _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16));
+                odd[p] = _mm512_castsi512_ps(_mm512_and_si512(pairs, high));
+            }
+            step(sum, even, &x[0][g * 2], WIDEN_INPUTS, P, T);
+            step(sum, odd, &x[0][g * 2 + 1], WIDEN_INPUTS, P, T);
+        }
+    }
+}
+
+// type, P and T are constants wherever this is used, so that the sums are registers.
+INLINE void run_tile(enum dtype type, const struct linear_tile *tile, const int P, const int T)
+{
+    sums sum;
+#pragma GCC unroll 8
+    for (int p = 0; p < P; p++)
+#pragma GCC unroll 8
+        for (int t = 0; t < T; t++)
+            sum[p][t] = _mm512_setzero_ps();
+    if (type == DT_F32)
+        run_f32(tile, sum, P, T);
+    else
+        run_bf16(tile, sum, P, T);
+    __mmask16 last = (__mmask16)((1u << tile->last_rows) - 1);
+#pragma GCC unroll 8
+    for (int p = 0; p < P; p++)
+#pragma GCC unroll 8
+        for (int t = 0; t < T; t++)
+            finish(tile, p, t, sum[p][t], p == P - 1 ? last : (__mmask16)0xffff);
+}
+
+INLINE void run_tokens(enum dtype type, const struct linear_tile *tile, const int P)
+{
+    switch (tile->tokens) {
+    case 1:
+        run_tile(type, tile, P, 1);
+        break;
+    case 2:
+        run_tile(type, tile, P, 2);
+        break;
+    case 3:
+        run_tile(type, tile, P, 3);
+        break;
+    case 4:
+        run_tile(type, tile, P, 4);
+        break;
+    case 5:
+        run_tile(type, tile, P, 5);
+        break;
+    case 6:
+        run_tile(type, tile, P, 6);
+        break;
+    case 7:
+        run_tile(type, tile, P, 7);
+        break;
+    case 8:
+        run_tile(type, tile, P, 8);
+        break;
+    }
+}
+
+INLINE void run_any(enum dtype type, const struct linear_tile *tile)
+{
+    switch (tile->panels) {
+    case 1:
+        run_tokens(type, tile, 1);
+        break;
+    case 2:
+        run_tokens(type, tile, 2);
+        break;
+    case 3:
+        run_tokens(type, tile, 3);
+        break;
+    case 4: // GEMV: few tokens, or the sums would not fit the registers
+        if (tile->tokens <= 4)
+            run_tokens(type, tile, 4);
+        break;
+    }
+}
+
+static void tile_f32(const struct linear_tile *tile)
+{
+    run_any(DT_F32, tile);
+}
+
+static void tile_bf16(const struct linear_tile *tile)
+{
+    run_any(DT_BF16, tile);
+}
+
+void k_gemv_f32_f32_avx512(const struct k_linear *job, int panel0, int panel1)
+{
+    static const struct linear_shape shape = {DT_F32, GEMV_PANELS, 4, tile_f32};
+    linear_run(&shape, job, panel0, panel1);
+}
+
+void k_gemm_f32_f32_avx512(const struct k_linear *job, int panel0, int panel1)
+{
+    static const struct linear_shape shape = {DT_F32, GEMM_PANELS, MAX_TOKENS, tile_f32};
+    linear_run(&shape, job, panel0, panel1);
+}
+
+void k_gemv_bf16_bf16_avx512(const struct k_linear *job, int panel0, int panel1)
+{
+    static const struct linear_shape shape = {DT_BF16, GEMV_PANELS, 4, tile_bf16};
+    linear_run(&shape, job, panel0, panel1);
+}
+
+void k_gemm_bf16_bf16_avx512(const struct k_linear *job, int panel0, int panel1)
+{
+    static const struct linear_shape shape = {DT_BF16, GEMM_PANELS, MAX_TOKENS, tile_bf16};
+    linear_run(&shape, job, panel0, panel1);
+}
