@@ -52,10 +52,23 @@ const struct metric_info *metric_find(const char *name)
     return NULL;
 }
 
+// Three significant digits, thousands apart: "0.873", "41.2 tok/s", "12,400 tok/s".
 static char *format_plain(double value, const char *unit, char *out, size_t out_bytes)
 {
-    int digits = fabs(value) >= 100 ? 0 : fabs(value) >= 10 ? 1 : fabs(value) >= 1 ? 2 : 3;
-    snprintf(out, out_bytes, "%.*f%s%s", digits, value, unit[0] ? " " : "", unit);
+    double size = fabs(value);
+    int digits = size >= 100 || value == rint(value) ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : 3;
+    char number[64], grouped[96];
+    int length = snprintf(number, sizeof number, "%.*f", digits, value), at = 0;
+    if (size >= 1e15 || size < 1000) {
+        snprintf(out, out_bytes, "%s%s%s", number, unit[0] ? " " : "", unit);
+        return out;
+    }
+    for (int i = 0; i < length; i++) {
+        grouped[at++] = number[i];
+        if ((length - i) % 3 == 1 && i < length - 1 && number[i] != '-')
+            grouped[at++] = ',';
+    }
+    snprintf(out, out_bytes, "%.*s%s%s", at, grouped, unit[0] ? " " : "", unit);
     return out;
 }
 

@@ -86,11 +86,29 @@ enum status query_summaries(struct store *store, struct arena *arena, int64_t ru
     return summarize(values, value_count, x, *rows, count, err);
 }
 
+// The first of `count` rows, sorted by cell, that belongs to `cell` or one after it. Every row begins
+// with the cell's id.
+static size_t first_of(const void *rows, size_t count, size_t row_bytes, int64_t cell)
+{
+    size_t low = 0, high = count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        int64_t at;
+        memcpy(&at, (const char *)rows + middle * row_bytes, sizeof at);
+        if (at < cell)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
 const struct summary_row *summary_find(const struct summary_row *rows, size_t count, int64_t cell,
                                        const char *name, const char *phase)
 {
-    for (size_t i = 0; i < count; i++)
-        if (rows[i].cell == cell && rows[i].op == NULL && str_equal(rows[i].name, name) &&
+    for (size_t i = first_of(rows, count, sizeof *rows, cell); i < count && rows[i].cell == cell;
+         i++)
+        if (rows[i].op == NULL && str_equal(rows[i].name, name) &&
             (phase == NULL || str_equal(rows[i].phase, phase)))
             return &rows[i];
     return NULL;
@@ -206,8 +224,9 @@ enum status query_verdicts(struct store *store, struct arena *arena, int64_t run
 const struct verdict_row *verdict_find(const struct verdict_row *rows, size_t count, int64_t cell,
                                        const char *phase)
 {
-    for (size_t i = 0; i < count; i++)
-        if (rows[i].cell == cell && rows[i].op == NULL && str_equal(rows[i].phase, phase))
+    for (size_t i = first_of(rows, count, sizeof *rows, cell); i < count && rows[i].cell == cell;
+         i++)
+        if (rows[i].op == NULL && str_equal(rows[i].phase, phase))
             return &rows[i];
     return NULL;
 }

@@ -7,10 +7,12 @@
 extern const struct command command_generate;
 extern const struct command command_help;
 extern const struct command command_machine;
+extern const struct command command_report;
 extern const struct command command_worker;
 
 const struct command *const commands[] = {
     &command_generate,
+    &command_report,
     &command_machine,
     &command_help,
     &command_worker,

@@ -1,0 +1,65 @@
+// report.c - `bench report`: one run of the store as a page with pictures.
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "bench/cli/command.h"
+#include "report/report.h"
+
+static const struct flag flags[] = {
+    {"output", 'o', FLAG_STRING, "DIR", "report-out", "folder to write, made when missing"},
+    {"db", 0, FLAG_STRING, "FILE", NULL, "database to read"},
+    {"format", 0, FLAG_STRING, "LIST", "html,png", "what to write: html, png, csv"},
+    {"gnuplot", 0, FLAG_STRING, "PROGRAM", "gnuplot", "program that draws the pictures"},
+    {"timeout", 0, FLAG_INT, "SECONDS", "20", "time limit of one picture"},
+    {0},
+};
+
+static enum status write_report(const struct arguments *args, const char *database,
+                                struct error *err)
+{
+    struct store *store = NULL;
+    struct report_options options = {.dir = flag_string(args, "output"),
+                                     .gnuplot = flag_string(args, "gnuplot")};
+    int64_t timeout_s = flag_int(args, "timeout");
+    if (timeout_s < 1 || timeout_s > 3600)
+        return FAIL(err, ERR_USAGE, "--timeout %lld: 1 to 3600 seconds expected",
+                    (long long)timeout_s);
+    options.timeout_ms = (int)timeout_s * 1000;
+    TRY(report_formats(flag_string(args, "format"), &options.formats, err));
+    TRY(store_open(database, STORE_READ, &store, err));
+    char *index = NULL;
+    struct str note = {0};
+    enum status status = report_write(store, positional(args, 0), &options, &index, &note, err);
+    if (status == OK) {
+        if (note.length)
+            log_line(LOG_WARN, "%s", str_text(&note));
+        printf("%s\n", index);
+    }
+    str_fini(&note);
+    free(index);
+    store_close(store);
+    return status;
+}
+
+static enum exit_code run_report(const struct arguments *args, struct error *err)
+{
+    char *database = command_database(args, err);
+    if (database)
+        write_report(args, database, err);
+    free(database);
+    return err->code == OK ? EXIT_FINE : EXIT_ERROR;
+}
+
+const struct command command_report = {
+    .name = "report",
+    .positional = "[RUN]",
+    .max_positional = 1,
+    .summary = "write a run as one page with pictures",
+    .details =
+        "RUN is a run's number, \"last\" (the default) or the name of a suite, whose newest run\n"
+        "is meant. The last line printed is the path of the page. Without gnuplot the page is\n"
+        "made all the same, with tables and a note.",
+    .flags = flags,
+    .run = run_report,
+};

@@ -1,0 +1,67 @@
+// data.h - what a report is made of: one run's rows, and its cells as lines over batch and context.
+//
+// A series is all cells that differ in nothing but batch and context: one line of a picture. It is
+// named after its model, scheme and device, and after whatever else tells it from its namesakes.
+#ifndef REPORT_DATA_H
+#define REPORT_DATA_H
+
+#include <jansson.h>
+
+#include "results/query.h"
+
+struct series {
+    const char *label; // "7b int8 cpu"
+    const char *model, *scheme, *device;
+    int threads;
+    const char *rest;              // canonical JSON of the parameters but batch and context
+    const struct cell_row **cells; // in planned order
+    size_t cell_count;
+    size_t measured; // of them, those with a speed
+};
+
+struct report_data {
+    struct arena arena; // owns everything below but the JSON
+    struct run_row run;
+    struct cell_row *cells;
+    struct summary_row *summaries;
+    struct verdict_row *verdicts;
+    struct ceiling_row *ceilings;
+    struct noise_row *noise;
+    size_t cell_count, summary_count, verdict_count, ceiling_count, noise_count;
+    struct series *series;
+    size_t series_count;
+    json_t *hardware, *environment, *build; // owned; never NULL
+};
+
+// Reads one consistent view of the store. On failure nothing needs freeing.
+enum status report_data_load(struct store *store, const char *run, struct report_data *out,
+                             struct error *err);
+void report_data_fini(struct report_data *data);
+
+// A figure of a cell, or NULL: the cell failed, or it was not measured. phase NULL: any.
+const struct stat_summary *data_figure(const struct report_data *data, const struct cell_row *cell,
+                                       const char *name, const char *phase);
+// Its median, NaN when there is none.
+double data_value(const struct report_data *data, const struct cell_row *cell, const char *name,
+                  const char *phase);
+const struct verdict_row *data_verdict(const struct report_data *data, const struct cell_row *cell,
+                                       const char *phase);
+
+// The measured cell of a series at a batch and context, or NULL.
+const struct cell_row *series_at(const struct series *series, int batch, int context);
+
+enum axis { AXIS_BATCH, AXIS_CONTEXT };
+int cell_axis(const struct cell_row *cell, enum axis axis);
+
+// Where to hold the other axis while drawing over `axis`: the value with the most measured cells, the
+// smallest of equals. 0 when nothing was measured.
+int data_fixed(const struct report_data *data, enum axis axis);
+
+// The distinct values of an axis over some cells, ascending, at most max. Returns how many.
+size_t axis_values(const struct cell_row *const *cells, size_t count, enum axis axis, int *out,
+                   size_t max);
+
+// Text found in nested JSON by a path like "cpu.model", or NULL.
+const char *json_path_text(const json_t *root, const char *path);
+
+#endif

@@ -1,0 +1,117 @@
+// gnuplot.c - starts the program, waits no longer than its time limit, and says what went wrong.
+//
+// Standard error goes to a file in the working folder and not into a pipe: a child that hangs with the
+// pipe open could make the reader hang with it.
+
+#include "report/gnuplot.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/str.h"
+
+enum { ARGS_MAX = 16, EXEC_FAILED = 127, COMPLAINT_MAX = 1 << 16, POLL_NS = 5000000 };
+
+#define COMPLAINT_FILE "gnuplot.err"
+
+// In the child: nothing here returns.
+static void exec_child(const char *program, const char *dir, const char *const *argv)
+{
+    setpgid(0, 0); // so that a timeout ends its children too
+    if (chdir(dir) != 0)
+        _exit(EXEC_FAILED);
+    int in = open("/dev/null", O_RDONLY);
+    int out = open(COMPLAINT_FILE, O_WRONLY | O_CREAT | O_TRUNC, 0666);
+    if (in < 0 || out < 0 || dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0)
+        _exit(EXEC_FAILED);
+    execvp(program, (char *const *)(uintptr_t)argv);
+    _exit(EXEC_FAILED);
+}
+
+// Waits for the child, and kills its group when the time is up.
+static enum status wait_child(pid_t child, const struct gnuplot *gnuplot, int *status,
+                              struct error *err)
+{
+    uint64_t deadline = clock_ns() + (uint64_t)gnuplot->timeout_ms * 1000000u;
+    const struct timespec pause = {.tv_nsec = POLL_NS};
+    for (;;) {
+        pid_t done = waitpid(child, status, WNOHANG);
+        if (done == child)
+            return OK;
+        if (done < 0 && errno != EINTR)
+            return FAIL(err, ERR_IO, "%s: %s", gnuplot->program, strerror(errno));
+        if (clock_ns() >= deadline)
+            break;
+        nanosleep(&pause, NULL);
+    }
+    kill(-child, SIGKILL);
+    kill(child, SIGKILL); // in case it had no group of its own yet
+    while (waitpid(child, status, 0) < 0 && errno == EINTR)
+        ;
+    return FAIL(err, ERR_TIMEOUT, "%s: no picture after %.1f s, stopped", gnuplot->program,
+                gnuplot->timeout_ms / 1e3);
+}
+
+// The first line that says something: gnuplot draws a caret under the place before it says what.
+static void first_complaint(const char *dir, char *out, size_t out_bytes)
+{
+    char *path = file_join(dir, COMPLAINT_FILE), *text = NULL;
+    size_t size = 0;
+    struct error ignored = {0};
+    out[0] = '\0';
+    if (path && file_read(path, COMPLAINT_MAX, &text, &size, &ignored) == OK)
+        for (char *line = text; line && *line;) {
+            char *end = strchr(line, '\n');
+            size_t length = end ? (size_t)(end - line) : strlen(line);
+            const char *words = line + strspn(line, " \t^");
+            if (words < line + length && length < out_bytes) {
+                memcpy(out, line, length);
+                out[length] = '\0';
+                if (strstr(out, "line ")) // "script.gp" line 12: ...
+                    break;
+            }
+            line = end ? end + 1 : NULL;
+        }
+    free(text);
+    free(path);
+}
+
+static enum status judge(const struct gnuplot *gnuplot, const char *dir, int status,
+                         struct error *err)
+{
+    char complaint[512];
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+        return OK;
+    if (WIFEXITED(status) && WEXITSTATUS(status) == EXEC_FAILED)
+        return FAIL(err, ERR_UNSUPPORTED, "%s: no such program, or it cannot be run",
+                    gnuplot->program);
+    if (WIFSIGNALED(status))
+        return FAIL(err, ERR_IO, "%s: ended by signal %d", gnuplot->program, WTERMSIG(status));
+    first_complaint(dir, complaint, sizeof complaint);
+    return FAIL(err, ERR_IO, "%s: failed: %s", gnuplot->program,
+                complaint[0] ? complaint : "it did not say why");
+}
+
+enum status gnuplot_run(const struct gnuplot *gnuplot, const char *dir, const char *script,
+                        const char *const *args, struct error *err)
+{
+    const char *argv[ARGS_MAX + 4] = {gnuplot->program, "-c", script};
+    for (int i = 0; i < ARGS_MAX && args[i]; i++)
+        argv[3 + i] = args[i];
+    pid_t child = fork();
+    if (child < 0)
+        return FAIL(err, ERR_IO, "%s: cannot be started: %s", gnuplot->program, strerror(errno));
+    if (child == 0)
+        exec_child(gnuplot->program, dir, argv);
+    int status = 0;
+    TRY(wait_child(child, gnuplot, &status, err));
+    return judge(gnuplot, dir, status, err);
+}

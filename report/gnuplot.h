@@ -1,0 +1,19 @@
+// gnuplot.h - one picture drawn by the gnuplot program: no shell, a time limit, a reason on failure.
+#ifndef REPORT_GNUPLOT_H
+#define REPORT_GNUPLOT_H
+
+#include "base/status.h"
+
+struct gnuplot {
+    const char *program; // a path, or a name looked up in PATH
+    int timeout_ms;
+};
+
+// Runs `program -c script args...` with `dir` as its working folder, where it finds its data and leaves
+// its pictures. args ends with NULL; none of them may be a person's text: those go into data files.
+// Errors: ERR_UNSUPPORTED when there is no such program, ERR_TIMEOUT (it is killed with what it
+// started), ERR_IO with the first line it complained with.
+enum status gnuplot_run(const struct gnuplot *gnuplot, const char *dir, const char *script,
+                        const char *const *args, struct error *err);
+
+#endif

@@ -1,0 +1,96 @@
+// memory.c - data of the memory picture: weights, KV cache and scratch of each series' largest cell.
+
+#include <math.h>
+#include <stdio.h>
+
+#include "base/str.h"
+#include "report/pictures.h"
+#include "results/metric.h"
+
+enum { BARS_MAX = 16 };
+
+struct bar {
+    const struct series *series;
+    const struct cell_row *cell;
+    double part[3]; // weights, KV cache, scratch: bytes
+    double peak;    // NaN: not measured
+};
+
+static bool bar_of(const struct report_data *data, const struct cell_row *cell, struct bar *out)
+{
+    static const char *const parts[] = {METRIC_MEM_WEIGHTS, METRIC_MEM_KV, METRIC_MEM_SCRATCH};
+    bool known = true;
+    out->cell = cell;
+    for (int i = 0; i < 3; i++) {
+        out->part[i] = data_value(data, cell, parts[i], NULL);
+        known &= !isnan(out->part[i]);
+    }
+    out->peak = data_value(data, cell, METRIC_PEAK_MEM, NULL);
+    return known;
+}
+
+static double total(const struct bar *bar)
+{
+    return bar->part[0] + bar->part[1] + bar->part[2];
+}
+
+// The largest cell of each series.
+static size_t collect(const struct report_data *data, struct bar *bars)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < data->series_count && count < BARS_MAX; i++) {
+        struct bar largest = {0}, bar;
+        for (size_t j = 0; j < data->series[i].cell_count; j++)
+            if (bar_of(data, data->series[i].cells[j], &bar) &&
+                (!largest.cell || total(&bar) > total(&largest)))
+                largest = bar;
+        if (!largest.cell)
+            continue;
+        largest.series = &data->series[i];
+        bars[count++] = largest;
+    }
+    return count;
+}
+
+static void write_bar(struct str *out, const struct bar *bar, double unit)
+{
+    struct str label = {0};
+    str_printf(&label, "%s b%d c%d", bar->series->label, bar->cell->batch, bar->cell->context);
+    picture_label(out, str_text(&label));
+    str_fini(&label);
+    for (int i = 0; i < 3; i++)
+        str_printf(out, "\t%.6g", bar->part[i] / unit);
+    if (isnan(bar->peak))
+        str_append(out, "\t?\n");
+    else
+        str_printf(out, "\t%.6g\n", bar->peak / unit);
+}
+
+enum status picture_memory(const struct report_data *data, const char *dir,
+                           struct pictures *pictures, struct error *err)
+{
+    struct bar bars[BARS_MAX];
+    struct str text = {0};
+    size_t count = collect(data, bars);
+    double most = 0;
+    for (size_t i = 0; i < count; i++)
+        most = fmax(most, total(&bars[i]));
+    if (count == 0) {
+        str_append(&pictures->absent, "Memory: the split was not stored. ");
+        return OK;
+    }
+    bool large = most >= 1024.0 * 1024 * 1024;
+    for (size_t i = 0; i < count; i++)
+        write_bar(&text, &bars[i], large ? 1024.0 * 1024 * 1024 : 1024.0 * 1024);
+    struct picture *p =
+        picture_add(pictures, "memory", "memory.gp", "Memory of the largest cell of each series",
+                    "Stacked bars of weights, KV cache and scratch, with the "
+                    "measured peak; the table of all cells has the peaks.");
+    enum status status = p ? picture_data(dir, p->name, ".dat", &text, err) : OK;
+    if (p) {
+        picture_arg(pictures, p, "%zu", count);
+        picture_arg(pictures, p, "%s", large ? "GiB" : "MiB");
+    }
+    str_fini(&text);
+    return status;
+}

@@ -1,0 +1,125 @@
+// page.c - puts the page together: one file, no script, nothing fetched from anywhere.
+
+#include "report/page.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "report/html.h"
+
+// Appends gnuplot's SVG from its root element on. Names that all pictures share would clash in one
+// document: each gets the picture's number.
+static void inline_svg(struct str *out, const char *svg, size_t number)
+{
+    static const char *const names[] = {"gpPt", "gpDot", "gnuplot_canvas", "textbox", "greybox"};
+    const char *p = strstr(svg, "<svg");
+    while (p && *p) {
+        const char *next = NULL;
+        for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+            const char *found = strstr(p, names[i]);
+            if (found && (!next || found < next))
+                next = found;
+        }
+        // Only where the name begins an id or a reference to one; labels are text and follow '>'.
+        if (next == NULL) {
+            str_append(out, p);
+            break;
+        }
+        str_append_bytes(out, p, (size_t)(next - p));
+        if (next[-1] == '\'' || next[-1] == '"' || next[-1] == '#')
+            str_printf(out, "p%zu", number);
+        str_append_bytes(out, next, 1);
+        p = next + 1;
+    }
+}
+
+static void figure(struct str *out, const struct picture *p, size_t number)
+{
+    str_append(out, "<figure><figcaption>");
+    html_text(out, p->title);
+    str_append(out, "</figcaption><div class=picture role=img aria-label=\"");
+    html_text(out, p->title);
+    str_append(out, ". ");
+    html_text(out, p->alt);
+    str_append(out, "\">");
+    inline_svg(out, p->svg, number);
+    str_append(out, "</div></figure>");
+}
+
+// The pictures made by one script (or all but the two others), and a word when there are none.
+static void pictures_of(struct str *out, const struct pictures *pictures, const char *script)
+{
+    size_t shown = 0;
+    for (size_t i = 0; i < pictures->count; i++) {
+        const struct picture *p = &pictures->row[i];
+        if (p->svg == NULL || !str_equal(p->script, script))
+            continue;
+        if (shown++ == 0)
+            str_append(out, "<div class=pictures>");
+        figure(out, p, i + 1);
+    }
+    str_append(out,
+               shown ? "</div>" : "<p class=none>No picture; the tables have the figures.</p>");
+}
+
+static void missing_pictures(struct str *out, const struct pictures *pictures)
+{
+    if (pictures->failure[0]) {
+        str_append(out, "<p class=note>Pictures are missing: ");
+        html_text(out, pictures->failure);
+        str_append(out, ". The tables below have every figure.</p>");
+    }
+    if (str_text(&pictures->absent)[0]) {
+        str_append(out, "<p class=soft>Not drawn: ");
+        html_text(out, str_text(&pictures->absent));
+        str_append(out, "</p>");
+    }
+}
+
+static void head(struct str *out, const struct report_data *data, const char *css)
+{
+    str_append(out, "<!doctype html>\n<html lang=en><head><meta charset=utf-8>"
+                    "<meta name=viewport content=\"width=device-width, initial-scale=1\">"
+                    "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'; "
+                    "style-src 'unsafe-inline'\"><title>");
+    html_text(out, data->run.suite_name);
+    html_textf(out, ", run %lld", (long long)data->run.id);
+    str_append(out, "</title><style>\n");
+    str_append(out, css);
+    str_append(out, "</style></head><body><main>\n");
+}
+
+void page_write(struct str *out, const struct report_data *data, const struct pictures *pictures,
+                const char *css)
+{
+    head(out, data, css);
+    page_verdict(out, data);
+    str_append(out, "<nav><a href=\"#speed\">Speed</a><a href=\"#roofline\">Roofline</a><a "
+                    "href=\"#memory\">Memory</a><a href=\"#bounds\">Limits</a><a "
+                    "href=\"#cells\">All cells</a><a href=\"#failed\">Failed</a><a "
+                    "href=\"#noise\">Noise</a><a href=\"#machine\">Machine</a><a "
+                    "href=\"#again\">Run it again</a><a href=\"#metrics\">Words</a></nav>\n");
+    str_append(out, "<h2 id=speed>Speed</h2>");
+    missing_pictures(out, pictures);
+    pictures_of(out, pictures, "lines.gp");
+    str_append(out, "\n<h2 id=roofline>Roofline</h2><p>Lines are what this machine was measured to "
+                    "do at best; points are what the cells did. Under a slanted line memory is the "
+                    "limit, under a flat one arithmetic.</p>");
+    pictures_of(out, pictures, "roofline.gp");
+    page_ceilings(out, data);
+    str_append(out, "\n<h2 id=memory>Memory</h2>");
+    pictures_of(out, pictures, "memory.gp");
+    page_memory(out, data);
+    str_append(out, "\n");
+    page_bounds(out, data);
+    str_append(out, "\n");
+    page_cells(out, data);
+    str_append(out, "\n");
+    page_failures(out, data);
+    str_append(out, "\n");
+    page_noise(out, data);
+    page_machine(out, data);
+    page_reproduce(out, data);
+    page_metrics(out);
+    str_append(out, "</main></body></html>\n");
+}

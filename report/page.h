@@ -1,0 +1,29 @@
+// page.h - the parts of the page, in the order in which they stand on it.
+#ifndef REPORT_PAGE_H
+#define REPORT_PAGE_H
+
+#include "base/str.h"
+#include "report/data.h"
+#include "report/pictures.h"
+
+// verdict.c: the title, what this machine did, what limits it, what failed.
+void page_verdict(struct str *out, const struct report_data *data);
+
+// tables.c
+void page_bounds(struct str *out, const struct report_data *data);
+void page_cells(struct str *out, const struct report_data *data);
+void page_failures(struct str *out, const struct report_data *data);
+void page_ceilings(struct str *out, const struct report_data *data);
+void page_memory(struct str *out, const struct report_data *data);
+
+// about.c
+void page_noise(struct str *out, const struct report_data *data);
+void page_machine(struct str *out, const struct report_data *data);
+void page_reproduce(struct str *out, const struct report_data *data);
+void page_metrics(struct str *out);
+
+// page.c: the whole document. css is inlined; pictures that were not drawn are named with the reason.
+void page_write(struct str *out, const struct report_data *data, const struct pictures *pictures,
+                const char *css);
+
+#endif

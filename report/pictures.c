@@ -1,0 +1,277 @@
+// pictures.c - plans the pictures of a run, has them drawn, and reads them back for the page.
+
+#include "report/pictures.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/home.h"
+#include "base/str.h"
+#include "results/metric.h"
+
+enum { LABEL_MAX = 44, SVG_MAX = 4 << 20, AXIS_VALUES_MAX = 64 };
+
+// ---- small parts --------------------------------------------------------------------------------
+
+struct picture *picture_add(struct pictures *pictures, const char *name, const char *script,
+                            const char *title, const char *alt)
+{
+    if (pictures->count == PICTURES_MAX)
+        return NULL;
+    struct picture *p = &pictures->row[pictures->count++];
+    snprintf(p->name, sizeof p->name, "%s", name);
+    p->script = script;
+    p->title = arena_strdup(&pictures->arena, title);
+    p->alt = arena_strdup(&pictures->arena, alt);
+    picture_arg(pictures, p, "%s", p->name);
+    return p;
+}
+
+void picture_arg(struct pictures *pictures, struct picture *picture, const char *format, ...)
+{
+    char text[128];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    size_t i = 0;
+    while (picture->args[i])
+        i++;
+    if (i < sizeof picture->args / sizeof picture->args[0] - 1)
+        picture->args[i] = arena_strdup(&pictures->arena, text);
+}
+
+// gnuplot takes a quote as the start of a string, a backslash as an escape, and stumbles over bytes
+// that are no UTF-8.
+void picture_label(struct str *out, const char *text)
+{
+    json_t *valid = json_string(text);
+    struct str label = {0};
+    size_t letters = 0;
+    for (const char *p = text; *p && letters < LABEL_MAX; p++) {
+        unsigned char c = (unsigned char)*p;
+        char plain = c < 0x20 || c == 0x7f ? ' ' : c == '"' ? '\'' : c == '\\' ? '/' : (char)c;
+        if (c >= 0x80 && !valid)
+            plain = '?';
+        str_append_bytes(&label, &plain, 1);
+        letters += ((unsigned char)p[1] & 0xc0) != 0x80; // a letter ends where the next begins
+        if (letters == LABEL_MAX && p[1])
+            str_append(&label, "...");
+    }
+    bool blank = str_text(&label)[strspn(str_text(&label), " ")] == '\0';
+    str_append(out, blank ? "(no name)" : str_text(&label));
+    str_fini(&label);
+    json_decref(valid);
+}
+
+enum status picture_data(const char *dir, const char *name, const char *ending,
+                         const struct str *text, struct error *err)
+{
+    struct str path = {0};
+    enum status status;
+    str_printf(&path, "%s/%s%s", dir, name, ending);
+    if (path.failed || text->failed)
+        status = FAIL(err, ERR_NOMEM, "%s: no memory for a picture's data", name);
+    else
+        status = file_write(str_text(&path), str_text(text), text->length, err);
+    str_fini(&path);
+    return status;
+}
+
+size_t picture_groups(const struct report_data *data, struct series_group *out, size_t max)
+{
+    size_t measured = 0, count = 0;
+    for (size_t i = 0; i < data->series_count; i++)
+        measured += data->series[i].measured > 0;
+    bool together = measured <= PICTURE_SERIES_MAX;
+    for (size_t i = 0; i < data->series_count; i++) {
+        const struct series *s = &data->series[i];
+        struct series_group *g = NULL;
+        if (s->measured == 0)
+            continue;
+        for (size_t j = 0; j < count && !g; j++)
+            if ((together || str_equal(out[j].model, s->model)) &&
+                out[j].count < PICTURE_SERIES_MAX)
+                g = &out[j];
+        if (!g && count < max) {
+            g = &out[count++];
+            *g = (struct series_group){.model = together ? NULL : s->model};
+        }
+        if (g)
+            g->series[g->count++] = s;
+    }
+    return count;
+}
+
+// ---- lines over batch and context ---------------------------------------------------------------
+
+static const struct line_picture {
+    const char *name, *metric, *phase;
+    enum axis axis;
+    const char *title; // "Decode throughput"
+    const char *y_label;
+} line_pictures[] = {
+    {"decode-over-batch", METRIC_DECODE_TPS, "decode", AXIS_BATCH, "Decode throughput over batch",
+     "tokens per second, all sequences"},
+    {"decode-over-context", METRIC_DECODE_TPS, "decode", AXIS_CONTEXT,
+     "Decode throughput over context", "tokens per second, all sequences"},
+    {"prefill-over-batch", METRIC_PREFILL_TPS, "prefill", AXIS_BATCH,
+     "Prefill throughput over batch", "prompt tokens per second"},
+    {"prefill-over-context", METRIC_PREFILL_TPS, "prefill", AXIS_CONTEXT,
+     "Prefill throughput over context", "prompt tokens per second"},
+    {"ttft-over-context", METRIC_TTFT, "prefill", AXIS_CONTEXT, "Time to first token over context",
+     "seconds"},
+};
+
+struct extent {
+    double low, high;
+    size_t longest; // points of the longest line
+};
+
+// One line's block of the data file.
+static size_t write_line(const struct report_data *data, const struct series *s,
+                         const struct line_picture *what, int fixed, struct str *out,
+                         struct extent *extent)
+{
+    int values[AXIS_VALUES_MAX];
+    size_t points = 0,
+           n = axis_values(s->cells, s->cell_count, what->axis, values, AXIS_VALUES_MAX);
+    double scale = str_equal(what->metric, METRIC_TTFT) ? 1e-9 : 1; // stored in ns, drawn in s
+    picture_label(out, s->label);
+    str_append(out, "\n");
+    for (size_t i = 0; i < n; i++) {
+        int batch = what->axis == AXIS_BATCH ? values[i] : fixed;
+        int context = what->axis == AXIS_BATCH ? fixed : values[i];
+        const struct cell_row *cell = series_at(s, batch, context);
+        const struct stat_summary *f =
+            cell ? data_figure(data, cell, what->metric, what->phase) : NULL;
+        if (!f || f->median <= 0)
+            continue;
+        str_printf(out, "%d\t%.9g\t%.9g\t%.9g\n", values[i], f->median * scale,
+                   f->median_interval.low * scale, f->median_interval.high * scale);
+        extent->low = fmin(extent->low, f->median * scale);
+        extent->high = fmax(extent->high, f->median * scale);
+        points++;
+    }
+    str_append(out, "\n\n");
+    return points;
+}
+
+static void describe(const struct line_picture *what, const struct series_group *group, int fixed,
+                     struct str *title)
+{
+    str_append(title, what->title);
+    if (group->model)
+        str_printf(title, ", %s", group->model);
+    str_printf(title, " (%s %d)", what->axis == AXIS_BATCH ? "context" : "batch", fixed);
+}
+
+static enum status draw_lines(const struct report_data *data, const struct line_picture *what,
+                              const struct series_group *group, size_t number, const char *dir,
+                              struct pictures *pictures, struct error *err)
+{
+    struct str text = {0}, title = {0};
+    struct extent extent = {INFINITY, 0, 0};
+    size_t lines = 0;
+    int fixed = data_fixed(data, what->axis);
+    enum status status = OK;
+    for (size_t i = 0; i < group->count; i++) {
+        struct str line = {0};
+        size_t points = write_line(data, group->series[i], what, fixed, &line, &extent);
+        if (points > 0) {
+            str_append(&text, str_text(&line));
+            lines++;
+        }
+        extent.longest = points > extent.longest ? points : extent.longest;
+        str_fini(&line);
+    }
+    describe(what, group, fixed, &title);
+    if (extent.longest < 2) {
+        str_printf(&pictures->absent, "%s: nothing was measured at two points of a line. ",
+                   str_text(&title));
+    } else {
+        char name[40];
+        snprintf(name, sizeof name, number ? "%s-%zu" : "%s", what->name, number + 1);
+        struct picture *p = picture_add(pictures, name, "lines.gp", str_text(&title),
+                                        "Lines with error bars; the table of all cells has the "
+                                        "same figures.");
+        status = p ? picture_data(dir, p->name, ".dat", &text, err) : OK;
+        if (p) {
+            picture_arg(pictures, p, "%zu", lines);
+            picture_arg(pictures, p, "%s",
+                        what->axis == AXIS_BATCH ? "batch (sequences)" : "context (tokens)");
+            picture_arg(pictures, p, "%s", what->y_label);
+            picture_arg(pictures, p, "%d", extent.high > 20 * extent.low);
+        }
+    }
+    str_fini(&text);
+    str_fini(&title);
+    return status;
+}
+
+// ---- drawing ------------------------------------------------------------------------------------
+
+static enum status read_svg(const char *dir, struct picture *p, struct error *err)
+{
+    struct str path = {0};
+    size_t size = 0;
+    str_printf(&path, "%s/%s.svg", dir, p->name);
+    enum status status = file_read(str_text(&path), SVG_MAX, &p->svg, &size, err);
+    str_fini(&path);
+    return status;
+}
+
+static enum status draw_one(const struct gnuplot *gnuplot, const char *dir, struct picture *p,
+                            struct error *err)
+{
+    struct str relative = {0};
+    str_printf(&relative, "report/gnuplot/%s", p->script);
+    char *script = home_find(str_text(&relative));
+    str_fini(&relative);
+    if (script == NULL)
+        return FAIL(err, ERR_IO, "report/gnuplot/%s: not found beside the program", p->script);
+    enum status status = gnuplot_run(gnuplot, dir, script, p->args, err);
+    if (status == OK)
+        status = read_svg(dir, p, err);
+    free(script);
+    return status;
+}
+
+static enum status plan(const struct report_data *data, const char *dir, struct pictures *out,
+                        struct error *err)
+{
+    struct series_group groups[GROUPS_MAX];
+    size_t count = picture_groups(data, groups, GROUPS_MAX);
+    for (size_t i = 0; i < sizeof line_pictures / sizeof line_pictures[0]; i++)
+        for (size_t g = 0; g < count; g++)
+            TRY(draw_lines(data, &line_pictures[i], &groups[g], g, dir, out, err));
+    TRY(picture_roofline(data, dir, out, err));
+    return picture_memory(data, dir, out, err);
+}
+
+enum status pictures_draw(const struct report_data *data, const struct gnuplot *gnuplot,
+                          const char *dir, struct pictures *out, struct error *err)
+{
+    memset(out, 0, sizeof *out);
+    enum status status = plan(data, dir, out, err);
+    for (size_t i = 0; status == OK && i < out->count && !out->failure[0]; i++) {
+        struct error failed = {0};
+        if (draw_one(gnuplot, dir, &out->row[i], &failed) != OK)
+            snprintf(out->failure, sizeof out->failure, "%.250s", failed.message);
+    }
+    if (status != OK)
+        pictures_fini(out);
+    return status;
+}
+
+void pictures_fini(struct pictures *pictures)
+{
+    for (size_t i = 0; i < pictures->count; i++)
+        free(pictures->row[i].svg);
+    str_fini(&pictures->absent);
+    arena_fini(&pictures->arena);
+    memset(pictures, 0, sizeof *pictures);
+}

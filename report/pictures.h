@@ -1,0 +1,71 @@
+// pictures.h - which pictures a run has, their data files, and what gnuplot made of them.
+//
+// To add a picture: a script in report/gnuplot/, a function here that writes its data file and names
+// its arguments, a row in picture_plan (README.md).
+#ifndef REPORT_PICTURES_H
+#define REPORT_PICTURES_H
+
+#include "base/str.h"
+#include "report/data.h"
+#include "report/gnuplot.h"
+
+enum {
+    PICTURES_MAX = 48,
+    PICTURE_SERIES_MAX = 8, // as many colours as can be told apart
+};
+
+struct picture {
+    char name[40];       // file name without its ending: "decode-over-batch-2"
+    const char *script;  // "lines.gp"
+    const char *title;   // what is drawn, for a person; plain text, may hold a model's name
+    const char *alt;     // what it says, for who cannot see it
+    const char *args[8]; // of the script, ended by NULL; no person's text
+    char *svg;           // owned: the picture, or NULL when it was not drawn
+};
+
+struct pictures {
+    struct arena arena; // owns titles and args
+    struct picture row[PICTURES_MAX];
+    size_t count;
+    struct str absent; // sentences: which pictures there are not, for there is nothing to draw
+    char failure[256]; // why gnuplot drew no more; "" when it drew all
+};
+
+// Writes the data files into `dir` and runs gnuplot for each picture, until one fails: the others would
+// fail in the same way. A failure of gnuplot is kept in out->failure and is not an error.
+enum status pictures_draw(const struct report_data *data, const struct gnuplot *gnuplot,
+                          const char *dir, struct pictures *out, struct error *err);
+void pictures_fini(struct pictures *pictures);
+
+// ---- for the files that plan pictures -----------------------------------------------------------
+
+// A new picture, or NULL when there are too many. Title and alt are formatted by the caller.
+struct picture *picture_add(struct pictures *pictures, const char *name, const char *script,
+                            const char *title, const char *alt);
+void picture_arg(struct pictures *pictures, struct picture *picture, const char *format, ...)
+    PRINTF_LIKE(3, 4);
+
+// A person's text made fit for a data file: one line, no tabs or quotes, valid UTF-8, short.
+void picture_label(struct str *out, const char *text);
+
+// Writes dir/name + ending.
+enum status picture_data(const char *dir, const char *name, const char *ending,
+                         const struct str *text, struct error *err);
+
+// roofline.c, memory.c
+enum status picture_roofline(const struct report_data *data, const char *dir,
+                             struct pictures *pictures, struct error *err);
+enum status picture_memory(const struct report_data *data, const char *dir,
+                           struct pictures *pictures, struct error *err);
+
+// Cuts the series into groups of at most PICTURE_SERIES_MAX that are drawn together: all in one where
+// they fit, else one model at a time. Groups hold series with a speed only.
+struct series_group {
+    const struct series *series[PICTURE_SERIES_MAX];
+    size_t count;
+    const char *model; // NULL: several
+};
+enum { GROUPS_MAX = 12 };
+size_t picture_groups(const struct report_data *data, struct series_group *out, size_t max);
+
+#endif

@@ -1,0 +1,238 @@
+// report.c - makes all files of a report in a folder beside their place, then moves them there.
+//
+// A report is worth having without its pictures, so gnuplot's failures become a note. Everything else
+// (no run, no space, no permission) is an error that leaves the report's folder as it was.
+
+#include "report/report.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/home.h"
+#include "report/page.h"
+#include "results/export.h"
+
+enum { CSS_MAX = 1 << 20 };
+
+enum status report_formats(const char *text, unsigned *formats, struct error *err)
+{
+    static const struct {
+        const char *name;
+        unsigned bit;
+    } known[] = {{"html", REPORT_HTML}, {"png", REPORT_PNG}, {"csv", REPORT_CSV}};
+    *formats = 0;
+    while (*text) {
+        size_t length = strcspn(text, ","), skip = strspn(text, " ");
+        size_t end = length;
+        while (end > skip && text[end - 1] == ' ')
+            end--;
+        unsigned bit = 0;
+        for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+            if (end > skip && strlen(known[i].name) == end - skip &&
+                strncmp(known[i].name, text + skip, end - skip) == 0)
+                bit = known[i].bit;
+        if (bit == 0)
+            return FAIL(err, ERR_USAGE, "unknown report format '%.*s': html, png and csv are known",
+                        (int)length, text);
+        *formats |= bit;
+        text += length + (text[length] == ',');
+    }
+    return *formats ? OK : FAIL(err, ERR_USAGE, "no report format given: html, png, csv");
+}
+
+// ---- files --------------------------------------------------------------------------------------
+
+// Formats "dir/name"; NULL when memory is exhausted.
+static char *path_of(const char *dir, const char *name, struct error *err)
+{
+    char *path = file_join(dir, name);
+    if (path == NULL)
+        FAIL(err, ERR_NOMEM, "%s: no memory for a path", dir);
+    return path;
+}
+
+static enum status write_file(const char *dir, const char *name, const struct str *text,
+                              struct error *err)
+{
+    if (text->failed)
+        return FAIL(err, ERR_NOMEM, "%s/%s: no memory for it", dir, name);
+    char *path = path_of(dir, name, err);
+    enum status status = path ? file_write(path, str_text(text), text->length, err) : err->code;
+    free(path);
+    return status;
+}
+
+static bool ends_with(const char *name, const char *ending)
+{
+    size_t n = strlen(name), e = strlen(ending);
+    return n >= e && strcmp(name + n - e, ending) == 0;
+}
+
+// Whether a file of the working folder belongs to the report; data files do not.
+static bool wanted(const char *name, unsigned formats)
+{
+    if (ends_with(name, ".svg"))
+        return formats & REPORT_HTML;
+    if (ends_with(name, ".png"))
+        return formats & REPORT_PNG;
+    return ends_with(name, ".html") || ends_with(name, ".csv");
+}
+
+typedef enum status entry_action(const char *work, const char *dir, const char *name,
+                                 unsigned formats, struct error *err);
+
+static enum status move_entry(const char *work, const char *dir, const char *name, unsigned formats,
+                              struct error *err)
+{
+    if (!wanted(name, formats))
+        return OK;
+    char *from = path_of(work, name, err), *to = path_of(dir, name, err);
+    enum status status = from && to ? OK : err->code;
+    if (status == OK && rename(from, to) != 0)
+        status = FAIL(err, ERR_IO, "%s: %s", to, strerror(errno));
+    free(from);
+    free(to);
+    return status;
+}
+
+static enum status remove_entry(const char *work, const char *dir, const char *name,
+                                unsigned formats, struct error *err)
+{
+    (void)dir, (void)formats;
+    char *path = path_of(work, name, err);
+    if (path)
+        unlink(path);
+    free(path);
+    return OK;
+}
+
+static enum status for_entries(const char *work, const char *dir, unsigned formats,
+                               entry_action *action, struct error *err)
+{
+    DIR *folder = opendir(work);
+    if (folder == NULL)
+        return FAIL(err, ERR_IO, "%s: %s", work, strerror(errno));
+    enum status status = OK;
+    for (struct dirent *e; status == OK && (e = readdir(folder)) != NULL;)
+        if (!str_equal(e->d_name, ".") && !str_equal(e->d_name, ".."))
+            status = action(work, dir, e->d_name, formats, err);
+    closedir(folder);
+    return status;
+}
+
+// A folder of our own inside the report's, so that renames stay within one file system.
+static enum status make_work_dir(const char *dir, char **work, struct error *err)
+{
+    TRY(file_make_dirs(dir, err));
+    *work = path_of(dir, ".report-XXXXXX", err);
+    if (*work == NULL)
+        return err->code;
+    if (mkdtemp(*work) == NULL) {
+        FAIL(err, ERR_IO, "%s: cannot be written: %s", dir, strerror(errno));
+        free(*work);
+        *work = NULL;
+        return err->code;
+    }
+    return OK;
+}
+
+static void remove_work_dir(char *work)
+{
+    struct error ignored = {0};
+    if (work == NULL)
+        return;
+    for_entries(work, NULL, 0, remove_entry, &ignored);
+    rmdir(work);
+    free(work);
+}
+
+// ---- content ------------------------------------------------------------------------------------
+
+static enum status load_css(char **css, struct error *err)
+{
+    size_t size = 0;
+    char *path = home_find("report/page.css");
+    if (path == NULL)
+        return FAIL(err, ERR_IO, "report/page.css: not found beside the program");
+    enum status status = file_read(path, CSS_MAX, css, &size, err);
+    free(path);
+    return status;
+}
+
+static enum status write_page(const struct report_data *data, const struct pictures *pictures,
+                              const char *work, struct error *err)
+{
+    struct str page = {0};
+    char *css = NULL;
+    enum status status = load_css(&css, err);
+    if (status == OK) {
+        page_write(&page, data, pictures, css);
+        status = write_file(work, "index.html", &page, err);
+    }
+    str_fini(&page);
+    free(css);
+    return status;
+}
+
+static enum status write_csv(struct store *store, const char *run, const char *work,
+                             struct error *err)
+{
+    struct str csv = {0};
+    enum status status = export_csv(store, run, &csv, err);
+    if (status == OK)
+        status = write_file(work, "cells.csv", &csv, err);
+    str_fini(&csv);
+    return status;
+}
+
+static enum status make_files(struct store *store, const char *run, const struct report_data *data,
+                              const struct report_options *options, const char *work,
+                              struct str *note, struct error *err)
+{
+    if (options->formats & (REPORT_HTML | REPORT_PNG)) {
+        struct pictures pictures;
+        const struct gnuplot gnuplot = {options->gnuplot, options->timeout_ms};
+        TRY(pictures_draw(data, &gnuplot, work, &pictures, err));
+        enum status status = OK;
+        if (pictures.failure[0])
+            str_printf(note, "pictures are missing: %s", pictures.failure);
+        if (options->formats & REPORT_HTML)
+            status = write_page(data, &pictures, work, err);
+        pictures_fini(&pictures);
+        if (status != OK)
+            return status;
+    }
+    return options->formats & REPORT_CSV ? write_csv(store, run, work, err) : OK;
+}
+
+enum status report_write(struct store *store, const char *run, const struct report_options *options,
+                         char **index, struct str *note, struct error *err)
+{
+    struct report_data data;
+    char *work = NULL, number[24];
+    *index = NULL;
+    TRY(report_data_load(store, run, &data, err));
+    // From here on the run has a number: "last" may be another one by now.
+    snprintf(number, sizeof number, "%lld", (long long)data.run.id);
+    bool had_dir = file_is_dir(options->dir);
+    enum status status = make_work_dir(options->dir, &work, err);
+    if (status == OK)
+        status = make_files(store, number, &data, options, work, note, err);
+    if (status == OK)
+        status = for_entries(work, options->dir, options->formats, move_entry, err);
+    if (status == OK) {
+        *index = options->formats & REPORT_HTML ? path_of(options->dir, "index.html", err)
+                                                : strdup(options->dir);
+        status = *index ? OK : FAIL(err, ERR_NOMEM, "no memory for a path");
+    }
+    remove_work_dir(work);
+    if (status != OK && !had_dir)
+        rmdir(options->dir); // only when nothing is in it
+    report_data_fini(&data);
+    return status;
+}

@@ -1,0 +1,34 @@
+// report.h - one run of the store as a page a person reads, pictures, and a table for other programs.
+//
+// The store is all that is read. Nothing is half-written: files are made in a folder beside their place
+// and renamed into it when all of them are there.
+#ifndef REPORT_REPORT_H
+#define REPORT_REPORT_H
+
+#include "base/str.h"
+#include "results/store.h"
+
+enum report_format {
+    REPORT_HTML = 1 << 0, // index.html, and the SVG files it shows
+    REPORT_PNG = 1 << 1,
+    REPORT_CSV = 1 << 2, // cells.csv, as `bench export --format csv` writes it
+};
+
+struct report_options {
+    const char *dir;     // made when missing
+    unsigned formats;    // of enum report_format
+    const char *gnuplot; // program to draw with: a path, or a name looked up in PATH
+    int timeout_ms;      // of one picture
+};
+
+// "html,png" as formats. ERR_USAGE names the unknown one.
+enum status report_formats(const char *text, unsigned *formats, struct error *err);
+
+// Writes the report of one run (query.h tells how runs are named; NULL is the last). *index is the
+// path of the page, or of the folder when no page was asked for; the caller frees it. `note` says in
+// one line what is missing and why, and is empty when nothing is: gnuplot that is not there, fails or
+// hangs costs the pictures, not the page.
+enum status report_write(struct store *store, const char *run, const struct report_options *options,
+                         char **index, struct str *note, struct error *err);
+
+#endif

@@ -1,0 +1,272 @@
+// roofline.c - data of the roofline picture: ceilings as lines, prefill and decode as points.
+//
+// Williams, Waterman, Patterson 2009. x is what the analytic model counts: operations over the bytes
+// that must move. y is what was measured: those operations over the measured time. A point right under
+// a line is at that limit; the distance below is what could still be won.
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "report/pictures.h"
+#include "results/metric.h"
+
+enum { NAMED_MAX = 12 };
+
+struct frame {
+    double x_min, x_max, y_min, y_max;
+};
+
+struct point {
+    double intensity, rate;
+};
+
+// Of one phase of a cell; false where bytes, operations or time are not known.
+static bool point_of(const struct report_data *data, const struct cell_row *cell, const char *phase,
+                     struct point *out)
+{
+    const struct verdict_row *verdict = data_verdict(data, cell, phase);
+    double flop = data_value(data, cell, METRIC_FLOP, phase);
+    double bytes = data_value(data, cell, METRIC_BYTES, phase);
+    if (!verdict || !(verdict->measured_ns > 0) || !(flop > 0) || !(bytes > 0))
+        return false;
+    out->intensity = flop / bytes;
+    out->rate = 1e9 * flop / verdict->measured_ns;
+    return true;
+}
+
+static void include(struct frame *f, double x, double y)
+{
+    f->x_min = fmin(f->x_min, x);
+    f->x_max = fmax(f->x_max, x);
+    f->y_min = fmin(f->y_min, y);
+    f->y_max = fmax(f->y_max, y);
+}
+
+// ---- ceilings -----------------------------------------------------------------------------------
+
+static bool is_peak(const struct ceiling_row *c)
+{
+    return c->level[0] == '\0' && c->value > 0;
+}
+
+static bool is_read(const struct ceiling_row *c)
+{
+    return str_equal(c->name, "read") && c->value > 0;
+}
+
+// The ceilings the cells stand under: those of the most threads that any cell used.
+static int threads_of(const struct report_data *data)
+{
+    int threads = 0;
+    for (size_t i = 0; i < data->cell_count; i++)
+        threads = data->cells[i].threads > threads ? data->cells[i].threads : threads;
+    for (size_t i = 0; i < data->ceiling_count && threads > 0; i++)
+        if (data->ceilings[i].threads == threads)
+            return threads;
+    for (size_t i = 0; i < data->ceiling_count; i++)
+        threads = data->ceilings[i].threads > threads ? data->ceilings[i].threads : threads;
+    return threads;
+}
+
+static void widest(const struct report_data *data, int threads, double *bandwidth, double *peak)
+{
+    *bandwidth = *peak = 0;
+    for (size_t i = 0; i < data->ceiling_count; i++) {
+        const struct ceiling_row *c = &data->ceilings[i];
+        if (c->threads != threads)
+            continue;
+        if (is_peak(c))
+            *peak = fmax(*peak, c->value);
+        if (is_read(c))
+            *bandwidth = fmax(*bandwidth, c->value);
+    }
+}
+
+// "bf16 dot 300 GFLOP/s", "DRAM 45.0 GB/s", as one row of the names' file.
+static void name_ceiling(struct str *out, const struct ceiling_row *c, double x, double y,
+                         double angle)
+{
+    char value[48], name[40];
+    snprintf(name, sizeof name, "%s", is_peak(c) ? c->name : c->level);
+    for (char *p = name; *p; p++)
+        *p = *p == '_' ? ' ' : *p;
+    str_printf(out, "%.6g\t%.6g\t%.1f\t", x, y, angle);
+    picture_label(out, name);
+    str_printf(out, " %s\n", metric_format(c->value, c->unit, value, sizeof value));
+}
+
+// Each ceiling from where it begins to bind to where another takes over. Returns how many.
+static size_t write_ceilings(const struct report_data *data, const struct frame *f, struct str *out,
+                             struct str *names)
+{
+    int threads = threads_of(data);
+    double bandwidth = 0, peak = 0;
+    size_t count = 0;
+    widest(data, threads, &bandwidth, &peak);
+    // The slope of y = b x on paper; 480 by 290 is the plot area of roofline.gp.
+    double decades_x = log10(f->x_max / f->x_min), decades_y = log10(f->y_max / f->y_min);
+    double angle = atan2(290 / decades_y, 480 / decades_x) * 180 / 3.14159265358979;
+    for (size_t i = 0; i < data->ceiling_count; i++) {
+        const struct ceiling_row *c = &data->ceilings[i];
+        if (c->threads != threads || !(is_peak(c) || is_read(c)))
+            continue;
+        double x0 = f->x_min, y0 = c->value * x0, x1 = f->x_max, y1 = c->value;
+        if (is_read(c) && y0 < f->y_min) {
+            y0 = f->y_min;
+            x0 = y0 / c->value;
+        }
+        if (is_read(c) && peak > 0) {
+            x1 = fmin(x1, peak / c->value);
+            y1 = c->value * x1;
+        } else if (is_peak(c)) {
+            y0 = c->value;
+            x0 = bandwidth > 0 ? fmax(f->x_min, c->value / bandwidth) : f->x_min;
+        }
+        str_printf(out, "%.6g\t%.6g\n%.6g\t%.6g\n\n\n", x0, y0, x1, y1);
+        double lift = pow(10, decades_y * 0.022);
+        if (is_read(c))
+            name_ceiling(names, c, x0 * pow(10, decades_x * 0.015), y0 * lift * 1.25, angle);
+        else
+            name_ceiling(names, c, f->x_max / pow(10, decades_x * 0.36), y1 * lift, 0);
+        count++;
+    }
+    return count;
+}
+
+// ---- points -------------------------------------------------------------------------------------
+
+static const char *const phases[] = {"prefill", "decode"};
+
+static size_t write_points(const struct report_data *data, const struct series *s,
+                           const char *phase, struct str *out, struct frame *frame)
+{
+    size_t count = 0;
+    struct str label = {0};
+    str_printf(&label, "%s, %s", s->label, phase);
+    picture_label(out, str_text(&label));
+    str_fini(&label);
+    str_append(out, "\n");
+    for (size_t i = 0; i < s->cell_count; i++) {
+        struct point p;
+        if (!point_of(data, s->cells[i], phase, &p))
+            continue;
+        str_printf(out, "%.6g\t%.6g\n", p.intensity, p.rate);
+        include(frame, p.intensity, p.rate);
+        count++;
+    }
+    if (count == 0)
+        str_append(out, "?\t?\n");
+    str_append(out, "\n\n");
+    return count;
+}
+
+// Names the ends of each series: the slowest and the fastest point of each phase.
+static void write_names(const struct report_data *data, const struct series_group *group,
+                        struct str *out)
+{
+    for (size_t i = 0; i < group->count && group->count * 4 <= NAMED_MAX; i++)
+        for (int phase = 0; phase < 2; phase++) {
+            const struct cell_row *end[2] = {NULL, NULL};
+            struct point p, at[2] = {{0, 0}, {0, 0}};
+            for (size_t j = 0; j < group->series[i]->cell_count; j++) {
+                const struct cell_row *cell = group->series[i]->cells[j];
+                if (!point_of(data, cell, phases[phase], &p))
+                    continue;
+                for (int k = 0; k < 2; k++)
+                    if (!end[k] || (k ? p.rate > at[k].rate : p.rate < at[k].rate)) {
+                        end[k] = cell;
+                        at[k] = p;
+                    }
+            }
+            for (int k = 0; k < 2; k++)
+                if (end[k] && (k == 0 || end[0] != end[1]))
+                    str_printf(out, "%.6g\t%.6g\tb%d c%d\n", at[k].intensity, at[k].rate,
+                               end[k]->batch, end[k]->context);
+        }
+    if (out->length == 0)
+        str_append(out, "?\t?\t\n");
+}
+
+// Room around everything, and the knee of the highest roof in sight.
+static void widen(const struct report_data *data, struct frame *f)
+{
+    double bandwidth, peak;
+    widest(data, threads_of(data), &bandwidth, &peak);
+    for (size_t i = 0; i < data->ceiling_count; i++) {
+        const struct ceiling_row *c = &data->ceilings[i];
+        if (c->threads != threads_of(data))
+            continue;
+        if (is_read(c) && peak > 0)
+            f->x_max = fmax(f->x_max, peak / c->value);
+        if (is_peak(c))
+            f->y_max = fmax(f->y_max, c->value);
+    }
+    f->x_min /= 3;
+    f->x_max *= 4;
+    f->y_min /= 4;
+    f->y_max *= 2.5;
+}
+
+static enum status draw(const struct report_data *data, const struct series_group *group,
+                        size_t number, const char *dir, struct pictures *pictures,
+                        struct error *err)
+{
+    struct str points = {0}, ceilings = {0}, names = {0}, labels = {0}, title = {0};
+    struct frame frame = {INFINITY, 0, INFINITY, 0};
+    size_t count = 0;
+    enum status status = OK;
+    for (size_t i = 0; i < group->count; i++)
+        for (int phase = 0; phase < 2; phase++)
+            count += write_points(data, group->series[i], phases[phase], &points, &frame);
+    if (count > 0 && data->ceiling_count > 0) {
+        char name[40];
+        widen(data, &frame);
+        size_t lines = write_ceilings(data, &frame, &ceilings, &names);
+        write_names(data, group, &labels);
+        str_append(&title, "Roofline");
+        if (group->model)
+            str_printf(&title, ", %s", group->model);
+        snprintf(name, sizeof name, number ? "roofline-%zu" : "roofline", number + 1);
+        struct picture *p = picture_add(pictures, name, "roofline.gp", str_text(&title),
+                                        "Measured ceilings as lines, phases of the cells as "
+                                        "points; the bound map has the same verdicts in words.");
+        if (p) {
+            picture_arg(pictures, p, "%zu", group->count);
+            picture_arg(pictures, p, "%zu", lines);
+            picture_arg(pictures, p, "%.6g", frame.x_min);
+            picture_arg(pictures, p, "%.6g", frame.x_max);
+            picture_arg(pictures, p, "%.6g", frame.y_min);
+            picture_arg(pictures, p, "%.6g", frame.y_max);
+            status = picture_data(dir, p->name, ".dat", &points, err);
+            if (status == OK)
+                status = picture_data(dir, p->name, ".ceilings", &ceilings, err);
+            if (status == OK)
+                status = picture_data(dir, p->name, ".names", &names, err);
+            if (status == OK)
+                status = picture_data(dir, p->name, ".labels", &labels, err);
+        }
+    } else {
+        str_append(&pictures->absent, data->ceiling_count
+                                          ? "Roofline: no phase has both its bytes "
+                                            "and its time. "
+                                          : "Roofline: no ceilings were measured. ");
+    }
+    str_fini(&points);
+    str_fini(&ceilings);
+    str_fini(&names);
+    str_fini(&labels);
+    str_fini(&title);
+    return status;
+}
+
+enum status picture_roofline(const struct report_data *data, const char *dir,
+                             struct pictures *pictures, struct error *err)
+{
+    struct series_group groups[GROUPS_MAX];
+    size_t count = picture_groups(data, groups, GROUPS_MAX);
+    for (size_t g = 0; g < count; g++)
+        TRY(draw(data, &groups[g], g, dir, pictures, err));
+    return OK;
+}

@@ -1,0 +1,295 @@
+// tables.c - the tables of the page: bounds, cells, failures, ceilings, memory.
+//
+// Every number of a picture is in one of them, so that the page says the same without pictures.
+
+#include <math.h>
+#include <stdio.h>
+
+#include "report/html.h"
+#include "report/page.h"
+#include "results/metric.h"
+
+enum { AXIS_VALUES_MAX = 64, MAPS_OPEN = 6 };
+
+static void cell_name(struct str *out, const struct report_data *data, const struct cell_row *cell)
+{
+    for (size_t i = 0; i < data->series_count; i++)
+        for (size_t j = 0; j < data->series[i].cell_count; j++)
+            if (data->series[i].cells[j] == cell) {
+                html_text(out, data->series[i].label);
+                return;
+            }
+    html_text(out, cell->label);
+}
+
+static void table_head(struct str *out, const char *const *heads, size_t words)
+{
+    str_append(out, "<div class=scroll><table><thead><tr>");
+    for (size_t i = 0; heads[i]; i++)
+        str_printf(out, "<th scope=col%s>%s</th>", i < words ? "" : " class=n", heads[i]);
+    str_append(out, "</tr></thead><tbody>");
+}
+
+static void table_end(struct str *out)
+{
+    str_append(out, "</tbody></table></div>");
+}
+
+// ---- bound map ----------------------------------------------------------------------------------
+
+static void bound_cell(struct str *out, const struct report_data *data, const struct series *s,
+                       int batch, int context, const char *phase)
+{
+    const struct cell_row *cell = series_at(s, batch, context);
+    const struct verdict_row *v = cell ? data_verdict(data, cell, phase) : NULL;
+    if (v == NULL) {
+        str_append(out, "<td class=none>&ndash;</td>");
+        return;
+    }
+    str_append(out, "<td class=\"");
+    html_text(out, v->bound); // page.css has a colour for each
+    str_append(out, "\" title=\"");
+    html_text(out, v->text);
+    str_append(out, "\">");
+    html_text(out, str_equal(v->bound, "undetermined") ? "open" : v->bound);
+    if (!isnan(v->eta))
+        str_printf(out, " %.0f&thinsp;%%%s", 100 * v->eta, v->eta > 1.05 ? "&thinsp;!" : "");
+    str_append(out, "</td>");
+}
+
+static void bound_map(struct str *out, const struct report_data *data, const struct series *s,
+                      const char *phase)
+{
+    int batches[AXIS_VALUES_MAX], contexts[AXIS_VALUES_MAX];
+    size_t b = axis_values(s->cells, s->cell_count, AXIS_BATCH, batches, AXIS_VALUES_MAX);
+    size_t c = axis_values(s->cells, s->cell_count, AXIS_CONTEXT, contexts, AXIS_VALUES_MAX);
+    str_printf(out, "<div class=scroll><table class=map><caption>%s</caption><thead><tr><th>batch",
+               phase);
+    for (size_t j = 0; j < c; j++)
+        str_printf(out, "<th scope=col>context %d", contexts[j]);
+    str_append(out, "</tr></thead><tbody>");
+    for (size_t i = 0; i < b; i++) {
+        str_printf(out, "<tr><th scope=row>%d</th>", batches[i]);
+        for (size_t j = 0; j < c; j++)
+            bound_cell(out, data, s, batches[i], contexts[j], phase);
+        str_append(out, "</tr>");
+    }
+    table_end(out);
+}
+
+void page_bounds(struct str *out, const struct report_data *data)
+{
+    size_t shown = 0;
+    str_append(out,
+               "<h2 id=bounds>What limits each cell</h2><p>The word is what a phase waits for, the "
+               "number how much of the measured roof it reaches: at 100&thinsp;% nothing is left "
+               "to win on this machine. &ldquo;Open&rdquo; is undetermined; &ldquo;!&rdquo; marks "
+               "more than 105&thinsp;%, which means that the model of the work or a ceiling is "
+               "wrong.</p>");
+    for (size_t i = 0; i < data->series_count; i++) {
+        const struct series *s = &data->series[i];
+        bool any = false;
+        for (size_t j = 0; j < s->cell_count; j++)
+            any |= data_verdict(data, s->cells[j], "decode") ||
+                   data_verdict(data, s->cells[j], "prefill");
+        if (!any)
+            continue;
+        str_printf(out, "<details%s><summary>", shown++ < MAPS_OPEN ? " open" : "");
+        html_text(out, s->label);
+        str_append(out, "</summary><div class=maps>");
+        bound_map(out, data, s, "decode");
+        bound_map(out, data, s, "prefill");
+        str_append(out, "</div></details>");
+    }
+    if (shown == 0)
+        str_append(out, "<p class=none>No verdict was stored.</p>");
+}
+
+// ---- all cells ----------------------------------------------------------------------------------
+
+static void figure_column(struct str *out, const struct report_data *data,
+                          const struct cell_row *cell, const char *name, const char *phase,
+                          const char *unit)
+{
+    str_append(out, "<td class=n>");
+    html_figure(out, data_figure(data, cell, name, phase), unit);
+    str_append(out, "</td>");
+}
+
+static void bound_column(struct str *out, const struct report_data *data,
+                         const struct cell_row *cell, const char *phase)
+{
+    const struct verdict_row *v = data_verdict(data, cell, phase);
+    str_append(out, "<td>");
+    if (v) {
+        html_text(out, v->bound);
+        if (!isnan(v->eta))
+            str_printf(out, " <small>%.0f&thinsp;%%</small>", 100 * v->eta);
+    }
+    str_append(out, "</td>");
+}
+
+static void cell_row_html(struct str *out, const struct report_data *data,
+                          const struct cell_row *cell)
+{
+    str_append(out, "<tr><td class=name>");
+    cell_name(out, data, cell);
+    str_printf(out, "</td><td class=n>%d</td><td class=n>%d</td><td>", cell->batch, cell->context);
+    html_status(out, cell->status);
+    str_append(out, "</td>");
+    if (!cell_measured(cell)) {
+        str_append(out, "<td class=words colspan=8>");
+        html_text(out, cell->reason);
+        str_append(out, "</td></tr>");
+        return;
+    }
+    str_printf(out, "<td class=n>%d", cell->trials);
+    if (cell->trials != cell->trials_planned)
+        str_printf(out, " of %d", cell->trials_planned);
+    str_append(out, "</td>");
+    figure_column(out, data, cell, METRIC_TTFT, "prefill", "ns");
+    figure_column(out, data, cell, METRIC_TPOT, "decode", "ns");
+    figure_column(out, data, cell, METRIC_PREFILL_TPS, "prefill", "token/s");
+    figure_column(out, data, cell, METRIC_DECODE_TPS, "decode", "token/s");
+    figure_column(out, data, cell, METRIC_PEAK_MEM, NULL, "bytes");
+    bound_column(out, data, cell, "prefill");
+    bound_column(out, data, cell, "decode");
+    str_append(out, "</tr>");
+}
+
+// "97 % (6 trials)" for each number of trials there is.
+static void interval_levels(struct str *out, const struct report_data *data)
+{
+    bool seen[128] = {false};
+    size_t kinds = 0;
+    for (size_t i = 0; i < data->summary_count; i++) {
+        const struct stat_summary *s = &data->summaries[i].stat;
+        if (s->n >= sizeof seen || seen[s->n])
+            continue;
+        seen[s->n] = true;
+        str_append(out, kinds++ ? ", " : "The interval of the median is carried at ");
+        if (s->n == 1)
+            str_append(out, "no level with a single trial");
+        else
+            str_printf(out, "%.0f&thinsp;%% with %zu trials", 100 * s->median_interval.level, s->n);
+    }
+    if (kinds)
+        str_append(out, ".");
+}
+
+void page_cells(struct str *out, const struct report_data *data)
+{
+    static const char *const heads[] = {"model, scheme, device",
+                                        "batch",
+                                        "context",
+                                        "status",
+                                        "trials",
+                                        "TTFT",
+                                        "TPOT",
+                                        "prefill",
+                                        "decode",
+                                        "peak memory",
+                                        "prefill limit",
+                                        "decode limit",
+                                        NULL};
+    str_append(out, "<h2 id=cells>All cells</h2><p>Medians over trials, each trial the median of "
+                    "its repetitions; small: the interval. ");
+    interval_levels(out, data);
+    str_append(out, "</p>");
+    table_head(out, heads, 1);
+    for (size_t i = 0; i < data->cell_count; i++)
+        cell_row_html(out, data, &data->cells[i]);
+    table_end(out);
+}
+
+// ---- failed and left out ------------------------------------------------------------------------
+
+void page_failures(struct str *out, const struct report_data *data)
+{
+    static const char *const heads[] = {"cell", "status", "reason", "trials", NULL};
+    size_t count = 0;
+    str_append(out, "<h2 id=failed>Failed, disturbed and left-out cells</h2>");
+    for (size_t i = 0; i < data->cell_count; i++) {
+        const struct cell_row *cell = &data->cells[i];
+        if (str_equal(cell->status, "ok") && cell->trials == cell->trials_planned &&
+            cell->disturbed == 0)
+            continue;
+        if (count++ == 0)
+            table_head(out, heads, 3);
+        str_append(out, "<tr><td class=name>");
+        html_text(out, cell->label);
+        str_append(out, "</td><td>");
+        html_status(out, cell->status);
+        str_append(out, "</td><td class=words>");
+        html_text(out, cell->reason);
+        if (cell->disturbed)
+            str_printf(out, "%s%d of %d trials were disturbed", cell->reason[0] ? "; " : "",
+                       cell->disturbed, cell->trials);
+        str_printf(out, "</td><td class=n>%d of %d</td></tr>", cell->trials, cell->trials_planned);
+    }
+    if (count)
+        table_end(out);
+    else
+        str_append(out, "<p>None: every cell ended well, with all its trials.</p>");
+}
+
+// ---- ceilings and memory ------------------------------------------------------------------------
+
+void page_ceilings(struct str *out, const struct report_data *data)
+{
+    static const char *const heads[] = {"ceiling",  "level",    "reached by", "threads",
+                                        "measured", "interval", "samples",    NULL};
+    char low[48], high[48];
+    if (data->ceiling_count == 0) {
+        str_append(out, "<p class=none>No ceilings were measured in this run.</p>");
+        return;
+    }
+    str_append(out, "<details><summary>The measured ceilings as a table</summary>");
+    table_head(out, heads, 3);
+    for (size_t i = 0; i < data->ceiling_count; i++) {
+        const struct ceiling_row *c = &data->ceilings[i];
+        str_append(out, "<tr><td>");
+        html_text(out, c->name);
+        str_append(out, "</td><td>");
+        html_text(out, c->level);
+        str_append(out, "</td><td>");
+        html_text(out, c->kernel);
+        str_printf(out, "</td><td class=n>%d</td><td class=n>", c->threads);
+        html_value(out, c->value, c->unit);
+        str_append(out, "</td><td class=n>");
+        html_textf(out, "%s to %s", metric_format(c->low, c->unit, low, sizeof low),
+                   metric_format(c->high, c->unit, high, sizeof high));
+        str_printf(out, "</td><td class=n>%d</td></tr>", c->samples);
+    }
+    table_end(out);
+    str_append(out, "</details>");
+}
+
+void page_memory(struct str *out, const struct report_data *data)
+{
+    static const char *const heads[] = {"cell",          "weights",   "KV cache", "scratch",
+                                        "measured peak", "predicted", NULL};
+    static const char *const parts[] = {METRIC_MEM_WEIGHTS, METRIC_MEM_KV, METRIC_MEM_SCRATCH,
+                                        METRIC_PEAK_MEM};
+    size_t rows = 0;
+    str_append(out, "<details><summary>Memory of all cells as a table</summary>");
+    table_head(out, heads, 1);
+    for (size_t i = 0; i < data->cell_count; i++) {
+        const struct cell_row *cell = &data->cells[i];
+        if (!cell_measured(cell))
+            continue;
+        str_append(out, "<tr><td class=name>");
+        html_text(out, cell->label);
+        str_append(out, "</td>");
+        for (int p = 0; p < 4; p++)
+            figure_column(out, data, cell, parts[p], NULL, "bytes");
+        str_append(out, "<td class=n>");
+        html_value(out, cell->predicted_memory_bytes, "bytes");
+        str_append(out, "</td></tr>");
+        rows++;
+    }
+    if (rows == 0)
+        str_append(out, "<tr><td colspan=6 class=none>nothing was measured</td></tr>");
+    table_end(out);
+    str_append(out, "</details>");
+}

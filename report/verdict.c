@@ -1,0 +1,211 @@
+// verdict.c - the first screen: what this machine is good for, what limits it, what failed.
+//
+// Plain sentences, one card a model. "Best" is the highest median of a cell that ended well; a bound is
+// told for the cell the sentence speaks of, never for a mixture.
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "report/html.h"
+#include "report/page.h"
+#include "results/metric.h"
+
+enum { MODELS_MAX = 64 };
+
+// ---- the best cell of a model -------------------------------------------------------------------
+
+// Of the model's measured cells the one with the best median; only batch 1 when `single`.
+static const struct cell_row *best_cell(const struct report_data *data, const char *model,
+                                        const char *metric, const char *phase, bool single,
+                                        bool lowest)
+{
+    const struct cell_row *best = NULL;
+    double value = NAN;
+    for (size_t i = 0; i < data->cell_count; i++) {
+        const struct cell_row *cell = &data->cells[i];
+        double v = data_value(data, cell, metric, phase);
+        if (!str_equal(cell->model, model) || isnan(v) || (single && cell->batch != 1))
+            continue;
+        if (!best || (lowest ? v < value : v > value)) {
+            best = cell;
+            value = v;
+        }
+    }
+    return best;
+}
+
+static void where_text(struct str *out, const struct cell_row *cell)
+{
+    html_textf(out, "%s, batch %d, context %d", cell->scheme, cell->batch, cell->context);
+}
+
+static void big_number(struct str *out, const struct report_data *data, const struct cell_row *cell,
+                       const char *metric, const char *phase, const char *unit, const char *what)
+{
+    str_append(out, "<div><b>");
+    html_value(out, cell ? data_value(data, cell, metric, phase) : NAN, unit);
+    str_append(out, "</b><span>");
+    str_append(out, what);
+    if (cell) {
+        str_append(out, "<br>");
+        where_text(out, cell);
+    }
+    str_append(out, "</span></div>");
+}
+
+// ---- what limits a phase ------------------------------------------------------------------------
+
+// "Decode is bound by memory: it reaches 88 % of what the measured bandwidth and peak allow".
+static void limit_sentence(struct str *out, const struct report_data *data,
+                           const struct cell_row *cell, const char *phase, const char *name)
+{
+    const struct verdict_row *v = cell ? data_verdict(data, cell, phase) : NULL;
+    if (v == NULL)
+        return;
+    str_printf(out, "<p><b>%s</b> ", name);
+    if (str_equal(v->bound, "undetermined"))
+        str_append(out, "has no clear limit");
+    else if (str_equal(v->bound, "balanced"))
+        str_append(out, "is limited by memory and compute alike");
+    else
+        html_textf(out, "is limited by %s", v->bound);
+    str_append(out, " (");
+    where_text(out, cell);
+    str_append(out, "): ");
+    if (isnan(v->eta))
+        html_text(out, v->text);
+    else if (v->eta > 1.05)
+        html_textf(out,
+                   "it would run at %.0f %% of the measured roof, which cannot be: the model of "
+                   "its work or a ceiling is wrong",
+                   100 * v->eta);
+    else
+        html_textf(out,
+                   "it reaches %.0f %% of the measured roof, so a perfect kernel would be "
+                   "%.1f times as fast",
+                   100 * v->eta, 1 / v->eta);
+    str_append(out, ".</p>");
+}
+
+static void model_card(struct str *out, const struct report_data *data, const char *model)
+{
+    const struct cell_row *one = best_cell(data, model, METRIC_TPOT, "decode", true, true);
+    const struct cell_row *all = best_cell(data, model, METRIC_DECODE_TPS, "decode", false, false);
+    const struct cell_row *prefill =
+        best_cell(data, model, METRIC_PREFILL_TPS, "prefill", false, false);
+    const struct cell_row *ttft = best_cell(data, model, METRIC_TTFT, "prefill", true, true);
+    str_append(out, "<section class=model><h3>");
+    html_text(out, model[0] ? model : "(no name)");
+    str_append(out, "</h3>");
+    if (!one && !all && !prefill && !ttft) {
+        str_append(out, "<p>No speed was measured: every cell of it failed or was left out.</p>"
+                        "</section>");
+        return;
+    }
+    str_append(out, "<div class=big>");
+    big_number(out, data, one, METRIC_DECODE_TPS, "decode", "token/s", "decode, one user");
+    if (all && all != one && all->batch > 1)
+        big_number(out, data, all, METRIC_DECODE_TPS, "decode", "token/s", "decode, all users");
+    big_number(out, data, prefill, METRIC_PREFILL_TPS, "prefill", "token/s", "prefill");
+    big_number(out, data, ttft, METRIC_TTFT, "prefill", "ns", "first token after");
+    str_append(out, "</div>");
+    limit_sentence(out, data, one ? one : all, "decode", "Decode");
+    limit_sentence(out, data, prefill, "prefill", "Prefill");
+    str_append(out, "</section>");
+}
+
+// ---- the run ------------------------------------------------------------------------------------
+
+static void count_cells(const struct report_data *data, size_t *measured, size_t *disturbed,
+                        size_t *failed, size_t *left_out, size_t *pending)
+{
+    *measured = *disturbed = *failed = *left_out = *pending = 0;
+    for (size_t i = 0; i < data->cell_count; i++) {
+        const struct cell_row *cell = &data->cells[i];
+        *measured += cell_measured(cell);
+        *disturbed += cell_measured(cell) && !str_equal(cell->status, "ok");
+        *failed += cell_failed(cell);
+        *left_out += cell_left_out(cell);
+        *pending += str_equal(cell->status, "pending");
+    }
+}
+
+static void outcome(struct str *out, const struct report_data *data)
+{
+    size_t measured, disturbed, failed, left_out, pending;
+    count_cells(data, &measured, &disturbed, &failed, &left_out, &pending);
+    str_printf(out, "<p>%zu of %zu cells were measured", measured, data->cell_count);
+    if (disturbed)
+        str_printf(out, ", <span class=doubt>%zu of them disturbed</span> (noisy or throttled)",
+                   disturbed);
+    str_append(out, "; ");
+    if (failed)
+        str_printf(out, "<a href=\"#failed\"><span class=bad>%zu failed</span></a>", failed);
+    else
+        str_append(out, "none failed");
+    if (left_out)
+        str_printf(out, "; <a href=\"#failed\">%zu left out</a>", left_out);
+    if (pending)
+        str_printf(out, "; %zu not run yet", pending);
+    str_append(out, ".");
+    if (!str_equal(data->run.status, "done")) {
+        str_append(out, " The run did not end: it is ");
+        html_status(out, data->run.status);
+        str_append(out, ".");
+    }
+    str_append(out, "</p>");
+}
+
+static const char *processor_name(const struct report_data *data)
+{
+    static const char *const paths[] = {"cpu.model", "cpu.name", "processor", "model", "cpu_model"};
+    for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
+        const char *text = json_path_text(data->hardware, paths[i]);
+        if (text)
+            return text;
+    }
+    return NULL;
+}
+
+static size_t model_names(const struct report_data *data, const char **names)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < data->series_count && count < MODELS_MAX; i++) {
+        bool known = false;
+        for (size_t j = 0; j < count; j++)
+            known |= str_equal(names[j], data->series[i].model);
+        if (!known)
+            names[count++] = data->series[i].model;
+    }
+    return count;
+}
+
+void page_verdict(struct str *out, const struct report_data *data)
+{
+    char when[32];
+    const char *models[MODELS_MAX], *processor = processor_name(data);
+    size_t count = model_names(data, models);
+    str_append(out, "<h1>");
+    html_text(out, data->run.suite_name);
+    if (processor) {
+        str_append(out, " on ");
+        html_text(out, processor);
+    }
+    str_append(out, "</h1><p class=soft>");
+    html_textf(out, "Run %lld, %s", (long long)data->run.id,
+               clock_iso8601(data->run.started_ns, when, sizeof when));
+    if (data->run.ended_ns > data->run.started_ns) {
+        char took[32];
+        html_textf(
+            out, ", took %s",
+            format_time_ns((double)(data->run.ended_ns - data->run.started_ns), took, sizeof took));
+    }
+    str_append(out, "</p>");
+    outcome(out, data);
+    str_append(out, "<div class=models>");
+    for (size_t i = 0; i < count; i++)
+        model_card(out, data, models[i]);
+    str_append(out, "</div>");
+}

@@ -1,0 +1,309 @@
+// export.c - rows into JSON and CSV.
+
+#include "results/export.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+// ---- values -------------------------------------------------------------------------------------
+
+json_t *json_text(const char *text)
+{
+    if (text == NULL)
+        return json_null();
+    json_t *value = json_string(text);
+    if (value)
+        return value;
+    char *plain = strdup(text);
+    for (char *p = plain; p && *p; p++)
+        if ((unsigned char)*p >= 0x80)
+            *p = '?';
+    value = plain ? json_string(plain) : NULL;
+    free(plain);
+    return value;
+}
+
+json_t *json_number(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
+}
+
+json_t *json_stored(const char *text)
+{
+    json_t *value = text ? json_loads(text, JSON_DECODE_ANY, NULL) : NULL;
+    return value ? value : json_null();
+}
+
+static json_t *json_time(int64_t wall_ns) // 0: it has not been yet
+{
+    return wall_ns ? json_integer(wall_ns) : json_null();
+}
+
+// ---- rows ---------------------------------------------------------------------------------------
+
+json_t *export_run(const struct run_row *run)
+{
+    return json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I}", "run",
+                     (json_int_t)run->id, "suite", json_text(run->suite_name), "status",
+                     json_text(run->status), "started_ns", json_time(run->started_ns), "ended_ns",
+                     json_time(run->ended_ns), "command", json_text(run->command), "fingerprint",
+                     json_text(run->fingerprint), "cells", (json_int_t)run->cells, "trials",
+                     (json_int_t)run->trials, "failed", (json_int_t)run->failed, "left_out",
+                     (json_int_t)run->left_out);
+}
+
+json_t *export_cell(const struct cell_row *c)
+{
+    return json_pack(
+        "{s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:i, s:i, s:i, s:o, s:o, s:i, s:i, s:i, s:o, s:o,"
+        " s:o, s:o}",
+        "key", json_text(c->key), "label", json_text(c->label), "model", json_text(c->model),
+        "scheme", json_text(c->scheme), "device", json_text(c->device), "sweep",
+        json_text(c->sweep), "threads", c->threads, "batch", c->batch, "context", c->context, "gen",
+        c->gen, "status", json_text(c->status), "reason", json_text(c->reason), "trials", c->trials,
+        "trials_planned", c->trials_planned, "trials_disturbed", c->disturbed,
+        "predicted_memory_bytes", json_number(c->predicted_memory_bytes), "predicted_ns",
+        json_number(c->predicted_ns), "arithmetic", json_text(c->arithmetic), "params",
+        json_stored(c->params));
+}
+
+json_t *export_summary(const struct summary_row *row)
+{
+    const struct stat_summary *s = &row->stat;
+    return json_pack(
+        "{s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I}", "name",
+        json_text(row->name), "phase", json_text(row->phase), "op", json_text(row->op), "unit",
+        json_text(row->unit), "source", json_text(row->source), "n", (json_int_t)s->n, "median",
+        json_number(s->median), "low", json_number(s->median_interval.low), "high",
+        json_number(s->median_interval.high), "level", json_number(s->median_interval.level), "mad",
+        json_number(s->mad), "min", json_number(s->min), "max", json_number(s->max), "drift",
+        json_number(s->drift), "outliers", (json_int_t)s->outliers);
+}
+
+json_t *export_verdict(const struct verdict_row *v)
+{
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+                     "phase", json_text(v->phase), "op", json_text(v->op), "bound",
+                     json_text(v->bound), "basis", json_text(v->basis), "text", json_text(v->text),
+                     "trials", v->trials, "agree", v->agree, "t_roof_ns", json_number(v->t_roof_ns),
+                     "t_memory_ns", json_number(v->t_memory_ns), "t_compute_ns",
+                     json_number(v->t_compute_ns), "measured_ns", json_number(v->measured_ns),
+                     "eta", json_number(v->eta), "rho", json_number(v->rho), "overhead_share",
+                     json_number(v->overhead_share));
+}
+
+static json_t *export_ceiling(const struct ceiling_row *c)
+{
+    return json_pack(
+        "{s:o, s:o, s:o, s:o, s:o, s:i, s:i, s:o, s:o, s:o}", "name", json_text(c->name), "level",
+        json_text(c->level), "kernel", json_text(c->kernel), "unit", json_text(c->unit), "source",
+        json_text(c->source), "threads", c->threads, "samples", c->samples, "value",
+        json_number(c->value), "low", json_number(c->low), "high", json_number(c->high));
+}
+
+static json_t *export_value(const struct value_row *v)
+{
+    return json_pack("{s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:b}", "repetition", v->repetition,
+                     "name", json_text(v->name), "phase", json_text(v->phase), "op",
+                     json_text(v->op), "value", json_number(v->value), "unit", json_text(v->unit),
+                     "source", json_text(v->source), "noise", v->noise);
+}
+
+static json_t *export_trial(const struct trial_row *t)
+{
+    return json_pack("{s:i, s:o, s:o, s:o, s:o, s:o, s:i}", "number", t->number, "status",
+                     json_text(t->status), "reason", json_text(t->reason), "arithmetic",
+                     json_text(t->arithmetic), "started_ns", json_time(t->started_ns), "ended_ns",
+                     json_time(t->ended_ns), "repetitions", t->samples);
+}
+
+enum status export_trials(struct store *store, struct arena *arena, int64_t cell, json_t **out,
+                          struct error *err)
+{
+    struct trial_row *trials = NULL;
+    size_t count = 0;
+    *out = json_array();
+    TRY(query_trials(store, arena, cell, &trials, &count, err));
+    for (size_t i = 0; i < count; i++) {
+        struct value_row *values = NULL;
+        size_t value_count = 0;
+        json_t *trial = export_trial(&trials[i]), *list = json_array();
+        json_object_set_new(trial, "values", list);
+        json_array_append_new(*out, trial);
+        TRY(query_values(store, arena, trials[i].id, &values, &value_count, err));
+        for (size_t v = 0; v < value_count; v++)
+            json_array_append_new(list, export_value(&values[v]));
+    }
+    return OK;
+}
+
+// ---- the whole run ------------------------------------------------------------------------------
+
+struct whole {
+    struct arena arena;
+    struct run_row run;
+    struct cell_row *cells;
+    struct summary_row *summaries;
+    struct verdict_row *verdicts;
+    struct ceiling_row *ceilings;
+    size_t cell_count, summary_count, verdict_count, ceiling_count;
+};
+
+static enum status load(struct store *store, const char *run, struct whole *w, struct error *err)
+{
+    TRY(query_run(store, &w->arena, run, &w->run, err));
+    TRY(query_cells(store, &w->arena, w->run.id, &w->cells, &w->cell_count, err));
+    TRY(query_summaries(store, &w->arena, w->run.id, &w->summaries, &w->summary_count, err));
+    TRY(query_verdicts(store, &w->arena, w->run.id, &w->verdicts, &w->verdict_count, err));
+    return query_ceilings(store, &w->arena, w->run.id, &w->ceilings, &w->ceiling_count, err);
+}
+
+static enum status add_cell(struct store *store, struct whole *w, const struct cell_row *cell,
+                            json_t *cells, struct error *err)
+{
+    json_t *object = export_cell(cell), *figures = json_array(), *verdicts = json_array();
+    json_t *trials = NULL;
+    struct arena arena = {0};
+    for (size_t i = 0; i < w->summary_count; i++)
+        if (w->summaries[i].cell == cell->id)
+            json_array_append_new(figures, export_summary(&w->summaries[i]));
+    for (size_t i = 0; i < w->verdict_count; i++)
+        if (w->verdicts[i].cell == cell->id)
+            json_array_append_new(verdicts, export_verdict(&w->verdicts[i]));
+    enum status status = export_trials(store, &arena, cell->id, &trials, err);
+    arena_fini(&arena);
+    json_object_set_new(object, "figures", figures);
+    json_object_set_new(object, "verdicts", verdicts);
+    json_object_set_new(object, "stored_trials", trials);
+    if (json_array_append_new(cells, object) != 0)
+        return FAIL(err, ERR_NOMEM, "%s: no memory for the export", store_path(store));
+    return status;
+}
+
+static enum status build(struct store *store, struct whole *w, json_t **out, struct error *err)
+{
+    json_t *root = export_run(&w->run), *ceilings = json_array(), *cells = json_array();
+    json_object_set_new(root, "suite_text", json_text(w->run.suite_text));
+    json_object_set_new(root, "hardware", json_stored(w->run.hardware));
+    json_object_set_new(root, "environment", json_stored(w->run.environment));
+    json_object_set_new(root, "build", json_stored(w->run.build));
+    json_object_set_new(root, "ceilings", ceilings);
+    *out = root;
+    for (size_t i = 0; i < w->ceiling_count; i++)
+        json_array_append_new(ceilings, export_ceiling(&w->ceilings[i]));
+    enum status status = OK;
+    for (size_t i = 0; i < w->cell_count && status == OK; i++)
+        status = add_cell(store, w, &w->cells[i], cells, err);
+    // "cells" was their number: the list says that too.
+    if (json_object_set_new(root, "cells", cells) != 0 && status == OK)
+        status = FAIL(err, ERR_NOMEM, "%s: no memory for the export", store_path(store));
+    return status;
+}
+
+enum status export_json(struct store *store, const char *run, json_t **out, struct error *err)
+{
+    struct whole w = {0};
+    *out = NULL;
+    TRY(query_begin(store, err));
+    enum status status = load(store, run, &w, err);
+    if (status == OK)
+        status = build(store, &w, out, err);
+    query_end(store);
+    arena_fini(&w.arena);
+    if (status != OK) {
+        json_decref(*out);
+        *out = NULL;
+    }
+    return status;
+}
+
+// ---- CSV ----------------------------------------------------------------------------------------
+
+void csv_field(struct str *out, const char *text)
+{
+    if (text == NULL)
+        return;
+    if (text[strcspn(text, ",\"\r\n")] == '\0') {
+        str_append(out, text);
+        return;
+    }
+    str_append(out, "\"");
+    for (const char *p = text; *p; p++) {
+        str_append_bytes(out, p, 1);
+        if (*p == '"')
+            str_append(out, "\"");
+    }
+    str_append(out, "\"");
+}
+
+static void csv_texts(struct str *out, const char *const *texts, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        csv_field(out, texts[i]);
+        str_append(out, ",");
+    }
+}
+
+static void csv_number(struct str *out, double value) // NaN: empty
+{
+    if (isfinite(value))
+        str_printf(out, "%.17g", value);
+    str_append(out, ",");
+}
+
+static void csv_cell(struct str *out, const struct run_row *run, const struct cell_row *c)
+{
+    const char *first[] = {c->key, c->label, c->model, c->scheme, c->device};
+    const char *second[] = {c->status, c->reason};
+    str_printf(out, "%lld,", (long long)run->id);
+    csv_texts(out, first, 5);
+    str_printf(out, "%d,%d,%d,%d,", c->threads, c->batch, c->context, c->gen);
+    csv_texts(out, second, 2);
+    str_printf(out, "%d,", c->trials);
+}
+
+static void csv_figure(struct str *out, const struct summary_row *row)
+{
+    if (row == NULL) {
+        str_append(out, ",,,,,,,,,,,\r\n");
+        return;
+    }
+    const char *texts[] = {row->name, row->phase, row->op, row->unit, row->source};
+    const struct stat_summary *s = &row->stat;
+    csv_texts(out, texts, 5);
+    str_printf(out, "%zu,", s->n);
+    csv_number(out, s->median);
+    csv_number(out, s->median_interval.low);
+    csv_number(out, s->median_interval.high);
+    csv_number(out, s->median_interval.level);
+    csv_number(out, s->mad);
+    str_printf(out, "%zu\r\n", s->outliers);
+}
+
+enum status export_csv(struct store *store, const char *run, struct str *out, struct error *err)
+{
+    struct whole w = {0};
+    TRY(query_begin(store, err));
+    enum status status = load(store, run, &w, err);
+    query_end(store);
+    str_append(out, "run,key,label,model,scheme,device,threads,batch,context,gen,status,reason,"
+                    "trials,metric,phase,op,unit,source,n,median,low,high,level,mad,outliers\r\n");
+    for (size_t i = 0; i < w.cell_count; i++) {
+        size_t figures = 0;
+        for (size_t j = 0; j < w.summary_count; j++)
+            if (w.summaries[j].cell == w.cells[i].id) {
+                csv_cell(out, &w.run, &w.cells[i]);
+                csv_figure(out, &w.summaries[j]);
+                figures++;
+            }
+        if (figures == 0) {
+            csv_cell(out, &w.run, &w.cells[i]);
+            csv_figure(out, NULL);
+        }
+    }
+    arena_fini(&w.arena);
+    if (status == OK && out->failed)
+        return FAIL(err, ERR_NOMEM, "%s: no memory for the export", store_path(store));
+    return status;
+}
