@@ -28,5 +28,6 @@ for source in tests/fuzz/fuzz_*.c; do
         tail -n 40 "$found/$name.log" | sed 's/^/    /'
     fi
 done
+[ $((passed + failed)) -gt 0 ] || { echo "no fuzzers in tests/fuzz" && failed=1; }
 echo "$passed passed, $failed failed, 0 skipped"
 [ "$failed" -eq 0 ]
