@@ -1,10 +1,11 @@
-// database.c - which store an invocation means.
+// database.c - which store an invocation means: --db, else bench.conf's, else the user's own.
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
 #include "base/home.h"
 #include "bench/cli/command.h"
+#include "bench/suite/sources.h"
 
 // bench.db in the user's data folder.
 static char *user_database(struct error *err)
@@ -21,11 +22,33 @@ static char *user_database(struct error *err)
     return path;
 }
 
+// `db` of bench.conf, a relative one beside that file. NULL without an error when it names none.
+static char *configured_database(struct error *err)
+{
+    char *config = suite_config_path(), *path = NULL;
+    struct suite suite;
+    if (!config)
+        return NULL;
+    struct suite_sources sources = {.config_path = config};
+    if (suite_load(&sources, &suite, err) == OK) {
+        const char *beside =
+            suite.bench.db ? path_beside(&suite.arena, config, suite.bench.db) : NULL;
+        path = beside ? strdup(beside) : NULL;
+        if (suite.bench.db && !path)
+            FAIL(err, ERR_NOMEM, "no memory for the database's path");
+        suite_fini(&suite);
+    }
+    free(config);
+    return path;
+}
+
 char *command_database(const struct arguments *args, struct error *err)
 {
     const char *given = flag_string(args, "db");
-    if (!given)
-        return user_database(err);
+    if (!given) {
+        char *path = configured_database(err);
+        return path || err->code != OK ? path : user_database(err);
+    }
     char *copy = strdup(given);
     if (!copy)
         FAIL(err, ERR_NOMEM, "no memory for the database's path");

@@ -26,7 +26,7 @@ const struct section_kind section_kinds[] = {
 enum { BOTH = SECTION_DEFAULTS | SECTION_SWEEP };
 #define TOKENS_MAX 16777216
 
-const struct option options[] = {
+const struct option option_table[] = {
     {SECTION_BENCH, "db", OPTION_TEXT, OF(suite_bench, db), NULL, 0, 0, NULL,
      "the store, where --db does not name one; ~/.local/share/ridge/bench.db without either"},
 
@@ -110,7 +110,7 @@ const struct option options[] = {
 
 const struct option *option_find(enum section section, const char *key)
 {
-    for (const struct option *o = options; o->key; o++)
+    for (const struct option *o = option_table; o->key; o++)
         if ((o->sections & section) && strcmp(o->key, key) == 0)
             return o;
     return NULL;
@@ -120,7 +120,7 @@ const char *option_nearest(enum section section, const char *key)
 {
     const char *names[64];
     size_t count = 0;
-    for (const struct option *o = options; o->key && count < 64; o++)
+    for (const struct option *o = option_table; o->key && count < 64; o++)
         if (o->sections & section)
             names[count++] = o->key;
     return str_nearest(key, names, count);
@@ -214,7 +214,7 @@ enum status option_parse(const struct option *option, const char *text, struct a
 enum status options_default(enum section section, struct arena *arena, void *base,
                             struct error *err)
 {
-    for (const struct option *o = options; o->key; o++) {
+    for (const struct option *o = option_table; o->key; o++) {
         if (!(o->sections & section))
             continue;
         if (o->type == OPTION_LINKS)
@@ -258,7 +258,7 @@ void options_print_help(FILE *out)
         out);
     for (const struct section_kind *kind = section_kinds; kind->name; kind++) {
         fprintf(out, "\n[%s%s]  %s\n", kind->name, kind->named ? " NAME" : "", kind->help);
-        for (const struct option *o = options; o->key; o++) {
+        for (const struct option *o = option_table; o->key; o++) {
             if (!shown_in(o, kind->section))
                 continue;
             fprintf(out, "  %-14s %-9s %s", o->key, type_words(o), o->help);
@@ -276,7 +276,7 @@ void options_print_markdown(FILE *out)
     for (const struct section_kind *kind = section_kinds; kind->name; kind++) {
         fprintf(out, "\n### [%s%s]\n\n%s.\n\n", kind->name, kind->named ? " NAME" : "", kind->help);
         bool any = false;
-        for (const struct option *o = options; o->key; o++) {
+        for (const struct option *o = option_table; o->key; o++) {
             if (!shown_in(o, kind->section))
                 continue;
             if (!any)

@@ -57,7 +57,7 @@ struct option {
     const char *choices;  // "none short full"
     const char *help;
 };
-extern const struct option options[]; // ends with a NULL key
+extern const struct option option_table[]; // ends with a NULL key
 
 const struct option *option_find(enum section section, const char *key);
 // The known key nearest to a wrong one, or NULL.

@@ -1,0 +1,163 @@
+// dry_run.c - a plan for a person, or as JSON: cells, memory, time, and why some are left out.
+#include "bench/cli/dry_run.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/str.h"
+
+// "1 h 02 min", "4 min 10 s", "12.3 s": what a person plans a coffee by.
+static const char *format_wait(double ns, char *out, size_t out_bytes)
+{
+    double s = ns / 1e9;
+    if (s < 60)
+        snprintf(out, out_bytes, "%.1f s", s);
+    else if (s < 3600)
+        snprintf(out, out_bytes, "%d min %02d s", (int)s / 60, (int)s % 60);
+    else
+        snprintf(out, out_bytes, "%.0f h %02d min", s / 3600 - (int)s % 3600 / 3600.0,
+                 (int)s % 3600 / 60);
+    return out;
+}
+
+static int label_width(const struct plan *plan)
+{
+    size_t width = 4;
+    for (size_t i = 0; i < plan->cell_count; i++) {
+        size_t length = strlen(plan->cells[i].label);
+        width = length > width ? length : width;
+    }
+    return (int)width;
+}
+
+static void print_cell(const struct cell *cell, int width, FILE *out)
+{
+    char weights[24], kv[24], scratch[24], wait[24];
+    fprintf(out, "  %-*s  %10s %10s %10s  %4d x %-3d %12s%s\n", width, cell->label,
+            format_bytes((double)cell->memory.weights_bytes, weights, sizeof weights),
+            format_bytes((double)cell->memory.kv_bytes, kv, sizeof kv),
+            format_bytes((double)cell->memory.scratch_bytes, scratch, sizeof scratch), cell->procs,
+            cell->reps, format_wait(cell->predicted_ns, wait, sizeof wait),
+            cell->beyond_limit ? "  beyond the model's own context" : "");
+}
+
+static bool same_product(const struct cell *a, const struct cell *b)
+{
+    return a->model == b->model && strcmp(a->scheme_name, b->scheme_name) == 0 &&
+           strcmp(a->device, b->device) == 0;
+}
+
+// Cells [first, ...) that share a reason: "7b int8 cpu (15 cells)" for each model, scheme and device.
+static void print_products(const struct plan *plan, size_t first, FILE *out)
+{
+    const char *reason = plan->cells[first].skip;
+    for (size_t i = first; i < plan->cell_count; i++) {
+        const struct cell *cell = &plan->cells[i];
+        size_t count = 0, earlier = 0;
+        if (!str_equal(cell->skip, reason))
+            continue;
+        for (size_t k = first; k < plan->cell_count; k++) {
+            bool same =
+                str_equal(plan->cells[k].skip, reason) && same_product(cell, &plan->cells[k]);
+            earlier += same && k < i;
+            count += same;
+        }
+        if (count == 1)
+            fprintf(out, "  %s\n", cell->label);
+        else if (!earlier)
+            fprintf(out, "  %s %s %s (%zu cells)\n", cell->model->label, cell->scheme_name,
+                    cell->device, count);
+    }
+}
+
+// Cells left out, under their reasons, each reason once.
+static void print_skipped(const struct plan *plan, FILE *out)
+{
+    for (size_t i = 0; i < plan->cell_count; i++) {
+        const struct cell *cell = &plan->cells[i];
+        const char *status = cell->unsupported ? "unsupported" : "skipped";
+        size_t first = 0, count = 0;
+        while (cell->skip && !str_equal(plan->cells[first].skip, cell->skip))
+            first++;
+        if (!cell->skip || first < i)
+            continue;
+        for (size_t k = i; k < plan->cell_count; k++)
+            count += str_equal(plan->cells[k].skip, cell->skip);
+        if (count == 1) {
+            fprintf(out, "%s: %s: %s\n", status, cell->label, cell->skip);
+            continue;
+        }
+        fprintf(out, "%s: %s\n", status, cell->skip);
+        print_products(plan, i, out);
+    }
+}
+
+void dry_run_print(const struct plan *plan, const char *basis, FILE *out)
+{
+    int width = label_width(plan);
+    char wait[24], memory[24];
+    fprintf(out, "suite %s: %zu cells, %zu to run, %zu left out\n", plan->suite_name,
+            plan->cell_count, plan->run_count, plan->cell_count - plan->run_count);
+    if (plan->duplicates)
+        fprintf(out, "%zu cells stand in several sweeps and run once, as the first has them\n",
+                plan->duplicates);
+    if (plan->run_count)
+        fprintf(out, "\n  %-*s  %10s %10s %10s  %10s %12s\n", width, "cell", "weights", "kv",
+                "scratch", "trials", "time");
+    for (size_t i = 0; i < plan->cell_count; i++)
+        if (!plan->cells[i].skip)
+            print_cell(&plan->cells[i], width, out);
+    if (plan->run_count < plan->cell_count)
+        fputc('\n', out);
+    print_skipped(plan, out);
+    if (plan->memory_bytes > 0)
+        fprintf(out, "\nmemory for one worker: %s",
+                format_bytes((double)plan->memory_bytes, memory, sizeof memory));
+    fprintf(out, "\ntime in all: %s (%s)\n", format_wait(plan->predicted_ns, wait, sizeof wait),
+            basis);
+}
+
+static json_t *cell_json(const struct cell *cell)
+{
+    json_t *object =
+        json_pack("{s:s, s:s, s:s, s:O, s:i, s:i, s:b, s:s, s:s*}", "key", cell->key, "label",
+                  cell->label, "sweep", cell->sweep, "params", cell->params, "procs", cell->procs,
+                  "reps", cell->reps, "beyond_limit", cell->beyond_limit, "status",
+                  !cell->skip         ? "planned"
+                  : cell->unsupported ? "unsupported"
+                                      : "skipped",
+                  "reason", cell->skip);
+    // What was left out before its memory or time was worked out has none: null, not zero.
+    bool planned = cell->memory.weights_bytes > 0;
+    json_t *memory = planned ? json_pack("{s:I, s:I, s:I}", "weights_bytes",
+                                         (json_int_t)cell->memory.weights_bytes, "kv_bytes",
+                                         (json_int_t)cell->memory.kv_bytes, "scratch_bytes",
+                                         (json_int_t)cell->memory.scratch_bytes)
+                             : json_null();
+    json_object_set_new(object, "memory", memory);
+    json_object_set_new(object, "predicted_ns",
+                        cell->predicted_ns > 0 ? json_real(cell->predicted_ns) : json_null());
+    return object;
+}
+
+enum status dry_run_print_json(const struct plan *plan, const char *basis, FILE *out,
+                               struct error *err)
+{
+    json_t *cells = json_array();
+    for (size_t i = 0; i < plan->cell_count; i++)
+        json_array_append_new(cells, cell_json(&plan->cells[i]));
+    json_t *root =
+        json_pack("{s:s, s:s, s:s, s:o, s:f, s:s, s:I, s:I}", "suite", plan->suite_name, "path",
+                  plan->suite_path, "resolved", plan->suite_text, "cells", cells, "predicted_ns",
+                  plan->predicted_ns, "basis", basis, "duplicates", (json_int_t)plan->duplicates,
+                  "memory_bytes", (json_int_t)plan->memory_bytes);
+    char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
+    if (text)
+        fprintf(out, "%s\n", text);
+    else
+        FAIL(err, ERR_NOMEM, "no memory for the plan as JSON");
+    free(text);
+    json_decref(root);
+    return err->code;
+}

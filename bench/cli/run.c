@@ -1,0 +1,261 @@
+// run.c - `bench run SUITE`: from a suite file to a plan, and from there to the runner.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/home.h"
+#include "base/log.h"
+#include "base/os.h"
+#include "base/pool.h"
+#include "base/str.h"
+#include "bench/cli/command.h"
+#include "bench/cli/dry_run.h"
+#include "bench/probe/probe.h"
+#include "bench/roof/roof.h"
+#include "bench/run/runner.h"
+#include "bench/suite/plan.h"
+#include "bench/suite/suite.h"
+#include "results/query.h"
+
+enum { DEVICES_MAX = 32 };
+
+// What one invocation gathers before anything is measured.
+struct preparation {
+    char *config_path, *suite_path, *database; // owned
+    struct suite suite;
+    struct ceilings *ceilings; // owned
+    char basis[96];            // where they come from
+    struct engine_device devices[DEVICES_MAX];
+    struct plan_machine machine;
+    struct plan *plan;
+};
+
+// ---- what the machine offers ----------------------------------------------------------------------
+
+// What a worker takes for itself when nothing else is said (bench/run/worker.c): what is available, less
+// a twentieth and at least 256 MiB of head-room.
+static int64_t usable_memory(void)
+{
+    int64_t available = os_memory_available_bytes(), most = os_memory_limit_bytes();
+    if (available == OS_UNKNOWN || (most != OS_UNKNOWN && most < available))
+        available = most;
+    if (available == OS_UNKNOWN)
+        return 0;
+    int64_t headroom = available / 20 > 256 << 20 ? available / 20 : 256 << 20;
+    return available > headroom ? available - headroom : 1;
+}
+
+static void copy_ceiling(struct ceilings *out, const struct ceiling_row *row)
+{
+    if (out->count == CEILINGS_MAX)
+        return;
+    struct ceiling *c = &out->row[out->count++];
+    *c = (struct ceiling){.threads = row->threads,
+                          .samples = row->samples,
+                          .value = row->value,
+                          .low = row->low,
+                          .high = row->high};
+    snprintf(c->name, sizeof c->name, "%s", row->name);
+    snprintf(c->level, sizeof c->level, "%s", row->level);
+    snprintf(c->kernel, sizeof c->kernel, "%s", row->kernel);
+}
+
+// The ceilings of the newest run in the store that was on this machine.
+static enum status stored_ceilings(struct preparation *p, struct store *store,
+                                   const char *fingerprint, struct arena *arena, struct error *err)
+{
+    struct run_row *runs = NULL;
+    struct ceiling_row *rows = NULL;
+    size_t run_count = 0, count = 0;
+    TRY(query_runs(store, arena, &runs, &run_count, err));
+    for (size_t i = run_count; i-- > 0 && !count;) {
+        if (strcmp(runs[i].fingerprint, fingerprint) != 0)
+            continue;
+        TRY(query_ceilings(store, arena, runs[i].id, &rows, &count, err));
+        snprintf(p->basis, sizeof p->basis, "from the ceilings of run %lld", (long long)runs[i].id);
+    }
+    for (size_t i = 0; i < count; i++)
+        copy_ceiling(p->ceilings, &rows[i]);
+    if (count)
+        p->ceilings->levels = machine_memory_levels(p->ceilings->level);
+    return OK;
+}
+
+static enum status ceilings_from_store(struct preparation *p, struct error *err)
+{
+    if (!file_exists(p->database))
+        return OK;
+    struct store *store = NULL;
+    struct machine machine = {0};
+    struct arena arena = {0};
+    TRY(store_open(p->database, STORE_READ, &store, err));
+    if (machine_probe(&machine, err) == OK)
+        stored_ceilings(p, store, machine.fingerprint, &arena, err);
+    machine_fini(&machine);
+    arena_fini(&arena);
+    store_close(store);
+    return err->code;
+}
+
+static enum status look_at_machine(struct preparation *p, struct error *err)
+{
+    struct pool *pool = NULL;
+    p->ceilings = calloc(1, sizeof *p->ceilings);
+    if (!p->ceilings)
+        return FAIL(err, ERR_NOMEM, "no memory for the ceilings");
+    TRY(ceilings_from_store(p, err));
+    TRY(pool_create(0, true, &pool, err));
+    p->machine.physical_cores = pool_threads(pool);
+    if (!p->ceilings->count) {
+        snprintf(p->basis, sizeof p->basis, "from ceilings measured just now, quickly");
+        ceilings_measure(pool, ISA_ALL, true, p->ceilings, err);
+    }
+    pool_destroy(pool);
+    p->machine.ceilings = p->ceilings;
+    p->machine.memory_bytes = usable_memory();
+    p->machine.device_count = engine_devices(p->devices, DEVICES_MAX);
+    p->machine.devices = p->devices;
+    return err->code;
+}
+
+// ---- the suite --------------------------------------------------------------------------------------
+
+// As named, else among the program's own files: `bench run suites/m1.conf` works from any folder.
+static char *find_suite(const char *name)
+{
+    if (file_exists(name) || name[0] == '/')
+        return strdup(name);
+    char *own = home_find(name);
+    return own ? own : strdup(name);
+}
+
+static enum status prepare(const struct arguments *args, struct preparation *p, struct error *err)
+{
+    p->config_path = suite_config_path();
+    p->suite_path = find_suite(positional(args, 0));
+    if (!p->suite_path)
+        return FAIL(err, ERR_NOMEM, "no memory for the suite's path");
+    struct suite_sources sources = {.suite_path = p->suite_path, .config_path = p->config_path};
+    sources.set_count = flag_list(args, "set", &sources.set);
+    TRY(suite_load(&sources, &p->suite, err));
+    p->database = command_database(args, err);
+    if (!p->database)
+        return err->code;
+    TRY(look_at_machine(p, err));
+    return plan_create(&p->suite, &p->machine, flag_string(args, "only"), &p->plan, err);
+}
+
+static void preparation_fini(struct preparation *p)
+{
+    plan_destroy(p->plan);
+    suite_fini(&p->suite);
+    free(p->ceilings);
+    free(p->database);
+    free(p->suite_path);
+    free(p->config_path);
+}
+
+// ---- the command ------------------------------------------------------------------------------------
+
+// One word as a shell reads it back.
+static void append_quoted(struct str *out, const char *word)
+{
+    if (*word && !word[strcspn(word, " \t\n'\"\\$&|;<>()*?[]{}~#!`")]) {
+        str_append(out, word);
+        return;
+    }
+    str_append(out, "'");
+    for (; *word; word++) {
+        if (*word == '\'')
+            str_append(out, "'\\''");
+        else
+            str_append_bytes(out, word, 1);
+    }
+    str_append(out, "'");
+}
+
+// What reproduces the run; --db, --resume and how it is shown are no part of it.
+static char *command_text(const struct arguments *args)
+{
+    const char *const *set = NULL;
+    size_t set_count = flag_list(args, "set", &set);
+    struct str text = {0};
+    str_append(&text, "bench run ");
+    append_quoted(&text, positional(args, 0));
+    for (size_t i = 0; i < set_count; i++) {
+        str_append(&text, " --set ");
+        append_quoted(&text, set[i]);
+    }
+    if (flag_string(args, "only")) {
+        str_append(&text, " --only ");
+        append_quoted(&text, flag_string(args, "only"));
+    }
+    return str_take(&text);
+}
+
+static enum exit_code run_plan(const struct arguments *args, const struct preparation *p,
+                               struct error *err)
+{
+    char *command = command_text(args);
+    if (!command) {
+        FAIL(err, ERR_NOMEM, "no memory for the command's text");
+        return EXIT_ERROR;
+    }
+    struct runner_options options = {
+        .database = p->database,
+        .command = command,
+        .resume = flag_bool(args, "resume"),
+        .output = flag_bool(args, "quiet") ? RUNNER_QUIET : RUNNER_AUTO,
+        .memory_limit_bytes = (int64_t)p->suite.defaults.memory_bytes,
+    };
+    enum exit_code code = runner_run(p->plan, &options, err);
+    free(command);
+    return code;
+}
+
+static enum exit_code run_run(const struct arguments *args, struct error *err)
+{
+    struct preparation p = {0};
+    enum exit_code code = EXIT_ERROR;
+    bool dry = flag_bool(args, "dry-run"), json = flag_bool(args, "json");
+    if (json && !dry) {
+        FAIL(err, ERR_USAGE, "run: --json goes with --dry-run (results: bench export)");
+    } else if (prepare(args, &p, err) == OK) {
+        code = EXIT_FINE;
+        if (!dry)
+            code = run_plan(args, &p, err);
+        else if (json)
+            dry_run_print_json(p.plan, p.basis, stdout, err);
+        else
+            dry_run_print(p.plan, p.basis, stdout);
+    }
+    preparation_fini(&p);
+    return code;
+}
+
+static const struct flag flags[] = {
+    {"db", 0, FLAG_STRING, "FILE", NULL, "the store; bench.conf's or the user's own without it"},
+    {"set", 0, FLAG_LIST, "SECTION.KEY=VALUE", NULL,
+     "over what the suite says: 'sweep core.batch=1,2', defaults.procs=1"},
+    {"only", 0, FLAG_STRING, "PATTERN", NULL,
+     "only cells whose label matches (* and ?), or whose key begins so"},
+    {"dry-run", 'n', FLAG_BOOL, NULL, NULL, "print the plan: cells, memory, time, what is skipped"},
+    {"resume", 0, FLAG_BOOL, NULL, NULL, "run the trials that the suite's last run lacks"},
+    {"quiet", 'q', FLAG_BOOL, NULL, NULL, "print nothing but errors"},
+    {"json", 0, FLAG_BOOL, NULL, NULL, "the plan of --dry-run as JSON"},
+    {0},
+};
+
+const struct command command_run = {
+    .name = "run",
+    .positional = "SUITE",
+    .min_positional = 1,
+    .max_positional = 1,
+    .summary = "run a suite into the store",
+    .details =
+        "SUITE is a file; one of the program's own, like suites/smoke.conf, is found from any\n"
+        "folder. `bench help options` tells what stands in it, docs/SUITES.md the rest.",
+    .flags = flags,
+    .run = run_run,
+};

@@ -1,0 +1,394 @@
+// expand.c - every sweep's cross product into cells, each with its key, or with why it is left out.
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/str.h"
+#include "bench/suite/expand.h"
+#include "bench/suite/names.h"
+
+enum { PROMPT_TEXT_BYTES_MAX = 256 << 20 };
+
+// One sweep ready to be walked: the values of each axis, names checked.
+struct product {
+    const struct suite_sweep *sweep;
+    const char *section, *name; // "sweep core", "core"
+    struct word_list words[AXIS_COUNT];
+    struct int_list numbers[AXIS_COUNT];
+    const char *prompt;   // "random", or "text:" and the path found
+    char prompt_hash[65]; // "" for random
+};
+
+static enum status no_memory(struct error *err)
+{
+    return FAIL(err, ERR_NOMEM, "no memory for the plan");
+}
+
+static size_t axis_count(const struct product *p, enum axis axis)
+{
+    return axis_is_number(axis) ? p->numbers[axis].count : p->words[axis].count;
+}
+
+// ---- the values of a sweep ----------------------------------------------------------------------
+
+// The plan's own copy: it outlives the suite.
+static enum status own_words(struct expansion *x, const struct word_list *from,
+                             struct word_list *out, struct error *err)
+{
+    out->items = arena_alloc(&x->plan->arena, from->count, sizeof *out->items);
+    if (!out->items)
+        return no_memory(err);
+    for (size_t i = 0; i < from->count; i++) {
+        out->items[out->count++] = arena_strdup(&x->plan->arena, from->items[i]);
+        if (!out->items[i])
+            return no_memory(err);
+    }
+    return OK;
+}
+
+static enum status all_models(struct expansion *x, struct word_list *out, struct error *err)
+{
+    out->items = arena_alloc(&x->plan->arena, x->plan->model_count, sizeof *out->items);
+    if (!out->items)
+        return no_memory(err);
+    for (size_t i = 0; i < x->plan->model_count; i++)
+        out->items[out->count++] = x->plan->models[i].label;
+    return OK;
+}
+
+// "auto" and "cuda" stand for the devices there are; any other name for itself, there or not.
+static enum status list_devices(struct expansion *x, const struct word_list *named,
+                                struct word_list *out, struct error *err)
+{
+    const struct plan_machine *machine = x->machine;
+    size_t room = named->count * (machine->device_count + 1);
+    out->items = arena_alloc(&x->plan->arena, room, sizeof *out->items);
+    if (!out->items)
+        return no_memory(err);
+    for (size_t i = 0; i < named->count; i++) {
+        const char *name = named->items[i];
+        size_t before = out->count;
+        for (size_t k = 0; k < machine->device_count; k++) {
+            const char *device = machine->devices[k].name;
+            if (strcmp(name, "auto") == 0 || device_is(device, name))
+                out->items[out->count++] = arena_strdup(&x->plan->arena, device);
+        }
+        if (out->count == before)
+            out->items[out->count++] = arena_strdup(&x->plan->arena, name);
+    }
+    for (size_t i = 0; i < out->count; i++)
+        if (!out->items[i])
+            return no_memory(err);
+    return OK;
+}
+
+// "text:FILE" -> the file found, and the hash of its bytes.
+static enum status find_prompt(struct expansion *x, struct product *p, struct error *err)
+{
+    const char *text = p->sweep->prompt, *where = suite_where(x->suite, p->section, "prompt");
+    p->prompt = "random";
+    if (strcmp(text, p->prompt) == 0)
+        return OK;
+    if (!str_starts(text, "text:") || !text[5])
+        return FAIL(err, ERR_USAGE, "%s: prompt: '%s' is neither random nor text:FILE", where,
+                    text);
+    const char *path = suite_find_file(x->suite, p->section, "prompt", text + 5);
+    if (!path)
+        return FAIL(err, ERR_USAGE, "%s: prompt: there is no file %s", where, text + 5);
+    char *bytes = NULL;
+    size_t count = 0;
+    enum status status = file_read(path, PROMPT_TEXT_BYTES_MAX, &bytes, &count, err);
+    if (status == OK && !count)
+        FAIL(err, ERR_USAGE, "%s is empty", path);
+    if (err->code == OK)
+        hash_bytes(bytes, count, p->prompt_hash, err);
+    free(bytes);
+    if (err->code != OK)
+        return error_context(err, "%s: prompt", where);
+    p->prompt = plan_text(x->plan, "text:%s", path);
+    return p->prompt ? OK : no_memory(err);
+}
+
+static enum status check_links(struct expansion *x, const struct product *p, struct error *err)
+{
+    for (int a = 0; a < AXIS_COUNT; a++) {
+        enum axis leader = p->sweep->link.leader[a];
+        size_t count = axis_count(p, (enum axis)a), first = axis_count(p, leader);
+        if (count != first)
+            return FAIL(err, ERR_USAGE, "%s: link: '%s' has %zu values and '%s' has %zu",
+                        suite_where(x->suite, p->section, "link"), axis_name(leader), first,
+                        axis_name((enum axis)a), count);
+    }
+    return OK;
+}
+
+static enum status prepare(struct expansion *x, const struct suite_sweep *sweep, struct product *p,
+                           struct error *err)
+{
+    *p = (struct product){.sweep = sweep};
+    p->section = plan_text(x->plan, "sweep %s", sweep->name);
+    if (!p->section)
+        return no_memory(err);
+    p->name = p->section + strlen("sweep ");
+    TRY(names_check(x->suite, p->section, sweep, err));
+    if (sweep->model.count)
+        TRY(own_words(x, &sweep->model, &p->words[AXIS_MODEL], err));
+    else
+        TRY(all_models(x, &p->words[AXIS_MODEL], err));
+    TRY(own_words(x, &sweep->scheme, &p->words[AXIS_SCHEME], err));
+    TRY(list_devices(x, &sweep->device, &p->words[AXIS_DEVICE], err));
+    p->words[AXIS_KV] = sweep->kv;
+    p->numbers[AXIS_THREADS] = sweep->threads;
+    p->numbers[AXIS_CHUNK] = sweep->chunk;
+    p->numbers[AXIS_BATCH] = sweep->batch;
+    p->numbers[AXIS_CONTEXT] = sweep->context;
+    p->numbers[AXIS_GEN] = sweep->gen;
+    TRY(check_links(x, p, err));
+    return find_prompt(x, p, err);
+}
+
+// ---- why a cell is left out ---------------------------------------------------------------------
+
+static const struct engine_device *find_device(const struct plan_machine *machine, const char *name)
+{
+    for (size_t i = 0; i < machine->device_count; i++)
+        if (strcmp(machine->devices[i].name, name) == 0)
+            return &machine->devices[i];
+    return NULL;
+}
+
+static const char *skip_by_rule(struct expansion *x, const struct product *p,
+                                const struct point *point)
+{
+    const struct rule *rule = rules_match(&p->sweep->skip, point);
+    if (!rule)
+        return NULL;
+    return plan_text(x->plan, "left out by the suite: skip = %s", rule->text);
+}
+
+static const char *skip_by_scheme_or_device(struct expansion *x, struct cell *cell)
+{
+    if (!cell->scheme) {
+        cell->unsupported = true;
+        return plan_text(x->plan, "scheme %s is not implemented yet", cell->scheme_name);
+    }
+    const struct engine_device *device = find_device(x->machine, cell->device);
+    if (!device)
+        return plan_text(x->plan, "%s: no such device here", cell->device);
+    if (!device->available)
+        return plan_text(x->plan, "%s: %s", cell->device, device->reason);
+    return NULL;
+}
+
+static const char *skip_by_length(struct expansion *x, struct cell *cell)
+{
+    int limit = cell->model->config.max_positions;
+    if (cell->gen >= cell->context)
+        return plan_text(x->plan, "gen %d leaves no prompt in a context of %d", cell->gen,
+                         cell->context);
+    cell->beyond_limit = limit > 0 && cell->context > limit;
+    if (cell->beyond_limit && cell->model->path)
+        return plan_text(x->plan, "context %d is beyond the model's %d positions", cell->context,
+                         limit);
+    if (cell->model->shape && str_starts(cell->prompt, "text:"))
+        return plan_text(x->plan, "a shape has no tokenizer for prompt = %s", cell->prompt);
+    return NULL;
+}
+
+static const char *skip_by_memory(struct expansion *x, struct cell *cell)
+{
+    // what the process itself takes: code, libraries, the tables of a repetition
+    const double process_bytes = 64 << 20;
+    struct context_options shape = {
+        .batch = cell->batch, .positions = cell->context, .chunk = cell->chunk, .kv = cell->kv};
+    cell->memory = engine_memory_plan(&cell->model->config, cell->scheme, &shape, cell->threads);
+    double need = (double)cell->memory.weights_bytes + (double)cell->memory.kv_bytes +
+                  (double)cell->memory.scratch_bytes + process_bytes;
+    if (x->machine->memory_bytes <= 0 || need <= (double)x->machine->memory_bytes)
+        return NULL;
+    char needed[32], had[32];
+    return plan_text(x->plan, "needs %s of memory, %s are there",
+                     format_bytes(need, needed, sizeof needed),
+                     format_bytes((double)x->machine->memory_bytes, had, sizeof had));
+}
+
+static const char *skip_by_time(struct expansion *x, const struct product *p, struct cell *cell)
+{
+    double trial = predict_trial_ns(cell, x->machine->ceilings);
+    cell->predicted_ns =
+        cell->procs * (trial + predict_load_ns(cell)); // alone; plan.c shares loads
+    char predicted[32], most[32];
+    if (cell->predicted_ns > p->sweep->max_cell_time_ns)
+        return plan_text(x->plan, "predicted to take %s, max_cell_time is %s",
+                         format_time_ns(cell->predicted_ns, predicted, sizeof predicted),
+                         format_time_ns(p->sweep->max_cell_time_ns, most, sizeof most));
+    if (trial + predict_load_ns(cell) > p->sweep->timeout_ns)
+        return plan_text(x->plan, "a trial is predicted to take %s, timeout is %s",
+                         format_time_ns(trial + predict_load_ns(cell), predicted, sizeof predicted),
+                         format_time_ns(p->sweep->timeout_ns, most, sizeof most));
+    return NULL;
+}
+
+static const char *skip_reason(struct expansion *x, const struct product *p,
+                               const struct point *point, struct cell *cell)
+{
+    const char *reason = skip_by_rule(x, p, point);
+    if (!reason)
+        reason = skip_by_scheme_or_device(x, cell);
+    if (!reason)
+        reason = skip_by_length(x, cell);
+    if (!reason)
+        reason = skip_by_memory(x, cell);
+    if (!reason)
+        reason = skip_by_time(x, p, cell);
+    return reason;
+}
+
+// ---- cells --------------------------------------------------------------------------------------
+
+static enum dtype kv_type(const struct cell *cell, const char *word)
+{
+    if (strcmp(word, "f32") == 0)
+        return DT_F32;
+    if (strcmp(word, "f16") == 0)
+        return DT_F16;
+    if (strcmp(word, "bf16") == 0 || !cell->scheme)
+        return DT_BF16;
+    return cell->scheme->default_kv;
+}
+
+static unsigned collect_mask(const struct word_list *words)
+{
+    static const struct {
+        const char *name;
+        unsigned bit;
+    } known[] = {{"memory", COLLECT_MEMORY},
+                 {"energy", COLLECT_ENERGY},
+                 {"counters", COLLECT_COUNTERS},
+                 {"quality", COLLECT_QUALITY}};
+    unsigned mask = COLLECT_TIMING;
+    for (size_t i = 0; i < words->count; i++)
+        for (size_t k = 0; k < sizeof known / sizeof *known; k++)
+            if (strcmp(words->items[i], known[k].name) == 0)
+                mask |= known[k].bit;
+    return mask;
+}
+
+static void fill_cell(struct expansion *x, const struct product *p, const struct point *point,
+                      struct cell *cell)
+{
+    const struct suite_sweep *sweep = p->sweep;
+    int threads = point->number[AXIS_THREADS];
+    *cell = (struct cell){
+        .model = plan_model_find(x->plan, point->word[AXIS_MODEL]),
+        .sweep = p->name,
+        .scheme_name = point->word[AXIS_SCHEME],
+        .scheme = scheme_find(point->word[AXIS_SCHEME]),
+        .device = point->word[AXIS_DEVICE],
+        .threads = threads ? threads : x->machine->physical_cores,
+        .chunk = point->number[AXIS_CHUNK],
+        .batch = point->number[AXIS_BATCH],
+        .context = point->number[AXIS_CONTEXT],
+        .gen = point->number[AXIS_GEN],
+        .prompt = p->prompt,
+        .sampling = {.temperature = (float)sweep->temperature,
+                     .top_k = (int)sweep->top_k,
+                     .top_p = (float)sweep->top_p,
+                     .seed = (uint64_t)sweep->seed},
+        .procs = (int)sweep->procs,
+        .reps = (int)sweep->reps,
+        .warmup = (enum warmup)sweep->warmup,
+        .timeout_ns = (uint64_t)sweep->timeout_ns,
+        .collect = collect_mask(&sweep->collect),
+    };
+    cell->head = cell->scheme ? cell->scheme->head : DT_BF16;
+    cell->kv = kv_type(cell, point->word[AXIS_KV]);
+}
+
+static enum status add_cell(struct expansion *x, const struct product *p, const struct point *point,
+                            struct error *err)
+{
+    struct plan *plan = x->plan;
+    struct cell *cell = &plan->cells[plan->cell_count];
+    fill_cell(x, p, point, cell);
+    if (cell_make_key(cell, p->prompt_hash[0] ? p->prompt_hash : NULL, err) != OK) {
+        json_decref(cell->params);
+        return err->code;
+    }
+    for (size_t i = 0; i < plan->cell_count; i++) {
+        if (memcmp(plan->cells[i].key, cell->key, sizeof cell->key) == 0) {
+            plan->duplicates++;
+            json_decref(cell->params);
+            return OK;
+        }
+    }
+    plan->cell_count++; // from here on plan_destroy frees its params
+    cell->skip = skip_reason(x, p, point, cell);
+    return OK;
+}
+
+// How many points the sweep has; 0 when they are more than a plan may have.
+static size_t count_points(const struct product *p)
+{
+    size_t count = 1;
+    for (int a = 0; a < AXIS_COUNT; a++) {
+        if (p->sweep->link.leader[a] != (enum axis)a)
+            continue;
+        count *= axis_count(p, (enum axis)a);
+        if (count > PLAN_CELLS_MAX)
+            return 0;
+    }
+    return count;
+}
+
+// The n-th point, the last axis varying fastest.
+static void make_point(const struct product *p, size_t n, struct point *out)
+{
+    size_t index[AXIS_COUNT] = {0};
+    for (int a = AXIS_COUNT; a-- > 0;) {
+        if (p->sweep->link.leader[a] != (enum axis)a)
+            continue;
+        index[a] = n % axis_count(p, (enum axis)a);
+        n /= axis_count(p, (enum axis)a);
+    }
+    for (int a = 0; a < AXIS_COUNT; a++) {
+        size_t i = index[p->sweep->link.leader[a]];
+        if (axis_is_number((enum axis)a))
+            out->number[a] = p->numbers[a].items[i];
+        else
+            out->word[a] = p->words[a].items[i];
+    }
+}
+
+// Room is counted first, over all sweeps, so that cells never move.
+enum status expand_sweeps(struct expansion *x, struct error *err)
+{
+    struct plan *plan = x->plan;
+    size_t sweeps = x->suite->sweep_count, total = 0;
+    struct product *products = arena_alloc(&plan->arena, sweeps, sizeof *products);
+    if (!products)
+        return no_memory(err);
+    for (size_t s = 0; s < sweeps; s++) {
+        TRY(prepare(x, &x->suite->sweeps[s], &products[s], err));
+        size_t points = count_points(&products[s]);
+        total += points;
+        if (!points || total > PLAN_CELLS_MAX)
+            return FAIL(err, ERR_USAGE, "%s: more than %d cells",
+                        suite_where(x->suite, products[s].section, NULL), PLAN_CELLS_MAX);
+    }
+    plan->cells = arena_alloc(&plan->arena, total, sizeof *plan->cells);
+    if (!plan->cells)
+        return no_memory(err);
+    for (size_t s = 0; s < sweeps; s++) {
+        size_t points = count_points(&products[s]);
+        for (size_t n = 0; n < points; n++) {
+            struct point point = {0};
+            make_point(&products[s], n, &point);
+            TRY(add_cell(x, &products[s], &point, err));
+        }
+    }
+    return OK;
+}

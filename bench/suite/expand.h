@@ -1,0 +1,35 @@
+// expand.h - the steps from a suite to a plan; plan.c calls them in this order.
+#ifndef BENCH_SUITE_EXPAND_H
+#define BENCH_SUITE_EXPAND_H
+
+#include "base/status.h"
+#include "bench/suite/plan.h"
+#include "bench/suite/suite.h"
+
+// A plan being made: cells grow in one array.
+struct expansion {
+    struct suite *suite;
+    const struct plan_machine *machine;
+    struct plan *plan;
+    size_t cell_capacity;
+};
+
+// models.c: opens every model's headers, hashes its content, fills plan->models.
+enum status expand_models(struct expansion *x, struct error *err);
+
+// expand.c: the cross product of every sweep, in plan->cells, with keys; what cannot run has its reason.
+enum status expand_sweeps(struct expansion *x, struct error *err);
+
+// key.c: cell->params and cell->key. prompt_hash: SHA-256 of the prompt's text, NULL for random.
+enum status cell_make_key(struct cell *cell, const char *prompt_hash, struct error *err);
+
+// predict.c: from the analytic model, the ceilings (NULL: rough figures) and calibrated shares of them.
+double predict_load_ns(const struct cell *cell); // one worker: start, load
+double predict_trial_ns(const struct cell *cell,
+                        const struct ceilings *ceilings); // without the load
+double predict_ceilings_ns(void); // the runner's full measurement at its start
+
+// Printed into the plan's arena; NULL without memory.
+const char *plan_text(struct plan *plan, const char *format, ...) PRINTF_LIKE(2, 3);
+
+#endif

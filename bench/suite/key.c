@@ -1,0 +1,48 @@
+// key.c - the cell key: SHA-256 of the canonical JSON of everything that changes the work.
+//
+// Keys join the nights of a machine's history: whatever changes here starts every history anew, so
+// tests/suite/test_key.c holds a known key. Not in it: commit, trials, repetitions, warm-up, names of
+// models and sweeps, and anything else that changes how a cell is measured and not what it does.
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/hash.h"
+#include "base/json.h"
+#include "bench/suite/expand.h"
+
+// The engine and the version of what it computes. Raised when the same cell begins to do other work (not
+// when it does the same work faster).
+#define ENGINE_WORK "ridge-1"
+
+static json_t *sampling_json(const struct sampling *s)
+{
+    if (s->temperature == 0) // greedy: nothing else is read
+        return json_pack("{s:s}", "method", "greedy");
+    return json_pack("{s:s, s:f, s:i, s:f, s:I}", "method", "random", "temperature",
+                     (double)s->temperature, "top_k", s->top_k, "top_p", (double)s->top_p, "seed",
+                     (json_int_t)s->seed);
+}
+
+static json_t *prompt_json(const struct cell *cell, const char *hash)
+{
+    if (hash)
+        return json_pack("{s:s}", "text", hash);
+    return json_pack("{s:I}", "random", (json_int_t)cell->sampling.seed);
+}
+
+enum status cell_make_key(struct cell *cell, const char *prompt_hash, struct error *err)
+{
+    json_t *sampling = sampling_json(&cell->sampling), *prompt = prompt_json(cell, prompt_hash);
+    cell->params =
+        json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:o, s:o}", "engine",
+                  ENGINE_WORK, "model", cell->model->content, "scheme", cell->scheme_name, "head",
+                  dtype_name(cell->head), "kv", dtype_name(cell->kv), "device", cell->device,
+                  "threads", cell->threads, "chunk", cell->chunk, "batch", cell->batch, "context",
+                  cell->context, "gen", cell->gen, "prompt", prompt, "sampling", sampling);
+    char *text = cell->params ? json_canonical(cell->params) : NULL;
+    if (!text)
+        return FAIL(err, ERR_NOMEM, "no memory for a cell's key");
+    enum status status = hash_bytes(text, strlen(text), cell->key, err);
+    free(text);
+    return status;
+}

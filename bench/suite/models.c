@@ -1,0 +1,114 @@
+// models.c - the models of a suite: where they are, what they are, and the hash of what they hold.
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "bench/suite/expand.h"
+
+// "llama-2-7b" is models/shapes/llama-2-7b.json; anything with a '/' or ".json" is a file's name.
+static enum status find_shape(struct expansion *x, const char *section,
+                              const struct suite_model *from, struct plan_model *model,
+                              struct error *err)
+{
+    const char *where = suite_where(x->suite, section, "shape");
+    size_t length = strlen(from->shape);
+    bool is_file =
+        strchr(from->shape, '/') || (length > 5 && strcmp(from->shape + length - 5, ".json") == 0);
+    const char *name =
+        is_file ? from->shape : plan_text(x->plan, "models/shapes/%s.json", from->shape);
+    const char *path = name ? suite_find_file(x->suite, section, "shape", name) : NULL;
+    if (!path && is_file)
+        return FAIL(err, ERR_USAGE, "%s: shape: there is no file %s", where, from->shape);
+    if (!path)
+        return FAIL(err, ERR_USAGE, "%s: shape: unknown shape '%s' (see models/shapes)", where,
+                    from->shape);
+    model->shape = arena_strdup(&x->plan->arena, from->shape);
+    model->shape_path = arena_strdup(&x->plan->arena, path);
+    return OK;
+}
+
+static enum status find_checkpoint(struct expansion *x, const char *section,
+                                   const struct suite_model *from, struct plan_model *model,
+                                   struct error *err)
+{
+    const char *path = suite_find_file(x->suite, section, "path", from->path);
+    if (!path)
+        return FAIL(err, ERR_USAGE, "%s: path: there is no %s",
+                    suite_where(x->suite, section, "path"), from->path);
+    model->path = arena_strdup(&x->plan->arena, path);
+    return OK;
+}
+
+static void count_parameters(struct plan_model *model, const struct checkpoint *ck)
+{
+    struct tensor_class classes[32];
+    size_t count = checkpoint_tensor_classes(ck, classes, 32);
+    for (size_t i = 0; i < count && i < 32; i++) {
+        model->parameters += (double)classes[i].parameters;
+        if (model->path)
+            model->stored_bytes += (double)classes[i].bytes;
+    }
+}
+
+static enum status read_model(struct plan_model *model, struct error *err)
+{
+    struct checkpoint *ck = NULL;
+    enum status status = model->path
+                             ? checkpoint_open(model->path, &ck, err)
+                             : checkpoint_synthetic(model->shape_path, model->seed, &ck, err);
+    if (status == OK)
+        status = checkpoint_content_hash(ck, model->content, err);
+    if (status == OK) {
+        model->config = *checkpoint_config(ck);
+        count_parameters(model, ck);
+    }
+    checkpoint_destroy(ck);
+    return status;
+}
+
+static enum status expand_model(struct expansion *x, const struct suite_model *from,
+                                struct plan_model *model, struct error *err)
+{
+    const char *section = plan_text(x->plan, "model %s", from->name);
+    model->label = arena_strdup(&x->plan->arena, from->name);
+    model->seed = (uint64_t)from->seed;
+    if (!section || !model->label)
+        return FAIL(err, ERR_NOMEM, "no memory for the plan");
+    TRY(from->path ? find_checkpoint(x, section, from, model, err)
+                   : find_shape(x, section, from, model, err));
+    if (!model->path && !model->shape_path)
+        return FAIL(err, ERR_NOMEM, "no memory for the plan");
+    if (read_model(model, err) != OK)
+        return error_context(err, "%s: [%s]",
+                             suite_where(x->suite, section, from->path ? "path" : "shape"),
+                             section);
+    return OK;
+}
+
+// Is the model used by any sweep? One that is not is not opened: hashing it may take minutes.
+static bool is_used(const struct suite *suite, const char *name)
+{
+    for (size_t i = 0; i < suite->sweep_count; i++) {
+        const struct word_list *models = &suite->sweeps[i].model;
+        for (size_t k = 0; k < models->count; k++)
+            if (strcmp(models->items[k], name) == 0)
+                return true;
+        if (!models->count)
+            return true;
+    }
+    return false;
+}
+
+enum status expand_models(struct expansion *x, struct error *err)
+{
+    struct plan *plan = x->plan;
+    plan->models = arena_alloc(&plan->arena, x->suite->model_count, sizeof *plan->models);
+    if (!plan->models)
+        return FAIL(err, ERR_NOMEM, "no memory for the plan");
+    for (size_t i = 0; i < x->suite->model_count; i++) {
+        const struct suite_model *from = &x->suite->models[i];
+        if (is_used(x->suite, from->name))
+            TRY(expand_model(x, from, &plan->models[plan->model_count++], err));
+    }
+    return OK;
+}

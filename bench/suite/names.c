@@ -1,0 +1,143 @@
+// names.c - checks names where the suite can be blamed for them: with file, line and the nearest known.
+#include "bench/suite/names.h"
+
+#include <string.h>
+
+#include "base/str.h"
+
+enum { CANDIDATES_MAX = 128 };
+
+// Known names of some kinds, gathered to look a word up and to suggest one.
+struct names {
+    const char *words[CANDIDATES_MAX];
+    size_t count;
+};
+
+static void add_name(struct names *names, const char *word)
+{
+    if (names->count < CANDIDATES_MAX)
+        names->words[names->count++] = word;
+}
+
+static void add_models(struct names *names, const struct suite *suite)
+{
+    for (size_t i = 0; i < suite->model_count; i++)
+        add_name(names, suite->models[i].name);
+}
+
+static void add_schemes(struct names *names)
+{
+    size_t count = 0;
+    const struct scheme *schemes = scheme_table(&count);
+    for (size_t i = 0; i < count; i++)
+        add_name(names, schemes[i].name);
+}
+
+static void add_devices(struct names *names)
+{
+    add_name(names, "cpu");
+    add_name(names, "cuda");
+    add_name(names, "metal");
+}
+
+bool device_is(const char *device, const char *name)
+{
+    size_t length = strlen(name);
+    return strcmp(device, name) == 0 ||
+           (strncmp(device, name, length) == 0 && device[length] == ':');
+}
+
+// "cuda:3" is a device a suite may name whether it is there or not.
+static bool is_device(const char *word)
+{
+    if (str_equal(word, "cpu") || str_equal(word, "metal") || str_equal(word, "cuda"))
+        return true;
+    return str_starts(word, "cuda:") && word[5] && !word[5 + strspn(word + 5, "0123456789")];
+}
+
+static bool is_scheme(const char *word)
+{
+    return scheme_find(word) || scheme_is_planned(word);
+}
+
+static bool is_model(const struct suite *suite, const char *word)
+{
+    for (size_t i = 0; i < suite->model_count; i++)
+        if (strcmp(suite->models[i].name, word) == 0)
+            return true;
+    return false;
+}
+
+const struct plan_model *plan_model_find(const struct plan *plan, const char *label)
+{
+    for (size_t i = 0; i < plan->model_count; i++)
+        if (strcmp(plan->models[i].label, label) == 0)
+            return &plan->models[i];
+    return NULL;
+}
+
+static enum status unknown(const char *where, const char *key, const char *kind, const char *word,
+                           const struct names *names, struct error *err)
+{
+    const char *near = str_nearest(word, names->words, names->count);
+    if (near)
+        return FAIL(err, ERR_USAGE, "%s: %s: unknown %s '%s': did you mean '%s'?", where, key, kind,
+                    word, near);
+    return FAIL(err, ERR_USAGE, "%s: %s: unknown %s '%s'", where, key, kind, word);
+}
+
+static enum status check_axis(const struct suite *suite, const char *where, const char *key,
+                              enum axis axis, const char *word, struct error *err)
+{
+    struct names names = {0};
+    if (axis == AXIS_MODEL && !is_model(suite, word)) {
+        add_models(&names, suite);
+        return unknown(where, key, "model", word, &names, err);
+    }
+    if (axis == AXIS_SCHEME && !is_scheme(word)) {
+        add_schemes(&names);
+        return unknown(where, key, "scheme", word, &names, err);
+    }
+    if (axis == AXIS_DEVICE && !is_device(word)) {
+        add_devices(&names);
+        return unknown(where, key, "device", word, &names, err);
+    }
+    if (axis == AXIS_ANY && !is_model(suite, word) && !is_scheme(word) && !is_device(word)) {
+        add_models(&names, suite);
+        add_schemes(&names);
+        add_devices(&names);
+        return unknown(where, key, "model, scheme or device", word, &names, err);
+    }
+    return OK;
+}
+
+static enum status check_rules(const struct suite *suite, const char *section,
+                               const struct suite_sweep *sweep, struct error *err)
+{
+    const char *where = suite_where(suite, section, "skip");
+    for (size_t i = 0; i < sweep->skip.count; i++) {
+        const struct rule *rule = &sweep->skip.items[i];
+        for (int t = 0; t < rule->term_count; t++) {
+            const struct rule_term *term = &rule->terms[t];
+            if (term->word && !strpbrk(term->word, "*?"))
+                TRY(check_axis(suite, where, "skip", term->axis, term->word, err));
+        }
+    }
+    return OK;
+}
+
+enum status names_check(const struct suite *suite, const char *section,
+                        const struct suite_sweep *sweep, struct error *err)
+{
+    const char *where = suite_where(suite, section, "model");
+    for (size_t i = 0; i < sweep->model.count; i++)
+        TRY(check_axis(suite, where, "model", AXIS_MODEL, sweep->model.items[i], err));
+    where = suite_where(suite, section, "scheme");
+    for (size_t i = 0; i < sweep->scheme.count; i++)
+        TRY(check_axis(suite, where, "scheme", AXIS_SCHEME, sweep->scheme.items[i], err));
+    where = suite_where(suite, section, "device");
+    for (size_t i = 0; i < sweep->device.count; i++)
+        if (strcmp(sweep->device.items[i], "auto") != 0)
+            TRY(check_axis(suite, where, "device", AXIS_DEVICE, sweep->device.items[i], err));
+    return check_rules(suite, section, sweep, err);
+}

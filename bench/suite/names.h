@@ -1,0 +1,20 @@
+// names.h - are the models, schemes and devices that a sweep and its rules name known at all?
+#ifndef BENCH_SUITE_NAMES_H
+#define BENCH_SUITE_NAMES_H
+
+#include <stdbool.h>
+
+#include "base/status.h"
+#include "bench/suite/plan.h"
+#include "bench/suite/suite.h"
+
+// Is device ("cuda:1") the one named ("cuda:1") or of the kind named ("cuda")?
+bool device_is(const char *device, const char *name);
+
+const struct plan_model *plan_model_find(const struct plan *plan, const char *label);
+
+// ERR_USAGE with "file:line: key: unknown ...", and the nearest known name.
+enum status names_check(const struct suite *suite, const char *section,
+                        const struct suite_sweep *sweep, struct error *err);
+
+#endif

@@ -1,0 +1,235 @@
+// plan.c - a suite into a plan: models, cells, labels, what `only` leaves, groups, the time of it all.
+#include "bench/suite/plan.h"
+
+#include <ctype.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "bench/suite/expand.h"
+
+static enum status no_memory(struct error *err)
+{
+    return FAIL(err, ERR_NOMEM, "no memory for the plan");
+}
+
+const char *plan_text(struct plan *plan, const char *format, ...)
+{
+    char text[1024];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    return arena_strdup(&plan->arena, text);
+}
+
+// ---- labels -------------------------------------------------------------------------------------
+
+// The axes a label only names where the plan has several values of them.
+struct varied {
+    bool threads, kv, chunk, gen, prompt;
+};
+
+static struct varied what_varies(const struct plan *plan)
+{
+    struct varied v = {0};
+    for (size_t i = 1; i < plan->cell_count; i++) {
+        const struct cell *first = &plan->cells[0], *cell = &plan->cells[i];
+        v.threads |= cell->threads != first->threads;
+        v.chunk |= cell->chunk != first->chunk;
+        v.gen |= cell->gen != first->gen;
+        v.prompt |= strcmp(cell->prompt, first->prompt) != 0;
+        // `auto` follows the scheme, which the label has: only kv of one scheme counts
+        for (size_t k = 0; k < i && !v.kv; k++)
+            v.kv = plan->cells[k].kv != cell->kv &&
+                   strcmp(plan->cells[k].scheme_name, cell->scheme_name) == 0;
+    }
+    return v;
+}
+
+static bool same_label(const struct plan *plan, size_t before, const char *label)
+{
+    for (size_t i = 0; i < before; i++)
+        if (strcmp(plan->cells[i].label, label) == 0)
+            return true;
+    return false;
+}
+
+static enum status make_labels(struct plan *plan, struct error *err)
+{
+    struct varied v = what_varies(plan);
+    for (size_t i = 0; i < plan->cell_count; i++) {
+        struct cell *cell = &plan->cells[i];
+        struct str label = {0};
+        str_printf(&label, "%s %s %s", cell->model->label, cell->scheme_name, cell->device);
+        if (v.threads)
+            str_printf(&label, " t%d", cell->threads);
+        if (v.kv)
+            str_printf(&label, " kv-%s", dtype_name(cell->kv));
+        if (v.chunk)
+            str_printf(&label, " p%d", cell->chunk);
+        str_printf(&label, " b%d c%d", cell->batch, cell->context);
+        if (v.gen)
+            str_printf(&label, " g%d", cell->gen);
+        if (v.prompt && str_starts(cell->prompt, "text:"))
+            str_append(&label, " text");
+        if (!label.failed && same_label(plan, i, label.data))
+            str_printf(&label, " %.8s", cell->key); // seeds or sampling differ
+        cell->label = label.failed ? NULL : arena_strdup(&plan->arena, label.data);
+        str_fini(&label);
+        if (!cell->label)
+            return no_memory(err);
+    }
+    return OK;
+}
+
+// ---- --only -------------------------------------------------------------------------------------
+
+static bool is_key_prefix(const char *text)
+{
+    size_t length = 0;
+    while (isxdigit((unsigned char)text[length]))
+        length++;
+    return length >= 6 && length <= 64 && !text[length];
+}
+
+static enum status keep_only(struct plan *plan, const char *only, struct error *err)
+{
+    bool key = is_key_prefix(only);
+    size_t kept = 0;
+    for (size_t i = 0; i < plan->cell_count; i++) {
+        struct cell *cell = &plan->cells[i];
+        if (str_glob(only, cell->label) || (key && str_starts(cell->key, only)))
+            plan->cells[kept++] = *cell;
+        else
+            json_decref(cell->params);
+    }
+    if (!kept) {
+        plan->cell_count = 0;
+        return FAIL(err, ERR_USAGE,
+                    "--only '%s' matches no cell (labels as in --dry-run, with * and ?)", only);
+    }
+    plan->cell_count = kept;
+    return OK;
+}
+
+// ---- groups and time ----------------------------------------------------------------------------
+
+static bool same_group(const struct cell *a, const struct cell *b)
+{
+    return a->model == b->model && a->scheme == b->scheme && strcmp(a->device, b->device) == 0 &&
+           a->threads == b->threads && a->procs == b->procs;
+}
+
+// Groups in the order of their first cells, cells within them in the order of the plan.
+static enum status make_groups(struct plan *plan, struct error *err)
+{
+    plan->order = arena_alloc(&plan->arena, plan->cell_count + 1, sizeof *plan->order);
+    plan->groups = arena_alloc(&plan->arena, plan->cell_count + 1, sizeof *plan->groups);
+    bool *placed = arena_alloc(&plan->arena, plan->cell_count + 1, sizeof *placed);
+    if (!plan->order || !plan->groups || !placed)
+        return no_memory(err);
+    for (size_t i = 0; i < plan->cell_count; i++) {
+        const struct cell *first = &plan->cells[i];
+        if (first->skip || placed[i])
+            continue;
+        struct cell_group *group = &plan->groups[plan->group_count++];
+        group->first = plan->run_count;
+        group->load_ns = predict_load_ns(first);
+        for (size_t k = i; k < plan->cell_count; k++) {
+            if (placed[k] || plan->cells[k].skip || !same_group(first, &plan->cells[k]))
+                continue;
+            placed[k] = true;
+            plan->order[plan->run_count++] = k;
+        }
+        group->count = plan->run_count - group->first;
+    }
+    return OK;
+}
+
+// Loads are shared by the cells of a group; until here each cell's time held one of its own.
+static void add_up_time(struct plan *plan)
+{
+    plan->predicted_ns = plan->run_count ? predict_ceilings_ns() : 0;
+    for (size_t g = 0; g < plan->group_count; g++) {
+        const struct cell_group *group = &plan->groups[g];
+        for (size_t i = 0; i < group->count; i++) {
+            struct cell *cell = &plan->cells[plan->order[group->first + i]];
+            double saved = group->load_ns * (1 - 1 / (double)group->count);
+            cell->predicted_ns -= cell->procs * saved;
+            plan->predicted_ns += cell->predicted_ns;
+        }
+    }
+}
+
+// ---- plans --------------------------------------------------------------------------------------
+
+static const char *join_words(struct plan *plan, const struct word_list *words)
+{
+    struct str text = {0};
+    for (size_t i = 0; i < words->count; i++)
+        str_printf(&text, "%s%s", i ? "," : "", words->items[i]);
+    const char *joined = text.failed ? NULL : arena_strdup(&plan->arena, str_text(&text));
+    str_fini(&text);
+    return joined;
+}
+
+static enum status describe(struct plan *plan, const struct suite *suite, struct error *err)
+{
+    plan->suite_name = arena_strdup(&plan->arena, suite->header.name);
+    plan->suite_path = arena_strdup(&plan->arena, suite->path);
+    plan->suite_text = arena_strdup(&plan->arena, suite->text);
+    plan->report_formats = join_words(plan, &suite->report.formats);
+    plan->interleaved = suite->defaults.order == 0;
+    plan->prune_larger_on_oom = suite->defaults.on_oom == 0;
+    bool complete =
+        plan->suite_name && plan->suite_path && plan->suite_text && plan->report_formats;
+    return complete ? OK : no_memory(err);
+}
+
+static enum status fill_plan(struct expansion *x, const char *only, struct error *err)
+{
+    struct plan *plan = x->plan;
+    TRY(describe(plan, x->suite, err));
+    TRY(expand_models(x, err));
+    TRY(expand_sweeps(x, err));
+    TRY(make_labels(plan, err));
+    if (only)
+        TRY(keep_only(plan, only, err));
+    TRY(make_groups(plan, err));
+    add_up_time(plan);
+    return OK;
+}
+
+enum status plan_create(struct suite *suite, const struct plan_machine *machine, const char *only,
+                        struct plan **out, struct error *err)
+{
+    struct plan *plan = calloc(1, sizeof *plan);
+    if (!plan)
+        return no_memory(err);
+    struct plan_machine limited = *machine;
+    double asked = suite->defaults.memory_bytes;
+    if (asked > 0 && (machine->memory_bytes <= 0 || asked < (double)machine->memory_bytes))
+        limited.memory_bytes = (int64_t)asked;
+    plan->memory_bytes = limited.memory_bytes;
+    struct expansion x = {.suite = suite, .machine = &limited, .plan = plan};
+    enum status status = fill_plan(&x, only, err);
+    if (status != OK) {
+        plan_destroy(plan);
+        return status;
+    }
+    *out = plan;
+    return OK;
+}
+
+void plan_destroy(struct plan *plan)
+{
+    if (!plan)
+        return;
+    for (size_t i = 0; i < plan->cell_count; i++)
+        json_decref(plan->cells[i].params);
+    arena_fini(&plan->arena);
+    free(plan);
+}
