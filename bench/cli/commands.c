@@ -8,9 +8,11 @@ extern const struct command command_generate;
 extern const struct command command_help;
 extern const struct command command_machine;
 extern const struct command command_report;
+extern const struct command command_run;
 extern const struct command command_worker;
 
 const struct command *const commands[] = {
+    &command_run,
     &command_generate,
     &command_report,
     &command_machine,
