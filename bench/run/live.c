@@ -13,20 +13,13 @@
 #include "results/metric.h"
 #include "results/query.h"
 
-enum { DRAW_EVERY_NS = 100 * 1000 * 1000, BAR_CELLS = 16, COLUMNS_MAX = 240, LABEL_BYTES = 96 };
+enum { DRAW_EVERY_NS = 100 * 1000 * 1000, BAR_CELLS = 16, COLUMNS_MAX = 240 };
 
 #define WIPE   "\r\033[K"
 #define RED    "\033[31m"
 #define YELLOW "\033[33m"
 #define GREEN  "\033[32m"
 #define PLAIN  "\033[0m"
-
-char *cell_label(const struct cell *cell, char *out, size_t out_bytes)
-{
-    snprintf(out, out_bytes, "%s %s %s b%d c%d g%d", cell->model->label, cell->scheme_name,
-             cell->device, cell->batch, cell->context, cell->gen);
-    return out;
-}
 
 static int terminal_columns(void)
 {
@@ -73,9 +66,7 @@ void live_note(struct live *live, const char *format, ...)
 
 void live_cell(struct live *live, const struct cell *cell, int number)
 {
-    char label[LABEL_BYTES];
-    snprintf(live->what, sizeof live->what, "%s  trial %d/%d",
-             cell_label(cell, label, sizeof label), number, cell->procs);
+    snprintf(live->what, sizeof live->what, "%s  trial %d/%d", cell->label, number, cell->procs);
     live->last_draw_ns = 0;
 }
 
@@ -151,14 +142,13 @@ static const char *colour_of(const struct trial *t)
 void live_trial(struct live *live, const struct trial *t)
 {
     struct str line = {0};
-    char label[LABEL_BYTES];
     live->trials_done++;
     live->predicted_done_ns += t->cell->predicted_ns / t->cell->procs;
     if (!live->speaking)
         return;
     wipe(live);
     str_printf(&line, "[%zu/%zu] %s  trial %d/%d  ", live->trials_done, live->trials,
-               cell_label(t->cell, label, sizeof label), t->number, t->cell->procs);
+               t->cell->label, t->number, t->cell->procs);
     str_printf(&line, "%s%s%s", live->drawing ? colour_of(t) : "", t->status,
                live->drawing ? PLAIN : "");
     if (trial_measured(t))

@@ -38,7 +38,4 @@ void live_drop(struct live *live, size_t trials, double predicted_ns);
 enum status live_table(struct live *live, struct store *store, int64_t run, const char *command,
                        struct error *err);
 
-// "7b int8 cpu b1 c512 g128": what a person calls a cell. Returns `out`.
-char *cell_label(const struct cell *cell, char *out, size_t out_bytes);
-
 #endif

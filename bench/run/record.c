@@ -162,7 +162,6 @@ static const char *skip_status(const struct cell *cell)
 static enum status record_cell(struct record *record, const struct cell *cell,
                                const struct ceilings *ceilings, int64_t *id, struct error *err)
 {
-    char label[128];
     struct memory_plan memory = cell->memory;
     char *params = json_canonical(cell->params), *prediction = NULL;
     json_t *predicted = cell->skip ? NULL : cell_prediction(cell, ceilings);
@@ -174,7 +173,7 @@ static enum status record_cell(struct record *record, const struct cell *cell,
         .run = record->run,
         .key = cell->key,
         .params_json = params,
-        .label = cell_label(cell, label, sizeof label),
+        .label = cell->label,
         .sweep = cell->sweep,
         .model = cell->model->label,
         .scheme = cell->scheme_name,

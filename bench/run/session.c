@@ -81,9 +81,9 @@ static enum status prune(struct session *s, bool loading, struct error *err)
 {
     struct run_context *run = s->run;
     const struct cell *cell = current(s);
-    char label[128], reason[256];
-    snprintf(reason, sizeof reason, "pruned: %s ran out of memory%s",
-             cell_label(cell, label, sizeof label), loading ? " while loading" : "");
+    char reason[256];
+    snprintf(reason, sizeof reason, "pruned: %s ran out of memory%s", cell->label,
+             loading ? " while loading" : "");
     for (size_t i = 0; run->plan->prune_larger_on_oom && i < run->plan->cell_count; i++) {
         const struct cell *other = &run->plan->cells[i];
         if (other == cell || run->record.stopped[i] || !as_large(other, cell, loading))
