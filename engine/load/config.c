@@ -56,8 +56,8 @@ static enum status get_token(const json_t *root, const char *where, const char *
                              struct error *err)
 {
     const json_t *value = json_object_get(root, key);
-    if (json_is_array(value) && json_array_size(value))
-        value = json_array_get(value, 0);
+    if (json_is_array(value))
+        value = json_array_get(value, 0); // NULL when it is empty
     *out = -1;
     if (!value || json_is_null(value))
         return OK;
