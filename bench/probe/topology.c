@@ -10,6 +10,7 @@ enum status topology_load(const char *hwloc_xml, hwloc_topology_t *out, struct e
     hwloc_topology_t topology;
     if (hwloc_topology_init(&topology) != 0)
         return FAIL(err, ERR_NOMEM, "topology: out of memory");
+    hwloc_topology_set_icache_types_filter(topology, HWLOC_TYPE_FILTER_KEEP_ALL);
     if (hwloc_xml && hwloc_topology_set_xml(topology, hwloc_xml) != 0) {
         hwloc_topology_destroy(topology);
         return FAIL(err, ERR_FORMAT, "%s: hwloc cannot read this as a topology", hwloc_xml);

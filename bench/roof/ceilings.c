@@ -20,11 +20,13 @@ enum {
     WINDOW_DRAM_NS = 6 * 1000 * 1000,   // about one pass of the share
     WINDOW_STORE_NS = 12 * 1000 * 1000, // stores past the caches go in larger blocks
     WINDOW_PEAK_NS = 3 * 1000 * 1000,
-    PILOT_ROUNDS = 3,
+    PILOT_ROUNDS = 4,
+    PILOT_ROWS_MAX = 16,
     ROUNDS_MIN = 7,
     ROUNDS_MAX = 41,
     THREAD_COUNTS_MAX = 16,
 };
+static const double PILOT_MARGIN = 1.03; // of a later row over an earlier one
 static const uint64_t BUDGET_QUICK_NS = 800 * 1000000ull, BUDGET_FULL_NS = 6000 * 1000000ull;
 
 // One row to be: what to run, and the samples of it.
@@ -115,24 +117,34 @@ static double sample(struct bench *bench, const struct task *task, const struct 
     return stream_rate(bench->stream, kernel, task->level, task->threads, window_ns);
 }
 
-// The row of the registry that is fastest at a task, by the best of a few samples each in turn.
+static bool fits(const struct bench *bench, const struct kernel *kernel, enum kernel_op op,
+                 enum dtype type)
+{
+    return kernel->op == op && kernel->w == type && !(kernel->isa & ~bench->isa);
+}
+
+// The row of the registry that is fastest at a task, by the best of a few samples each in turn. The last
+// row, the registry's own choice, stays unless another is clearly ahead: noise must not choose.
 static const struct kernel *pilot(struct bench *bench, const struct task *task, enum kernel_op op,
                                   enum dtype type)
 {
     size_t count;
     const struct kernel *table = kernel_table(&count), *best = NULL;
-    double best_rate = 0;
-    for (int round = 0; round < PILOT_ROUNDS; round++) {
-        for (size_t i = 0; i < count; i++) {
-            if (table[i].op != op || table[i].w != type || (table[i].isa & ~bench->isa))
-                continue;
-            double rate = sample(bench, task, &table[i]);
-            if (rate > best_rate) {
-                best_rate = rate;
+    double reached[PILOT_ROWS_MAX] = {0}, best_rate = 0;
+    for (int round = 0; round < PILOT_ROUNDS; round++)
+        for (size_t i = 0, row = 0; i < count && row < PILOT_ROWS_MAX; i++)
+            if (fits(bench, &table[i], op, type)) {
+                reached[row] = fmax(reached[row], sample(bench, task, &table[i]));
+                row++;
+            }
+    for (size_t i = 0, row = 0; i < count && row < PILOT_ROWS_MAX; i++)
+        if (fits(bench, &table[i], op, type)) {
+            if (reached[row] > 0 && reached[row] * PILOT_MARGIN >= best_rate) {
+                best_rate = reached[row];
                 best = &table[i];
             }
+            row++;
         }
-    }
     return best;
 }
 

@@ -1,0 +1,215 @@
+// test_bound.c - every branch of the bound rule, by a table of ceilings and work with known answers.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "bench/roof/roof.h"
+
+// 50 GB/s from memory, 200 GB/s from a 32 MiB L3, 1 TFLOP/s bf16, 0.25 TFLOP/s f32, all within 2 %.
+static struct ceilings example(void)
+{
+    struct ceilings c = {.count = 4,
+                         .levels = 2,
+                         .level = {{"L3", 32 << 20, 2, 2, 1}, {"DRAM", (size_t)24 << 30, 2, 2, 1}},
+                         .row = {{"read", "L3", "k", 2, 200e9, 198e9, 202e9, 9},
+                                 {"read", "DRAM", "k", 2, 50e9, 49e9, 51e9, 9},
+                                 {"f32_fma", "", "k", 2, 0.25e12, 0.249e12, 0.251e12, 9},
+                                 {"bf16_dot", "", "k", 2, 1e12, 0.99e12, 1.01e12, 9}}};
+    return c;
+}
+
+struct row {
+    const char *why;
+    double bytes, flop; // of the one op class with work
+    double measured_ns, waits_ns;
+    double canary_min, canary_max;
+    enum bound bound;
+    bool suspicious;
+    const char *text; // part of the text
+};
+
+// 1 MB from memory takes 20 us, 1 MFLOP of bf16 takes 1 us.
+static const struct row ROWS[] = {
+    {"reads for long", 1e6, 1e6, 25e3, NAN, 0, 0, BOUND_MEMORY, false,
+     "memory-bound, 80 % of the roof"},
+    {"computes for long", 1e4, 20e6, 40e3, NAN, 0, 0, BOUND_COMPUTE, false,
+     "compute-bound, kernels at 50 % of the roof"},
+    {"as much of both", 1e6, 20e6, 25e3, NAN, 0, 0, BOUND_BALANCED, false,
+     "balanced, 80 % of the roof"},
+    {"just under 0.8", 1e6, 15.2e6, 25e3, NAN, 0, 0, BOUND_MEMORY, false, NULL},
+    {"just over 1.25", 1e6, 26e6, 30e3, NAN, 0, 0, BOUND_COMPUTE, false, NULL},
+    {"0.8 within the interval", 1e6, 15.9e6, 25e3, NAN, 0, 0, BOUND_UNDETERMINED, false,
+     "memory to balanced within the interval"},
+    {"1.25 within the interval", 1e6, 25.2e6, 30e3, NAN, 0, 0, BOUND_UNDETERMINED, false,
+     "balanced to compute within the interval"},
+    {"canaries agree", 1e6, 1e6, 25e3, NAN, 48e9, 50e9, BOUND_MEMORY, false, NULL},
+    {"canaries disagree", 1e6, 1e6, 25e3, NAN, 43e9, 70e9, BOUND_UNDETERMINED, false,
+     "bandwidth moved by 39 %"},
+    {"faster than the roof", 1e6, 1e6, 15e3, NAN, 0, 0, BOUND_MEMORY, true,
+     "133 % of the roof: the model or a ceiling is wrong"},
+    {"a little faster", 1e6, 1e6, 19.5e3, NAN, 0, 0, BOUND_MEMORY, false, "103 % of the roof"},
+    {"waits most of the time", 1e6, 1e6, 100e3, 60e3, 0, 0, BOUND_OVERHEAD, false,
+     "60 % of the time is waiting"},
+    {"waits less than half", 1e6, 1e6, 100e3, 49e3, 0, 0, BOUND_MEMORY, false, NULL},
+    {"slow, but waits not measured", 1e6, 1e6, 1e6, NAN, 0, 0, BOUND_MEMORY, false,
+     "memory-bound, 2 % of the roof"},
+    {"waits, whatever canaries say", 1e6, 1e6, 100e3, 60e3, 43e9, 70e9, BOUND_OVERHEAD, false,
+     NULL},
+    {"nothing to do", 0, 0, 25e3, NAN, 0, 0, BOUND_UNDETERMINED, false, "nothing is moved"},
+};
+
+static struct phase_work work_of(double bytes, double flop, double working_set)
+{
+    struct phase_work work = {.working_set_bytes = working_set};
+    for (int i = 0; i < OPC_COUNT; i++)
+        work.datapath[i] = DT_BF16;
+    work.op[OPC_GATE_UP] = (struct work){.weight_bytes = bytes, .flop = flop};
+    return work;
+}
+
+static void every_branch(void **state)
+{
+    (void)state;
+    struct ceilings c = example();
+    for (size_t i = 0; i < sizeof ROWS / sizeof *ROWS; i++) {
+        const struct row *r = &ROWS[i];
+        struct phase_work work = work_of(r->bytes, r->flop, 1e9);
+        struct bound_input in = {.work = &work,
+                                 .threads = 2,
+                                 .measured_ns = r->measured_ns,
+                                 .waits_ns = r->waits_ns,
+                                 .canary_min = r->canary_min,
+                                 .canary_max = r->canary_max};
+        struct verdict v;
+        struct error err = {0};
+        assert_int_equal(bound_decide(&c, &in, &v, &err), OK);
+        if (v.bound != r->bound || v.suspicious != r->suspicious)
+            fail_msg("%s: %s", r->why, v.text);
+        if (r->text && !strstr(v.text, r->text))
+            fail_msg("%s: '%s' has no '%s'", r->why, v.text, r->text);
+    }
+}
+
+static void sums_over_classes(void **state)
+{
+    (void)state;
+    struct ceilings c = example();
+    struct phase_work work = {.working_set_bytes = 1e9};
+    for (int i = 0; i < OPC_COUNT; i++)
+        work.datapath[i] = DT_BF16;
+    work.datapath[OPC_ATTENTION] = DT_F32;
+    work.op[OPC_QKV] = (struct work){.weight_bytes = 1e6, .flop = 5e6};           // 20 us, 5 us
+    work.op[OPC_ATTENTION] = (struct work){.kv_read_bytes = 0.25e6, .flop = 5e6}; // 5 us, 20 us
+    struct bound_input in = {.work = &work, .threads = 2, .measured_ns = 50e3, .waits_ns = NAN};
+    struct verdict v;
+    struct error err = {0};
+    assert_int_equal(bound_decide(&c, &in, &v, &err), OK);
+    assert_float_equal(v.t_memory_ns, 25e3, 1);
+    assert_float_equal(v.t_compute_ns, 25e3, 1);
+    assert_float_equal(v.t_roof_ns, 40e3, 1); // not max of the sums
+    assert_float_equal(v.eta, 0.8, 1e-6);
+    assert_float_equal(v.rho, 1, 1e-6);
+    // attention's peak by 0.4 %, the rest by 1 %, bandwidth by 2 %
+    assert_float_equal(v.rho_low, (5e3 / 1.01 + 20e3 / 1.004) / 25e3 * 49 / 50, 1e-6);
+    assert_float_equal(v.rho_high, (5e3 / 0.99 + 20e3 / 0.996) / 25e3 * 51 / 50, 1e-6);
+    assert_true(isnan(v.overhead_share));
+    assert_string_equal(v.basis, "host clock + analytic");
+
+    in.counters = true;
+    in.measured_ns = NAN; // classes were not timed
+    assert_int_equal(bound_decide_op(&c, &in, OPC_ATTENTION, &v, &err), OK);
+    assert_int_equal(v.bound, BOUND_COMPUTE);
+    assert_float_equal(v.t_roof_ns, 20e3, 1);
+    assert_true(isnan(v.eta) && !v.suspicious);
+    assert_string_equal(v.text, "compute-bound");
+    assert_string_equal(v.basis, "counters + analytic");
+    assert_int_equal(bound_decide_op(&c, &in, OPC_QKV, &v, &err), OK);
+    assert_int_equal(v.bound, BOUND_MEMORY);
+}
+
+static void level_follows_working_set(void **state)
+{
+    (void)state;
+    struct ceilings c = example();
+    struct verdict v;
+    struct error err = {0};
+    struct phase_work work = work_of(1e6, 1e6, 10e6); // well inside L3
+    struct bound_input in = {.work = &work, .threads = 2, .measured_ns = 25e3, .waits_ns = NAN};
+    assert_int_equal(bound_decide(&c, &in, &v, &err), OK);
+    assert_float_equal(v.t_memory_ns, 5e3, 1);
+    assert_float_equal(v.rho_low, 0.2 / 1.01 * 0.99, 1e-6);
+
+    work.working_set_bytes = 30e6; // fits, but not for sure: memory's bandwidth is in the interval
+    assert_int_equal(bound_decide(&c, &in, &v, &err), OK);
+    assert_float_equal(v.t_memory_ns, 5e3, 1);
+    assert_float_equal(v.rho_low, 0.2 / 1.01 * 49 / 200, 1e-6);
+
+    work.working_set_bytes = 34e6; // larger than L3
+    assert_int_equal(bound_decide(&c, &in, &v, &err), OK);
+    assert_float_equal(v.t_memory_ns, 20e3, 1);
+}
+
+static void peaks(void **state)
+{
+    (void)state;
+    struct ceilings c = example();
+    assert_string_equal(ceilings_peak(&c, DT_BF16, 2)->name, "bf16_dot");
+    assert_string_equal(ceilings_peak(&c, DT_F32, 2)->name, "f32_fma");
+    assert_string_equal(ceilings_peak(&c, DT_I8, 2)->name, "f32_fma"); // not measured: widened
+    c.row[3].value = 0.1e12; // a processor that emulates bf16 is better off with f32
+    assert_string_equal(ceilings_peak(&c, DT_BF16, 2)->name, "f32_fma");
+    assert_null(ceilings_peak(&c, DT_F32, 3));
+    assert_string_equal(ceilings_read(&c, 2, 1e3)->level, "L3");
+    assert_string_equal(ceilings_read(&c, 2, 1e9)->level, "DRAM");
+    assert_null(ceilings_read(&c, 5, 1e9));
+}
+
+static void missing_ceilings(void **state)
+{
+    (void)state;
+    struct ceilings c = example();
+    struct verdict v;
+    struct phase_work work = work_of(1e6, 1e6, 1e9);
+    struct bound_input in = {.work = &work, .threads = 4, .measured_ns = 25e3, .waits_ns = NAN};
+    struct error err = {0};
+    assert_int_equal(bound_decide(&c, &in, &v, &err), ERR_USAGE);
+    assert_non_null(strstr(err.message, "4 threads"));
+    error_clear(&err);
+    in.threads = 2;
+    c.count = 2; // no peaks
+    assert_int_equal(bound_decide(&c, &in, &v, &err), ERR_USAGE);
+    assert_non_null(strstr(err.message, "bf16"));
+}
+
+static void thresholds(void **state)
+{
+    (void)state;
+    json_t *t = bound_thresholds();
+    assert_float_equal(json_real_value(json_object_get(t, "rho_memory")), 0.8, 0);
+    assert_float_equal(json_real_value(json_object_get(t, "rho_compute")), 1.25, 0);
+    assert_float_equal(json_real_value(json_object_get(t, "eta_suspicious")), 1.05, 0);
+    assert_float_equal(json_real_value(json_object_get(t, "overhead_share")), 0.5, 0);
+    assert_float_equal(json_real_value(json_object_get(t, "canary_spread")), 0.05, 0);
+    json_decref(t);
+    assert_string_equal(bound_name(BOUND_OVERHEAD), "overhead");
+    assert_string_equal(bound_name((enum bound)99), "undetermined");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_branch),
+        cmocka_unit_test(sums_over_classes),
+        cmocka_unit_test(level_follows_working_set),
+        cmocka_unit_test(peaks),
+        cmocka_unit_test(missing_ceilings),
+        cmocka_unit_test(thresholds),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

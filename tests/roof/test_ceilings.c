@@ -1,0 +1,64 @@
+// test_ceilings.c - the ceilings are complete and in order of sense; no figure is asserted but by
+// relations that hold on any machine.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench/roof/roof.h"
+
+static void rows_are_whole(const struct ceilings *c)
+{
+    assert_true(c->levels >= 1 && c->count > 0);
+    for (int i = 0; i < c->count; i++) {
+        const struct ceiling *row = &c->row[i];
+        assert_true(isfinite(row->value) && row->value > 0);
+        assert_true(row->low <= row->value && row->value <= row->high);
+        assert_true(row->samples >= 5);
+        assert_true(strlen(row->kernel) > 0);
+        // one row of a kind
+        assert_ptr_equal(ceilings_find(c, row->name, row->level, row->threads), row);
+    }
+}
+
+static void quick(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct pool *pool = NULL;
+    struct ceilings *c = calloc(1, sizeof *c);
+    assert_non_null(c);
+    assert_int_equal(pool_create(0, true, &pool, &err), OK);
+    assert_int_equal(ceilings_measure(pool, ISA_ALL, true, c, &err), OK);
+    rows_are_whole(c);
+    int all = pool_threads(pool);
+    assert_non_null(ceilings_find(c, "read", "DRAM", 1));
+    assert_non_null(ceilings_find(c, "read", "DRAM", all));
+    assert_non_null(ceilings_find(c, "f32_fma", "", all));
+    assert_null(ceilings_find(c, "triad", "DRAM", all)); // not of the quick ones
+    assert_non_null(ceilings_read(c, all, 1e12));
+    assert_non_null(ceilings_peak(c, DT_BF16, all));
+
+    // A mask keeps to its tier, whatever the machine could do.
+    assert_int_equal(ceilings_measure(pool, 0, true, c, &err), OK);
+    rows_are_whole(c);
+    for (int i = 0; i < c->count; i++)
+        assert_non_null(strstr(c->row[i].kernel, "_ref"));
+
+    json_t *json = ceilings_json(c);
+    assert_int_equal(json_array_size(json), c->count);
+    json_decref(json);
+    pool_destroy(pool);
+    free(c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(quick)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

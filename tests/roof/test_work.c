@@ -1,0 +1,264 @@
+// test_work.c - the analytic model against figures worked out by hand, and against what the engine reports
+// of the steps it really ran.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench/roof/roof.h"
+
+// ---- by hand --------------------------------------------------------------------------------------------
+
+// Llama 2 7B. A layer's matrices: 4 * 4096^2 + 3 * 4096 * 11008 = 202 375 168 parameters.
+static const struct model_config LLAMA_2_7B = {.layers = 32,
+                                               .width = 4096,
+                                               .heads = 32,
+                                               .kv_heads = 32,
+                                               .head_dim = 128,
+                                               .ff = 11008,
+                                               .vocab = 32000,
+                                               .max_positions = 4096};
+static const double LAYER_PARAMETERS = 202375168.0;
+static const double KV_POSITION_BYTES = 524288.0; // 2 * 32 layers * 4096 * 2 bytes
+
+static void llama_2_7b_decode(void **state)
+{
+    (void)state;
+    struct work_input in = {.config = &LLAMA_2_7B,
+                            .scheme = scheme_find("bf16"),
+                            .kv = DT_BF16,
+                            .batch = 1,
+                            .prompt = 384,
+                            .gen = 128,
+                            .cache_bytes = 32 << 20};
+    struct phase_work w;
+    work_decode_step(&in, &w);
+    // 127 steps, over 385 to 511 positions: 448 in the mean.
+    assert_float_equal(w.op[OPC_QKV].weight_bytes, 32 * 3 * 4096.0 * 4096 * 2, 0);
+    assert_float_equal(w.op[OPC_OUTPUT].weight_bytes, 32 * 4096.0 * 4096 * 2, 0);
+    assert_float_equal(w.op[OPC_GATE_UP].weight_bytes, 32 * 2 * 11008.0 * 4096 * 2, 0);
+    assert_float_equal(w.op[OPC_DOWN].weight_bytes, 32 * 11008.0 * 4096 * 2, 0);
+    assert_float_equal(w.op[OPC_HEAD].weight_bytes, 262144000.0, 0);
+    assert_float_equal(w.op[OPC_REST].weight_bytes, 65 * 4096.0 * 4 + 4096 * 2, 1e-6);
+    assert_float_equal(w.total.weight_bytes,
+                       32 * LAYER_PARAMETERS * 2 + 262144000.0 + 1064960 + 8192, 1);
+    assert_float_equal(w.op[OPC_ATTENTION].kv_read_bytes, 448 * KV_POSITION_BYTES, 1e-3);
+    assert_float_equal(w.op[OPC_ATTENTION].kv_write_bytes, KV_POSITION_BYTES, 1e-6);
+    assert_float_equal(w.op[OPC_ATTENTION].flop, 4 * 32 * 4096.0 * 448, 1e-3);
+    assert_float_equal(w.total.flop,
+                       2 * 32 * LAYER_PARAMETERS + 262144000.0 + 4 * 32 * 4096.0 * 448, 10);
+    assert_float_equal(w.total.activation_bytes, 0, 0); // all in cache
+    assert_int_equal(w.datapath[OPC_DOWN], DT_BF16);
+    assert_int_equal(w.datapath[OPC_ATTENTION], DT_F32);
+    // 13.2 GB of weights and 511 positions of KV, met again at each step
+    assert_float_equal(w.working_set_bytes, w.total.weight_bytes + 511 * KV_POSITION_BYTES, 1);
+}
+
+static void llama_2_7b_prefill(void **state)
+{
+    (void)state;
+    struct work_input in = {.config = &LLAMA_2_7B,
+                            .scheme = scheme_find("bf16"),
+                            .kv = DT_BF16,
+                            .batch = 1,
+                            .prompt = 512,
+                            .chunk = 256,
+                            .cache_bytes = 8 << 20};
+    struct phase_work w;
+    work_prefill(&in, &w);
+    // Two chunks read the weights twice; the head runs once, for one position.
+    assert_float_equal(w.op[OPC_DOWN].weight_bytes, 2 * 32 * 11008.0 * 4096 * 2, 0);
+    assert_float_equal(w.op[OPC_HEAD].weight_bytes, 262144000.0, 0);
+    assert_float_equal(w.op[OPC_HEAD].flop, 262144000.0, 0);
+    assert_float_equal(w.op[OPC_ATTENTION].kv_read_bytes, (256 + 512) * KV_POSITION_BYTES, 0);
+    assert_float_equal(w.op[OPC_ATTENTION].kv_write_bytes, 512 * KV_POSITION_BYTES, 0);
+    // causal: 512 * 513 / 2 pairs
+    assert_float_equal(w.op[OPC_ATTENTION].flop, 4 * 32 * 4096.0 * 131328, 0);
+    assert_float_equal(w.total.flop,
+                       512 * 2 * 32 * LAYER_PARAMETERS + 262144000.0 + 4 * 32 * 4096.0 * 131328,
+                       1e3);
+    // A chunk's gate has 256 * (2 * 4096 + 4 * 11008) bytes of input and output, 13 MB, and so has up;
+    // down has 256 * (2 * 11008 + 4 * 4096), 9.8 MB: beyond 8 MiB. Q has 6.3 MB and stays in cache.
+    assert_float_equal(w.op[OPC_GATE_UP].activation_bytes, 2 * 32 * 2 * 256 * 52224.0, 0);
+    assert_float_equal(w.op[OPC_DOWN].activation_bytes, 2 * 32 * 256 * 38400.0, 0);
+    assert_float_equal(w.op[OPC_QKV].activation_bytes, 0, 0);
+}
+
+static void windows_bound_attention(void **state)
+{
+    (void)state;
+    struct model_config c = LLAMA_2_7B;
+    c.layers = 1;
+    c.window = 100;
+    struct work_input in = {.config = &c,
+                            .scheme = scheme_find("bf16"),
+                            .kv = DT_BF16,
+                            .batch = 3,
+                            .prompt = 1000,
+                            .gen = 11};
+    struct phase_work w;
+    double position = 2 * 4096.0 * 2;
+    work_decode_step(&in, &w);
+    assert_float_equal(w.op[OPC_ATTENTION].kv_read_bytes, 3 * 100 * position, 1e-3);
+    assert_float_equal(w.op[OPC_ATTENTION].flop, 3 * 4 * 4096.0 * 100, 1e-3);
+    // One chunk: the first 100 tokens see 1 to 100 positions, the other 900 see 100 each.
+    in.batch = 1;
+    in.chunk = 1000;
+    work_prefill(&in, &w);
+    assert_float_equal(w.op[OPC_ATTENTION].flop, 4 * 4096.0 * (5050 + 900 * 100), 0);
+    assert_float_equal(w.op[OPC_ATTENTION].kv_read_bytes, 1000 * position, 0);
+    in.chunk = 500; // the second chunk reaches 99 positions back
+    work_prefill(&in, &w);
+    assert_float_equal(w.op[OPC_ATTENTION].flop, 4 * 4096.0 * (5050 + 900 * 100), 0);
+    assert_float_equal(w.op[OPC_ATTENTION].kv_read_bytes, (500 + 599) * position, 0);
+}
+
+static void passes_read_weights_again(void **state)
+{
+    (void)state;
+    struct work_input in = {.config = &LLAMA_2_7B,
+                            .scheme = scheme_find("bf16"),
+                            .kv = DT_BF16,
+                            .batch = 4,
+                            .prompt = 512,
+                            .chunk = 512};
+    struct phase_work w, one;
+    work_prefill(&in, &w);
+    in.batch = 1;
+    work_prefill(&in, &one);
+    // 2048 tokens in two passes
+    assert_float_equal(w.op[OPC_DOWN].weight_bytes, 2 * one.op[OPC_DOWN].weight_bytes, 0);
+    assert_float_equal(w.op[OPC_DOWN].flop, 4 * one.op[OPC_DOWN].flop, 0);
+    assert_float_equal(w.op[OPC_ATTENTION].kv_read_bytes, 4 * one.op[OPC_ATTENTION].kv_read_bytes,
+                       0);
+}
+
+// ---- against the engine --------------------------------------------------------------------------------
+
+struct seen {
+    struct work op[PHASE_COUNT][OPC_COUNT];
+};
+
+static void add_event(void *user, const struct engine_event *event)
+{
+    struct work *work = &((struct seen *)user)->op[event->phase][event->op];
+    work->weight_bytes += (double)event->weight_bytes;
+    work->kv_read_bytes += (double)event->kv_read_bytes;
+    work->kv_write_bytes += (double)event->kv_write_bytes;
+    work->activation_bytes += (double)event->activation_bytes;
+    work->flop += (double)event->flop;
+}
+
+static void expect_same(const char *what, enum op_class op, const struct work *model,
+                        const struct work *engine, double steps)
+{
+    const double pairs[][2] = {{model->weight_bytes, engine->weight_bytes},
+                               {model->kv_read_bytes, engine->kv_read_bytes},
+                               {model->kv_write_bytes, engine->kv_write_bytes},
+                               {model->activation_bytes, engine->activation_bytes},
+                               {model->flop, engine->flop}};
+    static const char *const names[] = {"weights", "KV read", "KV write", "activations", "FLOP"};
+    for (int i = 0; i < 5; i++)
+        if (fabs(pairs[i][0] * steps - pairs[i][1]) > 1e-9 * pairs[i][1] + 1e-3)
+            fail_msg("%s, %s, %s: the model says %.0f, the engine %.0f", what, op_class_name(op),
+                     names[i], pairs[i][0] * steps, pairs[i][1]);
+}
+
+// Runs prefill and decode as the worker does.
+static void run_engine(struct context *ctx, const struct work_input *in)
+{
+    struct error err = {0};
+    struct span spans[8];
+    const float *logits;
+    int32_t *tokens = calloc((size_t)in->prompt, sizeof *tokens);
+    assert_non_null(tokens);
+    for (int i = 0; i < in->prompt; i++)
+        tokens[i] = i % 50;
+    for (int at = 0; at < in->prompt; at += in->chunk) {
+        int count = in->prompt - at < in->chunk ? in->prompt - at : in->chunk;
+        for (int s = 0; s < in->batch; s++)
+            spans[s] = (struct span){s, count, tokens + at,
+                                     at + count == in->prompt ? LOGITS_LAST : LOGITS_NONE};
+        assert_int_equal(context_step(ctx, spans, in->batch, PHASE_PREFILL, &logits, &err), OK);
+    }
+    for (int i = 0; i < in->gen - 1; i++) {
+        for (int s = 0; s < in->batch; s++)
+            spans[s] = (struct span){s, 1, tokens + i % 10, LOGITS_LAST};
+        assert_int_equal(context_step(ctx, spans, in->batch, PHASE_DECODE, &logits, &err), OK);
+    }
+    free(tokens);
+}
+
+static void compare(const char *path, const char *scheme, enum dtype kv, int batch, int prompt,
+                    int chunk, int gen)
+{
+    struct error err = {0};
+    struct checkpoint *ck = NULL;
+    struct model *model = NULL;
+    struct context *ctx = NULL;
+    struct pool *pool = NULL;
+    struct seen seen = {0};
+    if (pool_create(1, false, &pool, &err) != OK || checkpoint_open(path, &ck, &err) != OK)
+        fail_msg("%s", err.message);
+    struct engine_options options = {
+        .device = "cpu", .scheme = scheme_find(scheme), .pool = pool, .isa = ISA_ALL};
+    struct context_options shape = {
+        .batch = batch, .positions = prompt + gen, .chunk = chunk, .kv = kv};
+    if (model_load(ck, &options, NULL, NULL, &model, &err) != OK ||
+        context_create(model, &shape, &ctx, &err) != OK)
+        fail_msg("%s: %s", path, err.message);
+    struct engine_observer observer = {.on_event = add_event, .user = &seen};
+    context_observe(ctx, &observer);
+    struct work_input in = {.config = model_config(model),
+                            .scheme = options.scheme,
+                            .kv = kv,
+                            .batch = batch,
+                            .prompt = prompt,
+                            .chunk = chunk,
+                            .gen = gen};
+    run_engine(ctx, &in);
+
+    struct phase_work prefill, decode;
+    work_prefill(&in, &prefill);
+    work_decode_step(&in, &decode);
+    for (int op = 0; op < OPC_COUNT; op++) {
+        expect_same(path, (enum op_class)op, &prefill.op[op], &seen.op[PHASE_PREFILL][op], 1);
+        expect_same(path, (enum op_class)op, &decode.op[op], &seen.op[PHASE_DECODE][op], gen - 1);
+    }
+    context_destroy(ctx);
+    model_destroy(model);
+    checkpoint_destroy(ck);
+    pool_destroy(pool);
+}
+
+static void engine_reports_the_same(void **state)
+{
+    (void)state;
+    compare("tests/golden/models/llama-gqa3", "f32", DT_F32, 1, 21, 21, 9);
+    compare("tests/golden/models/llama-gqa3", "bf16", DT_BF16, 3, 21, 8, 9);    // uneven last chunk
+    compare("tests/golden/models/qwen2-tied", "bf16", DT_F16, 2, 16, 5, 4);     // biases, tied head
+    compare("tests/golden/models/mistral-window", "f32", DT_F16, 2, 40, 7, 30); // window
+}
+
+static void engine_cuts_the_same_passes(void **state)
+{
+    (void)state;
+    compare("tests/golden/models/llama-gqa3", "f32", DT_F32, 5, 300, 300, 2); // 1500 tokens a step
+    compare("tests/golden/models/mistral-window", "bf16", DT_BF16, 3, 600, 400, 2);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(llama_2_7b_decode),       cmocka_unit_test(llama_2_7b_prefill),
+        cmocka_unit_test(windows_bound_attention), cmocka_unit_test(passes_read_weights_again),
+        cmocka_unit_test(engine_reports_the_same), cmocka_unit_test(engine_cuts_the_same_passes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
