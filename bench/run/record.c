@@ -10,7 +10,6 @@
 #include "base/json.h"
 #include "base/str.h"
 #include "bench/probe/probe.h"
-#include "bench/run/live.h"
 #include "bench/run/verdict.h"
 #include "results/query.h"
 
@@ -143,22 +142,6 @@ enum status record_ceilings(const struct record *record, const struct ceilings *
 
 // ---- cells --------------------------------------------------------------------------------------------------
 
-// A cell whose scheme or device this build or machine lacks is unsupported; what is left out for another
-// reason (memory, time, a rule of the suite) is skipped.
-static const char *skip_status(const struct cell *cell)
-{
-    struct engine_device devices[32];
-    size_t count = engine_devices(devices, sizeof devices / sizeof *devices);
-    if (!cell->skip)
-        return NULL;
-    if (!cell->scheme)
-        return "unsupported";
-    for (size_t i = 0; i < count; i++)
-        if (str_equal(devices[i].name, cell->device))
-            return devices[i].available ? "skipped" : "unsupported";
-    return "unsupported";
-}
-
 static enum status record_cell(struct record *record, const struct cell *cell,
                                const struct ceilings *ceilings, int64_t *id, struct error *err)
 {
@@ -183,7 +166,9 @@ static enum status record_cell(struct record *record, const struct cell *cell,
         .context = cell->context,
         .gen = cell->gen,
         .skip_reason = cell->skip,
-        .skip_status = skip_status(cell),
+        .skip_status = !cell->skip         ? NULL
+                       : cell->unsupported ? "unsupported"
+                                           : "skipped",
         .trials_planned = cell->procs,
         .predicted_memory_bytes = bytes > 0 ? bytes : NAN,
         .predicted_ns = cell->predicted_ns > 0 ? cell->predicted_ns : NAN,

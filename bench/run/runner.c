@@ -90,7 +90,7 @@ static enum status run_trials(struct runner *r, struct error *err)
     for (int number = 1; plan->interleaved && number <= procs; number++)
         for (size_t g = 0; g < plan->group_count; g++)
             TRY(run_stretch(r, plan->groups[g].first, plan->groups[g].count, number, err));
-    for (size_t i = 0; !plan->interleaved && i < plan->cell_count; i++)
+    for (size_t i = 0; !plan->interleaved && i < plan->run_count; i++)
         for (int number = 1; number <= procs; number++)
             TRY(run_stretch(r, i, 1, number, err));
     return OK;
@@ -172,7 +172,8 @@ static enum status runner_init(struct runner *r, const struct plan *plan,
     r->picked = calloc(plan->cell_count + 1, sizeof *r->picked);
     c->plan = plan;
     c->worker_command = options->worker_command ? options->worker_command : r->own_worker;
-    c->memory_limit_bytes = options->memory_limit_bytes;
+    c->memory_limit_bytes =
+        options->memory_limit_bytes ? options->memory_limit_bytes : plan->memory_bytes;
     c->ceilings = calloc(1, sizeof *c->ceilings);
     c->thresholds = thresholds ? json_dumps(thresholds, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
     json_decref(thresholds);

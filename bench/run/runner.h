@@ -30,7 +30,7 @@ struct runner_options {
     // The command that starts a worker, ended by NULL; "--events FD" is added. NULL: this executable's
     // `worker`. Tests put workers here that misbehave.
     const char *const *worker_command;
-    // Of a worker. 0: what is available when it starts, less some head-room.
+    // Of a worker, and never more than what is available when it starts, less some head-room. 0: the plan's.
     int64_t memory_limit_bytes;
 };
 

@@ -54,24 +54,26 @@ static enum status job_read(struct worker *w, struct error *err)
     return err->code;
 }
 
-// So that an allocation fails in here before the machine swaps or kills. Returns the limit set, or
-// OS_UNKNOWN where the system has none: then an exhausted memory ends the worker, and the runner asks the
-// kernel why.
+// What the process may take without the machine swapping or killing; OS_UNKNOWN where nothing tells.
+static int64_t memory_to_have(void)
+{
+    int64_t available = os_memory_available_bytes(), most = os_memory_limit_bytes();
+    if (available == OS_UNKNOWN || (most != OS_UNKNOWN && most < available))
+        available = most;
+    if (available == OS_UNKNOWN)
+        return OS_UNKNOWN;
+    int64_t headroom = available / HEADROOM_SHARE;
+    return available - (headroom > HEADROOM_BYTES ? headroom : HEADROOM_BYTES);
+}
+
+// So that an allocation fails in here before that. Returns the limit set, or OS_UNKNOWN where the system
+// has none: then an exhausted memory ends the worker, and the runner asks the kernel why.
 static int64_t limit_memory(int64_t wanted_bytes)
 {
-    int64_t limit = wanted_bytes;
-    if (limit == 0) {
-        int64_t available = os_memory_available_bytes(), most = os_memory_limit_bytes();
-        if (available == OS_UNKNOWN)
-            available = most;
-        if (available == OS_UNKNOWN)
-            return OS_UNKNOWN;
-        if (most != OS_UNKNOWN && most < available)
-            available = most;
-        int64_t headroom = available / HEADROOM_SHARE;
-        limit = available - (headroom > HEADROOM_BYTES ? headroom : HEADROOM_BYTES);
-    }
     struct error unsupported = {0};
+    int64_t limit = memory_to_have();
+    if (wanted_bytes > 0 && (limit == OS_UNKNOWN || wanted_bytes < limit))
+        limit = wanted_bytes;
     return limit > 0 && os_limit_memory(limit, &unsupported) == OK ? limit : OS_UNKNOWN;
 }
 
