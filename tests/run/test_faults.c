@@ -1,0 +1,226 @@
+// test_faults.c - whatever a worker does, the runner turns into a status with a reason and goes on.
+#include "tests/run/fixture.h"
+
+#define MODEL "tests/golden/models/llama-gqa3"
+
+// Cell 1 of three meets `kind` in each of its trials; the others are none the worse.
+static void one_fault(const char *kind, const char *status, int trials, const char *reason)
+{
+    struct test_plan t;
+    struct look l;
+    test_plan_make(&t, MODEL, 3, 2);
+    if (trials == 1) // what is waited for
+        t.cells[1].timeout_ns = 400000000;
+    assert_int_equal(run_ok(&t, kind, "1"), EXIT_CELL_FAILED);
+    look_open(&l, &t);
+    assert_string_equal(l.run.status, "done");
+    assert_cell(&l, 0, "ok", 2, "");
+    assert_cell(&l, 1, status, trials, reason);
+    assert_cell(&l, 2, "ok", 2, "");
+    look_close(&l);
+    test_plan_fini(&t);
+}
+
+static void good_workers_make_ok(void **state)
+{
+    (void)state;
+    struct test_plan t;
+    struct look l;
+    test_plan_make(&t, MODEL, 3, 2);
+    t.cells[2].skip = "does not fit";
+    t.plan.run_count = t.group.count = 2;
+    assert_int_equal(run_ok(&t, "good", "-1"), EXIT_FINE);
+    look_open(&l, &t);
+    assert_int_equal(l.run.trials, 4);
+    assert_cell(&l, 0, "ok", 2, "");
+    assert_cell(&l, 1, "ok", 2, "");
+    assert_cell(&l, 2, "skipped", 0, "does not fit");
+    look_close(&l);
+    test_plan_fini(&t);
+}
+
+static void one_cell_after_another_too(void **state)
+{
+    (void)state;
+    struct test_plan t;
+    struct look l;
+    size_t count = 0;
+    test_plan_make(&t, MODEL, 2, 2);
+    t.plan.interleaved = false;
+    assert_int_equal(run_ok(&t, "good", "-1"), EXIT_FINE);
+    look_open(&l, &t);
+    struct trial_row *first = look_trials(&l, 0, &count);
+    assert_int_equal(count, 2);
+    assert_true(first[1].id < look_trials(&l, 1, &count)[0].id);
+    look_close(&l);
+    test_plan_fini(&t);
+}
+
+static void crash_names_the_signal(void **state)
+{
+    (void)state;
+    one_fault("segv", "crashed", 2, "SIGSEGV");
+}
+
+static void exit_brings_the_last_words(void **state)
+{
+    (void)state;
+    one_fault("exit", "crashed", 2, "status 7; its last words: the reason why");
+}
+
+static void ending_without_a_word_is_a_crash(void **state)
+{
+    (void)state;
+    one_fault("quiet-exit", "crashed", 2, "without a result");
+}
+
+static void kill_is_no_oom_without_evidence(void **state)
+{
+    (void)state;
+    one_fault("kill", "crashed", 2, "SIGKILL");
+}
+
+static void hang_is_a_timeout_and_not_tried_again(void **state)
+{
+    (void)state;
+    one_fault("hang", "timeout", 1, "no end within 400 ms");
+}
+
+static void deaf_worker_is_killed(void **state)
+{
+    (void)state;
+    one_fault("deaf", "timeout", 1, "no end within 400 ms");
+}
+
+static void rubbish_is_a_crash(void **state)
+{
+    (void)state;
+    one_fault("rubbish", "crashed", 2, "not the protocol");
+    one_fault("half-line", "crashed", 2, "not the protocol");
+    one_fault("other-cell", "crashed", 2, "out of turn");
+    one_fault("bye", "crashed", 2, "2 cells to measure");
+    one_fault("unknown-metric", "crashed", 2, "no metric 'beauty'");
+    one_fault("endless", "crashed", 2, "endless line");
+}
+
+static void silence_is_a_timeout(void **state)
+{
+    (void)state;
+    struct test_plan t;
+    struct look l;
+    test_plan_make(&t, MODEL, 1, 2);
+    t.cells[0].timeout_ns = 300000000;
+    assert_int_equal(run_ok(&t, "silent", "0"), EXIT_CELL_FAILED);
+    look_open(&l, &t);
+    assert_cell(&l, 0, "timeout", 1, "in its start");
+    look_close(&l);
+    test_plan_fini(&t);
+}
+
+static void wrong_tokens_are_wrong(void **state)
+{
+    (void)state;
+    one_fault("wrong", "wrong", 2, "repetition 2 generated other tokens");
+    one_fault("wrong-trial", "wrong", 2, "than an earlier trial");
+    one_fault("nan", "wrong", 2, "not finite");
+}
+
+static void spread_is_noisy(void **state)
+{
+    (void)state;
+    struct test_plan t;
+    struct look l;
+    test_plan_make(&t, MODEL, 2, 2);
+    assert_int_equal(run_ok(&t, "spread", "1"), EXIT_FINE);
+    look_open(&l, &t);
+    assert_cell(&l, 0, "ok", 2, "");
+    assert_cell(&l, 1, "noisy", 2, "TPOT spread by 100 %");
+    look_close(&l);
+    test_plan_fini(&t);
+}
+
+// Cell 1 has batch 2: cell 0 is smaller and runs, 2 and 3 are larger and are pruned.
+static void oom_prunes_what_is_larger(void **state)
+{
+    (void)state;
+    struct test_plan t;
+    struct look l;
+    test_plan_make(&t, MODEL, 4, 2);
+    assert_int_equal(run_ok(&t, "oom", "1"), EXIT_CELL_FAILED);
+    look_open(&l, &t);
+    assert_cell(&l, 0, "ok", 2, "");
+    assert_cell(&l, 1, "oom", 1, "KV cache: 9 TiB");
+    assert_cell(&l, 2, "skipped", 0, "pruned: tiny f32 cpu b2 ran out of memory");
+    assert_cell(&l, 3, "skipped", 0, "pruned");
+    look_close(&l);
+    test_plan_fini(&t);
+
+    test_plan_make(&t, MODEL, 3, 1);
+    t.plan.prune_larger_on_oom = false;
+    assert_int_equal(run_ok(&t, "oom", "1"), EXIT_CELL_FAILED);
+    look_open(&l, &t);
+    assert_cell(&l, 1, "oom", 1, "KV cache");
+    assert_cell(&l, 2, "ok", 1, "");
+    look_close(&l);
+    test_plan_fini(&t);
+}
+
+static void oom_while_loading_prunes_all(void **state)
+{
+    (void)state;
+    struct test_plan t;
+    struct look l;
+    test_plan_make(&t, MODEL, 3, 2);
+    assert_int_equal(run_ok(&t, "load-oom", "0"), EXIT_CELL_FAILED);
+    look_open(&l, &t);
+    assert_cell(&l, 0, "oom", 1, "weights: 9 TiB");
+    assert_cell(&l, 1, "skipped", 0, "while loading");
+    assert_cell(&l, 2, "skipped", 0, "while loading");
+    look_close(&l);
+    test_plan_fini(&t);
+}
+
+static void worker_that_cannot_start_fails_the_run(void **state)
+{
+    (void)state;
+    struct test_plan t;
+    struct error err = {0};
+    struct look l;
+    const char *nothing[] = {"/nonexistent/bench", NULL};
+    test_plan_make(&t, MODEL, 1, 1);
+    struct runner_options options = {.database = t.database,
+                                     .command = "bench run test.conf",
+                                     .output = RUNNER_QUIET,
+                                     .worker_command = nothing};
+    assert_int_equal(runner_run(&t.plan, &options, &err), EXIT_ERROR);
+    assert_int_equal(err.code, ERR_IO);
+    assert_non_null(strstr(err.message, "/nonexistent/bench"));
+    look_open(&l, &t);
+    assert_string_equal(l.run.status, "failed");
+    look_close(&l);
+    test_plan_fini(&t);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1)
+        return worker_of_test(argc, argv);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(good_workers_make_ok),
+        cmocka_unit_test(one_cell_after_another_too),
+        cmocka_unit_test(crash_names_the_signal),
+        cmocka_unit_test(exit_brings_the_last_words),
+        cmocka_unit_test(ending_without_a_word_is_a_crash),
+        cmocka_unit_test(kill_is_no_oom_without_evidence),
+        cmocka_unit_test(hang_is_a_timeout_and_not_tried_again),
+        cmocka_unit_test(deaf_worker_is_killed),
+        cmocka_unit_test(rubbish_is_a_crash),
+        cmocka_unit_test(silence_is_a_timeout),
+        cmocka_unit_test(wrong_tokens_are_wrong),
+        cmocka_unit_test(spread_is_noisy),
+        cmocka_unit_test(oom_prunes_what_is_larger),
+        cmocka_unit_test(oom_while_loading_prunes_all),
+        cmocka_unit_test(worker_that_cannot_start_fails_the_run),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
