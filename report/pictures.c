@@ -100,8 +100,11 @@ size_t picture_groups(const struct report_data *data, struct series_group *out, 
             g = &out[count++];
             *g = (struct series_group){.model = together ? NULL : s->model};
         }
-        if (g)
+        if (g) {
+            size_t letters = strlen(s->label);
             g->series[g->count++] = s;
+            g->longest = letters > g->longest ? letters : g->longest;
+        }
     }
     return count;
 }
@@ -152,8 +155,8 @@ static size_t write_line(const struct report_data *data, const struct series *s,
             continue;
         str_printf(out, "%d\t%.9g\t%.9g\t%.9g\n", values[i], f->median * scale,
                    f->median_interval.low * scale, f->median_interval.high * scale);
-        extent->low = fmin(extent->low, f->median * scale);
-        extent->high = fmax(extent->high, f->median * scale);
+        extent->low = fmin(extent->low, f->median_interval.low * scale);
+        extent->high = fmax(extent->high, f->median_interval.high * scale);
         points++;
     }
     str_append(out, "\n\n");
@@ -204,7 +207,12 @@ static enum status draw_lines(const struct report_data *data, const struct line_
             picture_arg(pictures, p, "%s",
                         what->axis == AXIS_BATCH ? "batch (sequences)" : "context (tokens)");
             picture_arg(pictures, p, "%s", what->y_label);
-            picture_arg(pictures, p, "%d", extent.high > 20 * extent.low);
+            // Over more than a decade or so equal steps are equal factors.
+            bool log = extent.high > 20 * extent.low;
+            picture_arg(pictures, p, "%d", log);
+            picture_arg(pictures, p, "%.6g", log ? extent.low / 1.6 : 0);
+            picture_arg(pictures, p, "%.6g", extent.high * (log ? 1.6 : 1.08));
+            picture_arg(pictures, p, "%zu", group->longest);
         }
     }
     str_fini(&text);

@@ -19,7 +19,7 @@ struct picture {
     const char *script;  // "lines.gp"
     const char *title;   // what is drawn, for a person; plain text, may hold a model's name
     const char *alt;     // what it says, for who cannot see it
-    const char *args[8]; // of the script, ended by NULL; no person's text
+    const char *args[12]; // of the script, ended by NULL; no person's text
     char *svg;           // owned: the picture, or NULL when it was not drawn
 };
 
@@ -64,6 +64,7 @@ struct series_group {
     const struct series *series[PICTURE_SERIES_MAX];
     size_t count;
     const char *model; // NULL: several
+    size_t longest;    // letters of the longest label
 };
 enum { GROUPS_MAX = 12 };
 size_t picture_groups(const struct report_data *data, struct series_group *out, size_t max);

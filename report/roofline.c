@@ -99,15 +99,15 @@ static void name_ceiling(struct str *out, const struct ceiling_row *c, double x,
 
 // Each ceiling from where it begins to bind to where another takes over. Returns how many.
 static size_t write_ceilings(const struct report_data *data, const struct frame *f, struct str *out,
-                             struct str *names)
+                             struct str *slanted, struct str *flat)
 {
     int threads = threads_of(data);
     double bandwidth = 0, peak = 0;
     size_t count = 0;
     widest(data, threads, &bandwidth, &peak);
-    // The slope of y = b x on paper; 480 by 290 is the plot area of roofline.gp.
+    // The slope of y = b x on paper; 454 by 320 is the frame of roofline.gp.
     double decades_x = log10(f->x_max / f->x_min), decades_y = log10(f->y_max / f->y_min);
-    double angle = atan2(290 / decades_y, 480 / decades_x) * 180 / 3.14159265358979;
+    double angle = atan2(320 / decades_y, 454 / decades_x) * 180 / 3.14159265358979;
     for (size_t i = 0; i < data->ceiling_count; i++) {
         const struct ceiling_row *c = &data->ceilings[i];
         if (c->threads != threads || !(is_peak(c) || is_read(c)))
@@ -125,11 +125,13 @@ static size_t write_ceilings(const struct report_data *data, const struct frame 
             x0 = bandwidth > 0 ? fmax(f->x_min, c->value / bandwidth) : f->x_min;
         }
         str_printf(out, "%.6g\t%.6g\n%.6g\t%.6g\n\n\n", x0, y0, x1, y1);
-        double lift = pow(10, decades_y * 0.022);
-        if (is_read(c))
-            name_ceiling(names, c, x0 * pow(10, decades_x * 0.015), y0 * lift * 1.25, angle);
-        else
-            name_ceiling(names, c, f->x_max / pow(10, decades_x * 0.36), y1 * lift, 0);
+        double lift = pow(10, decades_y * 0.028); // half a line of text
+        if (is_read(c)) {
+            double x = x0 * pow(10, decades_x * 0.012);
+            name_ceiling(slanted, c, x, c->value * x * lift * lift, angle);
+        } else {
+            name_ceiling(flat, c, f->x_max / pow(10, decades_x * 0.01), y1 * lift, 0);
+        }
         count++;
     }
     return count;
@@ -143,10 +145,7 @@ static size_t write_points(const struct report_data *data, const struct series *
                            const char *phase, struct str *out, struct frame *frame)
 {
     size_t count = 0;
-    struct str label = {0};
-    str_printf(&label, "%s, %s", s->label, phase);
-    picture_label(out, str_text(&label));
-    str_fini(&label);
+    picture_label(out, s->label);
     str_append(out, "\n");
     for (size_t i = 0; i < s->cell_count; i++) {
         struct point p;
@@ -204,7 +203,8 @@ static void widen(const struct report_data *data, struct frame *f)
             f->y_max = fmax(f->y_max, c->value);
     }
     f->x_min /= 3;
-    f->x_max *= 4;
+    // The names of the flat lines take the right 36 % of the frame, free of points.
+    f->x_max = f->x_min * pow(1.3 * f->x_max / f->x_min, 1 / 0.64);
     f->y_min /= 4;
     f->y_max *= 2.5;
 }
@@ -213,7 +213,7 @@ static enum status draw(const struct report_data *data, const struct series_grou
                         size_t number, const char *dir, struct pictures *pictures,
                         struct error *err)
 {
-    struct str points = {0}, ceilings = {0}, names = {0}, labels = {0}, title = {0};
+    struct str points = {0}, ceilings = {0}, slanted = {0}, flat = {0}, labels = {0}, title = {0};
     struct frame frame = {INFINITY, 0, INFINITY, 0};
     size_t count = 0;
     enum status status = OK;
@@ -223,7 +223,7 @@ static enum status draw(const struct report_data *data, const struct series_grou
     if (count > 0 && data->ceiling_count > 0) {
         char name[40];
         widen(data, &frame);
-        size_t lines = write_ceilings(data, &frame, &ceilings, &names);
+        size_t lines = write_ceilings(data, &frame, &ceilings, &slanted, &flat);
         write_names(data, group, &labels);
         str_append(&title, "Roofline");
         if (group->model)
@@ -239,11 +239,14 @@ static enum status draw(const struct report_data *data, const struct series_grou
             picture_arg(pictures, p, "%.6g", frame.x_max);
             picture_arg(pictures, p, "%.6g", frame.y_min);
             picture_arg(pictures, p, "%.6g", frame.y_max);
+            picture_arg(pictures, p, "%zu", group->longest);
             status = picture_data(dir, p->name, ".dat", &points, err);
             if (status == OK)
                 status = picture_data(dir, p->name, ".ceilings", &ceilings, err);
             if (status == OK)
-                status = picture_data(dir, p->name, ".names", &names, err);
+                status = picture_data(dir, p->name, ".slanted", &slanted, err);
+            if (status == OK)
+                status = picture_data(dir, p->name, ".flat", &flat, err);
             if (status == OK)
                 status = picture_data(dir, p->name, ".labels", &labels, err);
         }
@@ -255,7 +258,8 @@ static enum status draw(const struct report_data *data, const struct series_grou
     }
     str_fini(&points);
     str_fini(&ceilings);
-    str_fini(&names);
+    str_fini(&slanted);
+    str_fini(&flat);
     str_fini(&labels);
     str_fini(&title);
     return status;

@@ -63,10 +63,12 @@ static void bound_map(struct str *out, const struct report_data *data, const str
     int batches[AXIS_VALUES_MAX], contexts[AXIS_VALUES_MAX];
     size_t b = axis_values(s->cells, s->cell_count, AXIS_BATCH, batches, AXIS_VALUES_MAX);
     size_t c = axis_values(s->cells, s->cell_count, AXIS_CONTEXT, contexts, AXIS_VALUES_MAX);
-    str_printf(out, "<div class=scroll><table class=map><caption>%s</caption><thead><tr><th>batch",
-               phase);
+    str_printf(
+        out,
+        "<div class=scroll><table class=map><caption>%s</caption><thead><tr><th>batch \\ context",
+        phase);
     for (size_t j = 0; j < c; j++)
-        str_printf(out, "<th scope=col>context %d", contexts[j]);
+        str_printf(out, "<th scope=col>%d", contexts[j]);
     str_append(out, "</tr></thead><tbody>");
     for (size_t i = 0; i < b; i++) {
         str_printf(out, "<tr><th scope=row>%d</th>", batches[i]);
@@ -204,6 +206,42 @@ void page_cells(struct str *out, const struct report_data *data)
 
 // ---- failed and left out ------------------------------------------------------------------------
 
+static bool remarkable(const struct cell_row *cell)
+{
+    return !str_equal(cell->status, "ok") || cell->trials != cell->trials_planned ||
+           cell->disturbed > 0;
+}
+
+static bool same_fate(const struct cell_row *a, const struct cell_row *b)
+{
+    return cell_left_out(a) && str_equal(a->status, b->status) && str_equal(a->reason, b->reason) &&
+           a->trials == b->trials;
+}
+
+// The names of all cells left out for the reason of cell i, the first few of them in full.
+static void fate_names(struct str *out, const struct report_data *data, size_t i)
+{
+    enum { NAMED = 4 };
+    size_t count = 0;
+    for (size_t j = i; j < data->cell_count; j++)
+        if (j == i || same_fate(&data->cells[i], &data->cells[j])) {
+            if (count < NAMED)
+                str_append(out, count ? ", " : "");
+            if (count++ < NAMED)
+                html_text(out, data->cells[j].label);
+        }
+    if (count > NAMED)
+        str_printf(out, " and %zu more", count - NAMED);
+}
+
+static bool told_before(const struct report_data *data, size_t i)
+{
+    for (size_t j = 0; j < i; j++)
+        if (same_fate(&data->cells[i], &data->cells[j]))
+            return true;
+    return false;
+}
+
 void page_failures(struct str *out, const struct report_data *data)
 {
     static const char *const heads[] = {"cell", "status", "reason", "trials", NULL};
@@ -211,13 +249,12 @@ void page_failures(struct str *out, const struct report_data *data)
     str_append(out, "<h2 id=failed>Failed, disturbed and left-out cells</h2>");
     for (size_t i = 0; i < data->cell_count; i++) {
         const struct cell_row *cell = &data->cells[i];
-        if (str_equal(cell->status, "ok") && cell->trials == cell->trials_planned &&
-            cell->disturbed == 0)
+        if (!remarkable(cell) || told_before(data, i))
             continue;
         if (count++ == 0)
             table_head(out, heads, 3);
         str_append(out, "<tr><td class=name>");
-        html_text(out, cell->label);
+        fate_names(out, data, i);
         str_append(out, "</td><td>");
         html_status(out, cell->status);
         str_append(out, "</td><td class=words>");

@@ -57,7 +57,7 @@ static void big_number(struct str *out, const struct report_data *data, const st
 
 // ---- what limits a phase ------------------------------------------------------------------------
 
-// "Decode is bound by memory: it reaches 88 % of what the measured bandwidth and peak allow".
+// "Decode is limited by memory: it reaches 88 % of the measured roof, ..."
 static void limit_sentence(struct str *out, const struct report_data *data,
                            const struct cell_row *cell, const char *phase, const char *name)
 {
@@ -66,26 +66,23 @@ static void limit_sentence(struct str *out, const struct report_data *data,
         return;
     str_printf(out, "<p><b>%s</b> ", name);
     if (str_equal(v->bound, "undetermined"))
-        str_append(out, "has no clear limit");
+        str_append(out, "has no clear limit: ");
     else if (str_equal(v->bound, "balanced"))
-        str_append(out, "is limited by memory and compute alike");
+        str_append(out, "is limited by memory and compute alike: ");
     else
-        html_textf(out, "is limited by %s", v->bound);
-    str_append(out, " (");
-    where_text(out, cell);
-    str_append(out, "): ");
-    if (isnan(v->eta))
+        html_textf(out, "is limited by %s: ", v->bound);
+    if (isnan(v->eta) || str_equal(v->bound, "undetermined"))
         html_text(out, v->text);
     else if (v->eta > 1.05)
         html_textf(out,
-                   "it would run at %.0f %% of the measured roof, which cannot be: the model of "
-                   "its work or a ceiling is wrong",
+                   "it is at %.0f %% of the measured roof, which cannot be, so the model of its "
+                   "work or a ceiling is wrong",
                    100 * v->eta);
     else
         html_textf(out,
-                   "it reaches %.0f %% of the measured roof, so a perfect kernel would be "
-                   "%.1f times as fast",
-                   100 * v->eta, 1 / v->eta);
+                   "it reaches %.0f %% of the measured roof, so perfect kernels would be %.1f "
+                   "times as fast",
+                   100 * v->eta, fmax(1, 1 / v->eta));
     str_append(out, ".</p>");
 }
 
@@ -111,7 +108,7 @@ static void model_card(struct str *out, const struct report_data *data, const ch
     big_number(out, data, prefill, METRIC_PREFILL_TPS, "prefill", "token/s", "prefill");
     big_number(out, data, ttft, METRIC_TTFT, "prefill", "ns", "first token after");
     str_append(out, "</div>");
-    limit_sentence(out, data, one ? one : all, "decode", "Decode");
+    limit_sentence(out, data, one ? one : all, "decode", one ? "Decode for one user" : "Decode");
     limit_sentence(out, data, prefill, "prefill", "Prefill");
     str_append(out, "</section>");
 }

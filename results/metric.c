@@ -78,6 +78,10 @@ char *metric_format(double value, const char *unit, char *out, size_t out_bytes)
         snprintf(out, out_bytes, "not measured");
         return out;
     }
+    if (value == 0 && !str_equal(unit, "1")) {
+        snprintf(out, out_bytes, "0 %s", str_equal(unit, "token/s") ? "tok/s" : unit);
+        return out;
+    }
     if (str_equal(unit, "ns"))
         return format_time_ns(value, out, out_bytes);
     if (str_equal(unit, "bytes"))

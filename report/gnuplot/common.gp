@@ -12,9 +12,9 @@ color(i) = word(colors, i % 8 + 1)
 shape(i) = int(word(shapes, i % 8 + 1))
 
 set border 3 linewidth 1 linecolor rgb "#808080"
-set tics nomirror out scale 0.5 textcolor rgb "black"
+set tics nomirror out scale 0.5 textcolor rgb "#606060"
 set grid linecolor rgb "#c8c8c8" linewidth 0.6 dashtype solid
-set key outside below center horizontal Left reverse samplen 2 spacing 1.15 width 1 noenhanced
 set errorbars small
 
-# A script draws by defining DRAW and NAME and loading write.gp.
+# A script draws by defining NAME, PLOT (height of the frame), ENTRIES and LONGEST (lines of the legend,
+# letters of its longest), loading frame.gp, defining DRAW, and loading write.gp.

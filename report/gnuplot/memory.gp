@@ -6,7 +6,11 @@ home = ARG0[1:strlen(ARG0) - strlen("memory.gp")]
 load home."common.gp"
 NAME = ARG1
 bars = int(ARG2)
-HEIGHT = 110 + 28 * bars
+PLOT = 20 + 30 * bars
+ENTRIES = 4
+LONGEST = 99 # beside the bars' labels there is room for one column
+load home."frame.gp"
+set lmargin at screen 0.42 # room for the bars' labels
 set xlabel ARG3
 set xrange [0:*]
 set yrange [bars-0.4:-0.6]
