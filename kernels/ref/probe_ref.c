@@ -44,6 +44,7 @@ uint64_t k_peak_f32_f32_ref(const void *seed, uint64_t rounds, float *sink)
     for (uint64_t i = 0; i < rounds; i++)
         for (int j = 0; j < CHAINS; j++)
             sum[j] = sum[j] * values[j] + values[CHAINS + j];
+    *sink = 0;
     for (int j = 0; j < CHAINS; j++)
         *sink += sum[j];
     return rounds * CHAINS * 2;
@@ -58,6 +59,7 @@ uint64_t k_peak_bf16_f32_ref(const void *seed, uint64_t rounds, float *sink)
         for (int j = 0; j < CHAINS; j++)
             sum[j] += x * bf16_to_f32(values[64 + j]);
     }
+    *sink = 0;
     for (int j = 0; j < CHAINS; j++)
         *sink += sum[j];
     return rounds * CHAINS * 2;
@@ -72,6 +74,7 @@ uint64_t k_peak_i8_f32_ref(const void *seed, uint64_t rounds, float *sink)
         for (int j = 0; j < CHAINS; j++)
             sum[j] += (uint32_t)(x * values[64 + j]);
     }
+    *sink = 0;
     for (int j = 0; j < CHAINS; j++)
         *sink += (float)sum[j];
     return rounds * CHAINS * 2;

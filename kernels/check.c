@@ -1,0 +1,120 @@
+// check.c - every kernel variant against kernels/ref, and what to do with one that crashes.
+//
+// Tolerances, with u = 2^-24 and n the terms of a sum S = sum |x| |w|: linear (4 sqrt(n) + 8) u S, plus
+// what a dot product that takes denormals as zero may lose. That is a bound in probability: the worst
+// case n u S would hide a lost element, whose share of S is 1/n. The other operations' stand beside
+// their checks (check_linear.c, check_attention.c, check_vector.c).
+#include "kernels/check.h"
+
+#include <setjmp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/str.h"
+
+// A signal handler takes no argument of ours: where to return to must be reachable from nothing. Only
+// set while kernel_check_row runs, one thread's each.
+static _Thread_local sigjmp_buf *return_point;
+
+static const int caught[] = {SIGILL, SIGSEGV, SIGBUS, SIGFPE};
+enum { CAUGHT = sizeof caught / sizeof caught[0] };
+
+static void on_signal(int number)
+{
+    if (return_point)
+        siglongjmp(*return_point, number);
+    signal(number, SIG_DFL); // not ours: another thread's fault takes its usual course
+    raise(number);
+}
+
+static const char *signal_name(int number)
+{
+    return number == SIGILL    ? "SIGILL (an instruction this processor lacks)"
+           : number == SIGSEGV ? "SIGSEGV (touched memory beyond a buffer, or wrote an input)"
+           : number == SIGBUS  ? "SIGBUS"
+                               : "SIGFPE";
+}
+
+static void run_case(struct check_case *c)
+{
+    switch (c->kernel->op) {
+    case KOP_GEMV:
+    case KOP_GEMM:
+        check_linear(c);
+        break;
+    case KOP_ATTENTION:
+        check_attention(c);
+        break;
+    case KOP_READ:
+    case KOP_COPY:
+    case KOP_TRIAD:
+    case KOP_PEAK:
+        check_probe(c);
+        break;
+    default:
+        check_vector(c);
+        break;
+    }
+    check_canaries(c);
+}
+
+static void run_guarded(struct check_case *c)
+{
+    sigjmp_buf here;
+    int number = sigsetjmp(here, 1);
+    if (number == 0) {
+        return_point = &here;
+        run_case(c);
+    } else {
+        check_fail(c, "%s", signal_name(number));
+    }
+    return_point = NULL;
+    check_release(c);
+}
+
+void kernel_check_row(const struct kernel *row, const struct kernel *ref, uint64_t seed,
+                      struct kernel_check_result *result)
+{
+    static const enum check_mode modes[] = {CHECK_PLAIN, CHECK_EXTREME, CHECK_PLAIN,
+                                            CHECK_INFINITE};
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_NODEFER}, before[CAUGHT];
+    sigemptyset(&action.sa_mask);
+    for (int i = 0; i < CAUGHT; i++)
+        sigaction(caught[i], &action, &before[i]);
+    *result = (struct kernel_check_result){.kernel = row};
+    // Cases draw from the seed and their index alone, so that all variants see the same.
+    struct check_case c = {.kernel = row, .ref = ref, .result = result, .seed = seed};
+    for (c.index = 0; c.index < CHECK_CASES; c.index++) {
+        c.mode = modes[c.index % 4];
+        c.rng = (struct rng){rng_hash(seed ^ rng_hash((uint64_t)c.index))};
+        c.failed = false;
+        c.shape[0] = '\0';
+        run_guarded(&c);
+        result->cases++;
+    }
+    for (int i = 0; i < CAUGHT; i++)
+        sigaction(caught[i], &before[i], NULL);
+}
+
+enum status kernel_check(const char *pattern, unsigned isa, uint64_t seed,
+                         kernel_check_report *report, void *user, struct error *err)
+{
+    size_t count, matched = 0;
+    const struct kernel *table = kernel_table(&count);
+    for (size_t i = 0; i < count; i++) {
+        struct kernel_check_result result;
+        if ((table[i].isa & ~isa) != 0 || !str_glob(pattern, table[i].name))
+            continue;
+        matched++;
+        kernel_check_row(&table[i], kernel_find(table[i].op, table[i].w, table[i].x, 0), seed,
+                         &result);
+        report(user, &result);
+    }
+    if (matched == 0) {
+        char text[128];
+        return FAIL(err, ERR_USAGE, "no kernel that needs nothing beyond %s matches '%s'",
+                    kernel_isa_text(isa, text, sizeof text), pattern);
+    }
+    return OK;
+}

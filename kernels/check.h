@@ -1,0 +1,72 @@
+// check.h - the inside of `kernel check`: one case, its guarded buffers, its verdict. For kernels/check*.c
+// and the tests that prove that a broken kernel is found.
+//
+// Inputs end at a page that cannot be touched and cannot be written themselves; outputs are poisoned
+// and lie between canary bytes. A case records its first failure only: the rest follow from it.
+#ifndef KERNELS_CHECK_H
+#define KERNELS_CHECK_H
+
+#include "base/rng.h"
+#include "kernels/kernels.h"
+
+enum { CHECK_BUFFERS = 8, CHECK_CASES = 48, CHECK_POISON = 0xa5 };
+
+// How values are drawn. Every case of an operation goes through all modes that are defined for it.
+enum check_mode {
+    CHECK_PLAIN,   // uniform in [-1, 1): nothing hides a lost or doubled element
+    CHECK_EXTREME, // zeros, denormals, tiny and large, powers of two, a few plain
+    CHECK_INFINITE // plain with some infinities (and NaN where the operation passes it on)
+};
+
+struct check_buffer {
+    unsigned char *pages, *data;
+    size_t pages_bytes, bytes;
+    bool output;
+};
+
+struct check_case {
+    const struct kernel *kernel, *ref;
+    struct kernel_check_result *result;
+    uint64_t seed; // of the whole check, for the message
+    int index;
+    enum check_mode mode;
+    struct rng rng;
+    struct check_buffer buffers[CHECK_BUFFERS];
+    int buffer_count;
+    bool failed;
+    char shape[128]; // "rows=17 cols=33 tokens=3 accumulate"
+};
+
+// Zeroed memory for `bytes`, that ends where reading faults (rounded up to `align`, a power of two).
+// NULL when memory is exhausted: the case has failed with that reason.
+void *check_input(struct check_case *c, size_t bytes, size_t align);
+// Poisoned memory between canaries, `offset` bytes past a multiple of 64.
+void *check_output(struct check_case *c, size_t bytes, size_t offset);
+// Inputs become read-only. Call before the kernel.
+void check_seal(struct check_case *c);
+// Fails the case when a byte beside an output was written. Call after the kernel.
+void check_canaries(struct check_case *c);
+void check_release(struct check_case *c);
+
+int check_between(struct check_case *c, int low, int high); // both included
+float check_value(struct check_case *c);                    // by the case's mode
+void check_fill(struct check_case *c, float *to, size_t n);
+bool check_flip(struct check_case *c); // true half of the time
+
+void check_fail(struct check_case *c, const char *format, ...) PRINTF_LIKE(2, 3);
+void check_shape(struct check_case *c, const char *format, ...) PRINTF_LIKE(2, 3);
+// got against expected: equal, both NaN, or within `allowed`. `what` and `i` name the element.
+void check_close(struct check_case *c, const char *what, size_t i, float got, float expected,
+                 double allowed);
+
+// Runs one case of the row's operation: makes inputs, calls both kernels, compares.
+void check_linear(struct check_case *c);
+void check_attention(struct check_case *c);
+void check_vector(struct check_case *c); // casts, norm, rotation, SwiGLU, residual
+void check_probe(struct check_case *c);  // streams and peaks
+
+// All cases of one row, whether or not it is in the table, against `ref`.
+void kernel_check_row(const struct kernel *row, const struct kernel *ref, uint64_t seed,
+                      struct kernel_check_result *result);
+
+#endif

@@ -1,0 +1,96 @@
+// check_attention.c - attention against ref: groups, odd head sizes, earlier context, windows, caps.
+//
+// Allowed difference of an output element: with d the error of a score, (4 sqrt(head_dim) + 8) u times
+// the largest sum |q| |k| scale, the weights are off by a factor within exp(2 d), and the sum of n
+// weighted values adds its own rounding: (4 d + 2^-18 + 4 sqrt(n) u) times the largest |v| seen.
+#include "kernels/check.h"
+
+#include <math.h>
+
+#include "kernels/attention.h"
+#include "kernels/ref/element.h"
+
+static void *cache(struct check_case *c, size_t elements)
+{
+    enum dtype type = c->kernel->w;
+    size_t element = type == DT_F32 ? 4 : 2;
+    void *rows = check_input(c, elements * element, element);
+    for (size_t i = 0; rows && i < elements; i++) {
+        float value = check_value(c);
+        // Scores beyond a few thousand only test overflow, and f16 ends at 65504.
+        element_set(type, rows, i, fmaxf(-60, fminf(60, value)));
+    }
+    return rows;
+}
+
+static void draw_job(struct check_case *c, struct k_attention *job)
+{
+    static const int head_dims[] = {64, 128, 80, 96, 20, 1, 33, 256};
+    job->tokens = c->index % 3 == 0 ? 1 : check_between(c, 1, 40);
+    job->group = check_between(c, 1, 8);
+    job->head_dim = c->index % 2 ? head_dims[c->index / 2 % 8] : check_between(c, 1, 140);
+    job->first = check_between(c, 0, 3) ? check_between(c, 0, 200) : 0;
+    job->window = check_between(c, 0, 2) ? 0 : check_between(c, 1, 90);
+    job->softcap = check_between(c, 0, 3) ? 0.0f : 30.0f;
+    job->scale = 1.0f / sqrtf((float)job->head_dim);
+    size_t width = (size_t)(job->group * job->head_dim);
+    job->q_stride = width + (size_t)check_between(c, 0, 9);
+    job->out_stride = width + (size_t)check_between(c, 0, 9);
+    check_shape(c, "tokens=%d group=%d head_dim=%d first=%d window=%d softcap=%g", job->tokens,
+                job->group, job->head_dim, job->first, job->window, (double)job->softcap);
+}
+
+// The largest |k| and |v| of the positions that token t sees, over all dims: cheap upper bounds.
+static double allowed(const struct check_case *c, const struct k_attention *job, int t, int g)
+{
+    const float *q = job->q + (size_t)t * job->q_stride + (size_t)(g * job->head_dim);
+    double score = 0, value = 0;
+    int begin = attention_begin(job, t), end = job->first + t + 1;
+    for (int p = begin; p < end; p++) {
+        double sum = 0;
+        for (int i = 0; i < job->head_dim; i++) {
+            size_t at = (size_t)p * (size_t)job->head_dim + (size_t)i;
+            sum += fabs((double)q[i] * element_get(c->kernel->w, job->k, at));
+            value = fmax(value, fabs(element_get(c->kernel->w, job->v, at)));
+        }
+        score = fmax(score, sum * job->scale);
+    }
+    double d = score * (4 * sqrt(job->head_dim) + 8) * 0x1p-24;
+    d += job->softcap != 0 ? job->softcap * 0x1p-21 : 0; // tanh by way of exp
+    return value * (4 * d + 0x1p-18 + 4 * sqrt(end - begin) * 0x1p-24) + 0x1p-126;
+}
+
+void check_attention(struct check_case *c)
+{
+    struct k_attention job = {0};
+    c->mode = c->mode == CHECK_INFINITE ? CHECK_PLAIN : c->mode; // infinite scores are not defined
+    draw_job(c, &job);
+    size_t positions = (size_t)(job.first + job.tokens), tokens = (size_t)job.tokens;
+    size_t out_bytes = ((tokens - 1) * job.out_stride + (size_t)(job.group * job.head_dim)) * 4;
+    size_t scratch = kernel_attention_scratch(job.tokens, job.group, job.head_dim);
+    size_t q_floats = (tokens - 1) * job.q_stride + (size_t)(job.group * job.head_dim);
+    float *q = check_input(c, q_floats * 4, 4);
+    float *expected = check_output(c, out_bytes, 0);
+    float *out = check_output(c, out_bytes, 4 * (size_t)check_between(c, 0, 15));
+    job.k = cache(c, positions * (size_t)job.head_dim);
+    job.v = cache(c, positions * (size_t)job.head_dim);
+    job.scratch = check_output(c, scratch, (size_t)check_between(c, 0, 63));
+    if (c->failed)
+        return;
+    for (size_t i = 0; i < q_floats; i++)
+        q[i] = fmaxf(-60, fminf(60, check_value(c)));
+    job.q = q;
+    check_seal(c);
+
+    job.out = expected;
+    c->ref->fn.attention(&job);
+    job.out = out;
+    c->kernel->fn.attention(&job);
+    for (int t = 0; t < job.tokens; t++)
+        for (int g = 0; g < job.group; g++) {
+            double within = allowed(c, &job, t, g);
+            size_t at = (size_t)t * job.out_stride + (size_t)(g * job.head_dim);
+            for (size_t i = at; i < at + (size_t)job.head_dim; i++)
+                check_close(c, "out", i, out[i], expected[i], within);
+        }
+}

@@ -1,0 +1,84 @@
+// check_probe.c - the ceilings: a read that skips a byte, a copy that is none, a peak that counts what it
+// did not do would all make every figure held against them wrong.
+#include "kernels/check.h"
+
+#include <math.h>
+#include <string.h>
+
+// Past the size at which stores bypass the caches as well, once.
+static size_t draw_bytes(struct check_case *c)
+{
+    if (c->index == 1)
+        return (9u << 20) + 64;
+    return 64 * (size_t)check_between(c, 1, 200);
+}
+
+// Any one bit flipped must change what READ returns.
+static void check_read(struct check_case *c)
+{
+    size_t bytes = draw_bytes(c);
+    check_shape(c, "bytes=%zu", bytes);
+    unsigned char *a = check_input(c, bytes, 64);
+    if (c->failed)
+        return;
+    for (size_t i = 0; i < bytes; i++)
+        a[i] = (unsigned char)rng_u64(&c->rng);
+    uint64_t whole = c->kernel->fn.stream(NULL, a, NULL, bytes);
+    for (int k = 0; k < 8; k++) {
+        size_t at = k == 0 ? 0 : k == 1 ? bytes - 1 : rng_below(&c->rng, (uint32_t)bytes);
+        a[at] ^= (unsigned char)(1u << check_between(c, 0, 7));
+        uint64_t changed = c->kernel->fn.stream(NULL, a, NULL, bytes);
+        if (changed == whole)
+            check_fail(c, "byte %zu makes no difference to the result", at);
+        whole = changed;
+    }
+}
+
+static void check_write(struct check_case *c)
+{
+    size_t bytes = draw_bytes(c), n = bytes / sizeof(float);
+    check_shape(c, "bytes=%zu", bytes);
+    float *a = check_input(c, bytes, 64), *b = check_input(c, bytes, 64);
+    float *dst = check_output(c, bytes, 0);
+    if (c->failed)
+        return;
+    c->mode = c->mode == CHECK_INFINITE ? CHECK_PLAIN : c->mode;
+    check_fill(c, a, n);
+    check_fill(c, b, n);
+    check_seal(c);
+    c->kernel->fn.stream(dst, a, b, bytes);
+    if (c->kernel->op == KOP_COPY && memcmp(dst, a, bytes) != 0)
+        check_fail(c, "the copy differs");
+    for (size_t i = 0; c->kernel->op == KOP_TRIAD && i < n; i++)
+        check_close(c, "a", i, dst[i], a[i] + 3.0f * b[i],
+                    (fabs(a[i]) + 3 * fabs(b[i])) * 0x1p-23 + 0x1p-148);
+}
+
+static void check_peak(struct check_case *c)
+{
+    uint64_t rounds = (uint64_t)check_between(c, 1, 100);
+    check_shape(c, "rounds=%d", (int)rounds);
+    void *seed = check_input(c, PEAK_SEED_BYTES, 64);
+    float *sink = check_output(c, sizeof *sink, 0);
+    if (c->failed)
+        return;
+    kernel_peak_seed(c->kernel->w, rng_u64(&c->rng), seed);
+    check_seal(c);
+    uint64_t once = c->kernel->fn.peak(seed, rounds, sink);
+    if (!isfinite(*sink) || *sink == 0)
+        check_fail(c, "the sums came to %g", (double)*sink);
+    uint64_t twice = c->kernel->fn.peak(seed, 2 * rounds, sink);
+    if (once == 0 || twice != 2 * once)
+        check_fail(c, "%llu operations in %llu rounds, %llu in twice as many",
+                   (unsigned long long)once, (unsigned long long)rounds, (unsigned long long)twice);
+}
+
+void check_probe(struct check_case *c)
+{
+    if (c->kernel->op == KOP_PEAK)
+        check_peak(c);
+    else if (c->kernel->op == KOP_READ)
+        check_read(c);
+    else
+        check_write(c);
+}

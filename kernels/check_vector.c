@@ -1,0 +1,192 @@
+// check_vector.c - casts, norm, rotation, SwiGLU and residual against ref.
+//
+// Allowed differences, u = 2^-24: casts and residual none; norm (2 sqrt(n) + 8) u of the element;
+// rotation 4 u of |a c| + |b s|; SwiGLU 2^-19 of the element and 2^-126 |gate up|, because the sigmoid
+// itself is below the normal numbers there.
+#include "kernels/check.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "kernels/ref/element.h"
+
+enum { TINY_EXPONENT = -148 }; // two units of the smallest denormal
+
+static int draw_length(struct check_case *c)
+{
+    return c->index % 3 == 0 ? check_between(c, 1, 40) : check_between(c, 1, 700);
+}
+
+static size_t odd_offset(struct check_case *c)
+{
+    return 4 * (size_t)check_between(c, 0, 15);
+}
+
+static void check_cast(struct check_case *c)
+{
+    enum dtype type = c->kernel->op == KOP_CAST ? c->kernel->x : c->kernel->w;
+    int n = draw_length(c), padded = n + (check_flip(c) ? check_between(c, 1, 40) : 0);
+    size_t element = type == DT_F32 ? 4 : 2, bytes = (size_t)padded * element;
+    check_shape(c, "n=%d padded=%d", n, padded);
+    float *src = check_input(c, (size_t)n * 4, 4);
+    unsigned char *expected = check_output(c, bytes, 0);
+    unsigned char *dst = check_output(c, bytes, element * (size_t)check_between(c, 0, 15));
+    if (c->failed)
+        return;
+    check_fill(c, src, (size_t)n);
+    if (c->mode == CHECK_INFINITE)
+        src[check_between(c, 0, n - 1)] = NAN;
+    for (int i = 0; c->mode == CHECK_EXTREME && i < n; i += 7) // any bits at all
+        src[i] = f32_from_bits((uint32_t)rng_u64(&c->rng));
+    check_seal(c);
+    c->ref->fn.cast(expected, src, n, padded);
+    c->kernel->fn.cast(dst, src, n, padded);
+    for (size_t i = 0; i < (size_t)padded; i++) {
+        float got = element_get(type, dst, i), want = element_get(type, expected, i);
+        bool same = memcmp(dst + i * element, expected + i * element, element) == 0;
+        if (!same && !(isnan(got) && isnan(want)))
+            check_fail(c, "dst[%zu] is %.9g, ref %.9g, and must be equal", i, (double)got,
+                       (double)want);
+    }
+}
+
+static void check_rmsnorm(struct check_case *c)
+{
+    int n = draw_length(c);
+    bool in_place = check_flip(c);
+    float eps = check_flip(c) ? 1e-5f : 1e-6f;
+    check_shape(c, "n=%d eps=%g%s", n, (double)eps, in_place ? " in place" : "");
+    float *x = check_input(c, (size_t)n * 4, 4), *w = check_input(c, (size_t)n * 4, 4);
+    float *y = check_output(c, (size_t)n * 4, odd_offset(c));
+    float *expected = check_output(c, (size_t)n * 4, 0);
+    if (c->failed)
+        return;
+    c->mode = c->mode == CHECK_INFINITE ? CHECK_PLAIN : c->mode;
+    check_fill(c, x, (size_t)n);
+    check_fill(c, w, (size_t)n);
+    check_seal(c);
+    c->ref->fn.rmsnorm(expected, x, w, n, eps);
+    if (in_place)
+        memcpy(y, x, (size_t)n * 4);
+    c->kernel->fn.rmsnorm(y, in_place ? y : x, w, n, eps);
+    for (int i = 0; i < n; i++)
+        check_close(c, "y", (size_t)i, y[i], expected[i],
+                    (2 * sqrt(n) + 8) * 0x1p-24 * fabs(expected[i]) + ldexp(1, TINY_EXPONENT));
+}
+
+static double rope_allowed(const struct k_rope *job, const float *before, int i)
+{
+    int half = job->rotary / 2, at = i % job->head_dim, head = i - at;
+    if (at >= half * 2)
+        return 0; // beyond the rotated dims nothing changes
+    int pair = job->interleaved ? at / 2 : at % half;
+    int a = job->interleaved ? at & ~1 : pair, b = job->interleaved ? a + 1 : pair + half;
+    double x = fabs(before[head + a]), y = fabs(before[head + b]);
+    double c = fabs(job->cos[pair]), s = fabs(job->sin[pair]);
+    return 4 * 0x1p-24 * fmax(x * c + y * s, x * s + y * c) + ldexp(1, TINY_EXPONENT);
+}
+
+static void check_rope(struct check_case *c)
+{
+    struct k_rope job = {.heads = check_between(c, 1, 5), .interleaved = check_flip(c)};
+    job.head_dim = check_between(c, 1, 80) * 2;
+    job.rotary = check_flip(c) ? job.head_dim : check_between(c, 1, job.head_dim / 2) * 2;
+    size_t n = (size_t)(job.heads * job.head_dim), half = (size_t)job.rotary / 2;
+    check_shape(c, "heads=%d head_dim=%d rotary=%d%s", job.heads, job.head_dim, job.rotary,
+                job.interleaved ? " interleaved" : "");
+    float *cosine = check_input(c, half * 4, 4), *sine = check_input(c, half * 4, 4);
+    float *before = check_input(c, n * 4, 4), *expected = check_output(c, n * 4, 0);
+    float *x = check_output(c, n * 4, odd_offset(c));
+    if (c->failed)
+        return;
+    c->mode = c->mode == CHECK_INFINITE ? CHECK_PLAIN : c->mode;
+    check_fill(c, before, n);
+    for (size_t i = 0; i < half; i++) {
+        float angle = 7 * rng_f32(&c->rng);
+        cosine[i] = cosf(angle);
+        sine[i] = sinf(angle);
+    }
+    memcpy(expected, before, n * 4);
+    memcpy(x, before, n * 4);
+    check_seal(c);
+    job.cos = cosine;
+    job.sin = sine;
+    job.x = expected;
+    c->ref->fn.rope(&job);
+    job.x = x;
+    c->kernel->fn.rope(&job);
+    for (size_t i = 0; i < n; i++)
+        check_close(c, "x", i, x[i], expected[i], rope_allowed(&job, before, (int)i));
+}
+
+static void check_swiglu(struct check_case *c)
+{
+    int n = draw_length(c);
+    bool in_place = check_flip(c);
+    check_shape(c, "n=%d%s", n, in_place ? " in place" : "");
+    float *gate = check_input(c, (size_t)n * 4, 4), *up = check_input(c, (size_t)n * 4, 4);
+    float *y = check_output(c, (size_t)n * 4, odd_offset(c));
+    float *expected = check_output(c, (size_t)n * 4, 0);
+    if (c->failed)
+        return;
+    check_fill(c, gate, (size_t)n);
+    for (int i = 0; i < n; i += 3)
+        gate[i] *= 100; // through the whole range of exp
+    c->mode = CHECK_PLAIN;
+    check_fill(c, up, (size_t)n);
+    check_seal(c);
+    c->ref->fn.swiglu(expected, gate, up, n);
+    if (in_place)
+        memcpy(y, gate, (size_t)n * 4);
+    c->kernel->fn.swiglu(y, in_place ? y : gate, up, n);
+    for (int i = 0; i < n; i++) {
+        double small = isfinite(gate[i]) ? fabs((double)gate[i] * up[i]) * 0x1p-126 : 0;
+        check_close(c, "y", (size_t)i, y[i], expected[i],
+                    fabs(expected[i]) * 0x1p-19 + small + ldexp(1, TINY_EXPONENT));
+    }
+}
+
+static void check_add(struct check_case *c)
+{
+    int n = draw_length(c);
+    check_shape(c, "n=%d", n);
+    float *x = check_input(c, (size_t)n * 4, 4), *before = check_input(c, (size_t)n * 4, 4);
+    float *y = check_output(c, (size_t)n * 4, odd_offset(c));
+    float *expected = check_output(c, (size_t)n * 4, 0);
+    if (c->failed)
+        return;
+    check_fill(c, x, (size_t)n);
+    check_fill(c, before, (size_t)n);
+    memcpy(y, before, (size_t)n * 4);
+    memcpy(expected, before, (size_t)n * 4);
+    check_seal(c);
+    c->ref->fn.add(expected, x, n);
+    c->kernel->fn.add(y, x, n);
+    for (int i = 0; i < n; i++)
+        check_close(c, "y", (size_t)i, y[i], expected[i], 0);
+}
+
+void check_vector(struct check_case *c)
+{
+    switch (c->kernel->op) {
+    case KOP_CAST:
+    case KOP_KV_STORE:
+        check_cast(c);
+        break;
+    case KOP_RMSNORM:
+        check_rmsnorm(c);
+        break;
+    case KOP_ROPE:
+        check_rope(c);
+        break;
+    case KOP_SWIGLU:
+        check_swiglu(c);
+        break;
+    case KOP_ADD:
+        check_add(c);
+        break;
+    default:
+        check_fail(c, "no check is written for %s", kernel_op_name(c->kernel->op));
+        break;
+    }
+}
