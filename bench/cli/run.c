@@ -14,6 +14,7 @@
 #include "bench/probe/probe.h"
 #include "bench/roof/roof.h"
 #include "bench/run/runner.h"
+#include "bench/run/worker.h"
 #include "bench/suite/plan.h"
 #include "bench/suite/suite.h"
 #include "results/query.h"
@@ -32,19 +33,6 @@ struct preparation {
 };
 
 // ---- what the machine offers ----------------------------------------------------------------------
-
-// What a worker takes for itself when nothing else is said (bench/run/worker.c): what is available, less
-// a twentieth and at least 256 MiB of head-room.
-static int64_t usable_memory(void)
-{
-    int64_t available = os_memory_available_bytes(), most = os_memory_limit_bytes();
-    if (available == OS_UNKNOWN || (most != OS_UNKNOWN && most < available))
-        available = most;
-    if (available == OS_UNKNOWN)
-        return 0;
-    int64_t headroom = available / 20 > 256 << 20 ? available / 20 : 256 << 20;
-    return available > headroom ? available - headroom : 1;
-}
 
 static void copy_ceiling(struct ceilings *out, const struct ceiling_row *row)
 {
@@ -113,7 +101,8 @@ static enum status look_at_machine(struct preparation *p, struct error *err)
     }
     pool_destroy(pool);
     p->machine.ceilings = p->ceilings;
-    p->machine.memory_bytes = usable_memory();
+    int64_t memory = worker_memory_bytes();
+    p->machine.memory_bytes = memory == OS_UNKNOWN ? 0 : memory;
     p->machine.device_count = engine_devices(p->devices, DEVICES_MAX);
     p->machine.devices = p->devices;
     return err->code;

@@ -123,6 +123,15 @@ static void note_bandwidth(struct noise *noise, double bytes_per_s)
     noise->bandwidth_max = fmax(noise->bandwidth_max, bytes_per_s);
 }
 
+// The best of three: what preempts one of them says nothing about the processor's clock.
+static double compute_canary(struct canary *canary)
+{
+    double best = canary_compute_ns(canary);
+    for (int i = 0; i < 2; i++)
+        best = fmin(best, canary_compute_ns(canary));
+    return best;
+}
+
 // A canary in front of the step that makes `token`, then that step once for the caches' sake.
 static enum status canary_before(struct subject *s, int token, struct noise *noise,
                                  struct error *err)
@@ -140,7 +149,7 @@ static enum status canary_before(struct subject *s, int token, struct noise *noi
 static enum status canary_first(struct subject *s, struct noise *noise, struct error *err)
 {
     const float *unused = NULL;
-    noise->compute_canary_ns = canary_compute_ns(s->canary);
+    noise->compute_canary_ns = compute_canary(s->canary);
     note_bandwidth(noise, canary_bandwidth(s->canary));
     TRY(prompt_step(s, 0, 1, LOGITS_NONE, &unused, err));
     context_reset(s->ctx);
@@ -150,7 +159,7 @@ static enum status canary_first(struct subject *s, struct noise *noise, struct e
 static void canary_last(struct subject *s, struct noise *noise)
 {
     note_bandwidth(noise, canary_bandwidth(s->canary));
-    noise->compute_canary_ns = (noise->compute_canary_ns + canary_compute_ns(s->canary)) / 2;
+    noise->compute_canary_ns = (noise->compute_canary_ns + compute_canary(s->canary)) / 2;
 }
 
 // ---- a repetition --------------------------------------------------------------------------------------------

@@ -54,8 +54,7 @@ static enum status job_read(struct worker *w, struct error *err)
     return err->code;
 }
 
-// What the process may take without the machine swapping or killing; OS_UNKNOWN where nothing tells.
-static int64_t memory_to_have(void)
+int64_t worker_memory_bytes(void)
 {
     int64_t available = os_memory_available_bytes(), most = os_memory_limit_bytes();
     if (available == OS_UNKNOWN || (most != OS_UNKNOWN && most < available))
@@ -63,7 +62,8 @@ static int64_t memory_to_have(void)
     if (available == OS_UNKNOWN)
         return OS_UNKNOWN;
     int64_t headroom = available / HEADROOM_SHARE;
-    return available - (headroom > HEADROOM_BYTES ? headroom : HEADROOM_BYTES);
+    headroom = headroom > HEADROOM_BYTES ? headroom : HEADROOM_BYTES;
+    return available > headroom ? available - headroom : 1;
 }
 
 // So that an allocation fails in here before that. Returns the limit set, or OS_UNKNOWN where the system
@@ -71,7 +71,7 @@ static int64_t memory_to_have(void)
 static int64_t limit_memory(int64_t wanted_bytes)
 {
     struct error unsupported = {0};
-    int64_t limit = memory_to_have();
+    int64_t limit = worker_memory_bytes();
     if (wanted_bytes > 0 && (limit == OS_UNKNOWN || wanted_bytes < limit))
         limit = wanted_bytes;
     return limit > 0 && os_limit_memory(limit, &unsupported) == OK ? limit : OS_UNKNOWN;

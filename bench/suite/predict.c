@@ -75,7 +75,8 @@ double predict_trial_ns(const struct cell *cell, const struct ceilings *ceilings
     double warmup_ns = cell->warmup == WARMUP_FULL    ? repetition_ns
                        : cell->warmup == WARMUP_SHORT ? 2 * step_ns
                                                       : 0;
-    return canary_share * (cell->reps * repetition_ns + warmup_ns);
+    double inspection_ns = repetition_ns; // one more, by the observer (bench/run/inspect.h)
+    return canary_share * (cell->reps * repetition_ns + warmup_ns) + inspection_ns;
 }
 
 double predict_ceilings_ns(void)

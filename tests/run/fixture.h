@@ -1,8 +1,8 @@
 // fixture.h - what the runner's tests share: plans made by hand, and workers that misbehave on order.
 //
-// The test program is its own worker: started as `test_x fake KIND CELL --events 3` it plays one. KIND is
-// what happens in cell CELL of the plan; the other cells get well-formed events with made-up figures, so
-// that no model is needed. `test_x real --events 3` is the true worker, with made-up ceilings.
+// The test program is its own worker: started as `test_x fake KIND CELL PIDS --events 3` it plays one. KIND
+// is what happens in cell CELL of the plan; the other cells get well-formed events with made-up figures, so
+// that no model is needed. Each appends its process number to the file PIDS. `test_x real --events 3` is the true worker, with made-up ceilings.
 #ifndef TESTS_RUN_FIXTURE_H
 #define TESTS_RUN_FIXTURE_H
 
@@ -121,7 +121,7 @@ static inline void fake_cell(const char *kind, const struct job_cell *cell)
     const char *hash = "abc123";
     say("{\"event\":\"cell\",\"cell\":%d}\n", cell->index);
     misfortune(kind, cell);
-    if (str_equal(kind, "oom")) {
+    if (str_equal(kind, "oom") || str_equal(kind, "oom-then-hang")) {
         say("{\"event\":\"error\",\"cell\":%d,\"code\":\"nomem\","
             "\"message\":\"KV cache: 9 TiB\"}\n",
             cell->index);
@@ -153,8 +153,14 @@ static inline void take_job(struct job *job, json_t **root)
     lseek(STDIN_FILENO, 0, SEEK_SET);
 }
 
-static inline void fake_worker(const char *kind, int unlucky, const struct job *job)
+static inline void fake_worker(const char *kind, int unlucky, const char *pids,
+                               const struct job *job)
 {
+    FILE *file = fopen(pids, "a");
+    if (file) {
+        fprintf(file, "%d\n", (int)getpid());
+        fclose(file);
+    }
     os_die_with_parent();
     while (str_equal(kind, "silent"))
         sleep(1);
@@ -164,7 +170,10 @@ static inline void fake_worker(const char *kind, int unlucky, const struct job *
     say("{\"event\":\"loaded\",\"arithmetic\":\"made up\",\"metrics\":[{\"name\":\"load\","
         "\"value\":5e6,\"phase\":\"load\",\"source\":\"made up\"}]}\n");
     for (size_t i = 0; i < job->cell_count; i++)
-        fake_cell(job->cells[i].index == unlucky ? kind : "good", &job->cells[i]);
+        fake_cell(job->cells[i].index == unlucky                                 ? kind
+                  : str_equal(kind, "oom-then-hang") && job->cells[i].index == 2 ? "hang"
+                                                                                 : "good",
+                  &job->cells[i]);
     say("{\"event\":\"bye\"}\n");
 }
 
@@ -176,8 +185,8 @@ static inline int worker_of_test(int argc, char **argv)
     take_job(&job, &root);
     if (job.task == JOB_CEILINGS)
         say_ceilings();
-    else if (str_equal(argv[1], "fake") && argc >= 4)
-        fake_worker(argv[2], atoi(argv[3]), &job);
+    else if (str_equal(argv[1], "fake") && argc >= 5)
+        fake_worker(argv[2], atoi(argv[3]), argv[4], &job);
     else
         worker_main(PROTOCOL_EVENTS_FD, &err);
     free(job.cells);
@@ -196,7 +205,7 @@ struct test_plan {
     size_t order[TEST_CELLS_MAX];
     struct cell_group group;
     char labels[TEST_CELLS_MAX][32];
-    char dir[64], database[96];
+    char dir[64], database[96], pids[96];
 };
 
 static inline void test_cell_make(struct test_plan *t, size_t i, int procs)
@@ -265,6 +274,7 @@ static inline void test_plan_make(struct test_plan *t, const char *model_path, s
     snprintf(t->dir, sizeof t->dir, "/tmp/test_run_XXXXXX");
     assert_non_null(mkdtemp(t->dir));
     snprintf(t->database, sizeof t->database, "%s/bench.db", t->dir);
+    snprintf(t->pids, sizeof t->pids, "%s/pids", t->dir);
 }
 
 static inline void test_plan_fini(struct test_plan *t)
@@ -277,6 +287,7 @@ static inline void test_plan_fini(struct test_plan *t)
         snprintf(path, sizeof path, "%s%s", t->database, endings[i]);
         unlink(path);
     }
+    unlink(t->pids);
     rmdir(t->dir);
 }
 
@@ -287,7 +298,7 @@ static inline enum exit_code run_with(struct test_plan *t, const char *kind, con
                                       bool resume, struct error *err)
 {
     char *self = os_executable_path();
-    const char *fake[] = {self, "fake", kind, cell, NULL}, *real[] = {self, "real", NULL};
+    const char *fake[] = {self, "fake", kind, cell, t->pids, NULL}, *real[] = {self, "real", NULL};
     struct runner_options options = {
         .database = t->database,
         .command = "bench run test.conf",

@@ -1,0 +1,252 @@
+// test_resume.c - a run that is interrupted or killed leaves a consistent store, no workers, and can be
+// taken up: exactly the trials that are missing are run.
+#include "tests/run/fixture.h"
+
+#include <errno.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#define MODEL "tests/golden/models/llama-gqa3"
+
+enum { PATIENCE_MS = 20000 };
+
+static void nap(void)
+{
+    nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+}
+
+// Runs the plan in a process of its own, which can be killed.
+static pid_t run_apart(struct test_plan *t, const char *kind, const char *cell)
+{
+    fflush(NULL);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        struct error err = {0};
+        _exit((int)run_with(t, kind, cell, false, &err));
+    }
+    return pid;
+}
+
+// Waits until the newest run has so many trials.
+static void wait_for_trials(const struct test_plan *t, int64_t trials)
+{
+    struct error err = {0};
+    for (int waited = 0; waited < PATIENCE_MS; waited += 10, nap()) {
+        struct store *store = NULL;
+        struct arena arena = {0};
+        struct run_row run = {0};
+        error_clear(&err);
+        if (store_open(t->database, STORE_READ, &store, &err) == OK)
+            query_run(store, &arena, NULL, &run, &err);
+        int64_t have = run.trials;
+        store_close(store);
+        arena_fini(&arena);
+        if (have >= trials)
+            return;
+    }
+    fail_msg("no %lld trials came: %s", (long long)trials, err.message);
+}
+
+// A process that ended and waits to be reaped runs no more.
+static bool running(int pid)
+{
+    char path[64], state = '?';
+    if (kill(pid, 0) != 0)
+        return false;
+    snprintf(path, sizeof path, "/proc/%d/stat", pid);
+    FILE *file = fopen(path, "r");
+    if (file && fscanf(file, "%*d (%*[^)]) %c", &state) != 1)
+        state = 'Z'; // it went while we looked
+    if (file)
+        fclose(file);
+    return state != 'Z';
+}
+
+static int workers_alive(const struct test_plan *t)
+{
+    int pid = 0, count = 0, all = 0;
+    FILE *file = fopen(t->pids, "r");
+    assert_non_null(file);
+    for (; fscanf(file, "%d", &pid) == 1; all++)
+        count += running(pid);
+    fclose(file);
+    assert_true(all > 0);
+    return count;
+}
+
+static void wait_for_no_workers(const struct test_plan *t)
+{
+    for (int waited = 0; waited < PATIENCE_MS && workers_alive(t) > 0; waited += 10)
+        nap();
+    assert_int_equal(workers_alive(t), 0);
+}
+
+static int exit_of(pid_t pid)
+{
+    int status = 0;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+// Every cell has its two trials, and the first `kept` of the run are those that were there before.
+static void assert_whole(const struct test_plan *t, int64_t run, const int64_t *ids, size_t kept)
+{
+    struct look l;
+    size_t count = 0, found = 0;
+    look_open(&l, t);
+    assert_int_equal(l.run.id, run);
+    assert_string_equal(l.run.status, "done");
+    for (size_t i = 0; i < l.count; i++) {
+        assert_cell(&l, i, "ok", 2, "");
+        struct trial_row *trials = look_trials(&l, i, &count);
+        for (size_t k = 0; k < count; k++)
+            for (size_t j = 0; j < kept; j++)
+                found += trials[k].id == ids[j];
+    }
+    assert_int_equal(found, kept);
+    look_close(&l);
+}
+
+static size_t all_trials(const struct test_plan *t, int64_t *run, int64_t *ids)
+{
+    struct look l;
+    size_t count = 0, total = 0;
+    look_open(&l, t);
+    *run = l.run.id;
+    for (size_t i = 0; i < l.count; i++) {
+        struct trial_row *trials = look_trials(&l, i, &count);
+        for (size_t k = 0; k < count; k++)
+            ids[total++] = trials[k].id;
+    }
+    look_close(&l);
+    return total;
+}
+
+// Ends the run by `signal` while cell 2 hangs in trial 1, then resumes it.
+static void end_and_resume(int signal, int expected_exit, const char *expected_status)
+{
+    struct test_plan t;
+    struct look l;
+    struct error err = {0};
+    int64_t run = 0, ids[16];
+    test_plan_make(&t, MODEL, 4, 2);
+    pid_t pid = run_apart(&t, "hang", "2");
+    wait_for_trials(&t, 2);
+    kill(pid, signal);
+    assert_int_equal(exit_of(pid), expected_exit);
+    wait_for_no_workers(&t);
+
+    look_open(&l, &t);
+    assert_string_equal(l.run.status, expected_status);
+    look_close(&l);
+    assert_int_equal(all_trials(&t, &run, ids), 2);
+
+    assert_int_equal(run_with(&t, "good", "-1", true, &err), EXIT_FINE);
+    assert_whole(&t, run, ids, 2);
+    test_plan_fini(&t);
+}
+
+static void interrupt_is_marked_and_resumed(void **state)
+{
+    (void)state;
+    end_and_resume(SIGINT, EXIT_INTERRUPTED, "interrupted");
+}
+
+static void terminate_is_marked_and_resumed(void **state)
+{
+    (void)state;
+    end_and_resume(SIGTERM, EXIT_INTERRUPTED, "interrupted");
+}
+
+static void kill_leaves_no_worker_and_is_resumed(void **state)
+{
+    (void)state;
+    end_and_resume(SIGKILL, -SIGKILL, "running");
+}
+
+static void second_interrupt_ends_at_once(void **state)
+{
+    (void)state;
+    struct test_plan t;
+    test_plan_make(&t, MODEL, 2, 1);
+    pid_t pid = run_apart(&t, "deaf", "1"); // takes two seconds to stop
+    wait_for_trials(&t, 1);
+    kill(pid, SIGINT);
+    nap();
+    kill(pid, SIGINT);
+    int code = exit_of(pid);
+    assert_true(code == EXIT_INTERRUPTED || code == -SIGINT);
+    wait_for_no_workers(&t);
+    test_plan_fini(&t);
+}
+
+static void nothing_to_resume_is_an_error(void **state)
+{
+    (void)state;
+    struct test_plan t;
+    struct error err = {0};
+    test_plan_make(&t, MODEL, 1, 1);
+    assert_int_equal(run_with(&t, "good", "-1", true, &err), EXIT_ERROR);
+    assert_int_equal(err.code, ERR_USAGE);
+    assert_non_null(strstr(err.message, "no unfinished run"));
+    error_clear(&err);
+    assert_int_equal(run_with(&t, "good", "-1", false, &err), EXIT_FINE);
+    assert_int_equal(run_with(&t, "good", "-1", true, &err), EXIT_ERROR); // it is done
+    test_plan_fini(&t);
+}
+
+// A changed suite is another run's: it is not taken up.
+static void other_suite_is_not_resumed(void **state)
+{
+    (void)state;
+    struct test_plan t;
+    struct error err = {0};
+    test_plan_make(&t, MODEL, 2, 1);
+    pid_t pid = run_apart(&t, "hang", "1");
+    wait_for_trials(&t, 1);
+    kill(pid, SIGINT);
+    assert_int_equal(exit_of(pid), EXIT_INTERRUPTED);
+    t.plan.suite_text = "[suite]\nname = test\n[defaults]\nreps = 4\n";
+    assert_int_equal(run_with(&t, "good", "-1", true, &err), EXIT_ERROR);
+    assert_int_equal(err.code, ERR_USAGE);
+    test_plan_fini(&t);
+}
+
+// What ran out of memory or was pruned before the interruption is not tried again.
+static void ends_are_kept_over_a_resume(void **state)
+{
+    (void)state;
+    struct test_plan t;
+    struct look l;
+    struct error err = {0};
+    test_plan_make(&t, MODEL, 3, 2);
+    t.cells[2].batch = 1; // smaller than the one that fails: it hangs and is interrupted
+    pid_t pid = run_apart(&t, "oom-then-hang", "1");
+    wait_for_trials(&t, 2);
+    kill(pid, SIGINT);
+    assert_int_equal(exit_of(pid), EXIT_INTERRUPTED);
+    assert_int_equal(run_with(&t, "good", "-1", true, &err), EXIT_CELL_FAILED);
+    look_open(&l, &t);
+    assert_cell(&l, 0, "ok", 2, "");
+    assert_cell(&l, 1, "oom", 1, "9 TiB");
+    assert_cell(&l, 2, "ok", 2, "");
+    look_close(&l);
+    test_plan_fini(&t);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1)
+        return worker_of_test(argc, argv);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(interrupt_is_marked_and_resumed),
+        cmocka_unit_test(terminate_is_marked_and_resumed),
+        cmocka_unit_test(kill_leaves_no_worker_and_is_resumed),
+        cmocka_unit_test(second_interrupt_ends_at_once),
+        cmocka_unit_test(nothing_to_resume_is_an_error),
+        cmocka_unit_test(other_suite_is_not_resumed),
+        cmocka_unit_test(ends_are_kept_over_a_resume),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
