@@ -1,0 +1,407 @@
+// test_plan.c - expansion to the letter, cell keys that must not move, and the errors of a plan.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "base/str.h"
+#include "bench/suite/expand.h"
+#include "bench/suite/plan.h"
+#include "bench/suite/suite.h"
+
+#define TINY "[model tiny]\npath = tests/golden/models/llama-gqa3\n"
+#define BIG  "[model 7b]\nshape = llama-2-7b\n"
+
+static char path[] = "/tmp/test_plan.XXXXXX";
+
+static int make_file(void **state)
+{
+    (void)state;
+    int fd = mkstemp(path);
+    return fd >= 0 && close(fd) == 0 ? 0 : -1;
+}
+
+static int remove_file(void **state)
+{
+    (void)state;
+    return unlink(path);
+}
+
+static const struct engine_device devices[] = {
+    {.name = "cpu", .available = true},
+    {.name = "cuda:0", .available = false, .reason = "no NVIDIA driver"},
+};
+
+// A plan of a suite's text for a machine with four cores and so much memory.
+static enum status make_plan(const char *text, double memory_gib, const char *only,
+                             struct plan **plan, struct error *err)
+{
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fputs(text, f);
+    fclose(f);
+    memset(err, 0, sizeof *err);
+    *plan = NULL;
+    struct suite suite;
+    struct suite_sources sources = {.suite_path = path};
+    struct plan_machine machine = {.memory_bytes = (int64_t)(memory_gib * 0x1p30),
+                                   .physical_cores = 4,
+                                   .devices = devices,
+                                   .device_count = 2};
+    TRY(suite_load(&sources, &suite, err));
+    enum status status = plan_create(&suite, &machine, only, plan, err);
+    suite_fini(&suite); // a plan outlives its suite
+    return status;
+}
+
+// "label\n" or "label: reason\n" of every cell; ? and * stand for what other rooms decide.
+static void expect_plan(const char *text, double memory_gib, const char *only, const char *expected)
+{
+    struct plan *plan;
+    struct error err;
+    if (make_plan(text, memory_gib, only, &plan, &err) != OK)
+        fail_msg("%s", err.message);
+    struct str got = {0};
+    for (size_t i = 0; i < plan->cell_count; i++)
+        str_printf(&got, "%s%s%s\n", plan->cells[i].label, plan->cells[i].skip ? ": " : "",
+                   plan->cells[i].skip ? plan->cells[i].skip : "");
+    if (!str_glob(expected, str_text(&got)))
+        assert_string_equal(str_text(&got), expected); // shows both
+    str_fini(&got);
+    plan_destroy(plan);
+}
+
+static void the_order_is_that_of_the_axes(void **state)
+{
+    (void)state;
+    expect_plan(TINY "[sweep s]\nscheme = f32, bf16\ndevice = cpu\nbatch = 1, 4\ncontext = 8-32*4\n"
+                     "gen = 4\n",
+                16, NULL,
+                "tiny f32 cpu b1 c8\n"
+                "tiny f32 cpu b1 c32\n"
+                "tiny f32 cpu b4 c8\n"
+                "tiny f32 cpu b4 c32\n"
+                "tiny bf16 cpu b1 c8\n"
+                "tiny bf16 cpu b1 c32\n"
+                "tiny bf16 cpu b4 c8\n"
+                "tiny bf16 cpu b4 c32\n");
+}
+
+static void labels_name_what_varies(void **state)
+{
+    (void)state;
+    expect_plan(TINY "[sweep s]\nscheme = bf16\ndevice = cpu\nthreads = auto, 1\nkv = f32, f16\n"
+                     "chunk = 4\ncontext = 16\ngen = 4\n"
+                     "[sweep t]\ndevice = cpu\nthreads = 1\nkv = f32\nchunk = 4\ncontext = 16\n"
+                     "gen = 4\nseed = 7\n",
+                16, NULL,
+                "tiny bf16 cpu t4 kv-f32 b1 c16\n"
+                "tiny bf16 cpu t4 kv-f16 b1 c16\n"
+                "tiny bf16 cpu t1 kv-f32 b1 c16\n"
+                "tiny bf16 cpu t1 kv-f16 b1 c16\n"
+                "tiny bf16 cpu t1 kv-f32 b1 c16 ????????\n");
+}
+
+static void linked_keys_go_side_by_side(void **state)
+{
+    (void)state;
+    expect_plan(TINY "[sweep s]\ndevice = cpu\nbatch = 1, 2, 4\ncontext = 64, 32, 16\n"
+                     "gen = 4, 5\nlink = batch context\n",
+                16, NULL,
+                "tiny bf16 cpu b1 c64 g4\n"
+                "tiny bf16 cpu b1 c64 g5\n"
+                "tiny bf16 cpu b2 c32 g4\n"
+                "tiny bf16 cpu b2 c32 g5\n"
+                "tiny bf16 cpu b4 c16 g4\n"
+                "tiny bf16 cpu b4 c16 g5\n");
+}
+
+static void what_cannot_run_says_why(void **state)
+{
+    (void)state;
+    expect_plan(
+        TINY BIG
+        "[defaults]\ngen = 16\ncontext = 64\nmax_cell_time = 1h\ntimeout = 1h\nprocs = 1\n"
+        "reps = 1\n"
+        "[sweep a]\nmodel = tiny\nscheme = bf16, int8\n"
+        "[sweep b]\nmodel = 7b\nbatch = 1, 8\nskip = 7b & batch>=8, 13* @ metal\ndevice = cpu\n"
+        "[sweep c]\nmodel = tiny\ndevice = cpu, cuda:3\ncontext = 16, 4096\n"
+        "[sweep d]\nmodel = 7b\ndevice = cpu\ncontext = 8192\n",
+        16, NULL,
+        "tiny bf16 cpu b1 c64\n"
+        "tiny bf16 cuda:0 b1 c64: cuda:0: no NVIDIA driver\n"
+        "tiny int8 cpu b1 c64: scheme int8 is not implemented yet\n"
+        "tiny int8 cuda:0 b1 c64: scheme int8 is not implemented yet\n"
+        "7b bf16 cpu b1 c64\n"
+        "7b bf16 cpu b8 c64: left out by the suite: skip = 7b & batch>=8\n"
+        "tiny bf16 cpu b1 c16: gen 16 leaves no prompt in a context of 16\n"
+        "tiny bf16 cpu b1 c4096: context 4096 is beyond the model's 512 positions\n"
+        "tiny bf16 cuda:3 b1 c16: cuda:3: no such device here\n"
+        "tiny bf16 cuda:3 b1 c4096: cuda:3: no such device here\n"
+        "7b bf16 cpu b1 c8192: needs 1?.? GiB of memory, 16.0 GiB are there\n");
+}
+
+static void time_and_beyond_the_limit(void **state)
+{
+    (void)state;
+    struct plan *plan;
+    struct error err;
+    assert_int_equal(make_plan(BIG
+                               "[sweep s]\ndevice = cpu\ncontext = 512, 8192\nmax_cell_time = 1ms\n"
+                               "[sweep t]\ndevice = cpu\ncontext = 4096, 4097\ngen = 1\nreps = 1\n"
+                               "procs = 1\nwarmup = none\nmax_cell_time = 9h\ntimeout = 9h\n",
+                               64, NULL, &plan, &err),
+                     OK);
+    assert_true(str_glob("predicted to take * s, max_cell_time is 1.00 ms", plan->cells[0].skip));
+    assert_false(plan->cells[0].unsupported);
+    assert_false(plan->cells[2].beyond_limit);
+    assert_true(plan->cells[3].beyond_limit); // a shape: allowed, and marked
+    assert_null(plan->cells[3].skip);
+    assert_int_equal(plan->run_count, 2);
+    assert_true(plan->predicted_ns >= plan->cells[2].predicted_ns + plan->cells[3].predicted_ns);
+    plan_destroy(plan);
+}
+
+static void groups_share_model_scheme_device_threads_and_procs(void **state)
+{
+    (void)state;
+    struct plan *plan;
+    struct error err;
+    assert_int_equal(make_plan(TINY "[defaults]\ngen = 4\ndevice = auto\n"
+                                    "[sweep s]\nscheme = f32, bf16\ncontext = 16, 32\n"
+                                    "[sweep t]\nscheme = f32\ncontext = 64, 32\n"
+                                    "[sweep u]\nscheme = f32\ncontext = 8\nprocs = 1\n",
+                               16, NULL, &plan, &err),
+                     OK);
+    assert_int_equal(plan->duplicates, 2); // f32 at context 32, on both devices
+    assert_int_equal(plan->cell_count, 12);
+    assert_int_equal(plan->group_count, 3);
+    assert_int_equal(plan->run_count, 6);
+    static const size_t counts[] = {3, 2, 1};
+    bool seen[12] = {false};
+    for (size_t g = 0; g < 3; g++) {
+        assert_int_equal(plan->groups[g].count, counts[g]);
+        for (size_t i = 0; i < plan->groups[g].count; i++) {
+            size_t cell = plan->order[plan->groups[g].first + i];
+            assert_false(seen[cell]);
+            seen[cell] = true;
+            assert_null(plan->cells[cell].skip);
+        }
+    }
+    plan_destroy(plan);
+}
+
+static void only_takes_labels_and_keys(void **state)
+{
+    (void)state;
+    const char *text = TINY "[sweep s]\ndevice = cpu\nbatch = 1-4*2\ncontext = 16, 32\ngen = 4\n";
+    expect_plan(text, 16, "*b4*", "tiny bf16 cpu b4 c16\ntiny bf16 cpu b4 c32\n");
+    struct plan *plan;
+    struct error err;
+    assert_int_equal(make_plan(text, 16, NULL, &plan, &err), OK);
+    char prefix[13];
+    snprintf(prefix, sizeof prefix, "%.12s", plan->cells[3].key);
+    plan_destroy(plan);
+    expect_plan(text, 16, prefix, "tiny bf16 cpu b2 c32\n");
+    assert_int_equal(make_plan(text, 16, "nothing", &plan, &err), ERR_USAGE);
+    assert_string_equal(err.message,
+                        "--only 'nothing' matches no cell (labels as in --dry-run, with * and ?)");
+}
+
+// Message after "PATH:".
+static void expect_refused(const char *text, const char *message)
+{
+    struct plan *plan;
+    struct error err;
+    assert_int_not_equal(make_plan(text, 16, NULL, &plan, &err), OK);
+    assert_null(plan);
+    assert_memory_equal(err.message, path, strlen(path));
+    assert_string_equal(err.message + strlen(path) + 1, message);
+}
+
+static void each_mistake_has_its_line(void **state)
+{
+    (void)state;
+    expect_refused("[model m]\npath = no/where\n[sweep s]\n", "2: path: there is no no/where");
+    expect_refused("[model m]\nshape = llama-2-8b\n[sweep s]\n",
+                   "2: shape: unknown shape 'llama-2-8b' (see models/shapes)");
+    expect_refused("[model m]\nshape = ./x.json\n[sweep s]\n",
+                   "2: shape: there is no file ./x.json");
+    expect_refused(TINY "[sweep s]\nmodel = tiny, tny\n",
+                   "4: model: unknown model 'tny': did you mean 'tiny'?");
+    expect_refused(TINY "[sweep s]\nscheme = bf17\n",
+                   "4: scheme: unknown scheme 'bf17': did you mean 'bf16'?");
+    expect_refused(TINY "[defaults]\ndevice = gpu\n[sweep s]\n",
+                   "4: device: unknown device 'gpu': did you mean 'cpu'?");
+    expect_refused(TINY "[sweep s]\ndevice = cuda:x\n",
+                   "4: device: unknown device 'cuda:x': did you "
+                   "mean 'cuda'?");
+    expect_refused(TINY "[sweep s]\nskip = tinny & batch>1\n",
+                   "4: skip: unknown model, scheme or device 'tinny': did you mean 'tiny'?");
+    expect_refused(TINY "[sweep s]\nskip = bf16 @ mtal\n",
+                   "4: skip: unknown device 'mtal': did you mean 'metal'?");
+    expect_refused(TINY "[sweep s]\nbatch = 1, 2\ncontext = 64\nlink = batch context\n",
+                   "6: link: 'batch' has 2 values and 'context' has 1");
+    expect_refused(TINY "[sweep s]\nprompt = hello\n",
+                   "4: prompt: 'hello' is neither random nor text:FILE");
+    expect_refused(TINY "[sweep s]\nprompt = text:none.txt\n",
+                   "4: prompt: there is no file none.txt");
+    expect_refused(TINY "[sweep s]\nbatch = 1-200\ncontext = 201-400\n",
+                   "3: more than 10000 cells");
+}
+
+// A broken checkpoint ends the suite with one line that begins where the suite names it.
+static void a_broken_model_is_one_error(void **state)
+{
+    (void)state;
+    struct plan *plan;
+    struct error err;
+    assert_int_not_equal(
+        make_plan("[model m]\npath = tests/golden/models\n[sweep s]\n", 16, NULL, &plan, &err), OK);
+    char begin[256];
+    snprintf(begin, sizeof begin, "%s:2: [model m]: tests/golden/models", path);
+    assert_true(str_starts(err.message, begin));
+}
+
+// ---- keys ---------------------------------------------------------------------------------------
+
+static struct plan_model model = {.label = "m", .content = "c0ffee"};
+static struct scheme f32 = {.name = "f32"};
+
+static struct cell base_cell(void)
+{
+    return (struct cell){.model = &model,
+                         .scheme_name = "f32",
+                         .scheme = &f32,
+                         .device = "cpu",
+                         .head = DT_F32,
+                         .kv = DT_F32,
+                         .threads = 2,
+                         .chunk = 512,
+                         .batch = 1,
+                         .context = 512,
+                         .gen = 128,
+                         .prompt = "random",
+                         .sampling = {.top_p = 1, .seed = 42},
+                         .procs = 6,
+                         .reps = 3};
+}
+
+static void key_of(struct cell cell, const char *prompt_hash, char out[65])
+{
+    struct error err = {0};
+    assert_int_equal(cell_make_key(&cell, prompt_hash, &err), OK);
+    memcpy(out, cell.key, 65);
+    json_decref(cell.params);
+}
+
+// The key of one known cell. If this fails, every history of every machine begins anew: change it only
+// when the work of a cell has changed, and say so in the commit.
+static void a_known_key_does_not_move(void **state)
+{
+    (void)state;
+    char key[65];
+    key_of(base_cell(), NULL, key);
+    assert_string_equal(key, "b5edfdb7d34e212ba3680819b320723174b4fbf3fa937907c5092bf0b807c691");
+}
+
+#define CHANGES(statement)                                                                         \
+    do {                                                                                           \
+        struct cell cell = base_cell();                                                            \
+        statement;                                                                                 \
+        char changed[65];                                                                          \
+        key_of(cell, NULL, changed);                                                               \
+        assert_string_not_equal(changed, known);                                                   \
+    } while (0)
+
+#define KEEPS(statement)                                                                           \
+    do {                                                                                           \
+        struct cell cell = base_cell();                                                            \
+        statement;                                                                                 \
+        char kept[65];                                                                             \
+        key_of(cell, NULL, kept);                                                                  \
+        assert_string_equal(kept, known);                                                          \
+    } while (0)
+
+static void the_work_changes_the_key(void **state)
+{
+    (void)state;
+    char known[65], text[65], other[65];
+    static struct plan_model another = {.label = "m", .content = "decaf"};
+    key_of(base_cell(), NULL, known);
+    CHANGES(cell.model = &another);
+    CHANGES(cell.scheme_name = "bf16");
+    CHANGES(cell.head = DT_BF16);
+    CHANGES(cell.kv = DT_F16);
+    CHANGES(cell.device = "cuda:0");
+    CHANGES(cell.threads = 4);
+    CHANGES(cell.chunk = 256);
+    CHANGES(cell.batch = 2);
+    CHANGES(cell.context = 1024);
+    CHANGES(cell.gen = 64);
+    CHANGES(cell.sampling.seed = 43);
+    CHANGES(cell.sampling.temperature = 0.5f);
+    key_of(base_cell(), "aa", text);
+    key_of(base_cell(), "bb", other);
+    assert_string_not_equal(text, known);
+    assert_string_not_equal(text, other);
+}
+
+static void sampling_counts_when_it_is_used(void **state)
+{
+    (void)state;
+    struct cell warm = base_cell();
+    warm.sampling.temperature = 1;
+    char known[65], changed[65];
+    key_of(warm, NULL, known);
+    warm.sampling.top_k = 40;
+    key_of(warm, NULL, changed);
+    assert_string_not_equal(changed, known);
+    warm.sampling.top_k = 0;
+    warm.sampling.top_p = 0.9f;
+    key_of(warm, NULL, changed);
+    assert_string_not_equal(changed, known);
+}
+
+static void the_measuring_does_not_change_the_key(void **state)
+{
+    (void)state;
+    char known[65];
+    static struct plan_model renamed = {
+        .label = "other name", .path = "/else", .content = "c0ffee"};
+    key_of(base_cell(), NULL, known);
+    KEEPS(cell.procs = 1);
+    KEEPS(cell.reps = 9);
+    KEEPS(cell.warmup = WARMUP_FULL);
+    KEEPS(cell.timeout_ns = 1);
+    KEEPS(cell.collect = COLLECT_ENERGY);
+    KEEPS(cell.sweep = "other");
+    KEEPS(cell.label = "other");
+    KEEPS(cell.model = &renamed);
+    KEEPS(cell.sampling.top_k = 40); // greedy: never read
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_order_is_that_of_the_axes),
+        cmocka_unit_test(labels_name_what_varies),
+        cmocka_unit_test(linked_keys_go_side_by_side),
+        cmocka_unit_test(what_cannot_run_says_why),
+        cmocka_unit_test(time_and_beyond_the_limit),
+        cmocka_unit_test(groups_share_model_scheme_device_threads_and_procs),
+        cmocka_unit_test(only_takes_labels_and_keys),
+        cmocka_unit_test(each_mistake_has_its_line),
+        cmocka_unit_test(a_broken_model_is_one_error),
+        cmocka_unit_test(a_known_key_does_not_move),
+        cmocka_unit_test(the_work_changes_the_key),
+        cmocka_unit_test(sampling_counts_when_it_is_used),
+        cmocka_unit_test(the_measuring_does_not_change_the_key),
+    };
+    return cmocka_run_group_tests(tests, make_file, remove_file);
+}
