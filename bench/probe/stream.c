@@ -63,15 +63,16 @@ size_t stream_share(const struct memory_level *levels, int count, int level, int
         return (beyond_cache > least ? beyond_cache : least) & ~(size_t)4095;
     }
     size_t part = levels[level].size_bytes / sharers(&levels[level], cores, threads);
-    size_t share = part / 2;
-    if (level > 0) {
-        const struct memory_level *before = &levels[level - 1];
-        size_t nearer = before->size_bytes / sharers(before, cores, threads);
-        if (share < 2 * nearer) // a little more than half, if that stands clear of the level before
-            share = part - part / 4;
-        if (share < nearer + nearer / 2)
-            return 0;
-    }
+    if (level == 0)
+        return part / 2 & ~(size_t)255;
+    const struct memory_level *before = &levels[level - 1];
+    size_t nearer = before->size_bytes / sharers(before, cores, threads), share = part / 4;
+    if (share < 4 * nearer)
+        share = part / 2;
+    if (share < 2 * nearer)
+        share = part - part / 4;
+    if (share < nearer + nearer / 2)
+        return 0;
     return share & ~(size_t)255;
 }
 

@@ -14,9 +14,11 @@
 
 struct stream;
 
-// Bytes that each of `threads` workers streams through in a level: half of what it has of a cache; of
-// DRAM four times its part of the last cache, and 256 MiB at least for all together. 0 when the part of
-// a thread cannot be told apart from the level before it.
+// Bytes that each of `threads` workers streams through in a level. A cache: half of the part a thread has
+// of L1; a quarter beyond (neighbours use the same last cache: on a shared host half of it was no longer
+// all there), or more where a quarter does not stand clear of the level before. DRAM: four times a
+// thread's part of the last cache, and 256 MiB at least for all together. 0 when the part of a thread
+// cannot be told apart from the level before it.
 size_t stream_share(const struct memory_level *levels, int count, int level, int threads);
 
 // For the levels up to `deepest`, and fewest_threads or more of the pool's workers. Borrows the pool.
