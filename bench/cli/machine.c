@@ -222,7 +222,7 @@ static void print_ceilings(const struct findings *f)
                interval, row->samples, row->kernel);
     }
     if (*c->note)
-        printf("  not measured: %s\n", c->note);
+        printf("\n  Note: %s\n", c->note);
 }
 
 static void print_text(const struct findings *f)
@@ -243,13 +243,13 @@ static enum status print_json(const struct findings *f, struct error *err)
     json_t *names = json_array();
     for (size_t i = 0; names && i < counters_count(f->counters); i++)
         json_array_append_new(names, json_string(counters_name(f->counters, i)));
-    json_t *root = json_pack("{s:s, s:O, s:O, s:O, s:O, s:{s:s, s:s, s:o}, s:i, s:b, s:o, s:s}",
-                             "fingerprint", f->machine.fingerprint, "hardware", f->machine.hardware,
-                             "environment", f->machine.environment, "build", f->machine.build,
-                             "now", f->machine.now, "counters", "source",
-                             counters_source(f->counters), "refused", counters_reason(f->counters),
-                             "names", names, "threads", f->threads, "pinned", f->pinned, "ceilings",
-                             ceilings_json(f->ceilings), "not_measured", f->ceilings->note);
+    json_t *root =
+        json_pack("{s:s, s:O, s:O, s:O, s:O, s:{s:s, s:s, s:o}, s:i, s:b, s:o, s:s}", "fingerprint",
+                  f->machine.fingerprint, "hardware", f->machine.hardware, "environment",
+                  f->machine.environment, "build", f->machine.build, "now", f->machine.now,
+                  "counters", "source", counters_source(f->counters), "refused",
+                  counters_reason(f->counters), "names", names, "threads", f->threads, "pinned",
+                  f->pinned, "ceilings", ceilings_json(f->ceilings), "note", f->ceilings->note);
     if (!root || json_dumpf(root, stdout, JSON_INDENT(2)) != 0)
         FAIL(err, root ? ERR_IO : ERR_NOMEM, "machine: the JSON cannot be written");
     else

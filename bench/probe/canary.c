@@ -70,8 +70,8 @@ double canary_bandwidth(struct canary *canary)
     struct error err = {0};
     stream_warm(canary->stream, canary->read, canary->at_level, canary->threads);
     for (int i = 0; i < LOOKS; i++)
-        rate[i] =
-            stream_rate(canary->stream, canary->read, canary->at_level, canary->threads, LOOK_NS);
+        rate[i] = stream_rate(canary->stream, canary->read, canary->at_level, canary->threads,
+                              LOOK_NS, NULL);
     return stat_median(rate, LOOKS, &err);
 }
 

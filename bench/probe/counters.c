@@ -13,7 +13,7 @@
 
 #include "base/clock.h"
 #include "bench/probe/counter.h"
-#include "bench/probe/probe.h"
+#include "bench/probe/stream.h"
 
 enum { THREADS_MAX = 1024 };
 
@@ -152,13 +152,6 @@ static bool try_context_switches(const struct trial *trial, char reason[COUNTER_
         nanosleep(&pause, NULL);
     int64_t counted = end_trial(trial);
     return verdict(counted >= SLEEPS && counted < 4 * SLEEPS, counted, "20 sleeps", reason);
-}
-
-static uint64_t thread_cpu_ns(void)
-{
-    struct timespec t = {0};
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
 static bool try_task_clock(const struct trial *trial, char reason[COUNTER_REASON_BYTES])

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/os.h"
@@ -25,6 +26,7 @@ struct region {
     size_t size_bytes;
     size_t cursor; // where the next window in DRAM begins
     double rate;   // of the last window
+    bool disturbed;
     uint64_t sink; // keeps what was read alive
 };
 
@@ -168,6 +170,13 @@ size_t stream_memory_bytes(const struct stream *stream)
     return total;
 }
 
+uint64_t thread_cpu_ns(void)
+{
+    struct timespec t = {0};
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
 // ---- windows ------------------------------------------------------------------------------------------
 
 static int arrays_of(enum kernel_op op)
@@ -214,13 +223,14 @@ static void stream_job(void *arg, int worker, int workers)
     if (worker >= stream->threads)
         return;
     size_t share = stream_share(stream->level, stream->levels, stream->at_level, stream->threads);
-    uint64_t begin = clock_ns(), end;
+    uint64_t cpu = thread_cpu_ns(), begin = clock_ns(), end;
     uint64_t moved = run_window(stream, region, share, begin, &end);
+    region->disturbed = (thread_cpu_ns() - cpu) * 100 < (end - begin) * UNDISTURBED_PERCENT;
     region->rate = end > begin ? (double)moved * 1e9 / (double)(end - begin) : NAN;
 }
 
 static double run(struct stream *stream, const struct kernel *row, int level, int threads,
-                  uint64_t window_ns)
+                  uint64_t window_ns, bool *disturbed)
 {
     stream->row = row;
     stream->at_level = level;
@@ -228,22 +238,27 @@ static double run(struct stream *stream, const struct kernel *row, int level, in
     stream->window_ns = window_ns;
     pool_run(stream->pool, stream_job, stream);
     double rate = 0;
-    for (int w = 0; w < threads; w++)
+    *disturbed = false;
+    for (int w = 0; w < threads; w++) {
         rate += stream->region[w].rate;
+        *disturbed |= stream->region[w].disturbed;
+    }
     return rate;
 }
 
 void stream_warm(struct stream *stream, const struct kernel *row, int level, int threads)
 {
+    bool disturbed;
     if (level < stream->levels - 1 &&
         stream_share(stream->level, stream->levels, level, threads) > 0)
-        run(stream, row, level, threads, 0);
+        run(stream, row, level, threads, 0, &disturbed);
 }
 
 double stream_rate(struct stream *stream, const struct kernel *row, int level, int threads,
-                   uint64_t window_ns)
+                   uint64_t window_ns, bool *disturbed)
 {
+    bool unused;
     if (stream_share(stream->level, stream->levels, level, threads) == 0)
         return NAN;
-    return run(stream, row, level, threads, window_ns);
+    return run(stream, row, level, threads, window_ns, disturbed ? disturbed : &unused);
 }

@@ -31,9 +31,15 @@ size_t stream_memory_bytes(const struct stream *stream); // all regions, residen
 // Brings what the next window will read into its cache; nothing to do for DRAM.
 void stream_warm(struct stream *stream, const struct kernel *row, int level, int threads);
 
+// Processor time of the calling thread. Held against the clock it tells whether another program had the
+// processor meanwhile; what a hypervisor takes does not show.
+uint64_t thread_cpu_ns(void);
+enum { UNDISTURBED_PERCENT = 95 }; // of a window on the processor: nobody else had it
+
 // Bytes per second that a READ, COPY or TRIAD row moves, over about window_ns. A store counts once: what
-// a cache reads to own the line is not counted. NaN when the level has no share.
+// a cache reads to own the line is not counted. NaN when the level has no share. *disturbed (may be NULL):
+// a thread lost its processor to another program.
 double stream_rate(struct stream *stream, const struct kernel *row, int level, int threads,
-                   uint64_t window_ns);
+                   uint64_t window_ns, bool *disturbed);
 
 #endif

@@ -30,7 +30,8 @@ struct ceilings {
     int count;
     struct memory_level level[MEMORY_LEVELS_MAX]; // what the levels of the rows hold
     int levels;
-    char note[256]; // what could not be measured and why, for a person; "" when all was
+    char
+        note[512]; // what could not be measured or was disturbed, for a person; "" when nothing was
 };
 // quick: reads of every level and the peaks, with one thread and with all, about a second; full: copy and
 // triad too, and the powers of two between, below ten seconds. Samples of all rows are interleaved, so
@@ -96,9 +97,11 @@ struct bound_input {
     const struct phase_work *work;
     int threads;
     double measured_ns;
-    double waits_ns;               // NaN: not measured
-    double canary_min, canary_max; // bandwidth canaries round the samples, 0: none taken
-    bool counters;                 // bytes and operations of `work` were counted, not derived
+    double waits_ns; // NaN: not measured
+    // Bandwidth canaries round the samples, 0: none taken. The least and the greatest of the medians before,
+    // during and after: single looks scatter by about as much as the rule allows.
+    double canary_min, canary_max;
+    bool counters; // bytes and operations of `work` were counted, not derived
 };
 // Errors: ERR_USAGE when a needed ceiling is missing.
 enum status bound_decide(const struct ceilings *ceilings, const struct bound_input *in,
