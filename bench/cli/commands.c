@@ -8,6 +8,9 @@ extern const struct command command_generate;
 extern const struct command command_help;
 extern const struct command command_machine;
 extern const struct command command_report;
+extern const struct command command_show;
+extern const struct command command_list;
+extern const struct command command_export;
 extern const struct command command_run;
 extern const struct command command_worker;
 
@@ -15,6 +18,9 @@ const struct command *const commands[] = {
     &command_run,
     &command_generate,
     &command_report,
+    &command_list,
+    &command_show,
+    &command_export,
     &command_machine,
     &command_help,
     &command_worker,

@@ -13,5 +13,4 @@ set bmargin at screen 1 - (frame_top + PLOT) / HEIGHT
 set lmargin at screen 0.165
 set rmargin at screen 0.975
 set xlabel offset 0,0.4
-set ylabel offset 1,0
-set key at screen 0.55, screen 1 - (frame_top + PLOT + legend_gap) / HEIGHT center top horizontal Left reverse samplen 2 spacing 1.15 width 1 maxcols columns noenhanced font ',13'
+set key at screen 0.55, screen 1 - (frame_top + PLOT + legend_gap) / HEIGHT center top horizontal Left reverse samplen 2 spacing 1.15 width 1 maxcols columns noenhanced

@@ -1,0 +1,68 @@
+// export.c - `bench export`: a run for other programs, as JSON or CSV.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "bench/cli/view.h"
+#include "results/export.h"
+
+static const struct flag flags[] = {
+    {"format", 0, FLAG_STRING, "FORMAT", "json", "json (everything) or csv (figures of the cells)"},
+    {"output", 'o', FLAG_STRING, "FILE", NULL,
+     "file to write, whole or not at all (default: standard output)"},
+    {"db", 0, FLAG_STRING, "FILE", NULL, "database to read"},
+    {"json", 0, FLAG_BOOL, NULL, NULL, "the same as --format json"},
+    {0},
+};
+
+static enum status to_text(struct store *store, const char *run, bool csv, struct str *text,
+                           struct error *err)
+{
+    json_t *root = NULL;
+    if (csv)
+        return export_csv(store, run, text, err);
+    TRY(export_json(store, run, &root, err));
+    char *dump = json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
+    json_decref(root);
+    if (dump) {
+        str_append(text, dump);
+        str_append(text, "\n");
+    }
+    free(dump);
+    return dump && !text->failed ? OK : FAIL(err, ERR_NOMEM, "no memory for the export");
+}
+
+static enum status write_text(const char *path, const struct str *text, struct error *err)
+{
+    if (path)
+        return file_write(path, str_text(text), text->length, err);
+    fwrite(str_text(text), 1, text->length, stdout); // main reports what did not get out
+    return OK;
+}
+
+static enum exit_code run_export(const struct arguments *args, struct error *err)
+{
+    const char *format = flag_string(args, "format");
+    bool csv = str_equal(format, "csv") && !flag_bool(args, "json");
+    struct store *store = NULL;
+    struct str text = {0};
+    if (!csv && !str_equal(format, "json") && !flag_bool(args, "json"))
+        FAIL(err, ERR_USAGE, "unknown export format '%s': json and csv are known", format);
+    else if (view_open(args, &store, err) == OK &&
+             to_text(store, positional(args, 0), csv, &text, err) == OK)
+        write_text(flag_string(args, "output"), &text, err);
+    str_fini(&text);
+    store_close(store);
+    return err->code == OK ? EXIT_FINE : EXIT_ERROR;
+}
+
+const struct command command_export = {
+    .name = "export",
+    .positional = "[RUN]",
+    .max_positional = 1,
+    .summary = "write a run as JSON or CSV",
+    .details = "RUN is a run's number, \"last\" (the default) or the name of a suite.",
+    .flags = flags,
+    .run = run_export,
+};

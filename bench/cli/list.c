@@ -1,0 +1,132 @@
+// list.c - `bench list`: the runs of a store, or with --run the cells of one.
+#include <math.h>
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "bench/cli/view.h"
+#include "results/export.h"
+#include "results/metric.h"
+#include "results/query.h"
+
+static const struct flag flags[] = {
+    {"db", 0, FLAG_STRING, "FILE", NULL, "database to read"},
+    {"run", 0, FLAG_STRING, "RUN", NULL, "list the cells of this run: number, last, or suite"},
+    {"json", 0, FLAG_BOOL, NULL, NULL, "print JSON"},
+    {0},
+};
+
+// ---- runs ---------------------------------------------------------------------------------------
+
+static enum status print_runs(const struct run_row *runs, size_t count, struct error *err)
+{
+    static const char *const heads[] = {">run",    "suite",     "started", "status", ">cells",
+                                        ">failed", ">left out", ">trials", NULL};
+    struct view_table table;
+    view_begin(&table, heads);
+    for (size_t i = 0; i < count; i++) {
+        char when[32];
+        view_cell(&table, "%lld", (long long)runs[i].id);
+        view_cell(&table, "%s", runs[i].suite_name);
+        view_cell(&table, "%s", clock_iso8601(runs[i].started_ns, when, sizeof when));
+        view_cell(&table, "%s", runs[i].status);
+        view_cell(&table, "%lld", (long long)runs[i].cells);
+        view_cell(&table, "%lld", (long long)runs[i].failed);
+        view_cell(&table, "%lld", (long long)runs[i].left_out);
+        view_cell(&table, "%lld", (long long)runs[i].trials);
+    }
+    return view_print(&table, err);
+}
+
+static enum status list_runs(struct store *store, struct arena *arena, bool json, struct error *err)
+{
+    struct run_row *runs = NULL;
+    size_t count = 0;
+    TRY(query_runs(store, arena, &runs, &count, err));
+    if (!json)
+        return print_runs(runs, count, err);
+    json_t *list = json_array();
+    for (size_t i = 0; i < count; i++)
+        json_array_append_new(list, export_run(&runs[i]));
+    return view_json(list, err);
+}
+
+// ---- cells --------------------------------------------------------------------------------------
+
+static void figure_cell(struct view_table *table, const struct summary_row *rows, size_t count,
+                        const struct cell_row *cell, const char *name, const char *phase)
+{
+    char text[64] = "";
+    const struct summary_row *row = summary_find(rows, count, cell->id, name, phase);
+    if (row && cell_measured(cell))
+        metric_format(row->stat.median, row->unit, text, sizeof text);
+    view_cell(table, "%s", text);
+}
+
+static enum status print_cells(const struct cell_row *cells, size_t count,
+                               const struct summary_row *rows, size_t row_count, struct error *err)
+{
+    static const char *const heads[] = {"key",      "cell",    "status", ">trials", ">TTFT",
+                                        ">prefill", ">decode", "reason", NULL};
+    struct view_table table;
+    view_begin(&table, heads);
+    for (size_t i = 0; i < count; i++) {
+        const struct cell_row *c = &cells[i];
+        view_cell(&table, "%.10s", c->key);
+        view_cell(&table, "%s", c->label);
+        view_cell(&table, "%s", c->status);
+        view_cell(&table, "%d/%d", c->trials, c->trials_planned);
+        figure_cell(&table, rows, row_count, c, METRIC_TTFT, "prefill");
+        figure_cell(&table, rows, row_count, c, METRIC_PREFILL_TPS, "prefill");
+        figure_cell(&table, rows, row_count, c, METRIC_DECODE_TPS, "decode");
+        view_cell(&table, "%s", c->reason);
+    }
+    return view_print(&table, err);
+}
+
+static enum status list_cells(struct store *store, struct arena *arena, const char *which,
+                              bool json, struct error *err)
+{
+    struct run_row run;
+    struct cell_row *cells = NULL;
+    struct summary_row *rows = NULL;
+    size_t count = 0, row_count = 0;
+    TRY(query_run(store, arena, which, &run, err));
+    TRY(query_cells(store, arena, run.id, &cells, &count, err));
+    TRY(query_summaries(store, arena, run.id, &rows, &row_count, err));
+    if (!json)
+        return print_cells(cells, count, rows, row_count, err);
+    json_t *list = json_array();
+    for (size_t i = 0; i < count; i++) {
+        json_t *cell = export_cell(&cells[i]), *figures = json_array();
+        for (size_t j = 0; j < row_count; j++)
+            if (rows[j].cell == cells[i].id)
+                json_array_append_new(figures, export_summary(&rows[j]));
+        json_object_set_new(cell, "figures", figures);
+        json_array_append_new(list, cell);
+    }
+    return view_json(list, err);
+}
+
+static enum exit_code run_list(const struct arguments *args, struct error *err)
+{
+    struct store *store = NULL;
+    struct arena arena = {0};
+    const char *run = flag_string(args, "run");
+    if (view_open(args, &store, err) == OK && query_begin(store, err) == OK) {
+        if (run)
+            list_cells(store, &arena, run, flag_bool(args, "json"), err);
+        else
+            list_runs(store, &arena, flag_bool(args, "json"), err);
+        query_end(store);
+    }
+    arena_fini(&arena);
+    store_close(store);
+    return err->code == OK ? EXIT_FINE : EXIT_ERROR;
+}
+
+const struct command command_list = {
+    .name = "list",
+    .summary = "list the runs of a database, or the cells of a run",
+    .flags = flags,
+    .run = run_list,
+};

@@ -1,0 +1,34 @@
+// view.h - what the commands that look into the store share: opening it, JSON, columns of text.
+#ifndef BENCH_CLI_VIEW_H
+#define BENCH_CLI_VIEW_H
+
+#include <jansson.h>
+
+#include "base/str.h"
+#include "bench/cli/command.h"
+#include "results/store.h"
+
+// The database of this invocation, opened for reading; the caller closes it.
+enum status view_open(const struct arguments *args, struct store **out, struct error *err);
+
+// Prints one JSON document and a newline, and takes `value`.
+enum status view_json(json_t *value, struct error *err);
+
+// Rows of cells under one head; cells are padded to the widest when printed. Text of a person is made
+// harmless for a terminal (control characters become "?").
+struct view_table {
+    size_t columns;
+    struct str *cells; // count, row by row, the head first
+    size_t count, capacity;
+    bool failed;
+};
+// heads ends with NULL; a head that begins with '>' has its column aligned to the right.
+void view_begin(struct view_table *table, const char *const *heads);
+void view_cell(struct view_table *table, const char *format, ...) PRINTF_LIKE(2, 3);
+// Prints the table and frees it.
+enum status view_print(struct view_table *table, struct error *err);
+
+// Appends text with control characters as "?".
+void view_text(struct str *out, const char *text);
+
+#endif
