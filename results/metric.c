@@ -90,6 +90,11 @@ char *metric_format(double value, const char *unit, char *out, size_t out_bytes)
         return format_plain(value, "", out, out_bytes);
     if (str_equal(unit, "token/s"))
         return format_plain(value, "tok/s", out, out_bytes);
+    if (str_equal(unit, "FLOP")) { // a count, not a rate: the same prefixes
+        format_rate(value, unit, out, out_bytes);
+        out[strcspn(out, "/")] = '\0';
+        return out;
+    }
     size_t length = strlen(unit);
     if (length > 2 && length < 32 && str_equal(unit + length - 2, "/s")) {
         char what[32];
