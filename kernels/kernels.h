@@ -228,7 +228,9 @@ struct kernel_bench_result {
 };
 typedef void kernel_bench_report(void *user, const struct kernel_bench_result *result);
 struct pool;
-enum status kernel_bench(const char *pattern, unsigned isa, struct pool *pool,
+// cache_bytes: what the threads have of the last-level cache together; working sets up to that count as
+// in cache, and those timed out of it are several times as large.
+enum status kernel_bench(const char *pattern, unsigned isa, struct pool *pool, size_t cache_bytes,
                          kernel_bench_report *report, void *user, struct error *err);
 
 #endif

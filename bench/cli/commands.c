@@ -6,6 +6,8 @@
 
 extern const struct command command_generate;
 extern const struct command command_help;
+extern const struct command command_kernel_bench;
+extern const struct command command_kernel_check;
 extern const struct command command_machine;
 extern const struct command command_report;
 extern const struct command command_show;
@@ -22,6 +24,8 @@ const struct command *const commands[] = {
     &command_show,
     &command_export,
     &command_machine,
+    &command_kernel_check,
+    &command_kernel_bench,
     &command_help,
     &command_worker,
     NULL,

@@ -1,0 +1,258 @@
+// kernel.c - `bench kernel check` and `bench kernel bench`: the kernels proved and timed, a row a variant.
+#include <stdio.h>
+#include <string.h>
+
+#include <jansson.h>
+
+#include "base/clock.h"
+#include "base/pool.h"
+#include "base/str.h"
+#include "bench/cli/command.h"
+#include "bench/probe/probe.h"
+#include "kernels/kernels.h"
+
+// The instruction sets asked for, of those this machine has.
+static enum status asked_isa(const struct arguments *args, unsigned *isa, struct error *err)
+{
+    const char *words = flag_string(args, "isa");
+    if (!kernel_isa_parse(words, isa))
+        return FAIL(err, ERR_USAGE,
+                    "--isa %s: not an instruction set; known are ref, avx2, avx512, avx512_bf16, "
+                    "avx512_vnni, amx_bf16, amx_int8, neon, neon_bf16, neon_dot and all",
+                    words);
+    *isa &= kernel_cpu_isa();
+    return OK;
+}
+
+static const char *asked_pattern(const struct arguments *args)
+{
+    return positional_count(args) ? positional(args, 0) : "*";
+}
+
+static enum status print_json(json_t *rows, struct error *err)
+{
+    if (!rows || json_dumpf(rows, stdout, JSON_INDENT(2)) != 0)
+        return FAIL(err, ERR_NOMEM, "no memory for the JSON");
+    putchar('\n');
+    return OK;
+}
+
+// ---- check ---------------------------------------------------------------------------------------------
+
+struct check_table {
+    json_t *rows; // NULL: printed as they come
+    int failed, checked;
+};
+
+static void check_row(void *user, const struct kernel_check_result *r)
+{
+    struct check_table *table = user;
+    table->checked++;
+    table->failed += r->failures > 0;
+    if (table->rows) {
+        json_array_append_new(table->rows,
+                              json_pack("{s:s, s:i, s:i, s:s*}", "kernel", r->kernel->name, "cases",
+                                        r->cases, "failures", r->failures, "first_failure",
+                                        r->failures ? r->reason : NULL));
+        return;
+    }
+    printf("%-34s %4d %6d  %s\n", r->kernel->name, r->cases, r->failures,
+           r->failures ? r->reason : "ok");
+    fflush(stdout);
+}
+
+static enum exit_code run_check(const struct arguments *args, struct error *err)
+{
+    struct check_table table = {0};
+    char text[128];
+    unsigned isa;
+    // A new seed each time finds more; the one given finds the same again.
+    uint64_t seed = flag_given(args, "seed") ? (uint64_t)flag_int(args, "seed")
+                                             : (uint64_t)clock_wall_ns() % 1000000;
+    if (asked_isa(args, &isa, err) != OK)
+        return EXIT_ERROR;
+    if (flag_bool(args, "json"))
+        table.rows = json_array();
+    else
+        printf("against kernels/ref, instruction sets %s, seed %llu\n\n%-34s %4s %6s\n",
+               kernel_isa_text(isa, text, sizeof text), (unsigned long long)seed, "kernel", "cases",
+               "failed");
+    enum status status = kernel_check(asked_pattern(args), isa, seed, check_row, &table, err);
+    if (status == OK && table.rows)
+        status = print_json(table.rows, err);
+    else if (status == OK)
+        printf("\n%d of %d variants agree\n", table.checked - table.failed, table.checked);
+    json_decref(table.rows);
+    return status == OK && table.failed == 0 ? EXIT_FINE : EXIT_ERROR;
+}
+
+// ---- bench ---------------------------------------------------------------------------------------------
+
+// What the READ and PEAK kernels reached in this run, with the same pool: 0 while not measured.
+struct limits {
+    double read_cached, read_memory; // bytes per ns
+    double peak[DT_COUNT];           // operations per ns
+};
+
+struct bench_table {
+    struct limits limits;
+    json_t *rows; // NULL: printed as they come
+};
+
+static double larger(double a, double b)
+{
+    return a > b ? a : b;
+}
+
+static void keep_limit(void *user, const struct kernel_bench_result *r)
+{
+    struct limits *limits = user;
+    double rate = r->bytes / r->time_ns;
+    if (r->kernel->op == KOP_PEAK)
+        limits->peak[r->kernel->w] = larger(limits->peak[r->kernel->w], r->flop / r->time_ns);
+    else if (r->in_cache)
+        limits->read_cached = larger(limits->read_cached, rate);
+    else
+        limits->read_memory = larger(limits->read_memory, rate);
+}
+
+// Attention calculates in f32 whatever its cache holds; products as their row says.
+static enum dtype datapath(const struct kernel *k)
+{
+    bool dot = (k->isa & (ISA_AVX512_BF16 | ISA_NEON_BF16)) != 0;
+    return k->w == DT_BF16 && k->op != KOP_ATTENTION && (dot || k->op == KOP_PEAK) ? DT_BF16
+           : k->w == DT_I8                                                         ? DT_I8
+                                                                                   : DT_F32;
+}
+
+// The larger share of a limit, and its name; 0 when there is no limit to hold it against.
+static double share(const struct limits *limits, const struct kernel_bench_result *r,
+                    const char **of)
+{
+    double read = r->in_cache ? limits->read_cached : limits->read_memory;
+    double peak = limits->peak[datapath(r->kernel)];
+    double of_read = read > 0 ? r->bytes / r->time_ns / read : 0;
+    double of_peak = peak > 0 ? r->flop / r->time_ns / peak : 0;
+    *of = of_read >= of_peak ? (r->in_cache ? "cache read" : "memory read")
+                             : (datapath(r->kernel) == DT_BF16 ? "bf16 dot peak"
+                                : datapath(r->kernel) == DT_I8 ? "int8 dot peak"
+                                                               : "f32 peak");
+    return larger(of_read, of_peak);
+}
+
+static void bench_row(void *user, const struct kernel_bench_result *r)
+{
+    struct bench_table *table = user;
+    const char *of;
+    char time[32], bytes[16] = "-", flop[16] = "-";
+    double part = share(&table->limits, r, &of);
+    if (table->rows) {
+        json_array_append_new(table->rows,
+                              json_pack("{s:s, s:s, s:f, s:f, s:f, s:b, s:f, s:s}", "kernel",
+                                        r->kernel->name, "shape", r->shape, "time_ns", r->time_ns,
+                                        "bytes", r->bytes, "flop", r->flop, "in_cache", r->in_cache,
+                                        "share", part, "of", of));
+        return;
+    }
+    if (r->bytes > 0)
+        snprintf(bytes, sizeof bytes, "%.1f", r->bytes / r->time_ns);
+    if (r->flop > 0)
+        snprintf(flop, sizeof flop, "%.1f", r->flop / r->time_ns);
+    printf("%-30s %-38s %10s %8s %9s %5.0f %% of %s\n", r->kernel->name, r->shape,
+           format_time_ns(r->time_ns, time, sizeof time), bytes, flop, 100 * part, of);
+    fflush(stdout);
+}
+
+// What the threads have of the last cache before memory; 0 when the topology does not tell.
+static size_t cache_bytes(int threads)
+{
+    struct memory_level levels[MEMORY_LEVELS_MAX];
+    int count = machine_memory_levels(levels);
+    return count > 1 ? memory_level_capacity(&levels[count - 2], threads) : 0;
+}
+
+static enum status bench_all(const struct arguments *args, unsigned isa, struct pool *pool,
+                             struct bench_table *table, struct error *err)
+{
+    size_t cache = cache_bytes(pool_threads(pool));
+    TRY(kernel_bench("k_read_*", isa, pool, cache, keep_limit, &table->limits, err));
+    TRY(kernel_bench("k_peak_*", isa, pool, cache, keep_limit, &table->limits, err));
+    if (!table->rows)
+        printf("%d threads%s, %.0f MiB of last-level cache; in_cache ceilings are this run's best "
+               "READ within the last-level "
+               "cache\n\n"
+               "%-30s %-38s %10s %8s %9s %s\n",
+               pool_threads(pool), pool_pinned(pool) ? ", pinned" : ", not pinned",
+               (double)cache / (1 << 20), "kernel", "shape", "time", "GB/s", "GFLOP/s",
+               "share of the ceiling");
+    TRY(kernel_bench(asked_pattern(args), isa, pool, cache, bench_row, table, err));
+    return table->rows ? print_json(table->rows, err) : OK;
+}
+
+static enum exit_code run_bench(const struct arguments *args, struct error *err)
+{
+    struct bench_table table = {.rows = flag_bool(args, "json") ? json_array() : NULL};
+    struct pool *pool = NULL;
+    unsigned isa;
+    int64_t threads = flag_int(args, "threads");
+    if (threads < 0 || threads > 65536)
+        FAIL(err, ERR_USAGE, "--threads %lld: not a number of threads", (long long)threads);
+    else if (asked_isa(args, &isa, err) == OK && pool_create((int)threads, true, &pool, err) == OK)
+        bench_all(args, isa, pool, &table, err);
+    pool_destroy(pool);
+    json_decref(table.rows);
+    return err->code == OK ? EXIT_FINE : EXIT_ERROR;
+}
+
+// ---- the commands --------------------------------------------------------------------------------------
+
+static const struct flag check_flags[] = {
+    {.name = "isa",
+     .type = FLAG_STRING,
+     .value = "SETS",
+     .fallback = "all",
+     .help = "only variants that need nothing beyond these; a tier stands for all it builds on"},
+    {.name = "seed", .type = FLAG_INT, .value = "N", .help = "draw the same cases again"},
+    {.name = "json", .type = FLAG_BOOL, .help = "print JSON"},
+    {0},
+};
+
+static const struct flag bench_flags[] = {
+    {.name = "isa",
+     .type = FLAG_STRING,
+     .value = "SETS",
+     .fallback = "all",
+     .help = "only variants that need nothing beyond these; a tier stands for all it builds on"},
+    {.name = "threads",
+     .type = FLAG_INT,
+     .value = "N",
+     .fallback = "0",
+     .help = "threads that take part; 0: one a physical core"},
+    {.name = "json", .type = FLAG_BOOL, .help = "print JSON"},
+    {0},
+};
+
+const struct command command_kernel_check = {
+    .name = "kernel check",
+    .positional = "[PATTERN]",
+    .max_positional = 1,
+    .summary = "prove every kernel this machine can run against portable C",
+    .details =
+        "PATTERN is matched against the names of the variants (k_gemm_*). Inputs are random,\n"
+        "extreme, cut short and misaligned; the exit code is 1 when a variant disagrees,\n"
+        "crashes or strays from its buffers.",
+    .flags = check_flags,
+    .run = run_check,
+};
+
+const struct command command_kernel_bench = {
+    .name = "kernel bench",
+    .positional = "[PATTERN]",
+    .max_positional = 1,
+    .summary = "time kernels at model shapes, against the ceilings of this run",
+    .details =
+        "PATTERN is matched against the names of the variants (k_gemm_*). Medians of samples of\n"
+        "at least a millisecond; all threads take part.",
+    .flags = bench_flags,
+    .run = run_bench,
+};

@@ -1,0 +1,117 @@
+// bench.c - times kernels at model shapes, in cache and out of it, with all workers of the pool.
+//
+// One sample is a run of calls inside one job of at least MIN_SAMPLE_NS, so that neither the clock nor
+// the start of the job shows; the figure is the median of the samples. Workers take their shares of
+// successive calls without waiting for each other in between, as they would with enough work.
+#include "kernels/bench.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/pool.h"
+#include "base/stat.h"
+#include "base/str.h"
+
+enum {
+    SAMPLES = 15,
+    MIN_SAMPLES = 3,
+    MIN_SAMPLE_NS = 1000000,
+    MAX_SHAPE_NS = 300000000, // no more samples after this long, so that slow tiers end as well
+};
+
+struct timed_run {
+    const struct bench_case *c;
+    uint64_t first, calls;
+};
+
+static void run_calls(void *arg, int worker, int workers)
+{
+    const struct timed_run *run = arg;
+    (void)workers;
+    for (uint64_t i = 0; i < run->calls; i++)
+        bench_case_call(run->c, worker, run->first + i);
+}
+
+static double sample_ns(struct pool *pool, struct timed_run *run)
+{
+    uint64_t start = clock_ns();
+    pool_run(pool, run_calls, run);
+    run->first += run->calls; // cold data goes on where the last sample stopped
+    return (double)(clock_ns() - start);
+}
+
+// Median time of one call.
+static enum status time_case(struct pool *pool, const struct bench_case *c, double *time_ns,
+                             struct error *err)
+{
+    struct timed_run run = {.c = c, .calls = 1};
+    double samples[SAMPLES];
+    uint64_t start = clock_ns();
+    int count = 0;
+    while (sample_ns(pool, &run) < MIN_SAMPLE_NS) // doubles as the warm-up
+        run.calls *= 2;
+    while (count < SAMPLES && (count < MIN_SAMPLES || clock_ns() - start < MAX_SHAPE_NS))
+        samples[count++] = sample_ns(pool, &run) / (double)run.calls;
+    *time_ns = stat_median(samples, (size_t)count, err);
+    return err->code;
+}
+
+// What is the same for all kernels of a call.
+struct setting {
+    struct pool *pool;
+    size_t cache_bytes;
+    kernel_bench_report *report;
+    void *user;
+};
+
+static enum status bench_one(const struct kernel *kernel, const struct bench_shape *shape,
+                             const struct setting *set, struct error *err)
+{
+    struct bench_case c;
+    struct kernel_bench_result result = {.kernel = kernel};
+    int workers = pool_threads(set->pool);
+    enum status status = bench_case_init(&c, kernel, shape, workers, set->cache_bytes, err);
+    if (status == OK)
+        status = time_case(set->pool, &c, &result.time_ns, err);
+    if (status == OK) {
+        size_t outputs = (size_t)c.workers * (c.x_bytes + c.y_bytes);
+        memcpy(result.shape, c.text, sizeof result.shape);
+        result.bytes = c.bytes;
+        result.flop = c.flop;
+        result.in_cache = (size_t)c.copies * c.w_bytes + outputs <= set->cache_bytes;
+        set->report(set->user, &result);
+    }
+    bench_case_fini(&c);
+    return status;
+}
+
+static enum status bench_kernel(const struct kernel *kernel, const struct setting *set,
+                                struct error *err)
+{
+    size_t count;
+    const struct bench_shape *shapes = bench_shapes(&count);
+    for (size_t i = 0; i < count; i++)
+        if (shapes[i].op == kernel->op && !(shapes[i].fast_only && kernel->isa == 0))
+            TRY(bench_one(kernel, &shapes[i], set, err));
+    return OK;
+}
+
+enum status kernel_bench(const char *pattern, unsigned isa, struct pool *pool, size_t cache_bytes,
+                         kernel_bench_report *report, void *user, struct error *err)
+{
+    const struct setting set = {pool, cache_bytes, report, user};
+    size_t count, matched = 0;
+    const struct kernel *table = kernel_table(&count);
+    for (size_t i = 0; i < count; i++) {
+        if ((table[i].isa & ~isa) != 0 || !str_glob(pattern, table[i].name))
+            continue;
+        matched++;
+        TRY(bench_kernel(&table[i], &set, err));
+    }
+    if (matched == 0) {
+        char text[128];
+        return FAIL(err, ERR_USAGE, "no kernel that needs nothing beyond %s matches '%s'",
+                    kernel_isa_text(isa, text, sizeof text), pattern);
+    }
+    return OK;
+}

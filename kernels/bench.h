@@ -1,0 +1,41 @@
+// bench.h - the inside of `kernel bench`: one kernel at one shape, ready to be called by all workers.
+// For kernels/bench*.c only.
+#ifndef KERNELS_BENCH_H
+#define KERNELS_BENCH_H
+
+#include "kernels/kernels.h"
+
+// What n, k and m mean depends on the operation: see bench_cases.c. `cold`: the data a call reads is
+// rotated through copies that no cache holds together.
+struct bench_shape {
+    enum kernel_op op;
+    int m, n, k;
+    bool cold;
+    bool fast_only; // too slow for portable C to time
+};
+
+struct bench_case {
+    const struct kernel *kernel;
+    const struct bench_shape *shape;
+    int workers;
+    size_t cache_bytes; // of the last-level cache, for all workers
+    // Each worker has its own x and y; weights (or the cache, or the streams) are shared, in `copies`.
+    unsigned char *w, *x, *y;
+    size_t w_bytes, x_bytes, y_bytes; // of one copy, of one worker
+    int copies;
+    double bytes, flop; // of one call by all workers
+    char text[64];
+};
+
+const struct bench_shape *bench_shapes(size_t *count);
+
+// Fills `c` for kernel and shape. Errors: ERR_NOMEM. bench_case_fini in any case.
+enum status bench_case_init(struct bench_case *c, const struct kernel *kernel,
+                            const struct bench_shape *shape, int workers, size_t cache_bytes,
+                            struct error *err);
+void bench_case_fini(struct bench_case *c);
+
+// One worker's part of call number `call`.
+void bench_case_call(const struct bench_case *c, int worker, uint64_t call);
+
+#endif
