@@ -5,6 +5,7 @@
 set encoding utf8
 set datafile separator tab
 set datafile missing "?"
+set datafile commentschars "" # a label may begin with #
 
 colors = "#0072B2 #D55E00 #009E73 #CC79A7 #E69F00 #56B4E9 #8A6D00 #6A5ACD"
 shapes = "7 5 9 13 11 6 4 8"

@@ -48,7 +48,7 @@ static struct made_point point_of(int model, int scheme, int batch, int context,
     return p;
 }
 
-static enum status add_machine(struct store *store, struct store_run *run, struct error *err)
+static enum status made_machine(struct store *store, struct store_run *run, struct error *err)
 {
     TRY(store_machine(store, "5d41402abc4b2a76",
                       "{\"cpu\":{\"model\":\"Intel(R) Xeon(R) Processor @ 2.60GHz\",\"cores\":2,"
@@ -63,7 +63,7 @@ static enum status add_machine(struct store *store, struct store_run *run, struc
                        &run->build, err);
 }
 
-static enum status add_ceilings(struct store *store, int64_t run, struct error *err)
+static enum status made_ceilings(struct store *store, int64_t run, struct error *err)
 {
     static const struct store_ceiling rows[] = {
         {"read", "L1", "k_read_f32_f32_avx512", "B/s", "host clock", 2, 9, 410e9, 405e9, 412e9},
@@ -101,43 +101,88 @@ static const char *fate_of(size_t i, bool failures, const char **reason)
     return fates[which].status;
 }
 
-static enum status add_trial(struct store *store, int64_t cell, int number, const char *fate,
-                             const char *reason, const struct made_point *p, int batch, int prompt,
-                             int gen, int reps, struct rng *rng, struct error *err)
+// What one trial is made of.
+struct made_trial {
+    int64_t cell;
+    int number, reps, batch, prompt;
+    const char *fate, *reason;
+    struct made_point point;
+};
+
+enum { MADE_REPS = 8, MADE_METRICS = 5, MADE_NOISES = 4 };
+
+struct made_rep {
+    struct store_metric metrics[MADE_METRICS], noise[MADE_NOISES];
+    double ttft, tpot;
+};
+
+static void fill_rep(struct made_rep *rep, const struct made_trial *t, double slow, struct rng *rng)
 {
-    enum { REPS_MAX = 8, METRICS = 5, NOISES = 4 };
-    struct store_metric metrics[REPS_MAX][METRICS], noise[REPS_MAX][NOISES];
-    struct store_sample samples[REPS_MAX];
-    double trial = jitter(rng, 0.03), sum_prefill = 0, sum_decode = 0;
-    for (int r = 0; r < reps; r++) {
-        double ttft = p->prefill_ns * trial * jitter(rng, 0.02);
-        double tpot = p->decode_ns * trial * jitter(rng, 0.02);
-        sum_prefill += ttft / reps, sum_decode += tpot / reps;
-        struct store_metric m[METRICS] = {
-            {METRIC_TTFT, "ns", "host clock", "prefill", NULL, ttft},
-            {METRIC_TPOT, "ns", "host clock", "decode", NULL, tpot},
-            {METRIC_PREFILL_TPS, "token/s", "host clock", "prefill", NULL,
-             1e9 * batch * prompt / ttft},
-            {METRIC_DECODE_TPS, "token/s", "host clock", "decode", NULL, 1e9 * batch / tpot},
-            {METRIC_PEAK_MEM, "bytes", "os", NULL, NULL,
-             (p->weights + p->kv + p->scratch) * 1.02 + 3e7},
-        };
-        struct store_metric n[NOISES] = {
-            {NOISE_STEAL, "ns", "os", NULL, NULL, 1e6 * (double)rng_below(rng, 40)},
-            {NOISE_SWITCHES, "1", "os", NULL, NULL, rng_below(rng, 9)},
-            {NOISE_BANDWIDTH_MIN, "B/s", "host clock", NULL, NULL,
-             made_bandwidth * (0.9 + 0.05 * (double)rng_f32(rng))},
-            {NOISE_BANDWIDTH_MAX, "B/s", "host clock", NULL, NULL,
-             made_bandwidth * (1 + 0.05 * (double)rng_f32(rng))},
-        };
-        memcpy(metrics[r], m, sizeof m);
-        memcpy(noise[r], n, sizeof n);
+    const struct made_point *p = &t->point;
+    rep->ttft = p->prefill_ns * slow * jitter(rng, 0.02);
+    rep->tpot = p->decode_ns * slow * jitter(rng, 0.02);
+    const struct store_metric metrics[MADE_METRICS] = {
+        {METRIC_TTFT, "ns", "host clock", "prefill", NULL, rep->ttft},
+        {METRIC_TPOT, "ns", "host clock", "decode", NULL, rep->tpot},
+        {METRIC_PREFILL_TPS, "token/s", "host clock", "prefill", NULL,
+         1e9 * t->batch * t->prompt / rep->ttft},
+        {METRIC_DECODE_TPS, "token/s", "host clock", "decode", NULL, 1e9 * t->batch / rep->tpot},
+        {METRIC_PEAK_MEM, "bytes", "os", NULL, NULL,
+         (p->weights + p->kv + p->scratch) * 1.02 + 3e7},
+    };
+    const struct store_metric noise[MADE_NOISES] = {
+        {NOISE_STEAL, "ns", "os", NULL, NULL, 1e6 * (double)rng_below(rng, 40)},
+        {NOISE_SWITCHES, "1", "os", NULL, NULL, rng_below(rng, 9)},
+        {NOISE_BANDWIDTH_MIN, "B/s", "host clock", NULL, NULL,
+         made_bandwidth * (0.9 + 0.05 * (double)rng_f32(rng))},
+        {NOISE_BANDWIDTH_MAX, "B/s", "host clock", NULL, NULL,
+         made_bandwidth * (1 + 0.05 * (double)rng_f32(rng))},
+    };
+    memcpy(rep->metrics, metrics, sizeof metrics);
+    memcpy(rep->noise, noise, sizeof noise);
+}
+
+// text: where the verdict's words are kept.
+static struct store_verdict made_verdict(const char *phase, double flop, double bytes,
+                                         double measured, char *text, size_t text_bytes)
+{
+    double compute = 1e9 * flop / made_peak, memory = 1e9 * bytes / made_bandwidth;
+    double rho = compute / memory, roof = fmax(compute, memory);
+    const char *bound = rho < 0.8 ? "memory" : rho > 1.25 ? "compute" : "balanced";
+    snprintf(text, text_bytes, "%s-bound, %.0f %% of the roof", bound, 100 * roof / measured);
+    return (struct store_verdict){.phase = phase,
+                                  .basis = "host clock + analytic",
+                                  .bound = bound,
+                                  .text = text,
+                                  .t_roof_ns = roof,
+                                  .t_memory_ns = memory,
+                                  .t_compute_ns = compute,
+                                  .measured_ns = measured,
+                                  .eta = roof / measured,
+                                  .rho = rho,
+                                  .rho_low = rho * 0.97,
+                                  .rho_high = rho * 1.03,
+                                  .overhead_share = NAN,
+                                  .thresholds_json = "{\"memory\":0.8}"};
+}
+
+static enum status store_made(struct store *store, const struct made_trial *t, struct rng *rng,
+                              struct error *err)
+{
+    const struct made_point *p = &t->point;
+    struct made_rep reps[MADE_REPS];
+    struct store_sample samples[MADE_REPS];
+    double slow = jitter(rng, 0.03), prefill = 0, decode = 0;
+    for (int r = 0; r < t->reps; r++) {
+        fill_rep(&reps[r], t, slow, rng);
+        prefill += reps[r].ttft / t->reps;
+        decode += reps[r].tpot / t->reps;
         samples[r] = (struct store_sample){.repetition = r + 1,
                                            .token_hash = "9f86d081884c7d65",
-                                           .metrics = metrics[r],
-                                           .metric_count = METRICS,
-                                           .noise = noise[r],
-                                           .noise_count = NOISES};
+                                           .metrics = reps[r].metrics,
+                                           .metric_count = MADE_METRICS,
+                                           .noise = reps[r].noise,
+                                           .noise_count = MADE_NOISES};
     }
     const struct store_metric own[] = {
         {METRIC_LOAD, "ns", "host clock", "load", NULL, p->weights / 2},
@@ -151,49 +196,27 @@ static enum status add_trial(struct store *store, int64_t cell, int number, cons
         {METRIC_FLOP, "FLOP", "analytic", "decode", "gate-up", p->decode_flop / 2},
         {"energy \"x\"", "J", "counter", "decode", NULL, NAN},
     };
-    struct store_verdict verdicts[2];
-    for (int i = 0; i < 2; i++) {
-        double flop = i ? p->decode_flop : p->prefill_flop;
-        double bytes = i ? p->decode_bytes : p->prefill_bytes;
-        double compute = 1e9 * flop / made_peak, memory = 1e9 * bytes / made_bandwidth;
-        double measured = i ? sum_decode : sum_prefill, rho = compute / memory;
-        static char text[2][96];
-        const char *bound = rho < 0.8 ? "memory" : rho > 1.25 ? "compute" : "balanced";
-        double roof = fmax(compute, memory);
-        snprintf(text[i], sizeof text[i], "%s-bound, %.0f %% of the roof", bound,
-                 100 * roof / measured);
-        verdicts[i] = (struct store_verdict){.phase = i ? "decode" : "prefill",
-                                             .basis = "host clock + analytic",
-                                             .bound = bound,
-                                             .text = text[i],
-                                             .t_roof_ns = roof,
-                                             .t_memory_ns = memory,
-                                             .t_compute_ns = compute,
-                                             .measured_ns = measured,
-                                             .eta = roof / measured,
-                                             .rho = rho,
-                                             .rho_low = rho * 0.97,
-                                             .rho_high = rho * 1.03,
-                                             .overhead_share = NAN,
-                                             .thresholds_json = "{\"memory\":0.8}"};
-    }
-    bool failed = strcmp(fate, "ok") != 0 && strcmp(fate, "noisy") != 0;
-    struct store_trial t = {.cell = cell,
-                            .number = number,
-                            .status = fate,
-                            .reason = reason,
-                            .started_ns = 1769860000000000000 + number,
-                            .ended_ns = 1769860000000000000 + number * 1000000000LL,
-                            .arithmetic = "bf16 x bf16 -> f32",
-                            .samples = samples,
-                            .sample_count = failed ? 0 : (size_t)reps,
-                            .metrics = own,
-                            .metric_count = failed ? 0 : sizeof own / sizeof own[0],
-                            .verdicts = verdicts,
-                            .verdict_count = failed ? 0 : 2};
+    char words[2][96];
+    const struct store_verdict verdicts[] = {
+        made_verdict("prefill", p->prefill_flop, p->prefill_bytes, prefill, words[0], 96),
+        made_verdict("decode", p->decode_flop, p->decode_bytes, decode, words[1], 96),
+    };
+    bool failed = strcmp(t->fate, "ok") != 0 && strcmp(t->fate, "noisy") != 0;
+    struct store_trial trial = {.cell = t->cell,
+                                .number = t->number,
+                                .status = t->fate,
+                                .reason = t->reason,
+                                .started_ns = 1769860000000000000 + t->number,
+                                .ended_ns = 1769860000000000000 + t->number * 1000000000LL,
+                                .arithmetic = "bf16 x bf16 -> f32",
+                                .samples = samples,
+                                .sample_count = failed ? 0 : (size_t)t->reps,
+                                .metrics = own,
+                                .metric_count = failed ? 0 : sizeof own / sizeof own[0],
+                                .verdicts = verdicts,
+                                .verdict_count = failed ? 0 : 2};
     int64_t id = 0;
-    (void)gen;
-    return store_trial(store, &t, &id, err);
+    return store_trial(store, &trial, &id, err);
 }
 
 static enum status add_cell(struct store *store, const struct made_store *made, int64_t run,
@@ -207,8 +230,11 @@ static enum status add_cell(struct store *store, const struct made_store *made, 
     snprintf(params, sizeof params, "{\"batch\":%d,\"context\":%d,\"gen\":%d,\"scheme\":\"%s\"}",
              batch, context, gen, made_schemes[scheme]);
     TRY(hash_bytes(label, strlen(label), key, err));
-    struct made_point p = point_of(model, scheme, batch, context, gen);
-    double total = p.weights + p.kv + p.scratch;
+    struct made_trial t = {.point = point_of(model, scheme, batch, context, gen),
+                           .reps = made->reps,
+                           .batch = batch,
+                           .prompt = context - gen};
+    double total = t.point.weights + t.point.kv + t.point.scratch;
     bool skip = made->failures && total > 23e9;
     struct store_cell cell = {.run = run,
                               .key = key,
@@ -226,13 +252,11 @@ static enum status add_cell(struct store *store, const struct made_store *made, 
                               .skip_status = "skipped",
                               .skip_reason = skip ? "needs 24.1 GiB, 22.9 GiB are there" : NULL,
                               .predicted_memory_bytes = total,
-                              .predicted_ns = p.prefill_ns * made->trials};
-    int64_t id = 0;
-    TRY(store_cell(store, &cell, &id, err));
-    const char *reason, *fate = fate_of(i, made->failures, &reason);
-    for (int t = 1; t <= made->trials && !skip; t++)
-        TRY(add_trial(store, id, t, fate, reason, &p, batch, context - gen, gen, made->reps, rng,
-                      err));
+                              .predicted_ns = t.point.prefill_ns * made->trials};
+    TRY(store_cell(store, &cell, &t.cell, err));
+    t.fate = fate_of(i, made->failures, &t.reason);
+    for (t.number = 1; t.number <= made->trials && !skip; t.number++)
+        TRY(store_made(store, &t, rng, err));
     return OK;
 }
 
@@ -244,9 +268,9 @@ enum status make_run(struct store *store, const struct made_store *made, int64_t
                             .suite_text = "[suite]\nname = made\n",
                             .command = "bench run suites/made.conf --set 'defaults.reps=3'",
                             .started_ns = 1769860000000000000};
-    TRY(add_machine(store, &row, err));
+    TRY(made_machine(store, &row, err));
     TRY(store_run_begin(store, &row, run, err));
-    TRY(add_ceilings(store, *run, err));
+    TRY(made_ceilings(store, *run, err));
     size_t i = 0;
     for (int m = 0; m < made->models && m < MADE_MODELS; m++)
         for (int s = 0; s < made->schemes && s < MADE_SCHEMES; s++)

@@ -1,0 +1,371 @@
+// test_report.c - the page is whole whatever the names in the store are and whatever gnuplot does.
+#include "tests/results/fixture.h"
+
+#include <dirent.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "base/file.h"
+#include "report/html.h"
+#include "report/pictures.h"
+#include "report/report.h"
+#include "tests/report/make_store.c"
+
+static struct store *made(const char *path, struct made_store what)
+{
+    struct error err = {0};
+    int64_t run = 0;
+    struct store *store = open_or_fail(path, STORE_WRITE);
+    what.trials = what.trials ? what.trials : 3;
+    what.reps = 2;
+    what.seed = 11;
+    must(make_run(store, &what, &run, &err), &err);
+    return store;
+}
+
+static struct made_store small(const char *name)
+{
+    return (struct made_store){.models = 1,
+                               .schemes = 2,
+                               .batches = 2,
+                               .contexts = 3,
+                               .model_name = name,
+                               .failures = true};
+}
+
+// Writes a report and returns the page; the note goes to `note`.
+static char *page_of(const struct fixture *f, struct store *store, const char *gnuplot,
+                     int timeout_ms, struct str *note)
+{
+    char dir[128], *index = NULL, *text = NULL;
+    struct error err = {0};
+    size_t size = 0;
+    snprintf(dir, sizeof dir, "%s/out", f->dir);
+    struct report_options options = {.dir = dir,
+                                     .formats = REPORT_HTML | REPORT_PNG | REPORT_CSV,
+                                     .gnuplot = gnuplot,
+                                     .timeout_ms = timeout_ms};
+    must(report_write(store, NULL, &options, &index, note, &err), &err);
+    must(file_read(index, 1 << 24, &text, &size, &err), &err);
+    assert_int_equal(strlen(text), size);
+    free(index);
+    return text;
+}
+
+static size_t files_in(const char *dir, const char *ending)
+{
+    size_t count = 0;
+    DIR *folder = opendir(dir);
+    assert_non_null(folder);
+    for (struct dirent *e; (e = readdir(folder));) {
+        size_t n = strlen(e->d_name), k = strlen(ending);
+        count += e->d_name[0] != '.' && n >= k && strcmp(e->d_name + n - k, ending) == 0;
+        assert_false(str_starts(e->d_name, ".report")); // no working folder is left
+    }
+    closedir(folder);
+    return count;
+}
+
+static void has(const char *page, const char *text)
+{
+    if (!strstr(page, text))
+        fail_msg("the page does not say '%s'", text);
+}
+
+// Elements that must be closed are, in order; attributes and text hold no bare '<'.
+static void check_nesting(const char *page)
+{
+    static const char *const void_elements[] = {"meta", "br", "!doctype", "th", NULL};
+    char open[256][16];
+    size_t depth = 0;
+    for (const char *p = strchr(page, '<'); p; p = strchr(p + 1, '<')) {
+        char name[16] = "";
+        bool closing = p[1] == '/';
+        size_t n = strcspn(p + 1 + closing, " >\t\n/");
+        const char *end = p + 1;
+        char quote = 0;
+        for (; *end && (quote || *end != '>'); end++)
+            if (quote ? *end == quote : *end == '"' || *end == '\'')
+                quote = quote ? 0 : *end;
+        assert_int_equal(*end, '>');
+        snprintf(name, sizeof name, "%.*s", (int)(n < 15 ? n : 15), p + 1 + closing);
+        bool single = end[-1] == '/';
+        for (size_t i = 0; void_elements[i]; i++)
+            single |= str_equal(name, void_elements[i]);
+        if (closing && !single) {
+            assert_true(depth > 0);
+            depth--;
+            if (strcmp(open[depth], name) != 0)
+                fail_msg("<%s> is closed by </%s> at: %.60s", open[depth], name, p);
+        } else if (!single) {
+            assert_true(depth < 256);
+            strcpy(open[depth++], name);
+        }
+        if (str_equal(name, "style") && !closing)
+            end = strstr(end, "</style") - 1;
+        p = end;
+    }
+    assert_int_equal(depth, 0);
+}
+
+static bool have_gnuplot(void)
+{
+    if (system("gnuplot --version >/dev/null 2>&1") == 0)
+        return true;
+    print_message("gnuplot is not installed: pictures are not checked\n");
+    return false;
+}
+
+static void test_whole_report(void **state)
+{
+    struct fixture *f = *state;
+    char dir[128];
+    struct str note = {0};
+    if (!have_gnuplot())
+        skip();
+    struct store *store = made(f->path, small(NULL));
+    char *page = page_of(f, store, "gnuplot", 30000, &note);
+    snprintf(dir, sizeof dir, "%s/out", f->dir);
+    assert_string_equal(str_text(&note), "");
+    assert_int_equal(files_in(dir, ".svg"), 7);
+    assert_int_equal(files_in(dir, ".png"), 7);
+    assert_int_equal(files_in(dir, ".csv"), 1);
+    assert_int_equal(files_in(dir, ".dat"), 0);
+    check_nesting(page);
+    has(page, "is limited by memory");
+    has(page, "2.1 GiB for KV cache do not fit");
+    has(page, "bench run suites/made.conf --set &#39;defaults.reps=3&#39;");
+    assert_null(strstr(page, "src=")); // nothing is fetched
+    assert_null(strstr(page, "url("));
+    assert_null(strstr(page, "<script"));
+    assert_true(strlen(page) < 1 << 20);
+    free(page);
+    str_fini(&note);
+    store_close(store);
+}
+
+static const char *const hostile_names[] = {
+    "</title><script>alert(1)</script>",
+    "\" onload=\"alert(1)",
+    "' `touch /tmp/ridge-owned` $(touch /tmp/ridge-owned) \\",
+    "a\tb\nc\r\n# comment\n\n\n1 2 3",
+    "# x",
+    "{/Bold x}^2_3 @DRAW %s %n",
+    "",
+    "   ",
+    "\xff\xfe broken \xc3",
+    "\xe6\xa8\xa1\xe5\x9e\x8b \xf0\x9f\xa6\x99",
+    "a very long name that goes on and on and on and on and on and on and on and on and on and on",
+};
+
+static void test_hostile_names(void **state)
+{
+    struct fixture *f = *state;
+    bool gnuplot = have_gnuplot();
+    for (size_t i = 0; i < sizeof hostile_names / sizeof hostile_names[0]; i++) {
+        struct str note = {0};
+        char dir[128];
+        struct store *store = made(f->path, small(hostile_names[i]));
+        char *page = page_of(f, store, gnuplot ? "gnuplot" : "no-such-program", 30000, &note);
+        if (gnuplot && note.length)
+            fail_msg("'%s': %s", hostile_names[i], str_text(&note));
+        check_nesting(page);
+        assert_null(strstr(page, "<script"));
+        assert_null(strstr(page, "\" onload"));
+        assert_int_not_equal(access("/tmp/ridge-owned", F_OK), 0);
+        snprintf(dir, sizeof dir, "%s/out", f->dir);
+        assert_int_equal(files_in(dir, ".svg"), gnuplot ? 7 : 0);
+        free(page);
+        str_fini(&note);
+        store_close(store);
+        unlink(f->path);
+    }
+}
+
+// ---- gnuplot that is missing, fails, hangs --------------------------------------------------------
+
+static void fake_gnuplot(const struct fixture *f, const char *script, char *path, size_t bytes)
+{
+    snprintf(path, bytes, "%s/fake", f->dir);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fputs(script, file);
+    fclose(file);
+    assert_int_equal(chmod(path, 0755), 0);
+}
+
+static void without_pictures(void **state, const char *script, const char *reason)
+{
+    struct fixture *f = *state;
+    char path[128] = "no-such-gnuplot", dir[128];
+    struct str note = {0};
+    if (script)
+        fake_gnuplot(f, script, path, sizeof path);
+    struct store *store = made(f->path, small(NULL));
+    char *page = page_of(f, store, path, 300, &note);
+    if (!strstr(str_text(&note), reason))
+        fail_msg("'%s' does not say '%s'", str_text(&note), reason);
+    has(page, "Pictures are missing: ");
+    has(page, reason);
+    has(page, "All cells"); // the tables are there all the same
+    check_nesting(page);
+    snprintf(dir, sizeof dir, "%s/out", f->dir);
+    assert_int_equal(files_in(dir, ".svg"), 0);
+    assert_int_equal(files_in(dir, ".html"), 1);
+    free(page);
+    str_fini(&note);
+    store_close(store);
+}
+
+static void test_gnuplot_missing(void **state)
+{
+    without_pictures(state, NULL, "no such program");
+}
+
+static void test_gnuplot_hangs(void **state)
+{
+    without_pictures(state, "#!/bin/sh\nsleep 1000 & wait\n", "no picture after 0.3 s");
+}
+
+static void test_gnuplot_fails(void **state)
+{
+    without_pictures(state, "#!/bin/sh\necho '\"lines.gp\" line 3: no such colour' >&2\nexit 1\n",
+                     "line 3: no such colour");
+}
+
+static void test_gnuplot_dies(void **state)
+{
+    without_pictures(state, "#!/bin/sh\nkill -9 $$\n", "ended by signal 9");
+}
+
+static void test_gnuplot_lies(void **state)
+{
+    without_pictures(state, "#!/bin/sh\nexit 0\n", ".svg");
+}
+
+// ---- errors -------------------------------------------------------------------------------------
+
+static void check_unwritable(const char *path)
+{
+    struct error err = {0};
+    struct store *store = NULL;
+    struct str note = {0};
+    char *index = NULL;
+    struct report_options options = {
+        .dir = "/proc/nowhere/out", .formats = REPORT_HTML, .gnuplot = "true", .timeout_ms = 1000};
+    must(store_open(path, STORE_READ, &store, &err), &err);
+    assert_int_equal(report_write(store, NULL, &options, &index, &note, &err), ERR_IO);
+    assert_null(index);
+    assert_non_null(strstr(err.message, "/proc/nowhere"));
+    store_close(store);
+}
+
+static void test_errors(void **state)
+{
+    struct fixture *f = *state;
+    struct error err = {0};
+    struct str note = {0};
+    char dir[128], *index = NULL;
+    unsigned formats = 0;
+    struct store *store = made(f->path, small(NULL));
+    check_unwritable(f->path);
+    snprintf(dir, sizeof dir, "%s/new", f->dir);
+    struct report_options options = {
+        .dir = dir, .formats = REPORT_HTML, .gnuplot = "true", .timeout_ms = 1000};
+    assert_int_equal(report_write(store, "42", &options, &index, &note, &err), ERR_USAGE);
+    assert_int_not_equal(access(dir, F_OK), 0); // nothing was made
+    error_clear(&err);
+    assert_int_equal(report_formats("html,pdf", &formats, &err), ERR_USAGE);
+    assert_non_null(strstr(err.message, "'pdf'"));
+    error_clear(&err);
+    assert_int_equal(report_formats("", &formats, &err), ERR_USAGE);
+    error_clear(&err);
+    must(report_formats("csv, html", &formats, &err), &err);
+    assert_int_equal(formats, REPORT_CSV | REPORT_HTML);
+    store_close(store);
+}
+
+// A run without cells, one without ceilings, and one with forty series.
+static void test_odd_runs(void **state)
+{
+    struct fixture *f = *state;
+    struct str note = {0};
+    bool gnuplot = have_gnuplot();
+    const char *program = gnuplot ? "gnuplot" : "no-such-program";
+    static const struct made_store odd[] = {
+        {.models = 0, .schemes = 1, .batches = 1, .contexts = 1},
+        {.models = 1, .schemes = 1, .batches = 1, .contexts = 1, .trials = 1},
+        {.models = 5, .schemes = 4, .batches = 3, .contexts = 2},
+    };
+    for (size_t i = 0; i < sizeof odd / sizeof odd[0]; i++) {
+        struct store *store = made(f->path, odd[i]);
+        char *page = page_of(f, store, program, 30000, &note);
+        check_nesting(page);
+        assert_true(strlen(page) < 3 << 20);
+        if (gnuplot)
+            assert_string_equal(str_text(&note), "");
+        free(page);
+        store_close(store);
+        unlink(f->path);
+    }
+    str_fini(&note);
+}
+
+static void test_labels(void **state)
+{
+    static const char *const cases[][2] = {
+        {"7b int8 cpu", "7b int8 cpu"},
+        {"a\tb\nc", "a b c"},
+        {"\"q\" \\n", "'q' /n"},
+        {"", "(no name)"},
+        {"  ", "(no name)"},
+        {"\xff", "?"},
+        {"\xc3\xa9", "\xc3\xa9"},
+        {"0123456789012345678901234567890123456789012345",
+         "01234567890123456789012345678901234567890123..."},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct str out = {0};
+        picture_label(&out, cases[i][0]);
+        assert_string_equal(str_text(&out), cases[i][1]);
+        str_fini(&out);
+    }
+}
+
+static void test_figures(void **state)
+{
+    (void)state;
+    struct stat_summary s = {.n = 6, .median = 41.2e6, .median_interval = {40.9e6, 41.6e6, 0.97}};
+    struct str out = {0};
+    html_figure(&out, &s, "ns");
+    assert_string_equal(str_text(&out), "41.2 ms <small>40.9\xe2\x80\x93"
+                                        "41.6</small>");
+    str_fini(&out);
+    s.median_interval.low = 0.9e6; // another unit: both are said
+    html_figure(&out, &s, "ns");
+    assert_string_equal(str_text(&out), "41.2 ms <small>900 us\xe2\x80\x93"
+                                        "41.6 ms</small>");
+    str_fini(&out);
+    html_figure(&out, NULL, "ns");
+    assert_non_null(strstr(str_text(&out), "not measured"));
+    str_fini(&out);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_whole_report, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_hostile_names, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_gnuplot_missing, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_gnuplot_hangs, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_gnuplot_fails, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_gnuplot_dies, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_gnuplot_lies, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_errors, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_odd_runs, fixture_setup, fixture_teardown),
+        cmocka_unit_test(test_labels),
+        cmocka_unit_test(test_figures),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

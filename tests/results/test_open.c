@@ -1,0 +1,326 @@
+// test_open.c - files that are no store of ours: each gives one clear line and stays as it was.
+#include "tests/results/fixture.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "base/file.h"
+#include "results/db.h"
+#include "results/query.h"
+
+enum { NOBODY = 65534 };
+
+static void write_bytes(const char *path, const char *bytes, size_t count)
+{
+    FILE *file = fopen(path, "wb");
+    assert_non_null(file);
+    assert_int_equal(fwrite(bytes, 1, count, file), count);
+    fclose(file);
+}
+
+static char *contents(const char *path, size_t *size)
+{
+    char *text = NULL;
+    struct error err = {0};
+    must(file_read(path, 1 << 24, &text, size, &err), &err);
+    return text;
+}
+
+// Opening fails in this mode with this code, the message names the file, says `words`, is one line;
+// the file's bytes are the same afterwards.
+static void refused(const char *path, enum store_mode mode, enum status code, const char *words)
+{
+    struct store *store = NULL;
+    struct error err = {0};
+    struct stat st;
+    size_t before_size = 0, after_size = 0;
+    bool file = stat(path, &st) == 0 && S_ISREG(st.st_mode);
+    char *before = file ? contents(path, &before_size) : NULL;
+    assert_int_equal(store_open(path, mode, &store, &err), code);
+    assert_null(store);
+    assert_non_null(strstr(err.message, path));
+    if (!strstr(err.message, words))
+        fail_msg("'%s' does not say '%s'", err.message, words);
+    assert_null(strchr(err.message, '\n'));
+    if (file) {
+        char *after = contents(path, &after_size);
+        assert_int_equal(before_size, after_size);
+        assert_memory_equal(before, after, before_size);
+        free(after);
+    } else {
+        assert_int_equal(stat(path, &st) == 0 && S_ISREG(st.st_mode), 0);
+    }
+    free(before);
+}
+
+static void make_store_at(const char *path)
+{
+    struct store *store = open_or_fail(path, STORE_WRITE);
+    struct error err = {0};
+    int64_t cell = 0;
+    add_run(store, &cell);
+    must(add_trial(store, cell, 1, "ok", 200, &err), &err);
+    store_close(store);
+}
+
+static void sql(const char *path, const char *text)
+{
+    sqlite3 *db = NULL;
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, text, NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+}
+
+static void test_not_a_database(void **state)
+{
+    struct fixture *f = *state;
+    char big[8192];
+    memset(big, 'x', sizeof big);
+    write_bytes(f->path, big, sizeof big);
+    refused(f->path, STORE_READ, ERR_FORMAT, "not a database");
+    refused(f->path, STORE_WRITE, ERR_FORMAT, "not a database");
+    write_bytes(f->path, "hello", 5);
+    refused(f->path, STORE_READ, ERR_FORMAT, "not a database");
+    refused(f->path, STORE_WRITE, ERR_FORMAT, "not a database");
+    write_bytes(f->path, "", 0);
+    refused(f->path, STORE_READ, ERR_FORMAT, "empty");
+}
+
+static void test_missing_and_misplaced(void **state)
+{
+    struct fixture *f = *state;
+    char path[160];
+    refused(f->path, STORE_READ, ERR_IO, "no such database");
+    refused(f->dir, STORE_READ, ERR_IO, "a directory");
+    refused(f->dir, STORE_WRITE, ERR_IO, "a directory");
+    snprintf(path, sizeof path, "%s/file", f->dir);
+    write_bytes(path, "x", 1);
+    snprintf(path, sizeof path, "%s/file/bench.db", f->dir);
+    struct store *store = NULL;
+    struct error err = {0};
+    assert_int_equal(store_open(path, STORE_WRITE, &store, &err), ERR_IO);
+    snprintf(path, sizeof path, "%s/new/folders/bench.db", f->dir); // the twin that succeeds
+    make_store_at(path);
+    store_close(open_or_fail(path, STORE_READ));
+}
+
+static void test_foreign_and_newer(void **state)
+{
+    struct fixture *f = *state;
+    sql(f->path, "CREATE TABLE theirs (x); PRAGMA user_version = 1");
+    refused(f->path, STORE_READ, ERR_FORMAT, "another program");
+    refused(f->path, STORE_WRITE, ERR_FORMAT, "another program");
+    unlink(f->path);
+    sql(f->path, "PRAGMA application_id = 99");
+    refused(f->path, STORE_WRITE, ERR_FORMAT, "another program");
+    unlink(f->path);
+    make_store_at(f->path);
+    sql(f->path, "PRAGMA journal_mode = DELETE; PRAGMA user_version = 4711");
+    refused(f->path, STORE_READ, ERR_FORMAT, "newer");
+    refused(f->path, STORE_WRITE, ERR_FORMAT, "newer");
+}
+
+// Every truncation and every damaged page is either refused in one line, or read without a crash.
+static void test_damaged(void **state)
+{
+    struct fixture *f = *state;
+    size_t size = 0;
+    make_store_at(f->path);
+    sql(f->path, "PRAGMA journal_mode = DELETE");
+    char *whole = contents(f->path, &size);
+    size_t refusals = 0;
+    for (size_t cut = 1; cut < size; cut += 1009) {
+        struct store *store = NULL;
+        struct error err = {0};
+        struct arena arena = {0};
+        struct run_row *runs;
+        size_t count;
+        write_bytes(f->path, whole, cut);
+        enum status status = store_open(f->path, STORE_READ, &store, &err);
+        if (status == OK)
+            status = query_runs(store, &arena, &runs, &count, &err);
+        if (status != OK) {
+            refusals++;
+            assert_non_null(strstr(err.message, f->path));
+            assert_null(strchr(err.message, '\n'));
+        }
+        arena_fini(&arena);
+        store_close(store);
+    }
+    assert_true(refusals > 10);
+    free(whole);
+}
+
+// ---- older versions -----------------------------------------------------------------------------
+
+// A store as version 1 left it: the tables with a trial in them, and no views.
+static void make_version_1(const char *path)
+{
+    sqlite3 *db = NULL;
+    struct error err = {0};
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    must(schema_migrate(db, path, 1, &err), &err);
+    static const char rows[] =
+        "INSERT INTO machine VALUES (1, 'f', '{}'); INSERT INTO environment VALUES (1, '{}');"
+        "INSERT INTO build VALUES (1, '{}');"
+        "INSERT INTO run VALUES (1, 'old', 't', 'c', 1, 1, 1, 5, 6, 'done');"
+        "INSERT INTO cell (id, run_id, key, params, label, trials_planned)"
+        "  VALUES (1, 1, 'k', '{}', 'l', 1);"
+        "INSERT INTO trial VALUES (1, 1, 1, 'oom', 'why', 1, 2, NULL);";
+    assert_int_equal(sqlite3_exec(db, rows, NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+}
+
+static void check_old_run(struct store *store)
+{
+    struct arena arena = {0};
+    struct error err = {0};
+    struct cell_row *cells;
+    size_t count;
+    must(query_cells(store, &arena, 1, &cells, &count, &err), &err);
+    assert_int_equal(count, 1);
+    assert_string_equal(cells[0].status, "oom");
+    assert_string_equal(cells[0].reason, "why");
+    arena_fini(&arena);
+}
+
+static void test_older_version(void **state)
+{
+    struct fixture *f = *state;
+    size_t before_size, after_size;
+    make_version_1(f->path);
+    char *before = contents(f->path, &before_size);
+    struct store *store = open_or_fail(f->path, STORE_READ);
+    check_old_run(store);
+    store_close(store);
+    char *after = contents(f->path, &after_size);
+    assert_int_equal(before_size, after_size); // a reader migrates a copy, not the file
+    assert_memory_equal(before, after, before_size);
+    free(before);
+    free(after);
+
+    store = open_or_fail(f->path, STORE_WRITE);
+    check_old_run(store);
+    int64_t version = 0;
+    struct error err = {0};
+    must(db_int(store->db, f->path, "PRAGMA user_version", &version, &err), &err);
+    assert_int_equal(version, schema_version());
+    store_close(store);
+}
+
+// ---- permissions and locks ----------------------------------------------------------------------
+
+// Runs `check` as a user whom permissions bind; its failures show as its exit code.
+static void as_nobody(void (*check)(const char *path), const char *path)
+{
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        if (geteuid() == 0 && (setgid(NOBODY) != 0 || setuid(NOBODY) != 0))
+            _exit(2);
+        check(path);
+        _exit(0);
+    }
+    int status = 0;
+    waitpid(child, &status, 0);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void check_read_only(const char *path)
+{
+    struct store *store = NULL;
+    struct error err = {0};
+    if (store_open(path, STORE_WRITE, &store, &err) != ERR_IO || !strstr(err.message, "read-only"))
+        _exit(3);
+    error_clear(&err);
+    // The folder is read-only too, so SQLite can make no side files: read as immutable.
+    if (store_open(path, STORE_READ, &store, &err) != OK)
+        _exit(4);
+    struct arena arena = {0};
+    struct run_row *runs;
+    size_t count = 0;
+    if (query_runs(store, &arena, &runs, &count, &err) != OK || count != 1)
+        _exit(5);
+    arena_fini(&arena);
+    store_close(store);
+}
+
+static void test_read_only(void **state)
+{
+    struct fixture *f = *state;
+    make_store_at(f->path);
+    assert_int_equal(chmod(f->path, 0444), 0);
+    assert_int_equal(chmod(f->dir, 0555), 0);
+    as_nobody(check_read_only, f->path);
+    assert_int_equal(chmod(f->dir, 0755), 0);
+}
+
+static void check_unreadable(const char *path)
+{
+    struct store *store = NULL;
+    struct error err = {0};
+    if (store_open(path, STORE_READ, &store, &err) != ERR_IO || !strstr(err.message, path))
+        _exit(3);
+}
+
+static void test_unreadable(void **state)
+{
+    struct fixture *f = *state;
+    make_store_at(f->path);
+    assert_int_equal(chmod(f->path, 0), 0);
+    assert_int_equal(chmod(f->dir, 0755), 0);
+    as_nobody(check_unreadable, f->path);
+    assert_int_equal(chmod(f->path, 0644), 0);
+}
+
+// Takes the five seconds of the busy timeout.
+static void test_locked(void **state)
+{
+    struct fixture *f = *state;
+    struct error err = {0};
+    make_store_at(f->path);
+    struct store *store = open_or_fail(f->path, STORE_WRITE);
+    sqlite3 *other = NULL;
+    assert_int_equal(sqlite3_open(f->path, &other), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(other, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(add_trial(store, 1, 2, "ok", 1, &err), ERR_IO);
+    assert_non_null(strstr(err.message, "locked"));
+    assert_non_null(strstr(err.message, "the trial was not stored"));
+    sqlite3_exec(other, "ROLLBACK", NULL, NULL, NULL);
+    sqlite3_close(other);
+    error_clear(&err);
+    must(add_trial(store, 1, 2, "ok", 1, &err), &err);
+    store_close(store);
+}
+
+static void test_uri_letters_in_names(void **state)
+{
+    struct fixture *f = *state;
+    char path[160];
+    snprintf(path, sizeof path, "%s/a?b#c%%20'd.db", f->dir);
+    make_store_at(path);
+    store_close(open_or_fail(path, STORE_READ));
+    assert_int_equal(chmod(path, 0444), 0);
+    assert_int_equal(chmod(f->dir, 0555), 0);
+    as_nobody(check_read_only, path);
+    assert_int_equal(chmod(f->dir, 0755), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_not_a_database, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_missing_and_misplaced, fixture_setup,
+                                        fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_foreign_and_newer, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_damaged, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_older_version, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_read_only, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_unreadable, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_locked, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_uri_letters_in_names, fixture_setup, fixture_teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
