@@ -9,6 +9,7 @@ extern const struct command command_help;
 extern const struct command command_kernel_bench;
 extern const struct command command_kernel_check;
 extern const struct command command_machine;
+extern const struct command command_model_info;
 extern const struct command command_report;
 extern const struct command command_show;
 extern const struct command command_list;
@@ -26,6 +27,7 @@ const struct command *const commands[] = {
     &command_machine,
     &command_kernel_check,
     &command_kernel_bench,
+    &command_model_info,
     &command_help,
     &command_worker,
     NULL,

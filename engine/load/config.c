@@ -231,27 +231,29 @@ enum status model_config_from_json(const json_t *root, const char *where, struct
     return model_config_check(out, where, err);
 }
 
-// "models/tiny/config.json" -> "tiny"; "shapes/llama-2-7b.json" -> "llama-2-7b".
-void model_name_from_path(const char *path, char out[MODEL_NAME_BYTES])
+// The last part of path[0..*end): its beginning; *end moves before slashes that trail it.
+static const char *last_part(const char *path, const char **end)
 {
-    const char *end = path + strlen(path);
-    while (end > path && end[-1] == '/')
-        end--;
-    const char *base = end;
+    while (*end > path && (*end)[-1] == '/')
+        (*end)--;
+    const char *base = *end;
     while (base > path && base[-1] != '/')
         base--;
-    if (end - base == 11 && strncmp(base, "config.json", 11) == 0 && base > path) {
-        for (end = base - 1; end > path && end[-1] == '/';)
-            end--;
-        for (base = end; base > path && base[-1] != '/';)
-            base--;
-    } else {
-        static const char *const endings[] = {".json", ".gguf"};
-        for (int i = 0; i < 2; i++)
-            if (end - base > 5 && strncmp(end - 5, endings[i], 5) == 0) {
-                end -= 5;
-                break;
-            }
+    return base;
+}
+
+void model_name_from_path(const char *path, char out[MODEL_NAME_BYTES])
+{
+    const char *end = path + strlen(path), *base = last_part(path, &end);
+    size_t length = (size_t)(end - base);
+    bool generic = (length == 11 && memcmp(base, "config.json", 11) == 0) ||
+                   (length == 10 && memcmp(base, "model.gguf", 10) == 0);
+    if (generic && base > path) {
+        end = base;
+        base = last_part(path, &end);
+    } else if (length > 5 &&
+               (memcmp(end - 5, ".json", 5) == 0 || memcmp(end - 5, ".gguf", 5) == 0)) {
+        end -= 5;
     }
     snprintf(out, MODEL_NAME_BYTES, "%.*s", (int)(end - base), base);
 }

@@ -16,7 +16,8 @@
 enum status model_config_from_json(const json_t *root, const char *where, struct model_config *out,
                                    struct error *err);
 
-// Folder, file or shape name of a path, without ".json" or ".gguf"; of .../NAME/config.json it is NAME.
+// What a model is called by its path: the folder's, file's or shape's name without ".json" or ".gguf"; of
+// .../NAME/config.json and .../NAME/model.gguf it is NAME.
 void model_name_from_path(const char *path, char out[MODEL_NAME_BYTES]);
 
 // ---- tensors ----------------------------------------------------------------------------------------

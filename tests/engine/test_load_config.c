@@ -184,6 +184,8 @@ static void names(void **state)
                                            {"tiny//config.json", "tiny"},
                                            {"models/shapes/llama-2-7b.json", "llama-2-7b"},
                                            {"q.gguf", "q"},
+                                           {"x/tiny/model.gguf", "tiny"},
+                                           {"model.gguf", "model"},
                                            {"a/b/", "b"},
                                            {"config.json", "config"}};
     char name[MODEL_NAME_BYTES];

@@ -1,0 +1,310 @@
+// model.c - `bench model info MODEL`: what a model is, and what it will take in memory.
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/home.h"
+#include "base/pool.h"
+#include "base/str.h"
+#include "bench/cli/command.h"
+#include "engine/engine.h"
+
+enum { CLASSES_MAX = 8, CONTEXTS_MAX = 16, CHUNK = 512 };
+
+struct findings {
+    struct checkpoint *ck;
+    const struct model_config *config;
+    struct tensor_class classes[CLASSES_MAX];
+    size_t class_count;
+    uint64_t parameters;
+    int tokenizer_ids;           // 0: none,
+    struct error tokenizer_none; // and why
+    char hash[65];               // empty unless asked for
+    int batch, threads;
+    int contexts[CONTEXTS_MAX];
+    size_t context_count;
+};
+
+// ---- finding --------------------------------------------------------------------------------------
+
+// A shape's name, or a config.json, stands for random weights; anything else is a checkpoint.
+static enum status open_model(const char *name, struct checkpoint **ck, struct error *err)
+{
+    struct str relative = {0};
+    size_t length = strlen(name);
+    if (file_exists(name) && length > 5 && strcmp(name + length - 5, ".json") == 0)
+        return checkpoint_synthetic(name, 42, ck, err);
+    str_printf(&relative, "models/shapes/%s.json", name);
+    char *shape = strchr(name, '/') ? NULL : home_find(str_text(&relative));
+    char *own = file_exists(name) || file_is_dir(name) ? NULL : home_find(name);
+    enum status status = shape && !file_exists(name) && !file_is_dir(name)
+                             ? checkpoint_synthetic(shape, 42, ck, err)
+                             : checkpoint_open(own ? own : name, ck, err);
+    free(shape);
+    free(own);
+    str_fini(&relative);
+    return status;
+}
+
+static enum status read_contexts(const struct arguments *args, struct findings *f,
+                                 struct error *err)
+{
+    static const int usual[] = {512, 2048, 8192, 32768};
+    const char *const *given;
+    size_t count = flag_list(args, "context", &given);
+    if (count > CONTEXTS_MAX)
+        return FAIL(err, ERR_USAGE, "--context: given more than %d times", CONTEXTS_MAX);
+    for (size_t i = 0; i < count; i++) {
+        int64_t value;
+        if (!str_to_i64(given[i], &value) || value < 1 || value > 1 << 27)
+            return FAIL(err, ERR_USAGE, "--context %s: must be 1 to %d", given[i], 1 << 27);
+        f->contexts[f->context_count++] = (int)value;
+    }
+    for (size_t i = 0; count == 0 && i < sizeof usual / sizeof *usual; i++)
+        if (i == 0 || usual[i] <= f->config->max_positions)
+            f->contexts[f->context_count++] = usual[i];
+    return OK;
+}
+
+static enum status find_threads(struct findings *f, struct error *err)
+{
+    struct pool *pool;
+    TRY(pool_create(0, false, &pool, err));
+    f->threads = pool_threads(pool);
+    pool_destroy(pool);
+    return OK;
+}
+
+static enum status find(const struct arguments *args, struct findings *f, struct error *err)
+{
+    struct tokenizer *tok;
+    int64_t batch = flag_int(args, "batch");
+    if (batch < 1 || batch > 1 << 16)
+        return FAIL(err, ERR_USAGE, "--batch %lld: must be 1 to %d", (long long)batch, 1 << 16);
+    f->batch = (int)batch;
+    TRY(open_model(positional(args, 0), &f->ck, err));
+    f->config = checkpoint_config(f->ck);
+    TRY(read_contexts(args, f, err));
+    TRY(find_threads(f, err));
+    f->class_count = checkpoint_tensor_classes(f->ck, f->classes, CLASSES_MAX);
+    for (size_t i = 0; i < f->class_count; i++)
+        f->parameters += f->classes[i].parameters;
+    if (checkpoint_tokenizer(f->ck, &tok, &f->tokenizer_none) == OK) {
+        f->tokenizer_ids = tokenizer_vocab(tok);
+        tokenizer_destroy(tok);
+    }
+    return flag_bool(args, "hash") ? checkpoint_content_hash(f->ck, f->hash, err) : OK;
+}
+
+static struct memory_plan plan_of(const struct findings *f, const struct scheme *scheme,
+                                  int context)
+{
+    struct context_options options = {.batch = f->batch,
+                                      .positions = context,
+                                      .chunk = context < CHUNK ? context : CHUNK,
+                                      .kv = scheme->default_kv};
+    return engine_memory_plan(f->config, scheme, &options, f->threads);
+}
+
+static const char *scaling_name(enum rope_scaling scaling)
+{
+    static const char *const names[] = {"none", "linear", "llama3", "factors"};
+    return names[scaling];
+}
+
+// ---- for a person ---------------------------------------------------------------------------------
+
+// 6738415616 -> "6,738,415,616".
+static const char *grouped(uint64_t value, char out[32])
+{
+    char digits[24];
+    int n = snprintf(digits, sizeof digits, "%llu", (unsigned long long)value), used = 0;
+    for (int i = 0; i < n; i++) {
+        if (i && (n - i) % 3 == 0)
+            out[used++] = ',';
+        out[used++] = digits[i];
+    }
+    out[used] = '\0';
+    return out;
+}
+
+static void print_description(const struct findings *f)
+{
+    const struct model_config *c = f->config;
+    char number[32];
+    printf("%s\n", c->name);
+    printf("  format        %s%s\n", checkpoint_format(f->ck),
+           checkpoint_is_synthetic(f->ck) ? " (a shape: random weights)" : "");
+    printf("  architecture  %s, %d layers, width %d, feed-forward %d\n", c->arch, c->layers,
+           c->width, c->ff);
+    printf("  attention     %d heads of %d, %d KV heads%s", c->heads, c->head_dim, c->kv_heads,
+           c->qkv_bias ? ", q, k and v biases" : "");
+    if (c->window)
+        printf(", sliding window of %d", c->window);
+    printf("\n  positions     %d, RoPE theta %g, scaling %s", c->max_positions,
+           (double)c->rope_theta, scaling_name(c->rope_scaling));
+    if (c->rope_scaling == ROPE_SCALE_LINEAR || c->rope_scaling == ROPE_SCALE_LLAMA3)
+        printf(" (factor %g)", (double)c->rope_factor);
+    printf("\n  vocabulary    %d, head %s\n", c->vocab,
+           c->tied ? "tied to the embedding" : "untied");
+    printf("  parameters    %s\n", grouped(f->parameters, number));
+    if (f->tokenizer_ids)
+        printf("  tokenizer     yes, %d ids\n", f->tokenizer_ids);
+    else
+        printf("  tokenizer     no: %s\n", f->tokenizer_none.message);
+    if (f->hash[0])
+        printf("  SHA-256       %s\n", f->hash);
+}
+
+// A shape stores nothing.
+static const char *stored_text(const struct findings *f, uint64_t bytes, char *out,
+                               size_t out_bytes)
+{
+    return checkpoint_is_synthetic(f->ck) ? "-" : format_bytes((double)bytes, out, out_bytes);
+}
+
+static void print_classes(const struct findings *f)
+{
+    char number[32], size[32];
+    uint64_t bytes = 0;
+    printf("\n  %-14s %-10s %8s %16s %12s\n", "tensors", "type", "count", "parameters", "stored");
+    for (size_t i = 0; i < f->class_count; i++) {
+        const struct tensor_class *class = &f->classes[i];
+        bytes += class->bytes;
+        printf("  %-14s %-10s %8llu %16s %12s\n", class->name, class->type,
+               (unsigned long long)class->tensors,
+               class->parameters ? grouped(class->parameters, number) : "-",
+               stored_text(f, class->bytes, size, sizeof size));
+    }
+    printf("  %-14s %-10s %8s %16s %12s\n", "all", "", "", grouped(f->parameters, number),
+           stored_text(f, bytes, size, sizeof size));
+    const char *unused = checkpoint_unused_tensors(f->ck);
+    if (*unused)
+        printf("\n  stored but not used:\n");
+    for (const char *end; (end = strchr(unused, '\n')); unused = end + 1)
+        printf("    %.*s\n", (int)(end - unused), unused);
+}
+
+static void print_memory(const struct findings *f)
+{
+    size_t count;
+    const struct scheme *schemes = scheme_table(&count);
+    printf("\n  predicted memory on the CPU: batch %d, prefill chunks of %d, %d threads\n",
+           f->batch, CHUNK, f->threads);
+    printf("  %-10s %-5s %8s %10s %10s %10s %10s\n", "scheme", "kv", "context", "weights", "kv",
+           "scratch", "all");
+    for (size_t s = 0; s < count; s++)
+        for (size_t i = 0; i < f->context_count; i++) {
+            struct memory_plan p = plan_of(f, &schemes[s], f->contexts[i]);
+            char a[32], b[32], c[32], d[32];
+            double all = (double)p.weights_bytes + (double)p.kv_bytes + (double)p.scratch_bytes;
+            printf(
+                "  %-10s %-5s %8d %10s %10s %10s %10s%s\n", schemes[s].name,
+                dtype_name(schemes[s].default_kv), f->contexts[i],
+                format_bytes((double)p.weights_bytes, a, sizeof a),
+                format_bytes((double)p.kv_bytes, b, sizeof b),
+                format_bytes((double)p.scratch_bytes, c, sizeof c), format_bytes(all, d, sizeof d),
+                f->contexts[i] > f->config->max_positions ? "  beyond the model's positions" : "");
+        }
+}
+
+// ---- as data --------------------------------------------------------------------------------------
+
+static json_t *config_json(const struct model_config *c)
+{
+    return json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:b, s:b, s:f, s:s, s:o}",
+                     "architecture", c->arch, "layers", c->layers, "width", c->width, "heads",
+                     c->heads, "kv_heads", c->kv_heads, "head_dim", c->head_dim, "feed_forward",
+                     c->ff, "vocabulary", c->vocab, "positions", c->max_positions, "tied", c->tied,
+                     "qkv_bias", c->qkv_bias, "rope_theta", (double)c->rope_theta, "rope_scaling",
+                     scaling_name(c->rope_scaling), "window",
+                     c->window ? json_integer(c->window) : json_null());
+}
+
+static json_t *classes_json(const struct findings *f)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < f->class_count; i++) {
+        const struct tensor_class *c = &f->classes[i];
+        json_array_append_new(list, json_pack("{s:s, s:s, s:I, s:I, s:I}", "name", c->name, "type",
+                                              c->type, "tensors", (json_int_t)c->tensors,
+                                              "parameters", (json_int_t)c->parameters,
+                                              "stored_bytes", (json_int_t)c->bytes));
+    }
+    return list;
+}
+
+static json_t *memory_json(const struct findings *f)
+{
+    size_t count;
+    const struct scheme *schemes = scheme_table(&count);
+    json_t *list = json_array();
+    for (size_t s = 0; s < count; s++)
+        for (size_t i = 0; i < f->context_count; i++) {
+            struct memory_plan p = plan_of(f, &schemes[s], f->contexts[i]);
+            json_array_append_new(
+                list,
+                json_pack("{s:s, s:s, s:i, s:i, s:i, s:i, s:I, s:I, s:I}", "scheme",
+                          schemes[s].name, "kv", dtype_name(schemes[s].default_kv), "batch",
+                          f->batch, "context", f->contexts[i], "chunk", CHUNK, "threads",
+                          f->threads, "weights_bytes", (json_int_t)p.weights_bytes, "kv_bytes",
+                          (json_int_t)p.kv_bytes, "scratch_bytes", (json_int_t)p.scratch_bytes));
+        }
+    return list;
+}
+
+static enum status print_json(const struct findings *f, struct error *err)
+{
+    json_t *root = json_pack(
+        "{s:s, s:s, s:b, s:o, s:I, s:o, s:o, s:o, s:s, s:o}", "name", f->config->name, "format",
+        checkpoint_format(f->ck), "synthetic", checkpoint_is_synthetic(f->ck), "config",
+        config_json(f->config), "parameters", (json_int_t)f->parameters, "tensors", classes_json(f),
+        "tokenizer_ids", f->tokenizer_ids ? json_integer(f->tokenizer_ids) : json_null(), "sha256",
+        f->hash[0] ? json_string(f->hash) : json_null(), "unused_tensors",
+        checkpoint_unused_tensors(f->ck), "memory", memory_json(f));
+    if (!root)
+        return FAIL(err, ERR_NOMEM, "the description as JSON");
+    json_dumpf(root, stdout, JSON_INDENT(2));
+    putchar('\n');
+    json_decref(root);
+    return OK;
+}
+
+static enum exit_code model_info_run(const struct arguments *args, struct error *err)
+{
+    struct findings f = {0};
+    if (find(args, &f, err) == OK) {
+        if (flag_bool(args, "json")) {
+            print_json(&f, err);
+        } else {
+            print_description(&f);
+            print_classes(&f);
+            print_memory(&f);
+        }
+    }
+    checkpoint_destroy(f.ck);
+    return err->code == OK ? EXIT_FINE : EXIT_ERROR;
+}
+
+static const struct flag flags[] = {
+    {"batch", 'b', FLAG_INT, "N", "1", "sequences the memory is predicted for"},
+    {"context", 'c', FLAG_LIST, "N", NULL,
+     "positions it is predicted for; default 512, 2048, ... up to the model's own"},
+    {"hash", 0, FLAG_BOOL, NULL, NULL, "also the SHA-256 of the content, which reads all of it"},
+    {"json", 0, FLAG_BOOL, NULL, NULL, "the description as one JSON object"},
+    {0},
+};
+
+const struct command command_model_info = {
+    .name = "model info",
+    .positional = "MODEL",
+    .min_positional = 1,
+    .max_positional = 1,
+    .summary = "describe a model and predict the memory it takes",
+    .details = "MODEL is a Hugging Face folder, a .gguf file, a config.json or the name of a shape "
+               "(models/shapes).",
+    .flags = flags,
+    .run = model_info_run,
+};
