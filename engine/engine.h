@@ -228,8 +228,8 @@ struct span {
 // next step; NULL when none were wanted. phase is only told to the observer.
 // Errors: ERR_USAGE for an id outside the vocabulary, a full sequence, a span longer than the chunk;
 // nothing was done then. Cost: DESIGN section 4. Allocates nothing.
-// A sequence's numbers do not depend on the others in the step; how many tokens a pass holds chooses
-// between GEMV and GEMM, whose sums may differ in the last bits.
+// A sequence's numbers depend, to the last bit, neither on the others in the step nor on how its tokens
+// are cut into steps.
 enum status context_step(struct context *ctx, const struct span *spans, int span_count,
                          enum phase phase, const float **logits, struct error *err);
 

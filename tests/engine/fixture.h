@@ -43,6 +43,31 @@ static inline struct model *load(const char *path, const char *scheme, struct po
     return model;
 }
 
+// A set of kernels this machine can run.
+struct tier {
+    const char *name;
+    unsigned isa;
+};
+enum { MAX_TIERS = 6 };
+
+// Every tier of this machine, each once: a word that means no more here than an earlier one is left out.
+static inline size_t machine_tiers(struct tier out[MAX_TIERS])
+{
+    static const char *const words[] = {"ref", "avx2", "avx512", "avx512_bf16", "neon"};
+    size_t count = 0;
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        struct tier tier = {.name = words[i]};
+        bool known = false;
+        assert_true(kernel_isa_parse(words[i], &tier.isa));
+        tier.isa &= kernel_cpu_isa();
+        for (size_t j = 0; j < count; j++)
+            known = known || out[j].isa == tier.isa;
+        if (!known)
+            out[count++] = tier;
+    }
+    return count;
+}
+
 static inline struct context *context_of(struct model *model, struct context_options options)
 {
     struct error err = {0};

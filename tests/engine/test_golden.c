@@ -101,41 +101,25 @@ static double worst_of(const char *path, const struct golden *g, const char *sch
     return worst;
 }
 
-static const char *const tiers[] = {"ref", "avx2", "avx512", "avx512_bf16", "neon"};
-
-static bool known(unsigned isa, const unsigned *tried, size_t count)
-{
-    for (size_t i = 0; i < count; i++)
-        if (tried[i] == isa)
-            return true;
-    return false;
-}
-
-// Every tier of this machine, each once: a word that means no more here than an earlier one is left out.
 static void check_model(const char *name, const char *scheme, double bound)
 {
     char folder[256], gguf[256];
     snprintf(folder, sizeof folder, MODELS "%s", name);
     snprintf(gguf, sizeof gguf, MODELS "%s/model.gguf", name);
     struct golden g = golden_open(name);
-    unsigned tried[sizeof tiers / sizeof *tiers];
-    for (size_t i = 0; i < sizeof tiers / sizeof *tiers; i++) {
-        unsigned isa;
-        assert_true(kernel_isa_parse(tiers[i], &isa));
-        isa &= kernel_cpu_isa();
-        tried[i] = isa;
-        if (known(isa, tried, i))
-            continue;
+    struct tier tiers[MAX_TIERS];
+    size_t count = machine_tiers(tiers);
+    for (size_t i = 0; i < count; i++) {
         for (int file = 0; file < 2; file++) {
             const char *path = file ? gguf : folder;
             if (!file_exists(path))
                 continue;
-            double worst = worst_of(path, &g, scheme, 1 + file, isa);
-            print_message("%-16s %-4s %-11s %-6s %.2e\n", name, scheme, tiers[i],
+            double worst = worst_of(path, &g, scheme, 1 + file, tiers[i].isa);
+            print_message("%-16s %-4s %-11s %-6s %.2e\n", name, scheme, tiers[i].name,
                           file ? "gguf" : "folder", worst);
             if (!(worst <= bound))
                 fail_msg("%s, %s, tier %s: %g of the largest logit, bound %g", path, scheme,
-                         tiers[i], worst, bound);
+                         tiers[i].name, worst, bound);
         }
     }
     file_unmap(&g.map);
