@@ -32,6 +32,10 @@ uint64_t k_peak_i8_f32_avx512_vnni(const void *seed, uint64_t rounds, float *sin
 #pragma GCC unroll 4
         for (int j = 0; j < SIDE; j++)
             all = _mm512_add_epi32(all, sum[i][j]);
-    *sink = (float)_mm512_reduce_add_epi32(all);
+    uint32_t lane[LANES], total = 0; // unsigned: the sum wraps, as the instruction's do
+    _mm512_storeu_si512((void *)lane, all);
+    for (int i = 0; i < LANES; i++)
+        total += lane[i];
+    *sink = (float)total;
     return rounds * SIDE * SIDE * LANES * 8; // four multiplies and four adds a lane
 }
