@@ -1,11 +1,14 @@
 // bench.c - times kernels at model shapes, in cache and out of it, with all workers of the pool.
 //
 // One sample is a run of calls inside one job of at least MIN_SAMPLE_NS, so that neither the clock nor
-// the start of the job shows; the figure is the median of the samples. Workers take their shares of
+// the start of the job shows; the figure is the median of the samples. A sample during which another
+// program had a worker's processor is taken again. Workers take their shares of
 // successive calls without waiting for each other in between, as they would with enough work.
 #include "kernels/bench.h"
 
+#include <stdatomic.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/pool.h"
@@ -15,44 +18,67 @@
 enum {
     SAMPLES = 15,
     MIN_SAMPLES = 3,
+    TRIES = 3 * SAMPLES,
     MIN_SAMPLE_NS = 1000000,
     MAX_SHAPE_NS = 300000000, // no more samples after this long, so that slow tiers end as well
+    UNDISTURBED_PERCENT = 97, // of a worker's sample that it must have had a processor
 };
 
 struct timed_run {
     const struct bench_case *c;
     uint64_t first, calls;
+    atomic_bool disturbed;
 };
+
+static uint64_t thread_cpu_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
 
 static void run_calls(void *arg, int worker, int workers)
 {
-    const struct timed_run *run = arg;
+    struct timed_run *run = arg;
     (void)workers;
+    uint64_t wall = clock_ns(), cpu = thread_cpu_ns();
     for (uint64_t i = 0; i < run->calls; i++)
         bench_case_call(run->c, worker, run->first + i);
+    cpu = thread_cpu_ns() - cpu;
+    wall = clock_ns() - wall;
+    if (cpu * 100 < wall * UNDISTURBED_PERCENT)
+        atomic_store(&run->disturbed, true);
 }
 
 static double sample_ns(struct pool *pool, struct timed_run *run)
 {
+    atomic_store(&run->disturbed, false);
     uint64_t start = clock_ns();
     pool_run(pool, run_calls, run);
     run->first += run->calls; // cold data goes on where the last sample stopped
     return (double)(clock_ns() - start);
 }
 
-// Median time of one call.
-static enum status time_case(struct pool *pool, const struct bench_case *c, double *time_ns,
-                             struct error *err)
+// Median time of one call: over the undisturbed samples, or over all when those are too few.
+static enum status time_case(struct pool *pool, const struct bench_case *c,
+                             struct kernel_bench_result *result, struct error *err)
 {
     struct timed_run run = {.c = c, .calls = 1};
-    double samples[SAMPLES];
+    double clean[TRIES], all[TRIES];
     uint64_t start = clock_ns();
-    int count = 0;
+    size_t clean_count = 0, count = 0;
     while (sample_ns(pool, &run) < MIN_SAMPLE_NS) // doubles as the warm-up
         run.calls *= 2;
-    while (count < SAMPLES && (count < MIN_SAMPLES || clock_ns() - start < MAX_SHAPE_NS))
-        samples[count++] = sample_ns(pool, &run) / (double)run.calls;
-    *time_ns = stat_median(samples, (size_t)count, err);
+    while (count < TRIES && clean_count < SAMPLES &&
+           (count < MIN_SAMPLES || clock_ns() - start < MAX_SHAPE_NS)) {
+        all[count] = sample_ns(pool, &run) / (double)run.calls;
+        if (!atomic_load(&run.disturbed))
+            clean[clean_count++] = all[count];
+        count++;
+    }
+    result->disturbed = clean_count < MIN_SAMPLES;
+    result->time_ns =
+        result->disturbed ? stat_median(all, count, err) : stat_median(clean, clean_count, err);
     return err->code;
 }
 
@@ -72,7 +98,7 @@ static enum status bench_one(const struct kernel *kernel, const struct bench_sha
     int workers = pool_threads(set->pool);
     enum status status = bench_case_init(&c, kernel, shape, workers, set->cache_bytes, err);
     if (status == OK)
-        status = time_case(set->pool, &c, &result.time_ns, err);
+        status = time_case(set->pool, &c, &result, err);
     if (status == OK) {
         size_t outputs = (size_t)c.workers * (c.x_bytes + c.y_bytes);
         memcpy(result.shape, c.text, sizeof result.shape);

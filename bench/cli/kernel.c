@@ -148,18 +148,19 @@ static void bench_row(void *user, const struct kernel_bench_result *r)
     double part = share(&table->limits, r, &of);
     if (table->rows) {
         json_array_append_new(table->rows,
-                              json_pack("{s:s, s:s, s:f, s:f, s:f, s:b, s:f, s:s}", "kernel",
+                              json_pack("{s:s, s:s, s:f, s:f, s:f, s:b, s:b, s:f, s:s}", "kernel",
                                         r->kernel->name, "shape", r->shape, "time_ns", r->time_ns,
                                         "bytes", r->bytes, "flop", r->flop, "in_cache", r->in_cache,
-                                        "share", part, "of", of));
+                                        "disturbed", r->disturbed, "share", part, "of", of));
         return;
     }
     if (r->bytes > 0)
         snprintf(bytes, sizeof bytes, "%.1f", r->bytes / r->time_ns);
     if (r->flop > 0)
         snprintf(flop, sizeof flop, "%.1f", r->flop / r->time_ns);
-    printf("%-30s %-38s %10s %8s %9s %5.0f %% of %s\n", r->kernel->name, r->shape,
-           format_time_ns(r->time_ns, time, sizeof time), bytes, flop, 100 * part, of);
+    printf("%-30s %-42s %10s %8s %9s %5.0f %% of %s%s\n", r->kernel->name, r->shape,
+           format_time_ns(r->time_ns, time, sizeof time), bytes, flop, 100 * part, of,
+           r->disturbed ? " (disturbed)" : "");
     fflush(stdout);
 }
 
@@ -178,13 +179,12 @@ static enum status bench_all(const struct arguments *args, unsigned isa, struct 
     TRY(kernel_bench("k_read_*", isa, pool, cache, keep_limit, &table->limits, err));
     TRY(kernel_bench("k_peak_*", isa, pool, cache, keep_limit, &table->limits, err));
     if (!table->rows)
-        printf("%d threads%s, %.0f MiB of last-level cache; in_cache ceilings are this run's best "
-               "READ within the last-level "
-               "cache\n\n"
-               "%-30s %-38s %10s %8s %9s %s\n",
-               pool_threads(pool), pool_pinned(pool) ? ", pinned" : ", not pinned",
-               (double)cache / (1 << 20), "kernel", "shape", "time", "GB/s", "GFLOP/s",
-               "share of the ceiling");
+        printf(
+            "%d threads%s, %.0f MiB of last-level cache; ceilings: the best READ and PEAK of this "
+            "run\n\n%-30s %-42s %10s %8s %9s %s\n",
+            pool_threads(pool), pool_pinned(pool) ? ", pinned" : ", not pinned",
+            (double)cache / (1 << 20), "kernel", "shape", "time", "GB/s", "GFLOP/s",
+            "share of the ceiling");
     TRY(kernel_bench(asked_pattern(args), isa, pool, cache, bench_row, table, err));
     return table->rows ? print_json(table->rows, err) : OK;
 }
