@@ -261,7 +261,7 @@ enum status bpe_encode(struct bpe *bpe, const int32_t byte_id[256], const char *
     }
     size_t began = out->count;
     TRY(merge_word(bpe, byte_id, word, bytes, out, err));
-    if (!out->failed)
+    if (!out->failed && out->count > began)
         cache_keep(bpe, hash, word, bytes, out->data + began, out->count - began);
     return OK;
 }
