@@ -225,7 +225,7 @@ struct kernel_bench_result {
     double bytes;   // compulsory
     double flop;
     bool in_cache; // working set fits the last-level cache
-    bool disturbed;  // other programs had the processors in most samples: the figure is too low
+    bool disturbed;  // other programs had the processors in most samples: the time is too long
 };
 typedef void kernel_bench_report(void *user, const struct kernel_bench_result *result);
 struct pool;
