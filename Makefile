@@ -85,9 +85,13 @@ all: $(BUILD)/bench ## build build/bench (the default)
 %_avx512.o: ISAFLAGS := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c
 %_avx512_bf16.o: ISAFLAGS := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512bf16 -mavx2 -mfma -mf16c
 %_avx512_vnni.o: ISAFLAGS := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx2 -mfma -mf16c
-# Portable kernels and the generator of weights are worth the compiler's full effort.
-$(BUILD)/obj/kernels/%.o: EXTRA := -O3 -ffp-contract=off
-$(BUILD)/obj/engine/load/%.o: EXTRA := -O3 -ffp-contract=off
+%_neon_bf16.o: ISAFLAGS := -march=armv8.2-a+bf16
+%_neon_dot.o: ISAFLAGS := -march=armv8.2-a+dotprod
+# Portable kernels and the generator of weights are worth the compiler's full effort, though not under
+# sanitizers. Fuzzers feed parsers: instrumenting register tiles for them takes clang many minutes.
+FULL_EFFORT := $(if $(SAN),,-O3) -ffp-contract=off
+$(BUILD)/obj/kernels/%.o: EXTRA := $(FULL_EFFORT) $(if $(findstring fuzzer,$(SAN)),-fno-sanitize=all)
+$(BUILD)/obj/engine/load/%.o: EXTRA := $(FULL_EFFORT)
 
 # The feature table, printed once; what is missing stops the build here, in one line.
 $(BUILD)/features: tools/features.sh
@@ -169,6 +173,10 @@ $(BUILD)/fuzz/%: tests/fuzz/%.c $(LIB) $(BUILD)/flags
 	$(Q)$(CC) $(CFLAGS_ALL) -fsanitize=fuzzer -MMD -MP -o $@ $< $(LIB) $(LDLIBS)
 
 # ---- source ----------------------------------------------------------------------------------------
+
+.PHONY: check-arm64
+check-arm64: ## compile every source for 64-bit ARM with a cross compiler, without linking
+	tools/check_arm64.sh
 
 .PHONY: lint format
 lint: ## check who includes whom, headers alone, format, sizes and habits
