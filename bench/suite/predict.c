@@ -10,16 +10,17 @@
 // Where no ceilings are known: a slow server core with 256-bit vectors. Rough, and said to be so.
 static const double rough_bytes_per_s = 10e9, rough_flop_per_s_thread = 30e9;
 
-// Shares of the roof, at the low end of what was seen on two-core cloud machines.
-static const double decode_share = 0.70;      // of the read bandwidth, short batches
-static const double prefill_share = 0.40;     // of the peak of the datapath
-static const double step_overhead_ns = 200e3; // dispatch, sampling, check of the logits, canaries
+// Shares of the roof that cells reach, at the low end of what was seen on two-core cloud machines.
+static const double memory_share = 0.70;      // of the read bandwidth
+static const double compute_share = 0.40;     // of the peak of the datapath, products
+static const double attention_share = 0.20;   // the same, attention: short rows, exponentials
+static const double step_overhead_ns = 200e3; // dispatch, sampling, check of the logits
+static const double canary_share = 1.10;      // canaries, and the steps repeated after them
 
-// A worker's start: process, libraries, pool, topology, what the machine has available.
+// A worker's start: process, libraries, pool, topology. Then the load.
 static const double start_ns = 0.5e9;
 static const double read_bytes_per_s = 0.7e9;  // checkpoint from the file cache, packing included
 static const double make_per_s_thread = 150e6; // parameters of a shape: generated and packed
-static const double canary_share = 1.10;       // canaries and the steps repeated after them
 
 double predict_load_ns(const struct cell *cell)
 {
@@ -29,29 +30,23 @@ double predict_load_ns(const struct cell *cell)
     return start_ns + seconds * 1e9;
 }
 
-static double op_ns(const struct work *op, enum dtype datapath, const struct ceilings *ceilings,
-                    double bytes_per_s, int threads, double compute_share, double memory_share)
-{
-    double bytes = op->weight_bytes + op->kv_read_bytes + op->kv_write_bytes + op->activation_bytes;
-    double flop_per_s = rough_flop_per_s_thread * threads;
-    const struct ceiling *peak = ceilings ? ceilings_peak(ceilings, datapath, threads) : NULL;
-    if (peak && peak->value > 0)
-        flop_per_s = peak->value;
-    return 1e9 *
-           fmax(bytes / (bytes_per_s * memory_share), op->flop / (flop_per_s * compute_share));
-}
-
 static double phase_ns(const struct phase_work *work, const struct cell *cell,
-                       const struct ceilings *ceilings, double compute_share)
+                       const struct ceilings *ceilings)
 {
-    double bytes_per_s = rough_bytes_per_s, total = 0;
+    int threads = cell->threads;
     const struct ceiling *read =
-        ceilings ? ceilings_read(ceilings, cell->threads, work->working_set_bytes) : NULL;
-    if (read && read->value > 0)
-        bytes_per_s = read->value;
-    for (int op = 0; op < OPC_COUNT; op++)
-        total += op_ns(&work->op[op], work->datapath[op], ceilings, bytes_per_s, cell->threads,
-                       compute_share, decode_share);
+        ceilings ? ceilings_read(ceilings, threads, work->working_set_bytes) : NULL;
+    double bytes_per_s = read && read->value > 0 ? read->value : rough_bytes_per_s, total = 0;
+    for (int op = 0; op < OPC_COUNT; op++) {
+        const struct work *w = &work->op[op];
+        const struct ceiling *peak =
+            ceilings ? ceilings_peak(ceilings, work->datapath[op], threads) : NULL;
+        double flop_per_s =
+            peak && peak->value > 0 ? peak->value : rough_flop_per_s_thread * threads;
+        double bytes = w->weight_bytes + w->kv_read_bytes + w->kv_write_bytes + w->activation_bytes;
+        double share = op == OPC_ATTENTION ? attention_share : compute_share;
+        total += 1e9 * fmax(bytes / (bytes_per_s * memory_share), w->flop / (flop_per_s * share));
+    }
     return total;
 }
 
@@ -68,18 +63,17 @@ double predict_trial_ns(const struct cell *cell, const struct ceilings *ceilings
     work_prefill(&in, &prefill);
     work_decode_step(&in, &decode);
     double steps = ceil((double)in.prompt / in.chunk);
-    double prefill_ns =
-        phase_ns(&prefill, cell, ceilings, prefill_share) + steps * step_overhead_ns;
-    double step_ns = phase_ns(&decode, cell, ceilings, prefill_share) + step_overhead_ns;
+    double prefill_ns = phase_ns(&prefill, cell, ceilings) + steps * step_overhead_ns;
+    double step_ns = phase_ns(&decode, cell, ceilings) + step_overhead_ns;
     double repetition_ns = prefill_ns + (cell->gen - 1) * step_ns;
     double warmup_ns = cell->warmup == WARMUP_FULL    ? repetition_ns
                        : cell->warmup == WARMUP_SHORT ? 2 * step_ns
                                                       : 0;
-    double inspection_ns = repetition_ns; // one more, by the observer (bench/run/inspect.h)
-    return canary_share * (cell->reps * repetition_ns + warmup_ns) + inspection_ns;
+    double inspection_ns = repetition_ns; // one more, with the observer on (bench/run/inspect.h)
+    return canary_share * cell->reps * repetition_ns + warmup_ns + inspection_ns;
 }
 
 double predict_ceilings_ns(void)
 {
-    return 15e9;
+    return 10e9;
 }
