@@ -80,7 +80,7 @@ void page_noise(struct str *out, const struct report_data *data)
             str_append(out, "</td>");
         }
         str_append(out, "<td class=name>");
-        html_text(out, label_of(data, totals[i].worst));
+        html_text(out, totals[i].max > totals[i].min ? label_of(data, totals[i].worst) : "");
         str_printf(out, "</td><td class=n>%d</td></tr>", totals[i].repetitions);
     }
     str_append(out, "</tbody></table></div>");

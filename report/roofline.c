@@ -12,8 +12,6 @@
 #include "report/pictures.h"
 #include "results/metric.h"
 
-enum { NAMED_MAX = 12 };
-
 struct frame {
     double x_min, x_max, y_min, y_max;
 };
@@ -84,17 +82,54 @@ static void widest(const struct report_data *data, int threads, double *bandwidt
     }
 }
 
-// "bf16 dot 300 GFLOP/s", "DRAM 45.0 GB/s", as one row of the names' file.
-static void name_ceiling(struct str *out, const struct ceiling_row *c, double x, double y,
-                         double angle)
+// "bf16 dot 300 GFLOP/s", "DRAM 45.0 GB/s".
+static void append_name(struct str *out, const struct ceiling_row *c)
 {
     char value[48], name[40];
     snprintf(name, sizeof name, "%s", is_peak(c) ? c->name : c->level);
     for (char *p = name; *p; p++)
         *p = *p == '_' ? ' ' : *p;
-    str_printf(out, "%.6g\t%.6g\t%.1f\t", x, y, angle);
     picture_label(out, name);
-    str_printf(out, " %s\n", metric_format(c->value, c->unit, value, sizeof value));
+    str_printf(out, " %s", metric_format(c->value, c->unit, value, sizeof value));
+}
+
+// The slowest read ceiling above (or the fastest below) ceiling i that is within `factor` of it, or
+// NULL: names of such neighbours would lie upon each other.
+static const struct ceiling_row *neighbour(const struct report_data *data,
+                                           const struct ceiling_row *of, bool above, double factor)
+{
+    const struct ceiling_row *nearest = NULL;
+    for (size_t j = 0; j < data->ceiling_count; j++) {
+        const struct ceiling_row *c = &data->ceilings[j];
+        double ratio = above ? c->value / of->value : of->value / c->value;
+        if (c != of && c->threads == of->threads && is_read(c) && ratio > 1 && ratio < factor &&
+            (!nearest || (above ? c->value < nearest->value : c->value > nearest->value)))
+            nearest = c;
+    }
+    return nearest;
+}
+
+// One name for a group of neighbours, over the fastest of them: "L2 230 GB/s, L3 183 GB/s".
+static void name_slanted(struct str *out, const struct report_data *data,
+                         const struct ceiling_row *c, double x, double y, double angle,
+                         double factor)
+{
+    if (neighbour(data, c, true, factor))
+        return;
+    str_printf(out, "%.6g\t%.6g\t%.1f\t", x, y, angle);
+    append_name(out, c);
+    while ((c = neighbour(data, c, false, factor)) != NULL) {
+        str_append(out, ", ");
+        append_name(out, c);
+    }
+    str_append(out, "\n");
+}
+
+static void name_flat(struct str *out, const struct ceiling_row *c, double x, double y)
+{
+    str_printf(out, "%.6g\t%.6g\t0\t", x, y);
+    append_name(out, c);
+    str_append(out, "\n");
 }
 
 // Each ceiling from where it begins to bind to where another takes over. Returns how many.
@@ -128,9 +163,10 @@ static size_t write_ceilings(const struct report_data *data, const struct frame 
         double lift = pow(10, decades_y * 0.028); // half a line of text
         if (is_read(c)) {
             double x = x0 * pow(10, decades_x * 0.012);
-            name_ceiling(slanted, c, x, c->value * x * lift * lift, angle);
+            name_slanted(slanted, data, c, x, c->value * x * pow(lift, 1.5), angle,
+                         pow(10, decades_y * 0.07));
         } else {
-            name_ceiling(flat, c, f->x_max / pow(10, decades_x * 0.01), y1 * lift, 0);
+            name_flat(flat, c, f->x_max / pow(10, decades_x * 0.01), y1 * lift);
         }
         count++;
     }
@@ -161,11 +197,12 @@ static size_t write_points(const struct report_data *data, const struct series *
     return count;
 }
 
-// Names the ends of each series: the slowest and the fastest point of each phase.
+// Names the ends of a lone series: the slowest and the fastest point of each phase. With more series
+// the names would lie upon each other; the colours and the bound map tell then.
 static void write_names(const struct report_data *data, const struct series_group *group,
                         struct str *out)
 {
-    for (size_t i = 0; i < group->count && group->count * 4 <= NAMED_MAX; i++)
+    for (size_t i = 0; i < group->count && group->count == 1; i++)
         for (int phase = 0; phase < 2; phase++) {
             const struct cell_row *end[2] = {NULL, NULL};
             struct point p, at[2] = {{0, 0}, {0, 0}};

@@ -11,22 +11,13 @@
 
 enum { AXIS_VALUES_MAX = 64, MAPS_OPEN = 6 };
 
-static void cell_name(struct str *out, const struct report_data *data, const struct cell_row *cell)
-{
-    for (size_t i = 0; i < data->series_count; i++)
-        for (size_t j = 0; j < data->series[i].cell_count; j++)
-            if (data->series[i].cells[j] == cell) {
-                html_text(out, data->series[i].label);
-                return;
-            }
-    html_text(out, cell->label);
-}
-
-static void table_head(struct str *out, const char *const *heads, size_t words)
+// A head that begins with '>' stands over numbers.
+static void table_head(struct str *out, const char *const *heads)
 {
     str_append(out, "<div class=scroll><table><thead><tr>");
     for (size_t i = 0; heads[i]; i++)
-        str_printf(out, "<th scope=col%s>%s</th>", i < words ? "" : " class=n", heads[i]);
+        str_printf(out, "<th scope=col%s>%s</th>", heads[i][0] == '>' ? " class=n" : "",
+                   heads[i] + (heads[i][0] == '>'));
     str_append(out, "</tr></thead><tbody>");
 }
 
@@ -36,6 +27,11 @@ static void table_end(struct str *out)
 }
 
 // ---- bound map ----------------------------------------------------------------------------------
+
+static const char *bound_word(const struct verdict_row *v)
+{
+    return str_equal(v->bound, "undetermined") ? "open" : v->bound;
+}
 
 static void bound_cell(struct str *out, const struct report_data *data, const struct series *s,
                        int batch, int context, const char *phase)
@@ -51,7 +47,7 @@ static void bound_cell(struct str *out, const struct report_data *data, const st
     str_append(out, "\" title=\"");
     html_text(out, v->text);
     str_append(out, "\">");
-    html_text(out, str_equal(v->bound, "undetermined") ? "open" : v->bound);
+    html_text(out, bound_word(v));
     if (!isnan(v->eta))
         str_printf(out, " %.0f&thinsp;%%%s", 100 * v->eta, v->eta > 1.05 ? "&thinsp;!" : "");
     str_append(out, "</td>");
@@ -122,25 +118,58 @@ static void bound_column(struct str *out, const struct report_data *data,
                          const struct cell_row *cell, const char *phase)
 {
     const struct verdict_row *v = data_verdict(data, cell, phase);
-    str_append(out, "<td>");
+    str_append(out, "<td class=limit>");
     if (v) {
-        html_text(out, v->bound);
+        html_text(out, bound_word(v));
         if (!isnan(v->eta))
             str_printf(out, " <small>%.0f&thinsp;%%</small>", 100 * v->eta);
     }
     str_append(out, "</td>");
 }
 
-static void cell_row_html(struct str *out, const struct report_data *data,
-                          const struct cell_row *cell)
+// The series a cell belongs to.
+static const struct series *series_of(const struct report_data *data, const struct cell_row *cell)
 {
+    for (size_t i = 0; i < data->series_count; i++)
+        for (size_t j = 0; j < data->series[i].cell_count; j++)
+            if (data->series[i].cells[j] == cell)
+                return &data->series[i];
+    return NULL;
+}
+
+static void range_column(struct str *out, const struct cell_row *cells, size_t count,
+                         enum axis axis)
+{
+    int low = cell_axis(&cells[0], axis), high = low;
+    for (size_t i = 1; i < count; i++) {
+        int value = cell_axis(&cells[i], axis);
+        low = value < low ? value : low;
+        high = value > high ? value : high;
+    }
+    str_printf(out, "<td class=n>%d", low);
+    if (high != low)
+        str_printf(out, "&ndash;%d", high);
+    str_append(out, "</td>");
+}
+
+// One row for `count` neighbours of one series that ended alike: a single cell that was measured, or
+// several that were left out for the same reason.
+static void cell_row_html(struct str *out, const struct report_data *data,
+                          const struct cell_row *cell, size_t count)
+{
+    const struct series *s = series_of(data, cell);
     str_append(out, "<tr><td class=name>");
-    cell_name(out, data, cell);
-    str_printf(out, "</td><td class=n>%d</td><td class=n>%d</td><td>", cell->batch, cell->context);
+    html_text(out, s ? s->label : cell->label);
+    str_append(out, "</td>");
+    range_column(out, cell, count, AXIS_BATCH);
+    range_column(out, cell, count, AXIS_CONTEXT);
+    str_append(out, "<td>");
     html_status(out, cell->status);
     str_append(out, "</td>");
     if (!cell_measured(cell)) {
         str_append(out, "<td class=words colspan=8>");
+        if (count > 1)
+            str_printf(out, "%zu cells: ", count);
         html_text(out, cell->reason);
         str_append(out, "</td></tr>");
         return;
@@ -157,6 +186,12 @@ static void cell_row_html(struct str *out, const struct report_data *data,
     bound_column(out, data, cell, "prefill");
     bound_column(out, data, cell, "decode");
     str_append(out, "</tr>");
+}
+
+static bool same_fate(const struct cell_row *a, const struct cell_row *b)
+{
+    return cell_left_out(a) && str_equal(a->status, b->status) && str_equal(a->reason, b->reason) &&
+           a->trials == b->trials;
 }
 
 // "97 % (6 trials)" for each number of trials there is.
@@ -182,15 +217,15 @@ static void interval_levels(struct str *out, const struct report_data *data)
 void page_cells(struct str *out, const struct report_data *data)
 {
     static const char *const heads[] = {"model, scheme, device",
-                                        "batch",
-                                        "context",
+                                        ">batch",
+                                        ">context",
                                         "status",
-                                        "trials",
-                                        "TTFT",
-                                        "TPOT",
-                                        "prefill",
-                                        "decode",
-                                        "peak memory",
+                                        ">trials",
+                                        ">TTFT",
+                                        ">TPOT",
+                                        ">prefill",
+                                        ">decode",
+                                        ">peak memory",
                                         "prefill limit",
                                         "decode limit",
                                         NULL};
@@ -198,9 +233,14 @@ void page_cells(struct str *out, const struct report_data *data)
                     "its repetitions; small: the interval. ");
     interval_levels(out, data);
     str_append(out, "</p>");
-    table_head(out, heads, 1);
-    for (size_t i = 0; i < data->cell_count; i++)
-        cell_row_html(out, data, &data->cells[i]);
+    table_head(out, heads);
+    for (size_t i = 0, n; i < data->cell_count; i += n) {
+        const struct cell_row *cell = &data->cells[i];
+        for (n = 1; i + n < data->cell_count && same_fate(cell, cell + n) &&
+                    series_of(data, cell) == series_of(data, cell + n);)
+            n++;
+        cell_row_html(out, data, cell, n);
+    }
     table_end(out);
 }
 
@@ -210,12 +250,6 @@ static bool remarkable(const struct cell_row *cell)
 {
     return !str_equal(cell->status, "ok") || cell->trials != cell->trials_planned ||
            cell->disturbed > 0;
-}
-
-static bool same_fate(const struct cell_row *a, const struct cell_row *b)
-{
-    return cell_left_out(a) && str_equal(a->status, b->status) && str_equal(a->reason, b->reason) &&
-           a->trials == b->trials;
 }
 
 // The names of all cells left out for the reason of cell i, the first few of them in full.
@@ -242,28 +276,41 @@ static bool told_before(const struct report_data *data, size_t i)
     return false;
 }
 
+// Failures first, then what was left out, then what ended well but not undisturbed or not whole.
+static int rank(const struct cell_row *cell)
+{
+    return cell_failed(cell) ? 0 : cell_left_out(cell) ? 1 : 2;
+}
+
+static void fate_row(struct str *out, const struct report_data *data, size_t i)
+{
+    const struct cell_row *cell = &data->cells[i];
+    str_append(out, "<tr><td class=name>");
+    fate_names(out, data, i);
+    str_append(out, "</td><td>");
+    html_status(out, cell->status);
+    str_append(out, "</td><td class=words>");
+    html_text(out, cell->reason);
+    if (cell->disturbed)
+        str_printf(out, "%s%d of %d trials were disturbed", cell->reason[0] ? "; " : "",
+                   cell->disturbed, cell->trials);
+    str_printf(out, "</td><td class=n>%d of %d</td></tr>", cell->trials, cell->trials_planned);
+}
+
 void page_failures(struct str *out, const struct report_data *data)
 {
-    static const char *const heads[] = {"cell", "status", "reason", "trials", NULL};
+    static const char *const heads[] = {"cell", "status", "reason", ">trials", NULL};
     size_t count = 0;
     str_append(out, "<h2 id=failed>Failed, disturbed and left-out cells</h2>");
-    for (size_t i = 0; i < data->cell_count; i++) {
-        const struct cell_row *cell = &data->cells[i];
-        if (!remarkable(cell) || told_before(data, i))
-            continue;
-        if (count++ == 0)
-            table_head(out, heads, 3);
-        str_append(out, "<tr><td class=name>");
-        fate_names(out, data, i);
-        str_append(out, "</td><td>");
-        html_status(out, cell->status);
-        str_append(out, "</td><td class=words>");
-        html_text(out, cell->reason);
-        if (cell->disturbed)
-            str_printf(out, "%s%d of %d trials were disturbed", cell->reason[0] ? "; " : "",
-                       cell->disturbed, cell->trials);
-        str_printf(out, "</td><td class=n>%d of %d</td></tr>", cell->trials, cell->trials_planned);
-    }
+    for (int r = 0; r < 3; r++)
+        for (size_t i = 0; i < data->cell_count; i++) {
+            const struct cell_row *cell = &data->cells[i];
+            if (rank(cell) != r || !remarkable(cell) || told_before(data, i))
+                continue;
+            if (count++ == 0)
+                table_head(out, heads);
+            fate_row(out, data, i);
+        }
     if (count)
         table_end(out);
     else
@@ -274,15 +321,15 @@ void page_failures(struct str *out, const struct report_data *data)
 
 void page_ceilings(struct str *out, const struct report_data *data)
 {
-    static const char *const heads[] = {"ceiling",  "level",    "reached by", "threads",
-                                        "measured", "interval", "samples",    NULL};
+    static const char *const heads[] = {"ceiling",   "level",     "reached by", ">threads",
+                                        ">measured", ">interval", ">samples",   NULL};
     char low[48], high[48];
     if (data->ceiling_count == 0) {
         str_append(out, "<p class=none>No ceilings were measured in this run.</p>");
         return;
     }
     str_append(out, "<details><summary>The measured ceilings as a table</summary>");
-    table_head(out, heads, 3);
+    table_head(out, heads);
     for (size_t i = 0; i < data->ceiling_count; i++) {
         const struct ceiling_row *c = &data->ceilings[i];
         str_append(out, "<tr><td>");
@@ -304,13 +351,13 @@ void page_ceilings(struct str *out, const struct report_data *data)
 
 void page_memory(struct str *out, const struct report_data *data)
 {
-    static const char *const heads[] = {"cell",          "weights",   "KV cache", "scratch",
-                                        "measured peak", "predicted", NULL};
+    static const char *const heads[] = {"cell",           ">weights",   ">KV cache", ">scratch",
+                                        ">measured peak", ">predicted", NULL};
     static const char *const parts[] = {METRIC_MEM_WEIGHTS, METRIC_MEM_KV, METRIC_MEM_SCRATCH,
                                         METRIC_PEAK_MEM};
     size_t rows = 0;
     str_append(out, "<details><summary>Memory of all cells as a table</summary>");
-    table_head(out, heads, 1);
+    table_head(out, heads);
     for (size_t i = 0; i < data->cell_count; i++) {
         const struct cell_row *cell = &data->cells[i];
         if (!cell_measured(cell))

@@ -45,17 +45,28 @@ static void big_number(struct str *out, const struct report_data *data, const st
                        const char *metric, const char *phase, const char *unit, const char *what)
 {
     str_append(out, "<div><b>");
-    html_value(out, cell ? data_value(data, cell, metric, phase) : NAN, unit);
+    html_figure(out, cell ? data_figure(data, cell, metric, phase) : NULL, unit);
     str_append(out, "</b><span>");
     str_append(out, what);
     if (cell) {
         str_append(out, "<br>");
         where_text(out, cell);
+        if (!str_equal(cell->status, "ok")) {
+            str_append(out, "<br>");
+            html_status(out, cell->status);
+        }
     }
     str_append(out, "</span></div>");
 }
 
 // ---- what limits a phase ------------------------------------------------------------------------
+
+// What follows "overhead-bound: " in a verdict's words: this page names the bound itself.
+static const char *reason_of(const struct verdict_row *v)
+{
+    const char *colon = strstr(v->text, ": ");
+    return colon ? colon + 2 : v->text;
+}
 
 // "Decode is limited by memory: it reaches 88 % of the measured roof, ..."
 static void limit_sentence(struct str *out, const struct report_data *data,
@@ -64,15 +75,18 @@ static void limit_sentence(struct str *out, const struct report_data *data,
     const struct verdict_row *v = cell ? data_verdict(data, cell, phase) : NULL;
     if (v == NULL)
         return;
+    bool open = str_equal(v->bound, "undetermined"), overhead = str_equal(v->bound, "overhead");
     str_printf(out, "<p><b>%s</b> ", name);
-    if (str_equal(v->bound, "undetermined"))
+    if (open && v->agree < v->trials)
+        html_textf(out, "has no clear limit: its %d trials disagree; ", v->trials);
+    else if (open)
         str_append(out, "has no clear limit: ");
     else if (str_equal(v->bound, "balanced"))
         str_append(out, "is limited by memory and compute alike: ");
     else
         html_textf(out, "is limited by %s: ", v->bound);
-    if (isnan(v->eta) || str_equal(v->bound, "undetermined"))
-        html_text(out, v->text);
+    if (isnan(v->eta) || open || overhead)
+        html_text(out, reason_of(v));
     else if (v->eta > 1.05)
         html_textf(out,
                    "it is at %.0f %% of the measured roof, which cannot be, so the model of its "
@@ -155,15 +169,21 @@ static void outcome(struct str *out, const struct report_data *data)
     str_append(out, "</p>");
 }
 
-static const char *processor_name(const struct report_data *data)
+// "AMD EPYC, 2 cores, 24 GiB, kvm": what the machine record tells, in a person's words.
+static void machine_words(struct str *out, const struct report_data *data)
 {
-    static const char *const paths[] = {"cpu.model", "cpu.name", "processor", "model", "cpu_model"};
-    for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
-        const char *text = json_path_text(data->hardware, paths[i]);
-        if (text)
-            return text;
-    }
-    return NULL;
+    const char *processor = json_path_text(data->hardware, "processor.model");
+    const char *hypervisor = json_path_text(data->hardware, "virtualization.hypervisor");
+    const json_t *topology = json_object_get(data->hardware, "topology");
+    const json_t *cores = json_object_get(topology, "cores");
+    const json_t *memory = json_object_get(data->hardware, "memory_gib");
+    html_text(out, processor ? processor : "unnamed processor");
+    if (json_is_integer(cores))
+        html_textf(out, ", %lld cores", (long long)json_integer_value(cores));
+    if (json_is_integer(memory))
+        html_textf(out, ", %lld GiB", (long long)json_integer_value(memory));
+    if (hypervisor)
+        html_textf(out, ", virtual machine (%s)", hypervisor);
 }
 
 static size_t model_names(const struct report_data *data, const char **names)
@@ -182,14 +202,12 @@ static size_t model_names(const struct report_data *data, const char **names)
 void page_verdict(struct str *out, const struct report_data *data)
 {
     char when[32];
-    const char *models[MODELS_MAX], *processor = processor_name(data);
+    const char *models[MODELS_MAX];
     size_t count = model_names(data, models);
     str_append(out, "<h1>");
     html_text(out, data->run.suite_name);
-    if (processor) {
-        str_append(out, " on ");
-        html_text(out, processor);
-    }
+    str_append(out, " on ");
+    machine_words(out, data);
     str_append(out, "</h1><p class=soft>");
     html_textf(out, "Run %lld, %s", (long long)data->run.id,
                clock_iso8601(data->run.started_ns, when, sizeof when));

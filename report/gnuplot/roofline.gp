@@ -27,6 +27,6 @@ ceiling_lines = "for [i=0:ceilings-1] NAME.'.ceilings' index i using 1:2 with li
 prefill = "for [j=0:series-1] NAME.'.dat' index 2*j using 1:2 every ::1 with points linecolor rgb color(j) pointtype 9 pointsize 1.1 notitle"
 decode = "for [j=0:series-1] NAME.'.dat' index 2*j+1 using 1:2 with points linecolor rgb color(j) pointtype 7 pointsize 0.9 title columnheader(1)"
 phases = "NaN with points pointtype 9 pointsize 1.1 linecolor rgb '#808080' title 'prefill', NaN with points pointtype 7 pointsize 0.9 linecolor rgb '#808080' title 'decode'"
-names = "NAME.'.slanted' using 1:2:4:3 with labels left rotate variable textcolor rgb '#606060' notitle, NAME.'.flat' using 1:2:4 with labels right textcolor rgb '#606060' notitle, NAME.'.labels' using 1:2:3 with labels left offset 0.8,-0.5 font ',12' notitle"
+names = "NAME.'.slanted' using 1:2:4:3 with labels left rotate variable font ',13' textcolor rgb '#606060' notitle, NAME.'.flat' using 1:2:4 with labels right font ',13' textcolor rgb '#606060' notitle, NAME.'.labels' using 1:2:3 with labels left offset 0.8,-0.5 font ',12' notitle"
 DRAW = "plot ".ceiling_lines.", ".names.", ".prefill.", ".decode.", ".phases
 load home."write.gp"

@@ -51,9 +51,10 @@ static struct made_point point_of(int model, int scheme, int batch, int context,
 static enum status made_machine(struct store *store, struct store_run *run, struct error *err)
 {
     TRY(store_machine(store, "5d41402abc4b2a76",
-                      "{\"cpu\":{\"model\":\"Intel(R) Xeon(R) Processor @ 2.60GHz\",\"cores\":2,"
-                      "\"threads\":2,\"isa\":[\"avx2\",\"avx512f\",\"avx512_bf16\"]},"
-                      "\"memory_bytes\":25282916352,\"virtualization\":\"kvm\"}",
+                      "{\"processor\":{\"model\":\"Intel(R) Xeon(R) Processor @ "
+                      "2.60GHz\",\"isa\":[\"avx2\",\"avx512\"]},"
+                      "\"topology\":{\"cores\":2},\"memory_gib\":24,"
+                      "\"virtualization\":{\"hypervisor\":\"kvm\"}}",
                       &run->machine, err));
     TRY(store_environment(
         store, "{\"kernel\":\"Linux 6.1.0\",\"governor\":null,\"huge_pages\":\"madvise\"}",
