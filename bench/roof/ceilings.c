@@ -21,7 +21,7 @@ enum {
     WINDOW_DRAM_NS = 3 * 1000 * 1000,  // goes on where the last one stopped
     WINDOW_STORE_NS = 8 * 1000 * 1000, // stores past the caches go in larger blocks
     WINDOW_PEAK_NS = 2 * 1000 * 1000,
-    WINDOW_TRIES = 3,
+    WINDOW_TRIES = 5, // on a busy machine most windows are lost
     PILOT_ROUNDS = 4,
     PILOT_ROWS_MAX = 16,
     ROUNDS_MIN = 7,

@@ -21,7 +21,12 @@
 #include <immintrin.h>
 #endif
 
-enum { THREADS_MAX = 256, SAMPLES = 9, VECTOR_BYTES = 64 };
+enum {
+    THREADS_MAX = 256,
+    SAMPLES = 9,
+    VECTOR_BYTES = 64,
+    LOOK_BYTES = 32 << 20, // between two looks at the clock, which is a system call
+};
 typedef uint64_t vector __attribute__((vector_size(VECTOR_BYTES)));
 
 struct task {
@@ -61,7 +66,7 @@ static double run_read(char *memory, size_t bytes, double seconds)
         const vector *v = (const vector *)memory;
         vector s[8] = {{0}};
         size_t count = bytes / VECTOR_BYTES / 8 * 8;
-        int passes = bytes < (1 << 20) ? (int)((1 << 20) / bytes) : 1;
+        int passes = bytes < LOOK_BYTES ? (int)(LOOK_BYTES / bytes) : 1;
         for (int p = 0; p < passes; p++) {
             for (size_t i = 0; i < count; i += 8)
                 _Pragma("GCC unroll 8") for (int k = 0; k < 8; k++) s[k] += v[i + (size_t)k];
@@ -102,8 +107,8 @@ static void fill_operands(char *memory)
     STEP(s1, 1)                                                                                    \
     STEP(s2, 0)                                                                                    \
     STEP(s3, 1)                                                                                    \
-    STEP(s4, 0) STEP(s5, 1) STEP(s6, 0) STEP(s7, 1) STEP(s8, 0) STEP(s9, 1) STEP(s10, 0)           \
-        STEP(s11, 1)
+    STEP(s4, 0)                                                                                    \
+    STEP(s5, 1) STEP(s6, 0) STEP(s7, 1) STEP(s8, 0) STEP(s9, 1) STEP(s10, 0) STEP(s11, 1)
 
 #define PEAK(name, lanes, type, input, zero, step)                                                 \
     static double name(char *memory, size_t bytes, double seconds)                                 \
