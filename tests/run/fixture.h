@@ -204,7 +204,7 @@ struct test_plan {
     struct cell cells[TEST_CELLS_MAX];
     size_t order[TEST_CELLS_MAX];
     struct cell_group group;
-    char labels[TEST_CELLS_MAX][32];
+    char labels[TEST_CELLS_MAX][64];
     char dir[64], database[96], pids[96];
 };
 
@@ -362,7 +362,7 @@ static inline void assert_cell(struct look *l, size_t cell, const char *status, 
     if (!str_equal(l->cells[cell].status, status))
         fail_msg("cell %zu is %s (%s), expected %s", cell, l->cells[cell].status, said, status);
     assert_int_equal(l->cells[cell].trials, trials);
-    if (!strstr(said, reason_part))
+    if (reason_part[0] && !strstr(said, reason_part))
         fail_msg("cell %zu: '%s' does not say '%s'", cell, said, reason_part);
 }
 
