@@ -40,12 +40,11 @@ char *job_encode(const struct job *job)
         json_array_append_new(cells, job_cell_json(&job->cells[i]));
     bool measure = job->task == JOB_CELLS;
     json_t *root = json_pack(
-        "{si ss si si sI sb ss* ss* ss* ss* ss* sI sb so}", "version", PROTOCOL_VERSION, "task",
+        "{si ss si si sI ss* ss* ss* ss* ss* sI sb so}", "version", PROTOCOL_VERSION, "task",
         measure ? "cells" : "ceilings", "threads", job->threads, "isa", (int)job->isa,
-        "memory_limit", (json_int_t)job->memory_limit_bytes, "quick", job->quick, "device",
-        job->device, "scheme", job->scheme, "head", measure ? dtype_name(job->head) : NULL, "model",
-        job->model_path, "shape", job->shape_path, "seed", (json_int_t)job->seed, "cold", job->cold,
-        "cells", cells);
+        "memory_limit", (json_int_t)job->memory_limit_bytes, "device", job->device, "scheme",
+        job->scheme, "head", measure ? dtype_name(job->head) : NULL, "model", job->model_path,
+        "shape", job->shape_path, "seed", (json_int_t)job->seed, "cold", job->cold, "cells", cells);
     char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
     json_decref(root);
     return text;
@@ -149,7 +148,6 @@ static enum status job_fields(const json_t *root, struct job *out, struct error 
     TRY(get_int(root, "isa", 0, INT32_MAX, &isa, err));
     TRY(json_get_i64(root, "worker protocol", "memory_limit", 0, INT64_MAX,
                      &out->memory_limit_bytes, err));
-    TRY(json_opt_bool(root, "worker protocol", "quick", false, &out->quick, err));
     out->isa = (unsigned)isa;
     out->task = str_equal(task, "ceilings") ? JOB_CEILINGS : JOB_CELLS;
     if (out->task == JOB_CELLS && !str_equal(task, "cells"))

@@ -65,7 +65,6 @@ struct job {
     unsigned isa; // mask of kernel tiers
     int64_t
         memory_limit_bytes; // 0: what is available less some head-room, which is the most anyway
-    bool quick;             // JOB_CEILINGS: the few a verdict cannot do without
 
     // JOB_CELLS: one model, in one scheme, on one device
     const char *device, *scheme;

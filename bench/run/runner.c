@@ -2,6 +2,7 @@
 #include "bench/run/runner.h"
 
 #include <jansson.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -98,28 +99,31 @@ static enum status run_trials(struct runner *r, struct error *err)
 
 // ---- before the trials ---------------------------------------------------------------------------------------
 
-static bool seen_threads(const struct plan *plan, size_t before, int threads)
+// The most threads, below `below`, that a cell which will run uses; 0: none.
+static int most_threads(const struct plan *plan, int below)
 {
-    for (size_t i = 0; i < before; i++)
-        if (!plan->cells[i].skip && plan->cells[i].threads == threads)
-            return true;
-    return false;
+    int most = 0;
+    for (size_t i = 0; i < plan->cell_count; i++)
+        if (!plan->cells[i].skip && plan->cells[i].threads < below && plan->cells[i].threads > most)
+            most = plan->cells[i].threads;
+    return most;
 }
 
-// Measured once for every number of threads that a cell uses; a resumed run has them already.
+// Measured for every number of threads that a cell uses, the largest first, because smaller ones come
+// along; a resumed run has them already.
 static enum status measure_ceilings(struct runner *r, struct error *err)
 {
     struct run_context *c = &r->context;
     TRY(record_read_ceilings(&c->record, c->ceilings, err));
     if (c->ceilings->count > 0)
         return OK;
-    for (size_t i = 0; i < c->plan->cell_count; i++) {
-        const struct cell *cell = &c->plan->cells[i];
-        if (cell->skip || seen_threads(c->plan, i, cell->threads))
+    for (int threads = most_threads(c->plan, INT_MAX); threads > 0;
+         threads = most_threads(c->plan, threads)) {
+        if (ceilings_find(c->ceilings, "read", "DRAM", threads))
             continue;
-        live_note(&c->live, "measuring what this machine can do with %d thread%s", cell->threads,
-                  cell->threads == 1 ? "" : "s");
-        TRY(session_ceilings(c, cell->threads, true, err));
+        live_note(&c->live, "measuring what this machine can do with %d thread%s", threads,
+                  threads == 1 ? "" : "s");
+        TRY(session_ceilings(c, threads, err));
     }
     return record_ceilings(&c->record, c->ceilings, err);
 }

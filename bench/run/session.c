@@ -365,8 +365,11 @@ enum status session_cells(struct run_context *run, const size_t *cells, size_t c
 
 static void append_ceilings(struct ceilings *all, const struct ceilings *more)
 {
-    for (int i = 0; i < more->count && all->count < CEILINGS_MAX; i++)
-        all->row[all->count++] = more->row[i];
+    for (int i = 0; i < more->count && all->count < CEILINGS_MAX; i++) {
+        const struct ceiling *row = &more->row[i];
+        if (!ceilings_find(all, row->name, row->level, row->threads)) // fewer threads come along
+            all->row[all->count++] = *row;
+    }
     if (more->note[0])
         memcpy(all->note, more->note, sizeof all->note);
 }
@@ -405,13 +408,12 @@ static enum status hear_ceilings(struct run_context *run, struct child *child, b
     }
 }
 
-enum status session_ceilings(struct run_context *run, int threads, bool quick, struct error *err)
+enum status session_ceilings(struct run_context *run, int threads, struct error *err)
 {
     struct job job = {.task = JOB_CEILINGS,
                       .threads = threads,
                       .isa = ISA_ALL,
-                      .memory_limit_bytes = run->memory_limit_bytes,
-                      .quick = quick};
+                      .memory_limit_bytes = run->memory_limit_bytes};
     struct child *child = NULL;
     struct child_end end;
     struct error failure = {0};

@@ -27,8 +27,9 @@ struct run_context {
 enum status session_cells(struct run_context *run, const size_t *cells, size_t count, int number,
                           struct error *err);
 
-// Measures the ceilings for one thread count and appends them to run->ceilings. A worker that fails leaves
-// them as they are, and says so to the person: verdicts are then not made.
-enum status session_ceilings(struct run_context *run, int threads, bool quick, struct error *err);
+// Measures the ceilings for `threads` threads (some smaller numbers come along) and adds them to
+// run->ceilings. A worker that fails leaves them as they are, and says so to the person: verdicts are then
+// not made.
+enum status session_ceilings(struct run_context *run, int threads, struct error *err);
 
 #endif

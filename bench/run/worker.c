@@ -303,7 +303,7 @@ static enum status run_ceilings(struct worker *w, struct error *err)
     struct ceilings *ceilings = calloc(1, sizeof *ceilings);
     if (!ceilings)
         return FAIL(err, ERR_NOMEM, "worker: ceilings");
-    enum status status = ceilings_measure(w->pool, w->job.isa, w->job.quick, ceilings, err);
+    enum status status = ceilings_measure(w->pool, w->job.isa, false, ceilings, err);
     if (status == OK) {
         json_t *event = wire_event("ceilings"), *rows = json_array();
         for (int i = 0; i < ceilings->count; i++)
