@@ -1,0 +1,141 @@
+// test_many_threads.c - the splits a machine of many cores sees: more threads than panels, heads or tokens.
+//
+// base/pool refuses more threads than the machine has, so this program brings a pool of its own behind
+// pool.h: plain threads and a plain barrier, as many as asked for. Every thread count must give the same bits.
+#include "tests/engine/fixture.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+struct pool {
+    int threads;
+    pthread_barrier_t barrier;
+};
+
+enum status pool_create(int threads, bool pin, struct pool **out, struct error *err)
+{
+    (void)pin;
+    *out = calloc(1, sizeof **out);
+    if (!*out || pthread_barrier_init(&(*out)->barrier, NULL, (unsigned)threads) != 0)
+        return FAIL(err, ERR_NOMEM, "pool of the test");
+    (*out)->threads = threads;
+    return OK;
+}
+
+void pool_destroy(struct pool *pool)
+{
+    pthread_barrier_destroy(&pool->barrier);
+    free(pool);
+}
+
+int pool_threads(const struct pool *pool)
+{
+    return pool->threads;
+}
+
+void pool_barrier(struct pool *pool, int worker)
+{
+    (void)worker;
+    pthread_barrier_wait(&pool->barrier);
+}
+
+// As base/pool.c shares: contiguous, sizes differing by at most one grain.
+void pool_share(int count, int grain, int worker, int workers, int *begin, int *end)
+{
+    int grains = (count + grain - 1) / grain;
+    *begin = (int)((long long)grains * worker / workers) * grain;
+    *end = (int)((long long)grains * (worker + 1) / workers) * grain;
+    *begin = *begin < count ? *begin : count;
+    *end = *end < count ? *end : count;
+}
+
+struct start {
+    pool_job *job;
+    void *arg;
+    int worker, workers;
+};
+
+static void *thread_main(void *arg)
+{
+    struct start *s = arg;
+    s->job(s->arg, s->worker, s->workers);
+    return NULL;
+}
+
+void pool_run(struct pool *pool, pool_job *job, void *arg)
+{
+    enum { MOST = 64 };
+    pthread_t threads[MOST];
+    struct start starts[MOST];
+    assert_in_range(pool->threads, 1, MOST);
+    for (int i = 0; i < pool->threads; i++) {
+        starts[i] = (struct start){job, arg, i, pool->threads};
+        assert_int_equal(pthread_create(&threads[i], NULL, thread_main, &starts[i]), 0);
+    }
+    for (int i = 0; i < pool->threads; i++)
+        pthread_join(threads[i], NULL);
+}
+
+// Prefill of two sequences, a decode step of both, and one of the second alone: the last logits of each
+// step, (5, vocab).
+static float *run(const char *path, const char *scheme, int threads)
+{
+    enum { PROMPT = 130, SHORT = 37 };
+    struct pool *pool = pool_of(threads);
+    struct model *model = load(path, scheme, pool, ISA_ALL);
+    size_t vocab = (size_t)model_config(model)->vocab;
+    struct context *ctx =
+        context_of(model, (struct context_options){
+                              .batch = 2, .positions = PROMPT + 2, .chunk = PROMPT, .kv = DT_BF16});
+    int32_t ids[PROMPT];
+    for (int i = 0; i < PROMPT; i++)
+        ids[i] = (i * 37 + 11) % (int)vocab;
+    struct span steps[3][2] = {
+        {{0, PROMPT, ids, LOGITS_LAST}, {1, SHORT, ids + 5, LOGITS_LAST}},
+        {{0, 1, ids, LOGITS_LAST}, {1, 1, ids + 1, LOGITS_LAST}},
+        {{1, 1, ids + 2, LOGITS_LAST}},
+    };
+    float *kept = calloc(5 * vocab, sizeof *kept);
+    for (int i = 0; i < 3; i++) {
+        struct error err = {0};
+        const float *logits;
+        int spans = i < 2 ? 2 : 1;
+        expect_ok(context_step(ctx, steps[i], spans, PHASE_PREFILL, &logits, &err), &err, "step");
+        memcpy(kept + (size_t)i * 2 * vocab, logits, (size_t)spans * vocab * sizeof *kept);
+    }
+    assert_int_equal(logits_nonfinite(kept, 5 * vocab), 0);
+    context_destroy(ctx);
+    model_destroy(model);
+    pool_destroy(pool);
+    return kept;
+}
+
+static void test_any_thread_count_gives_the_same_bits(void **state)
+{
+    (void)state;
+    static const char *const paths[] = {MODELS "llama-gqa3", MODELS "qwen2-tied",
+                                        MODELS "mistral-window", MODELS "llama-wide-heads",
+                                        "models/reference"};
+    static const size_t vocabs[] = {331, 997, 419, 257, 4096};
+    static const int counts[] = {2, 3, 5, 16, 61};
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+        const char *scheme = i % 2 ? "f32" : "bf16";
+        float *one = run(paths[i], scheme, 1);
+        for (size_t j = 0; j < sizeof counts / sizeof *counts; j++) {
+            float *many = run(paths[i], scheme, counts[j]);
+            double worst = largest_difference(one, many, 5 * vocabs[i]);
+            if (worst != 0)
+                fail_msg("%s: %d threads differ by %g", paths[i], counts[j], worst);
+            free(many);
+        }
+        free(one);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_any_thread_count_gives_the_same_bits),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
