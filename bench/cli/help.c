@@ -2,7 +2,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/str.h"
 #include "bench/cli/args.h"
+#include "bench/suite/options.h"
 
 enum { FLAG_COLUMN = 24 };
 
@@ -66,6 +68,10 @@ static enum exit_code run_help(const struct arguments *args, struct error *err)
         help_program(stdout);
         return EXIT_FINE;
     }
+    if (str_equal(words[1], "options")) {
+        flag_bool(args, "markdown") ? options_print_markdown(stdout) : options_print_help(stdout);
+        return EXIT_FINE;
+    }
     int taken = 0;
     const struct command *command =
         command_find(1 + (int)positional_count(args), words, &taken, err);
@@ -75,13 +81,16 @@ static enum exit_code run_help(const struct arguments *args, struct error *err)
     return EXIT_FINE;
 }
 
-static const struct flag no_flags[] = {{0}};
+static const struct flag flags[] = {
+    {"markdown", 0, FLAG_BOOL, NULL, NULL, "`help options` as docs/SUITES.md has it"},
+    {0},
+};
 
 const struct command command_help = {
     .name = "help",
-    .positional = "[COMMAND]",
+    .positional = "[COMMAND | options]",
     .max_positional = 2,
-    .summary = "what a command does and the flags it takes",
-    .flags = no_flags,
+    .summary = "what a command does and the flags it takes; the keys of suites",
+    .flags = flags,
     .run = run_help,
 };

@@ -1,4 +1,5 @@
 // test_suite.c - reading suites: precedence, includes, variables, --set, and every error to the letter.
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,15 +11,18 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "base/str.h"
+#include "base/file.h"
 #include "bench/suite/ini.h"
 #include "bench/suite/suite.h"
 
+static char manual[PATH_MAX]; // its path, from before the change of folder
 static char folder[] = "/tmp/test_suite.XXXXXX";
 
 static int enter(void **state)
 {
     (void)state;
+    if (!realpath("docs/SUITES.md", manual))
+        return -1;
     return mkdtemp(folder) && chdir(folder) == 0 ? 0 : -1;
 }
 
@@ -309,6 +313,24 @@ static void the_table_is_sound(void **state)
     arena_fini(&arena);
 }
 
+// docs/SUITES.md ends with the table as the program prints it.
+static void the_manual_has_the_table(void **state)
+{
+    (void)state;
+    char *table = NULL, *page = NULL;
+    size_t table_bytes = 0, page_bytes = 0;
+    struct error err = {0};
+    FILE *out = open_memstream(&table, &table_bytes);
+    assert_non_null(out);
+    options_print_markdown(out);
+    fclose(out);
+    assert_int_equal(file_read(manual, 1 << 20, &page, &page_bytes, &err), OK);
+    assert_true(page_bytes > table_bytes);
+    assert_string_equal(page + page_bytes - table_bytes, table);
+    free(table);
+    free(page);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -321,6 +343,7 @@ int main(void)
         cmocka_unit_test(bad_set),
         cmocka_unit_test(bench_conf_has_its_own_sections),
         cmocka_unit_test(the_table_is_sound),
+        cmocka_unit_test(the_manual_has_the_table),
     };
     return cmocka_run_group_tests(tests, enter, leave);
 }
