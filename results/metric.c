@@ -31,6 +31,7 @@ static const struct metric_info metrics[] = {
     {METRIC_MEM_SCRATCH, "bytes", "memory of activations", METRIC_LOWER},
     {METRIC_FLOP, "FLOP", "useful operations", METRIC_NEITHER},
     {METRIC_BYTES, "bytes", "bytes moved at least", METRIC_NEITHER},
+    {METRIC_COUNTER_PREFIX "task-clock", "ns", "processor time", METRIC_LOWER},
     {NOISE_STEAL, "ns", "time taken by the hypervisor", METRIC_LOWER},
     {NOISE_SWITCHES, "1", "involuntary context switches", METRIC_LOWER},
     {NOISE_MAJOR_FAULTS, "1", "major page faults", METRIC_LOWER},

@@ -212,9 +212,10 @@ static void end_run(struct runner *r, enum status status, struct error *err)
 static enum exit_code summarize(struct runner *r, struct error *err)
 {
     struct run_context *c = &r->context;
-    char next[96];
+    char next[4200];
     size_t failed = 0;
-    snprintf(next, sizeof next, "bench report %lld", (long long)c->record.run);
+    snprintf(next, sizeof next, "bench report %lld --db %s", (long long)c->record.run,
+             store_path(c->record.store));
     if (err->code != OK || live_table(&c->live, c->record.store, c->record.run, next, err) != OK ||
         record_failed(&c->record, &failed, err) != OK)
         return EXIT_ERROR;
