@@ -130,7 +130,10 @@ void attention_run(const struct attention_ops *ops, const struct k_attention *jo
         rows.count = total - rows.row0 < block ? total - rows.row0 : block;
         int end = job->first + token_of(job, &rows, rows.count - 1) + 1;
         start_rows(job, &rows);
-        for (int p = attention_begin(job, token_of(job, &rows, 0)); p < end; p += ATTENTION_KEYS)
+        // Blocks of keys begin at multiples of their size, window or not: so a token's sums are taken
+        // in the same order however its prompt was cut into calls.
+        int begin = attention_begin(job, token_of(job, &rows, 0)) / ATTENTION_KEYS * ATTENTION_KEYS;
+        for (int p = begin; p < end; p += ATTENTION_KEYS)
             run_keys(ops, job, &rows, p, end - p < ATTENTION_KEYS ? end - p : ATTENTION_KEYS);
         finish_rows(job, &rows);
     }
