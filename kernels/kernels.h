@@ -224,8 +224,8 @@ struct kernel_bench_result {
     double time_ns; // of one call
     double bytes;   // compulsory
     double flop;
-    bool in_cache; // working set fits the last-level cache
-    bool disturbed;  // other programs had the processors in most samples: the time is too long
+    bool in_cache;  // working set fits the last-level cache
+    bool disturbed; // other programs had the processors in most samples: the time is too long
 };
 typedef void kernel_bench_report(void *user, const struct kernel_bench_result *result);
 struct pool;

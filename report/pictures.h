@@ -15,12 +15,12 @@ enum {
 };
 
 struct picture {
-    char name[40];       // file name without its ending: "decode-over-batch-2"
-    const char *script;  // "lines.gp"
-    const char *title;   // what is drawn, for a person; plain text, may hold a model's name
-    const char *alt;     // what it says, for who cannot see it
+    char name[40];        // file name without its ending: "decode-over-batch-2"
+    const char *script;   // "lines.gp"
+    const char *title;    // what is drawn, for a person; plain text, may hold a model's name
+    const char *alt;      // what it says, for who cannot see it
     const char *args[12]; // of the script, ended by NULL; no person's text
-    char *svg;           // owned: the picture, or NULL when it was not drawn
+    char *svg;            // owned: the picture, or NULL when it was not drawn
 };
 
 struct pictures {
