@@ -180,7 +180,8 @@ static enum status set_value(const struct command *command, struct arguments *ar
     return OK;
 }
 
-// One flag at argv[*i], and its value where it takes one: "--db FILE", "--db=FILE", "-o FILE", "-oFILE".
+// One flag at argv[*i], and its value where it takes one: "--db FILE", "--db=FILE", "-o FILE",
+// "-oFILE".
 static enum status parse_flag(const struct command *command, struct arguments *args, int argc,
                               char *const *argv, int *i, struct error *err)
 {

@@ -12,8 +12,9 @@
 // What every command takes besides its own rows: --help, --verbose. Ends with a NULL name.
 extern const struct flag common_flags[];
 
-// The command that argv[1] (and argv[2], for names of two words) asks for; *words is how many of argv
-// it took, the program's name included. NULL with an error that names the nearest known command.
+// The command that argv[1] (and argv[2], for names of two words) asks for; *words is how many of
+// argv it took, the program's name included. NULL with an error that names the nearest known
+// command.
 const struct command *command_find(int argc, char *const *argv, int *words, struct error *err);
 
 // Parses what stands after the command's name. argv is borrowed until arguments_destroy.

@@ -48,7 +48,8 @@ static bool same_product(const struct cell *a, const struct cell *b)
            strcmp(a->device, b->device) == 0;
 }
 
-// Cells [first, ...) that share a reason: "7b int8 cpu (15 cells)" for each model, scheme and device.
+// Cells [first, ...) that share a reason: "7b int8 cpu (15 cells)" for each model, scheme and
+// device.
 static void print_products(const struct plan *plan, size_t first, FILE *out)
 {
     const char *reason = plan->cells[first].skip;

@@ -1,4 +1,4 @@
-// main.c - finds the command, runs it, prints its error, and is the only file that ends the process.
+// main.c - finds the command, runs it, prints its error; the only file that ends the process.
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>

@@ -32,7 +32,7 @@ struct preparation {
     struct plan *plan;
 };
 
-// ---- what the machine offers ----------------------------------------------------------------------
+// ---- what the machine offers --------------------------------------------------------------------
 
 static void copy_ceiling(struct ceilings *out, const struct ceiling_row *row)
 {
@@ -108,7 +108,7 @@ static enum status look_at_machine(struct preparation *p, struct error *err)
     return err->code;
 }
 
-// ---- the suite --------------------------------------------------------------------------------------
+// ---- the suite ----------------------------------------------------------------------------------
 
 // As named, else among the program's own files: `bench run suites/m1.conf` works from any folder.
 static char *find_suite(const char *name)
@@ -145,7 +145,7 @@ static void preparation_fini(struct preparation *p)
     free(p->config_path);
 }
 
-// ---- the command ------------------------------------------------------------------------------------
+// ---- the command --------------------------------------------------------------------------------
 
 // One word as a shell reads it back.
 static void append_quoted(struct str *out, const char *word)

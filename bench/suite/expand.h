@@ -17,13 +17,15 @@ struct expansion {
 // models.c: opens every model's headers, hashes its content, fills plan->models.
 enum status expand_models(struct expansion *x, struct error *err);
 
-// expand.c: the cross product of every sweep, in plan->cells, with keys; what cannot run has its reason.
+// expand.c: the cross product of every sweep, in plan->cells, with keys; what cannot run has its
+// reason.
 enum status expand_sweeps(struct expansion *x, struct error *err);
 
 // key.c: cell->params and cell->key. prompt_hash: SHA-256 of the prompt's text, NULL for random.
 enum status cell_make_key(struct cell *cell, const char *prompt_hash, struct error *err);
 
-// predict.c: from the analytic model, the ceilings (NULL: rough figures) and calibrated shares of them.
+// predict.c: from the analytic model, the ceilings (NULL: rough figures) and calibrated shares of
+// them.
 double predict_load_ns(const struct cell *cell); // one worker: start, load
 double predict_trial_ns(const struct cell *cell,
                         const struct ceilings *ceilings); // without the load

@@ -71,7 +71,8 @@ static enum status begin_section(struct reading *r, const char *text, size_t len
     return add_entry(r, NULL, NULL);
 }
 
-// Refuses what inih would misread; strips a comment that begins with '#' after a blank, which it keeps.
+// Refuses what inih would misread; strips a comment that begins with '#' after a blank, which it
+// keeps.
 static enum status check_line(struct reading *r, const char *text, size_t *length)
 {
     if (*length > INI_LINE_MAX)

@@ -1,9 +1,9 @@
 // ini.h - one INI file as entries with their lines, read by the system's inih.
 //
 // inih as distributions build it cuts lines at 199 bytes and section and key names at 49, takes an
-// indented line as a continuation of the value above, does not tell line numbers and does not tell empty
-// sections. So lines go to it through its stream reader, which counts them and refuses what would be
-// cut or swallowed. Comments begin with ; or # at the start of a line or after a blank.
+// indented line as a continuation of the value above, does not tell line numbers and does not tell
+// empty sections. So lines go to it through its stream reader, which counts them and refuses what
+// would be cut or swallowed. Comments begin with ; or # at the start of a line or after a blank.
 #ifndef BENCH_SUITE_INI_H
 #define BENCH_SUITE_INI_H
 
@@ -27,8 +27,9 @@ struct ini_file {
 };
 
 // Everything is the arena's. `name` is what messages call the file.
-// Errors: ERR_IO; ERR_USAGE "NAME:LINE: reason": line too long, indented key, no '=', a key outside any
-// section, a section or key given twice (with both lines), a NUL byte, a file or names too large.
+// Errors: ERR_IO; ERR_USAGE "NAME:LINE: reason": line too long, indented key, no '=', a key outside
+// any section, a section or key given twice (with both lines), a NUL byte, a file or names too
+// large.
 enum status ini_read(const char *path, const char *name, struct arena *arena, struct ini_file *out,
                      struct error *err);
 enum status ini_parse_text(const char *text, size_t length, const char *name, struct arena *arena,

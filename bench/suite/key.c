@@ -1,8 +1,8 @@
 // key.c - the cell key: SHA-256 of the canonical JSON of everything that changes the work.
 //
 // Keys join the nights of a machine's history: whatever changes here starts every history anew, so
-// tests/suite/test_key.c holds a known key. Not in it: commit, trials, repetitions, warm-up, names of
-// models and sweeps, and anything else that changes how a cell is measured and not what it does.
+// tests/suite/test_plan.c holds a known key. Not in it: commit, trials, repetitions, warm-up, names
+// of models and sweeps, and anything else that changes how a cell is measured and not what it does.
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,8 +10,8 @@
 #include "base/json.h"
 #include "bench/suite/expand.h"
 
-// The engine and the version of what it computes. Raised when the same cell begins to do other work (not
-// when it does the same work faster).
+// The engine and the version of what it computes. Raised when the same cell begins to do other work
+// (not when it does the same work faster).
 #define ENGINE_WORK "ridge-1"
 
 static json_t *sampling_json(const struct sampling *s)

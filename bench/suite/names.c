@@ -1,4 +1,4 @@
-// names.c - checks names where the suite can be blamed for them: with file, line and the nearest known.
+// names.c - checks names where the suite gives them: with file, line and the nearest known.
 #include "bench/suite/names.h"
 
 #include <string.h>

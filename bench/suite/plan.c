@@ -1,4 +1,4 @@
-// plan.c - a suite into a plan: models, cells, labels, what `only` leaves, groups, the time of it all.
+// plan.c - a suite into a plan: models, cells, labels, what `only` leaves, groups, time.
 #include "bench/suite/plan.h"
 
 #include <ctype.h>

@@ -1,7 +1,7 @@
 // plan.h - a suite expanded: every cell, with what it will need and why some are left out.
 //
-// suite file (+ includes, bench.conf below it, --set above it) -> struct suite (suite.h) -> struct plan.
-// The plan is all the runner knows: no file is read again during a run.
+// suite file (+ includes, bench.conf below it, --set above it) -> struct suite (suite.h) -> struct
+// plan. The plan is all the runner knows: no file is read again during a run.
 #ifndef BENCH_SUITE_PLAN_H
 #define BENCH_SUITE_PLAN_H
 
@@ -108,11 +108,12 @@ struct plan_machine {
 
 struct suite;
 
-// Expands a suite: reads each model's headers and hashes its content. Cells stand in the order of the
-// sweeps, and within one in the order of the axes of rules.h. only: NULL, a glob over labels, or the
-// first 6 or more digits of a key; other cells are then no part of the plan.
-// Errors: ERR_USAGE with "file:line: reason" (a model that cannot be opened, unknown names, lists of
-// linked keys of different length, more than PLAN_CELLS_MAX cells, nothing matches `only`); ERR_NOMEM.
+// Expands a suite: reads each model's headers and hashes its content. Cells stand in the order of
+// the sweeps, and within one in the order of the axes of rules.h. only: NULL, a glob over labels,
+// or the first 6 or more digits of a key; other cells are then no part of the plan.
+// Errors: ERR_USAGE with "file:line: reason" (a model that cannot be opened, unknown names, lists
+// of linked keys of different length, more than PLAN_CELLS_MAX cells, nothing matches `only`);
+// ERR_NOMEM.
 enum { PLAN_CELLS_MAX = 10000 };
 enum status plan_create(struct suite *suite, const struct plan_machine *machine, const char *only,
                         struct plan **out, struct error *err);

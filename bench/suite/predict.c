@@ -1,7 +1,7 @@
 // predict.c - how long a cell will take, from the analytic model and the machine's ceilings.
 //
-// Meant to be a little pessimistic: a run should end within what its dry run says. The shares below are
-// what cells reach of their roof; where they come from is said beside each.
+// Meant to be a little pessimistic: a run should end within what its dry run says. The shares below
+// are what cells reach of their roof; where they come from is said beside each.
 #include <math.h>
 
 #include "bench/roof/roof.h"
@@ -14,7 +14,7 @@ static const double rough_bytes_per_s = 10e9, rough_flop_per_s_thread = 30e9;
 static const double memory_share = 0.70;      // of the read bandwidth
 static const double compute_share = 0.40;     // of the peak of the datapath, products
 static const double attention_share = 0.20;   // the same, attention: short rows, exponentials
-static const double step_overhead_ns = 200e3; // dispatch, sampling, check of the logits
+static const double step_overhead_ns = 500e3; // dispatch, sampling, check of the logits
 static const double canary_share = 1.10;      // canaries, and the steps repeated after them
 
 // A worker's start: process, libraries, pool, topology. Then the load.

@@ -41,7 +41,7 @@ static enum status no_memory(struct error *err)
     return FAIL(err, ERR_NOMEM, "no memory for the suite");
 }
 
-// ---- ${NAME} and ${NAME:-default} -----------------------------------------------------------------
+// ---- ${NAME} and ${NAME:-default} ---------------------------------------------------------------
 
 static enum status append_variable(struct str *out, const char *text, size_t length,
                                    const char *where, struct error *err)
@@ -95,7 +95,7 @@ static enum status fill_variables(struct merging *m, const char *value, const ch
     return m->err->code;
 }
 
-// ---- sections and keys ------------------------------------------------------------------------------
+// ---- sections and keys --------------------------------------------------------------------------
 
 static enum status unknown_section(struct merging *m, const char *section, const char *where)
 {
@@ -276,7 +276,7 @@ static enum status merge_file(struct merging *m, const char *path, const char *f
     return OK;
 }
 
-// ---- --set ------------------------------------------------------------------------------------------
+// ---- --set --------------------------------------------------------------------------------------
 
 static enum status no_such_section(struct merging *m, const char *section, const char *where)
 {

@@ -27,13 +27,15 @@ struct entry_list {
     size_t count;
 };
 
-// Reads bench.conf, includes, the suite and --set, checks sections and keys against the option table.
+// Reads bench.conf, includes, the suite and --set, checks sections and keys against the option
+// table.
 // Errors: ERR_USAGE with "file:line: reason" (unknown names with the nearest known one, cyclic
 // includes with the whole circle, unset variables), and those of ini_read.
 enum status sources_merge(const struct suite_sources *sources, struct arena *arena,
                           struct entry_list *out, struct error *err);
 
-// "dir/of/base/name", or `name` when it is absolute or base has no folder. The arena's, NULL without memory.
+// "dir/of/base/name", or `name` when it is absolute or base has no folder. The arena's, NULL
+// without memory.
 const char *path_beside(struct arena *arena, const char *base, const char *name);
 
 #endif

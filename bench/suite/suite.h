@@ -1,7 +1,8 @@
-// suite.h - a suite as written: bench.conf, includes, the file and --set resolved, nothing expanded.
+// suite.h - a suite as written: bench.conf, includes, file and --set resolved, nothing expanded.
 //
-// Precedence, lowest first: defaults of the option table, bench.conf, included files, the suite, --set.
-// Within one file a section or key given twice is an error; between files the higher one wins key by key.
+// Precedence, lowest first: defaults of the option table, bench.conf, included files, the suite,
+// --set. Within one file a section or key given twice is an error; between files the higher one
+// wins key by key.
 #ifndef BENCH_SUITE_SUITE_H
 #define BENCH_SUITE_SUITE_H
 
@@ -89,16 +90,17 @@ struct suite_sources {
 enum status suite_load(const struct suite_sources *sources, struct suite *out, struct error *err);
 void suite_fini(struct suite *suite);
 
-// "suites/m1.conf:12" of the entry that gave a key its value, or the suite's path where it is a default.
+// "suites/m1.conf:12" of the entry that gave a key its value, or the suite's path where it is a
+// default.
 const char *suite_where(const struct suite *suite, const char *section, const char *key);
 
-// A file a suite names: as it is when absolute; beside the file that names it; in the working directory;
-// among the program's own files. In the arena; NULL when it is nowhere.
+// A file a suite names: as it is when absolute; beside the file that names it; in the working
+// directory; among the program's own files. In the arena; NULL when it is nowhere.
 const char *suite_find_file(struct suite *suite, const char *section, const char *key,
                             const char *name);
 
-// Where bench.conf is: $XDG_CONFIG_HOME/ridge, else ~/.config/ridge, else beside the program's own files.
-// Caller frees; NULL: there is none.
+// Where bench.conf is: $XDG_CONFIG_HOME/ridge, else ~/.config/ridge, else beside the program's own
+// files. Caller frees; NULL: there is none.
 char *suite_config_path(void);
 
 #endif

@@ -89,7 +89,8 @@ enum status value_bool(const char *text, bool *out, struct error *err)
 
 // ---- lists --------------------------------------------------------------------------------------
 
-// The next item of a comma list, trimmed, as the arena's own; *rest moves on, to NULL after the last.
+// The next item of a comma list, trimmed, as the arena's own; *rest moves on, to NULL after the
+// last.
 static enum status next_item(const char **rest, struct arena *arena, char **out, struct error *err)
 {
     const char *begin = *rest + strspn(*rest, " \t");

@@ -1,7 +1,7 @@
 // value.h - the texts of suites as values: numbers with units, lists, ranges.
 //
-// Errors say what is wrong with the text and nothing else; the caller knows file, line and key and puts
-// them before (error_context). Lists live in the caller's arena.
+// Errors say what is wrong with the text and nothing else; the caller knows file, line and key and
+// puts them before (error_context). Lists live in the caller's arena.
 #ifndef BENCH_SUITE_VALUE_H
 #define BENCH_SUITE_VALUE_H
 
@@ -37,8 +37,8 @@ enum status value_bool(const char *text, bool *out,
 // "a, b": trimmed, none empty, none twice.
 enum status value_words(const char *text, struct arena *arena, struct word_list *out,
                         struct error *err);
-// "1, 4" "1-16*2" (1, 2, 4, 8, 16) "1-8+2" (1, 3, 5, 7) "1-4" (1, 2, 3, 4), and lists of these; `word`
-// (may be NULL) is a word that stands for 0: "auto". Values are in [min, max], none twice.
+// "1, 4" "1-16*2" (1, 2, 4, 8, 16) "1-8+2" (1, 3, 5, 7) "1-4" (1, 2, 3, 4), and lists of these;
+// `word` (may be NULL) is a word that stands for 0: "auto". Values are in [min, max], none twice.
 enum status value_ints(const char *text, double min, double max, const char *word,
                        struct arena *arena, struct int_list *out, struct error *err);
 

@@ -1,4 +1,4 @@
-// test_args.c - the command line: values, defaults, and the one line a person gets for each mistake.
+// test_args.c - the command line: values, defaults, and the one line for each mistake.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -125,7 +125,8 @@ static void commands_are_found_by_their_words(void **state)
     assert_string_equal(err.message, "unknown command 'hlep': did you mean 'help'?");
 }
 
-// Names are unique, every row has what help and parsing need, and fallbacks parse (asserted inside).
+// Names are unique, every row has what help and parsing need, and fallbacks parse (asserted
+// inside).
 static void the_table_is_sound(void **state)
 {
     (void)state;

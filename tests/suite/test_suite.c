@@ -1,4 +1,4 @@
-// test_suite.c - reading suites: precedence, includes, variables, --set, and every error to the letter.
+// test_suite.c - reading suites: precedence, includes, variables, --set, errors to the letter.
 #include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>

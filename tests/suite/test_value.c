@@ -1,4 +1,4 @@
-// test_value.c - lists, ranges, units: what they make, and what a person is told when they make nothing.
+// test_value.c - lists, ranges, units, rules: what they make, and what is said when they do not.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
