@@ -101,7 +101,7 @@ void dry_run_print(const struct plan *plan, const char *basis, FILE *out)
     fprintf(out, "suite %s: %zu cells, %zu to run, %zu left out\n", plan->suite_name,
             plan->cell_count, plan->run_count, plan->cell_count - plan->run_count);
     if (plan->duplicates)
-        fprintf(out, "%zu more stand in several sweeps and run once, as the first has them\n",
+        fprintf(out, "repeated in later sweeps, run once as the first has them: %zu\n",
                 plan->duplicates);
     if (plan->run_count)
         fprintf(out, "\n  %-*s  %10s %10s %10s  %10s %12s\n", width, "cell", "weights", "kv",
