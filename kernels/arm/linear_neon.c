@@ -1,0 +1,155 @@
+// linear_neon.c - y = W x with NEON f32 multiply-adds: f32 by f32 and bf16 by bf16.
+//
+// A panel's 16 rows are four registers; a tile is one panel by 6 tokens: 24 sums, 4 weights and a
+// broadcast take 29 of the 32 registers. bf16: a group is a pair of inputs in each 32-bit lane; a shift
+// makes the even ones f32 and a mask the odd ones.
+#include "kernels/linear.h"
+#include "kernels/variants.h"
+
+#include <arm_neon.h>
+
+enum { MAX_TOKENS = 6, REGISTERS = 4, LANES = 4 };
+
+#define INLINE static inline __attribute__((always_inline))
+
+typedef float32x4_t sums[REGISTERS][MAX_TOKENS];
+
+// y = sum (+ bias) (+ y) for the rows that exist.
+INLINE void finish(const struct linear_tile *tile, int t, sums sum)
+{
+    float *y = tile->y + (size_t)t * tile->ldy, whole[PANEL_ROWS];
+    for (int h = 0; h < REGISTERS; h++)
+        vst1q_f32(whole + h * LANES, sum[h][t]);
+    for (int r = 0; r < tile->last_rows; r++) {
+        float value = tile->bias ? whole[r] + tile->bias[r] : whole[r];
+        y[r] = tile->accumulate ? y[r] + value : value;
+    }
+}
+
+INLINE void run_f32(const struct linear_tile *tile, sums sum, const int T)
+{
+    for (size_t g = 0; g < (size_t)tile->groups; g++) {
+        const float *w = (const float *)(const void *)(tile->w + g * LINEAR_GROUP_BYTES);
+        float32x4_t weights[REGISTERS];
+#pragma GCC unroll 4
+        for (int h = 0; h < REGISTERS; h++)
+            weights[h] = vld1q_f32(w + h * LANES);
+        __builtin_prefetch(tile->ahead + g * LINEAR_GROUP_BYTES);
+#pragma GCC unroll 6
+        for (int t = 0; t < T; t++) {
+            const char *x = tile->x + (size_t)t * tile->x_stride + g * sizeof(float);
+            float32x4_t input = vld1q_dup_f32((const float *)(const void *)x);
+#pragma GCC unroll 4
+            for (int h = 0; h < REGISTERS; h++)
+                sum[h][t] = vfmaq_f32(sum[h][t], weights[h], input);
+        }
+    }
+}
+
+INLINE float32x4_t even(uint32x4_t pairs)
+{
+    return vreinterpretq_f32_u32(vshlq_n_u32(pairs, 16));
+}
+
+INLINE float32x4_t odd(uint32x4_t pairs)
+{
+    return vreinterpretq_f32_u32(vandq_u32(pairs, vdupq_n_u32(0xffff0000u)));
+}
+
+INLINE void run_bf16(const struct linear_tile *tile, sums sum, const int T)
+{
+    for (size_t g = 0; g < (size_t)tile->groups; g++) {
+        const uint32_t *w = (const uint32_t *)(const void *)(tile->w + g * LINEAR_GROUP_BYTES);
+        uint32x4_t weights[REGISTERS];
+#pragma GCC unroll 4
+        for (int h = 0; h < REGISTERS; h++)
+            weights[h] = vld1q_u32(w + h * LANES);
+        __builtin_prefetch(tile->ahead + g * LINEAR_GROUP_BYTES);
+#pragma GCC unroll 6
+        for (int t = 0; t < T; t++) {
+            const char *x = tile->x + (size_t)t * tile->x_stride + g * sizeof(uint32_t);
+            uint32x4_t pair = vld1q_dup_u32((const uint32_t *)(const void *)x);
+            float32x4_t first = even(pair), second = odd(pair);
+#pragma GCC unroll 4
+            for (int h = 0; h < REGISTERS; h++) {
+                sum[h][t] = vfmaq_f32(sum[h][t], even(weights[h]), first);
+                sum[h][t] = vfmaq_f32(sum[h][t], odd(weights[h]), second);
+            }
+        }
+    }
+}
+
+// type and T are constants wherever this is used, so that the sums are registers.
+INLINE void run_tile(enum dtype type, const struct linear_tile *tile, const int T)
+{
+    sums sum;
+#pragma GCC unroll 4
+    for (int h = 0; h < REGISTERS; h++)
+#pragma GCC unroll 6
+        for (int t = 0; t < T; t++)
+            sum[h][t] = vdupq_n_f32(0);
+    if (type == DT_F32)
+        run_f32(tile, sum, T);
+    else
+        run_bf16(tile, sum, T);
+#pragma GCC unroll 6
+    for (int t = 0; t < T; t++)
+        finish(tile, t, sum);
+}
+
+INLINE void run_any(enum dtype type, const struct linear_tile *tile)
+{
+    switch (tile->tokens) {
+    case 1:
+        run_tile(type, tile, 1);
+        break;
+    case 2:
+        run_tile(type, tile, 2);
+        break;
+    case 3:
+        run_tile(type, tile, 3);
+        break;
+    case 4:
+        run_tile(type, tile, 4);
+        break;
+    case 5:
+        run_tile(type, tile, 5);
+        break;
+    case 6:
+        run_tile(type, tile, 6);
+        break;
+    }
+}
+
+static void tile_f32(const struct linear_tile *tile)
+{
+    run_any(DT_F32, tile);
+}
+
+static void tile_bf16(const struct linear_tile *tile)
+{
+    run_any(DT_BF16, tile);
+}
+
+static const struct linear_shape f32_shape = {DT_F32, 1, MAX_TOKENS, tile_f32};
+static const struct linear_shape bf16_shape = {DT_BF16, 1, MAX_TOKENS, tile_bf16};
+
+void k_gemv_f32_f32_neon(const struct k_linear *job, int panel0, int panel1)
+{
+    linear_run(&f32_shape, job, panel0, panel1);
+}
+
+void k_gemm_f32_f32_neon(const struct k_linear *job, int panel0, int panel1)
+{
+    linear_run(&f32_shape, job, panel0, panel1);
+}
+
+void k_gemv_bf16_bf16_neon(const struct k_linear *job, int panel0, int panel1)
+{
+    linear_run(&bf16_shape, job, panel0, panel1);
+}
+
+void k_gemm_bf16_bf16_neon(const struct k_linear *job, int panel0, int panel1)
+{
+    linear_run(&bf16_shape, job, panel0, panel1);
+}
