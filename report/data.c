@@ -214,20 +214,28 @@ const struct cell_row *series_at(const struct series *series, int batch, int con
     return NULL;
 }
 
+// How many measured cells have this value on the axis.
+static size_t measured_at(const struct report_data *data, enum axis axis, int value)
+{
+    size_t have = 0;
+    for (size_t i = 0; i < data->cell_count; i++)
+        have += cell_axis(&data->cells[i], axis) == value && cell_measured(&data->cells[i]);
+    return have;
+}
+
 int data_fixed(const struct report_data *data, enum axis axis)
 {
     enum axis other = axis == AXIS_BATCH ? AXIS_CONTEXT : AXIS_BATCH;
-    int best = 0;
     size_t most = 0;
+    int best = 0;
     for (size_t i = 0; i < data->cell_count; i++) {
+        size_t have = measured_at(data, other, cell_axis(&data->cells[i], other));
+        most = have > most ? have : most;
+    }
+    for (size_t i = 0; i < data->cell_count && most > 0; i++) {
         int value = cell_axis(&data->cells[i], other);
-        size_t have = 0;
-        for (size_t j = 0; j < data->cell_count; j++)
-            have += cell_axis(&data->cells[j], other) == value && cell_measured(&data->cells[j]);
-        if (have > most || (have == most && have > 0 && value < best)) {
-            most = have;
+        if (5 * measured_at(data, other, value) >= 4 * most && (best == 0 || value < best))
             best = value;
-        }
     }
     return best;
 }

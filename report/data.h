@@ -53,8 +53,8 @@ const struct cell_row *series_at(const struct series *series, int batch, int con
 enum axis { AXIS_BATCH, AXIS_CONTEXT };
 int cell_axis(const struct cell_row *cell, enum axis axis);
 
-// Where to hold the other axis while drawing over `axis`: the value with the most measured cells, the
-// smallest of equals. 0 when nothing was measured.
+// Where to hold the other axis while drawing over `axis`: the smallest value that has at least four in
+// five of the measured cells of the fullest one. 0 when nothing was measured.
 int data_fixed(const struct report_data *data, enum axis axis);
 
 // The distinct values of an axis over some cells, ascending, at most max. Returns how many.

@@ -201,7 +201,7 @@ static void interval_levels(struct str *out, const struct report_data *data)
     size_t kinds = 0;
     for (size_t i = 0; i < data->summary_count; i++) {
         const struct stat_summary *s = &data->summaries[i].stat;
-        if (s->n >= sizeof seen || seen[s->n])
+        if (!str_equal(data->summaries[i].name, METRIC_TTFT) || s->n >= sizeof seen || seen[s->n])
             continue;
         seen[s->n] = true;
         str_append(out, kinds++ ? ", " : "The interval of the median is carried at ");
