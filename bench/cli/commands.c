@@ -10,6 +10,8 @@ extern const struct command command_kernel_bench;
 extern const struct command command_kernel_check;
 extern const struct command command_machine;
 extern const struct command command_model_info;
+extern const struct command command_model_logits;
+extern const struct command command_model_tokenize;
 extern const struct command command_report;
 extern const struct command command_show;
 extern const struct command command_list;
@@ -28,6 +30,8 @@ const struct command *const commands[] = {
     &command_kernel_check,
     &command_kernel_bench,
     &command_model_info,
+    &command_model_tokenize,
+    &command_model_logits,
     &command_help,
     &command_worker,
     NULL,

@@ -7,9 +7,8 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/file.h"
-#include "base/home.h"
 #include "base/str.h"
+#include "bench/cli/checkpoint.h"
 #include "bench/cli/command.h"
 #include "engine/engine.h"
 
@@ -59,11 +58,7 @@ static enum status request_read(const struct arguments *args, struct request *r,
     r->model = positional(args, 0);
     r->prompt = positional(args, 1);
     r->json = flag_bool(args, "json");
-    r->scheme = scheme_find(scheme);
-    if (!r->scheme && scheme_is_planned(scheme))
-        return FAIL(err, ERR_UNSUPPORTED, "--scheme %s: not implemented yet", scheme);
-    if (!r->scheme)
-        return FAIL(err, ERR_USAGE, "--scheme %s: unknown (f32, bf16)", scheme);
+    TRY(scheme_read(scheme, &r->scheme, err));
     r->isa = ISA_ALL;
     if (isa && !kernel_isa_parse(isa, &r->isa))
         return FAIL(err, ERR_USAGE, "--isa %s: unknown (ref, avx2, avx512, avx512_bf16, ...)", isa);
@@ -78,40 +73,18 @@ static enum status request_read(const struct arguments *args, struct request *r,
 
 // ---- opening ---------------------------------------------------------------------------------------------
 
-// MODEL as given, or among the program's own files, so that models/reference works from anywhere.
-static enum status checkpoint_find(const char *path, struct checkpoint **ck, struct error *err)
-{
-    char *own = file_exists(path) || file_is_dir(path) ? NULL : home_find(path);
-    enum status status = checkpoint_open(own ? own : path, ck, err);
-    free(own);
-    return status;
-}
-
 static enum status prompt_encode(struct session *s, struct error *err)
 {
-    const struct model_config *config = checkpoint_config(s->ck);
-    int32_t *ids = NULL;
-    size_t count = 0;
     TRY(checkpoint_tokenizer(s->ck, &s->tok, err));
     if (!s->tok)
         return FAIL(err, ERR_UNSUPPORTED, "%s: has no tokenizer", s->request.model);
     uint64_t begin = clock_ns();
-    TRY(tokenizer_encode(s->tok, s->request.prompt, strlen(s->request.prompt), &ids, &count, err));
+    TRY(prompt_ids(s->ck, s->tok, s->request.prompt, strlen(s->request.prompt), &s->ids, &s->prompt,
+                   err));
     s->encode_ns = clock_ns() - begin;
-    size_t bos = config->bos >= 0;
-    if (count + bos == 0 || count > MAX_TOKENS) {
-        free(ids);
-        return FAIL(err, ERR_USAGE, "a prompt of %zu tokens (1 to %d)", count + bos, MAX_TOKENS);
-    }
-    s->ids = calloc(count + bos, sizeof *s->ids);
-    if (s->ids) {
-        s->ids[0] = config->bos;
-        if (count)
-            memcpy(s->ids + bos, ids, count * sizeof *ids);
-        s->prompt = count + bos;
-    }
-    free(ids);
-    return s->ids ? OK : FAIL(err, ERR_NOMEM, "a prompt of %zu tokens", count);
+    if (s->prompt > MAX_TOKENS)
+        return FAIL(err, ERR_USAGE, "a prompt of %zu tokens (1 to %d)", s->prompt, MAX_TOKENS);
+    return OK;
 }
 
 static enum status session_open(struct session *s, struct error *err)

@@ -4,10 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/file.h"
-#include "base/home.h"
 #include "base/pool.h"
 #include "base/str.h"
+#include "bench/cli/checkpoint.h"
 #include "bench/cli/command.h"
 #include "engine/engine.h"
 
@@ -28,25 +27,6 @@ struct findings {
 };
 
 // ---- finding --------------------------------------------------------------------------------------
-
-// A shape's name, or a config.json, stands for random weights; anything else is a checkpoint.
-static enum status open_model(const char *name, struct checkpoint **ck, struct error *err)
-{
-    struct str relative = {0};
-    size_t length = strlen(name);
-    if (file_exists(name) && length > 5 && strcmp(name + length - 5, ".json") == 0)
-        return checkpoint_synthetic(name, 42, ck, err);
-    str_printf(&relative, "models/shapes/%s.json", name);
-    char *shape = strchr(name, '/') ? NULL : home_find(str_text(&relative));
-    char *own = file_exists(name) || file_is_dir(name) ? NULL : home_find(name);
-    enum status status = shape && !file_exists(name) && !file_is_dir(name)
-                             ? checkpoint_synthetic(shape, 42, ck, err)
-                             : checkpoint_open(own ? own : name, ck, err);
-    free(shape);
-    free(own);
-    str_fini(&relative);
-    return status;
-}
 
 static enum status read_contexts(const struct arguments *args, struct findings *f,
                                  struct error *err)
@@ -84,7 +64,7 @@ static enum status find(const struct arguments *args, struct findings *f, struct
     if (batch < 1 || batch > 1 << 16)
         return FAIL(err, ERR_USAGE, "--batch %lld: must be 1 to %d", (long long)batch, 1 << 16);
     f->batch = (int)batch;
-    TRY(open_model(positional(args, 0), &f->ck, err));
+    TRY(checkpoint_or_shape_find(positional(args, 0), &f->ck, err));
     f->config = checkpoint_config(f->ck);
     TRY(read_contexts(args, f, err));
     TRY(find_threads(f, err));

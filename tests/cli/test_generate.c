@@ -9,39 +9,9 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "bench/cli/args.h"
+#include "tests/cli/fixture.h"
 
 extern const struct command command_generate;
-
-enum { MAX_WORDS = 12 };
-
-// Runs the command with standard output in a file, and gives back what it wrote.
-static enum exit_code run(const char *const *words, char *out, size_t out_bytes, struct error *err)
-{
-    char *argv[MAX_WORDS];
-    int argc = 0;
-    while (words[argc]) {
-        argv[argc] = (char *)words[argc];
-        argc++;
-    }
-    struct arguments *args = NULL;
-    FILE *file = tmpfile();
-    assert_non_null(file);
-    fflush(stdout);
-    int kept = dup(STDOUT_FILENO);
-    dup2(fileno(file), STDOUT_FILENO);
-    enum exit_code code = EXIT_ERROR;
-    if (arguments_parse(&command_generate, argc, argv, &args, err) == OK)
-        code = command_generate.run(args, err);
-    fflush(stdout);
-    dup2(kept, STDOUT_FILENO);
-    close(kept);
-    arguments_destroy(args);
-    rewind(file);
-    out[fread(out, 1, out_bytes - 1, file)] = 0;
-    fclose(file);
-    return code;
-}
 
 // What transformers generates greedily in float32 from the same prompt.
 static const char expected[] =
@@ -62,7 +32,7 @@ static void test_greedy_text_is_transformers(void **state)
                            "--chunk",
                            "3",
                            NULL};
-    assert_int_equal(run(words, out, sizeof out, &err), EXIT_FINE);
+    assert_int_equal(run_command(&command_generate, words, out, sizeof out, &err), EXIT_FINE);
     size_t length = strlen(expected);
     assert_int_equal(strlen(out), length + 1); // the text, and the newline that ends it
     assert_memory_equal(out, expected, length);
@@ -76,7 +46,7 @@ static void test_json(void **state)
     json_error_t where;
     const char *words[] = {
         "models/reference", "The query planner", "--json", "--gen", "40", "--scheme", "f32", NULL};
-    assert_int_equal(run(words, out, sizeof out, &err), EXIT_FINE);
+    assert_int_equal(run_command(&command_generate, words, out, sizeof out, &err), EXIT_FINE);
     json_t *root = json_loads(out, 0, &where);
     assert_non_null(root);
     assert_string_equal(json_string_value(json_object_get(root, "text")), expected);
@@ -85,7 +55,7 @@ static void test_json(void **state)
     json_decref(root);
 
     words[4] = "1"; // no decode: not known, and not zero
-    assert_int_equal(run(words, out, sizeof out, &err), EXIT_FINE);
+    assert_int_equal(run_command(&command_generate, words, out, sizeof out, &err), EXIT_FINE);
     root = json_loads(out, 0, &where);
     assert_true(json_is_null(json_object_get(root, "tpot_ns")));
     assert_true(json_is_null(json_object_get(root, "decode_tok_s")));
@@ -99,10 +69,10 @@ static void test_same_seed_same_text(void **state)
     struct error err = {0};
     const char *words[] = {"models/reference", "To install", "--gen", "24", "--temperature", "1",
                            "--seed",           "5",          NULL};
-    assert_int_equal(run(words, first, sizeof first, &err), EXIT_FINE);
-    assert_int_equal(run(words, second, sizeof second, &err), EXIT_FINE);
+    assert_int_equal(run_command(&command_generate, words, first, sizeof first, &err), EXIT_FINE);
+    assert_int_equal(run_command(&command_generate, words, second, sizeof second, &err), EXIT_FINE);
     words[7] = "6";
-    assert_int_equal(run(words, other, sizeof other, &err), EXIT_FINE);
+    assert_int_equal(run_command(&command_generate, words, other, sizeof other, &err), EXIT_FINE);
     assert_string_equal(first, second);
     assert_string_not_equal(first, other);
 }
@@ -112,7 +82,7 @@ static void refuse(const char *flag, const char *value, enum status code, const 
     char out[256];
     struct error err = {0};
     const char *words[] = {"models/reference", "hi", flag, value, NULL};
-    assert_int_equal(run(words, out, sizeof out, &err), EXIT_ERROR);
+    assert_int_equal(run_command(&command_generate, words, out, sizeof out, &err), EXIT_ERROR);
     assert_int_equal(err.code, code);
     if (!strstr(err.message, word))
         fail_msg("'%s' does not say '%s'", err.message, word);
@@ -133,7 +103,7 @@ static void test_refusals(void **state)
     char out[256];
     struct error err = {0};
     const char *bare[] = {"tests/golden/models/llama-gqa3", "hi", NULL};
-    assert_int_equal(run(bare, out, sizeof out, &err), EXIT_ERROR);
+    assert_int_equal(run_command(&command_generate, bare, out, sizeof out, &err), EXIT_ERROR);
     assert_non_null(strstr(err.message, "tokenizer"));
 }
 

@@ -1,0 +1,80 @@
+// checkpoint.c - finds models by path or name, schemes by name, prompts by text.
+#include "bench/cli/checkpoint.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/home.h"
+#include "base/str.h"
+
+enum { SHAPE_SEED = 42 };
+
+static bool is_there(const char *path)
+{
+    return file_exists(path) || file_is_dir(path);
+}
+
+enum status checkpoint_find(const char *name, struct checkpoint **out, struct error *err)
+{
+    char *own = is_there(name) ? NULL : home_find(name);
+    enum status status = checkpoint_open(own ? own : name, out, err);
+    free(own);
+    return status;
+}
+
+enum status checkpoint_or_shape_find(const char *name, struct checkpoint **out, struct error *err)
+{
+    size_t length = strlen(name);
+    if (file_exists(name) && length > 5 && str_equal(name + length - 5, ".json"))
+        return checkpoint_synthetic(name, SHAPE_SEED, out, err);
+    if (is_there(name) || strchr(name, '/'))
+        return checkpoint_find(name, out, err);
+    struct str relative = {0};
+    str_printf(&relative, "models/shapes/%s.json", name);
+    char *shape = home_find(str_text(&relative));
+    enum status status =
+        shape ? checkpoint_synthetic(shape, SHAPE_SEED, out, err) : checkpoint_find(name, out, err);
+    free(shape);
+    str_fini(&relative);
+    return status;
+}
+
+enum status scheme_read(const char *name, const struct scheme **out, struct error *err)
+{
+    *out = scheme_find(name);
+    if (*out)
+        return OK;
+    if (scheme_is_planned(name))
+        return FAIL(err, ERR_UNSUPPORTED, "--scheme %s: not implemented yet", name);
+    struct str known = {0};
+    size_t count;
+    const struct scheme *table = scheme_table(&count);
+    for (size_t i = 0; i < count; i++)
+        str_printf(&known, "%s%s", i ? ", " : "", table[i].name);
+    FAIL(err, ERR_USAGE, "--scheme %s: unknown (%s)", name, str_text(&known));
+    str_fini(&known);
+    return err->code;
+}
+
+enum status prompt_ids(const struct checkpoint *ck, const struct tokenizer *tok, const char *text,
+                       size_t bytes, int32_t **ids, size_t *count, struct error *err)
+{
+    int32_t bos = checkpoint_config(ck)->bos, *encoded = NULL;
+    size_t n = 0, first = bos >= 0;
+    *ids = NULL;
+    TRY(tokenizer_encode(tok, text, bytes, &encoded, &n, err));
+    *count = n + first;
+    if (*count == 0) {
+        free(encoded);
+        return FAIL(err, ERR_USAGE, "the prompt is empty, and the model has no bos token");
+    }
+    *ids = calloc(*count, sizeof **ids);
+    if (*ids) {
+        (*ids)[0] = bos;
+        if (n)
+            memcpy(*ids + first, encoded, n * sizeof **ids);
+    }
+    free(encoded);
+    return *ids ? OK : FAIL(err, ERR_NOMEM, "a prompt of %zu tokens", *count);
+}

@@ -1,0 +1,22 @@
+// checkpoint.h - the MODEL word of a command line, made a checkpoint.
+#ifndef BENCH_CLI_CHECKPOINT_H
+#define BENCH_CLI_CHECKPOINT_H
+
+#include "engine/engine.h"
+
+// A Hugging Face folder or a .gguf file, as named or among the program's own files ("models/reference"
+// works from any directory). Owned by the caller. Errors: as checkpoint_open.
+enum status checkpoint_find(const char *name, struct checkpoint **out, struct error *err);
+
+// As above, and also a config.json or the name of a shape in models/shapes: random weights.
+enum status checkpoint_or_shape_find(const char *name, struct checkpoint **out, struct error *err);
+
+// The value of --scheme, or one line that says what there is.
+enum status scheme_read(const char *name, const struct scheme **out, struct error *err);
+
+// Ids of `text` with the model's bos in front where it has one; *ids is a new array the caller frees.
+// Errors: ERR_UNSUPPORTED without a tokenizer, ERR_USAGE for no ids at all, ERR_NOMEM.
+enum status prompt_ids(const struct checkpoint *ck, const struct tokenizer *tok, const char *text,
+                       size_t bytes, int32_t **ids, size_t *count, struct error *err);
+
+#endif

@@ -1,0 +1,103 @@
+// test_model.c - `bench model info|tokenize|logits` as a person calls them.
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/cli/fixture.h"
+
+extern const struct command command_model_info, command_model_tokenize, command_model_logits;
+
+enum { OUT_BYTES = 1 << 20, VOCAB = 4096 };
+
+static void test_tokenize_and_back(void **state)
+{
+    (void)state;
+    char ids[256], text[256];
+    struct error err = {0};
+    const char *there[] = {"models/reference", "The query planner, \xc3\xa9", NULL};
+    assert_int_equal(run_command(&command_model_tokenize, there, ids, sizeof ids, &err), EXIT_FINE);
+    ids[strcspn(ids, "\n")] = '\0';
+    const char *back[] = {"models/reference", ids, "--decode", NULL};
+    assert_int_equal(run_command(&command_model_tokenize, back, text, sizeof text, &err),
+                     EXIT_FINE);
+    assert_string_equal(text, there[1]);
+
+    const char *wrong[] = {"models/reference", "1 4096", "--decode", NULL};
+    assert_int_equal(run_command(&command_model_tokenize, wrong, text, sizeof text, &err),
+                     EXIT_ERROR);
+    assert_string_equal(err.message, "4096: no id of this tokenizer (0 to 4095)");
+}
+
+// Rows of logits do not depend on how the ids are cut into steps.
+static void test_logits_by_chunks(void **state)
+{
+    (void)state;
+    char *out = malloc(OUT_BYTES), *again = malloc(OUT_BYTES);
+    struct error err = {0};
+    json_error_t where;
+    const char *words[] = {"models/reference", "--ids", "0, 40,352,309", "--chunk", "512", NULL};
+    assert_int_equal(run_command(&command_model_logits, words, out, OUT_BYTES, &err), EXIT_FINE);
+    words[4] = "1";
+    assert_int_equal(run_command(&command_model_logits, words, again, OUT_BYTES, &err), EXIT_FINE);
+    assert_string_equal(out, again);
+    json_t *root = json_loads(out, 0, &where);
+    assert_non_null(root);
+    json_t *rows = json_object_get(root, "logits");
+    assert_int_equal(json_array_size(rows), 4);
+    assert_int_equal(json_array_size(json_array_get(rows, 3)), VOCAB);
+    assert_true(isfinite(json_number_value(json_array_get(json_array_get(rows, 3), 7))));
+    json_decref(root);
+    free(out);
+    free(again);
+}
+
+static void refuse(const struct command *command, const char *const *words, const char *message)
+{
+    char out[1024];
+    struct error err = {0};
+    assert_int_equal(run_command(command, words, out, sizeof out, &err), EXIT_ERROR);
+    assert_string_equal(err.message, message);
+}
+
+static void test_refusals(void **state)
+{
+    (void)state;
+    refuse(&command_model_logits, (const char *[]){"models/reference", NULL},
+           "give either --ids or --prompt");
+    refuse(&command_model_logits, (const char *[]){"models/reference", "--ids", "1,x", NULL},
+           "--ids: 'x' is no id");
+    refuse(&command_model_logits, (const char *[]){"models/reference", "--ids", ",", NULL},
+           "--ids: none were given");
+    refuse(&command_model_logits, (const char *[]){"models/reference", "--ids", "4096", NULL},
+           "sequence 0, token 0: id 4096 is outside the vocabulary of 4096");
+    refuse(&command_model_info, (const char *[]){"models/reference", "--batch", "0", NULL},
+           "--batch 0: must be 1 to 65536");
+}
+
+// A shape is known by its name, and described without weights.
+static void test_info_of_a_shape(void **state)
+{
+    (void)state;
+    char out[16384];
+    struct error err = {0};
+    json_error_t where;
+    const char *words[] = {"llama-2-7b", "--json", NULL};
+    assert_int_equal(run_command(&command_model_info, words, out, sizeof out, &err), EXIT_FINE);
+    json_t *root = json_loads(out, 0, &where);
+    assert_non_null(root);
+    assert_true(json_integer_value(json_object_get(root, "parameters")) == 6738415616);
+    assert_true(json_is_true(json_object_get(root, "synthetic")));
+    json_decref(root);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_tokenize_and_back),
+        cmocka_unit_test(test_logits_by_chunks),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_info_of_a_shape),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
