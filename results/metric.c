@@ -40,6 +40,7 @@ static const struct metric_info metrics[] = {
     {NOISE_PSI_IO, "ns", "pressure stall, input and output", METRIC_LOWER},
     {NOISE_COMPUTE_CANARY, "ns", "compute canary", METRIC_LOWER},
     {NOISE_BANDWIDTH_FIRST, "B/s", "bandwidth before", METRIC_HIGHER},
+    {NOISE_BANDWIDTH_DURING, "B/s", "bandwidth during", METRIC_HIGHER},
     {NOISE_BANDWIDTH_LAST, "B/s", "bandwidth after", METRIC_HIGHER},
     {NOISE_BANDWIDTH_MIN, "B/s", "lowest bandwidth seen", METRIC_HIGHER},
     {NOISE_BANDWIDTH_MAX, "B/s", "highest bandwidth seen", METRIC_HIGHER},

@@ -37,17 +37,18 @@
 #define METRIC_BYTES          "bytes" // bytes moved at least, same phases and ops
 
 // Of one repetition's noise: differences over it, and canaries around it.
-#define NOISE_STEAL           "steal"                // ns
-#define NOISE_SWITCHES        "involuntary_switches" // 1
-#define NOISE_MAJOR_FAULTS    "major_faults"         // 1
-#define NOISE_PSI_CPU         "psi_cpu"              // ns
-#define NOISE_PSI_MEMORY      "psi_memory"           // ns
-#define NOISE_PSI_IO          "psi_io"               // ns
-#define NOISE_COMPUTE_CANARY  "compute_canary"       // ns
-#define NOISE_BANDWIDTH_FIRST "bandwidth_before"     // B/s
-#define NOISE_BANDWIDTH_LAST  "bandwidth_after"      // B/s
-#define NOISE_BANDWIDTH_MIN   "bandwidth_min"        // B/s, over all canaries of the repetition
-#define NOISE_BANDWIDTH_MAX   "bandwidth_max"        // B/s
+#define NOISE_STEAL            "steal"                // ns
+#define NOISE_SWITCHES         "involuntary_switches" // 1
+#define NOISE_MAJOR_FAULTS     "major_faults"         // 1
+#define NOISE_PSI_CPU          "psi_cpu"              // ns
+#define NOISE_PSI_MEMORY       "psi_memory"           // ns
+#define NOISE_PSI_IO           "psi_io"               // ns
+#define NOISE_COMPUTE_CANARY   "compute_canary"       // ns
+#define NOISE_BANDWIDTH_FIRST  "bandwidth_before"     // B/s
+#define NOISE_BANDWIDTH_DURING "bandwidth_during"     // B/s, of the decode
+#define NOISE_BANDWIDTH_LAST   "bandwidth_after"      // B/s
+#define NOISE_BANDWIDTH_MIN    "bandwidth_min"        // B/s, over all canaries of the repetition
+#define NOISE_BANDWIDTH_MAX    "bandwidth_max"        // B/s
 
 enum metric_better { METRIC_NEITHER, METRIC_LOWER, METRIC_HIGHER };
 

@@ -86,7 +86,7 @@ static enum status ceilings_from_store(struct preparation *p, struct error *err)
     return err->code;
 }
 
-static enum status look_at_machine(struct preparation *p, struct error *err)
+static enum status look_at_machine(struct preparation *p, bool resume, struct error *err)
 {
     struct pool *pool = NULL;
     p->ceilings = calloc(1, sizeof *p->ceilings);
@@ -105,6 +105,7 @@ static enum status look_at_machine(struct preparation *p, struct error *err)
     p->machine.memory_bytes = memory == OS_UNKNOWN ? 0 : memory;
     p->machine.device_count = engine_devices(p->devices, DEVICES_MAX);
     p->machine.devices = p->devices;
+    p->machine.resuming = resume;
     return err->code;
 }
 
@@ -131,7 +132,7 @@ static enum status prepare(const struct arguments *args, struct preparation *p, 
     p->database = command_database(args, err);
     if (!p->database)
         return err->code;
-    TRY(look_at_machine(p, err));
+    TRY(look_at_machine(p, flag_bool(args, "resume"), err));
     return plan_create(&p->suite, &p->machine, flag_string(args, "only"), &p->plan, err);
 }
 

@@ -47,11 +47,12 @@ int memory_level_of(const struct memory_level *levels, int count, int threads,
 // ---- noise ------------------------------------------------------------------------------------------------
 // Around one repetition: what the system took away, and canaries of compute and bandwidth.
 struct noise {
-    struct os_noise os;                       // differences over the repetition
-    double compute_canary_ns;                 // fixed work, before and after: the mean
-    double bandwidth_before, bandwidth_after; // bytes/s of the level that holds the working set
-    double bandwidth_min, bandwidth_max; // over all canaries of the repetition, decode's included
-    int canaries;
+    struct os_noise os;       // differences over the repetition
+    double compute_canary_ns; // fixed work, before and after: the mean
+    // bytes/s of the level that holds the working set, NaN where none ran: medians of the canaries in
+    // front of the prefill, between the steps of the decode, behind it; then the extremes of all.
+    double bandwidth_before, bandwidth_during, bandwidth_after;
+    double bandwidth_min, bandwidth_max;
 };
 struct canary; // preallocated buffers of one level, and fixed work
 enum status canary_create(struct pool *pool, size_t working_set_bytes, struct canary **out,

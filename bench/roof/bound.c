@@ -57,6 +57,10 @@ static enum status find_bandwidth(const struct ceilings *ceilings, const struct 
         return FAIL(err, ERR_USAGE, "bound: no read bandwidth was measured with %d threads",
                     in->threads);
     *out = rate_of(row);
+    if (in->bandwidth > 0)
+        *out = (struct rate){.value = in->bandwidth,
+                             .low = fmin(in->canary_min, in->bandwidth),
+                             .high = fmax(in->canary_max, in->bandwidth)};
     const struct ceiling *sure = ceilings_read(ceilings, in->threads, set / CACHE_SURE);
     if (sure && sure != row)
         out->low = fmin(out->low, sure->low);
@@ -132,8 +136,9 @@ static enum bound decide(const struct bound_input *in, const struct verdict *v, 
         return BOUND_UNDETERMINED;
     }
     if (canaries_disagree(in)) {
-        snprintf(why, why_bytes, ": bandwidth moved by %.0f %% while it ran",
-                 100 * (in->canary_max - in->canary_min) / in->canary_max);
+        snprintf(why, why_bytes, ": bandwidth moved by %.0f %% while it ran, %s by rho",
+                 100 * (in->canary_max - in->canary_min) / in->canary_max,
+                 bound_name(class_of(v->rho)));
         return BOUND_UNDETERMINED;
     }
     enum bound low = class_of(v->rho_low), high = class_of(v->rho_high);

@@ -114,13 +114,22 @@ static void sample(struct subject *s, const struct timeline *t, int token, const
 
 // ---- canaries ----------------------------------------------------------------------------------------------
 
-static void note_bandwidth(struct noise *noise, double bytes_per_s)
+static double look(struct subject *s, struct noise *noise)
 {
-    noise->bandwidth_after = bytes_per_s;
-    if (noise->canaries++ == 0)
-        noise->bandwidth_before = noise->bandwidth_min = noise->bandwidth_max = bytes_per_s;
-    noise->bandwidth_min = fmin(noise->bandwidth_min, bytes_per_s);
+    double bytes_per_s = canary_bandwidth(s->canary);
+    noise->bandwidth_min =
+        fmin(noise->bandwidth_min, bytes_per_s); // fmin and fmax drop the first NaN
     noise->bandwidth_max = fmax(noise->bandwidth_max, bytes_per_s);
+    return bytes_per_s;
+}
+
+static double median_look(struct subject *s, struct noise *noise)
+{
+    double rates[CANARY_LOOKS];
+    struct error ignored = {0}; // the median of so few needs no memory
+    for (int i = 0; i < CANARY_LOOKS; i++)
+        rates[i] = look(s, noise);
+    return stat_median(rates, CANARY_LOOKS, &ignored);
 }
 
 // The best of three: what preempts one of them says nothing about the processor's clock.
@@ -137,7 +146,7 @@ static enum status canary_before(struct subject *s, int token, struct noise *noi
                                  struct error *err)
 {
     const float *unused = NULL;
-    note_bandwidth(noise, canary_bandwidth(s->canary));
+    s->rates[s->rate_count++] = look(s, noise);
     TRY(decode_step(s, token, &unused, err));
     for (int i = 0; i < s->cell->batch; i++)
         context_truncate(s->ctx, i, s->prompt_tokens + token - 1);
@@ -150,7 +159,7 @@ static enum status canary_first(struct subject *s, struct noise *noise, struct e
 {
     const float *unused = NULL;
     noise->compute_canary_ns = compute_canary(s->canary);
-    note_bandwidth(noise, canary_bandwidth(s->canary));
+    noise->bandwidth_before = median_look(s, noise);
     TRY(prompt_step(s, 0, 1, LOGITS_NONE, &unused, err));
     context_reset(s->ctx);
     return OK;
@@ -158,7 +167,10 @@ static enum status canary_first(struct subject *s, struct noise *noise, struct e
 
 static void canary_last(struct subject *s, struct noise *noise)
 {
-    note_bandwidth(noise, canary_bandwidth(s->canary));
+    struct error ignored = {0}; // a median that cannot be had stays NaN: not measured
+    noise->bandwidth_during =
+        s->rate_count ? stat_median(s->rates, s->rate_count, &ignored) : (double)NAN;
+    noise->bandwidth_after = median_look(s, noise);
     noise->compute_canary_ns = (noise->compute_canary_ns + compute_canary(s->canary)) / 2;
 }
 
@@ -233,9 +245,11 @@ enum status measure_repetition(struct subject *s, int number, bool canaries, str
     struct decode d = {.s = s, .timeline = &timeline, .number = number, .canaries = canaries};
     *out = (struct repetition){.noise = {.compute_canary_ns = NAN,
                                          .bandwidth_before = NAN,
+                                         .bandwidth_during = NAN,
                                          .bandwidth_after = NAN,
                                          .bandwidth_min = NAN,
                                          .bandwidth_max = NAN}};
+    s->rate_count = 0;
     TRY(sampler_renew(s, err));
     context_reset(s->ctx);
     os_noise_read(&before);
@@ -275,7 +289,8 @@ static enum status subject_arrays(struct subject *s, struct error *err)
     s->ids = calloc(tokens, sizeof *s->ids);
     s->token_ns = calloc(tokens, sizeof *s->token_ns);
     s->spans = calloc(batch, sizeof *s->spans);
-    if (!s->ids || !s->token_ns || !s->spans)
+    s->rates = calloc((size_t)(s->cell->gen / CANARY_EVERY_STEPS + 2), sizeof *s->rates);
+    if (!s->ids || !s->token_ns || !s->spans || !s->rates)
         return FAIL(err, ERR_NOMEM, "times of %zu tokens", tokens);
     return OK;
 }
@@ -329,6 +344,7 @@ void subject_fini(struct subject *s)
     free(s->ids);
     free(s->token_ns);
     free(s->spans);
+    free(s->rates);
     memset(s, 0, sizeof *s);
 }
 
@@ -431,6 +447,7 @@ json_t *repetition_noise(const struct repetition *r)
     wire_metric(out, NOISE_PSI_IO, known(n->os.psi_io_ns), NULL, NULL, "os");
     wire_metric(out, NOISE_COMPUTE_CANARY, n->compute_canary_ns, NULL, NULL, SOURCE_CLOCK);
     wire_metric(out, NOISE_BANDWIDTH_FIRST, n->bandwidth_before, NULL, NULL, SOURCE_CLOCK);
+    wire_metric(out, NOISE_BANDWIDTH_DURING, n->bandwidth_during, NULL, NULL, SOURCE_CLOCK);
     wire_metric(out, NOISE_BANDWIDTH_LAST, n->bandwidth_after, NULL, NULL, SOURCE_CLOCK);
     wire_metric(out, NOISE_BANDWIDTH_MIN, n->bandwidth_min, NULL, NULL, SOURCE_CLOCK);
     wire_metric(out, NOISE_BANDWIDTH_MAX, n->bandwidth_max, NULL, NULL, SOURCE_CLOCK);

@@ -21,6 +21,7 @@ enum {
     // the untimed step after them stay a small part of a repetition (about 1/16).
     CANARY_EVERY_STEPS = 16,
     CANARY_EVERY_NS = 25 * 1000 * 1000,
+    CANARY_LOOKS = 3, // before and behind a repetition: one alone scatters by some per cent
 };
 
 // One cell, ready to be measured. Arrays are made once, before anything is timed.
@@ -35,7 +36,9 @@ struct subject {
     int32_t *ids;       // (batch, gen) of the last repetition, owned
     int64_t *token_ns;  // (batch, gen) on the timeline of the last repetition, owned
     struct span *spans; // (batch), owned
-    struct wire *wire;  // for progress
+    double *rates;      // (gen / CANARY_EVERY_STEPS + 2) of the decode's canaries, owned
+    size_t rate_count;
+    struct wire *wire; // for progress
 };
 
 struct repetition {

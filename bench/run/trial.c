@@ -16,8 +16,9 @@
 // time, and the spread over trials is reported anyway; what is caught here is a trial whose median cannot
 // be trusted. docs/METRICS.md repeats none of them, it names this table.
 static const double spread_max = 0.15; // (max - min) / median of TTFT or TPOT over the repetitions
-static const double canary_max = 0.33; // (max - min) / max of the bandwidth canaries
-static const double steal_max = 0.02;  // of the repetition's time, one processor
+static const double canary_max =
+    0.33; // (max - min) / max over the repetitions of the canaries during
+static const double steal_max = 0.02;    // of the repetition's time, one processor
 static const double pressure_max = 0.02; // share of time something waited for memory
 static const double throttle_max =
     0.10; // the compute canary's slow-down from first to last repetition
@@ -140,6 +141,11 @@ double trial_op_value(const struct trial *t, const char *name, const char *phase
     return value_of(t->summary.metrics, t->summary.metric_count, name, phase, op);
 }
 
+double trial_noise_median(const struct trial *t, const char *name)
+{
+    return range_of(t, true, name, NULL).median;
+}
+
 double trial_noise_min(const struct trial *t, const char *name)
 {
     return range_of(t, true, name, NULL).min;
@@ -204,8 +210,8 @@ static bool judge_spread(struct trial *t, const char *name, const char *phase, c
 
 static bool judge_canaries(struct trial *t)
 {
-    double min = trial_noise_min(t, NOISE_BANDWIDTH_MIN);
-    double max = trial_noise_max(t, NOISE_BANDWIDTH_MAX);
+    double min = trial_noise_min(t, NOISE_BANDWIDTH_DURING);
+    double max = trial_noise_max(t, NOISE_BANDWIDTH_DURING);
     if (!((max - min) / max > canary_max)) // NaN: not probed
         return false;
     trial_fail(t, "noisy",

@@ -8,6 +8,7 @@
 #include "results/metric.h"
 
 #define SOURCE_ANALYTIC "host clock + analytic"
+#define SOURCE_BESIDE   "host clock + analytic + canary" // the bandwidth is the one seen beside it
 
 enum { ADDED_MAX = 3 }; // per repetition: mbu, and mfu of both phases
 
@@ -92,12 +93,21 @@ static double peak_time_ns(const struct phase_work *work, const struct ceilings 
 }
 
 static void add_share(struct store_metric *rows, size_t *count, const char *name, const char *phase,
-                      double value)
+                      const char *source, double value)
 {
     if (isnan(value))
         return;
     rows[(*count)++] = (struct store_metric){
-        .name = name, .unit = "1", .source = SOURCE_ANALYTIC, .phase = phase, .value = value};
+        .name = name, .unit = "1", .source = source, .phase = phase, .value = value};
+}
+
+// What the canaries between the steps of a repetition's decode read, bytes/s; NaN: none ran.
+static double bandwidth_beside(const struct event *r)
+{
+    for (size_t i = 0; i < r->noise_count; i++)
+        if (str_equal(r->noise[i].name, NOISE_BANDWIDTH_DURING))
+            return r->noise[i].value;
+    return NAN;
 }
 
 static enum status add_shares(struct trial *t, const struct phase_work *prefill,
@@ -106,7 +116,7 @@ static enum status add_shares(struct trial *t, const struct phase_work *prefill,
 {
     int threads = t->cell->threads;
     const struct ceiling *read = ceilings_read(c, threads, decode->working_set_bytes);
-    double read_ns = read ? 1e9 * total_bytes(&decode->total) / read->value : NAN;
+    double ceiling = read ? read->value : NAN;
     double prefill_peak_ns = peak_time_ns(prefill, c, threads);
     double decode_peak_ns = peak_time_ns(decode, c, threads);
     t->added = arena_alloc(&t->arena, t->repetition_count + 1, sizeof *t->added);
@@ -119,9 +129,14 @@ static enum status add_shares(struct trial *t, const struct phase_work *prefill,
         t->added[i] = rows;
         if (!rows)
             break;
-        add_share(rows, &t->added_count[i], METRIC_MBU, "decode", read_ns / tpot_ns);
-        add_share(rows, &t->added_count[i], METRIC_MFU, "prefill", prefill_peak_ns / prefill_ns);
-        add_share(rows, &t->added_count[i], METRIC_MFU, "decode", decode_peak_ns / tpot_ns);
+        double beside = bandwidth_beside(r), rate = isnan(beside) ? ceiling : beside;
+        add_share(rows, &t->added_count[i], METRIC_MBU, "decode",
+                  isnan(beside) ? SOURCE_ANALYTIC : SOURCE_BESIDE,
+                  1e9 * total_bytes(&decode->total) / rate / tpot_ns);
+        add_share(rows, &t->added_count[i], METRIC_MFU, "prefill", SOURCE_ANALYTIC,
+                  prefill_peak_ns / prefill_ns);
+        add_share(rows, &t->added_count[i], METRIC_MFU, "decode", SOURCE_ANALYTIC,
+                  decode_peak_ns / tpot_ns);
     }
     if (!t->added || !t->added_count || (t->repetition_count && !t->added[t->repetition_count - 1]))
         return FAIL(err, ERR_NOMEM, "runner: figures of a trial");
@@ -187,6 +202,24 @@ static enum status keep_verdict(struct trial *t, const char *phase, const char *
     return OK;
 }
 
+// What the canaries say of a phase: the bandwidth beside it, and the least and greatest of the medians
+// before, during and after. Prefill stands between the first two. All stay 0 where none ran.
+static void canaries_of(const struct trial *t, const char *phase, struct bound_input *in)
+{
+    const double median[] = {trial_noise_median(t, NOISE_BANDWIDTH_FIRST),
+                             trial_noise_median(t, NOISE_BANDWIDTH_DURING),
+                             trial_noise_median(t, NOISE_BANDWIDTH_LAST)};
+    double next = isnan(median[1]) ? median[2] : median[1];
+    double beside = str_equal(phase, "prefill") ? (median[0] + next) / 2 : next;
+    if (isnan(beside))
+        return;
+    in->bandwidth = in->canary_min = in->canary_max = beside;
+    for (size_t i = 0; i < sizeof median / sizeof *median; i++) {
+        in->canary_min = fmin(in->canary_min, median[i]);
+        in->canary_max = fmax(in->canary_max, median[i]);
+    }
+}
+
 // The whole phase, then each op class that does anything. A missing ceiling leaves the verdict out.
 static enum status phase_verdicts(struct trial *t, const struct ceilings *c, const char *phase,
                                   const struct phase_work *work, double measured_ns,
@@ -194,16 +227,13 @@ static enum status phase_verdicts(struct trial *t, const struct ceilings *c, con
 {
     struct error missing = {0};
     struct verdict verdict;
-    double low = trial_noise_min(t, NOISE_BANDWIDTH_MIN);
-    double high = trial_noise_max(t, NOISE_BANDWIDTH_MAX);
     struct bound_input in = {
         .work = work,
         .threads = t->cell->threads,
         .measured_ns = measured_ns,
         .waits_ns = trial_median(t, METRIC_WAIT, phase),
-        .canary_min = isnan(low) ? 0 : low,
-        .canary_max = isnan(high) ? 0 : high,
     };
+    canaries_of(t, phase, &in);
     if (!(measured_ns > 0))
         return OK;
     if (bound_decide(c, &in, &verdict, &missing) == OK)

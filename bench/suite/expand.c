@@ -207,7 +207,8 @@ static const char *skip_by_memory(struct expansion *x, struct cell *cell)
     cell->memory = engine_memory_plan(&cell->model->config, cell->scheme, &shape, cell->threads);
     double need = (double)cell->memory.weights_bytes + (double)cell->memory.kv_bytes +
                   (double)cell->memory.scratch_bytes + process_bytes;
-    if (x->machine->memory_bytes <= 0 || need <= (double)x->machine->memory_bytes)
+    if (x->machine->resuming || x->machine->memory_bytes <= 0 ||
+        need <= (double)x->machine->memory_bytes)
         return NULL;
     char needed[32], had[32];
     return plan_text(x->plan, "needs %s of memory, %s are there",
@@ -221,6 +222,8 @@ static const char *skip_by_time(struct expansion *x, const struct product *p, st
     cell->predicted_ns =
         cell->procs * (trial + predict_load_ns(cell)); // alone; plan.c shares loads
     char predicted[32], most[32];
+    if (x->machine->resuming)
+        return NULL;
     if (cell->predicted_ns > p->sweep->max_cell_time_ns)
         return plan_text(x->plan, "predicted to take %s, max_cell_time is %s",
                          format_time_ns(cell->predicted_ns, predicted, sizeof predicted),

@@ -104,6 +104,9 @@ struct plan_machine {
     int physical_cores;
     const struct engine_device *devices;
     size_t device_count;
+    // The run goes on with --resume: what memory and time left out was decided when it began and stands in
+    // its record; deciding again, from today's ceilings, could drop a cell whose trials are missing.
+    bool resuming;
 };
 
 struct suite;

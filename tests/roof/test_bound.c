@@ -50,7 +50,7 @@ static const struct row ROWS[] = {
      "balanced to compute within the interval"},
     {"canaries agree", 1e6, 1e6, 25e3, NAN, 48e9, 50e9, BOUND_MEMORY, false, NULL},
     {"canaries disagree", 1e6, 1e6, 25e3, NAN, 43e9, 70e9, BOUND_UNDETERMINED, false,
-     "bandwidth moved by 39 %"},
+     "bandwidth moved by 39 % while it ran, memory by rho"},
     {"faster than the roof", 1e6, 1e6, 15e3, NAN, 0, 0, BOUND_MEMORY, true,
      "133 % of the roof: the model or a ceiling is wrong"},
     {"a little faster", 1e6, 1e6, 19.5e3, NAN, 0, 0, BOUND_MEMORY, false, "103 % of the roof"},
@@ -94,6 +94,31 @@ static void every_branch(void **state)
         if (r->text && !strstr(v.text, r->text))
             fail_msg("%s: '%s' has no '%s'", r->why, v.text, r->text);
     }
+}
+
+// The roof is of the minute of the samples where canaries saw that minute; 50 GB/s is the ceiling.
+static void the_bandwidth_beside_it_counts(void **state)
+{
+    (void)state;
+    struct ceilings c = example();
+    struct phase_work work = work_of(1e6, 1e6, 1e9);
+    struct bound_input in = {.work = &work,
+                             .threads = 2,
+                             .measured_ns = 20e3,
+                             .waits_ns = NAN,
+                             .canary_min = 62e9,
+                             .canary_max = 63e9,
+                             .bandwidth = 62.5e9};
+    struct verdict v;
+    struct error err = {0};
+    assert_int_equal(bound_decide(&c, &in, &v, &err), OK);
+    assert_float_equal(v.t_memory_ns, 16e3, 1);
+    assert_float_equal(v.eta, 0.8, 1e-6);
+    assert_float_equal(v.rho, 1 / 16.0, 1e-6);
+    assert_true(v.rho_low < v.rho && v.rho < v.rho_high);
+    in.bandwidth = 0;
+    assert_int_equal(bound_decide(&c, &in, &v, &err), OK);
+    assert_float_equal(v.t_memory_ns, 20e3, 1);
 }
 
 static void sums_over_classes(void **state)
@@ -205,6 +230,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_branch),
+        cmocka_unit_test(the_bandwidth_beside_it_counts),
         cmocka_unit_test(sums_over_classes),
         cmocka_unit_test(level_follows_working_set),
         cmocka_unit_test(peaks),

@@ -38,8 +38,8 @@ static const struct engine_device devices[] = {
 };
 
 // A plan of a suite's text for a machine with four cores and so much memory.
-static enum status make_plan(const char *text, double memory_gib, const char *only,
-                             struct plan **plan, struct error *err)
+static enum status plan_text_on(const char *text, double memory_gib, bool resuming,
+                                const char *only, struct plan **plan, struct error *err)
 {
     FILE *f = fopen(path, "w");
     assert_non_null(f);
@@ -52,11 +52,18 @@ static enum status make_plan(const char *text, double memory_gib, const char *on
     struct plan_machine machine = {.memory_bytes = (int64_t)(memory_gib * 0x1p30),
                                    .physical_cores = 4,
                                    .devices = devices,
-                                   .device_count = 2};
+                                   .device_count = 2,
+                                   .resuming = resuming};
     TRY(suite_load(&sources, &suite, err));
     enum status status = plan_create(&suite, &machine, only, plan, err);
     suite_fini(&suite); // a plan outlives its suite
     return status;
+}
+
+static enum status make_plan(const char *text, double memory_gib, const char *only,
+                             struct plan **plan, struct error *err)
+{
+    return plan_text_on(text, memory_gib, false, only, plan, err);
 }
 
 // "label\n" or "label: reason\n" of every cell; ? and * stand for what other rooms decide.
@@ -164,6 +171,23 @@ static void time_and_beyond_the_limit(void **state)
     assert_null(plan->cells[3].skip);
     assert_int_equal(plan->run_count, 2);
     assert_true(plan->predicted_ns >= plan->cells[2].predicted_ns + plan->cells[3].predicted_ns);
+    plan_destroy(plan);
+}
+
+// What was too long or too large when the run began stands in its record; a resumed run does not decide
+// it again.
+static void a_resumed_run_leaves_nothing_out_by_prediction(void **state)
+{
+    (void)state;
+    const char *text = BIG "[sweep s]\ndevice = cpu\ncontext = 512\nmax_cell_time = 1ms\n"
+                           "[sweep t]\ndevice = cpu\ncontext = 4096\nbatch = 16\n";
+    struct plan *plan;
+    struct error err;
+    assert_int_equal(make_plan(text, 16, NULL, &plan, &err), OK);
+    assert_int_equal(plan->run_count, 0);
+    plan_destroy(plan);
+    assert_int_equal(plan_text_on(text, 16, true, NULL, &plan, &err), OK);
+    assert_int_equal(plan->run_count, 2);
     plan_destroy(plan);
 }
 
@@ -394,6 +418,7 @@ int main(void)
         cmocka_unit_test(linked_keys_go_side_by_side),
         cmocka_unit_test(what_cannot_run_says_why),
         cmocka_unit_test(time_and_beyond_the_limit),
+        cmocka_unit_test(a_resumed_run_leaves_nothing_out_by_prediction),
         cmocka_unit_test(groups_share_model_scheme_device_threads_and_procs),
         cmocka_unit_test(only_takes_labels_and_keys),
         cmocka_unit_test(each_mistake_has_its_line),
