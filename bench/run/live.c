@@ -210,13 +210,20 @@ enum status live_table(struct live *live, struct store *store, int64_t run, cons
     if (query_cells(store, &arena, run, &cells, &cell_count, err) == OK &&
         query_summaries(store, &arena, run, &rows, &row_count, err) == OK &&
         query_verdicts(store, &arena, run, &verdicts, &verdict_count, err) == OK) {
+        size_t left_out = 0;
+        for (size_t i = 0; i < cell_count; i++)
+            left_out += cell_left_out(&cells[i]);
         for (size_t i = 0; i < cell_count; i++)
             width = (int)strlen(cells[i].label) > width ? (int)strlen(cells[i].label) : width;
         printf("\n%-*s  %-11s  %-7s  %10s  %12s  %12s  %10s  %s\n", width, "cell", "status",
                "trials", "TTFT", "prefill", "decode", "TPOT", "decode is");
         for (size_t i = 0; i < cell_count; i++)
-            print_cell(&cells[i], rows, row_count,
-                       verdict_find(verdicts, verdict_count, cells[i].id, "decode"), width);
+            if (!cell_left_out(&cells[i]))
+                print_cell(&cells[i], rows, row_count,
+                           verdict_find(verdicts, verdict_count, cells[i].id, "decode"), width);
+        if (left_out)
+            printf("\n%zu cell%s left out; with reasons: bench list --run %lld --db %s\n", left_out,
+                   left_out == 1 ? "" : "s", (long long)run, store_path(store));
         printf("\nrun %lld is in %s; next: %s\n", (long long)run, store_path(store), command);
         fflush(stdout);
     }

@@ -15,9 +15,11 @@
 // Beyond these a trial is not `ok`. They are wide: a shared machine moves by several per cent all the
 // time, and the spread over trials is reported anyway; what is caught here is a trial whose median cannot
 // be trusted. docs/METRICS.md repeats none of them, it names this table.
-static const double spread_max = 0.15; // (max - min) / median of TTFT or TPOT over the repetitions
-static const double canary_max =
-    0.33; // (max - min) / max over the repetitions of the canaries during
+//
+// A trial's figure is the median over its repetitions, which one bad repetition does not move: so scatter
+// is the median distance from that median (MAD), and stolen time counts by its median too.
+static const double scatter_max = 0.10;  // MAD / median of TTFT and TPOT over the repetitions
+static const double canary_max = 0.15;   // the same, of the bandwidth canaries during the decode
 static const double steal_max = 0.02;    // of the repetition's time, one processor
 static const double pressure_max = 0.02; // share of time something waited for memory
 static const double throttle_max =
@@ -111,11 +113,12 @@ static size_t values_of(const struct trial *t, bool noise, const char *name, con
 struct range {
     size_t count;
     double min, median, max, first, last; // NaN when count is 0
+    double scatter;                       // median distance from the median / median
 };
 
 static struct range range_of(const struct trial *t, bool noise, const char *name, const char *phase)
 {
-    struct range r = {0, NAN, NAN, NAN, NAN, NAN};
+    struct range r = {0, NAN, NAN, NAN, NAN, NAN, NAN};
     struct error ignored = {0};
     double *values = calloc(t->repetition_count + 1, sizeof *values);
     if (values)
@@ -126,6 +129,9 @@ static struct range range_of(const struct trial *t, bool noise, const char *name
         r.max = stat_quantile(values, r.count, 1, &ignored);
         r.first = values[0];
         r.last = values[r.count - 1];
+        for (size_t i = 0; i < r.count; i++)
+            values[i] = fabs(values[i] - r.median);
+        r.scatter = stat_median(values, r.count, &ignored) / r.median;
     }
     free(values);
     return r;
@@ -144,16 +150,6 @@ double trial_op_value(const struct trial *t, const char *name, const char *phase
 double trial_noise_median(const struct trial *t, const char *name)
 {
     return range_of(t, true, name, NULL).median;
-}
-
-double trial_noise_min(const struct trial *t, const char *name)
-{
-    return range_of(t, true, name, NULL).min;
-}
-
-double trial_noise_max(const struct trial *t, const char *name)
-{
-    return range_of(t, true, name, NULL).max;
 }
 
 // ---- the rules ----------------------------------------------------------------------------------------------
@@ -198,25 +194,26 @@ static bool judge_throttled(struct trial *t)
     return true;
 }
 
-static bool judge_spread(struct trial *t, const char *name, const char *phase, const char *title)
+static bool judge_scatter(struct trial *t, const char *name, const char *phase, const char *title)
 {
     struct range r = range_of(t, false, name, phase);
-    if (r.count < 2 || (r.max - r.min) / r.median <= spread_max)
+    if (r.count < 2 || r.scatter <= scatter_max)
         return false;
-    trial_fail(t, "noisy", "%s spread by %.0f %% over %zu repetitions (threshold %.0f %%)", title,
-               100 * (r.max - r.min) / r.median, r.count, 100 * spread_max);
+    trial_fail(t, "noisy",
+               "half of %zu repetitions are %.0f %% or more off the median %s (threshold %.0f %%)",
+               r.count, 100 * r.scatter, title, 100 * scatter_max);
     return true;
 }
 
 static bool judge_canaries(struct trial *t)
 {
-    double min = trial_noise_min(t, NOISE_BANDWIDTH_DURING);
-    double max = trial_noise_max(t, NOISE_BANDWIDTH_DURING);
-    if (!((max - min) / max > canary_max)) // NaN: not probed
+    struct range r = range_of(t, true, NOISE_BANDWIDTH_DURING, NULL);
+    if (r.count < 2 || r.scatter <= canary_max)
         return false;
     trial_fail(t, "noisy",
-               "the bandwidth canaries saw %.1f to %.1f GB/s, %.0f %% apart (threshold %.0f %%)",
-               min / 1e9, max / 1e9, 100 * (max - min) / max, 100 * canary_max);
+               "the bandwidth canaries saw %.1f to %.1f GB/s, half of the repetitions %.0f %% or "
+               "more off their median (threshold %.0f %%)",
+               r.min / 1e9, r.max / 1e9, 100 * r.scatter, 100 * canary_max);
     return true;
 }
 
@@ -224,10 +221,10 @@ static bool judge_canaries(struct trial *t)
 static bool judge_taken(struct trial *t, const char *name, double limit, const char *title)
 {
     struct range taken = range_of(t, true, name, NULL), time = range_of(t, false, METRIC_E2E, NULL);
-    if (!(taken.max / time.median > limit))
+    if (!(taken.median / time.median > limit))
         return false;
     trial_fail(t, "noisy", "%s for %.0f %% of a repetition (threshold %.0f %%)", title,
-               100 * taken.max / time.median, 100 * limit);
+               100 * taken.median / time.median, 100 * limit);
     return true;
 }
 
@@ -238,8 +235,8 @@ void trial_judge(struct trial *t, const char *expected_hash)
         return;
     }
     if (judge_wrong(t, expected_hash) || judge_throttled(t) ||
-        judge_spread(t, METRIC_TPOT, "decode", "TPOT") ||
-        judge_spread(t, METRIC_TTFT, "prefill", "TTFT") || judge_canaries(t) ||
+        judge_scatter(t, METRIC_TPOT, "decode", "TPOT") ||
+        judge_scatter(t, METRIC_TTFT, "prefill", "TTFT") || judge_canaries(t) ||
         judge_taken(t, NOISE_STEAL, steal_max, "the hypervisor took a processor away") ||
         judge_taken(t, NOISE_PSI_MEMORY, pressure_max, "something waited for memory"))
         return;

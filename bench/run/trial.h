@@ -56,8 +56,6 @@ bool trial_failed(const struct trial *t);   // wrong, oom, timeout, crashed
 double trial_median(const struct trial *t, const char *name, const char *phase);
 double trial_op_value(const struct trial *t, const char *name, const char *phase, const char *op);
 double trial_noise_median(const struct trial *t, const char *name);
-double trial_noise_min(const struct trial *t, const char *name); // over the repetitions, NaN: none
-double trial_noise_max(const struct trial *t, const char *name);
 
 // One transaction.
 enum status trial_store(const struct trial *t, struct store *store, struct error *err);

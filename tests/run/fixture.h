@@ -133,7 +133,9 @@ static inline void fake_cell(const char *kind, const struct job_cell *cell)
     for (int r = 1; r <= cell->reps; r++)
         say_repetition(cell, r, str_equal(kind, "wrong") && r == 2 ? "other" : hash,
                        str_equal(kind, "nan") ? 3 : 0,
-                       1e7 * (str_equal(kind, "spread") && r == 2 ? 2 : 1));
+                       1e7 * (str_equal(kind, "spread")              ? r
+                              : str_equal(kind, "outlier") && r == 2 ? 2
+                                                                     : 1));
     say("{\"event\":\"trial\",\"cell\":%d,\"metrics\":[{\"name\":\"peak_mem\",\"value\":1e6,"
         "\"source\":\"made up\"}]}\n",
         cell->index);

@@ -134,12 +134,26 @@ static void spread_is_noisy(void **state)
     assert_int_equal(run_ok(&t, "spread", "1"), EXIT_FINE);
     look_open(&l, &t);
     assert_cell(&l, 0, "ok", 2, "");
-    assert_cell(&l, 1, "noisy", 2, "TPOT spread by 100 %");
+    assert_cell(&l, 1, "noisy", 2, "half of 3 repetitions are 50 % or more off the median TPOT");
     look_close(&l);
     test_plan_fini(&t);
 }
 
 // Cell 1 has batch 2: cell 0 is smaller and runs, 2 and 3 are larger and are pruned.
+// One bad repetition does not move the median.
+static void an_outlier_is_not_noise(void **state)
+{
+    (void)state;
+    struct test_plan t;
+    struct look l;
+    test_plan_make(&t, MODEL, 2, 1);
+    assert_int_equal(run_ok(&t, "outlier", "1"), EXIT_FINE);
+    look_open(&l, &t);
+    assert_cell(&l, 1, "ok", 1, "");
+    look_close(&l);
+    test_plan_fini(&t);
+}
+
 static void oom_prunes_what_is_larger(void **state)
 {
     (void)state;
@@ -218,6 +232,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(silence_is_a_timeout),
         cmocka_unit_test(wrong_tokens_are_wrong),
         cmocka_unit_test(spread_is_noisy),
+        cmocka_unit_test(an_outlier_is_not_noise),
         cmocka_unit_test(oom_prunes_what_is_larger),
         cmocka_unit_test(oom_while_loading_prunes_all),
         cmocka_unit_test(worker_that_cannot_start_fails_the_run),
