@@ -26,6 +26,8 @@ enum status arguments_parse(const struct command *command, int argc, char *const
 void arguments_destroy(struct arguments *args);
 
 void help_program(FILE *out);
+// The commands whose first word is `word` ("model"); false, and nothing printed, when there are none.
+bool help_group(const char *word, FILE *out);
 void help_command(const struct command *command, FILE *out);
 
 #endif

@@ -38,6 +38,19 @@ void help_command(const struct command *command, FILE *out)
     print_flags(common_flags, out);
 }
 
+bool help_group(const char *word, FILE *out)
+{
+    size_t length = strlen(word), count = 0;
+    for (const struct command *const *c = commands; *c; c++) {
+        if (strncmp((*c)->name, word, length) != 0 || (*c)->name[length] != ' ')
+            continue;
+        if (count++ == 0)
+            fprintf(out, "usage: bench %s COMMAND [arguments] [flags]\n\n", word);
+        fprintf(out, "  %-16s  %s\n", (*c)->name, (*c)->summary);
+    }
+    return count > 0;
+}
+
 void help_program(FILE *out)
 {
     fputs("usage: bench COMMAND [arguments] [flags]\n\n"

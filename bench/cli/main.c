@@ -37,6 +37,11 @@ static enum exit_code close_output(enum exit_code code, struct error *err)
     return code == EXIT_FINE ? EXIT_ERROR : code;
 }
 
+static bool asks_help(const char *word)
+{
+    return str_equal(word, "--help") || str_equal(word, "-h");
+}
+
 int main(int argc, char **argv)
 {
     struct error err = {0};
@@ -46,10 +51,12 @@ int main(int argc, char **argv)
         help_program(stderr);
         return EXIT_ERROR;
     }
-    if (str_equal(argv[1], "--help") || str_equal(argv[1], "-h"))
+    if (asks_help(argv[1]))
         help_program(stdout);
     else if (str_equal(argv[1], "--version"))
         printf("bench %s\n", BENCH_VERSION);
+    else if (argc == 3 && asks_help(argv[2]) && help_group(argv[1], stdout))
+        ; // `bench model --help`: printed
     else
         code = run_command(argc, argv, &verbose, &err);
     code = close_output(code, &err);
