@@ -20,19 +20,9 @@ extern const struct command command_run;
 extern const struct command command_worker;
 
 const struct command *const commands[] = {
-    &command_run,
-    &command_generate,
-    &command_report,
-    &command_list,
-    &command_show,
-    &command_export,
-    &command_machine,
-    &command_kernel_check,
-    &command_kernel_bench,
-    &command_model_info,
-    &command_model_tokenize,
-    &command_model_logits,
-    &command_help,
-    &command_worker,
-    NULL,
+    &command_run,        &command_generate,       &command_report,
+    &command_list,       &command_show,           &command_export,
+    &command_machine,    &command_kernel_check,   &command_kernel_bench,
+    &command_model_info, &command_model_tokenize, &command_model_logits,
+    &command_help,       &command_worker,         NULL,
 };

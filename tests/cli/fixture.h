@@ -15,8 +15,8 @@
 enum { MAX_WORDS = 12 };
 
 // Runs the command with standard output in a file, and gives back what it wrote.
-static enum exit_code run_command(const struct command *command, const char *const *words,
-                                  char *out, size_t out_bytes, struct error *err)
+static inline enum exit_code run_command(const struct command *command, const char *const *words,
+                                         char *out, size_t out_bytes, struct error *err)
 {
     char *argv[MAX_WORDS];
     int argc = 0;
