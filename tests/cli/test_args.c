@@ -127,6 +127,24 @@ static void commands_are_found_by_their_words(void **state)
 
 // Names are unique, every row has what help and parsing need, and fallbacks parse (asserted
 // inside).
+static void a_group_lists_its_commands(void **state)
+{
+    (void)state;
+    char text[1024] = "";
+    FILE *out = tmpfile();
+    assert_non_null(out);
+    assert_false(help_group("run", out)); // a command, not a group
+    assert_false(help_group("mod", out));
+    assert_int_equal(ftell(out), 0);
+    assert_true(help_group("model", out));
+    rewind(out);
+    text[fread(text, 1, sizeof text - 1, out)] = 0;
+    assert_non_null(strstr(text, "model info "));
+    assert_non_null(strstr(text, "model logits "));
+    assert_null(strstr(text, "kernel"));
+    fclose(out);
+}
+
 static void the_table_is_sound(void **state)
 {
     (void)state;
@@ -156,6 +174,7 @@ int main(void)
         cmocka_unit_test(help_needs_no_words),
         cmocka_unit_test(each_mistake_is_one_line),
         cmocka_unit_test(commands_are_found_by_their_words),
+        cmocka_unit_test(a_group_lists_its_commands),
         cmocka_unit_test(the_table_is_sound),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
