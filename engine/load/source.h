@@ -36,6 +36,20 @@ struct tensor_shape {
 struct tensor_shape tensor_shape(const struct model_config *config, enum tensor_role role);
 const char *tensor_role_name(enum tensor_role role);
 
+// Codes as they are stored, in exactly the meaning of kernels/quant.h, so that a scheme of the same kind packs
+// them bit for bit. group: inputs a scale covers (DT_I4 alone).
+struct quant_row;
+struct stored_quant {
+    enum dtype type; // DT_I8, DT_F8E4M3 or DT_I4
+    int group;
+};
+
+// A tensor that no enum dtype describes: codes in blocks or groups, with scales beside them.
+struct stored_form {
+    const char *type; // for people: "awq int4", "q4_k"
+    uint64_t bytes;   // all of them, scales and zeros included
+};
+
 struct source_ops {
     const char *format; // "safetensors", "gguf", "synthetic"
     // Rows [row0, row0 + rows) of a tensor as f32, row stride ld. Thread-safe; cannot fail: headers,
@@ -43,6 +57,16 @@ struct source_ops {
     void (*read_rows)(const void *self, enum tensor_role role, int layer, int row0, int rows,
                       float *out, size_t ld);
     enum dtype (*stored_type)(const void *self, enum tensor_role role, int layer);
+    // The three below may be NULL, and say false for a tensor that has no such thing.
+    // Form of a tensor that stored_type cannot tell; stored_type then says what read_rows is exact in.
+    bool (*stored_form)(const void *self, enum tensor_role role, int layer,
+                        struct stored_form *out);
+    // Whether read_codes gives this tensor; read_rows works too, as code times scale in f32.
+    bool (*quantization)(const void *self, enum tensor_role role, int layer,
+                         struct stored_quant *out);
+    // One row into the buffers of `out`. Thread-safe, cannot fail; only where quantization() said true.
+    void (*read_codes)(const void *self, enum tensor_role role, int layer, int row,
+                       struct quant_row out);
     enum status (*content_hash)(const void *self, char hex[65], struct error *err);
     // NULL: the format carries none
     enum status (*tokenizer)(const void *self, struct tokenizer **out, struct error *err);
