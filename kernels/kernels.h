@@ -25,23 +25,26 @@ const char *dtype_name(enum dtype type); // "f32", "bf16", ...
 
 // A packed weight matrix is cut into panels of PANEL_ROWS output rows. Within a panel the input
 // dimension runs outermost, in groups of panel_group(type) inputs: group g holds, for each of the 16
-// rows, that row's `group` consecutive inputs. Groups: f32 1, f16/bf16 2, i8/f8 4, so that a group is
+// rows, that row's `group` consecutive inputs. Groups: f32 1, f16/bf16 2, i8/f8 4, i4 8, so that a group is
 // 64 bytes: one AVX-512 register, two AVX2 ones, four NEON ones, one row of an AMX tile; the pairs and
 // quads are what the dot-product instructions take. One layout serves every instruction set, GEMV and
-// GEMM, and a panel is one contiguous stream. Rows and inputs beyond the matrix are zeros.
+// GEMM, and a panel is one contiguous stream. Rows and inputs beyond the matrix are zeros. A panel of a
+// quantized type (i8, i4, f8) begins with its scales: kernels/quant.h has the layout and the meaning.
 enum { PANEL_ROWS = 16, PANEL_ALIGN = 64 };
+enum { QUANT_GROUP = 128 }; // inputs that share a scale and a zero in DT_I4, unless said
 
 int panel_group(enum dtype type);
 int panel_count(int rows);                                // panels that hold `rows`
-size_t panel_bytes(enum dtype type, int cols);            // one panel
+size_t panel_bytes(enum dtype type, int cols);            // one panel; i4 in groups of QUANT_GROUP
 size_t packed_bytes(enum dtype type, int rows, int cols); // all panels
 int packed_cols(enum dtype type, int cols);               // cols rounded up to whole groups
 
 // Packs up to 16 f32 rows (row stride ld) into one panel; rows < 16 leaves zeros. Rounds to nearest even.
-// Threads: panels are independent.
+// Plain types; pack_quant_panel for the others. Threads: panels are independent.
 void pack_panel(enum dtype type, const float *rows_f32, int rows, int cols, size_t ld, void *panel);
 
-// One row of a packed matrix as f32 (cols elements): for tied embeddings, tests and info.
+// One row of a packed matrix as f32 (cols elements): for tied embeddings, tests and info. Any type, i4 in
+// groups of QUANT_GROUP.
 void unpack_row(enum dtype type, const void *packed, int row, int cols, float *out);
 
 // ---- instruction sets ------------------------------------------------------------------------------

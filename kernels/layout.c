@@ -1,13 +1,15 @@
 // layout.c - element types and the packed panel layout every product kernel reads.
 //
 // Element (r, c) of a panel lies at byte (c / group) * 64 + r * 4 + (c % group) * element bytes: a
-// row's group is always 4 bytes and the 16 rows of a group always 64. See kernels.h for the reason.
+// row's group is always 4 bytes and the 16 rows of a group always 64. See kernels.h for the reason, and
+// quant.h for the types that carry scales.
 #include "kernels/kernels.h"
 
 #include <assert.h>
 #include <string.h>
 
 #include "base/fp.h"
+#include "kernels/quant.h"
 
 enum { GROUP_BYTES = 64, ROW_GROUP_BYTES = 4 };
 
@@ -53,7 +55,7 @@ int packed_cols(enum dtype type, int cols)
 
 size_t panel_bytes(enum dtype type, int cols)
 {
-    return (size_t)(packed_cols(type, cols) / panel_group(type)) * GROUP_BYTES;
+    return quant_panel_bytes(type, cols, QUANT_GROUP);
 }
 
 size_t packed_bytes(enum dtype type, int rows, int cols)
@@ -91,10 +93,9 @@ static float load(enum dtype type, const unsigned char *in)
     return type == DT_BF16 ? bf16_to_f32(half) : f16_to_f32(half);
 }
 
-// Types without scales; the quantized ones are packed together with theirs.
 static bool plain(enum dtype type)
 {
-    return type == DT_F32 || type == DT_F16 || type == DT_BF16;
+    return !dtype_is_quantized(type);
 }
 
 void pack_panel(enum dtype type, const float *rows_f32, int rows, int cols, size_t ld, void *panel)
@@ -108,7 +109,10 @@ void pack_panel(enum dtype type, const float *rows_f32, int rows, int cols, size
 
 void unpack_row(enum dtype type, const void *packed, int row, int cols, float *out)
 {
-    assert(plain(type));
+    if (!plain(type)) {
+        unpack_quant_f32(type, packed, row, cols, QUANT_GROUP, out);
+        return;
+    }
     // panel_at only computes an address; nothing is written through it here.
     unsigned char *panel =
         (unsigned char *)packed + (size_t)(row / PANEL_ROWS) * panel_bytes(type, cols);

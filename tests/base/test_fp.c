@@ -1,4 +1,4 @@
-// test_fp.c - every 16-bit number to f32 and back, and rounding against arithmetic in double.
+// test_fp.c - every 8- and 16-bit number to f32 and back, and rounding against arithmetic in double.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -71,12 +71,38 @@ static void the_ends_of_the_range(void **state)
     assert_true(isnan(f16_to_f32(f16_from_f32(f32_from_bits(0xff800001)))));
 }
 
+static void fp8_survives_rounds_to_nearest_even_and_saturates(void **state)
+{
+    (void)state;
+    for (int code = 0; code < 256; code++) {
+        float f = f8e4m3_to_f32((uint8_t)code);
+        if ((code & 0x7f) == 0x7f)
+            assert_true(isnan(f) && isnan(f8e4m3_to_f32(f8e4m3_from_f32(f))));
+        else
+            assert_int_equal(f8e4m3_from_f32(f), code);
+    }
+    assert_true(f8e4m3_to_f32(0x7e) == 448 && f8e4m3_to_f32(0x01) == 0x1p-9f);
+    assert_true(f8e4m3_to_f32(0x08) == 0x1p-6f && f8e4m3_to_f32(0xb8) == -1);
+    assert_int_equal(f8e4m3_from_f32(1e9f), 0x7e);
+    assert_int_equal(f8e4m3_from_f32(-INFINITY), 0xfe);
+    struct rng rng = {(uint64_t)time(NULL)};
+    printf("seed %llu\n", (unsigned long long)rng.state);
+    for (int i = 0; i < 100000; i++) {
+        float x = (float)ldexp(1 + (double)rng_f32(&rng), (int)rng_below(&rng, 20) - 12);
+        if (i % 4 == 0) // a tie
+            x = (float)ldexp(rounded(x, 4, -5) * 2 + ldexp(1, ilogbf(x) - 3), -1);
+        double expected = fmin(rounded(x, 4, -5), 448);
+        assert_true(f8e4m3_to_f32(f8e4m3_from_f32(-x)) == -expected);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_16_bit_number_survives_the_round_trip),
         cmocka_unit_test(rounding_is_to_nearest_even),
         cmocka_unit_test(the_ends_of_the_range),
+        cmocka_unit_test(fp8_survives_rounds_to_nearest_even_and_saturates),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
