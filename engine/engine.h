@@ -100,7 +100,8 @@ enum status checkpoint_tokenizer(const struct checkpoint *ck, struct tokenizer *
 
 // ---- tokenizers -----------------------------------------------------------------------------------------
 
-enum status tokenizer_open(const char *tokenizer_json, struct tokenizer **out, struct error *err);
+// path: a tokenizer.json, or a .gguf file, of which the metadata alone is read.
+enum status tokenizer_open(const char *path, struct tokenizer **out, struct error *err);
 void tokenizer_destroy(struct tokenizer *tok);
 int tokenizer_vocab(const struct tokenizer *tok); // ids, added tokens included
 // Encodes UTF-8 (invalid bytes become U+FFFD first, as the tokenizers library does). No bos is added.
@@ -110,6 +111,9 @@ enum status tokenizer_encode(const struct tokenizer *tok, const char *text, size
 // Appends the bytes of one id to `out` (a token may be part of a character): caller's struct str.
 struct str;
 void tokenizer_decode(const struct tokenizer *tok, int32_t id, struct str *out);
+// Appends the text of a whole list of ids as the tokenizers library decodes it, special tokens included:
+// bytes that make no character are U+FFFD, a space put before the text is dropped again.
+void tokenizer_text(const struct tokenizer *tok, const int32_t *ids, size_t count, struct str *out);
 
 // ---- schemes and devices --------------------------------------------------------------------------------
 

@@ -1,15 +1,25 @@
 // tokenize.c - `bench model tokenize MODEL [TEXT]`: the ids of a text, or the text of ids.
 //
-// To hold a model's tokenizer against another implementation, or to see what a prompt costs. Nothing is
-// added: no bos, no template.
+// To hold a model's tokenizer against another implementation, to see what a prompt costs, and to time it.
+// Nothing is added: no bos, no template.
 #include <errno.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/stat.h"
 #include "base/str.h"
 #include "bench/cli/checkpoint.h"
 #include "bench/cli/command.h"
+
+struct request {
+    const struct tokenizer *tok;
+    bool lines, decode, json;
+    int64_t time; // repetitions, 0: none
+};
 
 static enum status read_input(struct str *out, struct error *err)
 {
@@ -22,13 +32,15 @@ static enum status read_input(struct str *out, struct error *err)
     return out->failed ? FAIL(err, ERR_NOMEM, "no memory for standard input") : OK;
 }
 
+// ---- plain text -----------------------------------------------------------------------------------
+
 // One line of ids, spaces between.
-static enum status print_ids(const struct tokenizer *tok, const char *text, size_t bytes,
+static enum status print_ids(const struct request *r, const char *text, size_t bytes,
                              struct error *err)
 {
     int32_t *ids = NULL;
     size_t count = 0;
-    TRY(tokenizer_encode(tok, text, bytes, &ids, &count, err));
+    TRY(tokenizer_encode(r->tok, text, bytes, &ids, &count, err));
     for (size_t i = 0; i < count; i++)
         printf("%s%d", i ? " " : "", ids[i]);
     putchar('\n');
@@ -36,80 +48,224 @@ static enum status print_ids(const struct tokenizer *tok, const char *text, size
     return OK;
 }
 
-static enum status print_lines(const struct tokenizer *tok, const char *text, size_t bytes,
-                               struct error *err)
+static bool between_ids(char c)
+{
+    return c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == ',';
+}
+
+// Words of the input are ids.
+static enum status parse_ids(const struct request *r, const char *text, size_t bytes, int32_t **out,
+                             size_t *count, struct error *err)
+{
+    *count = 0;
+    *out = malloc((bytes / 2 + 1) * sizeof **out);
+    if (!*out)
+        return FAIL(err, ERR_NOMEM, "no memory for the ids");
+    for (size_t at = 0, end; at < bytes; at = end) {
+        char word[24];
+        int64_t id;
+        for (end = at; end < bytes && !between_ids(text[end]); end++)
+            ;
+        if (end == at) {
+            end++;
+            continue;
+        }
+        snprintf(word, sizeof word, "%.*s", (int)(end - at > 23 ? 23 : end - at), text + at);
+        if (!str_to_i64(word, &id) || id < 0 || id >= tokenizer_vocab(r->tok))
+            return FAIL(err, ERR_USAGE, "%s: no id of this tokenizer (0 to %d)", word,
+                        tokenizer_vocab(r->tok) - 1);
+        (*out)[(*count)++] = (int32_t)id;
+    }
+    return OK;
+}
+
+static enum status print_text(const struct request *r, const char *text, size_t bytes,
+                              struct error *err)
+{
+    struct str out = {0};
+    int32_t *ids = NULL;
+    size_t count;
+    enum status status = parse_ids(r, text, bytes, &ids, &count, err);
+    if (status == OK) {
+        tokenizer_text(r->tok, ids, count, &out);
+        str_append(&out, r->lines ? "\n" : "");
+        status = out.failed ? FAIL(err, ERR_NOMEM, "no memory for the text") : OK;
+    }
+    if (status == OK)
+        fwrite(str_text(&out), 1, out.length, stdout);
+    str_fini(&out);
+    free(ids);
+    return status;
+}
+
+// ---- JSON -----------------------------------------------------------------------------------------
+
+static enum status json_out(json_t *value, struct error *err)
+{
+    char *text = value ? json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
+    json_decref(value);
+    if (!text)
+        return FAIL(err, ERR_NOMEM, "no memory for an answer");
+    puts(text);
+    free(text);
+    return OK;
+}
+
+static enum status json_ids(const struct request *r, const json_t *value, struct error *err)
+{
+    int32_t *ids = NULL;
+    size_t count = 0;
+    json_t *out = json_array();
+    if (!json_is_string(value)) {
+        json_decref(out);
+        return FAIL(err, ERR_FORMAT, "standard input: a line is no JSON string");
+    }
+    enum status status = tokenizer_encode(r->tok, json_string_value(value),
+                                          json_string_length(value), &ids, &count, err);
+    for (size_t i = 0; i < count; i++)
+        json_array_append_new(out, json_integer(ids[i]));
+    free(ids);
+    if (status == OK)
+        return json_out(out, err);
+    json_decref(out);
+    return status;
+}
+
+static enum status json_text(const struct request *r, const json_t *value, struct error *err)
+{
+    struct str text = {0};
+    size_t count = json_array_size(value);
+    int32_t *ids = malloc((count + 1) * sizeof *ids);
+    enum status status = ids ? OK : FAIL(err, ERR_NOMEM, "no memory for the ids");
+    if (status == OK && !json_is_array(value))
+        status = FAIL(err, ERR_FORMAT, "standard input: a line is no JSON array");
+    for (size_t i = 0; i < count && status == OK; i++) {
+        json_int_t id = json_integer_value(json_array_get(value, i));
+        if (!json_is_integer(json_array_get(value, i)) || id < 0 || id >= tokenizer_vocab(r->tok))
+            status = FAIL(err, ERR_USAGE, "standard input: no id of this tokenizer (0 to %d)",
+                          tokenizer_vocab(r->tok) - 1);
+        ids[i] = (int32_t)id;
+    }
+    if (status == OK) {
+        tokenizer_text(r->tok, ids, count, &text);
+        status = json_out(text.failed ? NULL : json_stringn(str_text(&text), text.length), err);
+    }
+    str_fini(&text);
+    free(ids);
+    return status;
+}
+
+static enum status print_json(const struct request *r, const char *text, size_t bytes,
+                              struct error *err)
+{
+    json_error_t reason;
+    json_t *value = json_loadb(text, bytes, JSON_DECODE_ANY | JSON_ALLOW_NUL, &reason);
+    if (!value)
+        return FAIL(err, ERR_FORMAT, "standard input: a line is no JSON: %s", reason.text);
+    enum status status = r->decode ? json_text(r, value, err) : json_ids(r, value, err);
+    json_decref(value);
+    return status;
+}
+
+// ---- time -----------------------------------------------------------------------------------------
+
+// The first time stands apart: it fills the cache of words.
+static enum status print_time(const struct request *r, const char *text, size_t bytes,
+                              struct error *err)
+{
+    double *rates = calloc((size_t)r->time, sizeof *rates), first = 0;
+    size_t count = 0;
+    enum status status = rates ? OK : FAIL(err, ERR_NOMEM, "no memory");
+    for (int64_t i = -1; i < r->time && status == OK; i++) {
+        int32_t *ids;
+        uint64_t begin_ns = clock_ns();
+        status = tokenizer_encode(r->tok, text, bytes, &ids, &count, err);
+        double rate = (double)bytes / (double)(clock_ns() - begin_ns) * 1e3; // MB/s
+        *(i < 0 ? &first : &rates[i]) = rate;
+        if (status == OK)
+            free(ids);
+    }
+    if (status == OK)
+        printf("%zu bytes, %zu ids: first %.2f MB/s, median of %lld more %.2f MB/s\n", bytes, count,
+               first, (long long)r->time, stat_median(rates, (size_t)r->time, err));
+    free(rates);
+    return status;
+}
+
+// ---- the command ----------------------------------------------------------------------------------
+
+typedef enum status answer(const struct request *r, const char *text, size_t bytes,
+                           struct error *err);
+
+static enum status answer_lines(const struct request *r, const char *text, size_t bytes,
+                                answer *each, struct error *err)
 {
     for (const char *end = text + bytes; text < end;) {
         const char *newline = memchr(text, '\n', (size_t)(end - text));
         size_t length = newline ? (size_t)(newline - text) : (size_t)(end - text);
-        TRY(print_ids(tok, text, length, err));
+        TRY(each(r, text, length, err));
         text += length + (newline != NULL);
     }
     return OK;
 }
 
-// Words of the input are ids; their bytes go out as they are.
-static enum status print_text(const struct tokenizer *tok, char *words, struct error *err)
-{
-    struct str text = {0};
-    char *rest = NULL;
-    for (char *word = strtok_r(words, " \t\n,", &rest); word && err->code == OK;
-         word = strtok_r(NULL, " \t\n,", &rest)) {
-        int64_t id;
-        if (!str_to_i64(word, &id) || id < 0 || id >= tokenizer_vocab(tok))
-            FAIL(err, ERR_USAGE, "%s: no id of this tokenizer (0 to %d)", word,
-                 tokenizer_vocab(tok) - 1);
-        else
-            tokenizer_decode(tok, (int32_t)id, &text);
-    }
-    if (text.failed)
-        FAIL(err, ERR_NOMEM, "no memory for the text");
-    if (err->code == OK)
-        fwrite(str_text(&text), 1, text.length, stdout);
-    str_fini(&text);
-    return err->code;
-}
-
-static enum status tokenize(const struct arguments *args, const struct tokenizer *tok,
+static enum status tokenize(const struct arguments *args, const struct request *r,
                             struct error *err)
 {
     struct str input = {0};
     enum status status = OK;
+    answer *each = r->time ? print_time : r->json ? print_json : r->decode ? print_text : print_ids;
     if (positional(args, 1))
         str_append(&input, positional(args, 1));
     else
         status = read_input(&input, err);
-    if (status == OK && flag_bool(args, "decode")) {
-        char *words = str_take(&input);
-        status = words ? print_text(tok, words, err) : FAIL(err, ERR_NOMEM, "no memory");
-        free(words);
-    } else if (status == OK) {
-        status = flag_bool(args, "lines") ? print_lines(tok, str_text(&input), input.length, err)
-                                          : print_ids(tok, str_text(&input), input.length, err);
-    }
+    if (status == OK)
+        status = (r->lines || r->json) && !r->time
+                     ? answer_lines(r, str_text(&input), input.length, each, err)
+                     : each(r, str_text(&input), input.length, err);
     str_fini(&input);
+    return status;
+}
+
+// A model's tokenizer, or one that stands alone: a tokenizer.json, a .gguf file without tensors.
+static enum status find_tokenizer(const char *name, struct tokenizer **out, struct error *err)
+{
+    struct checkpoint *ck = NULL;
+    size_t n = strlen(name);
+    if ((n > 5 && strcmp(name + n - 5, ".json") == 0) ||
+        (n > 5 && strcmp(name + n - 5, ".gguf") == 0))
+        return tokenizer_open(name, out, err);
+    enum status status = checkpoint_find(name, &ck, err);
+    if (status == OK)
+        status = checkpoint_tokenizer(ck, out, err);
+    checkpoint_destroy(ck);
     return status;
 }
 
 static enum exit_code tokenize_run(const struct arguments *args, struct error *err)
 {
-    struct checkpoint *ck = NULL;
     struct tokenizer *tok = NULL;
-    if (checkpoint_find(positional(args, 0), &ck, err) == OK &&
-        checkpoint_tokenizer(ck, &tok, err) == OK) {
-        if (tok)
-            tokenize(args, tok, err);
-        else
-            FAIL(err, ERR_UNSUPPORTED, "%s: has no tokenizer", positional(args, 0));
+    struct request r = {.lines = flag_bool(args, "lines"),
+                        .decode = flag_bool(args, "decode"),
+                        .json = flag_bool(args, "json"),
+                        .time = flag_int(args, "time")};
+    if (r.time < 0 || r.time > 1000)
+        FAIL(err, ERR_USAGE, "--time: 1 to 1000 repetitions");
+    else if (r.time && (r.decode || r.json || r.lines))
+        FAIL(err, ERR_USAGE, "--time goes with none of --lines, --decode and --json");
+    else if (find_tokenizer(positional(args, 0), &tok, err) == OK) {
+        r.tok = tok;
+        tokenize(args, &r, err);
     }
     tokenizer_destroy(tok);
-    checkpoint_destroy(ck);
     return err->code == OK ? EXIT_FINE : EXIT_ERROR;
 }
 
 static const struct flag flags[] = {
     {"lines", 0, FLAG_BOOL, NULL, NULL, "each line of the input is a text of its own"},
     {"decode", 0, FLAG_BOOL, NULL, NULL, "the input is ids; print their text"},
+    {"json", 0, FLAG_BOOL, NULL, NULL, "lines are JSON: a string a text, an array a list of ids"},
+    {"time", 0, FLAG_INT, "N", NULL, "encode the input N times more; print MB/s, not ids"},
     {0},
 };
 
@@ -119,7 +275,9 @@ const struct command command_model_tokenize = {
     .min_positional = 1,
     .max_positional = 2,
     .summary = "print the ids of a text, or the text of ids",
-    .details = "Without TEXT the input is read from standard input. No bos is added.",
+    .details =
+        "MODEL may also be a tokenizer.json, or a .gguf file without tensors. Without TEXT the "
+        "input is read from standard input. No bos is added.",
     .flags = flags,
     .run = tokenize_run,
 };

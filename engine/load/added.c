@@ -8,6 +8,8 @@
 
 #include "engine/load/tokenizer.h"
 
+enum { CONTENT_MAX_BYTES = 1024 }; // the longest seen have 100
+
 struct added_node {
     uint32_t child, sibling; // 0: none (node 0 is the root, nobody's child)
     uint32_t token;          // index + 1, 0: no token ends here
@@ -41,7 +43,7 @@ enum status added_insert(struct added_set *set, const char *content, size_t byte
                          const struct added_token *token, struct error *err)
 {
     uint32_t at = 0;
-    if (bytes == 0 || bytes > 1 << 16)
+    if (bytes == 0 || bytes > CONTENT_MAX_BYTES)
         return bytes ? FAIL(err, ERR_FORMAT, "an added token of %zu bytes", bytes) : OK;
     for (size_t i = 0; i < bytes; i++) {
         unsigned char byte = (unsigned char)content[i];
@@ -61,6 +63,7 @@ enum status added_insert(struct added_set *set, const char *content, size_t byte
     set->tokens = tokens;
     set->tokens[set->token_count++] = *token;
     set->nodes[at].token = set->token_count;
+    set->first[(unsigned char)content[0]] = true;
     return OK;
 }
 
@@ -154,6 +157,10 @@ bool added_find(const struct added_set *set, const char *text, size_t bytes, siz
         return false;
     for (size_t at = from; at < bytes;) {
         size_t end = at, n;
+        if (!set->first[(unsigned char)text[at]]) {
+            at++;
+            continue;
+        }
         const struct added_token *token = longest(set, text, bytes, at, &end);
         if (!token) {
             at++;

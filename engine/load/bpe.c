@@ -1,4 +1,4 @@
-// bpe.c - merging the bytes of a word, lowest rank first.
+// bpe.c - merging the symbols of a word, lowest rank first.
 //
 // The symbols of a word are a linked list in an array; a heap holds the merges that are possible, ordered
 // by rank and then by place. A merge found stale when it comes up is dropped. n bytes cost O(n log n), so
@@ -37,8 +37,9 @@ struct cached {
 
 struct bpe {
     struct merge *merges;
-    size_t mask;
+    size_t mask, merge_count;
     struct symbol *symbols;
+    int32_t symbol_count;
     struct candidate *heap;
     size_t room; // symbols allocated; the heap has three times as many
     size_t heap_count;
@@ -48,26 +49,6 @@ struct bpe {
 };
 
 // ---- merges ---------------------------------------------------------------------------------------
-
-struct bpe *bpe_create(size_t merges)
-{
-    struct bpe *bpe = calloc(1, sizeof *bpe);
-    size_t slots = 16;
-    while (slots < merges * 2)
-        slots *= 2;
-    if (!bpe)
-        return NULL;
-    bpe->mask = slots - 1;
-    bpe->merges = malloc(slots * sizeof *bpe->merges);
-    bpe->cache = calloc(CACHE_SLOTS, sizeof *bpe->cache);
-    if (!bpe->merges || !bpe->cache) {
-        bpe_destroy(bpe);
-        return NULL;
-    }
-    for (size_t i = 0; i < slots; i++)
-        bpe->merges[i].pair = EMPTY;
-    return bpe;
-}
 
 void bpe_destroy(struct bpe *bpe)
 {
@@ -90,10 +71,45 @@ static struct merge *slot_of(const struct bpe *bpe, int32_t left, int32_t right)
     return &bpe->merges[at];
 }
 
-void bpe_add_merge(struct bpe *bpe, int32_t left, int32_t right, int32_t rank, int32_t merged)
+// Twice the slots, at first 4096.
+static bool grow_merges(struct bpe *bpe)
 {
+    size_t had = bpe->merges ? bpe->mask + 1 : 0, slots = had ? 2 * had : 4096;
+    struct merge *old = bpe->merges, *grown = malloc(slots * sizeof *grown);
+    if (!grown)
+        return false;
+    for (size_t i = 0; i < slots; i++)
+        grown[i].pair = EMPTY;
+    bpe->merges = grown;
+    bpe->mask = slots - 1;
+    for (size_t i = 0; i < had; i++)
+        if (old[i].pair != EMPTY)
+            *slot_of(bpe, (int32_t)(old[i].pair >> 32), (int32_t)old[i].pair) = old[i];
+    free(old);
+    return true;
+}
+
+struct bpe *bpe_create(void)
+{
+    struct bpe *bpe = calloc(1, sizeof *bpe);
+    if (!bpe)
+        return NULL;
+    bpe->cache = calloc(CACHE_SLOTS, sizeof *bpe->cache);
+    if (!bpe->cache || !grow_merges(bpe)) {
+        bpe_destroy(bpe);
+        return NULL;
+    }
+    return bpe;
+}
+
+bool bpe_add_merge(struct bpe *bpe, int32_t left, int32_t right, int32_t rank, int32_t merged)
+{
+    if (bpe->merge_count * 2 > bpe->mask && !grow_merges(bpe))
+        return false;
     struct merge *slot = slot_of(bpe, left, right);
+    bpe->merge_count += slot->pair == EMPTY;
     *slot = (struct merge){(uint64_t)(uint32_t)left << 32 | (uint32_t)right, rank, merged};
+    return true;
 }
 
 // ---- the heap -------------------------------------------------------------------------------------
@@ -176,18 +192,20 @@ static void apply(struct bpe *bpe, struct candidate c)
     offer(bpe, c.place);
 }
 
-static enum status merge_word(struct bpe *bpe, const int32_t byte_id[256], const char *word,
-                              size_t bytes, struct id_list *out, struct error *err)
+void bpe_push(struct bpe *bpe, int32_t id)
 {
-    int32_t count = 0;
+    int32_t at = bpe->symbol_count++;
+    bpe->symbols[at] = (struct symbol){id, at - 1, at + 1};
+}
+
+static enum status merge_word(struct bpe *bpe, bpe_alphabet *alphabet, const void *user,
+                              const char *word, size_t bytes, struct id_list *out,
+                              struct error *err)
+{
     TRY(make_room(bpe, bytes, err));
-    for (size_t i = 0; i < bytes; i++) {
-        int32_t id = byte_id[(unsigned char)word[i]];
-        if (id < 0)
-            continue;
-        bpe->symbols[count] = (struct symbol){id, count - 1, count + 1};
-        count++;
-    }
+    bpe->symbol_count = 0;
+    alphabet(user, word, bytes, bpe);
+    int32_t count = bpe->symbol_count;
     if (count == 0)
         return OK;
     bpe->symbols[count - 1].next = -1;
@@ -247,11 +265,11 @@ static void cache_keep(struct bpe *bpe, uint64_t hash, const char *word, size_t 
     bpe->cached_words++;
 }
 
-enum status bpe_encode(struct bpe *bpe, const int32_t byte_id[256], const char *word, size_t bytes,
-                       struct id_list *out, struct error *err)
+enum status bpe_encode(struct bpe *bpe, bpe_alphabet *alphabet, const void *user, const char *word,
+                       size_t bytes, struct id_list *out, struct error *err)
 {
     if (bytes > WORD_MAX_BYTES)
-        return merge_word(bpe, byte_id, word, bytes, out, err);
+        return merge_word(bpe, alphabet, user, word, bytes, out, err);
     uint64_t hash = word_hash(word, bytes);
     const struct cached *c = cache_slot(bpe, hash, word, bytes);
     if (c->hash) {
@@ -260,7 +278,7 @@ enum status bpe_encode(struct bpe *bpe, const int32_t byte_id[256], const char *
         return OK;
     }
     size_t began = out->count;
-    TRY(merge_word(bpe, byte_id, word, bytes, out, err));
+    TRY(merge_word(bpe, alphabet, user, word, bytes, out, err));
     if (!out->failed && out->count > began)
         cache_keep(bpe, hash, word, bytes, out->data + began, out->count - began);
     return OK;

@@ -374,8 +374,8 @@ static enum status read_tensors(struct gguf *g, struct gguf_cursor *c, struct te
     return tensor_map_complete(&g->tensors, &g->config, &gguf_names, g->name, err);
 }
 
-static enum status read_head(struct gguf_cursor *c, uint64_t *tensors, uint64_t *entries,
-                             struct error *err)
+enum status gguf_read_head(struct gguf_cursor *c, uint64_t *tensors, uint64_t *entries,
+                           struct error *err)
 {
     const unsigned char *magic;
     uint32_t version;
@@ -396,7 +396,7 @@ static enum status parse(struct gguf *g, size_t bytes, struct error *err)
 {
     struct gguf_cursor c = {g->name, g->data, 0, bytes};
     uint64_t count, entries;
-    TRY(read_head(&c, &count, &entries, err));
+    TRY(gguf_read_head(&c, &count, &entries, err));
     TRY(gguf_read_entries(g, &c, entries, err));
     TRY(read_arch(g, err));
     TRY(read_dimensions(g, err));

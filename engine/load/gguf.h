@@ -63,6 +63,9 @@ enum status gguf_take_u32(struct gguf_cursor *c, uint32_t *out, struct error *er
 enum status gguf_take_u64(struct gguf_cursor *c, uint64_t *out, struct error *err);
 enum status gguf_take_string(struct gguf_cursor *c, struct gguf_text *out, struct error *err);
 
+// The head of a file: how many tensors and metadata keys follow.
+enum status gguf_read_head(struct gguf_cursor *c, uint64_t *tensors, uint64_t *entries,
+                           struct error *err);
 // Reads `count` keys at the cursor into gguf->entries.
 enum status gguf_read_entries(struct gguf *gguf, struct gguf_cursor *c, uint64_t count,
                               struct error *err);

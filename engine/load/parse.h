@@ -81,6 +81,9 @@ enum status gguf_tokenizer(const struct gguf *gguf, struct tokenizer **out, stru
 
 enum status tokenizer_parse(const char *name, const char *text, size_t bytes,
                             struct tokenizer **out, struct error *err);
+// The same of a GGUF file, of which the metadata alone is looked at.
+enum status gguf_tokenizer_parse(const char *name, const unsigned char *data, size_t bytes,
+                                 struct tokenizer **out, struct error *err);
 
 // ERR_FORMAT when ids of the tokenizer do not exist in the model, or the model's in the tokenizer.
 enum status tokenizer_check(const struct tokenizer *tok, const struct model_config *config,

@@ -1,50 +1,39 @@
-// pretok.c - splitting text into words by regular expressions.
+// pretok.c - splitting text into words, step after step.
 //
-// A step cuts each part of the text at the matches of one expression; steps follow each other. tokenizers
-// runs them with Oniguruma. PCRE2 with Unicode properties gives the same cuts except for \s, which in PCRE2
-// takes in U+180E (no whitespace since Unicode 6.3): it is spelled out before compiling.
-#define PCRE2_CODE_UNIT_WIDTH 8
-#include <pcre2.h>
+// A step cuts each part of the text that the step before left, and hands its parts on at once: the parts
+// of all steps nest, and nothing is stored but the texts that a step rewrites (a space put before, "▁" for
+// spaces, spelled bytes), one buffer each.
+//
+// ByteLevel is most often the last step, and then words go on as bytes. Steps after it see what they see
+// in tokenizers: each byte as its printable character, so that Falcon's Digits finds digits in "²" and in
+// bytes spelled "¼". Such words are turned back into bytes at the end.
+// Source: the pre-tokenizers of the tokenizers library, whose rules for matches and behaviors these are.
 #include <stdlib.h>
 #include <string.h>
+#include <utf8proc.h>
 
 #include "engine/load/tokenizer.h"
 
-const char pretok_gpt2[] =
-    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
-
-enum { PATTERN_MAX_BYTES = 1 << 16, JIT_STACK_BYTES = 1 << 20 };
-static const uint32_t match_limit = 20000000; // far above what these expressions need of a megabyte
+#define META "\xe2\x96\x81" // "▁"
 
 struct step {
-    pcre2_code *code;
-    bool drop_matches, drop_rest;
+    struct pretok_spec spec; // pattern: owned
+    struct regex *regex;
+    struct str rewritten, spelled;
 };
 
 struct pretok {
     struct step steps[PRETOK_STEPS_MAX];
     int count;
-    pcre2_match_data *match;
-    pcre2_match_context *context;
-    pcre2_jit_stack *stack;
+    int byte_level;  // the step, -1: none
+    struct str word; // bytes of a spelled word
 };
 
 struct pretok *pretok_create(void)
 {
     struct pretok *p = calloc(1, sizeof *p);
-    if (!p)
-        return NULL;
-    p->match = pcre2_match_data_create(1, NULL);
-    p->context = pcre2_match_context_create(NULL);
-    p->stack =
-        pcre2_jit_stack_create(1 << 15, JIT_STACK_BYTES, NULL); // NULL without JIT: never used
-    if (!p->match || !p->context) {
-        pretok_destroy(p);
-        return NULL;
-    }
-    if (p->stack)
-        pcre2_jit_stack_assign(p->context, NULL, p->stack);
-    pcre2_set_match_limit(p->context, match_limit);
+    if (p)
+        p->byte_level = -1;
     return p;
 }
 
@@ -52,11 +41,13 @@ void pretok_destroy(struct pretok *p)
 {
     if (!p)
         return;
-    for (int i = 0; i < p->count; i++)
-        pcre2_code_free(p->steps[i].code);
-    pcre2_match_data_free(p->match);
-    pcre2_match_context_free(p->context);
-    pcre2_jit_stack_free(p->stack);
+    for (int i = 0; i < p->count; i++) {
+        free((char *)p->steps[i].spec.pattern);
+        regex_destroy(p->steps[i].regex);
+        str_fini(&p->steps[i].rewritten);
+        str_fini(&p->steps[i].spelled);
+    }
+    str_fini(&p->word);
     free(p);
 }
 
@@ -65,77 +56,55 @@ int pretok_steps(const struct pretok *p)
     return p->count;
 }
 
-// ---- compiling ------------------------------------------------------------------------------------
-
-#define SPACES                                                                                     \
-    "\\t-\\r "                                                                                     \
-    "\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
-
-// Spells out \s and \S. Inside a class \S cannot be, and stays PCRE2's.
-static void spell_spaces(const char *pattern, size_t bytes, struct str *out)
+bool pretok_is_byte_level(const struct pretok *p)
 {
-    bool in_class = false;
-    for (size_t i = 0; i < bytes; i++) {
-        char c = pattern[i], next = i + 1 < bytes ? pattern[i + 1] : '\0';
-        if (c == '\\' && (next == 's' || (next == 'S' && !in_class))) {
-            str_append(out, in_class ? SPACES : next == 's' ? "[" SPACES "]" : "[^" SPACES "]");
-            i++;
-        } else if (c == '\\' && i + 1 < bytes) {
-            str_append_bytes(out, pattern + i, 2);
-            i++;
-        } else {
-            if (c == '[' && !in_class) {
-                in_class = true;
-                size_t skip = next == '^' ? 1 : 0; // a ] that stands first is a member
-                if (i + 1 + skip < bytes && pattern[i + 1 + skip] == ']')
-                    skip++;
-                str_append_bytes(out, pattern + i, 1 + skip);
-                i += skip;
-                continue;
-            }
-            if (c == ']')
-                in_class = false;
-            str_append_bytes(out, &c, 1);
-        }
-    }
+    return p->byte_level >= 0;
 }
 
-enum status pretok_add(struct pretok *p, const char *pattern, size_t bytes, bool literal,
-                       bool drop_matches, bool drop_rest, const char *where, struct error *err)
+static bool same_text(const char *a, const char *b)
 {
-    struct str text = {0};
-    int code;
-    PCRE2_SIZE at;
-    PCRE2_UCHAR reason[128];
+    return (!a && !b) || (a && b && strcmp(a, b) == 0);
+}
+
+bool pretok_equals(const struct pretok *p, const struct pretok_spec *specs, int count)
+{
+    bool equal = p->count == count;
+    for (int i = 0; i < count && equal; i++) {
+        const struct pretok_spec *a = &p->steps[i].spec, *b = &specs[i];
+        equal = a->kind == b->kind && a->behavior == b->behavior && a->literal == b->literal &&
+                a->invert == b->invert && a->split == b->split && a->prefix == b->prefix &&
+                same_text(a->pattern, b->pattern);
+    }
+    return equal;
+}
+
+enum status pretok_add(struct pretok *p, const struct pretok_spec *spec, const char *where,
+                       struct error *err)
+{
+    const char *pattern = spec->kind == PRETOK_BYTE_LEVEL && spec->split  ? PRETOK_GPT2
+                          : spec->kind == PRETOK_METASPACE && spec->split ? META
+                                                                          : spec->pattern;
     if (p->count == PRETOK_STEPS_MAX)
         return FAIL(err, ERR_UNSUPPORTED, "%s: more than %d steps of splitting", where,
                     PRETOK_STEPS_MAX);
-    if (bytes > PATTERN_MAX_BYTES)
-        return FAIL(err, ERR_FORMAT, "%s: a pattern of %zu bytes", where, bytes);
-    if (literal)
-        str_append_bytes(&text, pattern, bytes);
-    else
-        spell_spaces(pattern, bytes, &text);
-    if (text.failed) {
-        str_fini(&text);
+    if (spec->kind == PRETOK_BYTE_LEVEL && p->byte_level >= 0)
+        return FAIL(err, ERR_UNSUPPORTED, "%s: pre_tokenizer: ByteLevel twice", where);
+    struct step step = {.spec = *spec};
+    if (pattern)
+        TRY(regex_create(pattern, strlen(pattern), spec->literal || spec->kind == PRETOK_METASPACE,
+                         where, &step.regex, err));
+    step.spec.pattern = spec->pattern ? strdup(spec->pattern) : NULL;
+    if (spec->pattern && !step.spec.pattern) {
+        regex_destroy(step.regex);
         return FAIL(err, ERR_NOMEM, "%s: no memory for a pattern", where);
     }
-    uint32_t options =
-        PCRE2_UTF |
-        (literal ? PCRE2_LITERAL : PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C);
-    pcre2_code *compiled =
-        pcre2_compile((PCRE2_SPTR)str_text(&text), text.length, options, &code, &at, NULL);
-    str_fini(&text);
-    if (!compiled) {
-        pcre2_get_error_message(code, reason, sizeof reason);
-        return FAIL(err, ERR_FORMAT, "%s: pattern: %s", where, (char *)reason);
-    }
-    pcre2_jit_compile(compiled, PCRE2_JIT_COMPLETE); // without JIT, pcre2_match interprets
-    p->steps[p->count++] = (struct step){compiled, drop_matches, drop_rest};
+    if (spec->kind == PRETOK_BYTE_LEVEL)
+        p->byte_level = p->count;
+    p->steps[p->count++] = step;
     return OK;
 }
 
-// ---- splitting ------------------------------------------------------------------------------------
+// ---- running --------------------------------------------------------------------------------------
 
 struct run {
     struct pretok *p;
@@ -143,64 +112,207 @@ struct run {
     void *user;
 };
 
-static enum status split(const struct run *run, int at_step, const char *text, size_t bytes,
-                         struct error *err);
+static enum status run_step(const struct run *run, int nth, const char *text, size_t bytes,
+                            bool at_start, struct error *err);
 
-static enum status part(const struct run *run, int at_step, const char *text, size_t bytes,
-                        bool drop, struct error *err)
+// A part of step `nth` goes on to the next step, or is a word.
+static enum status part(const struct run *run, int nth, const char *text, size_t bytes,
+                        bool at_start, struct error *err)
 {
-    if (bytes == 0 || drop)
+    struct pretok *p = run->p;
+    if (bytes == 0)
         return OK;
-    if (at_step + 1 == run->p->count)
-        return run->word(run->user, text, bytes, err);
-    return split(run, at_step + 1, text, bytes, err);
-}
-
-static size_t character_bytes(const char *text, size_t bytes)
-{
-    size_t n = 1;
-    while (n < bytes && ((unsigned char)text[n] & 0xc0) == 0x80)
-        n++;
-    return n;
-}
-
-static enum status split(const struct run *run, int at_step, const char *text, size_t bytes,
-                         struct error *err)
-{
-    const struct step *step = &run->p->steps[at_step];
-    const PCRE2_SIZE *found = pcre2_get_ovector_pointer(run->p->match);
-    size_t done = 0; // text before this has been handed on
-    for (size_t from = 0; from <= bytes;) {
-        int count = pcre2_match(step->code, (PCRE2_SPTR)text, bytes, from, PCRE2_NO_UTF_CHECK,
-                                run->p->match, run->p->context);
-        if (count == PCRE2_ERROR_NOMATCH)
-            break;
-        if (count < 0) {
-            PCRE2_UCHAR reason[128];
-            pcre2_get_error_message(count, reason, sizeof reason);
-            return FAIL(err, ERR_UNSUPPORTED, "splitting text: step %d: %s", at_step,
-                        (char *)reason);
-        }
-        size_t begin = found[0], end = found[1]; // copied: later steps use the same match data
-        if (begin < done || end < begin)         // \K in a lookaround can turn a match around
-            return FAIL(err, ERR_UNSUPPORTED, "splitting text: step %d: matches overlap", at_step);
-        TRY(part(run, at_step, text + done, begin - done, step->drop_rest, err));
-        TRY(part(run, at_step, text + begin, end - begin, step->drop_matches, err));
-        done = end;
-        from = end > begin   ? end
-               : end < bytes ? end + character_bytes(text + end, bytes - end)
-                             : end + 1;
+    if (nth + 1 < p->count && nth == p->byte_level) {
+        struct str *spelled = &p->steps[nth].spelled;
+        spelled->length = 0;
+        byte_level_spell(text, bytes, spelled);
+        text = str_text(spelled);
+        bytes = spelled->length;
+        if (spelled->failed)
+            return FAIL(err, ERR_NOMEM, "no memory for a word of %zu bytes", bytes);
     }
-    return part(run, at_step, text + done, bytes - done, step->drop_rest, err);
+    if (nth + 1 < p->count)
+        return run_step(run, nth + 1, text, bytes, at_start, err);
+    if (p->byte_level < 0 || nth == p->byte_level)
+        return run->word(run->user, text, bytes, err);
+    p->word.length = 0;
+    byte_level_decode(text, bytes, &p->word);
+    if (p->word.failed)
+        return FAIL(err, ERR_NOMEM, "no memory for a word of %zu bytes", bytes);
+    return run->word(run->user, str_text(&p->word), p->word.length, err);
 }
 
-enum status pretok_run(struct pretok *p, const char *text, size_t bytes, pretok_word *word,
-                       void *user, struct error *err)
+// Matches and what lies between them come in one after the other; behaviors join neighbours.
+struct cutter {
+    const struct run *run;
+    int nth;
+    const char *text;
+    bool at_start;
+    size_t begin, end; // the part that may still grow
+    bool open;         // there is one
+    bool matched;      // what came last was a match
+};
+
+static enum status flush(struct cutter *c, struct error *err)
+{
+    bool open = c->open;
+    c->open = false;
+    return open ? part(c->run, c->nth, c->text + c->begin, c->end - c->begin,
+                       c->at_start && c->begin == 0, err)
+                : OK;
+}
+
+static enum status give(struct cutter *c, size_t begin, size_t end, bool is_match,
+                        struct error *err)
+{
+    const struct pretok_spec *spec = &c->run->p->steps[c->nth].spec;
+    bool match = is_match != spec->invert, join = false;
+    switch (spec->behavior) {
+    case PRETOK_ISOLATED:
+        break;
+    case PRETOK_REMOVED:
+        if (match)
+            return OK;
+        break;
+    case PRETOK_WITH_PREVIOUS:
+        join = match && !c->matched;
+        break;
+    case PRETOK_WITH_NEXT:
+        join = !match && c->matched;
+        break;
+    case PRETOK_CONTIGUOUS:
+        join = match == c->matched;
+        break;
+    }
+    c->matched = match;
+    if (join && c->open) {
+        c->end = end;
+        return OK;
+    }
+    TRY(flush(c, err));
+    c->begin = begin;
+    c->end = end;
+    c->open = true;
+    return OK;
+}
+
+static enum status cut_by_regex(struct cutter *c, size_t bytes, struct error *err)
+{
+    struct regex *regex = c->run->p->steps[c->nth].regex;
+    size_t done = 0, begin = 0, end = 0, n = 0; // text before `done` has been given
+    for (size_t from = 0; from <= bytes;) {
+        bool found;
+        TRY(regex_next(regex, c->text, bytes, from, &found, &begin, &end, err));
+        if (!found)
+            break;
+        if (begin < done || end < begin) // \K in a lookaround can turn a match around
+            return FAIL(err, ERR_UNSUPPORTED, "splitting text: step %d: matches overlap", c->nth);
+        if (begin > done)
+            TRY(give(c, done, begin, false, err));
+        TRY(give(c, begin, end, true, err));
+        done = end;
+        if (end == begin && end < bytes)
+            utf8_next(c->text + end, bytes - end, &n);
+        from = end > begin ? end : end < bytes ? end + n : end + 1;
+    }
+    return done < bytes ? give(c, done, bytes, false, err) : OK;
+}
+
+// Rust's char::is_numeric.
+static bool is_digit(int32_t c)
+{
+    if (c < 0x80)
+        return c >= '0' && c <= '9';
+    utf8proc_category_t category = utf8proc_category(c);
+    return category == UTF8PROC_CATEGORY_ND || category == UTF8PROC_CATEGORY_NL ||
+           category == UTF8PROC_CATEGORY_NO;
+}
+
+// ASCII punctuation takes in symbols ($, +, ~).
+static bool is_punctuation(int32_t c)
+{
+    if (c < 0x80)
+        return (c > 0x20 && c < '0') || (c > '9' && c < 'A') || (c > 'Z' && c < 'a') ||
+               (c > 'z' && c < 0x7f);
+    utf8proc_category_t category = utf8proc_category(c);
+    return category >= UTF8PROC_CATEGORY_PC && category <= UTF8PROC_CATEGORY_PO;
+}
+
+// Each character of a kind is a match of its own.
+static enum status cut_by_kind(struct cutter *c, size_t bytes, bool (*of_kind)(int32_t),
+                               struct error *err)
+{
+    size_t done = 0, n = 1;
+    for (size_t at = 0; at < bytes; at += n) {
+        if (!of_kind(utf8_next(c->text + at, bytes - at, &n)))
+            continue;
+        if (at > done)
+            TRY(give(c, done, at, false, err));
+        TRY(give(c, at, at + n, true, err));
+        done = at + n;
+    }
+    return done < bytes ? give(c, done, bytes, false, err) : OK;
+}
+
+static enum status cut(const struct run *run, int nth, const char *text, size_t bytes,
+                       bool at_start, struct error *err)
+{
+    const struct step *step = &run->p->steps[nth];
+    struct cutter c = {.run = run, .nth = nth, .text = text, .at_start = at_start};
+    if (step->spec.kind == PRETOK_DIGITS)
+        TRY(cut_by_kind(&c, bytes, is_digit, err));
+    else if (step->spec.kind == PRETOK_PUNCTUATION)
+        TRY(cut_by_kind(&c, bytes, is_punctuation, err));
+    else if (step->regex)
+        TRY(cut_by_regex(&c, bytes, err));
+    else
+        return part(run, nth, text, bytes, at_start, err);
+    return flush(&c, err);
+}
+
+// "▁" for spaces, and one before the text.
+static void write_meta(struct str *out, const char *text, size_t bytes, bool prefix)
+{
+    out->length = 0;
+    if (prefix && text[0] != ' ' && (bytes < 3 || memcmp(text, META, 3) != 0))
+        str_append(out, META);
+    for (const char *end = text + bytes; text < end;) {
+        const char *space = memchr(text, ' ', (size_t)(end - text));
+        str_append_bytes(out, text, (size_t)((space ? space : end) - text));
+        if (space)
+            str_append(out, META);
+        text = space ? space + 1 : end;
+    }
+}
+
+static enum status run_step(const struct run *run, int nth, const char *text, size_t bytes,
+                            bool at_start, struct error *err)
+{
+    struct step *step = &run->p->steps[nth];
+    struct str *rewritten = &step->rewritten;
+    bool prefix =
+        step->spec.prefix == PREFIX_ALWAYS || (step->spec.prefix == PREFIX_FIRST && at_start);
+    if (step->spec.kind == PRETOK_METASPACE) {
+        write_meta(rewritten, text, bytes, prefix);
+    } else if (step->spec.kind == PRETOK_BYTE_LEVEL && prefix && text[0] != ' ') {
+        rewritten->length = 0;
+        str_append(rewritten, " ");
+        str_append_bytes(rewritten, text, bytes);
+    } else {
+        return cut(run, nth, text, bytes, at_start, err);
+    }
+    if (rewritten->failed)
+        return FAIL(err, ERR_NOMEM, "no memory for %zu bytes of text", bytes);
+    return cut(run, nth, str_text(rewritten), rewritten->length, at_start, err);
+}
+
+enum status pretok_run(struct pretok *p, const char *text, size_t bytes, bool at_start,
+                       pretok_word *word, void *user, struct error *err)
 {
     struct run run = {p, word, user};
     if (bytes == 0)
         return OK;
     if (p->count == 0)
         return word(user, text, bytes, err);
-    return split(&run, 0, text, bytes, err);
+    return run_step(&run, 0, text, bytes, at_start, err);
 }

@@ -1,33 +1,21 @@
-// tokenizer.c - the vocabulary, and text to ids and back.
+// tokenizer.c - the vocabulary and the merges: how they are filled and looked up.
 #include "engine/load/tokenizer.h"
 
-#include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/rng.h"
 #include "engine/load/parse.h"
 
-void id_append(struct id_list *list, int32_t id)
+enum { ENTRY_CUT_MAX_BYTES = 1024, SHOWN_BYTES = 64 };
+
+static int shown(size_t bytes)
 {
-    if (list->failed)
-        return;
-    if (list->count == list->capacity) {
-        size_t want = list->capacity ? list->capacity * 2 : 64;
-        int32_t *grown = realloc(list->data, want * sizeof *grown);
-        if (!grown) {
-            list->failed = true;
-            return;
-        }
-        list->data = grown;
-        list->capacity = want;
-    }
-    list->data[list->count++] = id;
+    return (int)(bytes > SHOWN_BYTES ? SHOWN_BYTES : bytes);
 }
 
-// ---- filling --------------------------------------------------------------------------------------
-
-enum status tokenizer_create(const char *name, int64_t ids, size_t merges, struct tokenizer **out,
+enum status tokenizer_create(const char *name, int64_t ids, struct tokenizer **out,
                              struct error *err)
 {
     *out = NULL;
@@ -38,16 +26,16 @@ enum status tokenizer_create(const char *name, int64_t ids, size_t merges, struc
         return FAIL(err, ERR_NOMEM, "%s: no memory", name);
     tok->name = strdup(name);
     tok->ids = (int32_t)ids;
+    tok->unk = tok->bos = tok->eos = -1;
     tok->entries = malloc((size_t)ids * sizeof *tok->entries);
-    tok->bpe = bpe_create(merges);
+    tok->bpe = bpe_create();
     tok->pretok = pretok_create();
     if (!tok->name || !tok->entries || !tok->bpe || !tok->pretok) {
         tokenizer_destroy(tok);
-        return FAIL(err, ERR_NOMEM, "%s: no memory for %lld ids and %zu merges", name,
-                    (long long)ids, merges);
+        return FAIL(err, ERR_NOMEM, "%s: no memory for %lld ids", name, (long long)ids);
     }
     for (int64_t i = 0; i < ids; i++)
-        tok->entries[i] = (struct vocab_entry){0, UINT32_MAX};
+        tok->entries[i] = (struct vocab_entry){0, UINT32_MAX, TOKEN_UNUSED, false};
     *out = tok;
     return OK;
 }
@@ -58,26 +46,43 @@ void tokenizer_destroy(struct tokenizer *tok)
         return;
     added_fini(&tok->added_raw);
     added_fini(&tok->added_normalized);
+    normalizer_fini(&tok->normal);
     pretok_destroy(tok->pretok);
     bpe_destroy(tok->bpe);
     free(tok->entries);
     free(tok->index);
+    free(tok->pairs);
+    free(tok->joins);
+    free(tok->scores);
     str_fini(&tok->blob);
     free(tok->name);
     free(tok);
 }
 
-enum status tokenizer_set(struct tokenizer *tok, int64_t id, const char *entry, size_t bytes,
-                          struct error *err)
+int tokenizer_vocab(const struct tokenizer *tok)
+{
+    return tok->ids;
+}
+
+// ---- the vocabulary -------------------------------------------------------------------------------
+
+enum status tokenizer_set(struct tokenizer *tok, int64_t id, enum token_type type,
+                          const char *entry, size_t bytes, struct error *err)
 {
     if (id < 0 || id >= tok->ids)
         return FAIL(err, ERR_FORMAT, "%s: id %lld is outside 0..%d", tok->name, (long long)id,
                     tok->ids - 1);
+    if (tok->entries[id].bytes != UINT32_MAX)
+        return FAIL(err, ERR_FORMAT, "%s: id %lld stands for two entries, '%.*s' one of them",
+                    tok->name, (long long)id, shown(bytes), entry);
     size_t at = tok->blob.length;
-    byte_level_decode(entry, bytes, &tok->blob);
+    bool spelled = tok->kind == TOKENIZER_BYTE_LEVEL && byte_level_decode(entry, bytes, &tok->blob);
+    if (tok->kind != TOKENIZER_BYTE_LEVEL)
+        str_append_bytes(&tok->blob, entry, bytes);
     if (tok->blob.failed || tok->blob.length > UINT32_MAX - 1)
         return FAIL(err, ERR_NOMEM, "%s: no memory for its vocabulary", tok->name);
-    tok->entries[id] = (struct vocab_entry){(uint32_t)at, (uint32_t)(tok->blob.length - at)};
+    tok->entries[id] = (struct vocab_entry){(uint32_t)at, (uint32_t)(tok->blob.length - at),
+                                            (uint8_t)type, spelled};
     return OK;
 }
 
@@ -89,16 +94,46 @@ static uint32_t entry_hash(const char *raw, size_t bytes)
     return (uint32_t)(rng_hash(hash) >> 32);
 }
 
-// The slot that holds an entry of these bytes, or the empty one where it would stand.
-static uint32_t *index_slot(const struct tokenizer *tok, const char *raw, size_t bytes)
+// The slot that holds an entry of these bytes, or the empty one where it would stand. An entry that was
+// spelled is another than one that has the same bytes as they stand.
+static uint32_t *index_slot(const struct tokenizer *tok, const char *raw, size_t bytes,
+                            bool spelled)
 {
     uint32_t at = entry_hash(raw, bytes) & tok->index_mask;
     for (; tok->index[at]; at = (at + 1) & tok->index_mask) {
         const struct vocab_entry *e = &tok->entries[tok->index[at] - 1];
-        if (e->bytes == bytes && memcmp(tok->blob.data + e->offset, raw, bytes) == 0)
+        if (e->bytes == bytes && e->spelled == spelled &&
+            memcmp(tok->blob.data + e->offset, raw, bytes) == 0)
             break;
     }
     return &tok->index[at];
+}
+
+int32_t tokenizer_find(const struct tokenizer *tok, const char *raw, size_t bytes)
+{
+    if (bytes == 0)
+        return -1;
+    return (int32_t)*index_slot(tok, raw, bytes, tok->kind == TOKENIZER_BYTE_LEVEL) - 1;
+}
+
+int32_t tokenizer_find_spelled(const struct tokenizer *tok, const char *entry, size_t bytes)
+{
+    struct str raw = {0};
+    if (tok->kind != TOKENIZER_BYTE_LEVEL)
+        return tokenizer_find(tok, entry, bytes);
+    bool spelled = byte_level_decode(entry, bytes, &raw);
+    int32_t id = raw.length ? (int32_t)*index_slot(tok, raw.data, raw.length, spelled) - 1 : -1;
+    str_fini(&raw);
+    return id;
+}
+
+int byte_of_entry(const char *entry, size_t bytes)
+{
+    static const char digits[] = "0123456789ABCDEF";
+    if (bytes != 6 || memcmp(entry, "<0x", 3) != 0 || entry[5] != '>' || !entry[3] || !entry[4])
+        return -1;
+    const char *high = strchr(digits, entry[3]), *low = strchr(digits, entry[4]);
+    return high && low ? (int)(high - digits) * 16 + (int)(low - digits) : -1;
 }
 
 enum status tokenizer_index(struct tokenizer *tok, struct error *err)
@@ -111,167 +146,177 @@ enum status tokenizer_index(struct tokenizer *tok, struct error *err)
     if (!tok->index)
         return FAIL(err, ERR_NOMEM, "%s: no memory for its vocabulary", tok->name);
     tok->index_mask = slots - 1;
-    for (int32_t id = 0; id < tok->ids; id++) {
+    for (int32_t i = 0; i < 2 * tok->ids; i++) { // added tokens last: others go before them
+        int32_t id = i % tok->ids;
         const struct vocab_entry *e = &tok->entries[id];
-        if (e->bytes == UINT32_MAX || e->bytes == 0)
+        bool added = e->type == TOKEN_CONTROL || e->type == TOKEN_USER;
+        if (e->bytes == UINT32_MAX || e->bytes == 0 || added != (i >= tok->ids))
             continue;
-        uint32_t *slot = index_slot(tok, tok->blob.data + e->offset, e->bytes);
+        uint32_t *slot = index_slot(tok, tok->blob.data + e->offset, e->bytes, e->spelled);
         if (!*slot)
             *slot = (uint32_t)id + 1;
     }
     for (int byte = 0; byte < 256; byte++) {
-        char raw = (char)byte;
-        tok->byte_id[byte] = tokenizer_find(tok, &raw, 1);
+        char raw = (char)byte, code[8];
+        snprintf(code, sizeof code, "<0x%02X>", byte);
+        tok->byte_id[byte] = tok->kind == TOKENIZER_BYTE_LEVEL ? tokenizer_find(tok, &raw, 1)
+                                                               : tokenizer_find(tok, code, 6);
     }
     return OK;
 }
 
-int32_t tokenizer_find(const struct tokenizer *tok, const char *raw, size_t bytes)
+// ---- merges ---------------------------------------------------------------------------------------
+
+enum status tokenizer_merge_ids(struct tokenizer *tok, int32_t left, int32_t right, int32_t merged,
+                                struct error *err)
 {
-    return bytes ? (int32_t)*index_slot(tok, raw, bytes) - 1 : -1;
+    size_t rank = tok->pair_count;
+    if (rank >= INT32_MAX / 8)
+        return FAIL(err, ERR_FORMAT, "%s: more than %zu merges", tok->name, rank);
+    if ((rank & (rank - 1)) == 0) { // full at every power of two
+        struct merge_pair *grown = realloc(tok->pairs, (rank ? 2 * rank : 1) * sizeof *grown);
+        if (!grown)
+            return FAIL(err, ERR_NOMEM, "%s: no memory for its merges", tok->name);
+        tok->pairs = grown;
+    }
+    tok->pairs[tok->pair_count++] = (struct merge_pair){left, right, merged};
+    if (!bpe_add_merge(tok->bpe, left, right, (int32_t)rank, merged))
+        return FAIL(err, ERR_NOMEM, "%s: no memory for its merges", tok->name);
+    return OK;
 }
 
 enum status tokenizer_merge(struct tokenizer *tok, const char *left, size_t left_bytes,
-                            const char *right, size_t right_bytes, size_t rank, struct error *err)
+                            const char *right, size_t right_bytes, struct error *err)
 {
-    struct str raw = {0};
-    byte_level_decode(left, left_bytes, &raw);
-    size_t cut = raw.length;
-    byte_level_decode(right, right_bytes, &raw);
-    enum status status = OK;
-    if (raw.failed || rank > INT32_MAX) {
-        status = FAIL(err, ERR_NOMEM, "%s: no memory for its merges", tok->name);
-    } else {
-        int32_t a = tokenizer_find(tok, str_text(&raw), cut);
-        int32_t b = tokenizer_find(tok, str_text(&raw) + cut, raw.length - cut);
-        int32_t both = tokenizer_find(tok, str_text(&raw), raw.length);
-        if (a < 0 || b < 0 || both < 0)
-            status = FAIL(err, ERR_FORMAT, "%s: merge %zu ('%.*s' '%.*s') is not of the vocabulary",
-                          tok->name, rank, (int)(left_bytes > 64 ? 64 : left_bytes), left,
-                          (int)(right_bytes > 64 ? 64 : right_bytes), right);
-        else
-            bpe_add_merge(tok->bpe, a, b, (int32_t)rank, both);
-    }
-    str_fini(&raw);
-    return status;
+    struct str both = {0};
+    str_append_bytes(&both, left, left_bytes);
+    str_append_bytes(&both, right, right_bytes);
+    if (both.failed)
+        return FAIL(err, ERR_NOMEM, "%s: no memory for its merges", tok->name);
+    int32_t a = tokenizer_find_spelled(tok, left, left_bytes);
+    int32_t b = tokenizer_find_spelled(tok, right, right_bytes);
+    int32_t merged = tokenizer_find_spelled(tok, str_text(&both), both.length);
+    str_fini(&both);
+    if (a >= 0 && b >= 0 && merged >= 0)
+        return tokenizer_merge_ids(tok, a, b, merged, err);
+    return FAIL(err, ERR_FORMAT, "%s: merge %zu ('%.*s' '%.*s') is not of the vocabulary",
+                tok->name, tok->pair_count, shown(left_bytes), left, shown(right_bytes), right);
 }
 
-// ---- encoding -------------------------------------------------------------------------------------
+// ---- merges out of scores -------------------------------------------------------------------------
 
-struct encoding {
-    const struct tokenizer *tok;
-    struct id_list *ids;
+struct scored_merge {
+    struct merge_pair pair;
+    float score;
+    int32_t left_length, right_length; // characters
 };
 
-static enum status encode_word(void *user, const char *word, size_t bytes, struct error *err)
+struct scored_list {
+    struct scored_merge *data;
+    size_t count, capacity;
+};
+
+// transformers' order: by score, then the longer left part, then the longer right part; then as in the
+// vocabulary.
+static int by_score(const void *a, const void *b)
 {
-    const struct encoding *e = user;
-    int32_t whole = e->tok->ignore_merges ? tokenizer_find(e->tok, word, bytes) : -1;
-    if (whole >= 0) {
-        id_append(e->ids, whole);
-        return OK;
-    }
-    return bpe_encode(e->tok->bpe, e->tok->byte_id, word, bytes, e->ids, err);
+    const struct scored_merge *x = a, *y = b;
+    if (x->score != y->score)
+        return x->score > y->score ? -1 : 1;
+    if (x->left_length != y->left_length)
+        return y->left_length - x->left_length;
+    if (x->right_length != y->right_length)
+        return y->right_length - x->right_length;
+    return x->pair.merged < y->pair.merged ? -1 : x->pair.merged > y->pair.merged;
 }
 
-// Text between added tokens.
-static enum status encode_plain(const struct tokenizer *tok, const char *text, size_t bytes,
-                                struct id_list *ids, struct error *err)
+static bool scored_append(struct scored_list *list, struct scored_merge merge)
 {
-    struct encoding e = {tok, ids};
-    if (bytes == 0)
-        return OK;
-    if (!tok->prefix_space || text[0] == ' ')
-        return pretok_run(tok->pretok, text, bytes, encode_word, &e, err);
-    struct str spaced = {0};
-    str_append(&spaced, " ");
-    str_append_bytes(&spaced, text, bytes);
-    enum status status =
-        spaced.failed
-            ? FAIL(err, ERR_NOMEM, "no memory for %zu bytes of text", bytes)
-            : pretok_run(tok->pretok, str_text(&spaced), spaced.length, encode_word, &e, err);
-    str_fini(&spaced);
-    return status;
+    if (list->count == list->capacity) {
+        size_t want = list->capacity ? 2 * list->capacity : 1024;
+        struct scored_merge *grown = realloc(list->data, want * sizeof *grown);
+        if (!grown)
+            return false;
+        list->data = grown;
+        list->capacity = want;
+    }
+    list->data[list->count++] = merge;
+    return true;
 }
 
-typedef enum status encode_part(const struct tokenizer *tok, const char *text, size_t bytes,
-                                struct id_list *ids, struct error *err);
-
-// Cuts the tokens of a set out of text; what lies between goes to `rest`.
-static enum status encode_around(const struct tokenizer *tok, const struct added_set *set,
-                                 const char *text, size_t bytes, encode_part *rest,
-                                 struct id_list *ids, struct error *err)
+static int32_t characters(const char *text, size_t bytes)
 {
-    struct added_match m;
-    size_t done = 0, from = 0;
-    while (added_find(set, text, bytes, from, done, &m)) {
-        if (m.begin > done)
-            TRY(rest(tok, text + done, m.begin - done, ids, err));
-        id_append(ids, m.id);
-        done = m.end > done ? m.end : done;
-        from = m.resume;
-    }
-    return rest(tok, text + done, bytes - done, ids, err);
+    int32_t count = 0;
+    for (size_t i = 0; i < bytes; i++)
+        count += ((unsigned char)text[i] & 0xc0) != 0x80;
+    return count;
 }
 
-static enum status encode_normalized(const struct tokenizer *tok, const char *text, size_t bytes,
-                                     struct id_list *ids, struct error *err)
+static bool cut_entry(const struct tokenizer *tok, int32_t id, float score,
+                      struct scored_list *list)
 {
-    struct str normal = {0};
-    if (tok->form == NORMAL_NONE)
-        return encode_around(tok, &tok->added_normalized, text, bytes, encode_plain, ids, err);
-    enum status status = utf8_normalize(text, bytes, tok->form, &normal, err);
-    if (status == OK && normal.failed)
-        status = FAIL(err, ERR_NOMEM, "no memory for %zu bytes of text", bytes);
-    if (status == OK)
-        status = encode_around(tok, &tok->added_normalized, str_text(&normal), normal.length,
-                               encode_plain, ids, err);
-    str_fini(&normal);
-    return status;
+    const struct vocab_entry *e = &tok->entries[id];
+    const char *text = tok->blob.data + e->offset;
+    int32_t length = characters(text, e->bytes), before = 1;
+    for (size_t cut = 1; cut < e->bytes; cut++) {
+        if (((unsigned char)text[cut] & 0xc0) == 0x80)
+            continue;
+        int32_t left = tokenizer_find(tok, text, cut);
+        int32_t right = left >= 0 ? tokenizer_find(tok, text + cut, e->bytes - cut) : -1;
+        struct scored_merge merge = {{left, right, id}, score, before, length - before};
+        if (right >= 0 && !scored_append(list, merge))
+            return false;
+        before++;
+    }
+    return true;
 }
 
-enum status tokenizer_encode(const struct tokenizer *tok, const char *text, size_t bytes,
-                             int32_t **ids, size_t *count, struct error *err)
+// Control tokens are cut out of the text before anything is merged, so nothing merges into them.
+// SentencePiece takes user-defined pieces before all others: no score is above 0.
+static enum status scored_merges(const struct tokenizer *tok, const float *scores,
+                                 struct scored_list *list, struct error *err)
 {
-    struct str repaired = {0};
-    struct id_list list = {0};
-    *ids = NULL;
-    *count = 0;
-    if (!utf8_valid(text, bytes)) {
-        utf8_repair(text, bytes, &repaired);
-        text = str_text(&repaired);
-        bytes = repaired.length;
+    for (int32_t id = 0; id < tok->ids; id++) {
+        const struct vocab_entry *e = &tok->entries[id];
+        bool user = e->type == TOKEN_USER;
+        if (e->bytes == UINT32_MAX || e->bytes > ENTRY_CUT_MAX_BYTES ||
+            (e->type != TOKEN_NORMAL && !user) ||
+            tokenizer_find(tok, tok->blob.data + e->offset, e->bytes) != id)
+            continue;
+        if (!cut_entry(tok, id, user ? 0 : scores[id], list))
+            return FAIL(err, ERR_NOMEM, "%s: no memory for its merges", tok->name);
     }
-    enum status status = repaired.failed ? FAIL(err, ERR_NOMEM, "no memory for the text")
-                                         : encode_around(tok, &tok->added_raw, text, bytes,
-                                                         encode_normalized, &list, err);
-    str_fini(&repaired);
-    if (status == OK && list.count == 0)
-        id_append(&list, 0), list.count = 0; // an empty array is still one to free
-    if (status == OK && list.failed)
-        status = FAIL(err, ERR_NOMEM, "no memory for the ids of %zu bytes of text", bytes);
-    if (status != OK) {
-        free(list.data);
-        return error_context(err, "%s", tok->name);
-    }
-    *ids = list.data;
-    *count = list.count;
+    if (list->count)
+        qsort(list->data, list->count, sizeof *list->data, by_score);
     return OK;
 }
 
-// ---- the rest -------------------------------------------------------------------------------------
-
-int tokenizer_vocab(const struct tokenizer *tok)
+enum status tokenizer_merge_by_scores(struct tokenizer *tok, struct error *err)
 {
-    return tok->ids;
+    struct scored_list list = {0};
+    enum status status = scored_merges(tok, tok->scores, &list, err);
+    for (size_t i = 0; i < list.count && status == OK; i++) {
+        struct merge_pair pair = list.data[i].pair;
+        status = tokenizer_merge_ids(tok, pair.left, pair.right, pair.merged, err);
+    }
+    free(list.data);
+    return status;
 }
 
-void tokenizer_decode(const struct tokenizer *tok, int32_t id, struct str *out)
+enum status tokenizer_scores_check(const struct tokenizer *tok, const float *scores, bool *same,
+                                   struct error *err)
 {
-    if (id < 0 || id >= tok->ids || tok->entries[id].bytes == UINT32_MAX)
-        return;
-    str_append_bytes(out, str_text(&tok->blob) + tok->entries[id].offset, tok->entries[id].bytes);
+    struct scored_list list = {0};
+    enum status status = scored_merges(tok, scores, &list, err);
+    *same = status == OK && list.count == tok->pair_count;
+    for (size_t i = 0; i < list.count && *same; i++)
+        *same = list.data[i].pair.left == tok->pairs[i].left &&
+                list.data[i].pair.right == tok->pairs[i].right;
+    free(list.data);
+    return status;
 }
+
+// ---- against the model ------------------------------------------------------------------------------
 
 enum status tokenizer_check(const struct tokenizer *tok, const struct model_config *config,
                             const char *where, struct error *err)

@@ -3,6 +3,7 @@
 // Normal forms are those of utf8proc's Unicode version (14 or later). The tokenizers library's tables are
 // older (Unicode 9): with a normalizer, marks added since may come out in another order there. Known and
 // left so: one text in tens of thousands of random ones, none of written language.
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>
@@ -61,6 +62,18 @@ void utf8_repair(const char *text, size_t bytes, struct str *out)
             str_append(out, "\xef\xbf\xbd");
         i += n ? n : bad;
     }
+}
+
+int32_t utf8_next(const char *text, size_t bytes, size_t *length)
+{
+    const unsigned char *p = (const unsigned char *)text;
+    size_t n = p[0] < 0x80 ? 1 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
+    int32_t c = n == 1 ? p[0] : p[0] & (0xff >> (n + 1));
+    assert(n <= bytes);
+    *length = n;
+    for (size_t i = 1; i < n && i < bytes; i++)
+        c = c << 6 | (p[i] & 0x3f);
+    return c;
 }
 
 // ---- normal forms ---------------------------------------------------------------------------------
@@ -179,4 +192,21 @@ bool byte_level_decode(const char *entry, size_t bytes, struct str *out)
         i += (size_t)n;
     }
     return true;
+}
+
+void byte_level_spell(const char *raw, size_t bytes, struct str *out)
+{
+    for (size_t i = 0; i < bytes; i++) {
+        unsigned char b = (unsigned char)raw[i], two[2];
+        unsigned c = b;
+        if (b <= 0x20)
+            c = 0x100u + b;
+        else if (b >= 0x7f && b <= 0xa0)
+            c = 0x121u + b - 0x7f;
+        else if (b == 0xad)
+            c = 0x143;
+        two[0] = (unsigned char)(c < 0x80 ? c : 0xc0 | c >> 6);
+        two[1] = (unsigned char)(0x80 | (c & 0x3f));
+        str_append_bytes(out, two, c < 0x80 ? 1 : 2);
+    }
 }

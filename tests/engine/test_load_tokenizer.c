@@ -270,16 +270,16 @@ static void broken(void **state)
             "dropout");
     refused("{'model':{'vocab':{'a':0},'merges':[],'end_of_word_suffix':'</w>'}," BYTE_LEVEL "}",
             ERR_UNSUPPORTED, "</w>");
-    refused("{" MODEL "}", ERR_UNSUPPORTED, "byte-level");
-    refused("{" MODEL ",'pre_tokenizer':{'type':'Metaspace'}}", ERR_UNSUPPORTED, "Metaspace");
+    refused("{" MODEL ",'pre_tokenizer':{'type':'UnicodeScripts'}}", ERR_UNSUPPORTED,
+            "UnicodeScripts");
     refused("{" MODEL "," BYTE_LEVEL ",'normalizer':{'type':'Lowercase'}}", ERR_UNSUPPORTED,
             "Lowercase");
     refused("{" MODEL
             ",'pre_tokenizer':{'type':'Split','pattern':{'Regex':'(['},'behavior':'Isolated'}}",
             ERR_FORMAT, "pattern");
     refused("{" MODEL
-            ",'pre_tokenizer':{'type':'Split','pattern':{'Regex':'a'},'behavior':'Contiguous'}}",
-            ERR_UNSUPPORTED, "Contiguous");
+            ",'pre_tokenizer':{'type':'Split','pattern':{'Regex':'a'},'behavior':'Odd'}}",
+            ERR_UNSUPPORTED, "Odd");
     refused("{" MODEL "," BYTE_LEVEL ",'added_tokens':[{'content':'x'}]}", ERR_FORMAT,
             "id: missing");
     refused("{" MODEL "," BYTE_LEVEL ",'added_tokens':[{'id':1}]}", ERR_FORMAT, "content: missing");

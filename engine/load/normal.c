@@ -1,0 +1,140 @@
+// normal.c - what a tokenizer rewrites before it splits: normal forms, "▁" for spaces, a prefix.
+//
+// Source: the normalizers of the tokenizers library; each works on the whole piece of text between added
+// tokens, in turn.
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/load/tokenizer.h"
+
+static void step_fini(struct normal_step *step)
+{
+    free(step->text);
+    regex_destroy(step->from);
+}
+
+enum status normalizer_add(struct normalizer *n, const struct normal_step *step, const char *where,
+                           struct error *err)
+{
+    if (n->count == NORMAL_STEPS_MAX) {
+        struct normal_step owned = *step;
+        step_fini(&owned);
+        return FAIL(err, ERR_UNSUPPORTED, "%s: normalizer: more than %d steps", where,
+                    NORMAL_STEPS_MAX);
+    }
+    n->steps[n->count++] = *step;
+    return OK;
+}
+
+void normalizer_fini(struct normalizer *n)
+{
+    for (int i = 0; i < n->count; i++)
+        step_fini(&n->steps[i]);
+    n->count = 0;
+}
+
+// ---- the steps ------------------------------------------------------------------------------------
+
+static enum status replace(const struct normal_step *step, const char *text, size_t bytes,
+                           struct str *out, struct error *err)
+{
+    size_t done = 0, begin = 0, end = 0, put = strlen(step->text);
+    for (size_t from = 0; from <= bytes;) {
+        bool found;
+        TRY(regex_next(step->from, text, bytes, from, &found, &begin, &end, err));
+        if (!found)
+            break;
+        if (begin < done || end < begin) // \K in a lookaround can turn a match around
+            return FAIL(err, ERR_UNSUPPORTED, "normalizing text: matches overlap");
+        str_append_bytes(out, text + done, begin - done);
+        str_append_bytes(out, step->text, put);
+        done = end;
+        size_t skip = 0;
+        if (end == begin && end < bytes)
+            utf8_next(text + end, bytes - end, &skip);
+        from = end > begin ? end : end + (skip ? skip : 1);
+    }
+    str_append_bytes(out, text + done, bytes - done);
+    return OK;
+}
+
+static void replace_single(const struct normal_step *step, const char *text, size_t bytes,
+                           struct str *out)
+{
+    size_t put = strlen(step->text);
+    for (const char *end = text + bytes; text < end;) {
+        const char *found = memchr(text, step->single, (size_t)(end - text));
+        size_t plain = (size_t)((found ? found : end) - text);
+        str_append_bytes(out, text, plain);
+        if (found)
+            str_append_bytes(out, step->text, put);
+        text += plain + (found != NULL);
+    }
+}
+
+static bool is_space(int32_t c)
+{
+    return (c >= 9 && c <= 13) || c == ' ' || c == 0x85 || c == 0xa0 || c == 0x1680 ||
+           (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f ||
+           c == 0x205f || c == 0x3000;
+}
+
+static void strip(const struct normal_step *step, const char *text, size_t bytes, struct str *out)
+{
+    size_t begin = 0, end = bytes, n;
+    while (step->left && begin < end && is_space(utf8_next(text + begin, end - begin, &n)))
+        begin += n;
+    while (step->right && end > begin) {
+        size_t last = end - 1;
+        while (last > begin && ((unsigned char)text[last] & 0xc0) == 0x80)
+            last--;
+        if (!is_space(utf8_next(text + last, end - last, &n)))
+            break;
+        end = last;
+    }
+    str_append_bytes(out, text + begin, end - begin);
+}
+
+static enum status run_step(const struct normal_step *step, const char *text, size_t bytes,
+                            struct str *out, struct error *err)
+{
+    switch (step->kind) {
+    case NORMAL_FORM:
+        return utf8_normalize(text, bytes, step->form, out, err);
+    case NORMAL_PREPEND:
+        if (bytes)
+            str_append(out, step->text);
+        str_append_bytes(out, text, bytes);
+        return OK;
+    case NORMAL_REPLACE:
+        if (!step->single)
+            return replace(step, text, bytes, out, err);
+        replace_single(step, text, bytes, out);
+        return OK;
+    case NORMAL_STRIP:
+        strip(step, text, bytes, out);
+        return OK;
+    }
+    return OK;
+}
+
+enum status normalizer_run(const struct normalizer *n, const char *text, size_t bytes,
+                           struct str *out, struct error *err)
+{
+    struct str turn[2] = {{0}, {0}};
+    enum status status = OK;
+    if (n->count == 0)
+        str_append_bytes(out, text, bytes);
+    for (int i = 0; i < n->count && status == OK; i++) {
+        struct str *to = i + 1 == n->count ? out : &turn[i % 2];
+        to->length = i + 1 == n->count ? to->length : 0;
+        status = run_step(&n->steps[i], text, bytes, to, err);
+        if (status == OK && to->failed)
+            status = FAIL(err, ERR_NOMEM, "no memory for %zu bytes of text", bytes);
+        text = str_text(to);
+        bytes = to->length;
+    }
+    str_fini(&turn[0]);
+    str_fini(&turn[1]);
+    return status;
+}
