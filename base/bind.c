@@ -100,6 +100,23 @@ out:
     return status;
 }
 
+size_t bind_cache_bytes(hwloc_topology_t topology, const struct bind_order *order, int count)
+{
+    size_t bytes = 0;
+    hwloc_bitmap_t reached = hwloc_bitmap_alloc();
+    for (int i = 0; reached && i < count; i++)
+        hwloc_bitmap_set(reached, order->units[i]);
+    int depth = hwloc_get_cache_type_depth(topology, 4, HWLOC_OBJ_CACHE_UNIFIED);
+    for (int level = 3; depth < 0 && level > 1; level--)
+        depth = hwloc_get_cache_type_depth(topology, (unsigned)level, HWLOC_OBJ_CACHE_UNIFIED);
+    for (hwloc_obj_t cache = NULL;
+         depth >= 0 && reached && (cache = hwloc_get_next_obj_by_depth(topology, depth, cache));)
+        if (hwloc_bitmap_intersects(cache->cpuset, reached))
+            bytes += cache->attr->cache.size;
+    hwloc_bitmap_free(reached);
+    return bytes;
+}
+
 void bind_order_fini(struct bind_order *order)
 {
     free(order->units);

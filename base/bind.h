@@ -25,4 +25,8 @@ enum status bind_order(hwloc_topology_t topology, hwloc_const_cpuset_t allowed,
                        struct bind_order *out, struct error *err);
 void bind_order_fini(struct bind_order *order);
 
+// Bytes of last-level cache that the first `count` units of the order reach together; a cache they share
+// counts once. 0 where the system tells of no caches.
+size_t bind_cache_bytes(hwloc_topology_t topology, const struct bind_order *order, int count);
+
 #endif

@@ -46,6 +46,7 @@ struct pool {
     int threads, started;
     bool pinned;
     uint64_t wait_ns;
+    size_t cache_bytes;
     hwloc_topology_t topology;
     hwloc_cpuset_t restore; // the caller's binding before the pool took it over
     struct bind_order order;
@@ -197,6 +198,11 @@ bool pool_pinned(const struct pool *pool)
     return pool->pinned;
 }
 
+size_t pool_cache_bytes(const struct pool *pool)
+{
+    return pool->cache_bytes;
+}
+
 uint64_t pool_wait_ns(const struct pool *pool)
 {
     return pool->wait_ns;
@@ -277,6 +283,7 @@ enum status pool_create(int threads, bool pin, struct pool **out, struct error *
         goto out;
     }
     pool->pinned = pin && bind_caller(pool);
+    pool->cache_bytes = bind_cache_bytes(pool->topology, &pool->order, pool->threads);
     status = start_workers(pool, err);
 out:
     if (status != OK)

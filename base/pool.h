@@ -8,6 +8,7 @@
 #define BASE_POOL_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/status.h"
@@ -23,6 +24,8 @@ void pool_destroy(struct pool *pool);
 
 int pool_threads(const struct pool *pool);
 bool pool_pinned(const struct pool *pool);
+// Last-level cache that the pool's threads reach together; 0: not known.
+size_t pool_cache_bytes(const struct pool *pool);
 
 // Runs job(arg, worker, workers) once on every worker and returns when all are done. What the caller
 // wrote before is seen by the workers; what they wrote is seen by the caller after. Allocates nothing.

@@ -253,6 +253,7 @@ static void call_linear(const struct bench_case *c, const unsigned char *w, int 
         .cols = s->k,
         .ldx = round_up((size_t)s->k * element_bytes(c->kernel->x)) / element_bytes(c->kernel->x),
         .ldy = (size_t)s->n,
+        .streamed = (size_t)c->copies * c->w_bytes > c->cache_bytes,
     };
     int begin, end;
     pool_share(panel_count(s->n), 1, worker, c->workers, &begin, &end);

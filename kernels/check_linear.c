@@ -121,13 +121,15 @@ void check_linear(struct check_case *c)
     job.ldx = ((size_t)s.cols + unit - 1) / unit * unit + unit * (size_t)check_between(c, 0, 1);
     job.ldy = (size_t)(s.rows + check_between(c, 0, 5));
     job.accumulate = check_flip(c);
+    job.streamed = check_flip(c);
     if (check_flip(c)) {
         panel0 = check_between(c, 0, panels - 1);
         panel1 = check_between(c, panel0, panels);
     }
     bool with_bias = check_flip(c);
-    check_shape(c, "rows=%d cols=%d tokens=%d panels=%d..%d%s%s", s.rows, s.cols, s.tokens, panel0,
-                panel1, with_bias ? " bias" : "", job.accumulate ? " accumulate" : "");
+    check_shape(c, "rows=%d cols=%d tokens=%d panels=%d..%d%s%s%s", s.rows, s.cols, s.tokens,
+                panel0, panel1, with_bias ? " bias" : "", job.accumulate ? " accumulate" : "",
+                job.streamed ? " streamed" : "");
 
     size_t y_floats = (size_t)s.tokens * job.ldy, y_bytes = y_floats * sizeof(float);
     float *bias = with_bias ? check_input(c, (size_t)s.rows * sizeof(float), 4) : NULL;

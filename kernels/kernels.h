@@ -106,6 +106,8 @@ struct k_linear {
     int tokens, rows, cols;
     size_t ldx, ldy;
     bool accumulate;
+    bool
+        streamed; // a hint, numbers are the same: the weights come from memory and not from a cache
 };
 typedef void k_linear_fn(const struct k_linear *job, int panel0, int panel1);
 

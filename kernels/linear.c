@@ -13,7 +13,8 @@ static int least(int a, int b)
     return a < b ? a : b;
 }
 
-// All tokens through one group of panels. next: the panels to fetch ahead at the end.
+// All tokens through one group of panels. next: the panels to fetch ahead at the end, or NULL. A single
+// tile fetches nothing ahead: its weights are one sequential stream.
 static void run_panels(const struct linear_shape *shape, const struct k_linear *job,
                        struct linear_tile *tile, const char *next)
 {
@@ -26,21 +27,27 @@ static void run_panels(const struct linear_shape *shape, const struct k_linear *
         tile->tokens = t1 - t0;
         tile->x = x + (size_t)t0 * tile->x_stride;
         tile->y = y + (size_t)t0 * job->ldy;
-        tile->ahead = i == tiles - 1 ? next : tile->w + AHEAD_BYTES;
+        tile->ahead = i < tiles - 1 ? tile->w + AHEAD_BYTES : next;
         shape->tile(tile);
     }
+}
+
+static int panels_of_tile(const struct linear_shape *shape, const struct k_linear *job)
+{
+    return job->streamed && job->tokens <= shape->tokens ? shape->streamed : shape->panels;
 }
 
 // The panels [panel0, panel1) over the inputs of groups [g0, g0 + groups).
 static void run_block(const struct linear_shape *shape, const struct k_linear *job, int panel0,
                       int panel1, int g0, int groups)
 {
+    int step = panels_of_tile(shape, job);
     size_t stride = panel_bytes(shape->type, job->cols);
     size_t group_bytes = LINEAR_GROUP_BYTES / PANEL_ROWS;
     size_t element_bytes = group_bytes / (size_t)panel_group(shape->type);
-    for (int p = panel0; p < panel1; p += shape->panels) {
+    for (int p = panel0; p < panel1; p += step) {
         const char *w = (const char *)job->w + (size_t)p * stride + (size_t)g0 * LINEAR_GROUP_BYTES;
-        int panels = least(panel1 - p, shape->panels), last = p + panels - 1;
+        int panels = least(panel1 - p, step), last = p + panels - 1;
         struct linear_tile tile = {
             .w = w,
             .w_stride = stride,
@@ -54,9 +61,8 @@ static void run_block(const struct linear_shape *shape, const struct k_linear *j
             .last_rows = least(job->rows - last * PANEL_ROWS, PANEL_ROWS),
             .accumulate = job->accumulate || g0 > 0,
         };
-        // With one tile a group the sequential stream is fetched by hardware and by AHEAD_BYTES.
-        bool more = job->tokens > shape->tokens && p + 2 * shape->panels <= panel1;
-        run_panels(shape, job, &tile, more ? w + (size_t)shape->panels * stride : w + AHEAD_BYTES);
+        bool more = job->tokens > shape->tokens && p + 2 * step <= panel1;
+        run_panels(shape, job, &tile, more ? w + (size_t)step * stride : NULL);
     }
 }
 

@@ -5,7 +5,10 @@
 //
 // All tokens go through one group of panels before the next: the panels come from L2 after the first
 // tile, and the last tile fetches the next group ahead, so that with enough tokens the arithmetic never
-// waits for memory. With few tokens there is one tile a group, and the weights stream through once.
+// waits for memory. With few tokens there is one tile a group, and the weights stream through once: out
+// of a cache several panels at a time, to have more sums in flight; out of memory one, because there the
+// processor's own prefetcher follows one long stream best, and fetching ahead by instruction is in its
+// way (docs/KERNELS.md has the measurement).
 #ifndef KERNELS_LINEAR_H
 #define KERNELS_LINEAR_H
 
@@ -15,7 +18,7 @@ enum { LINEAR_GROUP_BYTES = 64 }; // 16 rows of one group of inputs
 
 // What a tile function works on: pointers to its first panel, first token, first output.
 struct linear_tile {
-    const char *w, *ahead; // ahead: the same number of panels, fetched while the tile runs; a hint
+    const char *w, *ahead; // ahead: as many panels, to be fetched while the tile runs; NULL: none
     size_t w_stride;       // bytes from panel to panel, for w and ahead
     const char *x;
     size_t x_stride; // bytes from token to token
@@ -33,6 +36,7 @@ typedef void linear_tile_fn(const struct linear_tile *tile);
 struct linear_shape {
     enum dtype type;    // of weights and inputs
     int panels, tokens; // of the largest tile
+    int streamed;       // panels of a tile when the weights stream from memory
     linear_tile_fn *tile;
 };
 

@@ -6,6 +6,7 @@
 #ifndef ENGINE_CPU_CPU_H
 #define ENGINE_CPU_CPU_H
 
+#include "base/deal.h"
 #include "engine/backend.h"
 #include "engine/model/kv.h"
 #include "engine/model/observe.h"
@@ -64,7 +65,8 @@ struct cpu_model {
     unsigned isa;
     struct cpu_kernels kernels;
     struct cpu_weights weights;
-    void *memory; // what weights point into
+    bool streamed; // the weights do not fit the last-level cache: every step reads them from memory
+    void *memory;  // what weights point into
 };
 
 // Places (or measures) all weights but the array of layers, which is the caller's; `weights->layers`
@@ -88,6 +90,10 @@ enum {
     // least so many. A panel is then read by several threads, which costs little where many tokens share it.
     PANELS_A_WORKER = 8,
     BLOCK_TOKENS = 32,
+    // Panels of a product that a thread takes at a time: few tokens, tiles of GEMV; many, of GEMM. At
+    // either a piece takes tens of microseconds or more, and a thread that is held up hands on the rest.
+    GEMV_PIECE = 4,
+    GEMM_PIECE = 12,
     // Query rows (tokens x heads of a group) of one attention call in prefill.
     ATTEND_ROWS = 256,
 };
@@ -118,6 +124,7 @@ struct cpu_buffers {
     struct cpu_part *parts;  // (rows)
     const int32_t **tokens;  // (rows) of each part
     int *wanted;             // (rows) rows of the pass whose logits are made
+    struct deal_slot *deals; // (threads) who has taken what of the product under way
     struct cpu_worker *workers;
 
     int rows; // most tokens of a pass

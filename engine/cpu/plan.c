@@ -83,6 +83,7 @@ void buffers_place(struct cursor *cursor, const struct model_config *config,
     b->parts = cursor_take(cursor, rows, sizeof *b->parts);
     b->tokens = cursor_take(cursor, rows, sizeof *b->tokens);
     b->wanted = cursor_take(cursor, rows, sizeof *b->wanted);
+    b->deals = cursor_take(cursor, (size_t)threads, sizeof *b->deals); // zeros: context_fill
     for (int i = 0; i < threads; i++) {
         struct cpu_worker measured;
         worker_place(cursor, config, b, b->workers ? &b->workers[i] : &measured);

@@ -232,6 +232,7 @@ static enum status place_weights(struct cpu_model *m, struct error *err)
                     format_bytes((double)measured.used_bytes, need, sizeof need),
                     format_bytes((double)os_memory_available_bytes(), have, sizeof have));
     }
+    m->streamed = measured.used_bytes > pool_cache_bytes(m->pool);
     struct cursor placed = {.base = m->memory};
     weights_place(&placed, &m->config, m->scheme, w);
     return OK;

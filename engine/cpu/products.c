@@ -4,7 +4,7 @@
 // that a thread's share is one or two contiguous streams and one barrier serves all three.
 #include "engine/cpu/cpu.h"
 
-#include "base/pool.h"
+#include "base/deal.h"
 
 static k_linear_fn *variant(const struct cpu_pass *pass, const struct cpu_matrix *matrix,
                             int tokens)
@@ -45,6 +45,11 @@ static bool next_patch(int *unit, int end, int panels, int blocks, int tokens, s
     return true;
 }
 
+static int piece(int tokens)
+{
+    return tokens <= GEMV_MAX_TOKENS ? GEMV_PIECE : GEMM_PIECE;
+}
+
 // ---- products --------------------------------------------------------------------------------------------
 
 static void patch_product(const struct cpu_pass *pass, const struct cpu_matrix *m,
@@ -62,6 +67,7 @@ static void patch_product(const struct cpu_pass *pass, const struct cpu_matrix *
         .ldx = input.row_bytes / cpu_element_bytes(input.type),
         .ldy = ldy,
         .accumulate = accumulate,
+        .streamed = pass->model->streamed,
     };
     variant(pass, m, tokens)(&job, patch.panel0, patch.panel1);
 }
@@ -70,23 +76,25 @@ void products(const struct cpu_pass *pass, int worker, const struct cpu_matrix *
               struct cpu_input input, int tokens, float *const *y, size_t ldy, bool accumulate)
 {
     int total = 0, unit, end;
+    struct deal deal;
     for (int i = 0; i < count; i++)
         total += panel_count(matrices[i].rows);
     int blocks = token_blocks(total, tokens, pass->workers);
-    pool_share(total * blocks, 1, worker, pass->workers, &unit, &end);
     struct patch all;
-    while (next_patch(&unit, end, total, blocks, tokens, &all)) {
-        int first = 0; // of the matrix's panels among all
-        for (int i = 0; i < count; i++) {
-            int panels = panel_count(matrices[i].rows);
-            struct patch own = all;
-            own.panel0 = all.panel0 > first ? all.panel0 - first : 0;
-            own.panel1 = all.panel1 - first < panels ? all.panel1 - first : panels;
-            if (own.panel0 < own.panel1)
-                patch_product(pass, &matrices[i], own, input, tokens, y[i], ldy, accumulate);
-            first += panels;
+    deal_begin(&deal, pass->b->deals, total * blocks, piece(tokens), worker, pass->workers);
+    while (deal_next(&deal, &unit, &end))
+        while (next_patch(&unit, end, total, blocks, tokens, &all)) {
+            int first = 0; // of the matrix's panels among all
+            for (int i = 0; i < count; i++) {
+                int panels = panel_count(matrices[i].rows);
+                struct patch own = all;
+                own.panel0 = all.panel0 > first ? all.panel0 - first : 0;
+                own.panel1 = all.panel1 - first < panels ? all.panel1 - first : panels;
+                if (own.panel0 < own.panel1)
+                    patch_product(pass, &matrices[i], own, input, tokens, y[i], ldy, accumulate);
+                first += panels;
+            }
         }
-    }
 }
 
 // ---- gate and up -----------------------------------------------------------------------------------------
@@ -105,6 +113,7 @@ static void block_product(const struct cpu_pass *pass, const struct cpu_matrix *
         .cols = m->cols,
         .ldx = input.row_bytes / cpu_element_bytes(input.type),
         .ldy = (size_t)rows,
+        .streamed = pass->model->streamed,
     };
     variant(pass, m, pass->tokens)(&job, 0, panel_count(rows));
 }
@@ -144,8 +153,10 @@ void gated(const struct cpu_pass *pass, int worker, const struct cpu_layer *laye
 {
     int panels = panel_count(layer->gate.rows), unit, end;
     int blocks = token_blocks(panels, pass->tokens, pass->workers);
-    pool_share(panels * blocks, 1, worker, pass->workers, &unit, &end);
     struct patch patch;
-    while (next_patch(&unit, end, panels, blocks, pass->tokens, &patch))
-        gated_patch(pass, worker, layer, input, patch);
+    struct deal deal;
+    deal_begin(&deal, pass->b->deals, panels * blocks, piece(pass->tokens), worker, pass->workers);
+    while (deal_next(&deal, &unit, &end))
+        while (next_patch(&unit, end, panels, blocks, pass->tokens, &patch))
+            gated_patch(pass, worker, layer, input, patch);
 }

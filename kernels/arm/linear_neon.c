@@ -34,7 +34,8 @@ INLINE void run_f32(const struct linear_tile *tile, sums sum, const int T)
 #pragma GCC unroll 4
         for (int h = 0; h < REGISTERS; h++)
             weights[h] = vld1q_f32(w + h * LANES);
-        __builtin_prefetch(tile->ahead + g * LINEAR_GROUP_BYTES);
+        if (tile->ahead)
+            __builtin_prefetch(tile->ahead + g * LINEAR_GROUP_BYTES);
 #pragma GCC unroll 6
         for (int t = 0; t < T; t++) {
             const char *x = tile->x + (size_t)t * tile->x_stride + g * sizeof(float);
@@ -64,7 +65,8 @@ INLINE void run_bf16(const struct linear_tile *tile, sums sum, const int T)
 #pragma GCC unroll 4
         for (int h = 0; h < REGISTERS; h++)
             weights[h] = vld1q_u32(w + h * LANES);
-        __builtin_prefetch(tile->ahead + g * LINEAR_GROUP_BYTES);
+        if (tile->ahead)
+            __builtin_prefetch(tile->ahead + g * LINEAR_GROUP_BYTES);
 #pragma GCC unroll 6
         for (int t = 0; t < T; t++) {
             const char *x = tile->x + (size_t)t * tile->x_stride + g * sizeof(uint32_t);
@@ -131,8 +133,8 @@ static void tile_bf16(const struct linear_tile *tile)
     run_any(DT_BF16, tile);
 }
 
-static const struct linear_shape f32_shape = {DT_F32, 1, MAX_TOKENS, tile_f32};
-static const struct linear_shape bf16_shape = {DT_BF16, 1, MAX_TOKENS, tile_bf16};
+static const struct linear_shape f32_shape = {DT_F32, 1, MAX_TOKENS, 1, tile_f32};
+static const struct linear_shape bf16_shape = {DT_BF16, 1, MAX_TOKENS, 1, tile_bf16};
 
 void k_gemv_f32_f32_neon(const struct k_linear *job, int panel0, int panel1)
 {

@@ -33,7 +33,8 @@ INLINE void run_groups(const struct linear_tile *tile, sums sum, const int T)
 #pragma GCC unroll 4
         for (int h = 0; h < REGISTERS; h++)
             weights[h] = vreinterpretq_bf16_u32(vld1q_u32(w + h * LANES));
-        __builtin_prefetch(tile->ahead + g * LINEAR_GROUP_BYTES);
+        if (tile->ahead)
+            __builtin_prefetch(tile->ahead + g * LINEAR_GROUP_BYTES);
 #pragma GCC unroll 6
         for (int t = 0; t < T; t++) {
             const char *x = tile->x + (size_t)t * tile->x_stride + g * sizeof(uint32_t);
@@ -84,7 +85,7 @@ static void run_any(const struct linear_tile *tile)
     }
 }
 
-static const struct linear_shape shape = {DT_BF16, 1, MAX_TOKENS, run_any};
+static const struct linear_shape shape = {DT_BF16, 1, MAX_TOKENS, 1, run_any};
 
 void k_gemv_bf16_bf16_neon_bf16(const struct k_linear *job, int panel0, int panel1)
 {

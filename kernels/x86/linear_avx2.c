@@ -59,7 +59,8 @@ INLINE void run_f32(const struct linear_tile *tile, sums sum, const int P, const
             const float *w = (const float *)(const void *)(tile->w + at);
             weights[2 * p] = _mm256_load_ps(w);
             weights[2 * p + 1] = _mm256_load_ps(w + LANES);
-            _mm_prefetch(tile->ahead + at, _MM_HINT_T0);
+            if (tile->ahead)
+                _mm_prefetch(tile->ahead + at, _MM_HINT_T0);
         }
         step(sum, weights, x + g, x_stride, 2 * P, T);
     }
@@ -91,7 +92,8 @@ INLINE void run_bf16(const struct linear_tile *tile, sums sum, const int P, cons
                 size_t at = (size_t)(h / 2) * tile->w_stride +
                             (size_t)(g0 + g) * LINEAR_GROUP_BYTES + (size_t)(h % 2) * 32;
                 __m256i pairs = _mm256_load_si256((const void *)(tile->w + at));
-                _mm_prefetch(tile->ahead + at, _MM_HINT_T0);
+                if (tile->ahead)
+                    _mm_prefetch(tile->ahead + at, _MM_HINT_T0);
                 even[h] = _mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16));
                 odd[h] = _mm256_castsi256_ps(_mm256_and_si256(pairs, high));
             }
@@ -168,7 +170,7 @@ static void gemv(const struct k_linear *job, int panel0, int panel1, enum dtype 
 {
     bool few = job->tokens <= 2;
     const struct linear_shape shape = {type, few ? GEMV_PANELS : GEMM_PANELS, few ? 2 : MAX_TOKENS,
-                                       tile};
+                                       type == DT_F32 ? 1 : GEMM_PANELS, tile};
     linear_run(&shape, job, panel0, panel1);
 }
 
@@ -179,7 +181,8 @@ void k_gemv_f32_f32_avx2(const struct k_linear *job, int panel0, int panel1)
 
 void k_gemm_f32_f32_avx2(const struct k_linear *job, int panel0, int panel1)
 {
-    static const struct linear_shape shape = {DT_F32, GEMM_PANELS, MAX_TOKENS, tile_f32};
+    static const struct linear_shape shape = {DT_F32, GEMM_PANELS, MAX_TOKENS, GEMM_PANELS,
+                                              tile_f32};
     linear_run(&shape, job, panel0, panel1);
 }
 
@@ -190,6 +193,6 @@ void k_gemv_bf16_bf16_avx2(const struct k_linear *job, int panel0, int panel1)
 
 void k_gemm_bf16_bf16_avx2(const struct k_linear *job, int panel0, int panel1)
 {
-    static const struct linear_shape shape = {DT_BF16, GEMM_PANELS, 5, tile_bf16};
+    static const struct linear_shape shape = {DT_BF16, GEMM_PANELS, 5, GEMM_PANELS, tile_bf16};
     linear_run(&shape, job, panel0, panel1);
 }

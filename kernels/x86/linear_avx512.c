@@ -11,6 +11,7 @@
 
 enum {
     GEMV_PANELS = 4,
+    GEMV_TOKENS = 4,
     GEMM_PANELS = 3, // 3 x 8 sums, 3 weights and a broadcast take 28 of the 32 registers
     MAX_TOKENS = 8,
     WIDEN_INPUTS = 512, // 8 tokens of them as f32 take 16 KiB of the 32 KiB L1
@@ -44,7 +45,8 @@ INLINE void step(sums sum, const __m512 *weights, const float *x, size_t stride,
     }
 }
 
-INLINE void run_f32(const struct linear_tile *tile, sums sum, const int P, const int T)
+INLINE void run_f32(const struct linear_tile *tile, sums sum, const int P, const int T,
+                    const bool AHEAD)
 {
     const float *x = (const float *)(const void *)tile->x;
     size_t x_stride = tile->x_stride / sizeof(float);
@@ -54,7 +56,8 @@ INLINE void run_f32(const struct linear_tile *tile, sums sum, const int P, const
         for (int p = 0; p < P; p++) {
             size_t at = (size_t)p * tile->w_stride + g * LINEAR_GROUP_BYTES;
             weights[p] = _mm512_load_ps((const void *)(tile->w + at));
-            _mm_prefetch(tile->ahead + at, _MM_HINT_T0);
+            if (AHEAD)
+                _mm_prefetch(tile->ahead + at, _MM_HINT_T0);
         }
         step(sum, weights, x + g, x_stride, P, T);
     }
@@ -75,7 +78,8 @@ static void widen(const struct linear_tile *tile, int g0, int count, float x[][W
     }
 }
 
-INLINE void run_bf16(const struct linear_tile *tile, sums sum, const int P, const int T)
+INLINE void run_bf16(const struct linear_tile *tile, sums sum, const int P, const int T,
+                     const bool AHEAD)
 {
     float x[MAX_TOKENS][WIDEN_INPUTS];
     const __m512i high = _mm512_set1_epi32((int)0xffff0000u);
@@ -88,7 +92,8 @@ INLINE void run_bf16(const struct linear_tile *tile, sums sum, const int P, cons
             for (int p = 0; p < P; p++) {
                 size_t at = (size_t)p * tile->w_stride + (size_t)(g0 + g) * LINEAR_GROUP_BYTES;
                 __m512i pairs = _mm512_load_si512(tile->w + at);
-                _mm_prefetch(tile->ahead + at, _MM_HINT_T0);
+                if (AHEAD)
+                    _mm_prefetch(tile->ahead + at, _MM_HINT_T0);
                 even[p] = _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16));
                 odd[p] = _mm512_castsi512_ps(_mm512_and_si512(pairs, high));
             }
@@ -98,8 +103,10 @@ INLINE void run_bf16(const struct linear_tile *tile, sums sum, const int P, cons
     }
 }
 
-// type, P and T are constants wherever this is used, so that the sums are registers.
-INLINE void run_tile(enum dtype type, const struct linear_tile *tile, const int P, const int T)
+// type, P, T and AHEAD (whether to fetch ahead) are constants wherever this is used, so that the sums are
+// registers.
+INLINE void run_tile(enum dtype type, const struct linear_tile *tile, const int P, const int T,
+                     const bool AHEAD)
 {
     sums sum;
 #pragma GCC unroll 8
@@ -108,9 +115,9 @@ INLINE void run_tile(enum dtype type, const struct linear_tile *tile, const int 
         for (int t = 0; t < T; t++)
             sum[p][t] = _mm512_setzero_ps();
     if (type == DT_F32)
-        run_f32(tile, sum, P, T);
+        run_f32(tile, sum, P, T, AHEAD);
     else
-        run_bf16(tile, sum, P, T);
+        run_bf16(tile, sum, P, T, AHEAD);
     __mmask16 last = (__mmask16)((1u << tile->last_rows) - 1);
 #pragma GCC unroll 8
     for (int p = 0; p < P; p++)
@@ -119,85 +126,130 @@ INLINE void run_tile(enum dtype type, const struct linear_tile *tile, const int 
             finish(tile, p, t, sum[p][t], p == P - 1 ? last : (__mmask16)0xffff);
 }
 
-INLINE void run_tokens(enum dtype type, const struct linear_tile *tile, const int P)
+// At most MAX_TOKENS tokens.
+INLINE void run_tokens(enum dtype type, const struct linear_tile *tile, const int P,
+                       const bool AHEAD)
 {
     switch (tile->tokens) {
     case 1:
-        run_tile(type, tile, P, 1);
+        run_tile(type, tile, P, 1, AHEAD);
         break;
     case 2:
-        run_tile(type, tile, P, 2);
+        run_tile(type, tile, P, 2, AHEAD);
         break;
     case 3:
-        run_tile(type, tile, P, 3);
+        run_tile(type, tile, P, 3, AHEAD);
         break;
     case 4:
-        run_tile(type, tile, P, 4);
+        run_tile(type, tile, P, 4, AHEAD);
         break;
     case 5:
-        run_tile(type, tile, P, 5);
+        run_tile(type, tile, P, 5, AHEAD);
         break;
     case 6:
-        run_tile(type, tile, P, 6);
+        run_tile(type, tile, P, 6, AHEAD);
         break;
     case 7:
-        run_tile(type, tile, P, 7);
+        run_tile(type, tile, P, 7, AHEAD);
         break;
     case 8:
-        run_tile(type, tile, P, 8);
+        run_tile(type, tile, P, 8, AHEAD);
         break;
     }
 }
 
-INLINE void run_any(enum dtype type, const struct linear_tile *tile)
+// At most GEMV_TOKENS tokens, with nothing fetched ahead.
+INLINE void run_few(enum dtype type, const struct linear_tile *tile, const int P)
+{
+    switch (tile->tokens) {
+    case 1:
+        run_tile(type, tile, P, 1, false);
+        break;
+    case 2:
+        run_tile(type, tile, P, 2, false);
+        break;
+    case 3:
+        run_tile(type, tile, P, 3, false);
+        break;
+    case 4:
+        run_tile(type, tile, P, 4, false);
+        break;
+    }
+}
+
+// One to three panels, of which another group may follow.
+INLINE void run_gemm(enum dtype type, const struct linear_tile *tile)
+{
+    if (tile->panels == 3 && tile->ahead)
+        run_tokens(type, tile, 3, true);
+    else if (tile->panels == 3)
+        run_tokens(type, tile, 3, false);
+    else if (tile->panels == 2)
+        run_tokens(type, tile, 2, false);
+    else
+        run_tokens(type, tile, 1, false);
+}
+
+INLINE void run_gemv(enum dtype type, const struct linear_tile *tile)
 {
     switch (tile->panels) {
     case 1:
-        run_tokens(type, tile, 1);
+        run_few(type, tile, 1);
         break;
     case 2:
-        run_tokens(type, tile, 2);
+        run_few(type, tile, 2);
         break;
     case 3:
-        run_tokens(type, tile, 3);
+        run_few(type, tile, 3);
         break;
-    case 4: // GEMV: few tokens, or the sums would not fit the registers
-        if (tile->tokens <= 4)
-            run_tokens(type, tile, 4);
+    case 4:
+        run_few(type, tile, 4);
         break;
     }
 }
 
-static void tile_f32(const struct linear_tile *tile)
+static void gemv_f32(const struct linear_tile *tile)
 {
-    run_any(DT_F32, tile);
+    run_gemv(DT_F32, tile);
 }
 
-static void tile_bf16(const struct linear_tile *tile)
+static void gemv_bf16(const struct linear_tile *tile)
 {
-    run_any(DT_BF16, tile);
+    run_gemv(DT_BF16, tile);
+}
+
+static void gemm_f32(const struct linear_tile *tile)
+{
+    run_gemm(DT_F32, tile);
+}
+
+static void gemm_bf16(const struct linear_tile *tile)
+{
+    run_gemm(DT_BF16, tile);
 }
 
 void k_gemv_f32_f32_avx512(const struct k_linear *job, int panel0, int panel1)
 {
-    static const struct linear_shape shape = {DT_F32, GEMV_PANELS, 4, tile_f32};
+    static const struct linear_shape shape = {DT_F32, GEMV_PANELS, GEMV_TOKENS, 1, gemv_f32};
     linear_run(&shape, job, panel0, panel1);
 }
 
 void k_gemm_f32_f32_avx512(const struct k_linear *job, int panel0, int panel1)
 {
-    static const struct linear_shape shape = {DT_F32, GEMM_PANELS, MAX_TOKENS, tile_f32};
+    static const struct linear_shape shape = {DT_F32, GEMM_PANELS, MAX_TOKENS, GEMM_PANELS,
+                                              gemm_f32};
     linear_run(&shape, job, panel0, panel1);
 }
 
 void k_gemv_bf16_bf16_avx512(const struct k_linear *job, int panel0, int panel1)
 {
-    static const struct linear_shape shape = {DT_BF16, GEMV_PANELS, 4, tile_bf16};
+    static const struct linear_shape shape = {DT_BF16, GEMV_PANELS, GEMV_TOKENS, 2, gemv_bf16};
     linear_run(&shape, job, panel0, panel1);
 }
 
 void k_gemm_bf16_bf16_avx512(const struct k_linear *job, int panel0, int panel1)
 {
-    static const struct linear_shape shape = {DT_BF16, GEMM_PANELS, MAX_TOKENS, tile_bf16};
+    static const struct linear_shape shape = {DT_BF16, GEMM_PANELS, MAX_TOKENS, GEMM_PANELS,
+                                              gemm_bf16};
     linear_run(&shape, job, panel0, panel1);
 }

@@ -83,6 +83,33 @@ static void nothing_allowed_is_an_error(void **state)
     hwloc_topology_destroy(topology);
 }
 
+static void expect_cache(hwloc_topology_t topology, int units, size_t bytes)
+{
+    struct error err = {0};
+    struct bind_order order;
+    hwloc_const_cpuset_t all = hwloc_topology_get_topology_cpuset(topology);
+    assert_int_equal(bind_order(topology, all, &order, &err), OK);
+    assert_int_equal(bind_cache_bytes(topology, &order, units), bytes);
+    bind_order_fini(&order);
+}
+
+static void a_shared_cache_counts_once(void **state)
+{
+    (void)state;
+    hwloc_topology_t topology =
+        machine("pack:2 l3:1(size=33554432) l2:4(size=1048576) core:1 pu:1");
+    expect_cache(topology, 1, 32 << 20);
+    expect_cache(topology, 4, 32 << 20);
+    expect_cache(topology, 5, 64 << 20);
+    hwloc_topology_destroy(topology);
+    topology = machine("l2:2(size=4194304) core:4 pu:1");
+    expect_cache(topology, 5, 8 << 20);
+    hwloc_topology_destroy(topology);
+    topology = machine("core:4 pu:1");
+    expect_cache(topology, 4, 0);
+    hwloc_topology_destroy(topology);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -90,6 +117,7 @@ int main(void)
         cmocka_unit_test(the_fastest_kind_comes_first),
         cmocka_unit_test(only_allowed_units_are_given),
         cmocka_unit_test(nothing_allowed_is_an_error),
+        cmocka_unit_test(a_shared_cache_counts_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -33,6 +33,12 @@ int pool_threads(const struct pool *pool)
     return pool->threads;
 }
 
+size_t pool_cache_bytes(const struct pool *pool)
+{
+    return pool->threads > 2 ? 0
+                             : (size_t)1 << 30; // weights stream, and are taken to be in a cache
+}
+
 void pool_barrier(struct pool *pool, int worker)
 {
     (void)worker;

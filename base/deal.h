@@ -1,0 +1,38 @@
+// deal.h - work handed out while it is done: each worker its own share first, then what others have left.
+//
+// Equal shares take equal time only where every processor gets the same; on a shared host, or where two
+// cores split one memory bus unevenly, all would wait at the barrier for the slowest. Here each worker
+// takes its contiguous share of [0, count) piece by piece, and helps the others when it is done.
+//
+// All workers begin every deal, and between two deals on the same slots they meet at a barrier or at the
+// end of the job. So two sets of counters in turn need no clearing in common: in one deal each worker
+// clears its counter of the other, which nobody reads any more and nobody reads yet.
+#ifndef BASE_DEAL_H
+#define BASE_DEAL_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+enum { DEAL_ROUNDS = 2 };
+
+// What one worker has taken of its share, by round; a cache line of its own.
+struct deal_slot {
+    _Alignas(64) _Atomic int next[DEAL_ROUNDS];
+    unsigned deals; // begun by this worker
+};
+
+// One worker's view of a deal.
+struct deal {
+    struct deal_slot *slots;
+    int worker, workers, round, count, piece;
+    int helped; // shares this worker is through with, its own the first
+};
+
+// slots: (workers), borrowed, all zeros before the first deal. piece: units taken at a time, at least 1.
+void deal_begin(struct deal *deal, struct deal_slot *slots, int count, int piece, int worker,
+                int workers);
+
+// The next units [*begin, *end) for this worker; false when all are taken. Every unit is given out once.
+bool deal_next(struct deal *deal, int *begin, int *end);
+
+#endif
