@@ -128,37 +128,102 @@ static bool write_full(int fd, const char *bytes, size_t count)
     return true;
 }
 
+// ---- writing whole or not at all ---------------------------------------------------------------------
+
+struct file_writer {
+    char *path, *temporary;
+    int fd; // -1: closed
+    char *held;
+    size_t held_bytes; // not yet given to the system
+};
+
+enum { HELD_MAX = 1 << 16 };
+
+static enum status refused(const struct file_writer *w, struct error *err)
+{
+    return FAIL(err, ERR_IO, "%s: cannot be written: %s", w->path, strerror(errno));
+}
+
+enum status file_writer_open(const char *path, struct file_writer **out, struct error *err)
+{
+    struct str temporary = {0};
+    *out = NULL;
+    str_printf(&temporary, "%s.tmp-%ld", path, (long)getpid());
+    struct file_writer *w = calloc(1, sizeof *w);
+    if (w)
+        *w = (struct file_writer){strdup(path), str_take(&temporary), -1, malloc(HELD_MAX), 0};
+    str_fini(&temporary);
+    if (!w || !w->path || !w->temporary || !w->held) {
+        file_writer_abandon(w);
+        return FAIL(err, ERR_NOMEM, "%s: no memory to write it", path);
+    }
+    w->fd = open(w->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (w->fd < 0) {
+        refused(w, err);
+        file_writer_abandon(w);
+        return err->code;
+    }
+    *out = w;
+    return OK;
+}
+
+void file_writer_abandon(struct file_writer *w)
+{
+    if (!w)
+        return;
+    if (w->fd >= 0) {
+        close(w->fd);
+        unlink(w->temporary);
+    }
+    free(w->path);
+    free(w->temporary);
+    free(w->held);
+    free(w);
+}
+
+static enum status flush(struct file_writer *w, struct error *err)
+{
+    size_t count = w->held_bytes;
+    w->held_bytes = 0;
+    return write_full(w->fd, w->held, count) ? OK : refused(w, err);
+}
+
+enum status file_writer_put(struct file_writer *w, const void *bytes, size_t count,
+                            struct error *err)
+{
+    if (count > HELD_MAX - w->held_bytes)
+        TRY(flush(w, err));
+    if (count > HELD_MAX)
+        return write_full(w->fd, bytes, count) ? OK : refused(w, err);
+    if (count)
+        memcpy(w->held + w->held_bytes, bytes, count);
+    w->held_bytes += count;
+    return OK;
+}
+
+enum status file_writer_finish(struct file_writer *w, struct error *err)
+{
+    enum status status = flush(w, err);
+    if (status == OK && fsync(w->fd) != 0)
+        status = refused(w, err);
+    if (status == OK && rename(w->temporary, w->path) != 0)
+        status = refused(w, err);
+    if (status == OK) { // the temporary name is gone: nothing to unlink
+        close(w->fd);
+        w->fd = -1;
+    }
+    file_writer_abandon(w);
+    return status;
+}
+
 enum status file_write(const char *path, const void *bytes, size_t count, struct error *err)
 {
-    enum status status = OK;
-    bool made = false;
-    int fd = -1;
-    struct str temporary = {0};
-    str_printf(&temporary, "%s.tmp-%ld", path, (long)getpid());
-    if (temporary.failed) {
-        status = FAIL(err, ERR_NOMEM, "%s: no memory for its name", path);
-        goto out;
-    }
-    fd = open(str_text(&temporary), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    made = fd >= 0;
-    if (fd < 0 || !write_full(fd, bytes, count) || fsync(fd) != 0) {
-        status = FAIL(err, ERR_IO, "%s: cannot be written: %s", path, strerror(errno));
-        goto out;
-    }
-    int closed = close(fd);
-    fd = -1;
-    if (closed != 0 || rename(str_text(&temporary), path) != 0) {
-        status = FAIL(err, ERR_IO, "%s: cannot be written: %s", path, strerror(errno));
-        goto out;
-    }
-    made = false;
-out:
-    if (fd >= 0)
-        close(fd);
-    if (made)
-        unlink(str_text(&temporary));
-    str_fini(&temporary);
-    return status;
+    struct file_writer *w;
+    TRY(file_writer_open(path, &w, err));
+    if (file_writer_put(w, bytes, count, err) == OK)
+        return file_writer_finish(w, err);
+    file_writer_abandon(w);
+    return err->code;
 }
 
 bool file_exists(const char *path)

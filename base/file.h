@@ -25,6 +25,15 @@ enum status file_read(const char *path, size_t max_bytes, char **out, size_t *si
 // Writes path.tmp-PID, syncs it and renames it to path: readers see the old file or the new one.
 enum status file_write(const char *path, const void *bytes, size_t count, struct error *err);
 
+// The same for what is too large to be held: pieces go to path.tmp-PID, which finish syncs and renames.
+// Until then the old file stands. Errors: ERR_IO naming path, ERR_NOMEM; the first one sticks.
+struct file_writer;
+enum status file_writer_open(const char *path, struct file_writer **out, struct error *err);
+enum status file_writer_put(struct file_writer *w, const void *bytes, size_t count,
+                            struct error *err);
+enum status file_writer_finish(struct file_writer *w, struct error *err); // frees w in any case
+void file_writer_abandon(struct file_writer *w); // frees w; nothing is left behind
+
 bool file_exists(const char *path);
 bool file_is_dir(const char *path);
 

@@ -10,6 +10,7 @@
 #include "base/str.h"
 #include "bench/cli/checkpoint.h"
 #include "bench/cli/command.h"
+#include "bench/cli/progress.h"
 #include "engine/engine.h"
 
 enum { MAX_TOKENS = 1 << 20 };
@@ -96,7 +97,11 @@ static enum status session_open(struct session *s, struct error *err)
     TRY(prompt_encode(s, err));
     struct engine_options options = {
         .device = "cpu", .scheme = r->scheme, .pool = s->pool, .isa = r->isa};
-    TRY(model_load(s->ck, &options, NULL, NULL, &s->model, err));
+    struct progress progress;
+    progress_begin(&progress, "loading", checkpoint_config(s->ck)->name);
+    enum status status = model_load(s->ck, &options, progress_update, &progress, &s->model, err);
+    progress_end(&progress);
+    TRY(status);
     s->load_ns = clock_ns() - begin;
     struct context_options context = {
         .batch = 1,

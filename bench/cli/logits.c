@@ -9,6 +9,7 @@
 #include "base/str.h"
 #include "bench/cli/checkpoint.h"
 #include "bench/cli/command.h"
+#include "bench/cli/progress.h"
 
 enum { MAX_IDS = 1 << 16 };
 
@@ -78,7 +79,11 @@ static enum status open_request(const struct arguments *args, struct logits_requ
         return FAIL(err, ERR_USAGE, "%zu ids are more than %d", r->count, MAX_IDS);
     TRY(pool_create((int)threads, true, &r->pool, err));
     options.pool = r->pool;
-    TRY(model_load(r->ck, &options, NULL, NULL, &r->model, err));
+    struct progress progress;
+    progress_begin(&progress, "loading", checkpoint_config(r->ck)->name);
+    enum status status = model_load(r->ck, &options, progress_update, &progress, &r->model, err);
+    progress_end(&progress);
+    TRY(status);
     r->vocab = model_config(r->model)->vocab;
     r->chunk = (size_t)chunk < r->count ? (int)chunk : (int)r->count;
     struct context_options context = {

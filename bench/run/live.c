@@ -13,6 +13,7 @@
 #include "results/metric.h"
 #include "results/query.h"
 
+static const uint64_t say_every_ns = 10000000000u;
 enum { DRAW_EVERY_NS = 100 * 1000 * 1000, BAR_CELLS = 16, COLUMNS_MAX = 240 };
 
 #define WIPE   "\r\033[K"
@@ -68,6 +69,7 @@ void live_cell(struct live *live, const struct cell *cell, int number)
 {
     snprintf(live->what, sizeof live->what, "%s  trial %d/%d", cell->label, number, cell->procs);
     live->last_draw_ns = 0;
+    live->last_say_ns = clock_ns();
 }
 
 // What is left, from what was predicted and how true the predictions were so far.
@@ -90,11 +92,24 @@ static char *format_eta(double ns, char *out, size_t out_bytes)
     return out;
 }
 
+static void say_load(struct live *live, const char *phase, double done)
+{
+    uint64_t now = clock_ns();
+    if (!live->speaking || !str_equal(phase, "load") || now - live->last_say_ns < say_every_ns)
+        return;
+    live->last_say_ns = now;
+    printf("[%zu/%zu] %s  load %.0f %%\n", live->trials_done + 1, live->trials, live->what,
+           100 * done);
+    fflush(stdout);
+}
+
 void live_progress(struct live *live, const char *phase, int repetition, int repetitions,
                    double done)
 {
     char bar[BAR_CELLS + 1], eta[32], line[COLUMNS_MAX + 1], part[48] = "";
     uint64_t now = clock_ns();
+    if (!live->drawing)
+        say_load(live, phase, done);
     if (!live->drawing || now - live->last_draw_ns < DRAW_EVERY_NS)
         return;
     live->last_draw_ns = now;

@@ -15,7 +15,7 @@ struct live {
     int columns;
     size_t trials, trials_done;             // of this run, those already in the store left out
     double predicted_ns, predicted_done_ns; // of those
-    uint64_t begin_ns, last_draw_ns;
+    uint64_t begin_ns, last_draw_ns, last_say_ns;
     char what[160]; // "7b int8 cpu b1 c512  2/6"
     bool drawn;     // a line stands there that must be wiped first
 };
@@ -26,7 +26,8 @@ void live_begin(struct live *live, enum runner_output output, size_t trials, dou
 void live_note(struct live *live, const char *format, ...) PRINTF_LIKE(2, 3);
 // Now this cell, this trial.
 void live_cell(struct live *live, const struct cell *cell, int number);
-// How far its phase is. Redraws ten times a second at most.
+// How far its phase is. Redraws ten times a second at most; where lines are plain, a long load says every
+// ten seconds how far it is.
 void live_progress(struct live *live, const char *phase, int repetition, int repetitions,
                    double done);
 // A trial ended: its line.

@@ -138,11 +138,14 @@ static void add_tensor(const struct checkpoint *ck, enum tensor_role role, int l
     struct tensor_shape shape = tensor_shape(&ck->config, role);
     uint64_t elements = (uint64_t)shape.rows * (uint64_t)shape.cols;
     enum dtype type = ck->ops->stored_type(ck->self, role, layer);
-    const char *name = ck->synthetic ? "generated" : dtype_name(type);
+    struct stored_form form = {dtype_name(type), 0};
+    if (!ck->ops->stored_form || !ck->ops->stored_form(ck->self, role, layer, &form))
+        form.bytes = stored_bytes(stored_find(dtype_name(type)), elements);
+    const char *name = ck->synthetic ? "generated" : form.type;
     class->type = !class->tensors || str_equal(class->type, name) ? name : "mixed";
     class->tensors++;
     class->parameters += elements;
-    class->bytes += ck->synthetic ? 0 : elements * stored_bytes(type);
+    class->bytes += ck->synthetic ? 0 : form.bytes;
 }
 
 size_t checkpoint_tensor_classes(const struct checkpoint *ck, struct tensor_class *out, size_t max)

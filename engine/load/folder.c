@@ -155,7 +155,7 @@ static void folder_read_rows(const void *self, enum tensor_role role, int layer,
     const struct stored_tensor *t = tensor_map_at(&f->tensors, role, layer);
     struct tensor_shape shape = tensor_shape(&f->config, role);
     assert(t->data && row0 >= 0 && rows >= 0 && row0 + rows <= shape.rows);
-    size_t row_bytes = (size_t)shape.cols * stored_bytes(t->type);
+    size_t row_bytes = stored_bytes(t->type, (size_t)shape.cols);
     for (int r = 0; r < rows; r++)
         convert_to_f32(out + (size_t)r * ld, t->data + (size_t)(row0 + r) * row_bytes, t->type,
                        (size_t)shape.cols);
@@ -163,7 +163,7 @@ static void folder_read_rows(const void *self, enum tensor_role role, int layer,
 
 static enum dtype folder_stored_type(const void *self, enum tensor_role role, int layer)
 {
-    return tensor_map_at(&((const struct folder *)self)->tensors, role, layer)->type;
+    return tensor_map_at(&((const struct folder *)self)->tensors, role, layer)->type->exact;
 }
 
 // One file's name, size and bytes; a file that is not there adds nothing.

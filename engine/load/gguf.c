@@ -174,30 +174,13 @@ static enum status read_rope(struct gguf *g, struct error *err)
 struct tensor_info {
     char *name; // NUL-terminated, owned
     uint64_t dims[4], offset, bytes;
-    uint32_t dim_count, type;
-    bool sized; // bytes is known: the type is one of ours
+    uint32_t dim_count, type_number;
+    const struct stored_type *type; // NULL: not one of ours, and bytes are not known
 };
-
-static bool stored_type(uint32_t ggml, enum dtype *out)
-{
-    *out = ggml == 0 ? DT_F32 : ggml == 1 ? DT_F16 : DT_BF16;
-    return ggml == 0 || ggml == 1 || ggml == 30;
-}
-
-static const char *ggml_type_name(uint32_t type)
-{
-    static const char *const names[] = {
-        "F32",     "F16",    "Q4_0",    "Q4_1",  "Q4_2",   "Q4_3",  "Q5_0",  "Q5_1",
-        "Q8_0",    "Q8_1",   "Q2_K",    "Q3_K",  "Q4_K",   "Q5_K",  "Q6_K",  "Q8_K",
-        "IQ2_XXS", "IQ2_XS", "IQ3_XXS", "IQ1_S", "IQ4_NL", "IQ3_S", "IQ2_S", "IQ4_XS",
-        "I8",      "I16",    "I32",     "I64",   "F64",    "IQ1_M", "BF16"};
-    return type < sizeof names / sizeof *names ? names[type] : "unknown";
-}
 
 static enum status read_info(struct gguf_cursor *c, struct tensor_info *t, struct error *err)
 {
     struct gguf_text name;
-    enum dtype type;
     TRY(gguf_take_string(c, &name, err));
     if (name.bytes == 0 || name.bytes > NAME_MAX_BYTES || memchr(name.text, '\0', name.bytes))
         return FAIL(err, ERR_FORMAT, "%s: a tensor name of %zu bytes before byte %zu", c->file,
@@ -215,10 +198,16 @@ static enum status read_info(struct gguf_cursor *c, struct tensor_info *t, struc
             return FAIL(err, ERR_FORMAT, "%s: tensor %.64s: absurdly many elements", c->file,
                         t->name);
     }
-    TRY(gguf_take_u32(c, &t->type, err));
+    TRY(gguf_take_u32(c, &t->type_number, err));
     TRY(gguf_take_u64(c, &t->offset, err));
-    t->sized = stored_type(t->type, &type);
-    t->bytes = t->sized ? elements * stored_bytes(type) : 0;
+    t->type = stored_find_ggml(t->type_number);
+    if (!t->type)
+        return OK;
+    if (t->dims[0] % (uint64_t)t->type->block)
+        return FAIL(err, ERR_FORMAT,
+                    "%s: tensor %.64s: rows of %llu are no multiple of %s's blocks of %d", c->file,
+                    t->name, (unsigned long long)t->dims[0], t->type->ggml, t->type->block);
+    t->bytes = elements / (uint64_t)t->type->block * (uint64_t)t->type->bytes;
     return OK;
 }
 
@@ -251,7 +240,7 @@ static enum status check_layout(struct gguf *g, struct tensor_info *infos, size_
         if (t->offset < at)
             return FAIL(err, ERR_FORMAT, "%s: tensor %.64s: its data overlaps that of %.64s",
                         g->name, t->name, infos[i - 1].name);
-        if ((i == 0 || infos[i - 1].sized) && t->offset - at >= g->alignment)
+        if ((i == 0 || infos[i - 1].type) && t->offset - at >= g->alignment)
             return FAIL(err, ERR_FORMAT, "%s: tensor %.64s: a hole before its data", g->name,
                         t->name);
         at = t->offset + t->bytes;
@@ -272,7 +261,7 @@ static const struct tensor_info *find_info(const struct tensor_info *infos, size
 static enum status read_factors(struct gguf *g, const struct tensor_info *t, struct error *err)
 {
     struct model_config *c = &g->config;
-    if (t->type != 0 || t->dim_count != 1 || t->dims[0] != (uint64_t)c->rotary / 2)
+    if (t->type != stored_f32 || t->dim_count != 1 || t->dims[0] != (uint64_t)c->rotary / 2)
         return FAIL(err, ERR_FORMAT, "%s: tensor %s: not %d values in F32", g->name, t->name,
                     c->rotary / 2);
     memcpy(c->rope_factors, g->tensor_data + t->offset, (size_t)t->bytes);
@@ -314,8 +303,8 @@ static bool shape_matches(const struct tensor_info *t, struct tensor_shape want)
 static enum status enter(struct gguf *g, const struct tensor_info *t, struct error *err)
 {
     enum tensor_role role;
-    enum dtype type;
     int layer;
+    char known[128];
     if (!tensor_names_find(&gguf_names, t->name, g->config.layers, &role, &layer) ||
         tensor_shape(&g->config, role).rows == 0) {
         // Inside a layer an unknown tensor means a computation this engine would leave out.
@@ -333,14 +322,18 @@ static enum status enter(struct gguf *g, const struct tensor_info *t, struct err
                     "%s: tensor %s: shape (%llu, %llu), but the metadata makes it (%d, %d)",
                     g->name, t->name, (unsigned long long)(t->dim_count > 1 ? t->dims[1] : 1),
                     (unsigned long long)t->dims[0], want.rows, want.cols);
-    if (!stored_type(t->type, &type))
+    if (!t->type || !t->type->expand)
+        return FAIL(err, ERR_UNSUPPORTED, "%s: tensor %s: type %s (%u) is not supported (%s are)",
+                    g->name, t->name, stored_ggml_name(t->type_number), t->type_number,
+                    stored_ggml_names(known, sizeof known));
+    if (want.rows == 1 && t->type->block != 1)
         return FAIL(err, ERR_UNSUPPORTED,
-                    "%s: tensor %s: type %s (%u) is not supported (F32, F16 and BF16 are)", g->name,
-                    t->name, ggml_type_name(t->type), t->type);
+                    "%s: tensor %s: a vector in blocks of %s is not supported (plain numbers are)",
+                    g->name, t->name, t->type->ggml);
     struct stored_tensor *slot = tensor_map_at(&g->tensors, role, layer);
     if (slot->data)
         return FAIL(err, ERR_FORMAT, "%s: tensor %s stands twice", g->name, t->name);
-    *slot = (struct stored_tensor){g->tensor_data + t->offset, type};
+    *slot = (struct stored_tensor){g->tensor_data + t->offset, t->type};
     return OK;
 }
 

@@ -29,10 +29,11 @@ struct gguf_text { // borrowed from the file, not NUL-terminated
 
 struct gguf_entry {
     struct gguf_text key;
-    uint32_t type;    // of the value
-    uint32_t element; // arrays: type of each element,
-    uint64_t count;   // and how many
-    size_t first;     // where the value, or the first element, lies in the file
+    uint32_t type;     // of the value
+    uint32_t element;  // arrays: type of each element,
+    uint64_t count;    // and how many
+    size_t first;      // where the value, or the first element, lies in the file
+    size_t begin, end; // all that stands after the type: an array's head too
 };
 
 struct gguf {

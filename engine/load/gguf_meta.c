@@ -116,13 +116,14 @@ static enum status read_entry(struct gguf_cursor *c, struct gguf_entry *e, struc
         return FAIL(err, ERR_FORMAT, "%s: a key of %zu bytes before byte %zu", c->file,
                     e->key.bytes, c->at);
     TRY(gguf_take_u32(c, &e->type, err));
-    e->first = c->at;
+    e->first = e->begin = c->at;
     enum status status = e->type == GGUF_ARRAY
                              ? skip_array(c, 0, &e->element, &e->count, &e->first, err)
                              : skip_value(c, e->type, 0, err);
     if (status != OK)
         return error_context(err, "%s: key %.*s", c->file,
                              (int)(e->key.bytes > 64 ? 64 : e->key.bytes), e->key.text);
+    e->end = c->at;
     return OK;
 }
 

@@ -42,13 +42,15 @@ static void gguf_read_rows(const void *self, enum tensor_role role, int layer, i
     const struct gguf *g = ((const struct gguf_file *)self)->gguf;
     const struct stored_tensor *t = tensor_map_at(&g->tensors, role, layer);
     struct tensor_shape shape = tensor_shape(&g->config, role);
-    size_t each = stored_bytes(t->type), row_bytes = (size_t)shape.cols * each;
+    size_t row_bytes = stored_bytes(t->type, (size_t)shape.cols);
     bool permuted = is_permuted(g, role);
     int head_dim = g->config.head_dim;
     assert(t->data && row0 >= 0 && rows >= 0 && row0 + rows <= shape.rows);
     if (permuted && shape.rows == 1) { // a bias: its elements are the rows
         for (int i = 0; i < shape.cols && rows == 1; i++)
-            convert_to_f32(out + i, t->data + (size_t)permuted_row(i, head_dim) * each, t->type, 1);
+            convert_to_f32(out + i,
+                           t->data + (size_t)permuted_row(i, head_dim) * (size_t)t->type->bytes,
+                           t->type, 1);
         return;
     }
     for (int r = 0; r < rows; r++) {
@@ -61,7 +63,18 @@ static void gguf_read_rows(const void *self, enum tensor_role role, int layer, i
 static enum dtype gguf_stored_type(const void *self, enum tensor_role role, int layer)
 {
     const struct gguf *g = ((const struct gguf_file *)self)->gguf;
-    return tensor_map_at(&g->tensors, role, layer)->type;
+    return tensor_map_at(&g->tensors, role, layer)->type->exact;
+}
+
+static bool gguf_stored_form(const void *self, enum tensor_role role, int layer,
+                             struct stored_form *out)
+{
+    const struct gguf *g = ((const struct gguf_file *)self)->gguf;
+    const struct stored_type *type = tensor_map_at(&g->tensors, role, layer)->type;
+    struct tensor_shape shape = tensor_shape(&g->config, role);
+    *out = (struct stored_form){type->name,
+                                stored_bytes(type, (size_t)shape.rows * (size_t)shape.cols)};
+    return true;
 }
 
 static enum status gguf_content_hash(const void *self, char hex[65], struct error *err)
@@ -88,6 +101,7 @@ static const struct source_ops gguf_ops = {
     .format = "gguf",
     .read_rows = gguf_read_rows,
     .stored_type = gguf_stored_type,
+    .stored_form = gguf_stored_form,
     .content_hash = gguf_content_hash,
     .tokenizer = gguf_source_tokenizer,
     .destroy = gguf_destroy,

@@ -10,6 +10,7 @@
 
 #include "base/str.h"
 #include "engine/load/source.h"
+#include "engine/load/stored.h"
 
 // ---- config.json ------------------------------------------------------------------------------------
 
@@ -22,10 +23,10 @@ void model_name_from_path(const char *path, char out[MODEL_NAME_BYTES]);
 
 // ---- tensors ----------------------------------------------------------------------------------------
 
-// Where one tensor of the description lies. type: DT_F32, DT_F16 or DT_BF16.
+// Where one tensor of the description lies. Its type can be expanded, and its rows are whole blocks.
 struct stored_tensor {
     const unsigned char *data; // NULL: not found (yet)
-    enum dtype type;
+    const struct stored_type *type;
 };
 
 // All tensors of a description; extras are tensors of a file that it does not name.
@@ -57,10 +58,6 @@ char *tensor_names_text(const struct tensor_names *names, enum tensor_role role,
 enum status tensor_map_complete(const struct tensor_map *map, const struct model_config *config,
                                 const struct tensor_names *names, const char *where,
                                 struct error *err);
-
-// dst[i] = src[i] as f32, exactly; src need not be aligned.
-void convert_to_f32(float *dst, const unsigned char *src, enum dtype type, size_t n);
-size_t stored_bytes(enum dtype type); // of one element
 
 // One safetensors file in memory: its header is checked whole (bounds, overlaps, holes, sizes), and its
 // tensors are entered in the map. seen (may be NULL) gets each tensor's name as a key.

@@ -39,26 +39,11 @@ const struct tensor_names hf_names = {
 
 struct entry {
     const char *name;
-    const char *dtype;
+    const struct stored_type *type;
     uint64_t begin, end, elements;
     int dims;
     uint64_t shape[DIMS_MAX];
 };
-
-// Bytes of an element by the names the format knows; 0: unknown.
-static unsigned element_bytes(const char *dtype)
-{
-    static const struct {
-        const char *name;
-        unsigned bytes;
-    } types[] = {{"F32", 4},  {"F16", 2},     {"BF16", 2},    {"F64", 8}, {"I64", 8},    {"I32", 4},
-                 {"I16", 2},  {"I8", 1},      {"U64", 8},     {"U32", 4}, {"U16", 2},    {"U8", 1},
-                 {"BOOL", 1}, {"F8_E4M3", 1}, {"F8_E5M2", 1}, {"C64", 8}, {"F8_E8M0", 1}};
-    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
-        if (str_equal(types[i].name, dtype))
-            return types[i].bytes;
-    return 0;
-}
 
 static enum status read_shape(const json_t *shape, const char *where, struct entry *e,
                               struct error *err)
@@ -102,20 +87,22 @@ static enum status read_entry(const char *file, const char *name, const json_t *
                               uint64_t data_bytes, struct entry *e, struct error *err)
 {
     char where[512];
+    const char *dtype;
+    uint64_t want;
     snprintf(where, sizeof where, "%s: tensor %.128s", file, name);
     e->name = name;
     if (!json_is_object(value))
         return FAIL(err, ERR_FORMAT, "%s: not an object", where);
-    TRY(json_get_string(value, where, "dtype", &e->dtype, err));
+    TRY(json_get_string(value, where, "dtype", &dtype, err));
+    e->type = stored_find_safetensors(dtype);
+    if (!e->type)
+        return FAIL(err, ERR_UNSUPPORTED, "%s: dtype '%.32s' is not known", where, dtype);
     TRY(read_shape(json_object_get(value, "shape"), where, e, err));
     TRY(read_range(json_object_get(value, "data_offsets"), where, data_bytes, e, err));
-    unsigned each = element_bytes(e->dtype);
-    uint64_t want;
-    if (!each)
-        return FAIL(err, ERR_UNSUPPORTED, "%s: dtype '%.32s' is not known", where, e->dtype);
-    if (__builtin_mul_overflow(e->elements, (uint64_t)each, &want) || want != e->end - e->begin)
+    if (__builtin_mul_overflow(e->elements, (uint64_t)e->type->bytes, &want) ||
+        want != e->end - e->begin)
         return FAIL(err, ERR_FORMAT, "%s: %llu elements of %s do not take %llu bytes", where,
-                    (unsigned long long)e->elements, e->dtype,
+                    (unsigned long long)e->elements, dtype,
                     (unsigned long long)(e->end - e->begin));
     return OK;
 }
@@ -191,16 +178,12 @@ static enum status enter(const char *file, const struct entry *e, const unsigned
     struct stored_tensor *slot = tensor_map_at(map, role, layer);
     if (slot->data)
         return FAIL(err, ERR_FORMAT, "%s: tensor %s: stands in another file too", file, e->name);
-    if (str_equal(e->dtype, "F32"))
-        slot->type = DT_F32;
-    else if (str_equal(e->dtype, "F16"))
-        slot->type = DT_F16;
-    else if (str_equal(e->dtype, "BF16"))
-        slot->type = DT_BF16;
-    else
+    if (!e->type->expand)
         return FAIL(err, ERR_UNSUPPORTED,
-                    "%s: tensor %s: dtype %s is not supported (F32, F16 and BF16 are)", file,
-                    e->name, e->dtype);
+                    "%s: tensor %s: dtype %s holds no weights by itself (F32, F16, BF16 and "
+                    "F8_E4M3 do)",
+                    file, e->name, e->type->safetensors);
+    slot->type = e->type;
     slot->data = data + e->begin;
     return OK;
 }

@@ -1,11 +1,10 @@
-// tensors.c - where the tensors of a description lie, how formats name them, and their types to f32.
+// tensors.c - where the tensors of a description lie, and how formats name them.
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/arena.h"
-#include "base/fp.h"
 #include "engine/load/parse.h"
 
 // ---- the map --------------------------------------------------------------------------------------
@@ -92,45 +91,4 @@ char *tensor_names_text(const struct tensor_names *names, enum tensor_role role,
     else
         snprintf(out, out_bytes, "%s%d.%s", names->layer_prefix, layer, names->name[role]);
     return out;
-}
-
-// ---- types ----------------------------------------------------------------------------------------
-
-size_t stored_bytes(enum dtype type)
-{
-    return type == DT_F32 ? 4 : 2;
-}
-
-// The bits of an f16 as f32 without a branch, so that the loop below becomes vector code: exponents are
-// shifted, infinities and NaNs pushed on to f32's, and subnormals normalised by a subtraction that is
-// exact and has no subnormal operand.
-static inline float f16_widen(uint16_t h)
-{
-    uint32_t sign = (uint32_t)(h & 0x8000) << 16, bits = (uint32_t)(h & 0x7fff) << 13;
-    uint32_t exponent = bits & 0x0f800000;
-    uint32_t high = bits + (112u << 23) + (exponent == 0x0f800000 ? 112u << 23 : 0);
-    float low = f32_from_bits(bits + (113u << 23)) - f32_from_bits(113u << 23);
-    return f32_from_bits(sign | (exponent == 0 ? f32_bits(low) : high));
-}
-
-void convert_to_f32(float *dst, const unsigned char *src, enum dtype type, size_t n)
-{
-    uint16_t half;
-    switch (type) {
-    case DT_F32:
-        memcpy(dst, src, n * sizeof *dst);
-        break;
-    case DT_BF16:
-        for (size_t i = 0; i < n; i++) {
-            memcpy(&half, src + 2 * i, 2);
-            dst[i] = bf16_to_f32(half);
-        }
-        break;
-    default:
-        assert(type == DT_F16);
-        for (size_t i = 0; i < n; i++) {
-            memcpy(&half, src + 2 * i, 2);
-            dst[i] = f16_widen(half);
-        }
-    }
 }

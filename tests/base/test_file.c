@@ -144,6 +144,44 @@ static void a_failed_write_leaves_nothing(void **state)
     assert_int_equal(entries(), before + 1);
 }
 
+// Pieces small and large, in their order; nothing under the file's name before the end.
+static void a_file_written_in_pieces(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct file_writer *w;
+    const char *path = in_folder("pieces");
+    int before = entries();
+    static char large[200000];
+    memset(large, 'x', sizeof large);
+    assert_int_equal(file_writer_open(path, &w, &err), OK);
+    assert_int_equal(file_writer_put(w, "ab", 2, &err), OK);
+    assert_int_equal(file_writer_put(w, large, sizeof large, &err), OK);
+    assert_int_equal(file_writer_put(w, NULL, 0, &err), OK);
+    for (int i = 0; i < 70000; i++)
+        assert_int_equal(file_writer_put(w, "yz", 2, &err), OK);
+    assert_false(file_exists(path));
+    assert_int_equal(file_writer_finish(w, &err), OK);
+    char *text;
+    size_t count;
+    assert_int_equal(file_read(path, 1 << 20, &text, &count, &err), OK);
+    assert_int_equal(count, 2 + sizeof large + 140000);
+    assert_memory_equal(text, "abx", 3);
+    assert_memory_equal(text + 2 + sizeof large - 1, "xyz", 3);
+    assert_memory_equal(text + count - 2, "yz", 2);
+    free(text);
+    assert_int_equal(file_writer_open(path, &w, &err), OK);
+    assert_int_equal(file_writer_put(w, "new", 3, &err), OK);
+    file_writer_abandon(w);
+    assert_int_equal(file_read(path, 1 << 20, &text, &count, &err), OK);
+    assert_int_equal(count, 2 + sizeof large + 140000); // as it was
+    free(text);
+    assert_int_equal(entries(), before + 1);
+    assert_int_equal(file_writer_open(in_folder("none/x"), &w, &err), ERR_IO);
+    assert_null(w);
+    file_writer_abandon(NULL);
+}
+
 static void folders_are_made_with_their_parents(void **state)
 {
     (void)state;
@@ -181,6 +219,7 @@ int main(void)
         cmocka_unit_test(what_is_not_a_file_is_refused_with_its_name),
         cmocka_unit_test(a_file_larger_than_accepted_names_both_sizes),
         cmocka_unit_test(a_failed_write_leaves_nothing),
+        cmocka_unit_test(a_file_written_in_pieces),
         cmocka_unit_test(folders_are_made_with_their_parents),
         cmocka_unit_test(join_puts_one_slash),
     };

@@ -213,6 +213,14 @@ static void headers(void **state)
                    ERR_FORMAT, "shape");
     header_refused("{'model.norm.weight':{'dtype':'I32','shape':[2],'data_offsets':[0,8]}}", 8,
                    ERR_UNSUPPORTED, "I32");
+    header_refused("{'model.norm.weight':{'dtype':'F8_E4M3','shape':[2],'data_offsets':[0,4]}}", 4,
+                   ERR_FORMAT, "2 elements of F8_E4M3 do not take 4 bytes");
+    header_refused("{" NORM ",'x':{'dtype':'I64','shape':[2],'data_offsets':[8,16]}}", 16,
+                   ERR_FORMAT, "2 elements of I64 do not take 8 bytes");
+    expect_ok(
+        parse_header("{'model.norm.weight':{'dtype':'F8_E4M3','shape':[2],'data_offsets':[0,2]}}", 2,
+                     &err),
+        &err, "F8_E4M3");
     header_refused("{", 0, ERR_FORMAT, "f");
     header_refused("[1]", 0, ERR_FORMAT, "object");
 }
@@ -324,7 +332,7 @@ static void half_types(void **state)
         unsigned char two[2] = {(unsigned char)bits, (unsigned char)(bits >> 8)};
         float wide;
         int exponent = (int)(bits >> 10 & 31), mantissa = (int)(bits & 1023);
-        convert_to_f32(&wide, two, DT_F16, 1);
+        convert_to_f32(&wide, two, stored_find("f16"), 1);
         double want = exponent == 0 ? ldexp(mantissa, -24) : ldexp(1024 + mantissa, exponent - 25);
         if (exponent == 31)
             want = mantissa ? NAN : INFINITY;
@@ -334,7 +342,7 @@ static void half_types(void **state)
             assert_true((double)wide == (bits & 0x8000 ? -want : want));
         assert_int_equal(signbit(wide) != 0, bits >> 15);
         uint32_t raw;
-        convert_to_f32(&wide, two, DT_BF16, 1);
+        convert_to_f32(&wide, two, stored_find("bf16"), 1);
         memcpy(&raw, &wide, 4);
         assert_int_equal(raw, bits << 16);
     }

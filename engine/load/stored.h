@@ -1,0 +1,61 @@
+// stored.h - the types in which files store tensors: plain numbers, and blocks of codes with shared scales.
+//
+// One table (stored.c) has a row for each: what the formats call it, how many elements share a block, how
+// long a block is, and how it becomes f32. A row of a tensor is a whole number of blocks, which loaders
+// check, so that any row can be read alone. Sources of the block layouts: ggml's published descriptions of
+// its types (ggml-common.h, docs/gguf.md); tests/golden/blocks holds what package `gguf` makes of them.
+#ifndef ENGINE_LOAD_STORED_H
+#define ENGINE_LOAD_STORED_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/kernels.h"
+
+// One block to `block` floats, bit for bit as the reference in package `gguf`; src need not be aligned.
+typedef void stored_expand_fn(float *out, const unsigned char *src);
+// `block` floats to one block, rounded as that reference does; every byte of dst is written.
+typedef void stored_shrink_fn(unsigned char *dst, const float *x);
+
+struct stored_type {
+    const char *name;        // "f32", "q4_k": in messages and in `bench model info`
+    const char *safetensors; // "F32"; NULL: no type of that format
+    const char *ggml;        // "Q4_K"; NULL: no type of GGUF
+    int ggml_number;         // in GGUF's tensor descriptions; -1: none
+    int block;               // elements of a block; 1 for plain numbers
+    int bytes;               // of a block
+    enum dtype exact; // the smallest of the engine's types that holds every value it can store
+    stored_expand_fn *expand; // NULL: its size is known, but no weights can be read from it alone
+    stored_shrink_fn *shrink; // NULL: this program does not write it
+};
+
+// By "q8_0", by a safetensors header's "F8_E4M3", by GGUF's number. NULL: no such row.
+const struct stored_type *stored_find(const char *name);
+const struct stored_type *stored_find_safetensors(const char *dtype);
+const struct stored_type *stored_find_ggml(uint32_t number);
+
+// Where a file must have plain f32.
+extern const struct stored_type *const stored_f32;
+
+// "F32, F16, ...": the types of GGUF that weights are read from, for error messages. Returns `out`.
+char *stored_ggml_names(char *out, size_t out_bytes);
+// What llama.cpp calls a number, ours or not ("Q2_K", "IQ4_NL"); "unknown" for the rest.
+const char *stored_ggml_name(uint32_t number);
+
+// Bytes of n elements; n must be whole blocks.
+size_t stored_bytes(const struct stored_type *type, size_t n);
+
+// dst[i] = src[i] as f32, n elements in whole blocks; src need not be aligned. Plain types exactly.
+void convert_to_f32(float *dst, const unsigned char *src, const struct stored_type *type, size_t n);
+// The way back, for writers: n elements in whole blocks. Requires type->shrink.
+void convert_from_f32(unsigned char *dst, const float *src, const struct stored_type *type,
+                      size_t n);
+
+// ---- stored_blocks.c: the block types ----------------------------------------------------------------
+
+stored_expand_fn expand_q8_0, expand_q4_0, expand_q4_1, expand_q5_0, expand_q5_1;
+stored_expand_fn expand_q4_k, expand_q5_k, expand_q6_k;
+stored_shrink_fn shrink_q8_0, shrink_q4_0;
+
+#endif
