@@ -1,0 +1,32 @@
+// route.h - which experts a token goes through, and the tokens of a pass grouped by expert.
+//
+// Grouping is what lets each touched expert's weights be read once a pass: an expert's tokens become
+// consecutive slots. Slots of one expert keep the order of their tokens, experts come in rising order, so
+// that a token's experts are always added up in the same order, whoever else is in the pass.
+#ifndef ENGINE_MODEL_ROUTE_H
+#define ENGINE_MODEL_ROUTE_H
+
+#include <stdbool.h>
+
+/* The `used` experts of the highest scores, best first; ties go to the lower number.
+ * scores: (experts) what the router yields; shares: their softmax over all experts in f32, scaled to a sum
+ * of 1 over the chosen ones when renormed (the same as a softmax over the chosen scores alone)
+ * Requires: 1 <= used <= experts. A NaN is never chosen before a number. */
+void route_choose(const float *scores, int experts, int used, bool renormed, int *chosen,
+                  float *shares);
+
+// Slots by expert: those of expert e are [first[e], first[e + 1]).
+struct route_groups {
+    int *first;   // (experts + 1)
+    int *token;   // (tokens * used) of each slot
+    float *share; // (tokens * used) of each slot
+};
+// chosen, shares: (tokens, used) as route_choose left them.
+void route_group(const int *chosen, const float *shares, int tokens, int used, int experts,
+                 struct route_groups *out);
+
+// How many experts at least one of `tokens` tokens goes through, expected when every choice of `used` of
+// `experts` is as likely as any other.
+double route_expected_union(int experts, int used, double tokens);
+
+#endif
