@@ -218,8 +218,8 @@ static void headers(void **state)
     header_refused("{" NORM ",'x':{'dtype':'I64','shape':[2],'data_offsets':[8,16]}}", 16,
                    ERR_FORMAT, "2 elements of I64 do not take 8 bytes");
     expect_ok(
-        parse_header("{'model.norm.weight':{'dtype':'F8_E4M3','shape':[2],'data_offsets':[0,2]}}", 2,
-                     &err),
+        parse_header("{'model.norm.weight':{'dtype':'F8_E4M3','shape':[2],'data_offsets':[0,2]}}",
+                     2, &err),
         &err, "F8_E4M3");
     header_refused("{", 0, ERR_FORMAT, "f");
     header_refused("[1]", 0, ERR_FORMAT, "object");

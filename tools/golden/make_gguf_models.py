@@ -10,6 +10,7 @@ usage: make_gguf_models.py OUT_DIR
 import os, shutil, sys, zlib
 
 import gguf
+import gguf_twin
 import make_models
 import numpy as np
 import torch
@@ -90,20 +91,20 @@ def make(out, name):
     make_models.randomize(model, seed)
     w = gguf.GGUFWriter(os.path.join(folder, "model.gguf"), "llama")
     add_metadata(w, name, config)
-    turn = 0
+    names, turn = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers), 0
     for hf, tensor in model.state_dict().items():
         if hf == "lm_head.weight" and config.tie_word_embeddings:
             continue
-        value = tensor.float().numpy()
+        value, twin = tensor.float().numpy(), names.get_name(hf, try_suffixes=(".weight", ".bias"))
         if value.ndim == 1:
-            w.add_tensor(make_models.gguf_name(hf), value)
+            w.add_tensor(twin, value)
             continue
         heads = (config.num_attention_heads if "q_proj" in hf else
                  config.num_key_value_heads if "k_proj" in hf else 0)
         kind = types[turn % len(types)]
         turn += 1
-        data, read = stored(rng, make_models.permute(value, heads) if heads else value, kind)
-        w.add_tensor(make_models.gguf_name(hf), data, raw_dtype=kind)
+        data, read = stored(rng, gguf_twin.permute(value, heads) if heads else value, kind)
+        w.add_tensor(twin, data, raw_dtype=kind)
         with torch.no_grad():
             tensor.copy_(torch.from_numpy(np.ascontiguousarray(unpermute(read, heads) if heads else read)))
     make_models.write_golden(os.path.join(folder, "golden.bin"), model, seed)
