@@ -59,7 +59,7 @@ LDLIBS := $(PKG_LIBS) -lm -lpthread -ldl
 # ---- sources ---------------------------------------------------------------------------------------
 
 DIRS := base kernels kernels/ref engine engine/load engine/load/quantized engine/quantize engine/model engine/cpu results report \
-        bench/cli bench/suite bench/run bench/probe bench/roof
+        bench/cli bench/suite bench/run bench/probe bench/roof bench/quality
 ifneq ($(filter x86_64 amd64 i%86,$(UNAME_M)),)
 DIRS += kernels/x86
 endif
@@ -87,11 +87,12 @@ all: $(BUILD)/bench ## build build/bench (the default)
 %_avx512_vnni.o: ISAFLAGS := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx2 -mfma -mf16c
 %_neon_bf16.o: ISAFLAGS := -march=armv8.2-a+bf16
 %_neon_dot.o: ISAFLAGS := -march=armv8.2-a+dotprod
-# Portable kernels and the generator of weights are worth the compiler's full effort, though not under
+# Portable kernels, the generator of weights and the scoring of logits are worth the compiler's full effort, though not under
 # sanitizers. Fuzzers feed parsers: instrumenting register tiles for them takes clang many minutes.
 FULL_EFFORT := $(if $(SAN),,-O3) -ffp-contract=off
 $(BUILD)/obj/kernels/%.o: EXTRA := $(FULL_EFFORT) $(if $(findstring fuzzer,$(SAN)),-fno-sanitize=all)
 $(BUILD)/obj/engine/load/%.o: EXTRA := $(FULL_EFFORT)
+$(BUILD)/obj/bench/quality/%.o: EXTRA := $(FULL_EFFORT)
 
 # The feature table, printed once; what is missing stops the build here, in one line.
 $(BUILD)/features: tools/features.sh

@@ -31,6 +31,28 @@ static const struct metric_info metrics[] = {
     {METRIC_MEM_SCRATCH, "bytes", "memory of activations", METRIC_LOWER},
     {METRIC_FLOP, "FLOP", "useful operations", METRIC_NEITHER},
     {METRIC_BYTES, "bytes", "bytes moved at least", METRIC_NEITHER},
+    {METRIC_PERPLEXITY, "ppl", "perplexity", METRIC_LOWER},
+    {METRIC_LN_PPL_STDERR, "nat", "standard error of ln perplexity", METRIC_NEITHER},
+    {METRIC_PERPLEXITY_F32, "ppl", "perplexity of the f32 model", METRIC_NEITHER},
+    {METRIC_LN_RATIO, "nat", "ln of perplexity over f32's", METRIC_LOWER},
+    {METRIC_LN_RATIO_STDERR, "nat", "standard error of that", METRIC_NEITHER},
+    {METRIC_KL_MEAN, "nat", "KL divergence from f32, mean", METRIC_LOWER},
+    {METRIC_KL_MEDIAN, "nat", "KL divergence from f32, median", METRIC_LOWER},
+    {METRIC_KL_P99, "nat", "KL divergence from f32, 99th percentile", METRIC_LOWER},
+    {METRIC_KL_MAX, "nat", "KL divergence from f32, largest", METRIC_LOWER},
+    {METRIC_SAME_TOP, "1", "share of tokens with f32's likeliest id", METRIC_HIGHER},
+    {METRIC_DP_MEAN, "1", "change of the right token's probability, mean", METRIC_HIGHER},
+    {METRIC_DP_RMS, "1", "change of the right token's probability, RMS", METRIC_LOWER},
+    {METRIC_DP_P1, "1", "the same, 1st percentile", METRIC_HIGHER},
+    {METRIC_DP_P5, "1", "the same, 5th percentile", METRIC_HIGHER},
+    {METRIC_DP_P25, "1", "the same, 25th percentile", METRIC_NEITHER},
+    {METRIC_DP_MEDIAN, "1", "the same, median", METRIC_NEITHER},
+    {METRIC_DP_P75, "1", "the same, 75th percentile", METRIC_NEITHER},
+    {METRIC_DP_P95, "1", "the same, 95th percentile", METRIC_NEITHER},
+    {METRIC_DP_P99, "1", "the same, 99th percentile", METRIC_NEITHER},
+    {METRIC_QUALITY_WINDOWS, "1", "windows of the quality text", METRIC_NEITHER},
+    {METRIC_QUALITY_TOKENS, "1", "tokens scored", METRIC_NEITHER},
+    {METRIC_QUALITY_TIME, "ns", "time of the quality evaluation", METRIC_LOWER},
     {METRIC_COUNTER_PREFIX "task-clock", "ns", "processor time", METRIC_LOWER},
     {NOISE_STEAL, "ns", "time taken by the hypervisor", METRIC_LOWER},
     {NOISE_SWITCHES, "1", "involuntary context switches", METRIC_LOWER},
@@ -60,6 +82,10 @@ static char *format_plain(double value, const char *unit, char *out, size_t out_
     double size = fabs(value);
     int digits = size >= 100 || value == rint(value) ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : 3;
     char number[64], grouped[96];
+    if (size > 0 && size < 0.1) { // 0.00123, 4.5e-06
+        snprintf(out, out_bytes, "%.3g%s%s", value, unit[0] ? " " : "", unit);
+        return out;
+    }
     int length = snprintf(number, sizeof number, "%.*f", digits, value), at = 0;
     if (size >= 1e15 || size < 1000) {
         snprintf(out, out_bytes, "%s%s%s", number, unit[0] ? " " : "", unit);
@@ -82,6 +108,10 @@ char *metric_format(double value, const char *unit, char *out, size_t out_bytes)
     }
     if (value == 0 && !str_equal(unit, "1")) {
         snprintf(out, out_bytes, "0 %s", str_equal(unit, "token/s") ? "tok/s" : unit);
+        return out;
+    }
+    if (str_equal(unit, "ppl")) { // a tenth of a per cent counts
+        snprintf(out, out_bytes, value < 1000 ? "%.2f" : "%.5g", value);
         return out;
     }
     if (str_equal(unit, "ns"))

@@ -36,6 +36,30 @@
 #define METRIC_FLOP           "flop"  // FLOP, phase prefill or decode (one step), op or the whole
 #define METRIC_BYTES          "bytes" // bytes moved at least, same phases and ops
 
+// Of a model in a scheme, over a text (struct store_quality); docs/METRICS.md has the formulas.
+#define METRIC_PERPLEXITY      "perplexity"                 // ppl
+#define METRIC_LN_PPL_STDERR   "ln_perplexity_stderr"       // nat
+#define METRIC_PERPLEXITY_F32  "perplexity_f32"             // ppl: of the same model in f32
+#define METRIC_LN_RATIO        "ln_perplexity_ratio"        // nat: ln(perplexity / perplexity_f32)
+#define METRIC_LN_RATIO_STDERR "ln_perplexity_ratio_stderr" // nat, of the paired differences
+#define METRIC_KL_MEAN         "kl_mean"                    // nat: KL(f32 || this), a token
+#define METRIC_KL_MEDIAN       "kl_median"                  // nat
+#define METRIC_KL_P99          "kl_p99"                     // nat
+#define METRIC_KL_MAX          "kl_max"                     // nat
+#define METRIC_SAME_TOP        "same_top"     // 1: share of tokens with the same likeliest id
+#define METRIC_DP_MEAN         "delta_p_mean" // 1: probability of the token that came, less f32's
+#define METRIC_DP_RMS          "delta_p_rms"  // 1
+#define METRIC_DP_P1           "delta_p_p1"   // 1, quantiles
+#define METRIC_DP_P5           "delta_p_p5"
+#define METRIC_DP_P25          "delta_p_p25"
+#define METRIC_DP_MEDIAN       "delta_p_median"
+#define METRIC_DP_P75          "delta_p_p75"
+#define METRIC_DP_P95          "delta_p_p95"
+#define METRIC_DP_P99          "delta_p_p99"
+#define METRIC_QUALITY_WINDOWS "quality_windows" // 1
+#define METRIC_QUALITY_TOKENS  "quality_tokens"  // 1: scored
+#define METRIC_QUALITY_TIME    "quality_time"    // ns: all windows, loads left out
+
 // Of one repetition's noise: differences over it, and canaries around it.
 #define NOISE_STEAL            "steal"                // ns
 #define NOISE_SWITCHES         "involuntary_switches" // 1
@@ -62,7 +86,8 @@ struct metric_info {
 const struct metric_info *metric_find(const char *name);
 
 // A value as a person reads it: "12.3 ms", "1.50 GiB", "45.1 GB/s", "87 %"; NaN: "not measured".
-// `unit` is one of ns, bytes, 1 and rates ("token/s"). Returns `out`.
+// `unit` is one of ns, bytes, 1, ppl (perplexity: two decimals, no unit behind it), nat and rates
+// ("token/s"). Returns `out`.
 char *metric_format(double value, const char *unit, char *out, size_t out_bytes);
 
 #endif

@@ -57,6 +57,21 @@ enum status scheme_read(const char *name, const struct scheme **out, struct erro
     return err->code;
 }
 
+enum status dtype_read(const char *flag, const char *name, enum dtype *out, struct error *err)
+{
+    struct str known = {0};
+    for (int type = 0; type < DT_COUNT; type++) {
+        if (str_equal(dtype_name((enum dtype)type), name)) {
+            *out = (enum dtype)type;
+            return OK;
+        }
+        str_printf(&known, "%s%s", type ? ", " : "", dtype_name((enum dtype)type));
+    }
+    FAIL(err, ERR_USAGE, "%s %s: unknown (%s)", flag, name, str_text(&known));
+    str_fini(&known);
+    return err->code;
+}
+
 enum status prompt_ids(const struct checkpoint *ck, const struct tokenizer *tok, const char *text,
                        size_t bytes, int32_t **ids, size_t *count, struct error *err)
 {

@@ -14,6 +14,9 @@ enum status checkpoint_or_shape_find(const char *name, struct checkpoint **out, 
 // The value of --scheme, or one line that says what there is.
 enum status scheme_read(const char *name, const struct scheme **out, struct error *err);
 
+// The value of a flag that names a type of elements: f32, bf16, ...
+enum status dtype_read(const char *flag, const char *name, enum dtype *out, struct error *err);
+
 // Ids of `text` with the model's bos in front where it has one; *ids is a new array the caller frees.
 // Errors: ERR_UNSUPPORTED without a tokenizer, ERR_USAGE for no ids at all, ERR_NOMEM.
 enum status prompt_ids(const struct checkpoint *ck, const struct tokenizer *tok, const char *text,

@@ -12,6 +12,7 @@ extern const struct command command_machine;
 extern const struct command command_model_info;
 extern const struct command command_model_logits;
 extern const struct command command_model_tokenize;
+extern const struct command command_quality;
 extern const struct command command_report;
 extern const struct command command_show;
 extern const struct command command_list;
@@ -20,9 +21,8 @@ extern const struct command command_run;
 extern const struct command command_worker;
 
 const struct command *const commands[] = {
-    &command_run,        &command_generate,       &command_report,
-    &command_list,       &command_show,           &command_export,
-    &command_machine,    &command_kernel_check,   &command_kernel_bench,
-    &command_model_info, &command_model_tokenize, &command_model_logits,
-    &command_help,       &command_worker,         NULL,
+    &command_run,          &command_generate, &command_report,     &command_list,
+    &command_show,         &command_export,   &command_machine,    &command_kernel_check,
+    &command_kernel_bench, &command_quality,  &command_model_info, &command_model_tokenize,
+    &command_model_logits, &command_help,     &command_worker,     NULL,
 };

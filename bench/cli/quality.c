@@ -1,0 +1,266 @@
+// quality.c - `bench quality MODEL`: perplexity of a scheme, and its distance from the same model in f32.
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/home.h"
+#include "base/os.h"
+#include "base/str.h"
+#include "bench/cli/checkpoint.h"
+#include "bench/cli/command.h"
+#include "bench/cli/view.h"
+#include "bench/quality/quality.h"
+#include "bench/run/worker.h"
+#include "results/export.h"
+#include "results/metric.h"
+
+struct quality_request {
+    const struct quality_convention *convention;
+    const char *text_path; // borrowed, or own_path
+    char *own_path;        // owned: a text among the program's own files
+    struct scheme scheme;  // the table's row with the head that was asked for
+    enum dtype kv;
+    struct checkpoint *ck;
+    struct pool *pool;
+    struct model *model, *baseline; // may be the same
+    struct quality_text text;
+    char why[256]; // nothing is compared with f32, for this reason
+    struct quality quality;
+    bool drawing;      // progress on standard error
+    const char *doing; // what the progress is of
+    uint64_t last_draw_ns;
+};
+
+// ---- progress ---------------------------------------------------------------------------------------
+
+static void draw(void *user, double done)
+{
+    struct quality_request *r = user;
+    uint64_t now = clock_ns();
+    if (!r->drawing || now - r->last_draw_ns < 100000000)
+        return;
+    r->last_draw_ns = now;
+    fprintf(stderr, "\r\033[K%s %.0f %%", r->doing, 100 * done);
+}
+
+static void wipe(struct quality_request *r)
+{
+    if (r->drawing)
+        fputs("\r\033[K", stderr);
+    r->last_draw_ns = 0;
+}
+
+// ---- the request ------------------------------------------------------------------------------------
+
+static enum status convention_read(const char *name, const struct quality_convention **out,
+                                   struct error *err)
+{
+    struct str known = {0};
+    *out = quality_convention_find(name);
+    if (*out)
+        return OK;
+    for (const struct quality_convention *c = quality_conventions; c->name; c++)
+        str_printf(&known, "%s%s", c == quality_conventions ? "" : ", ", c->name);
+    FAIL(err, ERR_USAGE, "--convention %s: unknown (%s)", name, str_text(&known));
+    str_fini(&known);
+    return err->code;
+}
+
+// As given, else among the program's own files.
+static enum status text_find(const char *name, struct quality_request *r, struct error *err)
+{
+    r->text_path = name;
+    if (access(name, R_OK) == 0)
+        return OK;
+    r->own_path = home_find(name);
+    if (r->own_path)
+        r->text_path = r->own_path;
+    return r->own_path ? OK : FAIL(err, ERR_USAGE, "--text: there is no file %s", name);
+}
+
+static enum status request_read(const struct arguments *args, struct quality_request *r,
+                                struct error *err)
+{
+    const struct scheme *scheme = NULL;
+    const char *kv = flag_string(args, "kv"), *head = flag_string(args, "head");
+    if (flag_int(args, "windows") < 0 || flag_int(args, "threads") < 0)
+        return FAIL(err, ERR_USAGE, "--windows and --threads cannot be negative");
+    TRY(convention_read(flag_string(args, "convention"), &r->convention, err));
+    TRY(scheme_read(flag_string(args, "scheme"), &scheme, err));
+    TRY(text_find(flag_string(args, "text"), r, err));
+    r->scheme = *scheme;
+    r->kv = scheme->default_kv;
+    if (kv)
+        TRY(dtype_read("--kv", kv, &r->kv, err));
+    if (head)
+        TRY(dtype_read("--head", head, &r->scheme.head, err));
+    TRY(checkpoint_or_shape_find(positional(args, 0), &r->ck, err));
+    return quality_check(r->ck, r->convention, err);
+}
+
+static enum status read_text(struct quality_request *r, struct error *err)
+{
+    struct tokenizer *tok = NULL;
+    TRY(checkpoint_tokenizer(r->ck, &tok, err));
+    if (!tok)
+        return FAIL(err, ERR_UNSUPPORTED, "the model has no tokenizer");
+    enum status status = quality_text_read(r->text_path, r->convention, tok,
+                                           checkpoint_config(r->ck), &r->text, err);
+    tokenizer_destroy(tok);
+    return status;
+}
+
+static enum status load_models(const struct arguments *args, struct quality_request *r,
+                               struct error *err)
+{
+    TRY(pool_create((int)flag_int(args, "threads"), true, &r->pool, err));
+    struct engine_options options = {
+        .device = "cpu", .scheme = &r->scheme, .pool = r->pool, .isa = ISA_ALL};
+    r->doing = "loading";
+    TRY(model_load(r->ck, &options, draw, r, &r->model, err));
+    struct quality_baseline baseline = {
+        .ck = r->ck,
+        .model = r->model,
+        .kv = r->kv,
+        .convention = r->convention,
+        .options = &options,
+        .free_bytes = worker_memory_bytes(),
+        .progress = draw,
+        .user = r,
+    };
+    r->doing = "loading f32";
+    return quality_baseline_load(&baseline, &r->baseline, r->why, sizeof r->why, err);
+}
+
+static enum status measure(const struct arguments *args, struct quality_request *r,
+                           struct error *err)
+{
+    struct quality_input in = {
+        .model = r->model,
+        .kv = r->kv,
+        .baseline = r->baseline,
+        .convention = r->convention,
+        .text = &r->text,
+        .windows = (size_t)flag_int(args, "windows"),
+        .pool = r->pool,
+        .progress = draw,
+        .user = r,
+    };
+    r->doing = "evaluating";
+    enum status status = quality_measure(&in, &r->quality, err);
+    wipe(r);
+    return status;
+}
+
+static void request_fini(struct quality_request *r)
+{
+    if (r->baseline != r->model)
+        model_destroy(r->baseline);
+    model_destroy(r->model);
+    pool_destroy(r->pool);
+    checkpoint_destroy(r->ck);
+    quality_text_fini(&r->text);
+    free(r->own_path);
+}
+
+// ---- output -----------------------------------------------------------------------------------------
+
+static enum status print_json(const struct quality_request *r, struct error *err)
+{
+    const struct quality *q = &r->quality;
+    json_t *root =
+        json_pack("{s:o, s:s, s:s, s:s, s:s, s:s, s:i, s:o, s:s, s:I, s:I, s:i}", "model",
+                  json_text(model_config(r->model)->name), "scheme", r->scheme.name, "arithmetic",
+                  model_scheme(r->model)->arithmetic, "head", dtype_name(r->scheme.head), "kv",
+                  dtype_name(r->kv), "convention", r->convention->name, "window",
+                  r->convention->window, "text", json_text(r->text_path), "text_hash", r->text.hash,
+                  "documents", (json_int_t)r->text.documents, "text_tokens",
+                  (json_int_t)r->text.count, "threads", pool_threads(r->pool));
+    for (const struct quality_figure *f = quality_figures; f->metric; f++)
+        if (!str_starts(f->metric, "quality_")) // counts and time have shorter names below
+            json_object_set_new(root, f->metric, json_number(quality_get(q, f)));
+    json_object_set_new(root, "windows", json_integer((json_int_t)q->windows));
+    json_object_set_new(root, "tokens", json_integer((json_int_t)q->tokens));
+    json_object_set_new(root, "time_ns", json_number(q->time_ns));
+    json_object_set_new(root, "kl_divergence", json_number(q->kl_mean));
+    json_object_set_new(root, "baseline", r->baseline ? json_string("f32") : json_null());
+    json_object_set_new(root, "note", json_text(r->why));
+    return view_json(root, err);
+}
+
+static void print_text(const struct quality_request *r)
+{
+    const struct quality *q = &r->quality;
+    printf("%s, %s (%s), head %s, kv %s\n", model_config(r->model)->name, r->scheme.name,
+           model_scheme(r->model)->arithmetic, dtype_name(r->scheme.head), dtype_name(r->kv));
+    printf("%s: %s\n", r->convention->name, r->convention->words);
+    printf("%s: %.0f windows, %.0f tokens scored, in %.1f s\n\n", r->text_path, q->windows,
+           q->tokens, q->time_ns / 1e9);
+    printf("perplexity     %.4f  (ln: %.5f +- %.5f)\n", q->perplexity, log(q->perplexity),
+           q->ln_stderr);
+    if (!r->baseline) {
+        printf("%s\n", r->why);
+        return;
+    }
+    printf("of f32         %.4f  (this is %+.3f %%, +- %.3f)\n", q->perplexity_f32,
+           100 * expm1(q->ln_ratio), 100 * q->ln_ratio_stderr);
+    printf("KL divergence  mean %.6f  median %.6f  99 %% %.6f  largest %.4f nat\n", q->kl_mean,
+           q->kl_median, q->kl_p99, q->kl_max);
+    printf("same top       %.3f %%\n", 100 * q->same_top);
+    printf("delta-p        mean %+.4f %%  RMS %.4f %%\n", 100 * q->dp_mean, 100 * q->dp_rms);
+    printf("  quantiles    1 %% %+.3f  5 %% %+.3f  25 %% %+.3f  50 %% %+.3f  75 %% %+.3f  95 %% "
+           "%+.3f  99 %% %+.3f %%\n",
+           100 * q->dp_p1, 100 * q->dp_p5, 100 * q->dp_p25, 100 * q->dp_median, 100 * q->dp_p75,
+           100 * q->dp_p95, 100 * q->dp_p99);
+    if (r->baseline == r->model && r->kv == DT_F32)
+        printf("this is the f32 run itself: its distance from itself is zero\n");
+}
+
+static enum exit_code quality_run(const struct arguments *args, struct error *err)
+{
+    struct quality_request r = {.drawing = isatty(STDERR_FILENO) == 1};
+    if (request_read(args, &r, err) == OK && read_text(&r, err) == OK &&
+        load_models(args, &r, err) == OK && measure(args, &r, err) == OK) {
+        if (flag_bool(args, "json"))
+            print_json(&r, err);
+        else
+            print_text(&r);
+    }
+    request_fini(&r);
+    return err->code == OK ? EXIT_FINE : EXIT_ERROR;
+}
+
+static const struct flag flags[] = {
+    {"scheme", 's', FLAG_STRING, "NAME", "bf16", "how weights are stored and multiplied"},
+    {"text", 0, FLAG_STRING, "FILE", "models/reference/eval.txt",
+     "what is predicted; never the text a scheme was calibrated on"},
+    {"convention", 0, FLAG_STRING, "NAME", "half-512", "which tokens of which windows are scored"},
+    {"windows", 'n', FLAG_INT, "N", "0", "only the first N; 0: all"},
+    {"kv", 0, FLAG_STRING, "TYPE", NULL, "type of the KV cache; the scheme's without it"},
+    {"head", 0, FLAG_STRING, "TYPE", NULL, "type of head and embedding; the scheme's without it"},
+    {"threads", 't', FLAG_INT, "N", "0", "0: one per physical core"},
+    {"json", 0, FLAG_BOOL, NULL, NULL, "print JSON"},
+    {0},
+};
+
+const struct command command_quality = {
+    .name = "quality",
+    .positional = "MODEL",
+    .min_positional = 1,
+    .max_positional = 1,
+    .summary = "perplexity of a model in a scheme, and its distance from f32",
+    .details =
+        "MODEL is a Hugging Face folder or a .gguf file. Conventions:\n"
+        "  half-512   windows of 512, the second half scored; bos before each document\n"
+        "  llama-512  llama-perplexity's: windows of 512 that begin with bos, the last 255 scored\n"
+        "  full-2048  windows of 2048 that do not overlap, every token but the first scored\n"
+        "Figures of different conventions cannot be compared. The same model in f32 runs beside "
+        "it\n"
+        "where both fit into memory.",
+    .flags = flags,
+    .run = quality_run,
+};

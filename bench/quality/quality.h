@@ -1,0 +1,122 @@
+// quality.h - what a scheme costs in quality: perplexity, and how far it is from the same model in f32.
+//
+// A text becomes ids, ids become windows, and the model predicts every scored token of a window from those
+// before it. Beside it runs the same model in f32, window by window on the same ids, so that no logits are
+// ever stored: of each scored token only the five numbers of score.h are kept. Which tokens are scored is
+// the convention's business; perplexities of different conventions cannot be compared, so each figure
+// carries its convention's name. Formulas: docs/METRICS.md.
+//
+// Everything here is the same to the last bit whatever the number of threads: threads share out rows of
+// logits, each row is scored by one of them, and sums run over tokens in their order, in double.
+#ifndef BENCH_QUALITY_QUALITY_H
+#define BENCH_QUALITY_QUALITY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/hash.h"
+#include "base/status.h"
+#include "engine/engine.h"
+
+// ---- conventions ------------------------------------------------------------------------------------
+
+struct quality_convention {
+    const char *name;
+    int window; // tokens; an incomplete last one is left out
+    int first;  // the first scored position, predicted from those before it; then all that follow
+    bool documents; // the text is cut at lines holding a form feed, each document begins with bos;
+                    // else the text is one, with one bos before it
+    bool bos_everywhere; // the first token of every window is replaced by bos
+    bool drop_newline;   // the text's last newline is left out
+    const char *words;   // for help
+};
+// Rows end with a NULL name.
+extern const struct quality_convention quality_conventions[];
+const struct quality_convention *quality_convention_find(const char *name); // NULL: unknown
+
+// Scored tokens of one window.
+int quality_scored(const struct quality_convention *convention);
+
+// ---- text -------------------------------------------------------------------------------------------
+
+enum { QUALITY_TEXT_MAX = 256 << 20 };
+
+struct quality_text {
+    int32_t *ids; // owned
+    size_t count;
+    size_t documents;          // 1 where the convention does not tell them apart
+    char hash[HASH_HEX_BYTES]; // of the file's bytes
+};
+
+// bos -1: the model has none, and none is put anywhere. Errors: ERR_IO, ERR_FORMAT (no text, ids outside
+// the vocabulary), ERR_NOMEM.
+enum status quality_text_read(const char *path, const struct quality_convention *convention,
+                              const struct tokenizer *tok, const struct model_config *config,
+                              struct quality_text *out, struct error *err);
+void quality_text_fini(struct quality_text *text);
+
+// Copies window `index`, as the model is to see it, to out (convention->window).
+void quality_window(const struct quality_convention *convention, const struct quality_text *text,
+                    int32_t bos, size_t index, int32_t *out);
+
+// ---- figures ----------------------------------------------------------------------------------------
+
+// NaN: not measured (no f32 model beside it).
+struct quality {
+    double windows, tokens; // scored
+    double perplexity, ln_stderr;
+    double perplexity_f32, ln_ratio, ln_ratio_stderr; // ln(perplexity / perplexity_f32)
+    double kl_mean, kl_median, kl_p99, kl_max;
+    double same_top; // share of tokens on which both have the same most likely id
+    double dp_mean, dp_rms, dp_p1, dp_p5, dp_p25, dp_median, dp_p75, dp_p95, dp_p99;
+    double time_ns;
+};
+
+// The figures by the names of results/metric.h: events, JSON and tables go through these rows.
+struct quality_figure {
+    const char *metric;
+    size_t offset; // of a double in struct quality
+};
+extern const struct quality_figure quality_figures[]; // ends with a NULL metric
+double quality_get(const struct quality *quality, const struct quality_figure *figure);
+
+// ---- measuring --------------------------------------------------------------------------------------
+
+struct quality_input {
+    struct model *model;
+    enum dtype kv;
+    struct model *baseline; // the same weights in f32, may be `model` itself; NULL: none
+    const struct quality_convention *convention;
+    const struct quality_text *text;
+    size_t windows;            // at most so many; 0: all
+    struct pool *pool;         // the models'
+    engine_progress *progress; // may be NULL
+    void *user;
+};
+
+// Errors: ERR_UNSUPPORTED (windows longer than the model's positions), ERR_USAGE (text shorter than a
+// window), ERR_FORMAT (logits that are not finite, with window and token), ERR_NOMEM.
+enum status quality_measure(const struct quality_input *in, struct quality *out, struct error *err);
+
+// Whether the model can be judged by this convention at all; ERR_UNSUPPORTED in words.
+enum status quality_check(const struct checkpoint *ck, const struct quality_convention *convention,
+                          struct error *err);
+
+// The f32 model to hold `model` against: `model` itself where that is f32 throughout, else loaded from ck.
+// *out is NULL, with the reason in `why`, when both together do not fit into the memory that is free
+// (OS_UNKNOWN: nothing is known, so it is tried). The caller destroys *out unless it is `model`.
+struct quality_baseline {
+    struct checkpoint *ck;
+    struct model *model;
+    enum dtype kv; // of the model's context
+    const struct quality_convention *convention;
+    const struct engine_options *options; // the model's: device, pool, tiers
+    int64_t free_bytes;
+    engine_progress *progress;
+    void *user;
+};
+enum status quality_baseline_load(const struct quality_baseline *in, struct model **out, char *why,
+                                  size_t why_bytes, struct error *err);
+
+#endif

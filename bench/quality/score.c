@@ -1,0 +1,232 @@
+// score.c - log-softmax of rows of logits, their divergence, and the sums over tokens.
+//
+// With a_i and b_i the logits of P and Q, Z their sums of exponentials: KL(P || Q) = sum p_i (ln p_i - ln
+// q_i) = sum e^a_i (a_i - b_i) / Z_a - (ln Z_a - ln Z_b), which needs no logarithm an element. The loops
+// work on LANES independent sums, because a compiler may not reorder one sum of floats into lanes; the
+// lanes' order is fixed, so the result is.
+#include "bench/quality/score.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/fp.h"
+#include "base/stat.h"
+
+enum { LANES = 16 };
+
+// e^x for x <= 0: x = n ln 2 + r, |r| <= ln 2 / 2, and the Taylor series of e^r to r^7 (the rest is below
+// 6e-9). Below -87 it stays at the smallest normal number: nothing beside the largest term, e^0. NaN
+// stays NaN.
+static inline float exp_negative(float x)
+{
+    const float round =
+        12582912.0f; // 1.5 * 2^23: adding it leaves the nearest integer in the low bits
+    x = x < -87.0f ? -87.0f : x;
+    float shifted = x * 1.44269504f + round, n = shifted - round;
+    float r = x - n * 0.693145752f; // ln 2 in two parts, the first with few bits: n * part is exact
+    r = r - n * 1.42860682e-6f;
+    float p = 1.0f / 5040;
+    p = p * r + 1.0f / 720;
+    p = p * r + 1.0f / 120;
+    p = p * r + 1.0f / 24;
+    p = p * r + 1.0f / 6;
+    p = p * r + 0.5f;
+    p = p * r + 1.0f;
+    p = p * r + 1.0f;
+    uint32_t exponent = f32_bits(shifted) - f32_bits(round) + 127;
+    return p * f32_from_bits(exponent << 23);
+}
+
+static float row_max(const float *x, int n)
+{
+    float lanes[LANES], max;
+    int i = 0;
+    for (int j = 0; j < LANES; j++)
+        lanes[j] = -INFINITY;
+    for (; i + LANES <= n; i += LANES)
+        for (int j = 0; j < LANES; j++)
+            lanes[j] = x[i + j] > lanes[j] ? x[i + j] : lanes[j];
+    max = lanes[0];
+    for (int j = 1; j < LANES; j++)
+        max = lanes[j] > max ? lanes[j] : max;
+    for (; i < n; i++)
+        max = x[i] > max ? x[i] : max;
+    return max;
+}
+
+static int first_at(const float *x, int n, float value)
+{
+    for (int i = 0; i < n; i++)
+        if (x[i] == value)
+            return i;
+    return -1; // the row holds nothing but NaN
+}
+
+// Sum of e^(x_i - max).
+static double exp_sum(const float *x, float max, int n)
+{
+    double lanes[LANES] = {0}, sum = 0;
+    int i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (int j = 0; j < LANES; j++)
+            lanes[j] += (double)exp_negative(x[i + j] - max);
+    for (int j = 0; j < LANES; j++)
+        sum += lanes[j];
+    for (; i < n; i++)
+        sum += (double)exp_negative(x[i] - max);
+    return sum;
+}
+
+// Sum of e^(a_i - max), and *weighted = sum of e^(a_i - max) (a_i - b_i).
+static double exp_sum_weighted(const float *a, const float *b, float max, int n, double *weighted)
+{
+    double lanes[LANES] = {0}, products[LANES] = {0}, sum = 0;
+    int i = 0;
+    *weighted = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (int j = 0; j < LANES; j++) {
+            float e = exp_negative(a[i + j] - max);
+            lanes[j] += (double)e;
+            products[j] += (double)(e * (a[i + j] - b[i + j]));
+        }
+    for (int j = 0; j < LANES; j++) {
+        sum += lanes[j];
+        *weighted += products[j];
+    }
+    for (; i < n; i++) {
+        float e = exp_negative(a[i] - max);
+        sum += (double)e;
+        *weighted += (double)(e * (a[i] - b[i]));
+    }
+    return sum;
+}
+
+struct score score_row(const float *logits, const float *base, int vocab, int32_t target)
+{
+    struct score s = {.nll_f32 = NAN, .kl = NAN, .delta_p = NAN};
+    float max = row_max(logits, vocab);
+    double ln_z = (double)max + log(exp_sum(logits, max, vocab)), weighted;
+    s.nll = ln_z - (double)logits[target];
+    if (!base)
+        return s;
+    float base_max = row_max(base, vocab);
+    double z = exp_sum_weighted(base, logits, base_max, vocab, &weighted);
+    double base_ln_z = (double)base_max + log(z);
+    s.nll_f32 = base_ln_z - (double)base[target];
+    s.kl = weighted / z - (base_ln_z - ln_z);
+    s.delta_p = exp(-s.nll) - exp(-s.nll_f32);
+    s.same_top = first_at(logits, vocab, max) == first_at(base, vocab, base_max);
+    return s;
+}
+
+// ---- sums -------------------------------------------------------------------------------------------
+
+struct moments {
+    double mean, stderr_of_mean; // NaN for n = 1
+    double rms;
+};
+
+static double pick(const struct score *s, int which)
+{
+    switch (which) {
+    case 0:
+        return s->nll;
+    case 1:
+        return s->nll_f32;
+    case 2:
+        return s->nll - s->nll_f32;
+    case 3:
+        return s->kl;
+    default:
+        return s->delta_p;
+    }
+}
+
+static struct moments moments_of(const struct score *scores, size_t n, int which)
+{
+    double sum = 0, squares = 0, about_mean = 0;
+    for (size_t i = 0; i < n; i++) {
+        double x = pick(&scores[i], which);
+        sum += x;
+        squares += x * x;
+    }
+    double mean = sum / (double)n;
+    for (size_t i = 0; i < n; i++) {
+        double x = pick(&scores[i], which) - mean;
+        about_mean += x * x;
+    }
+    return (struct moments){
+        .mean = mean,
+        .stderr_of_mean = n > 1 ? sqrt(about_mean / (double)(n - 1) / (double)n) : NAN,
+        .rms = sqrt(squares / (double)n),
+    };
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+// Linear interpolation between order statistics (type 7, as base/stat.h) of a sorted sample.
+static double quantile(const double *sorted, size_t n, double q)
+{
+    double at = q * (double)(n - 1);
+    size_t below = (size_t)at;
+    if (below + 1 >= n)
+        return sorted[n - 1];
+    return sorted[below] + (at - (double)below) * (sorted[below + 1] - sorted[below]);
+}
+
+static enum status quantiles(const struct score *scores, size_t n, struct quality *out,
+                             struct error *err)
+{
+    double *x = calloc(n, sizeof *x);
+    if (!x)
+        return FAIL(err, ERR_NOMEM, "quality: %zu scores", n);
+    for (size_t i = 0; i < n; i++)
+        x[i] = scores[i].kl;
+    qsort(x, n, sizeof *x, by_value);
+    out->kl_median = quantile(x, n, 0.5);
+    out->kl_p99 = quantile(x, n, 0.99);
+    out->kl_max = x[n - 1];
+    for (size_t i = 0; i < n; i++)
+        x[i] = scores[i].delta_p;
+    qsort(x, n, sizeof *x, by_value);
+    out->dp_p1 = quantile(x, n, 0.01);
+    out->dp_p5 = quantile(x, n, 0.05);
+    out->dp_p25 = quantile(x, n, 0.25);
+    out->dp_median = quantile(x, n, 0.5);
+    out->dp_p75 = quantile(x, n, 0.75);
+    out->dp_p95 = quantile(x, n, 0.95);
+    out->dp_p99 = quantile(x, n, 0.99);
+    free(x);
+    return OK;
+}
+
+enum status score_summarize(const struct score *scores, size_t n, bool with_base,
+                            struct quality *out, struct error *err)
+{
+    for (const struct quality_figure *f = quality_figures; f->metric; f++)
+        *(double *)((char *)out + f->offset) = NAN;
+    if (n == 0)
+        return FAIL(err, ERR_USAGE, "quality: no token was scored");
+    struct moments nll = moments_of(scores, n, 0);
+    out->tokens = (double)n;
+    out->perplexity = exp(nll.mean);
+    out->ln_stderr = nll.stderr_of_mean;
+    if (!with_base)
+        return OK;
+    struct moments ratio = moments_of(scores, n, 2), dp = moments_of(scores, n, 4);
+    size_t same = 0;
+    for (size_t i = 0; i < n; i++)
+        same += scores[i].same_top;
+    out->perplexity_f32 = exp(moments_of(scores, n, 1).mean);
+    out->ln_ratio = ratio.mean;
+    out->ln_ratio_stderr = ratio.stderr_of_mean;
+    out->kl_mean = moments_of(scores, n, 3).mean;
+    out->same_top = (double)same / (double)n;
+    out->dp_mean = dp.mean;
+    out->dp_rms = dp.rms;
+    return quantiles(scores, n, out, err);
+}
