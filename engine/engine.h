@@ -19,30 +19,89 @@
 // ---- what a model is -------------------------------------------------------------------------------
 
 enum rope_kind { ROPE_NONE, ROPE_HALF, ROPE_INTERLEAVED };
-enum rope_scaling { ROPE_SCALE_NONE, ROPE_SCALE_LINEAR, ROPE_SCALE_LLAMA3, ROPE_SCALE_FACTORS };
-enum { MODEL_NAME_BYTES = 96, MODEL_MAX_HEAD_DIM = 512 };
+enum rope_scaling {
+    ROPE_SCALE_NONE,
+    ROPE_SCALE_LINEAR,
+    ROPE_SCALE_LLAMA3,
+    ROPE_SCALE_FACTORS,  // one divisor a pair
+    ROPE_SCALE_YARN,     // Peng et al. 2023
+    ROPE_SCALE_LONGROPE, // one divisor a pair, other ones in contexts beyond the original positions
+};
+enum norm_kind { NORM_RMS, NORM_LAYER };
+enum activation { ACT_SILU, ACT_GELU, ACT_GELU_TANH, ACT_RELU };
+// Biases of scores that fall with the distance (Press et al. 2021). The slopes, and what they are rounded
+// and multiplied by, differ: model/alibi.h.
+enum alibi_kind { ALIBI_NONE, ALIBI_BLOOM, ALIBI_FALCON, ALIBI_MPT };
+enum { MODEL_NAME_BYTES = 96, MODEL_MAX_HEAD_DIM = 512, MODEL_MAX_LAYERS = 4096 };
 
 // Architecture as data: the forward pass reads it, a new architecture is a new row (engine/model/arch.c).
+// All zeros, but for the sizes, is llama: pre-norm RMSNorm blocks, one after the other, gated SiLU.
 struct model_config {
     char arch[32];               // "llama", "qwen2", "mistral"
     char name[MODEL_NAME_BYTES]; // folder, file or shape name
     int layers, width, heads, kv_heads, head_dim, ff, vocab;
     int max_positions;
+
+    // norms and blocks
+    enum norm_kind norm;
+    bool norm_bias; // of all norms but those of q and k
     float norm_eps;
+    bool embedding_norm; // the embedding is normed before the first layer
+    bool post_norms;     // what attention and feed-forward yield is normed before it is added
+    bool qk_norm;        // RMSNorm of each head of q and k, before they are rotated
+    bool parallel;       // x += attention(norm(x)) + feed-forward(norm(x))
+    bool shared_norm;    // in parallel blocks: one norm for both
+
+    // positions
     enum rope_kind rope;
-    int rotary; // dimensions of a head that rotate
+    int rotary; // dimensions of a head that rotate, the first ones
     float rope_theta;
     enum rope_scaling rope_scaling;
     float rope_factor, rope_low_freq, rope_high_freq; // llama3: wavelength bands
+    float rope_beta_fast, rope_beta_slow;             // yarn: turns within the original positions
+    bool rope_untruncated;                            // yarn: bounds are not rounded to whole pairs
     int rope_original_positions;
-    // ROPE_SCALE_FACTORS: what each pair's frequency is divided by (GGUF's rope_freqs.weight). See
-    // model/rope.h.
-    float rope_factors[MODEL_MAX_HEAD_DIM / 2];
-    int window; // sliding window of every layer, 0: none
-    bool qkv_bias;
+    float rope_attention_factor; // what cosines and sines are multiplied by; 0: 1
+    // ROPE_SCALE_FACTORS and _LONGROPE: what each pair's frequency is divided by (GGUF's
+    // rope_freqs.weight); _LONGROPE: the second in contexts of more than the original positions.
+    float rope_factors[MODEL_MAX_HEAD_DIM / 2], rope_long_factors[MODEL_MAX_HEAD_DIM / 2];
+    float rope_local_theta; // of layers with a window, unscaled there; 0: as the others
+    enum alibi_kind alibi;
+    float alibi_max;       // mpt: the steepest slope is 2^-(alibi_max / heads)
+    int learned_positions; // rows of a table added to the embedding; 0: none
+
+    // attention
+    int window; // sliding window, 0: none; of every layer but those whose bit is set here:
+    uint64_t full_layers[MODEL_MAX_LAYERS / 64];
+    bool qkv_bias, o_bias;
+    float attention_scale;   // of q k; 0: 1 / sqrt(head_dim)
+    float attention_softcap; // scores = cap tanh(scores / cap); 0: none
+    float clip_qkv;          // q, k and v are kept within +-clip_qkv; 0: not
+
+    // feed-forward
+    enum activation activation;
+    bool plain_ff; // down(act(up x)), no gate
+    bool ff_bias;  // of gate, up and down
+
+    // experts; none: all 0. ff is then an expert's width.
+    int experts, experts_used; // how many there are, and how many each token goes through
+    bool experts_renormed;     // the chosen ones' probabilities are scaled to a sum of 1
+    int shared_ff;             // width of the expert that all tokens go through; 0: none
+    bool shared_gated;         // times sigmoid(a product of its own)
+
+    // embedding and head
+    float embedding_scale; // 0: 1
+    float logit_softcap;   // 0: none
+    bool head_bias;
     bool tied;        // the head is the embedding
     int32_t bos, eos; // -1: none
 };
+
+// The window of one layer, 0: none.
+static inline int model_window(const struct model_config *c, int layer)
+{
+    return c->full_layers[layer / 64] >> (layer % 64) & 1 ? 0 : c->window;
+}
 
 // Classes in which bytes and operations are counted and timed.
 enum op_class {
@@ -85,8 +144,8 @@ enum status checkpoint_content_hash(struct checkpoint *ck, char hex[65], struct 
 
 // Parameters and stored bytes by class of tensor, for `bench model info`.
 struct tensor_class {
-    const char
-        *name; // "embedding", "attention", "feed-forward", "norm", "head", "other" (not used)
+    const char *name; // "embedding", "attention", "feed-forward", "experts", "norm", "head",
+                      // "other" (not used)
     const char *type; // stored type, "mixed" where several; "generated" (0 bytes) for a shape
     uint64_t tensors, parameters, bytes;
 };

@@ -65,6 +65,16 @@ static void rows_that_see(const struct k_attention *job, const struct rows *rows
     *end = clamp(past * job->group - rows->row0, 0, rows->count);
 }
 
+// The part of a score that depends on head and position alone, less that of the row's own position: so it
+// stays small where the weights are large.
+static void add_bias(const struct k_attention *job, struct attention_row *row, int head, int own,
+                     int p0, int count)
+{
+    const float *bias = job->bias + (size_t)head * job->bias_stride;
+    for (int i = 0; i < count; i++)
+        row->scores[i] += bias[p0 + i] - bias[own];
+}
+
 static void weigh_rows(const struct attention_ops *ops, const struct k_attention *job,
                        struct rows *rows, int p0, int count, int from, int to)
 {
@@ -79,6 +89,8 @@ static void weigh_rows(const struct attention_ops *ops, const struct k_attention
             .softcap = job->softcap,
             .max = s->max[r],
         };
+        if (job->bias)
+            add_bias(job, &row, (rows->row0 + r) % job->group, job->first + t, p0, count);
         float weights = ops->softmax(&row);
         if (row.max != s->max[r]) { // the first block has nothing to rescale: exp(-infinity) is 0
             float factor = expf(s->max[r] - row.max);

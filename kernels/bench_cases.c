@@ -24,33 +24,22 @@ enum {
 // m tokens, n rows, k inputs; n elements; m query tokens on k earlier positions, heads of n, where 64
 // stands for groups of 8 and 128 for one query head; m heads of n; n KiB a stream (cold: as needed).
 static const struct bench_shape shapes[] = {
-    {KOP_GEMV, 1, 2048, 2048, false, false},
-    {KOP_GEMV, 1, 5632, 2048, true, false},
-    {KOP_GEMV, 1, 2048, 5632, true, false},
-    {KOP_GEMV, 4, 5632, 2048, true, true},
-    {KOP_GEMM, 8, 5632, 2048, true, true},
-    {KOP_GEMM, 16, 5632, 2048, true, true},
-    {KOP_GEMM, 8, 2048, 2048, false, false},
-    {KOP_GEMM, 512, 2048, 2048, false, true},
-    {KOP_GEMM, 512, 5632, 2048, true, true},
-    {KOP_GEMM, 512, 2048, 5632, true, true},
-    {KOP_CAST, 1, 2048, 0, false, false},
-    {KOP_RMSNORM, 1, 2048, 0, false, false},
-    {KOP_ROPE, 32, 64, 0, false, false},
-    {KOP_SWIGLU, 1, 5632, 0, false, false},
-    {KOP_ADD, 1, 2048, 0, false, false},
-    {KOP_ATTENTION, 512, 64, 0, false, true},
-    {KOP_ATTENTION, 128, 128, 3968, false, true},
-    {KOP_ATTENTION, 1, 64, 1023, false, false},
-    {KOP_ATTENTION, 1, 64, 4095, true, true},
-    {KOP_ATTENTION, 1, 128, 4095, true, true},
-    {KOP_KV_STORE, 1, 128, 0, false, false},
-    {KOP_READ, 1, 256, 0, false, false},
-    {KOP_READ, 1, 0, 0, true, false},
-    {KOP_COPY, 1, 256, 0, false, false},
-    {KOP_COPY, 1, 0, 0, true, false},
-    {KOP_TRIAD, 1, 256, 0, false, false},
-    {KOP_TRIAD, 1, 0, 0, true, false},
+    {KOP_GEMV, 1, 2048, 2048, false, false},    {KOP_GEMV, 1, 5632, 2048, true, false},
+    {KOP_GEMV, 1, 2048, 5632, true, false},     {KOP_GEMV, 4, 5632, 2048, true, true},
+    {KOP_GEMM, 8, 5632, 2048, true, true},      {KOP_GEMM, 16, 5632, 2048, true, true},
+    {KOP_GEMM, 8, 2048, 2048, false, false},    {KOP_GEMM, 512, 2048, 2048, false, true},
+    {KOP_GEMM, 512, 5632, 2048, true, true},    {KOP_GEMM, 512, 2048, 5632, true, true},
+    {KOP_CAST, 1, 2048, 0, false, false},       {KOP_RMSNORM, 1, 2048, 0, false, false},
+    {KOP_LAYERNORM, 1, 2048, 0, false, false},  {KOP_ROPE, 32, 64, 0, false, false},
+    {KOP_SWIGLU, 1, 5632, 0, false, false},     {KOP_GELU, 1, 5632, 0, false, false},
+    {KOP_GELU_TANH, 1, 5632, 0, false, false},  {KOP_RELU, 1, 5632, 0, false, false},
+    {KOP_SOFTCAP, 1, 32000, 0, false, false},   {KOP_ADD, 1, 2048, 0, false, false},
+    {KOP_ATTENTION, 512, 64, 0, false, true},   {KOP_ATTENTION, 128, 128, 3968, false, true},
+    {KOP_ATTENTION, 1, 64, 1023, false, false}, {KOP_ATTENTION, 1, 64, 4095, true, true},
+    {KOP_ATTENTION, 1, 128, 4095, true, true},  {KOP_KV_STORE, 1, 128, 0, false, false},
+    {KOP_READ, 1, 256, 0, false, false},        {KOP_READ, 1, 0, 0, true, false},
+    {KOP_COPY, 1, 256, 0, false, false},        {KOP_COPY, 1, 0, 0, true, false},
+    {KOP_TRIAD, 1, 256, 0, false, false},       {KOP_TRIAD, 1, 0, 0, true, false},
     {KOP_PEAK, 1, 0, 0, false, false},
 };
 
@@ -137,8 +126,8 @@ static void size_vector(struct bench_case *c)
     enum dtype to = c->kernel->op == KOP_CAST ? c->kernel->x : c->kernel->w;
     if (c->kernel->op == KOP_CAST || c->kernel->op == KOP_KV_STORE)
         moved = sizeof(float) + element_bytes(to);
-    else // rotation reads and writes x; norm, SwiGLU and residual read two vectors and write one
-        moved = (c->kernel->op == KOP_ROPE ? 2 : 3) * sizeof(float);
+    else // rotation and soft caps read and write x; the others read two vectors and write one
+        moved = (c->kernel->op == KOP_ROPE || c->kernel->op == KOP_SOFTCAP ? 2 : 3) * sizeof(float);
     c->w_bytes = c->x_bytes = c->y_bytes = n * sizeof(float);
     c->bytes = (double)c->workers * (double)(n * moved);
     if (c->kernel->op == KOP_ROPE)
@@ -292,11 +281,22 @@ static void call_vector(const struct bench_case *c, const unsigned char *w, unsi
     case KOP_RMSNORM:
         c->kernel->fn.rmsnorm(to, from, weights, s->n, 1e-5f);
         break;
+    case KOP_LAYERNORM:
+        c->kernel->fn.layernorm(to, from, weights, weights, s->n, 1e-5f);
+        break;
     case KOP_ROPE:
         c->kernel->fn.rope(&rope);
         break;
     case KOP_SWIGLU:
         c->kernel->fn.swiglu(to, from, weights, s->n);
+        break;
+    case KOP_GELU:
+    case KOP_GELU_TANH:
+    case KOP_RELU:
+        c->kernel->fn.activate(to, from, weights, s->n);
+        break;
+    case KOP_SOFTCAP:
+        c->kernel->fn.softcap(to, s->n, 30);
         break;
     case KOP_ADD:
         c->kernel->fn.add(to, from, s->n);

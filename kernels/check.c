@@ -3,7 +3,7 @@
 // Tolerances, with u = 2^-24 and n the terms of a sum S = sum |x| |w|: linear (4 sqrt(n) + 8) u S, plus
 // what a dot product that takes denormals as zero may lose. That is a bound in probability: the worst
 // case n u S would hide a lost element, whose share of S is 1/n. The other operations' stand beside
-// their checks (check_linear.c, check_attention.c, check_vector.c).
+// their checks (check_linear.c, check_attention.c, check_vector.c, check_activate.c).
 #include "kernels/check.h"
 
 #include <setjmp.h>
@@ -45,6 +45,13 @@ static void run_case(struct check_case *c)
         break;
     case KOP_ATTENTION:
         check_attention(c);
+        break;
+    case KOP_SWIGLU:
+    case KOP_GELU:
+    case KOP_GELU_TANH:
+    case KOP_RELU:
+    case KOP_SOFTCAP:
+        check_activate(c);
         break;
     case KOP_READ:
     case KOP_COPY:

@@ -62,8 +62,9 @@ void check_close(struct check_case *c, const char *what, size_t i, float got, fl
 // Runs one case of the row's operation: makes inputs, calls both kernels, compares.
 void check_linear(struct check_case *c);
 void check_attention(struct check_case *c);
-void check_vector(struct check_case *c); // casts, norm, rotation, SwiGLU, residual
-void check_probe(struct check_case *c);  // streams and peaks
+void check_vector(struct check_case *c);   // casts, norms, rotation, residual
+void check_activate(struct check_case *c); // activations, soft caps
+void check_probe(struct check_case *c);    // streams and peaks
 
 // All cases of one row, whether or not it is in the table, against `ref`.
 void kernel_check_row(const struct kernel *row, const struct kernel *ref, uint64_t seed,

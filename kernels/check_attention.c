@@ -1,4 +1,5 @@
-// check_attention.c - attention against ref: groups, odd head sizes, earlier context, windows, caps.
+// check_attention.c - attention against ref: groups, odd head sizes, earlier context, windows, caps,
+// biases.
 //
 // Allowed difference of an output element: with d the error of a score, (4 sqrt(head_dim) + 8) u times
 // the largest sum |q| |k| scale, the weights are off by a factor within exp(2 d), and the sum of n
@@ -36,8 +37,11 @@ static void draw_job(struct check_case *c, struct k_attention *job)
     size_t width = (size_t)(job->group * job->head_dim);
     job->q_stride = width + (size_t)check_between(c, 0, 9);
     job->out_stride = width + (size_t)check_between(c, 0, 9);
-    check_shape(c, "tokens=%d group=%d head_dim=%d first=%d window=%d softcap=%g", job->tokens,
-                job->group, job->head_dim, job->first, job->window, (double)job->softcap);
+    if (check_between(c, 0, 2) == 0)
+        job->bias_stride = (size_t)(job->first + job->tokens + check_between(c, 0, 9));
+    check_shape(c, "tokens=%d group=%d head_dim=%d first=%d window=%d softcap=%g%s", job->tokens,
+                job->group, job->head_dim, job->first, job->window, (double)job->softcap,
+                job->bias_stride ? " bias" : "");
 }
 
 // The largest |k| and |v| of the positions that token t sees, over all dims: cheap upper bounds.
@@ -53,7 +57,10 @@ static double allowed(const struct check_case *c, const struct k_attention *job,
             sum += fabs((double)q[i] * element_get(c->kernel->w, job->k, at));
             value = fmax(value, fabs(element_get(c->kernel->w, job->v, at)));
         }
-        score = fmax(score, sum * job->scale);
+        sum *= job->scale;
+        if (job->bias)
+            sum += 100; // biases are within -50 and 50
+        score = fmax(score, sum);
     }
     double d = score * (4 * sqrt(job->head_dim) + 8) * 0x1p-24;
     d += job->softcap != 0 ? job->softcap * 0x1p-21 : 0; // tanh by way of exp
@@ -75,11 +82,16 @@ void check_attention(struct check_case *c)
     job.k = cache(c, positions * (size_t)job.head_dim);
     job.v = cache(c, positions * (size_t)job.head_dim);
     job.scratch = check_output(c, scratch, (size_t)check_between(c, 0, 63));
+    float *bias =
+        check_input(c, (job.bias_stride ? job.bias_stride : 1) * (size_t)job.group * 4, 4);
     if (c->failed)
         return;
     for (size_t i = 0; i < q_floats; i++)
         q[i] = fmaxf(-60, fminf(60, check_value(c)));
     job.q = q;
+    for (size_t i = 0; i < job.bias_stride * (size_t)job.group; i++)
+        bias[i] = 100 * rng_f32(&c->rng) - 50;
+    job.bias = job.bias_stride ? bias : NULL;
     check_seal(c);
 
     job.out = expected;

@@ -1,8 +1,7 @@
-// check_vector.c - casts, norm, rotation, SwiGLU and residual against ref.
+// check_vector.c - casts, norms, rotation and residual against ref.
 //
-// Allowed differences, u = 2^-24: casts and residual none; norm (2 sqrt(n) + 8) u of the element;
-// rotation 4 u of |a c| + |b s|; SwiGLU 2^-19 of the element and 2^-126 |gate up|, because the sigmoid
-// itself is below the normal numbers there.
+// Allowed differences, u = 2^-24: casts and residual none; norms (2 sqrt(n) + 8) u of the element, of a
+// LayerNorm also of its bias; rotation 4 u of |a c| + |b s|.
 #include "kernels/check.h"
 
 #include <math.h>
@@ -74,6 +73,36 @@ static void check_rmsnorm(struct check_case *c)
                     (2 * sqrt(n) + 8) * 0x1p-24 * fabs(expected[i]) + ldexp(1, TINY_EXPONENT));
 }
 
+static void check_layernorm(struct check_case *c)
+{
+    int n = draw_length(c);
+    bool in_place = check_flip(c), biased = check_flip(c);
+    float eps = check_flip(c) ? 1e-5f : 1e-6f, shift = check_flip(c) ? 100.0f : 0.0f;
+    check_shape(c, "n=%d eps=%g shift=%g%s%s", n, (double)eps, (double)shift,
+                in_place ? " in place" : "", biased ? " bias" : "");
+    float *x = check_input(c, (size_t)n * 4, 4), *w = check_input(c, (size_t)n * 4, 4);
+    float *b = check_input(c, (size_t)n * 4, 4), *y = check_output(c, (size_t)n * 4, odd_offset(c));
+    float *expected = check_output(c, (size_t)n * 4, 0);
+    if (c->failed)
+        return;
+    c->mode = c->mode == CHECK_INFINITE ? CHECK_PLAIN : c->mode;
+    check_fill(c, x, (size_t)n);
+    for (int i = 0; i < n; i++)
+        x[i] += shift; // a mean far from zero
+    check_fill(c, w, (size_t)n);
+    check_fill(c, b, (size_t)n);
+    check_seal(c);
+    c->ref->fn.layernorm(expected, x, w, biased ? b : NULL, n, eps);
+    if (in_place)
+        memcpy(y, x, (size_t)n * 4);
+    c->kernel->fn.layernorm(y, in_place ? y : x, w, biased ? b : NULL, n, eps);
+    for (int i = 0; i < n; i++) {
+        double terms = fabs((double)expected[i]) + (biased ? 2 * fabs((double)b[i]) : 0);
+        check_close(c, "y", (size_t)i, y[i], expected[i],
+                    (2 * sqrt(n) + 8) * 0x1p-24 * terms + ldexp(1, TINY_EXPONENT));
+    }
+}
+
 static double rope_allowed(const struct k_rope *job, const float *before, int i)
 {
     int half = job->rotary / 2, at = i % job->head_dim, head = i - at;
@@ -119,33 +148,6 @@ static void check_rope(struct check_case *c)
         check_close(c, "x", i, x[i], expected[i], rope_allowed(&job, before, (int)i));
 }
 
-static void check_swiglu(struct check_case *c)
-{
-    int n = draw_length(c);
-    bool in_place = check_flip(c);
-    check_shape(c, "n=%d%s", n, in_place ? " in place" : "");
-    float *gate = check_input(c, (size_t)n * 4, 4), *up = check_input(c, (size_t)n * 4, 4);
-    float *y = check_output(c, (size_t)n * 4, odd_offset(c));
-    float *expected = check_output(c, (size_t)n * 4, 0);
-    if (c->failed)
-        return;
-    check_fill(c, gate, (size_t)n);
-    for (int i = 0; i < n; i += 3)
-        gate[i] *= 100; // through the whole range of exp
-    c->mode = CHECK_PLAIN;
-    check_fill(c, up, (size_t)n);
-    check_seal(c);
-    c->ref->fn.swiglu(expected, gate, up, n);
-    if (in_place)
-        memcpy(y, gate, (size_t)n * 4);
-    c->kernel->fn.swiglu(y, in_place ? y : gate, up, n);
-    for (int i = 0; i < n; i++) {
-        double small = isfinite(gate[i]) ? fabs((double)gate[i] * up[i]) * 0x1p-126 : 0;
-        check_close(c, "y", (size_t)i, y[i], expected[i],
-                    fabs(expected[i]) * 0x1p-19 + small + ldexp(1, TINY_EXPONENT));
-    }
-}
-
 static void check_add(struct check_case *c)
 {
     int n = draw_length(c);
@@ -179,8 +181,8 @@ void check_vector(struct check_case *c)
     case KOP_ROPE:
         check_rope(c);
         break;
-    case KOP_SWIGLU:
-        check_swiglu(c);
+    case KOP_LAYERNORM:
+        check_layernorm(c);
         break;
     case KOP_ADD:
         check_add(c);

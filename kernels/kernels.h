@@ -78,8 +78,13 @@ enum kernel_op {
     KOP_GEMM, // linear, many tokens: bound by arithmetic
     KOP_CAST, // f32 -> activation format of a product
     KOP_RMSNORM,
+    KOP_LAYERNORM,
     KOP_ROPE,
-    KOP_SWIGLU,
+    KOP_SWIGLU, // activations of the feed-forward: SiLU,
+    KOP_GELU,   // exact,
+    KOP_GELU_TANH,
+    KOP_RELU,
+    KOP_SOFTCAP,
     KOP_ADD,       // residual
     KOP_ATTENTION, // flash-style, one KV head and its group of query heads
     KOP_KV_STORE,  // f32 -> KV cache element type
@@ -117,6 +122,11 @@ typedef void k_cast_fn(void *dst, const float *src, int n, int padded);
 /* y[i] = x[i] * w[i] / sqrt(mean(x^2) + eps), n elements; y may be x. Source: Zhang, Sennrich 2019 */
 typedef void k_rmsnorm_fn(float *y, const float *x, const float *w, int n, float eps);
 
+/* y[i] = (x[i] - mean(x)) * w[i] / sqrt(mean((x - mean(x))^2) + eps) + b[i], n elements; y may be x; b may be
+ * NULL. Source: Ba, Kiros, Hinton 2016 */
+typedef void k_layernorm_fn(float *y, const float *x, const float *w, const float *b, int n,
+                            float eps);
+
 /* Rotates pairs of x (heads, head_dim) in place: the first `rotary` dims of each head, with cos/sin of
  * rotary/2 angles for this position. Half-split: pair i is (i, i + rotary/2); interleaved: (2i, 2i+1).
  * Source: Su et al. 2021 */
@@ -128,8 +138,16 @@ struct k_rope {
 };
 typedef void k_rope_fn(const struct k_rope *job);
 
-/* y[i] = gate[i] * sigmoid(gate[i]) * up[i]; y may be gate. Relative error of exp: 2^-20 or better */
-typedef void k_swiglu_fn(float *y, const float *gate, const float *up, int n);
+/* y[i] = f(x[i]) * up[i], or f(x[i]) where up is NULL; y may be x. f of
+ *   SWIGLU: x sigmoid(x); relative error of exp: 2^-20 or better (Shazeer 2020)
+ *   GELU: x Phi(x), Phi the normal distribution; GELU_TANH: its approximation
+ *   x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2 (Hendrycks, Gimpel 2016)
+ *   RELU: max(x, 0) */
+typedef void k_activate_fn(float *y, const float *x, const float *up, int n);
+typedef k_activate_fn k_swiglu_fn;
+
+/* y[i] = cap * tanh(y[i] / cap): absolute error up to cap 2^-21 */
+typedef void k_softcap_fn(float *y, int n, float cap);
 
 typedef void k_add_fn(float *y, const float *x, int n); // y += x
 
@@ -138,6 +156,8 @@ typedef void k_add_fn(float *y, const float *x, int n); // y += x
  * k, v: (positions, head_dim) of the row's weight type (the cache's), contiguous, rows 0..first+tokens-1 filled
  * out: same addressing as q with out_stride, f32
  * Token t sees positions max(0, first+t-window+1) .. first+t  (window 0: no limit)
+ * score of position p = scale * q k (+ bias[g][p] - bias[g][first+t]), then capped; bias: (group, bias_stride)
+ * f32 or NULL: ALiBi, and whatever else depends on head and position alone
  * softmax in f32, running maximum; memory: scratch of kernel_attention_scratch(tokens, group, head_dim) bytes
  * Cost: 4*tokens*group*head_dim*(mean positions seen) FLOP; reads K and V once a query tile
  * Source: Dao et al. 2022 (FlashAttention), Milakov and Gimelshein 2018 (online softmax) */
@@ -150,6 +170,8 @@ struct k_attention {
     int tokens, group, head_dim, first, window;
     float scale;
     float softcap; // 0: none; else scores = softcap * tanh(scores / softcap)
+    const float *bias;
+    size_t bias_stride;
 };
 typedef void k_attention_fn(const struct k_attention *job);
 // Of any alignment; enough for every variant.
@@ -173,8 +195,11 @@ union kernel_fn {
     k_linear_fn *linear;
     k_cast_fn *cast;
     k_rmsnorm_fn *rmsnorm;
+    k_layernorm_fn *layernorm;
     k_rope_fn *rope;
     k_swiglu_fn *swiglu;
+    k_activate_fn *activate;
+    k_softcap_fn *softcap;
     k_add_fn *add;
     k_attention_fn *attention;
     k_stream_fn *stream;

@@ -35,33 +35,62 @@ static float *query(const struct cpu_pass *pass, int row, int head)
            (size_t)head * (size_t)pass->model->config.head_dim;
 }
 
-void rotate(const struct cpu_pass *pass, int worker)
+static void clip(float *x, int n, float limit)
+{
+    for (int i = 0; i < n; i++)
+        x[i] = x[i] < -limit ? -limit : x[i] > limit ? limit : x[i]; // NaN stays
+}
+
+// The q heads of one KV head's group, its k and its v of one token, as the description says.
+static void prepare_heads(const struct cpu_pass *pass, int layer, int row, int kv_head,
+                          struct k_rope *job)
 {
     const struct model_config *c = &pass->model->config;
-    int unit = 0, group = group_of(pass);
+    const struct cpu_layer *w = &pass->model->weights.layers[layer];
+    int group = group_of(pass), n = c->head_dim;
+    float *q = query(pass, row, kv_head * group), *k = query(pass, row, c->heads + kv_head);
+    if (c->clip_qkv != 0) {
+        clip(q, group * n, c->clip_qkv);
+        clip(k, n, c->clip_qkv);
+        clip(query(pass, row, c->heads + c->kv_heads + kv_head), n, c->clip_qkv);
+    }
+    for (int i = 0; w->q_norm && i < group; i++)
+        pass->model->kernels.rmsnorm(q + i * n, q + i * n, w->q_norm, n, c->norm_eps);
+    if (w->k_norm)
+        pass->model->kernels.rmsnorm(k, k, w->k_norm, n, c->norm_eps);
     if (c->rope == ROPE_NONE)
         return;
+    job->x = q;
+    job->heads = group;
+    pass->model->kernels.rope(job);
+    job->x = k;
+    job->heads = 1;
+    pass->model->kernels.rope(job);
+}
+
+void rotate(const struct cpu_pass *pass, int worker, int layer)
+{
+    const struct model_config *c = &pass->model->config;
+    const struct cpu_buffers *b = pass->b;
+    bool local = b->local_freq && model_window(c, layer);
+    const float *cosine = local ? b->local_cos : b->cos, *sine = local ? b->local_sin : b->sin;
+    int unit = 0;
+    if (c->rope == ROPE_NONE && !c->qk_norm && c->clip_qkv == 0)
+        return;
     for (int i = 0; i < pass->parts; i++) {
-        const struct cpu_part *part = &pass->b->parts[i];
+        const struct cpu_part *part = &b->parts[i];
         for (int t = 0; t < part->count; t++) {
             size_t angles = (size_t)(part->first + t) * ((size_t)c->rotary / 2);
             struct k_rope job = {
-                .cos = pass->b->cos + angles,
-                .sin = pass->b->sin + angles,
+                .cos = cosine + angles,
+                .sin = sine + angles,
                 .head_dim = c->head_dim,
                 .rotary = c->rotary,
                 .interleaved = c->rope == ROPE_INTERLEAVED,
             };
-            for (int head = 0; head < c->kv_heads; head++) {
-                if (unit++ % pass->workers != worker)
-                    continue;
-                job.x = query(pass, part->row + t, head * group);
-                job.heads = group;
-                pass->model->kernels.rope(&job);
-                job.x = query(pass, part->row + t, c->heads + head);
-                job.heads = 1;
-                pass->model->kernels.rope(&job);
-            }
+            for (int head = 0; head < c->kv_heads; head++)
+                if (unit++ % pass->workers == worker)
+                    prepare_heads(pass, layer, part->row + t, head, &job);
         }
     }
 }
@@ -113,8 +142,11 @@ static void attend_tile(const struct cpu_pass *pass, int worker, int layer,
         .group = tile.heads,
         .head_dim = c->head_dim,
         .first = part->first + tile.t0,
-        .window = c->window,
-        .scale = 1.0f / sqrtf((float)c->head_dim),
+        .window = model_window(c, layer),
+        .scale = c->attention_scale != 0 ? c->attention_scale : 1.0f / sqrtf((float)c->head_dim),
+        .softcap = c->attention_softcap,
+        .bias = b->bias ? b->bias + (size_t)tile.head0 * (size_t)b->positions : NULL,
+        .bias_stride = (size_t)b->positions,
     };
     pass->ctx->attention(&job);
 

@@ -32,8 +32,11 @@ struct cpu_kernels {
     k_linear_fn *gemv, *gemm, *head_gemv, *head_gemm;
     k_cast_fn *cast, *head_cast;
     k_rmsnorm_fn *rmsnorm;
+    k_layernorm_fn *layernorm;
     k_rope_fn *rope;
-    k_swiglu_fn *swiglu;
+    k_activate_fn *activate; // the description's
+    k_softcap_fn *softcap;
+    k_add_fn *add;
 };
 
 struct cpu_matrix {
@@ -43,18 +46,26 @@ struct cpu_matrix {
     int rows, cols;
 };
 
+// weight NULL: the description has no such norm; bias NULL: it has none.
+struct cpu_norm {
+    float *weight, *bias;
+};
+
 struct cpu_layer {
-    float *attn_norm, *ff_norm; // (width)
-    struct cpu_matrix qkv[3];   // q, k, v: one stream of panels
-    struct cpu_matrix out;      // (width, heads * head_dim)
-    struct cpu_matrix gate, up; // (ff, width)
-    struct cpu_matrix down;     // (width, ff)
+    struct cpu_norm attn_norm, ff_norm;           // (width)
+    struct cpu_norm attn_post_norm, ff_post_norm; // (width)
+    float *q_norm, *k_norm;                       // (head_dim) or NULL
+    struct cpu_matrix qkv[3];                     // q, k, v: one stream of panels
+    struct cpu_matrix out;                        // (width, heads * head_dim)
+    struct cpu_matrix gate, up;                   // (ff, width); gate of 0 rows where there is none
+    struct cpu_matrix down;                       // (width, ff)
 };
 
 struct cpu_weights {
     struct cpu_layer *layers;
     unsigned char *embedding; // (vocab, width) rows in the head's type; NULL when tied
-    float *final_norm;        // (width)
+    unsigned char *positions; // (learned_positions, width), as the embedding; NULL: none
+    struct cpu_norm embedding_norm, final_norm; // (width)
     struct cpu_matrix head;   // (vocab, width)
 };
 
@@ -116,6 +127,9 @@ struct cpu_part {
 struct cpu_buffers {
     struct kv_cache kv;
     float *freq, *cos, *sin; // (rotary/2), (positions, rotary/2)
+    float *local_freq, *local_cos, *local_sin; // of layers with a window; NULL: the same
+    float *bias;             // (heads, positions) ALiBi; NULL: none
+    float *branch;           // (rows, width): what is normed before it is added; NULL: nothing is
     float *x;                // (rows, width): the residual stream
     float *qkv;              // (rows, qkv_width): q heads, k heads, v heads of a token
     unsigned char *input;    // (rows, input_bytes): what the next product reads
@@ -128,6 +142,7 @@ struct cpu_buffers {
     struct cpu_worker *workers;
 
     int rows; // most tokens of a pass
+    int positions; // of a sequence: rows of the tables
     int tile; // tokens of one attention call
     size_t qkv_width, input_bytes, ff_bytes;
 };
@@ -183,12 +198,12 @@ struct cpu_input {
 void products(const struct cpu_pass *pass, int worker, const struct cpu_matrix *matrices, int count,
               struct cpu_input input, int tokens, float *const *y, size_t ldy, bool accumulate);
 
-// swiglu(gate, up) of the worker's share of the feed-forward rows, cast into b->ff.
+// act(gate) * up, or act(up), of the worker's share of the feed-forward rows, cast into b->ff.
 void gated(const struct cpu_pass *pass, int worker, const struct cpu_layer *layer,
            struct cpu_input input);
 
-// Rotates q and k of the worker's share of (token, KV head).
-void rotate(const struct cpu_pass *pass, int worker);
+// Clips, norms and rotates q, k and v as the description says: the worker's share of (token, KV head).
+void rotate(const struct cpu_pass *pass, int worker, int layer);
 // Stores k and v of the same share in the cache.
 void remember(const struct cpu_pass *pass, int worker, int layer);
 // Attention of the worker's share of (part, tile, KV head), cast into b->input.

@@ -67,12 +67,12 @@ static struct op_cost qkv_cost(const struct cpu_pass *pass, const struct cpu_lay
     return cost;
 }
 
-static struct op_cost attention_cost(const struct cpu_pass *pass)
+static struct op_cost attention_cost(const struct cpu_pass *pass, int layer)
 {
     struct op_cost cost = {0};
     for (int i = 0; i < pass->parts; i++) {
         const struct cpu_part *part = &pass->b->parts[i];
-        cost = cost_add(cost, cost_attention(&pass->model->config, pass->b->kv.type,
+        cost = cost_add(cost, cost_attention(&pass->model->config, layer, pass->b->kv.type,
                                              (uint64_t)part->first, (uint64_t)part->count));
     }
     return cost;
@@ -87,20 +87,53 @@ static struct op_cost row_cost(int tokens, int width, uint64_t weight_bytes)
     };
 }
 
-// ---- norms and inputs of products ------------------------------------------------------------------------
-
-static void norm_row(const struct cpu_pass *pass, int worker, const float *x, const float *weight,
-                     k_cast_fn *cast, enum dtype type, void *out)
+static struct op_cost norm_cost(const struct cpu_pass *pass, int tokens,
+                                const struct cpu_norm *norm)
 {
-    const struct model_config *c = &pass->model->config;
-    float *row = pass->b->workers[worker].row;
-    pass->model->kernels.rmsnorm(row, x, weight, c->width, c->norm_eps);
-    cast(out, row, c->width, packed_cols(type, c->width));
+    int width = pass->model->config.width;
+    return row_cost(tokens, width, (norm->bias ? 2 : 1) * (uint64_t)width * sizeof(float));
 }
 
-// RMSNorm of the residual stream, cast for a product: (T, d). Few tokens: each worker makes all rows for
+// Clipping, norms of q and k, rotation: those that the description asks for.
+static struct op_cost rotation_cost(const struct cpu_pass *pass)
+{
+    const struct model_config *c = &pass->model->config;
+    int heads = c->heads + c->kv_heads, n = c->head_dim;
+    struct op_cost cost = {0};
+    if (c->clip_qkv != 0)
+        cost = cost_add(cost, row_cost(pass->tokens, (heads + c->kv_heads) * n, 0));
+    if (c->qk_norm)
+        cost = cost_add(cost, row_cost(pass->tokens, heads * n, 2 * (uint64_t)n * sizeof(float)));
+    if (c->rope != ROPE_NONE)
+        cost = cost_add(cost, row_cost(pass->tokens, heads * n, 0));
+    return cost;
+}
+
+// ---- norms and inputs of products ------------------------------------------------------------------------
+
+static void norm_row(const struct cpu_pass *pass, const float *x, const struct cpu_norm *norm,
+                     float *out)
+{
+    const struct model_config *c = &pass->model->config;
+    if (c->norm == NORM_RMS)
+        pass->model->kernels.rmsnorm(out, x, norm->weight, c->width, c->norm_eps);
+    else
+        pass->model->kernels.layernorm(out, x, norm->weight, norm->bias, c->width, c->norm_eps);
+}
+
+static void input_row(const struct cpu_pass *pass, int worker, const float *x,
+                      const struct cpu_norm *norm, k_cast_fn *cast, enum dtype type, void *out)
+{
+    int width = pass->model->config.width;
+    float *row = pass->b->workers[worker].row;
+    norm_row(pass, x, norm, row);
+    cast(out, row, width, packed_cols(type, width));
+}
+
+// The normed residual stream, cast for a product: (T, d). Few tokens: each worker makes all rows for
 // itself. Many: each makes its share, and all meet.
-static struct cpu_input normed(const struct cpu_pass *pass, int worker, const float *weight)
+static struct cpu_input normed(struct cpu_pass *pass, int worker, int layer,
+                               const struct cpu_norm *norm)
 {
     const struct cpu_buffers *b = pass->b;
     enum dtype type = pass->model->scheme->activations;
@@ -110,37 +143,92 @@ static struct cpu_input normed(const struct cpu_pass *pass, int worker, const fl
     if (!alone)
         pool_share(pass->tokens, 1, worker, pass->workers, &begin, &end);
     for (int t = begin; t < end; t++)
-        norm_row(pass, worker, residual(pass, t), weight, pass->model->kernels.cast, type,
-                 out + (size_t)t * b->input_bytes);
+        input_row(pass, worker, residual(pass, t), norm, pass->model->kernels.cast, type,
+                  out + (size_t)t * b->input_bytes);
     if (!alone)
         barrier(pass, worker);
+    if (watched(pass, worker))
+        tell(pass, layer, OPC_REST, norm_cost(pass, pass->tokens, norm));
     return (struct cpu_input){out, b->input_bytes, type};
+}
+
+// x += W input. With a norm of its own for what is added: by way of a buffer, whose rows are dealt out.
+static void add_product(struct cpu_pass *pass, int worker, int layer, const struct cpu_matrix *w,
+                        struct cpu_input input, const struct cpu_norm *post, enum op_class op)
+{
+    const struct cpu_buffers *b = pass->b;
+    size_t width = (size_t)pass->model->config.width;
+    float *y = post->weight ? b->branch : b->x;
+    products(pass, worker, w, 1, input, pass->tokens, &y, width, !post->weight);
+    barrier(pass, worker);
+    if (watched(pass, worker))
+        tell(pass, layer, op, product_cost(pass, w, pass->tokens));
+    if (!post->weight)
+        return;
+    for (int t = worker; t < pass->tokens; t += pass->workers) {
+        float *row = b->branch + (size_t)t * width;
+        norm_row(pass, row, post, row);
+        pass->model->kernels.add(residual(pass, t), row, (int)width);
+    }
+    barrier(pass, worker);
+    if (watched(pass, worker))
+        tell(pass, layer, OPC_REST, norm_cost(pass, pass->tokens, post));
 }
 
 // ---- the blocks ------------------------------------------------------------------------------------------
 
-static void embedding_row(const struct cpu_pass *pass, int32_t id, float *out)
+// Row `index` of a table of rows in the head's type.
+static void table_row(const struct cpu_pass *pass, const unsigned char *table, int index, float *out)
 {
-    const struct cpu_weights *w = &pass->model->weights;
+    enum dtype type = pass->model->weights.head.type;
     int width = pass->model->config.width;
-    if (!w->embedding) {
-        unpack_row(w->head.type, w->head.packed, id, width, out);
-        return;
-    }
-    size_t row_bytes = (size_t)width * cpu_element_bytes(w->head.type);
-    const unsigned char *row = w->embedding + (size_t)id * row_bytes;
-    if (w->head.type == DT_F32) {
+    size_t row_bytes = (size_t)width * cpu_element_bytes(type);
+    const unsigned char *row = table + (size_t)index * row_bytes;
+    if (type == DT_F32) {
         memcpy(out, row, row_bytes);
         return;
     }
     for (int i = 0; i < width; i++) {
         uint16_t half;
         memcpy(&half, row + 2 * (size_t)i, sizeof half);
-        out[i] = w->head.type == DT_BF16 ? bf16_to_f32(half) : f16_to_f32(half);
+        out[i] = type == DT_BF16 ? bf16_to_f32(half) : f16_to_f32(half);
     }
 }
 
-// x = embedding rows of the tokens (T, d)
+// out = norm(scale * embedding + position), what of it the description has
+static void embedding_row(const struct cpu_pass *pass, int worker, int32_t id, int position,
+                          float *out)
+{
+    const struct cpu_weights *w = &pass->model->weights;
+    const struct model_config *c = &pass->model->config;
+    float *row = pass->b->workers[worker].row;
+    if (w->embedding)
+        table_row(pass, w->embedding, id, out);
+    else
+        unpack_row(w->head.type, w->head.packed, id, c->width, out);
+    for (int i = 0; c->embedding_scale != 0 && i < c->width; i++)
+        out[i] *= c->embedding_scale;
+    if (w->positions) {
+        table_row(pass, w->positions, position, row);
+        pass->model->kernels.add(out, row, c->width);
+    }
+    if (w->embedding_norm.weight)
+        norm_row(pass, out, &w->embedding_norm, out);
+}
+
+static struct op_cost embedding_cost(const struct cpu_pass *pass)
+{
+    const struct cpu_weights *w = &pass->model->weights;
+    int width = pass->model->config.width;
+    uint64_t row = (uint64_t)width * cpu_element_bytes(pass->model->scheme->head);
+    uint64_t tables = w->positions ? 2 : 1;
+    struct op_cost cost = row_cost(pass->tokens, width, (uint64_t)pass->tokens * row * tables);
+    if (w->embedding_norm.weight)
+        cost = cost_add(cost, norm_cost(pass, pass->tokens, &w->embedding_norm));
+    return cost;
+}
+
+// x = the tokens' embeddings (T, d)
 static void embed(struct cpu_pass *pass, int worker)
 {
     const struct cpu_buffers *b = pass->b;
@@ -148,29 +236,46 @@ static void embed(struct cpu_pass *pass, int worker)
         const struct cpu_part *part = &b->parts[i];
         for (int t = 0; t < part->count; t++)
             if ((part->row + t) % pass->workers == worker)
-                embedding_row(pass, b->tokens[i][t], residual(pass, part->row + t));
+                embedding_row(pass, worker, b->tokens[i][t], part->first + t,
+                              residual(pass, part->row + t));
     }
     barrier(pass, worker);
+    if (watched(pass, worker))
+        tell(pass, -1, OPC_REST, embedding_cost(pass));
+}
+
+// ff = act(G h) * U h, or act(U h): (T, f)
+static void feed_forward_up(struct cpu_pass *pass, int worker, int index, struct cpu_input h)
+{
+    const struct cpu_layer *layer = &pass->model->weights.layers[index];
+    gated(pass, worker, layer, h);
+    barrier(pass, worker);
     if (watched(pass, worker)) {
-        uint64_t row =
-            (uint64_t)pass->model->config.width * cpu_element_bytes(pass->model->scheme->head);
-        tell(pass, -1, OPC_REST,
-             row_cost(pass->tokens, pass->model->config.width, (uint64_t)pass->tokens * row));
+        struct op_cost cost = product_cost(pass, &layer->up, pass->tokens);
+        if (layer->gate.rows)
+            cost = cost_add(product_cost(pass, &layer->gate, pass->tokens), cost);
+        tell(pass, index, OPC_GATE_UP, cost);
     }
 }
 
-// x += O attention(rope(Q h), rope(K h), V h), h = norm(x)
+// x += D ff
+static void feed_forward_down(struct cpu_pass *pass, int worker, int index)
+{
+    const struct cpu_layer *layer = &pass->model->weights.layers[index];
+    const struct cpu_buffers *b = pass->b;
+    struct cpu_input activated = {b->ff, b->ff_bytes, pass->model->scheme->activations};
+    add_product(pass, worker, index, &layer->down, activated, &layer->ff_post_norm, OPC_DOWN);
+}
+
+// x += O attention(rope(Q h), rope(K h), V h), h = norm(x). In a parallel block the feed-forward starts
+// from the same x: its first half runs while that is still there.
 static void attention_block(struct cpu_pass *pass, int worker, int index)
 {
     const struct cpu_layer *layer = &pass->model->weights.layers[index];
     const struct model_config *c = &pass->model->config;
     const struct cpu_buffers *b = pass->b;
 
-    struct cpu_input h = normed(pass, worker, layer->attn_norm);
-    if (watched(pass, worker))
-        tell(pass, index, OPC_REST,
-             row_cost(pass->tokens, c->width, (uint64_t)c->width * sizeof(float)));
-
+    struct cpu_input h = normed(pass, worker, index, &layer->attn_norm);
     float *k = b->qkv + (size_t)c->heads * (size_t)c->head_dim;
     float *v = k + (size_t)c->kv_heads * (size_t)c->head_dim;
     products(pass, worker, layer->qkv, 3, h, pass->tokens, (float *[]){b->qkv, k, v}, b->qkv_width,
@@ -178,11 +283,15 @@ static void attention_block(struct cpu_pass *pass, int worker, int index)
     barrier(pass, worker);
     if (watched(pass, worker))
         tell(pass, index, OPC_QKV, qkv_cost(pass, layer));
+    if (c->parallel) {
+        if (!c->shared_norm)
+            h = normed(pass, worker, index, &layer->ff_norm);
+        feed_forward_up(pass, worker, index, h);
+    }
 
-    rotate(pass, worker);
+    rotate(pass, worker, index);
     if (watched(pass, worker))
-        tell(pass, index, OPC_REST,
-             row_cost(pass->tokens, (c->heads + c->kv_heads) * c->head_dim, 0));
+        tell(pass, index, OPC_REST, rotation_cost(pass));
 
     remember(pass, worker, index);
     if (attention_shares_keys(pass))
@@ -190,41 +299,19 @@ static void attention_block(struct cpu_pass *pass, int worker, int index)
     attend(pass, worker, index);
     barrier(pass, worker);
     if (watched(pass, worker))
-        tell(pass, index, OPC_ATTENTION, attention_cost(pass));
+        tell(pass, index, OPC_ATTENTION, attention_cost(pass, index));
 
     struct cpu_input attended = {b->input, b->input_bytes, pass->model->scheme->activations};
-    products(pass, worker, &layer->out, 1, attended, pass->tokens, (float *[]){b->x},
-             (size_t)c->width, true);
-    barrier(pass, worker);
-    if (watched(pass, worker))
-        tell(pass, index, OPC_OUTPUT, product_cost(pass, &layer->out, pass->tokens));
+    add_product(pass, worker, index, &layer->out, attended, &layer->attn_post_norm, OPC_OUTPUT);
 }
 
-// x += D swiglu(G h, U h), h = norm(x)
+// x += D (act(G h) * U h), h = norm(x)
 static void feed_forward_block(struct cpu_pass *pass, int worker, int index)
 {
     const struct cpu_layer *layer = &pass->model->weights.layers[index];
-    const struct model_config *c = &pass->model->config;
-    const struct cpu_buffers *b = pass->b;
-
-    struct cpu_input h = normed(pass, worker, layer->ff_norm);
-    if (watched(pass, worker))
-        tell(pass, index, OPC_REST,
-             row_cost(pass->tokens, c->width, (uint64_t)c->width * sizeof(float)));
-
-    gated(pass, worker, layer, h);
-    barrier(pass, worker);
-    if (watched(pass, worker))
-        tell(pass, index, OPC_GATE_UP,
-             cost_add(product_cost(pass, &layer->gate, pass->tokens),
-                      product_cost(pass, &layer->up, pass->tokens)));
-
-    struct cpu_input activated = {b->ff, b->ff_bytes, pass->model->scheme->activations};
-    products(pass, worker, &layer->down, 1, activated, pass->tokens, (float *[]){b->x},
-             (size_t)c->width, true);
-    barrier(pass, worker);
-    if (watched(pass, worker))
-        tell(pass, index, OPC_DOWN, product_cost(pass, &layer->down, pass->tokens));
+    if (!pass->model->config.parallel)
+        feed_forward_up(pass, worker, index, normed(pass, worker, index, &layer->ff_norm));
+    feed_forward_down(pass, worker, index);
 }
 
 // logits of the wanted rows alone: (wanted, vocab)
@@ -233,22 +320,32 @@ static void head_block(struct cpu_pass *pass, int worker)
     const struct cpu_model *m = pass->model;
     const struct cpu_buffers *b = pass->b;
     enum dtype type = m->scheme->head;
+    size_t vocab = (size_t)m->config.vocab;
     for (int i = worker; i < pass->wanted; i += pass->workers)
-        norm_row(pass, worker, residual(pass, b->wanted[i]), m->weights.final_norm,
-                 m->kernels.head_cast, type, b->input + (size_t)i * b->input_bytes);
+        input_row(pass, worker, residual(pass, b->wanted[i]), &m->weights.final_norm,
+                  m->kernels.head_cast, type, b->input + (size_t)i * b->input_bytes);
     barrier(pass, worker);
     if (watched(pass, worker))
-        tell(pass, -1, OPC_REST,
-             row_cost(pass->wanted, m->config.width, (uint64_t)m->config.width * sizeof(float)));
+        tell(pass, -1, OPC_REST, norm_cost(pass, pass->wanted, &m->weights.final_norm));
 
     struct cpu_input last = {b->input, b->input_bytes, type};
-    products(pass, worker, &m->weights.head, 1, last, pass->wanted, &pass->logits,
-             (size_t)m->config.vocab, false);
-    if (pass->observer) {
+    products(pass, worker, &m->weights.head, 1, last, pass->wanted, &pass->logits, vocab, false);
+    bool capped = m->config.logit_softcap != 0;
+    if (pass->observer || capped)
         barrier(pass, worker);
-        if (worker == 0)
-            tell(pass, -1, OPC_HEAD, product_cost(pass, &m->weights.head, pass->wanted));
-    }
+    if (watched(pass, worker))
+        tell(pass, -1, OPC_HEAD, product_cost(pass, &m->weights.head, pass->wanted));
+    if (!capped)
+        return;
+    int begin, end;
+    pool_share(m->config.vocab, PANEL_ROWS, worker, pass->workers, &begin, &end);
+    for (int i = 0; i < pass->wanted; i++)
+        m->kernels.softcap(pass->logits + (size_t)i * vocab + begin, end - begin,
+                           m->config.logit_softcap);
+    if (pass->observer)
+        barrier(pass, worker);
+    if (watched(pass, worker))
+        tell(pass, -1, OPC_REST, row_cost(pass->wanted, m->config.vocab, 0));
 }
 
 static void forward(void *arg, int worker, int workers)

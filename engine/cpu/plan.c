@@ -6,6 +6,7 @@
 
 #include "base/os.h"
 #include "base/str.h"
+#include "engine/model/alibi.h"
 #include "engine/model/rope.h"
 #include "engine/model/sizes.h"
 
@@ -55,11 +56,30 @@ static void sizes_plan(const struct model_config *config, const struct scheme *s
 {
     long long tokens = (long long)options->batch * options->chunk;
     b->rows = tokens < ENGINE_PASS_TOKENS ? (int)tokens : ENGINE_PASS_TOKENS;
+    b->positions = options->positions;
     int group = config->heads / config->kv_heads;
     b->tile = min_int(b->rows, max_int(ATTEND_ROWS / group, 1));
     b->qkv_width = (size_t)(config->heads + 2 * config->kv_heads) * (size_t)config->head_dim;
     b->input_bytes = input_row_bytes(scheme, config);
     b->ff_bytes = row_bytes(scheme->activations, config->ff);
+}
+
+// What depends on positions alone.
+static void tables_place(struct cursor *cursor, const struct model_config *config, size_t positions,
+                         struct cpu_buffers *b)
+{
+    size_t half = (size_t)config->rotary / 2, row = half * sizeof(float);
+    b->freq = cursor_take(cursor, half, sizeof(float));
+    b->cos = cursor_take(cursor, positions, row);
+    b->sin = cursor_take(cursor, positions, row);
+    b->local_freq = b->local_cos = b->local_sin = b->bias = NULL;
+    if (config->rope_local_theta != 0) {
+        b->local_freq = cursor_take(cursor, half, sizeof(float));
+        b->local_cos = cursor_take(cursor, positions, row);
+        b->local_sin = cursor_take(cursor, positions, row);
+    }
+    if (config->alibi != ALIBI_NONE)
+        b->bias = cursor_take(cursor, (size_t)config->heads, sat_mul(positions, sizeof(float)));
 }
 
 void buffers_place(struct cursor *cursor, const struct model_config *config,
@@ -70,12 +90,13 @@ void buffers_place(struct cursor *cursor, const struct model_config *config,
     b->kv = kv_layout(config, options);
     b->kv.memory = cursor_take(cursor, 1, kv_bytes(&b->kv));
 
-    size_t rows = (size_t)b->rows, half = (size_t)config->rotary / 2;
+    size_t rows = (size_t)b->rows, positions = (size_t)options->positions;
     size_t logit_rows = (size_t)max_int(options->logit_rows, options->batch);
-    b->freq = cursor_take(cursor, half, sizeof(float));
-    b->cos = cursor_take(cursor, (size_t)options->positions, half * sizeof(float));
-    b->sin = cursor_take(cursor, (size_t)options->positions, half * sizeof(float));
+    tables_place(cursor, config, positions, b);
     b->x = cursor_take(cursor, rows, (size_t)config->width * sizeof(float));
+    b->branch = NULL;
+    if (config->post_norms)
+        b->branch = cursor_take(cursor, rows, (size_t)config->width * sizeof(float));
     b->qkv = cursor_take(cursor, rows, b->qkv_width * sizeof(float));
     b->input = cursor_take(cursor, rows, b->input_bytes);
     b->ff = cursor_take(cursor, rows, b->ff_bytes);
@@ -112,7 +133,6 @@ enum { FILL_BYTES = 1 << 20 };
 struct filling {
     struct cpu_context *ctx;
     size_t bytes;
-    int positions;
 };
 
 static void fill_job(void *arg, int worker, int workers)
@@ -130,17 +150,30 @@ static void tables_job(void *arg, int worker, int workers)
 {
     const struct filling *f = arg;
     const struct cpu_buffers *b = &f->ctx->buffers;
+    const struct model_config *config = &f->ctx->model->config;
+    struct model_config plain = *config; // layers with a theta of their own take nothing of the scaling
     int begin, end;
-    pool_share(f->positions, 1, worker, workers, &begin, &end);
-    rope_fill(&f->ctx->model->config, b->freq, begin, end, b->cos, b->sin);
+    plain.rope_attention_factor = 0;
+    pool_share(b->positions, 1, worker, workers, &begin, &end);
+    if (config->rope != ROPE_NONE)
+        rope_fill(config, b->freq, begin, end, b->cos, b->sin);
+    if (b->local_freq)
+        rope_fill(&plain, b->local_freq, begin, end, b->local_cos, b->local_sin);
+    if (b->bias) {
+        pool_share(config->heads, 1, worker, workers, &begin, &end);
+        alibi_fill(config, begin, end, b->positions, b->bias);
+    }
 }
 
-static void context_fill(struct cpu_context *ctx, size_t bytes, int positions)
+static void context_fill(struct cpu_context *ctx, size_t bytes)
 {
     const struct cpu_model *m = ctx->model;
-    struct filling f = {.ctx = ctx, .bytes = bytes, .positions = positions};
+    const struct cpu_buffers *b = &ctx->buffers;
+    struct filling f = {.ctx = ctx, .bytes = bytes};
     pool_run(m->pool, fill_job, &f);
-    rope_frequencies(&m->config, ctx->buffers.freq);
+    rope_frequencies(&m->config, b->positions, b->freq);
+    if (b->local_freq)
+        rope_local_frequencies(&m->config, b->local_freq);
     pool_run(m->pool, tables_job, &f);
 }
 
@@ -191,7 +224,7 @@ enum status cpu_context_create(void *prepared, const struct context_options *opt
         cpu_context_destroy(ctx);
         return err->code;
     }
-    context_fill(ctx, bytes, options->positions);
+    context_fill(ctx, bytes);
     *planned = ctx;
     return OK;
 }

@@ -34,22 +34,39 @@ static float *vector_place(struct cursor *cursor, const struct model_config *con
     return n ? cursor_take(cursor, n, sizeof(float)) : NULL;
 }
 
+static struct cpu_norm norm_place(struct cursor *cursor, const struct model_config *config,
+                                  enum tensor_role weight, enum tensor_role bias)
+{
+    struct cpu_norm norm = {.weight = vector_place(cursor, config, weight)};
+    if (bias != weight)
+        norm.bias = vector_place(cursor, config, bias);
+    return norm;
+}
+
 static void layer_place(struct cursor *cursor, const struct model_config *config,
                         const struct scheme *scheme, struct cpu_layer *layer)
 {
     static const enum tensor_role qkv[3] = {T_Q, T_K, T_V};
     static const enum tensor_role bias[3] = {T_Q_BIAS, T_K_BIAS, T_V_BIAS};
     enum dtype type = scheme->weights;
-    layer->attn_norm = vector_place(cursor, config, T_ATTN_NORM);
+    layer->attn_norm = norm_place(cursor, config, T_ATTN_NORM, T_ATTN_NORM_BIAS);
     for (int i = 0; i < 3; i++)
         layer->qkv[i] = matrix_place(cursor, config, qkv[i], type);
     for (int i = 0; i < 3; i++)
         layer->qkv[i].bias = vector_place(cursor, config, bias[i]);
+    layer->q_norm = vector_place(cursor, config, T_Q_NORM);
+    layer->k_norm = vector_place(cursor, config, T_K_NORM);
     layer->out = matrix_place(cursor, config, T_O, type);
-    layer->ff_norm = vector_place(cursor, config, T_FF_NORM);
+    layer->out.bias = vector_place(cursor, config, T_O_BIAS);
+    layer->attn_post_norm = norm_place(cursor, config, T_ATTN_POST_NORM, T_ATTN_POST_NORM);
+    layer->ff_norm = norm_place(cursor, config, T_FF_NORM, T_FF_NORM_BIAS);
     layer->gate = matrix_place(cursor, config, T_GATE, type);
+    layer->gate.bias = vector_place(cursor, config, T_GATE_BIAS);
     layer->up = matrix_place(cursor, config, T_UP, type);
+    layer->up.bias = vector_place(cursor, config, T_UP_BIAS);
     layer->down = matrix_place(cursor, config, T_DOWN, type);
+    layer->down.bias = vector_place(cursor, config, T_DOWN_BIAS);
+    layer->ff_post_norm = norm_place(cursor, config, T_FF_POST_NORM, T_FF_POST_NORM);
 }
 
 void weights_place(struct cursor *cursor, const struct model_config *config,
@@ -59,12 +76,14 @@ void weights_place(struct cursor *cursor, const struct model_config *config,
         struct cpu_layer measured;
         layer_place(cursor, config, scheme, weights->layers ? &weights->layers[i] : &measured);
     }
-    size_t vocab = (size_t)config->vocab, width = (size_t)config->width;
-    weights->embedding = NULL;
+    size_t row_bytes = sat_mul((size_t)config->width, cpu_element_bytes(scheme->head));
+    weights->embedding = weights->positions = NULL;
     if (!config->tied)
-        weights->embedding =
-            cursor_take(cursor, vocab, sat_mul(width, cpu_element_bytes(scheme->head)));
-    weights->final_norm = vector_place(cursor, config, T_FINAL_NORM);
+        weights->embedding = cursor_take(cursor, (size_t)config->vocab, row_bytes);
+    if (config->learned_positions)
+        weights->positions = cursor_take(cursor, (size_t)config->learned_positions, row_bytes);
+    weights->embedding_norm = norm_place(cursor, config, T_EMBEDDING_NORM, T_EMBEDDING_NORM_BIAS);
+    weights->final_norm = norm_place(cursor, config, T_FINAL_NORM, T_FINAL_NORM_BIAS);
     weights->head = (struct cpu_matrix){
         .packed = cursor_take(cursor, (size_t)panel_count(config->vocab),
                               panel_bytes(scheme->head, config->width)),
@@ -72,6 +91,7 @@ void weights_place(struct cursor *cursor, const struct model_config *config,
         .rows = config->vocab,
         .cols = config->width,
     };
+    weights->head.bias = vector_place(cursor, config, T_HEAD_BIAS);
 }
 
 // ---- packing ---------------------------------------------------------------------------------------------
@@ -111,27 +131,44 @@ static void read_vector(const struct packing *p, int worker, int workers, float 
                               (size_t)tensor_shape(&p->model->config, role).cols);
 }
 
-static void pack_embedding(const struct packing *p, int worker, int workers)
+// Rows of a table as they will be added to the residual stream: in the head's type, not in panels.
+static void pack_table(const struct packing *p, int worker, int workers, unsigned char *table,
+                       enum tensor_role role)
 {
     const struct cpu_model *m = p->model;
     int width = m->config.width, begin, end;
     float *row = p->scratch + (size_t)worker * PANEL_ROWS * p->widest;
     size_t row_bytes = (size_t)width * cpu_element_bytes(m->scheme->head);
-    pool_share(m->config.vocab, 1, worker, workers, &begin, &end);
-    for (int id = begin; id < end; id++) {
-        p->ck->ops->read_rows(p->ck->self, T_EMBEDDING, -1, id, 1, row, p->widest);
-        m->kernels.head_cast(m->weights.embedding + (size_t)id * row_bytes, row, width, width);
+    pool_share(tensor_shape(&m->config, role).rows, 1, worker, workers, &begin, &end);
+    for (int i = begin; i < end && table; i++) {
+        p->ck->ops->read_rows(p->ck->self, role, -1, i, 1, row, p->widest);
+        m->kernels.head_cast(table + (size_t)i * row_bytes, row, width, width);
     }
 }
 
 static void pack_layer(const struct packing *p, int worker, int workers, int index)
 {
     struct cpu_layer *layer = &p->model->weights.layers[index];
-    read_vector(p, worker, workers, layer->attn_norm, T_ATTN_NORM, index);
-    read_vector(p, worker, workers, layer->ff_norm, T_FF_NORM, index);
-    read_vector(p, worker, workers, layer->qkv[0].bias, T_Q_BIAS, index);
-    read_vector(p, worker, workers, layer->qkv[1].bias, T_K_BIAS, index);
-    read_vector(p, worker, workers, layer->qkv[2].bias, T_V_BIAS, index);
+    const struct {
+        float *out;
+        enum tensor_role role;
+    } vectors[] = {{layer->attn_norm.weight, T_ATTN_NORM},
+                   {layer->attn_norm.bias, T_ATTN_NORM_BIAS},
+                   {layer->qkv[0].bias, T_Q_BIAS},
+                   {layer->qkv[1].bias, T_K_BIAS},
+                   {layer->qkv[2].bias, T_V_BIAS},
+                   {layer->q_norm, T_Q_NORM},
+                   {layer->k_norm, T_K_NORM},
+                   {layer->out.bias, T_O_BIAS},
+                   {layer->attn_post_norm.weight, T_ATTN_POST_NORM},
+                   {layer->ff_norm.weight, T_FF_NORM},
+                   {layer->ff_norm.bias, T_FF_NORM_BIAS},
+                   {layer->gate.bias, T_GATE_BIAS},
+                   {layer->up.bias, T_UP_BIAS},
+                   {layer->down.bias, T_DOWN_BIAS},
+                   {layer->ff_post_norm.weight, T_FF_POST_NORM}};
+    for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++)
+        read_vector(p, worker, workers, vectors[i].out, vectors[i].role, index);
     pack_matrix(p, worker, workers, &layer->qkv[0], T_Q, index);
     pack_matrix(p, worker, workers, &layer->qkv[1], T_K, index);
     pack_matrix(p, worker, workers, &layer->qkv[2], T_V, index);
@@ -151,9 +188,14 @@ static void pack_job(void *arg, int worker, int workers)
         if (worker == 0 && p->progress)
             p->progress(p->user, (i + 1) / steps);
     }
-    if (!m->config.tied)
-        pack_embedding(p, worker, workers);
-    read_vector(p, worker, workers, m->weights.final_norm, T_FINAL_NORM, -1);
+    const struct cpu_weights *w = &m->weights;
+    pack_table(p, worker, workers, w->embedding, T_EMBEDDING);
+    pack_table(p, worker, workers, w->positions, T_POSITIONS);
+    read_vector(p, worker, workers, w->embedding_norm.weight, T_EMBEDDING_NORM, -1);
+    read_vector(p, worker, workers, w->embedding_norm.bias, T_EMBEDDING_NORM_BIAS, -1);
+    read_vector(p, worker, workers, w->final_norm.weight, T_FINAL_NORM, -1);
+    read_vector(p, worker, workers, w->final_norm.bias, T_FINAL_NORM_BIAS, -1);
+    read_vector(p, worker, workers, w->head.bias, T_HEAD_BIAS, -1);
     pack_matrix(p, worker, workers, &m->weights.head, m->config.tied ? T_EMBEDDING : T_HEAD, -1);
     if (worker == 0 && p->progress)
         p->progress(p->user, 1);
@@ -204,6 +246,10 @@ static union kernel_fn find(const struct cpu_model *m, enum kernel_op op, enum d
 
 static enum status find_kernels(struct cpu_model *m, struct error *err)
 {
+    static const enum kernel_op activations[] = {[ACT_SILU] = KOP_SWIGLU,
+                                                 [ACT_GELU] = KOP_GELU,
+                                                 [ACT_GELU_TANH] = KOP_GELU_TANH,
+                                                 [ACT_RELU] = KOP_RELU};
     enum dtype w = m->scheme->weights, x = m->scheme->activations, head = m->scheme->head;
     m->kernels = (struct cpu_kernels){
         .gemv = find(m, KOP_GEMV, w, x, err).linear,
@@ -214,7 +260,10 @@ static enum status find_kernels(struct cpu_model *m, struct error *err)
         .head_cast = find(m, KOP_CAST, DT_F32, head, err).cast,
         .rmsnorm = find(m, KOP_RMSNORM, DT_F32, DT_F32, err).rmsnorm,
         .rope = find(m, KOP_ROPE, DT_F32, DT_F32, err).rope,
-        .swiglu = find(m, KOP_SWIGLU, DT_F32, DT_F32, err).swiglu,
+        .layernorm = find(m, KOP_LAYERNORM, DT_F32, DT_F32, err).layernorm,
+        .activate = find(m, activations[m->config.activation], DT_F32, DT_F32, err).activate,
+        .softcap = find(m, KOP_SOFTCAP, DT_F32, DT_F32, err).softcap,
+        .add = find(m, KOP_ADD, DT_F32, DT_F32, err).add,
     };
     return err->code;
 }

@@ -107,6 +107,7 @@ static void block_product(const struct cpu_pass *pass, const struct cpu_matrix *
     struct k_linear job = {
         .w = m->packed + (size_t)(row0 / PANEL_ROWS) * panel,
         .x = input.x + (size_t)patch.token0 * input.row_bytes,
+        .bias = m->bias ? m->bias + row0 : NULL,
         .y = y,
         .tokens = patch.tokens,
         .rows = rows,
@@ -131,19 +132,22 @@ static void gated_patch(const struct cpu_pass *pass, int worker, const struct cp
     const struct cpu_buffers *b = pass->b;
     const struct cpu_worker *w = &b->workers[worker];
     const struct cpu_kernels *k = &pass->model->kernels;
-    int ff = layer->gate.rows, padded = packed_cols(input.type, ff);
+    bool plain = layer->gate.rows == 0;
+    float *in = plain ? w->up : w->gate;
+    int ff = layer->up.rows, padded = packed_cols(input.type, ff);
     int last = patch.panel1 * PANEL_ROWS < ff ? patch.panel1 * PANEL_ROWS : ff;
     int step = block_rows(patch.tokens);
     for (int row0 = patch.panel0 * PANEL_ROWS; row0 < last; row0 += step) {
         int rows = last - row0 < step ? last - row0 : step;
-        block_product(pass, &layer->gate, row0, rows, patch, input, w->gate);
+        if (!plain)
+            block_product(pass, &layer->gate, row0, rows, patch, input, w->gate);
         block_product(pass, &layer->up, row0, rows, patch, input, w->up);
         int to = row0 + rows == ff ? padded - row0 : rows;
         for (int t = 0; t < patch.tokens; t++) {
-            float *gate = w->gate + (size_t)t * (size_t)rows;
+            float *x = in + (size_t)t * (size_t)rows;
             unsigned char *out = b->ff + (size_t)(patch.token0 + t) * b->ff_bytes;
-            k->swiglu(gate, gate, w->up + (size_t)t * (size_t)rows, rows);
-            k->cast(out + (size_t)row0 * cpu_element_bytes(input.type), gate, rows, to);
+            k->activate(x, x, plain ? NULL : w->up + (size_t)t * (size_t)rows, rows);
+            k->cast(out + (size_t)row0 * cpu_element_bytes(input.type), x, rows, to);
         }
     }
 }
@@ -151,7 +155,7 @@ static void gated_patch(const struct cpu_pass *pass, int worker, const struct cp
 void gated(const struct cpu_pass *pass, int worker, const struct cpu_layer *layer,
            struct cpu_input input)
 {
-    int panels = panel_count(layer->gate.rows), unit, end;
+    int panels = panel_count(layer->up.rows), unit, end;
     int blocks = token_blocks(panels, pass->tokens, pass->workers);
     struct patch patch;
     struct deal deal;

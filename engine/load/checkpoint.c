@@ -110,25 +110,41 @@ enum status checkpoint_tokenizer(const struct checkpoint *ck, struct tokenizer *
 
 // ---- classes of tensors ---------------------------------------------------------------------------
 
-enum { CLASS_EMBEDDING, CLASS_ATTENTION, CLASS_FEED_FORWARD, CLASS_NORM, CLASS_HEAD, CLASS_OTHER };
+enum {
+    CLASS_EMBEDDING,
+    CLASS_ATTENTION,
+    CLASS_FEED_FORWARD,
+    CLASS_EXPERTS,
+    CLASS_NORM,
+    CLASS_HEAD,
+    CLASS_OTHER
+};
 
 static int class_of(enum tensor_role role)
 {
+    if (tensor_role_is_norm(role))
+        return CLASS_NORM;
     switch (role) {
     case T_EMBEDDING:
+    case T_POSITIONS:
         return CLASS_EMBEDDING;
     case T_HEAD:
+    case T_HEAD_BIAS:
         return CLASS_HEAD;
-    case T_FINAL_NORM:
-    case T_ATTN_NORM:
-    case T_FF_NORM:
+    case T_EMBEDDING_NORM_BIAS:
+    case T_FINAL_NORM_BIAS:
+    case T_ATTN_NORM_BIAS:
+    case T_FF_NORM_BIAS:
         return CLASS_NORM;
     case T_GATE:
     case T_UP:
     case T_DOWN:
+    case T_GATE_BIAS:
+    case T_UP_BIAS:
+    case T_DOWN_BIAS:
         return CLASS_FEED_FORWARD;
     default:
-        return CLASS_ATTENTION;
+        return role >= T_ROUTER ? CLASS_EXPERTS : CLASS_ATTENTION;
     }
 }
 
@@ -151,8 +167,9 @@ static void add_tensor(const struct checkpoint *ck, enum tensor_role role, int l
 size_t checkpoint_tensor_classes(const struct checkpoint *ck, struct tensor_class *out, size_t max)
 {
     struct tensor_class all[] = {{.name = "embedding"},    {.name = "attention"},
-                                 {.name = "feed-forward"}, {.name = "norm"},
-                                 {.name = "head"},         {.name = "other"}};
+                                 {.name = "feed-forward"}, {.name = "experts"},
+                                 {.name = "norm"},         {.name = "head"},
+                                 {.name = "other"}};
     for (int role = 0; role < T_ROLE_COUNT; role++) {
         enum tensor_role r = (enum tensor_role)role;
         bool outside = r <= T_FINAL_NORM;

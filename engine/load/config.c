@@ -1,8 +1,6 @@
-// config.c - config.json of a Hugging Face folder to struct model_config.
+// config.c - config.json of a Hugging Face folder to struct model_config, by the rows of hf_config.c.
 //
-// Both spellings of RoPE are read: transformers 4 (rope_theta, rope_scaling) and transformers 5
-// (rope_parameters). What this engine would compute differently from transformers is refused, never
-// ignored. Defaults are those of transformers' configuration classes.
+// What this engine would compute differently from transformers is refused, never ignored.
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,44 +8,75 @@
 
 #include "base/json.h"
 #include "base/str.h"
-#include "engine/load/parse.h"
+#include "engine/load/hf.h"
 #include "engine/model/arch.h"
 
 enum { CONFIG_MAX_BYTES = 1 << 20 };
 
-static enum status get_int(const json_t *root, const char *where, const char *key, int *out,
-                           struct error *err)
+// ---- fields ---------------------------------------------------------------------------------------
+
+const char *hf_key(const json_t *root, const char *keys, char out[64])
+{
+    size_t first = strcspn(keys, "|");
+    for (const char *at = keys; *at;) {
+        size_t length = strcspn(at, "|");
+        snprintf(out, 64, "%.*s", (int)length, at);
+        const json_t *value = json_object_get(root, out);
+        if (value && !json_is_null(value))
+            return out;
+        at += length + (at[length] == '|');
+    }
+    snprintf(out, 64, "%.*s", (int)first, keys);
+    return out;
+}
+
+enum status hf_get_int(const json_t *root, const char *where, const char *key, int *out,
+                       struct error *err)
 {
     int64_t value;
-    TRY(json_get_i64(root, where, key, 1, INT_MAX, &value, err));
+    char name[64];
+    TRY(json_get_i64(root, where, hf_key(root, key, name), 1, INT_MAX, &value, err));
     *out = (int)value;
     return OK;
 }
 
-static enum status opt_int(const json_t *root, const char *where, const char *key, int fallback,
-                           int *out, struct error *err)
+enum status hf_opt_int(const json_t *root, const char *where, const char *key, int fallback,
+                       int *out, struct error *err)
 {
     int64_t value;
-    TRY(json_opt_i64(root, where, key, 0, INT_MAX, fallback, &value, err));
+    char name[64];
+    TRY(json_opt_i64(root, where, hf_key(root, key, name), 0, INT_MAX, fallback, &value, err));
     *out = (int)value;
     return OK;
 }
 
-static enum status opt_float(const json_t *root, const char *where, const char *key,
-                             double fallback, float *out, struct error *err)
+enum status hf_opt_float(const json_t *root, const char *where, const char *key, double fallback,
+                         float *out, struct error *err)
 {
     double value;
-    TRY(json_opt_f64(root, where, key, fallback, &value, err));
+    char name[64];
+    TRY(json_opt_f64(root, where, hf_key(root, key, name), fallback, &value, err));
     *out = (float)value;
     return OK;
 }
 
-static enum status get_float(const json_t *root, const char *where, const char *key, float *out,
-                             struct error *err)
+enum status hf_get_float(const json_t *root, const char *where, const char *key, float *out,
+                         struct error *err)
 {
     double value;
     TRY(json_get_f64(root, where, key, &value, err));
     *out = (float)value;
+    return OK;
+}
+
+enum status hf_only_bool(const json_t *root, const char *where, const char *key, bool only,
+                         const char *why, struct error *err)
+{
+    bool value;
+    TRY(json_opt_bool(root, where, key, only, &value, err));
+    if (value != only)
+        return FAIL(err, ERR_UNSUPPORTED, "%s: %s: %s is not supported (%s)", where, key,
+                    value ? "true" : "false", why);
     return OK;
 }
 
@@ -68,166 +97,187 @@ static enum status get_token(const json_t *root, const char *where, const char *
     return OK;
 }
 
-static enum status refuse_true(const json_t *root, const char *where, const char *key,
-                               const char *what, struct error *err)
+// ---- the description ------------------------------------------------------------------------------
+
+// The names of transformers' table that this engine computes.
+enum status hf_activation(const char *where, const char *key, const char *name,
+                          enum activation *out, struct error *err)
 {
-    bool value;
-    TRY(json_opt_bool(root, where, key, false, &value, err));
-    if (value)
-        return FAIL(err, ERR_UNSUPPORTED, "%s: %s: %s not supported", where, key, what);
-    return OK;
+    static const struct {
+        const char *name;
+        enum activation activation;
+    } known[] = {{"silu", ACT_SILU},
+                 {"swish", ACT_SILU},
+                 {"gelu", ACT_GELU},
+                 {"gelu_python", ACT_GELU},
+                 {"gelu_new", ACT_GELU_TANH},
+                 {"gelu_fast", ACT_GELU_TANH},
+                 {"gelu_pytorch_tanh", ACT_GELU_TANH},
+                 {"gelu_accurate", ACT_GELU_TANH},
+                 {"relu", ACT_RELU}};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (str_equal(known[i].name, name)) {
+            *out = known[i].activation;
+            return OK;
+        }
+    return FAIL(err, ERR_UNSUPPORTED,
+                "%s: %s: '%.64s' is not supported (silu, gelu, gelu_new, gelu_pytorch_tanh and relu "
+                "are)",
+                where, key, name);
 }
 
-static enum status read_rope_scaling(const json_t *rope, const char *where,
-                                     struct model_config *out, struct error *err)
+static enum status read_activation(const json_t *root, const char *where,
+                                   const struct hf_arch *arch, struct model_config *out,
+                                   struct error *err)
 {
-    const char *type, *older;
-    TRY(json_opt_string(rope, where, "type", "default", &older, err));
-    TRY(json_opt_string(rope, where, "rope_type", older, &type, err));
-    if (str_equal(type, "default"))
+    const char *name;
+    if (!arch->activation)
         return OK;
-    if (!str_equal(type, "linear") && !str_equal(type, "llama3"))
-        return FAIL(err, ERR_UNSUPPORTED,
-                    "%s: rope_type '%s' is not supported (default, linear and llama3 are)", where,
-                    type);
-    TRY(get_float(rope, where, "factor", &out->rope_factor, err));
-    out->rope_scaling = ROPE_SCALE_LINEAR;
-    if (str_equal(type, "linear"))
-        return OK;
-    out->rope_scaling = ROPE_SCALE_LLAMA3;
-    TRY(get_float(rope, where, "low_freq_factor", &out->rope_low_freq, err));
-    TRY(get_float(rope, where, "high_freq_factor", &out->rope_high_freq, err));
-    return get_int(rope, where, "original_max_position_embeddings", &out->rope_original_positions,
-                   err);
+    TRY(json_opt_string(root, where, arch->activation, "", &name, err));
+    return *name ? hf_activation(where, arch->activation, name, &out->activation, err) : OK;
 }
 
-static enum status refuse_partial_rope(const json_t *object, const char *where, struct error *err)
+// Windowed are the layers that layer_types says, or that the row's rule or max_window_layers does.
+static bool layer_is_full(const json_t *types, const struct hf_arch *arch, int first, int layer)
 {
-    double share;
-    TRY(json_opt_f64(object, where, "partial_rotary_factor", 1, &share, err));
-    if (share != 1)
-        return FAIL(err, ERR_UNSUPPORTED, "%s: partial_rotary_factor: %g is not supported, only 1",
-                    where, share);
-    return OK;
+    if (json_is_array(types))
+        return !str_equal(json_string_value(json_array_get(types, (size_t)layer)),
+                          "sliding_attention");
+    if (arch->full_every)
+        return (layer + 1) % arch->full_every == 0;
+    return layer < first;
 }
 
-static enum status read_rope(const json_t *root, const char *where, struct model_config *out,
-                             struct error *err)
-{
-    static const char *const keys[] = {"rope_parameters", "rope_scaling"};
-    TRY(refuse_partial_rope(root, where, err));
-    TRY(opt_float(root, where, "rope_theta", 10000, &out->rope_theta, err));
-    for (int i = 0; i < 2; i++) {
-        const json_t *rope = json_object_get(root, keys[i]);
-        if (!rope || json_is_null(rope))
-            continue;
-        char place[512];
-        snprintf(place, sizeof place, "%s: %s", where, keys[i]);
-        if (!json_is_object(rope))
-            return FAIL(err, ERR_FORMAT, "%s: not an object", place);
-        TRY(refuse_partial_rope(rope, place, err));
-        TRY(opt_float(rope, place, "rope_theta", (double)out->rope_theta, &out->rope_theta, err));
-        return read_rope_scaling(rope, place, out, err);
-    }
-    return OK;
-}
-
-// One window for all layers or none: what transformers' layer_types and max_window_layers amount to.
-static enum status read_window(const json_t *root, const char *where, const struct arch *arch,
+static enum status read_window(const json_t *root, const char *where, const struct hf_arch *arch,
                                struct model_config *out, struct error *err)
 {
-    if (!arch->windowed)
-        return OK;
     bool use;
-    int window, first = 0;
-    TRY(json_opt_bool(root, where, "use_sliding_window", arch->window_by_default, &use, err));
-    TRY(opt_int(root, where, "sliding_window", 0, &window, err));
-    if (!arch->window_by_default)
-        TRY(opt_int(root, where, "max_window_layers", 28, &first, err));
-    const json_t *types = json_object_get(root, "layer_types");
-    int windowed = first < out->layers ? out->layers - first : 0;
-    if (json_is_array(types)) {
-        size_t i;
-        const json_t *type;
-        windowed = 0;
-        json_array_foreach(types, i, type) windowed +=
-            str_equal(json_string_value(type), "sliding_attention");
-    }
-    if (!use || !window || !windowed)
+    int window, first = 0, windowed = 0;
+    if (!arch->window || json_is_null(json_object_get(root, arch->window)))
         return OK;
-    if (windowed != out->layers)
-        return FAIL(err, ERR_UNSUPPORTED,
-                    "%s: sliding_window: a window in %d of %d layers is not supported", where,
-                    windowed, out->layers);
-    out->window = window;
+    TRY(json_opt_bool(root, where, "use_sliding_window", arch->window_by_default, &use, err));
+    TRY(hf_opt_int(root, where, arch->window, arch->default_window, &window, err));
+    if (!arch->window_by_default)
+        TRY(hf_opt_int(root, where, "max_window_layers", 28, &first, err));
+    const json_t *types = json_object_get(root, "layer_types");
+    if (!use || !window)
+        return OK;
+    if (json_is_array(types) && json_array_size(types) != (size_t)out->layers)
+        return FAIL(err, ERR_FORMAT, "%s: layer_types: names %zu of %d layers", where,
+                    json_array_size(types), out->layers);
+    for (int i = 0; i < out->layers && i < MODEL_MAX_LAYERS; i++) {
+        if (layer_is_full(types, arch, first, i))
+            out->full_layers[i / 64] |= UINT64_C(1) << (i % 64);
+        else
+            windowed++;
+    }
+    if (windowed)
+        out->window = window;
+    else
+        memset(out->full_layers, 0, sizeof out->full_layers);
     return OK;
 }
 
-static enum status read_dimensions(const json_t *root, const char *where, const struct arch *arch,
-                                   struct model_config *out, struct error *err)
+static enum status read_heads(const json_t *root, const char *where, const struct hf_arch *arch,
+                              struct model_config *out, struct error *err)
 {
-    TRY(get_int(root, where, "hidden_size", &out->width, err));
-    TRY(get_int(root, where, "num_hidden_layers", &out->layers, err));
-    TRY(get_int(root, where, "num_attention_heads", &out->heads, err));
-    TRY(get_int(root, where, "intermediate_size", &out->ff, err));
-    TRY(get_int(root, where, "vocab_size", &out->vocab, err));
-    TRY(get_int(root, where, "max_position_embeddings", &out->max_positions, err));
-    int kv = arch->default_kv_heads ? arch->default_kv_heads : out->heads;
-    if (json_is_null(json_object_get(root, "num_key_value_heads")))
-        kv = out->heads;
-    TRY(opt_int(root, where, "num_key_value_heads", kv, &out->kv_heads, err));
-    TRY(opt_int(root, where, "head_dim", 0, &out->head_dim, err));
+    char name[64];
+    TRY(hf_get_int(root, where, arch->heads, &out->heads, err));
+    out->kv_heads = out->heads;
+    if (arch->kv_heads) {
+        // null stands for as many as heads, nothing at all for the class's default
+        bool given = json_object_get(root, hf_key(root, arch->kv_heads, name)) != NULL;
+        int fallback = given || !arch->default_kv_heads ? out->heads : arch->default_kv_heads;
+        TRY(hf_opt_int(root, where, arch->kv_heads, fallback, &out->kv_heads, err));
+    }
+    if (arch->head_dim)
+        TRY(hf_opt_int(root, where, arch->head_dim, arch->default_head_dim, &out->head_dim, err));
     if (out->head_dim == 0 && out->width % out->heads)
         return FAIL(err, ERR_FORMAT,
-                    "%s: hidden_size: %d is no multiple of num_attention_heads %d, and there is no "
-                    "head_dim",
-                    where, out->width, out->heads);
+                    "%s: %s: %d is no multiple of %s %d, and there is no head_dim", where,
+                    hf_key(root, arch->width, (char[64]){0}), out->width,
+                    hf_key(root, arch->heads, name), out->heads);
     if (out->head_dim == 0)
         out->head_dim = out->width / out->heads;
-    out->rotary = out->head_dim;
-    return opt_float(root, where, "rms_norm_eps", 1e-6, &out->norm_eps, err);
+    return OK;
+}
+
+static enum status read_dimensions(const json_t *root, const char *where,
+                                   const struct hf_arch *arch, struct model_config *out,
+                                   struct error *err)
+{
+    TRY(hf_get_int(root, where, arch->width, &out->width, err));
+    TRY(hf_get_int(root, where, arch->layers, &out->layers, err));
+    TRY(hf_get_int(root, where, "vocab_size", &out->vocab, err));
+    TRY(read_heads(root, where, arch, out, err));
+    if (out->width <= INT_MAX / 64 && arch->ff_times)
+        out->ff = arch->ff_times * out->width;
+    if (arch->ff && arch->ff_times)
+        TRY(hf_opt_int(root, where, arch->ff, out->ff, &out->ff, err));
+    else if (arch->ff)
+        TRY(hf_get_int(root, where, arch->ff, &out->ff, err));
+    if (arch->default_positions)
+        TRY(hf_opt_int(root, where, arch->positions, arch->default_positions, &out->max_positions,
+                       err));
+    else
+        TRY(hf_get_int(root, where, arch->positions, &out->max_positions, err));
+    return hf_opt_float(root, where, arch->eps, arch->default_eps != 0 ? arch->default_eps : 1e-6,
+                        &out->norm_eps, err);
+}
+
+static enum status read_biases(const json_t *root, const char *where, const struct hf_arch *arch,
+                               struct model_config *out, struct error *err)
+{
+    bool attention = false, ff = false;
+    if (arch->attention_bias)
+        TRY(json_opt_bool(root, where, arch->attention_bias, false, &attention, err));
+    if (arch->ff_bias)
+        TRY(json_opt_bool(root, where, arch->ff_bias, false, &ff, err));
+    out->qkv_bias = out->qkv_bias || attention;
+    out->o_bias = out->o_bias || attention;
+    out->ff_bias = out->ff_bias || ff;
+    return OK;
 }
 
 static enum status read_arch(const json_t *root, const char *where, const struct arch **arch,
-                             struct error *err)
+                             const struct hf_arch **hf, struct error *err)
 {
-    const char *type, *act;
-    char known[128];
+    const char *type;
+    char known[ARCH_NAMES_BYTES];
     TRY(json_get_string(root, where, "model_type", &type, err));
     *arch = arch_find(type);
-    if (!*arch)
+    *hf = hf_arch_find(type);
+    if (!*arch || !*hf)
         return FAIL(err, ERR_UNSUPPORTED, "%s: model_type: '%.64s' is not supported (%s are)",
                     where, type, arch_names(known, sizeof known));
-    TRY(json_opt_string(root, where, "hidden_act", "silu", &act, err));
-    if (!str_equal(act, "silu") && !str_equal(act, "swish"))
-        return FAIL(err, ERR_UNSUPPORTED, "%s: hidden_act: '%.64s' is not supported (silu is)",
-                    where, act);
     const json_t *quant = json_object_get(root, "quantization_config");
     if (quant && !json_is_null(quant))
         return FAIL(err, ERR_UNSUPPORTED,
                     "%s: quantization_config: quantized checkpoints are not supported", where);
-    if (!(*arch)->qkv_bias)
-        TRY(refuse_true(root, where, "attention_bias", "a bias of the attention's output is", err));
-    return refuse_true(root, where, "mlp_bias", "biases of the feed-forward products are", err);
+    return OK;
 }
 
 enum status model_config_from_json(const json_t *root, const char *where, struct model_config *out,
                                    struct error *err)
 {
     const struct arch *arch;
+    const struct hf_arch *hf;
     memset(out, 0, sizeof *out);
     if (!json_is_object(root))
         return FAIL(err, ERR_FORMAT, "%s: not a JSON object", where);
-    TRY(read_arch(root, where, &arch, err));
-    snprintf(out->arch, sizeof out->arch, "%s", arch->name);
-    out->rope = arch->rope;
-    out->qkv_bias = arch->qkv_bias;
-    TRY(read_dimensions(root, where, arch, out, err));
-    TRY(read_rope(root, where, out, err));
-    TRY(read_window(root, where, arch, out, err));
-    TRY(json_opt_bool(root, where, "tie_word_embeddings", false, &out->tied, err));
+    TRY(read_arch(root, where, &arch, &hf, err));
+    arch_start(arch, out);
+    TRY(read_dimensions(root, where, hf, out, err));
+    TRY(read_activation(root, where, hf, out, err));
+    TRY(read_biases(root, where, hf, out, err));
+    if (hf->more)
+        TRY(hf->more(root, where, out, err));
+    TRY(hf_rope(root, where, hf, out, err));
+    TRY(read_window(root, where, hf, out, err));
+    TRY(json_opt_bool(root, where, "tie_word_embeddings", hf->tied, &out->tied, err));
     TRY(get_token(root, where, "bos_token_id", &out->bos, err));
     TRY(get_token(root, where, "eos_token_id", &out->eos, err));
+    arch_finish(arch, out);
     return model_config_check(out, where, err);
 }
 

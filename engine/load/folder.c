@@ -1,5 +1,4 @@
 // folder.c - Hugging Face folders: config.json, and one safetensors file or several with an index.
-#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -152,13 +151,8 @@ static void folder_read_rows(const void *self, enum tensor_role role, int layer,
                              float *out, size_t ld)
 {
     const struct folder *f = self;
-    const struct stored_tensor *t = tensor_map_at(&f->tensors, role, layer);
-    struct tensor_shape shape = tensor_shape(&f->config, role);
-    assert(t->data && row0 >= 0 && rows >= 0 && row0 + rows <= shape.rows);
-    size_t row_bytes = stored_bytes(t->type, (size_t)shape.cols);
-    for (int r = 0; r < rows; r++)
-        convert_to_f32(out + (size_t)r * ld, t->data + (size_t)(row0 + r) * row_bytes, t->type,
-                       (size_t)shape.cols);
+    tensor_map_read(&f->tensors, &f->config, hf_names(&f->config), role, layer, row0, rows, out,
+                    ld);
 }
 
 static enum dtype folder_stored_type(const void *self, enum tensor_role role, int layer)
@@ -245,11 +239,11 @@ enum status safetensors_open(const char *dir, struct checkpoint *ck, struct erro
     }
     if ((status = open_config(f, err)) != OK)
         goto out;
-    if ((status = tensor_map_init(&f->tensors, f->config.layers, err)) != OK)
+    if ((status = tensor_map_init(&f->tensors, &f->config, err)) != OK)
         goto out;
     if ((status = open_weights(f, err)) != OK)
         goto out;
-    if ((status = tensor_map_complete(&f->tensors, &f->config, &hf_names, dir, err)) != OK)
+    if ((status = tensor_map_complete(&f->tensors, &f->config, hf_names(&f->config), dir, err)) != OK)
         goto out;
     ck->config = f->config;
     ck->ops = &safetensors_ops;

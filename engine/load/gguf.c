@@ -22,21 +22,21 @@ enum { TENSORS_MAX = 1 << 17 };
 
 static const struct tensor_names gguf_names = {
     .layer_prefix = "blk.",
-    .name = {[T_EMBEDDING] = "token_embd.weight",
-             [T_HEAD] = "output.weight",
-             [T_FINAL_NORM] = "output_norm.weight",
-             [T_ATTN_NORM] = "attn_norm.weight",
-             [T_Q] = "attn_q.weight",
-             [T_K] = "attn_k.weight",
-             [T_V] = "attn_v.weight",
-             [T_O] = "attn_output.weight",
-             [T_Q_BIAS] = "attn_q.bias",
-             [T_K_BIAS] = "attn_k.bias",
-             [T_V_BIAS] = "attn_v.bias",
-             [T_FF_NORM] = "ffn_norm.weight",
-             [T_GATE] = "ffn_gate.weight",
-             [T_UP] = "ffn_up.weight",
-             [T_DOWN] = "ffn_down.weight"},
+    .at = {[T_EMBEDDING] = {"token_embd.weight"},
+           [T_HEAD] = {"output.weight"},
+           [T_FINAL_NORM] = {"output_norm.weight"},
+           [T_ATTN_NORM] = {"attn_norm.weight"},
+           [T_Q] = {"attn_q.weight"},
+           [T_K] = {"attn_k.weight"},
+           [T_V] = {"attn_v.weight"},
+           [T_O] = {"attn_output.weight"},
+           [T_Q_BIAS] = {"attn_q.bias"},
+           [T_K_BIAS] = {"attn_k.bias"},
+           [T_V_BIAS] = {"attn_v.bias"},
+           [T_FF_NORM] = {"ffn_norm.weight"},
+           [T_GATE] = {"ffn_gate.weight"},
+           [T_UP] = {"ffn_up.weight"},
+           [T_DOWN] = {"ffn_down.weight"}},
 };
 
 // ---- the description ------------------------------------------------------------------------------
@@ -107,7 +107,7 @@ static enum status config_token(const struct gguf *g, const char *key, int32_t *
 static enum status read_arch(struct gguf *g, struct error *err)
 {
     struct gguf_text text;
-    char known[128];
+    char known[ARCH_NAMES_BYTES];
     if (!gguf_string(g, "general.architecture", &text))
         return FAIL(err, ERR_FORMAT, "%s: general.architecture: missing", g->name);
     snprintf(g->arch, sizeof g->arch, "%.*s", (int)(text.bytes > 31 ? 31 : text.bytes), text.text);
@@ -116,9 +116,7 @@ static enum status read_arch(struct gguf *g, struct error *err)
         return FAIL(err, ERR_UNSUPPORTED,
                     "%s: general.architecture: '%s' is not supported (%s are)", g->name, g->arch,
                     arch_names(known, sizeof known));
-    snprintf(g->config.arch, sizeof g->config.arch, "%s", g->row->name);
-    g->config.rope = g->row->rope;
-    g->config.qkv_bias = g->row->qkv_bias;
+    arch_start(g->row, &g->config);
     return OK;
 }
 
@@ -143,6 +141,10 @@ static enum status read_dimensions(struct gguf *g, struct error *err)
     if (experts)
         return FAIL(err, ERR_UNSUPPORTED, "%s: a mixture of %d experts is not supported", g->name,
                     experts);
+    if (g->row->gguf_permuted && c->rotary != c->head_dim)
+        return FAIL(err, ERR_UNSUPPORTED,
+                    "%s: rotating %d of %d dimensions of a permuted head is not supported", g->name,
+                    c->rotary, c->head_dim);
     if (value_length != c->head_dim)
         return FAIL(err, ERR_UNSUPPORTED, "%s: keys of %d and values of %d are not supported",
                     g->name, c->head_dim, value_length);
@@ -289,6 +291,7 @@ static enum status complete_config(struct gguf *g, const struct tensor_info *inf
     c->vocab = (int)embedding->dims[1];
     c->tied = !find_info(infos, count, "output.weight");
     c->qkv_bias = c->qkv_bias || find_info(infos, count, "blk.0.attn_q.bias");
+    arch_finish(g->row, c);
     TRY(model_config_check(c, g->name, err));
     return factors ? read_factors(g, factors, err) : OK;
 }
@@ -302,11 +305,9 @@ static bool shape_matches(const struct tensor_info *t, struct tensor_shape want)
 
 static enum status enter(struct gguf *g, const struct tensor_info *t, struct error *err)
 {
-    enum tensor_role role;
-    int layer;
+    struct tensor_place place;
     char known[128];
-    if (!tensor_names_find(&gguf_names, t->name, g->config.layers, &role, &layer) ||
-        tensor_shape(&g->config, role).rows == 0) {
+    if (!tensor_names_find(&gguf_names, t->name, &g->config, &place)) {
         // Inside a layer an unknown tensor means a computation this engine would leave out.
         if (str_starts(t->name, gguf_names.layer_prefix))
             return FAIL(err, ERR_UNSUPPORTED,
@@ -316,7 +317,7 @@ static enum status enter(struct gguf *g, const struct tensor_info *t, struct err
             tensor_map_extra(&g->tensors, t->name, strlen(t->name), t->bytes);
         return OK;
     }
-    struct tensor_shape want = tensor_shape(&g->config, role);
+    struct tensor_shape want = tensor_names_shape(&gguf_names, &g->config, place.roles[0]);
     if (!shape_matches(t, want))
         return FAIL(err, ERR_FORMAT,
                     "%s: tensor %s: shape (%llu, %llu), but the metadata makes it (%d, %d)",
@@ -330,10 +331,12 @@ static enum status enter(struct gguf *g, const struct tensor_info *t, struct err
         return FAIL(err, ERR_UNSUPPORTED,
                     "%s: tensor %s: a vector in blocks of %s is not supported (plain numbers are)",
                     g->name, t->name, t->type->ggml);
-    struct stored_tensor *slot = tensor_map_at(&g->tensors, role, layer);
-    if (slot->data)
-        return FAIL(err, ERR_FORMAT, "%s: tensor %s stands twice", g->name, t->name);
-    *slot = (struct stored_tensor){g->tensor_data + t->offset, t->type};
+    for (int i = 0; i < place.count; i++) {
+        struct stored_tensor *slot = tensor_map_at(&g->tensors, place.roles[i], place.layer);
+        if (slot->data)
+            return FAIL(err, ERR_FORMAT, "%s: tensor %s stands twice", g->name, t->name);
+        *slot = (struct stored_tensor){g->tensor_data + t->offset, t->type};
+    }
     return OK;
 }
 
@@ -361,7 +364,7 @@ static enum status read_tensors(struct gguf *g, struct gguf_cursor *c, struct te
     g->data_bytes = begin > c->end ? 0 : c->end - begin;
     TRY(check_layout(g, infos, count, err));
     TRY(complete_config(g, infos, count, err));
-    TRY(tensor_map_init(&g->tensors, g->config.layers, err));
+    TRY(tensor_map_init(&g->tensors, &g->config, err));
     for (size_t i = 0; i < count; i++)
         TRY(enter(g, &infos[i], err));
     return tensor_map_complete(&g->tensors, &g->config, &gguf_names, g->name, err);

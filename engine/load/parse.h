@@ -29,35 +29,87 @@ struct stored_tensor {
     const struct stored_type *type;
 };
 
-// All tensors of a description; extras are tensors of a file that it does not name.
+// All tensors of a description; extras are tensors of a file that it does not name. Roles of one fused
+// tensor hold the same data.
 struct tensor_map {
-    struct stored_tensor *at; // (layers + 1) x T_ROLE_COUNT; row 0 is outside the layers
-    int layers;
-    struct str extra_names; // one a line
+    struct stored_tensor *at; // (layers + 1) rows of slots; row 0 is outside the layers
+    int layers, experts;      // experts: at least 1
+    struct str extra_names;   // one a line
     uint64_t extras, extra_bytes;
 };
-enum status tensor_map_init(struct tensor_map *map, int layers, struct error *err);
+enum status tensor_map_init(struct tensor_map *map, const struct model_config *config,
+                            struct error *err);
 void tensor_map_fini(struct tensor_map *map);
 struct stored_tensor *tensor_map_at(const struct tensor_map *map, enum tensor_role role, int layer);
+// Of one expert; with expert 0 the same as tensor_map_at. Where all lie in one tensor, only 0 is used.
+struct stored_tensor *tensor_map_expert(const struct tensor_map *map, enum tensor_role role,
+                                        int layer, int expert);
 void tensor_map_extra(struct tensor_map *map, const char *name, size_t name_bytes, uint64_t bytes);
 
-// How a format names the tensors: outside the layers whole names, inside prefix + number + suffix.
-struct tensor_names {
-    const char *layer_prefix; // "model.layers."
-    const char *name[T_ROLE_COUNT];
+// How the rows of one stored tensor that several roles share follow each other.
+enum tensor_order {
+    ORDER_PLAIN,   // one role alone
+    ORDER_STACKED, // one role after the other, in the order of enum tensor_role: q, k, v; gate, up
+    ORDER_GROUPED, // by KV head: the q heads of its group, its k head, its v head
 };
-extern const struct tensor_names hf_names; // Hugging Face's names
 
-// False: none of the description's tensors. Layer numbers beyond the description are none too.
-bool tensor_names_find(const struct tensor_names *names, const char *name, int layers,
-                       enum tensor_role *role, int *layer);
-// The name a format gives a tensor, for error messages. Returns `out`.
+// What a format calls the tensor of a role, and where in it the role's rows are. The same name at several
+// roles is one fused tensor. In expert roles a '*' stands for the number of the expert; without one the
+// tensor holds all experts.
+struct tensor_name {
+    const char *name; // NULL: the format has no such tensor
+    enum tensor_order order;
+    bool transposed; // stored (cols, rows)
+};
+
+// A format's names of an architecture: outside the layers whole names, inside prefix + number + '.' + name.
+struct tensor_names {
+    const char *base;         // "model.": what all but the head begin with; some files leave it out
+    const char *layer_prefix; // "model.layers."
+    struct tensor_name at[T_ROLE_COUNT];
+    bool norm_minus_one;        // stored are the norms' weights minus 1
+    const char *const *ignored; // names within a layer that hold no weights; ends with NULL, or is NULL
+};
+
+// Hugging Face's names for the description's architecture (hf_names.c).
+const struct tensor_names *hf_names(const struct model_config *config);
+
+// Where a stored tensor belongs.
+struct tensor_place {
+    int layer;  // -1: outside
+    int expert; // -1: not one expert's
+    int count;  // roles it holds, in rising order; more than one: fused
+    enum tensor_role roles[4];
+};
+// False: none of the description's tensors. Numbers of layers and experts beyond the description are none.
+bool tensor_names_find(const struct tensor_names *names, const char *name,
+                       const struct model_config *config, struct tensor_place *place);
+// True for names inside a layer that hold no weights (masks, rotary tables of old checkpoints).
+bool tensor_names_ignored(const struct tensor_names *names, const char *name);
+// The name a format gives a tensor, for error messages and for writing; of expert 0 where there are
+// several and expert is -1. Returns `out`.
 char *tensor_names_text(const struct tensor_names *names, enum tensor_role role, int layer,
-                        char *out, size_t out_bytes);
+                        int expert, char *out, size_t out_bytes);
+
+// (rows, cols) of the stored tensor that holds a role, all fused roles together, as the file has it
+// (transposed where it is); of one expert where the file holds them apart.
+struct tensor_shape tensor_names_shape(const struct tensor_names *names,
+                                       const struct model_config *config, enum tensor_role role);
+// The row of the stored tensor that is row `row` of the role (of an expert); of vectors, the element.
+int tensor_names_row(const struct tensor_names *names, const struct model_config *config,
+                     enum tensor_role role, int row);
+
+// True when the file holds the role's experts in tensors of their own.
+bool tensor_names_apart(const struct tensor_names *names, enum tensor_role role);
+
 // ERR_FORMAT naming the first tensor of the description that the map lacks.
 enum status tensor_map_complete(const struct tensor_map *map, const struct model_config *config,
                                 const struct tensor_names *names, const char *where,
                                 struct error *err);
+// Rows of a role as f32, out of the stored tensors of the map: what read_rows promises.
+void tensor_map_read(const struct tensor_map *map, const struct model_config *config,
+                     const struct tensor_names *names, enum tensor_role role, int layer, int row0,
+                     int rows, float *out, size_t ld);
 
 // One safetensors file in memory: its header is checked whole (bounds, overlaps, holes, sizes), and its
 // tensors are entered in the map. seen (may be NULL) gets each tensor's name as a key.

@@ -16,25 +16,6 @@ enum {
     DIMS_MAX = 8,
 };
 
-const struct tensor_names hf_names = {
-    .layer_prefix = "model.layers.",
-    .name = {[T_EMBEDDING] = "model.embed_tokens.weight",
-             [T_HEAD] = "lm_head.weight",
-             [T_FINAL_NORM] = "model.norm.weight",
-             [T_ATTN_NORM] = "input_layernorm.weight",
-             [T_Q] = "self_attn.q_proj.weight",
-             [T_K] = "self_attn.k_proj.weight",
-             [T_V] = "self_attn.v_proj.weight",
-             [T_O] = "self_attn.o_proj.weight",
-             [T_Q_BIAS] = "self_attn.q_proj.bias",
-             [T_K_BIAS] = "self_attn.k_proj.bias",
-             [T_V_BIAS] = "self_attn.v_proj.bias",
-             [T_FF_NORM] = "post_attention_layernorm.weight",
-             [T_GATE] = "mlp.gate_proj.weight",
-             [T_UP] = "mlp.up_proj.weight",
-             [T_DOWN] = "mlp.down_proj.weight"},
-};
-
 // ---- one file -------------------------------------------------------------------------------------
 
 struct entry {
@@ -142,12 +123,6 @@ static bool shape_matches(const struct entry *e, struct tensor_shape want, bool 
     return e->dims == 2 && e->shape[0] == (uint64_t)want.rows && e->shape[1] == (uint64_t)want.cols;
 }
 
-static bool is_vector(enum tensor_role role)
-{
-    return role == T_FINAL_NORM || role == T_ATTN_NORM || role == T_FF_NORM ||
-           (role >= T_Q_BIAS && role <= T_V_BIAS);
-}
-
 static char *shape_text(const struct entry *e, char *out, size_t out_bytes)
 {
     size_t used = (size_t)snprintf(out, out_bytes, "(");
@@ -163,28 +138,30 @@ static enum status enter(const char *file, const struct entry *e, const unsigned
                          const struct model_config *config, struct tensor_map *map,
                          struct error *err)
 {
-    enum tensor_role role;
-    int layer;
+    const struct tensor_names *names = hf_names(config);
+    struct tensor_place place;
     char text[160];
-    if (!tensor_names_find(&hf_names, e->name, config->layers, &role, &layer) ||
-        tensor_shape(config, role).rows == 0) {
+    if (!tensor_names_find(names, e->name, config, &place)) {
         tensor_map_extra(map, e->name, strlen(e->name), e->end - e->begin);
         return OK;
     }
-    struct tensor_shape want = tensor_shape(config, role);
-    if (!shape_matches(e, want, is_vector(role)))
+    struct tensor_shape want = tensor_names_shape(names, config, place.roles[0]);
+    if (!shape_matches(e, want, tensor_role_is_vector(place.roles[0])))
         return FAIL(err, ERR_FORMAT, "%s: tensor %s: shape %s, but config.json makes it (%d, %d)",
                     file, e->name, shape_text(e, text, sizeof text), want.rows, want.cols);
-    struct stored_tensor *slot = tensor_map_at(map, role, layer);
-    if (slot->data)
-        return FAIL(err, ERR_FORMAT, "%s: tensor %s: stands in another file too", file, e->name);
     if (!e->type->expand)
         return FAIL(err, ERR_UNSUPPORTED,
                     "%s: tensor %s: dtype %s holds no weights by itself (F32, F16, BF16 and "
                     "F8_E4M3 do)",
                     file, e->name, e->type->safetensors);
-    slot->type = e->type;
-    slot->data = data + e->begin;
+    for (int i = 0; i < place.count; i++) {
+        int expert = place.expert > 0 ? place.expert : 0;
+        struct stored_tensor *slot = tensor_map_expert(map, place.roles[i], place.layer, expert);
+        if (slot->data)
+            return FAIL(err, ERR_FORMAT, "%s: tensor %s: stands in another file too", file,
+                        e->name);
+        *slot = (struct stored_tensor){data + e->begin, e->type};
+    }
     return OK;
 }
 

@@ -19,15 +19,35 @@ struct synthetic {
     uint64_t seed;
 };
 
-static bool is_norm(enum tensor_role role)
+// The number a role has in the generator: part of what results mean, so it never changes. Roles that came
+// later stand beyond all layers of the first ones.
+static uint64_t tensor_number(enum tensor_role role, int layer)
 {
-    return role == T_FINAL_NORM || role == T_ATTN_NORM || role == T_FF_NORM;
+    enum { FIRST_ROLES = 15, LATER_ROLES = 64 };
+    static const enum tensor_role first[FIRST_ROLES] = {
+        T_EMBEDDING, T_HEAD,   T_FINAL_NORM, T_ATTN_NORM, T_Q,    T_K,  T_V,   T_O,
+        T_Q_BIAS,    T_K_BIAS, T_V_BIAS,     T_FF_NORM,   T_GATE, T_UP, T_DOWN};
+    static const enum tensor_role later[] = {
+        T_POSITIONS,      T_EMBEDDING_NORM, T_EMBEDDING_NORM_BIAS, T_HEAD_BIAS,
+        T_FINAL_NORM_BIAS, T_ATTN_NORM_BIAS, T_O_BIAS,             T_Q_NORM,
+        T_K_NORM,         T_ATTN_POST_NORM, T_FF_NORM_BIAS,        T_GATE_BIAS,
+        T_UP_BIAS,        T_DOWN_BIAS,      T_FF_POST_NORM,        T_ROUTER,
+        T_SHARED_GATE,    T_SHARED_UP,      T_SHARED_DOWN,         T_SHARED_ROUTER,
+        T_EXPERT_GATE,    T_EXPERT_UP,      T_EXPERT_DOWN};
+    _Static_assert(FIRST_ROLES + sizeof later / sizeof *later == T_ROLE_COUNT, "a role is missing");
+    for (uint64_t i = 0; i < FIRST_ROLES; i++)
+        if (first[i] == role)
+            return (uint64_t)(layer + 1) * FIRST_ROLES + i;
+    for (uint64_t i = 0; i < sizeof later / sizeof *later; i++)
+        if (later[i] == role)
+            return (UINT64_C(1) << 32) + (uint64_t)(layer + 1) * LATER_ROLES + i;
+    return 0;
 }
 
 // Where a tensor's counters begin: far apart by hashing, so that no two tensors share elements.
 static uint64_t tensor_key(uint64_t seed, enum tensor_role role, int layer)
 {
-    return rng_hash(rng_hash(seed) + (uint64_t)(layer + 1) * T_ROLE_COUNT + (uint64_t)role);
+    return rng_hash(rng_hash(seed) + tensor_number(role, layer));
 }
 
 // n elements, uniform on 65536 evenly spaced values symmetric about 0, of standard deviation 0.02.
@@ -53,7 +73,7 @@ static void synthetic_read_rows(const void *self, enum tensor_role role, int lay
     uint64_t hashes = (cols + 3) / 4, key = tensor_key(s->seed, role, layer);
     for (int r = 0; r < rows; r++) {
         float *row = out + (size_t)r * ld;
-        if (is_norm(role))
+        if (tensor_role_is_norm(role))
             for (size_t i = 0; i < cols; i++)
                 row[i] = 1;
         else
@@ -65,6 +85,52 @@ static enum dtype synthetic_stored_type(const void *self, enum tensor_role role,
 {
     (void)self, (void)role, (void)layer;
     return DT_F32; // what the generator yields; nothing is stored
+}
+
+// What a description says beyond the first architectures' fields; nothing where it says nothing.
+static void describe_more(const struct model_config *c, struct str *text)
+{
+    const struct {
+        const char *name;
+        double value;
+    } fields[] = {{"norm", (int)c->norm},
+                  {"norm_bias", c->norm_bias},
+                  {"embedding_norm", c->embedding_norm},
+                  {"post_norms", c->post_norms},
+                  {"qk_norm", c->qk_norm},
+                  {"parallel", c->parallel},
+                  {"shared_norm", c->shared_norm},
+                  {"beta_fast", (double)c->rope_beta_fast},
+                  {"beta_slow", (double)c->rope_beta_slow},
+                  {"untruncated", c->rope_untruncated},
+                  {"attention_factor", (double)c->rope_attention_factor},
+                  {"local_theta", (double)c->rope_local_theta},
+                  {"alibi", (int)c->alibi},
+                  {"alibi_max", (double)c->alibi_max},
+                  {"learned", c->learned_positions},
+                  {"o_bias", c->o_bias},
+                  {"attention_scale", (double)c->attention_scale},
+                  {"attention_softcap", (double)c->attention_softcap},
+                  {"clip_qkv", (double)c->clip_qkv},
+                  {"activation", (int)c->activation},
+                  {"plain_ff", c->plain_ff},
+                  {"ff_bias", c->ff_bias},
+                  {"experts", c->experts},
+                  {"experts_used", c->experts_used},
+                  {"renormed", c->experts_renormed},
+                  {"shared_ff", c->shared_ff},
+                  {"shared_gated", c->shared_gated},
+                  {"embedding_scale", (double)c->embedding_scale},
+                  {"logit_softcap", (double)c->logit_softcap},
+                  {"head_bias", c->head_bias}};
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
+        if (fields[i].value != 0)
+            str_printf(text, " %s %.9g", fields[i].name, fields[i].value);
+    for (int i = 0; c->window && i < c->layers; i++)
+        if (model_window(c, i) == 0)
+            str_printf(text, " full %d", i);
+    for (int i = 0; c->rope_scaling == ROPE_SCALE_LONGROPE && i < c->rotary / 2; i++)
+        str_printf(text, " %.9g %.9g", (double)c->rope_factors[i], (double)c->rope_long_factors[i]);
 }
 
 // Of the description and the seed, not of the file's spelling. The number is the generator's version.
@@ -83,6 +149,7 @@ static enum status synthetic_content_hash(const void *self, char hex[65], struct
     str_printf(&text, " %.9g %.9g %.9g %d window %d bias %d tied %d", (double)c->rope_factor,
                (double)c->rope_low_freq, (double)c->rope_high_freq, c->rope_original_positions,
                c->window, c->qkv_bias, c->tied);
+    describe_more(c, &text);
     enum status status = text.failed ? FAIL(err, ERR_NOMEM, "%s: no memory for its hash", c->name)
                                      : hash_bytes(str_text(&text), text.length, hex, err);
     str_fini(&text);

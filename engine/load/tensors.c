@@ -1,20 +1,27 @@
-// tensors.c - where the tensors of a description lie, and how formats name them.
+// tensors.c - where the tensors of a description lie: slots by role and layer, and rows out of them as f32.
 #include <assert.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/arena.h"
 #include "engine/load/parse.h"
 
 // ---- the map --------------------------------------------------------------------------------------
 
-enum status tensor_map_init(struct tensor_map *map, int layers, struct error *err)
+// Slots of one layer: one a role, then those of the further experts.
+static size_t slots(const struct tensor_map *map)
+{
+    return T_ROLE_COUNT + (size_t)(map->experts - 1) * (T_ROLE_COUNT - T_EXPERT_GATE);
+}
+
+enum status tensor_map_init(struct tensor_map *map, const struct model_config *config,
+                            struct error *err)
 {
     memset(map, 0, sizeof *map);
-    map->layers = layers;
-    map->at = calloc(((size_t)layers + 1) * T_ROLE_COUNT, sizeof *map->at);
-    return map->at ? OK : FAIL(err, ERR_NOMEM, "no memory for the tensors of %d layers", layers);
+    map->layers = config->layers;
+    map->experts = config->experts > 1 ? config->experts : 1;
+    map->at = calloc(((size_t)map->layers + 1) * slots(map), sizeof *map->at);
+    return map->at ? OK
+                   : FAIL(err, ERR_NOMEM, "no memory for the tensors of %d layers", map->layers);
 }
 
 void tensor_map_fini(struct tensor_map *map)
@@ -24,10 +31,21 @@ void tensor_map_fini(struct tensor_map *map)
     memset(map, 0, sizeof *map);
 }
 
-struct stored_tensor *tensor_map_at(const struct tensor_map *map, enum tensor_role role, int layer)
+struct stored_tensor *tensor_map_expert(const struct tensor_map *map, enum tensor_role role,
+                                        int layer, int expert)
 {
     assert(layer >= -1 && layer < map->layers && role < T_ROLE_COUNT);
-    return &map->at[(size_t)(layer + 1) * T_ROLE_COUNT + role];
+    assert(expert >= 0 && expert < map->experts && (expert == 0 || tensor_role_is_expert(role)));
+    size_t slot = role;
+    if (expert > 0)
+        slot = T_ROLE_COUNT +
+               (size_t)(expert - 1) * (T_ROLE_COUNT - T_EXPERT_GATE) + (role - T_EXPERT_GATE);
+    return &map->at[(size_t)(layer + 1) * slots(map) + slot];
+}
+
+struct stored_tensor *tensor_map_at(const struct tensor_map *map, enum tensor_role role, int layer)
+{
+    return tensor_map_expert(map, role, layer, 0);
 }
 
 void tensor_map_extra(struct tensor_map *map, const char *name, size_t name_bytes, uint64_t bytes)
@@ -48,47 +66,99 @@ enum status tensor_map_complete(const struct tensor_map *map, const struct model
             char text[128];
             if ((r <= T_FINAL_NORM) != (layer < 0) || tensor_shape(config, r).rows == 0)
                 continue;
-            if (!tensor_map_at(map, r, layer)->data)
-                return FAIL(err, ERR_FORMAT, "%s: tensor %s is missing", where,
-                            tensor_names_text(names, r, layer, text, sizeof text));
+            int parts = tensor_names_apart(names, r) ? map->experts : 1;
+            for (int expert = 0; expert < parts; expert++)
+                if (!tensor_map_expert(map, r, layer, expert)->data)
+                    return FAIL(err, ERR_FORMAT, "%s: tensor %s is missing", where,
+                                tensor_names_text(names, r, layer, expert, text, sizeof text));
         }
     return OK;
 }
 
-// ---- names ----------------------------------------------------------------------------------------
+// ---- rows -----------------------------------------------------------------------------------------
 
-bool tensor_names_find(const struct tensor_names *names, const char *name, int layers,
-                       enum tensor_role *role, int *layer)
+// What one read is about, so that the loops below stay short.
+struct reading {
+    const struct model_config *config;
+    const struct tensor_names *names;
+    enum tensor_role role;
+    const struct stored_tensor *stored;
+    struct tensor_shape shape;  // of the role
+    struct tensor_shape whole;  // of the stored tensor
+};
+
+// A vector: its elements are the rows that the order speaks of.
+static void read_vector(const struct reading *r, float *out)
 {
-    size_t prefix = strlen(names->layer_prefix);
-    *layer = -1;
-    if (strncmp(name, names->layer_prefix, prefix) == 0) {
-        const char *p = name + prefix;
-        int number = 0, digits = 0;
-        for (; *p >= '0' && *p <= '9' && digits < 6; p++, digits++)
-            number = number * 10 + (*p - '0');
-        bool canonical = digits > 0 && (digits == 1 || name[prefix] != '0');
-        if (!canonical || *p != '.' || number >= layers)
-            return false;
-        *layer = number;
-        name = p + 1;
-    }
-    int begin = *layer < 0 ? 0 : T_FINAL_NORM + 1,
-        end = *layer < 0 ? T_FINAL_NORM + 1 : T_ROLE_COUNT;
-    for (int i = begin; i < end; i++)
-        if (strcmp(name, names->name[i]) == 0) {
-            *role = (enum tensor_role)i;
-            return true;
+    size_t each = stored_bytes(r->stored->type, 1);
+    if (r->names->at[r->role].order == ORDER_PLAIN)
+        convert_to_f32(out, r->stored->data, r->stored->type, (size_t)r->shape.cols);
+    else
+        for (int i = 0; i < r->shape.cols; i++) {
+            int at = tensor_names_row(r->names, r->config, r->role, i);
+            convert_to_f32(out + i, r->stored->data + (size_t)at * each, r->stored->type, 1);
         }
-    return false;
+    if (r->names->norm_minus_one && tensor_role_is_norm(r->role))
+        for (int i = 0; i < r->shape.cols; i++)
+            out[i] += 1;
 }
 
-char *tensor_names_text(const struct tensor_names *names, enum tensor_role role, int layer,
-                        char *out, size_t out_bytes)
+static void read_row(const struct reading *r, int row, float *out)
 {
-    if (layer < 0)
-        snprintf(out, out_bytes, "%s", names->name[role]);
-    else
-        snprintf(out, out_bytes, "%s%d.%s", names->layer_prefix, layer, names->name[role]);
-    return out;
+    int at = tensor_names_row(r->names, r->config, r->role, row);
+    size_t row_bytes = stored_bytes(r->stored->type, (size_t)r->shape.cols);
+    convert_to_f32(out, r->stored->data + (size_t)at * row_bytes, r->stored->type,
+                   (size_t)r->shape.cols);
+}
+
+// Rows that follow each other in the role do so in the stored columns too, unless they are grouped; so one
+// visit to a stored row yields an element of up to 16 rows.
+static void read_transposed(const struct reading *r, int row0, int rows, float *out, size_t ld)
+{
+    enum { RUN = 16 };
+    size_t each = stored_bytes(r->stored->type, 1);
+    bool grouped = r->names->at[r->role].order == ORDER_GROUPED;
+    for (int done = 0, run; done < rows; done += run) {
+        int at = tensor_names_row(r->names, r->config, r->role, row0 + done);
+        run = grouped ? 1 : rows - done < RUN ? rows - done : RUN;
+        for (int c = 0; c < r->shape.cols; c++) {
+            float column[RUN];
+            size_t element = (size_t)c * (size_t)r->whole.cols + (size_t)at;
+            convert_to_f32(column, r->stored->data + element * each, r->stored->type, (size_t)run);
+            for (int i = 0; i < run; i++)
+                out[(size_t)(done + i) * ld + (size_t)c] = column[i];
+        }
+    }
+}
+
+void tensor_map_read(const struct tensor_map *map, const struct model_config *config,
+                     const struct tensor_names *names, enum tensor_role role, int layer, int row0,
+                     int rows, float *out, size_t ld)
+{
+    struct reading r = {
+        .config = config,
+        .names = names,
+        .role = role,
+        .stored = tensor_map_at(map, role, layer),
+        .shape = tensor_shape(config, role),
+    };
+    assert(r.stored->data && row0 >= 0 && rows >= 0 && row0 + rows <= r.shape.rows);
+    bool transposed = names->at[role].transposed, apart = tensor_names_apart(names, role);
+    int each = apart ? r.shape.rows / map->experts : r.shape.rows;
+    r.whole = tensor_names_shape(names, config, role);
+    if (tensor_role_is_vector(role)) {
+        if (rows)
+            read_vector(&r, out);
+        return;
+    }
+    for (int done = 0, run; done < rows; done += run) {
+        int expert = (row0 + done) / each, row = (row0 + done) % each;
+        run = rows - done < each - row ? rows - done : each - row;
+        r.stored = tensor_map_expert(map, role, layer, apart ? expert : 0);
+        float *to = out + (size_t)done * ld;
+        if (transposed)
+            read_transposed(&r, row, run, to, ld);
+        for (int i = 0; i < run && !transposed; i++)
+            read_row(&r, row + i, to + (size_t)i * ld);
+    }
 }

@@ -1,7 +1,8 @@
 // arch.h - the architectures this engine runs, as data, and what follows from a description.
 //
-// A new architecture is a new row of the table in arch.c; config.c fills struct model_config from a
-// config.json by that row, the GGUF loader from a file's metadata.
+// A new architecture is a new row of the table in arch.c (what it computes), a row of the table in
+// load/hf_config.c (how config.json spells it) and a table in load/hf_names.c (what its tensors are called);
+// for GGUF files, the names and keys in load/gguf*.c.
 #ifndef ENGINE_MODEL_ARCH_H
 #define ENGINE_MODEL_ARCH_H
 
@@ -12,20 +13,24 @@
 #include "engine/engine.h"
 
 struct arch {
-    const char *name;       // config.json's model_type
-    const char *gguf;       // general.architecture llama.cpp writes for it
-    enum rope_kind rope;    // of the Hugging Face order of rows
-    bool qkv_bias;          // q, k and v always have biases
-    bool gguf_permuted;     // llama.cpp interleaves the halves of each Q and K head
-    bool windowed;          // sliding_window counts unless use_sliding_window is false
-    bool window_by_default; // what use_sliding_window is when config.json does not say
-    int default_kv_heads;   // when config.json does not say; 0: as many as heads
+    const char *name;   // config.json's model_type
+    const char *gguf;   // general.architecture llama.cpp writes for it
+    bool gguf_permuted; // llama.cpp interleaves the halves of each Q and K head
+    bool scaled_embedding; // times the root of the width
+    // What all models of the architecture share; loaders copy it and fill in the rest.
+    struct model_config config;
 };
 
 const struct arch *arch_find(const char *name); // NULL: unknown
 const struct arch *arch_find_gguf(const char *general_architecture);
 // "llama, mistral, qwen2", for error messages. Returns `out`.
+enum { ARCH_NAMES_BYTES = 256 };
 char *arch_names(char *out, size_t out_bytes);
+
+// The description a loader begins with.
+void arch_start(const struct arch *arch, struct model_config *config);
+// What follows from a description that has been read: scales that depend on sizes.
+void arch_finish(const struct arch *arch, struct model_config *config);
 
 // Refuses a description whose numbers are absurd or do not fit each other, so that nothing computed from
 // it overflows: vocab * width, layers * anything, heads * head_dim. `where` begins the message.

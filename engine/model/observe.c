@@ -38,10 +38,10 @@ static uint64_t positions_seen(uint64_t first, uint64_t tokens, uint64_t window)
     return growing * first + growing * (growing + 1) / 2 + (tokens - growing) * window;
 }
 
-struct op_cost cost_attention(const struct model_config *config, enum dtype kv, uint64_t first,
-                              uint64_t tokens)
+struct op_cost cost_attention(const struct model_config *config, int layer, enum dtype kv,
+                              uint64_t first, uint64_t tokens)
 {
-    uint64_t window = (uint64_t)config->window, s = (uint64_t)config->head_dim;
+    uint64_t window = (uint64_t)model_window(config, layer), s = (uint64_t)config->head_dim;
     uint64_t earlier = window && first >= window ? window - 1 : first;
     uint64_t position_bytes = 2 * (uint64_t)config->kv_heads * s * kv_element_bytes(kv);
     uint64_t query = (uint64_t)config->heads * s;

@@ -17,10 +17,10 @@ struct op_cost {
 struct op_cost cost_linear(uint64_t tokens, uint64_t rows, uint64_t cols, uint64_t weight_bytes,
                            uint64_t input_bytes);
 
-// `tokens` new tokens of one sequence that begin at position `first`: stores their K and V, then
-// attends. q and the output are f32.
-struct op_cost cost_attention(const struct model_config *config, enum dtype kv, uint64_t first,
-                              uint64_t tokens);
+// `tokens` new tokens of one sequence that begin at position `first`, in one layer: stores their K and V,
+// then attends. q and the output are f32.
+struct op_cost cost_attention(const struct model_config *config, int layer, enum dtype kv,
+                              uint64_t first, uint64_t tokens);
 
 struct op_cost cost_add(struct op_cost a, struct op_cost b);
 

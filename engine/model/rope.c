@@ -19,30 +19,82 @@ static float llama3_scale(const struct model_config *config, float freq)
     return (1.0f - smooth) * freq / config->rope_factor + smooth * freq;
 }
 
-void rope_frequencies(const struct model_config *config, float *freq)
+// The pair that turns so many times within the original positions, as a fraction of pairs.
+static double yarn_pair(const struct model_config *config, double turns)
 {
-    for (int i = 0; i < config->rotary / 2; i++) {
-        float exponent = (float)(2 * i) / (float)config->rotary;
-        freq[i] = 1.0f / powf(config->rope_theta, exponent);
-        if (config->rope_scaling == ROPE_SCALE_LINEAR)
-            freq[i] /= config->rope_factor;
-        if (config->rope_scaling == ROPE_SCALE_LLAMA3)
-            freq[i] = llama3_scale(config, freq[i]);
-        if (config->rope_scaling == ROPE_SCALE_FACTORS)
-            freq[i] /= config->rope_factors[i];
+    double positions = config->rope_original_positions, theta = (double)config->rope_theta;
+    return config->rotary * log(positions / (turns * 6.283185307179586)) / (2 * log(theta));
+}
+
+// Pairs that turn often keep their frequency, those that turn seldom are stretched by the factor, with a
+// ramp between.
+static float yarn_scale(const struct model_config *config, int pair, float wave)
+{
+    double low = yarn_pair(config, (double)config->rope_beta_fast);
+    double high = yarn_pair(config, (double)config->rope_beta_slow);
+    if (!config->rope_untruncated) {
+        low = floor(low);
+        high = ceil(high);
     }
+    low = fmax(low, 0);
+    high = fmin(high, config->rotary - 1);
+    if (low == high)
+        high += 0.001; // as transformers does, so that the ramp has a width
+    float ramp = ((float)pair - (float)low) / (float)(high - low);
+    float kept = 1.0f - fminf(fmaxf(ramp, 0.0f), 1.0f);
+    return 1.0f / (config->rope_factor * wave) * (1.0f - kept) + 1.0f / wave * kept;
+}
+
+// theta^(2 pair / rotary): the inverse of the frequency.
+static float wave_of(const struct model_config *config, float theta, int pair)
+{
+    return powf(theta, (float)(2 * pair) / (float)config->rotary);
+}
+
+static float frequency(const struct model_config *config, int positions, int pair)
+{
+    float wave = wave_of(config, config->rope_theta, pair);
+    bool beyond = positions > config->rope_original_positions;
+    switch (config->rope_scaling) {
+    case ROPE_SCALE_NONE:
+        break;
+    case ROPE_SCALE_LINEAR:
+        return 1.0f / wave / config->rope_factor;
+    case ROPE_SCALE_LLAMA3:
+        return llama3_scale(config, 1.0f / wave);
+    case ROPE_SCALE_FACTORS:
+        return 1.0f / wave / config->rope_factors[pair];
+    case ROPE_SCALE_YARN:
+        return yarn_scale(config, pair, wave);
+    case ROPE_SCALE_LONGROPE:
+        return 1.0f / ((beyond ? config->rope_long_factors : config->rope_factors)[pair] * wave);
+    }
+    return 1.0f / wave;
+}
+
+void rope_frequencies(const struct model_config *config, int positions, float *freq)
+{
+    for (int i = 0; i < config->rotary / 2; i++)
+        freq[i] = frequency(config, positions, i);
+}
+
+void rope_local_frequencies(const struct model_config *config, float *freq)
+{
+    for (int i = 0; i < config->rotary / 2; i++)
+        freq[i] = 1.0f / wave_of(config, config->rope_local_theta, i);
 }
 
 void rope_fill(const struct model_config *config, const float *freq, int begin, int end, float *cos,
                float *sin)
 {
     size_t half = (size_t)config->rotary / 2;
+    float factor = config->rope_attention_factor != 0 ? config->rope_attention_factor : 1.0f;
     for (int position = begin; position < end; position++) {
         float *cos_row = cos + (size_t)position * half, *sin_row = sin + (size_t)position * half;
         for (size_t i = 0; i < half; i++) {
             float angle = (float)position * freq[i];
-            cos_row[i] = cosf(angle);
-            sin_row[i] = sinf(angle);
+            cos_row[i] = cosf(angle) * factor;
+            sin_row[i] = sinf(angle) * factor;
         }
     }
 }

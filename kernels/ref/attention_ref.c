@@ -10,14 +10,18 @@
 #include "kernels/attention.h"
 #include "kernels/ref/element.h"
 
-static inline double score(enum dtype type, const struct k_attention *job, const float *q,
-                           int position)
+static inline double score(enum dtype type, const struct k_attention *job, int t, int g,
+                           const float *q, int position)
 {
     double sum = 0;
     size_t row = (size_t)position * (size_t)job->head_dim;
     for (int i = 0; i < job->head_dim; i++)
         sum += (double)q[i] * element_get(type, job->k, row + (size_t)i);
     sum *= job->scale;
+    if (job->bias) {
+        const float *bias = job->bias + (size_t)g * job->bias_stride;
+        sum += (double)bias[position] - bias[job->first + t];
+    }
     return job->softcap != 0 ? job->softcap * tanh(sum / job->softcap) : sum;
 }
 
@@ -30,10 +34,10 @@ static inline void attend(enum dtype type, const struct k_attention *job, int t,
     double max = -INFINITY, weights = 0;
 
     for (int p = begin; p < end; p++)
-        max = fmax(max, score(type, job, q, p));
+        max = fmax(max, score(type, job, t, g, q, p));
     memset(sum, 0, (size_t)job->head_dim * sizeof *sum);
     for (int p = begin; p < end; p++) {
-        double weight = exp(score(type, job, q, p) - max);
+        double weight = exp(score(type, job, t, g, q, p) - max);
         size_t row = (size_t)p * (size_t)job->head_dim;
         weights += weight;
         for (int i = 0; i < job->head_dim; i++)

@@ -1,4 +1,4 @@
-// vector_ref.c - the operations on one vector at a time, in portable C: casts, norm, rotation, SwiGLU.
+// vector_ref.c - the operations on one vector at a time, in portable C: casts, norms, rotation.
 #include "kernels/variants.h"
 
 #include <math.h>
@@ -53,6 +53,19 @@ void k_rmsnorm_f32_f32_ref(float *y, const float *x, const float *w, int n, floa
         y[i] = (float)(x[i] * scale * w[i]);
 }
 
+void k_layernorm_f32_f32_ref(float *y, const float *x, const float *w, const float *b, int n,
+                             float eps)
+{
+    double mean = 0, squares = 0;
+    for (int i = 0; i < n; i++)
+        mean += (double)x[i] / n;
+    for (int i = 0; i < n; i++)
+        squares += (x[i] - mean) * (x[i] - mean);
+    double scale = 1 / sqrt(squares / n + eps);
+    for (int i = 0; i < n; i++)
+        y[i] = (float)((x[i] - mean) * scale * w[i] + (b ? b[i] : 0));
+}
+
 void k_rope_f32_f32_ref(const struct k_rope *job)
 {
     int half = job->rotary / 2;
@@ -65,14 +78,6 @@ void k_rope_f32_f32_ref(const struct k_rope *job)
             *a = (float)(x * c - y * s);
             *b = (float)(x * s + y * c);
         }
-    }
-}
-
-void k_swiglu_f32_f32_ref(float *y, const float *gate, const float *up, int n)
-{
-    for (int i = 0; i < n; i++) {
-        double g = gate[i];
-        y[i] = (float)(g / (1 + exp(-g)) * up[i]);
     }
 }
 

@@ -5,8 +5,6 @@
 #include <immintrin.h>
 #include <math.h>
 
-#include "kernels/x86/exp_avx2.h"
-
 enum { LANES = 8 };
 
 // Lanes [0, left) all ones: what the masked load and store take.
@@ -111,7 +109,7 @@ void k_kv_store_f16_f32_avx2(void *dst, const float *src, int n, int padded)
     cast_f16(dst, src, n, padded);
 }
 
-// ---- norm, rotation, SwiGLU, residual ------------------------------------------------------------------
+// ---- norms, rotation, residual ---------------------------------------------------------------------------
 
 // Squares are summed in double: f32 would overflow from 1e19 on.
 static double sum_of_squares(const float *x, int n)
@@ -148,6 +146,48 @@ void k_rmsnorm_f32_f32_avx2(float *y, const float *x, const float *w, int n, flo
     }
 }
 
+// Four elements of x from `i` on as doubles; 0 beyond n.
+static inline __m256d four(const float *x, int i, int n)
+{
+    if (n - i >= 4)
+        return _mm256_cvtps_pd(_mm_loadu_ps(x + i));
+    return _mm256_cvtps_pd(_mm_maskload_ps(x + i, _mm256_castsi256_si128(lanes_left(n - i))));
+}
+
+static inline double sum_of(__m256d v)
+{
+    double lanes[4];
+    _mm256_storeu_pd(lanes, v);
+    return lanes[0] + lanes[1] + lanes[2] + lanes[3];
+}
+
+void k_layernorm_f32_f32_avx2(float *y, const float *x, const float *w, const float *b, int n,
+                              float eps)
+{
+    __m256d sum = _mm256_setzero_pd(), squares = sum;
+    for (int i = 0; i < n; i += 4)
+        sum = _mm256_add_pd(sum, four(x, i, n));
+    __m256d mean = _mm256_set1_pd(sum_of(sum) / n);
+    for (int i = 0; i < n; i += 4) {
+        __m256i there = _mm256_cvtepi32_epi64(_mm256_castsi256_si128(lanes_left(n - i)));
+        __m256d v = _mm256_sub_pd(four(x, i, n), mean);
+        v = _mm256_and_pd(v, _mm256_castsi256_pd(there)); // nothing of the lanes past the end
+        squares = _mm256_fmadd_pd(v, v, squares);
+    }
+    __m256d scale = _mm256_set1_pd(1 / sqrt(sum_of(squares) / n + eps));
+    for (int i = 0; i < n; i += 4) {
+        __m256d v = _mm256_mul_pd(_mm256_sub_pd(four(x, i, n), mean), scale);
+        v = _mm256_mul_pd(v, four(w, i, n));
+        if (b)
+            v = _mm256_add_pd(v, four(b, i, n));
+        __m128 out = _mm256_cvtpd_ps(v);
+        if (n - i >= 4)
+            _mm_storeu_ps(y + i, out);
+        else
+            _mm_maskstore_ps(y + i, _mm256_castsi256_si128(lanes_left(n - i)), out);
+    }
+}
+
 static void rope_half_split(float *head, const float *cosine, const float *sine, int half)
 {
     for (int i = 0; i < half; i += LANES) {
@@ -181,16 +221,6 @@ void k_rope_f32_f32_avx2(const struct k_rope *job)
             rope_interleaved(head, job->cos, job->sin, job->rotary / 2);
         else
             rope_half_split(head, job->cos, job->sin, job->rotary / 2);
-    }
-}
-
-void k_swiglu_f32_f32_avx2(float *y, const float *gate, const float *up, int n)
-{
-    const __m256 one = _mm256_set1_ps(1.0f);
-    for (int i = 0; i < n; i += LANES) {
-        __m256 g = load(gate + i, n - i), u = load(up + i, n - i);
-        __m256 below = _mm256_add_ps(one, exp_avx2(_mm256_sub_ps(_mm256_setzero_ps(), g)));
-        store(y + i, n - i, _mm256_mul_ps(_mm256_div_ps(g, below), u));
     }
 }
 

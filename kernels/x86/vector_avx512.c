@@ -4,8 +4,6 @@
 #include <immintrin.h>
 #include <math.h>
 
-#include "kernels/x86/exp_avx512.h"
-
 enum { LANES = 16 };
 
 static inline __mmask16 lanes_left(int left)
@@ -99,7 +97,12 @@ void k_kv_store_f16_f32_avx512(void *dst, const float *src, int n, int padded)
     cast_f16(dst, src, n, padded);
 }
 
-// ---- norm, rotation, SwiGLU, residual ------------------------------------------------------------------
+// ---- norms, rotation, residual ---------------------------------------------------------------------------
+
+static inline __mmask8 eight_left(int left)
+{
+    return (__mmask8)(left >= 8 ? 0xff : (1u << left) - 1);
+}
 
 // Squares are summed in double: f32 would overflow from 1e19 on.
 static double sum_of_squares(const float *x, int n)
@@ -120,11 +123,37 @@ void k_rmsnorm_f32_f32_avx512(float *y, const float *x, const float *w, int n, f
     // In double up to the last product, so that a scale beyond f32 still gives a finite y.
     __m512d scale = _mm512_set1_pd(1 / sqrt(sum_of_squares(x, n) / n + eps));
     for (int i = 0; i < n; i += 8) {
-        __mmask8 there = (__mmask8)(n - i >= 8 ? 0xff : (1u << (n - i)) - 1);
+        __mmask8 there = eight_left(n - i);
         __m512d value = _mm512_cvtps_pd(_mm256_maskz_loadu_ps(there, x + i));
         __m512d weight = _mm512_cvtps_pd(_mm256_maskz_loadu_ps(there, w + i));
         value = _mm512_mul_pd(_mm512_mul_pd(value, scale), weight);
         _mm256_mask_storeu_ps(y + i, there, _mm512_cvtpd_ps(value));
+    }
+}
+
+void k_layernorm_f32_f32_avx512(float *y, const float *x, const float *w, const float *b, int n,
+                                float eps)
+{
+    __m512d sum = _mm512_setzero_pd(), squares = sum;
+    for (int i = 0; i < n; i += 8)
+        sum = _mm512_add_pd(sum, _mm512_cvtps_pd(_mm256_maskz_loadu_ps(eight_left(n - i), x + i)));
+    __m512d mean = _mm512_set1_pd(_mm512_reduce_add_pd(sum) / n);
+    for (int i = 0; i < n; i += 8) {
+        __mmask8 there = eight_left(n - i);
+        __m512d v = _mm512_cvtps_pd(_mm256_maskz_loadu_ps(there, x + i));
+        v = _mm512_maskz_sub_pd(there, v, mean);
+        squares = _mm512_fmadd_pd(v, v, squares);
+    }
+    __m512d scale = _mm512_set1_pd(1 / sqrt(_mm512_reduce_add_pd(squares) / n + eps));
+    for (int i = 0; i < n; i += 8) {
+        __mmask8 there = eight_left(n - i);
+        __m512d v = _mm512_cvtps_pd(_mm256_maskz_loadu_ps(there, x + i));
+        __m512d weight = _mm512_cvtps_pd(_mm256_maskz_loadu_ps(there, w + i));
+        __m512d bias = _mm512_setzero_pd();
+        if (b)
+            bias = _mm512_cvtps_pd(_mm256_maskz_loadu_ps(there, b + i));
+        v = _mm512_mul_pd(_mm512_mul_pd(_mm512_sub_pd(v, mean), scale), weight);
+        _mm256_mask_storeu_ps(y + i, there, _mm512_cvtpd_ps(_mm512_add_pd(v, bias)));
     }
 }
 
@@ -169,17 +198,6 @@ void k_rope_f32_f32_avx512(const struct k_rope *job)
             rope_interleaved(head, job->cos, job->sin, job->rotary / 2);
         else
             rope_half_split(head, job->cos, job->sin, job->rotary / 2);
-    }
-}
-
-void k_swiglu_f32_f32_avx512(float *y, const float *gate, const float *up, int n)
-{
-    const __m512 one = _mm512_set1_ps(1.0f);
-    for (int i = 0; i < n; i += LANES) {
-        __mmask16 there = lanes_left(n - i);
-        __m512 g = _mm512_maskz_loadu_ps(there, gate + i), u = _mm512_maskz_loadu_ps(there, up + i);
-        __m512 below = _mm512_add_ps(one, exp_avx512(_mm512_sub_ps(_mm512_setzero_ps(), g)));
-        _mm512_mask_storeu_ps(y + i, there, _mm512_mul_ps(_mm512_div_ps(g, below), u));
     }
 }
 

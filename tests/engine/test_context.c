@@ -411,7 +411,8 @@ static void test_attention_cost(void **state)
                 }
                 int begin = c.window && first + 1 > c.window ? first + 1 - c.window : 0;
                 uint64_t rows = (uint64_t)(first + tokens - begin);
-                struct op_cost cost = cost_attention(&c, DT_F16, (uint64_t)first, (uint64_t)tokens);
+                struct op_cost cost =
+                    cost_attention(&c, 0, DT_F16, (uint64_t)first, (uint64_t)tokens);
                 assert_int_equal(cost.flop, 4 * 60 * seen);
                 assert_int_equal(cost.kv_read_bytes, rows * 2 * 20 * 2);
             }

@@ -105,13 +105,14 @@ static void rope(void **state)
     assert_float_equal(c.rope_theta, 1e6f, 0);
     assert_float_equal(c.rope_factor, 4, 0);
     assert_int_equal(changed("{'rope_scaling':{'type':'default'}}").rope_scaling, ROPE_SCALE_NONE);
-    refused("{'rope_scaling':{'rope_type':'yarn','factor':4}}", ERR_UNSUPPORTED, "yarn");
+    refused("{'rope_scaling':{'rope_type':'dynamic','factor':4}}", ERR_UNSUPPORTED, "dynamic");
     refused("{'rope_scaling':{'rope_type':'linear'}}", ERR_FORMAT, "rope_scaling: factor");
     refused("{'rope_scaling':{'rope_type':'linear','factor':0}}", ERR_FORMAT, "factor");
     refused("{'rope_scaling':{'rope_type':'llama3','factor':2}}", ERR_FORMAT, "low_freq_factor");
     refused("{'rope_scaling':7}", ERR_FORMAT, "rope_scaling");
     refused("{'rope_theta':-1}", ERR_FORMAT, "rope_theta");
-    refused("{'partial_rotary_factor':0.5}", ERR_UNSUPPORTED, "partial_rotary_factor");
+    assert_int_equal(changed("{'partial_rotary_factor':0.5}").rotary, 8);
+    refused("{'partial_rotary_factor':1.5}", ERR_FORMAT, "partial_rotary_factor");
 }
 
 static void windows(void **state)
@@ -129,12 +130,17 @@ static void windows(void **state)
                              "'max_window_layers':2}")
                          .window,
                      0);
-    refused(
-        "{'model_type':'qwen2','sliding_window':7,'use_sliding_window':true,'max_window_layers':1}",
-        ERR_UNSUPPORTED, "1 of 2 layers");
+    struct model_config c = changed("{'model_type':'qwen2','sliding_window':7,"
+                                    "'use_sliding_window':true,'max_window_layers':1}");
+    assert_int_equal(model_window(&c, 0), 0);
+    assert_int_equal(model_window(&c, 1), 7);
+    c = changed("{'model_type':'qwen2','sliding_window':7,'use_sliding_window':true,"
+                "'layer_types':['sliding_attention','full_attention']}");
+    assert_int_equal(model_window(&c, 0), 7);
+    assert_int_equal(model_window(&c, 1), 0);
     refused("{'model_type':'qwen2','sliding_window':7,'use_sliding_window':true,"
-            "'layer_types':['sliding_attention','full_attention']}",
-            ERR_UNSUPPORTED, "1 of 2 layers");
+            "'layer_types':['full_attention']}",
+            ERR_FORMAT, "1 of 2 layers");
     assert_true(changed("{'model_type':'qwen2'}").qkv_bias);
 }
 
@@ -156,8 +162,8 @@ static void fields(void **state)
         expect_error(status, &err, ERR_FORMAT, want, want);
         json_decref(root);
     }
-    refused("{'model_type':'gpt2'}", ERR_UNSUPPORTED,
-            "gpt2' is not supported (llama, mistral, qwen2");
+    refused("{'model_type':'gptj'}", ERR_UNSUPPORTED,
+            "gptj' is not supported (llama, mistral, qwen2");
     refused("{'hidden_size':'64'}", ERR_FORMAT, "hidden_size");
     refused("{'hidden_size':63}", ERR_FORMAT, "hidden_size");
     refused("{'hidden_size':0}", ERR_FORMAT, "hidden_size");
@@ -170,9 +176,10 @@ static void fields(void **state)
     refused("{'head_dim':15}", ERR_FORMAT, "odd");
     refused("{'head_dim':514}", ERR_FORMAT, "head size");
     refused("{'rms_norm_eps':-1}", ERR_FORMAT, "epsilon");
-    refused("{'hidden_act':'gelu'}", ERR_UNSUPPORTED, "gelu");
-    refused("{'attention_bias':true}", ERR_UNSUPPORTED, "attention_bias");
-    refused("{'mlp_bias':true}", ERR_UNSUPPORTED, "mlp_bias");
+    refused("{'hidden_act':'mish'}", ERR_UNSUPPORTED, "mish");
+    assert_true(changed("{'attention_bias':true}").o_bias);
+    assert_true(changed("{'mlp_bias':true}").ff_bias);
+    refused("{'mlp_bias':7}", ERR_FORMAT, "mlp_bias");
     refused("{'quantization_config':{'quant_method':'gptq'}}", ERR_UNSUPPORTED,
             "quantization_config");
 }

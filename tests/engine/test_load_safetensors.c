@@ -164,7 +164,7 @@ static enum status parse_header(const char *header, size_t data, struct error *e
     for (char *p = (char *)file + 8; *p; p++)
         *p = *p == '\'' ? '"' : *p;
     assert_true(8 + length + data <= sizeof file);
-    assert_int_equal(tensor_map_init(&map, 1, err), OK);
+    assert_int_equal(tensor_map_init(&map, &config, err), OK);
     enum status status = safetensors_parse("f", file, 8 + length + data, &config, &map, NULL, err);
     tensor_map_fini(&map);
     return status;

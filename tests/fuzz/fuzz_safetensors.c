@@ -20,7 +20,7 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
     struct tensor_map map;
     struct error err = {0};
     float row[6];
-    if (tensor_map_init(&map, config.layers, &err) != OK)
+    if (tensor_map_init(&map, &config, &err) != OK)
         return 0;
     if (safetensors_parse("fuzz", data, size, &config, &map, NULL, &err) == OK)
         for (int i = 0; i < 2 * T_ROLE_COUNT; i++) {

@@ -107,7 +107,7 @@ static void leaves_the_padding(void *dst, const float *src, int n, int padded)
 static void has_a_coarse_exp(float *y, const float *gate, const float *up, int n)
 {
     for (int i = 0; i < n; i++)
-        y[i] = gate[i] / (1 + expf(-gate[i]) * (1 + 0x1p-13f)) * up[i];
+        y[i] = gate[i] / (1 + expf(-gate[i]) * (1 + 0x1p-13f)) * (up ? up[i] : 1);
 }
 
 static void squares_in_f32(float *y, const float *x, const float *w, int n, float eps)
@@ -117,6 +117,25 @@ static void squares_in_f32(float *y, const float *x, const float *w, int n, floa
         sum += x[i] * x[i] * 1e10f;
     for (int i = 0; i < n; i++)
         y[i] = x[i] * w[i] / sqrtf(sum / 1e10f / (float)n + eps);
+}
+
+static void approximates(float *y, const float *x, const float *up, int n)
+{
+    kernel_find(KOP_GELU_TANH, DT_F32, DT_F32, 0)->fn.activate(y, x, up, n);
+}
+
+static void takes_no_mean(float *y, const float *x, const float *w, const float *b, int n,
+                          float eps)
+{
+    kernel_find(KOP_RMSNORM, DT_F32, DT_F32, 0)->fn.rmsnorm(y, x, w, n, eps);
+    for (int i = 0; b && i < n; i++)
+        y[i] += b[i];
+}
+
+static void cuts_instead(float *y, int n, float cap)
+{
+    for (int i = 0; i < n; i++)
+        y[i] = fminf(fmaxf(y[i], -cap), cap);
 }
 
 static void turns_the_wrong_way(const struct k_rope *job)
@@ -133,6 +152,13 @@ static void ignores_the_window(const struct k_attention *job)
 {
     struct k_attention other = *job;
     other.window = 0;
+    kernel_find(KOP_ATTENTION, DT_F32, DT_F32, 0)->fn.attention(&other);
+}
+
+static void ignores_the_bias(const struct k_attention *job)
+{
+    struct k_attention other = *job;
+    other.bias = NULL;
     kernel_find(KOP_ATTENTION, DT_F32, DT_F32, 0)->fn.attention(&other);
 }
 
@@ -190,9 +216,13 @@ static const struct broken broken[] = {
     BROKEN(cast, KOP_CAST, DT_F32, DT_BF16, truncates, "must be equal"),
     BROKEN(cast, KOP_CAST, DT_F32, DT_BF16, leaves_the_padding, "must be equal"),
     BROKEN(swiglu, KOP_SWIGLU, DT_F32, DT_F32, has_a_coarse_exp, "ref"),
+    BROKEN(activate, KOP_GELU, DT_F32, DT_F32, approximates, "ref"),
+    BROKEN(softcap, KOP_SOFTCAP, DT_F32, DT_F32, cuts_instead, "ref"),
+    BROKEN(layernorm, KOP_LAYERNORM, DT_F32, DT_F32, takes_no_mean, "ref"),
     BROKEN(rmsnorm, KOP_RMSNORM, DT_F32, DT_F32, squares_in_f32, "ref"),
     BROKEN(rope, KOP_ROPE, DT_F32, DT_F32, turns_the_wrong_way, "ref"),
     BROKEN(attention, KOP_ATTENTION, DT_F32, DT_F32, ignores_the_window, "window"),
+    BROKEN(attention, KOP_ATTENTION, DT_F32, DT_F32, ignores_the_bias, "bias"),
     BROKEN(attention, KOP_ATTENTION, DT_F32, DT_F32, wants_more_scratch, "wrote"),
     BROKEN(stream, KOP_READ, DT_F32, DT_F32, skips_a_line, "no difference"),
     BROKEN(stream, KOP_COPY, DT_F32, DT_F32, copies_less, "differs"),
