@@ -103,8 +103,7 @@ static void say_load(struct live *live, const char *phase, double done)
     fflush(stdout);
 }
 
-void live_progress(struct live *live, const char *phase, int repetition, int repetitions,
-                   double done)
+void live_progress(struct live *live, const char *phase, int repetition, double done)
 {
     char bar[BAR_CELLS + 1], eta[32], line[COLUMNS_MAX + 1], part[48] = "";
     uint64_t now = clock_ns();
@@ -118,7 +117,7 @@ void live_progress(struct live *live, const char *phase, int repetition, int rep
         bar[i] = i < filled ? '#' : '.';
     bar[BAR_CELLS] = '\0';
     if (repetition > 0)
-        snprintf(part, sizeof part, " %d/%d", repetition, repetitions);
+        snprintf(part, sizeof part, " %d", repetition);
     snprintf(line, (size_t)live->columns, "[%zu/%zu] %s  %s%s [%s]  ETA %s", live->trials_done + 1,
              live->trials, live->what, phase, part, bar, format_eta(eta_ns(live), eta, sizeof eta));
     wipe(live);

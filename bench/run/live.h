@@ -28,8 +28,7 @@ void live_note(struct live *live, const char *format, ...) PRINTF_LIKE(2, 3);
 void live_cell(struct live *live, const struct cell *cell, int number);
 // How far its phase is. Redraws ten times a second at most; where lines are plain, a long load says every
 // ten seconds how far it is.
-void live_progress(struct live *live, const char *phase, int repetition, int repetitions,
-                   double done);
+void live_progress(struct live *live, const char *phase, int repetition, double done);
 // A trial ended: its line.
 void live_trial(struct live *live, const struct trial *trial);
 // Trials that will not run after all.

@@ -142,11 +142,13 @@ static double compute_canary(struct canary *canary)
 }
 
 // A canary in front of the step that makes `token`, then that step once for the caches' sake.
-static enum status canary_before(struct subject *s, int token, struct noise *noise,
+static enum status canary_before(struct subject *s, int token, int64_t at_ns, struct noise *noise,
                                  struct error *err)
 {
     const float *unused = NULL;
-    s->rates[s->rate_count++] = look(s, noise);
+    s->looks[s->look_count++] = (struct canary_look){at_ns, look(s, noise)};
+    if (s->streaming)
+        return OK;
     TRY(decode_step(s, token, &unused, err));
     for (int i = 0; i < s->cell->batch; i++)
         context_truncate(s->ctx, i, s->prompt_tokens + token - 1);
@@ -165,12 +167,25 @@ static enum status canary_first(struct subject *s, struct noise *noise, struct e
     return OK;
 }
 
-static void canary_last(struct subject *s, struct noise *noise)
+// The mean bandwidth over the decode's time: between two canaries, what they saw on average. NaN when none
+// ran or no time passed.
+static double bandwidth_over(const struct canary_look *looks, size_t count, struct canary_look last)
 {
-    struct error ignored = {0}; // a median that cannot be had stays NaN: not measured
-    noise->bandwidth_during =
-        s->rate_count ? stat_median(s->rates, s->rate_count, &ignored) : (double)NAN;
+    double bytes = 0, ns = 0;
+    for (size_t i = 0; i < count; i++) {
+        struct canary_look next = i + 1 < count ? looks[i + 1] : last;
+        double part_ns = (double)(next.at_ns - looks[i].at_ns);
+        bytes += part_ns * (looks[i].bytes_per_s + next.bytes_per_s) / 2;
+        ns += part_ns;
+    }
+    return ns > 0 ? bytes / ns : (double)NAN;
+}
+
+static void canary_last(struct subject *s, int64_t at_ns, struct noise *noise)
+{
     noise->bandwidth_after = median_look(s, noise);
+    noise->bandwidth_during = bandwidth_over(s->looks, s->look_count,
+                                             (struct canary_look){at_ns, noise->bandwidth_after});
     noise->compute_canary_ns = (noise->compute_canary_ns + compute_canary(s->canary)) / 2;
 }
 
@@ -212,10 +227,11 @@ static enum status between_tokens(struct decode *d, int token, struct repetition
     timeline_pause(d->timeline);
     out->nonfinite_logits += logits_nonfinite(d->logits, (size_t)s->cell->batch * (size_t)s->vocab);
     wire_progress(s->wire, "decode", s->cell->index, d->number, (double)token / s->cell->gen);
-    bool due = token == 1 || (token - d->last_canary >= CANARY_EVERY_STEPS &&
+    int steps = s->streaming ? 1 : CANARY_EVERY_STEPS;
+    bool due = token == 1 || (token - d->last_canary >= steps &&
                               clock_ns() - d->last_canary_ns >= CANARY_EVERY_NS);
     if (d->canaries && due) {
-        status = canary_before(s, token, &out->noise, err);
+        status = canary_before(s, token, s->token_ns[id_at(s, 0, token - 1)], &out->noise, err);
         d->last_canary = token;
         d->last_canary_ns = clock_ns();
     }
@@ -249,7 +265,7 @@ enum status measure_repetition(struct subject *s, int number, bool canaries, str
                                          .bandwidth_after = NAN,
                                          .bandwidth_min = NAN,
                                          .bandwidth_max = NAN}};
-    s->rate_count = 0;
+    s->look_count = 0;
     TRY(sampler_renew(s, err));
     context_reset(s->ctx);
     os_noise_read(&before);
@@ -262,9 +278,10 @@ enum status measure_repetition(struct subject *s, int number, bool canaries, str
     out->prefill_wait_ns = timeline_wait(&timeline);
     sample(s, &timeline, 0, d.logits);
     TRY(decode(&d, out, err));
+    out->measured_ns = timeline_now(&timeline);
 
     if (canaries)
-        canary_last(s, &out->noise);
+        canary_last(s, out->measured_ns, &out->noise);
     os_noise_read(&out->noise.os);
     noise_difference(&out->noise.os, &before);
     return OK;
@@ -289,8 +306,8 @@ static enum status subject_arrays(struct subject *s, struct error *err)
     s->ids = calloc(tokens, sizeof *s->ids);
     s->token_ns = calloc(tokens, sizeof *s->token_ns);
     s->spans = calloc(batch, sizeof *s->spans);
-    s->rates = calloc((size_t)(s->cell->gen / CANARY_EVERY_STEPS + 2), sizeof *s->rates);
-    if (!s->ids || !s->token_ns || !s->spans || !s->rates)
+    s->looks = calloc((size_t)s->cell->gen, sizeof *s->looks);
+    if (!s->ids || !s->token_ns || !s->spans || !s->looks)
         return FAIL(err, ERR_NOMEM, "times of %zu tokens", tokens);
     return OK;
 }
@@ -307,6 +324,8 @@ static enum status subject_canary(struct subject *s, struct model *model, struct
                                           .chunk = s->cell->chunk,
                                           .gen = s->cell->gen},
                      &work);
+    size_t caches = pool_cache_bytes(s->pool);
+    s->streaming = caches > 0 && work.working_set_bytes > (double)STREAMING_CACHES * (double)caches;
     return canary_create(s->pool, (size_t)work.working_set_bytes, &s->canary, err);
 }
 
@@ -344,7 +363,7 @@ void subject_fini(struct subject *s)
     free(s->ids);
     free(s->token_ns);
     free(s->spans);
-    free(s->rates);
+    free(s->looks);
     memset(s, 0, sizeof *s);
 }
 

@@ -17,11 +17,20 @@
 #include "engine/engine.h"
 
 enum {
-    // Between two canaries of a decode lie at least this many steps and this much time, so that they and
-    // the untimed step after them stay a small part of a repetition (about 1/16).
-    CANARY_EVERY_STEPS = 16,
+    // Between two canaries of a decode lies at least this much time, so that they (2 ms) stay a small
+    // part of it, and where a step has to be run again after each, so many steps.
     CANARY_EVERY_NS = 25 * 1000 * 1000,
+    CANARY_EVERY_STEPS = 16,
+    // A working set so many times the last-level cache leaves nothing there from step to step: there is
+    // nothing to warm again after a canary.
+    STREAMING_CACHES = 4,
     CANARY_LOOKS = 3, // before and behind a repetition: one alone scatters by some per cent
+};
+
+// What a canary saw, and when on the timeline.
+struct canary_look {
+    int64_t at_ns;
+    double bytes_per_s;
 };
 
 // One cell, ready to be measured. Arrays are made once, before anything is timed.
@@ -32,17 +41,19 @@ struct subject {
     struct canary *canary;   // owned
     struct sampler *sampler; // owned, made new for every repetition
     int vocab, prompt_tokens;
-    int32_t *prompt;    // (batch, prompt_tokens), owned
-    int32_t *ids;       // (batch, gen) of the last repetition, owned
-    int64_t *token_ns;  // (batch, gen) on the timeline of the last repetition, owned
-    struct span *spans; // (batch), owned
-    double *rates;      // (gen / CANARY_EVERY_STEPS + 2) of the decode's canaries, owned
-    size_t rate_count;
+    int32_t *prompt;           // (batch, prompt_tokens), owned
+    int32_t *ids;              // (batch, gen) of the last repetition, owned
+    int64_t *token_ns;         // (batch, gen) on the timeline of the last repetition, owned
+    struct span *spans;        // (batch), owned
+    bool streaming;            // see STREAMING_CACHES
+    struct canary_look *looks; // (gen) the decode's canaries, owned
+    size_t look_count;
     struct wire *wire; // for progress
 };
 
 struct repetition {
-    int64_t prefill_ns; // to the logits of the last prompt position
+    int64_t prefill_ns;  // to the logits of the last prompt position
+    int64_t measured_ns; // to the last token of the last sequence
     int64_t prefill_wait_ns, decode_wait_ns;
     int64_t nonfinite_logits;
     struct noise noise;

@@ -25,12 +25,13 @@ enum {
 
 static json_t *job_cell_json(const struct job_cell *c)
 {
-    return json_pack("{si si si si si ss ss s{sf si sf sI} si si si}", "index", c->index, "batch",
-                     c->batch, "context", c->context, "gen", c->gen, "chunk", c->chunk, "kv",
-                     dtype_name(c->kv), "prompt", c->prompt, "sampling", "temperature",
+    return json_pack("{si si si si si ss ss s{sf si sf sI} si sI si si}", "index", c->index,
+                     "batch", c->batch, "context", c->context, "gen", c->gen, "chunk", c->chunk,
+                     "kv", dtype_name(c->kv), "prompt", c->prompt, "sampling", "temperature",
                      (double)c->sampling.temperature, "top_k", c->sampling.top_k, "top_p",
                      (double)c->sampling.top_p, "seed", (json_int_t)c->sampling.seed, "reps",
-                     c->reps, "warmup", (int)c->warmup, "collect", (int)c->collect);
+                     c->reps, "min_ns", (json_int_t)c->min_ns, "warmup", (int)c->warmup, "collect",
+                     (int)c->collect);
 }
 
 char *job_encode(const struct job *job)
@@ -101,6 +102,7 @@ static enum status job_cell_decode(const json_t *object, struct job_cell *out, s
     TRY(get_int(object, "context", out->gen + 1, TOKENS_MAX, &out->context, err));
     TRY(get_int(object, "chunk", 1, TOKENS_MAX, &out->chunk, err));
     TRY(get_int(object, "reps", 1, 1 << 20, &out->reps, err));
+    TRY(json_get_i64(object, "worker protocol", "min_ns", 0, INT64_MAX, &out->min_ns, err));
     TRY(get_int(object, "warmup", WARMUP_NONE, WARMUP_FULL, &warmup, err));
     TRY(get_int(object, "collect", 0, INT32_MAX, &collect, err));
     TRY(get_dtype(object, "kv", &out->kv, err));

@@ -55,6 +55,7 @@ struct job_cell {
     const char *prompt; // "random" or "text:FILE"
     struct sampling sampling;
     int reps;
+    int64_t min_ns; // measured time from which on `reps` repetitions are enough
     enum warmup warmup;
     unsigned collect;
 };

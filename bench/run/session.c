@@ -191,8 +191,7 @@ static enum status on_event(struct session *s, struct event *event, struct error
     switch (event->type) {
     case EVENT_PROGRESS:
         snprintf(s->phase, sizeof s->phase, "%s", event->phase);
-        live_progress(&s->run->live, event->phase, event->repetition, current(s)->reps,
-                      event->done);
+        live_progress(&s->run->live, event->phase, event->repetition, event->done);
         return OK;
     case EVENT_LOADED:
         s->loaded = *event;
@@ -329,6 +328,7 @@ static char *cells_job(const struct session *s)
             .prompt = c->prompt,
             .sampling = c->sampling,
             .reps = c->reps,
+            .min_ns = (int64_t)c->min_time_ns,
             .warmup = c->warmup,
             .collect = c->collect,
         };

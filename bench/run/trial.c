@@ -39,16 +39,17 @@ void trial_begin(struct trial *t, const struct cell *cell, int64_t cell_id, int 
 enum status trial_add(struct trial *t, struct event *event, struct error *err)
 {
     if (event->type == EVENT_TRIAL) {
-        if (t->repetition_count != (size_t)t->cell->reps)
+        if (t->repetition_count < (size_t)t->cell->reps)
             return FAIL(err, ERR_FORMAT, "it ended the trial after %zu of %d repetitions",
                         t->repetition_count, t->cell->reps);
         t->summary = *event;
         *event = (struct event){.cell = -1};
         return OK;
     }
-    if (event->repetition != (int)t->repetition_count + 1 || event->repetition > t->cell->reps)
-        return FAIL(err, ERR_FORMAT, "repetition %d came after %zu of %d", event->repetition,
-                    t->repetition_count, t->cell->reps);
+    int most = t->cell->reps > REPETITIONS_MOST ? t->cell->reps : REPETITIONS_MOST;
+    if (event->repetition != (int)t->repetition_count + 1 || event->repetition > most)
+        return FAIL(err, ERR_FORMAT, "repetition %d came after %zu (at most %d)", event->repetition,
+                    t->repetition_count, most);
     if (event->sequences != t->cell->batch || event->tokens != t->cell->gen)
         return FAIL(err, ERR_FORMAT, "token times of %d x %d, the cell has %d x %d",
                     event->sequences, event->tokens, t->cell->batch, t->cell->gen);

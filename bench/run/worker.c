@@ -222,14 +222,21 @@ static void memory_metrics(const struct worker *w, const struct job_cell *cell, 
     wire_metric(metrics, METRIC_MEM_SCRATCH, (double)plan.scratch_bytes, NULL, NULL, "engine");
 }
 
+static bool repetition_due(const struct job_cell *cell, int done, int64_t measured_ns)
+{
+    return done < cell->reps || (done < REPETITIONS_MOST && measured_ns < cell->min_ns);
+}
+
 static enum status measure_subject(struct worker *w, struct subject *s, json_t *metrics,
                                    struct error *err)
 {
     TRY(warm_up(s, err));
-    for (int number = 1; number <= s->cell->reps; number++) {
+    int64_t measured_ns = 0;
+    for (int done = 0; repetition_due(s->cell, done, measured_ns); done++) {
         struct repetition repetition;
-        TRY(measure_repetition(s, number, true, &repetition, err));
-        TRY(send_repetition(w, s, &repetition, number, err));
+        TRY(measure_repetition(s, done + 1, true, &repetition, err));
+        TRY(send_repetition(w, s, &repetition, done + 1, err));
+        measured_ns += repetition.measured_ns;
     }
     struct counters *counters = s->cell->collect & COLLECT_COUNTERS ? w->counters : NULL;
     return inspect(s, counters, metrics, err);

@@ -37,6 +37,9 @@ struct plan_model {
 };
 
 // Everything that changes the work; the canonical JSON of these is what the key hashes.
+// Repetitions that min_time adds up to; `reps` may ask for more.
+enum { REPETITIONS_MOST = 100 };
+
 struct cell {
     char key[65];
     const char *label; // "7b int8 cpu b1 c512": what varies in this plan; unique in it
@@ -56,6 +59,7 @@ struct cell {
 
     // how it is measured (not in the key)
     int procs, reps;
+    uint64_t min_time_ns; // repetitions beyond `reps` until so much is measured
     enum warmup warmup;
     uint64_t timeout_ns;
     unsigned collect;

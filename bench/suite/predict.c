@@ -70,7 +70,9 @@ double predict_trial_ns(const struct cell *cell, const struct ceilings *ceilings
                        : cell->warmup == WARMUP_SHORT ? 2 * step_ns
                                                       : 0;
     double inspection_ns = repetition_ns; // one more, with the observer on (bench/run/inspect.h)
-    return canary_share * cell->reps * repetition_ns + warmup_ns + inspection_ns;
+    double repetitions = fmin(fmax(cell->reps, ceil((double)cell->min_time_ns / repetition_ns)),
+                              fmax(cell->reps, REPETITIONS_MOST));
+    return canary_share * repetitions * repetition_ns + warmup_ns + inspection_ns;
 }
 
 double predict_ceilings_ns(void)

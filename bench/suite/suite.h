@@ -39,7 +39,7 @@ struct suite_sweep {
     int64_t procs, reps;
     int warmup; // enum warmup
     struct word_list collect;
-    double timeout_ns, max_cell_time_ns;
+    double min_time_ns, timeout_ns, max_cell_time_ns;
     // of the whole suite, [defaults] alone
     int order;           // 0: interleaved, 1: sequential
     int on_oom;          // 0: prune_larger, 1: go_on

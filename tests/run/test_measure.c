@@ -194,6 +194,40 @@ static void text_prompts_are_read(void **state)
     test_plan_fini(&t);
 }
 
+// Repetitions are added until they took min_time together, and no more.
+static void min_time_adds_repetitions(void **state)
+{
+    (void)state;
+    struct test_plan t;
+    struct look l;
+    struct error err = {0};
+    test_plan_make(&t, MODEL, 1, 1);
+    t.cells[0].reps = 1;
+    t.cells[0].min_time_ns = 30000000;
+    assert_int_equal(run_ok(&t, "real", "-1"), EXIT_FINE);
+    look_open(&l, &t);
+    struct value_row *rows = NULL;
+    size_t trials = 0, count = 0;
+    struct trial_row *trial = look_trials(&l, 0, &trials);
+    assert_int_equal(trials, 1);
+    assert_int_equal(query_values(l.store, &l.arena, trial[0].id, &rows, &count, &err), OK);
+    double sum_ns = 0, last_ns = 0;
+    int repetitions = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (!str_equal(rows[i].name, METRIC_E2E))
+            continue;
+        sum_ns += last_ns = rows[i].value;
+        repetitions++;
+    }
+    assert_in_range(repetitions, 1, 100);
+    if (repetitions < 100)
+        assert_true(sum_ns >= 30000000);
+    if (repetitions > 1)
+        assert_true(sum_ns - last_ns < 30000000);
+    look_close(&l);
+    test_plan_fini(&t);
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1)
@@ -202,7 +236,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(figures_are_whole_and_agree), cmocka_unit_test(tokens_repeat_over_runs),
         cmocka_unit_test(sampled_tokens_repeat),       cmocka_unit_test(one_token_has_no_decode),
         cmocka_unit_test(memory_limit_makes_oom),      cmocka_unit_test(missing_model_is_told),
-        cmocka_unit_test(text_prompts_are_read),
+        cmocka_unit_test(text_prompts_are_read),       cmocka_unit_test(min_time_adds_repetitions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -28,6 +28,7 @@ static void jobs_survive_the_wire(void **state)
          .prompt = "text:a \"quoted\" \xc3\xa9.txt",
          .sampling = {.temperature = 0.7f, .top_k = 5, .top_p = 0.9f, .seed = UINT64_MAX - 3},
          .reps = 4,
+         .min_ns = INT64_C(1) << 40,
          .warmup = WARMUP_SHORT,
          .collect = COLLECT_TIMING | COLLECT_COUNTERS},
         {.index = 9, .batch = 1, .context = 2, .gen = 1, .chunk = 1, .prompt = "random", .reps = 1},
