@@ -101,7 +101,7 @@ static double worst_of(const char *path, const struct golden *g, const char *sch
     return worst;
 }
 
-static void check_model(const char *name, const char *scheme, double bound)
+static void check_model(const char *name, bool with_gguf, const char *scheme, double bound)
 {
     char folder[256], config[300], gguf[256];
     snprintf(folder, sizeof folder, MODELS "%s", name);
@@ -111,7 +111,7 @@ static void check_model(const char *name, const char *scheme, double bound)
     struct tier tiers[MAX_TIERS];
     size_t count = machine_tiers(tiers);
     for (size_t i = 0; i < count; i++) {
-        for (int file = 0; file < 2; file++) {
+        for (int file = 0; file < (with_gguf ? 2 : 1); file++) {
             const char *path = file ? gguf : folder;
             if (!file_exists(file ? gguf : config)) // stored in one of the formats alone
                 continue;
@@ -126,22 +126,34 @@ static void check_model(const char *name, const char *scheme, double bound)
     file_unmap(&g.map);
 }
 
-static const char *const names[] = {"llama-gqa3",     "llama-wide-heads",  "llama-llama3",
-                                    "llama-linear",   "qwen2-tied",        "qwen2-sharded",
-                                    "mistral-window", "gguf-small-blocks", "gguf-k-blocks"};
+static const struct {
+    const char *name;
+    bool gguf; // its GGUF twin is read too
+} models[] = {{"llama-gqa3", true},    {"llama-wide-heads", true},
+              {"llama-llama3", true},  {"llama-linear", true},
+              {"llama-yarn", false},   {"qwen2-tied", true},
+              {"qwen2-sharded", true}, {"mistral-window", true},
+              {"qwen3", false},        {"phi-2", false},
+              {"phi3", false},         {"phi3-longrope", false},
+              {"gemma", false},        {"gemma2", false},
+              {"gpt2", false},         {"gpt-bigcode", false},
+              {"falcon-7b", false},    {"falcon-40b", false},
+              {"falcon-rw", false},    {"mpt", false},
+              {"bloom", false},        {"gguf-small-blocks", true},
+              {"gguf-k-blocks", true}};
 
 static void test_f32_logits(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        check_model(names[i], "f32", 1e-4);
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++)
+        check_model(models[i].name, models[i].gguf, "f32", 1e-4);
 }
 
 static void test_bf16_logits(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        check_model(names[i], "bf16", 0.04);
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++)
+        check_model(models[i].name, models[i].gguf, "bf16", 0.04);
 }
 
 // ---- perplexity ------------------------------------------------------------------------------------------

@@ -224,6 +224,14 @@ def spell_as_transformers4(folder):
     open(path, "a").write("\n")
 
 
+def obey_alibi_bias_max(model):
+    """Mosaic's own code goes by attn_config.alibi_bias_max; transformers takes 8 whatever it says."""
+    if model.config.model_type == "mpt":
+        build, most = model.transformer.build_mpt_alibi_tensor, model.config.attn_config.alibi_bias_max
+        model.transformer.build_mpt_alibi_tensor = (
+            lambda heads, length, alibi_bias_max=most, device=None: build(heads, length, most, device))
+
+
 def classes(prefix):
     model = getattr(transformers, prefix + ("Model" if prefix.endswith("LMHead") else "ForCausalLM"))
     return model, model.config_class
@@ -240,8 +248,11 @@ def make(out, name):
     if os.path.exists(os.path.join(folder, "generation_config.json")):
         os.remove(os.path.join(folder, "generation_config.json"))
     experts = dict(experts_implementation="eager") if "num_experts_per_tok" in fields else {}
+    # Falcon's eager attention adds the ALiBi biases twice: with the mask, which holds them, and by itself.
+    attention = "sdpa" if fields.get("alibi") else "eager"
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32,
-                                                 attn_implementation="eager", **experts).eval()
+                                                 attn_implementation=attention, **experts).eval()
+    obey_alibi_bias_max(model)
     write_golden(os.path.join(folder, "golden.bin"), model, seed)
     add = None
     if name in TOKENIZERS:
