@@ -33,6 +33,8 @@ static const char *const statement_sql[STMT_COUNT] = {
     [STMT_TRIAL_ADD] = "INSERT INTO trial (cell_id, number, status, reason, started_ns, ended_ns,"
                        " arithmetic) VALUES (?, ?, ?, ?, ?, ?, ?)",
     [STMT_TRIALS_DONE] = "SELECT number FROM trial WHERE cell_id = ?",
+    [STMT_CELL_DISTURBED] =
+        "SELECT status IN ('noisy', 'throttled') FROM cell_state WHERE cell_id = ?",
     [STMT_SAMPLE_ADD] = "INSERT INTO sample (trial_id, repetition, token_hash, nonfinite_logits)"
                         " VALUES (?, ?, ?, ?)",
     [STMT_TOKEN_ADD] = "INSERT INTO token_time (sample_id, sequence, token, time_ns)"
@@ -414,6 +416,22 @@ enum status store_trials_done(struct store *store, int64_t cell, bool *done, int
     enum status status = OK;
     if (code != SQLITE_DONE)
         status = db_fail(store->db, store->path, "its trials were not read", err);
+    if (b.stmt)
+        sqlite3_reset(b.stmt);
+    return status;
+}
+
+enum status store_cell_disturbed(struct store *store, int64_t cell, bool *out, struct error *err)
+{
+    *out = false;
+    struct bind b = bind_begin(store, STMT_CELL_DISTURBED);
+    bind_int(&b, cell);
+    int code = b.failed ? SQLITE_ERROR : sqlite3_step(b.stmt);
+    enum status status = OK;
+    if (code == SQLITE_ROW)
+        *out = sqlite3_column_int(b.stmt, 0) != 0;
+    else
+        status = db_fail(store->db, store->path, "a cell's state was not read", err);
     if (b.stmt)
         sqlite3_reset(b.stmt);
     return status;

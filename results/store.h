@@ -132,5 +132,7 @@ enum status store_trial(struct store *store, const struct store_trial *trial, in
 // Which of 1..procs of a cell are stored: done[number-1] becomes true.
 enum status store_trials_done(struct store *store, int64_t cell, bool *done, int procs,
                               struct error *err);
+// Whether the cell's state is noisy or throttled: at least half of its trials are.
+enum status store_cell_disturbed(struct store *store, int64_t cell, bool *out, struct error *err);
 
 #endif

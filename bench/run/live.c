@@ -67,7 +67,8 @@ void live_note(struct live *live, const char *format, ...)
 
 void live_cell(struct live *live, const struct cell *cell, int number)
 {
-    snprintf(live->what, sizeof live->what, "%s  trial %d/%d", cell->label, number, cell->procs);
+    snprintf(live->what, sizeof live->what, "%s  trial %d/%d%s", cell->label, number, cell->procs,
+             number > cell->procs ? " (added)" : "");
     live->last_draw_ns = 0;
     live->last_say_ns = clock_ns();
 }
@@ -161,8 +162,9 @@ void live_trial(struct live *live, const struct trial *t)
     if (!live->speaking)
         return;
     wipe(live);
-    str_printf(&line, "[%zu/%zu] %s  trial %d/%d  ", live->trials_done, live->trials,
-               t->cell->label, t->number, t->cell->procs);
+    str_printf(&line, "[%zu/%zu] %s  trial %d/%d%s  ", live->trials_done, live->trials,
+               t->cell->label, t->number, t->cell->procs,
+               t->number > t->cell->procs ? " (added)" : "");
     str_printf(&line, "%s%s%s", live->drawing ? colour_of(t) : "", t->status,
                live->drawing ? PLAIN : "");
     if (trial_measured(t))
@@ -174,6 +176,12 @@ void live_trial(struct live *live, const struct trial *t)
     puts(str_text(&line));
     fflush(stdout);
     str_fini(&line);
+}
+
+void live_add(struct live *live, const struct cell *cell)
+{
+    live->trials++;
+    live->predicted_ns += cell->predicted_ns / cell->procs;
 }
 
 void live_drop(struct live *live, size_t trials, double predicted_ns)

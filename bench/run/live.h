@@ -31,6 +31,8 @@ void live_cell(struct live *live, const struct cell *cell, int number);
 void live_progress(struct live *live, const char *phase, int repetition, double done);
 // A trial ended: its line.
 void live_trial(struct live *live, const struct trial *trial);
+// A trial more than was planned.
+void live_add(struct live *live, const struct cell *cell);
 // Trials that will not run after all.
 void live_drop(struct live *live, size_t trials, double predicted_ns);
 

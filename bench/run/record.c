@@ -208,14 +208,19 @@ enum status record_cells(struct record *record, const struct plan *plan,
 enum status record_has(const struct record *record, const struct plan *plan, size_t cell,
                        int number, bool *out, struct error *err)
 {
-    int procs = plan->cells[cell].procs;
-    bool *done = calloc((size_t)procs, sizeof *done);
+    int most = plan->cells[cell].procs + plan->cells[cell].retries;
+    bool *done = calloc((size_t)most, sizeof *done);
     if (!done)
-        return FAIL(err, ERR_NOMEM, "runner: %d trials", procs);
-    enum status status = store_trials_done(record->store, record->cells[cell], done, procs, err);
+        return FAIL(err, ERR_NOMEM, "runner: %d trials", most);
+    enum status status = store_trials_done(record->store, record->cells[cell], done, most, err);
     *out = status == OK && done[number - 1];
     free(done);
     return status;
+}
+
+enum status record_disturbed(const struct record *record, size_t cell, bool *out, struct error *err)
+{
+    return store_cell_disturbed(record->store, record->cells[cell], out, err);
 }
 
 enum status record_skip(struct record *record, size_t cell, const char *reason, struct error *err)

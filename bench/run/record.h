@@ -41,6 +41,10 @@ enum status record_cells(struct record *record, const struct plan *plan,
 enum status record_has(const struct record *record, const struct plan *plan, size_t cell,
                        int number, bool *out, struct error *err);
 
+// Whether at least half of a cell's trials so far were noisy or throttled.
+enum status record_disturbed(const struct record *record, size_t cell, bool *out,
+                             struct error *err);
+
 // A cell that was to run is left out, or gets no more trials.
 enum status record_skip(struct record *record, size_t cell, const char *reason, struct error *err);
 

@@ -30,12 +30,15 @@ static enum status wanted(const struct runner *r, size_t cell, int number, bool 
                           struct error *err)
 {
     const struct run_context *c = &r->context;
-    bool done = false;
+    const struct cell *what = &c->plan->cells[cell];
+    bool done = false, disturbed = true;
     *out = false;
-    if (c->record.stopped[cell] || c->plan->cells[cell].skip || number > c->plan->cells[cell].procs)
+    if (c->record.stopped[cell] || what->skip || number > what->procs + what->retries)
         return OK;
     TRY(record_has(&c->record, c->plan, cell, number, &done, err));
-    *out = !done;
+    if (!done && number > what->procs)
+        TRY(record_disturbed(&c->record, cell, &disturbed, err));
+    *out = !done && disturbed;
     return OK;
 }
 
@@ -72,27 +75,32 @@ static enum status run_stretch(struct runner *r, size_t first, size_t count, int
         TRY(pick(r, first, count, number, &picked, err));
         if (picked == 0)
             return OK;
+        for (size_t i = 0; i < picked; i++)
+            if (number > r->context.plan->cells[r->picked[i]].procs)
+                live_add(&r->context.live, &r->context.plan->cells[r->picked[i]]);
         TRY(session_cells(&r->context, r->picked, picked, number, err));
     }
 }
 
-static int most_procs(const struct plan *plan)
+// Those added to disturbed cells included.
+static int most_trials(const struct plan *plan)
 {
     int most = 0;
     for (size_t i = 0; i < plan->cell_count; i++)
-        most = plan->cells[i].procs > most ? plan->cells[i].procs : most;
+        if (plan->cells[i].procs + plan->cells[i].retries > most)
+            most = plan->cells[i].procs + plan->cells[i].retries;
     return most;
 }
 
 static enum status run_trials(struct runner *r, struct error *err)
 {
     const struct plan *plan = r->context.plan;
-    int procs = most_procs(plan);
-    for (int number = 1; plan->interleaved && number <= procs; number++)
+    int most = most_trials(plan);
+    for (int number = 1; plan->interleaved && number <= most; number++)
         for (size_t g = 0; g < plan->group_count; g++)
             TRY(run_stretch(r, plan->groups[g].first, plan->groups[g].count, number, err));
     for (size_t i = 0; !plan->interleaved && i < plan->run_count; i++)
-        for (int number = 1; number <= procs; number++)
+        for (int number = 1; number <= most; number++)
             TRY(run_stretch(r, i, 1, number, err));
     return OK;
 }

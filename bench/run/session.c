@@ -66,7 +66,8 @@ static bool as_large(const struct cell *other, const struct cell *cell, bool loa
 
 static size_t trials_left(const struct run_context *run, size_t cell, int from)
 {
-    return run->record.stopped[cell] ? 0 : (size_t)(run->plan->cells[cell].procs - from + 1);
+    int left = run->plan->cells[cell].procs - from + 1;
+    return run->record.stopped[cell] || left < 0 ? 0 : (size_t)left;
 }
 
 // Takes the trials from `from` on of a cell out of what is to come.

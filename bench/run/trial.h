@@ -17,7 +17,7 @@ enum { VERDICTS_MAX = 2 * (1 + OPC_COUNT) }; // two phases, whole and by op clas
 struct trial {
     const struct cell *cell; // borrowed
     int64_t cell_id;
-    int number;                 // 1..procs
+    int number;                 // 1..procs, beyond it those added to a disturbed cell
     int64_t started_ns;         // wall clock
     const struct event *loaded; // borrowed: what its process said of the load; NULL: it did not
     struct event *repetitions;  // owned

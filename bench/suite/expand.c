@@ -303,6 +303,7 @@ static void fill_cell(struct expansion *x, const struct product *p, const struct
                      .seed = (uint64_t)sweep->seed},
         .procs = (int)sweep->procs,
         .reps = (int)sweep->reps,
+        .retries = (int)sweep->retries,
         .min_time_ns = (uint64_t)sweep->min_time_ns,
         .warmup = (enum warmup)sweep->warmup,
         .timeout_ns = (uint64_t)sweep->timeout_ns,

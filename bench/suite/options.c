@@ -76,6 +76,8 @@ const struct option option_table[] = {
     {BOTH, "top_p", OPTION_FLOAT, OF(suite_sweep, top_p), "1", 0, 1, NULL, "1: off"},
     {BOTH, "procs", OPTION_INT, OF(suite_sweep, procs), "6", 1, 1000, NULL,
      "trials a cell, each in a fresh process"},
+    {BOTH, "retries", OPTION_INT, OF(suite_sweep, retries), "3", 0, 1000, NULL,
+     "trials added to a cell, at most, while half of its trials or more were disturbed"},
     {BOTH, "reps", OPTION_INT, OF(suite_sweep, reps), "3", 1, 1000, NULL,
      "timed repetitions in each trial, at least"},
     {BOTH, "min_time", OPTION_TIME, OF(suite_sweep, min_time_ns), "1s", 0, 1e17, NULL,

@@ -59,6 +59,7 @@ struct cell {
 
     // how it is measured (not in the key)
     int procs, reps;
+    int retries;          // trials beyond `procs` while half or more were noisy or throttled
     uint64_t min_time_ns; // repetitions beyond `reps` until so much is measured
     enum warmup warmup;
     uint64_t timeout_ns;

@@ -36,7 +36,7 @@ struct suite_sweep {
     double temperature, top_p;
     int64_t top_k;
     int64_t seed;
-    int64_t procs, reps;
+    int64_t procs, retries, reps;
     int warmup; // enum warmup
     struct word_list collect;
     double min_time_ns, timeout_ns, max_cell_time_ns;

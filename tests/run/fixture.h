@@ -158,11 +158,16 @@ static inline void take_job(struct job *job, json_t **root)
 static inline void fake_worker(const char *kind, int unlucky, const char *pids,
                                const struct job *job)
 {
-    FILE *file = fopen(pids, "a");
+    FILE *file = fopen(pids, "a+");
+    bool first = false;
     if (file) {
+        fseek(file, 0, SEEK_END);
+        first = ftell(file) == 0;
         fprintf(file, "%d\n", (int)getpid());
         fclose(file);
     }
+    if (str_equal(kind, "calms"))
+        kind = first ? "spread" : "good";
     os_die_with_parent();
     while (str_equal(kind, "silent"))
         sleep(1);

@@ -139,6 +139,38 @@ static void spread_is_noisy(void **state)
     test_plan_fini(&t);
 }
 
+// A disturbed cell gets trials until the calm ones are more, an undisturbed one none.
+static void calm_trials_are_added(void **state)
+{
+    (void)state;
+    struct test_plan t;
+    struct look l;
+    test_plan_make(&t, MODEL, 2, 1);
+    t.cells[0].retries = t.cells[1].retries = 5;
+    assert_int_equal(run_ok(&t, "calms", "1"), EXIT_FINE);
+    look_open(&l, &t);
+    assert_cell(&l, 0, "ok", 1, "");
+    assert_cell(&l, 1, "ok", 3, "");
+    look_close(&l);
+    test_plan_fini(&t);
+}
+
+static void added_trials_have_an_end(void **state)
+{
+    (void)state;
+    struct test_plan t;
+    struct look l;
+    test_plan_make(&t, MODEL, 2, 2);
+    t.cells[1].retries = 2;
+    t.plan.interleaved = false;
+    assert_int_equal(run_ok(&t, "spread", "1"), EXIT_FINE);
+    look_open(&l, &t);
+    assert_cell(&l, 0, "ok", 2, "");
+    assert_cell(&l, 1, "noisy", 4, "off the median TPOT");
+    look_close(&l);
+    test_plan_fini(&t);
+}
+
 // Cell 1 has batch 2: cell 0 is smaller and runs, 2 and 3 are larger and are pruned.
 // One bad repetition does not move the median.
 static void an_outlier_is_not_noise(void **state)
@@ -232,6 +264,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(silence_is_a_timeout),
         cmocka_unit_test(wrong_tokens_are_wrong),
         cmocka_unit_test(spread_is_noisy),
+        cmocka_unit_test(calm_trials_are_added),
+        cmocka_unit_test(added_trials_have_an_end),
         cmocka_unit_test(an_outlier_is_not_noise),
         cmocka_unit_test(oom_prunes_what_is_larger),
         cmocka_unit_test(oom_while_loading_prunes_all),
