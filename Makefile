@@ -58,7 +58,7 @@ LDLIBS := $(PKG_LIBS) -lm -lpthread -ldl
 
 # ---- sources ---------------------------------------------------------------------------------------
 
-DIRS := base kernels kernels/ref engine engine/load engine/load/quantized engine/quantize engine/model engine/cpu results report \
+DIRS := base kernels kernels/ref engine engine/load engine/load/quantized engine/quantize engine/save engine/model engine/cpu results report \
         bench/cli bench/suite bench/run bench/probe bench/roof bench/quality
 ifneq ($(filter x86_64 amd64 i%86,$(UNAME_M)),)
 DIRS += kernels/x86

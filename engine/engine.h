@@ -142,6 +142,21 @@ const char *checkpoint_unused_tensors(const struct checkpoint *ck);
 // first call (reads everything once, about 2 GB/s), kept after.
 enum status checkpoint_content_hash(struct checkpoint *ck, char hex[65], struct error *err);
 
+// Writes a checkpoint as one GGUF file, in the conventions of llama.cpp. type, of the matrices: "f32", "f16",
+// "bf16", "q8_0" or "q4_0"; NULL: for each the smallest plain one that holds what is stored exactly.
+// Vectors stay f32. progress (may be NULL) is called with shares 0..1. Memory: a few rows, and the
+// tokenizer. Errors: ERR_USAGE when `path` exists or the type is none of these; ERR_FORMAT, ERR_UNSUPPORTED
+// for values that are not finite, there or in the type; ERR_IO. The file appears when it is whole.
+typedef void engine_progress(void *user, double done);
+struct conversion {
+    size_t tensors, unblocked; // unblocked: matrices that are f16, their rows being no whole blocks
+    uint64_t data_bytes;
+    char no_tokenizer[256]; // why none was written; empty: one was
+};
+enum status checkpoint_convert(struct checkpoint *ck, const char *type, const char *path,
+                               engine_progress *progress, void *user, struct conversion *out,
+                               struct error *err);
+
 // Parameters and stored bytes by class of tensor, for `bench model info`.
 struct tensor_class {
     const char *name; // "embedding", "attention", "feed-forward", "experts", "norm", "head",
@@ -234,7 +249,6 @@ struct model;
 
 // Packs every weight for the scheme, panel by panel, straight from the mapping or the generator: peak
 // memory is the packed model and 16 rows a thread. progress (may be NULL) is called with shares 0..1.
-typedef void engine_progress(void *user, double done);
 enum status model_load(struct checkpoint *ck, const struct engine_options *options,
                        engine_progress *progress, void *user, struct model **out,
                        struct error *err);

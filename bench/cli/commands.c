@@ -4,6 +4,7 @@
 // known.
 #include "bench/cli/command.h"
 
+extern const struct command command_convert;
 extern const struct command command_generate;
 extern const struct command command_help;
 extern const struct command command_kernel_bench;
@@ -21,8 +22,21 @@ extern const struct command command_run;
 extern const struct command command_worker;
 
 const struct command *const commands[] = {
-    &command_run,          &command_generate, &command_report,     &command_list,
-    &command_show,         &command_export,   &command_machine,    &command_kernel_check,
-    &command_kernel_bench, &command_quality,  &command_model_info, &command_model_tokenize,
-    &command_model_logits, &command_help,     &command_worker,     NULL,
+    &command_run,
+    &command_generate,
+    &command_report,
+    &command_list,
+    &command_show,
+    &command_export,
+    &command_machine,
+    &command_kernel_check,
+    &command_kernel_bench,
+    &command_quality,
+    &command_model_info,
+    &command_model_tokenize,
+    &command_model_logits,
+    &command_convert,
+    &command_help,
+    &command_worker,
+    NULL,
 };

@@ -20,7 +20,7 @@
 
 enum { TENSORS_MAX = 1 << 17 };
 
-static const struct tensor_names gguf_names = {
+static const struct tensor_names llama_names = {
     .layer_prefix = "blk.",
     .at = {[T_EMBEDDING] = {"token_embd.weight"},
            [T_HEAD] = {"output.weight"},
@@ -38,6 +38,12 @@ static const struct tensor_names gguf_names = {
            [T_UP] = {"ffn_up.weight"},
            [T_DOWN] = {"ffn_down.weight"}},
 };
+
+void gguf_names(const struct model_config *config, struct tensor_names *out)
+{
+    (void)config;
+    *out = llama_names;
+}
 
 // ---- the description ------------------------------------------------------------------------------
 
@@ -307,9 +313,9 @@ static enum status enter(struct gguf *g, const struct tensor_info *t, struct err
 {
     struct tensor_place place;
     char known[128];
-    if (!tensor_names_find(&gguf_names, t->name, &g->config, &place)) {
+    if (!tensor_names_find(&llama_names, t->name, &g->config, &place)) {
         // Inside a layer an unknown tensor means a computation this engine would leave out.
-        if (str_starts(t->name, gguf_names.layer_prefix))
+        if (str_starts(t->name, llama_names.layer_prefix))
             return FAIL(err, ERR_UNSUPPORTED,
                         "%s: tensor %.64s is not part of a supported architecture", g->name,
                         t->name);
@@ -317,7 +323,7 @@ static enum status enter(struct gguf *g, const struct tensor_info *t, struct err
             tensor_map_extra(&g->tensors, t->name, strlen(t->name), t->bytes);
         return OK;
     }
-    struct tensor_shape want = tensor_names_shape(&gguf_names, &g->config, place.roles[0]);
+    struct tensor_shape want = tensor_names_shape(&llama_names, &g->config, place.roles[0]);
     if (!shape_matches(t, want))
         return FAIL(err, ERR_FORMAT,
                     "%s: tensor %s: shape (%llu, %llu), but the metadata makes it (%d, %d)",
@@ -367,7 +373,7 @@ static enum status read_tensors(struct gguf *g, struct gguf_cursor *c, struct te
     TRY(tensor_map_init(&g->tensors, &g->config, err));
     for (size_t i = 0; i < count; i++)
         TRY(enter(g, &infos[i], err));
-    return tensor_map_complete(&g->tensors, &g->config, &gguf_names, g->name, err);
+    return tensor_map_complete(&g->tensors, &g->config, &llama_names, g->name, err);
 }
 
 enum status gguf_read_head(struct gguf_cursor *c, uint64_t *tensors, uint64_t *entries,

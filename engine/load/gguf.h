@@ -50,6 +50,9 @@ struct gguf {
     struct tensor_map tensors;
 };
 
+// What llama.cpp's converter calls the tensors of the description's architecture.
+void gguf_names(const struct model_config *config, struct tensor_names *out);
+
 enum { NAME_MAX_BYTES = 65535 }; // of keys and tensors, as the format says
 
 // A place in the file. Taking beyond the end is ERR_FORMAT; *out is set only on success.

@@ -1,0 +1,47 @@
+// gguf_writer.h - a GGUF file as it is written: keys and tensors are named first, then data follows in order.
+//
+// Order of calls: create; keys; tensors; begin, which writes all that stands before the data; for each tensor
+// in the order it was named its bytes, in pieces; finish. Nothing stands under the file's own name before
+// finish. Version 3, little-endian, aligned to 32 bytes.
+// Source: ggml's docs/gguf.md.
+#ifndef ENGINE_SAVE_GGUF_WRITER_H
+#define ENGINE_SAVE_GGUF_WRITER_H
+
+#include "base/status.h"
+#include "engine/load/gguf.h"
+#include "engine/load/stored.h"
+
+enum { GGUF_ALIGNMENT = 32 };
+
+struct gguf_writer;
+
+enum status gguf_writer_create(const char *path, struct gguf_writer **out, struct error *err);
+void gguf_writer_destroy(struct gguf_writer *w); // without finish nothing is left behind
+
+// Keys. Running out of memory is told by begin. Each key once: it is not checked.
+void gguf_put_u32(struct gguf_writer *w, const char *key, uint32_t value);
+void gguf_put_f32(struct gguf_writer *w, const char *key, float value);
+void gguf_put_bool(struct gguf_writer *w, const char *key, bool value);
+void gguf_put_text(struct gguf_writer *w, const char *key, const char *value);
+// A list of `count` elements, which must follow by gguf_item_*.
+void gguf_put_list(struct gguf_writer *w, const char *key, uint32_t element, uint64_t count);
+void gguf_item_text(struct gguf_writer *w, const char *text, size_t bytes);
+void gguf_item_i32(struct gguf_writer *w, int32_t value);
+void gguf_item_f32(struct gguf_writer *w, float value);
+// A key of another file as it stands there.
+void gguf_put_entry(struct gguf_writer *w, const struct gguf *from, const struct gguf_entry *entry);
+
+// dims: cols, rows, matrices, as many as dim_count says; cols in whole blocks of the type.
+void gguf_add_tensor(struct gguf_writer *w, const char *name, const struct stored_type *type,
+                     const uint64_t *dims, uint32_t dim_count);
+uint64_t gguf_writer_data_bytes(const struct gguf_writer *w); // of all tensors added, padded
+
+enum status gguf_writer_begin(struct gguf_writer *w, struct error *err);
+enum status gguf_writer_data(struct gguf_writer *w, const void *bytes, size_t count,
+                             struct error *err);
+// After the last byte of each tensor.
+enum status gguf_writer_align(struct gguf_writer *w, struct error *err);
+// Errors: ERR_IO, ERR_INTERNAL when the data is not as long as the tensors are. Destroys w in any case.
+enum status gguf_writer_finish(struct gguf_writer *w, struct error *err);
+
+#endif
