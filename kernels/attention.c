@@ -75,6 +75,14 @@ static void add_bias(const struct k_attention *job, struct attention_row *row, i
         row->scores[i] += bias[p0 + i] - bias[own];
 }
 
+// Rows of scores, each position times its own scale.
+static void scale_positions(float *scores, int rows, int count, const float *scales)
+{
+    for (int r = 0; r < rows; r++, scores += ATTENTION_KEYS)
+        for (int p = 0; p < count; p++)
+            scores[p] *= scales[p];
+}
+
 static void weigh_rows(const struct attention_ops *ops, const struct k_attention *job,
                        struct rows *rows, int p0, int count, int from, int to)
 {
@@ -116,7 +124,12 @@ static void run_keys(const struct attention_ops *ops, const struct k_attention *
     ops->keys(s->keys, (const char *)job->k + offset, count, job->head_dim);
     ops->product(scores, ATTENTION_KEYS, s->q + (size_t)from * d, d, s->keys, ATTENTION_KEYS,
                  to - from, job->head_dim, (count + 15) / 16 * 16, false);
+    // A quantized cache: codes are multiplied, a key's scale goes on its score, a value's on its weight.
+    if (job->k_scale)
+        scale_positions(scores, to - from, count, job->k_scale + p0);
     weigh_rows(ops, job, rows, p0, count, from, to);
+    if (job->v_scale)
+        scale_positions(scores, to - from, count, job->v_scale + p0);
     ops->values(s->values, (const char *)job->v + offset, count, job->head_dim, s->d);
     ops->product(s->out + (size_t)from * d, d, scores, ATTENTION_KEYS, s->values, d, to - from,
                  count, s->d, true);

@@ -14,6 +14,8 @@ struct bench_shape {
     bool fast_only; // too slow for portable C to time
 };
 
+enum { BENCH_SCALES = 512 }; // the most tokens of a shape
+
 struct bench_case {
     const struct kernel *kernel;
     const struct bench_shape *shape;
@@ -23,7 +25,8 @@ struct bench_case {
     unsigned char *w, *x, *y;
     size_t w_bytes, x_bytes, y_bytes; // of one copy, of one worker
     int copies;
-    double bytes, flop; // of one call by all workers
+    float x_scale[BENCH_SCALES]; // of each token
+    double bytes, flop;          // of one call by all workers
     char text[64];
 };
 

@@ -12,6 +12,7 @@
 #include "base/arena.h"
 #include "base/os.h"
 #include "base/pool.h"
+#include "kernels/quant.h"
 
 enum {
     COLD_CACHES = 6, // a working set of so many last-level caches counts as out of cache,
@@ -51,7 +52,7 @@ const struct bench_shape *bench_shapes(size_t *count)
 
 static size_t element_bytes(enum dtype type)
 {
-    return type == DT_F32 ? 4 : type == DT_I8 ? 1 : 2;
+    return 4 / (size_t)panel_group(type); // a row's group is 4 bytes
 }
 
 static size_t round_up(size_t bytes)
@@ -211,6 +212,8 @@ enum status bench_case_init(struct bench_case *c, const struct kernel *kernel,
     // Only products read x in their own type; the other operations read f32.
     bool linear = kernel->op == KOP_GEMV || kernel->op == KOP_GEMM;
     fill(c->x, (size_t)workers * c->x_bytes, linear ? kernel->x : DT_F32);
+    for (int i = 0; i < BENCH_SCALES; i++)
+        c->x_scale[i] = 1;
     if (kernel->op == KOP_ROPE)
         fill_angles(c);
     if (kernel->op ==
@@ -236,6 +239,7 @@ static void call_linear(const struct bench_case *c, const unsigned char *w, int 
     struct k_linear job = {
         .w = w,
         .x = c->x, // one input and one output for all workers
+        .x_scale = dtype_is_quantized(c->kernel->x) ? c->x_scale : NULL,
         .y = (float *)(void *)c->y,
         .tokens = s->m,
         .rows = s->n,

@@ -9,7 +9,7 @@
 #include "base/rng.h"
 #include "kernels/kernels.h"
 
-enum { CHECK_BUFFERS = 8, CHECK_CASES = 48, CHECK_POISON = 0xa5 };
+enum { CHECK_BUFFERS = 14, CHECK_CASES = 48, CHECK_POISON = 0xa5 };
 
 // How values are drawn. Every case of an operation goes through all modes that are defined for it.
 enum check_mode {

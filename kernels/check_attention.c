@@ -9,17 +9,29 @@
 #include <math.h>
 
 #include "kernels/attention.h"
+#include "kernels/quant.h"
 #include "kernels/ref/element.h"
 
-static void *cache(struct check_case *c, size_t elements)
+enum { MAX_HEAD_DIM = 256 };
+
+// Keys or values of so many positions; *scales: one each, or NULL for plain types.
+static void *cache(struct check_case *c, size_t positions, int head_dim, const float **scales)
 {
     enum dtype type = c->kernel->w;
-    size_t element = type == DT_F32 ? 4 : 2;
-    void *rows = check_input(c, elements * element, element);
-    for (size_t i = 0; rows && i < elements; i++) {
-        float value = check_value(c);
-        // Scores beyond a few thousand only test overflow, and f16 ends at 65504.
-        element_set(type, rows, i, fmaxf(-60, fminf(60, value)));
+    size_t n = (size_t)head_dim, element = element_bytes(type);
+    bool quantized = dtype_is_quantized(type);
+    unsigned char *rows = check_input(c, positions * n * element, element);
+    float *scale = quantized ? check_input(c, positions * sizeof(float), sizeof(float)) : NULL;
+    const struct kernel *store = kernel_find(KOP_KV_STORE, type, DT_F32, 0);
+    *scales = scale;
+    for (size_t p = 0; rows && (scale || !quantized) && p < positions; p++) {
+        float row[MAX_HEAD_DIM];
+        for (size_t i = 0; i < n;
+             i++) // scores beyond a few thousand only test overflow; f16 ends at 65504
+            row[i] = fmaxf(-60, fminf(60, check_value(c)));
+        float s = store->fn.cast(rows + p * n * element, row, head_dim, head_dim);
+        if (scale)
+            scale[p] = s;
     }
     return rows;
 }
@@ -55,9 +67,10 @@ static double allowed(const struct check_case *c, const struct k_attention *job,
         for (int i = 0; i < job->head_dim; i++) {
             size_t at = (size_t)p * (size_t)job->head_dim + (size_t)i;
             sum += fabs((double)q[i] * element_get(c->kernel->w, job->k, at));
-            value = fmax(value, fabs(element_get(c->kernel->w, job->v, at)));
+            value = fmax(value, fabs(element_get(c->kernel->w, job->v, at)) *
+                                    (job->v_scale ? (double)job->v_scale[p] : 1));
         }
-        sum *= job->scale;
+        sum *= job->scale * (job->k_scale ? (double)job->k_scale[p] : 1);
         if (job->bias)
             sum += 100; // biases are within -50 and 50
         score = fmax(score, sum);
@@ -79,8 +92,8 @@ void check_attention(struct check_case *c)
     float *q = check_input(c, q_floats * 4, 4);
     float *expected = check_output(c, out_bytes, 0);
     float *out = check_output(c, out_bytes, 4 * (size_t)check_between(c, 0, 15));
-    job.k = cache(c, positions * (size_t)job.head_dim);
-    job.v = cache(c, positions * (size_t)job.head_dim);
+    job.k = cache(c, positions, job.head_dim, &job.k_scale);
+    job.v = cache(c, positions, job.head_dim, &job.v_scale);
     job.scratch = check_output(c, scratch, (size_t)check_between(c, 0, 63));
     float *bias =
         check_input(c, (job.bias_stride ? job.bias_stride : 1) * (size_t)job.group * 4, 4);

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "kernels/quant.h"
 #include "kernels/ref/element.h"
 
 // Shapes that random ones would seldom meet: single elements, whole tiles, more inputs than a block.
@@ -24,36 +25,62 @@ static struct shape draw_shape(struct check_case *c)
     return s;
 }
 
-static float *packed_weights(struct check_case *c, const struct shape *s)
+// Up to 16 rows rounded to codes, then packed. Codes, zeros and scales lie in `space`, cols of each a row.
+static void quantize_panel(enum dtype type, const float *rows, int count, int cols, int group,
+                           float *space, void *panel)
+{
+    struct quant_row row[PANEL_ROWS];
+    size_t n = (size_t)cols;
+    unsigned char *bytes = (unsigned char *)(space + PANEL_ROWS * n);
+    for (int r = 0; r < count; r++) {
+        size_t at = (size_t)r * n;
+        row[r] = (struct quant_row){bytes + at, space + at, bytes + PANEL_ROWS * n + at};
+        quant_row_rtn(type, rows + at, cols, group, row[r]);
+    }
+    pack_quant_panel(type, row, count, cols, group, panel);
+}
+
+static void *packed_weights(struct check_case *c, const struct shape *s, int group)
 {
     enum dtype type = c->kernel->w;
-    size_t panel = panel_bytes(type, s->cols), row_floats = (size_t)s->cols;
-    unsigned char *w = check_input(c, packed_bytes(type, s->rows, s->cols), 64);
+    size_t panel = quant_panel_bytes(type, s->cols, group), row_floats = (size_t)s->cols;
+    unsigned char *w = check_input(c, quant_packed_bytes(type, s->rows, s->cols, group), 64);
     float *rows = check_input(c, PANEL_ROWS * row_floats * sizeof(float), sizeof(float));
-    if (!w || !rows)
+    float *space = check_input(c, 2 * PANEL_ROWS * row_floats * sizeof(float), sizeof(float));
+    if (!w || !rows || !space)
         return NULL;
     enum check_mode mode = c->mode; // an infinite weight times a zero input is NaN: inputs only
     c->mode = mode == CHECK_INFINITE ? CHECK_PLAIN : mode;
     for (int p = 0; p < panel_count(s->rows); p++) {
         int left = s->rows - p * PANEL_ROWS < PANEL_ROWS ? s->rows - p * PANEL_ROWS : PANEL_ROWS;
         check_fill(c, rows, (size_t)left * row_floats);
-        pack_panel(type, rows, left, s->cols, row_floats, w + (size_t)p * panel);
+        if (dtype_is_quantized(type))
+            quantize_panel(type, rows, left, s->cols, group, space, w + (size_t)p * panel);
+        else
+            pack_panel(type, rows, left, s->cols, row_floats, w + (size_t)p * panel);
     }
     c->mode = mode;
-    return (float *)(void *)w;
+    return w;
 }
 
-static void *inputs(struct check_case *c, const struct shape *s, size_t ldx)
+// *scales: one a token, or NULL for plain types.
+static void *inputs(struct check_case *c, const struct shape *s, size_t ldx, const float **scales)
 {
     enum dtype type = c->kernel->x;
-    size_t element = type == DT_F32 ? 4 : 2;
-    void *x = check_input(c, (size_t)s->tokens * ldx * element, 64);
-    if (!x)
+    size_t element = element_bytes(type), n = (size_t)s->cols;
+    bool quantized = dtype_is_quantized(type);
+    char *x = check_input(c, (size_t)s->tokens * ldx * element, 64);
+    float *row = check_input(c, n * sizeof(float), sizeof(float));
+    float *scale = quantized ? check_input(c, (size_t)s->tokens * sizeof(float), 4) : NULL;
+    const struct kernel *cast = kernel_find(KOP_CAST, DT_F32, type, 0);
+    *scales = scale;
+    if (!x || !row || (quantized && !scale))
         return NULL;
     for (int t = 0; t < s->tokens; t++) {
-        char *row = (char *)x + (size_t)t * ldx * element;
-        for (int i = 0; i < s->cols; i++)
-            element_set(type, row, (size_t)i, check_value(c));
+        check_fill(c, row, n);
+        float of_token = cast->fn.cast(x + (size_t)t * ldx * element, row, s->cols, s->cols);
+        if (scale)
+            scale[t] = of_token;
     }
     return x;
 }
@@ -64,21 +91,43 @@ static bool denormal(double v)
     return v != 0 && fabs(v) < 0x1p-126;
 }
 
-// What y[t][r] may differ by: rounding, and everything that takes denormals as zero may lose.
-static double allowed(const struct k_linear *job, enum dtype type, const float *w, int t,
-                      double start)
+// fp8 products are made of codes: what a denormal one loses is scaled afterwards.
+static double code_scale(const struct check_case *c, const struct k_linear *job, int r)
 {
-    size_t element = type == DT_F32 ? 4 : 2;
-    const char *x = (const char *)job->x + (size_t)t * job->ldx * element;
-    double sum = fabs(start), lost = 0;
+    if (c->kernel->w != DT_F8E4M3)
+        return 1;
+    size_t panel = (size_t)(r / PANEL_ROWS) * quant_panel_bytes(DT_F8E4M3, job->cols, 0);
+    const float *scales = (const float *)(const void *)((const char *)job->w + panel);
+    return scales[r % PANEL_ROWS] > 0 ? (double)scales[r % PANEL_ROWS] : 1;
+}
+
+// Terms whose rounding adds up: integers are exact, int4's up to a group.
+static double rounded_terms(const struct check_case *c, const struct k_linear *job)
+{
+    if (c->kernel->x != DT_I8)
+        return job->cols;
+    return c->kernel->w == DT_I4 ? quant_groups(DT_I4, job->cols, job->group) : 1;
+}
+
+// What y[t][r] may differ by: rounding, and everything that takes denormals as zero may lose. w: row r
+static double allowed(const struct check_case *c, const struct k_linear *job, const float *w, int r,
+                      int t, double expected, double start)
+{
+    enum dtype type = c->kernel->x;
+    const char *x = (const char *)job->x + (size_t)t * job->ldx * element_bytes(type);
+    double sum = fabs(start), lost = 0, scale = code_scale(c, job, r);
+    double token = job->x_scale ? job->x_scale[t] : 1;
+    if (c->kernel->w == DT_I8) // an exact integer, scaled
+        return 8 * 0x1p-24 * (fabs(expected) + sum) + 0x1p-126;
     for (int i = 0; i < job->cols; i++) {
-        double a = element_get(type, x, (size_t)i), b = w[i], product = fabs(a * b);
+        double a = element_get(type, x, (size_t)i) * token, b = w[i], product = fabs(a * b);
         if (isinf(a) || isinf(b))
             continue; // the outcome is infinite or NaN, and compared as such
         sum += product;
-        lost += denormal(a) || denormal(b) || denormal(product) ? product : 0;
+        lost += denormal(a) || denormal(b / scale) || denormal(product / scale) ? product : 0;
     }
-    return (4 * sqrt(job->cols) + 8) * 0x1p-24 * sum + lost + job->cols * 0x1p-126;
+    return (4 * sqrt(rounded_terms(c, job)) + 8) * 0x1p-24 * sum + lost +
+           job->cols * 0x1p-126 * fmax(scale, 1);
 }
 
 static bool poisoned(float value)
@@ -94,14 +143,17 @@ static void compare(struct check_case *c, const struct k_linear *job, const floa
                     int row0, int row1, const float *start, float *row)
 {
     for (int r = 0; r < job->rows; r++) {
-        unpack_row(c->kernel->w, job->w, r, job->cols, row);
+        if (dtype_is_quantized(c->kernel->w))
+            unpack_quant_f32(c->kernel->w, job->w, r, job->cols, job->group, row);
+        else
+            unpack_row(c->kernel->w, job->w, r, job->cols, row);
         for (int t = 0; t < job->tokens; t++) {
             size_t i = (size_t)t * job->ldy + (size_t)r;
             double add =
                 (job->bias ? fabs(job->bias[r]) : 0) + (job->accumulate ? fabs(start[i]) : 0);
             if (r >= row0 && r < row1)
                 check_close(c, "y", i, job->y[i], expected[i],
-                            allowed(job, c->kernel->w, row, t, add));
+                            allowed(c, job, row, r, t, expected[i], add));
             else if (!job->accumulate && !poisoned(job->y[i]))
                 check_fail(c, "y[%zu] was written: row %d is not of its panels", i, r);
         }
@@ -116,8 +168,10 @@ void check_linear(struct check_case *c)
 {
     struct shape s = draw_shape(c);
     int panels = panel_count(s.rows), panel0 = 0, panel1 = panels;
-    size_t unit = c->kernel->x == DT_F32 ? 16 : 32; // elements in 64 bytes
+    static const int groups[] = {QUANT_GROUP, QUANT_GROUP, 64, 32, 8};
+    size_t unit = 64 / element_bytes(c->kernel->x); // elements in 64 bytes
     struct k_linear job = {.tokens = s.tokens, .rows = s.rows, .cols = s.cols};
+    job.group = groups[check_between(c, 0, 4)];
     job.ldx = ((size_t)s.cols + unit - 1) / unit * unit + unit * (size_t)check_between(c, 0, 1);
     job.ldy = (size_t)(s.rows + check_between(c, 0, 5));
     job.accumulate = check_flip(c);
@@ -127,9 +181,9 @@ void check_linear(struct check_case *c)
         panel1 = check_between(c, panel0, panels);
     }
     bool with_bias = check_flip(c);
-    check_shape(c, "rows=%d cols=%d tokens=%d panels=%d..%d%s%s%s", s.rows, s.cols, s.tokens,
-                panel0, panel1, with_bias ? " bias" : "", job.accumulate ? " accumulate" : "",
-                job.streamed ? " streamed" : "");
+    check_shape(c, "rows=%d cols=%d tokens=%d group=%d panels=%d..%d%s%s%s", s.rows, s.cols,
+                s.tokens, job.group, panel0, panel1, with_bias ? " bias" : "",
+                job.accumulate ? " accumulate" : "", job.streamed ? " streamed" : "");
 
     size_t y_floats = (size_t)s.tokens * job.ldy, y_bytes = y_floats * sizeof(float);
     float *bias = with_bias ? check_input(c, (size_t)s.rows * sizeof(float), 4) : NULL;
@@ -137,8 +191,8 @@ void check_linear(struct check_case *c)
           *row = check_output(c, (size_t)s.cols * sizeof(float), 0);
     float *expected = check_output(c, y_bytes, 0);
     float *y = check_output(c, y_bytes, 4 * (size_t)check_between(c, 0, 15));
-    job.w = packed_weights(c, &s);
-    job.x = inputs(c, &s, job.ldx);
+    job.w = packed_weights(c, &s, job.group);
+    job.x = inputs(c, &s, job.ldx, &job.x_scale);
     job.bias = bias;
     if (c->failed)
         return;

@@ -76,7 +76,7 @@ char *kernel_isa_text(unsigned mask, char *out, size_t out_bytes);
 enum kernel_op {
     KOP_GEMV, // linear, few tokens: bound by reading the weights
     KOP_GEMM, // linear, many tokens: bound by arithmetic
-    KOP_CAST, // f32 -> activation format of a product
+    KOP_CAST, // f32 -> activation format of a product, with its scale
     KOP_RMSNORM,
     KOP_LAYERNORM,
     KOP_ROPE,
@@ -87,7 +87,7 @@ enum kernel_op {
     KOP_SOFTCAP,
     KOP_ADD,       // residual
     KOP_ATTENTION, // flash-style, one KV head and its group of query heads
-    KOP_KV_STORE,  // f32 -> KV cache element type
+    KOP_KV_STORE,  // f32 -> KV cache element type, with its scale
     KOP_READ,      // bandwidth probes: the ceilings are kernels too
     KOP_COPY,
     KOP_TRIAD,
@@ -97,9 +97,12 @@ enum kernel_op {
 
 /* y[t][r] = sum_c x[t][c] * W[r][c] + bias[r] (+ y[t][r] when accumulate), for the panels [panel0, panel1)
  * w: packed (rows, cols) in the row's weight type; x: (tokens, ldx) in the row's activation type, cols
- * zero-padded to whole groups, 64-byte aligned rows; y: (tokens, ldy) f32, must not alias x
- * bias: (rows) f32 or NULL
- * Arithmetic: products and sums in f32 (bf16: pairs as the dot instruction does them; ref in f64 sums)
+ * zero-padded to whole groups of w, 64-byte aligned rows; y: (tokens, ldy) f32, must not alias x
+ * bias: (rows) f32 or NULL; x_scale: (tokens) what a cast to i8 or f8 returned, NULL for plain inputs
+ * Arithmetic: products and sums in f32 (bf16: pairs as the dot instruction does them; ref in f64 sums).
+ * Quantized weights (quant.h): codes are multiplied and summed, then scaled in f32 by the row's (i4: the
+ * group's) scale and the token's. i8 x i8 and i4 x i8: sums of a row (i4: of a group) are exact integers
+ * Requires: i8 x i8: cols up to 131072, so that the exact sum fits 32 bits
  * Cost: 2*tokens*rows*cols FLOP; reads W once (GEMV) or once per token tile that misses cache
  * Threads: the caller splits panels. Tolerance against ref: 2^-8 relative to sum |x||w| for bf16 order
  * effects are far below it; see kernels/check.c for the formula used */
@@ -107,8 +110,10 @@ struct k_linear {
     const void *w;
     const void *x;
     const float *bias;
+    const float *x_scale;
     float *y;
     int tokens, rows, cols;
+    int group; // DT_I4: inputs that share a scale; 0: QUANT_GROUP
     size_t ldx, ldy;
     bool accumulate;
     bool
@@ -116,8 +121,10 @@ struct k_linear {
 };
 typedef void k_linear_fn(const struct k_linear *job, int panel0, int panel1);
 
-// dst[i] = round(src[i]), nearest even; then zeros up to padded.
-typedef void k_cast_fn(void *dst, const float *src, int n, int padded);
+/* dst[i] = round(src[i] / s), nearest even; then zeros up to padded. Returns s: 1 for plain types; for i8 and
+ * f8 the row's scale by the rule of quant_row_rtn (quant.h), 0 for a row of zeros, NaN where src holds a NaN
+ * or an infinity. Tolerance against ref: none, the scale included */
+typedef float k_cast_fn(void *dst, const float *src, int n, int padded);
 
 /* y[i] = x[i] * w[i] / sqrt(mean(x^2) + eps), n elements; y may be x. Source: Zhang, Sennrich 2019 */
 typedef void k_rmsnorm_fn(float *y, const float *x, const float *w, int n, float eps);
@@ -154,6 +161,7 @@ typedef void k_add_fn(float *y, const float *x, int n); // y += x
 /* One KV head of one sequence, `tokens` new tokens and `group` query heads each.
  * q: row (t, g) at q + t*q_stride + g*head_dim, f32; the new tokens stand at positions first..first+tokens-1
  * k, v: (positions, head_dim) of the row's weight type (the cache's), contiguous, rows 0..first+tokens-1 filled
+ * k_scale, v_scale: (positions) for i8 and f8: a row is its codes times its scale; NULL for plain types
  * out: same addressing as q with out_stride, f32
  * Token t sees positions max(0, first+t-window+1) .. first+t  (window 0: no limit)
  * score of position p = scale * q k (+ bias[g][p] - bias[g][first+t]), then capped; bias: (group, bias_stride)
@@ -164,6 +172,7 @@ typedef void k_add_fn(float *y, const float *x, int n); // y += x
 struct k_attention {
     const float *q;
     const void *k, *v;
+    const float *k_scale, *v_scale;
     float *out;
     void *scratch;
     size_t q_stride, out_stride;

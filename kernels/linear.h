@@ -8,7 +8,8 @@
 // waits for memory. With few tokens there is one tile a group, and the weights stream through once: out
 // of a cache several panels at a time, to have more sums in flight; out of memory one, because there the
 // processor's own prefetcher follows one long stream best, and fetching ahead by instruction is in its
-// way (docs/KERNELS.md has the measurement).
+// way (docs/KERNELS.md has the measurement). Quantized weights are not cut along the inputs: a row's sum is
+// scaled once, when it is whole.
 #ifndef KERNELS_LINEAR_H
 #define KERNELS_LINEAR_H
 
@@ -19,22 +20,25 @@ enum { LINEAR_GROUP_BYTES = 64 }; // 16 rows of one group of inputs
 // What a tile function works on: pointers to its first panel, first token, first output.
 struct linear_tile {
     const char *w, *ahead; // ahead: as many panels, to be fetched while the tile runs; NULL: none
-    size_t w_stride;       // bytes from panel to panel, for w and ahead
+    const char *header; // of the first panel: its scales (quant.h); no more than w for plain types
+    size_t w_stride;    // bytes from panel to panel, for w, ahead and header
     const char *x;
     size_t x_stride; // bytes from token to token
     float *y;
-    size_t ldy;         // elements from token to token
-    const float *bias;  // of the first row, or NULL
-    int groups;         // of inputs
-    int panels, tokens; // within the shape's
-    int last_rows;      // rows of the last panel that exist, 1..16
-    bool accumulate;    // on what y holds
+    size_t ldy;           // elements from token to token
+    const float *bias;    // of the first row, or NULL
+    const float *x_scale; // of the first token, or NULL
+    int groups;           // of inputs
+    int quant_group;      // DT_I4: inputs that share a scale
+    int panels, tokens;   // within the shape's
+    int last_rows;        // rows of the last panel that exist, 1..16
+    bool accumulate;      // on what y holds
 };
 
 typedef void linear_tile_fn(const struct linear_tile *tile);
 
 struct linear_shape {
-    enum dtype type;    // of weights and inputs
+    enum dtype w, x;    // of weights and inputs
     int panels, tokens; // of the largest tile
     int streamed;       // panels of a tile when the weights stream from memory
     linear_tile_fn *tile;

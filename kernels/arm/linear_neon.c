@@ -133,8 +133,8 @@ static void tile_bf16(const struct linear_tile *tile)
     run_any(DT_BF16, tile);
 }
 
-static const struct linear_shape f32_shape = {DT_F32, 1, MAX_TOKENS, 1, tile_f32};
-static const struct linear_shape bf16_shape = {DT_BF16, 1, MAX_TOKENS, 1, tile_bf16};
+static const struct linear_shape f32_shape = {DT_F32, DT_F32, 1, MAX_TOKENS, 1, tile_f32};
+static const struct linear_shape bf16_shape = {DT_BF16, DT_BF16, 1, MAX_TOKENS, 1, tile_bf16};
 
 void k_gemv_f32_f32_neon(const struct k_linear *job, int panel0, int panel1)
 {

@@ -85,7 +85,7 @@ static void run_any(const struct linear_tile *tile)
     }
 }
 
-static const struct linear_shape shape = {DT_BF16, 1, MAX_TOKENS, 1, run_any};
+static const struct linear_shape shape = {DT_BF16, DT_BF16, 1, MAX_TOKENS, 1, run_any};
 
 void k_gemv_bf16_bf16_neon_bf16(const struct k_linear *job, int panel0, int panel1)
 {

@@ -17,7 +17,7 @@ static inline double score(enum dtype type, const struct k_attention *job, int t
     size_t row = (size_t)position * (size_t)job->head_dim;
     for (int i = 0; i < job->head_dim; i++)
         sum += (double)q[i] * element_get(type, job->k, row + (size_t)i);
-    sum *= job->scale;
+    sum *= job->k_scale ? (double)job->scale * job->k_scale[position] : job->scale;
     if (job->bias) {
         const float *bias = job->bias + (size_t)g * job->bias_stride;
         sum += (double)bias[position] - bias[job->first + t];
@@ -40,6 +40,7 @@ static inline void attend(enum dtype type, const struct k_attention *job, int t,
         double weight = exp(score(type, job, t, g, q, p) - max);
         size_t row = (size_t)p * (size_t)job->head_dim;
         weights += weight;
+        weight *= job->v_scale ? job->v_scale[p] : 1;
         for (int i = 0; i < job->head_dim; i++)
             sum[i] += weight * element_get(type, job->v, row + (size_t)i);
     }
@@ -68,4 +69,14 @@ void k_attention_bf16_f32_ref(const struct k_attention *job)
 void k_attention_f16_f32_ref(const struct k_attention *job)
 {
     attention(DT_F16, job);
+}
+
+void k_attention_i8_f32_ref(const struct k_attention *job)
+{
+    attention(DT_I8, job);
+}
+
+void k_attention_f8e4m3_f32_ref(const struct k_attention *job)
+{
+    attention(DT_F8E4M3, job);
 }

@@ -20,14 +20,15 @@ static inline void panel_dot(enum dtype type, const void *panel, const void *x, 
 
 static inline void linear(enum dtype type, const struct k_linear *job, int panel0, int panel1)
 {
-    size_t stride = panel_bytes(type, job->cols), element_bytes = type == DT_F32 ? 4 : 2;
+    size_t stride = panel_bytes(type, job->cols);
     for (int p = panel0; p < panel1; p++) {
         int row0 = p * PANEL_ROWS;
         int rows = job->rows - row0 < PANEL_ROWS ? job->rows - row0 : PANEL_ROWS;
         for (int t = 0; t < job->tokens; t++) {
             double sum[PANEL_ROWS];
             panel_dot(type, (const char *)job->w + (size_t)p * stride,
-                      (const char *)job->x + (size_t)t * job->ldx * element_bytes, job->cols, sum);
+                      (const char *)job->x + (size_t)t * job->ldx * element_bytes(type), job->cols,
+                      sum);
             float *y = job->y + (size_t)t * job->ldy + row0;
             for (int r = 0; r < rows; r++) {
                 double bias = job->bias ? job->bias[row0 + r] : 0;

@@ -3,6 +3,7 @@
 
 #include <math.h>
 
+#include "kernels/quant.h"
 #include "kernels/ref/element.h"
 
 static inline void cast(enum dtype type, void *dst, const float *src, int n, int padded)
@@ -13,34 +14,69 @@ static inline void cast(enum dtype type, void *dst, const float *src, int n, int
         element_set(type, dst, (size_t)i, 0);
 }
 
-void k_cast_f32_f32_ref(void *dst, const float *src, int n, int padded)
+float k_cast_f32_f32_ref(void *dst, const float *src, int n, int padded)
 {
     cast(DT_F32, dst, src, n, padded);
+    return 1;
 }
 
-void k_cast_f32_bf16_ref(void *dst, const float *src, int n, int padded)
+float k_cast_f32_bf16_ref(void *dst, const float *src, int n, int padded)
 {
     cast(DT_BF16, dst, src, n, padded);
+    return 1;
 }
 
-void k_cast_f32_f16_ref(void *dst, const float *src, int n, int padded)
+float k_cast_f32_f16_ref(void *dst, const float *src, int n, int padded)
 {
     cast(DT_F16, dst, src, n, padded);
+    return 1;
 }
 
-void k_kv_store_f32_f32_ref(void *dst, const float *src, int n, int padded)
+float k_kv_store_f32_f32_ref(void *dst, const float *src, int n, int padded)
 {
     cast(DT_F32, dst, src, n, padded);
+    return 1;
 }
 
-void k_kv_store_bf16_f32_ref(void *dst, const float *src, int n, int padded)
+float k_kv_store_bf16_f32_ref(void *dst, const float *src, int n, int padded)
 {
     cast(DT_BF16, dst, src, n, padded);
+    return 1;
 }
 
-void k_kv_store_f16_f32_ref(void *dst, const float *src, int n, int padded)
+float k_kv_store_f16_f32_ref(void *dst, const float *src, int n, int padded)
 {
     cast(DT_F16, dst, src, n, padded);
+    return 1;
+}
+
+static inline float quantize(enum dtype type, void *dst, const float *src, int n, int padded)
+{
+    float scale;
+    quant_row_rtn(type, src, n, 0, (struct quant_row){.codes = dst, .scales = &scale});
+    for (int i = n; i < padded; i++)
+        ((uint8_t *)dst)[i] = 0;
+    return scale;
+}
+
+float k_cast_f32_i8_ref(void *dst, const float *src, int n, int padded)
+{
+    return quantize(DT_I8, dst, src, n, padded);
+}
+
+float k_cast_f32_f8e4m3_ref(void *dst, const float *src, int n, int padded)
+{
+    return quantize(DT_F8E4M3, dst, src, n, padded);
+}
+
+float k_kv_store_i8_f32_ref(void *dst, const float *src, int n, int padded)
+{
+    return quantize(DT_I8, dst, src, n, padded);
+}
+
+float k_kv_store_f8e4m3_f32_ref(void *dst, const float *src, int n, int padded)
+{
+    return quantize(DT_F8E4M3, dst, src, n, padded);
 }
 
 void k_rmsnorm_f32_f32_ref(float *y, const float *x, const float *w, int n, float eps)

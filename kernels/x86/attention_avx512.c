@@ -20,11 +20,29 @@ INLINE __mmask16 lanes_left(int left)
 
 // ---- keys and values into the scratch ------------------------------------------------------------------
 
+// 16 E4M3 codes as f32: exponent and mantissa move to where f32 has them and the bias grows by 120;
+// below 2^-6 a code is its mantissa times 2^-9.
+INLINE __m512 widen_f8(__m128i codes)
+{
+    __m512i code = _mm512_cvtepu8_epi32(codes);
+    __m512i magnitude = _mm512_and_si512(code, _mm512_set1_epi32(0x7f));
+    __m512i bits = _mm512_add_epi32(_mm512_slli_epi32(magnitude, 20), _mm512_set1_epi32(120 << 23));
+    __mmask16 small = _mm512_cmplt_epu32_mask(magnitude, _mm512_set1_epi32(8));
+    __m512 value = _mm512_mask_mul_ps(_mm512_castsi512_ps(bits), small,
+                                      _mm512_cvtepi32_ps(magnitude), _mm512_set1_ps(0x1p-9f));
+    __m512i sign = _mm512_slli_epi32(_mm512_srli_epi32(code, 7), 31);
+    return _mm512_castsi512_ps(_mm512_or_si512(_mm512_castps_si512(value), sign));
+}
+
 // 16 elements from `at` on as f32, those in `there`. type is a constant wherever this is used.
 INLINE __m512 widen(enum dtype type, const void *from, size_t at, __mmask16 there)
 {
     if (type == DT_F32)
         return _mm512_maskz_loadu_ps(there, (const float *)from + at);
+    if (type == DT_I8 || type == DT_F8E4M3) {
+        __m128i codes = _mm_maskz_loadu_epi8(there, (const uint8_t *)from + at);
+        return type == DT_I8 ? _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(codes)) : widen_f8(codes);
+    }
     __m256i halves = _mm256_maskz_loadu_epi16(there, (const uint16_t *)from + at);
     if (type == DT_F16)
         return _mm512_cvtph_ps(halves);
@@ -253,6 +271,16 @@ static void keys_f16(float *to, const void *from, int count, int head_dim)
     put_keys(DT_F16, to, from, count, head_dim);
 }
 
+static void keys_i8(float *to, const void *from, int count, int head_dim)
+{
+    put_keys(DT_I8, to, from, count, head_dim);
+}
+
+static void keys_f8(float *to, const void *from, int count, int head_dim)
+{
+    put_keys(DT_F8E4M3, to, from, count, head_dim);
+}
+
 static void values_f32(float *to, const void *from, int count, int head_dim, int d)
 {
     put_values(DT_F32, to, from, count, head_dim, d);
@@ -266,6 +294,16 @@ static void values_bf16(float *to, const void *from, int count, int head_dim, in
 static void values_f16(float *to, const void *from, int count, int head_dim, int d)
 {
     put_values(DT_F16, to, from, count, head_dim, d);
+}
+
+static void values_i8(float *to, const void *from, int count, int head_dim, int d)
+{
+    put_values(DT_I8, to, from, count, head_dim, d);
+}
+
+static void values_f8(float *to, const void *from, int count, int head_dim, int d)
+{
+    put_values(DT_F8E4M3, to, from, count, head_dim, d);
 }
 
 void k_attention_f32_f32_avx512(const struct k_attention *job)
@@ -283,5 +321,17 @@ void k_attention_bf16_f32_avx512(const struct k_attention *job)
 void k_attention_f16_f32_avx512(const struct k_attention *job)
 {
     static const struct attention_ops ops = {2, keys_f16, values_f16, product, softmax, scale};
+    attention_run(&ops, job);
+}
+
+void k_attention_i8_f32_avx512(const struct k_attention *job)
+{
+    static const struct attention_ops ops = {1, keys_i8, values_i8, product, softmax, scale};
+    attention_run(&ops, job);
+}
+
+void k_attention_f8e4m3_f32_avx512(const struct k_attention *job)
+{
+    static const struct attention_ops ops = {1, keys_f8, values_f8, product, softmax, scale};
     attention_run(&ops, job);
 }

@@ -169,8 +169,12 @@ static void gemv(const struct k_linear *job, int panel0, int panel1, enum dtype 
                  linear_tile_fn *tile)
 {
     bool few = job->tokens <= 2;
-    const struct linear_shape shape = {type, few ? GEMV_PANELS : GEMM_PANELS, few ? 2 : MAX_TOKENS,
-                                       type == DT_F32 ? 1 : GEMM_PANELS, tile};
+    const struct linear_shape shape = {type,
+                                       type,
+                                       few ? GEMV_PANELS : GEMM_PANELS,
+                                       few ? 2 : MAX_TOKENS,
+                                       type == DT_F32 ? 1 : GEMM_PANELS,
+                                       tile};
     linear_run(&shape, job, panel0, panel1);
 }
 
@@ -181,8 +185,8 @@ void k_gemv_f32_f32_avx2(const struct k_linear *job, int panel0, int panel1)
 
 void k_gemm_f32_f32_avx2(const struct k_linear *job, int panel0, int panel1)
 {
-    static const struct linear_shape shape = {DT_F32, GEMM_PANELS, MAX_TOKENS, GEMM_PANELS,
-                                              tile_f32};
+    static const struct linear_shape shape = {DT_F32,     DT_F32,      GEMM_PANELS,
+                                              MAX_TOKENS, GEMM_PANELS, tile_f32};
     linear_run(&shape, job, panel0, panel1);
 }
 
@@ -193,6 +197,7 @@ void k_gemv_bf16_bf16_avx2(const struct k_linear *job, int panel0, int panel1)
 
 void k_gemm_bf16_bf16_avx2(const struct k_linear *job, int panel0, int panel1)
 {
-    static const struct linear_shape shape = {DT_BF16, GEMM_PANELS, 5, GEMM_PANELS, tile_bf16};
+    static const struct linear_shape shape = {DT_BF16, DT_BF16,     GEMM_PANELS,
+                                              5,       GEMM_PANELS, tile_bf16};
     linear_run(&shape, job, panel0, panel1);
 }

@@ -79,34 +79,40 @@ static void cast_f32(float *dst, const float *src, int n, int padded)
         dst[i] = 0;
 }
 
-void k_cast_f32_f32_avx2(void *dst, const float *src, int n, int padded)
+float k_cast_f32_f32_avx2(void *dst, const float *src, int n, int padded)
 {
     cast_f32(dst, src, n, padded);
+    return 1;
 }
 
-void k_cast_f32_bf16_avx2(void *dst, const float *src, int n, int padded)
+float k_cast_f32_bf16_avx2(void *dst, const float *src, int n, int padded)
 {
     cast_bf16(dst, src, n, padded);
+    return 1;
 }
 
-void k_cast_f32_f16_avx2(void *dst, const float *src, int n, int padded)
+float k_cast_f32_f16_avx2(void *dst, const float *src, int n, int padded)
 {
     cast_f16(dst, src, n, padded);
+    return 1;
 }
 
-void k_kv_store_f32_f32_avx2(void *dst, const float *src, int n, int padded)
+float k_kv_store_f32_f32_avx2(void *dst, const float *src, int n, int padded)
 {
     cast_f32(dst, src, n, padded);
+    return 1;
 }
 
-void k_kv_store_bf16_f32_avx2(void *dst, const float *src, int n, int padded)
+float k_kv_store_bf16_f32_avx2(void *dst, const float *src, int n, int padded)
 {
     cast_bf16(dst, src, n, padded);
+    return 1;
 }
 
-void k_kv_store_f16_f32_avx2(void *dst, const float *src, int n, int padded)
+float k_kv_store_f16_f32_avx2(void *dst, const float *src, int n, int padded)
 {
     cast_f16(dst, src, n, padded);
+    return 1;
 }
 
 // ---- norms, rotation, residual ---------------------------------------------------------------------------

@@ -8,10 +8,12 @@
 
 #include <math.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/fp.h"
 #include "kernels/check.h"
+#include "kernels/quant.h"
 
 enum { SEED = 7 };
 
@@ -89,19 +91,69 @@ static void takes_infinity_for_large(const struct k_linear *job, int panel0, int
         }
 }
 
+static void forgets_the_zeros(const struct k_linear *job, int panel0, int panel1)
+{
+    k_linear_fn *right = kernel_find(KOP_GEMM, DT_I4, DT_I8, 0)->fn.linear;
+    struct k_linear more = *job;
+    int group = job->group ? job->group : QUANT_GROUP,
+        groups = quant_groups(DT_I4, job->cols, group);
+    size_t stride = quant_panel_bytes(DT_I4, job->cols, group);
+    size_t bytes = quant_packed_bytes(DT_I4, job->rows, job->cols, group);
+    unsigned char *copy = malloc(bytes);
+    memcpy(copy, job->w, bytes);
+    for (unsigned char *panel = copy; panel < copy + bytes; panel += stride)
+        memset(panel + groups * 32, 0, (size_t)groups * 8);
+    more.w = copy;
+    right(&more, panel0, panel1);
+    free(copy);
+}
+
+static void takes_one_scale_for_all_tokens(const struct k_linear *job, int panel0, int panel1)
+{
+    struct k_linear other = *job;
+    float scales[32];
+    for (int t = 0; t < job->tokens; t++)
+        scales[t] = job->x_scale[0];
+    other.x_scale = scales;
+    kernel_find(KOP_GEMM, DT_I8, DT_I8, 0)->fn.linear(&other, panel0, panel1);
+}
+
+static float rounds_half_up(void *dst, const float *src, int n, int padded)
+{
+    float scale = kernel_find(KOP_CAST, DT_F32, DT_I8, 0)->fn.cast(dst, src, n, padded);
+    for (int i = 0; scale > 0 && i < n; i++)
+        ((int8_t *)dst)[i] = (int8_t)floorf(src[i] / scale + 0.5f);
+    return scale;
+}
+
+static float forgets_its_scale(void *dst, const float *src, int n, int padded)
+{
+    kernel_find(KOP_CAST, DT_F32, DT_F8E4M3, 0)->fn.cast(dst, src, n, padded);
+    return 1;
+}
+
+static void forgets_the_scales_of_values(const struct k_attention *job)
+{
+    struct k_attention other = *job;
+    other.v_scale = NULL;
+    kernel_find(KOP_ATTENTION, DT_I8, DT_F32, 0)->fn.attention(&other);
+}
+
 // ---- the others ----------------------------------------------------------------------------------------
 
-static void truncates(void *dst, const float *src, int n, int padded)
+static float truncates(void *dst, const float *src, int n, int padded)
 {
     for (int i = 0; i < padded; i++)
         ((uint16_t *)dst)[i] = i < n ? (uint16_t)(f32_bits(src[i]) >> 16) : 0;
+    return 1;
 }
 
-static void leaves_the_padding(void *dst, const float *src, int n, int padded)
+static float leaves_the_padding(void *dst, const float *src, int n, int padded)
 {
     (void)padded;
     for (int i = 0; i < n; i++)
         ((uint16_t *)dst)[i] = bf16_from_f32(src[i]);
+    return 1;
 }
 
 static void has_a_coarse_exp(float *y, const float *gate, const float *up, int n)
@@ -213,6 +265,11 @@ static const struct broken broken[] = {
     BROKEN(linear, KOP_GEMM, DT_BF16, DT_BF16, writes_its_weights, "SIGSEGV"),
     BROKEN(linear, KOP_GEMM, DT_BF16, DT_BF16, lacks_the_instruction, "SIGILL"),
     BROKEN(linear, KOP_GEMM, DT_BF16, DT_BF16, takes_infinity_for_large, "ref"),
+    BROKEN(linear, KOP_GEMM, DT_I4, DT_I8, forgets_the_zeros, "ref"),
+    BROKEN(linear, KOP_GEMM, DT_I8, DT_I8, takes_one_scale_for_all_tokens, "ref"),
+    BROKEN(cast, KOP_CAST, DT_F32, DT_I8, rounds_half_up, "must be equal"),
+    BROKEN(cast, KOP_CAST, DT_F32, DT_F8E4M3, forgets_its_scale, "scale"),
+    BROKEN(attention, KOP_ATTENTION, DT_I8, DT_F32, forgets_the_scales_of_values, "ref"),
     BROKEN(cast, KOP_CAST, DT_F32, DT_BF16, truncates, "must be equal"),
     BROKEN(cast, KOP_CAST, DT_F32, DT_BF16, leaves_the_padding, "must be equal"),
     BROKEN(swiglu, KOP_SWIGLU, DT_F32, DT_F32, has_a_coarse_exp, "ref"),

@@ -225,6 +225,69 @@ static void codes_lie_in_quads(void **state)
             assert_int_equal(panel[64 + c / 4 * 64 + r * 4 + c % 4], (r + c) % 16);
 }
 
+// The portable products against rows expanded and multiplied in double: ref itself has to be right.
+static void a_product_is_what_the_rows_say(enum dtype w, enum dtype x, int cols, struct rng *rng)
+{
+    enum { TOKENS = 3, LDX = 512 };
+    static struct buffers in[16];
+    static unsigned char inputs[TOKENS * LDX * 2];
+    struct quant_row views[16];
+    float source[LDX], y[TOKENS][16], scales[TOKENS], expanded[COLS];
+    size_t element = x == DT_BF16 ? 2 : 1;
+    unsigned char *packed = malloc(panel_bytes(w, cols));
+    k_cast_fn *cast = kernel_find(KOP_CAST, DT_F32, x, 0)->fn.cast;
+    for (int r = 0; r < 16; r++) {
+        for (int c = 0; c < cols; c++)
+            source[c] = 2 * rng_f32(rng) - 1.3f;
+        views[r] = row_of(&in[r]);
+        quant_row_rtn(w, source, cols, QUANT_GROUP, views[r]);
+    }
+    pack_quant_panel(w, views, 16, cols, QUANT_GROUP, packed);
+    for (int t = 0; t < TOKENS; t++) {
+        for (int c = 0; c < cols; c++)
+            source[c] = 4 * rng_f32(rng) - 2;
+        scales[t] = cast(inputs + (size_t)t * LDX * element, source, cols, cols);
+    }
+    struct k_linear job = {.w = packed, .x = inputs, .y = &y[0][0], .tokens = TOKENS, .rows = 16};
+    job.cols = cols;
+    job.ldx = LDX;
+    job.ldy = 16;
+    job.x_scale = x == DT_BF16 ? NULL : scales;
+    kernel_find(KOP_GEMM, w, x, 0)->fn.linear(&job, 0, 1);
+    for (int r = 0; r < 16; r++) {
+        quant_row_expand(w, views[r], cols, QUANT_GROUP, expanded);
+        for (int t = 0; t < TOKENS; t++) {
+            double sum = 0, size = 0;
+            for (int c = 0; c < cols; c++) {
+                const unsigned char *at = inputs + (size_t)(t * LDX + c) * element;
+                uint16_t half;
+                memcpy(&half, at, element);
+                double input = x == DT_BF16 ? (double)bf16_to_f32(half)
+                               : x == DT_I8 ? (double)(int8_t)*at * (double)scales[t]
+                                            : (double)f8e4m3_to_f32(*at) * (double)scales[t];
+                sum += input * (double)expanded[c];
+                size += fabs(input * (double)expanded[c]);
+            }
+            assert_true(fabs(sum - (double)y[t][r]) <= 0x1p-22 * size);
+        }
+    }
+    free(packed);
+}
+
+static void portable_products_are_what_rows_say(void **state)
+{
+    (void)state;
+    struct rng rng = {(uint64_t)time(NULL)};
+    printf("seed %llu\n", (unsigned long long)rng.state);
+    for (int cols = 1; cols < COLS; cols += 57) {
+        a_product_is_what_the_rows_say(DT_I8, DT_I8, cols, &rng);
+        a_product_is_what_the_rows_say(DT_I4, DT_I8, cols, &rng);
+        a_product_is_what_the_rows_say(DT_I4, DT_BF16, cols, &rng);
+        a_product_is_what_the_rows_say(DT_F8E4M3, DT_BF16, cols, &rng);
+        a_product_is_what_the_rows_say(DT_F8E4M3, DT_F8E4M3, cols, &rng);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -236,6 +299,7 @@ int main(void)
         cmocka_unit_test(packing_loses_nothing),
         cmocka_unit_test(bytes_a_weight),
         cmocka_unit_test(codes_lie_in_quads),
+        cmocka_unit_test(portable_products_are_what_rows_say),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,232 @@
+// linear_f8_avx512_bf16.c - y = W x with fp8 weights and bf16 inputs, by the pair dot product VDPBF16PS.
+//
+// Every E4M3 number is a bf16 number, so codes are widened without loss and multiplied as bf16; the row's
+// scale comes last. Of a row's four codes the even and the odd ones are widened apart, because each then
+// only needs shifts within 16-bit lanes; the inputs are put in the same order, a block at a time on the
+// stack. The NaN codes are read as 480: weights that hold them are refused when they are packed.
+#include "kernels/linear.h"
+#include "kernels/variants.h"
+
+#include <immintrin.h>
+#include <string.h>
+
+enum {
+    GEMV_PANELS = 4,
+    GEMV_TOKENS = 4,
+    GEMM_PANELS = 3, // as linear_avx512_bf16.c
+    MAX_TOKENS = 8,
+    BLOCK_INPUTS = 512, // 8 tokens of them take 8 KiB of the 32 KiB L1
+};
+
+#define INLINE static inline __attribute__((always_inline))
+
+typedef __m512 sums[GEMV_PANELS][MAX_TOKENS];
+
+// y = sum (+ bias) (+ y), for the first `rows` of 16.
+INLINE void finish(const struct linear_tile *tile, int p, int t, __m512 sum, __mmask16 rows)
+{
+    float *y = tile->y + (size_t)t * tile->ldy + p * PANEL_ROWS;
+    if (tile->bias)
+        sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(rows, tile->bias + p * PANEL_ROWS));
+    if (tile->accumulate)
+        sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(rows, y));
+    _mm512_mask_storeu_ps(y, rows, sum);
+}
+
+// Codes in the high bytes of 16-bit lanes as bf16: the four exponent and three mantissa bits move to
+// where bf16 has them, and the exponent's bias grows by 120. Those below 2^-6 have no exponent: looked up.
+INLINE __m512bh widen(__m512i codes)
+{
+    static const uint16_t tiny[32] = {0,      0x3b00, 0x3b80, 0x3bc0, // 0 to 7 times 2^-9
+                                      0x3c00, 0x3c20, 0x3c40, 0x3c60};
+    const __m512i magnitude = _mm512_set1_epi16(0x07f0), sign = _mm512_set1_epi16((short)0x8000);
+    __m512i bits = _mm512_and_si512(_mm512_srli_epi16(codes, 4), magnitude);
+    bits = _mm512_add_epi16(bits, _mm512_set1_epi16(120 << 7));
+    __mmask32 small = _mm512_testn_epi16_mask(codes, _mm512_set1_epi16(0x7800));
+    bits = _mm512_mask_permutexvar_epi16(bits, small, _mm512_srli_epi16(codes, 8),
+                                         _mm512_loadu_si512(tiny));
+    return (__m512bh)_mm512_ternarylogic_epi32(bits, codes, sign, 0xf8); // bits | (codes & sign)
+}
+
+// `count` inputs of each token, a multiple of 4, with the middle two of each four changed places.
+static void reorder(const struct linear_tile *tile, int first, int count,
+                    uint16_t x[][BLOCK_INPUTS])
+{
+    for (int t = 0; t < tile->tokens; t++) {
+        const uint16_t *from =
+            (const uint16_t *)(const void *)(tile->x + (size_t)t * tile->x_stride) + first;
+        for (int i = 0; i < count; i += 32) {
+            __mmask32 there = count - i >= 32 ? ~(__mmask32)0 : ((__mmask32)1 << (count - i)) - 1;
+            __m512i halves = _mm512_maskz_loadu_epi16(there, from + i);
+            halves = _mm512_shufflehi_epi16(_mm512_shufflelo_epi16(halves, 0xd8), 0xd8);
+            _mm512_storeu_si512(&x[t][i], halves);
+        }
+    }
+}
+
+INLINE __m512bh pair(const uint16_t *x)
+{
+    int32_t both;
+    memcpy(&both, x, sizeof both);
+    return (__m512bh)_mm512_set1_epi32(both);
+}
+
+// P and T are constants wherever this is used, so that the sums are registers.
+INLINE void run_block(const struct linear_tile *tile, sums sum, int g0, int count,
+                      uint16_t x[][BLOCK_INPUTS], const int P, const int T, const bool AHEAD)
+{
+    const __m512i odd_bytes = _mm512_set1_epi16((short)0xff00);
+    for (int g = 0; g < count; g++) {
+        __m512bh even[GEMV_PANELS], odd[GEMV_PANELS];
+#pragma GCC unroll 8
+        for (int p = 0; p < P; p++) {
+            size_t at = (size_t)p * tile->w_stride + (size_t)(g0 + g) * LINEAR_GROUP_BYTES;
+            __m512i codes = _mm512_load_si512(tile->w + at);
+            if (AHEAD)
+                _mm_prefetch(tile->ahead + at, _MM_HINT_T0);
+            even[p] = widen(_mm512_slli_epi16(codes, 8));
+            odd[p] = widen(_mm512_and_si512(codes, odd_bytes));
+        }
+#pragma GCC unroll 8
+        for (int t = 0; t < T; t++) {
+            __m512bh first = pair(&x[t][g * 4]), second = pair(&x[t][g * 4 + 2]);
+#pragma GCC unroll 8
+            for (int p = 0; p < P; p++) {
+                sum[p][t] = _mm512_dpbf16_ps(sum[p][t], even[p], first);
+                sum[p][t] = _mm512_dpbf16_ps(sum[p][t], odd[p], second);
+            }
+        }
+    }
+}
+
+INLINE void run_tile(const struct linear_tile *tile, const int P, const int T, const bool AHEAD)
+{
+    uint16_t x[MAX_TOKENS][BLOCK_INPUTS];
+    sums sum;
+#pragma GCC unroll 8
+    for (int p = 0; p < P; p++)
+#pragma GCC unroll 8
+        for (int t = 0; t < T; t++)
+            sum[p][t] = _mm512_setzero_ps();
+    for (int g0 = 0; g0 < tile->groups; g0 += BLOCK_INPUTS / 4) {
+        int count = tile->groups - g0 < BLOCK_INPUTS / 4 ? tile->groups - g0 : BLOCK_INPUTS / 4;
+        reorder(tile, g0 * 4, count * 4, x);
+        run_block(tile, sum, g0, count, x, P, T, AHEAD);
+    }
+    __mmask16 last = (__mmask16)((1u << tile->last_rows) - 1);
+#pragma GCC unroll 8
+    for (int p = 0; p < P; p++) {
+        __m512 scales = _mm512_load_ps(tile->header + (size_t)p * tile->w_stride);
+#pragma GCC unroll 8
+        for (int t = 0; t < T; t++)
+            finish(tile, p, t, _mm512_mul_ps(sum[p][t], scales),
+                   p == P - 1 ? last : (__mmask16)0xffff);
+    }
+}
+
+// At most MAX_TOKENS tokens.
+INLINE void run_tokens(const struct linear_tile *tile, const int P, const bool AHEAD)
+{
+    switch (tile->tokens) {
+    case 1:
+        run_tile(tile, P, 1, AHEAD);
+        break;
+    case 2:
+        run_tile(tile, P, 2, AHEAD);
+        break;
+    case 3:
+        run_tile(tile, P, 3, AHEAD);
+        break;
+    case 4:
+        run_tile(tile, P, 4, AHEAD);
+        break;
+    case 5:
+        run_tile(tile, P, 5, AHEAD);
+        break;
+    case 6:
+        run_tile(tile, P, 6, AHEAD);
+        break;
+    case 7:
+        run_tile(tile, P, 7, AHEAD);
+        break;
+    case 8:
+        run_tile(tile, P, 8, AHEAD);
+        break;
+    }
+}
+
+// One to three panels, of which another group may follow.
+INLINE void run_gemm(const struct linear_tile *tile)
+{
+    if (tile->panels == 3 && tile->ahead)
+        run_tokens(tile, 3, true);
+    else if (tile->panels == 3)
+        run_tokens(tile, 3, false);
+    else if (tile->panels == 2 && tile->ahead)
+        run_tokens(tile, 2, true);
+    else if (tile->panels == 2)
+        run_tokens(tile, 2, false);
+    else
+        run_tokens(tile, 1, false);
+}
+
+// At most GEMV_TOKENS tokens, with nothing fetched ahead.
+INLINE void run_few(const struct linear_tile *tile, const int P)
+{
+    switch (tile->tokens) {
+    case 1:
+        run_tile(tile, P, 1, false);
+        break;
+    case 2:
+        run_tile(tile, P, 2, false);
+        break;
+    case 3:
+        run_tile(tile, P, 3, false);
+        break;
+    case 4:
+        run_tile(tile, P, 4, false);
+        break;
+    }
+}
+
+INLINE void run_gemv(const struct linear_tile *tile)
+{
+    switch (tile->panels) {
+    case 1:
+        run_few(tile, 1);
+        break;
+    case 2:
+        run_few(tile, 2);
+        break;
+    case 3:
+        run_few(tile, 3);
+        break;
+    case 4:
+        run_few(tile, 4);
+        break;
+    }
+}
+
+static void gemv(const struct linear_tile *tile)
+{
+    run_gemv(tile);
+}
+
+static void gemm(const struct linear_tile *tile)
+{
+    run_gemm(tile);
+}
+
+void k_gemv_f8e4m3_bf16_avx512_bf16(const struct k_linear *job, int panel0, int panel1)
+{
+    static const struct linear_shape shape = {DT_F8E4M3,   DT_BF16, GEMV_PANELS,
+                                              GEMV_TOKENS, 2,       gemv};
+    linear_run(&shape, job, panel0, panel1);
+}
+
+void k_gemm_f8e4m3_bf16_avx512_bf16(const struct k_linear *job, int panel0, int panel1)
+{
+    static const struct linear_shape shape = {DT_F8E4M3,  DT_BF16,     GEMM_PANELS,
+                                              MAX_TOKENS, GEMM_PANELS, gemm};
+    linear_run(&shape, job, panel0, panel1);
+}

@@ -1,0 +1,332 @@
+// linear_quant_avx512_vnni.c - y = W x with int8 or int4 weights and int8 inputs, by the quad dot product
+// VPDPBUSD: four unsigned bytes times four signed ones, added to a 32-bit sum.
+//
+// int8: the instruction wants one side unsigned, so each code is taken as code + 128 (one flipped bit) and
+// 128 times the sum of the inputs is taken off at the end. int4: codes are unsigned as they are; a mask and
+// a shift make two quads of a register; zero times the sum of the group's inputs comes off. All of that is
+// exact in integers, which wrap and come back: only the true sum must fit 32 bits (k_linear says how far).
+// Scales and everything after are f32.
+#include "kernels/linear.h"
+#include "kernels/quant.h"
+#include "kernels/variants.h"
+
+#include <immintrin.h>
+#include <string.h>
+
+enum {
+    GEMV_PANELS = 4,
+    GEMV_TOKENS = 4,
+    I8_PANELS = 3, // 3 x 8 sums, 3 weights and a broadcast
+    I4_PANELS = 2, // 2 x 8 sums, 4 halves of weights and two broadcasts
+    MAX_TOKENS = 8,
+};
+
+#define INLINE static inline __attribute__((always_inline))
+
+typedef __m512i int_sums[GEMV_PANELS][MAX_TOKENS];
+typedef __m512 sums[GEMV_PANELS][MAX_TOKENS];
+
+// y = sum (+ bias) (+ y), for the first `rows` of 16.
+INLINE void finish(const struct linear_tile *tile, int p, int t, __m512 sum, __mmask16 rows)
+{
+    float *y = tile->y + (size_t)t * tile->ldy + p * PANEL_ROWS;
+    if (tile->bias)
+        sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(rows, tile->bias + p * PANEL_ROWS));
+    if (tile->accumulate)
+        sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(rows, y));
+    _mm512_mask_storeu_ps(y, rows, sum);
+}
+
+// Four inputs, for all 16 rows.
+INLINE __m512i quad(const char *x)
+{
+    int32_t bytes;
+    memcpy(&bytes, x, sizeof bytes);
+    return _mm512_set1_epi32(bytes);
+}
+
+// Sum of n signed bytes.
+static inline int input_sum(const char *x, int n)
+{
+    const __m512i ones = _mm512_set1_epi8(1);
+    __m512i sum = _mm512_setzero_si512();
+    for (int i = 0; i < n; i += 64) {
+        __mmask64 there = n - i >= 64 ? ~(__mmask64)0 : ((__mmask64)1 << (n - i)) - 1;
+        sum = _mm512_dpbusd_epi32(sum, ones, _mm512_maskz_loadu_epi8(there, x + i));
+    }
+    return _mm512_reduce_add_epi32(sum);
+}
+
+INLINE void clear(int_sums sum, const int P, const int T)
+{
+#pragma GCC unroll 8
+    for (int p = 0; p < P; p++)
+#pragma GCC unroll 8
+        for (int t = 0; t < T; t++)
+            sum[p][t] = _mm512_setzero_si512();
+}
+
+// ---- int8 ------------------------------------------------------------------------------------------------
+
+INLINE void run_i8(const struct linear_tile *tile, sums sum, const int P, const int T,
+                   const bool AHEAD)
+{
+    const __m512i flip = _mm512_set1_epi8((char)0x80);
+    int_sums dot;
+    clear(dot, P, T);
+    for (size_t g = 0; g < (size_t)tile->groups; g++) {
+        __m512i weights[GEMV_PANELS];
+#pragma GCC unroll 8
+        for (int p = 0; p < P; p++) {
+            size_t at = (size_t)p * tile->w_stride + g * LINEAR_GROUP_BYTES;
+            weights[p] = _mm512_xor_si512(_mm512_load_si512(tile->w + at), flip);
+            if (AHEAD)
+                _mm_prefetch(tile->ahead + at, _MM_HINT_T0);
+        }
+#pragma GCC unroll 8
+        for (int t = 0; t < T; t++) {
+            __m512i inputs = quad(tile->x + (size_t)t * tile->x_stride + g * 4);
+#pragma GCC unroll 8
+            for (int p = 0; p < P; p++)
+                dot[p][t] = _mm512_dpbusd_epi32(dot[p][t], weights[p], inputs);
+        }
+    }
+#pragma GCC unroll 8
+    for (int t = 0; t < T; t++) {
+        int excess = 128 * input_sum(tile->x + (size_t)t * tile->x_stride, tile->groups * 4);
+#pragma GCC unroll 8
+        for (int p = 0; p < P; p++) {
+            const char *header = tile->header + (size_t)p * tile->w_stride;
+            __m512i exact = _mm512_sub_epi32(dot[p][t], _mm512_set1_epi32(excess));
+            sum[p][t] = _mm512_mul_ps(_mm512_cvtepi32_ps(exact), _mm512_load_ps(header));
+        }
+    }
+}
+
+// ---- int4 ------------------------------------------------------------------------------------------------
+
+// The codes of groups [g0, g1) times the inputs.
+INLINE void dot_i4(const struct linear_tile *tile, int_sums dot, int g0, int g1, const int P,
+                   const int T, const bool AHEAD)
+{
+    const __m512i mask = _mm512_set1_epi8(15);
+    clear(dot, P, T);
+    for (size_t g = (size_t)g0; g < (size_t)g1; g++) {
+        __m512i low[GEMV_PANELS], high[GEMV_PANELS];
+#pragma GCC unroll 8
+        for (int p = 0; p < P; p++) {
+            size_t at = (size_t)p * tile->w_stride + g * LINEAR_GROUP_BYTES;
+            __m512i codes = _mm512_load_si512(tile->w + at);
+            if (AHEAD)
+                _mm_prefetch(tile->ahead + at, _MM_HINT_T0);
+            low[p] = _mm512_and_si512(codes, mask);
+            high[p] = _mm512_and_si512(_mm512_srli_epi16(codes, 4), mask);
+        }
+#pragma GCC unroll 8
+        for (int t = 0; t < T; t++) {
+            const char *x = tile->x + (size_t)t * tile->x_stride + g * 8;
+            __m512i first = quad(x), second = quad(x + 4);
+#pragma GCC unroll 8
+            for (int p = 0; p < P; p++) {
+                dot[p][t] = _mm512_dpbusd_epi32(dot[p][t], low[p], first);
+                dot[p][t] = _mm512_dpbusd_epi32(dot[p][t], high[p], second);
+            }
+        }
+    }
+}
+
+// 16 zeros of quantization group q: rows 0..7 are the low halves of 8 bytes, rows 8..15 the high ones.
+INLINE __m512i zeros_i4(const char *header, int q, int groups)
+{
+    const char *at = header + (size_t)groups * PANEL_ROWS * 2 + (size_t)q * 8;
+    __m128i bytes = _mm_loadl_epi64((const void *)at), mask = _mm_set1_epi8(15);
+    __m128i low = _mm_and_si128(bytes, mask);
+    __m128i high = _mm_and_si128(_mm_srli_epi16(bytes, 4), mask);
+    return _mm512_cvtepu8_epi32(_mm_unpacklo_epi64(low, high));
+}
+
+INLINE void run_i4(const struct linear_tile *tile, sums sum, const int P, const int T,
+                   const bool AHEAD)
+{
+    int a_group = tile->quant_group / 8; // registers of a quantization group
+    int scales_a_row = (tile->groups + a_group - 1) / a_group;
+#pragma GCC unroll 8
+    for (int p = 0; p < P; p++)
+#pragma GCC unroll 8
+        for (int t = 0; t < T; t++)
+            sum[p][t] = _mm512_setzero_ps();
+    for (int q = 0; q < scales_a_row; q++) {
+        int g0 = q * a_group, g1 = g0 + a_group < tile->groups ? g0 + a_group : tile->groups;
+        int_sums dot;
+        dot_i4(tile, dot, g0, g1, P, T, AHEAD);
+        int inputs[MAX_TOKENS];
+        for (int t = 0; t < T; t++)
+            inputs[t] =
+                input_sum(tile->x + (size_t)t * tile->x_stride + (size_t)g0 * 8, (g1 - g0) * 8);
+#pragma GCC unroll 8
+        for (int p = 0; p < P; p++) {
+            const char *header = tile->header + (size_t)p * tile->w_stride;
+            __m512i zeros = zeros_i4(header, q, scales_a_row);
+            __m512 scales = _mm512_cvtph_ps(
+                _mm256_load_si256((const void *)(header + (size_t)q * PANEL_ROWS * 2)));
+#pragma GCC unroll 8
+            for (int t = 0; t < T; t++) {
+                __m512i off = _mm512_mullo_epi32(zeros, _mm512_set1_epi32(inputs[t]));
+                __m512 exact = _mm512_cvtepi32_ps(_mm512_sub_epi32(dot[p][t], off));
+                sum[p][t] = _mm512_fmadd_ps(exact, scales, sum[p][t]);
+            }
+        }
+    }
+}
+
+// ---- tiles -----------------------------------------------------------------------------------------------
+
+// type, P and T are constants wherever this is used, so that the sums are registers.
+INLINE void run_tile(enum dtype type, const struct linear_tile *tile, const int P, const int T,
+                     const bool AHEAD)
+{
+    sums sum;
+    if (type == DT_I8)
+        run_i8(tile, sum, P, T, AHEAD);
+    else
+        run_i4(tile, sum, P, T, AHEAD);
+    __mmask16 last = (__mmask16)((1u << tile->last_rows) - 1);
+#pragma GCC unroll 8
+    for (int t = 0; t < T; t++) {
+        __m512 token = _mm512_set1_ps(tile->x_scale[t]);
+#pragma GCC unroll 8
+        for (int p = 0; p < P; p++)
+            finish(tile, p, t, _mm512_mul_ps(sum[p][t], token),
+                   p == P - 1 ? last : (__mmask16)0xffff);
+    }
+}
+
+// At most MAX_TOKENS tokens.
+INLINE void run_tokens(enum dtype type, const struct linear_tile *tile, const int P,
+                       const bool AHEAD)
+{
+    switch (tile->tokens) {
+    case 1:
+        run_tile(type, tile, P, 1, AHEAD);
+        break;
+    case 2:
+        run_tile(type, tile, P, 2, AHEAD);
+        break;
+    case 3:
+        run_tile(type, tile, P, 3, AHEAD);
+        break;
+    case 4:
+        run_tile(type, tile, P, 4, AHEAD);
+        break;
+    case 5:
+        run_tile(type, tile, P, 5, AHEAD);
+        break;
+    case 6:
+        run_tile(type, tile, P, 6, AHEAD);
+        break;
+    case 7:
+        run_tile(type, tile, P, 7, AHEAD);
+        break;
+    case 8:
+        run_tile(type, tile, P, 8, AHEAD);
+        break;
+    }
+}
+
+// One to three panels, of which another group may follow.
+INLINE void run_gemm(enum dtype type, const struct linear_tile *tile)
+{
+    if (tile->panels == 3 && tile->ahead)
+        run_tokens(type, tile, 3, true);
+    else if (tile->panels == 3)
+        run_tokens(type, tile, 3, false);
+    else if (tile->panels == 2 && tile->ahead)
+        run_tokens(type, tile, 2, true);
+    else if (tile->panels == 2)
+        run_tokens(type, tile, 2, false);
+    else
+        run_tokens(type, tile, 1, false);
+}
+
+// At most GEMV_TOKENS tokens, with nothing fetched ahead.
+INLINE void run_few(enum dtype type, const struct linear_tile *tile, const int P)
+{
+    switch (tile->tokens) {
+    case 1:
+        run_tile(type, tile, P, 1, false);
+        break;
+    case 2:
+        run_tile(type, tile, P, 2, false);
+        break;
+    case 3:
+        run_tile(type, tile, P, 3, false);
+        break;
+    case 4:
+        run_tile(type, tile, P, 4, false);
+        break;
+    }
+}
+
+INLINE void run_gemv(enum dtype type, const struct linear_tile *tile)
+{
+    switch (tile->panels) {
+    case 1:
+        run_few(type, tile, 1);
+        break;
+    case 2:
+        run_few(type, tile, 2);
+        break;
+    case 3:
+        run_few(type, tile, 3);
+        break;
+    case 4:
+        run_few(type, tile, 4);
+        break;
+    }
+}
+
+static void gemv_i8(const struct linear_tile *tile)
+{
+    run_gemv(DT_I8, tile);
+}
+
+static void gemm_i8(const struct linear_tile *tile)
+{
+    run_gemm(DT_I8, tile);
+}
+
+static void gemv_i4(const struct linear_tile *tile)
+{
+    run_gemv(DT_I4, tile);
+}
+
+static void gemm_i4(const struct linear_tile *tile)
+{
+    run_gemm(DT_I4, tile);
+}
+
+void k_gemv_i8_i8_avx512_vnni(const struct k_linear *job, int panel0, int panel1)
+{
+    static const struct linear_shape shape = {DT_I8, DT_I8, GEMV_PANELS, GEMV_TOKENS, 1, gemv_i8};
+    linear_run(&shape, job, panel0, panel1);
+}
+
+void k_gemm_i8_i8_avx512_vnni(const struct k_linear *job, int panel0, int panel1)
+{
+    static const struct linear_shape shape = {DT_I8,      DT_I8,     I8_PANELS,
+                                              MAX_TOKENS, I8_PANELS, gemm_i8};
+    linear_run(&shape, job, panel0, panel1);
+}
+
+void k_gemv_i4_i8_avx512_vnni(const struct k_linear *job, int panel0, int panel1)
+{
+    static const struct linear_shape shape = {DT_I4, DT_I8, GEMV_PANELS, GEMV_TOKENS, 2, gemv_i4};
+    linear_run(&shape, job, panel0, panel1);
+}
+
+void k_gemm_i4_i8_avx512_vnni(const struct k_linear *job, int panel0, int panel1)
+{
+    static const struct linear_shape shape = {DT_I4,      DT_I8,     I4_PANELS,
+                                              MAX_TOKENS, I4_PANELS, gemm_i4};
+    linear_run(&shape, job, panel0, panel1);
+}
