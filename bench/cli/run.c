@@ -13,6 +13,7 @@
 #include "bench/cli/dry_run.h"
 #include "bench/probe/probe.h"
 #include "bench/roof/roof.h"
+#include "bench/run/record.h"
 #include "bench/run/runner.h"
 #include "bench/run/worker.h"
 #include "bench/suite/plan.h"
@@ -34,39 +35,19 @@ struct preparation {
 
 // ---- what the machine offers --------------------------------------------------------------------
 
-static void copy_ceiling(struct ceilings *out, const struct ceiling_row *row)
-{
-    if (out->count == CEILINGS_MAX)
-        return;
-    struct ceiling *c = &out->row[out->count++];
-    *c = (struct ceiling){.threads = row->threads,
-                          .samples = row->samples,
-                          .value = row->value,
-                          .low = row->low,
-                          .high = row->high};
-    snprintf(c->name, sizeof c->name, "%s", row->name);
-    snprintf(c->level, sizeof c->level, "%s", row->level);
-    snprintf(c->kernel, sizeof c->kernel, "%s", row->kernel);
-}
-
 // The ceilings of the newest run in the store that was on this machine.
 static enum status stored_ceilings(struct preparation *p, struct store *store,
                                    const char *fingerprint, struct arena *arena, struct error *err)
 {
     struct run_row *runs = NULL;
-    struct ceiling_row *rows = NULL;
-    size_t run_count = 0, count = 0;
+    size_t run_count = 0;
     TRY(query_runs(store, arena, &runs, &run_count, err));
-    for (size_t i = run_count; i-- > 0 && !count;) {
+    for (size_t i = run_count; i-- > 0 && !p->ceilings->count;) {
         if (strcmp(runs[i].fingerprint, fingerprint) != 0)
             continue;
-        TRY(query_ceilings(store, arena, runs[i].id, &rows, &count, err));
+        TRY(record_ceilings_of(store, runs[i].id, p->ceilings, err));
         snprintf(p->basis, sizeof p->basis, "from the ceilings of run %lld", (long long)runs[i].id);
     }
-    for (size_t i = 0; i < count; i++)
-        copy_ceiling(p->ceilings, &rows[i]);
-    if (count)
-        p->ceilings->levels = machine_memory_levels(p->ceilings->level);
     return OK;
 }
 

@@ -86,17 +86,12 @@ struct roof {
     double compute_low_ns, compute_high_ns; // with the peaks at the ends of their intervals
 };
 
-static double bytes_of(const struct work *work)
-{
-    return work->weight_bytes + work->kv_read_bytes + work->kv_write_bytes + work->activation_bytes;
-}
-
 static enum status add_roof(const struct ceilings *ceilings, const struct bound_input *in,
                             const struct rate *bandwidth, enum op_class op, struct roof *roof,
                             struct error *err)
 {
     const struct work *work = &in->work->op[op];
-    double memory_ns = bytes_of(work) * 1e9 / bandwidth->value, compute_ns = 0;
+    double memory_ns = work_bytes(work) * 1e9 / bandwidth->value, compute_ns = 0;
     if (work->flop > 0) {
         struct rate peak = {0};
         TRY(find_peak(ceilings, in->work->datapath[op], in->threads, &peak, err));

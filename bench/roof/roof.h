@@ -55,6 +55,7 @@ struct work {
     double weight_bytes, kv_read_bytes, kv_write_bytes, activation_bytes;
     double flop;
 };
+double work_bytes(const struct work *work); // of all kinds
 struct phase_work {
     struct work op[OPC_COUNT];
     enum dtype datapath[OPC_COUNT]; // which peak each class is held against

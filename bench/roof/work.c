@@ -17,6 +17,11 @@ struct pass {
     struct work attention; // of one layer, added up over the parts of sequences in the pass
 };
 
+double work_bytes(const struct work *work)
+{
+    return work->weight_bytes + work->kv_read_bytes + work->kv_write_bytes + work->activation_bytes;
+}
+
 static double element_bytes(enum dtype type)
 {
     switch (type) {

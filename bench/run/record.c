@@ -82,15 +82,15 @@ void record_close(struct record *record)
 
 // ---- ceilings -----------------------------------------------------------------------------------------------
 
-enum status record_read_ceilings(const struct record *record, struct ceilings *out,
-                                 struct error *err)
+enum status record_ceilings_of(struct store *store, int64_t run, struct ceilings *out,
+                               struct error *err)
 {
     struct arena arena = {0};
     struct ceiling_row *rows = NULL;
     size_t count = 0;
     memset(out, 0, sizeof *out);
     out->levels = machine_memory_levels(out->level);
-    enum status status = query_ceilings(record->store, &arena, record->run, &rows, &count, err);
+    enum status status = query_ceilings(store, &arena, run, &rows, &count, err);
     for (size_t i = 0; status == OK && i < count && out->count < CEILINGS_MAX; i++) {
         struct ceiling *c = &out->row[out->count++];
         strncpy(c->name, rows[i].name, sizeof c->name - 1);

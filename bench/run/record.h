@@ -26,10 +26,9 @@ enum status record_open(const struct plan *plan, const struct runner_options *op
                         struct record *out, struct error *err);
 void record_close(struct record *record);
 
-// The ceilings of this run: *out is filled from the store when they are there (resumed), its count 0 when
-// they are not.
-enum status record_read_ceilings(const struct record *record, struct ceilings *out,
-                                 struct error *err);
+// The ceilings stored with a run, with this machine's memory levels; count 0 when it has none.
+enum status record_ceilings_of(struct store *store, int64_t run, struct ceilings *out,
+                               struct error *err);
 enum status record_ceilings(const struct record *record, const struct ceilings *ceilings,
                             struct error *err);
 

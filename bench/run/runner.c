@@ -122,7 +122,7 @@ static int most_threads(const struct plan *plan, int below)
 static enum status measure_ceilings(struct runner *r, struct error *err)
 {
     struct run_context *c = &r->context;
-    TRY(record_read_ceilings(&c->record, c->ceilings, err));
+    TRY(record_ceilings_of(c->record.store, c->record.run, c->ceilings, err));
     if (c->ceilings->count > 0)
         return OK;
     for (int threads = most_threads(c->plan, INT_MAX); threads > 0;

@@ -12,11 +12,6 @@
 
 enum { ADDED_MAX = 3 }; // per repetition: mbu, and mfu of both phases
 
-static double total_bytes(const struct work *w)
-{
-    return w->weight_bytes + w->kv_read_bytes + w->kv_write_bytes + w->activation_bytes;
-}
-
 // What the threads have of the last cache before memory.
 static double last_cache_bytes(const struct ceilings *c, int threads)
 {
@@ -46,9 +41,9 @@ void cell_work(const struct cell *cell, const struct ceilings *ceilings, struct 
 
 static json_t *work_json(const struct work *w)
 {
-    return json_pack("{sf sf sf sf sf sf}", "bytes", total_bytes(w), "weight_bytes",
-                     w->weight_bytes, "kv_read_bytes", w->kv_read_bytes, "kv_write_bytes",
-                     w->kv_write_bytes, "activation_bytes", w->activation_bytes, "flop", w->flop);
+    return json_pack("{sf sf sf sf sf sf}", "bytes", work_bytes(w), "weight_bytes", w->weight_bytes,
+                     "kv_read_bytes", w->kv_read_bytes, "kv_write_bytes", w->kv_write_bytes,
+                     "activation_bytes", w->activation_bytes, "flop", w->flop);
 }
 
 static json_t *phase_json(const struct phase_work *work)
@@ -132,7 +127,7 @@ static enum status add_shares(struct trial *t, const struct phase_work *prefill,
         double beside = bandwidth_beside(r), rate = isnan(beside) ? ceiling : beside;
         add_share(rows, &t->added_count[i], METRIC_MBU, "decode",
                   isnan(beside) ? SOURCE_ANALYTIC : SOURCE_BESIDE,
-                  1e9 * total_bytes(&decode->total) / rate / tpot_ns);
+                  1e9 * work_bytes(&decode->total) / rate / tpot_ns);
         add_share(rows, &t->added_count[i], METRIC_MFU, "prefill", SOURCE_ANALYTIC,
                   prefill_peak_ns / prefill_ns);
         add_share(rows, &t->added_count[i], METRIC_MFU, "decode", SOURCE_ANALYTIC,
@@ -150,7 +145,7 @@ static void add_work(struct trial *t, const char *phase, const char *op, const s
     struct store_metric row = {.phase = phase, .op = op, .source = "analytic"};
     row.name = METRIC_BYTES;
     row.unit = "bytes";
-    row.value = total_bytes(w);
+    row.value = work_bytes(w);
     t->work[t->work_count++] = row;
     row.name = METRIC_FLOP;
     row.unit = "FLOP";
@@ -240,7 +235,7 @@ static enum status phase_verdicts(struct trial *t, const struct ceilings *c, con
         TRY(keep_verdict(t, phase, NULL, &verdict, thresholds, err));
     for (int op = 0; op < OPC_COUNT; op++) {
         const char *name = op_class_name((enum op_class)op);
-        if (total_bytes(&work->op[op]) <= 0 && work->op[op].flop <= 0)
+        if (work_bytes(&work->op[op]) <= 0 && work->op[op].flop <= 0)
             continue;
         error_clear(&missing);
         in.measured_ns = trial_op_value(t, METRIC_OP_TIME, phase, name);

@@ -43,7 +43,7 @@ static double phase_ns(const struct phase_work *work, const struct cell *cell,
             ceilings ? ceilings_peak(ceilings, work->datapath[op], threads) : NULL;
         double flop_per_s =
             peak && peak->value > 0 ? peak->value : rough_flop_per_s_thread * threads;
-        double bytes = w->weight_bytes + w->kv_read_bytes + w->kv_write_bytes + w->activation_bytes;
+        double bytes = work_bytes(w);
         double share = op == OPC_ATTENTION ? attention_share : compute_share;
         total += 1e9 * fmax(bytes / (bytes_per_s * memory_share), w->flop / (flop_per_s * share));
     }
