@@ -12,9 +12,11 @@
 // sequence, and each pass reads the weights: this counts one pass.
 struct pass {
     const struct work_input *in;
-    double tokens;         // of all sequences
-    double wanted;         // positions whose logits are made
-    struct work attention; // of one layer, added up over the parts of sequences in the pass
+    double tokens; // of all sequences
+    double wanted; // positions whose logits are made
+    // Of one layer, added up over the parts of sequences in the pass: [0] of layers that see everything,
+    // [1] of those with a window.
+    struct work attention[2];
 };
 
 double work_bytes(const struct work *work)
@@ -62,6 +64,50 @@ static void add_rows(struct work *work, const struct work_input *in, double toke
     work->activation_bytes += beyond_cache(in, 2 * tokens * width * 4);
 }
 
+static void add_norm(struct work *work, const struct work_input *in, double tokens, bool bias)
+{
+    work->weight_bytes += 4.0 * in->config->width * (bias ? 2 : 1);
+    add_rows(work, in, tokens, in->config->width);
+}
+
+static void add_bias(struct work *work, bool there, int rows)
+{
+    work->weight_bytes += there ? 4.0 * rows : 0;
+}
+
+static void add_feed_forward(const struct pass *pass, struct work op[OPC_COUNT])
+{
+    const struct work_input *in = pass->in;
+    const struct model_config *c = in->config;
+    enum dtype w = in->scheme->weights, x = in->scheme->activations;
+    for (int i = c->plain_ff ? 1 : 0; i < 2; i++) { // gate, up
+        add_linear(&op[OPC_GATE_UP], in, w, x, c->ff, c->width, pass->tokens);
+        add_bias(&op[OPC_GATE_UP], c->ff_bias, c->ff);
+    }
+    add_linear(&op[OPC_DOWN], in, w, x, c->width, c->ff, pass->tokens);
+    add_bias(&op[OPC_DOWN], c->ff_bias, c->width);
+}
+
+// Norms, clipping and rotation of one layer.
+static void add_rest(const struct pass *pass, struct work *rest)
+{
+    const struct work_input *in = pass->in;
+    const struct model_config *c = in->config;
+    double query = c->heads * c->head_dim, key = c->kv_heads * c->head_dim;
+    for (int i = c->shared_norm ? 1 : 0; i < 2; i++)
+        add_norm(rest, in, pass->tokens, c->norm_bias);
+    for (int i = 0; i < 2 && c->post_norms; i++)
+        add_norm(rest, in, pass->tokens, false);
+    if (c->clip_qkv > 0)
+        add_rows(rest, in, pass->tokens, query + 2 * key);
+    if (c->qk_norm) {
+        add_rows(rest, in, pass->tokens, query + key);
+        rest->weight_bytes += 2 * 4.0 * c->head_dim;
+    }
+    if (c->rope != ROPE_NONE)
+        add_rows(rest, in, pass->tokens, query + key);
+}
+
 static void add_layer(const struct pass *pass, struct work op[OPC_COUNT])
 {
     const struct work_input *in = pass->in;
@@ -72,18 +118,11 @@ static void add_layer(const struct pass *pass, struct work op[OPC_COUNT])
     add_linear(&op[OPC_QKV], in, w, x, query, c->width, pass->tokens);
     add_linear(&op[OPC_QKV], in, w, x, key, c->width, pass->tokens);
     add_linear(&op[OPC_QKV], in, w, x, key, c->width, pass->tokens);
-    if (c->qkv_bias)
-        op[OPC_QKV].weight_bytes += 4.0 * (query + 2 * key);
-    op[OPC_ATTENTION] = pass->attention;
+    add_bias(&op[OPC_QKV], c->qkv_bias, query + 2 * key);
     add_linear(&op[OPC_OUTPUT], in, w, x, c->width, query, pass->tokens);
-    add_linear(&op[OPC_GATE_UP], in, w, x, c->ff, c->width, pass->tokens);
-    add_linear(&op[OPC_GATE_UP], in, w, x, c->ff, c->width, pass->tokens);
-    add_linear(&op[OPC_DOWN], in, w, x, c->width, c->ff, pass->tokens);
-
-    op[OPC_REST].weight_bytes += 2 * 4.0 * c->width; // the two norms
-    add_rows(&op[OPC_REST], in, pass->tokens, c->width);
-    add_rows(&op[OPC_REST], in, pass->tokens, c->width);
-    add_rows(&op[OPC_REST], in, pass->tokens, query + key); // rotation
+    add_bias(&op[OPC_OUTPUT], c->o_bias, c->width);
+    add_feed_forward(pass, op);
+    add_rest(pass, &op[OPC_REST]);
 }
 
 // Positions that the new tokens of one sequence see, all together: token t (from 1) sees
@@ -100,18 +139,18 @@ static double positions_seen(double earlier, double tokens, double window)
     return all - beyond * excess_last + beyond * (beyond - 1) / 2;
 }
 
-// `tokens` new tokens of one sequence behind `earlier` positions, in one layer.
-static void add_attention(struct work *work, const struct work_input *in, double earlier,
-                          double tokens)
+// `tokens` new tokens of one sequence behind `earlier` positions, in one layer with this window (0: none).
+static void add_attention(struct work *work, const struct work_input *in, double window,
+                          double earlier, double tokens)
 {
     const struct model_config *c = in->config;
     double row_bytes = 2.0 * c->kv_heads * c->head_dim * element_bytes(in->kv); // K and V
     double query = (double)c->heads * c->head_dim;
-    double seen = c->window > 0 && earlier > c->window - 1 ? c->window - 1 : earlier;
+    double seen = window > 0 && earlier > window - 1 ? window - 1 : earlier;
     work->kv_read_bytes += (seen + tokens) * row_bytes;
     work->kv_write_bytes += tokens * row_bytes;
     work->activation_bytes += 2 * tokens * query * 4; // weighed against the cache by the pass
-    work->flop += 4 * query * positions_seen(earlier, tokens, c->window);
+    work->flop += 4 * query * positions_seen(earlier, tokens, window);
 }
 
 static void add_scaled(struct work *sum, const struct work *work, double factor)
@@ -123,25 +162,50 @@ static void add_scaled(struct work *sum, const struct work *work, double factor)
     sum->flop += factor * work->flop;
 }
 
-// Adds a full pass to `op`, and makes it empty again.
-static void end_pass(struct pass *pass, struct work op[OPC_COUNT])
+static int windowed_layers(const struct model_config *c)
+{
+    int count = 0;
+    for (int i = 0; i < c->layers; i++)
+        count += model_window(c, i) > 0;
+    return count;
+}
+
+// What is done outside the layers.
+static void add_outside(const struct pass *pass, struct work op[OPC_COUNT])
 {
     const struct work_input *in = pass->in;
     const struct model_config *c = in->config;
     enum dtype head = in->scheme->head;
+    struct work *rest = &op[OPC_REST];
+    int tables = c->learned_positions ? 2 : 1; // rows of the embedding and of the positions
+    rest->weight_bytes += tables * pass->tokens * c->width * element_bytes(head);
+    add_rows(rest, in, pass->tokens, c->width);
+    if (c->embedding_norm)
+        add_norm(rest, in, pass->tokens, c->norm_bias);
+    if (pass->wanted == 0)
+        return;
+    add_norm(rest, in, pass->wanted, c->norm_bias);
+    add_linear(&op[OPC_HEAD], in, head, head, c->vocab, c->width, pass->wanted);
+    add_bias(&op[OPC_HEAD], c->head_bias, c->vocab);
+    if (c->logit_softcap > 0)
+        add_rows(rest, in, pass->wanted, c->vocab);
+}
+
+// Adds a full pass to `op`, and makes it empty again.
+static void end_pass(struct pass *pass, struct work op[OPC_COUNT])
+{
+    const struct work_input *in = pass->in;
     struct work layer[OPC_COUNT] = {0};
-    pass->attention.activation_bytes = beyond_cache(in, pass->attention.activation_bytes);
+    int windowed = windowed_layers(in->config);
     add_layer(pass, layer);
     for (int i = 0; i < OPC_COUNT; i++)
-        add_scaled(&op[i], &layer[i], c->layers);
-
-    op[OPC_REST].weight_bytes += pass->tokens * c->width * element_bytes(head); // embedding rows
-    add_rows(&op[OPC_REST], in, pass->tokens, c->width);
-    if (pass->wanted > 0) {
-        op[OPC_REST].weight_bytes += 4.0 * c->width; // the last norm
-        add_rows(&op[OPC_REST], in, pass->wanted, c->width);
-        add_linear(&op[OPC_HEAD], in, head, head, c->vocab, c->width, pass->wanted);
+        add_scaled(&op[i], &layer[i], in->config->layers);
+    for (int i = 0; i < 2; i++) {
+        struct work *attention = &pass->attention[i];
+        attention->activation_bytes = beyond_cache(in, attention->activation_bytes);
+        add_scaled(&op[OPC_ATTENTION], attention, i ? windowed : in->config->layers - windowed);
     }
+    add_outside(pass, op);
     *pass = (struct pass){.in = in};
 }
 
@@ -155,7 +219,9 @@ static void add_step(const struct work_input *in, int tokens, int earlier, bool 
         for (int done = 0; done < tokens;) {
             int room = ENGINE_PASS_TOKENS - (int)pass.tokens;
             int count = tokens - done < room ? tokens - done : room;
-            add_attention(&pass.attention, in, (double)earlier + done, count);
+            add_attention(&pass.attention[0], in, 0, (double)earlier + done, count);
+            add_attention(&pass.attention[1], in, in->config->window, (double)earlier + done,
+                          count);
             pass.tokens += count;
             done += count;
             pass.wanted += logits && done == tokens;
@@ -190,10 +256,12 @@ static double working_set(const struct work_input *in, double positions)
     double bytes = 0;
     for (int i = 0; i < OPC_COUNT; i++)
         bytes += op[i].weight_bytes;
-    if (c->window > 0 && positions > c->window)
-        positions = c->window;
-    double row_bytes = 2.0 * c->kv_heads * c->head_dim * element_bytes(in->kv);
-    return bytes + in->batch * c->layers * positions * row_bytes;
+    double row_bytes = 2.0 * c->kv_heads * c->head_dim * element_bytes(in->kv), rows = 0;
+    for (int i = 0; i < c->layers; i++) {
+        int window = model_window(c, i);
+        rows += window > 0 && positions > window ? window : positions;
+    }
+    return bytes + in->batch * rows * row_bytes;
 }
 
 static void finish(struct phase_work *out, const struct work op[OPC_COUNT], double steps)

@@ -244,6 +244,23 @@ static void engine_reports_the_same(void **state)
     compare("tests/golden/models/llama-gqa3", "bf16", DT_BF16, 3, 21, 8, 9);    // uneven last chunk
     compare("tests/golden/models/qwen2-tied", "bf16", DT_F16, 2, 16, 5, 4);     // biases, tied head
     compare("tests/golden/models/mistral-window", "f32", DT_F16, 2, 40, 7, 30); // window
+    static const char *const others[] = {
+        "qwen3",       // norms of q and k heads
+        "phi-2",       // parallel, one norm; biases everywhere; part of a head rotates
+        "phi3",        // window
+        "gemma2",      // four norms, windows in every other layer, soft caps
+        "gpt2",        // learned positions, no gate
+        "gpt-bigcode", // one KV head
+        "falcon-40b",  // parallel, two norms
+        "falcon-rw",   // ALiBi
+        "mpt",         // no biases at all
+        "bloom",       // norm behind the embedding
+    };
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        char path[128];
+        snprintf(path, sizeof path, "tests/golden/models/%s", others[i]);
+        compare(path, i % 2 ? "bf16" : "f32", DT_F16, 2, 30, 8, 5);
+    }
 }
 
 static void engine_cuts_the_same_passes(void **state)
