@@ -36,6 +36,19 @@ struct gguf_entry {
     size_t begin, end; // all that stands after the type: an array's head too
 };
 
+// One tensor's description in the file.
+struct gguf_info {
+    char *name; // NUL-terminated, owned
+    uint64_t dims[4], offset, bytes;
+    uint32_t dim_count, type_number;
+    const struct stored_type *type; // NULL: not one of ours, and bytes are not known
+};
+
+struct gguf_infos {
+    struct gguf_info *at; // by name
+    size_t count;
+};
+
 struct gguf {
     char *name; // of the file
     const unsigned char *data;
@@ -45,13 +58,12 @@ struct gguf {
     const struct arch *row;
     uint32_t alignment;
     const unsigned char *tensor_data;
-    size_t data_bytes; // of tensor_data
+    size_t data_bytes;     // of tensor_data
+    struct gguf_infos all; // as the file describes them
     struct model_config config;
+    struct tensor_names names; // this file's
     struct tensor_map tensors;
 };
-
-// What llama.cpp's converter calls the tensors of the description's architecture.
-void gguf_names(const struct model_config *config, struct tensor_names *out);
 
 enum { NAME_MAX_BYTES = 65535 }; // of keys and tensors, as the format says
 
@@ -73,6 +85,18 @@ enum status gguf_read_head(struct gguf_cursor *c, uint64_t *tensors, uint64_t *e
 // Reads `count` keys at the cursor into gguf->entries.
 enum status gguf_read_entries(struct gguf *gguf, struct gguf_cursor *c, uint64_t count,
                               struct error *err);
+
+// Head, metadata and tensor descriptions; every tensor's data lies inside the file. Knows no architecture.
+enum status gguf_read_file(struct gguf *gguf, size_t bytes, struct error *err);
+const struct gguf_info *gguf_find_info(const struct gguf *gguf, const char *name); // NULL: none
+
+// The description by the metadata and by what the tensors tell (gguf_config.c), and the file's names.
+enum status gguf_read_config(struct gguf *gguf, struct error *err);
+
+// The names llama.cpp's converter gives the tensors of a description's architecture (gguf_names.c).
+void gguf_names(const struct model_config *config, struct tensor_names *out);
+// The same for this file, which an older converter may have written.
+void gguf_names_of(const struct gguf *gguf, struct tensor_names *out);
 
 // Metadata. Every position was checked when the file was parsed.
 const struct gguf_entry *gguf_find(const struct gguf *gguf, const char *key); // NULL: no such key

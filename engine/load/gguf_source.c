@@ -22,42 +22,11 @@ static void gguf_destroy(void *self)
     free(f);
 }
 
-// Row of the file that holds row `row` of the description: llama.cpp writes row i of a head's first half,
-// then row i of its second, where the description has the first half and then the second.
-static int permuted_row(int row, int head_dim)
-{
-    int head = row / head_dim, within = row % head_dim, half = head_dim / 2;
-    return head * head_dim + 2 * (within % half) + within / half;
-}
-
-static bool is_permuted(const struct gguf *g, enum tensor_role role)
-{
-    return g->row->gguf_permuted &&
-           (role == T_Q || role == T_K || role == T_Q_BIAS || role == T_K_BIAS);
-}
-
 static void gguf_read_rows(const void *self, enum tensor_role role, int layer, int row0, int rows,
                            float *out, size_t ld)
 {
     const struct gguf *g = ((const struct gguf_file *)self)->gguf;
-    const struct stored_tensor *t = tensor_map_at(&g->tensors, role, layer);
-    struct tensor_shape shape = tensor_shape(&g->config, role);
-    size_t row_bytes = stored_bytes(t->type, (size_t)shape.cols);
-    bool permuted = is_permuted(g, role);
-    int head_dim = g->config.head_dim;
-    assert(t->data && row0 >= 0 && rows >= 0 && row0 + rows <= shape.rows);
-    if (permuted && shape.rows == 1) { // a bias: its elements are the rows
-        for (int i = 0; i < shape.cols && rows == 1; i++)
-            convert_to_f32(out + i,
-                           t->data + (size_t)permuted_row(i, head_dim) * (size_t)t->type->bytes,
-                           t->type, 1);
-        return;
-    }
-    for (int r = 0; r < rows; r++) {
-        int row = permuted ? permuted_row(row0 + r, head_dim) : row0 + r;
-        convert_to_f32(out + (size_t)r * ld, t->data + (size_t)row * row_bytes, t->type,
-                       (size_t)shape.cols);
-    }
+    tensor_map_read(&g->tensors, &g->config, &g->names, role, layer, row0, rows, out, ld);
 }
 
 static enum dtype gguf_stored_type(const void *self, enum tensor_role role, int layer)

@@ -40,7 +40,8 @@ static const char *after_prefix(const struct tensor_names *names, const char *pr
     size_t base = names->base ? strlen(names->base) : 0, length = strlen(prefix);
     if (strncmp(name, prefix, length) == 0)
         return name + length;
-    if (base && strncmp(prefix, names->base, base) == 0 && strncmp(name, prefix + base, length - base) == 0)
+    if (base && strncmp(prefix, names->base, base) == 0 &&
+        strncmp(name, prefix + base, length - base) == 0)
         return name + length - base;
     return NULL;
 }
@@ -162,6 +163,13 @@ static int grouped_row(const struct model_config *config, enum tensor_role role,
     return stored * config->head_dim + row % config->head_dim;
 }
 
+// llama.cpp's order of Q and K: the description has a head's first half and then its second.
+static int interleaved_row(const struct model_config *config, int row)
+{
+    int head = row / config->head_dim, within = row % config->head_dim, half = config->head_dim / 2;
+    return head * config->head_dim + 2 * (within % half) + within / half;
+}
+
 int tensor_names_row(const struct tensor_names *names, const struct model_config *config,
                      enum tensor_role role, int row)
 {
@@ -174,6 +182,8 @@ int tensor_names_row(const struct tensor_names *names, const struct model_config
         break;
     case ORDER_GROUPED:
         return grouped_row(config, role, row);
+    case ORDER_INTERLEAVED:
+        return interleaved_row(config, row);
     }
     return row;
 }

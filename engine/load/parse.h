@@ -51,6 +51,7 @@ enum tensor_order {
     ORDER_PLAIN,   // one role alone
     ORDER_STACKED, // one role after the other, in the order of enum tensor_role: q, k, v; gate, up
     ORDER_GROUPED, // by KV head: the q heads of its group, its k head, its v head
+    ORDER_INTERLEAVED, // one role alone; of each head row 0 of its first half, row 0 of its second, ...
 };
 
 // What a format calls the tensor of a role, and where in it the role's rows are. The same name at several
@@ -67,8 +68,9 @@ struct tensor_names {
     const char *base;         // "model.": what all but the head begin with; some files leave it out
     const char *layer_prefix; // "model.layers."
     struct tensor_name at[T_ROLE_COUNT];
-    bool norm_minus_one;        // stored are the norms' weights minus 1
-    const char *const *ignored; // names within a layer that hold no weights; ends with NULL, or is NULL
+    bool norm_minus_one; // stored are the norms' weights minus 1
+    const char *const
+        *ignored; // names within a layer that hold no weights; ends with NULL, or is NULL
 };
 
 // Hugging Face's names for the description's architecture (hf_names.c).

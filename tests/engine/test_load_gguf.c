@@ -340,8 +340,8 @@ static void bad_values(void **state)
     bad_entry(&s, ERR_FORMAT, "KV heads");
     array_head(&s, "llama.attention.head_count_kv", GGUF_U32, 1), u32(&s, 1);
     bad_entry(&s, ERR_UNSUPPORTED, "each layer");
-    text(&s, "llama.rope.scaling.type"), u32(&s, GGUF_STRING), text(&s, "yarn");
-    bad_entry(&s, ERR_UNSUPPORTED, "yarn");
+    text(&s, "llama.rope.scaling.type"), u32(&s, GGUF_STRING), text(&s, "dynamic");
+    bad_entry(&s, ERR_UNSUPPORTED, "dynamic");
     key_u32(&s, "tokenizer.ggml.bos_token_id", VOCAB);
     bad_entry(&s, ERR_FORMAT, "bos 3");
 }
