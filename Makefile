@@ -50,7 +50,7 @@ endif
 # ---- flags -----------------------------------------------------------------------------------------
 
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wundef -Wwrite-strings \
-        -Werror=vla
+        -Werror=vla -Wno-missing-field-initializers
 SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
 CFLAGS_ALL := -std=c11 -D_GNU_SOURCE $(OPT) $(WARN) $(SANFLAGS) -I. $(PKG_CFLAGS) $(CFLAGS)
 LDFLAGS_ALL := $(SANFLAGS) $(LDFLAGS)
@@ -178,6 +178,10 @@ $(BUILD)/fuzz/%: tests/fuzz/%.c $(LIB) $(BUILD)/flags
 .PHONY: check-arm64
 check-arm64: ## compile every source for 64-bit ARM with a cross compiler, without linking
 	tools/check_arm64.sh
+
+.PHONY: check-macos
+check-macos: ## compile every source for macOS on Apple silicon with zig's compiler, without linking
+	tools/check_macos.sh
 
 .PHONY: lint format
 lint: ## check who includes whom, headers alone, format, sizes and habits
