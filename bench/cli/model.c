@@ -90,7 +90,7 @@ static struct memory_plan plan_of(const struct findings *f, const struct scheme 
 
 static const char *scaling_name(enum rope_scaling scaling)
 {
-    static const char *const names[] = {"none", "linear", "llama3", "factors"};
+    static const char *const names[] = {"none", "linear", "llama3", "factors", "yarn", "longrope"};
     return names[scaling];
 }
 
@@ -110,6 +110,76 @@ static const char *grouped(uint64_t value, char out[32])
     return out;
 }
 
+static const char *activation_name(enum activation activation)
+{
+    static const char *const names[] = {"silu", "gelu", "gelu (tanh)", "relu"};
+    return names[activation];
+}
+
+static const char *position_scheme(const struct model_config *c)
+{
+    if (c->alibi != ALIBI_NONE)
+        return "alibi";
+    return c->learned_positions ? "learned" : c->rope == ROPE_NONE ? "none" : "rope";
+}
+
+static int windowed_layers(const struct model_config *c)
+{
+    int count = 0;
+    for (int i = 0; i < c->layers; i++)
+        count += model_window(c, i) > 0;
+    return count;
+}
+
+static void print_blocks(const struct model_config *c)
+{
+    printf("  blocks        %s%s, %s, %s%s%s\n", c->norm == NORM_RMS ? "RMSNorm" : "LayerNorm",
+           c->post_norms ? " before and behind" : "",
+           !c->parallel     ? "one after the other"
+           : c->shared_norm ? "in parallel behind one norm"
+                            : "in parallel behind two norms",
+           c->plain_ff ? "" : "gated ", activation_name(c->activation),
+           c->ff_bias ? ", feed-forward biases" : "");
+    if (c->experts)
+        printf("  experts       %d of %d for each token%s\n", c->experts_used, c->experts,
+               c->shared_ff ? ", and a shared one" : "");
+}
+
+static void print_attention(const struct model_config *c)
+{
+    printf("  attention     %d heads of %d, %d KV heads%s%s%s", c->heads, c->head_dim, c->kv_heads,
+           c->qkv_bias ? ", q, k and v biases" : "", c->o_bias ? ", output bias" : "",
+           c->qk_norm ? ", norms of q and k" : "");
+    if (c->attention_scale != 0)
+        printf(", scale %g", (double)c->attention_scale);
+    if (c->attention_softcap != 0)
+        printf(", soft cap %g", (double)c->attention_softcap);
+    if (c->clip_qkv != 0)
+        printf(", clipped at %g", (double)c->clip_qkv);
+    if (c->window && windowed_layers(c) == c->layers)
+        printf(", sliding window of %d", c->window);
+    else if (c->window)
+        printf(", sliding window of %d in %d of %d layers", c->window, windowed_layers(c),
+               c->layers);
+    putchar('\n');
+}
+
+static void print_positions(const struct model_config *c)
+{
+    printf("  positions     %d, ", c->max_positions);
+    if (c->alibi != ALIBI_NONE || c->learned_positions || c->rope == ROPE_NONE) {
+        printf("%s\n", c->alibi != ALIBI_NONE ? "ALiBi" : position_scheme(c));
+        return;
+    }
+    printf("RoPE theta %g, ", (double)c->rope_theta);
+    if (c->rotary < c->head_dim)
+        printf("%d of %d dimensions, ", c->rotary, c->head_dim);
+    printf("scaling %s", scaling_name(c->rope_scaling));
+    if (c->rope_factor != 0)
+        printf(" (factor %g)", (double)c->rope_factor);
+    putchar('\n');
+}
+
 static void print_description(const struct findings *f)
 {
     const struct model_config *c = f->config;
@@ -119,17 +189,16 @@ static void print_description(const struct findings *f)
            checkpoint_is_synthetic(f->ck) ? " (a shape: random weights)" : "");
     printf("  architecture  %s, %d layers, width %d, feed-forward %d\n", c->arch, c->layers,
            c->width, c->ff);
-    printf("  attention     %d heads of %d, %d KV heads%s", c->heads, c->head_dim, c->kv_heads,
-           c->qkv_bias ? ", q, k and v biases" : "");
-    if (c->window)
-        printf(", sliding window of %d", c->window);
-    printf("\n  positions     %d, RoPE theta %g, scaling %s", c->max_positions,
-           (double)c->rope_theta, scaling_name(c->rope_scaling));
-    if (c->rope_scaling == ROPE_SCALE_LINEAR || c->rope_scaling == ROPE_SCALE_LLAMA3)
-        printf(" (factor %g)", (double)c->rope_factor);
-    printf("\n  vocabulary    %d, head %s\n", c->vocab,
-           c->tied ? "tied to the embedding" : "untied");
-    printf("  parameters    %s\n", grouped(f->parameters, number));
+    print_blocks(c);
+    print_attention(c);
+    print_positions(c);
+    printf("  vocabulary    %d, head %s%s", c->vocab, c->tied ? "tied to the embedding" : "untied",
+           c->head_bias ? " with a bias" : "");
+    if (c->embedding_scale != 0)
+        printf(", embedding times %g", (double)c->embedding_scale);
+    if (c->logit_softcap != 0)
+        printf(", logits capped at %g", (double)c->logit_softcap);
+    printf("\n  parameters    %s\n", grouped(f->parameters, number));
     if (f->tokenizer_ids)
         printf("  tokenizer     yes, %d ids\n", f->tokenizer_ids);
     else
@@ -192,15 +261,40 @@ static void print_memory(const struct findings *f)
 
 // ---- as data --------------------------------------------------------------------------------------
 
+static json_t *or_null(double value)
+{
+    return value != 0 ? json_real(value) : json_null();
+}
+
+static void add_features(json_t *root, const struct model_config *c)
+{
+    json_object_set_new(root, "norm", json_string(c->norm == NORM_RMS ? "rmsnorm" : "layernorm"));
+    json_object_set_new(root, "post_norms", json_boolean(c->post_norms));
+    json_object_set_new(root, "parallel", json_boolean(c->parallel));
+    json_object_set_new(root, "activation", json_string(activation_name(c->activation)));
+    json_object_set_new(root, "gated", json_boolean(!c->plain_ff));
+    json_object_set_new(root, "position_scheme", json_string(position_scheme(c)));
+    json_object_set_new(root, "rotary", json_integer(c->rotary));
+    json_object_set_new(root, "windowed_layers", json_integer(windowed_layers(c)));
+    json_object_set_new(root, "attention_softcap", or_null((double)c->attention_softcap));
+    json_object_set_new(root, "logit_softcap", or_null((double)c->logit_softcap));
+    json_object_set_new(root, "experts", c->experts ? json_integer(c->experts) : json_null());
+    json_object_set_new(root, "experts_used",
+                        c->experts ? json_integer(c->experts_used) : json_null());
+}
+
 static json_t *config_json(const struct model_config *c)
 {
-    return json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:b, s:b, s:f, s:s, s:o}",
-                     "architecture", c->arch, "layers", c->layers, "width", c->width, "heads",
-                     c->heads, "kv_heads", c->kv_heads, "head_dim", c->head_dim, "feed_forward",
-                     c->ff, "vocabulary", c->vocab, "positions", c->max_positions, "tied", c->tied,
-                     "qkv_bias", c->qkv_bias, "rope_theta", (double)c->rope_theta, "rope_scaling",
-                     scaling_name(c->rope_scaling), "window",
-                     c->window ? json_integer(c->window) : json_null());
+    json_t *root = json_pack(
+        "{s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:b, s:b, s:o, s:s, s:o}", "architecture",
+        c->arch, "layers", c->layers, "width", c->width, "heads", c->heads, "kv_heads", c->kv_heads,
+        "head_dim", c->head_dim, "feed_forward", c->ff, "vocabulary", c->vocab, "positions",
+        c->max_positions, "tied", c->tied, "qkv_bias", c->qkv_bias, "rope_theta",
+        or_null((double)c->rope_theta), "rope_scaling", scaling_name(c->rope_scaling), "window",
+        c->window ? json_integer(c->window) : json_null());
+    if (root)
+        add_features(root, c);
+    return root;
 }
 
 static json_t *classes_json(const struct findings *f)

@@ -193,6 +193,10 @@ static const char *skip_by_length(struct expansion *x, struct cell *cell)
     if (cell->beyond_limit && cell->model->path)
         return plan_text(x->plan, "context %d is beyond the model's %d positions", cell->context,
                          limit);
+    int table = cell->model->config.learned_positions;
+    if (table > 0 && cell->context > table)
+        return plan_text(x->plan, "context %d is beyond the %d positions the model has learned",
+                         cell->context, table);
     if (cell->model->shape && str_starts(cell->prompt, "text:"))
         return plan_text(x->plan, "a shape has no tokenizer for prompt = %s", cell->prompt);
     return NULL;

@@ -16,13 +16,18 @@ struct context {
     int step;
 };
 
-static enum status options_check(const struct context_options *o, struct error *err)
+static enum status options_check(const struct context_options *o, const struct model_config *config,
+                                 struct error *err)
 {
     if (o->batch < 1 || o->positions < 1 || o->chunk < 1 || o->logit_rows < 0)
         return FAIL(err, ERR_USAGE,
                     "context: batch %d, positions %d, chunk %d and logit rows %d: the first three "
                     "must be at least 1, the last at least 0",
                     o->batch, o->positions, o->chunk, o->logit_rows);
+    if (config->learned_positions && o->positions > config->learned_positions)
+        return FAIL(err, ERR_UNSUPPORTED,
+                    "context: %d positions, and the model has learned %d (their table has no more)",
+                    o->positions, config->learned_positions);
     if (kv_element_bytes(o->kv) == 0)
         return FAIL(err, ERR_UNSUPPORTED, "context: a KV cache of %s (known: f32, f16, bf16)",
                     dtype_name(o->kv));
@@ -47,7 +52,7 @@ enum status context_create(struct model *model, const struct context_options *op
                            struct context **out, struct error *err)
 {
     *out = NULL;
-    TRY(options_check(options, err));
+    TRY(options_check(options, &model->config, err));
     struct context *ctx = context_alloc(options->batch);
     if (!ctx)
         return FAIL(err, ERR_NOMEM, "context: lengths of %d sequences", options->batch);
