@@ -79,14 +79,15 @@ bool tensor_names_find(const struct tensor_names *names, const char *name,
     return place->count > 0;
 }
 
-bool tensor_names_ignored(const struct tensor_names *names, const char *name)
+bool tensor_names_stray(const struct tensor_names *names, const char *name,
+                        const struct model_config *config)
 {
     int layer;
-    const char *inner = within_layer(names, name, MODEL_MAX_LAYERS, &layer);
+    const char *inner = within_layer(names, name, config->layers, &layer);
     for (int i = 0; inner && names->ignored && names->ignored[i]; i++)
         if (strcmp(inner, names->ignored[i]) == 0)
-            return true;
-    return false;
+            return false;
+    return inner != NULL;
 }
 
 char *tensor_names_text(const struct tensor_names *names, enum tensor_role role, int layer,

@@ -86,8 +86,10 @@ struct tensor_place {
 // False: none of the description's tensors. Numbers of layers and experts beyond the description are none.
 bool tensor_names_find(const struct tensor_names *names, const char *name,
                        const struct model_config *config, struct tensor_place *place);
-// True for names inside a layer that hold no weights (masks, rotary tables of old checkpoints).
-bool tensor_names_ignored(const struct tensor_names *names, const char *name);
+// True for a name that was not found but stands inside a layer and is not ignored there: it means a
+// computation that the description leaves out.
+bool tensor_names_stray(const struct tensor_names *names, const char *name,
+                        const struct model_config *config);
 // The name a format gives a tensor, for error messages and for writing; of expert 0 where there are
 // several and expert is -1. Returns `out`.
 char *tensor_names_text(const struct tensor_names *names, enum tensor_role role, int layer,

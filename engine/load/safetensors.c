@@ -142,6 +142,10 @@ static enum status enter(const char *file, const struct entry *e, const unsigned
     struct tensor_place place;
     char text[160];
     if (!tensor_names_find(names, e->name, config, &place)) {
+        if (tensor_names_stray(names, e->name, config))
+            return FAIL(err, ERR_UNSUPPORTED,
+                        "%s: tensor %.128s: no part of a layer as config.json describes it (%s)",
+                        file, e->name, config->arch);
         tensor_map_extra(map, e->name, strlen(e->name), e->end - e->begin);
         return OK;
     }
