@@ -62,6 +62,15 @@ void file_unmap(struct file_map *map)
     *map = (struct file_map){0};
 }
 
+void file_map_release(const void *begin, const void *end)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t first = ((uintptr_t)begin + page - 1) / page * page,
+              last = (uintptr_t)end / page * page;
+    if (first < last)
+        madvise((void *)first, last - first, MADV_DONTNEED);
+}
+
 // Reads exactly `count` bytes, or fewer when the file ended early; the number read, or -1.
 static ssize_t read_full(int fd, char *bytes, size_t count)
 {

@@ -17,6 +17,10 @@ struct file_map {
 enum status file_map(const char *path, struct file_map *out, struct error *err);
 void file_unmap(struct file_map *map);
 
+// Lets the pages between two places of a mapping leave this process's memory: they come back, from the page
+// cache, when they are read again. Pages that the places cut through stay.
+void file_map_release(const void *begin, const void *end);
+
 // The whole file as text with a NUL added; caller frees *out. Refuses more than max_bytes, naming both
 // sizes, so that an absurd file is an error and not an allocation.
 enum status file_read(const char *path, size_t max_bytes, char **out, size_t *size_bytes,

@@ -1,9 +1,13 @@
 // prepare.c - weights are packed once: source rows -> 16 f32 rows of scratch a thread -> one panel.
 //
 // Each thread packs the panels it will read in decode, so that on a machine of several memory nodes
-// they lie near it, and no f32 copy larger than 16 rows ever exists.
+// they lie near it, and no f32 copy larger than 16 rows ever exists. What was read is let go at once: a load
+// takes the packed model, and of the file what the threads are reading.
 #include "engine/cpu/cpu.h"
 
+#include <float.h>
+#include <math.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -103,7 +107,46 @@ struct packing {
     size_t widest;
     engine_progress *progress; // called by worker 0
     void *user;
+    atomic_flag *bad; // set by the first thread that meets a weight that is no finite number;
+    char *bad_text;   // it says where, in BAD_BYTES
 };
+
+enum { BAD_BYTES = 128 };
+
+static void say_bad(const struct packing *p, enum tensor_role role, int layer, int row, float value)
+{
+    char where[32] = "";
+    if (atomic_flag_test_and_set(p->bad))
+        return;
+    if (layer >= 0)
+        snprintf(where, sizeof where, " of layer %d", layer);
+    snprintf(p->bad_text, BAD_BYTES, "weights: %s%s: row %d holds %g", tensor_role_name(role),
+             where, row, (double)value);
+}
+
+// Rows as f32, each weight looked at: one NaN would make every token after it nothing.
+static void read_rows(const struct packing *p, enum tensor_role role, int layer, int row0, int rows,
+                      float *out, size_t ld)
+{
+    int cols = tensor_shape(&p->model->config, role).cols;
+    p->ck->ops->read_rows(p->ck->self, role, layer, row0, rows, out, ld);
+    for (int r = 0; r < rows; r++) {
+        const float *row = out + (size_t)r * ld;
+        bool finite = true;
+        for (int c = 0; c < cols; c++)
+            finite &= fabsf(row[c]) <= FLT_MAX;
+        for (int c = 0; !finite && c < cols; c++)
+            if (!isfinite(row[c]))
+                say_bad(p, role, layer, row0 + r, row[c]);
+    }
+}
+
+static void release_rows(const struct packing *p, enum tensor_role role, int layer, int row0,
+                         int rows)
+{
+    if (p->ck->ops->release && rows > 0)
+        p->ck->ops->release(p->ck->self, role, layer, row0, rows);
+}
 
 static void pack_matrix(const struct packing *p, int worker, int workers,
                         const struct cpu_matrix *matrix, enum tensor_role role, int layer)
@@ -116,10 +159,12 @@ static void pack_matrix(const struct packing *p, int worker, int workers,
         int row0 = panel * PANEL_ROWS, rows = matrix->rows - row0;
         if (rows > PANEL_ROWS)
             rows = PANEL_ROWS;
-        p->ck->ops->read_rows(p->ck->self, role, layer, row0, rows, rows_f32, p->widest);
+        read_rows(p, role, layer, row0, rows, rows_f32, p->widest);
         pack_panel(matrix->type, rows_f32, rows, matrix->cols, p->widest,
                    matrix->packed + (size_t)panel * bytes);
     }
+    int row0 = begin * PANEL_ROWS, row1 = end * PANEL_ROWS;
+    release_rows(p, role, layer, row0, (row1 < matrix->rows ? row1 : matrix->rows) - row0);
 }
 
 // Whole vectors, one worker each in turn.
@@ -127,8 +172,7 @@ static void read_vector(const struct packing *p, int worker, int workers, float 
                         enum tensor_role role, int layer)
 {
     if (out && (layer + 1 + (int)role) % workers == worker)
-        p->ck->ops->read_rows(p->ck->self, role, layer, 0, 1, out,
-                              (size_t)tensor_shape(&p->model->config, role).cols);
+        read_rows(p, role, layer, 0, 1, out, (size_t)tensor_shape(&p->model->config, role).cols);
 }
 
 // Rows of a table as they will be added to the residual stream: in the head's type, not in panels.
@@ -141,9 +185,11 @@ static void pack_table(const struct packing *p, int worker, int workers, unsigne
     size_t row_bytes = (size_t)width * cpu_element_bytes(m->scheme->head);
     pool_share(tensor_shape(&m->config, role).rows, 1, worker, workers, &begin, &end);
     for (int i = begin; i < end && table; i++) {
-        p->ck->ops->read_rows(p->ck->self, role, -1, i, 1, row, p->widest);
+        read_rows(p, role, -1, i, 1, row, p->widest);
         m->kernels.head_cast(table + (size_t)i * row_bytes, row, width, width);
     }
+    if (table)
+        release_rows(p, role, -1, begin, end - begin);
 }
 
 static void pack_layer(const struct packing *p, int worker, int workers, int index)
@@ -214,12 +260,16 @@ static int widest_row(const struct model_config *config)
 static enum status pack_all(struct cpu_model *m, const struct checkpoint *ck,
                             engine_progress *progress, void *user, struct error *err)
 {
+    atomic_flag bad = ATOMIC_FLAG_INIT;
+    char bad_text[BAD_BYTES] = "";
     struct packing p = {
         .ck = ck,
         .model = m,
         .widest = sat_align((size_t)widest_row(&m->config)),
         .progress = progress,
         .user = user,
+        .bad = &bad,
+        .bad_text = bad_text,
     };
     size_t rows = (size_t)pool_threads(m->pool) * PANEL_ROWS;
     size_t bytes = sat_mul(sat_mul(rows, p.widest), sizeof(float));
@@ -228,7 +278,7 @@ static enum status pack_all(struct cpu_model *m, const struct checkpoint *ck,
         return FAIL(err, ERR_NOMEM, "%zu bytes to pack weights in", bytes);
     pool_run(m->pool, pack_job, &p);
     aligned_release(p.scratch);
-    return OK;
+    return bad_text[0] ? FAIL(err, ERR_FORMAT, "%s", bad_text) : OK;
 }
 
 // ---- preparing -------------------------------------------------------------------------------------------

@@ -155,6 +155,12 @@ static void folder_read_rows(const void *self, enum tensor_role role, int layer,
                     ld);
 }
 
+static void folder_release(const void *self, enum tensor_role role, int layer, int row0, int rows)
+{
+    const struct folder *f = self;
+    tensor_map_release(&f->tensors, &f->config, hf_names(&f->config), role, layer, row0, rows);
+}
+
 static enum dtype folder_stored_type(const void *self, enum tensor_role role, int layer)
 {
     return tensor_map_at(&((const struct folder *)self)->tensors, role, layer)->type->exact;
@@ -223,6 +229,7 @@ static enum status folder_tokenizer(const void *self, struct tokenizer **out, st
 static const struct source_ops safetensors_ops = {
     .format = "safetensors",
     .read_rows = folder_read_rows,
+    .release = folder_release,
     .stored_type = folder_stored_type,
     .content_hash = folder_content_hash,
     .tokenizer = folder_tokenizer,
@@ -243,7 +250,8 @@ enum status safetensors_open(const char *dir, struct checkpoint *ck, struct erro
         goto out;
     if ((status = open_weights(f, err)) != OK)
         goto out;
-    if ((status = tensor_map_complete(&f->tensors, &f->config, hf_names(&f->config), dir, err)) != OK)
+    if ((status = tensor_map_complete(&f->tensors, &f->config, hf_names(&f->config), dir, err)) !=
+        OK)
         goto out;
     ck->config = f->config;
     ck->ops = &safetensors_ops;

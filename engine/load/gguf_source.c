@@ -29,6 +29,14 @@ static void gguf_read_rows(const void *self, enum tensor_role role, int layer, i
     tensor_map_read(&g->tensors, &g->config, &g->names, role, layer, row0, rows, out, ld);
 }
 
+static void gguf_release(const void *self, enum tensor_role role, int layer, int row0, int rows)
+{
+    const struct gguf *g = ((const struct gguf_file *)self)->gguf;
+    struct tensor_names names;
+    gguf_names(&g->config, &names);
+    tensor_map_release(&g->tensors, &g->config, &names, role, layer, row0, rows);
+}
+
 static enum dtype gguf_stored_type(const void *self, enum tensor_role role, int layer)
 {
     const struct gguf *g = ((const struct gguf_file *)self)->gguf;
@@ -69,6 +77,7 @@ static enum status gguf_source_tokenizer(const void *self, struct tokenizer **ou
 static const struct source_ops gguf_ops = {
     .format = "gguf",
     .read_rows = gguf_read_rows,
+    .release = gguf_release,
     .stored_type = gguf_stored_type,
     .stored_form = gguf_stored_form,
     .content_hash = gguf_content_hash,

@@ -114,6 +114,10 @@ enum status tensor_map_complete(const struct tensor_map *map, const struct model
 void tensor_map_read(const struct tensor_map *map, const struct model_config *config,
                      const struct tensor_names *names, enum tensor_role role, int layer, int row0,
                      int rows, float *out, size_t ld);
+// Lets the pages of those rows leave memory (file_map_release): what release promises.
+void tensor_map_release(const struct tensor_map *map, const struct model_config *config,
+                        const struct tensor_names *names, enum tensor_role role, int layer,
+                        int row0, int rows);
 
 // One safetensors file in memory: its header is checked whole (bounds, overlaps, holes, sizes), and its
 // tensors are entered in the map. seen (may be NULL) gets each tensor's name as a key.

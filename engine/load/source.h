@@ -41,15 +41,15 @@ enum tensor_role {
     T_GATE_BIAS,
     T_UP_BIAS,
     T_DOWN_BIAS,
-    T_FF_POST_NORM,     // (width) of what the feed-forward yields
-    T_ROUTER,           // (experts, width)
-    T_SHARED_GATE,      // (shared_ff, width): the expert all tokens go through
-    T_SHARED_UP,        //
-    T_SHARED_DOWN,      // (width, shared_ff)
-    T_SHARED_ROUTER,    // (1, width)
-    T_EXPERT_GATE,      // (experts * ff, width): the rows of all experts, one expert after another.
-    T_EXPERT_UP,        // These three stay the last ones: files may hold them expert by expert.
-    T_EXPERT_DOWN,      // (experts * width, ff)
+    T_FF_POST_NORM,  // (width) of what the feed-forward yields
+    T_ROUTER,        // (experts, width)
+    T_SHARED_GATE,   // (shared_ff, width): the expert all tokens go through
+    T_SHARED_UP,     //
+    T_SHARED_DOWN,   // (width, shared_ff)
+    T_SHARED_ROUTER, // (1, width)
+    T_EXPERT_GATE,   // (experts * ff, width): the rows of all experts, one expert after another.
+    T_EXPERT_UP,     // These three stay the last ones: files may hold them expert by expert.
+    T_EXPERT_DOWN,   // (experts * width, ff)
     T_ROLE_COUNT
 };
 
@@ -84,6 +84,9 @@ struct source_ops {
     // shapes and bounds were all proved at open.
     void (*read_rows)(const void *self, enum tensor_role role, int layer, int row0, int rows,
                       float *out, size_t ld);
+    // Rows that will not be read soon: what maps a file lets their pages go, so that a load never holds the
+    // file beside the packed model. Reading them again is legal. NULL: nothing to let go. Thread-safe.
+    void (*release)(const void *self, enum tensor_role role, int layer, int row0, int rows);
     enum dtype (*stored_type)(const void *self, enum tensor_role role, int layer);
     // The three below may be NULL, and say false for a tensor that has no such thing.
     // Form of a tensor that stored_type cannot tell; stored_type then says what read_rows is exact in.

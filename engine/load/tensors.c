@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "engine/load/parse.h"
 
 // ---- the map --------------------------------------------------------------------------------------
@@ -38,8 +39,8 @@ struct stored_tensor *tensor_map_expert(const struct tensor_map *map, enum tenso
     assert(expert >= 0 && expert < map->experts && (expert == 0 || tensor_role_is_expert(role)));
     size_t slot = role;
     if (expert > 0)
-        slot = T_ROLE_COUNT +
-               (size_t)(expert - 1) * (T_ROLE_COUNT - T_EXPERT_GATE) + (role - T_EXPERT_GATE);
+        slot = T_ROLE_COUNT + (size_t)(expert - 1) * (T_ROLE_COUNT - T_EXPERT_GATE) +
+               (role - T_EXPERT_GATE);
     return &map->at[(size_t)(layer + 1) * slots(map) + slot];
 }
 
@@ -83,8 +84,8 @@ struct reading {
     const struct tensor_names *names;
     enum tensor_role role;
     const struct stored_tensor *stored;
-    struct tensor_shape shape;  // of the role
-    struct tensor_shape whole;  // of the stored tensor
+    struct tensor_shape shape; // of the role
+    struct tensor_shape whole; // of the stored tensor
 };
 
 // A vector: its elements are the rows that the order speaks of.
@@ -160,5 +161,30 @@ void tensor_map_read(const struct tensor_map *map, const struct model_config *co
             read_transposed(&r, row, run, to, ld);
         for (int i = 0; i < run && !transposed; i++)
             read_row(&r, row + i, to + (size_t)i * ld);
+    }
+}
+
+// From the first to the last of the rows as they are stored; other roles' rows that lie between, and columns of
+// a transposed tensor, are read in again where they were not done.
+void tensor_map_release(const struct tensor_map *map, const struct model_config *config,
+                        const struct tensor_names *names, enum tensor_role role, int layer,
+                        int row0, int rows)
+{
+    struct tensor_shape shape = tensor_shape(config, role);
+    struct tensor_shape whole = tensor_names_shape(names, config, role);
+    bool apart = tensor_names_apart(names, role);
+    int each = apart ? shape.rows / map->experts : shape.rows;
+    for (int done = 0, run; done < rows; done += run) {
+        int expert = (row0 + done) / each, row = (row0 + done) % each;
+        const struct stored_tensor *t = tensor_map_expert(map, role, layer, apart ? expert : 0);
+        run = rows - done < each - row ? rows - done : each - row;
+        size_t row_bytes = stored_bytes(t->type, (size_t)whole.cols);
+        int first = 0, last = whole.rows - 1;
+        if (!names->at[role].transposed && !tensor_role_is_vector(role)) {
+            first = tensor_names_row(names, config, role, row);
+            last = tensor_names_row(names, config, role, row + run - 1);
+        }
+        file_map_release(t->data + (size_t)first * row_bytes,
+                         t->data + ((size_t)last + 1) * row_bytes);
     }
 }

@@ -231,6 +231,8 @@ static enum status write_role(struct converting *c, const struct gguf_tensor *t,
         int rows = shape.rows - row0 < batch ? shape.rows - row0 : batch;
         read_rows(c, role, t->layer, shape, row0, rows, c->rows_f32);
         TRY(write_rows(c, t, type, row0, (size_t)rows * (size_t)shape.cols, err));
+        if (c->ck->ops->release)
+            c->ck->ops->release(c->ck->self, role, t->layer, row0, rows);
         c->rows_done += (uint64_t)rows * (uint64_t)shape.cols;
         if (c->progress)
             c->progress(c->user, (double)c->rows_done / (double)c->rows_all);

@@ -272,12 +272,35 @@ static void what_a_type_cannot_hold(void **state)
     scratch_remove(dir); // fails on a temporary file in a folder of its own; others it would list
 }
 
+static void a_load_refuses_the_same(void **state)
+{
+    (void)state;
+    const char *dir = scratch_make();
+    copy(MODELS "llama-gqa3", "config.json", dir);
+    for (int threads = 1; threads <= 2; threads++) {
+        struct error err = {0};
+        struct model *model;
+        changed_weight(dir, NAN);
+        struct checkpoint *ck = open_ok(dir);
+        struct pool *pool = pool_of(threads);
+        struct engine_options options = {
+            .device = "cpu", .scheme = scheme_find("bf16"), .pool = pool, .isa = ISA_ALL};
+        enum status status = model_load(ck, &options, NULL, NULL, &model, &err);
+        assert_null(model);
+        expect_error(status, &err, ERR_FORMAT, "q of layer 1: row 0 holds nan", "bf16");
+        checkpoint_destroy(ck);
+        pool_destroy(pool);
+    }
+    scratch_remove(dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_converted_model_is_the_same), cmocka_unit_test(types),
         cmocka_unit_test(the_tokenizer_goes_along),      cmocka_unit_test(refusals),
         cmocka_unit_test(what_a_type_cannot_hold),
+        cmocka_unit_test(a_load_refuses_the_same),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
