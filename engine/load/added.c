@@ -93,42 +93,12 @@ static utf8proc_int32_t character_before(const char *text, size_t at, size_t *le
     return character_at(text, at, begin, length);
 }
 
-// \w of Rust's regex: letters, marks, numbers that are letters or digits, connectors, joiners.
-static bool is_word(utf8proc_int32_t c)
-{
-    switch (utf8proc_category(c)) {
-    case UTF8PROC_CATEGORY_LU:
-    case UTF8PROC_CATEGORY_LL:
-    case UTF8PROC_CATEGORY_LT:
-    case UTF8PROC_CATEGORY_LM:
-    case UTF8PROC_CATEGORY_LO:
-    case UTF8PROC_CATEGORY_MN:
-    case UTF8PROC_CATEGORY_MC:
-    case UTF8PROC_CATEGORY_ME:
-    case UTF8PROC_CATEGORY_ND:
-    case UTF8PROC_CATEGORY_NL:
-    case UTF8PROC_CATEGORY_PC:
-        return true;
-    default: // circled and squared letters are alphabetic symbols
-        return c == 0x200c || c == 0x200d || (c >= 0x24b6 && c <= 0x24e9) ||
-               (c >= 0x1f130 && c <= 0x1f149) || (c >= 0x1f150 && c <= 0x1f169) ||
-               (c >= 0x1f170 && c <= 0x1f189);
-    }
-}
-
-static bool is_space(utf8proc_int32_t c)
-{
-    return (c >= 9 && c <= 13) || c == ' ' || c == 0x85 || c == 0xa0 || c == 0x1680 ||
-           (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f ||
-           c == 0x205f || c == 0x3000;
-}
-
 static bool stands_alone(const char *text, size_t bytes, size_t begin, size_t end)
 {
     size_t n;
-    if (begin > 0 && is_word(character_before(text, begin, &n)))
+    if (begin > 0 && unicode_is_word(character_before(text, begin, &n)))
         return false;
-    return end == bytes || !is_word(character_at(text, bytes, end, &n));
+    return end == bytes || !unicode_is_word(character_at(text, bytes, end, &n));
 }
 
 // ---- finding --------------------------------------------------------------------------------------
@@ -172,12 +142,12 @@ bool added_find(const struct added_set *set, const char *text, size_t bytes, siz
         }
         *out = (struct added_match){at, end, end, token->id};
         while (token->lstrip && out->begin > floor &&
-               is_space(character_before(text, out->begin, &n)))
+               unicode_is_space(character_before(text, out->begin, &n)))
             out->begin -= n;
         if (out->begin < floor)
             out->begin = floor;
         while (token->rstrip && out->end < bytes &&
-               is_space(character_at(text, bytes, out->end, &n)))
+               unicode_is_space(character_at(text, bytes, out->end, &n)))
             out->end += n;
         return true;
     }

@@ -49,9 +49,12 @@ static bool may_cut(const struct tokenizer *tok)
 {
     if (tok->kind != TOKENIZER_PIECES || !tok->byte_fallback)
         return false;
-    for (int byte = 0; byte < 256; byte++)
-        if (tok->byte_id[byte] < 0)
+    for (int byte = 0; byte < 256; byte++) {
+        char character = (char)byte;
+        bool known = byte < 0x80 && tokenizer_find(tok, &character, 1) >= 0;
+        if (tok->byte_id[byte] < 0 && !known)
             return false;
+    }
     for (size_t i = 0; i < tok->pair_count; i++) {
         const struct merge_pair *pair = &tok->pairs[i];
         if (tok->entries[pair->left].type == TOKEN_BYTE ||

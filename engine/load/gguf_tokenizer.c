@@ -63,7 +63,8 @@ static enum status read_ends(const struct gguf *g, struct tokenizer *tok, struct
 {
     TRY(read_id(g, "tokenizer.ggml.bos_token_id", tok, &tok->bos, err));
     TRY(read_id(g, "tokenizer.ggml.eos_token_id", tok, &tok->eos, err));
-    TRY(read_id(g, "tokenizer.ggml.unknown_token_id", tok, &tok->unk, err));
+    if (tok->kind == TOKENIZER_PIECES) // byte-level models leave out what they do not know
+        TRY(read_id(g, "tokenizer.ggml.unknown_token_id", tok, &tok->unk, err));
     TRY(read_flag(g, "tokenizer.ggml.add_bos_token", tok->kind == TOKENIZER_PIECES, &tok->add_bos,
                   err));
     return read_flag(g, "tokenizer.ggml.add_eos_token", false, &tok->add_eos, err);

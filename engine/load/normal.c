@@ -72,23 +72,16 @@ static void replace_single(const struct normal_step *step, const char *text, siz
     }
 }
 
-static bool is_space(int32_t c)
-{
-    return (c >= 9 && c <= 13) || c == ' ' || c == 0x85 || c == 0xa0 || c == 0x1680 ||
-           (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f ||
-           c == 0x205f || c == 0x3000;
-}
-
 static void strip(const struct normal_step *step, const char *text, size_t bytes, struct str *out)
 {
     size_t begin = 0, end = bytes, n;
-    while (step->left && begin < end && is_space(utf8_next(text + begin, end - begin, &n)))
+    while (step->left && begin < end && unicode_is_space(utf8_next(text + begin, end - begin, &n)))
         begin += n;
     while (step->right && end > begin) {
         size_t last = end - 1;
         while (last > begin && ((unsigned char)text[last] & 0xc0) == 0x80)
             last--;
-        if (!is_space(utf8_next(text + last, end - last, &n)))
+        if (!unicode_is_space(utf8_next(text + last, end - last, &n)))
             break;
         end = last;
     }

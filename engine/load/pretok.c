@@ -10,7 +10,6 @@
 // Source: the pre-tokenizers of the tokenizers library, whose rules for matches and behaviors these are.
 #include <stdlib.h>
 #include <string.h>
-#include <utf8proc.h>
 
 #include "engine/load/tokenizer.h"
 
@@ -218,26 +217,6 @@ static enum status cut_by_regex(struct cutter *c, size_t bytes, struct error *er
     return done < bytes ? give(c, done, bytes, false, err) : OK;
 }
 
-// Rust's char::is_numeric.
-static bool is_digit(int32_t c)
-{
-    if (c < 0x80)
-        return c >= '0' && c <= '9';
-    utf8proc_category_t category = utf8proc_category(c);
-    return category == UTF8PROC_CATEGORY_ND || category == UTF8PROC_CATEGORY_NL ||
-           category == UTF8PROC_CATEGORY_NO;
-}
-
-// ASCII punctuation takes in symbols ($, +, ~).
-static bool is_punctuation(int32_t c)
-{
-    if (c < 0x80)
-        return (c > 0x20 && c < '0') || (c > '9' && c < 'A') || (c > 'Z' && c < 'a') ||
-               (c > 'z' && c < 0x7f);
-    utf8proc_category_t category = utf8proc_category(c);
-    return category >= UTF8PROC_CATEGORY_PC && category <= UTF8PROC_CATEGORY_PO;
-}
-
 // Each character of a kind is a match of its own.
 static enum status cut_by_kind(struct cutter *c, size_t bytes, bool (*of_kind)(int32_t),
                                struct error *err)
@@ -260,9 +239,9 @@ static enum status cut(const struct run *run, int nth, const char *text, size_t 
     const struct step *step = &run->p->steps[nth];
     struct cutter c = {.run = run, .nth = nth, .text = text, .at_start = at_start};
     if (step->spec.kind == PRETOK_DIGITS)
-        TRY(cut_by_kind(&c, bytes, is_digit, err));
+        TRY(cut_by_kind(&c, bytes, unicode_is_number, err));
     else if (step->spec.kind == PRETOK_PUNCTUATION)
-        TRY(cut_by_kind(&c, bytes, is_punctuation, err));
+        TRY(cut_by_kind(&c, bytes, unicode_is_punctuation, err));
     else if (step->regex)
         TRY(cut_by_regex(&c, bytes, err));
     else

@@ -26,7 +26,10 @@ struct regex {
 #define SPACES                                                                                     \
     "\\t-\\r "                                                                                     \
     "\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
-#define WORD       "\\p{L}\\p{M}\\p{N}\\p{Pc}"
+#define WORD                                                                                       \
+    "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\xb2\\xb3\\xb9\\xbc-\\xbe\\x{24b6}-\\x{24e9}\\x{1f130}-"    \
+    "\\x{1f149}"                                                                                   \
+    "\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}"
 #define HEX_DIGITS "0-9A-Fa-f"
 
 // ---- respelling -----------------------------------------------------------------------------------
@@ -47,34 +50,51 @@ static enum status refuse(const struct respell *r, size_t from, size_t bytes)
                 (int)bytes, r->text + from);
 }
 
-// \p{Han} is a script, \p{Lu} a category; long names of categories are those PCRE2 does not know.
-static enum status property(struct respell *r)
+// The category that a property names, most often as it stands: "L", "Lu", "Letter". Empty: none.
+static const char *category_of(const char *name, size_t *length)
 {
-    static const char *const categories[][2] = {{"Letter", "L"}, {"Mark", "M"},
-                                                {"Number", "N"}, {"Punctuation", "P"},
-                                                {"Symbol", "S"}, {"Separator", "Z"}};
+    static const char *const names[][2] = {{"Letter", "L"}, {"Mark", "M"},
+                                           {"Number", "N"}, {"Punctuation", "P"},
+                                           {"Symbol", "S"}, {"Separator", "Z"}};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strlen(names[i][0]) == *length && memcmp(names[i][0], name, *length) == 0) {
+            *length = 1;
+            return names[i][1];
+        }
+    if (*length > 2)
+        *length = 0;
+    return name;
+}
+
+// \p{Han} is a script, \p{Lu} a category, which young characters are added to.
+static enum status property(struct respell *r, bool in_class)
+{
     const char *begin = r->text + r->at, *open = begin + 2;
     const char *close =
         r->at + 2 < r->bytes && *open == '{' ? memchr(open, '}', r->bytes - r->at - 2) : NULL;
     if (!close)
         return refuse(r, r->at, 3);
     const char *name = open + 1;
-    bool negated = name < close && *name == '^';
-    name += negated;
+    bool negated = begin[1] == 'P';
+    if (name < close && *name == '^') {
+        negated = !negated;
+        name++;
+    }
     size_t length = (size_t)(close - name);
-    str_append_bytes(r->out, begin, 2);
-    str_append(r->out, negated ? "{^" : "{");
+    const char *category = category_of(name, &length);
     r->at += (size_t)(close - begin) + 1;
-    for (size_t i = 0; i < sizeof categories / sizeof *categories; i++)
-        if (strlen(categories[i][0]) == length && memcmp(categories[i][0], name, length) == 0) {
-            str_append(r->out, categories[i][1]);
-            str_append(r->out, "}");
-            return OK;
-        }
-    if (length > 2)
-        str_append(r->out, "sc:");
-    str_append_bytes(r->out, name, length);
-    str_append(r->out, "}");
+    if (length == 0) { // a script
+        str_printf(r->out, "\\%c{sc:%.*s}", negated ? 'P' : 'p', (int)(close - name), name);
+        return OK;
+    }
+    if (in_class && negated) {
+        str_printf(r->out, "\\P{%.*s}", (int)length, category);
+        return OK;
+    }
+    str_append(r->out, in_class ? "" : negated ? "[^" : "[");
+    str_printf(r->out, "\\p{%.*s}", (int)length, category);
+    unicode_newer(category, length, r->out);
+    str_append(r->out, in_class ? "" : "]");
     return OK;
 }
 
@@ -91,6 +111,22 @@ static enum status code_point(struct respell *r)
     return OK;
 }
 
+// Each % becomes the characters of words: letters, marks, decimal and letter-like numbers, those of Latin-1,
+// connectors, circled letters.
+static void append_words(struct str *out, const char *text)
+{
+    for (; *text; text++) {
+        if (*text != '%') {
+            str_append_bytes(out, text, 1);
+            continue;
+        }
+        str_append(out, WORD);
+        unicode_newer("L", 1, out);
+        unicode_newer("M", 1, out);
+        unicode_newer("Nd", 2, out);
+    }
+}
+
 // What stands for an escape; NULL: itself.
 static const char *escape_spelling(char c, bool in_class)
 {
@@ -100,21 +136,17 @@ static const char *escape_spelling(char c, bool in_class)
     case 'S':
         return in_class ? NULL : "[^" SPACES "]";
     case 'w':
-        return in_class ? WORD : "[" WORD "]";
+        return in_class ? "%" : "[%]";
     case 'W':
-        return "[^" WORD "]";
-    case 'd':
-        return "\\p{Nd}";
-    case 'D':
-        return "\\P{Nd}";
+        return "[^%]";
     case 'h':
         return in_class ? HEX_DIGITS : "[" HEX_DIGITS "]";
     case 'H':
         return "[^" HEX_DIGITS "]";
     case 'b':
-        return in_class ? NULL : "(?:(?<=[" WORD "])(?![" WORD "])|(?<![" WORD "])(?=[" WORD "]))";
+        return in_class ? NULL : "(?:(?<=[%])(?![%])|(?<![%])(?=[%]))";
     case 'B':
-        return "(?:(?<=[" WORD "])(?=[" WORD "])|(?<![" WORD "])(?![" WORD "]))";
+        return "(?:(?<=[%])(?=[%])|(?<![%])(?![%]))";
     default:
         return NULL;
     }
@@ -126,14 +158,22 @@ static enum status escape(struct respell *r, bool in_class)
         return refuse(r, r->at, 1);
     char c = r->text[r->at + 1];
     if (c == 'p' || c == 'P')
-        return property(r);
+        return property(r, in_class);
     if (c == 'u')
         return code_point(r);
     if (c && strchr(in_class ? "WHBRXKGNOgkyYCQEM" : "RXKGNOgkyYCQEM", c))
         return refuse(r, r->at, 2);
+    if (c == 'd' || c == 'D') {
+        struct respell digits = *r;
+        digits.text = c == 'd' ? "\\p{Nd}" : "\\P{Nd}";
+        digits.bytes = 6;
+        digits.at = 0;
+        r->at += 2;
+        return property(&digits, in_class);
+    }
     const char *spelling = escape_spelling(c, in_class);
     if (spelling)
-        str_append(r->out, spelling);
+        append_words(r->out, spelling);
     else
         str_append_bytes(r->out, r->text + r->at, 2);
     r->at += 2;

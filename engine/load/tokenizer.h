@@ -88,6 +88,17 @@ bool byte_level_decode(const char *entry, size_t bytes, struct str *out);
 // The other way round.
 void byte_level_spell(const char *raw, size_t bytes, struct str *out);
 
+// ---- unicode.c: kinds of characters, as tokenizers knows them ----------------------------------------
+
+bool unicode_is_late(int32_t c);        // too young for its normal forms, which leave it alone
+bool unicode_is_number(int32_t c);      // Rust's char::is_numeric
+bool unicode_is_punctuation(int32_t c); // the Punctuation pre-tokenizer's
+bool unicode_is_space(int32_t c);
+bool unicode_is_word(int32_t c); // \w of Rust's regex
+// Appends, as members of a regular expression's class, characters of a general category ("L", "Nd") that
+// the system's tables may be too old for.
+void unicode_newer(const char *category, size_t length, struct str *out);
+
 // ---- added.c ----------------------------------------------------------------------------------------
 
 struct added_token {

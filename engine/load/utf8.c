@@ -1,8 +1,7 @@
 // utf8.c - repairing and normalizing text, and the spelling of bytes in vocabularies.
 //
-// Normal forms are those of utf8proc's Unicode version (14 or later). The tokenizers library's tables are
-// older (Unicode 9): with a normalizer, marks added since may come out in another order there. Known and
-// left so: one text in tens of thousands of random ones, none of written language.
+// Normal forms are utf8proc's, except that characters which the tokenizers library's older tables do not
+// know are left alone, as it leaves them: they neither move nor compose.
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,7 +79,8 @@ int32_t utf8_next(const char *text, size_t bytes, size_t *length)
 
 static int combining_class(utf8proc_int32_t c)
 {
-    return utf8proc_get_property(c)->combining_class;
+    int class = utf8proc_get_property(c)->combining_class;
+    return class && unicode_is_late(c) ? 0 : class;
 }
 
 // Puts the marks of each run into the order of their combining classes, keeping equals in place. utf8proc
@@ -123,12 +123,23 @@ static enum status decompose(const char *text, size_t bytes, utf8proc_option_t o
             all = grown;
             room *= 2;
         }
-        if (all && n > 0)
+        if (all && n > 0 && unicode_is_late(c))
+            all[(*count)++] = c;
+        else if (all && n > 0)
             *count += (size_t)utf8proc_decompose_char(c, all + *count, 32, options, NULL);
         i += n > 0 ? (size_t)n : 1;
     }
     *out = all;
     return all ? OK : FAIL(err, ERR_NOMEM, "no memory to normalize %zu bytes", bytes);
+}
+
+static void append_points(const utf8proc_int32_t *points, utf8proc_ssize_t count, struct str *out)
+{
+    for (utf8proc_ssize_t i = 0; i < count; i++) {
+        utf8proc_uint8_t bytes[4];
+        utf8proc_ssize_t length = utf8proc_encode_char(points[i], bytes);
+        str_append_bytes(out, bytes, (size_t)length);
+    }
 }
 
 enum status utf8_normalize(const char *text, size_t bytes, enum normal_form form, struct str *out,
@@ -150,12 +161,13 @@ enum status utf8_normalize(const char *text, size_t bytes, enum normal_form form
     size_t count;
     TRY(decompose(text, bytes, options[form], &points, &count, err));
     enum status status = order_marks(points, count, err);
-    utf8proc_ssize_t n =
-        status == OK ? utf8proc_normalize_utf32(points, (utf8proc_ssize_t)count, options[form]) : 0;
-    for (utf8proc_ssize_t i = 0; i < n; i++) {
-        utf8proc_uint8_t bytes_of[4];
-        utf8proc_ssize_t length = utf8proc_encode_char(points[i], bytes_of);
-        str_append_bytes(out, bytes_of, (size_t)length);
+    for (size_t begin = 0, end; begin < count && status == OK; begin = end + 1) {
+        for (end = begin; end < count && !unicode_is_late(points[end]); end++)
+            ;
+        utf8proc_ssize_t n = utf8proc_normalize_utf32(
+            points + begin, (utf8proc_ssize_t)(end - begin), options[form]);
+        append_points(points + begin, n, out);
+        append_points(points + end, end < count, out);
     }
     free(points);
     return status;

@@ -1,90 +1,20 @@
-// test_load_tokenizer.c - ids against the tokenizers library's, decoding, and broken tokenizers.
-#include "tests/engine/load_fixture.h"
+// test_load_tokenizer.c - ids and text against the tokenizers library's, and broken tokenizers.
+#include "tests/engine/tokenizer_fixture.h"
 
 #include "base/rng.h"
-#include "base/str.h"
-#include "engine/load/tokenizer.h"
-
-#define GOLDEN "tests/golden/tokenizer/"
-
-struct texts {
-    char *file;
-    uint32_t count;
-};
-
-static struct texts texts_open(void)
-{
-    size_t bytes;
-    struct texts t = {.file = slurp(GOLDEN "texts.bin", &bytes)};
-    assert_memory_equal(t.file, "RTXT", 4);
-    memcpy(&t.count, t.file + 4, 4);
-    assert_in_range(t.count, 100, 100000);
-    return t;
-}
-
-static struct tokenizer *tokenizer_ok(const char *path)
-{
-    struct error err = {0};
-    struct tokenizer *tok = NULL;
-    expect_ok(tokenizer_open(path, &tok, &err), &err, path);
-    return tok;
-}
-
-static void same_ids(const struct tokenizer *tok, const char *kind, uint32_t nth, const char *text,
-                     uint32_t bytes, const unsigned char *want)
-{
-    struct error err = {0};
-    int32_t *ids;
-    size_t count;
-    uint32_t want_count;
-    memcpy(&want_count, want, 4);
-    expect_ok(tokenizer_encode(tok, text, bytes, &ids, &count, &err), &err, kind);
-    for (size_t i = 0; i < count && i < want_count; i++) {
-        uint16_t id;
-        memcpy(&id, want + 4 + 2 * i, 2);
-        if (ids[i] != id)
-            fail_msg("%s: text %u: id %zu is %d, not %d", kind, nth, i, ids[i], id);
-    }
-    if (count != want_count)
-        fail_msg("%s: text %u: %zu ids, not %u", kind, nth, count, want_count);
-    free(ids);
-}
-
-// Twice, so that the second round comes out of the cache of words.
-static void golden(const char *kind, const char *path)
-{
-    struct tokenizer *tok = tokenizer_ok(path);
-    struct texts t = texts_open();
-    char name[128];
-    size_t size;
-    snprintf(name, sizeof name, GOLDEN "%s.ids", kind);
-    char *ids = slurp(name, &size);
-    for (int round = 0; round < 2; round++) {
-        const char *at = t.file + 8;
-        size_t id_at = 0;
-        for (uint32_t i = 0; i < t.count; i++) {
-            uint32_t bytes, count;
-            memcpy(&bytes, at, 4);
-            same_ids(tok, kind, i, at + 4, bytes, (unsigned char *)ids + id_at);
-            memcpy(&count, ids + id_at, 4);
-            id_at += 4 + 2 * (size_t)count;
-            at += 4 + bytes;
-        }
-        assert_int_equal(id_at, size);
-    }
-    free(ids);
-    free(t.file);
-    tokenizer_destroy(tok);
-}
 
 static void golden_ids(void **state)
 {
     (void)state;
-    golden("gpt2", GOLDEN "gpt2.json");
-    golden("llama3", GOLDEN "llama3.json");
-    golden("qwen2", GOLDEN "qwen2.json");
-    golden("smollm", GOLDEN "smollm.json");
-    golden("deepseek", GOLDEN "deepseek.json");
+    static const char *const kinds[] = {"gpt2",   "llama3",   "qwen2",   "starcoder", "falcon",
+                                        "phi2",   "neox",     "bloom",   "command-r", "gpt4o",
+                                        "tekken", "deepseek", "roberta", "llama2",    "mistral",
+                                        "gemma",  "phi3"};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        char path[128];
+        snprintf(path, sizeof path, GOLDEN "%s.json", kinds[i]);
+        golden(kinds[i], path);
+    }
     golden("reference", "models/reference/tokenizer.json");
 }
 
@@ -124,48 +54,18 @@ static void gguf_twins(void **state)
     free(t.file);
 }
 
-// Decoded, ids are the text again (qwen2 and llama3's odd tokens aside, which normalize or strip).
-static void round_trip(void **state)
-{
-    (void)state;
-    struct tokenizer *tok = tokenizer_ok("models/reference/tokenizer.json");
-    struct texts t = texts_open();
-    const char *at = t.file + 8;
-    for (uint32_t i = 0, bytes; i < t.count; i++, at += 4 + bytes) {
-        struct error err = {0};
-        struct str out = {0}, want = {0};
-        int32_t *ids;
-        size_t count;
-        memcpy(&bytes, at, 4);
-        expect_ok(tokenizer_encode(tok, at + 4, bytes, &ids, &count, &err), &err, "encode");
-        for (size_t k = 0; k < count; k++)
-            tokenizer_decode(tok, ids[k], &out);
-        utf8_repair(at + 4, bytes, &want);
-        assert_int_equal(out.length, want.length);
-        assert_memory_equal(str_text(&out), str_text(&want), want.length);
-        str_fini(&out);
-        str_fini(&want);
-        free(ids);
-    }
-    struct str none = {0};
-    tokenizer_decode(tok, -1, &none);
-    tokenizer_decode(tok, tokenizer_vocab(tok), &none);
-    assert_int_equal(none.length, 0);
-    free(t.file);
-    tokenizer_destroy(tok);
-}
-
 // A quarter of a megabyte that is one word: no quadratic step, no overflow of a stack.
 static void long_words(void **state)
 {
     (void)state;
     struct error err = {0};
-    static const char *const kinds[] = {GOLDEN "gpt2.json", GOLDEN "llama3.json",
-                                        GOLDEN "qwen2.json", GOLDEN "deepseek.json"};
+    static const char *const kinds[] = {
+        GOLDEN "gpt2.json",   GOLDEN "llama3.json", GOLDEN "qwen2.json",   GOLDEN "deepseek.json",
+        GOLDEN "falcon.json", GOLDEN "llama2.json", GOLDEN "mistral.json", GOLDEN "gemma.json"};
     static const char *const units[] = {"a", " ", "\n", "0", ".", "\xcc\x81", " \n", "\xff", "'"};
     enum { BYTES = 1 << 18 };
     char *text = malloc(BYTES);
-    for (size_t k = 0; k < 4; k++) {
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
         struct tokenizer *tok = tokenizer_ok(kinds[k]);
         for (size_t u = 0; u < sizeof units / sizeof *units; u++) {
             size_t n = strlen(units[u]), count;
@@ -251,6 +151,132 @@ static void small(void **state)
             "axxb", "0 1"); // a pattern that matches nothing
 }
 
+// Neighbours of matches, by each behavior; the vocabulary has no merges that would hide a cut.
+static void behaviors(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *behavior, *ids;
+    } rows[] = {{"Isolated", "0 3 0 2"},
+                {"Removed", "3 2"},
+                {"MergedWithPrevious", "0 1 2"},
+                {"MergedWithNext", "4 5"},
+                {"Contiguous", "0 3 0 2"}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char json[512];
+        snprintf(
+            json, sizeof json,
+            "{'model':{'ignore_merges':true,'vocab':{'-':0,'bb-':1,'c':2,'bb':3,'-bb':4,'-c':5,"
+            "'b':6},'merges':[]},'pre_tokenizer':{'type':'Sequence','pretokenizers':[{'type':"
+            "'Split','pattern':{'String':'-'},'behavior':'%s'}," BYTE_LEVEL_STEP "]}}",
+            rows[i].behavior);
+        encodes(json, "-bb-c", rows[i].ids);
+    }
+    encodes("{'model':{'ignore_merges':true,'vocab':{'1':0,'12':1,'a':2},'merges':[]},"
+            "'pre_tokenizer':{'type':'Sequence','pretokenizers':[{'type':'Digits'}," BYTE_LEVEL_STEP
+            "]}}",
+            "a12a", "2 1 2");
+    encodes("{'model':{'unk_token':'?','fuse_unk':true,'vocab':{'?':0,'\xe2\x96\x81':1,'a':2},"
+            "'merges':[]},'pre_tokenizer':{'type':'Metaspace','prepend_scheme':'always'}}",
+            "axy z", "1 2 0 1 0");
+    encodes("{'model':{'unk_token':'?','vocab':{'?':0,'\xe2\x96\x81':1,'a':2},'merges':[]},"
+            "'normalizer':{'type':'Replace','pattern':{'Regex':'b+'},'content':'a'}}",
+            "bbxy", "2 0 0");
+}
+
+// What tokenizers' regular expressions mean otherwise than PCRE2, or cannot be said in it.
+static void patterns(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *pattern, *text;
+        bool matches;
+    } rows[] = {{"\\w", "\xcc\x81", true},      // a mark is part of a word
+                {"\\w", "\xe2\x91\xa0", false}, // a circled digit is not
+                {"\\s", "\xe1\xa0\x8e", false}, // U+180E
+                {"[\\s]", "\xc2\x85", true},
+                {"\\h", "f", true},
+                {"\\h", " ", false},
+                {"[^(\\s|[.,])]", ")", false}, // a class inside a class
+                {"[^(\\s|[.,])]", ".", false},
+                {"[^(\\s|[.,])]", "x", true},
+                {"\\p{L}", "\xf0\x93\x91\xa0", true}, // a letter of Unicode 16
+                {"\\p{^L}", "1", true},
+                {"\\p{Han}", "\xe3\x80\x81", false}, // by script, not by script extensions
+                {"(?m:.)", "\n", true},
+                {".", "\n", false},
+                {"a\\b", "a\xcc\x81", false}};
+    static const char *const refusals[] = {
+        "[a&&b]",  "[[:alpha:]]", "[a[^b]]", "a\\Kb", "(*LIMIT_MATCH=1)a",
+        "a{1,2}+", "\\X",         "(?s:a)"};
+    struct error err = {0};
+    struct regex *re;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const char *pattern = rows[i].pattern, *text = rows[i].text;
+        bool found;
+        size_t begin, end;
+        expect_ok(regex_create(pattern, strlen(pattern), false, "t", &re, &err), &err, pattern);
+        expect_ok(regex_next(re, text, strlen(text), 0, &found, &begin, &end, &err), &err, pattern);
+        if (found != rows[i].matches)
+            fail_msg("'%s' and '%s'", pattern, text);
+        regex_destroy(re);
+    }
+    for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++) {
+        enum status status =
+            regex_create(refusals[i], strlen(refusals[i]), false, "t.json", &re, &err);
+        assert_null(re);
+        expect_error(status, &err, ERR_UNSUPPORTED, "t.json", "not supported");
+    }
+}
+
+// bos and eos are known, and not added.
+static void ends(void **state)
+{
+    (void)state;
+    struct tokenizer *tok = tokenizer_ok(GOLDEN "llama2.json");
+    struct tokenizer_facts facts = tokenizer_facts(tok);
+    assert_int_equal(facts.kind, TOKENIZER_PIECES);
+    assert_int_equal(facts.bos, 1);
+    assert_true(facts.add_bos && !facts.add_eos && facts.space_prefix);
+    assert_int_equal(facts.unk, 0);
+    assert_int_equal(tokenizer_token_type(tok, 0), TOKEN_UNKNOWN);
+    assert_int_equal(tokenizer_token_type(tok, 1), TOKEN_CONTROL);
+    assert_int_equal(tokenizer_token_type(tok, 3), TOKEN_BYTE);
+    tokenizer_destroy(tok);
+    tok = tokenizer_ok(GOLDEN "llama3.json");
+    facts = tokenizer_facts(tok);
+    assert_string_equal(facts.pre, "llama-bpe");
+    assert_true(facts.kind == TOKENIZER_BYTE_LEVEL && facts.add_bos && !facts.space_prefix);
+    tokenizer_destroy(tok);
+    tok = tokenizer_ok(GOLDEN "roberta.json");
+    assert_null(tokenizer_facts(tok).pre); // a space before the text: GGUF has no name for that
+    tokenizer_destroy(tok);
+}
+
+// Text that goes on is decoded id by id: bytes as they are, and no space is dropped.
+static void one_at_a_time(void **state)
+{
+    (void)state;
+    struct tokenizer *tok = tokenizer_ok(GOLDEN "llama2.json");
+    struct error err = {0};
+    struct str out = {0};
+    int32_t *ids;
+    size_t count;
+    expect_ok(tokenizer_encode(tok, "a \xf0\x93\x91\xa0", 6, &ids, &count, &err), &err, "encode");
+    for (size_t i = 0; i < count; i++)
+        tokenizer_decode(tok, ids[i], &out);
+    assert_string_equal(str_text(&out), " a \xf0\x93\x91\xa0");
+    tokenizer_decode(tok, -1, &out);
+    tokenizer_decode(tok, tokenizer_vocab(tok), &out);
+    assert_int_equal(out.length, 7);
+    out.length = 0;
+    tokenizer_text(tok, ids, count - 1, &out); // a character cut short
+    assert_string_equal(str_text(&out), "a \xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd");
+    str_fini(&out);
+    free(ids);
+    tokenizer_destroy(tok);
+}
+
 static void broken(void **state)
 {
     (void)state;
@@ -270,6 +296,24 @@ static void broken(void **state)
             "dropout");
     refused("{'model':{'vocab':{'a':0},'merges':[],'end_of_word_suffix':'</w>'}," BYTE_LEVEL "}",
             ERR_UNSUPPORTED, "</w>");
+    refused("{'model':{'vocab':{'a':0,'b':0},'merges':[]}," BYTE_LEVEL "}", ERR_FORMAT,
+            "two entries");
+    refused("{" MODEL "," BYTE_LEVEL ",'added_tokens':[{'id':9,'content':'ab'}]}", ERR_FORMAT,
+            "id 2 in the vocabulary");
+    refused("{" MODEL "," BYTE_LEVEL ",'added_tokens':[{'id':1,'content':'x'}]}", ERR_FORMAT,
+            "two entries");
+    refused("{'model':{'vocab':{'a':0},'merges':[],'unk_token':'?'}}", ERR_FORMAT, "unk_token");
+    refused("{" MODEL "," BYTE_LEVEL ",'decoder':{'type':'WordPiece'}}", ERR_UNSUPPORTED,
+            "WordPiece");
+    refused("{" MODEL ",'decoder':{'type':'Strip','content':' ','start':1,'stop':0}}",
+            ERR_UNSUPPORTED, "Strip");
+    refused("{" MODEL "," BYTE_LEVEL ",'post_processor':{'type':'TemplateProcessing','single':["
+            "{'SpecialToken':{'id':'<s>','type_id':0}}]}}",
+            ERR_FORMAT, "<s>");
+    refused("{" MODEL ",'normalizer':{'type':'Precompiled'}}", ERR_UNSUPPORTED, "Precompiled");
+    refused("{" MODEL ",'pre_tokenizer':{'type':'Sequence','pretokenizers':[" BYTE_LEVEL_STEP
+            "," BYTE_LEVEL_STEP "]}}",
+            ERR_UNSUPPORTED, "ByteLevel twice");
     refused("{" MODEL ",'pre_tokenizer':{'type':'UnicodeScripts'}}", ERR_UNSUPPORTED,
             "UnicodeScripts");
     refused("{" MODEL "," BYTE_LEVEL ",'normalizer':{'type':'Lowercase'}}", ERR_UNSUPPORTED,
@@ -277,8 +321,7 @@ static void broken(void **state)
     refused("{" MODEL
             ",'pre_tokenizer':{'type':'Split','pattern':{'Regex':'(['},'behavior':'Isolated'}}",
             ERR_FORMAT, "pattern");
-    refused("{" MODEL
-            ",'pre_tokenizer':{'type':'Split','pattern':{'Regex':'a'},'behavior':'Odd'}}",
+    refused("{" MODEL ",'pre_tokenizer':{'type':'Split','pattern':{'Regex':'a'},'behavior':'Odd'}}",
             ERR_UNSUPPORTED, "Odd");
     refused("{" MODEL "," BYTE_LEVEL ",'added_tokens':[{'content':'x'}]}", ERR_FORMAT,
             "id: missing");
@@ -314,13 +357,11 @@ static void of_another_model(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(golden_ids),
-        cmocka_unit_test(gguf_twins),
-        cmocka_unit_test(round_trip),
-        cmocka_unit_test(long_words),
-        cmocka_unit_test(small),
-        cmocka_unit_test(broken),
-        cmocka_unit_test(of_another_model),
+        cmocka_unit_test(golden_ids), cmocka_unit_test(gguf_twins),
+        cmocka_unit_test(ends),       cmocka_unit_test(one_at_a_time),
+        cmocka_unit_test(patterns),   cmocka_unit_test(behaviors),
+        cmocka_unit_test(long_words), cmocka_unit_test(small),
+        cmocka_unit_test(broken),     cmocka_unit_test(of_another_model),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
