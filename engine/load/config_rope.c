@@ -118,13 +118,17 @@ static enum status read_scaling(const json_t *root, const json_t *rope, const ch
     return hf_get_float(rope, where, "factor", &out->rope_factor, err);
 }
 
-static enum status read_share(const json_t *object, const char *where, double *share,
-                              struct error *err)
+static enum status read_share(const json_t *object, const char *where, const struct hf_arch *arch,
+                              double *share, struct error *err)
 {
     TRY(json_opt_f64(object, where, "partial_rotary_factor", *share, share, err));
     if (!(*share > 0) || !(*share <= 1))
         return FAIL(err, ERR_FORMAT, "%s: partial_rotary_factor: %g is not within 0..1", where,
                     *share);
+    if (*share != 1 && arch->default_rotary_share == 0)
+        return FAIL(err, ERR_UNSUPPORTED,
+                    "%s: partial_rotary_factor: %g is not supported for %s, only 1 is", where,
+                    *share, arch->name);
     return OK;
 }
 
@@ -137,7 +141,7 @@ enum status hf_rope(const json_t *root, const char *where, const struct hf_arch 
     double share = arch->default_rotary_share != 0 ? arch->default_rotary_share : 1;
     if (out->rope == ROPE_NONE || out->head_dim > MODEL_MAX_HEAD_DIM) // the latter is refused later
         return OK;
-    TRY(read_share(root, where, &share, err));
+    TRY(read_share(root, where, arch, &share, err));
     TRY(hf_opt_float(root, where, "rope_theta", 10000, &out->rope_theta, err));
     for (int i = 0; i < 2 && !rope; i++) {
         rope = json_object_get(root, keys[i]);
@@ -147,7 +151,7 @@ enum status hf_rope(const json_t *root, const char *where, const struct hf_arch 
             return FAIL(err, ERR_FORMAT, "%s: not an object", place);
     }
     if (rope) {
-        TRY(read_share(rope, place, &share, err));
+        TRY(read_share(rope, place, arch, &share, err));
         TRY(hf_opt_float(rope, place, "rope_theta", (double)out->rope_theta, &out->rope_theta,
                          err));
     }

@@ -23,7 +23,8 @@ struct hf_arch {
     bool window_by_default; // what use_sliding_window is where it is not given
     int full_every;         // each so many-th layer has no window; 0: by max_window_layers
 
-    double default_rotary_share; // partial_rotary_factor where it is not given; 0: 1
+    // partial_rotary_factor where it is not given; 0: the architecture rotates whole heads
+    double default_rotary_share;
 
     // What no key table can say: nested objects, rules of its own. NULL: nothing.
     enum status (*more)(const json_t *root, const char *where, struct model_config *out,

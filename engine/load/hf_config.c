@@ -193,6 +193,7 @@ static const struct hf_arch table[] = {
      LLAMA_KEYS,
      .head_dim = "head_dim",
      .default_eps = 1e-5,
+     .default_rotary_share = 1,
      .window = "sliding_window",
      .window_by_default = true},
     {.name = "gemma",

@@ -36,6 +36,7 @@ static float slope_of_more(const struct model_config *c, int head)
     return 1.0f / powf(2.0f, (float)(at + 1) * (c->alibi_max / (float)power));
 }
 
+// Falcon's biases are products of two bf16 numbers, in bf16.
 static float rounded(float value)
 {
     return bf16_to_f32(bf16_from_f32(value));
@@ -49,7 +50,7 @@ void alibi_fill(const struct model_config *c, int begin, int end, int positions,
         float slope =
             c->alibi == ALIBI_MPT ? slope_of_more(c, head) : slope_by_halves(c->heads, head);
         for (int p = 0; p < positions; p++)
-            row[p] = c->alibi == ALIBI_FALCON ? rounded(rounded(slope) * (float)p) * scale
+            row[p] = c->alibi == ALIBI_FALCON ? rounded(rounded(slope) * rounded((float)p)) * scale
                                               : slope * (float)p;
     }
 }

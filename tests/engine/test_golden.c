@@ -138,6 +138,7 @@ static const struct {
               {"gemma", false},        {"gemma2", false},
               {"gpt2", false},         {"gpt-bigcode", false},
               {"falcon-7b", false},    {"falcon-40b", false},
+              {"falcon-11b", false},   {"gpt-bigcode-heads", false},
               {"falcon-rw", false},    {"mpt", false},
               {"bloom", false},        {"gguf-small-blocks", true},
               {"gguf-k-blocks", true}};

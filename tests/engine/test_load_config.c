@@ -111,7 +111,9 @@ static void rope(void **state)
     refused("{'rope_scaling':{'rope_type':'llama3','factor':2}}", ERR_FORMAT, "low_freq_factor");
     refused("{'rope_scaling':7}", ERR_FORMAT, "rope_scaling");
     refused("{'rope_theta':-1}", ERR_FORMAT, "rope_theta");
-    assert_int_equal(changed("{'partial_rotary_factor':0.5}").rotary, 8);
+    refused("{'partial_rotary_factor':0.5}", ERR_UNSUPPORTED, "partial_rotary_factor");
+    assert_int_equal(changed("{'model_type':'phi3','partial_rotary_factor':0.5}").rotary, 8);
+    assert_int_equal(changed("{'model_type':'phi'}").rotary, 8);
     refused("{'partial_rotary_factor':1.5}", ERR_FORMAT, "partial_rotary_factor");
 }
 

@@ -116,6 +116,9 @@ MODELS = {
     "gpt-bigcode": ("GPTBigCode", GPT2, dict(
         vocab_size=83, n_embd=42, n_head=3, n_inner=70, layer_norm_epsilon=2e-3, multi_query=True),
         "float16", None, True),
+    "gpt-bigcode-heads": ("GPTBigCode", GPT2, dict(
+        vocab_size=83, n_embd=30, n_head=3, layer_norm_epsilon=2e-3, multi_query=False),
+        "float16", None, False),
     "falcon-7b": ("Falcon", FALCON, dict(
         vocab_size=101, hidden_size=30, num_attention_heads=3, layer_norm_epsilon=1e-3,
         multi_query=True, parallel_attn=True, bias=False, new_decoder_architecture=False, alibi=False,
@@ -124,9 +127,13 @@ MODELS = {
         vocab_size=103, hidden_size=36, num_attention_heads=6, num_kv_heads=2, layer_norm_epsilon=1e-3,
         parallel_attn=True, bias=False, new_decoder_architecture=True, alibi=False,
         tie_word_embeddings=False, rope_parameters=plain_rope(10000.0)), "float16", None, True),
-    # A power of two heads: transformers rounds falcon's slopes to bf16, where those of others are exact.
+    "falcon-11b": ("Falcon", FALCON, dict(
+        vocab_size=97, hidden_size=32, num_attention_heads=4, num_kv_heads=2, layer_norm_epsilon=1e-3,
+        bias=False, new_decoder_architecture=True, num_ln_in_parallel_attn=1, alibi=False,
+        rope_parameters=plain_rope(10000.0)), "float16", None, False),
+    # 12 heads: half of the slopes are no powers of two, so that their rounding to bf16 shows.
     "falcon-rw": ("Falcon", FALCON, dict(
-        vocab_size=97, hidden_size=40, num_attention_heads=4, layer_norm_epsilon=1e-3,
+        vocab_size=97, hidden_size=48, num_attention_heads=12, layer_norm_epsilon=1e-3,
         multi_query=False, parallel_attn=False, bias=True, new_decoder_architecture=False, alibi=True),
         "float16", None, False),
     "mpt": ("Mpt", MPT, dict(
