@@ -80,9 +80,11 @@ enum status hf_only_bool(const json_t *root, const char *where, const char *key,
     return OK;
 }
 
-// A number, the first of a list of numbers, or null.
-static enum status get_token(const json_t *root, const char *where, const char *key, int32_t *out,
-                             struct error *err)
+// A number, the first of a list of numbers, or null. An id that the vocabulary does not have can never be
+// generated and is none: configurations of small models keep the ids of large ones, and transformers runs
+// them with a warning.
+static enum status get_token(const json_t *root, const char *where, const char *key, int vocab,
+                             int32_t *out, struct error *err)
 {
     const json_t *value = json_object_get(root, key);
     if (json_is_array(value))
@@ -93,7 +95,8 @@ static enum status get_token(const json_t *root, const char *where, const char *
     if (!json_is_integer(value) || json_integer_value(value) < 0 ||
         json_integer_value(value) > INT32_MAX)
         return FAIL(err, ERR_FORMAT, "%s: %s: not a token id", where, key);
-    *out = (int32_t)json_integer_value(value);
+    if (json_integer_value(value) < vocab)
+        *out = (int32_t)json_integer_value(value);
     return OK;
 }
 
@@ -275,8 +278,8 @@ enum status model_config_from_json(const json_t *root, const char *where, struct
     TRY(hf_rope(root, where, hf, out, err));
     TRY(read_window(root, where, hf, out, err));
     TRY(json_opt_bool(root, where, "tie_word_embeddings", hf->tied, &out->tied, err));
-    TRY(get_token(root, where, "bos_token_id", &out->bos, err));
-    TRY(get_token(root, where, "eos_token_id", &out->eos, err));
+    TRY(get_token(root, where, "bos_token_id", out->vocab, &out->bos, err));
+    TRY(get_token(root, where, "eos_token_id", out->vocab, &out->eos, err));
     arch_finish(arch, out);
     return model_config_check(out, where, err);
 }

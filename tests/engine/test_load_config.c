@@ -77,7 +77,8 @@ static void tokens(void **state)
     assert_int_equal(changed("{'bos_token_id':7,'eos_token_id':[9,8]}").eos, 9);
     assert_int_equal(changed("{'eos_token_id':null}").eos, -1);
     assert_int_equal(changed("{'eos_token_id':[]}").eos, -1);
-    refused("{'eos_token_id':100}", ERR_FORMAT, "100");
+    assert_int_equal(changed("{'eos_token_id':99}").eos, 99);
+    assert_int_equal(changed("{'eos_token_id':100}").eos, -1); // the vocabulary ends at 99
     refused("{'eos_token_id':'x'}", ERR_FORMAT, "eos_token_id");
     refused("{'bos_token_id':-1}", ERR_FORMAT, "bos_token_id");
 }
