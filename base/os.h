@@ -44,6 +44,9 @@ bool os_advise_huge(void *memory, size_t bytes);
 // Drops a file's pages from the page cache, for the cold load figure. False where impossible.
 bool os_drop_file_cache(const char *path);
 
+// Gives an open file its size and the room on disk for it. 0, or what errno would say.
+int os_file_reserve(int fd, int64_t bytes);
+
 // How often the kernel killed something in this control group, or anywhere, for lack of memory: the
 // only evidence on which a SIGKILL is called "oom". OS_UNKNOWN where it is not told.
 int64_t os_oom_kill_count(void);

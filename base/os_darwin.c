@@ -5,6 +5,8 @@
 #ifdef __APPLE__
 #include "base/os.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <mach-o/dyld.h>
 #include <mach/mach.h>
@@ -12,6 +14,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/sysctl.h>
+#include <unistd.h>
 
 int64_t os_memory_total_bytes(void)
 {
@@ -131,4 +134,13 @@ const char *os_user_cache_folder(void)
 {
     return "Library/Caches";
 }
+
+int os_file_reserve(int fd, int64_t bytes)
+{
+    fstore_t room = {.fst_flags = F_ALLOCATEALL, .fst_posmode = F_PEOFPOSMODE, .fst_length = bytes};
+    if (fcntl(fd, F_PREALLOCATE, &room) != 0 && errno != ENOTSUP)
+        return errno;
+    return ftruncate(fd, bytes) != 0 ? errno : 0;
+}
+
 #endif

@@ -249,4 +249,14 @@ const char *os_user_cache_folder(void)
 {
     return ".cache";
 }
+
+int os_file_reserve(int fd, int64_t bytes)
+{
+    int refused;
+    do
+        refused = posix_fallocate(fd, 0, bytes);
+    while (refused == EINTR);
+    return refused;
+}
+
 #endif

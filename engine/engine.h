@@ -166,11 +166,37 @@ struct tensor_class {
 };
 size_t checkpoint_tensor_classes(const struct checkpoint *ck, struct tensor_class *out, size_t max);
 
+// How the products of a quantized folder are stored.
+struct checkpoint_quantization {
+    char method[32];   // quant_method: "awq"
+    char text[128];    // for people: "AutoAWQ gemm, 4 bits, groups of 128, zero points"
+    int bits;          // of a code
+    int group;         // inputs a scale covers; 0: all of a row
+    bool zero_points;  // codes are not symmetric
+    const char *plain; // modules that the folder says are not quantized, one a line; borrowed
+};
+// NULL: the folder is not quantized. (What GGUF stores is told by checkpoint_tensor_classes.)
+const struct checkpoint_quantization *checkpoint_quantization(const struct checkpoint *ck);
+
 // The tokenizer beside or in the checkpoint, checked against its vocabulary. Errors: ERR_UNSUPPORTED for
 // a shape or a kind of tokenizer not known, ERR_IO where there is none, ERR_FORMAT ("of another model").
 struct tokenizer;
 enum status checkpoint_tokenizer(const struct checkpoint *ck, struct tokenizer **out,
                                  struct error *err);
+
+// Quantizes a Hugging Face folder to another one, in the layouts other programs read: int4-* as AutoAWQ's
+// gemm, int8 and fp8 as compressed-tensors. Products inside the layers are quantized, all else is kept.
+// Nothing is at `out` until all of it is there. progress (may be NULL) is called with shares 0..1.
+// Errors: ERR_USAGE when `out` exists; ERR_UNSUPPORTED for another scheme, a source that is no folder, a
+// shape the layout cannot hold; ERR_FORMAT where a weight is NaN or infinite; ERR_IO (disk full).
+struct quantize_options {
+    const char *scheme; // "int8", "fp8", "int4-rtn"
+    int group;          // int4: inputs a scale covers; 0: 128
+    struct pool *pool;  // borrowed
+};
+enum status checkpoint_quantize(const struct checkpoint *ck, const struct quantize_options *options,
+                                const char *out, void (*progress)(void *user, double done),
+                                void *user, struct error *err);
 
 // ---- tokenizers -----------------------------------------------------------------------------------------
 

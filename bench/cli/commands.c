@@ -14,6 +14,7 @@ extern const struct command command_model_info;
 extern const struct command command_model_logits;
 extern const struct command command_model_tokenize;
 extern const struct command command_quality;
+extern const struct command command_quantize;
 extern const struct command command_report;
 extern const struct command command_show;
 extern const struct command command_list;
@@ -31,6 +32,7 @@ const struct command *const commands[] = {
     &command_machine,
     &command_kernel_check,
     &command_kernel_bench,
+    &command_quantize,
     &command_quality,
     &command_model_info,
     &command_model_tokenize,

@@ -180,6 +180,20 @@ static void print_positions(const struct model_config *c)
     putchar('\n');
 }
 
+// Modules that the folder says are not quantized stand in one line.
+static void print_quantization(const struct checkpoint *ck)
+{
+    const struct checkpoint_quantization *q = checkpoint_quantization(ck);
+    if (!q)
+        return;
+    printf("  quantization  %s: %s\n", q->method, q->text);
+    const char *plain = q->plain;
+    if (*plain)
+        printf("  not quantized ");
+    for (const char *end; (end = strchr(plain, '\n')); plain = end + 1)
+        printf("%.*s%s", (int)(end - plain), plain, end[1] ? ", " : "\n");
+}
+
 static void print_description(const struct findings *f)
 {
     const struct model_config *c = f->config;
@@ -199,6 +213,7 @@ static void print_description(const struct findings *f)
     if (c->logit_softcap != 0)
         printf(", logits capped at %g", (double)c->logit_softcap);
     printf("\n  parameters    %s\n", grouped(f->parameters, number));
+    print_quantization(f->ck);
     if (f->tokenizer_ids)
         printf("  tokenizer     yes, %d ids\n", f->tokenizer_ids);
     else
@@ -297,6 +312,19 @@ static json_t *config_json(const struct model_config *c)
     return root;
 }
 
+static json_t *quantization_json(const struct checkpoint *ck)
+{
+    const struct checkpoint_quantization *q = checkpoint_quantization(ck);
+    if (!q)
+        return json_null();
+    json_t *plain = json_array();
+    for (const char *at = q->plain, *end; (end = strchr(at, '\n')); at = end + 1)
+        json_array_append_new(plain, json_stringn(at, (size_t)(end - at)));
+    return json_pack("{s:s, s:s, s:i, s:o, s:b, s:o}", "method", q->method, "text", q->text, "bits",
+                     q->bits, "group", q->group ? json_integer(q->group) : json_null(),
+                     "zero_points", q->zero_points, "not_quantized", plain);
+}
+
 static json_t *classes_json(const struct findings *f)
 {
     json_t *list = json_array();
@@ -332,10 +360,11 @@ static json_t *memory_json(const struct findings *f)
 static enum status print_json(const struct findings *f, struct error *err)
 {
     json_t *root = json_pack(
-        "{s:s, s:s, s:b, s:o, s:I, s:o, s:o, s:o, s:s, s:o}", "name", f->config->name, "format",
-        checkpoint_format(f->ck), "synthetic", checkpoint_is_synthetic(f->ck), "config",
-        config_json(f->config), "parameters", (json_int_t)f->parameters, "tensors", classes_json(f),
-        "tokenizer_ids", f->tokenizer_ids ? json_integer(f->tokenizer_ids) : json_null(), "sha256",
+        "{s:s, s:s, s:b, s:o, s:o, s:I, s:o, s:o, s:o, s:s, s:o}", "name", f->config->name,
+        "format", checkpoint_format(f->ck), "synthetic", checkpoint_is_synthetic(f->ck), "config",
+        config_json(f->config), "quantization", quantization_json(f->ck), "parameters",
+        (json_int_t)f->parameters, "tensors", classes_json(f), "tokenizer_ids",
+        f->tokenizer_ids ? json_integer(f->tokenizer_ids) : json_null(), "sha256",
         f->hash[0] ? json_string(f->hash) : json_null(), "unused_tensors",
         checkpoint_unused_tensors(f->ck), "memory", memory_json(f));
     if (!root)

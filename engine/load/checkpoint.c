@@ -86,6 +86,11 @@ const char *checkpoint_format(const struct checkpoint *ck)
     return ck->ops->format;
 }
 
+const struct checkpoint_quantization *checkpoint_quantization(const struct checkpoint *ck)
+{
+    return ck->quantization;
+}
+
 const char *checkpoint_unused_tensors(const struct checkpoint *ck)
 {
     return ck->unused ? str_text(&ck->unused->extra_names) : "";

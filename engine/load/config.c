@@ -253,10 +253,6 @@ static enum status read_arch(const json_t *root, const char *where, const struct
     if (!*arch || !*hf)
         return FAIL(err, ERR_UNSUPPORTED, "%s: model_type: '%.64s' is not supported (%s are)",
                     where, type, arch_names(known, sizeof known));
-    const json_t *quant = json_object_get(root, "quantization_config");
-    if (quant && !json_is_null(quant))
-        return FAIL(err, ERR_UNSUPPORTED,
-                    "%s: quantization_config: quantized checkpoints are not supported", where);
     return OK;
 }
 

@@ -6,13 +6,16 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "engine/load/parse.h"
+#include "engine/load/quantized/quantized.h"
+#include "kernels/quant.h"
 
-enum { INDEX_MAX_BYTES = 100 << 20, SHARDS_MAX = 4096 };
+enum { CONFIG_MAX_BYTES = 1 << 20, INDEX_MAX_BYTES = 100 << 20, SHARDS_MAX = 4096 };
 
 struct folder {
     char *dir;
     struct model_config config;
     struct tensor_map tensors;
+    struct quantized *quantized; // or NULL
     struct file_map maps[SHARDS_MAX];
     char *names[SHARDS_MAX]; // within the folder, sorted
     int shards;
@@ -28,6 +31,7 @@ static void folder_destroy(void *self)
         free(f->names[i]);
     }
     tensor_map_fini(&f->tensors);
+    quantized_destroy(f->quantized);
     free(f->dir);
     free(f);
 }
@@ -140,7 +144,14 @@ static enum status open_config(struct folder *f, struct error *err)
     char *path = file_join(f->dir, "config.json");
     if (!path)
         return FAIL(err, ERR_NOMEM, "%s: no memory", f->dir);
+    json_t *root = NULL;
     enum status status = model_config_read(path, &f->config, err);
+    if (status == OK)
+        status = json_read(path, CONFIG_MAX_BYTES, &root, err);
+    const json_t *quantization = json_object_get(root, "quantization_config");
+    if (status == OK && quantization && !json_is_null(quantization))
+        status = quantized_create(quantization, path, &f->quantized, err);
+    json_decref(root);
     free(path);
     return status;
 }
@@ -164,6 +175,27 @@ static void folder_release(const void *self, enum tensor_role role, int layer, i
 static enum dtype folder_stored_type(const void *self, enum tensor_role role, int layer)
 {
     return tensor_map_at(&((const struct folder *)self)->tensors, role, layer)->type->exact;
+}
+
+static bool folder_stored_form(const void *self, enum tensor_role role, int layer,
+                               struct stored_form *out)
+{
+    const struct folder *f = self;
+    return quantized_form(&f->tensors, &f->config, hf_names(&f->config), role, layer, out);
+}
+
+static bool folder_quantization(const void *self, enum tensor_role role, int layer,
+                                struct stored_quant *out)
+{
+    const struct folder *f = self;
+    return quantized_stored(&f->tensors, hf_names(&f->config), role, layer, out);
+}
+
+static void folder_read_codes(const void *self, enum tensor_role role, int layer, int row,
+                              struct quant_row out)
+{
+    const struct folder *f = self;
+    quantized_codes(&f->tensors, &f->config, hf_names(&f->config), role, layer, row, out);
 }
 
 // One file's name, size and bytes; a file that is not there adds nothing.
@@ -231,6 +263,9 @@ static const struct source_ops safetensors_ops = {
     .read_rows = folder_read_rows,
     .release = folder_release,
     .stored_type = folder_stored_type,
+    .stored_form = folder_stored_form,
+    .quantization = folder_quantization,
+    .read_codes = folder_read_codes,
     .content_hash = folder_content_hash,
     .tokenizer = folder_tokenizer,
     .destroy = folder_destroy,
@@ -248,7 +283,11 @@ enum status safetensors_open(const char *dir, struct checkpoint *ck, struct erro
         goto out;
     if ((status = tensor_map_init(&f->tensors, &f->config, err)) != OK)
         goto out;
+    f->tensors.quantized = f->quantized;
     if ((status = open_weights(f, err)) != OK)
+        goto out;
+    if (f->quantized && (status = quantized_enter(f->quantized, &f->config, hf_names(&f->config),
+                                                  &f->tensors, dir, err)) != OK)
         goto out;
     if ((status = tensor_map_complete(&f->tensors, &f->config, hf_names(&f->config), dir, err)) !=
         OK)
@@ -257,6 +296,7 @@ enum status safetensors_open(const char *dir, struct checkpoint *ck, struct erro
     ck->ops = &safetensors_ops;
     ck->self = f;
     ck->unused = &f->tensors;
+    ck->quantization = f->quantized ? quantized_info(f->quantized) : NULL;
     return OK;
 out:
     folder_destroy(f);

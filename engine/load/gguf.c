@@ -160,7 +160,7 @@ static enum status enter(struct gguf *g, const struct gguf_info *t, struct error
                                                        place.expert < 0 ? 0 : place.expert);
         if (slot->data)
             return FAIL(err, ERR_FORMAT, "%s: tensor %s stands twice", g->name, t->name);
-        *slot = (struct stored_tensor){g->tensor_data + t->offset, t->type};
+        *slot = (struct stored_tensor){g->tensor_data + t->offset, t->type, NULL};
     }
     return OK;
 }

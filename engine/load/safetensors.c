@@ -10,6 +10,7 @@
 
 #include "base/json.h"
 #include "engine/load/parse.h"
+#include "engine/load/quantized/quantized.h"
 
 enum {
     HEADER_MAX_BYTES = 100 << 20, // the limit of the safetensors library
@@ -134,6 +135,29 @@ static char *shape_text(const struct entry *e, char *out, size_t out_bytes)
     return out;
 }
 
+// Offers a tensor to the quantized products. Codes without a word of how they are meant are refused.
+static enum status take_part(const char *file, const struct entry *e, const unsigned char *data,
+                             bool named, const struct tensor_map *map, bool *taken,
+                             struct error *err)
+{
+    struct quant_header header = {.name = e->name,
+                                  .type = e->type->safetensors,
+                                  .dims = e->dims,
+                                  .shape = e->shape,
+                                  .data = data + e->begin,
+                                  .bytes = e->end - e->begin,
+                                  .named = named};
+    *taken = false;
+    if (map->quantized)
+        return quantized_take(map->quantized, file, &header, taken, err);
+    if (!named && quantized_name(e->name))
+        return FAIL(err, ERR_FORMAT,
+                    "%s: tensor %.200s is part of a quantized product, but config.json has no "
+                    "quantization_config",
+                    file, e->name);
+    return OK;
+}
+
 static enum status enter(const char *file, const struct entry *e, const unsigned char *data,
                          const struct model_config *config, struct tensor_map *map,
                          struct error *err)
@@ -141,7 +165,11 @@ static enum status enter(const char *file, const struct entry *e, const unsigned
     const struct tensor_names *names = hf_names(config);
     struct tensor_place place;
     char text[160];
-    if (!tensor_names_find(names, e->name, config, &place)) {
+    bool named = tensor_names_find(names, e->name, config, &place), taken;
+    TRY(take_part(file, e, data, named, map, &taken, err));
+    if (taken)
+        return OK;
+    if (!named) {
         if (tensor_names_stray(names, e->name, config))
             return FAIL(err, ERR_UNSUPPORTED,
                         "%s: tensor %.128s: no part of a layer as config.json describes it (%s)",
@@ -164,7 +192,7 @@ static enum status enter(const char *file, const struct entry *e, const unsigned
         if (slot->data)
             return FAIL(err, ERR_FORMAT, "%s: tensor %s: stands in another file too", file,
                         e->name);
-        *slot = (struct stored_tensor){data + e->begin, e->type};
+        *slot = (struct stored_tensor){data + e->begin, e->type, NULL};
     }
     return OK;
 }

@@ -110,6 +110,7 @@ struct checkpoint {
     void *self; // owned by ops
     const struct tensor_map
         *unused; // for its extras: tensors the description does not name; or NULL
+    const struct checkpoint_quantization *quantization; // owned by ops; or NULL
     bool synthetic;
     char *path;
     char hash[65]; // empty until computed

@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "engine/load/parse.h"
+#include "engine/load/quantized/quantized.h"
 
 // ---- the map --------------------------------------------------------------------------------------
 
@@ -107,6 +108,10 @@ static void read_vector(const struct reading *r, float *out)
 static void read_row(const struct reading *r, int row, float *out)
 {
     int at = tensor_names_row(r->names, r->config, r->role, row);
+    if (r->stored->quant) {
+        quant_linear_row(r->stored->quant, at, out);
+        return;
+    }
     size_t row_bytes = stored_bytes(r->stored->type, (size_t)r->shape.cols);
     convert_to_f32(out, r->stored->data + (size_t)at * row_bytes, r->stored->type,
                    (size_t)r->shape.cols);
@@ -157,9 +162,10 @@ void tensor_map_read(const struct tensor_map *map, const struct model_config *co
         run = rows - done < each - row ? rows - done : each - row;
         r.stored = tensor_map_expert(map, role, layer, apart ? expert : 0);
         float *to = out + (size_t)done * ld;
-        if (transposed)
+        bool columns = transposed && !r.stored->quant; // outputs of codes stand as everywhere
+        if (columns)
             read_transposed(&r, row, run, to, ld);
-        for (int i = 0; i < run && !transposed; i++)
+        for (int i = 0; i < run && !columns; i++)
             read_row(&r, row + i, to + (size_t)i * ld);
     }
 }
@@ -183,6 +189,10 @@ void tensor_map_release(const struct tensor_map *map, const struct model_config 
         if (!names->at[role].transposed && !tensor_role_is_vector(role)) {
             first = tensor_names_row(names, config, role, row);
             last = tensor_names_row(names, config, role, row + run - 1);
+        }
+        if (t->quant) {
+            quant_linear_release(t->quant, first, last);
+            continue;
         }
         file_map_release(t->data + (size_t)first * row_bytes,
                          t->data + ((size_t)last + 1) * row_bytes);

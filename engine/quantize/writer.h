@@ -14,10 +14,11 @@
 #include "engine/load/source.h"
 
 struct quant_output {
-    enum dtype type;     // of the products: DT_I4, DT_I8 or DT_F8E4M3
-    int group;           // DT_I4: inputs a group; the last one may be shorter
-    enum dtype plain;    // of all other tensors: DT_F32, DT_F16 or DT_BF16
-    const char *made_by; // "int4-rtn", "int4-awq": noted in config.json
+    enum dtype type;      // of the products: DT_I4, DT_I8 or DT_F8E4M3
+    int group;            // DT_I4: inputs a group; the last one may be shorter
+    enum dtype plain;     // of all other tensors: DT_F32, DT_F16 or DT_BF16
+    const char *made_by;  // "int4-rtn", "int4-awq": noted in the files' metadata
+    uint64_t shard_bytes; // most data in one file; 0: 5 GB
 };
 
 struct quant_writer;

@@ -157,6 +157,20 @@ static void test_bf16_logits(void **state)
         check_model(models[i].name, models[i].gguf, "bf16", 0.04);
 }
 
+// Quantized folders (tools/golden/make_quantized.py): the goldens are of the dequantized weights.
+static const char *const quantized[] = {
+    "awq-g128",    "awq-g32-qwen2",  "awq-row",       "gptq-v1-asym", "gptq-v2-asym",
+    "gptq-v1-sym", "gptq-act-order", "gptq-8bit",     "fp8-static",   "fp8-dynamic",
+    "fp8-block",   "ct-fp8-channel", "ct-fp8-tensor", "ct-int8",      "ct-int8-asym",
+    "ct-pack-g64", "ct-pack-asym",   "ct-pack-8bit"};
+
+static void test_quantized_logits(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof quantized / sizeof *quantized; i++)
+        check_model(quantized[i], false, "f32", 1e-4);
+}
+
 // ---- perplexity ------------------------------------------------------------------------------------------
 
 // Mean negative log-likelihood of the second half of a window.
@@ -220,6 +234,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_f32_logits),
         cmocka_unit_test(test_bf16_logits),
+        cmocka_unit_test(test_quantized_logits),
         cmocka_unit_test(test_reference_perplexity),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -183,8 +183,6 @@ static void fields(void **state)
     assert_true(changed("{'attention_bias':true}").o_bias);
     assert_true(changed("{'mlp_bias':true}").ff_bias);
     refused("{'mlp_bias':7}", ERR_FORMAT, "mlp_bias");
-    refused("{'quantization_config':{'quant_method':'gptq'}}", ERR_UNSUPPORTED,
-            "quantization_config");
 }
 
 static void names(void **state)

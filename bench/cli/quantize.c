@@ -1,0 +1,108 @@
+// quantize.c - `bench quantize MODEL --scheme S -o OUT`: a quantized folder that other programs read too.
+#include <jansson.h>
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "base/pool.h"
+#include "base/str.h"
+#include "bench/cli/checkpoint.h"
+#include "bench/cli/command.h"
+#include "bench/cli/progress.h"
+#include "engine/engine.h"
+
+static uint64_t stored_size(const struct checkpoint *ck)
+{
+    struct tensor_class classes[16];
+    uint64_t bytes = 0;
+    size_t count = checkpoint_tensor_classes(ck, classes, 16);
+    for (size_t i = 0; i < count; i++)
+        bytes += classes[i].bytes;
+    return bytes;
+}
+
+// Reads back what was written: the same checks as anyone's folder gets.
+static enum status report(const struct arguments *args, const struct checkpoint *source,
+                          const char *out, uint64_t time_ns, struct error *err)
+{
+    struct checkpoint *made = NULL;
+    char before[32], after[32], took[32];
+    TRY(checkpoint_open(out, &made, err));
+    uint64_t bytes = stored_size(made);
+    const struct checkpoint_quantization *q = checkpoint_quantization(made);
+    if (flag_bool(args, "json")) {
+        json_t *root = json_pack("{s:s, s:s, s:s, s:I, s:I, s:f}", "path", out, "scheme",
+                                 flag_string(args, "scheme"), "layout", q ? q->text : "", "bytes",
+                                 (json_int_t)bytes, "source_bytes", (json_int_t)stored_size(source),
+                                 "seconds", (double)time_ns / 1e9);
+        json_dumpf(root, stdout, JSON_INDENT(2));
+        putchar('\n');
+        json_decref(root);
+    } else {
+        printf("%s: %s, %s (from %s) in %s\n", out, q ? q->text : "",
+               format_bytes((double)bytes, after, sizeof after),
+               format_bytes((double)stored_size(source), before, sizeof before),
+               format_time_ns((double)time_ns, took, sizeof took));
+    }
+    checkpoint_destroy(made);
+    return OK;
+}
+
+static enum status quantize(const struct arguments *args, const struct checkpoint *ck,
+                            struct pool *pool, struct error *err)
+{
+    const char *out = flag_string(args, "output");
+    struct quantize_options options = {
+        .scheme = flag_string(args, "scheme"), .group = (int)flag_int(args, "group"), .pool = pool};
+    struct progress progress;
+    uint64_t begin = clock_ns();
+    progress_begin(&progress, "quantizing", checkpoint_config(ck)->name);
+    enum status status = checkpoint_quantize(ck, &options, out, progress_update, &progress, err);
+    progress_end(&progress);
+    return status == OK ? report(args, ck, out, clock_ns() - begin, err) : status;
+}
+
+static enum status check_arguments(const struct arguments *args, struct error *err)
+{
+    int64_t group = flag_int(args, "group");
+    if (!flag_string(args, "scheme"))
+        return FAIL(err, ERR_USAGE, "--scheme is missing (int8, fp8, int4-rtn)");
+    if (!flag_string(args, "output"))
+        return FAIL(err, ERR_USAGE, "-o is missing: the folder to make");
+    if (group < 8 || group > 1 << 20 || group % 8)
+        return FAIL(err, ERR_USAGE, "--group %lld: must be a multiple of 8, at least 8",
+                    (long long)group);
+    return OK;
+}
+
+static enum exit_code quantize_run(const struct arguments *args, struct error *err)
+{
+    struct checkpoint *ck = NULL;
+    struct pool *pool = NULL;
+    if (check_arguments(args, err) == OK && checkpoint_find(positional(args, 0), &ck, err) == OK &&
+        pool_create(0, true, &pool, err) == OK)
+        quantize(args, ck, pool, err);
+    pool_destroy(pool);
+    checkpoint_destroy(ck);
+    return err->code == OK ? EXIT_FINE : EXIT_ERROR;
+}
+
+static const struct flag flags[] = {
+    {"scheme", 's', FLAG_STRING, "S", NULL, "int8, fp8 or int4-rtn"},
+    {"output", 'o', FLAG_STRING, "OUT", NULL, "the folder to make; refused when it exists"},
+    {"group", 0, FLAG_INT, "N", "128", "int4: inputs a scale covers"},
+    {"json", 0, FLAG_BOOL, NULL, NULL, "what was made, as one JSON object"},
+    {0},
+};
+
+const struct command command_quantize = {
+    .name = "quantize",
+    .positional = "MODEL",
+    .min_positional = 1,
+    .max_positional = 1,
+    .summary = "write a quantized copy of a model that other programs read",
+    .details =
+        "MODEL is a Hugging Face folder. int4 is written as AutoAWQ's gemm layout, int8 and fp8 as "
+        "compressed-tensors. Embedding and head stay as they are.",
+    .flags = flags,
+    .run = quantize_run,
+};

@@ -1,0 +1,19 @@
+// folder.h - the products of one folder while its files are read: private to engine/load/quantized.
+#ifndef ENGINE_LOAD_QUANTIZED_FOLDER_H
+#define ENGINE_LOAD_QUANTIZED_FOLDER_H
+
+#include "engine/load/quantized/layout.h"
+
+struct quantized {
+    struct quant_config config;
+    struct checkpoint_quantization info;
+    struct str plain; // modules not quantized, one a line
+    struct quant_linear **linears;
+    size_t count, capacity;
+    json_t *index; // name of a product -> its number
+};
+
+// Bytes of the product's name in a part's name, and which part it is; 0: no part of this layout.
+size_t layout_part(const struct quant_layout *layout, const char *name, enum part_role *role);
+
+#endif

@@ -1,0 +1,125 @@
+// layout.h - what a method of quantization is to the code around it: private to engine/load/quantized.
+//
+// A method reads its quantization_config and picks a layout; a layout knows the names of a product's parts,
+// checks them, and reads rows. Scales and codes stay where the file has them: nothing is copied at load.
+#ifndef ENGINE_LOAD_QUANTIZED_LAYOUT_H
+#define ENGINE_LOAD_QUANTIZED_LAYOUT_H
+
+#include "base/str.h"
+#include "engine/load/quantized/quantized.h"
+
+// ---- parts ------------------------------------------------------------------------------------------
+
+enum part_role {
+    PART_WEIGHT,
+    PART_SCALE,
+    PART_SCALE_INV, // its other name; multiplied despite it
+    PART_ZERO,
+    PART_INDEX, // which group an input belongs to
+    PART_SHAPE,
+    PART_INPUT,       // scale of the inputs: not used, inputs are scaled as they come
+    PART_INPUT_OTHER, // its other name
+    PART_OUTPUT,      // scales of outputs and of the KV cache: not used either
+    PART_KEY,
+    PART_VALUE,
+    PART_BIAS, // one of zeros, which some writers add
+    PART_ROLES
+};
+
+enum part_type {
+    PART_ABSENT,
+    PART_F32,
+    PART_F16,
+    PART_BF16,
+    PART_E8M0, // a power of two
+    PART_E4M3,
+    PART_I8,
+    PART_I32,
+    PART_I64,
+    PART_OTHER
+};
+
+struct quant_part {
+    enum part_type type;
+    int dims;
+    uint64_t shape[2]; // of more dimensions: PART_OTHER
+    const unsigned char *data;
+    uint64_t bytes;
+    const char *suffix; // of the tensor it was found as
+};
+
+struct quant_linear {
+    char *name; // without ".weight"
+    const struct quant_config *config;
+    int rows, cols; // outputs, inputs; 0 until bound
+    int group;      // inputs a scale covers
+    int group_rows; // outputs a scale covers
+    int scale_cols; // scales along the inputs
+    bool exact;     // codes mean what kernels/quant.h says
+    struct quant_part part[PART_ROLES];
+};
+
+// ---- methods and layouts ---------------------------------------------------------------------------
+
+enum quant_strategy { QUANT_TENSOR, QUANT_CHANNEL, QUANT_GROUP_OF, QUANT_BLOCK };
+
+struct quant_config {
+    const struct quant_layout *layout;
+    int bits;
+    enum quant_strategy strategy;
+    int group;       // inputs a scale covers; -1: all
+    int block_rows;  // QUANT_BLOCK: outputs a scale covers
+    bool symmetric;  // no zero points are stored, or they are all the middle
+    bool act_order;  // inputs are dealt out to groups in another order than they stand
+    int zero_offset; // what is added to a stored zero point
+    bool is_float;   // codes are E4M3
+};
+
+struct quant_layout {
+    const char *suffix[PART_ROLES]; // ".qweight"; NULL: has no such part
+    bool by_rows;                   // the codes of an output stand together
+    // Checks all parts against rows, cols and config, and fills group, group_rows, scale_cols, exact.
+    enum status (*bind)(struct quant_linear *linear, const char *where, struct error *err);
+    void (*row)(const struct quant_linear *linear, int row, float *out);
+    void (*codes)(const struct quant_linear *linear, int row, struct quant_row out);
+};
+extern const struct quant_layout awq_layout, gptq_layout, scaled_layout, packed_layout;
+
+// Reads a quantization_config into *config and tells a person about it in `info`.
+struct quant_method {
+    const char *name; // quant_method
+    enum status (*configure)(const json_t *q, const char *where, struct quant_config *config,
+                             struct checkpoint_quantization *info, struct error *err);
+};
+enum status awq_configure(const json_t *q, const char *where, struct quant_config *config,
+                          struct checkpoint_quantization *info, struct error *err);
+enum status gptq_configure(const json_t *q, const char *where, struct quant_config *config,
+                           struct checkpoint_quantization *info, struct error *err);
+enum status fp8_configure(const json_t *q, const char *where, struct quant_config *config,
+                          struct checkpoint_quantization *info, struct error *err);
+enum status compressed_configure(const json_t *q, const char *where, struct quant_config *config,
+                                 struct checkpoint_quantization *info, struct error *err);
+
+// "group_size": a number of inputs, or -1 for all of them.
+enum status read_group_size(const json_t *q, const char *where, int *out, struct error *err);
+
+// ---- for layouts ------------------------------------------------------------------------------------
+
+// The part must be there, of one of the types (a mask of 1 << enum part_type), and of this shape; trailing
+// dimensions of 1 need not be written.
+enum { PARTS_SCALE = 1 << PART_F32 | 1 << PART_F16 | 1 << PART_BF16 };
+enum status part_expect(const struct quant_linear *linear, enum part_role role, unsigned types,
+                        uint64_t rows, uint64_t cols, const char *where, struct error *err);
+// All scales are finite; *exact_f16: each is also an f16 value.
+enum status part_finite(const struct quant_linear *linear, const char *where, bool *exact_f16,
+                        struct error *err);
+
+float part_float(const struct quant_part *part, size_t i);   // of a scale
+uint32_t part_word(const struct quant_part *part, size_t i); // of PART_I32
+
+static inline uint64_t ceil_div(uint64_t a, uint64_t b)
+{
+    return (a + b - 1) / b;
+}
+
+#endif

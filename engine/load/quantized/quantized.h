@@ -1,0 +1,81 @@
+// quantized.h - Hugging Face folders whose products are stored as codes with scales.
+//
+// A quantized product NAME has no plain NAME.weight, but parts: NAME.qweight, NAME.scales and the like. Life:
+// quantized_create reads config.json's quantization_config; while the headers of the files are read,
+// quantized_take collects parts; when all files are in, quantized_enter checks the parts of each product
+// (present, of the right type and shape, scales finite) and enters a struct quant_linear in the map of
+// tensors, of which rows and codes are read without failing. One row of a table in methods.c a method, one file a layout.
+#ifndef ENGINE_LOAD_QUANTIZED_QUANTIZED_H
+#define ENGINE_LOAD_QUANTIZED_QUANTIZED_H
+
+#include <jansson.h>
+
+#include "engine/load/source.h"
+
+struct tensor_map;
+struct tensor_names;
+struct quantized;    // all of one folder
+struct quant_linear; // one product, as stored: (rows, cols) = (outputs, inputs)
+
+// One tensor of a file by its header; data holds as many bytes as type and shape say.
+struct quant_header {
+    const char *name, *type; // "model.layers.0.mlp.up_proj.qweight", "I32"
+    int dims;
+    const uint64_t *shape;
+    const unsigned char *data;
+    uint64_t bytes;
+    bool named; // the description has a tensor of this name
+};
+
+// quantization_config of a config.json; `where` (a path) begins messages. Errors: ERR_FORMAT, or
+// ERR_UNSUPPORTED that says what was found and what is supported.
+enum status quantized_create(const json_t *quantization_config, const char *where,
+                             struct quantized **out, struct error *err);
+void quantized_destroy(struct quantized *q);
+
+// Keeps the tensor when it is a part of a product. Asked for every tensor, since codes may stand under the
+// plain name. Errors: ERR_FORMAT for a part of another method than the folder's, or for one that stands twice.
+enum status quantized_take(struct quantized *q, const char *file, const struct quant_header *tensor,
+                           bool *taken, struct error *err);
+
+// Checks the parts of every product and enters it in the map, at all the roles it holds; those the
+// description does not name become extras. `where` begins messages. Parts are borrowed until
+// quantized_destroy. Errors: ERR_FORMAT for a part that lacks or does not fit, a scale that is not finite, a
+// product that stands plain as well.
+enum status quantized_enter(struct quantized *q, const struct model_config *config,
+                            const struct tensor_names *names, struct tensor_map *map,
+                            const char *where, struct error *err);
+
+// What source_ops promise of a tensor of the map: its form, whether its codes can be had (of all experts),
+// and one row of them.
+bool quantized_form(const struct tensor_map *map, const struct model_config *config,
+                    const struct tensor_names *names, enum tensor_role role, int layer,
+                    struct stored_form *out);
+bool quantized_stored(const struct tensor_map *map, const struct tensor_names *names,
+                      enum tensor_role role, int layer, struct stored_quant *out);
+void quantized_codes(const struct tensor_map *map, const struct model_config *config,
+                     const struct tensor_names *names, enum tensor_role role, int layer, int row,
+                     struct quant_row out);
+
+const struct checkpoint_quantization *quantized_info(const struct quantized *q);
+
+// ---- one product ----------------------------------------------------------------------------------
+
+// cols values, as code times scale in f32: integers are exact, the product is rounded once.
+void quant_linear_row(const struct quant_linear *linear, int row, float *out);
+
+// Lets the pages of rows first..last go; where codes do not stand by rows, those of all of them.
+void quant_linear_release(const struct quant_linear *linear, int first, int last);
+
+// Whether the codes mean exactly what kernels/quant.h says.
+bool quant_linear_stored(const struct quant_linear *linear, struct stored_quant *out);
+void quant_linear_codes(const struct quant_linear *linear, int row, struct quant_row out);
+
+// What it takes in the file, and what it is called: "int4", "int8", "fp8".
+uint64_t quant_linear_bytes(const struct quant_linear *linear);
+const char *quant_linear_type(const struct quant_linear *linear);
+
+// Whether only a quantized folder has a tensor of this name: for folders without a quantization_config.
+bool quantized_name(const char *tensor);
+
+#endif

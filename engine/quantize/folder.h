@@ -1,0 +1,17 @@
+// folder.h - the small files of a folder that is written: config.json, tokenizer, and its removal.
+#ifndef ENGINE_QUANTIZE_FOLDER_H
+#define ENGINE_QUANTIZE_FOLDER_H
+
+#include "engine/quantize/writer.h"
+
+// config.json of `source` with the quantization_config of `output`, written to `dir`.
+enum status quant_folder_config(const char *source, const char *dir,
+                                const struct quant_output *output, bool experts, struct error *err);
+
+// Copies tokenizer, chat template, generation defaults and licence, as far as they are there.
+enum status quant_folder_copy(const char *source, const char *dir, struct error *err);
+
+// Removes a folder of plain files, as far as it can.
+void quant_folder_remove(const char *dir);
+
+#endif

@@ -1,0 +1,316 @@
+// test_quantize.c - folders that checkpoint_quantize writes: the codes that rounding gives, everything else as it
+// was, whole or not at all.
+#include "tests/engine/load_fixture.h"
+
+#include <signal.h>
+#include <sys/resource.h>
+
+#include "engine/quantize/quantize.h"
+#include "kernels/quant.h"
+
+#define SOURCE MODELS "ct-int8" // width 128, feed-forward 200: a shorter last group
+
+// A place for output folders below a scratch folder. Returns `out`.
+static const char *below(char out[300], const char *dir, const char *name)
+{
+    snprintf(out, 300, "%.200s/%.90s", dir, name);
+    return out;
+}
+
+static void remove_tree(const char *dir)
+{
+    char path[300];
+    DIR *d = opendir(dir);
+    assert_non_null(d);
+    for (struct dirent *e; (e = readdir(d));)
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+            scratch_remove(below(path, dir, e->d_name));
+    closedir(d);
+    assert_int_equal(rmdir(dir), 0);
+}
+
+static int entries(const char *dir)
+{
+    int count = 0;
+    DIR *d = opendir(dir);
+    assert_non_null(d);
+    while (readdir(d))
+        count++;
+    closedir(d);
+    return count - 2;
+}
+
+static enum status make(const char *from, const char *scheme, int group, const char *out,
+                        struct error *err)
+{
+    struct checkpoint *ck = open_ok(from);
+    struct pool *pool = pool_of(2);
+    struct quantize_options options = {.scheme = scheme, .group = group, .pool = pool};
+    enum status status = checkpoint_quantize(ck, &options, out, NULL, NULL, err);
+    pool_destroy(pool);
+    checkpoint_destroy(ck);
+    return status;
+}
+
+// Whatever is a product of a layer.
+static bool is_product(enum tensor_role role)
+{
+    return role > T_FINAL_NORM && !tensor_role_is_vector(role) && role != T_ROUTER;
+}
+
+struct row_buffers {
+    uint8_t codes[2][512], zeros[2][64];
+    float scales[2][64], f32[512];
+};
+
+static struct quant_row row_of(struct row_buffers *b, int i)
+{
+    return (struct quant_row){b->codes[i], b->scales[i], b->zeros[i]};
+}
+
+// Codes of the same kind go over as they are, all else is rounded.
+static void check_row(const struct checkpoint *source, const struct checkpoint *made,
+                      enum tensor_role role, int layer, int row, enum dtype type, int group)
+{
+    struct row_buffers b;
+    int cols = tensor_shape(&source->config, role).cols;
+    size_t groups = (size_t)quant_groups(type, cols, group);
+    assert_true(cols <= 512 && groups <= 64);
+    struct stored_quant stored;
+    if (source->ops->quantization(source->self, role, layer, &stored) && stored.type == type &&
+        (type != DT_I4 || stored.group == group)) {
+        source->ops->read_codes(source->self, role, layer, row, row_of(&b, 0));
+    } else {
+        source->ops->read_rows(source->self, role, layer, row, 1, b.f32, 512);
+        quant_row_rtn(type, b.f32, cols, group, row_of(&b, 0));
+    }
+    made->ops->read_codes(made->self, role, layer, row, row_of(&b, 1));
+    assert_memory_equal(b.codes[0], b.codes[1], (size_t)cols);
+    assert_memory_equal(b.scales[0], b.scales[1], groups * sizeof(float));
+    if (type == DT_I4)
+        assert_memory_equal(b.zeros[0], b.zeros[1], groups);
+}
+
+static void check_tensor(const struct checkpoint *source, const struct checkpoint *made,
+                         enum tensor_role role, int layer, enum dtype type, int group)
+{
+    struct tensor_shape shape = tensor_shape(&source->config, role);
+    struct stored_quant stored;
+    bool codes = made->ops->quantization(made->self, role, layer, &stored);
+    assert_int_equal(codes, is_product(role));
+    if (codes) {
+        assert_int_equal(stored.type, type);
+        if (type == DT_I4)
+            assert_int_equal(stored.group, group);
+    }
+    for (int r = 0; r < shape.rows; r++) {
+        float want[512], got[512];
+        if (codes) {
+            check_row(source, made, role, layer, r, type, group);
+            continue;
+        }
+        source->ops->read_rows(source->self, role, layer, r, 1, want, 512);
+        made->ops->read_rows(made->self, role, layer, r, 1, got, 512);
+        assert_memory_equal(want, got, (size_t)shape.cols * sizeof *want);
+    }
+}
+
+static void check_folder(const char *from, const char *out, enum dtype type, int group)
+{
+    struct checkpoint *source = open_ok(from), *made = open_ok(out);
+    for (int layer = -1; layer < source->config.layers; layer++)
+        for (int role = 0; role < T_ROLE_COUNT; role++)
+            if ((role <= T_FINAL_NORM) == (layer < 0) &&
+                tensor_shape(&source->config, (enum tensor_role)role).rows)
+                check_tensor(source, made, (enum tensor_role)role, layer, type, group);
+    assert_string_equal(checkpoint_unused_tensors(made), "");
+    checkpoint_destroy(source);
+    checkpoint_destroy(made);
+}
+
+static const struct {
+    const char *scheme;
+    enum dtype type;
+    int group;
+    const char *text;
+} kinds[] = {
+    {"int8", DT_I8, 0,
+     "compressed-tensors int-quantized, integers of 8 bits, one scale a row, symmetric"},
+    {"fp8", DT_F8E4M3, 0,
+     "compressed-tensors float-quantized, E4M3 of 8 bits, one scale a row, symmetric"},
+    {"int4-rtn", DT_I4, 128, "AutoAWQ gemm, 4 bits, groups of 128, zero points"},
+    {"int4-rtn", DT_I4, 32, "AutoAWQ gemm, 4 bits, groups of 32, zero points"},
+};
+
+static void codes_are_those_of_rounding(void **state)
+{
+    (void)state;
+    // plain; fused biases and a tied head; quantized already
+    static const char *const sources[] = {MODELS "awq-g32-qwen2", SOURCE, MODELS "fp8-block"};
+    const char *dir = scratch_make();
+    for (size_t s = 0; s < sizeof sources / sizeof *sources; s++)
+        for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
+            struct error err = {0};
+            char name[32], out[300];
+            snprintf(name, sizeof name, "%zu-%zu", s, k);
+            below(out, dir, name);
+            expect_ok(make(sources[s], kinds[k].scheme, kinds[k].group, out, &err), &err, out);
+            struct checkpoint *made = open_ok(out);
+            assert_string_equal(checkpoint_quantization(made)->text, kinds[k].text);
+            checkpoint_destroy(made);
+            check_folder(sources[s], out, kinds[k].type, kinds[k].group);
+        }
+    remove_tree(dir);
+}
+
+// Quantizing again what is quantized so already changes nothing.
+static void codes_go_over_as_they_are(void **state)
+{
+    (void)state;
+    const char *dir = scratch_make();
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
+        struct error err = {0};
+        char once[300], twice[300], path[300], name[32];
+        size_t count[2];
+        snprintf(name, sizeof name, "once-%zu", k);
+        below(once, dir, name);
+        snprintf(name, sizeof name, "twice-%zu", k);
+        below(twice, dir, name);
+        expect_ok(make(MODELS "fp8-block", kinds[k].scheme, kinds[k].group, once, &err), &err,
+                  once);
+        expect_ok(make(once, kinds[k].scheme, kinds[k].group, twice, &err), &err, twice);
+        char *a = slurp(below(path, once, "model.safetensors"), &count[0]);
+        char *b = slurp(below(path, twice, "model.safetensors"), &count[1]);
+        assert_int_equal(count[0], count[1]);
+        assert_memory_equal(a, b, count[0]);
+        free(a);
+        free(b);
+    }
+    remove_tree(dir);
+}
+
+static void many_files(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    char out[300], path[300];
+    const char *dir = scratch_make();
+    below(out, dir, "sharded");
+    struct checkpoint *ck = open_ok(MODELS "fp8-block");
+    struct pool *pool = pool_of(1);
+    struct quant_output output = {
+        .type = DT_I4, .group = 64, .plain = DT_BF16, .made_by = "int4-rtn", .shard_bytes = 20000};
+    expect_ok(quantize_rtn(ck, &output, pool, out, NULL, NULL, &err), &err, out);
+    pool_destroy(pool);
+    checkpoint_destroy(ck);
+    assert_true(file_exists(below(path, out, "model.safetensors.index.json")));
+    assert_true(entries(out) > 4);
+    check_folder(MODELS "fp8-block", out, DT_I4, 64);
+    remove_tree(dir);
+}
+
+static void files_beside(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    const char *dir = scratch_make();
+    char out[300], path[300];
+    size_t count[2];
+    snprintf(out, sizeof out, "%s/made/", dir); // a slash too many does not matter
+    expect_ok(make("models/reference", "int8", 0, out, &err), &err, out);
+    char *a = slurp("models/reference/tokenizer.json", &count[0]);
+    char *b = slurp(below(path, out, "tokenizer.json"), &count[1]);
+    assert_int_equal(count[0], count[1]);
+    assert_memory_equal(a, b, count[0]);
+    free(a);
+    free(b);
+    struct checkpoint *ck = open_ok(out);
+    struct tokenizer *tok;
+    expect_ok(checkpoint_tokenizer(ck, &tok, &err), &err, out);
+    tokenizer_destroy(tok);
+    assert_string_equal(ck->config.name, "made");
+    checkpoint_destroy(ck);
+    assert_int_equal(entries(dir), 1);
+    remove_tree(dir);
+}
+
+// ---- what is refused ----------------------------------------------------------------------------------
+
+static void refused(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    char out[300];
+    const char *dir = scratch_make();
+    below(out, dir, "out");
+    expect_error(make(SOURCE, "int8", 0, dir, &err), &err, ERR_USAGE, dir, "exists");
+    expect_error(make(SOURCE, "q4_k", 0, out, &err), &err, ERR_UNSUPPORTED, "q4_k", "int8, fp8");
+    expect_error(make(MODELS "qwen2-tied/model.gguf", "int8", 0, out, &err), &err, ERR_UNSUPPORTED,
+                 "model.gguf", "Hugging Face folder");
+    expect_error(make(MODELS "llama-gqa3", "int4-rtn", 0, out, &err), &err, ERR_UNSUPPORTED,
+                 "no multiple of 8", "llama-gqa3");
+    assert_int_equal(entries(dir), 0);
+    assert_int_equal(rmdir(dir), 0);
+}
+
+static void a_full_disk_leaves_nothing(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    char out[300];
+    const char *dir = scratch_make();
+    below(out, dir, "out");
+    struct rlimit kept, small;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &kept), 0);
+    small = kept;
+    small.rlim_cur = 100000;
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    enum status status = make(SOURCE, "int8", 0, out, &err);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &kept), 0);
+    signal(SIGXFSZ, SIG_DFL);
+    expect_error(status, &err, ERR_IO, "model.safetensors", "cannot be had");
+    assert_int_equal(entries(dir), 0);
+    expect_ok(make(SOURCE, "int8", 0, out, &err), &err, out); // the same with room
+    remove_tree(dir);
+}
+
+static void a_weight_that_is_no_number(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    char broken[300], out[300];
+    const char *dir = scratch_make();
+    below(broken, dir, "broken");
+    size_t count;
+    assert_int_equal(mkdir(broken, 0777), 0);
+    copy(MODELS "llama-gqa3", "config.json", broken);
+    char *file = slurp(MODELS "llama-gqa3/model.safetensors", &count);
+    char *entry = strstr(file + 8, "\"model.layers.1.mlp.down_proj.weight\""), *range;
+    uint64_t header;
+    memcpy(&header, file, 8);
+    assert_non_null(entry);
+    assert_non_null(range = strstr(entry, "\"data_offsets\":["));
+    static const unsigned char nan[] = {0, 0, 0xc0, 0x7f};
+    memcpy(file + 8 + header + atoll(range + 16) + 4 * (3 * 62 + 5), nan, 4);
+    put(broken, "model.safetensors", file, count);
+    expect_error(make(broken, "fp8", 0, below(out, dir, "out"), &err), &err, ERR_FORMAT,
+                 "layer 1, down, row 3", "NaN or infinite");
+    assert_int_equal(entries(dir), 1);
+    free(file);
+    remove_tree(dir);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(codes_are_those_of_rounding),
+        cmocka_unit_test(codes_go_over_as_they_are),
+        cmocka_unit_test(many_files),
+        cmocka_unit_test(files_beside),
+        cmocka_unit_test(refused),
+        cmocka_unit_test(a_full_disk_leaves_nothing),
+        cmocka_unit_test(a_weight_that_is_no_number),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
