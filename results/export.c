@@ -93,6 +93,15 @@ json_t *export_verdict(const struct verdict_row *v)
                      json_number(v->overhead_share));
 }
 
+json_t *export_quality(const struct quality_row *q)
+{
+    if (q == NULL)
+        return json_null();
+    return json_pack("{s:o, s:o, s:o, s:o, s:I}", "status", json_text(q->status), "reason",
+                     json_text(q->reason), "arithmetic", json_text(q->arithmetic), "params",
+                     json_stored(q->params), "run", (json_int_t)q->run);
+}
+
 static json_t *export_ceiling(const struct ceiling_row *c)
 {
     return json_pack(
@@ -147,7 +156,8 @@ struct whole {
     struct summary_row *summaries;
     struct verdict_row *verdicts;
     struct ceiling_row *ceilings;
-    size_t cell_count, summary_count, verdict_count, ceiling_count;
+    struct quality_row *qualities;
+    size_t cell_count, summary_count, verdict_count, ceiling_count, quality_count;
 };
 
 static enum status load(struct store *store, const char *run, struct whole *w, struct error *err)
@@ -156,6 +166,7 @@ static enum status load(struct store *store, const char *run, struct whole *w, s
     TRY(query_cells(store, &w->arena, w->run.id, &w->cells, &w->cell_count, err));
     TRY(query_summaries(store, &w->arena, w->run.id, &w->summaries, &w->summary_count, err));
     TRY(query_verdicts(store, &w->arena, w->run.id, &w->verdicts, &w->verdict_count, err));
+    TRY(query_quality(store, &w->arena, w->run.id, &w->qualities, &w->quality_count, err));
     return query_ceilings(store, &w->arena, w->run.id, &w->ceilings, &w->ceiling_count, err);
 }
 
@@ -175,6 +186,8 @@ static enum status add_cell(struct store *store, struct whole *w, const struct c
     arena_fini(&arena);
     json_object_set_new(object, "figures", figures);
     json_object_set_new(object, "verdicts", verdicts);
+    json_object_set_new(object, "quality",
+                        export_quality(quality_find(w->qualities, w->quality_count, cell->id)));
     json_object_set_new(object, "stored_trials", trials);
     if (json_array_append_new(cells, object) != 0)
         return FAIL(err, ERR_NOMEM, "%s: no memory for the export", store_path(store));

@@ -27,6 +27,7 @@ json_t *export_run(const struct run_row *run);
 json_t *export_cell(const struct cell_row *cell);
 json_t *export_summary(const struct summary_row *row);
 json_t *export_verdict(const struct verdict_row *row);
+json_t *export_quality(const struct quality_row *row); // NULL: null
 
 // A cell's trials with all their values.
 enum status export_trials(struct store *store, struct arena *arena, int64_t cell, json_t **out,

@@ -114,6 +114,21 @@ struct noise_row {
 enum status query_noise(struct store *store, struct arena *arena, int64_t run,
                         struct noise_row **rows, size_t *count, struct error *err);
 
+// ---- quality ----------------------------------------------------------------------------------------
+
+// How the evaluation went that a cell shares with others; its figures are among the cell's summaries.
+struct quality_row {
+    int64_t cell, id;            // of the evaluation: equal where it is shared
+    const char *status, *reason; // never NULL; the reason of ok tells what is missing
+    const char *params;     // JSON: model, scheme, head, kv, text, convention, windows; never NULL
+    const char *arithmetic; // or NULL
+    int64_t run;            // that measured it: an earlier one where it was taken over
+};
+// Sorted by cell; only cells that have one.
+enum status query_quality(struct store *store, struct arena *arena, int64_t run,
+                          struct quality_row **rows, size_t *count, struct error *err);
+const struct quality_row *quality_find(const struct quality_row *rows, size_t count, int64_t cell);
+
 // ---- trials of one cell ---------------------------------------------------------------------------
 
 struct trial_row {

@@ -177,7 +177,31 @@ static const char views_sql[] =
     "  WHERE i IN ((n + 1) / 2, (n + 2) / 2) AND trial.status IN ('ok', 'noisy', 'throttled')"
     "  GROUP BY trial_id, name, phase, op;";
 
-static const char *const steps[] = {tables_sql, views_sql};
+// Version 3: quality. One row an evaluation of a model in a scheme over a text, and its figures; a cell
+// points at the evaluation it shares with all cells of the same model, scheme, head, KV type and text.
+static const char quality_sql[] =
+    "CREATE TABLE quality ("
+    "  id INTEGER PRIMARY KEY,"
+    "  run_id INTEGER NOT NULL REFERENCES run," // that measured it: its build and machine are its
+    "  key TEXT NOT NULL,"                      // SHA-256 of params
+    "  params TEXT NOT NULL CHECK (json_valid(params)),"
+    "  status TEXT NOT NULL CHECK (status IN ('ok', 'wrong', 'oom', 'timeout', 'crashed',"
+    "    'unsupported', 'skipped')),"
+    "  reason TEXT NOT NULL CHECK (status = 'ok' OR reason <> '')," // of ok: what is missing
+    "  arithmetic TEXT,"
+    "  started_ns INTEGER NOT NULL, ended_ns INTEGER NOT NULL) STRICT;"
+    "CREATE INDEX quality_by_key ON quality (key, id);"
+
+    "CREATE TABLE quality_value ("
+    "  quality_id INTEGER NOT NULL REFERENCES quality,"
+    "  name TEXT NOT NULL,"
+    "  value REAL,"
+    "  unit TEXT NOT NULL, source TEXT NOT NULL,"
+    "  PRIMARY KEY (quality_id, name)) STRICT, WITHOUT ROWID;"
+
+    "ALTER TABLE cell ADD COLUMN quality_id INTEGER REFERENCES quality;";
+
+static const char *const steps[] = {tables_sql, views_sql, quality_sql};
 
 int schema_version(void)
 {

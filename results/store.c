@@ -47,6 +47,17 @@ static const char *const statement_sql[STMT_COUNT] = {
                          " t_roof_ns, t_memory_ns, t_compute_ns, measured_ns, eta, rho, rho_low,"
                          " rho_high, overhead_share, thresholds)"
                          " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    [STMT_QUALITY_ADD] = "INSERT INTO quality (run_id, key, params, status, reason, arithmetic,"
+                         " started_ns, ended_ns) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+    [STMT_QUALITY_VALUE_ADD] = "INSERT INTO quality_value (quality_id, name, value, unit, source)"
+                               " VALUES (?, ?, ?, ?, ?)",
+    [STMT_QUALITY_FIND] =
+        "SELECT quality.id FROM quality JOIN run ON run.id = run_id, run AS this"
+        " WHERE this.id = ? AND key = ? AND run.build_id = this.build_id"
+        " AND run.machine_id = this.machine_id"
+        " AND (quality.status = 'unsupported' OR (quality.status = 'ok' AND reason = ''))"
+        " ORDER BY quality.id DESC LIMIT 1",
+    [STMT_CELL_QUALITY] = "UPDATE cell SET quality_id = ? WHERE id = ?",
 };
 
 // ---- binding --------------------------------------------------------------------------------------
@@ -435,4 +446,58 @@ enum status store_cell_disturbed(struct store *store, int64_t cell, bool *out, s
     if (b.stmt)
         sqlite3_reset(b.stmt);
     return status;
+}
+
+// ---- quality ------------------------------------------------------------------------------------------------
+
+static const char quality_lost[] = "the quality was not stored";
+
+static enum status add_quality(struct store *store, const struct store_quality *q, int64_t *id,
+                               struct error *err)
+{
+    struct bind b = bind_begin(store, STMT_QUALITY_ADD);
+    bind_int(&b, q->run);
+    bind_text(&b, q->key);
+    bind_text(&b, q->params_json);
+    bind_text(&b, q->status);
+    bind_text(&b, q->reason ? q->reason : "");
+    bind_text(&b, q->arithmetic);
+    bind_int(&b, q->started_ns);
+    bind_int(&b, q->ended_ns);
+    TRY(bind_run(&b, id, quality_lost, err));
+    for (size_t i = 0; i < q->metric_count; i++) {
+        b = bind_begin(store, STMT_QUALITY_VALUE_ADD);
+        bind_int(&b, *id);
+        bind_text(&b, q->metrics[i].name);
+        bind_real(&b, q->metrics[i].value);
+        bind_text(&b, q->metrics[i].unit);
+        bind_text(&b, q->metrics[i].source);
+        TRY(bind_run(&b, NULL, quality_lost, err));
+    }
+    return OK;
+}
+
+enum status store_quality(struct store *store, const struct store_quality *quality, int64_t *id,
+                          struct error *err)
+{
+    TRY(begin(store, quality_lost, err));
+    return finish(store, add_quality(store, quality, id, err), quality_lost, err);
+}
+
+enum status store_quality_find(struct store *store, int64_t run, const char *key, int64_t *id,
+                               struct error *err)
+{
+    struct bind b = bind_begin(store, STMT_QUALITY_FIND);
+    bind_int(&b, run);
+    bind_text(&b, key);
+    return bind_run(&b, id, "the quality was not looked up", err);
+}
+
+enum status store_cell_quality(struct store *store, int64_t cell, int64_t quality,
+                               struct error *err)
+{
+    struct bind b = bind_begin(store, STMT_CELL_QUALITY);
+    bind_int(&b, quality);
+    bind_int(&b, cell);
+    return bind_run(&b, NULL, quality_lost, err);
 }

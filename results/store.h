@@ -1,7 +1,8 @@
 // store.h - the SQLite store: what is kept, and the one way to write it.
 //
 // Tables: machine, environment, build, run, cell, trial, sample (one repetition), token_time, ceiling,
-// metric (name, value, unit, source: a new metric is a row), noise, verdict. STRICT, foreign keys, WAL;
+// metric (name, value, unit, source: a new metric is a row), noise, verdict, quality (of a model in a
+// scheme over a text, shared by its cells) and quality_value. STRICT, foreign keys, WAL;
 // migrations by user_version (schema.c). A trial and all that belongs to it is one transaction, so a
 // killed run loses the trial in flight and nothing earlier. Not measured is NULL, never zero.
 //
@@ -134,5 +135,27 @@ enum status store_trials_done(struct store *store, int64_t cell, bool *done, int
                               struct error *err);
 // Whether the cell's state is noisy or throttled: at least half of its trials are.
 enum status store_cell_disturbed(struct store *store, int64_t cell, bool *out, struct error *err);
+
+// ---- quality ---------------------------------------------------------------------------------------------
+struct store_quality { // one evaluation
+    int64_t run;
+    const char *key, *params_json;      // canonical: what the figures depend on
+    const char *status;                 // ok, wrong, oom, timeout, crashed, unsupported, skipped
+    const char *reason;                 // words; of ok: "", or what could not be measured and why
+    const char *arithmetic;             // NULL: it did not come so far
+    int64_t started_ns, ended_ns;       // wall clock
+    const struct store_metric *metrics; // phase and op are not kept
+    size_t metric_count;
+};
+// One transaction.
+enum status store_quality(struct store *store, const struct store_quality *quality, int64_t *id,
+                          struct error *err);
+// The evaluation of this key by the build and on the machine of `run` that need not be made again: ok
+// with nothing missing, or unsupported. *id 0: there is none.
+enum status store_quality_find(struct store *store, int64_t run, const char *key, int64_t *id,
+                               struct error *err);
+// The cell's quality is this one.
+enum status store_cell_quality(struct store *store, int64_t cell, int64_t quality,
+                               struct error *err);
 
 #endif

@@ -1,4 +1,4 @@
-// summary.c - from trials to cells: medians with intervals, verdicts that agree, noise.
+// summary.c - from trials to cells: medians with intervals, verdicts that agree, noise, quality.
 //
 // SQLite hands over one row a trial, sorted by cell and name; here each run of equal names becomes one
 // figure. The statistics themselves are base/stat.h's.
@@ -19,10 +19,13 @@ struct value {
     double value;
 };
 
+// A cell's quality counts as one trial: it does not scatter.
 static const char values_sql[] =
-    "SELECT trial_value.cell_id, name, phase, op, unit, source, value FROM trial_value"
-    " JOIN cell ON cell.id = trial_value.cell_id WHERE run_id = ?"
-    " ORDER BY trial_value.cell_id, name, phase, op, number";
+    "SELECT trial_value.cell_id AS cell, name, phase, op, unit, source, value, number"
+    "  FROM trial_value JOIN cell ON cell.id = trial_value.cell_id WHERE run_id = ?1"
+    " UNION ALL SELECT cell.id, name, NULL, NULL, unit, source, value, 1"
+    "  FROM cell JOIN quality_value USING (quality_id) WHERE run_id = ?1 AND value IS NOT NULL"
+    " ORDER BY cell, name, phase, op, number";
 
 static void read_value(struct row *row, void *out)
 {
@@ -261,4 +264,34 @@ enum status query_noise(struct store *store, struct arena *arena, int64_t run,
 {
     return rows_read(store, arena, noise_sql, run, read_noise, sizeof **rows, (void **)rows, count,
                      err);
+}
+
+// ---- quality ------------------------------------------------------------------------------------
+
+static void read_quality(struct row *row, void *out)
+{
+    struct quality_row *q = out;
+    q->cell = row_int(row, 0);
+    q->id = row_int(row, 1);
+    q->status = row_text(row, 2);
+    q->reason = row_text(row, 3);
+    q->params = row_text(row, 4);
+    q->arithmetic = row_text_or_null(row, 5);
+    q->run = row_int(row, 6);
+}
+
+enum status query_quality(struct store *store, struct arena *arena, int64_t run,
+                          struct quality_row **rows, size_t *count, struct error *err)
+{
+    return rows_read(store, arena,
+                     "SELECT cell.id, quality.id, status, reason, quality.params, arithmetic,"
+                     "  quality.run_id FROM cell JOIN quality ON quality.id = quality_id"
+                     " WHERE cell.run_id = ? ORDER BY cell.id",
+                     run, read_quality, sizeof **rows, (void **)rows, count, err);
+}
+
+const struct quality_row *quality_find(const struct quality_row *rows, size_t count, int64_t cell)
+{
+    size_t i = first_of(rows, count, sizeof *rows, cell);
+    return i < count && rows[i].cell == cell ? &rows[i] : NULL;
 }

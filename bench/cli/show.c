@@ -173,10 +173,27 @@ static enum status print_trials(struct store *store, struct arena *arena,
     return view_print(&table, err);
 }
 
+// How the quality was taken, or why there is none; its figures stand among the others.
+static void print_quality(const struct quality_row *q)
+{
+    char text[512];
+    if (q == NULL) {
+        print_field("quality", "not asked for");
+        return;
+    }
+    snprintf(text, sizeof text, "%s%s%s, measured in run %lld", q->status, q->reason[0] ? ": " : "",
+             q->reason, (long long)q->run);
+    print_field("quality", text);
+    print_field("quality of", q->params);
+}
+
 static enum status show_cell(struct store *store, struct arena *arena, const struct cell_row *cell,
                              struct error *err)
 {
     char text[96];
+    struct quality_row *qualities = NULL;
+    size_t quality_count = 0;
+    TRY(query_quality(store, arena, cell->run, &qualities, &quality_count, err));
     print_field("cell", cell->label);
     print_field("key", cell->key);
     snprintf(text, sizeof text, "%lld", (long long)cell->run);
@@ -189,6 +206,7 @@ static enum status show_cell(struct store *store, struct arena *arena, const str
     print_field("arithmetic", cell->arithmetic[0] ? cell->arithmetic : "not told");
     print_field("predicted", metric_format(cell->predicted_memory_bytes, "bytes", text, 40));
     print_field("parameters", cell->params);
+    print_quality(quality_find(qualities, quality_count, cell->id));
     TRY(print_figures(store, arena, cell, err));
     TRY(print_verdicts(store, arena, cell, err));
     return print_trials(store, arena, cell, err);
@@ -199,10 +217,12 @@ static enum status cell_json(struct store *store, struct arena *arena, const str
 {
     struct summary_row *figures = NULL;
     struct verdict_row *verdicts = NULL;
-    size_t figure_count = 0, verdict_count = 0;
+    struct quality_row *qualities = NULL;
+    size_t figure_count = 0, verdict_count = 0, quality_count = 0;
     json_t *trials = NULL;
     TRY(query_summaries(store, arena, cell->run, &figures, &figure_count, err));
     TRY(query_verdicts(store, arena, cell->run, &verdicts, &verdict_count, err));
+    TRY(query_quality(store, arena, cell->run, &qualities, &quality_count, err));
     enum status status = export_trials(store, arena, cell->id, &trials, err);
     if (status != OK) {
         json_decref(trials);
@@ -219,6 +239,8 @@ static enum status cell_json(struct store *store, struct arena *arena, const str
     json_object_set_new(root, "prediction", json_stored(cell->prediction));
     json_object_set_new(root, "figures", list);
     json_object_set_new(root, "verdicts", limits);
+    json_object_set_new(root, "quality",
+                        export_quality(quality_find(qualities, quality_count, cell->id)));
     json_object_set_new(root, "stored_trials", trials);
     return view_json(root, err);
 }
