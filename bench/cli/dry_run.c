@@ -94,6 +94,22 @@ static void print_skipped(const struct plan *plan, FILE *out)
     }
 }
 
+// Evaluations of quality, each with its time or why there is none.
+static void print_qualities(const struct plan *plan, FILE *out)
+{
+    char wait[24];
+    if (plan->quality_count)
+        fputc('\n', out);
+    for (size_t i = 0; i < plan->quality_count; i++) {
+        const struct plan_quality *q = &plan->qualities[i];
+        fprintf(out, "quality of %s by %s: ", q->label, q->wish->convention);
+        if (q->skip)
+            fprintf(out, "%s, %s\n", q->unsupported ? "unsupported" : "skipped", q->skip);
+        else
+            fprintf(out, "%s\n", format_wait(q->predicted_ns, wait, sizeof wait));
+    }
+}
+
 void dry_run_print(const struct plan *plan, const char *basis, FILE *out)
 {
     int width = label_width(plan);
@@ -112,6 +128,7 @@ void dry_run_print(const struct plan *plan, const char *basis, FILE *out)
     if (plan->run_count < plan->cell_count)
         fputc('\n', out);
     print_skipped(plan, out);
+    print_qualities(plan, out);
     if (plan->memory_bytes > 0)
         fprintf(out, "\nmemory for one worker: %s",
                 format_bytes((double)plan->memory_bytes, memory, sizeof memory));
@@ -139,20 +156,34 @@ static json_t *cell_json(const struct cell *cell)
     json_object_set_new(object, "memory", memory);
     json_object_set_new(object, "predicted_ns",
                         cell->predicted_ns > 0 ? json_real(cell->predicted_ns) : json_null());
+    json_object_set_new(object, "quality",
+                        cell->quality ? json_string(cell->quality->key) : json_null());
     return object;
+}
+
+static json_t *quality_json(const struct plan_quality *q)
+{
+    return json_pack("{s:s, s:s, s:O, s:s, s:s*, s:f}", "key", q->key, "label", q->label, "params",
+                     q->params, "status",
+                     !q->skip         ? "planned"
+                     : q->unsupported ? "unsupported"
+                                      : "skipped",
+                     "reason", q->skip, "predicted_ns", q->predicted_ns);
 }
 
 enum status dry_run_print_json(const struct plan *plan, const char *basis, FILE *out,
                                struct error *err)
 {
-    json_t *cells = json_array();
+    json_t *cells = json_array(), *qualities = json_array();
+    for (size_t i = 0; i < plan->quality_count; i++)
+        json_array_append_new(qualities, quality_json(&plan->qualities[i]));
     for (size_t i = 0; i < plan->cell_count; i++)
         json_array_append_new(cells, cell_json(&plan->cells[i]));
-    json_t *root =
-        json_pack("{s:s, s:s, s:s, s:o, s:f, s:s, s:I, s:I}", "suite", plan->suite_name, "path",
-                  plan->suite_path, "resolved", plan->suite_text, "cells", cells, "predicted_ns",
-                  plan->predicted_ns, "basis", basis, "duplicates", (json_int_t)plan->duplicates,
-                  "memory_bytes", (json_int_t)plan->memory_bytes);
+    json_t *root = json_pack(
+        "{s:s, s:s, s:s, s:o, s:o, s:f, s:s, s:I, s:I}", "suite", plan->suite_name, "path",
+        plan->suite_path, "resolved", plan->suite_text, "cells", cells, "qualities", qualities,
+        "predicted_ns", plan->predicted_ns, "basis", basis, "duplicates",
+        (json_int_t)plan->duplicates, "memory_bytes", (json_int_t)plan->memory_bytes);
     char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
     if (text)
         fprintf(out, "%s\n", text);

@@ -152,8 +152,8 @@ static enum status run_window(struct evaluation *e, size_t index, struct error *
 
 // ---- all windows ------------------------------------------------------------------------------------
 
-static enum status check_length(const struct model_config *config,
-                                const struct quality_convention *c, struct error *err)
+enum status quality_check_window(const struct model_config *config,
+                                 const struct quality_convention *c, struct error *err)
 {
     if (config->max_positions > 0 && c->window > config->max_positions)
         return FAIL(err, ERR_UNSUPPORTED,
@@ -167,7 +167,7 @@ enum status quality_check(const struct checkpoint *ck, const struct quality_conv
 {
     if (checkpoint_is_synthetic(ck))
         return FAIL(err, ERR_UNSUPPORTED, "synthetic weights have no quality");
-    return check_length(checkpoint_config(ck), convention, err);
+    return quality_check_window(checkpoint_config(ck), convention, err);
 }
 
 static enum status count_windows(const struct quality_input *in, size_t *out, struct error *err)
@@ -188,7 +188,7 @@ static enum status evaluation_init(struct evaluation *e, const struct quality_in
     struct context_options exact = context_shape(config, in->convention, DT_F32);
     *e = (struct evaluation){.in = in, .chunk = shape.chunk, .vocab = config->vocab};
     e->scored = (size_t)quality_scored(in->convention);
-    TRY(check_length(config, in->convention, err));
+    TRY(quality_check_window(config, in->convention, err));
     TRY(count_windows(in, &e->windows, err));
     if (in->baseline && model_config(in->baseline)->vocab != config->vocab)
         return FAIL(err, ERR_USAGE, "models of %d and %d ids cannot be compared", config->vocab,

@@ -100,6 +100,9 @@ struct quality_input {
 enum status quality_measure(const struct quality_input *in, struct quality *out, struct error *err);
 
 // Whether the model can be judged by this convention at all; ERR_UNSUPPORTED in words.
+enum status quality_check_window(const struct model_config *config,
+                                 const struct quality_convention *convention, struct error *err);
+// The same, and that it has a quality: synthetic weights have none.
 enum status quality_check(const struct checkpoint *ck, const struct quality_convention *convention,
                           struct error *err);
 

@@ -34,18 +34,27 @@ static json_t *job_cell_json(const struct job_cell *c)
                      (int)c->collect);
 }
 
+static json_t *job_quality_json(const struct job_quality *q)
+{
+    return json_pack("{ss ss ss ss si}", "kv", dtype_name(q->kv), "text", q->text, "text_hash",
+                     q->text_hash, "convention", q->convention, "windows", q->windows);
+}
+
 char *job_encode(const struct job *job)
 {
     json_t *cells = json_array();
     for (size_t i = 0; i < job->cell_count; i++)
         json_array_append_new(cells, job_cell_json(&job->cells[i]));
-    bool measure = job->task == JOB_CELLS;
+    static const char *const tasks[] = {"cells", "ceilings", "quality"};
+    bool measure = job->task != JOB_CEILINGS;
     json_t *root = json_pack(
         "{si ss si si sI ss* ss* ss* ss* ss* sI sb so}", "version", PROTOCOL_VERSION, "task",
-        measure ? "cells" : "ceilings", "threads", job->threads, "isa", (int)job->isa,
+        tasks[job->task], "threads", job->threads, "isa", (int)job->isa,
         "memory_limit", (json_int_t)job->memory_limit_bytes, "device", job->device, "scheme",
         job->scheme, "head", measure ? dtype_name(job->head) : NULL, "model", job->model_path,
         "shape", job->shape_path, "seed", (json_int_t)job->seed, "cold", job->cold, "cells", cells);
+    if (root && job->task == JOB_QUALITY)
+        json_object_set_new(root, "quality", job_quality_json(&job->quality));
     char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
     json_decref(root);
     return text;
@@ -112,9 +121,8 @@ static enum status job_cell_decode(const json_t *object, struct job_cell *out, s
     return sampling_decode(json_object_get(object, "sampling"), &out->sampling, err);
 }
 
-static enum status job_cells_decode(const json_t *root, struct job *out, struct error *err)
+static enum status job_model_decode(const json_t *root, struct job *out, struct error *err)
 {
-    const json_t *cells = json_object_get(root, "cells");
     int64_t seed = 0;
     TRY(json_get_string(root, "worker protocol", "device", &out->device, err));
     TRY(json_get_string(root, "worker protocol", "scheme", &out->scheme, err));
@@ -126,6 +134,12 @@ static enum status job_cells_decode(const json_t *root, struct job *out, struct 
     out->seed = (uint64_t)seed;
     if (!out->model_path == !out->shape_path)
         return FAIL(err, ERR_FORMAT, "worker protocol: a job has either a model or a shape");
+    return OK;
+}
+
+static enum status job_cells_decode(const json_t *root, struct job *out, struct error *err)
+{
+    const json_t *cells = json_object_get(root, "cells");
     if (json_array_size(cells) == 0)
         return FAIL(err, ERR_FORMAT, "worker protocol: a job without cells");
     out->cells = calloc(json_array_size(cells), sizeof *out->cells);
@@ -135,6 +149,19 @@ static enum status job_cells_decode(const json_t *root, struct job *out, struct 
         TRY(job_cell_decode(json_array_get(cells, out->cell_count), &out->cells[out->cell_count],
                             err));
     return OK;
+}
+
+static enum status job_quality_decode(const json_t *root, struct job_quality *out,
+                                      struct error *err)
+{
+    const json_t *object = json_object_get(root, "quality");
+    if (!json_is_object(object))
+        return FAIL(err, ERR_FORMAT, "worker protocol: quality: not an object");
+    TRY(get_dtype(object, "kv", &out->kv, err));
+    TRY(json_get_string(object, "worker protocol", "text", &out->text, err));
+    TRY(json_get_string(object, "worker protocol", "text_hash", &out->text_hash, err));
+    TRY(json_get_string(object, "worker protocol", "convention", &out->convention, err));
+    return get_int(object, "windows", 0, TOKENS_MAX, &out->windows, err);
 }
 
 static enum status job_fields(const json_t *root, struct job *out, struct error *err)
@@ -151,10 +178,16 @@ static enum status job_fields(const json_t *root, struct job *out, struct error 
     TRY(json_get_i64(root, "worker protocol", "memory_limit", 0, INT64_MAX,
                      &out->memory_limit_bytes, err));
     out->isa = (unsigned)isa;
-    out->task = str_equal(task, "ceilings") ? JOB_CEILINGS : JOB_CELLS;
+    out->task = str_equal(task, "ceilings")  ? JOB_CEILINGS
+                : str_equal(task, "quality") ? JOB_QUALITY
+                                             : JOB_CELLS;
     if (out->task == JOB_CELLS && !str_equal(task, "cells"))
         return FAIL(err, ERR_FORMAT, "worker protocol: no task '%s'", task);
-    return out->task == JOB_CELLS ? job_cells_decode(root, out, err) : OK;
+    if (out->task == JOB_CEILINGS)
+        return OK;
+    TRY(job_model_decode(root, out, err));
+    return out->task == JOB_CELLS ? job_cells_decode(root, out, err)
+                                  : job_quality_decode(root, &out->quality, err);
 }
 
 enum status job_decode(const char *text, size_t length, struct job *out, json_t **root,
@@ -350,6 +383,12 @@ static enum status ceilings_parse(struct event *out, struct error *err)
     return OK;
 }
 
+static enum status quality_parse(struct event *out, struct error *err)
+{
+    TRY(json_opt_string(out->root, "quality", "note", "", &out->message, err));
+    return metrics_parse(out->root, "metrics", &out->metrics, &out->metric_count, err);
+}
+
 static enum status bye_parse(struct event *out, struct error *err)
 {
     (void)out;
@@ -370,6 +409,7 @@ static const struct {
     [EVENT_TRIAL] = {"trial", trial_parse},
     [EVENT_ERROR] = {"error", error_parse},
     [EVENT_CEILINGS] = {"ceilings", ceilings_parse},
+    [EVENT_QUALITY] = {"quality", quality_parse},
     [EVENT_BYE] = {"bye", bye_parse},
 };
 

@@ -19,6 +19,8 @@
 //   {"event":"ceilings","rows":[{"name":"read","level":"DRAM","kernel":"k_read_f32_f32_avx512",
 //     "threads":2,"value":4.5e10,"low":4.4e10,"high":4.6e10,"samples":9}],"note":""}
 //                                                                   only of a ceilings job
+//   {"event":"quality","metrics":[{"name":"perplexity","value":17.02,"source":"..."}],"note":""}
+//                                                                   only of a quality job, after "loaded"
 //   {"event":"bye"}
 //
 // "value":null is "not measured". Names and units of metrics are the rows of results/metric.h. The runner
@@ -46,7 +48,15 @@ enum {
 
 // ---- job: runner -> worker --------------------------------------------------------------------------
 
-enum job_task { JOB_CELLS, JOB_CEILINGS };
+enum job_task { JOB_CELLS, JOB_CEILINGS, JOB_QUALITY };
+
+// JOB_QUALITY: what is evaluated, besides the model, scheme and device of the job.
+struct job_quality {
+    enum dtype kv;
+    const char *text, *text_hash; // the path, and what its bytes were when the run was planned
+    const char *convention;
+    int windows; // at most; 0: all
+};
 
 struct job_cell {
     int index; // into plan.cells: comes back in every event
@@ -67,14 +77,15 @@ struct job {
     int64_t
         memory_limit_bytes; // 0: what is available less some head-room, which is the most anyway
 
-    // JOB_CELLS: one model, in one scheme, on one device
+    // JOB_CELLS and JOB_QUALITY: one model, in one scheme, on one device
     const char *device, *scheme;
     enum dtype head;
     const char *model_path, *shape_path; // one of them is NULL
     uint64_t seed;
     bool cold; // drop the files from the page cache before loading, where the system lets us
-    struct job_cell *cells;
+    struct job_cell *cells; // none in JOB_QUALITY
     size_t cell_count;
+    struct job_quality quality;
 };
 
 // The job as text; caller frees. NULL when memory is exhausted.
@@ -95,6 +106,7 @@ enum event_type {
     EVENT_TRIAL,
     EVENT_ERROR,
     EVENT_CEILINGS,
+    EVENT_QUALITY,
     EVENT_BYE,
     EVENT_TYPE_COUNT
 };
@@ -105,7 +117,7 @@ struct event {
     json_t *root;      // owns every string below
     int cell;          // index into the plan, -1: none
     int repetition;    // from 1
-    const char *phase; // "load", "warm-up", "prefill", "decode", "inspect", "ceilings"
+    const char *phase; // "load", "warm-up", "prefill", "decode", "inspect", "ceilings", "quality"
     double done;       // share of the phase
     const char *arithmetic;
     const char *token_hash;
@@ -115,7 +127,7 @@ struct event {
     int64_t *token_ns; // owned: (sequences, tokens)
     int sequences, tokens;
     enum status code; // of an error
-    const char *message;
+    const char *message; // of an error; of a quality event: what could not be measured, and why
     struct ceilings *ceilings; // owned; without the levels, which the runner can ask for itself
 };
 

@@ -14,8 +14,6 @@
 #include "bench/run/verdict.h"
 #include "results/query.h"
 
-static const uint64_t ceilings_timeout_ns = 300000000000;
-
 struct session {
     struct run_context *run;
     const size_t *cells; // into the plan, in the order of the job
@@ -141,8 +139,7 @@ static enum status end_trial_well(struct session *s, struct error *err)
     return status == OK ? end_trial(s, err) : status;
 }
 
-// What the engine said of a failure, as a trial's status.
-static const char *status_of(enum status code)
+const char *session_status_of(enum status code)
 {
     switch (code) {
     case ERR_NOMEM:
@@ -162,7 +159,7 @@ static enum status on_error(struct session *s, const struct event *event, struct
 {
     if (event->cell < 0) // the whole job: the next cell gets a fresh worker
         s->over = true;
-    trial_fail(&s->trial, status_of(event->code), "%s", event->message);
+    trial_fail(&s->trial, session_status_of(event->code), "%s", event->message);
     return end_trial(s, err);
 }
 
@@ -170,13 +167,14 @@ static enum status on_error(struct session *s, const struct event *event, struct
 static enum status in_turn(const struct session *s, const struct event *event, struct error *bad)
 {
     bool loaded = s->loaded.type == EVENT_LOADED;
+    bool errand = event->type == EVENT_CEILINGS || event->type == EVENT_QUALITY;
     bool about_cell =
         event->type == EVENT_CELL || event->type == EVENT_REPETITION || event->type == EVENT_TRIAL;
     if (s->at == s->count)
         return event->type == EVENT_BYE ? OK : FAIL(bad, ERR_FORMAT, "it spoke on after the end");
     if (event->type == EVENT_BYE)
         return FAIL(bad, ERR_FORMAT, "it ended with %zu cells to measure", s->count - s->at);
-    if (event->type == EVENT_CEILINGS || (event->type == EVENT_LOADED && loaded))
+    if (errand || (event->type == EVENT_LOADED && loaded))
         return FAIL(bad, ERR_FORMAT, "it answered what was not asked");
     if ((about_cell && !loaded) || (event->cell >= 0 && event->cell != (int)s->cells[s->at]))
         return FAIL(bad, ERR_FORMAT, "it spoke of cell %d out of turn", event->cell);
@@ -360,80 +358,4 @@ enum status session_cells(struct run_context *run, const size_t *cells, size_t c
         trial_fini(&s.trial);
     event_fini(&s.loaded);
     return status;
-}
-
-// ---- ceilings ---------------------------------------------------------------------------------------------------
-
-static void append_ceilings(struct ceilings *all, const struct ceilings *more)
-{
-    for (int i = 0; i < more->count && all->count < CEILINGS_MAX; i++) {
-        const struct ceiling *row = &more->row[i];
-        if (!ceilings_find(all, row->name, row->level, row->threads)) // fewer threads come along
-            all->row[all->count++] = *row;
-    }
-    if (more->note[0])
-        memcpy(all->note, more->note, sizeof all->note);
-}
-
-// Listens until the ceilings came. `failure` holds why they did not.
-static enum status hear_ceilings(struct run_context *run, struct child *child, bool *closed,
-                                 struct error *failure)
-{
-    uint64_t deadline_ns = clock_ns() + ceilings_timeout_ns;
-    for (bool came = false;;) {
-        const char *line = NULL;
-        size_t length = 0;
-        struct event event;
-        switch (child_next(child, deadline_ns, &line, &length)) {
-        case CHILD_LINE:
-            TRY(event_parse(line, length, &event, failure));
-            if (event.type == EVENT_CEILINGS)
-                append_ceilings(run->ceilings, event.ceilings);
-            if (event.type == EVENT_ERROR)
-                FAIL(failure, event.code, "%s", event.message);
-            came |= event.type == EVENT_CEILINGS;
-            event_fini(&event);
-            break;
-        case CHILD_CLOSED:
-            *closed = true;
-            return came ? OK : FAIL(failure, ERR_IO, "the worker died");
-        case CHILD_INTERRUPTED:
-            return FAIL(failure, ERR_INTERRUPTED, "interrupted");
-        case CHILD_TIMEOUT:
-            return FAIL(failure, ERR_TIMEOUT, "no end within 300 s");
-        case CHILD_TOO_LONG:
-            return FAIL(failure, ERR_FORMAT, "an endless line");
-        }
-        if (failure->code != OK)
-            return failure->code;
-    }
-}
-
-enum status session_ceilings(struct run_context *run, int threads, struct error *err)
-{
-    struct job job = {.task = JOB_CEILINGS,
-                      .threads = threads,
-                      .isa = ISA_ALL,
-                      .memory_limit_bytes = run->memory_limit_bytes};
-    struct child *child = NULL;
-    struct child_end end;
-    struct error failure = {0};
-    bool closed = false;
-    char *text = job_encode(&job);
-    if (!text)
-        return FAIL(err, ERR_NOMEM, "runner: a job");
-    enum status status = child_start(run->worker_command, text, &child, err);
-    free(text);
-    if (status != OK)
-        return status;
-    status = hear_ceilings(run, child, &closed, &failure);
-    child_end(child, closed ? CHILD_STOP_GENTLY : CHILD_STOP_TERM, &end);
-    if (status == ERR_INTERRUPTED)
-        return FAIL(err, ERR_INTERRUPTED, "interrupted");
-    if (status != OK)
-        log_line(LOG_WARN,
-                 "ceilings for %d threads were not measured (%s; the worker %s): cells that use "
-                 "them get no verdict",
-                 threads, failure.message, end.exited_well ? "ended well" : end.words);
-    return OK;
 }

@@ -1,4 +1,5 @@
-// session.h - one worker's life, from the runner's side: a job, and a trial for each cell that ends.
+// session.h - one worker's life, from the runner's side: a job, and a trial for each cell that ends; or an
+// errand, which is a job that measures no cell.
 #ifndef BENCH_RUN_SESSION_H
 #define BENCH_RUN_SESSION_H
 
@@ -6,6 +7,7 @@
 
 #include "base/status.h"
 #include "bench/run/live.h"
+#include "bench/run/protocol.h"
 #include "bench/run/record.h"
 #include "bench/suite/plan.h"
 
@@ -27,9 +29,24 @@ struct run_context {
 enum status session_cells(struct run_context *run, const size_t *cells, size_t count, int number,
                           struct error *err);
 
+// What the engine said of a failure, as a trial's status.
+const char *session_status_of(enum status code);
+
+// ---- errands.c --------------------------------------------------------------------------------------
+
 // Measures the ceilings for `threads` threads (some smaller numbers come along) and adds them to
 // run->ceilings. A worker that fails leaves them as they are, and says so to the person: verdicts are then
 // not made.
 enum status session_ceilings(struct run_context *run, int threads, struct error *err);
+
+// How an evaluation of quality ended.
+struct quality_outcome {
+    const char *status;             // ok, unsupported, oom, timeout, crashed
+    char reason[600];               // of ok: what could not be measured, or ""
+    struct event loaded, figures;   // as far as they came; the caller calls event_fini
+};
+// Evaluates one quality in a worker of its own. Errors are the runner's own; ERR_INTERRUPTED.
+enum status session_quality(struct run_context *run, const struct plan_quality *quality,
+                            struct quality_outcome *out, struct error *err);
 
 #endif

@@ -12,6 +12,7 @@
 #include "base/hash.h"
 #include "base/os.h"
 #include "base/str.h"
+#include "bench/run/evaluate.h"
 #include "bench/run/inspect.h"
 #include "bench/run/measure.h"
 #include "bench/run/prompt.h"
@@ -130,17 +131,23 @@ static enum status checkpoint_for(const struct job *job, struct checkpoint **out
     return checkpoint_synthetic(job->shape_path, job->seed, out, err);
 }
 
+static enum status scheme_make(struct worker *w, struct error *err)
+{
+    const struct scheme *scheme = scheme_find(w->job.scheme);
+    if (!scheme)
+        return FAIL(err, ERR_UNSUPPORTED, "scheme %s is not implemented in this build",
+                    w->job.scheme);
+    w->scheme = *scheme;
+    w->scheme.head = w->job.head;
+    return OK;
+}
+
 // The checkpoint is closed when all is packed: its mapped pages would count as the cell's memory.
 static enum status model_make(struct worker *w, struct error *err)
 {
     const struct job *job = &w->job;
-    const struct scheme *scheme = scheme_find(job->scheme);
     struct checkpoint *ck = NULL;
-    if (!scheme)
-        return FAIL(err, ERR_UNSUPPORTED, "scheme %s is not implemented in this build",
-                    job->scheme);
-    w->scheme = *scheme;
-    w->scheme.head = job->head;
+    TRY(scheme_make(w, err));
     struct engine_options options = {
         .device = job->device, .scheme = &w->scheme, .pool = w->pool, .isa = job->isa};
     enum status status = checkpoint_for(job, &ck, err);
@@ -331,7 +338,16 @@ static enum status work(struct worker *w, struct error *err)
     int64_t limit = limit_memory(w->job.memory_limit_bytes);
     TRY(pool_create(w->job.threads, true, &w->pool, err));
     TRY(hello(w, limit, err));
-    return w->job.task == JOB_CEILINGS ? run_ceilings(w, err) : run_cells(w, err);
+    switch (w->job.task) {
+    case JOB_CEILINGS:
+        return run_ceilings(w, err);
+    case JOB_QUALITY:
+        TRY(scheme_make(w, err));
+        return evaluate_job(&w->job, &w->scheme, w->pool, &w->wire, err);
+    case JOB_CELLS:
+        break;
+    }
+    return run_cells(w, err);
 }
 
 static void worker_fini(struct worker *w)

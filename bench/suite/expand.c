@@ -18,8 +18,9 @@ struct product {
     const char *section, *name; // "sweep core", "core"
     struct word_list words[AXIS_COUNT];
     struct int_list numbers[AXIS_COUNT];
-    const char *prompt;   // "random", or "text:" and the path found
-    char prompt_hash[65]; // "" for random
+    const char *prompt;        // "random", or "text:" and the path found
+    char prompt_hash[65];      // "" for random
+    struct quality_wish *wish; // NULL: quality is not collected
 };
 
 static enum status no_memory(struct error *err)
@@ -112,6 +113,23 @@ static enum status find_prompt(struct expansion *x, struct product *p, struct er
     return p->prompt ? OK : no_memory(err);
 }
 
+static unsigned collect_mask(const struct word_list *words)
+{
+    static const struct {
+        const char *name;
+        unsigned bit;
+    } known[] = {{"memory", COLLECT_MEMORY},
+                 {"energy", COLLECT_ENERGY},
+                 {"counters", COLLECT_COUNTERS},
+                 {"quality", COLLECT_QUALITY}};
+    unsigned mask = COLLECT_TIMING;
+    for (size_t i = 0; i < words->count; i++)
+        for (size_t k = 0; k < sizeof known / sizeof *known; k++)
+            if (strcmp(words->items[i], known[k].name) == 0)
+                mask |= known[k].bit;
+    return mask;
+}
+
 static enum status check_links(struct expansion *x, const struct product *p, struct error *err)
 {
     for (int a = 0; a < AXIS_COUNT; a++) {
@@ -147,6 +165,8 @@ static enum status prepare(struct expansion *x, const struct suite_sweep *sweep,
     p->numbers[AXIS_CONTEXT] = sweep->context;
     p->numbers[AXIS_GEN] = sweep->gen;
     TRY(check_links(x, p, err));
+    if (collect_mask(&sweep->collect) & COLLECT_QUALITY)
+        TRY(quality_wish_make(x, p->section, sweep, &p->wish, err));
     return find_prompt(x, p, err);
 }
 
@@ -267,23 +287,6 @@ static enum dtype kv_type(const struct cell *cell, const char *word)
     return cell->scheme->default_kv;
 }
 
-static unsigned collect_mask(const struct word_list *words)
-{
-    static const struct {
-        const char *name;
-        unsigned bit;
-    } known[] = {{"memory", COLLECT_MEMORY},
-                 {"energy", COLLECT_ENERGY},
-                 {"counters", COLLECT_COUNTERS},
-                 {"quality", COLLECT_QUALITY}};
-    unsigned mask = COLLECT_TIMING;
-    for (size_t i = 0; i < words->count; i++)
-        for (size_t k = 0; k < sizeof known / sizeof *known; k++)
-            if (strcmp(words->items[i], known[k].name) == 0)
-                mask |= known[k].bit;
-    return mask;
-}
-
 static void fill_cell(struct expansion *x, const struct product *p, const struct point *point,
                       struct cell *cell)
 {
@@ -312,6 +315,7 @@ static void fill_cell(struct expansion *x, const struct product *p, const struct
         .warmup = (enum warmup)sweep->warmup,
         .timeout_ns = (uint64_t)sweep->timeout_ns,
         .collect = collect_mask(&sweep->collect),
+        .wish = p->wish,
     };
     cell->head = cell->scheme ? cell->scheme->head : DT_BF16;
     cell->kv = kv_type(cell, point->word[AXIS_KV]);

@@ -21,14 +21,25 @@ enum status expand_models(struct expansion *x, struct error *err);
 // reason.
 enum status expand_sweeps(struct expansion *x, struct error *err);
 
+// key.c: the same for an evaluation of quality.
+enum status quality_make_key(struct plan_quality *quality, struct error *err);
+
 // key.c: cell->params and cell->key. prompt_hash: SHA-256 of the prompt's text, NULL for random.
 enum status cell_make_key(struct cell *cell, const char *prompt_hash, struct error *err);
+
+// quality.c: finds the text a sweep names, in the plan's arena. Errors: ERR_USAGE with file and line.
+enum status quality_wish_make(struct expansion *x, const char *section,
+                              const struct suite_sweep *sweep, struct quality_wish **out,
+                              struct error *err);
+// quality.c: the evaluations of quality that the cells which will run share.
+enum status expand_qualities(struct expansion *x, struct error *err);
 
 // predict.c: from the analytic model, the ceilings (NULL: rough figures) and calibrated shares of
 // them.
 double predict_load_ns(const struct cell *cell); // one worker: start, load
 double predict_trial_ns(const struct cell *cell,
                         const struct ceilings *ceilings); // without the load
+double predict_quality_ns(const struct plan_quality *quality, const struct ceilings *ceilings);
 double predict_ceilings_ns(void); // the runner's full measurement at its start
 
 // Printed into the plan's arena; NULL without memory.

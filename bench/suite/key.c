@@ -30,6 +30,27 @@ static json_t *prompt_json(const struct cell *cell, const char *hash)
     return json_pack("{s:I}", "random", (json_int_t)cell->sampling.seed);
 }
 
+static enum status hash_params(const json_t *params, char key[65], struct error *err)
+{
+    char *text = params ? json_canonical(params) : NULL;
+    if (!text)
+        return FAIL(err, ERR_NOMEM, "no memory for a cell's key");
+    enum status status = hash_bytes(text, strlen(text), key, err);
+    free(text);
+    return status;
+}
+
+// The number of threads is not in it: it changes no bit.
+enum status quality_make_key(struct plan_quality *q, struct error *err)
+{
+    q->params =
+        json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i}", "engine", ENGINE_WORK, "model",
+                  q->model->content, "scheme", q->scheme->name, "head", dtype_name(q->head), "kv",
+                  dtype_name(q->kv), "device", q->device, "text", q->wish->text_hash, "convention",
+                  q->wish->convention, "windows", q->wish->windows);
+    return hash_params(q->params, q->key, err);
+}
+
 enum status cell_make_key(struct cell *cell, const char *prompt_hash, struct error *err)
 {
     json_t *sampling = sampling_json(&cell->sampling), *prompt = prompt_json(cell, prompt_hash);
@@ -39,10 +60,5 @@ enum status cell_make_key(struct cell *cell, const char *prompt_hash, struct err
                   dtype_name(cell->head), "kv", dtype_name(cell->kv), "device", cell->device,
                   "threads", cell->threads, "chunk", cell->chunk, "batch", cell->batch, "context",
                   cell->context, "gen", cell->gen, "prompt", prompt, "sampling", sampling);
-    char *text = cell->params ? json_canonical(cell->params) : NULL;
-    if (!text)
-        return FAIL(err, ERR_NOMEM, "no memory for a cell's key");
-    enum status status = hash_bytes(text, strlen(text), cell->key, err);
-    free(text);
-    return status;
+    return hash_params(cell->params, cell->key, err);
 }

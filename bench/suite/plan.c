@@ -153,6 +153,9 @@ static enum status make_groups(struct plan *plan, struct error *err)
 static void add_up_time(struct plan *plan)
 {
     plan->predicted_ns = plan->run_count ? predict_ceilings_ns() : 0;
+    for (size_t i = 0; i < plan->quality_count; i++)
+        if (!plan->qualities[i].skip)
+            plan->predicted_ns += plan->qualities[i].predicted_ns;
     for (size_t g = 0; g < plan->group_count; g++) {
         const struct cell_group *group = &plan->groups[g];
         for (size_t i = 0; i < group->count; i++) {
@@ -199,6 +202,7 @@ static enum status fill_plan(struct expansion *x, const char *only, struct error
     if (only)
         TRY(keep_only(plan, only, err));
     TRY(make_groups(plan, err));
+    TRY(expand_qualities(x, err));
     add_up_time(plan);
     return OK;
 }
@@ -230,6 +234,8 @@ void plan_destroy(struct plan *plan)
         return;
     for (size_t i = 0; i < plan->cell_count; i++)
         json_decref(plan->cells[i].params);
+    for (size_t i = 0; i < plan->quality_count; i++)
+        json_decref(plan->qualities[i].params);
     arena_fini(&plan->arena);
     free(plan);
 }

@@ -36,6 +36,34 @@ struct plan_model {
     double parameters, stored_bytes; // for the load's prediction; stored_bytes 0 of a shape
 };
 
+// What a sweep that collects quality wants to have measured.
+struct quality_wish {
+    const char *text;      // path
+    const char *text_hash; // of its bytes
+    double text_bytes;
+    const char *convention; // of bench/quality/quality.h
+    int windows;            // at most; 0: all
+    double max_ns;          // predicted to take longer: skipped
+};
+
+// One evaluation of quality: of all cells of the same model, scheme, head, KV type, device and wish. It
+// runs in a worker of its own, after the trials.
+struct plan_quality {
+    char key[65];
+    json_t *params;    // owned by the plan; canonical form is what `key` is the SHA-256 of
+    const char *label; // "tiny int8 cpu, half-512"
+    const struct quality_wish *wish;
+    const struct plan_model *model;
+    const struct scheme *scheme;
+    const char *device;
+    enum dtype head, kv;
+    int threads; // the most its cells have; changes no figure
+    uint64_t timeout_ns;
+    double predicted_ns; // both models loaded and run
+    const char *skip;    // reason, or NULL: it will run
+    bool unsupported;    // of a skipped one: "unsupported", not "skipped"
+};
+
 // Everything that changes the work; the canonical JSON of these is what the key hashes.
 // Repetitions that min_time adds up to; `reps` may ask for more.
 enum { REPETITIONS_MOST = 100 };
@@ -64,6 +92,8 @@ struct cell {
     enum warmup warmup;
     uint64_t timeout_ns;
     unsigned collect;
+    const struct quality_wish *wish;    // NULL: quality is not collected
+    const struct plan_quality *quality; // NULL: not collected, or the cell does not run
 
     // what is expected of it
     struct memory_plan memory;
@@ -92,6 +122,8 @@ struct plan {
     size_t run_count; // how many
     struct cell_group *groups;
     size_t group_count;
+    struct plan_quality *qualities;
+    size_t quality_count;
     bool interleaved; // trials outside, cells inside
     bool prune_larger_on_oom;
     const char *report_formats; // "html,png,csv"

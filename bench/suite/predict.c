@@ -4,6 +4,7 @@
 // are what cells reach of their roof; where they come from is said beside each.
 #include <math.h>
 
+#include "bench/quality/quality.h"
 #include "bench/roof/roof.h"
 #include "bench/suite/expand.h"
 
@@ -16,6 +17,9 @@ static const double compute_share = 0.40;     // of the peak of the datapath, pr
 static const double attention_share = 0.20;   // the same, attention: short rows, exponentials
 static const double step_overhead_ns = 500e3; // dispatch, sampling, check of the logits
 static const double canary_share = 1.10;      // canaries, and the steps repeated after them
+
+static const double score_logit_ns = 6;     // of both models, one thread
+static const double text_bytes_a_token = 3; // few: a text has rather fewer tokens than that
 
 // A worker's start: process, libraries, pool, topology. Then the load.
 static const double start_ns = 0.5e9;
@@ -30,10 +34,8 @@ double predict_load_ns(const struct cell *cell)
     return start_ns + seconds * 1e9;
 }
 
-static double phase_ns(const struct phase_work *work, const struct cell *cell,
-                       const struct ceilings *ceilings)
+static double phase_ns(const struct phase_work *work, int threads, const struct ceilings *ceilings)
 {
-    int threads = cell->threads;
     const struct ceiling *read =
         ceilings ? ceilings_read(ceilings, threads, work->working_set_bytes) : NULL;
     double bytes_per_s = read && read->value > 0 ? read->value : rough_bytes_per_s, total = 0;
@@ -63,8 +65,8 @@ double predict_trial_ns(const struct cell *cell, const struct ceilings *ceilings
     work_prefill(&in, &prefill);
     work_decode_step(&in, &decode);
     double steps = ceil((double)in.prompt / in.chunk);
-    double prefill_ns = phase_ns(&prefill, cell, ceilings) + steps * step_overhead_ns;
-    double step_ns = phase_ns(&decode, cell, ceilings) + step_overhead_ns;
+    double prefill_ns = phase_ns(&prefill, cell->threads, ceilings) + steps * step_overhead_ns;
+    double step_ns = phase_ns(&decode, cell->threads, ceilings) + step_overhead_ns;
     double repetition_ns = prefill_ns + (cell->gen - 1) * step_ns;
     double warmup_ns = cell->warmup == WARMUP_FULL    ? repetition_ns
                        : cell->warmup == WARMUP_SHORT ? 2 * step_ns
@@ -73,6 +75,40 @@ double predict_trial_ns(const struct cell *cell, const struct ceilings *ceilings
     double repetitions = fmin(fmax(cell->reps, ceil((double)cell->min_time_ns / repetition_ns)),
                               fmax(cell->reps, REPETITIONS_MOST));
     return canary_share * repetitions * repetition_ns + warmup_ns + inspection_ns;
+}
+
+// One window through one model. The head, which the analytic model counts for one position, runs for all
+// that are scored.
+static double window_ns(const struct plan_quality *q, const struct scheme *scheme, enum dtype kv,
+                        const struct quality_convention *convention,
+                        const struct ceilings *ceilings)
+{
+    struct work_input in = {.config = &q->model->config,
+                            .scheme = scheme,
+                            .kv = kv,
+                            .batch = 1,
+                            .prompt = convention->window,
+                            .chunk = convention->window,
+                            .gen = 1};
+    struct phase_work work = {0};
+    work_prefill(&in, &work);
+    work.op[OPC_HEAD].flop *= quality_scored(convention);
+    return phase_ns(&work, q->threads, ceilings) + step_overhead_ns;
+}
+
+double predict_quality_ns(const struct plan_quality *q, const struct ceilings *ceilings)
+{
+    const struct quality_convention *c = quality_convention_find(q->wish->convention);
+    const struct scheme *f32 = scheme_find("f32");
+    double there = ceil(q->wish->text_bytes / text_bytes_a_token / c->window);
+    double windows = q->wish->windows > 0 ? fmin(q->wish->windows, there) : there;
+    double score_ns = score_logit_ns * quality_scored(c) * q->model->config.vocab / q->threads;
+    double window = window_ns(q, q->scheme, q->kv, c, ceilings) + score_ns;
+    bool alone = q->scheme == f32 && q->kv == DT_F32;
+    if (!alone)
+        window += window_ns(q, f32, DT_F32, c, ceilings);
+    double load = q->model->stored_bytes / read_bytes_per_s * 1e9 * (alone ? 1 : 2);
+    return start_ns + load + windows * window;
 }
 
 double predict_ceilings_ns(void)

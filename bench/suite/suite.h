@@ -39,6 +39,9 @@ struct suite_sweep {
     int64_t procs, retries, reps;
     int warmup; // enum warmup
     struct word_list collect;
+    const char *quality_text;
+    int quality_convention; // index into quality_conventions
+    int64_t quality_windows;
     double min_time_ns, timeout_ns, max_cell_time_ns;
     // of the whole suite, [defaults] alone
     int order;           // 0: interleaved, 1: sequential

@@ -1,0 +1,163 @@
+// errands.c - jobs that measure no cell: the ceilings of the machine, the quality of a scheme.
+#include "bench/run/session.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "bench/run/child.h"
+#include "bench/run/protocol.h"
+
+static const uint64_t ceilings_timeout_ns = 300000000000;
+
+// One worker on one errand, and how it ended.
+struct errand {
+    struct child *child;
+    uint64_t deadline_ns;
+    uint64_t limit_ns;
+    struct live *live;
+    struct event *answers[EVENT_TYPE_COUNT]; // where events of these types go; NULL: they are not wanted
+    struct error failure;                    // why it did not answer; OK when it did
+    struct child_end end;
+};
+
+// Keeps the event where it is wanted. What was not asked for is a failure.
+static void take(struct errand *e, struct event *event)
+{
+    struct event *slot = e->answers[event->type];
+    if (event->type == EVENT_ERROR)
+        FAIL(&e->failure, event->code, "%s", event->message);
+    if (event->type == EVENT_PROGRESS)
+        live_progress(e->live, event->phase, 0, 0, event->done);
+    if (slot && slot->root == NULL) {
+        *slot = *event;
+        *event = (struct event){.cell = -1};
+    } else if (event->type != EVENT_HELLO && event->type != EVENT_PROGRESS &&
+               event->type != EVENT_ERROR && event->type != EVENT_BYE) {
+        FAIL(&e->failure, ERR_FORMAT, "it answered what was not asked");
+    }
+}
+
+// Listens until the worker has nothing more to say. Returns whether it closed by itself.
+static bool listen(struct errand *e)
+{
+    while (e->failure.code == OK) {
+        const char *line = NULL;
+        size_t length = 0;
+        struct event event;
+        char limit[32];
+        switch (child_next(e->child, e->deadline_ns, &line, &length)) {
+        case CHILD_LINE:
+            if (event_parse(line, length, &event, &e->failure) == OK)
+                take(e, &event);
+            event_fini(&event);
+            break;
+        case CHILD_CLOSED:
+            return true;
+        case CHILD_INTERRUPTED:
+            FAIL(&e->failure, ERR_INTERRUPTED, "interrupted");
+            break;
+        case CHILD_TIMEOUT:
+            FAIL(&e->failure, ERR_TIMEOUT, "no end within %s",
+                 format_time_ns((double)e->limit_ns, limit, sizeof limit));
+            break;
+        case CHILD_TOO_LONG:
+            FAIL(&e->failure, ERR_FORMAT, "an endless line");
+            break;
+        }
+    }
+    return false;
+}
+
+// Runs the job. `wanted` is the event that must have come. Errors are the runner's own; ERR_INTERRUPTED.
+static enum status errand_run(struct run_context *run, const struct job *job, struct errand *e,
+                              enum event_type wanted, struct error *err)
+{
+    char *text = job_encode(job);
+    if (!text)
+        return FAIL(err, ERR_NOMEM, "runner: a job");
+    enum status status = child_start(run->worker_command, text, &e->child, err);
+    free(text);
+    if (status != OK)
+        return status;
+    e->live = &run->live;
+    e->deadline_ns = clock_ns() + e->limit_ns;
+    bool closed = listen(e);
+    child_end(e->child, closed ? CHILD_STOP_GENTLY : CHILD_STOP_TERM, &e->end);
+    if (e->failure.code == ERR_INTERRUPTED)
+        return FAIL(err, ERR_INTERRUPTED, "interrupted");
+    if (e->failure.code == OK && e->answers[wanted]->root == NULL)
+        FAIL(&e->failure, e->end.out_of_memory ? ERR_NOMEM : ERR_IO,
+             "the worker ended without a result: %s", e->end.words);
+    return OK;
+}
+
+// ---- ceilings ---------------------------------------------------------------------------------------
+
+static void append_ceilings(struct ceilings *all, const struct ceilings *more)
+{
+    for (int i = 0; i < more->count && all->count < CEILINGS_MAX; i++) {
+        const struct ceiling *row = &more->row[i];
+        if (!ceilings_find(all, row->name, row->level, row->threads)) // fewer threads come along
+            all->row[all->count++] = *row;
+    }
+    if (more->note[0])
+        memcpy(all->note, more->note, sizeof all->note);
+}
+
+enum status session_ceilings(struct run_context *run, int threads, struct error *err)
+{
+    struct job job = {.task = JOB_CEILINGS,
+                      .threads = threads,
+                      .isa = ISA_ALL,
+                      .memory_limit_bytes = run->memory_limit_bytes};
+    struct event answer = {.cell = -1};
+    struct errand e = {.limit_ns = ceilings_timeout_ns, .answers = {[EVENT_CEILINGS] = &answer}};
+    enum status status = errand_run(run, &job, &e, EVENT_CEILINGS, err);
+    if (status == OK && e.failure.code == OK)
+        append_ceilings(run->ceilings, answer.ceilings);
+    else if (status == OK)
+        log_line(LOG_WARN,
+                 "ceilings for %d threads were not measured (%s): cells that use them get no "
+                 "verdict",
+                 threads, e.failure.message);
+    event_fini(&answer);
+    return status;
+}
+
+// ---- quality ----------------------------------------------------------------------------------------
+
+enum status session_quality(struct run_context *run, const struct plan_quality *q,
+                            struct quality_outcome *out, struct error *err)
+{
+    struct job job = {
+        .task = JOB_QUALITY,
+        .threads = q->threads,
+        .isa = ISA_ALL,
+        .memory_limit_bytes = run->memory_limit_bytes,
+        .device = q->device,
+        .scheme = q->scheme->name,
+        .head = q->head,
+        .model_path = q->model->path,
+        .shape_path = q->model->path ? NULL : q->model->shape_path,
+        .seed = q->model->seed,
+        .quality = {.kv = q->kv,
+                    .text = q->wish->text,
+                    .text_hash = q->wish->text_hash,
+                    .convention = q->wish->convention,
+                    .windows = q->wish->windows},
+    };
+    *out = (struct quality_outcome){.loaded = {.cell = -1}, .figures = {.cell = -1}};
+    struct errand e = {
+        .limit_ns = q->timeout_ns,
+        .answers = {[EVENT_LOADED] = &out->loaded, [EVENT_QUALITY] = &out->figures},
+    };
+    TRY(errand_run(run, &job, &e, EVENT_QUALITY, err));
+    out->status = e.failure.code == OK ? "ok" : session_status_of(e.failure.code);
+    snprintf(out->reason, sizeof out->reason, "%s",
+             e.failure.code == OK ? out->figures.message : e.failure.message);
+    return OK;
+}
