@@ -19,8 +19,9 @@ struct errand {
     uint64_t deadline_ns;
     uint64_t limit_ns;
     struct live *live;
-    struct event *answers[EVENT_TYPE_COUNT]; // where events of these types go; NULL: they are not wanted
-    struct error failure;                    // why it did not answer; OK when it did
+    struct event
+        *answers[EVENT_TYPE_COUNT]; // where events of these types go; NULL: they are not wanted
+    struct error failure;           // why it did not answer; OK when it did
     struct child_end end;
 };
 
@@ -31,7 +32,7 @@ static void take(struct errand *e, struct event *event)
     if (event->type == EVENT_ERROR)
         FAIL(&e->failure, event->code, "%s", event->message);
     if (event->type == EVENT_PROGRESS)
-        live_progress(e->live, event->phase, 0, 0, event->done);
+        live_progress(e->live, event->phase, 0, event->done);
     if (slot && slot->root == NULL) {
         *slot = *event;
         *event = (struct event){.cell = -1};
@@ -157,7 +158,7 @@ enum status session_quality(struct run_context *run, const struct plan_quality *
     };
     TRY(errand_run(run, &job, &e, EVENT_QUALITY, err));
     out->status = e.failure.code == OK ? "ok" : session_status_of(e.failure.code);
-    snprintf(out->reason, sizeof out->reason, "%s",
+    snprintf(out->reason, sizeof out->reason, "%.590s",
              e.failure.code == OK ? out->figures.message : e.failure.message);
     return OK;
 }

@@ -33,12 +33,12 @@ static enum status read_text(struct evaluation *e, struct error *err)
     TRY(checkpoint_tokenizer(e->ck, &tok, err));
     if (!tok)
         return FAIL(err, ERR_UNSUPPORTED, "it has no tokenizer to read the quality text with");
-    enum status status = quality_text_read(q->text, e->convention, tok, checkpoint_config(e->ck),
-                                           &e->text, err);
+    enum status status =
+        quality_text_read(q->text, e->convention, tok, checkpoint_config(e->ck), &e->text, err);
     tokenizer_destroy(tok);
     if (status == OK && !str_equal(e->text.hash, q->text_hash))
-        status = FAIL(err, ERR_FORMAT, "%s: it is another text than when the run was planned",
-                      q->text);
+        status =
+            FAIL(err, ERR_FORMAT, "%s: it is another text than when the run was planned", q->text);
     return status;
 }
 

@@ -65,6 +65,32 @@ void live_note(struct live *live, const char *format, ...)
     fflush(stdout);
 }
 
+void live_line(struct live *live, const char *format, ...)
+{
+    va_list args;
+    if (!live->speaking)
+        return;
+    wipe(live);
+    va_start(args, format);
+    vprintf(format, args);
+    va_end(args);
+    putchar('\n');
+    fflush(stdout);
+}
+
+void live_quality(struct live *live, const struct plan_quality *quality)
+{
+    snprintf(live->what, sizeof live->what, "%s by %s", quality->label, quality->wish->convention);
+    live->last_draw_ns = 0;
+    live->last_say_ns = clock_ns();
+}
+
+void live_quality_done(struct live *live, const struct plan_quality *quality)
+{
+    live->trials_done++;
+    live->predicted_done_ns += quality->predicted_ns;
+}
+
 void live_cell(struct live *live, const struct cell *cell, int number)
 {
     snprintf(live->what, sizeof live->what, "%s  trial %d/%d%s", cell->label, number, cell->procs,

@@ -33,6 +33,11 @@ void live_progress(struct live *live, const char *phase, int repetition, double 
 void live_trial(struct live *live, const struct trial *trial);
 // A trial more than was planned.
 void live_add(struct live *live, const struct cell *cell);
+// A line that stays.
+void live_line(struct live *live, const char *format, ...) PRINTF_LIKE(2, 3);
+// Now this quality; and it is done, or was known, and counts as a trial.
+void live_quality(struct live *live, const struct plan_quality *quality);
+void live_quality_done(struct live *live, const struct plan_quality *quality);
 // Trials that will not run after all.
 void live_drop(struct live *live, size_t trials, double predicted_ns);
 

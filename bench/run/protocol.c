@@ -49,10 +49,10 @@ char *job_encode(const struct job *job)
     bool measure = job->task != JOB_CEILINGS;
     json_t *root = json_pack(
         "{si ss si si sI ss* ss* ss* ss* ss* sI sb so}", "version", PROTOCOL_VERSION, "task",
-        tasks[job->task], "threads", job->threads, "isa", (int)job->isa,
-        "memory_limit", (json_int_t)job->memory_limit_bytes, "device", job->device, "scheme",
-        job->scheme, "head", measure ? dtype_name(job->head) : NULL, "model", job->model_path,
-        "shape", job->shape_path, "seed", (json_int_t)job->seed, "cold", job->cold, "cells", cells);
+        tasks[job->task], "threads", job->threads, "isa", (int)job->isa, "memory_limit",
+        (json_int_t)job->memory_limit_bytes, "device", job->device, "scheme", job->scheme, "head",
+        measure ? dtype_name(job->head) : NULL, "model", job->model_path, "shape", job->shape_path,
+        "seed", (json_int_t)job->seed, "cold", job->cold, "cells", cells);
     if (root && job->task == JOB_QUALITY)
         json_object_set_new(root, "quality", job_quality_json(&job->quality));
     char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;

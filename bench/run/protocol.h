@@ -126,7 +126,7 @@ struct event {
     size_t metric_count, noise_count;
     int64_t *token_ns; // owned: (sequences, tokens)
     int sequences, tokens;
-    enum status code; // of an error
+    enum status code;    // of an error
     const char *message; // of an error; of a quality event: what could not be measured, and why
     struct ceilings *ceilings; // owned; without the levels, which the runner can ask for itself
 };

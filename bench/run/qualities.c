@@ -2,6 +2,7 @@
 #include "bench/run/qualities.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -33,14 +34,21 @@ static enum status store_outcome(struct run_context *run, const struct plan_qual
     return status;
 }
 
-// What was left out when the run was planned, as an outcome.
-static struct quality_outcome left_out(const struct plan_quality *q)
+static struct quality_outcome left_out(const char *status, const char *reason)
 {
-    struct quality_outcome out = {.status = q->unsupported ? "unsupported" : "skipped",
-                                  .loaded = {.cell = -1},
-                                  .figures = {.cell = -1}};
-    snprintf(out.reason, sizeof out.reason, "%s", q->skip);
+    struct quality_outcome out = {
+        .status = status, .loaded = {.cell = -1}, .figures = {.cell = -1}};
+    snprintf(out.reason, sizeof out.reason, "%s", reason);
     return out;
+}
+
+// Whether any of its cells had a chance to be measured.
+static bool has_cells(const struct run_context *run, const struct plan_quality *q)
+{
+    for (size_t i = 0; i < run->plan->cell_count; i++)
+        if (run->plan->cells[i].quality == q && !run->record.stopped[i])
+            return true;
+    return false;
 }
 
 static double figure(const struct quality_outcome *outcome, const char *name)
@@ -73,11 +81,13 @@ static enum status evaluate(struct run_context *run, const struct plan_quality *
 {
     struct quality_outcome outcome;
     int64_t started_ns = clock_wall_ns();
-    if (q->skip)
-        outcome = left_out(q);
-    else {
+    if (q->skip) {
+        outcome = left_out(q->unsupported ? "unsupported" : "skipped", q->skip);
+    } else if (!has_cells(run, q)) {
+        outcome = left_out("skipped", "none of its cells could be measured");
+    } else {
         live_note(&run->live, "quality of %s by %s", q->label, q->wish->convention);
-        live_what(&run->live, q->label, 1);
+        live_quality(&run->live, q);
         TRY(session_quality(run, q, &outcome, err));
     }
     *failed += str_equal(outcome.status, "oom") || str_equal(outcome.status, "timeout") ||
@@ -110,6 +120,8 @@ enum status qualities_run(struct run_context *run, size_t *failed, struct error 
         else
             TRY(evaluate(run, q, &id, failed, err));
         TRY(give_to_cells(run, q, id, err));
+        if (!q->skip)
+            live_quality_done(&run->live, q);
     }
     return OK;
 }

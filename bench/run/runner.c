@@ -13,6 +13,7 @@
 #include "bench/run/child.h"
 #include "bench/run/live.h"
 #include "bench/run/prompt.h"
+#include "bench/run/qualities.h"
 #include "bench/run/record.h"
 #include "bench/run/session.h"
 
@@ -22,6 +23,7 @@ struct runner {
     char *executable;
     const char *own_worker[3]; // executable, "worker", NULL
     size_t *picked;            // (plan->cell_count) cells of the next job
+    size_t failed_qualities;   // ended in oom, timeout or crashed
 };
 
 // ---- which cells next --------------------------------------------------------------------------------------
@@ -154,6 +156,18 @@ static enum status count_work(struct runner *r, size_t *trials, double *predicte
     return OK;
 }
 
+// Evaluations of quality count as trials in what a person sees.
+static void begin_live(struct runner *r, enum runner_output output, size_t trials,
+                       double predicted_ns)
+{
+    const struct plan *plan = r->context.plan;
+    for (size_t i = 0; i < plan->quality_count; i++) {
+        trials += plan->qualities[i].skip == NULL;
+        predicted_ns += plan->qualities[i].skip ? 0 : plan->qualities[i].predicted_ns;
+    }
+    live_begin(&r->context.live, output, trials, predicted_ns);
+}
+
 static enum status prepare(struct runner *r, const struct runner_options *options,
                            struct error *err)
 {
@@ -164,7 +178,7 @@ static enum status prepare(struct runner *r, const struct runner_options *option
     TRY(measure_ceilings(r, err));
     TRY(record_cells(&c->record, c->plan, c->ceilings, err));
     TRY(count_work(r, &trials, &predicted_ns, err));
-    live_begin(&c->live, options->output, trials, predicted_ns);
+    begin_live(r, options->output, trials, predicted_ns);
     if (c->record.resumed)
         live_note(&c->live, "resuming run %lld: %zu trials are missing", (long long)c->record.run,
                   trials);
@@ -227,7 +241,7 @@ static enum exit_code summarize(struct runner *r, struct error *err)
     if (err->code != OK || live_table(&c->live, c->record.store, c->record.run, next, err) != OK ||
         record_failed(&c->record, &failed, err) != OK)
         return EXIT_ERROR;
-    return failed ? EXIT_CELL_FAILED : EXIT_FINE;
+    return failed + r->failed_qualities ? EXIT_CELL_FAILED : EXIT_FINE;
 }
 
 static enum exit_code run_opened(struct runner *r, const struct runner_options *options,
@@ -236,6 +250,8 @@ static enum exit_code run_opened(struct runner *r, const struct runner_options *
     enum status status = prepare(r, options, err);
     if (status == OK)
         status = run_trials(r, err);
+    if (status == OK)
+        status = qualities_run(&r->context, &r->failed_qualities, err);
     if (status == ERR_INTERRUPTED) {
         error_clear(err);
         interrupt_accept(&r->interrupt);

@@ -41,9 +41,9 @@ enum status session_ceilings(struct run_context *run, int threads, struct error 
 
 // How an evaluation of quality ended.
 struct quality_outcome {
-    const char *status;             // ok, unsupported, oom, timeout, crashed
-    char reason[600];               // of ok: what could not be measured, or ""
-    struct event loaded, figures;   // as far as they came; the caller calls event_fini
+    const char *status;           // ok, unsupported, oom, timeout, crashed
+    char reason[600];             // of ok: what could not be measured, or ""
+    struct event loaded, figures; // as far as they came; the caller calls event_fini
 };
 // Evaluates one quality in a worker of its own. Errors are the runner's own; ERR_INTERRUPTED.
 enum status session_quality(struct run_context *run, const struct plan_quality *quality,

@@ -154,13 +154,13 @@ static void test_damaged(void **state)
 
 // ---- older versions -----------------------------------------------------------------------------
 
-// A store as version 1 left it: the tables with a trial in them, and no views.
-static void make_version_1(const char *path)
+// A store as an older version left it, with a trial in it: 1 had no views, 2 no quality.
+static void make_version(const char *path, int version)
 {
     sqlite3 *db = NULL;
     struct error err = {0};
     assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-    must(schema_migrate(db, path, 1, &err), &err);
+    must(schema_migrate(db, path, version, &err), &err);
     static const char rows[] =
         "INSERT INTO machine VALUES (1, 'f', '{}'); INSERT INTO environment VALUES (1, '{}');"
         "INSERT INTO build VALUES (1, '{}');"
@@ -174,6 +174,8 @@ static void make_version_1(const char *path)
 
 static void check_old_run(struct store *store)
 {
+    struct quality_row *qualities;
+    size_t quality_count;
     struct arena arena = {0};
     struct error err = {0};
     struct cell_row *cells;
@@ -182,14 +184,15 @@ static void check_old_run(struct store *store)
     assert_int_equal(count, 1);
     assert_string_equal(cells[0].status, "oom");
     assert_string_equal(cells[0].reason, "why");
+    must(query_quality(store, &arena, 1, &qualities, &quality_count, &err), &err);
+    assert_int_equal(quality_count, 0);
     arena_fini(&arena);
 }
 
-static void test_older_version(void **state)
+static void check_older_version(const struct fixture *f, int version_made)
 {
-    struct fixture *f = *state;
     size_t before_size, after_size;
-    make_version_1(f->path);
+    make_version(f->path, version_made);
     char *before = contents(f->path, &before_size);
     struct store *store = open_or_fail(f->path, STORE_READ);
     check_old_run(store);
@@ -207,6 +210,13 @@ static void test_older_version(void **state)
     must(db_int(store->db, f->path, "PRAGMA user_version", &version, &err), &err);
     assert_int_equal(version, schema_version());
     store_close(store);
+    unlink(f->path);
+}
+
+static void test_older_version(void **state)
+{
+    for (int version = 1; version < schema_version(); version++)
+        check_older_version(*state, version);
 }
 
 // ---- permissions and locks ----------------------------------------------------------------------

@@ -255,9 +255,140 @@ static void test_verdicts_must_agree(void **state)
     }
 }
 
+// ---- quality ------------------------------------------------------------------------------------
+
+static int64_t add_quality(struct store *store, int64_t run, const char *key, const char *status,
+                           const char *reason, double perplexity)
+{
+    struct error err = {0};
+    int64_t id = 0;
+    const struct store_metric metrics[] = {
+        {"perplexity", "ppl", "half-512", NULL, NULL, perplexity},
+        {"kl_mean", "nat", "half-512", NULL, NULL, NAN},
+    };
+    bool ok = str_equal(status, "ok");
+    struct store_quality row = {.run = run,
+                                .key = key,
+                                .params_json = "{\"windows\":4}",
+                                .status = status,
+                                .reason = reason,
+                                .arithmetic = ok ? "f32 x f32 -> f32" : NULL,
+                                .started_ns = 1,
+                                .ended_ns = 2,
+                                .metrics = metrics,
+                                .metric_count = ok ? 2 : 0};
+    must(store_quality(store, &row, &id, &err), &err);
+    assert_true(id > 0);
+    return id;
+}
+
+static void test_quality_is_a_figure_of_its_cells(void **state)
+{
+    struct fixture *f = *state;
+    struct arena arena = {0};
+    struct error err = {0};
+    struct quality_row *rows = NULL;
+    struct summary_row *figures = NULL;
+    size_t count = 0, figure_count = 0;
+    int64_t cell = 0;
+    struct store *store = open_or_fail(f->path, STORE_WRITE);
+    int64_t run = add_run(store, &cell);
+    must(add_trial(store, cell, 1, "ok", 2, &err), &err);
+    must(query_quality(store, &arena, run, &rows, &count, &err), &err);
+    assert_int_equal(count, 0); // none was asked for
+    int64_t id = add_quality(store, run, "k", "ok", "f32 does not fit", 17.02);
+    must(store_cell_quality(store, cell, id, &err), &err);
+    must(query_quality(store, &arena, run, &rows, &count, &err), &err);
+    assert_int_equal(count, 1);
+    assert_ptr_equal(quality_find(rows, count, cell), rows);
+    assert_null(quality_find(rows, count, cell + 1));
+    assert_int_equal(rows[0].id, id);
+    assert_string_equal(rows[0].status, "ok");
+    assert_string_equal(rows[0].reason, "f32 does not fit");
+    assert_string_equal(rows[0].params, "{\"windows\":4}");
+    must(query_summaries(store, &arena, run, &figures, &figure_count, &err), &err);
+    const struct summary_row *row = summary_find(figures, figure_count, cell, "perplexity", NULL);
+    assert_non_null(row);
+    assert_true(row->stat.median == 17.02 && row->stat.n == 1);
+    assert_string_equal(row->unit, "ppl");
+    assert_string_equal(row->source, "half-512");
+    assert_null(summary_find(figures, figure_count, cell, "kl_mean", NULL)); // NULL, not zero
+    assert_non_null(summary_find(figures, figure_count, cell, "ttft", NULL));
+    arena_fini(&arena);
+    store_close(store);
+}
+
+// Taken over: what is whole or unsupported, by the same build on the same machine; the newest.
+static void test_quality_is_measured_once(void **state)
+{
+    struct fixture *f = *state;
+    struct error err = {0};
+    int64_t cell = 0, other_build = 0, found = 0, other_run = 0;
+    struct store *store = open_or_fail(f->path, STORE_WRITE);
+    int64_t run = add_run(store, &cell);
+    add_quality(store, run, "partial", "ok", "f32 does not fit", 17);
+    add_quality(store, run, "failed", "oom", "too much", 17);
+    add_quality(store, run, "skipped", "skipped", "too long", 17);
+    add_quality(store, run, "whole", "ok", "", 17);
+    int64_t whole = add_quality(store, run, "whole", "ok", "", 18);
+    int64_t none = add_quality(store, run, "shape", "unsupported", "no quality", 17);
+    static const char *const again[] = {"partial", "failed", "skipped", "never"};
+    for (int i = 0; i < 4; i++) {
+        found = 77;
+        must(store_quality_find(store, run, again[i], &found, &err), &err);
+        assert_int_equal(found, 0);
+    }
+    must(store_quality_find(store, run, "whole", &found, &err), &err);
+    assert_int_equal(found, whole);
+    must(store_quality_find(store, run, "shape", &found, &err), &err);
+    assert_int_equal(found, none);
+
+    struct store_run row = {
+        .suite_name = "s", .suite_text = "text", .command = "c", .started_ns = 3};
+    must(store_machine(store, "print", "{}", &row.machine, &err), &err);
+    must(store_environment(store, "{}", &row.environment, &err), &err);
+    must(store_build(store, "{\"commit\":\"later\"}", &other_build, &err), &err);
+    row.build = other_build;
+    must(store_run_begin(store, &row, &other_run, &err), &err);
+    must(store_quality_find(store, other_run, "whole", &found, &err), &err);
+    assert_int_equal(found, 0);
+    store_close(store);
+}
+
+static void test_refused_quality_leaves_nothing(void **state)
+{
+    struct fixture *f = *state;
+    struct error err = {0};
+    int64_t cell = 0, id = 0;
+    struct store *store = open_or_fail(f->path, STORE_WRITE);
+    int64_t run = add_run(store, &cell);
+    const struct store_metric twice[] = {{"a", "1", "s", NULL, NULL, 1},
+                                         {"a", "1", "s", NULL, NULL, 2}};
+    struct store_quality row = {.run = run,
+                                .key = "k",
+                                .params_json = "{}",
+                                .status = "ok",
+                                .metrics = twice,
+                                .metric_count = 2};
+    assert_int_not_equal(store_quality(store, &row, &id, &err), OK);
+    error_clear(&err);
+    must(store_quality_find(store, run, "k", &id, &err), &err);
+    assert_int_equal(id, 0);
+    row.status = "oom"; // without words
+    row.metric_count = 0;
+    assert_int_not_equal(store_quality(store, &row, &id, &err), OK);
+    store_close(store);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_quality_is_a_figure_of_its_cells, fixture_setup,
+                                        fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_quality_is_measured_once, fixture_setup,
+                                        fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_refused_quality_leaves_nothing, fixture_setup,
+                                        fixture_teardown),
         cmocka_unit_test_setup_teardown(test_round_trip, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_same_rows_are_shared, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_resume, fixture_setup, fixture_teardown),

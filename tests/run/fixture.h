@@ -184,6 +184,32 @@ static inline void fake_worker(const char *kind, int unlucky, const char *pids,
     say("{\"event\":\"bye\"}\n");
 }
 
+// The worker of a quality job; `kind` as for cells, "quality-..." happens here.
+static inline void fake_quality(const char *kind, const char *pids)
+{
+    FILE *file = fopen(pids, "a");
+    if (file) {
+        fprintf(file, "quality\n");
+        fclose(file);
+    }
+    say("{\"event\":\"hello\",\"version\":1}\n");
+    while (str_equal(kind, "quality-hang"))
+        sleep(1);
+    if (str_equal(kind, "quality-exit"))
+        _exit(7);
+    if (str_equal(kind, "quality-oom"))
+        say("{\"event\":\"error\",\"code\":\"nomem\",\"message\":\"weights: 9 TiB\"}\n");
+    if (str_equal(kind, "quality-trial"))
+        say("{\"event\":\"trial\",\"cell\":0,\"metrics\":[]}\n");
+    if (str_equal(kind, "quality-oom") || str_equal(kind, "quality-trial"))
+        return;
+    say("{\"event\":\"loaded\",\"arithmetic\":\"made up\",\"metrics\":[]}\n"
+        "{\"event\":\"progress\",\"phase\":\"quality\",\"done\":0.5}\n"
+        "{\"event\":\"quality\",\"metrics\":[{\"name\":\"perplexity\",\"value\":17.5,"
+        "\"source\":\"made up\"}],\"note\":\"%s\"}\n{\"event\":\"bye\"}\n",
+        str_equal(kind, "quality-note") ? "f32 does not fit" : "");
+}
+
 static inline int worker_of_test(int argc, char **argv)
 {
     struct error err = {0};
@@ -192,6 +218,8 @@ static inline int worker_of_test(int argc, char **argv)
     take_job(&job, &root);
     if (job.task == JOB_CEILINGS)
         say_ceilings();
+    else if (str_equal(argv[1], "fake") && argc >= 5 && job.task == JOB_QUALITY)
+        fake_quality(argv[2], argv[4]);
     else if (str_equal(argv[1], "fake") && argc >= 5)
         fake_worker(argv[2], atoi(argv[3]), argv[4], &job);
     else

@@ -71,6 +71,45 @@ static void jobs_survive_the_wire(void **state)
     free(text);
 }
 
+static void quality_jobs_survive_the_wire(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct job job = {.task = JOB_QUALITY,
+                      .threads = 2,
+                      .isa = ISA_ALL,
+                      .device = "cpu",
+                      .scheme = "bf16",
+                      .head = DT_BF16,
+                      .model_path = "models/reference",
+                      .quality = {.kv = DT_F16,
+                                  .text = "models/reference/eval.txt",
+                                  .text_hash = "9f",
+                                  .convention = "llama-512",
+                                  .windows = 7}};
+    struct job back;
+    json_t *root = NULL;
+    char *text = job_encode(&job);
+    assert_non_null(text);
+    if (job_decode(text, strlen(text), &back, &root, &err) != OK)
+        fail_msg("%s", err.message);
+    assert_int_equal(back.task, JOB_QUALITY);
+    assert_int_equal(back.cell_count, 0);
+    assert_string_equal(back.model_path, job.model_path);
+    assert_int_equal(back.quality.kv, DT_F16);
+    assert_int_equal(back.quality.windows, 7);
+    assert_string_equal(back.quality.text, job.quality.text);
+    assert_string_equal(back.quality.text_hash, "9f");
+    assert_string_equal(back.quality.convention, "llama-512");
+    json_decref(root);
+    char *windows = strstr(text, "\"windows\":7");
+    memcpy(windows, "\"window_\":7", 11);
+    assert_int_not_equal(job_decode(text, strlen(text), &back, &root, &err), OK);
+    assert_non_null(strstr(err.message, "windows"));
+    assert_null(root);
+    free(text);
+}
+
 static void absurd_jobs_are_refused(void **state)
 {
     (void)state;
@@ -142,6 +181,15 @@ static void well_formed_events_are_read(void **state)
     assert_true(isnan(e.metrics[0].value)); // not measured is not zero
     assert_string_equal(e.metrics[1].unit, "1");
     event_fini(&e);
+    assert_int_equal(parse("{\"event\":\"quality\",\"note\":\"n\",\"metrics\":[{\"name\":"
+                           "\"perplexity\",\"value\":17.02,\"source\":\"half-512\"}]}",
+                           &e, &err),
+                     OK);
+    assert_int_equal(e.type, EVENT_QUALITY);
+    assert_string_equal(e.metrics[0].unit, "ppl");
+    assert_string_equal(e.message, "n");
+    event_fini(&e);
+    assert_int_equal(parse("{\"event\":\"quality\"}", &e, &err), ERR_FORMAT);
     assert_int_equal(parse("{\"event\":\"error\",\"code\":\"nomem\",\"message\":\"m\"}", &e, &err),
                      OK);
     assert_int_equal(e.code, ERR_NOMEM);
@@ -226,6 +274,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(jobs_survive_the_wire),
+        cmocka_unit_test(quality_jobs_survive_the_wire),
         cmocka_unit_test(absurd_jobs_are_refused),
         cmocka_unit_test(well_formed_events_are_read),
         cmocka_unit_test(malformed_events_are_refused),

@@ -275,8 +275,66 @@ static void each_mistake_has_its_line(void **state)
                    "4: prompt: 'hello' is neither random nor text:FILE");
     expect_refused(TINY "[sweep s]\nprompt = text:none.txt\n",
                    "4: prompt: there is no file none.txt");
+    expect_refused(TINY "[sweep s]\ncollect = quality\nquality_text = none.txt\n",
+                   "5: quality_text: there is no file none.txt");
     expect_refused(TINY "[sweep s]\nbatch = 1-200\ncontext = 201-400\n",
                    "3: more than 10000 cells");
+}
+
+// Evaluations of quality are shared by all cells of the same model, scheme, head, KV type and text.
+static void quality_is_planned_once(void **state)
+{
+    (void)state;
+    struct plan *plan;
+    struct error err;
+    const char *text = "[model tiny]\npath = models/reference\n"
+                       "[model small]\npath = tests/golden/models/llama-gqa3\n"
+                       "[model shape]\nshape = smollm2-135m\n"
+                       "[defaults]\ndevice = cpu\ncontext = 64\ngen = 4\n"
+                       "[sweep s]\nmodel = tiny\nscheme = f32, bf16\nbatch = 1, 2\n"
+                       "collect = quality\nquality_windows = 3\n"
+                       "[sweep t]\nmodel = tiny\nscheme = bf16\nkv = bf16, f16\ncontext = 32\n"
+                       "collect = timing, quality\nquality_windows = 3\n"
+                       "[sweep u]\nmodel = tiny, small, shape\nscheme = f32\ncontext = 16\n"
+                       "collect = quality\nquality_convention = full-2048\n"
+                       "[sweep v]\nmodel = tiny\ncontext = 24\n"
+                       "[sweep w]\nmodel = tiny\ncontext = 40\ncollect = quality\n"
+                       "quality_windows = 0\nprocs = 1\nmax_cell_time = 10s\n";
+    if (make_plan(text, 16, NULL, &plan, &err) != OK)
+        fail_msg("%s", err.message);
+    struct str got = {0};
+    for (size_t i = 0; i < plan->quality_count; i++)
+        str_printf(&got, "%s %s: %s\n", plan->qualities[i].label,
+                   plan->qualities[i].wish->convention,
+                   plan->qualities[i].skip ? plan->qualities[i].skip : "");
+    const char *expected = "tiny f32 cpu half-512: \n"
+                           "tiny bf16 cpu half-512: \n"
+                           "tiny bf16 cpu kv-f16 half-512: \n"
+                           "tiny f32 cpu full-2048: *\n"
+                           "small f32 cpu full-2048: convention full-2048 has windows of 2048 "
+                           "tokens, the model ends at 512 positions\n"
+                           "shape f32 cpu full-2048: synthetic weights have no quality\n"
+                           "tiny bf16 cpu half-512: predicted to take *, max_cell_time is 10.0 s\n";
+    if (!str_glob(expected, str_text(&got)))
+        assert_string_equal(str_text(&got), expected); // shows both
+    str_fini(&got);
+    // both batches of a scheme share one, and so does a sweep that asks for the same
+    assert_ptr_equal(plan->cells[0].quality, plan->cells[1].quality);
+    assert_ptr_equal(plan->cells[2].quality, &plan->qualities[1]);
+    assert_ptr_equal(plan->cells[4].quality, &plan->qualities[1]);
+    double cells_ns = 0, qualities_ns = 0;
+    for (size_t i = 0; i < plan->cell_count; i++)
+        if (plan->cells[i].context == 24)
+            assert_null(plan->cells[i].quality); // not asked for
+        else if (!plan->cells[i].skip)
+            assert_non_null(plan->cells[i].quality);
+    for (size_t i = 0; i < plan->cell_count; i++)
+        cells_ns += plan->cells[i].skip ? 0 : plan->cells[i].predicted_ns;
+    for (size_t i = 0; i < plan->quality_count; i++)
+        qualities_ns += plan->qualities[i].skip ? 0 : plan->qualities[i].predicted_ns;
+    assert_true(qualities_ns > 0);
+    assert_true(plan->predicted_ns > 0.999 * (cells_ns + qualities_ns)); // and the ceilings
+    plan_destroy(plan);
 }
 
 // A broken checkpoint ends the suite with one line that begins where the suite names it.
@@ -425,6 +483,7 @@ int main(void)
         cmocka_unit_test(only_takes_labels_and_keys),
         cmocka_unit_test(each_mistake_has_its_line),
         cmocka_unit_test(a_broken_model_is_one_error),
+        cmocka_unit_test(quality_is_planned_once),
         cmocka_unit_test(a_known_key_does_not_move),
         cmocka_unit_test(the_work_changes_the_key),
         cmocka_unit_test(sampling_counts_when_it_is_used),
