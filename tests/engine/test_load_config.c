@@ -147,6 +147,118 @@ static void windows(void **state)
     assert_true(changed("{'model_type':'qwen2'}").qkv_bias);
 }
 
+// What the architectures' own keys come to, by the shapes that are shipped.
+static struct model_config shape_of(const char *name)
+{
+    char path[128];
+    struct model_config c;
+    struct error err = {0};
+    snprintf(path, sizeof path, "models/shapes/%s.json", name);
+    expect_ok(model_config_read(path, &c, &err), &err, path);
+    return c;
+}
+
+static void architectures(void **state)
+{
+    (void)state;
+    struct model_config c = shape_of("phi-2");
+    assert_true(c.parallel && c.shared_norm && c.plain_ff && c.head_bias && c.o_bias);
+    assert_int_equal(c.norm, NORM_LAYER);
+    assert_int_equal(c.rotary, 32);
+    assert_float_equal(c.norm_eps, 1e-5f, 0);
+    assert_int_equal(c.activation, ACT_GELU_TANH);
+    c = shape_of("gemma-2b");
+    assert_int_equal(c.activation, ACT_GELU_TANH); // "gelu" in the file
+    assert_float_equal(c.embedding_scale, sqrtf(2048), 0);
+    assert_true(c.tied);
+    assert_int_equal(c.head_dim, 256);
+    c = shape_of("gemma-2-9b");
+    assert_true(c.post_norms);
+    assert_int_equal(model_window(&c, 0), 4096);
+    assert_int_equal(model_window(&c, 1), 0);
+    assert_float_equal(c.attention_scale, 0.0625f, 0);
+    assert_float_equal(c.attention_softcap, 50, 0);
+    assert_float_equal(c.logit_softcap, 30, 0);
+    c = shape_of("gpt2");
+    assert_int_equal(c.learned_positions, 1024);
+    assert_int_equal(c.ff, 3072);
+    assert_int_equal(c.rope, ROPE_NONE);
+    c = shape_of("starcoder");
+    assert_int_equal(c.kv_heads, 1);
+    assert_int_equal(c.activation, ACT_GELU);
+    c = shape_of("falcon-7b");
+    assert_int_equal(c.kv_heads, 1);
+    assert_true(c.parallel && c.shared_norm && !c.qkv_bias && c.norm_bias);
+    c = shape_of("mpt-7b");
+    assert_int_equal(c.alibi, ALIBI_MPT);
+    assert_false(c.norm_bias);
+    c = shape_of("bloom-7b1");
+    assert_int_equal(c.alibi, ALIBI_BLOOM);
+    assert_true(c.embedding_norm && c.qkv_bias && c.ff_bias);
+    c = shape_of("qwen3-8b");
+    assert_true(c.qk_norm && !c.qkv_bias);
+    assert_int_equal(shape_of("phi-3-mini").window, 2047);
+}
+
+#define FALCON "'model_type':'falcon','hidden_size':64,"
+#define MPT    "'model_type':'mpt','d_model':64,'n_layers':2,'n_heads':4,'max_seq_len':64,"
+
+static void variants(void **state)
+{
+    (void)state;
+    struct model_config c = changed("{" FALCON "'multi_query':false,'alibi':true,'bias':true,"
+                                    "'parallel_attn':false}");
+    assert_int_equal(c.kv_heads, 4);
+    assert_int_equal(c.alibi, ALIBI_FALCON);
+    assert_int_equal(c.rope, ROPE_NONE);
+    assert_true(c.qkv_bias && c.ff_bias && !c.parallel);
+    c = changed("{" FALCON "'new_decoder_architecture':true,'num_kv_heads':2}");
+    assert_true(c.parallel && !c.shared_norm);
+    assert_int_equal(c.kv_heads, 2);
+    c = changed("{" FALCON "'new_decoder_architecture':true,'num_ln_in_parallel_attn':1}");
+    assert_true(c.shared_norm);
+    refused("{" FALCON "'new_decoder_architecture':true,'parallel_attn':false}", ERR_UNSUPPORTED,
+            "parallel_attn");
+    refused("{" FALCON "'num_ln_in_parallel_attn':2}", ERR_UNSUPPORTED, "older decoder");
+    c = changed("{" MPT "'attn_config':{'clip_qkv':6,'alibi_bias_max':16,'softmax_scale':0.5}}");
+    assert_float_equal(c.clip_qkv, 6, 0);
+    assert_float_equal(c.alibi_max, 16, 0);
+    assert_float_equal(c.attention_scale, 0.5, 0);
+    assert_int_equal(c.ff, 256);
+    refused("{" MPT "'attn_config':{'alibi':false}}", ERR_UNSUPPORTED, "attn_config: alibi");
+    refused("{" MPT "'attn_config':{'prefix_lm':true}}", ERR_UNSUPPORTED, "prefix_lm");
+    refused("{" MPT "'attn_config':{'attn_type':'multiquery_attention'}}", ERR_UNSUPPORTED,
+            "multiquery_attention");
+    refused("{" MPT "'attn_config':3}", ERR_FORMAT, "attn_config");
+    refused("{" MPT "'expansion_ratio':3}", ERR_UNSUPPORTED, "expansion_ratio");
+    refused("{'model_type':'phi','qk_layernorm':true}", ERR_UNSUPPORTED, "qk_layernorm");
+    refused("{'model_type':'bloom','apply_residual_connection_post_layernorm':true}",
+            ERR_UNSUPPORTED, "apply_residual");
+    refused("{'model_type':'gpt2','n_embd':64,'n_layer':1,'n_head':2,'n_positions':9,"
+            "'scale_attn_by_inverse_layer_idx':true}",
+            ERR_UNSUPPORTED, "inverse_layer_idx");
+    c = changed("{'model_type':'gemma2','attn_logit_softcapping':null,'head_dim':16}");
+    assert_float_equal(c.attention_softcap, 0, 0);
+    assert_float_equal(c.logit_softcap, 30, 0);
+    refused("{'model_type':'gemma2','query_pre_attn_scalar':-1}", ERR_FORMAT, "query_pre_attn");
+    // longrope: eight pairs a head of 16
+    refused("{'model_type':'phi3','rope_scaling':{'type':'su','short_factor':[1],'long_factor':"
+            "[1]}}",
+            ERR_FORMAT, "short_factor");
+    c = changed("{'model_type':'phi3','original_max_position_embeddings':32,'rope_scaling':{"
+                "'type':'longrope','short_factor':[1,1,1,1,1,1,1,1],'long_factor':[1,1,1,1,1,1,1,2]"
+                "}}");
+    assert_int_equal(c.rope_scaling, ROPE_SCALE_LONGROPE);
+    assert_int_equal(c.rope_original_positions, 32);
+    assert_float_equal(c.rope_attention_factor, sqrt(1 + log(4) / log(32)), 1e-6); // 128 / 32
+    refused("{'rope_scaling':{'rope_type':'yarn','factor':4,'beta_slow':-1,"
+            "'original_max_position_embeddings':32}}",
+            ERR_FORMAT, "beta");
+    assert_float_equal(
+        changed("{'rope_scaling':{'rope_type':'yarn','factor':4}}").rope_attention_factor,
+        0.1 * log(4) + 1, 1e-6);
+}
+
 static void fields(void **state)
 {
     (void)state;
@@ -211,18 +323,40 @@ static void shapes(void **state)
         const char *name;
         uint64_t parameters;
     } published[] = {
-        {"llama-2-7b", 6738415616},          {"llama-2-13b", 13015864320},
-        {"llama-2-70b", 68976648192},        {"llama-3-8b", 8030261248},
-        {"llama-3.1-8b", 8030261248},        {"llama-3.1-70b", 70553706496},
-        {"llama-3.2-1b", 1235814400},        {"llama-3.2-3b", 3212749824},
-        {"tinyllama-1.1b", 1100048384},      {"mistral-7b", 7241732096},
-        {"mistral-7b-v0.3", 7248023552},     {"qwen2.5-0.5b", 494032768},
-        {"qwen2.5-1.5b", 1543714304},        {"qwen2.5-3b", 3085938688},
-        {"qwen2.5-7b", 7615616512},          {"qwen2.5-14b", 14770033664},
-        {"qwen2.5-32b", 32763876352},        {"qwen2.5-72b", 72706203648},
-        {"smollm2-135m", 134515008},         {"smollm2-360m", 361821120},
-        {"smollm2-1.7b", 1711376384},        {"xlam-1b", 1346471936},
-        {"deepseek-coder-6.7b", 6740512768}, {"yi-6b", 6061035520},
+        {"llama-2-7b", 6738415616},
+        {"llama-2-13b", 13015864320},
+        {"llama-2-70b", 68976648192},
+        {"llama-3-8b", 8030261248},
+        {"llama-3.1-8b", 8030261248},
+        {"llama-3.1-70b", 70553706496},
+        {"llama-3.2-1b", 1235814400},
+        {"llama-3.2-3b", 3212749824},
+        {"tinyllama-1.1b", 1100048384},
+        {"mistral-7b", 7241732096},
+        {"mistral-7b-v0.3", 7248023552},
+        {"qwen2.5-0.5b", 494032768},
+        {"qwen2.5-1.5b", 1543714304},
+        {"qwen2.5-3b", 3085938688},
+        {"qwen2.5-7b", 7615616512},
+        {"qwen2.5-14b", 14770033664},
+        {"qwen2.5-32b", 32763876352},
+        {"qwen2.5-72b", 72706203648},
+        {"smollm2-135m", 134515008},
+        {"smollm2-360m", 361821120},
+        {"smollm2-1.7b", 1711376384},
+        {"xlam-1b", 1346471936},
+        {"deepseek-coder-6.7b", 6740512768},
+        {"yi-6b", 6061035520},
+        {"qwen3-8b", 8190735360},
+        {"phi-2", 2779683840},
+        {"phi-3-mini", 3821079552},
+        {"gemma-2b", 2506172416},
+        {"gemma-2-9b", 9241705984},
+        {"gpt2", 124439808},
+        {"starcoder", 15517456384},
+        {"falcon-7b", 6921720704},
+        {"mpt-7b", 6649286656},
+        {"bloom-7b1", 7069016064},
     };
     for (size_t i = 0; i < sizeof published / sizeof *published; i++) {
         char path[128];
@@ -257,9 +391,10 @@ static void files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(defaults), cmocka_unit_test(tokens), cmocka_unit_test(rope),
-        cmocka_unit_test(windows),  cmocka_unit_test(fields), cmocka_unit_test(names),
-        cmocka_unit_test(shapes),   cmocka_unit_test(files),
+        cmocka_unit_test(defaults), cmocka_unit_test(tokens),        cmocka_unit_test(rope),
+        cmocka_unit_test(windows),  cmocka_unit_test(architectures), cmocka_unit_test(variants),
+        cmocka_unit_test(fields),   cmocka_unit_test(names),         cmocka_unit_test(shapes),
+        cmocka_unit_test(files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
