@@ -3,15 +3,18 @@
 // Names and keys come from the tables the loader reads with (gguf_plan.h). Memory: a batch of rows, and the
 // tokenizer's keys. Vectors stay f32, as llama.cpp keeps them. A matrix whose rows are no whole blocks of the
 // asked type is written as f16 and counted. What would be infinite or no number in the file is refused.
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/str.h"
 #include "engine/load/parse.h"
 #include "engine/model/rope.h"
+#include "engine/save/gguf_check.h"
 #include "engine/save/gguf_plan.h"
 #include "engine/save/gguf_vocab.h"
 
@@ -317,6 +320,27 @@ static enum status check_type(const char *type, const struct stored_type **out, 
     return OK;
 }
 
+// Under a name of its own until it was read back.
+static enum status convert_checked(struct converting *c, const char *path, struct error *err)
+{
+    struct str temporary = {0};
+    str_printf(&temporary, "%s.new-%ld", path, (long)getpid());
+    if (temporary.failed)
+        return FAIL(err, ERR_NOMEM, "%s: no memory for its name", path);
+    const char *name = str_text(&temporary);
+    enum status status = gguf_writer_create(name, &c->writer, err);
+    if (status == OK && (status = convert_all(c, err)) == OK) {
+        status = gguf_check_written(name, &c->ck->config, err);
+        if (status == OK && rename(name, path) != 0)
+            status = FAIL(err, ERR_IO, "%s: cannot be written: %s", path, strerror(errno));
+        if (status != OK)
+            unlink(name);
+    }
+    gguf_writer_destroy(c->writer);
+    str_fini(&temporary);
+    return status;
+}
+
 enum status checkpoint_convert(struct checkpoint *ck, const char *type, const char *path,
                                engine_progress *progress, void *user, struct conversion *out,
                                struct error *err)
@@ -326,10 +350,8 @@ enum status checkpoint_convert(struct checkpoint *ck, const char *type, const ch
     TRY(check_type(type, &c.asked, err));
     if (file_exists(path))
         return FAIL(err, ERR_USAGE, "%s: exists already", path);
-    TRY(gguf_writer_create(path, &c.writer, err));
-    if (convert_all(&c, err) != OK)
+    if (convert_checked(&c, path, err) != OK)
         error_context(err, "converting %s", ck->path);
-    gguf_writer_destroy(c.writer);
     gguf_plan_fini(&c.plan);
     free(c.types);
     free(c.rows_f32);

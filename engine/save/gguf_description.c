@@ -38,7 +38,7 @@ static void put_sizes(struct keys *k, const struct model_config *c)
     put_u32(k, "context_length", c->max_positions);
     put_u32(k, "embedding_length", c->width);
     put_u32(k, "block_count", c->layers);
-    put_u32(k, "feed_forward_length", c->ff);
+    put_u32(k, "feed_forward_length", c->shared_ff ? c->experts_used * c->ff : c->ff);
     put_u32(k, "attention.head_count", c->heads);
     put_u32(k, "attention.head_count_kv", c->kv_heads);
     put_u32(k, "attention.key_length", c->head_dim);
@@ -65,11 +65,18 @@ static void put_attention(struct keys *k, const struct model_config *c)
         put_f32(k, "attention.max_alibi_bias", c->alibi_max);
 }
 
+// What the tables are multiplied by beyond yarn's own 0.1 ln(factor) + 1.
+static float yarn_attn_factor(const struct model_config *c)
+{
+    float usual = c->rope_factor > 1 ? 0.1f * logf(c->rope_factor) + 1 : 1;
+    return (c->rope_attention_factor > 0 ? c->rope_attention_factor : 1) / usual;
+}
+
 // llama3's bands go out as factors of their own, a tensor (gguf_factors).
-static enum status put_rope(struct keys *k, const struct model_config *c, struct error *err)
+static void put_rope(struct keys *k, const struct model_config *c)
 {
     if (c->rope == ROPE_NONE)
-        return OK;
+        return;
     put_u32(k, "rope.dimension_count", c->rotary);
     put_f32(k, "rope.freq_base", c->rope_theta);
     switch (c->rope_scaling) {
@@ -83,6 +90,7 @@ static enum status put_rope(struct keys *k, const struct model_config *c, struct
         put_u32(k, "rope.scaling.original_context_length", c->rope_original_positions);
         put_f32(k, "rope.scaling.yarn_beta_fast", c->rope_beta_fast);
         put_f32(k, "rope.scaling.yarn_beta_slow", c->rope_beta_slow);
+        put_f32(k, "rope.scaling.attn_factor", yarn_attn_factor(c));
         break;
     case ROPE_SCALE_LONGROPE:
         put_u32(k, "rope.scaling.original_context_length", c->rope_original_positions);
@@ -92,10 +100,6 @@ static enum status put_rope(struct keys *k, const struct model_config *c, struct
     default:
         break;
     }
-    if (c->rope_local_theta > 0)
-        return FAIL(err, ERR_UNSUPPORTED,
-                    "GGUF has no key for a RoPE of its own in layers with a window (%s)", c->arch);
-    return OK;
 }
 
 static void put_experts(struct keys *k, const struct model_config *c)
@@ -104,9 +108,10 @@ static void put_experts(struct keys *k, const struct model_config *c)
         return;
     put_u32(k, "expert_count", c->experts);
     put_u32(k, "expert_used_count", c->experts_used);
+    if (!c->shared_ff) // mixtral: as wide as a dense layer would be
+        return;
     put_u32(k, "expert_feed_forward_length", c->ff);
-    if (c->shared_ff)
-        put_u32(k, "expert_shared_feed_forward_length", c->shared_ff);
+    put_u32(k, "expert_shared_feed_forward_length", c->shared_ff);
     gguf_put_bool(k->writer, key(k, "expert_weights_norm"), c->experts_renormed);
 }
 
@@ -122,5 +127,6 @@ enum status gguf_put_description(struct gguf_writer *w, const struct model_confi
     put_sizes(&k, config);
     put_attention(&k, config);
     put_experts(&k, config);
-    return put_rope(&k, config, err);
+    put_rope(&k, config);
+    return OK;
 }

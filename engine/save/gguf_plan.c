@@ -6,7 +6,6 @@
 
 #include "base/str.h"
 #include "engine/load/parse.h"
-#include "engine/model/arch.h"
 
 static bool is_plain(enum tensor_role role, struct tensor_shape shape)
 {
@@ -83,9 +82,9 @@ void gguf_plan_fini(struct gguf_plan *plan)
 
 int gguf_plan_row(const struct model_config *config, enum tensor_role role, int row)
 {
-    const struct arch *arch = arch_find(config->arch);
-    bool halves = role == T_Q || role == T_K || role == T_Q_BIAS || role == T_K_BIAS;
-    if (!halves || !arch || !arch->gguf_permuted)
+    struct tensor_names names;
+    gguf_names(config, &names);
+    if (names.at[role].order != ORDER_INTERLEAVED)
         return row;
     int head = row / config->head_dim, within = row % config->head_dim;
     return head * config->head_dim + within % 2 * (config->head_dim / 2) + within / 2;
