@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "engine/model/rope.h"
+#include "engine/save/gguf_plan.h"
 
 #define FIELD(name)                                                                                \
     {                                                                                              \
@@ -58,7 +59,6 @@ static const struct {
     FIELD(embedding_scale),
     FIELD(logit_softcap),
     FIELD(head_bias),
-    FIELD(tied),
     FIELD(bos),
     FIELD(eos),
 };
@@ -102,6 +102,8 @@ enum status gguf_check_written(const char *path, const struct model_config *conf
             status = differs(fields[i].name, config, err);
     if (status == OK && config->rope != ROPE_NONE && !same_rope(config, read))
         status = differs("scaling of RoPE", config, err);
+    if (status == OK && read->tied != (config->tied && !gguf_plan_unties(config)))
+        status = differs("tie of head and embedding", config, err);
     checkpoint_destroy(ck);
     return status;
 }

@@ -51,7 +51,7 @@ static void put_sizes(struct keys *k, const struct model_config *c)
 
 static void put_attention(struct keys *k, const struct model_config *c)
 {
-    if (c->window)
+    if (c->window || str_equal(k->arch, "phi3")) // readers ask phi3 files for it
         put_u32(k, "attention.sliding_window", c->window);
     if (c->attention_softcap > 0)
         put_f32(k, "attn_logit_softcapping", c->attention_softcap);

@@ -55,6 +55,25 @@ static enum status add_role(struct gguf_plan *plan, const struct model_config *c
     return OK;
 }
 
+bool gguf_plan_unties(const struct model_config *config)
+{
+    return config->tied && (str_equal(config->arch, "gpt2") || str_equal(config->arch, "bloom"));
+}
+
+// The embedding once more under the head's name.
+static void add_tied_head(struct gguf_plan *plan, const struct model_config *config,
+                          const struct tensor_names *names)
+{
+    struct gguf_tensor *t = &plan->tensors[plan->count++];
+    *t = (struct gguf_tensor){.layer = -1,
+                              .role_count = 1,
+                              .roles = {T_EMBEDDING},
+                              .rows = (uint64_t)config->vocab,
+                              .cols = (uint64_t)config->width,
+                              .matrices = 1};
+    tensor_names_text(names, T_HEAD, -1, -1, t->name, sizeof t->name);
+}
+
 enum status gguf_plan_make(const struct model_config *config, struct gguf_plan *out,
                            struct error *err)
 {
@@ -69,6 +88,8 @@ enum status gguf_plan_make(const struct model_config *config, struct gguf_plan *
         for (int role = 0; role < T_ROLE_COUNT && status == OK; role++)
             if ((role <= T_FINAL_NORM) == (layer < 0))
                 status = add_role(out, config, &names, (enum tensor_role)role, layer, err);
+    if (status == OK && gguf_plan_unties(config))
+        add_tied_head(out, config, &names);
     if (status != OK)
         gguf_plan_fini(out);
     return status;

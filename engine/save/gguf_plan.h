@@ -25,6 +25,8 @@ struct gguf_plan {
 // Errors: ERR_UNSUPPORTED for what GGUF has no place for, ERR_NOMEM.
 enum status gguf_plan_make(const struct model_config *config, struct gguf_plan *out,
                            struct error *err);
+// Readers of these want output.weight even where it is the embedding: it is written twice then.
+bool gguf_plan_unties(const struct model_config *config);
 void gguf_plan_fini(struct gguf_plan *plan);
 
 // Row of the description that stands at `row` of a role in the file: llama.cpp interleaves the halves of each

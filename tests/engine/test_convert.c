@@ -206,7 +206,7 @@ static void refusals(void **state)
     refuse("models/reference", "i8", target(dir), ERR_USAGE, "type 'i8' cannot be written");
     refuse("models/reference", "f32", "/nowhere/x.gguf", ERR_IO, "/nowhere/x.gguf");
     // llama.cpp knows falcon's parallel blocks alone: these would be read back as such.
-    refuse(MODELS "falcon-rw", "f32", target(dir), ERR_UNSUPPORTED, "GGUF cannot say the parallel");
+    refuse(MODELS "falcon-rw", "f32", target(dir), ERR_UNSUPPORTED, "falcon-rw");
     assert_false(file_exists(target(dir)));
     put(dir, "x.gguf", "kept", 4);
     refuse("models/reference", "f32", target(dir), ERR_USAGE, "exists already");
