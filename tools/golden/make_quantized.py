@@ -10,12 +10,14 @@ The formats of both are described in tools/golden/README.md. Needs torch, transf
 
 usage: make_quantized.py OUT_DIR [CASE...]
 """
-import hashlib, json, os, shutil, sys, zlib
+import hashlib, json, os, re, shutil, sys, tempfile, zlib
 
 import torch
 from make_models import randomize, write_golden
-from safetensors.torch import save_file
-from transformers import (LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM)
+from safetensors.torch import load_file, save_file
+from transformers import (AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, MixtralConfig,
+                          MixtralForCausalLM, Phi3Config, Phi3ForCausalLM, Qwen2Config,
+                          Qwen2ForCausalLM)
 
 AWQ_ORDER = [0, 2, 4, 6, 1, 3, 5, 7]
 E4M3 = torch.float8_e4m3fn
@@ -188,109 +190,135 @@ def gptq_config(group, **more):
 
 # ---- cases ----------------------------------------------------------------------------------------------
 
-LLAMA = dict(vocab_size=128, hidden_size=128, intermediate_size=256, num_attention_heads=4,
-             num_key_value_heads=2, num_hidden_layers=1, max_position_embeddings=512, bos_token_id=1,
-             eos_token_id=2, rms_norm_eps=1e-5, tie_word_embeddings=False,
-             rope_parameters=dict(rope_type="default", rope_theta=10000.0))
-RAGGED = dict(LLAMA, intermediate_size=200)  # no multiple of 128
-QWEN2 = dict(LLAMA, tie_word_embeddings=True)
+COMMON = dict(vocab_size=64, num_attention_heads=4, num_key_value_heads=2, num_hidden_layers=1,
+              max_position_embeddings=512, bos_token_id=1, eos_token_id=2, pad_token_id=None,
+              rms_norm_eps=1e-5, tie_word_embeddings=False,
+              rope_parameters=dict(rope_type="default", rope_theta=10000.0))
+WIDE = dict(COMMON, hidden_size=128, intermediate_size=256)
+RAGGED = dict(COMMON, hidden_size=128, intermediate_size=200)  # no multiple of 128
+SMALL = dict(COMMON, hidden_size=64, intermediate_size=96)
+ODD = dict(COMMON, hidden_size=64, intermediate_size=104)  # no multiple of 16
 
 # name: (fields, function, quantization_config, what stays plain, plain type)
 CASES = {
-    "awq-g128": (LLAMA, lambda w: awq(w, 128), awq_config(128), (), torch.float16),
-    "awq-g32-qwen2": (QWEN2, lambda w: awq(w, 32), awq_config(32, ["down_proj"]), ("down_proj",),
-                      torch.bfloat16),
-    "awq-row": (RAGGED, lambda w: awq(w, -1), awq_config(-1), (), torch.float16),
-    "gptq-v1-asym": (LLAMA, lambda w: gptq(w, 128, with_bias=True), gptq_config(128, sym=False), (),
+    "awq-g128": (WIDE, lambda w: awq(w, 128), awq_config(128), (), torch.float16),
+    "awq-g32-qwen2": (dict(SMALL, tie_word_embeddings=True), lambda w: awq(w, 32),
+                      awq_config(32, ["down_proj"]), ("down_proj",), torch.bfloat16),
+    "awq-g32-phi3": (SMALL, lambda w: awq(w, 32), awq_config(32), (), torch.float16),
+    "awq-row": (ODD, lambda w: awq(w, -1), awq_config(-1), (), torch.float16),
+    "gptq-v1-asym": (WIDE, lambda w: gptq(w, 128, with_bias=True), gptq_config(128, sym=False), (),
                      torch.float16),
-    "gptq-v2-asym": (LLAMA, lambda w: gptq(w, 64, version=2),
+    "gptq-v2-asym": (WIDE, lambda w: gptq(w, 64, version=2),
                      gptq_config(64, sym=False, checkpoint_format="gptq_v2"), (), torch.float16),
-    "gptq-v1-sym": (RAGGED, lambda w: gptq(w, -1, sym=True), gptq_config(-1), (), torch.float16),
-    "gptq-act-order": (LLAMA, lambda w: gptq(w, 32, act_order=True),
+    "gptq-v1-sym": (ODD, lambda w: gptq(w, -1, sym=True), gptq_config(-1), (), torch.float16),
+    "gptq-act-order": (SMALL, lambda w: gptq(w, 32, act_order=True),
                        gptq_config(32, sym=False, desc_act=True), (), torch.float16),
-    "gptq-8bit": (LLAMA, lambda w: gptq(w, 128, bits=8), gptq_config(128, bits=8, sym=False), (),
+    "gptq-8bit": (SMALL, lambda w: gptq(w, 32, bits=8), gptq_config(32, bits=8, sym=False), (),
                   torch.float16),
-    "fp8-static": (LLAMA, lambda w: fp8_tensor(w, static=True),
+    "fp8-static": (SMALL, lambda w: fp8_tensor(w, static=True),
                    dict(quant_method="fp8", activation_scheme="static", ignored_layers=["lm_head"]), (),
                    torch.bfloat16),
-    "fp8-dynamic": (LLAMA, lambda w: fp8_tensor(w, shape=(1,)),
+    "fp8-dynamic": (ODD, lambda w: fp8_tensor(w, shape=(1,)),
                     dict(quant_method="fp8", activation_scheme="dynamic"), (), torch.bfloat16),
     "fp8-block": (RAGGED, fp8_block,
                   dict(quant_method="fp8", activation_scheme="dynamic", fmt="e4m3",
                        weight_block_size=[128, 128]), (), torch.bfloat16),
-    "ct-fp8-channel": (LLAMA, fp8_channel, compressed("float-quantized", type="float"), (),
+    "ct-fp8-channel": (SMALL, fp8_channel, compressed("float-quantized", type="float"), (),
                        torch.bfloat16),
-    "ct-fp8-tensor": (RAGGED, lambda w: fp8_tensor(w, shape=(1,)),
+    "ct-fp8-tensor": (ODD, lambda w: fp8_tensor(w, shape=(1,)),
                       compressed("float-quantized", type="float", strategy="tensor"), (),
                       torch.bfloat16),
-    "ct-int8": (RAGGED, int8_channel, compressed("int-quantized", ignore=["model.layers.0.mlp.up_proj"]),
+    "ct-int8": (ODD, int8_channel, compressed("int-quantized", ignore=["model.layers.0.mlp.up_proj"]),
                 ("up_proj",), torch.bfloat16),
-    "ct-int8-asym": (LLAMA, int8_asymmetric, compressed("int-quantized", symmetric=False), (),
+    "ct-int8-mixtral": (dict(SMALL, num_local_experts=3, num_experts_per_tok=2), int8_channel,
+                        compressed("int-quantized", ignore=["re:.*block_sparse_moe.gate"]), (),
+                        torch.bfloat16),
+    "ct-int8-asym": (SMALL, int8_asymmetric, compressed("int-quantized", symmetric=False), (),
                      torch.bfloat16),
-    "ct-pack-g64": (LLAMA, lambda w: packed(w, 64),
+    "ct-pack-g64": (WIDE, lambda w: packed(w, 64),
                     compressed("pack-quantized", num_bits=4, strategy="group", group_size=64), (),
                     torch.bfloat16),
-    "ct-pack-asym": (RAGGED, lambda w: packed(w, -1, sym=False, scale_type=torch.float16),
+    "ct-pack-asym": (ODD, lambda w: packed(w, -1, sym=False, scale_type=torch.float16),
                      compressed("pack-quantized", num_bits=4, symmetric=False), (), torch.bfloat16),
-    "ct-pack-8bit": (LLAMA, lambda w: packed(w, 128, bits=8),
-                     compressed("pack-quantized", strategy="group", group_size=128), (),
+    "ct-pack-8bit": (SMALL, lambda w: packed(w, 32, bits=8),
+                     compressed("pack-quantized", strategy="group", group_size=32), (),
                      torch.bfloat16),
 }
+KINDS = {"qwen2": (Qwen2ForCausalLM, Qwen2Config), "phi3": (Phi3ForCausalLM, Phi3Config),
+         "mixtral": (MixtralForCausalLM, MixtralConfig), "llama": (LlamaForCausalLM, LlamaConfig)}
 
 
-def make(out, name):
-    fields, quantize, config, plain, plain_type = CASES[name]
-    seed = zlib.crc32(name.encode())
-    folder = os.path.join(out, name)
-    shutil.rmtree(folder, ignore_errors=True)
-    os.makedirs(folder)
-    torch.manual_seed(seed)
-    model = (Qwen2ForCausalLM(Qwen2Config(**fields)) if "qwen2" in name
-             else LlamaForCausalLM(LlamaConfig(**fields)))
-    randomize(model, seed)
-    model.eval()
-    with torch.no_grad():  # parameters alone: rounding the rotary frequencies would change the model
-        for p in model.parameters():
-            p.copy_(p.to(plain_type).float())
-    tensors, sums, state = {}, [], model.state_dict()
-    for key, value in list(state.items()):
-        stem = key.removesuffix(".weight")
-        if key == "lm_head.weight" and fields["tie_word_embeddings"]:
+def is_product(name):
+    return re.search(r"(_proj|\.w[123])\.weight$", name)
+
+
+def write_config(folder, config):
+    with open(os.path.join(folder, "config.json"), "w") as f:
+        json.dump(config, f, indent=2, sort_keys=True)
+        f.write("\n")
+
+
+def quantize_all(name, plain, tensors):
+    """The quantized folder's tensors, the same dequantized, and the lines of weights.sum."""
+    _, quantize, _, keep, _ = CASES[name]
+    out, dense, sums = {}, {}, []
+    for key, value in tensors.items():
+        if not is_product(key) or any(p in key for p in keep):
+            out[key] = dense[key] = value
             continue
-        if not stem.endswith("_proj") or any(p in stem for p in plain):
-            tensors[key] = value.to(plain_type)
-            continue
-        if "up_proj" in stem:  # all above zero: a zero point of 0, which version 1 of GPTQ stores as 15
-            value = value.abs() if name == "gptq-v1-asym" else value
+        value = value.float()
+        if "up_proj" in key and name == "gptq-v1-asym":
+            value = value.abs()  # a zero point of 0, which version 1 of GPTQ stores as 15
         parts, weights = quantize(value)
         assert weights.shape == value.shape
         worst = (weights - value).abs().max() / value.abs().max()
         assert worst < 0.15, (name, key, worst)
+        stem = key.removesuffix(".weight")
         for suffix, part in parts.items():
-            tensors[f"{stem}.{suffix}"] = part.contiguous()
-        digest = hashlib.sha256(weights.contiguous().numpy().astype("<f4").tobytes()).hexdigest()
+            out[f"{stem}.{suffix}"] = part.contiguous()
+        dense[key] = weights.contiguous()
+        digest = hashlib.sha256(dense[key].numpy().astype("<f4").tobytes()).hexdigest()
         sums.append(f"{digest}  {key}\n")
-        state[key].copy_(weights)
-    shards = {"model.safetensors": tensors}
-    if name == "gptq-act-order":  # parts of one product in different files
-        names = sorted(tensors)
-        shards = {f"model-{i + 1:05}-of-00002.safetensors": {k: tensors[k] for k in names[i::2]}
-                  for i in range(2)}
-        index = {k: file for file, part in shards.items() for k in part}
-        json.dump(dict(metadata={}, weight_map=index),
-                  open(os.path.join(folder, "model.safetensors.index.json"), "w"), indent=1, sort_keys=True)
-    for file, part in shards.items():
-        save_file(part, os.path.join(folder, file), metadata={"format": "pt"})
-    model.config.architectures = [type(model).__name__]
-    fields_out = model.config.to_dict()
-    fields_out["dtype"] = str(plain_type).removeprefix("torch.")
-    fields_out["quantization_config"] = config
-    with open(os.path.join(folder, "config.json"), "w") as f:
-        json.dump(fields_out, f, indent=2, sort_keys=True)
-        f.write("\n")
+    return out, dense, sums
+
+
+def save_quantized(folder, name, tensors):
+    if name != "gptq-act-order":
+        save_file(tensors, os.path.join(folder, "model.safetensors"), metadata={"format": "pt"})
+        return
+    names, index = sorted(tensors), {}
+    for i in range(2):  # parts of one product in different files
+        file = f"model-{i + 1:05}-of-00002.safetensors"
+        save_file({k: tensors[k] for k in names[i::2]}, os.path.join(folder, file),
+                  metadata={"format": "pt"})
+        index.update({k: file for k in names[i::2]})
+    with open(os.path.join(folder, "model.safetensors.index.json"), "w") as f:
+        json.dump(dict(metadata={}, weight_map=index), f, indent=1, sort_keys=True)
+
+
+def make(out, name):
+    fields, _, quantization, _, plain = CASES[name]
+    kind, config = KINDS[name.split("-")[-1] if name.split("-")[-1] in KINDS else "llama"]
+    seed, folder = zlib.crc32(name.encode()), os.path.join(out, name)
+    shutil.rmtree(folder, ignore_errors=True)
+    os.makedirs(folder)
+    torch.manual_seed(seed)
+    model = kind(config(**fields))
+    randomize(model, seed)
+    with tempfile.TemporaryDirectory() as dense:
+        model.to(plain).save_pretrained(dense)
+        tensors = load_file(os.path.join(dense, "model.safetensors"))
+        quantized, weights, sums = quantize_all(name, plain, tensors)
+        save_quantized(folder, name, quantized)
+        save_file({k: v.float() for k, v in weights.items()}, os.path.join(dense, "model.safetensors"),
+                  metadata={"format": "pt"})
+        model = AutoModelForCausalLM.from_pretrained(dense, dtype=torch.float32,
+                                                     attn_implementation="eager").eval()
+        fields_out = json.load(open(os.path.join(dense, "config.json")))
+    fields_out["dtype"] = str(plain).removeprefix("torch.")
+    write_config(folder, dict(fields_out, quantization_config=quantization))
     with open(os.path.join(folder, "weights.sum"), "w") as f:
         f.writelines(sums)
-    model.set_attn_implementation("eager")
     write_golden(os.path.join(folder, "golden.bin"), model, seed)
 
 

@@ -69,13 +69,13 @@ void quant_linear_row(const struct quant_linear *l, int row, float *out)
 
 bool quant_linear_stored(const struct quant_linear *l, struct stored_quant *out)
 {
-    int bits = l->config->bits;
-    *out = (struct stored_quant){
-        .type = l->config->is_float ? DT_F8E4M3
-                : bits == 8         ? DT_I8
-                                    : DT_I4,
-        .group = bits == 4 ? l->group : 0,
-    };
+    // A group longer than a row is told as it is: the same number asked for is then the same codes.
+    const struct quant_config *c = l->config;
+    bool grouped = c->strategy == QUANT_GROUP_OF && c->group > 0;
+    out->type = c->is_float ? DT_F8E4M3 : DT_I4;
+    if (c->bits == 8 && !c->is_float)
+        out->type = DT_I8;
+    out->group = c->bits != 4 ? 0 : grouped ? c->group : l->cols;
     return l->exact;
 }
 
