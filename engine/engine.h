@@ -217,19 +217,31 @@ void tokenizer_text(const struct tokenizer *tok, const int32_t *ids, size_t coun
 
 // ---- schemes and devices --------------------------------------------------------------------------------
 
-// How weights are stored and inputs of products rounded. A row of a table: schemes.c.
+// How weights are stored and inputs of products rounded. A row of a table: schemes.c. What runs is
+// what scheme_resolve makes of a row.
 struct scheme {
-    const char *name;       // "f32", "bf16"
-    enum dtype weights;     // packed linear weights
-    enum dtype activations; // at the input of each product
-    enum dtype head;        // head and embedding
+    const char *name;            // "f32", "bf16", "int4-awq"
+    enum dtype weights;          // packed linear weights
+    enum dtype activations;      // at the input of each product
+    int group;                   // DT_I4: inputs that share a scale
+    enum dtype head;             // head, and the embedding that is the head or can be stored so
+    enum dtype head_activations; // at the head's input
     enum dtype default_kv;
-    const char *arithmetic; // "bf16 x bf16 -> f32": stored with every result
+    char arithmetic[160]; // "bf16 x bf16 -> f32": stored with every result
 };
 const struct scheme *scheme_find(const char *name); // NULL: unknown
 const struct scheme *scheme_table(size_t *count);   // the implemented ones
 // Words of DESIGN that are no scheme yet are known by name, so that a suite records them as unsupported.
 bool scheme_is_planned(const char *name);
+// The row with this type of head, as kernels of these instruction sets run it: int4 is multiplied by int8
+// inputs where there is an integer dot product (w4a8), else by bf16 ones (w4a16). Idempotent.
+struct scheme scheme_resolve(const struct scheme *row, enum dtype head, unsigned isa);
+// Type of an embedding table that is not the head: the head's, or bf16 where that is quantized.
+enum dtype scheme_embedding(const struct scheme *scheme);
+
+// Types of heads and KV caches by the words of suites and flags: f32, f16, bf16, int8, int4, fp8.
+bool storage_parse(const char *word, enum dtype *out);
+const char *storage_name(enum dtype type);
 
 struct engine_device {
     char name[32]; // "cpu", "cuda:0", "metal"
@@ -266,7 +278,7 @@ struct engine_observer {
 
 struct engine_options {
     const char *device; // "cpu"
-    const struct scheme *scheme;
+    const struct scheme *scheme; // a row or a resolved one; resolved for `isa` and copied
     struct pool *pool; // borrowed until model_destroy; threads of all steps
     unsigned isa;      // mask of kernel tiers; ISA_ALL: no limit
 };
@@ -290,7 +302,7 @@ struct context_options {
     int batch;      // sequences
     int positions;  // a sequence's KV capacity: prompt and generated together
     int chunk;      // most tokens of one sequence in one step
-    enum dtype kv;  // DT_F32, DT_F16, DT_BF16
+    enum dtype kv;  // DT_F32, DT_F16, DT_BF16; DT_I8 or DT_F8E4M3 with a scale a position and head
     int logit_rows; // most rows of logits one step may ask for; below `batch` (0, say): batch
 };
 
@@ -298,6 +310,7 @@ struct context_options {
 // Each pass reads the weights once: by then they are far from being what limits it.
 enum { ENGINE_PASS_TOKENS = 1024 };
 
+// scheme: resolved.
 struct memory_plan engine_memory_plan(const struct model_config *config,
                                       const struct scheme *scheme,
                                       const struct context_options *options, int threads);

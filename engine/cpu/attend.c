@@ -107,10 +107,15 @@ void remember(const struct cpu_pass *pass, int worker, int layer)
                 if (unit++ % pass->workers != worker)
                     continue;
                 int at = part->first + t, row = part->row + t;
-                pass->ctx->kv_store(kv_keys(kv, layer, part->sequence, head, at),
-                                    query(pass, row, c->heads + head), n, n);
-                pass->ctx->kv_store(kv_values(kv, layer, part->sequence, head, at),
-                                    query(pass, row, c->heads + c->kv_heads + head), n, n);
+                float k_scale = pass->ctx->kv_store(kv_keys(kv, layer, part->sequence, head, at),
+                                                    query(pass, row, c->heads + head), n, n);
+                float v_scale =
+                    pass->ctx->kv_store(kv_values(kv, layer, part->sequence, head, at),
+                                        query(pass, row, c->heads + c->kv_heads + head), n, n);
+                if (kv->scales_offset) {
+                    *kv_key_scale(kv, layer, part->sequence, head, at) = k_scale;
+                    *kv_value_scale(kv, layer, part->sequence, head, at) = v_scale;
+                }
             }
         }
     }
@@ -128,12 +133,14 @@ static void attend_tile(const struct cpu_pass *pass, int worker, int layer,
     const struct model_config *c = &pass->model->config;
     const struct cpu_buffers *b = pass->b;
     const struct cpu_worker *w = &b->workers[worker];
-    enum dtype type = pass->model->scheme->activations;
+    enum dtype type = cpu_staged(pass->model->scheme);
     int row = part->row + tile.t0, width = tile.heads * c->head_dim;
     struct k_attention job = {
         .q = query(pass, row, tile.head0),
         .k = kv_keys(&b->kv, layer, part->sequence, tile.kv_head, 0),
         .v = kv_values(&b->kv, layer, part->sequence, tile.kv_head, 0),
+        .k_scale = kv_key_scale(&b->kv, layer, part->sequence, tile.kv_head, 0),
+        .v_scale = kv_value_scale(&b->kv, layer, part->sequence, tile.kv_head, 0),
         .out = w->attended,
         .scratch = w->attend_scratch,
         .q_stride = b->qkv_width,
@@ -152,11 +159,11 @@ static void attend_tile(const struct cpu_pass *pass, int worker, int layer,
 
     int column = tile.head0 * c->head_dim, padded = width;
     if (tile.head0 + tile.heads == c->heads)
-        padded = packed_cols(type, c->heads * c->head_dim) - column;
+        padded = cpu_padded(pass->model->scheme->weights, c->heads * c->head_dim) - column;
     for (int t = 0; t < tile.count; t++)
-        pass->model->kernels.cast(b->input + (size_t)(row + t) * b->input_bytes +
-                                      (size_t)column * cpu_element_bytes(type),
-                                  w->attended + (size_t)t * (size_t)width, width, padded);
+        pass->model->kernels.stage(b->input + (size_t)(row + t) * b->input_bytes +
+                                       (size_t)column * cpu_element_bytes(type),
+                                   w->attended + (size_t)t * (size_t)width, width, padded);
 }
 
 void attend(const struct cpu_pass *pass, int worker, int layer)

@@ -31,6 +31,21 @@ size_t cpu_element_bytes(enum dtype type)
     return 64 / (PANEL_ROWS * (size_t)panel_group(type)); // a group of 16 rows is 64 bytes
 }
 
+size_t cpu_panel_bytes(const struct cpu_matrix *m)
+{
+    return quant_panel_bytes(m->type, m->cols, m->group);
+}
+
+int cpu_padded(enum dtype weights, int cols)
+{
+    return packed_cols(weights, cols);
+}
+
+enum dtype cpu_staged(const struct scheme *scheme)
+{
+    return dtype_is_quantized(scheme->activations) ? DT_F32 : scheme->activations;
+}
+
 static size_t cpu_devices(struct engine_device *out, size_t max)
 {
     if (max == 0)

@@ -10,6 +10,7 @@
 #include "engine/backend.h"
 #include "engine/model/kv.h"
 #include "engine/model/observe.h"
+#include "kernels/quant.h"
 
 // ---- laying out memory -------------------------------------------------------------------------------
 
@@ -30,7 +31,9 @@ size_t cpu_element_bytes(enum dtype type);
 // The variants chosen at load for scheme and instruction sets; those of the KV type wait for a context.
 struct cpu_kernels {
     k_linear_fn *gemv, *gemm, *head_gemv, *head_gemm;
-    k_cast_fn *cast, *head_cast;
+    k_cast_fn *cast, *head_cast; // to the type products read
+    k_cast_fn *stage;            // to cpu_staged()
+    k_cast_fn *embedding_cast;
     k_rmsnorm_fn *rmsnorm;
     k_layernorm_fn *layernorm;
     k_rope_fn *rope;
@@ -44,7 +47,9 @@ struct cpu_matrix {
     float *bias;           // (rows) or NULL
     enum dtype type;
     int rows, cols;
+    int group; // DT_I4: inputs that share a scale
 };
+size_t cpu_panel_bytes(const struct cpu_matrix *m);
 
 // weight NULL: the description has no such norm; bias NULL: it has none.
 struct cpu_norm {
@@ -63,10 +68,10 @@ struct cpu_layer {
 
 struct cpu_weights {
     struct cpu_layer *layers;
-    unsigned char *embedding; // (vocab, width) rows in the head's type; NULL when tied
+    unsigned char *embedding; // (vocab, width) rows of type scheme_embedding(); NULL when tied
     unsigned char *positions; // (learned_positions, width), as the embedding; NULL: none
     struct cpu_norm embedding_norm, final_norm; // (width)
-    struct cpu_matrix head;   // (vocab, width)
+    struct cpu_matrix head;                     // (vocab, width)
 };
 
 struct cpu_model {
@@ -79,6 +84,10 @@ struct cpu_model {
     bool streamed; // the weights do not fit the last-level cache: every step reads them from memory
     void *memory;  // what weights point into
 };
+
+// What attention and SwiGLU write for the next product: its input type, or f32 where that is quantized,
+// because a token's scale is not known before the whole row is there (see ready_input).
+enum dtype cpu_staged(const struct scheme *scheme);
 
 // Places (or measures) all weights but the array of layers, which is the caller's; `weights->layers`
 // may be NULL while measuring.
@@ -113,6 +122,7 @@ enum {
 struct cpu_worker {
     float *row;           // (width) a normed row before it is cast
     unsigned char *input; // (SHARED_NORM_TOKENS, input stride)
+    float *scales;        // (SHARED_NORM_TOKENS) of input
     float *gate, *up;     // (FF_BLOCK_FLOATS)
     float *attended;      // (tile tokens, group, head_dim)
     void *attend_scratch;
@@ -126,25 +136,27 @@ struct cpu_part {
 
 struct cpu_buffers {
     struct kv_cache kv;
-    float *freq, *cos, *sin; // (rotary/2), (positions, rotary/2)
+    float *freq, *cos, *sin;                   // (rotary/2), (positions, rotary/2)
     float *local_freq, *local_cos, *local_sin; // of layers with a window; NULL: the same
-    float *bias;             // (heads, positions) ALiBi; NULL: none
-    float *branch;           // (rows, width): what is normed before it is added; NULL: nothing is
-    float *x;                // (rows, width): the residual stream
-    float *qkv;              // (rows, qkv_width): q heads, k heads, v heads of a token
-    unsigned char *input;    // (rows, input_bytes): what the next product reads
-    unsigned char *ff;       // (rows, ff_bytes): what the down projection reads
-    float *logits;           // (logit_rows, vocab)
+    float *bias;                               // (heads, positions) ALiBi; NULL: none
+    float *branch;        // (rows, width): what is normed before it is added; NULL: nothing is
+    float *x;             // (rows, width): the residual stream
+    float *qkv;           // (rows, qkv_width): q heads, k heads, v heads of a token
+    unsigned char *input; // (rows, input_bytes): what the next product reads, or is quantized from
+    unsigned char *ff;    // (rows, ff_bytes): the same for the down projection
+    unsigned char *codes; // (rows, codes_bytes): quantized inputs; NULL where there are none
+    float *scales;        // (rows) of codes
+    float *logits;        // (logit_rows, vocab)
     struct cpu_part *parts;  // (rows)
     const int32_t **tokens;  // (rows) of each part
     int *wanted;             // (rows) rows of the pass whose logits are made
     struct deal_slot *deals; // (threads) who has taken what of the product under way
     struct cpu_worker *workers;
 
-    int rows; // most tokens of a pass
+    int rows;      // most tokens of a pass
     int positions; // of a sequence: rows of the tables
-    int tile; // tokens of one attention call
-    size_t qkv_width, input_bytes, ff_bytes;
+    int tile;      // tokens of one attention call
+    size_t qkv_width, input_bytes, ff_bytes, codes_bytes;
 };
 
 struct cpu_context {
@@ -191,7 +203,11 @@ struct cpu_input {
     const unsigned char *x;
     size_t row_bytes;
     enum dtype type;
+    const float *scales; // (rows) of quantized inputs, else NULL
 };
+
+// Inputs of a row as weights of `weights` read them: zero-padded to whole groups.
+int cpu_padded(enum dtype weights, int cols);
 
 // y (tokens, ldy) = input W^T + bias (+ y) for the worker's share of the panels (and, where those are few,
 // of the tokens) of `count` matrices that read the same input; matrix i writes to y[i].

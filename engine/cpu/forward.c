@@ -50,9 +50,10 @@ static void tell(struct cpu_pass *pass, int layer, enum op_class op, struct op_c
 static struct op_cost product_cost(const struct cpu_pass *pass, const struct cpu_matrix *m,
                                    int tokens)
 {
-    enum dtype input = m == &pass->model->weights.head ? pass->model->scheme->head
-                                                       : pass->model->scheme->activations;
-    uint64_t bytes = packed_bytes(m->type, m->rows, m->cols);
+    const struct scheme *scheme = pass->model->scheme;
+    enum dtype input =
+        m == &pass->model->weights.head ? scheme->head_activations : scheme->activations;
+    uint64_t bytes = (uint64_t)panel_count(m->rows) * cpu_panel_bytes(m);
     if (m->bias)
         bytes += (uint64_t)m->rows * sizeof(float);
     return cost_linear((uint64_t)tokens, (uint64_t)m->rows, (uint64_t)m->cols, bytes,
@@ -121,35 +122,75 @@ static void norm_row(const struct cpu_pass *pass, const float *x, const struct c
         pass->model->kernels.layernorm(out, x, norm->weight, norm->bias, c->width, c->norm_eps);
 }
 
-static void input_row(const struct cpu_pass *pass, int worker, const float *x,
-                      const struct cpu_norm *norm, k_cast_fn *cast, enum dtype type, void *out)
+// Input rows under way. Few: each worker makes all of them for itself. Many: each makes its share, rows
+// [begin, end), and all meet.
+struct making {
+    bool alone;
+    int begin, end;
+    unsigned char *rows;
+    float *scales; // (rows) what the casts return; read where the type is quantized
+    size_t row_bytes;
+    enum dtype type;
+};
+
+static struct making make_begin(const struct cpu_pass *pass, int worker, int rows, enum dtype type)
 {
-    int width = pass->model->config.width;
-    float *row = pass->b->workers[worker].row;
-    norm_row(pass, x, norm, row);
-    cast(out, row, width, packed_cols(type, width));
+    const struct cpu_buffers *b = pass->b;
+    const struct cpu_worker *w = &b->workers[worker];
+    bool quantized = dtype_is_quantized(type);
+    struct making m = {.alone = rows <= SHARED_NORM_TOKENS, .end = rows, .type = type};
+    m.rows = m.alone ? w->input : quantized ? b->codes : b->input;
+    m.scales = m.alone ? w->scales : b->scales;
+    m.row_bytes = quantized ? b->codes_bytes : b->input_bytes;
+    if (!m.alone)
+        pool_share(rows, 1, worker, pass->workers, &m.begin, &m.end);
+    return m;
 }
 
-// The normed residual stream, cast for a product: (T, d). Few tokens: each worker makes all rows for
-// itself. Many: each makes its share, and all meet.
+static struct cpu_input make_end(const struct cpu_pass *pass, int worker, const struct making *m)
+{
+    if (!m->alone)
+        barrier(pass, worker);
+    return (struct cpu_input){m->rows, m->row_bytes, m->type,
+                              dtype_is_quantized(m->type) ? m->scales : NULL};
+}
+
+// Row `index`: x of n elements, cast for weights of that type.
+static void make_row(const struct making *m, int index, const float *x, int n, k_cast_fn *cast,
+                     enum dtype weights)
+{
+    m->scales[index] = cast(m->rows + (size_t)index * m->row_bytes, x, n, cpu_padded(weights, n));
+}
+
+// The normed residual stream, cast for a product: (T, d).
 static struct cpu_input normed(struct cpu_pass *pass, int worker, int layer,
                                const struct cpu_norm *norm)
 {
-    const struct cpu_buffers *b = pass->b;
-    enum dtype type = pass->model->scheme->activations;
-    bool alone = pass->tokens <= SHARED_NORM_TOKENS;
-    unsigned char *out = alone ? b->workers[worker].input : b->input;
-    int begin = 0, end = pass->tokens;
-    if (!alone)
-        pool_share(pass->tokens, 1, worker, pass->workers, &begin, &end);
-    for (int t = begin; t < end; t++)
-        input_row(pass, worker, residual(pass, t), norm, pass->model->kernels.cast, type,
-                  out + (size_t)t * b->input_bytes);
-    if (!alone)
-        barrier(pass, worker);
+    const struct scheme *scheme = pass->model->scheme;
+    float *row = pass->b->workers[worker].row;
+    struct making m = make_begin(pass, worker, pass->tokens, scheme->activations);
+    for (int t = m.begin; t < m.end; t++) {
+        norm_row(pass, residual(pass, t), norm, row);
+        make_row(&m, t, row, pass->model->config.width, pass->model->kernels.cast, scheme->weights);
+    }
+    struct cpu_input input = make_end(pass, worker, &m);
     if (watched(pass, worker))
         tell(pass, layer, OPC_REST, norm_cost(pass, pass->tokens, norm));
-    return (struct cpu_input){out, b->input_bytes, type};
+    return input;
+}
+
+// Rows that all workers wrote together, for a product: as they are, or quantized now that each is whole.
+static struct cpu_input ready_input(const struct cpu_pass *pass, int worker,
+                                    const unsigned char *staged, size_t row_bytes, int cols)
+{
+    const struct scheme *scheme = pass->model->scheme;
+    if (!dtype_is_quantized(scheme->activations))
+        return (struct cpu_input){staged, row_bytes, scheme->activations, NULL};
+    struct making m = make_begin(pass, worker, pass->tokens, scheme->activations);
+    for (int t = m.begin; t < m.end; t++)
+        make_row(&m, t, (const float *)(const void *)(staged + (size_t)t * row_bytes), cols,
+                 pass->model->kernels.cast, scheme->weights);
+    return make_end(pass, worker, &m);
 }
 
 // x += W input. With a norm of its own for what is added: by way of a buffer, whose rows are dealt out.
@@ -177,10 +218,11 @@ static void add_product(struct cpu_pass *pass, int worker, int layer, const stru
 
 // ---- the blocks ------------------------------------------------------------------------------------------
 
-// Row `index` of a table of rows in the head's type.
-static void table_row(const struct cpu_pass *pass, const unsigned char *table, int index, float *out)
+// Row `index` of a table of rows of type scheme_embedding().
+static void table_row(const struct cpu_pass *pass, const unsigned char *table, int index,
+                      float *out)
 {
-    enum dtype type = pass->model->weights.head.type;
+    enum dtype type = scheme_embedding(pass->model->scheme);
     int width = pass->model->config.width;
     size_t row_bytes = (size_t)width * cpu_element_bytes(type);
     const unsigned char *row = table + (size_t)index * row_bytes;
@@ -193,6 +235,17 @@ static void table_row(const struct cpu_pass *pass, const unsigned char *table, i
         memcpy(&half, row + 2 * (size_t)i, sizeof half);
         out[i] = type == DT_BF16 ? bf16_to_f32(half) : f16_to_f32(half);
     }
+}
+
+// Of an embedding row, its scales included.
+static uint64_t embedding_row_bytes(const struct cpu_model *m)
+{
+    uint64_t width = (uint64_t)m->config.width;
+    enum dtype type = m->weights.embedding ? scheme_embedding(m->scheme) : m->scheme->head;
+    if (type == DT_I4) // codes, and for each group an f16 scale and half a byte of zero
+        return (width * 4 + (uint64_t)quant_groups(DT_I4, m->config.width, QUANT_GROUP) * 20 + 7) /
+               8;
+    return width * cpu_element_bytes(type) + (dtype_is_quantized(type) ? sizeof(float) : 0);
 }
 
 // out = norm(scale * embedding + position), what of it the description has
@@ -220,9 +273,10 @@ static struct op_cost embedding_cost(const struct cpu_pass *pass)
 {
     const struct cpu_weights *w = &pass->model->weights;
     int width = pass->model->config.width;
-    uint64_t row = (uint64_t)width * cpu_element_bytes(pass->model->scheme->head);
-    uint64_t tables = w->positions ? 2 : 1;
-    struct op_cost cost = row_cost(pass->tokens, width, (uint64_t)pass->tokens * row * tables);
+    uint64_t row = embedding_row_bytes(pass->model);
+    if (w->positions)
+        row += (uint64_t)width * cpu_element_bytes(scheme_embedding(pass->model->scheme));
+    struct op_cost cost = row_cost(pass->tokens, width, (uint64_t)pass->tokens * row);
     if (w->embedding_norm.weight)
         cost = cost_add(cost, norm_cost(pass, pass->tokens, &w->embedding_norm));
     return cost;
@@ -263,7 +317,8 @@ static void feed_forward_down(struct cpu_pass *pass, int worker, int index)
 {
     const struct cpu_layer *layer = &pass->model->weights.layers[index];
     const struct cpu_buffers *b = pass->b;
-    struct cpu_input activated = {b->ff, b->ff_bytes, pass->model->scheme->activations};
+    struct cpu_input activated =
+        ready_input(pass, worker, b->ff, b->ff_bytes, pass->model->config.ff);
     add_product(pass, worker, index, &layer->down, activated, &layer->ff_post_norm, OPC_DOWN);
 }
 
@@ -301,7 +356,8 @@ static void attention_block(struct cpu_pass *pass, int worker, int index)
     if (watched(pass, worker))
         tell(pass, index, OPC_ATTENTION, attention_cost(pass, index));
 
-    struct cpu_input attended = {b->input, b->input_bytes, pass->model->scheme->activations};
+    struct cpu_input attended =
+        ready_input(pass, worker, b->input, b->input_bytes, c->heads * c->head_dim);
     add_product(pass, worker, index, &layer->out, attended, &layer->attn_post_norm, OPC_OUTPUT);
 }
 
@@ -319,16 +375,17 @@ static void head_block(struct cpu_pass *pass, int worker)
 {
     const struct cpu_model *m = pass->model;
     const struct cpu_buffers *b = pass->b;
-    enum dtype type = m->scheme->head;
     size_t vocab = (size_t)m->config.vocab;
-    for (int i = worker; i < pass->wanted; i += pass->workers)
-        input_row(pass, worker, residual(pass, b->wanted[i]), &m->weights.final_norm,
-                  m->kernels.head_cast, type, b->input + (size_t)i * b->input_bytes);
-    barrier(pass, worker);
+    float *row = b->workers[worker].row;
+    struct making rows = make_begin(pass, worker, pass->wanted, m->scheme->head_activations);
+    for (int i = rows.begin; i < rows.end; i++) {
+        norm_row(pass, residual(pass, b->wanted[i]), &m->weights.final_norm, row);
+        make_row(&rows, i, row, m->config.width, m->kernels.head_cast, m->scheme->head);
+    }
+    struct cpu_input last = make_end(pass, worker, &rows);
     if (watched(pass, worker))
         tell(pass, -1, OPC_REST, norm_cost(pass, pass->wanted, &m->weights.final_norm));
 
-    struct cpu_input last = {b->input, b->input_bytes, type};
     products(pass, worker, &m->weights.head, 1, last, pass->wanted, &pass->logits, vocab, false);
     bool capped = m->config.logit_softcap != 0;
     if (pass->observer || capped)

@@ -20,18 +20,39 @@ static int max_int(int a, int b)
     return a > b ? a : b;
 }
 
-static size_t row_bytes(enum dtype type, int cols)
+static size_t max_size(size_t a, size_t b)
 {
-    return sat_align((size_t)packed_cols(type, cols) * cpu_element_bytes(type));
+    return a > b ? a : b;
 }
 
-// What a product of this width reads, whether its weights are a layer's or the head's.
+// A row of inputs of this type for weights of that one.
+static size_t row_bytes(enum dtype type, enum dtype weights, int cols)
+{
+    return sat_align((size_t)cpu_padded(weights, cols) * cpu_element_bytes(type));
+}
+
+// Widest input of a layer's products but the down projection.
+static int input_cols(const struct model_config *config)
+{
+    return max_int(config->width, config->heads * config->head_dim);
+}
+
+// What products read as it is written, whether their weights are a layer's or the head's.
 static size_t input_row_bytes(const struct scheme *scheme, const struct model_config *config)
 {
-    size_t layer =
-        row_bytes(scheme->activations, max_int(config->width, config->heads * config->head_dim));
-    size_t head = row_bytes(scheme->head, config->width);
-    return layer > head ? layer : head;
+    size_t layer = row_bytes(cpu_staged(scheme), scheme->weights, input_cols(config));
+    size_t head = row_bytes(scheme->head_activations, scheme->head, config->width);
+    return max_size(layer, head);
+}
+
+// What they read quantized; 0 where nothing is.
+static size_t codes_row_bytes(const struct scheme *scheme, const struct model_config *config)
+{
+    size_t layer = row_bytes(DT_I8, scheme->weights, max_int(input_cols(config), config->ff));
+    size_t head = row_bytes(DT_I8, scheme->head, config->width);
+    layer = dtype_is_quantized(scheme->activations) ? layer : 0;
+    head = dtype_is_quantized(scheme->head_activations) ? head : 0;
+    return max_size(layer, head);
 }
 
 static void worker_place(struct cursor *cursor, const struct model_config *config,
@@ -42,7 +63,8 @@ static void worker_place(struct cursor *cursor, const struct model_config *confi
     if (ff > FF_BLOCK_FLOATS)
         ff = FF_BLOCK_FLOATS;
     w->row = cursor_take(cursor, (size_t)config->width, sizeof(float));
-    w->input = cursor_take(cursor, SHARED_NORM_TOKENS, b->input_bytes);
+    w->input = cursor_take(cursor, SHARED_NORM_TOKENS, max_size(b->input_bytes, b->codes_bytes));
+    w->scales = cursor_take(cursor, SHARED_NORM_TOKENS, sizeof(float));
     w->gate = cursor_take(cursor, ff, sizeof(float));
     w->up = cursor_take(cursor, ff, sizeof(float));
     w->attended = cursor_take(cursor, (size_t)b->tile * (size_t)group,
@@ -61,7 +83,8 @@ static void sizes_plan(const struct model_config *config, const struct scheme *s
     b->tile = min_int(b->rows, max_int(ATTEND_ROWS / group, 1));
     b->qkv_width = (size_t)(config->heads + 2 * config->kv_heads) * (size_t)config->head_dim;
     b->input_bytes = input_row_bytes(scheme, config);
-    b->ff_bytes = row_bytes(scheme->activations, config->ff);
+    b->ff_bytes = row_bytes(cpu_staged(scheme), scheme->weights, config->ff);
+    b->codes_bytes = codes_row_bytes(scheme, config);
 }
 
 // What depends on positions alone.
@@ -100,6 +123,8 @@ void buffers_place(struct cursor *cursor, const struct model_config *config,
     b->qkv = cursor_take(cursor, rows, b->qkv_width * sizeof(float));
     b->input = cursor_take(cursor, rows, b->input_bytes);
     b->ff = cursor_take(cursor, rows, b->ff_bytes);
+    b->codes = b->codes_bytes ? cursor_take(cursor, rows, b->codes_bytes) : NULL;
+    b->scales = cursor_take(cursor, rows, sizeof(float));
     b->logits = cursor_take(cursor, logit_rows, (size_t)config->vocab * sizeof(float));
     b->parts = cursor_take(cursor, rows, sizeof *b->parts);
     b->tokens = cursor_take(cursor, rows, sizeof *b->tokens);
@@ -151,7 +176,8 @@ static void tables_job(void *arg, int worker, int workers)
     const struct filling *f = arg;
     const struct cpu_buffers *b = &f->ctx->buffers;
     const struct model_config *config = &f->ctx->model->config;
-    struct model_config plain = *config; // layers with a theta of their own take nothing of the scaling
+    struct model_config plain =
+        *config; // layers with a theta of their own take nothing of the scaling
     int begin, end;
     plain.rope_attention_factor = 0;
     pool_share(b->positions, 1, worker, workers, &begin, &end);
@@ -183,7 +209,7 @@ static enum status kv_kernels(struct cpu_context *ctx, enum dtype kv, struct err
     const struct kernel *store = kernel_find(KOP_KV_STORE, kv, DT_F32, ctx->model->isa);
     if (!attention || !store)
         return FAIL(err, ERR_UNSUPPORTED, "no attention kernel for a KV cache of %s",
-                    dtype_name(kv));
+                    storage_name(kv));
     ctx->attention = attention->fn.attention;
     ctx->kv_store = store->fn.cast;
     return OK;

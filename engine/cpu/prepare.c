@@ -1,4 +1,5 @@
-// prepare.c - weights are packed once: source rows -> 16 f32 rows of scratch a thread -> one panel.
+// prepare.c - weights are packed once: source rows -> 16 f32 rows of scratch a thread -> one panel. Quantized
+// ones pass through codes, which are the checkpoint's own where it stores them in the same format.
 //
 // Each thread packs the panels it will read in decode, so that on a machine of several memory nodes
 // they lie near it, and no f32 copy larger than 16 rows ever exists. What was read is let go at once: a load
@@ -18,17 +19,19 @@
 
 // ---- layout ---------------------------------------------------------------------------------------------
 
-static struct cpu_matrix matrix_place(struct cursor *cursor, const struct model_config *config,
-                                      enum tensor_role role, enum dtype type)
+static struct cpu_matrix matrix_place(struct cursor *cursor, struct tensor_shape shape,
+                                      enum dtype type, int group)
 {
-    struct tensor_shape shape = tensor_shape(config, role);
-    size_t panels = (size_t)panel_count(shape.rows);
-    return (struct cpu_matrix){
-        .packed = cursor_take(cursor, panels, panel_bytes(type, shape.cols)),
-        .type = type,
-        .rows = shape.rows,
-        .cols = shape.cols,
-    };
+    struct cpu_matrix m = {.type = type, .rows = shape.rows, .cols = shape.cols, .group = group};
+    m.packed = cursor_take(cursor, (size_t)panel_count(m.rows), cpu_panel_bytes(&m));
+    return m;
+}
+
+// A product inside a layer.
+static struct cpu_matrix product_place(struct cursor *cursor, const struct model_config *config,
+                                       const struct scheme *scheme, enum tensor_role role)
+{
+    return matrix_place(cursor, tensor_shape(config, role), scheme->weights, scheme->group);
 }
 
 static float *vector_place(struct cursor *cursor, const struct model_config *config,
@@ -52,23 +55,22 @@ static void layer_place(struct cursor *cursor, const struct model_config *config
 {
     static const enum tensor_role qkv[3] = {T_Q, T_K, T_V};
     static const enum tensor_role bias[3] = {T_Q_BIAS, T_K_BIAS, T_V_BIAS};
-    enum dtype type = scheme->weights;
     layer->attn_norm = norm_place(cursor, config, T_ATTN_NORM, T_ATTN_NORM_BIAS);
     for (int i = 0; i < 3; i++)
-        layer->qkv[i] = matrix_place(cursor, config, qkv[i], type);
+        layer->qkv[i] = product_place(cursor, config, scheme, qkv[i]);
     for (int i = 0; i < 3; i++)
         layer->qkv[i].bias = vector_place(cursor, config, bias[i]);
     layer->q_norm = vector_place(cursor, config, T_Q_NORM);
     layer->k_norm = vector_place(cursor, config, T_K_NORM);
-    layer->out = matrix_place(cursor, config, T_O, type);
+    layer->out = product_place(cursor, config, scheme, T_O);
     layer->out.bias = vector_place(cursor, config, T_O_BIAS);
     layer->attn_post_norm = norm_place(cursor, config, T_ATTN_POST_NORM, T_ATTN_POST_NORM);
     layer->ff_norm = norm_place(cursor, config, T_FF_NORM, T_FF_NORM_BIAS);
-    layer->gate = matrix_place(cursor, config, T_GATE, type);
+    layer->gate = product_place(cursor, config, scheme, T_GATE);
     layer->gate.bias = vector_place(cursor, config, T_GATE_BIAS);
-    layer->up = matrix_place(cursor, config, T_UP, type);
+    layer->up = product_place(cursor, config, scheme, T_UP);
     layer->up.bias = vector_place(cursor, config, T_UP_BIAS);
-    layer->down = matrix_place(cursor, config, T_DOWN, type);
+    layer->down = product_place(cursor, config, scheme, T_DOWN);
     layer->down.bias = vector_place(cursor, config, T_DOWN_BIAS);
     layer->ff_post_norm = norm_place(cursor, config, T_FF_POST_NORM, T_FF_POST_NORM);
 }
@@ -80,7 +82,7 @@ void weights_place(struct cursor *cursor, const struct model_config *config,
         struct cpu_layer measured;
         layer_place(cursor, config, scheme, weights->layers ? &weights->layers[i] : &measured);
     }
-    size_t row_bytes = sat_mul((size_t)config->width, cpu_element_bytes(scheme->head));
+    size_t row_bytes = sat_mul((size_t)config->width, cpu_element_bytes(scheme_embedding(scheme)));
     weights->embedding = weights->positions = NULL;
     if (!config->tied)
         weights->embedding = cursor_take(cursor, (size_t)config->vocab, row_bytes);
@@ -88,22 +90,23 @@ void weights_place(struct cursor *cursor, const struct model_config *config,
         weights->positions = cursor_take(cursor, (size_t)config->learned_positions, row_bytes);
     weights->embedding_norm = norm_place(cursor, config, T_EMBEDDING_NORM, T_EMBEDDING_NORM_BIAS);
     weights->final_norm = norm_place(cursor, config, T_FINAL_NORM, T_FINAL_NORM_BIAS);
-    weights->head = (struct cpu_matrix){
-        .packed = cursor_take(cursor, (size_t)panel_count(config->vocab),
-                              panel_bytes(scheme->head, config->width)),
-        .type = scheme->head,
-        .rows = config->vocab,
-        .cols = config->width,
-    };
+    struct tensor_shape head = {config->vocab, config->width};
+    weights->head = matrix_place(cursor, head, scheme->head, QUANT_GROUP);
     weights->head.bias = vector_place(cursor, config, T_HEAD_BIAS);
 }
 
 // ---- packing ---------------------------------------------------------------------------------------------
 
+// Of one thread: 16 rows as f32, and as codes with their scales and zeros.
+struct packing_scratch {
+    float *rows, *scales;
+    uint8_t *codes, *zeros;
+};
+
 struct packing {
     const struct checkpoint *ck;
     struct cpu_model *model;
-    float *scratch; // (threads, 16, widest row)
+    struct packing_scratch *scratch; // (threads)
     size_t widest;
     engine_progress *progress; // called by worker 0
     void *user;
@@ -148,20 +151,67 @@ static void release_rows(const struct packing *p, enum tensor_role role, int lay
         p->ck->ops->release(p->ck->self, role, layer, row0, rows);
 }
 
+// The codes the checkpoint itself stores, where they mean what this matrix's do.
+static bool stored_codes(const struct packing *p, const struct cpu_matrix *matrix,
+                         enum tensor_role role, int layer)
+{
+    const struct source_ops *ops = p->ck->ops;
+    struct stored_quant stored;
+    return ops->quantization && ops->quantization(p->ck->self, role, layer, &stored) &&
+           stored.type == matrix->type && (stored.type != DT_I4 || stored.group == matrix->group);
+}
+
+// A scale that is no number, or an fp8 code for none, came of a weight that is none.
+static bool row_is_finite(enum dtype type, const struct quant_row *row, int cols, int groups)
+{
+    bool finite = true;
+    for (int g = 0; g < groups; g++)
+        finite = finite && isfinite(row->scales[g]);
+    for (int c = 0; type == DT_F8E4M3 && c < cols; c++)
+        finite = finite && (row->codes[c] & 0x7f) != 0x7f;
+    return finite;
+}
+
+static void pack_quantized(const struct packing *p, const struct packing_scratch *s,
+                           const struct cpu_matrix *matrix, enum tensor_role role, int layer,
+                           int row0, int rows, void *panel)
+{
+    struct quant_row row[PANEL_ROWS];
+    int groups = quant_groups(matrix->type, matrix->cols, matrix->group);
+    bool stored = stored_codes(p, matrix, role, layer);
+    if (!stored)
+        read_rows(p, role, layer, row0, rows, s->rows, p->widest);
+    for (int r = 0; r < rows; r++) {
+        size_t at = (size_t)r * p->widest;
+        row[r] = (struct quant_row){s->codes + at, s->scales + at, s->zeros + at};
+        if (stored)
+            p->ck->ops->read_codes(p->ck->self, role, layer, row0 + r, row[r]);
+        else
+            quant_row_rtn(matrix->type, s->rows + at, matrix->cols, matrix->group, row[r]);
+        if (!row_is_finite(matrix->type, &row[r], matrix->cols, groups))
+            say_bad(p, role, layer, row0 + r, NAN);
+    }
+    pack_quant_panel(matrix->type, row, rows, matrix->cols, matrix->group, panel);
+}
+
 static void pack_matrix(const struct packing *p, int worker, int workers,
                         const struct cpu_matrix *matrix, enum tensor_role role, int layer)
 {
-    float *rows_f32 = p->scratch + (size_t)worker * PANEL_ROWS * p->widest;
-    size_t bytes = panel_bytes(matrix->type, matrix->cols);
+    const struct packing_scratch *s = &p->scratch[worker];
+    size_t bytes = cpu_panel_bytes(matrix);
     int begin, end;
     pool_share(panel_count(matrix->rows), 1, worker, workers, &begin, &end);
     for (int panel = begin; panel < end; panel++) {
         int row0 = panel * PANEL_ROWS, rows = matrix->rows - row0;
         if (rows > PANEL_ROWS)
             rows = PANEL_ROWS;
-        read_rows(p, role, layer, row0, rows, rows_f32, p->widest);
-        pack_panel(matrix->type, rows_f32, rows, matrix->cols, p->widest,
-                   matrix->packed + (size_t)panel * bytes);
+        unsigned char *to = matrix->packed + (size_t)panel * bytes;
+        if (dtype_is_quantized(matrix->type)) {
+            pack_quantized(p, s, matrix, role, layer, row0, rows, to);
+            continue;
+        }
+        read_rows(p, role, layer, row0, rows, s->rows, p->widest);
+        pack_panel(matrix->type, s->rows, rows, matrix->cols, p->widest, to);
     }
     int row0 = begin * PANEL_ROWS, row1 = end * PANEL_ROWS;
     release_rows(p, role, layer, row0, (row1 < matrix->rows ? row1 : matrix->rows) - row0);
@@ -175,18 +225,18 @@ static void read_vector(const struct packing *p, int worker, int workers, float 
         read_rows(p, role, layer, 0, 1, out, (size_t)tensor_shape(&p->model->config, role).cols);
 }
 
-// Rows of a table as they will be added to the residual stream: in the head's type, not in panels.
+// Rows of a table as they will be added to the residual stream: in a plain type, not in panels.
 static void pack_table(const struct packing *p, int worker, int workers, unsigned char *table,
                        enum tensor_role role)
 {
     const struct cpu_model *m = p->model;
     int width = m->config.width, begin, end;
-    float *row = p->scratch + (size_t)worker * PANEL_ROWS * p->widest;
-    size_t row_bytes = (size_t)width * cpu_element_bytes(m->scheme->head);
+    float *row = p->scratch[worker].rows;
+    size_t row_bytes = (size_t)width * cpu_element_bytes(scheme_embedding(m->scheme));
     pool_share(tensor_shape(&m->config, role).rows, 1, worker, workers, &begin, &end);
     for (int i = begin; i < end && table; i++) {
         read_rows(p, role, -1, i, 1, row, p->widest);
-        m->kernels.head_cast(table + (size_t)i * row_bytes, row, width, width);
+        m->kernels.embedding_cast(table + (size_t)i * row_bytes, row, width, width);
     }
     if (table)
         release_rows(p, role, -1, begin, end - begin);
@@ -257,6 +307,20 @@ static int widest_row(const struct model_config *config)
     return widest;
 }
 
+// Cuts one block of memory into every thread's scratch; measures it where there is none.
+static size_t scratch_place(struct packing *p, unsigned char *memory, int threads)
+{
+    struct cursor cursor = {.base = memory};
+    size_t n = sat_mul(PANEL_ROWS, p->widest);
+    for (int i = 0; i < threads; i++) {
+        p->scratch[i].rows = cursor_take(&cursor, n, sizeof(float));
+        p->scratch[i].scales = cursor_take(&cursor, n, sizeof(float));
+        p->scratch[i].codes = cursor_take(&cursor, n, 1);
+        p->scratch[i].zeros = cursor_take(&cursor, n, 1);
+    }
+    return cursor.used_bytes;
+}
+
 static enum status pack_all(struct cpu_model *m, const struct checkpoint *ck,
                             engine_progress *progress, void *user, struct error *err)
 {
@@ -271,14 +335,21 @@ static enum status pack_all(struct cpu_model *m, const struct checkpoint *ck,
         .bad = &bad,
         .bad_text = bad_text,
     };
-    size_t rows = (size_t)pool_threads(m->pool) * PANEL_ROWS;
-    size_t bytes = sat_mul(sat_mul(rows, p.widest), sizeof(float));
-    p.scratch = aligned_alloc_zeroed(bytes);
-    if (!p.scratch)
-        return FAIL(err, ERR_NOMEM, "%zu bytes to pack weights in", bytes);
-    pool_run(m->pool, pack_job, &p);
-    aligned_release(p.scratch);
-    return bad_text[0] ? FAIL(err, ERR_FORMAT, "%s", bad_text) : OK;
+    int threads = pool_threads(m->pool);
+    p.scratch = calloc((size_t)threads, sizeof *p.scratch);
+    size_t bytes = p.scratch ? scratch_place(&p, NULL, threads) : 0;
+    unsigned char *memory = p.scratch ? aligned_alloc_zeroed(bytes) : NULL;
+    if (memory) {
+        scratch_place(&p, memory, threads);
+        pool_run(m->pool, pack_job, &p);
+    } else {
+        FAIL(err, ERR_NOMEM, "%zu bytes to pack weights in", bytes);
+    }
+    aligned_release(memory);
+    free(p.scratch);
+    if (bad_text[0])
+        FAIL(err, ERR_FORMAT, "%s", bad_text);
+    return err->code;
 }
 
 // ---- preparing -------------------------------------------------------------------------------------------
@@ -300,14 +371,17 @@ static enum status find_kernels(struct cpu_model *m, struct error *err)
                                                  [ACT_GELU] = KOP_GELU,
                                                  [ACT_GELU_TANH] = KOP_GELU_TANH,
                                                  [ACT_RELU] = KOP_RELU};
-    enum dtype w = m->scheme->weights, x = m->scheme->activations, head = m->scheme->head;
+    enum dtype w = m->scheme->weights, x = m->scheme->activations;
+    enum dtype head = m->scheme->head, head_x = m->scheme->head_activations;
     m->kernels = (struct cpu_kernels){
         .gemv = find(m, KOP_GEMV, w, x, err).linear,
         .gemm = find(m, KOP_GEMM, w, x, err).linear,
-        .head_gemv = find(m, KOP_GEMV, head, head, err).linear,
-        .head_gemm = find(m, KOP_GEMM, head, head, err).linear,
+        .head_gemv = find(m, KOP_GEMV, head, head_x, err).linear,
+        .head_gemm = find(m, KOP_GEMM, head, head_x, err).linear,
         .cast = find(m, KOP_CAST, DT_F32, x, err).cast,
-        .head_cast = find(m, KOP_CAST, DT_F32, head, err).cast,
+        .head_cast = find(m, KOP_CAST, DT_F32, head_x, err).cast,
+        .stage = find(m, KOP_CAST, DT_F32, cpu_staged(m->scheme), err).cast,
+        .embedding_cast = find(m, KOP_CAST, DT_F32, scheme_embedding(m->scheme), err).cast,
         .rmsnorm = find(m, KOP_RMSNORM, DT_F32, DT_F32, err).rmsnorm,
         .rope = find(m, KOP_ROPE, DT_F32, DT_F32, err).rope,
         .layernorm = find(m, KOP_LAYERNORM, DT_F32, DT_F32, err).layernorm,

@@ -60,10 +60,12 @@ static void patch_product(const struct cpu_pass *pass, const struct cpu_matrix *
         .w = m->packed,
         .x = input.x + (size_t)patch.token0 * input.row_bytes,
         .bias = m->bias,
+        .x_scale = input.scales ? input.scales + patch.token0 : NULL,
         .y = y + (size_t)patch.token0 * ldy,
         .tokens = patch.tokens,
         .rows = m->rows,
         .cols = m->cols,
+        .group = m->group,
         .ldx = input.row_bytes / cpu_element_bytes(input.type),
         .ldy = ldy,
         .accumulate = accumulate,
@@ -103,15 +105,16 @@ void products(const struct cpu_pass *pass, int worker, const struct cpu_matrix *
 static void block_product(const struct cpu_pass *pass, const struct cpu_matrix *m, int row0,
                           int rows, struct patch patch, struct cpu_input input, float *y)
 {
-    size_t panel = panel_bytes(m->type, m->cols);
     struct k_linear job = {
-        .w = m->packed + (size_t)(row0 / PANEL_ROWS) * panel,
+        .w = m->packed + (size_t)(row0 / PANEL_ROWS) * cpu_panel_bytes(m),
         .x = input.x + (size_t)patch.token0 * input.row_bytes,
         .bias = m->bias ? m->bias + row0 : NULL,
+        .x_scale = input.scales ? input.scales + patch.token0 : NULL,
         .y = y,
         .tokens = patch.tokens,
         .rows = rows,
         .cols = m->cols,
+        .group = m->group,
         .ldx = input.row_bytes / cpu_element_bytes(input.type),
         .ldy = (size_t)rows,
         .streamed = pass->model->streamed,
@@ -134,7 +137,8 @@ static void gated_patch(const struct cpu_pass *pass, int worker, const struct cp
     const struct cpu_kernels *k = &pass->model->kernels;
     bool plain = layer->gate.rows == 0;
     float *in = plain ? w->up : w->gate;
-    int ff = layer->up.rows, padded = packed_cols(input.type, ff);
+    int ff = layer->up.rows, padded = cpu_padded(layer->down.type, ff);
+    size_t element = cpu_element_bytes(cpu_staged(pass->model->scheme));
     int last = patch.panel1 * PANEL_ROWS < ff ? patch.panel1 * PANEL_ROWS : ff;
     int step = block_rows(patch.tokens);
     for (int row0 = patch.panel0 * PANEL_ROWS; row0 < last; row0 += step) {
@@ -147,7 +151,7 @@ static void gated_patch(const struct cpu_pass *pass, int worker, const struct cp
             float *x = in + (size_t)t * (size_t)rows;
             unsigned char *out = b->ff + (size_t)(patch.token0 + t) * b->ff_bytes;
             k->activate(x, x, plain ? NULL : w->up + (size_t)t * (size_t)rows, rows);
-            k->cast(out + (size_t)row0 * cpu_element_bytes(input.type), x, rows, to);
+            k->stage(out + (size_t)row0 * element, x, rows, to);
         }
     }
 }

@@ -2,6 +2,7 @@
 //
 // For each layer, sequence and KV head there is one contiguous (positions, head_dim) block of K and one
 // of V, so that attention of one head streams through memory, and a head's block belongs to one thread.
+// A quantized block ends with its scales: one f32 a position.
 // Blocks begin on 64-byte boundaries. The cache is part of the context's arena; nothing here allocates.
 #ifndef ENGINE_MODEL_KV_H
 #define ENGINE_MODEL_KV_H
@@ -12,10 +13,13 @@ struct kv_cache {
     unsigned char *memory; // borrowed: kv_bytes() of it
     enum dtype type;
     int layers, batch, kv_heads, positions, head_dim;
-    size_t block_bytes; // one head's K, or V
+    size_t scales_offset; // in a block; 0 for plain types
+    size_t block_bytes;   // one head's K, or V
 };
 
-size_t kv_element_bytes(enum dtype type); // 4 for f32, 2 for f16 and bf16, 0 for what KV cannot be
+size_t kv_element_bytes(enum dtype type); // 4, 2 or 1; 0 for what KV cannot be
+// One head's K, or V, of one position, with its scale.
+size_t kv_row_bytes(enum dtype type, int head_dim);
 
 // The layout without memory; kv_bytes() of it is what a context needs (SIZE_MAX when that overflows).
 struct kv_cache kv_layout(const struct model_config *config, const struct context_options *options);
@@ -24,5 +28,8 @@ size_t kv_bytes(const struct kv_cache *kv);
 // Element (position, 0) of a head's block.
 void *kv_keys(const struct kv_cache *kv, int layer, int sequence, int head, int position);
 void *kv_values(const struct kv_cache *kv, int layer, int sequence, int head, int position);
+// The scale of that row; NULL for plain types.
+float *kv_key_scale(const struct kv_cache *kv, int layer, int sequence, int head, int position);
+float *kv_value_scale(const struct kv_cache *kv, int layer, int sequence, int head, int position);
 
 #endif

@@ -15,9 +15,11 @@ enum status model_load(struct checkpoint *ck, const struct engine_options *optio
     if (!model)
         return FAIL(err, ERR_NOMEM, "model: %zu bytes for its description", sizeof *model);
     model->config = *checkpoint_config(ck);
-    model->scheme = options->scheme;
+    model->scheme = scheme_resolve(options->scheme, options->scheme->head, options->isa);
     model->backend = backend;
-    if (backend->prepare(ck, options, progress, user, &model->prepared, err) != OK) {
+    struct engine_options resolved = *options;
+    resolved.scheme = &model->scheme;
+    if (backend->prepare(ck, &resolved, progress, user, &model->prepared, err) != OK) {
         free(model);
         return error_context(err, "%s in %s", ck->config.name, options->scheme->name);
     }
@@ -40,7 +42,7 @@ const struct model_config *model_config(const struct model *model)
 
 const struct scheme *model_scheme(const struct model *model)
 {
-    return model->scheme;
+    return &model->scheme;
 }
 
 struct memory_plan engine_memory_plan(const struct model_config *config,

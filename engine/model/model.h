@@ -6,7 +6,7 @@
 
 struct model {
     struct model_config config;
-    const struct scheme *scheme;
+    struct scheme scheme; // as it runs
     const struct backend *backend;
     void *prepared; // owned by the backend: packed weights
 };

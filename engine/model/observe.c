@@ -43,7 +43,7 @@ struct op_cost cost_attention(const struct model_config *config, int layer, enum
 {
     uint64_t window = (uint64_t)model_window(config, layer), s = (uint64_t)config->head_dim;
     uint64_t earlier = window && first >= window ? window - 1 : first;
-    uint64_t position_bytes = 2 * (uint64_t)config->kv_heads * s * kv_element_bytes(kv);
+    uint64_t position_bytes = 2 * (uint64_t)config->kv_heads * kv_row_bytes(kv, config->head_dim);
     uint64_t query = (uint64_t)config->heads * s;
     return (struct op_cost){
         .kv_read_bytes = (earlier + tokens) * position_bytes,

@@ -1,7 +1,17 @@
 // schemes.c - the table of schemes: how weights are stored, and to what the inputs of products round.
+//
+// What a row's products read follows from its weights and, for int4, from whether the kernels at hand
+// have an integer dot product; the arithmetic in words is put together from both. docs/SCHEMES.md has it whole.
 #include "engine/engine.h"
 
+#include <stdio.h>
+#include <string.h>
+
 #include "base/str.h"
+#include "kernels/quant.h"
+
+// Instruction sets that multiply int4 codes by int8 inputs.
+enum { INT8_DOTS = ISA_AVX512_VNNI | ISA_AMX_INT8 | ISA_NEON_DOT };
 
 static const struct scheme schemes[] = {
     {
@@ -9,6 +19,7 @@ static const struct scheme schemes[] = {
         .weights = DT_F32,
         .activations = DT_F32,
         .head = DT_F32,
+        .head_activations = DT_F32,
         .default_kv = DT_F32,
         .arithmetic = "f32 x f32 -> f32",
     },
@@ -17,14 +28,61 @@ static const struct scheme schemes[] = {
         .weights = DT_BF16,
         .activations = DT_BF16,
         .head = DT_BF16,
+        .head_activations = DT_BF16,
         .default_kv = DT_BF16,
         .arithmetic = "bf16 x bf16 -> f32",
+    },
+    {
+        .name = "f16",
+        .weights = DT_F16,
+        .activations = DT_F16,
+        .head = DT_F16,
+        .head_activations = DT_F16,
+        .default_kv = DT_F16,
+        .arithmetic = "f16 x f16 -> f32",
+    },
+    {
+        .name = "int8",
+        .weights = DT_I8,
+        .activations = DT_I8,
+        .head = DT_BF16,
+        .head_activations = DT_BF16,
+        .default_kv = DT_BF16,
+        .arithmetic = "w8a8: int8 x int8 -> int32 -> f32; head bf16",
+    },
+    {
+        .name = "int4-rtn",
+        .weights = DT_I4,
+        .activations = DT_I8,
+        .group = QUANT_GROUP,
+        .head = DT_BF16,
+        .head_activations = DT_BF16,
+        .default_kv = DT_BF16,
+        .arithmetic = "w4a8: int4 g128 x int8 -> int32 -> f32; head bf16",
+    },
+    {
+        .name = "int4-awq",
+        .weights = DT_I4,
+        .activations = DT_I8,
+        .group = QUANT_GROUP,
+        .head = DT_BF16,
+        .head_activations = DT_BF16,
+        .default_kv = DT_BF16,
+        .arithmetic = "w4a8: int4 g128 x int8 -> int32 -> f32; head bf16",
+    },
+    {
+        .name = "fp8",
+        .weights = DT_F8E4M3,
+        .activations = DT_BF16,
+        .head = DT_BF16,
+        .head_activations = DT_BF16,
+        .default_kv = DT_BF16,
+        .arithmetic = "weight-only: fp8 x bf16 -> f32; head bf16",
     },
 };
 
 // Words of shared vocabulary that have no row above yet.
-static const char *const planned[] = {"f16",  "int8", "int4-rtn", "int4-awq", "fp8",
-                                      "q8_0", "q4_0", "q4_k",     "q6_k"};
+static const char *const planned[] = {"q8_0", "q4_0", "q4_k", "q6_k"};
 
 const struct scheme *scheme_find(const char *name)
 {
@@ -46,4 +104,85 @@ bool scheme_is_planned(const char *name)
         if (str_equal(planned[i], name))
             return true;
     return false;
+}
+
+// ---- types by the words people use -----------------------------------------------------------------------
+
+static const struct {
+    const char *word;
+    enum dtype type;
+} words[] = {{"f32", DT_F32}, {"f16", DT_F16}, {"bf16", DT_BF16},
+             {"int8", DT_I8}, {"int4", DT_I4}, {"fp8", DT_F8E4M3}};
+
+bool storage_parse(const char *word, enum dtype *out)
+{
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        if (str_equal(words[i].word, word)) {
+            *out = words[i].type;
+            return true;
+        }
+    }
+    return false;
+}
+
+const char *storage_name(enum dtype type)
+{
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (words[i].type == type)
+            return words[i].word;
+    return "?";
+}
+
+// ---- the arithmetic that runs ----------------------------------------------------------------------------
+
+static enum dtype inputs_of(enum dtype weights, unsigned isa)
+{
+    switch (weights) {
+    case DT_I4:
+        return isa & INT8_DOTS ? DT_I8 : DT_BF16;
+    case DT_F8E4M3:
+        return DT_BF16;
+    default:
+        return weights;
+    }
+}
+
+// "w4a8: int4 g128 x int8 -> int32 -> f32"
+static void products_text(enum dtype weights, enum dtype inputs, int group, char *out,
+                          size_t out_bytes)
+{
+    char of_group[24] = "";
+    const char *kind = weights == DT_I8                              ? "w8a8: "
+                       : weights == DT_I4 && inputs == DT_I8         ? "w4a8: "
+                       : weights == DT_I4                            ? "w4a16: "
+                       : weights == DT_F8E4M3 && inputs == DT_F8E4M3 ? "w8a8: "
+                       : weights == DT_F8E4M3                        ? "weight-only: "
+                                                                     : "";
+    if (weights == DT_I4)
+        snprintf(of_group, sizeof of_group, " g%d", group);
+    snprintf(out, out_bytes, "%s%s%s x %s%s -> f32", kind, storage_name(weights), of_group,
+             storage_name(inputs), inputs == DT_I8 ? " -> int32" : "");
+}
+
+struct scheme scheme_resolve(const struct scheme *row, enum dtype head, unsigned isa)
+{
+    struct scheme s = *row;
+    char products[64], of_head[64];
+    s.head = head;
+    isa &= kernel_cpu_isa();
+    s.activations = inputs_of(s.weights, isa);
+    s.head_activations = inputs_of(head, isa);
+    products_text(s.weights, s.activations, s.group, products, sizeof products);
+    products_text(head, s.head_activations, QUANT_GROUP, of_head, sizeof of_head);
+    if (head == s.weights && head != DT_I4)
+        snprintf(s.arithmetic, sizeof s.arithmetic, "%s", products);
+    else
+        snprintf(s.arithmetic, sizeof s.arithmetic, "%s; head %s", products,
+                 dtype_is_quantized(head) ? of_head : storage_name(head));
+    return s;
+}
+
+enum dtype scheme_embedding(const struct scheme *scheme)
+{
+    return dtype_is_quantized(scheme->head) ? DT_BF16 : scheme->head;
 }

@@ -1,0 +1,300 @@
+// test_schemes.c - each scheme's arithmetic: whole-model logits against what docs/SCHEMES.md says computed
+// in torch (tools/golden/make_schemes.py), tokens that do not depend on who else is in the batch, refusals.
+//
+// Bounds, as shares of the largest logit. Both sides round to the same codes, so that what differs is f32
+// sums, at most 1e-4; but a value may lie so near the middle of two codes that sums in another order round
+// it to the other one. One int8 code is 1/127 of a row's largest value, one bf16 step 1/256 of its own: seen
+// in a logit as up to some 1e-3, and in few of them. So every logit must be within 1 %, the root mean
+// square of all differences within 1e-3. A wrong rounding (scale, tie, zero) is all over: more than that.
+#include "tests/engine/fixture.h"
+
+#include <stdlib.h>
+
+#include "base/file.h"
+
+#define FOLDER "tests/golden/schemes"
+
+enum { WORD_BYTES = 16, MAX_CASES = 32 };
+
+struct scheme_case {
+    const char *scheme, *inputs, *head, *kv;
+    const float *logits; // (prompt + decode, vocab)
+};
+
+struct golden {
+    struct file_map map;
+    uint32_t vocab, prompt, decode, count;
+    const int32_t *tokens;
+    struct scheme_case cases[MAX_CASES];
+};
+
+static struct golden golden_open(void)
+{
+    struct error err = {0};
+    struct golden g = {0};
+    uint32_t header[5];
+    expect_ok(file_map(FOLDER "/golden.bin", &g.map, &err), &err, "golden.bin");
+    assert_memory_equal(g.map.data, "RGSC", 4);
+    memcpy(header, g.map.data + 4, sizeof header);
+    assert_int_equal(header[0], 1);
+    g.vocab = header[1], g.prompt = header[2], g.decode = header[3], g.count = header[4];
+    assert_in_range(g.count, 1, MAX_CASES);
+    const unsigned char *at = g.map.data + 4 + sizeof header;
+    size_t tokens = g.prompt + g.decode;
+    g.tokens = (const int32_t *)(const void *)at;
+    at += tokens * sizeof *g.tokens;
+    for (uint32_t i = 0; i < g.count; i++) {
+        const char *words = (const char *)at;
+        g.cases[i] = (struct scheme_case){words, words + WORD_BYTES, words + 2 * WORD_BYTES,
+                                          words + 3 * WORD_BYTES,
+                                          (const float *)(const void *)(words + 4 * WORD_BYTES)};
+        at += 4 * WORD_BYTES + tokens * g.vocab * sizeof(float);
+    }
+    assert_ptr_equal(at, g.map.data + g.map.size_bytes);
+    return g;
+}
+
+// A row of the table with another head, as these kernels run it.
+static struct scheme resolved(const char *name, const char *head, unsigned isa)
+{
+    enum dtype type;
+    assert_true(storage_parse(head, &type));
+    assert_non_null(scheme_find(name));
+    return scheme_resolve(scheme_find(name), type, isa);
+}
+
+static struct model *load_scheme(const char *path, const struct scheme *scheme, struct pool *pool,
+                                 unsigned isa)
+{
+    struct error err = {0};
+    struct checkpoint *ck = NULL;
+    struct model *model = NULL;
+    struct engine_options options = {.device = "cpu", .scheme = scheme, .pool = pool, .isa = isa};
+    expect_ok(checkpoint_open(path, &ck, &err), &err, path);
+    expect_ok(model_load(ck, &options, NULL, NULL, &model, &err), &err, scheme->name);
+    checkpoint_destroy(ck);
+    return model;
+}
+
+// The fixture's tiers, and all this machine has: with it comes the integer dot product.
+static size_t scheme_tiers(struct tier out[MAX_TIERS])
+{
+    size_t count = machine_tiers(out);
+    if (out[count - 1].isa != kernel_cpu_isa() && count < MAX_TIERS)
+        out[count++] = (struct tier){"all", kernel_cpu_isa()};
+    return count;
+}
+
+struct distance {
+    double largest, rms; // shares of the largest logit
+};
+
+// The prompt in chunks, then token by token.
+static struct distance distance_of(const struct golden *g, const struct scheme_case *c,
+                                   struct model *model, int chunk)
+{
+    int total = (int)(g->prompt + g->decode), prompt = (int)g->prompt;
+    size_t vocab = g->vocab;
+    enum dtype kv;
+    assert_true(storage_parse(c->kv, &kv));
+    struct context *ctx = context_of(
+        model, (struct context_options){
+                   .batch = 1, .positions = total, .chunk = chunk, .kv = kv, .logit_rows = chunk});
+    double largest = 0, squares = 0, scale = largest_magnitude(c->logits, (size_t)total * vocab);
+    for (int at = 0; at < total;) {
+        int left = prompt - at, count = left <= 0 ? 1 : left < chunk ? left : chunk;
+        const float *rows = step(ctx, 0, g->tokens + at, count, LOGITS_ALL);
+        for (size_t i = 0; i < (size_t)count * vocab; i++) {
+            double d = fabs((double)rows[i] - (double)c->logits[(size_t)at * vocab + i]) / scale;
+            largest = isnan(d) ? INFINITY : fmax(largest, d);
+            squares += d * d;
+        }
+        at += count;
+    }
+    context_destroy(ctx);
+    return (struct distance){largest, sqrt(squares / ((double)total * (double)vocab))};
+}
+
+static void logits_are_those_of_the_documented_arithmetic(void **state)
+{
+    (void)state;
+    struct golden g = golden_open();
+    struct tier tiers[MAX_TIERS];
+    size_t tier_count = scheme_tiers(tiers), tested = 0;
+    for (uint32_t i = 0; i < g.count; i++) {
+        const struct scheme_case *c = &g.cases[i];
+        for (size_t t = 0; t < tier_count; t++) {
+            struct scheme scheme = resolved(c->scheme, c->head, tiers[t].isa);
+            if (strcmp(storage_name(scheme.activations), c->inputs) != 0)
+                continue; // this tier multiplies int4 by other inputs: another case has them
+            tested++;
+            struct pool *pool = pool_of(1 + (int)t % 2);
+            struct model *model = load_scheme(FOLDER, &scheme, pool, tiers[t].isa);
+            for (int chunk = 5; chunk < 64; chunk *= 6) {
+                struct distance d = distance_of(&g, c, model, chunk);
+                print_message("%-8s %-4s head %-4s kv %-4s %-11s largest %.1e rms %.1e\n",
+                              c->scheme, c->inputs, c->head, c->kv, tiers[t].name, d.largest,
+                              d.rms);
+                if (!(d.largest <= 0.01 && d.rms <= 1e-3))
+                    fail_msg("%s, head %s, kv %s, tier %s: %g of the largest logit, rms %g",
+                             c->scheme, c->head, c->kv, tiers[t].name, d.largest, d.rms);
+            }
+            model_destroy(model);
+            pool_destroy(pool);
+        }
+    }
+    assert_true(tested >= g.count / 2);
+    file_unmap(&g.map);
+}
+
+// ---- who else is in the batch, how a prompt is cut: not one bit ------------------------------------------
+
+enum { SEQUENCES = 3, LENGTH = 23 };
+
+static void fill_tokens(int32_t tokens[SEQUENCES][LENGTH], int vocab)
+{
+    for (int s = 0; s < SEQUENCES; s++)
+        for (int i = 0; i < LENGTH; i++)
+            tokens[s][i] = (s * 131 + i * 17 + i * i) % vocab;
+}
+
+// Last logits of each sequence; together or one after the other, in chunks.
+static void run(struct model *model, enum dtype kv, int32_t tokens[SEQUENCES][LENGTH],
+                const int lengths[SEQUENCES], bool together, int chunk, float *out, size_t vocab)
+{
+    struct error err = {0};
+    struct context *ctx =
+        context_of(model, (struct context_options){
+                              .batch = SEQUENCES, .positions = LENGTH, .chunk = LENGTH, .kv = kv});
+    if (together) {
+        struct span spans[SEQUENCES];
+        const float *logits = NULL;
+        for (int s = 0; s < SEQUENCES; s++)
+            spans[s] = (struct span){s, lengths[s], tokens[s], LOGITS_LAST};
+        expect_ok(context_step(ctx, spans, SEQUENCES, PHASE_PREFILL, &logits, &err), &err, "step");
+        memcpy(out, logits, SEQUENCES * vocab * sizeof *out);
+    } else {
+        for (int s = 0; s < SEQUENCES; s++)
+            for (int at = 0; at < lengths[s]; at += chunk) {
+                int count = lengths[s] - at < chunk ? lengths[s] - at : chunk;
+                const float *row = step(ctx, s, tokens[s] + at, count, LOGITS_LAST);
+                memcpy(out + (size_t)s * vocab, row, vocab * sizeof *out);
+            }
+    }
+    context_destroy(ctx);
+}
+
+static void nobody_else_in_the_batch_matters(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *scheme, *head;
+        enum dtype kv;
+    } runs[] = {{"int8", "bf16", DT_I8},
+                {"int8", "int8", DT_BF16},
+                {"int4-rtn", "int4", DT_F8E4M3},
+                {"fp8", "fp8", DT_F16}};
+    static const int lengths[SEQUENCES] = {23, 4, 11};
+    struct tier tiers[MAX_TIERS];
+    size_t tier_count = scheme_tiers(tiers);
+    for (size_t i = 0; i < sizeof runs / sizeof *runs * tier_count; i++) {
+        size_t r = i / tier_count, t = i % tier_count;
+        struct scheme scheme = resolved(runs[r].scheme, runs[r].head, tiers[t].isa);
+        struct pool *pools[2] = {pool_of(1), pool_of(2)};
+        float *expected = NULL;
+        for (int p = 0; p < 2; p++) {
+            struct model *model = load_scheme(FOLDER, &scheme, pools[p], tiers[t].isa);
+            size_t vocab = (size_t)model_config(model)->vocab;
+            float *out = calloc(SEQUENCES * vocab, sizeof *out);
+            int32_t tokens[SEQUENCES][LENGTH];
+            fill_tokens(tokens, (int)vocab);
+            for (int way = 0; way < 4; way++) {
+                static const int chunks[] = {0, 1, 6, LENGTH};
+                run(model, runs[r].kv, tokens, lengths, way == 0, chunks[way], out, vocab);
+                if (!expected) {
+                    expected = malloc(SEQUENCES * vocab * sizeof *expected);
+                    memcpy(expected, out, SEQUENCES * vocab * sizeof *out);
+                }
+                if (memcmp(out, expected, SEQUENCES * vocab * sizeof *out) != 0)
+                    fail_msg("%s, tier %s, %d threads, chunks of %d: other bits", scheme.name,
+                             tiers[t].name, pool_threads(pools[p]), chunks[way]);
+            }
+            free(out);
+            model_destroy(model);
+        }
+        free(expected);
+        pool_destroy(pools[0]);
+        pool_destroy(pools[1]);
+    }
+}
+
+// ---- what is said and what is refused --------------------------------------------------------------------
+
+static void the_arithmetic_that_runs_is_named(void **state)
+{
+    (void)state;
+    struct scheme s = resolved("int4-rtn", "bf16", 0);
+    assert_int_equal(s.activations, DT_BF16);
+    assert_string_equal(s.arithmetic, "w4a16: int4 g128 x bf16 -> f32; head bf16");
+    if (kernel_cpu_isa() & ISA_AVX512_VNNI) {
+        s = resolved("int4-rtn", "int8", ISA_ALL);
+        assert_int_equal(s.activations, DT_I8);
+        assert_string_equal(s.arithmetic, "w4a8: int4 g128 x int8 -> int32 -> f32; "
+                                          "head w8a8: int8 x int8 -> int32 -> f32");
+    }
+    s = resolved("fp8", "bf16", ISA_ALL);
+    assert_string_equal(s.arithmetic, "weight-only: fp8 x bf16 -> f32; head bf16");
+    s = resolved("bf16", "bf16", ISA_ALL);
+    assert_string_equal(s.arithmetic, "bf16 x bf16 -> f32");
+    s = scheme_resolve(&s, s.head, ISA_ALL);
+    assert_string_equal(s.arithmetic, "bf16 x bf16 -> f32");
+    size_t count;
+    const struct scheme *table = scheme_table(&count);
+    for (size_t i = 0; i < count; i++) { // what the table says is what runs with all there is
+        s = scheme_resolve(&table[i], table[i].head, ISA_ALL);
+        if (table[i].weights != DT_I4 || kernel_cpu_isa() & ISA_AVX512_VNNI)
+            assert_string_equal(s.arithmetic, table[i].arithmetic);
+    }
+}
+
+static void types_have_their_words(void **state)
+{
+    (void)state;
+    enum dtype type = DT_F32;
+    assert_true(storage_parse("fp8", &type));
+    assert_int_equal(type, DT_F8E4M3);
+    assert_false(storage_parse("int5", &type));
+    assert_int_equal(type, DT_F8E4M3);
+    for (int i = 0; i < DT_COUNT; i++) {
+        assert_true(storage_parse(storage_name((enum dtype)i), &type));
+        assert_int_equal(type, i);
+    }
+}
+
+static void a_cache_of_int4_is_refused(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct pool *pool = pool_of(1);
+    struct scheme scheme = resolved("int8", "bf16", ISA_ALL);
+    struct model *model = load_scheme(FOLDER, &scheme, pool, ISA_ALL);
+    struct context *ctx;
+    struct context_options options = {.batch = 1, .positions = 4, .chunk = 4, .kv = DT_I4};
+    assert_int_equal(context_create(model, &options, &ctx, &err), ERR_UNSUPPORTED);
+    assert_non_null(strstr(err.message, "int4"));
+    assert_non_null(strstr(err.message, "int8, fp8"));
+    model_destroy(model);
+    pool_destroy(pool);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(logits_are_those_of_the_documented_arithmetic),
+        cmocka_unit_test(nobody_else_in_the_batch_matters),
+        cmocka_unit_test(the_arithmetic_that_runs_is_named),
+        cmocka_unit_test(types_have_their_words),
+        cmocka_unit_test(a_cache_of_int4_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
