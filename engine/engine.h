@@ -227,7 +227,7 @@ struct scheme {
     enum dtype head;             // head, and the embedding that is the head or can be stored so
     enum dtype head_activations; // at the head's input
     enum dtype default_kv;
-    char arithmetic[160]; // "bf16 x bf16 -> f32": stored with every result
+    char arithmetic[224]; // "bf16 x bf16 -> f32": stored with every result
 };
 const struct scheme *scheme_find(const char *name); // NULL: unknown
 const struct scheme *scheme_table(size_t *count);   // the implemented ones
@@ -277,10 +277,10 @@ struct engine_observer {
 // ---- models on a device -----------------------------------------------------------------------------------
 
 struct engine_options {
-    const char *device; // "cpu"
+    const char *device;          // "cpu"
     const struct scheme *scheme; // a row or a resolved one; resolved for `isa` and copied
-    struct pool *pool; // borrowed until model_destroy; threads of all steps
-    unsigned isa;      // mask of kernel tiers; ISA_ALL: no limit
+    struct pool *pool;           // borrowed until model_destroy; threads of all steps
+    unsigned isa;                // mask of kernel tiers; ISA_ALL: no limit
 };
 
 struct model;

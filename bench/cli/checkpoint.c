@@ -59,17 +59,25 @@ enum status scheme_read(const char *name, const struct scheme **out, struct erro
 
 enum status dtype_read(const char *flag, const char *name, enum dtype *out, struct error *err)
 {
-    struct str known = {0};
-    for (int type = 0; type < DT_COUNT; type++) {
-        if (str_equal(dtype_name((enum dtype)type), name)) {
-            *out = (enum dtype)type;
-            return OK;
-        }
-        str_printf(&known, "%s%s", type ? ", " : "", dtype_name((enum dtype)type));
-    }
-    FAIL(err, ERR_USAGE, "%s %s: unknown (%s)", flag, name, str_text(&known));
-    str_fini(&known);
-    return err->code;
+    if (storage_parse(name, out))
+        return OK;
+    return FAIL(err, ERR_USAGE, "%s %s: unknown (f32, f16, bf16, int8, int4, fp8)", flag, name);
+}
+
+enum status scheme_flags_read(const struct arguments *args, unsigned isa, struct scheme *out,
+                              enum dtype *kv, struct error *err)
+{
+    const char *head_word = flag_string(args, "head"), *kv_word = flag_string(args, "kv");
+    const struct scheme *row = NULL;
+    TRY(scheme_read(flag_string(args, "scheme"), &row, err));
+    enum dtype head = row->head;
+    *kv = row->default_kv;
+    if (head_word && !str_equal(head_word, "auto"))
+        TRY(dtype_read("--head", head_word, &head, err));
+    if (kv_word && !str_equal(kv_word, "auto"))
+        TRY(dtype_read("--kv", kv_word, kv, err));
+    *out = scheme_resolve(row, head, isa);
+    return OK;
 }
 
 enum status prompt_ids(const struct checkpoint *ck, const struct tokenizer *tok, const char *text,

@@ -18,7 +18,8 @@ enum { MAX_TOKENS = 1 << 20 };
 // What the flags ask for, checked.
 struct request {
     const char *model, *prompt;
-    const struct scheme *scheme;
+    struct scheme scheme;
+    enum dtype kv;
     struct sampling sampling;
     unsigned isa;
     int gen, chunk, threads;
@@ -55,14 +56,14 @@ static enum status int_in(const struct arguments *args, const char *name, int64_
 
 static enum status request_read(const struct arguments *args, struct request *r, struct error *err)
 {
-    const char *scheme = flag_string(args, "scheme"), *isa = flag_string(args, "isa");
+    const char *isa = flag_string(args, "isa");
     r->model = positional(args, 0);
     r->prompt = positional(args, 1);
     r->json = flag_bool(args, "json");
-    TRY(scheme_read(scheme, &r->scheme, err));
     r->isa = ISA_ALL;
     if (isa && !kernel_isa_parse(isa, &r->isa))
         return FAIL(err, ERR_USAGE, "--isa %s: unknown (ref, avx2, avx512, avx512_bf16, ...)", isa);
+    TRY(scheme_flags_read(args, r->isa, &r->scheme, &r->kv, err));
     r->sampling.temperature = (float)flag_float(args, "temperature");
     r->sampling.top_p = (float)flag_float(args, "top-p");
     r->sampling.seed = (uint64_t)flag_int(args, "seed");
@@ -96,7 +97,7 @@ static enum status session_open(struct session *s, struct error *err)
     TRY(checkpoint_find(r->model, &s->ck, err));
     TRY(prompt_encode(s, err));
     struct engine_options options = {
-        .device = "cpu", .scheme = r->scheme, .pool = s->pool, .isa = r->isa};
+        .device = "cpu", .scheme = &r->scheme, .pool = s->pool, .isa = r->isa};
     struct progress progress;
     progress_begin(&progress, "loading", checkpoint_config(s->ck)->name);
     enum status status = model_load(s->ck, &options, progress_update, &progress, &s->model, err);
@@ -107,7 +108,7 @@ static enum status session_open(struct session *s, struct error *err)
         .batch = 1,
         .positions = (int)s->prompt + r->gen,
         .chunk = r->chunk < (int)s->prompt ? r->chunk : (int)s->prompt,
-        .kv = r->scheme->default_kv,
+        .kv = r->kv,
     };
     TRY(context_create(s->model, &context, &s->ctx, err));
     TRY(sampler_create(&r->sampling, model_config(s->model)->vocab, &s->sampler, err));
@@ -209,7 +210,7 @@ static void timings_print(const struct session *s, FILE *out)
     else
         fprintf(out, "decode   none: one token was generated\n");
     fprintf(out, "%s, %s, %d thread%s%s\n", model_config(s->model)->name,
-            s->request.scheme->arithmetic, pool_threads(s->pool),
+            model_scheme(s->model)->arithmetic, pool_threads(s->pool),
             pool_threads(s->pool) == 1 ? "" : "s", pool_pinned(s->pool) ? "" : ", not pinned");
 }
 
@@ -230,7 +231,7 @@ static enum status json_print(const struct session *s, struct error *err)
     bool decoded = s->request.gen > 1;
     json_t *root = json_pack(
         "{s:s, s:s, s:i, s:o, s:I, s:i, s:I, s:I, s:f, s:f, s:o, s:o}", "model",
-        model_config(s->model)->name, "scheme", s->request.scheme->name, "threads",
+        model_config(s->model)->name, "scheme", s->request.scheme.name, "threads",
         pool_threads(s->pool), "text", text_json(&s->text), "prompt_tokens", (json_int_t)s->prompt,
         "generated_tokens", s->request.gen, "load_ns", (json_int_t)s->load_ns, "tokenization_ns",
         (json_int_t)s->encode_ns, "ttft_ns", t.ttft_ns, "prefill_tok_s", t.prefill_tok_s, "tpot_ns",
@@ -263,7 +264,11 @@ static enum exit_code generate_run(const struct arguments *args, struct error *e
 
 static const struct flag flags[] = {
     {"scheme", 's', FLAG_STRING, "NAME", "bf16",
-     "how weights are stored and multiplied: f32, bf16"},
+     "how weights are stored and multiplied: f32, bf16, f16, int8, int4-rtn, int4-awq, fp8"},
+    {"head", 0, FLAG_STRING, "TYPE", "auto",
+     "f32, bf16, f16, int8, int4 or fp8; auto: the scheme's"},
+    {"kv", 0, FLAG_STRING, "TYPE", "auto",
+     "of the KV cache: f32, bf16, f16, int8 or fp8; auto: the scheme's"},
     {"gen", 'n', FLAG_INT, "N", "128",
      "tokens to generate; the model's end token does not stop it"},
     {"temperature", 0, FLAG_FLOAT, "T", "0", "0: always the likeliest token"},

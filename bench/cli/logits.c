@@ -72,7 +72,10 @@ static enum status open_request(const struct arguments *args, struct logits_requ
         return FAIL(err, ERR_USAGE, "--isa %s: unknown (ref, avx2, avx512, avx512_bf16, ...)", isa);
     if (chunk < 1 || chunk > MAX_IDS || threads < 0 || threads > MAX_IDS)
         return FAIL(err, ERR_USAGE, "--chunk and --threads must be at most %d", MAX_IDS);
-    TRY(scheme_read(flag_string(args, "scheme"), &options.scheme, err));
+    struct scheme scheme;
+    enum dtype kv;
+    TRY(scheme_flags_read(args, options.isa, &scheme, &kv, err));
+    options.scheme = &scheme;
     TRY(checkpoint_or_shape_find(positional(args, 0), &r->ck, err));
     TRY(read_prompt(args, r, err));
     if (r->count > MAX_IDS)
@@ -91,7 +94,7 @@ static enum status open_request(const struct arguments *args, struct logits_requ
         .positions = (int)r->count,
         .chunk = r->chunk,
         .logit_rows = r->chunk,
-        .kv = options.scheme->default_kv,
+        .kv = kv,
     };
     return context_create(r->model, &context, &r->ctx, err);
 }
@@ -156,6 +159,10 @@ static const struct flag flags[] = {
     {"prompt", 0, FLAG_STRING, "TEXT", NULL,
      "the prompt as text; the model's bos is put before it"},
     {"scheme", 's', FLAG_STRING, "NAME", "f32", "how weights are stored and multiplied"},
+    {"head", 0, FLAG_STRING, "TYPE", "auto",
+     "f32, bf16, f16, int8, int4 or fp8; auto: the scheme's"},
+    {"kv", 0, FLAG_STRING, "TYPE", "auto",
+     "of the KV cache: f32, bf16, f16, int8 or fp8; auto: the scheme's"},
     {"chunk", 0, FLAG_INT, "N", "512", "ids in one step; 1: token by token, as decode does"},
     {"threads", 't', FLAG_INT, "N", "0", "0: one per physical core"},
     {"isa", 0, FLAG_STRING, "TIER", NULL, "fastest kernels to use: ref, avx2, avx512, ..."},

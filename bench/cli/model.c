@@ -78,14 +78,14 @@ static enum status find(const struct arguments *args, struct findings *f, struct
     return flag_bool(args, "hash") ? checkpoint_content_hash(f->ck, f->hash, err) : OK;
 }
 
-static struct memory_plan plan_of(const struct findings *f, const struct scheme *scheme,
-                                  int context)
+static struct memory_plan plan_of(const struct findings *f, const struct scheme *row, int context)
 {
+    struct scheme scheme = scheme_resolve(row, row->head, ISA_ALL);
     struct context_options options = {.batch = f->batch,
                                       .positions = context,
                                       .chunk = context < CHUNK ? context : CHUNK,
-                                      .kv = scheme->default_kv};
-    return engine_memory_plan(f->config, scheme, &options, f->threads);
+                                      .kv = row->default_kv};
+    return engine_memory_plan(f->config, &scheme, &options, f->threads);
 }
 
 static const char *scaling_name(enum rope_scaling scaling)
@@ -266,7 +266,7 @@ static void print_memory(const struct findings *f)
             double all = (double)p.weights_bytes + (double)p.kv_bytes + (double)p.scratch_bytes;
             printf(
                 "  %-10s %-5s %8d %10s %10s %10s %10s%s\n", schemes[s].name,
-                dtype_name(schemes[s].default_kv), f->contexts[i],
+                storage_name(schemes[s].default_kv), f->contexts[i],
                 format_bytes((double)p.weights_bytes, a, sizeof a),
                 format_bytes((double)p.kv_bytes, b, sizeof b),
                 format_bytes((double)p.scratch_bytes, c, sizeof c), format_bytes(all, d, sizeof d),
@@ -349,7 +349,7 @@ static json_t *memory_json(const struct findings *f)
             json_array_append_new(
                 list,
                 json_pack("{s:s, s:s, s:i, s:i, s:i, s:i, s:I, s:I, s:I}", "scheme",
-                          schemes[s].name, "kv", dtype_name(schemes[s].default_kv), "batch",
+                          schemes[s].name, "kv", storage_name(schemes[s].default_kv), "batch",
                           f->batch, "context", f->contexts[i], "chunk", CHUNK, "threads",
                           f->threads, "weights_bytes", (json_int_t)p.weights_bytes, "kv_bytes",
                           (json_int_t)p.kv_bytes, "scratch_bytes", (json_int_t)p.scratch_bytes));

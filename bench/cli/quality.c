@@ -85,19 +85,11 @@ static enum status text_find(const char *name, struct quality_request *r, struct
 static enum status request_read(const struct arguments *args, struct quality_request *r,
                                 struct error *err)
 {
-    const struct scheme *scheme = NULL;
-    const char *kv = flag_string(args, "kv"), *head = flag_string(args, "head");
     if (flag_int(args, "windows") < 0 || flag_int(args, "threads") < 0)
         return FAIL(err, ERR_USAGE, "--windows and --threads cannot be negative");
     TRY(convention_read(flag_string(args, "convention"), &r->convention, err));
-    TRY(scheme_read(flag_string(args, "scheme"), &scheme, err));
+    TRY(scheme_flags_read(args, ISA_ALL, &r->scheme, &r->kv, err));
     TRY(text_find(flag_string(args, "text"), r, err));
-    r->scheme = *scheme;
-    r->kv = scheme->default_kv;
-    if (kv)
-        TRY(dtype_read("--kv", kv, &r->kv, err));
-    if (head)
-        TRY(dtype_read("--head", head, &r->scheme.head, err));
     TRY(checkpoint_or_shape_find(positional(args, 0), &r->ck, err));
     return quality_check(r->ck, r->convention, err);
 }
@@ -175,8 +167,8 @@ static enum status print_json(const struct quality_request *r, struct error *err
     json_t *root =
         json_pack("{s:o, s:s, s:s, s:s, s:s, s:s, s:i, s:o, s:s, s:I, s:I, s:i}", "model",
                   json_text(model_config(r->model)->name), "scheme", r->scheme.name, "arithmetic",
-                  model_scheme(r->model)->arithmetic, "head", dtype_name(r->scheme.head), "kv",
-                  dtype_name(r->kv), "convention", r->convention->name, "window",
+                  model_scheme(r->model)->arithmetic, "head", storage_name(r->scheme.head), "kv",
+                  storage_name(r->kv), "convention", r->convention->name, "window",
                   r->convention->window, "text", json_text(r->text_path), "text_hash", r->text.hash,
                   "documents", (json_int_t)r->text.documents, "text_tokens",
                   (json_int_t)r->text.count, "threads", pool_threads(r->pool));
@@ -196,7 +188,7 @@ static void print_text(const struct quality_request *r)
 {
     const struct quality *q = &r->quality;
     printf("%s, %s (%s), head %s, kv %s\n", model_config(r->model)->name, r->scheme.name,
-           model_scheme(r->model)->arithmetic, dtype_name(r->scheme.head), dtype_name(r->kv));
+           model_scheme(r->model)->arithmetic, storage_name(r->scheme.head), storage_name(r->kv));
     printf("%s: %s\n", r->convention->name, r->convention->words);
     printf("%s: %.0f windows, %.0f tokens scored, in %.1f s\n\n", r->text_path, q->windows,
            q->tokens, q->time_ns / 1e9);

@@ -65,7 +65,7 @@ struct phase_work {
 // What the formulas need to know of a cell and of the machine.
 struct work_input {
     const struct model_config *config;
-    const struct scheme *scheme;
+    const struct scheme *scheme; // resolved
     enum dtype kv;
     int batch, prompt;
     int chunk; // prefill: most tokens of one sequence a step

@@ -4,9 +4,11 @@
 // (engine/model/observe.c), and tests/roof/test_work.c holds the two together: what the formulas say a
 // cell moves is what the engine reports it moved. All figures are compulsory: each byte once an
 // operation, each weight once a pass.
+#include <math.h>
 #include <string.h>
 
 #include "bench/roof/roof.h"
+#include "kernels/quant.h"
 
 // The engine takes the new tokens of a step in passes of at most ENGINE_PASS_TOKENS, filled sequence after
 // sequence, and each pass reads the weights: this counts one pass.
@@ -48,12 +50,24 @@ static double beyond_cache(const struct work_input *in, double bytes)
     return bytes > in->cache_bytes ? bytes : 0;
 }
 
-// y = W x: `rows` outputs of `cols` inputs for so many tokens.
-static void add_linear(struct work *work, const struct work_input *in, enum dtype weights,
-                       enum dtype input, int rows, int cols, double tokens)
+// What a product multiplies: its weights, int4 in groups, and its inputs.
+struct product {
+    enum dtype weights, inputs;
+    int group;
+};
+
+static struct product layer_product(const struct scheme *scheme)
 {
-    double inputs = tokens * cols * element_bytes(input), outputs = tokens * rows * 4;
-    work->weight_bytes += (double)packed_bytes(weights, rows, cols);
+    return (struct product){scheme->weights, scheme->activations, scheme->group};
+}
+
+// y = W x: `rows` outputs of `cols` inputs for so many tokens. Scales and zeros of quantized weights count
+// as they are stored; the few bytes of the tokens' own scales do not.
+static void add_linear(struct work *work, const struct work_input *in, struct product p, int rows,
+                       int cols, double tokens)
+{
+    double inputs = tokens * cols * element_bytes(p.inputs), outputs = tokens * rows * 4;
+    work->weight_bytes += (double)quant_packed_bytes(p.weights, rows, cols, p.group);
     work->activation_bytes += beyond_cache(in, inputs + outputs);
     work->flop += 2 * tokens * rows * cols;
 }
@@ -79,12 +93,12 @@ static void add_feed_forward(const struct pass *pass, struct work op[OPC_COUNT])
 {
     const struct work_input *in = pass->in;
     const struct model_config *c = in->config;
-    enum dtype w = in->scheme->weights, x = in->scheme->activations;
+    struct product p = layer_product(in->scheme);
     for (int i = c->plain_ff ? 1 : 0; i < 2; i++) { // gate, up
-        add_linear(&op[OPC_GATE_UP], in, w, x, c->ff, c->width, pass->tokens);
+        add_linear(&op[OPC_GATE_UP], in, p, c->ff, c->width, pass->tokens);
         add_bias(&op[OPC_GATE_UP], c->ff_bias, c->ff);
     }
-    add_linear(&op[OPC_DOWN], in, w, x, c->width, c->ff, pass->tokens);
+    add_linear(&op[OPC_DOWN], in, p, c->width, c->ff, pass->tokens);
     add_bias(&op[OPC_DOWN], c->ff_bias, c->width);
 }
 
@@ -112,14 +126,14 @@ static void add_layer(const struct pass *pass, struct work op[OPC_COUNT])
 {
     const struct work_input *in = pass->in;
     const struct model_config *c = in->config;
-    enum dtype w = in->scheme->weights, x = in->scheme->activations;
+    struct product p = layer_product(in->scheme);
     int query = c->heads * c->head_dim, key = c->kv_heads * c->head_dim;
 
-    add_linear(&op[OPC_QKV], in, w, x, query, c->width, pass->tokens);
-    add_linear(&op[OPC_QKV], in, w, x, key, c->width, pass->tokens);
-    add_linear(&op[OPC_QKV], in, w, x, key, c->width, pass->tokens);
+    add_linear(&op[OPC_QKV], in, p, query, c->width, pass->tokens);
+    add_linear(&op[OPC_QKV], in, p, key, c->width, pass->tokens);
+    add_linear(&op[OPC_QKV], in, p, key, c->width, pass->tokens);
     add_bias(&op[OPC_QKV], c->qkv_bias, query + 2 * key);
-    add_linear(&op[OPC_OUTPUT], in, w, x, c->width, query, pass->tokens);
+    add_linear(&op[OPC_OUTPUT], in, p, c->width, query, pass->tokens);
     add_bias(&op[OPC_OUTPUT], c->o_bias, c->width);
     add_feed_forward(pass, op);
     add_rest(pass, &op[OPC_REST]);
@@ -139,12 +153,19 @@ static double positions_seen(double earlier, double tokens, double window)
     return all - beyond * excess_last + beyond * (beyond - 1) / 2;
 }
 
+// K or V of one position and head, with its scale where it is quantized.
+static double kv_row_bytes(const struct work_input *in)
+{
+    double scale = dtype_is_quantized(in->kv) ? 4 : 0;
+    return in->config->head_dim * element_bytes(in->kv) + scale;
+}
+
 // `tokens` new tokens of one sequence behind `earlier` positions, in one layer with this window (0: none).
 static void add_attention(struct work *work, const struct work_input *in, double window,
                           double earlier, double tokens)
 {
     const struct model_config *c = in->config;
-    double row_bytes = 2.0 * c->kv_heads * c->head_dim * element_bytes(in->kv); // K and V
+    double row_bytes = 2.0 * c->kv_heads * kv_row_bytes(in); // K and V
     double query = (double)c->heads * c->head_dim;
     double seen = window > 0 && earlier > window - 1 ? window - 1 : earlier;
     work->kv_read_bytes += (seen + tokens) * row_bytes;
@@ -170,22 +191,34 @@ static int windowed_layers(const struct model_config *c)
     return count;
 }
 
+// One row of the embedding: of the head's matrix when tied, else of a table in a plain type.
+static double embedding_row_bytes(const struct work_input *in)
+{
+    const struct model_config *c = in->config;
+    enum dtype head = in->scheme->head;
+    if (!c->tied || !dtype_is_quantized(head))
+        return c->width * element_bytes(scheme_embedding(in->scheme));
+    double groups = ceil((double)c->width / QUANT_GROUP);
+    return ceil(c->width * element_bytes(head) + (head == DT_I4 ? 2.5 * groups : 4));
+}
+
 // What is done outside the layers.
 static void add_outside(const struct pass *pass, struct work op[OPC_COUNT])
 {
     const struct work_input *in = pass->in;
     const struct model_config *c = in->config;
-    enum dtype head = in->scheme->head;
+    struct product head = {in->scheme->head, in->scheme->head_activations, QUANT_GROUP};
     struct work *rest = &op[OPC_REST];
-    int tables = c->learned_positions ? 2 : 1; // rows of the embedding and of the positions
-    rest->weight_bytes += tables * pass->tokens * c->width * element_bytes(head);
+    rest->weight_bytes += pass->tokens * embedding_row_bytes(in);
+    if (c->learned_positions)
+        rest->weight_bytes += pass->tokens * c->width * element_bytes(scheme_embedding(in->scheme));
     add_rows(rest, in, pass->tokens, c->width);
     if (c->embedding_norm)
         add_norm(rest, in, pass->tokens, c->norm_bias);
     if (pass->wanted == 0)
         return;
     add_norm(rest, in, pass->wanted, c->norm_bias);
-    add_linear(&op[OPC_HEAD], in, head, head, c->vocab, c->width, pass->wanted);
+    add_linear(&op[OPC_HEAD], in, head, c->vocab, c->width, pass->wanted);
     add_bias(&op[OPC_HEAD], c->head_bias, c->vocab);
     if (c->logit_softcap > 0)
         add_rows(rest, in, pass->wanted, c->vocab);
@@ -239,7 +272,7 @@ static void set_datapaths(const struct scheme *scheme, struct phase_work *out)
 {
     for (int i = 0; i < OPC_COUNT; i++)
         out->datapath[i] = scheme->activations;
-    out->datapath[OPC_HEAD] = scheme->head;
+    out->datapath[OPC_HEAD] = scheme->head_activations;
     out->datapath[OPC_ATTENTION] = DT_F32; // scores and softmax are f32 whatever the cache holds
     out->datapath[OPC_REST] = DT_F32;
 }
@@ -256,7 +289,7 @@ static double working_set(const struct work_input *in, double positions)
     double bytes = 0;
     for (int i = 0; i < OPC_COUNT; i++)
         bytes += op[i].weight_bytes;
-    double row_bytes = 2.0 * c->kv_heads * c->head_dim * element_bytes(in->kv), rows = 0;
+    double row_bytes = 2.0 * c->kv_heads * kv_row_bytes(in), rows = 0;
     for (int i = 0; i < c->layers; i++) {
         int window = model_window(c, i);
         rows += window > 0 && positions > window ? window : positions;

@@ -23,11 +23,9 @@ static double last_cache_bytes(const struct ceilings *c, int threads)
 void cell_work(const struct cell *cell, const struct ceilings *ceilings, struct phase_work *prefill,
                struct phase_work *decode)
 {
-    struct scheme scheme = *cell->scheme;
-    scheme.head = cell->head;
     struct work_input in = {
         .config = &cell->model->config,
-        .scheme = &scheme,
+        .scheme = &cell->runs,
         .kv = cell->kv,
         .batch = cell->batch,
         .prompt = cell->context - cell->gen,

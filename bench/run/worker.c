@@ -137,8 +137,7 @@ static enum status scheme_make(struct worker *w, struct error *err)
     if (!scheme)
         return FAIL(err, ERR_UNSUPPORTED, "scheme %s is not implemented in this build",
                     w->job.scheme);
-    w->scheme = *scheme;
-    w->scheme.head = w->job.head;
+    w->scheme = scheme_resolve(scheme, w->job.head, w->job.isa);
     return OK;
 }
 

@@ -158,6 +158,7 @@ static enum status prepare(struct expansion *x, const struct suite_sweep *sweep,
         TRY(all_models(x, &p->words[AXIS_MODEL], err));
     TRY(own_words(x, &sweep->scheme, &p->words[AXIS_SCHEME], err));
     TRY(list_devices(x, &sweep->device, &p->words[AXIS_DEVICE], err));
+    p->words[AXIS_HEAD] = sweep->head;
     p->words[AXIS_KV] = sweep->kv;
     p->numbers[AXIS_THREADS] = sweep->threads;
     p->numbers[AXIS_CHUNK] = sweep->chunk;
@@ -228,7 +229,7 @@ static const char *skip_by_memory(struct expansion *x, struct cell *cell)
     const double process_bytes = 64 << 20;
     struct context_options shape = {
         .batch = cell->batch, .positions = cell->context, .chunk = cell->chunk, .kv = cell->kv};
-    cell->memory = engine_memory_plan(&cell->model->config, cell->scheme, &shape, cell->threads);
+    cell->memory = engine_memory_plan(&cell->model->config, &cell->runs, &shape, cell->threads);
     double need = (double)cell->memory.weights_bytes + (double)cell->memory.kv_bytes +
                   (double)cell->memory.scratch_bytes + process_bytes;
     if (x->machine->resuming || x->machine->memory_bytes <= 0 ||
@@ -276,15 +277,13 @@ static const char *skip_reason(struct expansion *x, const struct product *p,
 
 // ---- cells --------------------------------------------------------------------------------------
 
-static enum dtype kv_type(const struct cell *cell, const char *word)
+// `auto`: what the scheme says; bf16 where it is none yet.
+static enum dtype type_of(const char *word, const struct scheme *scheme, enum dtype of_scheme)
 {
-    if (strcmp(word, "f32") == 0)
-        return DT_F32;
-    if (strcmp(word, "f16") == 0)
-        return DT_F16;
-    if (strcmp(word, "bf16") == 0 || !cell->scheme)
-        return DT_BF16;
-    return cell->scheme->default_kv;
+    enum dtype type = DT_BF16;
+    if (!storage_parse(word, &type) && scheme)
+        return of_scheme;
+    return type;
 }
 
 static void fill_cell(struct expansion *x, const struct product *p, const struct point *point,
@@ -317,8 +316,11 @@ static void fill_cell(struct expansion *x, const struct product *p, const struct
         .collect = collect_mask(&sweep->collect),
         .wish = p->wish,
     };
-    cell->head = cell->scheme ? cell->scheme->head : DT_BF16;
-    cell->kv = kv_type(cell, point->word[AXIS_KV]);
+    const struct scheme *scheme = cell->scheme;
+    cell->head = type_of(point->word[AXIS_HEAD], scheme, scheme ? scheme->head : DT_BF16);
+    cell->kv = type_of(point->word[AXIS_KV], scheme, scheme ? scheme->default_kv : DT_BF16);
+    if (scheme)
+        cell->runs = scheme_resolve(scheme, cell->head, ISA_ALL);
 }
 
 static enum status add_cell(struct expansion *x, const struct product *p, const struct point *point,

@@ -57,7 +57,7 @@ enum status cell_make_key(struct cell *cell, const char *prompt_hash, struct err
     cell->params =
         json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:o, s:o}", "engine",
                   ENGINE_WORK, "model", cell->model->content, "scheme", cell->scheme_name, "head",
-                  dtype_name(cell->head), "kv", dtype_name(cell->kv), "device", cell->device,
+                  storage_name(cell->head), "kv", storage_name(cell->kv), "device", cell->device,
                   "threads", cell->threads, "chunk", cell->chunk, "batch", cell->batch, "context",
                   cell->context, "gen", cell->gen, "prompt", prompt, "sampling", sampling);
     return hash_params(cell->params, cell->key, err);

@@ -29,7 +29,7 @@ const char *plan_text(struct plan *plan, const char *format, ...)
 
 // The axes a label only names where the plan has several values of them.
 struct varied {
-    bool threads, kv, chunk, gen, prompt;
+    bool threads, head, kv, chunk, gen, prompt;
 };
 
 static struct varied what_varies(const struct plan *plan)
@@ -41,10 +41,13 @@ static struct varied what_varies(const struct plan *plan)
         v.chunk |= cell->chunk != first->chunk;
         v.gen |= cell->gen != first->gen;
         v.prompt |= strcmp(cell->prompt, first->prompt) != 0;
-        // `auto` follows the scheme, which the label has: only kv of one scheme counts
-        for (size_t k = 0; k < i && !v.kv; k++)
-            v.kv = plan->cells[k].kv != cell->kv &&
-                   strcmp(plan->cells[k].scheme_name, cell->scheme_name) == 0;
+        // `auto` follows the scheme, which the label has: only head and kv of one scheme count
+        for (size_t k = 0; k < i && !(v.kv && v.head); k++) {
+            const struct cell *other = &plan->cells[k];
+            bool same = strcmp(other->scheme_name, cell->scheme_name) == 0;
+            v.head |= same && other->head != cell->head;
+            v.kv |= same && other->kv != cell->kv;
+        }
     }
     return v;
 }
@@ -66,8 +69,10 @@ static enum status make_labels(struct plan *plan, struct error *err)
         str_printf(&label, "%s %s %s", cell->model->label, cell->scheme_name, cell->device);
         if (v.threads)
             str_printf(&label, " t%d", cell->threads);
+        if (v.head)
+            str_printf(&label, " head-%s", storage_name(cell->head));
         if (v.kv)
-            str_printf(&label, " kv-%s", dtype_name(cell->kv));
+            str_printf(&label, " kv-%s", storage_name(cell->kv));
         if (v.chunk)
             str_printf(&label, " p%d", cell->chunk);
         str_printf(&label, " b%d c%d", cell->batch, cell->context);
@@ -119,8 +124,8 @@ static enum status keep_only(struct plan *plan, const char *only, struct error *
 
 static bool same_group(const struct cell *a, const struct cell *b)
 {
-    return a->model == b->model && a->scheme == b->scheme && strcmp(a->device, b->device) == 0 &&
-           a->threads == b->threads && a->procs == b->procs;
+    return a->model == b->model && a->scheme == b->scheme && a->head == b->head &&
+           strcmp(a->device, b->device) == 0 && a->threads == b->threads && a->procs == b->procs;
 }
 
 // Groups in the order of their first cells, cells within them in the order of the plan.

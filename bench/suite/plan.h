@@ -76,6 +76,7 @@ struct cell {
     const char *sweep; // section it came from (not in the key)
     const char *scheme_name;
     const struct scheme *scheme; // NULL when planned but not implemented: the cell is skipped
+    struct scheme runs;          // what it is with this head and the kernels of this machine
     const char *device;
     enum dtype head, kv;
     int threads, chunk;

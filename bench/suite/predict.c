@@ -55,7 +55,7 @@ static double phase_ns(const struct phase_work *work, int threads, const struct 
 double predict_trial_ns(const struct cell *cell, const struct ceilings *ceilings)
 {
     struct work_input in = {.config = &cell->model->config,
-                            .scheme = cell->scheme,
+                            .scheme = &cell->runs,
                             .kv = cell->kv,
                             .batch = cell->batch,
                             .prompt = cell->context - cell->gen,

@@ -24,6 +24,7 @@ enum axis {
     AXIS_SCHEME,
     AXIS_DEVICE,
     AXIS_THREADS,
+    AXIS_HEAD,
     AXIS_KV,
     AXIS_CHUNK,
     AXIS_BATCH,

@@ -92,7 +92,10 @@ static void refuse(const char *flag, const char *value, enum status code, const 
 static void test_refusals(void **state)
 {
     (void)state;
-    refuse("--scheme", "int4-awq", ERR_UNSUPPORTED, "not implemented");
+    refuse("--scheme", "int4-awq", ERR_UNSUPPORTED, "int4-rtn");
+    refuse("--scheme", "q4_k", ERR_UNSUPPORTED, "not implemented");
+    refuse("--head", "int3", ERR_USAGE, "--head int3");
+    refuse("--kv", "int4", ERR_UNSUPPORTED, "KV cache of int4");
     refuse("--scheme", "int5", ERR_USAGE, "int5");
     refuse("--gen", "0", ERR_USAGE, "--gen 0");
     refuse("--gen", "99999999999", ERR_USAGE, "--gen");

@@ -195,9 +195,13 @@ static void run_engine(struct context *ctx, const struct work_input *in)
     free(tokens);
 }
 
-static void compare(const char *path, const char *scheme, enum dtype kv, int batch, int prompt,
-                    int chunk, int gen)
+static void compare_headed(const char *path, const char *name, const char *head_word, enum dtype kv,
+                           int batch, int prompt, int chunk, int gen)
 {
+    enum dtype head = scheme_find(name)->head;
+    if (head_word)
+        assert_true(storage_parse(head_word, &head));
+    struct scheme scheme = scheme_resolve(scheme_find(name), head, ISA_ALL);
     struct error err = {0};
     struct checkpoint *ck = NULL;
     struct model *model = NULL;
@@ -207,7 +211,7 @@ static void compare(const char *path, const char *scheme, enum dtype kv, int bat
     if (pool_create(1, false, &pool, &err) != OK || checkpoint_open(path, &ck, &err) != OK)
         fail_msg("%s", err.message);
     struct engine_options options = {
-        .device = "cpu", .scheme = scheme_find(scheme), .pool = pool, .isa = ISA_ALL};
+        .device = "cpu", .scheme = &scheme, .pool = pool, .isa = ISA_ALL};
     struct context_options shape = {
         .batch = batch, .positions = prompt + gen, .chunk = chunk, .kv = kv};
     if (model_load(ck, &options, NULL, NULL, &model, &err) != OK ||
@@ -235,6 +239,49 @@ static void compare(const char *path, const char *scheme, enum dtype kv, int bat
     model_destroy(model);
     checkpoint_destroy(ck);
     pool_destroy(pool);
+}
+
+static void compare(const char *path, const char *scheme, enum dtype kv, int batch, int prompt,
+                    int chunk, int gen)
+{
+    compare_headed(path, scheme, NULL, kv, batch, prompt, chunk, gen);
+}
+
+static void engine_reports_the_same_of_codes(void **state)
+{
+    (void)state;
+    compare("tests/golden/schemes", "int8", DT_I8, 2, 21, 8, 5);
+    compare("tests/golden/schemes", "int4-rtn", DT_F8E4M3, 1, 9, 9, 3);
+    compare("tests/golden/schemes", "fp8", DT_BF16, 3, 12, 5, 4);
+    compare_headed("tests/golden/schemes", "int8", "int4", DT_I8, 2, 6, 6, 3); // its own embedding
+    compare_headed("tests/golden/models/qwen2-tied", "fp8", "int4", DT_I8, 2, 6, 6,
+                   3); // the head's
+    compare_headed("tests/golden/models/qwen2-tied", "int8", "fp8", DT_F16, 2, 6, 4, 3);
+}
+
+// 0.5 + 2.5 / 128 bytes a weight, with the scales of a panel filled up to whole lines; int8 and fp8 one
+// byte and a scale a row.
+static void llama_2_7b_in_codes(void **state)
+{
+    (void)state;
+    struct work_input in = {
+        .config = &LLAMA_2_7B, .kv = DT_I8, .batch = 1, .prompt = 384, .gen = 128};
+    struct phase_work w;
+    struct scheme scheme = scheme_resolve(scheme_find("int4-rtn"), DT_BF16, ISA_ALL);
+    in.scheme = &scheme;
+    work_decode_step(&in, &w);
+    assert_float_equal(w.op[OPC_QKV].weight_bytes, 32 * 3 * 4096.0 * 4096 * (0.5 + 2.5 / 128), 0);
+    assert_float_equal(w.op[OPC_DOWN].weight_bytes, // 86 groups: 3440 bytes of scales in 3456
+                       32 * 4096.0 * (11008 / 2 + 3456.0 / 16), 0);
+    assert_float_equal(w.op[OPC_HEAD].weight_bytes, 262144000.0, 0);
+    assert_int_equal(w.datapath[OPC_DOWN], scheme.activations);
+    assert_int_equal(w.datapath[OPC_HEAD], DT_BF16);
+    assert_float_equal(w.op[OPC_ATTENTION].kv_write_bytes, 2 * 32 * 32 * 132.0, 1e-6);
+    scheme = scheme_resolve(scheme_find("int8"), DT_F8E4M3, ISA_ALL);
+    work_decode_step(&in, &w);
+    assert_float_equal(w.op[OPC_OUTPUT].weight_bytes, 32 * (4096.0 * 4096 + 4 * 4096), 0);
+    assert_float_equal(w.op[OPC_HEAD].weight_bytes, 32000 * 4100.0, 0);
+    assert_int_equal(w.datapath[OPC_DOWN], DT_I8);
 }
 
 static void engine_reports_the_same(void **state)
@@ -273,9 +320,14 @@ static void engine_cuts_the_same_passes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(llama_2_7b_decode),       cmocka_unit_test(llama_2_7b_prefill),
-        cmocka_unit_test(windows_bound_attention), cmocka_unit_test(passes_read_weights_again),
-        cmocka_unit_test(engine_reports_the_same), cmocka_unit_test(engine_cuts_the_same_passes),
+        cmocka_unit_test(llama_2_7b_decode),
+        cmocka_unit_test(llama_2_7b_prefill),
+        cmocka_unit_test(windows_bound_attention),
+        cmocka_unit_test(passes_read_weights_again),
+        cmocka_unit_test(engine_reports_the_same_of_codes),
+        cmocka_unit_test(llama_2_7b_in_codes),
+        cmocka_unit_test(engine_reports_the_same),
+        cmocka_unit_test(engine_cuts_the_same_passes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

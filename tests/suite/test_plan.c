@@ -135,15 +135,15 @@ static void what_cannot_run_says_why(void **state)
         TINY BIG
         "[defaults]\ngen = 16\ncontext = 64\nmax_cell_time = 1h\ntimeout = 1h\nprocs = 1\n"
         "reps = 1\n"
-        "[sweep a]\nmodel = tiny\nscheme = bf16, int8\n"
+        "[sweep a]\nmodel = tiny\nscheme = bf16, q8_0\n"
         "[sweep b]\nmodel = 7b\nbatch = 1, 8\nskip = 7b & batch>=8, 13* @ metal\ndevice = cpu\n"
         "[sweep c]\nmodel = tiny\ndevice = cpu, cuda:3\ncontext = 16, 4096\n"
         "[sweep d]\nmodel = 7b\ndevice = cpu\ncontext = 8192\n",
         16, NULL,
         "tiny bf16 cpu b1 c64\n"
         "tiny bf16 cuda:0 b1 c64: cuda:0: no NVIDIA driver\n"
-        "tiny int8 cpu b1 c64: scheme int8 is not implemented yet\n"
-        "tiny int8 cuda:0 b1 c64: scheme int8 is not implemented yet\n"
+        "tiny q8_0 cpu b1 c64: scheme q8_0 is not implemented yet\n"
+        "tiny q8_0 cuda:0 b1 c64: scheme q8_0 is not implemented yet\n"
         "7b bf16 cpu b1 c64\n"
         "7b bf16 cpu b8 c64: left out by the suite: skip = 7b & batch>=8\n"
         "tiny bf16 cpu b1 c16: gen 16 leaves no prompt in a context of 16\n"
