@@ -199,6 +199,13 @@ void page_metrics(struct str *out)
         {"prefill", "prompt tokens divided by the time of the prefill."},
         {"decode", "tokens of all sequences per second of decoding; for one user it is 1 / TPOT."},
         {"peak memory", "the high-water mark of the process during the cell."},
+        {"perplexity", "e to the mean of &minus;ln p over the scored tokens of a text, p what the "
+                       "model gave the token that came: lower is better. Only figures of one "
+                       "convention and one vocabulary can be compared."},
+        {"KL divergence", "how far the probabilities of the next token are from those of the same "
+                          "model in f32; same top: the share of tokens on which both think the "
+                          "same most likely; &Delta;p: change of the probability of the token that "
+                          "came."},
         {"roof", "the least time in which this machine could do the work: for each class of "
                  "operations the larger of its bytes at the measured bandwidth and its operations "
                  "at the measured peak, added up."},

@@ -141,7 +141,8 @@ static enum status load_rows(struct store *store, const char *run, struct report
     TRY(query_summaries(store, &d->arena, d->run.id, &d->summaries, &d->summary_count, err));
     TRY(query_verdicts(store, &d->arena, d->run.id, &d->verdicts, &d->verdict_count, err));
     TRY(query_ceilings(store, &d->arena, d->run.id, &d->ceilings, &d->ceiling_count, err));
-    return query_noise(store, &d->arena, d->run.id, &d->noise, &d->noise_count, err);
+    TRY(query_noise(store, &d->arena, d->run.id, &d->noise, &d->noise_count, err));
+    return query_quality(store, &d->arena, d->run.id, &d->qualities, &d->quality_count, err);
 }
 
 enum status report_data_load(struct store *store, const char *run, struct report_data *out,
@@ -197,6 +198,11 @@ const struct verdict_row *data_verdict(const struct report_data *data, const str
     if (!cell_measured(cell))
         return NULL;
     return verdict_find(data->verdicts, data->verdict_count, cell->id, phase);
+}
+
+const struct quality_row *data_quality(const struct report_data *data, const struct cell_row *cell)
+{
+    return quality_find(data->qualities, data->quality_count, cell->id);
 }
 
 int cell_axis(const struct cell_row *cell, enum axis axis)

@@ -27,7 +27,8 @@ struct report_data {
     struct verdict_row *verdicts;
     struct ceiling_row *ceilings;
     struct noise_row *noise;
-    size_t cell_count, summary_count, verdict_count, ceiling_count, noise_count;
+    struct quality_row *qualities;
+    size_t cell_count, summary_count, verdict_count, ceiling_count, noise_count, quality_count;
     struct series *series;
     size_t series_count;
     json_t *hardware, *environment, *build; // owned; never NULL
@@ -46,6 +47,9 @@ double data_value(const struct report_data *data, const struct cell_row *cell, c
                   const char *phase);
 const struct verdict_row *data_verdict(const struct report_data *data, const struct cell_row *cell,
                                        const char *phase);
+
+// How a cell's quality was measured, or NULL: it was not asked for.
+const struct quality_row *data_quality(const struct report_data *data, const struct cell_row *cell);
 
 // The measured cell of a series at a batch and context, or NULL.
 const struct cell_row *series_at(const struct series *series, int batch, int context);

@@ -95,10 +95,11 @@ void page_write(struct str *out, const struct report_data *data, const struct pi
     head(out, data, css);
     page_verdict(out, data);
     str_append(out, "<nav><a href=\"#speed\">Speed</a><a href=\"#roofline\">Roofline</a><a "
-                    "href=\"#memory\">Memory</a><a href=\"#bounds\">Limits</a><a "
-                    "href=\"#cells\">All cells</a><a href=\"#failed\">Failed</a><a "
-                    "href=\"#noise\">Noise</a><a href=\"#machine\">Machine</a><a "
-                    "href=\"#again\">Run it again</a><a href=\"#metrics\">Words</a></nav>\n");
+                    "href=\"#memory\">Memory</a><a href=\"#quality\">Quality</a><a "
+                    "href=\"#bounds\">Limits</a><a href=\"#cells\">All cells</a><a "
+                    "href=\"#failed\">Failed</a><a href=\"#noise\">Noise</a><a "
+                    "href=\"#machine\">Machine</a><a href=\"#again\">Run it again</a><a "
+                    "href=\"#metrics\">Words</a></nav>\n");
     str_append(out, "<h2 id=speed>Speed</h2>");
     missing_pictures(out, pictures);
     pictures_of(out, pictures, "lines.gp");
@@ -110,6 +111,10 @@ void page_write(struct str *out, const struct report_data *data, const struct pi
     str_append(out, "\n<h2 id=memory>Memory</h2>");
     pictures_of(out, pictures, "memory.gp");
     page_memory(out, data);
+    str_append(out, "\n<h2 id=quality>Quality</h2>");
+    if (data->quality_count)
+        pictures_of(out, pictures, "pareto.gp");
+    page_quality(out, data);
     str_append(out, "\n");
     page_bounds(out, data);
     str_append(out, "\n");

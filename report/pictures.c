@@ -257,6 +257,7 @@ static enum status plan(const struct report_data *data, const char *dir, struct 
         for (size_t g = 0; g < count; g++)
             TRY(draw_lines(data, &line_pictures[i], &groups[g], g, dir, out, err));
     TRY(picture_roofline(data, dir, out, err));
+    TRY(picture_pareto(data, dir, out, err));
     return picture_memory(data, dir, out, err);
 }
 

@@ -52,10 +52,12 @@ void picture_label(struct str *out, const char *text);
 enum status picture_data(const char *dir, const char *name, const char *ending,
                          const struct str *text, struct error *err);
 
-// roofline.c, memory.c
+// roofline.c, memory.c, quality.c
 enum status picture_roofline(const struct report_data *data, const char *dir,
                              struct pictures *pictures, struct error *err);
 enum status picture_memory(const struct report_data *data, const char *dir,
+                           struct pictures *pictures, struct error *err);
+enum status picture_pareto(const struct report_data *data, const char *dir,
                            struct pictures *pictures, struct error *err);
 
 // Cuts the series into groups of at most PICTURE_SERIES_MAX that are drawn together: all in one where

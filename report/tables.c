@@ -11,8 +11,7 @@
 
 enum { AXIS_VALUES_MAX = 64, MAPS_OPEN = 6 };
 
-// A head that begins with '>' stands over numbers.
-static void table_head(struct str *out, const char *const *heads)
+void table_head(struct str *out, const char *const *heads)
 {
     str_append(out, "<div class=scroll><table><thead><tr>");
     for (size_t i = 0; heads[i]; i++)
@@ -21,7 +20,7 @@ static void table_head(struct str *out, const char *const *heads)
     str_append(out, "</tr></thead><tbody>");
 }
 
-static void table_end(struct str *out)
+void table_end(struct str *out)
 {
     str_append(out, "</tbody></table></div>");
 }
@@ -167,7 +166,7 @@ static void cell_row_html(struct str *out, const struct report_data *data,
     html_status(out, cell->status);
     str_append(out, "</td>");
     if (!cell_measured(cell)) {
-        str_append(out, "<td class=words colspan=8>");
+        str_printf(out, "<td class=words colspan=%d>", data->quality_count ? 9 : 8);
         if (count > 1)
             str_printf(out, "%zu cells: ", count);
         html_text(out, cell->reason);
@@ -183,6 +182,8 @@ static void cell_row_html(struct str *out, const struct report_data *data,
     figure_column(out, data, cell, METRIC_PREFILL_TPS, "prefill", "token/s");
     figure_column(out, data, cell, METRIC_DECODE_TPS, "decode", "token/s");
     figure_column(out, data, cell, METRIC_PEAK_MEM, NULL, "bytes");
+    if (data->quality_count)
+        quality_column(out, data, cell);
     bound_column(out, data, cell, "prefill");
     bound_column(out, data, cell, "decode");
     str_append(out, "</tr>");
@@ -216,24 +217,40 @@ static void interval_levels(struct str *out, const struct report_data *data)
 
 void page_cells(struct str *out, const struct report_data *data)
 {
-    static const char *const heads[] = {"model, scheme, device",
-                                        ">batch",
-                                        ">context",
-                                        "status",
-                                        ">trials",
-                                        ">TTFT",
-                                        ">TPOT",
-                                        ">prefill",
-                                        ">decode",
-                                        ">peak memory",
-                                        "prefill limit",
-                                        "decode limit",
-                                        NULL};
+    static const char *const with[] = {"model, scheme, device",
+                                       ">batch",
+                                       ">context",
+                                       "status",
+                                       ">trials",
+                                       ">TTFT",
+                                       ">TPOT",
+                                       ">prefill",
+                                       ">decode",
+                                       ">peak memory",
+                                       ">perplexity",
+                                       "prefill limit",
+                                       "decode limit",
+                                       NULL};
+    static const char *const without[] = {"model, scheme, device",
+                                          ">batch",
+                                          ">context",
+                                          "status",
+                                          ">trials",
+                                          ">TTFT",
+                                          ">TPOT",
+                                          ">prefill",
+                                          ">decode",
+                                          ">peak memory",
+                                          "prefill limit",
+                                          "decode limit",
+                                          NULL};
     str_append(out, "<h2 id=cells>All cells</h2><p>Medians over trials, each trial the median of "
                     "its repetitions; small: the interval. ");
     interval_levels(out, data);
+    if (data->quality_count)
+        str_append(out, " Small beside a perplexity: its change against the same model in f32.");
     str_append(out, "</p>");
-    table_head(out, heads);
+    table_head(out, data->quality_count ? with : without);
     for (size_t i = 0, n; i < data->cell_count; i += n) {
         const struct cell_row *cell = &data->cells[i];
         for (n = 1; i + n < data->cell_count && same_fate(cell, cell + n) &&

@@ -17,6 +17,7 @@ struct made_store {
     uint64_t seed;
     const char *model_name; // of the first model; NULL: "tiny"
     bool failures;          // some cells end in oom, timeout, wrong, noisy, or are skipped
+    bool quality;           // of all but the last scheme
 };
 
 // Adds one run to `store`; *run is its id.

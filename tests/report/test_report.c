@@ -30,7 +30,8 @@ static struct made_store small(const char *name)
                                .batches = 2,
                                .contexts = 3,
                                .model_name = name,
-                               .failures = true};
+                               .failures = true,
+                               .quality = true};
 }
 
 // Writes a report and returns the page; the note goes to `note`.
@@ -127,8 +128,8 @@ static void test_whole_report(void **state)
     char *page = page_of(f, store, "gnuplot", 30000, &note);
     snprintf(dir, sizeof dir, "%s/out", f->dir);
     assert_string_equal(str_text(&note), "");
-    assert_int_equal(files_in(dir, ".svg"), 7);
-    assert_int_equal(files_in(dir, ".png"), 7);
+    assert_int_equal(files_in(dir, ".svg"), 9);
+    assert_int_equal(files_in(dir, ".png"), 9);
     assert_int_equal(files_in(dir, ".csv"), 1);
     assert_int_equal(files_in(dir, ".dat"), 0);
     check_nesting(page);
@@ -174,7 +175,7 @@ static void test_hostile_names(void **state)
         assert_null(strstr(page, "\" onload"));
         assert_int_not_equal(access("/tmp/ridge-owned", F_OK), 0);
         snprintf(dir, sizeof dir, "%s/out", f->dir);
-        assert_int_equal(files_in(dir, ".svg"), gnuplot ? 7 : 0);
+        assert_int_equal(files_in(dir, ".svg"), gnuplot ? 9 : 0);
         free(page);
         str_fini(&note);
         store_close(store);
@@ -243,6 +244,78 @@ static void test_gnuplot_lies(void **state)
     without_pictures(state, "#!/bin/sh\nexit 0\n", ".svg");
 }
 
+// ---- quality ------------------------------------------------------------------------------------
+
+// In the row of the speed, with its change; where there is none, with the reason.
+static void test_quality_stands_beside_the_speed(void **state)
+{
+    struct fixture *f = *state;
+    struct str note = {0};
+    struct made_store what = {
+        .models = 1, .schemes = 4, .batches = 1, .contexts = 1, .quality = true};
+    struct store *store = made(f->path, what);
+    char *page = page_of(f, store, "no-such-program", 300, &note);
+    check_nesting(page);
+    has(page, "<td class=n>17.02 <small>+0.000&thinsp;%</small></td>");
+    has(page, "<td class=n>17.19 <small>+1&thinsp;%</small></td>");
+    has(page, "<td class=n>17.71 <small>+4.1&thinsp;%</small></td>");
+    has(page, "title=\"synthetic weights have no quality\">not measured</span>");
+    has(page, "kv bf16, head bf16, half-512");
+    has(page, "<td class=n>98.00&thinsp;%</td>"); // same top
+    has(page, "0.006 nat");
+    free(page);
+    store_close(store);
+    unlink(f->path);
+    what.quality = false;
+    store = made(f->path, what);
+    page = page_of(f, store, "no-such-program", 300, &note);
+    check_nesting(page);
+    has(page, "Not collected in this run");
+    assert_null(strstr(page, "synthetic weights"));
+    free(page);
+    str_fini(&note);
+    store_close(store);
+}
+
+static void expect_data(const char *dir, const char *name, const char *expected)
+{
+    char path[160], *text = NULL;
+    struct error err = {0};
+    size_t size = 0;
+    snprintf(path, sizeof path, "%s/%s.dat", dir, name);
+    must(file_read(path, 1 << 16, &text, &size, &err), &err);
+    if (!str_glob(expected, text))
+        assert_string_equal(text, expected); // shows both
+    free(text);
+}
+
+// Speed falls and perplexity rises with every scheme of the first model: all are on the front. bf16 of
+// the second is slower than int8 and worse: it is not.
+static void test_pareto_fronts(void **state)
+{
+    struct fixture *f = *state;
+    struct error err = {0};
+    struct report_data data;
+    struct pictures pictures = {0};
+    struct made_store what = {
+        .models = 2, .schemes = 4, .batches = 2, .contexts = 2, .quality = true};
+    struct store *store = made(f->path, what);
+    must(report_data_load(store, NULL, &data, &err), &err);
+    must(picture_pareto(&data, f->dir, &pictures, &err), &err);
+    assert_int_equal(pictures.count, 4);
+    assert_string_equal(pictures.row[0].title,
+                        "Decode speed against perplexity, tiny (batch 1, context 512)");
+    expect_data(f->dir, "pareto-decode",
+                "f32\t*\t17.02\nbf16\t*\t17.19*\nint8\t*\t17.71*\n\n\nnone\t?\t?\n\n\n");
+    expect_data(f->dir, "pareto-decode-2",
+                "f32\t*\t17.02\nint8\t*\t17.71*\n\n\nbf16\t*\t20.78*\n\n\n");
+    expect_data(f->dir, "pareto-memory-2",
+                "int8\t*\t17.71*\nf32\t*\t17.02\n\n\nbf16\t*\t20.78*\n\n\n");
+    pictures_fini(&pictures);
+    report_data_fini(&data);
+    store_close(store);
+}
+
 // ---- errors -------------------------------------------------------------------------------------
 
 static void check_unwritable(const char *path)
@@ -295,7 +368,7 @@ static void test_odd_runs(void **state)
     static const struct made_store odd[] = {
         {.models = 0, .schemes = 1, .batches = 1, .contexts = 1},
         {.models = 1, .schemes = 1, .batches = 1, .contexts = 1, .trials = 1},
-        {.models = 5, .schemes = 4, .batches = 3, .contexts = 2},
+        {.models = 5, .schemes = 4, .batches = 3, .contexts = 2, .quality = true},
     };
     for (size_t i = 0; i < sizeof odd / sizeof odd[0]; i++) {
         struct store *store = made(f->path, odd[i]);
@@ -362,6 +435,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_gnuplot_fails, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_gnuplot_dies, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_gnuplot_lies, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_quality_stands_beside_the_speed, fixture_setup,
+                                        fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_pareto_fronts, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_errors, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_odd_runs, fixture_setup, fixture_teardown),
         cmocka_unit_test(test_labels),
