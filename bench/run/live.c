@@ -227,17 +227,30 @@ static const char *median_text(const struct summary_row *rows, size_t count, int
     return row ? metric_format(row->stat.median, row->unit, out, out_bytes) : out;
 }
 
-static void print_cell(const struct cell_row *cell, const struct summary_row *rows, size_t count,
-                       const struct verdict_row *verdict, int label_width)
+// "  17.02", where any cell has a quality.
+static const char *quality_text(const struct cell_row *cell, const struct summary_row *rows,
+                                size_t count, bool shown, char *out, size_t out_bytes)
 {
-    char ttft[32], prefill[32], decode[32], tpot[32];
+    char value[32];
+    snprintf(out, out_bytes, "%s", "");
+    if (shown)
+        snprintf(out, out_bytes, "  %10s",
+                 median_text(rows, count, cell->id, METRIC_PERPLEXITY, NULL, value, sizeof value));
+    return out;
+}
+
+static void print_cell(const struct cell_row *cell, const struct summary_row *rows, size_t count,
+                       bool quality, const struct verdict_row *verdict, int label_width)
+{
+    char ttft[32], prefill[32], decode[32], tpot[32], perplexity[48];
     printf(
-        "%-*s  %-11s  %3d/%-3d  %10s  %12s  %12s  %10s  %s\n", label_width, cell->label,
+        "%-*s  %-11s  %3d/%-3d  %10s  %12s  %12s  %10s%s  %s\n", label_width, cell->label,
         cell->status, cell->trials, cell->trials_planned,
         median_text(rows, count, cell->id, METRIC_TTFT, "prefill", ttft, sizeof ttft),
         median_text(rows, count, cell->id, METRIC_PREFILL_TPS, "prefill", prefill, sizeof prefill),
         median_text(rows, count, cell->id, METRIC_DECODE_TPS, "decode", decode, sizeof decode),
         median_text(rows, count, cell->id, METRIC_TPOT, "decode", tpot, sizeof tpot),
+        quality_text(cell, rows, count, quality, perplexity, sizeof perplexity),
         verdict ? verdict->text : "");
     if (cell->reason[0])
         printf("%-*s  %s\n", label_width, "", cell->reason);
@@ -259,15 +272,19 @@ enum status live_table(struct live *live, struct store *store, int64_t run, cons
         query_summaries(store, &arena, run, &rows, &row_count, err) == OK &&
         query_verdicts(store, &arena, run, &verdicts, &verdict_count, err) == OK) {
         size_t left_out = 0;
+        bool quality = false;
+        for (size_t i = 0; i < row_count; i++)
+            quality |= str_equal(rows[i].name, METRIC_PERPLEXITY);
         for (size_t i = 0; i < cell_count; i++)
             left_out += cell_left_out(&cells[i]);
         for (size_t i = 0; i < cell_count; i++)
             width = (int)strlen(cells[i].label) > width ? (int)strlen(cells[i].label) : width;
-        printf("\n%-*s  %-11s  %-7s  %10s  %12s  %12s  %10s  %s\n", width, "cell", "status",
-               "trials", "TTFT", "prefill", "decode", "TPOT", "decode is");
+        printf("\n%-*s  %-11s  %-7s  %10s  %12s  %12s  %10s%s  %s\n", width, "cell", "status",
+               "trials", "TTFT", "prefill", "decode", "TPOT", quality ? "  perplexity" : "",
+               "decode is");
         for (size_t i = 0; i < cell_count; i++)
             if (!cell_left_out(&cells[i]))
-                print_cell(&cells[i], rows, row_count,
+                print_cell(&cells[i], rows, row_count, quality,
                            verdict_find(verdicts, verdict_count, cells[i].id, "decode"), width);
         if (left_out)
             printf("\n%zu cell%s left out; with reasons: bench list --run %lld --db %s\n", left_out,
