@@ -46,7 +46,8 @@ INLINE __m256 silu(__m256 x)
 INLINE __m256 gelu_tanh(__m256 x)
 {
     __m256 square = _mm256_mul_ps(x, x);
-    __m256 inner = _mm256_fmadd_ps(square, _mm256_set1_ps(0.0713548163f), _mm256_set1_ps(1.59576912f));
+    __m256 inner =
+        _mm256_fmadd_ps(square, _mm256_set1_ps(0.0713548163f), _mm256_set1_ps(1.59576912f));
     return sigmoid_of(x, _mm256_mul_ps(x, inner));
 }
 

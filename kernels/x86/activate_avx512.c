@@ -31,7 +31,8 @@ INLINE __m512 silu(__m512 x)
 INLINE __m512 gelu_tanh(__m512 x)
 {
     __m512 square = _mm512_mul_ps(x, x);
-    __m512 inner = _mm512_fmadd_ps(square, _mm512_set1_ps(0.0713548163f), _mm512_set1_ps(1.59576912f));
+    __m512 inner =
+        _mm512_fmadd_ps(square, _mm512_set1_ps(0.0713548163f), _mm512_set1_ps(1.59576912f));
     return sigmoid_of(x, _mm512_mul_ps(x, inner));
 }
 

@@ -4,33 +4,15 @@
 // f32: one register holds 16 rows of one input, and the token's input is broadcast to it. bf16: a group
 // is a pair of inputs in each 32-bit lane; a shift makes the even ones f32 and a mask the odd ones, and
 // the tokens' inputs are made f32 a block at a time on the stack, so that each is broadcast once.
-#include "kernels/linear.h"
 #include "kernels/variants.h"
-
-#include <immintrin.h>
+#include "kernels/x86/tiles_avx512.h"
 
 enum {
-    GEMV_PANELS = 4,
-    GEMV_TOKENS = 4,
-    GEMM_PANELS = 3, // 3 x 8 sums, 3 weights and a broadcast take 28 of the 32 registers
-    MAX_TOKENS = 8,
+    GEMM_PANELS = 3,    // 3 x 8 sums, 3 weights and a broadcast take 28 of the 32 registers
     WIDEN_INPUTS = 512, // 8 tokens of them as f32 take 16 KiB of the 32 KiB L1
 };
 
-#define INLINE static inline __attribute__((always_inline))
-
 typedef __m512 sums[GEMV_PANELS][MAX_TOKENS];
-
-// y = sum (+ bias) (+ y), for the first `rows` of 16.
-INLINE void finish(const struct linear_tile *tile, int p, int t, __m512 sum, __mmask16 rows)
-{
-    float *y = tile->y + (size_t)t * tile->ldy + p * PANEL_ROWS;
-    if (tile->bias)
-        sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(rows, tile->bias + p * PANEL_ROWS));
-    if (tile->accumulate)
-        sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(rows, y));
-    _mm512_mask_storeu_ps(y, rows, sum);
-}
 
 // sum[p][t] += weights[p] * the tokens' inputs at x, `stride` floats apart.
 INLINE void step(sums sum, const __m512 *weights, const float *x, size_t stride, const int P,
@@ -118,114 +100,41 @@ INLINE void run_tile(enum dtype type, const struct linear_tile *tile, const int 
         run_f32(tile, sum, P, T, AHEAD);
     else
         run_bf16(tile, sum, P, T, AHEAD);
-    __mmask16 last = (__mmask16)((1u << tile->last_rows) - 1);
 #pragma GCC unroll 8
     for (int p = 0; p < P; p++)
 #pragma GCC unroll 8
         for (int t = 0; t < T; t++)
-            finish(tile, p, t, sum[p][t], p == P - 1 ? last : (__mmask16)0xffff);
+            tile_finish(tile, p, t, sum[p][t], tile_rows(tile, p, P));
 }
 
-// At most MAX_TOKENS tokens.
-INLINE void run_tokens(enum dtype type, const struct linear_tile *tile, const int P,
-                       const bool AHEAD)
+INLINE void tile_f32(const struct linear_tile *tile, const int P, const int T, const bool AHEAD)
 {
-    switch (tile->tokens) {
-    case 1:
-        run_tile(type, tile, P, 1, AHEAD);
-        break;
-    case 2:
-        run_tile(type, tile, P, 2, AHEAD);
-        break;
-    case 3:
-        run_tile(type, tile, P, 3, AHEAD);
-        break;
-    case 4:
-        run_tile(type, tile, P, 4, AHEAD);
-        break;
-    case 5:
-        run_tile(type, tile, P, 5, AHEAD);
-        break;
-    case 6:
-        run_tile(type, tile, P, 6, AHEAD);
-        break;
-    case 7:
-        run_tile(type, tile, P, 7, AHEAD);
-        break;
-    case 8:
-        run_tile(type, tile, P, 8, AHEAD);
-        break;
-    }
+    run_tile(DT_F32, tile, P, T, AHEAD);
 }
 
-// At most GEMV_TOKENS tokens, with nothing fetched ahead.
-INLINE void run_few(enum dtype type, const struct linear_tile *tile, const int P)
+INLINE void tile_bf16(const struct linear_tile *tile, const int P, const int T, const bool AHEAD)
 {
-    switch (tile->tokens) {
-    case 1:
-        run_tile(type, tile, P, 1, false);
-        break;
-    case 2:
-        run_tile(type, tile, P, 2, false);
-        break;
-    case 3:
-        run_tile(type, tile, P, 3, false);
-        break;
-    case 4:
-        run_tile(type, tile, P, 4, false);
-        break;
-    }
-}
-
-// One to three panels, of which another group may follow.
-INLINE void run_gemm(enum dtype type, const struct linear_tile *tile)
-{
-    if (tile->panels == 3 && tile->ahead)
-        run_tokens(type, tile, 3, true);
-    else if (tile->panels == 3)
-        run_tokens(type, tile, 3, false);
-    else if (tile->panels == 2)
-        run_tokens(type, tile, 2, false);
-    else
-        run_tokens(type, tile, 1, false);
-}
-
-INLINE void run_gemv(enum dtype type, const struct linear_tile *tile)
-{
-    switch (tile->panels) {
-    case 1:
-        run_few(type, tile, 1);
-        break;
-    case 2:
-        run_few(type, tile, 2);
-        break;
-    case 3:
-        run_few(type, tile, 3);
-        break;
-    case 4:
-        run_few(type, tile, 4);
-        break;
-    }
+    run_tile(DT_BF16, tile, P, T, AHEAD);
 }
 
 static void gemv_f32(const struct linear_tile *tile)
 {
-    run_gemv(DT_F32, tile);
+    tile_gemv(tile_f32, tile);
 }
 
 static void gemv_bf16(const struct linear_tile *tile)
 {
-    run_gemv(DT_BF16, tile);
+    tile_gemv(tile_bf16, tile);
 }
 
 static void gemm_f32(const struct linear_tile *tile)
 {
-    run_gemm(DT_F32, tile);
+    tile_gemm(tile_f32, tile, GEMM_PANELS);
 }
 
 static void gemm_bf16(const struct linear_tile *tile)
 {
-    run_gemm(DT_BF16, tile);
+    tile_gemm(tile_bf16, tile, GEMM_PANELS);
 }
 
 void k_gemv_f32_f32_avx512(const struct k_linear *job, int panel0, int panel1)

@@ -4,34 +4,17 @@
 // scale comes last. Of a row's four codes the even and the odd ones are widened apart, because each then
 // only needs shifts within 16-bit lanes; the inputs are put in the same order, a block at a time on the
 // stack. The NaN codes are read as 480: weights that hold them are refused when they are packed.
-#include "kernels/linear.h"
-#include "kernels/variants.h"
-
-#include <immintrin.h>
 #include <string.h>
 
+#include "kernels/variants.h"
+#include "kernels/x86/tiles_avx512.h"
+
 enum {
-    GEMV_PANELS = 4,
-    GEMV_TOKENS = 4,
-    GEMM_PANELS = 3, // as linear_avx512_bf16.c
-    MAX_TOKENS = 8,
+    GEMM_PANELS = 3,    // as linear_avx512_bf16.c
     BLOCK_INPUTS = 512, // 8 tokens of them take 8 KiB of the 32 KiB L1
 };
 
-#define INLINE static inline __attribute__((always_inline))
-
 typedef __m512 sums[GEMV_PANELS][MAX_TOKENS];
-
-// y = sum (+ bias) (+ y), for the first `rows` of 16.
-INLINE void finish(const struct linear_tile *tile, int p, int t, __m512 sum, __mmask16 rows)
-{
-    float *y = tile->y + (size_t)t * tile->ldy + p * PANEL_ROWS;
-    if (tile->bias)
-        sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(rows, tile->bias + p * PANEL_ROWS));
-    if (tile->accumulate)
-        sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(rows, y));
-    _mm512_mask_storeu_ps(y, rows, sum);
-}
 
 // Codes in the high bytes of 16-bit lanes as bf16: the four exponent and three mantissa bits move to
 // where bf16 has them, and the exponent's bias grows by 120. Those below 2^-6 have no exponent: looked up.
@@ -113,108 +96,23 @@ INLINE void run_tile(const struct linear_tile *tile, const int P, const int T, c
         reorder(tile, g0 * 4, count * 4, x);
         run_block(tile, sum, g0, count, x, P, T, AHEAD);
     }
-    __mmask16 last = (__mmask16)((1u << tile->last_rows) - 1);
 #pragma GCC unroll 8
     for (int p = 0; p < P; p++) {
         __m512 scales = _mm512_load_ps(tile->header + (size_t)p * tile->w_stride);
 #pragma GCC unroll 8
         for (int t = 0; t < T; t++)
-            finish(tile, p, t, _mm512_mul_ps(sum[p][t], scales),
-                   p == P - 1 ? last : (__mmask16)0xffff);
-    }
-}
-
-// At most MAX_TOKENS tokens.
-INLINE void run_tokens(const struct linear_tile *tile, const int P, const bool AHEAD)
-{
-    switch (tile->tokens) {
-    case 1:
-        run_tile(tile, P, 1, AHEAD);
-        break;
-    case 2:
-        run_tile(tile, P, 2, AHEAD);
-        break;
-    case 3:
-        run_tile(tile, P, 3, AHEAD);
-        break;
-    case 4:
-        run_tile(tile, P, 4, AHEAD);
-        break;
-    case 5:
-        run_tile(tile, P, 5, AHEAD);
-        break;
-    case 6:
-        run_tile(tile, P, 6, AHEAD);
-        break;
-    case 7:
-        run_tile(tile, P, 7, AHEAD);
-        break;
-    case 8:
-        run_tile(tile, P, 8, AHEAD);
-        break;
-    }
-}
-
-// One to three panels, of which another group may follow.
-INLINE void run_gemm(const struct linear_tile *tile)
-{
-    if (tile->panels == 3 && tile->ahead)
-        run_tokens(tile, 3, true);
-    else if (tile->panels == 3)
-        run_tokens(tile, 3, false);
-    else if (tile->panels == 2 && tile->ahead)
-        run_tokens(tile, 2, true);
-    else if (tile->panels == 2)
-        run_tokens(tile, 2, false);
-    else
-        run_tokens(tile, 1, false);
-}
-
-// At most GEMV_TOKENS tokens, with nothing fetched ahead.
-INLINE void run_few(const struct linear_tile *tile, const int P)
-{
-    switch (tile->tokens) {
-    case 1:
-        run_tile(tile, P, 1, false);
-        break;
-    case 2:
-        run_tile(tile, P, 2, false);
-        break;
-    case 3:
-        run_tile(tile, P, 3, false);
-        break;
-    case 4:
-        run_tile(tile, P, 4, false);
-        break;
-    }
-}
-
-INLINE void run_gemv(const struct linear_tile *tile)
-{
-    switch (tile->panels) {
-    case 1:
-        run_few(tile, 1);
-        break;
-    case 2:
-        run_few(tile, 2);
-        break;
-    case 3:
-        run_few(tile, 3);
-        break;
-    case 4:
-        run_few(tile, 4);
-        break;
+            tile_finish(tile, p, t, _mm512_mul_ps(sum[p][t], scales), tile_rows(tile, p, P));
     }
 }
 
 static void gemv(const struct linear_tile *tile)
 {
-    run_gemv(tile);
+    tile_gemv(run_tile, tile);
 }
 
 static void gemm(const struct linear_tile *tile)
 {
-    run_gemm(tile);
+    tile_gemm(run_tile, tile, GEMM_PANELS);
 }
 
 void k_gemv_f8e4m3_bf16_avx512_bf16(const struct k_linear *job, int panel0, int panel1)

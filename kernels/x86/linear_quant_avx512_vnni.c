@@ -6,36 +6,19 @@
 // a shift make two quads of a register; zero times the sum of the group's inputs comes off. All of that is
 // exact in integers, which wrap and come back: only the true sum must fit 32 bits (k_linear says how far).
 // Scales and everything after are f32.
-#include "kernels/linear.h"
-#include "kernels/quant.h"
-#include "kernels/variants.h"
-
-#include <immintrin.h>
 #include <string.h>
 
+#include "kernels/quant.h"
+#include "kernels/variants.h"
+#include "kernels/x86/tiles_avx512.h"
+
 enum {
-    GEMV_PANELS = 4,
-    GEMV_TOKENS = 4,
     I8_PANELS = 3, // 3 x 8 sums, 3 weights and a broadcast
     I4_PANELS = 2, // 2 x 8 sums, 4 halves of weights and two broadcasts
-    MAX_TOKENS = 8,
 };
-
-#define INLINE static inline __attribute__((always_inline))
 
 typedef __m512i int_sums[GEMV_PANELS][MAX_TOKENS];
 typedef __m512 sums[GEMV_PANELS][MAX_TOKENS];
-
-// y = sum (+ bias) (+ y), for the first `rows` of 16.
-INLINE void finish(const struct linear_tile *tile, int p, int t, __m512 sum, __mmask16 rows)
-{
-    float *y = tile->y + (size_t)t * tile->ldy + p * PANEL_ROWS;
-    if (tile->bias)
-        sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(rows, tile->bias + p * PANEL_ROWS));
-    if (tile->accumulate)
-        sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(rows, y));
-    _mm512_mask_storeu_ps(y, rows, sum);
-}
 
 // Four inputs, for all 16 rows.
 INLINE __m512i quad(const char *x)
@@ -190,119 +173,43 @@ INLINE void run_tile(enum dtype type, const struct linear_tile *tile, const int 
         run_i8(tile, sum, P, T, AHEAD);
     else
         run_i4(tile, sum, P, T, AHEAD);
-    __mmask16 last = (__mmask16)((1u << tile->last_rows) - 1);
 #pragma GCC unroll 8
     for (int t = 0; t < T; t++) {
         __m512 token = _mm512_set1_ps(tile->x_scale[t]);
 #pragma GCC unroll 8
         for (int p = 0; p < P; p++)
-            finish(tile, p, t, _mm512_mul_ps(sum[p][t], token),
-                   p == P - 1 ? last : (__mmask16)0xffff);
+            tile_finish(tile, p, t, _mm512_mul_ps(sum[p][t], token), tile_rows(tile, p, P));
     }
 }
 
-// At most MAX_TOKENS tokens.
-INLINE void run_tokens(enum dtype type, const struct linear_tile *tile, const int P,
-                       const bool AHEAD)
+INLINE void tile_i8(const struct linear_tile *tile, const int P, const int T, const bool AHEAD)
 {
-    switch (tile->tokens) {
-    case 1:
-        run_tile(type, tile, P, 1, AHEAD);
-        break;
-    case 2:
-        run_tile(type, tile, P, 2, AHEAD);
-        break;
-    case 3:
-        run_tile(type, tile, P, 3, AHEAD);
-        break;
-    case 4:
-        run_tile(type, tile, P, 4, AHEAD);
-        break;
-    case 5:
-        run_tile(type, tile, P, 5, AHEAD);
-        break;
-    case 6:
-        run_tile(type, tile, P, 6, AHEAD);
-        break;
-    case 7:
-        run_tile(type, tile, P, 7, AHEAD);
-        break;
-    case 8:
-        run_tile(type, tile, P, 8, AHEAD);
-        break;
-    }
+    run_tile(DT_I8, tile, P, T, AHEAD);
 }
 
-// One to three panels, of which another group may follow.
-INLINE void run_gemm(enum dtype type, const struct linear_tile *tile)
+INLINE void tile_i4(const struct linear_tile *tile, const int P, const int T, const bool AHEAD)
 {
-    if (tile->panels == 3 && tile->ahead)
-        run_tokens(type, tile, 3, true);
-    else if (tile->panels == 3)
-        run_tokens(type, tile, 3, false);
-    else if (tile->panels == 2 && tile->ahead)
-        run_tokens(type, tile, 2, true);
-    else if (tile->panels == 2)
-        run_tokens(type, tile, 2, false);
-    else
-        run_tokens(type, tile, 1, false);
-}
-
-// At most GEMV_TOKENS tokens, with nothing fetched ahead.
-INLINE void run_few(enum dtype type, const struct linear_tile *tile, const int P)
-{
-    switch (tile->tokens) {
-    case 1:
-        run_tile(type, tile, P, 1, false);
-        break;
-    case 2:
-        run_tile(type, tile, P, 2, false);
-        break;
-    case 3:
-        run_tile(type, tile, P, 3, false);
-        break;
-    case 4:
-        run_tile(type, tile, P, 4, false);
-        break;
-    }
-}
-
-INLINE void run_gemv(enum dtype type, const struct linear_tile *tile)
-{
-    switch (tile->panels) {
-    case 1:
-        run_few(type, tile, 1);
-        break;
-    case 2:
-        run_few(type, tile, 2);
-        break;
-    case 3:
-        run_few(type, tile, 3);
-        break;
-    case 4:
-        run_few(type, tile, 4);
-        break;
-    }
+    run_tile(DT_I4, tile, P, T, AHEAD);
 }
 
 static void gemv_i8(const struct linear_tile *tile)
 {
-    run_gemv(DT_I8, tile);
+    tile_gemv(tile_i8, tile);
 }
 
 static void gemm_i8(const struct linear_tile *tile)
 {
-    run_gemm(DT_I8, tile);
+    tile_gemm(tile_i8, tile, I8_PANELS);
 }
 
 static void gemv_i4(const struct linear_tile *tile)
 {
-    run_gemv(DT_I4, tile);
+    tile_gemv(tile_i4, tile);
 }
 
 static void gemm_i4(const struct linear_tile *tile)
 {
-    run_gemm(DT_I4, tile);
+    tile_gemm(tile_i4, tile, I4_PANELS);
 }
 
 void k_gemv_i8_i8_avx512_vnni(const struct k_linear *job, int panel0, int panel1)
