@@ -155,8 +155,10 @@ void shrink_q8_0(unsigned char *dst, const float *x)
     float d = largest / 127, inverse = d > 0 ? 1 / d : 0;
     put_half(dst, d);
     for (int i = 0; i < SMALL; i++) {
-        float code = roundf(x[i] * inverse); // half away from zero
-        dst[2 + i] = (unsigned char)(int8_t)fminf(fmaxf(code, -128), 127);
+        float magnitude = fminf(fabsf(x[i] * inverse), 127);
+        int code = (int)magnitude;
+        code += magnitude - (float)code >= 0.5f; // halves away from zero
+        dst[2 + i] = (unsigned char)(x[i] < 0 ? -code : code);
     }
 }
 
