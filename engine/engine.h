@@ -161,7 +161,9 @@ enum status checkpoint_convert(struct checkpoint *ck, const char *type, const ch
 struct tensor_class {
     const char *name; // "embedding", "attention", "feed-forward", "experts", "norm", "head",
                       // "other" (not used)
-    const char *type; // stored type, "mixed" where several; "generated" (0 bytes) for a shape
+    char type
+        [64]; // stored types, in the order they are met: "q4_k, q6_k"; "generated" (0 bytes) for a
+              // shape; "unused"
     uint64_t tensors, parameters, bytes;
 };
 size_t checkpoint_tensor_classes(const struct checkpoint *ck, struct tensor_class *out, size_t max);

@@ -233,16 +233,21 @@ static void print_classes(const struct findings *f)
 {
     char number[32], size[32];
     uint64_t bytes = 0;
-    printf("\n  %-14s %-10s %8s %16s %12s\n", "tensors", "type", "count", "parameters", "stored");
+    int width = 10;
+    for (size_t i = 0; i < f->class_count; i++)
+        if ((int)strlen(f->classes[i].type) > width)
+            width = (int)strlen(f->classes[i].type);
+    printf("\n  %-14s %-*s %8s %16s %12s\n", "tensors", width, "type", "count", "parameters",
+           "stored");
     for (size_t i = 0; i < f->class_count; i++) {
         const struct tensor_class *class = &f->classes[i];
         bytes += class->bytes;
-        printf("  %-14s %-10s %8llu %16s %12s\n", class->name, class->type,
+        printf("  %-14s %-*s %8llu %16s %12s\n", class->name, width, class->type,
                (unsigned long long)class->tensors,
                class->parameters ? grouped(class->parameters, number) : "-",
                stored_text(f, class->bytes, size, sizeof size));
     }
-    printf("  %-14s %-10s %8s %16s %12s\n", "all", "", "", grouped(f->parameters, number),
+    printf("  %-14s %-*s %8s %16s %12s\n", "all", width, "", "", grouped(f->parameters, number),
            stored_text(f, bytes, size, sizeof size));
     const char *unused = checkpoint_unused_tensors(f->ck);
     if (*unused)

@@ -153,6 +153,17 @@ static int class_of(enum tensor_role role)
     }
 }
 
+// One more word of the list, unless it is there or no room is left.
+static void add_type(struct tensor_class *class, const char *name)
+{
+    size_t length = strlen(name), used = strlen(class->type);
+    for (const char *at = class->type; (at = strstr(at, name)); at += length)
+        if ((at == class->type || at[-1] == ' ') && (at[length] == ',' || !at[length]))
+            return;
+    if (used + length + 3 <= sizeof class->type)
+        snprintf(class->type + used, sizeof class->type - used, "%s%s", used ? ", " : "", name);
+}
+
 static void add_tensor(const struct checkpoint *ck, enum tensor_role role, int layer,
                        struct tensor_class *class)
 {
@@ -163,7 +174,7 @@ static void add_tensor(const struct checkpoint *ck, enum tensor_role role, int l
     if (!ck->ops->stored_form || !ck->ops->stored_form(ck->self, role, layer, &form))
         form.bytes = stored_bytes(stored_find(dtype_name(type)), elements);
     const char *name = ck->synthetic ? "generated" : form.type;
-    class->type = !class->tensors || str_equal(class->type, name) ? name : "mixed";
+    add_type(class, name);
     class->tensors++;
     class->parameters += elements;
     class->bytes += ck->synthetic ? 0 : form.bytes;
@@ -171,10 +182,9 @@ static void add_tensor(const struct checkpoint *ck, enum tensor_role role, int l
 
 size_t checkpoint_tensor_classes(const struct checkpoint *ck, struct tensor_class *out, size_t max)
 {
-    struct tensor_class all[] = {{.name = "embedding"},    {.name = "attention"},
-                                 {.name = "feed-forward"}, {.name = "experts"},
-                                 {.name = "norm"},         {.name = "head"},
-                                 {.name = "other"}};
+    struct tensor_class all[] = {
+        {.name = "embedding"}, {.name = "attention"}, {.name = "feed-forward"}, {.name = "experts"},
+        {.name = "norm"},      {.name = "head"},      {.name = "other"}};
     for (int role = 0; role < T_ROLE_COUNT; role++) {
         enum tensor_role r = (enum tensor_role)role;
         bool outside = r <= T_FINAL_NORM;
@@ -186,7 +196,7 @@ size_t checkpoint_tensor_classes(const struct checkpoint *ck, struct tensor_clas
     if (ck->unused) { // stored, but not of the description: bytes only, their elements are not used
         all[CLASS_OTHER].tensors = ck->unused->extras;
         all[CLASS_OTHER].bytes = ck->unused->extra_bytes;
-        all[CLASS_OTHER].type = "unused";
+        add_type(&all[CLASS_OTHER], "unused");
     }
     size_t count = 0;
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)

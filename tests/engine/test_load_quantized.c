@@ -162,7 +162,7 @@ static void what_it_says_of_itself(void **state)
     size_t n = checkpoint_tensor_classes(ck, classes, 8);
     for (size_t i = 0; i < n; i++)
         if (strcmp(classes[i].name, "attention") == 0)
-            assert_string_equal(classes[i].type, "mixed"); // biases are bf16
+            assert_string_equal(classes[i].type, "int4, bf16"); // biases
     checkpoint_destroy(ck);
     ck = open_ok(MODELS "llama-gqa3");
     assert_null(checkpoint_quantization(ck));
