@@ -59,8 +59,8 @@ static enum status more_gpt2(const json_t *root, const char *where, struct model
     return hf_only_bool(root, where, "add_cross_attention", false, "a decoder alone is", err);
 }
 
-static enum status more_gpt_bigcode(const json_t *root, const char *where,
-                                    struct model_config *out, struct error *err)
+static enum status more_gpt_bigcode(const json_t *root, const char *where, struct model_config *out,
+                                    struct error *err)
 {
     bool multi_query;
     TRY(more_gpt2(root, where, out, err));
@@ -129,7 +129,8 @@ static enum status more_mpt(const json_t *root, const char *where, struct model_
     TRY(json_opt_string(attn, place, "attn_type", "multihead_attention", &type, err));
     if (!str_equal(type, "multihead_attention"))
         return FAIL(err, ERR_UNSUPPORTED,
-                    "%s: attn_type: '%.64s' is not supported (multihead_attention is)", place, type);
+                    "%s: attn_type: '%.64s' is not supported (multihead_attention is)", place,
+                    type);
     TRY(hf_only_bool(attn, place, "alibi", true, "ALiBi is", err));
     TRY(hf_only_bool(attn, place, "prefix_lm", false, "causal attention is", err));
     TRY(hf_only_bool(attn, place, "qk_ln", false, "q and k without a LayerNorm are", err));

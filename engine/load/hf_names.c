@@ -178,10 +178,9 @@ static const struct {
     const char *arch;
     const struct tensor_names *names;
 } tables[] = {
-    {"llama", &llama},   {"mistral", &llama}, {"qwen2", &llama},
-    {"qwen3", &llama},   {"gemma", &gemma},   {"gemma2", &gemma2},
-    {"phi", &phi},       {"phi3", &phi3},     {"gpt2", &gpt2},
-    {"bloom", &bloom},   {"falcon", &bloom},  {"gpt_bigcode", &gpt_bigcode},
+    {"llama", &llama}, {"mistral", &llama}, {"qwen2", &llama},  {"qwen3", &llama},
+    {"gemma", &gemma}, {"gemma2", &gemma2}, {"phi", &phi},      {"phi3", &phi3},
+    {"gpt2", &gpt2},   {"bloom", &bloom},   {"falcon", &bloom}, {"gpt_bigcode", &gpt_bigcode},
     {"mpt", &mpt},
 };
 
