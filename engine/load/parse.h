@@ -118,6 +118,10 @@ enum status tensor_map_complete(const struct tensor_map *map, const struct model
 void tensor_map_read(const struct tensor_map *map, const struct model_config *config,
                      const struct tensor_names *names, enum tensor_role role, int layer, int row0,
                      int rows, float *out, size_t ld);
+// Where a row of a matrix is stored; not of a transposed one.
+const unsigned char *tensor_map_row(const struct tensor_map *map, const struct model_config *config,
+                                    const struct tensor_names *names, enum tensor_role role,
+                                    int layer, int row);
 // Lets the pages of those rows leave memory (file_map_release): what release promises.
 void tensor_map_release(const struct tensor_map *map, const struct model_config *config,
                         const struct tensor_names *names, enum tensor_role role, int layer,
