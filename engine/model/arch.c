@@ -15,7 +15,14 @@
 static const struct arch table[] = {
     {.name = "llama", .gguf = "llama", .gguf_permuted = true, .config = {.rope = ROPE_HALF}},
     {.name = "mistral", .gguf = "llama", .gguf_permuted = true, .config = {.rope = ROPE_HALF}},
+    {.name = "mixtral",
+     .gguf = "llama", // with expert_count
+     .gguf_permuted = true,
+     .config = {.rope = ROPE_HALF, .experts_renormed = true}},
     {.name = "qwen2", .gguf = "qwen2", .config = {.rope = ROPE_HALF, .qkv_bias = true}},
+    {.name = "qwen2_moe",
+     .gguf = "qwen2moe",
+     .config = {.rope = ROPE_HALF, .qkv_bias = true, .shared_gated = true}},
     {.name = "qwen3", .gguf = "qwen3", .config = {.rope = ROPE_HALF, .qk_norm = true}},
     {.name = "phi",
      .gguf = "phi2",
