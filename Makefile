@@ -92,6 +92,7 @@ all: $(BUILD)/bench ## build build/bench (the default)
 FULL_EFFORT := $(if $(SAN),,-O3) -ffp-contract=off
 $(BUILD)/obj/kernels/%.o: EXTRA := $(FULL_EFFORT) $(if $(findstring fuzzer,$(SAN)),-fno-sanitize=all)
 $(BUILD)/obj/engine/load/%.o: EXTRA := $(FULL_EFFORT)
+$(BUILD)/obj/engine/quantize/%.o: EXTRA := $(FULL_EFFORT)
 $(BUILD)/obj/bench/quality/%.o: EXTRA := $(FULL_EFFORT)
 
 # The feature table, printed once; what is missing stops the build here, in one line.

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -266,6 +267,19 @@ enum status file_make_dirs(const char *path, struct error *err)
     }
     free(partial);
     return status;
+}
+
+static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *walk)
+{
+    (void)info, (void)kind, (void)walk;
+    return remove(path);
+}
+
+enum status file_remove_tree(const char *path, struct error *err)
+{
+    if (nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS) != 0 && errno != ENOENT)
+        return FAIL(err, ERR_IO, "%s: cannot be removed: %s", path, strerror(errno));
+    return OK;
 }
 
 char *file_join(const char *dir, const char *name)

@@ -44,6 +44,9 @@ bool file_is_dir(const char *path);
 // mkdir -p. OK when it exists already.
 enum status file_make_dirs(const char *path, struct error *err);
 
+// rm -rf; links are removed, not followed. OK when there is nothing of that name.
+enum status file_remove_tree(const char *path, struct error *err);
+
 // "dir/name" in a new string the caller frees; NULL when memory is exhausted.
 char *file_join(const char *dir, const char *name);
 

@@ -8,6 +8,25 @@
 #include "engine/engine.h"
 #include "engine/load/source.h"
 
+// Where rows flow through a layer. Seen as f32, in models of scheme f32 alone.
+enum engine_point {
+    POINT_LAYER_INPUT, // the residual stream before the layer; may be written
+    POINT_QKV_INPUT,   // what the products of q, k and v read
+    POINT_O_INPUT,
+    POINT_MIDDLE,       // the residual stream with what attention added
+    POINT_FF_INPUT,     // what gate and up read
+    POINT_DOWN_INPUT,   // not of experts
+    POINT_LAYER_OUTPUT, // the residual stream behind the layer
+    ENGINE_POINTS
+};
+
+// Calibration's look into a step: rows (rows, ld) of a pass, of which `cols` count, between barriers.
+struct engine_tap {
+    void (*on_rows)(void *user, enum engine_point point, int layer, float *x, int rows, int cols,
+                    size_t ld);
+    void *user;
+};
+
 struct backend {
     const char *name; // "cpu", "cuda", "metal": the part of a device's name before ':'
 

@@ -192,13 +192,33 @@ enum status checkpoint_tokenizer(const struct checkpoint *ck, struct tokenizer *
 // Errors: ERR_USAGE when `out` exists; ERR_UNSUPPORTED for another scheme, a source that is no folder, a
 // shape the layout cannot hold; ERR_FORMAT where a weight is NaN or infinite; ERR_IO (disk full).
 struct quantize_options {
-    const char *scheme; // "int8", "fp8", "int4-rtn"
+    const char *scheme; // "int8", "fp8", "int4-rtn", "int4-awq"
     int group;          // int4: inputs a scale covers; 0: 128
     struct pool *pool;  // borrowed
+    const char
+        *calib; // int4-awq: UTF-8 text to calibrate on, documents apart by lines that hold a form
+                // feed; NULL: the text that comes with the program
 };
 enum status checkpoint_quantize(const struct checkpoint *ck, const struct quantize_options *options,
                                 const char *out, void (*progress)(void *user, double done),
                                 void *user, struct error *err);
+
+// int4-awq of a checkpoint that is not quantized: an AutoAWQ folder in the user's cache, found by the hash of
+// the model's content, of the text and of all parameters, and made when it is not there. Making it takes
+// seconds for millions of weights and minutes for billions.
+struct calibration {
+    char path[1024];
+    char text[65];    // SHA-256 of the calibration text
+    double time_ns;   // what calibrating took, when it was made
+    double needed_ns; // now: hashing, finding or making it
+    bool kept;        // it was there
+};
+// *out: the quantized checkpoint. Errors: as checkpoint_quantize; ERR_USAGE where the cache has no place.
+enum status checkpoint_calibrated(struct checkpoint *ck, const struct quantize_options *options,
+                                  engine_progress *progress, void *user, struct checkpoint **out,
+                                  struct calibration *result, struct error *err);
+// Its folder in the cache ("~/.cache/ridge/awq"); caller frees.
+enum status calibration_cache(char **dir, struct error *err);
 
 // ---- tokenizers -----------------------------------------------------------------------------------------
 
@@ -271,18 +291,23 @@ struct engine_event {
 };
 
 // A null observer costs one branch an operation.
+struct engine_tap;
 struct engine_observer {
-    void (*on_event)(void *user, const struct engine_event *event);
+    void (*on_event)(void *user, const struct engine_event *event); // NULL: none are told
     void *user;
+    const struct engine_tap
+        *tap; // the engine's own, to calibrate by (engine/backend.h); NULL: none
 };
 
 // ---- models on a device -----------------------------------------------------------------------------------
 
 struct engine_options {
-    const char *device;          // "cpu"
-    const struct scheme *scheme; // a row or a resolved one; resolved for `isa` and copied
-    struct pool *pool;           // borrowed until model_destroy; threads of all steps
-    unsigned isa;                // mask of kernel tiers; ISA_ALL: no limit
+    const char *device;           // "cpu"
+    const struct scheme *scheme;  // a row or a resolved one; resolved for `isa` and copied
+    struct pool *pool;            // borrowed until model_destroy; threads of all steps
+    unsigned isa;                 // mask of kernel tiers; ISA_ALL: no limit
+    const char *calib;            // int4-awq: as in struct quantize_options
+    engine_progress *calibrating; // of calibration, with model_load's user; NULL: none
 };
 
 struct model;
@@ -293,6 +318,8 @@ enum status model_load(struct checkpoint *ck, const struct engine_options *optio
                        engine_progress *progress, void *user, struct model **out,
                        struct error *err);
 void model_destroy(struct model *model);
+// What calibration it took to load; NULL: none was needed.
+const struct calibration *model_calibration(const struct model *model);
 const struct model_config *model_config(const struct model *model);
 const struct scheme *model_scheme(const struct model *model);
 

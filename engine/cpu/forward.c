@@ -24,12 +24,12 @@ static float *residual(const struct cpu_pass *pass, int row)
 
 // Worker 0 tells what was done since its last event. In the phases that end at a barrier the time
 // includes waiting there for the others.
-bool watched(const struct cpu_pass *pass, int worker)
+static bool watched(const struct cpu_pass *pass, int worker)
 {
-    return pass->observer && worker == 0;
+    return pass->observer && pass->observer->on_event && worker == 0;
 }
 
-void tell(struct cpu_pass *pass, int layer, enum op_class op, struct op_cost cost)
+static void tell(struct cpu_pass *pass, int layer, enum op_class op, struct op_cost cost)
 {
     struct engine_event event = {
         .phase = pass->phase,
@@ -47,13 +47,33 @@ void tell(struct cpu_pass *pass, int layer, enum op_class op, struct op_cost cos
     pass->mark_ns = clock_ns(); // what the observer does is in no event
 }
 
-struct op_cost product_cost(const struct cpu_pass *pass, const struct cpu_matrix *m, int tokens)
+// Shows a tap the rows at one point of a layer, which nobody writes meanwhile.
+static void show(const struct cpu_pass *pass, int worker, enum engine_point point, int layer,
+                 const void *rows, size_t row_bytes, int cols)
+{
+    const struct engine_tap *tap = pass->observer ? pass->observer->tap : NULL;
+    if (!tap)
+        return;
+    barrier(pass, worker);
+    if (worker == 0)
+        tap->on_rows(tap->user, point, layer, (float *)(uintptr_t)rows, pass->tokens, cols,
+                     row_bytes / sizeof(float));
+    barrier(pass, worker);
+}
+
+static void show_residual(const struct cpu_pass *pass, int worker, enum engine_point point,
+                          int layer)
+{
+    int width = pass->model->config.width;
+    show(pass, worker, point, layer, pass->b->x, (size_t)width * sizeof(float), width);
+}
+
+static struct op_cost product_cost(const struct cpu_pass *pass, const struct cpu_matrix *m,
+                                   int tokens)
 {
     const struct scheme *scheme = pass->model->scheme;
-    bool head = m == &pass->model->weights.head;
-    enum dtype input = head                ? scheme->head_activations
-                       : m->type == DT_F32 ? DT_F32 // a router, where the scheme says otherwise
-                                           : scheme->activations;
+    enum dtype input =
+        m == &pass->model->weights.head ? scheme->head_activations : scheme->activations;
     uint64_t bytes = (uint64_t)panel_count(m->rows) * cpu_panel_bytes(m);
     if (m->bias)
         bytes += (uint64_t)m->rows * sizeof(float);
@@ -89,7 +109,8 @@ static struct op_cost row_cost(int tokens, int width, uint64_t weight_bytes)
     };
 }
 
-struct op_cost norm_cost(const struct cpu_pass *pass, int tokens, const struct cpu_norm *norm)
+static struct op_cost norm_cost(const struct cpu_pass *pass, int tokens,
+                                const struct cpu_norm *norm)
 {
     int width = pass->model->config.width;
     return row_cost(tokens, width, (norm->bias ? 2 : 1) * (uint64_t)width * sizeof(float));
@@ -112,7 +133,8 @@ static struct op_cost rotation_cost(const struct cpu_pass *pass)
 
 // ---- norms and inputs of products ------------------------------------------------------------------------
 
-void norm_row(const struct cpu_pass *pass, const float *x, const struct cpu_norm *norm, float *out)
+static void norm_row(const struct cpu_pass *pass, const float *x, const struct cpu_norm *norm,
+                     float *out)
 {
     const struct model_config *c = &pass->model->config;
     if (c->norm == NORM_RMS)
@@ -301,6 +323,7 @@ static void embed(struct cpu_pass *pass, int worker)
 static void feed_forward_up(struct cpu_pass *pass, int worker, int index, struct cpu_input h)
 {
     const struct cpu_layer *layer = &pass->model->weights.layers[index];
+    show(pass, worker, POINT_FF_INPUT, index, h.x, h.row_bytes, pass->model->config.width);
     gated(pass, worker, layer, h);
     barrier(pass, worker);
     if (watched(pass, worker)) {
@@ -318,6 +341,7 @@ static void feed_forward_down(struct cpu_pass *pass, int worker, int index)
     const struct cpu_buffers *b = pass->b;
     struct cpu_input activated =
         ready_input(pass, worker, b->ff, b->ff_bytes, pass->model->config.ff);
+    show(pass, worker, POINT_DOWN_INPUT, index, activated.x, activated.row_bytes, layer->down.cols);
     add_product(pass, worker, index, &layer->down, activated, &layer->ff_post_norm, OPC_DOWN);
 }
 
@@ -329,7 +353,9 @@ static void attention_block(struct cpu_pass *pass, int worker, int index)
     const struct model_config *c = &pass->model->config;
     const struct cpu_buffers *b = pass->b;
 
+    show_residual(pass, worker, POINT_LAYER_INPUT, index);
     struct cpu_input h = normed(pass, worker, index, &layer->attn_norm);
+    show(pass, worker, POINT_QKV_INPUT, index, h.x, h.row_bytes, c->width);
     float *k = b->qkv + (size_t)c->heads * (size_t)c->head_dim;
     float *v = k + (size_t)c->kv_heads * (size_t)c->head_dim;
     products(pass, worker, layer->qkv, 3, h, pass->tokens, (float *[]){b->qkv, k, v}, b->qkv_width,
@@ -357,6 +383,7 @@ static void attention_block(struct cpu_pass *pass, int worker, int index)
 
     struct cpu_input attended =
         ready_input(pass, worker, b->input, b->input_bytes, c->heads * c->head_dim);
+    show(pass, worker, POINT_O_INPUT, index, attended.x, attended.row_bytes, layer->out.cols);
     add_product(pass, worker, index, &layer->out, attended, &layer->attn_post_norm, OPC_OUTPUT);
 }
 
@@ -364,10 +391,6 @@ static void attention_block(struct cpu_pass *pass, int worker, int index)
 static void feed_forward_block(struct cpu_pass *pass, int worker, int index)
 {
     const struct cpu_layer *layer = &pass->model->weights.layers[index];
-    if (pass->model->config.experts) {
-        experts_block(pass, worker, index);
-        return;
-    }
     if (!pass->model->config.parallel)
         feed_forward_up(pass, worker, index, normed(pass, worker, index, &layer->ff_norm));
     feed_forward_down(pass, worker, index);
@@ -415,7 +438,9 @@ static void forward(void *arg, int worker, int workers)
     embed(pass, worker);
     for (int i = 0; i < pass->model->config.layers; i++) {
         attention_block(pass, worker, i);
+        show_residual(pass, worker, POINT_MIDDLE, i);
         feed_forward_block(pass, worker, i);
+        show_residual(pass, worker, POINT_LAYER_OUTPUT, i);
     }
     if (pass->wanted)
         head_block(pass, worker);

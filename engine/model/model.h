@@ -8,7 +8,8 @@ struct model {
     struct model_config config;
     struct scheme scheme; // as it runs
     const struct backend *backend;
-    void *prepared; // owned by the backend: packed weights
+    void *prepared;                 // owned by the backend: packed weights
+    struct calibration calibration; // path empty: none was needed
 };
 
 #endif

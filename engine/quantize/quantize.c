@@ -1,4 +1,4 @@
-// quantize.c - a checkpoint quantized to a folder: rounding to nearest, row by row; AWQ elsewhere.
+// quantize.c - a checkpoint quantized to a folder: rows scaled and cut where AWQ says so, rounded, written.
 //
 // Blocks of rows are read and rounded by all threads, then put into the file by one. Where the source has the
 // very codes that are wanted, they go over as they are.
@@ -6,25 +6,31 @@
 #include <stdlib.h>
 
 #include "base/arena.h"
+#include "engine/quantize/awq.h"
 #include "engine/quantize/quantize.h"
 #include "kernels/quant.h"
 
 enum { BLOCK_ROWS = 128 };
 
-struct block {
+struct quantizer {
     const struct checkpoint *ck;
     const struct quant_output *output;
+    struct pool *pool;
+    struct quant_writer *writer;
+    const struct layer_state *state; // of the layer at hand, or NULL
     enum tensor_role role;
     int layer, row0, rows, cols, groups;
     bool as_stored;
     struct quant_row data[BLOCK_ROWS];
     float *rows_f32; // (BLOCK_ROWS, widest)
+    uint8_t *codes, *zeros;
+    float *scales;
     int widest;
 };
 
 static void round_rows(void *arg, int worker, int workers)
 {
-    struct block *b = arg;
+    struct quantizer *b = arg;
     const struct source_ops *ops = b->ck->ops;
     int begin, end;
     pool_share(b->rows, 1, worker, workers, &begin, &end);
@@ -35,21 +41,30 @@ static void round_rows(void *arg, int worker, int workers)
             continue;
         }
         ops->read_rows(b->ck->self, b->role, b->layer, b->row0 + r, 1, row, (size_t)b->widest);
-        quant_row_rtn(b->output->type, row, b->cols, b->output->group, b->data[r]);
+        if (b->state)
+            layer_state_codes(b->state, b->role, b->row0 + r, 1, row, (size_t)b->widest,
+                              &b->data[r]);
+        else
+            quant_row_rtn(b->output->type, row, b->cols, b->output->group, b->data[r]);
     }
 }
 
 static void read_plain(void *arg, int worker, int workers)
 {
-    struct block *b = arg;
+    struct quantizer *b = arg;
     int begin, end;
     pool_share(b->rows, 1, worker, workers, &begin, &end);
-    if (begin < end)
-        b->ck->ops->read_rows(b->ck->self, b->role, b->layer, b->row0 + begin, end - begin,
-                              b->rows_f32 + (size_t)begin * (size_t)b->widest, (size_t)b->widest);
+    float *rows = b->rows_f32 + (size_t)begin * (size_t)b->widest;
+    if (begin == end)
+        return;
+    b->ck->ops->read_rows(b->ck->self, b->role, b->layer, b->row0 + begin, end - begin, rows,
+                          (size_t)b->widest);
+    if (b->state)
+        fold_rows(&b->state->scales, &b->ck->config, b->role, b->row0 + begin, end - begin, rows,
+                  (size_t)b->widest);
 }
 
-static enum status check_finite(const struct block *b, struct error *err)
+static enum status check_finite(const struct quantizer *b, struct error *err)
 {
     for (int r = 0; r < b->rows; r++)
         for (int g = 0; g < b->groups; g++)
@@ -60,7 +75,7 @@ static enum status check_finite(const struct block *b, struct error *err)
     return OK;
 }
 
-static bool same_codes(const struct block *b)
+static bool same_codes(const struct quantizer *b)
 {
     struct stored_quant stored;
     const struct source_ops *ops = b->ck->ops;
@@ -69,95 +84,116 @@ static bool same_codes(const struct block *b)
            (stored.type != DT_I4 || stored.group == b->output->group);
 }
 
-static enum status quantize_tensor(struct block *b, struct pool *pool, struct quant_writer *w,
-                                   struct error *err)
+static enum status quantize_tensor(struct quantizer *b, struct error *err)
 {
     struct tensor_shape shape = tensor_shape(&b->ck->config, b->role);
-    bool codes = quant_writer_wants_codes(w, b->role);
+    bool codes = quant_writer_wants_codes(b->writer, b->role);
     b->cols = shape.cols;
     b->groups = quant_groups(b->output->type, b->cols, b->output->group);
-    b->as_stored = codes && same_codes(b);
+    b->as_stored = codes && !b->state && same_codes(b);
     for (b->row0 = 0; b->row0 < shape.rows; b->row0 += b->rows) {
         b->rows = shape.rows - b->row0 < BLOCK_ROWS ? shape.rows - b->row0 : BLOCK_ROWS;
-        pool_run(pool, codes ? round_rows : read_plain, b);
+        pool_run(b->pool, codes ? round_rows : read_plain, b);
         if (codes) {
             TRY(check_finite(b, err));
-            TRY(quant_writer_codes(w, b->role, b->layer, b->row0, b->rows, b->data, err));
+            TRY(quant_writer_codes(b->writer, b->role, b->layer, b->row0, b->rows, b->data, err));
         } else {
-            TRY(quant_writer_rows(w, b->role, b->layer, b->row0, b->rows, b->rows_f32,
+            TRY(quant_writer_rows(b->writer, b->role, b->layer, b->row0, b->rows, b->rows_f32,
                                   (size_t)b->widest, err));
         }
     }
     return OK;
 }
 
-static enum status quantize_all(struct block *b, struct pool *pool, struct quant_writer *w,
-                                engine_progress *progress, void *user, struct error *err)
+enum status quantizer_layer(struct quantizer *q, int layer, const struct layer_state *state,
+                            struct error *err)
 {
-    const struct model_config *config = &b->ck->config;
-    for (b->layer = -1; b->layer < config->layers; b->layer++) {
-        for (int role = 0; role < T_ROLE_COUNT; role++) {
-            b->role = (enum tensor_role)role;
-            if ((role <= T_FINAL_NORM) == (b->layer < 0) && tensor_shape(config, b->role).rows)
-                TRY(quantize_tensor(b, pool, w, err));
-        }
-        if (progress)
-            progress(user, (b->layer + 2) / (double)(config->layers + 1));
+    q->layer = layer;
+    q->state = state;
+    for (int role = 0; role < T_ROLE_COUNT; role++) {
+        q->role = (enum tensor_role)role;
+        if ((role <= T_FINAL_NORM) == (layer < 0) && tensor_shape(&q->ck->config, q->role).rows)
+            TRY(quantize_tensor(q, err));
     }
     return OK;
 }
 
-static enum status take_buffers(struct block *b, uint8_t **codes, float **scales, uint8_t **zeros,
-                                struct error *err)
+// ---- opening and closing --------------------------------------------------------------------------------
+
+static enum status take_buffers(struct quantizer *q, struct error *err)
 {
     for (int role = 0; role < T_ROLE_COUNT; role++) {
-        int cols = tensor_shape(&b->ck->config, (enum tensor_role)role).cols;
-        if (cols > b->widest)
-            b->widest = cols;
+        int cols = tensor_shape(&q->ck->config, (enum tensor_role)role).cols;
+        if (cols > q->widest)
+            q->widest = cols;
     }
-    size_t widest = (size_t)b->widest;
-    size_t groups = (size_t)quant_groups(b->output->type, b->widest, b->output->group);
-    *codes = malloc(BLOCK_ROWS * widest);
-    *scales = malloc(BLOCK_ROWS * groups * sizeof **scales);
-    *zeros = malloc(BLOCK_ROWS * groups);
-    b->rows_f32 = aligned_alloc_zeroed(BLOCK_ROWS * widest * sizeof *b->rows_f32);
-    if (!*codes || !*scales || !*zeros || !b->rows_f32)
-        return FAIL(err, ERR_NOMEM, "%s: no memory for %d rows", b->ck->path, BLOCK_ROWS);
+    size_t widest = (size_t)q->widest;
+    size_t groups = (size_t)quant_groups(q->output->type, q->widest, q->output->group);
+    q->codes = malloc(BLOCK_ROWS * widest);
+    q->scales = malloc(BLOCK_ROWS * groups * sizeof *q->scales);
+    q->zeros = malloc(BLOCK_ROWS * groups);
+    q->rows_f32 = aligned_alloc_zeroed(BLOCK_ROWS * widest * sizeof *q->rows_f32);
+    if (!q->codes || !q->scales || !q->zeros || !q->rows_f32)
+        return FAIL(err, ERR_NOMEM, "%s: no memory for %d rows", q->ck->path, BLOCK_ROWS);
     for (size_t r = 0; r < BLOCK_ROWS; r++)
-        b->data[r] =
-            (struct quant_row){*codes + r * widest, *scales + r * groups, *zeros + r * groups};
+        q->data[r] = (struct quant_row){q->codes + r * widest, q->scales + r * groups,
+                                        q->zeros + r * groups};
     return OK;
+}
+
+enum status quantizer_open(const struct checkpoint *ck, const struct quant_output *output,
+                           struct pool *pool, const char *out, struct quantizer **quantizer,
+                           struct error *err)
+{
+    struct quantizer *q = calloc(1, sizeof *q);
+    *quantizer = NULL;
+    if (!q)
+        return FAIL(err, ERR_NOMEM, "%s: no memory", ck->path);
+    q->ck = ck;
+    q->output = output;
+    q->pool = pool;
+    if (quant_writer_open(ck, output, out, &q->writer, err) == OK && take_buffers(q, err) == OK)
+        *quantizer = q;
+    else
+        quantizer_destroy(q);
+    return err->code;
+}
+
+enum status quantizer_finish(struct quantizer *q, struct error *err)
+{
+    enum status status = quant_writer_finish(q->writer, err);
+    q->writer = NULL;
+    quantizer_destroy(q);
+    return status;
+}
+
+void quantizer_destroy(struct quantizer *q)
+{
+    if (!q)
+        return;
+    quant_writer_destroy(q->writer);
+    aligned_release(q->rows_f32);
+    free(q->codes);
+    free(q->scales);
+    free(q->zeros);
+    free(q);
 }
 
 enum status quantize_rtn(const struct checkpoint *ck, const struct quant_output *output,
                          struct pool *pool, const char *out, engine_progress *progress, void *user,
                          struct error *err)
 {
-    struct quant_writer *writer = NULL;
-    uint8_t *codes = NULL, *zeros = NULL;
-    float *scales = NULL;
-    struct block *b = calloc(1, sizeof *b);
-    enum status status;
-    if (!b)
-        return FAIL(err, ERR_NOMEM, "%s: no memory", ck->path);
-    b->ck = ck;
-    b->output = output;
-    if ((status = quant_writer_open(ck, output, out, &writer, err)) != OK)
-        goto out;
-    if ((status = take_buffers(b, &codes, &scales, &zeros, err)) != OK)
-        goto out;
-    if ((status = quantize_all(b, pool, writer, progress, user, err)) != OK)
-        goto out;
-    status = quant_writer_finish(writer, err);
-    writer = NULL;
-out:
-    quant_writer_destroy(writer);
-    aligned_release(b->rows_f32);
-    free(codes);
-    free(scales);
-    free(zeros);
-    free(b);
-    return status;
+    struct quantizer *q = NULL;
+    TRY(quantizer_open(ck, output, pool, out, &q, err));
+    for (int layer = -1; layer < ck->config.layers; layer++) {
+        if (quantizer_layer(q, layer, NULL, err) != OK) {
+            quantizer_destroy(q);
+            return err->code;
+        }
+        if (progress)
+            progress(user, (layer + 2) / (double)(ck->config.layers + 1));
+    }
+    return quantizer_finish(q, err);
 }
 
 // ---- the public call ----------------------------------------------------------------------------------
@@ -173,6 +209,8 @@ enum status checkpoint_quantize(const struct checkpoint *ck, const struct quanti
                                 const char *out, engine_progress *progress, void *user,
                                 struct error *err)
 {
+    if (str_equal(options->scheme, "int4-awq"))
+        return quantize_awq(ck, options, out, progress, user, NULL, err);
     static const struct {
         const char *scheme;
         enum dtype type;
@@ -186,6 +224,6 @@ enum status checkpoint_quantize(const struct checkpoint *ck, const struct quanti
             return quantize_rtn(ck, &output, options->pool, out, progress, user, err);
         }
     return FAIL(err, ERR_UNSUPPORTED,
-                "--scheme %s: no layout to write it in (int8, fp8 and int4-rtn have one)",
+                "--scheme %s: no layout to write it in (int8, fp8, int4-rtn and int4-awq have one)",
                 options->scheme);
 }

@@ -5,10 +5,32 @@
 #include "base/str.h"
 #include "engine/quantize/writer.h"
 
+// A source on its way into a folder, layer by layer.
+struct layer_state;
+struct quantizer;
+enum status quantizer_open(const struct checkpoint *ck, const struct quant_output *output,
+                           struct pool *pool, const char *out, struct quantizer **quantizer,
+                           struct error *err);
+// Rounds and writes the tensors of one layer, -1: those outside. state: its scales and cuts (product.h),
+// folded in and applied; NULL: rounding alone.
+enum status quantizer_layer(struct quantizer *q, int layer, const struct layer_state *state,
+                            struct error *err);
+// All layers came: the folder appears. `q` is destroyed in either case.
+enum status quantizer_finish(struct quantizer *q, struct error *err);
+void quantizer_destroy(struct quantizer *q); // without finish: nothing is left. NULL is legal
+
 // Rounds every product to nearest (kernels/quant.h) and writes the folder `out`, whole or not at all.
 // Errors: those of the writer; ERR_FORMAT where a weight is NaN or infinite.
 enum status quantize_rtn(const struct checkpoint *ck, const struct quant_output *output,
                          struct pool *pool, const char *out, engine_progress *progress, void *user,
                          struct error *err);
+
+// Calibrates on options->calib and writes the folder. text_hash (may be NULL): of the text.
+enum status quantize_awq(const struct checkpoint *ck, const struct quantize_options *options,
+                         const char *out, engine_progress *progress, void *user, char text_hash[65],
+                         struct error *err);
+
+// The calibration text that comes with the program; caller frees. ERR_IO when it is not there.
+enum status calib_default(char **path, struct error *err);
 
 #endif

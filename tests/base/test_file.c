@@ -199,6 +199,24 @@ static void folders_are_made_with_their_parents(void **state)
     rmdir(in_folder("a/b"));
 }
 
+static void a_tree_is_removed_and_what_it_links_to_is_kept(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    char target[128];
+    assert_int_equal(file_make_dirs(in_folder("tree/deep/deeper"), &err), OK);
+    assert_int_equal(file_write(in_folder("tree/deep/file"), "x", 1, &err), OK);
+    snprintf(target, sizeof target, "%s", in_folder("kept"));
+    assert_int_equal(file_write(target, "x", 1, &err), OK);
+    assert_int_equal(symlink(target, in_folder("tree/link")), 0);
+    assert_int_equal(file_remove_tree(in_folder("tree"), &err), OK);
+    assert_false(file_exists(in_folder("tree")));
+    assert_true(file_exists(target));
+    assert_int_equal(file_remove_tree(in_folder("tree"), &err), OK);
+    assert_int_equal(err.code, OK);
+    remove(target);
+}
+
 static void join_puts_one_slash(void **state)
 {
     (void)state;
@@ -221,6 +239,7 @@ int main(void)
         cmocka_unit_test(a_failed_write_leaves_nothing),
         cmocka_unit_test(a_file_written_in_pieces),
         cmocka_unit_test(folders_are_made_with_their_parents),
+        cmocka_unit_test(a_tree_is_removed_and_what_it_links_to_is_kept),
         cmocka_unit_test(join_puts_one_slash),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

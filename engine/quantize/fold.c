@@ -1,0 +1,139 @@
+// fold.c - the inputs of a layer by its description, and scales multiplied into rows and columns.
+#include "engine/quantize/fold.h"
+
+#include <assert.h>
+
+static bool has(const struct model_config *c, enum tensor_role role)
+{
+    return tensor_shape(c, role).rows > 0;
+}
+
+static void add_reader(const struct model_config *c, struct fold_site *site, enum tensor_role role)
+{
+    if (!has(c, role))
+        return;
+    assert(site->count < FOLD_READERS_MAX);
+    site->readers[site->count++] = role;
+}
+
+static void set_giver(const struct model_config *c, struct fold_site *site, enum tensor_role giver,
+                      enum tensor_role bias)
+{
+    site->giver = giver;
+    site->giver_bias = has(c, bias) ? bias : T_ROLE_COUNT;
+}
+
+static struct fold_site site_at(enum engine_point point)
+{
+    return (struct fold_site){.point = point, .giver = T_ROLE_COUNT, .giver_bias = T_ROLE_COUNT};
+}
+
+static void add_ff_readers(const struct model_config *c, struct fold_site *site)
+{
+    static const enum tensor_role readers[] = {T_GATE,      T_UP,           T_EXPERT_GATE,
+                                               T_EXPERT_UP, T_SHARED_GATE,  T_SHARED_UP,
+                                               T_ROUTER,    T_SHARED_ROUTER};
+    for (size_t i = 0; i < sizeof readers / sizeof *readers; i++)
+        add_reader(c, site, readers[i]);
+}
+
+// q, k and v; where one norm feeds both blocks, the feed-forward's products too.
+static struct fold_site attention_input(const struct model_config *c)
+{
+    struct fold_site site = site_at(POINT_QKV_INPUT);
+    add_reader(c, &site, T_Q);
+    add_reader(c, &site, T_K);
+    add_reader(c, &site, T_V);
+    if (c->shared_norm)
+        add_ff_readers(c, &site);
+    set_giver(c, &site, T_ATTN_NORM, T_ATTN_NORM_BIAS);
+    return site;
+}
+
+// A sum over positions of v: linear in v's rows, unless they are clamped or several heads share one.
+static struct fold_site output_input(const struct model_config *c)
+{
+    struct fold_site site = site_at(POINT_O_INPUT);
+    add_reader(c, &site, T_O);
+    if (c->heads == c->kv_heads && !(c->clip_qkv > 0))
+        set_giver(c, &site, T_V, T_V_BIAS);
+    return site;
+}
+
+static struct fold_site ff_input(const struct model_config *c)
+{
+    struct fold_site site = site_at(POINT_FF_INPUT);
+    add_ff_readers(c, &site);
+    set_giver(c, &site, T_FF_NORM, T_FF_NORM_BIAS);
+    return site;
+}
+
+// act(gate) * up is linear in up; an activation alone only where it is ReLU, for s > 0.
+static struct fold_site down_input(const struct model_config *c)
+{
+    struct fold_site site = site_at(POINT_DOWN_INPUT);
+    add_reader(c, &site, T_DOWN);
+    if (!c->plain_ff || c->activation == ACT_RELU)
+        set_giver(c, &site, T_UP, T_UP_BIAS);
+    return site;
+}
+
+int fold_sites(const struct model_config *c, struct fold_site out[FOLD_SITES_MAX])
+{
+    int count = 0;
+    out[count++] = attention_input(c);
+    out[count++] = output_input(c);
+    if (!c->shared_norm)
+        out[count++] = ff_input(c);
+    if (has(c, T_DOWN))
+        out[count++] = down_input(c);
+    return count;
+}
+
+bool fold_quantized(enum tensor_role role)
+{
+    switch (role) {
+    case T_Q:
+    case T_K:
+    case T_V:
+    case T_O:
+    case T_GATE:
+    case T_UP:
+    case T_DOWN:
+    case T_SHARED_GATE:
+    case T_SHARED_UP:
+    case T_SHARED_DOWN:
+    case T_EXPERT_GATE:
+    case T_EXPERT_UP:
+    case T_EXPERT_DOWN:
+        return true;
+    default:
+        return false;
+    }
+}
+
+void fold_enter(const struct fold_site *site, const float *scale, struct fold_scales *scales)
+{
+    if (site->giver == T_ROLE_COUNT)
+        return;
+    for (int i = 0; i < site->count; i++)
+        scales->columns[site->readers[i]] = scale;
+    scales->rows[site->giver] = scale;
+    if (site->giver_bias != T_ROLE_COUNT)
+        scales->rows[site->giver_bias] = scale;
+}
+
+void fold_rows(const struct fold_scales *scales, const struct model_config *config,
+               enum tensor_role role, int row0, int rows, float *data, size_t ld)
+{
+    const float *columns = scales->columns[role], *divisors = scales->rows[role];
+    int cols = tensor_shape(config, role).cols;
+    bool vector = tensor_role_is_vector(role);
+    for (int r = 0; r < rows; r++) {
+        float *row = data + (size_t)r * ld;
+        for (int c = 0; columns && c < cols; c++)
+            row[c] *= columns[c];
+        for (int c = 0; divisors && c < cols; c++)
+            row[c] /= divisors[vector ? c : row0 + r];
+    }
+}

@@ -1,0 +1,35 @@
+// moments.h - what calibration keeps of a product's inputs: mean |x| of each channel, and the second
+// moments E[x x^T] within each group of channels.
+//
+// The output error of one group of one row, when its weights change by e, is E[(e x)^2] = e^T E[x x^T] e:
+// with the moments at hand it costs the same however many tokens were seen. Memory: 4 * cols * group bytes.
+#ifndef ENGINE_QUANTIZE_MOMENTS_H
+#define ENGINE_QUANTIZE_MOMENTS_H
+
+#include "base/pool.h"
+#include "kernels/kernels.h"
+
+// Groups up to this many channels.
+enum { MOMENTS_GROUP_MAX = 256 };
+
+struct moments {
+    int cols, group;       // the last group may be shorter
+    float *mean_abs;       // (cols)
+    unsigned char *second; // of each group packed f32 (group, group), as a product's weights
+    size_t stride_bytes;   // from group to group
+    k_linear_fn *product;  // f32 x f32
+};
+
+// x: (tokens, ld) f32. Borrows nothing. Errors: ERR_NOMEM. Cost: 2 * tokens * cols * group FLOP.
+// The same bits for any number of threads.
+enum status moments_create(const float *x, size_t ld, int tokens, int cols, int group,
+                           struct pool *pool, unsigned isa, struct moments **out,
+                           struct error *err);
+void moments_destroy(struct moments *m);
+
+// error[r] = e_r^T E[x x^T] e_r for the group that begins at column `first`, of up to PANEL_ROWS rows.
+// e: (rows, ld), 64-byte aligned rows.
+void moments_error(const struct moments *m, int first, const float *e, int rows, size_t ld,
+                   double *error);
+
+#endif

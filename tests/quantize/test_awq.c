@@ -1,0 +1,263 @@
+// test_awq.c - calibration: folding changes nothing, a layer never comes out worse than by rounding, threads
+// change no bit, and what is in the cache is what a fresh calibration makes.
+#include "tests/engine/fixture.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/rng.h"
+#include "base/str.h"
+#include "engine/quantize/awq.h"
+
+enum { TOKENS = 48 };
+
+static struct checkpoint *open_model(const char *path)
+{
+    struct error err = {0};
+    struct checkpoint *ck = NULL;
+    expect_ok(checkpoint_open(path, &ck, &err), &err, path);
+    return ck;
+}
+
+// Random ids: models of tests/golden have no tokenizer.
+static struct calib_text random_text(const struct checkpoint *ck)
+{
+    struct calib_text text = {.windows = 2, .length = TOKENS};
+    struct rng rng = {4};
+    text.ids = calloc(2 * TOKENS, sizeof *text.ids);
+    for (int i = 0; i < 2 * TOKENS; i++)
+        text.ids[i] = (int32_t)rng_below(&rng, (uint32_t)ck->config.vocab);
+    return text;
+}
+
+// ---- folding -----------------------------------------------------------------------------------------------
+
+// A checkpoint whose layers have random scales folded in, and nothing rounded.
+struct folded {
+    const struct checkpoint *source;
+    struct fold_scales scales;
+    float *scale[FOLD_SITES_MAX];
+};
+
+static void folded_read_rows(const void *self, enum tensor_role role, int layer, int row0, int rows,
+                             float *out, size_t ld)
+{
+    const struct folded *f = self;
+    f->source->ops->read_rows(f->source->self, role, layer, row0, rows, out, ld);
+    if (layer >= 0)
+        fold_rows(&f->scales, &f->source->config, role, row0, rows, out, ld);
+}
+
+static enum dtype folded_type(const void *self, enum tensor_role role, int layer)
+{
+    (void)self, (void)role, (void)layer;
+    return DT_F32;
+}
+
+static const struct source_ops folded_ops = {
+    .format = "folded", .read_rows = folded_read_rows, .stored_type = folded_type};
+
+static void logits_of(struct checkpoint *ck, const struct calib_text *text, float *out)
+{
+    struct error err = {0};
+    struct pool *pool = pool_of(1);
+    struct model *model = NULL;
+    struct engine_options options = {
+        .device = "cpu", .scheme = scheme_find("f32"), .pool = pool, .isa = ISA_ALL};
+    expect_ok(model_load(ck, &options, NULL, NULL, &model, &err), &err, "model_load");
+    struct context *ctx = context_of(
+        model,
+        (struct context_options){
+            .batch = 1, .positions = TOKENS, .chunk = TOKENS, .kv = DT_F32, .logit_rows = TOKENS});
+    const float *logits = step(ctx, 0, text->ids, TOKENS, LOGITS_ALL);
+    memcpy(out, logits, (size_t)TOKENS * (size_t)ck->config.vocab * sizeof *out);
+    context_destroy(ctx);
+    model_destroy(model);
+    pool_destroy(pool);
+}
+
+static void folding_keeps_logits(const char *path, int scales_expected)
+{
+    struct checkpoint *ck = open_model(path);
+    struct calib_text text = random_text(ck);
+    struct folded f = {.source = ck};
+    struct fold_site sites[FOLD_SITES_MAX];
+    struct rng rng = {5};
+    int count = fold_sites(&ck->config, sites), entered = 0;
+    for (int i = 0; i < count; i++) {
+        int cols = tensor_shape(&ck->config, sites[i].readers[0]).cols;
+        f.scale[i] = calloc((size_t)cols, sizeof(float));
+        for (int c = 0; c < cols; c++)
+            f.scale[i][c] = 0.25f + 3 * rng_f32(&rng);
+        fold_enter(&sites[i], f.scale[i], &f.scales);
+        entered += sites[i].giver != T_ROLE_COUNT;
+    }
+    assert_int_equal(entered, scales_expected);
+    struct checkpoint folded = {.config = ck->config, .ops = &folded_ops, .self = &f};
+    size_t n = (size_t)TOKENS * (size_t)ck->config.vocab;
+    float *is = calloc(n, sizeof *is), *got = calloc(n, sizeof *got);
+    logits_of(ck, &text, is);
+    logits_of(&folded, &text, got);
+    double difference = largest_difference(is, got, n) / largest_magnitude(is, n);
+    if (!(difference < 1e-4))
+        fail_msg("%s: logits differ by %g of the largest", path, difference);
+    for (int i = 0; i < count; i++)
+        free(f.scale[i]);
+    free(is);
+    free(got);
+    calib_text_fini(&text);
+    checkpoint_destroy(ck);
+}
+
+static void test_folding(void **state)
+{
+    (void)state;
+    folding_keeps_logits(MODELS "llama-gqa3", 3);       // v does not take o's
+    folding_keeps_logits(MODELS "llama-wide-heads", 4); // as many KV heads as heads
+    folding_keeps_logits(MODELS "qwen2-tied", 3);       // biases of q, k and v
+}
+
+// ---- the search --------------------------------------------------------------------------------------------
+
+struct taken {
+    struct hash *hash; // of all codes, scales and zeros
+    const struct checkpoint *ck;
+    int layers, better;
+};
+
+static enum status take(void *user, const struct awq_layer *layer, struct error *err)
+{
+    struct taken *t = user;
+    (void)err;
+    assert_int_equal(layer->layer, t->layers++);
+    if (!(layer->found <= layer->rounded))
+        fail_msg("layer %d: %g, by rounding alone %g", layer->layer, layer->found, layer->rounded);
+    t->better += layer->found < layer->rounded;
+    for (int role = T_FINAL_NORM + 1; role < T_ROLE_COUNT; role++) {
+        enum tensor_role r = (enum tensor_role)role;
+        struct tensor_shape shape = tensor_shape(&t->ck->config, r);
+        size_t cols = (size_t)shape.cols;
+        float *row = calloc(cols + 1, sizeof *row), *scales = calloc(cols + 1, sizeof *scales);
+        uint8_t *codes = calloc(cols + 1, 1), *zeros = calloc(cols + 1, 1);
+        struct quant_row out = {codes, scales, zeros};
+        for (int i = 0; fold_quantized(r) && i < shape.rows; i++) {
+            t->ck->ops->read_rows(t->ck->self, r, layer->layer, i, 1, row, cols);
+            layer_state_codes(layer->state, r, i, 1, row, cols, &out);
+            hash_update(t->hash, codes, cols);
+            hash_update(t->hash, scales, cols * sizeof *scales);
+            hash_update(t->hash, zeros, cols);
+        }
+        free(row);
+        free(scales);
+        free(codes);
+        free(zeros);
+    }
+    return OK;
+}
+
+static int search(const char *path, int threads, char hex[65])
+{
+    struct error err = {0};
+    struct checkpoint *ck = open_model(path);
+    struct calib_text text = random_text(ck);
+    struct pool *pool = pool_of(threads);
+    struct taken taken = {.hash = hash_create(), .ck = ck};
+    struct awq_options options = {.group = 16, .pool = pool, .isa = ISA_ALL};
+    expect_ok(awq_search(ck, &text, &options, take, &taken, &err), &err, path);
+    assert_int_equal(taken.layers, ck->config.layers);
+    hash_finish(taken.hash, hex);
+    pool_destroy(pool);
+    calib_text_fini(&text);
+    checkpoint_destroy(ck);
+    return taken.better;
+}
+
+static void test_search(void **state)
+{
+    (void)state;
+    static const char *const models[] = {MODELS "llama-gqa3", MODELS "qwen2-tied",
+                                         MODELS "llama-wide-heads"};
+    for (int i = 0; i < 3; i++) {
+        char one[65], two[65];
+        assert_true(search(models[i], 1, one) > 0);
+        search(models[i], 2, two);
+        assert_string_equal(one, two);
+    }
+}
+
+// ---- the cache ---------------------------------------------------------------------------------------------
+
+static void calibrated(struct checkpoint *ck, const char *calib, struct calibration *result)
+{
+    struct error err = {0};
+    struct pool *pool = pool_of(2);
+    struct checkpoint *made = NULL;
+    struct quantize_options options = {.scheme = "int4-awq", .pool = pool, .calib = calib};
+    expect_ok(checkpoint_calibrated(ck, &options, NULL, NULL, &made, result, &err), &err,
+              "checkpoint_calibrated");
+    const struct checkpoint_quantization *q = checkpoint_quantization(made);
+    assert_non_null(q);
+    assert_string_equal(q->method, "awq");
+    assert_int_equal(q->bits, 4);
+    assert_string_equal(checkpoint_config(made)->name, checkpoint_config(ck)->name);
+    checkpoint_destroy(made);
+    pool_destroy(pool);
+}
+
+static int names_in(const char *dir)
+{
+    int count = 0;
+    DIR *folder = opendir(dir);
+    for (struct dirent *entry; folder && (entry = readdir(folder)) != NULL;)
+        count += entry->d_name[0] != '.';
+    if (folder)
+        closedir(folder);
+    return count;
+}
+
+static void test_calibrated(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    char home[] = "/tmp/ridge-test-awq-XXXXXX", text[64], dir[64];
+    assert_non_null(mkdtemp(home));
+    setenv("XDG_CACHE_HOME", home, 1);
+    snprintf(text, sizeof text, "%s/text", home);
+    snprintf(dir, sizeof dir, "%s/ridge/awq", home);
+    struct str words = {0};
+    for (int i = 0; i < 40; i++)
+        str_printf(&words, "The function %d returns a list of %d values.\n", i, i * 37 % 11);
+    expect_ok(file_write(text, str_text(&words), words.length, &err), &err, text);
+    struct checkpoint *ck = open_model("models/reference");
+    struct calibration first, again, other;
+    calibrated(ck, text, &first);
+    assert_false(first.kept);
+    assert_int_equal(names_in(dir), 1);
+    calibrated(ck, text, &again);
+    assert_true(again.kept && again.time_ns == first.time_ns);
+    assert_string_equal(again.path, first.path);
+    str_append(&words, "And more.\n");
+    expect_ok(file_write(text, str_text(&words), words.length, &err), &err, text);
+    calibrated(ck, text, &other);
+    assert_false(other.kept);
+    assert_string_not_equal(other.path, first.path);
+    assert_int_equal(names_in(dir), 2);
+    checkpoint_destroy(ck);
+    str_fini(&words);
+    unsetenv("XDG_CACHE_HOME");
+    expect_ok(file_remove_tree(home, &err), &err, home);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_folding),
+        cmocka_unit_test(test_search),
+        cmocka_unit_test(test_calibrated),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,111 @@
+// test_moments.c - moments against plain sums in double, and the same bits for any number of threads.
+#include "tests/engine/fixture.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/rng.h"
+#include "engine/quantize/moments.h"
+
+enum { TOKENS = 1111, COLS = 300, GROUP = 128, LD = 310 }; // the last group has 44 channels
+static const uint64_t seed = 71;
+
+static float *random_rows(int rows, int ld)
+{
+    struct rng rng = {seed};
+    float *x = calloc((size_t)rows * (size_t)ld, sizeof *x);
+    assert_non_null(x);
+    for (int i = 0; i < rows * ld; i++)
+        x[i] = (rng_f32(&rng) - 0.4f) * (float)(1 + i % 7);
+    return x;
+}
+
+static struct moments *moments_of(const float *x, int threads, unsigned isa)
+{
+    struct error err = {0};
+    struct pool *pool = pool_of(threads);
+    struct moments *m = NULL;
+    expect_ok(moments_create(x, LD, TOKENS, COLS, GROUP, pool, isa, &m, &err), &err, "moments");
+    pool_destroy(pool);
+    return m;
+}
+
+static void test_mean(void **state)
+{
+    (void)state;
+    float *x = random_rows(TOKENS, LD);
+    struct moments *m = moments_of(x, 1, ISA_ALL);
+    for (int c = 0; c < COLS; c++) {
+        double sum = 0;
+        for (int t = 0; t < TOKENS; t++)
+            sum += fabs((double)x[t * LD + c]);
+        assert_true(fabs(sum / TOKENS - (double)m->mean_abs[c]) < 1e-6 * sum / TOKENS);
+    }
+    moments_destroy(m);
+    free(x);
+}
+
+// E[(e x)^2], token by token.
+static double error_of(const float *x, const float *e, int first, int n)
+{
+    double sum = 0;
+    for (int t = 0; t < TOKENS; t++) {
+        double y = 0;
+        for (int c = 0; c < n; c++)
+            y += (double)e[c] * (double)x[t * LD + first + c];
+        sum += y * y;
+    }
+    return sum / TOKENS;
+}
+
+static void test_error(void **state)
+{
+    (void)state;
+    struct tier tiers[MAX_TIERS];
+    size_t count = machine_tiers(tiers);
+    float *x = random_rows(TOKENS, LD);
+    _Alignas(64) static float e[PANEL_ROWS * GROUP];
+    struct rng rng = {seed + 1};
+    for (int i = 0; i < PANEL_ROWS * GROUP; i++)
+        e[i] = rng_f32(&rng) - 0.5f;
+    for (size_t tier = 0; tier < count; tier++) {
+        struct moments *m = moments_of(x, 2, tiers[tier].isa);
+        for (int first = 0; first < COLS; first += GROUP) {
+            int n = COLS - first < GROUP ? COLS - first : GROUP;
+            double error[PANEL_ROWS];
+            moments_error(m, first, e, PANEL_ROWS, GROUP, error);
+            for (int r = 0; r < PANEL_ROWS; r++) {
+                double expected = error_of(x, e + r * GROUP, first, n);
+                if (!(fabs(error[r] - expected) < 1e-4 * expected))
+                    fail_msg("%s, group at %d, row %d: %g, expected %g (seed %llu)",
+                             tiers[tier].name, first, r, error[r], expected,
+                             (unsigned long long)seed);
+            }
+        }
+        moments_destroy(m);
+    }
+    free(x);
+}
+
+static void test_threads(void **state)
+{
+    (void)state;
+    float *x = random_rows(TOKENS, LD);
+    struct moments *one = moments_of(x, 1, ISA_ALL), *two = moments_of(x, 2, ISA_ALL);
+    size_t groups = (COLS + GROUP - 1) / GROUP;
+    assert_memory_equal(one->mean_abs, two->mean_abs, COLS * sizeof *one->mean_abs);
+    assert_memory_equal(one->second, two->second, groups * one->stride_bytes);
+    moments_destroy(one);
+    moments_destroy(two);
+    free(x);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_mean),
+        cmocka_unit_test(test_error),
+        cmocka_unit_test(test_threads),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
