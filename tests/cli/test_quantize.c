@@ -1,0 +1,94 @@
+// test_quantize.c - `bench quantize` as a person calls it, and what `bench model info` says of the result.
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "tests/cli/fixture.h"
+
+extern const struct command command_quantize, command_model_info;
+
+enum { OUT_BYTES = 1 << 16 };
+
+static json_t *json_of(const struct command *command, const char *const *words)
+{
+    static char out[OUT_BYTES];
+    struct error err = {0};
+    json_error_t where;
+    enum exit_code code = run_command(command, words, out, sizeof out, &err);
+    assert_string_equal(err.message, "");
+    assert_int_equal(code, EXIT_FINE);
+    json_t *root = json_loads(out, 0, &where);
+    assert_non_null(root);
+    return root;
+}
+
+static const char *text_of(const json_t *object, const char *key)
+{
+    return json_string_value(json_object_get(object, key));
+}
+
+static void test_quantize_and_look(void **state)
+{
+    (void)state;
+    char dir[] = "/tmp/ridge-quantize-XXXXXX", out[64], command[96];
+    assert_non_null(mkdtemp(dir));
+    snprintf(out, sizeof out, "%s/made", dir);
+    const char *make[] = {"models/reference", "--scheme", "int4-rtn", "--group", "64", "-o", out,
+                          "--json",           NULL};
+    json_t *made = json_of(&command_quantize, make);
+    assert_string_equal(text_of(made, "layout"), "AutoAWQ gemm, 4 bits, groups of 64, zero points");
+    assert_true(json_integer_value(json_object_get(made, "bytes")) <
+                json_integer_value(json_object_get(made, "source_bytes")));
+    json_decref(made);
+
+    const char *look[] = {out, "--json", NULL};
+    json_t *info = json_of(&command_model_info, look);
+    const json_t *quantization = json_object_get(info, "quantization");
+    assert_string_equal(text_of(quantization, "method"), "awq");
+    assert_int_equal(json_integer_value(json_object_get(quantization, "bits")), 4);
+    assert_int_equal(json_integer_value(json_object_get(quantization, "group")), 64);
+    assert_true(json_is_true(json_object_get(quantization, "zero_points")));
+    assert_int_equal(json_integer_value(json_object_get(info, "parameters")), 7344384);
+    json_decref(info);
+
+    char printed[OUT_BYTES];
+    struct error err = {0};
+    assert_int_equal(run_command(&command_quantize, make, printed, sizeof printed, &err),
+                     EXIT_ERROR); // it is there now
+    assert_non_null(strstr(err.message, "exists already"));
+    snprintf(command, sizeof command, "rm -r %s", dir);
+    assert_int_equal(system(command), 0);
+}
+
+static void refuse(const char *const *words, const char *message)
+{
+    char out[1024];
+    struct error err = {0};
+    assert_int_equal(run_command(&command_quantize, words, out, sizeof out, &err), EXIT_ERROR);
+    if (!strstr(err.message, message))
+        fail_msg("'%s' does not say '%s'", err.message, message);
+}
+
+static void test_what_is_refused(void **state)
+{
+    (void)state;
+    refuse((const char *[]){"models/reference", "-o", "/tmp/x", NULL}, "--scheme is missing");
+    refuse((const char *[]){"models/reference", "--scheme", "int8", NULL}, "-o is missing");
+    refuse((const char *[]){"models/reference", "--scheme", "int4-rtn", "--group", "12", "-o",
+                            "/tmp/x", NULL},
+           "--group 12: must be a multiple of 8");
+    refuse((const char *[]){"models/reference", "--scheme", "bf16", "-o", "/nonexistent/x", NULL},
+           "bf16: no layout");
+    refuse((const char *[]){"models/reference", "--scheme", "int8", "-o", "/nonexistent/x", NULL},
+           "/nonexistent/x");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_quantize_and_look),
+        cmocka_unit_test(test_what_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
