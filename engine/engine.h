@@ -120,7 +120,8 @@ const char *op_class_name(enum op_class class);
 
 struct checkpoint;
 
-// path: a Hugging Face folder, or a .gguf file. Nothing but headers is read; data is mapped.
+// path: a Hugging Face folder, or a .gguf file. Headers alone are read, and the scales of a
+// quantized folder; data is mapped.
 // Errors: ERR_IO, ERR_FORMAT (file, place and reason), ERR_UNSUPPORTED (what was found, what is known).
 enum status checkpoint_open(const char *path, struct checkpoint **out, struct error *err);
 
