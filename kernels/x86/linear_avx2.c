@@ -66,25 +66,46 @@ INLINE void run_f32(const struct linear_tile *tile, sums sum, const int P, const
     }
 }
 
-// f32 copies of `count` (even) bf16 inputs of each token.
-static void widen(const struct linear_tile *tile, int g0, int count, float x[][WIDEN_INPUTS])
+// f32 copies of `count` (even) bf16 or f16 inputs of each token.
+INLINE void widen(enum dtype type, const struct linear_tile *tile, int g0, int count,
+                  float x[][WIDEN_INPUTS])
 {
     for (int t = 0; t < tile->tokens; t++) {
         const uint16_t *from =
             (const uint16_t *)(const void *)(tile->x + (size_t)t * tile->x_stride) + g0 * 2;
         uint32_t *to = (uint32_t *)(void *)x[t];
         for (int i = 0; i < count; i++)
-            to[i] = (uint32_t)from[i] << 16;
+            if (type == DT_F16)
+                x[t][i] = _cvtsh_ss(from[i]);
+            else
+                to[i] = (uint32_t)from[i] << 16;
     }
 }
 
-INLINE void run_bf16(const struct linear_tile *tile, sums sum, const int P, const int T)
+// The even halves of 8 pairs as f32, and the odd ones.
+INLINE __m256 even_halves(enum dtype type, __m256i pairs)
+{
+    if (type != DT_F16)
+        return _mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16));
+    __m256i low = _mm256_and_si256(pairs, _mm256_set1_epi32(0xffff));
+    __m256i halves = _mm256_permute4x64_epi64(_mm256_packus_epi32(low, low), 0x08);
+    return _mm256_cvtph_ps(_mm256_castsi256_si128(halves));
+}
+
+INLINE __m256 odd_halves(enum dtype type, __m256i pairs)
+{
+    if (type == DT_F16)
+        return even_halves(type, _mm256_srli_epi32(pairs, 16));
+    return _mm256_castsi256_ps(_mm256_and_si256(pairs, _mm256_set1_epi32((int)0xffff0000u)));
+}
+
+INLINE void run_halves(enum dtype type, const struct linear_tile *tile, sums sum, const int P,
+                       const int T)
 {
     float x[MAX_TOKENS][WIDEN_INPUTS];
-    const __m256i high = _mm256_set1_epi32((int)0xffff0000u);
     for (int g0 = 0; g0 < tile->groups; g0 += WIDEN_INPUTS / 2) {
         int count = tile->groups - g0 < WIDEN_INPUTS / 2 ? tile->groups - g0 : WIDEN_INPUTS / 2;
-        widen(tile, g0, count * 2, x);
+        widen(type, tile, g0, count * 2, x);
         for (int g = 0; g < count; g++) {
             __m256 even[2 * GEMV_PANELS], odd[2 * GEMV_PANELS];
 #pragma GCC unroll 8
@@ -94,8 +115,8 @@ INLINE void run_bf16(const struct linear_tile *tile, sums sum, const int P, cons
                 __m256i pairs = _mm256_load_si256((const void *)(tile->w + at));
                 if (tile->ahead)
                     _mm_prefetch(tile->ahead + at, _MM_HINT_T0);
-                even[h] = _mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16));
-                odd[h] = _mm256_castsi256_ps(_mm256_and_si256(pairs, high));
+                even[h] = even_halves(type, pairs);
+                odd[h] = odd_halves(type, pairs);
             }
             step(sum, even, &x[0][g * 2], WIDEN_INPUTS, 2 * P, T);
             step(sum, odd, &x[0][g * 2 + 1], WIDEN_INPUTS, 2 * P, T);
@@ -115,7 +136,7 @@ INLINE void run_tile(enum dtype type, const struct linear_tile *tile, const int 
     if (type == DT_F32)
         run_f32(tile, sum, P, T);
     else
-        run_bf16(tile, sum, P, T);
+        run_halves(type, tile, sum, P, T);
 #pragma GCC unroll 8
     for (int p = 0; p < P; p++)
 #pragma GCC unroll 8
@@ -164,6 +185,11 @@ static void tile_bf16(const struct linear_tile *tile)
     run_any(DT_BF16, tile);
 }
 
+static void tile_f16(const struct linear_tile *tile)
+{
+    run_any(DT_F16, tile);
+}
+
 // Two panels at a time only pay for one or two tokens; more go through one panel.
 static void gemv(const struct k_linear *job, int panel0, int panel1, enum dtype type,
                  linear_tile_fn *tile)
@@ -199,5 +225,17 @@ void k_gemm_bf16_bf16_avx2(const struct k_linear *job, int panel0, int panel1)
 {
     static const struct linear_shape shape = {DT_BF16, DT_BF16,     GEMM_PANELS,
                                               5,       GEMM_PANELS, tile_bf16};
+    linear_run(&shape, job, panel0, panel1);
+}
+
+void k_gemv_f16_f16_avx2(const struct k_linear *job, int panel0, int panel1)
+{
+    gemv(job, panel0, panel1, DT_F16, tile_f16);
+}
+
+void k_gemm_f16_f16_avx2(const struct k_linear *job, int panel0, int panel1)
+{
+    static const struct linear_shape shape = {DT_F16, DT_F16,      GEMM_PANELS,
+                                              5,      GEMM_PANELS, tile_f16};
     linear_run(&shape, job, panel0, panel1);
 }

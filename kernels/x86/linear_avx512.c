@@ -1,5 +1,5 @@
-// linear_avx512.c - y = W x with f32 multiply-adds: f32 by f32, and bf16 by bf16 where the processor has
-// no pair dot product.
+// linear_avx512.c - y = W x with f32 multiply-adds: f32 by f32, f16 by f16, and bf16 by bf16 where the
+// processor has no pair dot product.
 //
 // f32: one register holds 16 rows of one input, and the token's input is broadcast to it. bf16: a group
 // is a pair of inputs in each 32-bit lane; a shift makes the even ones f32 and a mask the odd ones, and
@@ -45,8 +45,9 @@ INLINE void run_f32(const struct linear_tile *tile, sums sum, const int P, const
     }
 }
 
-// f32 copies of `count` (even) bf16 inputs of each token, in blocks of 16.
-static void widen(const struct linear_tile *tile, int g0, int count, float x[][WIDEN_INPUTS])
+// f32 copies of `count` (even) bf16 or f16 inputs of each token, in blocks of 16.
+INLINE void widen(enum dtype type, const struct linear_tile *tile, int g0, int count,
+                  float x[][WIDEN_INPUTS])
 {
     for (int t = 0; t < tile->tokens; t++) {
         const uint16_t *from =
@@ -55,19 +56,34 @@ static void widen(const struct linear_tile *tile, int g0, int count, float x[][W
             __mmask16 there = (__mmask16)(count - i >= 16 ? 0xffff : (1u << (count - i)) - 1);
             __m256i halves = _mm256_maskz_loadu_epi16(there, from + i);
             __m512i wide = _mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16);
-            _mm512_storeu_si512(&x[t][i], wide);
+            _mm512_storeu_ps(&x[t][i],
+                             type == DT_F16 ? _mm512_cvtph_ps(halves) : _mm512_castsi512_ps(wide));
         }
     }
 }
 
-INLINE void run_bf16(const struct linear_tile *tile, sums sum, const int P, const int T,
-                     const bool AHEAD)
+// The even halves of 16 pairs as f32, and the odd ones.
+INLINE __m512 even_halves(enum dtype type, __m512i pairs)
+{
+    if (type == DT_F16)
+        return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(pairs));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16));
+}
+
+INLINE __m512 odd_halves(enum dtype type, __m512i pairs)
+{
+    if (type == DT_F16)
+        return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(pairs, 16)));
+    return _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32((int)0xffff0000u)));
+}
+
+INLINE void run_halves(enum dtype type, const struct linear_tile *tile, sums sum, const int P,
+                       const int T, const bool AHEAD)
 {
     float x[MAX_TOKENS][WIDEN_INPUTS];
-    const __m512i high = _mm512_set1_epi32((int)0xffff0000u);
     for (int g0 = 0; g0 < tile->groups; g0 += WIDEN_INPUTS / 2) {
         int count = tile->groups - g0 < WIDEN_INPUTS / 2 ? tile->groups - g0 : WIDEN_INPUTS / 2;
-        widen(tile, g0, count * 2, x);
+        widen(type, tile, g0, count * 2, x);
         for (int g = 0; g < count; g++) {
             __m512 even[GEMV_PANELS], odd[GEMV_PANELS];
 #pragma GCC unroll 8
@@ -76,8 +92,8 @@ INLINE void run_bf16(const struct linear_tile *tile, sums sum, const int P, cons
                 __m512i pairs = _mm512_load_si512(tile->w + at);
                 if (AHEAD)
                     _mm_prefetch(tile->ahead + at, _MM_HINT_T0);
-                even[p] = _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16));
-                odd[p] = _mm512_castsi512_ps(_mm512_and_si512(pairs, high));
+                even[p] = even_halves(type, pairs);
+                odd[p] = odd_halves(type, pairs);
             }
             step(sum, even, &x[0][g * 2], WIDEN_INPUTS, P, T);
             step(sum, odd, &x[0][g * 2 + 1], WIDEN_INPUTS, P, T);
@@ -99,7 +115,7 @@ INLINE void run_tile(enum dtype type, const struct linear_tile *tile, const int 
     if (type == DT_F32)
         run_f32(tile, sum, P, T, AHEAD);
     else
-        run_bf16(tile, sum, P, T, AHEAD);
+        run_halves(type, tile, sum, P, T, AHEAD);
 #pragma GCC unroll 8
     for (int p = 0; p < P; p++)
 #pragma GCC unroll 8
@@ -117,6 +133,11 @@ INLINE void tile_bf16(const struct linear_tile *tile, const int P, const int T, 
     run_tile(DT_BF16, tile, P, T, AHEAD);
 }
 
+INLINE void tile_f16(const struct linear_tile *tile, const int P, const int T, const bool AHEAD)
+{
+    run_tile(DT_F16, tile, P, T, AHEAD);
+}
+
 static void gemv_f32(const struct linear_tile *tile)
 {
     tile_gemv(tile_f32, tile);
@@ -127,6 +148,11 @@ static void gemv_bf16(const struct linear_tile *tile)
     tile_gemv(tile_bf16, tile);
 }
 
+static void gemv_f16(const struct linear_tile *tile)
+{
+    tile_gemv(tile_f16, tile);
+}
+
 static void gemm_f32(const struct linear_tile *tile)
 {
     tile_gemm(tile_f32, tile, GEMM_PANELS);
@@ -135,6 +161,11 @@ static void gemm_f32(const struct linear_tile *tile)
 static void gemm_bf16(const struct linear_tile *tile)
 {
     tile_gemm(tile_bf16, tile, GEMM_PANELS);
+}
+
+static void gemm_f16(const struct linear_tile *tile)
+{
+    tile_gemm(tile_f16, tile, GEMM_PANELS);
 }
 
 void k_gemv_f32_f32_avx512(const struct k_linear *job, int panel0, int panel1)
@@ -162,5 +193,19 @@ void k_gemm_bf16_bf16_avx512(const struct k_linear *job, int panel0, int panel1)
 {
     static const struct linear_shape shape = {DT_BF16,    DT_BF16,     GEMM_PANELS,
                                               MAX_TOKENS, GEMM_PANELS, gemm_bf16};
+    linear_run(&shape, job, panel0, panel1);
+}
+
+void k_gemv_f16_f16_avx512(const struct k_linear *job, int panel0, int panel1)
+{
+    static const struct linear_shape shape = {DT_F16,      DT_F16, GEMV_PANELS,
+                                              GEMV_TOKENS, 2,      gemv_f16};
+    linear_run(&shape, job, panel0, panel1);
+}
+
+void k_gemm_f16_f16_avx512(const struct k_linear *job, int panel0, int panel1)
+{
+    static const struct linear_shape shape = {DT_F16,     DT_F16,      GEMM_PANELS,
+                                              MAX_TOKENS, GEMM_PANELS, gemm_f16};
     linear_run(&shape, job, panel0, panel1);
 }
