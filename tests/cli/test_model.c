@@ -29,6 +29,33 @@ static void test_tokenize_and_back(void **state)
     assert_string_equal(err.message, "4096: no id of this tokenizer (0 to 4095)");
 }
 
+// A tokenizer that stands alone, its texts and ids as JSON: the text may hold newlines and NUL.
+static void test_tokenize_json(void **state)
+{
+    (void)state;
+    static const char text[] = "\"a \\u0000\\n \\u00e9\"\n\"\"\n";
+    char ids[512], back[512];
+    struct error err = {0};
+    static const char *const files[] = {"tests/golden/tokenizer/llama2.json",
+                                        "tests/golden/tokenizer/gpt2.gguf"};
+    for (int i = 0; i < 2; i++) {
+        const char *there[] = {files[i], text, "--json", NULL};
+        assert_int_equal(run_command(&command_model_tokenize, there, ids, sizeof ids, &err),
+                         EXIT_FINE);
+        assert_int_equal(ids[0], '[');
+        assert_non_null(strstr(ids, "]\n[]\n"));
+        const char *here[] = {files[i], ids, "--json", "--decode", NULL};
+        assert_int_equal(run_command(&command_model_tokenize, here, back, sizeof back, &err),
+                         EXIT_FINE);
+        assert_string_equal(back, "\"a \\u0000\\n \xc3\xa9\"\n\"\"\n");
+    }
+    const char *timed[] = {files[0], "some text", "--time", "2", NULL};
+    assert_int_equal(run_command(&command_model_tokenize, timed, back, sizeof back, &err),
+                     EXIT_FINE);
+    assert_non_null(strstr(back, "9 bytes, "));
+    assert_non_null(strstr(back, "median of 2 more"));
+}
+
 // Rows of logits do not depend on how the ids are cut into steps.
 static void test_logits_by_chunks(void **state)
 {
@@ -63,6 +90,14 @@ static void refuse(const struct command *command, const char *const *words, cons
 static void test_refusals(void **state)
 {
     (void)state;
+    refuse(&command_model_tokenize,
+           (const char *[]){"models/reference", "x", "--time", "2", "--json", NULL},
+           "--time goes with none of --lines, --decode and --json");
+    refuse(&command_model_tokenize, (const char *[]){"models/reference", "7", "--json", NULL},
+           "the input: a line is no JSON string");
+    refuse(&command_model_tokenize,
+           (const char *[]){"models/reference", "[1, -1]", "--json", "--decode", NULL},
+           "the input: no id of this tokenizer (0 to 4095)");
     refuse(&command_model_logits, (const char *[]){"models/reference", NULL},
            "give either --ids or --prompt");
     refuse(&command_model_logits, (const char *[]){"models/reference", "--ids", "1,x", NULL},
@@ -94,9 +129,8 @@ static void test_info_of_a_shape(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_tokenize_and_back),
-        cmocka_unit_test(test_logits_by_chunks),
-        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_tokenize_and_back), cmocka_unit_test(test_tokenize_json),
+        cmocka_unit_test(test_logits_by_chunks),  cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_info_of_a_shape),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
