@@ -1,6 +1,7 @@
 // quantize.c - `bench quantize MODEL --scheme S -o OUT`: a quantized folder that other programs read too.
 #include <jansson.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/pool.h"
@@ -51,8 +52,10 @@ static enum status quantize(const struct arguments *args, const struct checkpoin
                             struct pool *pool, struct error *err)
 {
     const char *out = flag_string(args, "output");
-    struct quantize_options options = {
-        .scheme = flag_string(args, "scheme"), .group = (int)flag_int(args, "group"), .pool = pool};
+    struct quantize_options options = {.scheme = flag_string(args, "scheme"),
+                                       .group = (int)flag_int(args, "group"),
+                                       .pool = pool,
+                                       .calib = flag_string(args, "calib")};
     struct progress progress;
     uint64_t begin = clock_ns();
     progress_begin(&progress, "quantizing", checkpoint_config(ck)->name);
@@ -65,12 +68,14 @@ static enum status check_arguments(const struct arguments *args, struct error *e
 {
     int64_t group = flag_int(args, "group");
     if (!flag_string(args, "scheme"))
-        return FAIL(err, ERR_USAGE, "--scheme is missing (int8, fp8, int4-rtn)");
+        return FAIL(err, ERR_USAGE, "--scheme is missing (int8, fp8, int4-rtn, int4-awq)");
     if (!flag_string(args, "output"))
         return FAIL(err, ERR_USAGE, "-o is missing: the folder to make");
     if (group < 8 || group > 1 << 20 || group % 8)
         return FAIL(err, ERR_USAGE, "--group %lld: must be a multiple of 8, at least 8",
                     (long long)group);
+    if (flag_given(args, "calib") && strcmp(flag_string(args, "scheme"), "int4-awq") != 0)
+        return FAIL(err, ERR_USAGE, "--calib: only int4-awq calibrates");
     return OK;
 }
 
@@ -87,8 +92,12 @@ static enum exit_code quantize_run(const struct arguments *args, struct error *e
 }
 
 static const struct flag flags[] = {
-    {"scheme", 's', FLAG_STRING, "S", NULL, "int8, fp8 or int4-rtn"},
+    {"scheme", 's', FLAG_STRING, "S", NULL, "int8, fp8, int4-rtn or int4-awq"},
     {"output", 'o', FLAG_STRING, "OUT", NULL, "the folder to make; refused when it exists"},
+    {"calib", 0, FLAG_STRING, "FILE", NULL,
+     "int4-awq: UTF-8 text to calibrate on, documents apart by lines that hold a form feed; "
+     "default: the "
+     "text that comes with the program"},
     {"group", 0, FLAG_INT, "N", "128", "int4: inputs a scale covers"},
     {"json", 0, FLAG_BOOL, NULL, NULL, "what was made, as one JSON object"},
     {0},
@@ -102,7 +111,8 @@ const struct command command_quantize = {
     .summary = "write a quantized copy of a model that other programs read",
     .details =
         "MODEL is a Hugging Face folder. int4 is written as AutoAWQ's gemm layout, int8 and fp8 as "
-        "compressed-tensors. Embedding and head stay as they are.",
+        "compressed-tensors. Embedding and head stay as they are. int4-awq runs the model on the "
+        "calibration text first.",
     .flags = flags,
     .run = quantize_run,
 };

@@ -78,6 +78,9 @@ static void test_what_is_refused(void **state)
     refuse((const char *[]){"models/reference", "--scheme", "int4-rtn", "--group", "12", "-o",
                             "/tmp/x", NULL},
            "--group 12: must be a multiple of 8");
+    refuse((const char *[]){"models/reference", "--scheme", "int8", "--calib", "x", "-o", "/tmp/x",
+                            NULL},
+           "only int4-awq calibrates");
     refuse((const char *[]){"models/reference", "--scheme", "bf16", "-o", "/nonexistent/x", NULL},
            "bf16: no layout");
     refuse((const char *[]){"models/reference", "--scheme", "int8", "-o", "/nonexistent/x", NULL},
