@@ -170,7 +170,7 @@ static void test_json(void **state)
     {
         nulls += json_is_null(json_object_get(value, "value"));
     }
-    assert_int_equal(nulls, 1); // the energy that was not measured
+    assert_int_equal(nulls, 1);                                  // the energy that was not measured
     assert_true(json_is_null(json_object_get(cell, "quality"))); // not asked for
     free(text);
     json_decref(root);
