@@ -21,7 +21,10 @@ static inline float exp_negative(float x)
 {
     const float round =
         12582912.0f; // 1.5 * 2^23: adding it leaves the nearest integer in the low bits
-    x = x < -87.0f ? -87.0f : x;
+    // From -87 to minus infinity, as bits and by a mask: a branch would keep loops from vectors.
+    const uint32_t least = 0xc2ae0000u, infinity = 0xff800000u;
+    uint32_t bits = f32_bits(x), below = 0u - (uint32_t)(bits - least <= infinity - least);
+    x = f32_from_bits((bits & ~below) | (least & below));
     float shifted = x * 1.44269504f + round, n = shifted - round;
     float r = x - n * 0.693145752f; // ln 2 in two parts, the first with few bits: n * part is exact
     r = r - n * 1.42860682e-6f;
@@ -36,6 +39,10 @@ static inline float exp_negative(float x)
     uint32_t exponent = f32_bits(shifted) - f32_bits(round) + 127;
     return p * f32_from_bits(exponent << 23);
 }
+
+// Blocks of so many logits go through loops of their own, which compilers turn into vector instructions; a
+// whole row in one loop they do not.
+enum { BLOCK = 128 };
 
 static float row_max(const float *x, int n)
 {
@@ -62,41 +69,42 @@ static int first_at(const float *x, int n, float value)
     return -1; // the row holds nothing but NaN
 }
 
-// Sum of e^(x_i - max).
-static double exp_sum(const float *x, float max, int n)
+// e[i] = e^(x[i] - max)
+static void exp_block(const float *restrict x, float max, int n, float *restrict e)
+{
+    for (int i = 0; i < n; i++)
+        e[i] = exp_negative(x[i] - max);
+}
+
+// The sum of a block, LANES sums side by side.
+static double block_sum(const float *e, int n)
 {
     double lanes[LANES] = {0}, sum = 0;
     int i = 0;
     for (; i + LANES <= n; i += LANES)
         for (int j = 0; j < LANES; j++)
-            lanes[j] += (double)exp_negative(x[i + j] - max);
+            lanes[j] += (double)e[i + j];
     for (int j = 0; j < LANES; j++)
         sum += lanes[j];
     for (; i < n; i++)
-        sum += (double)exp_negative(x[i] - max);
+        sum += (double)e[i];
     return sum;
 }
 
-// Sum of e^(a_i - max), and *weighted = sum of e^(a_i - max) (a_i - b_i).
-static double exp_sum_weighted(const float *a, const float *b, float max, int n, double *weighted)
+// Sum of e^(a_i - max); with b, *weighted = sum of e^(a_i - max) (a_i - b_i).
+static double exp_sum(const float *a, const float *b, float max, int n, double *weighted)
 {
-    double lanes[LANES] = {0}, products[LANES] = {0}, sum = 0;
-    int i = 0;
+    float e[BLOCK];
+    double sum = 0;
     *weighted = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (int j = 0; j < LANES; j++) {
-            float e = exp_negative(a[i + j] - max);
-            lanes[j] += (double)e;
-            products[j] += (double)(e * (a[i + j] - b[i + j]));
-        }
-    for (int j = 0; j < LANES; j++) {
-        sum += lanes[j];
-        *weighted += products[j];
-    }
-    for (; i < n; i++) {
-        float e = exp_negative(a[i] - max);
-        sum += (double)e;
-        *weighted += (double)(e * (a[i] - b[i]));
+    for (int at = 0; at < n; at += BLOCK) {
+        int count = n - at < BLOCK ? n - at : BLOCK;
+        exp_block(a + at, max, count, e);
+        sum += block_sum(e, count);
+        for (int i = 0; b && i < count; i++)
+            e[i] *= a[at + i] - b[at + i];
+        if (b)
+            *weighted += block_sum(e, count);
     }
     return sum;
 }
@@ -105,12 +113,12 @@ struct score score_row(const float *logits, const float *base, int vocab, int32_
 {
     struct score s = {.nll_f32 = NAN, .kl = NAN, .delta_p = NAN};
     float max = row_max(logits, vocab);
-    double ln_z = (double)max + log(exp_sum(logits, max, vocab)), weighted;
+    double weighted, ln_z = (double)max + log(exp_sum(logits, NULL, max, vocab, &weighted));
     s.nll = ln_z - (double)logits[target];
     if (!base)
         return s;
     float base_max = row_max(base, vocab);
-    double z = exp_sum_weighted(base, logits, base_max, vocab, &weighted);
+    double z = exp_sum(base, logits, base_max, vocab, &weighted);
     double base_ln_z = (double)base_max + log(z);
     s.nll_f32 = base_ln_z - (double)base[target];
     s.kl = weighted / z - (base_ln_z - ln_z);
