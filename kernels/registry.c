@@ -36,24 +36,12 @@ const struct kernel *kernel_find(enum kernel_op op, enum dtype w, enum dtype x, 
 const char *kernel_op_name(enum kernel_op op)
 {
     static const char *const names[KOP_COUNT] = {
-        [KOP_GEMV] = "gemv",
-        [KOP_GEMM] = "gemm",
-        [KOP_CAST] = "cast",
-        [KOP_RMSNORM] = "rmsnorm",
-        [KOP_LAYERNORM] = "layernorm",
-        [KOP_ROPE] = "rope",
-        [KOP_SWIGLU] = "swiglu",
-        [KOP_GELU] = "gelu",
-        [KOP_GELU_TANH] = "gelu_tanh",
-        [KOP_RELU] = "relu",
-        [KOP_SOFTCAP] = "softcap",
-        [KOP_ADD] = "add",
-        [KOP_ATTENTION] = "attention",
-        [KOP_KV_STORE] = "kv_store",
-        [KOP_READ] = "read",
-        [KOP_COPY] = "copy",
-        [KOP_TRIAD] = "triad",
-        [KOP_PEAK] = "peak",
+        [KOP_GEMV] = "gemv",           [KOP_GEMM] = "gemm",           [KOP_CAST] = "cast",
+        [KOP_RMSNORM] = "rmsnorm",     [KOP_LAYERNORM] = "layernorm", [KOP_ROPE] = "rope",
+        [KOP_SWIGLU] = "swiglu",       [KOP_GELU] = "gelu",           [KOP_GELU_TANH] = "gelu_tanh",
+        [KOP_RELU] = "relu",           [KOP_SOFTCAP] = "softcap",     [KOP_ADD] = "add",
+        [KOP_ATTENTION] = "attention", [KOP_KV_STORE] = "kv_store",   [KOP_READ] = "read",
+        [KOP_COPY] = "copy",           [KOP_TRIAD] = "triad",         [KOP_PEAK] = "peak",
     };
     return op >= 0 && op < KOP_COUNT ? names[op] : "?";
 }

@@ -16,6 +16,7 @@ struct pass {
     const struct work_input *in;
     double tokens; // of all sequences
     double wanted; // positions whose logits are made
+    bool resident; // count what there is, not what one pass touches: all experts
     // Of one layer, added up over the parts of sequences in the pass: [0] of layers that see everything,
     // [1] of those with a window.
     struct work attention[2];
@@ -89,6 +90,48 @@ static void add_bias(struct work *work, bool there, int rows)
     work->weight_bytes += there ? 4.0 * rows : 0;
 }
 
+// How many experts at least one token goes through: the expectation when every choice is as likely as any
+// other. Which ones a trained router prefers is not known from the shape; the engine's observer counts what
+// was touched.
+static double experts_touched(const struct pass *pass)
+{
+    const struct model_config *c = pass->in->config;
+    double missed = 1 - (double)c->experts_used / c->experts;
+    return pass->resident ? c->experts : c->experts * (1 - pow(missed, pass->tokens));
+}
+
+// `count` experts read, `tokens` of all of them together computed.
+static void add_expert_linear(struct work *work, const struct work_input *in, double count,
+                              int rows, int cols, double tokens)
+{
+    struct work one = {0};
+    add_linear(&one, in, layer_product(in->scheme), rows, cols, tokens);
+    work->weight_bytes += count * one.weight_bytes;
+    work->activation_bytes += one.activation_bytes;
+    work->flop += one.flop;
+}
+
+// The router multiplies in f32, and counts with gate and up.
+static void add_experts(const struct pass *pass, struct work op[OPC_COUNT])
+{
+    const struct work_input *in = pass->in;
+    const struct model_config *c = in->config;
+    double touched = experts_touched(pass), routed = pass->tokens * c->experts_used;
+    struct work *up = &op[OPC_GATE_UP], *down = &op[OPC_DOWN];
+    const struct product router = {DT_F32, DT_F32, 0};
+    add_linear(up, in, router, c->experts, c->width, pass->tokens);
+    add_expert_linear(up, in, touched, c->ff, c->width, routed);
+    add_expert_linear(up, in, touched, c->ff, c->width, routed);
+    add_expert_linear(down, in, touched, c->width, c->ff, routed);
+    if (c->shared_ff == 0)
+        return;
+    if (c->shared_gated)
+        add_linear(up, in, router, 1, c->width, pass->tokens);
+    add_expert_linear(up, in, 1, c->shared_ff, c->width, pass->tokens);
+    add_expert_linear(up, in, 1, c->shared_ff, c->width, pass->tokens);
+    add_expert_linear(down, in, 1, c->width, c->shared_ff, pass->tokens);
+}
+
 static void add_feed_forward(const struct pass *pass, struct work op[OPC_COUNT])
 {
     const struct work_input *in = pass->in;
@@ -135,7 +178,10 @@ static void add_layer(const struct pass *pass, struct work op[OPC_COUNT])
     add_bias(&op[OPC_QKV], c->qkv_bias, query + 2 * key);
     add_linear(&op[OPC_OUTPUT], in, p, c->width, query, pass->tokens);
     add_bias(&op[OPC_OUTPUT], c->o_bias, c->width);
-    add_feed_forward(pass, op);
+    if (c->experts)
+        add_experts(pass, op);
+    else
+        add_feed_forward(pass, op);
     add_rest(pass, &op[OPC_REST]);
 }
 
@@ -239,15 +285,15 @@ static void end_pass(struct pass *pass, struct work op[OPC_COUNT])
         add_scaled(&op[OPC_ATTENTION], attention, i ? windowed : in->config->layers - windowed);
     }
     add_outside(pass, op);
-    *pass = (struct pass){.in = in};
+    *pass = (struct pass){.in = in, .resident = pass->resident};
 }
 
 // One step: `tokens` new tokens of each sequence behind `earlier` positions, logits of the last of them
-// if asked for.
+// if asked for. resident: all weights count, touched or not.
 static void add_step(const struct work_input *in, int tokens, int earlier, bool logits,
-                     struct work op[OPC_COUNT])
+                     bool resident, struct work op[OPC_COUNT])
 {
-    struct pass pass = {.in = in};
+    struct pass pass = {.in = in, .resident = resident};
     for (int sequence = 0; sequence < in->batch; sequence++) {
         for (int done = 0; done < tokens;) {
             int room = ENGINE_PASS_TOKENS - (int)pass.tokens;
@@ -285,7 +331,7 @@ static double working_set(const struct work_input *in, double positions)
     const struct work_input one = {
         .config = c, .scheme = in->scheme, .kv = in->kv, .batch = 1, .prompt = 1};
     struct work op[OPC_COUNT] = {0};
-    add_step(&one, 1, 0, true, op);
+    add_step(&one, 1, 0, true, true, op);
     double bytes = 0;
     for (int i = 0; i < OPC_COUNT; i++)
         bytes += op[i].weight_bytes;
@@ -313,7 +359,7 @@ void work_prefill(const struct work_input *in, struct phase_work *out)
     int chunk = in->chunk > 0 && in->chunk < in->prompt ? in->chunk : in->prompt;
     for (int at = 0; at < in->prompt; at += chunk) {
         int tokens = in->prompt - at < chunk ? in->prompt - at : chunk;
-        add_step(in, tokens, at, at + tokens == in->prompt, op);
+        add_step(in, tokens, at, at + tokens == in->prompt, false, op);
     }
     finish(out, op, 1);
     out->working_set_bytes = working_set(in, in->prompt);
@@ -328,7 +374,7 @@ void work_decode_step(const struct work_input *in, struct phase_work *out)
     // mean of the steps is not the step at the mean.
     int steps = in->gen > 1 ? in->gen - 1 : 1;
     for (int i = 0; i < steps; i++)
-        add_step(in, 1, in->prompt + i, true, op);
+        add_step(in, 1, in->prompt + i, true, false, op);
     finish(out, op, steps);
     out->working_set_bytes = working_set(in, (double)in->prompt + steps);
 }

@@ -31,6 +31,7 @@ size_t cpu_element_bytes(enum dtype type);
 // The variants chosen at load for scheme and instruction sets; those of the KV type wait for a context.
 struct cpu_kernels {
     k_linear_fn *gemv, *gemm, *head_gemv, *head_gemm;
+    k_linear_fn *router;         // f32 whatever the scheme: it decides, and is small
     k_cast_fn *cast, *head_cast; // to the type products read
     k_cast_fn *stage;            // to cpu_staged()
     k_cast_fn *embedding_cast;
@@ -56,6 +57,11 @@ struct cpu_norm {
     float *weight, *bias;
 };
 
+struct cpu_expert {
+    struct cpu_matrix gate, up; // (ff, width)
+    struct cpu_matrix down;     // (width, ff)
+};
+
 struct cpu_layer {
     struct cpu_norm attn_norm, ff_norm;           // (width)
     struct cpu_norm attn_post_norm, ff_post_norm; // (width)
@@ -64,12 +70,17 @@ struct cpu_layer {
     struct cpu_matrix out;                        // (width, heads * head_dim)
     struct cpu_matrix gate, up;                   // (ff, width); gate of 0 rows where there is none
     struct cpu_matrix down;                       // (width, ff)
+    // Instead of gate, up and down, where there are experts:
+    struct cpu_matrix router, shared_router; // (experts, width), (1, width) in f32
+    struct cpu_expert *experts;              // (experts)
+    struct cpu_expert shared;                // of shared_ff; of 0 rows where there is none
 };
 
 struct cpu_weights {
     struct cpu_layer *layers;
-    unsigned char *embedding; // (vocab, width) rows of type scheme_embedding(); NULL when tied
-    unsigned char *positions; // (learned_positions, width), as the embedding; NULL: none
+    struct cpu_expert *experts; // (layers, experts): what the layers' point into
+    unsigned char *embedding;   // (vocab, width) rows of type scheme_embedding(); NULL when tied
+    unsigned char *positions;   // (learned_positions, width), as the embedding; NULL: none
     struct cpu_norm embedding_norm, final_norm; // (width)
     struct cpu_matrix head;                     // (vocab, width)
 };
@@ -118,13 +129,36 @@ enum {
     ATTEND_ROWS = 256,
 };
 
+// Where the tokens of a pass go; every worker has its own, made alike. See model/route.h.
+struct cpu_routing {
+    int *chosen;          // (SHARED_NORM_TOKENS, experts_used)
+    float *shares;        // the same
+    int *first;           // (experts + 1)
+    int *slot_token;      // (rows * experts_used)
+    float *slot_share;    // the same
+    unsigned char *input; // (SHARED_NORM_TOKENS, input stride) rows of one expert
+    float *scales;        // (SHARED_NORM_TOKENS) of input
+};
+
+// Experts' part of a context: slots are (token, expert) pairs, an expert's next to each other.
+struct cpu_expert_buffers {
+    float *scores;        // (rows, score_stride): the router's, and behind them the shared expert's
+    int *chosen;          // (rows, experts_used)
+    float *shares;        // the same
+    unsigned char *input; // (slots, input_bytes): what a product of the routed experts reads
+    float *scales;        // (slots) of input
+    unsigned char *shared; // (rows, shared_bytes): what the shared expert's down projection reads
+    size_t score_stride, input_bytes, shared_bytes;
+};
+
 // Scratch of one thread.
 struct cpu_worker {
     float *row;           // (width) a normed row before it is cast
     unsigned char *input; // (SHARED_NORM_TOKENS, input stride)
     float *scales;        // (SHARED_NORM_TOKENS) of input
     float *gate, *up;     // (FF_BLOCK_FLOATS)
-    float *attended;      // (tile tokens, group, head_dim)
+    struct cpu_routing routing;
+    float *attended; // (tile tokens, group, head_dim)
     void *attend_scratch;
 };
 
@@ -143,10 +177,12 @@ struct cpu_buffers {
     float *x;             // (rows, width): the residual stream
     float *qkv;           // (rows, qkv_width): q heads, k heads, v heads of a token
     unsigned char *input; // (rows, input_bytes): what the next product reads, or is quantized from
-    unsigned char *ff;    // (rows, ff_bytes): the same for the down projection
+    unsigned char
+        *ff; // (rows, ff_bytes): the same for the down projection; with experts (slots, ...)
     unsigned char *codes; // (rows, codes_bytes): quantized inputs; NULL where there are none
     float *scales;        // (rows) of codes
-    float *logits;        // (logit_rows, vocab)
+    struct cpu_expert_buffers experts;
+    float *logits;           // (logit_rows, vocab)
     struct cpu_part *parts;  // (rows)
     const int32_t **tokens;  // (rows) of each part
     int *wanted;             // (rows) rows of the pass whose logits are made
@@ -198,6 +234,13 @@ enum status cpu_step(void *planned, const struct span *spans, const int *positio
                      enum phase phase, const struct engine_observer *observer, const float **logits,
                      struct error *err);
 
+// Telling the observer. Only worker 0 does, and only where `watched` says so: an operation's time is that since
+// the last one told. Costs: of a product over so many tokens; of norming the residual stream.
+bool watched(const struct cpu_pass *pass, int worker);
+void tell(struct cpu_pass *pass, int layer, enum op_class op, struct op_cost cost);
+struct op_cost product_cost(const struct cpu_pass *pass, const struct cpu_matrix *m, int tokens);
+struct op_cost norm_cost(const struct cpu_pass *pass, int tokens, const struct cpu_norm *norm);
+
 // Input rows of a product.
 struct cpu_input {
     const unsigned char *x;
@@ -214,9 +257,34 @@ int cpu_padded(enum dtype weights, int cols);
 void products(const struct cpu_pass *pass, int worker, const struct cpu_matrix *matrices, int count,
               struct cpu_input input, int tokens, float *const *y, size_t ldy, bool accumulate);
 
+// Rows [row0, row0 + rows) of one product, a whole number of panels except at the end: y (tokens, rows).
+void block_product(const struct cpu_pass *pass, const struct cpu_matrix *m, int row0, int rows,
+                   struct cpu_input input, int tokens, float *y);
+// So many rows for this many tokens fit a thread's gate and up: whole panels, at least one.
+int block_rows(int tokens);
+
+// act(gate) * up, or act(up): matrices, what they read, and where the rows go.
+struct cpu_gated {
+    const struct cpu_matrix *gate, *up; // gate of 0 rows: there is none
+    struct cpu_input input;
+    int tokens;
+    unsigned char *out; // (tokens, out_bytes), staged for the next product
+    size_t out_bytes;
+    enum dtype next; // weights of the next product
+};
+// Panels [panel0, panel1) for all tokens of the job, by this worker alone.
+void gated_panels(const struct cpu_pass *pass, int worker, const struct cpu_gated *job, int panel0,
+                  int panel1);
+
 // act(gate) * up, or act(up), of the worker's share of the feed-forward rows, cast into b->ff.
 void gated(const struct cpu_pass *pass, int worker, const struct cpu_layer *layer,
            struct cpu_input input);
+
+// x += the experts' output for h = norm(x), in place of the feed-forward (experts.c).
+void experts_block(struct cpu_pass *pass, int worker, int index);
+
+// out = norm(x), one row.
+void norm_row(const struct cpu_pass *pass, const float *x, const struct cpu_norm *norm, float *out);
 
 // Clips, norms and rotates q, k and v as the description says: the worker's share of (token, KV head).
 void rotate(const struct cpu_pass *pass, int worker, int layer);

@@ -24,12 +24,12 @@ static float *residual(const struct cpu_pass *pass, int row)
 
 // Worker 0 tells what was done since its last event. In the phases that end at a barrier the time
 // includes waiting there for the others.
-static bool watched(const struct cpu_pass *pass, int worker)
+bool watched(const struct cpu_pass *pass, int worker)
 {
     return pass->observer && pass->observer->on_event && worker == 0;
 }
 
-static void tell(struct cpu_pass *pass, int layer, enum op_class op, struct op_cost cost)
+void tell(struct cpu_pass *pass, int layer, enum op_class op, struct op_cost cost)
 {
     struct engine_event event = {
         .phase = pass->phase,
@@ -68,12 +68,13 @@ static void show_residual(const struct cpu_pass *pass, int worker, enum engine_p
     show(pass, worker, point, layer, pass->b->x, (size_t)width * sizeof(float), width);
 }
 
-static struct op_cost product_cost(const struct cpu_pass *pass, const struct cpu_matrix *m,
-                                   int tokens)
+struct op_cost product_cost(const struct cpu_pass *pass, const struct cpu_matrix *m, int tokens)
 {
     const struct scheme *scheme = pass->model->scheme;
-    enum dtype input =
-        m == &pass->model->weights.head ? scheme->head_activations : scheme->activations;
+    bool head = m == &pass->model->weights.head;
+    enum dtype input = head                ? scheme->head_activations
+                       : m->type == DT_F32 ? DT_F32 // a router, where the scheme says otherwise
+                                           : scheme->activations;
     uint64_t bytes = (uint64_t)panel_count(m->rows) * cpu_panel_bytes(m);
     if (m->bias)
         bytes += (uint64_t)m->rows * sizeof(float);
@@ -109,8 +110,7 @@ static struct op_cost row_cost(int tokens, int width, uint64_t weight_bytes)
     };
 }
 
-static struct op_cost norm_cost(const struct cpu_pass *pass, int tokens,
-                                const struct cpu_norm *norm)
+struct op_cost norm_cost(const struct cpu_pass *pass, int tokens, const struct cpu_norm *norm)
 {
     int width = pass->model->config.width;
     return row_cost(tokens, width, (norm->bias ? 2 : 1) * (uint64_t)width * sizeof(float));
@@ -133,8 +133,7 @@ static struct op_cost rotation_cost(const struct cpu_pass *pass)
 
 // ---- norms and inputs of products ------------------------------------------------------------------------
 
-static void norm_row(const struct cpu_pass *pass, const float *x, const struct cpu_norm *norm,
-                     float *out)
+void norm_row(const struct cpu_pass *pass, const float *x, const struct cpu_norm *norm, float *out)
 {
     const struct model_config *c = &pass->model->config;
     if (c->norm == NORM_RMS)
@@ -391,6 +390,10 @@ static void attention_block(struct cpu_pass *pass, int worker, int index)
 static void feed_forward_block(struct cpu_pass *pass, int worker, int index)
 {
     const struct cpu_layer *layer = &pass->model->weights.layers[index];
+    if (pass->model->config.experts) {
+        experts_block(pass, worker, index);
+        return;
+    }
     if (!pass->model->config.parallel)
         feed_forward_up(pass, worker, index, normed(pass, worker, index, &layer->ff_norm));
     feed_forward_down(pass, worker, index);

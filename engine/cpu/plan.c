@@ -48,18 +48,58 @@ static size_t input_row_bytes(const struct scheme *scheme, const struct model_co
 // What they read quantized; 0 where nothing is.
 static size_t codes_row_bytes(const struct scheme *scheme, const struct model_config *config)
 {
-    size_t layer = row_bytes(DT_I8, scheme->weights, max_int(input_cols(config), config->ff));
+    int widest = max_int(input_cols(config), max_int(config->ff, config->shared_ff));
+    size_t layer = row_bytes(DT_I8, scheme->weights, widest);
     size_t head = row_bytes(DT_I8, scheme->head, config->width);
     layer = dtype_is_quantized(scheme->activations) ? layer : 0;
     head = dtype_is_quantized(scheme->head_activations) ? head : 0;
     return max_size(layer, head);
 }
 
+static void routing_place(struct cursor *cursor, const struct model_config *config,
+                          const struct cpu_buffers *b, struct cpu_routing *r)
+{
+    size_t used = (size_t)config->experts_used, slots = sat_mul((size_t)b->rows, used);
+    *r = (struct cpu_routing){0};
+    if (!config->experts)
+        return;
+    r->chosen = cursor_take(cursor, SHARED_NORM_TOKENS * used, sizeof *r->chosen);
+    r->shares = cursor_take(cursor, SHARED_NORM_TOKENS * used, sizeof *r->shares);
+    r->first = cursor_take(cursor, (size_t)config->experts + 1, sizeof *r->first);
+    r->slot_token = cursor_take(cursor, slots, sizeof *r->slot_token);
+    r->slot_share = cursor_take(cursor, slots, sizeof *r->slot_share);
+    r->input = cursor_take(cursor, SHARED_NORM_TOKENS, max_size(b->input_bytes, b->codes_bytes));
+    r->scales = cursor_take(cursor, SHARED_NORM_TOKENS, sizeof(float));
+}
+
+static void experts_place(struct cursor *cursor, const struct model_config *config,
+                          const struct scheme *scheme, const struct cpu_buffers *b,
+                          struct cpu_expert_buffers *e)
+{
+    size_t rows = (size_t)b->rows, used = (size_t)config->experts_used, slots = sat_mul(rows, used);
+    bool quantized = dtype_is_quantized(scheme->activations);
+    *e = (struct cpu_expert_buffers){
+        .score_stride = (size_t)config->experts + 1,
+        .input_bytes = quantized ? b->codes_bytes : b->input_bytes,
+        .shared_bytes = row_bytes(cpu_staged(scheme), scheme->weights, config->shared_ff),
+    };
+    if (!config->experts)
+        return;
+    e->scores = cursor_take(cursor, rows, e->score_stride * sizeof *e->scores);
+    e->chosen = cursor_take(cursor, slots, sizeof *e->chosen);
+    e->shares = cursor_take(cursor, slots, sizeof *e->shares);
+    e->input = cursor_take(cursor, slots, e->input_bytes);
+    e->scales = cursor_take(cursor, slots, sizeof *e->scales);
+    e->shared = cursor_take(cursor, rows, e->shared_bytes);
+}
+
 static void worker_place(struct cursor *cursor, const struct model_config *config,
                          const struct cpu_buffers *b, struct cpu_worker *w)
 {
     int group = config->heads / config->kv_heads;
-    size_t ff = sat_mul((size_t)b->rows, (size_t)panel_count(config->ff) * PANEL_ROWS);
+    int widest = config->experts ? max_int(config->width, config->shared_ff) : 0;
+    widest = max_int(config->ff, widest); // outputs of a product that go by way of gate and up
+    size_t ff = sat_mul((size_t)b->rows, (size_t)panel_count(widest) * PANEL_ROWS);
     if (ff > FF_BLOCK_FLOATS)
         ff = FF_BLOCK_FLOATS;
     w->row = cursor_take(cursor, (size_t)config->width, sizeof(float));
@@ -67,6 +107,7 @@ static void worker_place(struct cursor *cursor, const struct model_config *confi
     w->scales = cursor_take(cursor, SHARED_NORM_TOKENS, sizeof(float));
     w->gate = cursor_take(cursor, ff, sizeof(float));
     w->up = cursor_take(cursor, ff, sizeof(float));
+    routing_place(cursor, config, b, &w->routing);
     w->attended = cursor_take(cursor, (size_t)b->tile * (size_t)group,
                               (size_t)config->head_dim * sizeof(float));
     w->attend_scratch =
@@ -122,9 +163,11 @@ void buffers_place(struct cursor *cursor, const struct model_config *config,
         b->branch = cursor_take(cursor, rows, (size_t)config->width * sizeof(float));
     b->qkv = cursor_take(cursor, rows, b->qkv_width * sizeof(float));
     b->input = cursor_take(cursor, rows, b->input_bytes);
-    b->ff = cursor_take(cursor, rows, b->ff_bytes);
+    size_t slots = sat_mul(rows, (size_t)max_int(config->experts_used, 1));
+    b->ff = cursor_take(cursor, slots, b->ff_bytes);
     b->codes = b->codes_bytes ? cursor_take(cursor, rows, b->codes_bytes) : NULL;
     b->scales = cursor_take(cursor, rows, sizeof(float));
+    experts_place(cursor, config, scheme, b, &b->experts);
     b->logits = cursor_take(cursor, logit_rows, (size_t)config->vocab * sizeof(float));
     b->parts = cursor_take(cursor, rows, sizeof *b->parts);
     b->tokens = cursor_take(cursor, rows, sizeof *b->tokens);

@@ -50,6 +50,31 @@ static struct cpu_norm norm_place(struct cursor *cursor, const struct model_conf
     return norm;
 }
 
+// A role of all experts: the part of one of them.
+static struct cpu_matrix expert_place(struct cursor *cursor, const struct model_config *config,
+                                      const struct scheme *scheme, enum tensor_role role)
+{
+    struct tensor_shape shape = tensor_shape(config, role);
+    shape.rows /= config->experts;
+    return matrix_place(cursor, shape, scheme->weights, scheme->group);
+}
+
+static void experts_place(struct cursor *cursor, const struct model_config *config,
+                          const struct scheme *scheme, struct cpu_layer *layer)
+{
+    layer->router = matrix_place(cursor, tensor_shape(config, T_ROUTER), DT_F32, 0);
+    layer->shared_router = matrix_place(cursor, tensor_shape(config, T_SHARED_ROUTER), DT_F32, 0);
+    layer->shared.gate = product_place(cursor, config, scheme, T_SHARED_GATE);
+    layer->shared.up = product_place(cursor, config, scheme, T_SHARED_UP);
+    layer->shared.down = product_place(cursor, config, scheme, T_SHARED_DOWN);
+    for (int e = 0; e < config->experts; e++) {
+        struct cpu_expert measured, *expert = layer->experts ? &layer->experts[e] : &measured;
+        expert->gate = expert_place(cursor, config, scheme, T_EXPERT_GATE);
+        expert->up = expert_place(cursor, config, scheme, T_EXPERT_UP);
+        expert->down = expert_place(cursor, config, scheme, T_EXPERT_DOWN);
+    }
+}
+
 static void layer_place(struct cursor *cursor, const struct model_config *config,
                         const struct scheme *scheme, struct cpu_layer *layer)
 {
@@ -73,14 +98,17 @@ static void layer_place(struct cursor *cursor, const struct model_config *config
     layer->down = product_place(cursor, config, scheme, T_DOWN);
     layer->down.bias = vector_place(cursor, config, T_DOWN_BIAS);
     layer->ff_post_norm = norm_place(cursor, config, T_FF_POST_NORM, T_FF_POST_NORM);
+    experts_place(cursor, config, scheme, layer);
 }
 
 void weights_place(struct cursor *cursor, const struct model_config *config,
                    const struct scheme *scheme, struct cpu_weights *weights)
 {
     for (int i = 0; i < config->layers; i++) {
-        struct cpu_layer measured;
-        layer_place(cursor, config, scheme, weights->layers ? &weights->layers[i] : &measured);
+        struct cpu_layer measured = {0}, *layer = weights->layers ? &weights->layers[i] : &measured;
+        if (weights->experts)
+            layer->experts = weights->experts + (size_t)i * (size_t)config->experts;
+        layer_place(cursor, config, scheme, layer);
     }
     size_t row_bytes = sat_mul((size_t)config->width, cpu_element_bytes(scheme_embedding(scheme)));
     weights->embedding = weights->positions = NULL;
@@ -194,8 +222,10 @@ static void pack_quantized(const struct packing *p, const struct packing_scratch
     pack_quant_panel(matrix->type, row, rows, matrix->cols, matrix->group, panel);
 }
 
-static void pack_matrix(const struct packing *p, int worker, int workers,
-                        const struct cpu_matrix *matrix, enum tensor_role role, int layer)
+// Rows of the role from `row_first` on become the matrix.
+static void pack_rows(const struct packing *p, int worker, int workers,
+                      const struct cpu_matrix *matrix, enum tensor_role role, int layer,
+                      int row_first)
 {
     const struct packing_scratch *s = &p->scratch[worker];
     size_t bytes = cpu_panel_bytes(matrix);
@@ -207,14 +237,21 @@ static void pack_matrix(const struct packing *p, int worker, int workers,
             rows = PANEL_ROWS;
         unsigned char *to = matrix->packed + (size_t)panel * bytes;
         if (dtype_is_quantized(matrix->type)) {
-            pack_quantized(p, s, matrix, role, layer, row0, rows, to);
+            pack_quantized(p, s, matrix, role, layer, row_first + row0, rows, to);
             continue;
         }
-        read_rows(p, role, layer, row0, rows, s->rows, p->widest);
+        read_rows(p, role, layer, row_first + row0, rows, s->rows, p->widest);
         pack_panel(matrix->type, s->rows, rows, matrix->cols, p->widest, to);
     }
     int row0 = begin * PANEL_ROWS, row1 = end * PANEL_ROWS;
-    release_rows(p, role, layer, row0, (row1 < matrix->rows ? row1 : matrix->rows) - row0);
+    release_rows(p, role, layer, row_first + row0,
+                 (row1 < matrix->rows ? row1 : matrix->rows) - row0);
+}
+
+static void pack_matrix(const struct packing *p, int worker, int workers,
+                        const struct cpu_matrix *matrix, enum tensor_role role, int layer)
+{
+    pack_rows(p, worker, workers, matrix, role, layer, 0);
 }
 
 // Whole vectors, one worker each in turn.
@@ -240,6 +277,23 @@ static void pack_table(const struct packing *p, int worker, int workers, unsigne
     }
     if (table)
         release_rows(p, role, -1, begin, end - begin);
+}
+
+static void pack_experts(const struct packing *p, int worker, int workers, int index)
+{
+    const struct model_config *c = &p->model->config;
+    struct cpu_layer *layer = &p->model->weights.layers[index];
+    pack_matrix(p, worker, workers, &layer->router, T_ROUTER, index);
+    pack_matrix(p, worker, workers, &layer->shared_router, T_SHARED_ROUTER, index);
+    pack_matrix(p, worker, workers, &layer->shared.gate, T_SHARED_GATE, index);
+    pack_matrix(p, worker, workers, &layer->shared.up, T_SHARED_UP, index);
+    pack_matrix(p, worker, workers, &layer->shared.down, T_SHARED_DOWN, index);
+    for (int e = 0; e < c->experts; e++) {
+        struct cpu_expert *expert = &layer->experts[e];
+        pack_rows(p, worker, workers, &expert->gate, T_EXPERT_GATE, index, e * c->ff);
+        pack_rows(p, worker, workers, &expert->up, T_EXPERT_UP, index, e * c->ff);
+        pack_rows(p, worker, workers, &expert->down, T_EXPERT_DOWN, index, e * c->width);
+    }
 }
 
 static void pack_layer(const struct packing *p, int worker, int workers, int index)
@@ -272,6 +326,7 @@ static void pack_layer(const struct packing *p, int worker, int workers, int ind
     pack_matrix(p, worker, workers, &layer->gate, T_GATE, index);
     pack_matrix(p, worker, workers, &layer->up, T_UP, index);
     pack_matrix(p, worker, workers, &layer->down, T_DOWN, index);
+    pack_experts(p, worker, workers, index);
 }
 
 static void pack_job(void *arg, int worker, int workers)
@@ -302,6 +357,8 @@ static int widest_row(const struct model_config *config)
     int widest = config->width;
     if (config->ff > widest)
         widest = config->ff;
+    if (config->shared_ff > widest)
+        widest = config->shared_ff;
     if (config->heads * config->head_dim > widest)
         widest = config->heads * config->head_dim;
     return widest;
@@ -376,6 +433,7 @@ static enum status find_kernels(struct cpu_model *m, struct error *err)
     m->kernels = (struct cpu_kernels){
         .gemv = find(m, KOP_GEMV, w, x, err).linear,
         .gemm = find(m, KOP_GEMM, w, x, err).linear,
+        .router = find(m, KOP_GEMV, DT_F32, DT_F32, err).linear,
         .head_gemv = find(m, KOP_GEMV, head, head_x, err).linear,
         .head_gemm = find(m, KOP_GEMM, head, head_x, err).linear,
         .cast = find(m, KOP_CAST, DT_F32, x, err).cast,
@@ -399,7 +457,9 @@ static enum status place_weights(struct cpu_model *m, struct error *err)
     weights_place(&measured, &m->config, m->scheme, w);
     m->memory = cpu_memory(measured.used_bytes);
     w->layers = calloc((size_t)m->config.layers, sizeof *w->layers);
-    if (!m->memory || !w->layers) {
+    w->experts =
+        calloc((size_t)m->config.layers * (size_t)m->config.experts + 1, sizeof *w->experts);
+    if (!m->memory || !w->layers || !w->experts) {
         char need[32], have[32];
         return FAIL(err, ERR_NOMEM, "weights need %s and do not fit: %s available",
                     format_bytes((double)measured.used_bytes, need, sizeof need),
@@ -437,6 +497,7 @@ void cpu_prepared_destroy(void *prepared)
     if (!m)
         return;
     free(m->weights.layers);
+    free(m->weights.experts);
     free(m->memory);
     free(m);
 }

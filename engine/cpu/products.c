@@ -101,17 +101,24 @@ void products(const struct cpu_pass *pass, int worker, const struct cpu_matrix *
 
 // ---- gate and up -----------------------------------------------------------------------------------------
 
-// Rows [row0, row0 + rows) of gate or up, a whole number of panels except at the end, into `y`.
-static void block_product(const struct cpu_pass *pass, const struct cpu_matrix *m, int row0,
-                          int rows, struct patch patch, struct cpu_input input, float *y)
+// The rows of an input from token0 on.
+static struct cpu_input input_from(struct cpu_input input, int token0)
+{
+    input.x += (size_t)token0 * input.row_bytes;
+    input.scales = input.scales ? input.scales + token0 : NULL;
+    return input;
+}
+
+void block_product(const struct cpu_pass *pass, const struct cpu_matrix *m, int row0, int rows,
+                   struct cpu_input input, int tokens, float *y)
 {
     struct k_linear job = {
         .w = m->packed + (size_t)(row0 / PANEL_ROWS) * cpu_panel_bytes(m),
-        .x = input.x + (size_t)patch.token0 * input.row_bytes,
+        .x = input.x,
         .bias = m->bias ? m->bias + row0 : NULL,
-        .x_scale = input.scales ? input.scales + patch.token0 : NULL,
+        .x_scale = input.scales,
         .y = y,
-        .tokens = patch.tokens,
+        .tokens = tokens,
         .rows = rows,
         .cols = m->cols,
         .group = m->group,
@@ -119,37 +126,34 @@ static void block_product(const struct cpu_pass *pass, const struct cpu_matrix *
         .ldy = (size_t)rows,
         .streamed = pass->model->streamed,
     };
-    variant(pass, m, pass->tokens)(&job, 0, panel_count(rows));
+    variant(pass, m, tokens)(&job, 0, panel_count(rows));
 }
 
-// Rows of gate and up that fit the thread's buffers for this many tokens: whole panels, at least one.
-static int block_rows(int tokens)
+int block_rows(int tokens)
 {
     int rows = FF_BLOCK_FLOATS / tokens / PANEL_ROWS * PANEL_ROWS;
     return rows > PANEL_ROWS ? rows : PANEL_ROWS;
 }
 
-static void gated_patch(const struct cpu_pass *pass, int worker, const struct cpu_layer *layer,
-                        struct cpu_input input, struct patch patch)
+void gated_panels(const struct cpu_pass *pass, int worker, const struct cpu_gated *job, int panel0,
+                  int panel1)
 {
-    const struct cpu_buffers *b = pass->b;
-    const struct cpu_worker *w = &b->workers[worker];
+    const struct cpu_worker *w = &pass->b->workers[worker];
     const struct cpu_kernels *k = &pass->model->kernels;
-    bool plain = layer->gate.rows == 0;
+    bool plain = job->gate->rows == 0;
     float *in = plain ? w->up : w->gate;
-    int ff = layer->up.rows, padded = cpu_padded(layer->down.type, ff);
+    int ff = job->up->rows, padded = cpu_padded(job->next, ff), step = block_rows(job->tokens);
+    int last = panel1 * PANEL_ROWS < ff ? panel1 * PANEL_ROWS : ff;
     size_t element = cpu_element_bytes(cpu_staged(pass->model->scheme));
-    int last = patch.panel1 * PANEL_ROWS < ff ? patch.panel1 * PANEL_ROWS : ff;
-    int step = block_rows(patch.tokens);
-    for (int row0 = patch.panel0 * PANEL_ROWS; row0 < last; row0 += step) {
+    for (int row0 = panel0 * PANEL_ROWS; row0 < last; row0 += step) {
         int rows = last - row0 < step ? last - row0 : step;
         if (!plain)
-            block_product(pass, &layer->gate, row0, rows, patch, input, w->gate);
-        block_product(pass, &layer->up, row0, rows, patch, input, w->up);
+            block_product(pass, job->gate, row0, rows, job->input, job->tokens, w->gate);
+        block_product(pass, job->up, row0, rows, job->input, job->tokens, w->up);
         int to = row0 + rows == ff ? padded - row0 : rows;
-        for (int t = 0; t < patch.tokens; t++) {
+        for (int t = 0; t < job->tokens; t++) {
             float *x = in + (size_t)t * (size_t)rows;
-            unsigned char *out = b->ff + (size_t)(patch.token0 + t) * b->ff_bytes;
+            unsigned char *out = job->out + (size_t)t * job->out_bytes;
             k->activate(x, x, plain ? NULL : w->up + (size_t)t * (size_t)rows, rows);
             k->stage(out + (size_t)row0 * element, x, rows, to);
         }
@@ -165,6 +169,16 @@ void gated(const struct cpu_pass *pass, int worker, const struct cpu_layer *laye
     struct deal deal;
     deal_begin(&deal, pass->b->deals, panels * blocks, piece(pass->tokens), worker, pass->workers);
     while (deal_next(&deal, &unit, &end))
-        while (next_patch(&unit, end, panels, blocks, pass->tokens, &patch))
-            gated_patch(pass, worker, layer, input, patch);
+        while (next_patch(&unit, end, panels, blocks, pass->tokens, &patch)) {
+            struct cpu_gated job = {
+                .gate = &layer->gate,
+                .up = &layer->up,
+                .input = input_from(input, patch.token0),
+                .tokens = patch.tokens,
+                .out = pass->b->ff + (size_t)patch.token0 * pass->b->ff_bytes,
+                .out_bytes = pass->b->ff_bytes,
+                .next = layer->down.type,
+            };
+            gated_panels(pass, worker, &job, patch.panel0, patch.panel1);
+        }
 }

@@ -123,10 +123,11 @@ enum status hf_activation(const char *where, const char *key, const char *name,
             *out = known[i].activation;
             return OK;
         }
-    return FAIL(err, ERR_UNSUPPORTED,
-                "%s: %s: '%.64s' is not supported (silu, gelu, gelu_new, gelu_pytorch_tanh and relu "
-                "are)",
-                where, key, name);
+    return FAIL(
+        err, ERR_UNSUPPORTED,
+        "%s: %s: '%.64s' is not supported (silu, gelu, gelu_new, gelu_pytorch_tanh and relu "
+        "are)",
+        where, key, name);
 }
 
 static enum status read_activation(const json_t *root, const char *where,
@@ -196,9 +197,8 @@ static enum status read_heads(const json_t *root, const char *where, const struc
     if (arch->head_dim)
         TRY(hf_opt_int(root, where, arch->head_dim, arch->default_head_dim, &out->head_dim, err));
     if (out->head_dim == 0 && out->width % out->heads)
-        return FAIL(err, ERR_FORMAT,
-                    "%s: %s: %d is no multiple of %s %d, and there is no head_dim", where,
-                    hf_key(root, arch->width, (char[64]){0}), out->width,
+        return FAIL(err, ERR_FORMAT, "%s: %s: %d is no multiple of %s %d, and there is no head_dim",
+                    where, hf_key(root, arch->width, (char[64]){0}), out->width,
                     hf_key(root, arch->heads, name), out->heads);
     if (out->head_dim == 0)
         out->head_dim = out->width / out->heads;

@@ -87,7 +87,7 @@ static void strip_ends(const struct decoder *d, const struct str *text, struct s
         begin++;
     for (int i = 0; i < d->strip_right && begin < end && t[end - 1] == d->strip; i++)
         end--;
-    str_append_bytes(out, t + begin, end - begin);
+    utf8_repair(t + begin, end - begin, out); // entries of a GGUF file may be any bytes
 }
 
 void tokenizer_text(const struct tokenizer *tok, const int32_t *ids, size_t count, struct str *out)

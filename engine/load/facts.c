@@ -9,10 +9,50 @@
 
 #include "engine/load/tokenizer.h"
 
+#define META "\xe2\x96\x81" // "▁"
+
+// How a tokenizer of pieces turns spaces into "▁".
+struct spaces {
+    bool plain;  // as GGUF's kind "llama" does, and nothing else
+    bool prefix; // with one before the text
+};
+
+static bool is_text(const char *text, const char *other)
+{
+    return text && strcmp(text, other) == 0;
+}
+
+static struct spaces spaces_of(const struct tokenizer *tok)
+{
+    static const struct pretok_spec gemma = {
+        .kind = PRETOK_SPLIT, .behavior = PRETOK_WITH_PREVIOUS, .pattern = " ", .literal = true};
+    struct pretok_spec meta = {.kind = PRETOK_METASPACE, .behavior = PRETOK_WITH_NEXT};
+    struct spaces s = {tok->kind == TOKENIZER_PIECES && tok->byte_fallback, false};
+    bool replaced = false;
+    for (int i = 0; i < tok->normal.count; i++) {
+        const struct normal_step *step = &tok->normal.steps[i];
+        if (step->kind == NORMAL_PREPEND && is_text(step->text, META) && !replaced)
+            s.prefix = true;
+        else if (step->kind == NORMAL_REPLACE && step->single == ' ' && is_text(step->text, META))
+            replaced = true;
+        else
+            s.plain = false;
+    }
+    for (int prefix = PREFIX_NEVER; prefix <= PREFIX_ALWAYS && !replaced; prefix++) {
+        meta.prefix = (enum pretok_prefix)prefix;
+        if (!pretok_equals(tok->pretok, &meta, 1))
+            continue;
+        s.prefix = prefix != PREFIX_NEVER;
+        return s;
+    }
+    if (!replaced || (pretok_steps(tok->pretok) && !pretok_equals(tok->pretok, &gemma, 1)))
+        s.plain = false;
+    return s;
+}
+
 struct tokenizer_facts tokenizer_facts(const struct tokenizer *tok)
 {
     const struct pre *pre = pre_of(tok);
-    const struct decoder *d = &tok->decoder;
     return (struct tokenizer_facts){
         .kind = tok->kind,
         .pre = pre ? pre->name : NULL,
@@ -23,7 +63,7 @@ struct tokenizer_facts tokenizer_facts(const struct tokenizer *tok)
         .unk = tok->unk,
         .add_bos = tok->add_bos,
         .add_eos = tok->add_eos,
-        .space_prefix = d->pieces && (d->drop_first || (d->strip == ' ' && d->strip_left > 0)),
+        .space_prefix = spaces_of(tok).prefix,
     };
 }
 
@@ -89,6 +129,10 @@ enum status tokenizer_scores(const struct tokenizer *tok, float *scores, struct 
     }
     if (tok->kind != TOKENIZER_PIECES)
         return FAIL(err, ERR_UNSUPPORTED, "%s: byte-level merges have no scores", tok->name);
+    if (!spaces_of(tok).plain)
+        return FAIL(err, ERR_UNSUPPORTED,
+                    "%s: its normalizer or pre_tokenizer is none that scores could go with",
+                    tok->name);
     if (!scores_by_rank(tok, scores))
         return FAIL(err, ERR_NOMEM, "%s: no memory for scores", tok->name);
     TRY(tokenizer_scores_check(tok, scores, &same, err));

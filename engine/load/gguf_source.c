@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "engine/load/gguf.h"
+#include "kernels/quant.h"
 
 struct gguf_file {
     struct file_map map;
@@ -32,9 +33,7 @@ static void gguf_read_rows(const void *self, enum tensor_role role, int layer, i
 static void gguf_release(const void *self, enum tensor_role role, int layer, int row0, int rows)
 {
     const struct gguf *g = ((const struct gguf_file *)self)->gguf;
-    struct tensor_names names;
-    gguf_names(&g->config, &names);
-    tensor_map_release(&g->tensors, &g->config, &names, role, layer, row0, rows);
+    tensor_map_release(&g->tensors, &g->config, &g->names, role, layer, row0, rows);
 }
 
 static enum dtype gguf_stored_type(const void *self, enum tensor_role role, int layer)
@@ -51,7 +50,31 @@ static bool gguf_stored_form(const void *self, enum tensor_role role, int layer,
     struct tensor_shape shape = tensor_shape(&g->config, role);
     *out = (struct stored_form){type->name,
                                 stored_bytes(type, (size_t)shape.rows * (size_t)shape.cols)};
-    return true;
+    return type->block > 1;
+}
+
+// Q4_0 is int4 in groups of 32 with the zero in the middle, its scale an f16 value: the other types have
+// scales or minima that kernels/quant.h has no place for.
+static bool gguf_quantization(const void *self, enum tensor_role role, int layer,
+                              struct stored_quant *out)
+{
+    const struct gguf *g = ((const struct gguf_file *)self)->gguf;
+    const struct stored_type *type = tensor_map_at(&g->tensors, role, layer)->type;
+    *out = (struct stored_quant){.type = DT_I4, .group = type ? type->block : 0};
+    return type && type->expand == expand_q4_0;
+}
+
+static void gguf_read_codes(const void *self, enum tensor_role role, int layer, int row,
+                            struct quant_row out)
+{
+    const struct gguf *g = ((const struct gguf_file *)self)->gguf;
+    int groups = tensor_shape(&g->config, role).cols / 32;
+    const unsigned char *block =
+        tensor_map_row(&g->tensors, &g->config, &g->names, role, layer, row);
+    for (int i = 0; i < groups; i++, block += 18) {
+        codes_q4_0(out.codes + 32 * i, &out.scales[i], block);
+        out.zeros[i] = 8;
+    }
 }
 
 static enum status gguf_content_hash(const void *self, char hex[65], struct error *err)
@@ -80,6 +103,8 @@ static const struct source_ops gguf_ops = {
     .release = gguf_release,
     .stored_type = gguf_stored_type,
     .stored_form = gguf_stored_form,
+    .quantization = gguf_quantization,
+    .read_codes = gguf_read_codes,
     .content_hash = gguf_content_hash,
     .tokenizer = gguf_source_tokenizer,
     .destroy = gguf_destroy,

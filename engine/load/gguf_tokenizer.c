@@ -99,9 +99,18 @@ static bool strips_right(const struct gguf *g, struct gguf_text text)
     return true;
 }
 
-// Writers turn "▁" in user-defined pieces into spaces; text that is merged never has spaces.
-static enum status set_piece(struct tokenizer *tok, int64_t id, enum token_type type,
-                             struct gguf_text text, struct error *err)
+static bool is_spaces(struct gguf_text text)
+{
+    for (size_t i = 0; i < text.bytes; i++)
+        if (text.text[i] != ' ')
+            return false;
+    return text.bytes > 0;
+}
+
+// Writers turn "▁" in user-defined pieces into spaces; text that is merged never has spaces. Gemma's runs of
+// "▁" are looked for as such before spaces become "▁": runs of spaces find them by merging.
+static enum status set_piece(struct tokenizer *tok, enum token_type type, struct gguf_text text,
+                             const struct added_token *added, struct error *err)
 {
     struct str piece = {0};
     for (size_t i = 0; i < text.bytes; i++)
@@ -109,11 +118,24 @@ static enum status set_piece(struct tokenizer *tok, int64_t id, enum token_type 
             str_append(&piece, META);
         else
             str_append_bytes(&piece, text.text + i, 1);
-    enum status status = piece.failed
-                             ? FAIL(err, ERR_NOMEM, "%s: no memory for its vocabulary", tok->name)
-                             : tokenizer_set(tok, id, type, str_text(&piece), piece.length, err);
+    enum status status =
+        piece.failed ? FAIL(err, ERR_NOMEM, "%s: no memory for its vocabulary", tok->name)
+                     : tokenizer_set(tok, added->id, type, str_text(&piece), piece.length, err);
+    if (status == OK && type != TOKEN_NORMAL && type != TOKEN_BYTE && type != TOKEN_UNUSED)
+        status = is_spaces(text)
+                     ? added_insert(&tok->added_raw, str_text(&piece), piece.length, added, err)
+                     : added_insert(&tok->added_raw, text.text, text.bytes, added, err);
     str_fini(&piece);
     return status;
+}
+
+static enum status set_bytes(struct tokenizer *tok, enum token_type type, struct gguf_text text,
+                             const struct added_token *added, struct error *err)
+{
+    TRY(tokenizer_set(tok, added->id, type, text.text, text.bytes, err));
+    if (type != TOKEN_CONTROL && type != TOKEN_USER)
+        return OK;
+    return added_insert(&tok->added_raw, text.text, text.bytes, added, err);
 }
 
 static enum status read_tokens(const struct gguf *g, const struct lists *lists,
@@ -123,16 +145,12 @@ static enum status read_tokens(const struct gguf *g, const struct lists *lists,
     size_t at = lists->tokens->first;
     bool pieces = tok->kind == TOKENIZER_PIECES;
     for (uint64_t id = 0; id < lists->tokens->count; id++) {
-        struct added_token token = {.id = (int32_t)id};
+        struct added_token added = {.id = (int32_t)id};
         enum token_type type = TOKEN_NORMAL;
         at = gguf_next_string(g, at, &text);
         TRY(token_type(g, lists, id, &type, err));
-        TRY(pieces ? set_piece(tok, (int64_t)id, type, text, err)
-                   : tokenizer_set(tok, (int64_t)id, type, text.text, text.bytes, err));
-        if (type != TOKEN_CONTROL && type != TOKEN_USER && (type != TOKEN_UNKNOWN || !pieces))
-            continue;
-        token.rstrip = pieces && type != TOKEN_UNKNOWN && strips_right(g, text);
-        if (added_insert(&tok->added_raw, text.text, text.bytes, &token, err) != OK)
+        added.rstrip = pieces && type != TOKEN_UNKNOWN && strips_right(g, text);
+        if ((pieces ? set_piece : set_bytes)(tok, type, text, &added, err) != OK)
             return error_context(err, "%s: tokenizer.ggml.tokens: %llu", g->name,
                                  (unsigned long long)id);
     }

@@ -15,8 +15,9 @@ struct hf_arch {
     int ff_times;          // where ff is not given: so many times the width; 0: required
     int default_positions; // 0: required
     double default_eps;    // 0: 1e-6
-    const char *attention_bias, *ff_bias; // keys that add biases to q, k, v and o; gate, up and down
-    bool tied; // when tie_word_embeddings is not given
+    const char *attention_bias,
+        *ff_bias; // keys that add biases to q, k, v and o; gate, up and down
+    bool tied;    // when tie_word_embeddings is not given
 
     const char *window;     // key of the sliding window; NULL: has none
     int default_window;     // where that key is not given

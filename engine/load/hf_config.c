@@ -59,8 +59,8 @@ static enum status more_gpt2(const json_t *root, const char *where, struct model
     return hf_only_bool(root, where, "add_cross_attention", false, "a decoder alone is", err);
 }
 
-static enum status more_gpt_bigcode(const json_t *root, const char *where,
-                                    struct model_config *out, struct error *err)
+static enum status more_gpt_bigcode(const json_t *root, const char *where, struct model_config *out,
+                                    struct error *err)
 {
     bool multi_query;
     TRY(more_gpt2(root, where, out, err));
@@ -129,13 +129,43 @@ static enum status more_mpt(const json_t *root, const char *where, struct model_
     TRY(json_opt_string(attn, place, "attn_type", "multihead_attention", &type, err));
     if (!str_equal(type, "multihead_attention"))
         return FAIL(err, ERR_UNSUPPORTED,
-                    "%s: attn_type: '%.64s' is not supported (multihead_attention is)", place, type);
+                    "%s: attn_type: '%.64s' is not supported (multihead_attention is)", place,
+                    type);
     TRY(hf_only_bool(attn, place, "alibi", true, "ALiBi is", err));
     TRY(hf_only_bool(attn, place, "prefix_lm", false, "causal attention is", err));
     TRY(hf_only_bool(attn, place, "qk_ln", false, "q and k without a LayerNorm are", err));
     TRY(hf_opt_float(attn, place, "clip_qkv", 0, &out->clip_qkv, err));
     TRY(hf_opt_float(attn, place, "softmax_scale", 0, &out->attention_scale, err));
     return hf_opt_float(attn, place, "alibi_bias_max", 8, &out->alibi_max, err);
+}
+
+static enum status more_mixtral(const json_t *root, const char *where, struct model_config *out,
+                                struct error *err)
+{
+    TRY(hf_opt_int(root, where, "num_local_experts", 8, &out->experts, err));
+    if (out->experts < 1)
+        return FAIL(err, ERR_FORMAT, "%s: num_local_experts: not positive", where);
+    return hf_opt_int(root, where, "num_experts_per_tok", 2, &out->experts_used, err);
+}
+
+static enum status more_qwen2_moe(const json_t *root, const char *where, struct model_config *out,
+                                  struct error *err)
+{
+    int step;
+    const json_t *dense = json_object_get(root, "mlp_only_layers");
+    TRY(hf_opt_int(root, where, "num_experts", 60, &out->experts, err));
+    TRY(hf_opt_int(root, where, "num_experts_per_tok", 4, &out->experts_used, err));
+    TRY(hf_opt_int(root, where, "shared_expert_intermediate_size", 5632, &out->shared_ff, err));
+    TRY(json_opt_bool(root, where, "norm_topk_prob", false, &out->experts_renormed, err));
+    TRY(json_opt_bool(root, where, "qkv_bias", true, &out->qkv_bias, err));
+    TRY(hf_opt_int(root, where, "decoder_sparse_step", 1, &step, err));
+    if (step != 1 || json_array_size(dense) > 0)
+        return FAIL(err, ERR_UNSUPPORTED,
+                    "%s: %s: layers without experts among those with them are not supported", where,
+                    step != 1 ? "decoder_sparse_step" : "mlp_only_layers");
+    if (out->experts < 1)
+        return FAIL(err, ERR_FORMAT, "%s: num_experts: not positive", where);
+    return OK;
 }
 
 // ---- the table ------------------------------------------------------------------------------------
@@ -163,12 +193,33 @@ static const struct hf_arch table[] = {
      .window = "sliding_window",
      .default_window = 4096,
      .window_by_default = true},
+    {.name = "mixtral",
+     LLAMA_KEYS,
+     .head_dim = "head_dim",
+     .default_kv_heads = 8,
+     .default_eps = 1e-5,
+     .window = "sliding_window",
+     .window_by_default = true,
+     .more = more_mixtral},
     {.name = "qwen2",
      LLAMA_KEYS,
      .head_dim = "head_dim",
      .default_kv_heads = 32,
      .window = "sliding_window",
      .default_window = 4096},
+    {.name = "qwen2_moe",
+     .width = "hidden_size",
+     .layers = "num_hidden_layers",
+     .heads = "num_attention_heads",
+     .kv_heads = "num_key_value_heads",
+     .ff = "moe_intermediate_size",
+     .positions = "max_position_embeddings",
+     .eps = "rms_norm_eps",
+     .activation = "hidden_act",
+     .default_kv_heads = 16,
+     .window = "sliding_window",
+     .default_window = 4096,
+     .more = more_qwen2_moe},
     {.name = "qwen3",
      LLAMA_KEYS,
      .head_dim = "head_dim",

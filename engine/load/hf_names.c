@@ -40,6 +40,31 @@ static const struct tensor_names llama = {
     .at[T_FF_NORM] = {"post_attention_layernorm.weight"},
 };
 
+// w1 is the gate, w3 up, w2 down.
+static const struct tensor_names mixtral = {
+    MODEL,
+    SELF_ATTENTION,
+    .at[T_FF_NORM] = {"post_attention_layernorm.weight"},
+    .at[T_ROUTER] = {"block_sparse_moe.gate.weight"},
+    .at[T_EXPERT_GATE] = {"block_sparse_moe.experts.*.w1.weight"},
+    .at[T_EXPERT_UP] = {"block_sparse_moe.experts.*.w3.weight"},
+    .at[T_EXPERT_DOWN] = {"block_sparse_moe.experts.*.w2.weight"},
+};
+
+static const struct tensor_names qwen2_moe = {
+    MODEL,
+    SELF_ATTENTION,
+    .at[T_FF_NORM] = {"post_attention_layernorm.weight"},
+    .at[T_ROUTER] = {"mlp.gate.weight"},
+    .at[T_SHARED_GATE] = {"mlp.shared_expert.gate_proj.weight"},
+    .at[T_SHARED_UP] = {"mlp.shared_expert.up_proj.weight"},
+    .at[T_SHARED_DOWN] = {"mlp.shared_expert.down_proj.weight"},
+    .at[T_SHARED_ROUTER] = {"mlp.shared_expert_gate.weight"},
+    .at[T_EXPERT_GATE] = {"mlp.experts.*.gate_proj.weight"},
+    .at[T_EXPERT_UP] = {"mlp.experts.*.up_proj.weight"},
+    .at[T_EXPERT_DOWN] = {"mlp.experts.*.down_proj.weight"},
+};
+
 static const struct tensor_names gemma = {
     MODEL,
     SELF_ATTENTION,
@@ -178,10 +203,13 @@ static const struct {
     const char *arch;
     const struct tensor_names *names;
 } tables[] = {
-    {"llama", &llama},   {"mistral", &llama}, {"qwen2", &llama},
-    {"qwen3", &llama},   {"gemma", &gemma},   {"gemma2", &gemma2},
-    {"phi", &phi},       {"phi3", &phi3},     {"gpt2", &gpt2},
-    {"bloom", &bloom},   {"falcon", &bloom},  {"gpt_bigcode", &gpt_bigcode},
+    {"llama", &llama},     {"mistral", &llama},
+    {"mixtral", &mixtral}, {"qwen2_moe", &qwen2_moe},
+    {"qwen2", &llama},     {"qwen3", &llama},
+    {"gemma", &gemma},     {"gemma2", &gemma2},
+    {"phi", &phi},         {"phi3", &phi3},
+    {"gpt2", &gpt2},       {"bloom", &bloom},
+    {"falcon", &bloom},    {"gpt_bigcode", &gpt_bigcode},
     {"mpt", &mpt},
 };
 

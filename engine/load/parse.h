@@ -27,7 +27,8 @@ void model_name_from_path(const char *path, char out[MODEL_NAME_BYTES]);
 struct stored_tensor {
     const unsigned char *data; // NULL: not found (yet)
     const struct stored_type *type;
-    const struct quant_linear *quant; // what it is read by when it is quantized (quantized/); or NULL
+    const struct quant_linear
+        *quant; // what it is read by when it is quantized (quantized/); or NULL
 };
 
 // All tensors of a description; extras are tensors of a file that it does not name. Roles of one fused
@@ -37,7 +38,8 @@ struct tensor_map {
     int layers, experts;      // experts: at least 1
     struct str extra_names;   // one a line
     uint64_t extras, extra_bytes;
-    struct quantized *quantized; // keeps the parts of quantized products; NULL: there are none; borrowed
+    struct quantized
+        *quantized; // keeps the parts of quantized products; NULL: there are none; borrowed
 };
 enum status tensor_map_init(struct tensor_map *map, const struct model_config *config,
                             struct error *err);
@@ -116,6 +118,10 @@ enum status tensor_map_complete(const struct tensor_map *map, const struct model
 void tensor_map_read(const struct tensor_map *map, const struct model_config *config,
                      const struct tensor_names *names, enum tensor_role role, int layer, int row0,
                      int rows, float *out, size_t ld);
+// Where a row of a matrix is stored; not of a transposed one.
+const unsigned char *tensor_map_row(const struct tensor_map *map, const struct model_config *config,
+                                    const struct tensor_names *names, enum tensor_role role,
+                                    int layer, int row);
 // Lets the pages of those rows leave memory (file_map_release): what release promises.
 void tensor_map_release(const struct tensor_map *map, const struct model_config *config,
                         const struct tensor_names *names, enum tensor_role role, int layer,

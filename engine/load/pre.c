@@ -8,30 +8,12 @@
 
 #include "engine/load/tokenizer.h"
 
-#define SPLIT(expression)                                                                          \
-    {                                                                                              \
-        .kind = PRETOK_SPLIT, .pattern = expression                                                \
-    }
-#define DIGIT                                                                                      \
-    {                                                                                              \
-        .kind = PRETOK_DIGITS                                                                      \
-    }
-#define DIGITS                                                                                     \
-    {                                                                                              \
-        .kind = PRETOK_DIGITS, .behavior = PRETOK_CONTIGUOUS                                       \
-    }
-#define PUNCTUATION                                                                                \
-    {                                                                                              \
-        .kind = PRETOK_PUNCTUATION, .behavior = PRETOK_CONTIGUOUS                                  \
-    }
-#define BYTE_LEVEL                                                                                 \
-    {                                                                                              \
-        .kind = PRETOK_BYTE_LEVEL                                                                  \
-    }
-#define BYTE_LEVEL_GPT2                                                                            \
-    {                                                                                              \
-        .kind = PRETOK_BYTE_LEVEL, .split = true                                                   \
-    }
+#define SPLIT(expression) .kind = PRETOK_SPLIT, .pattern = expression
+#define DIGIT             .kind = PRETOK_DIGITS
+#define DIGITS            .kind = PRETOK_DIGITS, .behavior = PRETOK_CONTIGUOUS
+#define PUNCTUATION       .kind = PRETOK_PUNCTUATION, .behavior = PRETOK_CONTIGUOUS
+#define BYTE_LEVEL        .kind = PRETOK_BYTE_LEVEL
+#define BYTE_LEVEL_GPT2   .kind = PRETOK_BYTE_LEVEL, .split = true
 
 #define SUFFIX "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 #define SPACE  "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
@@ -50,34 +32,63 @@
 #define BLOOM " ?[^(\\s|[.,!?…。，、।۔،])]+"
 #define CJK   "[一-龥ࠀ-一가-\xed\x9f\xbf]+"
 
+// The letters with case of an older Unicode, as DeepSeek LLM lists them.
+static const char deepseek_cased[] =
+    "\\s?"
+    "[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌ"
+    "Ύ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ"
+    "-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ"
+    "-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ"
+    "-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-"
+    "𐑏"
+    "𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+";
+
 static const struct pre pres[] = {
-    {"gpt-2", {BYTE_LEVEL_GPT2}, false, NORMAL_NONE},
-    {"phi-2", {BYTE_LEVEL_GPT2}, false, NORMAL_NONE},
-    {"mpt", {BYTE_LEVEL_GPT2}, false, NORMAL_NFC},
-    {"olmo", {BYTE_LEVEL_GPT2}, false, NORMAL_NFC},
-    {"llama-bpe", {SPLIT(LLAMA3), BYTE_LEVEL}, true, NORMAL_NONE},
-    {"dbrx", {SPLIT(LLAMA3), BYTE_LEVEL}, false, NORMAL_NONE},
-    {"qwen2", {SPLIT(QWEN2), BYTE_LEVEL}, false, NORMAL_NFC},
-    {"deepseek-r1-qwen", {SPLIT(QWEN2), BYTE_LEVEL}, false, NORMAL_NFC},
-    {"starcoder", {DIGIT, BYTE_LEVEL_GPT2}, false, NORMAL_NONE},
-    {"refact", {DIGIT, BYTE_LEVEL_GPT2}, false, NORMAL_NONE},
-    {"smollm", {DIGIT, BYTE_LEVEL_GPT2}, false, NORMAL_NONE},
-    {"command-r", {DIGIT, BYTE_LEVEL_GPT2}, false, NORMAL_NFC},
+    {"gpt-2", {{BYTE_LEVEL_GPT2}}, false, NORMAL_NONE},
+    {"phi-2", {{BYTE_LEVEL_GPT2}}, false, NORMAL_NONE},
+    {"mpt", {{BYTE_LEVEL_GPT2}}, false, NORMAL_NFC},
+    {"olmo", {{BYTE_LEVEL_GPT2}}, false, NORMAL_NFC},
+    {"llama-bpe", {{SPLIT(LLAMA3)}, {BYTE_LEVEL}}, true, NORMAL_NONE},
+    {"dbrx", {{SPLIT(LLAMA3)}, {BYTE_LEVEL}}, false, NORMAL_NONE},
+    {"qwen2", {{SPLIT(QWEN2)}, {BYTE_LEVEL}}, false, NORMAL_NFC},
+    {"deepseek-r1-qwen", {{SPLIT(QWEN2)}, {BYTE_LEVEL}}, false, NORMAL_NFC},
+    {"starcoder", {{DIGIT}, {BYTE_LEVEL_GPT2}}, false, NORMAL_NONE},
+    {"refact", {{DIGIT}, {BYTE_LEVEL_GPT2}}, false, NORMAL_NONE},
+    {"smollm", {{DIGIT}, {BYTE_LEVEL_GPT2}}, false, NORMAL_NONE},
+    {"command-r", {{DIGIT}, {BYTE_LEVEL_GPT2}}, false, NORMAL_NFC},
     {"falcon",
-     {PUNCTUATION, BYTE_LEVEL_GPT2, DIGITS, SPLIT("[0-9][0-9][0-9]")},
+     {{PUNCTUATION}, {BYTE_LEVEL_GPT2}, {DIGITS}, {SPLIT("[0-9][0-9][0-9]")}},
      false,
      NORMAL_NONE},
-    {"bloom", {SPLIT(BLOOM), BYTE_LEVEL}, false, NORMAL_NONE},
-    {"gpt-4o", {SPLIT(GPT4O), BYTE_LEVEL}, false, NORMAL_NONE},
-    {"tekken", {SPLIT(TEKKEN), BYTE_LEVEL}, true, NORMAL_NONE},
+    {"bloom", {{SPLIT(BLOOM)}, {BYTE_LEVEL}}, false, NORMAL_NONE},
+    {"gpt-4o", {{SPLIT(GPT4O)}, {BYTE_LEVEL}}, false, NORMAL_NONE},
+    {"tekken", {{SPLIT(TEKKEN)}, {BYTE_LEVEL}}, true, NORMAL_NONE},
     {"deepseek-coder",
-     {SPLIT("[\r\n]"), SPLIT("\\s?\\p{L}+"), SPLIT("\\s?\\p{P}+"), SPLIT(CJK), DIGIT, BYTE_LEVEL},
+     {{SPLIT("[\r\n]")},
+      {SPLIT("\\s?\\p{L}+")},
+      {SPLIT("\\s?\\p{P}+")},
+      {SPLIT(CJK)},
+      {DIGIT},
+      {BYTE_LEVEL}},
+     false,
+     NORMAL_NONE},
+    {"deepseek-llm",
+     {{SPLIT("[\r\n]")},
+      {SPLIT(deepseek_cased)},
+      {SPLIT("\\s?[!-/:-~！-／：-～‘-‟　-。]+")},
+      {SPLIT("\\s+$")},
+      {SPLIT(CJK)},
+      {DIGIT},
+      {BYTE_LEVEL}},
      false,
      NORMAL_NONE},
     // What llama.cpp falls back to where a file's splitting was not known when it was made.
     {"default",
-     {SPLIT("[\\p{P}\\$\\+<=>\\^~\\|]+"), SPLIT(PRETOK_GPT2), SPLIT("\\p{N}+"),
-      SPLIT("[0-9][0-9][0-9]"), BYTE_LEVEL},
+     {{SPLIT("[\\p{P}\\$\\+<=>\\^~\\|]+")},
+      {SPLIT(PRETOK_GPT2)},
+      {SPLIT("\\p{N}+")},
+      {SPLIT("[0-9][0-9][0-9]")},
+      {BYTE_LEVEL}},
      false,
      NORMAL_NONE},
 };

@@ -56,6 +56,8 @@ void convert_from_f32(unsigned char *dst, const float *src, const struct stored_
 
 stored_expand_fn expand_q8_0, expand_q4_0, expand_q4_1, expand_q5_0, expand_q5_1;
 stored_expand_fn expand_q4_k, expand_q5_k, expand_q6_k;
+// One block of Q4_0 as it is: 32 codes around 8, and the scale.
+void codes_q4_0(unsigned char codes[32], float *scale, const unsigned char *src);
 stored_shrink_fn shrink_q8_0, shrink_q4_0;
 
 #endif

@@ -57,6 +57,13 @@ void expand_q4_0(float *out, const unsigned char *src)
         out[i] = d * (float)(nibble(src + 2, i) - 8);
 }
 
+void codes_q4_0(unsigned char codes[32], float *scale, const unsigned char *src)
+{
+    *scale = half_at(src);
+    for (int i = 0; i < SMALL; i++)
+        codes[i] = (unsigned char)nibble(src + 2, i);
+}
+
 // f16 d, f16 m, 4-bit codes[32]
 void expand_q4_1(float *out, const unsigned char *src)
 {

@@ -28,12 +28,14 @@ static uint64_t tensor_number(enum tensor_role role, int layer)
         T_EMBEDDING, T_HEAD,   T_FINAL_NORM, T_ATTN_NORM, T_Q,    T_K,  T_V,   T_O,
         T_Q_BIAS,    T_K_BIAS, T_V_BIAS,     T_FF_NORM,   T_GATE, T_UP, T_DOWN};
     static const enum tensor_role later[] = {
-        T_POSITIONS,      T_EMBEDDING_NORM, T_EMBEDDING_NORM_BIAS, T_HEAD_BIAS,
-        T_FINAL_NORM_BIAS, T_ATTN_NORM_BIAS, T_O_BIAS,             T_Q_NORM,
-        T_K_NORM,         T_ATTN_POST_NORM, T_FF_NORM_BIAS,        T_GATE_BIAS,
-        T_UP_BIAS,        T_DOWN_BIAS,      T_FF_POST_NORM,        T_ROUTER,
-        T_SHARED_GATE,    T_SHARED_UP,      T_SHARED_DOWN,         T_SHARED_ROUTER,
-        T_EXPERT_GATE,    T_EXPERT_UP,      T_EXPERT_DOWN};
+        T_POSITIONS,      T_EMBEDDING_NORM,  T_EMBEDDING_NORM_BIAS,
+        T_HEAD_BIAS,      T_FINAL_NORM_BIAS, T_ATTN_NORM_BIAS,
+        T_O_BIAS,         T_Q_NORM,          T_K_NORM,
+        T_ATTN_POST_NORM, T_FF_NORM_BIAS,    T_GATE_BIAS,
+        T_UP_BIAS,        T_DOWN_BIAS,       T_FF_POST_NORM,
+        T_ROUTER,         T_SHARED_GATE,     T_SHARED_UP,
+        T_SHARED_DOWN,    T_SHARED_ROUTER,   T_EXPERT_GATE,
+        T_EXPERT_UP,      T_EXPERT_DOWN};
     _Static_assert(FIRST_ROLES + sizeof later / sizeof *later == T_ROLE_COUNT, "a role is missing");
     for (uint64_t i = 0; i < FIRST_ROLES; i++)
         if (first[i] == role)

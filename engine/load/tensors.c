@@ -170,6 +170,19 @@ void tensor_map_read(const struct tensor_map *map, const struct model_config *co
     }
 }
 
+const unsigned char *tensor_map_row(const struct tensor_map *map, const struct model_config *config,
+                                    const struct tensor_names *names, enum tensor_role role,
+                                    int layer, int row)
+{
+    int cols = tensor_shape(config, role).cols, rows = tensor_shape(config, role).rows;
+    bool apart = tensor_names_apart(names, role);
+    int each = apart ? rows / map->experts : rows;
+    const struct stored_tensor *t = tensor_map_expert(map, role, layer, apart ? row / each : 0);
+    int at = tensor_names_row(names, config, role, row % each);
+    assert(!names->at[role].transposed && row >= 0 && row < rows);
+    return t->data + (size_t)at * stored_bytes(t->type, (size_t)cols);
+}
+
 // From the first to the last of the rows as they are stored; other roles' rows that lie between, and columns of
 // a transposed tensor, are read in again where they were not done.
 void tensor_map_release(const struct tensor_map *map, const struct model_config *config,

@@ -47,7 +47,7 @@ struct tokenizer_facts {
     size_t merges;
     int32_t bos, eos, unk; // -1: the file does not say
     bool add_bos, add_eos; // what transformers puts around a text; the engine itself adds nothing
-    bool space_prefix;     // pieces: text begins with a space that decoding drops again
+    bool space_prefix;     // pieces: a space is put before text (GGUF's add_space_prefix)
 };
 struct tokenizer_facts tokenizer_facts(const struct tokenizer *tok);
 enum token_type tokenizer_token_type(const struct tokenizer *tok, int32_t id);
@@ -56,7 +56,8 @@ void tokenizer_spelling(const struct tokenizer *tok, int32_t id, struct str *out
 // Appends merge number `rank` as GGUF has it, "left right".
 void tokenizer_merge_spelling(const struct tokenizer *tok, size_t rank, struct str *out);
 // Scores by id under which pieces merge in just the order of this tokenizer's merges (a GGUF file's own, if
-// it came from one). Errors: ERR_UNSUPPORTED when no scores can say it, ERR_NOMEM.
+// it came from one). Errors: ERR_UNSUPPORTED when no scores can say it, or what is done before the merges is
+// not what GGUF's "llama" does; ERR_NOMEM.
 enum status tokenizer_scores(const struct tokenizer *tok, float *scores, struct error *err);
 
 // ---- ids that grow ----------------------------------------------------------------------------------

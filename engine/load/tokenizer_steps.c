@@ -9,7 +9,7 @@
 #include "base/json.h"
 #include "engine/load/tokenizer.h"
 
-enum { NESTING_MAX = 4 };
+enum { NESTING_MAX = 4, TEMPLATE_MAX = 16 };
 
 typedef enum status read_step(struct tokenizer *tok, const json_t *step, const char *type,
                               struct error *err);
@@ -289,6 +289,9 @@ static enum status read_template(struct tokenizer *tok, const json_t *step, stru
     size_t i;
     json_t *item;
     bool after = false;
+    if (json_array_size(json_object_get(step, "single")) > TEMPLATE_MAX)
+        return FAIL(err, ERR_UNSUPPORTED, "%s: post_processor: more than %d parts", tok->name,
+                    TEMPLATE_MAX);
     json_array_foreach(json_object_get(step, "single"), i, item)
     {
         const char *content;

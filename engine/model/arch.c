@@ -15,7 +15,14 @@
 static const struct arch table[] = {
     {.name = "llama", .gguf = "llama", .gguf_permuted = true, .config = {.rope = ROPE_HALF}},
     {.name = "mistral", .gguf = "llama", .gguf_permuted = true, .config = {.rope = ROPE_HALF}},
+    {.name = "mixtral",
+     .gguf = "llama", // with expert_count
+     .gguf_permuted = true,
+     .config = {.rope = ROPE_HALF, .experts_renormed = true}},
     {.name = "qwen2", .gguf = "qwen2", .config = {.rope = ROPE_HALF, .qkv_bias = true}},
+    {.name = "qwen2_moe",
+     .gguf = "qwen2moe",
+     .config = {.rope = ROPE_HALF, .qkv_bias = true, .shared_gated = true}},
     {.name = "qwen3", .gguf = "qwen3", .config = {.rope = ROPE_HALF, .qk_norm = true}},
     {.name = "phi",
      .gguf = "phi2",
@@ -59,10 +66,18 @@ static const struct arch table[] = {
                 .plain_ff = true}},
     {.name = "falcon",
      .gguf = "falcon",
-     .config = {.rope = ROPE_HALF, .norm = NORM_LAYER, .norm_bias = true, .activation = ACT_GELU, .plain_ff = true}},
+     .config = {.rope = ROPE_HALF,
+                .norm = NORM_LAYER,
+                .norm_bias = true,
+                .activation = ACT_GELU,
+                .plain_ff = true}},
     {.name = "mpt",
      .gguf = "mpt",
-     .config = {.norm = NORM_LAYER, .alibi = ALIBI_MPT, .alibi_max = 8, .activation = ACT_GELU, .plain_ff = true}},
+     .config = {.norm = NORM_LAYER,
+                .alibi = ALIBI_MPT,
+                .alibi_max = 8,
+                .activation = ACT_GELU,
+                .plain_ff = true}},
     {.name = "bloom",
      .gguf = "bloom",
      .config = {.norm = NORM_LAYER,
@@ -151,7 +166,8 @@ static enum status check_rope_scaling(const struct model_config *c, const char *
         if (!(c->rope_factors[i] > 0) || !(c->rope_long_factors[i] > 0) ||
             !isfinite(c->rope_factors[i]) || !isfinite(c->rope_long_factors[i]))
             return FAIL(err, ERR_FORMAT, "%s: rope scaling: factor %d is not positive", where, i);
-    if (scaling == ROPE_SCALE_LLAMA3 || scaling == ROPE_SCALE_YARN || scaling == ROPE_SCALE_LONGROPE)
+    if (scaling == ROPE_SCALE_LLAMA3 || scaling == ROPE_SCALE_YARN ||
+        scaling == ROPE_SCALE_LONGROPE)
         TRY(check_range(where, "original_max_position_embeddings", c->rope_original_positions, 1,
                         1 << 27, err));
     return check_scale(where, "rope attention factor", c->rope_attention_factor, err);
@@ -173,8 +189,9 @@ static enum status check_positions(const struct model_config *c, const char *whe
     TRY(check_scale(where, "local rope_theta", c->rope_local_theta, err));
     TRY(check_range(where, "rotating dimensions of a head", c->rotary, 1, c->head_dim, err));
     if (c->rotary % 2)
-        return FAIL(err, ERR_FORMAT, "%s: %d rotating dimensions of a head are odd: RoPE turns pairs",
-                    where, c->rotary);
+        return FAIL(err, ERR_FORMAT,
+                    "%s: %d rotating dimensions of a head are odd: RoPE turns pairs", where,
+                    c->rotary);
     return check_rope_scaling(c, where, err);
 }
 

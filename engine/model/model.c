@@ -7,35 +7,74 @@
 
 #include "base/str.h"
 
-// Whether the checkpoint stores codes in the format of the scheme's weights, and in which groups.
-static bool stores_codes(const struct checkpoint *ck, const struct scheme *scheme, int *group)
+// The products inside the layers, and how many of them the checkpoint stores as codes in the format of the
+// scheme's weights; the group of the first.
+struct stored_products {
+    int all, stored, group;
+};
+
+static struct stored_products count_stored(const struct checkpoint *ck, const struct scheme *scheme)
 {
-    struct stored_quant stored;
-    if (!ck->ops->quantization || !ck->ops->quantization(ck->self, T_Q, 0, &stored) ||
-        stored.type != scheme->weights)
-        return false;
-    if (stored.type == DT_I4)
-        *group = stored.group;
-    return true;
+    struct stored_products count = {0};
+    for (int role = T_FINAL_NORM + 1; role < T_ROLE_COUNT && !ck->synthetic; role++) {
+        enum tensor_role r = (enum tensor_role)role;
+        if (tensor_role_is_vector(r) || tensor_shape(&ck->config, r).rows <= 1 || r == T_ROUTER)
+            continue;
+        for (int layer = 0; layer < ck->config.layers; layer++) {
+            struct stored_quant q;
+            count.all++;
+            if (!ck->ops->quantization || !ck->ops->quantization(ck->self, r, layer, &q) ||
+                q.type != scheme->weights || (count.stored && q.group != count.group))
+                continue;
+            count.group = q.group;
+            count.stored++;
+        }
+    }
+    return count;
+}
+
+// int4 codes under any name: GGUF's are not AWQ's.
+static enum status check_codes(const struct checkpoint *ck, const struct scheme *scheme,
+                               const struct stored_products *count, struct error *err)
+{
+    bool gguf = str_equal(ck->ops->format, "gguf");
+    if (str_equal(scheme->name, "int4-awq") && (!count->stored || gguf) && !ck->synthetic)
+        return FAIL(err, ERR_UNSUPPORTED,
+                    "%s has no int4 codes: calibrate it first (bench quantize --scheme int4-awq), "
+                    "or take int4-rtn",
+                    ck->config.name);
+    if (str_equal(scheme->name, "q4_0") && !(gguf && count->stored) && !ck->synthetic)
+        return FAIL(err, ERR_UNSUPPORTED,
+                    "%s is no GGUF file in q4_0, and this scheme runs the codes of one as they are",
+                    ck->config.name);
+    return OK;
 }
 
 // The scheme as it runs on this checkpoint; its arithmetic tells where codes come from when that is not
 // rounding to nearest.
-static struct scheme scheme_of(const struct checkpoint *ck, const struct engine_options *options,
-                               const struct calibration *calibration)
+static enum status scheme_of(const struct checkpoint *ck, const struct engine_options *options,
+                             const struct calibration *calibration, struct scheme *out,
+                             struct error *err)
 {
     struct scheme row = *options->scheme;
-    bool awq = str_equal(row.name, "int4-awq"), stored = stores_codes(ck, &row, &row.group);
-    struct scheme s = scheme_resolve(&row, row.head, options->isa);
-    size_t used = strlen(s.arithmetic), room = sizeof s.arithmetic - used;
+    struct stored_products count = count_stored(ck, &row);
+    TRY(check_codes(ck, &row, &count, err));
+    if (count.stored && row.weights == DT_I4)
+        row.group = count.group;
+    *out = scheme_resolve(&row, row.head, options->isa);
+    size_t used = strlen(out->arithmetic), room = sizeof out->arithmetic - used;
     if (calibration->path[0])
-        snprintf(s.arithmetic + used, room, "; codes by awq on text %.8s", calibration->text);
-    else if (stored)
-        snprintf(s.arithmetic + used, room, "; codes as stored");
-    else if (awq)
-        snprintf(s.arithmetic + used, room,
+        snprintf(out->arithmetic + used, room, "; codes by awq on text %.8s", calibration->text);
+    else if (count.stored == count.all && count.stored)
+        snprintf(out->arithmetic + used, room, "; codes as stored");
+    else if (count.stored)
+        snprintf(out->arithmetic + used, room,
+                 "; codes of %d products as stored, of %d rounded to nearest", count.stored,
+                 count.all - count.stored);
+    else if (str_equal(row.name, "int4-awq") || str_equal(row.name, "q4_0"))
+        snprintf(out->arithmetic + used, room,
                  "; codes rounded to nearest: random weights are not calibrated");
-    return s;
+    return OK;
 }
 
 static bool is_quantized(const struct checkpoint *ck)
@@ -76,9 +115,10 @@ enum status model_load(struct checkpoint *ck, const struct engine_options *optio
     model->backend = backend;
     if (calibrate(ck, options, user, &made, &model->calibration, err) == OK) {
         struct engine_options resolved = *options;
-        model->scheme = scheme_of(made ? made : ck, options, &model->calibration);
+        struct checkpoint *from = made ? made : ck;
         resolved.scheme = &model->scheme;
-        backend->prepare(made ? made : ck, &resolved, progress, user, &model->prepared, err);
+        if (scheme_of(from, options, &model->calibration, &model->scheme, err) == OK)
+            backend->prepare(from, &resolved, progress, user, &model->prepared, err);
     }
     checkpoint_destroy(made);
     if (err->code != OK) {

@@ -62,8 +62,3 @@ void route_group(const int *chosen, const float *shares, int tokens, int used, i
     memmove(first + 1, first, (size_t)experts * sizeof *first); // and back: ends are beginnings
     first[0] = 0;
 }
-
-double route_expected_union(int experts, int used, double tokens)
-{
-    return experts * (1 - pow(1 - (double)used / experts, tokens));
-}

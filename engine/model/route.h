@@ -25,8 +25,4 @@ struct route_groups {
 void route_group(const int *chosen, const float *shares, int tokens, int used, int experts,
                  struct route_groups *out);
 
-// How many experts at least one of `tokens` tokens goes through, expected when every choice of `used` of
-// `experts` is as likely as any other.
-double route_expected_union(int experts, int used, double tokens);
-
 #endif

@@ -79,10 +79,20 @@ static const struct scheme schemes[] = {
         .default_kv = DT_BF16,
         .arithmetic = "weight-only: fp8 x bf16 -> f32; head bf16",
     },
+    {
+        .name = "q4_0", // a GGUF file's own codes: model_load refuses others
+        .weights = DT_I4,
+        .activations = DT_I8,
+        .group = 32,
+        .head = DT_BF16,
+        .head_activations = DT_BF16,
+        .default_kv = DT_BF16,
+        .arithmetic = "w4a8: int4 g32 x int8 -> int32 -> f32; head bf16",
+    },
 };
 
 // Words of shared vocabulary that have no row above yet.
-static const char *const planned[] = {"q8_0", "q4_0", "q4_k", "q6_k"};
+static const char *const planned[] = {"q8_0", "q4_k", "q6_k"};
 
 const struct scheme *scheme_find(const char *name)
 {

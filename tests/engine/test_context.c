@@ -194,14 +194,16 @@ static void check_variant(void (*check)(struct model *model, const char *what), 
 // fastest tier and in f32 alone: their operations are the same in all.
 static void each_variant(void (*check)(struct model *model, const char *what))
 {
-    static const char *const paths[] = {MODELS "llama-gqa3", MODELS "mistral-window",
-                                        "models/reference"};
+    enum { PATHS = 5, VARIANTS = PATHS * 2 };
+    static const char *const paths[PATHS] = {MODELS "llama-gqa3", MODELS "mistral-window",
+                                             MODELS "mixtral", MODELS "qwen2-moe",
+                                             "models/reference"};
     static const char *const names[] = {"f32", "bf16"};
     struct tier tiers[MAX_TIERS];
     size_t count = machine_tiers(tiers);
     struct pool *pool = pool_of(2);
-    for (size_t i = 0; i < 3 * 2 * count; i++)
-        check_variant(check, paths[i % 3], names[i / 3 % 2], &tiers[i / 6], pool);
+    for (size_t i = 0; i < VARIANTS * count; i++)
+        check_variant(check, paths[i % PATHS], names[i / PATHS % 2], &tiers[i / VARIANTS], pool);
     for (size_t i = 0; i < sizeof families / sizeof *families; i++) {
         char path[128];
         snprintf(path, sizeof path, MODELS "%s", families[i]);

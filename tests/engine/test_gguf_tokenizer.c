@@ -79,18 +79,28 @@ static void scores(void **state)
     tokenizer_destroy(tok);
 }
 
-// Merges whose order no scores can say: the shorter left part first.
-static void scores_that_cannot_be(void **state)
+static void no_scores(const char *json, const char *word)
 {
-    (void)state;
-    static const char json[] = "{\"model\":{\"vocab\":{\"a\":0,\"aa\":1,\"aaa\":2},"
-                               "\"merges\":[[\"a\",\"a\"],[\"a\",\"aa\"],[\"aa\",\"a\"]]}}";
     struct error err = {0};
     struct tokenizer *tok;
     float found[3];
     expect_ok(tokenizer_parse("t.json", json, strlen(json), &tok, &err), &err, json);
-    expect_error(tokenizer_scores(tok, found, &err), &err, ERR_UNSUPPORTED, "t.json", "order");
+    expect_error(tokenizer_scores(tok, found, &err), &err, ERR_UNSUPPORTED, "t.json", word);
     tokenizer_destroy(tok);
+}
+
+// An order that puts the shorter left part first; a normal form, which GGUF's pieces have not.
+static void scores_that_cannot_be(void **state)
+{
+    (void)state;
+    no_scores(
+        "{\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":\"▁\"},"
+        "\"model\":{\"byte_fallback\":true,\"vocab\":{\"a\":0,\"aa\":1,\"aaa\":2},"
+        "\"merges\":[[\"a\",\"a\"],[\"a\",\"aa\"],[\"aa\",\"a\"]]}}",
+        "order");
+    no_scores("{\"normalizer\":{\"type\":\"NFKC\"},\"model\":{\"byte_fallback\":true,"
+              "\"vocab\":{\"a\":0},\"merges\":[]}}",
+              "normalizer");
 }
 
 // ---- broken metadata ------------------------------------------------------------------------------

@@ -101,23 +101,26 @@ static double worst_of(const char *path, const struct golden *g, const char *sch
     return worst;
 }
 
-static void check_model(const char *name, bool with_gguf, const char *scheme, double bound)
+static void check_model(const char *name, const char *scheme, double bound)
 {
-    char folder[256], config[300], gguf[256];
+    static const char *const forms[] = {"folder", "gguf", "older gguf"};
+    char folder[256], gguf[256], older[256], config[300];
     snprintf(folder, sizeof folder, MODELS "%s", name);
     snprintf(config, sizeof config, "%s/config.json", folder);
     snprintf(gguf, sizeof gguf, MODELS "%s/model.gguf", name);
+    snprintf(older, sizeof older, MODELS "%s/older.gguf", name);
+    const char *const paths[] = {folder, gguf, older}, *const there[] = {config, gguf, older};
     struct golden g = golden_open(name);
     struct tier tiers[MAX_TIERS];
     size_t count = machine_tiers(tiers);
     for (size_t i = 0; i < count; i++) {
-        for (int file = 0; file < (with_gguf ? 2 : 1); file++) {
-            const char *path = file ? gguf : folder;
-            if (!file_exists(file ? gguf : config)) // stored in one of the formats alone
+        for (int form = 0; form < 3; form++) {
+            const char *path = paths[form];
+            if (!file_exists(there[form])) // not every model is stored in every form
                 continue;
-            double worst = worst_of(path, &g, scheme, 1 + file, tiers[i].isa);
-            print_message("%-16s %-4s %-11s %-6s %.2e\n", name, scheme, tiers[i].name,
-                          file ? "gguf" : "folder", worst);
+            double worst = worst_of(path, &g, scheme, 1 + form % 2, tiers[i].isa);
+            print_message("%-16s %-4s %-11s %-6s %.2e\n", name, scheme, tiers[i].name, forms[form],
+                          worst);
             if (!(worst <= bound))
                 fail_msg("%s, %s, tier %s: %g of the largest logit, bound %g", path, scheme,
                          tiers[i].name, worst, bound);
@@ -126,35 +129,47 @@ static void check_model(const char *name, bool with_gguf, const char *scheme, do
     file_unmap(&g.map);
 }
 
-static const struct {
-    const char *name;
-    bool gguf; // its GGUF twin is read too
-} models[] = {{"llama-gqa3", true},    {"llama-wide-heads", true},
-              {"llama-llama3", true},  {"llama-linear", true},
-              {"llama-yarn", false},   {"qwen2-tied", true},
-              {"qwen2-sharded", true}, {"mistral-window", true},
-              {"qwen3", false},        {"phi-2", false},
-              {"phi3", false},         {"phi3-longrope", false},
-              {"gemma", false},        {"gemma2", false},
-              {"gpt2", false},         {"gpt-bigcode", false},
-              {"falcon-7b", false},    {"falcon-40b", false},
-              {"falcon-11b", false},   {"gpt-bigcode-heads", false},
-              {"falcon-rw", false},    {"mpt", false},
-              {"bloom", false},        {"gguf-small-blocks", true},
-              {"gguf-k-blocks", true}};
+static const char *const models[] = {"llama-gqa3",
+                                     "llama-wide-heads",
+                                     "llama-llama3",
+                                     "llama-linear",
+                                     "llama-yarn",
+                                     "qwen2-tied",
+                                     "qwen2-sharded",
+                                     "mistral-window",
+                                     "mixtral",
+                                     "qwen2-moe",
+                                     "qwen2-moe-normed",
+                                     "qwen3",
+                                     "phi-2",
+                                     "phi3",
+                                     "phi3-longrope",
+                                     "gemma",
+                                     "gemma2",
+                                     "gpt2",
+                                     "gpt-bigcode",
+                                     "falcon-7b",
+                                     "falcon-40b",
+                                     "falcon-11b",
+                                     "gpt-bigcode-heads",
+                                     "falcon-rw",
+                                     "mpt",
+                                     "bloom",
+                                     "gguf-small-blocks",
+                                     "gguf-k-blocks"};
 
 static void test_f32_logits(void **state)
 {
     (void)state;
     for (size_t i = 0; i < sizeof models / sizeof *models; i++)
-        check_model(models[i].name, models[i].gguf, "f32", 1e-4);
+        check_model(models[i], "f32", 1e-4);
 }
 
 static void test_bf16_logits(void **state)
 {
     (void)state;
     for (size_t i = 0; i < sizeof models / sizeof *models; i++)
-        check_model(models[i].name, models[i].gguf, "bf16", 0.04);
+        check_model(models[i], "bf16", 0.04);
 }
 
 // Quantized folders (tools/golden/make_quantized.py): the goldens are of the dequantized weights.
@@ -168,7 +183,7 @@ static void test_quantized_logits(void **state)
 {
     (void)state;
     for (size_t i = 0; i < sizeof quantized / sizeof *quantized; i++)
-        check_model(quantized[i], false, "f32", 1e-4);
+        check_model(quantized[i], "f32", 1e-4);
 }
 
 // ---- perplexity ------------------------------------------------------------------------------------------

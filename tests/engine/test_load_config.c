@@ -278,7 +278,7 @@ static void fields(void **state)
         json_decref(root);
     }
     refused("{'model_type':'gptj'}", ERR_UNSUPPORTED,
-            "gptj' is not supported (llama, mistral, qwen2");
+            "gptj' is not supported (llama, mistral, mixtral, qwen2");
     refused("{'hidden_size':'64'}", ERR_FORMAT, "hidden_size");
     refused("{'hidden_size':63}", ERR_FORMAT, "hidden_size");
     refused("{'hidden_size':0}", ERR_FORMAT, "hidden_size");
@@ -346,6 +346,8 @@ static void shapes(void **state)
         {"smollm2-1.7b", 1711376384},
         {"xlam-1b", 1346471936},
         {"deepseek-coder-6.7b", 6740512768},
+        {"mixtral-8x7b", 46702792704},
+        {"qwen1.5-moe-a2.7b", 14315784192},
         {"yi-6b", 6061035520},
         {"qwen3-8b", 8190735360},
         {"phi-2", 2779683840},

@@ -328,6 +328,27 @@ static void broken(void **state)
     refused("{" MODEL "," BYTE_LEVEL ",'added_tokens':[{'id':1}]}", ERR_FORMAT, "content: missing");
 }
 
+// A pattern that tries without end is given up, in one line.
+static void runaway(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct tokenizer *tok = NULL;
+    char text[80];
+    int32_t *ids;
+    size_t count;
+    memset(text, 'a', sizeof text);
+    expect_ok(
+        parse("{" MODEL ",'pre_tokenizer':{'type':'Sequence','pretokenizers':[{'type':'Split',"
+              "'pattern':{'Regex':'(?:a|aa)+[cd]'},'behavior':'Isolated'}," BYTE_LEVEL_STEP "]}}",
+              &tok, &err),
+        &err, "runaway");
+    expect_error(tokenizer_encode(tok, text, sizeof text, &ids, &count, &err), &err,
+                 ERR_UNSUPPORTED, "t.json", "match limit");
+    assert_null(ids);
+    tokenizer_destroy(tok);
+}
+
 static void of_another_model(void **state)
 {
     (void)state;
@@ -357,11 +378,17 @@ static void of_another_model(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(golden_ids), cmocka_unit_test(gguf_twins),
-        cmocka_unit_test(ends),       cmocka_unit_test(one_at_a_time),
-        cmocka_unit_test(patterns),   cmocka_unit_test(behaviors),
-        cmocka_unit_test(long_words), cmocka_unit_test(small),
-        cmocka_unit_test(broken),     cmocka_unit_test(of_another_model),
+        cmocka_unit_test(golden_ids),
+        cmocka_unit_test(gguf_twins),
+        cmocka_unit_test(ends),
+        cmocka_unit_test(one_at_a_time),
+        cmocka_unit_test(patterns),
+        cmocka_unit_test(behaviors),
+        cmocka_unit_test(long_words),
+        cmocka_unit_test(small),
+        cmocka_unit_test(broken),
+        cmocka_unit_test(runaway),
+        cmocka_unit_test(of_another_model),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -111,21 +111,13 @@ static void test_random(void **state)
         }
 }
 
-static void test_expected_union(void **state)
-{
-    (void)state;
-    near(route_expected_union(8, 2, 1), 2);
-    near(route_expected_union(8, 2, 2), 3.5); // 2, and of 2 more each is new with 6 in 8
-    near(route_expected_union(60, 60, 3), 60);
-    assert_true(route_expected_union(8, 2, 1024) <= 8);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_shares),         cmocka_unit_test(test_large_scores),
-        cmocka_unit_test(test_ties_and_nan),   cmocka_unit_test(test_random),
-        cmocka_unit_test(test_expected_union),
+        cmocka_unit_test(test_shares),
+        cmocka_unit_test(test_large_scores),
+        cmocka_unit_test(test_ties_and_nan),
+        cmocka_unit_test(test_random),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -139,6 +139,45 @@ static void passes_read_weights_again(void **state)
                        0);
 }
 
+// Mixtral 8x7B: of 8 experts 2 a token. Two tokens touch 3.5 of them: 2, and of the other two choices each
+// is a new one six times in eight.
+static void experts_touched_are_read(void **state)
+{
+    (void)state;
+    struct model_config c = {.layers = 32,
+                             .width = 4096,
+                             .heads = 32,
+                             .kv_heads = 8,
+                             .head_dim = 128,
+                             .ff = 14336,
+                             .vocab = 32000,
+                             .max_positions = 32768,
+                             .experts = 8,
+                             .experts_used = 2};
+    struct work_input in = {.config = &c,
+                            .scheme = scheme_find("bf16"),
+                            .kv = DT_BF16,
+                            .batch = 1,
+                            .prompt = 256,
+                            .gen = 2};
+    struct phase_work w;
+    double expert = 4096.0 * 14336 * 2,
+           router = 16 * 4096.0 * 4; // a panel of 16 rows holds 8 experts
+    work_decode_step(&in, &w);
+    assert_float_equal(w.op[OPC_DOWN].weight_bytes, 32 * 2 * expert, 0);
+    assert_float_equal(w.op[OPC_GATE_UP].weight_bytes, 32 * (2 * 2 * expert + router), 0);
+    assert_float_equal(w.op[OPC_DOWN].flop, 32 * 2 * expert, 0);
+    assert_true(w.working_set_bytes > 32 * 3 * 8 * expert); // all of them, over the steps
+    in.batch = 2;
+    work_decode_step(&in, &w);
+    assert_float_equal(w.op[OPC_DOWN].weight_bytes, 32 * 3.5 * expert, 1);
+    assert_float_equal(w.op[OPC_DOWN].flop, 2 * 32 * 2 * expert, 0);
+    in.chunk = 256; // 512 tokens touch all experts
+    work_prefill(&in, &w);
+    assert_float_equal(w.op[OPC_DOWN].weight_bytes, 32 * 8 * expert, 1);
+    assert_float_equal(w.op[OPC_DOWN].flop, 512 * 32 * 2 * expert, 1);
+}
+
 // ---- against the engine --------------------------------------------------------------------------------
 
 struct seen {
@@ -195,50 +234,90 @@ static void run_engine(struct context *ctx, const struct work_input *in)
     free(tokens);
 }
 
+// Runs a cell and leaves what the engine reported in *seen and the cell in *in.
+struct run {
+    struct checkpoint *ck;
+    struct model *model;
+    struct context *ctx;
+    struct pool *pool;
+    struct seen seen;
+    struct work_input in;
+    struct scheme scheme;
+};
+
+// head_word: NULL takes the scheme's own.
+static void run_cell(struct run *r, const char *path, const char *name, const char *head_word,
+                     enum dtype kv, int batch, int prompt, int chunk, int gen)
+{
+    enum dtype head = scheme_find(name)->head;
+    struct error err = {0};
+    *r = (struct run){0};
+    if (head_word)
+        assert_true(storage_parse(head_word, &head));
+    r->scheme = scheme_resolve(scheme_find(name), head, ISA_ALL);
+    if (pool_create(1, false, &r->pool, &err) != OK || checkpoint_open(path, &r->ck, &err) != OK)
+        fail_msg("%s", err.message);
+    struct engine_options options = {
+        .device = "cpu", .scheme = &r->scheme, .pool = r->pool, .isa = ISA_ALL};
+    struct context_options shape = {
+        .batch = batch, .positions = prompt + gen, .chunk = chunk, .kv = kv};
+    if (model_load(r->ck, &options, NULL, NULL, &r->model, &err) != OK ||
+        context_create(r->model, &shape, &r->ctx, &err) != OK)
+        fail_msg("%s: %s", path, err.message);
+    struct engine_observer observer = {.on_event = add_event, .user = &r->seen};
+    context_observe(r->ctx, &observer);
+    r->in = (struct work_input){.config = model_config(r->model),
+                                .scheme = options.scheme,
+                                .kv = kv,
+                                .batch = batch,
+                                .prompt = prompt,
+                                .chunk = chunk,
+                                .gen = gen};
+    run_engine(r->ctx, &r->in);
+}
+
+static void run_fini(struct run *r)
+{
+    context_destroy(r->ctx);
+    model_destroy(r->model);
+    checkpoint_destroy(r->ck);
+    pool_destroy(r->pool);
+}
+
 static void compare_headed(const char *path, const char *name, const char *head_word, enum dtype kv,
                            int batch, int prompt, int chunk, int gen)
 {
-    enum dtype head = scheme_find(name)->head;
-    if (head_word)
-        assert_true(storage_parse(head_word, &head));
-    struct scheme scheme = scheme_resolve(scheme_find(name), head, ISA_ALL);
-    struct error err = {0};
-    struct checkpoint *ck = NULL;
-    struct model *model = NULL;
-    struct context *ctx = NULL;
-    struct pool *pool = NULL;
-    struct seen seen = {0};
-    if (pool_create(1, false, &pool, &err) != OK || checkpoint_open(path, &ck, &err) != OK)
-        fail_msg("%s", err.message);
-    struct engine_options options = {
-        .device = "cpu", .scheme = &scheme, .pool = pool, .isa = ISA_ALL};
-    struct context_options shape = {
-        .batch = batch, .positions = prompt + gen, .chunk = chunk, .kv = kv};
-    if (model_load(ck, &options, NULL, NULL, &model, &err) != OK ||
-        context_create(model, &shape, &ctx, &err) != OK)
-        fail_msg("%s: %s", path, err.message);
-    struct engine_observer observer = {.on_event = add_event, .user = &seen};
-    context_observe(ctx, &observer);
-    struct work_input in = {.config = model_config(model),
-                            .scheme = options.scheme,
-                            .kv = kv,
-                            .batch = batch,
-                            .prompt = prompt,
-                            .chunk = chunk,
-                            .gen = gen};
-    run_engine(ctx, &in);
-
+    struct run r;
     struct phase_work prefill, decode;
-    work_prefill(&in, &prefill);
-    work_decode_step(&in, &decode);
+    run_cell(&r, path, name, head_word, kv, batch, prompt, chunk, gen);
+    work_prefill(&r.in, &prefill);
+    work_decode_step(&r.in, &decode);
     for (int op = 0; op < OPC_COUNT; op++) {
-        expect_same(path, (enum op_class)op, &prefill.op[op], &seen.op[PHASE_PREFILL][op], 1);
-        expect_same(path, (enum op_class)op, &decode.op[op], &seen.op[PHASE_DECODE][op], gen - 1);
+        expect_same(path, (enum op_class)op, &prefill.op[op], &r.seen.op[PHASE_PREFILL][op], 1);
+        expect_same(path, (enum op_class)op, &decode.op[op], &r.seen.op[PHASE_DECODE][op], gen - 1);
     }
-    context_destroy(ctx);
-    model_destroy(model);
-    checkpoint_destroy(ck);
-    pool_destroy(pool);
+    run_fini(&r);
+}
+
+static void expect_experts_between(const char *path, int batch)
+{
+    struct run r;
+    struct phase_work prefill, least, most;
+    run_cell(&r, path, "f32", NULL, DT_F32, batch, 20, 20, 2);
+    work_prefill(&r.in, &prefill);
+    struct model_config one = *r.in.config, all = *r.in.config;
+    r.in.config = &all;
+    all.experts_used = all.experts;
+    work_prefill(&r.in, &most);
+    r.in.config = &one;
+    one.experts = one.experts_used; // as if every token went to the same ones
+    work_prefill(&r.in, &least);
+    const struct work *seen = &r.seen.op[PHASE_PREFILL][OPC_DOWN];
+    assert_float_equal(seen->flop, prefill.op[OPC_DOWN].flop, 0);
+    assert_float_equal(seen->activation_bytes, prefill.op[OPC_DOWN].activation_bytes, 0);
+    assert_true(seen->weight_bytes > least.op[OPC_DOWN].weight_bytes);
+    assert_true(seen->weight_bytes <= most.op[OPC_DOWN].weight_bytes);
+    run_fini(&r);
 }
 
 static void compare(const char *path, const char *scheme, enum dtype kv, int batch, int prompt,
@@ -310,6 +389,18 @@ static void engine_reports_the_same(void **state)
     }
 }
 
+// With one token a pass it is certain how many experts are touched. With more the operations are, and the
+// bytes lie between those of one token and those of all experts.
+static void engine_reports_the_experts(void **state)
+{
+    (void)state;
+    compare("tests/golden/models/mixtral", "f32", DT_F32, 1, 9, 1, 12);
+    compare("tests/golden/models/qwen2-moe", "bf16", DT_F16, 1, 9, 1, 12);
+    compare("tests/golden/models/qwen2-moe-normed", "f32", DT_F16, 1, 9, 1, 12);
+    for (int batch = 1; batch <= 3; batch++)
+        expect_experts_between("tests/golden/models/qwen2-moe", batch);
+}
+
 static void engine_cuts_the_same_passes(void **state)
 {
     (void)state;
@@ -324,10 +415,12 @@ int main(void)
         cmocka_unit_test(llama_2_7b_prefill),
         cmocka_unit_test(windows_bound_attention),
         cmocka_unit_test(passes_read_weights_again),
-        cmocka_unit_test(engine_reports_the_same_of_codes),
         cmocka_unit_test(llama_2_7b_in_codes),
         cmocka_unit_test(engine_reports_the_same),
+        cmocka_unit_test(engine_reports_the_same_of_codes),
         cmocka_unit_test(engine_cuts_the_same_passes),
+        cmocka_unit_test(experts_touched_are_read),
+        cmocka_unit_test(engine_reports_the_experts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

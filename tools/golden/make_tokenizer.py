@@ -85,7 +85,7 @@ HAND = [
     "$x^{2}_{i,j} \\frac{a}{b} \\sum_{n=0}^{\\infty}$", "a--b---c____d====e....f!!!!g????", "!@#$%^&*()_+-=[]{}|;':\",./<>?`~\\",
     "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", " " * 100, "\n" * 50, " \n" * 30, "ab" * 300,
     "0" * 200, "-" * 200, "é" * 120, "字" * 120, "\u0301" * 60, "CamelCaseWordsAndSNAKE_CASE_words2and3numbers",
-    "\x00\x01\x02\x1f\x7f", "a\x00b", "\U0010ffff\ue000\uf8ff", "\ufffd", "ǅ ǈ ʰ ª º ˆ ˇ", "₀₁₂ ⁴⁵⁶ ℵ ℝ ∀∃∅∈ ← → ⇒ █▓▒░ ─│┌",
+    "\u2581\u2581 set \u2581 x  \u2581y", "</s> x <|user|>\n y<|end|>", "\x00\x01\x02\x1f\x7f", "a\x00b", "\U0010ffff\ue000\uf8ff", "\ufffd", "ǅ ǈ ʰ ª º ˆ ˇ", "₀₁₂ ⁴⁵⁶ ℵ ℝ ∀∃∅∈ ← → ⇒ █▓▒░ ─│┌",
 ]
 
 
