@@ -80,11 +80,30 @@ static void same_logits(const char *from, const char *to)
         fail_msg("%s: logits differ by %g from those of %s", to, worst, from);
 }
 
-static const char *const models[] = {
-    "llama-gqa3",  "llama-wide-heads", "llama-llama3",   "llama-linear", "llama-yarn",
-    "qwen2-tied",  "qwen2-sharded",    "mistral-window", "qwen3",        "phi-2",
-    "phi3",        "phi3-longrope",    "gemma",          "gemma2",       "gpt2",
-    "gpt-bigcode", "falcon-7b",        "falcon-40b",     "mpt",          "bloom"};
+static const char *const models[] = {"llama-gqa3",
+                                     "llama-wide-heads",
+                                     "llama-llama3",
+                                     "llama-linear",
+                                     "llama-yarn",
+                                     "qwen2-tied",
+                                     "qwen2-sharded",
+                                     "mistral-window",
+                                     "qwen3",
+                                     "phi-2",
+                                     "phi3",
+                                     "phi3-longrope",
+                                     "gemma",
+                                     "gemma2",
+                                     "gpt2",
+                                     "gpt-bigcode",
+                                     "falcon-7b",
+                                     "falcon-40b",
+                                     "mpt",
+                                     "bloom",
+                                     "mixtral",
+                                     "qwen2-moe",
+                                     "qwen2-moe-normed",
+                                     "awq-g32-qwen2"};
 
 static void a_converted_model_is_the_same(void **state)
 {
