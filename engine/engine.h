@@ -125,6 +125,18 @@ struct checkpoint;
 // Errors: ERR_IO, ERR_FORMAT (file, place and reason), ERR_UNSUPPORTED (what was found, what is known).
 enum status checkpoint_open(const char *path, struct checkpoint **out, struct error *err);
 
+// One thing a checkpoint asks for, and whether this program has it.
+struct checkpoint_item {
+    const char
+        *area; // "architecture", "rope scaling", "quantization", "stored types", "tokenizer", ...
+    char found[128]; // as the files say it
+    bool supported;
+    char note[256]; // why not
+};
+// Looks at each thing by itself, so that one that is not supported hides no other; "loading" comes last and
+// says whether checkpoint_open takes it. Reads headers alone. Returns how many were filled in; 16 are enough.
+size_t checkpoint_inspect(const char *path, struct checkpoint_item *out, size_t max);
+
 // Random weights of a true shape: config is a config.json (models/shapes/NAME.json). Uniform, of the
 // usual standard deviation (norm weights 1, biases 0-mean); element (tensor, row, col) depends on seed alone.
 enum status checkpoint_synthetic(const char *config_path, uint64_t seed, struct checkpoint **out,

@@ -23,6 +23,15 @@ enum status checkpoint_find(const char *name, struct checkpoint **out, struct er
     return status;
 }
 
+char *checkpoint_path(const char *name)
+{
+    size_t length = strlen(name);
+    bool json = length > 5 && str_equal(name + length - 5, ".json");
+    if (is_there(name))
+        return json && !file_is_dir(name) ? NULL : strdup(name);
+    return strchr(name, '/') ? home_find(name) : NULL;
+}
+
 enum status checkpoint_or_shape_find(const char *name, struct checkpoint **out, struct error *err)
 {
     size_t length = strlen(name);

@@ -9,6 +9,10 @@
 // works from any directory). Owned by the caller. Errors: as checkpoint_open.
 enum status checkpoint_find(const char *name, struct checkpoint **out, struct error *err);
 
+// Where a checkpoint of this name is: a file that is no .json, or a folder. NULL: there is none, or it is a
+// shape. Caller frees.
+char *checkpoint_path(const char *name);
+
 // As above, and also a config.json or the name of a shape in models/shapes: random weights.
 enum status checkpoint_or_shape_find(const char *name, struct checkpoint **out, struct error *err);
 

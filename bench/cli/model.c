@@ -8,6 +8,7 @@
 #include "base/str.h"
 #include "bench/cli/checkpoint.h"
 #include "bench/cli/command.h"
+#include "bench/cli/support.h"
 #include "engine/engine.h"
 
 enum { CLASSES_MAX = 8, CONTEXTS_MAX = 16, CHUNK = 512 };
@@ -21,6 +22,7 @@ struct findings {
     int tokenizer_ids;           // 0: none,
     struct error tokenizer_none; // and why
     char hash[65];               // empty unless asked for
+    struct support support;
     int batch, threads;
     int contexts[CONTEXTS_MAX];
     size_t context_count;
@@ -364,14 +366,16 @@ static json_t *memory_json(const struct findings *f)
 
 static enum status print_json(const struct findings *f, struct error *err)
 {
-    json_t *root = json_pack(
-        "{s:s, s:s, s:b, s:o, s:o, s:I, s:o, s:o, s:o, s:s, s:o}", "name", f->config->name,
-        "format", checkpoint_format(f->ck), "synthetic", checkpoint_is_synthetic(f->ck), "config",
-        config_json(f->config), "quantization", quantization_json(f->ck), "parameters",
-        (json_int_t)f->parameters, "tensors", classes_json(f), "tokenizer_ids",
-        f->tokenizer_ids ? json_integer(f->tokenizer_ids) : json_null(), "sha256",
-        f->hash[0] ? json_string(f->hash) : json_null(), "unused_tensors",
-        checkpoint_unused_tensors(f->ck), "memory", memory_json(f));
+    json_t *root =
+        json_pack("{s:s, s:s, s:b, s:o, s:o, s:I, s:o, s:o, s:o, s:s, s:o, s:b, s:o}", "name",
+                  f->config->name, "format", checkpoint_format(f->ck), "synthetic",
+                  checkpoint_is_synthetic(f->ck), "config", config_json(f->config), "quantization",
+                  quantization_json(f->ck), "parameters", (json_int_t)f->parameters, "tensors",
+                  classes_json(f), "tokenizer_ids",
+                  f->tokenizer_ids ? json_integer(f->tokenizer_ids) : json_null(), "sha256",
+                  f->hash[0] ? json_string(f->hash) : json_null(), "unused_tensors",
+                  checkpoint_unused_tensors(f->ck), "memory", memory_json(f), "runs", 1, "support",
+                  support_json(&f->support));
     if (!root)
         return FAIL(err, ERR_NOMEM, "the description as JSON");
     json_dumpf(root, stdout, JSON_INDENT(2));
@@ -380,17 +384,37 @@ static enum status print_json(const struct findings *f, struct error *err)
     return OK;
 }
 
+// What could be found out about a checkpoint that does not load.
+static void print_refused(const struct support *support, bool as_json, const struct error *err)
+{
+    if (!as_json) {
+        support_print(support);
+        return;
+    }
+    json_t *root = json_pack("{s:b, s:s, s:o}", "runs", 0, "error", err->message, "support",
+                             support_json(support));
+    if (root) {
+        json_dumpf(root, stdout, JSON_INDENT(2));
+        putchar('\n');
+    }
+    json_decref(root);
+}
+
 static enum exit_code model_info_run(const struct arguments *args, struct error *err)
 {
     struct findings f = {0};
-    if (find(args, &f, err) == OK) {
-        if (flag_bool(args, "json")) {
-            print_json(&f, err);
-        } else {
-            print_description(&f);
-            print_classes(&f);
-            print_memory(&f);
-        }
+    bool as_json = flag_bool(args, "json");
+    enum status status = find(args, &f, err);
+    support_find(positional(args, 0), &f.support);
+    if (status == OK && as_json) {
+        print_json(&f, err);
+    } else if (status == OK) {
+        print_description(&f);
+        print_classes(&f);
+        print_memory(&f);
+        support_print(&f.support);
+    } else if (!f.ck && f.support.count) { // else a wrong option, or nothing of that name
+        print_refused(&f.support, as_json, err);
     }
     checkpoint_destroy(f.ck);
     return err->code == OK ? EXIT_FINE : EXIT_ERROR;

@@ -94,6 +94,15 @@ static enum status read_longrope(const json_t *root, const json_t *rope, const c
                         err);
 }
 
+bool hf_scaling_known(const char *arch, const char *type)
+{
+    static const char *const known[] = {"default", "linear", "llama3", "yarn", "longrope"};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (str_equal(known[i], type))
+            return true;
+    return str_equal(arch, "phi3") && str_equal(type, "su");
+}
+
 static enum status read_scaling(const json_t *root, const json_t *rope, const char *where,
                                 struct model_config *out, struct error *err)
 {
@@ -101,6 +110,11 @@ static enum status read_scaling(const json_t *root, const json_t *rope, const ch
     TRY(json_opt_string(rope, where, "type", "default", &older, err));
     TRY(json_opt_string(rope, where, "rope_type", older, &type, err));
     bool phi3 = str_equal(out->arch, "phi3"); // whose "su" and "yarn" were early names of longrope
+    if (!hf_scaling_known(out->arch, type))
+        return FAIL(err, ERR_UNSUPPORTED,
+                    "%s: rope_type '%.32s' is not supported (default, linear, llama3, yarn and "
+                    "longrope are)",
+                    where, type);
     if (str_equal(type, "default"))
         return OK;
     if (str_equal(type, "longrope") || (phi3 && (str_equal(type, "su") || str_equal(type, "yarn"))))
@@ -109,11 +123,6 @@ static enum status read_scaling(const json_t *root, const json_t *rope, const ch
         return read_llama3(rope, where, out, err);
     if (str_equal(type, "yarn"))
         return read_yarn(rope, where, out, err);
-    if (!str_equal(type, "linear"))
-        return FAIL(err, ERR_UNSUPPORTED,
-                    "%s: rope_type '%.32s' is not supported (default, linear, llama3, yarn and "
-                    "longrope are)",
-                    where, type);
     out->rope_scaling = ROPE_SCALE_LINEAR;
     return hf_get_float(rope, where, "factor", &out->rope_factor, err);
 }

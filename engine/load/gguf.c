@@ -210,7 +210,7 @@ enum status gguf_read_head(struct gguf_cursor *c, uint64_t *tensors, uint64_t *e
     return gguf_take_u64(c, entries, err);
 }
 
-enum status gguf_read_file(struct gguf *g, size_t bytes, struct error *err)
+static enum status read_file(struct gguf *g, size_t bytes, struct error *err)
 {
     struct gguf_cursor c = {g->name, g->data, 0, bytes};
     uint64_t count, entries;
@@ -225,9 +225,26 @@ enum status gguf_read_file(struct gguf *g, size_t bytes, struct error *err)
     return read_infos(g, &c, (size_t)count, err);
 }
 
-static enum status parse(struct gguf *g, size_t bytes, struct error *err)
+enum status gguf_begin(const char *name, const unsigned char *data, size_t bytes, struct gguf **out,
+                       struct error *err)
 {
-    TRY(gguf_read_file(g, bytes, err));
+    *out = NULL;
+    struct gguf *g = calloc(1, sizeof *g);
+    if (!g || !(g->name = strdup(name))) {
+        free(g);
+        return FAIL(err, ERR_NOMEM, "%s: no memory", name);
+    }
+    g->data = data;
+    enum status status = read_file(g, bytes, err);
+    if (status == OK)
+        *out = g;
+    else
+        gguf_free(g);
+    return status;
+}
+
+static enum status finish(struct gguf *g, struct error *err)
+{
     TRY(gguf_read_config(g, err));
     TRY(tensor_map_init(&g->tensors, &g->config, err));
     for (size_t i = 0; i < g->all.count; i++)
@@ -238,14 +255,10 @@ static enum status parse(struct gguf *g, size_t bytes, struct error *err)
 enum status gguf_parse(const char *name, const unsigned char *data, size_t bytes, struct gguf **out,
                        struct error *err)
 {
+    struct gguf *g;
     *out = NULL;
-    struct gguf *g = calloc(1, sizeof *g);
-    if (!g || !(g->name = strdup(name))) {
-        free(g);
-        return FAIL(err, ERR_NOMEM, "%s: no memory", name);
-    }
-    g->data = data;
-    enum status status = parse(g, bytes, err);
+    TRY(gguf_begin(name, data, bytes, &g, err));
+    enum status status = finish(g, err);
     if (status != OK) {
         gguf_free(g);
         return status;

@@ -86,8 +86,10 @@ enum status gguf_read_head(struct gguf_cursor *c, uint64_t *tensors, uint64_t *e
 enum status gguf_read_entries(struct gguf *gguf, struct gguf_cursor *c, uint64_t count,
                               struct error *err);
 
-// Head, metadata and tensor descriptions; every tensor's data lies inside the file. Knows no architecture.
-enum status gguf_read_file(struct gguf *gguf, size_t bytes, struct error *err);
+// Head, metadata and tensor descriptions of a file in memory, which must outlive *out: every tensor's data
+// lies inside it. Knows no architecture.
+enum status gguf_begin(const char *name, const unsigned char *data, size_t bytes, struct gguf **out,
+                       struct error *err);
 const struct gguf_info *gguf_find_info(const struct gguf *gguf, const char *name); // NULL: none
 
 // The description by the metadata and by what the tensors tell (gguf_config.c), and the file's names.

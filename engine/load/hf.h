@@ -53,6 +53,9 @@ enum status hf_only_bool(const json_t *root, const char *where, const char *key,
 enum status hf_activation(const char *where, const char *key, const char *name,
                           enum activation *out, struct error *err);
 
+// Whether a rope_type is one that this engine scales by, in this architecture.
+bool hf_scaling_known(const char *arch, const char *type);
+
 // RoPE: theta, share of the head, scaling (config_rope.c).
 enum status hf_rope(const json_t *root, const char *where, const struct hf_arch *arch,
                     struct model_config *out, struct error *err);

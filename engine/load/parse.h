@@ -127,6 +127,10 @@ void tensor_map_release(const struct tensor_map *map, const struct model_config 
                         const struct tensor_names *names, enum tensor_role role, int layer,
                         int row0, int rows);
 
+// The JSON header of a safetensors file in memory; caller json_decref's. The data begins 8 + *header_bytes in.
+enum status safetensors_header(const char *name, const unsigned char *data, size_t bytes,
+                               json_t **out, size_t *header_bytes, struct error *err);
+
 // One safetensors file in memory: its header is checked whole (bounds, overlaps, holes, sizes), and its
 // tensors are entered in the map. seen (may be NULL) gets each tensor's name as a key.
 enum status safetensors_parse(const char *name, const unsigned char *data, size_t bytes,

@@ -219,39 +219,42 @@ static enum status enter_all(const char *name, const json_t *header, const unsig
     return OK;
 }
 
-enum status safetensors_parse(const char *name, const unsigned char *data, size_t bytes,
-                              const struct model_config *config, struct tensor_map *map,
-                              json_t *seen, struct error *err)
+enum status safetensors_header(const char *name, const unsigned char *data, size_t bytes,
+                               json_t **out, size_t *header_bytes, struct error *err)
 {
-    uint64_t header_bytes = 0;
-    json_t *header = NULL;
+    uint64_t length = 0;
+    *out = NULL;
     if (bytes < 8)
         return FAIL(err, ERR_FORMAT, "%s: %zu bytes are too few for a safetensors file", name,
                     bytes);
     for (int i = 7; i >= 0; i--)
-        header_bytes = header_bytes << 8 | data[i];
-    if (header_bytes > HEADER_MAX_BYTES || header_bytes > bytes - 8)
+        length = length << 8 | data[i];
+    if (length > HEADER_MAX_BYTES || length > bytes - 8)
         return FAIL(err, ERR_FORMAT,
                     "%s: a header of %llu bytes does not fit the file's %zu (truncated, or not "
                     "safetensors)",
-                    name, (unsigned long long)header_bytes, bytes);
-    if (header_bytes == 0 || data[8] != '{')
+                    name, (unsigned long long)length, bytes);
+    if (length == 0 || data[8] != '{')
         return FAIL(err, ERR_FORMAT, "%s: the header is not a JSON object: not safetensors", name);
-    TRY(json_parse(name, (const char *)data + 8, header_bytes, &header, err));
+    TRY(json_parse(name, (const char *)data + 8, (size_t)length, out, err));
+    *header_bytes = (size_t)length;
+    return OK;
+}
+
+enum status safetensors_parse(const char *name, const unsigned char *data, size_t bytes,
+                              const struct model_config *config, struct tensor_map *map,
+                              json_t *seen, struct error *err)
+{
+    size_t header_bytes = 0;
+    json_t *header = NULL;
+    TRY(safetensors_header(name, data, bytes, &header, &header_bytes, err));
     enum status status;
-    struct entry *entries = NULL;
-    if (!json_is_object(header)) {
-        status = FAIL(err, ERR_FORMAT, "%s: the header is not a JSON object", name);
-        goto out;
-    }
-    entries = calloc(json_object_size(header) + 1, sizeof *entries);
-    if (!entries) {
+    struct entry *entries = calloc(json_object_size(header) + 1, sizeof *entries);
+    if (entries)
+        status = enter_all(name, header, data + 8 + header_bytes, bytes - 8 - header_bytes, entries,
+                           config, map, seen, err);
+    else
         status = FAIL(err, ERR_NOMEM, "%s: no memory for its header", name);
-        goto out;
-    }
-    status = enter_all(name, header, data + 8 + header_bytes, bytes - 8 - header_bytes, entries,
-                       config, map, seen, err);
-out:
     free(entries);
     json_decref(header);
     return status;

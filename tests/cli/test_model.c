@@ -126,12 +126,35 @@ static void test_info_of_a_shape(void **state)
     json_decref(root);
 }
 
+// A checkpoint that does not load is described as far as it goes, as data too, and the command fails.
+static void test_info_of_what_does_not_load(void **state)
+{
+    (void)state;
+    char out[16384];
+    struct error err = {0};
+    json_error_t where;
+    const char *words[] = {"tests/golden", "--json", NULL}; // a folder that holds no model
+    assert_int_equal(run_command(&command_model_info, words, out, sizeof out, &err), EXIT_ERROR);
+    assert_non_null(strstr(err.message, "config.json"));
+    json_t *root = json_loads(out, 0, &where);
+    assert_non_null(root);
+    assert_true(json_is_false(json_object_get(root, "runs")));
+    assert_true(json_array_size(json_object_get(root, "support")) >= 3);
+    json_decref(root);
+    const char *good[] = {"tests/golden/models/mixtral", "--json", "--context", "64", NULL};
+    assert_int_equal(run_command(&command_model_info, good, out, sizeof out, &err), EXIT_FINE);
+    root = json_loads(out, 0, &where);
+    assert_true(json_is_true(json_object_get(root, "runs")));
+    json_decref(root);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tokenize_and_back), cmocka_unit_test(test_tokenize_json),
         cmocka_unit_test(test_logits_by_chunks),  cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_info_of_a_shape),
+        cmocka_unit_test(test_info_of_what_does_not_load),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

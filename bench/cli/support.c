@@ -1,0 +1,37 @@
+// support.c - the table behind `bench model info`: each thing a checkpoint asks for, yes or no, and why.
+#include "bench/cli/support.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "bench/cli/checkpoint.h"
+
+void support_find(const char *name, struct support *out)
+{
+    char *path = checkpoint_path(name);
+    out->count = path ? checkpoint_inspect(path, out->items, SUPPORT_MAX) : 0;
+    free(path);
+}
+
+void support_print(const struct support *support)
+{
+    if (support->count)
+        printf("\n  %-14s %-10s %s\n", "asks for", "supported", "what");
+    for (size_t i = 0; i < support->count; i++) {
+        const struct checkpoint_item *item = &support->items[i];
+        printf("  %-14s %-10s %s%s%s\n", item->area, item->supported ? "yes" : "no", item->found,
+               item->note[0] ? ": " : "", item->note);
+    }
+}
+
+json_t *support_json(const struct support *support)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < support->count; i++) {
+        const struct checkpoint_item *item = &support->items[i];
+        json_array_append_new(list, json_pack("{s:s, s:s, s:b, s:s}", "area", item->area, "found",
+                                              item->found, "supported", item->supported, "note",
+                                              item->note));
+    }
+    return list;
+}

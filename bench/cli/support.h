@@ -1,0 +1,21 @@
+// support.h - what in a checkpoint this program has and what not, for a person and as data.
+#ifndef BENCH_CLI_SUPPORT_H
+#define BENCH_CLI_SUPPORT_H
+
+#include <jansson.h>
+
+#include "engine/engine.h"
+
+enum { SUPPORT_MAX = 16 };
+
+struct support {
+    struct checkpoint_item items[SUPPORT_MAX];
+    size_t count; // 0: a shape, or nothing is there
+};
+
+// name as `model info` takes it.
+void support_find(const char *name, struct support *out);
+void support_print(const struct support *support);
+json_t *support_json(const struct support *support); // caller json_decref's; NULL without memory
+
+#endif

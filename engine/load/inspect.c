@@ -1,0 +1,88 @@
+// inspect.c - what a checkpoint asks for and whether this program has it: checkpoint_inspect.
+//
+// Opening a checkpoint ends at the first thing that is not supported. A person who picks a model wants to know
+// all of them, so here each thing is looked at by itself, with the same parsers.
+#include "engine/load/inspect.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/str.h"
+
+void inspect_add(struct inspection *list, const char *area, const char *found, enum status status,
+                 const struct error *err, const char *note)
+{
+    if (list->count == list->max)
+        return;
+    struct checkpoint_item *item = &list->items[list->count++];
+    *item = (struct checkpoint_item){.area = area, .supported = status == OK};
+    snprintf(item->found, sizeof item->found, "%.127s", found);
+    snprintf(item->note, sizeof item->note, "%.255s", status != OK ? err->message : note ? note : "");
+}
+
+void type_counts_add(struct type_counts *counts, const char *name, bool supported)
+{
+    int i = 0, most = sizeof counts->row / sizeof *counts->row;
+    while (i < counts->count && strcmp(counts->row[i].name, name) != 0)
+        i++;
+    if (i == most)
+        return; // as many kinds as nobody mixes
+    if (i == counts->count) {
+        snprintf(counts->row[i].name, sizeof counts->row[i].name, "%s", name);
+        counts->row[i].supported = supported;
+        counts->count++;
+    }
+    counts->row[i].tensors++;
+}
+
+void inspect_types(struct inspection *list, const struct type_counts *counts)
+{
+    struct str text = {0}, refused = {0};
+    for (int i = 0; i < counts->count; i++) {
+        str_printf(&text, "%s%s (%d)", i ? ", " : "", counts->row[i].name, counts->row[i].tensors);
+        if (!counts->row[i].supported)
+            str_printf(&refused, "%s%s", refused.length ? ", " : "", counts->row[i].name);
+    }
+    struct error err = {0};
+    if (refused.length)
+        FAIL(&err, ERR_UNSUPPORTED, "tensors of %s are not read", str_text(&refused));
+    if (counts->count)
+        inspect_add(list, "stored types", str_text(&text), err.code, &err, NULL);
+    str_fini(&text);
+    str_fini(&refused);
+}
+
+// The whole as opening finds it: what nobody looked at by itself is told here.
+static void inspect_opening(const char *path, struct inspection *list)
+{
+    struct checkpoint *ck = NULL;
+    struct error err = {0};
+    struct str found = {0};
+    enum status status = checkpoint_open(path, &ck, &err);
+    if (status == OK) {
+        const char *unused = checkpoint_unused_tensors(ck);
+        size_t count = 0;
+        for (const char *at = unused; (at = strchr(at, '\n')); at++)
+            count++;
+        if (count)
+            str_printf(&found, "%zu not used", count);
+        else
+            str_append(&found, "all used");
+        inspect_add(list, "tensors", str_text(&found), OK, &err, NULL);
+    }
+    inspect_add(list, "loading", status == OK ? "yes" : "no", status, &err, NULL);
+    str_fini(&found);
+    checkpoint_destroy(ck);
+}
+
+size_t checkpoint_inspect(const char *path, struct checkpoint_item *out, size_t max)
+{
+    struct inspection list = {.items = out, .max = max};
+    if (file_is_dir(path))
+        inspect_folder(path, &list);
+    else
+        inspect_gguf(path, &list);
+    inspect_opening(path, &list);
+    return list.count;
+}

@@ -1,0 +1,33 @@
+// inspect.h - what a checkpoint is made of, thing by thing: shared by the formats' inspectors.
+#ifndef ENGINE_LOAD_INSPECT_H
+#define ENGINE_LOAD_INSPECT_H
+
+#include "engine/load/parse.h"
+
+// The list being made. What does not fit is left out.
+struct inspection {
+    struct checkpoint_item *items;
+    size_t count, max;
+};
+
+// Adds one item. status OK: supported, and `note` (may be NULL) tells more; else the error's message is the note.
+void inspect_add(struct inspection *list, const char *area, const char *found, enum status status,
+                 const struct error *err, const char *note);
+
+// Stored types and how many tensors have each: "BF16 (291), F32 (2)".
+struct type_counts {
+    struct {
+        char name[24];
+        int tensors;
+        bool supported;
+    } row[16];
+    int count;
+};
+void type_counts_add(struct type_counts *counts, const char *name, bool supported);
+void inspect_types(struct inspection *list, const struct type_counts *counts);
+
+// A Hugging Face folder; a GGUF file.
+void inspect_folder(const char *dir, struct inspection *list);
+void inspect_gguf(const char *path, struct inspection *list);
+
+#endif
