@@ -141,6 +141,7 @@ static void test_info_of_what_does_not_load(void **state)
     assert_true(json_is_false(json_object_get(root, "runs")));
     assert_true(json_array_size(json_object_get(root, "support")) >= 3);
     json_decref(root);
+    error_clear(&err);
     const char *good[] = {"tests/golden/models/mixtral", "--json", "--context", "64", NULL};
     assert_int_equal(run_command(&command_model_info, good, out, sizeof out, &err), EXIT_FINE);
     root = json_loads(out, 0, &where);
@@ -153,8 +154,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tokenize_and_back), cmocka_unit_test(test_tokenize_json),
         cmocka_unit_test(test_logits_by_chunks),  cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_info_of_a_shape),
-        cmocka_unit_test(test_info_of_what_does_not_load),
+        cmocka_unit_test(test_info_of_a_shape),   cmocka_unit_test(test_info_of_what_does_not_load),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
