@@ -118,7 +118,8 @@ static void place_within(struct shards *s, int shard)
 
 static void header_text(const struct shards *s, int shard, const char *made_by, struct str *out)
 {
-    json_t *meta = json_pack("{s:s, s:s}", "format", "pt", "made_by", made_by);
+    json_t *by = json_sprintf("ridge, %s", made_by);
+    json_t *meta = json_pack("{s:s, s:o}", "format", "pt", "made_by", by);
     char *text = json_dumps(meta, JSON_COMPACT);
     str_printf(out, "{\"__metadata__\":%s", text ? text : "{}");
     out->failed = out->failed || !text;

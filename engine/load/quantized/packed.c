@@ -78,12 +78,20 @@ static enum status bind(struct quant_linear *l, const char *where, struct error 
     return OK;
 }
 
-static uint32_t code_at(const struct quant_linear *l, int row, int i)
+// Codes of one word after another; the last word of a row may hold fewer.
+static void read_words(const struct quant_linear *l, int row, uint8_t *codes, float *as_f32)
 {
-    unsigned bits = (unsigned)l->config->bits;
-    size_t per_word = 32 / bits, words = ceil_div((uint64_t)l->cols, per_word);
-    uint32_t word = part_word(&l->part[PART_WEIGHT], (size_t)row * words + (size_t)i / per_word);
-    return word >> bits * (unsigned)((size_t)i % per_word) & ((1u << bits) - 1);
+    unsigned bits = (unsigned)l->config->bits, mask = (1u << bits) - 1;
+    int per_word = 32 / (int)bits;
+    size_t words = ceil_div((uint64_t)l->cols, (uint64_t)per_word);
+    for (size_t word = 0, i = 0; word < words; word++) {
+        uint32_t packed = part_word(&l->part[PART_WEIGHT], (size_t)row * words + word);
+        for (int k = 0; k < per_word && i < (size_t)l->cols; k++, i++, packed >>= bits)
+            if (codes)
+                codes[i] = (uint8_t)(packed & mask);
+            else
+                as_f32[i] = (float)(int)(packed & mask);
+    }
 }
 
 static uint32_t zero_at(const struct quant_linear *l, int row, size_t group)
@@ -106,24 +114,23 @@ static void read_row(const struct quant_linear *l, int row, float *out)
 {
     const struct quant_part *index = &l->part[PART_INDEX];
     size_t last = SIZE_MAX;
-    float scale = 0;
-    int zero = 0;
+    float scale = 0, zero = 0;
+    read_words(l, row, NULL, out);
     for (int i = 0; i < l->cols; i++) {
         size_t group =
             index->type == PART_ABSENT ? (size_t)(i / l->group) : part_word(index, (size_t)i);
         if (group != last) {
             scale = scale_at(l, row, group);
-            zero = (int)zero_at(l, row, group);
+            zero = (float)zero_at(l, row, group);
             last = group;
         }
-        out[i] = (float)((int)code_at(l, row, i) - zero) * scale;
+        out[i] = (out[i] - zero) * scale; // the difference of two small integers is exact
     }
 }
 
 static void read_codes(const struct quant_linear *l, int row, struct quant_row out)
 {
-    for (int i = 0; i < l->cols; i++)
-        out.codes[i] = (uint8_t)code_at(l, row, i);
+    read_words(l, row, out.codes, NULL);
     for (size_t g = 0; g < (size_t)l->scale_cols; g++) {
         out.scales[g] = scale_at(l, row, g);
         out.zeros[g] = (uint8_t)zero_at(l, row, g);
