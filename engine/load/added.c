@@ -57,6 +57,8 @@ enum status added_insert(struct added_set *set, const char *content, size_t byte
         }
         at = next;
     }
+    if (set->nodes[at].token) // two that are the same in normalized text: the first is found
+        return OK;
     struct added_token *tokens = realloc(set->tokens, (set->token_count + 1) * sizeof *tokens);
     if (!tokens)
         return FAIL(err, ERR_NOMEM, "no memory for added tokens");
@@ -144,7 +146,7 @@ bool added_find(const struct added_set *set, const char *text, size_t bytes, siz
         while (token->lstrip && out->begin > floor &&
                unicode_is_space(character_before(text, out->begin, &n)))
             out->begin -= n;
-        if (out->begin < floor)
+        if (token->lstrip && out->begin < floor)
             out->begin = floor;
         while (token->rstrip && out->end < bytes &&
                unicode_is_space(character_at(text, bytes, out->end, &n)))

@@ -12,12 +12,26 @@ static bool has_entry(const struct tokenizer *tok, int32_t id)
     return id >= 0 && id < tok->ids && tok->entries[id].bytes != UINT32_MAX;
 }
 
-static int byte_of(const struct tokenizer *tok, int32_t id)
+struct piece {
+    const char *text;
+    size_t bytes;
+};
+
+static struct piece piece_of(const struct tokenizer *tok, int32_t id)
 {
     const struct vocab_entry *e = &tok->entries[id];
-    if (!tok->decoder.pieces || !tok->decoder.byte_fallback)
-        return -1;
-    return byte_of_entry(str_text(&tok->blob) + e->offset, e->bytes);
+    const char *blob = str_text(&tok->blob);
+    bool added = e->type != TOKEN_NORMAL && e->type != TOKEN_BYTE;
+    for (size_t i = 0; added && i < tok->decoded_count; i++)
+        if (tok->decoded[i].id == id)
+            return (struct piece){blob + tok->decoded[i].offset, tok->decoded[i].bytes};
+    return (struct piece){blob + e->offset, e->bytes};
+}
+
+static int byte_of(const struct tokenizer *tok, int32_t id)
+{
+    struct piece p = piece_of(tok, id);
+    return tok->decoder.pieces && tok->decoder.byte_fallback ? byte_of_entry(p.text, p.bytes) : -1;
 }
 
 // The replacement that begins at text, or NULL.
@@ -35,23 +49,22 @@ static const struct decoder_replace *replacement(const struct decoder *d, const 
 static void append_piece(const struct tokenizer *tok, int32_t id, bool first, struct str *out)
 {
     const struct decoder *d = &tok->decoder;
-    const struct vocab_entry *e = &tok->entries[id];
-    const char *text = str_text(&tok->blob) + e->offset;
+    struct piece p = piece_of(tok, id);
     if (!d->pieces) {
-        str_append_bytes(out, text, e->bytes);
+        str_append_bytes(out, p.text, p.bytes);
         return;
     }
-    for (size_t i = 0, n; i < e->bytes; i += n) {
-        const struct decoder_replace *r = replacement(d, text + i, e->bytes - i);
+    for (size_t i = 0, n; i < p.bytes; i += n) {
+        const struct decoder_replace *r = replacement(d, p.text + i, p.bytes - i);
         n = 1;
         if (r) {
             n = strlen(r->from);
             str_append(out, r->to);
-        } else if (d->metaspace && e->bytes - i >= 3 && memcmp(text + i, "\xe2\x96\x81", 3) == 0) {
+        } else if (d->metaspace && p.bytes - i >= 3 && memcmp(p.text + i, "\xe2\x96\x81", 3) == 0) {
             n = 3;
             str_append(out, first && d->drop_first ? "" : " ");
         } else {
-            str_append_bytes(out, text + i, 1);
+            str_append_bytes(out, p.text + i, 1);
         }
     }
 }

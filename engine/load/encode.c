@@ -206,7 +206,9 @@ static enum status encode_plain(const struct tokenizer *tok, const char *text, s
     return pretok_run(tok->pretok, text, bytes, at_start, encode_word, &e, err);
 }
 
-// Cuts the tokens of a set out of text; what lies between goes to `rest`.
+// Cuts the tokens of a set out of text; what lies between goes to `rest`. As in tokenizers, a token inside
+// whitespace that the one before took in (rstrip) still counts, and text goes on behind it; unless lstrip
+// leaves nothing of it.
 static enum status encode_around(const struct tokenizer *tok, const struct added_set *set,
                                  const char *text, size_t bytes, bool at_start, encode_part *rest,
                                  struct id_list *ids, struct error *err)
@@ -216,8 +218,9 @@ static enum status encode_around(const struct tokenizer *tok, const struct added
     while (added_find(set, text, bytes, from, done, &m)) {
         if (m.begin > done)
             TRY(rest(tok, text + done, m.begin - done, at_start && done == 0, ids, err));
-        id_append(ids, m.id);
-        done = m.end > done ? m.end : done;
+        if (m.begin < m.end)
+            id_append(ids, m.id);
+        done = m.begin <= m.end ? m.end : done;
         from = m.resume;
     }
     return done < bytes ? rest(tok, text + done, bytes - done, at_start && done == 0, ids, err)

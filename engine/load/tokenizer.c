@@ -54,6 +54,7 @@ void tokenizer_destroy(struct tokenizer *tok)
     free(tok->pairs);
     free(tok->joins);
     free(tok->scores);
+    free(tok->decoded);
     str_fini(&tok->blob);
     free(tok->name);
     free(tok);
@@ -83,6 +84,24 @@ enum status tokenizer_set(struct tokenizer *tok, int64_t id, enum token_type typ
         return FAIL(err, ERR_NOMEM, "%s: no memory for its vocabulary", tok->name);
     tok->entries[id] = (struct vocab_entry){(uint32_t)at, (uint32_t)(tok->blob.length - at),
                                             (uint8_t)type, spelled};
+    return OK;
+}
+
+enum status tokenizer_decode_as(struct tokenizer *tok, int32_t id, const char *entry, size_t bytes,
+                                struct error *err)
+{
+    size_t at = tok->blob.length, count = tok->decoded_count;
+    struct decoded_entry *grown = realloc(tok->decoded, (count + 1) * sizeof *grown);
+    if (grown)
+        tok->decoded = grown;
+    if (tok->kind == TOKENIZER_BYTE_LEVEL)
+        byte_level_decode(entry, bytes, &tok->blob);
+    else
+        str_append_bytes(&tok->blob, entry, bytes);
+    if (!grown || tok->blob.failed || tok->blob.length > UINT32_MAX - 1)
+        return FAIL(err, ERR_NOMEM, "%s: no memory for its vocabulary", tok->name);
+    grown[tok->decoded_count++] =
+        (struct decoded_entry){id, (uint32_t)at, (uint32_t)(tok->blob.length - at)};
     return OK;
 }
 

@@ -268,6 +268,12 @@ struct vocab_entry {
     bool spelled;           // byte-level: it was spelled, and the blob has its bytes
 };
 
+// An added token that is looked for in normalized text is decoded to what it is there.
+struct decoded_entry {
+    int32_t id;
+    uint32_t offset, bytes; // in the blob
+};
+
 struct merge_pair {
     int32_t left, right, merged;
 };
@@ -292,6 +298,8 @@ struct tokenizer {
     size_t pair_count;
     uint8_t *joins; // pieces: which characters stand side by side in a merged entry; NULL: unknown
     struct decoder decoder;
+    struct decoded_entry *decoded;
+    size_t decoded_count;
     float *scores; // by id, of a GGUF file; NULL: none
     int32_t bos, eos;
     bool add_bos, add_eos;
@@ -304,6 +312,9 @@ enum status tokenizer_create(const char *name, int64_t ids, struct tokenizer **o
 enum status tokenizer_set(struct tokenizer *tok, int64_t id, enum token_type type,
                           const char *entry, size_t bytes, struct error *err);
 enum status tokenizer_index(struct tokenizer *tok, struct error *err);
+// Has `id` decoded to another entry than its own.
+enum status tokenizer_decode_as(struct tokenizer *tok, int32_t id, const char *entry, size_t bytes,
+                                struct error *err);
 // The entry of these bytes (byte-level: not its spelling) that was there at tokenizer_index; -1: none.
 int32_t tokenizer_find(const struct tokenizer *tok, const char *raw, size_t bytes);
 // The same by the vocabulary's spelling.

@@ -118,6 +118,8 @@ static enum status read_added_token(struct tokenizer *tok, const json_t *token, 
     if (!normalized)
         return added_insert(&tok->added_raw, content, strlen(content), &added, err);
     enum status status = normalizer_run(&tok->normal, content, strlen(content), &text, err);
+    if (status == OK && !str_equal(str_text(&text), content))
+        status = tokenizer_decode_as(tok, added.id, str_text(&text), text.length, err);
     if (status == OK)
         status = text.failed ? FAIL(err, ERR_NOMEM, "%s: no memory", tok->name)
                              : added_insert(&tok->added_normalized, str_text(&text), text.length,

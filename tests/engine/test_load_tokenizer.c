@@ -151,6 +151,35 @@ static void small(void **state)
             "axxb", "0 1"); // a pattern that matches nothing
 }
 
+// Options of added tokens where they meet, as tokenizers decides.
+static void added_tokens(void **state)
+{
+    (void)state;
+    static const char vocab[] =
+        "{'model':{'unk_token':'?','vocab':{'?':0,'a':1,' ':2,'x':3},'merges':[]},"
+        "'normalizer':{'type':'Prepend','prepend':'x'},'added_tokens':["
+        "{'id':4,'content':'<r>','rstrip':true},"
+        "{'id':5,'content':'<l>','lstrip':true},"
+        "{'id':6,'content':'\\t'},"
+        "{'id':7,'content':'one','single_word':true},"
+        "{'id':8,'content':'n','normalized':true}]}";
+    struct error err = {0};
+    struct tokenizer *tok;
+    struct str out = {0};
+    encodes(vocab, "a  <l> a", "3 1 5 3 2 1");
+    encodes(vocab, "<r>  a", "4 3 1");
+    encodes(vocab, "<r> <l>", "4 5");
+    encodes(vocab, "<r> \t a", "4 6 3 2 1"); // found in what <r> took in; text goes on behind it
+    encodes(vocab, "one onea aone", "7 3 2 0 0 0 1 2 1 0 0 0");
+    encodes(vocab, "na", "8 1"); // looked for as 'xn'
+    encodes(vocab, "an", "3 1 0");
+    expect_ok(parse(vocab, &tok, &err), &err, vocab);
+    tokenizer_text(tok, (int32_t[]){8, 1}, 2, &out);
+    assert_string_equal(str_text(&out), "xna");
+    str_fini(&out);
+    tokenizer_destroy(tok);
+}
+
 // Neighbours of matches, by each behavior; the vocabulary has no merges that would hide a cut.
 static void behaviors(void **state)
 {
@@ -378,17 +407,12 @@ static void of_another_model(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(golden_ids),
-        cmocka_unit_test(gguf_twins),
-        cmocka_unit_test(ends),
-        cmocka_unit_test(one_at_a_time),
-        cmocka_unit_test(patterns),
-        cmocka_unit_test(behaviors),
-        cmocka_unit_test(long_words),
-        cmocka_unit_test(small),
-        cmocka_unit_test(broken),
-        cmocka_unit_test(runaway),
-        cmocka_unit_test(of_another_model),
+        cmocka_unit_test(golden_ids),   cmocka_unit_test(gguf_twins),
+        cmocka_unit_test(ends),         cmocka_unit_test(one_at_a_time),
+        cmocka_unit_test(patterns),     cmocka_unit_test(behaviors),
+        cmocka_unit_test(added_tokens), cmocka_unit_test(long_words),
+        cmocka_unit_test(small),        cmocka_unit_test(broken),
+        cmocka_unit_test(runaway),      cmocka_unit_test(of_another_model),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
