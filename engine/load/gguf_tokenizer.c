@@ -311,7 +311,7 @@ static enum status find_list(const struct gguf *g, const char *key, uint32_t ele
 enum status gguf_tokenizer(const struct gguf *g, struct tokenizer **out, struct error *err)
 {
     struct lists lists;
-    enum tokenizer_kind kind;
+    enum tokenizer_kind kind = TOKENIZER_BYTE_LEVEL;
     *out = NULL;
     TRY(read_kind(g, &kind, err));
     TRY(find_list(g, "tokenizer.ggml.tokens", GGUF_STRING, NULL, &lists.tokens, err));
