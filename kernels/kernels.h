@@ -37,7 +37,10 @@ int panel_group(enum dtype type);
 int panel_count(int rows);                                // panels that hold `rows`
 size_t panel_bytes(enum dtype type, int cols);            // one panel; i4 in groups of QUANT_GROUP
 size_t packed_bytes(enum dtype type, int rows, int cols); // all panels
-int packed_cols(enum dtype type, int cols);               // cols rounded up to whole groups
+// The same with i4 in groups of `group` inputs, a multiple of 8 (quant.h).
+size_t quant_packed_bytes(enum dtype type, int rows, int cols, int group);
+bool dtype_is_quantized(enum dtype type);   // i8, i4, f8e4m3: codes with scales
+int packed_cols(enum dtype type, int cols); // cols rounded up to whole groups
 
 // Packs up to 16 f32 rows (row stride ld) into one panel; rows < 16 leaves zeros. Rounds to nearest even.
 // Plain types; pack_quant_panel for the others. Threads: panels are independent.

@@ -24,8 +24,7 @@ struct quant_row {
     uint8_t *zeros;
 };
 
-// DT_I8, DT_I4 or DT_F8E4M3. Where `group` is an argument it matters to DT_I4 alone.
-bool dtype_is_quantized(enum dtype type);
+// Types are those dtype_is_quantized() says; where `group` is an argument it matters to DT_I4 alone.
 int quant_groups(enum dtype type, int cols, int group); // scales of a row: 1 for i8 and f8
 
 /* Rounds one row to the nearest codes, ties to even; all steps in f32:
@@ -43,7 +42,6 @@ void quant_row_expand(enum dtype type, struct quant_row in, int cols, int group,
 size_t quant_header_bytes(enum dtype type, int cols,
                           int group); // before the codes; 0 for plain types
 size_t quant_panel_bytes(enum dtype type, int cols, int group);
-size_t quant_packed_bytes(enum dtype type, int rows, int cols, int group);
 
 // Up to 16 rows into one panel; rows and inputs beyond are zeros. unpack is the exact inverse, for row
 // `row` of a whole packed matrix.

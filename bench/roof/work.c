@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "bench/roof/roof.h"
-#include "kernels/quant.h"
 
 // The engine takes the new tokens of a step in passes of at most ENGINE_PASS_TOKENS, filled sequence after
 // sequence, and each pass reads the weights: this counts one pass.

@@ -29,7 +29,8 @@ static enum status options_check(const struct context_options *o, const struct m
                     "context: %d positions, and the model has learned %d (their table has no more)",
                     o->positions, config->learned_positions);
     if (kv_element_bytes(o->kv) == 0)
-        return FAIL(err, ERR_UNSUPPORTED, "context: a KV cache of %s (known: f32, f16, bf16, int8, fp8)",
+        return FAIL(err, ERR_UNSUPPORTED,
+                    "context: a KV cache of %s (known: f32, f16, bf16, int8, fp8)",
                     storage_name(o->kv));
     return OK;
 }
