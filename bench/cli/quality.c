@@ -110,8 +110,11 @@ static enum status load_models(const struct arguments *args, struct quality_requ
                                struct error *err)
 {
     TRY(pool_create((int)flag_int(args, "threads"), true, &r->pool, err));
-    struct engine_options options = {
-        .device = "cpu", .scheme = &r->scheme, .pool = r->pool, .isa = ISA_ALL};
+    struct engine_options options = {.device = "cpu",
+                                     .scheme = &r->scheme,
+                                     .pool = r->pool,
+                                     .isa = ISA_ALL,
+                                     .calib = flag_string(args, "calib")};
     r->doing = "loading";
     TRY(model_load(r->ck, &options, draw, r, &r->model, err));
     struct quality_baseline baseline = {
@@ -161,6 +164,14 @@ static void request_fini(struct quality_request *r)
 
 // ---- output -----------------------------------------------------------------------------------------
 
+static json_t *calibration_json(const struct calibration *c)
+{
+    if (!c)
+        return json_null();
+    return json_pack("{s:o, s:s, s:o, s:b}", "path", json_text(c->path), "text_hash", c->text,
+                     "time_ns", json_number(c->time_ns), "kept", c->kept);
+}
+
 static enum status print_json(const struct quality_request *r, struct error *err)
 {
     const struct quality *q = &r->quality;
@@ -181,6 +192,7 @@ static enum status print_json(const struct quality_request *r, struct error *err
     json_object_set_new(root, "kl_divergence", json_number(q->kl_mean));
     json_object_set_new(root, "baseline", r->baseline ? json_string("f32") : json_null());
     json_object_set_new(root, "note", json_text(r->why));
+    json_object_set_new(root, "calibration", calibration_json(model_calibration(r->model)));
     return view_json(root, err);
 }
 
@@ -230,6 +242,8 @@ static const struct flag flags[] = {
     {"scheme", 's', FLAG_STRING, "NAME", "bf16", "how weights are stored and multiplied"},
     {"text", 0, FLAG_STRING, "FILE", "models/reference/eval.txt",
      "what is predicted; never the text a scheme was calibrated on"},
+    {"calib", 0, FLAG_STRING, "FILE", NULL,
+     "int4-awq: text to calibrate on; the program's own without it"},
     {"convention", 0, FLAG_STRING, "NAME", "half-512", "which tokens of which windows are scored"},
     {"windows", 'n', FLAG_INT, "N", "0", "only the first N; 0: all"},
     {"kv", 0, FLAG_STRING, "TYPE", NULL, "type of the KV cache; the scheme's without it"},

@@ -189,6 +189,9 @@ static enum status evaluation_init(struct evaluation *e, const struct quality_in
     *e = (struct evaluation){.in = in, .chunk = shape.chunk, .vocab = config->vocab};
     e->scored = (size_t)quality_scored(in->convention);
     TRY(quality_check_window(config, in->convention, err));
+    const struct calibration *calibration = model_calibration(in->model);
+    if (calibration && str_equal(calibration->text, in->text->hash))
+        return FAIL(err, ERR_USAGE, "the text is the one that the weights were calibrated on");
     TRY(count_windows(in, &e->windows, err));
     if (in->baseline && model_config(in->baseline)->vocab != config->vocab)
         return FAIL(err, ERR_USAGE, "models of %d and %d ids cannot be compared", config->vocab,

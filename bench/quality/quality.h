@@ -96,7 +96,8 @@ struct quality_input {
 };
 
 // Errors: ERR_UNSUPPORTED (windows longer than the model's positions), ERR_USAGE (text shorter than a
-// window), ERR_FORMAT (logits that are not finite, with window and token), ERR_NOMEM.
+// window, or the one the weights were calibrated on), ERR_FORMAT (logits that are not finite, with window
+// and token), ERR_NOMEM.
 enum status quality_measure(const struct quality_input *in, struct quality *out, struct error *err);
 
 // Whether the model can be judged by this convention at all; ERR_UNSUPPORTED in words.
