@@ -174,10 +174,10 @@ static void test_bf16_logits(void **state)
 
 // Quantized folders (tools/golden/make_quantized.py): the goldens are of the dequantized weights.
 static const char *const quantized[] = {
-    "awq-g128",     "awq-g32-qwen2", "awq-g32-phi3",   "awq-row",       "gptq-v1-asym",
-    "gptq-v2-asym", "gptq-v1-sym",   "gptq-act-order", "gptq-8bit",     "fp8-static",
-    "fp8-dynamic",  "fp8-block",     "ct-fp8-channel", "ct-fp8-tensor", "ct-int8",
-    "ct-int8-asym", "ct-pack-g64",   "ct-pack-asym",   "ct-pack-8bit"};
+    "awq-g128",        "awq-g32-qwen2", "awq-g32-phi3",   "awq-row",       "gptq-v1-asym",
+    "gptq-v2-asym",    "gptq-v1-sym",   "gptq-act-order", "gptq-8bit",     "fp8-static",
+    "fp8-dynamic",     "fp8-block",     "ct-fp8-channel", "ct-fp8-tensor", "ct-int8",
+    "ct-int8-mixtral", "ct-int8-asym",  "ct-pack-g64",    "ct-pack-asym",  "ct-pack-8bit"};
 
 static void test_quantized_logits(void **state)
 {

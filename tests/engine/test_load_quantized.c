@@ -34,6 +34,8 @@ static const struct {
      "compressed-tensors float-quantized, E4M3 of 8 bits, one scale a tensor, symmetric"},
     {"ct-int8", DT_I8, 0,
      "compressed-tensors int-quantized, integers of 8 bits, one scale a row, symmetric"},
+    {"ct-int8-mixtral", DT_I8, 0, // experts
+     "compressed-tensors int-quantized, integers of 8 bits, one scale a row, symmetric"},
     {"ct-int8-asym", DT_COUNT, 0,
      "compressed-tensors int-quantized, integers of 8 bits, one scale a row, zero points"},
     {"ct-pack-g64", DT_I4, 64,
