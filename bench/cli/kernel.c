@@ -116,13 +116,13 @@ static void keep_limit(void *user, const struct kernel_bench_result *r)
         limits->read_memory = larger(limits->read_memory, rate);
 }
 
-// Attention calculates in f32 whatever its cache holds; products as their row says.
+// Attention calculates in f32 whatever its cache holds; products in the type of their inputs.
 static enum dtype datapath(const struct kernel *k)
 {
-    bool dot = (k->isa & (ISA_AVX512_BF16 | ISA_NEON_BF16)) != 0;
-    return k->w == DT_BF16 && k->op != KOP_ATTENTION && (dot || k->op == KOP_PEAK) ? DT_BF16
-           : k->w == DT_I8                                                         ? DT_I8
-                                                                                   : DT_F32;
+    bool product = k->op == KOP_GEMV || k->op == KOP_GEMM;
+    bool dot = (k->isa & (ISA_AVX512_BF16 | ISA_NEON_BF16)) != 0 || k->op == KOP_PEAK;
+    enum dtype type = product ? k->x : k->op == KOP_PEAK ? k->w : DT_F32;
+    return type == DT_I8 || (type == DT_BF16 && dot) ? type : DT_F32;
 }
 
 // The larger share of a limit, and its name; 0 when there is no limit to hold it against.
