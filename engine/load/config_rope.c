@@ -141,24 +141,62 @@ static enum status read_share(const json_t *object, const char *where, const str
     return OK;
 }
 
+// The object that holds the parameters, or NULL; `place` is what it is called.
+static enum status find_parameters(const json_t *root, const char *where, const json_t **out,
+                                   char place[512], struct error *err)
+{
+    static const char *const keys[] = {"rope_parameters", "rope_scaling"};
+    *out = NULL;
+    for (int i = 0; i < 2 && !*out; i++) {
+        const json_t *rope = json_object_get(root, keys[i]);
+        *out = json_is_null(rope) ? NULL : rope;
+        snprintf(place, 512, "%s: %s", where, keys[i]);
+        if (*out && !json_is_object(*out))
+            return FAIL(err, ERR_FORMAT, "%s: not an object", place);
+    }
+    return OK;
+}
+
+// Layers with a window that rotate by a theta of their own: gemma 3. In transformers 5 there is an object of
+// parameters for each kind of layer, before that a key for this theta alone.
+static enum status read_local(const json_t *root, const char *where, const struct hf_arch *arch,
+                              const json_t **rope, struct model_config *out, struct error *err)
+{
+    const json_t *full = json_object_get(*rope, "full_attention");
+    const json_t *local = json_object_get(*rope, "sliding_attention");
+    const char *type;
+    TRY(hf_opt_float(root, where, "rope_local_base_freq", arch->default_local_theta,
+                     &out->rope_local_theta, err));
+    if (json_is_object(local)) {
+        TRY(hf_opt_float(local, where, "rope_theta", (double)out->rope_local_theta,
+                         &out->rope_local_theta, err));
+        TRY(json_opt_string(local, where, "rope_type", "default", &type, err));
+        if (!str_equal(type, "default"))
+            return FAIL(err, ERR_UNSUPPORTED,
+                        "%s: rope_parameters: sliding_attention: rope_type '%.32s' is not "
+                        "supported (default is)",
+                        where, type);
+    }
+    if (full || local)
+        *rope = json_is_object(full) ? full : NULL;
+    return OK;
+}
+
 enum status hf_rope(const json_t *root, const char *where, const struct hf_arch *arch,
                     struct model_config *out, struct error *err)
 {
-    static const char *const keys[] = {"rope_parameters", "rope_scaling"};
-    const json_t *rope = NULL;
-    char place[512] = "";
+    const json_t *rope;
+    char place[512];
     double share = arch->default_rotary_share != 0 ? arch->default_rotary_share : 1;
     if (out->rope == ROPE_NONE || out->head_dim > MODEL_MAX_HEAD_DIM) // the latter is refused later
         return OK;
     TRY(read_share(root, where, arch, &share, err));
-    TRY(hf_opt_float(root, where, "rope_theta", 10000, &out->rope_theta, err));
-    for (int i = 0; i < 2 && !rope; i++) {
-        rope = json_object_get(root, keys[i]);
-        rope = json_is_null(rope) ? NULL : rope;
-        snprintf(place, sizeof place, "%s: %s", where, keys[i]);
-        if (rope && !json_is_object(rope))
-            return FAIL(err, ERR_FORMAT, "%s: not an object", place);
-    }
+    TRY(hf_opt_float(root, where, "rope_theta",
+                     arch->default_theta != 0 ? arch->default_theta : 10000, &out->rope_theta,
+                     err));
+    TRY(find_parameters(root, where, &rope, place, err));
+    if (arch->default_local_theta != 0)
+        TRY(read_local(root, where, arch, &rope, out, err));
     if (rope) {
         TRY(read_share(rope, place, arch, &share, err));
         TRY(hf_opt_float(rope, place, "rope_theta", (double)out->rope_theta, &out->rope_theta,

@@ -24,6 +24,8 @@ struct hf_arch {
     bool window_by_default; // what use_sliding_window is where it is not given
     int full_every;         // each so many-th layer has no window; 0: by max_window_layers
 
+    double default_theta;       // 0: 10000
+    double default_local_theta; // of the layers with a window; 0: they rotate as the others
     // partial_rotary_factor where it is not given; 0: the architecture rotates whole heads
     double default_rotary_share;
 

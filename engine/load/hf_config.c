@@ -21,7 +21,7 @@ static enum status more_gemma(const json_t *root, const char *where, struct mode
                         err);
 }
 
-static enum status more_gemma2(const json_t *root, const char *where, struct model_config *out,
+static enum status query_scale(const json_t *root, const char *where, struct model_config *out,
                                struct error *err)
 {
     float scalar;
@@ -30,11 +30,34 @@ static enum status more_gemma2(const json_t *root, const char *where, struct mod
         return FAIL(err, ERR_FORMAT, "%s: query_pre_attn_scalar: %g is not positive", where,
                     (double)scalar);
     out->attention_scale = (float)pow((double)scalar, -0.5);
+    return OK;
+}
+
+static enum status more_gemma2(const json_t *root, const char *where, struct model_config *out,
+                               struct error *err)
+{
+    TRY(query_scale(root, where, out, err));
     // Here null means none, which the optional readers take for "not given".
     if (!json_is_null(json_object_get(root, "attn_logit_softcapping")))
         TRY(hf_opt_float(root, where, "attn_logit_softcapping", 50, &out->attention_softcap, err));
     if (!json_is_null(json_object_get(root, "final_logit_softcapping")))
         TRY(hf_opt_float(root, where, "final_logit_softcapping", 30, &out->logit_softcap, err));
+    return hf_only_bool(root, where, "use_bidirectional_attention", false, "causal attention is",
+                        err);
+}
+
+static enum status more_gemma3(const json_t *root, const char *where, struct model_config *out,
+                               struct error *err)
+{
+    int pattern;
+    TRY(hf_opt_int(root, where, "sliding_window_pattern", 6, &pattern, err));
+    if (pattern != 6 && !json_is_array(json_object_get(root, "layer_types")))
+        return FAIL(err, ERR_UNSUPPORTED,
+                    "%s: sliding_window_pattern: %d is not supported (6 is, or layer_types)", where,
+                    pattern);
+    TRY(query_scale(root, where, out, err));
+    TRY(hf_opt_float(root, where, "attn_logit_softcapping", 0, &out->attention_softcap, err));
+    TRY(hf_opt_float(root, where, "final_logit_softcapping", 0, &out->logit_softcap, err));
     return hf_only_bool(root, where, "use_bidirectional_attention", false, "causal attention is",
                         err);
 }
@@ -274,6 +297,28 @@ static const struct hf_arch table[] = {
      .window_by_default = true,
      .full_every = 2,
      .more = more_gemma2},
+    {.name = "gemma3_text",
+     .width = "hidden_size",
+     .layers = "num_hidden_layers",
+     .heads = "num_attention_heads",
+     .kv_heads = "num_key_value_heads",
+     .head_dim = "head_dim",
+     .ff = "intermediate_size",
+     .positions = "max_position_embeddings",
+     .eps = "rms_norm_eps",
+     .activation = "hidden_activation",
+     .default_head_dim = 256,
+     .default_kv_heads = 4,
+     .default_positions = 131072,
+     .attention_bias = "attention_bias",
+     .tied = true,
+     .window = "sliding_window",
+     .default_window = 4096,
+     .window_by_default = true,
+     .full_every = 6,
+     .default_theta = 1e6,
+     .default_local_theta = 1e4,
+     .more = more_gemma3},
     {.name = "gpt2", GPT_KEYS, .more = more_gpt2},
     {.name = "gpt_bigcode", GPT_KEYS, .more = more_gpt_bigcode},
     {.name = "falcon",

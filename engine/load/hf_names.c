@@ -73,7 +73,7 @@ static const struct tensor_names gemma = {
     .norm_minus_one = true,
 };
 
-// Here post_attention_layernorm is what it says.
+// gemma2, gemma3_text: here post_attention_layernorm is what it says.
 static const struct tensor_names gemma2 = {
     MODEL,
     SELF_ATTENTION,
@@ -203,13 +203,21 @@ static const struct {
     const char *arch;
     const struct tensor_names *names;
 } tables[] = {
-    {"llama", &llama},     {"mistral", &llama},
-    {"mixtral", &mixtral}, {"qwen2_moe", &qwen2_moe},
-    {"qwen2", &llama},     {"qwen3", &llama},
-    {"gemma", &gemma},     {"gemma2", &gemma2},
-    {"phi", &phi},         {"phi3", &phi3},
-    {"gpt2", &gpt2},       {"bloom", &bloom},
-    {"falcon", &bloom},    {"gpt_bigcode", &gpt_bigcode},
+    {"llama", &llama},
+    {"mistral", &llama},
+    {"mixtral", &mixtral},
+    {"qwen2_moe", &qwen2_moe},
+    {"qwen2", &llama},
+    {"qwen3", &llama},
+    {"gemma", &gemma},
+    {"gemma2", &gemma2},
+    {"gemma3_text", &gemma2},
+    {"phi", &phi},
+    {"phi3", &phi3},
+    {"gpt2", &gpt2},
+    {"bloom", &bloom},
+    {"falcon", &bloom},
+    {"gpt_bigcode", &gpt_bigcode},
     {"mpt", &mpt},
 };
 

@@ -46,6 +46,10 @@ static const struct arch table[] = {
      .gguf = "gemma2",
      .scaled_embedding = true,
      .config = {.rope = ROPE_HALF, .post_norms = true, .activation = ACT_GELU_TANH}},
+    {.name = "gemma3_text",
+     .scaled_embedding = true,
+     .config =
+         {.rope = ROPE_HALF, .post_norms = true, .qk_norm = true, .activation = ACT_GELU_TANH}},
     {.name = "gpt2",
      .gguf = "gpt2",
      .config = {.norm = NORM_LAYER,

@@ -13,8 +13,8 @@
 #include "engine/engine.h"
 
 struct arch {
-    const char *name;      // config.json's model_type
-    const char *gguf;      // general.architecture llama.cpp writes for it
+    const char *name; // config.json's model_type
+    const char *gguf; // general.architecture llama.cpp writes for it; NULL: GGUF of it is not read
     bool gguf_permuted;    // llama.cpp interleaves the halves of each Q and K head
     bool scaled_embedding; // times the root of the width
     // What all models of the architecture share; loaders copy it and fill in the rest.

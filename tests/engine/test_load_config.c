@@ -179,6 +179,11 @@ static void architectures(void **state)
     assert_float_equal(c.attention_scale, 0.0625f, 0);
     assert_float_equal(c.attention_softcap, 50, 0);
     assert_float_equal(c.logit_softcap, 30, 0);
+    c = shape_of("gemma-3-1b");
+    assert_int_equal(model_window(&c, 4), 512);
+    assert_int_equal(model_window(&c, 5), 0);
+    assert_float_equal(c.rope_theta, 1e6f, 0);
+    assert_float_equal(c.rope_local_theta, 1e4f, 0);
     c = shape_of("gpt2");
     assert_int_equal(c.learned_positions, 1024);
     assert_int_equal(c.ff, 3072);
@@ -240,6 +245,17 @@ static void variants(void **state)
     c = changed("{'model_type':'gemma2','attn_logit_softcapping':null,'head_dim':16}");
     assert_float_equal(c.attention_softcap, 0, 0);
     assert_float_equal(c.logit_softcap, 30, 0);
+    c = changed("{'model_type':'gemma3_text','head_dim':16,'rope_parameters':{"
+                "'full_attention':{'rope_type':'linear','factor':8,'rope_theta':5e5},"
+                "'sliding_attention':{'rope_theta':300}}}");
+    assert_float_equal(c.rope_factor, 8, 0);
+    assert_float_equal(c.rope_theta, 5e5f, 0);
+    assert_float_equal(c.rope_local_theta, 300, 0);
+    refused("{'model_type':'gemma3_text','head_dim':16,'rope_parameters':{"
+            "'sliding_attention':{'rope_type':'linear','factor':2}}}",
+            ERR_UNSUPPORTED, "sliding_attention");
+    refused("{'model_type':'gemma3_text','head_dim':16,'sliding_window_pattern':4}",
+            ERR_UNSUPPORTED, "sliding_window_pattern");
     refused("{'model_type':'gemma2','query_pre_attn_scalar':-1}", ERR_FORMAT, "query_pre_attn");
     // longrope: eight pairs a head of 16
     refused("{'model_type':'phi3','rope_scaling':{'type':'su','short_factor':[1],'long_factor':"
@@ -355,6 +371,7 @@ static void shapes(void **state)
         {"gemma-2b", 2506172416},
         {"gemma-2-9b", 9241705984},
         {"gpt2", 124439808},
+        {"gemma-3-1b", 999885952},
         {"starcoder", 15517456384},
         {"falcon-7b", 6921720704},
         {"mpt-7b", 6649286656},

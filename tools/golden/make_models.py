@@ -111,6 +111,12 @@ MODELS = {
         num_key_value_heads=2, head_dim=10, query_pre_attn_scalar=17, rms_norm_eps=1e-3,
         sliding_window=6, attn_logit_softcapping=5.0, final_logit_softcapping=4.0,
         tie_word_embeddings=True, rope_parameters=plain_rope(10000.0)), "float16", None, True),
+    "gemma3": ("Gemma3", LLAMA | dict(num_hidden_layers=7), dict(
+        vocab_size=89, hidden_size=24, intermediate_size=26, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=10, query_pre_attn_scalar=17, rms_norm_eps=1e-3,
+        sliding_window=6, tie_word_embeddings=True,
+        rope_parameters=dict(full_attention=dict(rope_type="linear", factor=8.0, rope_theta=1e6),
+                             sliding_attention=plain_rope(500.0))), "float16", None, False),
     "gpt2": ("GPT2LMHead", GPT2, dict(
         vocab_size=89, n_embd=30, n_head=3, layer_norm_epsilon=1e-3), "float16", None, True),
     "gpt-bigcode": ("GPTBigCode", GPT2, dict(
