@@ -333,7 +333,7 @@ static void bad_values(void **state)
     key_u32(&s, "general.alignment", 0);
     bad_entry(&s, ERR_FORMAT, "general.alignment");
     key_u32(&s, "llama.expert_count", 8);
-    bad_entry(&s, ERR_UNSUPPORTED, "experts");
+    bad_entry(&s, ERR_FORMAT, "expert_used_count: 0 of 8 experts");
     key_u32(&s, "llama.rope.dimension_count", 2);
     bad_entry(&s, ERR_UNSUPPORTED, "2 of 4");
     key_u32(&s, "llama.attention.head_count_kv", 3);
