@@ -23,6 +23,7 @@ static const struct metric_info metrics[] = {
     {METRIC_WAIT, "ns", "time spent waiting for threads", METRIC_LOWER},
     {METRIC_PEAK_MEM, "bytes", "peak memory", METRIC_LOWER},
     {METRIC_LOAD, "ns", "load time", METRIC_LOWER},
+    {METRIC_CALIBRATION, "ns", "calibration time", METRIC_LOWER},
     {METRIC_LOAD_COLD, "ns", "load time, cold file cache", METRIC_LOWER},
     {METRIC_TOKENIZE, "ns", "tokenization time", METRIC_LOWER},
     {METRIC_OP_TIME, "ns", "time of an op class", METRIC_LOWER},

@@ -23,11 +23,12 @@
 #define METRIC_WAIT         "wait" // ns, phase prefill (whole) or decode (one step): synchronization
 
 // Of one trial (struct store_trial).
-#define METRIC_PEAK_MEM  "peak_mem" // bytes: host high-water mark of the cell
-#define METRIC_LOAD      "load"     // ns, phase load: files in the page cache, or weights generated
-#define METRIC_LOAD_COLD "load_cold" // ns, phase load: files dropped from the page cache before
-#define METRIC_TOKENIZE  "tokenize"  // ns: the prompts' text to ids, all sequences
-#define METRIC_OP_TIME   "op_time"   // ns, phase prefill (whole) or decode (one step), per op class
+#define METRIC_PEAK_MEM    "peak_mem" // bytes: host high-water mark of the cell
+#define METRIC_LOAD        "load" // ns, phase load: files in the page cache, or weights generated
+#define METRIC_CALIBRATION "calibration" // ns, phase load: of int4-awq, when its codes were made
+#define METRIC_LOAD_COLD   "load_cold"   // ns, phase load: files dropped from the page cache before
+#define METRIC_TOKENIZE    "tokenize"    // ns: the prompts' text to ids, all sequences
+#define METRIC_OP_TIME     "op_time" // ns, phase prefill (whole) or decode (one step), per op class
 // 1, phase prefill (whole) or decode (one step): any counter
 #define METRIC_COUNTER_PREFIX "counter_"
 #define METRIC_MEM_WEIGHTS    "mem_weights" // bytes, what the engine knows it holds

@@ -17,7 +17,7 @@ enum { MAX_TOKENS = 1 << 20 };
 
 // What the flags ask for, checked.
 struct request {
-    const char *model, *prompt;
+    const char *model, *prompt, *calib;
     struct scheme scheme;
     enum dtype kv;
     struct sampling sampling;
@@ -60,6 +60,7 @@ static enum status request_read(const struct arguments *args, struct request *r,
     r->model = positional(args, 0);
     r->prompt = positional(args, 1);
     r->json = flag_bool(args, "json");
+    r->calib = flag_string(args, "calib");
     r->isa = ISA_ALL;
     if (isa && !kernel_isa_parse(isa, &r->isa))
         return FAIL(err, ERR_USAGE, "--isa %s: unknown (ref, avx2, avx512, avx512_bf16, ...)", isa);
@@ -96,8 +97,12 @@ static enum status session_open(struct session *s, struct error *err)
     uint64_t begin = clock_ns();
     TRY(checkpoint_find(r->model, &s->ck, err));
     TRY(prompt_encode(s, err));
-    struct engine_options options = {
-        .device = "cpu", .scheme = &r->scheme, .pool = s->pool, .isa = r->isa};
+    struct engine_options options = {.device = "cpu",
+                                     .scheme = &r->scheme,
+                                     .pool = s->pool,
+                                     .isa = r->isa,
+                                     .calib = r->calib,
+                                     .calibrating = progress_calibrating};
     struct progress progress;
     progress_begin(&progress, "loading", checkpoint_config(s->ck)->name);
     enum status status = model_load(s->ck, &options, progress_update, &progress, &s->model, err);
@@ -275,6 +280,8 @@ static const struct flag flags[] = {
     {"top-k", 0, FLAG_INT, "K", "0", "draw from the K likeliest tokens; 0: off"},
     {"top-p", 0, FLAG_FLOAT, "P", "1", "draw from the likeliest that hold P of the probability"},
     {"seed", 0, FLAG_INT, "N", "42", "of the draws"},
+    {"calib", 0, FLAG_STRING, "FILE", NULL,
+     "text that int4-awq is calibrated on; models/reference/calib.txt without it"},
     {"threads", 't', FLAG_INT, "N", "0", "0: one per physical core"},
     {"chunk", 0, FLAG_INT, "N", "512", "prompt tokens in one step"},
     {"isa", 0, FLAG_STRING, "TIER", NULL, "fastest kernels to use: ref, avx2, avx512, ..."},

@@ -53,6 +53,15 @@ void progress_update(void *progress, double done)
         fprintf(stderr, "bench: %s %s: %.0f %%\n", p->verb, p->name, 100 * done);
 }
 
+void progress_calibrating(void *progress, double done)
+{
+    struct progress *p = progress;
+    const char *verb = p->verb;
+    p->verb = "calibrating";
+    progress_update(p, done);
+    p->verb = verb;
+}
+
 void progress_end(struct progress *p)
 {
     if (p->drawn)

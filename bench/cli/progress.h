@@ -15,7 +15,8 @@ struct progress {
 };
 
 void progress_begin(struct progress *p, const char *verb, const char *name);
-void progress_update(void *progress, double done); // an engine_progress; done: 0..1
-void progress_end(struct progress *p);             // wipes what is drawn; may be called twice
+void progress_update(void *progress, double done);      // an engine_progress; done: 0..1
+void progress_calibrating(void *progress, double done); // the same, as "calibrating"
+void progress_end(struct progress *p);                  // wipes what is drawn; may be called twice
 
 #endif

@@ -106,6 +106,15 @@ static enum status read_text(struct quality_request *r, struct error *err)
     return status;
 }
 
+static void draw_calibration(void *user, double done)
+{
+    struct quality_request *r = user;
+    const char *doing = r->doing;
+    r->doing = "calibrating";
+    draw(r, done);
+    r->doing = doing;
+}
+
 static enum status load_models(const struct arguments *args, struct quality_request *r,
                                struct error *err)
 {
@@ -114,7 +123,8 @@ static enum status load_models(const struct arguments *args, struct quality_requ
                                      .scheme = &r->scheme,
                                      .pool = r->pool,
                                      .isa = ISA_ALL,
-                                     .calib = flag_string(args, "calib")};
+                                     .calib = flag_string(args, "calib"),
+                                     .calibrating = draw_calibration};
     r->doing = "loading";
     TRY(model_load(r->ck, &options, draw, r, &r->model, err));
     struct quality_baseline baseline = {

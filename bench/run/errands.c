@@ -33,6 +33,8 @@ static void take(struct errand *e, struct event *event)
         FAIL(&e->failure, event->code, "%s", event->message);
     if (event->type == EVENT_PROGRESS)
         live_progress(e->live, event->phase, 0, event->done);
+    if (event->type == EVENT_PROGRESS && str_equal(event->phase, WIRE_CALIBRATE))
+        e->deadline_ns = clock_ns() + e->limit_ns;
     if (slot && slot->root == NULL) {
         *slot = *event;
         *event = (struct event){.cell = -1};
@@ -142,6 +144,7 @@ enum status session_quality(struct run_context *run, const struct plan_quality *
         .device = q->device,
         .scheme = q->scheme->name,
         .head = q->head,
+        .calib = q->calib,
         .model_path = q->model->path,
         .shape_path = q->model->path ? NULL : q->model->shape_path,
         .seed = q->model->seed,

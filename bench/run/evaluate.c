@@ -25,6 +25,12 @@ static void tell_progress(void *user, double done)
     wire_progress(e->wire, e->phase, -1, 0, done);
 }
 
+static void tell_calibration(void *user, double done)
+{
+    struct evaluation *e = user;
+    wire_progress(e->wire, WIRE_CALIBRATE, -1, 0, done);
+}
+
 // The text is what the key in the store says, or nothing is measured.
 static enum status read_text(struct evaluation *e, struct error *err)
 {
@@ -110,7 +116,12 @@ enum status evaluate_job(const struct job *job, const struct scheme *scheme, str
 {
     struct evaluation e = {
         .job = job,
-        .options = {.device = job->device, .scheme = scheme, .pool = pool, .isa = job->isa},
+        .options = {.device = job->device,
+                    .scheme = scheme,
+                    .pool = pool,
+                    .isa = job->isa,
+                    .calib = job->calib,
+                    .calibrating = tell_calibration},
         .wire = wire,
         .phase = "load",
     };

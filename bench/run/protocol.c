@@ -53,6 +53,8 @@ char *job_encode(const struct job *job)
         (json_int_t)job->memory_limit_bytes, "device", job->device, "scheme", job->scheme, "head",
         measure ? dtype_name(job->head) : NULL, "model", job->model_path, "shape", job->shape_path,
         "seed", (json_int_t)job->seed, "cold", job->cold, "cells", cells);
+    if (root && job->calib)
+        json_object_set_new(root, "calib", json_string(job->calib));
     if (root && job->task == JOB_QUALITY)
         json_object_set_new(root, "quality", job_quality_json(&job->quality));
     char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
@@ -127,6 +129,7 @@ static enum status job_model_decode(const json_t *root, struct job *out, struct 
     TRY(json_get_string(root, "worker protocol", "device", &out->device, err));
     TRY(json_get_string(root, "worker protocol", "scheme", &out->scheme, err));
     TRY(get_dtype(root, "head", &out->head, err));
+    TRY(json_opt_string(root, "worker protocol", "calib", NULL, &out->calib, err));
     TRY(json_opt_string(root, "worker protocol", "model", NULL, &out->model_path, err));
     TRY(json_opt_string(root, "worker protocol", "shape", NULL, &out->shape_path, err));
     TRY(json_get_i64(root, "worker protocol", "seed", INT64_MIN, INT64_MAX, &seed, err));

@@ -80,6 +80,7 @@ struct job {
     // JOB_CELLS and JOB_QUALITY: one model, in one scheme, on one device
     const char *device, *scheme;
     enum dtype head;
+    const char *calib;                   // of int4-awq, or NULL
     const char *model_path, *shape_path; // one of them is NULL
     uint64_t seed;
     bool cold; // drop the files from the page cache before loading, where the system lets us
@@ -151,6 +152,9 @@ json_t *wire_event(const char *name);
 // Appends one metric to the array `metrics`. phase, op: NULL for none. NaN is sent as null.
 void wire_metric(json_t *metrics, const char *name, double value, const char *phase, const char *op,
                  const char *source);
+
+// The phase in which int4-awq is calibrated: once a model and text, and no part of any trial's time limit.
+#define WIRE_CALIBRATE "calibrate"
 
 // At most ten a second: says how far the present phase is. cell < 0: none; repetition 0: none.
 void wire_progress(struct wire *wire, const char *phase, int cell, int repetition, double done);

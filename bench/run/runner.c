@@ -47,7 +47,7 @@ static enum status wanted(const struct runner *r, size_t cell, int number, bool 
 // One pool, one packing of the weights and one tokenizer serve a job.
 static bool same_process(const struct cell *a, const struct cell *b)
 {
-    return a->threads == b->threads && a->head == b->head &&
+    return a->threads == b->threads && a->head == b->head && str_equal(a->calib, b->calib) &&
            prompt_is_text(a->prompt) == prompt_is_text(b->prompt);
 }
 

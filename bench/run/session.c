@@ -190,6 +190,8 @@ static enum status on_event(struct session *s, struct event *event, struct error
     switch (event->type) {
     case EVENT_PROGRESS:
         snprintf(s->phase, sizeof s->phase, "%s", event->phase);
+        if (str_equal(event->phase, WIRE_CALIBRATE))
+            s->deadline_ns = clock_ns() + current(s)->timeout_ns;
         live_progress(&s->run->live, event->phase, event->repetition, event->done);
         return OK;
     case EVENT_LOADED:
@@ -308,6 +310,7 @@ static char *cells_job(const struct session *s)
         .device = first->device,
         .scheme = first->scheme->name,
         .head = first->head,
+        .calib = first->calib,
         .model_path = first->model->path,
         .shape_path = first->model->path ? NULL : first->model->shape_path,
         .seed = first->model->seed,

@@ -6,11 +6,13 @@
 
 #include "base/file.h"
 #include "base/hash.h"
+#include "base/home.h"
 #include "base/str.h"
 #include "bench/suite/expand.h"
 #include "bench/suite/names.h"
 
 enum { PROMPT_TEXT_BYTES_MAX = 256 << 20 };
+#define CALIB_TEXT "models/reference/calib.txt"
 
 // One sweep ready to be walked: the values of each axis, names checked.
 struct product {
@@ -18,8 +20,10 @@ struct product {
     const char *section, *name; // "sweep core", "core"
     struct word_list words[AXIS_COUNT];
     struct int_list numbers[AXIS_COUNT];
-    const char *prompt;        // "random", or "text:" and the path found
-    char prompt_hash[65];      // "" for random
+    const char *prompt;   // "random", or "text:" and the path found
+    char prompt_hash[65]; // "" for random
+    const char *calib;    // path of the text int4-awq is calibrated on; NULL: no such scheme
+    char calib_hash[65];
     struct quality_wish *wish; // NULL: quality is not collected
 };
 
@@ -86,6 +90,38 @@ static enum status list_devices(struct expansion *x, const struct word_list *nam
     return OK;
 }
 
+static enum status hash_text(const char *path, const char *where, const char *key, char hash[65],
+                             struct error *err)
+{
+    char *bytes = NULL;
+    size_t count = 0;
+    if (file_read(path, PROMPT_TEXT_BYTES_MAX, &bytes, &count, err) == OK && !count)
+        FAIL(err, ERR_USAGE, "%s is empty", path);
+    if (err->code == OK)
+        hash_bytes(bytes, count, hash, err);
+    free(bytes);
+    return error_context(err, "%s: %s", where, key);
+}
+
+// The text int4-awq is calibrated on, where the sweep has that scheme.
+static enum status find_calib(struct expansion *x, struct product *p, struct error *err)
+{
+    const char *given = p->sweep->calib, *where = suite_where(x->suite, p->section, "calib");
+    bool awq = false;
+    for (size_t i = 0; i < p->words[AXIS_SCHEME].count; i++)
+        awq |= str_equal(p->words[AXIS_SCHEME].items[i], "int4-awq");
+    if (!awq)
+        return OK;
+    char *shipped = given ? NULL : home_find(CALIB_TEXT);
+    const char *path = given ? suite_find_file(x->suite, p->section, "calib", given) : shipped;
+    if (!path)
+        return FAIL(err, ERR_USAGE, "%s: calib: there is no file %s", where,
+                    given ? given : CALIB_TEXT);
+    p->calib = plan_text(x->plan, "%s", path);
+    free(shipped);
+    return p->calib ? hash_text(p->calib, where, "calib", p->calib_hash, err) : no_memory(err);
+}
+
 // "text:FILE" -> the file found, and the hash of its bytes.
 static enum status find_prompt(struct expansion *x, struct product *p, struct error *err)
 {
@@ -99,16 +135,7 @@ static enum status find_prompt(struct expansion *x, struct product *p, struct er
     const char *path = suite_find_file(x->suite, p->section, "prompt", text + 5);
     if (!path)
         return FAIL(err, ERR_USAGE, "%s: prompt: there is no file %s", where, text + 5);
-    char *bytes = NULL;
-    size_t count = 0;
-    enum status status = file_read(path, PROMPT_TEXT_BYTES_MAX, &bytes, &count, err);
-    if (status == OK && !count)
-        FAIL(err, ERR_USAGE, "%s is empty", path);
-    if (err->code == OK)
-        hash_bytes(bytes, count, p->prompt_hash, err);
-    free(bytes);
-    if (err->code != OK)
-        return error_context(err, "%s: prompt", where);
+    TRY(hash_text(path, where, "prompt", p->prompt_hash, err));
     p->prompt = plan_text(x->plan, "text:%s", path);
     return p->prompt ? OK : no_memory(err);
 }
@@ -168,6 +195,7 @@ static enum status prepare(struct expansion *x, const struct suite_sweep *sweep,
     TRY(check_links(x, p, err));
     if (collect_mask(&sweep->collect) & COLLECT_QUALITY)
         TRY(quality_wish_make(x, p->section, sweep, &p->wish, err));
+    TRY(find_calib(x, p, err));
     return find_prompt(x, p, err);
 }
 
@@ -317,6 +345,10 @@ static void fill_cell(struct expansion *x, const struct product *p, const struct
         .wish = p->wish,
     };
     const struct scheme *scheme = cell->scheme;
+    if (str_equal(cell->scheme_name, "int4-awq") && cell->model->path) {
+        cell->calib = p->calib;
+        cell->calib_hash = p->calib_hash;
+    }
     cell->head = type_of(point->word[AXIS_HEAD], scheme, scheme ? scheme->head : DT_BF16);
     cell->kv = type_of(point->word[AXIS_KV], scheme, scheme ? scheme->default_kv : DT_BF16);
     if (scheme)

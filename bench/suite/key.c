@@ -40,6 +40,13 @@ static enum status hash_params(const json_t *params, char key[65], struct error 
     return status;
 }
 
+// Only where there is one, so that the keys of other schemes stay what they were.
+static void add_calib(json_t *params, const char *calib_hash)
+{
+    if (params && calib_hash)
+        json_object_set_new(params, "calib", json_string(calib_hash));
+}
+
 // The number of threads is not in it: it changes no bit.
 enum status quality_make_key(struct plan_quality *q, struct error *err)
 {
@@ -48,6 +55,7 @@ enum status quality_make_key(struct plan_quality *q, struct error *err)
                   q->model->content, "scheme", q->scheme->name, "head", dtype_name(q->head), "kv",
                   dtype_name(q->kv), "device", q->device, "text", q->wish->text_hash, "convention",
                   q->wish->convention, "windows", q->wish->windows);
+    add_calib(q->params, q->calib_hash);
     return hash_params(q->params, q->key, err);
 }
 
@@ -60,5 +68,6 @@ enum status cell_make_key(struct cell *cell, const char *prompt_hash, struct err
                   storage_name(cell->head), "kv", storage_name(cell->kv), "device", cell->device,
                   "threads", cell->threads, "chunk", cell->chunk, "batch", cell->batch, "context",
                   cell->context, "gen", cell->gen, "prompt", prompt, "sampling", sampling);
+    add_calib(cell->params, cell->calib_hash);
     return hash_params(cell->params, cell->key, err);
 }

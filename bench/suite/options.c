@@ -71,6 +71,8 @@ const struct option option_table[] = {
      "keys whose lists go side by side: batch context"},
     {BOTH, "prompt", OPTION_TEXT, OF(suite_sweep, prompt), "random", 0, 0, NULL,
      "random (ids from the seed) or text:FILE"},
+    {BOTH, "calib", OPTION_TEXT, OF(suite_sweep, calib), NULL, 0, 0, NULL,
+     "text that int4-awq is calibrated on; models/reference/calib.txt without it"},
     {BOTH, "seed", OPTION_INT, OF(suite_sweep, seed), "42", 0, 9007199254740992.0, NULL,
      "of random prompts and of sampling"},
     {BOTH, "temperature", OPTION_FLOAT, OF(suite_sweep, temperature), "0", 0, 100, NULL,

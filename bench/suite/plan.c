@@ -125,7 +125,8 @@ static enum status keep_only(struct plan *plan, const char *only, struct error *
 static bool same_group(const struct cell *a, const struct cell *b)
 {
     return a->model == b->model && a->scheme == b->scheme && a->head == b->head &&
-           strcmp(a->device, b->device) == 0 && a->threads == b->threads && a->procs == b->procs;
+           str_equal(a->calib, b->calib) && strcmp(a->device, b->device) == 0 &&
+           a->threads == b->threads && a->procs == b->procs;
 }
 
 // Groups in the order of their first cells, cells within them in the order of the plan.

@@ -57,7 +57,8 @@ struct plan_quality {
     const struct scheme *scheme;
     const char *device;
     enum dtype head, kv;
-    int threads; // the most its cells have; changes no figure
+    const char *calib, *calib_hash; // as a cell's
+    int threads;                    // the most its cells have; changes no figure
     uint64_t timeout_ns;
     double predicted_ns; // both models loaded and run
     const char *skip;    // reason, or NULL: it will run
@@ -81,9 +82,11 @@ struct cell {
     enum dtype head, kv;
     int threads, chunk;
     int batch;
-    int context;              // positions a sequence: prompt and generated together
-    int gen;                  // tokens generated a sequence; prompt length is context - gen
-    const char *prompt;       // "random" or "text:FILE"; the key has the hash of FILE's bytes
+    int context;        // positions a sequence: prompt and generated together
+    int gen;            // tokens generated a sequence; prompt length is context - gen
+    const char *prompt; // "random" or "text:FILE"; the key has the hash of FILE's bytes
+    const char *calib,
+        *calib_hash;          // int4-awq of a checkpoint: its text and the SHA-256 of it; or NULL
     struct sampling sampling; // its seed makes the random prompt, too
 
     // how it is measured (not in the key)

@@ -103,6 +103,8 @@ static enum status quality_of(struct expansion *x, struct cell *cell, struct err
                                .scheme = cell->scheme,
                                .device = cell->device,
                                .head = cell->head,
+                               .calib = cell->calib,
+                               .calib_hash = cell->calib_hash,
                                .kv = cell->kv,
                                .threads = cell->threads,
                                .timeout_ns = cell->timeout_ns};

@@ -33,6 +33,7 @@ struct suite_sweep {
     struct rule_list skip;
     struct link_list link;
     const char *prompt;
+    const char *calib; // NULL: the text that comes with the program
     double temperature, top_p;
     int64_t top_k;
     int64_t seed;

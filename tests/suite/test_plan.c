@@ -392,6 +392,24 @@ static void a_known_key_does_not_move(void **state)
     assert_string_equal(key, "b5edfdb7d34e212ba3680819b320723174b4fbf3fa937907c5092bf0b807c691");
 }
 
+// int4-awq alone has a calibration text: its bytes count, its name does not.
+static void a_calibration_text_is_part_of_the_key(void **state)
+{
+    (void)state;
+    char without[65], first[65], second[65], renamed[65];
+    struct cell cell = base_cell();
+    key_of(cell, NULL, without);
+    cell.calib = "a.txt", cell.calib_hash = "aa";
+    key_of(cell, NULL, first);
+    cell.calib_hash = "bb";
+    key_of(cell, NULL, second);
+    cell.calib = "b.txt";
+    key_of(cell, NULL, renamed);
+    assert_string_not_equal(without, first);
+    assert_string_not_equal(first, second);
+    assert_string_equal(second, renamed);
+}
+
 #define CHANGES(statement)                                                                         \
     do {                                                                                           \
         struct cell cell = base_cell();                                                            \
@@ -485,6 +503,7 @@ int main(void)
         cmocka_unit_test(a_broken_model_is_one_error),
         cmocka_unit_test(quality_is_planned_once),
         cmocka_unit_test(a_known_key_does_not_move),
+        cmocka_unit_test(a_calibration_text_is_part_of_the_key),
         cmocka_unit_test(the_work_changes_the_key),
         cmocka_unit_test(sampling_counts_when_it_is_used),
         cmocka_unit_test(the_measuring_does_not_change_the_key),
