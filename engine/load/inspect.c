@@ -18,7 +18,10 @@ void inspect_add(struct inspection *list, const char *area, const char *found, e
     struct checkpoint_item *item = &list->items[list->count++];
     *item = (struct checkpoint_item){.area = area, .supported = status == OK};
     snprintf(item->found, sizeof item->found, "%.127s", found);
-    snprintf(item->note, sizeof item->note, "%.255s", status != OK ? err->message : note ? note : "");
+    snprintf(item->note, sizeof item->note, "%.255s",
+             status != OK ? err->message
+             : note       ? note
+                          : "");
 }
 
 void type_counts_add(struct type_counts *counts, const char *name, bool supported)

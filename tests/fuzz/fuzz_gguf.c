@@ -1,20 +1,23 @@
 // fuzz_gguf.c - a GGUF file from any bytes: every row it is believed to hold is read, its tokenizer made.
 #include <stdlib.h>
 
-#include "engine/load/parse.h"
+#include "engine/load/gguf.h"
 
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size);
 
 static void read_all(const struct gguf *gguf)
 {
     const struct model_config *config = gguf_config(gguf);
-    const struct tensor_map *map = gguf_tensors(gguf);
     for (int i = 0; i < (config->layers + 1) * T_ROLE_COUNT; i++) {
-        struct tensor_shape shape = tensor_shape(config, (enum tensor_role)(i % T_ROLE_COUNT));
-        size_t n = (size_t)shape.rows * (size_t)shape.cols;
-        float *row = map->at[i].data ? malloc(n * sizeof *row + 1) : NULL;
-        if (row)
-            convert_to_f32(row, map->at[i].data, map->at[i].type, n);
+        enum tensor_role role = (enum tensor_role)(i % T_ROLE_COUNT);
+        int layer = i / T_ROLE_COUNT - 1;
+        struct tensor_shape shape = tensor_shape(config, role);
+        if ((role <= T_FINAL_NORM) != (layer < 0) || shape.rows == 0)
+            continue;
+        float *row = malloc((size_t)shape.cols * sizeof *row);
+        for (int r = 0; r < shape.rows && row; r++)
+            tensor_map_read(gguf_tensors(gguf), config, &gguf->names, role, layer, r, 1, row,
+                            (size_t)shape.cols);
         free(row);
     }
 }
