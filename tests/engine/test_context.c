@@ -89,7 +89,7 @@ static void test_refuses_options(void **state)
         if (i < 3)
             *fields[i] = 0;
         else if (i == 3)
-            options.kv = DT_I8;
+            options.kv = DT_I4;
         else
             options.logit_rows = -1;
         enum status expected = i == 3 ? ERR_UNSUPPORTED : ERR_USAGE;
@@ -104,8 +104,8 @@ static void test_schemes_and_devices(void **state)
 {
     (void)state;
     assert_string_equal(scheme_find("bf16")->name, "bf16");
-    assert_null(scheme_find("int4-awq"));
-    assert_true(scheme_is_planned("int4-awq"));
+    assert_null(scheme_find("int5"));
+    assert_true(scheme_is_planned("q4_k"));
     assert_false(scheme_is_planned("int5"));
     assert_false(scheme_is_planned("bf16"));
 
@@ -176,9 +176,9 @@ static size_t sequence_values(const struct model *model, int which)
 }
 
 // One of each family: what its forward pass does differently must not depend on the others in a step.
-static const char *const families[] = {"qwen3",      "phi-2",     "phi3-longrope", "gemma",
-                                       "gemma2",     "gpt2",      "gpt-bigcode",   "mpt",
-                                       "falcon-40b", "falcon-7b", "bloom",         "falcon-rw"};
+static const char *const families[] = {"qwen3",     "phi-2", "phi3-longrope", "gemma", "gemma2",
+                                       "gemma3",    "gpt2",  "gpt-bigcode",   "mpt",   "falcon-40b",
+                                       "falcon-7b", "bloom", "falcon-rw"};
 
 static void check_variant(void (*check)(struct model *model, const char *what), const char *path,
                           const char *scheme, const struct tier *tier, struct pool *pool)
