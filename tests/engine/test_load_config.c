@@ -416,9 +416,16 @@ static void files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(defaults), cmocka_unit_test(tokens),        cmocka_unit_test(rope),
-        cmocka_unit_test(windows),  cmocka_unit_test(architectures), cmocka_unit_test(variants),
-        cmocka_unit_test(fields),   cmocka_unit_test(names),         cmocka_unit_test(shapes),
+        cmocka_unit_test(defaults),
+        cmocka_unit_test(tokens),
+        cmocka_unit_test(rope),
+        cmocka_unit_test(windows),
+        cmocka_unit_test(architectures),
+        cmocka_unit_test(variants),
+        cmocka_unit_test(variants_of_falcon_and_mpt),
+        cmocka_unit_test(fields),
+        cmocka_unit_test(names),
+        cmocka_unit_test(shapes),
         cmocka_unit_test(files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
