@@ -69,6 +69,18 @@ static enum status rows_alloc(const struct search *s, struct flow_rows *rows, in
     return rows->x ? OK : FAIL(err, ERR_NOMEM, "%zu bytes of inputs to calibrate on", bytes);
 }
 
+// Room for the changes of a role's weights. Cuts of groups that are no whole panels are looked for one by
+// one, without.
+static float *changes_alloc(const struct search *s, struct tensor_shape shape)
+{
+    size_t floats = 0, bytes = 0;
+    struct error err = {0};
+    if (size_mul((size_t)shape.rows, changes_ld(shape.cols), &floats, "changes", &err) != OK ||
+        size_mul(floats, sizeof(float), &bytes, "changes", &err) != OK)
+        return NULL;
+    return s->options->group % PANEL_ROWS ? NULL : aligned_alloc_zeroed(bytes);
+}
+
 static enum status search_alloc(struct search *s, struct error *err)
 {
     const struct model_config *c = &s->ck->config;
@@ -92,7 +104,9 @@ static enum status search_alloc(struct search *s, struct error *err)
             continue;
         size_t groups = (size_t)quant_groups(DT_I4, shape.cols, s->options->group);
         s->state.cuts[role] = calloc((size_t)shape.rows * groups, 1);
-        there = there && s->state.cuts[role];
+        s->state.changes[role] = changes_alloc(s, shape);
+        there = there && s->state.cuts[role] &&
+                (s->state.changes[role] || s->options->group % PANEL_ROWS);
     }
     return there ? OK : FAIL(err, ERR_NOMEM, "scales and cuts of a layer");
 }
@@ -125,8 +139,10 @@ static void search_fini(struct search *s)
     aligned_release(s->run[POINT_LAYER_OUTPUT].x);
     for (int i = 0; i < FOLD_SITES_MAX; i++)
         free(s->scale[i]);
-    for (int role = 0; role < T_ROLE_COUNT; role++)
+    for (int role = 0; role < T_ROLE_COUNT; role++) {
         free(s->state.cuts[role]);
+        aligned_release(s->state.changes[role]);
+    }
     free(s->trial);
 }
 

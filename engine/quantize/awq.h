@@ -16,7 +16,7 @@
 #include "engine/quantize/text.h"
 
 // The version changes when the same model and text begin to give other codes.
-#define AWQ_ALGORITHM "awq 1"
+#define AWQ_ALGORITHM "awq 2"
 enum { AWQ_GROUP = 128, AWQ_ALPHAS = 20 }; // the grid: alpha = 0, 1/20 .. 1
 
 struct awq_options {

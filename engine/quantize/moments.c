@@ -77,6 +77,89 @@ static void sum_group(const struct summing *s, int first, float *scratch)
                    (size_t)m->group, second_at(m, first) + (size_t)(row / PANEL_ROWS) * panel);
 }
 
+// ---- the whole matrix ----------------------------------------------------------------------------------
+
+// All channels of one block of tokens after another, turned and packed, times themselves.
+struct multiplying {
+    const float *x;
+    size_t ld;
+    int tokens, cols;
+    float *turned; // (cols, BLOCK_TOKENS)
+    unsigned char *packed;
+    float *sums; // (cols, cols)
+    struct moments *m;
+    struct pool *pool;
+};
+
+static void multiply_job(void *arg, int worker, int workers)
+{
+    const struct multiplying *s = arg;
+    int begin, end;
+    pool_share(s->cols, PANEL_ROWS, worker, workers, &begin, &end);
+    for (int token = 0; token < s->tokens; token += BLOCK_TOKENS) {
+        int count = s->tokens - token < BLOCK_TOKENS ? s->tokens - token : BLOCK_TOKENS;
+        size_t panel = panel_bytes(DT_F32, count);
+        for (int c = begin; c < end; c++)
+            for (int t = 0; t < count; t++)
+                s->turned[(size_t)c * BLOCK_TOKENS + (size_t)t] =
+                    s->x[(size_t)(token + t) * s->ld + (size_t)c];
+        for (int row = begin; row < end; row += PANEL_ROWS)
+            pack_panel(DT_F32, s->turned + (size_t)row * BLOCK_TOKENS,
+                       end - row < PANEL_ROWS ? end - row : PANEL_ROWS, count, BLOCK_TOKENS,
+                       s->packed + (size_t)(row / PANEL_ROWS) * panel);
+        pool_barrier(s->pool, worker);
+        struct k_linear job = {
+            .w = s->packed,
+            .x = s->turned,
+            .y = s->sums,
+            .tokens = s->cols,
+            .rows = s->cols,
+            .cols = count,
+            .ldx = BLOCK_TOKENS,
+            .ldy = (size_t)s->cols,
+            .accumulate = token > 0,
+        };
+        s->m->product(&job, begin / PANEL_ROWS, (end + PANEL_ROWS - 1) / PANEL_ROWS);
+        pool_barrier(s->pool, worker);
+    }
+    for (int c = begin; c < end; c++) // the matrix is its own transpose: row c is column c
+        for (int i = 0; i < s->cols; i++)
+            s->sums[(size_t)i * (size_t)s->cols + (size_t)c] /= (float)s->tokens;
+    pool_barrier(s->pool, worker);
+    size_t panel = panel_bytes(DT_F32, s->cols);
+    for (int c = begin; c < end; c += PANEL_ROWS)
+        pack_panel(DT_F32, s->sums + (size_t)c * (size_t)s->cols,
+                   end - c < PANEL_ROWS ? end - c : PANEL_ROWS, s->cols, (size_t)s->cols,
+                   s->m->whole + (size_t)(c / PANEL_ROWS) * panel);
+}
+
+static enum status multiply(struct moments *m, const float *x, size_t ld, int tokens,
+                            struct pool *pool, struct error *err)
+{
+    size_t cols = (size_t)m->cols, rows = (size_t)panel_count(m->cols) * PANEL_ROWS;
+    struct multiplying s = {
+        .x = x,
+        .ld = ld,
+        .tokens = tokens,
+        .cols = m->cols,
+        .turned = aligned_alloc_zeroed(rows * BLOCK_TOKENS * sizeof(float)),
+        .packed = aligned_alloc_zeroed(rows * BLOCK_TOKENS * sizeof(float)),
+        .sums = aligned_alloc_zeroed(cols * cols * sizeof(float)),
+        .m = m,
+        .pool = pool,
+    };
+    if (s.turned && s.packed && s.sums)
+        pool_run(pool, multiply_job, &s);
+    else
+        FAIL(err, ERR_NOMEM, "second moments of %d channels", m->cols);
+    aligned_release(s.turned);
+    aligned_release(s.packed);
+    aligned_release(s.sums);
+    return err->code;
+}
+
+// ---- one group -----------------------------------------------------------------------------------------
+
 static void mean_group(const struct summing *s, int first)
 {
     double sum[MOMENTS_GROUP_MAX] = {0};
@@ -109,9 +192,10 @@ static struct moments *moments_alloc(int cols, int group, unsigned isa)
     m->stride_bytes = packed_bytes(DT_F32, group, group);
     m->mean_abs = calloc((size_t)cols, sizeof *m->mean_abs);
     m->second = aligned_alloc_zeroed(groups * m->stride_bytes);
+    m->whole = aligned_alloc_zeroed(packed_bytes(DT_F32, cols, cols));
     const struct kernel *product = kernel_find(KOP_GEMM, DT_F32, DT_F32, isa & kernel_cpu_isa());
     m->product = product ? product->fn.linear : NULL;
-    if (m->mean_abs && m->second && m->product)
+    if (m->mean_abs && m->second && m->whole && m->product)
         return m;
     moments_destroy(m);
     return NULL;
@@ -134,7 +218,11 @@ enum status moments_create(const float *x, size_t ld, int tokens, int cols, int 
     }
     pool_run(pool, sum_job, &s);
     aligned_release(s.scratch);
-    return OK;
+    if (multiply(s.m, x, ld, tokens, pool, err) != OK) {
+        moments_destroy(s.m);
+        *out = NULL;
+    }
+    return err->code;
 }
 
 void moments_destroy(struct moments *m)
@@ -143,26 +231,46 @@ void moments_destroy(struct moments *m)
         return;
     free(m->mean_abs);
     aligned_release(m->second);
+    aligned_release(m->whole);
     free(m);
+}
+
+static void times(const struct moments *m, const unsigned char *w, int n, int cols, const float *e,
+                  int rows, size_t ld, float *y)
+{
+    assert(rows <= PANEL_ROWS && m->group <= MOMENTS_GROUP_MAX);
+    struct k_linear job = {
+        .w = w,
+        .x = e,
+        .y = y,
+        .tokens = rows,
+        .rows = n,
+        .cols = cols,
+        .ldx = ld,
+        .ldy = MOMENTS_GROUP_MAX,
+    };
+    m->product(&job, 0, panel_count(n));
+}
+
+void moments_own(const struct moments *m, int first, const float *e, int rows, size_t ld, float *y)
+{
+    int n = group_at(m, first);
+    times(m, second_at(m, first), n, n, e, rows, ld, y);
+}
+
+void moments_seen(const struct moments *m, int first, const float *e, int rows, size_t ld, float *y)
+{
+    assert(first % PANEL_ROWS == 0);
+    times(m, m->whole + (size_t)(first / PANEL_ROWS) * panel_bytes(DT_F32, m->cols),
+          group_at(m, first), m->cols, e, rows, ld, y);
 }
 
 void moments_error(const struct moments *m, int first, const float *e, int rows, size_t ld,
                    double *error)
 {
-    assert(rows <= PANEL_ROWS && m->group <= MOMENTS_GROUP_MAX);
     _Alignas(64) float y[PANEL_ROWS * MOMENTS_GROUP_MAX];
     int n = group_at(m, first);
-    struct k_linear job = {
-        .w = second_at(m, first),
-        .x = e,
-        .y = y,
-        .tokens = rows,
-        .rows = n,
-        .cols = n,
-        .ldx = ld,
-        .ldy = MOMENTS_GROUP_MAX,
-    };
-    m->product(&job, 0, panel_count(n));
+    moments_own(m, first, e, rows, ld, y);
     for (int r = 0; r < rows; r++) {
         double sum = 0;
         for (int c = 0; c < n; c++)

@@ -4,6 +4,8 @@
 #include <assert.h>
 #include <string.h>
 
+enum { SEARCHES_AGAIN = 2 };
+
 // One group of up to PANEL_ROWS rows, folded.
 struct block {
     float *w;
@@ -38,6 +40,15 @@ static void round_row(const float *w, int n, int cut, float *out)
     quant_row_expand(DT_I4, row, n, n, out);
 }
 
+// change[r] = by how much cut and rounding of row r of the block change the weights of unscaled inputs.
+static void change_row(const struct block *b, int r, int cut, float *change)
+{
+    const float *w = b->w + (size_t)r * b->ld;
+    round_row(w, b->cols, cut, change);
+    for (int c = 0; c < b->cols; c++)
+        change[c] = (change[c] - w[c]) / (b->columns ? b->columns[c] : 1);
+}
+
 // best[r]: the cut of row r whose rounding changes the group's output least; the smallest of equals.
 static void search_cuts(const struct block *b, const struct moments *moments,
                         uint8_t best[PANEL_ROWS])
@@ -45,13 +56,8 @@ static void search_cuts(const struct block *b, const struct moments *moments,
     _Alignas(64) float e[PANEL_ROWS * MOMENTS_GROUP_MAX];
     double error[PANEL_ROWS], least[PANEL_ROWS];
     for (int cut = 0; cut <= CUTS; cut++) {
-        for (int r = 0; r < b->rows; r++) {
-            const float *w = b->w + (size_t)r * b->ld;
-            float *change = e + r * MOMENTS_GROUP_MAX;
-            round_row(w, b->cols, cut, change);
-            for (int c = 0; c < b->cols; c++)
-                change[c] = (change[c] - w[c]) / (b->columns ? b->columns[c] : 1);
-        }
+        for (int r = 0; r < b->rows; r++)
+            change_row(b, r, cut, e + r * MOMENTS_GROUP_MAX);
         moments_error(moments, b->first, e, b->rows, MOMENTS_GROUP_MAX, error);
         for (int r = 0; r < b->rows; r++)
             if (cut == 0 || error[r] < least[r]) {
@@ -61,22 +67,124 @@ static void search_cuts(const struct block *b, const struct moments *moments,
     }
 }
 
-// The cuts of a block: looked for, or as they are kept.
-static void block_cuts(const struct layer_state *state, enum tensor_role role,
-                       const struct block *b, int row, uint8_t cuts[PANEL_ROWS])
+static double dot(const float *a, const float *b, int n)
 {
-    int cols = tensor_shape(state->config, role).cols;
-    size_t groups = (size_t)quant_groups(DT_I4, cols, state->group);
-    size_t at = (size_t)row * groups + (size_t)(b->first / state->group);
-    memset(cuts, 0, PANEL_ROWS);
-    if (state->search[role]) {
-        search_cuts(b, state->search[role], cuts);
-        for (int r = 0; state->cuts[role] && r < b->rows; r++)
-            state->cuts[role][at + (size_t)r * groups] = cuts[r];
-    } else if (state->cuts[role]) {
-        for (int r = 0; r < b->rows; r++)
-            cuts[r] = state->cuts[role][at + (size_t)r * groups];
+    double sum = 0;
+    for (int i = 0; i < n; i++)
+        sum += (double)a[i] * (double)b[i];
+    return sum;
+}
+
+// The same with the changes of the rows' other groups in view: what group changes d and the others add up to
+// at the product's output is d^T M d + 2 d^T (what they make of it) + a part that d has no hand in.
+// changes: (rows, ld) of the whole rows, those of this group become the best ones'.
+static void search_again(const struct block *b, const struct moments *moments, float *changes,
+                         size_t ld, uint8_t best[PANEL_ROWS])
+{
+    _Alignas(64) float e[PANEL_ROWS * MOMENTS_GROUP_MAX], own[PANEL_ROWS * MOMENTS_GROUP_MAX];
+    _Alignas(64) float others[PANEL_ROWS * MOMENTS_GROUP_MAX];
+    double least[PANEL_ROWS];
+    for (int r = 0; r < b->rows; r++)
+        memcpy(e + r * MOMENTS_GROUP_MAX, changes + (size_t)r * ld + b->first,
+               (size_t)b->cols * sizeof *e);
+    moments_own(moments, b->first, e, b->rows, MOMENTS_GROUP_MAX, own);
+    moments_seen(moments, b->first, changes, b->rows, ld, others);
+    for (int r = 0; r < b->rows; r++) {
+        int at = r * MOMENTS_GROUP_MAX;
+        for (int c = 0; c < b->cols; c++)
+            others[at + c] -= own[at + c];
+        least[r] = dot(e + at, own + at, b->cols) + 2 * dot(e + at, others + at, b->cols);
     }
+    for (int cut = 0; cut <= CUTS; cut++) {
+        for (int r = 0; r < b->rows; r++)
+            change_row(b, r, cut, e + r * MOMENTS_GROUP_MAX);
+        moments_own(moments, b->first, e, b->rows, MOMENTS_GROUP_MAX, own);
+        for (int r = 0; r < b->rows; r++) {
+            int at = r * MOMENTS_GROUP_MAX;
+            double error = dot(e + at, own + at, b->cols) + 2 * dot(e + at, others + at, b->cols);
+            if (error >= least[r])
+                continue;
+            least[r] = error;
+            best[r] = (uint8_t)cut;
+            memcpy(changes + (size_t)r * ld + b->first, e + at, (size_t)b->cols * sizeof *e);
+        }
+    }
+}
+
+typedef void block_fn(const struct block *b, const uint8_t *cuts);
+
+// Up to PANEL_ROWS folded rows of a role, and their groups one by one.
+struct stripe {
+    const struct layer_state *state;
+    enum tensor_role role;
+    int row, rows, cols;
+    float *data;
+    size_t ld;
+};
+
+static struct block block_at(const struct stripe *s, int first)
+{
+    const float *columns = s->state->scales.columns[s->role];
+    int group = s->state->group;
+    return (struct block){
+        .w = s->data + first,
+        .ld = s->ld,
+        .rows = s->rows,
+        .cols = s->cols - first < group ? s->cols - first : group,
+        .columns = columns ? columns + first : NULL,
+        .first = first,
+    };
+}
+
+// What is kept of the cuts of the group at `first`: of row r at r * groups.
+static uint8_t *kept_cuts(const struct stripe *s, int first)
+{
+    size_t groups = (size_t)quant_groups(DT_I4, s->cols, s->state->group);
+    uint8_t *cuts = s->state->cuts[s->role];
+    return cuts ? cuts + (size_t)s->row * groups + (size_t)(first / s->state->group) : NULL;
+}
+
+static void get_cuts(const struct stripe *s, int first, uint8_t cuts[PANEL_ROWS])
+{
+    size_t groups = (size_t)quant_groups(DT_I4, s->cols, s->state->group);
+    const uint8_t *kept = kept_cuts(s, first);
+    memset(cuts, 0, PANEL_ROWS);
+    for (int r = 0; kept && r < s->rows; r++)
+        cuts[r] = kept[(size_t)r * groups];
+}
+
+static void set_cuts(const struct stripe *s, int first, const uint8_t cuts[PANEL_ROWS])
+{
+    size_t groups = (size_t)quant_groups(DT_I4, s->cols, s->state->group);
+    uint8_t *kept = kept_cuts(s, first);
+    for (int r = 0; r < s->rows; r++)
+        kept[(size_t)r * groups] = cuts[r];
+}
+
+// Each group by itself, then twice all of them in view of each other.
+static void search_stripe(const struct stripe *s)
+{
+    const struct layer_state *state = s->state;
+    const struct moments *moments = state->search[s->role];
+    size_t ld = changes_ld(s->cols);
+    float *changes = state->changes[s->role];
+    if (changes)
+        changes += (size_t)s->row * ld;
+    uint8_t cuts[PANEL_ROWS];
+    for (int first = 0; first < s->cols; first += state->group) {
+        struct block b = block_at(s, first);
+        search_cuts(&b, moments, cuts);
+        set_cuts(s, first, cuts);
+        for (int r = 0; changes && r < s->rows; r++)
+            change_row(&b, r, cuts[r], changes + (size_t)r * ld + first);
+    }
+    for (int pass = 0; changes && pass < SEARCHES_AGAIN; pass++)
+        for (int first = 0; first < s->cols; first += state->group) {
+            struct block b = block_at(s, first);
+            get_cuts(s, first, cuts);
+            search_again(&b, moments, changes, ld, cuts);
+            set_cuts(s, first, cuts);
+        }
 }
 
 typedef void block_fn(const struct block *b, const uint8_t *cuts);
@@ -86,23 +194,27 @@ static void walk(const struct layer_state *state, enum tensor_role role, int row
                  float *data, size_t ld, block_fn *fn)
 {
     int cols = tensor_shape(state->config, role).cols;
-    const float *columns = state->scales.columns[role];
     assert(state->group <= MOMENTS_GROUP_MAX);
     fold_rows(&state->scales, state->config, role, row0, rows, data, ld);
-    for (int r = 0; r < rows; r += PANEL_ROWS)
+    for (int r = 0; r < rows; r += PANEL_ROWS) {
+        struct stripe s = {
+            .state = state,
+            .role = role,
+            .row = row0 + r,
+            .rows = rows - r < PANEL_ROWS ? rows - r : PANEL_ROWS,
+            .cols = cols,
+            .data = data + (size_t)r * ld,
+            .ld = ld,
+        };
+        if (state->search[role])
+            search_stripe(&s);
         for (int first = 0; first < cols; first += state->group) {
             uint8_t cuts[PANEL_ROWS];
-            struct block b = {
-                .w = data + (size_t)r * ld + first,
-                .ld = ld,
-                .rows = rows - r < PANEL_ROWS ? rows - r : PANEL_ROWS,
-                .cols = cols - first < state->group ? cols - first : state->group,
-                .columns = columns ? columns + first : NULL,
-                .first = first,
-            };
-            block_cuts(state, role, &b, row0 + r, cuts);
+            struct block b = block_at(&s, first);
+            get_cuts(&s, first, cuts);
             fn(&b, cuts);
         }
+    }
 }
 
 static void round_block(const struct block *b, const uint8_t *cuts)

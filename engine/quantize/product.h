@@ -20,10 +20,17 @@ struct layer_state {
     struct fold_scales scales;
     bool quantized[T_ROLE_COUNT]; // the others stay as they are read
     uint8_t *cuts[T_ROLE_COUNT];  // (rows, groups); NULL: nothing is cut
-    // Where set, cuts are not read but written, as rows are made: for each group the one with the least error
-    // of the group's output.
+    // Where set, cuts (not NULL then) are not read but written, as rows are made: for each group the one with
+    // the least error of the group's output; and with room for changes, looked at again with what the
+    // row's other groups do to the product's output.
     const struct moments *search[T_ROLE_COUNT];
+    float *changes[T_ROLE_COUNT]; // (rows, changes_ld(cols)), 64-byte aligned, or NULL
 };
+
+static inline size_t changes_ld(int cols)
+{
+    return ((size_t)cols + 15) / 16 * 16;
+}
 
 // Rows [row0, row0 + rows) of a role, in place, to what the quantized product multiplies its unscaled
 // inputs with: rounded, expanded, and the scales taken out again. Thread-safe for disjoint rows.

@@ -87,6 +87,41 @@ static void test_error(void **state)
     free(x);
 }
 
+// What changes of all channels make of one group's: E[(sum e x) x_i], token by token.
+static void test_seen(void **state)
+{
+    (void)state;
+    enum { WIDE = 304 };
+    float *x = random_rows(TOKENS, LD);
+    _Alignas(64) static float e[PANEL_ROWS * WIDE], y[PANEL_ROWS * MOMENTS_GROUP_MAX];
+    struct rng rng = {seed + 2};
+    for (int i = 0; i < PANEL_ROWS * WIDE; i++)
+        e[i] = i % WIDE < COLS ? rng_f32(&rng) - 0.5f : 0;
+    struct moments *m = moments_of(x, 2, ISA_ALL);
+    for (int first = 0; first < COLS; first += GROUP) {
+        moments_seen(m, first, e, PANEL_ROWS, WIDE, y);
+        for (int r = 0; r < PANEL_ROWS; r++) {
+            int i = (first + 5 * r) % COLS < first ? first : (first + 5 * r) % COLS;
+            if (i - first >= GROUP)
+                continue;
+            double sum = 0, size = 0;
+            for (int t = 0; t < TOKENS; t++) {
+                double all = 0;
+                for (int c = 0; c < COLS; c++)
+                    all += (double)e[r * WIDE + c] * (double)x[t * LD + c];
+                sum += all * (double)x[t * LD + i];
+                size += fabs(all * (double)x[t * LD + i]);
+            }
+            double got = (double)y[r * MOMENTS_GROUP_MAX + i - first];
+            if (!(fabs(got - sum / TOKENS) < 1e-5 * size / TOKENS))
+                fail_msg("group at %d, row %d, channel %d: %g, expected %g (seed %llu)", first, r,
+                         i, got, sum / TOKENS, (unsigned long long)seed);
+        }
+    }
+    moments_destroy(m);
+    free(x);
+}
+
 static void test_threads(void **state)
 {
     (void)state;
@@ -95,6 +130,7 @@ static void test_threads(void **state)
     size_t groups = (COLS + GROUP - 1) / GROUP;
     assert_memory_equal(one->mean_abs, two->mean_abs, COLS * sizeof *one->mean_abs);
     assert_memory_equal(one->second, two->second, groups * one->stride_bytes);
+    assert_memory_equal(one->whole, two->whole, packed_bytes(DT_F32, COLS, COLS));
     moments_destroy(one);
     moments_destroy(two);
     free(x);
@@ -105,6 +141,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_mean),
         cmocka_unit_test(test_error),
+        cmocka_unit_test(test_seen),
         cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
