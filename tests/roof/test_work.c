@@ -228,7 +228,7 @@ static void run_engine(struct context *ctx, const struct work_input *in)
     }
     for (int i = 0; i < in->gen - 1; i++) {
         for (int s = 0; s < in->batch; s++)
-            spans[s] = (struct span){s, 1, tokens + i % 10, LOGITS_LAST};
+            spans[s] = (struct span){s, 1, tokens + i % in->prompt, LOGITS_LAST};
         assert_int_equal(context_step(ctx, spans, in->batch, PHASE_DECODE, &logits, &err), OK);
     }
     free(tokens);
