@@ -158,10 +158,10 @@ sanitize: ## run all tests under address+undefined, then under thread
 	$(MAKE) sanitize-thread
 
 sanitize-address: ## run all tests under the address and undefined-behaviour sanitizers
-	$(MAKE) BUILD=$(BUILD)/asan SAN=address,undefined OPT='-O1 -g' test
+	TEST_TIMEOUT=600 $(MAKE) BUILD=$(BUILD)/asan SAN=address,undefined OPT='-O1 -g' test
 
 sanitize-thread: ## run all tests under the thread sanitizer
-	$(MAKE) BUILD=$(BUILD)/tsan SAN=thread OPT='-O1 -g' test
+	TEST_TIMEOUT=600 $(MAKE) BUILD=$(BUILD)/tsan SAN=thread OPT='-O1 -g' test
 
 fuzz: ## fuzz each parser for FUZZ_SECONDS (10) from its kept corpus; needs clang
 	$(MAKE) CC=clang BUILD=$(BUILD)/fuzz SAN=fuzzer-no-link,address,undefined OPT='-O1 -g' fuzzers

@@ -4,6 +4,7 @@
 // Allocations are counted by standing in front of glibc's own (its __libc_ names); elsewhere, and under
 // a sanitizer that stands there itself, the counting tests are skipped and say so.
 #include "tests/engine/fixture.h"
+#include "tests/sanitized.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -12,14 +13,6 @@
 #include <unistd.h>
 
 #include "base/os.h"
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
 
 #if defined(__GLIBC__) && !defined(SANITIZED)
 #define COUNTED 1
