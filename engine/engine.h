@@ -216,9 +216,10 @@ enum status checkpoint_quantize(const struct checkpoint *ck, const struct quanti
                                 const char *out, void (*progress)(void *user, double done),
                                 void *user, struct error *err);
 
-// int4-awq of a checkpoint that is not quantized: an AutoAWQ folder in the user's cache, found by the hash of
-// the model's content, of the text and of all parameters, and made when it is not there. Making it takes
-// seconds for millions of weights and minutes for billions.
+// int4-awq of a checkpoint that has no int4 codes of its own, in any format: codes and scaled weights of its
+// layers in the user's cache, found by the hash of the model's content, of the text and of all parameters,
+// and made when they are not there. Making them takes seconds for millions of weights and minutes for
+// billions.
 struct calibration {
     char path[1024];
     char text[65];    // SHA-256 of the calibration text
@@ -226,7 +227,8 @@ struct calibration {
     double needed_ns; // now: hashing, finding or making it
     bool kept;        // it was there
 };
-// *out: the quantized checkpoint. Errors: as checkpoint_quantize; ERR_USAGE where the cache has no place.
+// *out: the quantized checkpoint, which reads from ck too: ck outlives it. Errors: ERR_FORMAT where a weight is NaN
+// or infinite; ERR_IO, ERR_NOMEM, and those of text and tokenizer; ERR_USAGE where the cache has no place.
 enum status checkpoint_calibrated(struct checkpoint *ck, const struct quantize_options *options,
                                   engine_progress *progress, void *user, struct checkpoint **out,
                                   struct calibration *result, struct error *err);

@@ -63,6 +63,8 @@ const char *tensor_role_name(enum tensor_role role);
 bool tensor_role_is_vector(enum tensor_role role); // norms and biases: stored with one dimension
 bool tensor_role_is_norm(enum tensor_role role);   // weights of norms, not their biases
 bool tensor_role_is_expert(enum tensor_role role); // T_EXPERT_*: `experts` blocks of rows
+// What quantized schemes quantize: the matrices of a layer but routers.
+bool tensor_role_is_product(enum tensor_role role);
 
 // Codes as they are stored, in exactly the meaning of kernels/quant.h, so that a scheme of the same kind packs
 // them bit for bit. group: inputs a scale covers (DT_I4 alone).

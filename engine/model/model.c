@@ -13,18 +13,18 @@ struct stored_products {
     int all, stored, group;
 };
 
-static struct stored_products count_stored(const struct checkpoint *ck, const struct scheme *scheme)
+static struct stored_products count_stored(const struct checkpoint *ck, enum dtype type)
 {
     struct stored_products count = {0};
-    for (int role = T_FINAL_NORM + 1; role < T_ROLE_COUNT && !ck->synthetic; role++) {
+    for (int role = 0; role < T_ROLE_COUNT && !ck->synthetic; role++) {
         enum tensor_role r = (enum tensor_role)role;
-        if (tensor_role_is_vector(r) || tensor_shape(&ck->config, r).rows <= 1 || r == T_ROUTER)
+        if (!tensor_role_is_product(r) || !tensor_shape(&ck->config, r).rows)
             continue;
         for (int layer = 0; layer < ck->config.layers; layer++) {
             struct stored_quant q;
             count.all++;
             if (!ck->ops->quantization || !ck->ops->quantization(ck->self, r, layer, &q) ||
-                q.type != scheme->weights || (count.stored && q.group != count.group))
+                q.type != type || (count.stored && q.group != count.group))
                 continue;
             count.group = q.group;
             count.stored++;
@@ -33,21 +33,9 @@ static struct stored_products count_stored(const struct checkpoint *ck, const st
     return count;
 }
 
-// int4 codes under any name: GGUF's are not AWQ's.
-static enum status check_codes(const struct checkpoint *ck, const struct scheme *scheme,
-                               const struct stored_products *count, struct error *err)
+static bool is_gguf(const struct checkpoint *ck)
 {
-    bool gguf = str_equal(ck->ops->format, "gguf");
-    if (str_equal(scheme->name, "int4-awq") && (!count->stored || gguf) && !ck->synthetic)
-        return FAIL(err, ERR_UNSUPPORTED,
-                    "%s has no int4 codes: calibrate it first (bench quantize --scheme int4-awq), "
-                    "or take int4-rtn",
-                    ck->config.name);
-    if (str_equal(scheme->name, "q4_0") && !(gguf && count->stored) && !ck->synthetic)
-        return FAIL(err, ERR_UNSUPPORTED,
-                    "%s is no GGUF file in q4_0, and this scheme runs the codes of one as they are",
-                    ck->config.name);
-    return OK;
+    return str_equal(ck->ops->format, "gguf");
 }
 
 // The scheme as it runs on this checkpoint; its arithmetic tells where codes come from when that is not
@@ -57,8 +45,11 @@ static enum status scheme_of(const struct checkpoint *ck, const struct engine_op
                              struct error *err)
 {
     struct scheme row = *options->scheme;
-    struct stored_products count = count_stored(ck, &row);
-    TRY(check_codes(ck, &row, &count, err));
+    struct stored_products count = count_stored(ck, row.weights);
+    if (str_equal(row.name, "q4_0") && !(is_gguf(ck) && count.stored) && !ck->synthetic)
+        return FAIL(err, ERR_UNSUPPORTED,
+                    "%s is no GGUF file in q4_0, and this scheme runs the codes of one as they are",
+                    ck->config.name);
     if (count.stored && row.weights == DT_I4)
         row.group = count.group;
     *out = scheme_resolve(&row, row.head, options->isa);
@@ -77,16 +68,8 @@ static enum status scheme_of(const struct checkpoint *ck, const struct engine_op
     return OK;
 }
 
-static bool is_quantized(const struct checkpoint *ck)
-{
-    struct stored_quant codes;
-    struct stored_form form;
-    const struct source_ops *ops = ck->ops;
-    return (ops->quantization && ops->quantization(ck->self, T_Q, 0, &codes)) ||
-           (ops->stored_form && ops->stored_form(ck->self, T_Q, 0, &form));
-}
-
-// The checkpoint that codes come from: AWQ's own one where the scheme asks for it and there are none yet.
+// The checkpoint that codes come from: a calibrated one where the scheme asks for AWQ's and the checkpoint has no
+// int4 codes. (GGUF's are not AWQ's.)
 static enum status calibrate(struct checkpoint *ck, const struct engine_options *options,
                              void *user, struct checkpoint **made, struct calibration *result,
                              struct error *err)
@@ -94,7 +77,8 @@ static enum status calibrate(struct checkpoint *ck, const struct engine_options 
     struct quantize_options wanted = {
         .scheme = "int4-awq", .pool = options->pool, .calib = options->calib};
     *made = NULL;
-    if (!str_equal(options->scheme->name, "int4-awq") || ck->synthetic || is_quantized(ck))
+    bool has_codes = !is_gguf(ck) && count_stored(ck, DT_I4).stored;
+    if (!str_equal(options->scheme->name, "int4-awq") || ck->synthetic || has_codes)
         return OK;
     return checkpoint_calibrated(ck, &wanted, options->calibrating, user, made, result, err);
 }

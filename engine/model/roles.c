@@ -65,6 +65,12 @@ bool tensor_role_is_norm(enum tensor_role role)
     return roles[role].kind == NORM;
 }
 
+bool tensor_role_is_product(enum tensor_role role)
+{
+    return role > T_FINAL_NORM && role < T_ROLE_COUNT && roles[role].kind == MATRIX &&
+           role != T_ROUTER && role != T_SHARED_ROUTER;
+}
+
 bool tensor_role_is_expert(enum tensor_role role)
 {
     return role >= T_EXPERT_GATE;

@@ -100,7 +100,7 @@ static enum status search_alloc(struct search *s, struct error *err)
     }
     for (int role = 0; role < T_ROLE_COUNT; role++) {
         struct tensor_shape shape = tensor_shape(c, (enum tensor_role)role);
-        if (!fold_quantized((enum tensor_role)role) || !shape.rows)
+        if (!tensor_role_is_product((enum tensor_role)role) || !shape.rows)
             continue;
         size_t groups = (size_t)quant_groups(DT_I4, shape.cols, s->options->group);
         s->state.cuts[role] = calloc((size_t)shape.rows * groups, 1);
@@ -207,7 +207,8 @@ static void scale_of(const struct moments *m, double alpha, float *out)
 static void set_readers(struct search *s, const struct fold_site *site, bool quantized)
 {
     for (int i = 0; i < site->count; i++)
-        s->state.quantized[site->readers[i]] = quantized && fold_quantized(site->readers[i]);
+        s->state.quantized[site->readers[i]] =
+            quantized && tensor_role_is_product(site->readers[i]);
 }
 
 // Columns alone: while its site is searched a scale is taken out again, and the giver stays as it is.
@@ -309,7 +310,7 @@ static void state_reset(struct search *s)
 static void quantize_all(struct search *s)
 {
     for (int role = 0; role < T_ROLE_COUNT; role++)
-        s->state.quantized[role] = fold_quantized((enum tensor_role)role);
+        s->state.quantized[role] = tensor_role_is_product((enum tensor_role)role);
 }
 
 // The layer as it is: what its blocks yield, and its inputs' moments.

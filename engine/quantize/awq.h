@@ -40,7 +40,7 @@ typedef enum status awq_take(void *user, const struct awq_layer *layer, struct e
 enum { AWQ_WINDOW = 512 };
 int awq_windows(const struct model_config *config);
 
-// ck is not quantized. Memory: one layer in f32, the inputs of its products for all tokens, and for each
+// Memory: one layer in f32, the inputs of its products for all tokens, and for each
 // input its second moments. The same bits for any number of threads. Errors: those of engine and memory, and
 // of `take`, which ends it.
 enum status awq_search(const struct checkpoint *ck, const struct calib_text *text,

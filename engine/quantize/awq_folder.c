@@ -1,6 +1,5 @@
-// awq_folder.c - AWQ from a checkpoint to an AutoAWQ folder: text in, layers out as they are found.
+// awq_folder.c - AWQ from a checkpoint to a folder: text in, layers out as they are found.
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/home.h"
 #include "engine/quantize/awq.h"
@@ -20,17 +19,25 @@ static enum status take_layer(void *user, const struct awq_layer *layer, struct 
     return quantizer_layer(user, layer->layer, layer->state, err);
 }
 
-// Scales and what is folded into norms are f16, as AutoAWQ has them.
+struct quant_output awq_output(int group, bool by_role)
+{
+    return (struct quant_output){.type = DT_I4,
+                                 .group = group ? group : AWQ_GROUP,
+                                 .plain = by_role ? DT_F32 : DT_F16,
+                                 .by_role = by_role,
+                                 .made_by = "int4-awq"};
+}
+
 static enum status write_folder(const struct checkpoint *ck, const struct calib_text *text,
-                                const struct awq_options *options, const char *out,
+                                const struct awq_options *options,
+                                const struct quant_output *output, const char *out,
                                 struct error *err)
 {
-    struct quant_output output = {
-        .type = DT_I4, .group = options->group, .plain = DT_F16, .made_by = "int4-awq"};
     struct quantizer *q = NULL;
-    TRY(quantizer_open(ck, &output, options->pool, out, &q, err));
-    if (quantizer_layer(q, -1, NULL, err) != OK ||
-        awq_search(ck, text, options, take_layer, q, err) != OK) {
+    TRY(quantizer_open(ck, output, options->pool, out, &q, err));
+    if (!output->by_role)
+        quantizer_layer(q, -1, NULL, err);
+    if (err->code != OK || awq_search(ck, text, options, take_layer, q, err) != OK) {
         quantizer_destroy(q);
         return err->code;
     }
@@ -38,10 +45,10 @@ static enum status write_folder(const struct checkpoint *ck, const struct calib_
 }
 
 enum status quantize_awq(const struct checkpoint *ck, const struct quantize_options *options,
-                         const char *out, engine_progress *progress, void *user, char text_hash[65],
-                         struct error *err)
+                         const struct quant_output *output, const char *out,
+                         engine_progress *progress, void *user, struct error *err)
 {
-    struct awq_options search = {.group = options->group ? options->group : AWQ_GROUP,
+    struct awq_options search = {.group = output->group,
                                  .pool = options->pool,
                                  .isa = ISA_ALL,
                                  .progress = progress,
@@ -56,9 +63,7 @@ enum status quantize_awq(const struct checkpoint *ck, const struct quantize_opti
     int length = ck->config.max_positions < AWQ_WINDOW ? ck->config.max_positions : AWQ_WINDOW;
     if (calib_text_read(options->calib ? options->calib : shipped, ck, awq_windows(&ck->config),
                         length, &text, err) == OK)
-        write_folder(ck, &text, &search, out, err);
-    if (text_hash)
-        memcpy(text_hash, text.hash, sizeof text.hash);
+        write_folder(ck, &text, &search, output, out, err);
     calib_text_fini(&text);
     free(shipped);
     return err->code;

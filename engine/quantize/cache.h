@@ -1,7 +1,7 @@
 // cache.h - calibrated models kept in the user's cache folder, by what they were made of.
 //
 //   CACHE/awq/KEY/calibration.json   what it was made of, how long that took, each file's size and SHA-256
-//   CACHE/awq/KEY/NAME/              an AutoAWQ folder; NAME is the model's
+//   CACHE/awq/KEY/NAME/              the layers, written by role (targets.h); NAME is the model's
 //   CACHE/awq/KEY.making-PID/        being made by that process
 //
 // An entry appears whole, by one rename; of two processes that make the same one the later throws its own
@@ -19,13 +19,13 @@ struct cache_recipe {
 };
 enum status cache_key(const struct cache_recipe *recipe, char key[65], struct error *err);
 
-// Looks an entry up. *path: its AutoAWQ folder, which the caller frees; NULL when there is none, or when it
+// Looks an entry up. *path: the folder of its layers, which the caller frees; NULL when there is none, or when it
 // was damaged (it is then removed, and a warning logged). *time_ns: what making it took.
 // Errors: ERR_IO, ERR_NOMEM.
 enum status cache_find(const char *dir, const char *key, char **path, double *time_ns,
                        struct error *err);
 
-// Begins an entry: *making is a new folder's path (caller frees) in which the AutoAWQ folder NAME is to be
+// Begins an entry: *making is a new folder's path (caller frees) in which the folder NAME is to be
 // made. Folders that processes no longer alive have left are removed first.
 enum status cache_begin(const char *dir, const char *key, char **making, struct error *err);
 

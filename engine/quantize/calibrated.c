@@ -1,4 +1,4 @@
-// calibrated.c - the quantized checkpoint of a model: found in the cache, or calibrated into it.
+// calibrated.c - a model with the codes calibration gave it: found in the cache, or calibrated into it.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +9,7 @@
 #include "base/str.h"
 #include "engine/quantize/awq.h"
 #include "engine/quantize/cache.h"
+#include "engine/quantize/overlay.h"
 #include "engine/quantize/quantize.h"
 
 enum status calibration_cache(char **dir, struct error *err)
@@ -26,7 +27,8 @@ enum status calibration_cache(char **dir, struct error *err)
 static enum status recipe_of(struct checkpoint *ck, int group, const char *text,
                              struct cache_recipe *recipe, char parameters[128], struct error *err)
 {
-    snprintf(parameters, 128, "group %d, %d windows of %d, alpha in %d steps, %d cuts of %g", group,
+    snprintf(parameters, 128,
+             "group %d, %d windows of %d, alpha in %d steps, %d cuts of %g, kept by role", group,
              awq_windows(&ck->config), AWQ_WINDOW, AWQ_ALPHAS, CUTS, (double)CUT_STEP);
     recipe->algorithm = AWQ_ALGORITHM;
     recipe->parameters = parameters;
@@ -37,9 +39,9 @@ static enum status recipe_of(struct checkpoint *ck, int group, const char *text,
 }
 
 static enum status make(struct checkpoint *ck, const struct quantize_options *options,
-                        const char *dir, const char *key, const struct cache_recipe *recipe,
-                        engine_progress *progress, void *user, char **path, double *time_ns,
-                        struct error *err)
+                        const struct quant_output *output, const char *dir, const char *key,
+                        const struct cache_recipe *recipe, engine_progress *progress, void *user,
+                        char **path, double *time_ns, struct error *err)
 {
     struct error ignored = {0};
     char *making = NULL, *folder = NULL;
@@ -49,7 +51,7 @@ static enum status make(struct checkpoint *ck, const struct quantize_options *op
     if (!folder)
         FAIL(err, ERR_NOMEM, "%s: no memory", making);
     else
-        quantize_awq(ck, options, folder, progress, user, NULL, err);
+        quantize_awq(ck, options, output, folder, progress, user, err);
     *time_ns = (double)(clock_ns() - begin_ns);
     if (err->code == OK)
         cache_commit(dir, key, making, ck->config.name, recipe, *time_ns, path, err);
@@ -61,18 +63,19 @@ static enum status make(struct checkpoint *ck, const struct quantize_options *op
 }
 
 static enum status find_or_make(struct checkpoint *ck, const struct quantize_options *options,
-                                const char *dir, engine_progress *progress, void *user,
-                                struct calibration *result, struct error *err)
+                                const struct quant_output *output, const char *dir,
+                                engine_progress *progress, void *user, struct calibration *result,
+                                struct error *err)
 {
     struct cache_recipe recipe = {0};
     char parameters[128], key[65], *path = NULL;
-    int group = options->group ? options->group : AWQ_GROUP;
-    TRY(recipe_of(ck, group, options->calib, &recipe, parameters, err));
+    TRY(recipe_of(ck, output->group, options->calib, &recipe, parameters, err));
     TRY(cache_key(&recipe, key, err));
     TRY(cache_find(dir, key, &path, &result->time_ns, err));
     result->kept = path != NULL;
     if (!path)
-        TRY(make(ck, options, dir, key, &recipe, progress, user, &path, &result->time_ns, err));
+        TRY(make(ck, options, output, dir, key, &recipe, progress, user, &path, &result->time_ns,
+                 err));
     size_t length = strlen(path);
     if (length < sizeof result->path)
         memcpy(result->path, path, length + 1);
@@ -88,6 +91,7 @@ enum status checkpoint_calibrated(struct checkpoint *ck, const struct quantize_o
                                   struct calibration *result, struct error *err)
 {
     struct quantize_options wanted = *options;
+    struct quant_output output = awq_output(options->group, true);
     char *dir = NULL, *shipped = NULL;
     uint64_t begin_ns = clock_ns();
     *out = NULL;
@@ -97,8 +101,8 @@ enum status checkpoint_calibrated(struct checkpoint *ck, const struct quantize_o
         wanted.calib = shipped;
     }
     if (calibration_cache(&dir, err) == OK &&
-        find_or_make(ck, &wanted, dir, progress, user, result, err) == OK)
-        checkpoint_open(result->path, out, err);
+        find_or_make(ck, &wanted, &output, dir, progress, user, result, err) == OK)
+        overlay_open(ck, &output, result->path, out, err);
     result->needed_ns = (double)(clock_ns() - begin_ns);
     if (err->code != OK)
         result->path[0] = '\0';

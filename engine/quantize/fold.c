@@ -90,28 +90,6 @@ int fold_sites(const struct model_config *c, struct fold_site out[FOLD_SITES_MAX
     return count;
 }
 
-bool fold_quantized(enum tensor_role role)
-{
-    switch (role) {
-    case T_Q:
-    case T_K:
-    case T_V:
-    case T_O:
-    case T_GATE:
-    case T_UP:
-    case T_DOWN:
-    case T_SHARED_GATE:
-    case T_SHARED_UP:
-    case T_SHARED_DOWN:
-    case T_EXPERT_GATE:
-    case T_EXPERT_UP:
-    case T_EXPERT_DOWN:
-        return true;
-    default:
-        return false;
-    }
-}
-
 void fold_enter(const struct fold_site *site, const float *scale, struct fold_scales *scales)
 {
     if (site->giver == T_ROLE_COUNT)

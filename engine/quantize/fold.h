@@ -23,9 +23,6 @@ struct fold_site {
 // many. Experts' down projections are not among them: their inputs differ by expert.
 int fold_sites(const struct model_config *config, struct fold_site out[FOLD_SITES_MAX]);
 
-// Whether a role is a product that schemes quantize: a matrix of a layer, routers excepted.
-bool fold_quantized(enum tensor_role role);
-
 // The scales of a layer's inputs: s[role] of readers (cols) multiplies columns; of givers (rows, or
 // elements of a vector) divides rows. NULL: ones. Borrowed.
 struct fold_scales {

@@ -87,7 +87,7 @@ static bool same_codes(const struct quantizer *b)
 static enum status quantize_tensor(struct quantizer *b, struct error *err)
 {
     struct tensor_shape shape = tensor_shape(&b->ck->config, b->role);
-    bool codes = quant_writer_wants_codes(b->writer, b->role);
+    bool codes = tensor_role_is_product(b->role);
     b->cols = shape.cols;
     b->groups = quant_groups(b->output->type, b->cols, b->output->group);
     b->as_stored = codes && !b->state && same_codes(b);
@@ -209,8 +209,10 @@ enum status checkpoint_quantize(const struct checkpoint *ck, const struct quanti
                                 const char *out, engine_progress *progress, void *user,
                                 struct error *err)
 {
-    if (str_equal(options->scheme, "int4-awq"))
-        return quantize_awq(ck, options, out, progress, user, NULL, err);
+    if (str_equal(options->scheme, "int4-awq")) {
+        struct quant_output output = awq_output(options->group, false);
+        return quantize_awq(ck, options, &output, out, progress, user, err);
+    }
     static const struct {
         const char *scheme;
         enum dtype type;

@@ -5,7 +5,7 @@
 #include "base/str.h"
 #include "engine/quantize/writer.h"
 
-// A source on its way into a folder, layer by layer.
+// A source on its way into a folder, layer by layer; of one written by role, without the tensors outside.
 struct layer_state;
 struct quantizer;
 enum status quantizer_open(const struct checkpoint *ck, const struct quant_output *output,
@@ -25,10 +25,14 @@ enum status quantize_rtn(const struct checkpoint *ck, const struct quant_output 
                          struct pool *pool, const char *out, engine_progress *progress, void *user,
                          struct error *err);
 
-// Calibrates on options->calib and writes the folder. text_hash (may be NULL): of the text.
+// What int4-awq writes: for others as AutoAWQ has it, scales and what is folded into norms in f16; by role for
+// the engine's own cache, in f32 what is not quantized. group 0: 128.
+struct quant_output awq_output(int group, bool by_role);
+
+// Calibrates on options->calib and writes the folder.
 enum status quantize_awq(const struct checkpoint *ck, const struct quantize_options *options,
-                         const char *out, engine_progress *progress, void *user, char text_hash[65],
-                         struct error *err);
+                         const struct quant_output *output, const char *out,
+                         engine_progress *progress, void *user, struct error *err);
 
 // The calibration text that comes with the program; caller frees. ERR_IO when it is not there.
 enum status calib_default(char **path, struct error *err);

@@ -1,4 +1,4 @@
-// shards.c - safetensors files being written: planned first, then filled in any order.
+// shards.c - safetensors files of planned tensors: being written in any order, or found again as planned.
 #include "engine/quantize/shards.h"
 
 #include <errno.h>
@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -151,7 +152,7 @@ static void file_name(const struct shards *s, int shard, char out[64])
         snprintf(out, 64, "model-%05d-of-%05d.safetensors", shard + 1, s->file_count);
 }
 
-static enum status map_file(struct shard *f, struct error *err)
+static enum status make_file(struct shard *f, const struct str *header, struct error *err)
 {
     f->fd = open(f->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (f->fd < 0)
@@ -166,34 +167,66 @@ static enum status map_file(struct shard *f, struct error *err)
     if (map == MAP_FAILED)
         return FAIL(err, ERR_IO, "%s: cannot be mapped: %s", f->path, strerror(errno));
     f->map = map;
+    for (int i = 0; i < 8; i++)
+        f->map[i] = (unsigned char)((uint64_t)header->length >> 8 * i);
+    memcpy(f->map + 8, header->data, header->length);
     return OK;
 }
 
-static enum status make_file(struct shards *s, int shard, const char *dir, const char *made_by,
-                             struct error *err)
+static enum status find_file(struct shard *f, const struct str *header, struct error *err)
+{
+    struct stat st;
+    uint64_t length = 0;
+    f->fd = open(f->path, O_RDONLY | O_CLOEXEC);
+    if (f->fd < 0 || fstat(f->fd, &st) != 0)
+        return FAIL(err, ERR_IO, "%s: cannot be read: %s", f->path, strerror(errno));
+    if ((uint64_t)st.st_size != f->bytes)
+        return FAIL(err, ERR_FORMAT, "%s: %lld bytes, not %llu", f->path, (long long)st.st_size,
+                    (unsigned long long)f->bytes);
+    void *map = mmap(NULL, f->bytes, PROT_READ, MAP_SHARED, f->fd, 0);
+    if (map == MAP_FAILED)
+        return FAIL(err, ERR_IO, "%s: cannot be mapped: %s", f->path, strerror(errno));
+    f->map = map;
+    for (int i = 0; i < 8; i++)
+        length |= (uint64_t)f->map[i] << 8 * i;
+    if (length != header->length || memcmp(f->map + 8, header->data, header->length) != 0)
+        return FAIL(err, ERR_FORMAT, "%s: its tensors are not those that were planned", f->path);
+    return OK;
+}
+
+// One file, made or found by `open_file`.
+static enum status open_shard(struct shards *s, int shard, const char *dir, const char *made_by,
+                              enum status (*open_file)(struct shard *f, const struct str *header,
+                                                       struct error *err),
+                              struct error *err)
 {
     struct shard *f = &s->files[shard];
     struct str header = {0};
     char name[64];
-    enum status status;
     file_name(s, shard, name);
     f->path = file_join(dir, name);
     place_within(s, shard);
     header_text(s, shard, made_by, &header);
-    if (!f->path || header.failed) {
-        status = FAIL(err, ERR_NOMEM, "%s/%s: no memory for its header", dir, name);
-        goto out;
-    }
     f->header_bytes = 8 + header.length;
     f->bytes = f->header_bytes + f->data_bytes;
-    if ((status = map_file(f, err)) != OK)
-        goto out;
-    for (int i = 0; i < 8; i++)
-        f->map[i] = (unsigned char)((uint64_t)header.length >> 8 * i);
-    memcpy(f->map + 8, header.data, header.length);
-out:
+    if (!f->path || header.failed)
+        FAIL(err, ERR_NOMEM, "%s/%s: no memory for its header", dir, name);
+    else
+        open_file(f, &header, err);
     str_fini(&header);
-    return status;
+    return err->code;
+}
+
+static enum status place_files(struct shards *s, const char *dir, uint64_t limit, struct error *err)
+{
+    int count = place(s, limit);
+    s->files = calloc((size_t)count, sizeof *s->files);
+    if (!s->files)
+        return FAIL(err, ERR_NOMEM, "%s: no memory for %d files", dir, count);
+    s->file_count = count;
+    for (int i = 0; i < count; i++)
+        s->files[i].fd = -1;
+    return OK;
 }
 
 static enum status write_index(const struct shards *s, const char *dir, struct error *err)
@@ -221,16 +254,19 @@ static enum status write_index(const struct shards *s, const char *dir, struct e
 enum status shards_begin(struct shards *s, const char *dir, uint64_t limit, const char *made_by,
                          struct error *err)
 {
-    int count = place(s, limit);
-    s->files = calloc((size_t)count, sizeof *s->files);
-    if (!s->files)
-        return FAIL(err, ERR_NOMEM, "%s: no memory for %d files", dir, count);
-    s->file_count = count;
-    for (int i = 0; i < count; i++)
-        s->files[i].fd = -1;
-    for (int i = 0; i < count; i++)
-        TRY(make_file(s, i, dir, made_by, err));
-    return count > 1 ? write_index(s, dir, err) : OK;
+    TRY(place_files(s, dir, limit, err));
+    for (int i = 0; i < s->file_count; i++)
+        TRY(open_shard(s, i, dir, made_by, make_file, err));
+    return s->file_count > 1 ? write_index(s, dir, err) : OK;
+}
+
+enum status shards_find(struct shards *s, const char *dir, uint64_t limit, const char *made_by,
+                        struct error *err)
+{
+    TRY(place_files(s, dir, limit, err));
+    for (int i = 0; i < s->file_count; i++)
+        TRY(open_shard(s, i, dir, made_by, find_file, err));
+    return OK;
 }
 
 void *shards_data(const struct shards *s, size_t index)

@@ -1,4 +1,4 @@
-// shards.h - safetensors files being written: planned first, then filled in any order.
+// shards.h - safetensors files of planned tensors: being written in any order, or found again as planned.
 //
 // The files are laid out from the tensors' names and shapes alone, given their whole size on disk, and
 // mapped; a tensor is written by writing to its memory. So nothing but the mapping holds what is written,
@@ -24,6 +24,10 @@ enum status shards_add(struct shards *s, const char *name, const char *type, uns
 // alone) with model.safetensors.index.json. All bytes are zero. made_by goes into their metadata.
 enum status shards_begin(struct shards *s, const char *dir, uint64_t limit, const char *made_by,
                          struct error *err);
+// Maps the files in `dir` that the same plan, limit and made_by have made; read-only. Nothing is parsed: a file
+// whose header or size is another one is ERR_FORMAT.
+enum status shards_find(struct shards *s, const char *dir, uint64_t limit, const char *made_by,
+                        struct error *err);
 // Memory of a tensor, of any alignment its elements need.
 void *shards_data(const struct shards *s, size_t index);
 

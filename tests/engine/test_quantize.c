@@ -52,13 +52,6 @@ static enum status make(const char *from, const char *scheme, int group, const c
     return status;
 }
 
-// Whatever is a product of a layer.
-static bool is_product(enum tensor_role role)
-{
-    return role > T_FINAL_NORM && !tensor_role_is_vector(role) && role != T_ROUTER &&
-           role != T_SHARED_ROUTER;
-}
-
 struct row_buffers {
     uint8_t codes[2][512], zeros[2][64];
     float scales[2][64], f32[512];
@@ -98,7 +91,7 @@ static void check_tensor(const struct checkpoint *source, const struct checkpoin
     struct tensor_shape shape = tensor_shape(&source->config, role);
     struct stored_quant stored;
     bool codes = made->ops->quantization(made->self, role, layer, &stored);
-    assert_int_equal(codes, is_product(role));
+    assert_int_equal(codes, tensor_role_is_product(role));
     if (codes) {
         assert_int_equal(stored.type, type);
         if (type == DT_I4)
