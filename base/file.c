@@ -1,9 +1,11 @@
 // file.c - mapping, reading whole, writing by rename; POSIX only.
 #include "base/file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -148,6 +150,7 @@ struct file_writer {
 };
 
 enum { HELD_MAX = 1 << 16 };
+#define TEMPORARY ".tmp-%ld" // of this process
 
 static enum status refused(const struct file_writer *w, struct error *err)
 {
@@ -158,7 +161,7 @@ enum status file_writer_open(const char *path, struct file_writer **out, struct 
 {
     struct str temporary = {0};
     *out = NULL;
-    str_printf(&temporary, "%s.tmp-%ld", path, (long)getpid());
+    str_printf(&temporary, "%s" TEMPORARY, path, (long)getpid());
     struct file_writer *w = calloc(1, sizeof *w);
     if (w)
         *w = (struct file_writer){strdup(path), str_take(&temporary), -1, malloc(HELD_MAX), 0};
@@ -280,6 +283,53 @@ enum status file_remove_tree(const char *path, struct error *err)
     if (nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS) != 0 && errno != ENOENT)
         return FAIL(err, ERR_IO, "%s: cannot be removed: %s", path, strerror(errno));
     return OK;
+}
+
+// ---- what killed processes left ----------------------------------------------------------------------
+
+// This process's own number: an earlier one had it, as happens in containers.
+static bool is_gone(long pid)
+{
+    return pid <= INT32_MAX &&
+           (pid == (long)getpid() || (kill((pid_t)pid, 0) != 0 && errno == ESRCH));
+}
+
+static bool left_behind(const char *name, const char *stem, const char *mark)
+{
+    char ending[32], *end;
+    size_t length = stem ? strlen(stem) : 0;
+    const char *at = stem ? name + length : strstr(name, mark);
+    if ((stem && strncmp(name, stem, length) != 0) || !at || strncmp(at, mark, strlen(mark)) != 0)
+        return false;
+    const char *digits = at + strlen(mark);
+    if (*digits < '1' || *digits > '9')
+        return false;
+    long pid = strtol(digits, &end, 10);
+    snprintf(ending, sizeof ending, TEMPORARY, pid);
+    return (!*end || str_equal(end, ending)) && is_gone(pid);
+}
+
+void file_sweep(const char *dir, const char *stem, const char *mark)
+{
+    struct error ignored = {0};
+    DIR *folder = opendir(dir);
+    for (struct dirent *entry; folder && (entry = readdir(folder)) != NULL;) {
+        char *path = left_behind(entry->d_name, stem, mark) ? file_join(dir, entry->d_name) : NULL;
+        if (path)
+            file_remove_tree(path, &ignored);
+        free(path);
+    }
+    if (folder)
+        closedir(folder);
+}
+
+void file_sweep_beside(const char *path, const char *mark)
+{
+    const char *slash = strrchr(path, '/');
+    char *dir = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+    if (dir)
+        file_sweep(dir, slash ? slash + 1 : path, mark);
+    free(dir);
 }
 
 char *file_join(const char *dir, const char *name)

@@ -47,6 +47,13 @@ enum status file_make_dirs(const char *path, struct error *err);
 // rm -rf; links are removed, not followed. OK when there is nothing of that name.
 enum status file_remove_tree(const char *path, struct error *err);
 
+// What a process that was killed leaves behind has its number in the name: STEM MARK NUMBER, as in
+// "out.tmp-123", with or without a file_writer's own ending. Removes from `dir` all files and folders so
+// called whose process is no more, or is this one, which therefore sweeps before it makes its own; stem NULL:
+// any. What cannot be removed stays. A process of another machine that shares the folder counts as gone.
+void file_sweep(const char *dir, const char *stem, const char *mark);
+void file_sweep_beside(const char *path, const char *mark); // of this name in its folder
+
 // "dir/name" in a new string the caller frees; NULL when memory is exhausted.
 char *file_join(const char *dir, const char *name);
 

@@ -3,7 +3,6 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +16,7 @@
 #include "base/log.h"
 #include "base/str.h"
 
-enum { RECORD_MAX_BYTES = 1 << 20, KEY_DIGITS = 64 };
+enum { RECORD_MAX_BYTES = 1 << 20 };
 #define RECORD "calibration.json"
 #define MAKING ".making-"
 
@@ -160,31 +159,6 @@ enum status cache_find(const char *dir, const char *key, char **path, double *ti
 
 // ---- making ------------------------------------------------------------------------------------------------
 
-// Whether a name is KEY.making-PID of a process that is no more.
-static bool left_behind(const char *name)
-{
-    const char *mark = strstr(name, MAKING);
-    int64_t pid;
-    if (!mark || mark - name != KEY_DIGITS || !str_to_i64(mark + strlen(MAKING), &pid) || pid < 1 ||
-        pid > INT32_MAX)
-        return false;
-    return kill((pid_t)pid, 0) != 0 && errno == ESRCH;
-}
-
-static void sweep(const char *dir)
-{
-    struct error ignored = {0};
-    DIR *folder = opendir(dir);
-    for (struct dirent *entry; folder && (entry = readdir(folder)) != NULL;) {
-        char *path = left_behind(entry->d_name) ? file_join(dir, entry->d_name) : NULL;
-        if (path)
-            file_remove_tree(path, &ignored);
-        free(path);
-    }
-    if (folder)
-        closedir(folder);
-}
-
 enum status cache_begin(const char *dir, const char *key, char **making, struct error *err)
 {
     struct str path = {0};
@@ -194,7 +168,7 @@ enum status cache_begin(const char *dir, const char *key, char **making, struct 
         str_fini(&path);
         return no_memory(dir, err);
     }
-    sweep(dir);
+    file_sweep(dir, NULL, MAKING);
     if (file_remove_tree(str_text(&path), err) == OK && file_make_dirs(str_text(&path), err) == OK)
         *making = str_take(&path);
     str_fini(&path);

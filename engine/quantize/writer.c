@@ -18,6 +18,8 @@
 #include "engine/quantize/folder.h"
 #include "kernels/quant.h"
 
+#define TEMPORARY ".tmp-"
+
 struct quant_writer {
     struct targets plan;
     char *out, *temporary; // temporary: NULL until the folder is made
@@ -32,12 +34,13 @@ static enum status make_temporary(struct quant_writer *w, const char *out, struc
     while (length > 1 && out[length - 1] == '/')
         length--;
     w->out = strndup(out, length);
-    str_printf(&name, "%.*s.tmp-%ld", (int)length, out, (long)getpid());
+    str_printf(&name, "%.*s" TEMPORARY "%ld", (int)length, out, (long)getpid());
     char *temporary = str_take(&name);
     if (!w->out || !temporary) {
         free(temporary);
         return FAIL(err, ERR_NOMEM, "%s: no memory for its name", out);
     }
+    file_sweep_beside(w->out, TEMPORARY);
     if (mkdir(temporary, 0777) != 0) {
         enum status status =
             FAIL(err, ERR_IO, "%s: folder cannot be made: %s", temporary, strerror(errno));

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "tests/pid.h"
 
 static char folder[] = "/tmp/ridge-test-file-XXXXXX";
 
@@ -217,6 +218,62 @@ static void a_tree_is_removed_and_what_it_links_to_is_kept(void **state)
     remove(target);
 }
 
+// A place in the folder for each kind of name; whether it is still there after the sweep.
+static void check_sweep(const char *name, const char *stem, bool kept)
+{
+    struct error err = {0};
+    char path[256];
+    snprintf(path, sizeof path, "%s", in_folder(name));
+    assert_int_equal(file_write(path, "x", 1, &err), OK);
+    if (stem)
+        file_sweep_beside(in_folder(stem), ".tmp-");
+    else
+        file_sweep(folder, NULL, ".tmp-");
+    if (file_exists(path) != kept)
+        fail_msg("%s, swept for %s: %s", name, stem ? stem : "any", kept ? "is gone" : "is kept");
+    remove(path);
+}
+
+static void what_killed_processes_left_is_swept(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    long gone = (long)gone_pid();
+    static const struct {
+        const char *name; // with the number, once or twice
+        const char *stem;
+        bool kept;
+    } cases[] = {
+        {"out.tmp-%ld", "out", false},
+        {"out.tmp-%ld.tmp-%ld", "out", false},
+        {"out.tmp-%ld", NULL, false},
+        {"other.tmp-%ld", "out", true},
+        {"about.tmp-%ld", "out", true},
+        {"out.tmp-%ld.tmp-1", "out", true},
+        {"out.tmp-%ldx", "out", true},
+        {"out.tmp-0%ld", "out", true},
+        {"out.tmp-99999999999%ld", "out", true},
+        {"out.tmp-x%ld", "out", true},
+        {"out.new-%ld", "out", true},
+        {"out.tmp-1.tmp-%ld", "out.tmp-1", false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char name[128];
+        snprintf(name, sizeof name, cases[i].name, gone, gone);
+        check_sweep(name, cases[i].stem, cases[i].kept);
+    }
+    char living[64];
+    snprintf(living, sizeof living, "out.tmp-%ld", (long)getppid());
+    check_sweep(living, "out", true);
+    snprintf(living, sizeof living, "out.tmp-%ld", (long)getpid()); // an earlier one's
+    check_sweep(living, "out", false);
+    snprintf(living, sizeof living, "out.tmp-%ld/deep", gone); // a folder goes with what is in it
+    assert_int_equal(file_make_dirs(in_folder(living), &err), OK);
+    check_sweep("out.tmp-1", "out", true);
+    assert_false(file_exists(in_folder(living)));
+    file_sweep(in_folder("no such folder"), NULL, ".tmp-");
+}
+
 static void join_puts_one_slash(void **state)
 {
     (void)state;
@@ -240,6 +297,7 @@ int main(void)
         cmocka_unit_test(a_file_written_in_pieces),
         cmocka_unit_test(folders_are_made_with_their_parents),
         cmocka_unit_test(a_tree_is_removed_and_what_it_links_to_is_kept),
+        cmocka_unit_test(what_killed_processes_left_is_swept),
         cmocka_unit_test(join_puts_one_slash),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
