@@ -33,12 +33,13 @@ static int label_width(const struct plan *plan)
 
 static void print_cell(const struct cell *cell, int width, FILE *out)
 {
-    char weights[24], kv[24], scratch[24], wait[24];
-    fprintf(out, "  %-*s  %10s %10s %10s  %4d x %-3d %12s%s\n", width, cell->label,
+    char weights[24], kv[24], scratch[24], wait[24], reps[16];
+    snprintf(reps, sizeof reps, "%d%s", cell->reps, cell->min_time_ns ? "+" : "");
+    fprintf(out, "  %-*s  %10s %10s %10s  %4d x %-4s %12s%s\n", width, cell->label,
             format_bytes((double)cell->memory.weights_bytes, weights, sizeof weights),
             format_bytes((double)cell->memory.kv_bytes, kv, sizeof kv),
             format_bytes((double)cell->memory.scratch_bytes, scratch, sizeof scratch), cell->procs,
-            cell->reps, format_wait(cell->predicted_ns, wait, sizeof wait),
+            reps, format_wait(cell->predicted_ns, wait, sizeof wait),
             cell->beyond_limit ? "  beyond the model's own context" : "");
 }
 
@@ -110,6 +111,14 @@ static void print_qualities(const struct plan *plan, FILE *out)
     }
 }
 
+static bool adds_repetitions(const struct plan *plan)
+{
+    bool adds = false;
+    for (size_t i = 0; i < plan->cell_count; i++)
+        adds |= !plan->cells[i].skip && plan->cells[i].min_time_ns > 0;
+    return adds;
+}
+
 void dry_run_print(const struct plan *plan, const char *basis, FILE *out)
 {
     int width = label_width(plan);
@@ -120,11 +129,16 @@ void dry_run_print(const struct plan *plan, const char *basis, FILE *out)
         fprintf(out, "repeated in later sweeps, run once as the first has them: %zu\n",
                 plan->duplicates);
     if (plan->run_count)
-        fprintf(out, "\n  %-*s  %10s %10s %10s  %10s %12s\n", width, "cell", "weights", "kv",
+        fprintf(out, "\n  %-*s  %10s %10s %10s  %11s %12s\n", width, "cell", "weights", "kv",
                 "scratch", "trials", "time");
     for (size_t i = 0; i < plan->cell_count; i++)
         if (!plan->cells[i].skip)
             print_cell(&plan->cells[i], width, out);
+    if (adds_repetitions(plan))
+        fprintf(out,
+                "  trials x repetitions in each; 3+: 3 at least, more (up to %d) until min_time is "
+                "measured; the time counts them\n",
+                REPETITIONS_MOST);
     if (plan->run_count < plan->cell_count)
         fputc('\n', out);
     print_skipped(plan, out);

@@ -65,10 +65,10 @@ struct plan_quality {
     bool unsupported;    // of a skipped one: "unsupported", not "skipped"
 };
 
-// Everything that changes the work; the canonical JSON of these is what the key hashes.
 // Repetitions that min_time adds up to; `reps` may ask for more.
 enum { REPETITIONS_MOST = 100 };
 
+// Everything that changes the work; the canonical JSON of these is what the key hashes.
 struct cell {
     char key[65];
     const char *label; // "7b int8 cpu b1 c512": what varies in this plan; unique in it

@@ -152,8 +152,8 @@ static void inspect_files(const char *dir, json_t *files, struct inspection *lis
             inspect_add(list, "weights", name, err.code, &err, NULL);
         free(path);
     }
-    snprintf(found, sizeof found, "%zu safetensors files%s", json_object_size(files),
-             absent ? ", not all of them there" : "");
+    snprintf(found, sizeof found, "%zu safetensors file%s%s", json_object_size(files),
+             json_object_size(files) == 1 ? "" : "s", absent ? ", not all of them there" : "");
     inspect_add(list, "weights", found, missing.code, &missing, NULL);
     inspect_types(list, &counts);
 }
