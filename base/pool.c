@@ -19,6 +19,7 @@
 
 #include "base/bind.h"
 #include "base/clock.h"
+#include "base/interrupt.h"
 
 enum {
     CACHE_LINE = 128, // two lines: processors fetch neighbours in pairs, Apple's lines are 128
@@ -239,6 +240,17 @@ static bool bind_caller(struct pool *pool)
     return bound;
 }
 
+// With the signals that end a program blocked: it is the caller's to be told of them (base/interrupt.h).
+static int start_worker(struct worker *worker)
+{
+    sigset_t signals, before;
+    interrupt_set(&signals);
+    pthread_sigmask(SIG_BLOCK, &signals, &before);
+    int failed = pthread_create(&worker->thread, NULL, worker_main, worker);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return failed;
+}
+
 static enum status start_workers(struct pool *pool, struct error *err)
 {
     int failed = pthread_mutex_init(&pool->mutex, NULL);
@@ -250,7 +262,7 @@ static enum status start_workers(struct pool *pool, struct error *err)
     pool->started = 1;
     for (int i = 1; i < pool->threads && !failed; i++) {
         pool->workers[i] = (struct worker){.pool = pool, .index = i};
-        failed = pthread_create(&pool->workers[i].thread, NULL, worker_main, &pool->workers[i]);
+        failed = start_worker(&pool->workers[i]);
         pool->started += !failed;
     }
     return failed

@@ -155,12 +155,15 @@ const char *checkpoint_unused_tensors(const struct checkpoint *ck);
 // first call (reads everything once, about 2 GB/s), kept after.
 enum status checkpoint_content_hash(struct checkpoint *ck, char hex[65], struct error *err);
 
+// How far a long call is, 0..1, told in the thread that called it. False asks it to stop: it then fails soon,
+// with ERR_INTERRUPTED, and leaves nothing behind. NULL wherever one is taken: none is told.
+typedef bool engine_progress(void *user, double done);
+
 // Writes a checkpoint as one GGUF file, in the conventions of llama.cpp. type, of the matrices: "f32", "f16",
 // "bf16", "q8_0" or "q4_0"; NULL: for each the smallest plain one that holds what is stored exactly.
-// Vectors stay f32. progress (may be NULL) is called with shares 0..1. Memory: a few rows, and the
-// tokenizer. Errors: ERR_USAGE when `path` exists or the type is none of these; ERR_FORMAT, ERR_UNSUPPORTED
-// for values that are not finite, there or in the type; ERR_IO. The file appears when it is whole.
-typedef void engine_progress(void *user, double done);
+// Vectors stay f32. Memory: a few rows, and the tokenizer. Errors: ERR_USAGE when `path` exists or the type is
+// none of these; ERR_FORMAT, ERR_UNSUPPORTED for values that are not finite, there or in the type; ERR_IO.
+// The file appears when it is whole; what killed processes left beside it goes.
 struct conversion {
     size_t tensors, unblocked; // unblocked: matrices that are f16, their rows being no whole blocks
     uint64_t data_bytes;
@@ -201,7 +204,7 @@ enum status checkpoint_tokenizer(const struct checkpoint *ck, struct tokenizer *
 
 // Quantizes a Hugging Face folder to another one, in the layouts other programs read: int4-* as AutoAWQ's
 // gemm, int8 and fp8 as compressed-tensors. Products inside the layers are quantized, all else is kept.
-// Nothing is at `out` until all of it is there. progress (may be NULL) is called with shares 0..1.
+// Nothing is at `out` until all of it is there; what killed processes left beside it goes.
 // Errors: ERR_USAGE when `out` exists; ERR_UNSUPPORTED for another scheme, a source that is no folder, a
 // shape the layout cannot hold; ERR_FORMAT where a weight is NaN or infinite; ERR_IO (disk full).
 struct quantize_options {
@@ -213,8 +216,8 @@ struct quantize_options {
                 // feed; NULL: the text that comes with the program
 };
 enum status checkpoint_quantize(const struct checkpoint *ck, const struct quantize_options *options,
-                                const char *out, void (*progress)(void *user, double done),
-                                void *user, struct error *err);
+                                const char *out, engine_progress *progress, void *user,
+                                struct error *err);
 
 // int4-awq of a checkpoint that has no int4 codes of its own, in any format: codes and scaled weights of its
 // layers in the user's cache, found by the hash of the model's content, of the text and of all parameters,
@@ -328,7 +331,7 @@ struct engine_options {
 struct model;
 
 // Packs every weight for the scheme, panel by panel, straight from the mapping or the generator: peak
-// memory is the packed model and 16 rows a thread. progress (may be NULL) is called with shares 0..1.
+// memory is the packed model and 16 rows a thread.
 enum status model_load(struct checkpoint *ck, const struct engine_options *options,
                        engine_progress *progress, void *user, struct model **out,
                        struct error *err);

@@ -323,3 +323,10 @@ const char *positional(const struct arguments *args, size_t i)
 {
     return i < args->positional_count ? args->positional[i] : NULL;
 }
+
+enum exit_code exit_code_of(const struct error *err)
+{
+    return err->code == OK                ? EXIT_FINE
+           : err->code == ERR_INTERRUPTED ? EXIT_INTERRUPTED
+                                          : EXIT_ERROR;
+}

@@ -58,6 +58,9 @@ struct command {
 // The table, ended by a NULL pointer (commands.c). Each command file exports one `const struct command`.
 extern const struct command *const commands[];
 
+// EXIT_FINE, EXIT_INTERRUPTED for ERR_INTERRUPTED, else EXIT_ERROR.
+enum exit_code exit_code_of(const struct error *err);
+
 // Database of this invocation: --db, else bench.conf's, else the user's data directory. Caller frees.
 char *command_database(const struct arguments *args, struct error *err);
 

@@ -39,6 +39,7 @@ static enum exit_code convert_run(const struct arguments *args, struct error *er
     struct checkpoint *ck = NULL;
     struct conversion report;
     struct progress progress;
+    bool told = false; // by a signal to stop, be it too late
     if (!out) {
         FAIL(err, ERR_USAGE, "-o FILE: where to write is missing");
         return EXIT_ERROR;
@@ -47,14 +48,14 @@ static enum exit_code convert_run(const struct arguments *args, struct error *er
         progress_begin(&progress, "converting", checkpoint_config(ck)->name);
         checkpoint_convert(ck, flag_string(args, "type"), out, progress_update, &progress, &report,
                            err);
-        progress_end(&progress);
+        told = !progress_end(&progress);
     }
     if (err->code == OK && flag_bool(args, "json"))
         print_json(out, &report, err);
     else if (err->code == OK)
         print_report(out, &report);
     checkpoint_destroy(ck);
-    return err->code == OK ? EXIT_FINE : EXIT_ERROR;
+    return told ? EXIT_INTERRUPTED : exit_code_of(err);
 }
 
 static const struct flag flags[] = {

@@ -54,7 +54,7 @@ static enum exit_code run_export(const struct arguments *args, struct error *err
         write_text(flag_string(args, "output"), &text, err);
     str_fini(&text);
     store_close(store);
-    return err->code == OK ? EXIT_FINE : EXIT_ERROR;
+    return exit_code_of(err);
 }
 
 const struct command command_export = {

@@ -105,9 +105,8 @@ static enum status session_open(struct session *s, struct error *err)
                                      .calibrating = progress_calibrating};
     struct progress progress;
     progress_begin(&progress, "loading", checkpoint_config(s->ck)->name);
-    enum status status = model_load(s->ck, &options, progress_update, &progress, &s->model, err);
-    progress_end(&progress);
-    TRY(status);
+    model_load(s->ck, &options, progress_update, &progress, &s->model, err);
+    TRY(progress_finish(&progress, err));
     s->load_ns = clock_ns() - begin;
     struct context_options context = {
         .batch = 1,
@@ -264,7 +263,7 @@ static enum exit_code generate_run(const struct arguments *args, struct error *e
         }
     }
     session_close(&s);
-    return err->code == OK ? EXIT_FINE : EXIT_ERROR;
+    return exit_code_of(err);
 }
 
 static const struct flag flags[] = {

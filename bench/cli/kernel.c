@@ -201,7 +201,7 @@ static enum exit_code run_bench(const struct arguments *args, struct error *err)
         bench_all(args, isa, pool, &table, err);
     pool_destroy(pool);
     json_decref(table.rows);
-    return err->code == OK ? EXIT_FINE : EXIT_ERROR;
+    return exit_code_of(err);
 }
 
 // ---- the commands --------------------------------------------------------------------------------------

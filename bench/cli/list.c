@@ -121,7 +121,7 @@ static enum exit_code run_list(const struct arguments *args, struct error *err)
     }
     arena_fini(&arena);
     store_close(store);
-    return err->code == OK ? EXIT_FINE : EXIT_ERROR;
+    return exit_code_of(err);
 }
 
 const struct command command_list = {

@@ -65,7 +65,8 @@ static enum status read_prompt(const struct arguments *args, struct logits_reque
 static enum status open_request(const struct arguments *args, struct logits_request *r,
                                 struct error *err)
 {
-    struct engine_options options = {.device = "cpu", .isa = ISA_ALL};
+    struct engine_options options = {
+        .device = "cpu", .isa = ISA_ALL, .calibrating = progress_calibrating};
     const char *isa = flag_string(args, "isa");
     int64_t threads = flag_int(args, "threads"), chunk = flag_int(args, "chunk");
     if (isa && !kernel_isa_parse(isa, &options.isa))
@@ -84,9 +85,8 @@ static enum status open_request(const struct arguments *args, struct logits_requ
     options.pool = r->pool;
     struct progress progress;
     progress_begin(&progress, "loading", checkpoint_config(r->ck)->name);
-    enum status status = model_load(r->ck, &options, progress_update, &progress, &r->model, err);
-    progress_end(&progress);
-    TRY(status);
+    model_load(r->ck, &options, progress_update, &progress, &r->model, err);
+    TRY(progress_finish(&progress, err));
     r->vocab = model_config(r->model)->vocab;
     r->chunk = (size_t)chunk < r->count ? (int)chunk : (int)r->count;
     struct context_options context = {
@@ -151,7 +151,7 @@ static enum exit_code logits_run(const struct arguments *args, struct error *err
     model_destroy(r.model);
     checkpoint_destroy(r.ck);
     pool_destroy(r.pool);
-    return err->code == OK ? EXIT_FINE : EXIT_ERROR;
+    return exit_code_of(err);
 }
 
 static const struct flag flags[] = {

@@ -292,7 +292,7 @@ static enum exit_code run(const struct arguments *args, struct error *err)
     counters_close(findings.counters);
     free(findings.ceilings);
     machine_fini(&findings.machine);
-    return err->code == OK ? EXIT_FINE : EXIT_ERROR;
+    return exit_code_of(err);
 }
 
 const struct command command_machine = {

@@ -8,7 +8,8 @@
 #include "bench/cli/args.h"
 #include "bench/cli/version.h"
 
-static enum exit_code run_command(int argc, char **argv, bool *verbose, struct error *err)
+static enum exit_code run_command(int argc, char **argv, const char **name, bool *verbose,
+                                  struct error *err)
 {
     int words = 0;
     const struct command *command = command_find(argc, argv, &words, err);
@@ -16,6 +17,7 @@ static enum exit_code run_command(int argc, char **argv, bool *verbose, struct e
     if (!command || arguments_parse(command, argc - words, argv + words, &args, err) != OK)
         return EXIT_ERROR;
     enum exit_code code = EXIT_FINE;
+    *name = command->name;
     *verbose = flag_bool(args, "verbose");
     if (*verbose)
         log_set_level(LOG_DEBUG);
@@ -37,6 +39,17 @@ static enum exit_code close_output(enum exit_code code, struct error *err)
     return code == EXIT_FINE ? EXIT_ERROR : code;
 }
 
+static void print_error(const char *name, bool verbose, const struct error *err)
+{
+    if (err->code == ERR_INTERRUPTED)
+        fprintf(stderr, "bench %s: interrupted; nothing was written\n", name);
+    else if (verbose)
+        log_line(LOG_ERROR, "%s (%s, %s:%d)", err->message, status_name(err->code), err->file,
+                 err->line);
+    else
+        log_line(LOG_ERROR, "%s", err->message);
+}
+
 static bool asks_help(const char *word)
 {
     return str_equal(word, "--help") || str_equal(word, "-h");
@@ -45,6 +58,7 @@ static bool asks_help(const char *word)
 int main(int argc, char **argv)
 {
     struct error err = {0};
+    const char *name = "";
     bool verbose = false;
     enum exit_code code = EXIT_FINE;
     if (argc < 2) {
@@ -58,12 +72,9 @@ int main(int argc, char **argv)
     else if (argc == 3 && asks_help(argv[2]) && help_group(argv[1], stdout))
         ; // `bench model --help`: printed
     else
-        code = run_command(argc, argv, &verbose, &err);
+        code = run_command(argc, argv, &name, &verbose, &err);
     code = close_output(code, &err);
-    if (err.code != OK && verbose)
-        log_line(LOG_ERROR, "%s (%s, %s:%d)", err.message, status_name(err.code), err.file,
-                 err.line);
-    else if (err.code != OK)
-        log_line(LOG_ERROR, "%s", err.message);
+    if (err.code != OK)
+        print_error(name, verbose, &err);
     return (int)code;
 }

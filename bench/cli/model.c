@@ -417,7 +417,7 @@ static enum exit_code model_info_run(const struct arguments *args, struct error 
         print_refused(&f.support, as_json, err);
     }
     checkpoint_destroy(f.ck);
-    return err->code == OK ? EXIT_FINE : EXIT_ERROR;
+    return exit_code_of(err);
 }
 
 static const struct flag flags[] = {

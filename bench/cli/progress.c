@@ -16,6 +16,7 @@ void progress_begin(struct progress *p, const char *verb, const char *name)
     *p = (struct progress){
         .verb = verb, .name = name, .terminal = isatty(STDERR_FILENO) == 1, .begin_ns = clock_ns()};
     p->last_ns = p->begin_ns;
+    interrupt_begin(&p->interrupt);
 }
 
 // What is left if it goes on as it went; -1 while too little is done to tell.
@@ -38,9 +39,8 @@ static void draw(struct progress *p, double done, long left)
     fflush(stderr);
 }
 
-void progress_update(void *progress, double done)
+static void show(struct progress *p, double done)
 {
-    struct progress *p = progress;
     uint64_t now = clock_ns();
     if (now - p->begin_ns < begin_after_ns ||
         now - p->last_ns < (p->terminal ? draw_every_ns : say_every_ns))
@@ -53,19 +53,35 @@ void progress_update(void *progress, double done)
         fprintf(stderr, "bench: %s %s: %.0f %%\n", p->verb, p->name, 100 * done);
 }
 
-void progress_calibrating(void *progress, double done)
+bool progress_update(void *progress, double done)
+{
+    show(progress, done);
+    return !interrupt_pending();
+}
+
+bool progress_calibrating(void *progress, double done)
 {
     struct progress *p = progress;
     const char *verb = p->verb;
     p->verb = "calibrating";
-    progress_update(p, done);
+    show(p, done);
     p->verb = verb;
+    return !interrupt_pending();
 }
 
-void progress_end(struct progress *p)
+bool progress_end(struct progress *p)
 {
     if (p->drawn)
         fputs("\r\033[K", stderr);
     p->drawn = false;
     fflush(stderr);
+    interrupt_end(&p->interrupt);
+    return !p->interrupt.told;
+}
+
+enum status progress_finish(struct progress *p, struct error *err)
+{
+    if (!progress_end(p))
+        FAIL(err, ERR_INTERRUPTED, "stopped");
+    return err->code;
 }

@@ -6,12 +6,12 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/home.h"
 #include "base/os.h"
 #include "base/str.h"
 #include "bench/cli/checkpoint.h"
 #include "bench/cli/command.h"
+#include "bench/cli/progress.h"
 #include "bench/cli/view.h"
 #include "bench/quality/quality.h"
 #include "bench/run/worker.h"
@@ -30,29 +30,8 @@ struct quality_request {
     struct quality_text text;
     char why[256]; // nothing is compared with f32, for this reason
     struct quality quality;
-    bool drawing;      // progress on standard error
-    const char *doing; // what the progress is of
-    uint64_t last_draw_ns;
+    struct progress progress;
 };
-
-// ---- progress ---------------------------------------------------------------------------------------
-
-static void draw(void *user, double done)
-{
-    struct quality_request *r = user;
-    uint64_t now = clock_ns();
-    if (!r->drawing || now - r->last_draw_ns < 100000000)
-        return;
-    r->last_draw_ns = now;
-    fprintf(stderr, "\r\033[K%s %.0f %%", r->doing, 100 * done);
-}
-
-static void wipe(struct quality_request *r)
-{
-    if (r->drawing)
-        fputs("\r\033[K", stderr);
-    r->last_draw_ns = 0;
-}
 
 // ---- the request ------------------------------------------------------------------------------------
 
@@ -106,15 +85,6 @@ static enum status read_text(struct quality_request *r, struct error *err)
     return status;
 }
 
-static void draw_calibration(void *user, double done)
-{
-    struct quality_request *r = user;
-    const char *doing = r->doing;
-    r->doing = "calibrating";
-    draw(r, done);
-    r->doing = doing;
-}
-
 static enum status load_models(const struct arguments *args, struct quality_request *r,
                                struct error *err)
 {
@@ -124,9 +94,11 @@ static enum status load_models(const struct arguments *args, struct quality_requ
                                      .pool = r->pool,
                                      .isa = ISA_ALL,
                                      .calib = flag_string(args, "calib"),
-                                     .calibrating = draw_calibration};
-    r->doing = "loading";
-    TRY(model_load(r->ck, &options, draw, r, &r->model, err));
+                                     .calibrating = progress_calibrating};
+    const char *name = checkpoint_config(r->ck)->name;
+    progress_begin(&r->progress, "loading", name);
+    model_load(r->ck, &options, progress_update, &r->progress, &r->model, err);
+    TRY(progress_finish(&r->progress, err));
     struct quality_baseline baseline = {
         .ck = r->ck,
         .model = r->model,
@@ -134,11 +106,12 @@ static enum status load_models(const struct arguments *args, struct quality_requ
         .convention = r->convention,
         .options = &options,
         .free_bytes = worker_memory_bytes(),
-        .progress = draw,
-        .user = r,
+        .progress = progress_update,
+        .user = &r->progress,
     };
-    r->doing = "loading f32";
-    return quality_baseline_load(&baseline, &r->baseline, r->why, sizeof r->why, err);
+    progress_begin(&r->progress, "loading f32 of", name);
+    quality_baseline_load(&baseline, &r->baseline, r->why, sizeof r->why, err);
+    return progress_finish(&r->progress, err);
 }
 
 static enum status measure(const struct arguments *args, struct quality_request *r,
@@ -152,13 +125,12 @@ static enum status measure(const struct arguments *args, struct quality_request 
         .text = &r->text,
         .windows = (size_t)flag_int(args, "windows"),
         .pool = r->pool,
-        .progress = draw,
-        .user = r,
+        .progress = progress_update,
+        .user = &r->progress,
     };
-    r->doing = "evaluating";
-    enum status status = quality_measure(&in, &r->quality, err);
-    wipe(r);
-    return status;
+    progress_begin(&r->progress, "evaluating", model_config(r->model)->name);
+    quality_measure(&in, &r->quality, err);
+    return progress_finish(&r->progress, err);
 }
 
 static void request_fini(struct quality_request *r)
@@ -236,7 +208,7 @@ static void print_text(const struct quality_request *r)
 
 static enum exit_code quality_run(const struct arguments *args, struct error *err)
 {
-    struct quality_request r = {.drawing = isatty(STDERR_FILENO) == 1};
+    struct quality_request r = {0};
     if (request_read(args, &r, err) == OK && read_text(&r, err) == OK &&
         load_models(args, &r, err) == OK && measure(args, &r, err) == OK) {
         if (flag_bool(args, "json"))
@@ -245,7 +217,7 @@ static enum exit_code quality_run(const struct arguments *args, struct error *er
             print_text(&r);
     }
     request_fini(&r);
-    return err->code == OK ? EXIT_FINE : EXIT_ERROR;
+    return exit_code_of(err);
 }
 
 static const struct flag flags[] = {

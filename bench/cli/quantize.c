@@ -48,8 +48,9 @@ static enum status report(const struct arguments *args, const struct checkpoint 
     return OK;
 }
 
+// *told: by a signal to stop, be it too late.
 static enum status quantize(const struct arguments *args, const struct checkpoint *ck,
-                            struct pool *pool, struct error *err)
+                            struct pool *pool, bool *told, struct error *err)
 {
     const char *out = flag_string(args, "output");
     struct quantize_options options = {.scheme = flag_string(args, "scheme"),
@@ -60,7 +61,7 @@ static enum status quantize(const struct arguments *args, const struct checkpoin
     uint64_t begin = clock_ns();
     progress_begin(&progress, "quantizing", checkpoint_config(ck)->name);
     enum status status = checkpoint_quantize(ck, &options, out, progress_update, &progress, err);
-    progress_end(&progress);
+    *told = !progress_end(&progress);
     return status == OK ? report(args, ck, out, clock_ns() - begin, err) : status;
 }
 
@@ -83,12 +84,13 @@ static enum exit_code quantize_run(const struct arguments *args, struct error *e
 {
     struct checkpoint *ck = NULL;
     struct pool *pool = NULL;
+    bool told = false;
     if (check_arguments(args, err) == OK && checkpoint_find(positional(args, 0), &ck, err) == OK &&
         pool_create(0, true, &pool, err) == OK)
-        quantize(args, ck, pool, err);
+        quantize(args, ck, pool, &told, err);
     pool_destroy(pool);
     checkpoint_destroy(ck);
-    return err->code == OK ? EXIT_FINE : EXIT_ERROR;
+    return told ? EXIT_INTERRUPTED : exit_code_of(err);
 }
 
 static const struct flag flags[] = {

@@ -48,7 +48,7 @@ static enum exit_code run_report(const struct arguments *args, struct error *err
     if (database)
         write_report(args, database, err);
     free(database);
-    return err->code == OK ? EXIT_FINE : EXIT_ERROR;
+    return exit_code_of(err);
 }
 
 const struct command command_report = {

@@ -270,7 +270,7 @@ static enum exit_code tokenize_run(const struct arguments *args, struct error *e
         tokenize(args, &r, err);
     }
     tokenizer_destroy(tok);
-    return err->code == OK ? EXIT_FINE : EXIT_ERROR;
+    return exit_code_of(err);
 }
 
 static const struct flag flags[] = {

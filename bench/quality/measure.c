@@ -224,8 +224,9 @@ enum status quality_measure(const struct quality_input *in, struct quality *out,
     enum status status = evaluation_init(&e, in, err);
     for (size_t w = 0; status == OK && w < e.windows; w++) {
         status = run_window(&e, w, err);
-        if (in->progress)
-            in->progress(in->user, (double)(w + 1) / (double)e.windows);
+        if (status == OK && in->progress &&
+            !in->progress(in->user, (double)(w + 1) / (double)e.windows))
+            status = FAIL(err, ERR_INTERRUPTED, "stopped");
     }
     if (status == OK)
         status = score_summarize(e.scores, e.windows * e.scored, e.base != NULL, out, err);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/interrupt.h"
 #include "base/os.h"
 #include "base/str.h"
 #include "bench/run/protocol.h"
@@ -79,9 +81,7 @@ static void attributes_make(posix_spawnattr_t *attributes)
 {
     sigset_t none, standard;
     sigemptyset(&none);
-    sigemptyset(&standard);
-    sigaddset(&standard, SIGINT);
-    sigaddset(&standard, SIGTERM);
+    interrupt_set(&standard);
     sigaddset(&standard, SIGPIPE);
     posix_spawnattr_init(attributes);
     posix_spawnattr_setsigmask(attributes, &none);
@@ -344,51 +344,4 @@ void child_end(struct child *child, enum child_stop how, struct child_end *out)
         close(child->errors);
     str_fini(&child->buffer);
     free(child);
-}
-
-// ---- signals to the runner ----------------------------------------------------------------------------------
-
-static void stop_signals(sigset_t *set)
-{
-    sigemptyset(set);
-    sigaddset(set, SIGINT);
-    sigaddset(set, SIGTERM);
-}
-
-void interrupt_begin(struct interrupt *in)
-{
-    sigset_t set;
-    stop_signals(&set);
-    *in = (struct interrupt){.told = false};
-    sigprocmask(SIG_BLOCK, &set, &in->before);
-}
-
-bool interrupt_pending(void)
-{
-    sigset_t pending;
-    sigpending(&pending);
-    return sigismember(&pending, SIGINT) == 1 || sigismember(&pending, SIGTERM) == 1;
-}
-
-void interrupt_accept(struct interrupt *in)
-{
-    sigset_t set;
-    int which = 0;
-    stop_signals(&set);
-    while (interrupt_pending())
-        sigwait(&set, &which);
-    sigprocmask(SIG_UNBLOCK, &set, NULL);
-    in->told = true;
-}
-
-void interrupt_end(struct interrupt *in)
-{
-    sigset_t set;
-    int which = 0;
-    stop_signals(&set);
-    while (interrupt_pending()) { // came in the last moment: the run was over, or is told already
-        sigwait(&set, &which);
-        in->told = true;
-    }
-    sigprocmask(SIG_SETMASK, &in->before, NULL);
 }

@@ -2,11 +2,10 @@
 //
 // The runner is one thread. It waits in child_next() for whichever comes first: a line, the end, the
 // deadline, or a signal to the runner itself. Signals are not handled but blocked and asked for
-// (interrupt_*), so there is no handler and no global.
+// (base/interrupt.h).
 #ifndef BENCH_RUN_CHILD_H
 #define BENCH_RUN_CHILD_H
 
-#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -45,16 +44,5 @@ struct child_end {
 // first given two seconds to end by itself), reaps it, and frees `child`.
 enum child_stop { CHILD_STOP_GENTLY, CHILD_STOP_TERM, CHILD_STOP_NOW };
 void child_end(struct child *child, enum child_stop how, struct child_end *out);
-
-// SIGINT and SIGTERM blocked and remembered instead of acted on.
-struct interrupt {
-    sigset_t before;
-    bool told;
-};
-void interrupt_begin(struct interrupt *in);
-bool interrupt_pending(void); // a SIGINT or SIGTERM waits
-// After the first: from now on a second one ends the program at once, as it does by default.
-void interrupt_accept(struct interrupt *in);
-void interrupt_end(struct interrupt *in);
 
 #endif

@@ -19,16 +19,18 @@ struct evaluation {
     char why[256]; // nothing is compared with f32, for this reason
 };
 
-static void tell_progress(void *user, double done)
+static bool tell_progress(void *user, double done)
 {
     struct evaluation *e = user;
     wire_progress(e->wire, e->phase, -1, 0, done);
+    return true;
 }
 
-static void tell_calibration(void *user, double done)
+static bool tell_calibration(void *user, double done)
 {
     struct evaluation *e = user;
     wire_progress(e->wire, WIRE_CALIBRATE, -1, 0, done);
+    return true;
 }
 
 // The text is what the key in the store says, or nothing is measured.

@@ -110,16 +110,18 @@ static bool drop_cache(const char *path)
     return dropped;
 }
 
-static void load_progress(void *user, double done)
+static bool load_progress(void *user, double done)
 {
     struct worker *w = user;
     wire_progress(&w->wire, "load", -1, 0, done);
+    return true;
 }
 
-static void calibration_progress(void *user, double done)
+static bool calibration_progress(void *user, double done)
 {
     struct worker *w = user;
     wire_progress(&w->wire, WIRE_CALIBRATE, -1, 0, done);
+    return true;
 }
 
 static bool wants_text(const struct job *job)

@@ -138,6 +138,7 @@ struct packing {
     size_t widest;
     engine_progress *progress; // called by worker 0
     void *user;
+    atomic_bool stop; // it was asked to: no worker begins another layer
     atomic_flag *bad; // set by the first thread that meets a weight that is no finite number;
     char *bad_text;   // it says where, in BAD_BYTES
 };
@@ -329,16 +330,25 @@ static void pack_layer(const struct packing *p, int worker, int workers, int ind
     pack_experts(p, worker, workers, index);
 }
 
+static void report(struct packing *p, int worker, int steps_done)
+{
+    double steps = p->model->config.layers + 1;
+    if (worker == 0 && p->progress && !p->progress(p->user, steps_done / steps))
+        atomic_store_explicit(&p->stop, true, memory_order_relaxed);
+}
+
 static void pack_job(void *arg, int worker, int workers)
 {
-    const struct packing *p = arg;
+    struct packing *p = arg;
     const struct cpu_model *m = p->model;
-    double steps = m->config.layers + 1;
     for (int i = 0; i < m->config.layers; i++) {
+        if (atomic_load_explicit(&p->stop, memory_order_relaxed))
+            return;
         pack_layer(p, worker, workers, i);
-        if (worker == 0 && p->progress)
-            p->progress(p->user, (i + 1) / steps);
+        report(p, worker, i + 1);
     }
+    if (atomic_load_explicit(&p->stop, memory_order_relaxed))
+        return;
     const struct cpu_weights *w = &m->weights;
     pack_table(p, worker, workers, w->embedding, T_EMBEDDING);
     pack_table(p, worker, workers, w->positions, T_POSITIONS);
@@ -348,8 +358,7 @@ static void pack_job(void *arg, int worker, int workers)
     read_vector(p, worker, workers, w->final_norm.bias, T_FINAL_NORM_BIAS, -1);
     read_vector(p, worker, workers, w->head.bias, T_HEAD_BIAS, -1);
     pack_matrix(p, worker, workers, &m->weights.head, m->config.tied ? T_EMBEDDING : T_HEAD, -1);
-    if (worker == 0 && p->progress)
-        p->progress(p->user, 1);
+    report(p, worker, m->config.layers + 1);
 }
 
 static int widest_row(const struct model_config *config)
@@ -406,6 +415,8 @@ static enum status pack_all(struct cpu_model *m, const struct checkpoint *ck,
     free(p.scratch);
     if (bad_text[0])
         FAIL(err, ERR_FORMAT, "%s", bad_text);
+    else if (atomic_load(&p.stop))
+        FAIL(err, ERR_INTERRUPTED, "stopped");
     return err->code;
 }
 

@@ -178,13 +178,15 @@ static enum status measure(struct search *s, enum engine_point point, double *lo
     return OK;
 }
 
-static void report(const struct search *s, int site, int run)
+// Between runs of the layer, so that who asks it to stop does not wait for long.
+static enum status report(const struct search *s, int site, int run, struct error *err)
 {
-    if (!s->options->progress)
-        return;
     double runs = (double)s->count * RUNS_A_SITE, done = site * RUNS_A_SITE + run;
-    s->options->progress(s->options->user,
-                         (s->layer + (done < runs ? done / runs : 1)) / s->ck->config.layers);
+    if (s->options->progress &&
+        !s->options->progress(s->options->user,
+                              (s->layer + (done < runs ? done / runs : 1)) / s->ck->config.layers))
+        return FAIL(err, ERR_INTERRUPTED, "stopped");
+    return OK;
 }
 
 // ---- one input ---------------------------------------------------------------------------------------------
@@ -243,15 +245,15 @@ static enum status search_scale(struct search *s, int index, enum engine_point p
     int run = 0;
     for (int alpha = COARSE; alpha <= AWQ_ALPHAS; alpha += COARSE) {
         TRY(try_alpha(s, index, point, alpha, best, err));
-        report(s, index, ++run);
+        TRY(report(s, index, ++run, err));
     }
     int middle = best->alpha;
     if (middle > 0)
         TRY(try_alpha(s, index, point, middle - 1, best, err));
+    TRY(report(s, index, ++run, err));
     if (middle < AWQ_ALPHAS)
         TRY(try_alpha(s, index, point, middle + 1, best, err));
-    report(s, index, run + 2);
-    return OK;
+    return report(s, index, ++run, err);
 }
 
 static void clear_cuts(struct search *s, enum tensor_role role)
@@ -292,8 +294,7 @@ static enum status search_site(struct search *s, int index, struct error *err)
     scale_of(s->moments[index], (double)best.alpha / AWQ_ALPHAS, s->scale[index]);
     set_columns(s, site, best.alpha ? s->scale[index] : NULL);
     TRY(search_cuts(s, index, point, &best, err));
-    report(s, index, RUNS_A_SITE);
-    return OK;
+    return report(s, index, RUNS_A_SITE, err);
 }
 
 // ---- one layer ---------------------------------------------------------------------------------------------

@@ -186,12 +186,13 @@ enum status quantize_rtn(const struct checkpoint *ck, const struct quant_output 
     struct quantizer *q = NULL;
     TRY(quantizer_open(ck, output, pool, out, &q, err));
     for (int layer = -1; layer < ck->config.layers; layer++) {
-        if (quantizer_layer(q, layer, NULL, err) != OK) {
+        if (quantizer_layer(q, layer, NULL, err) == OK && progress &&
+            !progress(user, (layer + 2) / (double)(ck->config.layers + 1)))
+            FAIL(err, ERR_INTERRUPTED, "stopped");
+        if (err->code != OK) {
             quantizer_destroy(q);
             return err->code;
         }
-        if (progress)
-            progress(user, (layer + 2) / (double)(ck->config.layers + 1));
     }
     return quantizer_finish(q, err);
 }

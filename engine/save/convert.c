@@ -19,6 +19,7 @@
 #include "engine/save/gguf_vocab.h"
 
 enum { BATCH_FLOATS = 1 << 20 };
+#define NEW ".new-" // and the process, behind the name until all is there
 
 struct converting {
     struct checkpoint *ck;
@@ -237,8 +238,8 @@ static enum status write_role(struct converting *c, const struct gguf_tensor *t,
         if (c->ck->ops->release)
             c->ck->ops->release(c->ck->self, role, t->layer, row0, rows);
         c->rows_done += (uint64_t)rows * (uint64_t)shape.cols;
-        if (c->progress)
-            c->progress(c->user, (double)c->rows_done / (double)c->rows_all);
+        if (c->progress && !c->progress(c->user, (double)c->rows_done / (double)c->rows_all))
+            return FAIL(err, ERR_INTERRUPTED, "stopped");
     }
     return OK;
 }
@@ -324,9 +325,10 @@ static enum status check_type(const char *type, const struct stored_type **out, 
 static enum status convert_checked(struct converting *c, const char *path, struct error *err)
 {
     struct str temporary = {0};
-    str_printf(&temporary, "%s.new-%ld", path, (long)getpid());
+    str_printf(&temporary, "%s" NEW "%ld", path, (long)getpid());
     if (temporary.failed)
         return FAIL(err, ERR_NOMEM, "%s: no memory for its name", path);
+    file_sweep_beside(path, NEW);
     const char *name = str_text(&temporary);
     enum status status = gguf_writer_create(name, &c->writer, err);
     if (status == OK && (status = convert_all(c, err)) == OK) {

@@ -2,11 +2,15 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+#include <dirent.h>
+#include <signal.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
 
 #include "tests/cli/fixture.h"
 
-extern const struct command command_quantize, command_model_info;
+extern const struct command command_quantize, command_model_info, command_model_logits;
 
 enum { OUT_BYTES = 1 << 16 };
 
@@ -87,11 +91,79 @@ static void test_what_is_refused(void **state)
            "/nonexistent/x");
 }
 
+// ---- interrupted --------------------------------------------------------------------------------------
+
+enum { PATIENCE_MS = 60000 };
+
+static int names_in(const char *dir, const char *part)
+{
+    int count = 0;
+    DIR *folder = opendir(dir);
+    for (struct dirent *entry; folder && (entry = readdir(folder)) != NULL;)
+        count += entry->d_name[0] != '.' && strstr(entry->d_name, part) != NULL;
+    if (folder)
+        closedir(folder);
+    return count;
+}
+
+// Runs the command in a process of its own, as main does.
+static pid_t run_apart(const struct command *command, const char *const *words)
+{
+    fflush(NULL);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        char out[1024];
+        struct error err = {0};
+        signal(SIGINT, SIG_DFL);
+        signal(SIGTERM, SIG_DFL);
+        _exit((int)run_command(command, words, out, sizeof out, &err));
+    }
+    return pid;
+}
+
+// Sends the signal once there is something in `dir` whose name holds `making`, and waits for the end.
+static int interrupt_when(pid_t pid, int number, const char *dir, const char *making)
+{
+    int status = 0;
+    for (int waited = 0; waited < PATIENCE_MS && !names_in(dir, making); waited++)
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    assert_int_equal(names_in(dir, making), 1);
+    kill(pid, number);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+static void test_interrupted(void **state)
+{
+    (void)state;
+    char dir[] = "/tmp/ridge-quantize-XXXXXX", out[64], cache[64], command[96];
+    static const int signals[] = {SIGINT, SIGTERM};
+    assert_non_null(mkdtemp(dir));
+    snprintf(out, sizeof out, "%s/made", dir);
+    snprintf(cache, sizeof cache, "%s/ridge/awq", dir);
+    setenv("XDG_CACHE_HOME", dir, 1);
+    const char *make[] = {"models/reference", "--scheme", "int4-awq", "-o", out, NULL};
+    const char *say[] = {"models/reference", "--scheme", "int4-awq", "--ids", "1", NULL};
+    for (int i = 0; i < 2; i++) {
+        pid_t pid = run_apart(&command_quantize, make);
+        assert_int_equal(interrupt_when(pid, signals[i], dir, ".tmp-"), EXIT_INTERRUPTED);
+        assert_int_equal(names_in(dir, "made"), 0);
+        pid = run_apart(&command_model_logits, say);
+        assert_int_equal(interrupt_when(pid, signals[i], cache, ".making-"), EXIT_INTERRUPTED);
+        assert_int_equal(names_in(cache, ""), 0);
+    }
+    unsetenv("XDG_CACHE_HOME");
+    snprintf(command, sizeof command, "rm -r %s", dir);
+    assert_int_equal(system(command), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_quantize_and_look),
         cmocka_unit_test(test_what_is_refused),
+        cmocka_unit_test(test_interrupted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

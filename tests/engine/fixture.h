@@ -43,6 +43,17 @@ static inline struct model *load(const char *path, const char *scheme, struct po
     return model;
 }
 
+// An engine_progress that asks to stop the `at`th time it is told something; 0: never.
+struct stop {
+    int at, calls;
+};
+static inline bool stop_at(void *user, double done)
+{
+    struct stop *s = user;
+    assert_true(done >= 0 && done <= 1);
+    return ++s->calls != s->at;
+}
+
 // A set of kernels this machine can run.
 struct tier {
     const char *name;

@@ -12,6 +12,18 @@
 #include "engine/load/parse.h"
 #include "tests/engine/fixture.h"
 
+// How many names a folder holds.
+static inline int entries(const char *dir)
+{
+    int count = 0;
+    DIR *d = opendir(dir);
+    assert_non_null(d);
+    while (readdir(d))
+        count++;
+    closedir(d);
+    return count - 2;
+}
+
 // The call failed with this code and one line that holds each of the words; the error is forgotten.
 static inline void expect_error(enum status status, struct error *err, enum status code,
                                 const char *word, const char *other)

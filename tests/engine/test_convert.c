@@ -5,6 +5,7 @@
 #include "base/str.h"
 #include "engine/load/gguf.h"
 #include "engine/save/gguf_plan.h"
+#include "tests/pid.h"
 
 static const char *target(const char *dir)
 {
@@ -294,12 +295,89 @@ static void a_load_refuses_the_same(void **state)
     scratch_remove(dir);
 }
 
+static void stopped(void **state)
+{
+    (void)state;
+    const char *dir = scratch_make();
+    struct checkpoint *ck = open_ok(MODELS "llama-gqa3");
+    struct error err = {0};
+    struct conversion report;
+    struct stop all = {0};
+    expect_ok(checkpoint_convert(ck, NULL, target(dir), stop_at, &all, &report, &err), &err, dir);
+    assert_int_equal(unlink(target(dir)), 0);
+    assert_true(all.calls > 2);
+    for (struct stop stop = {.at = 1}; stop.at <= all.calls; stop.at++) {
+        stop.calls = 0;
+        enum status status =
+            checkpoint_convert(ck, NULL, target(dir), stop_at, &stop, &report, &err);
+        expect_error(status, &err, ERR_INTERRUPTED, "stopped", "");
+        assert_int_equal(stop.calls, stop.at);
+        assert_int_equal(entries(dir), 0);
+    }
+    checkpoint_destroy(ck);
+    assert_int_equal(rmdir(dir), 0);
+}
+
+// Killed while it wrote, or while it read back what it had written; and one that still does.
+static void leftovers(void **state)
+{
+    (void)state;
+    const char *dir = scratch_make();
+    char names[4][64];
+    long gone = (long)gone_pid(), here = (long)getppid();
+    snprintf(names[0], sizeof *names, "x.gguf.new-%ld.tmp-%ld", gone, gone);
+    snprintf(names[1], sizeof *names, "x.gguf.new-%ld", gone);
+    snprintf(names[2], sizeof *names, "x.gguf.new-%ld.tmp-%ld", here, here);
+    snprintf(names[3], sizeof *names, "y.gguf.new-%ld", gone);
+    for (int i = 0; i < 4; i++)
+        put(dir, names[i], "half", 4);
+    struct checkpoint *ck = open_ok(MODELS "llama-gqa3");
+    convert_ok(ck, NULL, target(dir));
+    checkpoint_destroy(ck);
+    for (int i = 0; i < 4; i++) {
+        char path[300];
+        snprintf(path, sizeof path, "%.100s/%.64s", dir, names[i]);
+        assert_int_equal(file_exists(path), i >= 2);
+    }
+    assert_int_equal(entries(dir), 3);
+    scratch_remove(dir);
+}
+
+static void a_stopped_load(void **state)
+{
+    (void)state;
+    struct checkpoint *ck = open_ok(MODELS "llama-gqa3");
+    struct error err = {0};
+    for (int threads = 1; threads <= 2; threads++) {
+        struct pool *pool = pool_of(threads);
+        struct engine_options options = {
+            .device = "cpu", .scheme = scheme_find("bf16"), .pool = pool, .isa = ISA_ALL};
+        int steps = checkpoint_config(ck)->layers + 1;
+        for (struct stop stop = {.at = 1}; stop.at <= steps; stop.at++) {
+            struct model *model;
+            stop.calls = 0;
+            enum status status = model_load(ck, &options, stop_at, &stop, &model, &err);
+            assert_null(model);
+            expect_error(status, &err, ERR_INTERRUPTED, "stopped", "bf16");
+            assert_int_equal(stop.calls, stop.at);
+        }
+        pool_destroy(pool);
+    }
+    checkpoint_destroy(ck);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_converted_model_is_the_same), cmocka_unit_test(types),
-        cmocka_unit_test(the_tokenizer_goes_along),      cmocka_unit_test(refusals),
-        cmocka_unit_test(what_a_type_cannot_hold),       cmocka_unit_test(a_load_refuses_the_same),
+        cmocka_unit_test(a_converted_model_is_the_same),
+        cmocka_unit_test(types),
+        cmocka_unit_test(the_tokenizer_goes_along),
+        cmocka_unit_test(refusals),
+        cmocka_unit_test(what_a_type_cannot_hold),
+        cmocka_unit_test(a_load_refuses_the_same),
+        cmocka_unit_test(stopped),
+        cmocka_unit_test(leftovers),
+        cmocka_unit_test(a_stopped_load),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

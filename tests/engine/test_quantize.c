@@ -7,6 +7,7 @@
 
 #include "engine/quantize/quantize.h"
 #include "kernels/quant.h"
+#include "tests/pid.h"
 
 #define SOURCE MODELS "ct-int8" // width 64, feed-forward 104: a shorter last group of 32
 
@@ -29,27 +30,22 @@ static void remove_tree(const char *dir)
     assert_int_equal(rmdir(dir), 0);
 }
 
-static int entries(const char *dir)
+static enum status make_until(const char *from, const char *scheme, int group, const char *out,
+                              struct stop *stop, struct error *err)
 {
-    int count = 0;
-    DIR *d = opendir(dir);
-    assert_non_null(d);
-    while (readdir(d))
-        count++;
-    closedir(d);
-    return count - 2;
+    struct checkpoint *ck = open_ok(from);
+    struct pool *pool = pool_of(2);
+    struct quantize_options options = {.scheme = scheme, .group = group, .pool = pool};
+    enum status status = checkpoint_quantize(ck, &options, out, stop_at, stop, err);
+    pool_destroy(pool);
+    checkpoint_destroy(ck);
+    return status;
 }
 
 static enum status make(const char *from, const char *scheme, int group, const char *out,
                         struct error *err)
 {
-    struct checkpoint *ck = open_ok(from);
-    struct pool *pool = pool_of(2);
-    struct quantize_options options = {.scheme = scheme, .group = group, .pool = pool};
-    enum status status = checkpoint_quantize(ck, &options, out, NULL, NULL, err);
-    pool_destroy(pool);
-    checkpoint_destroy(ck);
-    return status;
+    return make_until(from, scheme, group, out, &(struct stop){0}, err);
 }
 
 struct row_buffers {
@@ -296,6 +292,50 @@ static void a_weight_that_is_no_number(void **state)
     remove_tree(dir);
 }
 
+static void stopped(void **state)
+{
+    (void)state;
+    char out[300];
+    const char *dir = scratch_make();
+    below(out, dir, "out");
+    struct stop all = {0};
+    struct error err = {0};
+    expect_ok(make_until(SOURCE, "int8", 0, out, &all, &err), &err, out);
+    scratch_remove(out);
+    assert_true(all.calls >= 2);
+    for (struct stop stop = {.at = 1}; stop.at <= all.calls; stop.at++) {
+        stop.calls = 0;
+        expect_error(make_until(SOURCE, "int8", 0, out, &stop, &err), &err, ERR_INTERRUPTED,
+                     "stopped", "");
+        assert_int_equal(stop.calls, stop.at); // it is asked no more
+        assert_int_equal(entries(dir), 0);
+    }
+    assert_int_equal(rmdir(dir), 0);
+}
+
+// What a killed process left beside the same OUT goes; what a living one is making, and others', stays.
+static void leftovers(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    char out[300], names[3][160];
+    const char *dir = scratch_make();
+    long gone = (long)gone_pid();
+    snprintf(names[0], sizeof *names, "%.100s/out.tmp-%ld", dir, gone);
+    snprintf(names[1], sizeof *names, "%.100s/out.tmp-%ld", dir, (long)getppid());
+    snprintf(names[2], sizeof *names, "%.100s/about.tmp-%ld", dir, gone);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(mkdir(names[i], 0777), 0);
+        put(names[i], "model.safetensors", "half", 4);
+    }
+    expect_ok(make(SOURCE, "int8", 0, below(out, dir, "out"), &err), &err, out);
+    assert_false(file_exists(names[0]));
+    assert_int_equal(entries(names[1]), 1);
+    assert_int_equal(entries(names[2]), 1);
+    assert_int_equal(entries(dir), 3);
+    remove_tree(dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -306,6 +346,8 @@ int main(void)
         cmocka_unit_test(refused),
         cmocka_unit_test(a_full_disk_leaves_nothing),
         cmocka_unit_test(a_weight_that_is_no_number),
+        cmocka_unit_test(stopped),
+        cmocka_unit_test(leftovers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -197,6 +197,40 @@ static void test_search(void **state)
     }
 }
 
+// ---- stopped -----------------------------------------------------------------------------------------------
+
+static enum status stopped_search(const struct checkpoint *ck, struct stop *stop, struct error *err)
+{
+    char hex[65];
+    struct calib_text text = random_text(ck);
+    struct pool *pool = pool_of(2);
+    struct taken taken = {.hash = hash_create(), .ck = ck};
+    struct awq_options options = {
+        .group = 16, .pool = pool, .isa = ISA_ALL, .progress = stop_at, .user = stop};
+    enum status status = awq_search(ck, &text, &options, take, &taken, err);
+    hash_finish(taken.hash, hex);
+    pool_destroy(pool);
+    calib_text_fini(&text);
+    return status;
+}
+
+static void test_stopped_search(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct stop all = {0};
+    struct checkpoint *ck = open_model(MODELS "llama-gqa3");
+    expect_ok(stopped_search(ck, &all, &err), &err, "awq_search");
+    assert_true(all.calls > 10 * ck->config.layers);
+    for (int i = 0; i < 4; i++) {
+        struct stop stop = {.at = (const int[]){1, 2, all.calls / 2, all.calls}[i]};
+        assert_int_equal(stopped_search(ck, &stop, &err), ERR_INTERRUPTED);
+        assert_int_equal(stop.calls, stop.at);
+        error_clear(&err);
+    }
+    checkpoint_destroy(ck);
+}
+
 // ---- the cache ---------------------------------------------------------------------------------------------
 
 static void calibrated(struct checkpoint *ck, const char *calib, struct calibration *result)
@@ -251,6 +285,66 @@ static void same_from_gguf(struct checkpoint *ck, const char *text, const struct
     checkpoint_destroy(twin);
 }
 
+static char *text_below(const char *dir, const char *last)
+{
+    struct error err = {0};
+    struct str words = {0};
+    char *path = file_join(dir, "text");
+    for (int i = 0; i < 40; i++)
+        str_printf(&words, "The function %d returns a list of %d values.\n", i, i * 37 % 11);
+    str_append(&words, last);
+    expect_ok(file_write(path, str_text(&words), words.length, &err), &err, path);
+    str_fini(&words);
+    return path;
+}
+
+// Neither in the cache nor where OUT was to be; and a load says the same.
+static void test_stopped(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    char home[] = "/tmp/ridge-test-awq-XXXXXX", cache[64];
+    assert_non_null(mkdtemp(home));
+    setenv("XDG_CACHE_HOME", home, 1);
+    snprintf(cache, sizeof cache, "%s/ridge/awq", home);
+    char *text = text_below(home, ""), *out = file_join(home, "out");
+    struct checkpoint *ck = open_model("models/reference"), *made = NULL;
+    struct pool *pool = pool_of(2);
+    struct quantize_options options = {.scheme = "int4-awq", .pool = pool, .calib = text};
+    for (int at = 1; at <= 2; at++) {
+        struct stop stop[3] = {{.at = at}, {.at = at}, {.at = at}};
+        struct calibration result;
+        struct model *model = NULL;
+        struct engine_options load = {.device = "cpu",
+                                      .scheme = scheme_find("int4-awq"),
+                                      .pool = pool,
+                                      .isa = ISA_ALL,
+                                      .calib = text,
+                                      .calibrating = stop_at};
+        assert_int_equal(checkpoint_quantize(ck, &options, out, stop_at, &stop[0], &err),
+                         ERR_INTERRUPTED);
+        error_clear(&err);
+        assert_int_equal(
+            checkpoint_calibrated(ck, &options, stop_at, &stop[1], &made, &result, &err),
+            ERR_INTERRUPTED);
+        assert_null(made);
+        error_clear(&err);
+        assert_int_equal(model_load(ck, &load, NULL, &stop[2], &model, &err), ERR_INTERRUPTED);
+        assert_null(model);
+        error_clear(&err);
+        for (int i = 0; i < 3; i++)
+            assert_int_equal(stop[i].calls, at);
+        assert_int_equal(names_in(cache), 0);
+        assert_int_equal(names_in(home), 2); // the text, and the cache's folder
+    }
+    pool_destroy(pool);
+    checkpoint_destroy(ck);
+    free(text);
+    free(out);
+    unsetenv("XDG_CACHE_HOME");
+    expect_ok(file_remove_tree(home, &err), &err, home);
+}
+
 static void test_calibrated(void **state)
 {
     (void)state;
@@ -259,15 +353,11 @@ static void test_calibrated(void **state)
     skip();
 #endif
     struct error err = {0};
-    char home[] = "/tmp/ridge-test-awq-XXXXXX", text[64], dir[64];
+    char home[] = "/tmp/ridge-test-awq-XXXXXX", dir[64];
     assert_non_null(mkdtemp(home));
     setenv("XDG_CACHE_HOME", home, 1);
-    snprintf(text, sizeof text, "%s/text", home);
     snprintf(dir, sizeof dir, "%s/ridge/awq", home);
-    struct str words = {0};
-    for (int i = 0; i < 40; i++)
-        str_printf(&words, "The function %d returns a list of %d values.\n", i, i * 37 % 11);
-    expect_ok(file_write(text, str_text(&words), words.length, &err), &err, text);
+    char *text = text_below(home, "");
     struct checkpoint *ck = open_model("models/reference");
     struct calibration first, again, other;
     calibrated(ck, text, &first);
@@ -276,15 +366,15 @@ static void test_calibrated(void **state)
     calibrated(ck, text, &again);
     assert_true(again.kept && again.time_ns == first.time_ns);
     assert_string_equal(again.path, first.path);
-    str_append(&words, "And more.\n");
-    expect_ok(file_write(text, str_text(&words), words.length, &err), &err, text);
+    free(text);
+    text = text_below(home, "And more.\n");
     calibrated(ck, text, &other);
     assert_false(other.kept);
     assert_string_not_equal(other.path, first.path);
     assert_int_equal(names_in(dir), 2);
     same_from_gguf(ck, text, &other, home);
     checkpoint_destroy(ck);
-    str_fini(&words);
+    free(text);
     unsetenv("XDG_CACHE_HOME");
     expect_ok(file_remove_tree(home, &err), &err, home);
 }
@@ -292,8 +382,8 @@ static void test_calibrated(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_folding),
-        cmocka_unit_test(test_search),
+        cmocka_unit_test(test_folding),        cmocka_unit_test(test_search),
+        cmocka_unit_test(test_stopped_search), cmocka_unit_test(test_stopped),
         cmocka_unit_test(test_calibrated),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,120 @@
+// test_interrupt.c - SIGINT and SIGTERM wait to be asked for, threads of a pool leave them alone, and
+// afterwards they do again what they did before.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdatomic.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/interrupt.h"
+#include "base/pool.h"
+
+static void what_comes_is_remembered_and_taken(void **state)
+{
+    (void)state;
+    struct interrupt in;
+    static const int signals[] = {SIGINT, SIGTERM};
+    for (size_t i = 0; i < 2; i++) {
+        interrupt_begin(&in);
+        assert_false(interrupt_pending());
+        kill(getpid(), signals[i]);
+        assert_true(interrupt_pending());
+        assert_true(interrupt_pending()); // asking does not take it
+        assert_false(in.told);
+        interrupt_end(&in);
+        assert_true(in.told);
+        assert_false(interrupt_pending());
+    }
+    interrupt_begin(&in);
+    interrupt_end(&in);
+    assert_false(in.told);
+}
+
+// The exit status of a child that does this, or minus the signal that ended it.
+static int in_child(void (*act)(struct interrupt *in))
+{
+    int status = 0;
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        struct interrupt in;
+        signal(SIGINT, SIG_DFL);
+        signal(SIGTERM, SIG_DFL);
+        interrupt_begin(&in);
+        act(&in);
+        _exit(7);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+static void twice_before(struct interrupt *in)
+{
+    (void)in;
+    kill(getpid(), SIGINT);
+    kill(getpid(), SIGTERM);
+}
+
+static void again_when_accepted(struct interrupt *in)
+{
+    twice_before(in);
+    interrupt_accept(in);
+    kill(getpid(), SIGINT);
+}
+
+static void again_when_ended(struct interrupt *in)
+{
+    twice_before(in);
+    interrupt_end(in);
+    kill(getpid(), SIGTERM);
+}
+
+static void after_it_signals_end_the_program(void **state)
+{
+    (void)state;
+    assert_int_equal(in_child(twice_before), 7);
+    assert_int_equal(in_child(again_when_accepted), -SIGINT);
+    assert_int_equal(in_child(again_when_ended), -SIGTERM);
+}
+
+static void count_open(void *arg, int worker, int workers)
+{
+    (void)workers;
+    sigset_t mask;
+    pthread_sigmask(SIG_BLOCK, NULL, &mask);
+    if (worker > 0 && (!sigismember(&mask, SIGINT) || !sigismember(&mask, SIGTERM)))
+        atomic_fetch_add((atomic_int *)arg, 1);
+    if (worker == 0 && (sigismember(&mask, SIGINT) || sigismember(&mask, SIGTERM)))
+        atomic_fetch_add((atomic_int *)arg, 1);
+}
+
+// A signal to the process goes to any thread that lets it in: one of the pool's would end the program while
+// the caller has it blocked.
+static void threads_of_a_pool_leave_them_to_the_caller(void **state)
+{
+    (void)state;
+    struct pool *pool = NULL;
+    struct error err = {0};
+    atomic_int wrong = 0;
+    if (pool_create(2, false, &pool, &err) != OK) {
+        print_message("%s\n", err.message);
+        skip();
+    }
+    pool_run(pool, count_open, &wrong);
+    pool_destroy(pool);
+    assert_int_equal(wrong, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_comes_is_remembered_and_taken),
+        cmocka_unit_test(after_it_signals_end_the_program),
+        cmocka_unit_test(threads_of_a_pool_leave_them_to_the_caller),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
