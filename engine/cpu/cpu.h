@@ -252,6 +252,22 @@ struct cpu_input {
 // Inputs of a row as weights of `weights` read them: zero-padded to whole groups.
 int cpu_padded(enum dtype weights, int cols);
 
+// Input rows under way. Few: each worker makes all of them for itself. Many: each makes its share, rows
+// [begin, end), and make_end is where all meet.
+struct making {
+    bool alone;
+    int begin, end;
+    unsigned char *rows;
+    float *scales; // (rows) what the casts return; read where the type is quantized
+    size_t row_bytes;
+    enum dtype type;
+};
+struct making make_begin(const struct cpu_pass *pass, int worker, int rows, enum dtype type);
+// Row `index`: x of n elements, cast for weights of that type.
+void make_row(const struct making *m, int index, const float *x, int n, k_cast_fn *cast,
+              enum dtype weights);
+struct cpu_input make_end(const struct cpu_pass *pass, int worker, const struct making *m);
+
 // y (tokens, ldy) = input W^T + bias (+ y) for the worker's share of the panels (and, where those are few,
 // of the tokens) of `count` matrices that read the same input; matrix i writes to y[i].
 void products(const struct cpu_pass *pass, int worker, const struct cpu_matrix *matrices, int count,

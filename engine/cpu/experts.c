@@ -136,32 +136,29 @@ static struct cpu_input route(struct cpu_pass *pass, int worker, int index)
 {
     const struct cpu_layer *layer = &pass->model->weights.layers[index];
     const struct cpu_buffers *b = pass->b;
-    struct cpu_worker *w = &b->workers[worker];
-    struct cpu_routing *r = &w->routing;
+    const struct cpu_kernels *k = &pass->model->kernels;
+    const struct scheme *scheme = pass->model->scheme;
     const struct model_config *c = &pass->model->config;
-    bool alone = few(pass), codes = quantized(pass);
-    unsigned char *rows = alone ? w->input : codes ? b->codes : b->input;
-    float *scales = alone ? w->scales : b->scales;
-    struct cpu_input h = {rows, codes ? b->codes_bytes : b->input_bytes,
-                          pass->model->scheme->activations, codes ? scales : NULL};
-    int *chosen = alone ? r->chosen : b->experts.chosen;
-    float *shares = alone ? r->shares : b->experts.shares;
-    int panels = panel_count(layer->router.rows) + panel_count(layer->shared_router.rows);
-    int panel0 = 0, panel1 = panels, begin = 0, end = pass->tokens;
-    if (alone)
-        pool_share(panels, 1, worker, pass->workers, &panel0, &panel1);
-    else
-        pool_share(pass->tokens, 1, worker, pass->workers, &begin, &end);
-    for (int t = begin; t < end; t++) {
-        norm_row(pass, b->x + (size_t)t * (size_t)c->width, &layer->ff_norm, w->row);
-        scales[t] = pass->model->kernels.cast(rows + (size_t)t * h.row_bytes, w->row, c->width,
-                                              cpu_padded(pass->model->scheme->weights, c->width));
-        score_row(pass, layer, w->row, t, panel0, panel1);
-        if (!alone)
+    struct cpu_routing *r = routing_of(pass, worker);
+    float *row = b->workers[worker].row;
+    struct making m = make_begin(pass, worker, pass->tokens, scheme->activations);
+    int *chosen = m.alone ? r->chosen : b->experts.chosen;
+    float *shares = m.alone ? r->shares : b->experts.shares;
+    int panel0 = 0;
+    int panel1 = panel_count(layer->router.rows) + panel_count(layer->shared_router.rows);
+    if (m.alone)
+        pool_share(panel1, 1, worker, pass->workers, &panel0, &panel1);
+    for (int t = m.begin; t < m.end; t++) {
+        norm_row(pass, b->x + (size_t)t * (size_t)c->width, &layer->ff_norm, row);
+        make_row(&m, t, row, c->width, k->cast, scheme->weights);
+        score_row(pass, layer, row, t, panel0, panel1);
+        if (!m.alone)
             choose(pass, t, chosen, shares);
     }
-    pool_barrier(pass->model->pool, worker);
-    for (int t = 0; t < pass->tokens && alone; t++)
+    struct cpu_input h = make_end(pass, worker, &m);
+    if (m.alone) // their scores are everybody's
+        pool_barrier(pass->model->pool, worker);
+    for (int t = 0; t < pass->tokens && m.alone; t++)
         choose(pass, t, chosen, shares);
     struct route_groups groups = {r->first, r->slot_token, r->slot_share};
     route_group(chosen, shares, pass->tokens, c->experts_used, c->experts, &groups);

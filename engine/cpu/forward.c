@@ -142,18 +142,7 @@ void norm_row(const struct cpu_pass *pass, const float *x, const struct cpu_norm
         pass->model->kernels.layernorm(out, x, norm->weight, norm->bias, c->width, c->norm_eps);
 }
 
-// Input rows under way. Few: each worker makes all of them for itself. Many: each makes its share, rows
-// [begin, end), and all meet.
-struct making {
-    bool alone;
-    int begin, end;
-    unsigned char *rows;
-    float *scales; // (rows) what the casts return; read where the type is quantized
-    size_t row_bytes;
-    enum dtype type;
-};
-
-static struct making make_begin(const struct cpu_pass *pass, int worker, int rows, enum dtype type)
+struct making make_begin(const struct cpu_pass *pass, int worker, int rows, enum dtype type)
 {
     const struct cpu_buffers *b = pass->b;
     const struct cpu_worker *w = &b->workers[worker];
@@ -167,7 +156,7 @@ static struct making make_begin(const struct cpu_pass *pass, int worker, int row
     return m;
 }
 
-static struct cpu_input make_end(const struct cpu_pass *pass, int worker, const struct making *m)
+struct cpu_input make_end(const struct cpu_pass *pass, int worker, const struct making *m)
 {
     if (!m->alone)
         barrier(pass, worker);
@@ -175,9 +164,8 @@ static struct cpu_input make_end(const struct cpu_pass *pass, int worker, const 
                               dtype_is_quantized(m->type) ? m->scales : NULL};
 }
 
-// Row `index`: x of n elements, cast for weights of that type.
-static void make_row(const struct making *m, int index, const float *x, int n, k_cast_fn *cast,
-                     enum dtype weights)
+void make_row(const struct making *m, int index, const float *x, int n, k_cast_fn *cast,
+              enum dtype weights)
 {
     m->scales[index] = cast(m->rows + (size_t)index * m->row_bytes, x, n, cpu_padded(weights, n));
 }
