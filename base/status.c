@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/str.h"
+
 enum status error_set(struct error *err, enum status code, const char *file, int line,
                       const char *format, ...)
 {
@@ -16,6 +18,7 @@ enum status error_set(struct error *err, enum status code, const char *file, int
     va_start(args, format);
     vsnprintf(err->message, sizeof err->message, format, args);
     va_end(args);
+    str_plain(err->message);
     return code;
 }
 
@@ -36,6 +39,7 @@ enum status error_context(struct error *err, const char *format, ...)
         memcpy(err->message + at + 2, inner, room);
         err->message[sizeof err->message - 1] = '\0';
     }
+    str_plain(err->message);
     return err->code;
 }
 

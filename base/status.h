@@ -24,7 +24,8 @@ struct error {
     enum status code; // OK while nothing failed
     const char *file; // source file and line of the first failure, for --verbose and bug reports
     int line;
-    char message[1024]; // one line, no full stop, for a person; names the file and the place in it
+    // One line of UTF-8 (str_plain), no full stop, for a person; names the file and the place in it.
+    char message[1024];
 };
 
 // Keeps the failure unless one is kept already, and returns the kept code.

@@ -78,6 +78,33 @@ void str_fini(struct str *s)
     memset(s, 0, sizeof *s);
 }
 
+// Bytes of the well-formed character at p that is no control character, or 0 (Unicode 15, table 3-7).
+static size_t printable(const unsigned char *p)
+{
+    size_t n = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
+    bool control = p[0] < 0x20 || p[0] == 0x7f || (p[0] == 0xc2 && p[1] < 0xa0);
+    bool wrong = (p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) ||
+                 (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f) || p[0] > 0xf4;
+    for (size_t i = 1; i < n && !wrong; i++) // ends at the NUL
+        wrong = (p[i] & 0xc0) != 0x80;
+    return control || wrong ? 0 : n;
+}
+
+void str_plain(char *text)
+{
+    for (size_t n; *text; text += n ? n : 1)
+        if ((n = printable((const unsigned char *)text)) == 0)
+            *text = '?';
+}
+
+void str_append_plain(struct str *s, const char *text, size_t count)
+{
+    size_t began = s->length;
+    str_append_bytes(s, text, count);
+    if (!s->failed)
+        str_plain(s->data + began);
+}
+
 bool str_equal(const char *a, const char *b)
 {
     return a == b || (a && b && strcmp(a, b) == 0);

@@ -27,6 +27,11 @@ void str_fini(struct str *s);
 bool str_equal(const char *a, const char *b); // NULL equals only NULL
 bool str_starts(const char *text, const char *prefix);
 
+// Makes text fit for a terminal, a line of a log and JSON, in place: each byte of a control character, or that
+// is no UTF-8, becomes "?". For names and texts out of files.
+void str_plain(char *text);
+void str_append_plain(struct str *s, const char *text, size_t count); // appends it so
+
 // Shell-style match: * any run, ? one character; nothing else is special.
 bool str_glob(const char *pattern, const char *text);
 

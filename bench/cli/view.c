@@ -29,10 +29,8 @@ enum status view_json(json_t *value, struct error *err)
 
 void view_text(struct str *out, const char *text)
 {
-    for (const char *p = text ? text : ""; *p; p++) {
-        unsigned char c = (unsigned char)*p;
-        str_append_bytes(out, c < 0x20 || c == 0x7f ? "?" : p, 1);
-    }
+    if (text)
+        str_append_plain(out, text, strlen(text));
 }
 
 // ---- tables -------------------------------------------------------------------------------------

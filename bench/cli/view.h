@@ -15,7 +15,7 @@ enum status view_open(const struct arguments *args, struct store **out, struct e
 enum status view_json(json_t *value, struct error *err);
 
 // Rows of cells under one head; cells are padded to the widest when printed. Text of a person is made
-// harmless for a terminal (control characters become "?").
+// harmless for a terminal (str_plain).
 struct view_table {
     size_t columns;
     struct str *cells; // count, row by row, the head first
@@ -28,7 +28,7 @@ void view_cell(struct view_table *table, const char *format, ...) PRINTF_LIKE(2,
 // Prints the table and frees it.
 enum status view_print(struct view_table *table, struct error *err);
 
-// Appends text with control characters as "?".
+// Appends text fit for a terminal (str_plain); nothing for NULL.
 void view_text(struct str *out, const char *text);
 
 #endif

@@ -22,6 +22,8 @@ void inspect_add(struct inspection *list, const char *area, const char *found, e
              status != OK ? err->message
              : note       ? note
                           : "");
+    str_plain(item->found);
+    str_plain(item->note);
 }
 
 void type_counts_add(struct type_counts *counts, const char *name, bool supported)

@@ -58,6 +58,18 @@ static void long_messages_are_cut_and_still_end(void **state)
     assert_int_equal(strlen(err.message), sizeof err.message - 1);
 }
 
+static void a_message_is_one_line(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    FAIL(&err, ERR_FORMAT, "tensor %.5s", "ab\n\xc3\xa9\xc3\xa9");
+    error_context(&err, "%s", "a\x1b[2Jfile");
+    assert_string_equal(err.message, "a?[2Jfile: tensor ab?\xc3\xa9");
+    error_clear(&err);
+    FAIL(&err, ERR_FORMAT, "tensor %.4s", "ab\n\xc3\xa9"); // cut within a character
+    assert_string_equal(err.message, "tensor ab??");
+}
+
 static enum status passes_on(enum status status, int *reached)
 {
     TRY(status);
@@ -92,6 +104,7 @@ int main(void)
         cmocka_unit_test(the_first_failure_wins),
         cmocka_unit_test(context_comes_before_the_message),
         cmocka_unit_test(long_messages_are_cut_and_still_end),
+        cmocka_unit_test(a_message_is_one_line),
         cmocka_unit_test(try_leaves_with_the_status),
         cmocka_unit_test(every_status_has_a_name),
     };

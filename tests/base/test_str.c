@@ -109,6 +109,32 @@ static void numbers_are_read_whole_or_not_at_all(void **state)
         assert_false(str_to_f64(not_numbers[k], &f));
 }
 
+static void text_out_of_files_is_made_plain(void **state)
+{
+    (void)state;
+    static const char *const pairs[][2] = {
+        {"", ""},
+        {"plain, \xc3\xa9, \xe2\x96\x81, \xf0\x9f\x98\x80",
+         "plain, \xc3\xa9, \xe2\x96\x81, \xf0\x9f\x98\x80"},
+        {"two\nlines\t\x1b[31m\x7f", "two?lines??[31m?"},
+        {"\xc2\x9b"
+         "31m \xc2\xa0",
+         "??31m \xc2\xa0"},           // a control character of two bytes; the next is none
+        {"\xff\x80\xc0\xaf", "????"}, // no UTF-8, and overlong
+        {"\xe0\x80\x80 \xed\xa0\x80", "??? ???"},           // overlong, a surrogate
+        {"\xf4\x90\x80\x80 \xf5\x80\x80\x80", "???? ????"}, // beyond U+10FFFF
+        {"cut \xe2\x96", "cut ??"},
+    };
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        struct str s = {0};
+        str_append(&s, "a\n");
+        str_append_plain(&s, pairs[i][0], strlen(pairs[i][0]));
+        assert_string_equal(str_text(&s) + 2, pairs[i][1]);
+        assert_memory_equal(str_text(&s), "a\n", 2); // what was there before stays
+        str_fini(&s);
+    }
+}
+
 static void figures_have_three_digits_and_a_unit(void **state)
 {
     (void)state;
@@ -134,6 +160,7 @@ int main(void)
         cmocka_unit_test(a_hostile_glob_ends),
         cmocka_unit_test(the_nearest_word_is_found_or_none),
         cmocka_unit_test(numbers_are_read_whole_or_not_at_all),
+        cmocka_unit_test(text_out_of_files_is_made_plain),
         cmocka_unit_test(figures_have_three_digits_and_a_unit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -46,7 +46,8 @@ static enum status read_plain(const json_t *q, const char *where, struct quantiz
         {
             if (!json_is_string(name))
                 return FAIL(err, ERR_FORMAT, "%s: %s: not a list of names", where, keys[k]);
-            str_printf(&out->plain, "%s\n", json_string_value(name));
+            str_append_plain(&out->plain, json_string_value(name), json_string_length(name));
+            str_append(&out->plain, "\n");
         }
     }
     out->info.plain = str_text(&out->plain);
