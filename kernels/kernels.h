@@ -105,7 +105,7 @@ enum kernel_op {
  * Arithmetic: products and sums in f32 (bf16: pairs as the dot instruction does them; ref in f64 sums).
  * Quantized weights (quant.h): codes are multiplied and summed, then scaled in f32 by the row's (i4: the
  * group's) scale and the token's. i8 x i8 and i4 x i8: sums of a row (i4: of a group) are exact integers
- * Requires: i8 x i8: cols up to 131072, so that the exact sum fits 32 bits
+ * Requires: i8 x i8: cols up to I8_COLS_MAX, so that the exact sum fits 32 bits
  * Cost: 2*tokens*rows*cols FLOP; reads W once (GEMV) or once per token tile that misses cache
  * Threads: the caller splits panels. Tolerance against ref: 2^-8 relative to sum |x||w| for bf16 order
  * effects are far below it; see kernels/check.c for the formula used */
@@ -123,6 +123,7 @@ struct k_linear {
         streamed; // a hint, numbers are the same: the weights come from memory and not from a cache
 };
 typedef void k_linear_fn(const struct k_linear *job, int panel0, int panel1);
+enum { I8_COLS_MAX = 131072 };
 
 /* dst[i] = round(src[i] / s), nearest even; then zeros up to padded. Returns s: 1 for plain types; for i8 and
  * f8 the row's scale by the rule of quant_row_rtn (quant.h), 0 for a row of zeros, NaN where src holds a NaN

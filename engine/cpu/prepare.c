@@ -461,6 +461,20 @@ static enum status find_kernels(struct cpu_model *m, struct error *err)
     return err->code;
 }
 
+// A row of int8 products is summed whole; what is longer than kernels promise is refused.
+static enum status check_widths(const struct cpu_model *m, struct error *err)
+{
+    int layers = m->scheme->weights == DT_I8 ? widest_row(&m->config) : 0;
+    int head = m->scheme->head == DT_I8 ? m->config.width : 0,
+        widest = layers > head ? layers : head;
+    if (widest > I8_COLS_MAX)
+        return FAIL(err, ERR_UNSUPPORTED,
+                    "products of %d int8 inputs are not supported (of up to %d are: their sums are "
+                    "exact)",
+                    widest, I8_COLS_MAX);
+    return OK;
+}
+
 static enum status place_weights(struct cpu_model *m, struct error *err)
 {
     struct cursor measured = {0};
@@ -493,7 +507,7 @@ enum status cpu_prepare(struct checkpoint *ck, const struct engine_options *opti
     m->scheme = options->scheme;
     m->pool = options->pool;
     m->isa = options->isa & kernel_cpu_isa();
-    if (find_kernels(m, err) != OK || place_weights(m, err) != OK ||
+    if (find_kernels(m, err) != OK || check_widths(m, err) != OK || place_weights(m, err) != OK ||
         pack_all(m, ck, progress, user, err) != OK) {
         cpu_prepared_destroy(m);
         return err->code;

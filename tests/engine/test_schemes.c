@@ -6,11 +6,7 @@
 // it to the other one. One int8 code is 1/127 of a row's largest value, one bf16 step 1/256 of its own: seen
 // in a logit as up to some 1e-3, and in few of them. So every logit must be within 1 %, the root mean
 // square of all differences within 1e-3. A wrong rounding (scale, tie, zero) is all over: more than that.
-#include "tests/engine/fixture.h"
-
-#include <stdlib.h>
-
-#include "base/file.h"
+#include "tests/engine/load_fixture.h"
 
 #define FOLDER "tests/golden/schemes"
 
@@ -271,6 +267,41 @@ static void types_have_their_words(void **state)
     }
 }
 
+// Longer sums than kernels promise to hold exactly, in a layer or in the head.
+static void int8_products_too_long_are_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        int width, ff;
+        const char *scheme, *head;
+    } cases[] = {{16, 131088, "int8", "bf16"}, {131088, 16, "bf16", "int8"}};
+    const char *dir = scratch_make();
+    struct pool *pool = pool_of(1);
+    for (int i = 0; i < 2; i++) {
+        char config[512], path[128];
+        struct error err = {0};
+        struct checkpoint *ck = NULL;
+        struct model *model = NULL;
+        struct scheme scheme = resolved(cases[i].scheme, cases[i].head, ISA_ALL);
+        struct engine_options options = {
+            .device = "cpu", .scheme = &scheme, .pool = pool, .isa = ISA_ALL};
+        int used = snprintf(config, sizeof config,
+                            "{\"model_type\":\"llama\",\"hidden_size\":%d,\"intermediate_size\":%d,"
+                            "\"num_hidden_layers\":1,\"num_attention_heads\":1,\"head_dim\":16,"
+                            "\"vocab_size\":16,\"max_position_embeddings\":16}",
+                            cases[i].width, cases[i].ff);
+        put(dir, "config.json", config, (size_t)used);
+        snprintf(path, sizeof path, "%s/config.json", dir);
+        expect_ok(checkpoint_synthetic(path, 1, &ck, &err), &err, config);
+        enum status status = model_load(ck, &options, NULL, NULL, &model, &err);
+        expect_error(status, &err, ERR_UNSUPPORTED, "131088 int8 inputs", "up to 131072");
+        assert_null(model);
+        checkpoint_destroy(ck);
+    }
+    pool_destroy(pool);
+    scratch_remove(dir);
+}
+
 static void a_cache_of_int4_is_refused(void **state)
 {
     (void)state;
@@ -294,6 +325,7 @@ int main(void)
         cmocka_unit_test(nobody_else_in_the_batch_matters),
         cmocka_unit_test(the_arithmetic_that_runs_is_named),
         cmocka_unit_test(types_have_their_words),
+        cmocka_unit_test(int8_products_too_long_are_refused),
         cmocka_unit_test(a_cache_of_int4_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
