@@ -171,6 +171,36 @@ static void what_it_says_of_itself(void **state)
     checkpoint_destroy(ck);
 }
 
+// A group longer than all rows and no multiple of 8, which panels of int4 do not have: the same weights, but their codes are
+// made anew.
+static void groups_that_panels_do_not_have(void **state)
+{
+    (void)state;
+    static const char from[] = "\"group_size\": -1", to[] = "\"group_size\": 1004";
+    const char *dir = scratch_make();
+    size_t count;
+    char *text = slurp(MODELS "awq-row/config.json", &count), *hit = strstr(text, from);
+    struct str config = {0};
+    struct stored_quant stored;
+    assert_non_null(hit);
+    str_append_bytes(&config, text, (size_t)(hit - text));
+    str_append(&config, to);
+    str_append(&config, hit + strlen(from));
+    put(dir, "config.json", str_text(&config), config.length);
+    copy(MODELS "awq-row", "model.safetensors", dir);
+    struct checkpoint *ck = open_ok(MODELS "awq-row"), *odd = open_ok(dir);
+    assert_true(ck->ops->quantization(ck->self, T_Q, 0, &stored));
+    assert_false(odd->ops->quantization(odd->self, T_Q, 0, &stored));
+    struct pool *pool = pool_of(1);
+    model_destroy(load(dir, "int4-rtn", pool, ISA_ALL));
+    pool_destroy(pool);
+    checkpoint_destroy(ck);
+    checkpoint_destroy(odd);
+    str_fini(&config);
+    free(text);
+    scratch_remove(dir);
+}
+
 // ---- what is refused ----------------------------------------------------------------------------------
 
 // The quantization_config of a case with `key` set to a JSON value, or removed; then opened.
@@ -409,10 +439,15 @@ static void missing_shard(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(weights_bit_for_bit),        cmocka_unit_test(what_it_says_of_itself),
-        cmocka_unit_test(unsupported_configs),        cmocka_unit_test(broken_products),
-        cmocka_unit_test(scales_that_are_no_numbers), cmocka_unit_test(no_quantization_config),
-        cmocka_unit_test(plain_and_quantized),        cmocka_unit_test(missing_shard),
+        cmocka_unit_test(weights_bit_for_bit),
+        cmocka_unit_test(what_it_says_of_itself),
+        cmocka_unit_test(unsupported_configs),
+        cmocka_unit_test(broken_products),
+        cmocka_unit_test(scales_that_are_no_numbers),
+        cmocka_unit_test(no_quantization_config),
+        cmocka_unit_test(plain_and_quantized),
+        cmocka_unit_test(missing_shard),
+        cmocka_unit_test(groups_that_panels_do_not_have),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

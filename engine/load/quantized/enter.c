@@ -76,7 +76,7 @@ bool quant_linear_stored(const struct quant_linear *l, struct stored_quant *out)
     if (c->bits == 8 && !c->is_float)
         out->type = DT_I8;
     out->group = c->bits != 4 ? 0 : grouped ? c->group : l->cols;
-    return l->exact;
+    return l->exact && out->group % 8 == 0; // panels take no other groups (quant.h)
 }
 
 void quant_linear_codes(const struct quant_linear *l, int row, struct quant_row out)
