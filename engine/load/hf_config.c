@@ -193,10 +193,20 @@ static enum status more_qwen2_moe(const json_t *root, const char *where, struct 
 
 // ---- the table ------------------------------------------------------------------------------------
 
-#define LLAMA_KEYS                                                                                 \
+#define SIZE_KEYS                                                                                  \
     .width = "hidden_size", .layers = "num_hidden_layers", .heads = "num_attention_heads",         \
-    .kv_heads = "num_key_value_heads", .ff = "intermediate_size",                                  \
-    .positions = "max_position_embeddings", .eps = "rms_norm_eps", .activation = "hidden_act"
+    .kv_heads = "num_key_value_heads", .positions = "max_position_embeddings"
+
+#define LLAMA_KEYS                                                                                 \
+    SIZE_KEYS, .ff = "intermediate_size", .eps = "rms_norm_eps", .activation = "hidden_act"
+
+// gemma 2 and 3
+#define GEMMA_KEYS                                                                                 \
+    SIZE_KEYS, .head_dim = "head_dim", .default_head_dim = 256, .default_kv_heads = 4,             \
+               .ff = "intermediate_size", .eps = "rms_norm_eps",                                   \
+               .activation = "hidden_activation", .attention_bias = "attention_bias",              \
+               .tied = true, .window = "sliding_window", .default_window = 4096,                   \
+               .window_by_default = true
 
 #define GPT_KEYS                                                                                   \
     .width = "n_embd", .layers = "n_layer", .heads = "n_head", .ff = "n_inner", .ff_times = 4,     \
@@ -231,12 +241,8 @@ static const struct hf_arch table[] = {
      .window = "sliding_window",
      .default_window = 4096},
     {.name = "qwen2_moe",
-     .width = "hidden_size",
-     .layers = "num_hidden_layers",
-     .heads = "num_attention_heads",
-     .kv_heads = "num_key_value_heads",
+     SIZE_KEYS,
      .ff = "moe_intermediate_size",
-     .positions = "max_position_embeddings",
      .eps = "rms_norm_eps",
      .activation = "hidden_act",
      .default_kv_heads = 16,
@@ -252,12 +258,8 @@ static const struct hf_arch table[] = {
      .window = "sliding_window",
      .default_window = 4096},
     {.name = "phi",
-     .width = "hidden_size",
-     .layers = "num_hidden_layers",
-     .heads = "num_attention_heads",
-     .kv_heads = "num_key_value_heads",
+     SIZE_KEYS,
      .ff = "intermediate_size",
-     .positions = "max_position_embeddings",
      .eps = "layer_norm_eps",
      .default_eps = 1e-5,
      .activation = "hidden_act",
@@ -278,43 +280,10 @@ static const struct hf_arch table[] = {
      .attention_bias = "attention_bias",
      .tied = true,
      .more = more_gemma},
-    {.name = "gemma2",
-     .width = "hidden_size",
-     .layers = "num_hidden_layers",
-     .heads = "num_attention_heads",
-     .kv_heads = "num_key_value_heads",
-     .head_dim = "head_dim",
-     .ff = "intermediate_size",
-     .positions = "max_position_embeddings",
-     .eps = "rms_norm_eps",
-     .activation = "hidden_activation",
-     .default_head_dim = 256,
-     .default_kv_heads = 4,
-     .attention_bias = "attention_bias",
-     .tied = true,
-     .window = "sliding_window",
-     .default_window = 4096,
-     .window_by_default = true,
-     .full_every = 2,
-     .more = more_gemma2},
+    {.name = "gemma2", GEMMA_KEYS, .full_every = 2, .more = more_gemma2},
     {.name = "gemma3_text",
-     .width = "hidden_size",
-     .layers = "num_hidden_layers",
-     .heads = "num_attention_heads",
-     .kv_heads = "num_key_value_heads",
-     .head_dim = "head_dim",
-     .ff = "intermediate_size",
-     .positions = "max_position_embeddings",
-     .eps = "rms_norm_eps",
-     .activation = "hidden_activation",
-     .default_head_dim = 256,
-     .default_kv_heads = 4,
+     GEMMA_KEYS,
      .default_positions = 131072,
-     .attention_bias = "attention_bias",
-     .tied = true,
-     .window = "sliding_window",
-     .default_window = 4096,
-     .window_by_default = true,
      .full_every = 6,
      .default_theta = 1e6,
      .default_local_theta = 1e4,

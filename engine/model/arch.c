@@ -12,6 +12,11 @@
 
 #include "base/str.h"
 
+// What the first GPTs and those after them share.
+#define GPT_BLOCK                                                                                  \
+    .norm = NORM_LAYER, .norm_bias = true, .qkv_bias = true, .o_bias = true, .ff_bias = true,      \
+    .activation = ACT_GELU_TANH, .plain_ff = true
+
 static const struct arch table[] = {
     {.name = "llama", .gguf = "llama", .gguf_permuted = true, .config = {.rope = ROPE_HALF}},
     {.name = "mistral", .gguf = "llama", .gguf_permuted = true, .config = {.rope = ROPE_HALF}},
@@ -26,17 +31,8 @@ static const struct arch table[] = {
     {.name = "qwen3", .gguf = "qwen3", .config = {.rope = ROPE_HALF, .qk_norm = true}},
     {.name = "phi",
      .gguf = "phi2",
-     .config = {.rope = ROPE_HALF,
-                .norm = NORM_LAYER,
-                .norm_bias = true,
-                .parallel = true,
-                .shared_norm = true,
-                .qkv_bias = true,
-                .o_bias = true,
-                .ff_bias = true,
-                .head_bias = true,
-                .activation = ACT_GELU_TANH,
-                .plain_ff = true}},
+     .config =
+         {.rope = ROPE_HALF, GPT_BLOCK, .parallel = true, .shared_norm = true, .head_bias = true}},
     {.name = "phi3", .gguf = "phi3", .config = {.rope = ROPE_HALF}},
     {.name = "gemma",
      .gguf = "gemma",
@@ -50,24 +46,8 @@ static const struct arch table[] = {
      .scaled_embedding = true,
      .config =
          {.rope = ROPE_HALF, .post_norms = true, .qk_norm = true, .activation = ACT_GELU_TANH}},
-    {.name = "gpt2",
-     .gguf = "gpt2",
-     .config = {.norm = NORM_LAYER,
-                .norm_bias = true,
-                .qkv_bias = true,
-                .o_bias = true,
-                .ff_bias = true,
-                .activation = ACT_GELU_TANH,
-                .plain_ff = true}},
-    {.name = "gpt_bigcode",
-     .gguf = "starcoder",
-     .config = {.norm = NORM_LAYER,
-                .norm_bias = true,
-                .qkv_bias = true,
-                .o_bias = true,
-                .ff_bias = true,
-                .activation = ACT_GELU_TANH,
-                .plain_ff = true}},
+    {.name = "gpt2", .gguf = "gpt2", .config = {GPT_BLOCK}},
+    {.name = "gpt_bigcode", .gguf = "starcoder", .config = {GPT_BLOCK}},
     {.name = "falcon",
      .gguf = "falcon",
      .config = {.rope = ROPE_HALF,
@@ -84,15 +64,7 @@ static const struct arch table[] = {
                 .plain_ff = true}},
     {.name = "bloom",
      .gguf = "bloom",
-     .config = {.norm = NORM_LAYER,
-                .norm_bias = true,
-                .embedding_norm = true,
-                .alibi = ALIBI_BLOOM,
-                .qkv_bias = true,
-                .o_bias = true,
-                .ff_bias = true,
-                .activation = ACT_GELU_TANH,
-                .plain_ff = true}},
+     .config = {GPT_BLOCK, .embedding_norm = true, .alibi = ALIBI_BLOOM}},
 };
 enum { ARCH_COUNT = sizeof table / sizeof *table };
 
