@@ -152,18 +152,40 @@ static bool layer_is_full(const json_t *types, const struct hf_arch *arch, int f
     return layer < first;
 }
 
+// What other layers attend to is no computation of this engine.
+static enum status check_layer_types(const json_t *types, const char *where, struct error *err)
+{
+    size_t i;
+    const json_t *type;
+    if (types && !json_is_null(types) && !json_is_array(types))
+        return FAIL(err, ERR_FORMAT, "%s: layer_types: not a list", where);
+    json_array_foreach(types, i, type)
+    {
+        const char *name = json_string_value(type);
+        if (!str_equal(name, "full_attention") && !str_equal(name, "sliding_attention"))
+            return FAIL(err, ERR_UNSUPPORTED,
+                        "%s: layer_types: %zu: '%.64s' is not supported (full_attention and "
+                        "sliding_attention are)",
+                        where, i, name ? name : "no name");
+    }
+    return OK;
+}
+
 static enum status read_window(const json_t *root, const char *where, const struct hf_arch *arch,
                                struct model_config *out, struct error *err)
 {
     bool use;
     int window, first = 0, windowed = 0;
-    if (!arch->window || json_is_null(json_object_get(root, arch->window)))
+    const json_t *types = json_object_get(root, "layer_types");
+    if (!arch->window)
+        return OK;
+    TRY(check_layer_types(types, where, err));
+    if (json_is_null(json_object_get(root, arch->window)))
         return OK;
     TRY(json_opt_bool(root, where, "use_sliding_window", arch->window_by_default, &use, err));
     TRY(hf_opt_int(root, where, arch->window, arch->default_window, &window, err));
     if (!arch->window_by_default)
         TRY(hf_opt_int(root, where, "max_window_layers", 28, &first, err));
-    const json_t *types = json_object_get(root, "layer_types");
     if (!use || !window)
         return OK;
     if (json_is_array(types) && json_array_size(types) != (size_t)out->layers)
@@ -305,6 +327,7 @@ void model_name_from_path(const char *path, char out[MODEL_NAME_BYTES])
         end -= 5;
     }
     snprintf(out, MODEL_NAME_BYTES, "%.*s", (int)(end - base), base);
+    str_plain(out);
 }
 
 enum status model_config_read(const char *path, struct model_config *out, struct error *err)

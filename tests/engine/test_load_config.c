@@ -144,6 +144,11 @@ static void windows(void **state)
     refused("{'model_type':'qwen2','sliding_window':7,'use_sliding_window':true,"
             "'layer_types':['full_attention']}",
             ERR_FORMAT, "1 of 2 layers");
+    refused("{'model_type':'qwen3','layer_types':['full_attention','linear_attention']}",
+            ERR_UNSUPPORTED, "layer_types: 1: 'linear_attention'");
+    refused("{'model_type':'qwen3','layer_types':[7,'full_attention']}", ERR_UNSUPPORTED,
+            "no name");
+    refused("{'model_type':'qwen3','layer_types':'full_attention'}", ERR_FORMAT, "not a list");
     assert_true(changed("{'model_type':'qwen2'}").qkv_bias);
 }
 
