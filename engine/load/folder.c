@@ -174,14 +174,17 @@ static void folder_release(const void *self, enum tensor_role role, int layer, i
 
 static enum dtype folder_stored_type(const void *self, enum tensor_role role, int layer)
 {
-    return tensor_map_at(&((const struct folder *)self)->tensors, role, layer)->type->exact;
+    const struct folder *f = self;
+    return tensor_map_type(&f->tensors, hf_names(&f->config), role, layer)->exact;
 }
 
 static bool folder_stored_form(const void *self, enum tensor_role role, int layer,
                                struct stored_form *out)
 {
     const struct folder *f = self;
-    return quantized_form(&f->tensors, &f->config, hf_names(&f->config), role, layer, out);
+    const struct tensor_names *names = hf_names(&f->config);
+    return quantized_form(&f->tensors, &f->config, names, role, layer, out) ||
+           tensor_map_form(&f->tensors, &f->config, names, role, layer, out);
 }
 
 static bool folder_quantization(const void *self, enum tensor_role role, int layer,

@@ -39,18 +39,14 @@ static void gguf_release(const void *self, enum tensor_role role, int layer, int
 static enum dtype gguf_stored_type(const void *self, enum tensor_role role, int layer)
 {
     const struct gguf *g = ((const struct gguf_file *)self)->gguf;
-    return tensor_map_at(&g->tensors, role, layer)->type->exact;
+    return tensor_map_type(&g->tensors, &g->names, role, layer)->exact;
 }
 
 static bool gguf_stored_form(const void *self, enum tensor_role role, int layer,
                              struct stored_form *out)
 {
     const struct gguf *g = ((const struct gguf_file *)self)->gguf;
-    const struct stored_type *type = tensor_map_at(&g->tensors, role, layer)->type;
-    struct tensor_shape shape = tensor_shape(&g->config, role);
-    *out = (struct stored_form){type->name,
-                                stored_bytes(type, (size_t)shape.rows * (size_t)shape.cols)};
-    return type->block > 1;
+    return tensor_map_form(&g->tensors, &g->config, &g->names, role, layer, out);
 }
 
 // Q4_0 is int4 in groups of 32 with the zero in the middle, its scale an f16 value: the other types have
@@ -59,7 +55,7 @@ static bool gguf_quantization(const void *self, enum tensor_role role, int layer
                               struct stored_quant *out)
 {
     const struct gguf *g = ((const struct gguf_file *)self)->gguf;
-    const struct stored_type *type = tensor_map_at(&g->tensors, role, layer)->type;
+    const struct stored_type *type = tensor_map_type(&g->tensors, &g->names, role, layer);
     *out = (struct stored_quant){.type = DT_I4, .group = type ? type->block : 0};
     return type && type->expand == expand_q4_0;
 }

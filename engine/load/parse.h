@@ -114,6 +114,14 @@ bool tensor_names_apart(const struct tensor_names *names, enum tensor_role role)
 enum status tensor_map_complete(const struct tensor_map *map, const struct model_config *config,
                                 const struct tensor_names *names, const char *where,
                                 struct error *err);
+// The type a role is stored in; where experts in tensors of their own differ, f32, which holds all of them.
+const struct stored_type *tensor_map_type(const struct tensor_map *map,
+                                          const struct tensor_names *names, enum tensor_role role,
+                                          int layer);
+// What stored_form promises.
+bool tensor_map_form(const struct tensor_map *map, const struct model_config *config,
+                     const struct tensor_names *names, enum tensor_role role, int layer,
+                     struct stored_form *out);
 // Rows of a role as f32, out of the stored tensors of the map: what read_rows promises.
 void tensor_map_read(const struct tensor_map *map, const struct model_config *config,
                      const struct tensor_names *names, enum tensor_role role, int layer, int row0,

@@ -54,8 +54,15 @@ void tensor_map_extra(struct tensor_map *map, const char *name, size_t name_byte
 {
     map->extras++;
     map->extra_bytes += bytes;
-    str_append_bytes(&map->extra_names, name, name_bytes);
+    str_append_plain(&map->extra_names, name, name_bytes);
     str_append(&map->extra_names, "\n");
+}
+
+// How many stored tensors hold a role.
+static int parts_of(const struct tensor_map *map, const struct tensor_names *names,
+                    enum tensor_role role)
+{
+    return tensor_names_apart(names, role) ? map->experts : 1;
 }
 
 enum status tensor_map_complete(const struct tensor_map *map, const struct model_config *config,
@@ -68,13 +75,45 @@ enum status tensor_map_complete(const struct tensor_map *map, const struct model
             char text[128];
             if ((r <= T_FINAL_NORM) != (layer < 0) || tensor_shape(config, r).rows == 0)
                 continue;
-            int parts = tensor_names_apart(names, r) ? map->experts : 1;
-            for (int expert = 0; expert < parts; expert++)
+            for (int expert = 0; expert < parts_of(map, names, r); expert++)
                 if (!tensor_map_expert(map, r, layer, expert)->data)
                     return FAIL(err, ERR_FORMAT, "%s: tensor %s is missing", where,
                                 tensor_names_text(names, r, layer, expert, text, sizeof text));
         }
     return OK;
+}
+
+const struct stored_type *tensor_map_type(const struct tensor_map *map,
+                                          const struct tensor_names *names, enum tensor_role role,
+                                          int layer)
+{
+    const struct stored_type *first = tensor_map_at(map, role, layer)->type;
+    for (int i = 1; i < parts_of(map, names, role); i++)
+        if (tensor_map_expert(map, role, layer, i)->type != first)
+            return stored_f32;
+    return first;
+}
+
+bool tensor_map_form(const struct tensor_map *map, const struct model_config *config,
+                     const struct tensor_names *names, enum tensor_role role, int layer,
+                     struct stored_form *out)
+{
+    struct tensor_shape shape = tensor_shape(config, role);
+    const struct stored_tensor *first = tensor_map_at(map, role, layer);
+    int parts = parts_of(map, names, role);
+    bool mixed = false;
+    if (!first->data)
+        return false;
+    *out = (struct stored_form){first->type->name, 0};
+    for (int i = 0; i < parts; i++) {
+        const struct stored_tensor *t = tensor_map_expert(map, role, layer, i);
+        size_t elements = (size_t)(shape.rows / parts) * (size_t)shape.cols;
+        out->bytes += t->quant ? quant_linear_bytes(t->quant) : stored_bytes(t->type, elements);
+        mixed = mixed || t->type != first->type || !t->quant != !first->quant;
+    }
+    if (mixed)
+        out->type = "mixed";
+    return mixed || first->type->block > 1;
 }
 
 // ---- rows -----------------------------------------------------------------------------------------

@@ -68,6 +68,39 @@ static void gguf_files_that_do_not_fit(void **state)
     gguf_with("older.gguf", "llama.feed_forward_length", 12, "ffn_");
 }
 
+// Experts of one role in two types of the same size: what holds both is told, and nothing reads one as the other.
+static void experts_of_several_types(void **state)
+{
+    (void)state;
+    static const char name[] = "blk.0.ffn_gate.1.weight";
+    const char *dir = scratch_make();
+    char path[128];
+    size_t count;
+    uint32_t type;
+    char *bytes = slurp(MODELS "mixtral/older.gguf", &count), *hit = memmem(bytes, count, name, 23);
+    assert_non_null(hit);
+    char *at = hit + strlen(name) + 4 + 2 * 8; // behind the number of dimensions, and those
+    memcpy(&type, at, 4);
+    assert_true(type == 1 || type == 30); // f16, bf16
+    type = type == 1 ? 30 : 1;
+    memcpy(at, &type, 4);
+    put(dir, "m.gguf", bytes, count);
+    snprintf(path, sizeof path, "%s/m.gguf", dir);
+    struct checkpoint *ck = open_ok(path), *same = open_ok(MODELS "mixtral/older.gguf");
+    struct stored_form form;
+    assert_int_equal(ck->ops->stored_type(ck->self, T_EXPERT_GATE, 0), DT_F32);
+    assert_true(ck->ops->stored_form(ck->self, T_EXPERT_GATE, 0, &form));
+    assert_string_equal(form.type, "mixed");
+    assert_int_equal(form.bytes, 5 * 14 * 28 * 2);
+    assert_int_equal(ck->ops->stored_type(ck->self, T_EXPERT_UP, 0),
+                     same->ops->stored_type(same->self, T_EXPERT_UP, 0));
+    assert_false(ck->ops->stored_form(ck->self, T_EXPERT_UP, 0, &form));
+    checkpoint_destroy(ck);
+    checkpoint_destroy(same);
+    free(bytes);
+    scratch_remove(dir);
+}
+
 // NaN in one element of the last expert's last tensor: found while packing, and said where.
 static void weights_that_are_no_numbers(void **state)
 {
@@ -147,9 +180,8 @@ static void schemes_stay_near(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(folders_that_do_not_fit),
-        cmocka_unit_test(gguf_files_that_do_not_fit),
-        cmocka_unit_test(weights_that_are_no_numbers),
+        cmocka_unit_test(folders_that_do_not_fit),  cmocka_unit_test(gguf_files_that_do_not_fit),
+        cmocka_unit_test(experts_of_several_types), cmocka_unit_test(weights_that_are_no_numbers),
         cmocka_unit_test(schemes_stay_near),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
