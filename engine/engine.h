@@ -276,6 +276,11 @@ bool scheme_is_planned(const char *name);
 // The row with this type of head, as kernels of these instruction sets run it: int4 is multiplied by int8
 // inputs where there is an integer dot product (w4a8), else by bf16 ones (w4a16). Idempotent.
 struct scheme scheme_resolve(const struct scheme *row, enum dtype head, unsigned isa);
+// The same with the row's own head on a checkpoint: int4 in the groups of the codes it stores, where those are
+// packed as they are. What calibration would add to the arithmetic is not there yet. ERR_UNSUPPORTED where the
+// scheme cannot run on it (q4_0 on anything but such a file).
+enum status checkpoint_scheme(const struct checkpoint *ck, const struct scheme *row, unsigned isa,
+                              struct scheme *out, struct error *err);
 // Type of an embedding table that is not the head: the head's, or bf16 where that is quantized.
 enum dtype scheme_embedding(const struct scheme *scheme);
 

@@ -80,14 +80,20 @@ static enum status find(const struct arguments *args, struct findings *f, struct
     return flag_bool(args, "hash") ? checkpoint_content_hash(f->ck, f->hash, err) : OK;
 }
 
-static struct memory_plan plan_of(const struct findings *f, const struct scheme *row, int context)
+// False: the checkpoint does not run in that scheme.
+static bool plan_of(const struct findings *f, const struct scheme *row, int context,
+                    struct memory_plan *out)
 {
-    struct scheme scheme = scheme_resolve(row, row->head, ISA_ALL);
+    struct scheme scheme;
+    struct error ignored = {0};
     struct context_options options = {.batch = f->batch,
                                       .positions = context,
                                       .chunk = context < CHUNK ? context : CHUNK,
                                       .kv = row->default_kv};
-    return engine_memory_plan(f->config, &scheme, &options, f->threads);
+    if (checkpoint_scheme(f->ck, row, ISA_ALL, &scheme, &ignored) != OK)
+        return false;
+    *out = engine_memory_plan(f->config, &scheme, &options, f->threads);
+    return true;
 }
 
 static const char *scaling_name(enum rope_scaling scaling)
@@ -268,8 +274,10 @@ static void print_memory(const struct findings *f)
            "scratch", "all");
     for (size_t s = 0; s < count; s++)
         for (size_t i = 0; i < f->context_count; i++) {
-            struct memory_plan p = plan_of(f, &schemes[s], f->contexts[i]);
+            struct memory_plan p;
             char a[32], b[32], c[32], d[32];
+            if (!plan_of(f, &schemes[s], f->contexts[i], &p))
+                continue;
             double all = (double)p.weights_bytes + (double)p.kv_bytes + (double)p.scratch_bytes;
             printf(
                 "  %-10s %-5s %8d %10s %10s %10s %10s%s\n", schemes[s].name,
@@ -352,7 +360,9 @@ static json_t *memory_json(const struct findings *f)
     json_t *list = json_array();
     for (size_t s = 0; s < count; s++)
         for (size_t i = 0; i < f->context_count; i++) {
-            struct memory_plan p = plan_of(f, &schemes[s], f->contexts[i]);
+            struct memory_plan p;
+            if (!plan_of(f, &schemes[s], f->contexts[i], &p))
+                continue;
             json_array_append_new(
                 list,
                 json_pack("{s:s, s:s, s:i, s:i, s:i, s:i, s:I, s:I, s:I}", "scheme",

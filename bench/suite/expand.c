@@ -218,11 +218,22 @@ static const char *skip_by_rule(struct expansion *x, const struct product *p,
     return plan_text(x->plan, "left out by the suite: skip = %s", rule->text);
 }
 
+static size_t scheme_index(const struct scheme *row)
+{
+    size_t count;
+    return (size_t)(row - scheme_table(&count));
+}
+
 static const char *skip_by_scheme_or_device(struct expansion *x, struct cell *cell)
 {
     if (!cell->scheme) {
         cell->unsupported = true;
         return plan_text(x->plan, "scheme %s is not implemented yet", cell->scheme_name);
+    }
+    const char *refused = cell->model->refused[scheme_index(cell->scheme)];
+    if (refused) {
+        cell->unsupported = true;
+        return refused;
     }
     const struct engine_device *device = find_device(x->machine, cell->device);
     if (!device)
@@ -351,8 +362,11 @@ static void fill_cell(struct expansion *x, const struct product *p, const struct
     }
     cell->head = type_of(point->word[AXIS_HEAD], scheme, scheme ? scheme->head : DT_BF16);
     cell->kv = type_of(point->word[AXIS_KV], scheme, scheme ? scheme->default_kv : DT_BF16);
-    if (scheme)
-        cell->runs = scheme_resolve(scheme, cell->head, ISA_ALL);
+    if (scheme) {
+        struct scheme row = *scheme;
+        row.group = cell->model->group[scheme_index(scheme)];
+        cell->runs = scheme_resolve(&row, cell->head, ISA_ALL);
+    }
 }
 
 static enum status add_cell(struct expansion *x, const struct product *p, const struct point *point,

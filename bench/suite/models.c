@@ -1,4 +1,5 @@
 // models.c - the models of a suite: where they are, what they are, and the hash of what they hold.
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -50,7 +51,24 @@ static void count_parameters(struct plan_model *model, const struct checkpoint *
     }
 }
 
-static enum status read_model(struct plan_model *model, struct error *err)
+static enum status read_schemes(struct plan *plan, struct plan_model *model,
+                                const struct checkpoint *ck, struct error *err)
+{
+    size_t count;
+    const struct scheme *schemes = scheme_table(&count);
+    assert(count <= PLAN_SCHEMES);
+    for (size_t i = 0; i < count; i++) {
+        struct error why = {0};
+        struct scheme s;
+        if (checkpoint_scheme(ck, &schemes[i], ISA_ALL, &s, &why) == OK)
+            model->group[i] = s.group;
+        else if (!(model->refused[i] = arena_strdup(&plan->arena, why.message)))
+            return FAIL(err, ERR_NOMEM, "no memory for the plan");
+    }
+    return OK;
+}
+
+static enum status read_model(struct plan *plan, struct plan_model *model, struct error *err)
 {
     struct checkpoint *ck = NULL;
     enum status status = model->path
@@ -61,6 +79,7 @@ static enum status read_model(struct plan_model *model, struct error *err)
     if (status == OK) {
         model->config = *checkpoint_config(ck);
         count_parameters(model, ck);
+        status = read_schemes(plan, model, ck, err);
     }
     checkpoint_destroy(ck);
     return status;
@@ -78,7 +97,7 @@ static enum status expand_model(struct expansion *x, const struct suite_model *f
                    : find_shape(x, section, from, model, err));
     if (!model->path && !model->shape_path)
         return FAIL(err, ERR_NOMEM, "no memory for the plan");
-    if (read_model(model, err) != OK)
+    if (read_model(x->plan, model, err) != OK)
         return error_context(err, "%s: [%s]",
                              suite_where(x->suite, section, from->path ? "path" : "shape"),
                              section);

@@ -25,6 +25,8 @@ enum collect {
 enum warmup { WARMUP_NONE, WARMUP_SHORT, WARMUP_FULL }; // short: one decode step; full: same shape
 
 // A model as a suite names it.
+enum { PLAN_SCHEMES = 16 }; // rows of scheme_table, at most
+
 struct plan_model {
     const char *label;      // "7b"
     const char *path;       // checkpoint, or NULL
@@ -34,6 +36,9 @@ struct plan_model {
     struct model_config config;
     char content[65];                // hash of content, or of config and seed: goes into the key
     double parameters, stored_bytes; // for the load's prediction; stored_bytes 0 of a shape
+    // In each scheme, in scheme_table's order: inputs that share a scale, and why it cannot run, or NULL.
+    int group[PLAN_SCHEMES];
+    const char *refused[PLAN_SCHEMES];
 };
 
 // What a sweep that collects quality wants to have measured.

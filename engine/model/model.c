@@ -38,38 +38,57 @@ static bool is_gguf(const struct checkpoint *ck)
     return str_equal(ck->ops->format, "gguf");
 }
 
-// The scheme as it runs on this checkpoint; its arithmetic tells where codes come from when that is not
-// rounding to nearest.
-static enum status scheme_of(const struct checkpoint *ck, const struct engine_options *options,
+// Whether int4-awq takes the checkpoint's own codes. (GGUF's are not AWQ's.)
+static bool has_awq_codes(const struct checkpoint *ck)
+{
+    return !is_gguf(ck) && count_stored(ck, DT_I4).stored;
+}
+
+// Where codes come from, when that is not rounding to nearest.
+static void tell_codes(const struct stored_products *count, const struct calibration *calibration,
+                       bool random, struct scheme *s)
+{
+    size_t used = strlen(s->arithmetic), room = sizeof s->arithmetic - used;
+    if (calibration->path[0])
+        snprintf(s->arithmetic + used, room, "; codes by awq on text %.8s", calibration->text);
+    else if (count->stored == count->all && count->stored)
+        snprintf(s->arithmetic + used, room, "; codes as stored");
+    else if (count->stored)
+        snprintf(s->arithmetic + used, room,
+                 "; codes of %d products as stored, of %d rounded to nearest", count->stored,
+                 count->all - count->stored);
+    else if (random && (str_equal(s->name, "int4-awq") || str_equal(s->name, "q4_0")))
+        snprintf(s->arithmetic + used, room,
+                 "; codes rounded to nearest: random weights are not calibrated");
+}
+
+static enum status scheme_of(const struct checkpoint *ck, const struct scheme *asked, unsigned isa,
                              const struct calibration *calibration, struct scheme *out,
                              struct error *err)
 {
-    struct scheme row = *options->scheme;
+    struct scheme row = *asked;
     struct stored_products count = count_stored(ck, row.weights);
     if (str_equal(row.name, "q4_0") && !(is_gguf(ck) && count.stored) && !ck->synthetic)
         return FAIL(err, ERR_UNSUPPORTED,
                     "%s is no GGUF file in q4_0, and this scheme runs the codes of one as they are",
                     ck->config.name);
+    if (str_equal(row.name, "int4-awq") && is_gguf(ck))
+        count = (struct stored_products){0}; // it is calibrated
     if (count.stored && row.weights == DT_I4)
         row.group = count.group;
-    *out = scheme_resolve(&row, row.head, options->isa);
-    size_t used = strlen(out->arithmetic), room = sizeof out->arithmetic - used;
-    if (calibration->path[0])
-        snprintf(out->arithmetic + used, room, "; codes by awq on text %.8s", calibration->text);
-    else if (count.stored == count.all && count.stored)
-        snprintf(out->arithmetic + used, room, "; codes as stored");
-    else if (count.stored)
-        snprintf(out->arithmetic + used, room,
-                 "; codes of %d products as stored, of %d rounded to nearest", count.stored,
-                 count.all - count.stored);
-    else if (str_equal(row.name, "int4-awq") || str_equal(row.name, "q4_0"))
-        snprintf(out->arithmetic + used, room,
-                 "; codes rounded to nearest: random weights are not calibrated");
+    *out = scheme_resolve(&row, row.head, isa);
+    tell_codes(&count, calibration, ck->synthetic, out);
     return OK;
 }
 
-// The checkpoint that codes come from: a calibrated one where the scheme asks for AWQ's and the checkpoint has no
-// int4 codes. (GGUF's are not AWQ's.)
+enum status checkpoint_scheme(const struct checkpoint *ck, const struct scheme *row, unsigned isa,
+                              struct scheme *out, struct error *err)
+{
+    struct calibration none = {0};
+    return scheme_of(ck, row, isa, &none, out, err);
+}
+
+// The checkpoint that codes come from: a calibrated one where the scheme asks for AWQ's and there are none.
 static enum status calibrate(struct checkpoint *ck, const struct engine_options *options,
                              void *user, struct checkpoint **made, struct calibration *result,
                              struct error *err)
@@ -77,8 +96,7 @@ static enum status calibrate(struct checkpoint *ck, const struct engine_options 
     struct quantize_options wanted = {
         .scheme = "int4-awq", .pool = options->pool, .calib = options->calib};
     *made = NULL;
-    bool has_codes = !is_gguf(ck) && count_stored(ck, DT_I4).stored;
-    if (!str_equal(options->scheme->name, "int4-awq") || ck->synthetic || has_codes)
+    if (!str_equal(options->scheme->name, "int4-awq") || ck->synthetic || has_awq_codes(ck))
         return OK;
     return checkpoint_calibrated(ck, &wanted, options->calibrating, user, made, result, err);
 }
@@ -101,7 +119,8 @@ enum status model_load(struct checkpoint *ck, const struct engine_options *optio
         struct engine_options resolved = *options;
         struct checkpoint *from = made ? made : ck;
         resolved.scheme = &model->scheme;
-        if (scheme_of(from, options, &model->calibration, &model->scheme, err) == OK)
+        if (scheme_of(from, options->scheme, options->isa, &model->calibration, &model->scheme,
+                      err) == OK)
             backend->prepare(from, &resolved, progress, user, &model->prepared, err);
     }
     checkpoint_destroy(made);

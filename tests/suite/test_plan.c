@@ -153,6 +153,34 @@ static void what_cannot_run_says_why(void **state)
         "7b bf16 cpu b1 c8192: needs 1?.? GiB of memory, 16.0 GiB are there\n");
 }
 
+// Codes that run as they are stored decide the groups, and so the bytes that a step moves; a scheme that is
+// for one kind of file refuses others by name.
+static void stored_codes_decide_the_groups(void **state)
+{
+    (void)state;
+    struct plan *plan;
+    struct error err;
+    static const char text[] = "[model g32]\npath = tests/golden/models/awq-g32-qwen2\n"
+                               "[sweep s]\nscheme = int4-rtn, int4-awq, q4_0\ndevice = cpu\n"
+                               "context = 16\ngen = 4\n";
+    assert_int_equal(make_plan(TINY "[sweep s]\nscheme = int4-awq\ndevice = cpu\ncontext = 16\n"
+                                    "gen = 4\n",
+                               16, NULL, &plan, &err),
+                     OK);
+    assert_int_equal(plan->cells[0].runs.group, 128);
+    plan_destroy(plan);
+    assert_int_equal(make_plan(text, 16, NULL, &plan, &err), OK);
+    assert_int_equal(plan->cell_count, 3);
+    for (int i = 0; i < 2; i++) {
+        assert_null(plan->cells[i].skip);
+        assert_int_equal(plan->cells[i].runs.group, 32);
+        assert_non_null(strstr(plan->cells[i].runs.arithmetic, "int4 g32"));
+    }
+    assert_true(plan->cells[2].unsupported);
+    assert_non_null(strstr(plan->cells[2].skip, "no GGUF file in q4_0"));
+    plan_destroy(plan);
+}
+
 static void time_and_beyond_the_limit(void **state)
 {
     (void)state;
@@ -495,6 +523,7 @@ int main(void)
         cmocka_unit_test(labels_name_what_varies),
         cmocka_unit_test(linked_keys_go_side_by_side),
         cmocka_unit_test(what_cannot_run_says_why),
+        cmocka_unit_test(stored_codes_decide_the_groups),
         cmocka_unit_test(time_and_beyond_the_limit),
         cmocka_unit_test(a_resumed_run_leaves_nothing_out_by_prediction),
         cmocka_unit_test(groups_share_model_scheme_device_threads_and_procs),
