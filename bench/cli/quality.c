@@ -13,8 +13,8 @@
 #include "bench/cli/command.h"
 #include "bench/cli/progress.h"
 #include "bench/cli/view.h"
+#include "bench/probe/probe.h"
 #include "bench/quality/quality.h"
-#include "bench/run/worker.h"
 #include "results/export.h"
 #include "results/metric.h"
 
@@ -105,7 +105,7 @@ static enum status load_models(const struct arguments *args, struct quality_requ
         .kv = r->kv,
         .convention = r->convention,
         .options = &options,
-        .free_bytes = worker_memory_bytes(),
+        .free_bytes = machine_room_bytes(),
         .progress = progress_update,
         .user = &r->progress,
     };

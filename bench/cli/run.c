@@ -15,7 +15,6 @@
 #include "bench/roof/roof.h"
 #include "bench/run/record.h"
 #include "bench/run/runner.h"
-#include "bench/run/worker.h"
 #include "bench/suite/plan.h"
 #include "bench/suite/suite.h"
 #include "results/query.h"
@@ -82,7 +81,7 @@ static enum status look_at_machine(struct preparation *p, bool resume, struct er
     }
     pool_destroy(pool);
     p->machine.ceilings = p->ceilings;
-    int64_t memory = worker_memory_bytes();
+    int64_t memory = machine_room_bytes();
     p->machine.memory_bytes = memory == OS_UNKNOWN ? 0 : memory;
     p->machine.device_count = engine_devices(p->devices, DEVICES_MAX);
     p->machine.devices = p->devices;

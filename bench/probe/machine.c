@@ -1,5 +1,4 @@
 // machine.c - the machine record: what the topology, the processor and the system say, and its fingerprint.
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,47 +8,10 @@
 #include "bench/probe/source.h"
 #include "kernels/kernels.h"
 
-struct record record_begin(void)
-{
-    json_t *object = json_object();
-    return (struct record){.object = object, .failed = !object};
-}
-
-void record_set(struct record *record, const char *key, json_t *value)
-{
-    if (json_object_set_new(record->object, key, value) != 0) // refuses a NULL value or object
-        record->failed = true;
-}
-
-void record_text(struct record *record, const char *key, const char *value)
-{
-    json_t *text = value && *value ? json_string(value) : NULL; // NULL: not UTF-8
-    record_set(record, key, text ? text : json_null());
-}
-
-void record_int(struct record *record, const char *key, int64_t value)
-{
-    record_set(record, key, value == OS_UNKNOWN ? json_null() : json_integer(value));
-}
-
-void record_number_text(struct record *record, const char *key, const char *digits)
-{
-    char *end = NULL;
-    double value = digits ? strtod(digits, &end) : NAN;
-    if (!digits || end == digits || !isfinite(value))
-        record_set(record, key, json_null());
-    else if (value == floor(value) && fabs(value) < 9e15)
-        record_set(record, key, json_integer((json_int_t)value));
-    else
-        record_set(record, key, json_real(value));
-}
-
-void record_end(struct record *parent, const char *key, struct record *child)
-{
-    parent->failed |= child->failed;
-    record_set(parent, key, child->object);
-    child->object = NULL;
-}
+enum {
+    HEADROOM_SHARE = 20,                // a twentieth of what is available stays free,
+    HEADROOM_BYTES = 256 * 1024 * 1024, // and never less than this
+};
 
 // "avx2,avx512" as a list: what kernels may use, with the state the system saves taken into account.
 static json_t *isa_list(unsigned isa)
@@ -148,4 +110,16 @@ void machine_fini(struct machine *machine)
     json_decref(machine->build);
     json_decref(machine->now);
     memset(machine, 0, sizeof *machine);
+}
+
+int64_t machine_room_bytes(void)
+{
+    int64_t available = os_memory_available_bytes(), most = os_memory_limit_bytes();
+    if (available == OS_UNKNOWN || (most != OS_UNKNOWN && most < available))
+        available = most;
+    if (available == OS_UNKNOWN)
+        return OS_UNKNOWN;
+    int64_t headroom = available / HEADROOM_SHARE;
+    headroom = headroom > HEADROOM_BYTES ? headroom : HEADROOM_BYTES;
+    return available > headroom ? available - headroom : 1;
 }

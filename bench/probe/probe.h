@@ -25,6 +25,10 @@ struct machine {
 enum status machine_probe(struct machine *out, struct error *err);
 void machine_fini(struct machine *machine);
 
+// The most memory a process would take now: what is available, less some head-room, so that an allocation
+// fails before the machine swaps or kills. OS_UNKNOWN where nothing tells.
+int64_t machine_room_bytes(void);
+
 // Memory levels, nearest first: "L1" (data), "L2", "L3", "DRAM". Where instances of a level differ (core
 // kinds), the one with the least for each core stands for all.
 struct memory_level {

@@ -48,7 +48,7 @@ void system_environment(const struct machine_source *source, struct record *envi
 void system_now(const struct machine_source *source, struct record *now);
 int64_t system_memory_bytes(const struct machine_source *source); // OS_UNKNOWN when not told
 
-// ---- building records -------------------------------------------------------------------------------
+// ---- building records (record.c) -------------------------------------------------------------------
 
 // A JSON object under construction. A failed allocation is remembered and asked for once, at the end.
 struct record {

@@ -4,8 +4,8 @@
 #include <math.h>
 
 #include "base/str.h"
+#include "bench/probe/probe.h"
 #include "bench/quality/quality.h"
-#include "bench/run/worker.h"
 
 struct evaluation {
     const struct job *job;
@@ -80,7 +80,7 @@ static enum status load_baseline(struct evaluation *e, struct error *err)
         .kv = e->job->quality.kv,
         .convention = e->convention,
         .options = &e->options,
-        .free_bytes = worker_memory_bytes(),
+        .free_bytes = machine_room_bytes(),
         .progress = tell_progress,
         .user = e,
     };

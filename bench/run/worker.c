@@ -19,11 +19,7 @@
 #include "bench/run/protocol.h"
 #include "results/metric.h"
 
-enum {
-    JOB_TEXT_MAX = 64 << 20,
-    HEADROOM_SHARE = 20,                // a twentieth of what is available stays free,
-    HEADROOM_BYTES = 256 * 1024 * 1024, // and never less than this
-};
+enum { JOB_TEXT_MAX = 64 << 20 };
 
 struct worker {
     struct wire wire;
@@ -55,24 +51,12 @@ static enum status job_read(struct worker *w, struct error *err)
     return err->code;
 }
 
-int64_t worker_memory_bytes(void)
-{
-    int64_t available = os_memory_available_bytes(), most = os_memory_limit_bytes();
-    if (available == OS_UNKNOWN || (most != OS_UNKNOWN && most < available))
-        available = most;
-    if (available == OS_UNKNOWN)
-        return OS_UNKNOWN;
-    int64_t headroom = available / HEADROOM_SHARE;
-    headroom = headroom > HEADROOM_BYTES ? headroom : HEADROOM_BYTES;
-    return available > headroom ? available - headroom : 1;
-}
-
 // So that an allocation fails in here before that. Returns the limit set, or OS_UNKNOWN where the system
 // has none: then an exhausted memory ends the worker, and the runner asks the kernel why.
 static int64_t limit_memory(int64_t wanted_bytes)
 {
     struct error unsupported = {0};
-    int64_t limit = worker_memory_bytes();
+    int64_t limit = machine_room_bytes();
     if (wanted_bytes > 0 && (limit == OS_UNKNOWN || wanted_bytes < limit))
         limit = wanted_bytes;
     return limit > 0 && os_limit_memory(limit, &unsupported) == OK ? limit : OS_UNKNOWN;

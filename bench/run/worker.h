@@ -2,17 +2,11 @@
 #ifndef BENCH_RUN_WORKER_H
 #define BENCH_RUN_WORKER_H
 
-#include <stdint.h>
-
 #include "base/status.h"
 
 // Reads a job from standard input and writes events to `events_fd` (protocol.h). What goes wrong is told
 // there; the status returned and `err` are for the exit code and standard error. Dies with its parent
 // where the system can arrange that, and at the first event nobody reads everywhere.
 enum status worker_main(int events_fd, struct error *err);
-
-// The most memory a worker would take now: what is available, less some head-room, so that an allocation
-// fails before the machine swaps or kills. OS_UNKNOWN where nothing tells.
-int64_t worker_memory_bytes(void);
 
 #endif
