@@ -144,6 +144,23 @@ static struct candidate heap_pop(struct bpe *bpe)
 
 // ---- one word -------------------------------------------------------------------------------------
 
+void id_append(struct id_list *list, int32_t id)
+{
+    if (list->failed)
+        return;
+    if (list->count == list->capacity) {
+        size_t want = list->capacity ? list->capacity * 2 : 64;
+        int32_t *grown = realloc(list->data, want * sizeof *grown);
+        if (!grown) {
+            list->failed = true;
+            return;
+        }
+        list->data = grown;
+        list->capacity = want;
+    }
+    list->data[list->count++] = id;
+}
+
 static enum status make_room(struct bpe *bpe, size_t symbols, struct error *err)
 {
     if (symbols <= bpe->room)

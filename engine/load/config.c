@@ -3,7 +3,6 @@
 // What this engine would compute differently from transformers is refused, never ignored.
 #include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/json.h"
@@ -12,73 +11,6 @@
 #include "engine/model/arch.h"
 
 enum { CONFIG_MAX_BYTES = 1 << 20 };
-
-// ---- fields ---------------------------------------------------------------------------------------
-
-const char *hf_key(const json_t *root, const char *keys, char out[64])
-{
-    size_t first = strcspn(keys, "|");
-    for (const char *at = keys; *at;) {
-        size_t length = strcspn(at, "|");
-        snprintf(out, 64, "%.*s", (int)length, at);
-        const json_t *value = json_object_get(root, out);
-        if (value && !json_is_null(value))
-            return out;
-        at += length + (at[length] == '|');
-    }
-    snprintf(out, 64, "%.*s", (int)first, keys);
-    return out;
-}
-
-enum status hf_get_int(const json_t *root, const char *where, const char *key, int *out,
-                       struct error *err)
-{
-    int64_t value;
-    char name[64];
-    TRY(json_get_i64(root, where, hf_key(root, key, name), 1, INT_MAX, &value, err));
-    *out = (int)value;
-    return OK;
-}
-
-enum status hf_opt_int(const json_t *root, const char *where, const char *key, int fallback,
-                       int *out, struct error *err)
-{
-    int64_t value;
-    char name[64];
-    TRY(json_opt_i64(root, where, hf_key(root, key, name), 0, INT_MAX, fallback, &value, err));
-    *out = (int)value;
-    return OK;
-}
-
-enum status hf_opt_float(const json_t *root, const char *where, const char *key, double fallback,
-                         float *out, struct error *err)
-{
-    double value;
-    char name[64];
-    TRY(json_opt_f64(root, where, hf_key(root, key, name), fallback, &value, err));
-    *out = (float)value;
-    return OK;
-}
-
-enum status hf_get_float(const json_t *root, const char *where, const char *key, float *out,
-                         struct error *err)
-{
-    double value;
-    TRY(json_get_f64(root, where, key, &value, err));
-    *out = (float)value;
-    return OK;
-}
-
-enum status hf_only_bool(const json_t *root, const char *where, const char *key, bool only,
-                         const char *why, struct error *err)
-{
-    bool value;
-    TRY(json_opt_bool(root, where, key, only, &value, err));
-    if (value != only)
-        return FAIL(err, ERR_UNSUPPORTED, "%s: %s: %s is not supported (%s)", where, key,
-                    value ? "true" : "false", why);
-    return OK;
-}
 
 // A number, the first of a list of numbers, or null. An id that the vocabulary does not have can never be
 // generated and is none: configurations of small models keep the ids of large ones, and transformers runs
@@ -103,8 +35,8 @@ static enum status get_token(const json_t *root, const char *where, const char *
 // ---- the description ------------------------------------------------------------------------------
 
 // The names of transformers' table that this engine computes.
-enum status hf_activation(const char *where, const char *key, const char *name,
-                          enum activation *out, struct error *err)
+static enum status activation_of(const char *where, const char *key, const char *name,
+                                 enum activation *out, struct error *err)
 {
     static const struct {
         const char *name;
@@ -138,7 +70,7 @@ static enum status read_activation(const json_t *root, const char *where,
     if (!arch->activation)
         return OK;
     TRY(json_opt_string(root, where, arch->activation, "", &name, err));
-    return *name ? hf_activation(where, arch->activation, name, &out->activation, err) : OK;
+    return *name ? activation_of(where, arch->activation, name, &out->activation, err) : OK;
 }
 
 // Windowed are the layers that layer_types says, or that the row's rule or max_window_layers does.

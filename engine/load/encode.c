@@ -12,23 +12,6 @@
 
 enum { JOIN_BITS = 1 << 21, WORD_CUT_BYTES = 24 };
 
-void id_append(struct id_list *list, int32_t id)
-{
-    if (list->failed)
-        return;
-    if (list->count == list->capacity) {
-        size_t want = list->capacity ? list->capacity * 2 : 64;
-        int32_t *grown = realloc(list->data, want * sizeof *grown);
-        if (!grown) {
-            list->failed = true;
-            return;
-        }
-        list->data = grown;
-        list->capacity = want;
-    }
-    list->data[list->count++] = id;
-}
-
 // ---- where words of pieces may be cut -------------------------------------------------------------
 
 static size_t join_bit(int32_t left, int32_t right)

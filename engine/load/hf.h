@@ -35,6 +35,8 @@ struct hf_arch {
 };
 const struct hf_arch *hf_arch_find(const char *name); // NULL: unknown
 
+// ---- hf_fields.c ------------------------------------------------------------------------------------
+
 // The first of several keys, "a|b", that stands in the object and is not null; the first of all when
 // none does.
 const char *hf_key(const json_t *root, const char *keys, char out[64]);
@@ -51,14 +53,12 @@ enum status hf_opt_float(const json_t *root, const char *where, const char *key,
 enum status hf_only_bool(const json_t *root, const char *where, const char *key, bool only,
                          const char *why, struct error *err);
 
-// The activation of a name of transformers' table.
-enum status hf_activation(const char *where, const char *key, const char *name,
-                          enum activation *out, struct error *err);
+// ---- config_rope.c ----------------------------------------------------------------------------------
 
 // Whether a rope_type is one that this engine scales by, in this architecture.
 bool hf_scaling_known(const char *arch, const char *type);
 
-// RoPE: theta, share of the head, scaling (config_rope.c).
+// RoPE: theta, share of the head, scaling.
 enum status hf_rope(const json_t *root, const char *where, const struct hf_arch *arch,
                     struct model_config *out, struct error *err);
 
