@@ -143,8 +143,9 @@ static bool write_full(int fd, const char *bytes, size_t count)
 // ---- writing whole or not at all ---------------------------------------------------------------------
 
 struct file_writer {
-    char *path, *temporary;
-    int fd; // -1: closed
+    char *path;
+    char *temporary; // NULL: a device or a pipe, which is written as it comes
+    int fd;          // -1: closed
     char *held;
     size_t held_bytes; // not yet given to the system
 };
@@ -157,20 +158,35 @@ static enum status refused(const struct file_writer *w, struct error *err)
     return FAIL(err, ERR_IO, "%s: cannot be written: %s", w->path, strerror(errno));
 }
 
+// What is renamed to: behind links, so that a link stays one. Caller frees; NULL when memory is exhausted.
+static char *behind_links(const char *path)
+{
+    struct stat info;
+    char *target = lstat(path, &info) == 0 && S_ISLNK(info.st_mode) ? realpath(path, NULL) : NULL;
+    return target ? target : strdup(path);
+}
+
 enum status file_writer_open(const char *path, struct file_writer **out, struct error *err)
 {
     struct str temporary = {0};
+    struct stat info;
+    bool straight = stat(path, &info) == 0 && !S_ISREG(info.st_mode);
     *out = NULL;
-    str_printf(&temporary, "%s" TEMPORARY, path, (long)getpid());
     struct file_writer *w = calloc(1, sizeof *w);
     if (w)
-        *w = (struct file_writer){strdup(path), str_take(&temporary), -1, malloc(HELD_MAX), 0};
-    str_fini(&temporary);
-    if (!w || !w->path || !w->temporary || !w->held) {
+        *w = (struct file_writer){.path = straight ? strdup(path) : behind_links(path),
+                                  .fd = -1,
+                                  .held = malloc(HELD_MAX)};
+    if (w && w->path && !straight) {
+        str_printf(&temporary, "%s" TEMPORARY, w->path, (long)getpid());
+        w->temporary = str_take(&temporary);
+    }
+    if (!w || !w->path || !w->held || (!straight && !w->temporary)) {
         file_writer_abandon(w);
         return FAIL(err, ERR_NOMEM, "%s: no memory to write it", path);
     }
-    w->fd = open(w->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    w->fd = straight ? open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY)
+                     : open(w->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (w->fd < 0) {
         refused(w, err);
         file_writer_abandon(w);
@@ -184,10 +200,10 @@ void file_writer_abandon(struct file_writer *w)
 {
     if (!w)
         return;
-    if (w->fd >= 0) {
+    if (w->fd >= 0)
         close(w->fd);
+    if (w->fd >= 0 && w->temporary)
         unlink(w->temporary);
-    }
     free(w->path);
     free(w->temporary);
     free(w->held);
@@ -217,9 +233,9 @@ enum status file_writer_put(struct file_writer *w, const void *bytes, size_t cou
 enum status file_writer_finish(struct file_writer *w, struct error *err)
 {
     enum status status = flush(w, err);
-    if (status == OK && fsync(w->fd) != 0)
+    if (status == OK && w->temporary && fsync(w->fd) != 0)
         status = refused(w, err);
-    if (status == OK && rename(w->temporary, w->path) != 0)
+    if (status == OK && w->temporary && rename(w->temporary, w->path) != 0)
         status = refused(w, err);
     if (status == OK) { // the temporary name is gone: nothing to unlink
         close(w->fd);

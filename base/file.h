@@ -26,7 +26,8 @@ void file_map_release(const void *begin, const void *end);
 enum status file_read(const char *path, size_t max_bytes, char **out, size_t *size_bytes,
                       struct error *err);
 
-// Writes path.tmp-PID, syncs it and renames it to path: readers see the old file or the new one.
+// Writes path.tmp-PID, syncs it and renames it to path: readers see the old file or the new one. A link stays
+// one, what it points to is replaced. A device or a pipe is no file to replace: it is written as it comes.
 enum status file_write(const char *path, const void *bytes, size_t count, struct error *err);
 
 // The same for what is too large to be held: pieces go to path.tmp-PID, which finish syncs and renames.

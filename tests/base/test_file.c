@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -143,6 +144,34 @@ static void a_failed_write_leaves_nothing(void **state)
     assert_int_equal(file_write(in_folder("taken"), "x", 1, &err), ERR_IO);
     assert_non_null(strstr(err.message, "taken"));
     assert_int_equal(entries(), before + 1);
+}
+
+// What is no file is written as it comes, and what a link points to is replaced, not the link.
+static void pipes_and_links_stay_what_they_are(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct stat info;
+    char got[8] = "", *text = NULL;
+    const char *pipe = in_folder("written-pipe"), *link = in_folder("written-link"),
+               *file = in_folder("behind");
+    assert_int_equal(mkfifo(pipe, 0600), 0);
+    int fd = open(pipe, O_RDWR); // so that nobody waits for the other end
+    assert_true(fd >= 0);
+    assert_int_equal(file_write(pipe, "through", 7, &err), OK);
+    assert_int_equal(read(fd, got, sizeof got), 7);
+    assert_memory_equal(got, "through", 7);
+    close(fd);
+    assert_true(stat(pipe, &info) == 0 && S_ISFIFO(info.st_mode));
+    assert_int_equal(file_write(file, "old", 3, &err), OK);
+    assert_int_equal(symlink("behind", link), 0);
+    int before = entries();
+    assert_int_equal(file_write(link, "new", 3, &err), OK);
+    assert_true(lstat(link, &info) == 0 && S_ISLNK(info.st_mode));
+    assert_int_equal(file_read(file, 3, &text, NULL, &err), OK);
+    assert_string_equal(text, "new");
+    assert_int_equal(entries(), before);
+    free(text);
 }
 
 // Pieces small and large, in their order; nothing under the file's name before the end.
@@ -294,6 +323,7 @@ int main(void)
         cmocka_unit_test(what_is_not_a_file_is_refused_with_its_name),
         cmocka_unit_test(a_file_larger_than_accepted_names_both_sizes),
         cmocka_unit_test(a_failed_write_leaves_nothing),
+        cmocka_unit_test(pipes_and_links_stay_what_they_are),
         cmocka_unit_test(a_file_written_in_pieces),
         cmocka_unit_test(folders_are_made_with_their_parents),
         cmocka_unit_test(a_tree_is_removed_and_what_it_links_to_is_kept),
