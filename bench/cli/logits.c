@@ -72,7 +72,7 @@ static enum status open_request(const struct arguments *args, struct logits_requ
     if (isa && !kernel_isa_parse(isa, &options.isa))
         return FAIL(err, ERR_USAGE, "--isa %s: unknown (ref, avx2, avx512, avx512_bf16, ...)", isa);
     if (chunk < 1 || chunk > MAX_IDS || threads < 0 || threads > MAX_IDS)
-        return FAIL(err, ERR_USAGE, "--chunk and --threads must be at most %d", MAX_IDS);
+        return FAIL(err, ERR_USAGE, "--chunk is 1 to %d, --threads 0 to %d", MAX_IDS, MAX_IDS);
     struct scheme scheme;
     enum dtype kv;
     TRY(scheme_flags_read(args, options.isa, &scheme, &kv, err));
