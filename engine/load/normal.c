@@ -7,6 +7,10 @@
 
 #include "engine/load/tokenizer.h"
 
+// What text may become: normal forms make at most 18 bytes of one, "▁" for a space three. Steps of a file that
+// wants to fill the memory end here.
+enum { GROWTH_MAX = 64, SMALL_BYTES = 1 << 20 };
+
 static void step_fini(struct normal_step *step)
 {
     free(step->text);
@@ -35,8 +39,14 @@ void normalizer_fini(struct normalizer *n)
 
 // ---- the steps ------------------------------------------------------------------------------------
 
+static enum status grown(size_t bytes, struct error *err)
+{
+    return FAIL(err, ERR_UNSUPPORTED, "normalizing text: it grows to more than %zu bytes", bytes);
+}
+
+// `most`: bytes that `out` may have.
 static enum status replace(const struct normal_step *step, const char *text, size_t bytes,
-                           struct str *out, struct error *err)
+                           size_t most, struct str *out, struct error *err)
 {
     size_t done = 0, begin = 0, end = 0, put = strlen(step->text);
     for (size_t from = 0; from <= bytes;) {
@@ -46,6 +56,8 @@ static enum status replace(const struct normal_step *step, const char *text, siz
             break;
         if (begin < done || end < begin) // \K in a lookaround can turn a match around
             return FAIL(err, ERR_UNSUPPORTED, "normalizing text: matches overlap");
+        if (out->length > most)
+            return grown(most, err);
         str_append_bytes(out, text + done, begin - done);
         str_append_bytes(out, step->text, put);
         done = end;
@@ -58,8 +70,8 @@ static enum status replace(const struct normal_step *step, const char *text, siz
     return OK;
 }
 
-static void replace_single(const struct normal_step *step, const char *text, size_t bytes,
-                           struct str *out)
+static enum status replace_single(const struct normal_step *step, const char *text, size_t bytes,
+                                  size_t most, struct str *out, struct error *err)
 {
     size_t put = strlen(step->text);
     for (const char *end = text + bytes; text < end;) {
@@ -69,7 +81,10 @@ static void replace_single(const struct normal_step *step, const char *text, siz
         if (found)
             str_append_bytes(out, step->text, put);
         text += plain + (found != NULL);
+        if (out->length > most)
+            return grown(most, err);
     }
+    return OK;
 }
 
 static void strip(const struct normal_step *step, const char *text, size_t bytes, struct str *out)
@@ -89,7 +104,7 @@ static void strip(const struct normal_step *step, const char *text, size_t bytes
 }
 
 static enum status run_step(const struct normal_step *step, const char *text, size_t bytes,
-                            struct str *out, struct error *err)
+                            size_t most, struct str *out, struct error *err)
 {
     switch (step->kind) {
     case NORMAL_FORM:
@@ -100,10 +115,7 @@ static enum status run_step(const struct normal_step *step, const char *text, si
         str_append_bytes(out, text, bytes);
         return OK;
     case NORMAL_REPLACE:
-        if (!step->single)
-            return replace(step, text, bytes, out, err);
-        replace_single(step, text, bytes, out);
-        return OK;
+        return (step->single ? replace_single : replace)(step, text, bytes, most, out, err);
     case NORMAL_STRIP:
         strip(step, text, bytes, out);
         return OK;
@@ -116,12 +128,17 @@ enum status normalizer_run(const struct normalizer *n, const char *text, size_t 
 {
     struct str turn[2] = {{0}, {0}};
     enum status status = OK;
+    size_t may =
+        bytes < SIZE_MAX / GROWTH_MAX - SMALL_BYTES ? bytes * GROWTH_MAX + SMALL_BYTES : bytes;
     if (n->count == 0)
         str_append_bytes(out, text, bytes);
     for (int i = 0; i < n->count && status == OK; i++) {
         struct str *to = i + 1 == n->count ? out : &turn[i % 2];
         to->length = i + 1 == n->count ? to->length : 0;
-        status = run_step(&n->steps[i], text, bytes, to, err);
+        size_t most = to->length + may;
+        status = run_step(&n->steps[i], text, bytes, most, to, err);
+        if (status == OK && to->length > most)
+            status = grown(most, err);
         if (status == OK && to->failed)
             status = FAIL(err, ERR_NOMEM, "no memory for %zu bytes of text", bytes);
         text = str_text(to);

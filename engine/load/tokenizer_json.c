@@ -115,8 +115,10 @@ static enum status read_added_token(struct tokenizer *tok, const json_t *token, 
     TRY(json_opt_bool(token, tok->name, "special", false, &special, err));
     added.id = (int32_t)id;
     TRY(enter_added(tok, id, content, special, err));
-    if (!normalized)
-        return added_insert(&tok->added_raw, content, strlen(content), &added, err);
+    if (!normalized) {
+        added_insert(&tok->added_raw, content, strlen(content), &added, err);
+        return error_context(err, "%s", tok->name); // does nothing when nothing failed
+    }
     enum status status = normalizer_run(&tok->normal, content, strlen(content), &text, err);
     if (status == OK && !str_equal(str_text(&text), content))
         status = tokenizer_decode_as(tok, added.id, str_text(&text), text.length, err);
@@ -125,7 +127,7 @@ static enum status read_added_token(struct tokenizer *tok, const json_t *token, 
                              : added_insert(&tok->added_normalized, str_text(&text), text.length,
                                             &added, err);
     str_fini(&text);
-    return status;
+    return error_context(err, "%s", tok->name);
 }
 
 static enum status read_added(struct tokenizer *tok, const json_t *added, struct error *err)

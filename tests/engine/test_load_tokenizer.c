@@ -378,6 +378,37 @@ static void runaway(void **state)
     tokenizer_destroy(tok);
 }
 
+// Steps that each put a thousand letters for one: given up long before the memory is full.
+static void growth_without_end(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct tokenizer *tok = NULL;
+    struct str json = {0}, added = {0};
+    int32_t *ids;
+    size_t count;
+    str_append(&json, "{" MODEL "," BYTE_LEVEL ",'normalizer':{'type':'Sequence','normalizers':[");
+    for (int i = 0; i < 8; i++) {
+        str_printf(&json, "%s{'type':'Replace','pattern':{'%s':'a'},'content':'", i ? "," : "",
+                   i % 2 ? "Regex" : "String");
+        for (int n = 0; n < 1000; n++)
+            str_append(&json, "a");
+        str_append(&json, "'}");
+    }
+    str_append(&json, "]}");
+    str_printf(&added, "%s,'added_tokens':[{'id':0,'content':'a','normalized':true}]}",
+               str_text(&json));
+    refused(str_text(&added), ERR_UNSUPPORTED, "it grows to more than");
+    str_append(&json, "}");
+    expect_ok(parse(str_text(&json), &tok, &err), &err, "growth");
+    expect_error(tokenizer_encode(tok, "a", 1, &ids, &count, &err), &err, ERR_UNSUPPORTED, "t.json",
+                 "it grows to more than");
+    assert_null(ids);
+    tokenizer_destroy(tok);
+    str_fini(&json);
+    str_fini(&added);
+}
+
 static void of_another_model(void **state)
 {
     (void)state;
@@ -407,12 +438,19 @@ static void of_another_model(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(golden_ids),   cmocka_unit_test(gguf_twins),
-        cmocka_unit_test(ends),         cmocka_unit_test(one_at_a_time),
-        cmocka_unit_test(patterns),     cmocka_unit_test(behaviors),
-        cmocka_unit_test(added_tokens), cmocka_unit_test(long_words),
-        cmocka_unit_test(small),        cmocka_unit_test(broken),
-        cmocka_unit_test(runaway),      cmocka_unit_test(of_another_model),
+        cmocka_unit_test(golden_ids),
+        cmocka_unit_test(gguf_twins),
+        cmocka_unit_test(ends),
+        cmocka_unit_test(one_at_a_time),
+        cmocka_unit_test(patterns),
+        cmocka_unit_test(behaviors),
+        cmocka_unit_test(added_tokens),
+        cmocka_unit_test(long_words),
+        cmocka_unit_test(small),
+        cmocka_unit_test(broken),
+        cmocka_unit_test(runaway),
+        cmocka_unit_test(growth_without_end),
+        cmocka_unit_test(of_another_model),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
