@@ -136,7 +136,7 @@ void dry_run_print(const struct plan *plan, const char *basis, FILE *out)
             print_cell(&plan->cells[i], width, out);
     if (adds_repetitions(plan))
         fprintf(out,
-                "  trials x repetitions in each; 3+: 3 at least, more (up to %d) until min_time is "
+                "  trials x repetitions in each; N+: N at least, more (up to %d) until min_time is "
                 "measured; the time counts them\n",
                 REPETITIONS_MOST);
     if (plan->run_count < plan->cell_count)

@@ -205,6 +205,21 @@ enum status record_cells(struct record *record, const struct plan *plan,
     return status;
 }
 
+enum status record_covered(const struct record *record, const struct plan *plan, bool *out,
+                           struct error *err)
+{
+    struct arena arena = {0};
+    struct cell_row *rows = NULL;
+    size_t count = 0, known = 0;
+    enum status status = query_cells(record->store, &arena, record->run, &rows, &count, err);
+    for (size_t r = 0; status == OK && r < count; r++)
+        for (size_t i = 0; i < plan->cell_count; i++)
+            known += record->cells[i] == rows[r].id;
+    *out = known == count;
+    arena_fini(&arena);
+    return status;
+}
+
 enum status record_has(const struct record *record, const struct plan *plan, size_t cell,
                        int number, bool *out, struct error *err)
 {

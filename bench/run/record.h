@@ -36,6 +36,10 @@ enum status record_ceilings(const struct record *record, const struct ceilings *
 enum status record_cells(struct record *record, const struct plan *plan,
                          const struct ceilings *ceilings, struct error *err);
 
+// Whether all cells of the run are the plan's: a resumed run may have more than --only picked.
+enum status record_covered(const struct record *record, const struct plan *plan, bool *out,
+                           struct error *err);
+
 // Whether trial `number` of a cell is stored.
 enum status record_has(const struct record *record, const struct plan *plan, size_t cell,
                        int number, bool *out, struct error *err);

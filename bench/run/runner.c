@@ -221,12 +221,22 @@ static void runner_fini(struct runner *r)
     free(r->context.thresholds);
 }
 
-// The run's last word in the store. A failure to write it is told, unless something failed before.
+// The run's last word in the store; one that has more cells than this plan can still be gone on with. A
+// failure to write it is told, unless something failed before.
 static void end_run(struct runner *r, enum status status, struct error *err)
 {
     const struct record *record = &r->context.record;
     struct error late = {0};
-    const char *word = status == OK ? "done" : status == ERR_INTERRUPTED ? "interrupted" : "failed";
+    bool covered = true;
+    if (status == OK)
+        status = record_covered(record, r->context.plan, &covered, err);
+    if (!covered)
+        live_note(&r->context.live,
+                  "run %lld has cells that --only left out this time: it stays open for --resume\n",
+                  (long long)record->run);
+    const char *word = status == OK && covered                     ? "done"
+                       : status == OK || status == ERR_INTERRUPTED ? "interrupted"
+                                                                   : "failed";
     if (store_run_end(record->store, record->run, word, clock_wall_ns(), &late) != OK &&
         err->code == OK)
         *err = late;

@@ -235,6 +235,37 @@ static void ends_are_kept_over_a_resume(void **state)
     test_plan_fini(&t);
 }
 
+// --only with --resume runs a part of what is missing: the run is not done by that.
+static void a_part_leaves_the_run_open(void **state)
+{
+    (void)state;
+    struct test_plan t;
+    struct look l;
+    struct error err = {0};
+    int64_t run = 0, ids[16];
+    test_plan_make(&t, MODEL, 3, 1);
+    pid_t pid = run_apart(&t, "hang", "1");
+    wait_for_trials(&t, 1);
+    kill(pid, SIGINT);
+    assert_int_equal(exit_of(pid), EXIT_INTERRUPTED);
+    assert_int_equal(all_trials(&t, &run, ids), 1);
+    t.plan.cell_count = t.plan.run_count = t.group.count = 2;
+    assert_int_equal(run_with(&t, "good", "-1", true, &err), EXIT_FINE);
+    look_open(&l, &t);
+    assert_string_equal(l.run.status, "interrupted");
+    assert_cell(&l, 1, "ok", 1, "");
+    assert_cell(&l, 2, "pending", 0, "");
+    look_close(&l);
+    t.plan.cell_count = t.plan.run_count = t.group.count = 3;
+    assert_int_equal(run_with(&t, "good", "-1", true, &err), EXIT_FINE);
+    look_open(&l, &t);
+    assert_int_equal(l.run.id, run);
+    assert_string_equal(l.run.status, "done");
+    assert_cell(&l, 2, "ok", 1, "");
+    look_close(&l);
+    test_plan_fini(&t);
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1)
@@ -247,6 +278,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(nothing_to_resume_is_an_error),
         cmocka_unit_test(other_suite_is_not_resumed),
         cmocka_unit_test(ends_are_kept_over_a_resume),
+        cmocka_unit_test(a_part_leaves_the_run_open),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
