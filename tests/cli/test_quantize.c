@@ -10,7 +10,7 @@
 
 #include "tests/cli/fixture.h"
 
-extern const struct command command_quantize, command_model_info, command_model_logits;
+extern const struct command command_quantize, command_model_info, command_generate;
 
 enum { OUT_BYTES = 1 << 16 };
 
@@ -134,25 +134,31 @@ static int interrupt_when(pid_t pid, int number, const char *dir, const char *ma
     return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
 }
 
+// One signal while quantizing, the other while a load calibrates.
 static void test_interrupted(void **state)
 {
     (void)state;
-    char dir[] = "/tmp/ridge-quantize-XXXXXX", out[64], cache[64], command[96];
-    static const int signals[] = {SIGINT, SIGTERM};
+    char dir[] = "/tmp/ridge-quantize-XXXXXX", out[64], text[64], cache[64], command[96];
     assert_non_null(mkdtemp(dir));
     snprintf(out, sizeof out, "%s/made", dir);
+    snprintf(text, sizeof text, "%s/text", dir);
     snprintf(cache, sizeof cache, "%s/ridge/awq", dir);
     setenv("XDG_CACHE_HOME", dir, 1);
-    const char *make[] = {"models/reference", "--scheme", "int4-awq", "-o", out, NULL};
-    const char *say[] = {"models/reference", "--scheme", "int4-awq", "--ids", "1", NULL};
-    for (int i = 0; i < 2; i++) {
-        pid_t pid = run_apart(&command_quantize, make);
-        assert_int_equal(interrupt_when(pid, signals[i], dir, ".tmp-"), EXIT_INTERRUPTED);
-        assert_int_equal(names_in(dir, "made"), 0);
-        pid = run_apart(&command_model_logits, say);
-        assert_int_equal(interrupt_when(pid, signals[i], cache, ".making-"), EXIT_INTERRUPTED);
-        assert_int_equal(names_in(cache, ""), 0);
-    }
+    FILE *file = fopen(text, "w");
+    assert_non_null(file);
+    for (int i = 0; i < 40; i++)
+        fprintf(file, "The function %d returns a list of %d values.\n", i, i * 37 % 11);
+    fclose(file);
+    const char *make[] = {
+        "models/reference", "--scheme", "int4-awq", "--calib", text, "-o", out, NULL};
+    pid_t pid = run_apart(&command_quantize, make);
+    assert_int_equal(interrupt_when(pid, SIGINT, dir, ".tmp-"), EXIT_INTERRUPTED);
+    assert_int_equal(names_in(dir, "made"), 0);
+
+    const char *say[] = {"models/reference", "def", "--scheme", "int4-awq", "--calib", text, NULL};
+    pid = run_apart(&command_generate, say);
+    assert_int_equal(interrupt_when(pid, SIGTERM, cache, ".making-"), EXIT_INTERRUPTED);
+    assert_int_equal(names_in(cache, ""), 0);
     unsetenv("XDG_CACHE_HOME");
     snprintf(command, sizeof command, "rm -r %s", dir);
     assert_int_equal(system(command), 0);
