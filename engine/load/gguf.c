@@ -18,7 +18,7 @@
 #include "base/hash.h"
 #include "engine/model/arch.h"
 
-enum { TENSORS_MAX = 1 << 17 };
+enum { TENSORS_MAX = 1 << 17, PARTS_MAX = 4096 };
 
 // ---- tensors --------------------------------------------------------------------------------------
 
@@ -160,7 +160,7 @@ static enum status enter(struct gguf *g, const struct gguf_info *t, struct error
                                                        place.expert < 0 ? 0 : place.expert);
         if (slot->data)
             return FAIL(err, ERR_FORMAT, "%s: tensor %s stands twice", g->name, t->name);
-        *slot = (struct stored_tensor){g->tensor_data + t->offset, t->type, NULL};
+        *slot = (struct stored_tensor){t->data, t->type, NULL};
     }
     return OK;
 }
@@ -188,6 +188,8 @@ static enum status read_infos(struct gguf *g, struct gguf_cursor *c, size_t coun
     g->tensor_data = g->data + begin;
     g->data_bytes = begin > c->end ? 0 : c->end - begin;
     TRY(check_layout(g, g->all.at, count, err));
+    for (size_t i = 0; i < count; i++)
+        g->all.at[i].data = g->tensor_data + g->all.at[i].offset;
     qsort(g->all.at, count, sizeof *g->all.at, by_name);
     return OK;
 }
@@ -243,12 +245,63 @@ enum status gguf_begin(const char *name, const unsigned char *data, size_t bytes
     return status;
 }
 
-static enum status finish(struct gguf *g, struct error *err)
+// ---- parts ------------------------------------------------------------------------------------------
+
+static enum status split_number(const struct gguf *g, const char *key, int64_t least, int *out,
+                                struct error *err)
+{
+    const struct gguf_entry *e = gguf_find(g, key);
+    if (!e)
+        return OK;
+    int64_t value = gguf_is_integer(e->type) ? gguf_integer_at(g, e->type, e->first) : -1;
+    if (value < least || value > PARTS_MAX)
+        return FAIL(err, ERR_FORMAT, "%s: %s: not a number from %d to %d", g->name, key, (int)least,
+                    PARTS_MAX);
+    *out = (int)value;
+    return OK;
+}
+
+enum status gguf_split(const struct gguf *g, int *part, int *parts, struct error *err)
+{
+    *part = 0;
+    *parts = 1;
+    TRY(split_number(g, "split.no", 0, part, err));
+    TRY(split_number(g, "split.count", 0, parts, err));
+    *parts = *parts ? *parts : 1; // 0 is written for what is not split
+    if (*part >= *parts)
+        return FAIL(err, ERR_FORMAT, "%s: split.no: part %d of %d", g->name, *part, *parts);
+    return OK;
+}
+
+enum status gguf_join(struct gguf *g, struct gguf *part, struct error *err)
+{
+    size_t count = g->all.count + part->all.count;
+    part->parts = g->parts;
+    g->parts = part;
+    struct gguf_info *at = realloc(g->all.at, (count + 1) * sizeof *at);
+    if (!at)
+        return FAIL(err, ERR_NOMEM, "%s: no memory for its tensors", part->name);
+    g->all.at = at;
+    memcpy(at + g->all.count, part->all.at, part->all.count * sizeof *at);
+    g->all.count = count;
+    part->all.count = 0; // their names are g's now
+    qsort(at, count, sizeof *at, by_name);
+    for (size_t i = 1; i < count; i++)
+        if (strcmp(at[i - 1].name, at[i].name) == 0)
+            return FAIL(err, ERR_FORMAT, "%s: tensor %.64s stands in another part, too", part->name,
+                        at[i].name);
+    return OK;
+}
+
+// ---- the whole --------------------------------------------------------------------------------------
+
+enum status gguf_finish(struct gguf *g, struct error *err)
 {
     TRY(gguf_read_config(g, err));
     TRY(tensor_map_init(&g->tensors, &g->config, err));
     for (size_t i = 0; i < g->all.count; i++)
         TRY(enter(g, &g->all.at[i], err));
+    model_name_from_path(g->name, g->config.name);
     return tensor_map_complete(&g->tensors, &g->config, &g->names, g->name, err);
 }
 
@@ -257,15 +310,19 @@ enum status gguf_parse(const char *name, const unsigned char *data, size_t bytes
 {
     struct gguf *g;
     *out = NULL;
+    int part, parts;
     TRY(gguf_begin(name, data, bytes, &g, err));
-    enum status status = finish(g, err);
-    if (status != OK) {
+    enum status status = gguf_split(g, &part, &parts, err);
+    if (status == OK && parts > 1)
+        status =
+            FAIL(err, ERR_UNSUPPORTED, "%s: is part %d of %d by itself", name, part + 1, parts);
+    if (status == OK)
+        status = gguf_finish(g, err);
+    if (status == OK)
+        *out = g;
+    else
         gguf_free(g);
-        return status;
-    }
-    model_name_from_path(name, g->config.name);
-    *out = g;
-    return OK;
+    return status;
 }
 
 void gguf_free(struct gguf *g)
@@ -278,6 +335,7 @@ void gguf_free(struct gguf *g)
     free(g->all.at);
     free(g->entries);
     free(g->name);
+    gguf_free(g->parts);
     free(g);
 }
 

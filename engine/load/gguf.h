@@ -42,6 +42,7 @@ struct gguf_info {
     uint64_t dims[4], offset, bytes;
     uint32_t dim_count, type_number;
     const struct stored_type *type; // NULL: not one of ours, and bytes are not known
+    const unsigned char *data;
 };
 
 struct gguf_infos {
@@ -59,7 +60,8 @@ struct gguf {
     uint32_t alignment;
     const unsigned char *tensor_data;
     size_t data_bytes;     // of tensor_data
-    struct gguf_infos all; // as the file describes them
+    struct gguf_infos all; // as the file describes them, those of joined parts too
+    struct gguf *parts;    // owned: the last one joined, whose own `parts` is the one before
     struct model_config config;
     struct tensor_names names; // this file's
     struct tensor_map tensors;
@@ -91,6 +93,24 @@ enum status gguf_read_entries(struct gguf *gguf, struct gguf_cursor *c, uint64_t
 enum status gguf_begin(const char *name, const unsigned char *data, size_t bytes, struct gguf **out,
                        struct error *err);
 const struct gguf_info *gguf_find_info(const struct gguf *gguf, const char *name); // NULL: none
+
+// Of a model cut into several files: which part this file is (from 0) and how many there are; 0 and 1 for a
+// whole one. Errors: ERR_FORMAT.
+enum status gguf_split(const struct gguf *gguf, int *part, int *parts, struct error *err);
+// Takes the tensors of another part, which then belongs to g, also after an error (a name that stands twice).
+enum status gguf_join(struct gguf *g, struct gguf *part, struct error *err);
+// The architecture and every tensor in its place; all parts are joined.
+enum status gguf_finish(struct gguf *g, struct error *err);
+
+// A file and, where it is the first part of several, the others beside it, described and joined but not
+// finished. Zeroed or closed: gguf_files_close is legal.
+struct gguf_files {
+    struct file_map *maps;
+    int count;
+    struct gguf *gguf;
+};
+enum status gguf_files_open(const char *path, struct gguf_files *out, struct error *err);
+void gguf_files_close(struct gguf_files *files);
 
 // The description by the metadata and by what the tensors tell (gguf_config.c), and the file's names.
 enum status gguf_read_config(struct gguf *gguf, struct error *err);

@@ -8,44 +8,35 @@
 #include "engine/load/gguf.h"
 #include "kernels/quant.h"
 
-struct gguf_file {
-    struct file_map map;
-    struct gguf *gguf;
-};
-
 static void gguf_destroy(void *self)
 {
-    struct gguf_file *f = self;
-    if (!f)
-        return;
-    gguf_free(f->gguf);
-    file_unmap(&f->map);
-    free(f);
+    gguf_files_close(self);
+    free(self);
 }
 
 static void gguf_read_rows(const void *self, enum tensor_role role, int layer, int row0, int rows,
                            float *out, size_t ld)
 {
-    const struct gguf *g = ((const struct gguf_file *)self)->gguf;
+    const struct gguf *g = ((const struct gguf_files *)self)->gguf;
     tensor_map_read(&g->tensors, &g->config, &g->names, role, layer, row0, rows, out, ld);
 }
 
 static void gguf_release(const void *self, enum tensor_role role, int layer, int row0, int rows)
 {
-    const struct gguf *g = ((const struct gguf_file *)self)->gguf;
+    const struct gguf *g = ((const struct gguf_files *)self)->gguf;
     tensor_map_release(&g->tensors, &g->config, &g->names, role, layer, row0, rows);
 }
 
 static enum dtype gguf_stored_type(const void *self, enum tensor_role role, int layer)
 {
-    const struct gguf *g = ((const struct gguf_file *)self)->gguf;
+    const struct gguf *g = ((const struct gguf_files *)self)->gguf;
     return tensor_map_type(&g->tensors, &g->names, role, layer)->exact;
 }
 
 static bool gguf_stored_form(const void *self, enum tensor_role role, int layer,
                              struct stored_form *out)
 {
-    const struct gguf *g = ((const struct gguf_file *)self)->gguf;
+    const struct gguf *g = ((const struct gguf_files *)self)->gguf;
     return tensor_map_form(&g->tensors, &g->config, &g->names, role, layer, out);
 }
 
@@ -54,7 +45,7 @@ static bool gguf_stored_form(const void *self, enum tensor_role role, int layer,
 static bool gguf_quantization(const void *self, enum tensor_role role, int layer,
                               struct stored_quant *out)
 {
-    const struct gguf *g = ((const struct gguf_file *)self)->gguf;
+    const struct gguf *g = ((const struct gguf_files *)self)->gguf;
     const struct stored_type *type = tensor_map_type(&g->tensors, &g->names, role, layer);
     *out = (struct stored_quant){.type = DT_I4, .group = type ? type->block : 0};
     return type && type->expand == expand_q4_0;
@@ -63,7 +54,7 @@ static bool gguf_quantization(const void *self, enum tensor_role role, int layer
 static void gguf_read_codes(const void *self, enum tensor_role role, int layer, int row,
                             struct quant_row out)
 {
-    const struct gguf *g = ((const struct gguf_file *)self)->gguf;
+    const struct gguf *g = ((const struct gguf_files *)self)->gguf;
     int groups = tensor_shape(&g->config, role).cols / 32;
     const unsigned char *block =
         tensor_map_row(&g->tensors, &g->config, &g->names, role, layer, row);
@@ -75,14 +66,20 @@ static void gguf_read_codes(const void *self, enum tensor_role role, int layer, 
 
 static enum status gguf_content_hash(const void *self, char hex[65], struct error *err)
 {
-    const struct gguf_file *f = self;
-    return hash_bytes(f->map.data, f->map.size_bytes, hex, err);
+    const struct gguf_files *f = self;
+    struct hash *hash = hash_create();
+    if (!hash)
+        return FAIL(err, ERR_NOMEM, "%s: no memory for its hash", f->gguf->name);
+    for (int i = 0; i < f->count; i++)
+        hash_update(hash, f->maps[i].data, f->maps[i].size_bytes);
+    hash_finish(hash, hex);
+    return OK;
 }
 
 static enum status gguf_source_tokenizer(const void *self, struct tokenizer **out,
                                          struct error *err)
 {
-    const struct gguf *g = ((const struct gguf_file *)self)->gguf;
+    const struct gguf *g = ((const struct gguf_files *)self)->gguf;
     enum status status = gguf_tokenizer(g, out, err);
     if (status == OK)
         status = tokenizer_check(*out, &g->config, g->name, err);
@@ -108,15 +105,12 @@ static const struct source_ops gguf_ops = {
 
 enum status gguf_open(const char *path, struct checkpoint *ck, struct error *err)
 {
-    struct gguf_file *f = calloc(1, sizeof *f);
+    struct gguf_files *f = calloc(1, sizeof *f);
     if (!f)
         return FAIL(err, ERR_NOMEM, "%s: no memory", path);
-    enum status status = file_map(path, &f->map, err);
-    if (status == OK)
-        status = gguf_parse(path, f->map.data, f->map.size_bytes, &f->gguf, err);
-    if (status != OK) {
+    if (gguf_files_open(path, f, err) != OK || gguf_finish(f->gguf, err) != OK) {
         gguf_destroy(f);
-        return status;
+        return err->code;
     }
     ck->config = f->gguf->config;
     ck->ops = &gguf_ops;

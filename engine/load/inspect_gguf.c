@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/file.h"
 #include "engine/load/gguf.h"
 #include "engine/load/inspect.h"
 #include "engine/load/stored.h"
@@ -62,19 +61,15 @@ static void inspect_words(const struct gguf *g, struct inspection *list)
 
 void inspect_gguf(const char *path, struct inspection *list)
 {
-    struct file_map map = {0};
+    struct gguf_files files = {0};
     struct error err = {0};
-    struct gguf *g = NULL;
-    enum status status = file_map(path, &map, &err);
-    if (status == OK)
-        status = gguf_begin(path, map.data, map.size_bytes, &g, &err);
+    enum status status = gguf_files_open(path, &files, &err);
     if (status == OK) {
-        inspect_architecture(g, list);
-        inspect_stored(g, list);
-        inspect_words(g, list);
+        inspect_architecture(files.gguf, list);
+        inspect_stored(files.gguf, list);
+        inspect_words(files.gguf, list);
     } else {
         inspect_add(list, "file", "not readable as GGUF", status, &err, NULL);
     }
-    gguf_free(g);
-    file_unmap(&map);
+    gguf_files_close(&files);
 }

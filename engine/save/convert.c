@@ -113,7 +113,7 @@ static enum status copy_tokenizer(struct converting *c, struct error *err)
     struct file_map map;
     struct gguf *from = NULL;
     TRY(file_map(c->ck->path, &map, err));
-    enum status status = gguf_parse(c->ck->path, map.data, map.size_bytes, &from, err);
+    enum status status = gguf_begin(c->ck->path, map.data, map.size_bytes, &from, err);
     const struct gguf_entry *tokens = from ? gguf_find(from, "tokenizer.ggml.tokens") : NULL;
     bool whole = !tokens || tokens->count == (uint64_t)c->ck->config.vocab;
     for (size_t i = 0; status == OK && whole && i < from->entry_count; i++)

@@ -234,6 +234,74 @@ static void layouts(void **state)
     changed_tensor(10, (struct tensor){"", 4, 0, 0, -1}, ERR_FORMAT, "name");
 }
 
+// ---- parts ----------------------------------------------------------------------------------------
+
+// Part `no` of `count`: the first holds the metadata and `mine` tensors of the list, others tensors alone.
+static void part(const char *dir, const char *name, const struct tensor *list, size_t mine, int no,
+                 int count)
+{
+    struct str s = {0}, extra = {0};
+    key_u32(&extra, "split.no", (uint32_t)no);
+    key_u32(&extra, "split.count", (uint32_t)count);
+    if (no == 0) {
+        metadata(&s, mine, &extra, 2);
+    } else {
+        str_append(&s, "GGUF");
+        u32(&s, 3);
+        u64(&s, mine);
+        u64(&s, 2);
+        str_append_bytes(&s, extra.data, extra.length);
+    }
+    tensors(&s, list, mine);
+    put(dir, name, s.data, s.length);
+    str_fini(&extra);
+    str_fini(&s);
+}
+
+static void open_part(const char *dir, const char *name, enum status code, const char *word)
+{
+    struct error err = {0};
+    struct checkpoint *ck = NULL;
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    enum status status = checkpoint_open(path, &ck, &err);
+    if (code == OK)
+        expect_ok(status, &err, path);
+    else
+        expect_error(status, &err, code, word, ".gguf");
+    checkpoint_destroy(ck);
+}
+
+#define PART(i) "m-0000" #i "-of-00003.gguf"
+
+static void parts(void **state)
+{
+    (void)state;
+    const char *dir = scratch_make();
+    part(dir, PART(1), all, 0, 0, 3); // as gguf-split --no-tensor-first-split makes it
+    part(dir, PART(2), all, 6, 1, 3);
+    open_part(dir, PART(1), ERR_IO, PART(3)); // which is not there
+    part(dir, PART(3), all + 6, TENSORS - 6, 2, 3);
+    open_part(dir, PART(1), OK, NULL);
+    open_part(dir, PART(2), ERR_USAGE, "part 2 of 3: name the first one");
+    part(dir, PART(1), all, 1, 0, 3);
+    open_part(dir, PART(1), ERR_FORMAT, "stands in another part");
+    part(dir, PART(1), all, 0, 0, 3);
+    part(dir, PART(3), all + 6, TENSORS - 6, 1, 3);
+    open_part(dir, PART(1), ERR_FORMAT, "says that it is part 2 of 3");
+    part(dir, PART(3), all + 6, TENSORS - 7, 2, 3);
+    open_part(dir, PART(1), ERR_FORMAT, "ffn_down.weight is missing");
+    part(dir, PART(1), all, 0, 3, 3);
+    open_part(dir, PART(1), ERR_FORMAT, "part 3 of 3");
+    part(dir, PART(1), all, 0, 0, 1 << 20);
+    open_part(dir, PART(1), ERR_FORMAT, "not a number");
+    part(dir, "other.gguf", all, TENSORS, 0, 3);
+    open_part(dir, "other.gguf", ERR_USAGE, "does not end with -00001-of-00003.gguf");
+    part(dir, "other.gguf", all, TENSORS, 0, 0); // written for what is whole
+    open_part(dir, "other.gguf", OK, NULL);
+    scratch_remove(dir);
+}
+
 static void heads(void **state)
 {
     (void)state;
@@ -371,9 +439,9 @@ static void files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(twins), cmocka_unit_test(scaling),     cmocka_unit_test(layouts),
-        cmocka_unit_test(heads), cmocka_unit_test(value_types), cmocka_unit_test(bad_values),
-        cmocka_unit_test(files),
+        cmocka_unit_test(twins),      cmocka_unit_test(scaling), cmocka_unit_test(layouts),
+        cmocka_unit_test(parts),      cmocka_unit_test(heads),   cmocka_unit_test(value_types),
+        cmocka_unit_test(bad_values), cmocka_unit_test(files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
