@@ -60,40 +60,13 @@ enum status gptq_configure(const json_t *q, const char *where, struct quant_conf
     return OK;
 }
 
-// Group of input i. Without g_idx groups are runs of inputs.
-static size_t group_of(const struct quant_linear *l, int i)
-{
-    const struct quant_part *index = &l->part[PART_INDEX];
-    return index->type == PART_ABSENT ? (size_t)(i / l->group) : part_word(index, (size_t)i);
-}
-
-// Every index is a group; *runs: they say what one would without them.
-static enum status check_index(const struct quant_linear *l, uint64_t groups, const char *where,
-                               bool *runs, struct error *err)
-{
-    const struct quant_part *index = &l->part[PART_INDEX];
-    *runs = true;
-    if (index->type == PART_ABSENT && !l->config->act_order)
-        return OK;
-    TRY(part_expect(l, PART_INDEX, 1 << PART_I32, (uint64_t)l->cols, 1, where, err));
-    for (int i = 0; i < l->cols; i++) {
-        uint32_t group = part_word(index, (size_t)i);
-        if (group >= groups)
-            return FAIL(err, ERR_FORMAT,
-                        "%s: tensor %s.g_idx: input %d is of group %d, but there "
-                        "are %llu",
-                        where, l->name, i, (int)group, (unsigned long long)groups);
-        *runs = *runs && group == (uint32_t)(i / l->group);
-    }
-    return OK;
-}
-
 static enum status bind(struct quant_linear *l, const char *where, struct error *err)
 {
     uint64_t per_word = 32 / (uint64_t)l->config->bits, rows = (uint64_t)l->rows,
              cols = (uint64_t)l->cols;
     l->group = l->config->group > 0 && l->config->group < l->cols ? l->config->group : l->cols;
     uint64_t groups = ceil_div(cols, (uint64_t)l->group);
+    l->scale_cols = (int)groups;
     bool runs, f16;
     if (rows % per_word || cols % per_word)
         return FAIL(err, ERR_FORMAT,
@@ -103,25 +76,14 @@ static enum status bind(struct quant_linear *l, const char *where, struct error 
     TRY(part_expect(l, PART_ZERO, 1 << PART_I32, groups, rows / per_word, where, err));
     TRY(part_expect(l, PART_SCALE, PARTS_SCALE, groups, rows, where, err));
     TRY(part_finite(l, where, &f16, err));
-    TRY(check_index(l, groups, where, &runs, err));
+    TRY(grouped_index(l, where, &runs, err));
     l->exact = l->config->bits == 4 && f16 && runs;
     return OK;
 }
 
-// Codes of one word after another: bits and words are loop constants, which a division an input is not.
-static void read_words(const struct quant_linear *l, int row, uint8_t *codes, float *as_f32)
+static uint32_t word_at(const struct quant_linear *l, int row, size_t i)
 {
-    unsigned bits = (unsigned)l->config->bits, mask = (1u << bits) - 1;
-    int per_word = 32 / (int)bits;
-    for (int word = 0, i = 0; i < l->cols; word++) {
-        uint32_t packed =
-            part_word(&l->part[PART_WEIGHT], (size_t)word * (size_t)l->rows + (size_t)row);
-        for (int k = 0; k < per_word; k++, i++, packed >>= bits)
-            if (codes)
-                codes[i] = (uint8_t)(packed & mask);
-            else
-                as_f32[i] = (float)(int)(packed & mask);
-    }
+    return part_word(&l->part[PART_WEIGHT], i * (size_t)l->rows + (size_t)row);
 }
 
 static uint32_t zero_at(const struct quant_linear *l, int row, size_t group)
@@ -139,30 +101,16 @@ static float scale_at(const struct quant_linear *l, int row, size_t group)
     return part_float(&l->part[PART_SCALE], group * (size_t)l->rows + (size_t)row);
 }
 
+static const struct quant_grid grid = {.word = word_at, .scale = scale_at, .zero = zero_at};
+
 static void read_row(const struct quant_linear *l, int row, float *out)
 {
-    size_t last = SIZE_MAX;
-    float scale = 0, zero = 0;
-    read_words(l, row, NULL, out);
-    for (int i = 0; i < l->cols; i++) {
-        size_t group = group_of(l, i);
-        if (group != last) {
-            scale = scale_at(l, row, group);
-            zero = (float)zero_at(l, row, group);
-            last = group;
-        }
-        out[i] = (out[i] - zero) * scale; // the difference of two small integers is exact
-    }
+    grouped_row(l, &grid, row, out);
 }
 
 static void read_codes(const struct quant_linear *l, int row, struct quant_row out)
 {
-    read_words(l, row, out.codes, NULL);
-    size_t groups = ceil_div((uint64_t)l->cols, (uint64_t)l->group);
-    for (size_t g = 0; g < groups; g++) {
-        out.scales[g] = scale_at(l, row, g);
-        out.zeros[g] = (uint8_t)zero_at(l, row, g);
-    }
+    grouped_codes(l, &grid, row, out);
 }
 
 const struct quant_layout gptq_layout = {

@@ -117,6 +117,20 @@ enum status part_finite(const struct quant_linear *linear, const char *where, bo
 float part_float(const struct quant_part *part, size_t i);   // of a scale
 uint32_t part_word(const struct quant_part *part, size_t i); // of PART_I32
 
+// Where a layout of grouped codes (grouped.c) has them: word i of a row's codes; scale and zero of a row's group.
+struct quant_grid {
+    uint32_t (*word)(const struct quant_linear *linear, int row, size_t i);
+    float (*scale)(const struct quant_linear *linear, int row, size_t group);
+    uint32_t (*zero)(const struct quant_linear *linear, int row, size_t group);
+};
+// Every input's index, where there is one, is a group; *runs: they say what one would without them.
+enum status grouped_index(const struct quant_linear *linear, const char *where, bool *runs,
+                          struct error *err);
+void grouped_row(const struct quant_linear *linear, const struct quant_grid *grid, int row,
+                 float *out);
+void grouped_codes(const struct quant_linear *linear, const struct quant_grid *grid, int row,
+                   struct quant_row out);
+
 static inline uint64_t ceil_div(uint64_t a, uint64_t b)
 {
     return (a + b - 1) / b;

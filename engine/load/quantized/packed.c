@@ -29,33 +29,16 @@ static enum status check_shape(const struct quant_linear *l, const char *where, 
     return OK;
 }
 
-// weight_g_idx is filled with -1 until it is used.
-static enum status check_index(struct quant_linear *l, uint64_t groups, const char *where,
-                               bool *runs, struct error *err)
+// weight_g_idx is filled with -1 until it is used: then it says nothing.
+static void drop_unused_index(struct quant_linear *l)
 {
     struct quant_part *index = &l->part[PART_INDEX];
-    *runs = true;
-    if (index->type == PART_ABSENT)
-        return l->config->act_order
-                   ? part_expect(l, PART_INDEX, 1 << PART_I32, (uint64_t)l->cols, 1, where, err)
-                   : OK;
-    TRY(part_expect(l, PART_INDEX, 1 << PART_I32, (uint64_t)l->cols, 1, where, err));
-    bool unused = !l->config->act_order;
+    bool unused =
+        !l->config->act_order && index->type == PART_I32 && index->bytes == 4 * (uint64_t)l->cols;
     for (int i = 0; i < l->cols && unused; i++)
         unused = (int32_t)part_word(index, (size_t)i) == -1;
-    if (unused) {
+    if (unused)
         index->type = PART_ABSENT;
-        return OK;
-    }
-    for (int i = 0; i < l->cols; i++) {
-        uint32_t group = part_word(index, (size_t)i);
-        if (group >= groups)
-            return FAIL(err, ERR_FORMAT,
-                        "%s: tensor %s.weight_g_idx: input %d is of group %d, but there are %llu",
-                        where, l->name, i, (int)group, (unsigned long long)groups);
-        *runs = *runs && group == (uint32_t)(i / l->group);
-    }
-    return OK;
 }
 
 static enum status bind(struct quant_linear *l, const char *where, struct error *err)
@@ -73,25 +56,16 @@ static enum status bind(struct quant_linear *l, const char *where, struct error 
         TRY(part_expect(l, PART_ZERO, 1 << PART_I32, ceil_div(rows, per_word), groups, where, err));
     TRY(check_shape(l, where, err));
     TRY(part_finite(l, where, &f16, err));
-    TRY(check_index(l, groups, where, &runs, err));
+    drop_unused_index(l);
+    TRY(grouped_index(l, where, &runs, err));
     l->exact = c->bits == 4 && f16 && runs;
     return OK;
 }
 
-// Codes of one word after another; the last word of a row may hold fewer.
-static void read_words(const struct quant_linear *l, int row, uint8_t *codes, float *as_f32)
+static uint32_t word_at(const struct quant_linear *l, int row, size_t i)
 {
-    unsigned bits = (unsigned)l->config->bits, mask = (1u << bits) - 1;
-    int per_word = 32 / (int)bits;
-    size_t words = ceil_div((uint64_t)l->cols, (uint64_t)per_word);
-    for (size_t word = 0, i = 0; word < words; word++) {
-        uint32_t packed = part_word(&l->part[PART_WEIGHT], (size_t)row * words + word);
-        for (int k = 0; k < per_word && i < (size_t)l->cols; k++, i++, packed >>= bits)
-            if (codes)
-                codes[i] = (uint8_t)(packed & mask);
-            else
-                as_f32[i] = (float)(int)(packed & mask);
-    }
+    const struct quant_part *codes = &l->part[PART_WEIGHT];
+    return part_word(codes, (size_t)row * (size_t)codes->shape[1] + i);
 }
 
 static uint32_t zero_at(const struct quant_linear *l, int row, size_t group)
@@ -110,31 +84,16 @@ static float scale_at(const struct quant_linear *l, int row, size_t group)
     return part_float(&l->part[PART_SCALE], (size_t)row * (size_t)l->scale_cols + group);
 }
 
+static const struct quant_grid grid = {.word = word_at, .scale = scale_at, .zero = zero_at};
+
 static void read_row(const struct quant_linear *l, int row, float *out)
 {
-    const struct quant_part *index = &l->part[PART_INDEX];
-    size_t last = SIZE_MAX;
-    float scale = 0, zero = 0;
-    read_words(l, row, NULL, out);
-    for (int i = 0; i < l->cols; i++) {
-        size_t group =
-            index->type == PART_ABSENT ? (size_t)(i / l->group) : part_word(index, (size_t)i);
-        if (group != last) {
-            scale = scale_at(l, row, group);
-            zero = (float)zero_at(l, row, group);
-            last = group;
-        }
-        out[i] = (out[i] - zero) * scale; // the difference of two small integers is exact
-    }
+    grouped_row(l, &grid, row, out);
 }
 
 static void read_codes(const struct quant_linear *l, int row, struct quant_row out)
 {
-    read_words(l, row, out.codes, NULL);
-    for (size_t g = 0; g < (size_t)l->scale_cols; g++) {
-        out.scales[g] = scale_at(l, row, g);
-        out.zeros[g] = (uint8_t)zero_at(l, row, g);
-    }
+    grouped_codes(l, &grid, row, out);
 }
 
 const struct quant_layout packed_layout = {
