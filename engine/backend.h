@@ -13,17 +13,29 @@ enum engine_point {
     POINT_LAYER_INPUT, // the residual stream before the layer; may be written
     POINT_QKV_INPUT,   // what the products of q, k and v read
     POINT_O_INPUT,
-    POINT_MIDDLE,       // the residual stream with what attention added
-    POINT_FF_INPUT,     // what gate and up read
-    POINT_DOWN_INPUT,   // not of experts
-    POINT_LAYER_OUTPUT, // the residual stream behind the layer
+    POINT_MIDDLE,   // the residual stream with what attention added
+    POINT_FF_INPUT, // what gate and up read
+    POINT_DOWN_INPUT,
+    POINT_SHARED_DOWN_INPUT, // of the expert all tokens go through
+    POINT_EXPERT_DOWN_INPUT, // of each routed expert that a pass touches, in rising order
+    POINT_LAYER_OUTPUT,      // the residual stream behind the layer
     ENGINE_POINTS
 };
 
-// Calibration's look into a step: rows (rows, ld) of a pass, of which `cols` count, between barriers.
+// Rows at one point, in the order of the pass's tokens.
+struct engine_rows {
+    enum engine_point point;
+    int layer;
+    float *x; // (rows, ld), of which `cols` count
+    int rows, cols;
+    size_t ld;
+    int expert;         // POINT_EXPERT_DOWN_INPUT: whose; the rows are those of its tokens alone,
+    const float *share; // (rows) and each token takes so much of its output; NULL elsewhere
+};
+
+// Calibration's look into a step, between barriers.
 struct engine_tap {
-    void (*on_rows)(void *user, enum engine_point point, int layer, float *x, int rows, int cols,
-                    size_t ld);
+    void (*on_rows)(void *user, const struct engine_rows *rows);
     void *user;
 };
 

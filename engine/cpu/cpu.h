@@ -268,6 +268,13 @@ void make_row(const struct making *m, int index, const float *x, int n, k_cast_f
               enum dtype weights);
 struct cpu_input make_end(const struct cpu_pass *pass, int worker, const struct making *m);
 
+// Shows rows to a tap, if there is one: all workers call it, and nobody writes them meanwhile.
+bool tapped(const struct cpu_pass *pass);
+void show(const struct cpu_pass *pass, int worker, const struct engine_rows *rows);
+// The same of a product's f32 inputs, one row for each token of the pass.
+void show_input(const struct cpu_pass *pass, int worker, enum engine_point point, int layer,
+                struct cpu_input input, int cols);
+
 // y (tokens, ldy) = input W^T + bias (+ y) for the worker's share of the panels (and, where those are few,
 // of the tokens) of `count` matrices that read the same input; matrix i writes to y[i].
 void products(const struct cpu_pass *pass, int worker, const struct cpu_matrix *matrices, int count,

@@ -275,6 +275,35 @@ static void quantize_staged(const struct cpu_pass *pass, int worker, const struc
     pool_barrier(pass->model->pool, worker);
 }
 
+// What the down projections read, to a tap: it sees models of scheme f32 alone, where nothing is quantized.
+static void show_staged(const struct cpu_pass *pass, int worker, int index)
+{
+    const struct cpu_layer *layer = &pass->model->weights.layers[index];
+    struct group group;
+    if (!tapped(pass))
+        return;
+    for (int i = 0; i < group_count(pass); i++) {
+        if (!group_at(pass, worker, layer, i, &group))
+            continue;
+        int cols = group.expert->down.cols;
+        if (group.shared) {
+            show_input(pass, worker, POINT_SHARED_DOWN_INPUT, index, group.staged, cols);
+            continue;
+        }
+        show(pass, worker,
+             &(struct engine_rows){
+                 .point = POINT_EXPERT_DOWN_INPUT,
+                 .layer = index,
+                 .x = (float *)(uintptr_t)group.staged.x,
+                 .rows = group.tokens,
+                 .cols = cols,
+                 .ld = group.staged.row_bytes / sizeof(float),
+                 .expert = i,
+                 .share = routing_of(pass, worker)->slot_share + group.slot,
+             });
+    }
+}
+
 // ---- down ------------------------------------------------------------------------------------------------
 
 // How much of the shared expert's output a token takes.
@@ -362,11 +391,13 @@ void experts_block(struct cpu_pass *pass, int worker, int index)
 {
     const struct cpu_layer *layer = &pass->model->weights.layers[index];
     struct cpu_input h = route(pass, worker, index);
+    show_input(pass, worker, POINT_FF_INPUT, index, h, pass->model->config.width);
     if (!few(pass))
         gather_all(pass, worker, h);
     if (watched(pass, worker))
         tell(pass, index, OPC_REST, norm_cost(pass, pass->tokens, &layer->ff_norm));
     gate_up(pass, worker, layer, h);
+    show_staged(pass, worker, index);
     if (quantized(pass))
         quantize_staged(pass, worker, layer);
     if (watched(pass, worker))

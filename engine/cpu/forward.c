@@ -47,25 +47,48 @@ void tell(struct cpu_pass *pass, int layer, enum op_class op, struct op_cost cos
     pass->mark_ns = clock_ns(); // what the observer does is in no event
 }
 
-// Shows a tap the rows at one point of a layer, which nobody writes meanwhile.
-static void show(const struct cpu_pass *pass, int worker, enum engine_point point, int layer,
-                 const void *rows, size_t row_bytes, int cols)
+bool tapped(const struct cpu_pass *pass)
 {
-    const struct engine_tap *tap = pass->observer ? pass->observer->tap : NULL;
-    if (!tap)
+    return pass->observer && pass->observer->tap;
+}
+
+void show(const struct cpu_pass *pass, int worker, const struct engine_rows *rows)
+{
+    if (!tapped(pass))
         return;
     barrier(pass, worker);
     if (worker == 0)
-        tap->on_rows(tap->user, point, layer, (float *)(uintptr_t)rows, pass->tokens, cols,
-                     row_bytes / sizeof(float));
+        pass->observer->tap->on_rows(pass->observer->tap->user, rows);
     barrier(pass, worker);
+}
+
+void show_input(const struct cpu_pass *pass, int worker, enum engine_point point, int layer,
+                struct cpu_input input, int cols)
+{
+    show(pass, worker,
+         &(struct engine_rows){
+             .point = point,
+             .layer = layer,
+             .x = (float *)(uintptr_t)input.x,
+             .rows = pass->tokens,
+             .cols = cols,
+             .ld = input.row_bytes / sizeof(float),
+         });
 }
 
 static void show_residual(const struct cpu_pass *pass, int worker, enum engine_point point,
                           int layer)
 {
     int width = pass->model->config.width;
-    show(pass, worker, point, layer, pass->b->x, (size_t)width * sizeof(float), width);
+    show(pass, worker,
+         &(struct engine_rows){
+             .point = point,
+             .layer = layer,
+             .x = pass->b->x,
+             .rows = pass->tokens,
+             .cols = width,
+             .ld = (size_t)width,
+         });
 }
 
 struct op_cost product_cost(const struct cpu_pass *pass, const struct cpu_matrix *m, int tokens)
@@ -310,7 +333,7 @@ static void embed(struct cpu_pass *pass, int worker)
 static void feed_forward_up(struct cpu_pass *pass, int worker, int index, struct cpu_input h)
 {
     const struct cpu_layer *layer = &pass->model->weights.layers[index];
-    show(pass, worker, POINT_FF_INPUT, index, h.x, h.row_bytes, pass->model->config.width);
+    show_input(pass, worker, POINT_FF_INPUT, index, h, pass->model->config.width);
     gated(pass, worker, layer, h);
     barrier(pass, worker);
     if (watched(pass, worker)) {
@@ -328,7 +351,7 @@ static void feed_forward_down(struct cpu_pass *pass, int worker, int index)
     const struct cpu_buffers *b = pass->b;
     struct cpu_input activated =
         ready_input(pass, worker, b->ff, b->ff_bytes, pass->model->config.ff);
-    show(pass, worker, POINT_DOWN_INPUT, index, activated.x, activated.row_bytes, layer->down.cols);
+    show_input(pass, worker, POINT_DOWN_INPUT, index, activated, layer->down.cols);
     add_product(pass, worker, index, &layer->down, activated, &layer->ff_post_norm, OPC_DOWN);
 }
 
@@ -342,7 +365,7 @@ static void attention_block(struct cpu_pass *pass, int worker, int index)
 
     show_residual(pass, worker, POINT_LAYER_INPUT, index);
     struct cpu_input h = normed(pass, worker, index, &layer->attn_norm);
-    show(pass, worker, POINT_QKV_INPUT, index, h.x, h.row_bytes, c->width);
+    show_input(pass, worker, POINT_QKV_INPUT, index, h, c->width);
     float *k = b->qkv + (size_t)c->heads * (size_t)c->head_dim;
     float *v = k + (size_t)c->kv_heads * (size_t)c->head_dim;
     products(pass, worker, layer->qkv, 3, h, pass->tokens, (float *[]){b->qkv, k, v}, b->qkv_width,
@@ -370,7 +393,7 @@ static void attention_block(struct cpu_pass *pass, int worker, int index)
 
     struct cpu_input attended =
         ready_input(pass, worker, b->input, b->input_bytes, c->heads * c->head_dim);
-    show(pass, worker, POINT_O_INPUT, index, attended.x, attended.row_bytes, layer->out.cols);
+    show_input(pass, worker, POINT_O_INPUT, index, attended, layer->out.cols);
     add_product(pass, worker, index, &layer->out, attended, &layer->attn_post_norm, OPC_OUTPUT);
 }
 

@@ -6,14 +6,14 @@
 #include <string.h>
 
 #include "base/arena.h"
+#include "base/log.h"
+#include "engine/quantize/awq_experts.h"
 #include "engine/quantize/flow.h"
 #include "engine/quantize/layer_view.h"
 
 enum {
     WINDOWS_MIN = 2,
     WINDOWS_MAX = 8,
-    COARSE =
-        2, // the grid's first walk takes every second alpha, the second the neighbours of the best
     RUNS_A_SITE = 14, // of a layer, for the progress line: trials of alpha and of cuts
 };
 static const double tokens_times_weights = 0x1p36; // of one run of a layer
@@ -27,9 +27,10 @@ struct search {
     struct flow_rows kept[ENGINE_POINTS]; // of the layer as it is
     struct flow_rows run[ENGINE_POINTS];  // of the layer tried: the residual stream alone
     struct fold_site sites[FOLD_SITES_MAX];
-    struct moments *moments[FOLD_SITES_MAX];
-    float *scale[FOLD_SITES_MAX], *trial; // (widest input)
+    struct moments *moments[FOLD_SITES_MAX]; // not of experts' down projections
+    float *scale[FOLD_SITES_MAX], *trial;    // (widest input)
     int count;
+    int rare; // of experts so far that too few tokens reach
     struct layer_state state;
 };
 
@@ -41,7 +42,9 @@ int awq_windows(const struct model_config *config)
         weights += (double)shape.rows * shape.cols;
     }
     double windows = tokens_times_weights / weights / AWQ_WINDOW;
-    return windows > WINDOWS_MAX ? WINDOWS_MAX : windows < WINDOWS_MIN ? WINDOWS_MIN : (int)windows;
+    int least = config->experts / (config->experts_used ? config->experts_used : 1);
+    least = least < WINDOWS_MIN ? WINDOWS_MIN : least < WINDOWS_MAX ? least : WINDOWS_MAX;
+    return windows > WINDOWS_MAX ? WINDOWS_MAX : windows < least ? least : (int)windows;
 }
 
 // ---- memory ----------------------------------------------------------------------------------------------
@@ -50,6 +53,7 @@ static int widest(const struct model_config *c)
 {
     int most = c->width;
     most = c->heads * c->head_dim > most ? c->heads * c->head_dim : most;
+    most = c->shared_ff > most ? c->shared_ff : most;
     return c->ff > most ? c->ff : most;
 }
 
@@ -58,24 +62,46 @@ static int reader_cols(const struct search *s, const struct fold_site *site)
     return tensor_shape(&s->ck->config, site->readers[0]).cols;
 }
 
-static enum status rows_alloc(const struct search *s, struct flow_rows *rows, int cols,
-                              struct error *err)
+// Rows of a site's input that a run shows.
+static size_t rows_shown(const struct search *s, enum engine_point point)
 {
-    size_t count = 0, bytes = 0;
-    TRY(size_mul(flow_tokens(&s->flow), (size_t)cols, &count, "calibration", err));
-    TRY(size_mul(count, sizeof(float), &bytes, "calibration", err));
+    bool routed = point == POINT_EXPERT_DOWN_INPUT;
+    return flow_tokens(&s->flow) * (size_t)(routed ? s->ck->config.experts_used : 1);
+}
+
+static enum status rows_alloc(struct flow_rows *rows, size_t count, int cols, struct error *err)
+{
+    size_t bytes = 0;
+    TRY(size_mul(count, (size_t)cols * sizeof(float), &bytes, "calibration", err));
     rows->cols = cols;
     rows->x = aligned_alloc_zeroed(bytes);
     return rows->x ? OK : FAIL(err, ERR_NOMEM, "%zu bytes of inputs to calibrate on", bytes);
 }
 
+static enum status residual_alloc(const struct search *s, struct flow_rows *rows, struct error *err)
+{
+    return rows_alloc(rows, flow_tokens(&s->flow), s->flow.width, err);
+}
+
+static enum status inputs_alloc(struct search *s, const struct fold_site *site, struct error *err)
+{
+    struct flow_rows *rows = &s->kept[site->point];
+    size_t count = rows_shown(s, site->point);
+    TRY(rows_alloc(rows, count, reader_cols(s, site), err));
+    if (site->point != POINT_EXPERT_DOWN_INPUT)
+        return OK;
+    rows->expert = calloc(count, sizeof *rows->expert);
+    return rows->expert ? OK : FAIL(err, ERR_NOMEM, "experts of %zu inputs", count);
+}
+
 // Room for the changes of a role's weights. Cuts of groups that are no whole panels are looked for one by
 // one, without.
-static float *changes_alloc(const struct search *s, struct tensor_shape shape)
+static float *changes_alloc(const struct search *s, enum tensor_role role)
 {
-    size_t floats = 0, bytes = 0;
+    size_t rows = (size_t)fold_rows_alike(&s->ck->config, role), floats = 0, bytes = 0;
+    int cols = tensor_shape(&s->ck->config, role).cols;
     struct error err = {0};
-    if (size_mul((size_t)shape.rows, changes_ld(shape.cols), &floats, "changes", &err) != OK ||
+    if (size_mul(rows, changes_ld(cols), &floats, "changes", &err) != OK ||
         size_mul(floats, sizeof(float), &bytes, "changes", &err) != OK)
         return NULL;
     return s->options->group % PANEL_ROWS ? NULL : aligned_alloc_zeroed(bytes);
@@ -86,16 +112,16 @@ static enum status search_alloc(struct search *s, struct error *err)
     const struct model_config *c = &s->ck->config;
     struct flow_rows x = {0};
     s->count = fold_sites(c, s->sites);
-    TRY(rows_alloc(s, &x, c->width, err));
+    TRY(residual_alloc(s, &x, err));
     s->x = x.x;
-    TRY(rows_alloc(s, &s->kept[POINT_MIDDLE], c->width, err));
-    TRY(rows_alloc(s, &s->kept[POINT_LAYER_OUTPUT], c->width, err));
-    TRY(rows_alloc(s, &s->run[POINT_MIDDLE], c->width, err));
-    TRY(rows_alloc(s, &s->run[POINT_LAYER_OUTPUT], c->width, err));
+    TRY(residual_alloc(s, &s->kept[POINT_MIDDLE], err));
+    TRY(residual_alloc(s, &s->kept[POINT_LAYER_OUTPUT], err));
+    TRY(residual_alloc(s, &s->run[POINT_MIDDLE], err));
+    TRY(residual_alloc(s, &s->run[POINT_LAYER_OUTPUT], err));
     s->trial = calloc((size_t)widest(c), sizeof *s->trial);
     bool there = s->trial != NULL;
     for (int i = 0; i < s->count; i++) {
-        s->scale[i] = calloc((size_t)reader_cols(s, &s->sites[i]), sizeof **s->scale);
+        s->scale[i] = calloc(fold_scale_length(c, &s->sites[i]), sizeof **s->scale);
         there = there && s->scale[i];
     }
     for (int role = 0; role < T_ROLE_COUNT; role++) {
@@ -104,20 +130,25 @@ static enum status search_alloc(struct search *s, struct error *err)
             continue;
         size_t groups = (size_t)quant_groups(DT_I4, shape.cols, s->options->group);
         s->state.cuts[role] = calloc((size_t)shape.rows * groups, 1);
-        s->state.changes[role] = changes_alloc(s, shape);
+        s->state.changes[role] = changes_alloc(s, (enum tensor_role)role);
         there = there && s->state.cuts[role] &&
                 (s->state.changes[role] || s->options->group % PANEL_ROWS);
     }
     return there ? OK : FAIL(err, ERR_NOMEM, "scales and cuts of a layer");
 }
 
+static void forget_input(struct search *s, enum engine_point point)
+{
+    aligned_release(s->kept[point].x);
+    free(s->kept[point].expert);
+    s->kept[point] = (struct flow_rows){0};
+}
+
 static void forget_inputs(struct search *s)
 {
     for (int p = 0; p < ENGINE_POINTS; p++)
-        if (p != POINT_MIDDLE && p != POINT_LAYER_OUTPUT) {
-            aligned_release(s->kept[p].x);
-            s->kept[p].x = NULL;
-        }
+        if (p != POINT_MIDDLE && p != POINT_LAYER_OUTPUT)
+            forget_input(s, (enum engine_point)p);
 }
 
 static void forget_moments(struct search *s)
@@ -191,21 +222,6 @@ static enum status report(const struct search *s, int site, int run, struct erro
 
 // ---- one input ---------------------------------------------------------------------------------------------
 
-// s = mean|x|^alpha, as published: not below 1e-4, and centred so that largest and least multiply to one.
-static void scale_of(const struct moments *m, double alpha, float *out)
-{
-    double least = INFINITY, most = 0;
-    for (int c = 0; c < m->cols; c++) {
-        double s = pow((double)m->mean_abs[c], alpha);
-        s = s > 1e-4 ? s : 1e-4;
-        least = s < least ? s : least;
-        most = s > most ? s : most;
-        out[c] = (float)s;
-    }
-    for (int c = 0; c < m->cols; c++)
-        out[c] = (float)((double)out[c] / sqrt(least * most));
-}
-
 static void set_readers(struct search *s, const struct fold_site *site, bool quantized)
 {
     for (int i = 0; i < site->count; i++)
@@ -220,40 +236,19 @@ static void set_columns(struct search *s, const struct fold_site *site, const fl
         s->state.scales.columns[site->readers[i]] = scale;
 }
 
-struct best {
-    double loss;
-    int alpha; // of AWQ_ALPHAS; 0: no scale
+struct trying {
+    struct search *s;
+    int index, runs;
+    enum engine_point point;
 };
 
-static enum status try_alpha(struct search *s, int index, enum engine_point point, int alpha,
-                             struct best *best, struct error *err)
+static enum status try_alpha(void *user, int alpha, double *loss, struct error *err)
 {
-    const struct fold_site *site = &s->sites[index];
-    double loss;
-    scale_of(s->moments[index], (double)alpha / AWQ_ALPHAS, s->trial);
-    set_columns(s, site, s->trial);
-    TRY(measure(s, point, &loss, err));
-    if (loss < best->loss)
-        *best = (struct best){loss, alpha};
-    return OK;
-}
-
-// Every second alpha, then both neighbours of the best.
-static enum status search_scale(struct search *s, int index, enum engine_point point,
-                                struct best *best, struct error *err)
-{
-    int run = 0;
-    for (int alpha = COARSE; alpha <= AWQ_ALPHAS; alpha += COARSE) {
-        TRY(try_alpha(s, index, point, alpha, best, err));
-        TRY(report(s, index, ++run, err));
-    }
-    int middle = best->alpha;
-    if (middle > 0)
-        TRY(try_alpha(s, index, point, middle - 1, best, err));
-    TRY(report(s, index, ++run, err));
-    if (middle < AWQ_ALPHAS)
-        TRY(try_alpha(s, index, point, middle + 1, best, err));
-    return report(s, index, ++run, err);
+    struct trying *t = user;
+    moments_scale(t->s->moments[t->index], (double)alpha / AWQ_ALPHAS, t->s->trial);
+    set_columns(t->s, &t->s->sites[t->index], t->s->trial);
+    TRY(measure(t->s, t->point, loss, err));
+    return report(t->s, t->index, ++t->runs, err);
 }
 
 static void clear_cuts(struct search *s, enum tensor_role role)
@@ -265,7 +260,7 @@ static void clear_cuts(struct search *s, enum tensor_role role)
 }
 
 static enum status search_cuts(struct search *s, int index, enum engine_point point,
-                               struct best *best, struct error *err)
+                               const struct grid_best *best, struct error *err)
 {
     const struct fold_site *site = &s->sites[index];
     double loss;
@@ -286,15 +281,43 @@ static enum status search_site(struct search *s, int index, struct error *err)
     bool attention =
         site->readers[0] == T_O || (site->readers[0] == T_Q && !s->ck->config.shared_norm);
     enum engine_point point = attention ? POINT_MIDDLE : POINT_LAYER_OUTPUT;
-    struct best best = {0};
+    struct trying trying = {.s = s, .index = index, .point = point};
+    struct grid_best best = {0};
     set_readers(s, site, true);
     TRY(measure(s, point, &best.loss, err));
     if (site->giver != T_ROLE_COUNT)
-        TRY(search_scale(s, index, point, &best, err));
-    scale_of(s->moments[index], (double)best.alpha / AWQ_ALPHAS, s->scale[index]);
+        TRY(grid_search(try_alpha, &trying, &best, err));
+    moments_scale(s->moments[index], (double)best.alpha / AWQ_ALPHAS, s->scale[index]);
     set_columns(s, site, best.alpha ? s->scale[index] : NULL);
     TRY(search_cuts(s, index, point, &best, err));
     return report(s, index, RUNS_A_SITE, err);
+}
+
+// *rare: how many experts too few tokens reach.
+static enum status search_experts(struct search *s, int index, int *rare, struct error *err)
+{
+    const struct fold_site *site = &s->sites[index];
+    int experts = s->ck->config.experts;
+    struct expert_search search = {
+        .ck = s->ck,
+        .layer = s->layer,
+        .state = &s->state,
+        .inputs = &s->kept[site->point],
+        .slots = rows_shown(s, site->point),
+        .scaled = site->giver != T_ROLE_COUNT,
+        .scales = s->scale[index],
+        .pool = s->options->pool,
+        .isa = s->options->isa,
+    };
+    for (int expert = 0; expert < experts; expert++) {
+        bool alone = false;
+        TRY(expert_search(&search, expert, &alone, err));
+        *rare += alone;
+        TRY(report(s, index, RUNS_A_SITE * (expert + 1) / experts, err));
+    }
+    forget_input(s, site->point);
+    set_columns(s, site, s->scale[index]);
+    return OK;
 }
 
 // ---- one layer ---------------------------------------------------------------------------------------------
@@ -314,55 +337,84 @@ static void quantize_all(struct search *s)
         s->state.quantized[role] = tensor_role_is_product((enum tensor_role)role);
 }
 
-// The layer as it is: what its blocks yield, and its inputs' moments.
+// The layer as it is: what its blocks yield, and its inputs' moments; of routed experts the inputs themselves.
 static enum status observe(struct search *s, struct error *err)
 {
-    for (int i = 0; i < s->count; i++)
-        TRY(rows_alloc(s, &s->kept[s->sites[i].point], reader_cols(s, &s->sites[i]), err));
-    TRY(run_layer(s, NULL, s->kept, err));
+    forget_inputs(s);
     forget_moments(s);
+    for (int i = 0; i < s->count; i++)
+        TRY(inputs_alloc(s, &s->sites[i], err));
+    TRY(run_layer(s, NULL, s->kept, err));
     for (int i = 0; i < s->count; i++) {
-        const struct flow_rows *rows = &s->kept[s->sites[i].point];
+        enum engine_point point = s->sites[i].point;
+        const struct flow_rows *rows = &s->kept[point];
+        if (point == POINT_EXPERT_DOWN_INPUT)
+            continue;
         TRY(moments_create(rows->x, (size_t)rows->cols, (int)flow_tokens(&s->flow), rows->cols,
                            s->options->group, s->options->pool, s->options->isa, &s->moments[i],
                            err));
+        forget_input(s, point);
     }
-    forget_inputs(s);
     return OK;
 }
 
 // Each block is searched with the other one as it is.
-static enum status search_sites(struct search *s, struct error *err)
+static enum status search_sites(struct search *s, struct awq_layer *out, struct error *err)
 {
     for (int i = 0; i < s->count; i++) {
         if (s->sites[i].point == POINT_FF_INPUT)
             memset(s->state.quantized, 0, sizeof s->state.quantized);
-        TRY(search_site(s, i, err));
+        if (s->sites[i].point == POINT_EXPERT_DOWN_INPUT)
+            TRY(search_experts(s, i, &out->experts_rare, err));
+        else
+            TRY(search_site(s, i, err));
     }
     return OK;
 }
 
-// The whole layer: as found, with scales in their givers, or by rounding alone where that is better.
+// The whole layer's error in another state than the one found, which is there again behind it.
+static enum status measure_other(struct search *s, const struct layer_state *other, double *loss,
+                                 struct error *err)
+{
+    struct layer_state found = s->state;
+    s->state = *other;
+    enum status status = measure(s, POINT_LAYER_OUTPUT, loss, err);
+    s->state = found;
+    return status;
+}
+
+static void drop_expert_scales(struct fold_scales *scales)
+{
+    scales->columns[T_EXPERT_DOWN] = NULL;
+    scales->rows[T_EXPERT_UP] = NULL;
+}
+
+// The whole layer: as found, with scales in their givers; without those of experts' down projections, or by
+// rounding alone, where that is better.
 static enum status settle(struct search *s, struct awq_layer *out, struct error *err)
 {
     struct fold_scales found = {0};
     for (int i = 0; i < s->count; i++)
         if (s->state.scales.columns[s->sites[i].readers[0]])
             fold_enter(&s->sites[i], s->scale[i], &found);
-    struct layer_state as_found = s->state, plain = s->state;
-    as_found.scales = found;
+    s->state.scales = found;
+    quantize_all(s);
+    struct layer_state plain = s->state, without = s->state;
     memset(&plain.scales, 0, sizeof plain.scales);
     memset(plain.cuts, 0, sizeof plain.cuts);
-    quantize_all(s);
-    memcpy(as_found.quantized, s->state.quantized, sizeof as_found.quantized);
-    memcpy(plain.quantized, s->state.quantized, sizeof plain.quantized);
-    s->state = plain;
-    enum status status = measure(s, POINT_LAYER_OUTPUT, &out->rounded, err);
-    s->state = as_found;
-    if (status == OK)
-        status = measure(s, POINT_LAYER_OUTPUT, &out->found, err);
-    if (status != OK || out->found <= out->rounded)
-        return status;
+    drop_expert_scales(&without.scales);
+    without.cuts[T_EXPERT_DOWN] = NULL;
+    TRY(measure_other(s, &plain, &out->rounded, err));
+    if (s->ck->config.experts)
+        TRY(measure_other(s, &without, &out->experts_rounded, err));
+    TRY(measure(s, POINT_LAYER_OUTPUT, &out->found, err));
+    if (s->ck->config.experts && out->experts_rounded < out->found) {
+        clear_cuts(s, T_EXPERT_DOWN);
+        drop_expert_scales(&s->state.scales);
+        TRY(measure(s, POINT_LAYER_OUTPUT, &out->found, err));
+    }
+    if (out->found <= out->rounded)
+        return OK;
     state_reset(s);
     quantize_all(s);
     return measure(s, POINT_LAYER_OUTPUT, &out->found, err);
@@ -374,8 +426,9 @@ static enum status search_layer(struct search *s, awq_take *take, void *user, st
     size_t bytes = flow_tokens(&s->flow) * (size_t)s->flow.width * sizeof *s->x;
     state_reset(s);
     TRY(observe(s, err));
-    TRY(search_sites(s, err));
+    TRY(search_sites(s, &done, err));
     TRY(settle(s, &done, err));
+    s->rare += done.experts_rare;
     memcpy(s->x, s->run[POINT_LAYER_OUTPUT].x,
            bytes); // the next layer sees what this one now yields
     return take(user, &done, err);
@@ -401,5 +454,11 @@ enum status awq_search(const struct checkpoint *ck, const struct calib_text *tex
     for (; status == OK && s.layer < ck->config.layers; s.layer++)
         status = search_layer(&s, take, user, err);
     search_fini(&s);
+    if (status == OK && s.rare)
+        log_line(LOG_WARN,
+                 "calibrating %s: %d of its %d experts' down projections are rounded to nearest: "
+                 "fewer than %d tokens of the text reach them",
+                 ck->config.name, s.rare, ck->config.layers * ck->config.experts,
+                 EXPERT_TOKENS_MIN);
     return status == OK ? OK : error_context(err, "calibrating %s", ck->config.name);
 }

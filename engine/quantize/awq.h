@@ -7,17 +7,19 @@
 //      wins. No scale (alpha 0) is among them;
 //   3. each group of the readers is cut to the share of its range with the least error of the product's
 //      output; the cuts stay if the block's error falls;
-//   4. a layer that would come out worse than by rounding alone is rounded alone.
+//   4. the same for each routed expert's down projection, on the tokens routed to it (awq_experts.h);
+//   5. a layer that would come out worse than by rounding alone is rounded alone.
 // docs/SCHEMES.md says where this differs from the paper's code, and why.
 #ifndef ENGINE_QUANTIZE_AWQ_H
 #define ENGINE_QUANTIZE_AWQ_H
 
+#include "engine/quantize/grid.h"
 #include "engine/quantize/product.h"
 #include "engine/quantize/text.h"
 
 // The version changes when the same model and text begin to give other codes.
-#define AWQ_ALGORITHM "awq 2"
-enum { AWQ_GROUP = 128, AWQ_ALPHAS = 20 }; // the grid: alpha = 0, 1/20 .. 1
+#define AWQ_ALGORITHM "awq 3"
+enum { AWQ_GROUP = 128 };
 
 struct awq_options {
     int group;
@@ -31,12 +33,16 @@ struct awq_options {
 struct awq_layer {
     int layer;
     double rounded, found; // by rounding alone; as it came out
+    // With experts: as found, but for their down projections, which are rounded alone; else 0.
+    double experts_rounded;
+    int experts_rare; // that too few tokens reach: their down projections are rounded alone
     const struct layer_state *state;
 };
 // Is given each layer when it is done; what it points to is borrowed until it returns.
 typedef enum status awq_take(void *user, const struct awq_layer *layer, struct error *err);
 
-// How many windows of text calibrate a model: fewer for large ones, so that time stays in bounds.
+// How many windows of text calibrate a model: fewer for large ones, so that time stays in bounds; but as many
+// as there are experts for each that a token goes through, since each sees so much less of the text.
 enum { AWQ_WINDOW = 512 };
 int awq_windows(const struct model_config *config);
 

@@ -27,17 +27,30 @@ static void copy_rows(float *to, size_t to_ld, const float *from, size_t from_ld
         memcpy(to + (size_t)r * to_ld, from + (size_t)r * from_ld, (size_t)cols * sizeof *to);
 }
 
-static void on_rows(void *user, enum engine_point point, int layer, float *x, int rows, int cols,
-                    size_t ld)
+// Rows [at, at + rows->rows) of `kept` are what an expert adds to its tokens' sums, but for the product.
+static void weigh(const struct flow_rows *kept, size_t at, const struct engine_rows *rows)
+{
+    for (int r = 0; r < rows->rows; r++) {
+        float *x = kept->x + (at + (size_t)r) * (size_t)rows->cols;
+        kept->expert[at + (size_t)r] = rows->expert;
+        for (int c = 0; c < rows->cols; c++)
+            x[c] *= rows->share[r];
+    }
+}
+
+static void on_rows(void *user, const struct engine_rows *rows)
 {
     struct tapping *t = user;
-    size_t at = t->seen[point] * (size_t)cols;
-    (void)layer; // there is one
-    t->seen[point] += (size_t)rows;
-    if (point == POINT_LAYER_INPUT && t->in)
-        copy_rows(x, ld, t->in + at, (size_t)cols, rows, cols);
-    if (t->kept[point].x)
-        copy_rows(t->kept[point].x + at, (size_t)cols, x, ld, rows, cols);
+    const struct flow_rows *kept = &t->kept[rows->point];
+    size_t cols = (size_t)rows->cols, at = t->seen[rows->point];
+    t->seen[rows->point] += (size_t)rows->rows;
+    if (rows->point == POINT_LAYER_INPUT && t->in)
+        copy_rows(rows->x, rows->ld, t->in + at * cols, cols, rows->rows, rows->cols);
+    if (!kept->x)
+        return;
+    copy_rows(kept->x + at * cols, cols, rows->x, rows->ld, rows->rows, rows->cols);
+    if (rows->share)
+        weigh(kept, at, rows);
 }
 
 // ---- runs ------------------------------------------------------------------------------------------------
@@ -66,6 +79,21 @@ static enum status step_all(const struct flow *flow, struct context *ctx, const 
     return status;
 }
 
+// What is to be kept and was not shown would be zeros that nobody notices.
+static enum status check_shown(const struct flow *flow, const struct model_config *config,
+                               const struct tapping *tapping, struct error *err)
+{
+    for (int p = 0; p < ENGINE_POINTS; p++) {
+        size_t rows = flow_tokens(flow);
+        if (p == POINT_EXPERT_DOWN_INPUT)
+            rows *= (size_t)config->experts_used;
+        if (tapping->kept[p].x && tapping->seen[p] != rows)
+            return FAIL(err, ERR_INTERNAL, "%zu of %zu rows were shown at point %d of a layer",
+                        tapping->seen[p], rows, p);
+    }
+    return OK;
+}
+
 static enum status run(const struct flow *flow, struct checkpoint *layer, const int32_t *tokens,
                        struct tapping *tapping, struct error *err)
 {
@@ -81,7 +109,8 @@ static enum status run(const struct flow *flow, struct checkpoint *layer, const 
     if (model_load(layer, &options, NULL, NULL, &model, err) == OK &&
         context_create(model, &shape, &ctx, err) == OK) {
         context_observe(ctx, &observer);
-        step_all(flow, ctx, tokens, err);
+        if (step_all(flow, ctx, tokens, err) == OK)
+            check_shown(flow, &layer->config, tapping, err);
     }
     context_destroy(ctx);
     model_destroy(model);

@@ -16,10 +16,13 @@ struct flow {
     int windows, length, width;
 };
 
-// Rows of one tap point of one run, in the order of the windows: (windows * length, cols).
+// Rows of one tap point of one run, in the order of the windows: (tokens, cols). What experts' down
+// projections read: (tokens * experts_used, cols), each expert's in that order, times its share in the token's
+// sum: as they are linear, what they then yield is what is added.
 struct flow_rows {
     float *x;
     int cols;
+    int *expert; // (rows) whose each is; NULL elsewhere
 };
 
 size_t flow_tokens(const struct flow *flow);

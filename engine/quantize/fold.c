@@ -69,12 +69,14 @@ static struct fold_site ff_input(const struct model_config *c)
 }
 
 // act(gate) * up is linear in up; an activation alone only where it is ReLU, for s > 0.
-static struct fold_site down_input(const struct model_config *c)
+static struct fold_site down_input(const struct model_config *c, enum engine_point point,
+                                   enum tensor_role down, enum tensor_role up,
+                                   enum tensor_role bias)
 {
-    struct fold_site site = site_at(POINT_DOWN_INPUT);
-    add_reader(c, &site, T_DOWN);
+    struct fold_site site = site_at(point);
+    add_reader(c, &site, down);
     if (!c->plain_ff || c->activation == ACT_RELU)
-        set_giver(c, &site, T_UP, T_UP_BIAS);
+        set_giver(c, &site, up, bias);
     return site;
 }
 
@@ -86,8 +88,25 @@ int fold_sites(const struct model_config *c, struct fold_site out[FOLD_SITES_MAX
     if (!c->shared_norm)
         out[count++] = ff_input(c);
     if (has(c, T_DOWN))
-        out[count++] = down_input(c);
+        out[count++] = down_input(c, POINT_DOWN_INPUT, T_DOWN, T_UP, T_UP_BIAS);
+    if (has(c, T_SHARED_DOWN))
+        out[count++] =
+            down_input(c, POINT_SHARED_DOWN_INPUT, T_SHARED_DOWN, T_SHARED_UP, T_ROLE_COUNT);
+    if (has(c, T_EXPERT_DOWN))
+        out[count++] =
+            down_input(c, POINT_EXPERT_DOWN_INPUT, T_EXPERT_DOWN, T_EXPERT_UP, T_ROLE_COUNT);
     return count;
+}
+
+int fold_rows_alike(const struct model_config *c, enum tensor_role role)
+{
+    return tensor_shape(c, role).rows / (role == T_EXPERT_DOWN ? c->experts : 1);
+}
+
+size_t fold_scale_length(const struct model_config *c, const struct fold_site *site)
+{
+    struct tensor_shape shape = tensor_shape(c, site->readers[0]);
+    return (size_t)(shape.rows / fold_rows_alike(c, site->readers[0])) * (size_t)shape.cols;
 }
 
 void fold_enter(const struct fold_site *site, const float *scale, struct fold_scales *scales)
@@ -101,14 +120,23 @@ void fold_enter(const struct fold_site *site, const float *scale, struct fold_sc
         scales->rows[site->giver_bias] = scale;
 }
 
+const float *fold_columns(const struct fold_scales *scales, const struct model_config *config,
+                          enum tensor_role role, int row)
+{
+    const float *columns = scales->columns[role];
+    size_t input = columns ? (size_t)(row / fold_rows_alike(config, role)) : 0;
+    return columns ? columns + input * (size_t)tensor_shape(config, role).cols : NULL;
+}
+
 void fold_rows(const struct fold_scales *scales, const struct model_config *config,
                enum tensor_role role, int row0, int rows, float *data, size_t ld)
 {
-    const float *columns = scales->columns[role], *divisors = scales->rows[role];
+    const float *divisors = scales->rows[role];
     int cols = tensor_shape(config, role).cols;
     bool vector = tensor_role_is_vector(role);
     for (int r = 0; r < rows; r++) {
         float *row = data + (size_t)r * ld;
+        const float *columns = fold_columns(scales, config, role, row0 + r);
         for (int c = 0; columns && c < cols; c++)
             row[c] *= columns[c];
         for (int c = 0; divisors && c < cols; c++)

@@ -11,7 +11,7 @@
 
 enum { FOLD_SITES_MAX = 6, FOLD_READERS_MAX = 8 };
 
-// One input of a layer.
+// One input of a layer; of experts' down projections, one for each expert.
 struct fold_site {
     enum engine_point point; // where a run shows it
     enum tensor_role readers[FOLD_READERS_MAX];
@@ -20,16 +20,25 @@ struct fold_site {
 };
 
 // The inputs of the quantized products of one layer, in the order in which they are computed; returns how
-// many. Experts' down projections are not among them: their inputs differ by expert.
+// many.
 int fold_sites(const struct model_config *config, struct fold_site out[FOLD_SITES_MAX]);
 
-// The scales of a layer's inputs: s[role] of readers (cols) multiplies columns; of givers (rows, or
-// elements of a vector) divides rows. NULL: ones. Borrowed.
+// How many rows of a role, one after another, read the same input: all of them, or of experts' down
+// projections those of one expert.
+int fold_rows_alike(const struct model_config *config, enum tensor_role role);
+
+// The scales of a layer's inputs: s[role] of readers (inputs, cols) multiplies columns, inputs being 1, or one
+// for each expert; of givers (rows, or elements of a vector) divides rows. NULL: ones. Borrowed.
 struct fold_scales {
     const float *columns[T_ROLE_COUNT], *rows[T_ROLE_COUNT];
 };
-// Enters a site's scale (as long as its input is wide) for readers and giver.
+// Length of a site's scale; entering it for readers and giver.
+size_t fold_scale_length(const struct model_config *config, const struct fold_site *site);
 void fold_enter(const struct fold_site *site, const float *scale, struct fold_scales *scales);
+
+// The scales (cols) of what one row of a role reads, or NULL.
+const float *fold_columns(const struct fold_scales *scales, const struct model_config *config,
+                          enum tensor_role role, int row);
 
 // Rows [row0, row0 + rows) of a role with its scales folded in, in place; row stride ld.
 void fold_rows(const struct fold_scales *scales, const struct model_config *config,

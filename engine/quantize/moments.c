@@ -1,5 +1,6 @@
-// moments.c - second moments as products: each group's E[x x^T] is a matrix product of its inputs with
-// themselves, and an error e^T M e one with M, so that the fastest kernels do both.
+// moments.c - second moments as products: E[x x^T] is a matrix product of the inputs with themselves, and an
+// error e^T M e one with M, so that the fastest kernels do both. A group's own moments are a block on the
+// diagonal of the whole.
 #include "engine/quantize/moments.h"
 
 #include <assert.h>
@@ -9,15 +10,6 @@
 #include "base/arena.h"
 
 enum { BLOCK_TOKENS = 512 }; // inputs turned and packed at a time
-
-struct summing {
-    const float *x;
-    size_t ld;
-    int tokens;
-    struct moments *m;
-    float *scratch; // of each worker: turned, packed, summed
-    size_t scratch_floats;
-};
 
 static int group_at(const struct moments *m, int first)
 {
@@ -29,57 +21,15 @@ static unsigned char *second_at(const struct moments *m, int first)
     return m->second + (size_t)(first / m->group) * m->stride_bytes;
 }
 
-// sums (n, group) += X^T X of a block of tokens, where n channels begin at `first`.
-static void sum_block(const struct summing *s, int first, int n, int token, int count,
-                      float *turned, float *packed, float *sums)
+static int at_most(int n, int most)
 {
-    for (int t = 0; t < count; t++) {
-        const float *x = s->x + (size_t)(token + t) * s->ld + first;
-        for (int c = 0; c < n; c++)
-            turned[c * BLOCK_TOKENS + t] = x[c];
-    }
-    size_t panel = panel_bytes(DT_F32, count);
-    for (int row = 0; row < n; row += PANEL_ROWS)
-        pack_panel(DT_F32, turned + row * BLOCK_TOKENS, n - row < PANEL_ROWS ? n - row : PANEL_ROWS,
-                   count, BLOCK_TOKENS,
-                   (unsigned char *)packed + (size_t)(row / PANEL_ROWS) * panel);
-    struct k_linear job = {
-        .w = packed,
-        .x = turned,
-        .y = sums,
-        .tokens = n,
-        .rows = n,
-        .cols = count,
-        .ldx = BLOCK_TOKENS,
-        .ldy = (size_t)s->m->group,
-        .accumulate = token > 0,
-    };
-    s->m->product(&job, 0, panel_count(n));
+    return n < most ? n : most;
 }
 
-static void sum_group(const struct summing *s, int first, float *scratch)
-{
-    struct moments *m = s->m;
-    size_t rows = (size_t)panel_count(m->group) * PANEL_ROWS;
-    float *turned = scratch, *packed = turned + rows * BLOCK_TOKENS;
-    float *sums = packed + rows * BLOCK_TOKENS;
-    int n = group_at(m, first);
-    for (int token = 0; token < s->tokens; token += BLOCK_TOKENS) {
-        int left = s->tokens - token;
-        sum_block(s, first, n, token, left < BLOCK_TOKENS ? left : BLOCK_TOKENS, turned, packed,
-                  sums);
-    }
-    for (int i = 0; i < n * m->group; i++)
-        sums[i] /= (float)s->tokens;
-    size_t panel = panel_bytes(DT_F32, n);
-    for (int row = 0; row < n; row += PANEL_ROWS)
-        pack_panel(DT_F32, sums + row * m->group, n - row < PANEL_ROWS ? n - row : PANEL_ROWS, n,
-                   (size_t)m->group, second_at(m, first) + (size_t)(row / PANEL_ROWS) * panel);
-}
+// ---- making them ---------------------------------------------------------------------------------------
 
-// ---- the whole matrix ----------------------------------------------------------------------------------
-
-// All channels of one block of tokens after another, turned and packed, times themselves.
+// All channels of one block of tokens after another, turned and packed, times themselves. A worker makes the
+// columns [begin, end) of the sums.
 struct multiplying {
     const float *x;
     size_t ld;
@@ -91,22 +41,50 @@ struct multiplying {
     struct pool *pool;
 };
 
+static void mean_channels(const struct multiplying *s, int begin, int end)
+{
+    for (int first = begin; first < end; first += PANEL_ROWS) {
+        double sum[PANEL_ROWS] = {0};
+        int n = at_most(end - first, PANEL_ROWS);
+        for (int t = 0; t < s->tokens; t++)
+            for (int c = 0; c < n; c++)
+                sum[c] += fabs((double)s->x[(size_t)t * s->ld + (size_t)(first + c)]);
+        for (int c = 0; c < n; c++)
+            s->m->mean_abs[first + c] = (float)(sum[c] / s->tokens);
+    }
+}
+
+static void turn(const struct multiplying *s, int begin, int end, int token, int count)
+{
+    size_t panel = panel_bytes(DT_F32, count);
+    for (int c = begin; c < end; c++)
+        for (int t = 0; t < count; t++)
+            s->turned[(size_t)c * BLOCK_TOKENS + (size_t)t] =
+                s->x[(size_t)(token + t) * s->ld + (size_t)c];
+    for (int row = begin; row < end; row += PANEL_ROWS)
+        pack_panel(DT_F32, s->turned + (size_t)row * BLOCK_TOKENS, at_most(end - row, PANEL_ROWS),
+                   count, BLOCK_TOKENS, s->packed + (size_t)(row / PANEL_ROWS) * panel);
+}
+
+// Panel of rows [row, row + 16) of the square of n channels from `first` on.
+static void pack_square(const struct multiplying *s, int first, int n, int row,
+                        unsigned char *packed)
+{
+    size_t cols = (size_t)s->cols;
+    pack_panel(DT_F32, s->sums + (size_t)(first + row) * cols + first, at_most(n - row, PANEL_ROWS),
+               n, cols, packed + (size_t)(row / PANEL_ROWS) * panel_bytes(DT_F32, n));
+}
+
 static void multiply_job(void *arg, int worker, int workers)
 {
     const struct multiplying *s = arg;
+    struct moments *m = s->m;
     int begin, end;
     pool_share(s->cols, PANEL_ROWS, worker, workers, &begin, &end);
+    mean_channels(s, begin, end);
     for (int token = 0; token < s->tokens; token += BLOCK_TOKENS) {
-        int count = s->tokens - token < BLOCK_TOKENS ? s->tokens - token : BLOCK_TOKENS;
-        size_t panel = panel_bytes(DT_F32, count);
-        for (int c = begin; c < end; c++)
-            for (int t = 0; t < count; t++)
-                s->turned[(size_t)c * BLOCK_TOKENS + (size_t)t] =
-                    s->x[(size_t)(token + t) * s->ld + (size_t)c];
-        for (int row = begin; row < end; row += PANEL_ROWS)
-            pack_panel(DT_F32, s->turned + (size_t)row * BLOCK_TOKENS,
-                       end - row < PANEL_ROWS ? end - row : PANEL_ROWS, count, BLOCK_TOKENS,
-                       s->packed + (size_t)(row / PANEL_ROWS) * panel);
+        int count = at_most(s->tokens - token, BLOCK_TOKENS);
+        turn(s, begin, end, token, count);
         pool_barrier(s->pool, worker);
         struct k_linear job = {
             .w = s->packed,
@@ -119,18 +97,18 @@ static void multiply_job(void *arg, int worker, int workers)
             .ldy = (size_t)s->cols,
             .accumulate = token > 0,
         };
-        s->m->product(&job, begin / PANEL_ROWS, (end + PANEL_ROWS - 1) / PANEL_ROWS);
+        m->product(&job, begin / PANEL_ROWS, (end + PANEL_ROWS - 1) / PANEL_ROWS);
         pool_barrier(s->pool, worker);
     }
     for (int c = begin; c < end; c++) // the matrix is its own transpose: row c is column c
         for (int i = 0; i < s->cols; i++)
             s->sums[(size_t)i * (size_t)s->cols + (size_t)c] /= (float)s->tokens;
     pool_barrier(s->pool, worker);
-    size_t panel = panel_bytes(DT_F32, s->cols);
-    for (int c = begin; c < end; c += PANEL_ROWS)
-        pack_panel(DT_F32, s->sums + (size_t)c * (size_t)s->cols,
-                   end - c < PANEL_ROWS ? end - c : PANEL_ROWS, s->cols, (size_t)s->cols,
-                   s->m->whole + (size_t)(c / PANEL_ROWS) * panel);
+    for (int row = begin; row < end; row += PANEL_ROWS)
+        pack_square(s, 0, s->cols, row, m->whole);
+    for (int first = worker * m->group; first < s->cols; first += workers * m->group)
+        for (int row = 0, n = group_at(m, first); row < n; row += PANEL_ROWS)
+            pack_square(s, first, n, row, second_at(m, first));
 }
 
 static enum status multiply(struct moments *m, const float *x, size_t ld, int tokens,
@@ -158,29 +136,6 @@ static enum status multiply(struct moments *m, const float *x, size_t ld, int to
     return err->code;
 }
 
-// ---- one group -----------------------------------------------------------------------------------------
-
-static void mean_group(const struct summing *s, int first)
-{
-    double sum[MOMENTS_GROUP_MAX] = {0};
-    int n = group_at(s->m, first);
-    for (int t = 0; t < s->tokens; t++)
-        for (int c = 0; c < n; c++)
-            sum[c] += fabs((double)s->x[(size_t)t * s->ld + (size_t)(first + c)]);
-    for (int c = 0; c < n; c++)
-        s->m->mean_abs[first + c] = (float)(sum[c] / s->tokens);
-}
-
-static void sum_job(void *arg, int worker, int workers)
-{
-    const struct summing *s = arg;
-    int groups = (s->m->cols + s->m->group - 1) / s->m->group;
-    for (int g = worker; g < groups; g += workers) {
-        mean_group(s, g * s->m->group);
-        sum_group(s, g * s->m->group, s->scratch + (size_t)worker * s->scratch_floats);
-    }
-}
-
 static struct moments *moments_alloc(int cols, int group, unsigned isa)
 {
     struct moments *m = calloc(1, sizeof *m);
@@ -205,24 +160,28 @@ enum status moments_create(const float *x, size_t ld, int tokens, int cols, int 
                            struct pool *pool, unsigned isa, struct moments **out, struct error *err)
 {
     assert(tokens > 0 && cols > 0 && group > 0);
-    struct summing s = {.x = x, .ld = ld, .tokens = tokens, .m = moments_alloc(cols, group, isa)};
-    size_t rows = (size_t)panel_count(group) * PANEL_ROWS;
-    s.scratch_floats = rows * (2 * BLOCK_TOKENS + (size_t)group);
-    s.scratch = aligned_alloc_zeroed((size_t)pool_threads(pool) * s.scratch_floats * sizeof(float));
-    *out = s.m;
-    if (!s.m || !s.scratch) {
-        moments_destroy(s.m);
-        aligned_release(s.scratch);
-        *out = NULL;
+    *out = moments_alloc(cols, group, isa);
+    if (!*out)
         return FAIL(err, ERR_NOMEM, "moments of %d channels in groups of %d", cols, group);
-    }
-    pool_run(pool, sum_job, &s);
-    aligned_release(s.scratch);
-    if (multiply(s.m, x, ld, tokens, pool, err) != OK) {
-        moments_destroy(s.m);
+    if (multiply(*out, x, ld, tokens, pool, err) != OK) {
+        moments_destroy(*out);
         *out = NULL;
     }
     return err->code;
+}
+
+void moments_scale(const struct moments *m, double alpha, float *scale)
+{
+    double least = INFINITY, most = 0;
+    for (int c = 0; c < m->cols; c++) {
+        double s = pow((double)m->mean_abs[c], alpha);
+        s = s > 1e-4 ? s : 1e-4;
+        least = s < least ? s : least;
+        most = s > most ? s : most;
+        scale[c] = (float)s;
+    }
+    for (int c = 0; c < m->cols; c++)
+        scale[c] = (float)((double)scale[c] / sqrt(least * most));
 }
 
 void moments_destroy(struct moments *m)

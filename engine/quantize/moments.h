@@ -31,6 +31,10 @@ enum status moments_create(const float *x, size_t ld, int tokens, int cols, int 
                            struct error *err);
 void moments_destroy(struct moments *m);
 
+// scale (cols) = mean |x|^alpha, as published: not below 1e-4, and centred so that largest and least multiply
+// to one.
+void moments_scale(const struct moments *m, double alpha, float *scale);
+
 // error[r] = e_r^T E[x x^T] e_r for the group that begins at column `first`, of up to PANEL_ROWS rows.
 // e: (rows, ld), 64-byte aligned rows.
 void moments_error(const struct moments *m, int first, const float *e, int rows, size_t ld,

@@ -111,8 +111,6 @@ static void search_again(const struct block *b, const struct moments *moments, f
     }
 }
 
-typedef void block_fn(const struct block *b, const uint8_t *cuts);
-
 // Up to PANEL_ROWS folded rows of a role, and their groups one by one.
 struct stripe {
     const struct layer_state *state;
@@ -124,7 +122,7 @@ struct stripe {
 
 static struct block block_at(const struct stripe *s, int first)
 {
-    const float *columns = s->state->scales.columns[s->role];
+    const float *columns = fold_columns(&s->state->scales, s->state->config, s->role, s->row);
     int group = s->state->group;
     return (struct block){
         .w = s->data + first,
@@ -161,15 +159,21 @@ static void set_cuts(const struct stripe *s, int first, const uint8_t cuts[PANEL
         kept[(size_t)r * groups] = cuts[r];
 }
 
+// Room for the changes of the stripe's rows, or NULL.
+static float *changes_at(const struct stripe *s)
+{
+    float *changes = s->state->changes[s->role];
+    int row = s->row % fold_rows_alike(s->state->config, s->role);
+    return changes ? changes + (size_t)row * changes_ld(s->cols) : NULL;
+}
+
 // Each group by itself, then twice all of them in view of each other.
 static void search_stripe(const struct stripe *s)
 {
     const struct layer_state *state = s->state;
     const struct moments *moments = state->search[s->role];
     size_t ld = changes_ld(s->cols);
-    float *changes = state->changes[s->role];
-    if (changes)
-        changes += (size_t)s->row * ld;
+    float *changes = changes_at(s);
     uint8_t cuts[PANEL_ROWS];
     for (int first = 0; first < s->cols; first += state->group) {
         struct block b = block_at(s, first);
@@ -189,19 +193,23 @@ static void search_stripe(const struct stripe *s)
 
 typedef void block_fn(const struct block *b, const uint8_t *cuts);
 
-// Each group of up to 16 rows of the role, folded, with its cuts.
+// Each group of up to 16 rows of the role that read the same input, folded, with its cuts.
 static void walk(const struct layer_state *state, enum tensor_role role, int row0, int rows,
                  float *data, size_t ld, block_fn *fn)
 {
     int cols = tensor_shape(state->config, role).cols;
+    int alike = fold_rows_alike(state->config, role);
     assert(state->group <= MOMENTS_GROUP_MAX);
     fold_rows(&state->scales, state->config, role, row0, rows, data, ld);
-    for (int r = 0; r < rows; r += PANEL_ROWS) {
+    for (int r = 0, count; r < rows; r += count) {
+        int left = alike - (row0 + r) % alike;
+        count = rows - r < left ? rows - r : left;
+        count = count < PANEL_ROWS ? count : PANEL_ROWS;
         struct stripe s = {
             .state = state,
             .role = role,
             .row = row0 + r,
-            .rows = rows - r < PANEL_ROWS ? rows - r : PANEL_ROWS,
+            .rows = count,
             .cols = cols,
             .data = data + (size_t)r * ld,
             .ld = ld,
@@ -239,10 +247,11 @@ static void cut_block(const struct block *b, const uint8_t *cuts)
 static void unfold_rows(const struct fold_scales *scales, const struct model_config *config,
                         enum tensor_role role, int row0, int rows, float *data, size_t ld)
 {
-    const float *columns = scales->columns[role], *factors = scales->rows[role];
+    const float *factors = scales->rows[role];
     int cols = tensor_shape(config, role).cols;
     for (int r = 0; r < rows; r++) {
         float *row = data + (size_t)r * ld;
+        const float *columns = fold_columns(scales, config, role, row0 + r);
         for (int c = 0; columns && c < cols; c++)
             row[c] /= columns[c];
         for (int c = 0; factors && c < cols; c++)

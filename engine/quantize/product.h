@@ -22,9 +22,10 @@ struct layer_state {
     uint8_t *cuts[T_ROLE_COUNT];  // (rows, groups); NULL: nothing is cut
     // Where set, cuts (not NULL then) are not read but written, as rows are made: for each group the one with
     // the least error of the group's output; and with room for changes, looked at again with what the
-    // row's other groups do to the product's output.
+    // row's other groups do to the product's output. Of experts' down projections: moments of one expert's
+    // input, and only that expert's rows may be made.
     const struct moments *search[T_ROLE_COUNT];
-    float *changes[T_ROLE_COUNT]; // (rows, changes_ld(cols)), 64-byte aligned, or NULL
+    float *changes[T_ROLE_COUNT]; // (rows alike, changes_ld(cols)), 64-byte aligned, or NULL
 };
 
 static inline size_t changes_ld(int cols)

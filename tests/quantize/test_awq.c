@@ -26,12 +26,12 @@ static struct checkpoint *open_model(const char *path)
 }
 
 // Random ids: models of tests/golden have no tokenizer.
-static struct calib_text random_text(const struct checkpoint *ck)
+static struct calib_text random_text(const struct checkpoint *ck, int windows)
 {
-    struct calib_text text = {.windows = 2, .length = TOKENS};
+    struct calib_text text = {.windows = windows, .length = TOKENS};
     struct rng rng = {4};
-    text.ids = calloc(2 * TOKENS, sizeof *text.ids);
-    for (int i = 0; i < 2 * TOKENS; i++)
+    text.ids = calloc((size_t)windows * TOKENS, sizeof *text.ids);
+    for (int i = 0; i < windows * TOKENS; i++)
         text.ids[i] = (int32_t)rng_below(&rng, (uint32_t)ck->config.vocab);
     return text;
 }
@@ -85,15 +85,15 @@ static void logits_of(struct checkpoint *ck, const struct calib_text *text, floa
 static void folding_keeps_logits(const char *path, int scales_expected)
 {
     struct checkpoint *ck = open_model(path);
-    struct calib_text text = random_text(ck);
+    struct calib_text text = random_text(ck, 1);
     struct folded f = {.source = ck};
     struct fold_site sites[FOLD_SITES_MAX];
     struct rng rng = {5};
     int count = fold_sites(&ck->config, sites), entered = 0;
     for (int i = 0; i < count; i++) {
-        int cols = tensor_shape(&ck->config, sites[i].readers[0]).cols;
-        f.scale[i] = calloc((size_t)cols, sizeof(float));
-        for (int c = 0; c < cols; c++)
+        size_t length = fold_scale_length(&ck->config, &sites[i]);
+        f.scale[i] = calloc(length, sizeof(float));
+        for (size_t c = 0; c < length; c++)
             f.scale[i][c] = 0.25f + 3 * rng_f32(&rng);
         fold_enter(&sites[i], f.scale[i], &f.scales);
         entered += sites[i].giver != T_ROLE_COUNT;
@@ -105,7 +105,7 @@ static void folding_keeps_logits(const char *path, int scales_expected)
     logits_of(ck, &text, is);
     logits_of(&folded, &text, got);
     double difference = largest_difference(is, got, n) / largest_magnitude(is, n);
-    if (!(difference < 1e-4))
+    if (!(difference < 1e-5))
         fail_msg("%s: logits differ by %g of the largest", path, difference);
     for (int i = 0; i < count; i++)
         free(f.scale[i]);
@@ -121,6 +121,8 @@ static void test_folding(void **state)
     folding_keeps_logits(MODELS "llama-gqa3", 3);       // v does not take o's
     folding_keeps_logits(MODELS "llama-wide-heads", 4); // as many KV heads as heads
     folding_keeps_logits(MODELS "qwen2-tied", 3);       // biases of q, k and v
+    folding_keeps_logits(MODELS "mixtral", 3);          // each expert's down its own
+    folding_keeps_logits(MODELS "qwen2-moe", 4);        // and the one all tokens go through
 }
 
 // ---- the search --------------------------------------------------------------------------------------------
@@ -129,6 +131,8 @@ struct taken {
     struct hash *hash; // of all codes, scales and zeros
     const struct checkpoint *ck;
     int layers, better;
+    int experts_better; // layers where calibrating experts' down projections helps
+    int experts_rare;
 };
 
 static enum status take(void *user, const struct awq_layer *layer, struct error *err)
@@ -138,7 +142,12 @@ static enum status take(void *user, const struct awq_layer *layer, struct error 
     assert_int_equal(layer->layer, t->layers++);
     if (!(layer->found <= layer->rounded))
         fail_msg("layer %d: %g, by rounding alone %g", layer->layer, layer->found, layer->rounded);
+    if (t->ck->config.experts && !(layer->found <= layer->experts_rounded))
+        fail_msg("layer %d: %g, with experts' down projections by rounding alone %g", layer->layer,
+                 layer->found, layer->experts_rounded);
     t->better += layer->found < layer->rounded;
+    t->experts_better += layer->found < layer->experts_rounded;
+    t->experts_rare += layer->experts_rare;
     for (int role = T_FINAL_NORM + 1; role < T_ROLE_COUNT; role++) {
         enum tensor_role r = (enum tensor_role)role;
         struct tensor_shape shape = tensor_shape(&t->ck->config, r);
@@ -161,11 +170,11 @@ static enum status take(void *user, const struct awq_layer *layer, struct error 
     return OK;
 }
 
-static int search(const char *path, int threads, char hex[65])
+static struct taken search(const char *path, int windows, int threads, char hex[65])
 {
     struct error err = {0};
     struct checkpoint *ck = open_model(path);
-    struct calib_text text = random_text(ck);
+    struct calib_text text = random_text(ck, windows);
     struct pool *pool = pool_of(threads);
     struct taken taken = {.hash = hash_create(), .ck = ck};
     struct awq_options options = {.group = 16, .pool = pool, .isa = ISA_ALL};
@@ -175,7 +184,7 @@ static int search(const char *path, int threads, char hex[65])
     pool_destroy(pool);
     calib_text_fini(&text);
     checkpoint_destroy(ck);
-    return taken.better;
+    return taken;
 }
 
 static void test_search(void **state)
@@ -191,10 +200,33 @@ static void test_search(void **state)
 #endif
     for (int i = 0; i < count; i++) {
         char one[65], two[65];
-        assert_true(search(models[i], 1, one) > 0);
-        search(models[i], 2, two);
+        assert_true(search(models[i], 2, 1, one).better > 0);
+        search(models[i], 2, 2, two);
         assert_string_equal(one, two);
     }
+}
+
+static void test_experts(void **state)
+{
+    (void)state;
+    static const char *const models[] = {MODELS "mixtral", MODELS "qwen2-moe"};
+    for (int i = 0; i < 2; i++) {
+        char one[65], two[65];
+        struct taken taken = search(models[i], 8, 1, one);
+        assert_true(taken.better > 0 && taken.experts_better > 0);
+        assert_int_equal(taken.experts_rare, 0);
+        search(models[i], 8, 2, two);
+        assert_string_equal(one, two);
+    }
+}
+
+// 48 tokens, two experts each, are fewer than 32 for each of most.
+static void test_experts_that_few_tokens_reach_are_counted(void **state)
+{
+    (void)state;
+    char hex[65];
+    struct taken taken = search(MODELS "mixtral", 1, 2, hex);
+    assert_in_range(taken.experts_rare, 6, 10);
 }
 
 // ---- stopped -----------------------------------------------------------------------------------------------
@@ -202,7 +234,7 @@ static void test_search(void **state)
 static enum status stopped_search(const struct checkpoint *ck, struct stop *stop, struct error *err)
 {
     char hex[65];
-    struct calib_text text = random_text(ck);
+    struct calib_text text = random_text(ck, 2);
     struct pool *pool = pool_of(2);
     struct taken taken = {.hash = hash_create(), .ck = ck};
     struct awq_options options = {
@@ -382,8 +414,12 @@ static void test_calibrated(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_folding),        cmocka_unit_test(test_search),
-        cmocka_unit_test(test_stopped_search), cmocka_unit_test(test_stopped),
+        cmocka_unit_test(test_folding),
+        cmocka_unit_test(test_search),
+        cmocka_unit_test(test_experts),
+        cmocka_unit_test(test_experts_that_few_tokens_reach_are_counted),
+        cmocka_unit_test(test_stopped_search),
+        cmocka_unit_test(test_stopped),
         cmocka_unit_test(test_calibrated),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
