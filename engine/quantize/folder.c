@@ -1,12 +1,10 @@
-// folder.c - the small files of a folder that is written: config.json, tokenizer, and its removal.
+// folder.c - the small files of a folder that is written: config.json and tokenizer.
 //
 // What quantization_config says is what AutoAWQ and compressed-tensors write themselves for these layouts.
 #include "engine/quantize/folder.h"
 
-#include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/file.h"
 #include "base/json.h"
@@ -113,19 +111,4 @@ enum status quant_folder_copy(const char *source, const char *dir, struct error 
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         TRY(copy(source, dir, names[i], err));
     return OK;
-}
-
-void quant_folder_remove(const char *dir)
-{
-    DIR *folder = opendir(dir);
-    if (folder) {
-        for (struct dirent *entry; (entry = readdir(folder)) != NULL;) {
-            char *path = file_join(dir, entry->d_name);
-            if (path && strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-                unlink(path);
-            free(path);
-        }
-        closedir(folder);
-    }
-    rmdir(dir);
 }

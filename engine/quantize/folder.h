@@ -1,4 +1,4 @@
-// folder.h - the small files of a folder that is written: config.json, tokenizer, and its removal.
+// folder.h - the small files of a folder that is written: config.json and tokenizer.
 #ifndef ENGINE_QUANTIZE_FOLDER_H
 #define ENGINE_QUANTIZE_FOLDER_H
 
@@ -10,8 +10,5 @@ enum status quant_folder_config(const char *source, const char *dir,
 
 // Copies tokenizer, chat template, generation defaults and licence, as far as they are there.
 enum status quant_folder_copy(const char *source, const char *dir, struct error *err);
-
-// Removes a folder of plain files, as far as it can.
-void quant_folder_remove(const char *dir);
 
 #endif

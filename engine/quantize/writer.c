@@ -87,9 +87,10 @@ void quant_writer_destroy(struct quant_writer *w)
 {
     if (!w)
         return;
+    struct error ignored = {0};
     targets_fini(&w->plan);
     if (w->temporary)
-        quant_folder_remove(w->temporary);
+        file_remove_tree(w->temporary, &ignored);
     free(w->temporary);
     free(w->out);
     free(w);
