@@ -50,32 +50,33 @@ static void wipe(struct live *live)
     live->drawn = false;
 }
 
-void live_note(struct live *live, const char *format, ...)
+// A line, which stays, or which the next one takes the place of.
+static void say(struct live *live, bool stays, const char *format, va_list args)
 {
-    va_list args;
     if (!live->speaking)
         return;
     wipe(live);
-    va_start(args, format);
     vprintf(format, args);
-    va_end(args);
-    if (!live->drawing)
+    if (stays)
         putchar('\n');
-    live->drawn = live->drawing;
+    live->drawn = !stays;
     fflush(stdout);
+}
+
+void live_note(struct live *live, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    say(live, !live->drawing, format, args);
+    va_end(args);
 }
 
 void live_line(struct live *live, const char *format, ...)
 {
     va_list args;
-    if (!live->speaking)
-        return;
-    wipe(live);
     va_start(args, format);
-    vprintf(format, args);
+    say(live, true, format, args);
     va_end(args);
-    putchar('\n');
-    fflush(stdout);
 }
 
 void live_quality(struct live *live, const struct plan_quality *quality)
