@@ -11,6 +11,7 @@
 #include "bench/cli/checkpoint.h"
 #include "bench/cli/command.h"
 #include "bench/cli/progress.h"
+#include "bench/probe/probe.h"
 #include "engine/engine.h"
 
 enum { MAX_TOKENS = 1 << 20 };
@@ -93,6 +94,7 @@ static enum status prompt_encode(struct session *s, struct error *err)
 static enum status session_open(struct session *s, struct error *err)
 {
     const struct request *r = &s->request;
+    machine_limit_memory(0); // what does not fit fails in a line of its own, and is not killed
     TRY(pool_create(r->threads, true, &s->pool, err));
     uint64_t begin = clock_ns();
     TRY(checkpoint_find(r->model, &s->ck, err));

@@ -10,6 +10,7 @@
 #include "bench/cli/checkpoint.h"
 #include "bench/cli/command.h"
 #include "bench/cli/progress.h"
+#include "bench/probe/probe.h"
 
 enum { MAX_IDS = 1 << 16 };
 
@@ -81,6 +82,7 @@ static enum status open_request(const struct arguments *args, struct logits_requ
     TRY(read_prompt(args, r, err));
     if (r->count > MAX_IDS)
         return FAIL(err, ERR_USAGE, "%zu ids are more than %d", r->count, MAX_IDS);
+    machine_limit_memory(0); // what does not fit fails in a line of its own, and is not killed
     TRY(pool_create((int)threads, true, &r->pool, err));
     options.pool = r->pool;
     struct progress progress;

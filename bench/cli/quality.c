@@ -88,6 +88,7 @@ static enum status read_text(struct quality_request *r, struct error *err)
 static enum status load_models(const struct arguments *args, struct quality_request *r,
                                struct error *err)
 {
+    machine_limit_memory(0); // what does not fit fails in a line of its own, and is not killed
     TRY(pool_create((int)flag_int(args, "threads"), true, &r->pool, err));
     struct engine_options options = {.device = "cpu",
                                      .scheme = &r->scheme,

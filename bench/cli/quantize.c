@@ -9,6 +9,7 @@
 #include "bench/cli/checkpoint.h"
 #include "bench/cli/command.h"
 #include "bench/cli/progress.h"
+#include "bench/probe/probe.h"
 #include "engine/engine.h"
 
 static uint64_t stored_size(const struct checkpoint *ck)
@@ -85,6 +86,7 @@ static enum exit_code quantize_run(const struct arguments *args, struct error *e
     struct checkpoint *ck = NULL;
     struct pool *pool = NULL;
     bool told = false;
+    machine_limit_memory(0); // what does not fit fails in a line of its own, and is not killed
     if (check_arguments(args, err) == OK && checkpoint_find(positional(args, 0), &ck, err) == OK &&
         pool_create(0, true, &pool, err) == OK)
         quantize(args, ck, pool, &told, err);

@@ -123,3 +123,12 @@ int64_t machine_room_bytes(void)
     headroom = headroom > HEADROOM_BYTES ? headroom : HEADROOM_BYTES;
     return available > headroom ? available - headroom : 1;
 }
+
+int64_t machine_limit_memory(int64_t wanted_bytes)
+{
+    struct error unsupported = {0};
+    int64_t limit = machine_room_bytes();
+    if (wanted_bytes > 0 && (limit == OS_UNKNOWN || wanted_bytes < limit))
+        limit = wanted_bytes;
+    return limit > 0 && os_limit_memory(limit, &unsupported) == OK ? limit : OS_UNKNOWN;
+}

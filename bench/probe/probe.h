@@ -28,6 +28,9 @@ void machine_fini(struct machine *machine);
 // The most memory a process would take now: what is available, less some head-room, so that an allocation
 // fails before the machine swaps or kills. OS_UNKNOWN where nothing tells.
 int64_t machine_room_bytes(void);
+// Makes an allocation beyond that, or beyond `wanted_bytes` where those are fewer and not 0, fail in this
+// process. Returns the limit; OS_UNKNOWN where the system has none.
+int64_t machine_limit_memory(int64_t wanted_bytes);
 
 // Memory levels, nearest first: "L1" (data), "L2", "L3", "DRAM". Where instances of a level differ (core
 // kinds), the one with the least for each core stands for all.

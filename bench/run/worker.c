@@ -51,17 +51,6 @@ static enum status job_read(struct worker *w, struct error *err)
     return err->code;
 }
 
-// So that an allocation fails in here before that. Returns the limit set, or OS_UNKNOWN where the system
-// has none: then an exhausted memory ends the worker, and the runner asks the kernel why.
-static int64_t limit_memory(int64_t wanted_bytes)
-{
-    struct error unsupported = {0};
-    int64_t limit = machine_room_bytes();
-    if (wanted_bytes > 0 && (limit == OS_UNKNOWN || wanted_bytes < limit))
-        limit = wanted_bytes;
-    return limit > 0 && os_limit_memory(limit, &unsupported) == OK ? limit : OS_UNKNOWN;
-}
-
 static enum status hello(struct worker *w, int64_t limit, struct error *err)
 {
     json_t *event = wire_event("hello");
@@ -339,7 +328,8 @@ static enum status run_ceilings(struct worker *w, struct error *err)
 static enum status work(struct worker *w, struct error *err)
 {
     TRY(job_read(w, err));
-    int64_t limit = limit_memory(w->job.memory_limit_bytes);
+    // Where there is no limit an exhausted memory ends the worker, and the runner asks the kernel why.
+    int64_t limit = machine_limit_memory(w->job.memory_limit_bytes);
     TRY(pool_create(w->job.threads, true, &w->pool, err));
     TRY(hello(w, limit, err));
     switch (w->job.task) {
