@@ -4,6 +4,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "base/str.h"
+
 static enum log_level threshold = LOG_INFO; // written once, before threads: see log_set_level
 
 void log_set_level(enum log_level level)
@@ -26,6 +28,8 @@ void log_line(enum log_level level, const char *format, ...)
     size_t end = (size_t)used + (more < 0 ? 0 : (size_t)more);
     if (end > sizeof line - 2)
         end = sizeof line - 2;
+    line[end] = '\0';
+    str_plain(line);
     line[end] = '\n';
     fwrite(line, 1, end + 1, stderr);
 }

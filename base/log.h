@@ -9,7 +9,7 @@ enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 // Set once by main before any thread starts; LOG_INFO until then.
 void log_set_level(enum log_level level);
 
-// One line, prefixed "bench: " (and "warning: "); the newline is added. Safe from any thread.
+// One line (str_plain), prefixed "bench: " (and "warning: "); the newline is added. Safe from any thread.
 void log_line(enum log_level level, const char *format, ...) PRINTF_LIKE(2, 3);
 
 #endif

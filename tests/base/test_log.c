@@ -37,6 +37,8 @@ static void lines_carry_their_level(void **state)
     assert_string_equal(text, "bench: error: no such model\n");
     captured(LOG_WARN, "100%", text, sizeof text);
     assert_string_equal(text, "bench: warning: 100%\n");
+    captured(LOG_WARN, "a name\nof\x1b[2J two lines", text, sizeof text);
+    assert_string_equal(text, "bench: warning: a name?of?[2J two lines\n");
     captured(LOG_INFO, "on we go", text, sizeof text);
     assert_string_equal(text, "bench: on we go\n");
 }
