@@ -185,11 +185,10 @@ static enum status read_infos(struct gguf *g, struct gguf_cursor *c, size_t coun
     if (begin > c->end && count)
         return FAIL(err, ERR_FORMAT, "%s: truncated: the data should begin at byte %zu of %zu",
                     g->name, begin, c->end);
-    g->tensor_data = g->data + begin;
     g->data_bytes = begin > c->end ? 0 : c->end - begin;
     TRY(check_layout(g, g->all.at, count, err));
     for (size_t i = 0; i < count; i++)
-        g->all.at[i].data = g->tensor_data + g->all.at[i].offset;
+        g->all.at[i].data = g->data + begin + g->all.at[i].offset;
     qsort(g->all.at, count, sizeof *g->all.at, by_name);
     return OK;
 }

@@ -58,8 +58,7 @@ struct gguf {
     char arch[32];
     const struct arch *row;
     uint32_t alignment;
-    const unsigned char *tensor_data;
-    size_t data_bytes;     // of tensor_data
+    size_t data_bytes;     // behind the descriptions
     struct gguf_infos all; // as the file describes them, those of joined parts too
     struct gguf *parts;    // owned: the last one joined, whose own `parts` is the one before
     struct model_config config;

@@ -252,7 +252,7 @@ static enum status copy_factors(const struct gguf *g, const struct gguf_info *t,
     if (t->type != stored_f32 || t->dim_count != 1 || t->dims[0] != (uint64_t)count)
         return FAIL(err, ERR_FORMAT, "%s: tensor %s: not %d values in F32", g->name, t->name,
                     count);
-    memcpy(out, g->tensor_data + t->offset, (size_t)t->bytes);
+    memcpy(out, t->data, (size_t)t->bytes);
     for (int i = 0; i < count; i++)
         if (!(out[i] > 0) || !isfinite(out[i]))
             return FAIL(err, ERR_FORMAT, "%s: tensor %s: value %d is not positive", g->name,

@@ -302,6 +302,33 @@ static void parts(void **state)
     scratch_remove(dir);
 }
 
+// What the description takes from a tensor is read in the part that has it.
+static void factors_in_another_part(void **state)
+{
+    (void)state;
+    struct tensor list[TENSORS + 1];
+    const float factors[] = {1, 2.5f};
+    const char *dir = scratch_make();
+    char path[128];
+    size_t count;
+    memcpy(list, all, sizeof all);
+    list[TENSORS] = (struct tensor){"rope_freqs.weight", WIDTH / 2, 0, 0, -1};
+    part(dir, PART(1), list, 0, 0, 3);
+    part(dir, PART(2), list, 6, 1, 3);
+    part(dir, PART(3), list + 6, TENSORS - 5, 2, 3);
+    snprintf(path, sizeof path, "%s/" PART(3), dir);
+    char *bytes = slurp(path, &count);
+    memcpy(bytes + count - 32, factors, sizeof factors); // the last tensor, filled up to 32 bytes
+    put(dir, PART(3), bytes, count);
+    snprintf(path, sizeof path, "%s/" PART(1), dir);
+    struct checkpoint *ck = open_ok(path);
+    assert_int_equal(checkpoint_config(ck)->rope_scaling, ROPE_SCALE_FACTORS);
+    assert_memory_equal(checkpoint_config(ck)->rope_factors, factors, sizeof factors);
+    checkpoint_destroy(ck);
+    free(bytes);
+    scratch_remove(dir);
+}
+
 static void heads(void **state)
 {
     (void)state;
@@ -439,9 +466,15 @@ static void files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(twins),      cmocka_unit_test(scaling), cmocka_unit_test(layouts),
-        cmocka_unit_test(parts),      cmocka_unit_test(heads),   cmocka_unit_test(value_types),
-        cmocka_unit_test(bad_values), cmocka_unit_test(files),
+        cmocka_unit_test(twins),
+        cmocka_unit_test(scaling),
+        cmocka_unit_test(layouts),
+        cmocka_unit_test(parts),
+        cmocka_unit_test(factors_in_another_part),
+        cmocka_unit_test(heads),
+        cmocka_unit_test(value_types),
+        cmocka_unit_test(bad_values),
+        cmocka_unit_test(files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
