@@ -1,8 +1,8 @@
 // cpu.h - the CPU backend's inner structures, in reading order: kernels, weights, buffers, one pass.
 //
-// prepare.c packs the weights, plan.c lays out a context's arena, forward.c runs a step, products.c and
-// attend.c hold its two kinds of heavy work. Memory is laid out by functions that run twice over the
-// same code: once without memory, to measure, once to place. So a plan and the truth cannot differ.
+// prepare.c packs the weights, plan.c lays out a context's arena, forward.c runs a step; products.c, attend.c
+// and experts.c hold its heavy work, pass.c what they all use. Memory is laid out by functions that run twice
+// over the same code: once without memory, to measure, once to place. So a plan and the truth cannot differ.
 #ifndef ENGINE_CPU_CPU_H
 #define ENGINE_CPU_CPU_H
 
@@ -240,6 +240,8 @@ bool watched(const struct cpu_pass *pass, int worker);
 void tell(struct cpu_pass *pass, int layer, enum op_class op, struct op_cost cost);
 struct op_cost product_cost(const struct cpu_pass *pass, const struct cpu_matrix *m, int tokens);
 struct op_cost norm_cost(const struct cpu_pass *pass, int tokens, const struct cpu_norm *norm);
+// Of an operation on f32 rows: each element read and written once.
+struct op_cost row_cost(int tokens, int width, uint64_t weight_bytes);
 
 // Input rows of a product.
 struct cpu_input {

@@ -22,60 +22,6 @@ static float *residual(const struct cpu_pass *pass, int row)
 
 // ---- observing -------------------------------------------------------------------------------------------
 
-// Worker 0 tells what was done since its last event. In the phases that end at a barrier the time
-// includes waiting there for the others.
-bool watched(const struct cpu_pass *pass, int worker)
-{
-    return pass->observer && pass->observer->on_event && worker == 0;
-}
-
-void tell(struct cpu_pass *pass, int layer, enum op_class op, struct op_cost cost)
-{
-    struct engine_event event = {
-        .phase = pass->phase,
-        .layer = layer,
-        .op = op,
-        .weight_bytes = cost.weight_bytes,
-        .kv_read_bytes = cost.kv_read_bytes,
-        .kv_write_bytes = cost.kv_write_bytes,
-        .activation_bytes = cost.activation_bytes,
-        .flop = cost.flop,
-        .begin_ns = pass->mark_ns,
-        .end_ns = clock_ns(),
-    };
-    pass->observer->on_event(pass->observer->user, &event);
-    pass->mark_ns = clock_ns(); // what the observer does is in no event
-}
-
-bool tapped(const struct cpu_pass *pass)
-{
-    return pass->observer && pass->observer->tap;
-}
-
-void show(const struct cpu_pass *pass, int worker, const struct engine_rows *rows)
-{
-    if (!tapped(pass))
-        return;
-    barrier(pass, worker);
-    if (worker == 0)
-        pass->observer->tap->on_rows(pass->observer->tap->user, rows);
-    barrier(pass, worker);
-}
-
-void show_input(const struct cpu_pass *pass, int worker, enum engine_point point, int layer,
-                struct cpu_input input, int cols)
-{
-    show(pass, worker,
-         &(struct engine_rows){
-             .point = point,
-             .layer = layer,
-             .x = (float *)(uintptr_t)input.x,
-             .rows = pass->tokens,
-             .cols = cols,
-             .ld = input.row_bytes / sizeof(float),
-         });
-}
-
 static void show_residual(const struct cpu_pass *pass, int worker, enum engine_point point,
                           int layer)
 {
@@ -89,20 +35,6 @@ static void show_residual(const struct cpu_pass *pass, int worker, enum engine_p
              .cols = width,
              .ld = (size_t)width,
          });
-}
-
-struct op_cost product_cost(const struct cpu_pass *pass, const struct cpu_matrix *m, int tokens)
-{
-    const struct scheme *scheme = pass->model->scheme;
-    bool head = m == &pass->model->weights.head;
-    enum dtype input = head                ? scheme->head_activations
-                       : m->type == DT_F32 ? DT_F32 // a router, where the scheme says otherwise
-                                           : scheme->activations;
-    uint64_t bytes = (uint64_t)panel_count(m->rows) * cpu_panel_bytes(m);
-    if (m->bias)
-        bytes += (uint64_t)m->rows * sizeof(float);
-    return cost_linear((uint64_t)tokens, (uint64_t)m->rows, (uint64_t)m->cols, bytes,
-                       cpu_element_bytes(input));
 }
 
 static struct op_cost qkv_cost(const struct cpu_pass *pass, const struct cpu_layer *layer)
@@ -124,21 +56,6 @@ static struct op_cost attention_cost(const struct cpu_pass *pass, int layer)
     return cost;
 }
 
-// An operation on f32 rows: each element read and written once.
-static struct op_cost row_cost(int tokens, int width, uint64_t weight_bytes)
-{
-    return (struct op_cost){
-        .weight_bytes = weight_bytes,
-        .activation_bytes = 2 * (uint64_t)tokens * (uint64_t)width * sizeof(float),
-    };
-}
-
-struct op_cost norm_cost(const struct cpu_pass *pass, int tokens, const struct cpu_norm *norm)
-{
-    int width = pass->model->config.width;
-    return row_cost(tokens, width, (norm->bias ? 2 : 1) * (uint64_t)width * sizeof(float));
-}
-
 // Clipping, norms of q and k, rotation: those that the description asks for.
 static struct op_cost rotation_cost(const struct cpu_pass *pass)
 {
@@ -155,43 +72,6 @@ static struct op_cost rotation_cost(const struct cpu_pass *pass)
 }
 
 // ---- norms and inputs of products ------------------------------------------------------------------------
-
-void norm_row(const struct cpu_pass *pass, const float *x, const struct cpu_norm *norm, float *out)
-{
-    const struct model_config *c = &pass->model->config;
-    if (c->norm == NORM_RMS)
-        pass->model->kernels.rmsnorm(out, x, norm->weight, c->width, c->norm_eps);
-    else
-        pass->model->kernels.layernorm(out, x, norm->weight, norm->bias, c->width, c->norm_eps);
-}
-
-struct making make_begin(const struct cpu_pass *pass, int worker, int rows, enum dtype type)
-{
-    const struct cpu_buffers *b = pass->b;
-    const struct cpu_worker *w = &b->workers[worker];
-    bool quantized = dtype_is_quantized(type);
-    struct making m = {.alone = rows <= SHARED_NORM_TOKENS, .end = rows, .type = type};
-    m.rows = m.alone ? w->input : quantized ? b->codes : b->input;
-    m.scales = m.alone ? w->scales : b->scales;
-    m.row_bytes = quantized ? b->codes_bytes : b->input_bytes;
-    if (!m.alone)
-        pool_share(rows, 1, worker, pass->workers, &m.begin, &m.end);
-    return m;
-}
-
-struct cpu_input make_end(const struct cpu_pass *pass, int worker, const struct making *m)
-{
-    if (!m->alone)
-        barrier(pass, worker);
-    return (struct cpu_input){m->rows, m->row_bytes, m->type,
-                              dtype_is_quantized(m->type) ? m->scales : NULL};
-}
-
-void make_row(const struct making *m, int index, const float *x, int n, k_cast_fn *cast,
-              enum dtype weights)
-{
-    m->scales[index] = cast(m->rows + (size_t)index * m->row_bytes, x, n, cpu_padded(weights, n));
-}
 
 // The normed residual stream, cast for a product: (T, d).
 static struct cpu_input normed(struct cpu_pass *pass, int worker, int layer,
