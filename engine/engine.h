@@ -187,7 +187,7 @@ size_t checkpoint_tensor_classes(const struct checkpoint *ck, struct tensor_clas
 // How the products of a quantized folder are stored.
 struct checkpoint_quantization {
     char method[32];   // quant_method: "awq"
-    char text[128];    // for people: "AutoAWQ gemm, 4 bits, groups of 128, zero points"
+    char text[192];    // for people: "AutoAWQ gemm, 4 bits, groups of 128, zero points"
     int bits;          // of a code
     int group;         // inputs a scale covers; 0: all of a row
     bool zero_points;  // codes are not symmetric
