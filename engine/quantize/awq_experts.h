@@ -6,7 +6,7 @@
 // All experts at once would be one run of the layer for each alpha; one expert at a time in the whole block's
 // error would be that times their number. This takes no run of the layer at all: the inputs x are kept from
 // the one that the search begins with, and a trial rounds one expert's matrix and multiplies its tokens.
-// The published code does the same, without the shares.
+// AutoAWQ does the same, without the shares.
 #ifndef ENGINE_QUANTIZE_AWQ_EXPERTS_H
 #define ENGINE_QUANTIZE_AWQ_EXPERTS_H
 
