@@ -37,6 +37,7 @@ struct engine_rows {
 struct engine_tap {
     void (*on_rows)(void *user, const struct engine_rows *rows);
     void *user;
+    bool attention_alone; // nothing behind POINT_MIDDLE is wanted: feed-forwards may be left out
 };
 
 struct backend {

@@ -333,6 +333,8 @@ static void forward(void *arg, int worker, int workers)
     for (int i = 0; i < pass->model->config.layers; i++) {
         attention_block(pass, worker, i);
         show_residual(pass, worker, POINT_MIDDLE, i);
+        if (tapped(pass) && pass->observer->tap->attention_alone)
+            continue;
         feed_forward_block(pass, worker, i);
         show_residual(pass, worker, POINT_LAYER_OUTPUT, i);
     }

@@ -196,8 +196,10 @@ static enum status measure(struct search *s, enum engine_point point, double *lo
 {
     size_t n = flow_tokens(&s->flow) * (size_t)s->flow.width;
     const float *is = s->kept[point].x, *got = s->run[point].x;
+    struct flow_rows wanted[ENGINE_POINTS] = {0};
     double sum = 0;
-    TRY(run_layer(s, &s->state, s->run, err));
+    wanted[point] = s->run[point];
+    TRY(run_layer(s, &s->state, wanted, err));
     for (size_t i = 0; i < n; i++)
         sum += ((double)got[i] - (double)is[i]) * ((double)got[i] - (double)is[i]);
     *loss = sum / (double)n;

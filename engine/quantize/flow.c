@@ -94,6 +94,14 @@ static enum status check_shown(const struct flow *flow, const struct model_confi
     return OK;
 }
 
+static bool attention_alone(const struct flow_rows *kept)
+{
+    for (int p = POINT_MIDDLE + 1; p < ENGINE_POINTS; p++)
+        if (kept[p].x)
+            return false;
+    return true;
+}
+
 static enum status run(const struct flow *flow, struct checkpoint *layer, const int32_t *tokens,
                        struct tapping *tapping, struct error *err)
 {
@@ -102,7 +110,8 @@ static enum status run(const struct flow *flow, struct checkpoint *layer, const 
         .device = "cpu", .scheme = f32, .pool = flow->pool, .isa = flow->isa};
     struct context_options shape = {
         .batch = flow->windows, .positions = flow->length, .chunk = flow->length, .kv = DT_F32};
-    struct engine_tap tap = {.on_rows = on_rows, .user = tapping};
+    struct engine_tap tap = {
+        .on_rows = on_rows, .user = tapping, .attention_alone = attention_alone(tapping->kept)};
     struct engine_observer observer = {.tap = &tap};
     struct model *model = NULL;
     struct context *ctx = NULL;
