@@ -47,8 +47,8 @@ enum { AWQ_WINDOW = 512 };
 int awq_windows(const struct model_config *config);
 
 // Memory: one layer in f32, as much again for what quantization changes of it (of experts' down projections: of
-// one expert), the inputs of its products for all tokens, and for each input its second moments. The same bits for any number of threads. Errors: those of engine and memory, and
-// of `take`, which ends it.
+// one expert), the inputs of its products for all tokens, and for each input its second moments. The same bits
+// for any number of threads. Errors: those of engine and memory, and of `take`, which ends it.
 enum status awq_search(const struct checkpoint *ck, const struct calib_text *text,
                        const struct awq_options *options, awq_take *take, void *user,
                        struct error *err);
