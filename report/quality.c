@@ -114,9 +114,9 @@ static void quality_row_html(struct str *out, const struct report_data *data,
     static const char *const divergences[] = {METRIC_KL_MEAN, METRIC_KL_MEDIAN, METRIC_KL_P99};
     str_append(out, "<tr><td class=name>");
     html_textf(out, "%s %s %s", cell->model, cell->scheme, cell->device);
-    str_append(out, "</td><td>");
+    str_append(out, " <small>");
     settings_of(out, q);
-    str_append(out, "</td><td>");
+    str_append(out, "</small></td><td>");
     html_status(out, q->status);
     str_append(out, "</td>");
     value_column(out, figure(data, cell->id, METRIC_PERPLEXITY), "ppl");
@@ -135,7 +135,6 @@ static void quality_row_html(struct str *out, const struct report_data *data,
 void page_quality(struct str *out, const struct report_data *data)
 {
     static const char *const heads[] = {"model, scheme, device",
-                                        "of",
                                         "status",
                                         ">perplexity",
                                         ">of f32",
@@ -174,7 +173,7 @@ void page_quality(struct str *out, const struct report_data *data)
 struct pareto_point {
     const struct series *series;
     double x, perplexity;
-    bool front;
+    bool front, below; // below: its name stands there
 };
 
 static const struct pareto_kind {
@@ -233,6 +232,19 @@ static void find_front(struct pareto_point *points, size_t count, bool more_is_b
     qsort(points, count, sizeof *points, by_x);
 }
 
+// Of two neighbours whose names would overlap the lower one's goes below. Sorted by x; the picture is so wide
+// and high.
+static void place_names(struct pareto_point *points, size_t count, double width, double height)
+{
+    for (size_t i = 1; i < count; i++) {
+        struct pareto_point *left = &points[i - 1], *p = &points[i];
+        bool close =
+            p->x - left->x < 0.2 * width && fabs(p->perplexity - left->perplexity) < 0.08 * height;
+        if (close && !left->below)
+            *(p->perplexity <= left->perplexity ? &p->below : &left->below) = true;
+    }
+}
+
 // The scheme alone where that is enough.
 static const char *point_label(const struct pareto_point *points, size_t count, size_t i)
 {
@@ -251,10 +263,11 @@ static void write_points(struct str *out, const struct pareto_point *points, siz
             if (points[i].front != (front == 1))
                 continue;
             picture_label(out, point_label(points, count, i));
-            str_printf(out, "\t%.9g\t%.9g\n", points[i].x, points[i].perplexity);
+            str_printf(out, "\t%.9g\t%.9g\t%d\n", points[i].x, points[i].perplexity,
+                       points[i].below ? -1 : 1);
             written++;
         }
-        str_append(out, written ? "\n\n" : "none\t?\t?\n\n\n");
+        str_append(out, written ? "\n\n" : "none\t?\t?\t1\n\n\n");
     }
 }
 
@@ -275,13 +288,14 @@ static enum status draw(const struct report_data *data, const struct pareto_kind
                    count ? "one scheme only" : "no scheme");
     } else {
         find_front(points, count, kind->more_is_better);
-        write_points(&text, points, count);
         for (size_t i = 0; i < count; i++) {
             low = fmin(low, points[i].perplexity);
             high = fmax(high, points[i].perplexity);
             right = fmax(right, points[i].x);
         }
         double room = fmax(0.12 * (high - low), 0.002 * high);
+        place_names(points, count, 1.25 * right, high - low + 2 * room);
+        write_points(&text, points, count);
         snprintf(name, sizeof name, number ? "%s-%zu" : "%s", kind->name, number + 1);
         struct picture *p = picture_add(pictures, name, "pareto.gp", str_text(&title),
                                         "Points named by scheme, the Pareto front joined by a "
