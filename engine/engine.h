@@ -235,6 +235,8 @@ struct calibration {
 enum status checkpoint_calibrated(struct checkpoint *ck, const struct quantize_options *options,
                                   engine_progress *progress, void *user, struct checkpoint **out,
                                   struct calibration *result, struct error *err);
+// The text that comes with the program; caller frees. ERR_IO where it is not among the program's files.
+enum status calib_default(char **path, struct error *err);
 // Its folder in the cache ("~/.cache/ridge/awq"); caller frees.
 enum status calibration_cache(char **dir, struct error *err);
 

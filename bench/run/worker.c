@@ -158,7 +158,7 @@ static enum status load(struct worker *w, struct error *err)
     double load_ns = (double)(clock_ns() - begin_ns);
     const struct calibration *made = model_calibration(w->model);
     json_t *event = wire_event("loaded"), *metrics = json_array();
-    if (made) { // what was loaded is the cache's folder, just written or just proved: never cold
+    if (made) { // all of it was just written, or read to be hashed and proved: never cold
         load_ns -= made->needed_ns;
         wire_metric(metrics, METRIC_CALIBRATION, made->time_ns, "load", NULL,
                     made->kept ? "host clock, when it was calibrated" : "host clock");

@@ -6,13 +6,11 @@
 
 #include "base/file.h"
 #include "base/hash.h"
-#include "base/home.h"
 #include "base/str.h"
 #include "bench/suite/expand.h"
 #include "bench/suite/names.h"
 
 enum { PROMPT_TEXT_BYTES_MAX = 256 << 20 };
-#define CALIB_TEXT "models/reference/calib.txt"
 
 // One sweep ready to be walked: the values of each axis, names checked.
 struct product {
@@ -112,11 +110,12 @@ static enum status find_calib(struct expansion *x, struct product *p, struct err
         awq |= str_equal(p->words[AXIS_SCHEME].items[i], "int4-awq");
     if (!awq)
         return OK;
-    char *shipped = given ? NULL : home_find(CALIB_TEXT);
+    char *shipped = NULL;
+    if (!given && calib_default(&shipped, err) != OK)
+        return error_context(err, "%s: calib", where);
     const char *path = given ? suite_find_file(x->suite, p->section, "calib", given) : shipped;
     if (!path)
-        return FAIL(err, ERR_USAGE, "%s: calib: there is no file %s", where,
-                    given ? given : CALIB_TEXT);
+        return FAIL(err, ERR_USAGE, "%s: calib: there is no file %s", where, given);
     p->calib = plan_text(x->plan, "%s", path);
     free(shipped);
     return p->calib ? hash_text(p->calib, where, "calib", p->calib_hash, err) : no_memory(err);

@@ -34,7 +34,4 @@ enum status quantize_awq(const struct checkpoint *ck, const struct quantize_opti
                          const struct quant_output *output, const char *out,
                          engine_progress *progress, void *user, struct error *err);
 
-// The calibration text that comes with the program; caller frees. ERR_IO when it is not there.
-enum status calib_default(char **path, struct error *err);
-
 #endif

@@ -37,7 +37,7 @@ struct targets {
     const struct checkpoint *source; // borrowed
     struct quant_output output;
     const struct tensor_names *names;
-    struct tensor_names role_names; // what `names` is by role
+    struct tensor_names role_names; // what `names` points to by role: a plan is not copied
     struct shards *shards;
     struct target *all;
     size_t count;
