@@ -58,14 +58,11 @@ LDLIBS := $(PKG_LIBS) -lm -lpthread -ldl
 
 # ---- sources ---------------------------------------------------------------------------------------
 
-DIRS := base kernels kernels/ref engine engine/load engine/load/quantized engine/quantize engine/save engine/model engine/cpu results report \
-        bench/cli bench/suite bench/run bench/probe bench/roof bench/quality
-ifneq ($(filter x86_64 amd64 i%86,$(UNAME_M)),)
-DIRS += kernels/x86
-endif
-ifneq ($(filter aarch64 arm64,$(UNAME_M)),)
-DIRS += kernels/arm
-endif
+# Every folder of these rooms is built; the kernels' of other processors are left out, and backends' that need
+# a compiler of their own are added with its feature.
+ROOMS := base device kernels engine results report bench
+FOREIGN := $(if $(filter x86_64 amd64 i%86,$(UNAME_M)),,kernels/x86) $(if $(filter aarch64 arm64,$(UNAME_M)),,kernels/arm)
+DIRS := $(filter-out $(FOREIGN),$(sort $(shell find $(ROOMS) -type d 2>/dev/null)))
 
 SRC  := $(filter-out bench/cli/main.c,$(wildcard $(addsuffix /*.c,$(DIRS))))
 OBJ  := $(SRC:%.c=$(BUILD)/obj/%.o)
@@ -92,6 +89,7 @@ all: $(BUILD)/bench ## build build/bench (the default)
 FULL_EFFORT := $(if $(SAN),,-O3) -ffp-contract=off
 $(BUILD)/obj/kernels/%.o: EXTRA := $(FULL_EFFORT) $(if $(findstring fuzzer,$(SAN)),-fno-sanitize=all)
 $(BUILD)/obj/engine/load/%.o: EXTRA := $(FULL_EFFORT)
+$(BUILD)/obj/engine/text/%.o: EXTRA := $(FULL_EFFORT)
 $(BUILD)/obj/engine/quantize/%.o: EXTRA := $(FULL_EFFORT)
 $(BUILD)/obj/bench/quality/%.o: EXTRA := $(FULL_EFFORT)
 

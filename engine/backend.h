@@ -6,7 +6,6 @@
 #define ENGINE_BACKEND_H
 
 #include "engine/engine.h"
-#include "engine/load/source.h"
 
 // Where rows flow through a layer. Seen as f32, in models of scheme f32 alone.
 enum engine_point {

@@ -1,7 +1,7 @@
 // worker.c - `bench worker`: what the runner starts; nobody types it.
 #include "bench/cli/command.h"
 
-#include "bench/run/worker.h"
+#include "bench/worker/worker.h"
 
 static const struct flag flags[] = {
     {"events", 0, FLAG_INT, "FD", NULL, "descriptor to write events to"},

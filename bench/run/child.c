@@ -17,7 +17,7 @@
 #include "base/interrupt.h"
 #include "base/os.h"
 #include "base/str.h"
-#include "bench/run/protocol.h"
+#include "bench/protocol/protocol.h"
 
 extern char **environ;
 

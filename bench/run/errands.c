@@ -9,7 +9,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "bench/run/child.h"
-#include "bench/run/protocol.h"
+#include "bench/protocol/protocol.h"
 
 static const uint64_t ceilings_timeout_ns = 300000000000;
 

@@ -13,7 +13,7 @@
 #include "base/str.h"
 #include "bench/run/child.h"
 #include "bench/run/live.h"
-#include "bench/run/prompt.h"
+#include "bench/worker/prompt.h"
 #include "bench/run/qualities.h"
 #include "bench/run/record.h"
 #include "bench/run/session.h"

@@ -9,7 +9,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "bench/run/child.h"
-#include "bench/run/protocol.h"
+#include "bench/protocol/protocol.h"
 #include "bench/run/trial.h"
 #include "bench/run/verdict.h"
 #include "results/query.h"

@@ -7,7 +7,7 @@
 
 #include "base/status.h"
 #include "bench/run/live.h"
-#include "bench/run/protocol.h"
+#include "bench/protocol/protocol.h"
 #include "bench/run/record.h"
 #include "bench/suite/plan.h"
 

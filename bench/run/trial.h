@@ -8,7 +8,7 @@
 
 #include "base/arena.h"
 #include "base/status.h"
-#include "bench/run/protocol.h"
+#include "bench/protocol/protocol.h"
 #include "bench/suite/plan.h"
 #include "results/store.h"
 

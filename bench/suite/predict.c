@@ -71,7 +71,7 @@ double predict_trial_ns(const struct cell *cell, const struct ceilings *ceilings
     double warmup_ns = cell->warmup == WARMUP_FULL    ? repetition_ns
                        : cell->warmup == WARMUP_SHORT ? 2 * step_ns
                                                       : 0;
-    double inspection_ns = repetition_ns; // one more, with the observer on (bench/run/inspect.h)
+    double inspection_ns = repetition_ns; // one more, with the observer on (bench/worker/inspect.h)
     double repetitions = fmin(fmax(cell->reps, ceil((double)cell->min_time_ns / repetition_ns)),
                               fmax(cell->reps, REPETITIONS_MOST));
     return canary_share * repetitions * repetition_ns + warmup_ns + inspection_ns;

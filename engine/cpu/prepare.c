@@ -15,6 +15,7 @@
 #include "base/arena.h"
 #include "base/os.h"
 #include "base/str.h"
+#include "engine/load/source.h"
 #include "engine/model/sizes.h"
 
 // ---- layout ---------------------------------------------------------------------------------------------

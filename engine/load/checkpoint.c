@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "base/file.h"
-#include "engine/load/parse.h"
-#include "engine/model/arch.h"
+#include "engine/load/gguf/gguf.h"
+#include "engine/text/tokenizer.h"
 
 static enum status create(const char *path, struct checkpoint **out, struct error *err)
 {
@@ -203,4 +203,12 @@ size_t checkpoint_tensor_classes(const struct checkpoint *ck, struct tensor_clas
         if (all[i].tensors && count < max)
             out[count++] = all[i];
     return count;
+}
+
+enum status tokenizer_open(const char *path, struct tokenizer **out, struct error *err)
+{
+    size_t length = strlen(path);
+    if (length > 5 && strcmp(path + length - 5, ".gguf") == 0)
+        return gguf_tokenizer_open(path, out, err);
+    return tokenizer_json_open(path, out, err);
 }

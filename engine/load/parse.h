@@ -77,7 +77,7 @@ struct tensor_names {
         *ignored; // names within a layer that hold no weights; ends with NULL, or is NULL
 };
 
-// Hugging Face's names for the description's architecture (hf_names.c).
+// Hugging Face's names for the description's architecture (hf/names.c).
 const struct tensor_names *hf_names(const struct model_config *config);
 
 // Where a stored tensor belongs.
@@ -152,18 +152,5 @@ enum status gguf_parse(const char *name, const unsigned char *data, size_t bytes
 void gguf_free(struct gguf *gguf);
 const struct model_config *gguf_config(const struct gguf *gguf);
 const struct tensor_map *gguf_tensors(const struct gguf *gguf);
-enum status gguf_tokenizer(const struct gguf *gguf, struct tokenizer **out, struct error *err);
-
-// ---- tokenizers -------------------------------------------------------------------------------------
-
-enum status tokenizer_parse(const char *name, const char *text, size_t bytes,
-                            struct tokenizer **out, struct error *err);
-// The same of a GGUF file, of which the metadata alone is looked at.
-enum status gguf_tokenizer_parse(const char *name, const unsigned char *data, size_t bytes,
-                                 struct tokenizer **out, struct error *err);
-
-// ERR_FORMAT when ids of the tokenizer do not exist in the model, or the model's in the tokenizer.
-enum status tokenizer_check(const struct tokenizer *tok, const struct model_config *config,
-                            const char *where, struct error *err);
 
 #endif

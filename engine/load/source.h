@@ -7,64 +7,7 @@
 #define ENGINE_LOAD_SOURCE_H
 
 #include "engine/engine.h"
-
-// Roles of tensors outside the layers (layer = -1; up to T_FINAL_NORM) and in one layer (layer >= 0).
-// Norm weights are what the normed value is multiplied by, whatever a file stores.
-enum tensor_role {
-    T_EMBEDDING, // (vocab, width)
-    T_POSITIONS, // (learned_positions, width)
-    T_EMBEDDING_NORM,
-    T_EMBEDDING_NORM_BIAS,
-    T_HEAD, // (vocab, width); absent when tied
-    T_HEAD_BIAS,
-    T_FINAL_NORM_BIAS,
-    T_FINAL_NORM, // the last one outside
-
-    T_ATTN_NORM, // (width)
-    T_ATTN_NORM_BIAS,
-    T_Q,
-    T_K,
-    T_V,
-    T_O,
-    T_Q_BIAS,
-    T_K_BIAS,
-    T_V_BIAS,
-    T_O_BIAS,
-    T_Q_NORM, // (head_dim)
-    T_K_NORM,
-    T_ATTN_POST_NORM, // (width) of what attention yields
-    T_FF_NORM,
-    T_FF_NORM_BIAS,
-    T_GATE,
-    T_UP,
-    T_DOWN,
-    T_GATE_BIAS,
-    T_UP_BIAS,
-    T_DOWN_BIAS,
-    T_FF_POST_NORM,  // (width) of what the feed-forward yields
-    T_ROUTER,        // (experts, width)
-    T_SHARED_GATE,   // (shared_ff, width): the expert all tokens go through
-    T_SHARED_UP,     //
-    T_SHARED_DOWN,   // (width, shared_ff)
-    T_SHARED_ROUTER, // (1, width)
-    T_EXPERT_GATE,   // (experts * ff, width): the rows of all experts, one expert after another.
-    T_EXPERT_UP,     // These three stay the last ones: files may hold them expert by expert.
-    T_EXPERT_DOWN,   // (experts * width, ff)
-    T_ROLE_COUNT
-};
-
-// (rows, cols) the description gives a role; vectors are one row. {0, 0}: the architecture has no such
-// tensor. Every format checks its headers against it.
-struct tensor_shape {
-    int rows, cols;
-};
-struct tensor_shape tensor_shape(const struct model_config *config, enum tensor_role role);
-const char *tensor_role_name(enum tensor_role role);
-bool tensor_role_is_vector(enum tensor_role role); // norms and biases: stored with one dimension
-bool tensor_role_is_norm(enum tensor_role role);   // weights of norms, not their biases
-bool tensor_role_is_expert(enum tensor_role role); // T_EXPERT_*: `experts` blocks of rows
-// What quantized schemes quantize: the matrices of a layer but routers.
-bool tensor_role_is_product(enum tensor_role role);
+#include "engine/model/roles.h"
 
 // Codes as they are stored, in exactly the meaning of kernels/quant.h, so that a scheme of the same kind packs
 // them bit for bit. group: inputs a scale covers (DT_I4 alone).

@@ -1,111 +1,13 @@
-// model.c - a checkpoint becomes a model on a device: the backend is found and packs the weights.
+// model.c - a model on a device: made by its backend, and what can be asked of it.
 #include "engine/model/model.h"
 
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "base/str.h"
-
-// The products inside the layers, and how many of them the checkpoint stores as codes in the format of the
-// scheme's weights; the group of the first.
-struct stored_products {
-    int all, stored, group;
-};
-
-static struct stored_products count_stored(const struct checkpoint *ck, enum dtype type)
-{
-    struct stored_products count = {0};
-    for (int role = 0; role < T_ROLE_COUNT && !ck->synthetic; role++) {
-        enum tensor_role r = (enum tensor_role)role;
-        if (!tensor_role_is_product(r) || !tensor_shape(&ck->config, r).rows)
-            continue;
-        for (int layer = 0; layer < ck->config.layers; layer++) {
-            struct stored_quant q;
-            count.all++;
-            if (!ck->ops->quantization || !ck->ops->quantization(ck->self, r, layer, &q) ||
-                q.type != type || (count.stored && q.group != count.group))
-                continue;
-            count.group = q.group;
-            count.stored++;
-        }
-    }
-    return count;
-}
-
-static bool is_gguf(const struct checkpoint *ck)
-{
-    return str_equal(ck->ops->format, "gguf");
-}
-
-// Whether int4-awq takes the checkpoint's own codes. (GGUF's are not AWQ's.)
-static bool has_awq_codes(const struct checkpoint *ck)
-{
-    return !is_gguf(ck) && count_stored(ck, DT_I4).stored;
-}
-
-// Where codes come from, when that is not rounding to nearest.
-static void tell_codes(const struct stored_products *count, const struct calibration *calibration,
-                       bool random, struct scheme *s)
-{
-    size_t used = strlen(s->arithmetic), room = sizeof s->arithmetic - used;
-    if (calibration->path[0])
-        snprintf(s->arithmetic + used, room, "; codes by awq on text %.8s", calibration->text);
-    else if (count->stored == count->all && count->stored)
-        snprintf(s->arithmetic + used, room, "; codes as stored");
-    else if (count->stored)
-        snprintf(s->arithmetic + used, room,
-                 "; codes of %d products as stored, of %d rounded to nearest", count->stored,
-                 count->all - count->stored);
-    else if (random && (str_equal(s->name, "int4-awq") || str_equal(s->name, "q4_0")))
-        snprintf(s->arithmetic + used, room,
-                 "; codes rounded to nearest: random weights are not calibrated");
-}
-
-static enum status scheme_of(const struct checkpoint *ck, const struct scheme *asked, unsigned isa,
-                             const struct calibration *calibration, struct scheme *out,
-                             struct error *err)
-{
-    struct scheme row = *asked;
-    struct stored_products count = count_stored(ck, row.weights);
-    if (str_equal(row.name, "q4_0") && !(is_gguf(ck) && count.stored) && !ck->synthetic)
-        return FAIL(err, ERR_UNSUPPORTED,
-                    "%s is no GGUF file in q4_0, and this scheme runs the codes of one as they are",
-                    ck->config.name);
-    if (str_equal(row.name, "int4-awq") && is_gguf(ck))
-        count = (struct stored_products){0}; // it is calibrated
-    if (count.stored && row.weights == DT_I4)
-        row.group = count.group;
-    *out = scheme_resolve(&row, row.head, isa);
-    tell_codes(&count, calibration, ck->synthetic, out);
-    return OK;
-}
-
-enum status checkpoint_scheme(const struct checkpoint *ck, const struct scheme *row, unsigned isa,
-                              struct scheme *out, struct error *err)
-{
-    struct calibration none = {0};
-    return scheme_of(ck, row, isa, &none, out, err);
-}
-
-// The checkpoint that codes come from: a calibrated one where the scheme asks for AWQ's and there are none.
-static enum status calibrate(struct checkpoint *ck, const struct engine_options *options,
-                             void *user, struct checkpoint **made, struct calibration *result,
-                             struct error *err)
-{
-    struct quantize_options wanted = {
-        .scheme = "int4-awq", .pool = options->pool, .calib = options->calib};
-    *made = NULL;
-    if (!str_equal(options->scheme->name, "int4-awq") || ck->synthetic || has_awq_codes(ck))
-        return OK;
-    return checkpoint_calibrated(ck, &wanted, options->calibrating, user, made, result, err);
-}
-
-enum status model_load(struct checkpoint *ck, const struct engine_options *options,
-                       engine_progress *progress, void *user, struct model **out, struct error *err)
+enum status model_create(const struct model_config *config, struct checkpoint *ck,
+                         const struct engine_options *options, engine_progress *progress,
+                         void *user, struct model **out, struct error *err)
 {
     *out = NULL;
-    struct checkpoint *made = NULL;
     const struct backend *backend = backend_find(options->device);
     if (!backend)
         return FAIL(err, ERR_UNSUPPORTED, "device '%s': this build has no backend for it",
@@ -113,20 +15,14 @@ enum status model_load(struct checkpoint *ck, const struct engine_options *optio
     struct model *model = calloc(1, sizeof *model);
     if (!model)
         return FAIL(err, ERR_NOMEM, "model: %zu bytes for its description", sizeof *model);
-    model->config = *checkpoint_config(ck);
+    model->config = *config;
     model->backend = backend;
-    if (calibrate(ck, options, user, &made, &model->calibration, err) == OK) {
-        struct engine_options resolved = *options;
-        struct checkpoint *from = made ? made : ck;
-        resolved.scheme = &model->scheme;
-        if (scheme_of(from, options->scheme, options->isa, &model->calibration, &model->scheme,
-                      err) == OK)
-            backend->prepare(from, &resolved, progress, user, &model->prepared, err);
-    }
-    checkpoint_destroy(made);
-    if (err->code != OK) {
+    model->scheme = *options->scheme;
+    struct engine_options kept = *options;
+    kept.scheme = &model->scheme;
+    if (backend->prepare(ck, &kept, progress, user, &model->prepared, err) != OK) {
         free(model);
-        return error_context(err, "%s in %s", ck->config.name, options->scheme->name);
+        return err->code;
     }
     *out = model;
     return OK;

@@ -12,4 +12,11 @@ struct model {
     struct calibration calibration; // path empty: none was needed
 };
 
+// Has the backend of options->device pack the weights that `ck` hands out. config: of `ck`. options->scheme:
+// resolved, and kept as a copy. No calibration is added: model_load is what callers outside the engine use.
+// Errors: ERR_UNSUPPORTED for a device without a backend, and the backend's own.
+enum status model_create(const struct model_config *config, struct checkpoint *ck,
+                         const struct engine_options *options, engine_progress *progress,
+                         void *user, struct model **out, struct error *err);
+
 #endif

@@ -1,7 +1,8 @@
 // roles.c - the tensors a description has: their shapes, their names for a person, their sum.
+#include "engine/model/roles.h"
+
 #include <string.h>
 
-#include "engine/load/source.h"
 #include "engine/model/arch.h"
 
 enum kind { MATRIX, NORM, BIAS };

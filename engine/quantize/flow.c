@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/model/model.h"
 #include "engine/quantize/layer_view.h"
 
 size_t flow_tokens(const struct flow *flow)
@@ -105,9 +106,10 @@ static bool attention_alone(const struct flow_rows *kept)
 static enum status run(const struct flow *flow, struct checkpoint *layer, const int32_t *tokens,
                        struct tapping *tapping, struct error *err)
 {
-    const struct scheme *f32 = scheme_find("f32");
+    const struct scheme *row = scheme_find("f32");
+    const struct scheme f32 = scheme_resolve(row, row->head, flow->isa);
     struct engine_options options = {
-        .device = "cpu", .scheme = f32, .pool = flow->pool, .isa = flow->isa};
+        .device = "cpu", .scheme = &f32, .pool = flow->pool, .isa = flow->isa};
     struct context_options shape = {
         .batch = flow->windows, .positions = flow->length, .chunk = flow->length, .kv = DT_F32};
     struct engine_tap tap = {
@@ -115,7 +117,7 @@ static enum status run(const struct flow *flow, struct checkpoint *layer, const 
     struct engine_observer observer = {.tap = &tap};
     struct model *model = NULL;
     struct context *ctx = NULL;
-    if (model_load(layer, &options, NULL, NULL, &model, err) == OK &&
+    if (model_create(&layer->config, layer, &options, NULL, NULL, &model, err) == OK &&
         context_create(model, &shape, &ctx, err) == OK) {
         context_observe(ctx, &observer);
         if (step_all(flow, ctx, tokens, err) == OK)

@@ -8,6 +8,7 @@
 #define ENGINE_QUANTIZE_FLOW_H
 
 #include "engine/backend.h"
+#include "engine/load/source.h"
 #include "engine/quantize/text.h"
 
 struct flow {

@@ -8,6 +8,7 @@
 #define ENGINE_QUANTIZE_FOLD_H
 
 #include "engine/backend.h"
+#include "engine/load/source.h"
 
 enum { FOLD_SITES_MAX = 6, FOLD_READERS_MAX = 8 };
 

@@ -3,7 +3,7 @@
 // Planned from the description alone, before a byte is read or written: so tensors may come in any order, and
 // who wrote a folder by role finds everything in it again without parsing it.
 //
-//   a folder for others   the architecture's own names (engine/load/hf_names.c): roles that share a tensor
+//   a folder for others   the architecture's own names (engine/load/hf/names.c): roles that share a tensor
 //                         (fused q, k and v) share it here; int4 as AutoAWQ's gemm layout, int8 and fp8 as
 //                         compressed-tensors
 //   by role               the engine's own (overlay.h): layers alone, "layers.3.q" with .codes, .scales and

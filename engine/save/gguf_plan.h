@@ -33,7 +33,7 @@ void gguf_plan_fini(struct gguf_plan *plan);
 // Q and K head of some architectures.
 int gguf_plan_row(const struct model_config *config, enum tensor_role role, int row);
 
-// The keys that are read back into a description (engine/load/gguf_config.c), general.architecture first.
+// The keys that are read back into a description (engine/load/gguf/config.c), general.architecture first.
 // Errors: ERR_UNSUPPORTED.
 enum status gguf_put_description(struct gguf_writer *w, const struct model_config *config,
                                  struct error *err);

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 
 #include "base/str.h"
-#include "engine/load/tokenizer.h"
+#include "engine/text/tokenizer.h"
 
 static void put_tokens(struct gguf_writer *w, const struct tokenizer *tok, int32_t ids, int rows)
 {

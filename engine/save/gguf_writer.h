@@ -8,7 +8,7 @@
 #define ENGINE_SAVE_GGUF_WRITER_H
 
 #include "base/status.h"
-#include "engine/load/gguf.h"
+#include "engine/load/gguf/gguf.h"
 #include "engine/load/stored.h"
 
 enum { GGUF_ALIGNMENT = 32 };

@@ -1,9 +1,9 @@
 // test_convert.c - a converted checkpoint is the same model: description, weights, logits, ids of text; what cannot
 // be written is refused, and nothing is left behind.
-#include "tests/engine/load_fixture.h"
+#include "tests/load/load_fixture.h"
 
 #include "base/str.h"
-#include "engine/load/gguf.h"
+#include "engine/load/gguf/gguf.h"
 #include "engine/save/gguf_plan.h"
 #include "tests/pid.h"
 

@@ -1,5 +1,5 @@
 // test_experts.c - files with experts that do not fit their description, and experts in every scheme.
-#include "tests/engine/load_fixture.h"
+#include "tests/load/load_fixture.h"
 
 // A copy of the golden model with one word of its config.json replaced.
 static const char *mixtral_with(const char *from, const char *to)

@@ -1,5 +1,5 @@
 // test_gguf_schemes.c - a quantized GGUF file in every scheme; Q4_0's codes as they are stored.
-#include "tests/engine/load_fixture.h"
+#include "tests/load/load_fixture.h"
 
 #include "kernels/quant.h"
 

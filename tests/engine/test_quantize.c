@@ -1,6 +1,6 @@
 // test_quantize.c - folders that checkpoint_quantize writes: the codes that rounding gives, everything else as it
 // was, whole or not at all.
-#include "tests/engine/load_fixture.h"
+#include "tests/load/load_fixture.h"
 
 #include <signal.h>
 #include <sys/resource.h>

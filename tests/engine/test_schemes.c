@@ -6,7 +6,7 @@
 // it to the other one. One int8 code is 1/127 of a row's largest value, one bf16 step 1/256 of its own: seen
 // in a logit as up to some 1e-3, and in few of them. So every logit must be within 1 %, the root mean
 // square of all differences within 1e-3. A wrong rounding (scale, tie, zero) is all over: more than that.
-#include "tests/engine/load_fixture.h"
+#include "tests/load/load_fixture.h"
 
 #define FOLDER "tests/golden/schemes"
 

@@ -1,7 +1,7 @@
 // fuzz_gguf.c - a GGUF file from any bytes: every row it is believed to hold is read, its tokenizer made.
 #include <stdlib.h>
 
-#include "engine/load/gguf.h"
+#include "engine/load/gguf/gguf.h"
 
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size);
 

@@ -1,7 +1,7 @@
 // fuzz_protocol.c - what a broken worker might say to the runner, and what a broken runner might ask.
 #include <stdlib.h>
 
-#include "bench/run/protocol.h"
+#include "bench/protocol/protocol.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -6,7 +6,8 @@
 
 #include "base/str.h"
 #include "engine/load/parse.h"
-#include "engine/load/tokenizer.h"
+#include "engine/load/gguf/gguf.h"
+#include "engine/text/tokenizer.h"
 
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size);
 

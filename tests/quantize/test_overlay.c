@@ -1,6 +1,6 @@
 // test_overlay.c - layers written by role and laid over their source: the codes that rounding gives and all else
 // as it was, from every kind of file; what was not written so is refused.
-#include "tests/engine/load_fixture.h"
+#include "tests/load/load_fixture.h"
 
 #include "engine/quantize/overlay.h"
 #include "engine/quantize/quantize.h"

@@ -21,9 +21,9 @@
 
 #include "base/os.h"
 #include "base/str.h"
-#include "bench/run/protocol.h"
+#include "bench/protocol/protocol.h"
 #include "bench/run/runner.h"
-#include "bench/run/worker.h"
+#include "bench/worker/worker.h"
 #include "results/metric.h"
 #include "results/query.h"
 #include "results/store.h"

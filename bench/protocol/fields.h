@@ -1,0 +1,19 @@
+// fields.h - what reading a job and reading an event share.
+#ifndef BENCH_PROTOCOL_FIELDS_H
+#define BENCH_PROTOCOL_FIELDS_H
+
+#include <jansson.h>
+
+#include "base/status.h"
+
+enum {
+    PROTOCOL_METRICS_MAX = 4096,    // of one event
+    PROTOCOL_SEQUENCES_MAX = 65536, // of one repetition
+    PROTOCOL_TOKENS_MAX = 1 << 24,  // a sequence
+};
+
+// An integer field between `min` and `max`. Errors: ERR_FORMAT naming the field.
+enum status protocol_get_int(const json_t *object, const char *key, int min, int max, int *out,
+                             struct error *err);
+
+#endif

@@ -1,0 +1,162 @@
+// protocol.h - what runner and worker say to each other.
+//
+// The runner gives the worker one JSON object, the job, on standard input. The worker answers with
+// events, one JSON object a line, on a descriptor of its own: whatever a library prints on standard
+// output or error cannot get between them. Times are ns, sizes bytes. In order:
+//
+//   {"event":"hello","version":1,"pid":412,"memory_limit":21474836480,"threads":2,"pinned":true}
+//   {"event":"progress","phase":"load","done":0.41}                 at most ten a second, any phase
+//   {"event":"loaded","arithmetic":"bf16 x bf16 -> f32",
+//     "metrics":[{"name":"load","value":1.2e9,"phase":"load","source":"host clock"}]}
+//   {"event":"cell","cell":3}                                       index into the plan: it begins
+//   {"event":"progress","phase":"decode","cell":3,"repetition":1,"done":0.5}
+//   {"event":"repetition","cell":3,"repetition":1,"token_hash":"9f..","nonfinite":0,
+//     "metrics":[{"name":"ttft","value":8.1e7,"phase":"prefill","source":"host clock"}],
+//     "noise":[{"name":"steal","value":0,"source":"os"}],"token_ns":[[81000000,94000000]]}
+//   {"event":"trial","cell":3,"metrics":[...]}                      it ended well
+//   {"event":"error","cell":3,"code":"nomem","message":"..."}       or it ended so, and the next begins;
+//                                                                   without "cell" the whole job ended
+//   {"event":"ceilings","rows":[{"name":"read","level":"DRAM","kernel":"k_read_f32_f32_avx512",
+//     "threads":2,"value":4.5e10,"low":4.4e10,"high":4.6e10,"samples":9}],"note":""}
+//                                                                   only of a ceilings job
+//   {"event":"quality","metrics":[{"name":"perplexity","value":17.02,"source":"..."}],"note":""}
+//                                                                   only of a quality job, after "loaded"
+//   {"event":"bye"}
+//
+// "value":null is "not measured". Names and units of metrics are the rows of results/metric.h. The runner
+// believes nothing: a line that is not one of these, too long, or out of order makes the trial in flight
+// `crashed` and ends the worker.
+#ifndef BENCH_PROTOCOL_PROTOCOL_H
+#define BENCH_PROTOCOL_PROTOCOL_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+#include "bench/roof/roof.h"
+#include "bench/suite/plan.h"
+#include "engine/engine.h"
+#include "results/store.h"
+
+enum {
+    PROTOCOL_VERSION = 1,
+    PROTOCOL_LINE_MAX = 64 << 20, // a repetition of 64 sequences of 32768 tokens fits
+    PROTOCOL_EVENTS_FD = 3,       // the descriptor the runner gives; the worker is told its number
+};
+
+// ---- job: runner -> worker --------------------------------------------------------------------------
+
+enum job_task { JOB_CELLS, JOB_CEILINGS, JOB_QUALITY };
+
+// JOB_QUALITY: what is evaluated, besides the model, scheme and device of the job.
+struct job_quality {
+    enum dtype kv;
+    const char *text, *text_hash; // the path, and what its bytes were when the run was planned
+    const char *convention;
+    int windows; // at most; 0: all
+};
+
+struct job_cell {
+    int index; // into plan.cells: comes back in every event
+    int batch, context, gen, chunk;
+    enum dtype kv;
+    const char *prompt; // "random" or "text:FILE"
+    struct sampling sampling;
+    int reps;
+    int64_t min_ns; // measured time from which on `reps` repetitions are enough
+    enum warmup warmup;
+    unsigned collect;
+};
+
+struct job {
+    enum job_task task;
+    int threads;  // of the pool
+    unsigned isa; // mask of kernel tiers
+    int64_t
+        memory_limit_bytes; // 0: what is available less some head-room, which is the most anyway
+
+    // JOB_CELLS and JOB_QUALITY: one model, in one scheme, on one device
+    const char *device, *scheme;
+    enum dtype head;
+    const char *calib;                   // of int4-awq, or NULL
+    const char *model_path, *shape_path; // one of them is NULL
+    uint64_t seed;
+    bool cold; // drop the files from the page cache before loading, where the system lets us
+    struct job_cell *cells; // none in JOB_QUALITY
+    size_t cell_count;
+    struct job_quality quality;
+};
+
+// The job as text; caller frees. NULL when memory is exhausted.
+char *job_encode(const struct job *job);
+
+// Strings are borrowed from *root, which the caller json_decref's after; cells are the caller's to free.
+enum status job_decode(const char *text, size_t length, struct job *out, json_t **root,
+                       struct error *err);
+
+// ---- events: worker -> runner -----------------------------------------------------------------------
+
+enum event_type {
+    EVENT_HELLO,
+    EVENT_PROGRESS,
+    EVENT_LOADED,
+    EVENT_CELL,
+    EVENT_REPETITION,
+    EVENT_TRIAL,
+    EVENT_ERROR,
+    EVENT_CEILINGS,
+    EVENT_QUALITY,
+    EVENT_BYE,
+    EVENT_TYPE_COUNT
+};
+
+// One line, checked. Fields that the type does not have are zero, NULL or -1 (cell).
+struct event {
+    enum event_type type;
+    json_t *root;      // owns every string below
+    int cell;          // index into the plan, -1: none
+    int repetition;    // from 1
+    const char *phase; // "load", "warm-up", "prefill", "decode", "inspect", "ceilings", "quality"
+    double done;       // share of the phase
+    const char *arithmetic;
+    const char *token_hash;
+    int64_t nonfinite;
+    struct store_metric *metrics, *noise; // owned
+    size_t metric_count, noise_count;
+    int64_t *token_ns; // owned: (sequences, tokens)
+    int sequences, tokens;
+    enum status code;    // of an error
+    const char *message; // of an error; of a quality event: what could not be measured, and why
+    struct ceilings *ceilings; // owned; without the levels, which the runner can ask for itself
+};
+
+// Errors: ERR_FORMAT with what is wrong in the line; ERR_NOMEM. *out is empty then.
+enum status event_parse(const char *line, size_t length, struct event *out, struct error *err);
+void event_fini(struct event *event);
+
+// ---- writing events: the worker's side ----------------------------------------------------------------
+
+struct wire {
+    int fd;
+    uint64_t last_progress_ns;
+};
+
+// Takes `event`. A runner that has gone away ends the worker by SIGPIPE: there is nobody to work for.
+enum status wire_send(struct wire *wire, json_t *event, struct error *err);
+
+// {"event": name}, to be filled and sent.
+json_t *wire_event(const char *name);
+
+// Appends one metric to the array `metrics`. phase, op: NULL for none. NaN is sent as null.
+void wire_metric(json_t *metrics, const char *name, double value, const char *phase, const char *op,
+                 const char *source);
+
+// The phase in which int4-awq is calibrated: once a model and text, and no part of any trial's time limit.
+#define WIRE_CALIBRATE "calibrate"
+
+// At most ten a second: says how far the present phase is. cell < 0: none; repetition 0: none.
+void wire_progress(struct wire *wire, const char *phase, int cell, int repetition, double done);
+
+#endif

@@ -1,0 +1,16 @@
+// evaluate.h - a quality job, from inside the worker: both models over the text, then one event.
+#ifndef BENCH_WORKER_EVALUATE_H
+#define BENCH_WORKER_EVALUATE_H
+
+#include "base/pool.h"
+#include "base/status.h"
+#include "bench/protocol/protocol.h"
+#include "engine/engine.h"
+
+// Loads the job's model in `scheme`, tells the runner ("loaded"), loads the same in f32 beside it where
+// the memory left allows, evaluates, and tells the figures ("quality"). Errors: those of
+// bench/quality/quality.h, of loading, of the wire.
+enum status evaluate_job(const struct job *job, const struct scheme *scheme, struct pool *pool,
+                         struct wire *wire, struct error *err);
+
+#endif

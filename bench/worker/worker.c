@@ -1,0 +1,368 @@
+// worker.c - the life of a trial, seen from inside the process that is measured.
+#include "bench/worker/worker.h"
+
+#include <dirent.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/os.h"
+#include "base/str.h"
+#include "bench/worker/evaluate.h"
+#include "bench/worker/inspect.h"
+#include "bench/worker/measure.h"
+#include "bench/worker/prompt.h"
+#include "bench/protocol/protocol.h"
+#include "results/metric.h"
+
+enum { JOB_TEXT_MAX = 64 << 20 };
+
+struct worker {
+    struct wire wire;
+    struct job job;
+    json_t *job_root;     // owns the job's strings
+    struct scheme scheme; // the table's row with the head the suite asked for
+    struct pool *pool;
+    struct tokenizer *tok; // NULL: all prompts are random
+    struct model *model;
+    struct counters *counters; // NULL: no cell asks for them
+};
+
+// ---- start ---------------------------------------------------------------------------------------------
+
+static enum status job_read(struct worker *w, struct error *err)
+{
+    struct str text = {0};
+    char block[65536];
+    ssize_t count;
+    while ((count = read(STDIN_FILENO, block, sizeof block)) > 0 && text.length < JOB_TEXT_MAX)
+        str_append_bytes(&text, block, (size_t)count);
+    if (text.failed)
+        FAIL(err, ERR_NOMEM, "worker: reading the job");
+    else if (count != 0)
+        FAIL(err, ERR_IO, "worker: the job on standard input does not end");
+    else
+        job_decode(str_text(&text), text.length, &w->job, &w->job_root, err);
+    str_fini(&text);
+    return err->code;
+}
+
+static enum status hello(struct worker *w, int64_t limit, struct error *err)
+{
+    json_t *event = wire_event("hello");
+    json_object_set_new(event, "version", json_integer(PROTOCOL_VERSION));
+    json_object_set_new(event, "pid", json_integer(getpid()));
+    json_object_set_new(event, "memory_limit",
+                        limit == OS_UNKNOWN ? json_null() : json_integer(limit));
+    json_object_set_new(event, "threads", json_integer(pool_threads(w->pool)));
+    json_object_set_new(event, "pinned", json_boolean(pool_pinned(w->pool)));
+    return wire_send(&w->wire, event, err);
+}
+
+// ---- load ----------------------------------------------------------------------------------------------
+
+// Drops every file of a checkpoint from the page cache. True when all were: only then a load is cold.
+static bool drop_cache(const char *path)
+{
+    if (!file_is_dir(path))
+        return os_drop_file_cache(path);
+    DIR *dir = opendir(path);
+    bool dropped = dir != NULL;
+    for (struct dirent *entry; dir && (entry = readdir(dir)) != NULL;) {
+        char *file = file_join(path, entry->d_name);
+        if (file && !file_is_dir(file))
+            dropped &= os_drop_file_cache(file);
+        free(file);
+    }
+    if (dir)
+        closedir(dir);
+    return dropped;
+}
+
+static bool load_progress(void *user, double done)
+{
+    struct worker *w = user;
+    wire_progress(&w->wire, "load", -1, 0, done);
+    return true;
+}
+
+static bool calibration_progress(void *user, double done)
+{
+    struct worker *w = user;
+    wire_progress(&w->wire, WIRE_CALIBRATE, -1, 0, done);
+    return true;
+}
+
+static bool wants_text(const struct job *job)
+{
+    bool text = false;
+    for (size_t i = 0; i < job->cell_count; i++)
+        text |= prompt_is_text(job->cells[i].prompt);
+    return text;
+}
+
+static enum status checkpoint_for(const struct job *job, struct checkpoint **out, struct error *err)
+{
+    if (job->model_path)
+        return checkpoint_open(job->model_path, out, err);
+    return checkpoint_synthetic(job->shape_path, job->seed, out, err);
+}
+
+static enum status scheme_make(struct worker *w, struct error *err)
+{
+    const struct scheme *scheme = scheme_find(w->job.scheme);
+    if (!scheme)
+        return FAIL(err, ERR_UNSUPPORTED, "scheme %s is not implemented in this build",
+                    w->job.scheme);
+    w->scheme = scheme_resolve(scheme, w->job.head, w->job.isa);
+    return OK;
+}
+
+// The checkpoint is closed when all is packed: its mapped pages would count as the cell's memory.
+static enum status model_make(struct worker *w, struct error *err)
+{
+    const struct job *job = &w->job;
+    struct checkpoint *ck = NULL;
+    TRY(scheme_make(w, err));
+    struct engine_options options = {
+        .device = job->device,
+        .scheme = &w->scheme,
+        .pool = w->pool,
+        .isa = job->isa,
+        .calib = job->calib,
+        .calibrating = calibration_progress,
+    };
+    enum status status = checkpoint_for(job, &ck, err);
+    if (status == OK)
+        status = model_load(ck, &options, load_progress, w, &w->model, err);
+    if (status == OK && wants_text(job))
+        status = checkpoint_tokenizer(ck, &w->tok, err);
+    if (status == OK && wants_text(job) && !w->tok)
+        status = FAIL(err, ERR_UNSUPPORTED, "it has no tokenizer to read a prompt's text with");
+    checkpoint_destroy(ck);
+    return status;
+}
+
+static enum status load(struct worker *w, struct error *err)
+{
+    const struct job *job = &w->job;
+    bool cold = job->cold && job->model_path && drop_cache(job->model_path);
+    uint64_t begin_ns = clock_ns();
+    if (model_make(w, err) != OK)
+        return error_context(err, "loading %s",
+                             job->model_path ? job->model_path : job->shape_path);
+    double load_ns = (double)(clock_ns() - begin_ns);
+    const struct calibration *made = model_calibration(w->model);
+    json_t *event = wire_event("loaded"), *metrics = json_array();
+    if (made) { // all of it was just written, or read to be hashed and proved: never cold
+        load_ns -= made->needed_ns;
+        wire_metric(metrics, METRIC_CALIBRATION, made->time_ns, "load", NULL,
+                    made->kept ? "host clock, when it was calibrated" : "host clock");
+    }
+    wire_metric(metrics, cold && !made ? METRIC_LOAD_COLD : METRIC_LOAD, load_ns, "load", NULL,
+                job->shape_path ? "host clock, weights generated" : "host clock");
+    json_object_set_new(event, "arithmetic", json_string(model_scheme(w->model)->arithmetic));
+    json_object_set_new(event, "metrics", metrics);
+    return wire_send(&w->wire, event, err);
+}
+
+// ---- cells ---------------------------------------------------------------------------------------------
+
+static enum status send_repetition(struct worker *w, const struct subject *s,
+                                   const struct repetition *r, int number, struct error *err)
+{
+    const struct job_cell *c = s->cell;
+    char hash[HASH_HEX_BYTES];
+    TRY(hash_bytes(s->ids, (size_t)c->batch * (size_t)c->gen * sizeof *s->ids, hash, err));
+    json_t *times = json_array();
+    for (int i = 0; i < c->batch; i++) {
+        json_t *row = json_array();
+        for (int t = 0; t < c->gen; t++)
+            json_array_append_new(
+                row, json_integer(s->token_ns[(size_t)i * (size_t)c->gen + (size_t)t]));
+        json_array_append_new(times, row);
+    }
+    json_t *event = wire_event("repetition");
+    json_object_set_new(event, "cell", json_integer(c->index));
+    json_object_set_new(event, "repetition", json_integer(number));
+    json_object_set_new(event, "token_hash", json_string(hash));
+    json_object_set_new(event, "nonfinite", json_integer(r->nonfinite_logits));
+    json_object_set_new(event, "metrics", repetition_metrics(s, r));
+    json_object_set_new(event, "noise", repetition_noise(r));
+    json_object_set_new(event, "token_ns", times);
+    return wire_send(&w->wire, event, err);
+}
+
+static enum status warm_up(struct subject *s, struct error *err)
+{
+    struct repetition unused;
+    switch (s->cell->warmup) {
+    case WARMUP_NONE:
+        return OK;
+    case WARMUP_SHORT:
+        return measure_short_warmup(s, err);
+    case WARMUP_FULL:
+        break;
+    }
+    return measure_repetition(s, 0, false, &unused, err);
+}
+
+static void memory_metrics(const struct worker *w, const struct job_cell *cell, json_t *metrics)
+{
+    struct context_options options = {
+        .batch = cell->batch, .positions = cell->context, .chunk = cell->chunk, .kv = cell->kv};
+    struct memory_plan plan = engine_memory_plan(model_config(w->model), model_scheme(w->model),
+                                                 &options, w->job.threads);
+    wire_metric(metrics, METRIC_MEM_WEIGHTS, (double)plan.weights_bytes, NULL, NULL, "engine");
+    wire_metric(metrics, METRIC_MEM_KV, (double)plan.kv_bytes, NULL, NULL, "engine");
+    wire_metric(metrics, METRIC_MEM_SCRATCH, (double)plan.scratch_bytes, NULL, NULL, "engine");
+}
+
+static bool repetition_due(const struct job_cell *cell, int done, int64_t measured_ns)
+{
+    return done < cell->reps || (done < REPETITIONS_MOST && measured_ns < cell->min_ns);
+}
+
+static enum status measure_subject(struct worker *w, struct subject *s, json_t *metrics,
+                                   struct error *err)
+{
+    TRY(warm_up(s, err));
+    int64_t measured_ns = 0;
+    for (int done = 0; repetition_due(s->cell, done, measured_ns); done++) {
+        struct repetition repetition;
+        TRY(measure_repetition(s, done + 1, true, &repetition, err));
+        TRY(send_repetition(w, s, &repetition, done + 1, err));
+        measured_ns += repetition.measured_ns;
+    }
+    struct counters *counters = s->cell->collect & COLLECT_COUNTERS ? w->counters : NULL;
+    return inspect(s, counters, metrics, err);
+}
+
+static enum status measure_cell(struct worker *w, const struct job_cell *cell, struct error *err)
+{
+    struct subject subject;
+    double tokenize_ns = NAN;
+    json_t *event = wire_event("cell");
+    json_object_set_new(event, "cell", json_integer(cell->index));
+    TRY(wire_send(&w->wire, event, err));
+    TRY(subject_create(cell, w->model, w->tok, w->pool, &w->wire, &subject, &tokenize_ns, err));
+
+    json_t *metrics = json_array();
+    if (!isnan(tokenize_ns))
+        wire_metric(metrics, METRIC_TOKENIZE, tokenize_ns, NULL, NULL, "host clock");
+    memory_metrics(w, cell, metrics);
+    enum status status = measure_subject(w, &subject, metrics, err);
+    subject_fini(&subject);
+    if (status != OK) {
+        json_decref(metrics);
+        return status;
+    }
+    event = wire_event("trial");
+    json_object_set_new(event, "cell", json_integer(cell->index));
+    json_object_set_new(event, "metrics", metrics);
+    return wire_send(&w->wire, event, err);
+}
+
+// Tells the runner of a failure; cell < 0: of the whole job.
+static enum status send_error(struct worker *w, int cell, const struct error *failure,
+                              struct error *err)
+{
+    json_t *event = wire_event("error");
+    if (cell >= 0)
+        json_object_set_new(event, "cell", json_integer(cell));
+    json_object_set_new(event, "code", json_string(status_name(failure->code)));
+    json_t *message = json_string(failure->message);
+    json_object_set_new(event, "message", message ? message : json_string("not valid UTF-8"));
+    return wire_send(&w->wire, event, err);
+}
+
+static enum status run_cells(struct worker *w, struct error *err)
+{
+    bool count = false;
+    for (size_t i = 0; i < w->job.cell_count; i++)
+        count |= (w->job.cells[i].collect & COLLECT_COUNTERS) != 0;
+    if (count)
+        TRY(counters_open(&w->counters, err));
+    TRY(load(w, err));
+    for (size_t i = 0; i < w->job.cell_count; i++) {
+        struct error failure = {0};
+        if (measure_cell(w, &w->job.cells[i], &failure) != OK)
+            TRY(send_error(w, w->job.cells[i].index, &failure, err));
+    }
+    return OK;
+}
+
+// ---- ceilings ------------------------------------------------------------------------------------------
+
+static json_t *ceiling_json(const struct ceiling *c)
+{
+    return json_pack("{ss ss ss si sf sf sf si}", "name", c->name, "level", c->level, "kernel",
+                     c->kernel, "threads", c->threads, "value", c->value, "low", c->low, "high",
+                     c->high, "samples", c->samples);
+}
+
+static enum status run_ceilings(struct worker *w, struct error *err)
+{
+    struct ceilings *ceilings = calloc(1, sizeof *ceilings);
+    if (!ceilings)
+        return FAIL(err, ERR_NOMEM, "worker: ceilings");
+    enum status status = ceilings_measure(w->pool, w->job.isa, false, ceilings, err);
+    if (status == OK) {
+        json_t *event = wire_event("ceilings"), *rows = json_array();
+        for (int i = 0; i < ceilings->count; i++)
+            json_array_append_new(rows, ceiling_json(&ceilings->row[i]));
+        json_object_set_new(event, "rows", rows);
+        json_object_set_new(event, "note", json_string(ceilings->note));
+        status = wire_send(&w->wire, event, err);
+    }
+    free(ceilings);
+    return status;
+}
+
+// ---- whole ---------------------------------------------------------------------------------------------
+
+static enum status work(struct worker *w, struct error *err)
+{
+    TRY(job_read(w, err));
+    // Where there is no limit an exhausted memory ends the worker, and the runner asks the kernel why.
+    int64_t limit = machine_limit_memory(w->job.memory_limit_bytes);
+    TRY(pool_create(w->job.threads, true, &w->pool, err));
+    TRY(hello(w, limit, err));
+    switch (w->job.task) {
+    case JOB_CEILINGS:
+        return run_ceilings(w, err);
+    case JOB_QUALITY:
+        TRY(scheme_make(w, err));
+        return evaluate_job(&w->job, &w->scheme, w->pool, &w->wire, err);
+    case JOB_CELLS:
+        break;
+    }
+    return run_cells(w, err);
+}
+
+static void worker_fini(struct worker *w)
+{
+    counters_close(w->counters);
+    model_destroy(w->model);
+    tokenizer_destroy(w->tok);
+    pool_destroy(w->pool);
+    free(w->job.cells);
+    json_decref(w->job_root);
+}
+
+enum status worker_main(int events_fd, struct error *err)
+{
+    struct worker worker = {.wire = {.fd = events_fd}};
+    struct error untold = {0};
+    os_die_with_parent();
+    if (work(&worker, err) != OK)
+        send_error(&worker, -1, err, &untold);
+    else
+        wire_send(&worker.wire, wire_event("bye"), err);
+    worker_fini(&worker);
+    return err->code;
+}

@@ -1,0 +1,273 @@
+// config.c - config.json of a Hugging Face folder to struct model_config, by the rows of hf/arch.c.
+//
+// What this engine would compute differently from transformers is refused, never ignored.
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "base/str.h"
+#include "engine/load/hf/hf.h"
+#include "engine/model/arch.h"
+
+enum { CONFIG_MAX_BYTES = 1 << 20 };
+
+// A number, the first of a list of numbers, or null. An id that the vocabulary does not have can never be
+// generated and is none: configurations of small models keep the ids of large ones, and transformers runs
+// them with a warning.
+static enum status get_token(const json_t *root, const char *where, const char *key, int vocab,
+                             int32_t *out, struct error *err)
+{
+    const json_t *value = json_object_get(root, key);
+    if (json_is_array(value))
+        value = json_array_get(value, 0); // NULL when it is empty
+    *out = -1;
+    if (!value || json_is_null(value))
+        return OK;
+    if (!json_is_integer(value) || json_integer_value(value) < 0 ||
+        json_integer_value(value) > INT32_MAX)
+        return FAIL(err, ERR_FORMAT, "%s: %s: not a token id", where, key);
+    if (json_integer_value(value) < vocab)
+        *out = (int32_t)json_integer_value(value);
+    return OK;
+}
+
+// ---- the description ------------------------------------------------------------------------------
+
+// The names of transformers' table that this engine computes.
+static enum status activation_of(const char *where, const char *key, const char *name,
+                                 enum activation *out, struct error *err)
+{
+    static const struct {
+        const char *name;
+        enum activation activation;
+    } known[] = {{"silu", ACT_SILU},
+                 {"swish", ACT_SILU},
+                 {"gelu", ACT_GELU},
+                 {"gelu_python", ACT_GELU},
+                 {"gelu_new", ACT_GELU_TANH},
+                 {"gelu_fast", ACT_GELU_TANH},
+                 {"gelu_pytorch_tanh", ACT_GELU_TANH},
+                 {"gelu_accurate", ACT_GELU_TANH},
+                 {"relu", ACT_RELU}};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (str_equal(known[i].name, name)) {
+            *out = known[i].activation;
+            return OK;
+        }
+    return FAIL(
+        err, ERR_UNSUPPORTED,
+        "%s: %s: '%.64s' is not supported (silu, gelu, gelu_new, gelu_pytorch_tanh and relu "
+        "are)",
+        where, key, name);
+}
+
+static enum status read_activation(const json_t *root, const char *where,
+                                   const struct hf_arch *arch, struct model_config *out,
+                                   struct error *err)
+{
+    const char *name;
+    if (!arch->activation)
+        return OK;
+    TRY(json_opt_string(root, where, arch->activation, "", &name, err));
+    return *name ? activation_of(where, arch->activation, name, &out->activation, err) : OK;
+}
+
+// Windowed are the layers that layer_types says, or that the row's rule or max_window_layers does.
+static bool layer_is_full(const json_t *types, const struct hf_arch *arch, int first, int layer)
+{
+    if (json_is_array(types))
+        return !str_equal(json_string_value(json_array_get(types, (size_t)layer)),
+                          "sliding_attention");
+    if (arch->full_every)
+        return (layer + 1) % arch->full_every == 0;
+    return layer < first;
+}
+
+// What other layers attend to is no computation of this engine.
+static enum status check_layer_types(const json_t *types, const char *where, struct error *err)
+{
+    size_t i;
+    const json_t *type;
+    if (types && !json_is_null(types) && !json_is_array(types))
+        return FAIL(err, ERR_FORMAT, "%s: layer_types: not a list", where);
+    json_array_foreach(types, i, type)
+    {
+        const char *name = json_string_value(type);
+        if (!str_equal(name, "full_attention") && !str_equal(name, "sliding_attention"))
+            return FAIL(err, ERR_UNSUPPORTED,
+                        "%s: layer_types: %zu: '%.64s' is not supported (full_attention and "
+                        "sliding_attention are)",
+                        where, i, name ? name : "no name");
+    }
+    return OK;
+}
+
+static enum status read_window(const json_t *root, const char *where, const struct hf_arch *arch,
+                               struct model_config *out, struct error *err)
+{
+    bool use;
+    int window, first = 0, windowed = 0;
+    const json_t *types = json_object_get(root, "layer_types");
+    if (!arch->window)
+        return OK;
+    TRY(check_layer_types(types, where, err));
+    if (json_is_null(json_object_get(root, arch->window)))
+        return OK;
+    TRY(json_opt_bool(root, where, "use_sliding_window", arch->window_by_default, &use, err));
+    TRY(hf_opt_int(root, where, arch->window, arch->default_window, &window, err));
+    if (!arch->window_by_default)
+        TRY(hf_opt_int(root, where, "max_window_layers", 28, &first, err));
+    if (!use || !window)
+        return OK;
+    if (json_is_array(types) && json_array_size(types) != (size_t)out->layers)
+        return FAIL(err, ERR_FORMAT, "%s: layer_types: names %zu of %d layers", where,
+                    json_array_size(types), out->layers);
+    for (int i = 0; i < out->layers && i < MODEL_MAX_LAYERS; i++) {
+        if (layer_is_full(types, arch, first, i))
+            out->full_layers[i / 64] |= UINT64_C(1) << (i % 64);
+        else
+            windowed++;
+    }
+    if (windowed)
+        out->window = window;
+    else
+        memset(out->full_layers, 0, sizeof out->full_layers);
+    return OK;
+}
+
+static enum status read_heads(const json_t *root, const char *where, const struct hf_arch *arch,
+                              struct model_config *out, struct error *err)
+{
+    char name[64];
+    TRY(hf_get_int(root, where, arch->heads, &out->heads, err));
+    out->kv_heads = out->heads;
+    if (arch->kv_heads) {
+        // null stands for as many as heads, nothing at all for the class's default
+        bool given = json_object_get(root, hf_key(root, arch->kv_heads, name)) != NULL;
+        int fallback = given || !arch->default_kv_heads ? out->heads : arch->default_kv_heads;
+        TRY(hf_opt_int(root, where, arch->kv_heads, fallback, &out->kv_heads, err));
+    }
+    if (arch->head_dim)
+        TRY(hf_opt_int(root, where, arch->head_dim, arch->default_head_dim, &out->head_dim, err));
+    if (out->head_dim == 0 && out->width % out->heads)
+        return FAIL(err, ERR_FORMAT, "%s: %s: %d is no multiple of %s %d, and there is no head_dim",
+                    where, hf_key(root, arch->width, (char[64]){0}), out->width,
+                    hf_key(root, arch->heads, name), out->heads);
+    if (out->head_dim == 0)
+        out->head_dim = out->width / out->heads;
+    return OK;
+}
+
+static enum status read_dimensions(const json_t *root, const char *where,
+                                   const struct hf_arch *arch, struct model_config *out,
+                                   struct error *err)
+{
+    TRY(hf_get_int(root, where, arch->width, &out->width, err));
+    TRY(hf_get_int(root, where, arch->layers, &out->layers, err));
+    TRY(hf_get_int(root, where, "vocab_size", &out->vocab, err));
+    TRY(read_heads(root, where, arch, out, err));
+    if (out->width <= INT_MAX / 64 && arch->ff_times)
+        out->ff = arch->ff_times * out->width;
+    if (arch->ff && arch->ff_times)
+        TRY(hf_opt_int(root, where, arch->ff, out->ff, &out->ff, err));
+    else if (arch->ff)
+        TRY(hf_get_int(root, where, arch->ff, &out->ff, err));
+    if (arch->default_positions)
+        TRY(hf_opt_int(root, where, arch->positions, arch->default_positions, &out->max_positions,
+                       err));
+    else
+        TRY(hf_get_int(root, where, arch->positions, &out->max_positions, err));
+    return hf_opt_float(root, where, arch->eps, arch->default_eps != 0 ? arch->default_eps : 1e-6,
+                        &out->norm_eps, err);
+}
+
+static enum status read_biases(const json_t *root, const char *where, const struct hf_arch *arch,
+                               struct model_config *out, struct error *err)
+{
+    bool attention = false, ff = false;
+    if (arch->attention_bias)
+        TRY(json_opt_bool(root, where, arch->attention_bias, false, &attention, err));
+    if (arch->ff_bias)
+        TRY(json_opt_bool(root, where, arch->ff_bias, false, &ff, err));
+    out->qkv_bias = out->qkv_bias || attention;
+    out->o_bias = out->o_bias || attention;
+    out->ff_bias = out->ff_bias || ff;
+    return OK;
+}
+
+static enum status read_arch(const json_t *root, const char *where, const struct arch **arch,
+                             const struct hf_arch **hf, struct error *err)
+{
+    const char *type;
+    char known[ARCH_NAMES_BYTES];
+    TRY(json_get_string(root, where, "model_type", &type, err));
+    *arch = arch_find(type);
+    *hf = hf_arch_find(type);
+    if (!*arch || !*hf)
+        return FAIL(err, ERR_UNSUPPORTED, "%s: model_type: '%.64s' is not supported (%s are)",
+                    where, type, arch_names(known, sizeof known));
+    return OK;
+}
+
+enum status model_config_from_json(const json_t *root, const char *where, struct model_config *out,
+                                   struct error *err)
+{
+    const struct arch *arch;
+    const struct hf_arch *hf;
+    memset(out, 0, sizeof *out);
+    if (!json_is_object(root))
+        return FAIL(err, ERR_FORMAT, "%s: not a JSON object", where);
+    TRY(read_arch(root, where, &arch, &hf, err));
+    arch_start(arch, out);
+    TRY(read_dimensions(root, where, hf, out, err));
+    TRY(read_activation(root, where, hf, out, err));
+    TRY(read_biases(root, where, hf, out, err));
+    if (hf->more)
+        TRY(hf->more(root, where, out, err));
+    TRY(hf_rope(root, where, hf, out, err));
+    TRY(read_window(root, where, hf, out, err));
+    TRY(json_opt_bool(root, where, "tie_word_embeddings", hf->tied, &out->tied, err));
+    TRY(get_token(root, where, "bos_token_id", out->vocab, &out->bos, err));
+    TRY(get_token(root, where, "eos_token_id", out->vocab, &out->eos, err));
+    arch_finish(arch, out);
+    return model_config_check(out, where, err);
+}
+
+// The last part of path[0..*end): its beginning; *end moves before slashes that trail it.
+static const char *last_part(const char *path, const char **end)
+{
+    while (*end > path && (*end)[-1] == '/')
+        (*end)--;
+    const char *base = *end;
+    while (base > path && base[-1] != '/')
+        base--;
+    return base;
+}
+
+void model_name_from_path(const char *path, char out[MODEL_NAME_BYTES])
+{
+    const char *end = path + strlen(path), *base = last_part(path, &end);
+    size_t length = (size_t)(end - base);
+    bool generic = (length == 11 && memcmp(base, "config.json", 11) == 0) ||
+                   (length == 10 && memcmp(base, "model.gguf", 10) == 0);
+    if (generic && base > path) {
+        end = base;
+        base = last_part(path, &end);
+    } else if (length > 5 &&
+               (memcmp(end - 5, ".json", 5) == 0 || memcmp(end - 5, ".gguf", 5) == 0)) {
+        end -= 5;
+    }
+    snprintf(out, MODEL_NAME_BYTES, "%.*s", (int)(end - base), base);
+    str_plain(out);
+}
+
+enum status model_config_read(const char *path, struct model_config *out, struct error *err)
+{
+    json_t *root = NULL;
+    TRY(json_read(path, CONFIG_MAX_BYTES, &root, err));
+    enum status status = model_config_from_json(root, path, out, err);
+    json_decref(root);
+    model_name_from_path(path, out->name);
+    return status;
+}
