@@ -11,15 +11,7 @@
 #include <stddef.h>
 
 #include "base/status.h"
-
-enum exit_code {
-    EXIT_FINE = 0,  // skips included
-    EXIT_ERROR = 1, // usage or internal error
-    EXIT_REGRESSION = 2,
-    EXIT_AMBIGUOUS = 3,
-    EXIT_CELL_FAILED = 4, // a cell ended in wrong, oom, timeout or crashed
-    EXIT_INTERRUPTED = 130,
-};
+#include "bench/exit_code.h"
 
 enum flag_type { FLAG_BOOL, FLAG_STRING, FLAG_INT, FLAG_FLOAT, FLAG_LIST };
 

@@ -13,10 +13,10 @@
 #include "base/str.h"
 #include "bench/run/child.h"
 #include "bench/run/live.h"
-#include "bench/worker/prompt.h"
 #include "bench/run/qualities.h"
 #include "bench/run/record.h"
 #include "bench/run/session.h"
+#include "bench/suite/prompt_word.h"
 
 struct runner {
     struct run_context context;
@@ -49,7 +49,7 @@ static enum status wanted(const struct runner *r, size_t cell, int number, bool 
 static bool same_process(const struct cell *a, const struct cell *b)
 {
     return a->threads == b->threads && a->head == b->head && str_equal(a->calib, b->calib) &&
-           prompt_is_text(a->prompt) == prompt_is_text(b->prompt);
+           !prompt_text_path(a->prompt) == !prompt_text_path(b->prompt);
 }
 
 // Of `count` cells of the plan's order, those that lack trial `number` and can share a worker with the

@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #include "base/status.h"
-#include "bench/cli/command.h"
+#include "bench/exit_code.h"
 #include "bench/suite/plan.h"
 
 enum runner_output {

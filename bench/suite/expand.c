@@ -9,6 +9,7 @@
 #include "base/str.h"
 #include "bench/suite/expand.h"
 #include "bench/suite/names.h"
+#include "bench/suite/prompt_word.h"
 
 enum { PROMPT_TEXT_BYTES_MAX = 256 << 20 };
 
@@ -125,17 +126,18 @@ static enum status find_calib(struct expansion *x, struct product *p, struct err
 static enum status find_prompt(struct expansion *x, struct product *p, struct error *err)
 {
     const char *text = p->sweep->prompt, *where = suite_where(x->suite, p->section, "prompt");
-    p->prompt = "random";
+    p->prompt = PROMPT_RANDOM;
     if (strcmp(text, p->prompt) == 0)
         return OK;
-    if (!str_starts(text, "text:") || !text[5])
+    const char *name = prompt_text_path(text);
+    if (!name || !name[0])
         return FAIL(err, ERR_USAGE, "%s: prompt: '%s' is neither random nor text:FILE", where,
                     text);
-    const char *path = suite_find_file(x->suite, p->section, "prompt", text + 5);
+    const char *path = suite_find_file(x->suite, p->section, "prompt", name);
     if (!path)
-        return FAIL(err, ERR_USAGE, "%s: prompt: there is no file %s", where, text + 5);
+        return FAIL(err, ERR_USAGE, "%s: prompt: there is no file %s", where, name);
     TRY(hash_text(path, where, "prompt", p->prompt_hash, err));
-    p->prompt = plan_text(x->plan, "text:%s", path);
+    p->prompt = plan_text(x->plan, PROMPT_TEXT_PREFIX "%s", path);
     return p->prompt ? OK : no_memory(err);
 }
 
@@ -256,7 +258,7 @@ static const char *skip_by_length(struct expansion *x, struct cell *cell)
     if (table > 0 && cell->context > table)
         return plan_text(x->plan, "context %d is beyond the %d positions the model has learned",
                          cell->context, table);
-    if (cell->model->shape && str_starts(cell->prompt, "text:"))
+    if (cell->model->shape && prompt_text_path(cell->prompt))
         return plan_text(x->plan, "a shape has no tokenizer for prompt = %s", cell->prompt);
     return NULL;
 }

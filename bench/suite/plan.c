@@ -9,6 +9,7 @@
 
 #include "base/str.h"
 #include "bench/suite/expand.h"
+#include "bench/suite/prompt_word.h"
 
 static enum status no_memory(struct error *err)
 {
@@ -78,7 +79,7 @@ static enum status make_labels(struct plan *plan, struct error *err)
         str_printf(&label, " b%d c%d", cell->batch, cell->context);
         if (v.gen)
             str_printf(&label, " g%d", cell->gen);
-        if (v.prompt && str_starts(cell->prompt, "text:"))
+        if (v.prompt && prompt_text_path(cell->prompt))
             str_append(&label, " text");
         if (!label.failed && same_label(plan, i, label.data))
             str_printf(&label, " %.8s", cell->key); // seeds or sampling differ

@@ -10,8 +10,7 @@
 #include "base/file.h"
 #include "base/rng.h"
 #include "base/str.h"
-
-#define TEXT_PREFIX "text:"
+#include "bench/suite/prompt_word.h"
 
 static void prompt_random(const struct job_cell *cell, int vocab, int32_t *ids)
 {
@@ -41,7 +40,7 @@ static enum status text_ids(const char *path, const struct tokenizer *tok, int32
 static enum status prompt_text(const struct job_cell *cell, const struct tokenizer *tok, int vocab,
                                int32_t *out, double *tokenize_ns, struct error *err)
 {
-    const char *path = cell->prompt + strlen(TEXT_PREFIX);
+    const char *path = prompt_text_path(cell->prompt);
     int32_t *ids = NULL;
     size_t count = 0, tokens = (size_t)(cell->context - cell->gen);
     enum status status = text_ids(path, tok, &ids, &count, tokenize_ns, err);
@@ -58,11 +57,6 @@ static enum status prompt_text(const struct job_cell *cell, const struct tokeniz
     return status;
 }
 
-bool prompt_is_text(const char *prompt)
-{
-    return str_starts(prompt, TEXT_PREFIX);
-}
-
 enum status prompt_make(const struct job_cell *cell, const struct tokenizer *tok, int vocab,
                         int32_t **out, double *tokenize_ns, struct error *err)
 {
@@ -73,7 +67,7 @@ enum status prompt_make(const struct job_cell *cell, const struct tokenizer *tok
     int32_t *ids = calloc(count, sizeof *ids);
     if (!ids)
         return FAIL(err, ERR_NOMEM, "prompts: %zu ids", count);
-    if (prompt_is_text(cell->prompt)) {
+    if (prompt_text_path(cell->prompt)) {
         if (prompt_text(cell, tok, vocab, ids, tokenize_ns, err) != OK) {
             free(ids);
             return err->code;

@@ -20,6 +20,4 @@ enum { PROMPT_TEXT_MAX = 256 << 20 };
 enum status prompt_make(const struct job_cell *cell, const struct tokenizer *tok, int vocab,
                         int32_t **out, double *tokenize_ns, struct error *err);
 
-bool prompt_is_text(const char *prompt);
-
 #endif

@@ -12,6 +12,7 @@
 #include "base/hash.h"
 #include "base/os.h"
 #include "base/str.h"
+#include "bench/suite/prompt_word.h"
 #include "bench/worker/evaluate.h"
 #include "bench/worker/inspect.h"
 #include "bench/worker/measure.h"
@@ -101,7 +102,7 @@ static bool wants_text(const struct job *job)
 {
     bool text = false;
     for (size_t i = 0; i < job->cell_count; i++)
-        text |= prompt_is_text(job->cells[i].prompt);
+        text |= prompt_text_path(job->cells[i].prompt) != NULL;
     return text;
 }
 
