@@ -14,8 +14,7 @@ enum status bind_topology(hwloc_topology_t *out, struct error *err)
     hwloc_topology_set_all_types_filter(*out, HWLOC_TYPE_FILTER_KEEP_NONE);
     hwloc_topology_set_type_filter(*out, HWLOC_OBJ_CORE, HWLOC_TYPE_FILTER_KEEP_ALL);
     if (hwloc_topology_load(*out) != 0) {
-        enum status status =
-            FAIL(err, ERR_IO, "hwloc cannot read the topology: %s", strerror(errno));
+        enum status status = FAIL_OS(err, errno, "hwloc cannot read the topology");
         hwloc_topology_destroy(*out);
         return status;
     }

@@ -15,6 +15,14 @@ uint64_t clock_ns(void)
     return read_clock(CLOCK_MONOTONIC);
 }
 
+uint64_t clock_awake_look(struct clock_awake *clock, uint64_t now_ns, uint64_t look_ns)
+{
+    if (clock->last_ns && now_ns > clock->last_ns && now_ns - clock->last_ns > look_ns)
+        clock->lost_ns += now_ns - clock->last_ns - look_ns;
+    clock->last_ns = now_ns;
+    return now_ns - clock->lost_ns;
+}
+
 int64_t clock_wall_ns(void)
 {
     return (int64_t)read_clock(CLOCK_REALTIME);

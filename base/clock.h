@@ -7,6 +7,17 @@
 // Nanoseconds since an arbitrary start, never going back. Cost: about 20-40 ns (vDSO).
 uint64_t clock_ns(void);
 
+// A clock that leaves out the time in which its owner did not run: stopped (Ctrl-Z, SIGSTOP), frozen by a
+// control group or a debugger, starved. The owner looks at it at least every `look_ns`; a longer gap counts
+// as one of `look_ns` and the rest is lost. Starts as {0}. Deadlines that are compared with it do not pass
+// while nobody could have met them.
+struct clock_awake {
+    uint64_t last_ns; // clock_ns() at the last look; 0: none yet
+    uint64_t lost_ns; // left out so far
+};
+// now_ns: clock_ns(). Returns the awake time: now_ns less what was lost.
+uint64_t clock_awake_look(struct clock_awake *clock, uint64_t now_ns, uint64_t look_ns);
+
 // Nanoseconds since 1970, UTC; for records, never for durations.
 int64_t clock_wall_ns(void);
 

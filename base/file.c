@@ -1,4 +1,4 @@
-// file.c - mapping, reading whole, writing by rename; POSIX only.
+// file.c - maps, reads whole, writes by rename; POSIX only.
 #include "base/file.h"
 
 #include <dirent.h>
@@ -14,18 +14,22 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/home.h"
+#include "base/os.h"
 #include "base/str.h"
+
+#define TEMPORARY_MARK ".tmp-"
 
 // An open regular file and its size. Anything else (a folder, a pipe that would never answer) is refused.
 static enum status open_regular(const char *path, int *fd, size_t *size_bytes, struct error *err)
 {
     *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (*fd < 0)
-        return FAIL(err, ERR_IO, "%s: %s", path, strerror(errno));
+        return FAIL_OS(err, errno, "%s", path);
     struct stat info;
     enum status status = OK;
     if (fstat(*fd, &info) != 0)
-        status = FAIL(err, ERR_IO, "%s: %s", path, strerror(errno));
+        status = FAIL_OS(err, errno, "%s", path);
     else if (S_ISDIR(info.st_mode))
         status = FAIL(err, ERR_IO, "%s: is a directory, not a file", path);
     else if (!S_ISREG(info.st_mode))
@@ -49,8 +53,7 @@ enum status file_map(const char *path, struct file_map *out, struct error *err)
     if (size_bytes) {
         void *memory = mmap(NULL, size_bytes, PROT_READ, MAP_PRIVATE, fd, 0);
         if (memory == MAP_FAILED)
-            status = FAIL(err, errno == ENOMEM ? ERR_NOMEM : ERR_IO, "%s: cannot be mapped: %s",
-                          path, strerror(errno));
+            status = FAIL_OS(err, errno, "%s: cannot be mapped", path);
         else
             *out = (struct file_map){.data = memory, .size_bytes = size_bytes};
     }
@@ -112,7 +115,7 @@ enum status file_read(const char *path, size_t max_bytes, char **out, size_t *si
     }
     ssize_t got = read_full(fd, text, size);
     if (got < 0) {
-        status = FAIL(err, ERR_IO, "%s: %s", path, strerror(errno));
+        status = FAIL_OS(err, errno, "%s", path);
         goto out;
     }
     text[got] = '\0';
@@ -140,6 +143,67 @@ static bool write_full(int fd, const char *bytes, size_t count)
     return true;
 }
 
+// ---- temporary names -----------------------------------------------------------------------------------
+
+char *file_temporary_name(const char *stem, const char *mark)
+{
+    uint64_t random = 0;
+    struct str name = {0};
+    os_random(&random, sizeof random);
+    str_printf(&name, "%s%s%ld-%016llx", stem, mark, (long)getpid(), (unsigned long long)random);
+    return str_take(&name);
+}
+
+enum status file_temporary(const char *stem, const char *mark, char **name, int *fd,
+                           struct error *err)
+{
+    *fd = -1;
+    *name = file_temporary_name(stem, mark);
+    if (!*name)
+        return FAIL(err, ERR_NOMEM, "%s: no memory for its name", stem);
+    *fd = open(*name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+    if (*fd >= 0)
+        return OK;
+    FAIL_OS(err, errno, "%s: cannot be written", stem);
+    free(*name);
+    *name = NULL;
+    return err->code;
+}
+
+enum status file_temporary_dir(const char *stem, const char *mark, char **name, struct error *err)
+{
+    *name = file_temporary_name(stem, mark);
+    if (!*name)
+        return FAIL(err, ERR_NOMEM, "%s: no memory for its name", stem);
+    if (mkdir(*name, 0777) == 0)
+        return OK;
+    FAIL_OS(err, errno, "%s: folder cannot be made", stem);
+    free(*name);
+    *name = NULL;
+    return err->code;
+}
+
+enum status file_unnamed(const void *bytes, size_t count, int *fd, struct error *err)
+{
+    const char *dir = home_temporary_dir();
+    char *stem = file_join(dir, "ridge"), *name = NULL;
+    *fd = -1;
+    if (!stem)
+        return FAIL(err, ERR_NOMEM, "%s: no memory for a temporary file's name", dir);
+    enum status status = file_temporary(stem, TEMPORARY_MARK, &name, fd, err);
+    if (status == OK) {
+        unlink(name);
+        if (!write_full(*fd, bytes, count) || lseek(*fd, 0, SEEK_SET) != 0) {
+            status = FAIL_OS(err, errno, "%s: a temporary file cannot be written", dir);
+            close(*fd);
+            *fd = -1;
+        }
+    }
+    free(name);
+    free(stem);
+    return status;
+}
+
 // ---- writing whole or not at all ---------------------------------------------------------------------
 
 struct file_writer {
@@ -151,14 +215,13 @@ struct file_writer {
 };
 
 enum { HELD_MAX = 1 << 16 };
-#define TEMPORARY ".tmp-%ld" // of this process
 
-static enum status refused(const struct file_writer *w, struct error *err)
+static enum status refused(const struct file_writer *w, int os_error, struct error *err)
 {
-    return FAIL(err, ERR_IO, "%s: cannot be written: %s", w->path, strerror(errno));
+    return FAIL_OS(err, os_error, "%s: cannot be written", w->path);
 }
 
-// What is renamed to: behind links, so that a link stays one. Caller frees; NULL when memory is exhausted.
+// The rename's target: behind links, so that a link stays one. Caller frees; NULL when memory is exhausted.
 static char *behind_links(const char *path)
 {
     struct stat info;
@@ -168,7 +231,6 @@ static char *behind_links(const char *path)
 
 enum status file_writer_open(const char *path, struct file_writer **out, struct error *err)
 {
-    struct str temporary = {0};
     struct stat info;
     bool straight = stat(path, &info) == 0 && !S_ISREG(info.st_mode);
     *out = NULL;
@@ -177,23 +239,21 @@ enum status file_writer_open(const char *path, struct file_writer **out, struct 
         *w = (struct file_writer){.path = straight ? strdup(path) : behind_links(path),
                                   .fd = -1,
                                   .held = malloc(HELD_MAX)};
-    if (w && w->path && !straight) {
-        str_printf(&temporary, "%s" TEMPORARY, w->path, (long)getpid());
-        w->temporary = str_take(&temporary);
+    if (!w || !w->path || !w->held) {
+        FAIL(err, ERR_NOMEM, "%s: no memory to write it", path);
+    } else if (!straight) {
+        file_sweep_beside(w->path, TEMPORARY_MARK);
+        file_temporary(w->path, TEMPORARY_MARK, &w->temporary, &w->fd, err);
+    } else {
+        w->fd = open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
+        if (w->fd < 0)
+            refused(w, errno, err);
     }
-    if (!w || !w->path || !w->held || (!straight && !w->temporary)) {
+    if (err->code == OK)
+        *out = w;
+    else
         file_writer_abandon(w);
-        return FAIL(err, ERR_NOMEM, "%s: no memory to write it", path);
-    }
-    w->fd = straight ? open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY)
-                     : open(w->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (w->fd < 0) {
-        refused(w, err);
-        file_writer_abandon(w);
-        return err->code;
-    }
-    *out = w;
-    return OK;
+    return err->code;
 }
 
 void file_writer_abandon(struct file_writer *w)
@@ -214,7 +274,7 @@ static enum status flush(struct file_writer *w, struct error *err)
 {
     size_t count = w->held_bytes;
     w->held_bytes = 0;
-    return write_full(w->fd, w->held, count) ? OK : refused(w, err);
+    return write_full(w->fd, w->held, count) ? OK : refused(w, errno, err);
 }
 
 enum status file_writer_put(struct file_writer *w, const void *bytes, size_t count,
@@ -223,7 +283,7 @@ enum status file_writer_put(struct file_writer *w, const void *bytes, size_t cou
     if (count > HELD_MAX - w->held_bytes)
         TRY(flush(w, err));
     if (count > HELD_MAX)
-        return write_full(w->fd, bytes, count) ? OK : refused(w, err);
+        return write_full(w->fd, bytes, count) ? OK : refused(w, errno, err);
     if (count)
         memcpy(w->held + w->held_bytes, bytes, count);
     w->held_bytes += count;
@@ -234,9 +294,9 @@ enum status file_writer_finish(struct file_writer *w, struct error *err)
 {
     enum status status = flush(w, err);
     if (status == OK && w->temporary && fsync(w->fd) != 0)
-        status = refused(w, err);
+        status = refused(w, errno, err);
     if (status == OK && w->temporary && rename(w->temporary, w->path) != 0)
-        status = refused(w, err);
+        status = refused(w, errno, err);
     if (status == OK) { // the temporary name is gone: nothing to unlink
         close(w->fd);
         w->fd = -1;
@@ -267,25 +327,38 @@ bool file_is_dir(const char *path)
     return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
 }
 
-enum status file_make_dirs(const char *path, struct error *err)
+static enum status make_dirs(const char *path, mode_t mode, struct error *err)
 {
     char *partial = strdup(path);
     if (!partial)
         return FAIL(err, ERR_NOMEM, "%s: no memory for its name", path);
-    enum status status = OK;
     size_t length = strlen(partial);
-    for (size_t i = 1; i <= length && status == OK; i++) {
+    for (size_t i = 1; i <= length && err->code == OK; i++) {
         if (partial[i] != '/' && partial[i] != '\0')
             continue;
         char kept = partial[i];
         partial[i] = '\0';
-        if (mkdir(partial, 0777) != 0 && !file_is_dir(partial))
-            status = FAIL(err, ERR_IO, "%s: folder cannot be made: %s", partial,
-                          errno == EEXIST ? "a file stands there" : strerror(errno));
+        int failed = mkdir(partial, mode) == 0 ? 0 : errno;
+        if (failed && !file_is_dir(partial)) {
+            if (failed == EEXIST)
+                FAIL(err, ERR_IO, "%s: folder cannot be made: a file has that name", partial);
+            else
+                FAIL_OS(err, failed, "%s: folder cannot be made", partial);
+        }
         partial[i] = kept;
     }
     free(partial);
-    return status;
+    return err->code;
+}
+
+enum status file_make_dirs(const char *path, struct error *err)
+{
+    return make_dirs(path, 0777, err);
+}
+
+enum status file_make_private_dirs(const char *path, struct error *err)
+{
+    return make_dirs(path, 0700, err);
 }
 
 static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *walk)
@@ -297,32 +370,44 @@ static int remove_one(const char *path, const struct stat *info, int kind, struc
 enum status file_remove_tree(const char *path, struct error *err)
 {
     if (nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS) != 0 && errno != ENOENT)
-        return FAIL(err, ERR_IO, "%s: cannot be removed: %s", path, strerror(errno));
+        return FAIL_OS(err, errno, "%s: cannot be removed", path);
     return OK;
 }
 
-// ---- what killed processes left ----------------------------------------------------------------------
+// ---- leftovers of killed processes -----------------------------------------------------------------------
 
-// This process's own number: an earlier one had it, as happens in containers.
+// This process's own number counts: an earlier process had it, as happens in containers.
 static bool is_gone(long pid)
 {
     return pid <= INT32_MAX &&
            (pid == (long)getpid() || (kill((pid_t)pid, 0) != 0 && errno == ESRCH));
 }
 
+// Skips "123" or "123-0123456789abcdef" and returns what follows; NULL when there is no such thing.
+static const char *skip_number(const char *text, long *pid)
+{
+    char *end;
+    if (*text < '1' || *text > '9')
+        return NULL;
+    *pid = strtol(text, &end, 10);
+    size_t digits = *end == '-' ? strspn(end + 1, "0123456789abcdef") : 0;
+    return digits == 16 ? end + 1 + digits : end;
+}
+
 static bool left_behind(const char *name, const char *stem, const char *mark)
 {
-    char ending[32], *end;
+    long pid = 0, writer = 0;
     size_t length = stem ? strlen(stem) : 0;
     const char *at = stem ? name + length : strstr(name, mark);
-    if ((stem && strncmp(name, stem, length) != 0) || !at || strncmp(at, mark, strlen(mark)) != 0)
+    if ((stem && strncmp(name, stem, length) != 0) || !at || !str_starts(at, mark))
         return false;
-    const char *digits = at + strlen(mark);
-    if (*digits < '1' || *digits > '9')
-        return false;
-    long pid = strtol(digits, &end, 10);
-    snprintf(ending, sizeof ending, TEMPORARY, pid);
-    return (!*end || str_equal(end, ending)) && is_gone(pid);
+    at = skip_number(at + strlen(mark), &pid);
+    if (at && str_starts(at, TEMPORARY_MARK)) { // a file_writer's own ending
+        at = skip_number(at + strlen(TEMPORARY_MARK), &writer);
+        if (writer != pid)
+            return false;
+    }
+    return at && !*at && is_gone(pid);
 }
 
 void file_sweep(const char *dir, const char *stem, const char *mark)

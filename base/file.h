@@ -26,12 +26,12 @@ void file_map_release(const void *begin, const void *end);
 enum status file_read(const char *path, size_t max_bytes, char **out, size_t *size_bytes,
                       struct error *err);
 
-// Writes path.tmp-PID, syncs it and renames it to path: readers see the old file or the new one. A link stays
-// one, what it points to is replaced. A device or a pipe is no file to replace: it is written as it comes.
+// Writes a temporary file next to `path`, syncs it and renames it to `path`: readers see the old file or the
+// new one. A link stays one and its target is replaced. Devices and pipes are written directly.
 enum status file_write(const char *path, const void *bytes, size_t count, struct error *err);
 
-// The same for what is too large to be held: pieces go to path.tmp-PID, which finish syncs and renames.
-// Until then the old file stands. Errors: ERR_IO naming path, ERR_NOMEM; the first one sticks.
+// The same in pieces, for files too large to hold: finish syncs and renames, and until then the old file
+// keeps its name. Errors: ERR_IO naming path, ERR_NOMEM; the first one sticks.
 struct file_writer;
 enum status file_writer_open(const char *path, struct file_writer **out, struct error *err);
 enum status file_writer_put(struct file_writer *w, const void *bytes, size_t count,
@@ -42,16 +42,26 @@ void file_writer_abandon(struct file_writer *w); // frees w; nothing is left beh
 bool file_exists(const char *path);
 bool file_is_dir(const char *path);
 
-// mkdir -p. OK when it exists already.
+// mkdir -p. OK when it exists already. private: new folders are the user's own (0700).
 enum status file_make_dirs(const char *path, struct error *err);
+enum status file_make_private_dirs(const char *path, struct error *err);
 
 // rm -rf; links are removed, not followed. OK when there is nothing of that name.
 enum status file_remove_tree(const char *path, struct error *err);
 
-// What a process that was killed leaves behind has its number in the name: STEM MARK NUMBER, as in
-// "out.tmp-123", with or without a file_writer's own ending. Removes from `dir` all files and folders so
-// called whose process is no more, or is this one, which therefore sweeps before it makes its own; stem NULL:
-// any. What cannot be removed stays. A process of another machine that shares the folder counts as gone.
+// Temporary names are STEM MARK PID-RANDOM, as in "out.tmp-123-5f2e01c77a90b3d4": nobody can guess them, and
+// a sweep knows whose they are. A file or folder is made anew; an existing one or a link of that name is an
+// error. The caller frees *name, closes *fd and removes the file.
+char *file_temporary_name(const char *stem, const char *mark); // NULL when memory is exhausted
+enum status file_temporary(const char *stem, const char *mark, char **name, int *fd,
+                           struct error *err);
+enum status file_temporary_dir(const char *stem, const char *mark, char **name, struct error *err);
+// A file without a name that holds `bytes`, open at its start, in home_temporary_dir(). Caller closes *fd.
+enum status file_unnamed(const void *bytes, size_t count, int *fd, struct error *err);
+
+// Removes from `dir` the temporary files and folders of processes that no longer run, with or without a
+// file_writer's own ending. stem NULL: any. This process counts as gone, so it sweeps before it makes its
+// own. Files that cannot be removed stay. A process of another machine that shares the folder counts as gone.
 void file_sweep(const char *dir, const char *stem, const char *mark);
 void file_sweep_beside(const char *path, const char *mark); // of this name in its folder
 

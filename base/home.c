@@ -1,4 +1,4 @@
-// home.c - installed files stand beside the executable's folder, a build stands inside its source tree.
+// home.c - installed files are next to the executable's folder, a build is inside its source tree.
 #include "base/home.h"
 
 #include <stdlib.h>
@@ -73,4 +73,10 @@ enum status home_data_dir(char **out, struct error *err)
 enum status home_cache_dir(char **out, struct error *err)
 {
     return user_dir("XDG_CACHE_HOME", os_user_cache_folder(), out, err);
+}
+
+const char *home_temporary_dir(void)
+{
+    const char *set = getenv("TMPDIR");
+    return set && set[0] == '/' ? set : "/tmp";
 }

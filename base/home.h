@@ -17,4 +17,7 @@ char *home_find(const char *relative);
 enum status home_data_dir(char **out, struct error *err);
 enum status home_cache_dir(char **out, struct error *err);
 
+// $TMPDIR where it is an absolute path, else /tmp. Borrowed from the environment.
+const char *home_temporary_dir(void);
+
 #endif

@@ -3,17 +3,36 @@
 
 #include <stddef.h>
 
+static const int ending[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+enum { ENDING = sizeof ending / sizeof *ending };
+
 void interrupt_set(sigset_t *out)
 {
     sigemptyset(out);
-    sigaddset(out, SIGINT);
-    sigaddset(out, SIGTERM);
+    for (int i = 0; i < ENDING; i++)
+        sigaddset(out, ending[i]);
+}
+
+// A signal that the parent had ignored (nohup, a shell's background job) stays ignored. Linux keeps even
+// those pending while they are blocked.
+static bool ignored(int signal)
+{
+    struct sigaction action;
+    return sigaction(signal, NULL, &action) == 0 && action.sa_handler == SIG_IGN;
+}
+
+static void wanted_set(sigset_t *out)
+{
+    sigemptyset(out);
+    for (int i = 0; i < ENDING; i++)
+        if (!ignored(ending[i]))
+            sigaddset(out, ending[i]);
 }
 
 void interrupt_begin(struct interrupt *in)
 {
     sigset_t set;
-    interrupt_set(&set);
+    wanted_set(&set);
     in->told = false;
     pthread_sigmask(SIG_BLOCK, &set, &in->before);
 }
@@ -22,14 +41,17 @@ bool interrupt_pending(void)
 {
     sigset_t pending;
     sigpending(&pending);
-    return sigismember(&pending, SIGINT) == 1 || sigismember(&pending, SIGTERM) == 1;
+    for (int i = 0; i < ENDING; i++)
+        if (sigismember(&pending, ending[i]) == 1 && !ignored(ending[i]))
+            return true;
+    return false;
 }
 
 static void take_pending(struct interrupt *in)
 {
     sigset_t set;
     int which = 0;
-    interrupt_set(&set);
+    wanted_set(&set);
     while (interrupt_pending()) {
         sigwait(&set, &which);
         in->told = true;
@@ -39,14 +61,36 @@ static void take_pending(struct interrupt *in)
 void interrupt_accept(struct interrupt *in)
 {
     sigset_t set;
-    interrupt_set(&set);
+    wanted_set(&set);
     take_pending(in);
     pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 }
 
-// What came in the last moment is taken too: the work was over, or has been told already.
+// A signal of the last moment is taken too: the work was over, or the caller knows already.
 void interrupt_end(struct interrupt *in)
 {
     take_pending(in);
     pthread_sigmask(SIG_SETMASK, &in->before, NULL);
+}
+
+void interrupt_hold_stop(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    if (!ignored(SIGTSTP))
+        sigaddset(&set, SIGTSTP);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
+bool interrupt_take_stop(void)
+{
+    sigset_t set;
+    int which = 0;
+    sigpending(&set);
+    if (sigismember(&set, SIGTSTP) != 1 || ignored(SIGTSTP))
+        return false;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTSTP);
+    sigwait(&set, &which);
+    return true;
 }

@@ -1,7 +1,8 @@
-// interrupt.h - SIGINT and SIGTERM blocked and remembered, then asked for where a call can stop cleanly.
+// interrupt.h - the signals that end a program, blocked and remembered, then asked for where a call can stop
+// cleanly.
 //
-// Nothing is handled, so there is no handler and no global: a pending signal is state that the system keeps.
-// The pool's threads (base/pool.h) never take these signals, so that they wait for whoever asks.
+// There is no handler and no global: the system keeps a pending signal. The pool's threads (base/pool.h)
+// never take these signals, so they wait for the thread that asks.
 #ifndef BASE_INTERRUPT_H
 #define BASE_INTERRUPT_H
 
@@ -13,12 +14,19 @@ struct interrupt {
     bool told;       // a signal came
 };
 
-void interrupt_set(sigset_t *out); // the two signals
+void interrupt_set(sigset_t *out); // SIGINT, SIGTERM, SIGHUP and SIGQUIT
+// Blocks them, except those that are ignored: nohup's SIGHUP stays ignored.
 void interrupt_begin(struct interrupt *in);
-bool interrupt_pending(void); // a SIGINT or SIGTERM waits
+bool interrupt_pending(void); // one of them waits
 // After the first: from now on a second one ends the program at once, as it does by default.
 void interrupt_accept(struct interrupt *in);
-// What came is taken (in->told); from now on a signal does what it did before.
+// Takes a pending signal (in->told). From now on signals do again what they did before.
 void interrupt_end(struct interrupt *in);
+
+// Between begin and end, for a program that has to stop its children with itself: Ctrl-Z (SIGTSTP) waits too,
+// until interrupt_end restores the mask. interrupt_take_stop: whether one came; it is then taken, and the
+// caller stops itself.
+void interrupt_hold_stop(void);
+bool interrupt_take_stop(void);
 
 #endif

@@ -1,7 +1,7 @@
 // os.h - everything asked of the operating system that POSIX does not spell the same everywhere.
 //
 // One file per system behind it (os_linux.c, os_darwin.c); no other file has an #ifdef on the system.
-// A value the system does not tell is OS_UNKNOWN, never zero.
+// A value the system does not report is OS_UNKNOWN, never zero.
 #ifndef BASE_OS_H
 #define BASE_OS_H
 
@@ -29,14 +29,28 @@ bool os_rss_peak_reset(void);
 // killed. ERR_UNSUPPORTED where the system has no such limit.
 enum status os_limit_memory(int64_t bytes, struct error *err);
 
-// Counts of events of this process and machine that disturb a measurement; differences are meant.
+// Processor time that the control groups allow this process, in thousandths of a processor: 1500 is one and
+// a half. The smallest quota of the group and the groups above it. OS_UNKNOWN: no quota.
+int64_t os_cpu_quota_millis(void);
+
+// Counts of events of this process and machine that disturb a measurement. Callers use differences.
 struct os_noise {
-    int64_t steal_ns;                             // time the hypervisor took from all processors
-    int64_t involuntary_switches;                 // of this process
-    int64_t major_faults;                         // of this process
+    int64_t steal_ns;             // taken by the hypervisor, summed over processors
+    int64_t throttled_ns;         // this control group waited for its next CPU quota
+    int64_t throttled_periods;    // quota periods in which it did
+    int64_t involuntary_switches; // of this process
+    int64_t major_faults;         // of this process
     int64_t psi_cpu_ns, psi_memory_ns, psi_io_ns; // "some" pressure totals
 };
 void os_noise_read(struct os_noise *out);
+
+// What a difference of steal_ns can resolve: the system counts whole ticks of each processor, and a window
+// of a few ticks says nothing. tick_ns OS_UNKNOWN: steal is not counted here.
+struct os_steal_resolution {
+    int64_t tick_ns;
+    int processors; // online, over which steal_ns sums
+};
+struct os_steal_resolution os_steal_resolution(void);
 
 // Asks for huge pages for a range. False when the system cannot or will not.
 bool os_advise_huge(void *memory, size_t bytes);
@@ -44,18 +58,31 @@ bool os_advise_huge(void *memory, size_t bytes);
 // Drops a file's pages from the page cache, for the cold load figure. False where impossible.
 bool os_drop_file_cache(const char *path);
 
-// Gives an open file its size and the room on disk for it. 0, or what errno would say.
+// Fills with bytes that no one can guess.
+void os_random(void *bytes, size_t count);
+
+// A process among all that ran on this machine: its number, when it started (in units of the system's own)
+// and the boot and the process namespace in which it has that number.
+struct os_process {
+    int64_t pid, started; // started OS_UNKNOWN: there is no such process, or it cannot be seen
+    char boot[112];       // "" where the system does not tell
+    char host[72];
+};
+// The process `pid`, as seen from here. False when it does not run.
+bool os_process_find(int64_t pid, struct os_process *out);
+
+// Gives an open file its size and the room on disk for it. 0, or an errno value.
 int os_file_reserve(int fd, int64_t bytes);
 
 // How often the kernel killed something in this control group, or anywhere, for lack of memory: the
-// only evidence on which a SIGKILL is called "oom". OS_UNKNOWN where it is not told.
+// only evidence on which a SIGKILL is called "oom". OS_UNKNOWN where the system does not count.
 int64_t os_oom_kill_count(void);
 
 // Asks to be killed when the process that started this one ends. False where the system cannot: the
 // process must then notice by itself.
 bool os_die_with_parent(void);
 
-// Directory of the running executable, caller frees; NULL when not told.
+// Directory of the running executable, caller frees; NULL when the system does not tell.
 char *os_executable_dir(void);
 char *os_executable_path(void);
 

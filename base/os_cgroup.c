@@ -1,8 +1,10 @@
-// os_cgroup.c - control groups, version 2 and the memory controller of version 1.
+// os_cgroup.c - control groups, version 2 and the memory and cpu controllers of version 1.
 //
-// Our own group is named in /proc/self/cgroup. In a container that path may be the host's and not be
-// there; every folder from it up to the mount point is tried, so that the container's own root, which
-// is where the limit then stands, is found as well.
+// /proc/self/cgroup names our own group. In a container that path may be the host's and not exist inside;
+// every folder from it up to the mount point is tried, and the container's own root, which then has the
+// limit, is among them.
+//
+// Sources: admin-guide/cgroup-v2.rst, cgroup-v1/memory.rst and scheduler/sched-bwc.rst of the kernel.
 #ifdef __linux__
 #include "base/os_cgroup.h"
 
@@ -12,86 +14,136 @@
 
 #include "base/os.h"
 
-enum { PATH_BYTES = 4096 };
+enum { PATH_BYTES = 4096, MOUNTS = 2 };
 
 // How the two versions spell the same things.
 struct spelling {
-    const char *mount, *mount_hybrid; // where it is mounted; where systemd's hybrid layout puts it
-    const char *controllers;          // the second field in /proc/self/cgroup
-    const char *limit, *usage, *stat, *cache_key, *events, *kill_key;
+    const char *mounts[MOUNTS]; // where it is mounted, by the layouts of several distributions
+    const char *controller;     // one of those in the second field of /proc/self/cgroup
+    const char *limit, *period, *usage;       // files of one number; period NULL: in `limit`
+    const char *stat, *stat_key, *stat_count; // a file of lines, and keys in it
+    int64_t stat_unit;                        // ns of stat_key's value
+    const char *events, *kill_key;
 };
 
-static const struct spelling spellings[] = {
-    {"/sys/fs/cgroup", "/sys/fs/cgroup/unified", "", "memory.max", "memory.current", "memory.stat",
-     "inactive_file ", "memory.events", "oom_kill "},
-    {"/sys/fs/cgroup/memory", NULL, "memory", "memory.limit_in_bytes", "memory.usage_in_bytes",
-     "memory.stat", "total_inactive_file ", "memory.oom_control", "oom_kill "},
+static const struct spelling memory[] = {
+    {.mounts = {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"}, // the second is systemd's hybrid
+     .controller = "",
+     .limit = "memory.max",
+     .usage = "memory.current",
+     .stat = "memory.stat",
+     .stat_key = "inactive_file ",
+     .events = "memory.events",
+     .kill_key = "oom_kill "},
+    {.mounts = {"/sys/fs/cgroup/memory"},
+     .controller = "memory",
+     .limit = "memory.limit_in_bytes",
+     .usage = "memory.usage_in_bytes",
+     .stat = "memory.stat",
+     .stat_key = "total_inactive_file ",
+     .events = "memory.oom_control",
+     .kill_key = "oom_kill "},
+    {.controller = NULL},
 };
-enum { SPELLINGS = sizeof spellings / sizeof *spellings };
 
-// The number in a file of one number (key NULL), or after `key` at the start of a line. "max" is none.
-static int64_t read_number(const char *folder, const char *name, const char *key)
+static const struct spelling cpu[] = {
+    {.mounts = {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"},
+     .controller = "",
+     .limit = "cpu.max",
+     .stat = "cpu.stat",
+     .stat_key = "throttled_usec ",
+     .stat_count = "nr_throttled ",
+     .stat_unit = 1000},
+    {.mounts = {"/sys/fs/cgroup/cpu", "/sys/fs/cgroup/cpu,cpuacct"},
+     .controller = "cpu",
+     .limit = "cpu.cfs_quota_us",
+     .period = "cpu.cfs_period_us",
+     .stat = "cpu.stat",
+     .stat_key = "throttled_time ",
+     .stat_count = "nr_throttled ",
+     .stat_unit = 1},
+    {.controller = NULL},
+};
+
+// Up to two numbers of a file: those on its first line (key NULL), or after `key` at the start of a line.
+// Returns how many there are; "max" is none.
+static int read_numbers(const char *folder, const char *name, const char *key, long long out[2])
 {
     char path[PATH_BYTES + 64], line[256];
     snprintf(path, sizeof path, "%s/%s", folder, name);
     FILE *file = fopen(path, "re");
-    if (!file)
-        return OS_UNKNOWN;
-    int64_t value = OS_UNKNOWN;
+    int count = 0;
     size_t skip = key ? strlen(key) : 0;
-    while (value == OS_UNKNOWN && fgets(line, sizeof line, file)) {
-        long long number;
-        if ((!key || strncmp(line, key, skip) == 0) && sscanf(line + skip, "%lld", &number) == 1)
-            value = number;
-    }
-    fclose(file);
-    return value;
+    while (file && count <= 0 && fgets(line, sizeof line, file))
+        if (!key || strncmp(line, key, skip) == 0)
+            count = sscanf(line + skip, "%lld %lld", &out[0], &out[1]);
+    if (file)
+        fclose(file);
+    return count > 0 ? count : 0;
 }
 
-// Our group's path below the mount point ("/user.slice/x"), as /proc/self/cgroup tells it.
-static bool own_path(const char *controllers, char *out, size_t out_bytes)
+static int64_t read_number(const char *folder, const char *name, const char *key)
 {
-    FILE *file = fopen("/proc/self/cgroup", "re");
-    if (!file)
-        return false;
+    long long numbers[2];
+    return name && read_numbers(folder, name, key, numbers) ? numbers[0] : OS_UNKNOWN;
+}
+
+// Whether "cpu,cpuacct" has "cpu"; "" has "" alone.
+static bool has_controller(const char *list, const char *name)
+{
+    size_t length = strlen(name);
+    for (;;) {
+        size_t here = strcspn(list, ",");
+        if (here == length && strncmp(list, name, length) == 0)
+            return true;
+        if (!list[here])
+            return false;
+        list += here + 1;
+    }
+}
+
+// Our group's path below the mount point ("/user.slice/x"); "" for the root, or when it is not given.
+static void own_path(const char *root, const char *controller, char *out, size_t out_bytes)
+{
     char line[PATH_BYTES];
+    out[0] = '\0';
+    snprintf(line, sizeof line, "%s/proc/self/cgroup", root);
+    FILE *file = fopen(line, "re");
     bool found = false;
-    while (!found && fgets(line, sizeof line, file)) {
+    while (file && !found && fgets(line, sizeof line, file)) {
         line[strcspn(line, "\n")] = '\0';
         char *name = strchr(line, ':'), *path = name ? strchr(name + 1, ':') : NULL;
         if (!path)
             continue;
         *path++ = '\0';
-        found = strcmp(name + 1, controllers) == 0;
-        if (found)
-            snprintf(out, out_bytes, "%s", strcmp(path, "/") == 0 ? "" : path);
+        found = has_controller(name + 1, controller);
+        if (found && strcmp(path, "/") != 0)
+            snprintf(out, out_bytes, "%s", path);
     }
-    fclose(file);
-    return found;
+    if (file)
+        fclose(file);
 }
 
-// Calls `look` for our group's folder and every folder above it, until it says that it has enough.
+// Calls `look` for our group's folder and every folder above it, until it returns true. `value` is
+// OS_UNKNOWN at first.
 typedef bool look_fn(const char *folder, const struct spelling *words, int64_t *value);
 
-static int64_t walk(look_fn *look)
+static int64_t walk(const char *root, const struct spelling *words, look_fn *look)
 {
     int64_t value = OS_UNKNOWN;
-    for (int i = 0; i < SPELLINGS; i++) {
-        const struct spelling *words = &spellings[i];
-        const char *mounts[] = {words->mount, words->mount_hybrid};
+    for (; words->controller; words++) {
         char below[PATH_BYTES / 2], folder[PATH_BYTES];
-        if (!own_path(words->controllers, below, sizeof below))
-            continue;
-        for (int m = 0; m < 2; m++) {
-            if (!mounts[m])
+        own_path(root, words->controller, below, sizeof below);
+        for (int m = 0; m < MOUNTS && words->mounts[m]; m++) {
+            int top = snprintf(folder, sizeof folder, "%s%s", root, words->mounts[m]);
+            if (top < 0 || (size_t)top >= sizeof folder)
                 continue;
-            snprintf(folder, sizeof folder, "%s%s", mounts[m], below);
-            size_t root = strlen(mounts[m]);
+            snprintf(folder + top, sizeof folder - (size_t)top, "%s", below);
             for (;;) {
                 if (look(folder, words, &value))
                     return value;
                 char *slash = strrchr(folder, '/');
-                if (!slash || (size_t)(slash - folder) < root)
+                if (!slash || slash < folder + top)
                     break;
                 *slash = '\0';
             }
@@ -100,26 +152,38 @@ static int64_t walk(look_fn *look)
     return value;
 }
 
-static bool look_limit(const char *folder, const struct spelling *words, int64_t *value)
+static void keep_smaller(int64_t *value, int64_t other)
+{
+    if (*value == OS_UNKNOWN || other < *value)
+        *value = other;
+}
+
+// ---- memory ---------------------------------------------------------------------------------------
+
+// The limit of one group. Version 1 writes "no limit" as a number near 2^63.
+static int64_t limit_of(const char *folder, const struct spelling *words)
 {
     int64_t limit = read_number(folder, words->limit, NULL);
-    // Version 1 writes "no limit" as a number near 2^63.
-    if (limit != OS_UNKNOWN && limit < INT64_MAX / 2 && (*value == OS_UNKNOWN || limit < *value))
-        *value = limit;
+    return limit != OS_UNKNOWN && limit >= INT64_MAX / 2 ? OS_UNKNOWN : limit;
+}
+
+static bool look_limit(const char *folder, const struct spelling *words, int64_t *value)
+{
+    int64_t limit = limit_of(folder, words);
+    if (limit != OS_UNKNOWN)
+        keep_smaller(value, limit);
     return false;
 }
 
 static bool look_free(const char *folder, const struct spelling *words, int64_t *value)
 {
-    int64_t limit = read_number(folder, words->limit, NULL);
+    int64_t limit = limit_of(folder, words);
     int64_t usage = read_number(folder, words->usage, NULL);
-    int64_t cache = read_number(folder, words->stat, words->cache_key);
-    if (limit == OS_UNKNOWN || limit >= INT64_MAX / 2 || usage == OS_UNKNOWN)
+    int64_t cache = read_number(folder, words->stat, words->stat_key);
+    if (limit == OS_UNKNOWN || usage == OS_UNKNOWN)
         return false;
     int64_t left = limit - usage + (cache == OS_UNKNOWN ? 0 : cache);
-    left = left < 0 ? 0 : left;
-    if (*value == OS_UNKNOWN || left < *value)
-        *value = left;
+    keep_smaller(value, left < 0 ? 0 : left);
     return false;
 }
 
@@ -129,18 +193,59 @@ static bool look_kills(const char *folder, const struct spelling *words, int64_t
     return *value != OS_UNKNOWN;
 }
 
-int64_t cgroup_memory_limit_bytes(void)
+int64_t cgroup_memory_limit_bytes(const char *root)
 {
-    return walk(look_limit);
+    return walk(root, memory, look_limit);
 }
 
-int64_t cgroup_memory_free_bytes(void)
+int64_t cgroup_memory_free_bytes(const char *root)
 {
-    return walk(look_free);
+    return walk(root, memory, look_free);
 }
 
-int64_t cgroup_oom_kill_count(void)
+int64_t cgroup_oom_kill_count(const char *root)
 {
-    return walk(look_kills);
+    return walk(root, memory, look_kills);
+}
+
+// ---- processors -----------------------------------------------------------------------------------
+
+// Version 2 writes "max 100000" or "150000 100000" (us); version 1 a quota of -1 for none.
+static bool look_quota(const char *folder, const struct spelling *words, int64_t *value)
+{
+    long long numbers[2] = {0, 0};
+    int count = read_numbers(folder, words->limit, NULL, numbers);
+    int64_t period = words->period ? read_number(folder, words->period, NULL) : numbers[1];
+    if (count >= (words->period ? 1 : 2) && numbers[0] > 0 && period > 0)
+        keep_smaller(value, numbers[0] * 1000 / period);
+    return false;
+}
+
+static bool look_throttled_ns(const char *folder, const struct spelling *words, int64_t *value)
+{
+    int64_t waited = read_number(folder, words->stat, words->stat_key);
+    *value = waited == OS_UNKNOWN ? OS_UNKNOWN : waited * words->stat_unit;
+    return *value != OS_UNKNOWN;
+}
+
+static bool look_throttled_periods(const char *folder, const struct spelling *words, int64_t *value)
+{
+    *value = read_number(folder, words->stat, words->stat_count);
+    return *value != OS_UNKNOWN;
+}
+
+int64_t cgroup_cpu_quota_millis(const char *root)
+{
+    return walk(root, cpu, look_quota);
+}
+
+int64_t cgroup_throttled_ns(const char *root)
+{
+    return walk(root, cpu, look_throttled_ns);
+}
+
+int64_t cgroup_throttled_periods(const char *root)
+{
+    return walk(root, cpu, look_throttled_periods);
 }
 #endif

@@ -75,15 +75,51 @@ enum status os_limit_memory(int64_t bytes, struct error *err)
 void os_noise_read(struct os_noise *out)
 {
     struct rusage usage;
-    bool told = getrusage(RUSAGE_SELF, &usage) == 0;
+    bool known = getrusage(RUSAGE_SELF, &usage) == 0;
     *out = (struct os_noise){
         .steal_ns = OS_UNKNOWN,
-        .involuntary_switches = told ? usage.ru_nivcsw : OS_UNKNOWN,
-        .major_faults = told ? usage.ru_majflt : OS_UNKNOWN,
+        .throttled_ns = OS_UNKNOWN,
+        .throttled_periods = OS_UNKNOWN,
+        .involuntary_switches = known ? usage.ru_nivcsw : OS_UNKNOWN,
+        .major_faults = known ? usage.ru_majflt : OS_UNKNOWN,
         .psi_cpu_ns = OS_UNKNOWN,
         .psi_memory_ns = OS_UNKNOWN,
         .psi_io_ns = OS_UNKNOWN,
     };
+}
+
+struct os_steal_resolution os_steal_resolution(void)
+{
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    return (struct os_steal_resolution){.tick_ns = OS_UNKNOWN,
+                                        .processors = processors > 0 ? (int)processors : 1};
+}
+
+int64_t os_cpu_quota_millis(void)
+{
+    return OS_UNKNOWN;
+}
+
+void os_random(void *bytes, size_t count)
+{
+    arc4random_buf(bytes, count);
+}
+
+bool os_process_find(int64_t pid, struct os_process *out)
+{
+    struct kinfo_proc info;
+    size_t size = sizeof info, boot_bytes = sizeof out->boot - 1;
+    int name[] = {CTL_KERN, KERN_PROC, KERN_PROC_PID, (int)pid};
+    *out = (struct os_process){.pid = pid, .started = OS_UNKNOWN};
+    if (sysctl(name, 4, &info, &size, NULL, 0) == 0 && size == sizeof info &&
+        info.kp_proc.p_stat != SZOMB)
+        out->started =
+            (int64_t)info.kp_proc.p_starttime.tv_sec * 1000000 + info.kp_proc.p_starttime.tv_usec;
+    if (sysctlbyname("kern.bootsessionuuid", out->boot, &boot_bytes, NULL, 0) != 0)
+        out->boot[0] = '\0';
+    if (gethostname(out->host, sizeof out->host - 1) != 0)
+        out->host[0] = '\0';
+    return out->started != OS_UNKNOWN;
 }
 
 bool os_advise_huge(void *memory, size_t bytes)

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -59,12 +60,12 @@ int64_t os_memory_total_bytes(void)
 int64_t os_memory_available_bytes(void)
 {
     int64_t machine = from_kib(proc_value("/proc/meminfo", "MemAvailable:"));
-    return smaller_known(machine, cgroup_memory_free_bytes());
+    return smaller_known(machine, cgroup_memory_free_bytes(""));
 }
 
 int64_t os_memory_limit_bytes(void)
 {
-    return smaller_known(os_memory_total_bytes(), cgroup_memory_limit_bytes());
+    return smaller_known(os_memory_total_bytes(), cgroup_memory_limit_bytes(""));
 }
 
 int64_t os_rss_bytes(void)
@@ -177,8 +178,17 @@ static int64_t steal_ns(void)
     long long ticks = 0;
     bool read = fscanf(file, "cpu %*d %*d %*d %*d %*d %*d %*d %lld", &ticks) == 1;
     fclose(file);
-    long ticks_per_s = sysconf(_SC_CLK_TCK);
-    return read && ticks_per_s > 0 ? ticks * (1000000000 / ticks_per_s) : OS_UNKNOWN;
+    int64_t tick_ns = os_steal_resolution().tick_ns;
+    return read && tick_ns != OS_UNKNOWN ? ticks * tick_ns : OS_UNKNOWN;
+}
+
+struct os_steal_resolution os_steal_resolution(void)
+{
+    long ticks_per_s = sysconf(_SC_CLK_TCK), processors = sysconf(_SC_NPROCESSORS_ONLN);
+    return (struct os_steal_resolution){
+        .tick_ns = ticks_per_s > 0 ? 1000000000 / ticks_per_s : OS_UNKNOWN,
+        .processors = processors > 0 ? (int)processors : 1,
+    };
 }
 
 // "some avg10=0.00 avg60=0.00 avg300=0.00 total=MICROSECONDS"
@@ -196,11 +206,13 @@ static int64_t pressure_ns(const char *path)
 void os_noise_read(struct os_noise *out)
 {
     struct rusage usage;
-    bool told = getrusage(RUSAGE_SELF, &usage) == 0;
+    bool known = getrusage(RUSAGE_SELF, &usage) == 0;
     *out = (struct os_noise){
         .steal_ns = steal_ns(),
-        .involuntary_switches = told ? usage.ru_nivcsw : OS_UNKNOWN,
-        .major_faults = told ? usage.ru_majflt : OS_UNKNOWN,
+        .throttled_ns = cgroup_throttled_ns(""),
+        .throttled_periods = cgroup_throttled_periods(""),
+        .involuntary_switches = known ? usage.ru_nivcsw : OS_UNKNOWN,
+        .major_faults = known ? usage.ru_majflt : OS_UNKNOWN,
         .psi_cpu_ns = pressure_ns("/proc/pressure/cpu"),
         .psi_memory_ns = pressure_ns("/proc/pressure/memory"),
         .psi_io_ns = pressure_ns("/proc/pressure/io"),
@@ -209,14 +221,70 @@ void os_noise_read(struct os_noise *out)
 
 int64_t os_oom_kill_count(void)
 {
-    int64_t group = cgroup_oom_kill_count();
+    int64_t group = cgroup_oom_kill_count("");
     return group != OS_UNKNOWN ? group : proc_value("/proc/vmstat", "oom_kill ");
+}
+
+int64_t os_cpu_quota_millis(void)
+{
+    return cgroup_cpu_quota_millis("");
 }
 
 // The signal comes when the thread that started us ends: the runner starts workers from its main thread.
 bool os_die_with_parent(void)
 {
     return prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == 0;
+}
+
+// ---- processes -----------------------------------------------------------------------------------
+
+void os_random(void *bytes, size_t count)
+{
+    char *at = bytes;
+    while (count) { // getrandom never fails for long once the system has booted
+        ssize_t got = getrandom(at, count, 0);
+        at += got > 0 ? got : 0;
+        count -= got > 0 ? (size_t)got : 0;
+    }
+}
+
+// The 22nd field of /proc/PID/stat, in ticks since boot. The second field, the name in parentheses, may
+// itself hold blanks and parentheses.
+static int64_t started_ticks(int64_t pid)
+{
+    char path[64], text[1024];
+    snprintf(path, sizeof path, "/proc/%lld/stat", (long long)pid);
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return OS_UNKNOWN;
+    text[fread(text, 1, sizeof text - 1, file)] = '\0';
+    fclose(file);
+    long long ticks = 0;
+    char state = 'X';
+    const char *after = strrchr(text, ')');
+    if (!after || sscanf(after + 1,
+                         " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d"
+                         " %*d %lld",
+                         &state, &ticks) != 2)
+        return OS_UNKNOWN;
+    return state == 'Z' || state == 'X' ? OS_UNKNOWN : ticks;
+}
+
+bool os_process_find(int64_t pid, struct os_process *out)
+{
+    char space[64] = "", id[40] = "";
+    *out = (struct os_process){.pid = pid, .started = started_ticks(pid)};
+    FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
+    if (file && fscanf(file, "%39s", id) != 1)
+        id[0] = '\0';
+    if (file)
+        fclose(file);
+    ssize_t length = readlink("/proc/self/ns/pid", space, sizeof space - 1);
+    space[length > 0 ? length : 0] = '\0';
+    snprintf(out->boot, sizeof out->boot, "%s%s%s", id, space[0] ? " " : "", space);
+    if (gethostname(out->host, sizeof out->host - 1) != 0)
+        out->host[0] = '\0';
+    return out->started != OS_UNKNOWN;
 }
 
 // ---- the executable ------------------------------------------------------------------------------

@@ -265,9 +265,7 @@ static enum status start_workers(struct pool *pool, struct error *err)
         failed = start_worker(&pool->workers[i]);
         pool->started += !failed;
     }
-    return failed
-               ? FAIL(err, ERR_IO, "cannot start %d threads: %s", pool->threads, strerror(failed))
-               : OK;
+    return failed ? FAIL_OS(err, failed, "cannot start %d threads", pool->threads) : OK;
 }
 
 enum status pool_create(int threads, bool pin, struct pool **out, struct error *err)

@@ -1,6 +1,7 @@
 // status.c - keeps the first failure and the path that led to it.
 #include "base/status.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -20,6 +21,18 @@ enum status error_set(struct error *err, enum status code, const char *file, int
     va_end(args);
     str_plain(err->message);
     return code;
+}
+
+enum status error_set_os(struct error *err, int os_error, const char *file, int line,
+                         const char *format, ...)
+{
+    char what[sizeof err->message];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(what, sizeof what, format, args);
+    va_end(args);
+    return error_set(err, os_error == ENOMEM ? ERR_NOMEM : ERR_IO, file, line, "%s: %s", what,
+                     strerror(os_error));
 }
 
 enum status error_context(struct error *err, const char *format, ...)

@@ -31,6 +31,11 @@ struct error {
 // Keeps the failure unless one is kept already, and returns the kept code.
 #define FAIL(err, code, ...) error_set((err), (code), __FILE__, __LINE__, __VA_ARGS__)
 
+// The same for what the system refused: the message, then ": " and what `os_error` says. Its code is
+// ERR_NOMEM for ENOMEM, else ERR_IO. os_error: errno, kept by the caller from the failed call on when
+// anything runs in between, because any library call may overwrite it.
+#define FAIL_OS(err, os_error, ...) error_set_os((err), (os_error), __FILE__, __LINE__, __VA_ARGS__)
+
 // Leaves the calling function with the status of `call` unless it is OK. Only where nothing is owned.
 #define TRY(call)                                                                                  \
     do {                                                                                           \
@@ -47,6 +52,9 @@ struct error {
 
 enum status error_set(struct error *err, enum status code, const char *file, int line,
                       const char *format, ...) PRINTF_LIKE(5, 6);
+
+enum status error_set_os(struct error *err, int os_error, const char *file, int line,
+                         const char *format, ...) PRINTF_LIKE(5, 6);
 
 // Puts "context: " before the kept message, and returns its code. Does nothing when nothing failed.
 enum status error_context(struct error *err, const char *format, ...) PRINTF_LIKE(2, 3);

@@ -41,6 +41,24 @@ void str_append(struct str *s, const char *text)
     str_append_bytes(s, text, strlen(text));
 }
 
+void str_append_shell(struct str *s, const char *word)
+{
+    static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+                                "_-+=:,./@%^";
+    if (*word && !word[strspn(word, plain)]) {
+        str_append(s, word);
+        return;
+    }
+    str_append(s, "'");
+    for (; *word; word++) {
+        if (*word == '\'')
+            str_append(s, "'\\''");
+        else
+            str_append_bytes(s, word, 1);
+    }
+    str_append(s, "'");
+}
+
 void str_printf(struct str *s, const char *format, ...)
 {
     va_list args, again;

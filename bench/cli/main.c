@@ -1,7 +1,8 @@
 // main.c - finds the command, runs it, prints its error; the only file that ends the process.
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
-#include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/str.h"
@@ -29,14 +30,37 @@ static enum exit_code run_command(int argc, char **argv, const char **name, bool
     return err->code != OK && code == EXIT_FINE ? EXIT_ERROR : code;
 }
 
+// What the system says to a write now: nobody kept the errno of the write that failed.
+static int output_refusal(void)
+{
+    return write(STDOUT_FILENO, "\n", 1) < 0 ? errno : EIO;
+}
+
 // Results that did not reach their file or pipe are no results.
 static enum exit_code close_output(enum exit_code code, struct error *err)
 {
-    bool failed = ferror(stdout) != 0;
-    if (fflush(stdout) == 0 && !failed)
+    bool failed_before = ferror(stdout) != 0;
+    int failed = fflush(stdout) != 0 ? errno : 0;
+    if (failed_before && !failed)
+        failed = output_refusal();
+    if (!failed)
         return code;
-    FAIL(err, ERR_IO, "standard output: %s", errno ? strerror(errno) : "write failed");
+    FAIL_OS(err, failed, "standard output");
     return code == EXIT_FINE ? EXIT_ERROR : code;
+}
+
+// A reader that is gone (SIGPIPE) and a file that may not grow (SIGXFSZ) are failed writes: one line and no
+// leftovers. A handler, not SIG_IGN: programs that this one starts get the default back.
+static void ignore(int signal)
+{
+    (void)signal;
+}
+
+static void writes_fail_instead_of_killing(void)
+{
+    struct sigaction action = {.sa_handler = ignore, .sa_flags = SA_RESTART};
+    sigaction(SIGPIPE, &action, NULL);
+    sigaction(SIGXFSZ, &action, NULL);
 }
 
 static void print_error(const char *name, bool verbose, const struct error *err)
@@ -61,6 +85,7 @@ int main(int argc, char **argv)
     const char *name = "";
     bool verbose = false;
     enum exit_code code = EXIT_FINE;
+    writes_fail_instead_of_killing();
     if (argc < 2) {
         help_program(stderr);
         return EXIT_ERROR;

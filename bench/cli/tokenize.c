@@ -26,10 +26,10 @@ static enum status read_input(struct str *out, struct error *err)
 {
     char block[1 << 16];
     size_t got;
-    while ((got = fread(block, 1, sizeof block, stdin)) > 0)
+    while ((got = fread(block, 1, sizeof block, stdin)) > 0 && !ferror(stdin))
         str_append_bytes(out, block, got);
     if (ferror(stdin))
-        return FAIL(err, ERR_IO, "standard input: %s", strerror(errno));
+        return FAIL_OS(err, errno, "standard input");
     return out->failed ? FAIL(err, ERR_NOMEM, "no memory for standard input") : OK;
 }
 

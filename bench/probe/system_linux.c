@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/os_cgroup.h"
 #include "base/str.h"
 #include "bench/probe/source.h"
 
@@ -221,52 +222,6 @@ static const char *container_name(const char *root, char *text, size_t text_byte
     return "none";
 }
 
-// The folder of this process in the unified hierarchy: "" for its root.
-static void cgroup_path(const char *root, char *out, size_t out_bytes)
-{
-    char text[TEXT_BYTES], *rest = text;
-    *out = 0;
-    if (!read_text(root, "/proc/self/cgroup", text, sizeof text))
-        return;
-    for (char *line; (line = strtok_r(rest, "\n", &rest));)
-        if (str_starts(line, "0::/") && line[4])
-            snprintf(out, out_bytes, "%s", line + 3);
-}
-
-// The least of a limit along the control groups from ours to the root; OS_UNKNOWN: none is set.
-static int64_t cgroup_least(const char *root, const char *file, int64_t (*parse)(const char *text))
-{
-    char path[PATH_BYTES / 2], full[PATH_BYTES], text[64];
-    int64_t least = OS_UNKNOWN;
-    cgroup_path(root, path, sizeof path);
-    for (;;) {
-        snprintf(full, sizeof full, "/sys/fs/cgroup%s/%s", path, file);
-        int64_t value = OS_UNKNOWN;
-        if (read_text(root, full, text, sizeof text))
-            value = parse(text);
-        if (value != OS_UNKNOWN && (least == OS_UNKNOWN || value < least))
-            least = value;
-        char *slash = strrchr(path, '/');
-        if (!slash)
-            return least;
-        *slash = 0;
-    }
-}
-
-static int64_t parse_bytes(const char *text) // memory.max: "max" or a number
-{
-    int64_t value;
-    return str_to_i64(text, &value) ? value : OS_UNKNOWN;
-}
-
-static int64_t parse_quota(const char *text) // cpu.max: "max 100000" or "150000 100000"
-{
-    long long quota, period;
-    if (sscanf(text, "%lld %lld", &quota, &period) != 2 || period <= 0)
-        return OS_UNKNOWN;
-    return quota * 1000 / period; // thousandths of a processor
-}
-
 void system_virtualization(const struct machine_source *source, struct record *virtualization)
 {
     char text[TEXT_BYTES];
@@ -275,13 +230,8 @@ void system_virtualization(const struct machine_source *source, struct record *v
     record_file(virtualization, "platform_vendor", root, "/sys/class/dmi/id/sys_vendor");
     record_file(virtualization, "platform", root, "/sys/class/dmi/id/product_name");
     record_text(virtualization, "container", container_name(root, text, sizeof text));
-    int64_t quota = cgroup_least(root, "cpu.max", parse_quota), v1_quota, v1_period;
-    if (quota == OS_UNKNOWN && read_i64(root, "/sys/fs/cgroup/cpu/cpu.cfs_quota_us", &v1_quota) &&
-        read_i64(root, "/sys/fs/cgroup/cpu/cpu.cfs_period_us", &v1_period) && v1_quota > 0 &&
-        v1_period > 0)
-        quota = v1_quota * 1000 / v1_period;
-    record_int(virtualization, "cpu_quota_millis", quota);
-    record_int(virtualization, "memory_limit_bytes", cgroup_least(root, "memory.max", parse_bytes));
+    record_int(virtualization, "cpu_quota_millis", cgroup_cpu_quota_millis(root));
+    record_int(virtualization, "memory_limit_bytes", cgroup_memory_limit_bytes(root));
 }
 
 // ---- environment ----------------------------------------------------------------------------------------

@@ -22,17 +22,18 @@ enum status wire_send(struct wire *wire, json_t *event, struct error *err)
     if (!text)
         return FAIL(err, ERR_NOMEM, "worker: an event's text");
     size_t length = strlen(text), sent = 0;
+    int failed = 0;
     text[length++] = '\n'; // takes the place of the NUL: the length is known
     while (sent < length) {
         ssize_t wrote = write(wire->fd, text + sent, length - sent);
-        if (wrote < 0 && errno != EINTR)
+        if (wrote < 0 && errno != EINTR) {
+            failed = errno;
             break;
+        }
         sent += wrote > 0 ? (size_t)wrote : 0;
     }
     free(text);
-    return sent == length
-               ? OK
-               : FAIL(err, ERR_IO, "worker: cannot tell the runner: %s", strerror(errno));
+    return failed ? FAIL_OS(err, failed, "worker: cannot write to the runner") : OK;
 }
 
 void wire_metric(json_t *metrics, const char *name, double value, const char *phase, const char *op,

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/file.h"
@@ -69,7 +68,7 @@ static enum status folder_facts(const char *dir, json_t **out, struct error *err
 {
     DIR *folder = opendir(dir);
     if (!folder)
-        return FAIL(err, ERR_IO, "%s: %s", dir, strerror(errno));
+        return FAIL_OS(err, errno, "%s", dir);
     json_t *files = json_object(), *facts = NULL;
     for (struct dirent *entry; err->code == OK && (entry = readdir(folder)) != NULL;)
         if (entry->d_name[0] != '.' && file_facts(dir, entry->d_name, &facts, err) == OK &&
@@ -115,16 +114,12 @@ static enum status entry_prove(const char *entry, const char *key, const json_t 
 static void entry_remove(const char *dir, const char *key)
 {
     struct error ignored = {0};
-    struct str aside = {0};
     char *entry = entry_path(dir, key, "");
-    str_printf(&aside, "%s/%s%s%ld", dir, key, MAKING, (long)getpid());
-    if (entry && !aside.failed) {
-        file_remove_tree(str_text(&aside), &ignored);
-        if (rename(entry, str_text(&aside)) == 0)
-            file_remove_tree(str_text(&aside), &ignored);
-    }
+    char *aside = entry ? file_temporary_name(entry, MAKING) : NULL;
+    if (aside && rename(entry, aside) == 0)
+        file_remove_tree(aside, &ignored);
     free(entry);
-    str_fini(&aside);
+    free(aside);
 }
 
 enum status cache_find(const char *dir, const char *key, char **path, double *time_ns,
@@ -161,17 +156,14 @@ enum status cache_find(const char *dir, const char *key, char **path, double *ti
 
 enum status cache_begin(const char *dir, const char *key, char **making, struct error *err)
 {
-    struct str path = {0};
+    char *entry = entry_path(dir, key, "");
     *making = NULL;
-    str_printf(&path, "%s/%s%s%ld", dir, key, MAKING, (long)getpid());
-    if (path.failed) {
-        str_fini(&path);
+    if (!entry)
         return no_memory(dir, err);
-    }
     file_sweep(dir, NULL, MAKING);
-    if (file_remove_tree(str_text(&path), err) == OK && file_make_dirs(str_text(&path), err) == OK)
-        *making = str_take(&path);
-    str_fini(&path);
+    if (file_make_private_dirs(dir, err) == OK)
+        file_temporary_dir(entry, MAKING, making, err);
+    free(entry);
     return err->code;
 }
 
@@ -213,7 +205,7 @@ enum status cache_commit(const char *dir, const char *key, const char *making, c
         no_memory(dir, err);
     else if (record_write(making, key, name, recipe, time_ns, err) == OK &&
              rename(making, entry) != 0 && errno != EEXIST && errno != ENOTEMPTY)
-        FAIL(err, ERR_IO, "%s: cannot be put in its place: %s", making, strerror(errno));
+        FAIL_OS(err, errno, "%s: cannot be renamed to its key", making);
     if (err->code == OK && !(*path = file_join(entry, name)))
         no_memory(dir, err);
     file_remove_tree(making, &ignored); // of an error, or of the slower of two

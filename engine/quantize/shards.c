@@ -154,18 +154,18 @@ static void file_name(const struct shards *s, int shard, char out[64])
 
 static enum status make_file(struct shard *f, const struct str *header, struct error *err)
 {
-    f->fd = open(f->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    f->fd = open(f->path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
     if (f->fd < 0)
-        return FAIL(err, ERR_IO, "%s: cannot be made: %s", f->path, strerror(errno));
+        return FAIL_OS(err, errno, "%s: cannot be made", f->path);
     int refused = os_file_reserve(f->fd, (int64_t)f->bytes);
     if (refused) {
         char size[32];
-        return FAIL(err, ERR_IO, "%s: %s cannot be had: %s", f->path,
-                    format_bytes((double)f->bytes, size, sizeof size), strerror(refused));
+        return FAIL_OS(err, refused, "%s: %s cannot be reserved", f->path,
+                       format_bytes((double)f->bytes, size, sizeof size));
     }
     void *map = mmap(NULL, f->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, f->fd, 0);
     if (map == MAP_FAILED)
-        return FAIL(err, ERR_IO, "%s: cannot be mapped: %s", f->path, strerror(errno));
+        return FAIL_OS(err, errno, "%s: cannot be mapped", f->path);
     f->map = map;
     for (int i = 0; i < 8; i++)
         f->map[i] = (unsigned char)((uint64_t)header->length >> 8 * i);
@@ -179,13 +179,13 @@ static enum status find_file(struct shard *f, const struct str *header, struct e
     uint64_t length = 0;
     f->fd = open(f->path, O_RDONLY | O_CLOEXEC);
     if (f->fd < 0 || fstat(f->fd, &st) != 0)
-        return FAIL(err, ERR_IO, "%s: cannot be read: %s", f->path, strerror(errno));
+        return FAIL_OS(err, errno, "%s: cannot be read", f->path);
     if ((uint64_t)st.st_size != f->bytes)
         return FAIL(err, ERR_FORMAT, "%s: %lld bytes, not %llu", f->path, (long long)st.st_size,
                     (unsigned long long)f->bytes);
     void *map = mmap(NULL, f->bytes, PROT_READ, MAP_SHARED, f->fd, 0);
     if (map == MAP_FAILED)
-        return FAIL(err, ERR_IO, "%s: cannot be mapped: %s", f->path, strerror(errno));
+        return FAIL_OS(err, errno, "%s: cannot be mapped", f->path);
     f->map = map;
     for (int i = 0; i < 8; i++)
         length |= (uint64_t)f->map[i] << 8 * i;
@@ -281,7 +281,7 @@ enum status shards_finish(struct shards *s, struct error *err)
     for (int i = 0; i < s->file_count; i++) {
         struct shard *f = &s->files[i];
         if (msync(f->map, f->bytes, MS_SYNC) != 0 || fsync(f->fd) != 0)
-            return FAIL(err, ERR_IO, "%s: cannot be written: %s", f->path, strerror(errno));
+            return FAIL_OS(err, errno, "%s: cannot be written", f->path);
     }
     return OK;
 }

@@ -9,8 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/file.h"
 #include "base/fp.h"
@@ -29,26 +27,14 @@ struct quant_writer {
 
 static enum status make_temporary(struct quant_writer *w, const char *out, struct error *err)
 {
-    struct str name = {0};
     size_t length = strlen(out);
     while (length > 1 && out[length - 1] == '/')
         length--;
     w->out = strndup(out, length);
-    str_printf(&name, "%.*s" TEMPORARY "%ld", (int)length, out, (long)getpid());
-    char *temporary = str_take(&name);
-    if (!w->out || !temporary) {
-        free(temporary);
+    if (!w->out)
         return FAIL(err, ERR_NOMEM, "%s: no memory for its name", out);
-    }
     file_sweep_beside(w->out, TEMPORARY);
-    if (mkdir(temporary, 0777) != 0) {
-        enum status status =
-            FAIL(err, ERR_IO, "%s: folder cannot be made: %s", temporary, strerror(errno));
-        free(temporary);
-        return status;
-    }
-    w->temporary = temporary;
-    return OK;
+    return file_temporary_dir(w->out, TEMPORARY, &w->temporary, err);
 }
 
 static enum status open_writer(struct quant_writer *w, const struct checkpoint *source,
@@ -234,7 +220,7 @@ static enum status finish(struct quant_writer *w, struct error *err)
     if (file_exists(w->out)) // made meanwhile: rename would replace an empty folder
         return FAIL(err, ERR_IO, "%s: has been made by someone else meanwhile", w->out);
     if (rename(w->temporary, w->out) != 0)
-        return FAIL(err, ERR_IO, "%s: cannot be made: %s", w->out, strerror(errno));
+        return FAIL_OS(err, errno, "%s: cannot be made", w->out);
     free(w->temporary);
     w->temporary = NULL;
     return OK;

@@ -324,22 +324,20 @@ static enum status check_type(const char *type, const struct stored_type **out, 
 // Under a name of its own until it was read back.
 static enum status convert_checked(struct converting *c, const char *path, struct error *err)
 {
-    struct str temporary = {0};
-    str_printf(&temporary, "%s" NEW "%ld", path, (long)getpid());
-    if (temporary.failed)
+    char *name = file_temporary_name(path, NEW);
+    if (!name)
         return FAIL(err, ERR_NOMEM, "%s: no memory for its name", path);
     file_sweep_beside(path, NEW);
-    const char *name = str_text(&temporary);
     enum status status = gguf_writer_create(name, &c->writer, err);
     if (status == OK && (status = convert_all(c, err)) == OK) {
         status = gguf_check_written(name, &c->ck->config, err);
         if (status == OK && rename(name, path) != 0)
-            status = FAIL(err, ERR_IO, "%s: cannot be written: %s", path, strerror(errno));
+            status = FAIL_OS(err, errno, "%s: cannot be written", path);
         if (status != OK)
             unlink(name);
     }
     gguf_writer_destroy(c->writer);
-    str_fini(&temporary);
+    free(name);
     return status;
 }
 

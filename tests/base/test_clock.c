@@ -29,11 +29,25 @@ static void wall_times_read_as_iso_8601(void **state)
                         "2000-02-29T12:34:56Z");
 }
 
+static void an_awake_clock_leaves_out_long_gaps(void **state)
+{
+    (void)state;
+    struct clock_awake clock = {0};
+    assert_int_equal(clock_awake_look(&clock, 1000, 100), 1000); // the first look has no gap
+    assert_int_equal(clock_awake_look(&clock, 1100, 100), 1100); // as long as is allowed
+    assert_int_equal(clock_awake_look(&clock, 1201, 100), 1200); // one too long
+    assert_int_equal(clock_awake_look(&clock, 1250, 100), 1249);
+    assert_int_equal(clock_awake_look(&clock, 91250, 100), 1349); // stopped: one look counts
+    assert_int_equal(clock.lost_ns, 89901);
+    assert_int_equal(clock_awake_look(&clock, 91250, 100), 1349);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_clock_never_goes_back),
         cmocka_unit_test(wall_times_read_as_iso_8601),
+        cmocka_unit_test(an_awake_clock_leaves_out_long_gaps),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,6 @@
-// test_file.c - mapping, whole reads and whole writes, and what is not a file.
+// test_file.c - maps, whole reads and whole writes, temporary names, refusals.
+//
+// fsync is this program's own: while `failing_fsync` is set it fails as a broken disk does.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,6 +9,7 @@
 #include <cmocka.h>
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +19,17 @@
 
 #include "base/file.h"
 #include "tests/pid.h"
+
+static int failing_fsync, fsyncs;
+
+int fsync(int fd)
+{
+    (void)fd;
+    fsyncs++;
+    if (failing_fsync)
+        errno = EIO;
+    return failing_fsync ? -1 : 0;
+}
 
 static char folder[] = "/tmp/ridge-test-file-XXXXXX";
 
@@ -146,6 +160,78 @@ static void a_failed_write_leaves_nothing(void **state)
     assert_int_equal(entries(), before + 1);
 }
 
+// A rename before the data is on the disk would trade the old file for nothing.
+static void a_failed_sync_keeps_the_old_file(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    const char *path = in_folder("synced");
+    char *text = NULL;
+    assert_int_equal(file_write(path, "old", 3, &err), OK);
+    int before = entries(), synced = fsyncs;
+    failing_fsync = 1;
+    assert_int_equal(file_write(path, "new", 3, &err), ERR_IO);
+    failing_fsync = 0;
+    assert_int_equal(fsyncs, synced + 1);
+    assert_non_null(strstr(err.message, strerror(EIO)));
+    assert_non_null(strstr(err.message, path));
+    error_clear(&err);
+    assert_int_equal(file_read(path, 3, &text, NULL, &err), OK);
+    assert_string_equal(text, "old");
+    assert_int_equal(entries(), before);
+    free(text);
+}
+
+// Someone who may write to the folder plants links under the names that this process could use.
+static void temporary_names_cannot_be_guessed(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    char planted[64], *text = NULL, *first, *second;
+    const char *victim = in_folder("victim"), *path = in_folder("written");
+    assert_int_equal(file_write(victim, "kept", 4, &err), OK);
+    snprintf(planted, sizeof planted, "written.tmp-%ld", (long)getppid());
+    assert_int_equal(symlink("victim", in_folder(planted)), 0);
+    snprintf(planted, sizeof planted, "written.tmp-%ld", (long)getpid());
+    assert_int_equal(symlink("victim", in_folder(planted)), 0);
+    assert_int_equal(file_write(path, "mine", 4, &err), OK);
+    assert_int_equal(file_read(victim, 4, &text, NULL, &err), OK);
+    assert_string_equal(text, "kept");
+    free(text);
+    first = file_temporary_name(path, ".tmp-");
+    second = file_temporary_name(path, ".tmp-");
+    assert_string_not_equal(first, second);
+    assert_int_equal(strlen(strrchr(first, '-')), 17);
+    free(first);
+    free(second);
+    first = NULL;
+    assert_int_equal(file_temporary_dir(path, ".tmp-", &first, &err), OK);
+    assert_true(file_is_dir(first));
+    file_sweep_beside(path, ".tmp-"); // this process's, as in containers
+    assert_false(file_exists(first));
+    free(first);
+    snprintf(planted, sizeof planted, "written.tmp-%ld", (long)getppid());
+    assert_int_equal(remove(in_folder(planted)), 0);
+}
+
+static void an_unnamed_file_is_in_tmpdir(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    char got[8] = "";
+    int fd = -1, before = entries();
+    setenv("TMPDIR", folder, 1);
+    assert_int_equal(file_unnamed("a job", 5, &fd, &err), OK);
+    assert_int_equal(read(fd, got, sizeof got), 5);
+    assert_string_equal(got, "a job");
+    close(fd);
+    assert_int_equal(entries(), before);
+    setenv("TMPDIR", in_folder("nowhere"), 1);
+    assert_int_equal(file_unnamed("a job", 5, &fd, &err), ERR_IO);
+    assert_non_null(strstr(err.message, "nowhere"));
+    unsetenv("TMPDIR");
+}
+
 // What is no file is written as it comes, and what a link points to is replaced, not the link.
 static void pipes_and_links_stay_what_they_are(void **state)
 {
@@ -229,6 +315,33 @@ static void folders_are_made_with_their_parents(void **state)
     rmdir(in_folder("a/b"));
 }
 
+// The reason is mkdir's, not that of a later look: no one may make a folder in /sys.
+static void a_folder_that_cannot_be_made_says_why(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    if (!file_is_dir("/sys/kernel"))
+        skip();
+    assert_int_equal(file_make_dirs("/sys/ridge-test/below", &err), ERR_IO);
+    assert_non_null(strstr(err.message, "/sys/ridge-test: folder cannot be made"));
+    assert_null(strstr(err.message, strerror(ENOENT)));
+}
+
+static void private_folders_are_the_users_own(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct stat info;
+    mode_t before = umask(0);
+    assert_int_equal(file_make_private_dirs(in_folder("own/deep"), &err), OK);
+    assert_int_equal(stat(in_folder("own"), &info), 0);
+    assert_int_equal(info.st_mode & 0777, 0700);
+    assert_int_equal(stat(in_folder("own/deep"), &info), 0);
+    assert_int_equal(info.st_mode & 0777, 0700);
+    umask(before);
+    assert_int_equal(file_remove_tree(in_folder("own"), &err), OK);
+}
+
 static void a_tree_is_removed_and_what_it_links_to_is_kept(void **state)
 {
     (void)state;
@@ -276,6 +389,10 @@ static void what_killed_processes_left_is_swept(void **state)
         {"out.tmp-%ld", "out", false},
         {"out.tmp-%ld.tmp-%ld", "out", false},
         {"out.tmp-%ld", NULL, false},
+        {"out.tmp-%ld-0123456789abcdef", "out", false},
+        {"out.tmp-%ld-0123456789abcdef.tmp-%ld-fedcba9876543210", "out", false},
+        {"out.tmp-%ld-0123456789abcde", "out", true},
+        {"out.tmp-%ld-0123456789abcdeg", "out", true},
         {"other.tmp-%ld", "out", true},
         {"about.tmp-%ld", "out", true},
         {"out.tmp-%ld.tmp-1", "out", true},
@@ -323,9 +440,14 @@ int main(void)
         cmocka_unit_test(what_is_not_a_file_is_refused_with_its_name),
         cmocka_unit_test(a_file_larger_than_accepted_names_both_sizes),
         cmocka_unit_test(a_failed_write_leaves_nothing),
+        cmocka_unit_test(a_failed_sync_keeps_the_old_file),
+        cmocka_unit_test(temporary_names_cannot_be_guessed),
+        cmocka_unit_test(an_unnamed_file_is_in_tmpdir),
         cmocka_unit_test(pipes_and_links_stay_what_they_are),
         cmocka_unit_test(a_file_written_in_pieces),
         cmocka_unit_test(folders_are_made_with_their_parents),
+        cmocka_unit_test(a_folder_that_cannot_be_made_says_why),
+        cmocka_unit_test(private_folders_are_the_users_own),
         cmocka_unit_test(a_tree_is_removed_and_what_it_links_to_is_kept),
         cmocka_unit_test(what_killed_processes_left_is_swept),
         cmocka_unit_test(join_puts_one_slash),

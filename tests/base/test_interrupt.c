@@ -1,4 +1,4 @@
-// test_interrupt.c - SIGINT and SIGTERM wait to be asked for, threads of a pool leave them alone, and
+// test_interrupt.c - signals that end a program wait to be asked for, threads of a pool leave them alone, and
 // afterwards they do again what they did before.
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,8 +17,9 @@ static void what_comes_is_remembered_and_taken(void **state)
 {
     (void)state;
     struct interrupt in;
-    static const int signals[] = {SIGINT, SIGTERM};
-    for (size_t i = 0; i < 2; i++) {
+    static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+    for (size_t i = 0; i < 4; i++) {
+        signal(signals[i], SIG_DFL);
         interrupt_begin(&in);
         assert_false(interrupt_pending());
         kill(getpid(), signals[i]);
@@ -81,6 +82,46 @@ static void after_it_signals_end_the_program(void **state)
     assert_int_equal(in_child(again_when_ended), -SIGTERM);
 }
 
+// nohup ignores SIGHUP: a run goes on without a terminal. The system keeps a blocked one pending all the same.
+static void an_ignored_signal_stays_ignored(void **state)
+{
+    (void)state;
+    struct interrupt in;
+    void (*before)(int) = signal(SIGHUP, SIG_IGN);
+    interrupt_begin(&in);
+    kill(getpid(), SIGHUP);
+    assert_false(interrupt_pending());
+    interrupt_end(&in);
+    assert_false(in.told);
+    sigset_t blocked;
+    sigemptyset(&blocked);
+    sigaddset(&blocked, SIGHUP);
+    sigprocmask(SIG_BLOCK, &blocked, NULL);
+    interrupt_begin(&in);
+    kill(getpid(), SIGHUP);
+    assert_false(interrupt_pending());
+    interrupt_end(&in);
+    sigprocmask(SIG_UNBLOCK, &blocked, NULL);
+    signal(SIGHUP, before);
+}
+
+static void a_held_stop_is_taken(void **state)
+{
+    (void)state;
+    struct interrupt in;
+    void (*before)(int) = signal(SIGTSTP, SIG_DFL);
+    interrupt_begin(&in);
+    interrupt_hold_stop();
+    assert_false(interrupt_take_stop());
+    kill(getpid(), SIGTSTP);
+    assert_false(interrupt_pending()); // it ends nothing
+    assert_true(interrupt_take_stop());
+    assert_false(interrupt_take_stop());
+    interrupt_end(&in);
+    assert_false(in.told);
+    signal(SIGTSTP, before);
+}
+
 static void count_open(void *arg, int worker, int workers)
 {
     (void)workers;
@@ -114,6 +155,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_comes_is_remembered_and_taken),
         cmocka_unit_test(after_it_signals_end_the_program),
+        cmocka_unit_test(an_ignored_signal_stays_ignored),
+        cmocka_unit_test(a_held_stop_is_taken),
         cmocka_unit_test(threads_of_a_pool_leave_them_to_the_caller),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

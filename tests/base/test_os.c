@@ -17,6 +17,7 @@
 
 #include "base/file.h"
 #include "base/os.h"
+#include "tests/pid.h"
 
 enum { MIB = 1 << 20 };
 
@@ -98,6 +99,40 @@ static void an_unreachable_limit_is_refused(void **state)
     assert_non_null(strstr(err.message, "4096 bytes"));
 }
 
+// The same process is the same each time; another one, and one that is gone, are not it.
+static void a_process_is_known_again(void **state)
+{
+    (void)state;
+    struct os_process self, again, other;
+    assert_true(os_process_find(getpid(), &self));
+    assert_true(os_process_find(getpid(), &again));
+    assert_int_equal(self.pid, getpid());
+    assert_int_equal(self.started, again.started);
+    assert_true(self.started > 0);
+    assert_string_equal(self.boot, again.boot);
+    assert_string_equal(self.host, again.host);
+    assert_true(self.boot[0] != '\0' && self.host[0] != '\0');
+    assert_true(os_process_find(getppid(), &other));
+    assert_string_equal(other.boot, self.boot);
+    assert_false(os_process_find(gone_pid(), &other));
+    pid_t ended = fork();
+    if (ended == 0)
+        _exit(0);
+    siginfo_t info;
+    assert_int_equal(waitid(P_PID, (id_t)ended, &info, WEXITED | WNOWAIT), 0);
+    assert_false(os_process_find(ended, &other)); // not reaped, but it runs no more
+    waitpid(ended, NULL, 0);
+}
+
+static void random_bytes_differ(void **state)
+{
+    (void)state;
+    unsigned char a[32] = {0}, b[32] = {0};
+    os_random(a, sizeof a);
+    os_random(b, sizeof b);
+    assert_memory_not_equal(a, b, sizeof a);
+}
+
 static void noise_counts_go_up(void **state)
 {
     (void)state;
@@ -108,6 +143,14 @@ static void noise_counts_go_up(void **state)
                 after.involuntary_switches >= before.involuntary_switches);
     assert_true(before.major_faults >= 0 && after.major_faults >= before.major_faults);
     assert_true(after.steal_ns >= before.steal_ns); // unknown is the same both times
+    assert_true(after.throttled_ns >= before.throttled_ns);
+    assert_true(after.throttled_periods >= before.throttled_periods);
+    struct os_steal_resolution steal = os_steal_resolution();
+    assert_int_equal(steal.processors, sysconf(_SC_NPROCESSORS_ONLN));
+    if (after.steal_ns == OS_UNKNOWN)
+        assert_true(steal.tick_ns == OS_UNKNOWN);
+    else
+        assert_true(steal.tick_ns > 0 && after.steal_ns % steal.tick_ns == 0);
     assert_true(after.psi_cpu_ns >= before.psi_cpu_ns);
     assert_true((after.psi_io_ns == OS_UNKNOWN) == (before.psi_io_ns == OS_UNKNOWN));
     assert_true(os_oom_kill_count() == OS_UNKNOWN || os_oom_kill_count() >= 0);
@@ -199,6 +242,8 @@ int main(void)
         cmocka_unit_test(the_high_water_mark_can_be_lowered),
         cmocka_unit_test(beyond_the_limit_an_allocation_fails),
         cmocka_unit_test(an_unreachable_limit_is_refused),
+        cmocka_unit_test(a_process_is_known_again),
+        cmocka_unit_test(random_bytes_differ),
         cmocka_unit_test(noise_counts_go_up),
         cmocka_unit_test(the_file_cache_is_called_dropped_only_when_it_is),
         cmocka_unit_test(huge_pages_are_asked_for_whole_pages_only),

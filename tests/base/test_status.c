@@ -8,6 +8,9 @@
 
 #include <string.h>
 
+#include <errno.h>
+#include <stdio.h>
+
 #include "base/status.h"
 
 static void the_first_failure_wins(void **state)
@@ -87,6 +90,20 @@ static void try_leaves_with_the_status(void **state)
     assert_int_equal(reached, 1);
 }
 
+// The value is the caller's: what errno says by now does not matter.
+static void the_system_gives_the_reason(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    errno = ENOENT;
+    assert_int_equal(FAIL_OS(&err, EACCES, "%s: cannot be written", "a/b"), ERR_IO);
+    char expected[128];
+    snprintf(expected, sizeof expected, "a/b: cannot be written: %s", strerror(EACCES));
+    assert_string_equal(err.message, expected);
+    error_clear(&err);
+    assert_int_equal(FAIL_OS(&err, ENOMEM, "x"), ERR_NOMEM);
+}
+
 static void every_status_has_a_name(void **state)
 {
     (void)state;
@@ -106,6 +123,7 @@ int main(void)
         cmocka_unit_test(long_messages_are_cut_and_still_end),
         cmocka_unit_test(a_message_is_one_line),
         cmocka_unit_test(try_leaves_with_the_status),
+        cmocka_unit_test(the_system_gives_the_reason),
         cmocka_unit_test(every_status_has_a_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

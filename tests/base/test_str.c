@@ -135,6 +135,26 @@ static void text_out_of_files_is_made_plain(void **state)
     }
 }
 
+static void words_are_quoted_for_a_shell(void **state)
+{
+    (void)state;
+    static const char *const pairs[][2] = {
+        {"runs/bench.db", "runs/bench.db"},
+        {"", "''"},
+        {"my runs/$HOME.db", "'my runs/$HOME.db'"},
+        {"it's", "'it'\\''s'"},
+        {"~x", "'~x'"},
+        {"sweep core.batch=1,2", "'sweep core.batch=1,2'"},
+        {"a\nb", "'a\nb'"},
+    };
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        struct str s = {0};
+        str_append_shell(&s, pairs[i][0]);
+        assert_string_equal(str_text(&s), pairs[i][1]);
+        str_fini(&s);
+    }
+}
+
 static void figures_have_three_digits_and_a_unit(void **state)
 {
     (void)state;
@@ -161,6 +181,7 @@ int main(void)
         cmocka_unit_test(the_nearest_word_is_found_or_none),
         cmocka_unit_test(numbers_are_read_whole_or_not_at_all),
         cmocka_unit_test(text_out_of_files_is_made_plain),
+        cmocka_unit_test(words_are_quoted_for_a_shell),
         cmocka_unit_test(figures_have_three_digits_and_a_unit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
