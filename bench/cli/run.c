@@ -128,38 +128,21 @@ static void preparation_fini(struct preparation *p)
 
 // ---- the command --------------------------------------------------------------------------------
 
-// One word as a shell reads it back.
-static void append_quoted(struct str *out, const char *word)
-{
-    if (*word && !word[strcspn(word, " \t\n'\"\\$&|;<>()*?[]{}~#!`")]) {
-        str_append(out, word);
-        return;
-    }
-    str_append(out, "'");
-    for (; *word; word++) {
-        if (*word == '\'')
-            str_append(out, "'\\''");
-        else
-            str_append_bytes(out, word, 1);
-    }
-    str_append(out, "'");
-}
-
-// What reproduces the run; --db, --resume and how it is shown are no part of it.
+// The command that reproduces the run, without --db, --resume and how it is shown.
 static char *command_text(const struct arguments *args)
 {
     const char *const *set = NULL;
     size_t set_count = flag_list(args, "set", &set);
     struct str text = {0};
     str_append(&text, "bench run ");
-    append_quoted(&text, positional(args, 0));
+    str_append_shell(&text, positional(args, 0));
     for (size_t i = 0; i < set_count; i++) {
         str_append(&text, " --set ");
-        append_quoted(&text, set[i]);
+        str_append_shell(&text, set[i]);
     }
     if (flag_string(args, "only")) {
         str_append(&text, " --only ");
-        append_quoted(&text, flag_string(args, "only"));
+        str_append_shell(&text, flag_string(args, "only"));
     }
     return str_take(&text);
 }

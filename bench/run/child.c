@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/interrupt.h"
 #include "base/os.h"
 #include "base/str.h"
@@ -26,6 +27,8 @@ enum {
     LOOK_AROUND_MS = 100, // how long a signal to the runner may go unnoticed
     GRACE_NS = 2000000000,
 };
+// A gap between two looks beyond the first is no time that a worker had; one beyond the second is a stop.
+static const uint64_t look_most_ns = 1000000000, stop_least_ns = 1500000000;
 
 struct child {
     pid_t pid;
@@ -36,6 +39,9 @@ struct child {
     char last_words[LAST_WORDS_BYTES]; // the end of what it printed
     size_t last_words_length;
     int64_t oom_kills; // of the kernel, when it started
+    struct clock_awake awake;
+    uint64_t stops_ns;      // of awake.lost_ns: in gaps that are stops, not yet taken
+    uint64_t drained_after; // the deadline after which everything written was read
 };
 
 // ---- start -----------------------------------------------------------------------------------------------
@@ -43,21 +49,10 @@ struct child {
 static enum status pipe_make(int ends[2], struct error *err)
 {
     if (pipe(ends) != 0)
-        return FAIL(err, ERR_IO, "starting a worker: pipe: %s", strerror(errno));
+        return FAIL_OS(err, errno, "a pipe");
     for (int i = 0; i < 2; i++)
         fcntl(ends[i], F_SETFD, FD_CLOEXEC);
     fcntl(ends[0], F_SETFL, O_NONBLOCK);
-    return OK;
-}
-
-// The job in a file without a name: standard input that can be read whenever the worker comes to it.
-static enum status job_file(const char *job, FILE **out, struct error *err)
-{
-    *out = tmpfile();
-    if (!*out || fputs(job, *out) < 0 || fflush(*out) != 0 || lseek(fileno(*out), 0, SEEK_SET) != 0)
-        return FAIL(err, ERR_IO, "starting a worker: its job's temporary file: %s",
-                    strerror(errno));
-    fcntl(fileno(*out), F_SETFD, FD_CLOEXEC);
     return OK;
 }
 
@@ -109,24 +104,27 @@ static enum status spawn(struct child *child, const char *const *argv, int input
     posix_spawn_file_actions_destroy(&actions);
     posix_spawnattr_destroy(&attributes);
     free(arguments);
-    return failed ? FAIL(err, ERR_IO, "starting a worker: %s: %s", argv[0], strerror(failed)) : OK;
+    return failed ? FAIL_OS(err, failed, "starting a worker: %s", argv[0]) : OK;
 }
 
 enum status child_start(const char *const *argv, const char *job, struct child **out,
                         struct error *err)
 {
     int events[2] = {-1, -1}, errors[2] = {-1, -1};
-    FILE *input = NULL;
+    int input = -1; // a file: the worker reads it whenever it gets there
     *out = NULL;
     struct child *child = calloc(1, sizeof *child);
     if (!child)
         return FAIL(err, ERR_NOMEM, "starting a worker");
     child->oom_kills = os_oom_kill_count();
+    child_clock_ns(child);
     if (pipe_make(events, err) == OK && pipe_make(errors, err) == OK &&
-        job_file(job, &input, err) == OK)
-        spawn(child, argv, fileno(input), events[1], errors[1], err);
-    if (input)
-        fclose(input);
+        file_unnamed(job, strlen(job), &input, err) == OK)
+        spawn(child, argv, input, events[1], errors[1], err);
+    else
+        error_context(err, "starting a worker");
+    if (input >= 0)
+        close(input);
     for (int i = 0; i < 2; i++)
         if ((i ? errors : events)[1] >= 0)
             close((i ? errors : events)[1]);
@@ -215,10 +213,48 @@ static void compact(struct child *child)
     child->used = 0;
 }
 
+uint64_t child_clock_ns(struct child *child)
+{
+    uint64_t now = clock_ns(), before = child->awake.last_ns;
+    if (before && now - before > stop_least_ns)
+        child->stops_ns += now - before;
+    return clock_awake_look(&child->awake, now, look_most_ns);
+}
+
+uint64_t child_take_stopped_ns(struct child *child)
+{
+    uint64_t stopped = child->stops_ns;
+    child->stops_ns = 0;
+    return stopped;
+}
+
+// Stops the worker, then this process; returns when someone lets this process go on.
+static void stop_together(struct child *child)
+{
+    kill(-child->pid, SIGSTOP);
+    child_clock_ns(child);
+    raise(SIGSTOP);
+    child->stops_ns += 1; // however short: the worker's figures have a hole
+    kill(-child->pid, SIGCONT);
+}
+
+static void wait_and_read(struct child *child, int wait_ms)
+{
+    struct pollfd fds[] = {{.fd = child->events, .events = POLLIN},
+                           {.fd = child->errors, .events = POLLIN}};
+    poll(fds, 2, wait_ms);
+    compact(child);
+    drain(child, &child->events, true);
+    drain(child, &child->errors, false);
+}
+
 enum child_news child_next(struct child *child, uint64_t deadline_ns, const char **line,
                            size_t *length)
 {
-    for (;;) {
+    for (bool waited = false;; waited = true) {
+        if (interrupt_take_stop())
+            stop_together(child);
+        bool late = child_clock_ns(child) >= deadline_ns;
         if (take_line(child, line, length))
             return CHILD_LINE;
         if (child->too_long || child->buffer.failed)
@@ -227,14 +263,13 @@ enum child_news child_next(struct child *child, uint64_t deadline_ns, const char
             return CHILD_CLOSED;
         if (interrupt_pending())
             return CHILD_INTERRUPTED;
-        if (clock_ns() >= deadline_ns)
+        if (late && child->drained_after == deadline_ns)
             return CHILD_TIMEOUT;
-        struct pollfd fds[] = {{.fd = child->events, .events = POLLIN},
-                               {.fd = child->errors, .events = POLLIN}};
-        poll(fds, 2, LOOK_AROUND_MS);
-        compact(child);
-        drain(child, &child->events, true);
-        drain(child, &child->errors, false);
+        if (waited && !late)
+            return CHILD_QUIET;
+        if (late)
+            child->drained_after = deadline_ns;
+        wait_and_read(child, late ? 0 : LOOK_AROUND_MS);
     }
 }
 

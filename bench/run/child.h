@@ -1,7 +1,7 @@
 // child.h - one worker process: started, listened to, ended, and its end explained.
 //
 // The runner is one thread. It waits in child_next() for whichever comes first: a line, the end, the
-// deadline, or a signal to the runner itself. Signals are not handled but blocked and asked for
+// deadline, or a signal to the runner itself. Signals are blocked and asked for, not handled
 // (base/interrupt.h).
 #ifndef BENCH_RUN_CHILD_H
 #define BENCH_RUN_CHILD_H
@@ -22,15 +22,22 @@ enum status child_start(const char *const *argv, const char *job, struct child *
 
 enum child_news {
     CHILD_LINE,        // a whole line came
+    CHILD_QUIET,       // nothing for a tenth of a second: time to show that the program is alive
     CHILD_CLOSED,      // it will say nothing more
     CHILD_TOO_LONG,    // a line beyond PROTOCOL_LINE_MAX
-    CHILD_TIMEOUT,     // the deadline passed
+    CHILD_TIMEOUT,     // the deadline passed, and nothing that it wrote before is unread
     CHILD_INTERRUPTED, // the runner was told to stop
 };
-// Waits until deadline_ns (clock_ns). *line is borrowed until the next call, without its newline. A half
-// line before the end is reported as a line, for the parser to refuse.
+// Waits for news until deadline_ns (child_clock_ns). *line is borrowed until the next call, without its
+// newline. A half line before the end is reported as a line, for the parser to refuse. A Ctrl-Z that the
+// caller holds (interrupt_hold_stop) stops the worker's process group, then this process; both go on together.
 enum child_news child_next(struct child *child, uint64_t deadline_ns, const char **line,
                            size_t *length);
+
+// The clock of deadlines. It leaves out the time in which the runner was stopped or could not look.
+uint64_t child_clock_ns(struct child *child);
+// How long that was since the last call, and 0 when it was no more than a busy machine explains.
+uint64_t child_take_stopped_ns(struct child *child);
 
 // How a process ended.
 struct child_end {
@@ -40,8 +47,8 @@ struct child_end {
     char words[512];    // "killed by SIGSEGV (Segmentation fault)", with its last words
 };
 
-// Ends the process if it still runs (SIGTERM, two seconds later SIGKILL; `now`: SIGKILL at once; `gently`:
-// first given two seconds to end by itself), reaps it, and frees `child`.
+// Ends the process if it still runs (SIGTERM, two seconds later SIGKILL; NOW: SIGKILL at once; GENTLY: after
+// two seconds in which it may end by itself), reaps it, and frees `child`.
 enum child_stop { CHILD_STOP_GENTLY, CHILD_STOP_TERM, CHILD_STOP_NOW };
 void child_end(struct child *child, enum child_stop how, struct child_end *out);
 

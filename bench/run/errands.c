@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "bench/run/child.h"
@@ -25,7 +24,7 @@ struct errand {
     struct child_end end;
 };
 
-// Keeps the event where it is wanted. What was not asked for is a failure.
+// Keeps a wanted event. An event that nobody asked for is a failure.
 static void take(struct errand *e, struct event *event)
 {
     struct event *slot = e->answers[event->type];
@@ -34,7 +33,7 @@ static void take(struct errand *e, struct event *event)
     if (event->type == EVENT_PROGRESS)
         live_progress(e->live, event->phase, 0, event->done);
     if (event->type == EVENT_PROGRESS && str_equal(event->phase, WIRE_CALIBRATE))
-        e->deadline_ns = clock_ns() + e->limit_ns;
+        e->deadline_ns = child_clock_ns(e->child) + e->limit_ns;
     if (slot && slot->root == NULL) {
         *slot = *event;
         *event = (struct event){.cell = -1};
@@ -57,6 +56,9 @@ static bool listen(struct errand *e)
             if (event_parse(line, length, &event, &e->failure) == OK)
                 take(e, &event);
             event_fini(&event);
+            break;
+        case CHILD_QUIET:
+            live_tick(e->live);
             break;
         case CHILD_CLOSED:
             return true;
@@ -87,7 +89,7 @@ static enum status errand_run(struct run_context *run, const struct job *job, st
     if (status != OK)
         return status;
     e->live = &run->live;
-    e->deadline_ns = clock_ns() + e->limit_ns;
+    e->deadline_ns = child_clock_ns(e->child) + e->limit_ns;
     bool closed = listen(e);
     child_end(e->child, closed ? CHILD_STOP_GENTLY : CHILD_STOP_TERM, &e->end);
     if (e->failure.code == ERR_INTERRUPTED)

@@ -1,4 +1,4 @@
-// live.c - progress, one line a trial, and the table at the end.
+// live.c - progress and one line a trial on standard error; the table at the end on standard output.
 #include "bench/run/live.h"
 
 #include <math.h>
@@ -25,65 +25,109 @@ enum { DRAW_EVERY_NS = 100 * 1000 * 1000, BAR_CELLS = 16, COLUMNS_MAX = 240 };
 static int terminal_columns(void)
 {
     struct winsize size;
-    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col < 20)
+    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col < 20)
         return 80;
     return size.ws_col < COLUMNS_MAX ? size.ws_col : COLUMNS_MAX;
 }
 
-void live_begin(struct live *live, enum runner_output output, size_t trials, double predicted_ns)
+void live_begin(struct live *live, enum runner_output output)
 {
-    bool terminal = isatty(STDOUT_FILENO) == 1;
+    bool terminal = isatty(STDERR_FILENO) == 1;
     *live = (struct live){
+        .out = stderr,
         .drawing = output == RUNNER_LIVE || (output == RUNNER_AUTO && terminal),
         .speaking = output != RUNNER_QUIET,
         .columns = terminal ? terminal_columns() : 80,
-        .trials = trials,
-        .predicted_ns = predicted_ns,
-        .begin_ns = clock_ns(),
     };
+}
+
+void live_expect(struct live *live, size_t trials, double predicted_ns)
+{
+    live->trials = trials;
+    live->predicted_ns = predicted_ns;
+    live->begin_ns = clock_ns();
 }
 
 static void wipe(struct live *live)
 {
     if (live->drawn)
-        fputs(WIPE, stdout);
+        fputs(WIPE, live->out);
     live->drawn = false;
 }
 
-// A line, which stays, or which the next one takes the place of.
-static void say(struct live *live, bool stays, const char *format, va_list args)
+// Draws the line that the next one replaces, cut to the terminal's width.
+static void draw(struct live *live, const char *format, ...) PRINTF_LIKE(2, 3);
+static void draw(struct live *live, const char *format, ...)
+{
+    char line[COLUMNS_MAX + 1];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(line, (size_t)live->columns, format, args);
+    va_end(args);
+    str_plain(line);
+    wipe(live);
+    fputs(line, live->out);
+    live->drawn = true;
+    fflush(live->out);
+}
+
+void live_line(struct live *live, const char *format, ...)
 {
     if (!live->speaking)
         return;
+    va_list args;
+    va_start(args, format);
     wipe(live);
-    vprintf(format, args);
-    if (stays)
-        putchar('\n');
-    live->drawn = !stays;
-    fflush(stdout);
+    vfprintf(live->out, format, args);
+    fputc('\n', live->out);
+    va_end(args);
+    fflush(live->out);
 }
 
 void live_note(struct live *live, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    say(live, !live->drawing, format, args);
+    vsnprintf(live->what, sizeof live->what, format, args);
     va_end(args);
+    live->noted = true;
+    live->noted_ns = live->last_say_ns = clock_ns();
+    if (live->drawing)
+        draw(live, "%s", live->what);
+    else
+        live_line(live, "%s", live->what);
 }
 
-void live_line(struct live *live, const char *format, ...)
+static char *format_clock(double ns, char *out, size_t out_bytes)
 {
-    va_list args;
-    va_start(args, format);
-    say(live, true, format, args);
-    va_end(args);
+    long seconds = ns > 0 ? lround(ns / 1e9) : 0;
+    if (seconds >= 3600)
+        snprintf(out, out_bytes, "%ldh%02ldm", seconds / 3600, seconds / 60 % 60);
+    else
+        snprintf(out, out_bytes, "%ld:%02ld", seconds / 60, seconds % 60);
+    return out;
+}
+
+// The errand of live_note goes on: shows for how long.
+void live_tick(struct live *live)
+{
+    char since[32];
+    uint64_t now = clock_ns();
+    if (!live->speaking || !live->noted)
+        return;
+    format_clock((double)(now - live->noted_ns), since, sizeof since);
+    if (live->drawing && now - live->last_draw_ns >= DRAW_EVERY_NS) {
+        live->last_draw_ns = now;
+        draw(live, "%s  %s", live->what, since);
+    } else if (!live->drawing && now - live->last_say_ns >= say_every_ns) {
+        live->last_say_ns = now;
+        live_line(live, "%s: %s so far", live->what, since);
+    }
 }
 
 void live_quality(struct live *live, const struct plan_quality *quality)
 {
-    snprintf(live->what, sizeof live->what, "%s by %s", quality->label, quality->wish->convention);
-    live->last_draw_ns = 0;
-    live->last_say_ns = clock_ns();
+    live_note(live, "quality of %s by %s", quality->label, quality->wish->convention);
 }
 
 void live_quality_done(struct live *live, const struct plan_quality *quality)
@@ -96,11 +140,12 @@ void live_cell(struct live *live, const struct cell *cell, int number)
 {
     snprintf(live->what, sizeof live->what, "%s  trial %d/%d%s", cell->label, number, cell->procs,
              number > cell->procs ? " (added)" : "");
+    live->noted = false;
     live->last_draw_ns = 0;
     live->last_say_ns = clock_ns();
 }
 
-// What is left, from what was predicted and how true the predictions were so far.
+// What is left, from the prediction and how true the predictions were so far.
 static double eta_ns(const struct live *live)
 {
     double left = live->predicted_ns - live->predicted_done_ns;
@@ -110,30 +155,19 @@ static double eta_ns(const struct live *live)
     return left * elapsed / live->predicted_done_ns;
 }
 
-static char *format_eta(double ns, char *out, size_t out_bytes)
-{
-    long seconds = ns > 0 ? lround(ns / 1e9) : 0;
-    if (seconds >= 3600)
-        snprintf(out, out_bytes, "%ldh%02ldm", seconds / 3600, seconds / 60 % 60);
-    else
-        snprintf(out, out_bytes, "%ld:%02ld", seconds / 60, seconds % 60);
-    return out;
-}
-
 static void say_load(struct live *live, const char *phase, double done)
 {
     uint64_t now = clock_ns();
-    if (!live->speaking || !str_equal(phase, "load") || now - live->last_say_ns < say_every_ns)
+    if (!str_equal(phase, "load") || now - live->last_say_ns < say_every_ns)
         return;
     live->last_say_ns = now;
-    printf("[%zu/%zu] %s  load %.0f %%\n", live->trials_done + 1, live->trials, live->what,
-           100 * done);
-    fflush(stdout);
+    live_line(live, "[%zu/%zu] %s  load %.0f %%", live->trials_done + 1, live->trials, live->what,
+              100 * done);
 }
 
 void live_progress(struct live *live, const char *phase, int repetition, double done)
 {
-    char bar[BAR_CELLS + 1], eta[32], line[COLUMNS_MAX + 1], part[48] = "";
+    char bar[BAR_CELLS + 1], eta[32], part[48] = "";
     uint64_t now = clock_ns();
     if (!live->drawing)
         say_load(live, phase, done);
@@ -146,12 +180,8 @@ void live_progress(struct live *live, const char *phase, int repetition, double 
     bar[BAR_CELLS] = '\0';
     if (repetition > 0)
         snprintf(part, sizeof part, " %d", repetition);
-    snprintf(line, (size_t)live->columns, "[%zu/%zu] %s  %s%s [%s]  ETA %s", live->trials_done + 1,
-             live->trials, live->what, phase, part, bar, format_eta(eta_ns(live), eta, sizeof eta));
-    wipe(live);
-    fputs(line, stdout);
-    live->drawn = true;
-    fflush(stdout);
+    draw(live, "[%zu/%zu] %s  %s%s [%s]  ETA %s", live->trials_done + 1, live->trials, live->what,
+         phase, part, bar, format_clock(eta_ns(live), eta, sizeof eta));
 }
 
 // "TTFT 81.0 ms  prefill 812 tok/s  decode 31.2 tok/s"
@@ -186,9 +216,6 @@ void live_trial(struct live *live, const struct trial *t)
     struct str line = {0};
     live->trials_done++;
     live->predicted_done_ns += t->cell->predicted_ns / t->cell->procs;
-    if (!live->speaking)
-        return;
-    wipe(live);
     str_printf(&line, "[%zu/%zu] %s  trial %d/%d%s  ", live->trials_done, live->trials,
                t->cell->label, t->number, t->cell->procs,
                t->number > t->cell->procs ? " (added)" : "");
@@ -200,8 +227,7 @@ void live_trial(struct live *live, const struct trial *t)
         str_printf(&line, "%s%s", trial_measured(t) ? "  (" : ": ", t->reason);
     if (t->reason[0] && trial_measured(t))
         str_append(&line, ")");
-    puts(str_text(&line));
-    fflush(stdout);
+    live_line(live, "%s", str_text(&line));
     str_fini(&line);
 }
 
@@ -257,8 +283,20 @@ static void print_cell(const struct cell_row *cell, const struct summary_row *ro
         printf("%-*s  %s\n", label_width, "", cell->reason);
 }
 
-enum status live_table(struct live *live, struct store *store, int64_t run, const char *command,
-                       struct error *err)
+// What to do with the run next, as commands to copy.
+static void print_next(const struct store *store, int64_t run, size_t left_out)
+{
+    struct str path = {0};
+    str_append_shell(&path, store_path(store));
+    if (left_out)
+        printf("\n%zu cell%s left out; with reasons: bench list --run %lld --db %s\n", left_out,
+               left_out == 1 ? "" : "s", (long long)run, str_text(&path));
+    printf("\nrun %lld is in %s; next: bench report %lld --db %s\n", (long long)run,
+           store_path(store), (long long)run, str_text(&path));
+    str_fini(&path);
+}
+
+enum status live_table(struct live *live, struct store *store, int64_t run, struct error *err)
 {
     struct arena arena = {0};
     struct cell_row *cells = NULL;
@@ -287,10 +325,7 @@ enum status live_table(struct live *live, struct store *store, int64_t run, cons
             if (!cell_left_out(&cells[i]))
                 print_cell(&cells[i], rows, row_count, quality,
                            verdict_find(verdicts, verdict_count, cells[i].id, "decode"), width);
-        if (left_out)
-            printf("\n%zu cell%s left out; with reasons: bench list --run %lld --db %s\n", left_out,
-                   left_out == 1 ? "" : "s", (long long)run, store_path(store));
-        printf("\nrun %lld is in %s; next: %s\n", (long long)run, store_path(store), command);
+        print_next(store, run, left_out);
         fflush(stdout);
     }
     arena_fini(&arena);

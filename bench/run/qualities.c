@@ -86,7 +86,6 @@ static enum status evaluate(struct run_context *run, const struct plan_quality *
     } else if (!has_cells(run, q)) {
         outcome = left_out("skipped", "none of its cells could be measured");
     } else {
-        live_note(&run->live, "quality of %s by %s", q->label, q->wish->convention);
         live_quality(&run->live, q);
         TRY(session_quality(run, q, &outcome, err));
     }

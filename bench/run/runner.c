@@ -158,15 +158,14 @@ static enum status count_work(struct runner *r, size_t *trials, double *predicte
 }
 
 // Evaluations of quality count as trials in what a person sees.
-static void begin_live(struct runner *r, enum runner_output output, size_t trials,
-                       double predicted_ns)
+static void begin_live(struct runner *r, size_t trials, double predicted_ns)
 {
     const struct plan *plan = r->context.plan;
     for (size_t i = 0; i < plan->quality_count; i++) {
         trials += plan->qualities[i].skip == NULL;
         predicted_ns += plan->qualities[i].skip ? 0 : plan->qualities[i].predicted_ns;
     }
-    live_begin(&r->context.live, output, trials, predicted_ns);
+    live_expect(&r->context.live, trials, predicted_ns);
 }
 
 static enum status prepare(struct runner *r, const struct runner_options *options,
@@ -175,13 +174,13 @@ static enum status prepare(struct runner *r, const struct runner_options *option
     struct run_context *c = &r->context;
     size_t trials = 0;
     double predicted_ns = 0;
-    live_begin(&c->live, options->output, 0, 0);
+    live_begin(&c->live, options->output);
     TRY(measure_ceilings(r, err));
     TRY(record_cells(&c->record, c->plan, c->ceilings, err));
     TRY(count_work(r, &trials, &predicted_ns, err));
-    begin_live(r, options->output, trials, predicted_ns);
+    begin_live(r, trials, predicted_ns);
     if (c->record.resumed)
-        live_note(&c->live, "resuming run %lld: %zu trials are missing", (long long)c->record.run,
+        live_line(&c->live, "resuming run %lld: %zu trials are missing", (long long)c->record.run,
                   trials);
     return OK;
 }
@@ -231,8 +230,8 @@ static void end_run(struct runner *r, enum status status, struct error *err)
     if (status == OK)
         status = record_covered(record, r->context.plan, &covered, err);
     if (!covered)
-        live_note(&r->context.live,
-                  "run %lld has cells that --only left out this time: it stays open for --resume\n",
+        live_line(&r->context.live,
+                  "run %lld has cells that --only left out this time: it stays open for --resume",
                   (long long)record->run);
     const char *word = status == OK && covered                     ? "done"
                        : status == OK || status == ERR_INTERRUPTED ? "interrupted"
@@ -245,11 +244,8 @@ static void end_run(struct runner *r, enum status status, struct error *err)
 static enum exit_code summarize(struct runner *r, struct error *err)
 {
     struct run_context *c = &r->context;
-    char next[4200];
     size_t failed = 0;
-    snprintf(next, sizeof next, "bench report %lld --db %s", (long long)c->record.run,
-             store_path(c->record.store));
-    if (err->code != OK || live_table(&c->live, c->record.store, c->record.run, next, err) != OK ||
+    if (err->code != OK || live_table(&c->live, c->record.store, c->record.run, err) != OK ||
         record_failed(&c->record, &failed, err) != OK)
         return EXIT_ERROR;
     return failed + r->failed_qualities ? EXIT_CELL_FAILED : EXIT_FINE;
@@ -267,8 +263,7 @@ static enum exit_code run_opened(struct runner *r, const struct runner_options *
         error_clear(err);
         interrupt_accept(&r->interrupt);
         end_run(r, status, err);
-        live_note(&r->context.live,
-                  "interrupted: what was measured is in %s; go on with --resume\n",
+        live_line(&r->context.live, "interrupted: what was measured is in %s; go on with --resume",
                   options->database);
         return EXIT_INTERRUPTED;
     }
@@ -284,6 +279,7 @@ enum exit_code runner_run(const struct plan *plan, const struct runner_options *
     if (runner_init(&runner, plan, options, err) == OK &&
         record_open(plan, options, &runner.context.record, err) == OK) {
         interrupt_begin(&runner.interrupt);
+        interrupt_hold_stop();
         code = run_opened(&runner, options, err);
         interrupt_end(&runner.interrupt);
         if (runner.interrupt.told && code == EXIT_FINE)

@@ -3,7 +3,7 @@
 // A trial is one cell in one fresh process. The runner records machine, build, run and cells, has the
 // ceilings measured by a worker, then starts a worker for every group of cells, trial after trial, and
 // writes each trial in one transaction as it ends. It opens no GPU and runs no kernel itself, so that
-// whatever a cell does to its process (a crash, an exhausted memory, a hang) costs that trial alone.
+// a crash, exhausted memory or a hang in a worker costs one trial alone.
 #ifndef BENCH_RUN_RUNNER_H
 #define BENCH_RUN_RUNNER_H
 
@@ -15,7 +15,7 @@
 #include "bench/suite/plan.h"
 
 enum runner_output {
-    RUNNER_AUTO,  // live where standard output is a terminal, else plain
+    RUNNER_AUTO,  // live where standard error is a terminal, else plain
     RUNNER_LIVE,  // one line that redraws itself, then a table
     RUNNER_PLAIN, // one line a finished trial, then a table
     RUNNER_QUIET, // nothing but errors
@@ -35,9 +35,9 @@ struct runner_options {
 };
 
 // Runs what is to run and returns the program's exit code: EXIT_FINE (skips included), EXIT_CELL_FAILED
-// when a cell ended in wrong, oom, timeout or crashed, EXIT_INTERRUPTED after SIGINT or SIGTERM (the
+// when a cell ended in wrong, oom, timeout or crashed, EXIT_INTERRUPTED after a signal of interrupt.h (the
 // store is consistent, the run is marked, --resume goes on), EXIT_ERROR with `err` set when the runner
-// itself could not go on. SIGINT and SIGTERM are blocked meanwhile and restored after.
+// itself could not go on. These signals and Ctrl-Z are blocked meanwhile and restored after.
 enum exit_code runner_run(const struct plan *plan, const struct runner_options *options,
                           struct error *err);
 

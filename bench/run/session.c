@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "bench/run/child.h"
@@ -20,12 +19,12 @@ struct session {
     size_t count, at;    // at: the first that has no trial yet
     int number;
     struct child *child;
-    uint64_t deadline_ns;
-    struct event loaded; // type EVENT_LOADED once it came
-    bool in_cell;        // the worker said that cells[at] began
-    struct trial trial;  // of cells[at]
-    char phase[32];      // the last one heard of
-    bool over;           // nothing more is wanted of this worker
+    uint64_t deadline_ns; // of child_clock_ns
+    struct event loaded;  // type EVENT_LOADED once it came
+    bool in_cell;         // the worker said that cells[at] began
+    struct trial trial;   // of cells[at]
+    char phase[32];       // the last one heard of
+    bool over;            // nothing more is wanted of this worker
 };
 
 static const struct cell *current(const struct session *s)
@@ -39,7 +38,10 @@ static void begin_trial(struct session *s)
         return;
     const struct event *loaded = s->loaded.type == EVENT_LOADED ? &s->loaded : NULL;
     trial_begin(&s->trial, current(s), s->run->record.cells[s->cells[s->at]], s->number, loaded);
-    s->deadline_ns = clock_ns() + current(s)->timeout_ns;
+    if (s->child) { // else it ended, and the session with it
+        s->deadline_ns = child_clock_ns(s->child) + current(s)->timeout_ns;
+        child_take_stopped_ns(s->child); // before this trial
+    }
     s->in_cell = false;
     live_cell(&s->run->live, current(s), s->number);
 }
@@ -104,7 +106,7 @@ static bool rest_is_pruned(const struct session *s)
 
 // ---- a trial ends -----------------------------------------------------------------------------------------------
 
-// The trial is judged or failed: store it, tell the person, go to the next.
+// The trial is judged or failed: stores it, shows it, goes to the next.
 static enum status end_trial(struct session *s, struct error *err)
 {
     struct trial *t = &s->trial;
@@ -127,6 +129,16 @@ static enum status end_trial(struct session *s, struct error *err)
     return OK;
 }
 
+// The worker's figures have a hole in them, whatever they say.
+static void judge_stopped(struct session *s)
+{
+    char stopped[32];
+    uint64_t stopped_ns = child_take_stopped_ns(s->child);
+    if (stopped_ns > 0 && str_equal(s->trial.status, "ok"))
+        trial_fail(&s->trial, "noisy", "the run was stopped for %s during this trial",
+                   format_time_ns((double)stopped_ns, stopped, sizeof stopped));
+}
+
 static enum status end_trial_well(struct session *s, struct error *err)
 {
     struct arena arena = {0};
@@ -135,6 +147,8 @@ static enum status end_trial_well(struct session *s, struct error *err)
         query_token_hash(s->run->record.store, &arena, s->trial.cell_id, &hash, err);
     if (status == OK)
         trial_judge(&s->trial, hash);
+    if (status == OK)
+        judge_stopped(s);
     arena_fini(&arena);
     return status == OK ? end_trial(s, err) : status;
 }
@@ -191,7 +205,7 @@ static enum status on_event(struct session *s, struct event *event, struct error
     case EVENT_PROGRESS:
         snprintf(s->phase, sizeof s->phase, "%s", event->phase);
         if (str_equal(event->phase, WIRE_CALIBRATE))
-            s->deadline_ns = clock_ns() + current(s)->timeout_ns;
+            s->deadline_ns = child_clock_ns(s->child) + current(s)->timeout_ns;
         live_progress(&s->run->live, event->phase, event->repetition, event->done);
         return OK;
     case EVENT_LOADED:
@@ -280,6 +294,9 @@ static enum status listen(struct session *s, struct error *err)
         switch (child_next(s->child, s->deadline_ns, &line, &length)) {
         case CHILD_LINE:
             TRY(on_line(s, line, length, err));
+            break;
+        case CHILD_QUIET:
+            live_tick(&s->run->live);
             break;
         case CHILD_CLOSED:
             return on_closed(s, err);

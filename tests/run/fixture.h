@@ -78,6 +78,15 @@ static inline void say_endlessly(void)
             _exit(9);
 }
 
+// The worker of kind "patient" goes on once PIDS.go exists.
+static char patient_for[160];
+
+static inline void wait_for_word(void)
+{
+    while (access(patient_for, F_OK) != 0)
+        usleep(5000);
+}
+
 // A kind of misfortune; returns when the cell goes on as usual.
 static inline void misfortune(const char *kind, const struct job_cell *cell)
 {
@@ -105,6 +114,12 @@ static inline void misfortune(const char *kind, const struct job_cell *cell)
     }
     if (str_equal(kind, "other-cell"))
         say("{\"event\":\"cell\",\"cell\":%d}\n", cell->index + 100);
+    while (str_equal(kind, "chatter"))
+        say("{\"event\":\"progress\",\"cell\":%d,\"phase\":\"decode\",\"repetition\":1,\"done\":0."
+            "5}\n",
+            cell->index);
+    if (str_equal(kind, "patient")) // until the test lets it go on
+        wait_for_word();
     if (str_equal(kind, "bye"))
         say("{\"event\":\"bye\"}\n");
     if (str_equal(kind, "unknown-metric"))
@@ -166,6 +181,7 @@ static inline void fake_worker(const char *kind, int unlucky, const char *pids,
         fprintf(file, "%d\n", (int)getpid());
         fclose(file);
     }
+    snprintf(patient_for, sizeof patient_for, "%s.go", pids);
     if (str_equal(kind, "calms"))
         kind = first ? "spread" : "good";
     os_die_with_parent();
@@ -322,6 +338,8 @@ static inline void test_plan_fini(struct test_plan *t)
         snprintf(path, sizeof path, "%s%s", t->database, endings[i]);
         unlink(path);
     }
+    snprintf(path, sizeof path, "%s.go", t->pids);
+    unlink(path);
     unlink(t->pids);
     rmdir(t->dir);
 }

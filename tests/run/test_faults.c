@@ -86,6 +86,13 @@ static void hang_is_a_timeout_and_not_tried_again(void **state)
     one_fault("hang", "timeout", 1, "no end within 400 ms");
 }
 
+// A worker that never falls silent does not escape its deadline.
+static void chatter_is_a_timeout_too(void **state)
+{
+    (void)state;
+    one_fault("chatter", "timeout", 1, "no end within 400 ms");
+}
+
 static void deaf_worker_is_killed(void **state)
 {
     (void)state;
@@ -259,6 +266,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(ending_without_a_word_is_a_crash),
         cmocka_unit_test(kill_is_no_oom_without_evidence),
         cmocka_unit_test(hang_is_a_timeout_and_not_tried_again),
+        cmocka_unit_test(chatter_is_a_timeout_too),
         cmocka_unit_test(deaf_worker_is_killed),
         cmocka_unit_test(rubbish_is_a_crash),
         cmocka_unit_test(silence_is_a_timeout),

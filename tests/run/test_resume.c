@@ -23,6 +23,9 @@ static pid_t run_apart(struct test_plan *t, const char *kind, const char *cell)
     assert_true(pid >= 0);
     if (pid == 0) {
         struct error err = {0};
+        signal(SIGTSTP, SIG_DFL); // whatever this test was started with
+        signal(SIGHUP, SIG_DFL);
+        signal(SIGQUIT, SIG_DFL);
         _exit((int)run_with(t, kind, cell, false, &err));
     }
     return pid;
@@ -159,10 +162,100 @@ static void terminate_is_marked_and_resumed(void **state)
     end_and_resume(SIGTERM, EXIT_INTERRUPTED, "interrupted");
 }
 
+static void hangup_and_quit_are_marked_and_resumed(void **state)
+{
+    (void)state;
+    end_and_resume(SIGHUP, EXIT_INTERRUPTED, "interrupted");
+    end_and_resume(SIGQUIT, EXIT_INTERRUPTED, "interrupted");
+}
+
 static void kill_leaves_no_worker_and_is_resumed(void **state)
 {
     (void)state;
     end_and_resume(SIGKILL, -SIGKILL, "running");
+}
+
+// ---- stopped and continued ---------------------------------------------------------------------------
+
+// Waits until /proc says this of the process.
+static void wait_for_state(pid_t pid, char wanted)
+{
+    char path[64], state = '?';
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    for (int waited = 0; waited < PATIENCE_MS && state != wanted; waited += 10, nap()) {
+        FILE *file = fopen(path, "r");
+        if (!file || fscanf(file, "%*d (%*[^)]) %c", &state) != 1)
+            state = '?';
+        if (file)
+            fclose(file);
+    }
+    if (state != wanted)
+        fail_msg("process %d is %c, not %c", (int)pid, state, wanted);
+}
+
+// The last process in the file of workers, once there is one.
+static pid_t last_worker(const struct test_plan *t)
+{
+    int pid = 0;
+    for (int waited = 0; waited < PATIENCE_MS && pid == 0; waited += 10, nap()) {
+        FILE *file = fopen(t->pids, "r");
+        while (file && fscanf(file, "%d", &pid) == 1)
+            ;
+        if (file)
+            fclose(file);
+    }
+    assert_true(pid > 0);
+    return (pid_t)pid;
+}
+
+static void let_go(const struct test_plan *t)
+{
+    char path[160];
+    snprintf(path, sizeof path, "%s.go", t->pids);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fclose(file);
+}
+
+// The runner stands still for longer than the timeout, while its worker ends in good time.
+static void a_stopped_runner_times_nothing_out(void **state)
+{
+    (void)state;
+    struct test_plan t;
+    struct look l;
+    test_plan_make(&t, MODEL, 1, 1);
+    t.cells[0].timeout_ns = 3000000000u;
+    pid_t pid = run_apart(&t, "patient", "0"), worker = last_worker(&t);
+    kill(pid, SIGSTOP);
+    wait_for_state(pid, 'T');
+    sleep(4);
+    let_go(&t);
+    wait_for_state(worker, 'Z');
+    kill(pid, SIGCONT);
+    assert_int_equal(exit_of(pid), EXIT_FINE);
+    look_open(&l, &t);
+    assert_cell(&l, 0, "noisy", 1, "the run was stopped for");
+    look_close(&l);
+    test_plan_fini(&t);
+}
+
+static void ctrl_z_stops_the_worker_too(void **state)
+{
+    (void)state;
+    struct test_plan t;
+    struct look l;
+    test_plan_make(&t, MODEL, 1, 1);
+    pid_t pid = run_apart(&t, "patient", "0"), worker = last_worker(&t);
+    kill(pid, SIGTSTP);
+    wait_for_state(worker, 'T');
+    wait_for_state(pid, 'T');
+    kill(pid, SIGCONT);
+    let_go(&t);
+    assert_int_equal(exit_of(pid), EXIT_FINE);
+    look_open(&l, &t);
+    assert_cell(&l, 0, "noisy", 1, "the run was stopped for");
+    look_close(&l);
+    test_plan_fini(&t);
 }
 
 static void second_interrupt_ends_at_once(void **state)
@@ -273,7 +366,10 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(interrupt_is_marked_and_resumed),
         cmocka_unit_test(terminate_is_marked_and_resumed),
+        cmocka_unit_test(hangup_and_quit_are_marked_and_resumed),
         cmocka_unit_test(kill_leaves_no_worker_and_is_resumed),
+        cmocka_unit_test(a_stopped_runner_times_nothing_out),
+        cmocka_unit_test(ctrl_z_stops_the_worker_too),
         cmocka_unit_test(second_interrupt_ends_at_once),
         cmocka_unit_test(nothing_to_resume_is_an_error),
         cmocka_unit_test(other_suite_is_not_resumed),
