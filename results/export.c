@@ -44,28 +44,31 @@ static json_t *json_time(int64_t wall_ns) // 0: it has not been yet
 
 json_t *export_run(const struct run_row *run)
 {
-    return json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I}", "run",
+    return json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:o}", "run",
                      (json_int_t)run->id, "suite", json_text(run->suite_name), "status",
                      json_text(run->status), "started_ns", json_time(run->started_ns), "ended_ns",
                      json_time(run->ended_ns), "command", json_text(run->command), "fingerprint",
                      json_text(run->fingerprint), "cells", (json_int_t)run->cells, "trials",
                      (json_int_t)run->trials, "failed", (json_int_t)run->failed, "left_out",
-                     (json_int_t)run->left_out);
+                     (json_int_t)run->left_out, "pending", (json_int_t)run->pending, "owner",
+                     json_stored(run->owner));
 }
 
 json_t *export_cell(const struct cell_row *c)
 {
     return json_pack(
-        "{s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:i, s:i, s:i, s:o, s:o, s:i, s:i, s:i, s:o, s:o,"
-        " s:o, s:o}",
+        "{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:i, s:i, s:i, s:o, s:o, s:i, s:i, s:i, s:o, s:o,"
+        " s:o, s:o, s:o, s:o}",
         "key", json_text(c->key), "label", json_text(c->label), "model", json_text(c->model),
-        "scheme", json_text(c->scheme), "device", json_text(c->device), "sweep",
-        json_text(c->sweep), "threads", c->threads, "batch", c->batch, "context", c->context, "gen",
-        c->gen, "status", json_text(c->status), "reason", json_text(c->reason), "trials", c->trials,
-        "trials_planned", c->trials_planned, "trials_disturbed", c->disturbed,
-        "predicted_memory_bytes", json_number(c->predicted_memory_bytes), "predicted_ns",
-        json_number(c->predicted_ns), "arithmetic", json_text(c->arithmetic), "params",
-        json_stored(c->params));
+        "scheme", json_text(c->scheme), "engine", json_text(c->engine), "device",
+        json_text(c->device), "sweep", json_text(c->sweep), "threads", c->threads, "batch",
+        c->batch, "context", c->context, "gen", c->gen, "status", json_text(c->status), "reason",
+        json_text(c->reason), "trials", c->trials, "trials_planned", c->trials_planned,
+        "trials_disturbed", c->disturbed, "predicted_memory_bytes",
+        json_number(c->predicted_memory_bytes), "predicted_ns", json_number(c->predicted_ns),
+        "arithmetic", json_text(c->arithmetic), "stored",
+        c->stored[0] ? json_text(c->stored) : json_null(), "caveat",
+        c->caveat[0] ? json_text(c->caveat) : json_null(), "params", json_stored(c->params));
 }
 
 json_t *export_summary(const struct summary_row *row)
@@ -97,18 +100,21 @@ json_t *export_quality(const struct quality_row *q)
 {
     if (q == NULL)
         return json_null();
-    return json_pack("{s:o, s:o, s:o, s:o, s:I}", "status", json_text(q->status), "reason",
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:I}", "status", json_text(q->status), "reason",
                      json_text(q->reason), "arithmetic", json_text(q->arithmetic), "params",
-                     json_stored(q->params), "run", (json_int_t)q->run);
+                     json_stored(q->params), "build", json_stored(q->build), "run",
+                     (json_int_t)q->run);
 }
 
 static json_t *export_ceiling(const struct ceiling_row *c)
 {
-    return json_pack(
-        "{s:o, s:o, s:o, s:o, s:o, s:i, s:i, s:o, s:o, s:o}", "name", json_text(c->name), "level",
-        json_text(c->level), "kernel", json_text(c->kernel), "unit", json_text(c->unit), "source",
-        json_text(c->source), "threads", c->threads, "samples", c->samples, "value",
-        json_number(c->value), "low", json_number(c->low), "high", json_number(c->high));
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:i, s:o, s:o, s:o, s:o}", "name",
+                     json_text(c->name), "level", json_text(c->level), "kernel",
+                     json_text(c->kernel), "unit", json_text(c->unit), "source",
+                     json_text(c->source), "device", json_text(c->device), "device_content",
+                     json_stored(c->device_content), "threads", c->threads, "samples", c->samples,
+                     "value", json_number(c->value), "low", json_number(c->low), "high",
+                     json_number(c->high), "set_bytes", json_number(c->set_bytes));
 }
 
 static json_t *export_value(const struct value_row *v)
@@ -121,9 +127,10 @@ static json_t *export_value(const struct value_row *v)
 
 static json_t *export_trial(const struct trial_row *t)
 {
-    return json_pack("{s:i, s:o, s:o, s:o, s:o, s:o, s:i}", "number", t->number, "status",
+    return json_pack("{s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i}", "number", t->number, "status",
                      json_text(t->status), "reason", json_text(t->reason), "arithmetic",
-                     json_text(t->arithmetic), "started_ns", json_time(t->started_ns), "ended_ns",
+                     json_text(t->arithmetic), "stored", json_text(t->stored), "build",
+                     json_stored(t->build), "started_ns", json_time(t->started_ns), "ended_ns",
                      json_time(t->ended_ns), "repetitions", t->samples);
 }
 
@@ -279,7 +286,7 @@ static void csv_cell(struct str *out, const struct run_row *run, const struct ce
 static void csv_figure(struct str *out, const struct summary_row *row)
 {
     if (row == NULL) {
-        str_append(out, ",,,,,,,,,,,\r\n");
+        str_append(out, ",,,,,,,,,,,,");
         return;
     }
     const char *texts[] = {row->name, row->phase, row->op, row->unit, row->source};
@@ -291,7 +298,18 @@ static void csv_figure(struct str *out, const struct summary_row *row)
     csv_number(out, s->median_interval.high);
     csv_number(out, s->median_interval.level);
     csv_number(out, s->mad);
-    str_printf(out, "%zu\r\n", s->outliers);
+    str_printf(out, "%zu,", s->outliers);
+}
+
+static void csv_record(struct str *out, const struct run_row *run, const struct cell_row *c,
+                       const struct summary_row *row)
+{
+    csv_cell(out, run, c);
+    csv_figure(out, row);
+    csv_field(out, c->engine);
+    str_append(out, ",");
+    csv_field(out, c->caveat);
+    str_append(out, "\r\n");
 }
 
 enum status export_csv(struct store *store, const char *run, struct str *out, struct error *err)
@@ -301,19 +319,17 @@ enum status export_csv(struct store *store, const char *run, struct str *out, st
     enum status status = load(store, run, &w, err);
     query_end(store);
     str_append(out, "run,key,label,model,scheme,device,threads,batch,context,gen,status,reason,"
-                    "trials,metric,phase,op,unit,source,n,median,low,high,level,mad,outliers\r\n");
+                    "trials,metric,phase,op,unit,source,n,median,low,high,level,mad,outliers,"
+                    "engine,caveat\r\n");
     for (size_t i = 0; i < w.cell_count; i++) {
         size_t figures = 0;
         for (size_t j = 0; j < w.summary_count; j++)
             if (w.summaries[j].cell == w.cells[i].id) {
-                csv_cell(out, &w.run, &w.cells[i]);
-                csv_figure(out, &w.summaries[j]);
+                csv_record(out, &w.run, &w.cells[i], &w.summaries[j]);
                 figures++;
             }
-        if (figures == 0) {
-            csv_cell(out, &w.run, &w.cells[i]);
-            csv_figure(out, NULL);
-        }
+        if (figures == 0)
+            csv_record(out, &w.run, &w.cells[i], NULL);
     }
     arena_fini(&w.arena);
     if (status == OK && out->failed)

@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/str.h"
@@ -76,6 +77,68 @@ const struct metric_info *metric_find(const char *name)
             return &metrics[i];
     return NULL;
 }
+
+// ---- statistics ---------------------------------------------------------------------------------
+
+// Whether the values are a rate with a time to each: tokens a second, all above zero.
+static bool has_times(const double *x, size_t n, const char *unit)
+{
+    bool rate = str_equal(unit, "token/s");
+    for (size_t i = 0; i < n && rate; i++)
+        rate = x[i] > 0;
+    return rate && n > 0;
+}
+
+// (n) 1 / x, owned by the caller.
+static double *times_of(const double *x, size_t n, struct error *err)
+{
+    double *times = calloc(n, sizeof *times);
+    if (times == NULL)
+        FAIL(err, ERR_NOMEM, "statistics of %zu values", n);
+    for (size_t i = 0; times && i < n; i++)
+        times[i] = 1 / x[i];
+    return times;
+}
+
+double metric_median(const double *x, size_t n, const char *unit, struct error *err)
+{
+    if (!has_times(x, n, unit))
+        return stat_median(x, n, err);
+    double *times = times_of(x, n, err);
+    double median = times ? 1 / stat_median(times, n, err) : NAN;
+    free(times);
+    return median;
+}
+
+// Median and interval from those of the times; the scatter round that median.
+static enum status of_times(const double *x, double *times, size_t n, struct stat_summary *out,
+                            struct error *err)
+{
+    struct stat_summary time;
+    TRY(stat_summarize(times, n, &time, err));
+    out->median = 1 / time.median;
+    out->median_interval = (struct stat_interval){.low = 1 / time.median_interval.high,
+                                                  .high = 1 / time.median_interval.low,
+                                                  .level = time.median_interval.level};
+    for (size_t i = 0; i < n; i++)
+        times[i] = fabs(x[i] - out->median);
+    out->mad = stat_median(times, n, err);
+    return err->code;
+}
+
+enum status metric_summarize(const double *x, size_t n, const char *unit, struct stat_summary *out,
+                             struct error *err)
+{
+    TRY(stat_summarize(x, n, out, err));
+    if (!has_times(x, n, unit))
+        return OK;
+    double *times = times_of(x, n, err);
+    enum status status = times ? of_times(x, times, n, out, err) : err->code;
+    free(times);
+    return status;
+}
+
+// ---- text ---------------------------------------------------------------------------------------
 
 // Three significant digits, thousands apart: "0.873", "41.2 tok/s", "12,400 tok/s".
 static char *format_plain(double value, const char *unit, char *out, size_t out_bytes)

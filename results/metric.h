@@ -5,7 +5,10 @@
 #ifndef RESULTS_METRIC_H
 #define RESULTS_METRIC_H
 
+#include <stdbool.h>
 #include <stddef.h>
+
+#include "base/stat.h"
 
 // Of one repetition (struct store_sample).
 #define METRIC_TTFT        "ttft" // ns, phase prefill: ids handed over -> first token on the host
@@ -85,6 +88,15 @@ struct metric_info {
 
 // The row of a name, or NULL.
 const struct metric_info *metric_find(const char *name);
+
+// The statistics of one metric's values, as every reader takes them (n values in `unit`). A rate
+// ("token/s") is taken of its times: the median is that of the median time, the ends of its interval are
+// those of the time's interval swapped. So "895 tok/s" and "1.12 ms a token" of one cell agree, for an even
+// number of values too. All else is base/stat.h's.
+enum status metric_summarize(const double *x, size_t n, const char *unit, struct stat_summary *out,
+                             struct error *err);
+double metric_median(const double *x, size_t n, const char *unit,
+                     struct error *err); // NaN on error
 
 // A value as a person reads it: "12.3 ms", "1.50 GiB", "45.1 GB/s", "87 %"; NaN: "not measured".
 // `unit` is one of ns, bytes, 1, ppl (perplexity: two decimals, no unit behind it), nat and rates

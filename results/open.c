@@ -1,7 +1,8 @@
-// open.c - opening the store: which file is accepted, in which mode, and what is said when it is not.
+// open.c - opening the store: which files are accepted, in which mode, and the errors for the others.
 //
-// Everything is found out by reading before anything is written, so that a foreign, newer or damaged
-// file stays as it was. A file that this call made is removed again when it could not be set up.
+// Every check reads before anything is written, so a foreign, newer or damaged file stays as it was. A file
+// that this call created is removed again when it cannot be set up. An empty file (mktemp makes them) is
+// version 0 of the schema: a writer migrates it, a reader migrates a copy in memory.
 
 #include <errno.h>
 #include <fcntl.h>
@@ -66,20 +67,27 @@ enum status db_int(sqlite3 *db, const char *path, const char *sql, int64_t *out,
     return status;
 }
 
-static enum status make_parent(const char *path, struct error *err)
+// The folder of `path` in a new string, or NULL where that is the root or the working directory.
+static char *parent_of(const char *path)
 {
     const char *slash = strrchr(path, '/');
-    if (slash == NULL || slash == path)
-        return OK;
-    char *dir = strndup(path, (size_t)(slash - path));
-    if (dir == NULL)
-        return FAIL(err, ERR_NOMEM, "%s: out of memory", path);
-    enum status status = file_make_dirs(dir, err);
+    return slash == NULL || slash == path ? NULL : strndup(path, (size_t)(slash - path));
+}
+
+// The folder of a store is the user's own: names of models and machines are nobody else's business. One
+// that exists keeps its mode.
+static enum status make_parent(const char *path, struct error *err)
+{
+    char *dir = parent_of(path), *above = dir ? parent_of(dir) : NULL;
+    enum status status = above ? file_make_dirs(above, err) : OK;
+    if (status == OK && dir && mkdir(dir, 0700) != 0 && errno != EEXIST)
+        status = FAIL(err, ERR_IO, "%s: folder cannot be made: %s", dir, strerror(errno));
     free(dir);
+    free(above);
     return status;
 }
 
-// Claims the name, so that a failure knows whether the file is ours to remove.
+// Creates the file where there is none, so that a failure knows whether it is ours to remove.
 static enum status claim(const char *path, bool *made, struct error *err)
 {
     *made = false;
@@ -94,8 +102,8 @@ static enum status claim(const char *path, bool *made, struct error *err)
     return OK;
 }
 
-// A directory, a pipe or a device would be a hang or a riddle inside SQLite.
-static enum status check_file(const char *path, enum store_mode mode, struct error *err)
+// SQLite would hang on a pipe and fail on a directory in words that do not help.
+static enum status check_file(const char *path, struct error *err)
 {
     struct stat st;
     if (stat(path, &st) != 0)
@@ -104,8 +112,6 @@ static enum status check_file(const char *path, enum store_mode mode, struct err
     if (!S_ISREG(st.st_mode))
         return FAIL(err, ERR_IO, "%s: %s, not a database file", path,
                     S_ISDIR(st.st_mode) ? "a directory" : "not a regular file");
-    if (mode == STORE_READ && st.st_size == 0)
-        return FAIL(err, ERR_FORMAT, "%s: an empty file, not a database", path);
     return OK;
 }
 
@@ -200,8 +206,6 @@ static enum status open_read(struct store *store, struct error *err)
         TRY(reopen_immutable(store, err));
     int version = 0;
     TRY(schema_inspect(store->db, store->path, &version, err));
-    if (version == 0)
-        return FAIL(err, ERR_FORMAT, "%s: an empty database, not one of bench", store->path);
     return version < schema_version() ? read_through_copy(store, err) : OK;
 }
 
@@ -224,7 +228,7 @@ enum status store_open(const char *path, enum store_mode mode, struct store **ou
     bool made = false;
     if (mode == STORE_WRITE)
         TRY(claim(path, &made, err));
-    TRY(check_file(path, mode, err));
+    TRY(check_file(path, err));
     struct store *store = calloc(1, sizeof *store);
     if (store)
         store->path = strdup(path);

@@ -28,10 +28,12 @@ void query_end(struct store *store)
 static const char runs_sql[] =
     "WITH tally AS (SELECT run_id, count(*) AS cells, sum(trials) AS trials,"
     "    count(*) FILTER (WHERE status IN ('wrong', 'oom', 'timeout', 'crashed')) AS failed,"
-    "    count(*) FILTER (WHERE status IN ('skipped', 'unsupported')) AS left_out"
+    "    count(*) FILTER (WHERE status IN ('skipped', 'unsupported')) AS left_out,"
+    "    count(*) FILTER (WHERE status = 'pending') AS pending"
     "  FROM cell_state GROUP BY run_id)"
     " SELECT run.id, suite_name, suite_text, command, run.status, fingerprint, hardware,"
-    "  environment.content, build.content, started_ns, ended_ns, cells, trials, failed, left_out"
+    "  environment.content, build.content, started_ns, ended_ns, cells, trials, failed, left_out,"
+    "  pending, owner"
     " FROM run JOIN machine ON machine.id = machine_id"
     "  JOIN environment ON environment.id = environment_id JOIN build ON build.id = build_id"
     "  LEFT JOIN tally ON tally.run_id = run.id ORDER BY run.id";
@@ -50,6 +52,8 @@ static void read_run(struct row *row, void *out)
     run->trials = row_int(row, 12);
     run->failed = row_int(row, 13);
     run->left_out = row_int(row, 14);
+    run->pending = row_int(row, 15);
+    run->owner = row_text_or_null(row, 16);
 }
 
 enum status query_runs(struct store *store, struct arena *arena, struct run_row **rows,
@@ -84,7 +88,7 @@ enum status query_run(struct store *store, struct arena *arena, const char *whic
     int64_t number = 0;
     TRY(query_runs(store, arena, &runs, &count, err));
     if (count == 0)
-        return FAIL(err, ERR_USAGE, "%s: holds no run yet", store->path);
+        return FAIL(err, ERR_USAGE, "%s: " NOTHING_MEASURED, store->path);
     bool last = which == NULL || str_equal(which, "last");
     bool numbered = !last && str_to_i64(which, &number);
     for (size_t i = count; i-- > 0;) {
@@ -101,35 +105,58 @@ enum status query_run(struct store *store, struct arena *arena, const char *whic
 // ---- cells --------------------------------------------------------------------------------------
 
 #define CELL_COLUMNS                                                                               \
-    "SELECT cell.id, cell.run_id, key, label, params, model, scheme, device, sweep, threads,"      \
+    "SELECT cell.id, cell.run_id, key, label, params, model, scheme, device, sweep, engine,"       \
+    "  threads,"                                                                                   \
     "  batch, context, gen, state.status, state.reason, state.trials, trials_planned,"             \
     "  state.disturbed, predicted_memory_bytes, predicted_ns, prediction,"                         \
     "  (SELECT arithmetic FROM trial WHERE cell_id = cell.id AND arithmetic IS NOT NULL"           \
-    "     ORDER BY number LIMIT 1)"                                                                \
+    "     ORDER BY number LIMIT 1),"                                                               \
+    "  coalesce((SELECT stored FROM trial WHERE cell_id = cell.id AND stored IS NOT NULL"          \
+    "     ORDER BY number LIMIT 1), (SELECT stored FROM quality WHERE quality.id = quality_id))"   \
     " FROM cell JOIN cell_state AS state ON state.cell_id = cell.id "
+
+// Codes that ran as the file holds them are the scheme; engine/load_model.c ends the arithmetic so.
+#define AS_STORED "; codes as stored"
+
+// "stored q8_0, measured as bf16", in the arena.
+static const char *caveat_of(struct row *row, const struct cell_row *cell)
+{
+    size_t length = strlen(cell->arithmetic), ending = strlen(AS_STORED);
+    if (!cell->stored[0] ||
+        (length >= ending && str_equal(cell->arithmetic + length - ending, AS_STORED)))
+        return "";
+    struct str text = {0};
+    str_printf(&text, "stored %s, measured as %s", cell->stored, cell->scheme);
+    const char *kept = text.failed ? NULL : arena_strdup(row->arena, str_text(&text));
+    str_fini(&text);
+    row->failed |= kept == NULL;
+    return kept;
+}
 
 static void read_cell(struct row *row, void *out)
 {
     struct cell_row *cell = out;
     const char **texts[] = {&cell->key,    &cell->label,  &cell->params, &cell->model,
-                            &cell->scheme, &cell->device, &cell->sweep};
+                            &cell->scheme, &cell->device, &cell->sweep,  &cell->engine};
     cell->id = row_int(row, 0);
     cell->run = row_int(row, 1);
-    for (int i = 0; i < 7; i++)
+    for (int i = 0; i < 8; i++)
         *texts[i] = row_text(row, 2 + i);
-    cell->threads = (int)row_int(row, 9);
-    cell->batch = (int)row_int(row, 10);
-    cell->context = (int)row_int(row, 11);
-    cell->gen = (int)row_int(row, 12);
-    cell->status = row_text(row, 13);
-    cell->reason = row_text(row, 14);
-    cell->trials = (int)row_int(row, 15);
-    cell->trials_planned = (int)row_int(row, 16);
-    cell->disturbed = (int)row_int(row, 17);
-    cell->predicted_memory_bytes = row_real(row, 18);
-    cell->predicted_ns = row_real(row, 19);
-    cell->prediction = row_text_or_null(row, 20);
-    cell->arithmetic = row_text(row, 21);
+    cell->threads = (int)row_int(row, 10);
+    cell->batch = (int)row_int(row, 11);
+    cell->context = (int)row_int(row, 12);
+    cell->gen = (int)row_int(row, 13);
+    cell->status = row_text(row, 14);
+    cell->reason = row_text(row, 15);
+    cell->trials = (int)row_int(row, 16);
+    cell->trials_planned = (int)row_int(row, 17);
+    cell->disturbed = (int)row_int(row, 18);
+    cell->predicted_memory_bytes = row_real(row, 19);
+    cell->predicted_ns = row_real(row, 20);
+    cell->prediction = row_text_or_null(row, 21);
+    cell->arithmetic = row_text(row, 22);
+    cell->stored = row_text(row, 23);
+    cell->caveat = caveat_of(row, cell);
 }
 
 enum status query_cells(struct store *store, struct arena *arena, int64_t run,
@@ -203,21 +230,25 @@ bool cell_measured(const struct cell_row *cell)
 static void read_ceiling(struct row *row, void *out)
 {
     struct ceiling_row *c = out;
-    const char **texts[] = {&c->name, &c->level, &c->kernel, &c->unit, &c->source};
-    for (int i = 0; i < 5; i++)
+    const char **texts[] = {&c->name, &c->level, &c->kernel, &c->unit, &c->source, &c->device};
+    for (int i = 0; i < 6; i++)
         *texts[i] = row_text(row, i);
-    c->threads = (int)row_int(row, 5);
-    c->samples = (int)row_int(row, 6);
-    c->value = row_real(row, 7);
-    c->low = row_real(row, 8);
-    c->high = row_real(row, 9);
+    c->device_content = row_text_or_null(row, 6);
+    c->threads = (int)row_int(row, 7);
+    c->samples = (int)row_int(row, 8);
+    c->value = row_real(row, 9);
+    c->low = row_real(row, 10);
+    c->high = row_real(row, 11);
+    c->set_bytes = row_real(row, 12);
 }
 
 enum status query_ceilings(struct store *store, struct arena *arena, int64_t run,
                            struct ceiling_row **rows, size_t *count, struct error *err)
 {
-    return READ_ROWS("SELECT name, level, kernel, unit, source, threads, samples, value, low, high"
-                     " FROM ceiling WHERE run_id = ? ORDER BY id",
+    return READ_ROWS("SELECT name, level, kernel, unit, source, coalesce(word, 'cpu'), content,"
+                     "  threads, samples, value, low, high, set_bytes"
+                     " FROM ceiling LEFT JOIN device ON device.id = device_id"
+                     " WHERE run_id = ? ORDER BY ceiling.id",
                      run, read_ceiling);
 }
 
@@ -234,14 +265,19 @@ static void read_trial(struct row *row, void *out)
     t->started_ns = row_int(row, 5);
     t->ended_ns = row_int(row, 6);
     t->samples = (int)row_int(row, 7);
+    t->stored = row_text_or_null(row, 8);
+    t->build_id = row_int(row, 9);
+    t->build = row_text_or_null(row, 10);
 }
 
 enum status query_trials(struct store *store, struct arena *arena, int64_t cell,
                          struct trial_row **rows, size_t *count, struct error *err)
 {
-    return READ_ROWS("SELECT id, number, status, reason, arithmetic, started_ns, ended_ns,"
-                     " (SELECT count(*) FROM sample WHERE trial_id = trial.id)"
-                     " FROM trial WHERE cell_id = ? ORDER BY number",
+    return READ_ROWS("SELECT trial.id, number, status, reason, arithmetic, started_ns, ended_ns,"
+                     "  (SELECT count(*) FROM sample WHERE trial_id = trial.id),"
+                     "  stored, build_id, content"
+                     " FROM trial LEFT JOIN build ON build.id = build_id"
+                     " WHERE cell_id = ? ORDER BY number",
                      cell, read_trial);
 }
 

@@ -29,12 +29,15 @@ struct run_row {
     int64_t started_ns, ended_ns; // wall clock; ended 0: it has not ended
     int64_t cells, trials;        // how many there are
     int64_t failed, left_out; // cells wrong, oom, timeout or crashed; cells skipped or unsupported
+    int64_t pending;          // cells without a trial that were not left out
+    const char *owner;        // JSON of the process that writes it, or NULL
 };
 // Newest last.
 enum status query_runs(struct store *store, struct arena *arena, struct run_row **rows,
                        size_t *count, struct error *err);
 // which: a run's number, "last", or the name of a suite, whose newest run is meant. NULL is "last".
-// ERR_USAGE when there is none, with the nearest known suite.
+// ERR_USAGE when there is none: with the nearest known suite, or NOTHING_MEASURED.
+#define NOTHING_MEASURED "nothing measured yet; try: bench run suites/smoke.conf"
 enum status query_run(struct store *store, struct arena *arena, const char *which,
                       struct run_row *out, struct error *err);
 
@@ -44,13 +47,18 @@ struct cell_row {
     int64_t id, run;
     const char *key, *label, *params;            // never NULL
     const char *model, *scheme, *device, *sweep; // never NULL
+    const char *engine;                          // never NULL: STORE_ENGINE where none is named
     int threads, batch, context, gen;            // 0: not stored
     const char *status, *reason;                 // never NULL; derived: schema.c, view cell_state
     int trials, trials_planned;
     int disturbed; // trials that were noisy or throttled
     double predicted_memory_bytes, predicted_ns;
     const char *prediction; // JSON or NULL
-    const char *arithmetic; // of the first trial that told, or ""
+    const char *arithmetic; // of the first trial that reported it, or ""
+    const char *stored;     // how the file holds the weights, where in codes: "q8_0"; else ""
+    // "stored q8_0, measured as bf16" where the file's codes are not what ran, else "": to be shown
+    // wherever a figure of the cell is
+    const char *caveat;
 };
 // In the order they were planned.
 enum status query_cells(struct store *store, struct arena *arena, int64_t run,
@@ -64,7 +72,7 @@ bool cell_failed(const struct cell_row *cell);   // wrong, oom, timeout, crashed
 bool cell_left_out(const struct cell_row *cell); // skipped, unsupported
 bool cell_measured(const struct cell_row *cell); // ok, noisy, throttled
 
-// One metric of one cell over its trials.
+// One metric of one cell over its trials. Rates are those of median times (metric.h).
 struct summary_row {
     int64_t cell;
     const char *name, *unit, *source; // never NULL
@@ -93,13 +101,17 @@ struct verdict_row {
 // Sorted by cell.
 enum status query_verdicts(struct store *store, struct arena *arena, int64_t run,
                            struct verdict_row **rows, size_t *count, struct error *err);
+// The verdict on a whole phase of a cell that has the best basis (basis.h), or NULL.
 const struct verdict_row *verdict_find(const struct verdict_row *rows, size_t count, int64_t cell,
                                        const char *phase);
 
 struct ceiling_row {
     const char *name, *level, *kernel, *unit, *source; // never NULL
+    const char *device;         // as cells name it; never NULL: "cpu" in files from before schema 4
+    const char *device_content; // JSON, or NULL: not recorded
     int threads, samples;
     double value, low, high;
+    double set_bytes; // read over and over by all threads; NaN: not recorded
 };
 enum status query_ceilings(struct store *store, struct arena *arena, int64_t run,
                            struct ceiling_row **rows, size_t *count, struct error *err);
@@ -122,6 +134,7 @@ struct quality_row {
     const char *status, *reason; // never NULL; the reason of ok tells what is missing
     const char *params;     // JSON: model, scheme, head, kv, text, convention, windows; never NULL
     const char *arithmetic; // or NULL
+    const char *build;      // JSON of the build that measured it, or NULL: not recorded
     int64_t run;            // that measured it: an earlier one where it was taken over
 };
 // Sorted by cell; only cells that have one.
@@ -136,6 +149,9 @@ struct trial_row {
     int number, samples;
     const char *status, *reason; // never NULL
     const char *arithmetic;      // or NULL
+    const char *stored;          // as of a cell, or NULL
+    int64_t build_id;            // 0: not recorded, as in files from before schema 4
+    const char *build;           // JSON, or NULL
     int64_t started_ns, ended_ns;
 };
 enum status query_trials(struct store *store, struct arena *arena, int64_t cell,

@@ -201,7 +201,50 @@ static const char quality_sql[] =
 
     "ALTER TABLE cell ADD COLUMN quality_id INTEGER REFERENCES quality;";
 
-static const char *const steps[] = {tables_sql, views_sql, quality_sql};
+// Version 4: who measured what. A device is a processor or a GPU, known by what identifies it; ceilings
+// belong to one. A cell names its engine, a trial and an evaluation the build that ran them: a run can be
+// resumed with another. `stored` is how the file holds the weights, where that is in codes ("q8_0"). An
+// owner is the process that writes a run. NULL in rows of older files: not recorded.
+//
+// A rate of a trial is that of its median time. Over an even number of repetitions the median of the rates
+// would be another number: the middle two are averaged.
+static const char device_sql[] =
+    "CREATE TABLE device ("
+    "  id INTEGER PRIMARY KEY,"
+    "  fingerprint TEXT NOT NULL," // hash of what identifies it
+    "  word TEXT NOT NULL,"        // as cells name it: "cpu", "cuda:0"
+    "  content TEXT NOT NULL CHECK (json_valid(content)),"
+    "  UNIQUE (fingerprint, word, content)) STRICT;"
+
+    "ALTER TABLE ceiling ADD COLUMN device_id INTEGER REFERENCES device;"
+    "ALTER TABLE ceiling ADD COLUMN set_bytes REAL;" // read over and over by all threads
+    "ALTER TABLE run ADD COLUMN owner TEXT CHECK (owner IS NULL OR json_valid(owner));"
+    "ALTER TABLE cell ADD COLUMN engine TEXT NOT NULL DEFAULT 'builtin';"
+    "ALTER TABLE trial ADD COLUMN build_id INTEGER REFERENCES build;"
+    "ALTER TABLE trial ADD COLUMN stored TEXT;"
+    "ALTER TABLE quality ADD COLUMN build_id INTEGER REFERENCES build;"
+    "ALTER TABLE quality ADD COLUMN stored TEXT;"
+
+    "DROP VIEW trial_value;"
+    "CREATE VIEW trial_value AS"
+    "  WITH one AS ("
+    "    SELECT metric.trial_id, name, phase, op, value, unit, source FROM metric"
+    "      WHERE metric.trial_id IS NOT NULL AND value IS NOT NULL"
+    "    UNION ALL"
+    "    SELECT sample.trial_id, name, phase, op, value, unit, source"
+    "      FROM metric JOIN sample ON sample.id = metric.sample_id WHERE value IS NOT NULL),"
+    "  ranked AS ("
+    "    SELECT *, row_number() OVER (PARTITION BY trial_id, name, phase, op ORDER BY value) AS i,"
+    "      count(*) OVER (PARTITION BY trial_id, name, phase, op) AS n FROM one)"
+    "  SELECT trial.cell_id, trial_id, trial.number, name, phase, op,"
+    "    CASE WHEN min(unit) = 'token/s' AND min(value) > 0 THEN 1 / avg(1 / value)"
+    "      ELSE avg(value) END AS value,"
+    "    min(unit) AS unit, min(source) AS source, n AS repetitions"
+    "  FROM ranked JOIN trial ON trial.id = trial_id"
+    "  WHERE i IN ((n + 1) / 2, (n + 2) / 2) AND trial.status IN ('ok', 'noisy', 'throttled')"
+    "  GROUP BY trial_id, name, phase, op;";
+
+static const char *const steps[] = {tables_sql, views_sql, quality_sql, device_sql};
 
 int schema_version(void)
 {

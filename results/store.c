@@ -1,7 +1,7 @@
 // store.c - the writer: one function a thing that is kept, one transaction a trial.
 //
-// A statement is prepared once and bound by position; the SQL and the binding stand next to each other
-// only by order, so each function binds in the order in which its statement names the columns.
+// A statement is prepared once and bound by position: each function binds in the order in which its
+// statement names the columns.
 
 #include <assert.h>
 #include <math.h>
@@ -16,22 +16,25 @@ static const char *const statement_sql[STMT_COUNT] = {
     [STMT_ENVIRONMENT_ID] = "SELECT id FROM environment WHERE content = ?",
     [STMT_BUILD_ADD] = "INSERT OR IGNORE INTO build (content) VALUES (?)",
     [STMT_BUILD_ID] = "SELECT id FROM build WHERE content = ?",
+    [STMT_DEVICE_ADD] = "INSERT OR IGNORE INTO device (fingerprint, word, content)"
+                        " VALUES (?, ?, ?)",
+    [STMT_DEVICE_ID] = "SELECT id FROM device WHERE fingerprint = ? AND word = ? AND content = ?",
     [STMT_RUN_ADD] = "INSERT INTO run (suite_name, suite_text, command, machine_id,"
-                     " environment_id, build_id, started_ns) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                     " environment_id, build_id, started_ns, owner)"
+                     " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
     [STMT_RUN_END] = "UPDATE run SET status = ?, ended_ns = ? WHERE id = ?",
-    [STMT_RUN_UNFINISHED] = "SELECT id FROM run WHERE suite_text = ? AND machine_id = ?"
-                            " AND status <> 'done' ORDER BY id DESC LIMIT 1",
+    [STMT_RUN_OWNER] = "UPDATE run SET owner = ?, status = 'running', ended_ns = NULL WHERE id = ?",
     [STMT_CELL_ADD] = "INSERT INTO cell (run_id, key, params, label, sweep, model, scheme, device,"
                       " threads, batch, context, gen, skip_status, skip_reason, trials_planned,"
-                      " predicted_memory_bytes, predicted_ns, prediction)"
-                      " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                      " predicted_memory_bytes, predicted_ns, prediction, engine)"
+                      " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     [STMT_CELL_ID] = "SELECT id FROM cell WHERE run_id = ? AND key = ?",
     [STMT_CELL_SKIP] = "UPDATE cell SET skip_status = ?, skip_reason = ? WHERE id = ?",
     [STMT_CEILING_ADD] = "INSERT INTO ceiling (run_id, name, level, kernel, threads, samples,"
-                         " value, low, high, unit, source)"
-                         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                         " value, low, high, unit, source, device_id, set_bytes)"
+                         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     [STMT_TRIAL_ADD] = "INSERT INTO trial (cell_id, number, status, reason, started_ns, ended_ns,"
-                       " arithmetic) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                       " arithmetic, stored, build_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
     [STMT_TRIALS_DONE] = "SELECT number FROM trial WHERE cell_id = ?",
     [STMT_CELL_DISTURBED] =
         "SELECT status IN ('noisy', 'throttled') FROM cell_state WHERE cell_id = ?",
@@ -48,13 +51,17 @@ static const char *const statement_sql[STMT_COUNT] = {
                          " rho_high, overhead_share, thresholds)"
                          " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     [STMT_QUALITY_ADD] = "INSERT INTO quality (run_id, key, params, status, reason, arithmetic,"
-                         " started_ns, ended_ns) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                         " stored, build_id, started_ns, ended_ns)"
+                         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     [STMT_QUALITY_VALUE_ADD] = "INSERT INTO quality_value (quality_id, name, value, unit, source)"
                                " VALUES (?, ?, ?, ?, ?)",
     [STMT_QUALITY_FIND] =
-        "SELECT quality.id FROM quality JOIN run ON run.id = run_id, run AS this"
-        " WHERE this.id = ? AND key = ? AND run.build_id = this.build_id"
-        " AND run.machine_id = this.machine_id"
+        "SELECT quality.id FROM quality JOIN run ON run.id = run_id"
+        "  JOIN machine ON machine.id = run.machine_id, run AS this"
+        "  JOIN machine AS here ON here.id = this.machine_id"
+        " WHERE this.id = ? AND coalesce(quality.build_id, run.build_id)"
+        "   = coalesce(?, this.build_id) AND key = ?"
+        " AND machine.fingerprint = here.fingerprint"
         " AND (quality.status = 'unsupported' OR (quality.status = 'ok' AND reason = ''))"
         " ORDER BY quality.id DESC LIMIT 1",
     [STMT_CELL_QUALITY] = "UPDATE cell SET quality_id = ? WHERE id = ?",
@@ -150,17 +157,16 @@ static enum status finish(struct store *store, enum status status, const char *d
 
 // ---- who measured -------------------------------------------------------------------------------------
 
-// Adds the row unless it is there, and finds its id. second may be NULL.
+// Adds the row of these texts unless it is there, and finds its id.
 static enum status intern(struct store *store, enum statement add, enum statement find,
-                          const char *first, const char *second, int64_t *id, struct error *err)
+                          const char *const *texts, int count, int64_t *id, struct error *err)
 {
     const char *doing = "the machine's record was not stored";
     enum statement which[2] = {add, find};
     for (int i = 0; i < 2; i++) {
         struct bind b = bind_begin(store, which[i]);
-        bind_text(&b, first);
-        if (second)
-            bind_text(&b, second);
+        for (int t = 0; t < count; t++)
+            bind_text(&b, texts[t]);
         TRY(bind_run(&b, id, doing, err));
     }
     if (*id == 0)
@@ -172,17 +178,25 @@ static enum status intern(struct store *store, enum statement add, enum statemen
 enum status store_machine(struct store *store, const char *fingerprint, const char *hardware_json,
                           int64_t *id, struct error *err)
 {
-    return intern(store, STMT_MACHINE_ADD, STMT_MACHINE_ID, fingerprint, hardware_json, id, err);
+    const char *const texts[] = {fingerprint, hardware_json};
+    return intern(store, STMT_MACHINE_ADD, STMT_MACHINE_ID, texts, 2, id, err);
 }
 
 enum status store_environment(struct store *store, const char *json, int64_t *id, struct error *err)
 {
-    return intern(store, STMT_ENVIRONMENT_ADD, STMT_ENVIRONMENT_ID, json, NULL, id, err);
+    return intern(store, STMT_ENVIRONMENT_ADD, STMT_ENVIRONMENT_ID, &json, 1, id, err);
 }
 
 enum status store_build(struct store *store, const char *json, int64_t *id, struct error *err)
 {
-    return intern(store, STMT_BUILD_ADD, STMT_BUILD_ID, json, NULL, id, err);
+    return intern(store, STMT_BUILD_ADD, STMT_BUILD_ID, &json, 1, id, err);
+}
+
+enum status store_device(struct store *store, const char *fingerprint, const char *word,
+                         const char *json, int64_t *id, struct error *err)
+{
+    const char *const texts[] = {fingerprint, word, json};
+    return intern(store, STMT_DEVICE_ADD, STMT_DEVICE_ID, texts, 3, id, err);
 }
 
 // ---- runs and cells -------------------------------------------------------------------------------------
@@ -198,6 +212,7 @@ enum status store_run_begin(struct store *store, const struct store_run *run, in
     bind_int(&b, run->environment);
     bind_int(&b, run->build);
     bind_int(&b, run->started_ns);
+    bind_text(&b, run->owner_json);
     return bind_run(&b, id, "the run was not stored", err);
 }
 
@@ -211,13 +226,13 @@ enum status store_run_end(struct store *store, int64_t run, const char *status, 
     return bind_run(&b, NULL, "the end of the run was not stored", err);
 }
 
-enum status store_run_unfinished(struct store *store, const char *suite_text, int64_t machine,
-                                 int64_t *id, struct error *err)
+enum status store_run_resume(struct store *store, int64_t run, const char *owner_json,
+                             struct error *err)
 {
-    struct bind b = bind_begin(store, STMT_RUN_UNFINISHED);
-    bind_text(&b, suite_text);
-    bind_int(&b, machine);
-    return bind_run(&b, id, "the unfinished run was not found", err);
+    struct bind b = bind_begin(store, STMT_RUN_OWNER);
+    bind_text(&b, owner_json);
+    bind_int(&b, run);
+    return bind_run(&b, NULL, "the run was not taken up", err);
 }
 
 static enum status cell_find(struct store *store, const struct store_cell *cell, int64_t *id,
@@ -254,6 +269,7 @@ enum status store_cell(struct store *store, const struct store_cell *cell, int64
     bind_real(&b, cell->predicted_memory_bytes);
     bind_real(&b, cell->predicted_ns);
     bind_text(&b, cell->prediction_json);
+    bind_text(&b, cell->engine ? cell->engine : STORE_ENGINE);
     return bind_run(&b, id, "the cell was not stored", err);
 }
 
@@ -282,6 +298,8 @@ static enum status add_ceiling(struct store *store, int64_t run, const struct st
     bind_real(&b, row->high);
     bind_text(&b, row->unit);
     bind_text(&b, row->source);
+    bind_id(&b, row->device);
+    bind_real(&b, row->set_bytes > 0 ? row->set_bytes : NAN);
     return bind_run(&b, NULL, "the ceilings were not stored", err);
 }
 
@@ -397,6 +415,8 @@ static enum status add_trial(struct store *store, const struct store_trial *t, i
     bind_int(&b, t->started_ns);
     bind_int(&b, t->ended_ns);
     bind_text(&b, t->arithmetic);
+    bind_text(&b, t->stored && t->stored[0] ? t->stored : NULL);
+    bind_id(&b, t->build);
     TRY(bind_run(&b, id, trial_lost, err));
     TRY(add_metrics(store, *id, 0, t->metrics, t->metric_count, err));
     for (size_t i = 0; i < t->sample_count; i++)
@@ -462,6 +482,8 @@ static enum status add_quality(struct store *store, const struct store_quality *
     bind_text(&b, q->status);
     bind_text(&b, q->reason ? q->reason : "");
     bind_text(&b, q->arithmetic);
+    bind_text(&b, q->stored && q->stored[0] ? q->stored : NULL);
+    bind_id(&b, q->build);
     bind_int(&b, q->started_ns);
     bind_int(&b, q->ended_ns);
     TRY(bind_run(&b, id, quality_lost, err));
@@ -484,11 +506,12 @@ enum status store_quality(struct store *store, const struct store_quality *quali
     return finish(store, add_quality(store, quality, id, err), quality_lost, err);
 }
 
-enum status store_quality_find(struct store *store, int64_t run, const char *key, int64_t *id,
-                               struct error *err)
+enum status store_quality_find(struct store *store, int64_t run, int64_t build, const char *key,
+                               int64_t *id, struct error *err)
 {
     struct bind b = bind_begin(store, STMT_QUALITY_FIND);
     bind_int(&b, run);
+    bind_id(&b, build);
     bind_text(&b, key);
     return bind_run(&b, id, "the quality was not looked up", err);
 }

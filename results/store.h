@@ -1,10 +1,10 @@
 // store.h - the SQLite store: what is kept, and the one way to write it.
 //
-// Tables: machine, environment, build, run, cell, trial, sample (one repetition), token_time, ceiling,
+// Tables: machine, environment, build, device, run, cell, trial, sample (one repetition), token_time, ceiling,
 // metric (name, value, unit, source: a new metric is a row), noise, verdict, quality (of a model in a
 // scheme over a text, shared by its cells) and quality_value. STRICT, foreign keys, WAL;
-// migrations by user_version (schema.c). A trial and all that belongs to it is one transaction, so a
-// killed run loses the trial in flight and nothing earlier. Not measured is NULL, never zero.
+// migrations by user_version (schema.c). A trial and all that belongs to it is one transaction: a killed
+// run loses the trial in flight and nothing earlier. Not measured is NULL, never zero.
 //
 // Readers use the queries of query.h. Times are ns, sizes bytes, rates per second. The names of metrics,
 // their units and what they mean are the rows of metric.h; a name without a row there is stored and
@@ -22,10 +22,11 @@ struct store;
 
 enum store_mode {
     STORE_READ,  // must exist; nothing is changed, not even by a migration
-    STORE_WRITE, // made when missing, its folder too; migrated when older
+    STORE_WRITE, // made when missing, its folder too (0700); migrated when older
 };
-// A reader of an older version reads a migrated copy in memory; a reader where SQLite's side files can
-// not be made reads the file as immutable, and says so on standard error.
+// An empty file is a store in which nothing was measured yet, for readers and writers alike. A reader of
+// an older version reads a migrated copy in memory. Where SQLite's side files cannot be made a reader
+// reads the file as immutable, and says so on standard error.
 // Errors: ERR_FORMAT (not a database; made by a newer version; not ours), ERR_IO (read-only, locked
 // beyond 5 s, folder missing, disk full), each naming the file. Nothing is written then.
 enum status store_open(const char *path, enum store_mode mode, struct store **out,
@@ -40,28 +41,35 @@ enum status store_machine(struct store *store, const char *fingerprint, const ch
 enum status store_environment(struct store *store, const char *json, int64_t *id,
                               struct error *err);
 enum status store_build(struct store *store, const char *json, int64_t *id, struct error *err);
+// word: as cells name it ("cpu"). content: what is known of it; the fingerprint hashes what identifies it.
+enum status store_device(struct store *store, const char *fingerprint, const char *word,
+                         const char *json, int64_t *id, struct error *err);
 
 // ---- runs and cells ----------------------------------------------------------------------------------
 struct store_run {
     const char *suite_name, *suite_text; // resolved text
     const char *command;                 // exact command to reproduce
     int64_t machine, environment, build;
-    int64_t started_ns; // wall clock
+    int64_t started_ns;     // wall clock
+    const char *owner_json; // the process that writes it, or NULL
 };
 enum status store_run_begin(struct store *store, const struct store_run *run, int64_t *id,
                             struct error *err);
 // status: "done", "interrupted" or "failed" (the harness itself broke). A run is "running" before.
 enum status store_run_end(struct store *store, int64_t run, const char *status, int64_t ended_ns,
                           struct error *err);
-// The newest run of this suite text on this machine that did not end as "done", or 0: for --resume.
-enum status store_run_unfinished(struct store *store, const char *suite_text, int64_t machine,
-                                 int64_t *id, struct error *err);
+// A run that did not end is "running" again, by this owner (may be NULL).
+enum status store_run_resume(struct store *store, int64_t run, const char *owner_json,
+                             struct error *err);
+
+#define STORE_ENGINE "builtin" // the engine of cells that name no other
 
 struct store_cell {
     int64_t run;
     const char *key, *params_json;
     const char *label; // "7b int8 cpu b1 c512"
     const char *sweep;
+    const char *engine; // NULL: STORE_ENGINE
     // the axes a report draws over, as the suite names them; params_json holds them all and more
     const char *model, *scheme, *device;
     int threads, batch, context, gen;
@@ -83,6 +91,8 @@ struct store_ceiling {
         *source; // unit "B/s" or "FLOP/s" ("op/s" for integers)
     int threads, samples;
     double value, low, high;
+    double set_bytes; // of a bandwidth: what all threads read over and over; 0: not known
+    int64_t device;   // 0: not known
 };
 enum status store_ceilings(struct store *store, int64_t run, const struct store_ceiling *rows,
                            size_t count, struct error *err);
@@ -121,6 +131,8 @@ struct store_trial {
     const char *reason;           // always words; "" only for ok
     int64_t started_ns, ended_ns; // wall clock
     const char *arithmetic;
+    const char *stored; // how the file holds the weights, where in codes: "q8_0"; else NULL or ""
+    int64_t build;      // that measured it; 0: not known
     const struct store_sample *samples;
     size_t sample_count;
     const struct store_metric *metrics; // of the trial: load times, memory split, ...
@@ -143,6 +155,8 @@ struct store_quality { // one evaluation
     const char *status;                 // ok, wrong, oom, timeout, crashed, unsupported, skipped
     const char *reason;                 // words; of ok: "", or what could not be measured and why
     const char *arithmetic;             // NULL: it did not come so far
+    const char *stored;                 // as of a trial
+    int64_t build;                      // that measured it; 0: the run's
     int64_t started_ns, ended_ns;       // wall clock
     const struct store_metric *metrics; // phase and op are not kept
     size_t metric_count;
@@ -150,10 +164,10 @@ struct store_quality { // one evaluation
 // One transaction.
 enum status store_quality(struct store *store, const struct store_quality *quality, int64_t *id,
                           struct error *err);
-// The evaluation of this key by the build and on the machine of `run` that need not be made again: ok
-// with nothing missing, or unsupported. *id 0: there is none.
-enum status store_quality_find(struct store *store, int64_t run, const char *key, int64_t *id,
-                               struct error *err);
+// The evaluation of this key by `build` (0: the run's), on the machine of `run`, that need not be made again: ok with
+// nothing missing, or unsupported. *id 0: there is none.
+enum status store_quality_find(struct store *store, int64_t run, int64_t build, const char *key,
+                               int64_t *id, struct error *err);
 // The cell's quality is this one.
 enum status store_cell_quality(struct store *store, int64_t cell, int64_t quality,
                                struct error *err);

@@ -1,13 +1,15 @@
 // summary.c - from trials to cells: medians with intervals, verdicts that agree, noise, quality.
 //
-// SQLite hands over one row a trial, sorted by cell and name; here each run of equal names becomes one
-// figure. The statistics themselves are base/stat.h's.
+// SQLite hands over one row a trial, sorted by cell and name; each run of equal names becomes one figure
+// here. metric.h has the statistics.
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/str.h"
+#include "results/basis.h"
+#include "results/metric.h"
 #include "results/query.h"
 #include "results/rows.h"
 
@@ -66,7 +68,7 @@ static enum status summarize(const struct value *values, size_t value_count, dou
         row->op = values[i].op;
         row->unit = values[i].unit;
         row->source = values[i].source;
-        TRY(stat_summarize(x, n, &row->stat, err));
+        TRY(metric_summarize(x, n, row->unit, &row->stat, err));
     }
     return OK;
 }
@@ -227,11 +229,13 @@ enum status query_verdicts(struct store *store, struct arena *arena, int64_t run
 const struct verdict_row *verdict_find(const struct verdict_row *rows, size_t count, int64_t cell,
                                        const char *phase)
 {
+    const struct verdict_row *best = NULL;
     for (size_t i = first_of(rows, count, sizeof *rows, cell); i < count && rows[i].cell == cell;
          i++)
-        if (rows[i].op == NULL && str_equal(rows[i].phase, phase))
-            return &rows[i];
-    return NULL;
+        if (rows[i].op == NULL && str_equal(rows[i].phase, phase) &&
+            (!best || basis_rank(rows[i].basis) < basis_rank(best->basis)))
+            best = &rows[i];
+    return best;
 }
 
 // ---- noise --------------------------------------------------------------------------------------
@@ -278,6 +282,7 @@ static void read_quality(struct row *row, void *out)
     q->params = row_text(row, 4);
     q->arithmetic = row_text_or_null(row, 5);
     q->run = row_int(row, 6);
+    q->build = row_text_or_null(row, 7);
 }
 
 enum status query_quality(struct store *store, struct arena *arena, int64_t run,
@@ -285,7 +290,8 @@ enum status query_quality(struct store *store, struct arena *arena, int64_t run,
 {
     return rows_read(store, arena,
                      "SELECT cell.id, quality.id, status, reason, quality.params, arithmetic,"
-                     "  quality.run_id FROM cell JOIN quality ON quality.id = quality_id"
+                     "  quality.run_id, content FROM cell JOIN quality ON quality.id = quality_id"
+                     "  LEFT JOIN build ON build.id = build_id"
                      " WHERE cell.run_id = ? ORDER BY cell.id",
                      run, read_quality, sizeof **rows, (void **)rows, count, err);
 }

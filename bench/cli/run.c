@@ -42,7 +42,7 @@ static enum status stored_ceilings(struct preparation *p, struct store *store,
     size_t run_count = 0;
     TRY(query_runs(store, arena, &runs, &run_count, err));
     for (size_t i = run_count; i-- > 0 && !p->ceilings->count;) {
-        if (strcmp(runs[i].fingerprint, fingerprint) != 0)
+        if (!record_same_machine(&runs[i], fingerprint))
             continue;
         TRY(record_ceilings_of(store, runs[i].id, p->ceilings, err));
         snprintf(p->basis, sizeof p->basis, "from the ceilings of run %lld", (long long)runs[i].id);

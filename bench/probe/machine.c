@@ -1,10 +1,8 @@
-// machine.c - the machine record: what the topology, the processor and the system say, and its fingerprint.
+// machine.c - the machine record: what the topology, the processor and the system say.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/hash.h"
-#include "base/json.h"
 #include "bench/probe/source.h"
 #include "kernels/kernels.h"
 
@@ -25,8 +23,8 @@ static json_t *isa_list(unsigned isa)
     return list;
 }
 
-// The kernel keeps a little memory for itself, and how much changes with its version: whole GiB keep
-// the fingerprint the same. The exact figure is in the environment.
+// The kernel keeps a little memory for itself, and how much changes with its version: whole GiB keep the
+// record the same. The environment has the exact figure.
 static json_t *memory_gib(int64_t bytes)
 {
     return bytes == OS_UNKNOWN ? json_null() : json_integer((bytes + (1 << 29)) >> 30);
@@ -57,16 +55,6 @@ static void probe_environment(const struct machine_source *source, struct record
     record_end(environment, "libraries", &libraries);
 }
 
-static enum status fingerprint(struct machine *machine, struct error *err)
-{
-    char *text = json_canonical(machine->hardware);
-    if (!text)
-        return FAIL(err, ERR_NOMEM, "machine record: out of memory");
-    enum status status = hash_bytes(text, strlen(text), machine->fingerprint, err);
-    free(text);
-    return status;
-}
-
 enum status machine_probe_at(const struct machine_source *source, struct machine *out,
                              struct error *err)
 {
@@ -87,7 +75,7 @@ enum status machine_probe_at(const struct machine_source *source, struct machine
     if (hardware.failed || environment.failed || now.failed || !out->build)
         FAIL(err, ERR_NOMEM, "machine record: out of memory");
     else
-        fingerprint(out, err);
+        machine_fingerprint(out->hardware, out->fingerprint, err);
     if (err->code != OK)
         machine_fini(out);
     return err->code;

@@ -15,15 +15,23 @@
 // virtualization, governor, memory, huge pages, compiler and flags, library versions. No host name.
 // What the system does not tell is json null, never "" or 0.
 struct machine {
-    json_t *
-        hardware; // topology, processor, memory in GiB, virtualization: what the fingerprint hashes
+    json_t *hardware;     // topology, processor, memory in GiB, virtualization
     json_t *environment;  // kernel, microcode, governor, libraries: may change from night to night
     json_t *build;        // compiler, flags, commit, features
     json_t *now;          // clock rate, free memory: of this moment, for people, not for the store
-    char fingerprint[65]; // SHA-256 of the canonical JSON of `hardware`
+    char fingerprint[65]; // machine_fingerprint of `hardware`
 };
 enum status machine_probe(struct machine *out, struct error *err);
 void machine_fini(struct machine *machine);
+
+// SHA-256 of the part of a machine's `hardware` that stays while the machine does (identity.c). Takes any
+// stored record, so that runs of an older build, whose fingerprints hashed all of it, are still known.
+enum status machine_fingerprint(const json_t *hardware, char out[65], struct error *err);
+// The host processor as a device: what is known of it, which the caller json_decref's (NULL when memory is
+// exhausted), and the SHA-256 of what identifies it.
+json_t *machine_processor(const struct machine *machine);
+enum status machine_processor_fingerprint(const struct machine *machine, char out[65],
+                                          struct error *err);
 
 // The most memory a process would take now: what is available, less some head-room, so that an allocation
 // fails before the machine swaps or kills. OS_UNKNOWN where nothing tells.

@@ -114,6 +114,7 @@ static enum status progress_parse(struct event *out, struct error *err)
 static enum status loaded_parse(struct event *out, struct error *err)
 {
     TRY(json_get_string(out->root, "loaded", "arithmetic", &out->arithmetic, err));
+    TRY(json_opt_string(out->root, "loaded", "stored", NULL, &out->stored, err));
     return metrics_parse(out->root, "metrics", &out->metrics, &out->metric_count, err);
 }
 

@@ -6,7 +6,7 @@
 //
 //   {"event":"hello","version":1,"pid":412,"memory_limit":21474836480,"threads":2,"pinned":true}
 //   {"event":"progress","phase":"load","done":0.41}                 at most ten a second, any phase
-//   {"event":"loaded","arithmetic":"bf16 x bf16 -> f32",
+//   {"event":"loaded","arithmetic":"bf16 x bf16 -> f32","stored":"q8_0",    stored: where in codes
 //     "metrics":[{"name":"load","value":1.2e9,"phase":"load","source":"host clock"}]}
 //   {"event":"cell","cell":3}                                       index into the plan: it begins
 //   {"event":"progress","phase":"decode","cell":3,"repetition":1,"done":0.5}
@@ -121,6 +121,8 @@ struct event {
     const char *phase; // "load", "warm-up", "prefill", "decode", "inspect", "ceilings", "quality"
     double done;       // share of the phase
     const char *arithmetic;
+    const char
+        *stored; // of a loaded event: how the file holds the weights, where in codes; or NULL
     const char *token_hash;
     int64_t nonfinite;
     struct store_metric *metrics, *noise; // owned

@@ -264,8 +264,11 @@ static enum status conclude(const struct bench *bench, struct ceilings *out, str
                                 .samples = task->samples};
         snprintf(row->name, sizeof row->name, "%s", ceiling_name(task->kernel));
         snprintf(row->kernel, sizeof row->kernel, "%s", task->kernel->name);
-        if (task->level >= 0)
-            snprintf(row->level, sizeof row->level, "%s", bench->level[task->level].name);
+        if (task->level < 0)
+            continue;
+        snprintf(row->level, sizeof row->level, "%s", bench->level[task->level].name);
+        row->set_bytes = (double)task->threads * (double)stream_share(bench->level, bench->levels,
+                                                                      task->level, task->threads);
     }
     return OK;
 }

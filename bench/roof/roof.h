@@ -23,6 +23,7 @@ struct ceiling {
     double value;     // bytes/s or operations/s: the median of the samples
     double low, high; // interval of the median
     int samples;
+    double set_bytes; // of a bandwidth: what all threads read over and over; 0: not known
 };
 enum { CEILINGS_MAX = 192 };
 struct ceilings {

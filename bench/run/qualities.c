@@ -23,6 +23,8 @@ static enum status store_outcome(struct run_context *run, const struct plan_qual
         .status = outcome->status,
         .reason = outcome->reason,
         .arithmetic = outcome->loaded.arithmetic,
+        .stored = outcome->loaded.stored,
+        .build = run->record.build,
         .started_ns = started_ns,
         .ended_ns = clock_wall_ns(),
         .metrics = outcome->figures.metrics,
@@ -113,7 +115,8 @@ enum status qualities_run(struct run_context *run, size_t *failed, struct error 
     for (size_t i = 0; i < run->plan->quality_count; i++) {
         const struct plan_quality *q = &run->plan->qualities[i];
         int64_t id = 0;
-        TRY(store_quality_find(run->record.store, run->record.run, q->key, &id, err));
+        TRY(store_quality_find(run->record.store, run->record.run, run->record.build, q->key, &id,
+                               err));
         if (id)
             live_line(&run->live, "quality of %s: as measured before, by this build", q->label);
         else

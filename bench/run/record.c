@@ -11,9 +11,23 @@
 #include "base/str.h"
 #include "bench/probe/probe.h"
 #include "bench/run/verdict.h"
-#include "results/query.h"
 
 // ---- the run -----------------------------------------------------------------------------------------------
+
+static enum status store_processor(struct record *record, const struct machine *machine,
+                                   struct error *err)
+{
+    char fingerprint[65];
+    json_t *processor = machine_processor(machine);
+    char *content = processor ? json_canonical(processor) : NULL;
+    json_decref(processor);
+    if (!content)
+        return FAIL(err, ERR_NOMEM, "runner: the machine's record");
+    if (machine_processor_fingerprint(machine, fingerprint, err) == OK)
+        store_device(record->store, fingerprint, "cpu", content, &record->processor, err);
+    free(content);
+    return err->code;
+}
 
 static enum status store_content(struct record *record, const struct machine *machine,
                                  struct store_run *run, struct error *err)
@@ -25,22 +39,54 @@ static enum status store_content(struct record *record, const struct machine *ma
         FAIL(err, ERR_NOMEM, "runner: the machine's record");
     else if (store_machine(record->store, machine->fingerprint, hardware, &run->machine, err) ==
                  OK &&
-             store_environment(record->store, environment, &run->environment, err) == OK)
-        store_build(record->store, build, &run->build, err);
+             store_environment(record->store, environment, &run->environment, err) == OK &&
+             store_build(record->store, build, &run->build, err) == OK)
+        store_processor(record, machine, err);
+    record->build = run->build;
     free(hardware);
     free(environment);
     free(build);
     return err->code;
 }
 
+bool record_same_machine(const struct run_row *run, const char *fingerprint)
+{
+    char again[65] = "";
+    struct error ignored = {0};
+    if (str_equal(run->fingerprint, fingerprint))
+        return true;
+    json_t *hardware = json_loads(run->hardware, 0, NULL);
+    bool same = hardware && machine_fingerprint(hardware, again, &ignored) == OK &&
+                str_equal(again, fingerprint);
+    json_decref(hardware);
+    return same;
+}
+
+// The newest run of this suite text on this machine that did not end as "done". *run 0: there is none.
+static enum status find_unfinished(struct store *store, const char *suite_text,
+                                   const char *fingerprint, int64_t *run, struct error *err)
+{
+    struct arena arena = {0};
+    struct run_row *rows = NULL;
+    size_t count = 0;
+    *run = 0;
+    enum status status = query_runs(store, &arena, &rows, &count, err);
+    for (size_t i = count; status == OK && i-- > 0 && *run == 0;)
+        if (!str_equal(rows[i].status, "done") && str_equal(rows[i].suite_text, suite_text) &&
+            record_same_machine(&rows[i], fingerprint))
+            *run = rows[i].id;
+    arena_fini(&arena);
+    return status;
+}
+
 static enum status begin_run(struct record *record, const struct plan *plan,
-                             const struct runner_options *options, struct store_run *run,
-                             struct error *err)
+                             const struct runner_options *options, const struct machine *machine,
+                             struct store_run *run, struct error *err)
 {
     record->resumed = options->resume;
     if (!options->resume)
         return store_run_begin(record->store, run, &record->run, err);
-    TRY(store_run_unfinished(record->store, plan->suite_text, run->machine, &record->run, err));
+    TRY(find_unfinished(record->store, plan->suite_text, machine->fingerprint, &record->run, err));
     if (record->run == 0)
         return FAIL(err, ERR_USAGE,
                     "%s: no unfinished run of suite %s (as it reads now) on this machine to resume",
@@ -65,7 +111,7 @@ enum status record_open(const struct plan *plan, const struct runner_options *op
         FAIL(err, ERR_NOMEM, "runner: %zu cells", plan->cell_count);
     else if (store_open(options->database, STORE_WRITE, &out->store, err) == OK &&
              machine_probe(&machine, err) == OK && store_content(out, &machine, &run, err) == OK)
-        begin_run(out, plan, options, &run, err);
+        begin_run(out, plan, options, &machine, &run, err);
     machine_fini(&machine);
     if (err->code != OK)
         record_close(out);
@@ -98,6 +144,7 @@ enum status record_ceilings_of(struct store *store, int64_t run, struct ceilings
         strncpy(c->kernel, rows[i].kernel, sizeof c->kernel - 1);
         c->threads = rows[i].threads;
         c->samples = rows[i].samples;
+        c->set_bytes = isnan(rows[i].set_bytes) ? 0 : rows[i].set_bytes;
         c->value = rows[i].value;
         c->low = rows[i].low;
         c->high = rows[i].high;
@@ -127,6 +174,8 @@ enum status record_ceilings(const struct record *record, const struct ceilings *
             .kernel = c->kernel,
             .unit = ceiling_unit(c),
             .source = "host clock",
+            .device = record->processor,
+            .set_bytes = c->set_bytes,
             .threads = c->threads,
             .samples = c->samples,
             .value = c->value,
@@ -141,6 +190,13 @@ enum status record_ceilings(const struct record *record, const struct ceilings *
 }
 
 // ---- cells --------------------------------------------------------------------------------------------------
+
+// A key begins with the engine and the version of what it computes: "ridge-1" is the program's own.
+static const char *engine_of(const struct cell *cell)
+{
+    const char *engine = json_string_value(json_object_get(cell->params, "engine"));
+    return !engine || str_starts(engine, "ridge-") ? STORE_ENGINE : engine;
+}
 
 static enum status record_cell(struct record *record, const struct cell *cell,
                                const struct ceilings *ceilings, int64_t *id, struct error *err)
@@ -158,6 +214,7 @@ static enum status record_cell(struct record *record, const struct cell *cell,
         .params_json = params,
         .label = cell->label,
         .sweep = cell->sweep,
+        .engine = engine_of(cell),
         .model = cell->model->label,
         .scheme = cell->scheme_name,
         .device = cell->device,

@@ -9,18 +9,26 @@
 #include "bench/roof/roof.h"
 #include "bench/run/runner.h"
 #include "bench/suite/plan.h"
+#include "results/query.h"
 #include "results/store.h"
 
 struct record {
     struct store *store;
     int64_t run;
+    int64_t build;     // this program's
+    int64_t processor; // the device row of the host processor
     bool resumed;
     int64_t *cells; // (plan->cell_count) rows of the store
     bool *
         stopped; // (plan->cell_count) no more trials: skipped, pruned, or it ran out of memory or time
 };
 
-// Opens the store, probes the machine, begins a run or finds the unfinished one.
+// Whether a stored run was made on the machine with this fingerprint. Runs from before schema 4 carry
+// fingerprints of another rule: theirs is made anew from the hardware stored with them.
+bool record_same_machine(const struct run_row *run, const char *fingerprint);
+
+// Opens the store, probes the machine, begins a run or finds the newest unfinished one of the same suite
+// text on the same machine.
 // Errors: ERR_USAGE when there is nothing to resume; those of the store.
 enum status record_open(const struct plan *plan, const struct runner_options *options,
                         struct record *out, struct error *err);

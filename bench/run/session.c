@@ -114,7 +114,7 @@ static enum status end_trial(struct session *s, struct error *err)
     bool again = !oom && !str_equal(t->status, "timeout") && !str_equal(t->status, "unsupported");
     if (trial_measured(t) && s->run->ceilings->count > 0)
         TRY(trial_verdicts(t, s->run->ceilings, s->run->thresholds, err));
-    TRY(trial_store(t, s->run->record.store, err));
+    TRY(trial_store(t, s->run->record.store, s->run->record.build, err));
     live_trial(&s->run->live, t);
     if (oom)
         TRY(prune(s, s->loaded.type != EVENT_LOADED, err));

@@ -125,7 +125,8 @@ static struct range range_of(const struct trial *t, bool noise, const char *name
     if (values)
         r.count = values_of(t, noise, name, phase, values);
     if (r.count > 0) {
-        r.median = stat_median(values, r.count, &ignored);
+        const struct metric_info *info = metric_find(name);
+        r.median = metric_median(values, r.count, info ? info->unit : "", &ignored);
         r.min = stat_quantile(values, r.count, 0, &ignored);
         r.max = stat_quantile(values, r.count, 1, &ignored);
         r.first = values[0];
@@ -283,7 +284,8 @@ static enum status samples_make(const struct trial *t, struct store_sample *out,
     return OK;
 }
 
-enum status trial_store(const struct trial *t, struct store *store, struct error *err)
+enum status trial_store(const struct trial *t, struct store *store, int64_t build,
+                        struct error *err)
 {
     const struct event *loaded = t->loaded;
     struct store_metric *own = NULL, *all = NULL;
@@ -306,6 +308,8 @@ enum status trial_store(const struct trial *t, struct store *store, struct error
                         .started_ns = t->started_ns,
                         .ended_ns = clock_wall_ns(),
                         .arithmetic = loaded ? loaded->arithmetic : NULL,
+                        .stored = loaded ? loaded->stored : NULL,
+                        .build = build,
                         .samples = samples,
                         .sample_count = t->repetition_count,
                         .metrics = all,

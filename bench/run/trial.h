@@ -57,8 +57,9 @@ double trial_median(const struct trial *t, const char *name, const char *phase);
 double trial_op_value(const struct trial *t, const char *name, const char *phase, const char *op);
 double trial_noise_median(const struct trial *t, const char *name);
 
-// One transaction.
-enum status trial_store(const struct trial *t, struct store *store, struct error *err);
+// One transaction. build: the row of the program that measured it.
+enum status trial_store(const struct trial *t, struct store *store, int64_t build,
+                        struct error *err);
 void trial_fini(struct trial *t);
 
 #endif

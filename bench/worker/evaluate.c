@@ -6,6 +6,7 @@
 #include "base/str.h"
 #include "bench/probe/probe.h"
 #include "bench/quality/quality.h"
+#include "bench/worker/stored.h"
 
 struct evaluation {
     const struct job *job;
@@ -67,7 +68,10 @@ static enum status open_all(struct evaluation *e, struct error *err)
 static enum status send_loaded(struct evaluation *e, struct error *err)
 {
     json_t *event = wire_event("loaded");
+    char stored[STORED_BYTES];
+    stored_codes(e->ck, stored);
     json_object_set_new(event, "arithmetic", json_string(model_scheme(e->model)->arithmetic));
+    json_object_set_new(event, "stored", stored[0] ? json_string(stored) : json_null());
     json_object_set_new(event, "metrics", json_array());
     return wire_send(e->wire, event, err);
 }

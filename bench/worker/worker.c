@@ -17,6 +17,7 @@
 #include "bench/worker/inspect.h"
 #include "bench/worker/measure.h"
 #include "bench/worker/prompt.h"
+#include "bench/worker/stored.h"
 #include "bench/protocol/protocol.h"
 #include "results/metric.h"
 
@@ -30,6 +31,7 @@ struct worker {
     struct pool *pool;
     struct tokenizer *tok; // NULL: all prompts are random
     struct model *model;
+    char stored[STORED_BYTES];
     struct counters *counters; // NULL: no cell asks for them
 };
 
@@ -139,6 +141,8 @@ static enum status model_make(struct worker *w, struct error *err)
     };
     enum status status = checkpoint_for(job, &ck, err);
     if (status == OK)
+        stored_codes(ck, w->stored);
+    if (status == OK)
         status = model_load(ck, &options, load_progress, w, &w->model, err);
     if (status == OK && wants_text(job))
         status = checkpoint_tokenizer(ck, &w->tok, err);
@@ -167,6 +171,7 @@ static enum status load(struct worker *w, struct error *err)
     wire_metric(metrics, cold && !made ? METRIC_LOAD_COLD : METRIC_LOAD, load_ns, "load", NULL,
                 job->shape_path ? "host clock, weights generated" : "host clock");
     json_object_set_new(event, "arithmetic", json_string(model_scheme(w->model)->arithmetic));
+    json_object_set_new(event, "stored", w->stored[0] ? json_string(w->stored) : json_null());
     json_object_set_new(event, "metrics", metrics);
     return wire_send(&w->wire, event, err);
 }

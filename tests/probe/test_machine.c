@@ -220,6 +220,66 @@ static void fingerprints(void **state)
     machine_fini(&a);
 }
 
+// A virtual machine whose memory grew (it had six fingerprints in a quarter of an hour), with a newer kernel,
+// another clock and other instruction sets in use: the same machine.
+static void a_machine_that_grows_stays_the_same(void **state)
+{
+    (void)state;
+    struct machine before, after;
+    char one[65], other[65];
+    struct error err = {0};
+    probe("epyc-vm", ISA_AVX2, "KVMKVMKVM", &before);
+    probe("epyc-vm-grown", ISA_AVX2 | ISA_AVX512, "KVMKVMKVM", &after);
+    expect_int(before.hardware, "memory_gib", 24);
+    expect_int(after.hardware, "memory_gib", 32);
+    expect_int(json_array_get(find(before.hardware, "topology.numa"), 0), "memory_gib", 14);
+    expect_int(json_array_get(find(after.hardware, "topology.numa"), 0), "memory_gib", 31);
+    assert_string_equal(before.fingerprint, after.fingerprint);
+    assert_int_equal(machine_processor_fingerprint(&before, one, &err), OK);
+    assert_int_equal(machine_processor_fingerprint(&after, other, &err), OK);
+    assert_string_equal(one, other);
+    assert_string_not_equal(one, before.fingerprint);
+    machine_fini(&after);
+    machine_fini(&before);
+}
+
+// What makes another machine of it: each of these on its own, and a stored record says the same.
+static void what_a_fingerprint_follows(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *path, *key;
+        json_int_t value;
+    } changes[] = {{"processor", "stepping", 9},
+                   {"processor", "family", 6},
+                   {"topology", "cores", 4},
+                   {"topology", "processing_units", 4}};
+    static const char *const limits[] = {"cpu_quota_millis", "memory_limit_bytes"};
+    struct machine m;
+    char print[65];
+    struct error err = {0};
+    probe("epyc-vm", ISA_AVX2, "KVMKVMKVM", &m);
+    assert_int_equal(machine_fingerprint(m.hardware, print, &err), OK);
+    assert_string_equal(print, m.fingerprint);
+    for (size_t i = 0; i < 2; i++) // set anew for each session
+        json_object_set_new(find(m.hardware, "virtualization"), limits[i], json_integer(7));
+    assert_int_equal(machine_fingerprint(m.hardware, print, &err), OK);
+    assert_string_equal(print, m.fingerprint);
+    for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
+        json_t *object = find(m.hardware, changes[i].path);
+        json_t *kept = json_deep_copy(json_object_get(object, changes[i].key));
+        json_object_set_new(object, changes[i].key, json_integer(changes[i].value));
+        assert_int_equal(machine_fingerprint(m.hardware, print, &err), OK);
+        assert_string_not_equal(print, m.fingerprint);
+        json_object_set_new(object, changes[i].key, kept);
+    }
+    json_t *cache = json_array_get(find(m.hardware, "topology.caches"), 3);
+    json_object_set_new(cache, "size_bytes", json_integer(1 << 20));
+    assert_int_equal(machine_fingerprint(m.hardware, print, &err), OK);
+    assert_string_not_equal(print, m.fingerprint);
+    machine_fini(&m);
+}
+
 static void this_machine(void **state)
 {
     (void)state;
@@ -266,10 +326,16 @@ static void broken_captures(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(virtual_machine),    cmocka_unit_test(two_sockets),
-        cmocka_unit_test(arm_in_a_container), cmocka_unit_test(unlike_cores),
-        cmocka_unit_test(memory_levels),      cmocka_unit_test(fingerprints),
-        cmocka_unit_test(this_machine),       cmocka_unit_test(broken_captures),
+        cmocka_unit_test(virtual_machine),
+        cmocka_unit_test(two_sockets),
+        cmocka_unit_test(arm_in_a_container),
+        cmocka_unit_test(unlike_cores),
+        cmocka_unit_test(memory_levels),
+        cmocka_unit_test(fingerprints),
+        cmocka_unit_test(a_machine_that_grows_stays_the_same),
+        cmocka_unit_test(what_a_fingerprint_follows),
+        cmocka_unit_test(this_machine),
+        cmocka_unit_test(broken_captures),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -249,7 +249,7 @@ static enum status made_quality(struct store *store, int64_t run, int64_t cell, 
         .arithmetic = "bf16 x bf16 -> f32",
         .metrics = metrics,
         .metric_count = none ? 0 : sizeof metrics / sizeof metrics[0]};
-    TRY(store_quality_find(store, run, key, &id, err));
+    TRY(store_quality_find(store, run, 0, key, &id, err));
     if (id == 0)
         TRY(store_quality(store, &row, &id, err));
     return store_cell_quality(store, cell, id, err);

@@ -83,8 +83,68 @@ static void test_not_a_database(void **state)
     write_bytes(f->path, "hello", 5);
     refused(f->path, STORE_READ, ERR_FORMAT, "not a database");
     refused(f->path, STORE_WRITE, ERR_FORMAT, "not a database");
-    write_bytes(f->path, "", 0);
-    refused(f->path, STORE_READ, ERR_FORMAT, "empty");
+}
+
+static size_t runs_in(struct store *store)
+{
+    struct arena arena = {0};
+    struct error err = {0};
+    struct run_row *runs;
+    size_t count = 77;
+    must(query_runs(store, &arena, &runs, &count, &err), &err);
+    arena_fini(&arena);
+    return count;
+}
+
+// What mktemp makes, and what SQLite makes of a database that nothing was written to: a store in which
+// nothing was measured, which a reader leaves as it is and a writer fills.
+static void test_an_empty_file_is_an_empty_store(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const ways[] = {"", "CREATE TABLE x (y); DROP TABLE x; VACUUM"};
+    for (size_t i = 0; i < 2; i++) {
+        struct arena arena = {0};
+        struct error err = {0};
+        struct run_row run;
+        size_t size = 0, after = 0;
+        unlink(f->path);
+        write_bytes(f->path, "", 0);
+        sql(f->path, ways[i]);
+        char *before = contents(f->path, &size);
+        struct store *store = open_or_fail(f->path, STORE_READ);
+        assert_int_equal(runs_in(store), 0);
+        assert_int_equal(query_run(store, &arena, NULL, &run, &err), ERR_USAGE);
+        assert_non_null(
+            strstr(err.message, "nothing measured yet; try: bench run suites/smoke.conf"));
+        store_close(store);
+        free(before);
+        free(contents(f->path, &after));
+        assert_int_equal(size, after);
+        make_store_at(f->path);
+        store = open_or_fail(f->path, STORE_READ);
+        assert_int_equal(runs_in(store), 1);
+        store_close(store);
+        arena_fini(&arena);
+    }
+}
+
+// A folder that is made for a store is its user's own; one that is there keeps its mode.
+static void test_the_folder_is_private(void **state)
+{
+    struct fixture *f = *state;
+    char path[160], dir[128];
+    struct stat st;
+    mode_t mask = umask(022);
+    snprintf(path, sizeof path, "%s/share/ridge/bench.db", f->dir);
+    snprintf(dir, sizeof dir, "%s/share/ridge", f->dir);
+    make_store_at(path);
+    assert_int_equal(stat(dir, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0700);
+    assert_int_equal(chmod(dir, 0755), 0);
+    make_store_at(path);
+    assert_int_equal(stat(dir, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0755);
+    umask(mask);
 }
 
 static void test_missing_and_misplaced(void **state)
@@ -219,6 +279,90 @@ static void test_older_version(void **state)
         check_older_version(*state, version);
 }
 
+// A store that the build before schema 4 wrote: two cells of batch 1, two trials of four repetitions each.
+static void make_captured(const char *path)
+{
+    sqlite3 *db = NULL;
+    size_t size = 0;
+    char *text = contents("tests/results/old/version3.sql", &size);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    if (sqlite3_exec(db, text, NULL, NULL, NULL) != SQLITE_OK)
+        fail_msg("%s", sqlite3_errmsg(db));
+    sqlite3_close(db);
+    free(text);
+}
+
+static void check_captured_cell(struct store *store, const struct cell_row *cell)
+{
+    struct arena arena = {0};
+    struct error err = {0};
+    struct summary_row *rows;
+    struct trial_row *trials;
+    size_t count, trial_count;
+    assert_string_equal(cell->engine, "builtin");
+    assert_string_equal(cell->stored, "");
+    assert_string_equal(cell->caveat, "");
+    must(query_trials(store, &arena, cell->id, &trials, &trial_count, &err), &err);
+    assert_true(trial_count >= 2);
+    for (size_t i = 0; i < trial_count; i++) { // which build is not known, and not invented
+        assert_int_equal(trials[i].build_id, 0);
+        assert_null(trials[i].build);
+        assert_int_equal(trials[i].samples, 4);
+    }
+    must(query_summaries(store, &arena, cell->run, &rows, &count, &err), &err);
+    const struct stat_summary *rate =
+        &summary_find(rows, count, cell->id, "decode_tps", NULL)->stat;
+    const struct stat_summary *time = &summary_find(rows, count, cell->id, "tpot", NULL)->stat;
+    assert_float_equal(rate->median * time->median, 1e9, 1e-3);
+    assert_float_equal(rate->median_interval.low * time->median_interval.high, 1e9, 1e-3);
+    assert_float_equal(rate->median_interval.high * time->median_interval.low, 1e9, 1e-3);
+    arena_fini(&arena);
+}
+
+static void check_captured(struct store *store)
+{
+    struct arena arena = {0};
+    struct error err = {0};
+    struct run_row run;
+    struct cell_row *cells;
+    struct ceiling_row *ceilings;
+    struct quality_row *qualities;
+    size_t count, ceiling_count, quality_count;
+    must(query_run(store, &arena, "smoke", &run, &err), &err);
+    assert_string_equal(run.status, "interrupted");
+    assert_null(run.owner);
+    must(query_cells(store, &arena, run.id, &cells, &count, &err), &err);
+    assert_int_equal(count, 2);
+    for (size_t i = 0; i < count; i++)
+        check_captured_cell(store, &cells[i]);
+    must(query_ceilings(store, &arena, run.id, &ceilings, &ceiling_count, &err), &err);
+    assert_int_equal(ceiling_count, 7);
+    for (size_t i = 0; i < ceiling_count; i++) { // all were the processor's
+        assert_string_equal(ceilings[i].device, "cpu");
+        assert_null(ceilings[i].device_content);
+        assert_true(isnan(ceilings[i].set_bytes));
+    }
+    must(query_quality(store, &arena, run.id, &qualities, &quality_count, &err), &err);
+    assert_int_equal(quality_count, 2);
+    assert_null(qualities[0].build);
+    arena_fini(&arena);
+}
+
+static void test_captured_version(void **state)
+{
+    const struct fixture *f = *state;
+    make_captured(f->path);
+    struct store *store = open_or_fail(f->path, STORE_READ);
+    check_captured(store);
+    store_close(store);
+    store = open_or_fail(f->path, STORE_WRITE);
+    check_captured(store);
+    store_close(store);
+    store = open_or_fail(f->path, STORE_READ);
+    check_captured(store);
+    store_close(store);
+}
+
 // ---- permissions and locks ----------------------------------------------------------------------
 
 // Runs `check` as a user whom permissions bind; its failures show as its exit code.
@@ -327,6 +471,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_foreign_and_newer, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_damaged, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_older_version, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_captured_version, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_an_empty_file_is_an_empty_store, fixture_setup,
+                                        fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_the_folder_is_private, fixture_setup,
+                                        fixture_teardown),
         cmocka_unit_test_setup_teardown(test_read_only, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_unreadable, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_locked, fixture_setup, fixture_teardown),

@@ -2,6 +2,8 @@
 #include "tests/results/fixture.h"
 
 #include "results/db.h"
+#include "results/basis.h"
+#include "results/metric.h"
 #include "results/query.h"
 
 static int64_t number(struct store *store, const char *sql)
@@ -72,22 +74,24 @@ static void test_resume(void **state)
     struct fixture *f = *state;
     struct error err = {0};
     struct store *store = open_or_fail(f->path, STORE_WRITE);
-    int64_t cell = 0, again = 0, run = add_run(store, &cell), unfinished = 0;
+    int64_t cell = 0, again = 0, run = add_run(store, &cell);
     bool done[4] = {false};
     must(add_trial(store, cell, 1, "ok", 1, &err), &err);
     must(add_trial(store, cell, 3, "crashed", 1, &err), &err);
     must(store_trials_done(store, cell, done, 4, &err), &err);
     assert_true(done[0] && !done[1] && done[2] && !done[3]);
-    must(store_run_unfinished(store, "text", 1, &unfinished, &err), &err);
-    assert_int_equal(unfinished, run);
-    must(store_run_unfinished(store, "other text", 1, &unfinished, &err), &err);
-    assert_int_equal(unfinished, 0);
     struct store_cell c = {.run = run, .key = "0123abcd", .params_json = "{}", .label = "other"};
     must(store_cell(store, &c, &again, &err), &err);
     assert_int_equal(again, cell);
-    must(store_run_end(store, run, "done", 2, &err), &err);
-    must(store_run_unfinished(store, "text", 1, &unfinished, &err), &err);
-    assert_int_equal(unfinished, 0);
+    must(store_run_end(store, run, "interrupted", 2, &err), &err);
+    must(store_run_resume(store, run, "{\"pid\":7}", &err), &err);
+    struct arena arena = {0};
+    struct run_row row;
+    must(query_run(store, &arena, NULL, &row, &err), &err);
+    assert_string_equal(row.status, "running");
+    assert_string_equal(row.owner, "{\"pid\":7}");
+    assert_int_equal(row.ended_ns, 0);
+    arena_fini(&arena);
     store_close(store);
 }
 
@@ -335,12 +339,12 @@ static void test_quality_is_measured_once(void **state)
     static const char *const again[] = {"partial", "failed", "skipped", "never"};
     for (int i = 0; i < 4; i++) {
         found = 77;
-        must(store_quality_find(store, run, again[i], &found, &err), &err);
+        must(store_quality_find(store, run, 1, again[i], &found, &err), &err);
         assert_int_equal(found, 0);
     }
-    must(store_quality_find(store, run, "whole", &found, &err), &err);
+    must(store_quality_find(store, run, 1, "whole", &found, &err), &err);
     assert_int_equal(found, whole);
-    must(store_quality_find(store, run, "shape", &found, &err), &err);
+    must(store_quality_find(store, run, 1, "shape", &found, &err), &err);
     assert_int_equal(found, none);
 
     struct store_run row = {
@@ -350,7 +354,7 @@ static void test_quality_is_measured_once(void **state)
     must(store_build(store, "{\"commit\":\"later\"}", &other_build, &err), &err);
     row.build = other_build;
     must(store_run_begin(store, &row, &other_run, &err), &err);
-    must(store_quality_find(store, other_run, "whole", &found, &err), &err);
+    must(store_quality_find(store, other_run, other_build, "whole", &found, &err), &err);
     assert_int_equal(found, 0);
     store_close(store);
 }
@@ -372,7 +376,7 @@ static void test_refused_quality_leaves_nothing(void **state)
                                 .metric_count = 2};
     assert_int_not_equal(store_quality(store, &row, &id, &err), OK);
     error_clear(&err);
-    must(store_quality_find(store, run, "k", &id, &err), &err);
+    must(store_quality_find(store, run, 1, "k", &id, &err), &err);
     assert_int_equal(id, 0);
     row.status = "oom"; // without words
     row.metric_count = 0;
@@ -380,9 +384,236 @@ static void test_refused_quality_leaves_nothing(void **state)
     store_close(store);
 }
 
+// ---- who measured -------------------------------------------------------------------------------
+
+static void test_a_trial_knows_its_build(void **state)
+{
+    struct fixture *f = *state;
+    struct error err = {0};
+    struct arena arena = {0};
+    struct store *store = open_or_fail(f->path, STORE_WRITE);
+    int64_t cell = 0, build = 0, id = 0;
+    struct trial_row *trials;
+    struct cell_row *cells;
+    size_t count;
+    int64_t run = add_run(store, &cell);
+    must(store_build(store, "{\"commit\":\"later\"}", &build, &err), &err);
+    struct store_trial trial = {.cell = cell,
+                                .number = 1,
+                                .status = "ok",
+                                .arithmetic = "bf16 x bf16 -> f32",
+                                .stored = "q8_0",
+                                .build = build};
+    must(store_trial(store, &trial, &id, &err), &err);
+    must(query_trials(store, &arena, cell, &trials, &count, &err), &err);
+    assert_int_equal(trials[0].build_id, build);
+    assert_string_equal(trials[0].build, "{\"commit\":\"later\"}");
+    assert_string_equal(trials[0].stored, "q8_0");
+    must(query_cells(store, &arena, run, &cells, &count, &err), &err);
+    assert_string_equal(cells[0].stored, "q8_0");
+    assert_string_equal(cells[0].caveat, "stored q8_0, measured as f32"); // the cell's scheme
+    arena_fini(&arena);
+    store_close(store);
+}
+
+// Codes that run as they are stored are the scheme itself: nothing to add.
+static void test_codes_as_stored_need_no_caveat(void **state)
+{
+    struct fixture *f = *state;
+    struct error err = {0};
+    struct arena arena = {0};
+    struct store *store = open_or_fail(f->path, STORE_WRITE);
+    int64_t cell = 0, id = 0, run = add_run(store, &cell);
+    struct cell_row *cells;
+    size_t count;
+    struct store_trial trial = {.cell = cell,
+                                .number = 1,
+                                .status = "ok",
+                                .arithmetic = "int4 x int8 -> f32; codes as stored",
+                                .stored = "q4_0"};
+    must(store_trial(store, &trial, &id, &err), &err);
+    must(query_cells(store, &arena, run, &cells, &count, &err), &err);
+    assert_string_equal(cells[0].stored, "q4_0");
+    assert_string_equal(cells[0].caveat, "");
+    arena_fini(&arena);
+    store_close(store);
+}
+
+static void test_ceilings_belong_to_a_device(void **state)
+{
+    struct fixture *f = *state;
+    struct error err = {0};
+    struct arena arena = {0};
+    struct store *store = open_or_fail(f->path, STORE_WRITE);
+    int64_t cell = 0, gpu = 0, again = 0, run = add_run(store, &cell);
+    struct ceiling_row *rows;
+    size_t count;
+    must(store_device(store, "GPU-1", "cuda:0", "{\"name\":\"H100\"}", &gpu, &err), &err);
+    must(store_device(store, "GPU-1", "cuda:0", "{\"name\":\"H100\"}", &again, &err), &err);
+    assert_int_equal(gpu, again);
+    must(store_device(store, "GPU-1", "cuda:1", "{\"name\":\"H100\"}", &again, &err), &err);
+    assert_int_not_equal(gpu, again); // the same one in another slot
+    const struct store_ceiling ceilings[] = {
+        {"read", "DRAM", "k", "B/s", "s", 1, 3, 2e12, 1.9e12, 2.1e12, 1e9, gpu},
+        {"f32_fma", "", "k", "FLOP/s", "s", 1, 3, 5e13, 5e13, 5e13, 0, 0},
+    };
+    must(store_ceilings(store, run, ceilings, 2, &err), &err);
+    must(query_ceilings(store, &arena, run, &rows, &count, &err), &err);
+    assert_int_equal(count, 2);
+    assert_string_equal(rows[0].device, "cuda:0");
+    assert_string_equal(rows[0].device_content, "{\"name\":\"H100\"}");
+    assert_true(rows[0].set_bytes == 1e9);
+    assert_string_equal(rows[1].device, "cpu");
+    assert_true(isnan(rows[1].set_bytes));
+    arena_fini(&arena);
+    store_close(store);
+}
+
+static void test_engine_of_a_cell(void **state)
+{
+    struct fixture *f = *state;
+    struct error err = {0};
+    struct arena arena = {0};
+    struct store *store = open_or_fail(f->path, STORE_WRITE);
+    int64_t cell = 0, run = add_run(store, &cell);
+    struct store_cell other = {.run = run,
+                               .key = "ffff0000",
+                               .params_json = "{}",
+                               .label = "other",
+                               .engine = "llama.cpp"};
+    struct cell_row *cells;
+    size_t count;
+    must(store_cell(store, &other, &cell, &err), &err);
+    must(query_cells(store, &arena, run, &cells, &count, &err), &err);
+    assert_string_equal(cells[0].engine, "builtin");
+    assert_string_equal(cells[1].engine, "llama.cpp");
+    arena_fini(&arena);
+    store_close(store);
+}
+
+// ---- rates and verdicts -------------------------------------------------------------------------
+
+// One trial whose repetitions have these decode times a token, at batch 1.
+static void add_times(struct store *store, int64_t cell, int number, const double *tpot_ns, int n)
+{
+    struct store_metric rows[8][2];
+    struct store_sample samples[8];
+    struct error err = {0};
+    int64_t id = 0;
+    for (int i = 0; i < n; i++) {
+        rows[i][0] = (struct store_metric){"tpot", "ns", "host clock", "decode", NULL, tpot_ns[i]};
+        rows[i][1] = (struct store_metric){"decode_tps", "token/s", "host clock",
+                                           "decode",     NULL,      1e9 / tpot_ns[i]};
+        samples[i] =
+            (struct store_sample){.repetition = i + 1, .metrics = rows[i], .metric_count = 2};
+    }
+    struct store_trial trial = {.cell = cell,
+                                .number = number,
+                                .status = "ok",
+                                .samples = samples,
+                                .sample_count = (size_t)n};
+    must(store_trial(store, &trial, &id, &err), &err);
+}
+
+// Two repetitions of 1 and 4 ms in one trial, of 2 and 2 in the other: 2.5 and 2 ms, 2.25 ms in all. The
+// medians of the rates would be 625 and 500, 562 tok/s, beside a TPOT that says 444.
+static void test_rates_are_of_the_median_time(void **state)
+{
+    struct fixture *f = *state;
+    struct error err = {0};
+    struct arena arena = {0};
+    struct store *store = open_or_fail(f->path, STORE_WRITE);
+    int64_t cell = 0, run = add_run(store, &cell);
+    struct summary_row *rows;
+    size_t count;
+    add_times(store, cell, 1, (const double[]){1e6, 4e6}, 2);
+    add_times(store, cell, 2, (const double[]){2e6, 2e6}, 2);
+    must(query_summaries(store, &arena, run, &rows, &count, &err), &err);
+    const struct stat_summary *time = &summary_find(rows, count, cell, "tpot", "decode")->stat;
+    const struct stat_summary *rate =
+        &summary_find(rows, count, cell, "decode_tps", "decode")->stat;
+    assert_float_equal(time->median, 2.25e6, 1e-6);
+    assert_float_equal(rate->median, 1e9 / 2.25e6, 1e-9);
+    assert_float_equal(time->median_interval.low, 2e6, 1e-6);
+    assert_float_equal(time->median_interval.high, 2.5e6, 1e-6);
+    assert_float_equal(rate->median_interval.low, 400, 1e-9);
+    assert_float_equal(rate->median_interval.high, 500, 1e-9);
+    assert_true(rate->median_interval.level == time->median_interval.level);
+    assert_float_equal(rate->min, 400, 1e-9);
+    assert_float_equal(rate->max, 500, 1e-9);
+    // scatter round that median: 44.4 and 55.6 tok/s away from it
+    assert_float_equal(rate->mad, 50, 1e-9);
+    arena_fini(&arena);
+    store_close(store);
+}
+
+static void test_median_of_one_metric(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    const double rates[] = {1000, 250};
+    assert_float_equal(metric_median(rates, 2, "token/s", &err), 400, 1e-9);
+    assert_float_equal(metric_median(rates, 2, "ns", &err), 625, 1e-9);
+    assert_float_equal(metric_median(rates, 1, "token/s", &err), 1000, 1e-9);
+    const double with_zero[] = {0, 250}; // no time belongs to it: as any other number
+    assert_float_equal(metric_median(with_zero, 2, "token/s", &err), 125, 1e-9);
+    assert_true(isnan(metric_median(rates, 0, "token/s", &err)));
+    assert_int_equal(err.code, ERR_USAGE);
+}
+
+static void test_the_best_basis_speaks(void **state)
+{
+    struct fixture *f = *state;
+    struct error err = {0};
+    struct arena arena = {0};
+    struct store *store = open_or_fail(f->path, STORE_WRITE);
+    int64_t cell = 0, id = 0, run = add_run(store, &cell);
+    // best first, while the alphabet would have "activity" before "counters"
+    static const char *const bases[] = {BASIS_COUNTERS, BASIS_ACTIVITY, BASIS_EVENTS, BASIS_CLOCK,
+                                        "a guess"};
+    for (int first = 4; first >= 0; first--) {
+        struct store_verdict verdicts[5];
+        struct verdict_row *rows;
+        size_t count;
+        for (int i = first; i < 5; i++)
+            verdicts[i - first] = (struct store_verdict){.phase = "decode",
+                                                         .basis = bases[i],
+                                                         .bound = i == first ? "compute" : "memory",
+                                                         .text = "t"};
+        struct store_cell one = {
+            .run = run, .key = bases[first], .params_json = "{}", .label = "l"};
+        must(store_cell(store, &one, &cell, &err), &err);
+        struct store_trial trial = {.cell = cell,
+                                    .number = 1,
+                                    .status = "ok",
+                                    .verdicts = verdicts,
+                                    .verdict_count = (size_t)(5 - first)};
+        must(store_trial(store, &trial, &id, &err), &err);
+        must(query_verdicts(store, &arena, run, &rows, &count, &err), &err);
+        const struct verdict_row *v = verdict_find(rows, count, cell, "decode");
+        assert_string_equal(v->basis, bases[first]);
+        assert_string_equal(v->bound, "compute");
+    }
+    assert_true(basis_rank("host clock + analytic + canary") == basis_rank(BASIS_CLOCK));
+    arena_fini(&arena);
+    store_close(store);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_a_trial_knows_its_build, fixture_setup,
+                                        fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_codes_as_stored_need_no_caveat, fixture_setup,
+                                        fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_ceilings_belong_to_a_device, fixture_setup,
+                                        fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_engine_of_a_cell, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_rates_are_of_the_median_time, fixture_setup,
+                                        fixture_teardown),
+        cmocka_unit_test(test_median_of_one_metric),
+        cmocka_unit_test_setup_teardown(test_the_best_basis_speaks, fixture_setup,
+                                        fixture_teardown),
         cmocka_unit_test_setup_teardown(test_quality_is_a_figure_of_its_cells, fixture_setup,
                                         fixture_teardown),
         cmocka_unit_test_setup_teardown(test_quality_is_measured_once, fixture_setup,
