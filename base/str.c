@@ -96,7 +96,27 @@ void str_fini(struct str *s)
     memset(s, 0, sizeof *s);
 }
 
-// Bytes of the well-formed character at p that is no control character, or 0 (Unicode 15, table 3-7).
+// Whether the well-formed character at p moves text about instead of being text: the line separators, and
+// the controls of bidirectional text (Unicode 15, Bidi_Control), which show a name in another order.
+static bool moves_text(const unsigned char *p)
+{
+    static const unsigned char pairs[][4] = {
+        // first two bytes (E2 xx) and the range of the third
+        {0xe2, 0x80, 0x8e, 0x8f}, // U+200E, U+200F
+        {0xe2, 0x80, 0xa8, 0xae}, // U+2028 to U+202E
+        {0xe2, 0x81, 0xa6, 0xa9}, // U+2066 to U+2069
+    };
+    if (p[0] == 0xd8)
+        return p[1] == 0x9c; // U+061C
+    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++)
+        if (p[0] == pairs[i][0] && p[1] == pairs[i][1] && p[2] >= pairs[i][2] &&
+            p[2] <= pairs[i][3])
+            return true;
+    return false;
+}
+
+// Bytes of the well-formed character at p that a person may be shown, or 0: a control character, or none
+// (Unicode 15, table 3-7).
 static size_t printable(const unsigned char *p)
 {
     size_t n = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
@@ -105,7 +125,7 @@ static size_t printable(const unsigned char *p)
                  (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f) || p[0] > 0xf4;
     for (size_t i = 1; i < n && !wrong; i++) // ends at the NUL
         wrong = (p[i] & 0xc0) != 0x80;
-    return control || wrong ? 0 : n;
+    return control || wrong || moves_text(p) ? 0 : n;
 }
 
 void str_plain(char *text)
@@ -113,6 +133,21 @@ void str_plain(char *text)
     for (size_t n; *text; text += n ? n : 1)
         if ((n = printable((const unsigned char *)text)) == 0)
             *text = '?';
+}
+
+void str_plain_lines(char *text)
+{
+    for (char *end; *text; text = end) {
+        for (end = text; *end && *end != '\n' && *end != '\t' && strncmp(end, "\r\n", 2) != 0;
+             end++)
+            ;
+        char kept = *end;
+        *end = '\0';
+        str_plain(text);
+        *end = kept;
+        while (*end == '\n' || *end == '\t' || strncmp(end, "\r\n", 2) == 0)
+            end++;
+    }
 }
 
 void str_append_plain(struct str *s, const char *text, size_t count)

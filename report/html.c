@@ -5,29 +5,38 @@
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "results/metric.h"
 
-void html_text(struct str *out, const char *text)
+static void escape(struct str *out, const char *text)
 {
-    for (const char *p = text ? text : ""; *p; p++) {
-        unsigned char c = (unsigned char)*p;
-        if (c == '&')
+    for (const char *p = text; *p; p++) {
+        if (*p == '&')
             str_append(out, "&amp;");
-        else if (c == '<')
+        else if (*p == '<')
             str_append(out, "&lt;");
-        else if (c == '>')
+        else if (*p == '>')
             str_append(out, "&gt;");
-        else if (c == '"')
+        else if (*p == '"')
             str_append(out, "&quot;");
-        else if (c == '\'')
+        else if (*p == '\'')
             str_append(out, "&#39;");
-        else if ((c < 0x20 && c != '\n' && c != '\t') || c == 0x7f)
-            str_append(out, " ");
         else
             str_append_bytes(out, p, 1);
     }
+}
+
+void html_text(struct str *out, const char *text)
+{
+    char *plain = text ? strdup(text) : NULL;
+    if (plain) {
+        str_plain_lines(plain);
+        escape(out, plain);
+    }
+    out->failed |= text && !plain;
+    free(plain);
 }
 
 void html_textf(struct str *out, const char *format, ...)

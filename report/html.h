@@ -5,7 +5,7 @@
 #include "base/stat.h"
 #include "base/str.h"
 
-// Appends text with & < > " ' escaped and control characters as spaces: safe in elements and in quoted
+// Appends text made plain (str_plain_lines) with & < > " ' escaped: safe in elements and in quoted
 // attributes. NULL appends nothing.
 void html_text(struct str *out, const char *text);
 

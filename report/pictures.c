@@ -44,19 +44,16 @@ void picture_arg(struct pictures *pictures, struct picture *picture, const char 
         picture->args[i] = arena_strdup(&pictures->arena, text);
 }
 
-// gnuplot takes a quote as the start of a string, a backslash as an escape, and stumbles over bytes
-// that are no UTF-8.
+// gnuplot takes a quote as the start of a string and a backslash as an escape, and stumbles over bytes that
+// are no UTF-8.
 void picture_label(struct str *out, const char *text)
 {
-    json_t *valid = json_string(text);
-    struct str label = {0};
+    struct str plain = {0}, label = {0};
     size_t letters = 0;
-    for (const char *p = text; *p && letters < LABEL_MAX; p++) {
-        unsigned char c = (unsigned char)*p;
-        char plain = c < 0x20 || c == 0x7f ? ' ' : c == '"' ? '\'' : c == '\\' ? '/' : (char)c;
-        if (c >= 0x80 && !valid)
-            plain = '?';
-        str_append_bytes(&label, &plain, 1);
+    str_append_plain(&plain, text, strlen(text));
+    for (const char *p = str_text(&plain); *p && letters < LABEL_MAX; p++) {
+        char c = *p == '"' ? '\'' : *p == '\\' ? '/' : *p;
+        str_append_bytes(&label, &c, 1);
         letters += ((unsigned char)p[1] & 0xc0) != 0x80; // a letter ends where the next begins
         if (letters == LABEL_MAX && p[1])
             str_append(&label, "...");
@@ -64,7 +61,7 @@ void picture_label(struct str *out, const char *text)
     bool blank = str_text(&label)[strspn(str_text(&label), " ")] == '\0';
     str_append(out, blank ? "(no name)" : str_text(&label));
     str_fini(&label);
-    json_decref(valid);
+    str_fini(&plain);
 }
 
 enum status picture_data(const char *dir, const char *name, const char *ending,

@@ -16,9 +16,8 @@ json_t *json_text(const char *text)
     if (value)
         return value;
     char *plain = strdup(text);
-    for (char *p = plain; p && *p; p++)
-        if ((unsigned char)*p >= 0x80)
-            *p = '?';
+    if (plain)
+        str_plain_lines(plain);
     value = plain ? json_string(plain) : NULL;
     free(plain);
     return value;

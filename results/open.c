@@ -190,6 +190,14 @@ static enum status read_through_copy(struct store *store, struct error *err)
     return status;
 }
 
+// An empty store in memory, where there is no file.
+static enum status open_none(struct store *store, struct error *err)
+{
+    if (sqlite3_open_v2(":memory:", &store->db, SQLITE_OPEN_READWRITE, NULL) != SQLITE_OK)
+        return FAIL(err, ERR_NOMEM, "%s: out of memory", store->path);
+    return schema_migrate(store->db, store->path, schema_version(), err);
+}
+
 static enum status open_read(struct store *store, struct error *err)
 {
     if (sqlite3_open_v2(store->path, &store->db, SQLITE_OPEN_READONLY, NULL) != SQLITE_OK)
@@ -228,7 +236,9 @@ enum status store_open(const char *path, enum store_mode mode, struct store **ou
     bool made = false;
     if (mode == STORE_WRITE)
         TRY(claim(path, &made, err));
-    TRY(check_file(path, err));
+    bool none = mode == STORE_READ_OR_NONE && access(path, F_OK) != 0 && errno == ENOENT;
+    if (!none)
+        TRY(check_file(path, err));
     struct store *store = calloc(1, sizeof *store);
     if (store)
         store->path = strdup(path);
@@ -237,7 +247,9 @@ enum status store_open(const char *path, enum store_mode mode, struct store **ou
         status = FAIL(err, ERR_NOMEM, "%s: out of memory", path);
     } else {
         store->mode = mode;
-        status = mode == STORE_WRITE ? open_write(store, err) : open_read(store, err);
+        status = none                  ? open_none(store, err)
+                 : mode == STORE_WRITE ? open_write(store, err)
+                                       : open_read(store, err);
     }
     if (status == OK) {
         *out = store;

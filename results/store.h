@@ -21,8 +21,9 @@
 struct store;
 
 enum store_mode {
-    STORE_READ,  // must exist; nothing is changed, not even by a migration
-    STORE_WRITE, // made when missing, its folder too (0700); migrated when older
+    STORE_READ,         // must exist; nothing is changed, not even by a migration
+    STORE_READ_OR_NONE, // the same, but a missing file is an empty store
+    STORE_WRITE,        // made when missing, its folder too (0700); migrated when older
 };
 // An empty file is a store in which nothing was measured yet, for readers and writers alike. A reader of
 // an older version reads a migrated copy in memory. Where SQLite's side files cannot be made a reader

@@ -2,21 +2,23 @@
 #include <jansson.h>
 #include <stdio.h>
 
+#include "base/plain.h"
 #include "base/str.h"
 #include "bench/cli/checkpoint.h"
 #include "bench/cli/command.h"
 #include "bench/cli/progress.h"
+#include "bench/cli/view.h"
 #include "engine/engine.h"
 
 static void print_report(const char *path, const struct conversion *c)
 {
     char size[32];
-    printf("%s: %zu tensors, %s\n", path, c->tensors,
-           format_bytes((double)c->data_bytes, size, sizeof size));
+    plain_printf(stdout, "%s: %zu tensors, %s\n", path, c->tensors,
+                 format_bytes((double)c->data_bytes, size, sizeof size));
     if (c->unblocked)
         printf("  %zu of them as f16: their rows are no whole blocks\n", c->unblocked);
     if (c->no_tokenizer[0])
-        printf("  without a tokenizer: %s\n", c->no_tokenizer);
+        plain_printf(stdout, "  without a tokenizer: %s\n", c->no_tokenizer);
 }
 
 static enum status print_json(const char *path, const struct conversion *c, struct error *err)
@@ -27,7 +29,7 @@ static enum status print_json(const char *path, const struct conversion *c, stru
                   "no_tokenizer", c->no_tokenizer[0] ? json_string(c->no_tokenizer) : json_null());
     if (!root)
         return FAIL(err, ERR_NOMEM, "the report as JSON");
-    json_dumpf(root, stdout, JSON_INDENT(2));
+    json_dumpf(root, stdout, JSON_INDENT(2) | view_json_ascii(stdout));
     putchar('\n');
     json_decref(root);
     return OK;

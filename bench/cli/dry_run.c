@@ -5,7 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/plain.h"
 #include "base/str.h"
+#include "bench/cli/view.h"
 
 // "1 h 02 min", "4 min 10 s", "12.3 s": what a person plans a coffee by.
 static const char *format_wait(double ns, char *out, size_t out_bytes)
@@ -35,12 +37,12 @@ static void print_cell(const struct cell *cell, int width, FILE *out)
 {
     char weights[24], kv[24], scratch[24], wait[24], reps[16];
     snprintf(reps, sizeof reps, "%d%s", cell->reps, cell->min_time_ns ? "+" : "");
-    fprintf(out, "  %-*s  %10s %10s %10s  %4d x %-4s %12s%s\n", width, cell->label,
-            format_bytes((double)cell->memory.weights_bytes, weights, sizeof weights),
-            format_bytes((double)cell->memory.kv_bytes, kv, sizeof kv),
-            format_bytes((double)cell->memory.scratch_bytes, scratch, sizeof scratch), cell->procs,
-            reps, format_wait(cell->predicted_ns, wait, sizeof wait),
-            cell->beyond_limit ? "  beyond the model's own context" : "");
+    plain_printf(out, "  %-*s  %10s %10s %10s  %4d x %-4s %12s%s\n", width, cell->label,
+                 format_bytes((double)cell->memory.weights_bytes, weights, sizeof weights),
+                 format_bytes((double)cell->memory.kv_bytes, kv, sizeof kv),
+                 format_bytes((double)cell->memory.scratch_bytes, scratch, sizeof scratch),
+                 cell->procs, reps, format_wait(cell->predicted_ns, wait, sizeof wait),
+                 cell->beyond_limit ? "  beyond the model's own context" : "");
 }
 
 static bool same_product(const struct cell *a, const struct cell *b)
@@ -66,10 +68,10 @@ static void print_products(const struct plan *plan, size_t first, FILE *out)
             count += same;
         }
         if (count == 1)
-            fprintf(out, "  %s\n", cell->label);
+            plain_printf(out, "  %s\n", cell->label);
         else if (!earlier)
-            fprintf(out, "  %s %s %s (%zu cells)\n", cell->model->label, cell->scheme_name,
-                    cell->device, count);
+            plain_printf(out, "  %s %s %s (%zu cells)\n", cell->model->label, cell->scheme_name,
+                         cell->device, count);
     }
 }
 
@@ -87,10 +89,10 @@ static void print_skipped(const struct plan *plan, FILE *out)
         for (size_t k = i; k < plan->cell_count; k++)
             count += str_equal(plan->cells[k].skip, cell->skip);
         if (count == 1) {
-            fprintf(out, "%s: %s: %s\n", status, cell->label, cell->skip);
+            plain_printf(out, "%s: %s: %s\n", status, cell->label, cell->skip);
             continue;
         }
-        fprintf(out, "%s: %s\n", status, cell->skip);
+        plain_printf(out, "%s: %s\n", status, cell->skip);
         print_products(plan, i, out);
     }
 }
@@ -103,11 +105,11 @@ static void print_qualities(const struct plan *plan, FILE *out)
         fputc('\n', out);
     for (size_t i = 0; i < plan->quality_count; i++) {
         const struct plan_quality *q = &plan->qualities[i];
-        fprintf(out, "quality of %s by %s: ", q->label, q->wish->convention);
+        plain_printf(out, "quality of %s by %s: ", q->label, q->wish->convention);
         if (q->skip)
-            fprintf(out, "%s, %s\n", q->unsupported ? "unsupported" : "skipped", q->skip);
+            plain_printf(out, "%s, %s\n", q->unsupported ? "unsupported" : "skipped", q->skip);
         else
-            fprintf(out, "%s\n", format_wait(q->predicted_ns, wait, sizeof wait));
+            plain_printf(out, "%s\n", format_wait(q->predicted_ns, wait, sizeof wait));
     }
 }
 
@@ -123,31 +125,32 @@ void dry_run_print(const struct plan *plan, const char *basis, FILE *out)
 {
     int width = label_width(plan);
     char wait[24], memory[24];
-    fprintf(out, "suite %s: %zu cells, %zu to run, %zu left out\n", plan->suite_name,
-            plan->cell_count, plan->run_count, plan->cell_count - plan->run_count);
+    plain_printf(out, "suite %s: %zu cells, %zu to run, %zu left out\n", plan->suite_name,
+                 plan->cell_count, plan->run_count, plan->cell_count - plan->run_count);
     if (plan->duplicates)
-        fprintf(out, "repeated in later sweeps, run once as the first has them: %zu\n",
-                plan->duplicates);
+        plain_printf(out, "repeated in later sweeps, run once as the first has them: %zu\n",
+                     plan->duplicates);
     if (plan->run_count)
-        fprintf(out, "\n  %-*s  %10s %10s %10s  %11s %12s\n", width, "cell", "weights", "kv",
-                "scratch", "trials", "time");
+        plain_printf(out, "\n  %-*s  %10s %10s %10s  %11s %12s\n", width, "cell", "weights", "kv",
+                     "scratch", "trials", "time");
     for (size_t i = 0; i < plan->cell_count; i++)
         if (!plan->cells[i].skip)
             print_cell(&plan->cells[i], width, out);
     if (adds_repetitions(plan))
-        fprintf(out,
-                "  trials x repetitions in each; N+: N at least, more (up to %d) until min_time is "
-                "measured; the time counts them\n",
-                REPETITIONS_MOST);
+        plain_printf(
+            out,
+            "  trials x repetitions in each; N+: N at least, more (up to %d) until min_time is "
+            "measured; the time counts them\n",
+            REPETITIONS_MOST);
     if (plan->run_count < plan->cell_count)
         fputc('\n', out);
     print_skipped(plan, out);
     print_qualities(plan, out);
     if (plan->memory_bytes > 0)
-        fprintf(out, "\nmemory for one worker: %s",
-                format_bytes((double)plan->memory_bytes, memory, sizeof memory));
-    fprintf(out, "\ntime in all: %s (%s)\n", format_wait(plan->predicted_ns, wait, sizeof wait),
-            basis);
+        plain_printf(out, "\nmemory for one worker: %s",
+                     format_bytes((double)plan->memory_bytes, memory, sizeof memory));
+    plain_printf(out, "\ntime in all: %s (%s)\n",
+                 format_wait(plan->predicted_ns, wait, sizeof wait), basis);
 }
 
 static json_t *cell_json(const struct cell *cell)
@@ -198,9 +201,9 @@ enum status dry_run_print_json(const struct plan *plan, const char *basis, FILE 
         plan->suite_path, "resolved", plan->suite_text, "cells", cells, "qualities", qualities,
         "predicted_ns", plan->predicted_ns, "basis", basis, "duplicates",
         (json_int_t)plan->duplicates, "memory_bytes", (json_int_t)plan->memory_bytes);
-    char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
+    char *text = root ? json_dumps(root, JSON_INDENT(2) | view_json_ascii(out)) : NULL;
     if (text)
-        fprintf(out, "%s\n", text);
+        fprintf(out, "%s\n", text); // data: a terminal gets it in ASCII
     else
         FAIL(err, ERR_NOMEM, "no memory for the plan as JSON");
     free(text);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/plain.h"
 #include "bench/cli/view.h"
 #include "results/export.h"
 
@@ -16,14 +17,15 @@ static const struct flag flags[] = {
     {0},
 };
 
-static enum status to_text(struct store *store, const char *run, bool csv, struct str *text,
-                           struct error *err)
+// out: NULL for a file.
+static enum status to_text(struct store *store, const char *run, bool csv, FILE *out,
+                           struct str *text, struct error *err)
 {
     json_t *root = NULL;
     if (csv)
         return export_csv(store, run, text, err);
     TRY(export_json(store, run, &root, err));
-    char *dump = json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
+    char *dump = json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(17) | view_json_ascii(out));
     json_decref(root);
     if (dump) {
         str_append(text, dump);
@@ -37,21 +39,21 @@ static enum status write_text(const char *path, const struct str *text, struct e
 {
     if (path)
         return file_write(path, str_text(text), text->length, err);
-    fwrite(str_text(text), 1, text->length, stdout); // main reports what did not get out
+    plain_write(stdout, str_text(text), text->length); // main reports what did not get out
     return OK;
 }
 
 static enum exit_code run_export(const struct arguments *args, struct error *err)
 {
-    const char *format = flag_string(args, "format");
+    const char *format = flag_string(args, "format"), *output = flag_string(args, "output");
     bool csv = str_equal(format, "csv") && !flag_bool(args, "json");
     struct store *store = NULL;
     struct str text = {0};
     if (!csv && !str_equal(format, "json") && !flag_bool(args, "json"))
         FAIL(err, ERR_USAGE, "unknown export format '%s': json and csv are known", format);
     else if (view_open(args, &store, err) == OK &&
-             to_text(store, positional(args, 0), csv, &text, err) == OK)
-        write_text(flag_string(args, "output"), &text, err);
+             to_text(store, positional(args, 0), csv, output ? NULL : stdout, &text, err) == OK)
+        write_text(output, &text, err);
     str_fini(&text);
     store_close(store);
     return exit_code_of(err);

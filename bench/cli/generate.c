@@ -7,10 +7,12 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/plain.h"
 #include "base/str.h"
 #include "bench/cli/checkpoint.h"
 #include "bench/cli/command.h"
 #include "bench/cli/progress.h"
+#include "bench/cli/view.h"
 #include "bench/probe/probe.h"
 #include "engine/engine.h"
 
@@ -40,6 +42,7 @@ struct session {
     uint64_t *token_ns; // (gen) when each id was on the host
     uint64_t load_ns, encode_ns, begin_ns;
     struct str text;
+    struct plain_stream shown; // of the text, as far as a terminal has it
 };
 
 // ---- flags -----------------------------------------------------------------------------------------------
@@ -155,14 +158,14 @@ static enum status prefill(struct session *s, const float **logits, struct error
     return OK;
 }
 
-// The token's bytes go out at once, even where they are half of a character: a terminal waits for the rest.
+// The token's bytes go out at once; to a terminal half a character waits for its rest.
 static void show(struct session *s, int32_t id)
 {
     size_t before = s->text.length;
     tokenizer_decode(s->tok, id, &s->text);
     if (s->request.json)
         return;
-    fwrite(str_text(&s->text) + before, 1, s->text.length - before, stdout);
+    plain_stream_write(&s->shown, stdout, str_text(&s->text) + before, s->text.length - before);
     fflush(stdout);
 }
 
@@ -215,9 +218,9 @@ static void timings_print(const struct session *s, FILE *out)
                 format_time_ns(t.tpot_ns, a, sizeof a), t.decode_tok_s);
     else
         fprintf(out, "decode   none: one token was generated\n");
-    fprintf(out, "%s, %s, %d thread%s%s\n", model_config(s->model)->name,
-            model_scheme(s->model)->arithmetic, pool_threads(s->pool),
-            pool_threads(s->pool) == 1 ? "" : "s", pool_pinned(s->pool) ? "" : ", not pinned");
+    plain_printf(out, "%s, %s, %d thread%s%s\n", model_config(s->model)->name,
+                 model_scheme(s->model)->arithmetic, pool_threads(s->pool),
+                 pool_threads(s->pool) == 1 ? "" : "s", pool_pinned(s->pool) ? "" : ", not pinned");
 }
 
 // The text may end inside a character, which is no JSON string: up to three bytes are left out then.
@@ -245,7 +248,7 @@ static enum status json_print(const struct session *s, struct error *err)
         decoded ? json_real(t.decode_tok_s) : json_null());
     if (!root)
         return FAIL(err, ERR_NOMEM, "the result as JSON");
-    json_dumpf(root, stdout, JSON_INDENT(2));
+    json_dumpf(root, stdout, JSON_INDENT(2) | view_json_ascii(stdout));
     putchar('\n');
     json_decref(root);
     return OK;
@@ -259,6 +262,7 @@ static enum exit_code generate_run(const struct arguments *args, struct error *e
         if (s.request.json) {
             json_print(&s, err);
         } else {
+            plain_stream_end(&s.shown, stdout);
             putchar('\n');
             fflush(stdout);
             timings_print(&s, stderr);

@@ -8,6 +8,7 @@
 #include "base/pool.h"
 #include "base/str.h"
 #include "bench/cli/command.h"
+#include "bench/cli/view.h"
 #include "bench/probe/probe.h"
 #include "kernels/kernels.h"
 
@@ -31,7 +32,7 @@ static const char *asked_pattern(const struct arguments *args)
 
 static enum status print_json(json_t *rows, struct error *err)
 {
-    if (!rows || json_dumpf(rows, stdout, JSON_INDENT(2)) != 0)
+    if (!rows || json_dumpf(rows, stdout, JSON_INDENT(2) | view_json_ascii(stdout)) != 0)
         return FAIL(err, ERR_NOMEM, "no memory for the JSON");
     putchar('\n');
     return OK;

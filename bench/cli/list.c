@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "base/clock.h"
+#include "base/plain.h"
 #include "bench/cli/view.h"
 #include "results/export.h"
 #include "results/metric.h"
@@ -42,8 +43,10 @@ static enum status list_runs(struct store *store, struct arena *arena, bool json
     struct run_row *runs = NULL;
     size_t count = 0;
     TRY(query_runs(store, arena, &runs, &count, err));
+    if (!json && count == 0)
+        plain_printf(stdout, "%s: " NOTHING_MEASURED "\n", store_path(store));
     if (!json)
-        return print_runs(runs, count, err);
+        return count ? print_runs(runs, count, err) : OK;
     json_t *list = json_array();
     for (size_t i = 0; i < count; i++)
         json_array_append_new(list, export_run(&runs[i]));
@@ -67,6 +70,7 @@ static enum status print_cells(const struct cell_row *cells, size_t count,
 {
     static const char *const heads[] = {"key",      "cell",    "status", ">trials", ">TTFT",
                                         ">prefill", ">decode", "reason", NULL};
+    struct str words = {0};
     struct view_table table;
     view_begin(&table, heads);
     for (size_t i = 0; i < count; i++) {
@@ -78,7 +82,10 @@ static enum status print_cells(const struct cell_row *cells, size_t count,
         figure_cell(&table, rows, row_count, c, METRIC_TTFT, "prefill");
         figure_cell(&table, rows, row_count, c, METRIC_PREFILL_TPS, "prefill");
         figure_cell(&table, rows, row_count, c, METRIC_DECODE_TPS, "decode");
-        view_cell(&table, "%s", c->reason);
+        str_append(&words, c->caveat);
+        str_printf(&words, "%s%s", c->caveat[0] && c->reason[0] ? "; " : "", c->reason);
+        view_cell(&table, "%s", str_text(&words));
+        str_fini(&words);
     }
     return view_print(&table, err);
 }

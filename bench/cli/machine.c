@@ -5,6 +5,7 @@
 
 #include "base/str.h"
 #include "bench/cli/command.h"
+#include "bench/cli/view.h"
 #include "bench/roof/roof.h"
 
 // What the command found, before it is shown one way or the other.
@@ -250,7 +251,7 @@ static enum status print_json(const struct findings *f, struct error *err)
                   "counters", "source", counters_source(f->counters), "refused",
                   counters_reason(f->counters), "names", names, "threads", f->threads, "pinned",
                   f->pinned, "ceilings", ceilings_json(f->ceilings), "note", f->ceilings->note);
-    if (!root || json_dumpf(root, stdout, JSON_INDENT(2)) != 0)
+    if (!root || json_dumpf(root, stdout, JSON_INDENT(2) | view_json_ascii(stdout)) != 0)
         FAIL(err, root ? ERR_IO : ERR_NOMEM, "machine: the JSON cannot be written");
     else
         putchar('\n');

@@ -4,11 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/plain.h"
 #include "base/pool.h"
 #include "base/str.h"
 #include "bench/cli/checkpoint.h"
 #include "bench/cli/command.h"
 #include "bench/cli/support.h"
+#include "bench/cli/view.h"
 #include "engine/engine.h"
 
 enum { CLASSES_MAX = 8, CONTEXTS_MAX = 16, CHUNK = 512 };
@@ -194,23 +196,23 @@ static void print_quantization(const struct checkpoint *ck)
     const struct checkpoint_quantization *q = checkpoint_quantization(ck);
     if (!q)
         return;
-    printf("  quantization  %s: %s\n", q->method, q->text);
+    plain_printf(stdout, "  quantization  %s: %s\n", q->method, q->text);
     const char *plain = q->plain;
     if (*plain)
         printf("  not quantized ");
     for (const char *end; (end = strchr(plain, '\n')); plain = end + 1)
-        printf("%.*s%s", (int)(end - plain), plain, end[1] ? ", " : "\n");
+        plain_printf(stdout, "%.*s%s", (int)(end - plain), plain, end[1] ? ", " : "\n");
 }
 
 static void print_description(const struct findings *f)
 {
     const struct model_config *c = f->config;
     char number[32];
-    printf("%s\n", c->name);
+    plain_printf(stdout, "%s\n", c->name);
     printf("  format        %s%s\n", checkpoint_format(f->ck),
            checkpoint_is_synthetic(f->ck) ? " (a shape: random weights)" : "");
-    printf("  architecture  %s, %d layers, width %d, feed-forward %d\n", c->arch, c->layers,
-           c->width, c->ff);
+    plain_printf(stdout, "  architecture  %s, %d layers, width %d, feed-forward %d\n", c->arch,
+                 c->layers, c->width, c->ff);
     print_blocks(c);
     print_attention(c);
     print_positions(c);
@@ -388,7 +390,7 @@ static enum status print_json(const struct findings *f, struct error *err)
                   support_json(&f->support));
     if (!root)
         return FAIL(err, ERR_NOMEM, "the description as JSON");
-    json_dumpf(root, stdout, JSON_INDENT(2));
+    json_dumpf(root, stdout, JSON_INDENT(2) | view_json_ascii(stdout));
     putchar('\n');
     json_decref(root);
     return OK;
@@ -404,7 +406,7 @@ static void print_refused(const struct support *support, bool as_json, const str
     json_t *root = json_pack("{s:b, s:s, s:o}", "runs", 0, "error", err->message, "support",
                              support_json(support));
     if (root) {
-        json_dumpf(root, stdout, JSON_INDENT(2));
+        json_dumpf(root, stdout, JSON_INDENT(2) | view_json_ascii(stdout));
         putchar('\n');
     }
     json_decref(root);

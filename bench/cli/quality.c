@@ -8,6 +8,7 @@
 
 #include "base/home.h"
 #include "base/os.h"
+#include "base/plain.h"
 #include "base/str.h"
 #include "bench/cli/checkpoint.h"
 #include "bench/cli/command.h"
@@ -182,15 +183,16 @@ static enum status print_json(const struct quality_request *r, struct error *err
 static void print_text(const struct quality_request *r)
 {
     const struct quality *q = &r->quality;
-    printf("%s, %s (%s), head %s, kv %s\n", model_config(r->model)->name, r->scheme.name,
-           model_scheme(r->model)->arithmetic, storage_name(r->scheme.head), storage_name(r->kv));
+    plain_printf(stdout, "%s, %s (%s), head %s, kv %s\n", model_config(r->model)->name,
+                 r->scheme.name, model_scheme(r->model)->arithmetic, storage_name(r->scheme.head),
+                 storage_name(r->kv));
     printf("%s: %s\n", r->convention->name, r->convention->words);
-    printf("%s: %.0f windows, %.0f tokens scored, in %.1f s\n\n", r->text_path, q->windows,
-           q->tokens, q->time_ns / 1e9);
+    plain_printf(stdout, "%s: %.0f windows, %.0f tokens scored, in %.1f s\n\n", r->text_path,
+                 q->windows, q->tokens, q->time_ns / 1e9);
     printf("perplexity     %.4f  (ln: %.5f +- %.5f)\n", q->perplexity, log(q->perplexity),
            q->ln_stderr);
     if (!r->baseline) {
-        printf("%s\n", r->why);
+        plain_printf(stdout, "%s\n", r->why);
         return;
     }
     printf("of f32         %.4f  (this is %+.3f %%, +- %.3f)\n", q->perplexity_f32,

@@ -4,11 +4,13 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/plain.h"
 #include "base/pool.h"
 #include "base/str.h"
 #include "bench/cli/checkpoint.h"
 #include "bench/cli/command.h"
 #include "bench/cli/progress.h"
+#include "bench/cli/view.h"
 #include "bench/probe/probe.h"
 #include "engine/engine.h"
 
@@ -36,14 +38,14 @@ static enum status report(const struct arguments *args, const struct checkpoint 
                                  flag_string(args, "scheme"), "layout", q ? q->text : "", "bytes",
                                  (json_int_t)bytes, "source_bytes", (json_int_t)stored_size(source),
                                  "seconds", (double)time_ns / 1e9);
-        json_dumpf(root, stdout, JSON_INDENT(2));
+        json_dumpf(root, stdout, JSON_INDENT(2) | view_json_ascii(stdout));
         putchar('\n');
         json_decref(root);
     } else {
-        printf("%s: %s, %s (from %s) in %s\n", out, q ? q->text : "",
-               format_bytes((double)bytes, after, sizeof after),
-               format_bytes((double)stored_size(source), before, sizeof before),
-               format_time_ns((double)time_ns, took, sizeof took));
+        plain_printf(stdout, "%s: %s, %s (from %s) in %s\n", out, q ? q->text : "",
+                     format_bytes((double)bytes, after, sizeof after),
+                     format_bytes((double)stored_size(source), before, sizeof before),
+                     format_time_ns((double)time_ns, took, sizeof took));
     }
     checkpoint_destroy(made);
     return OK;

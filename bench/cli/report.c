@@ -3,7 +3,8 @@
 #include <stdlib.h>
 
 #include "base/log.h"
-#include "bench/cli/command.h"
+#include "base/plain.h"
+#include "bench/cli/view.h"
 #include "report/report.h"
 
 static const struct flag flags[] = {
@@ -15,8 +16,7 @@ static const struct flag flags[] = {
     {0},
 };
 
-static enum status write_report(const struct arguments *args, const char *database,
-                                struct error *err)
+static enum status write_report(const struct arguments *args, struct error *err)
 {
     struct store *store = NULL;
     struct report_options options = {.dir = flag_string(args, "output"),
@@ -27,14 +27,14 @@ static enum status write_report(const struct arguments *args, const char *databa
                     (long long)timeout_s);
     options.timeout_ms = (int)timeout_s * 1000;
     TRY(report_formats(flag_string(args, "format"), &options.formats, err));
-    TRY(store_open(database, STORE_READ, &store, err));
+    TRY(view_open(args, &store, err));
     char *index = NULL;
     struct str note = {0};
     enum status status = report_write(store, positional(args, 0), &options, &index, &note, err);
     if (status == OK) {
         if (note.length)
             log_line(LOG_WARN, "%s", str_text(&note));
-        printf("%s\n", index);
+        plain_printf(stdout, "%s\n", index);
     }
     str_fini(&note);
     free(index);
@@ -44,10 +44,7 @@ static enum status write_report(const struct arguments *args, const char *databa
 
 static enum exit_code run_report(const struct arguments *args, struct error *err)
 {
-    char *database = command_database(args, err);
-    if (database)
-        write_report(args, database, err);
-    free(database);
+    write_report(args, err);
     return exit_code_of(err);
 }
 

@@ -30,7 +30,7 @@ static void print_field(const char *name, const char *text)
 static enum status show_run(struct store *store, struct arena *arena, const struct run_row *run,
                             struct error *err)
 {
-    static const char *const heads[] = {"ceiling",   "level",      ">threads",
+    static const char *const heads[] = {"ceiling",   "level",      "device", ">threads",
                                         ">measured", "reached by", NULL};
     struct ceiling_row *ceilings = NULL;
     size_t count = 0;
@@ -60,6 +60,7 @@ static enum status show_run(struct store *store, struct arena *arena, const stru
     for (size_t i = 0; i < count; i++) {
         view_cell(&table, "%s", ceilings[i].name);
         view_cell(&table, "%s", ceilings[i].level);
+        view_cell(&table, "%s", ceilings[i].device);
         view_cell(&table, "%d", ceilings[i].threads);
         view_cell(&table, "%s",
                   metric_format(ceilings[i].value, ceilings[i].unit, text, sizeof text));
@@ -134,17 +135,40 @@ static enum status print_verdicts(struct store *store, struct arena *arena,
     return view_print(&table, err);
 }
 
+// The builds that measured a cell's trials, where any is not the run's.
+static void print_builds(const struct trial_row *trials, size_t count, const char *run_build)
+{
+    bool other = false;
+    for (size_t i = 0; i < count; i++)
+        other |= trials[i].build && !str_equal(trials[i].build, run_build);
+    for (size_t i = 0; i < count && other; i++) {
+        char name[32];
+        bool first = true;
+        for (size_t j = 0; j < i; j++)
+            first &= !str_equal(trials[i].build, trials[j].build);
+        snprintf(name, sizeof name, "trial %d by", trials[i].number);
+        if (first)
+            print_field(name, trials[i].build ? trials[i].build : "a build not recorded");
+    }
+}
+
 // Each trial's status, and every value of each of its repetitions with what disturbed it.
 static enum status print_trials(struct store *store, struct arena *arena,
                                 const struct cell_row *cell, struct error *err)
 {
+    char number[24];
+    struct run_row run;
     static const char *const heads[] = {">trial",    "status", ">repetition", "value", "phase",
                                         ">measured", "source", "reason",      NULL};
     struct trial_row *trials = NULL;
     size_t count = 0;
     struct view_table table;
     char text[64];
+    snprintf(number, sizeof number, "%lld", (long long)cell->run);
+    TRY(query_run(store, arena, number, &run, err));
     TRY(query_trials(store, arena, cell->id, &trials, &count, err));
+    printf("\n");
+    print_builds(trials, count, run.build);
     view_begin(&table, heads);
     for (size_t i = 0; i < count; i++) {
         struct value_row *values = NULL;
@@ -169,7 +193,6 @@ static enum status print_trials(struct store *store, struct arena *arena,
             view_cell(&table, "%s", "");
         }
     }
-    printf("\n");
     return view_print(&table, err);
 }
 
@@ -203,7 +226,10 @@ static enum status show_cell(struct store *store, struct arena *arena, const str
     snprintf(text, sizeof text, "%d of %d, %d disturbed", cell->trials, cell->trials_planned,
              cell->disturbed);
     print_field("trials", text);
-    print_field("arithmetic", cell->arithmetic[0] ? cell->arithmetic : "not told");
+    print_field("arithmetic", cell->arithmetic[0] ? cell->arithmetic : "not reported");
+    print_field("engine", cell->engine);
+    if (cell->stored[0])
+        print_field("weights", cell->caveat[0] ? cell->caveat : cell->stored);
     print_field("predicted", metric_format(cell->predicted_memory_bytes, "bytes", text, 40));
     print_field("parameters", cell->params);
     print_quality(quality_find(qualities, quality_count, cell->id));

@@ -11,10 +11,12 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "base/plain.h"
 #include "base/stat.h"
 #include "base/str.h"
 #include "bench/cli/checkpoint.h"
 #include "bench/cli/command.h"
+#include "bench/cli/view.h"
 
 struct request {
     const struct tokenizer *tok;
@@ -93,7 +95,7 @@ static enum status print_text(const struct request *r, const char *text, size_t 
         status = out.failed ? FAIL(err, ERR_NOMEM, "no memory for the text") : OK;
     }
     if (status == OK)
-        fwrite(str_text(&out), 1, out.length, stdout);
+        plain_write(stdout, str_text(&out), out.length);
     str_fini(&out);
     free(ids);
     return status;
@@ -103,7 +105,8 @@ static enum status print_text(const struct request *r, const char *text, size_t 
 
 static enum status json_out(json_t *value, struct error *err)
 {
-    char *text = value ? json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
+    size_t flags = JSON_COMPACT | JSON_ENCODE_ANY | view_json_ascii(stdout);
+    char *text = value ? json_dumps(value, flags) : NULL;
     json_decref(value);
     if (!text)
         return FAIL(err, ERR_NOMEM, "no memory for an answer");

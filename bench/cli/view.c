@@ -5,24 +5,34 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/plain.h"
+
 enum status view_open(const struct arguments *args, struct store **out, struct error *err)
 {
     *out = NULL;
     char *path = command_database(args, err);
     if (path == NULL)
         return err->code;
-    enum status status = store_open(path, STORE_READ, out, err);
+    bool named = flag_string(args, "db") != NULL;
+    enum status status = store_open(path, named ? STORE_READ : STORE_READ_OR_NONE, out, err);
     free(path);
     return status;
 }
 
+size_t view_json_ascii(FILE *out)
+{
+    return out && plain_is_terminal(out) ? JSON_ENSURE_ASCII : 0;
+}
+
 enum status view_json(json_t *value, struct error *err)
 {
-    char *text = value ? json_dumps(value, JSON_INDENT(1) | JSON_REAL_PRECISION(17)) : NULL;
+    size_t flags = JSON_INDENT(1) | JSON_REAL_PRECISION(17) | view_json_ascii(stdout);
+    char *text = value ? json_dumps(value, flags) : NULL;
     json_decref(value);
     if (text == NULL)
         return FAIL(err, ERR_NOMEM, "no memory for the JSON");
-    printf("%s\n", text);
+    plain_write(stdout, text, strlen(text));
+    putchar('\n');
     free(text);
     return OK;
 }

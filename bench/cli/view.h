@@ -3,19 +3,25 @@
 #define BENCH_CLI_VIEW_H
 
 #include <jansson.h>
+#include <stdio.h>
 
 #include "base/str.h"
 #include "bench/cli/command.h"
 #include "results/store.h"
 
-// The database of this invocation, opened for reading; the caller closes it.
+// The database of this invocation, opened for reading; the caller closes it. Where no --db names one, a
+// missing file is a store in which nothing was measured yet.
 enum status view_open(const struct arguments *args, struct store **out, struct error *err);
+
+// A flag of jansson for JSON that goes to `out` (NULL: a file): to a terminal all of it is ASCII, so that
+// the terminal obeys no text in it.
+size_t view_json_ascii(FILE *out);
 
 // Prints one JSON document and a newline, and takes `value`.
 enum status view_json(json_t *value, struct error *err);
 
-// Rows of cells under one head; cells are padded to the widest when printed. Text of a person is made
-// harmless for a terminal (str_plain).
+// Rows of cells under one head; cells are padded to the widest when printed. Text is made plain
+// (base/plain.h).
 struct view_table {
     size_t columns;
     struct str *cells; // count, row by row, the head first

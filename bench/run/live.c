@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/plain.h"
 #include "base/str.h"
 #include "results/metric.h"
 #include "results/query.h"
@@ -270,8 +271,8 @@ static void print_cell(const struct cell_row *cell, const struct summary_row *ro
                        bool quality, const struct verdict_row *verdict, int label_width)
 {
     char ttft[32], prefill[32], decode[32], tpot[32], perplexity[48];
-    printf(
-        "%-*s  %-11s  %3d/%-3d  %10s  %12s  %12s  %10s%s  %s\n", label_width, cell->label,
+    plain_printf(
+        stdout, "%-*s  %-11s  %3d/%-3d  %10s  %12s  %12s  %10s%s  %s\n", label_width, cell->label,
         cell->status, cell->trials, cell->trials_planned,
         median_text(rows, count, cell->id, METRIC_TTFT, "prefill", ttft, sizeof ttft),
         median_text(rows, count, cell->id, METRIC_PREFILL_TPS, "prefill", prefill, sizeof prefill),
@@ -279,8 +280,10 @@ static void print_cell(const struct cell_row *cell, const struct summary_row *ro
         median_text(rows, count, cell->id, METRIC_TPOT, "decode", tpot, sizeof tpot),
         quality_text(cell, rows, count, quality, perplexity, sizeof perplexity),
         verdict ? verdict->text : "");
+    if (cell->caveat[0])
+        plain_printf(stdout, "%-*s  %s\n", label_width, "", cell->caveat);
     if (cell->reason[0])
-        printf("%-*s  %s\n", label_width, "", cell->reason);
+        plain_printf(stdout, "%-*s  %s\n", label_width, "", cell->reason);
 }
 
 // What to do with the run next, as commands to copy.
@@ -289,10 +292,10 @@ static void print_next(const struct store *store, int64_t run, size_t left_out)
     struct str path = {0};
     str_append_shell(&path, store_path(store));
     if (left_out)
-        printf("\n%zu cell%s left out; with reasons: bench list --run %lld --db %s\n", left_out,
-               left_out == 1 ? "" : "s", (long long)run, str_text(&path));
-    printf("\nrun %lld is in %s; next: bench report %lld --db %s\n", (long long)run,
-           store_path(store), (long long)run, str_text(&path));
+        plain_printf(stdout, "\n%zu cell%s left out; with reasons: bench list --run %lld --db %s\n",
+                     left_out, left_out == 1 ? "" : "s", (long long)run, str_text(&path));
+    plain_printf(stdout, "\nrun %lld is in %s; next: bench report %lld --db %s\n", (long long)run,
+                 store_path(store), (long long)run, str_text(&path));
     str_fini(&path);
 }
 

@@ -69,6 +69,7 @@ void trial_fail(struct trial *t, const char *status, const char *format, ...)
     va_start(args, format);
     vsnprintf(t->reason, sizeof t->reason, format, args);
     va_end(args);
+    str_plain(t->reason);
     t->status = status;
 }
 

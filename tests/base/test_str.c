@@ -124,6 +124,9 @@ static void text_out_of_files_is_made_plain(void **state)
         {"\xe0\x80\x80 \xed\xa0\x80", "??? ???"},           // overlong, a surrogate
         {"\xf4\x90\x80\x80 \xf5\x80\x80\x80", "???? ????"}, // beyond U+10FFFF
         {"cut \xe2\x96", "cut ??"},
+        {"a\xe2\x80\xaetxt.exe\xe2\x80\xac", "a???txt.exe???"}, // right to left, and back
+        {"\xe2\x81\xa6 \xe2\x80\x8f \xd8\x9c \xe2\x80\xa8", "??? ??? ?? ???"},
+        {"\xe2\x80\x8d \xe2\x80\x93 \xd8\x9b", "\xe2\x80\x8d \xe2\x80\x93 \xd8\x9b"}, // neighbours
     };
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
         struct str s = {0};

@@ -389,7 +389,7 @@ static void test_labels(void **state)
 {
     static const char *const cases[][2] = {
         {"7b int8 cpu", "7b int8 cpu"},
-        {"a\tb\nc", "a b c"},
+        {"a\tb\nc", "a?b?c"},
         {"\"q\" \\n", "'q' /n"},
         {"", "(no name)"},
         {"  ", "(no name)"},

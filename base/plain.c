@@ -1,0 +1,105 @@
+// plain.c - printing text of others.
+#include "base/plain.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/str.h"
+
+void plain_printf(FILE *out, const char *format, ...)
+{
+    va_list args, again;
+    va_start(args, format);
+    va_copy(again, args);
+    int length = vsnprintf(NULL, 0, format, args);
+    char *text = length < 0 ? NULL : malloc((size_t)length + 1);
+    if (text) {
+        vsnprintf(text, (size_t)length + 1, format, again);
+        str_plain_lines(text);
+        fputs(text, out);
+        free(text);
+    }
+    va_end(again);
+    va_end(args);
+}
+
+bool plain_is_terminal(FILE *out)
+{
+    int fd = fileno(out);
+    return fd >= 0 && isatty(fd) == 1;
+}
+
+// A NUL would end the text early: it is a control character as well.
+static void append_plain(struct str *to, const char *bytes, size_t count)
+{
+    size_t began = to->length;
+    str_append_bytes(to, bytes, count);
+    if (to->failed)
+        return;
+    for (size_t i = began; i < to->length; i++)
+        if (to->data[i] == '\0')
+            to->data[i] = '\x01';
+    str_plain_lines(to->data + began);
+}
+
+static void write_str(FILE *out, struct str *text)
+{
+    fwrite(str_text(text), 1, text->length, out);
+    str_fini(text);
+}
+
+void plain_write(FILE *out, const char *bytes, size_t count)
+{
+    struct str text = {0};
+    if (!plain_is_terminal(out)) {
+        fwrite(bytes, 1, count, out);
+        return;
+    }
+    append_plain(&text, bytes, count);
+    write_str(out, &text);
+}
+
+// How many bytes at the end begin a character that is not whole yet: at most 3.
+static size_t unfinished(const char *bytes, size_t count)
+{
+    for (size_t back = 1; back <= 3 && back <= count; back++) {
+        unsigned char c = (unsigned char)bytes[count - back];
+        if ((c & 0xc0) == 0x80)
+            continue;
+        size_t needs = c < 0xc2 ? 1 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : c < 0xf5 ? 4 : 1;
+        return needs > back ? back : 0;
+    }
+    return 0;
+}
+
+void plain_stream_append(struct plain_stream *stream, struct str *to, const char *bytes,
+                         size_t count)
+{
+    struct str all = {0};
+    str_append_bytes(&all, stream->waiting, stream->count);
+    str_append_bytes(&all, bytes, count);
+    size_t rest = unfinished(str_text(&all), all.length);
+    append_plain(to, str_text(&all), all.length - rest);
+    memcpy(stream->waiting, str_text(&all) + all.length - rest, rest);
+    stream->count = rest;
+    str_fini(&all);
+}
+
+void plain_stream_write(struct plain_stream *stream, FILE *out, const char *bytes, size_t count)
+{
+    struct str text = {0};
+    if (!plain_is_terminal(out)) {
+        fwrite(bytes, 1, count, out);
+        return;
+    }
+    plain_stream_append(stream, &text, bytes, count);
+    write_str(out, &text);
+}
+
+void plain_stream_end(struct plain_stream *stream, FILE *out)
+{
+    plain_write(out, stream->waiting, stream->count);
+    stream->count = 0;
+}

@@ -1,0 +1,34 @@
+// plain.h - text of others where a person reads it: escape sequences, bidirectional controls and bytes that
+// are no UTF-8 do not reach a terminal (str_plain).
+#ifndef BASE_PLAIN_H
+#define BASE_PLAIN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include "base/status.h"
+
+// As fprintf; what is printed is plain, whatever `out` is: it may be read by a terminal later. Line ends and
+// tabs stay.
+void plain_printf(FILE *out, const char *format, ...) PRINTF_LIKE(2, 3);
+
+bool plain_is_terminal(FILE *out);
+
+// Data: written as it is, but to a terminal plain.
+void plain_write(FILE *out, const char *bytes, size_t count);
+
+// The same for bytes that come in pieces and cut through characters: to a terminal an unfinished character
+// waits for its rest. Zero-initialised is empty; plain_stream_end writes what still waits.
+struct plain_stream {
+    char waiting[4];
+    size_t count;
+};
+void plain_stream_write(struct plain_stream *stream, FILE *out, const char *bytes, size_t count);
+void plain_stream_end(struct plain_stream *stream, FILE *out);
+// What plain_stream_write sends to a terminal, for `bytes` after what waits; appended to `to`.
+struct str;
+void plain_stream_append(struct plain_stream *stream, struct str *to, const char *bytes,
+                         size_t count);
+
+#endif
