@@ -1,30 +1,9 @@
 // linear_neon.c - y = W x with NEON f32 multiply-adds: f32 by f32 and bf16 by bf16.
 //
-// A panel's 16 rows are four registers; a tile is one panel by 6 tokens: 24 sums, 4 weights and a
-// broadcast take 29 of the 32 registers. bf16: a group is a pair of inputs in each 32-bit lane; a shift
-// makes the even ones f32 and a mask the odd ones.
-#include "kernels/linear.h"
+// bf16: a group is a pair of inputs in each 32-bit lane. A shift turns the even ones into f32, a mask the
+// odd ones.
+#include "kernels/arm/tiles_neon.h"
 #include "kernels/variants.h"
-
-#include <arm_neon.h>
-
-enum { MAX_TOKENS = 6, REGISTERS = 4, LANES = 4 };
-
-#define INLINE static inline __attribute__((always_inline))
-
-typedef float32x4_t sums[REGISTERS][MAX_TOKENS];
-
-// y = sum (+ bias) (+ y) for the rows that exist.
-INLINE void finish(const struct linear_tile *tile, int t, sums sum)
-{
-    float *y = tile->y + (size_t)t * tile->ldy, whole[PANEL_ROWS];
-    for (int h = 0; h < REGISTERS; h++)
-        vst1q_f32(whole + h * LANES, sum[h][t]);
-    for (int r = 0; r < tile->last_rows; r++) {
-        float value = tile->bias ? whole[r] + tile->bias[r] : whole[r];
-        y[r] = tile->accumulate ? y[r] + value : value;
-    }
-}
 
 INLINE void run_f32(const struct linear_tile *tile, sums sum, const int T)
 {
@@ -81,56 +60,14 @@ INLINE void run_bf16(const struct linear_tile *tile, sums sum, const int T)
     }
 }
 
-// type and T are constants wherever this is used, so that the sums are registers.
-INLINE void run_tile(enum dtype type, const struct linear_tile *tile, const int T)
-{
-    sums sum;
-#pragma GCC unroll 4
-    for (int h = 0; h < REGISTERS; h++)
-#pragma GCC unroll 6
-        for (int t = 0; t < T; t++)
-            sum[h][t] = vdupq_n_f32(0);
-    if (type == DT_F32)
-        run_f32(tile, sum, T);
-    else
-        run_bf16(tile, sum, T);
-#pragma GCC unroll 6
-    for (int t = 0; t < T; t++)
-        finish(tile, t, sum);
-}
-
-INLINE void run_any(enum dtype type, const struct linear_tile *tile)
-{
-    switch (tile->tokens) {
-    case 1:
-        run_tile(type, tile, 1);
-        break;
-    case 2:
-        run_tile(type, tile, 2);
-        break;
-    case 3:
-        run_tile(type, tile, 3);
-        break;
-    case 4:
-        run_tile(type, tile, 4);
-        break;
-    case 5:
-        run_tile(type, tile, 5);
-        break;
-    case 6:
-        run_tile(type, tile, 6);
-        break;
-    }
-}
-
 static void tile_f32(const struct linear_tile *tile)
 {
-    run_any(DT_F32, tile);
+    tile_any(run_f32, tile);
 }
 
 static void tile_bf16(const struct linear_tile *tile)
 {
-    run_any(DT_BF16, tile);
+    tile_any(run_bf16, tile);
 }
 
 static const struct linear_shape f32_shape = {DT_F32, DT_F32, 1, MAX_TOKENS, 1, tile_f32};

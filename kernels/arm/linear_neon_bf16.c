@@ -1,29 +1,9 @@
 // linear_neon_bf16.c - y = W x, bf16 by bf16, with the pair dot product BFDOT.
 //
-// The tile of linear_neon.c; one lane of a register is one row's pair of inputs, which is what the
-// instruction takes. It rounds to odd and takes denormals as zero (Arm ARM, BFDotAdd).
-#include "kernels/linear.h"
+// One lane of a register is one row's pair of inputs, as the instruction takes it. BFDOT rounds to odd and
+// takes denormals as zero (Arm ARM, BFDotAdd).
+#include "kernels/arm/tiles_neon.h"
 #include "kernels/variants.h"
-
-#include <arm_neon.h>
-
-enum { MAX_TOKENS = 6, REGISTERS = 4, LANES = 4 };
-
-#define INLINE static inline __attribute__((always_inline))
-
-typedef float32x4_t sums[REGISTERS][MAX_TOKENS];
-
-// y = sum (+ bias) (+ y) for the rows that exist.
-INLINE void finish(const struct linear_tile *tile, int t, sums sum)
-{
-    float *y = tile->y + (size_t)t * tile->ldy, whole[PANEL_ROWS];
-    for (int h = 0; h < REGISTERS; h++)
-        vst1q_f32(whole + h * LANES, sum[h][t]);
-    for (int r = 0; r < tile->last_rows; r++) {
-        float value = tile->bias ? whole[r] + tile->bias[r] : whole[r];
-        y[r] = tile->accumulate ? y[r] + value : value;
-    }
-}
 
 INLINE void run_groups(const struct linear_tile *tile, sums sum, const int T)
 {
@@ -46,46 +26,12 @@ INLINE void run_groups(const struct linear_tile *tile, sums sum, const int T)
     }
 }
 
-// T is a constant wherever this is used, so that the sums are registers.
-INLINE void run_tile(const struct linear_tile *tile, const int T)
+static void tile_bf16(const struct linear_tile *tile)
 {
-    sums sum;
-#pragma GCC unroll 4
-    for (int h = 0; h < REGISTERS; h++)
-#pragma GCC unroll 6
-        for (int t = 0; t < T; t++)
-            sum[h][t] = vdupq_n_f32(0);
-    run_groups(tile, sum, T);
-#pragma GCC unroll 6
-    for (int t = 0; t < T; t++)
-        finish(tile, t, sum);
+    tile_any(run_groups, tile);
 }
 
-static void run_any(const struct linear_tile *tile)
-{
-    switch (tile->tokens) {
-    case 1:
-        run_tile(tile, 1);
-        break;
-    case 2:
-        run_tile(tile, 2);
-        break;
-    case 3:
-        run_tile(tile, 3);
-        break;
-    case 4:
-        run_tile(tile, 4);
-        break;
-    case 5:
-        run_tile(tile, 5);
-        break;
-    case 6:
-        run_tile(tile, 6);
-        break;
-    }
-}
-
-static const struct linear_shape shape = {DT_BF16, DT_BF16, 1, MAX_TOKENS, 1, run_any};
+static const struct linear_shape shape = {DT_BF16, DT_BF16, 1, MAX_TOKENS, 1, tile_bf16};
 
 void k_gemv_bf16_bf16_neon_bf16(const struct k_linear *job, int panel0, int panel1)
 {

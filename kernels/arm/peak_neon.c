@@ -1,38 +1,26 @@
-// peak_neon.c - the most f32 multiply-adds a core can do with NEON, without memory.
-//
-// Sixteen independent sums cover a latency of 4 cycles at four instructions a cycle. Each instruction is
-// written as such, so that no compiler merges sums. The operands are random: power, and with it the
-// clock, depends on the bits that toggle.
+// peak_neon.c - the most f32 multiply-adds in NEON registers a core can do, without memory.
 #include "kernels/variants.h"
 
 #include <arm_neon.h>
 
-enum { SIDE = 4, LANES = 4 };
+#define PEAK_REGISTER float32x4_t
+#include "kernels/peak_sums.h"
+
+enum { LANES = 4 };
+
+PEAK_INLINE float32x4_t dot(float32x4_t sum, float32x4_t x, float32x4_t w)
+{
+    __asm__("fmla %0.4s, %1.4s, %2.4s" : "+w"(sum) : "w"(x), "w"(w));
+    return sum;
+}
+
+PEAK_INLINE float32x4_t add(float32x4_t a, float32x4_t b)
+{
+    return vaddq_f32(a, b);
+}
 
 uint64_t k_peak_f32_f32_neon(const void *seed, uint64_t rounds, float *sink)
 {
-    const uint8_t *values = seed;
-    uint8x16_t x[SIDE], w[SIDE];
-    float32x4_t sum[SIDE][SIDE], all = vdupq_n_f32(0);
-#pragma GCC unroll 4
-    for (int i = 0; i < SIDE; i++) {
-        x[i] = vld1q_u8(values + i * 16);
-        w[i] = vld1q_u8(values + (SIDE + i) * 16);
-#pragma GCC unroll 4
-        for (int j = 0; j < SIDE; j++)
-            sum[i][j] = vdupq_n_f32(0);
-    }
-    for (uint64_t r = 0; r < rounds; r++)
-#pragma GCC unroll 4
-        for (int i = 0; i < SIDE; i++)
-#pragma GCC unroll 4
-            for (int j = 0; j < SIDE; j++)
-                __asm__("fmla %0.4s, %1.4s, %2.4s" : "+w"(sum[i][j]) : "w"(x[i]), "w"(w[j]));
-#pragma GCC unroll 4
-    for (int i = 0; i < SIDE; i++)
-#pragma GCC unroll 4
-        for (int j = 0; j < SIDE; j++)
-            all = vaddq_f32(all, sum[i][j]);
-    *sink = vaddvq_f32(all);
-    return rounds * SIDE * SIDE * LANES * 2; // a multiply and an add a lane
+    *sink = vaddvq_f32(peak_run(dot, add, seed, rounds));
+    return rounds * PEAK_SUMS * LANES * 2; // a multiply and an add a lane
 }

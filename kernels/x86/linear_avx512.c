@@ -12,8 +12,6 @@ enum {
     WIDEN_INPUTS = 512, // 8 tokens of them as f32 take 16 KiB of the 32 KiB L1
 };
 
-typedef __m512 sums[GEMV_PANELS][MAX_TOKENS];
-
 // sum[p][t] += weights[p] * the tokens' inputs at x, `stride` floats apart.
 INLINE void step(sums sum, const __m512 *weights, const float *x, size_t stride, const int P,
                  const int T)
@@ -107,20 +105,12 @@ INLINE void run_tile(enum dtype type, const struct linear_tile *tile, const int 
                      const bool AHEAD)
 {
     sums sum;
-#pragma GCC unroll 8
-    for (int p = 0; p < P; p++)
-#pragma GCC unroll 8
-        for (int t = 0; t < T; t++)
-            sum[p][t] = _mm512_setzero_ps();
+    tile_clear(sum, P, T);
     if (type == DT_F32)
         run_f32(tile, sum, P, T, AHEAD);
     else
         run_halves(type, tile, sum, P, T, AHEAD);
-#pragma GCC unroll 8
-    for (int p = 0; p < P; p++)
-#pragma GCC unroll 8
-        for (int t = 0; t < T; t++)
-            tile_finish(tile, p, t, sum[p][t], tile_rows(tile, p, P));
+    tile_finish_all(tile, sum, P, T);
 }
 
 INLINE void tile_f32(const struct linear_tile *tile, const int P, const int T, const bool AHEAD)

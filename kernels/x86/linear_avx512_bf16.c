@@ -13,12 +13,8 @@ enum { GEMM_PANELS = 3 };
 
 INLINE void run_tile(const struct linear_tile *tile, const int P, const int T, const bool AHEAD)
 {
-    __m512 sum[GEMV_PANELS][MAX_TOKENS];
-#pragma GCC unroll 8
-    for (int p = 0; p < P; p++)
-#pragma GCC unroll 8
-        for (int t = 0; t < T; t++)
-            sum[p][t] = _mm512_setzero_ps();
+    sums sum;
+    tile_clear(sum, P, T);
 
     const char *w = tile->w, *end = w + (size_t)tile->groups * LINEAR_GROUP_BYTES;
     const char *ahead = tile->ahead, *x = tile->x;
@@ -43,11 +39,7 @@ INLINE void run_tile(const struct linear_tile *tile, const int P, const int T, c
         }
     }
 
-#pragma GCC unroll 8
-    for (int p = 0; p < P; p++)
-#pragma GCC unroll 8
-        for (int t = 0; t < T; t++)
-            tile_finish(tile, p, t, sum[p][t], tile_rows(tile, p, P));
+    tile_finish_all(tile, sum, P, T);
 }
 
 static void run_gemv(const struct linear_tile *tile)

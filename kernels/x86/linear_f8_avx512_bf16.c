@@ -14,8 +14,6 @@ enum {
     BLOCK_INPUTS = 512, // 8 tokens of them take 8 KiB of the 32 KiB L1
 };
 
-typedef __m512 sums[GEMV_PANELS][MAX_TOKENS];
-
 // Codes in the high bytes of 16-bit lanes as bf16: the four exponent and three mantissa bits move to
 // where bf16 has them, and the exponent's bias grows by 120. Those below 2^-6 have no exponent: looked up.
 INLINE __m512bh widen(__m512i codes)
@@ -86,11 +84,7 @@ INLINE void run_tile(const struct linear_tile *tile, const int P, const int T, c
 {
     uint16_t x[MAX_TOKENS][BLOCK_INPUTS];
     sums sum;
-#pragma GCC unroll 8
-    for (int p = 0; p < P; p++)
-#pragma GCC unroll 8
-        for (int t = 0; t < T; t++)
-            sum[p][t] = _mm512_setzero_ps();
+    tile_clear(sum, P, T);
     for (int g0 = 0; g0 < tile->groups; g0 += BLOCK_INPUTS / 4) {
         int count = tile->groups - g0 < BLOCK_INPUTS / 4 ? tile->groups - g0 : BLOCK_INPUTS / 4;
         reorder(tile, g0 * 4, count * 4, x);

@@ -18,8 +18,6 @@ enum {
 };
 
 typedef __m512i int_sums[GEMV_PANELS][MAX_TOKENS];
-typedef __m512 sums[GEMV_PANELS][MAX_TOKENS];
-
 // Four inputs, for all 16 rows.
 INLINE __m512i quad(const char *x)
 {
@@ -133,11 +131,7 @@ INLINE void run_i4(const struct linear_tile *tile, sums sum, const int P, const 
 {
     int a_group = tile->quant_group / 8; // registers of a quantization group
     int scales_a_row = (tile->groups + a_group - 1) / a_group;
-#pragma GCC unroll 8
-    for (int p = 0; p < P; p++)
-#pragma GCC unroll 8
-        for (int t = 0; t < T; t++)
-            sum[p][t] = _mm512_setzero_ps();
+    tile_clear(sum, P, T);
     for (int q = 0; q < scales_a_row; q++) {
         int g0 = q * a_group, g1 = g0 + a_group < tile->groups ? g0 + a_group : tile->groups;
         int_sums dot;

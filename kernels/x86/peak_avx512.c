@@ -1,37 +1,26 @@
-// peak_avx512.c - the most f32 multiply-adds a core can do with 512-bit registers, without memory.
-//
-// Sixteen independent sums cover a latency of 4 cycles at two instructions a cycle. Each instruction is
-// written as such, so that no compiler merges sums or moves them through memory. The operands are
-// random: power, and with it the clock, depends on the bits that toggle.
+// peak_avx512.c - the most f32 multiply-adds in 512-bit registers a core can do, without memory.
 #include "kernels/variants.h"
 
 #include <immintrin.h>
 
-enum { SIDE = 4, LANES = 16 };
+#define PEAK_REGISTER __m512
+#include "kernels/peak_sums.h"
+
+enum { LANES = 16 };
+
+PEAK_INLINE __m512 dot(__m512 sum, __m512 x, __m512 w)
+{
+    __asm__("vfmadd231ps %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w));
+    return sum;
+}
+
+PEAK_INLINE __m512 add(__m512 a, __m512 b)
+{
+    return _mm512_add_ps(a, b);
+}
 
 uint64_t k_peak_f32_f32_avx512(const void *seed, uint64_t rounds, float *sink)
 {
-    const float *values = seed;
-    __m512 x[SIDE], w[SIDE], sum[SIDE][SIDE], all = _mm512_setzero_ps();
-#pragma GCC unroll 4
-    for (int i = 0; i < SIDE; i++) {
-        x[i] = _mm512_loadu_ps(values + i * 16);
-        w[i] = _mm512_loadu_ps(values + (SIDE + i) * 16);
-#pragma GCC unroll 4
-        for (int j = 0; j < SIDE; j++)
-            sum[i][j] = _mm512_setzero_ps();
-    }
-    for (uint64_t r = 0; r < rounds; r++)
-#pragma GCC unroll 4
-        for (int i = 0; i < SIDE; i++)
-#pragma GCC unroll 4
-            for (int j = 0; j < SIDE; j++)
-                __asm__("vfmadd231ps %2, %1, %0" : "+v"(sum[i][j]) : "v"(x[i]), "v"(w[j]));
-#pragma GCC unroll 4
-    for (int i = 0; i < SIDE; i++)
-#pragma GCC unroll 4
-        for (int j = 0; j < SIDE; j++)
-            all = _mm512_add_ps(all, sum[i][j]);
-    *sink = _mm512_reduce_add_ps(all);
-    return rounds * SIDE * SIDE * LANES * 2; // a multiply and an add a lane
+    *sink = _mm512_reduce_add_ps(peak_run(dot, add, seed, rounds));
+    return rounds * PEAK_SUMS * LANES * 2; // a multiply and an add a lane
 }

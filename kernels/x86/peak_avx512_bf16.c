@@ -1,38 +1,26 @@
 // peak_avx512_bf16.c - the most bf16 pair dot products (VDPBF16PS) a core can do, without memory.
-//
-// Sixteen independent sums cover a latency of 6 cycles at two instructions a cycle. Each instruction is
-// written as such, so that no compiler merges sums or moves them through memory. The operands are
-// random: power, and with it the clock, depends on the bits that toggle.
 #include "kernels/variants.h"
 
 #include <immintrin.h>
 
-enum { SIDE = 4, LANES = 16 };
+#define PEAK_REGISTER __m512
+#include "kernels/peak_sums.h"
+
+enum { LANES = 16 };
+
+PEAK_INLINE __m512 dot(__m512 sum, __m512 x, __m512 w)
+{
+    __asm__("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w));
+    return sum;
+}
+
+PEAK_INLINE __m512 add(__m512 a, __m512 b)
+{
+    return _mm512_add_ps(a, b);
+}
 
 uint64_t k_peak_bf16_f32_avx512_bf16(const void *seed, uint64_t rounds, float *sink)
 {
-    const char *values = seed;
-    __m512i x[SIDE], w[SIDE];
-    __m512 sum[SIDE][SIDE], all = _mm512_setzero_ps();
-#pragma GCC unroll 4
-    for (int i = 0; i < SIDE; i++) {
-        x[i] = _mm512_loadu_si512(values + i * 64);
-        w[i] = _mm512_loadu_si512(values + (SIDE + i) * 64);
-#pragma GCC unroll 4
-        for (int j = 0; j < SIDE; j++)
-            sum[i][j] = _mm512_setzero_ps();
-    }
-    for (uint64_t r = 0; r < rounds; r++)
-#pragma GCC unroll 4
-        for (int i = 0; i < SIDE; i++)
-#pragma GCC unroll 4
-            for (int j = 0; j < SIDE; j++)
-                __asm__("vdpbf16ps %2, %1, %0" : "+v"(sum[i][j]) : "v"(x[i]), "v"(w[j]));
-#pragma GCC unroll 4
-    for (int i = 0; i < SIDE; i++)
-#pragma GCC unroll 4
-        for (int j = 0; j < SIDE; j++)
-            all = _mm512_add_ps(all, sum[i][j]);
-    *sink = _mm512_reduce_add_ps(all);
-    return rounds * SIDE * SIDE * LANES * 4; // two multiplies and two adds a lane
+    *sink = _mm512_reduce_add_ps(peak_run(dot, add, seed, rounds));
+    return rounds * PEAK_SUMS * LANES * 4; // two multiplies and two adds a lane
 }

@@ -1,32 +1,27 @@
 // quantize_avx512.c - f32 rows to int8 and fp8 codes with one scale: inputs of products, and KV rows.
 //
-// Bit for bit what quant_row_rtn does: largest magnitude by bits, scale, division, rounding to even.
+// Bit for bit what quant_row_rtn does: the largest magnitude by its bits, the scale, a division, and rounding
+// to nearest even.
 #include "kernels/variants.h"
 
-#include <immintrin.h>
 #include <math.h>
 #include <string.h>
 
-enum { LANES = 16 };
+#include "kernels/x86/lanes_avx512.h"
 
-static inline __mmask16 lanes_left(int left)
-{
-    return (__mmask16)(left >= LANES ? 0xffff : (1u << left) - 1);
-}
-
-// Of |x|, as the bits of an f32: a NaN is the largest of all.
+// The largest |x| as the bits of an f32. A NaN is larger than any number.
 static uint32_t largest_bits(const float *x, int n)
 {
     const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
     __m512i largest = _mm512_setzero_si512();
     for (int i = 0; i < n; i += LANES) {
-        __m512i bits = _mm512_castps_si512(_mm512_maskz_loadu_ps(lanes_left(n - i), x + i));
+        __m512i bits = _mm512_castps_si512(f32_load(x + i, n - i));
         largest = _mm512_max_epu32(largest, _mm512_and_si512(bits, magnitude));
     }
     return _mm512_reduce_max_epu32(largest);
 }
 
-// The scale, or 0 or NaN when there is nothing to divide by.
+// The scale; 0 for a row of zeros or tiny values, NaN for a row with an infinity or a NaN.
 static float scale_of(const float *x, int n, float largest_code)
 {
     uint32_t bits = largest_bits(x, n);
@@ -42,7 +37,7 @@ static inline __m128i i8_codes(__m512 x)
     return _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(x));
 }
 
-// As f8e4m3_from_f32, for numbers only: at most 448, and below 2^-6 in steps of 2^-9.
+// As f8e4m3_from_f32, for numbers only. Codes saturate at 448; below 2^-6 they are steps of 2^-9.
 static inline __m128i f8_codes(__m512 x)
 {
     __m512i bits = _mm512_castps_si512(x);

@@ -1,78 +1,21 @@
-// stream_avx2.c - how fast memory and caches can be read, copied and combined.
-//
-// COPY and TRIAD bypass the caches from STREAM_PAST on: a plain store first reads the line it is about
-// to overwrite. Below, the arrays may stay in cache, where plain stores are four times as fast.
-// READ is one sequential stream a thread, as a product reads its weights: two or more streams and
-// software prefetch measured the same or worse on Zen 4 (docs/KERNELS.md).
+// stream_avx2.c - how fast memory and caches can be read, copied and combined with 256-bit registers.
 #include "kernels/variants.h"
-
-#include <immintrin.h>
-
-enum { LANE_BYTES = 32, STREAM_PAST_BYTES = 8 << 20 };
+#include "kernels/x86/lanes_avx2.h"
+#include "kernels/x86/stream_lanes.h"
 
 uint64_t k_read_f32_f32_avx2(void *dst, const void *a, const void *b, size_t bytes)
 {
     (void)dst, (void)b;
-    const char *at = a, *end = at + bytes, *whole = at + bytes / (4 * LANE_BYTES) * 4 * LANE_BYTES;
-    __m256i sum[4] = {_mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256(),
-                      _mm256_setzero_si256()};
-    for (; at < whole; at += 4 * LANE_BYTES)
-#pragma GCC unroll 4
-        for (int i = 0; i < 4; i++) {
-            __m256i value = _mm256_load_si256((const void *)(at + i * LANE_BYTES));
-            sum[i] = _mm256_xor_si256(sum[i], value);
-        }
-    for (; at < end; at += LANE_BYTES)
-        sum[0] = _mm256_xor_si256(sum[0], _mm256_load_si256((const void *)at));
-    uint64_t words[LANE_BYTES / 8], all = 0;
-    sum[0] = _mm256_xor_si256(_mm256_xor_si256(sum[0], sum[1]), _mm256_xor_si256(sum[2], sum[3]));
-    _mm256_storeu_si256((void *)words, sum[0]);
-    for (size_t i = 0; i < LANE_BYTES / 8; i++)
-        all ^= words[i];
-    return all;
-}
-
-static void copy_plain(char *to, const char *from, size_t bytes)
-{
-#pragma GCC unroll 4
-    for (size_t i = 0; i < bytes; i += LANE_BYTES)
-        _mm256_store_si256((void *)(to + i), _mm256_load_si256((const void *)(from + i)));
-}
-
-static void copy_streaming(char *to, const char *from, size_t bytes)
-{
-    for (size_t i = 0; i < bytes; i += LANE_BYTES)
-        _mm256_stream_si256((void *)(to + i), _mm256_load_si256((const void *)(from + i)));
-    _mm_sfence();
+    return stream_read(a, bytes);
 }
 
 uint64_t k_copy_f32_f32_avx2(void *dst, const void *a, const void *b, size_t bytes)
 {
     (void)b;
-    if (bytes < STREAM_PAST_BYTES)
-        copy_plain(dst, a, bytes);
-    else
-        copy_streaming(dst, a, bytes);
-    return bytes ? ((const uint64_t *)a)[bytes / 8 - 1] : 0;
-}
-
-static __m256 triad(const float *b, const float *c, size_t i)
-{
-    return _mm256_fmadd_ps(_mm256_set1_ps(3.0f), _mm256_load_ps(c + i), _mm256_load_ps(b + i));
+    return stream_copy(dst, a, bytes);
 }
 
 uint64_t k_triad_f32_f32_avx2(void *dst, const void *b, const void *c, size_t bytes)
 {
-    float *out = dst;
-    size_t n = bytes / sizeof(float), step = LANE_BYTES / sizeof(float);
-    if (bytes < STREAM_PAST_BYTES) {
-#pragma GCC unroll 4
-        for (size_t i = 0; i < n; i += step)
-            _mm256_store_ps(out + i, triad(b, c, i));
-    } else {
-        for (size_t i = 0; i < n; i += step)
-            _mm256_stream_ps(out + i, triad(b, c, i));
-        _mm_sfence();
-    }
-    return n ? ((const uint32_t *)b)[n - 1] ^ ((const uint32_t *)c)[n - 1] : 0;
+    return stream_triad(dst, b, c, bytes);
 }

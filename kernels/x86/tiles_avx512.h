@@ -1,9 +1,9 @@
-// tiles_avx512.h - how the shape of a tile becomes constants, and how its sums become outputs: shared by
-// the products of 512-bit registers.
+// tiles_avx512.h - what the products of 512-bit registers share: sums, outputs, and the shape of a tile as
+// constants.
 //
-// A file brings one function, always inlined, that runs a tile of P panels by T tokens; every shape used
-// here is a copy of it in which both are constants, so that its sums are registers. AHEAD is whether to
-// fetch tile->ahead.
+// A file brings one function, always inlined, that runs a tile of P panels by T tokens. Each shape used here
+// is a copy of it in which both are constants, so that its sums are registers. AHEAD says whether it fetches
+// tile->ahead.
 #ifndef KERNELS_X86_TILES_AVX512_H
 #define KERNELS_X86_TILES_AVX512_H
 
@@ -15,6 +15,7 @@
 
 enum { GEMV_PANELS = 4, GEMV_TOKENS = 4, MAX_TOKENS = 8 };
 
+typedef __m512 sums[GEMV_PANELS][MAX_TOKENS];
 typedef void tile_run(const struct linear_tile *tile, const int P, const int T, const bool AHEAD);
 
 // y = sum (+ bias) (+ y) for one panel and token, the first `rows` of 16.
@@ -32,6 +33,24 @@ INLINE void tile_finish(const struct linear_tile *tile, int p, int t, __m512 sum
 INLINE __mmask16 tile_rows(const struct linear_tile *tile, int p, const int P)
 {
     return (__mmask16)(p == P - 1 ? (1u << tile->last_rows) - 1 : 0xffff);
+}
+
+INLINE void tile_clear(sums sum, const int P, const int T)
+{
+#pragma GCC unroll 8
+    for (int p = 0; p < P; p++)
+#pragma GCC unroll 8
+        for (int t = 0; t < T; t++)
+            sum[p][t] = _mm512_setzero_ps();
+}
+
+INLINE void tile_finish_all(const struct linear_tile *tile, sums sum, const int P, const int T)
+{
+#pragma GCC unroll 8
+    for (int p = 0; p < P; p++)
+#pragma GCC unroll 8
+        for (int t = 0; t < T; t++)
+            tile_finish(tile, p, t, sum[p][t], tile_rows(tile, p, P));
 }
 
 // At most GEMV_TOKENS tokens, with nothing fetched ahead.
@@ -104,7 +123,7 @@ INLINE void tile_tokens(tile_run *run, const struct linear_tile *tile, const int
     }
 }
 
-// `most` panels (2 or 3), of which another group may follow, or what is left of them.
+// `most` panels (2 or 3), which another group may follow, or the rest of the panels.
 INLINE void tile_gemm(tile_run *run, const struct linear_tile *tile, const int most)
 {
     if (tile->panels == most && tile->ahead)
