@@ -1,9 +1,10 @@
-// stat.h - the statistics every figure goes through: robust, and honest about small samples.
+// stat.h - the statistics of every figure: medians, their intervals, quantiles, scatter and drift.
 //
-// Sources: Conover, Practical Nonparametric Statistics (order-statistic intervals, Mann-Whitney);
-// Hodges and Lehmann 1963; Efron and Tibshirani 1993 (percentile bootstrap); Sen 1968.
-// All take unsorted samples and leave them as they are. Errors: ERR_USAGE for n = 0 and for a sample
-// with a value that is not finite, ERR_NOMEM.
+// Sources: Conover, Practical Nonparametric Statistics, 3rd edition, section 3.2 (interval of the median
+// from order statistics); Efron and Tibshirani 1993, chapter 13 (percentile bootstrap); Hyndman and Fan 1996,
+// definition 7 (quantiles); Theil 1950 and Sen 1968 (slope).
+// Samples need not be sorted and are not changed. Errors: ERR_USAGE for n = 0 and for a sample with a value
+// that is not finite, ERR_NOMEM.
 #ifndef BASE_STAT_H
 #define BASE_STAT_H
 
@@ -12,7 +13,7 @@
 
 #include "base/status.h"
 
-// An interval and the confidence it really carries, which a small sample keeps below the 95 % asked.
+// An interval and the confidence it really has: a small sample cannot reach the 95 % asked for.
 struct stat_interval {
     double low, high;
     double level; // e.g. 0.95, or 0.75 for n = 3; 0 when n = 1 (low = high = the value)
@@ -23,11 +24,11 @@ struct stat_summary {
     double min, median, max, mean;
     double mad;      // median absolute deviation from the median, not scaled
     double p90, p99; // linear interpolation between order statistics (type 7)
-    // Order statistics below n = 20; from 20 up percentile bootstrap, 2000 resamples from a fixed seed;
-    // beyond 4096, where both agree to the last digit that matters, order statistics again.
+    // Order statistics below n = 20. From 20 to 4096 a percentile bootstrap of 2000 resamples from a fixed
+    // seed. Beyond 4096 both agree to the last digit that matters: order statistics again.
     struct stat_interval median_interval;
-    // Theil-Sen slope over the sample's order, as a share of the median per sample; NaN when there is
-    // none (n = 1, or a median of zero). Beyond n = 512 only pairs half the sample apart are taken.
+    // Theil-Sen slope over the sample's order, as a share of the median per value. NaN for n = 1 and for a
+    // median of zero. Beyond n = 512 only pairs half the sample apart are used.
     double drift;
     size_t outliers; // further than 5 MAD from the median; flagged, never dropped
 };

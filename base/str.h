@@ -28,6 +28,7 @@ void str_fini(struct str *s);
 
 bool str_equal(const char *a, const char *b); // NULL equals only NULL
 bool str_starts(const char *text, const char *prefix);
+bool str_ends(const char *text, const char *ending);
 
 // Makes text fit for a terminal, a page, a line of a log and JSON, in place: each byte of a control
 // character, of a bidirectional control, or that is no UTF-8, becomes "?". For names and texts out of files.

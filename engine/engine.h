@@ -273,7 +273,7 @@ struct scheme {
 };
 const struct scheme *scheme_find(const char *name); // NULL: unknown
 const struct scheme *scheme_table(size_t *count);   // the implemented ones
-// Words of DESIGN that are no scheme yet are known by name, so that a suite records them as unsupported.
+// Planned schemes are known by name (docs/SCHEMES.md), so that a suite records them as unsupported.
 bool scheme_is_planned(const char *name);
 // The row with this type of head, as kernels of these instruction sets run it: int4 is multiplied by int8
 // inputs where there is an integer dot product (w4a8), else by bf16 ones (w4a16). Idempotent.
@@ -397,7 +397,7 @@ struct span {
 // Runs all spans through the model. *logits: (rows, vocab) f32, rows in span order, borrowed until the
 // next step; NULL when none were wanted. phase is only told to the observer.
 // Errors: ERR_USAGE for an id outside the vocabulary, a full sequence, a span longer than the chunk;
-// nothing was done then. Cost: DESIGN section 4. Allocates nothing.
+// nothing was done then. Cost: docs/METRICS.md, "Bytes and operations". Allocates nothing.
 // A sequence's numbers depend, to the last bit, neither on the others in the step nor on how its tokens
 // are cut into steps.
 enum status context_step(struct context *ctx, const struct span *spans, int span_count,

@@ -14,6 +14,7 @@
 
 #include "base/file.h"
 #include "base/home.h"
+#include "base/str.h"
 #include "report/page.h"
 #include "results/export.h"
 
@@ -67,20 +68,14 @@ static enum status write_file(const char *dir, const char *name, const struct st
     return status;
 }
 
-static bool ends_with(const char *name, const char *ending)
-{
-    size_t n = strlen(name), e = strlen(ending);
-    return n >= e && strcmp(name + n - e, ending) == 0;
-}
-
 // Whether a file of the working folder belongs to the report; data files do not.
 static bool wanted(const char *name, unsigned formats)
 {
-    if (ends_with(name, ".svg"))
+    if (str_ends(name, ".svg"))
         return formats & REPORT_HTML;
-    if (ends_with(name, ".png"))
+    if (str_ends(name, ".png"))
         return formats & REPORT_PNG;
-    return ends_with(name, ".html") || ends_with(name, ".csv");
+    return str_ends(name, ".html") || str_ends(name, ".csv");
 }
 
 typedef enum status entry_action(const char *work, const char *dir, const char *name,

@@ -66,8 +66,8 @@ void help_program(FILE *out)
         fprintf(out, "  %-*s  %s\n", FLAG_COLUMN, left, (*c)->summary);
     }
     fputs(
-        "\n`bench COMMAND --help` tells the flags of a command, `bench help options` the keys of a "
-        "suite.\n\n"
+        "\n`bench COMMAND --help` lists the flags of a command, `bench help options` the keys of a "
+        "suite.\ndocs/GLOSSARY.md explains the terms.\n\n"
         "exit codes: 0 fine (skips included), 1 usage or internal error, 2 regression, 3 "
         "ambiguous,\n"
         "            4 a cell ended in wrong, oom, timeout or crashed, 130 interrupted\n",

@@ -23,7 +23,7 @@ struct counter_event {
     const char *papi;               // NULL: PAPI is not asked
 };
 
-enum { COUNTERS_MAX = 8, COUNTER_REASON_BYTES = 160 };
+enum { COUNTER_REASON_BYTES = 160 };
 
 // Events counted together over a list of threads.
 struct counter_source {

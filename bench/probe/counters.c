@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "bench/probe/counter.h"
+#include "bench/probe/probe.h"
 #include "bench/probe/stream.h"
 
 enum { THREADS_MAX = 1024 };
@@ -35,6 +36,7 @@ static const struct counter_event EVENTS[] = {
     {"task-clock", false, COUNT_TASK_CLOCK, NULL},
 };
 enum { EVENT_COUNT = sizeof EVENTS / sizeof *EVENTS };
+_Static_assert((int)EVENT_COUNT <= (int)COUNTERS_MAX, "every event fits");
 
 // ---- known loads ----------------------------------------------------------------------------------------
 // Each runs its load inside start and stop and says whether the count fits. On refusal `reason` tells

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "base/os.h"
+#include "bench/probe/probe.h"
 
 struct papi_set {
     size_t events, threads;

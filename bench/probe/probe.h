@@ -82,6 +82,7 @@ double canary_compute_ns(struct canary *canary); // fixed work of about 200 us
 // PAPI where it yields anything, kernel perf events below it, software events below that. A counter is
 // accepted only after it counted a known load right; the reasons of all rejections are kept.
 struct counters;
+enum { COUNTERS_MAX = 8 }; // the most that counters_count returns
 // Counts the threads that the process has at this call: open after the pool is made. OK even when nothing
 // is usable. Cost: some 50 ms for the known loads.
 enum status counters_open(struct counters **out, struct error *err);

@@ -1,8 +1,8 @@
 // bound.c - the rule that says what limits a cell, and how sure that is.
 //
-// DESIGN section 4, word for word: T_roof = sum over op classes of max(T_memory, T_compute); overhead only
-// by measured waits; else by rho = sum T_compute / sum T_memory; undetermined where the class flips within
-// rho's interval or the bandwidth canaries disagree.
+// docs/METRICS.md, "The bound rule". T_roof is the sum over op classes of max(T_memory, T_compute). Only
+// measured waits give "overhead". Otherwise rho = sum T_compute / sum T_memory decides. The verdict is
+// "undetermined" where the class flips within rho's interval or the bandwidth canaries disagree.
 #include <math.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 // roof.h - measured ceilings, the analytic byte and operation model, and the bound rule.
 //
-// DESIGN section 4 is the source of every formula. Ceilings are measured with the same pool and the
-// same kernel registry as the work they are held against.
+// docs/METRICS.md defines every formula, docs/CEILINGS.md every ceiling. Ceilings are measured with the same
+// pool and the same kernel registry as the work they are compared with.
 #ifndef BENCH_ROOF_ROOF_H
 #define BENCH_ROOF_ROOF_H
 

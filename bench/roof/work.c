@@ -1,9 +1,8 @@
 // work.c - the analytic model: bytes and operations of a phase by op class, from the shapes alone.
 //
-// DESIGN section 4 is the source of every line. Written apart from the engine's own count
-// (engine/model/observe.c), and tests/roof/test_work.c holds the two together: what the formulas say a
-// cell moves is what the engine reports it moved. All figures are compulsory: each byte once an
-// operation, each weight once a pass.
+// docs/METRICS.md, "Bytes and operations", has the formulas. This file shares no code with the engine's own
+// count (engine/model/observe.c); tests/roof/test_work.c compares the two. All figures are compulsory: each
+// byte counts once an operation, each weight once a pass.
 #include <math.h>
 #include <string.h>
 

@@ -8,8 +8,6 @@
 #include "base/os.h"
 #include "results/metric.h"
 
-enum { COUNTERS_MAX = 64 };
-
 // What the observer and the counters have seen, by phase.
 struct seen {
     struct counters *counters; // NULL: none
@@ -70,11 +68,8 @@ enum status inspect(struct subject *s, struct counters *counters, json_t *metric
     struct seen seen = {.counters = counters, .counting = PHASE_COUNT};
     struct engine_observer observer = {.on_event = on_event, .user = &seen};
     struct repetition unused;
-    if (counters) {
+    if (counters)
         seen.counter_count = counters_count(counters);
-        if (seen.counter_count > COUNTERS_MAX)
-            seen.counter_count = COUNTERS_MAX;
-    }
     canary_destroy(s->canary);
     s->canary = NULL;
     bool own_peak = os_rss_peak_reset();

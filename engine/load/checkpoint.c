@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/str.h"
 #include "engine/load/gguf/gguf.h"
 #include "engine/text/tokenizer.h"
 
@@ -19,19 +20,13 @@ static enum status create(const char *path, struct checkpoint **out, struct erro
     return FAIL(err, ERR_NOMEM, "%s: no memory", path);
 }
 
-static bool ends_with(const char *text, const char *ending)
-{
-    size_t n = strlen(text), m = strlen(ending);
-    return n >= m && strcmp(text + n - m, ending) == 0;
-}
-
 static enum status open_any(const char *path, struct checkpoint *ck, struct error *err)
 {
     if (file_is_dir(path))
         return safetensors_open(path, ck, err);
     if (!file_exists(path))
         return FAIL(err, ERR_IO, "%s: no such file or folder", path);
-    if (ends_with(path, ".safetensors") || ends_with(path, ".json"))
+    if (str_ends(path, ".safetensors") || str_ends(path, ".json"))
         return FAIL(err, ERR_USAGE, "%s: name the folder that holds config.json and the weights",
                     path);
     return gguf_open(path, ck, err);

@@ -1,4 +1,4 @@
-// observe.h - what an operation moves and computes, as DESIGN section 4 counts it; for every backend.
+// observe.h - bytes and operations of one operation, for every backend: docs/METRICS.md, "Bytes and operations".
 //
 // Counted from the step that really runs (spans, packed bytes), not from the cell's parameters: the
 // analytic model in bench/roof is written apart from this, and a test holds the two together.

@@ -44,13 +44,15 @@ static void after_a_failure_nothing_is_appended(void **state)
     assert_null(str_take(&s));
 }
 
-static void equality_and_prefix(void **state)
+static void equality_prefix_and_ending(void **state)
 {
     (void)state;
     assert_true(str_equal("a", "a") && str_equal(NULL, NULL));
     assert_false(str_equal("a", "b") || str_equal("a", NULL) || str_equal(NULL, "a"));
     assert_true(str_starts("blk.0.attn", "blk.") && str_starts("x", ""));
     assert_false(str_starts("bl", "blk."));
+    assert_true(str_ends("run.svg", ".svg") && str_ends("x", "") && str_ends(".svg", ".svg"));
+    assert_false(str_ends("svg", ".svg") || str_ends("run.svg.tmp", ".svg"));
 }
 
 static void globs(void **state)
@@ -178,7 +180,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(text_grows),
         cmocka_unit_test(after_a_failure_nothing_is_appended),
-        cmocka_unit_test(equality_and_prefix),
+        cmocka_unit_test(equality_prefix_and_ending),
         cmocka_unit_test(globs),
         cmocka_unit_test(a_hostile_glob_ends),
         cmocka_unit_test(the_nearest_word_is_found_or_none),

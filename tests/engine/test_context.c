@@ -364,7 +364,7 @@ static void add_event(void *user, const struct engine_event *e)
     t->events++;
 }
 
-// The sums of DESIGN section 4, written out here for one step: B spans of T tokens after n.
+// The formulas of docs/METRICS.md ("Bytes and operations") for one step: B spans of T tokens after n.
 static void test_observer_counts(void **state)
 {
     (void)state;
