@@ -207,3 +207,33 @@ enum status tokenizer_open(const char *path, struct tokenizer **out, struct erro
         return gguf_tokenizer_open(path, out, err);
     return tokenizer_json_open(path, out, err);
 }
+
+// ---- names ------------------------------------------------------------------------------------------
+
+// The last part of path[0..*end): its beginning; *end moves before slashes that trail it.
+static const char *last_part(const char *path, const char **end)
+{
+    while (*end > path && (*end)[-1] == '/')
+        (*end)--;
+    const char *base = *end;
+    while (base > path && base[-1] != '/')
+        base--;
+    return base;
+}
+
+void model_name_from_path(const char *path, char out[MODEL_NAME_BYTES])
+{
+    const char *end = path + strlen(path), *base = last_part(path, &end);
+    size_t length = (size_t)(end - base);
+    bool generic = (length == 11 && memcmp(base, "config.json", 11) == 0) ||
+                   (length == 10 && memcmp(base, "model.gguf", 10) == 0);
+    if (generic && base > path) {
+        end = base;
+        base = last_part(path, &end);
+    } else if (length > 5 &&
+               (memcmp(end - 5, ".json", 5) == 0 || memcmp(end - 5, ".gguf", 5) == 0)) {
+        end -= 5;
+    }
+    snprintf(out, MODEL_NAME_BYTES, "%.*s", (int)(end - base), base);
+    str_plain(out);
+}

@@ -76,6 +76,12 @@ static void inspect_opening(const char *path, struct inspection *list)
             str_append(&found, "all used");
         inspect_add(list, "tensors", str_text(&found), OK, &err, NULL);
     }
+    for (const char *at = ck ? ck->remarks : NULL, *end; at && (end = strchr(at, '\n'));
+         at = end + 1) {
+        char line[256];
+        snprintf(line, sizeof line, "%.*s", (int)(end - at < 255 ? end - at : 255), at);
+        inspect_add(list, "remark", "", OK, &err, line);
+    }
     inspect_add(list, "loading", status == OK ? "yes" : "no", status, &err, NULL);
     str_fini(&found);
     checkpoint_destroy(ck);

@@ -2,7 +2,7 @@
 #ifndef ENGINE_LOAD_INSPECT_H
 #define ENGINE_LOAD_INSPECT_H
 
-#include "engine/load/parse.h"
+#include "engine/load/source.h"
 
 // The list being made. What does not fit is left out.
 struct inspection {

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/str.h"
-#include "engine/load/parse.h"
+#include "engine/load/tensors.h"
 
 // ---- names ----------------------------------------------------------------------------------------
 

@@ -56,6 +56,8 @@ struct checkpoint {
     const struct tensor_map
         *unused; // for its extras: tensors the description does not name; or NULL
     const struct checkpoint_quantization *quantization; // owned by ops; or NULL
+    const char
+        *remarks; // what was decided where the files contradict themselves, one a line; or NULL
     bool synthetic;
     char *path;
     char hash[65]; // empty until computed
@@ -63,6 +65,10 @@ struct checkpoint {
 
 // Parses a Hugging Face config.json of a known architecture (engine/model/arch.c has the table).
 enum status model_config_read(const char *path, struct model_config *out, struct error *err);
+
+// What a model is called by its path: the folder's, file's or shape's name without ".json" or ".gguf"; of
+// .../NAME/config.json and .../NAME/model.gguf it is NAME.
+void model_name_from_path(const char *path, char out[MODEL_NAME_BYTES]);
 
 enum status safetensors_open(const char *dir, struct checkpoint *ck, struct error *err);
 enum status gguf_open(const char *path, struct checkpoint *ck, struct error *err);

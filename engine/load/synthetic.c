@@ -11,7 +11,8 @@
 
 #include "base/hash.h"
 #include "base/rng.h"
-#include "engine/load/parse.h"
+#include "base/str.h"
+#include "engine/load/source.h"
 #include "engine/model/arch.h"
 
 struct synthetic {

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/file.h"
-#include "engine/load/parse.h"
+#include "engine/load/tensors.h"
 #include "engine/load/quantized/quantized.h"
 
 // ---- the map --------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "engine/load/hf/hf.h"
 #include "kernels/quant.h"
 
 #define FILE_BYTES UINT64_C(5000000000)

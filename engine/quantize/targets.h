@@ -12,7 +12,7 @@
 #ifndef ENGINE_QUANTIZE_TARGETS_H
 #define ENGINE_QUANTIZE_TARGETS_H
 
-#include "engine/load/parse.h"
+#include "engine/load/tensors.h"
 #include "engine/quantize/shards.h"
 
 struct quant_output {

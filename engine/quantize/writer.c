@@ -12,7 +12,7 @@
 
 #include "base/file.h"
 #include "base/fp.h"
-#include "engine/load/parse.h"
+#include "engine/load/tensors.h"
 #include "engine/quantize/folder.h"
 #include "kernels/quant.h"
 

@@ -12,7 +12,7 @@
 
 #include "base/file.h"
 #include "base/str.h"
-#include "engine/load/parse.h"
+#include "engine/load/gguf/gguf.h"
 #include "engine/model/rope.h"
 #include "engine/save/gguf_check.h"
 #include "engine/save/gguf_plan.h"

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/str.h"
-#include "engine/load/parse.h"
+#include "engine/load/tensors.h"
 
 static bool is_plain(enum tensor_role role, struct tensor_shape shape)
 {

@@ -159,6 +159,17 @@ static const char *const models[] = {"llama-gqa3",
                                      "gguf-small-blocks",
                                      "gguf-k-blocks"};
 
+// Folders that contradict themselves (tools/golden/make_contradictions.py), read as transformers reads them.
+static const char *const contradictions[] = {"llama-two-scalings", "llama-llama3-bare",
+                                             "qwen2-own-head", "qwen2-head-alone"};
+
+static void test_contradictions(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof contradictions / sizeof *contradictions; i++)
+        check_model(contradictions[i], "f32", 1e-4);
+}
+
 static void test_f32_logits(void **state)
 {
     (void)state;
@@ -248,9 +259,8 @@ static void test_reference_perplexity(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_f32_logits),
-        cmocka_unit_test(test_bf16_logits),
-        cmocka_unit_test(test_quantized_logits),
+        cmocka_unit_test(test_f32_logits),           cmocka_unit_test(test_contradictions),
+        cmocka_unit_test(test_bf16_logits),          cmocka_unit_test(test_quantized_logits),
         cmocka_unit_test(test_reference_perplexity),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,6 @@
 // fuzz_config.c - config.json from any bytes.
 #include "base/json.h"
-#include "engine/load/parse.h"
+#include "engine/load/hf/hf.h"
 
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size);
 

@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
-#include "engine/load/parse.h"
+#include "engine/load/gguf/gguf.h"
 #include "engine/save/gguf_plan.h"
 
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size);

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/json.h"
-#include "engine/load/parse.h"
+#include "engine/load/hf/hf.h"
 #include "engine/load/quantized/quantized.h"
 #include "kernels/quant.h"
 

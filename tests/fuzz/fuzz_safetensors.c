@@ -1,7 +1,7 @@
 // fuzz_safetensors.c - a safetensors file from any bytes; every tensor it is believed to hold is read.
 #include <stdlib.h>
 
-#include "engine/load/parse.h"
+#include "engine/load/hf/hf.h"
 
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size);
 

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "base/str.h"
-#include "engine/load/parse.h"
 #include "engine/load/gguf/gguf.h"
 #include "engine/text/tokenizer.h"
 

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
-#include "engine/load/parse.h"
+#include "engine/load/hf/hf.h"
 #include "tests/engine/fixture.h"
 
 // How many names a folder holds.

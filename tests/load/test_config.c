@@ -1,53 +1,7 @@
 // test_config.c - config.json: both spellings, defaults, what is refused, and the shipped shapes.
-#include "tests/load/load_fixture.h"
+#include "tests/load/config_fixture.h"
 
-#include "base/json.h"
 #include "engine/model/arch.h"
-
-// A minimal llama; the tests change or drop one field of it.
-static const char minimal[] =
-    "{'model_type':'llama','hidden_size':64,'num_hidden_layers':2,'num_attention_heads':4,"
-    "'num_key_value_heads':2,'intermediate_size':96,'vocab_size':100,'max_position_embeddings':"
-    "128}";
-
-static json_t *parse(const char *text)
-{
-    struct error err = {0};
-    json_t *root = NULL;
-    char *copy = strdup(text);
-    for (char *p = copy; *p; p++)
-        *p = *p == '\'' ? '"' : *p;
-    expect_ok(json_parse("test", copy, strlen(copy), &root, &err), &err, copy);
-    free(copy);
-    return root;
-}
-
-// minimal with the fields of `change` over it.
-static enum status read_changed(const char *change, struct model_config *out, struct error *err)
-{
-    json_t *root = parse(minimal), *over = parse(change);
-    json_object_update(root, over);
-    enum status status = model_config_from_json(root, "x/config.json", out, err);
-    json_decref(root);
-    json_decref(over);
-    return status;
-}
-
-static struct model_config changed(const char *change)
-{
-    struct model_config c;
-    struct error err = {0};
-    expect_ok(read_changed(change, &c, &err), &err, change);
-    return c;
-}
-
-static void refused(const char *change, enum status code, const char *word)
-{
-    struct model_config c;
-    struct error err = {0};
-    enum status status = read_changed(change, &c, &err);
-    expect_error(status, &err, code, "x/config.json: ", word);
-}
 
 static void defaults(void **state)
 {
@@ -250,7 +204,7 @@ static void variants(void **state)
     refused("{'model_type':'phi','qk_layernorm':true}", ERR_UNSUPPORTED, "qk_layernorm");
     refused("{'model_type':'bloom','apply_residual_connection_post_layernorm':true}",
             ERR_UNSUPPORTED, "apply_residual");
-    refused("{'model_type':'gpt2','n_embd':64,'n_layer':1,'n_head':2,'n_positions':9,"
+    refused("{'model_type':'gpt2','n_embd':64,'n_layer':2,'n_head':4,'n_positions':128,"
             "'scale_attn_by_inverse_layer_idx':true}",
             ERR_UNSUPPORTED, "inverse_layer_idx");
     c = changed("{'model_type':'gemma2','attn_logit_softcapping':null,'head_dim':16}");
@@ -265,8 +219,11 @@ static void variants(void **state)
     refused("{'model_type':'gemma3_text','head_dim':16,'rope_parameters':{"
             "'sliding_attention':{'rope_type':'linear','factor':2}}}",
             ERR_UNSUPPORTED, "sliding_attention");
-    refused("{'model_type':'gemma3_text','head_dim':16,'sliding_window_pattern':4}",
-            ERR_UNSUPPORTED, "sliding_window_pattern");
+    c = changed("{'model_type':'gemma3_text','head_dim':16,'sliding_window_pattern':2}");
+    assert_int_equal(model_window(&c, 0), 4096);
+    assert_int_equal(model_window(&c, 1), 0);
+    refused("{'model_type':'gemma3_text','head_dim':16,'sliding_window_pattern':0}", ERR_FORMAT,
+            "sliding_window_pattern");
     refused("{'model_type':'gemma2','query_pre_attn_scalar':-1}", ERR_FORMAT, "query_pre_attn");
     // longrope: eight pairs a head of 16
     refused("{'model_type':'phi3','rope_scaling':{'type':'su','short_factor':[1],'long_factor':"

@@ -1,7 +1,7 @@
 // test_names.c - names to roles and back, and which rows of a fused or transposed tensor a role takes.
 #include "tests/load/load_fixture.h"
 
-#include "engine/load/parse.h"
+#include "engine/load/hf/hf.h"
 
 // 4 heads of 2 in 2 groups, width 3.
 static struct model_config config_of(const char *arch)

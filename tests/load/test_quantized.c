@@ -262,7 +262,7 @@ static void unsupported_configs(void **state)
     config_refused("ct-int8", "quantization_status", "\"frozen\"", ERR_UNSUPPORTED, "'frozen'");
     config_refused("ct-int8", "sparsity_config", "{\"format\": \"sparse-24-bitmask\"}",
                    ERR_UNSUPPORTED, "sparse-24-bitmask");
-    config_refused("ct-int8", "config_groups", "{}", ERR_FORMAT, "config_groups");
+    config_refused("ct-int8", "config_groups", "[]", ERR_FORMAT, "config_groups");
     config_refused("ct-int8", "config_groups.group_1",
                    "{\"weights\": {\"num_bits\": 4, \"strategy\": \"channel\"}}", ERR_UNSUPPORTED,
                    "mix schemes");
@@ -402,6 +402,102 @@ static void no_quantization_config(void **state)
     }
 }
 
+// ---- what is quantized beside weights -------------------------------------------------------------------
+
+// A model's folder with one more field in config.json and one more tensor, an F32 of one element.
+static const char *with_tensor(const char *model, const char *key, const char *value,
+                               const char *tensor)
+{
+    const char *dir = scratch_make();
+    char path[256], entry[256];
+    size_t count;
+    uint64_t header;
+    json_t *config = NULL, *field = json_loads(value, 0, NULL);
+    struct error err = {0};
+    struct str out = {0};
+    snprintf(path, sizeof path, MODELS "%s/config.json", model);
+    expect_ok(json_read(path, 1 << 20, &config, &err), &err, path);
+    if (key)
+        json_object_set(config, key, field);
+    char *text = json_dumps(config, 0);
+    put(dir, "config.json", text, strlen(text));
+    snprintf(path, sizeof path, MODELS "%s/model.safetensors", model);
+    char *file = slurp(path, &count);
+    memcpy(&header, file, 8);
+    size_t data = count - 8 - header, close = header;
+    while (file[8 + close - 1] != '}')
+        close--;
+    snprintf(entry, sizeof entry,
+             ",\"%s\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[%zu,%zu]}}", tensor, data,
+             data + 4);
+    header = close - 1 + strlen(entry);
+    str_append_bytes(&out, (const char *)&header, 8);
+    str_append_bytes(&out, file + 8, close - 1);
+    str_append(&out, entry);
+    str_append_bytes(&out, file + count - data, data);
+    str_append_bytes(&out, "\0\0\200?", 4); // 1.0
+    put(dir, "model.safetensors", str_text(&out), out.length);
+    str_fini(&out);
+    free(file);
+    free(text);
+    json_decref(field);
+    json_decref(config);
+    return dir;
+}
+
+static void kv_cache_alone(void **state)
+{
+    (void)state;
+    static const char *const keys[] = {"quantization_config", "compression_config"};
+    static const char config[] = "{\"quant_method\":\"compressed-tensors\",\"config_groups\":{},"
+                                 "\"kv_cache_scheme\":{\"num_bits\":8,\"type\":\"float\"}}";
+    for (int i = 0; i < 2; i++) {
+        const char *dir =
+            with_tensor("qwen2-own-head", keys[i], config, "model.layers.0.self_attn.k_scale");
+        struct checkpoint *ck = open_ok(dir);
+        assert_null(checkpoint_quantization(ck));
+        assert_non_null(strstr(ck->remarks, "KV cache alone"));
+        checkpoint_destroy(ck);
+        scratch_remove(dir);
+    }
+    // weights of such a folder are not quantized after all
+    const char *dir =
+        with_tensor("qwen2-own-head", keys[0], config, "model.layers.0.mlp.up_proj.weight_scale");
+    open_fails(dir, ERR_FORMAT, "weight_scale is no part of", "KV cache alone");
+    scratch_remove(dir);
+}
+
+static void scales_of_queries(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"model.layers.0.self_attn.q_scale",
+                                        "model.layers.0.self_attn.q_proj.q_scale",
+                                        "model.layers.0.self_attn.k_scale"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const char *dir = with_tensor("fp8-static", NULL, "{}", names[i]);
+        checkpoint_destroy(open_ok(dir));
+        scratch_remove(dir);
+    }
+}
+
+static void older_key(void **state)
+{
+    (void)state;
+    const char *dir = scratch_make();
+    size_t count;
+    char *text = slurp(MODELS "ct-int8/config.json", &count);
+    char *at = strstr(text, "\"quantization_config\"");
+    assert_non_null(at);
+    memcpy(at, "\"compression_config\" ", 21);
+    put(dir, "config.json", text, count);
+    copy(MODELS "ct-int8", "model.safetensors", dir);
+    struct checkpoint *ck = open_ok(dir);
+    assert_string_equal(checkpoint_quantization(ck)->method, "compressed-tensors");
+    checkpoint_destroy(ck);
+    free(text);
+    scratch_remove(dir);
+}
+
 // A product that stands plain in another file.
 static void plain_and_quantized(void **state)
 {
@@ -447,6 +543,9 @@ int main(void)
         cmocka_unit_test(no_quantization_config),
         cmocka_unit_test(plain_and_quantized),
         cmocka_unit_test(missing_shard),
+        cmocka_unit_test(kv_cache_alone),
+        cmocka_unit_test(scales_of_queries),
+        cmocka_unit_test(older_key),
         cmocka_unit_test(groups_that_panels_do_not_have),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

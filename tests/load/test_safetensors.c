@@ -1,6 +1,8 @@
 // test_safetensors.c - folders: whole, sharded, and broken in every way a header can be.
 #include "tests/load/load_fixture.h"
 
+#include "base/json.h"
+
 #define WHOLE MODELS "llama-gqa3"
 
 static void whole(void **state)
@@ -203,8 +205,14 @@ static void headers(void **state)
     header_refused("{" NORM ",'x':{'dtype':'U8','shape':[1099511627776,1099511627776],"
                    "'data_offsets':[8,12]}}",
                    12, ERR_FORMAT, "shape");
-    header_refused("{" NORM ",'x':{'dtype':'Q9','shape':[4],'data_offsets':[8,12]}}", 12,
-                   ERR_UNSUPPORTED, "Q9");
+    // A type that is not known matters where weights are read, and its bytes cannot be checked.
+    expect_ok(
+        parse_header("{" NORM ",'x':{'dtype':'F4','shape':[8],'data_offsets':[8,12]}}", 12, &err),
+        &err, "F4, not used");
+    header_refused("{'model.norm.weight':{'dtype':'F4','shape':[2],'data_offsets':[0,1]}}", 1,
+                   ERR_UNSUPPORTED, "dtype F4 is not known");
+    header_refused("{" NORM ",'x':{'dtype':'F4','shape':[8],'data_offsets':[8,16]}}", 12,
+                   ERR_FORMAT, "outside");
     header_refused("{" NORM ",'x':{'dtype':'U8','shape':[4]}}", 12, ERR_FORMAT, "data_offsets");
     header_refused("{" NORM ",'x':{'shape':[4],'data_offsets':[8,12]}}", 12, ERR_FORMAT, "dtype");
     header_refused("{" NORM ",'x':7}", 12, ERR_FORMAT, "object");
@@ -260,27 +268,74 @@ static void missing_tensor(void **state)
     scratch_remove(dir);
 }
 
-static void unused_tensor(void **state)
+// config.json says tied; the tensors say otherwise.
+static void heads_of_a_tied_model(void **state)
+{
+    (void)state;
+    struct checkpoint *ck = open_ok(MODELS "qwen2-own-head");
+    assert_false(ck->config.tied);
+    assert_string_equal(checkpoint_unused_tensors(ck), "");
+    assert_non_null(strstr(ck->remarks, "lm_head.weight counts"));
+    checkpoint_destroy(ck);
+    ck = open_ok(MODELS "qwen2-head-alone");
+    assert_true(ck->config.tied);
+    assert_string_equal(checkpoint_unused_tensors(ck), "");
+    assert_non_null(strstr(ck->remarks, "lm_head.weight is the embedding too"));
+    checkpoint_destroy(ck);
+}
+
+// The embedding's bytes again under the head's name: tied all the same, and the second is not used.
+static void the_same_head_twice(void **state)
 {
     (void)state;
     const char *dir = scratch_make();
     size_t count;
-    char *config = slurp(WHOLE "/config.json", &count), *tie;
-    copy(WHOLE, "model.safetensors", dir);
-    tie = strstr(config, "\"tie_word_embeddings\": false");
-    assert_non_null(tie);
-    memcpy(tie + 23, "true ", 5);
-    put(dir, "config.json", config, count);
-    struct checkpoint *ck = open_ok(dir); // a head that a tied model does not read
+    char *file = slurp(MODELS "qwen2-own-head/model.safetensors", &count);
+    uint64_t header;
+    memcpy(&header, file, 8);
+    struct error err = {0};
+    json_t *root = NULL;
+    expect_ok(json_parse("header", file + 8, header, &root, &err), &err, "header");
+    size_t begin[2];
+    static const char *const names[] = {"lm_head.weight", "model.embed_tokens.weight"};
+    for (int i = 0; i < 2; i++)
+        begin[i] = (size_t)json_integer_value(
+            json_array_get(json_object_get(json_object_get(root, names[i]), "data_offsets"), 0));
+    memcpy(file + 8 + header + begin[0], file + 8 + header + begin[1], 97 * 32 * 2);
+    put(dir, "model.safetensors", file, count);
+    copy(MODELS "qwen2-own-head", "config.json", dir);
+    struct checkpoint *ck = open_ok(dir);
     struct tensor_class classes[8];
     size_t n = checkpoint_tensor_classes(ck, classes, 8);
+    assert_true(ck->config.tied);
+    assert_string_equal(ck->remarks, "");
     assert_string_equal(checkpoint_unused_tensors(ck), "lm_head.weight\n");
     assert_string_equal(classes[n - 1].name, "other");
     assert_int_equal(classes[n - 1].tensors, 1);
-    assert_int_equal(classes[n - 1].bytes, 331 * 60 * 4);
+    assert_int_equal(classes[n - 1].bytes, 97 * 32 * 2);
     checkpoint_destroy(ck);
-    free(config);
+    json_decref(root);
+    free(file);
     scratch_remove(dir);
+}
+
+static void other_formats(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *word;
+    } cases[] = {{"pytorch_model.bin", "save_pretrained"},
+                 {"pytorch_model.bin.index.json", "save_pretrained"},
+                 {"adapter_model.safetensors", "merge_and_unload"},
+                 {"consolidated.00.pth", "Hugging Face's format"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *dir = scratch_make();
+        copy(WHOLE, "config.json", dir);
+        open_fails(dir, ERR_IO, "neither model.safetensors nor its index", dir);
+        put(dir, cases[i].name, "x", 1);
+        open_fails(dir, ERR_UNSUPPORTED, cases[i].name, cases[i].word);
+        scratch_remove(dir);
+    }
 }
 
 static void index_file(void **state)
@@ -351,11 +406,18 @@ static void half_types(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(whole),           cmocka_unit_test(values),
-        cmocka_unit_test(sharded),         cmocka_unit_test(content_hash),
-        cmocka_unit_test(missing_and_cut), cmocka_unit_test(headers),
-        cmocka_unit_test(missing_tensor),  cmocka_unit_test(unused_tensor),
-        cmocka_unit_test(index_file),      cmocka_unit_test(half_types),
+        cmocka_unit_test(whole),
+        cmocka_unit_test(values),
+        cmocka_unit_test(sharded),
+        cmocka_unit_test(content_hash),
+        cmocka_unit_test(missing_and_cut),
+        cmocka_unit_test(headers),
+        cmocka_unit_test(missing_tensor),
+        cmocka_unit_test(heads_of_a_tied_model),
+        cmocka_unit_test(the_same_head_twice),
+        cmocka_unit_test(other_formats),
+        cmocka_unit_test(index_file),
+        cmocka_unit_test(half_types),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

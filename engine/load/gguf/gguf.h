@@ -2,7 +2,7 @@
 #ifndef ENGINE_LOAD_GGUF_GGUF_H
 #define ENGINE_LOAD_GGUF_GGUF_H
 
-#include "engine/load/parse.h"
+#include "engine/load/tensors.h"
 #include "engine/model/arch.h"
 
 // Value types of the format.
@@ -110,6 +110,13 @@ struct gguf_files {
 };
 enum status gguf_files_open(const char *path, struct gguf_files *out, struct error *err);
 void gguf_files_close(struct gguf_files *files);
+
+// All of the above for one file in memory; `data` must outlive *out.
+enum status gguf_parse(const char *name, const unsigned char *data, size_t bytes, struct gguf **out,
+                       struct error *err);
+void gguf_free(struct gguf *gguf);
+const struct model_config *gguf_config(const struct gguf *gguf);
+const struct tensor_map *gguf_tensors(const struct gguf *gguf);
 
 // The description by the metadata and by what the tensors tell (config.c), and the file's names.
 enum status gguf_read_config(struct gguf *gguf, struct error *err);

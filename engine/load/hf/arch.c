@@ -15,8 +15,15 @@
 static enum status more_gemma(const json_t *root, const char *where, struct model_config *out,
                               struct error *err)
 {
+    const char *other;
+    TRY(json_opt_string(root, where, "hidden_activation", "", &other, err));
     if (out->activation == ACT_GELU) // what the first releases called the approximation
         out->activation = ACT_GELU_TANH;
+    if (*other && (!str_equal(other, "gelu_pytorch_tanh") || out->activation != ACT_GELU_TANH))
+        return FAIL(err, ERR_FORMAT,
+                    "%s: hidden_activation is '%.64s' and hidden_act another: two spellings of one "
+                    "setting that contradict each other",
+                    where, other);
     return hf_only_bool(root, where, "use_bidirectional_attention", false, "causal attention is",
                         err);
 }
@@ -49,12 +56,6 @@ static enum status more_gemma2(const json_t *root, const char *where, struct mod
 static enum status more_gemma3(const json_t *root, const char *where, struct model_config *out,
                                struct error *err)
 {
-    int pattern;
-    TRY(hf_opt_int(root, where, "sliding_window_pattern", 6, &pattern, err));
-    if (pattern != 6 && !json_is_array(json_object_get(root, "layer_types")))
-        return FAIL(err, ERR_UNSUPPORTED,
-                    "%s: sliding_window_pattern: %d is not supported (6 is, or layer_types)", where,
-                    pattern);
     TRY(query_scale(root, where, out, err));
     TRY(hf_opt_float(root, where, "attn_logit_softcapping", 0, &out->attention_softcap, err));
     TRY(hf_opt_float(root, where, "final_logit_softcapping", 0, &out->logit_softcap, err));
@@ -165,7 +166,7 @@ static enum status more_mpt(const json_t *root, const char *where, struct model_
 static enum status more_mixtral(const json_t *root, const char *where, struct model_config *out,
                                 struct error *err)
 {
-    TRY(hf_opt_int(root, where, "num_local_experts", 8, &out->experts, err));
+    TRY(hf_opt_int(root, where, "num_local_experts|num_experts", 8, &out->experts, err));
     if (out->experts < 1)
         return FAIL(err, ERR_FORMAT, "%s: num_local_experts: not positive", where);
     return hf_opt_int(root, where, "num_experts_per_tok", 2, &out->experts_used, err);
@@ -206,12 +207,14 @@ static enum status more_qwen2_moe(const json_t *root, const char *where, struct 
                .ff = "intermediate_size", .eps = "rms_norm_eps",                                   \
                .activation = "hidden_activation", .attention_bias = "attention_bias",              \
                .tied = true, .window = "sliding_window", .default_window = 4096,                   \
-               .window_by_default = true
+               .layer_types = true, .window_by_default = true
 
 #define GPT_KEYS                                                                                   \
-    .width = "n_embd", .layers = "n_layer", .heads = "n_head", .ff = "n_inner", .ff_times = 4,     \
-    .positions = "n_positions|n_ctx", .eps = "layer_norm_epsilon", .default_eps = 1e-5,            \
-    .activation = "activation_function", .tied = true
+    .width = "n_embd|hidden_size", .layers = "n_layer|num_hidden_layers",                          \
+    .heads = "n_head|num_attention_heads", .ff = "n_inner", .ff_times = 4,                         \
+    .positions = "n_positions|max_position_embeddings", .eps = "layer_norm_epsilon",               \
+    .default_eps = 1e-5, .default_positions = 1024, .activation = "activation_function",           \
+    .tied = true
 
 static const struct hf_arch table[] = {
     {.name = "llama",
@@ -231,6 +234,7 @@ static const struct hf_arch table[] = {
      .head_dim = "head_dim",
      .default_kv_heads = 8,
      .default_eps = 1e-5,
+     .default_theta = 1e6,
      .window = "sliding_window",
      .window_by_default = true,
      .more = more_mixtral},
@@ -239,15 +243,19 @@ static const struct hf_arch table[] = {
      .head_dim = "head_dim",
      .default_kv_heads = 32,
      .window = "sliding_window",
-     .default_window = 4096},
+     .default_window = 4096,
+     .layer_types = true},
     {.name = "qwen2_moe",
      SIZE_KEYS,
+     .head_dim = "head_dim",
      .ff = "moe_intermediate_size",
      .eps = "rms_norm_eps",
      .activation = "hidden_act",
      .default_kv_heads = 16,
      .window = "sliding_window",
      .default_window = 4096,
+     .layer_types = true,
+     .layer_types_only = true,
      .more = more_qwen2_moe},
     {.name = "qwen3",
      LLAMA_KEYS,
@@ -256,9 +264,11 @@ static const struct hf_arch table[] = {
      .default_kv_heads = 32,
      .attention_bias = "attention_bias",
      .window = "sliding_window",
-     .default_window = 4096},
+     .default_window = 4096,
+     .layer_types = true},
     {.name = "phi",
      SIZE_KEYS,
+     .head_dim = "head_dim",
      .ff = "intermediate_size",
      .eps = "layer_norm_eps",
      .default_eps = 1e-5,
@@ -270,6 +280,7 @@ static const struct hf_arch table[] = {
      .head_dim = "head_dim",
      .default_eps = 1e-5,
      .default_rotary_share = 1,
+     .default_original = 4096,
      .window = "sliding_window",
      .window_by_default = true},
     {.name = "gemma",
@@ -285,6 +296,7 @@ static const struct hf_arch table[] = {
      GEMMA_KEYS,
      .default_positions = 131072,
      .full_every = 6,
+     .full_every_key = "sliding_window_pattern",
      .default_theta = 1e6,
      .default_local_theta = 1e4,
      .more = more_gemma3},
@@ -307,9 +319,9 @@ static const struct hf_arch table[] = {
      .tied = true,
      .more = more_falcon},
     {.name = "mpt",
-     .width = "d_model",
-     .layers = "n_layers",
-     .heads = "n_heads",
+     .width = "d_model|hidden_size",
+     .layers = "n_layers|num_hidden_layers",
+     .heads = "n_heads|num_attention_heads",
      .ff_times = 4,
      .positions = "max_seq_len",
      .eps = "layer_norm_epsilon",

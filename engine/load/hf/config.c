@@ -73,18 +73,7 @@ static enum status read_activation(const json_t *root, const char *where,
     return *name ? activation_of(where, arch->activation, name, &out->activation, err) : OK;
 }
 
-// Windowed are the layers that layer_types says, or that the row's rule or max_window_layers does.
-static bool layer_is_full(const json_t *types, const struct hf_arch *arch, int first, int layer)
-{
-    if (json_is_array(types))
-        return !str_equal(json_string_value(json_array_get(types, (size_t)layer)),
-                          "sliding_attention");
-    if (arch->full_every)
-        return (layer + 1) % arch->full_every == 0;
-    return layer < first;
-}
-
-// What other layers attend to is no computation of this engine.
+// Other kinds of attention are not computed here.
 static enum status check_layer_types(const json_t *types, const char *where, struct error *err)
 {
     size_t i;
@@ -103,28 +92,75 @@ static enum status check_layer_types(const json_t *types, const char *where, str
     return OK;
 }
 
-static enum status read_window(const json_t *root, const char *where, const struct hf_arch *arch,
-                               struct model_config *out, struct error *err)
+// The window that the settings make, 0: none. *why: the key that says so.
+static enum status window_size(const json_t *root, const char *where, const struct hf_arch *arch,
+                               int *out, const char **why, struct error *err)
 {
-    bool use;
-    int window, first = 0, windowed = 0;
-    const json_t *types = json_object_get(root, "layer_types");
-    if (!arch->window)
-        return OK;
-    TRY(check_layer_types(types, where, err));
+    bool use, named = json_is_boolean(json_object_get(root, "use_sliding_window"));
+    *out = 0;
+    *why = arch->window;
     if (json_is_null(json_object_get(root, arch->window)))
         return OK;
     TRY(json_opt_bool(root, where, "use_sliding_window", arch->window_by_default, &use, err));
-    TRY(hf_opt_int(root, where, arch->window, arch->default_window, &window, err));
+    TRY(hf_opt_int(root, where, arch->window, arch->default_window, out, err));
+    if (use || *out == 0)
+        return OK;
+    if (arch->window_by_default && named)
+        return FAIL(err, ERR_UNSUPPORTED,
+                    "%s: use_sliding_window is false and %s is %d: transformers has no such key "
+                    "for %s and uses the window; set %s to null",
+                    where, arch->window, *out, arch->name, arch->window);
+    *why = "use_sliding_window";
+    *out = 0;
+    return OK;
+}
+
+// layer_types must not contradict the keys that switch windows on, nor what transformers makes of them.
+static enum status check_types_agree(const json_t *types, const char *where,
+                                     const struct hf_arch *arch, int window, const char *why,
+                                     struct error *err)
+{
+    size_t i;
+    const json_t *type;
+    json_array_foreach(types, i, type)
+    {
+        bool windowed = str_equal(json_string_value(type), "sliding_attention");
+        if (windowed && window == 0)
+            return FAIL(err, ERR_FORMAT,
+                        "%s: layer_types: %zu is sliding_attention, but %s says that there is no "
+                        "window",
+                        where, i, why);
+        if (!windowed && window && !arch->layer_types)
+            return FAIL(err, ERR_UNSUPPORTED,
+                        "%s: layer_types: %zu is full_attention, but %s gives all layers of %s a "
+                        "window, in transformers too",
+                        where, i, why, arch->name);
+    }
+    return OK;
+}
+
+// The layers with a window are those that layer_types names, else those of the row's rule.
+static enum status mark_layers(const json_t *root, const char *where, const struct hf_arch *arch,
+                               int window, struct model_config *out, struct error *err)
+{
+    int every = arch->full_every, first = 0, windowed = 0;
+    const json_t *types = json_object_get(root, "layer_types");
+    bool listed = json_is_array(types);
+    if (arch->full_every_key)
+        TRY(hf_opt_int(root, where, arch->full_every_key, every, &every, err));
+    if (arch->full_every && every < 1)
+        return FAIL(err, ERR_FORMAT, "%s: %s: not positive", where, arch->full_every_key);
     if (!arch->window_by_default)
         TRY(hf_opt_int(root, where, "max_window_layers", 28, &first, err));
-    if (!use || !window)
-        return OK;
-    if (json_is_array(types) && json_array_size(types) != (size_t)out->layers)
+    if (listed && json_array_size(types) != (size_t)out->layers)
         return FAIL(err, ERR_FORMAT, "%s: layer_types: names %zu of %d layers", where,
                     json_array_size(types), out->layers);
     for (int i = 0; i < out->layers && i < MODEL_MAX_LAYERS; i++) {
-        if (layer_is_full(types, arch, first, i))
+        const char *type = json_string_value(json_array_get(types, (size_t)i));
+        bool full = listed  ? !str_equal(type, "sliding_attention")
+                    : every ? (i + 1) % every == 0
+                            : i < first;
+        if (full)
             out->full_layers[i / 64] |= UINT64_C(1) << (i % 64);
         else
             windowed++;
@@ -134,6 +170,27 @@ static enum status read_window(const json_t *root, const char *where, const stru
     else
         memset(out->full_layers, 0, sizeof out->full_layers);
     return OK;
+}
+
+static enum status read_window(const json_t *root, const char *where, const struct hf_arch *arch,
+                               struct model_config *out, struct error *err)
+{
+    int window;
+    const char *why;
+    const json_t *types = json_object_get(root, "layer_types");
+    if (!arch->window)
+        return OK;
+    TRY(check_layer_types(types, where, err));
+    TRY(window_size(root, where, arch, &window, &why, err));
+    TRY(check_types_agree(types, where, arch, window, why, err));
+    if (window == 0)
+        return OK;
+    if (arch->layer_types_only && !json_is_array(types))
+        return FAIL(err, ERR_UNSUPPORTED,
+                    "%s: use_sliding_window without layer_types is not supported: versions of "
+                    "transformers differ in the layers that get the window",
+                    where);
+    return mark_layers(root, where, arch, window, out, err);
 }
 
 static enum status read_heads(const json_t *root, const char *where, const struct hf_arch *arch,
@@ -220,6 +277,7 @@ enum status model_config_from_json(const json_t *root, const char *where, struct
         return FAIL(err, ERR_FORMAT, "%s: not a JSON object", where);
     TRY(read_arch(root, where, &arch, &hf, err));
     arch_start(arch, out);
+    TRY(hf_spellings_agree(root, where, hf, err));
     TRY(read_dimensions(root, where, hf, out, err));
     TRY(read_activation(root, where, hf, out, err));
     TRY(read_biases(root, where, hf, out, err));
@@ -232,34 +290,6 @@ enum status model_config_from_json(const json_t *root, const char *where, struct
     TRY(get_token(root, where, "eos_token_id", out->vocab, &out->eos, err));
     arch_finish(arch, out);
     return model_config_check(out, where, err);
-}
-
-// The last part of path[0..*end): its beginning; *end moves before slashes that trail it.
-static const char *last_part(const char *path, const char **end)
-{
-    while (*end > path && (*end)[-1] == '/')
-        (*end)--;
-    const char *base = *end;
-    while (base > path && base[-1] != '/')
-        base--;
-    return base;
-}
-
-void model_name_from_path(const char *path, char out[MODEL_NAME_BYTES])
-{
-    const char *end = path + strlen(path), *base = last_part(path, &end);
-    size_t length = (size_t)(end - base);
-    bool generic = (length == 11 && memcmp(base, "config.json", 11) == 0) ||
-                   (length == 10 && memcmp(base, "model.gguf", 10) == 0);
-    if (generic && base > path) {
-        end = base;
-        base = last_part(path, &end);
-    } else if (length > 5 &&
-               (memcmp(end - 5, ".json", 5) == 0 || memcmp(end - 5, ".gguf", 5) == 0)) {
-        end -= 5;
-    }
-    snprintf(out, MODEL_NAME_BYTES, "%.*s", (int)(end - base), base);
-    str_plain(out);
 }
 
 enum status model_config_read(const char *path, struct model_config *out, struct error *err)

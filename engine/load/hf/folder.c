@@ -5,7 +5,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/json.h"
-#include "engine/load/parse.h"
+#include "engine/load/hf/hf.h"
 #include "engine/text/tokenizer.h"
 #include "engine/load/quantized/quantized.h"
 #include "kernels/quant.h"
@@ -17,6 +17,7 @@ struct folder {
     struct model_config config;
     struct tensor_map tensors;
     struct quantized *quantized; // or NULL
+    struct str remarks;          // one a line
     struct file_map maps[SHARDS_MAX];
     char *names[SHARDS_MAX]; // within the folder, sorted
     int shards;
@@ -33,6 +34,7 @@ static void folder_destroy(void *self)
     }
     tensor_map_fini(&f->tensors);
     quantized_destroy(f->quantized);
+    str_fini(&f->remarks);
     free(f->dir);
     free(f);
 }
@@ -117,6 +119,39 @@ static enum status read_index(struct folder *f, const char *path, const json_t *
     return status;
 }
 
+// Weights in files of other formats, and what makes safetensors of them.
+static enum status refuse_weights(const struct folder *f, struct error *err)
+{
+    static const char save[] =
+        "save it as safetensors, with transformers: AutoModelForCausalLM.from_pretrained(FOLDER)"
+        ".save_pretrained(NEW)";
+    static const struct {
+        const char *name, *advice;
+    } others[] = {
+        {"pytorch_model.bin", save},
+        {"pytorch_model.bin.index.json", save},
+        {"tf_model.h5", save},
+        {"flax_model.msgpack", save},
+        {"adapter_model.safetensors",
+         "it is an adapter: merge it into its base model, with peft: merge_and_unload()"},
+        {"adapter_model.bin",
+         "it is an adapter: merge it into its base model, with peft: merge_and_unload()"},
+        {"consolidated.safetensors", "its tensors have other names: take the folder in Hugging "
+                                     "Face's format, with model.safetensors"},
+        {"consolidated.00.pth", "take the folder in Hugging Face's format, with model.safetensors"},
+    };
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        char *path = file_join(f->dir, others[i].name);
+        bool there = path && file_exists(path);
+        free(path);
+        if (there)
+            return FAIL(err, ERR_UNSUPPORTED,
+                        "%s: no model.safetensors, but %s, which is not read; %s", f->dir,
+                        others[i].name, others[i].advice);
+    }
+    return FAIL(err, ERR_IO, "%s: neither model.safetensors nor its index: No such file", f->dir);
+}
+
 static enum status open_weights(struct folder *f, struct error *err)
 {
     char *single = file_join(f->dir, "model.safetensors");
@@ -125,14 +160,16 @@ static enum status open_weights(struct folder *f, struct error *err)
     enum status status = OK;
     if (!single || !index) {
         status = FAIL(err, ERR_NOMEM, "%s: no memory", f->dir);
-    } else if (file_exists(single) || !file_exists(index)) {
+    } else if (file_exists(single)) {
         status = add_shard(f, "model.safetensors", f->dir, err);
         if (status == OK)
             status = open_shards(f, NULL, err);
-    } else {
+    } else if (file_exists(index)) {
         status = json_read(index, INDEX_MAX_BYTES, &root, err);
         if (status == OK)
             status = read_index(f, index, root, err);
+    } else {
+        status = refuse_weights(f, err);
     }
     json_decref(root);
     free(single);
@@ -140,21 +177,103 @@ static enum status open_weights(struct folder *f, struct error *err)
     return status;
 }
 
+// generation_config.json, or NULL: it decides nothing here, so a broken one is passed over.
+static json_t *read_generation(const struct folder *f)
+{
+    struct error ignored = {0};
+    json_t *root = NULL;
+    char *path = file_join(f->dir, "generation_config.json");
+    if (path && file_exists(path))
+        json_read(path, CONFIG_MAX_BYTES, &root, &ignored);
+    free(path);
+    return root;
+}
+
+static enum status open_quantization(struct folder *f, const json_t *root, const char *path,
+                                     struct error *err)
+{
+    const json_t *config = hf_quantization(root);
+    if (!config)
+        return OK;
+    TRY(quantized_create(config, path, &f->quantized, err));
+    const struct checkpoint_quantization *q = quantized_info(f->quantized);
+    if (q->bits == 0)
+        str_printf(&f->remarks, "quantization_config: %s: weights are plain\n", q->text);
+    return OK;
+}
+
 static enum status open_config(struct folder *f, struct error *err)
 {
     char *path = file_join(f->dir, "config.json");
     if (!path)
         return FAIL(err, ERR_NOMEM, "%s: no memory", f->dir);
-    json_t *root = NULL;
+    json_t *root = NULL, *generation = NULL;
     enum status status = model_config_read(path, &f->config, err);
     if (status == OK)
         status = json_read(path, CONFIG_MAX_BYTES, &root, err);
-    const json_t *quantization = json_object_get(root, "quantization_config");
-    if (status == OK && quantization && !json_is_null(quantization))
-        status = quantized_create(quantization, path, &f->quantized, err);
+    if (status == OK) {
+        generation = read_generation(f);
+        hf_remarks(root, generation, &f->remarks);
+        status = open_quantization(f, root, path, err);
+    }
+    json_decref(generation);
     json_decref(root);
     free(path);
     return status;
+}
+
+// ---- the head ---------------------------------------------------------------------------------------
+
+static bool same_rows(const struct stored_tensor *a, const struct stored_tensor *b, size_t elements)
+{
+    if (a->quant || b->quant || a->type != b->type)
+        return false;
+    size_t bytes = stored_bytes(a->type, elements);
+    bool same = memcmp(a->data, b->data, bytes) == 0;
+    file_map_release(a->data, a->data + bytes);
+    file_map_release(b->data, b->data + bytes);
+    return same;
+}
+
+// config.json says that the head is the embedding; the tensors may say otherwise. As in transformers 5: a head
+// of other values counts, and a head alone is the embedding too. (transformers 4 ties them in any case.)
+static void tie_head(struct folder *f)
+{
+    struct stored_tensor *embedding = tensor_map_at(&f->tensors, T_EMBEDDING, -1);
+    struct stored_tensor *head = tensor_map_at(&f->tensors, T_HEAD, -1);
+    const char *name = hf_names(&f->config)->at[T_HEAD].name;
+    struct tensor_shape shape = tensor_shape(&f->config, T_HEAD);
+    size_t elements = (size_t)shape.rows * (size_t)shape.cols;
+    if (head->data && !embedding->data) {
+        *embedding = *head;
+        str_printf(&f->remarks, "%s is the embedding too: the file has no other\n", name);
+    } else if (head->data && !same_rows(embedding, head, elements)) {
+        str_printf(&f->remarks,
+                   "%s counts: config.json ties it to the embedding, but the file has another, as "
+                   "in transformers 5\n",
+                   name);
+        return;
+    } else if (head->data) {
+        tensor_map_extra(&f->tensors, name, strlen(name), stored_bytes(head->type, elements));
+    }
+    memset(head, 0, sizeof *head);
+    f->config.tied = true;
+}
+
+// Tied heads are looked for like others, and judged when all tensors are in.
+static enum status open_tensors(struct folder *f, struct error *err)
+{
+    const struct tensor_names *names = hf_names(&f->config);
+    bool tied = f->config.tied;
+    f->config.tied = false;
+    TRY(tensor_map_init(&f->tensors, &f->config, err));
+    f->tensors.quantized = f->quantized;
+    TRY(open_weights(f, err));
+    if (f->quantized)
+        TRY(quantized_enter(f->quantized, &f->config, names, &f->tensors, f->dir, err));
+    if (tied)
+        tie_head(f);
+    return tensor_map_complete(&f->tensors, &f->config, names, f->dir, err);
 }
 
 // ---- the source -----------------------------------------------------------------------------------
@@ -285,22 +404,15 @@ enum status safetensors_open(const char *dir, struct checkpoint *ck, struct erro
     }
     if ((status = open_config(f, err)) != OK)
         goto out;
-    if ((status = tensor_map_init(&f->tensors, &f->config, err)) != OK)
-        goto out;
-    f->tensors.quantized = f->quantized;
-    if ((status = open_weights(f, err)) != OK)
-        goto out;
-    if (f->quantized && (status = quantized_enter(f->quantized, &f->config, hf_names(&f->config),
-                                                  &f->tensors, dir, err)) != OK)
-        goto out;
-    if ((status = tensor_map_complete(&f->tensors, &f->config, hf_names(&f->config), dir, err)) !=
-        OK)
+    if ((status = open_tensors(f, err)) != OK)
         goto out;
     ck->config = f->config;
     ck->ops = &safetensors_ops;
     ck->self = f;
     ck->unused = &f->tensors;
-    ck->quantization = f->quantized ? quantized_info(f->quantized) : NULL;
+    ck->remarks = str_text(&f->remarks);
+    if (f->quantized && quantized_info(f->quantized)->bits)
+        ck->quantization = quantized_info(f->quantized);
     return OK;
 out:
     folder_destroy(f);

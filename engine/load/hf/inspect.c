@@ -36,9 +36,8 @@ static const char *text_of(const json_t *root, const char *key, const char *fall
 
 static const char *scaling_of(const json_t *root)
 {
-    const json_t *rope = json_object_get(root, "rope_parameters");
-    if (!json_is_object(rope))
-        rope = json_object_get(root, "rope_scaling");
+    const char *key;
+    const json_t *rope = hf_rope_object(root, &key);
     const char *type = text_of(rope, "rope_type", text_of(rope, "type", NULL));
     return type ? type : json_is_object(rope) ? "default" : "none";
 }
@@ -67,10 +66,10 @@ static void inspect_description(const json_t *root, const char *model, struct in
 
 static void inspect_quantization(const json_t *root, const char *where, struct inspection *list)
 {
-    const json_t *config = json_object_get(root, "quantization_config");
+    const json_t *config = hf_quantization(root);
     struct quantized *q = NULL;
     struct error err = {0};
-    if (!config || json_is_null(config)) {
+    if (!config) {
         inspect_add(list, "quantization", "none", OK, &err, NULL);
         return;
     }

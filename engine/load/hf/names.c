@@ -3,7 +3,7 @@
 #include <stddef.h>
 
 #include "base/str.h"
-#include "engine/load/parse.h"
+#include "engine/load/hf/hf.h"
 
 // Buffers that old checkpoints carry along: rotary tables, causal masks.
 static const char *const buffers[] = {"self_attn.rotary_emb.inv_freq",

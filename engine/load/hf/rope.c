@@ -1,7 +1,9 @@
 // rope.c - RoPE in config.json: theta, the share of a head that rotates, and the scaling.
 //
-// Both spellings are read: transformers 4 (rope_theta, rope_scaling) and transformers 5 (rope_parameters).
-// Defaults are those of transformers' modeling_rope_utils.py, and so is the attention factor's formula.
+// transformers 4 spells it rope_theta and rope_scaling, transformers 5 rope_parameters. As there, rope_scaling
+// counts where both stand, and a rope_theta within the object before the one next to it. In transformers a
+// rope_theta or share that only rope_parameters has is then lost; here such a file is refused.
+// Defaults and the formula of the attention factor are those of transformers' modeling_rope_utils.py.
 #include <math.h>
 #include <stdio.h>
 
@@ -9,15 +11,36 @@
 #include "base/str.h"
 #include "engine/load/hf/hf.h"
 
-static enum status read_llama3(const json_t *rope, const char *where, struct model_config *out,
-                               struct error *err)
+// Where both an object and the key next to it have the original positions, versions of transformers differ,
+// but for phi3, where the key next to it counts.
+static enum status read_original(const json_t *root, const json_t *rope, const char *where,
+                                 struct model_config *out, struct error *err)
+{
+    static const char key[] = "original_max_position_embeddings";
+    const struct hf_arch *arch = hf_arch_find(out->arch);
+    int inner, outer;
+    TRY(hf_opt_int(rope, where, key, out->max_positions, &inner, err));
+    TRY(hf_opt_int(root, where, key, arch->default_original ? arch->default_original : inner,
+                   &outer, err));
+    if (outer != inner && !arch->default_original)
+        return FAIL(err, ERR_UNSUPPORTED,
+                    "%s: %s is %d here and %d next to it: versions of transformers differ in which "
+                    "counts",
+                    where, key, inner, outer);
+    if (outer < 1)
+        return FAIL(err, ERR_FORMAT, "%s: %s: not positive", where, key);
+    out->rope_original_positions = outer;
+    return OK;
+}
+
+static enum status read_llama3(const json_t *root, const json_t *rope, const char *where,
+                               struct model_config *out, struct error *err)
 {
     out->rope_scaling = ROPE_SCALE_LLAMA3;
     TRY(hf_get_float(rope, where, "factor", &out->rope_factor, err));
     TRY(hf_get_float(rope, where, "low_freq_factor", &out->rope_low_freq, err));
     TRY(hf_get_float(rope, where, "high_freq_factor", &out->rope_high_freq, err));
-    return hf_get_int(rope, where, "original_max_position_embeddings",
-                      &out->rope_original_positions, err);
+    return read_original(root, rope, where, out, err);
 }
 
 // The factor, when not given, is the ratio of the positions.
@@ -33,16 +56,13 @@ static double yarn_mscale(double scale, double mscale)
     return scale <= 1 ? 1 : 0.1 * mscale * log(scale) + 1;
 }
 
-static enum status read_yarn(const json_t *rope, const char *where, struct model_config *out,
-                             struct error *err)
+static enum status read_yarn(const json_t *root, const json_t *rope, const char *where,
+                             struct model_config *out, struct error *err)
 {
     float mscale, all_dims;
     bool truncate;
     out->rope_scaling = ROPE_SCALE_YARN;
-    TRY(hf_opt_int(rope, where, "original_max_position_embeddings", out->max_positions,
-                   &out->rope_original_positions, err));
-    if (out->rope_original_positions < 1)
-        return FAIL(err, ERR_FORMAT, "%s: original_max_position_embeddings: not positive", where);
+    TRY(read_original(root, rope, where, out, err));
     TRY(read_factor(rope, where, out, err));
     TRY(hf_opt_float(rope, where, "beta_fast", 32, &out->rope_beta_fast, err));
     TRY(hf_opt_float(rope, where, "beta_slow", 1, &out->rope_beta_slow, err));
@@ -72,18 +92,11 @@ static enum status read_factors(const json_t *rope, const char *where, const cha
     return OK;
 }
 
-// The original positions stand beside the object in phi-3's own files; those count first.
 static enum status read_longrope(const json_t *root, const json_t *rope, const char *where,
                                  struct model_config *out, struct error *err)
 {
     out->rope_scaling = ROPE_SCALE_LONGROPE;
-    int inner;
-    TRY(hf_opt_int(rope, where, "original_max_position_embeddings", out->max_positions, &inner,
-                   err));
-    TRY(hf_opt_int(root, where, "original_max_position_embeddings", inner,
-                   &out->rope_original_positions, err));
-    if (out->rope_original_positions < 1)
-        return FAIL(err, ERR_FORMAT, "%s: original_max_position_embeddings: not positive", where);
+    TRY(read_original(root, rope, where, out, err));
     TRY(read_factors(rope, where, "short_factor", out->rotary / 2, out->rope_factors, err));
     TRY(read_factors(rope, where, "long_factor", out->rotary / 2, out->rope_long_factors, err));
     TRY(read_factor(rope, where, out, err));
@@ -120,9 +133,9 @@ static enum status read_scaling(const json_t *root, const json_t *rope, const ch
     if (str_equal(type, "longrope") || (phi3 && (str_equal(type, "su") || str_equal(type, "yarn"))))
         return read_longrope(root, rope, where, out, err);
     if (str_equal(type, "llama3"))
-        return read_llama3(rope, where, out, err);
+        return read_llama3(root, rope, where, out, err);
     if (str_equal(type, "yarn"))
-        return read_yarn(rope, where, out, err);
+        return read_yarn(root, rope, where, out, err);
     out->rope_scaling = ROPE_SCALE_LINEAR;
     return hf_get_float(rope, where, "factor", &out->rope_factor, err);
 }
@@ -141,45 +154,117 @@ static enum status read_share(const json_t *object, const char *where, const str
     return OK;
 }
 
-// The object that holds the parameters, or NULL; `place` is what it is called.
+const json_t *hf_rope_object(const json_t *root, const char **key)
+{
+    const json_t *scaling = json_object_get(root, "rope_scaling");
+    bool empty = json_is_object(scaling) && json_object_size(scaling) == 0;
+    if (scaling && !json_is_null(scaling) && !empty) {
+        *key = "rope_scaling";
+        return scaling;
+    }
+    const json_t *parameters = json_object_get(root, *key = "rope_parameters");
+    return json_is_null(parameters) ? NULL : parameters;
+}
+
 static enum status find_parameters(const json_t *root, const char *where, const json_t **out,
                                    char place[512], struct error *err)
 {
-    static const char *const keys[] = {"rope_parameters", "rope_scaling"};
+    const char *key;
+    const json_t *parameters = json_object_get(root, "rope_parameters");
     *out = NULL;
-    for (int i = 0; i < 2 && !*out; i++) {
-        const json_t *rope = json_object_get(root, keys[i]);
-        *out = json_is_null(rope) ? NULL : rope;
-        snprintf(place, 512, "%s: %s", where, keys[i]);
-        if (*out && !json_is_object(*out))
-            return FAIL(err, ERR_FORMAT, "%s: not an object", place);
+    if (parameters && !json_is_null(parameters) && !json_is_object(parameters))
+        return FAIL(err, ERR_FORMAT, "%s: rope_parameters: not an object", where);
+    *out = hf_rope_object(root, &key);
+    snprintf(place, 512, "%.450s: %s", where, key);
+    if (*out && !json_is_object(*out))
+        return FAIL(err, ERR_FORMAT, "%s: not an object", place);
+    return OK;
+}
+
+// rope_parameters next to a rope_scaling that counts: what only it says is not dropped in silence.
+static enum status check_unused(const json_t *root, const char *where, const json_t *used,
+                                double theta, double share, struct error *err)
+{
+    const struct {
+        const char *key;
+        double value;
+    } fields[] = {{"rope_theta", theta}, {"partial_rotary_factor", share}};
+    const json_t *other = json_object_get(root, "rope_parameters");
+    for (size_t i = 0; i < sizeof fields / sizeof *fields && other != used; i++) {
+        const json_t *value = json_object_get(other, fields[i].key);
+        if (json_is_number(value) && fabs(json_number_value(value) / fields[i].value - 1) > 1e-6)
+            return FAIL(err, ERR_FORMAT,
+                        "%s: %s is %g in rope_parameters, but rope_scaling stands next to it and "
+                        "counts, which makes it %g: give it in rope_scaling",
+                        where, fields[i].key, json_number_value(value), fields[i].value);
     }
     return OK;
 }
 
-// Layers with a window that rotate by a theta of their own: gemma 3. In transformers 5 there is an object of
-// parameters for each kind of layer, before that a key for this theta alone.
+// Layers with a window rotate by a theta of their own in gemma 3. transformers 5 has an object for each kind of
+// layer; before, this theta had a key of its own.
 static enum status read_local(const json_t *root, const char *where, const struct hf_arch *arch,
-                              const json_t **rope, struct model_config *out, struct error *err)
+                              struct model_config *out, struct error *err)
 {
-    const json_t *full = json_object_get(*rope, "full_attention");
-    const json_t *local = json_object_get(*rope, "sliding_attention");
+    const json_t *rope = json_object_get(root, "rope_parameters");
+    const json_t *local = json_object_get(rope, "sliding_attention");
     const char *type;
     TRY(hf_opt_float(root, where, "rope_local_base_freq", arch->default_local_theta,
                      &out->rope_local_theta, err));
-    if (json_is_object(local)) {
-        TRY(hf_opt_float(local, where, "rope_theta", (double)out->rope_local_theta,
-                         &out->rope_local_theta, err));
-        TRY(json_opt_string(local, where, "rope_type", "default", &type, err));
-        if (!str_equal(type, "default"))
-            return FAIL(err, ERR_UNSUPPORTED,
-                        "%s: rope_parameters: sliding_attention: rope_type '%.32s' is not "
-                        "supported (default is)",
-                        where, type);
-    }
-    if (full || local)
-        *rope = json_is_object(full) ? full : NULL;
+    if (json_object_size(rope) && !local && !json_object_get(rope, "full_attention"))
+        return FAIL(err, ERR_FORMAT,
+                    "%s: rope_parameters: holds neither full_attention nor sliding_attention",
+                    where);
+    if (!json_is_object(local))
+        return OK;
+    TRY(hf_opt_float(local, where, "rope_theta", (double)out->rope_local_theta,
+                     &out->rope_local_theta, err));
+    TRY(json_opt_string(local, where, "rope_type", "default", &type, err));
+    if (!str_equal(type, "default"))
+        return FAIL(err, ERR_UNSUPPORTED,
+                    "%s: rope_parameters: sliding_attention: rope_type '%.32s' is not supported "
+                    "(default is)",
+                    where, type);
     return OK;
+}
+
+// The object of the layers without a window, where kinds of layers have their own: rope_scaling is laid over
+// it. The caller json_decref's.
+static json_t *full_object(const json_t *root)
+{
+    json_t *all = json_object_get(root, "rope_parameters");
+    json_t *full = json_object_get(all, "full_attention");
+    json_t *scaling = json_object_get(root, "rope_scaling"), *out = json_object();
+    if (json_is_object(full))
+        json_object_update(out, full);
+    if (json_is_object(scaling))
+        json_object_update(out, scaling);
+    return out;
+}
+
+static enum status read_object(const json_t *root, const char *where, const json_t *rope,
+                               const char *place, const struct hf_arch *arch,
+                               struct model_config *out, struct error *err)
+{
+    double share = arch->default_rotary_share != 0 ? arch->default_rotary_share : 1;
+    TRY(read_share(root, where, arch, &share, err));
+    TRY(hf_opt_float(root, where, "rope_theta",
+                     arch->default_theta != 0 ? arch->default_theta : 10000, &out->rope_theta,
+                     err));
+    if (rope &&
+        (json_object_get(rope, "full_attention") || json_object_get(rope, "sliding_attention")))
+        return FAIL(err, ERR_UNSUPPORTED,
+                    "%s: full_attention, sliding_attention: not supported here for %s", place,
+                    arch->name);
+    if (rope) {
+        TRY(read_share(rope, place, arch, &share, err));
+        TRY(hf_opt_float(rope, place, "rope_theta", (double)out->rope_theta, &out->rope_theta,
+                         err));
+    }
+    if (arch->default_local_theta == 0)
+        TRY(check_unused(root, where, rope, (double)out->rope_theta, share, err));
+    out->rotary = (int)(out->head_dim * share);
+    return rope ? read_scaling(root, rope, place, out, err) : OK;
 }
 
 enum status hf_rope(const json_t *root, const char *where, const struct hf_arch *arch,
@@ -187,21 +272,14 @@ enum status hf_rope(const json_t *root, const char *where, const struct hf_arch 
 {
     const json_t *rope;
     char place[512];
-    double share = arch->default_rotary_share != 0 ? arch->default_rotary_share : 1;
     if (out->rope == ROPE_NONE || out->head_dim > MODEL_MAX_HEAD_DIM) // the latter is refused later
         return OK;
-    TRY(read_share(root, where, arch, &share, err));
-    TRY(hf_opt_float(root, where, "rope_theta",
-                     arch->default_theta != 0 ? arch->default_theta : 10000, &out->rope_theta,
-                     err));
     TRY(find_parameters(root, where, &rope, place, err));
-    if (arch->default_local_theta != 0)
-        TRY(read_local(root, where, arch, &rope, out, err));
-    if (rope) {
-        TRY(read_share(rope, place, arch, &share, err));
-        TRY(hf_opt_float(rope, place, "rope_theta", (double)out->rope_theta, &out->rope_theta,
-                         err));
-    }
-    out->rotary = (int)(out->head_dim * share);
-    return rope ? read_scaling(root, rope, place, out, err) : OK;
+    if (arch->default_local_theta == 0)
+        return read_object(root, where, rope, place, arch, out, err);
+    TRY(read_local(root, where, arch, out, err));
+    json_t *full = full_object(root);
+    enum status status = read_object(root, where, full, place, arch, out, err);
+    json_decref(full);
+    return status;
 }

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "base/json.h"
-#include "engine/load/parse.h"
+#include "engine/load/hf/hf.h"
 #include "engine/load/quantized/quantized.h"
 
 enum {
@@ -20,8 +20,8 @@ enum {
 // ---- one file -------------------------------------------------------------------------------------
 
 struct entry {
-    const char *name;
-    const struct stored_type *type;
+    const char *name, *dtype;
+    const struct stored_type *type; // NULL: not known here, and its size cannot be checked
     uint64_t begin, end, elements;
     int dims;
     uint64_t shape[DIMS_MAX];
@@ -69,22 +69,19 @@ static enum status read_entry(const char *file, const char *name, const json_t *
                               uint64_t data_bytes, struct entry *e, struct error *err)
 {
     char where[512];
-    const char *dtype;
     uint64_t want;
     snprintf(where, sizeof where, "%s: tensor %.128s", file, name);
     e->name = name;
     if (!json_is_object(value))
         return FAIL(err, ERR_FORMAT, "%s: not an object", where);
-    TRY(json_get_string(value, where, "dtype", &dtype, err));
-    e->type = stored_find_safetensors(dtype);
-    if (!e->type)
-        return FAIL(err, ERR_UNSUPPORTED, "%s: dtype '%.32s' is not known", where, dtype);
+    TRY(json_get_string(value, where, "dtype", &e->dtype, err));
+    e->type = stored_find_safetensors(e->dtype);
     TRY(read_shape(json_object_get(value, "shape"), where, e, err));
     TRY(read_range(json_object_get(value, "data_offsets"), where, data_bytes, e, err));
-    if (__builtin_mul_overflow(e->elements, (uint64_t)e->type->bytes, &want) ||
-        want != e->end - e->begin)
+    if (e->type && (__builtin_mul_overflow(e->elements, (uint64_t)e->type->bytes, &want) ||
+                    want != e->end - e->begin))
         return FAIL(err, ERR_FORMAT, "%s: %llu elements of %s do not take %llu bytes", where,
-                    (unsigned long long)e->elements, dtype,
+                    (unsigned long long)e->elements, e->dtype,
                     (unsigned long long)(e->end - e->begin));
     return OK;
 }
@@ -141,7 +138,7 @@ static enum status take_part(const char *file, const struct entry *e, const unsi
                              struct error *err)
 {
     struct quant_header header = {.name = e->name,
-                                  .type = e->type->safetensors,
+                                  .type = e->dtype,
                                   .dims = e->dims,
                                   .shape = e->shape,
                                   .data = data + e->begin,
@@ -181,11 +178,10 @@ static enum status enter(const char *file, const struct entry *e, const unsigned
     if (!shape_matches(e, want, tensor_role_is_vector(place.roles[0])))
         return FAIL(err, ERR_FORMAT, "%s: tensor %s: shape %s, but config.json makes it (%d, %d)",
                     file, e->name, shape_text(e, text, sizeof text), want.rows, want.cols);
-    if (!e->type->expand)
+    if (!e->type || !e->type->expand)
         return FAIL(err, ERR_UNSUPPORTED,
-                    "%s: tensor %s: dtype %s holds no weights by itself (F32, F16, BF16 and "
-                    "F8_E4M3 do)",
-                    file, e->name, e->type->safetensors);
+                    "%s: tensor %s: dtype %.32s %s (F32, F16, BF16 and F8_E4M3 are read)", file,
+                    e->name, e->dtype, e->type ? "holds no weights by itself" : "is not known");
     for (int i = 0; i < place.count; i++) {
         int expert = place.expert > 0 ? place.expert : 0;
         struct stored_tensor *slot = tensor_map_expert(map, place.roles[i], place.layer, expert);

@@ -80,8 +80,8 @@ static enum status read_groups(const json_t *q, const char *where, struct quant_
     json_t *groups = json_object_get(q, "config_groups"), *group;
     const char *name;
     bool first = true;
-    if (json_object_size(groups) == 0)
-        return FAIL(err, ERR_FORMAT, "%s: config_groups: missing, empty or not an object", where);
+    if (!json_is_object(groups))
+        return FAIL(err, ERR_FORMAT, "%s: config_groups: missing or not an object", where);
     json_object_foreach(groups, name, group)
     {
         char place[600];
@@ -157,6 +157,11 @@ enum status compressed_configure(const json_t *q, const char *where, struct quan
     }
     if (json_object_size(json_object_get(json_object_get(q, "transform_config"), "config_groups")))
         return FAIL(err, ERR_UNSUPPORTED, "%s: transform_config is not supported", where);
+    const json_t *groups = json_object_get(q, "config_groups");
+    if (json_is_object(groups) && json_object_size(groups) == 0) {
+        cache_alone(config, info);
+        return OK;
+    }
     TRY(json_get_string(q, where, "format", &format, err));
     TRY(read_groups(q, where, config, err));
     TRY(pick_layout(format, where, config, err));

@@ -19,7 +19,8 @@ enum part_role {
     PART_SHAPE,
     PART_INPUT,       // scale of the inputs: not used, inputs are scaled as they come
     PART_INPUT_OTHER, // its other name
-    PART_OUTPUT,      // scales of outputs and of the KV cache: not used either
+    PART_OUTPUT,      // scales of outputs, of queries and of the KV cache: not used either
+    PART_QUERY,
     PART_KEY,
     PART_VALUE,
     PART_BIAS, // one of zeros, which some writers add
@@ -99,6 +100,9 @@ enum status fp8_configure(const json_t *q, const char *where, struct quant_confi
                           struct checkpoint_quantization *info, struct error *err);
 enum status compressed_configure(const json_t *q, const char *where, struct quant_config *config,
                                  struct checkpoint_quantization *info, struct error *err);
+
+// Makes it a config that quantizes no weights: bits is 0 (cache.c).
+void cache_alone(struct quant_config *config, struct checkpoint_quantization *info);
 
 // "group_size": a number of inputs, or -1 for all of them.
 enum status read_group_size(const json_t *q, const char *where, int *out, struct error *err);

@@ -104,6 +104,7 @@ const struct quant_layout packed_layout = {
                [PART_SHAPE] = ".weight_shape",
                [PART_INPUT] = ".input_scale",
                [PART_OUTPUT] = ".output_scale",
+               [PART_QUERY] = ".q_scale",
                [PART_KEY] = ".k_scale",
                [PART_VALUE] = ".v_scale",
                [PART_BIAS] = ".bias"},

@@ -135,6 +135,7 @@ const struct quant_layout scaled_layout = {
                [PART_INPUT] = ".input_scale",
                [PART_INPUT_OTHER] = ".activation_scale",
                [PART_OUTPUT] = ".output_scale",
+               [PART_QUERY] = ".q_scale",
                [PART_KEY] = ".k_scale",
                [PART_VALUE] = ".v_scale",
                [PART_BIAS] = ".bias"},

@@ -1,27 +1,17 @@
-// parse.h - the parsers of this folder over bytes in memory: what files are read through, and what the
-// fuzz targets call.
+// tensors.h - where the tensors of a description lie in a checkpoint: slots by role and layer, and what each
+// format calls them.
 //
-// Everything here takes input from strangers: counts and lengths are checked against what is there
-// before anything is allocated or followed. `name` begins error messages.
-#ifndef ENGINE_LOAD_PARSE_H
-#define ENGINE_LOAD_PARSE_H
-
-#include <jansson.h>
+// A format gives a table of names (struct tensor_names); its files fill a struct tensor_map through it. Rows
+// are then read by role, whatever the file's names, fusions and orders are. Names and shapes come from files
+// of strangers: numbers of layers and experts are checked against the description before they are followed.
+#ifndef ENGINE_LOAD_TENSORS_H
+#define ENGINE_LOAD_TENSORS_H
 
 #include "base/str.h"
 #include "engine/load/source.h"
 #include "engine/load/stored.h"
 
-// ---- config.json ------------------------------------------------------------------------------------
-
-enum status model_config_from_json(const json_t *root, const char *where, struct model_config *out,
-                                   struct error *err);
-
-// What a model is called by its path: the folder's, file's or shape's name without ".json" or ".gguf"; of
-// .../NAME/config.json and .../NAME/model.gguf it is NAME.
-void model_name_from_path(const char *path, char out[MODEL_NAME_BYTES]);
-
-// ---- tensors ----------------------------------------------------------------------------------------
+// ---- the map ----------------------------------------------------------------------------------------
 
 // Where one tensor of the description lies. Its type can be expanded, and its rows are whole blocks.
 struct stored_tensor {
@@ -77,9 +67,6 @@ struct tensor_names {
         *ignored; // names within a layer that hold no weights; ends with NULL, or is NULL
 };
 
-// Hugging Face's names for the description's architecture (hf/names.c).
-const struct tensor_names *hf_names(const struct model_config *config);
-
 // Where a stored tensor belongs.
 struct tensor_place {
     int layer;  // -1: outside
@@ -134,23 +121,5 @@ const unsigned char *tensor_map_row(const struct tensor_map *map, const struct m
 void tensor_map_release(const struct tensor_map *map, const struct model_config *config,
                         const struct tensor_names *names, enum tensor_role role, int layer,
                         int row0, int rows);
-
-// The JSON header of a safetensors file in memory; caller json_decref's. The data begins 8 + *header_bytes in.
-enum status safetensors_header(const char *name, const unsigned char *data, size_t bytes,
-                               json_t **out, size_t *header_bytes, struct error *err);
-
-// One safetensors file in memory: its header is checked whole (bounds, overlaps, holes, sizes), and its
-// tensors are entered in the map. seen (may be NULL) gets each tensor's name as a key.
-enum status safetensors_parse(const char *name, const unsigned char *data, size_t bytes,
-                              const struct model_config *config, struct tensor_map *map,
-                              json_t *seen, struct error *err);
-
-// A whole GGUF file in memory; `data` must outlive *out.
-struct gguf;
-enum status gguf_parse(const char *name, const unsigned char *data, size_t bytes, struct gguf **out,
-                       struct error *err);
-void gguf_free(struct gguf *gguf);
-const struct model_config *gguf_config(const struct gguf *gguf);
-const struct tensor_map *gguf_tensors(const struct gguf *gguf);
 
 #endif

@@ -1,0 +1,17 @@
+// cache.c - folders in which the KV cache alone is quantized: weights are plain, and nothing is bound.
+//
+// Scales of the cache are taken out of the files' tensors and not used: the engine scales what it stores.
+#include <stdio.h>
+
+#include "engine/load/quantized/layout.h"
+
+static const struct quant_layout cache_layout = {
+    .suffix = {[PART_QUERY] = ".q_scale", [PART_KEY] = ".k_scale", [PART_VALUE] = ".v_scale"},
+};
+
+void cache_alone(struct quant_config *config, struct checkpoint_quantization *info)
+{
+    config->layout = &cache_layout;
+    config->symmetric = true;
+    snprintf(info->text, sizeof info->text, "scales of the KV cache alone (not used)");
+}
