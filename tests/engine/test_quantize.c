@@ -260,7 +260,7 @@ static void a_full_disk_leaves_nothing(void **state)
     enum status status = make(SOURCE, "int8", 0, out, &err);
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &kept), 0);
     signal(SIGXFSZ, SIG_DFL);
-    expect_error(status, &err, ERR_IO, "model.safetensors", "cannot be had");
+    expect_error(status, &err, ERR_IO, "model.safetensors", "cannot be reserved");
     assert_int_equal(entries(dir), 0);
     expect_ok(make(SOURCE, "int8", 0, out, &err), &err, out); // the same with room
     remove_tree(dir);
