@@ -137,7 +137,7 @@ enum status kernel_bench(const char *pattern, unsigned isa, struct pool *pool, s
     if (matched == 0) {
         char text[128];
         return FAIL(err, ERR_USAGE, "no kernel that needs nothing beyond %s matches '%s'",
-                    kernel_isa_text(isa, text, sizeof text), pattern);
+                    device_isa_text(DEVICE_HOST, isa, text, sizeof text), pattern);
     }
     return OK;
 }

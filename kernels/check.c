@@ -121,7 +121,7 @@ enum status kernel_check(const char *pattern, unsigned isa, uint64_t seed,
     if (matched == 0) {
         char text[128];
         return FAIL(err, ERR_USAGE, "no kernel that needs nothing beyond %s matches '%s'",
-                    kernel_isa_text(isa, text, sizeof text), pattern);
+                    device_isa_text(DEVICE_HOST, isa, text, sizeof text), pattern);
     }
     return OK;
 }

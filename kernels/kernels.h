@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "base/status.h"
+#include "device/device.h"
 
 // ---- element types and packed weights ------------------------------------------------------------
 
@@ -49,30 +50,6 @@ void pack_panel(enum dtype type, const float *rows_f32, int rows, int cols, size
 // One row of a packed matrix as f32 (cols elements): for tied embeddings, tests and info. Any type, i4 in
 // groups of QUANT_GROUP.
 void unpack_row(enum dtype type, const void *packed, int row, int cols, float *out);
-
-// ---- instruction sets ------------------------------------------------------------------------------
-
-enum kernel_isa {
-    ISA_AVX2 = 1 << 0,        // with FMA and F16C
-    ISA_AVX512 = 1 << 1,      // F, BW, DQ, VL
-    ISA_AVX512_BF16 = 1 << 2, // bf16 dot
-    ISA_AVX512_VNNI = 1 << 3, // int8 dot
-    ISA_AMX_BF16 = 1 << 4,
-    ISA_AMX_INT8 = 1 << 5,
-    ISA_NEON = 1 << 8,
-    ISA_NEON_BF16 = 1 << 9,
-    ISA_NEON_DOT = 1 << 10,
-    ISA_ALL = 0xffff,
-};
-
-// What this processor has and its operating system saves (CPUID and XGETBV; hwcaps; sysctl).
-unsigned kernel_cpu_isa(void);
-
-// "avx2,avx512,avx512_bf16"; a tier's name also stands for all it builds on when parsed:
-// "ref" (none), "avx2", "avx512", "avx512_bf16", ..., "all". False, and *mask as it was, for an unknown
-// word. The text of no set is "ref"; words that do not fit in out_bytes are left out.
-bool kernel_isa_parse(const char *words, unsigned *mask);
-char *kernel_isa_text(unsigned mask, char *out, size_t out_bytes);
 
 // ---- operations ------------------------------------------------------------------------------------
 

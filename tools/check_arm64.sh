@@ -21,7 +21,7 @@ ln -s "$host"/openssl/*.h "$headers/openssl/"
 CC=$compiler PKG_CONFIG=pkg-config PKGS=hwloc OPT=-O2 SAN='' FLAGS='' tools/build_info.sh "$headers/build_info.h"
 
 passed=0 failed=0
-for source in base/*.c kernels/*.c kernels/{ref,arm}/*.c engine/*.c engine/*/*.c engine/*/*/*.c results/*.c report/*.c bench/*/*.c; do
+for source in base/*.c device/*.c kernels/*.c kernels/{ref,arm}/*.c engine/*.c engine/*/*.c engine/*/*/*.c results/*.c report/*.c bench/*/*.c; do
     case $source in *'*'* | engine/cuda/* | engine/metal/*) continue ;; esac
     # Functions are compiled for the instruction set that the file's name ends in, as in the Makefile.
     isa=

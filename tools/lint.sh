@@ -182,7 +182,7 @@ lint_habits() {
         code ~ /(^|[^a-z_])exit\(/ && FILENAME !~ /^(bench\/cli\/main\.c|tests\/)/ { deny("exit: only main.c may") }
         code ~ /(^|[^a-z_])getenv\(/ && FILENAME !~ /^(base\/home\.c|bench\/cli\/|bench\/suite\/|tests\/)/ {
             deny("getenv: settings come from the option table") }
-        code ~ /# *(if|ifdef|elif).*(__linux__|__APPLE__)/ && FILENAME !~ /^(base\/os_|kernels\/cpu|bench\/probe\/|tests\/)/ {
+        code ~ /# *(if|ifdef|elif).*(__linux__|__APPLE__)/ && FILENAME !~ /^(base\/os_|device\/isa|bench\/probe\/|tests\/)/ {
             deny("the system belongs behind base/os.h") }
         /^#if 0/ { deny("#if 0: delete it") }
         END { exit bad }'

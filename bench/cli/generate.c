@@ -66,7 +66,7 @@ static enum status request_read(const struct arguments *args, struct request *r,
     r->json = flag_bool(args, "json");
     r->calib = flag_string(args, "calib");
     r->isa = ISA_ALL;
-    if (isa && !kernel_isa_parse(isa, &r->isa))
+    if (isa && !device_isa_parse(DEVICE_HOST, isa, &r->isa))
         return FAIL(err, ERR_USAGE, "--isa %s: unknown (ref, avx2, avx512, avx512_bf16, ...)", isa);
     TRY(scheme_flags_read(args, r->isa, &r->scheme, &r->kv, err));
     r->sampling.temperature = (float)flag_float(args, "temperature");

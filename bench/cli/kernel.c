@@ -16,12 +16,12 @@
 static enum status asked_isa(const struct arguments *args, unsigned *isa, struct error *err)
 {
     const char *words = flag_string(args, "isa");
-    if (!kernel_isa_parse(words, isa))
+    if (!device_isa_parse(DEVICE_HOST, words, isa))
         return FAIL(err, ERR_USAGE,
                     "--isa %s: not an instruction set; known are ref, avx2, avx512, avx512_bf16, "
                     "avx512_vnni, amx_bf16, amx_int8, neon, neon_bf16, neon_dot and all",
                     words);
-    *isa &= kernel_cpu_isa();
+    *isa &= device_isa_host();
     return OK;
 }
 
@@ -76,8 +76,8 @@ static enum exit_code run_check(const struct arguments *args, struct error *err)
         table.rows = json_array();
     else
         printf("against kernels/ref, instruction sets %s, seed %llu\n\n%-34s %4s %6s\n",
-               kernel_isa_text(isa, text, sizeof text), (unsigned long long)seed, "kernel", "cases",
-               "failed");
+               device_isa_text(DEVICE_HOST, isa, text, sizeof text), (unsigned long long)seed,
+               "kernel", "cases", "failed");
     enum status status = kernel_check(asked_pattern(args), isa, seed, check_row, &table, err);
     if (status == OK && table.rows)
         status = print_json(table.rows, err);

@@ -70,7 +70,7 @@ static enum status open_request(const struct arguments *args, struct logits_requ
         .device = "cpu", .isa = ISA_ALL, .calibrating = progress_calibrating};
     const char *isa = flag_string(args, "isa");
     int64_t threads = flag_int(args, "threads"), chunk = flag_int(args, "chunk");
-    if (isa && !kernel_isa_parse(isa, &options.isa))
+    if (isa && !device_isa_parse(DEVICE_HOST, isa, &options.isa))
         return FAIL(err, ERR_USAGE, "--isa %s: unknown (ref, avx2, avx512, avx512_bf16, ...)", isa);
     if (chunk < 1 || chunk > MAX_IDS || threads < 0 || threads > MAX_IDS)
         return FAIL(err, ERR_USAGE, "--chunk is 1 to %d, --threads 0 to %d", MAX_IDS, MAX_IDS);

@@ -19,7 +19,6 @@
 #include "bench/suite/suite.h"
 #include "results/query.h"
 
-enum { DEVICES_MAX = 32 };
 
 // What one invocation gathers before anything is measured.
 struct preparation {

@@ -26,7 +26,7 @@ enum status canary_create(struct pool *pool, size_t working_set_bytes, struct ca
     if (!canary)
         return FAIL(err, ERR_NOMEM, "canary: out of memory");
     canary->threads = pool_threads(pool);
-    canary->read = kernel_find(KOP_READ, DT_F32, DT_F32, kernel_cpu_isa());
+    canary->read = kernel_find(KOP_READ, DT_F32, DT_F32, device_isa_host());
     int levels = machine_memory_levels(canary->level);
     if (!canary->read || levels == 0) {
         free(canary);

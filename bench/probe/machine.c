@@ -16,7 +16,7 @@ static json_t *isa_list(unsigned isa)
 {
     char words[256];
     json_t *list = json_array();
-    kernel_isa_text(isa, words, sizeof words);
+    device_isa_text(DEVICE_HOST, isa, words, sizeof words);
     char *rest = words;
     for (char *word; list && isa && (word = strtok_r(rest, ",", &rest));)
         json_array_append_new(list, json_string(word));
@@ -85,7 +85,7 @@ enum status machine_probe(struct machine *out, struct error *err)
 {
     char signature[13];
     struct machine_source here = {
-        .root = "", .isa = kernel_cpu_isa(), .hypervisor = hypervisor_signature(signature)};
+        .root = "", .isa = device_isa_host(), .hypervisor = hypervisor_signature(signature)};
     return machine_probe_at(&here, out, err);
 }
 

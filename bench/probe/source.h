@@ -17,7 +17,7 @@
 struct machine_source {
     const char *root;       // put before every path: "" for this machine
     const char *hwloc_xml;  // topology file, or NULL: ask this machine
-    unsigned isa;           // as kernel_cpu_isa() says it
+    unsigned isa;           // as device_isa_host() says it
     const char *hypervisor; // CPUID's twelve letters ("KVMKVMKVM"), or NULL
 };
 

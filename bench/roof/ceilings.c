@@ -302,7 +302,7 @@ enum status ceilings_measure(struct pool *pool, unsigned isa, bool quick, struct
     bench->peak = memset(workers, 0, workers_bytes);
     bench->task = calloc(CEILINGS_MAX, sizeof *bench->task);
     bench->pool = pool;
-    bench->isa = isa & kernel_cpu_isa();
+    bench->isa = isa & device_isa_host();
     bench->levels = machine_memory_levels(bench->level);
     if (!bench->task)
         FAIL(err, ERR_NOMEM, "ceilings: out of memory");

@@ -54,7 +54,7 @@ static size_t cpu_devices(struct engine_device *out, size_t max)
     char isa[96];
     snprintf(out->name, sizeof out->name, "cpu");
     snprintf(out->description, sizeof out->description, "this processor, kernels for %s",
-             kernel_isa_text(kernel_cpu_isa(), isa, sizeof isa));
+             device_isa_text(DEVICE_HOST, device_isa_host(), isa, sizeof isa));
     out->available = true;
     return 1;
 }

@@ -507,7 +507,7 @@ enum status cpu_prepare(struct checkpoint *ck, const struct engine_options *opti
     m->config = *checkpoint_config(ck);
     m->scheme = options->scheme;
     m->pool = options->pool;
-    m->isa = options->isa & kernel_cpu_isa();
+    m->isa = options->isa & device_isa_host();
     if (find_kernels(m, err) != OK || check_widths(m, err) != OK || place_weights(m, err) != OK ||
         pack_all(m, ck, progress, user, err) != OK) {
         cpu_prepared_destroy(m);

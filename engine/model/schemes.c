@@ -179,7 +179,7 @@ struct scheme scheme_resolve(const struct scheme *row, enum dtype head, unsigned
     struct scheme s = *row;
     char products[64], of_head[64];
     s.head = head;
-    isa &= kernel_cpu_isa();
+    isa &= device_isa_host();
     s.activations = inputs_of(s.weights, isa);
     s.head_activations = inputs_of(head, isa);
     products_text(s.weights, s.activations, s.group, products, sizeof products);

@@ -148,7 +148,7 @@ static struct moments *moments_alloc(int cols, int group, unsigned isa)
     m->mean_abs = calloc((size_t)cols, sizeof *m->mean_abs);
     m->second = aligned_alloc_zeroed(groups * m->stride_bytes);
     m->whole = aligned_alloc_zeroed(packed_bytes(DT_F32, cols, cols));
-    const struct kernel *product = kernel_find(KOP_GEMM, DT_F32, DT_F32, isa & kernel_cpu_isa());
+    const struct kernel *product = kernel_find(KOP_GEMM, DT_F32, DT_F32, isa & device_isa_host());
     m->product = product ? product->fn.linear : NULL;
     if (m->mean_abs && m->second && m->whole && m->product)
         return m;

@@ -79,8 +79,8 @@ static inline size_t machine_tiers(struct tier out[MAX_TIERS])
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
         struct tier tier = {.name = words[i]};
         bool known = false;
-        assert_true(kernel_isa_parse(words[i], &tier.isa));
-        tier.isa &= kernel_cpu_isa();
+        assert_true(device_isa_parse(DEVICE_HOST, words[i], &tier.isa));
+        tier.isa &= device_isa_host();
         for (size_t j = 0; j < count; j++)
             known = known || out[j].isa == tier.isa;
         if (!known)

@@ -76,8 +76,8 @@ static struct model *load_scheme(const char *path, const struct scheme *scheme, 
 static size_t scheme_tiers(struct tier out[MAX_TIERS])
 {
     size_t count = machine_tiers(out);
-    if (out[count - 1].isa != kernel_cpu_isa() && count < MAX_TIERS)
-        out[count++] = (struct tier){"all", kernel_cpu_isa()};
+    if (out[count - 1].isa != device_isa_host() && count < MAX_TIERS)
+        out[count++] = (struct tier){"all", device_isa_host()};
     return count;
 }
 
@@ -232,7 +232,7 @@ static void the_arithmetic_that_runs_is_named(void **state)
     struct scheme s = resolved("int4-rtn", "bf16", 0);
     assert_int_equal(s.activations, DT_BF16);
     assert_string_equal(s.arithmetic, "w4a16: int4 g128 x bf16 -> f32; head bf16");
-    if (kernel_cpu_isa() & ISA_AVX512_VNNI) {
+    if (device_isa_host() & ISA_AVX512_VNNI) {
         s = resolved("int4-rtn", "int8", ISA_ALL);
         assert_int_equal(s.activations, DT_I8);
         assert_string_equal(s.arithmetic, "w4a8: int4 g128 x int8 -> int32 -> f32; "
@@ -248,7 +248,7 @@ static void the_arithmetic_that_runs_is_named(void **state)
     const struct scheme *table = scheme_table(&count);
     for (size_t i = 0; i < count; i++) { // what the table says is what runs with all there is
         s = scheme_resolve(&table[i], table[i].head, ISA_ALL);
-        if (table[i].weights != DT_I4 || kernel_cpu_isa() & ISA_AVX512_VNNI)
+        if (table[i].weights != DT_I4 || device_isa_host() & ISA_AVX512_VNNI)
             assert_string_equal(s.arithmetic, table[i].arithmetic);
     }
 }

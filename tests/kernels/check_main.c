@@ -19,7 +19,7 @@ int main(int argc, char **argv)
     struct error err = {0};
     int failed = 0;
     uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
-    if (kernel_check(argc > 1 ? argv[1] : "*", kernel_cpu_isa(), seed, print_row, &failed, &err) !=
+    if (kernel_check(argc > 1 ? argv[1] : "*", device_isa_host(), seed, print_row, &failed, &err) !=
         OK)
         printf("%s\n", err.message);
     return err.code != OK || failed > 0;

@@ -26,7 +26,7 @@ static void names_say_what_rows_are(void **state)
         if (strncmp(table[i].name, expected, (size_t)length) != 0)
             fail_msg("%s does not begin with %s", table[i].name, expected);
         unsigned mask;
-        assert_true(kernel_isa_parse(table[i].name + length, &mask));
+        assert_true(device_isa_parse(DEVICE_HOST, table[i].name + length, &mask));
         assert_true((table[i].isa & ~mask) == 0);
         assert_true(mask == 0 || (table[i].isa != 0));
         for (size_t j = 0; j < i; j++)
@@ -70,46 +70,12 @@ static void the_last_row_that_runs_is_found(void **state)
     assert_null(kernel_find(KOP_GEMV, DT_I4, DT_F16, ISA_ALL));
 }
 
-static void tiers_parse_with_what_they_build_on(void **state)
-{
-    (void)state;
-    unsigned mask = 77;
-    assert_true(kernel_isa_parse("ref", &mask));
-    assert_int_equal(mask, 0);
-    assert_true(kernel_isa_parse("avx512_bf16", &mask));
-    assert_int_equal(mask, ISA_AVX2 | ISA_AVX512 | ISA_AVX512_BF16);
-    assert_true(kernel_isa_parse("avx2, neon_dot", &mask));
-    assert_int_equal(mask, ISA_AVX2 | ISA_NEON | ISA_NEON_DOT);
-    assert_true(kernel_isa_parse("all", &mask));
-    assert_int_equal(mask, ISA_ALL);
-    static const char *const wrong[] = {"",     "avx",   "avx2,", ",avx2", "avx2 avx512",
-                                        "AVX2", "avx2,x"};
-    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
-        assert_false(kernel_isa_parse(wrong[i], &mask));
-        assert_int_equal(mask, ISA_ALL);
-    }
-}
-
-static void a_mask_reads_back(void **state)
-{
-    (void)state;
-    char text[128], tiny[8];
-    unsigned mask;
-    assert_string_equal(kernel_isa_text(0, text, sizeof text), "ref");
-    assert_string_equal(kernel_isa_text(ISA_AVX2 | ISA_AVX512, text, sizeof text), "avx2,avx512");
-    assert_string_equal(kernel_isa_text(ISA_AVX2 | ISA_AVX512, tiny, sizeof tiny), "avx2");
-    assert_true(kernel_isa_parse(kernel_isa_text(kernel_cpu_isa(), text, sizeof text), &mask));
-    assert_int_equal(mask, kernel_cpu_isa());
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_say_what_rows_are),
         cmocka_unit_test(every_operation_has_a_portable_row),
         cmocka_unit_test(the_last_row_that_runs_is_found),
-        cmocka_unit_test(tiers_parse_with_what_they_build_on),
-        cmocka_unit_test(a_mask_reads_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

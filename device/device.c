@@ -1,0 +1,283 @@
+// device.c - finding and opening devices by name, and the calls that go on to the kind's own table.
+#include "device/ops.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/str.h"
+
+// ---- words ---------------------------------------------------------------------------------------------
+
+// Is `word` the row's, or one of its numbered devices'?
+static bool row_has(const struct device_row *row, const char *word)
+{
+    size_t length = strlen(row->word);
+    if (strncmp(word, row->word, length) != 0)
+        return false;
+    if (word[length] == '\0')
+        return true;
+    const char *number = word + length + 1;
+    return row->numbered && word[length] == ':' && *number &&
+           number[strspn(number, "0123456789")] == '\0' && strlen(word) < DEVICE_NAME_BYTES;
+}
+
+static const struct device_row *row_of(const char *word)
+{
+    size_t count;
+    const struct device_row *rows = device_rows(&count);
+    for (size_t i = 0; i < count; i++)
+        if (row_has(&rows[i], word))
+            return &rows[i];
+    return NULL;
+}
+
+bool device_word_known(const char *word)
+{
+    return row_of(word) != NULL;
+}
+
+bool device_word_matches(const char *device, const char *word)
+{
+    size_t length = strlen(word);
+    return str_equal(device, word) || (strncmp(device, word, length) == 0 && device[length] == ':');
+}
+
+size_t device_words(const char *const **out)
+{
+    static const char *words[DEVICE_KINDS];
+    size_t count;
+    const struct device_row *rows = device_rows(&count);
+    if (count > DEVICE_KINDS)
+        count = DEVICE_KINDS;
+    for (size_t i = 0; i < count; i++)
+        words[i] = rows[i].word;
+    *out = words;
+    return count;
+}
+
+// ---- what is there -------------------------------------------------------------------------------------
+
+static void absent_info(const struct device_row *row, struct device_info *out)
+{
+    *out = (struct device_info){0};
+    snprintf(out->name, sizeof out->name, "%s%s", row->word, row->numbered ? ":0" : "");
+    snprintf(out->reason, sizeof out->reason, "%s", row->absent);
+}
+
+static size_t list_row(const struct device_row *row, struct device_info *out, size_t max)
+{
+    size_t count = 0;
+    if (row->ops) {
+        count = row->ops->list(out, max);
+    } else if (max) {
+        absent_info(row, out);
+        count = 1;
+    }
+    for (size_t i = 0; i < count; i++)
+        out[i].kind = row->kind;
+    return count;
+}
+
+size_t device_list(struct device_info *out, size_t max)
+{
+    size_t kinds, count = 0;
+    const struct device_row *rows = device_rows(&kinds);
+    for (size_t i = 0; i < kinds; i++)
+        count += list_row(&rows[i], out + count, max - count);
+    return count;
+}
+
+static enum status unknown_word(const char *word, struct error *err)
+{
+    const char *const *words;
+    size_t count = device_words(&words);
+    const char *near = str_nearest(word, words, count);
+    if (near)
+        return FAIL(err, ERR_USAGE, "unknown device '%s': did you mean '%s'?", word, near);
+    struct str known = {0};
+    for (size_t i = 0; i < count; i++)
+        str_printf(&known, "%s%s", i ? ", " : "", words[i]);
+    FAIL(err, ERR_USAGE, "unknown device '%s' (known: %s)", word, str_text(&known));
+    str_fini(&known);
+    return err->code;
+}
+
+enum status device_find(const char *word, struct device_info *out, struct error *err)
+{
+    const struct device_row *row = row_of(word);
+    if (!row)
+        return unknown_word(word, err);
+    struct device_info found[DEVICES_MAX];
+    size_t count = list_row(row, found, DEVICES_MAX);
+    for (size_t i = 0; i < count; i++)
+        if (device_word_matches(found[i].name, word)) {
+            *out = found[i];
+            return OK;
+        }
+    // A device that nobody found: for the reason that the kind's first is absent, where it is.
+    *out = (struct device_info){.kind = row->kind};
+    snprintf(out->name, sizeof out->name, "%s", word);
+    snprintf(out->reason, sizeof out->reason, "%s",
+             count && !found[0].available ? found[0].reason : "no such device here");
+    return OK;
+}
+
+struct device_target device_info_target(const struct device_info *info)
+{
+    return (struct device_target){.where = info->kind, .isa = info->isa};
+}
+
+// ---- opening -------------------------------------------------------------------------------------------
+
+enum status device_open(const char *name, const struct device_options *options, struct device **out,
+                        struct error *err)
+{
+    *out = NULL;
+    struct device_info info;
+    TRY(device_find(name, &info, err));
+    if (!info.available)
+        return FAIL(err, ERR_UNSUPPORTED, "device %s: %s", info.name, info.reason);
+    info.isa &= options->isa;
+    const struct device_ops *ops = row_of(info.name)->ops;
+    struct device *device = NULL;
+    TRY(ops->open(&info, options, &device, err));
+    device->ops = ops;
+    *out = device;
+    return OK;
+}
+
+void device_close(struct device *device)
+{
+    if (device)
+        device->ops->close(device);
+}
+
+const struct device_info *device_info(const struct device *device)
+{
+    return &device->info;
+}
+
+struct device_target device_target(const struct device *device)
+{
+    return device_info_target(&device->info);
+}
+
+struct pool *device_pool(const struct device *device)
+{
+    return device->ops->pool ? device->ops->pool(device) : NULL;
+}
+
+// ---- clock and waits -----------------------------------------------------------------------------------
+
+uint64_t device_now_ns(struct device *device)
+{
+    return device->ops->now_ns ? device->ops->now_ns(device) : clock_ns();
+}
+
+struct device_clock_tie device_clock_tie(struct device *device)
+{
+    return device->ops->clock_tie ? device->ops->clock_tie(device) : (struct device_clock_tie){0};
+}
+
+uint64_t device_wait_ns(const struct device *device)
+{
+    return device->ops->wait_ns(device);
+}
+
+void device_wait_reset(struct device *device)
+{
+    device->ops->wait_reset(device);
+}
+
+// ---- memory --------------------------------------------------------------------------------------------
+
+struct device_memory device_memory(const struct device *device)
+{
+    return device->ops->memory(device);
+}
+
+void *device_alloc(struct device *device, size_t bytes)
+{
+    return device->ops->alloc(device, bytes);
+}
+
+void device_free(struct device *device, void *memory)
+{
+    if (memory)
+        device->ops->free(device, memory);
+}
+
+enum status device_copy_in(struct device *device, void *to, const void *from, size_t bytes,
+                           struct error *err)
+{
+    return device->ops->copy_in(device, to, from, bytes, err);
+}
+
+enum status device_copy_out(struct device *device, void *to, const void *from, size_t bytes,
+                            struct error *err)
+{
+    return device->ops->copy_out(device, to, from, bytes, err);
+}
+
+// ---- queues ----------------------------------------------------------------------------------------------
+
+enum status device_queue_create(struct device *device, struct device_queue **out, struct error *err)
+{
+    *out = NULL;
+    struct device_queue *queue = NULL;
+    TRY(device->ops->queue_create(device, &queue, err));
+    *queue = (struct device_queue){.ops = device->ops, .device = device};
+    *out = queue;
+    return OK;
+}
+
+void device_queue_destroy(struct device_queue *queue)
+{
+    if (queue)
+        queue->ops->queue_destroy(queue);
+}
+
+enum status device_queue_submit(struct device_queue *queue, device_launch *launch, void *arg,
+                                struct error *err)
+{
+    int code = launch(queue->ops->queue_native(queue), arg);
+    if (code)
+        return FAIL(err, ERR_IO, "device %s: %s", queue->device->info.name,
+                    queue->ops->failure(code));
+    return OK;
+}
+
+enum status device_queue_wait(struct device_queue *queue, struct error *err)
+{
+    return queue->ops->queue_wait ? queue->ops->queue_wait(queue, err) : OK;
+}
+
+void *device_queue_native(const struct device_queue *queue)
+{
+    return queue->ops->queue_native(queue);
+}
+
+// ---- vital signs and ceilings ----------------------------------------------------------------------------
+
+struct device_vitals device_vitals(struct device *device)
+{
+    if (device->ops->vitals)
+        return device->ops->vitals(device);
+    return (struct device_vitals){
+        .clock_hz = NAN, .memory_clock_hz = NAN, .power_w = NAN, .temperature_c = NAN};
+}
+
+size_t device_probes(const struct device *device, struct device_probe *out, size_t max)
+{
+    return device->ops->probes ? device->ops->probes(device, out, max) : 0;
+}
+
+enum status device_probe_run(struct device *device, size_t index, double *rate, bool *disturbed,
+                             struct error *err)
+{
+    if (!device->ops->probe_run)
+        return FAIL(err, ERR_INTERNAL, "device %s has no probes", device->info.name);
+    return device->ops->probe_run(device, index, rate, disturbed, err);
+}

@@ -1,0 +1,166 @@
+// device.h - a place that computes: what it is, its memory, its queue, its clock and its vital signs.
+//
+// Kernels, engine and bench take a device and ask it; none of them asks which kind it is in order to measure.
+// One file a kind stands behind this header (host.c; cuda.c), as a table of functions (ops.h). devices.c has
+// the one list of device words, those of kinds that are not in this build included.
+//
+// Life: device_list (what is there) -> device_open -> memory and queues, or its pool -> device_close. An
+// opened device is used by one thread at a time and outlives all that was made on it.
+#ifndef DEVICE_DEVICE_H
+#define DEVICE_DEVICE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/pool.h"
+#include "base/status.h"
+#include "device/isa.h"
+
+// The device that is meant where none is named.
+#define DEVICE_DEFAULT "cpu"
+
+// ---- what is there -----------------------------------------------------------------------------------
+
+// Where code runs, and the tiers it may use there. What plans (schemes, memory, kernels) takes this, so that
+// a cell is planned for its own device and never with the instruction sets of the host.
+struct device_target {
+    enum device_kind where;
+    unsigned isa; // mask of enum device_isa
+};
+
+enum { DEVICES_MAX = 32, DEVICE_NAME_BYTES = 32 };
+
+struct device_info {
+    char name[DEVICE_NAME_BYTES]; // "cpu", "cuda:0", "metal"
+    enum device_kind kind;
+    char description[128]; // for people: "NVIDIA H100 80GB HBM3, sm_90, driver 570.86"
+    bool available;
+    char reason[192];      // why it is not available; empty when it is
+    unsigned isa;          // tiers it has; of an opened device: those that may be used
+    uint64_t memory_bytes; // in total; 0: unknown
+    size_t cache_bytes;    // last level, as far as the opened device reaches it; 0: unknown
+    int units;             // what a job is split over: threads of the opened host, SMs; 0: unknown
+};
+
+// Every device word of this build with what is known of it, available or not: at least one row a kind, so that
+// what asks for an absent device is recorded with a reason. Returns how many were written.
+// Cost: a GPU's driver is asked when its kind is in the build; no device is opened.
+size_t device_list(struct device_info *out, size_t max);
+
+// The row of a word: "cpu", "cuda:1", or a kind ("cuda": its first device). A known word without a row
+// ("cuda:7") gives one that is not available, with the reason. Errors: ERR_USAGE for an unknown word, naming
+// the nearest known one.
+enum status device_find(const char *word, struct device_info *out, struct error *err);
+
+// Does a suite or a flag name a device with this word: "cpu", "cuda", "cuda:3", there or not?
+bool device_word_known(const char *word);
+// Is `device` ("cuda:1") the one that `word` names ("cuda:1"), or of its kind ("cuda")?
+bool device_word_matches(const char *device, const char *word);
+// The words of the kinds, to suggest one from: "cpu", "cuda", "metal". Static. Returns how many there are.
+size_t device_words(const char *const **out);
+
+struct device_target device_info_target(const struct device_info *info);
+
+// ---- an opened device --------------------------------------------------------------------------------
+
+struct device;
+
+struct device_options {
+    int threads;  // host: as pool_create; others ignore it
+    bool pin;     // host: as pool_create
+    unsigned isa; // most tiers that may be used; ISA_ALL: no limit. 0: portable C on the host
+};
+
+// Owned by the caller. name: as device_find. Errors: ERR_USAGE for an unknown word or too many threads;
+// ERR_UNSUPPORTED, with the reason, for a device that is not available here; ERR_NOMEM; ERR_IO.
+enum status device_open(const char *name, const struct device_options *options, struct device **out,
+                        struct error *err);
+void device_close(struct device *device); // NULL: nothing is done
+
+const struct device_info *device_info(const struct device *device);
+struct device_target device_target(const struct device *device);
+// The threads that run its kernels, borrowed; NULL where kernels do not run on threads of this process.
+struct pool *device_pool(const struct device *device);
+
+// ---- clock and waits ---------------------------------------------------------------------------------
+
+// Now on the device's own clock, ns; times of steps are read from it. Host: clock_ns(). It never goes back.
+uint64_t device_now_ns(struct device *device);
+// How far the device's clock is ahead of clock_ns() now, and by how much that may be wrong. Host: 0 and 0.
+struct device_clock_tie {
+    int64_t ahead_ns;
+    uint64_t uncertain_ns;
+};
+struct device_clock_tie device_clock_tie(struct device *device);
+
+// Time in which it was held up and did no work since the last reset, ns: what the bound rule calls waits.
+// Host: the calling thread's waits in the pool. GPU: gaps between the kernels of its queues.
+uint64_t device_wait_ns(const struct device *device);
+void device_wait_reset(struct device *device);
+
+// ---- memory --------------------------------------------------------------------------------------------
+
+struct device_memory {
+    uint64_t total_bytes, available_bytes; // 0: unknown
+};
+struct device_memory device_memory(const struct device *device);
+
+// Aligned to 256 bytes at least, contents undefined; NULL when memory is exhausted. Host: on huge pages where
+// the system gives them, not touched yet. Freed before the device is closed. Free takes NULL.
+void *device_alloc(struct device *device, size_t bytes);
+void device_free(struct device *device, void *memory);
+// Between memory of the host and of the device; returns when the bytes have arrived.
+// Errors: ERR_IO when the device failed; it says so at every later call too.
+enum status device_copy_in(struct device *device, void *to, const void *from, size_t bytes,
+                           struct error *err);
+enum status device_copy_out(struct device *device, void *to, const void *from, size_t bytes,
+                            struct error *err);
+
+// ---- queues ----------------------------------------------------------------------------------------------
+
+// Work runs in the order in which it was submitted to one queue. Host: submit runs the job before it returns.
+struct device_queue;
+
+// launch enqueues one piece of work and returns at once. native: the pool of the host, the stream
+// (cudaStream_t) of a CUDA device. 0: enqueued; else the device's own code, of which device_queue_wait tells.
+typedef int device_launch(void *native, void *arg);
+
+enum status device_queue_create(struct device *device, struct device_queue **out,
+                                struct error *err);
+void device_queue_destroy(struct device_queue *queue); // waits first; NULL: nothing is done
+enum status device_queue_submit(struct device_queue *queue, device_launch *launch, void *arg,
+                                struct error *err);
+// Returns when all that was submitted is done. Errors: ERR_IO with what the device says of the first failure.
+enum status device_queue_wait(struct device_queue *queue, struct error *err);
+// For a backend of the device's kind: what `launch` is given as `native`.
+void *device_queue_native(const struct device_queue *queue);
+
+// ---- vital signs -----------------------------------------------------------------------------------------
+
+struct device_vitals {
+    double clock_hz, memory_clock_hz, power_w, temperature_c; // NaN: not measured
+    char
+        throttle[64]; // why it runs slower than it could: "power", "thermal"; "": not, or not known
+};
+// Cost: below a millisecond; never called inside a timeline.
+struct device_vitals device_vitals(struct device *device);
+
+// ---- ceilings ----------------------------------------------------------------------------------------------
+
+// What a device can do at best, as it measures it on itself. The host has none of its own: its probes are rows
+// of the kernel registry that run on its pool (bench/roof/ceilings.c).
+struct device_probe {
+    char name[32];   // "read", "copy", "triad"; "bf16_dot", "int8_dot", "fp8_dot", "f32_fma"
+    char level[8];   // "DRAM", "L2" for bandwidths; "" for peaks
+    char kernel[64]; // what reached it
+    bool quick;      // also taken when there is little time
+};
+// Returns how many were written.
+size_t device_probes(const struct device *device, struct device_probe *out, size_t max);
+// One sample of probe `index`, some milliseconds long: bytes/s or operations/s. *disturbed: clocks fell or
+// another program ran meanwhile; take it again. Errors: ERR_NOMEM, ERR_IO.
+enum status device_probe_run(struct device *device, size_t index, double *rate, bool *disturbed,
+                             struct error *err);
+
+#endif

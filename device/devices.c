@@ -1,0 +1,19 @@
+// devices.c - the one list of device words: the kinds this program knows, those not in this build included.
+//
+// Apart from device.c so that a test can link a list of its own.
+#include "device/ops.h"
+
+static const struct device_row rows[] = {
+    {.kind = DEVICE_HOST, .word = DEVICE_DEFAULT, .ops = &host_device_ops},
+    {.kind = DEVICE_CUDA,
+     .word = "cuda",
+     .numbered = true,
+     .absent = "this build has no CUDA backend"},
+    {.kind = DEVICE_METAL, .word = "metal", .absent = "this build has no Metal backend"},
+};
+
+const struct device_row *device_rows(size_t *count)
+{
+    *count = sizeof rows / sizeof *rows;
+    return rows;
+}

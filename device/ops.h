@@ -1,0 +1,75 @@
+// ops.h - what one kind of device implements: the seam between device.h and host.c, cuda.c, metal.c.
+//
+// For the files of device/ only, and for tests that bring a pretend device. A kind is one file with one const
+// table, listed in devices.c. Its struct begins with struct device, which device.c fills in after open.
+// Members that are NULL have the meaning written next to them.
+#ifndef DEVICE_OPS_H
+#define DEVICE_OPS_H
+
+#include "device/device.h"
+
+struct device_ops {
+    // One row a device found, at least one row: a kind without a device writes one that is not available.
+    // Sets all members but `kind`.
+    size_t (*list)(struct device_info *out, size_t max);
+
+    // info: an available row of `list`, with `isa` cut down to the options'. On OK *out is a new struct of the
+    // kind, *out->info may be completed (cache_bytes, units); ops is set by the caller.
+    enum status (*open)(const struct device_info *info, const struct device_options *options,
+                        struct device **out, struct error *err);
+    void (*close)(struct device *device);
+
+    struct pool *(*pool)(const struct device *device);           // NULL: it has none
+    uint64_t (*now_ns)(struct device *device);                   // NULL: clock_ns()
+    struct device_clock_tie (*clock_tie)(struct device *device); // NULL: 0 and 0
+    uint64_t (*wait_ns)(const struct device *device);
+    void (*wait_reset)(struct device *device);
+
+    struct device_memory (*memory)(const struct device *device);
+    void *(*alloc)(struct device *device, size_t bytes);
+    void (*free)(struct device *device, void *memory);
+    enum status (*copy_in)(struct device *device, void *to, const void *from, size_t bytes,
+                           struct error *err);
+    enum status (*copy_out)(struct device *device, void *to, const void *from, size_t bytes,
+                            struct error *err);
+
+    // A queue's struct begins with struct device_queue, whose members are set by the caller.
+    enum status (*queue_create)(struct device *device, struct device_queue **out,
+                                struct error *err);
+    void (*queue_destroy)(struct device_queue *queue);
+    enum status (*queue_wait)(struct device_queue *queue, struct error *err); // NULL: always done
+    void *(*queue_native)(const struct device_queue *queue);
+    // The text of a code that a launch returned, static.
+    const char *(*failure)(int code);
+
+    struct device_vitals (*vitals)(struct device *device); // NULL: none measured
+    size_t (*probes)(const struct device *device, struct device_probe *out,
+                     size_t max); // NULL: none
+    enum status (*probe_run)(struct device *device, size_t index, double *rate, bool *disturbed,
+                             struct error *err);
+};
+
+// What the struct of every kind begins with.
+struct device {
+    const struct device_ops *ops;
+    struct device_info info;
+};
+
+struct device_queue {
+    const struct device_ops *ops;
+    struct device *device;
+};
+
+// A row of the one list of device words (devices.c).
+struct device_row {
+    enum device_kind kind;
+    const char *word;             // "cpu", "cuda", "metal"
+    bool numbered;                // devices are named "word:N"
+    const struct device_ops *ops; // NULL: not in this build,
+    const char *absent;           // for this reason
+};
+const struct device_row *device_rows(size_t *count);
+
+extern const struct device_ops host_device_ops;
+
+#endif
