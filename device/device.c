@@ -38,6 +38,12 @@ bool device_word_known(const char *word)
     return row_of(word) != NULL;
 }
 
+enum device_kind device_word_kind(const char *word)
+{
+    const struct device_row *row = row_of(word);
+    return row ? row->kind : DEVICE_KINDS;
+}
+
 bool device_word_matches(const char *device, const char *word)
 {
     size_t length = strlen(word);

@@ -55,6 +55,8 @@ enum status device_find(const char *word, struct device_info *out, struct error 
 
 // Does a suite or a flag name a device with this word: "cpu", "cuda", "cuda:3", there or not?
 bool device_word_known(const char *word);
+// The kind of a known word; DEVICE_KINDS for another.
+enum device_kind device_word_kind(const char *word);
 // Is `device` ("cuda:1") the one that `word` names ("cuda:1"), or of its kind ("cuda")?
 bool device_word_matches(const char *device, const char *word);
 // The words of the kinds, to suggest one from: "cpu", "cuda", "metal". Static. Returns how many there are.

@@ -40,9 +40,7 @@ struct engine_tap {
 };
 
 struct backend {
-    const char *name; // "cpu", "cuda", "metal": the part of a device's name before ':'
-
-    size_t (*devices)(struct engine_device *out, size_t max);
+    enum device_kind kind;
 
     // model_load: *prepared is the backend's own.
     enum status (*prepare)(struct checkpoint *ck, const struct engine_options *options,
@@ -50,7 +48,8 @@ struct backend {
                            struct error *err);
     void (*prepared_destroy)(void *prepared);
 
-    struct memory_plan (*memory_plan)(const struct model_config *config,
+    struct memory_plan (*memory_plan)(const struct device_info *device,
+                                      const struct model_config *config,
                                       const struct scheme *scheme,
                                       const struct context_options *options, int threads);
 
@@ -66,7 +65,7 @@ struct backend {
 
 extern const struct backend cpu_backend;
 
-// The backend of a device name, or NULL.
-const struct backend *backend_find(const char *device);
+// The backend of a kind of device, or NULL where this build has none.
+const struct backend *backend_find(enum device_kind kind);
 
 #endif

@@ -12,8 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/pool.h"
 #include "base/status.h"
+#include "device/device.h"
 #include "kernels/kernels.h"
 
 // ---- what a model is -------------------------------------------------------------------------------
@@ -208,9 +208,9 @@ enum status checkpoint_tokenizer(const struct checkpoint *ck, struct tokenizer *
 // Errors: ERR_USAGE when `out` exists; ERR_UNSUPPORTED for another scheme, a source that is no folder, a
 // shape the layout cannot hold; ERR_FORMAT where a weight is NaN or infinite; ERR_IO (disk full).
 struct quantize_options {
-    const char *scheme; // "int8", "fp8", "int4-rtn", "int4-awq"
-    int group;          // int4: inputs a scale covers; 0: 128
-    struct pool *pool;  // borrowed
+    const char *scheme;    // "int8", "fp8", "int4-rtn", "int4-awq"
+    int group;             // int4: inputs a scale covers; 0: 128
+    struct device *device; // borrowed; a host: quantizing runs on its threads
     const char
         *calib; // int4-awq: UTF-8 text to calibrate on, documents apart by lines that hold a form
                 // feed; NULL: the text that comes with the program
@@ -257,7 +257,7 @@ void tokenizer_decode(const struct tokenizer *tok, int32_t id, struct str *out);
 // bytes that make no character are U+FFFD, a space put before the text is dropped again.
 void tokenizer_text(const struct tokenizer *tok, const int32_t *ids, size_t count, struct str *out);
 
-// ---- schemes and devices --------------------------------------------------------------------------------
+// ---- schemes -------------------------------------------------------------------------------------------
 
 // How weights are stored and inputs of products rounded. A row of a table: schemes.c. What runs is
 // what scheme_resolve makes of a row.
@@ -275,29 +275,22 @@ const struct scheme *scheme_find(const char *name); // NULL: unknown
 const struct scheme *scheme_table(size_t *count);   // the implemented ones
 // Planned schemes are known by name (docs/SCHEMES.md), so that a suite records them as unsupported.
 bool scheme_is_planned(const char *name);
-// The row with this type of head, as kernels of these instruction sets run it: int4 is multiplied by int8
-// inputs where there is an integer dot product (w4a8), else by bf16 ones (w4a16). Idempotent.
-struct scheme scheme_resolve(const struct scheme *row, enum dtype head, unsigned isa);
+// The row with this type of head, as kernels of the target run it: int4 is multiplied by int8 inputs where
+// the target has an integer dot product (w4a8), else by bf16 ones (w4a16). Idempotent.
+struct scheme scheme_resolve(const struct scheme *row, enum dtype head,
+                             struct device_target target);
 // The same with the row's own head on a checkpoint: int4 in the groups of the codes it stores, where those are
-// packed as they are. What calibration would add to the arithmetic is not there yet. ERR_UNSUPPORTED where the
-// scheme cannot run on it (q4_0 on anything but such a file).
-enum status checkpoint_scheme(const struct checkpoint *ck, const struct scheme *row, unsigned isa,
-                              struct scheme *out, struct error *err);
+// packed as they are. What calibration would add to the arithmetic is not there yet. Group and refusal are the
+// checkpoint's, whatever the target. ERR_UNSUPPORTED where the scheme cannot run on it (q4_0 on anything but
+// such a file).
+enum status checkpoint_scheme(const struct checkpoint *ck, const struct scheme *row,
+                              struct device_target target, struct scheme *out, struct error *err);
 // Type of an embedding table that is not the head: the head's, or bf16 where that is quantized.
 enum dtype scheme_embedding(const struct scheme *scheme);
 
 // Types of heads and KV caches by the words of suites and flags: f32, f16, bf16, int8, int4, fp8.
 bool storage_parse(const char *word, enum dtype *out);
 const char *storage_name(enum dtype type);
-
-struct engine_device {
-    char name[32]; // "cpu", "cuda:0", "metal"
-    char description[128];
-    bool available;
-    char reason[128]; // why not, when not
-};
-// Every device this build knows of; available or not. Opens no GPU driver for "cpu".
-size_t engine_devices(struct engine_device *out, size_t max);
 
 // ---- observer ----------------------------------------------------------------------------------------------
 
@@ -327,10 +320,8 @@ struct engine_observer {
 // ---- models on a device -----------------------------------------------------------------------------------
 
 struct engine_options {
-    const char *device;           // "cpu"
-    const struct scheme *scheme;  // a row or a resolved one; resolved for `isa` and copied
-    struct pool *pool;            // borrowed until model_destroy; threads of all steps
-    unsigned isa;                 // mask of kernel tiers; ISA_ALL: no limit
+    struct device *device;        // borrowed until model_destroy; runs all steps
+    const struct scheme *scheme;  // a row or a resolved one; resolved for the device and copied
     const char *calib;            // int4-awq: as in struct quantize_options
     engine_progress *calibrating; // of calibration, with model_load's user; NULL: none
 };
@@ -364,10 +355,11 @@ struct context_options {
 // Each pass reads the weights once: by then they are far from being what limits it.
 enum { ENGINE_PASS_TOKENS = 1024 };
 
-// scheme: resolved.
-struct memory_plan engine_memory_plan(const struct model_config *config,
-                                      const struct scheme *scheme,
-                                      const struct context_options *options, int threads);
+// device: the one the model would be on, opened or not. scheme: resolved for it. threads: of a host.
+// Errors: ERR_UNSUPPORTED when this build has no backend for the device; *out is then all zeros.
+enum status engine_memory_plan(const struct device_info *device, const struct model_config *config,
+                               const struct scheme *scheme, const struct context_options *options,
+                               int threads, struct memory_plan *out, struct error *err);
 
 // ---- contexts ---------------------------------------------------------------------------------------------
 

@@ -63,9 +63,9 @@ static void tell_codes(const struct stored_products *count, const struct calibra
                  "; codes rounded to nearest: random weights are not calibrated");
 }
 
-static enum status scheme_of(const struct checkpoint *ck, const struct scheme *asked, unsigned isa,
-                             const struct calibration *calibration, struct scheme *out,
-                             struct error *err)
+static enum status scheme_of(const struct checkpoint *ck, const struct scheme *asked,
+                             struct device_target target, const struct calibration *calibration,
+                             struct scheme *out, struct error *err)
 {
     struct scheme row = *asked;
     struct stored_products count = count_stored(ck, row.weights);
@@ -77,16 +77,32 @@ static enum status scheme_of(const struct checkpoint *ck, const struct scheme *a
         count = (struct stored_products){0}; // it is calibrated
     if (count.stored && row.weights == DT_I4)
         row.group = count.group;
-    *out = scheme_resolve(&row, row.head, isa);
+    *out = scheme_resolve(&row, row.head, target);
     tell_codes(&count, calibration, ck->synthetic, out);
     return OK;
 }
 
-enum status checkpoint_scheme(const struct checkpoint *ck, const struct scheme *row, unsigned isa,
-                              struct scheme *out, struct error *err)
+enum status checkpoint_scheme(const struct checkpoint *ck, const struct scheme *row,
+                              struct device_target target, struct scheme *out, struct error *err)
 {
     struct calibration none = {0};
-    return scheme_of(ck, row, isa, &none, out, err);
+    return scheme_of(ck, row, target, &none, out, err);
+}
+
+// Calibration runs on a host with all its tiers, so that codes depend on no flag: on the model's device where
+// it is that, else on one of its own.
+static enum status calibration_device(struct device *model, struct device **out,
+                                      struct device **own, struct error *err)
+{
+    struct device_target target = device_target(model);
+    *out = model;
+    if (target.where == DEVICE_HOST && target.isa == device_isa_host())
+        return OK;
+    struct device_options options = {
+        .threads = device_pool(model) ? device_info(model)->units : 0, .pin = true, .isa = ISA_ALL};
+    TRY(device_open(DEVICE_DEFAULT, &options, own, err));
+    *out = *own;
+    return OK;
 }
 
 // The checkpoint that codes come from: a calibrated one where the scheme asks for AWQ's and there are none.
@@ -94,12 +110,15 @@ static enum status calibrate(struct checkpoint *ck, const struct engine_options 
                              void *user, struct checkpoint **made, struct calibration *result,
                              struct error *err)
 {
-    struct quantize_options wanted = {
-        .scheme = "int4-awq", .pool = options->pool, .calib = options->calib};
+    struct quantize_options wanted = {.scheme = "int4-awq", .calib = options->calib};
+    struct device *own = NULL;
     *made = NULL;
     if (!str_equal(options->scheme->name, "int4-awq") || ck->synthetic || has_awq_codes(ck))
         return OK;
-    return checkpoint_calibrated(ck, &wanted, options->calibrating, user, made, result, err);
+    TRY(calibration_device(options->device, &wanted.device, &own, err));
+    checkpoint_calibrated(ck, &wanted, options->calibrating, user, made, result, err);
+    device_close(own);
+    return err->code;
 }
 
 enum status model_load(struct checkpoint *ck, const struct engine_options *options,
@@ -113,7 +132,8 @@ enum status model_load(struct checkpoint *ck, const struct engine_options *optio
         struct checkpoint *from = made ? made : ck;
         struct engine_options resolved = *options;
         resolved.scheme = &scheme;
-        if (scheme_of(from, options->scheme, options->isa, &calibration, &scheme, err) == OK)
+        if (scheme_of(from, options->scheme, device_target(options->device), &calibration, &scheme,
+                      err) == OK)
             model_create(&from->config, from, &resolved, progress, user, out, err);
     }
     checkpoint_destroy(made);

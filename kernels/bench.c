@@ -14,6 +14,7 @@
 #include "base/pool.h"
 #include "base/stat.h"
 #include "base/str.h"
+#include "kernels/check.h"
 
 enum {
     SAMPLES = 15,
@@ -122,22 +123,17 @@ static enum status bench_kernel(const struct kernel *kernel, const struct settin
     return OK;
 }
 
-enum status kernel_bench(const char *pattern, unsigned isa, struct pool *pool, size_t cache_bytes,
+enum status kernel_bench(const char *pattern, struct device *device, size_t cache_bytes,
                          kernel_bench_report *report, void *user, struct error *err)
 {
-    const struct setting set = {pool, cache_bytes, report, user};
+    const struct setting set = {device_pool(device), cache_bytes, report, user};
     size_t count, matched = 0;
     const struct kernel *table = kernel_table(&count);
     for (size_t i = 0; i < count; i++) {
-        if ((table[i].isa & ~isa) != 0 || !str_glob(pattern, table[i].name))
+        if (!kernel_runs_on(&table[i], device_target(device)) || !str_glob(pattern, table[i].name))
             continue;
         matched++;
         TRY(bench_kernel(&table[i], &set, err));
     }
-    if (matched == 0) {
-        char text[128];
-        return FAIL(err, ERR_USAGE, "no kernel that needs nothing beyond %s matches '%s'",
-                    device_isa_text(DEVICE_HOST, isa, text, sizeof text), pattern);
-    }
-    return OK;
+    return matched ? OK : kernel_none_matches(pattern, device, err);
 }

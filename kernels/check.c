@@ -8,11 +8,6 @@
 
 #include <setjmp.h>
 #include <signal.h>
-#include <stdio.h>
-#include <string.h>
-
-#include "base/str.h"
-
 // A signal handler takes no argument of ours: where to return to must be reachable from nothing. Only
 // set while kernel_check_row runs, one thread's each.
 static _Thread_local sigjmp_buf *return_point;
@@ -102,26 +97,4 @@ void kernel_check_row(const struct kernel *row, const struct kernel *ref, uint64
     }
     for (int i = 0; i < CAUGHT; i++)
         sigaction(caught[i], &before[i], NULL);
-}
-
-enum status kernel_check(const char *pattern, unsigned isa, uint64_t seed,
-                         kernel_check_report *report, void *user, struct error *err)
-{
-    size_t count, matched = 0;
-    const struct kernel *table = kernel_table(&count);
-    for (size_t i = 0; i < count; i++) {
-        struct kernel_check_result result;
-        if ((table[i].isa & ~isa) != 0 || !str_glob(pattern, table[i].name))
-            continue;
-        matched++;
-        kernel_check_row(&table[i], kernel_find(table[i].op, table[i].w, table[i].x, 0), seed,
-                         &result);
-        report(user, &result);
-    }
-    if (matched == 0) {
-        char text[128];
-        return FAIL(err, ERR_USAGE, "no kernel that needs nothing beyond %s matches '%s'",
-                    device_isa_text(DEVICE_HOST, isa, text, sizeof text), pattern);
-    }
-    return OK;
 }

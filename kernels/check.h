@@ -70,4 +70,8 @@ void check_probe(struct check_case *c);    // streams and peaks
 void kernel_check_row(const struct kernel *row, const struct kernel *ref, uint64_t seed,
                       struct kernel_check_result *result);
 
+// The error of check and bench when no row of the device has such a name.
+enum status kernel_none_matches(const char *pattern, const struct device *device,
+                                struct error *err);
+
 #endif

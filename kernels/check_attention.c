@@ -22,7 +22,7 @@ static void *cache(struct check_case *c, size_t positions, int head_dim, const f
     bool quantized = dtype_is_quantized(type);
     unsigned char *rows = check_input(c, positions * n * element, element);
     float *scale = quantized ? check_input(c, positions * sizeof(float), sizeof(float)) : NULL;
-    const struct kernel *store = kernel_find(KOP_KV_STORE, type, DT_F32, 0);
+    const struct kernel *store = kernel_reference(KOP_KV_STORE, type, DT_F32);
     *scales = scale;
     for (size_t p = 0; rows && (scale || !quantized) && p < positions; p++) {
         float row[MAX_HEAD_DIM];

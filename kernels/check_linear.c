@@ -72,7 +72,7 @@ static void *inputs(struct check_case *c, const struct shape *s, size_t ldx, con
     char *x = check_input(c, (size_t)s->tokens * ldx * element, 64);
     float *row = check_input(c, n * sizeof(float), sizeof(float));
     float *scale = quantized ? check_input(c, (size_t)s->tokens * sizeof(float), 4) : NULL;
-    const struct kernel *cast = kernel_find(KOP_CAST, DT_F32, type, 0);
+    const struct kernel *cast = kernel_reference(KOP_CAST, DT_F32, type);
     *scales = scale;
     if (!x || !row || (quantized && !scale))
         return NULL;

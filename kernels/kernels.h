@@ -1,10 +1,10 @@
 // kernels.h - the compute kernels: what each operation means, and how to find the fastest variant.
 //
-// One table (registry.c) has a row for every variant: operation, weight format, activation format,
-// the instruction sets it needs, its function. kernel_find() gives the last row of the table that this
-// machine can run, and rows stand in rising order of speed, portable C (kernels/ref, the definition of
-// right) first. A mask of instruction sets is an argument everywhere, so that any tier can be forced
-// and every variant tested on one machine. There is no global state.
+// One table (registry.c) has a row for every variant: operation, weight format, activation format, where it
+// runs, the tiers it needs there, its function. Rows are in rising order of speed, portable C (kernels/ref,
+// the definition of right) first, and kernel_find() returns the last one that a target can run. The target is
+// an argument everywhere: any tier can be forced, and every variant is tested on one machine. There is no
+// global state.
 //
 // Kernels never fail and never allocate: shapes are checked before dispatch. All strides and lengths
 // count elements unless the name says bytes. Names: k_<op>_<weights>_<activations>_<isa>[_<tile>].
@@ -198,24 +198,45 @@ union kernel_fn {
 
 // ---- the registry ------------------------------------------------------------------------------------
 
+// How a product's weights lie in memory. A model is packed for the layout of the row that will read it.
+enum kernel_layout {
+    LAYOUT_NONE,    // the operation reads no packed weights
+    LAYOUT_PANEL16, // panels of PANEL_ROWS output rows, above
+};
+
+// The largest tile of a product: output panels by tokens. Zeros: the variant knows no tiles.
+struct kernel_tile {
+    int panels, tokens;
+    int streamed; // panels when the weights stream from memory
+};
+
+enum { ALL_TOKENS = 0x7fffffff };
+
 struct kernel {
     const char *name; // "k_gemv_bf16_bf16_avx512_bf16"
     enum kernel_op op;
     enum dtype w,
-        x;        // weight (or cache, or datapath) and activation types; DT_F32 where none applies:
-                  // CAST (f32, to), ATTENTION and KV_STORE (cache, f32), PEAK (datapath, f32)
-    unsigned isa; // every bit needed to run it; 0: portable C
+        x; // weight (or cache, or datapath) and activation types; DT_F32 where none applies:
+           // CAST (f32, to), ATTENTION and KV_STORE (cache, f32), PEAK (datapath, f32)
+    enum device_kind where;
+    unsigned isa; // every tier of `where` needed to run it; 0: portable C on the host
+    // Of products; zeros for all other operations.
+    enum kernel_layout layout;
+    struct kernel_tile tile;
+    int most_tokens; // a GEMV row is used up to so many tokens, GEMM above: measured, docs/KERNELS.md
     union kernel_fn fn;
 };
 
-// All rows, in rising order within one (op, w, x). Borrowed, static.
+// All rows, in rising order within one (where, op, w, x). Borrowed, static.
 const struct kernel *kernel_table(size_t *count);
 
-// The best row that needs nothing outside `isa`, or NULL when the operation has no such types.
-const struct kernel *kernel_find(enum kernel_op op, enum dtype w, enum dtype x, unsigned isa);
+bool kernel_runs_on(const struct kernel *row, struct device_target target);
 
-// GEMV up to this many tokens, GEMM above: measured, see docs/KERNELS.md.
-enum { GEMV_MAX_TOKENS = 4 };
+// The best row that runs on the target, or NULL when the operation has no such types there.
+const struct kernel *kernel_find(enum kernel_op op, enum dtype w, enum dtype x,
+                                 struct device_target target);
+// The row in portable C, the definition of right; NULL when the operation has no such types.
+const struct kernel *kernel_reference(enum kernel_op op, enum dtype w, enum dtype x);
 
 // "gemv", "gemm", ...
 const char *kernel_op_name(enum kernel_op op);
@@ -231,10 +252,10 @@ struct kernel_check_result {
 };
 typedef void kernel_check_report(void *user, const struct kernel_check_result *result);
 
-// Checks every row whose name matches `pattern` (glob) and that `isa` can run; buffers have guard bytes
+// Checks every row whose name matches `pattern` (glob) and that runs on the device. Buffers have guard bytes
 // and guard pages; SIGILL, SIGSEGV and SIGBUS are caught and attributed to the row. Prints nothing.
 // Returns OK whatever the rows do: failures are in the results. Errors: ERR_USAGE when nothing matches.
-enum status kernel_check(const char *pattern, unsigned isa, uint64_t seed,
+enum status kernel_check(const char *pattern, struct device *device, uint64_t seed,
                          kernel_check_report *report, void *user, struct error *err);
 
 // One variant timed at one shape. Figures are medians over repeated calls of at least 1 ms.
@@ -248,10 +269,10 @@ struct kernel_bench_result {
     bool disturbed; // other programs had the processors in most samples: the time is too long
 };
 typedef void kernel_bench_report(void *user, const struct kernel_bench_result *result);
-struct pool;
-// cache_bytes: what the threads have of the last-level cache together; working sets up to that count as
-// in cache, and those timed out of it are several times as large.
-enum status kernel_bench(const char *pattern, unsigned isa, struct pool *pool, size_t cache_bytes,
+// Times every row whose name matches and that runs on the device, with all its threads. cache_bytes: what
+// they have of the last-level cache together; working sets up to that count as in cache, and those timed out
+// of it are several times as large. Errors: ERR_USAGE when nothing matches; ERR_NOMEM.
+enum status kernel_bench(const char *pattern, struct device *device, size_t cache_bytes,
                          kernel_bench_report *report, void *user, struct error *err);
 
 #endif

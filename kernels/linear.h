@@ -44,6 +44,13 @@ struct linear_shape {
     linear_tile_fn *tile;
 };
 
+// The shape of a function's row in rows.def, with the function that runs one tile. Needs kernels/variants.h.
+#define LINEAR_SHAPE(function, run_tile)                                                           \
+    {                                                                                              \
+        .w = (enum dtype)function##_w, .x = (enum dtype)function##_x, .panels = function##_panels, \
+        .tokens = function##_tokens, .streamed = function##_streamed, .tile = (run_tile)           \
+    }
+
 void linear_run(const struct linear_shape *shape, const struct k_linear *job, int panel0,
                 int panel1);
 

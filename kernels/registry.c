@@ -1,19 +1,37 @@
 // registry.c - the table of kernels and how a row of it is found.
 //
-// Rows come from one rows.def a folder, portable C first, so that within one (op, w, x) they stand in
-// rising order of speed and the last one that a machine can run is the one to use.
+// Rows come from one rows.def per folder, portable C first. Within one (where, op, w, x) they are in rising
+// order of speed, and the last one that a target can run is the one to use.
 #include "kernels/kernels.h"
-
-#include <string.h>
 
 #include "kernels/variants.h"
 
 static const struct kernel table[] = {
+#define PRODUCT(op_, w_, x_, layout_, panels_, tokens_, streamed_, most_, isa_, function)          \
+    {.name = #function,                                                                            \
+     .op = (op_),                                                                                  \
+     .w = (w_),                                                                                    \
+     .x = (x_),                                                                                    \
+     .where = WHERE,                                                                               \
+     .isa = (isa_),                                                                                \
+     .layout = (layout_),                                                                          \
+     .tile = {.panels = (panels_), .tokens = (tokens_), .streamed = (streamed_)},                  \
+     .most_tokens = (most_),                                                                       \
+     .fn.linear = (function)},
 #define KERNEL(kind, op_, w_, x_, isa_, function)                                                  \
-    {.name = #function, .op = (op_), .w = (w_), .x = (x_), .isa = (isa_), .fn.kind = (function)},
+    {.name = #function,                                                                            \
+     .op = (op_),                                                                                  \
+     .w = (w_),                                                                                    \
+     .x = (x_),                                                                                    \
+     .where = WHERE,                                                                               \
+     .isa = (isa_),                                                                                \
+     .fn.kind = (function)},
+#define WHERE DEVICE_HOST
 #include "kernels/ref/rows.def"
 #include "kernels/x86/rows.def"
 #include "kernels/arm/rows.def"
+#undef WHERE
+#undef PRODUCT
 #undef KERNEL
 };
 
@@ -23,14 +41,25 @@ const struct kernel *kernel_table(size_t *count)
     return table;
 }
 
-const struct kernel *kernel_find(enum kernel_op op, enum dtype w, enum dtype x, unsigned isa)
+bool kernel_runs_on(const struct kernel *row, struct device_target target)
+{
+    return row->where == target.where && (row->isa & ~target.isa) == 0;
+}
+
+const struct kernel *kernel_find(enum kernel_op op, enum dtype w, enum dtype x,
+                                 struct device_target target)
 {
     for (size_t i = sizeof table / sizeof table[0]; i-- > 0;) {
         const struct kernel *row = &table[i];
-        if (row->op == op && row->w == w && row->x == x && (row->isa & ~isa) == 0)
+        if (row->op == op && row->w == w && row->x == x && kernel_runs_on(row, target))
             return row;
     }
     return NULL;
+}
+
+const struct kernel *kernel_reference(enum kernel_op op, enum dtype w, enum dtype x)
+{
+    return kernel_find(op, w, x, (struct device_target){.where = DEVICE_HOST});
 }
 
 const char *kernel_op_name(enum kernel_op op)

@@ -73,8 +73,8 @@ enum status dtype_read(const char *flag, const char *name, enum dtype *out, stru
     return FAIL(err, ERR_USAGE, "%s %s: unknown (f32, f16, bf16, int8, int4, fp8)", flag, name);
 }
 
-enum status scheme_flags_read(const struct arguments *args, unsigned isa, struct scheme *out,
-                              enum dtype *kv, struct error *err)
+enum status scheme_flags_read(const struct arguments *args, struct device_target target,
+                              struct scheme *out, enum dtype *kv, struct error *err)
 {
     const char *head_word = flag_string(args, "head"), *kv_word = flag_string(args, "kv");
     const struct scheme *row = NULL;
@@ -85,7 +85,7 @@ enum status scheme_flags_read(const struct arguments *args, unsigned isa, struct
         TRY(dtype_read("--head", head_word, &head, err));
     if (kv_word && !str_equal(kv_word, "auto"))
         TRY(dtype_read("--kv", kv_word, kv, err));
-    *out = scheme_resolve(row, head, isa);
+    *out = scheme_resolve(row, head, target);
     return OK;
 }
 

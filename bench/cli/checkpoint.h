@@ -18,10 +18,10 @@ enum status checkpoint_or_shape_find(const char *name, struct checkpoint **out, 
 
 // The value of --scheme, or one line that says what there is.
 enum status scheme_read(const char *name, const struct scheme **out, struct error *err);
-// --scheme, --head and --kv together: the scheme as kernels of `isa` run it, and the type of the KV cache.
+// --scheme, --head and --kv together: the scheme as the target runs it, and the type of the KV cache.
 // A flag not given, or "auto", is the scheme's own.
-enum status scheme_flags_read(const struct arguments *args, unsigned isa, struct scheme *out,
-                              enum dtype *kv, struct error *err);
+enum status scheme_flags_read(const struct arguments *args, struct device_target target,
+                              struct scheme *out, enum dtype *kv, struct error *err);
 
 // The value of a flag that names a type of elements: f32, bf16, ...
 enum status dtype_read(const char *flag, const char *name, enum dtype *out, struct error *err);

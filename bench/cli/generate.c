@@ -11,6 +11,7 @@
 #include "base/str.h"
 #include "bench/cli/checkpoint.h"
 #include "bench/cli/command.h"
+#include "bench/cli/device_flag.h"
 #include "bench/cli/progress.h"
 #include "bench/cli/view.h"
 #include "bench/probe/probe.h"
@@ -24,14 +25,13 @@ struct request {
     struct scheme scheme;
     enum dtype kv;
     struct sampling sampling;
-    unsigned isa;
     int gen, chunk, threads;
     bool json;
 };
 
 struct session {
     struct request request;
-    struct pool *pool;
+    struct device *device;
     struct checkpoint *ck;
     struct tokenizer *tok;
     struct model *model;
@@ -60,15 +60,10 @@ static enum status int_in(const struct arguments *args, const char *name, int64_
 
 static enum status request_read(const struct arguments *args, struct request *r, struct error *err)
 {
-    const char *isa = flag_string(args, "isa");
     r->model = positional(args, 0);
     r->prompt = positional(args, 1);
     r->json = flag_bool(args, "json");
     r->calib = flag_string(args, "calib");
-    r->isa = ISA_ALL;
-    if (isa && !device_isa_parse(DEVICE_HOST, isa, &r->isa))
-        return FAIL(err, ERR_USAGE, "--isa %s: unknown (ref, avx2, avx512, avx512_bf16, ...)", isa);
-    TRY(scheme_flags_read(args, r->isa, &r->scheme, &r->kv, err));
     r->sampling.temperature = (float)flag_float(args, "temperature");
     r->sampling.top_p = (float)flag_float(args, "top-p");
     r->sampling.seed = (uint64_t)flag_int(args, "seed");
@@ -94,18 +89,17 @@ static enum status prompt_encode(struct session *s, struct error *err)
     return OK;
 }
 
-static enum status session_open(struct session *s, struct error *err)
+static enum status session_open(const struct arguments *args, struct session *s, struct error *err)
 {
-    const struct request *r = &s->request;
+    struct request *r = &s->request;
     machine_limit_memory(0); // what does not fit fails in a line of its own, and is not killed
-    TRY(pool_create(r->threads, true, &s->pool, err));
+    TRY(device_flag_open(args, r->threads, flag_string(args, "isa"), &s->device, err));
+    TRY(scheme_flags_read(args, device_target(s->device), &r->scheme, &r->kv, err));
     uint64_t begin = clock_ns();
     TRY(checkpoint_find(r->model, &s->ck, err));
     TRY(prompt_encode(s, err));
-    struct engine_options options = {.device = "cpu",
+    struct engine_options options = {.device = s->device,
                                      .scheme = &r->scheme,
-                                     .pool = s->pool,
-                                     .isa = r->isa,
                                      .calib = r->calib,
                                      .calibrating = progress_calibrating};
     struct progress progress;
@@ -135,7 +129,7 @@ static void session_close(struct session *s)
     model_destroy(s->model);
     tokenizer_destroy(s->tok);
     checkpoint_destroy(s->ck);
-    pool_destroy(s->pool);
+    device_close(s->device);
 }
 
 // ---- generating ------------------------------------------------------------------------------------------
@@ -218,9 +212,13 @@ static void timings_print(const struct session *s, FILE *out)
                 format_time_ns(t.tpot_ns, a, sizeof a), t.decode_tok_s);
     else
         fprintf(out, "decode   none: one token was generated\n");
-    plain_printf(out, "%s, %s, %d thread%s%s\n", model_config(s->model)->name,
-                 model_scheme(s->model)->arithmetic, pool_threads(s->pool),
-                 pool_threads(s->pool) == 1 ? "" : "s", pool_pinned(s->pool) ? "" : ", not pinned");
+    int threads = device_threads(s->device);
+    plain_printf(out, "%s, %s, ", model_config(s->model)->name, model_scheme(s->model)->arithmetic);
+    if (threads)
+        fprintf(out, "%d thread%s%s\n", threads, threads == 1 ? "" : "s",
+                device_pinned(s->device) ? "" : ", not pinned");
+    else
+        fprintf(out, "%s\n", device_info(s->device)->name);
 }
 
 // The text may end inside a character, which is no JSON string: up to three bytes are left out then.
@@ -238,14 +236,15 @@ static enum status json_print(const struct session *s, struct error *err)
 {
     struct timings t = timings_of(s);
     bool decoded = s->request.gen > 1;
-    json_t *root = json_pack(
-        "{s:s, s:s, s:i, s:o, s:I, s:i, s:I, s:I, s:f, s:f, s:o, s:o}", "model",
-        model_config(s->model)->name, "scheme", s->request.scheme.name, "threads",
-        pool_threads(s->pool), "text", text_json(&s->text), "prompt_tokens", (json_int_t)s->prompt,
-        "generated_tokens", s->request.gen, "load_ns", (json_int_t)s->load_ns, "tokenization_ns",
-        (json_int_t)s->encode_ns, "ttft_ns", t.ttft_ns, "prefill_tok_s", t.prefill_tok_s, "tpot_ns",
-        decoded ? json_real(t.tpot_ns) : json_null(), "decode_tok_s",
-        decoded ? json_real(t.decode_tok_s) : json_null());
+    json_t *root =
+        json_pack("{s:s, s:s, s:s, s:i, s:o, s:I, s:i, s:I, s:I, s:f, s:f, s:o, s:o}", "model",
+                  model_config(s->model)->name, "scheme", s->request.scheme.name, "device",
+                  device_info(s->device)->name, "threads", device_threads(s->device), "text",
+                  text_json(&s->text), "prompt_tokens", (json_int_t)s->prompt, "generated_tokens",
+                  s->request.gen, "load_ns", (json_int_t)s->load_ns, "tokenization_ns",
+                  (json_int_t)s->encode_ns, "ttft_ns", t.ttft_ns, "prefill_tok_s", t.prefill_tok_s,
+                  "tpot_ns", decoded ? json_real(t.tpot_ns) : json_null(), "decode_tok_s",
+                  decoded ? json_real(t.decode_tok_s) : json_null());
     if (!root)
         return FAIL(err, ERR_NOMEM, "the result as JSON");
     json_dumpf(root, stdout, JSON_INDENT(2) | view_json_ascii(stdout));
@@ -257,7 +256,7 @@ static enum status json_print(const struct session *s, struct error *err)
 static enum exit_code generate_run(const struct arguments *args, struct error *err)
 {
     struct session s = {0};
-    if (request_read(args, &s.request, err) == OK && session_open(&s, err) == OK &&
+    if (request_read(args, &s.request, err) == OK && session_open(args, &s, err) == OK &&
         generate(&s, err) == OK) {
         if (s.request.json) {
             json_print(&s, err);
@@ -287,6 +286,7 @@ static const struct flag flags[] = {
     {"seed", 0, FLAG_INT, "N", "42", "of the draws"},
     {"calib", 0, FLAG_STRING, "FILE", NULL,
      "text that int4-awq is calibrated on; models/reference/calib.txt without it"},
+    DEVICE_FLAG,
     {"threads", 't', FLAG_INT, "N", "0", "0: one per physical core"},
     {"chunk", 0, FLAG_INT, "N", "512", "prompt tokens in one step"},
     {"isa", 0, FLAG_STRING, "TIER", NULL, "fastest kernels to use: ref, avx2, avx512, ..."},

@@ -5,25 +5,12 @@
 #include <jansson.h>
 
 #include "base/clock.h"
-#include "base/pool.h"
 #include "base/str.h"
 #include "bench/cli/command.h"
+#include "bench/cli/device_flag.h"
 #include "bench/cli/view.h"
 #include "bench/probe/probe.h"
 #include "kernels/kernels.h"
-
-// The instruction sets asked for, of those this machine has.
-static enum status asked_isa(const struct arguments *args, unsigned *isa, struct error *err)
-{
-    const char *words = flag_string(args, "isa");
-    if (!device_isa_parse(DEVICE_HOST, words, isa))
-        return FAIL(err, ERR_USAGE,
-                    "--isa %s: not an instruction set; known are ref, avx2, avx512, avx512_bf16, "
-                    "avx512_vnni, amx_bf16, amx_int8, neon, neon_bf16, neon_dot and all",
-                    words);
-    *isa &= device_isa_host();
-    return OK;
-}
 
 static const char *asked_pattern(const struct arguments *args)
 {
@@ -66,24 +53,26 @@ static enum exit_code run_check(const struct arguments *args, struct error *err)
 {
     struct check_table table = {0};
     char text[128];
-    unsigned isa;
+    struct device *device = NULL;
     // A new seed each time finds more; the one given finds the same again.
     uint64_t seed = flag_given(args, "seed") ? (uint64_t)flag_int(args, "seed")
                                              : (uint64_t)clock_wall_ns() % 1000000;
-    if (asked_isa(args, &isa, err) != OK)
+    if (device_flag_open(args, 1, flag_string(args, "isa"), &device, err) != OK)
         return EXIT_ERROR;
+    const struct device_info *info = device_info(device);
     if (flag_bool(args, "json"))
         table.rows = json_array();
     else
-        printf("against kernels/ref, instruction sets %s, seed %llu\n\n%-34s %4s %6s\n",
-               device_isa_text(DEVICE_HOST, isa, text, sizeof text), (unsigned long long)seed,
+        printf("%s against kernels/ref, tiers %s, seed %llu\n\n%-34s %4s %6s\n", info->name,
+               device_isa_text(info->kind, info->isa, text, sizeof text), (unsigned long long)seed,
                "kernel", "cases", "failed");
-    enum status status = kernel_check(asked_pattern(args), isa, seed, check_row, &table, err);
+    enum status status = kernel_check(asked_pattern(args), device, seed, check_row, &table, err);
     if (status == OK && table.rows)
         status = print_json(table.rows, err);
     else if (status == OK)
         printf("\n%d of %d variants agree\n", table.checked - table.failed, table.checked);
     json_decref(table.rows);
+    device_close(device);
     return status == OK && table.failed == 0 ? EXIT_FINE : EXIT_ERROR;
 }
 
@@ -173,34 +162,31 @@ static size_t cache_bytes(int threads)
     return count > 1 ? memory_level_capacity(&levels[count - 2], threads) : 0;
 }
 
-static enum status bench_all(const struct arguments *args, unsigned isa, struct pool *pool,
+static enum status bench_all(const struct arguments *args, struct device *device,
                              struct bench_table *table, struct error *err)
 {
-    size_t cache = cache_bytes(pool_threads(pool));
-    TRY(kernel_bench("k_read_*", isa, pool, cache, keep_limit, &table->limits, err));
-    TRY(kernel_bench("k_peak_*", isa, pool, cache, keep_limit, &table->limits, err));
+    int threads = device_threads(device);
+    size_t cache = threads ? cache_bytes(threads) : device_info(device)->cache_bytes;
+    TRY(kernel_bench("k_read_*", device, cache, keep_limit, &table->limits, err));
+    TRY(kernel_bench("k_peak_*", device, cache, keep_limit, &table->limits, err));
     if (!table->rows)
         printf(
             "%d threads%s, %.0f MiB of last-level cache; ceilings: the best READ and PEAK of this "
             "run\n\n%-30s %-42s %10s %8s %9s %s\n",
-            pool_threads(pool), pool_pinned(pool) ? ", pinned" : ", not pinned",
-            (double)cache / (1 << 20), "kernel", "shape", "time", "GB/s", "GFLOP/s",
-            "share of the ceiling");
-    TRY(kernel_bench(asked_pattern(args), isa, pool, cache, bench_row, table, err));
+            threads, device_pinned(device) ? ", pinned" : ", not pinned", (double)cache / (1 << 20),
+            "kernel", "shape", "time", "GB/s", "GFLOP/s", "share of the ceiling");
+    TRY(kernel_bench(asked_pattern(args), device, cache, bench_row, table, err));
     return table->rows ? print_json(table->rows, err) : OK;
 }
 
 static enum exit_code run_bench(const struct arguments *args, struct error *err)
 {
     struct bench_table table = {.rows = flag_bool(args, "json") ? json_array() : NULL};
-    struct pool *pool = NULL;
-    unsigned isa;
-    int64_t threads = flag_int(args, "threads");
-    if (threads < 0 || threads > 65536)
-        FAIL(err, ERR_USAGE, "--threads %lld: not a number of threads", (long long)threads);
-    else if (asked_isa(args, &isa, err) == OK && pool_create((int)threads, true, &pool, err) == OK)
-        bench_all(args, isa, pool, &table, err);
-    pool_destroy(pool);
+    struct device *device = NULL;
+    if (device_flag_open(args, flag_int(args, "threads"), flag_string(args, "isa"), &device, err) ==
+        OK)
+        bench_all(args, device, &table, err);
+    device_close(device);
     json_decref(table.rows);
     return exit_code_of(err);
 }
@@ -208,6 +194,7 @@ static enum exit_code run_bench(const struct arguments *args, struct error *err)
 // ---- the commands --------------------------------------------------------------------------------------
 
 static const struct flag check_flags[] = {
+    DEVICE_FLAG,
     {.name = "isa",
      .type = FLAG_STRING,
      .value = "SETS",
@@ -219,6 +206,7 @@ static const struct flag check_flags[] = {
 };
 
 static const struct flag bench_flags[] = {
+    DEVICE_FLAG,
     {.name = "isa",
      .type = FLAG_STRING,
      .value = "SETS",
@@ -237,7 +225,7 @@ const struct command command_kernel_check = {
     .name = "kernel check",
     .positional = "[PATTERN]",
     .max_positional = 1,
-    .summary = "prove every kernel this machine can run against portable C",
+    .summary = "prove every kernel a device can run against portable C",
     .details =
         "PATTERN is matched against the names of the variants (k_gemm_*). Inputs are random,\n"
         "extreme, cut short and misaligned; the exit code is 1 when a variant disagrees,\n"

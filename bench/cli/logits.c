@@ -9,6 +9,7 @@
 #include "base/str.h"
 #include "bench/cli/checkpoint.h"
 #include "bench/cli/command.h"
+#include "bench/cli/device_flag.h"
 #include "bench/cli/progress.h"
 #include "bench/probe/probe.h"
 
@@ -16,7 +17,7 @@ enum { MAX_IDS = 1 << 16 };
 
 struct logits_request {
     struct checkpoint *ck;
-    struct pool *pool;
+    struct device *device;
     struct model *model;
     struct context *ctx;
     int32_t *ids;
@@ -66,25 +67,21 @@ static enum status read_prompt(const struct arguments *args, struct logits_reque
 static enum status open_request(const struct arguments *args, struct logits_request *r,
                                 struct error *err)
 {
-    struct engine_options options = {
-        .device = "cpu", .isa = ISA_ALL, .calibrating = progress_calibrating};
-    const char *isa = flag_string(args, "isa");
-    int64_t threads = flag_int(args, "threads"), chunk = flag_int(args, "chunk");
-    if (isa && !device_isa_parse(DEVICE_HOST, isa, &options.isa))
-        return FAIL(err, ERR_USAGE, "--isa %s: unknown (ref, avx2, avx512, avx512_bf16, ...)", isa);
-    if (chunk < 1 || chunk > MAX_IDS || threads < 0 || threads > MAX_IDS)
-        return FAIL(err, ERR_USAGE, "--chunk is 1 to %d, --threads 0 to %d", MAX_IDS, MAX_IDS);
+    int64_t chunk = flag_int(args, "chunk");
+    if (chunk < 1 || chunk > MAX_IDS)
+        return FAIL(err, ERR_USAGE, "--chunk %lld: must be 1 to %d", (long long)chunk, MAX_IDS);
     struct scheme scheme;
     enum dtype kv;
-    TRY(scheme_flags_read(args, options.isa, &scheme, &kv, err));
-    options.scheme = &scheme;
+    machine_limit_memory(0); // what does not fit fails in a line of its own, and is not killed
+    TRY(device_flag_open(args, flag_int(args, "threads"), flag_string(args, "isa"), &r->device,
+                         err));
+    TRY(scheme_flags_read(args, device_target(r->device), &scheme, &kv, err));
+    struct engine_options options = {
+        .device = r->device, .scheme = &scheme, .calibrating = progress_calibrating};
     TRY(checkpoint_or_shape_find(positional(args, 0), &r->ck, err));
     TRY(read_prompt(args, r, err));
     if (r->count > MAX_IDS)
         return FAIL(err, ERR_USAGE, "%zu ids are more than %d", r->count, MAX_IDS);
-    machine_limit_memory(0); // what does not fit fails in a line of its own, and is not killed
-    TRY(pool_create((int)threads, true, &r->pool, err));
-    options.pool = r->pool;
     struct progress progress;
     progress_begin(&progress, "loading", checkpoint_config(r->ck)->name);
     model_load(r->ck, &options, progress_update, &progress, &r->model, err);
@@ -152,7 +149,7 @@ static enum exit_code logits_run(const struct arguments *args, struct error *err
     context_destroy(r.ctx);
     model_destroy(r.model);
     checkpoint_destroy(r.ck);
-    pool_destroy(r.pool);
+    device_close(r.device);
     return exit_code_of(err);
 }
 
@@ -166,6 +163,7 @@ static const struct flag flags[] = {
     {"kv", 0, FLAG_STRING, "TYPE", "auto",
      "of the KV cache: f32, bf16, f16, int8 or fp8; auto: the scheme's"},
     {"chunk", 0, FLAG_INT, "N", "512", "ids in one step; 1: token by token, as decode does"},
+    DEVICE_FLAG,
     {"threads", 't', FLAG_INT, "N", "0", "0: one per physical core"},
     {"isa", 0, FLAG_STRING, "TIER", NULL, "fastest kernels to use: ref, avx2, avx512, ..."},
     {"output", 'o', FLAG_STRING, "FILE", NULL, "write f32 rows (ids, vocabulary) instead of JSON"},

@@ -5,6 +5,7 @@
 
 #include "base/str.h"
 #include "bench/cli/command.h"
+#include "bench/cli/device_flag.h"
 #include "bench/cli/view.h"
 #include "bench/roof/roof.h"
 
@@ -13,6 +14,8 @@ struct findings {
     struct machine machine;
     struct memory_level level[MEMORY_LEVELS_MAX];
     int levels;
+    struct device_info devices[DEVICES_MAX];
+    size_t device_count;
     int threads;
     bool pinned;
     struct counters *counters;
@@ -188,6 +191,18 @@ static void print_missing(const struct findings *f)
     line("CPU math library", "none is tried: peaks are those of this program's own loops");
 }
 
+static void print_devices(const struct findings *f)
+{
+    printf("\nDevices\n");
+    for (size_t i = 0; i < f->device_count; i++) {
+        const struct device_info *d = &f->devices[i];
+        char text[256];
+        snprintf(text, sizeof text, "%s%s",
+                 d->available ? "" : "not available: ", d->available ? d->description : d->reason);
+        line(d->name, text);
+    }
+}
+
 static void print_counters(const struct findings *f)
 {
     struct str names = {0};
@@ -232,6 +247,7 @@ static void print_text(const struct findings *f)
     print_processor(f->machine.hardware);
     print_memory(f);
     print_system(f);
+    print_devices(f);
     print_counters(f);
     print_missing(f);
     print_ceilings(f);
@@ -239,18 +255,30 @@ static void print_text(const struct findings *f)
 
 // ---- json ---------------------------------------------------------------------------------------------
 
+static json_t *devices_json(const struct findings *f)
+{
+    json_t *rows = json_array();
+    for (size_t i = 0; rows && i < f->device_count; i++) {
+        const struct device_info *d = &f->devices[i];
+        json_array_append_new(rows, json_pack("{s:s, s:b, s:s, s:s}", "name", d->name, "available",
+                                              d->available, "description", d->description, "reason",
+                                              d->reason));
+    }
+    return rows;
+}
+
 static enum status print_json(const struct findings *f, struct error *err)
 {
     json_t *names = json_array();
     for (size_t i = 0; names && i < counters_count(f->counters); i++)
         json_array_append_new(names, json_string(counters_name(f->counters, i)));
-    json_t *root =
-        json_pack("{s:s, s:O, s:O, s:O, s:O, s:{s:s, s:s, s:o}, s:i, s:b, s:o, s:s}", "fingerprint",
-                  f->machine.fingerprint, "hardware", f->machine.hardware, "environment",
-                  f->machine.environment, "build", f->machine.build, "now", f->machine.now,
-                  "counters", "source", counters_source(f->counters), "refused",
-                  counters_reason(f->counters), "names", names, "threads", f->threads, "pinned",
-                  f->pinned, "ceilings", ceilings_json(f->ceilings), "note", f->ceilings->note);
+    json_t *root = json_pack(
+        "{s:s, s:O, s:O, s:O, s:O, s:o, s:{s:s, s:s, s:o}, s:i, s:b, s:o, s:s}", "fingerprint",
+        f->machine.fingerprint, "hardware", f->machine.hardware, "environment",
+        f->machine.environment, "build", f->machine.build, "now", f->machine.now, "devices",
+        devices_json(f), "counters", "source", counters_source(f->counters), "refused",
+        counters_reason(f->counters), "names", names, "threads", f->threads, "pinned", f->pinned,
+        "ceilings", ceilings_json(f->ceilings), "note", f->ceilings->note);
     if (!root || json_dumpf(root, stdout, JSON_INDENT(2) | view_json_ascii(stdout)) != 0)
         FAIL(err, root ? ERR_IO : ERR_NOMEM, "machine: the JSON cannot be written");
     else
@@ -263,7 +291,7 @@ static enum status print_json(const struct findings *f, struct error *err)
 
 static enum status find_out(const struct arguments *args, struct findings *f, struct error *err)
 {
-    struct pool *pool = NULL;
+    struct device *device = NULL;
     int64_t threads = flag_int(args, "threads");
     if (threads < 0 || threads > 4096)
         return FAIL(err, ERR_USAGE, "--threads: %lld is not between 0 and 4096",
@@ -272,12 +300,14 @@ static enum status find_out(const struct arguments *args, struct findings *f, st
     if (!f->ceilings)
         return FAIL(err, ERR_NOMEM, "machine: out of memory");
     TRY(machine_probe(&f->machine, err));
-    TRY(pool_create((int)threads, true, &pool, err));
-    f->threads = pool_threads(pool);
-    f->pinned = pool_pinned(pool);
+    struct device_options options = {.threads = (int)threads, .pin = true, .isa = ISA_ALL};
+    f->device_count = device_list(f->devices, DEVICES_MAX);
+    TRY(device_open(DEVICE_DEFAULT, &options, &device, err));
+    f->threads = device_threads(device);
+    f->pinned = device_pinned(device);
     if (counters_open(&f->counters, err) == OK)
-        ceilings_measure(pool, ISA_ALL, flag_bool(args, "quick"), f->ceilings, err);
-    pool_destroy(pool);
+        ceilings_measure(device, flag_bool(args, "quick"), f->ceilings, err);
+    device_close(device);
     return err->code;
 }
 

@@ -9,6 +9,7 @@
 #include "base/str.h"
 #include "bench/cli/checkpoint.h"
 #include "bench/cli/command.h"
+#include "bench/cli/device_flag.h"
 #include "bench/cli/support.h"
 #include "bench/cli/view.h"
 #include "engine/engine.h"
@@ -25,6 +26,7 @@ struct findings {
     struct error tokenizer_none; // and why
     char hash[65];               // empty unless asked for
     struct support support;
+    struct device_info device; // memory is predicted for it
     int batch, threads;
     int contexts[CONTEXTS_MAX];
     size_t context_count;
@@ -55,6 +57,8 @@ static enum status read_contexts(const struct arguments *args, struct findings *
 static enum status find_threads(struct findings *f, struct error *err)
 {
     struct pool *pool;
+    if (f->device.kind != DEVICE_HOST)
+        return OK;
     TRY(pool_create(0, false, &pool, err));
     f->threads = pool_threads(pool);
     pool_destroy(pool);
@@ -71,6 +75,7 @@ static enum status find(const struct arguments *args, struct findings *f, struct
     TRY(checkpoint_or_shape_find(positional(args, 0), &f->ck, err));
     f->config = checkpoint_config(f->ck);
     TRY(read_contexts(args, f, err));
+    TRY(device_flag_find(args, &f->device, err));
     TRY(find_threads(f, err));
     f->class_count = checkpoint_tensor_classes(f->ck, f->classes, CLASSES_MAX);
     for (size_t i = 0; i < f->class_count; i++)
@@ -92,10 +97,10 @@ static bool plan_of(const struct findings *f, const struct scheme *row, int cont
                                       .positions = context,
                                       .chunk = context < CHUNK ? context : CHUNK,
                                       .kv = row->default_kv};
-    if (checkpoint_scheme(f->ck, row, ISA_ALL, &scheme, &ignored) != OK)
-        return false;
-    *out = engine_memory_plan(f->config, &scheme, &options, f->threads);
-    return true;
+    struct device_target target = device_info_target(&f->device);
+    return checkpoint_scheme(f->ck, row, target, &scheme, &ignored) == OK &&
+           engine_memory_plan(&f->device, f->config, &scheme, &options, f->threads, out,
+                              &ignored) == OK;
 }
 
 static const char *scaling_name(enum rope_scaling scaling)
@@ -270,8 +275,11 @@ static void print_memory(const struct findings *f)
 {
     size_t count;
     const struct scheme *schemes = scheme_table(&count);
-    printf("\n  predicted memory on the CPU: batch %d, prefill chunks of %d, %d threads\n",
-           f->batch, CHUNK, f->threads);
+    char threads[32] = "";
+    if (f->threads)
+        snprintf(threads, sizeof threads, ", %d threads", f->threads);
+    printf("\n  predicted memory on %s: batch %d, prefill chunks of %d%s\n", f->device.name,
+           f->batch, CHUNK, threads);
     printf("  %-10s %-5s %8s %10s %10s %10s %10s\n", "scheme", "kv", "context", "weights", "kv",
            "scratch", "all");
     for (size_t s = 0; s < count; s++)
@@ -436,6 +444,7 @@ static const struct flag flags[] = {
     {"batch", 'b', FLAG_INT, "N", "1", "sequences the memory is predicted for"},
     {"context", 'c', FLAG_LIST, "N", NULL,
      "positions it is predicted for; default 512, 2048, ... up to the model's own"},
+    DEVICE_FLAG,
     {"hash", 0, FLAG_BOOL, NULL, NULL, "also the SHA-256 of the content, which reads all of it"},
     {"json", 0, FLAG_BOOL, NULL, NULL, "the description as one JSON object"},
     {0},

@@ -12,6 +12,7 @@
 #include "base/str.h"
 #include "bench/cli/checkpoint.h"
 #include "bench/cli/command.h"
+#include "bench/cli/device_flag.h"
 #include "bench/cli/progress.h"
 #include "bench/cli/view.h"
 #include "bench/probe/probe.h"
@@ -26,7 +27,7 @@ struct quality_request {
     struct scheme scheme;  // the table's row with the head that was asked for
     enum dtype kv;
     struct checkpoint *ck;
-    struct pool *pool;
+    struct device *device;
     struct model *model, *baseline; // may be the same
     struct quality_text text;
     char why[256]; // nothing is compared with f32, for this reason
@@ -65,10 +66,12 @@ static enum status text_find(const char *name, struct quality_request *r, struct
 static enum status request_read(const struct arguments *args, struct quality_request *r,
                                 struct error *err)
 {
-    if (flag_int(args, "windows") < 0 || flag_int(args, "threads") < 0)
-        return FAIL(err, ERR_USAGE, "--windows and --threads cannot be negative");
+    if (flag_int(args, "windows") < 0)
+        return FAIL(err, ERR_USAGE, "--windows cannot be negative");
     TRY(convention_read(flag_string(args, "convention"), &r->convention, err));
-    TRY(scheme_flags_read(args, ISA_ALL, &r->scheme, &r->kv, err));
+    machine_limit_memory(0); // what does not fit fails in a line of its own, and is not killed
+    TRY(device_flag_open(args, flag_int(args, "threads"), NULL, &r->device, err));
+    TRY(scheme_flags_read(args, device_target(r->device), &r->scheme, &r->kv, err));
     TRY(text_find(flag_string(args, "text"), r, err));
     TRY(checkpoint_or_shape_find(positional(args, 0), &r->ck, err));
     return quality_check(r->ck, r->convention, err);
@@ -89,12 +92,8 @@ static enum status read_text(struct quality_request *r, struct error *err)
 static enum status load_models(const struct arguments *args, struct quality_request *r,
                                struct error *err)
 {
-    machine_limit_memory(0); // what does not fit fails in a line of its own, and is not killed
-    TRY(pool_create((int)flag_int(args, "threads"), true, &r->pool, err));
-    struct engine_options options = {.device = "cpu",
+    struct engine_options options = {.device = r->device,
                                      .scheme = &r->scheme,
-                                     .pool = r->pool,
-                                     .isa = ISA_ALL,
                                      .calib = flag_string(args, "calib"),
                                      .calibrating = progress_calibrating};
     const char *name = checkpoint_config(r->ck)->name;
@@ -126,7 +125,7 @@ static enum status measure(const struct arguments *args, struct quality_request 
         .convention = r->convention,
         .text = &r->text,
         .windows = (size_t)flag_int(args, "windows"),
-        .pool = r->pool,
+        .pool = device_pool(r->device),
         .progress = progress_update,
         .user = &r->progress,
     };
@@ -140,7 +139,7 @@ static void request_fini(struct quality_request *r)
     if (r->baseline != r->model)
         model_destroy(r->baseline);
     model_destroy(r->model);
-    pool_destroy(r->pool);
+    device_close(r->device);
     checkpoint_destroy(r->ck);
     quality_text_fini(&r->text);
     free(r->own_path);
@@ -166,7 +165,7 @@ static enum status print_json(const struct quality_request *r, struct error *err
                   storage_name(r->kv), "convention", r->convention->name, "window",
                   r->convention->window, "text", json_text(r->text_path), "text_hash", r->text.hash,
                   "documents", (json_int_t)r->text.documents, "text_tokens",
-                  (json_int_t)r->text.count, "threads", pool_threads(r->pool));
+                  (json_int_t)r->text.count, "threads", device_threads(r->device));
     for (const struct quality_figure *f = quality_figures; f->metric; f++)
         if (!str_starts(f->metric, "quality_")) // counts and time have shorter names below
             json_object_set_new(root, f->metric, json_number(quality_get(q, f)));
@@ -233,6 +232,7 @@ static const struct flag flags[] = {
     {"windows", 'n', FLAG_INT, "N", "0", "only the first N; 0: all"},
     {"kv", 0, FLAG_STRING, "TYPE", NULL, "type of the KV cache; the scheme's without it"},
     {"head", 0, FLAG_STRING, "TYPE", NULL, "type of head and embedding; the scheme's without it"},
+    DEVICE_FLAG,
     {"threads", 't', FLAG_INT, "N", "0", "0: one per physical core"},
     {"json", 0, FLAG_BOOL, NULL, NULL, "print JSON"},
     {0},

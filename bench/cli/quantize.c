@@ -5,7 +5,6 @@
 
 #include "base/clock.h"
 #include "base/plain.h"
-#include "base/pool.h"
 #include "base/str.h"
 #include "bench/cli/checkpoint.h"
 #include "bench/cli/command.h"
@@ -53,12 +52,12 @@ static enum status report(const struct arguments *args, const struct checkpoint 
 
 // *told: by a signal to stop, be it too late.
 static enum status quantize(const struct arguments *args, const struct checkpoint *ck,
-                            struct pool *pool, bool *told, struct error *err)
+                            struct device *device, bool *told, struct error *err)
 {
     const char *out = flag_string(args, "output");
     struct quantize_options options = {.scheme = flag_string(args, "scheme"),
                                        .group = (int)flag_int(args, "group"),
-                                       .pool = pool,
+                                       .device = device,
                                        .calib = flag_string(args, "calib")};
     struct progress progress;
     uint64_t begin = clock_ns();
@@ -86,13 +85,14 @@ static enum status check_arguments(const struct arguments *args, struct error *e
 static enum exit_code quantize_run(const struct arguments *args, struct error *err)
 {
     struct checkpoint *ck = NULL;
-    struct pool *pool = NULL;
+    struct device *device = NULL;
+    struct device_options options = {.pin = true, .isa = ISA_ALL};
     bool told = false;
     machine_limit_memory(0); // what does not fit fails in a line of its own, and is not killed
     if (check_arguments(args, err) == OK && checkpoint_find(positional(args, 0), &ck, err) == OK &&
-        pool_create(0, true, &pool, err) == OK)
-        quantize(args, ck, pool, &told, err);
-    pool_destroy(pool);
+        device_open(DEVICE_DEFAULT, &options, &device, err) == OK)
+        quantize(args, ck, device, &told, err);
+    device_close(device);
     checkpoint_destroy(ck);
     return told ? EXIT_INTERRUPTED : exit_code_of(err);
 }

@@ -7,7 +7,6 @@
 #include "base/home.h"
 #include "base/log.h"
 #include "base/os.h"
-#include "base/pool.h"
 #include "base/str.h"
 #include "bench/cli/command.h"
 #include "bench/cli/dry_run.h"
@@ -19,14 +18,13 @@
 #include "bench/suite/suite.h"
 #include "results/query.h"
 
-
 // What one invocation gathers before anything is measured.
 struct preparation {
     char *config_path, *suite_path, *database; // owned
     struct suite suite;
     struct ceilings *ceilings; // owned
     char basis[96];            // where they come from
-    struct engine_device devices[DEVICES_MAX];
+    struct device_info devices[DEVICES_MAX];
     struct plan_machine machine;
     struct plan *plan;
 };
@@ -67,22 +65,23 @@ static enum status ceilings_from_store(struct preparation *p, struct error *err)
 
 static enum status look_at_machine(struct preparation *p, bool resume, struct error *err)
 {
-    struct pool *pool = NULL;
+    struct device *device = NULL;
+    struct device_options options = {.pin = true, .isa = ISA_ALL};
     p->ceilings = calloc(1, sizeof *p->ceilings);
     if (!p->ceilings)
         return FAIL(err, ERR_NOMEM, "no memory for the ceilings");
     TRY(ceilings_from_store(p, err));
-    TRY(pool_create(0, true, &pool, err));
-    p->machine.physical_cores = pool_threads(pool);
+    TRY(device_open(DEVICE_DEFAULT, &options, &device, err));
+    p->machine.physical_cores = device_info(device)->units;
     if (!p->ceilings->count) {
         snprintf(p->basis, sizeof p->basis, "from ceilings measured just now, quickly");
-        ceilings_measure(pool, ISA_ALL, true, p->ceilings, err);
+        ceilings_measure(device, true, p->ceilings, err);
     }
-    pool_destroy(pool);
+    device_close(device);
     p->machine.ceilings = p->ceilings;
     int64_t memory = machine_room_bytes();
     p->machine.memory_bytes = memory == OS_UNKNOWN ? 0 : memory;
-    p->machine.device_count = engine_devices(p->devices, DEVICES_MAX);
+    p->machine.device_count = device_list(p->devices, DEVICES_MAX);
     p->machine.devices = p->devices;
     p->machine.resuming = resume;
     return err->code;
@@ -181,6 +180,8 @@ static enum exit_code run_run(const struct arguments *args, struct error *err)
             dry_run_print_json(p.plan, p.basis, stdout, err);
         else
             dry_run_print(p.plan, p.basis, stdout);
+        if (dry && plan_check_any(p.plan, err) != OK)
+            code = EXIT_ERROR;
     }
     preparation_fini(&p);
     return code;

@@ -1,49 +1,84 @@
 // canary.c - short probes that tell whether the machine gave the same before, between and after.
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
 #include "base/stat.h"
+#include "base/str.h"
 #include "bench/probe/stream.h"
 
 enum {
+    PROBES_MAX = 24,
     LOOKS = 5,              // the median of five forgets two interruptions
     LOOK_NS = 350 * 1000,   // with warming, about 2 ms together
     COMPUTE_STEPS = 150000, // a multiply-add chain of 4 to 5 cycles a step: 200 us near 3.5 GHz
 };
 
+static const double PROBE_OPERATIONS = 1e9; // the fixed work of a device that measures itself
+
 struct canary {
-    struct stream *stream;
+    // Host: a stream over the level.
+    struct stream *stream; // NULL: the device's own probes
     const struct kernel *read;
     struct memory_level level[MEMORY_LEVELS_MAX];
     int at_level, threads;
+    // Elsewhere.
+    struct device *device;
+    size_t read_probe, peak_probe;
+    char probe_level[8];
 };
 
-enum status canary_create(struct pool *pool, size_t working_set_bytes, struct canary **out,
+static enum status open_stream(struct canary *canary, size_t working_set_bytes, struct error *err)
+{
+    struct pool *pool = device_pool(canary->device);
+    canary->threads = pool_threads(pool);
+    canary->read = kernel_find(KOP_READ, DT_F32, DT_F32, device_target(canary->device));
+    int levels = machine_memory_levels(canary->level);
+    if (!canary->read || levels == 0)
+        return FAIL(err, ERR_UNSUPPORTED, "canary: no %s",
+                    levels == 0 ? "memory topology" : "read kernel");
+    canary->at_level =
+        memory_level_of(canary->level, levels, canary->threads, (double)working_set_bytes);
+    while (stream_share(canary->level, levels, canary->at_level, canary->threads) == 0)
+        canary->at_level++; // DRAM, the last, has a share always
+    return stream_create(pool, canary->level, levels, canary->at_level, canary->threads,
+                         &canary->stream, err);
+}
+
+// The device's read of its memory, and its first peak.
+static enum status find_probes(struct canary *canary, struct error *err)
+{
+    struct device_probe probes[PROBES_MAX];
+    size_t count = device_probes(canary->device, probes, PROBES_MAX);
+    canary->read_probe = canary->peak_probe = count;
+    for (size_t i = count; i-- > 0;) {
+        if (str_equal(probes[i].name, "read") && str_equal(probes[i].level, "DRAM"))
+            canary->read_probe = i;
+        else if (!probes[i].level[0])
+            canary->peak_probe = i;
+    }
+    if (canary->read_probe == count || canary->peak_probe == count)
+        return FAIL(err, ERR_UNSUPPORTED, "canary: device %s does not probe its memory and a peak",
+                    device_info(canary->device)->name);
+    snprintf(canary->probe_level, sizeof canary->probe_level, "%s", "DRAM");
+    return OK;
+}
+
+enum status canary_create(struct device *device, size_t working_set_bytes, struct canary **out,
                           struct error *err)
 {
     struct canary *canary = calloc(1, sizeof *canary);
     if (!canary)
         return FAIL(err, ERR_NOMEM, "canary: out of memory");
-    canary->threads = pool_threads(pool);
-    canary->read = kernel_find(KOP_READ, DT_F32, DT_F32, device_isa_host());
-    int levels = machine_memory_levels(canary->level);
-    if (!canary->read || levels == 0) {
-        free(canary);
-        return FAIL(err, ERR_UNSUPPORTED, "canary: no %s",
-                    levels == 0 ? "memory topology" : "read kernel");
-    }
-    canary->at_level =
-        memory_level_of(canary->level, levels, canary->threads, (double)working_set_bytes);
-    while (stream_share(canary->level, levels, canary->at_level, canary->threads) == 0)
-        canary->at_level++; // DRAM, the last, has a share always
-    if (stream_create(pool, canary->level, levels, canary->at_level, canary->threads,
-                      &canary->stream, err) != OK) {
+    canary->device = device;
+    enum status status = device_pool(device) ? open_stream(canary, working_set_bytes, err)
+                                             : find_probes(canary, err);
+    if (status != OK)
         canary_destroy(canary);
-        return err->code;
-    }
-    *out = canary;
-    return OK;
+    else
+        *out = canary;
+    return status;
 }
 
 void canary_destroy(struct canary *canary)
@@ -56,18 +91,31 @@ void canary_destroy(struct canary *canary)
 
 const char *canary_level(const struct canary *canary)
 {
-    return canary->level[canary->at_level].name;
+    return canary->stream ? canary->level[canary->at_level].name : canary->probe_level;
 }
 
 size_t canary_memory_bytes(const struct canary *canary)
 {
-    return stream_memory_bytes(canary->stream);
+    return canary->stream ? stream_memory_bytes(canary->stream) : 0;
+}
+
+// One sample of a device's probe; NaN when it failed.
+static double probe_rate(struct canary *canary, size_t probe)
+{
+    struct error ignored = {0};
+    double rate = NAN;
+    bool disturbed = false;
+    if (device_probe_run(canary->device, probe, &rate, &disturbed, &ignored) != OK)
+        return NAN;
+    return rate;
 }
 
 double canary_bandwidth(struct canary *canary)
 {
     double rate[LOOKS];
     struct error err = {0};
+    if (!canary->stream)
+        return probe_rate(canary, canary->read_probe);
     stream_warm(canary->stream, canary->read, canary->at_level, canary->threads);
     for (int i = 0; i < LOOKS; i++)
         rate[i] = stream_rate(canary->stream, canary->read, canary->at_level, canary->threads,
@@ -77,6 +125,8 @@ double canary_bandwidth(struct canary *canary)
 
 double canary_compute_ns(struct canary *canary)
 {
+    if (!canary->stream)
+        return 1e9 * PROBE_OPERATIONS / probe_rate(canary, canary->peak_probe);
     // Each step needs the one before, so neither compiler nor processor can shorten the chain.
     volatile uint64_t seed = (uint64_t)canary->threads;
     uint64_t x = seed, begin = clock_ns();

@@ -7,8 +7,8 @@
 #include <stdint.h>
 
 #include "base/os.h"
-#include "base/pool.h"
 #include "base/status.h"
+#include "device/device.h"
 
 // ---- machine record -----------------------------------------------------------------------------------
 // Topology (hwloc), caches, NUMA, core kinds, ISA flags with the OS's state support, kernel,
@@ -70,7 +70,8 @@ struct noise {
     double bandwidth_min, bandwidth_max;
 };
 struct canary; // preallocated buffers of one level, and fixed work
-enum status canary_create(struct pool *pool, size_t working_set_bytes, struct canary **out,
+// Host: reads on the device's threads. Elsewhere: the device's own probes; ERR_UNSUPPORTED where it has none.
+enum status canary_create(struct device *device, size_t working_set_bytes, struct canary **out,
                           struct error *err);
 void canary_destroy(struct canary *canary);
 const char *canary_level(const struct canary *canary);   // "L3": what canary_bandwidth reads

@@ -123,10 +123,10 @@ static double walk_ns(struct state_probe *probe)
 
 // ---- the slice -----------------------------------------------------------------------------------------
 
-static enum status slice_make(struct state_probe *probe, unsigned isa, size_t bytes,
+static enum status slice_make(struct state_probe *probe, struct device_target target, size_t bytes,
                               struct error *err)
 {
-    const struct kernel *row = kernel_find(KOP_GEMV, DT_F32, DT_F32, isa);
+    const struct kernel *row = kernel_find(KOP_GEMV, DT_F32, DT_F32, target);
     if (!row)
         return FAIL(err, ERR_UNSUPPORTED, "canary: no f32 matrix-vector product for this machine");
     probe->gemv = row->fn.linear;
@@ -178,12 +178,18 @@ static double slice_ns(struct state_probe *probe)
 
 // ---- all -----------------------------------------------------------------------------------------------
 
-enum status state_probe_create(struct pool *pool, unsigned isa, size_t working_set_bytes,
+enum status state_probe_create(struct device *device, size_t working_set_bytes,
                                struct state_probe **out, struct error *err)
 {
     size_t bytes = working_set_bytes > STATE_BYTES_MAX ? STATE_BYTES_MAX : working_set_bytes;
     struct state_probe *probe = calloc(1, sizeof *probe);
+    struct pool *pool = device_pool(device);
     *out = NULL;
+    if (!pool) {
+        free(probe);
+        return FAIL(err, ERR_UNSUPPORTED, "canary: device %s has no threads of this process",
+                    device_info(device)->name);
+    }
     if (!probe)
         return FAIL(err, ERR_NOMEM, "canary: out of memory");
     probe->pool = pool;
@@ -193,7 +199,7 @@ enum status state_probe_create(struct pool *pool, unsigned isa, size_t working_s
     if (!probe->stations)
         FAIL(err, ERR_NOMEM, "canary: %zu bytes for a ring", ring);
     else if (walk_make(probe, bytes < 4096 ? 4096 : bytes, err) == OK)
-        slice_make(probe, isa, bytes, err);
+        slice_make(probe, device_target(device), bytes, err);
     if (err->code != OK) {
         state_probe_destroy(probe);
         return err->code;

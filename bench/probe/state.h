@@ -3,15 +3,15 @@
 // On a virtual machine the processors wander over cores and caches, and neighbours share the last cache.
 // Bandwidth and clock then stay as they are while a decode step slows down by a third: what moves is the
 // round trip between processors and the latency of the cache. These probes see it. Each runs on the threads
-// of the pool, takes well under a millisecond, and belongs between steps, outside the timed windows.
+// of a host, takes well under a millisecond, and belongs between steps, outside the timed windows.
 #ifndef BENCH_PROBE_STATE_H
 #define BENCH_PROBE_STATE_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/pool.h"
 #include "base/status.h"
+#include "device/device.h"
 
 // NaN: not measured (one thread has nobody to meet).
 struct machine_state {
@@ -24,9 +24,10 @@ struct machine_state {
 struct state_probe;
 
 // working_set_bytes: of the work that is measured; the walk and the slice touch as much, up to
-// STATE_BYTES_MAX. Borrows the pool. Errors: ERR_NOMEM, ERR_UNSUPPORTED without a kernel for the slice.
+// STATE_BYTES_MAX. Borrows the device. Errors: ERR_NOMEM, ERR_UNSUPPORTED for a device without threads or a
+// kernel for the slice.
 enum { STATE_BYTES_MAX = 24 << 20 };
-enum status state_probe_create(struct pool *pool, unsigned isa, size_t working_set_bytes,
+enum status state_probe_create(struct device *device, size_t working_set_bytes,
                                struct state_probe **out, struct error *err);
 void state_probe_destroy(struct state_probe *probe);
 size_t state_probe_bytes(const struct state_probe *probe); // resident

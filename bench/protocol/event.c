@@ -153,20 +153,22 @@ static enum status error_parse(struct event *out, struct error *err)
 
 static enum status ceiling_parse(const json_t *object, struct ceiling *out, struct error *err)
 {
-    const char *name = NULL, *level = NULL, *kernel = NULL;
+    const char *device = NULL, *name = NULL, *level = NULL, *kernel = NULL;
     if (!json_is_object(object))
         return FAIL(err, ERR_FORMAT, "a ceiling is not an object");
     TRY(json_get_string(object, "ceiling", "name", &name, err));
+    TRY(json_get_string(object, name, "device", &device, err));
     TRY(json_get_string(object, name, "level", &level, err));
     TRY(json_get_string(object, name, "kernel", &kernel, err));
     TRY(json_get_f64(object, name, "value", &out->value, err));
     TRY(json_get_f64(object, name, "low", &out->low, err));
     TRY(json_get_f64(object, name, "high", &out->high, err));
-    TRY(protocol_get_int(object, "threads", 1, 1 << 16, &out->threads, err));
+    TRY(protocol_get_int(object, "threads", 0, 1 << 16, &out->threads, err));
     TRY(protocol_get_int(object, "samples", 1, INT32_MAX, &out->samples, err));
     if (strlen(name) >= sizeof out->name || strlen(level) >= sizeof out->level ||
-        strlen(kernel) >= sizeof out->kernel)
+        strlen(kernel) >= sizeof out->kernel || strlen(device) >= sizeof out->device)
         return FAIL(err, ERR_FORMAT, "a ceiling's name is too long");
+    strcpy(out->device, device);
     strcpy(out->name, name);
     strcpy(out->level, level);
     strcpy(out->kernel, kernel);

@@ -109,7 +109,6 @@ static enum status job_cell_decode(const json_t *object, struct job_cell *out, s
 static enum status job_model_decode(const json_t *root, struct job *out, struct error *err)
 {
     int64_t seed = 0;
-    TRY(json_get_string(root, "worker protocol", "device", &out->device, err));
     TRY(json_get_string(root, "worker protocol", "scheme", &out->scheme, err));
     TRY(get_dtype(root, "head", &out->head, err));
     TRY(json_opt_string(root, "worker protocol", "calib", NULL, &out->calib, err));
@@ -160,6 +159,7 @@ static enum status job_fields(const json_t *root, struct job *out, struct error 
                     PROTOCOL_VERSION);
     TRY(json_get_string(root, "worker protocol", "task", &task, err));
     TRY(protocol_get_int(root, "threads", 1, 1 << 16, &out->threads, err));
+    TRY(json_get_string(root, "worker protocol", "device", &out->device, err));
     TRY(protocol_get_int(root, "isa", 0, INT32_MAX, &isa, err));
     TRY(json_get_i64(root, "worker protocol", "memory_limit", 0, INT64_MAX,
                      &out->memory_limit_bytes, err));

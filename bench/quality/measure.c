@@ -93,6 +93,15 @@ static void score_rows(void *arg, int worker, int workers)
     }
 }
 
+// On all threads of the pool; without one, here.
+static void score_all(struct pool *pool, struct rows *rows)
+{
+    if (pool)
+        pool_run(pool, score_rows, rows);
+    else
+        score_rows(rows, 0, 1);
+}
+
 static enum status step(struct context *ctx, const int32_t *tokens, int count,
                         enum logits_wanted wanted, const float **logits, struct error *err)
 {
@@ -145,7 +154,7 @@ static enum status run_window(struct evaluation *e, size_t index, struct error *
         rows.count = count;
         rows.targets = e->window + at + 1;
         rows.scores = scores + (at - silent);
-        pool_run(e->in->pool, score_rows, &rows);
+        score_all(e->in->pool, &rows);
     }
     return check_finite(e, index, scores, err);
 }
@@ -246,15 +255,20 @@ static size_t plan_bytes(const struct memory_plan *plan)
 }
 
 // What is still to be taken: the f32 weights, and both contexts.
-static double baseline_bytes(const struct quality_baseline *in, const struct scheme *f32)
+static enum status baseline_bytes(const struct quality_baseline *in, const struct scheme *f32,
+                                  double *bytes, struct error *err)
 {
     const struct model_config *config = model_config(in->model);
     struct context_options own = context_shape(config, in->convention, in->kv);
     struct context_options exact = context_shape(config, in->convention, DT_F32);
-    int threads = pool_threads(in->options->pool);
-    struct memory_plan first = engine_memory_plan(config, model_scheme(in->model), &own, threads);
-    struct memory_plan second = engine_memory_plan(config, f32, &exact, threads);
-    return (double)plan_bytes(&first) + (double)plan_bytes(&second) + (double)second.weights_bytes;
+    const struct device_info *device = device_info(in->options->device);
+    struct memory_plan first, second;
+    TRY(engine_memory_plan(device, config, model_scheme(in->model), &own, device->units, &first,
+                           err));
+    TRY(engine_memory_plan(device, config, f32, &exact, device->units, &second, err));
+    *bytes =
+        (double)plan_bytes(&first) + (double)plan_bytes(&second) + (double)second.weights_bytes;
+    return OK;
 }
 
 enum status quality_baseline_load(const struct quality_baseline *in, struct model **out, char *why,
@@ -269,7 +283,8 @@ enum status quality_baseline_load(const struct quality_baseline *in, struct mode
         *out = in->model;
         return OK;
     }
-    double need = baseline_bytes(in, f32);
+    double need = 0;
+    TRY(baseline_bytes(in, f32, &need, err));
     if (in->free_bytes != OS_UNKNOWN && need > (double)in->free_bytes) {
         snprintf(
             why, why_bytes,

@@ -90,7 +90,7 @@ struct quality_input {
     const struct quality_convention *convention;
     const struct quality_text *text;
     size_t windows;            // at most so many; 0: all
-    struct pool *pool;         // the models'
+    struct pool *pool;         // scores rows of logits; NULL: the calling thread alone does
     engine_progress *progress; // may be NULL
     void *user;
 };
@@ -115,7 +115,7 @@ struct quality_baseline {
     struct model *model;
     enum dtype kv; // of the model's context
     const struct quality_convention *convention;
-    const struct engine_options *options; // the model's: device, pool, tiers
+    const struct engine_options *options; // the model's
     int64_t free_bytes;
     engine_progress *progress;
     void *user;

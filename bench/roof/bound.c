@@ -52,7 +52,7 @@ static enum status find_bandwidth(const struct ceilings *ceilings, const struct 
                                   struct rate *out, struct error *err)
 {
     double set = in->work->working_set_bytes;
-    const struct ceiling *row = ceilings_read(ceilings, in->threads, set);
+    const struct ceiling *row = ceilings_read(ceilings, in->device, in->threads, set);
     if (!row)
         return FAIL(err, ERR_USAGE, "bound: no read bandwidth was measured with %d threads",
                     in->threads);
@@ -61,20 +61,20 @@ static enum status find_bandwidth(const struct ceilings *ceilings, const struct 
         *out = (struct rate){.value = in->bandwidth,
                              .low = fmin(in->canary_min, in->bandwidth),
                              .high = fmax(in->canary_max, in->bandwidth)};
-    const struct ceiling *sure = ceilings_read(ceilings, in->threads, set / CACHE_SURE);
+    const struct ceiling *sure = ceilings_read(ceilings, in->device, in->threads, set / CACHE_SURE);
     if (sure && sure != row)
         out->low = fmin(out->low, sure->low);
     return OK;
 }
 
-static enum status find_peak(const struct ceilings *ceilings, enum dtype datapath, int threads,
-                             struct rate *out, struct error *err)
+static enum status find_peak(const struct ceilings *ceilings, const struct bound_input *in,
+                             enum dtype datapath, struct rate *out, struct error *err)
 {
-    const struct ceiling *row = ceilings_peak(ceilings, datapath, threads);
+    const struct ceiling *row = ceilings_peak(ceilings, in->device, datapath, in->threads);
     if (!row)
         return FAIL(err, ERR_USAGE,
                     "bound: no peak of the %s datapath was measured with %d threads",
-                    dtype_name(datapath), threads);
+                    dtype_name(datapath), in->threads);
     *out = rate_of(row);
     return OK;
 }
@@ -94,7 +94,7 @@ static enum status add_roof(const struct ceilings *ceilings, const struct bound_
     double memory_ns = work_bytes(work) * 1e9 / bandwidth->value, compute_ns = 0;
     if (work->flop > 0) {
         struct rate peak = {0};
-        TRY(find_peak(ceilings, in->work->datapath[op], in->threads, &peak, err));
+        TRY(find_peak(ceilings, in, in->work->datapath[op], &peak, err));
         compute_ns = work->flop * 1e9 / peak.value;
         roof->compute_low_ns += work->flop * 1e9 / peak.high;
         roof->compute_high_ns += work->flop * 1e9 / peak.low;

@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/stat.h"
+#include "base/str.h"
 #include "bench/probe/stream.h"
 #include "bench/roof/roof.h"
 
@@ -47,11 +48,11 @@ struct peak_worker {
 };
 
 struct bench {
+    const struct device *device;
     struct pool *pool;
     struct stream *stream;
     struct memory_level level[MEMORY_LEVELS_MAX];
     int levels;
-    unsigned isa;
     struct task *task; // CEILINGS_MAX
     int tasks;
     // peaks
@@ -142,7 +143,8 @@ static double sample(struct bench *bench, const struct task *task, const struct 
 static bool fits(const struct bench *bench, const struct kernel *kernel, enum kernel_op op,
                  enum dtype type)
 {
-    return kernel->op == op && kernel->w == type && !(kernel->isa & ~bench->isa);
+    return kernel->op == op && kernel->w == type &&
+           kernel_runs_on(kernel, device_target(bench->device));
 }
 
 // The row of the registry that is fastest at a task, by the best of a few samples each in turn. The last
@@ -262,6 +264,7 @@ static enum status conclude(const struct bench *bench, struct ceilings *out, str
                                 .low = summary.median_interval.low,
                                 .high = summary.median_interval.high,
                                 .samples = task->samples};
+        snprintf(row->device, sizeof row->device, "%s", device_info(bench->device)->name);
         snprintf(row->name, sizeof row->name, "%s", ceiling_name(task->kernel));
         snprintf(row->kernel, sizeof row->kernel, "%s", task->kernel->name);
         if (task->level < 0)
@@ -286,10 +289,10 @@ static void measure(struct bench *bench, uint64_t budget_ns)
     }
 }
 
-enum status ceilings_measure(struct pool *pool, unsigned isa, bool quick, struct ceilings *out,
-                             struct error *err)
+static enum status measure_host(struct device *device, bool quick, struct ceilings *out,
+                                struct error *err)
 {
-    memset(out, 0, sizeof *out);
+    struct pool *pool = device_pool(device);
     void *memory = NULL, *workers = NULL;
     size_t workers_bytes = (size_t)pool_threads(pool) * sizeof(struct peak_worker);
     struct bench *bench = NULL;
@@ -301,8 +304,8 @@ enum status ceilings_measure(struct pool *pool, unsigned isa, bool quick, struct
     bench = memset(memory, 0, sizeof *bench);
     bench->peak = memset(workers, 0, workers_bytes);
     bench->task = calloc(CEILINGS_MAX, sizeof *bench->task);
+    bench->device = device;
     bench->pool = pool;
-    bench->isa = isa & device_isa_host();
     bench->levels = machine_memory_levels(bench->level);
     if (!bench->task)
         FAIL(err, ERR_NOMEM, "ceilings: out of memory");
@@ -327,39 +330,133 @@ out:
     return err->code;
 }
 
+// ---- devices that measure themselves -----------------------------------------------------------------
+
+enum { PROBES_MAX = 24 };
+
+struct probing {
+    struct device *device;
+    struct device_probe probe[PROBES_MAX];
+    size_t count;
+    double sample[PROBES_MAX][ROUNDS_MAX];
+    int rounds, windows, retaken;
+};
+
+// As `sample`: the best is kept when none is clean.
+static enum status probe_sample(struct probing *p, size_t i, double *out, struct error *err)
+{
+    bool disturbed = true;
+    *out = 0;
+    for (int try = 0; disturbed && try < WINDOW_TRIES; try++) {
+        double rate = 0;
+        disturbed = false;
+        TRY(device_probe_run(p->device, i, &rate, &disturbed, err));
+        *out = disturbed ? fmax(*out, rate) : rate;
+        p->windows++;
+        p->retaken += disturbed;
+    }
+    return OK;
+}
+
+static enum status probe_rounds(struct probing *p, bool quick, struct error *err)
+{
+    uint64_t begin = clock_ns(), budget_ns = quick ? BUDGET_QUICK_NS : BUDGET_FULL_NS;
+    for (; p->rounds < ROUNDS_MAX; p->rounds++) {
+        if (p->rounds >= ROUNDS_MIN && clock_ns() - begin > budget_ns)
+            break;
+        for (size_t i = 0; i < p->count; i++)
+            if (!quick || p->probe[i].quick)
+                TRY(probe_sample(p, i, &p->sample[i][p->rounds], err));
+    }
+    return OK;
+}
+
+static enum status probe_conclude(const struct probing *p, bool quick, struct ceilings *out,
+                                  struct error *err)
+{
+    for (size_t i = 0; i < p->count; i++) {
+        struct stat_summary summary;
+        if (quick && !p->probe[i].quick)
+            continue;
+        TRY(stat_summarize(p->sample[i], (size_t)p->rounds, &summary, err));
+        struct ceiling *row = &out->row[out->count++];
+        *row = (struct ceiling){.value = summary.median,
+                                .low = summary.median_interval.low,
+                                .high = summary.median_interval.high,
+                                .samples = p->rounds};
+        memcpy(row->device, device_info(p->device)->name, sizeof row->device);
+        memcpy(row->name, p->probe[i].name, sizeof row->name);
+        memcpy(row->level, p->probe[i].level, sizeof row->level);
+        memcpy(row->kernel, p->probe[i].kernel, sizeof row->kernel);
+    }
+    return OK;
+}
+
+static enum status measure_probes(struct device *device, bool quick, struct ceilings *out,
+                                  struct error *err)
+{
+    struct probing *p = calloc(1, sizeof *p);
+    if (!p)
+        return FAIL(err, ERR_NOMEM, "ceilings: out of memory");
+    p->device = device;
+    p->count = device_probes(device, p->probe, PROBES_MAX);
+    if (p->count == 0)
+        FAIL(err, ERR_UNSUPPORTED, "ceilings: device %s has no probes", device_info(device)->name);
+    else if (probe_rounds(p, quick, err) == OK)
+        probe_conclude(p, quick, out, err);
+    if (p->retaken)
+        note(out, "%d of %d windows were disturbed and taken again", p->retaken, p->windows);
+    free(p);
+    return err->code;
+}
+
+enum status ceilings_measure(struct device *device, bool quick, struct ceilings *out,
+                             struct error *err)
+{
+    memset(out, 0, sizeof *out);
+    return device_pool(device) ? measure_host(device, quick, out, err)
+                               : measure_probes(device, quick, out, err);
+}
+
 // ---- looking up -----------------------------------------------------------------------------------------
 
-const struct ceiling *ceilings_find(const struct ceilings *c, const char *name, const char *level,
-                                    int threads)
+const struct ceiling *ceilings_find(const struct ceilings *c, const char *device, const char *name,
+                                    const char *level, int threads)
 {
-    for (int i = 0; i < c->count; i++)
-        if (c->row[i].threads == threads && !strcmp(c->row[i].name, name) &&
-            !strcmp(c->row[i].level, level))
-            return &c->row[i];
+    for (int i = 0; i < c->count; i++) {
+        const struct ceiling *row = &c->row[i];
+        if ((row->threads == threads || row->threads == 0) && !strcmp(row->device, device) &&
+            !strcmp(row->name, name) && !strcmp(row->level, level))
+            return row;
+    }
     return NULL;
 }
 
-const struct ceiling *ceilings_read(const struct ceilings *c, int threads, double working_set_bytes)
+const struct ceiling *ceilings_read(const struct ceilings *c, const char *device, int threads,
+                                    double working_set_bytes)
 {
+    if (!str_equal(device, DEVICE_DEFAULT))
+        return ceilings_find(c, device, "read", "DRAM", threads);
     if (c->levels == 0)
         return NULL;
     // A level that could not be told apart from its neighbour has no row: the next one stands for it.
     int level = memory_level_of(c->level, c->levels, threads, working_set_bytes);
     for (; level < c->levels; level++) {
-        const struct ceiling *row = ceilings_find(c, "read", c->level[level].name, threads);
+        const struct ceiling *row = ceilings_find(c, device, "read", c->level[level].name, threads);
         if (row)
             return row;
     }
     return NULL;
 }
 
-const struct ceiling *ceilings_peak(const struct ceilings *c, enum dtype datapath, int threads)
+const struct ceiling *ceilings_peak(const struct ceilings *c, const char *device,
+                                    enum dtype datapath, int threads)
 {
-    const struct ceiling *f32 = ceilings_find(c, "f32_fma", "", threads), *narrow = NULL;
+    const struct ceiling *f32 = ceilings_find(c, device, "f32_fma", "", threads), *narrow = NULL;
     if (datapath == DT_BF16)
-        narrow = ceilings_find(c, "bf16_dot", "", threads);
+        narrow = ceilings_find(c, device, "bf16_dot", "", threads);
     else if (datapath == DT_I8)
-        narrow = ceilings_find(c, "int8_dot", "", threads);
+        narrow = ceilings_find(c, device, "int8_dot", "", threads);
     if (!f32 || (narrow && narrow->value > f32->value))
         return narrow ? narrow : f32;
     return f32;
@@ -370,12 +467,13 @@ json_t *ceilings_json(const struct ceilings *c)
     json_t *rows = json_array();
     for (int i = 0; rows && i < c->count; i++) {
         const struct ceiling *row = &c->row[i];
-        json_array_append_new(
-            rows, json_pack("{s:s, s:o, s:s, s:i, s:s, s:f, s:f, s:f, s:i}", "name", row->name,
-                            "level", *row->level ? json_string(row->level) : json_null(), "kernel",
-                            row->kernel, "threads", row->threads, "unit",
-                            *row->level ? "bytes/s" : "operations/s", "value", row->value, "low",
-                            row->low, "high", row->high, "samples", row->samples));
+        json_array_append_new(rows, json_pack("{s:s, s:s, s:o, s:s, s:i, s:s, s:f, s:f, s:f, s:i}",
+                                              "device", row->device, "name", row->name, "level",
+                                              *row->level ? json_string(row->level) : json_null(),
+                                              "kernel", row->kernel, "threads", row->threads,
+                                              "unit", *row->level ? "bytes/s" : "operations/s",
+                                              "value", row->value, "low", row->low, "high",
+                                              row->high, "samples", row->samples));
     }
     return rows;
 }

@@ -9,19 +9,20 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "base/pool.h"
 #include "base/status.h"
 #include "bench/probe/probe.h"
+#include "device/device.h"
 #include "engine/engine.h"
 
 // ---- ceilings --------------------------------------------------------------------------------------------
 struct ceiling {
-    char name[32];   // "read", "copy", "triad"; "f32_fma", "bf16_dot", "int8_dot"
-    char level[8];   // "L1".."DRAM" for bandwidths, "" for datapaths
-    char kernel[64]; // the registry row that reached it
-    int threads;
-    double value;     // bytes/s or operations/s: the median of the samples
-    double low, high; // interval of the median
+    char device[DEVICE_NAME_BYTES]; // "cpu", "cuda:0"
+    char name[32];                  // "read", "copy", "triad"; "f32_fma", "bf16_dot", "int8_dot"
+    char level[8];                  // "L1".."DRAM" for bandwidths, "" for datapaths
+    char kernel[64];                // the registry row that reached it
+    int threads;                    // 0: the device has none, and the row is for any number
+    double value;                   // bytes/s or operations/s: the median of the samples
+    double low, high;               // interval of the median
     int samples;
     double set_bytes; // of a bandwidth: what all threads read over and over; 0: not known
 };
@@ -36,17 +37,21 @@ struct ceilings {
 };
 // quick: reads of every level and the peaks, with one thread and with all, about a second; full: copy and
 // triad too, and the powers of two between, below ten seconds. Samples of all rows are interleaved, so
-// that drift hits all alike. Best of the registry's rows: no library on the CPU is tried for the peaks.
-enum status ceilings_measure(struct pool *pool, unsigned isa, bool quick, struct ceilings *out,
+// that drift hits all alike. Host: the best of the registry's rows on the device's pool; no library is tried
+// for the peaks. Elsewhere: the device's own probes. Errors: ERR_UNSUPPORTED for a device with neither.
+enum status ceilings_measure(struct device *device, bool quick, struct ceilings *out,
                              struct error *err);
-const struct ceiling *ceilings_find(const struct ceilings *c, const char *name, const char *level,
-                                    int threads);
-// The read ceiling of the level that holds a working set, or NULL: the denominator of MBU.
-const struct ceiling *ceilings_read(const struct ceilings *c, int threads,
+// device: a name as struct ceiling has it.
+const struct ceiling *ceilings_find(const struct ceilings *c, const char *device, const char *name,
+                                    const char *level, int threads);
+// The read ceiling of the level that holds a working set, or NULL: the denominator of MBU. A device whose
+// levels are not among c->level is read from its memory.
+const struct ceiling *ceilings_read(const struct ceilings *c, const char *device, int threads,
                                     double working_set_bytes);
 // The peak that products of this input type can reach, or NULL: the denominator of MFU. Narrow types
 // can always be widened and multiplied as f32, so the better of the two counts.
-const struct ceiling *ceilings_peak(const struct ceilings *c, enum dtype datapath, int threads);
+const struct ceiling *ceilings_peak(const struct ceilings *c, const char *device,
+                                    enum dtype datapath, int threads);
 
 // Caller json_decref's; NULL when memory is exhausted.
 json_t *ceilings_json(const struct ceilings *c);
@@ -97,6 +102,7 @@ struct verdict {
 };
 struct bound_input {
     const struct phase_work *work;
+    const char *device; // a name
     int threads;
     double measured_ns;
     double waits_ns; // NaN: not measured

@@ -106,16 +106,19 @@ static void append_ceilings(struct ceilings *all, const struct ceilings *more)
 {
     for (int i = 0; i < more->count && all->count < CEILINGS_MAX; i++) {
         const struct ceiling *row = &more->row[i];
-        if (!ceilings_find(all, row->name, row->level, row->threads)) // fewer threads come along
+        if (!ceilings_find(all, row->device, row->name, row->level,
+                           row->threads)) // fewer threads come along
             all->row[all->count++] = *row;
     }
     if (more->note[0])
         memcpy(all->note, more->note, sizeof all->note);
 }
 
-enum status session_ceilings(struct run_context *run, int threads, struct error *err)
+enum status session_ceilings(struct run_context *run, const char *device, int threads,
+                             struct error *err)
 {
     struct job job = {.task = JOB_CEILINGS,
+                      .device = device,
                       .threads = threads,
                       .isa = ISA_ALL,
                       .memory_limit_bytes = run->memory_limit_bytes};

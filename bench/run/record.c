@@ -139,6 +139,7 @@ enum status record_ceilings_of(struct store *store, int64_t run, struct ceilings
     enum status status = query_ceilings(store, &arena, run, &rows, &count, err);
     for (size_t i = 0; status == OK && i < count && out->count < CEILINGS_MAX; i++) {
         struct ceiling *c = &out->row[out->count++];
+        strncpy(c->device, rows[i].device, sizeof c->device - 1);
         strncpy(c->name, rows[i].name, sizeof c->name - 1);
         strncpy(c->level, rows[i].level, sizeof c->level - 1);
         strncpy(c->kernel, rows[i].kernel, sizeof c->kernel - 1);

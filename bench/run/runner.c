@@ -2,7 +2,6 @@
 #include "bench/run/runner.h"
 
 #include <jansson.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -110,33 +109,43 @@ static enum status run_trials(struct runner *r, struct error *err)
 
 // ---- before the trials ---------------------------------------------------------------------------------------
 
-// The most threads, below `below`, that a cell which will run uses; 0: none.
-static int most_threads(const struct plan *plan, int below)
+// The cell that will run with the most threads, of those whose device and threads have no ceilings yet and
+// are not in `tried`; NULL: there is none.
+static const struct cell *without_ceilings(const struct run_context *c, const bool *tried)
 {
-    int most = 0;
-    for (size_t i = 0; i < plan->cell_count; i++)
-        if (!plan->cells[i].skip && plan->cells[i].threads < below && plan->cells[i].threads > most)
-            most = plan->cells[i].threads;
+    const struct cell *most = NULL;
+    for (size_t i = 0; i < c->plan->cell_count; i++) {
+        const struct cell *cell = &c->plan->cells[i];
+        if (!cell->skip && !tried[i] && (!most || cell->threads > most->threads) &&
+            !ceilings_find(c->ceilings, cell->device, "read", "DRAM", cell->threads))
+            most = cell;
+    }
     return most;
 }
 
-// Measured for every number of threads that a cell uses, the largest first, because smaller ones come
-// along; a resumed run has them already.
+// Measured for every device and number of threads that a cell uses, the largest first, because smaller ones
+// come along; a resumed run has them already.
 static enum status measure_ceilings(struct runner *r, struct error *err)
 {
     struct run_context *c = &r->context;
     TRY(record_ceilings_of(c->record.store, c->record.run, c->ceilings, err));
     if (c->ceilings->count > 0)
         return OK;
-    for (int threads = most_threads(c->plan, INT_MAX); threads > 0;
-         threads = most_threads(c->plan, threads)) {
-        if (ceilings_find(c->ceilings, "read", "DRAM", threads))
-            continue;
-        live_note(&c->live, "measuring what this machine can do with %d thread%s", threads,
-                  threads == 1 ? "" : "s");
-        TRY(session_ceilings(c, threads, err));
+    bool *tried = calloc(c->plan->cell_count + 1, sizeof *tried);
+    if (!tried)
+        return FAIL(err, ERR_NOMEM, "runner: ceilings");
+    const struct cell *cell;
+    enum status status = OK;
+    while (status == OK && (cell = without_ceilings(c, tried)) != NULL) {
+        live_note(&c->live, "measuring what %s can do with %d thread%s", cell->device,
+                  cell->threads, cell->threads == 1 ? "" : "s");
+        status = session_ceilings(c, cell->device, cell->threads, err);
+        for (size_t i = 0; i < c->plan->cell_count; i++) // failed or not, once is enough
+            tried[i] |= str_equal(c->plan->cells[i].device, cell->device) &&
+                        c->plan->cells[i].threads == cell->threads;
     }
-    return record_ceilings(&c->record, c->ceilings, err);
+    free(tried);
+    return status == OK ? record_ceilings(&c->record, c->ceilings, err) : status;
 }
 
 // How much there is to do, for the ETA.
@@ -268,6 +277,8 @@ static enum exit_code run_opened(struct runner *r, const struct runner_options *
         return EXIT_INTERRUPTED;
     }
     end_run(r, status, err);
+    if (status == OK && plan_check_any(r->context.plan, err) != OK)
+        return EXIT_ERROR;
     return summarize(r, err);
 }
 

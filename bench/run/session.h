@@ -37,7 +37,8 @@ const char *session_status_of(enum status code);
 // Measures the ceilings for `threads` threads (some smaller numbers come along) and adds them to
 // run->ceilings. A worker that fails leaves them as they are, and says so to the person: verdicts are then
 // not made.
-enum status session_ceilings(struct run_context *run, int threads, struct error *err);
+enum status session_ceilings(struct run_context *run, const char *device, int threads,
+                             struct error *err);
 
 // How an evaluation of quality ended.
 struct quality_outcome {

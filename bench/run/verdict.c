@@ -73,13 +73,15 @@ static double repetition_value(const struct event *r, const char *name, const ch
 }
 
 // The time the phase's operations would take at the peaks of their datapaths, ns; NaN without the peaks.
-static double peak_time_ns(const struct phase_work *work, const struct ceilings *c, int threads)
+static double peak_time_ns(const struct phase_work *work, const struct ceilings *c,
+                           const struct cell *cell)
 {
     double ns = 0;
     for (int op = 0; op < OPC_COUNT; op++) {
         if (work->op[op].flop <= 0)
             continue;
-        const struct ceiling *peak = ceilings_peak(c, work->datapath[op], threads);
+        const struct ceiling *peak =
+            ceilings_peak(c, cell->device, work->datapath[op], cell->threads);
         ns += peak ? 1e9 * work->op[op].flop / peak->value : NAN;
     }
     return ns;
@@ -107,11 +109,11 @@ static enum status add_shares(struct trial *t, const struct phase_work *prefill,
                               const struct phase_work *decode, const struct ceilings *c,
                               struct error *err)
 {
-    int threads = t->cell->threads;
-    const struct ceiling *read = ceilings_read(c, threads, decode->working_set_bytes);
+    const struct ceiling *read =
+        ceilings_read(c, t->cell->device, t->cell->threads, decode->working_set_bytes);
     double ceiling = read ? read->value : NAN;
-    double prefill_peak_ns = peak_time_ns(prefill, c, threads);
-    double decode_peak_ns = peak_time_ns(decode, c, threads);
+    double prefill_peak_ns = peak_time_ns(prefill, c, t->cell);
+    double decode_peak_ns = peak_time_ns(decode, c, t->cell);
     t->added = arena_alloc(&t->arena, t->repetition_count + 1, sizeof *t->added);
     t->added_count = arena_alloc(&t->arena, t->repetition_count + 1, sizeof *t->added_count);
     for (size_t i = 0; t->added && t->added_count && i < t->repetition_count; i++) {
@@ -222,6 +224,7 @@ static enum status phase_verdicts(struct trial *t, const struct ceilings *c, con
     struct verdict verdict;
     struct bound_input in = {
         .work = work,
+        .device = t->cell->device,
         .threads = t->cell->threads,
         .measured_ns = measured_ns,
         .waits_ns = trial_median(t, METRIC_WAIT, phase),

@@ -63,7 +63,8 @@ static enum status all_models(struct expansion *x, struct word_list *out, struct
     return OK;
 }
 
-// "auto" and "cuda" stand for the devices there are; any other name for itself, there or not.
+// "auto" stands for the devices that are available, "cuda" for all of its kind, any other word for itself,
+// there or not.
 static enum status list_devices(struct expansion *x, const struct word_list *named,
                                 struct word_list *out, struct error *err)
 {
@@ -76,9 +77,10 @@ static enum status list_devices(struct expansion *x, const struct word_list *nam
         const char *name = named->items[i];
         size_t before = out->count;
         for (size_t k = 0; k < machine->device_count; k++) {
-            const char *device = machine->devices[k].name;
-            if (strcmp(name, "auto") == 0 || device_is(device, name))
-                out->items[out->count++] = arena_strdup(&x->plan->arena, device);
+            const struct device_info *device = &machine->devices[k];
+            if (str_equal(name, "auto") ? device->available
+                                        : device_word_matches(device->name, name))
+                out->items[out->count++] = arena_strdup(&x->plan->arena, device->name);
         }
         if (out->count == before)
             out->items[out->count++] = arena_strdup(&x->plan->arena, name);
@@ -202,12 +204,15 @@ static enum status prepare(struct expansion *x, const struct suite_sweep *sweep,
 
 // ---- why a cell is left out ---------------------------------------------------------------------
 
-static const struct engine_device *find_device(const struct plan_machine *machine, const char *name)
+// The machine's row of a device, or one that says that it is not there.
+static struct device_info find_device(const struct plan_machine *machine, const char *name)
 {
     for (size_t i = 0; i < machine->device_count; i++)
         if (strcmp(machine->devices[i].name, name) == 0)
-            return &machine->devices[i];
-    return NULL;
+            return machine->devices[i];
+    struct device_info absent = {.kind = device_word_kind(name), .reason = "no such device here"};
+    snprintf(absent.name, sizeof absent.name, "%s", name);
+    return absent;
 }
 
 static const char *skip_by_rule(struct expansion *x, const struct product *p,
@@ -236,12 +241,9 @@ static const char *skip_by_scheme_or_device(struct expansion *x, struct cell *ce
         cell->unsupported = true;
         return refused;
     }
-    const struct engine_device *device = find_device(x->machine, cell->device);
-    if (!device)
-        return plan_text(x->plan, "%s: no such device here", cell->device);
-    if (!device->available)
-        return plan_text(x->plan, "%s: %s", cell->device, device->reason);
-    return NULL;
+    struct device_info device = find_device(x->machine, cell->device);
+    cell->unsupported = !device.available;
+    return device.available ? NULL : plan_text(x->plan, "%s: %s", cell->device, device.reason);
 }
 
 static const char *skip_by_length(struct expansion *x, struct cell *cell)
@@ -263,22 +265,35 @@ static const char *skip_by_length(struct expansion *x, struct cell *cell)
     return NULL;
 }
 
+// What a worker may take where the weights and the cache are; 0: unknown.
+static double memory_room(const struct plan_machine *machine, const struct device_info *device)
+{
+    return device->kind == DEVICE_HOST ? (double)machine->memory_bytes
+                                       : (double)device->memory_bytes;
+}
+
 static const char *skip_by_memory(struct expansion *x, struct cell *cell)
 {
     // what the process itself takes: code, libraries, the tables of a repetition
     const double process_bytes = 64 << 20;
     struct context_options shape = {
         .batch = cell->batch, .positions = cell->context, .chunk = cell->chunk, .kv = cell->kv};
-    cell->memory = engine_memory_plan(&cell->model->config, &cell->runs, &shape, cell->threads);
+    struct device_info device = find_device(x->machine, cell->device);
+    struct error err = {0};
+    if (engine_memory_plan(&device, &cell->model->config, &cell->runs, &shape, cell->threads,
+                           &cell->memory, &err) != OK) {
+        cell->unsupported = true;
+        return plan_text(x->plan, "%s", err.message);
+    }
+    double room = memory_room(x->machine, &device);
     double need = (double)cell->memory.weights_bytes + (double)cell->memory.kv_bytes +
                   (double)cell->memory.scratch_bytes + process_bytes;
-    if (x->machine->resuming || x->machine->memory_bytes <= 0 ||
-        need <= (double)x->machine->memory_bytes)
+    if (x->machine->resuming || room <= 0 || need <= room)
         return NULL;
     char needed[32], had[32];
     return plan_text(x->plan, "needs %s of memory, %s are there",
                      format_bytes(need, needed, sizeof needed),
-                     format_bytes((double)x->machine->memory_bytes, had, sizeof had));
+                     format_bytes(room, had, sizeof had));
 }
 
 static const char *skip_by_time(struct expansion *x, const struct product *p, struct cell *cell)
@@ -366,7 +381,8 @@ static void fill_cell(struct expansion *x, const struct product *p, const struct
     if (scheme) {
         struct scheme row = *scheme;
         row.group = cell->model->group[scheme_index(scheme)];
-        cell->runs = scheme_resolve(&row, cell->head, ISA_ALL);
+        struct device_info device = find_device(x->machine, cell->device);
+        cell->runs = scheme_resolve(&row, cell->head, device_info_target(&device));
     }
 }
 

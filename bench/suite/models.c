@@ -60,7 +60,8 @@ static enum status read_schemes(struct plan *plan, struct plan_model *model,
     for (size_t i = 0; i < count; i++) {
         struct error why = {0};
         struct scheme s;
-        if (checkpoint_scheme(ck, &schemes[i], ISA_ALL, &s, &why) == OK)
+        struct device_target any = {0}; // group and refusal are the same for every target
+        if (checkpoint_scheme(ck, &schemes[i], any, &s, &why) == OK)
             model->group[i] = s.group;
         else if (!(model->refused[i] = arena_strdup(&plan->arena, why.message)))
             return FAIL(err, ERR_NOMEM, "no memory for the plan");

@@ -35,24 +35,10 @@ static void add_schemes(struct names *names)
 
 static void add_devices(struct names *names)
 {
-    add_name(names, "cpu");
-    add_name(names, "cuda");
-    add_name(names, "metal");
-}
-
-bool device_is(const char *device, const char *name)
-{
-    size_t length = strlen(name);
-    return strcmp(device, name) == 0 ||
-           (strncmp(device, name, length) == 0 && device[length] == ':');
-}
-
-// "cuda:3" is a device a suite may name whether it is there or not.
-static bool is_device(const char *word)
-{
-    if (str_equal(word, "cpu") || str_equal(word, "metal") || str_equal(word, "cuda"))
-        return true;
-    return str_starts(word, "cuda:") && word[5] && !word[5 + strspn(word + 5, "0123456789")];
+    const char *const *words;
+    size_t count = device_words(&words);
+    for (size_t i = 0; i < count; i++)
+        add_name(names, words[i]);
 }
 
 static bool is_scheme(const char *word)
@@ -98,11 +84,12 @@ static enum status check_axis(const struct suite *suite, const char *where, cons
         add_schemes(&names);
         return unknown(where, key, "scheme", word, &names, err);
     }
-    if (axis == AXIS_DEVICE && !is_device(word)) {
+    if (axis == AXIS_DEVICE && !device_word_known(word)) {
         add_devices(&names);
         return unknown(where, key, "device", word, &names, err);
     }
-    if (axis == AXIS_ANY && !is_model(suite, word) && !is_scheme(word) && !is_device(word)) {
+    if (axis == AXIS_ANY && !is_model(suite, word) && !is_scheme(word) &&
+        !device_word_known(word)) {
         add_models(&names, suite);
         add_schemes(&names);
         add_devices(&names);

@@ -8,9 +8,6 @@
 #include "bench/suite/plan.h"
 #include "bench/suite/suite.h"
 
-// Is device ("cuda:1") the one named ("cuda:1") or of the kind named ("cuda")?
-bool device_is(const char *device, const char *name);
-
 const struct plan_model *plan_model_find(const struct plan *plan, const char *label);
 
 // ERR_USAGE with "file:line: key: unknown ...", and the nearest known name.

@@ -49,7 +49,7 @@ const struct option option_table[] = {
     {BOTH, "scheme", OPTION_WORDS, OF(suite_sweep, scheme), "bf16", 0, 0, NULL,
      "f32, bf16, int8, int4-rtn, int4-awq, fp8, ...: how weights are stored and multiplied"},
     {BOTH, "device", OPTION_WORDS, OF(suite_sweep, device), "auto", 0, 0, NULL,
-     "cpu, cuda:N, metal; auto: every device this build knows"},
+     "cpu, cuda:N, metal; auto: every device that is available here"},
     {BOTH, "threads", OPTION_INTS, OF(suite_sweep, threads), "auto", 1, 4096, "auto",
      "of the pool; auto: one a physical core"},
     {BOTH, "head", OPTION_WORDS, OF(suite_sweep, head), "auto", 0, 0,

@@ -235,6 +235,15 @@ enum status plan_create(struct suite *suite, const struct plan_machine *machine,
     return OK;
 }
 
+enum status plan_check_any(const struct plan *plan, struct error *err)
+{
+    if (plan->run_count || !plan->cell_count)
+        return OK;
+    return FAIL(err, ERR_UNSUPPORTED,
+                "nothing of suite %s can be measured: all %zu cells are left out (%s: %s)",
+                plan->suite_name, plan->cell_count, plan->cells[0].label, plan->cells[0].skip);
+}
+
 void plan_destroy(struct plan *plan)
 {
     if (!plan)

@@ -82,7 +82,7 @@ struct cell {
     const char *sweep; // section it came from (not in the key)
     const char *scheme_name;
     const struct scheme *scheme; // NULL when planned but not implemented: the cell is skipped
-    struct scheme runs;          // what it is with this head and the kernels of this machine
+    struct scheme runs;          // what it is with this head and the kernels of its device
     const char *device;
     enum dtype head, kv;
     int threads, chunk;
@@ -137,8 +137,8 @@ struct plan {
     bool prune_larger_on_oom;
     const char *report_formats; // "html,png,csv"
     double predicted_ns;        // of the whole run, ceilings included
-    int64_t memory_bytes;       // most a worker may take; what is planned above it is skipped
-    size_t duplicates;          // cells that several sweeps have: the first one's settings hold
+    int64_t memory_bytes; // most a worker may take of the host; what is planned above it is skipped
+    size_t duplicates;    // cells that several sweeps have: the first one's settings hold
 };
 
 struct ceilings;
@@ -146,9 +146,9 @@ struct ceilings;
 // What the machine offers, so that a test can plan for one that is not there.
 struct plan_machine {
     const struct ceilings *ceilings; // bench/roof/roof.h; NULL: rough figures, and the ETA says so
-    int64_t memory_bytes;            // most a worker may take
+    int64_t memory_bytes;            // most a worker may take of the host
     int physical_cores;
-    const struct engine_device *devices;
+    const struct device_info *devices; // there or not
     size_t device_count;
     // The run goes on with --resume: what memory and time left out was decided when it began and stands in
     // its record; deciding again, from today's ceilings, could drop a cell whose trials are missing.
@@ -166,6 +166,9 @@ struct suite;
 enum { PLAN_CELLS_MAX = 10000 };
 enum status plan_create(struct suite *suite, const struct plan_machine *machine, const char *only,
                         struct plan **out, struct error *err);
+
+// ERR_UNSUPPORTED, with the first reason, when nothing of the plan will run.
+enum status plan_check_any(const struct plan *plan, struct error *err);
 
 void plan_destroy(struct plan *plan); // NULL is legal
 

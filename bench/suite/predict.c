@@ -34,15 +34,16 @@ double predict_load_ns(const struct cell *cell)
     return start_ns + seconds * 1e9;
 }
 
-static double phase_ns(const struct phase_work *work, int threads, const struct ceilings *ceilings)
+static double phase_ns(const struct phase_work *work, const char *device, int threads,
+                       const struct ceilings *ceilings)
 {
     const struct ceiling *read =
-        ceilings ? ceilings_read(ceilings, threads, work->working_set_bytes) : NULL;
+        ceilings ? ceilings_read(ceilings, device, threads, work->working_set_bytes) : NULL;
     double bytes_per_s = read && read->value > 0 ? read->value : rough_bytes_per_s, total = 0;
     for (int op = 0; op < OPC_COUNT; op++) {
         const struct work *w = &work->op[op];
         const struct ceiling *peak =
-            ceilings ? ceilings_peak(ceilings, work->datapath[op], threads) : NULL;
+            ceilings ? ceilings_peak(ceilings, device, work->datapath[op], threads) : NULL;
         double flop_per_s =
             peak && peak->value > 0 ? peak->value : rough_flop_per_s_thread * threads;
         double bytes = work_bytes(w);
@@ -65,8 +66,9 @@ double predict_trial_ns(const struct cell *cell, const struct ceilings *ceilings
     work_prefill(&in, &prefill);
     work_decode_step(&in, &decode);
     double steps = ceil((double)in.prompt / in.chunk);
-    double prefill_ns = phase_ns(&prefill, cell->threads, ceilings) + steps * step_overhead_ns;
-    double step_ns = phase_ns(&decode, cell->threads, ceilings) + step_overhead_ns;
+    double prefill_ns =
+        phase_ns(&prefill, cell->device, cell->threads, ceilings) + steps * step_overhead_ns;
+    double step_ns = phase_ns(&decode, cell->device, cell->threads, ceilings) + step_overhead_ns;
     double repetition_ns = prefill_ns + (cell->gen - 1) * step_ns;
     double warmup_ns = cell->warmup == WARMUP_FULL    ? repetition_ns
                        : cell->warmup == WARMUP_SHORT ? 2 * step_ns
@@ -93,7 +95,7 @@ static double window_ns(const struct plan_quality *q, const struct scheme *schem
     struct phase_work work = {0};
     work_prefill(&in, &work);
     work.op[OPC_HEAD].flop *= quality_scored(convention);
-    return phase_ns(&work, q->threads, ceilings) + step_overhead_ns;
+    return phase_ns(&work, q->device, q->threads, ceilings) + step_overhead_ns;
 }
 
 double predict_quality_ns(const struct plan_quality *q, const struct ceilings *ceilings)

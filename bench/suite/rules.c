@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "device/device.h"
 #include "bench/suite/value.h"
 
 static const struct {
@@ -174,9 +175,7 @@ enum status rules_parse(const char *text, struct arena *arena, struct rule_list 
 // "cuda" matches every cuda:N.
 static bool device_matches(const char *pattern, const char *device)
 {
-    size_t length = strlen(pattern);
-    return str_glob(pattern, device) ||
-           (strncmp(pattern, device, length) == 0 && device[length] == ':');
+    return str_glob(pattern, device) || device_word_matches(device, pattern);
 }
 
 static bool word_matches(enum axis axis, const char *word, const struct point *point)

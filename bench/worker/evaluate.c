@@ -101,7 +101,7 @@ static enum status measure(struct evaluation *e, struct error *err)
         .convention = e->convention,
         .text = &e->text,
         .windows = (size_t)e->job->quality.windows,
-        .pool = e->options.pool,
+        .pool = device_pool(e->options.device),
         .progress = tell_progress,
         .user = e,
     };
@@ -117,15 +117,13 @@ static enum status measure(struct evaluation *e, struct error *err)
     return wire_send(e->wire, event, err);
 }
 
-enum status evaluate_job(const struct job *job, const struct scheme *scheme, struct pool *pool,
+enum status evaluate_job(const struct job *job, const struct scheme *scheme, struct device *device,
                          struct wire *wire, struct error *err)
 {
     struct evaluation e = {
         .job = job,
-        .options = {.device = job->device,
+        .options = {.device = device,
                     .scheme = scheme,
-                    .pool = pool,
-                    .isa = job->isa,
                     .calib = job->calib,
                     .calibrating = tell_calibration},
         .wire = wire,

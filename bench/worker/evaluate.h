@@ -2,7 +2,7 @@
 #ifndef BENCH_WORKER_EVALUATE_H
 #define BENCH_WORKER_EVALUATE_H
 
-#include "base/pool.h"
+#include "device/device.h"
 #include "base/status.h"
 #include "bench/protocol/protocol.h"
 #include "engine/engine.h"
@@ -10,7 +10,7 @@
 // Loads the job's model in `scheme`, tells the runner ("loaded"), loads the same in f32 beside it where
 // the memory left allows, evaluates, and tells the figures ("quality"). Errors: those of
 // bench/quality/quality.h, of loading, of the wire.
-enum status evaluate_job(const struct job *job, const struct scheme *scheme, struct pool *pool,
+enum status evaluate_job(const struct job *job, const struct scheme *scheme, struct device *device,
                          struct wire *wire, struct error *err);
 
 #endif

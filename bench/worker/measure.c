@@ -16,16 +16,16 @@
 
 // ---- the timeline ---------------------------------------------------------------------------------------
 
-// Time since the request, with pauses cut out; the pool's waits likewise.
+// Time since the request, with pauses cut out; the device's waits likewise.
 struct timeline {
-    struct pool *pool;
+    struct device *device;
     uint64_t start_ns, paused_ns, pause_began_ns;
     uint64_t start_wait_ns, paused_wait_ns, pause_began_wait_ns;
 };
 
-static void timeline_start(struct timeline *t, struct pool *pool)
+static void timeline_start(struct timeline *t, struct device *device)
 {
-    *t = (struct timeline){.pool = pool, .start_wait_ns = pool_wait_ns(pool)};
+    *t = (struct timeline){.device = device, .start_wait_ns = device_wait_ns(device)};
     t->start_ns = clock_ns();
 }
 
@@ -36,18 +36,18 @@ static int64_t timeline_now(const struct timeline *t)
 
 static int64_t timeline_wait(const struct timeline *t)
 {
-    return (int64_t)(pool_wait_ns(t->pool) - t->start_wait_ns - t->paused_wait_ns);
+    return (int64_t)(device_wait_ns(t->device) - t->start_wait_ns - t->paused_wait_ns);
 }
 
 static void timeline_pause(struct timeline *t)
 {
     t->pause_began_ns = clock_ns();
-    t->pause_began_wait_ns = pool_wait_ns(t->pool);
+    t->pause_began_wait_ns = device_wait_ns(t->device);
 }
 
 static void timeline_resume(struct timeline *t)
 {
-    t->paused_wait_ns += pool_wait_ns(t->pool) - t->pause_began_wait_ns;
+    t->paused_wait_ns += device_wait_ns(t->device) - t->pause_began_wait_ns;
     t->paused_ns += clock_ns() - t->pause_began_ns;
 }
 
@@ -272,7 +272,7 @@ enum status measure_repetition(struct subject *s, int number, bool canaries, str
     if (canaries)
         TRY(canary_first(s, &out->noise, err));
 
-    timeline_start(&timeline, s->pool);
+    timeline_start(&timeline, s->device);
     TRY(prefill(s, &timeline, number, &d.logits, err));
     out->prefill_ns = timeline_now(&timeline);
     out->prefill_wait_ns = timeline_wait(&timeline);
@@ -324,18 +324,18 @@ static enum status subject_canary(struct subject *s, struct model *model, struct
                                           .chunk = s->cell->chunk,
                                           .gen = s->cell->gen},
                      &work);
-    size_t caches = pool_cache_bytes(s->pool);
+    size_t caches = device_info(s->device)->cache_bytes;
     s->streaming = caches > 0 && work.working_set_bytes > (double)STREAMING_CACHES * (double)caches;
-    return canary_create(s->pool, (size_t)work.working_set_bytes, &s->canary, err);
+    return canary_create(s->device, (size_t)work.working_set_bytes, &s->canary, err);
 }
 
 enum status subject_create(const struct job_cell *cell, struct model *model,
-                           const struct tokenizer *tok, struct pool *pool, struct wire *wire,
+                           const struct tokenizer *tok, struct device *device, struct wire *wire,
                            struct subject *out, double *tokenize_ns, struct error *err)
 {
     *out = (struct subject){
         .cell = cell,
-        .pool = pool,
+        .device = device,
         .wire = wire,
         .vocab = model_config(model)->vocab,
         .prompt_tokens = cell->context - cell->gen,

@@ -10,7 +10,7 @@
 #include <jansson.h>
 #include <stdint.h>
 
-#include "base/pool.h"
+#include "device/device.h"
 #include "base/status.h"
 #include "bench/probe/probe.h"
 #include "bench/protocol/protocol.h"
@@ -36,7 +36,7 @@ struct canary_look {
 // One cell, ready to be measured. Arrays are made once, before anything is timed.
 struct subject {
     const struct job_cell *cell;
-    struct pool *pool;       // borrowed
+    struct device *device;   // borrowed
     struct context *ctx;     // owned
     struct canary *canary;   // owned
     struct sampler *sampler; // owned, made new for every repetition
@@ -60,7 +60,7 @@ struct repetition {
 };
 
 enum status subject_create(const struct job_cell *cell, struct model *model,
-                           const struct tokenizer *tok, struct pool *pool, struct wire *wire,
+                           const struct tokenizer *tok, struct device *device, struct wire *wire,
                            struct subject *out, double *tokenize_ns, struct error *err);
 void subject_fini(struct subject *s);
 

@@ -28,7 +28,7 @@ struct worker {
     struct job job;
     json_t *job_root;     // owns the job's strings
     struct scheme scheme; // the table's row with the head the suite asked for
-    struct pool *pool;
+    struct device *device;
     struct tokenizer *tok; // NULL: all prompts are random
     struct model *model;
     char stored[STORED_BYTES];
@@ -61,8 +61,9 @@ static enum status hello(struct worker *w, int64_t limit, struct error *err)
     json_object_set_new(event, "pid", json_integer(getpid()));
     json_object_set_new(event, "memory_limit",
                         limit == OS_UNKNOWN ? json_null() : json_integer(limit));
-    json_object_set_new(event, "threads", json_integer(pool_threads(w->pool)));
-    json_object_set_new(event, "pinned", json_boolean(pool_pinned(w->pool)));
+    struct pool *pool = device_pool(w->device);
+    json_object_set_new(event, "threads", json_integer(pool ? pool_threads(pool) : 0));
+    json_object_set_new(event, "pinned", json_boolean(pool && pool_pinned(pool)));
     return wire_send(&w->wire, event, err);
 }
 
@@ -121,7 +122,7 @@ static enum status scheme_make(struct worker *w, struct error *err)
     if (!scheme)
         return FAIL(err, ERR_UNSUPPORTED, "scheme %s is not implemented in this build",
                     w->job.scheme);
-    w->scheme = scheme_resolve(scheme, w->job.head, w->job.isa);
+    w->scheme = scheme_resolve(scheme, w->job.head, device_target(w->device));
     return OK;
 }
 
@@ -132,10 +133,8 @@ static enum status model_make(struct worker *w, struct error *err)
     struct checkpoint *ck = NULL;
     TRY(scheme_make(w, err));
     struct engine_options options = {
-        .device = job->device,
+        .device = w->device,
         .scheme = &w->scheme,
-        .pool = w->pool,
-        .isa = job->isa,
         .calib = job->calib,
         .calibrating = calibration_progress,
     };
@@ -217,15 +216,18 @@ static enum status warm_up(struct subject *s, struct error *err)
     return measure_repetition(s, 0, false, &unused, err);
 }
 
-static void memory_metrics(const struct worker *w, const struct job_cell *cell, json_t *metrics)
+static enum status memory_metrics(const struct worker *w, const struct job_cell *cell,
+                                  json_t *metrics, struct error *err)
 {
     struct context_options options = {
         .batch = cell->batch, .positions = cell->context, .chunk = cell->chunk, .kv = cell->kv};
-    struct memory_plan plan = engine_memory_plan(model_config(w->model), model_scheme(w->model),
-                                                 &options, w->job.threads);
+    struct memory_plan plan;
+    TRY(engine_memory_plan(device_info(w->device), model_config(w->model), model_scheme(w->model),
+                           &options, w->job.threads, &plan, err));
     wire_metric(metrics, METRIC_MEM_WEIGHTS, (double)plan.weights_bytes, NULL, NULL, "engine");
     wire_metric(metrics, METRIC_MEM_KV, (double)plan.kv_bytes, NULL, NULL, "engine");
     wire_metric(metrics, METRIC_MEM_SCRATCH, (double)plan.scratch_bytes, NULL, NULL, "engine");
+    return OK;
 }
 
 static bool repetition_due(const struct job_cell *cell, int done, int64_t measured_ns)
@@ -255,13 +257,14 @@ static enum status measure_cell(struct worker *w, const struct job_cell *cell, s
     json_t *event = wire_event("cell");
     json_object_set_new(event, "cell", json_integer(cell->index));
     TRY(wire_send(&w->wire, event, err));
-    TRY(subject_create(cell, w->model, w->tok, w->pool, &w->wire, &subject, &tokenize_ns, err));
+    TRY(subject_create(cell, w->model, w->tok, w->device, &w->wire, &subject, &tokenize_ns, err));
 
     json_t *metrics = json_array();
     if (!isnan(tokenize_ns))
         wire_metric(metrics, METRIC_TOKENIZE, tokenize_ns, NULL, NULL, "host clock");
-    memory_metrics(w, cell, metrics);
-    enum status status = measure_subject(w, &subject, metrics, err);
+    enum status status = memory_metrics(w, cell, metrics, err);
+    if (status == OK)
+        status = measure_subject(w, &subject, metrics, err);
     subject_fini(&subject);
     if (status != OK) {
         json_decref(metrics);
@@ -306,9 +309,9 @@ static enum status run_cells(struct worker *w, struct error *err)
 
 static json_t *ceiling_json(const struct ceiling *c)
 {
-    return json_pack("{ss ss ss si sf sf sf si}", "name", c->name, "level", c->level, "kernel",
-                     c->kernel, "threads", c->threads, "value", c->value, "low", c->low, "high",
-                     c->high, "samples", c->samples);
+    return json_pack("{ss ss ss ss si sf sf sf si}", "device", c->device, "name", c->name, "level",
+                     c->level, "kernel", c->kernel, "threads", c->threads, "value", c->value, "low",
+                     c->low, "high", c->high, "samples", c->samples);
 }
 
 static enum status run_ceilings(struct worker *w, struct error *err)
@@ -316,7 +319,7 @@ static enum status run_ceilings(struct worker *w, struct error *err)
     struct ceilings *ceilings = calloc(1, sizeof *ceilings);
     if (!ceilings)
         return FAIL(err, ERR_NOMEM, "worker: ceilings");
-    enum status status = ceilings_measure(w->pool, w->job.isa, false, ceilings, err);
+    enum status status = ceilings_measure(w->device, false, ceilings, err);
     if (status == OK) {
         json_t *event = wire_event("ceilings"), *rows = json_array();
         for (int i = 0; i < ceilings->count; i++)
@@ -336,14 +339,15 @@ static enum status work(struct worker *w, struct error *err)
     TRY(job_read(w, err));
     // Where there is no limit an exhausted memory ends the worker, and the runner asks the kernel why.
     int64_t limit = machine_limit_memory(w->job.memory_limit_bytes);
-    TRY(pool_create(w->job.threads, true, &w->pool, err));
+    struct device_options options = {.threads = w->job.threads, .pin = true, .isa = w->job.isa};
+    TRY(device_open(w->job.device, &options, &w->device, err));
     TRY(hello(w, limit, err));
     switch (w->job.task) {
     case JOB_CEILINGS:
         return run_ceilings(w, err);
     case JOB_QUALITY:
         TRY(scheme_make(w, err));
-        return evaluate_job(&w->job, &w->scheme, w->pool, &w->wire, err);
+        return evaluate_job(&w->job, &w->scheme, w->device, &w->wire, err);
     case JOB_CELLS:
         break;
     }
@@ -355,7 +359,7 @@ static void worker_fini(struct worker *w)
     counters_close(w->counters);
     model_destroy(w->model);
     tokenizer_destroy(w->tok);
-    pool_destroy(w->pool);
+    device_close(w->device);
     free(w->job.cells);
     json_decref(w->job_root);
 }

@@ -21,9 +21,6 @@ struct cursor {
 // 64-byte aligned; NULL while measuring.
 void *cursor_take(struct cursor *cursor, size_t count, size_t size_bytes);
 
-// Memory on huge pages where the system gives them; not touched yet. NULL when exhausted. free() it.
-void *cpu_memory(size_t bytes);
-
 size_t cpu_element_bytes(enum dtype type);
 
 // ---- a prepared model --------------------------------------------------------------------------------
@@ -31,9 +28,10 @@ size_t cpu_element_bytes(enum dtype type);
 // The variants chosen at load for scheme and instruction sets; those of the KV type wait for a context.
 struct cpu_kernels {
     k_linear_fn *gemv, *gemm, *head_gemv, *head_gemm;
-    k_linear_fn *router;         // f32 whatever the scheme: it decides, and is small
-    k_cast_fn *cast, *head_cast; // to the type products read
-    k_cast_fn *stage;            // to cpu_staged()
+    int gemv_tokens, head_gemv_tokens; // up to so many tokens the first, above the second
+    k_linear_fn *router;               // f32 whatever the scheme: it decides, and is small
+    k_cast_fn *cast, *head_cast;       // to the type products read
+    k_cast_fn *stage;                  // to cpu_staged()
     k_cast_fn *embedding_cast;
     k_rmsnorm_fn *rmsnorm;
     k_layernorm_fn *layernorm;
@@ -88,8 +86,8 @@ struct cpu_weights {
 struct cpu_model {
     struct model_config config;
     const struct scheme *scheme;
-    struct pool *pool; // borrowed
-    unsigned isa;
+    struct device *device; // borrowed
+    struct pool *pool;     // its threads
     struct cpu_kernels kernels;
     struct cpu_weights weights;
     bool streamed; // the weights do not fit the last-level cache: every step reads them from memory
@@ -113,7 +111,7 @@ void cpu_prepared_destroy(void *prepared);
 
 enum {
     // Up to here every worker norms all tokens for itself: cheaper than meeting at a barrier.
-    SHARED_NORM_TOKENS = GEMV_MAX_TOKENS,
+    SHARED_NORM_TOKENS = 4,
     // Gate and up of one block of rows, as floats: both stay in a core's second-level cache until SwiGLU
     // has read them.
     FF_BLOCK_FLOATS = 64 * 1024,
@@ -207,7 +205,8 @@ struct cpu_context {
 void buffers_place(struct cursor *cursor, const struct model_config *config,
                    const struct scheme *scheme, const struct context_options *options, int threads,
                    struct cpu_buffers *b);
-struct memory_plan cpu_memory_plan(const struct model_config *config, const struct scheme *scheme,
+struct memory_plan cpu_memory_plan(const struct device_info *device,
+                                   const struct model_config *config, const struct scheme *scheme,
                                    const struct context_options *options, int threads);
 enum status cpu_context_create(void *prepared, const struct context_options *options,
                                void **planned, struct error *err);

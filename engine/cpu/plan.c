@@ -179,9 +179,11 @@ void buffers_place(struct cursor *cursor, const struct model_config *config,
     }
 }
 
-struct memory_plan cpu_memory_plan(const struct model_config *config, const struct scheme *scheme,
+struct memory_plan cpu_memory_plan(const struct device_info *device,
+                                   const struct model_config *config, const struct scheme *scheme,
                                    const struct context_options *options, int threads)
 {
+    (void)device; // the plan is the same on every processor
     struct cursor weights = {0}, context = {0};
     struct cpu_weights w = {0};
     struct cpu_buffers b = {0};
@@ -248,8 +250,9 @@ static void context_fill(struct cpu_context *ctx, size_t bytes)
 
 static enum status kv_kernels(struct cpu_context *ctx, enum dtype kv, struct error *err)
 {
-    const struct kernel *attention = kernel_find(KOP_ATTENTION, kv, DT_F32, ctx->model->isa);
-    const struct kernel *store = kernel_find(KOP_KV_STORE, kv, DT_F32, ctx->model->isa);
+    struct device_target target = device_target(ctx->model->device);
+    const struct kernel *attention = kernel_find(KOP_ATTENTION, kv, DT_F32, target);
+    const struct kernel *store = kernel_find(KOP_KV_STORE, kv, DT_F32, target);
     if (!attention || !store)
         return FAIL(err, ERR_UNSUPPORTED, "no attention kernel for a KV cache of %s",
                     storage_name(kv));
@@ -263,9 +266,10 @@ static enum status buffers_alloc(struct cpu_context *ctx, const struct context_o
 {
     const struct cpu_model *m = ctx->model;
     int threads = pool_threads(m->pool);
-    struct memory_plan plan = cpu_memory_plan(&m->config, m->scheme, options, threads);
+    struct memory_plan plan =
+        cpu_memory_plan(device_info(m->device), &m->config, m->scheme, options, threads);
     *bytes = sat_add(plan.kv_bytes, plan.scratch_bytes);
-    ctx->memory = cpu_memory(*bytes);
+    ctx->memory = device_alloc(m->device, *bytes);
     ctx->buffers.workers = calloc((size_t)threads, sizeof *ctx->buffers.workers);
     if (!ctx->memory || !ctx->buffers.workers) {
         char kv[32], scratch[32], have[32];
@@ -304,6 +308,6 @@ void cpu_context_destroy(void *planned)
     if (!ctx)
         return;
     free(ctx->buffers.workers);
-    free(ctx->memory);
+    device_free(ctx->model->device, ctx->memory);
     free(ctx);
 }

@@ -423,15 +423,23 @@ static enum status pack_all(struct cpu_model *m, const struct checkpoint *ck,
 
 // ---- preparing -------------------------------------------------------------------------------------------
 
+// The row for an operation, in the layout this backend packs; one without a function after an error.
+static const struct kernel *find_row(const struct cpu_model *m, enum kernel_op op, enum dtype w,
+                                     enum dtype x, struct error *err)
+{
+    static const struct kernel none = {.most_tokens = 0};
+    const struct kernel *kernel = kernel_find(op, w, x, device_target(m->device));
+    if (kernel && (kernel->layout == LAYOUT_NONE || kernel->layout == LAYOUT_PANEL16))
+        return kernel;
+    FAIL(err, ERR_UNSUPPORTED, "no kernel for %s of %s weights and %s inputs", kernel_op_name(op),
+         dtype_name(w), dtype_name(x));
+    return &none;
+}
+
 static union kernel_fn find(const struct cpu_model *m, enum kernel_op op, enum dtype w,
                             enum dtype x, struct error *err)
 {
-    const struct kernel *kernel = kernel_find(op, w, x, m->isa);
-    if (kernel)
-        return kernel->fn;
-    FAIL(err, ERR_UNSUPPORTED, "no kernel for %s of %s weights and %s inputs", kernel_op_name(op),
-         dtype_name(w), dtype_name(x));
-    return (union kernel_fn){0};
+    return find_row(m, op, w, x, err)->fn;
 }
 
 static enum status find_kernels(struct cpu_model *m, struct error *err)
@@ -442,11 +450,15 @@ static enum status find_kernels(struct cpu_model *m, struct error *err)
                                                  [ACT_RELU] = KOP_RELU};
     enum dtype w = m->scheme->weights, x = m->scheme->activations;
     enum dtype head = m->scheme->head, head_x = m->scheme->head_activations;
+    const struct kernel *gemv = find_row(m, KOP_GEMV, w, x, err);
+    const struct kernel *head_gemv = find_row(m, KOP_GEMV, head, head_x, err);
     m->kernels = (struct cpu_kernels){
-        .gemv = find(m, KOP_GEMV, w, x, err).linear,
+        .gemv = gemv->fn.linear,
+        .gemv_tokens = gemv->most_tokens,
         .gemm = find(m, KOP_GEMM, w, x, err).linear,
         .router = find(m, KOP_GEMV, DT_F32, DT_F32, err).linear,
-        .head_gemv = find(m, KOP_GEMV, head, head_x, err).linear,
+        .head_gemv = head_gemv->fn.linear,
+        .head_gemv_tokens = head_gemv->most_tokens,
         .head_gemm = find(m, KOP_GEMM, head, head_x, err).linear,
         .cast = find(m, KOP_CAST, DT_F32, x, err).cast,
         .head_cast = find(m, KOP_CAST, DT_F32, head_x, err).cast,
@@ -481,7 +493,7 @@ static enum status place_weights(struct cpu_model *m, struct error *err)
     struct cursor measured = {0};
     struct cpu_weights *w = &m->weights;
     weights_place(&measured, &m->config, m->scheme, w);
-    m->memory = cpu_memory(measured.used_bytes);
+    m->memory = device_alloc(m->device, measured.used_bytes);
     w->layers = calloc((size_t)m->config.layers, sizeof *w->layers);
     w->experts =
         calloc((size_t)m->config.layers * (size_t)m->config.experts + 1, sizeof *w->experts);
@@ -506,8 +518,8 @@ enum status cpu_prepare(struct checkpoint *ck, const struct engine_options *opti
         return FAIL(err, ERR_NOMEM, "model: %zu bytes", sizeof *m);
     m->config = *checkpoint_config(ck);
     m->scheme = options->scheme;
-    m->pool = options->pool;
-    m->isa = options->isa & device_isa_host();
+    m->device = options->device;
+    m->pool = device_pool(options->device);
     if (find_kernels(m, err) != OK || check_widths(m, err) != OK || place_weights(m, err) != OK ||
         pack_all(m, ck, progress, user, err) != OK) {
         cpu_prepared_destroy(m);
@@ -524,6 +536,6 @@ void cpu_prepared_destroy(void *prepared)
         return;
     free(m->weights.layers);
     free(m->weights.experts);
-    free(m->memory);
+    device_free(m->device, m->memory);
     free(m);
 }

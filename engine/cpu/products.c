@@ -6,14 +6,22 @@
 
 #include "base/deal.h"
 
+// Are these few enough tokens for the matrix's GEMV?
+static bool few(const struct cpu_pass *pass, const struct cpu_matrix *matrix, int tokens)
+{
+    const struct cpu_kernels *k = &pass->model->kernels;
+    bool head = matrix == &pass->model->weights.head;
+    return tokens <= (head ? k->head_gemv_tokens : k->gemv_tokens);
+}
+
 static k_linear_fn *variant(const struct cpu_pass *pass, const struct cpu_matrix *matrix,
                             int tokens)
 {
     const struct cpu_kernels *k = &pass->model->kernels;
-    bool few = tokens <= GEMV_MAX_TOKENS;
+    bool gemv = few(pass, matrix, tokens);
     if (matrix == &pass->model->weights.head)
-        return few ? k->head_gemv : k->head_gemm;
-    return few ? k->gemv : k->gemm;
+        return gemv ? k->head_gemv : k->head_gemm;
+    return gemv ? k->gemv : k->gemm;
 }
 
 // ---- shares ----------------------------------------------------------------------------------------------
@@ -45,9 +53,9 @@ static bool next_patch(int *unit, int end, int panels, int blocks, int tokens, s
     return true;
 }
 
-static int piece(int tokens)
+static int piece(const struct cpu_pass *pass, const struct cpu_matrix *matrix, int tokens)
 {
-    return tokens <= GEMV_MAX_TOKENS ? GEMV_PIECE : GEMM_PIECE;
+    return few(pass, matrix, tokens) ? GEMV_PIECE : GEMM_PIECE;
 }
 
 // ---- products --------------------------------------------------------------------------------------------
@@ -83,7 +91,8 @@ void products(const struct cpu_pass *pass, int worker, const struct cpu_matrix *
         total += panel_count(matrices[i].rows);
     int blocks = token_blocks(total, tokens, pass->workers);
     struct patch all;
-    deal_begin(&deal, pass->b->deals, total * blocks, piece(tokens), worker, pass->workers);
+    deal_begin(&deal, pass->b->deals, total * blocks, piece(pass, matrices, tokens), worker,
+               pass->workers);
     while (deal_next(&deal, &unit, &end))
         while (next_patch(&unit, end, total, blocks, tokens, &all)) {
             int first = 0; // of the matrix's panels among all
@@ -167,7 +176,8 @@ void gated(const struct cpu_pass *pass, int worker, const struct cpu_layer *laye
     int blocks = token_blocks(panels, pass->tokens, pass->workers);
     struct patch patch;
     struct deal deal;
-    deal_begin(&deal, pass->b->deals, panels * blocks, piece(pass->tokens), worker, pass->workers);
+    deal_begin(&deal, pass->b->deals, panels * blocks, piece(pass, &layer->up, pass->tokens),
+               worker, pass->workers);
     while (deal_next(&deal, &unit, &end))
         while (next_patch(&unit, end, panels, blocks, pass->tokens, &patch)) {
             struct cpu_gated job = {

@@ -3,15 +3,22 @@
 
 #include <stdlib.h>
 
+static enum status backend_of(const struct device_info *device, const struct backend **out,
+                              struct error *err)
+{
+    *out = backend_find(device->kind);
+    return *out ? OK
+                : FAIL(err, ERR_UNSUPPORTED, "device %s: this build has no engine for it",
+                       device->name);
+}
+
 enum status model_create(const struct model_config *config, struct checkpoint *ck,
                          const struct engine_options *options, engine_progress *progress,
                          void *user, struct model **out, struct error *err)
 {
     *out = NULL;
-    const struct backend *backend = backend_find(options->device);
-    if (!backend)
-        return FAIL(err, ERR_UNSUPPORTED, "device '%s': this build has no backend for it",
-                    options->device);
+    const struct backend *backend = NULL;
+    TRY(backend_of(device_info(options->device), &backend, err));
     struct model *model = calloc(1, sizeof *model);
     if (!model)
         return FAIL(err, ERR_NOMEM, "model: %zu bytes for its description", sizeof *model);
@@ -51,9 +58,13 @@ const struct scheme *model_scheme(const struct model *model)
     return &model->scheme;
 }
 
-struct memory_plan engine_memory_plan(const struct model_config *config,
-                                      const struct scheme *scheme,
-                                      const struct context_options *options, int threads)
+enum status engine_memory_plan(const struct device_info *device, const struct model_config *config,
+                               const struct scheme *scheme, const struct context_options *options,
+                               int threads, struct memory_plan *out, struct error *err)
 {
-    return cpu_backend.memory_plan(config, scheme, options, threads);
+    const struct backend *backend = NULL;
+    *out = (struct memory_plan){0};
+    TRY(backend_of(device, &backend, err));
+    *out = backend->memory_plan(device, config, scheme, options, threads);
+    return OK;
 }

@@ -1,7 +1,7 @@
 // schemes.c - the table of schemes: how weights are stored, and to what the inputs of products round.
 //
-// What a row's products read follows from its weights and, for int4, from whether the kernels at hand
-// have an integer dot product; the arithmetic in words is put together from both. docs/SCHEMES.md has it whole.
+// What a row's products read follows from its weights and, for int4, from whether the target has an integer
+// dot product; the arithmetic in words is put together from both. docs/SCHEMES.md has it whole.
 #include "engine/engine.h"
 
 #include <stdio.h>
@@ -10,7 +10,7 @@
 #include "base/str.h"
 #include "kernels/quant.h"
 
-// Instruction sets that multiply int4 codes by int8 inputs.
+// Instruction sets of a host that multiply int4 codes by int8 inputs.
 enum { INT8_DOTS = ISA_AVX512_VNNI | ISA_AMX_INT8 | ISA_NEON_DOT };
 
 static const struct scheme schemes[] = {
@@ -145,11 +145,11 @@ const char *storage_name(enum dtype type)
 
 // ---- the arithmetic that runs ----------------------------------------------------------------------------
 
-static enum dtype inputs_of(enum dtype weights, unsigned isa)
+static enum dtype inputs_of(enum dtype weights, struct device_target target)
 {
     switch (weights) {
     case DT_I4:
-        return isa & INT8_DOTS ? DT_I8 : DT_BF16;
+        return target.where == DEVICE_HOST && target.isa & INT8_DOTS ? DT_I8 : DT_BF16;
     case DT_F8E4M3:
         return DT_BF16;
     default:
@@ -174,14 +174,13 @@ static void products_text(enum dtype weights, enum dtype inputs, int group, char
              storage_name(inputs), inputs == DT_I8 ? " -> int32" : "");
 }
 
-struct scheme scheme_resolve(const struct scheme *row, enum dtype head, unsigned isa)
+struct scheme scheme_resolve(const struct scheme *row, enum dtype head, struct device_target target)
 {
     struct scheme s = *row;
     char products[64], of_head[64];
     s.head = head;
-    isa &= device_isa_host();
-    s.activations = inputs_of(s.weights, isa);
-    s.head_activations = inputs_of(head, isa);
+    s.activations = inputs_of(s.weights, target);
+    s.head_activations = inputs_of(head, target);
     products_text(s.weights, s.activations, s.group, products, sizeof products);
     products_text(head, s.head_activations, QUANT_GROUP, of_head, sizeof of_head);
     if (head == s.weights && head != DT_I4)

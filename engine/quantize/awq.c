@@ -308,8 +308,7 @@ static enum status search_experts(struct search *s, int index, int *rare, struct
         .slots = rows_shown(s, site->point),
         .scaled = site->giver != T_ROLE_COUNT,
         .scales = s->scale[index],
-        .pool = s->options->pool,
-        .isa = s->options->isa,
+        .device = s->options->device,
     };
     for (int expert = 0; expert < experts; expert++) {
         bool alone = false;
@@ -353,8 +352,7 @@ static enum status observe(struct search *s, struct error *err)
         if (point == POINT_EXPERT_DOWN_INPUT)
             continue;
         TRY(moments_create(rows->x, (size_t)rows->cols, (int)flow_tokens(&s->flow), rows->cols,
-                           s->options->group, s->options->pool, s->options->isa, &s->moments[i],
-                           err));
+                           s->options->group, s->options->device, &s->moments[i], err));
         forget_input(s, point);
     }
     return OK;
@@ -443,8 +441,7 @@ enum status awq_search(const struct checkpoint *ck, const struct calib_text *tex
     struct search s = {
         .ck = ck,
         .options = options,
-        .flow = {.pool = options->pool,
-                 .isa = options->isa,
+        .flow = {.device = options->device,
                  .windows = text->windows,
                  .length = text->length,
                  .width = ck->config.width},

@@ -23,8 +23,7 @@ enum { AWQ_GROUP = 128 };
 
 struct awq_options {
     int group;
-    struct pool *pool; // borrowed
-    unsigned isa;
+    struct device *device;     // borrowed; a host
     engine_progress *progress; // or NULL
     void *user;
 };

@@ -50,7 +50,7 @@ static void gather(struct judging *j)
 static enum status judging_init(struct judging *j, struct error *err)
 {
     const struct expert_search *s = j->search;
-    size_t inputs = 0, bytes = 0, threads = (size_t)pool_threads(s->pool);
+    size_t inputs = 0, bytes = 0, threads = (size_t)pool_threads(device_pool(s->device));
     j->scratch_floats = PANEL_ROWS * (2 * changes_ld(j->cols) + changes_ld(j->tokens));
     TRY(size_mul((size_t)j->tokens, (size_t)j->cols * sizeof(float), &inputs, "inputs", err));
     TRY(size_mul(threads, j->scratch_floats * sizeof(float), &bytes, "rows of weights", err));
@@ -61,8 +61,8 @@ static enum status judging_init(struct judging *j, struct error *err)
     if (!j->x || !j->packed || !j->scratch || !j->loss)
         return FAIL(err, ERR_NOMEM, "%d inputs of an expert", j->tokens);
     gather(j);
-    return moments_create(j->x, (size_t)j->cols, j->tokens, j->cols, j->state.group, s->pool,
-                          s->isa, &j->moments, err);
+    return moments_create(j->x, (size_t)j->cols, j->tokens, j->cols, j->state.group, s->device,
+                          &j->moments, err);
 }
 
 static void judging_fini(struct judging *j)
@@ -119,7 +119,7 @@ static void judge_job(void *arg, int worker, int workers)
 static double judge(struct judging *j)
 {
     double sum = 0;
-    pool_run(j->search->pool, judge_job, j);
+    pool_run(device_pool(j->search->device), judge_job, j);
     for (int panel = 0; panel < panel_count(j->rows); panel++)
         sum += j->loss[panel];
     return sum;

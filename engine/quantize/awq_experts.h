@@ -25,8 +25,7 @@ struct expert_search {
     size_t slots;                    // rows of inputs
     bool scaled;                     // something can take a scale
     float *scales;                   // (experts, ff) written; the others' are left alone
-    struct pool *pool;
-    unsigned isa;
+    struct device *device;
 };
 
 // Finds scale and cuts of one expert, on cuts that are all 0. *alone: too few tokens reach it. Memory: its

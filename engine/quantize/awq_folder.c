@@ -34,7 +34,7 @@ static enum status write_folder(const struct checkpoint *ck, const struct calib_
                                 struct error *err)
 {
     struct quantizer *q = NULL;
-    TRY(quantizer_open(ck, output, options->pool, out, &q, err));
+    TRY(quantizer_open(ck, output, device_pool(options->device), out, &q, err));
     if (!output->by_role)
         quantizer_layer(q, -1, NULL, err);
     if (err->code != OK || awq_search(ck, text, options, take_layer, q, err) != OK) {
@@ -48,11 +48,8 @@ enum status quantize_awq(const struct checkpoint *ck, const struct quantize_opti
                          const struct quant_output *output, const char *out,
                          engine_progress *progress, void *user, struct error *err)
 {
-    struct awq_options search = {.group = output->group,
-                                 .pool = options->pool,
-                                 .isa = ISA_ALL,
-                                 .progress = progress,
-                                 .user = user};
+    struct awq_options search = {
+        .group = output->group, .device = options->device, .progress = progress, .user = user};
     struct calib_text text = {0};
     char *shipped = NULL;
     if (search.group > MOMENTS_GROUP_MAX)

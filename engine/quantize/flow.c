@@ -107,9 +107,8 @@ static enum status run(const struct flow *flow, struct checkpoint *layer, const 
                        struct tapping *tapping, struct error *err)
 {
     const struct scheme *row = scheme_find("f32");
-    const struct scheme f32 = scheme_resolve(row, row->head, flow->isa);
-    struct engine_options options = {
-        .device = "cpu", .scheme = &f32, .pool = flow->pool, .isa = flow->isa};
+    const struct scheme f32 = scheme_resolve(row, row->head, device_target(flow->device));
+    struct engine_options options = {.device = flow->device, .scheme = &f32};
     struct context_options shape = {
         .batch = flow->windows, .positions = flow->length, .chunk = flow->length, .kv = DT_F32};
     struct engine_tap tap = {

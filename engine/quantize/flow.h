@@ -12,8 +12,7 @@
 #include "engine/quantize/text.h"
 
 struct flow {
-    struct pool *pool; // borrowed
-    unsigned isa;
+    struct device *device; // borrowed; a host
     int windows, length, width;
 };
 

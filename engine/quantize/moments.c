@@ -136,7 +136,7 @@ static enum status multiply(struct moments *m, const float *x, size_t ld, int to
     return err->code;
 }
 
-static struct moments *moments_alloc(int cols, int group, unsigned isa)
+static struct moments *moments_alloc(int cols, int group, struct device_target target)
 {
     struct moments *m = calloc(1, sizeof *m);
     if (!m)
@@ -148,7 +148,7 @@ static struct moments *moments_alloc(int cols, int group, unsigned isa)
     m->mean_abs = calloc((size_t)cols, sizeof *m->mean_abs);
     m->second = aligned_alloc_zeroed(groups * m->stride_bytes);
     m->whole = aligned_alloc_zeroed(packed_bytes(DT_F32, cols, cols));
-    const struct kernel *product = kernel_find(KOP_GEMM, DT_F32, DT_F32, isa & device_isa_host());
+    const struct kernel *product = kernel_find(KOP_GEMM, DT_F32, DT_F32, target);
     m->product = product ? product->fn.linear : NULL;
     if (m->mean_abs && m->second && m->whole && m->product)
         return m;
@@ -157,13 +157,13 @@ static struct moments *moments_alloc(int cols, int group, unsigned isa)
 }
 
 enum status moments_create(const float *x, size_t ld, int tokens, int cols, int group,
-                           struct pool *pool, unsigned isa, struct moments **out, struct error *err)
+                           struct device *device, struct moments **out, struct error *err)
 {
     assert(tokens > 0 && cols > 0 && group > 0);
-    *out = moments_alloc(cols, group, isa);
+    *out = moments_alloc(cols, group, device_target(device));
     if (!*out)
         return FAIL(err, ERR_NOMEM, "moments of %d channels in groups of %d", cols, group);
-    if (multiply(*out, x, ld, tokens, pool, err) != OK) {
+    if (multiply(*out, x, ld, tokens, device_pool(device), err) != OK) {
         moments_destroy(*out);
         *out = NULL;
     }

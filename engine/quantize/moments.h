@@ -8,7 +8,7 @@
 #ifndef ENGINE_QUANTIZE_MOMENTS_H
 #define ENGINE_QUANTIZE_MOMENTS_H
 
-#include "base/pool.h"
+#include "device/device.h"
 #include "kernels/kernels.h"
 
 // Groups up to this many channels.
@@ -27,8 +27,7 @@ struct moments {
 // whole panels (PANEL_ROWS), the last excepted.
 // The same bits for any number of threads.
 enum status moments_create(const float *x, size_t ld, int tokens, int cols, int group,
-                           struct pool *pool, unsigned isa, struct moments **out,
-                           struct error *err);
+                           struct device *device, struct moments **out, struct error *err);
 void moments_destroy(struct moments *m);
 
 // scale (cols) = mean |x|^alpha, as published: not below 1e-4, and centred so that largest and least multiply

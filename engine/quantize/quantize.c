@@ -224,7 +224,8 @@ enum status checkpoint_quantize(const struct checkpoint *ck, const struct quanti
                                           .group = options->group ? options->group : QUANT_GROUP,
                                           .plain = plain_type(ck),
                                           .made_by = options->scheme};
-            return quantize_rtn(ck, &output, options->pool, out, progress, user, err);
+            return quantize_rtn(ck, &output, device_pool(options->device), out, progress, user,
+                                err);
         }
     return FAIL(err, ERR_UNSUPPORTED,
                 "--scheme %s: no layout to write it in (int8, fp8, int4-rtn and int4-awq have one)",

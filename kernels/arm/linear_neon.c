@@ -70,25 +70,26 @@ static void tile_bf16(const struct linear_tile *tile)
     tile_any(run_bf16, tile);
 }
 
-static const struct linear_shape f32_shape = {DT_F32, DT_F32, 1, MAX_TOKENS, 1, tile_f32};
-static const struct linear_shape bf16_shape = {DT_BF16, DT_BF16, 1, MAX_TOKENS, 1, tile_bf16};
-
 void k_gemv_f32_f32_neon(const struct k_linear *job, int panel0, int panel1)
 {
-    linear_run(&f32_shape, job, panel0, panel1);
+    static const struct linear_shape shape = LINEAR_SHAPE(k_gemv_f32_f32_neon, tile_f32);
+    linear_run(&shape, job, panel0, panel1);
 }
 
 void k_gemm_f32_f32_neon(const struct k_linear *job, int panel0, int panel1)
 {
-    linear_run(&f32_shape, job, panel0, panel1);
+    static const struct linear_shape shape = LINEAR_SHAPE(k_gemm_f32_f32_neon, tile_f32);
+    linear_run(&shape, job, panel0, panel1);
 }
 
 void k_gemv_bf16_bf16_neon(const struct k_linear *job, int panel0, int panel1)
 {
-    linear_run(&bf16_shape, job, panel0, panel1);
+    static const struct linear_shape shape = LINEAR_SHAPE(k_gemv_bf16_bf16_neon, tile_bf16);
+    linear_run(&shape, job, panel0, panel1);
 }
 
 void k_gemm_bf16_bf16_neon(const struct k_linear *job, int panel0, int panel1)
 {
-    linear_run(&bf16_shape, job, panel0, panel1);
+    static const struct linear_shape shape = LINEAR_SHAPE(k_gemm_bf16_bf16_neon, tile_bf16);
+    linear_run(&shape, job, panel0, panel1);
 }

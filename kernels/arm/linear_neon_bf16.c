@@ -31,14 +31,14 @@ static void tile_bf16(const struct linear_tile *tile)
     tile_any(run_groups, tile);
 }
 
-static const struct linear_shape shape = {DT_BF16, DT_BF16, 1, MAX_TOKENS, 1, tile_bf16};
-
 void k_gemv_bf16_bf16_neon_bf16(const struct k_linear *job, int panel0, int panel1)
 {
+    static const struct linear_shape shape = LINEAR_SHAPE(k_gemv_bf16_bf16_neon_bf16, tile_bf16);
     linear_run(&shape, job, panel0, panel1);
 }
 
 void k_gemm_bf16_bf16_neon_bf16(const struct k_linear *job, int panel0, int panel1)
 {
+    static const struct linear_shape shape = LINEAR_SHAPE(k_gemm_bf16_bf16_neon_bf16, tile_bf16);
     linear_run(&shape, job, panel0, panel1);
 }

@@ -191,51 +191,48 @@ static void tile_f16(const struct linear_tile *tile)
 }
 
 // Two panels at a time only pay for one or two tokens; more go through one panel.
-static void gemv(const struct k_linear *job, int panel0, int panel1, enum dtype type,
-                 linear_tile_fn *tile)
+static void gemv(const struct linear_shape *few, const struct k_linear *job, int panel0, int panel1)
 {
-    bool few = job->tokens <= 2;
-    const struct linear_shape shape = {type,
-                                       type,
-                                       few ? GEMV_PANELS : GEMM_PANELS,
-                                       few ? 2 : MAX_TOKENS,
-                                       type == DT_F32 ? 1 : GEMM_PANELS,
-                                       tile};
+    struct linear_shape shape = *few;
+    if (job->tokens > few->tokens) {
+        shape.panels = GEMM_PANELS;
+        shape.tokens = MAX_TOKENS;
+    }
     linear_run(&shape, job, panel0, panel1);
 }
 
 void k_gemv_f32_f32_avx2(const struct k_linear *job, int panel0, int panel1)
 {
-    gemv(job, panel0, panel1, DT_F32, tile_f32);
+    static const struct linear_shape shape = LINEAR_SHAPE(k_gemv_f32_f32_avx2, tile_f32);
+    gemv(&shape, job, panel0, panel1);
 }
 
 void k_gemm_f32_f32_avx2(const struct k_linear *job, int panel0, int panel1)
 {
-    static const struct linear_shape shape = {DT_F32,     DT_F32,      GEMM_PANELS,
-                                              MAX_TOKENS, GEMM_PANELS, tile_f32};
+    static const struct linear_shape shape = LINEAR_SHAPE(k_gemm_f32_f32_avx2, tile_f32);
     linear_run(&shape, job, panel0, panel1);
 }
 
 void k_gemv_bf16_bf16_avx2(const struct k_linear *job, int panel0, int panel1)
 {
-    gemv(job, panel0, panel1, DT_BF16, tile_bf16);
+    static const struct linear_shape shape = LINEAR_SHAPE(k_gemv_bf16_bf16_avx2, tile_bf16);
+    gemv(&shape, job, panel0, panel1);
 }
 
 void k_gemm_bf16_bf16_avx2(const struct k_linear *job, int panel0, int panel1)
 {
-    static const struct linear_shape shape = {DT_BF16, DT_BF16,     GEMM_PANELS,
-                                              5,       GEMM_PANELS, tile_bf16};
+    static const struct linear_shape shape = LINEAR_SHAPE(k_gemm_bf16_bf16_avx2, tile_bf16);
     linear_run(&shape, job, panel0, panel1);
 }
 
 void k_gemv_f16_f16_avx2(const struct k_linear *job, int panel0, int panel1)
 {
-    gemv(job, panel0, panel1, DT_F16, tile_f16);
+    static const struct linear_shape shape = LINEAR_SHAPE(k_gemv_f16_f16_avx2, tile_f16);
+    gemv(&shape, job, panel0, panel1);
 }
 
 void k_gemm_f16_f16_avx2(const struct k_linear *job, int panel0, int panel1)
 {
-    static const struct linear_shape shape = {DT_F16, DT_F16,      GEMM_PANELS,
-                                              5,      GEMM_PANELS, tile_f16};
+    static const struct linear_shape shape = LINEAR_SHAPE(k_gemm_f16_f16_avx2, tile_f16);
     linear_run(&shape, job, panel0, panel1);
 }

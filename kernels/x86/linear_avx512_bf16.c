@@ -54,14 +54,12 @@ static void run_gemm(const struct linear_tile *tile)
 
 void k_gemv_bf16_bf16_avx512_bf16(const struct k_linear *job, int panel0, int panel1)
 {
-    static const struct linear_shape shape = {DT_BF16,     DT_BF16, GEMV_PANELS,
-                                              GEMV_TOKENS, 1,       run_gemv};
+    static const struct linear_shape shape = LINEAR_SHAPE(k_gemv_bf16_bf16_avx512_bf16, run_gemv);
     linear_run(&shape, job, panel0, panel1);
 }
 
 void k_gemm_bf16_bf16_avx512_bf16(const struct k_linear *job, int panel0, int panel1)
 {
-    static const struct linear_shape shape = {DT_BF16,    DT_BF16,     GEMM_PANELS,
-                                              MAX_TOKENS, GEMM_PANELS, run_gemm};
+    static const struct linear_shape shape = LINEAR_SHAPE(k_gemm_bf16_bf16_avx512_bf16, run_gemm);
     linear_run(&shape, job, panel0, panel1);
 }

@@ -111,14 +111,12 @@ static void gemm(const struct linear_tile *tile)
 
 void k_gemv_f8e4m3_bf16_avx512_bf16(const struct k_linear *job, int panel0, int panel1)
 {
-    static const struct linear_shape shape = {DT_F8E4M3,   DT_BF16, GEMV_PANELS,
-                                              GEMV_TOKENS, 2,       gemv};
+    static const struct linear_shape shape = LINEAR_SHAPE(k_gemv_f8e4m3_bf16_avx512_bf16, gemv);
     linear_run(&shape, job, panel0, panel1);
 }
 
 void k_gemm_f8e4m3_bf16_avx512_bf16(const struct k_linear *job, int panel0, int panel1)
 {
-    static const struct linear_shape shape = {DT_F8E4M3,  DT_BF16,     GEMM_PANELS,
-                                              MAX_TOKENS, GEMM_PANELS, gemm};
+    static const struct linear_shape shape = LINEAR_SHAPE(k_gemm_f8e4m3_bf16_avx512_bf16, gemm);
     linear_run(&shape, job, panel0, panel1);
 }

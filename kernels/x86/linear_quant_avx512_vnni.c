@@ -208,26 +208,24 @@ static void gemm_i4(const struct linear_tile *tile)
 
 void k_gemv_i8_i8_avx512_vnni(const struct k_linear *job, int panel0, int panel1)
 {
-    static const struct linear_shape shape = {DT_I8, DT_I8, GEMV_PANELS, GEMV_TOKENS, 1, gemv_i8};
+    static const struct linear_shape shape = LINEAR_SHAPE(k_gemv_i8_i8_avx512_vnni, gemv_i8);
     linear_run(&shape, job, panel0, panel1);
 }
 
 void k_gemm_i8_i8_avx512_vnni(const struct k_linear *job, int panel0, int panel1)
 {
-    static const struct linear_shape shape = {DT_I8,      DT_I8,     I8_PANELS,
-                                              MAX_TOKENS, I8_PANELS, gemm_i8};
+    static const struct linear_shape shape = LINEAR_SHAPE(k_gemm_i8_i8_avx512_vnni, gemm_i8);
     linear_run(&shape, job, panel0, panel1);
 }
 
 void k_gemv_i4_i8_avx512_vnni(const struct k_linear *job, int panel0, int panel1)
 {
-    static const struct linear_shape shape = {DT_I4, DT_I8, GEMV_PANELS, GEMV_TOKENS, 2, gemv_i4};
+    static const struct linear_shape shape = LINEAR_SHAPE(k_gemv_i4_i8_avx512_vnni, gemv_i4);
     linear_run(&shape, job, panel0, panel1);
 }
 
 void k_gemm_i4_i8_avx512_vnni(const struct k_linear *job, int panel0, int panel1)
 {
-    static const struct linear_shape shape = {DT_I4,      DT_I8,     I4_PANELS,
-                                              MAX_TOKENS, I4_PANELS, gemm_i4};
+    static const struct linear_shape shape = LINEAR_SHAPE(k_gemm_i4_i8_avx512_vnni, gemm_i4);
     linear_run(&shape, job, panel0, panel1);
 }

@@ -10,7 +10,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "base/pool.h"
+#include "device/device.h"
 #include "engine/engine.h"
 
 #define MODELS "tests/golden/models/"
@@ -21,22 +21,33 @@ static inline void expect_ok(enum status status, const struct error *err, const 
         fail_msg("%s: %s", what, err->message);
 }
 
-static inline struct pool *pool_of(int threads)
+// This processor with so many threads, not pinned, and the tiers of a mask.
+static inline struct device *device_of_tier(int threads, unsigned isa)
 {
     struct error err = {0};
-    struct pool *pool = NULL;
-    expect_ok(pool_create(threads, false, &pool, &err), &err, "pool_create");
-    return pool;
+    struct device *device = NULL;
+    struct device_options options = {.threads = threads, .isa = isa};
+    expect_ok(device_open(DEVICE_DEFAULT, &options, &device, &err), &err, "device_open");
+    return device;
 }
 
-static inline struct model *load(const char *path, const char *scheme, struct pool *pool,
-                                 unsigned isa)
+static inline struct device *device_of(int threads)
+{
+    return device_of_tier(threads, ISA_ALL);
+}
+
+// What plans for this processor are made with.
+static inline struct device_target host_target(unsigned isa)
+{
+    return (struct device_target){.where = DEVICE_HOST, .isa = isa & device_isa_host()};
+}
+
+static inline struct model *load(const char *path, const char *scheme, struct device *device)
 {
     struct error err = {0};
     struct checkpoint *ck = NULL;
     struct model *model = NULL;
-    struct engine_options options = {
-        .device = "cpu", .scheme = scheme_find(scheme), .pool = pool, .isa = isa};
+    struct engine_options options = {.device = device, .scheme = scheme_find(scheme)};
     expect_ok(checkpoint_open(path, &ck, &err), &err, path);
     expect_ok(model_load(ck, &options, NULL, NULL, &model, &err), &err, path);
     checkpoint_destroy(ck);

@@ -38,8 +38,8 @@ static void refuse(struct context *ctx, const struct span *spans, int count, con
 static void test_refuses_spans(void **state)
 {
     (void)state;
-    struct pool *pool = pool_of(1);
-    struct model *model = load(MODELS "llama-gqa3", "f32", pool, ISA_ALL);
+    struct device *device = device_of(1);
+    struct model *model = load(MODELS "llama-gqa3", "f32", device);
     struct context_options options = small;
     options.logit_rows = 0;
     struct context *ctx = context_of(model, options);
@@ -73,14 +73,14 @@ static void test_refuses_spans(void **state)
     context_destroy(NULL);
     model_destroy(model);
     model_destroy(NULL);
-    pool_destroy(pool);
+    device_close(device);
 }
 
 static void test_refuses_options(void **state)
 {
     (void)state;
-    struct pool *pool = pool_of(1);
-    struct model *model = load(MODELS "llama-gqa3", "f32", pool, ISA_ALL);
+    struct device *device = device_of(1);
+    struct model *model = load(MODELS "llama-gqa3", "f32", device);
     for (int i = 0; i < 5; i++) {
         struct error err = {0};
         struct context *ctx;
@@ -97,10 +97,10 @@ static void test_refuses_options(void **state)
         assert_null(ctx);
     }
     model_destroy(model);
-    pool_destroy(pool);
+    device_close(device);
 }
 
-static void test_schemes_and_devices(void **state)
+static void test_scheme_words(void **state)
 {
     (void)state;
     assert_string_equal(scheme_find("bf16")->name, "bf16");
@@ -108,22 +108,22 @@ static void test_schemes_and_devices(void **state)
     assert_true(scheme_is_planned("q4_k"));
     assert_false(scheme_is_planned("int5"));
     assert_false(scheme_is_planned("bf16"));
+}
 
-    struct engine_device devices[8];
-    size_t count = engine_devices(devices, 8);
-    assert_string_equal(devices[0].name, "cpu");
-    assert_true(devices[0].available);
-    for (size_t i = 1; i < count; i++)
-        assert_true(devices[i].available != (devices[i].reason[0] != 0));
-    assert_int_equal(engine_devices(devices, 1), 1);
-
+// A device whose kind has no engine in this build is refused, by name; nothing is planned with the host's.
+static void test_device_without_an_engine(void **state)
+{
+    (void)state;
     struct error err = {0};
+    struct memory_plan plan = {1, 1, 1};
+    struct device_info metal = {.name = "metal", .kind = DEVICE_METAL, .available = true};
     struct checkpoint *ck;
-    struct model *model;
     expect_ok(checkpoint_open(MODELS "qwen2-tied", &ck, &err), &err, "open");
-    struct engine_options options = {.device = "cpux", .scheme = scheme_find("f32")};
-    assert_int_equal(model_load(ck, &options, NULL, NULL, &model, &err), ERR_UNSUPPORTED);
-    assert_null(model);
+    assert_int_equal(engine_memory_plan(&metal, checkpoint_config(ck), scheme_find("f32"), &small,
+                                        1, &plan, &err),
+                     ERR_UNSUPPORTED);
+    assert_non_null(strstr(err.message, "device metal"));
+    assert_int_equal(plan.weights_bytes + plan.kv_bytes + plan.scratch_bytes, 0);
     checkpoint_destroy(ck);
 }
 
@@ -181,13 +181,15 @@ static const char *const families[] = {"qwen3",     "phi-2", "phi3-longrope", "g
                                        "falcon-7b", "bloom", "falcon-rw"};
 
 static void check_variant(void (*check)(struct model *model, const char *what), const char *path,
-                          const char *scheme, const struct tier *tier, struct pool *pool)
+                          const char *scheme, const struct tier *tier)
 {
-    struct model *model = load(path, scheme, pool, tier->isa);
+    struct device *device = device_of_tier(2, tier->isa);
+    struct model *model = load(path, scheme, device);
     char what[256];
     snprintf(what, sizeof what, "%s, %s, tier %s", path, scheme, tier->name);
     check(model, what);
     model_destroy(model);
+    device_close(device);
 }
 
 // Calls check for every scheme and tier of this machine on each of the models; for the families with the
@@ -201,15 +203,13 @@ static void each_variant(void (*check)(struct model *model, const char *what))
     static const char *const names[] = {"f32", "bf16"};
     struct tier tiers[MAX_TIERS];
     size_t count = machine_tiers(tiers);
-    struct pool *pool = pool_of(2);
     for (size_t i = 0; i < VARIANTS * count; i++)
-        check_variant(check, paths[i % PATHS], names[i / PATHS % 2], &tiers[i / VARIANTS], pool);
+        check_variant(check, paths[i % PATHS], names[i / PATHS % 2], &tiers[i / VARIANTS]);
     for (size_t i = 0; i < sizeof families / sizeof *families; i++) {
         char path[128];
         snprintf(path, sizeof path, MODELS "%s", families[i]);
-        check_variant(check, path, "f32", &tiers[count - 1], pool);
+        check_variant(check, path, "f32", &tiers[count - 1]);
     }
-    pool_destroy(pool);
 }
 
 static void check_same_bits(const float *a, const float *b, size_t n, const char *what)
@@ -278,9 +278,9 @@ static void test_chunks_do_not_change_bits(void **state)
 static void test_threads_do_not_change_bits(void **state)
 {
     (void)state;
-    struct pool *two = pool_of(2), *one = pool_of(1);
-    struct model *a = load(MODELS "llama-llama3", "bf16", one, ISA_ALL);
-    struct model *b = load(MODELS "llama-llama3", "bf16", two, ISA_ALL);
+    struct device *two = device_of(2), *one = device_of(1);
+    struct model *a = load(MODELS "llama-llama3", "bf16", one);
+    struct model *b = load(MODELS "llama-llama3", "bf16", two);
     for (int which = 0; which < 3; which++) {
         float *x = run_sequences(a, which, 7), *y = run_sequences(b, which, 7);
         assert_memory_equal(x, y, sequence_values(a, which) * sizeof *x);
@@ -289,8 +289,8 @@ static void test_threads_do_not_change_bits(void **state)
     }
     model_destroy(a);
     model_destroy(b);
-    pool_destroy(one);
-    pool_destroy(two);
+    device_close(one);
+    device_close(two);
 }
 
 // More tokens than a pass holds: the rows of logits still come in span order, and say the same.
@@ -298,8 +298,8 @@ static void test_step_of_several_passes(void **state)
 {
     (void)state;
     enum { BATCH = 5, COUNT = 300 }; // 1500 tokens
-    struct pool *pool = pool_of(2);
-    struct model *model = load(MODELS "qwen2-tied", "f32", pool, ISA_ALL);
+    struct device *device = device_of(2);
+    struct model *model = load(MODELS "qwen2-tied", "f32", device);
     size_t vocab = (size_t)model_config(model)->vocab;
     struct context_options options = {
         .batch = BATCH, .positions = COUNT, .chunk = COUNT, .kv = DT_F16};
@@ -321,15 +321,15 @@ static void test_step_of_several_passes(void **state)
     free(alone);
     context_destroy(ctx);
     model_destroy(model);
-    pool_destroy(pool);
+    device_close(device);
 }
 
 // A step taken back and run again gives the same logits.
 static void test_truncate(void **state)
 {
     (void)state;
-    struct pool *pool = pool_of(1);
-    struct model *model = load(MODELS "llama-gqa3", "bf16", pool, ISA_ALL);
+    struct device *device = device_of(1);
+    struct model *model = load(MODELS "llama-gqa3", "bf16", device);
     size_t bytes = (size_t)model_config(model)->vocab * sizeof(float);
     struct context *ctx = context_of(model, small);
     const int32_t ids[] = {5, 6, 7, 8};
@@ -342,7 +342,7 @@ static void test_truncate(void **state)
     free(first);
     context_destroy(ctx);
     model_destroy(model);
-    pool_destroy(pool);
+    device_close(device);
 }
 
 // ---- the observer ----------------------------------------------------------------------------------------
@@ -368,8 +368,8 @@ static void add_event(void *user, const struct engine_event *e)
 static void test_observer_counts(void **state)
 {
     (void)state;
-    struct pool *pool = pool_of(2);
-    struct model *model = load("models/reference", "bf16", pool, ISA_ALL);
+    struct device *device = device_of(2);
+    struct model *model = load("models/reference", "bf16", device);
     const struct model_config *c = model_config(model);
     uint64_t B = 2, T = 7, n = 5, L = (uint64_t)c->layers, d = (uint64_t)c->width,
              q = (uint64_t)(c->heads * c->head_dim), kv = (uint64_t)(c->kv_heads * c->head_dim),
@@ -410,7 +410,7 @@ static void test_observer_counts(void **state)
     assert_int_equal(t.events, events);
     context_destroy(ctx);
     model_destroy(model);
-    pool_destroy(pool);
+    device_close(device);
 }
 
 // Windowed counts against a loop over the tokens.
@@ -440,7 +440,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_refuses_spans),
         cmocka_unit_test(test_refuses_options),
-        cmocka_unit_test(test_schemes_and_devices),
+        cmocka_unit_test(test_scheme_words),
+        cmocka_unit_test(test_device_without_an_engine),
         cmocka_unit_test(test_batch_is_independent),
         cmocka_unit_test(test_chunks_do_not_change_bits),
         cmocka_unit_test(test_threads_do_not_change_bits),

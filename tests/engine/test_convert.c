@@ -55,8 +55,8 @@ static void same_rows(struct checkpoint *a, struct checkpoint *b, const struct s
 
 static void logits_of(const char *path, float *out, int *vocab)
 {
-    struct pool *pool = pool_of(1);
-    struct model *model = load(path, "f32", pool, ISA_ALL);
+    struct device *device = device_of(1);
+    struct model *model = load(path, "f32", device);
     int32_t ids[40];
     *vocab = model_config(model)->vocab;
     for (int i = 0; i < 40; i++)
@@ -66,7 +66,7 @@ static void logits_of(const char *path, float *out, int *vocab)
     memcpy(out, step(ctx, 0, ids, 40, LOGITS_LAST), (size_t)*vocab * sizeof *out);
     context_destroy(ctx);
     model_destroy(model);
-    pool_destroy(pool);
+    device_close(device);
 }
 
 // llama3's frequencies go through a division and back, so that equality is not asked to the last bit.
@@ -287,14 +287,13 @@ static void a_load_refuses_the_same(void **state)
         struct model *model;
         changed_weight(dir, NAN);
         struct checkpoint *ck = open_ok(dir);
-        struct pool *pool = pool_of(threads);
-        struct engine_options options = {
-            .device = "cpu", .scheme = scheme_find("bf16"), .pool = pool, .isa = ISA_ALL};
+        struct device *device = device_of(threads);
+        struct engine_options options = {.device = device, .scheme = scheme_find("bf16")};
         enum status status = model_load(ck, &options, NULL, NULL, &model, &err);
         assert_null(model);
         expect_error(status, &err, ERR_FORMAT, "q of layer 1: row 0 holds nan", "bf16");
         checkpoint_destroy(ck);
-        pool_destroy(pool);
+        device_close(device);
     }
     scratch_remove(dir);
 }
@@ -353,9 +352,8 @@ static void a_stopped_load(void **state)
     struct checkpoint *ck = open_ok(MODELS "llama-gqa3");
     struct error err = {0};
     for (int threads = 1; threads <= 2; threads++) {
-        struct pool *pool = pool_of(threads);
-        struct engine_options options = {
-            .device = "cpu", .scheme = scheme_find("bf16"), .pool = pool, .isa = ISA_ALL};
+        struct device *device = device_of(threads);
+        struct engine_options options = {.device = device, .scheme = scheme_find("bf16")};
         int steps = checkpoint_config(ck)->layers + 1;
         for (struct stop stop = {.at = 1}; stop.at <= steps; stop.at++) {
             struct model *model;
@@ -365,7 +363,7 @@ static void a_stopped_load(void **state)
             expect_error(status, &err, ERR_INTERRUPTED, "stopped", "bf16");
             assert_int_equal(stop.calls, stop.at);
         }
-        pool_destroy(pool);
+        device_close(device);
     }
     checkpoint_destroy(ck);
 }

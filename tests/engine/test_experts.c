@@ -115,12 +115,12 @@ static void weights_that_are_no_numbers(void **state)
     const char *name = "\"model.layers.1.block_sparse_moe.experts.4.w2.weight\"";
     const char *offsets = strstr(strstr(bytes + 8, name), "data_offsets\":[");
     size_t begin = strtoull(strchr(offsets, '[') + 1, NULL, 10);
-    struct pool *pool = pool_of(2);
+    struct device *device = device_of(2);
     copy(MODELS "mixtral", "config.json", dir);
     for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++) {
-        struct scheme scheme = scheme_resolve(scheme_find(schemes[i]), DT_BF16, ISA_ALL);
-        struct engine_options options = {
-            .device = "cpu", .scheme = &scheme, .pool = pool, .isa = ISA_ALL};
+        struct scheme scheme =
+            scheme_resolve(scheme_find(schemes[i]), DT_BF16, host_target(ISA_ALL));
+        struct engine_options options = {.device = device, .scheme = &scheme};
         struct error err = {0};
         struct model *model = NULL;
         memcpy(bytes + 8 + header + begin + 2 * (3 * 14 + 5), &bad[i % 2], 2); // row 3 of (28, 14)
@@ -132,7 +132,7 @@ static void weights_that_are_no_numbers(void **state)
                      "row 115"); // 4 * 28 + 3
         checkpoint_destroy(ck);
     }
-    pool_destroy(pool);
+    device_close(device);
     free(bytes);
     scratch_remove(dir);
 }
@@ -148,10 +148,10 @@ static void schemes_stay_near(void **state)
     } cases[] = {{"f16", 0.01}, {"int8", 0.05}, {"fp8", 0.15}, {"int4-rtn", 0.3}};
     enum { COUNT = 12 };
     int32_t ids[COUNT];
-    struct pool *pool = pool_of(2);
+    struct device *device = device_of(2);
     static const char *const paths[] = {MODELS "mixtral", MODELS "qwen2-moe"};
     for (size_t m = 0; m < 2; m++) {
-        struct model *exact = load(paths[m], "f32", pool, ISA_ALL);
+        struct model *exact = load(paths[m], "f32", device);
         int vocab = model_config(exact)->vocab;
         struct context_options options = {
             .batch = 1, .positions = COUNT, .chunk = COUNT, .kv = DT_F32};
@@ -160,7 +160,7 @@ static void schemes_stay_near(void **state)
             ids[i] = (7 * i + 3) % vocab;
         const float *want = step(a, 0, ids, COUNT, LOGITS_LAST);
         for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-            struct model *model = load(paths[m], cases[i].scheme, pool, ISA_ALL);
+            struct model *model = load(paths[m], cases[i].scheme, device);
             struct context *b = context_of(model, options);
             const float *got = step(b, 0, ids, COUNT, LOGITS_LAST);
             double off = largest_difference(got, want, (size_t)vocab) /
@@ -174,7 +174,7 @@ static void schemes_stay_near(void **state)
         context_destroy(a);
         model_destroy(exact);
     }
-    pool_destroy(pool);
+    device_close(device);
 }
 
 int main(void)

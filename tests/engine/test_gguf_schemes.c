@@ -60,9 +60,9 @@ static double off_by(const char *path, const char *scheme, char arithmetic[224])
     enum { TOKENS = 24 };
     float *wanted = NULL;
     double worst = 0;
-    struct pool *pool = pool_of(1);
+    struct device *device = device_of(1);
     for (int turn = 0; turn < 2; turn++) {
-        struct model *model = load(path, turn ? scheme : "f32", pool, ISA_ALL);
+        struct model *model = load(path, turn ? scheme : "f32", device);
         size_t n = (size_t)model_config(model)->vocab;
         int32_t ids[TOKENS];
         for (int i = 0; i < TOKENS; i++)
@@ -82,7 +82,7 @@ static double off_by(const char *path, const char *scheme, char arithmetic[224])
         model_destroy(model);
     }
     free(wanted);
-    pool_destroy(pool);
+    device_close(device);
     return worst;
 }
 
@@ -132,14 +132,13 @@ static void refused(const char *path, const char *scheme, const char *word)
     struct error err = {0};
     struct model *model;
     struct checkpoint *ck = open_ok(path);
-    struct pool *pool = pool_of(1);
-    struct engine_options options = {
-        .device = "cpu", .scheme = scheme_find(scheme), .pool = pool, .isa = ISA_ALL};
+    struct device *device = device_of(1);
+    struct engine_options options = {.device = device, .scheme = scheme_find(scheme)};
     enum status status = model_load(ck, &options, NULL, NULL, &model, &err);
     assert_null(model);
     expect_error(status, &err, ERR_UNSUPPORTED, word, "");
     checkpoint_destroy(ck);
-    pool_destroy(pool);
+    device_close(device);
 }
 
 static void other_files_are_refused(void **state)

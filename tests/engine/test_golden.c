@@ -88,8 +88,8 @@ static double worst_of(const char *path, const struct golden *g, const char *sch
                        unsigned isa)
 {
     static const int chunks[] = {1000, 1, 3, 5, 8, 64};
-    struct pool *pool = pool_of(threads);
-    struct model *model = load(path, scheme, pool, isa);
+    struct device *device = device_of_tier(threads, isa);
+    struct model *model = load(path, scheme, device);
     double worst = 0;
     for (uint32_t i = 0; i < g->count; i++)
         for (size_t j = 0; j < sizeof chunks / sizeof *chunks; j++) {
@@ -97,7 +97,7 @@ static double worst_of(const char *path, const struct golden *g, const char *sch
             worst = isnan(d) ? INFINITY : fmax(worst, d);
         }
     model_destroy(model);
-    pool_destroy(pool);
+    device_close(device);
     return worst;
 }
 
@@ -230,8 +230,8 @@ static void test_reference_perplexity(void **state)
     for (int bf16 = 0; bf16 < 2; bf16++) {
         const unsigned char *at = map.data + 8;
         uint32_t windows = take_u32(&at), count = take_u32(&at);
-        struct pool *pool = pool_of(2);
-        struct model *model = load("models/reference", bf16 ? "bf16" : "f32", pool, ISA_ALL);
+        struct device *device = device_of(2);
+        struct model *model = load("models/reference", bf16 ? "bf16" : "f32", device);
         struct context *ctx =
             context_of(model, (struct context_options){.batch = 1,
                                                        .positions = (int)count,
@@ -251,7 +251,7 @@ static void test_reference_perplexity(void **state)
         }
         context_destroy(ctx);
         model_destroy(model);
-        pool_destroy(pool);
+        device_close(device);
     }
     file_unmap(&map);
 }

@@ -63,21 +63,21 @@ static size_t requested;
 #endif
 
 struct fixture {
-    struct pool *pool;
+    struct device *device;
     struct model *model;
 };
 
 static struct fixture setup(const char *scheme, int threads)
 {
-    struct fixture f = {.pool = pool_of(threads)};
-    f.model = load("models/reference", scheme, f.pool, ISA_ALL);
+    struct fixture f = {.device = device_of(threads)};
+    f.model = load("models/reference", scheme, f.device);
     return f;
 }
 
 static void teardown(struct fixture f)
 {
     model_destroy(f.model);
-    pool_destroy(f.pool);
+    device_close(f.device);
 }
 
 static void test_step_allocates_nothing(void **state)
@@ -138,8 +138,11 @@ static void test_plan_is_the_truth(void **state)
         struct fixture f = setup("bf16", threads);
         size_t loaded = atomic_load(&requested);
         for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-            struct memory_plan plan =
-                engine_memory_plan(model_config(f.model), scheme_find("bf16"), &cases[i], threads);
+            struct error err = {0};
+            struct memory_plan plan;
+            expect_ok(engine_memory_plan(device_info(f.device), model_config(f.model),
+                                         scheme_find("bf16"), &cases[i], threads, &plan, &err),
+                      &err, "plan");
             size_t planned = plan.kv_bytes + plan.scratch_bytes;
             atomic_store(&requested, 0);
             struct context *ctx = context_of(f.model, cases[i]);
@@ -189,7 +192,7 @@ static void test_absurd_contexts_fail(void **state)
 }
 
 // In a child whose memory is limited: 0 when both calls fail as they should.
-static int limited_child(struct model *model, struct checkpoint *ck, struct pool *pool)
+static int limited_child(struct model *model, struct checkpoint *ck, struct device *device)
 {
     struct error err = {0};
     struct context *ctx;
@@ -208,8 +211,7 @@ static int limited_child(struct model *model, struct checkpoint *ck, struct pool
     struct model *second;
     if (os_limit_memory(40 << 20, &err) != OK)
         return 6;
-    struct engine_options options = {
-        .device = "cpu", .scheme = scheme_find("f32"), .pool = pool, .isa = ISA_ALL};
+    struct engine_options options = {.device = device, .scheme = scheme_find("f32")};
     if (model_load(ck, &options, NULL, NULL, &second, &err) != ERR_NOMEM || second)
         return 7;
     return strstr(err.message, "weights need") ? 0 : 8;
@@ -226,7 +228,7 @@ static void test_memory_limit(void **state)
     pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0)
-        _exit(limited_child(f.model, ck, f.pool));
+        _exit(limited_child(f.model, ck, f.device));
     int result;
     assert_int_equal(waitpid(child, &result, 0), child);
     assert_true(WIFEXITED(result));
@@ -253,12 +255,13 @@ static void test_peak_of_a_load(void **state)
     expect_ok(checkpoint_convert(ck, "f32", path, NULL, NULL, &report, &err), &err, path);
     checkpoint_destroy(ck);
     expect_ok(checkpoint_open(path, &wide, &err), &err, path);
-    struct pool *pool = pool_of(2);
-    struct engine_options options = {
-        .device = "cpu", .scheme = scheme_find("bf16"), .pool = pool, .isa = ISA_ALL};
-    struct memory_plan plan =
-        engine_memory_plan(checkpoint_config(wide), options.scheme,
-                           &(struct context_options){.batch = 1, .positions = 1, .chunk = 1}, 2);
+    struct device *device = device_of(2);
+    struct engine_options options = {.device = device, .scheme = scheme_find("bf16")};
+    struct context_options least = {.batch = 1, .positions = 1, .chunk = 1};
+    struct memory_plan plan;
+    expect_ok(engine_memory_plan(device_info(device), checkpoint_config(wide), options.scheme,
+                                 &least, 2, &plan, &err),
+              &err, "plan");
     bool measured = os_rss_peak_reset() && COUNTED;
     int64_t before = os_rss_bytes();
     expect_ok(model_load(wide, &options, NULL, NULL, &model, &err), &err, path);
@@ -266,7 +269,7 @@ static void test_peak_of_a_load(void **state)
     unlink(path);
     checkpoint_destroy(wide);
     model_destroy(model);
-    pool_destroy(pool);
+    device_close(device);
     if (!measured) {
         print_message("the peak cannot be measured here: skipped\n");
         skip();

@@ -34,10 +34,10 @@ static enum status make_until(const char *from, const char *scheme, int group, c
                               struct stop *stop, struct error *err)
 {
     struct checkpoint *ck = open_ok(from);
-    struct pool *pool = pool_of(2);
-    struct quantize_options options = {.scheme = scheme, .group = group, .pool = pool};
+    struct device *device = device_of(2);
+    struct quantize_options options = {.scheme = scheme, .group = group, .device = device};
     enum status status = checkpoint_quantize(ck, &options, out, stop_at, stop, err);
-    pool_destroy(pool);
+    device_close(device);
     checkpoint_destroy(ck);
     return status;
 }
@@ -188,11 +188,11 @@ static void many_files(void **state)
     const char *dir = scratch_make();
     below(out, dir, "sharded");
     struct checkpoint *ck = open_ok(MODELS "fp8-block");
-    struct pool *pool = pool_of(1);
+    struct device *device = device_of(1);
     struct quant_output output = {
         .type = DT_I4, .group = 64, .plain = DT_BF16, .made_by = "int4-rtn", .shard_bytes = 20000};
-    expect_ok(quantize_rtn(ck, &output, pool, out, NULL, NULL, &err), &err, out);
-    pool_destroy(pool);
+    expect_ok(quantize_rtn(ck, &output, device_pool(device), out, NULL, NULL, &err), &err, out);
+    device_close(device);
     checkpoint_destroy(ck);
     assert_true(file_exists(below(path, out, "model.safetensors.index.json")));
     assert_true(entries(out) > 4);

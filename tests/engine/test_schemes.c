@@ -56,16 +56,16 @@ static struct scheme resolved(const char *name, const char *head, unsigned isa)
     enum dtype type;
     assert_true(storage_parse(head, &type));
     assert_non_null(scheme_find(name));
-    return scheme_resolve(scheme_find(name), type, isa);
+    return scheme_resolve(scheme_find(name), type, host_target(isa));
 }
 
-static struct model *load_scheme(const char *path, const struct scheme *scheme, struct pool *pool,
-                                 unsigned isa)
+static struct model *load_scheme(const char *path, const struct scheme *scheme,
+                                 struct device *device)
 {
     struct error err = {0};
     struct checkpoint *ck = NULL;
     struct model *model = NULL;
-    struct engine_options options = {.device = "cpu", .scheme = scheme, .pool = pool, .isa = isa};
+    struct engine_options options = {.device = device, .scheme = scheme};
     expect_ok(checkpoint_open(path, &ck, &err), &err, path);
     expect_ok(model_load(ck, &options, NULL, NULL, &model, &err), &err, scheme->name);
     checkpoint_destroy(ck);
@@ -124,8 +124,8 @@ static void logits_are_those_of_the_documented_arithmetic(void **state)
             if (strcmp(storage_name(scheme.activations), c->inputs) != 0)
                 continue; // this tier multiplies int4 by other inputs: another case has them
             tested++;
-            struct pool *pool = pool_of(1 + (int)t % 2);
-            struct model *model = load_scheme(FOLDER, &scheme, pool, tiers[t].isa);
+            struct device *device = device_of_tier(1 + (int)t % 2, tiers[t].isa);
+            struct model *model = load_scheme(FOLDER, &scheme, device);
             for (int chunk = 5; chunk < 64; chunk *= 6) {
                 struct distance d = distance_of(&g, c, model, chunk);
                 print_message("%-8s %-4s head %-4s kv %-4s %-11s largest %.1e rms %.1e\n",
@@ -136,7 +136,7 @@ static void logits_are_those_of_the_documented_arithmetic(void **state)
                              c->scheme, c->head, c->kv, tiers[t].name, d.largest, d.rms);
             }
             model_destroy(model);
-            pool_destroy(pool);
+            device_close(device);
         }
     }
     assert_true(tested >= g.count / 2);
@@ -196,10 +196,11 @@ static void nobody_else_in_the_batch_matters(void **state)
     for (size_t i = 0; i < sizeof runs / sizeof *runs * tier_count; i++) {
         size_t r = i / tier_count, t = i % tier_count;
         struct scheme scheme = resolved(runs[r].scheme, runs[r].head, tiers[t].isa);
-        struct pool *pools[2] = {pool_of(1), pool_of(2)};
+        struct device *devices[2] = {device_of_tier(1, tiers[t].isa),
+                                     device_of_tier(2, tiers[t].isa)};
         float *expected = NULL;
         for (int p = 0; p < 2; p++) {
-            struct model *model = load_scheme(FOLDER, &scheme, pools[p], tiers[t].isa);
+            struct model *model = load_scheme(FOLDER, &scheme, devices[p]);
             size_t vocab = (size_t)model_config(model)->vocab;
             float *out = calloc(SEQUENCES * vocab, sizeof *out);
             int32_t tokens[SEQUENCES][LENGTH];
@@ -213,14 +214,14 @@ static void nobody_else_in_the_batch_matters(void **state)
                 }
                 if (memcmp(out, expected, SEQUENCES * vocab * sizeof *out) != 0)
                     fail_msg("%s, tier %s, %d threads, chunks of %d: other bits", scheme.name,
-                             tiers[t].name, pool_threads(pools[p]), chunks[way]);
+                             tiers[t].name, device_info(devices[p])->units, chunks[way]);
             }
             free(out);
             model_destroy(model);
         }
         free(expected);
-        pool_destroy(pools[0]);
-        pool_destroy(pools[1]);
+        device_close(devices[0]);
+        device_close(devices[1]);
     }
 }
 
@@ -242,12 +243,12 @@ static void the_arithmetic_that_runs_is_named(void **state)
     assert_string_equal(s.arithmetic, "weight-only: fp8 x bf16 -> f32; head bf16");
     s = resolved("bf16", "bf16", ISA_ALL);
     assert_string_equal(s.arithmetic, "bf16 x bf16 -> f32");
-    s = scheme_resolve(&s, s.head, ISA_ALL);
+    s = scheme_resolve(&s, s.head, host_target(ISA_ALL));
     assert_string_equal(s.arithmetic, "bf16 x bf16 -> f32");
     size_t count;
     const struct scheme *table = scheme_table(&count);
     for (size_t i = 0; i < count; i++) { // what the table says is what runs with all there is
-        s = scheme_resolve(&table[i], table[i].head, ISA_ALL);
+        s = scheme_resolve(&table[i], table[i].head, host_target(ISA_ALL));
         if (table[i].weights != DT_I4 || device_isa_host() & ISA_AVX512_VNNI)
             assert_string_equal(s.arithmetic, table[i].arithmetic);
     }
@@ -276,15 +277,14 @@ static void int8_products_too_long_are_refused(void **state)
         const char *scheme, *head;
     } cases[] = {{16, 131088, "int8", "bf16"}, {131088, 16, "bf16", "int8"}};
     const char *dir = scratch_make();
-    struct pool *pool = pool_of(1);
+    struct device *device = device_of(1);
     for (int i = 0; i < 2; i++) {
         char config[512], path[128];
         struct error err = {0};
         struct checkpoint *ck = NULL;
         struct model *model = NULL;
         struct scheme scheme = resolved(cases[i].scheme, cases[i].head, ISA_ALL);
-        struct engine_options options = {
-            .device = "cpu", .scheme = &scheme, .pool = pool, .isa = ISA_ALL};
+        struct engine_options options = {.device = device, .scheme = &scheme};
         int used = snprintf(config, sizeof config,
                             "{\"model_type\":\"llama\",\"hidden_size\":%d,\"intermediate_size\":%d,"
                             "\"num_hidden_layers\":1,\"num_attention_heads\":1,\"head_dim\":16,"
@@ -298,7 +298,7 @@ static void int8_products_too_long_are_refused(void **state)
         assert_null(model);
         checkpoint_destroy(ck);
     }
-    pool_destroy(pool);
+    device_close(device);
     scratch_remove(dir);
 }
 
@@ -306,16 +306,16 @@ static void a_cache_of_int4_is_refused(void **state)
 {
     (void)state;
     struct error err = {0};
-    struct pool *pool = pool_of(1);
+    struct device *device = device_of(1);
     struct scheme scheme = resolved("int8", "bf16", ISA_ALL);
-    struct model *model = load_scheme(FOLDER, &scheme, pool, ISA_ALL);
+    struct model *model = load_scheme(FOLDER, &scheme, device);
     struct context *ctx;
     struct context_options options = {.batch = 1, .positions = 4, .chunk = 4, .kv = DT_I4};
     assert_int_equal(context_create(model, &options, &ctx, &err), ERR_UNSUPPORTED);
     assert_non_null(strstr(err.message, "int4"));
     assert_non_null(strstr(err.message, "int8, fp8"));
     model_destroy(model);
-    pool_destroy(pool);
+    device_close(device);
 }
 
 int main(void)

@@ -19,7 +19,7 @@ enum { SEED = 7 };
 
 static k_linear_fn *right_linear(enum dtype type)
 {
-    return kernel_find(KOP_GEMM, type, type, 0)->fn.linear;
+    return kernel_reference(KOP_GEMM, type, type)->fn.linear;
 }
 
 // ---- products ------------------------------------------------------------------------------------------
@@ -93,7 +93,7 @@ static void takes_infinity_for_large(const struct k_linear *job, int panel0, int
 
 static void forgets_the_zeros(const struct k_linear *job, int panel0, int panel1)
 {
-    k_linear_fn *right = kernel_find(KOP_GEMM, DT_I4, DT_I8, 0)->fn.linear;
+    k_linear_fn *right = kernel_reference(KOP_GEMM, DT_I4, DT_I8)->fn.linear;
     struct k_linear more = *job;
     int group = job->group ? job->group : QUANT_GROUP,
         groups = quant_groups(DT_I4, job->cols, group);
@@ -115,12 +115,12 @@ static void takes_one_scale_for_all_tokens(const struct k_linear *job, int panel
     for (int t = 0; t < job->tokens; t++)
         scales[t] = job->x_scale[0];
     other.x_scale = scales;
-    kernel_find(KOP_GEMM, DT_I8, DT_I8, 0)->fn.linear(&other, panel0, panel1);
+    kernel_reference(KOP_GEMM, DT_I8, DT_I8)->fn.linear(&other, panel0, panel1);
 }
 
 static float rounds_half_up(void *dst, const float *src, int n, int padded)
 {
-    float scale = kernel_find(KOP_CAST, DT_F32, DT_I8, 0)->fn.cast(dst, src, n, padded);
+    float scale = kernel_reference(KOP_CAST, DT_F32, DT_I8)->fn.cast(dst, src, n, padded);
     for (int i = 0; scale > 0 && i < n; i++)
         ((int8_t *)dst)[i] = (int8_t)floorf(src[i] / scale + 0.5f);
     return scale;
@@ -128,7 +128,7 @@ static float rounds_half_up(void *dst, const float *src, int n, int padded)
 
 static float forgets_its_scale(void *dst, const float *src, int n, int padded)
 {
-    kernel_find(KOP_CAST, DT_F32, DT_F8E4M3, 0)->fn.cast(dst, src, n, padded);
+    kernel_reference(KOP_CAST, DT_F32, DT_F8E4M3)->fn.cast(dst, src, n, padded);
     return 1;
 }
 
@@ -136,7 +136,7 @@ static void forgets_the_scales_of_values(const struct k_attention *job)
 {
     struct k_attention other = *job;
     other.v_scale = NULL;
-    kernel_find(KOP_ATTENTION, DT_I8, DT_F32, 0)->fn.attention(&other);
+    kernel_reference(KOP_ATTENTION, DT_I8, DT_F32)->fn.attention(&other);
 }
 
 // ---- the others ----------------------------------------------------------------------------------------
@@ -173,13 +173,13 @@ static void squares_in_f32(float *y, const float *x, const float *w, int n, floa
 
 static void approximates(float *y, const float *x, const float *up, int n)
 {
-    kernel_find(KOP_GELU_TANH, DT_F32, DT_F32, 0)->fn.activate(y, x, up, n);
+    kernel_reference(KOP_GELU_TANH, DT_F32, DT_F32)->fn.activate(y, x, up, n);
 }
 
 static void takes_no_mean(float *y, const float *x, const float *w, const float *b, int n,
                           float eps)
 {
-    kernel_find(KOP_RMSNORM, DT_F32, DT_F32, 0)->fn.rmsnorm(y, x, w, n, eps);
+    kernel_reference(KOP_RMSNORM, DT_F32, DT_F32)->fn.rmsnorm(y, x, w, n, eps);
     for (int i = 0; b && i < n; i++)
         y[i] += b[i];
 }
@@ -197,32 +197,32 @@ static void turns_the_wrong_way(const struct k_rope *job)
     for (int i = 0; i < job->rotary / 2; i++)
         minus[i] = -job->sin[i];
     other.sin = minus;
-    kernel_find(KOP_ROPE, DT_F32, DT_F32, 0)->fn.rope(&other);
+    kernel_reference(KOP_ROPE, DT_F32, DT_F32)->fn.rope(&other);
 }
 
 static void ignores_the_window(const struct k_attention *job)
 {
     struct k_attention other = *job;
     other.window = 0;
-    kernel_find(KOP_ATTENTION, DT_F32, DT_F32, 0)->fn.attention(&other);
+    kernel_reference(KOP_ATTENTION, DT_F32, DT_F32)->fn.attention(&other);
 }
 
 static void ignores_the_bias(const struct k_attention *job)
 {
     struct k_attention other = *job;
     other.bias = NULL;
-    kernel_find(KOP_ATTENTION, DT_F32, DT_F32, 0)->fn.attention(&other);
+    kernel_reference(KOP_ATTENTION, DT_F32, DT_F32)->fn.attention(&other);
 }
 
 static void wants_more_scratch(const struct k_attention *job)
 {
-    kernel_find(KOP_ATTENTION, DT_F32, DT_F32, 0)->fn.attention(job);
+    kernel_reference(KOP_ATTENTION, DT_F32, DT_F32)->fn.attention(job);
     ((char *)job->scratch)[kernel_attention_scratch(job->tokens, job->group, job->head_dim)] = 0;
 }
 
 static uint64_t skips_a_line(void *dst, const void *a, const void *b, size_t bytes)
 {
-    return kernel_find(KOP_READ, DT_F32, DT_F32, 0)->fn.stream(dst, a, b, bytes - 64);
+    return kernel_reference(KOP_READ, DT_F32, DT_F32)->fn.stream(dst, a, b, bytes - 64);
 }
 
 static uint64_t copies_less(void *dst, const void *a, const void *b, size_t bytes)
@@ -234,7 +234,7 @@ static uint64_t copies_less(void *dst, const void *a, const void *b, size_t byte
 
 static uint64_t counts_by_the_call(const void *seed, uint64_t rounds, float *sink)
 {
-    kernel_find(KOP_PEAK, DT_F32, DT_F32, 0)->fn.peak(seed, rounds, sink);
+    kernel_reference(KOP_PEAK, DT_F32, DT_F32)->fn.peak(seed, rounds, sink);
     return 1000;
 }
 
@@ -294,7 +294,7 @@ static void broken_kernels_are_found(void **state)
     for (size_t i = 0; i < sizeof broken / sizeof broken[0]; i++) {
         const struct kernel *row = &broken[i].kernel;
         struct kernel_check_result result;
-        kernel_check_row(row, kernel_find(row->op, row->w, row->x, 0), SEED, &result);
+        kernel_check_row(row, kernel_reference(row->op, row->w, row->x), SEED, &result);
         print_message("%-24s %2d of %d: %s\n", row->name, result.failures, result.cases,
                       result.reason);
         if (result.failures == 0)
@@ -316,15 +316,26 @@ static void keep_worst(void *user, const struct kernel_check_result *result)
     }
 }
 
+static struct device *open_host(unsigned isa)
+{
+    struct error err = {0};
+    struct device *device = NULL;
+    struct device_options options = {.threads = 1, .isa = isa};
+    assert_int_equal(device_open(DEVICE_DEFAULT, &options, &device, &err), OK);
+    return device;
+}
+
 static void every_variant_agrees_with_ref(void **state)
 {
     (void)state;
     struct error err = {0};
     struct kernel_check_result all = {0};
+    struct device *device = open_host(ISA_ALL);
     print_message("seed %d\n", SEED);
-    assert_int_equal(kernel_check("*", device_isa_host(), SEED, keep_worst, &all, &err), OK);
+    assert_int_equal(kernel_check("*", device, SEED, keep_worst, &all, &err), OK);
     assert_true(all.cases > 20);
     assert_int_equal(all.failures, 0);
+    device_close(device);
 }
 
 static void a_mask_limits_what_is_checked(void **state)
@@ -332,10 +343,12 @@ static void a_mask_limits_what_is_checked(void **state)
     (void)state;
     struct error err = {0};
     struct kernel_check_result all = {0};
-    assert_int_equal(kernel_check("k_add_*", 0, SEED, keep_worst, &all, &err), OK);
+    struct device *device = open_host(0);
+    assert_int_equal(kernel_check("k_add_*", device, SEED, keep_worst, &all, &err), OK);
     assert_int_equal(all.cases, 1);
-    assert_int_equal(kernel_check("k_nothing", ISA_ALL, SEED, keep_worst, &all, &err), ERR_USAGE);
-    assert_non_null(strstr(err.message, "k_nothing"));
+    assert_int_equal(kernel_check("k_nothing", device, SEED, keep_worst, &all, &err), ERR_USAGE);
+    assert_string_equal(err.message, "no kernel for cpu with ref matches 'k_nothing'");
+    device_close(device);
 }
 
 static int handled;
@@ -350,7 +363,7 @@ static void handlers_are_put_back(void **state)
     (void)state;
     struct sigaction mine = {.sa_handler = count_signal}, before;
     struct kernel_check_result result;
-    const struct kernel *row = kernel_find(KOP_ADD, DT_F32, DT_F32, 0);
+    const struct kernel *row = kernel_reference(KOP_ADD, DT_F32, DT_F32);
     sigaction(SIGSEGV, &mine, &before);
     kernel_check_row(row, row, SEED, &result);
     raise(SIGSEGV);

@@ -235,7 +235,7 @@ static void a_product_is_what_the_rows_say(enum dtype w, enum dtype x, int cols,
     float source[LDX], y[TOKENS][16], scales[TOKENS], expanded[COLS];
     size_t element = x == DT_BF16 ? 2 : 1;
     unsigned char *packed = malloc(panel_bytes(w, cols));
-    k_cast_fn *cast = kernel_find(KOP_CAST, DT_F32, x, 0)->fn.cast;
+    k_cast_fn *cast = kernel_reference(KOP_CAST, DT_F32, x)->fn.cast;
     for (int r = 0; r < 16; r++) {
         for (int c = 0; c < cols; c++)
             source[c] = 2 * rng_f32(rng) - 1.3f;
@@ -253,7 +253,7 @@ static void a_product_is_what_the_rows_say(enum dtype w, enum dtype x, int cols,
     job.ldx = LDX;
     job.ldy = 16;
     job.x_scale = x == DT_BF16 ? NULL : scales;
-    kernel_find(KOP_GEMM, w, x, 0)->fn.linear(&job, 0, 1);
+    kernel_reference(KOP_GEMM, w, x)->fn.linear(&job, 0, 1);
     for (int r = 0; r < 16; r++) {
         quant_row_expand(w, views[r], cols, QUANT_GROUP, expanded);
         for (int t = 0; t < TOKENS; t++) {

@@ -40,7 +40,7 @@ static void every_operation_has_a_portable_row(void **state)
     size_t count;
     const struct kernel *table = kernel_table(&count);
     for (size_t i = 0; i < count; i++) {
-        const struct kernel *ref = kernel_find(table[i].op, table[i].w, table[i].x, 0);
+        const struct kernel *ref = kernel_reference(table[i].op, table[i].w, table[i].x);
         assert_non_null(ref);
         assert_int_equal(ref->isa, 0);
         assert_non_null(ref->fn.linear);
@@ -60,14 +60,49 @@ static void the_last_row_that_runs_is_found(void **state)
     const struct kernel *table = kernel_table(&count);
     for (unsigned isa = 0; isa < 1 << 11; isa++)
         for (enum dtype t = DT_F32; t <= DT_BF16; t++) {
-            const struct kernel *found = kernel_find(KOP_GEMV, t, t, isa), *last = NULL;
+            struct device_target target = {.where = DEVICE_HOST, .isa = isa};
+            const struct kernel *found = kernel_find(KOP_GEMV, t, t, target), *last = NULL;
             for (size_t i = 0; i < count; i++)
                 if (table[i].op == KOP_GEMV && table[i].w == t && table[i].x == t &&
                     (table[i].isa & ~isa) == 0)
                     last = &table[i];
             assert_ptr_equal(found, last);
         }
-    assert_null(kernel_find(KOP_GEMV, DT_I4, DT_F16, ISA_ALL));
+    struct device_target all = {.where = DEVICE_HOST, .isa = ISA_ALL};
+    assert_null(kernel_find(KOP_GEMV, DT_I4, DT_F16, all));
+}
+
+// A row of the host is never found for another kind of device, whatever tiers that has.
+static void a_target_keeps_to_its_kind(void **state)
+{
+    (void)state;
+    size_t count;
+    const struct kernel *table = kernel_table(&count);
+    for (size_t i = 0; i < count; i++) {
+        struct device_target gpu = {.where = DEVICE_CUDA, .isa = ISA_ALL};
+        const struct kernel *found = kernel_find(table[i].op, table[i].w, table[i].x, gpu);
+        assert_true(!found || found->where == DEVICE_CUDA);
+        assert_int_equal(kernel_runs_on(&table[i], gpu), table[i].where == DEVICE_CUDA);
+    }
+}
+
+// Products say what they read and where GEMV ends; nothing else does.
+static void products_have_their_columns(void **state)
+{
+    (void)state;
+    size_t count;
+    const struct kernel *table = kernel_table(&count);
+    for (size_t i = 0; i < count; i++) {
+        const struct kernel *k = &table[i];
+        bool product = k->op == KOP_GEMV || k->op == KOP_GEMM;
+        if (product != (k->layout != LAYOUT_NONE) || product != (k->most_tokens > 0))
+            fail_msg("%s", k->name);
+        if (k->op == KOP_GEMM)
+            assert_int_equal(k->most_tokens, ALL_TOKENS);
+        if (product && k->isa)
+            assert_true(k->tile.panels > 0 && k->tile.tokens > 0 && k->tile.streamed > 0 &&
+                        k->tile.streamed <= k->tile.panels);
+    }
 }
 
 int main(void)
@@ -76,6 +111,8 @@ int main(void)
         cmocka_unit_test(names_say_what_rows_are),
         cmocka_unit_test(every_operation_has_a_portable_row),
         cmocka_unit_test(the_last_row_that_runs_is_found),
+        cmocka_unit_test(a_target_keeps_to_its_kind),
+        cmocka_unit_test(products_have_their_columns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

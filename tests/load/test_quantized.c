@@ -191,9 +191,9 @@ static void groups_that_panels_do_not_have(void **state)
     struct checkpoint *ck = open_ok(MODELS "awq-row"), *odd = open_ok(dir);
     assert_true(ck->ops->quantization(ck->self, T_Q, 0, &stored));
     assert_false(odd->ops->quantization(odd->self, T_Q, 0, &stored));
-    struct pool *pool = pool_of(1);
-    model_destroy(load(dir, "int4-rtn", pool, ISA_ALL));
-    pool_destroy(pool);
+    struct device *device = device_of(1);
+    model_destroy(load(dir, "int4-rtn", device));
+    device_close(device);
     checkpoint_destroy(ck);
     checkpoint_destroy(odd);
     str_fini(&config);

@@ -112,14 +112,15 @@ static void workers_are_counted(void **state)
 static void canaries_pick_the_level(void **state)
 {
     (void)state;
-    struct pool *pool = NULL;
+    struct device *device = NULL;
+    struct device_options options = {.threads = 1, .pin = true, .isa = ISA_ALL};
     struct error err = {0};
-    assert_int_equal(pool_create(1, true, &pool, &err), OK);
+    assert_int_equal(device_open(DEVICE_DEFAULT, &options, &device, &err), OK);
     struct memory_level level[MEMORY_LEVELS_MAX];
     int levels = machine_memory_levels(level);
     assert_true(levels >= 1);
     struct canary *canary = NULL;
-    assert_int_equal(canary_create(pool, (size_t)8 << 30, &canary, &err), OK);
+    assert_int_equal(canary_create(device, (size_t)8 << 30, &canary, &err), OK);
     assert_string_equal(canary_level(canary), "DRAM");
     // At a petabyte a second the loop would have been dropped; at none it did not run.
     double rate = canary_bandwidth(canary);
@@ -128,14 +129,14 @@ static void canaries_pick_the_level(void **state)
     size_t dram_bytes = canary_memory_bytes(canary);
     canary_destroy(canary);
     if (levels > 1) {
-        assert_int_equal(canary_create(pool, 1000, &canary, &err), OK);
+        assert_int_equal(canary_create(device, 1000, &canary, &err), OK);
         assert_string_equal(canary_level(canary), "L1");
         assert_true(canary_bandwidth(canary) > 1e6);
         assert_true(canary_memory_bytes(canary) < dram_bytes);
         canary_destroy(canary);
     }
     canary_destroy(NULL);
-    pool_destroy(pool);
+    device_close(device);
 }
 
 static void shares(void **state)

@@ -35,10 +35,11 @@ static void walk_is_one_cycle(void **state)
 static void look_at(int threads, size_t bytes, bool has_sync)
 {
     struct error err = {0};
-    struct pool *pool = NULL;
+    struct device *device = NULL;
+    struct device_options options = {.threads = threads, .isa = 0};
     struct state_probe *probe = NULL;
-    assert_int_equal(pool_create(threads, false, &pool, &err), OK);
-    assert_int_equal(state_probe_create(pool, 0, bytes, &probe, &err), OK);
+    assert_int_equal(device_open(DEVICE_DEFAULT, &options, &device, &err), OK);
+    assert_int_equal(state_probe_create(device, bytes, &probe, &err), OK);
     for (int i = 0; i < 3; i++) {
         struct machine_state s = state_probe_look(probe);
         assert_int_equal(isnan(s.sync_ns) == 0, has_sync);
@@ -48,7 +49,7 @@ static void look_at(int threads, size_t bytes, bool has_sync)
     }
     assert_true(state_probe_bytes(probe) <= 2 * (size_t)STATE_BYTES_MAX + (1 << 20));
     state_probe_destroy(probe);
-    pool_destroy(pool);
+    device_close(device);
 }
 
 static void one_thread_has_nobody_to_meet(void **state)

@@ -119,8 +119,11 @@ static void absurd_jobs_are_refused(void **state)
         "{}",
         "{\"version\":1}",
         "{\"version\":2,\"task\":\"cells\"}",
-        "{\"version\":1,\"task\":\"dance\",\"threads\":1,\"isa\":0,\"memory_limit\":0}",
-        "{\"version\":1,\"task\":\"ceilings\",\"threads\":0,\"isa\":0,\"memory_limit\":0}",
+        "{\"version\":1,\"task\":\"dance\",\"threads\":1,\"isa\":0,\"memory_limit\":0,"
+        "\"device\":\"cpu\"}",
+        "{\"version\":1,\"task\":\"ceilings\",\"threads\":0,\"isa\":0,\"memory_limit\":0,"
+        "\"device\":\"cpu\"}",
+        "{\"version\":1,\"task\":\"ceilings\",\"threads\":1,\"isa\":0,\"memory_limit\":0}",
         "{\"version\":1,\"task\":\"cells\",\"threads\":1,\"isa\":0,\"memory_limit\":0,\"device\":"
         "\"cpu\",\"scheme\":\"f32\",\"head\":\"f32\",\"model\":\"m\",\"seed\":0,\"cells\":[]}",
         "{\"version\":1,\"task\":\"cells\",\"threads\":1,\"isa\":0,\"memory_limit\":0,\"device\":"
@@ -227,7 +230,8 @@ static void malformed_events_are_refused(void **state)
         REPETITION(METRICS(TTFT), "[[1,\"2\"]]"),
         REPETITION(METRICS(TTFT), "[[1,-2]]"),
         REPETITION("\"nonfinite\":-1,\"metrics\":[]", "[[1]]"),
-        "{\"event\":\"ceilings\",\"rows\":[{\"name\":\"a name that is far too long for its place "
+        "{\"event\":\"ceilings\",\"rows\":[{\"device\":\"cpu\",\"name\":\"a name that is far too "
+        "long for its place "
         "in a ceiling\",\"level\":\"\",\"kernel\":\"\",\"value\":1,\"low\":1,\"high\":1,"
         "\"threads\":1,\"samples\":1}]}",
     };

@@ -32,7 +32,7 @@ static void read_text(const char *path, const char *convention, struct quality_t
     checkpoint_destroy(ck);
 }
 
-static struct quality measure(struct model *model, struct model *baseline, struct pool *pool,
+static struct quality measure(struct model *model, struct model *baseline, struct device *device,
                               const char *convention, const struct quality_text *text,
                               size_t windows)
 {
@@ -44,7 +44,7 @@ static struct quality measure(struct model *model, struct model *baseline, struc
                                .convention = quality_convention_find(convention),
                                .text = text,
                                .windows = windows,
-                               .pool = pool};
+                               .pool = device_pool(device)};
     expect_ok(quality_measure(&in, &quality, &err), &err, convention);
     return quality;
 }
@@ -133,10 +133,10 @@ static void figures_are_transformers(void **state)
     struct file_map map;
     char dir[] = "/tmp/test_quality_XXXXXX";
     make_turned(dir);
-    struct pool *pool = pool_of(2);
-    struct model *f32 = load(REFERENCE, "f32", pool, ISA_ALL);
-    struct model *bf16 = load(REFERENCE, "bf16", pool, ISA_ALL);
-    struct model *turned = load(dir, "f32", pool, ISA_ALL);
+    struct device *device = device_of(2);
+    struct model *f32 = load(REFERENCE, "f32", device);
+    struct model *bf16 = load(REFERENCE, "bf16", device);
+    struct model *turned = load(dir, "f32", device);
     expect_ok(file_map("tests/golden/reference/quality.bin", &map, &err), &err, "golden");
     assert_memory_equal(map.data, "RGQL\1\0\0\0\3\0\0\0", 12);
     assert_int_equal(map.size_bytes, 12 + 3 * 104);
@@ -145,10 +145,10 @@ static void figures_are_transformers(void **state)
         struct quality_text text;
         memcpy(&g, map.data + 12 + (size_t)i * 104, sizeof g);
         read_text(EVAL, g.name, &text);
-        struct quality q = measure(turned, f32, pool, g.name, &text, g.windows);
+        struct quality q = measure(turned, f32, device, g.name, &text, g.windows);
         assert_true(q.windows == g.windows && q.tokens == (double)g.windows * g.scored);
         check_turned(&g, &q);
-        q = measure(bf16, NULL, pool, g.name, &text, g.windows);
+        q = measure(bf16, NULL, device, g.name, &text, g.windows);
         close_to(g.name, "bf16", q.perplexity, exp(g.nll_f32), 1e-3);
         close_to(g.name, "bf16", q.perplexity, exp(g.nll_bf16), 5e-3);
         assert_true(isnan(q.kl_mean));
@@ -158,7 +158,7 @@ static void figures_are_transformers(void **state)
     model_destroy(f32);
     model_destroy(bf16);
     model_destroy(turned);
-    pool_destroy(pool);
+    device_close(device);
     remove_turned(dir);
 }
 
@@ -170,18 +170,18 @@ static void threads_change_nothing(void **state)
     struct quality q[3];
     read_text(EVAL, "half-512", &text);
     for (int threads = 1; threads <= 2; threads++) {
-        struct pool *pool = pool_of(threads);
-        struct model *bf16 = load(REFERENCE, "bf16", pool, ISA_ALL);
-        struct model *f32 = load(REFERENCE, "f32", pool, ISA_ALL);
-        q[threads - 1] = measure(bf16, f32, pool, "half-512", &text, 2);
+        struct device *device = device_of(threads);
+        struct model *bf16 = load(REFERENCE, "bf16", device);
+        struct model *f32 = load(REFERENCE, "f32", device);
+        q[threads - 1] = measure(bf16, f32, device, "half-512", &text, 2);
         if (threads == 2) {
-            q[2] = measure(bf16, NULL, pool, "half-512", &text, 2);
-            struct quality self = measure(f32, f32, pool, "half-512", &text, 1);
+            q[2] = measure(bf16, NULL, device, "half-512", &text, 2);
+            struct quality self = measure(f32, f32, device, "half-512", &text, 1);
             assert_true(self.kl_mean == 0 && self.same_top == 1 && self.dp_rms == 0);
         }
         model_destroy(f32);
         model_destroy(bf16);
-        pool_destroy(pool);
+        device_close(device);
     }
     for (const struct quality_figure *f = quality_figures; f->metric; f++)
         if (strcmp(f->metric, "quality_time") != 0)
@@ -234,15 +234,15 @@ static void refusals_are_in_words(void **state)
     struct checkpoint *ck = NULL;
     struct quality_text text = {0};
     struct quality q;
-    struct pool *pool = pool_of(1);
-    struct model *tiny = load(MODELS "llama-gqa3", "f32", pool, ISA_ALL);
+    struct device *device = device_of(1);
+    struct model *tiny = load(MODELS "llama-gqa3", "f32", device);
     int32_t ids[600] = {0};
     struct quality_text zeros = {.ids = ids, .count = 600}, brief = {.ids = ids, .count = 511};
     struct quality_input in = {.model = tiny,
                                .kv = DT_F32,
                                .convention = quality_convention_find("full-2048"),
                                .text = &zeros,
-                               .pool = pool};
+                               .pool = device_pool(device)};
     assert_int_equal(quality_measure(&in, &q, &err), ERR_UNSUPPORTED);
     assert_string_equal(err.message, "convention full-2048 has windows of 2048 tokens, the model "
                                      "ends at 512 positions");
@@ -271,7 +271,7 @@ static void refusals_are_in_words(void **state)
         ERR_IO);
     checkpoint_destroy(ck);
     model_destroy(tiny);
-    pool_destroy(pool);
+    device_close(device);
 }
 
 // What does not fit beside the model is told with both sizes, and is no error.
@@ -280,12 +280,11 @@ static void a_baseline_that_does_not_fit_is_told(void **state)
     (void)state;
     struct error err = {0};
     struct checkpoint *ck = NULL;
-    struct pool *pool = pool_of(1);
+    struct device *device = device_of(1);
     char why[256];
     expect_ok(checkpoint_open(REFERENCE, &ck, &err), &err, REFERENCE);
-    struct model *bf16 = load(REFERENCE, "bf16", pool, ISA_ALL), *out = NULL;
-    struct engine_options options = {
-        .device = "cpu", .scheme = model_scheme(bf16), .pool = pool, .isa = ISA_ALL};
+    struct model *bf16 = load(REFERENCE, "bf16", device), *out = NULL;
+    struct engine_options options = {.device = device, .scheme = model_scheme(bf16)};
     struct quality_baseline in = {.ck = ck,
                                   .model = bf16,
                                   .kv = DT_BF16,
@@ -307,7 +306,7 @@ static void a_baseline_that_does_not_fit_is_told(void **state)
     assert_ptr_equal(same, out);
     model_destroy(out);
     model_destroy(bf16);
-    pool_destroy(pool);
+    device_close(device);
     checkpoint_destroy(ck);
 }
 

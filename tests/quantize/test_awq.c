@@ -66,10 +66,9 @@ static const struct source_ops folded_ops = {
 static void logits_of(struct checkpoint *ck, const struct calib_text *text, float *out)
 {
     struct error err = {0};
-    struct pool *pool = pool_of(1);
+    struct device *device = device_of(1);
     struct model *model = NULL;
-    struct engine_options options = {
-        .device = "cpu", .scheme = scheme_find("f32"), .pool = pool, .isa = ISA_ALL};
+    struct engine_options options = {.device = device, .scheme = scheme_find("f32")};
     expect_ok(model_load(ck, &options, NULL, NULL, &model, &err), &err, "model_load");
     struct context *ctx = context_of(
         model,
@@ -79,7 +78,7 @@ static void logits_of(struct checkpoint *ck, const struct calib_text *text, floa
     memcpy(out, logits, (size_t)TOKENS * (size_t)ck->config.vocab * sizeof *out);
     context_destroy(ctx);
     model_destroy(model);
-    pool_destroy(pool);
+    device_close(device);
 }
 
 static void folding_keeps_logits(const char *path, int scales_expected)
@@ -175,13 +174,13 @@ static struct taken search(const char *path, int windows, int threads, char hex[
     struct error err = {0};
     struct checkpoint *ck = open_model(path);
     struct calib_text text = random_text(ck, windows);
-    struct pool *pool = pool_of(threads);
+    struct device *device = device_of(threads);
     struct taken taken = {.hash = hash_create(), .ck = ck};
-    struct awq_options options = {.group = 16, .pool = pool, .isa = ISA_ALL};
+    struct awq_options options = {.group = 16, .device = device};
     expect_ok(awq_search(ck, &text, &options, take, &taken, &err), &err, path);
     assert_int_equal(taken.layers, ck->config.layers);
     hash_finish(taken.hash, hex);
-    pool_destroy(pool);
+    device_close(device);
     calib_text_fini(&text);
     checkpoint_destroy(ck);
     return taken;
@@ -235,13 +234,12 @@ static enum status stopped_search(const struct checkpoint *ck, struct stop *stop
 {
     char hex[65];
     struct calib_text text = random_text(ck, 2);
-    struct pool *pool = pool_of(2);
+    struct device *device = device_of(2);
     struct taken taken = {.hash = hash_create(), .ck = ck};
-    struct awq_options options = {
-        .group = 16, .pool = pool, .isa = ISA_ALL, .progress = stop_at, .user = stop};
+    struct awq_options options = {.group = 16, .device = device, .progress = stop_at, .user = stop};
     enum status status = awq_search(ck, &text, &options, take, &taken, err);
     hash_finish(taken.hash, hex);
-    pool_destroy(pool);
+    device_close(device);
     calib_text_fini(&text);
     return status;
 }
@@ -268,9 +266,9 @@ static void test_stopped_search(void **state)
 static void calibrated(struct checkpoint *ck, const char *calib, struct calibration *result)
 {
     struct error err = {0};
-    struct pool *pool = pool_of(2);
+    struct device *device = device_of(2);
     struct checkpoint *made = NULL;
-    struct quantize_options options = {.scheme = "int4-awq", .pool = pool, .calib = calib};
+    struct quantize_options options = {.scheme = "int4-awq", .device = device, .calib = calib};
     expect_ok(checkpoint_calibrated(ck, &options, NULL, NULL, &made, result, &err), &err,
               "checkpoint_calibrated");
     struct stored_quant stored;
@@ -278,7 +276,7 @@ static void calibrated(struct checkpoint *ck, const char *calib, struct calibrat
     assert_true(stored.type == DT_I4 && stored.group == AWQ_GROUP);
     assert_string_equal(checkpoint_config(made)->name, checkpoint_config(ck)->name);
     checkpoint_destroy(made);
-    pool_destroy(pool);
+    device_close(device);
 }
 
 static int names_in(const char *dir)
@@ -341,16 +339,14 @@ static void test_stopped(void **state)
     snprintf(cache, sizeof cache, "%s/ridge/awq", home);
     char *text = text_below(home, ""), *out = file_join(home, "out");
     struct checkpoint *ck = open_model("models/reference"), *made = NULL;
-    struct pool *pool = pool_of(2);
-    struct quantize_options options = {.scheme = "int4-awq", .pool = pool, .calib = text};
+    struct device *device = device_of(2);
+    struct quantize_options options = {.scheme = "int4-awq", .device = device, .calib = text};
     for (int at = 1; at <= 2; at++) {
         struct stop stop[3] = {{.at = at}, {.at = at}, {.at = at}};
         struct calibration result;
         struct model *model = NULL;
-        struct engine_options load = {.device = "cpu",
+        struct engine_options load = {.device = device,
                                       .scheme = scheme_find("int4-awq"),
-                                      .pool = pool,
-                                      .isa = ISA_ALL,
                                       .calib = text,
                                       .calibrating = stop_at};
         assert_int_equal(checkpoint_quantize(ck, &options, out, stop_at, &stop[0], &err),
@@ -369,7 +365,7 @@ static void test_stopped(void **state)
         assert_int_equal(names_in(cache), 0);
         assert_int_equal(names_in(home), 2); // the text, and the cache's folder
     }
-    pool_destroy(pool);
+    device_close(device);
     checkpoint_destroy(ck);
     free(text);
     free(out);

@@ -50,9 +50,8 @@ static struct shown show_layer(const char *path, int threads, int length)
     struct rng rng = {seed};
     expect_ok(checkpoint_open(path, &s.ck, &err), &err, path);
     const struct model_config *c = &s.ck->config;
-    struct pool *pool = pool_of(threads);
-    struct flow flow = {
-        .pool = pool, .isa = ISA_ALL, .windows = WINDOWS, .length = length, .width = c->width};
+    struct device *device = device_of(threads);
+    struct flow flow = {.device = device, .windows = WINDOWS, .length = length, .width = c->width};
     int count = fold_sites(c, sites);
     for (int i = 0; i < count; i++)
         keep(&s, sites[i].point, tensor_shape(c, sites[i].readers[0]).cols);
@@ -64,7 +63,7 @@ static struct shown show_layer(const char *path, int threads, int length)
     expect_ok(layer_view_create(s.ck, 1, NULL, NULL, 1, &view, &err), &err, path);
     expect_ok(flow_run(&flow, view, in, s.kept, &err), &err, path);
     checkpoint_destroy(view);
-    pool_destroy(pool);
+    device_close(device);
     free(in);
     return s;
 }

@@ -23,10 +23,10 @@ static float *random_rows(int rows, int ld)
 static struct moments *moments_of(const float *x, int threads, unsigned isa)
 {
     struct error err = {0};
-    struct pool *pool = pool_of(threads);
+    struct device *device = device_of_tier(threads, isa);
     struct moments *m = NULL;
-    expect_ok(moments_create(x, LD, TOKENS, COLS, GROUP, pool, isa, &m, &err), &err, "moments");
-    pool_destroy(pool);
+    expect_ok(moments_create(x, LD, TOKENS, COLS, GROUP, device, &m, &err), &err, "moments");
+    device_close(device);
     return m;
 }
 

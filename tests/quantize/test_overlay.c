@@ -12,13 +12,13 @@ static void write_by_role(const struct checkpoint *ck, const struct quant_output
                           const char *out)
 {
     struct error err = {0};
-    struct pool *pool = pool_of(2);
+    struct device *device = device_of(2);
     struct quantizer *q = NULL;
-    expect_ok(quantizer_open(ck, output, pool, out, &q, &err), &err, out);
+    expect_ok(quantizer_open(ck, output, device_pool(device), out, &q, &err), &err, out);
     for (int layer = 0; layer < ck->config.layers; layer++)
         expect_ok(quantizer_layer(q, layer, NULL, &err), &err, out);
     expect_ok(quantizer_finish(q, &err), &err, out);
-    pool_destroy(pool);
+    device_close(device);
 }
 
 static void check_product_row(const struct checkpoint *source, const struct checkpoint *made,

@@ -17,10 +17,10 @@ static struct ceilings example(void)
     struct ceilings c = {.count = 4,
                          .levels = 2,
                          .level = {{"L3", 32 << 20, 2, 2, 1}, {"DRAM", (size_t)24 << 30, 2, 2, 1}},
-                         .row = {{"read", "L3", "k", 2, 200e9, 198e9, 202e9, 9},
-                                 {"read", "DRAM", "k", 2, 50e9, 49e9, 51e9, 9},
-                                 {"f32_fma", "", "k", 2, 0.25e12, 0.249e12, 0.251e12, 9},
-                                 {"bf16_dot", "", "k", 2, 1e12, 0.99e12, 1.01e12, 9}}};
+                         .row = {{"cpu", "read", "L3", "k", 2, 200e9, 198e9, 202e9, 9},
+                                 {"cpu", "read", "DRAM", "k", 2, 50e9, 49e9, 51e9, 9},
+                                 {"cpu", "f32_fma", "", "k", 2, 0.25e12, 0.249e12, 0.251e12, 9},
+                                 {"cpu", "bf16_dot", "", "k", 2, 1e12, 0.99e12, 1.01e12, 9}}};
     return c;
 }
 
@@ -81,6 +81,7 @@ static void every_branch(void **state)
         const struct row *r = &ROWS[i];
         struct phase_work work = work_of(r->bytes, r->flop, 1e9);
         struct bound_input in = {.work = &work,
+                                 .device = "cpu",
                                  .threads = 2,
                                  .measured_ns = r->measured_ns,
                                  .waits_ns = r->waits_ns,
@@ -103,6 +104,7 @@ static void the_bandwidth_beside_it_counts(void **state)
     struct ceilings c = example();
     struct phase_work work = work_of(1e6, 1e6, 1e9);
     struct bound_input in = {.work = &work,
+                             .device = "cpu",
                              .threads = 2,
                              .measured_ns = 20e3,
                              .waits_ns = NAN,
@@ -131,7 +133,8 @@ static void sums_over_classes(void **state)
     work.datapath[OPC_ATTENTION] = DT_F32;
     work.op[OPC_QKV] = (struct work){.weight_bytes = 1e6, .flop = 5e6};           // 20 us, 5 us
     work.op[OPC_ATTENTION] = (struct work){.kv_read_bytes = 0.25e6, .flop = 5e6}; // 5 us, 20 us
-    struct bound_input in = {.work = &work, .threads = 2, .measured_ns = 50e3, .waits_ns = NAN};
+    struct bound_input in = {
+        .work = &work, .device = "cpu", .threads = 2, .measured_ns = 50e3, .waits_ns = NAN};
     struct verdict v;
     struct error err = {0};
     assert_int_equal(bound_decide(&c, &in, &v, &err), OK);
@@ -165,7 +168,8 @@ static void level_follows_working_set(void **state)
     struct verdict v;
     struct error err = {0};
     struct phase_work work = work_of(1e6, 1e6, 10e6); // well inside L3
-    struct bound_input in = {.work = &work, .threads = 2, .measured_ns = 25e3, .waits_ns = NAN};
+    struct bound_input in = {
+        .work = &work, .device = "cpu", .threads = 2, .measured_ns = 25e3, .waits_ns = NAN};
     assert_int_equal(bound_decide(&c, &in, &v, &err), OK);
     assert_float_equal(v.t_memory_ns, 5e3, 1);
     assert_float_equal(v.rho_low, 0.2 / 1.01 * 0.99, 1e-6);
@@ -184,15 +188,16 @@ static void peaks(void **state)
 {
     (void)state;
     struct ceilings c = example();
-    assert_string_equal(ceilings_peak(&c, DT_BF16, 2)->name, "bf16_dot");
-    assert_string_equal(ceilings_peak(&c, DT_F32, 2)->name, "f32_fma");
-    assert_string_equal(ceilings_peak(&c, DT_I8, 2)->name, "f32_fma"); // not measured: widened
-    c.row[3].value = 0.1e12; // a processor that emulates bf16 is better off with f32
-    assert_string_equal(ceilings_peak(&c, DT_BF16, 2)->name, "f32_fma");
-    assert_null(ceilings_peak(&c, DT_F32, 3));
-    assert_string_equal(ceilings_read(&c, 2, 1e3)->level, "L3");
-    assert_string_equal(ceilings_read(&c, 2, 1e9)->level, "DRAM");
-    assert_null(ceilings_read(&c, 5, 1e9));
+    assert_string_equal(ceilings_peak(&c, "cpu", DT_BF16, 2)->name, "bf16_dot");
+    assert_string_equal(ceilings_peak(&c, "cpu", DT_F32, 2)->name, "f32_fma");
+    assert_string_equal(ceilings_peak(&c, "cpu", DT_I8, 2)->name,
+                        "f32_fma"); // not measured: widened
+    c.row[3].value = 0.1e12;        // a processor that emulates bf16 is better off with f32
+    assert_string_equal(ceilings_peak(&c, "cpu", DT_BF16, 2)->name, "f32_fma");
+    assert_null(ceilings_peak(&c, "cpu", DT_F32, 3));
+    assert_string_equal(ceilings_read(&c, "cpu", 2, 1e3)->level, "L3");
+    assert_string_equal(ceilings_read(&c, "cpu", 2, 1e9)->level, "DRAM");
+    assert_null(ceilings_read(&c, "cpu", 5, 1e9));
 }
 
 static void missing_ceilings(void **state)
@@ -201,7 +206,8 @@ static void missing_ceilings(void **state)
     struct ceilings c = example();
     struct verdict v;
     struct phase_work work = work_of(1e6, 1e6, 1e9);
-    struct bound_input in = {.work = &work, .threads = 4, .measured_ns = 25e3, .waits_ns = NAN};
+    struct bound_input in = {
+        .work = &work, .device = "cpu", .threads = 4, .measured_ns = 25e3, .waits_ns = NAN};
     struct error err = {0};
     assert_int_equal(bound_decide(&c, &in, &v, &err), ERR_USAGE);
     assert_non_null(strstr(err.message, "4 threads"));

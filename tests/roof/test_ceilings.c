@@ -22,7 +22,7 @@ static void rows_are_whole(const struct ceilings *c)
         assert_true(row->samples >= 5);
         assert_true(strlen(row->kernel) > 0);
         // one row of a kind
-        assert_ptr_equal(ceilings_find(c, row->name, row->level, row->threads), row);
+        assert_ptr_equal(ceilings_find(c, row->device, row->name, row->level, row->threads), row);
     }
 }
 
@@ -30,22 +30,26 @@ static void quick(void **state)
 {
     (void)state;
     struct error err = {0};
-    struct pool *pool = NULL;
+    struct device *device = NULL;
+    struct device_options options = {.pin = true, .isa = ISA_ALL};
     struct ceilings *c = calloc(1, sizeof *c);
     assert_non_null(c);
-    assert_int_equal(pool_create(0, true, &pool, &err), OK);
-    assert_int_equal(ceilings_measure(pool, ISA_ALL, true, c, &err), OK);
+    assert_int_equal(device_open(DEVICE_DEFAULT, &options, &device, &err), OK);
+    assert_int_equal(ceilings_measure(device, true, c, &err), OK);
     rows_are_whole(c);
-    int all = pool_threads(pool);
-    assert_non_null(ceilings_find(c, "read", "DRAM", 1));
-    assert_non_null(ceilings_find(c, "read", "DRAM", all));
-    assert_non_null(ceilings_find(c, "f32_fma", "", all));
-    assert_null(ceilings_find(c, "triad", "DRAM", all)); // not of the quick ones
-    assert_non_null(ceilings_read(c, all, 1e12));
-    assert_non_null(ceilings_peak(c, DT_BF16, all));
+    int all = device_info(device)->units;
+    assert_non_null(ceilings_find(c, "cpu", "read", "DRAM", 1));
+    assert_non_null(ceilings_find(c, "cpu", "read", "DRAM", all));
+    assert_non_null(ceilings_find(c, "cpu", "f32_fma", "", all));
+    assert_null(ceilings_find(c, "cpu", "triad", "DRAM", all)); // not of the quick ones
+    assert_non_null(ceilings_read(c, "cpu", all, 1e12));
+    assert_non_null(ceilings_peak(c, "cpu", DT_BF16, all));
 
     // A mask keeps to its tier, whatever the machine could do.
-    assert_int_equal(ceilings_measure(pool, 0, true, c, &err), OK);
+    device_close(device);
+    options.isa = 0;
+    assert_int_equal(device_open(DEVICE_DEFAULT, &options, &device, &err), OK);
+    assert_int_equal(ceilings_measure(device, true, c, &err), OK);
     rows_are_whole(c);
     for (int i = 0; i < c->count; i++)
         assert_non_null(strstr(c->row[i].kernel, "_ref"));
@@ -53,7 +57,7 @@ static void quick(void **state)
     json_t *json = ceilings_json(c);
     assert_int_equal(json_array_size(json), c->count);
     json_decref(json);
-    pool_destroy(pool);
+    device_close(device);
     free(c);
 }
 

@@ -234,12 +234,17 @@ static void run_engine(struct context *ctx, const struct work_input *in)
     free(tokens);
 }
 
+static struct device_target host(void)
+{
+    return (struct device_target){.where = DEVICE_HOST, .isa = device_isa_host()};
+}
+
 // Runs a cell and leaves what the engine reported in *seen and the cell in *in.
 struct run {
     struct checkpoint *ck;
     struct model *model;
     struct context *ctx;
-    struct pool *pool;
+    struct device *device;
     struct seen seen;
     struct work_input in;
     struct scheme scheme;
@@ -254,11 +259,12 @@ static void run_cell(struct run *r, const char *path, const char *name, const ch
     *r = (struct run){0};
     if (head_word)
         assert_true(storage_parse(head_word, &head));
-    r->scheme = scheme_resolve(scheme_find(name), head, ISA_ALL);
-    if (pool_create(1, false, &r->pool, &err) != OK || checkpoint_open(path, &r->ck, &err) != OK)
+    r->scheme = scheme_resolve(scheme_find(name), head, host());
+    struct device_options one = {.threads = 1, .isa = ISA_ALL};
+    if (device_open(DEVICE_DEFAULT, &one, &r->device, &err) != OK ||
+        checkpoint_open(path, &r->ck, &err) != OK)
         fail_msg("%s", err.message);
-    struct engine_options options = {
-        .device = "cpu", .scheme = &r->scheme, .pool = r->pool, .isa = ISA_ALL};
+    struct engine_options options = {.device = r->device, .scheme = &r->scheme};
     struct context_options shape = {
         .batch = batch, .positions = prompt + gen, .chunk = chunk, .kv = kv};
     if (model_load(r->ck, &options, NULL, NULL, &r->model, &err) != OK ||
@@ -281,7 +287,7 @@ static void run_fini(struct run *r)
     context_destroy(r->ctx);
     model_destroy(r->model);
     checkpoint_destroy(r->ck);
-    pool_destroy(r->pool);
+    device_close(r->device);
 }
 
 static void compare_headed(const char *path, const char *name, const char *head_word, enum dtype kv,
@@ -346,7 +352,7 @@ static void llama_2_7b_in_codes(void **state)
     struct work_input in = {
         .config = &LLAMA_2_7B, .kv = DT_I8, .batch = 1, .prompt = 384, .gen = 128};
     struct phase_work w;
-    struct scheme scheme = scheme_resolve(scheme_find("int4-rtn"), DT_BF16, ISA_ALL);
+    struct scheme scheme = scheme_resolve(scheme_find("int4-rtn"), DT_BF16, host());
     in.scheme = &scheme;
     work_decode_step(&in, &w);
     assert_float_equal(w.op[OPC_QKV].weight_bytes, 32 * 3 * 4096.0 * 4096 * (0.5 + 2.5 / 128), 0);
@@ -356,7 +362,7 @@ static void llama_2_7b_in_codes(void **state)
     assert_int_equal(w.datapath[OPC_DOWN], scheme.activations);
     assert_int_equal(w.datapath[OPC_HEAD], DT_BF16);
     assert_float_equal(w.op[OPC_ATTENTION].kv_write_bytes, 2 * 32 * 32 * 132.0, 1e-6);
-    scheme = scheme_resolve(scheme_find("int8"), DT_F8E4M3, ISA_ALL);
+    scheme = scheme_resolve(scheme_find("int8"), DT_F8E4M3, host());
     work_decode_step(&in, &w);
     assert_float_equal(w.op[OPC_OUTPUT].weight_bytes, 32 * (4096.0 * 4096 + 4 * 4096), 0);
     assert_float_equal(w.op[OPC_HEAD].weight_bytes, 32000 * 4100.0, 0);

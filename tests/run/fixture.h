@@ -43,9 +43,11 @@ static inline void say(const char *format, ...)
 static inline void say_ceilings(void)
 {
     say("{\"event\":\"ceilings\",\"note\":\"\",\"rows\":["
-        "{\"name\":\"read\",\"level\":\"DRAM\",\"kernel\":\"k\",\"threads\":1,\"value\":2e10,"
+        "{\"device\":\"cpu\",\"name\":\"read\",\"level\":\"DRAM\",\"kernel\":\"k\",\"threads\":1,"
+        "\"value\":2e10,"
         "\"low\":1.9e10,\"high\":2.1e10,\"samples\":5},"
-        "{\"name\":\"f32_fma\",\"level\":\"\",\"kernel\":\"k\",\"threads\":1,\"value\":1e11,"
+        "{\"device\":\"cpu\",\"name\":\"f32_fma\",\"level\":\"\",\"kernel\":\"k\",\"threads\":1,"
+        "\"value\":1e11,"
         "\"low\":1e11,\"high\":1e11,\"samples\":5}]}\n{\"event\":\"bye\"}\n");
 }
 

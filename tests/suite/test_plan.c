@@ -32,9 +32,9 @@ static int remove_file(void **state)
     return unlink(path);
 }
 
-static const struct engine_device devices[] = {
-    {.name = "cpu", .available = true},
-    {.name = "cuda:0", .available = false, .reason = "no NVIDIA driver"},
+static const struct device_info devices[] = {
+    {.name = "cpu", .kind = DEVICE_HOST, .available = true},
+    {.name = "cuda:0", .kind = DEVICE_CUDA, .reason = "no NVIDIA driver"},
 };
 
 // A plan of a suite's text for a machine with four cores and so much memory.
@@ -135,7 +135,7 @@ static void what_cannot_run_says_why(void **state)
         TINY BIG
         "[defaults]\ngen = 16\ncontext = 64\nmax_cell_time = 1h\ntimeout = 1h\nprocs = 1\n"
         "reps = 1\n"
-        "[sweep a]\nmodel = tiny\nscheme = bf16, q8_0\n"
+        "[sweep a]\nmodel = tiny\nscheme = bf16, q8_0\ndevice = cpu, cuda:0\n"
         "[sweep b]\nmodel = 7b\nbatch = 1, 8\nskip = 7b & batch>=8, 13* @ metal\ndevice = cpu\n"
         "[sweep c]\nmodel = tiny\ndevice = cpu, cuda:3\ncontext = 16, 4096\n"
         "[sweep d]\nmodel = 7b\ndevice = cpu\ncontext = 8192\n",
@@ -224,7 +224,7 @@ static void groups_share_model_scheme_device_threads_and_procs(void **state)
     (void)state;
     struct plan *plan;
     struct error err;
-    assert_int_equal(make_plan(TINY "[defaults]\ngen = 4\ndevice = auto\n"
+    assert_int_equal(make_plan(TINY "[defaults]\ngen = 4\ndevice = cpu, cuda\n"
                                     "[sweep s]\nscheme = f32, bf16\ncontext = 16, 32\n"
                                     "[sweep t]\nscheme = f32\ncontext = 64, 32\n"
                                     "[sweep u]\nscheme = f32\ncontext = 8\nprocs = 1\n",

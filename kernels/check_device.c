@@ -1,0 +1,31 @@
+// check_device.c - `kernel check`: every row of the table that runs on a device.
+//
+// Apart from check.c, which needs no device: tests/kernels/check_main.c checks on emulated processors.
+#include "kernels/check.h"
+
+#include "base/str.h"
+
+enum status kernel_none_matches(const char *pattern, const struct device *device, struct error *err)
+{
+    char tiers[128];
+    const struct device_info *info = device_info(device);
+    return FAIL(err, ERR_USAGE, "no kernel for %s with %s matches '%s'", info->name,
+                device_isa_text(info->kind, info->isa, tiers, sizeof tiers), pattern);
+}
+
+enum status kernel_check(const char *pattern, struct device *device, uint64_t seed,
+                         kernel_check_report *report, void *user, struct error *err)
+{
+    size_t count, matched = 0;
+    const struct kernel *table = kernel_table(&count);
+    for (size_t i = 0; i < count; i++) {
+        struct kernel_check_result result;
+        if (!kernel_runs_on(&table[i], device_target(device)) || !str_glob(pattern, table[i].name))
+            continue;
+        matched++;
+        kernel_check_row(&table[i], kernel_reference(table[i].op, table[i].w, table[i].x), seed,
+                         &result);
+        report(user, &result);
+    }
+    return matched ? OK : kernel_none_matches(pattern, device, err);
+}

@@ -1,0 +1,195 @@
+// pretend.h - a device that is not there: a list of its own behind device/ops.h, with a scripted clock and
+// scripted probes. Include it in one file of a test: it takes the place of device/devices.c.
+#ifndef TESTS_DEVICE_PRETEND_H
+#define TESTS_DEVICE_PRETEND_H
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "device/ops.h"
+
+// What the pretend GPU was asked, and what it answers.
+static struct {
+    int opened, closed, launched, waited;
+    unsigned isa;    // of the last device opened
+    uint64_t now_ns; // its clock
+    uint64_t waits_ns;
+    double rate;   // of probe i: rate * (i + 1)
+    int disturbed; // so many windows more are disturbed, at twice the rate
+    bool fails;    // copies and launches
+} pretend = {.rate = 1e12};
+
+enum { PRETEND_MEMORY = 1 << 20 };
+
+static size_t pretend_list(struct device_info *out, size_t max)
+{
+    const struct device_info rows[] = {
+        {.name = "cuda:0",
+         .description = "pretend GPU",
+         .available = true,
+         .isa = ISA_SM80 | ISA_SM90,
+         .memory_bytes = PRETEND_MEMORY,
+         .units = 132},
+        {.name = "cuda:1", .reason = "it is lost"},
+    };
+    for (size_t i = 0; i < 2 && i < max; i++)
+        out[i] = rows[i];
+    return max < 2 ? max : 2;
+}
+
+static enum status pretend_open(const struct device_info *info,
+                                const struct device_options *options, struct device **out,
+                                struct error *err)
+{
+    (void)options;
+    struct device *device = calloc(1, sizeof *device);
+    if (!device)
+        return FAIL(err, ERR_NOMEM, "pretend");
+    device->info = *info;
+    pretend.opened++;
+    pretend.isa = info->isa;
+    *out = device;
+    return OK;
+}
+
+static void pretend_close(struct device *device)
+{
+    pretend.closed++;
+    free(device);
+}
+
+static uint64_t pretend_now(struct device *device)
+{
+    (void)device;
+    return pretend.now_ns;
+}
+
+static uint64_t pretend_wait_ns(const struct device *device)
+{
+    (void)device;
+    return pretend.waits_ns;
+}
+
+static void pretend_wait_reset(struct device *device)
+{
+    (void)device;
+    pretend.waits_ns = 0;
+}
+
+static struct device_memory pretend_memory(const struct device *device)
+{
+    (void)device;
+    return (struct device_memory){PRETEND_MEMORY, PRETEND_MEMORY / 2};
+}
+
+static void *pretend_alloc(struct device *device, size_t bytes)
+{
+    (void)device;
+    return bytes > PRETEND_MEMORY ? NULL : malloc(bytes);
+}
+
+static void pretend_free(struct device *device, void *memory)
+{
+    (void)device;
+    free(memory);
+}
+
+static enum status pretend_copy(struct device *device, void *to, const void *from, size_t bytes,
+                                struct error *err)
+{
+    if (pretend.fails)
+        return FAIL(err, ERR_IO, "device %s: lost", device->info.name);
+    memcpy(to, from, bytes);
+    return OK;
+}
+
+static enum status pretend_queue(struct device *device, struct device_queue **out,
+                                 struct error *err)
+{
+    (void)device;
+    *out = calloc(1, sizeof **out);
+    return *out ? OK : FAIL(err, ERR_NOMEM, "pretend");
+}
+
+static void pretend_queue_destroy(struct device_queue *queue)
+{
+    free(queue);
+}
+
+static enum status pretend_queue_wait(struct device_queue *queue, struct error *err)
+{
+    (void)queue;
+    (void)err;
+    pretend.waited++;
+    return OK;
+}
+
+static void *pretend_native(const struct device_queue *queue)
+{
+    (void)queue;
+    return &pretend;
+}
+
+static const char *pretend_failure(int code)
+{
+    return code == 7 ? "too many blocks" : "?";
+}
+
+static size_t pretend_probes(const struct device *device, struct device_probe *out, size_t max)
+{
+    static const struct device_probe probes[] = {
+        {.name = "read", .level = "DRAM", .kernel = "k_read", .quick = true},
+        {.name = "copy", .level = "DRAM", .kernel = "k_copy"},
+        {.name = "bf16_dot", .kernel = "k_peak", .quick = true},
+    };
+    (void)device;
+    for (size_t i = 0; i < 3 && i < max; i++)
+        out[i] = probes[i];
+    return max < 3 ? max : 3;
+}
+
+static enum status pretend_probe(struct device *device, size_t index, double *rate, bool *disturbed,
+                                 struct error *err)
+{
+    if (pretend.fails)
+        return FAIL(err, ERR_IO, "device %s: lost", device->info.name);
+    *disturbed = pretend.disturbed > 0;
+    *rate = pretend.rate * (double)(index + 1) * (*disturbed ? 2 : 1);
+    pretend.disturbed -= *disturbed;
+    return OK;
+}
+
+static const struct device_ops pretend_ops = {
+    .list = pretend_list,
+    .open = pretend_open,
+    .close = pretend_close,
+    .now_ns = pretend_now,
+    .wait_ns = pretend_wait_ns,
+    .wait_reset = pretend_wait_reset,
+    .memory = pretend_memory,
+    .alloc = pretend_alloc,
+    .free = pretend_free,
+    .copy_in = pretend_copy,
+    .copy_out = pretend_copy,
+    .queue_create = pretend_queue,
+    .queue_destroy = pretend_queue_destroy,
+    .queue_wait = pretend_queue_wait,
+    .queue_native = pretend_native,
+    .failure = pretend_failure,
+    .probes = pretend_probes,
+    .probe_run = pretend_probe,
+};
+
+const struct device_row *device_rows(size_t *count)
+{
+    static const struct device_row rows[] = {
+        {.kind = DEVICE_HOST, .word = DEVICE_DEFAULT, .ops = &host_device_ops},
+        {.kind = DEVICE_CUDA, .word = "cuda", .numbered = true, .ops = &pretend_ops},
+        {.kind = DEVICE_METAL, .word = "metal", .absent = "no Metal here"},
+    };
+    *count = sizeof rows / sizeof *rows;
+    return rows;
+}
+
+#endif

@@ -1,0 +1,108 @@
+// test_probes.c - ceilings and canaries of a device that measures itself.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "bench/roof/roof.h"
+#include "tests/device/pretend.h"
+
+static struct device *open_pretend(void)
+{
+    struct error err = {0};
+    struct device *device = NULL;
+    struct device_options options = {.isa = ISA_ALL};
+    assert_int_equal(device_open("cuda", &options, &device, &err), OK);
+    return device;
+}
+
+static void ceilings_are_the_devices_own(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct device *device = open_pretend();
+    struct ceilings *c = calloc(1, sizeof *c);
+    pretend.rate = 3e12;
+    assert_int_equal(ceilings_measure(device, false, c, &err), OK);
+    assert_int_equal(c->count, 3);
+    const struct ceiling *read = ceilings_find(c, "cuda:0", "read", "DRAM", 7); // any threads
+    assert_non_null(read);
+    assert_string_equal(read->kernel, "k_read");
+    assert_float_equal(read->value, 3e12, 0);
+    assert_float_equal(read->low, 3e12, 0);
+    assert_int_equal(read->threads, 0);
+    assert_true(read->samples >= 7);
+    assert_float_equal(ceilings_read(c, "cuda:0", 2, 1e9)->value, 3e12, 0);
+    assert_float_equal(ceilings_peak(c, "cuda:0", DT_BF16, 2)->value, 9e12, 0);
+    assert_null(ceilings_find(c, "cpu", "read", "DRAM", 1)); // never of another device
+    assert_null(ceilings_read(c, "cpu", 1, 1e9));
+    assert_null(ceilings_peak(c, "cuda:1", DT_BF16, 2));
+    assert_string_equal(c->note, "");
+
+    assert_int_equal(ceilings_measure(device, true, c, &err), OK);
+    assert_int_equal(c->count, 2);
+    assert_null(ceilings_find(c, "cuda:0", "copy", "DRAM", 1)); // not of the quick ones
+    free(c);
+    device_close(device);
+}
+
+// A disturbed window reads twice the rate here: it is taken again and leaves no trace in the figures.
+static void disturbed_windows_are_taken_again(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct device *device = open_pretend();
+    struct ceilings *c = calloc(1, sizeof *c);
+    pretend.rate = 1e12;
+    pretend.disturbed = 4;
+    assert_int_equal(ceilings_measure(device, true, c, &err), OK);
+    assert_float_equal(ceilings_find(c, "cuda:0", "read", "DRAM", 1)->high, 1e12, 0);
+    assert_non_null(strstr(c->note, "4 of "));
+    free(c);
+    device_close(device);
+}
+
+static void a_lost_device_is_an_error(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct device *device = open_pretend();
+    struct ceilings *c = calloc(1, sizeof *c);
+    pretend.fails = true;
+    assert_int_equal(ceilings_measure(device, true, c, &err), ERR_IO);
+    assert_string_equal(err.message, "device cuda:0: lost");
+    pretend.fails = false;
+    free(c);
+    device_close(device);
+}
+
+static void canaries_ask_the_device(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct device *device = open_pretend();
+    struct canary *canary = NULL;
+    pretend.rate = 2e12;
+    pretend.disturbed = 0;
+    assert_int_equal(canary_create(device, (size_t)1 << 30, &canary, &err), OK);
+    assert_string_equal(canary_level(canary), "DRAM");
+    assert_int_equal(canary_memory_bytes(canary), 0);
+    assert_float_equal(canary_bandwidth(canary), 2e12, 0);
+    double before = canary_compute_ns(canary);
+    pretend.rate = 1e12; // half as fast: the fixed work takes twice as long
+    assert_float_equal(canary_compute_ns(canary), 2 * before, 1e-9);
+    canary_destroy(canary);
+    device_close(device);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(ceilings_are_the_devices_own),
+        cmocka_unit_test(disturbed_windows_are_taken_again),
+        cmocka_unit_test(a_lost_device_is_an_error),
+        cmocka_unit_test(canaries_ask_the_device),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

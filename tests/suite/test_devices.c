@@ -1,0 +1,188 @@
+// test_devices.c - a plan asks each cell's own device: its engine for memory, its tiers for the arithmetic.
+//
+// This program brings backends of its own in place of engine/backends.c: a GPU that needs 1000 bytes of
+// weights a thread, and none for the host, so that a plan which asked the wrong one could not be made.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "bench/suite/plan.h"
+#include "bench/suite/suite.h"
+#include "engine/backend.h"
+
+#define SUITE                                                                                      \
+    "[model tiny]\npath = tests/golden/models/llama-gqa3\n[sweep s]\ncontext = 16\ngen = 4\n"
+
+static int asked;
+static struct device_info asked_for;
+
+static struct memory_plan gpu_plan(const struct device_info *device,
+                                   const struct model_config *config, const struct scheme *scheme,
+                                   const struct context_options *options, int threads)
+{
+    (void)config;
+    (void)scheme;
+    (void)options;
+    (void)threads;
+    asked++;
+    asked_for = *device;
+    return (struct memory_plan){.weights_bytes = 1000, .kv_bytes = 20, .scratch_bytes = 3};
+}
+
+const struct backend *backend_find(enum device_kind kind)
+{
+    static const struct backend gpu = {.kind = DEVICE_CUDA, .memory_plan = gpu_plan};
+    return kind == DEVICE_CUDA ? &gpu : NULL;
+}
+
+static struct plan *plan_of(const char *sweep, const struct device_info *devices, size_t count)
+{
+    char path[] = "/tmp/test_devices.XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    assert_true(write(fd, SUITE, strlen(SUITE)) > 0 && write(fd, sweep, strlen(sweep)) > 0);
+    close(fd);
+    struct error err = {0};
+    struct suite suite;
+    struct plan *plan = NULL;
+    struct suite_sources sources = {.suite_path = path};
+    struct plan_machine machine = {.memory_bytes = (int64_t)1 << 34,
+                                   .physical_cores = 2,
+                                   .devices = devices,
+                                   .device_count = count};
+    if (suite_load(&sources, &suite, &err) != OK ||
+        plan_create(&suite, &machine, NULL, &plan, &err) != OK)
+        fail_msg("%s", err.message);
+    suite_fini(&suite);
+    unlink(path);
+    return plan;
+}
+
+static const struct device_info here[] = {
+    {.name = "cpu", .kind = DEVICE_HOST, .available = true, .isa = ISA_AVX512_VNNI},
+    {.name = "cuda:0",
+     .kind = DEVICE_CUDA,
+     .available = true,
+     .isa = ISA_SM80,
+     .memory_bytes = (uint64_t)80 << 30},
+    {.name = "cuda:1", .kind = DEVICE_CUDA, .reason = "it is lost"},
+    {.name = "metal", .kind = DEVICE_METAL, .reason = "no Metal here"},
+};
+enum { HERE = sizeof here / sizeof *here };
+
+static void a_cell_is_planned_by_its_own_engine(void **state)
+{
+    (void)state;
+    asked = 0;
+    struct plan *plan = plan_of("device = cuda:0\nscheme = int4-rtn\n", here, HERE);
+    const struct cell *cell = &plan->cells[0];
+    assert_null(cell->skip);
+    assert_int_equal(asked, 1);
+    assert_string_equal(asked_for.name, "cuda:0");
+    assert_int_equal(asked_for.isa, ISA_SM80);
+    assert_int_equal(cell->memory.weights_bytes, 1000);
+    // ISA_SM80 has the bit of ISA_AVX2: only the kind tells that it multiplies int4 by bf16.
+    assert_int_equal(cell->runs.activations, DT_BF16);
+    plan_destroy(plan);
+}
+
+// The host multiplies int4 by int8 where it has the dot product; its missing engine is a reason, not a crash.
+static void a_cell_of_the_host_is_planned_for_the_host(void **state)
+{
+    (void)state;
+    asked = 0;
+    struct plan *plan = plan_of("device = cpu\nscheme = int4-rtn\n", here, HERE);
+    assert_int_equal(asked, 0);
+    assert_int_equal(plan->cells[0].runs.activations, DT_I8);
+    assert_true(plan->cells[0].unsupported);
+    assert_string_equal(plan->cells[0].skip, "device cpu: this build has no engine for it");
+    plan_destroy(plan);
+}
+
+// The same bit as the host's VNNI, on a GPU: still not the host's arithmetic.
+static void bits_of_another_kind_mean_nothing(void **state)
+{
+    (void)state;
+    struct device_info odd = here[1];
+    odd.isa = ISA_AVX512_VNNI;
+    struct plan *plan = plan_of("device = cuda\nscheme = int4-rtn\n", &odd, 1);
+    assert_int_equal(plan->cells[0].runs.activations, DT_BF16);
+    plan_destroy(plan);
+}
+
+static void a_gpu_has_its_own_memory(void **state)
+{
+    (void)state;
+    struct device_info small = here[1];
+    small.memory_bytes = 4096; // less than the plan with what a process takes; the host has 16 GiB
+    struct plan *plan = plan_of("device = cuda\n", &small, 1);
+    assert_non_null(strstr(plan->cells[0].skip, "of memory, 4.00 KiB are there"));
+    assert_false(plan->cells[0].unsupported);
+    plan_destroy(plan);
+}
+
+static void auto_plans_what_is_here(void **state)
+{
+    (void)state;
+    struct plan *plan = plan_of("device = auto\n", here, HERE);
+    assert_int_equal(plan->cell_count, 2);
+    assert_string_equal(plan->cells[0].device, "cpu");
+    assert_string_equal(plan->cells[1].device, "cuda:0");
+    plan_destroy(plan);
+}
+
+static void named_outright_is_recorded_as_unsupported(void **state)
+{
+    (void)state;
+    asked = 0;
+    struct plan *plan = plan_of("device = cuda:1, metal, cuda:5\n", here, HERE);
+    static const char *const reasons[] = {"cuda:1: it is lost", "metal: no Metal here",
+                                          "cuda:5: no such device here"};
+    assert_int_equal(plan->cell_count, 3);
+    for (int i = 0; i < 3; i++) {
+        assert_string_equal(plan->cells[i].skip, reasons[i]);
+        assert_true(plan->cells[i].unsupported);
+    }
+    assert_int_equal(asked, 0); // a device that is not here is planned by nobody
+
+    struct error err = {0};
+    assert_int_equal(plan_check_any(plan, &err), ERR_UNSUPPORTED);
+    assert_non_null(strstr(err.message, "all 3 cells are left out"));
+    assert_non_null(strstr(err.message, "cuda:1: it is lost"));
+    plan_destroy(plan);
+    plan = plan_of("device = cuda:0, metal\n", here, HERE);
+    error_clear(&err);
+    assert_int_equal(plan_check_any(plan, &err), OK);
+    plan_destroy(plan);
+}
+
+// "cuda" is all of its kind, there or not.
+static void a_kind_is_all_its_devices(void **state)
+{
+    (void)state;
+    struct plan *plan = plan_of("device = cuda\n", here, HERE);
+    assert_int_equal(plan->cell_count, 2);
+    assert_null(plan->cells[0].skip);
+    assert_string_equal(plan->cells[1].skip, "cuda:1: it is lost");
+    plan_destroy(plan);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_cell_is_planned_by_its_own_engine),
+        cmocka_unit_test(a_cell_of_the_host_is_planned_for_the_host),
+        cmocka_unit_test(bits_of_another_kind_mean_nothing),
+        cmocka_unit_test(a_gpu_has_its_own_memory),
+        cmocka_unit_test(auto_plans_what_is_here),
+        cmocka_unit_test(named_outright_is_recorded_as_unsupported),
+        cmocka_unit_test(a_kind_is_all_its_devices),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
