@@ -239,9 +239,11 @@ enum status plan_check_any(const struct plan *plan, struct error *err)
 {
     if (plan->run_count || !plan->cell_count)
         return OK;
-    return FAIL(err, ERR_UNSUPPORTED,
-                "nothing of suite %s can be measured: all %zu cells are left out (%s: %s)",
-                plan->suite_name, plan->cell_count, plan->cells[0].label, plan->cells[0].skip);
+    char more[64] = "";
+    if (plan->cell_count > 1)
+        snprintf(more, sizeof more, "; %zu more are left out", plan->cell_count - 1);
+    return FAIL(err, ERR_UNSUPPORTED, "nothing of suite %s can be measured: %s: %s%s",
+                plan->suite_name, plan->cells[0].label, plan->cells[0].skip, more);
 }
 
 void plan_destroy(struct plan *plan)

@@ -101,6 +101,9 @@ static void test_refusals(void **state)
     refuse("--gen", "99999999999", ERR_USAGE, "--gen");
     refuse("--temperature", "-1", ERR_USAGE, "temperature");
     refuse("--isa", "sse9", ERR_USAGE, "sse9");
+    refuse("--device", "metal", ERR_UNSUPPORTED, "--device metal: this build has no Metal");
+    refuse("--device", "cuda:9", ERR_UNSUPPORTED, "--device cuda:9: ");
+    refuse("--device", "metl", ERR_USAGE, "--device: unknown device 'metl': did you mean 'metal'?");
     refuse("--threads", "100000", ERR_USAGE, "100000");
 
     char out[256];

@@ -39,6 +39,31 @@ static void good_workers_make_ok(void **state)
     test_plan_fini(&t);
 }
 
+// The reason is in the store and in the error: a night whose every cell was left out does not look like success.
+static void a_run_of_nothing_fails(void **state)
+{
+    (void)state;
+    struct test_plan t;
+    struct look l;
+    struct error err = {0};
+    test_plan_make(&t, MODEL, 2, 2);
+    for (int i = 0; i < 2; i++) {
+        t.cells[i].skip = "metal: it is not here";
+        t.cells[i].unsupported = true;
+    }
+    t.plan.run_count = t.plan.group_count = 0;
+    assert_int_equal(run_with(&t, "good", "-1", false, &err), EXIT_ERROR);
+    assert_int_equal(err.code, ERR_UNSUPPORTED);
+    assert_string_equal(err.message, "nothing of suite test can be measured: tiny f32 cpu b1: "
+                                     "metal: it is not here; 1 more are left out");
+    look_open(&l, &t);
+    assert_string_equal(l.run.status, "done");
+    assert_cell(&l, 0, "unsupported", 0, "metal: it is not here");
+    assert_cell(&l, 1, "unsupported", 0, "metal: it is not here");
+    look_close(&l);
+    test_plan_fini(&t);
+}
+
 static void one_cell_after_another_too(void **state)
 {
     (void)state;
@@ -260,6 +285,7 @@ int main(int argc, char **argv)
         return worker_of_test(argc, argv);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(good_workers_make_ok),
+        cmocka_unit_test(a_run_of_nothing_fails),
         cmocka_unit_test(one_cell_after_another_too),
         cmocka_unit_test(crash_names_the_signal),
         cmocka_unit_test(exit_brings_the_last_words),
