@@ -39,6 +39,21 @@ struct engine_tap {
     bool attention_alone; // nothing behind POINT_MIDDLE is wanted: feed-forwards may be left out
 };
 
+// A step as the backend sees it. Spans were validated; the caller advances the lengths afterwards.
+struct engine_step {
+    const struct span *spans;
+    const int *positions; // where each span begins
+    int span_count;
+    enum phase phase;
+    const struct engine_observer *observer; // NULL: none
+};
+
+// Rows of logits a step makes for a span: those for the host, and the last one when an id is drawn from it.
+static inline int span_logit_rows(const struct span *span)
+{
+    return span->logits == LOGITS_ALL ? span->count : span->logits == LOGITS_LAST || span->sample;
+}
+
 struct backend {
     enum device_kind kind;
 
@@ -57,10 +72,12 @@ struct backend {
                            struct error *err);
     void (*context_destroy)(void *planned);
 
-    // Spans were validated; positions[i] is where span i begins. Lengths are advanced by the caller.
-    enum status (*step)(void *planned, const struct span *spans, const int *positions,
-                        int span_count, enum phase phase, const struct engine_observer *observer,
-                        const float **logits, struct error *err);
+    // Sets how ids are drawn and restarts the streams. Options were validated. Called once before any step.
+    enum status (*sample)(void *planned, const struct sampling *sampling, struct error *err);
+
+    // Fills in every field of *result.
+    enum status (*step)(void *planned, const struct engine_step *step, struct step_result *result,
+                        struct error *err);
 };
 
 extern const struct backend cpu_backend;

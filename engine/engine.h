@@ -1,8 +1,8 @@
 // engine.h - the inference engine's only public header.
 //
-// Reading order of a life: checkpoint_open (what the model is) -> engine_load (weights packed once for a
-// scheme and a device) -> context_create (KV cache and scratch for one cell) -> context_step, over and
-// over (a prefill chunk or a decode step) -> sampler_next. Tokenizers stand apart: the engine takes ids.
+// Reading order: checkpoint_open (what the model is) -> model_load (weights packed once for a scheme and a
+// device) -> context_create (KV cache and scratch for one cell) -> context_sample (how ids are drawn) ->
+// context_step, once for each prefill chunk and decode step. The engine takes ids; tokenizers are separate.
 //
 // Every object is used by one thread at a time; a model may serve many contexts in turn.
 #ifndef ENGINE_ENGINE_H
@@ -365,16 +365,34 @@ enum status engine_memory_plan(const struct device_info *device, const struct mo
 
 struct context;
 
-// One arena for KV and scratch; after this nothing is allocated. Errors: ERR_NOMEM with both sizes.
+// One arena for KV and scratch; steps allocate nothing. Errors: ERR_NOMEM with both sizes.
 enum status context_create(struct model *model, const struct context_options *options,
                            struct context **out, struct error *err);
 void context_destroy(struct context *ctx);
-void context_reset(struct context *ctx); // all sequences empty again
+void context_reset(struct context *ctx); // empties every sequence
 void context_observe(struct context *ctx, const struct engine_observer *observer); // NULL: none
 int context_length(const struct context *ctx, int sequence); // positions filled
-// Forgets the positions of a sequence from `length` on (at most what is filled): the same step can then be
-// run again, as the harness does untimed to warm the caches after a probe.
+// Drops the positions of a sequence from `length` on (at most what is filled). The same step can then run
+// again, which the harness does untimed to warm the caches after a probe. Random streams are not rewound.
 void context_truncate(struct context *ctx, int sequence, int length);
+
+// Now, on the clock of the device the context runs on. The host's is clock_ns.
+uint64_t context_clock_ns(const struct context *ctx);
+// Time the device has spent waiting since it was opened: on the host, the calling thread's waits for the
+// other threads of the pool. Callers take differences.
+uint64_t context_wait_ns(const struct context *ctx);
+
+// How the next id is drawn from logits. Filters act in this order: temperature, top_k, top_p.
+struct sampling {
+    float temperature; // 0: greedy, and the rest is ignored
+    int top_k;         // 0: off
+    float top_p;       // 1: off
+    uint64_t seed;
+};
+// Sets how steps draw ids, and restarts the random stream of every sequence. A new context is greedy. Sequence i
+// has a stream of its own, so that a batch draws what each sequence draws alone.
+// Errors: ERR_USAGE for an option out of range; ERR_NOMEM. On error the sampling stays what it was.
+enum status context_sample(struct context *ctx, const struct sampling *sampling, struct error *err);
 
 enum logits_wanted { LOGITS_NONE, LOGITS_LAST, LOGITS_ALL };
 
@@ -383,36 +401,30 @@ struct span {
     int sequence;
     int count;
     const int32_t *tokens;
-    enum logits_wanted logits;
+    enum logits_wanted logits; // rows handed to the host
+    bool sample;               // draw the next id from the last position's logits
 };
 
-// Runs all spans through the model. *logits: (rows, vocab) f32, rows in span order, borrowed until the
-// next step; NULL when none were wanted. phase is only told to the observer.
-// Errors: ERR_USAGE for an id outside the vocabulary, a full sequence, a span longer than the chunk;
-// nothing was done then. Cost: docs/METRICS.md, "Bytes and operations". Allocates nothing.
-// A sequence's numbers depend, to the last bit, neither on the others in the step nor on how its tokens
+// What a step hands back. Pointers are borrowed until the next step.
+struct step_result {
+    // (spans) the id drawn for each span that asked for one. -1: its logits hold a NaN or no finite number to
+    // choose by, or the span asked for none. Equal logits: the lowest id.
+    const int32_t *ids;
+    // (rows, vocab) f32: the rows that spans asked for, in span order. NULL when none did.
+    const float *logits;
+    int64_t nonfinite; // NaN and infinite logits among all rows made, for the host or for sampling
+    // On the clock of context_clock_ns: the step's begin, its logits complete, its ids drawn.
+    uint64_t begin_ns, logits_ns, end_ns;
+};
+
+// Runs all spans through the model. The device makes the logits, counts those that are not finite and draws the
+// ids; logits reach the host only where a span asks for them. phase is only passed to the observer.
+// Errors: ERR_USAGE for an id outside the vocabulary, a full sequence, a span longer than the chunk; nothing was
+// done then, and *result is zero. Cost: docs/METRICS.md, "Bytes and
+// operations". Allocates nothing.
+// A sequence's numbers do not depend, to the last bit, on the other sequences of the step or on how its tokens
 // are cut into steps.
 enum status context_step(struct context *ctx, const struct span *spans, int span_count,
-                         enum phase phase, const float **logits, struct error *err);
-
-// ---- sampling ------------------------------------------------------------------------------------------------
-
-struct sampling {
-    float temperature; // 0: greedy, and the rest is ignored
-    int top_k;         // 0: off
-    float top_p;       // 1: off
-    uint64_t seed;
-};
-struct sampler;
-enum status sampler_create(const struct sampling *sampling, int vocab, struct sampler **out,
-                           struct error *err);
-void sampler_destroy(struct sampler *s);
-// The next id, or -1 when logits hold a NaN or are all infinite (or memory for the stream of a sequence
-// not met before is exhausted). Ties go to the lowest id. Sequence i uses its own stream, so that a batch
-// draws what each sequence draws alone.
-int32_t sampler_next(struct sampler *s, int sequence, const float *logits);
-
-// How many of n logits are not finite.
-int logits_nonfinite(const float *logits, size_t n);
+                         enum phase phase, struct step_result *result, struct error *err);
 
 #endif

@@ -36,10 +36,9 @@ struct session {
     struct tokenizer *tok;
     struct model *model;
     struct context *ctx;
-    struct sampler *sampler;
     int32_t *ids; // the prompt's, bos first where the model has one
     size_t prompt;
-    uint64_t *token_ns; // (gen) when each id was on the host
+    uint64_t *token_ns; // (gen) when each id was drawn, on the context's clock, as begin_ns
     uint64_t load_ns, encode_ns, begin_ns;
     struct str text;
     struct plain_stream shown; // of the text, as far as a terminal has it
@@ -114,7 +113,7 @@ static enum status session_open(const struct arguments *args, struct session *s,
         .kv = r->kv,
     };
     TRY(context_create(s->model, &context, &s->ctx, err));
-    TRY(sampler_create(&r->sampling, model_config(s->model)->vocab, &s->sampler, err));
+    TRY(context_sample(s->ctx, &r->sampling, err));
     s->token_ns = calloc((size_t)r->gen, sizeof *s->token_ns);
     return s->token_ns ? OK : FAIL(err, ERR_NOMEM, "times of %d tokens", r->gen);
 }
@@ -124,7 +123,6 @@ static void session_close(struct session *s)
     free(s->token_ns);
     free(s->ids);
     str_fini(&s->text);
-    sampler_destroy(s->sampler);
     context_destroy(s->ctx);
     model_destroy(s->model);
     tokenizer_destroy(s->tok);
@@ -134,20 +132,19 @@ static void session_close(struct session *s)
 
 // ---- generating ------------------------------------------------------------------------------------------
 
-static enum status feed(struct session *s, const int32_t *ids, int count, enum logits_wanted wanted,
-                        enum phase phase, const float **logits, struct error *err)
+static enum status feed(struct session *s, const int32_t *ids, int count, bool sample,
+                        enum phase phase, struct step_result *result, struct error *err)
 {
-    struct span span = {.sequence = 0, .count = count, .tokens = ids, .logits = wanted};
-    return context_step(s->ctx, &span, 1, phase, logits, err);
+    struct span span = {.sequence = 0, .count = count, .tokens = ids, .sample = sample};
+    return context_step(s->ctx, &span, 1, phase, result, err);
 }
 
-static enum status prefill(struct session *s, const float **logits, struct error *err)
+static enum status prefill(struct session *s, struct step_result *result, struct error *err)
 {
     int total = (int)s->prompt, chunk = s->request.chunk;
     for (int at = 0; at < total; at += chunk) {
         bool last = at + chunk >= total;
-        TRY(feed(s, s->ids + at, last ? total - at : chunk, last ? LOGITS_LAST : LOGITS_NONE,
-                 PHASE_PREFILL, logits, err));
+        TRY(feed(s, s->ids + at, last ? total - at : chunk, last, PHASE_PREFILL, result, err));
     }
     return OK;
 }
@@ -165,17 +162,17 @@ static void show(struct session *s, int32_t id)
 
 static enum status generate(struct session *s, struct error *err)
 {
-    const float *logits;
-    s->begin_ns = clock_ns();
-    TRY(prefill(s, &logits, err));
+    struct step_result result;
+    s->begin_ns = context_clock_ns(s->ctx);
+    TRY(prefill(s, &result, err));
     for (int i = 0; i < s->request.gen; i++) {
-        int32_t id = sampler_next(s->sampler, 0, logits);
-        s->token_ns[i] = clock_ns();
+        int32_t id = result.ids[0];
+        s->token_ns[i] = result.end_ns;
         if (id < 0)
             return FAIL(err, ERR_INTERNAL, "token %d: the logits are not numbers", i);
         show(s, id);
         if (i + 1 < s->request.gen)
-            TRY(feed(s, &id, 1, LOGITS_LAST, PHASE_DECODE, &logits, err));
+            TRY(feed(s, &id, 1, true, PHASE_DECODE, &result, err));
     }
     return s->text.failed ? FAIL(err, ERR_NOMEM, "the text") : OK;
 }

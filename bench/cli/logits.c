@@ -108,9 +108,9 @@ static enum status run_prompt(struct logits_request *r, struct error *err)
     for (size_t at = 0; at < r->count; at += (size_t)r->chunk) {
         size_t left = r->count - at, count = left < (size_t)r->chunk ? left : (size_t)r->chunk;
         struct span span = {.count = (int)count, .tokens = r->ids + at, .logits = LOGITS_ALL};
-        const float *logits = NULL;
-        TRY(context_step(r->ctx, &span, 1, PHASE_PREFILL, &logits, err));
-        memcpy(r->rows + at * row, logits, count * row * sizeof *logits);
+        struct step_result result;
+        TRY(context_step(r->ctx, &span, 1, PHASE_PREFILL, &result, err));
+        memcpy(r->rows + at * row, result.logits, count * row * sizeof *result.logits);
     }
     return OK;
 }

@@ -106,7 +106,10 @@ static enum status step(struct context *ctx, const int32_t *tokens, int count,
                         enum logits_wanted wanted, const float **logits, struct error *err)
 {
     struct span span = {.sequence = 0, .count = count, .tokens = tokens, .logits = wanted};
-    return context_step(ctx, &span, 1, PHASE_PREFILL, logits, err);
+    struct step_result result;
+    TRY(context_step(ctx, &span, 1, PHASE_PREFILL, &result, err));
+    *logits = result.logits;
+    return OK;
 }
 
 static enum status step_both(struct evaluation *e, int at, int count, enum logits_wanted wanted,

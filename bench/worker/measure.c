@@ -16,39 +16,41 @@
 
 // ---- the timeline ---------------------------------------------------------------------------------------
 
-// Time since the request, with pauses cut out; the device's waits likewise.
+// Time since the request with pauses cut out, and the device's waits likewise. All of it on the clock of the
+// context's device, on which steps are stamped too.
 struct timeline {
-    struct device *device;
+    const struct context *ctx;
     uint64_t start_ns, paused_ns, pause_began_ns;
     uint64_t start_wait_ns, paused_wait_ns, pause_began_wait_ns;
 };
 
-static void timeline_start(struct timeline *t, struct device *device)
+static void timeline_start(struct timeline *t, const struct context *ctx)
 {
-    *t = (struct timeline){.device = device, .start_wait_ns = device_wait_ns(device)};
-    t->start_ns = clock_ns();
+    *t = (struct timeline){.ctx = ctx, .start_wait_ns = context_wait_ns(ctx)};
+    t->start_ns = context_clock_ns(ctx);
 }
 
-static int64_t timeline_now(const struct timeline *t)
+// The place on the timeline of a moment at which it was not paused, and after which it was not.
+static int64_t timeline_at(const struct timeline *t, uint64_t device_ns)
 {
-    return (int64_t)(clock_ns() - t->start_ns - t->paused_ns);
+    return (int64_t)(device_ns - t->start_ns - t->paused_ns);
 }
 
 static int64_t timeline_wait(const struct timeline *t)
 {
-    return (int64_t)(device_wait_ns(t->device) - t->start_wait_ns - t->paused_wait_ns);
+    return (int64_t)(context_wait_ns(t->ctx) - t->start_wait_ns - t->paused_wait_ns);
 }
 
 static void timeline_pause(struct timeline *t)
 {
-    t->pause_began_ns = clock_ns();
-    t->pause_began_wait_ns = device_wait_ns(t->device);
+    t->pause_began_ns = context_clock_ns(t->ctx);
+    t->pause_began_wait_ns = context_wait_ns(t->ctx);
 }
 
 static void timeline_resume(struct timeline *t)
 {
-    t->paused_wait_ns += device_wait_ns(t->device) - t->pause_began_wait_ns;
-    t->paused_ns += clock_ns() - t->pause_began_ns;
+    t->paused_wait_ns += context_wait_ns(t->ctx) - t->pause_began_wait_ns;
+    t->paused_ns += context_clock_ns(t->ctx) - t->pause_began_ns;
 }
 
 // ---- steps ------------------------------------------------------------------------------------------------
@@ -58,28 +60,31 @@ static size_t id_at(const struct subject *s, int sequence, int token)
     return (size_t)sequence * (size_t)s->cell->gen + (size_t)token;
 }
 
-// All sequences' prompt tokens [first, first + count).
-static enum status prompt_step(struct subject *s, int first, int count, enum logits_wanted wanted,
-                               const float **logits, struct error *err)
+// All sequences' prompt tokens [first, first + count); `sample`: draws the first id of each.
+static enum status prompt_step(struct subject *s, int first, int count, bool sample,
+                               struct step_result *result, struct error *err)
 {
     for (int i = 0; i < s->cell->batch; i++)
         s->spans[i] = (struct span){
             .sequence = i,
             .count = count,
             .tokens = s->prompt + (size_t)i * (size_t)s->prompt_tokens + (size_t)first,
-            .logits = wanted,
+            .sample = sample,
         };
-    return context_step(s->ctx, s->spans, s->cell->batch, PHASE_PREFILL, logits, err);
+    return context_step(s->ctx, s->spans, s->cell->batch, PHASE_PREFILL, result, err);
 }
 
-static enum status prefill(struct subject *s, struct timeline *t, int number, const float **logits,
-                           struct error *err)
+// `result` is the last step's. The timeline goes on from that step's end.
+static enum status prefill(struct subject *s, struct timeline *t, int number,
+                           struct step_result *result, struct error *err)
 {
     for (int first = 0; first < s->prompt_tokens;) {
         int left = s->prompt_tokens - first;
         int count = left < s->cell->chunk ? left : s->cell->chunk;
-        TRY(prompt_step(s, first, count, count == left ? LOGITS_LAST : LOGITS_NONE, logits, err));
+        TRY(prompt_step(s, first, count, count == left, result, err));
         first += count;
+        if (count == left)
+            return OK;
         timeline_pause(t);
         wire_progress(s->wire, "prefill", s->cell->index, number, (double)first / s->prompt_tokens);
         timeline_resume(t);
@@ -87,29 +92,33 @@ static enum status prefill(struct subject *s, struct timeline *t, int number, co
     return OK;
 }
 
-// The step that makes token `token` of every sequence out of the one before.
-static enum status decode_step(struct subject *s, int token, const float **logits,
-                               struct error *err)
+// The step that makes token `token` of every sequence out of the one before. Without `sample` the logits are made
+// and nothing is drawn, so that the random streams stay where they are.
+static enum status decode_step(struct subject *s, int token, bool sample,
+                               struct step_result *result, struct error *err)
 {
     for (int i = 0; i < s->cell->batch; i++)
         s->spans[i] = (struct span){
             .sequence = i,
             .count = 1,
             .tokens = &s->ids[id_at(s, i, token - 1)],
-            .logits = LOGITS_LAST,
+            .logits = sample ? LOGITS_NONE : LOGITS_LAST,
+            .sample = sample,
         };
-    return context_step(s->ctx, s->spans, s->cell->batch, PHASE_DECODE, logits, err);
+    return context_step(s->ctx, s->spans, s->cell->batch, PHASE_DECODE, result, err);
 }
 
-// Chooses token `token` of every sequence and notes when. Logits without a number in them give id 0, so
-// that the repetition runs its course; they are counted, and make it `wrong`.
-static void sample(struct subject *s, const struct timeline *t, int token, const float *logits)
+// Keeps what a step drew as token `token` of every sequence, and when. Where nothing could be drawn the id is 0,
+// so that the repetition goes on; its logits are counted as not finite and make it `wrong`.
+static void keep_tokens(struct subject *s, const struct timeline *t, int token,
+                        const struct step_result *result, struct repetition *out)
 {
     for (int i = 0; i < s->cell->batch; i++) {
-        int32_t id = sampler_next(s->sampler, i, logits + (size_t)i * (size_t)s->vocab);
+        int32_t id = result->ids[i];
         s->ids[id_at(s, i, token)] = id < 0 ? 0 : id;
-        s->token_ns[id_at(s, i, token)] = timeline_now(t);
+        s->token_ns[id_at(s, i, token)] = timeline_at(t, result->end_ns);
     }
+    out->nonfinite_logits += result->nonfinite;
 }
 
 // ---- canaries ----------------------------------------------------------------------------------------------
@@ -145,11 +154,11 @@ static double compute_canary(struct canary *canary)
 static enum status canary_before(struct subject *s, int token, int64_t at_ns, struct noise *noise,
                                  struct error *err)
 {
-    const float *unused = NULL;
+    struct step_result unused;
     s->looks[s->look_count++] = (struct canary_look){at_ns, look(s, noise)};
     if (s->streaming)
         return OK;
-    TRY(decode_step(s, token, &unused, err));
+    TRY(decode_step(s, token, false, &unused, err));
     for (int i = 0; i < s->cell->batch; i++)
         context_truncate(s->ctx, i, s->prompt_tokens + token - 1);
     return OK;
@@ -159,10 +168,10 @@ static enum status canary_before(struct subject *s, int token, int64_t at_ns, st
 // the caches as a prefill's would have.
 static enum status canary_first(struct subject *s, struct noise *noise, struct error *err)
 {
-    const float *unused = NULL;
+    struct step_result unused;
     noise->compute_canary_ns = compute_canary(s->canary);
     noise->bandwidth_before = median_look(s, noise);
-    TRY(prompt_step(s, 0, 1, LOGITS_NONE, &unused, err));
+    TRY(prompt_step(s, 0, 1, false, &unused, err));
     context_reset(s->ctx);
     return OK;
 }
@@ -199,39 +208,29 @@ static void noise_difference(struct os_noise *now, const struct os_noise *before
         a[i] = a[i] == OS_UNKNOWN || b[i] == OS_UNKNOWN ? OS_UNKNOWN : a[i] - b[i];
 }
 
-static enum status sampler_renew(struct subject *s, struct error *err)
-{
-    sampler_destroy(s->sampler);
-    s->sampler = NULL;
-    return sampler_create(&s->cell->sampling, s->vocab, &s->sampler, err);
-}
-
 // What a decode carries from token to token.
 struct decode {
     struct subject *s;
     struct timeline *timeline;
     int number; // of the repetition
     bool canaries;
-    const float *logits; // of the last step
-    int last_canary;     // token in front of which the last canary ran
+    int last_canary; // token in front of which the last canary ran
     uint64_t last_canary_ns;
 };
 
-// What happens between two tokens and is not timed: logits are looked at, the runner is told, and now and
-// then a canary runs.
-static enum status between_tokens(struct decode *d, int token, struct repetition *out,
+// The untimed part between two tokens: progress is reported, and now and then a canary runs.
+static enum status between_tokens(struct decode *d, int token, struct noise *noise,
                                   struct error *err)
 {
     struct subject *s = d->s;
     enum status status = OK;
     timeline_pause(d->timeline);
-    out->nonfinite_logits += logits_nonfinite(d->logits, (size_t)s->cell->batch * (size_t)s->vocab);
     wire_progress(s->wire, "decode", s->cell->index, d->number, (double)token / s->cell->gen);
     int steps = s->streaming ? 1 : CANARY_EVERY_STEPS;
     bool due = token == 1 || (token - d->last_canary >= steps &&
                               clock_ns() - d->last_canary_ns >= CANARY_EVERY_NS);
     if (d->canaries && due) {
-        status = canary_before(s, token, s->token_ns[id_at(s, 0, token - 1)], &out->noise, err);
+        status = canary_before(s, token, s->token_ns[id_at(s, 0, token - 1)], noise, err);
         d->last_canary = token;
         d->last_canary_ns = clock_ns();
     }
@@ -244,12 +243,12 @@ static enum status decode(struct decode *d, struct repetition *out, struct error
     struct subject *s = d->s;
     int64_t wait_ns = timeline_wait(d->timeline);
     for (int token = 1; token < s->cell->gen; token++) {
-        TRY(between_tokens(d, token, out, err));
-        TRY(decode_step(s, token, &d->logits, err));
-        sample(s, d->timeline, token, d->logits);
+        struct step_result result;
+        TRY(between_tokens(d, token, &out->noise, err));
+        TRY(decode_step(s, token, true, &result, err));
+        keep_tokens(s, d->timeline, token, &result, out);
     }
     out->decode_wait_ns = timeline_wait(d->timeline) - wait_ns;
-    out->nonfinite_logits += logits_nonfinite(d->logits, (size_t)s->cell->batch * (size_t)s->vocab);
     return OK;
 }
 
@@ -258,6 +257,7 @@ enum status measure_repetition(struct subject *s, int number, bool canaries, str
 {
     struct os_noise before;
     struct timeline timeline;
+    struct step_result first;
     struct decode d = {.s = s, .timeline = &timeline, .number = number, .canaries = canaries};
     *out = (struct repetition){.noise = {.compute_canary_ns = NAN,
                                          .bandwidth_before = NAN,
@@ -266,19 +266,19 @@ enum status measure_repetition(struct subject *s, int number, bool canaries, str
                                          .bandwidth_min = NAN,
                                          .bandwidth_max = NAN}};
     s->look_count = 0;
-    TRY(sampler_renew(s, err));
+    TRY(context_sample(s->ctx, &s->cell->sampling, err));
     context_reset(s->ctx);
     os_noise_read(&before);
     if (canaries)
         TRY(canary_first(s, &out->noise, err));
 
-    timeline_start(&timeline, s->device);
-    TRY(prefill(s, &timeline, number, &d.logits, err));
-    out->prefill_ns = timeline_now(&timeline);
+    timeline_start(&timeline, s->ctx);
+    TRY(prefill(s, &timeline, number, &first, err));
+    out->prefill_ns = timeline_at(&timeline, first.logits_ns);
     out->prefill_wait_ns = timeline_wait(&timeline);
-    sample(s, &timeline, 0, d.logits);
+    keep_tokens(s, &timeline, 0, &first, out);
     TRY(decode(&d, out, err));
-    out->measured_ns = timeline_now(&timeline);
+    out->measured_ns = s->token_ns[id_at(s, 0, s->cell->gen - 1)];
 
     if (canaries)
         canary_last(s, out->measured_ns, &out->noise);
@@ -289,12 +289,12 @@ enum status measure_repetition(struct subject *s, int number, bool canaries, str
 
 enum status measure_short_warmup(struct subject *s, struct error *err)
 {
-    const float *logits = NULL;
+    struct step_result unused;
     context_reset(s->ctx);
-    TRY(prompt_step(s, 0, 1, LOGITS_LAST, &logits, err));
+    TRY(prompt_step(s, 0, 1, true, &unused, err));
     for (int i = 0; i < s->cell->batch; i++)
         s->ids[id_at(s, i, 0)] = s->prompt[(size_t)i * (size_t)s->prompt_tokens];
-    return decode_step(s, 1, &logits, err);
+    return decode_step(s, 1, true, &unused, err);
 }
 
 // ---- the subject ------------------------------------------------------------------------------------------------
@@ -358,7 +358,6 @@ void subject_fini(struct subject *s)
 {
     context_destroy(s->ctx);
     canary_destroy(s->canary);
-    sampler_destroy(s->sampler);
     free(s->prompt);
     free(s->ids);
     free(s->token_ns);

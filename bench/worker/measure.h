@@ -1,9 +1,8 @@
 // measure.h - one repetition of one cell: prefill, then decode, with the time of every token.
 //
-// What counts is the engine's and the sampler's time and nothing of the harness: the timeline stands still
-// while logits are checked, while canaries run, and while the caches are warmed again after a canary, by
-// running the coming decode step once untimed and forgetting it (context_truncate). So a token's time is
-// what a server with nothing else to do would have seen. docs/METRICS.md defines each figure.
+// Only the engine's time counts, sampling included. The timeline is paused while progress is reported, while
+// canaries run, and while the caches are warmed again after a canary: the coming decode step runs once untimed
+// and is dropped (context_truncate). docs/METRICS.md defines each figure.
 #ifndef BENCH_WORKER_MEASURE_H
 #define BENCH_WORKER_MEASURE_H
 
@@ -36,10 +35,9 @@ struct canary_look {
 // One cell, ready to be measured. Arrays are made once, before anything is timed.
 struct subject {
     const struct job_cell *cell;
-    struct device *device;   // borrowed
-    struct context *ctx;     // owned
-    struct canary *canary;   // owned
-    struct sampler *sampler; // owned, made new for every repetition
+    struct device *device; // borrowed
+    struct context *ctx;   // owned
+    struct canary *canary; // owned
     int vocab, prompt_tokens;
     int32_t *prompt;           // (batch, prompt_tokens), owned
     int32_t *ids;              // (batch, gen) of the last repetition, owned

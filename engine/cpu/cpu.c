@@ -37,5 +37,6 @@ const struct backend cpu_backend = {
     .memory_plan = cpu_memory_plan,
     .context = cpu_context_create,
     .context_destroy = cpu_context_destroy,
+    .sample = cpu_context_sample,
     .step = cpu_step,
 };

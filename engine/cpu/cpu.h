@@ -10,6 +10,7 @@
 #include "engine/backend.h"
 #include "engine/model/kv.h"
 #include "engine/model/observe.h"
+#include "engine/model/sampler.h"
 #include "kernels/quant.h"
 
 // ---- laying out memory -------------------------------------------------------------------------------
@@ -158,6 +159,7 @@ struct cpu_worker {
     struct cpu_routing routing;
     float *attended; // (tile tokens, group, head_dim)
     void *attend_scratch;
+    struct sampler sampler; // owned; zeros until a temperature above 0 is asked for
 };
 
 // Tokens of one sequence within a pass.
@@ -180,11 +182,15 @@ struct cpu_buffers {
     unsigned char *codes; // (rows, codes_bytes): quantized inputs; NULL where there are none
     float *scales;        // (rows) of codes
     struct cpu_expert_buffers experts;
-    float *logits;           // (logit_rows, vocab)
-    struct cpu_part *parts;  // (rows)
-    const int32_t **tokens;  // (rows) of each part
-    int *wanted;             // (rows) rows of the pass whose logits are made
-    struct deal_slot *deals; // (threads) who has taken what of the product under way
+    float *logits;             // (logit_rows, vocab)
+    struct cpu_part *parts;    // (rows)
+    const int32_t **tokens;    // (rows) of each part
+    int *wanted;               // (rows) rows of the pass whose logits are made
+    int32_t *ids;              // (batch) drawn, by span of the step
+    struct rng *streams;       // (batch) by sequence
+    struct logits_scan *scans; // (batch, threads) of sampled rows, by span
+    int64_t *nonfinite;        // (threads) logits that are not finite
+    struct deal_slot *deals;   // (threads) who has taken what of the product under way
     struct cpu_worker *workers;
 
     int rows;      // most tokens of a pass
@@ -196,6 +202,7 @@ struct cpu_buffers {
 struct cpu_context {
     struct cpu_model *model; // borrowed
     struct cpu_buffers buffers;
+    struct sampling sampling;
     k_attention_fn *attention;
     k_cast_fn *kv_store;
     void *memory;
@@ -211,6 +218,7 @@ struct memory_plan cpu_memory_plan(const struct device_info *device,
 enum status cpu_context_create(void *prepared, const struct context_options *options,
                                void **planned, struct error *err);
 void cpu_context_destroy(void *planned);
+enum status cpu_context_sample(void *planned, const struct sampling *sampling, struct error *err);
 
 // ---- one pass --------------------------------------------------------------------------------------------
 
@@ -229,9 +237,12 @@ struct cpu_pass {
     uint64_t mark_ns; // end of the last event
 };
 
-enum status cpu_step(void *planned, const struct span *spans, const int *positions, int span_count,
-                     enum phase phase, const struct engine_observer *observer, const float **logits,
+enum status cpu_step(void *planned, const struct engine_step *step, struct step_result *result,
                      struct error *err);
+// Counts logits that are not finite, draws the ids that spans ask for and hands out the rows they want: fills in
+// ids, nonfinite and logits of *result (sample.c).
+void cpu_sample(const struct cpu_context *ctx, const struct engine_step *step,
+                struct step_result *result);
 
 // Telling the observer. Only worker 0 does, and only where `watched` says so: an operation's time is that since
 // the last one told. Costs: of a product over so many tokens; of norming the residual stream.

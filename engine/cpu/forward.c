@@ -346,7 +346,7 @@ static void forward(void *arg, int worker, int workers)
 
 static bool row_wanted(const struct span *span, int token)
 {
-    return span->logits == LOGITS_ALL || (span->logits == LOGITS_LAST && token == span->count - 1);
+    return token >= span->count - span_logit_rows(span); // the last ones, or all
 }
 
 // Adds tokens [done, ...) of a span to the pass, as many as fit; returns how many.
@@ -381,8 +381,7 @@ static void pass_run(struct cpu_pass *pass)
     pass->single = true;
 }
 
-enum status cpu_step(void *planned, const struct span *spans, const int *positions, int span_count,
-                     enum phase phase, const struct engine_observer *observer, const float **logits,
+enum status cpu_step(void *planned, const struct engine_step *step, struct step_result *result,
                      struct error *err)
 {
     (void)err; // spans were validated and memory is there: nothing can fail
@@ -395,18 +394,21 @@ enum status cpu_step(void *planned, const struct span *spans, const int *positio
         .workers = pool_threads(ctx->model->pool),
         .logits = b->logits,
         .single = true,
-        .phase = phase,
-        .observer = observer,
+        .phase = step->phase,
+        .observer = step->observer,
     };
-    for (int i = 0; i < span_count; i++) {
-        for (int done = 0; done < spans[i].count;) {
-            done += pass_add(&pass, b, &spans[i], positions[i], done);
+    result->begin_ns = clock_ns();
+    for (int i = 0; i < step->span_count; i++) {
+        for (int done = 0; done < step->spans[i].count;) {
+            done += pass_add(&pass, b, &step->spans[i], step->positions[i], done);
             if (pass.tokens == b->rows)
                 pass_run(&pass);
         }
     }
     if (pass.tokens)
         pass_run(&pass);
-    *logits = pass.logits == b->logits ? NULL : b->logits;
+    result->logits_ns = clock_ns();
+    cpu_sample(ctx, step, result);
+    result->end_ns = clock_ns();
     return OK;
 }

@@ -172,6 +172,11 @@ void buffers_place(struct cursor *cursor, const struct model_config *config,
     b->parts = cursor_take(cursor, rows, sizeof *b->parts);
     b->tokens = cursor_take(cursor, rows, sizeof *b->tokens);
     b->wanted = cursor_take(cursor, rows, sizeof *b->wanted);
+    size_t batch = (size_t)options->batch;
+    b->ids = cursor_take(cursor, batch, sizeof *b->ids);
+    b->streams = cursor_take(cursor, batch, sizeof *b->streams);
+    b->scans = cursor_take(cursor, sat_mul(batch, (size_t)threads), sizeof *b->scans);
+    b->nonfinite = cursor_take(cursor, (size_t)threads, sizeof *b->nonfinite);
     b->deals = cursor_take(cursor, (size_t)threads, sizeof *b->deals); // zeros: context_fill
     for (int i = 0; i < threads; i++) {
         struct cpu_worker measured;
@@ -307,6 +312,8 @@ void cpu_context_destroy(void *planned)
     struct cpu_context *ctx = planned;
     if (!ctx)
         return;
+    for (int i = 0; ctx->buffers.workers && i < pool_threads(ctx->model->pool); i++)
+        sampler_fini(&ctx->buffers.workers[i].sampler);
     free(ctx->buffers.workers);
     device_free(ctx->model->device, ctx->memory);
     free(ctx);

@@ -1,9 +1,10 @@
-// context.c - the KV cache's owner: checks every span before the backend sees it, and keeps lengths.
+// context.c - a context: checks every span before the backend sees it, and keeps the sequences' lengths.
 #include <assert.h>
 #include <stdlib.h>
 
 #include "engine/model/kv.h"
 #include "engine/model/model.h"
+#include "engine/model/sampler.h"
 
 struct context {
     struct model *model; // borrowed
@@ -59,7 +60,9 @@ enum status context_create(struct model *model, const struct context_options *op
         return FAIL(err, ERR_NOMEM, "context: lengths of %d sequences", options->batch);
     ctx->model = model;
     ctx->options = *options;
-    if (model->backend->context(model->prepared, options, &ctx->planned, err) != OK) {
+    const struct sampling greedy = {.temperature = 0};
+    if (model->backend->context(model->prepared, options, &ctx->planned, err) != OK ||
+        model->backend->sample(ctx->planned, &greedy, err) != OK) {
         context_destroy(ctx);
         return err->code;
     }
@@ -101,6 +104,22 @@ void context_truncate(struct context *ctx, int sequence, int length)
     ctx->lengths[sequence] = length;
 }
 
+uint64_t context_clock_ns(const struct context *ctx)
+{
+    return device_now_ns(ctx->model->device);
+}
+
+uint64_t context_wait_ns(const struct context *ctx)
+{
+    return device_wait_ns(ctx->model->device);
+}
+
+enum status context_sample(struct context *ctx, const struct sampling *sampling, struct error *err)
+{
+    TRY(sampling_check(sampling, err));
+    return ctx->model->backend->sample(ctx->planned, sampling, err);
+}
+
 static enum status span_check(const struct context *ctx, const struct span *span, struct error *err)
 {
     const struct context_options *o = &ctx->options;
@@ -136,8 +155,7 @@ static enum status step_check(struct context *ctx, const struct span *spans, int
         TRY(span_check(ctx, &spans[i], err));
         ctx->step_of[spans[i].sequence] = ctx->step;
         ctx->positions[i] = ctx->lengths[spans[i].sequence];
-        if (spans[i].logits != LOGITS_NONE)
-            logit_rows += spans[i].logits == LOGITS_ALL ? spans[i].count : 1;
+        logit_rows += span_logit_rows(&spans[i]);
     }
     int most = o->logit_rows > o->batch ? o->logit_rows : o->batch;
     if (logit_rows > most)
@@ -147,12 +165,18 @@ static enum status step_check(struct context *ctx, const struct span *spans, int
 }
 
 enum status context_step(struct context *ctx, const struct span *spans, int span_count,
-                         enum phase phase, const float **logits, struct error *err)
+                         enum phase phase, struct step_result *result, struct error *err)
 {
-    *logits = NULL;
+    *result = (struct step_result){0};
     TRY(step_check(ctx, spans, span_count, err));
-    TRY(ctx->model->backend->step(ctx->planned, spans, ctx->positions, span_count, phase,
-                                  ctx->observer, logits, err));
+    struct engine_step step = {
+        .spans = spans,
+        .positions = ctx->positions,
+        .span_count = span_count,
+        .phase = phase,
+        .observer = ctx->observer,
+    };
+    TRY(ctx->model->backend->step(ctx->planned, &step, result, err));
     for (int i = 0; i < span_count; i++)
         ctx->lengths[spans[i].sequence] += spans[i].count;
     return OK;

@@ -23,6 +23,7 @@ enum status model_create(const struct model_config *config, struct checkpoint *c
     if (!model)
         return FAIL(err, ERR_NOMEM, "model: %zu bytes for its description", sizeof *model);
     model->config = *config;
+    model->device = options->device;
     model->backend = backend;
     model->scheme = *options->scheme;
     struct engine_options kept = *options;

@@ -7,6 +7,7 @@
 struct model {
     struct model_config config;
     struct scheme scheme; // as it runs
+    struct device *device; // borrowed
     const struct backend *backend;
     void *prepared;                 // owned by the backend: packed weights
     struct calibration calibration; // path empty: none was needed

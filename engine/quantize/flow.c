@@ -61,7 +61,7 @@ static enum status step_all(const struct flow *flow, struct context *ctx, const 
                             struct error *err)
 {
     enum status status = OK;
-    const float *logits;
+    struct step_result unused;
     struct span *spans = calloc((size_t)flow->windows, sizeof *spans);
     int32_t *zeros = calloc((size_t)flow->length, sizeof *zeros);
     if (!spans || !zeros)
@@ -74,7 +74,7 @@ static enum status step_all(const struct flow *flow, struct context *ctx, const 
             .logits = LOGITS_NONE,
         };
     if (status == OK)
-        status = context_step(ctx, spans, flow->windows, PHASE_PREFILL, &logits, err);
+        status = context_step(ctx, spans, flow->windows, PHASE_PREFILL, &unused, err);
     free(spans);
     free(zeros);
     return status;

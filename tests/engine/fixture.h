@@ -118,10 +118,10 @@ static inline const float *step(struct context *ctx, int sequence, const int32_t
 {
     struct error err = {0};
     struct span span = {.sequence = sequence, .count = count, .tokens = tokens, .logits = wanted};
-    const float *logits = NULL;
+    struct step_result result;
     enum phase phase = count > 1 ? PHASE_PREFILL : PHASE_DECODE;
-    expect_ok(context_step(ctx, &span, 1, phase, &logits, &err), &err, "context_step");
-    return logits;
+    expect_ok(context_step(ctx, &span, 1, phase, &result, &err), &err, "context_step");
+    return result.logits;
 }
 
 static inline double largest_magnitude(const float *x, size_t n)

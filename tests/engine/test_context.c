@@ -28,9 +28,10 @@ static void ids_fill(int32_t *ids, int count, int vocab, uint32_t seed)
 static void refuse(struct context *ctx, const struct span *spans, int count, const char *word)
 {
     struct error err = {0};
-    const float *logits;
-    assert_int_equal(context_step(ctx, spans, count, PHASE_DECODE, &logits, &err), ERR_USAGE);
-    assert_null(logits);
+    struct step_result result;
+    assert_int_equal(context_step(ctx, spans, count, PHASE_DECODE, &result, &err), ERR_USAGE);
+    assert_null(result.logits);
+    assert_null(result.ids);
     if (!strstr(err.message, word))
         fail_msg("'%s' does not say '%s'", err.message, word);
 }
@@ -156,9 +157,9 @@ static float *run_sequences(struct model *model, int which, unsigned mask)
                                            .logits = LOGITS_ALL};
             row += lengths[i][n];
         }
-        const float *logits;
-        expect_ok(context_step(ctx, spans, count, PHASE_DECODE, &logits, &err), &err, "step");
-        memcpy(kept + (size_t)done[which] * vocab, logits + (size_t)mine * vocab,
+        struct step_result result;
+        expect_ok(context_step(ctx, spans, count, PHASE_DECODE, &result, &err), &err, "step");
+        memcpy(kept + (size_t)done[which] * vocab, result.logits + (size_t)mine * vocab,
                (size_t)lengths[which][n] * vocab * sizeof *kept);
         for (int i = 0; i < 3; i++)
             done[i] += lengths[i][n];
@@ -315,9 +316,9 @@ static void test_step_of_several_passes(void **state)
     }
     context_reset(ctx);
     struct error err = {0};
-    const float *logits;
-    expect_ok(context_step(ctx, spans, BATCH, PHASE_PREFILL, &logits, &err), &err, "step");
-    check_same_bits(alone, logits, BATCH * vocab, "five sequences in two passes");
+    struct step_result result;
+    expect_ok(context_step(ctx, spans, BATCH, PHASE_PREFILL, &result, &err), &err, "step");
+    check_same_bits(alone, result.logits, BATCH * vocab, "five sequences in two passes");
     free(alone);
     context_destroy(ctx);
     model_destroy(model);
@@ -385,9 +386,9 @@ static void test_observer_counts(void **state)
     struct engine_observer observer = {add_event, &t};
     context_observe(ctx, &observer);
     struct error err = {0};
-    const float *logits;
+    struct step_result result;
     struct span spans[] = {{0, 7, ids, LOGITS_LAST}, {1, 7, ids, LOGITS_LAST}};
-    expect_ok(context_step(ctx, spans, 2, PHASE_PREFILL, &logits, &err), &err, "step");
+    expect_ok(context_step(ctx, spans, 2, PHASE_PREFILL, &result, &err), &err, "step");
 
     assert_int_equal(t.by_class[OPC_QKV].flop, 2 * B * T * L * d * (q + 2 * kv));
     assert_int_equal(t.by_class[OPC_OUTPUT].flop, 2 * B * T * L * d * q);

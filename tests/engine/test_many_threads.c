@@ -95,8 +95,8 @@ void pool_run(struct pool *pool, pool_job *job, void *arg)
 }
 
 // Prefill of two sequences, a decode step of both, and one of the second alone: the last logits of each
-// step, (5, vocab).
-static float *run(const char *path, const char *scheme, int threads)
+// step, (5, vocab), and the ids drawn from them.
+static float *run(const char *path, const char *scheme, int threads, int32_t drawn[5])
 {
     enum { PROMPT = 130, SHORT = 37 };
     struct device *device = device_of(threads);
@@ -109,19 +109,22 @@ static float *run(const char *path, const char *scheme, int threads)
     for (int i = 0; i < PROMPT; i++)
         ids[i] = (i * 37 + 11) % (int)vocab;
     struct span steps[3][2] = {
-        {{0, PROMPT, ids, LOGITS_LAST}, {1, SHORT, ids + 5, LOGITS_LAST}},
-        {{0, 1, ids, LOGITS_LAST}, {1, 1, ids + 1, LOGITS_LAST}},
-        {{1, 1, ids + 2, LOGITS_LAST}},
+        {{0, PROMPT, ids, LOGITS_LAST, true}, {1, SHORT, ids + 5, LOGITS_LAST, true}},
+        {{0, 1, ids, LOGITS_LAST, true}, {1, 1, ids + 1, LOGITS_LAST, true}},
+        {{1, 1, ids + 2, LOGITS_LAST, true}},
     };
+    struct error err = {0};
+    struct sampling sampling = {.temperature = 2, .top_p = 0.95f, .seed = 5};
+    expect_ok(context_sample(ctx, &sampling, &err), &err, "context_sample");
     float *kept = calloc(5 * vocab, sizeof *kept);
     for (int i = 0; i < 3; i++) {
-        struct error err = {0};
-        const float *logits;
+        struct step_result result;
         int spans = i < 2 ? 2 : 1;
-        expect_ok(context_step(ctx, steps[i], spans, PHASE_PREFILL, &logits, &err), &err, "step");
-        memcpy(kept + (size_t)i * 2 * vocab, logits, (size_t)spans * vocab * sizeof *kept);
+        expect_ok(context_step(ctx, steps[i], spans, PHASE_PREFILL, &result, &err), &err, "step");
+        assert_int_equal(result.nonfinite, 0);
+        memcpy(drawn + 2 * i, result.ids, (size_t)spans * sizeof *drawn);
+        memcpy(kept + (size_t)i * 2 * vocab, result.logits, (size_t)spans * vocab * sizeof *kept);
     }
-    assert_int_equal(logits_nonfinite(kept, 5 * vocab), 0);
     context_destroy(ctx);
     model_destroy(model);
     device_close(device);
@@ -138,12 +141,14 @@ static void test_any_thread_count_gives_the_same_bits(void **state)
     static const int counts[] = {2, 3, 5, 16, 61};
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
         const char *scheme = i % 2 ? "f32" : "bf16";
-        float *one = run(paths[i], scheme, 1);
+        int32_t ids[5], others[5];
+        float *one = run(paths[i], scheme, 1, ids);
         for (size_t j = 0; j < sizeof counts / sizeof *counts; j++) {
-            float *many = run(paths[i], scheme, counts[j]);
+            float *many = run(paths[i], scheme, counts[j], others);
             double worst = largest_difference(one, many, 5 * vocabs[i]);
             if (worst != 0)
                 fail_msg("%s: %d threads differ by %g", paths[i], counts[j], worst);
+            assert_memory_equal(ids, others, sizeof ids);
             free(many);
         }
         free(one);

@@ -80,6 +80,7 @@ static void teardown(struct fixture f)
     device_close(f.device);
 }
 
+// Sampling included, whatever the sampling.
 static void test_step_allocates_nothing(void **state)
 {
     (void)state;
@@ -91,30 +92,28 @@ static void test_step_allocates_nothing(void **state)
     struct context *ctx = context_of(
         f.model, (struct context_options){.batch = 2, .positions = 64, .chunk = 24, .kv = DT_BF16});
     struct error err = {0};
-    struct sampler *sampler;
-    struct sampling options = {.temperature = 1, .top_p = 0.9f, .top_k = 40, .seed = 1};
-    expect_ok(sampler_create(&options, 4096, &sampler, &err), &err, "sampler_create");
-
-    int32_t ids[2][24] = {{1, 2, 3}, {4, 5, 6}};
-    const float *logits;
-    struct span spans[2] = {{0, 24, ids[0], LOGITS_LAST}, {1, 20, ids[1], LOGITS_LAST}};
-    atomic_store(&calls, 0);
-    expect_ok(context_step(ctx, spans, 2, PHASE_PREFILL, &logits, &err), &err, "prefill");
-    assert_int_equal(atomic_load(&calls), 0);
-    ids[0][0] = sampler_next(sampler, 0, logits);
-    ids[1][0] = sampler_next(sampler, 1, logits + 4096);
-
-    atomic_store(&calls, 0);
-    for (int i = 0; i < 20; i++) {
-        spans[0].count = spans[1].count = 1;
-        expect_ok(context_step(ctx, spans, 2, PHASE_DECODE, &logits, &err), &err, "decode");
-        ids[0][0] = sampler_next(sampler, 0, logits);
-        ids[1][0] = sampler_next(sampler, 1, logits + 4096);
+    const struct sampling ways[] = {{.temperature = 0},
+                                    {.temperature = 1, .top_p = 1},
+                                    {.temperature = 1, .top_p = 0.9f, .top_k = 40, .seed = 1}};
+    for (size_t way = 0; way < sizeof ways / sizeof *ways; way++) {
+        expect_ok(context_sample(ctx, &ways[way], &err), &err, "context_sample");
+        context_reset(ctx);
+        int32_t ids[2][24] = {{1, 2, 3}, {4, 5, 6}};
+        struct step_result result;
+        struct span spans[2] = {{0, 24, ids[0], LOGITS_NONE, true},
+                                {1, 20, ids[1], LOGITS_LAST, true}};
+        atomic_store(&calls, 0);
+        expect_ok(context_step(ctx, spans, 2, PHASE_PREFILL, &result, &err), &err, "prefill");
+        for (int i = 0; i < 20; i++) {
+            ids[0][0] = result.ids[0];
+            ids[1][0] = result.ids[1];
+            spans[0].count = spans[1].count = 1;
+            expect_ok(context_step(ctx, spans, 2, PHASE_DECODE, &result, &err), &err, "decode");
+        }
+        assert_int_equal(atomic_load(&calls), 0);
     }
-    assert_int_equal(atomic_load(&calls), 0);
     free(malloc(1)); // the counter counts
     assert_int_equal(atomic_load(&calls), 1);
-    sampler_destroy(sampler);
     context_destroy(ctx);
     teardown(f);
 }

@@ -1,20 +1,23 @@
 // test_sampler.c - greedy choice, the filters, and draws that follow the distribution asked for.
 #include "tests/engine/fixture.h"
 
-static struct sampler *sampler_of(struct sampling options, int vocab)
+#include "engine/model/sampler.h"
+
+static int32_t next(const struct sampling *options, struct rng *stream, const float *row, int vocab)
 {
     struct error err = {0};
-    struct sampler *s = NULL;
-    expect_ok(sampler_create(&options, vocab, &s, &err), &err, "sampler_create");
-    return s;
+    struct sampler s;
+    struct logits_scan scan = logits_scan(row, 0, vocab);
+    expect_ok(sampler_init(&s, vocab, &err), &err, "sampler_init");
+    int32_t id = sampler_next(&s, options, stream, row, vocab, &scan);
+    sampler_fini(&s);
+    return id;
 }
 
-static int32_t once(struct sampling options, const float *logits, int vocab)
+static int32_t once(struct sampling options, const float *row, int vocab)
 {
-    struct sampler *s = sampler_of(options, vocab);
-    int32_t id = sampler_next(s, 0, logits);
-    sampler_destroy(s);
-    return id;
+    struct rng stream = sampling_stream(options.seed, 0);
+    return next(&options, &stream, row, vocab);
 }
 
 static void test_greedy(void **state)
@@ -53,9 +56,7 @@ static void test_refuses_options(void **state)
                              {.temperature = 1, .top_p = 1, .top_k = -1}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct error err = {0};
-        struct sampler *s;
-        assert_int_equal(sampler_create(&bad[i], 10, &s, &err), ERR_USAGE);
-        assert_null(s);
+        assert_int_equal(sampling_check(&bad[i], &err), ERR_USAGE);
         assert_true(err.message[0]);
     }
 }
@@ -67,13 +68,12 @@ static void check_distribution(struct sampling options, const float *logits, con
                                int vocab, int n, double quantile)
 {
     int counts[64] = {0};
-    struct sampler *s = sampler_of(options, vocab);
+    struct rng stream = sampling_stream(options.seed, 0);
     for (int i = 0; i < n; i++) {
-        int32_t id = sampler_next(s, 0, logits);
+        int32_t id = next(&options, &stream, logits, vocab);
         assert_in_range(id, 0, vocab - 1);
         counts[id]++;
     }
-    sampler_destroy(s);
     double chi = 0;
     for (int i = 0; i < vocab; i++) {
         double mean = expected[i] * n;
@@ -140,30 +140,73 @@ static void test_limits(void **state)
     }
 }
 
-// Sequence i draws in a batch what it draws alone; another seed or sequence draws something else.
+// Another sequence or another seed draws something else.
 static void test_streams(void **state)
 {
     (void)state;
     enum { N = 64 };
     float flat[50] = {0};
-    struct sampling options = {.temperature = 1, .top_p = 1, .seed = 11};
-    struct sampler *batch = sampler_of(options, 50), *alone = sampler_of(options, 50);
-    options.seed = 12;
-    struct sampler *other = sampler_of(options, 50);
-    int same_sequence = 0, same_neighbour = 0, same_seed = 0;
+    struct sampling options = {.temperature = 1, .top_p = 1};
+    struct rng zero = sampling_stream(11, 0), again = zero;
+    struct rng neighbour = sampling_stream(11, 5), other = sampling_stream(12, 0);
+    int same = 0, same_neighbour = 0, same_seed = 0;
     for (int i = 0; i < N; i++) {
-        int32_t zero = sampler_next(batch, 0, flat), five = sampler_next(batch, 5, flat);
-        same_sequence += five == sampler_next(alone, 5, flat);
-        same_neighbour += five == zero;
-        same_seed += zero == sampler_next(other, 0, flat);
+        int32_t id = next(&options, &zero, flat, 50);
+        same += id == next(&options, &again, flat, 50);
+        same_neighbour += id == next(&options, &neighbour, flat, 50);
+        same_seed += id == next(&options, &other, flat, 50);
     }
-    assert_int_equal(same_sequence, N);
+    assert_int_equal(same, N);
     assert_in_range(same_neighbour, 0, N / 4);
     assert_in_range(same_seed, 0, N / 4);
-    sampler_destroy(batch);
-    sampler_destroy(alone);
-    sampler_destroy(other);
-    sampler_destroy(NULL);
+}
+
+// ---- scans -----------------------------------------------------------------------------------------------
+
+static void check_scan(struct logits_scan scan, const float *row, int n)
+{
+    int best = -1, finite = 0;
+    bool nan = false;
+    for (int i = 0; i < n; i++) {
+        finite += isfinite(row[i]) != 0;
+        nan |= isnan(row[i]) != 0;
+        if (!isnan(row[i]) && (best < 0 || row[i] > row[best]))
+            best = i;
+    }
+    assert_int_equal(scan.finite, finite);
+    assert_int_equal(scan.unusual, n - finite);
+    assert_int_equal(scan.nan, nan);
+    assert_int_equal(scan.best, best);
+    if (best >= 0)
+        assert_memory_equal(&scan.max, &row[best], sizeof(float));
+}
+
+// Cut anywhere into three pieces, empty ones included, a row scans to the same: with ties across the cuts, and
+// with what is no number anywhere.
+static void test_scan_is_the_same_however_cut(void **state)
+{
+    (void)state;
+    enum { N = 45 };
+    static const float odd[] = {NAN, INFINITY, -INFINITY, 7, -7, 1};
+    struct rng rng = {.state = 9};
+    for (int round = 0; round < 400; round++) {
+        float row[N];
+        for (int i = 0; i < N; i++)
+            row[i] = (float)rng_below(&rng, 9) - 4; // many ties
+        for (uint32_t i = rng_below(&rng, 4); i > 0; i--)
+            row[rng_below(&rng, N)] = odd[rng_below(&rng, 6)];
+        int a = (int)rng_below(&rng, N + 1), b = (int)rng_below(&rng, N + 1);
+        int low = a < b ? a : b, high = a < b ? b : a;
+        check_scan(logits_scan(row, 0, N), row, N);
+        struct logits_scan joined = logits_scan_join(
+            logits_scan_join(logits_scan(row, 0, low), logits_scan(row, low, high)),
+            logits_scan(row, high, N));
+        check_scan(joined, row, N);
+    }
+    const float none[] = {NAN, NAN}, lowest[] = {-INFINITY, -INFINITY};
+    check_scan(logits_scan(lowest, 0, 2), lowest, 2);
+    assert_int_equal(logits_scan(none, 0, 2).best, -1);
+    assert_int_equal(logits_scan(none, 0, 0).best, -1);
 }
 
 int main(void)
@@ -176,6 +219,7 @@ int main(void)
         cmocka_unit_test(test_top_k_ties_keep_the_lowest),
         cmocka_unit_test(test_limits),
         cmocka_unit_test(test_streams),
+        cmocka_unit_test(test_scan_is_the_same_however_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

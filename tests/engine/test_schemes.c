@@ -164,11 +164,11 @@ static void run(struct model *model, enum dtype kv, int32_t tokens[SEQUENCES][LE
                               .batch = SEQUENCES, .positions = LENGTH, .chunk = LENGTH, .kv = kv});
     if (together) {
         struct span spans[SEQUENCES];
-        const float *logits = NULL;
+        struct step_result result;
         for (int s = 0; s < SEQUENCES; s++)
             spans[s] = (struct span){s, lengths[s], tokens[s], LOGITS_LAST};
-        expect_ok(context_step(ctx, spans, SEQUENCES, PHASE_PREFILL, &logits, &err), &err, "step");
-        memcpy(out, logits, SEQUENCES * vocab * sizeof *out);
+        expect_ok(context_step(ctx, spans, SEQUENCES, PHASE_PREFILL, &result, &err), &err, "step");
+        memcpy(out, result.logits, SEQUENCES * vocab * sizeof *out);
     } else {
         for (int s = 0; s < SEQUENCES; s++)
             for (int at = 0; at < lengths[s]; at += chunk) {

@@ -214,7 +214,7 @@ static void run_engine(struct context *ctx, const struct work_input *in)
 {
     struct error err = {0};
     struct span spans[8];
-    const float *logits;
+    struct step_result result;
     int32_t *tokens = calloc((size_t)in->prompt, sizeof *tokens);
     assert_non_null(tokens);
     for (int i = 0; i < in->prompt; i++)
@@ -224,12 +224,12 @@ static void run_engine(struct context *ctx, const struct work_input *in)
         for (int s = 0; s < in->batch; s++)
             spans[s] = (struct span){s, count, tokens + at,
                                      at + count == in->prompt ? LOGITS_LAST : LOGITS_NONE};
-        assert_int_equal(context_step(ctx, spans, in->batch, PHASE_PREFILL, &logits, &err), OK);
+        assert_int_equal(context_step(ctx, spans, in->batch, PHASE_PREFILL, &result, &err), OK);
     }
     for (int i = 0; i < in->gen - 1; i++) {
         for (int s = 0; s < in->batch; s++)
             spans[s] = (struct span){s, 1, tokens + i % in->prompt, LOGITS_LAST};
-        assert_int_equal(context_step(ctx, spans, in->batch, PHASE_DECODE, &logits, &err), OK);
+        assert_int_equal(context_step(ctx, spans, in->batch, PHASE_DECODE, &result, &err), OK);
     }
     free(tokens);
 }
