@@ -24,7 +24,7 @@ static int group_splits(const struct cpu_pass *pass)
     return splits < group ? splits : group;
 }
 
-bool attention_shares_keys(const struct cpu_pass *pass)
+bool cpu_attention_shares_keys(const struct cpu_pass *pass)
 {
     return !pass->single || group_splits(pass) > 1;
 }
@@ -68,7 +68,7 @@ static void prepare_heads(const struct cpu_pass *pass, int layer, int row, int k
     pass->model->kernels.rope(job);
 }
 
-void rotate(const struct cpu_pass *pass, int worker, int layer)
+void cpu_rotate(const struct cpu_pass *pass, int worker, int layer)
 {
     const struct model_config *c = &pass->model->config;
     const struct cpu_buffers *b = pass->b;
@@ -95,7 +95,7 @@ void rotate(const struct cpu_pass *pass, int worker, int layer)
     }
 }
 
-void remember(const struct cpu_pass *pass, int worker, int layer)
+void cpu_store_kv(const struct cpu_pass *pass, int worker, int layer)
 {
     const struct model_config *c = &pass->model->config;
     const struct kv_cache *kv = &pass->b->kv;
@@ -152,8 +152,8 @@ static void attend_tile(const struct cpu_pass *pass, int worker, int layer,
         .window = model_window(c, layer),
         .scale = c->attention_scale != 0 ? c->attention_scale : 1.0f / sqrtf((float)c->head_dim),
         .softcap = c->attention_softcap,
-        .bias = b->bias ? b->bias + (size_t)tile.head0 * (size_t)b->positions : NULL,
-        .bias_stride = (size_t)b->positions,
+        .bias = b->bias ? b->bias + (size_t)tile.head0 * (size_t)b->kv.positions : NULL,
+        .bias_stride = (size_t)b->kv.positions,
     };
     pass->ctx->attention(&job);
 
@@ -166,7 +166,7 @@ static void attend_tile(const struct cpu_pass *pass, int worker, int layer,
                                    w->attended + (size_t)t * (size_t)width, width, padded);
 }
 
-void attend(const struct cpu_pass *pass, int worker, int layer)
+void cpu_attend(const struct cpu_pass *pass, int worker, int layer)
 {
     int group = group_of(pass), splits = group_splits(pass), unit = 0;
     for (int i = 0; i < pass->parts; i++) {

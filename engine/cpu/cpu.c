@@ -3,7 +3,7 @@
 
 #include "engine/model/sizes.h"
 
-void *cursor_take(struct cursor *cursor, size_t count, size_t size_bytes)
+void *cpu_take(struct cpu_cursor *cursor, size_t count, size_t size_bytes)
 {
     void *place = cursor->base ? cursor->base + cursor->used_bytes : NULL;
     cursor->used_bytes = sat_add(cursor->used_bytes, sat_align(sat_mul(count, size_bytes)));

@@ -1,8 +1,9 @@
 // cpu.h - the CPU backend's inner structures, in reading order: kernels, weights, buffers, one pass.
 //
-// prepare.c packs the weights, plan.c lays out a context's arena, forward.c runs a step; products.c, attend.c
-// and experts.c hold its heavy work, pass.c what they all use. Memory is laid out by functions that run twice
-// over the same code: once without memory, to measure, once to place. So a plan and the truth cannot differ.
+// weights.c is the table of weights, pack.c packs them, prepare.c makes a model ready. plan.c lays out a context's
+// arena. forward.c runs a step; products.c, attend.c, experts.c and sample.c do its heavy work, pass.c is what they
+// share. Memory is laid out by functions that run twice: once without memory, to measure, and once to place. So
+// a plan and what is taken cannot differ.
 #ifndef ENGINE_CPU_CPU_H
 #define ENGINE_CPU_CPU_H
 
@@ -10,17 +11,18 @@
 #include "engine/backend.h"
 #include "engine/model/kv.h"
 #include "engine/model/observe.h"
+#include "engine/model/roles.h"
 #include "engine/model/sampler.h"
 #include "kernels/quant.h"
 
 // ---- laying out memory -------------------------------------------------------------------------------
 
-struct cursor {
+struct cpu_cursor {
     unsigned char *base; // NULL: only measures
     size_t used_bytes;
 };
 // 64-byte aligned; NULL while measuring.
-void *cursor_take(struct cursor *cursor, size_t count, size_t size_bytes);
+void *cpu_take(struct cpu_cursor *cursor, size_t count, size_t size_bytes);
 
 size_t cpu_element_bytes(enum dtype type);
 
@@ -99,10 +101,34 @@ struct cpu_model {
 // because a token's scale is not known before the whole row is there (see ready_input).
 enum dtype cpu_staged(const struct scheme *scheme);
 
-// Places (or measures) all weights but the array of layers, which is the caller's; `weights->layers`
-// may be NULL while measuring.
-void weights_place(struct cursor *cursor, const struct model_config *config,
-                   const struct scheme *scheme, struct cpu_weights *weights);
+// What a weight becomes.
+enum cpu_weight_kind {
+    CPU_VECTOR,  // float *: one row of f32
+    CPU_PRODUCT, // struct cpu_matrix: panels in the scheme's type
+    CPU_ROUTER,  // struct cpu_matrix: panels in f32 whatever the scheme
+    CPU_HEAD,    // struct cpu_matrix: panels in the head's type
+    CPU_TABLE,   // unsigned char *: rows of type scheme_embedding()
+};
+struct cpu_weight {
+    enum tensor_role role;
+    enum cpu_weight_kind kind;
+    struct tensor_shape shape; // of an expert's role: the part of one expert
+    int layer;                 // -1: outside the layers
+    int row0;                  // where this part begins in the role
+    void *to;                  // the field: what it points to depends on the kind
+};
+typedef void cpu_weight_visit(void *arg, const struct cpu_weight *weight);
+// Visits each weight that the description has, of one layer or (-1) outside the layers, in memory order. Where
+// weights->layers is NULL, as while measuring, layers share one unnamed field each.
+void cpu_weights_walk(const struct model_config *config, struct cpu_weights *weights, int layer,
+                      cpu_weight_visit *visit, void *arg);
+// Places (or measures) all weights. The arrays of layers and experts are the caller's; both NULL while measuring.
+void cpu_weights_place(struct cpu_cursor *cursor, const struct model_config *config,
+                       const struct scheme *scheme, struct cpu_weights *weights);
+// Fills placed weights from the checkpoint, on the model's pool. Errors: ERR_FORMAT where a weight is NaN or
+// infinite, ERR_INTERRUPTED when `progress` asks to stop, ERR_NOMEM for scratch.
+enum status cpu_pack(struct cpu_model *m, const struct checkpoint *ck, engine_progress *progress,
+                     void *user, struct error *err);
 
 enum status cpu_prepare(struct checkpoint *ck, const struct engine_options *options,
                         engine_progress *progress, void *user, void **prepared, struct error *err);
@@ -193,9 +219,8 @@ struct cpu_buffers {
     struct deal_slot *deals;   // (threads) who has taken what of the product under way
     struct cpu_worker *workers;
 
-    int rows;      // most tokens of a pass
-    int positions; // of a sequence: rows of the tables
-    int tile;      // tokens of one attention call
+    int rows; // most tokens of a pass
+    int tile; // tokens of one attention call
     size_t qkv_width, input_bytes, ff_bytes, codes_bytes;
 };
 
@@ -209,9 +234,9 @@ struct cpu_context {
 };
 
 // Places (or measures) KV cache and scratch; b->workers must hold `threads` (NULL while measuring).
-void buffers_place(struct cursor *cursor, const struct model_config *config,
-                   const struct scheme *scheme, const struct context_options *options, int threads,
-                   struct cpu_buffers *b);
+void cpu_buffers_place(struct cpu_cursor *cursor, const struct model_config *config,
+                       const struct scheme *scheme, const struct context_options *options,
+                       int threads, struct cpu_buffers *b);
 struct memory_plan cpu_memory_plan(const struct device_info *device,
                                    const struct model_config *config, const struct scheme *scheme,
                                    const struct context_options *options, int threads);
@@ -244,14 +269,14 @@ enum status cpu_step(void *planned, const struct engine_step *step, struct step_
 void cpu_sample(const struct cpu_context *ctx, const struct engine_step *step,
                 struct step_result *result);
 
-// Telling the observer. Only worker 0 does, and only where `watched` says so: an operation's time is that since
-// the last one told. Costs: of a product over so many tokens; of norming the residual stream.
-bool watched(const struct cpu_pass *pass, int worker);
-void tell(struct cpu_pass *pass, int layer, enum op_class op, struct op_cost cost);
-struct op_cost product_cost(const struct cpu_pass *pass, const struct cpu_matrix *m, int tokens);
-struct op_cost norm_cost(const struct cpu_pass *pass, int tokens, const struct cpu_norm *norm);
-// Of an operation on f32 rows: each element read and written once.
-struct op_cost row_cost(int tokens, int width, uint64_t weight_bytes);
+// Only worker 0 emits events, and only where cpu_observed says so. An event's time begins at the end of the one
+// before.
+bool cpu_observed(const struct cpu_pass *pass, int worker);
+void cpu_emit(struct cpu_pass *pass, int layer, enum op_class op, struct op_cost cost);
+// Of a product over so many tokens, and of norming as many rows of the residual stream.
+struct op_cost cpu_product_cost(const struct cpu_pass *pass, const struct cpu_matrix *m,
+                                int tokens);
+struct op_cost cpu_norm_cost(const struct cpu_pass *pass, int tokens, const struct cpu_norm *norm);
 
 // Input rows of a product.
 struct cpu_input {
@@ -264,9 +289,9 @@ struct cpu_input {
 // Inputs of a row as weights of `weights` read them: zero-padded to whole groups.
 int cpu_padded(enum dtype weights, int cols);
 
-// Input rows under way. Few: each worker makes all of them for itself. Many: each makes its share, rows
-// [begin, end), and make_end is where all meet.
-struct making {
+// Input rows being made. Few: each worker makes all of them for itself. Many: each makes its share, rows
+// [begin, end), and all meet in cpu_rows_end.
+struct cpu_rows {
     bool alone;
     int begin, end;
     unsigned char *rows;
@@ -274,32 +299,33 @@ struct making {
     size_t row_bytes;
     enum dtype type;
 };
-struct making make_begin(const struct cpu_pass *pass, int worker, int rows, enum dtype type);
+struct cpu_rows cpu_rows_begin(const struct cpu_pass *pass, int worker, int rows, enum dtype type);
 // Row `index`: x of n elements, cast for weights of that type.
-void make_row(const struct making *m, int index, const float *x, int n, k_cast_fn *cast,
-              enum dtype weights);
-struct cpu_input make_end(const struct cpu_pass *pass, int worker, const struct making *m);
+void cpu_rows_cast(const struct cpu_rows *m, int index, const float *x, int n, k_cast_fn *cast,
+                   enum dtype weights);
+struct cpu_input cpu_rows_end(const struct cpu_pass *pass, int worker, const struct cpu_rows *m);
 
-// Shows rows to a tap, if there is one: all workers call it, and nobody writes them meanwhile.
-bool tapped(const struct cpu_pass *pass);
-void show(const struct cpu_pass *pass, int worker, const struct engine_rows *rows);
-// The same of a product's f32 inputs, one row for each token of the pass.
-void show_input(const struct cpu_pass *pass, int worker, enum engine_point point, int layer,
-                struct cpu_input input, int cols);
+// Shows rows to the tap, if there is one. All workers call it; nobody writes the rows meanwhile.
+bool cpu_tapped(const struct cpu_pass *pass);
+void cpu_show(const struct cpu_pass *pass, int worker, const struct engine_rows *rows);
+// The same for a product's f32 inputs, one row for each token of the pass.
+void cpu_show_input(const struct cpu_pass *pass, int worker, enum engine_point point, int layer,
+                    struct cpu_input input, int cols);
 
 // y (tokens, ldy) = input W^T + bias (+ y) for the worker's share of the panels (and, where those are few,
 // of the tokens) of `count` matrices that read the same input; matrix i writes to y[i].
-void products(const struct cpu_pass *pass, int worker, const struct cpu_matrix *matrices, int count,
-              struct cpu_input input, int tokens, float *const *y, size_t ldy, bool accumulate);
+void cpu_products(const struct cpu_pass *pass, int worker, const struct cpu_matrix *matrices,
+                  int count, struct cpu_input input, int tokens, float *const *y, size_t ldy,
+                  bool accumulate);
 
 // Rows [row0, row0 + rows) of one product, a whole number of panels except at the end: y (tokens, rows).
-void block_product(const struct cpu_pass *pass, const struct cpu_matrix *m, int row0, int rows,
-                   struct cpu_input input, int tokens, float *y);
-// So many rows for this many tokens fit a thread's gate and up: whole panels, at least one.
-int block_rows(int tokens);
+void cpu_block_product(const struct cpu_pass *pass, const struct cpu_matrix *m, int row0, int rows,
+                       struct cpu_input input, int tokens, float *y);
+// How many rows for this many tokens fit a thread's gate and up: whole panels, at least one.
+int cpu_block_rows(int tokens);
 
 // act(gate) * up, or act(up): matrices, what they read, and where the rows go.
-struct cpu_gated {
+struct cpu_gate_up_job {
     const struct cpu_matrix *gate, *up; // gate of 0 rows: there is none
     struct cpu_input input;
     int tokens;
@@ -308,26 +334,27 @@ struct cpu_gated {
     enum dtype next; // weights of the next product
 };
 // Panels [panel0, panel1) for all tokens of the job, by this worker alone.
-void gated_panels(const struct cpu_pass *pass, int worker, const struct cpu_gated *job, int panel0,
-                  int panel1);
+void cpu_gate_up_panels(const struct cpu_pass *pass, int worker, const struct cpu_gate_up_job *job,
+                        int panel0, int panel1);
 
 // act(gate) * up, or act(up), of the worker's share of the feed-forward rows, cast into b->ff.
-void gated(const struct cpu_pass *pass, int worker, const struct cpu_layer *layer,
-           struct cpu_input input);
+void cpu_gate_up(const struct cpu_pass *pass, int worker, const struct cpu_layer *layer,
+                 struct cpu_input input);
 
 // x += the experts' output for h = norm(x), in place of the feed-forward (experts.c).
-void experts_block(struct cpu_pass *pass, int worker, int index);
+void cpu_experts(struct cpu_pass *pass, int worker, int index);
 
 // out = norm(x), one row.
-void norm_row(const struct cpu_pass *pass, const float *x, const struct cpu_norm *norm, float *out);
+void cpu_norm_row(const struct cpu_pass *pass, const float *x, const struct cpu_norm *norm,
+                  float *out);
 
 // Clips, norms and rotates q, k and v as the description says: the worker's share of (token, KV head).
-void rotate(const struct cpu_pass *pass, int worker, int layer);
+void cpu_rotate(const struct cpu_pass *pass, int worker, int layer);
 // Stores k and v of the same share in the cache.
-void remember(const struct cpu_pass *pass, int worker, int layer);
+void cpu_store_kv(const struct cpu_pass *pass, int worker, int layer);
 // Attention of the worker's share of (part, tile, KV head), cast into b->input.
-void attend(const struct cpu_pass *pass, int worker, int layer);
+void cpu_attend(const struct cpu_pass *pass, int worker, int layer);
 // True when some worker reads K and V that another one stores in this pass.
-bool attention_shares_keys(const struct cpu_pass *pass);
+bool cpu_attention_shares_keys(const struct cpu_pass *pass);
 
 #endif

@@ -141,7 +141,7 @@ static struct cpu_input route(struct cpu_pass *pass, int worker, int index)
     const struct model_config *c = &pass->model->config;
     struct cpu_routing *r = routing_of(pass, worker);
     float *row = b->workers[worker].row;
-    struct making m = make_begin(pass, worker, pass->tokens, scheme->activations);
+    struct cpu_rows m = cpu_rows_begin(pass, worker, pass->tokens, scheme->activations);
     int *chosen = m.alone ? r->chosen : b->experts.chosen;
     float *shares = m.alone ? r->shares : b->experts.shares;
     int panel0 = 0;
@@ -149,13 +149,13 @@ static struct cpu_input route(struct cpu_pass *pass, int worker, int index)
     if (m.alone)
         pool_share(panel1, 1, worker, pass->workers, &panel0, &panel1);
     for (int t = m.begin; t < m.end; t++) {
-        norm_row(pass, b->x + (size_t)t * (size_t)c->width, &layer->ff_norm, row);
-        make_row(&m, t, row, c->width, k->cast, scheme->weights);
+        cpu_norm_row(pass, b->x + (size_t)t * (size_t)c->width, &layer->ff_norm, row);
+        cpu_rows_cast(&m, t, row, c->width, k->cast, scheme->weights);
         score_row(pass, layer, row, t, panel0, panel1);
         if (!m.alone)
             choose(pass, t, chosen, shares);
     }
-    struct cpu_input h = make_end(pass, worker, &m);
+    struct cpu_input h = cpu_rows_end(pass, worker, &m);
     if (m.alone) // their scores are everybody's
         pool_barrier(pass->model->pool, worker);
     for (int t = 0; t < pass->tokens && m.alone; t++)
@@ -224,7 +224,7 @@ static void gate_up_units(const struct cpu_pass *pass, int worker, const struct 
         first += panels;
         if (panel0 >= panel1)
             continue;
-        struct cpu_gated job = {
+        struct cpu_gate_up_job job = {
             .gate = &group.expert->gate,
             .up = &group.expert->up,
             .input = group_input(pass, worker, &group, h),
@@ -233,7 +233,7 @@ static void gate_up_units(const struct cpu_pass *pass, int worker, const struct 
             .out_bytes = group.staged.row_bytes,
             .next = group.expert->down.type,
         };
-        gated_panels(pass, worker, &job, panel0, panel1);
+        cpu_gate_up_panels(pass, worker, &job, panel0, panel1);
     }
 }
 
@@ -280,27 +280,27 @@ static void show_staged(const struct cpu_pass *pass, int worker, int index)
 {
     const struct cpu_layer *layer = &pass->model->weights.layers[index];
     struct group group;
-    if (!tapped(pass))
+    if (!cpu_tapped(pass))
         return;
     for (int i = 0; i < group_count(pass); i++) {
         if (!group_at(pass, worker, layer, i, &group))
             continue;
         int cols = group.expert->down.cols;
         if (group.shared) {
-            show_input(pass, worker, POINT_SHARED_DOWN_INPUT, index, group.staged, cols);
+            cpu_show_input(pass, worker, POINT_SHARED_DOWN_INPUT, index, group.staged, cols);
             continue;
         }
-        show(pass, worker,
-             &(struct engine_rows){
-                 .point = POINT_EXPERT_DOWN_INPUT,
-                 .layer = index,
-                 .x = (float *)(uintptr_t)group.staged.x,
-                 .rows = group.tokens,
-                 .cols = cols,
-                 .ld = group.staged.row_bytes / sizeof(float),
-                 .expert = i,
-                 .share = routing_of(pass, worker)->slot_share + group.slot,
-             });
+        cpu_show(pass, worker,
+                 &(struct engine_rows){
+                     .point = POINT_EXPERT_DOWN_INPUT,
+                     .layer = index,
+                     .x = (float *)(uintptr_t)group.staged.x,
+                     .rows = group.tokens,
+                     .cols = cols,
+                     .ld = group.staged.row_bytes / sizeof(float),
+                     .expert = i,
+                     .share = routing_of(pass, worker)->slot_share + group.slot,
+                 });
     }
 }
 
@@ -339,10 +339,10 @@ static void down_rows(const struct cpu_pass *pass, int worker, const struct cpu_
     for (int i = 0; i < group_count(pass); i++) {
         if (!group_at(pass, worker, layer, i, &group))
             continue;
-        int step = block_rows(group.tokens);
+        int step = cpu_block_rows(group.tokens);
         for (int row = row0; row < last; row += step) {
             int rows = last - row < step ? last - row : step;
-            block_product(pass, &group.expert->down, row, rows, group.to_down, group.tokens, y);
+            cpu_block_product(pass, &group.expert->down, row, rows, group.to_down, group.tokens, y);
             add_shares(pass, worker, &group, y, row, rows);
         }
     }
@@ -365,14 +365,14 @@ static void down(const struct cpu_pass *pass, int worker, const struct cpu_layer
 // The router counts with gate and up: it is read with them, and is small beside them.
 static struct op_cost gate_up_cost(const struct cpu_pass *pass, const struct cpu_layer *layer)
 {
-    struct op_cost cost = product_cost(pass, &layer->router, pass->tokens);
+    struct op_cost cost = cpu_product_cost(pass, &layer->router, pass->tokens);
     struct group group;
     if (layer->shared_router.rows)
-        cost = cost_add(cost, product_cost(pass, &layer->shared_router, pass->tokens));
+        cost = cost_add(cost, cpu_product_cost(pass, &layer->shared_router, pass->tokens));
     for (int i = 0; i < group_count(pass); i++)
         if (group_at(pass, 0, layer, i, &group)) {
-            cost = cost_add(cost, product_cost(pass, &group.expert->gate, group.tokens));
-            cost = cost_add(cost, product_cost(pass, &group.expert->up, group.tokens));
+            cost = cost_add(cost, cpu_product_cost(pass, &group.expert->gate, group.tokens));
+            cost = cost_add(cost, cpu_product_cost(pass, &group.expert->up, group.tokens));
         }
     return cost;
 }
@@ -383,26 +383,26 @@ static struct op_cost down_cost(const struct cpu_pass *pass, const struct cpu_la
     struct group group;
     for (int i = 0; i < group_count(pass); i++)
         if (group_at(pass, 0, layer, i, &group))
-            cost = cost_add(cost, product_cost(pass, &group.expert->down, group.tokens));
+            cost = cost_add(cost, cpu_product_cost(pass, &group.expert->down, group.tokens));
     return cost;
 }
 
-void experts_block(struct cpu_pass *pass, int worker, int index)
+void cpu_experts(struct cpu_pass *pass, int worker, int index)
 {
     const struct cpu_layer *layer = &pass->model->weights.layers[index];
     struct cpu_input h = route(pass, worker, index);
-    show_input(pass, worker, POINT_FF_INPUT, index, h, pass->model->config.width);
+    cpu_show_input(pass, worker, POINT_FF_INPUT, index, h, pass->model->config.width);
     if (!few(pass))
         gather_all(pass, worker, h);
-    if (watched(pass, worker))
-        tell(pass, index, OPC_REST, norm_cost(pass, pass->tokens, &layer->ff_norm));
+    if (cpu_observed(pass, worker))
+        cpu_emit(pass, index, OPC_REST, cpu_norm_cost(pass, pass->tokens, &layer->ff_norm));
     gate_up(pass, worker, layer, h);
     show_staged(pass, worker, index);
     if (quantized(pass))
         quantize_staged(pass, worker, layer);
-    if (watched(pass, worker))
-        tell(pass, index, OPC_GATE_UP, gate_up_cost(pass, layer));
+    if (cpu_observed(pass, worker))
+        cpu_emit(pass, index, OPC_GATE_UP, gate_up_cost(pass, layer));
     down(pass, worker, layer);
-    if (watched(pass, worker))
-        tell(pass, index, OPC_DOWN, down_cost(pass, layer));
+    if (cpu_observed(pass, worker))
+        cpu_emit(pass, index, OPC_DOWN, down_cost(pass, layer));
 }

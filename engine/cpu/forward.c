@@ -26,22 +26,22 @@ static void show_residual(const struct cpu_pass *pass, int worker, enum engine_p
                           int layer)
 {
     int width = pass->model->config.width;
-    show(pass, worker,
-         &(struct engine_rows){
-             .point = point,
-             .layer = layer,
-             .x = pass->b->x,
-             .rows = pass->tokens,
-             .cols = width,
-             .ld = (size_t)width,
-         });
+    cpu_show(pass, worker,
+             &(struct engine_rows){
+                 .point = point,
+                 .layer = layer,
+                 .x = pass->b->x,
+                 .rows = pass->tokens,
+                 .cols = width,
+                 .ld = (size_t)width,
+             });
 }
 
 static struct op_cost qkv_cost(const struct cpu_pass *pass, const struct cpu_layer *layer)
 {
     struct op_cost cost = {0};
     for (int i = 0; i < 3; i++)
-        cost = cost_add(cost, product_cost(pass, &layer->qkv[i], pass->tokens));
+        cost = cost_add(cost, cpu_product_cost(pass, &layer->qkv[i], pass->tokens));
     return cost;
 }
 
@@ -56,21 +56,6 @@ static struct op_cost attention_cost(const struct cpu_pass *pass, int layer)
     return cost;
 }
 
-// Clipping, norms of q and k, rotation: those that the description asks for.
-static struct op_cost rotation_cost(const struct cpu_pass *pass)
-{
-    const struct model_config *c = &pass->model->config;
-    int heads = c->heads + c->kv_heads, n = c->head_dim;
-    struct op_cost cost = {0};
-    if (c->clip_qkv != 0)
-        cost = cost_add(cost, row_cost(pass->tokens, (heads + c->kv_heads) * n, 0));
-    if (c->qk_norm)
-        cost = cost_add(cost, row_cost(pass->tokens, heads * n, 2 * (uint64_t)n * sizeof(float)));
-    if (c->rope != ROPE_NONE)
-        cost = cost_add(cost, row_cost(pass->tokens, heads * n, 0));
-    return cost;
-}
-
 // ---- norms and inputs of products ------------------------------------------------------------------------
 
 // The normed residual stream, cast for a product: (T, d).
@@ -79,14 +64,15 @@ static struct cpu_input normed(struct cpu_pass *pass, int worker, int layer,
 {
     const struct scheme *scheme = pass->model->scheme;
     float *row = pass->b->workers[worker].row;
-    struct making m = make_begin(pass, worker, pass->tokens, scheme->activations);
+    struct cpu_rows m = cpu_rows_begin(pass, worker, pass->tokens, scheme->activations);
     for (int t = m.begin; t < m.end; t++) {
-        norm_row(pass, residual(pass, t), norm, row);
-        make_row(&m, t, row, pass->model->config.width, pass->model->kernels.cast, scheme->weights);
+        cpu_norm_row(pass, residual(pass, t), norm, row);
+        cpu_rows_cast(&m, t, row, pass->model->config.width, pass->model->kernels.cast,
+                      scheme->weights);
     }
-    struct cpu_input input = make_end(pass, worker, &m);
-    if (watched(pass, worker))
-        tell(pass, layer, OPC_REST, norm_cost(pass, pass->tokens, norm));
+    struct cpu_input input = cpu_rows_end(pass, worker, &m);
+    if (cpu_observed(pass, worker))
+        cpu_emit(pass, layer, OPC_REST, cpu_norm_cost(pass, pass->tokens, norm));
     return input;
 }
 
@@ -97,11 +83,11 @@ static struct cpu_input ready_input(const struct cpu_pass *pass, int worker,
     const struct scheme *scheme = pass->model->scheme;
     if (!dtype_is_quantized(scheme->activations))
         return (struct cpu_input){staged, row_bytes, scheme->activations, NULL};
-    struct making m = make_begin(pass, worker, pass->tokens, scheme->activations);
+    struct cpu_rows m = cpu_rows_begin(pass, worker, pass->tokens, scheme->activations);
     for (int t = m.begin; t < m.end; t++)
-        make_row(&m, t, (const float *)(const void *)(staged + (size_t)t * row_bytes), cols,
-                 pass->model->kernels.cast, scheme->weights);
-    return make_end(pass, worker, &m);
+        cpu_rows_cast(&m, t, (const float *)(const void *)(staged + (size_t)t * row_bytes), cols,
+                      pass->model->kernels.cast, scheme->weights);
+    return cpu_rows_end(pass, worker, &m);
 }
 
 // x += W input. With a norm of its own for what is added: by way of a buffer, whose rows are dealt out.
@@ -111,20 +97,20 @@ static void add_product(struct cpu_pass *pass, int worker, int layer, const stru
     const struct cpu_buffers *b = pass->b;
     size_t width = (size_t)pass->model->config.width;
     float *y = post->weight ? b->branch : b->x;
-    products(pass, worker, w, 1, input, pass->tokens, &y, width, !post->weight);
+    cpu_products(pass, worker, w, 1, input, pass->tokens, &y, width, !post->weight);
     barrier(pass, worker);
-    if (watched(pass, worker))
-        tell(pass, layer, op, product_cost(pass, w, pass->tokens));
+    if (cpu_observed(pass, worker))
+        cpu_emit(pass, layer, op, cpu_product_cost(pass, w, pass->tokens));
     if (!post->weight)
         return;
     for (int t = worker; t < pass->tokens; t += pass->workers) {
         float *row = b->branch + (size_t)t * width;
-        norm_row(pass, row, post, row);
+        cpu_norm_row(pass, row, post, row);
         pass->model->kernels.add(residual(pass, t), row, (int)width);
     }
     barrier(pass, worker);
-    if (watched(pass, worker))
-        tell(pass, layer, OPC_REST, norm_cost(pass, pass->tokens, post));
+    if (cpu_observed(pass, worker))
+        cpu_emit(pass, layer, OPC_REST, cpu_norm_cost(pass, pass->tokens, post));
 }
 
 // ---- the blocks ------------------------------------------------------------------------------------------
@@ -177,7 +163,7 @@ static void embedding_row(const struct cpu_pass *pass, int worker, int32_t id, i
         pass->model->kernels.add(out, row, c->width);
     }
     if (w->embedding_norm.weight)
-        norm_row(pass, out, &w->embedding_norm, out);
+        cpu_norm_row(pass, out, &w->embedding_norm, out);
 }
 
 static struct op_cost embedding_cost(const struct cpu_pass *pass)
@@ -187,9 +173,9 @@ static struct op_cost embedding_cost(const struct cpu_pass *pass)
     uint64_t row = embedding_row_bytes(pass->model);
     if (w->positions)
         row += (uint64_t)width * cpu_element_bytes(scheme_embedding(pass->model->scheme));
-    struct op_cost cost = row_cost(pass->tokens, width, (uint64_t)pass->tokens * row);
+    struct op_cost cost = cost_rows(pass->tokens, width, (uint64_t)pass->tokens * row);
     if (w->embedding_norm.weight)
-        cost = cost_add(cost, norm_cost(pass, pass->tokens, &w->embedding_norm));
+        cost = cost_add(cost, cpu_norm_cost(pass, pass->tokens, &w->embedding_norm));
     return cost;
 }
 
@@ -205,22 +191,22 @@ static void embed(struct cpu_pass *pass, int worker)
                               residual(pass, part->row + t));
     }
     barrier(pass, worker);
-    if (watched(pass, worker))
-        tell(pass, -1, OPC_REST, embedding_cost(pass));
+    if (cpu_observed(pass, worker))
+        cpu_emit(pass, -1, OPC_REST, embedding_cost(pass));
 }
 
 // ff = act(G h) * U h, or act(U h): (T, f)
 static void feed_forward_up(struct cpu_pass *pass, int worker, int index, struct cpu_input h)
 {
     const struct cpu_layer *layer = &pass->model->weights.layers[index];
-    show_input(pass, worker, POINT_FF_INPUT, index, h, pass->model->config.width);
-    gated(pass, worker, layer, h);
+    cpu_show_input(pass, worker, POINT_FF_INPUT, index, h, pass->model->config.width);
+    cpu_gate_up(pass, worker, layer, h);
     barrier(pass, worker);
-    if (watched(pass, worker)) {
-        struct op_cost cost = product_cost(pass, &layer->up, pass->tokens);
+    if (cpu_observed(pass, worker)) {
+        struct op_cost cost = cpu_product_cost(pass, &layer->up, pass->tokens);
         if (layer->gate.rows)
-            cost = cost_add(product_cost(pass, &layer->gate, pass->tokens), cost);
-        tell(pass, index, OPC_GATE_UP, cost);
+            cost = cost_add(cpu_product_cost(pass, &layer->gate, pass->tokens), cost);
+        cpu_emit(pass, index, OPC_GATE_UP, cost);
     }
 }
 
@@ -231,7 +217,7 @@ static void feed_forward_down(struct cpu_pass *pass, int worker, int index)
     const struct cpu_buffers *b = pass->b;
     struct cpu_input activated =
         ready_input(pass, worker, b->ff, b->ff_bytes, pass->model->config.ff);
-    show_input(pass, worker, POINT_DOWN_INPUT, index, activated, layer->down.cols);
+    cpu_show_input(pass, worker, POINT_DOWN_INPUT, index, activated, layer->down.cols);
     add_product(pass, worker, index, &layer->down, activated, &layer->ff_post_norm, OPC_DOWN);
 }
 
@@ -245,35 +231,35 @@ static void attention_block(struct cpu_pass *pass, int worker, int index)
 
     show_residual(pass, worker, POINT_LAYER_INPUT, index);
     struct cpu_input h = normed(pass, worker, index, &layer->attn_norm);
-    show_input(pass, worker, POINT_QKV_INPUT, index, h, c->width);
+    cpu_show_input(pass, worker, POINT_QKV_INPUT, index, h, c->width);
     float *k = b->qkv + (size_t)c->heads * (size_t)c->head_dim;
     float *v = k + (size_t)c->kv_heads * (size_t)c->head_dim;
-    products(pass, worker, layer->qkv, 3, h, pass->tokens, (float *[]){b->qkv, k, v}, b->qkv_width,
-             false);
+    cpu_products(pass, worker, layer->qkv, 3, h, pass->tokens, (float *[]){b->qkv, k, v},
+                 b->qkv_width, false);
     barrier(pass, worker);
-    if (watched(pass, worker))
-        tell(pass, index, OPC_QKV, qkv_cost(pass, layer));
+    if (cpu_observed(pass, worker))
+        cpu_emit(pass, index, OPC_QKV, qkv_cost(pass, layer));
     if (c->parallel) {
         if (!c->shared_norm)
             h = normed(pass, worker, index, &layer->ff_norm);
         feed_forward_up(pass, worker, index, h);
     }
 
-    rotate(pass, worker, index);
-    if (watched(pass, worker))
-        tell(pass, index, OPC_REST, rotation_cost(pass));
+    cpu_rotate(pass, worker, index);
+    if (cpu_observed(pass, worker))
+        cpu_emit(pass, index, OPC_REST, cost_rotation(&pass->model->config, pass->tokens));
 
-    remember(pass, worker, index);
-    if (attention_shares_keys(pass))
+    cpu_store_kv(pass, worker, index);
+    if (cpu_attention_shares_keys(pass))
         barrier(pass, worker);
-    attend(pass, worker, index);
+    cpu_attend(pass, worker, index);
     barrier(pass, worker);
-    if (watched(pass, worker))
-        tell(pass, index, OPC_ATTENTION, attention_cost(pass, index));
+    if (cpu_observed(pass, worker))
+        cpu_emit(pass, index, OPC_ATTENTION, attention_cost(pass, index));
 
     struct cpu_input attended =
         ready_input(pass, worker, b->input, b->input_bytes, c->heads * c->head_dim);
-    show_input(pass, worker, POINT_O_INPUT, index, attended, layer->out.cols);
+    cpu_show_input(pass, worker, POINT_O_INPUT, index, attended, layer->out.cols);
     add_product(pass, worker, index, &layer->out, attended, &layer->attn_post_norm, OPC_OUTPUT);
 }
 
@@ -282,7 +268,7 @@ static void feed_forward_block(struct cpu_pass *pass, int worker, int index)
 {
     const struct cpu_layer *layer = &pass->model->weights.layers[index];
     if (pass->model->config.experts) {
-        experts_block(pass, worker, index);
+        cpu_experts(pass, worker, index);
         return;
     }
     if (!pass->model->config.parallel)
@@ -297,21 +283,22 @@ static void head_block(struct cpu_pass *pass, int worker)
     const struct cpu_buffers *b = pass->b;
     size_t vocab = (size_t)m->config.vocab;
     float *row = b->workers[worker].row;
-    struct making rows = make_begin(pass, worker, pass->wanted, m->scheme->head_activations);
+    struct cpu_rows rows = cpu_rows_begin(pass, worker, pass->wanted, m->scheme->head_activations);
     for (int i = rows.begin; i < rows.end; i++) {
-        norm_row(pass, residual(pass, b->wanted[i]), &m->weights.final_norm, row);
-        make_row(&rows, i, row, m->config.width, m->kernels.head_cast, m->scheme->head);
+        cpu_norm_row(pass, residual(pass, b->wanted[i]), &m->weights.final_norm, row);
+        cpu_rows_cast(&rows, i, row, m->config.width, m->kernels.head_cast, m->scheme->head);
     }
-    struct cpu_input last = make_end(pass, worker, &rows);
-    if (watched(pass, worker))
-        tell(pass, -1, OPC_REST, norm_cost(pass, pass->wanted, &m->weights.final_norm));
+    struct cpu_input last = cpu_rows_end(pass, worker, &rows);
+    if (cpu_observed(pass, worker))
+        cpu_emit(pass, -1, OPC_REST, cpu_norm_cost(pass, pass->wanted, &m->weights.final_norm));
 
-    products(pass, worker, &m->weights.head, 1, last, pass->wanted, &pass->logits, vocab, false);
+    cpu_products(pass, worker, &m->weights.head, 1, last, pass->wanted, &pass->logits, vocab,
+                 false);
     bool capped = m->config.logit_softcap != 0;
     if (pass->observer || capped)
         barrier(pass, worker);
-    if (watched(pass, worker))
-        tell(pass, -1, OPC_HEAD, product_cost(pass, &m->weights.head, pass->wanted));
+    if (cpu_observed(pass, worker))
+        cpu_emit(pass, -1, OPC_HEAD, cpu_product_cost(pass, &m->weights.head, pass->wanted));
     if (!capped)
         return;
     int begin, end;
@@ -321,8 +308,8 @@ static void head_block(struct cpu_pass *pass, int worker)
                            m->config.logit_softcap);
     if (pass->observer)
         barrier(pass, worker);
-    if (watched(pass, worker))
-        tell(pass, -1, OPC_REST, row_cost(pass->wanted, m->config.vocab, 0));
+    if (cpu_observed(pass, worker))
+        cpu_emit(pass, -1, OPC_REST, cost_rows(pass->wanted, m->config.vocab, 0));
 }
 
 static void forward(void *arg, int worker, int workers)
@@ -333,7 +320,7 @@ static void forward(void *arg, int worker, int workers)
     for (int i = 0; i < pass->model->config.layers; i++) {
         attention_block(pass, worker, i);
         show_residual(pass, worker, POINT_MIDDLE, i);
-        if (tapped(pass) && pass->observer->tap->attention_alone)
+        if (cpu_tapped(pass) && pass->observer->tap->attention_alone)
             continue;
         feed_forward_block(pass, worker, i);
         show_residual(pass, worker, POINT_LAYER_OUTPUT, i);

@@ -1,5 +1,4 @@
-// pass.c - what all phases of a pass share: telling the observer, what operations cost, norms, and rows made
-// ready for a product.
+// pass.c - what all phases of a pass share: events, the tap, norms, and rows made ready for a product.
 #include "engine/cpu/cpu.h"
 
 #include "base/clock.h"
@@ -7,14 +6,13 @@
 
 // ---- observing -------------------------------------------------------------------------------------------
 
-// Worker 0 tells what was done since its last event. In the phases that end at a barrier the time
-// includes waiting there for the others.
-bool watched(const struct cpu_pass *pass, int worker)
+// In phases that end at a barrier the event's time includes waiting there for the other workers.
+bool cpu_observed(const struct cpu_pass *pass, int worker)
 {
     return pass->observer && pass->observer->on_event && worker == 0;
 }
 
-void tell(struct cpu_pass *pass, int layer, enum op_class op, struct op_cost cost)
+void cpu_emit(struct cpu_pass *pass, int layer, enum op_class op, struct op_cost cost)
 {
     struct engine_event event = {
         .phase = pass->phase,
@@ -32,14 +30,14 @@ void tell(struct cpu_pass *pass, int layer, enum op_class op, struct op_cost cos
     pass->mark_ns = clock_ns(); // what the observer does is in no event
 }
 
-bool tapped(const struct cpu_pass *pass)
+bool cpu_tapped(const struct cpu_pass *pass)
 {
     return pass->observer && pass->observer->tap;
 }
 
-void show(const struct cpu_pass *pass, int worker, const struct engine_rows *rows)
+void cpu_show(const struct cpu_pass *pass, int worker, const struct engine_rows *rows)
 {
-    if (!tapped(pass))
+    if (!cpu_tapped(pass))
         return;
     pool_barrier(pass->model->pool, worker);
     if (worker == 0)
@@ -47,23 +45,23 @@ void show(const struct cpu_pass *pass, int worker, const struct engine_rows *row
     pool_barrier(pass->model->pool, worker);
 }
 
-void show_input(const struct cpu_pass *pass, int worker, enum engine_point point, int layer,
-                struct cpu_input input, int cols)
+void cpu_show_input(const struct cpu_pass *pass, int worker, enum engine_point point, int layer,
+                    struct cpu_input input, int cols)
 {
-    show(pass, worker,
-         &(struct engine_rows){
-             .point = point,
-             .layer = layer,
-             .x = (float *)(uintptr_t)input.x,
-             .rows = pass->tokens,
-             .cols = cols,
-             .ld = input.row_bytes / sizeof(float),
-         });
+    cpu_show(pass, worker,
+             &(struct engine_rows){
+                 .point = point,
+                 .layer = layer,
+                 .x = (float *)(uintptr_t)input.x,
+                 .rows = pass->tokens,
+                 .cols = cols,
+                 .ld = input.row_bytes / sizeof(float),
+             });
 }
 
 // ---- costs ------------------------------------------------------------------------------------------------
 
-struct op_cost product_cost(const struct cpu_pass *pass, const struct cpu_matrix *m, int tokens)
+struct op_cost cpu_product_cost(const struct cpu_pass *pass, const struct cpu_matrix *m, int tokens)
 {
     const struct scheme *scheme = pass->model->scheme;
     bool head = m == &pass->model->weights.head;
@@ -77,23 +75,16 @@ struct op_cost product_cost(const struct cpu_pass *pass, const struct cpu_matrix
                        cpu_element_bytes(input));
 }
 
-struct op_cost row_cost(int tokens, int width, uint64_t weight_bytes)
-{
-    return (struct op_cost){
-        .weight_bytes = weight_bytes,
-        .activation_bytes = 2 * (uint64_t)tokens * (uint64_t)width * sizeof(float),
-    };
-}
-
-struct op_cost norm_cost(const struct cpu_pass *pass, int tokens, const struct cpu_norm *norm)
+struct op_cost cpu_norm_cost(const struct cpu_pass *pass, int tokens, const struct cpu_norm *norm)
 {
     int width = pass->model->config.width;
-    return row_cost(tokens, width, (norm->bias ? 2 : 1) * (uint64_t)width * sizeof(float));
+    return cost_rows(tokens, width, (norm->bias ? 2 : 1) * (uint64_t)width * sizeof(float));
 }
 
 // ---- norms and inputs of products ------------------------------------------------------------------------
 
-void norm_row(const struct cpu_pass *pass, const float *x, const struct cpu_norm *norm, float *out)
+void cpu_norm_row(const struct cpu_pass *pass, const float *x, const struct cpu_norm *norm,
+                  float *out)
 {
     const struct model_config *c = &pass->model->config;
     if (c->norm == NORM_RMS)
@@ -102,12 +93,12 @@ void norm_row(const struct cpu_pass *pass, const float *x, const struct cpu_norm
         pass->model->kernels.layernorm(out, x, norm->weight, norm->bias, c->width, c->norm_eps);
 }
 
-struct making make_begin(const struct cpu_pass *pass, int worker, int rows, enum dtype type)
+struct cpu_rows cpu_rows_begin(const struct cpu_pass *pass, int worker, int rows, enum dtype type)
 {
     const struct cpu_buffers *b = pass->b;
     const struct cpu_worker *w = &b->workers[worker];
     bool quantized = dtype_is_quantized(type);
-    struct making m = {.alone = rows <= SHARED_NORM_TOKENS, .end = rows, .type = type};
+    struct cpu_rows m = {.alone = rows <= SHARED_NORM_TOKENS, .end = rows, .type = type};
     m.rows = m.alone ? w->input : quantized ? b->codes : b->input;
     m.scales = m.alone ? w->scales : b->scales;
     m.row_bytes = quantized ? b->codes_bytes : b->input_bytes;
@@ -116,7 +107,7 @@ struct making make_begin(const struct cpu_pass *pass, int worker, int rows, enum
     return m;
 }
 
-struct cpu_input make_end(const struct cpu_pass *pass, int worker, const struct making *m)
+struct cpu_input cpu_rows_end(const struct cpu_pass *pass, int worker, const struct cpu_rows *m)
 {
     if (!m->alone)
         pool_barrier(pass->model->pool, worker);
@@ -124,8 +115,8 @@ struct cpu_input make_end(const struct cpu_pass *pass, int worker, const struct 
                               dtype_is_quantized(m->type) ? m->scales : NULL};
 }
 
-void make_row(const struct making *m, int index, const float *x, int n, k_cast_fn *cast,
-              enum dtype weights)
+void cpu_rows_cast(const struct cpu_rows *m, int index, const float *x, int n, k_cast_fn *cast,
+                   enum dtype weights)
 {
     m->scales[index] = cast(m->rows + (size_t)index * m->row_bytes, x, n, cpu_padded(weights, n));
 }

@@ -7,6 +7,7 @@
 #include "base/os.h"
 #include "base/str.h"
 #include "engine/model/alibi.h"
+#include "engine/model/pass.h"
 #include "engine/model/rope.h"
 #include "engine/model/sizes.h"
 
@@ -56,23 +57,23 @@ static size_t codes_row_bytes(const struct scheme *scheme, const struct model_co
     return max_size(layer, head);
 }
 
-static void routing_place(struct cursor *cursor, const struct model_config *config,
+static void routing_place(struct cpu_cursor *cursor, const struct model_config *config,
                           const struct cpu_buffers *b, struct cpu_routing *r)
 {
     size_t used = (size_t)config->experts_used, slots = sat_mul((size_t)b->rows, used);
     *r = (struct cpu_routing){0};
     if (!config->experts)
         return;
-    r->chosen = cursor_take(cursor, SHARED_NORM_TOKENS * used, sizeof *r->chosen);
-    r->shares = cursor_take(cursor, SHARED_NORM_TOKENS * used, sizeof *r->shares);
-    r->first = cursor_take(cursor, (size_t)config->experts + 1, sizeof *r->first);
-    r->slot_token = cursor_take(cursor, slots, sizeof *r->slot_token);
-    r->slot_share = cursor_take(cursor, slots, sizeof *r->slot_share);
-    r->input = cursor_take(cursor, SHARED_NORM_TOKENS, max_size(b->input_bytes, b->codes_bytes));
-    r->scales = cursor_take(cursor, SHARED_NORM_TOKENS, sizeof(float));
+    r->chosen = cpu_take(cursor, SHARED_NORM_TOKENS * used, sizeof *r->chosen);
+    r->shares = cpu_take(cursor, SHARED_NORM_TOKENS * used, sizeof *r->shares);
+    r->first = cpu_take(cursor, (size_t)config->experts + 1, sizeof *r->first);
+    r->slot_token = cpu_take(cursor, slots, sizeof *r->slot_token);
+    r->slot_share = cpu_take(cursor, slots, sizeof *r->slot_share);
+    r->input = cpu_take(cursor, SHARED_NORM_TOKENS, max_size(b->input_bytes, b->codes_bytes));
+    r->scales = cpu_take(cursor, SHARED_NORM_TOKENS, sizeof(float));
 }
 
-static void experts_place(struct cursor *cursor, const struct model_config *config,
+static void experts_place(struct cpu_cursor *cursor, const struct model_config *config,
                           const struct scheme *scheme, const struct cpu_buffers *b,
                           struct cpu_expert_buffers *e)
 {
@@ -85,15 +86,15 @@ static void experts_place(struct cursor *cursor, const struct model_config *conf
     };
     if (!config->experts)
         return;
-    e->scores = cursor_take(cursor, rows, e->score_stride * sizeof *e->scores);
-    e->chosen = cursor_take(cursor, slots, sizeof *e->chosen);
-    e->shares = cursor_take(cursor, slots, sizeof *e->shares);
-    e->input = cursor_take(cursor, slots, e->input_bytes);
-    e->scales = cursor_take(cursor, slots, sizeof *e->scales);
-    e->shared = cursor_take(cursor, rows, e->shared_bytes);
+    e->scores = cpu_take(cursor, rows, e->score_stride * sizeof *e->scores);
+    e->chosen = cpu_take(cursor, slots, sizeof *e->chosen);
+    e->shares = cpu_take(cursor, slots, sizeof *e->shares);
+    e->input = cpu_take(cursor, slots, e->input_bytes);
+    e->scales = cpu_take(cursor, slots, sizeof *e->scales);
+    e->shared = cpu_take(cursor, rows, e->shared_bytes);
 }
 
-static void worker_place(struct cursor *cursor, const struct model_config *config,
+static void worker_place(struct cpu_cursor *cursor, const struct model_config *config,
                          const struct cpu_buffers *b, struct cpu_worker *w)
 {
     int group = config->heads / config->kv_heads;
@@ -102,24 +103,22 @@ static void worker_place(struct cursor *cursor, const struct model_config *confi
     size_t ff = sat_mul((size_t)b->rows, (size_t)panel_count(widest) * PANEL_ROWS);
     if (ff > FF_BLOCK_FLOATS)
         ff = FF_BLOCK_FLOATS;
-    w->row = cursor_take(cursor, (size_t)config->width, sizeof(float));
-    w->input = cursor_take(cursor, SHARED_NORM_TOKENS, max_size(b->input_bytes, b->codes_bytes));
-    w->scales = cursor_take(cursor, SHARED_NORM_TOKENS, sizeof(float));
-    w->gate = cursor_take(cursor, ff, sizeof(float));
-    w->up = cursor_take(cursor, ff, sizeof(float));
+    w->row = cpu_take(cursor, (size_t)config->width, sizeof(float));
+    w->input = cpu_take(cursor, SHARED_NORM_TOKENS, max_size(b->input_bytes, b->codes_bytes));
+    w->scales = cpu_take(cursor, SHARED_NORM_TOKENS, sizeof(float));
+    w->gate = cpu_take(cursor, ff, sizeof(float));
+    w->up = cpu_take(cursor, ff, sizeof(float));
     routing_place(cursor, config, b, &w->routing);
-    w->attended = cursor_take(cursor, (size_t)b->tile * (size_t)group,
-                              (size_t)config->head_dim * sizeof(float));
+    w->attended =
+        cpu_take(cursor, (size_t)b->tile * (size_t)group, (size_t)config->head_dim * sizeof(float));
     w->attend_scratch =
-        cursor_take(cursor, 1, kernel_attention_scratch(b->tile, group, config->head_dim));
+        cpu_take(cursor, 1, kernel_attention_scratch(b->tile, group, config->head_dim));
 }
 
 static void sizes_plan(const struct model_config *config, const struct scheme *scheme,
                        const struct context_options *options, struct cpu_buffers *b)
 {
-    long long tokens = (long long)options->batch * options->chunk;
-    b->rows = tokens < ENGINE_PASS_TOKENS ? (int)tokens : ENGINE_PASS_TOKENS;
-    b->positions = options->positions;
+    b->rows = pass_tokens(options);
     int group = config->heads / config->kv_heads;
     b->tile = min_int(b->rows, max_int(ATTEND_ROWS / group, 1));
     b->qkv_width = (size_t)(config->heads + 2 * config->kv_heads) * (size_t)config->head_dim;
@@ -129,55 +128,55 @@ static void sizes_plan(const struct model_config *config, const struct scheme *s
 }
 
 // What depends on positions alone.
-static void tables_place(struct cursor *cursor, const struct model_config *config, size_t positions,
-                         struct cpu_buffers *b)
+static void tables_place(struct cpu_cursor *cursor, const struct model_config *config,
+                         size_t positions, struct cpu_buffers *b)
 {
     size_t half = (size_t)config->rotary / 2, row = half * sizeof(float);
-    b->freq = cursor_take(cursor, half, sizeof(float));
-    b->cos = cursor_take(cursor, positions, row);
-    b->sin = cursor_take(cursor, positions, row);
+    b->freq = cpu_take(cursor, half, sizeof(float));
+    b->cos = cpu_take(cursor, positions, row);
+    b->sin = cpu_take(cursor, positions, row);
     b->local_freq = b->local_cos = b->local_sin = b->bias = NULL;
     if (config->rope_local_theta != 0) {
-        b->local_freq = cursor_take(cursor, half, sizeof(float));
-        b->local_cos = cursor_take(cursor, positions, row);
-        b->local_sin = cursor_take(cursor, positions, row);
+        b->local_freq = cpu_take(cursor, half, sizeof(float));
+        b->local_cos = cpu_take(cursor, positions, row);
+        b->local_sin = cpu_take(cursor, positions, row);
     }
     if (config->alibi != ALIBI_NONE)
-        b->bias = cursor_take(cursor, (size_t)config->heads, sat_mul(positions, sizeof(float)));
+        b->bias = cpu_take(cursor, (size_t)config->heads, sat_mul(positions, sizeof(float)));
 }
 
-void buffers_place(struct cursor *cursor, const struct model_config *config,
-                   const struct scheme *scheme, const struct context_options *options, int threads,
-                   struct cpu_buffers *b)
+void cpu_buffers_place(struct cpu_cursor *cursor, const struct model_config *config,
+                       const struct scheme *scheme, const struct context_options *options,
+                       int threads, struct cpu_buffers *b)
 {
     sizes_plan(config, scheme, options, b);
     b->kv = kv_layout(config, options);
-    b->kv.memory = cursor_take(cursor, 1, kv_bytes(&b->kv));
+    b->kv.memory = cpu_take(cursor, 1, kv_bytes(&b->kv));
 
     size_t rows = (size_t)b->rows, positions = (size_t)options->positions;
     size_t logit_rows = (size_t)max_int(options->logit_rows, options->batch);
     tables_place(cursor, config, positions, b);
-    b->x = cursor_take(cursor, rows, (size_t)config->width * sizeof(float));
+    b->x = cpu_take(cursor, rows, (size_t)config->width * sizeof(float));
     b->branch = NULL;
     if (config->post_norms)
-        b->branch = cursor_take(cursor, rows, (size_t)config->width * sizeof(float));
-    b->qkv = cursor_take(cursor, rows, b->qkv_width * sizeof(float));
-    b->input = cursor_take(cursor, rows, b->input_bytes);
+        b->branch = cpu_take(cursor, rows, (size_t)config->width * sizeof(float));
+    b->qkv = cpu_take(cursor, rows, b->qkv_width * sizeof(float));
+    b->input = cpu_take(cursor, rows, b->input_bytes);
     size_t slots = sat_mul(rows, (size_t)max_int(config->experts_used, 1));
-    b->ff = cursor_take(cursor, slots, b->ff_bytes);
-    b->codes = b->codes_bytes ? cursor_take(cursor, rows, b->codes_bytes) : NULL;
-    b->scales = cursor_take(cursor, rows, sizeof(float));
+    b->ff = cpu_take(cursor, slots, b->ff_bytes);
+    b->codes = b->codes_bytes ? cpu_take(cursor, rows, b->codes_bytes) : NULL;
+    b->scales = cpu_take(cursor, rows, sizeof(float));
     experts_place(cursor, config, scheme, b, &b->experts);
-    b->logits = cursor_take(cursor, logit_rows, (size_t)config->vocab * sizeof(float));
-    b->parts = cursor_take(cursor, rows, sizeof *b->parts);
-    b->tokens = cursor_take(cursor, rows, sizeof *b->tokens);
-    b->wanted = cursor_take(cursor, rows, sizeof *b->wanted);
+    b->logits = cpu_take(cursor, logit_rows, (size_t)config->vocab * sizeof(float));
+    b->parts = cpu_take(cursor, rows, sizeof *b->parts);
+    b->tokens = cpu_take(cursor, rows, sizeof *b->tokens);
+    b->wanted = cpu_take(cursor, rows, sizeof *b->wanted);
     size_t batch = (size_t)options->batch;
-    b->ids = cursor_take(cursor, batch, sizeof *b->ids);
-    b->streams = cursor_take(cursor, batch, sizeof *b->streams);
-    b->scans = cursor_take(cursor, sat_mul(batch, (size_t)threads), sizeof *b->scans);
-    b->nonfinite = cursor_take(cursor, (size_t)threads, sizeof *b->nonfinite);
-    b->deals = cursor_take(cursor, (size_t)threads, sizeof *b->deals); // zeros: context_fill
+    b->ids = cpu_take(cursor, batch, sizeof *b->ids);
+    b->streams = cpu_take(cursor, batch, sizeof *b->streams);
+    b->scans = cpu_take(cursor, sat_mul(batch, (size_t)threads), sizeof *b->scans);
+    b->nonfinite = cpu_take(cursor, (size_t)threads, sizeof *b->nonfinite);
+    b->deals = cpu_take(cursor, (size_t)threads, sizeof *b->deals); // zeros: context_fill
     for (int i = 0; i < threads; i++) {
         struct cpu_worker measured;
         worker_place(cursor, config, b, b->workers ? &b->workers[i] : &measured);
@@ -189,11 +188,11 @@ struct memory_plan cpu_memory_plan(const struct device_info *device,
                                    const struct context_options *options, int threads)
 {
     (void)device; // the plan is the same on every processor
-    struct cursor weights = {0}, context = {0};
+    struct cpu_cursor weights = {0}, context = {0};
     struct cpu_weights w = {0};
     struct cpu_buffers b = {0};
-    weights_place(&weights, config, scheme, &w);
-    buffers_place(&context, config, scheme, options, threads, &b);
+    cpu_weights_place(&weights, config, scheme, &w);
+    cpu_buffers_place(&context, config, scheme, options, threads, &b);
     size_t kv = kv_bytes(&b.kv);
     return (struct memory_plan){
         .weights_bytes = weights.used_bytes,
@@ -230,14 +229,14 @@ static void tables_job(void *arg, int worker, int workers)
         *config; // layers with a theta of their own take nothing of the scaling
     int begin, end;
     plain.rope_attention_factor = 0;
-    pool_share(b->positions, 1, worker, workers, &begin, &end);
+    pool_share(b->kv.positions, 1, worker, workers, &begin, &end);
     if (config->rope != ROPE_NONE)
         rope_fill(config, b->freq, begin, end, b->cos, b->sin);
     if (b->local_freq)
         rope_fill(&plain, b->local_freq, begin, end, b->local_cos, b->local_sin);
     if (b->bias) {
         pool_share(config->heads, 1, worker, workers, &begin, &end);
-        alibi_fill(config, begin, end, b->positions, b->bias);
+        alibi_fill(config, begin, end, b->kv.positions, b->bias);
     }
 }
 
@@ -247,7 +246,7 @@ static void context_fill(struct cpu_context *ctx, size_t bytes)
     const struct cpu_buffers *b = &ctx->buffers;
     struct filling f = {.ctx = ctx, .bytes = bytes};
     pool_run(m->pool, fill_job, &f);
-    rope_frequencies(&m->config, b->positions, b->freq);
+    rope_frequencies(&m->config, b->kv.positions, b->freq);
     if (b->local_freq)
         rope_local_frequencies(&m->config, b->local_freq);
     pool_run(m->pool, tables_job, &f);
@@ -284,8 +283,8 @@ static enum status buffers_alloc(struct cpu_context *ctx, const struct context_o
                     format_bytes((double)plan.scratch_bytes, scratch, sizeof scratch),
                     format_bytes((double)os_memory_available_bytes(), have, sizeof have));
     }
-    struct cursor placed = {.base = ctx->memory};
-    buffers_place(&placed, &m->config, m->scheme, options, threads, &ctx->buffers);
+    struct cpu_cursor placed = {.base = ctx->memory};
+    cpu_buffers_place(&placed, &m->config, m->scheme, options, threads, &ctx->buffers);
     return OK;
 }
 

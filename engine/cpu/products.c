@@ -82,8 +82,9 @@ static void patch_product(const struct cpu_pass *pass, const struct cpu_matrix *
     variant(pass, m, tokens)(&job, patch.panel0, patch.panel1);
 }
 
-void products(const struct cpu_pass *pass, int worker, const struct cpu_matrix *matrices, int count,
-              struct cpu_input input, int tokens, float *const *y, size_t ldy, bool accumulate)
+void cpu_products(const struct cpu_pass *pass, int worker, const struct cpu_matrix *matrices,
+                  int count, struct cpu_input input, int tokens, float *const *y, size_t ldy,
+                  bool accumulate)
 {
     int total = 0, unit, end;
     struct deal deal;
@@ -118,8 +119,8 @@ static struct cpu_input input_from(struct cpu_input input, int token0)
     return input;
 }
 
-void block_product(const struct cpu_pass *pass, const struct cpu_matrix *m, int row0, int rows,
-                   struct cpu_input input, int tokens, float *y)
+void cpu_block_product(const struct cpu_pass *pass, const struct cpu_matrix *m, int row0, int rows,
+                       struct cpu_input input, int tokens, float *y)
 {
     struct k_linear job = {
         .w = m->packed + (size_t)(row0 / PANEL_ROWS) * cpu_panel_bytes(m),
@@ -138,27 +139,27 @@ void block_product(const struct cpu_pass *pass, const struct cpu_matrix *m, int 
     variant(pass, m, tokens)(&job, 0, panel_count(rows));
 }
 
-int block_rows(int tokens)
+int cpu_block_rows(int tokens)
 {
     int rows = FF_BLOCK_FLOATS / tokens / PANEL_ROWS * PANEL_ROWS;
     return rows > PANEL_ROWS ? rows : PANEL_ROWS;
 }
 
-void gated_panels(const struct cpu_pass *pass, int worker, const struct cpu_gated *job, int panel0,
-                  int panel1)
+void cpu_gate_up_panels(const struct cpu_pass *pass, int worker, const struct cpu_gate_up_job *job,
+                        int panel0, int panel1)
 {
     const struct cpu_worker *w = &pass->b->workers[worker];
     const struct cpu_kernels *k = &pass->model->kernels;
     bool plain = job->gate->rows == 0;
     float *in = plain ? w->up : w->gate;
-    int ff = job->up->rows, padded = cpu_padded(job->next, ff), step = block_rows(job->tokens);
+    int ff = job->up->rows, padded = cpu_padded(job->next, ff), step = cpu_block_rows(job->tokens);
     int last = panel1 * PANEL_ROWS < ff ? panel1 * PANEL_ROWS : ff;
     size_t element = cpu_element_bytes(cpu_staged(pass->model->scheme));
     for (int row0 = panel0 * PANEL_ROWS; row0 < last; row0 += step) {
         int rows = last - row0 < step ? last - row0 : step;
         if (!plain)
-            block_product(pass, job->gate, row0, rows, job->input, job->tokens, w->gate);
-        block_product(pass, job->up, row0, rows, job->input, job->tokens, w->up);
+            cpu_block_product(pass, job->gate, row0, rows, job->input, job->tokens, w->gate);
+        cpu_block_product(pass, job->up, row0, rows, job->input, job->tokens, w->up);
         int to = row0 + rows == ff ? padded - row0 : rows;
         for (int t = 0; t < job->tokens; t++) {
             float *x = in + (size_t)t * (size_t)rows;
@@ -169,8 +170,8 @@ void gated_panels(const struct cpu_pass *pass, int worker, const struct cpu_gate
     }
 }
 
-void gated(const struct cpu_pass *pass, int worker, const struct cpu_layer *layer,
-           struct cpu_input input)
+void cpu_gate_up(const struct cpu_pass *pass, int worker, const struct cpu_layer *layer,
+                 struct cpu_input input)
 {
     int panels = panel_count(layer->up.rows), unit, end;
     int blocks = token_blocks(panels, pass->tokens, pass->workers);
@@ -180,7 +181,7 @@ void gated(const struct cpu_pass *pass, int worker, const struct cpu_layer *laye
                worker, pass->workers);
     while (deal_next(&deal, &unit, &end))
         while (next_patch(&unit, end, panels, blocks, pass->tokens, &patch)) {
-            struct cpu_gated job = {
+            struct cpu_gate_up_job job = {
                 .gate = &layer->gate,
                 .up = &layer->up,
                 .input = input_from(input, patch.token0),
@@ -189,6 +190,6 @@ void gated(const struct cpu_pass *pass, int worker, const struct cpu_layer *laye
                 .out_bytes = pass->b->ff_bytes,
                 .next = layer->down.type,
             };
-            gated_panels(pass, worker, &job, patch.panel0, patch.panel1);
+            cpu_gate_up_panels(pass, worker, &job, patch.panel0, patch.panel1);
         }
 }

@@ -20,31 +20,15 @@ struct synthetic {
     uint64_t seed;
 };
 
-// The number a role has in the generator: part of what results mean, so it never changes. Roles that came
-// later stand beyond all layers of the first ones.
+// The number of one tensor. Roles that came after the first 15 are numbered beyond all layers of those.
 static uint64_t tensor_number(enum tensor_role role, int layer)
 {
     enum { FIRST_ROLES = 15, LATER_ROLES = 64 };
-    static const enum tensor_role first[FIRST_ROLES] = {
-        T_EMBEDDING, T_HEAD,   T_FINAL_NORM, T_ATTN_NORM, T_Q,    T_K,  T_V,   T_O,
-        T_Q_BIAS,    T_K_BIAS, T_V_BIAS,     T_FF_NORM,   T_GATE, T_UP, T_DOWN};
-    static const enum tensor_role later[] = {
-        T_POSITIONS,      T_EMBEDDING_NORM,  T_EMBEDDING_NORM_BIAS,
-        T_HEAD_BIAS,      T_FINAL_NORM_BIAS, T_ATTN_NORM_BIAS,
-        T_O_BIAS,         T_Q_NORM,          T_K_NORM,
-        T_ATTN_POST_NORM, T_FF_NORM_BIAS,    T_GATE_BIAS,
-        T_UP_BIAS,        T_DOWN_BIAS,       T_FF_POST_NORM,
-        T_ROUTER,         T_SHARED_GATE,     T_SHARED_UP,
-        T_SHARED_DOWN,    T_SHARED_ROUTER,   T_EXPERT_GATE,
-        T_EXPERT_UP,      T_EXPERT_DOWN};
-    _Static_assert(FIRST_ROLES + sizeof later / sizeof *later == T_ROLE_COUNT, "a role is missing");
-    for (uint64_t i = 0; i < FIRST_ROLES; i++)
-        if (first[i] == role)
-            return (uint64_t)(layer + 1) * FIRST_ROLES + i;
-    for (uint64_t i = 0; i < sizeof later / sizeof *later; i++)
-        if (later[i] == role)
-            return (UINT64_C(1) << 32) + (uint64_t)(layer + 1) * LATER_ROLES + i;
-    return 0;
+    uint64_t number = (uint64_t)tensor_role_number(role), block = (uint64_t)(layer + 1);
+    _Static_assert(T_ROLE_COUNT <= FIRST_ROLES + LATER_ROLES, "numbers of two layers would meet");
+    if (number < FIRST_ROLES)
+        return block * FIRST_ROLES + number;
+    return (UINT64_C(1) << 32) + block * LATER_ROLES + number - FIRST_ROLES;
 }
 
 // Where a tensor's counters begin: far apart by hashing, so that no two tensors share elements.

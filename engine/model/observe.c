@@ -29,7 +29,7 @@ struct op_cost cost_linear(uint64_t tokens, uint64_t rows, uint64_t cols, uint64
     };
 }
 
-// Positions seen by all of the tokens together: token t sees min(first + t + 1, window).
+// Positions that all tokens see together: token t sees min(first + t + 1, window).
 static uint64_t positions_seen(uint64_t first, uint64_t tokens, uint64_t window)
 {
     if (!window || first + tokens <= window)
@@ -51,6 +51,27 @@ struct op_cost cost_attention(const struct model_config *config, int layer, enum
         .activation_bytes = 2 * tokens * query * sizeof(float),
         .flop = 4 * query * positions_seen(first, tokens, window),
     };
+}
+
+struct op_cost cost_rows(int tokens, int width, uint64_t weight_bytes)
+{
+    return (struct op_cost){
+        .weight_bytes = weight_bytes,
+        .activation_bytes = 2 * (uint64_t)tokens * (uint64_t)width * sizeof(float),
+    };
+}
+
+struct op_cost cost_rotation(const struct model_config *c, int tokens)
+{
+    int heads = c->heads + c->kv_heads, n = c->head_dim;
+    struct op_cost cost = {0};
+    if (c->clip_qkv != 0)
+        cost = cost_add(cost, cost_rows(tokens, (heads + c->kv_heads) * n, 0));
+    if (c->qk_norm)
+        cost = cost_add(cost, cost_rows(tokens, heads * n, 2 * (uint64_t)n * sizeof(float)));
+    if (c->rope != ROPE_NONE)
+        cost = cost_add(cost, cost_rows(tokens, heads * n, 0));
+    return cost;
 }
 
 struct op_cost cost_add(struct op_cost a, struct op_cost b)

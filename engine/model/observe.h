@@ -1,8 +1,8 @@
 // observe.h - bytes and operations of one operation, for every backend: docs/METRICS.md, "Bytes and operations".
 //
-// Counted from the step that really runs (spans, packed bytes), not from the cell's parameters: the
-// analytic model in bench/roof is written apart from this, and a test holds the two together.
-// Bytes are compulsory: each byte once an operation, however often caches make it move.
+// Costs are counted from the step that runs (spans, packed bytes), not from the cell's parameters. The analytic
+// model in bench/roof is independent of this, and a test compares the two. Bytes are compulsory: each byte counts
+// once an operation, however often caches make it move.
 #ifndef ENGINE_MODEL_OBSERVE_H
 #define ENGINE_MODEL_OBSERVE_H
 
@@ -21,6 +21,12 @@ struct op_cost cost_linear(uint64_t tokens, uint64_t rows, uint64_t cols, uint64
 // then attends. q and the output are f32.
 struct op_cost cost_attention(const struct model_config *config, int layer, enum dtype kv,
                               uint64_t first, uint64_t tokens);
+
+// An operation on f32 rows: each element read and written once.
+struct op_cost cost_rows(int tokens, int width, uint64_t weight_bytes);
+
+// What happens to q, k and v before they are stored: clipping, norms, rotation, as the description asks.
+struct op_cost cost_rotation(const struct model_config *config, int tokens);
 
 struct op_cost cost_add(struct op_cost a, struct op_cost b);
 

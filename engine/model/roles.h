@@ -1,4 +1,7 @@
 // roles.h - the tensors a description has, by what they do: the words loaders and backends share.
+//
+// A new role is an entry of the enum, a row of the table in roles.c, the names that loaders know it by, and a row
+// of each backend's table of weights (engine/cpu/weights.c).
 #ifndef ENGINE_MODEL_ROLES_H
 #define ENGINE_MODEL_ROLES_H
 
@@ -55,7 +58,12 @@ struct tensor_shape {
     int rows, cols;
 };
 struct tensor_shape tensor_shape(const struct model_config *config, enum tensor_role role);
+// Most columns of any matrix the description has.
+int tensor_widest_row(const struct model_config *config);
 const char *tensor_role_name(enum tensor_role role);
+// The number a role has in the generator of synthetic weights, 0 .. T_ROLE_COUNT - 1. Results depend on it: it
+// never changes, and a new role takes the next one.
+int tensor_role_number(enum tensor_role role);
 bool tensor_role_is_vector(enum tensor_role role); // norms and biases: stored with one dimension
 bool tensor_role_is_norm(enum tensor_role role);   // weights of norms, not their biases
 bool tensor_role_is_expert(enum tensor_role role); // T_EXPERT_*: `experts` blocks of rows

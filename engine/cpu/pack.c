@@ -1,0 +1,257 @@
+// pack.c - weights are packed once: source rows -> 16 f32 rows of scratch a thread -> one panel. Quantized ones
+// pass through codes, which are the checkpoint's own where it stores them in the same format.
+//
+// Each thread packs the panels it reads in decode, so that on a machine with several memory nodes they lie near
+// it. No f32 copy larger than 16 rows exists, and the source's pages are released at once: a load needs memory for
+// the packed model and for the part of the file being read.
+#include "engine/cpu/cpu.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/arena.h"
+#include "base/pool.h"
+#include "engine/load/source.h"
+#include "engine/model/sizes.h"
+
+// Of one thread: 16 rows as f32, and as codes with their scales and zeros.
+struct packing_scratch {
+    float *rows, *scales;
+    uint8_t *codes, *zeros;
+};
+
+struct packing {
+    const struct checkpoint *ck;
+    struct cpu_model *model;
+    struct packing_scratch *scratch; // (threads)
+    size_t widest;
+    engine_progress *progress; // called by worker 0
+    void *user;
+    atomic_bool stop; // it was asked to: no worker begins another layer
+    atomic_flag *bad; // set by the first thread that meets a weight that is no finite number;
+    char *bad_text;   // it says where, in BAD_BYTES
+};
+
+enum { BAD_BYTES = 128 };
+
+struct pack_worker {
+    struct packing *packing;
+    int worker, workers;
+};
+
+static void say_bad(const struct packing *p, enum tensor_role role, int layer, int row, float value)
+{
+    char where[32] = "";
+    if (atomic_flag_test_and_set(p->bad))
+        return;
+    if (layer >= 0)
+        snprintf(where, sizeof where, " of layer %d", layer);
+    snprintf(p->bad_text, BAD_BYTES, "weights: %s%s: row %d holds %g", tensor_role_name(role),
+             where, row, (double)value);
+}
+
+// Rows as f32, each weight looked at: one NaN would make every token after it nothing.
+static void read_rows(const struct packing *p, enum tensor_role role, int layer, int row0, int rows,
+                      float *out, size_t ld)
+{
+    int cols = tensor_shape(&p->model->config, role).cols;
+    p->ck->ops->read_rows(p->ck->self, role, layer, row0, rows, out, ld);
+    for (int r = 0; r < rows; r++) {
+        const float *row = out + (size_t)r * ld;
+        bool finite = true;
+        for (int c = 0; c < cols; c++)
+            finite &= fabsf(row[c]) <= FLT_MAX;
+        for (int c = 0; !finite && c < cols; c++)
+            if (!isfinite(row[c]))
+                say_bad(p, role, layer, row0 + r, row[c]);
+    }
+}
+
+static void release_rows(const struct packing *p, enum tensor_role role, int layer, int row0,
+                         int rows)
+{
+    if (p->ck->ops->release && rows > 0)
+        p->ck->ops->release(p->ck->self, role, layer, row0, rows);
+}
+
+// The codes the checkpoint itself stores, where they mean what this matrix's do.
+static bool stored_codes(const struct packing *p, const struct cpu_matrix *matrix,
+                         enum tensor_role role, int layer)
+{
+    const struct source_ops *ops = p->ck->ops;
+    struct stored_quant stored;
+    return ops->quantization && ops->quantization(p->ck->self, role, layer, &stored) &&
+           stored.type == matrix->type && (stored.type != DT_I4 || stored.group == matrix->group);
+}
+
+// A scale that is no number, or an fp8 code for none, came of a weight that is none.
+static bool row_is_finite(enum dtype type, const struct quant_row *row, int cols, int groups)
+{
+    bool finite = true;
+    for (int g = 0; g < groups; g++)
+        finite = finite && isfinite(row->scales[g]);
+    for (int c = 0; type == DT_F8E4M3 && c < cols; c++)
+        finite = finite && (row->codes[c] & 0x7f) != 0x7f;
+    return finite;
+}
+
+static void pack_quantized(const struct packing *p, const struct packing_scratch *s,
+                           const struct cpu_matrix *matrix, enum tensor_role role, int layer,
+                           int row0, int rows, void *panel)
+{
+    struct quant_row row[PANEL_ROWS];
+    int groups = quant_groups(matrix->type, matrix->cols, matrix->group);
+    bool stored = stored_codes(p, matrix, role, layer);
+    if (!stored)
+        read_rows(p, role, layer, row0, rows, s->rows, p->widest);
+    for (int r = 0; r < rows; r++) {
+        size_t at = (size_t)r * p->widest;
+        row[r] = (struct quant_row){s->codes + at, s->scales + at, s->zeros + at};
+        if (stored)
+            p->ck->ops->read_codes(p->ck->self, role, layer, row0 + r, row[r]);
+        else
+            quant_row_rtn(matrix->type, s->rows + at, matrix->cols, matrix->group, row[r]);
+        if (!row_is_finite(matrix->type, &row[r], matrix->cols, groups))
+            say_bad(p, role, layer, row0 + r, NAN);
+    }
+    pack_quant_panel(matrix->type, row, rows, matrix->cols, matrix->group, panel);
+}
+
+// Panels of a matrix: this worker's share.
+static void pack_matrix(const struct pack_worker *w, const struct cpu_weight *weight)
+{
+    const struct packing *p = w->packing;
+    const struct cpu_matrix *matrix = weight->to;
+    float *scratch = p->scratch[w->worker].rows;
+    size_t bytes = cpu_panel_bytes(matrix);
+    int begin, end;
+    pool_share(panel_count(matrix->rows), 1, w->worker, w->workers, &begin, &end);
+    for (int panel = begin; panel < end; panel++) {
+        int row0 = panel * PANEL_ROWS, rows = matrix->rows - row0;
+        if (rows > PANEL_ROWS)
+            rows = PANEL_ROWS;
+        unsigned char *to = matrix->packed + (size_t)panel * bytes;
+        if (dtype_is_quantized(matrix->type)) {
+            pack_quantized(p, &p->scratch[w->worker], matrix, weight->role, weight->layer,
+                           weight->row0 + row0, rows, to);
+            continue;
+        }
+        read_rows(p, weight->role, weight->layer, weight->row0 + row0, rows, scratch, p->widest);
+        pack_panel(matrix->type, scratch, rows, matrix->cols, p->widest, to);
+    }
+    int row0 = begin * PANEL_ROWS, row1 = end * PANEL_ROWS;
+    release_rows(p, weight->role, weight->layer, weight->row0 + row0,
+                 (row1 < matrix->rows ? row1 : matrix->rows) - row0);
+}
+
+// Whole vectors, one worker each in turn.
+static void pack_vector(const struct pack_worker *w, const struct cpu_weight *weight)
+{
+    if ((weight->layer + 1 + (int)weight->role) % w->workers == w->worker)
+        read_rows(w->packing, weight->role, weight->layer, 0, 1, *(float **)weight->to,
+                  (size_t)weight->shape.cols);
+}
+
+// Rows of a table as they will be added to the residual stream: in a plain type, not in panels.
+static void pack_table(const struct pack_worker *w, const struct cpu_weight *weight)
+{
+    const struct packing *p = w->packing;
+    const struct cpu_model *m = p->model;
+    int width = weight->shape.cols, begin, end;
+    float *row = p->scratch[w->worker].rows;
+    unsigned char *table = *(unsigned char **)weight->to;
+    size_t row_bytes = (size_t)width * cpu_element_bytes(scheme_embedding(m->scheme));
+    pool_share(weight->shape.rows, 1, w->worker, w->workers, &begin, &end);
+    for (int i = begin; i < end; i++) {
+        read_rows(p, weight->role, -1, i, 1, row, p->widest);
+        m->kernels.embedding_cast(table + (size_t)i * row_bytes, row, width, width);
+    }
+    release_rows(p, weight->role, -1, begin, end - begin);
+}
+
+static void pack_weight(void *arg, const struct cpu_weight *weight)
+{
+    switch (weight->kind) {
+    case CPU_VECTOR:
+        pack_vector(arg, weight);
+        break;
+    case CPU_TABLE:
+        pack_table(arg, weight);
+        break;
+    case CPU_PRODUCT:
+    case CPU_ROUTER:
+    case CPU_HEAD:
+        pack_matrix(arg, weight);
+        break;
+    }
+}
+
+static void report(struct packing *p, int worker, int steps_done)
+{
+    double steps = p->model->config.layers + 1;
+    if (worker == 0 && p->progress && !p->progress(p->user, steps_done / steps))
+        atomic_store_explicit(&p->stop, true, memory_order_relaxed);
+}
+
+static void pack_job(void *arg, int worker, int workers)
+{
+    struct packing *p = arg;
+    struct pack_worker w = {p, worker, workers};
+    const struct model_config *config = &p->model->config;
+    for (int i = 0; i <= config->layers; i++) { // the last: what is outside the layers
+        if (atomic_load_explicit(&p->stop, memory_order_relaxed))
+            return;
+        cpu_weights_walk(config, &p->model->weights, i < config->layers ? i : -1, pack_weight, &w);
+        report(p, worker, i + 1);
+    }
+}
+
+// Cuts one block of memory into every thread's scratch; measures it where there is none.
+static size_t scratch_place(struct packing *p, unsigned char *memory, int threads)
+{
+    struct cpu_cursor cursor = {.base = memory};
+    size_t n = sat_mul(PANEL_ROWS, p->widest);
+    for (int i = 0; i < threads; i++) {
+        p->scratch[i].rows = cpu_take(&cursor, n, sizeof(float));
+        p->scratch[i].scales = cpu_take(&cursor, n, sizeof(float));
+        p->scratch[i].codes = cpu_take(&cursor, n, 1);
+        p->scratch[i].zeros = cpu_take(&cursor, n, 1);
+    }
+    return cursor.used_bytes;
+}
+
+enum status cpu_pack(struct cpu_model *m, const struct checkpoint *ck, engine_progress *progress,
+                     void *user, struct error *err)
+{
+    atomic_flag bad = ATOMIC_FLAG_INIT;
+    char bad_text[BAD_BYTES] = "";
+    struct packing p = {
+        .ck = ck,
+        .model = m,
+        .widest = sat_align((size_t)tensor_widest_row(&m->config)),
+        .progress = progress,
+        .user = user,
+        .bad = &bad,
+        .bad_text = bad_text,
+    };
+    int threads = pool_threads(m->pool);
+    p.scratch = calloc((size_t)threads, sizeof *p.scratch);
+    size_t bytes = p.scratch ? scratch_place(&p, NULL, threads) : 0;
+    unsigned char *memory = p.scratch ? aligned_alloc_zeroed(bytes) : NULL;
+    if (memory) {
+        scratch_place(&p, memory, threads);
+        pool_run(m->pool, pack_job, &p);
+    } else {
+        FAIL(err, ERR_NOMEM, "%zu bytes to pack weights in", bytes);
+    }
+    aligned_release(memory);
+    free(p.scratch);
+    if (bad_text[0])
+        FAIL(err, ERR_FORMAT, "%s", bad_text);
+    else if (atomic_load(&p.stop))
+        FAIL(err, ERR_INTERRUPTED, "stopped");
+    return err->code;
+}
