@@ -1,4 +1,4 @@
-// backend.h - what a device must do: prepare weights once, plan a context, run a step.
+// backend.h - the interface of a backend: prepare weights once, plan a context, run steps.
 //
 // A step is a whole prefill chunk or decode step, so that a backend may fuse and graph as it likes.
 // Each backend is one folder with one designated-initialiser table; backends.c lists them.
@@ -7,17 +7,17 @@
 
 #include "engine/engine.h"
 
-// Where rows flow through a layer. Seen as f32, in models of scheme f32 alone.
+// Points of a layer at which a tap sees rows. Only models of scheme f32 are tapped, so rows are f32.
 enum engine_point {
     POINT_LAYER_INPUT, // the residual stream before the layer; may be written
     POINT_QKV_INPUT,   // what the products of q, k and v read
     POINT_O_INPUT,
-    POINT_MIDDLE,   // the residual stream with what attention added
+    POINT_MIDDLE,   // the residual stream after attention
     POINT_FF_INPUT, // what gate and up read
     POINT_DOWN_INPUT,
     POINT_SHARED_DOWN_INPUT, // of the expert all tokens go through
-    POINT_EXPERT_DOWN_INPUT, // of each routed expert that a pass touches, in rising order
-    POINT_LAYER_OUTPUT,      // the residual stream behind the layer
+    POINT_EXPERT_DOWN_INPUT, // of each routed expert that a pass uses, in rising order
+    POINT_LAYER_OUTPUT,      // the residual stream after the layer
     ENGINE_POINTS
 };
 
@@ -28,15 +28,15 @@ struct engine_rows {
     float *x; // (rows, ld), of which `cols` count
     int rows, cols;
     size_t ld;
-    int expert;         // POINT_EXPERT_DOWN_INPUT: whose; the rows are those of its tokens alone,
-    const float *share; // (rows) and each token takes so much of its output; NULL elsewhere
+    int expert;         // POINT_EXPERT_DOWN_INPUT: which; the rows are those of its tokens only
+    const float *share; // (rows) the factor of its output for each token; NULL at other points
 };
 
-// Calibration's look into a step, between barriers.
+// Calibration's view of a step. Called between barriers, on the calling thread.
 struct engine_tap {
     void (*on_rows)(void *user, const struct engine_rows *rows);
     void *user;
-    bool attention_alone; // nothing behind POINT_MIDDLE is wanted: feed-forwards may be left out
+    bool attention_alone; // nothing after POINT_MIDDLE is wanted: feed-forwards may be skipped
 };
 
 // A step as the backend sees it. Spans were validated; the caller advances the lengths afterwards.

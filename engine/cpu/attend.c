@@ -1,8 +1,8 @@
-// attend.c - attention over the KV cache: rotation, storing, and who attends to what.
+// attend.c - attention over the KV cache: rotation, storing keys and values, and how the work is split.
 //
-// Work is dealt out in turn (unit i to worker i mod workers), because causal tiles grow: neighbours in
-// the order cost about the same. In a decode step the units of rotation, storing and attention are the
-// same (sequence, KV head) pairs, so each worker reads back what itself wrote and needs no barrier.
+// Units go to workers round robin (unit i to worker i mod workers): causal tiles grow, and neighbours cost about
+// the same. In a decode step rotation, storing and attention have the same units, (sequence, KV head) pairs. Each
+// worker then reads what it wrote itself, and no barrier is needed.
 #include "engine/cpu/cpu.h"
 
 #include <math.h>
@@ -12,8 +12,8 @@ static int group_of(const struct cpu_pass *pass)
     return pass->model->config.heads / pass->model->config.kv_heads;
 }
 
-// With fewer (part, tile, KV head) units than workers the query heads of a group are split as well:
-// K and V are then read by several workers, through a cache they share.
+// With fewer (part, tile, KV head) units than workers, the query heads of a group are split as well. Several
+// workers then read the same K and V, through a cache they share.
 static int group_splits(const struct cpu_pass *pass)
 {
     int units = 0;

@@ -1,4 +1,4 @@
-// cpu.c - the CPU backend's table, and the memory its parts stand on.
+// cpu.c - the CPU backend's table of functions, and how it lays out memory.
 #include "engine/cpu/cpu.h"
 
 #include "engine/model/sizes.h"

@@ -1,15 +1,15 @@
-// experts.c - routed experts: whom each token goes to, and the products of each expert over its tokens.
+// experts.c - routed experts: which experts each token goes to, and the products of each expert over its tokens.
 //
-// Tokens are grouped by expert (model/route.h), so that a touched expert's weights are read once a pass,
-// whether it serves one token or all. Phases, with the workers meeting behind each:
+// Tokens are grouped by expert (model/route.h), so that a pass reads a chosen expert's weights once, for one token
+// or for many. Each phase ends at a barrier:
 //   route     norm; the router's scores, in f32 from the f32 row; the chosen experts of each token. With many
-//             tokens their inputs are then copied together, expert by expert
-//   gate, up  of each expert over its tokens: (expert, panel) units are dealt out
-//   quantize  what the down projections read, where the scheme quantizes it: now that each row is whole
-//   down      times the token's share, added to the residual. Panels of the output are dealt out, and who has
-//             one takes all experts in rising order: no two workers write one element, and a token's sum is
-//             taken in the same order whatever else is in the pass
-// The expert that all tokens go through is one more group behind the routed ones.
+//             tokens, the inputs of each expert are gathered into consecutive rows
+//   gate, up  of each expert over its tokens: the workers share (expert, panel) units
+//   quantize  the inputs of the down projections, where the scheme quantizes them, now that each row is complete
+//   down      times the token's share, added to the residual. The workers share panels of the output. Each adds
+//             up all experts of its panels in rising order: no two workers write one element, and the order of
+//             a token's sum does not depend on the rest of the pass
+// The shared expert, which every token goes through, is the last group.
 // Shapes: T tokens, S slots = T * experts_used, d width, f an expert's width.
 #include "engine/cpu/cpu.h"
 
@@ -37,7 +37,7 @@ static struct cpu_routing *routing_of(const struct cpu_pass *pass, int worker)
 
 // ---- groups ----------------------------------------------------------------------------------------------
 
-// One expert's part of the pass.
+// The tokens of one expert in this pass.
 struct group {
     const struct cpu_expert *expert;
     bool shared;
@@ -77,7 +77,7 @@ static struct group shared_group(const struct cpu_pass *pass, const struct cpu_l
     return g;
 }
 
-// The group of one expert, the shared one behind all others; false when no token goes through it.
+// The group of one expert; the shared expert is the last. False when no token goes through it.
 static bool group_at(const struct cpu_pass *pass, int worker, const struct cpu_layer *layer,
                      int index, struct group *out)
 {
@@ -94,7 +94,7 @@ static int group_count(const struct cpu_pass *pass)
 
 // ---- route -----------------------------------------------------------------------------------------------
 
-// Scores of one row by the panels [panel0, panel1) of the router, and of the shared expert's gate behind it.
+// Scores of one row by panels [panel0, panel1) of the router, followed by the shared expert's gate.
 static void score_row(const struct cpu_pass *pass, const struct cpu_layer *layer, const float *row,
                       int token, int panel0, int panel1)
 {
@@ -131,7 +131,7 @@ static void choose(const struct cpu_pass *pass, int token, int *chosen, float *s
 }
 
 // Norms rows, casts them for the products, scores and groups them. Few tokens: every worker makes all rows
-// for itself and scores its share of the panels. Many: each worker does all for its share of the rows.
+// for itself and scores its share of the panels. Many: each worker does everything for its share of the rows.
 static struct cpu_input route(struct cpu_pass *pass, int worker, int index)
 {
     const struct cpu_layer *layer = &pass->model->weights.layers[index];
@@ -156,7 +156,7 @@ static struct cpu_input route(struct cpu_pass *pass, int worker, int index)
             choose(pass, t, chosen, shares);
     }
     struct cpu_input h = cpu_rows_end(pass, worker, &m);
-    if (m.alone) // their scores are everybody's
+    if (m.alone) // every worker reads all scores
         pool_barrier(pass->model->pool, worker);
     for (int t = 0; t < pass->tokens && m.alone; t++)
         choose(pass, t, chosen, shares);
@@ -165,7 +165,7 @@ static struct cpu_input route(struct cpu_pass *pass, int worker, int index)
     return h;
 }
 
-// Copies the rows of `count` slots from `slot` on together.
+// Copies the rows of slots [slot, slot + count) next to each other.
 static void gather(const struct cpu_routing *r, struct cpu_input h, int slot, int count,
                    unsigned char *rows, float *scales)
 {
@@ -190,7 +190,7 @@ static void gather_all(const struct cpu_pass *pass, int worker, struct cpu_input
 
 // ---- gate and up -----------------------------------------------------------------------------------------
 
-// What a group's gate and up read: its tokens' rows, one after another.
+// The input of a group's gate and up: its tokens' rows, one after another.
 static struct cpu_input group_input(const struct cpu_pass *pass, int worker,
                                     const struct group *group, struct cpu_input h)
 {
@@ -210,7 +210,7 @@ static struct cpu_input group_input(const struct cpu_pass *pass, int worker,
     return input;
 }
 
-// Panels [begin, end) of all groups' panels in a row.
+// Panels [begin, end), counted over the panels of all groups.
 static void gate_up_units(const struct cpu_pass *pass, int worker, const struct cpu_layer *layer,
                           struct cpu_input h, int begin, int end)
 {
@@ -253,7 +253,7 @@ static void gate_up(const struct cpu_pass *pass, int worker, const struct cpu_la
     pool_barrier(pass->model->pool, worker);
 }
 
-// Rows of every group are quantized by whose turn it is.
+// The workers quantize rows round robin over all groups.
 static void quantize_staged(const struct cpu_pass *pass, int worker, const struct cpu_layer *layer)
 {
     struct group group;
@@ -275,7 +275,7 @@ static void quantize_staged(const struct cpu_pass *pass, int worker, const struc
     pool_barrier(pass->model->pool, worker);
 }
 
-// What the down projections read, to a tap: it sees models of scheme f32 alone, where nothing is quantized.
+// Shows the inputs of the down projections to the tap. It sees models of scheme f32 only, which quantize nothing.
 static void show_staged(const struct cpu_pass *pass, int worker, int index)
 {
     const struct cpu_layer *layer = &pass->model->weights.layers[index];
@@ -362,7 +362,7 @@ static void down(const struct cpu_pass *pass, int worker, const struct cpu_layer
 
 // ---- the block -------------------------------------------------------------------------------------------
 
-// The router counts with gate and up: it is read with them, and is small beside them.
+// The router counts with gate and up: it is read with them and is small.
 static struct op_cost gate_up_cost(const struct cpu_pass *pass, const struct cpu_layer *layer)
 {
     struct op_cost cost = cpu_product_cost(pass, &layer->router, pass->tokens);

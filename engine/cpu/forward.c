@@ -1,7 +1,7 @@
-// forward.c - one pass through the model: embedding, layers, head; every worker runs it side by side.
+// forward.c - one pass through the model: embedding, layers, head. All workers run it together.
 //
-// The whole pass is one job of the pool. Phases that read what other workers wrote meet at a barrier
-// first; everything else runs on. Shapes in comments: T tokens of the pass, d width, f feed-forward.
+// The whole pass is one job of the pool. A phase that reads what other workers wrote begins with a barrier;
+// between barriers each worker runs on. Shapes in comments: T tokens of the pass, d width, f feed-forward.
 #include "engine/cpu/cpu.h"
 
 #include <string.h>
@@ -76,7 +76,8 @@ static struct cpu_input normed(struct cpu_pass *pass, int worker, int layer,
     return input;
 }
 
-// Rows that all workers wrote together, for a product: as they are, or quantized now that each is whole.
+// Rows that all workers wrote together, as a product reads them: as they are, or quantized now that each row is
+// complete.
 static struct cpu_input ready_input(const struct cpu_pass *pass, int worker,
                                     const unsigned char *staged, size_t row_bytes, int cols)
 {
@@ -90,7 +91,8 @@ static struct cpu_input ready_input(const struct cpu_pass *pass, int worker,
     return cpu_rows_end(pass, worker, &m);
 }
 
-// x += W input. With a norm of its own for what is added: by way of a buffer, whose rows are dealt out.
+// x += W input. Where the product is normed before it is added, it goes through a buffer whose rows the workers
+// share.
 static void add_product(struct cpu_pass *pass, int worker, int layer, const struct cpu_matrix *w,
                         struct cpu_input input, const struct cpu_norm *post, enum op_class op)
 {
@@ -134,7 +136,7 @@ static void table_row(const struct cpu_pass *pass, const unsigned char *table, i
     }
 }
 
-// Of an embedding row, its scales included.
+// Bytes of an embedding row, its scales included.
 static uint64_t embedding_row_bytes(const struct cpu_model *m)
 {
     uint64_t width = (uint64_t)m->config.width;
@@ -145,7 +147,7 @@ static uint64_t embedding_row_bytes(const struct cpu_model *m)
     return width * cpu_element_bytes(type) + (dtype_is_quantized(type) ? sizeof(float) : 0);
 }
 
-// out = norm(scale * embedding + position), what of it the description has
+// out = norm(scale * embedding + position), as far as the description has them
 static void embedding_row(const struct cpu_pass *pass, int worker, int32_t id, int position,
                           float *out)
 {
@@ -221,8 +223,8 @@ static void feed_forward_down(struct cpu_pass *pass, int worker, int index)
     add_product(pass, worker, index, &layer->down, activated, &layer->ff_post_norm, OPC_DOWN);
 }
 
-// x += O attention(rope(Q h), rope(K h), V h), h = norm(x). In a parallel block the feed-forward starts
-// from the same x: its first half runs while that is still there.
+// x += O attention(rope(Q h), rope(K h), V h), h = norm(x). In a parallel block the feed-forward reads
+// the same x, so its first half runs before x changes.
 static void attention_block(struct cpu_pass *pass, int worker, int index)
 {
     const struct cpu_layer *layer = &pass->model->weights.layers[index];
@@ -276,7 +278,7 @@ static void feed_forward_block(struct cpu_pass *pass, int worker, int index)
     feed_forward_down(pass, worker, index);
 }
 
-// logits of the wanted rows alone: (wanted, vocab)
+// Logits of the wanted rows: (wanted, vocab)
 static void head_block(struct cpu_pass *pass, int worker)
 {
     const struct cpu_model *m = pass->model;

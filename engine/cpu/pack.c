@@ -17,7 +17,7 @@
 #include "engine/load/source.h"
 #include "engine/model/sizes.h"
 
-// Of one thread: 16 rows as f32, and as codes with their scales and zeros.
+// One thread's scratch: 16 rows as f32, and as codes with scales and zeros.
 struct packing_scratch {
     float *rows, *scales;
     uint8_t *codes, *zeros;
@@ -30,7 +30,7 @@ struct packing {
     size_t widest;
     engine_progress *progress; // called by worker 0
     void *user;
-    atomic_bool stop; // it was asked to: no worker begins another layer
+    atomic_bool stop; // progress asked to stop: no worker begins another layer
     atomic_flag *bad; // set by the first thread that meets a weight that is no finite number;
     char *bad_text;   // it says where, in BAD_BYTES
 };
@@ -53,7 +53,7 @@ static void say_bad(const struct packing *p, enum tensor_role role, int layer, i
              where, row, (double)value);
 }
 
-// Rows as f32, each weight looked at: one NaN would make every token after it nothing.
+// Reads rows as f32 and checks each weight: a single NaN would spoil every token after it.
 static void read_rows(const struct packing *p, enum tensor_role role, int layer, int row0, int rows,
                       float *out, size_t ld)
 {
@@ -77,7 +77,7 @@ static void release_rows(const struct packing *p, enum tensor_role role, int lay
         p->ck->ops->release(p->ck->self, role, layer, row0, rows);
 }
 
-// The codes the checkpoint itself stores, where they mean what this matrix's do.
+// Whether the checkpoint stores codes that mean the same as this matrix's.
 static bool stored_codes(const struct packing *p, const struct cpu_matrix *matrix,
                          enum tensor_role role, int layer)
 {
@@ -87,7 +87,7 @@ static bool stored_codes(const struct packing *p, const struct cpu_matrix *matri
            stored.type == matrix->type && (stored.type != DT_I4 || stored.group == matrix->group);
 }
 
-// A scale that is no number, or an fp8 code for none, came of a weight that is none.
+// A scale or an fp8 code that is NaN comes from a weight that is NaN or infinite.
 static bool row_is_finite(enum dtype type, const struct quant_row *row, int cols, int groups)
 {
     bool finite = true;

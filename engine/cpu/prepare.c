@@ -59,7 +59,7 @@ static enum status find_kernels(struct cpu_model *m, struct error *err)
     return err->code;
 }
 
-// A row of int8 products is summed whole; what is longer than kernels promise is refused.
+// int8 kernels sum a whole row in 32 bits. Rows longer than they guarantee to be exact are refused.
 static enum status check_widths(const struct cpu_model *m, struct error *err)
 {
     int layers = m->scheme->weights == DT_I8 ? tensor_widest_row(&m->config) : 0;

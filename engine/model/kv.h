@@ -1,9 +1,8 @@
-// kv.h - where the keys and values of past positions lie.
+// kv.h - the layout of the KV cache.
 //
-// For each layer, sequence and KV head there is one contiguous (positions, head_dim) block of K and one
-// of V, so that attention of one head streams through memory, and a head's block belongs to one thread.
-// A quantized block ends with its scales: one f32 a position.
-// Blocks begin on 64-byte boundaries. The cache is part of the context's arena; nothing here allocates.
+// Each layer, sequence and KV head has one contiguous (positions, head_dim) block of K and one of V, so that
+// attention of one head streams through memory and one thread owns the block. A quantized block ends with its
+// scales, one f32 a position. Blocks begin on 64-byte boundaries. The cache is part of the context's arena; nothing here allocates.
 #ifndef ENGINE_MODEL_KV_H
 #define ENGINE_MODEL_KV_H
 

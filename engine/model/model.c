@@ -1,4 +1,4 @@
-// model.c - a model on a device: made by its backend, and what can be asked of it.
+// model.c - a model on a device: created by its backend, and its accessors.
 #include "engine/model/model.h"
 
 #include <stdlib.h>

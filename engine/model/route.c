@@ -13,7 +13,7 @@ static bool before(float a, int i, float b, int j)
     return a > b || (a == b && i < j);
 }
 
-// Insertion into the sorted list of the best so far: `used` is small.
+// Inserts into the sorted list of the best so far; `used` is small.
 static int insert(const float *scores, int *chosen, int count, int used, int expert)
 {
     int at = count;

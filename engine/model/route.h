@@ -1,8 +1,8 @@
 // route.h - which experts a token goes through, and the tokens of a pass grouped by expert.
 //
-// Grouping is what lets each touched expert's weights be read once a pass: an expert's tokens become
-// consecutive slots. Slots of one expert keep the order of their tokens, experts come in rising order, so
-// that a token's experts are always added up in the same order, whoever else is in the pass.
+// Grouping makes an expert's tokens consecutive slots, so that a pass reads each chosen expert's weights once. Slots
+// of one expert keep the order of their tokens, and experts come in rising order. A token's experts are therefore
+// always added up in the same order, whatever else is in the pass.
 #ifndef ENGINE_MODEL_ROUTE_H
 #define ENGINE_MODEL_ROUTE_H
 
