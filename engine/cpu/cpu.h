@@ -318,6 +318,9 @@ void cpu_products(const struct cpu_pass *pass, int worker, const struct cpu_matr
                   int count, struct cpu_input input, int tokens, float *const *y, size_t ldy,
                   bool accumulate);
 
+// Panels of the matrix that a thread takes at a time, for this many tokens.
+int cpu_piece(const struct cpu_pass *pass, const struct cpu_matrix *matrix, int tokens);
+
 // Rows [row0, row0 + rows) of one product, a whole number of panels except at the end: y (tokens, rows).
 void cpu_block_product(const struct cpu_pass *pass, const struct cpu_matrix *m, int row0, int rows,
                        struct cpu_input input, int tokens, float *y);

@@ -246,8 +246,8 @@ static void gate_up(const struct cpu_pass *pass, int worker, const struct cpu_la
     for (int i = 0; i < group_count(pass); i++)
         if (group_at(pass, worker, layer, i, &group))
             units += panel_count(group.expert->up.rows);
-    deal_begin(&deal, pass->b->deals, units, few(pass) ? GEMV_PIECE : GEMM_PIECE, worker,
-               pass->workers);
+    deal_begin(&deal, pass->b->deals, units, cpu_piece(pass, &layer->experts[0].up, pass->tokens),
+               worker, pass->workers);
     while (deal_next(&deal, &begin, &end))
         gate_up_units(pass, worker, layer, h, begin, end);
     pool_barrier(pass->model->pool, worker);
@@ -352,8 +352,8 @@ static void down(const struct cpu_pass *pass, int worker, const struct cpu_layer
 {
     int width = pass->model->config.width, begin, end;
     struct deal deal;
-    deal_begin(&deal, pass->b->deals, panel_count(width), few(pass) ? GEMV_PIECE : GEMM_PIECE,
-               worker, pass->workers);
+    deal_begin(&deal, pass->b->deals, panel_count(width),
+               cpu_piece(pass, &layer->experts[0].down, pass->tokens), worker, pass->workers);
     while (deal_next(&deal, &begin, &end))
         down_rows(pass, worker, layer, begin * PANEL_ROWS,
                   end * PANEL_ROWS < width ? end * PANEL_ROWS : width);

@@ -1,4 +1,4 @@
-// products.c - the linear layers: whose panels are whose, and GEMV or GEMM.
+// products.c - the linear layers: how panels are shared, and GEMV or GEMM.
 //
 // Matrices that read the same input (q, k, v) form one row of panels that is cut into equal shares, so
 // that a thread's share is one or two contiguous streams and one barrier serves all three.
@@ -6,7 +6,7 @@
 
 #include "base/deal.h"
 
-// Are these few enough tokens for the matrix's GEMV?
+// Whether the matrix's GEMV takes this many tokens.
 static bool few(const struct cpu_pass *pass, const struct cpu_matrix *matrix, int tokens)
 {
     const struct cpu_kernels *k = &pass->model->kernels;
@@ -53,7 +53,7 @@ static bool next_patch(int *unit, int end, int panels, int blocks, int tokens, s
     return true;
 }
 
-static int piece(const struct cpu_pass *pass, const struct cpu_matrix *matrix, int tokens)
+int cpu_piece(const struct cpu_pass *pass, const struct cpu_matrix *matrix, int tokens)
 {
     return few(pass, matrix, tokens) ? GEMV_PIECE : GEMM_PIECE;
 }
@@ -92,7 +92,7 @@ void cpu_products(const struct cpu_pass *pass, int worker, const struct cpu_matr
         total += panel_count(matrices[i].rows);
     int blocks = token_blocks(total, tokens, pass->workers);
     struct patch all;
-    deal_begin(&deal, pass->b->deals, total * blocks, piece(pass, matrices, tokens), worker,
+    deal_begin(&deal, pass->b->deals, total * blocks, cpu_piece(pass, matrices, tokens), worker,
                pass->workers);
     while (deal_next(&deal, &unit, &end))
         while (next_patch(&unit, end, total, blocks, tokens, &all)) {
@@ -177,7 +177,7 @@ void cpu_gate_up(const struct cpu_pass *pass, int worker, const struct cpu_layer
     int blocks = token_blocks(panels, pass->tokens, pass->workers);
     struct patch patch;
     struct deal deal;
-    deal_begin(&deal, pass->b->deals, panels * blocks, piece(pass, &layer->up, pass->tokens),
+    deal_begin(&deal, pass->b->deals, panels * blocks, cpu_piece(pass, &layer->up, pass->tokens),
                worker, pass->workers);
     while (deal_next(&deal, &unit, &end))
         while (next_patch(&unit, end, panels, blocks, pass->tokens, &patch)) {
