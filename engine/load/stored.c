@@ -58,14 +58,14 @@ static const struct stored_type types[] = {
     {"f16", "F16", "F16", 1, 1, 2, DT_F16, expand_f16, shrink_f16},
     {"bf16", "BF16", "BF16", 30, 1, 2, DT_BF16, expand_bf16, shrink_bf16},
     {"f8e4m3", "F8_E4M3", NO_GGML, 1, 1, DT_F8E4M3, expand_f8, NULL},
-    {"q8_0", NULL, "Q8_0", 8, 32, 34, DT_F32, expand_q8_0, shrink_q8_0},
-    {"q4_0", NULL, "Q4_0", 2, 32, 18, DT_F32, expand_q4_0, shrink_q4_0},
-    {"q4_1", NULL, "Q4_1", 3, 32, 20, DT_F32, expand_q4_1, NULL},
-    {"q5_0", NULL, "Q5_0", 6, 32, 22, DT_F32, expand_q5_0, NULL},
-    {"q5_1", NULL, "Q5_1", 7, 32, 24, DT_F32, expand_q5_1, NULL},
-    {"q4_k", NULL, "Q4_K", 12, 256, 144, DT_F32, expand_q4_k, NULL},
-    {"q5_k", NULL, "Q5_K", 13, 256, 176, DT_F32, expand_q5_k, NULL},
-    {"q6_k", NULL, "Q6_K", 14, 256, 210, DT_F32, expand_q6_k, NULL},
+    {"q8_0", NULL, "Q8_0", 8, 32, 34, DT_F32, stored_expand_q8_0, stored_shrink_q8_0},
+    {"q4_0", NULL, "Q4_0", 2, 32, 18, DT_F32, stored_expand_q4_0, stored_shrink_q4_0},
+    {"q4_1", NULL, "Q4_1", 3, 32, 20, DT_F32, stored_expand_q4_1, NULL},
+    {"q5_0", NULL, "Q5_0", 6, 32, 22, DT_F32, stored_expand_q5_0, NULL},
+    {"q5_1", NULL, "Q5_1", 7, 32, 24, DT_F32, stored_expand_q5_1, NULL},
+    {"q4_k", NULL, "Q4_K", 12, 256, 144, DT_F32, stored_expand_q4_k, NULL},
+    {"q5_k", NULL, "Q5_K", 13, 256, 176, DT_F32, stored_expand_q5_k, NULL},
+    {"q6_k", NULL, "Q6_K", 14, 256, 210, DT_F32, stored_expand_q6_k, NULL},
     // Known by size alone: codes and scales of quantized checkpoints, and what no weight is stored in.
     {"i8", "I8", "I8", 24, 1, 1, DT_F32, NULL, NULL},
     {"i16", "I16", "I16", 25, 1, 2, DT_F32, NULL, NULL},
@@ -151,7 +151,7 @@ static inline float f16_widen(uint16_t h)
 }
 
 // The plain types that most weights are stored in have loops of their own: a load is made of them.
-void convert_to_f32(float *dst, const unsigned char *src, const struct stored_type *type, size_t n)
+void stored_to_f32(float *dst, const unsigned char *src, const struct stored_type *type, size_t n)
 {
     uint16_t half;
     assert(type->expand && n % (size_t)type->block == 0);
@@ -173,8 +173,7 @@ void convert_to_f32(float *dst, const unsigned char *src, const struct stored_ty
     }
 }
 
-void convert_from_f32(unsigned char *dst, const float *src, const struct stored_type *type,
-                      size_t n)
+void stored_from_f32(unsigned char *dst, const float *src, const struct stored_type *type, size_t n)
 {
     assert(type->shrink && n % (size_t)type->block == 0);
     for (size_t i = 0; i < n; i += (size_t)type->block, dst += type->bytes)

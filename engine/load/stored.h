@@ -47,17 +47,18 @@ const char *stored_ggml_name(uint32_t number);
 size_t stored_bytes(const struct stored_type *type, size_t n);
 
 // dst[i] = src[i] as f32, n elements in whole blocks; src need not be aligned. Plain types exactly.
-void convert_to_f32(float *dst, const unsigned char *src, const struct stored_type *type, size_t n);
+void stored_to_f32(float *dst, const unsigned char *src, const struct stored_type *type, size_t n);
 // The way back, for writers: n elements in whole blocks. Requires type->shrink.
-void convert_from_f32(unsigned char *dst, const float *src, const struct stored_type *type,
-                      size_t n);
+void stored_from_f32(unsigned char *dst, const float *src, const struct stored_type *type,
+                     size_t n);
 
 // ---- stored_blocks.c: the block types ----------------------------------------------------------------
 
-stored_expand_fn expand_q8_0, expand_q4_0, expand_q4_1, expand_q5_0, expand_q5_1;
-stored_expand_fn expand_q4_k, expand_q5_k, expand_q6_k;
+stored_expand_fn stored_expand_q8_0, stored_expand_q4_0, stored_expand_q4_1, stored_expand_q5_0,
+    stored_expand_q5_1;
+stored_expand_fn stored_expand_q4_k, stored_expand_q5_k, stored_expand_q6_k;
 // One block of Q4_0 as it is: 32 codes around 8, and the scale.
-void codes_q4_0(unsigned char codes[32], float *scale, const unsigned char *src);
-stored_shrink_fn shrink_q8_0, shrink_q4_0;
+void stored_codes_q4_0(unsigned char codes[32], float *scale, const unsigned char *src);
+stored_shrink_fn stored_shrink_q8_0, stored_shrink_q4_0;
 
 #endif

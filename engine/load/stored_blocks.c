@@ -42,7 +42,7 @@ static int fifth_bit(const unsigned char *bits, int i)
 // ---- blocks of 32 ---------------------------------------------------------------------------------
 
 // f16 d, i8 codes[32]
-void expand_q8_0(float *out, const unsigned char *src)
+void stored_expand_q8_0(float *out, const unsigned char *src)
 {
     float d = half_at(src);
     for (int i = 0; i < SMALL; i++)
@@ -50,14 +50,14 @@ void expand_q8_0(float *out, const unsigned char *src)
 }
 
 // f16 d, 4-bit codes[32] around 8
-void expand_q4_0(float *out, const unsigned char *src)
+void stored_expand_q4_0(float *out, const unsigned char *src)
 {
     float d = half_at(src);
     for (int i = 0; i < SMALL; i++)
         out[i] = d * (float)(nibble(src + 2, i) - 8);
 }
 
-void codes_q4_0(unsigned char codes[32], float *scale, const unsigned char *src)
+void stored_codes_q4_0(unsigned char codes[32], float *scale, const unsigned char *src)
 {
     *scale = half_at(src);
     for (int i = 0; i < SMALL; i++)
@@ -65,7 +65,7 @@ void codes_q4_0(unsigned char codes[32], float *scale, const unsigned char *src)
 }
 
 // f16 d, f16 m, 4-bit codes[32]
-void expand_q4_1(float *out, const unsigned char *src)
+void stored_expand_q4_1(float *out, const unsigned char *src)
 {
     float d = half_at(src), m = half_at(src + 2);
     for (int i = 0; i < SMALL; i++)
@@ -73,7 +73,7 @@ void expand_q4_1(float *out, const unsigned char *src)
 }
 
 // f16 d, u32 fifth bits, 4-bit codes[32] around 16
-void expand_q5_0(float *out, const unsigned char *src)
+void stored_expand_q5_0(float *out, const unsigned char *src)
 {
     float d = half_at(src);
     for (int i = 0; i < SMALL; i++)
@@ -81,7 +81,7 @@ void expand_q5_0(float *out, const unsigned char *src)
 }
 
 // f16 d, f16 m, u32 fifth bits, 4-bit codes[32]
-void expand_q5_1(float *out, const unsigned char *src)
+void stored_expand_q5_1(float *out, const unsigned char *src)
 {
     float d = half_at(src), m = half_at(src + 2);
     for (int i = 0; i < SMALL; i++)
@@ -105,7 +105,7 @@ static void scale_and_min(const unsigned char *packed, int j, int *scale, int *m
 }
 
 // f16 d, f16 dmin, scales[12], 4-bit codes[256]: each 32 bytes hold sub-block 2c below and 2c + 1 above
-void expand_q4_k(float *out, const unsigned char *src)
+void stored_expand_q4_k(float *out, const unsigned char *src)
 {
     float d = half_at(src), dmin = half_at(src + 2);
     for (int j = 0; j < 8; j++, out += 32) {
@@ -119,7 +119,7 @@ void expand_q4_k(float *out, const unsigned char *src)
 }
 
 // f16 d, f16 dmin, scales[12], fifth bits[32] (bit j of byte i: element i of sub-block j), codes as in q4_k
-void expand_q5_k(float *out, const unsigned char *src)
+void stored_expand_q5_k(float *out, const unsigned char *src)
 {
     float d = half_at(src), dmin = half_at(src + 2);
     const unsigned char *fifth = src + 16;
@@ -138,7 +138,7 @@ void expand_q5_k(float *out, const unsigned char *src)
 // low nibbles[128], high pairs of bits[64], i8 scales[16], f16 d; codes of six bits around 32. Each half of
 // the block (128 elements) has 64 bytes of nibbles (elements 0..63 below, 64..127 above) and 32 bytes of
 // pairs (element e in byte e % 32, pair e / 32).
-void expand_q6_k(float *out, const unsigned char *src)
+void stored_expand_q6_k(float *out, const unsigned char *src)
 {
     float d = half_at(src + 208);
     for (int i = 0; i < LARGE; i += 16) {
@@ -154,7 +154,7 @@ void expand_q6_k(float *out, const unsigned char *src)
 // ---- writing --------------------------------------------------------------------------------------
 
 // Codes are made with the scale before it is rounded to f16, as the reference does.
-void shrink_q8_0(unsigned char *dst, const float *x)
+void stored_shrink_q8_0(unsigned char *dst, const float *x)
 {
     float largest = 0;
     for (int i = 0; i < SMALL; i++)
@@ -170,7 +170,7 @@ void shrink_q8_0(unsigned char *dst, const float *x)
 }
 
 // The element of largest magnitude becomes code 0 (that is, -8), so that it is met exactly.
-void shrink_q4_0(unsigned char *dst, const float *x)
+void stored_shrink_q4_0(unsigned char *dst, const float *x)
 {
     float extreme = x[0];
     for (int i = 1; i < SMALL; i++)

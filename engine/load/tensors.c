@@ -133,11 +133,11 @@ static void read_vector(const struct reading *r, float *out)
 {
     size_t each = stored_bytes(r->stored->type, 1);
     if (r->names->at[r->role].order == ORDER_PLAIN)
-        convert_to_f32(out, r->stored->data, r->stored->type, (size_t)r->shape.cols);
+        stored_to_f32(out, r->stored->data, r->stored->type, (size_t)r->shape.cols);
     else
         for (int i = 0; i < r->shape.cols; i++) {
             int at = tensor_names_row(r->names, r->config, r->role, i);
-            convert_to_f32(out + i, r->stored->data + (size_t)at * each, r->stored->type, 1);
+            stored_to_f32(out + i, r->stored->data + (size_t)at * each, r->stored->type, 1);
         }
     if (r->names->norm_minus_one && tensor_role_is_norm(r->role))
         for (int i = 0; i < r->shape.cols; i++)
@@ -152,8 +152,8 @@ static void read_row(const struct reading *r, int row, float *out)
         return;
     }
     size_t row_bytes = stored_bytes(r->stored->type, (size_t)r->shape.cols);
-    convert_to_f32(out, r->stored->data + (size_t)at * row_bytes, r->stored->type,
-                   (size_t)r->shape.cols);
+    stored_to_f32(out, r->stored->data + (size_t)at * row_bytes, r->stored->type,
+                  (size_t)r->shape.cols);
 }
 
 // Rows that follow each other in the role do so in the stored columns too, unless they are grouped; so one
@@ -169,7 +169,7 @@ static void read_transposed(const struct reading *r, int row0, int rows, float *
         for (int c = 0; c < r->shape.cols; c++) {
             float column[RUN];
             size_t element = (size_t)c * (size_t)r->whole.cols + (size_t)at;
-            convert_to_f32(column, r->stored->data + element * each, r->stored->type, (size_t)run);
+            stored_to_f32(column, r->stored->data + element * each, r->stored->type, (size_t)run);
             for (int i = 0; i < run; i++)
                 out[(size_t)(done + i) * ld + (size_t)c] = column[i];
         }

@@ -288,7 +288,7 @@ static enum status search_site(struct search *s, int index, struct error *err)
     set_readers(s, site, true);
     TRY(measure(s, point, &best.loss, err));
     if (site->giver != T_ROLE_COUNT)
-        TRY(grid_search(try_alpha, &trying, &best, err));
+        TRY(awq_grid_search(try_alpha, &trying, &best, err));
     moments_scale(s->moments[index], (double)best.alpha / AWQ_ALPHAS, s->scale[index]);
     set_columns(s, site, best.alpha ? s->scale[index] : NULL);
     TRY(search_cuts(s, index, point, &best, err));
@@ -300,7 +300,7 @@ static enum status search_experts(struct search *s, int index, int *rare, struct
 {
     const struct fold_site *site = &s->sites[index];
     int experts = s->ck->config.experts;
-    struct expert_search search = {
+    struct awq_expert_search search = {
         .ck = s->ck,
         .layer = s->layer,
         .state = &s->state,
@@ -312,7 +312,7 @@ static enum status search_experts(struct search *s, int index, int *rare, struct
     };
     for (int expert = 0; expert < experts; expert++) {
         bool alone = false;
-        TRY(expert_search(&search, expert, &alone, err));
+        TRY(awq_expert_search(&search, expert, &alone, err));
         *rare += alone;
         TRY(report(s, index, RUNS_A_SITE * (expert + 1) / experts, err));
     }

@@ -9,7 +9,7 @@
 
 // One expert, rounded as `state` says.
 struct judging {
-    const struct expert_search *search;
+    const struct awq_expert_search *search;
     struct layer_state state;
     struct moments *moments;
     int expert, tokens, rows, cols; // (rows, cols) of its matrix
@@ -23,7 +23,7 @@ struct judging {
 
 // ---- inputs ------------------------------------------------------------------------------------------------
 
-static int count_tokens(const struct expert_search *s, int expert)
+static int count_tokens(const struct awq_expert_search *s, int expert)
 {
     int count = 0;
     for (size_t i = 0; i < s->slots; i++)
@@ -49,7 +49,7 @@ static void gather(struct judging *j)
 
 static enum status judging_init(struct judging *j, struct error *err)
 {
-    const struct expert_search *s = j->search;
+    const struct awq_expert_search *s = j->search;
     size_t inputs = 0, bytes = 0, threads = (size_t)pool_threads(device_pool(s->device));
     j->scratch_floats = PANEL_ROWS * (2 * changes_ld(j->cols) + changes_ld(j->tokens));
     TRY(size_mul((size_t)j->tokens, (size_t)j->cols * sizeof(float), &inputs, "inputs", err));
@@ -157,13 +157,14 @@ static enum status search(struct judging *j, struct error *err)
     struct grid_best best = {0};
     best.loss = judge(j);
     if (j->search->scaled)
-        TRY(grid_search(try_alpha, j, &best, err));
+        TRY(awq_grid_search(try_alpha, j, &best, err));
     set_scale(j, best.alpha);
     search_cuts(j, best.loss);
     return OK;
 }
 
-enum status expert_search(const struct expert_search *s, int expert, bool *alone, struct error *err)
+enum status awq_expert_search(const struct awq_expert_search *s, int expert, bool *alone,
+                              struct error *err)
 {
     struct tensor_shape shape = tensor_shape(&s->ck->config, T_EXPERT_DOWN);
     struct judging j = {

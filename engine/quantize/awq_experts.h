@@ -17,7 +17,7 @@
 enum { EXPERT_TOKENS_MIN = 32 };
 
 // All borrowed.
-struct expert_search {
+struct awq_expert_search {
     const struct checkpoint *ck;
     int layer;
     const struct layer_state *state; // its cuts are written, its room for changes is used
@@ -30,7 +30,7 @@ struct expert_search {
 
 // Finds scale and cuts of one expert, on cuts that are all 0. *alone: too few tokens reach it. Memory: its
 // inputs and moments, and rows of weights for each thread. The same bits for any number of threads.
-enum status expert_search(const struct expert_search *search, int expert, bool *alone,
-                          struct error *err);
+enum status awq_expert_search(const struct awq_expert_search *search, int expert, bool *alone,
+                              struct error *err);
 
 #endif

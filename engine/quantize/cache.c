@@ -19,7 +19,8 @@ enum { RECORD_MAX_BYTES = 1 << 20 };
 #define RECORD "calibration.json"
 #define MAKING ".making-"
 
-enum status cache_key(const struct cache_recipe *recipe, char key[65], struct error *err)
+enum status calib_cache_key(const struct calib_cache_recipe *recipe, char key[65],
+                            struct error *err)
 {
     struct str text = {0};
     str_printf(&text, "algorithm %s\nparameters %s\nmodel %s\ntext %s\n", recipe->algorithm,
@@ -122,8 +123,8 @@ static void entry_remove(const char *dir, const char *key)
     free(aside);
 }
 
-enum status cache_find(const char *dir, const char *key, char **path, double *time_ns,
-                       struct error *err)
+enum status calib_cache_find(const char *dir, const char *key, char **path, double *time_ns,
+                             struct error *err)
 {
     struct error why = {0};
     json_t *record = NULL;
@@ -154,7 +155,7 @@ enum status cache_find(const char *dir, const char *key, char **path, double *ti
 
 // ---- making ------------------------------------------------------------------------------------------------
 
-enum status cache_begin(const char *dir, const char *key, char **making, struct error *err)
+enum status calib_cache_begin(const char *dir, const char *key, char **making, struct error *err)
 {
     char *entry = entry_path(dir, key, "");
     *making = NULL;
@@ -168,7 +169,7 @@ enum status cache_begin(const char *dir, const char *key, char **making, struct 
 }
 
 static enum status record_write(const char *making, const char *key, const char *name,
-                                const struct cache_recipe *recipe, double time_ns,
+                                const struct calib_cache_recipe *recipe, double time_ns,
                                 struct error *err)
 {
     char when[32], *folder = file_join(making, name), *file = file_join(making, RECORD);
@@ -194,9 +195,9 @@ static enum status record_write(const char *making, const char *key, const char 
     return err->code;
 }
 
-enum status cache_commit(const char *dir, const char *key, const char *making, const char *name,
-                         const struct cache_recipe *recipe, double time_ns, char **path,
-                         struct error *err)
+enum status calib_cache_commit(const char *dir, const char *key, const char *making,
+                               const char *name, const struct calib_cache_recipe *recipe,
+                               double time_ns, char **path, struct error *err)
 {
     struct error ignored = {0};
     char *entry = entry_path(dir, key, "");

@@ -12,26 +12,27 @@
 #include "engine/engine.h"
 
 // What an entry is made of; its key is the SHA-256 of all of it.
-struct cache_recipe {
+struct calib_cache_recipe {
     const char *algorithm; // name and version
     const char *parameters;
     char model[65], text[65]; // SHA-256 of contents
 };
-enum status cache_key(const struct cache_recipe *recipe, char key[65], struct error *err);
+enum status calib_cache_key(const struct calib_cache_recipe *recipe, char key[65],
+                            struct error *err);
 
 // Looks an entry up. *path: the folder of its layers, which the caller frees; NULL when there is none, or when it
 // was damaged (it is then removed, and a warning logged). *time_ns: what making it took.
 // Errors: ERR_IO, ERR_NOMEM.
-enum status cache_find(const char *dir, const char *key, char **path, double *time_ns,
-                       struct error *err);
+enum status calib_cache_find(const char *dir, const char *key, char **path, double *time_ns,
+                             struct error *err);
 
 // Begins an entry: *making is a new folder's path (caller frees) in which the folder NAME is to be
 // made. Folders that processes no longer alive have left are removed first.
-enum status cache_begin(const char *dir, const char *key, char **making, struct error *err);
+enum status calib_cache_begin(const char *dir, const char *key, char **making, struct error *err);
 
-// Writes calibration.json and renames. *path as in cache_find. On error nothing is left of the entry.
-enum status cache_commit(const char *dir, const char *key, const char *making, const char *name,
-                         const struct cache_recipe *recipe, double time_ns, char **path,
-                         struct error *err);
+// Writes calibration.json and renames. *path as in calib_cache_find. On error nothing is left of the entry.
+enum status calib_cache_commit(const char *dir, const char *key, const char *making,
+                               const char *name, const struct calib_cache_recipe *recipe,
+                               double time_ns, char **path, struct error *err);
 
 #endif

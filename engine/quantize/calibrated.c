@@ -25,7 +25,8 @@ enum status calibration_cache(char **dir, struct error *err)
 // All that decides the codes. Tiers of kernels differ in the last bits of a loss, which seldom turns a choice:
 // they are not part of it.
 static enum status recipe_of(struct checkpoint *ck, int group, const char *text,
-                             struct cache_recipe *recipe, char parameters[128], struct error *err)
+                             struct calib_cache_recipe *recipe, char parameters[128],
+                             struct error *err)
 {
     snprintf(parameters, 128,
              "group %d, %d windows of %d, alpha in %d steps, %d cuts of %g, kept by role", group,
@@ -40,13 +41,13 @@ static enum status recipe_of(struct checkpoint *ck, int group, const char *text,
 
 static enum status make(struct checkpoint *ck, const struct quantize_options *options,
                         const struct quant_output *output, const char *dir, const char *key,
-                        const struct cache_recipe *recipe, engine_progress *progress, void *user,
-                        char **path, double *time_ns, struct error *err)
+                        const struct calib_cache_recipe *recipe, engine_progress *progress,
+                        void *user, char **path, double *time_ns, struct error *err)
 {
     struct error ignored = {0};
     char *making = NULL, *folder = NULL;
     uint64_t begin_ns = clock_ns();
-    TRY(cache_begin(dir, key, &making, err));
+    TRY(calib_cache_begin(dir, key, &making, err));
     folder = file_join(making, ck->config.name);
     if (!folder)
         FAIL(err, ERR_NOMEM, "%s: no memory", making);
@@ -54,7 +55,7 @@ static enum status make(struct checkpoint *ck, const struct quantize_options *op
         quantize_awq(ck, options, output, folder, progress, user, err);
     *time_ns = (double)(clock_ns() - begin_ns);
     if (err->code == OK)
-        cache_commit(dir, key, making, ck->config.name, recipe, *time_ns, path, err);
+        calib_cache_commit(dir, key, making, ck->config.name, recipe, *time_ns, path, err);
     else
         file_remove_tree(making, &ignored);
     free(folder);
@@ -67,11 +68,11 @@ static enum status find_or_make(struct checkpoint *ck, const struct quantize_opt
                                 engine_progress *progress, void *user, struct calibration *result,
                                 struct error *err)
 {
-    struct cache_recipe recipe = {0};
+    struct calib_cache_recipe recipe = {0};
     char parameters[128], key[65], *path = NULL;
     TRY(recipe_of(ck, output->group, options->calib, &recipe, parameters, err));
-    TRY(cache_key(&recipe, key, err));
-    TRY(cache_find(dir, key, &path, &result->time_ns, err));
+    TRY(calib_cache_key(&recipe, key, err));
+    TRY(calib_cache_find(dir, key, &path, &result->time_ns, err));
     result->kept = path != NULL;
     if (!path)
         TRY(make(ck, options, output, dir, key, &recipe, progress, user, &path, &result->time_ns,

@@ -15,7 +15,7 @@ static enum status look(grid_try *try, void *user, int alpha, struct grid_best *
     return OK;
 }
 
-enum status grid_search(grid_try *try, void *user, struct grid_best *best, struct error *err)
+enum status awq_grid_search(grid_try *try, void *user, struct grid_best *best, struct error *err)
 {
     best->alpha = 0;
     for (int alpha = COARSE; alpha <= AWQ_ALPHAS; alpha += COARSE)

@@ -14,6 +14,6 @@ typedef enum status grid_try(void *user, int alpha, double *loss, struct error *
 
 // Every second alpha, then both neighbours of the best. best: comes with the loss of alpha 0, which is not
 // tried again; of equals the one tried first stays. Errors: those of `try`, which end it.
-enum status grid_search(grid_try *try, void *user, struct grid_best *best, struct error *err);
+enum status awq_grid_search(grid_try *try, void *user, struct grid_best *best, struct error *err);
 
 #endif

@@ -214,8 +214,8 @@ static enum status write_rows(struct converting *c, const struct gguf_tensor *t,
     if (bad < n)
         return FAIL(err, ERR_FORMAT, "tensor %s: row %llu holds %g", t->name,
                     (unsigned long long)((uint64_t)row0 + bad / t->cols), (double)c->rows_f32[bad]);
-    convert_from_f32(c->stored, c->rows_f32, type, n);
-    convert_to_f32(c->back, c->stored, type, n);
+    stored_from_f32(c->stored, c->rows_f32, type, n);
+    stored_to_f32(c->back, c->stored, type, n);
     bad = first_nonfinite(c->back, n);
     if (bad < n)
         return FAIL(err, ERR_UNSUPPORTED, "tensor %s: row %llu holds %g, which %s cannot hold",

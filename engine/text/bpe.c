@@ -144,7 +144,7 @@ static struct candidate heap_pop(struct bpe *bpe)
 
 // ---- one word -------------------------------------------------------------------------------------
 
-void id_append(struct id_list *list, int32_t id)
+void tokenizer_id_append(struct id_list *list, int32_t id)
 {
     if (list->failed)
         return;
@@ -232,7 +232,7 @@ static enum status merge_word(struct bpe *bpe, bpe_alphabet *alphabet, const voi
     while (bpe->heap_count)
         apply(bpe, heap_pop(bpe));
     for (int32_t i = 0; i >= 0; i = bpe->symbols[i].next)
-        id_append(out, bpe->symbols[i].id);
+        tokenizer_id_append(out, bpe->symbols[i].id);
     return OK;
 }
 
@@ -270,7 +270,7 @@ static void cache_keep(struct bpe *bpe, uint64_t hash, const char *word, size_t 
     }
     size_t at = bpe->cached_ids.count;
     for (size_t i = 0; i < count; i++)
-        id_append(&bpe->cached_ids, ids[i]);
+        tokenizer_id_append(&bpe->cached_ids, ids[i]);
     if (bpe->cached_ids.failed)
         return;
     struct cached *c = cache_slot(bpe, hash, word, bytes);
@@ -291,7 +291,7 @@ enum status bpe_encode(struct bpe *bpe, bpe_alphabet *alphabet, const void *user
     const struct cached *c = cache_slot(bpe, hash, word, bytes);
     if (c->hash) {
         for (size_t i = 0; i < c->ids; i++)
-            id_append(out, bpe->cached_ids.data[c->ids_at + i]);
+            tokenizer_id_append(out, bpe->cached_ids.data[c->ids_at + i]);
         return OK;
     }
     size_t began = out->count;

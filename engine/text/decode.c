@@ -31,7 +31,9 @@ static struct piece piece_of(const struct tokenizer *tok, int32_t id)
 static int byte_of(const struct tokenizer *tok, int32_t id)
 {
     struct piece p = piece_of(tok, id);
-    return tok->decoder.pieces && tok->decoder.byte_fallback ? byte_of_entry(p.text, p.bytes) : -1;
+    return tok->decoder.pieces && tok->decoder.byte_fallback
+               ? tokenizer_byte_of_entry(p.text, p.bytes)
+               : -1;
 }
 
 // The replacement that begins at text, or NULL.

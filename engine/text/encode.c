@@ -167,7 +167,7 @@ static enum status encode_word(void *user, const char *word, size_t bytes, struc
     const struct encoding *e = user;
     int32_t whole = e->tok->ignore_merges ? tokenizer_find(e->tok, word, bytes) : -1;
     if (whole >= 0) {
-        id_append(e->ids, whole);
+        tokenizer_id_append(e->ids, whole);
         return OK;
     }
     if (e->tok->joins)
@@ -202,7 +202,7 @@ static enum status encode_around(const struct tokenizer *tok, const struct added
         if (m.begin > done)
             TRY(rest(tok, text + done, m.begin - done, at_start && done == 0, ids, err));
         if (m.begin < m.end)
-            id_append(ids, m.id);
+            tokenizer_id_append(ids, m.id);
         done = m.begin <= m.end ? m.end : done;
         from = m.resume;
     }
@@ -242,7 +242,7 @@ enum status tokenizer_encode(const struct tokenizer *tok, const char *text, size
                                                          encode_normalized, &list, err);
     str_fini(&repaired);
     if (status == OK && list.count == 0)
-        id_append(&list, 0), list.count = 0; // an empty array is still one to free
+        tokenizer_id_append(&list, 0), list.count = 0; // an empty array is still one to free
     if (status == OK && list.failed)
         status = FAIL(err, ERR_NOMEM, "no memory for the ids of %zu bytes of text", bytes);
     if (status != OK) {

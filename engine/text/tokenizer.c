@@ -145,7 +145,7 @@ int32_t tokenizer_find_spelled(const struct tokenizer *tok, const char *entry, s
     return id;
 }
 
-int byte_of_entry(const char *entry, size_t bytes)
+int tokenizer_byte_of_entry(const char *entry, size_t bytes)
 {
     static const char digits[] = "0123456789ABCDEF";
     if (bytes != 6 || memcmp(entry, "<0x", 3) != 0 || entry[5] != '>' || !entry[3] || !entry[4])

@@ -67,7 +67,7 @@ struct id_list {
     size_t count, capacity;
     bool failed; // an allocation did; appends do nothing after
 };
-void id_append(struct id_list *list, int32_t id);
+void tokenizer_id_append(struct id_list *list, int32_t id);
 
 // ---- utf8.c -----------------------------------------------------------------------------------------
 
@@ -333,7 +333,7 @@ enum status tokenizer_scores_check(const struct tokenizer *tok, const float *sco
 enum status tokenizer_seal(struct tokenizer *tok, struct error *err);
 
 // "<0x41>" is 0x41; -1: not the spelling of a byte.
-int byte_of_entry(const char *entry, size_t bytes);
+int tokenizer_byte_of_entry(const char *entry, size_t bytes);
 
 // tokenizer_json.c: a tokenizer.json by its path, or in memory; `name` begins error messages.
 enum status tokenizer_json_open(const char *path, struct tokenizer **out, struct error *err);

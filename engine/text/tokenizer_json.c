@@ -53,7 +53,7 @@ static enum status read_vocab(struct tokenizer *tok, const json_t *vocab, struct
     json_object_foreach((json_t *)vocab, token, id)
     {
         size_t bytes = strlen(token);
-        bool byte = tok->byte_fallback && byte_of_entry(token, bytes) >= 0;
+        bool byte = tok->byte_fallback && tokenizer_byte_of_entry(token, bytes) >= 0;
         TRY(tokenizer_set(tok, json_integer_value(id), byte ? TOKEN_BYTE : TOKEN_NORMAL, token,
                           bytes, err));
     }

@@ -40,8 +40,8 @@ static void same_rows(struct checkpoint *a, struct checkpoint *b, const struct s
                 if (type && cols % (size_t)type->block)
                     as = stored_find("f16");
                 if (type && shape.rows > 1) {
-                    convert_from_f32(stored, x, as, cols);
-                    convert_to_f32(x, stored, as, cols);
+                    stored_from_f32(stored, x, as, cols);
+                    stored_to_f32(x, stored, as, cols);
                 }
                 if (memcmp(x, y, cols * sizeof *x) != 0)
                     fail_msg("%s of layer %d differs in row %d",

@@ -16,9 +16,9 @@ static void there_and_back(const struct stored_type *type, float *x, size_t n)
     size_t bytes = stored_bytes(type, n);
     unsigned char *out = malloc(bytes), *again = malloc(bytes);
     if (out && again && n) {
-        convert_from_f32(out, x, type, n);
-        convert_to_f32(x, out, type, n);
-        convert_from_f32(again, x, type, n);
+        stored_from_f32(out, x, type, n);
+        stored_to_f32(x, out, type, n);
+        stored_from_f32(again, x, type, n);
         for (size_t i = 0; i < n; i++)
             if (isnan(x[i]))
                 goto done;
@@ -42,7 +42,7 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
         float *x = malloc((n + 1) * sizeof *x);
         if (exact && x && blocks) {
             memcpy(exact + 1, data, blocks * (size_t)type->bytes);
-            convert_to_f32(x, exact + 1, type, n);
+            stored_to_f32(x, exact + 1, type, n);
             if (type->shrink)
                 there_and_back(type, x, n);
         }

@@ -387,7 +387,7 @@ static void half_types(void **state)
         unsigned char two[2] = {(unsigned char)bits, (unsigned char)(bits >> 8)};
         float wide;
         int exponent = (int)(bits >> 10 & 31), mantissa = (int)(bits & 1023);
-        convert_to_f32(&wide, two, stored_find("f16"), 1);
+        stored_to_f32(&wide, two, stored_find("f16"), 1);
         double want = exponent == 0 ? ldexp(mantissa, -24) : ldexp(1024 + mantissa, exponent - 25);
         if (exponent == 31)
             want = mantissa ? NAN : INFINITY;
@@ -397,7 +397,7 @@ static void half_types(void **state)
             assert_true((double)wide == (bits & 0x8000 ? -want : want));
         assert_int_equal(signbit(wide) != 0, bits >> 15);
         uint32_t raw;
-        convert_to_f32(&wide, two, stored_find("bf16"), 1);
+        stored_to_f32(&wide, two, stored_find("bf16"), 1);
         memcpy(&raw, &wide, 4);
         assert_int_equal(raw, bits << 16);
     }

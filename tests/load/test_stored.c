@@ -75,7 +75,7 @@ static void blocks_expand_as_the_reference(void **state)
         unsigned char *moved = malloc((size_t)p.count * p.bytes + 1);
         float *out = malloc(n * sizeof *out);
         memcpy(moved + 1, p.blocks, (size_t)p.count * p.bytes);
-        convert_to_f32(out, moved + 1, type, n);
+        stored_to_f32(out, moved + 1, type, n);
         for (size_t j = 0; j < n; j++) {
             float want;
             memcpy(&want, (const unsigned char *)p.values + 4 * j, 4);
@@ -107,7 +107,7 @@ static void rows_are_written_as_the_reference(void **state)
             float x[32];
             unsigned char out[128];
             memcpy(x, (const unsigned char *)p.values + 4 * (size_t)p.elements * row, sizeof x);
-            convert_from_f32(out, x, type, p.elements);
+            stored_from_f32(out, x, type, p.elements);
             for (uint32_t b = 0; b < p.bytes; b++)
                 if (out[b] != p.blocks[(size_t)row * p.bytes + b])
                     fail_msg("%s: row %u, byte %u: %d, want %d", p.name, row, b, out[b],
@@ -140,8 +140,8 @@ static void written_rows_come_back(void **state)
                 x[i] = (float)((double)(seed >> 11) * 0x1p-53 - 0.5) * (float)(1 << round % 12);
                 largest = fmax(largest, fabs((double)x[i]));
             }
-            convert_from_f32(bytes, x, type, 32);
-            convert_to_f32(y, bytes, type, 32);
+            stored_from_f32(bytes, x, type, 32);
+            stored_to_f32(y, bytes, type, 32);
             for (int i = 0; i < 32; i++)
                 if (!(fabs((double)x[i] - (double)y[i]) <= cases[c].bound * largest))
                     fail_msg("%s: %g came back as %g", cases[c].name, (double)x[i], (double)y[i]);
@@ -161,7 +161,7 @@ static void every_e4m3_code(void **state)
         double magnitude = exponent ? ldexp(8 + mantissa, exponent - 10) : ldexp(mantissa, -9);
         double want = code & 128 ? -magnitude : magnitude;
         float got;
-        convert_to_f32(&got, &byte, type, 1);
+        stored_to_f32(&got, &byte, type, 1);
         if ((code & 127) == 127)
             assert_true(isnan(got));
         else

@@ -18,7 +18,7 @@
 #include "base/str.h"
 #include "engine/quantize/cache.h"
 
-static const struct cache_recipe recipe = {
+static const struct calib_cache_recipe recipe = {
     .algorithm = "awq 1", .parameters = "group 128", .model = "aa", .text = "bb"};
 
 struct fixture {
@@ -31,7 +31,7 @@ static int set_up(void **state)
     struct error err = {0};
     strcpy(f->dir, "/tmp/ridge-test-cache-XXXXXX");
     log_set_level(LOG_ERROR);
-    if (!mkdtemp(f->dir) || cache_key(&recipe, f->key, &err) != OK)
+    if (!mkdtemp(f->dir) || calib_cache_key(&recipe, f->key, &err) != OK)
         return -1;
     *state = f;
     return 0;
@@ -76,7 +76,7 @@ static char *begin(const struct fixture *f)
 {
     struct error err = {0};
     char *making = NULL;
-    ok(cache_begin(f->dir, f->key, &making, &err), &err);
+    ok(calib_cache_begin(f->dir, f->key, &making, &err), &err);
     char *model = file_join(making, "tiny");
     ok(file_make_dirs(model, &err), &err);
     put(model, "config.json", "{}");
@@ -89,7 +89,7 @@ static char *commit(const struct fixture *f, char *making)
 {
     struct error err = {0};
     char *path = NULL;
-    ok(cache_commit(f->dir, f->key, making, "tiny", &recipe, 12.5e9, &path, &err), &err);
+    ok(calib_cache_commit(f->dir, f->key, making, "tiny", &recipe, 12.5e9, &path, &err), &err);
     free(making);
     return path;
 }
@@ -98,7 +98,7 @@ static char *find(const struct fixture *f, double *time_ns)
 {
     struct error err = {0};
     char *path = NULL;
-    ok(cache_find(f->dir, f->key, &path, time_ns, &err), &err);
+    ok(calib_cache_find(f->dir, f->key, &path, time_ns, &err), &err);
     return path;
 }
 
@@ -106,7 +106,7 @@ static void the_key_changes_with_each_part(void **state)
 {
     const struct fixture *f = *state;
     struct error err = {0};
-    struct cache_recipe other[5];
+    struct calib_cache_recipe other[5];
     char keys[5][65];
     for (int i = 0; i < 5; i++)
         other[i] = recipe;
@@ -115,7 +115,7 @@ static void the_key_changes_with_each_part(void **state)
     strcpy(other[2].model, "ab");
     strcpy(other[3].text, "bc");
     for (int i = 0; i < 5; i++)
-        ok(cache_key(&other[i], keys[i], &err), &err);
+        ok(calib_cache_key(&other[i], keys[i], &err), &err);
     assert_string_equal(keys[4], f->key);
     for (int i = 0; i < 4; i++) {
         assert_string_not_equal(keys[i], f->key);
@@ -227,8 +227,9 @@ static void a_failed_commit_leaves_nothing(void **state)
     const struct fixture *f = *state;
     struct error err = {0};
     char *making = NULL, *path = NULL;
-    ok(cache_begin(f->dir, f->key, &making, &err), &err);
-    assert_int_equal(cache_commit(f->dir, f->key, making, "tiny", &recipe, 1, &path, &err), ERR_IO);
+    ok(calib_cache_begin(f->dir, f->key, &making, &err), &err);
+    assert_int_equal(calib_cache_commit(f->dir, f->key, making, "tiny", &recipe, 1, &path, &err),
+                     ERR_IO);
     assert_null(path);
     assert_int_equal(names_in(f->dir), 0);
     free(making);

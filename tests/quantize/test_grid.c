@@ -27,7 +27,7 @@ static void test_every_lowest_point_is_found(void **state)
         struct error err = {0};
         struct bowl bowl = {.lowest = lowest};
         struct grid_best best = {.loss = 1 + lowest};
-        expect_ok(grid_search(try, &bowl, &best, &err), &err, "grid_search");
+        expect_ok(awq_grid_search(try, &bowl, &best, &err), &err, "awq_grid_search");
         assert_int_equal(best.alpha, lowest);
         assert_true(best.loss == 1);
         assert_in_range(bowl.tried, AWQ_ALPHAS / 2 + 1, AWQ_ALPHAS / 2 + 2);
@@ -40,7 +40,7 @@ static void test_no_scale_stays_where_nothing_is_better(void **state)
     struct error err = {0};
     struct bowl bowl = {.lowest = 7};
     struct grid_best best = {.loss = 1};
-    expect_ok(grid_search(try, &bowl, &best, &err), &err, "grid_search");
+    expect_ok(awq_grid_search(try, &bowl, &best, &err), &err, "awq_grid_search");
     assert_int_equal(best.alpha, 0);
 }
 
@@ -50,7 +50,7 @@ static void test_an_error_ends_it(void **state)
     struct error err = {0};
     struct bowl bowl = {.lowest = 7, .fails_at = 6};
     struct grid_best best = {.loss = 8};
-    assert_int_equal(grid_search(try, &bowl, &best, &err), ERR_NOMEM);
+    assert_int_equal(awq_grid_search(try, &bowl, &best, &err), ERR_NOMEM);
     assert_int_equal(bowl.tried, 3);
 }
 

@@ -49,7 +49,7 @@ static bool gguf_quantization(const void *self, enum tensor_role role, int layer
     const struct gguf *g = ((const struct gguf_files *)self)->gguf;
     const struct stored_type *type = tensor_map_type(&g->tensors, &g->names, role, layer);
     *out = (struct stored_quant){.type = DT_I4, .group = type ? type->block : 0};
-    return type && type->expand == expand_q4_0;
+    return type && type->expand == stored_expand_q4_0;
 }
 
 static void gguf_read_codes(const void *self, enum tensor_role role, int layer, int row,
@@ -60,7 +60,7 @@ static void gguf_read_codes(const void *self, enum tensor_role role, int layer, 
     const unsigned char *block =
         tensor_map_row(&g->tensors, &g->config, &g->names, role, layer, row);
     for (int i = 0; i < groups; i++, block += 18) {
-        codes_q4_0(out.codes + 32 * i, &out.scales[i], block);
+        stored_codes_q4_0(out.codes + 32 * i, &out.scales[i], block);
         out.zeros[i] = 8;
     }
 }

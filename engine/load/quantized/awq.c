@@ -10,8 +10,8 @@
 #include "engine/load/quantized/layout.h"
 #include "kernels/quant.h"
 
-enum status awq_configure(const json_t *q, const char *where, struct quant_config *config,
-                          struct checkpoint_quantization *info, struct error *err)
+enum status quantized_awq_configure(const json_t *q, const char *where, struct quant_config *config,
+                                    struct checkpoint_quantization *info, struct error *err)
 {
     const char *version;
     int64_t bits;
@@ -28,7 +28,7 @@ enum status awq_configure(const json_t *q, const char *where, struct quant_confi
     if (!zero_point)
         return FAIL(err, ERR_UNSUPPORTED,
                     "%s: awq without zero points is not supported (zero_point true is)", where);
-    TRY(read_group_size(q, where, &config->group, err));
+    TRY(quantized_group_size(q, where, &config->group, err));
     config->layout = &awq_layout;
     config->bits = 4;
     config->strategy = QUANT_GROUP_OF;
@@ -49,10 +49,10 @@ static enum status bind(struct quant_linear *l, const char *where, struct error 
     if (l->rows % 8)
         return FAIL(err, ERR_FORMAT, "%s: %s: %d outputs are no multiple of 8, as awq needs", where,
                     l->name, l->rows);
-    TRY(part_expect(l, PART_WEIGHT, 1 << PART_I32, (uint64_t)l->cols, words, where, err));
-    TRY(part_expect(l, PART_ZERO, 1 << PART_I32, groups, words, where, err));
-    TRY(part_expect(l, PART_SCALE, PARTS_SCALE, groups, rows, where, err));
-    return part_finite(l, where, &l->exact, err);
+    TRY(quantized_part_expect(l, PART_WEIGHT, 1 << PART_I32, (uint64_t)l->cols, words, where, err));
+    TRY(quantized_part_expect(l, PART_ZERO, 1 << PART_I32, groups, words, where, err));
+    TRY(quantized_part_expect(l, PART_SCALE, PARTS_SCALE, groups, rows, where, err));
+    return quantized_part_finite(l, where, &l->exact, err);
 }
 
 // Where output `row` stands in a word.
@@ -68,10 +68,12 @@ static void read_row(const struct quant_linear *l, int row, float *out)
     unsigned shift = shift_of(row);
     for (int begin = 0, g = 0; begin < l->cols; begin += l->group, g++) {
         int end = l->cols - begin < l->group ? l->cols : begin + l->group;
-        int zero = (int)(part_word(&l->part[PART_ZERO], (size_t)g * words + word) >> shift & 15);
-        float scale = part_float(&l->part[PART_SCALE], (size_t)g * (size_t)l->rows + (size_t)row);
+        int zero =
+            (int)(quantized_part_word(&l->part[PART_ZERO], (size_t)g * words + word) >> shift & 15);
+        float scale =
+            quantized_part_float(&l->part[PART_SCALE], (size_t)g * (size_t)l->rows + (size_t)row);
         for (int i = begin; i < end; i++) {
-            uint32_t packed = part_word(&l->part[PART_WEIGHT], (size_t)i * words + word);
+            uint32_t packed = quantized_part_word(&l->part[PART_WEIGHT], (size_t)i * words + word);
             out[i] = (float)((int)(packed >> shift & 15) - zero) * scale;
         }
     }
@@ -82,11 +84,13 @@ static void read_codes(const struct quant_linear *l, int row, struct quant_row o
     size_t words = (size_t)l->rows / 8, word = (size_t)row / 8;
     unsigned shift = shift_of(row);
     for (int i = 0; i < l->cols; i++)
-        out.codes[i] = part_word(&l->part[PART_WEIGHT], (size_t)i * words + word) >> shift & 15;
+        out.codes[i] =
+            quantized_part_word(&l->part[PART_WEIGHT], (size_t)i * words + word) >> shift & 15;
     size_t groups = ceil_div((uint64_t)l->cols, (uint64_t)l->group);
     for (size_t g = 0; g < groups; g++) {
-        out.scales[g] = part_float(&l->part[PART_SCALE], g * (size_t)l->rows + (size_t)row);
-        out.zeros[g] = part_word(&l->part[PART_ZERO], g * words + word) >> shift & 15;
+        out.scales[g] =
+            quantized_part_float(&l->part[PART_SCALE], g * (size_t)l->rows + (size_t)row);
+        out.zeros[g] = quantized_part_word(&l->part[PART_ZERO], g * words + word) >> shift & 15;
     }
 }
 

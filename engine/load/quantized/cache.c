@@ -9,7 +9,7 @@ static const struct quant_layout cache_layout = {
     .suffix = {[PART_QUERY] = ".q_scale", [PART_KEY] = ".k_scale", [PART_VALUE] = ".v_scale"},
 };
 
-void cache_alone(struct quant_config *config, struct checkpoint_quantization *info)
+void quantized_cache_alone(struct quant_config *config, struct checkpoint_quantization *info)
 {
     config->layout = &cache_layout;
     config->symmetric = true;

@@ -19,7 +19,7 @@ static enum status read_strategy(const json_t *weights, const char *where,
                                         [QUANT_GROUP_OF] = "group",
                                         [QUANT_BLOCK] = "block"};
     const char *name;
-    TRY(read_group_size(weights, where, &config->group, err));
+    TRY(quantized_group_size(weights, where, &config->group, err));
     TRY(json_opt_string(weights, where, "strategy", config->group > 0 ? "group" : "tensor", &name,
                         err));
     for (int i = QUANT_TENSOR; i <= QUANT_BLOCK; i++)
@@ -138,8 +138,9 @@ static void tell(const struct quant_config *c, const char *format,
              c->symmetric ? "symmetric" : "zero points", c->act_order ? ", activation order" : "");
 }
 
-enum status compressed_configure(const json_t *q, const char *where, struct quant_config *config,
-                                 struct checkpoint_quantization *info, struct error *err)
+enum status quantized_compressed_configure(const json_t *q, const char *where,
+                                           struct quant_config *config,
+                                           struct checkpoint_quantization *info, struct error *err)
 {
     const char *format, *state, *sparsity;
     TRY(json_opt_string(q, where, "quantization_status", "compressed", &state, err));
@@ -159,7 +160,7 @@ enum status compressed_configure(const json_t *q, const char *where, struct quan
         return FAIL(err, ERR_UNSUPPORTED, "%s: transform_config is not supported", where);
     const json_t *groups = json_object_get(q, "config_groups");
     if (json_is_object(groups) && json_object_size(groups) == 0) {
-        cache_alone(config, info);
+        quantized_cache_alone(config, info);
         return OK;
     }
     TRY(json_get_string(q, where, "format", &format, err));

@@ -14,6 +14,7 @@ struct quantized {
 };
 
 // Bytes of the product's name in a part's name, and which part it is; 0: no part of this layout.
-size_t layout_part(const struct quant_layout *layout, const char *name, enum part_role *role);
+size_t quantized_layout_part(const struct quant_layout *layout, const char *name,
+                             enum part_role *role);
 
 #endif

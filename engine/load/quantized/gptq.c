@@ -35,8 +35,9 @@ static enum status read_version(const json_t *q, const char *where, struct quant
     return OK;
 }
 
-enum status gptq_configure(const json_t *q, const char *where, struct quant_config *config,
-                           struct checkpoint_quantization *info, struct error *err)
+enum status quantized_gptq_configure(const json_t *q, const char *where,
+                                     struct quant_config *config,
+                                     struct checkpoint_quantization *info, struct error *err)
 {
     int64_t bits;
     TRY(json_get_i64(q, where, "bits", 1, 32, &bits, err));
@@ -46,7 +47,7 @@ enum status gptq_configure(const json_t *q, const char *where, struct quant_conf
     TRY(read_version(q, where, config, err));
     TRY(json_opt_bool(q, where, "desc_act", false, &config->act_order, err));
     TRY(json_opt_bool(q, where, "sym", true, &config->symmetric, err));
-    TRY(read_group_size(q, where, &config->group, err));
+    TRY(quantized_group_size(q, where, &config->group, err));
     config->layout = &gptq_layout;
     config->bits = (int)bits;
     config->strategy = QUANT_GROUP_OF;
@@ -72,45 +73,45 @@ static enum status bind(struct quant_linear *l, const char *where, struct error 
         return FAIL(err, ERR_FORMAT,
                     "%s: %s: (%d, %d) are no multiples of %llu, as gptq of %d bits needs", where,
                     l->name, l->rows, l->cols, (unsigned long long)per_word, l->config->bits);
-    TRY(part_expect(l, PART_WEIGHT, 1 << PART_I32, cols / per_word, rows, where, err));
-    TRY(part_expect(l, PART_ZERO, 1 << PART_I32, groups, rows / per_word, where, err));
-    TRY(part_expect(l, PART_SCALE, PARTS_SCALE, groups, rows, where, err));
-    TRY(part_finite(l, where, &f16, err));
-    TRY(grouped_index(l, where, &runs, err));
+    TRY(quantized_part_expect(l, PART_WEIGHT, 1 << PART_I32, cols / per_word, rows, where, err));
+    TRY(quantized_part_expect(l, PART_ZERO, 1 << PART_I32, groups, rows / per_word, where, err));
+    TRY(quantized_part_expect(l, PART_SCALE, PARTS_SCALE, groups, rows, where, err));
+    TRY(quantized_part_finite(l, where, &f16, err));
+    TRY(quantized_grouped_index(l, where, &runs, err));
     l->exact = l->config->bits == 4 && f16 && runs;
     return OK;
 }
 
 static uint32_t word_at(const struct quant_linear *l, int row, size_t i)
 {
-    return part_word(&l->part[PART_WEIGHT], i * (size_t)l->rows + (size_t)row);
+    return quantized_part_word(&l->part[PART_WEIGHT], i * (size_t)l->rows + (size_t)row);
 }
 
 static uint32_t zero_at(const struct quant_linear *l, int row, size_t group)
 {
     unsigned bits = (unsigned)l->config->bits;
     int per_word = 32 / (int)bits;
-    uint32_t word = part_word(&l->part[PART_ZERO],
-                              group * (size_t)(l->rows / per_word) + (size_t)(row / per_word));
+    uint32_t word = quantized_part_word(&l->part[PART_ZERO], group * (size_t)(l->rows / per_word) +
+                                                                 (size_t)(row / per_word));
     uint32_t stored = word >> bits * (unsigned)(row % per_word);
     return (stored + (uint32_t)l->config->zero_offset) & ((1u << bits) - 1);
 }
 
 static float scale_at(const struct quant_linear *l, int row, size_t group)
 {
-    return part_float(&l->part[PART_SCALE], group * (size_t)l->rows + (size_t)row);
+    return quantized_part_float(&l->part[PART_SCALE], group * (size_t)l->rows + (size_t)row);
 }
 
 static const struct quant_grid grid = {.word = word_at, .scale = scale_at, .zero = zero_at};
 
 static void read_row(const struct quant_linear *l, int row, float *out)
 {
-    grouped_row(l, &grid, row, out);
+    quantized_grouped_row(l, &grid, row, out);
 }
 
 static void read_codes(const struct quant_linear *l, int row, struct quant_row out)
 {
-    grouped_codes(l, &grid, row, out);
+    quantized_grouped_codes(l, &grid, row, out);
 }
 
 const struct quant_layout gptq_layout = {

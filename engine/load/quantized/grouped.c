@@ -3,16 +3,16 @@
 #include "engine/load/quantized/layout.h"
 #include "kernels/quant.h"
 
-enum status grouped_index(const struct quant_linear *l, const char *where, bool *runs,
-                          struct error *err)
+enum status quantized_grouped_index(const struct quant_linear *l, const char *where, bool *runs,
+                                    struct error *err)
 {
     const struct quant_part *index = &l->part[PART_INDEX];
     *runs = true;
     if (index->type == PART_ABSENT && !l->config->act_order)
         return OK;
-    TRY(part_expect(l, PART_INDEX, 1 << PART_I32, (uint64_t)l->cols, 1, where, err));
+    TRY(quantized_part_expect(l, PART_INDEX, 1 << PART_I32, (uint64_t)l->cols, 1, where, err));
     for (int i = 0; i < l->cols; i++) {
-        uint32_t group = part_word(index, (size_t)i);
+        uint32_t group = quantized_part_word(index, (size_t)i);
         if (group >= (uint32_t)l->scale_cols)
             return FAIL(err, ERR_FORMAT,
                         "%s: tensor %s%s: input %d is of group %d, but there are %d", where,
@@ -43,10 +43,12 @@ static void read_words(const struct quant_linear *l, const struct quant_grid *gr
 static size_t group_of(const struct quant_linear *l, int i)
 {
     const struct quant_part *index = &l->part[PART_INDEX];
-    return index->type == PART_ABSENT ? (size_t)(i / l->group) : part_word(index, (size_t)i);
+    return index->type == PART_ABSENT ? (size_t)(i / l->group)
+                                      : quantized_part_word(index, (size_t)i);
 }
 
-void grouped_row(const struct quant_linear *l, const struct quant_grid *grid, int row, float *out)
+void quantized_grouped_row(const struct quant_linear *l, const struct quant_grid *grid, int row,
+                           float *out)
 {
     size_t last = SIZE_MAX;
     float scale = 0, zero = 0;
@@ -62,8 +64,8 @@ void grouped_row(const struct quant_linear *l, const struct quant_grid *grid, in
     }
 }
 
-void grouped_codes(const struct quant_linear *l, const struct quant_grid *grid, int row,
-                   struct quant_row out)
+void quantized_grouped_codes(const struct quant_linear *l, const struct quant_grid *grid, int row,
+                             struct quant_row out)
 {
     read_words(l, grid, row, out.codes, NULL);
     for (size_t g = 0; g < (size_t)l->scale_cols; g++) {

@@ -92,34 +92,37 @@ struct quant_method {
     enum status (*configure)(const json_t *q, const char *where, struct quant_config *config,
                              struct checkpoint_quantization *info, struct error *err);
 };
-enum status awq_configure(const json_t *q, const char *where, struct quant_config *config,
-                          struct checkpoint_quantization *info, struct error *err);
-enum status gptq_configure(const json_t *q, const char *where, struct quant_config *config,
-                           struct checkpoint_quantization *info, struct error *err);
-enum status fp8_configure(const json_t *q, const char *where, struct quant_config *config,
-                          struct checkpoint_quantization *info, struct error *err);
-enum status compressed_configure(const json_t *q, const char *where, struct quant_config *config,
-                                 struct checkpoint_quantization *info, struct error *err);
+enum status quantized_awq_configure(const json_t *q, const char *where, struct quant_config *config,
+                                    struct checkpoint_quantization *info, struct error *err);
+enum status quantized_gptq_configure(const json_t *q, const char *where,
+                                     struct quant_config *config,
+                                     struct checkpoint_quantization *info, struct error *err);
+enum status quantized_fp8_configure(const json_t *q, const char *where, struct quant_config *config,
+                                    struct checkpoint_quantization *info, struct error *err);
+enum status quantized_compressed_configure(const json_t *q, const char *where,
+                                           struct quant_config *config,
+                                           struct checkpoint_quantization *info, struct error *err);
 
 // Makes it a config that quantizes no weights: bits is 0 (cache.c).
-void cache_alone(struct quant_config *config, struct checkpoint_quantization *info);
+void quantized_cache_alone(struct quant_config *config, struct checkpoint_quantization *info);
 
 // "group_size": a number of inputs, or -1 for all of them.
-enum status read_group_size(const json_t *q, const char *where, int *out, struct error *err);
+enum status quantized_group_size(const json_t *q, const char *where, int *out, struct error *err);
 
 // ---- for layouts ------------------------------------------------------------------------------------
 
 // The part must be there, of one of the types (a mask of 1 << enum part_type), and of this shape; trailing
 // dimensions of 1 need not be written.
 enum { PARTS_SCALE = 1 << PART_F32 | 1 << PART_F16 | 1 << PART_BF16 };
-enum status part_expect(const struct quant_linear *linear, enum part_role role, unsigned types,
-                        uint64_t rows, uint64_t cols, const char *where, struct error *err);
+enum status quantized_part_expect(const struct quant_linear *linear, enum part_role role,
+                                  unsigned types, uint64_t rows, uint64_t cols, const char *where,
+                                  struct error *err);
 // All scales are finite; *exact_f16: each is also an f16 value.
-enum status part_finite(const struct quant_linear *linear, const char *where, bool *exact_f16,
-                        struct error *err);
+enum status quantized_part_finite(const struct quant_linear *linear, const char *where,
+                                  bool *exact_f16, struct error *err);
 
-float part_float(const struct quant_part *part, size_t i);   // of a scale
-uint32_t part_word(const struct quant_part *part, size_t i); // of PART_I32
+float quantized_part_float(const struct quant_part *part, size_t i);   // of a scale
+uint32_t quantized_part_word(const struct quant_part *part, size_t i); // of PART_I32
 
 // Where a layout of grouped codes (grouped.c) has them: word i of a row's codes; scale and zero of a row's group.
 struct quant_grid {
@@ -128,12 +131,12 @@ struct quant_grid {
     uint32_t (*zero)(const struct quant_linear *linear, int row, size_t group);
 };
 // Every input's index, where there is one, is a group; *runs: they say what one would without them.
-enum status grouped_index(const struct quant_linear *linear, const char *where, bool *runs,
-                          struct error *err);
-void grouped_row(const struct quant_linear *linear, const struct quant_grid *grid, int row,
-                 float *out);
-void grouped_codes(const struct quant_linear *linear, const struct quant_grid *grid, int row,
-                   struct quant_row out);
+enum status quantized_grouped_index(const struct quant_linear *linear, const char *where,
+                                    bool *runs, struct error *err);
+void quantized_grouped_row(const struct quant_linear *linear, const struct quant_grid *grid,
+                           int row, float *out);
+void quantized_grouped_codes(const struct quant_linear *linear, const struct quant_grid *grid,
+                             int row, struct quant_row out);
 
 static inline uint64_t ceil_div(uint64_t a, uint64_t b)
 {

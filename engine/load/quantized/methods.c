@@ -7,10 +7,10 @@
 #include "engine/load/quantized/folder.h"
 
 static const struct quant_method table[] = {
-    {"awq", awq_configure},
-    {"gptq", gptq_configure},
-    {"fp8", fp8_configure},
-    {"compressed-tensors", compressed_configure},
+    {"awq", quantized_awq_configure},
+    {"gptq", quantized_gptq_configure},
+    {"fp8", quantized_fp8_configure},
+    {"compressed-tensors", quantized_compressed_configure},
 };
 enum { METHOD_COUNT = sizeof table / sizeof *table };
 
@@ -18,7 +18,7 @@ static const struct quant_layout *const layouts[] = {&awq_layout, &gptq_layout, 
                                                      &packed_layout};
 enum { LAYOUT_COUNT = sizeof layouts / sizeof *layouts };
 
-enum status read_group_size(const json_t *q, const char *where, int *out, struct error *err)
+enum status quantized_group_size(const json_t *q, const char *where, int *out, struct error *err)
 {
     int64_t value;
     TRY(json_opt_i64(q, where, "group_size", -1, 1 << 20, -1, &value, err));
@@ -125,7 +125,8 @@ static size_t stem_of(const char *name, const char *suffix)
     return m && n > m && strcmp(name + n - m, suffix) == 0 ? n - m : 0;
 }
 
-size_t layout_part(const struct quant_layout *layout, const char *name, enum part_role *role)
+size_t quantized_layout_part(const struct quant_layout *layout, const char *name,
+                             enum part_role *role)
 {
     for (int i = 0; i < PART_ROLES; i++) {
         size_t stem = stem_of(name, layout->suffix[i]);
@@ -140,7 +141,7 @@ bool quantized_name(const char *tensor)
 {
     enum part_role role;
     for (int i = 0; i < LAYOUT_COUNT; i++)
-        if (layout_part(layouts[i], tensor, &role) && role < PART_BIAS &&
+        if (quantized_layout_part(layouts[i], tensor, &role) && role < PART_BIAS &&
             !stem_of(tensor, ".weight"))
             return true;
     return false;

@@ -16,10 +16,10 @@ static enum status check_shape(const struct quant_linear *l, const char *where, 
     int64_t value[2];
     if (shape->type == PART_ABSENT)
         return OK;
-    TRY(part_expect(l, PART_SHAPE, 1 << PART_I64 | 1 << PART_I32, 2, 1, where, err));
+    TRY(quantized_part_expect(l, PART_SHAPE, 1 << PART_I64 | 1 << PART_I32, 2, 1, where, err));
     for (size_t i = 0; i < 2; i++)
         if (shape->type == PART_I32)
-            value[i] = (int32_t)part_word(shape, i);
+            value[i] = (int32_t)quantized_part_word(shape, i);
         else
             memcpy(&value[i], shape->data + 8 * i, 8);
     if (value[0] != l->rows || value[1] != l->cols)
@@ -36,7 +36,7 @@ static void drop_unused_index(struct quant_linear *l)
     bool unused =
         !l->config->act_order && index->type == PART_I32 && index->bytes == 4 * (uint64_t)l->cols;
     for (int i = 0; i < l->cols && unused; i++)
-        unused = (int32_t)part_word(index, (size_t)i) == -1;
+        unused = (int32_t)quantized_part_word(index, (size_t)i) == -1;
     if (unused)
         index->type = PART_ABSENT;
 }
@@ -50,14 +50,16 @@ static enum status bind(struct quant_linear *l, const char *where, struct error 
         c->strategy == QUANT_GROUP_OF && c->group > 0 && c->group < l->cols ? c->group : l->cols;
     uint64_t groups = ceil_div(cols, (uint64_t)l->group);
     l->scale_cols = (int)groups;
-    TRY(part_expect(l, PART_WEIGHT, 1 << PART_I32, rows, ceil_div(cols, per_word), where, err));
-    TRY(part_expect(l, PART_SCALE, PARTS_SCALE, rows, groups, where, err));
+    TRY(quantized_part_expect(l, PART_WEIGHT, 1 << PART_I32, rows, ceil_div(cols, per_word), where,
+                              err));
+    TRY(quantized_part_expect(l, PART_SCALE, PARTS_SCALE, rows, groups, where, err));
     if (!c->symmetric)
-        TRY(part_expect(l, PART_ZERO, 1 << PART_I32, ceil_div(rows, per_word), groups, where, err));
+        TRY(quantized_part_expect(l, PART_ZERO, 1 << PART_I32, ceil_div(rows, per_word), groups,
+                                  where, err));
     TRY(check_shape(l, where, err));
-    TRY(part_finite(l, where, &f16, err));
+    TRY(quantized_part_finite(l, where, &f16, err));
     drop_unused_index(l);
-    TRY(grouped_index(l, where, &runs, err));
+    TRY(quantized_grouped_index(l, where, &runs, err));
     l->exact = c->bits == 4 && f16 && runs;
     return OK;
 }
@@ -65,7 +67,7 @@ static enum status bind(struct quant_linear *l, const char *where, struct error 
 static uint32_t word_at(const struct quant_linear *l, int row, size_t i)
 {
     const struct quant_part *codes = &l->part[PART_WEIGHT];
-    return part_word(codes, (size_t)row * (size_t)codes->shape[1] + i);
+    return quantized_part_word(codes, (size_t)row * (size_t)codes->shape[1] + i);
 }
 
 static uint32_t zero_at(const struct quant_linear *l, int row, size_t group)
@@ -74,26 +76,26 @@ static uint32_t zero_at(const struct quant_linear *l, int row, size_t group)
     size_t per_word = 32 / bits;
     if (l->config->symmetric)
         return 1u << (bits - 1);
-    uint32_t word =
-        part_word(&l->part[PART_ZERO], (size_t)row / per_word * (size_t)l->scale_cols + group);
+    uint32_t word = quantized_part_word(&l->part[PART_ZERO],
+                                        (size_t)row / per_word * (size_t)l->scale_cols + group);
     return word >> bits * (unsigned)((size_t)row % per_word) & ((1u << bits) - 1);
 }
 
 static float scale_at(const struct quant_linear *l, int row, size_t group)
 {
-    return part_float(&l->part[PART_SCALE], (size_t)row * (size_t)l->scale_cols + group);
+    return quantized_part_float(&l->part[PART_SCALE], (size_t)row * (size_t)l->scale_cols + group);
 }
 
 static const struct quant_grid grid = {.word = word_at, .scale = scale_at, .zero = zero_at};
 
 static void read_row(const struct quant_linear *l, int row, float *out)
 {
-    grouped_row(l, &grid, row, out);
+    quantized_grouped_row(l, &grid, row, out);
 }
 
 static void read_codes(const struct quant_linear *l, int row, struct quant_row out)
 {
-    grouped_codes(l, &grid, row, out);
+    quantized_grouped_codes(l, &grid, row, out);
 }
 
 const struct quant_layout packed_layout = {

@@ -77,7 +77,7 @@ enum status quantized_take(struct quantized *q, const char *file, const struct q
                            bool *taken, struct error *err)
 {
     enum part_role role;
-    size_t stem = layout_part(q->config.layout, t->name, &role);
+    size_t stem = quantized_layout_part(q->config.layout, t->name, &role);
     *taken = stem && is_part(t, role);
     if (!stem && quantized_name(t->name))
         return FAIL(
@@ -117,8 +117,9 @@ static const char *part_name(const struct quant_linear *l, enum part_role role, 
     return out;
 }
 
-enum status part_expect(const struct quant_linear *l, enum part_role role, unsigned types,
-                        uint64_t rows, uint64_t cols, const char *where, struct error *err)
+enum status quantized_part_expect(const struct quant_linear *l, enum part_role role, unsigned types,
+                                  uint64_t rows, uint64_t cols, const char *where,
+                                  struct error *err)
 {
     const struct quant_part *p = &l->part[role];
     char name[300], shape[48] = "()";
@@ -147,7 +148,7 @@ enum status part_expect(const struct quant_linear *l, enum part_role role, unsig
                 l->cols);
 }
 
-float part_float(const struct quant_part *p, size_t i)
+float quantized_part_float(const struct quant_part *p, size_t i)
 {
     uint16_t half;
     float value;
@@ -165,22 +166,22 @@ float part_float(const struct quant_part *p, size_t i)
     }
 }
 
-uint32_t part_word(const struct quant_part *p, size_t i)
+uint32_t quantized_part_word(const struct quant_part *p, size_t i)
 {
     uint32_t word;
     memcpy(&word, p->data + 4 * i, 4);
     return word;
 }
 
-enum status part_finite(const struct quant_linear *l, const char *where, bool *exact_f16,
-                        struct error *err)
+enum status quantized_part_finite(const struct quant_linear *l, const char *where, bool *exact_f16,
+                                  struct error *err)
 {
     const struct quant_part *p = &l->part[PART_SCALE];
     uint64_t count = p->shape[0] * p->shape[1];
     char name[300];
     *exact_f16 = true;
     for (uint64_t i = 0; i < count; i++) {
-        float scale = part_float(p, i);
+        float scale = quantized_part_float(p, i);
         if (!isfinite(scale))
             return FAIL(err, ERR_FORMAT, "%s: tensor %s: scale %llu of %llu is %s", where,
                         part_name(l, PART_SCALE, name), (unsigned long long)i,

@@ -31,8 +31,8 @@ static enum status read_block(const json_t *q, const char *where, struct quant_c
     return OK;
 }
 
-enum status fp8_configure(const json_t *q, const char *where, struct quant_config *config,
-                          struct checkpoint_quantization *info, struct error *err)
+enum status quantized_fp8_configure(const json_t *q, const char *where, struct quant_config *config,
+                                    struct checkpoint_quantization *info, struct error *err)
 {
     const char *format, *inputs;
     char scales[64] = "one scale a tensor";
@@ -91,14 +91,14 @@ static enum status bind(struct quant_linear *l, const char *where, struct error 
         memset(&l->part[PART_SCALE_INV], 0, sizeof *scale);
     }
     grid(l, &rows, &cols);
-    TRY(part_expect(l, PART_WEIGHT, 1 << (l->config->is_float ? PART_E4M3 : PART_I8),
-                    (uint64_t)l->rows, (uint64_t)l->cols, where, err));
-    TRY(part_expect(l, PART_SCALE, PARTS_SCALE | 1 << PART_E8M0, rows, cols, where, err));
-    TRY(part_finite(l, where, &f16, err));
+    TRY(quantized_part_expect(l, PART_WEIGHT, 1 << (l->config->is_float ? PART_E4M3 : PART_I8),
+                              (uint64_t)l->rows, (uint64_t)l->cols, where, err));
+    TRY(quantized_part_expect(l, PART_SCALE, PARTS_SCALE | 1 << PART_E8M0, rows, cols, where, err));
+    TRY(quantized_part_finite(l, where, &f16, err));
     if (zero->type != PART_ABSENT && all_zero(zero))
         zero->type = PART_ABSENT;
     else if (zero->type != PART_ABSENT || !l->config->symmetric)
-        TRY(part_expect(l, PART_ZERO, 1 << PART_I8, rows, cols, where, err));
+        TRY(quantized_part_expect(l, PART_ZERO, 1 << PART_I8, rows, cols, where, err));
     l->exact = cols == 1 && zero->type == PART_ABSENT;
     return OK;
 }
@@ -110,7 +110,7 @@ static void read_row(const struct quant_linear *l, int row, float *out)
     size_t at = (size_t)(row / l->group_rows) * (size_t)l->scale_cols;
     for (int begin = 0; begin < l->cols; begin += l->group, at++) {
         int end = l->cols - begin < l->group ? l->cols : begin + l->group;
-        float scale = part_float(&l->part[PART_SCALE], at);
+        float scale = quantized_part_float(&l->part[PART_SCALE], at);
         int zero = zeros->type == PART_ABSENT ? 0 : (int8_t)zeros->data[at];
         if (l->config->is_float)
             for (int i = begin; i < end; i++)
@@ -124,7 +124,7 @@ static void read_row(const struct quant_linear *l, int row, float *out)
 static void read_codes(const struct quant_linear *l, int row, struct quant_row out)
 {
     memcpy(out.codes, l->part[PART_WEIGHT].data + (size_t)row * (size_t)l->cols, (size_t)l->cols);
-    out.scales[0] = part_float(&l->part[PART_SCALE], (size_t)(row / l->group_rows));
+    out.scales[0] = quantized_part_float(&l->part[PART_SCALE], (size_t)(row / l->group_rows));
 }
 
 const struct quant_layout scaled_layout = {
