@@ -155,15 +155,15 @@ const char *checkpoint_unused_tensors(const struct checkpoint *ck);
 // first call (reads everything once, about 2 GB/s), kept after.
 enum status checkpoint_content_hash(struct checkpoint *ck, char hex[65], struct error *err);
 
-// How far a long call is, 0..1, told in the thread that called it. False asks it to stop: it then fails soon,
-// with ERR_INTERRUPTED, and leaves nothing behind. NULL wherever one is taken: none is told.
+// How far a long call is, 0..1, reported in the thread that called it. False asks it to stop: it then fails
+// soon, with ERR_INTERRUPTED, and leaves nothing behind. NULL wherever one is taken: no progress is reported.
 typedef bool engine_progress(void *user, double done);
 
 // Writes a checkpoint as one GGUF file, in the conventions of llama.cpp. type, of the matrices: "f32", "f16",
 // "bf16", "q8_0" or "q4_0"; NULL: for each the smallest plain one that holds what is stored exactly.
 // Vectors stay f32. Memory: a few rows, and the tokenizer. Errors: ERR_USAGE when `path` exists or the type is
 // none of these; ERR_FORMAT, ERR_UNSUPPORTED for values that are not finite, there or in the type; ERR_IO.
-// The file appears when it is whole; what killed processes left beside it goes.
+// The file appears when it is whole; leftovers of killed processes are removed.
 struct conversion {
     size_t tensors, unblocked; // unblocked: matrices that are f16, their rows being no whole blocks
     uint64_t data_bytes;
@@ -193,10 +193,10 @@ struct checkpoint_quantization {
     bool zero_points;  // codes are not symmetric
     const char *plain; // modules that the folder says are not quantized, one a line; borrowed
 };
-// NULL: the folder is not quantized. (What GGUF stores is told by checkpoint_tensor_classes.)
+// NULL: the folder is not quantized. (For what GGUF stores: checkpoint_tensor_classes.)
 const struct checkpoint_quantization *checkpoint_quantization(const struct checkpoint *ck);
 
-// The tokenizer beside or in the checkpoint, checked against its vocabulary. Errors: ERR_UNSUPPORTED for
+// The tokenizer next to or in the checkpoint, checked against its vocabulary. Errors: ERR_UNSUPPORTED for
 // a shape or a kind of tokenizer not known, ERR_IO where there is none, ERR_FORMAT ("of another model").
 struct tokenizer;
 enum status checkpoint_tokenizer(const struct checkpoint *ck, struct tokenizer **out,
@@ -204,7 +204,7 @@ enum status checkpoint_tokenizer(const struct checkpoint *ck, struct tokenizer *
 
 // Quantizes a Hugging Face folder to another one, in the layouts other programs read: int4-* as AutoAWQ's
 // gemm, int8 and fp8 as compressed-tensors. Products inside the layers are quantized, all else is kept.
-// Nothing is at `out` until all of it is there; what killed processes left beside it goes.
+// Nothing is at `out` until all of it is there; leftovers of killed processes are removed.
 // Errors: ERR_USAGE when `out` exists; ERR_UNSUPPORTED for another scheme, a source that is no folder, a
 // shape the layout cannot hold; ERR_FORMAT where a weight is NaN or infinite; ERR_IO (disk full).
 struct quantize_options {
@@ -311,7 +311,7 @@ struct engine_event {
 // A null observer costs one branch an operation.
 struct engine_tap;
 struct engine_observer {
-    void (*on_event)(void *user, const struct engine_event *event); // NULL: none are told
+    void (*on_event)(void *user, const struct engine_event *event); // NULL: no events are reported
     void *user;
     const struct engine_tap
         *tap; // the engine's own, to calibrate by (engine/backend.h); NULL: none

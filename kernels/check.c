@@ -2,7 +2,7 @@
 //
 // Tolerances, with u = 2^-24 and n the terms of a sum S = sum |x| |w|: linear (4 sqrt(n) + 8) u S, plus
 // what a dot product that takes denormals as zero may lose. That is a bound in probability: the worst
-// case n u S would hide a lost element, whose share of S is 1/n. The other operations' stand beside
+// case n u S would hide a lost element, whose share of S is 1/n. The other operations' are next to
 // their checks (check_linear.c, check_attention.c, check_vector.c, check_activate.c).
 #include "kernels/check.h"
 

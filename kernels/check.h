@@ -44,7 +44,7 @@ void *check_input(struct check_case *c, size_t bytes, size_t align);
 void *check_output(struct check_case *c, size_t bytes, size_t offset);
 // Inputs become read-only. Call before the kernel.
 void check_seal(struct check_case *c);
-// Fails the case when a byte beside an output was written. Call after the kernel.
+// Fails the case when a byte next to an output was written. Call after the kernel.
 void check_canaries(struct check_case *c);
 void check_release(struct check_case *c);
 

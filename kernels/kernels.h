@@ -140,7 +140,7 @@ typedef void k_softcap_fn(float *y, int n, float cap);
 typedef void k_add_fn(float *y, const float *x, int n); // y += x
 
 /* One KV head of one sequence, `tokens` new tokens and `group` query heads each.
- * q: row (t, g) at q + t*q_stride + g*head_dim, f32; the new tokens stand at positions first..first+tokens-1
+ * q: row (t, g) at q + t*q_stride + g*head_dim, f32; the new tokens are at positions first..first+tokens-1
  * k, v: (positions, head_dim) of the row's weight type (the cache's), contiguous, rows 0..first+tokens-1 filled
  * k_scale, v_scale: (positions) for i8 and f8: a row is its codes times its scale; NULL for plain types
  * out: same addressing as q with out_stride, f32
@@ -223,7 +223,7 @@ struct kernel {
     // Of products; zeros for all other operations.
     enum kernel_layout layout;
     struct kernel_tile tile;
-    int most_tokens; // a GEMV row is used up to so many tokens, GEMM above: measured, docs/KERNELS.md
+    int most_tokens; // a GEMV row is used up to this many tokens, GEMM above: measured, docs/KERNELS.md
     union kernel_fn fn;
 };
 

@@ -2,7 +2,7 @@
 //
 // Each worker owns one region, first touched by itself, and streams through the front part of it that
 // fits the level. All workers start together and run for a fixed time; the rate is the sum of theirs,
-// so that on a machine with unlike cores the slow ones do not stand for the fast ones. In DRAM every
+// so that on a machine with unlike cores each counts with its own speed. In DRAM every
 // window goes on where the last one stopped: no byte is met again before the whole share was read.
 #ifndef BENCH_PROBE_STREAM_H
 #define BENCH_PROBE_STREAM_H
@@ -16,7 +16,7 @@ struct stream;
 
 // Bytes that each of `threads` workers streams through in a level. A cache: half of the part a thread has
 // of L1; a quarter beyond (neighbours use the same last cache: on a shared host half of it was no longer
-// all there), or more where a quarter does not stand clear of the level before. DRAM: four times a
+// all there), or more where a quarter is not clearly larger than the level before. DRAM: four times a
 // thread's part of the last cache, and 256 MiB at least for all together. 0 when the part of a thread
 // cannot be told apart from the level before it.
 size_t stream_share(const struct memory_level *levels, int count, int level, int threads);

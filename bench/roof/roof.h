@@ -109,7 +109,7 @@ struct bound_input {
     // Bandwidth canaries round the samples, 0: none taken. The least and the greatest of the medians before,
     // during and after: single looks scatter by about as much as the rule allows.
     double canary_min, canary_max;
-    // Read bandwidth of the working set's level, seen beside the samples by the canaries; 0: none, and the
+    // Read bandwidth of the working set's level, measured next to the samples by the canaries; 0: none, and the
     // ceiling of the run is taken. Where neighbours share the memory, the ceiling is of another minute.
     double bandwidth;
     bool counters; // bytes and operations of `work` were counted, not derived

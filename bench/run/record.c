@@ -7,10 +7,12 @@
 
 #include "base/arena.h"
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/json.h"
 #include "base/str.h"
 #include "bench/probe/probe.h"
 #include "bench/run/verdict.h"
+#include "device/device.h"
 
 // ---- the run -----------------------------------------------------------------------------------------------
 
@@ -24,7 +26,7 @@ static enum status store_processor(struct record *record, const struct machine *
     if (!content)
         return FAIL(err, ERR_NOMEM, "runner: the machine's record");
     if (machine_processor_fingerprint(machine, fingerprint, err) == OK)
-        store_device(record->store, fingerprint, "cpu", content, &record->processor, err);
+        store_device(record->store, fingerprint, DEVICE_DEFAULT, content, &record->processor, err);
     free(content);
     return err->code;
 }
@@ -161,21 +163,45 @@ static const char *ceiling_unit(const struct ceiling *c)
     return str_starts(c->name, "int") ? "op/s" : "FLOP/s";
 }
 
+// The store's row of a device that a ceiling names.
+static enum status ceiling_device(const struct record *record, const char *name, int64_t *id,
+                                  struct error *err)
+{
+    struct device_info info;
+    char fingerprint[HASH_HEX_BYTES];
+    *id = record->processor;
+    if (str_equal(name, DEVICE_DEFAULT))
+        return OK;
+    TRY(device_find(name, &info, err));
+    json_t *root = json_pack("{s:s, s:I, s:i}", "description", info.description, "memory_bytes",
+                             (json_int_t)info.memory_bytes, "units", info.units);
+    char *content = root ? json_canonical(root) : NULL;
+    json_decref(root);
+    if (!content)
+        return FAIL(err, ERR_NOMEM, "runner: the record of device %s", name);
+    if (hash_bytes(content, strlen(content), fingerprint, err) == OK)
+        store_device(record->store, fingerprint, name, content, id, err);
+    free(content);
+    return err->code;
+}
+
 enum status record_ceilings(const struct record *record, const struct ceilings *ceilings,
                             struct error *err)
 {
     struct store_ceiling *rows = calloc((size_t)ceilings->count + 1, sizeof *rows);
     if (!rows)
         return FAIL(err, ERR_NOMEM, "runner: ceilings");
-    for (int i = 0; i < ceilings->count; i++) {
+    for (int i = 0; i < ceilings->count && err->code == OK; i++) {
         const struct ceiling *c = &ceilings->row[i];
+        int64_t device = 0;
+        ceiling_device(record, c->device, &device, err);
         rows[i] = (struct store_ceiling){
             .name = c->name,
             .level = c->level,
             .kernel = c->kernel,
             .unit = ceiling_unit(c),
             .source = "host clock",
-            .device = record->processor,
+            .device = device,
             .set_bytes = c->set_bytes,
             .threads = c->threads,
             .samples = c->samples,
@@ -184,10 +210,10 @@ enum status record_ceilings(const struct record *record, const struct ceilings *
             .high = c->high,
         };
     }
-    enum status status =
+    if (err->code == OK)
         store_ceilings(record->store, record->run, rows, (size_t)ceilings->count, err);
     free(rows);
-    return status;
+    return err->code;
 }
 
 // ---- cells --------------------------------------------------------------------------------------------------

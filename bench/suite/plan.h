@@ -150,14 +150,14 @@ struct plan_machine {
     int physical_cores;
     const struct device_info *devices; // there or not
     size_t device_count;
-    // The run goes on with --resume: what memory and time left out was decided when it began and stands in
+    // The run goes on with --resume: what memory and time left out was decided when it began and is in
     // its record; deciding again, from today's ceilings, could drop a cell whose trials are missing.
     bool resuming;
 };
 
 struct suite;
 
-// Expands a suite: reads each model's headers and hashes its content. Cells stand in the order of
+// Expands a suite: reads each model's headers and hashes its content. Cells are in the order of
 // the sweeps, and within one in the order of the axes of rules.h. only: NULL, a glob over labels,
 // or the first 6 or more digits of a key; other cells are then no part of the plan.
 // Errors: ERR_USAGE with "file:line: reason" (a model that cannot be opened, unknown names, lists

@@ -48,7 +48,10 @@ static inline void say_ceilings(void)
         "\"low\":1.9e10,\"high\":2.1e10,\"samples\":5},"
         "{\"device\":\"cpu\",\"name\":\"f32_fma\",\"level\":\"\",\"kernel\":\"k\",\"threads\":1,"
         "\"value\":1e11,"
-        "\"low\":1e11,\"high\":1e11,\"samples\":5}]}\n{\"event\":\"bye\"}\n");
+        "\"low\":1e11,\"high\":1e11,\"samples\":5},"
+        "{\"device\":\"cuda:0\",\"name\":\"read\",\"level\":\"DRAM\",\"kernel\":\"k\",\"threads\":"
+        "0,"
+        "\"value\":3e12,\"low\":3e12,\"high\":3e12,\"samples\":5}]}\n{\"event\":\"bye\"}\n");
 }
 
 static inline void say_repetition(const struct job_cell *cell, int number, const char *hash,

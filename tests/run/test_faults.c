@@ -1,4 +1,5 @@
 // test_faults.c - whatever a worker does, the runner turns into a status with a reason and goes on.
+#include "bench/run/record.h"
 #include "tests/run/fixture.h"
 
 #define MODEL "tests/golden/models/llama-gqa3"
@@ -62,6 +63,27 @@ static void a_run_of_nothing_fails(void **state)
     assert_cell(&l, 1, "unsupported", 0, "metal: it is not here");
     look_close(&l);
     test_plan_fini(&t);
+}
+
+// A ceiling stays its device's through the wire and the store: a resumed run finds each under its name.
+static void ceilings_keep_their_device(void **state)
+{
+    (void)state;
+    struct test_plan t;
+    struct look l;
+    struct error err = {0};
+    struct ceilings *c = calloc(1, sizeof *c);
+    test_plan_make(&t, MODEL, 1, 1);
+    assert_int_equal(run_ok(&t, "good", "-1"), EXIT_FINE);
+    look_open(&l, &t);
+    assert_int_equal(record_ceilings_of(l.store, l.run.id, c, &err), OK);
+    assert_int_equal(c->count, 3);
+    assert_float_equal(ceilings_find(c, "cpu", "read", "DRAM", 1)->value, 2e10, 0);
+    assert_float_equal(ceilings_find(c, "cuda:0", "read", "DRAM", 1)->value, 3e12, 0);
+    assert_null(ceilings_find(c, "cuda:0", "f32_fma", "", 1));
+    look_close(&l);
+    test_plan_fini(&t);
+    free(c);
 }
 
 static void one_cell_after_another_too(void **state)
@@ -286,6 +308,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(good_workers_make_ok),
         cmocka_unit_test(a_run_of_nothing_fails),
+        cmocka_unit_test(ceilings_keep_their_device),
         cmocka_unit_test(one_cell_after_another_too),
         cmocka_unit_test(crash_names_the_signal),
         cmocka_unit_test(exit_brings_the_last_words),
