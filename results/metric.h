@@ -71,12 +71,17 @@
 #define NOISE_PSI_CPU          "psi_cpu"              // ns
 #define NOISE_PSI_MEMORY       "psi_memory"           // ns
 #define NOISE_PSI_IO           "psi_io"               // ns
-#define NOISE_COMPUTE_CANARY   "compute_canary"       // ns
-#define NOISE_BANDWIDTH_FIRST  "bandwidth_before"     // B/s
-#define NOISE_BANDWIDTH_DURING "bandwidth_during"     // B/s, of the decode
-#define NOISE_BANDWIDTH_LAST   "bandwidth_after"      // B/s
-#define NOISE_BANDWIDTH_MIN    "bandwidth_min"        // B/s, over all canaries of the repetition
-#define NOISE_BANDWIDTH_MAX    "bandwidth_max"        // B/s
+#define NOISE_THROTTLED        "throttled"      // ns: waited for the control group's next CPU quota
+#define NOISE_WINDOW           "noise_window"   // ns over which the differences were taken
+#define NOISE_COMPUTE_CANARY   "compute_canary" // ns
+#define NOISE_SYNC_CANARY      "sync_canary"    // ns: a cache line from one thread to the next
+#define NOISE_LATENCY_CANARY   "latency_canary" // ns: a step of a random walk over the working set
+#define NOISE_WORK_CANARY      "work_canary"    // ns: a slice of decode-like work with its barriers
+#define NOISE_BANDWIDTH_FIRST  "bandwidth_before" // B/s
+#define NOISE_BANDWIDTH_DURING "bandwidth_during" // B/s, of the decode
+#define NOISE_BANDWIDTH_LAST   "bandwidth_after"  // B/s
+#define NOISE_BANDWIDTH_MIN    "bandwidth_min"    // B/s, over all canaries of the repetition
+#define NOISE_BANDWIDTH_MAX    "bandwidth_max"    // B/s
 
 enum metric_better { METRIC_NEITHER, METRIC_LOWER, METRIC_HIGHER };
 

@@ -23,6 +23,7 @@ struct canary {
     const struct kernel *read;
     struct memory_level level[MEMORY_LEVELS_MAX];
     int at_level, threads;
+    struct state_probe *state;
     // Elsewhere.
     struct device *device;
     size_t read_probe, peak_probe;
@@ -42,8 +43,9 @@ static enum status open_stream(struct canary *canary, size_t working_set_bytes, 
         memory_level_of(canary->level, levels, canary->threads, (double)working_set_bytes);
     while (stream_share(canary->level, levels, canary->at_level, canary->threads) == 0)
         canary->at_level++; // DRAM, the last, has a share always
-    return stream_create(pool, canary->level, levels, canary->at_level, canary->threads,
-                         &canary->stream, err);
+    TRY(stream_create(pool, canary->level, levels, canary->at_level, canary->threads,
+                      &canary->stream, err));
+    return state_probe_create(canary->device, working_set_bytes, &canary->state, err);
 }
 
 // The device's read of its memory, and its first peak.
@@ -86,6 +88,7 @@ void canary_destroy(struct canary *canary)
     if (!canary)
         return;
     stream_destroy(canary->stream);
+    state_probe_destroy(canary->state);
     free(canary);
 }
 
@@ -96,7 +99,9 @@ const char *canary_level(const struct canary *canary)
 
 size_t canary_memory_bytes(const struct canary *canary)
 {
-    return canary->stream ? stream_memory_bytes(canary->stream) : 0;
+    if (!canary->stream)
+        return 0;
+    return stream_memory_bytes(canary->stream) + state_probe_bytes(canary->state);
 }
 
 // One sample of a device's probe; NaN when it failed.
@@ -134,4 +139,11 @@ double canary_compute_ns(struct canary *canary)
         x = x * 6364136223846793005u + 1442695040888963407u; // Knuth's LCG
     seed = x;
     return (double)(clock_ns() - begin);
+}
+
+struct machine_state canary_state(struct canary *canary)
+{
+    if (!canary->state)
+        return (struct machine_state){NAN, NAN, NAN};
+    return state_probe_look(canary->state);
 }

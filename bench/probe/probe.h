@@ -8,6 +8,7 @@
 
 #include "base/os.h"
 #include "base/status.h"
+#include "bench/probe/state.h"
 #include "device/device.h"
 
 // ---- machine record -----------------------------------------------------------------------------------
@@ -63,7 +64,10 @@ int memory_level_of(const struct memory_level *levels, int count, int threads,
 // Around one repetition: what the system took away, and canaries of compute and bandwidth.
 struct noise {
     struct os_noise os;       // differences over the repetition
+    int64_t window_ns;        // between the two readings of os
     double compute_canary_ns; // fixed work, before and after: the mean
+    // Medians of all looks of the repetition (state.h), NaN where there was none.
+    struct machine_state state;
     // bytes/s of the level that holds the working set, NaN where none ran: medians of the canaries in
     // front of the prefill, between the steps of the decode, behind it; then the extremes of all.
     double bandwidth_before, bandwidth_during, bandwidth_after;
@@ -78,6 +82,7 @@ const char *canary_level(const struct canary *canary);   // "L3": what canary_ba
 size_t canary_memory_bytes(const struct canary *canary); // resident: to be taken from a cell's peak
 double canary_bandwidth(struct canary *canary);  // bytes/s read: median of a few looks, about 2 ms
 double canary_compute_ns(struct canary *canary); // fixed work of about 200 us
+struct machine_state canary_state(struct canary *canary); // 1 to 3 ms
 
 // ---- counters ------------------------------------------------------------------------------------------------
 // PAPI where it yields anything, kernel perf events below it, software events below that. A counter is

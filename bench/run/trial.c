@@ -17,13 +17,18 @@
 // be trusted. docs/METRICS.md repeats none of them, it names this table.
 //
 // A trial's figure is the median over its repetitions, which one bad repetition does not move: so scatter
-// is the median distance from that median (MAD), and stolen time counts by its median too.
+// is the median distance from that median (MAD), and time that others took counts by its median too.
 static const double scatter_max = 0.10;  // MAD / median of TTFT and TPOT over the repetitions
 static const double canary_max = 0.15;   // the same, of the bandwidth canaries during the decode
-static const double steal_max = 0.02;    // of the repetition's time, one processor
+static const double work_max = 0.10;     // the same, of the slice of work the canaries repeat
+static const double taken_max = 0.02;    // share of each processor's time that others took
 static const double pressure_max = 0.02; // share of time something waited for memory
 static const double throttle_max =
     0.10; // the compute canary's slow-down from first to last repetition
+
+// The system counts stolen time in whole ticks of each processor. A window of fewer ticks than this says
+// nothing: one tick in it would be 5 %, over the threshold by itself.
+enum { WINDOW_TICKS_MIN = 20 };
 
 void trial_begin(struct trial *t, const struct cell *cell, int64_t cell_id, int number,
                  const struct event *loaded)
@@ -32,7 +37,8 @@ void trial_begin(struct trial *t, const struct cell *cell, int64_t cell_id, int 
                         .cell_id = cell_id,
                         .number = number,
                         .started_ns = clock_wall_ns(),
-                        .loaded = loaded};
+                        .loaded = loaded,
+                        .steal = os_steal_resolution()};
     t->summary.cell = -1;
 }
 
@@ -115,12 +121,13 @@ static size_t values_of(const struct trial *t, bool noise, const char *name, con
 struct range {
     size_t count;
     double min, median, max, first, last; // NaN when count is 0
-    double scatter;                       // median distance from the median / median
+    double sum;
+    double scatter; // median distance from the median / median
 };
 
 static struct range range_of(const struct trial *t, bool noise, const char *name, const char *phase)
 {
-    struct range r = {0, NAN, NAN, NAN, NAN, NAN, NAN};
+    struct range r = {0, NAN, NAN, NAN, NAN, NAN, 0, NAN};
     struct error ignored = {0};
     double *values = calloc(t->repetition_count + 1, sizeof *values);
     if (values)
@@ -132,8 +139,10 @@ static struct range range_of(const struct trial *t, bool noise, const char *name
         r.max = stat_quantile(values, r.count, 1, &ignored);
         r.first = values[0];
         r.last = values[r.count - 1];
-        for (size_t i = 0; i < r.count; i++)
+        for (size_t i = 0; i < r.count; i++) {
+            r.sum += values[i];
             values[i] = fabs(values[i] - r.median);
+        }
         r.scatter = stat_median(values, r.count, &ignored) / r.median;
     }
     free(values);
@@ -220,15 +229,58 @@ static bool judge_canaries(struct trial *t)
     return true;
 }
 
-// Time that others took, as a share of the repetitions' time.
-static bool judge_taken(struct trial *t, const char *name, double limit, const char *title)
+static bool judge_work(struct trial *t)
 {
-    struct range taken = range_of(t, true, name, NULL), time = range_of(t, false, METRIC_E2E, NULL);
-    if (!(taken.median / time.median > limit))
+    struct range r = range_of(t, true, NOISE_WORK_CANARY, NULL);
+    if (r.count < 2 || r.scatter <= work_max)
         return false;
-    trial_fail(t, "noisy", "%s for %.0f %% of a repetition (threshold %.0f %%)", title,
-               100 * taken.median / time.median, 100 * limit);
+    trial_fail(
+        t, "noisy",
+        "a fixed slice of work took %.0f to %.0f us, half of the repetitions %.0f %% or more "
+        "off their median (threshold %.0f %%)",
+        r.min / 1e3, r.max / 1e3, 100 * r.scatter, 100 * work_max);
     return true;
+}
+
+// The share of its time that each of `processors` lost, by a count of ns summed over them in steps of
+// `tick_ns`: the median over the repetitions where each window has ticks enough, else the mean over all of
+// them. NaN where even that window is too short, or nothing was counted.
+static double share_taken(const struct trial *t, const char *name, double tick_ns,
+                          double processors)
+{
+    struct range taken = range_of(t, true, name, NULL),
+                 window = range_of(t, true, NOISE_WINDOW, NULL);
+    double shortest_ns = WINDOW_TICKS_MIN * tick_ns;
+    if (taken.count == 0 || taken.count != window.count)
+        return NAN;
+    if (window.min >= shortest_ns)
+        return taken.median / (window.median * processors);
+    if (window.sum >= shortest_ns)
+        return taken.sum / (window.sum * processors);
+    return NAN;
+}
+
+static bool judge_taken(struct trial *t, const char *name, double tick_ns, double processors,
+                        double limit, const char *title)
+{
+    double share = share_taken(t, name, tick_ns, processors);
+    if (!(share > limit))
+        return false;
+    trial_fail(t, "noisy", "%s for %.0f %% of the time (threshold %.0f %%)", title, 100 * share,
+               100 * limit);
+    return true;
+}
+
+// Time the hypervisor or the CPU quota took, or that something waited for memory.
+static bool judge_time(struct trial *t)
+{
+    const struct os_steal_resolution *steal = &t->steal;
+    return (steal->tick_ns != OS_UNKNOWN &&
+            judge_taken(t, NOISE_STEAL, (double)steal->tick_ns, steal->processors, taken_max,
+                        "the hypervisor took the processors away")) ||
+           judge_taken(t, NOISE_THROTTLED, 0, 1, taken_max,
+                       "the control group's CPU quota held the process up") ||
+           judge_taken(t, NOISE_PSI_MEMORY, 0, 1, pressure_max, "something waited for memory");
 }
 
 void trial_judge(struct trial *t, const char *expected_hash)
@@ -239,9 +291,8 @@ void trial_judge(struct trial *t, const char *expected_hash)
     }
     if (judge_wrong(t, expected_hash) || judge_throttled(t) ||
         judge_scatter(t, METRIC_TPOT, "decode", "TPOT") ||
-        judge_scatter(t, METRIC_TTFT, "prefill", "TTFT") || judge_canaries(t) ||
-        judge_taken(t, NOISE_STEAL, steal_max, "the hypervisor took a processor away") ||
-        judge_taken(t, NOISE_PSI_MEMORY, pressure_max, "something waited for memory"))
+        judge_scatter(t, METRIC_TTFT, "prefill", "TTFT") || judge_canaries(t) || judge_work(t) ||
+        judge_time(t))
         return;
     t->status = "ok";
     t->reason[0] = '\0';

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "base/arena.h"
+#include "base/os.h"
 #include "base/status.h"
 #include "bench/protocol/protocol.h"
 #include "bench/suite/plan.h"
@@ -23,6 +24,8 @@ struct trial {
     struct event *repetitions;  // owned
     size_t repetition_count;
     struct event summary; // the trial event; type EVENT_TRIAL when it came
+
+    struct os_steal_resolution steal; // of this machine, by which stolen time is judged
 
     const char *status; // NULL until judged
     char reason[600];

@@ -141,6 +141,31 @@ static double median_look(struct subject *s, struct noise *noise)
     return stat_median(rates, CANARY_LOOKS, &ignored);
 }
 
+// The machine's state, kept with the others of the repetition.
+static void look_at_state(struct subject *s)
+{
+    if (s->state_count < s->state_room)
+        s->states[s->state_count++] = canary_state(s->canary);
+}
+
+static double state_median(struct subject *s, size_t offset)
+{
+    double *x = s->state_scratch;
+    struct error ignored = {0};
+    for (size_t i = 0; i < s->state_count; i++)
+        x[i] = *(const double *)((const char *)&s->states[i] + offset);
+    return s->state_count && !isnan(x[0]) ? stat_median(x, s->state_count, &ignored) : NAN;
+}
+
+static struct machine_state median_state(struct subject *s)
+{
+    return (struct machine_state){
+        .sync_ns = state_median(s, offsetof(struct machine_state, sync_ns)),
+        .latency_ns = state_median(s, offsetof(struct machine_state, latency_ns)),
+        .work_ns = state_median(s, offsetof(struct machine_state, work_ns)),
+    };
+}
+
 // The best of three: what preempts one of them says nothing about the processor's clock.
 static double compute_canary(struct canary *canary)
 {
@@ -156,6 +181,7 @@ static enum status canary_before(struct subject *s, int token, int64_t at_ns, st
 {
     struct step_result unused;
     s->looks[s->look_count++] = (struct canary_look){at_ns, look(s, noise)};
+    look_at_state(s);
     if (s->streaming)
         return OK;
     TRY(decode_step(s, token, false, &unused, err));
@@ -171,6 +197,7 @@ static enum status canary_first(struct subject *s, struct noise *noise, struct e
     struct step_result unused;
     noise->compute_canary_ns = compute_canary(s->canary);
     noise->bandwidth_before = median_look(s, noise);
+    look_at_state(s);
     TRY(prompt_step(s, 0, 1, false, &unused, err));
     context_reset(s->ctx);
     return OK;
@@ -193,6 +220,8 @@ static double bandwidth_over(const struct canary_look *looks, size_t count, stru
 static void canary_last(struct subject *s, int64_t at_ns, struct noise *noise)
 {
     noise->bandwidth_after = median_look(s, noise);
+    look_at_state(s);
+    noise->state = median_state(s);
     noise->bandwidth_during = bandwidth_over(s->looks, s->look_count,
                                              (struct canary_look){at_ns, noise->bandwidth_after});
     noise->compute_canary_ns = (noise->compute_canary_ns + compute_canary(s->canary)) / 2;
@@ -260,15 +289,17 @@ enum status measure_repetition(struct subject *s, int number, bool canaries, str
     struct step_result first;
     struct decode d = {.s = s, .timeline = &timeline, .number = number, .canaries = canaries};
     *out = (struct repetition){.noise = {.compute_canary_ns = NAN,
+                                         .state = {NAN, NAN, NAN},
                                          .bandwidth_before = NAN,
                                          .bandwidth_during = NAN,
                                          .bandwidth_after = NAN,
                                          .bandwidth_min = NAN,
                                          .bandwidth_max = NAN}};
-    s->look_count = 0;
+    s->look_count = s->state_count = 0;
     TRY(context_sample(s->ctx, &s->cell->sampling, err));
     context_reset(s->ctx);
     os_noise_read(&before);
+    uint64_t window_ns = clock_ns();
     if (canaries)
         TRY(canary_first(s, &out->noise, err));
 
@@ -283,6 +314,7 @@ enum status measure_repetition(struct subject *s, int number, bool canaries, str
     if (canaries)
         canary_last(s, out->measured_ns, &out->noise);
     os_noise_read(&out->noise.os);
+    out->noise.window_ns = (int64_t)(clock_ns() - window_ns);
     noise_difference(&out->noise.os, &before);
     return OK;
 }
@@ -307,7 +339,10 @@ static enum status subject_arrays(struct subject *s, struct error *err)
     s->token_ns = calloc(tokens, sizeof *s->token_ns);
     s->spans = calloc(batch, sizeof *s->spans);
     s->looks = calloc((size_t)s->cell->gen, sizeof *s->looks);
-    if (!s->ids || !s->token_ns || !s->spans || !s->looks)
+    s->state_room = (size_t)s->cell->gen + 2; // before and after, and at most one a token
+    s->states = calloc(s->state_room, sizeof *s->states);
+    s->state_scratch = calloc(s->state_room, sizeof *s->state_scratch);
+    if (!s->ids || !s->token_ns || !s->spans || !s->looks || !s->states || !s->state_scratch)
         return FAIL(err, ERR_NOMEM, "times of %zu tokens", tokens);
     return OK;
 }
@@ -363,6 +398,8 @@ void subject_fini(struct subject *s)
     free(s->token_ns);
     free(s->spans);
     free(s->looks);
+    free(s->states);
+    free(s->state_scratch);
     memset(s, 0, sizeof *s);
 }
 
@@ -458,12 +495,17 @@ json_t *repetition_noise(const struct repetition *r)
     const struct noise *n = &r->noise;
     json_t *out = json_array();
     wire_metric(out, NOISE_STEAL, known(n->os.steal_ns), NULL, NULL, "os");
+    wire_metric(out, NOISE_THROTTLED, known(n->os.throttled_ns), NULL, NULL, "os");
+    wire_metric(out, NOISE_WINDOW, (double)n->window_ns, NULL, NULL, SOURCE_CLOCK);
     wire_metric(out, NOISE_SWITCHES, known(n->os.involuntary_switches), NULL, NULL, "os");
     wire_metric(out, NOISE_MAJOR_FAULTS, known(n->os.major_faults), NULL, NULL, "os");
     wire_metric(out, NOISE_PSI_CPU, known(n->os.psi_cpu_ns), NULL, NULL, "os");
     wire_metric(out, NOISE_PSI_MEMORY, known(n->os.psi_memory_ns), NULL, NULL, "os");
     wire_metric(out, NOISE_PSI_IO, known(n->os.psi_io_ns), NULL, NULL, "os");
     wire_metric(out, NOISE_COMPUTE_CANARY, n->compute_canary_ns, NULL, NULL, SOURCE_CLOCK);
+    wire_metric(out, NOISE_SYNC_CANARY, n->state.sync_ns, NULL, NULL, SOURCE_CLOCK);
+    wire_metric(out, NOISE_LATENCY_CANARY, n->state.latency_ns, NULL, NULL, SOURCE_CLOCK);
+    wire_metric(out, NOISE_WORK_CANARY, n->state.work_ns, NULL, NULL, SOURCE_CLOCK);
     wire_metric(out, NOISE_BANDWIDTH_FIRST, n->bandwidth_before, NULL, NULL, SOURCE_CLOCK);
     wire_metric(out, NOISE_BANDWIDTH_DURING, n->bandwidth_during, NULL, NULL, SOURCE_CLOCK);
     wire_metric(out, NOISE_BANDWIDTH_LAST, n->bandwidth_after, NULL, NULL, SOURCE_CLOCK);

@@ -45,6 +45,10 @@ struct subject {
     struct span *spans;        // (batch), owned
     bool streaming;            // see STREAMING_CACHES
     struct canary_look *looks; // (gen) the decode's canaries, owned
+    struct machine_state
+        *states;           // (state_room) what the state canaries saw in this repetition, owned
+    double *state_scratch; // (state_room) for their medians, owned
+    size_t state_count, state_room;
     size_t look_count;
     struct wire *wire; // for progress
 };
