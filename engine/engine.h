@@ -297,24 +297,24 @@ const char *storage_name(enum dtype type);
 enum phase { PHASE_LOAD, PHASE_PREFILL, PHASE_DECODE, PHASE_COUNT };
 const char *phase_name(enum phase phase);
 
-// One operation as the engine did it, on all sequences of the step. Times only when asked for.
+// One operation of a step, over all of its sequences.
 struct engine_event {
     enum phase phase;
     int layer; // -1: embedding, head
     enum op_class op;
-    // activation_bytes: inputs read and outputs written, whether or not a cache holds them.
+    // activation_bytes: inputs read and outputs written, cached or not.
     uint64_t weight_bytes, kv_read_bytes, kv_write_bytes, activation_bytes;
     uint64_t flop;             // of products; OPC_REST has none
     uint64_t begin_ns, end_ns; // clock_ns
 };
 
-// A null observer costs one branch an operation.
+// Without an observer an operation costs one branch more.
 struct engine_tap;
 struct engine_observer {
-    void (*on_event)(void *user, const struct engine_event *event); // NULL: no events are reported
+    void (*on_event)(void *user, const struct engine_event *event); // NULL: no events are emitted
     void *user;
     const struct engine_tap
-        *tap; // the engine's own, to calibrate by (engine/backend.h); NULL: none
+        *tap; // for calibration inside the engine (engine/backend.h); NULL: none
 };
 
 // ---- models on a device -----------------------------------------------------------------------------------
@@ -334,12 +334,12 @@ enum status model_load(struct checkpoint *ck, const struct engine_options *optio
                        engine_progress *progress, void *user, struct model **out,
                        struct error *err);
 void model_destroy(struct model *model);
-// What calibration it took to load; NULL: none was needed.
+// The calibration that loading needed; NULL: none.
 const struct calibration *model_calibration(const struct model *model);
 const struct model_config *model_config(const struct model *model);
 const struct scheme *model_scheme(const struct model *model);
 
-// What model and context need, known before either is made: dry runs and `model info`.
+// The memory of a model and a context, known before either is created: for dry runs and `model info`.
 struct memory_plan {
     size_t weights_bytes, kv_bytes, scratch_bytes;
 };
@@ -351,8 +351,8 @@ struct context_options {
     int logit_rows; // most rows of logits one step may ask for; below `batch` (0, say): batch
 };
 
-// A step runs in passes of at most this many tokens, so that scratch does not grow with batch x chunk.
-// Each pass reads the weights once: by then they are far from being what limits it.
+// A step runs in passes of at most this many tokens, so that scratch does not grow with batch x chunk. Each pass
+// reads the weights once; with this many tokens a pass is limited by computation, not by that read.
 enum { ENGINE_PASS_TOKENS = 1024 };
 
 // device: the one the model would be on, opened or not. scheme: resolved for it. threads: of a host.

@@ -28,11 +28,11 @@ size_t cpu_element_bytes(enum dtype type);
 
 // ---- a prepared model --------------------------------------------------------------------------------
 
-// The variants chosen at load for scheme and instruction sets; those of the KV type wait for a context.
+// The variants chosen at load for scheme and device. A context chooses those for its KV type.
 struct cpu_kernels {
     k_linear_fn *gemv, *gemm, *head_gemv, *head_gemm;
-    int gemv_tokens, head_gemv_tokens; // up to so many tokens the first, above the second
-    k_linear_fn *router;               // f32 whatever the scheme: it decides, and is small
+    int gemv_tokens, head_gemv_tokens; // most tokens for which GEMV is used
+    k_linear_fn *router;               // f32 whatever the scheme: small, and it makes decisions
     k_cast_fn *cast, *head_cast;       // to the type products read
     k_cast_fn *stage;                  // to cpu_staged()
     k_cast_fn *embedding_cast;
@@ -53,7 +53,7 @@ struct cpu_matrix {
 };
 size_t cpu_panel_bytes(const struct cpu_matrix *m);
 
-// weight NULL: the description has no such norm; bias NULL: it has none.
+// weight NULL: the description has no such norm; bias NULL: the norm has no bias.
 struct cpu_norm {
     float *weight, *bias;
 };
@@ -93,12 +93,12 @@ struct cpu_model {
     struct pool *pool;     // its threads
     struct cpu_kernels kernels;
     struct cpu_weights weights;
-    bool streamed; // the weights do not fit the last-level cache: every step reads them from memory
+    bool streamed; // the weights exceed the last-level cache: every step reads them from memory
     void *memory;  // what weights point into
 };
 
-// What attention and SwiGLU write for the next product: its input type, or f32 where that is quantized,
-// because a token's scale is not known before the whole row is there (see ready_input).
+// The type that attention and SwiGLU write for the next product: its input type, or f32 where that is quantized. A
+// token's scale is not known until its row is complete (see ready_input).
 enum dtype cpu_staged(const struct scheme *scheme);
 
 // What a weight becomes.
@@ -137,24 +137,24 @@ void cpu_prepared_destroy(void *prepared);
 // ---- a planned context ---------------------------------------------------------------------------------
 
 enum {
-    // Up to here every worker norms all tokens for itself: cheaper than meeting at a barrier.
+    // Up to this many tokens every worker norms all rows for itself: cheaper than a barrier.
     SHARED_NORM_TOKENS = 4,
-    // Gate and up of one block of rows, as floats: both stay in a core's second-level cache until SwiGLU
+    // Floats of gate, and of up, of one block of rows: both stay in a core's second-level cache until SwiGLU
     // has read them.
     FF_BLOCK_FLOATS = 64 * 1024,
-    // Fewer panels than this a thread: the tokens of a product are split as well, into blocks of at
-    // least so many. A panel is then read by several threads, which costs little where many tokens share it.
+    // With fewer panels a thread than this, the tokens of a product are split as well, into blocks of at least
+    // BLOCK_TOKENS. Several threads then read the same panel, which costs little where many tokens share it.
     PANELS_A_WORKER = 8,
     BLOCK_TOKENS = 32,
-    // Panels of a product that a thread takes at a time: few tokens, tiles of GEMV; many, of GEMM. At
-    // either a piece takes tens of microseconds or more, and a thread that is held up hands on the rest.
+    // Panels that a thread takes at a time. A piece takes tens of microseconds or more, and other threads take
+    // the rest of a thread that is held up.
     GEMV_PIECE = 4,
     GEMM_PIECE = 12,
     // Query rows (tokens x heads of a group) of one attention call in prefill.
     ATTEND_ROWS = 256,
 };
 
-// Where the tokens of a pass go; every worker has its own, made alike. See model/route.h.
+// The experts of each token. Every worker computes its own copy, all alike. See model/route.h.
 struct cpu_routing {
     int *chosen;          // (SHARED_NORM_TOKENS, experts_used)
     float *shares;        // the same
@@ -165,14 +165,14 @@ struct cpu_routing {
     float *scales;        // (SHARED_NORM_TOKENS) of input
 };
 
-// Experts' part of a context: slots are (token, expert) pairs, an expert's next to each other.
+// Buffers for experts. Slots are (token, expert) pairs; those of an expert are consecutive.
 struct cpu_expert_buffers {
-    float *scores;        // (rows, score_stride): the router's, and behind them the shared expert's
-    int *chosen;          // (rows, experts_used)
-    float *shares;        // the same
-    unsigned char *input; // (slots, input_bytes): what a product of the routed experts reads
-    float *scales;        // (slots) of input
-    unsigned char *shared; // (rows, shared_bytes): what the shared expert's down projection reads
+    float *scores;         // (rows, score_stride): the router's, then the shared expert's
+    int *chosen;           // (rows, experts_used)
+    float *shares;         // the same
+    unsigned char *input;  // (slots, input_bytes): inputs of the routed experts' products
+    float *scales;         // (slots) of input
+    unsigned char *shared; // (rows, shared_bytes): input of the shared expert's down projection
     size_t score_stride, input_bytes, shared_bytes;
 };
 
@@ -247,8 +247,8 @@ enum status cpu_context_sample(void *planned, const struct sampling *sampling, s
 
 // ---- one pass --------------------------------------------------------------------------------------------
 
-// Up to ENGINE_PASS_TOKENS tokens through the whole model; read by all workers, written by none, but
-// for the mark, which is worker 0's.
+// Up to ENGINE_PASS_TOKENS tokens through the whole model. All workers read it; only worker 0 writes, and only
+// the mark.
 struct cpu_pass {
     const struct cpu_context *ctx;
     const struct cpu_model *model;

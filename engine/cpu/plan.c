@@ -26,19 +26,19 @@ static size_t max_size(size_t a, size_t b)
     return a > b ? a : b;
 }
 
-// A row of inputs of this type for weights of that one.
+// Bytes of an input row of one type for weights of another.
 static size_t row_bytes(enum dtype type, enum dtype weights, int cols)
 {
     return sat_align((size_t)cpu_padded(weights, cols) * cpu_element_bytes(type));
 }
 
-// Widest input of a layer's products but the down projection.
+// Widest input of a layer's products, the down projection excepted.
 static int input_cols(const struct model_config *config)
 {
     return max_int(config->width, config->heads * config->head_dim);
 }
 
-// What products read as it is written, whether their weights are a layer's or the head's.
+// Bytes of an input row as it is written, for a layer's products or the head.
 static size_t input_row_bytes(const struct scheme *scheme, const struct model_config *config)
 {
     size_t layer = row_bytes(cpu_staged(scheme), scheme->weights, input_cols(config));
@@ -46,7 +46,7 @@ static size_t input_row_bytes(const struct scheme *scheme, const struct model_co
     return max_size(layer, head);
 }
 
-// What they read quantized; 0 where nothing is.
+// Bytes of a quantized input row; 0 where no inputs are quantized.
 static size_t codes_row_bytes(const struct scheme *scheme, const struct model_config *config)
 {
     int widest = max_int(input_cols(config), max_int(config->ff, config->shared_ff));
@@ -99,7 +99,7 @@ static void worker_place(struct cpu_cursor *cursor, const struct model_config *c
 {
     int group = config->heads / config->kv_heads;
     int widest = config->experts ? max_int(config->width, config->shared_ff) : 0;
-    widest = max_int(config->ff, widest); // outputs of a product that go by way of gate and up
+    widest = max_int(config->ff, widest); // outputs of a product that go through gate and up
     size_t ff = sat_mul((size_t)b->rows, (size_t)panel_count(widest) * PANEL_ROWS);
     if (ff > FF_BLOCK_FLOATS)
         ff = FF_BLOCK_FLOATS;
@@ -127,7 +127,7 @@ static void sizes_plan(const struct model_config *config, const struct scheme *s
     b->codes_bytes = codes_row_bytes(scheme, config);
 }
 
-// What depends on positions alone.
+// Tables that depend only on positions.
 static void tables_place(struct cpu_cursor *cursor, const struct model_config *config,
                          size_t positions, struct cpu_buffers *b)
 {
@@ -203,7 +203,7 @@ struct memory_plan cpu_memory_plan(const struct device_info *device,
 
 enum { FILL_BYTES = 1 << 20 };
 
-// First touch, by all threads: pages come in now and not inside the first timed step.
+// First touch by all threads, so that pages are mapped now and not inside the first timed step.
 struct filling {
     struct cpu_context *ctx;
     size_t bytes;
@@ -225,8 +225,7 @@ static void tables_job(void *arg, int worker, int workers)
     const struct filling *f = arg;
     const struct cpu_buffers *b = &f->ctx->buffers;
     const struct model_config *config = &f->ctx->model->config;
-    struct model_config plain =
-        *config; // layers with a theta of their own take nothing of the scaling
+    struct model_config plain = *config; // layers with a theta of their own are not scaled
     int begin, end;
     plain.rope_attention_factor = 0;
     pool_share(b->kv.positions, 1, worker, workers, &begin, &end);

@@ -1,7 +1,7 @@
 // products.c - the linear layers: how panels are shared, and GEMV or GEMM.
 //
-// Matrices that read the same input (q, k, v) form one row of panels that is cut into equal shares, so
-// that a thread's share is one or two contiguous streams and one barrier serves all three.
+// Matrices that read the same input (q, k, v) form one row of panels, cut into equal shares. A thread's share is then
+// one or two contiguous streams, and one barrier serves all three.
 #include "engine/cpu/cpu.h"
 
 #include "base/deal.h"

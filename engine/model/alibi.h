@@ -1,8 +1,8 @@
-// alibi.h - attention with linear biases: what is added to a score for the key's position, by head.
+// alibi.h - attention with linear biases: the bias added to a score, by head and by the key's position.
 //
-// Softmax does not change when all scores of a row do, so a bias by the key's position alone stands for one by
-// the distance. Slopes are powers that fall from head to head; the model families differ in how they go on
-// from a number of heads that is a power of two, and Falcon rounds to bf16 and scales like a product.
+// Softmax ignores a constant added to a whole row of scores, so a bias by the key's position equals one by the
+// distance. Slopes are powers that fall from head to head. Model families differ in how they continue beyond a
+// power of two of heads, and Falcon rounds to bf16 and scales the bias like a product.
 // Sources: Press, Smith, Lewis 2021; transformers' build_alibi_tensor (bloom, falcon) and
 // build_mpt_alibi_tensor.
 #ifndef ENGINE_MODEL_ALIBI_H

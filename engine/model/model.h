@@ -6,15 +6,15 @@
 
 struct model {
     struct model_config config;
-    struct scheme scheme; // as it runs
+    struct scheme scheme;  // as it runs
     struct device *device; // borrowed
     const struct backend *backend;
     void *prepared;                 // owned by the backend: packed weights
     struct calibration calibration; // path empty: none was needed
 };
 
-// Has the backend of options->device pack the weights that `ck` hands out. config: of `ck`. options->scheme:
-// resolved, and kept as a copy. No calibration is added: model_load is what callers outside the engine use.
+// Packs the weights of `ck` with the backend of options->device. config: of `ck`. options->scheme: resolved; it is
+// copied. Does not calibrate: callers outside the engine use model_load.
 // Errors: ERR_UNSUPPORTED for a device without a backend, and the backend's own.
 enum status model_create(const struct model_config *config, struct checkpoint *ck,
                          const struct engine_options *options, engine_progress *progress,

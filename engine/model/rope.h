@@ -1,7 +1,7 @@
 // rope.h - rotary position embedding: the angles' cosines and sines, one row a position.
 //
-// Every operation is done in float, in the order transformers does it (modeling_rope_utils.py): at far
-// positions the rounding of the frequencies is visible in the logits, so being more exact would be wrong.
+// Every operation is in float and in the order of transformers (modeling_rope_utils.py). At far positions the
+// rounding of the frequencies is visible in the logits, so more precision would give other results.
 // Sources: Su et al. 2021; the llama3 bands: Llama 3.1's published scaling; yarn: Peng et al. 2023; longrope:
 // Ding et al. 2024.
 #ifndef ENGINE_MODEL_ROPE_H
@@ -9,11 +9,11 @@
 
 #include "engine/engine.h"
 
-// freq: (rotary/2). Frequencies after scaling, in a context of so many positions: longrope has other ones
-// beyond the original positions. (transformers goes by the tokens there are so far, and leaves older keys
-// rotated as they were; the two agree where a prompt is as long as its context.)
+// freq: (rotary/2). Frequencies after scaling, in a context of so many positions: longrope has others beyond the
+// original positions. (transformers decides by the tokens so far and leaves older keys as they were rotated. The
+// two agree when a prompt is as long as its context.)
 void rope_frequencies(const struct model_config *config, int positions, float *freq);
-// The same for the layers with a window where those have a theta of their own.
+// The same for layers with a window, where those have a theta of their own.
 void rope_local_frequencies(const struct model_config *config, float *freq);
 
 // cos, sin: (positions, rotary/2) for positions [begin, end), addressed from row 0. freq: (rotary/2).
