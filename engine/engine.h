@@ -248,8 +248,17 @@ void tokenizer_destroy(struct tokenizer *tok);
 int tokenizer_vocab(const struct tokenizer *tok); // ids, added tokens included
 // Encodes UTF-8 (invalid bytes become U+FFFD first, as the tokenizers library does). No bos is added.
 // *ids is a new array the caller frees.
+// Errors: ERR_FORMAT where an id beyond the model's vocabulary arises (checkpoint_tokenizer knows it).
 enum status tokenizer_encode(const struct tokenizer *tok, const char *text, size_t bytes,
                              int32_t **ids, size_t *count, struct error *err);
+// The same, but what spells a special token is text like any other, as when llama.cpp's tools read a file.
+enum status tokenizer_encode_literal(const struct tokenizer *tok, const char *text, size_t bytes,
+                                     int32_t **ids, size_t *count, struct error *err);
+// What the model's own tokenizer puts around a text; -1: nothing.
+struct tokenizer_ends {
+    int32_t before, after;
+};
+struct tokenizer_ends tokenizer_ends(const struct tokenizer *tok);
 // Appends the bytes of one id to `out` (a token may be part of a character): caller's struct str.
 struct str;
 void tokenizer_decode(const struct tokenizer *tok, int32_t id, struct str *out);

@@ -144,7 +144,7 @@ static enum status run_window(struct evaluation *e, size_t index, struct error *
     struct rows rows = {.vocab = e->vocab};
     int silent = c->first - 1,
         end = c->window - 1; // positions without a scored prediction come first
-    quality_window(c, e->in->text, model_config(e->in->model)->bos, index, e->window);
+    quality_window(c, e->in->text, index, e->window);
     context_reset(e->ctx);
     if (e->base)
         context_reset(e->base);
@@ -186,10 +186,7 @@ static enum status count_windows(const struct quality_input *in, size_t *out, st
 {
     size_t there = in->text->count / (size_t)in->convention->window;
     *out = in->windows && in->windows < there ? in->windows : there;
-    if (there == 0)
-        return FAIL(err, ERR_USAGE, "a text of %zu tokens has no window of %d", in->text->count,
-                    in->convention->window);
-    return OK;
+    return quality_check_length(in->convention, in->text, err);
 }
 
 static enum status evaluation_init(struct evaluation *e, const struct quality_input *in,

@@ -27,9 +27,11 @@ struct quality_convention {
     int first;  // the first scored position, predicted from those before it; then all that follow
     bool documents; // the text is cut at lines holding a form feed, each document begins with bos;
                     // else the text is one, with one bos before it
-    bool bos_everywhere; // the first token of every window is replaced by bos
-    bool drop_newline;   // the text's last newline is left out
-    const char *words;   // for help
+    // As llama.cpp's perplexity tool reads a file: the last newline is dropped, special tokens are text, bos
+    // stands before the text and in place of every window's first token where the tokenizer adds one, and a text
+    // of fewer than two windows is refused.
+    bool llama;
+    const char *words; // for help
 };
 // Rows end with a NULL name.
 extern const struct quality_convention quality_conventions[];
@@ -46,6 +48,7 @@ struct quality_text {
     int32_t *ids; // owned
     size_t count;
     size_t documents;          // 1 where the convention does not tell them apart
+    int32_t window_bos;        // stands for every window's first token; -1: nothing does
     char hash[HASH_HEX_BYTES]; // of the file's bytes
 };
 
@@ -56,9 +59,13 @@ enum status quality_text_read(const char *path, const struct quality_convention 
                               struct quality_text *out, struct error *err);
 void quality_text_fini(struct quality_text *text);
 
+// ERR_USAGE where the text is too short for the convention.
+enum status quality_check_length(const struct quality_convention *convention,
+                                 const struct quality_text *text, struct error *err);
+
 // Copies window `index`, as the model is to see it, to out (convention->window).
 void quality_window(const struct quality_convention *convention, const struct quality_text *text,
-                    int32_t bos, size_t index, int32_t *out);
+                    size_t index, int32_t *out);
 
 // ---- figures ----------------------------------------------------------------------------------------
 

@@ -1,9 +1,8 @@
 // text.c - the conventions, and a text cut into windows by them.
 //
-// Sources: half-512, the reference model's README; llama-512, tools/perplexity of llama.cpp (first =
-// n_ctx / 2, logits of positions first .. n_ctx - 2 are scored, bos put over the first token of each chunk,
-// the file's last newline dropped); full-2048, the evaluation of GPTQ (Frantar 2023) that AWQ and others
-// took over.
+// Sources: half-512, the reference model's README; llama-512, tools/perplexity/perplexity.cpp of llama.cpp at
+// commit 050fc7f (docs/METRICS.md lists its steps); full-2048, the evaluation of GPTQ (Frantar 2023) that AWQ
+// and others took over.
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,11 +12,11 @@
 #include "bench/quality/quality.h"
 
 const struct quality_convention quality_conventions[] = {
-    {"half-512", 512, 256, true, false, false,
+    {"half-512", 512, 256, true, false,
      "windows of 512, the second half scored; bos before each document"},
-    {"llama-512", 512, 257, false, true, true,
-     "llama-perplexity's: windows of 512 that begin with bos, the last 255 scored"},
-    {"full-2048", 2048, 1, false, false, false,
+    {"llama-512", 512, 257, false, true,
+     "llama-perplexity's: windows of 512, the last 255 scored, bos as its tokenizer has it"},
+    {"full-2048", 2048, 1, false, false,
      "windows of 2048 that do not overlap, every token but the first scored"},
     {0},
 };
@@ -54,18 +53,14 @@ static enum status append_ids(struct quality_text *out, const int32_t *ids, size
 }
 
 static enum status add_document(struct quality_text *out, const char *text, size_t bytes,
-                                const struct tokenizer *tok, const struct model_config *config,
+                                const struct tokenizer *tok, int32_t bos, bool literal,
                                 struct error *err)
 {
     int32_t *ids = NULL;
     size_t count = 0;
-    TRY(tokenizer_encode(tok, text, bytes, &ids, &count, err));
-    for (size_t i = 0; err->code == OK && i < count; i++)
-        if (ids[i] < 0 || ids[i] >= config->vocab)
-            FAIL(err, ERR_FORMAT, "id %d of the tokenizer is outside the model's %d", (int)ids[i],
-                 config->vocab);
-    if (err->code == OK)
-        append_ids(out, ids, count, config->bos, err);
+    TRY((literal ? tokenizer_encode_literal : tokenizer_encode)(tok, text, bytes, &ids, &count,
+                                                                err));
+    append_ids(out, ids, count, bos, err);
     free(ids);
     out->documents++;
     return err->code;
@@ -95,10 +90,26 @@ static enum status add_documents(struct quality_text *out, const char *text, siz
     for (size_t at = 0; at < bytes;) {
         size_t length = document_length(text + at, bytes - at);
         if (!is_blank(text + at, length))
-            TRY(add_document(out, text + at, length, tok, config, err));
+            TRY(add_document(out, text + at, length, tok, config->bos, false, err));
         at += length + 2; // the form feed and its newline
     }
     return OK;
+}
+
+// The model's own bos, where the tokenizer adds one.
+static enum status add_as_llama(struct quality_text *out, const char *text, size_t bytes,
+                                const struct tokenizer *tok, const struct model_config *config,
+                                struct error *err)
+{
+    struct tokenizer_ends ends = tokenizer_ends(tok);
+    if (ends.after >= 0)
+        return FAIL(err, ERR_UNSUPPORTED,
+                    "its tokenizer ends texts with id %d: llama-perplexity takes no such model",
+                    (int)ends.after);
+    if (ends.before >= 0)
+        out->window_bos = config->bos >= 0 ? config->bos : ends.before;
+    bytes -= bytes > 0 && text[bytes - 1] == '\n';
+    return add_document(out, text, bytes, tok, out->window_bos, true, err);
 }
 
 enum status quality_text_read(const char *path, const struct quality_convention *convention,
@@ -107,17 +118,17 @@ enum status quality_text_read(const char *path, const struct quality_convention 
 {
     char *text = NULL;
     size_t bytes = 0;
-    *out = (struct quality_text){0};
+    *out = (struct quality_text){.window_bos = -1};
     TRY(file_read(path, QUALITY_TEXT_MAX, &text, &bytes, err));
     if (hash_bytes(text, bytes, out->hash, err) == OK) {
-        if (convention->drop_newline && bytes > 0 && text[bytes - 1] == '\n')
-            bytes--;
         if (is_blank(text, bytes))
             FAIL(err, ERR_FORMAT, "no text in it");
         else if (convention->documents)
             add_documents(out, text, bytes, tok, config, err);
+        else if (convention->llama)
+            add_as_llama(out, text, bytes, tok, config, err);
         else
-            add_document(out, text, bytes, tok, config, err);
+            add_document(out, text, bytes, tok, config->bos, false, err);
     }
     free(text);
     if (err->code == OK)
@@ -132,11 +143,26 @@ void quality_text_fini(struct quality_text *text)
     *text = (struct quality_text){0};
 }
 
+enum status quality_check_length(const struct quality_convention *convention,
+                                 const struct quality_text *text, struct error *err)
+{
+    size_t tokens = (size_t)convention->window;
+    if (text->count < tokens)
+        return FAIL(err, ERR_USAGE, "a text of %zu tokens has no window of %zu", text->count,
+                    tokens);
+    if (convention->llama && text->count < 2 * tokens)
+        return FAIL(err, ERR_USAGE,
+                    "a text of %zu tokens is shorter than two windows of %zu, which "
+                    "llama-perplexity asks for",
+                    text->count, tokens);
+    return OK;
+}
+
 void quality_window(const struct quality_convention *convention, const struct quality_text *text,
-                    int32_t bos, size_t index, int32_t *out)
+                    size_t index, int32_t *out)
 {
     size_t tokens = (size_t)convention->window;
     memcpy(out, text->ids + index * tokens, tokens * sizeof *out);
-    if (convention->bos_everywhere && bos >= 0)
-        out[0] = bos;
+    if (convention->llama && text->window_bos >= 0)
+        out[0] = text->window_bos;
 }

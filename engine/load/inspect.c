@@ -9,6 +9,7 @@
 
 #include "base/file.h"
 #include "base/str.h"
+#include "engine/text/tokenizer.h"
 
 void inspect_add(struct inspection *list, const char *area, const char *found, enum status status,
                  const struct error *err, const char *note)
@@ -58,6 +59,27 @@ void inspect_types(struct inspection *list, const struct type_counts *counts)
     str_fini(&refused);
 }
 
+// The tokenizer against the model. One that cannot be read at all is an item of its own already.
+static void inspect_vocabulary(const struct checkpoint *ck, struct inspection *list)
+{
+    struct tokenizer *tok = NULL;
+    struct error err = {0};
+    struct str beyond = {0};
+    enum status status = checkpoint_tokenizer(ck, &tok, &err);
+    if (tok)
+        tokenizer_beyond(tok, &beyond);
+    if (beyond.length)
+        str_append(&beyond, ": beyond the model's ids, a text that holds it is refused");
+    if (tok || status == ERR_FORMAT)
+        inspect_add(list, "vocabulary",
+                    status != OK    ? "does not fit"
+                    : beyond.length ? "fits but for added tokens"
+                                    : "fits",
+                    status, &err, beyond.length ? str_text(&beyond) : NULL);
+    str_fini(&beyond);
+    tokenizer_destroy(tok);
+}
+
 // The whole as opening finds it: what nobody looked at by itself is told here.
 static void inspect_opening(const char *path, struct inspection *list)
 {
@@ -66,6 +88,7 @@ static void inspect_opening(const char *path, struct inspection *list)
     struct str found = {0};
     enum status status = checkpoint_open(path, &ck, &err);
     if (status == OK) {
+        inspect_vocabulary(ck, list);
         const char *unused = checkpoint_unused_tensors(ck);
         size_t count = 0;
         for (const char *at = unused; (at = strchr(at, '\n')); at++)
@@ -78,9 +101,11 @@ static void inspect_opening(const char *path, struct inspection *list)
     }
     for (const char *at = ck ? ck->remarks : NULL, *end; at && (end = strchr(at, '\n'));
          at = end + 1) {
-        char line[256];
-        snprintf(line, sizeof line, "%.*s", (int)(end - at < 255 ? end - at : 255), at);
-        inspect_add(list, "remark", "", OK, &err, line);
+        char line[384], *colon;
+        snprintf(line, sizeof line, "%.*s", (int)(end - at < 383 ? end - at : 383), at);
+        if ((colon = strstr(line, ": ")) != NULL)
+            *colon = '\0';
+        inspect_add(list, "remark", line, OK, &err, colon ? colon + 2 : NULL);
     }
     inspect_add(list, "loading", status == OK ? "yes" : "no", status, &err, NULL);
     str_fini(&found);

@@ -106,24 +106,25 @@ static bool stands_alone(const char *text, size_t bytes, size_t begin, size_t en
 // ---- finding --------------------------------------------------------------------------------------
 
 // The longest token that begins at text[at], or NULL.
-static const struct added_token *longest(const struct added_set *set, const char *text,
-                                         size_t bytes, size_t at, size_t *end)
+static const struct added_token *longest(const struct added_set *set, bool literal,
+                                         const char *text, size_t bytes, size_t at, size_t *end)
 {
     uint32_t node = 0, token = 0;
     for (size_t i = at; i < bytes; i++) {
         node = find_child(set, node, (unsigned char)text[i]);
         if (!node)
             break;
-        if (set->nodes[node].token) {
-            token = set->nodes[node].token;
+        uint32_t here = set->nodes[node].token;
+        if (here && !(literal && set->tokens[here - 1].special)) {
+            token = here;
             *end = i + 1;
         }
     }
     return token ? &set->tokens[token - 1] : NULL;
 }
 
-bool added_find(const struct added_set *set, const char *text, size_t bytes, size_t from,
-                size_t floor, struct added_match *out)
+bool added_find(const struct added_set *set, bool literal, const char *text, size_t bytes,
+                size_t from, size_t floor, struct added_match *out)
 {
     if (set->token_count == 0)
         return false;
@@ -133,7 +134,7 @@ bool added_find(const struct added_set *set, const char *text, size_t bytes, siz
             at++;
             continue;
         }
-        const struct added_token *token = longest(set, text, bytes, at, &end);
+        const struct added_token *token = longest(set, literal, text, bytes, at, &end);
         if (!token) {
             at++;
             continue;

@@ -143,6 +143,7 @@ static void push_characters(const void *user, const char *word, size_t bytes, st
 struct encoding {
     const struct tokenizer *tok;
     struct id_list *ids;
+    bool literal; // special tokens are text
 };
 
 // Short neighbours stay together: a word in the cache is worth more than many letters.
@@ -179,57 +180,74 @@ static enum status encode_word(void *user, const char *word, size_t bytes, struc
 // ---- text -----------------------------------------------------------------------------------------
 
 // Text between added tokens; at_start: there is none before it.
-typedef enum status encode_part(const struct tokenizer *tok, const char *text, size_t bytes,
-                                bool at_start, struct id_list *ids, struct error *err);
+typedef enum status encode_part(struct encoding *e, const char *text, size_t bytes, bool at_start,
+                                struct error *err);
 
-static enum status encode_plain(const struct tokenizer *tok, const char *text, size_t bytes,
-                                bool at_start, struct id_list *ids, struct error *err)
+static enum status encode_plain(struct encoding *e, const char *text, size_t bytes, bool at_start,
+                                struct error *err)
 {
-    struct encoding e = {tok, ids};
-    return pretok_run(tok->pretok, text, bytes, at_start, encode_word, &e, err);
+    return pretok_run(e->tok->pretok, text, bytes, at_start, encode_word, e, err);
 }
 
 // Cuts the tokens of a set out of text; what lies between goes to `rest`. As in tokenizers, a token inside
 // whitespace that the one before took in (rstrip) still counts, and text goes on behind it; unless lstrip
 // leaves nothing of it.
-static enum status encode_around(const struct tokenizer *tok, const struct added_set *set,
-                                 const char *text, size_t bytes, bool at_start, encode_part *rest,
-                                 struct id_list *ids, struct error *err)
+static enum status encode_around(struct encoding *e, const struct added_set *set, const char *text,
+                                 size_t bytes, bool at_start, encode_part *rest, struct error *err)
 {
     struct added_match m;
     size_t done = 0, from = 0;
-    while (added_find(set, text, bytes, from, done, &m)) {
+    while (added_find(set, e->literal, text, bytes, from, done, &m)) {
         if (m.begin > done)
-            TRY(rest(tok, text + done, m.begin - done, at_start && done == 0, ids, err));
+            TRY(rest(e, text + done, m.begin - done, at_start && done == 0, err));
         if (m.begin < m.end)
-            tokenizer_id_append(ids, m.id);
+            tokenizer_id_append(e->ids, m.id);
         done = m.begin <= m.end ? m.end : done;
         from = m.resume;
     }
-    return done < bytes ? rest(tok, text + done, bytes - done, at_start && done == 0, ids, err)
-                        : OK;
+    return done < bytes ? rest(e, text + done, bytes - done, at_start && done == 0, err) : OK;
 }
 
-static enum status encode_normalized(const struct tokenizer *tok, const char *text, size_t bytes,
-                                     bool at_start, struct id_list *ids, struct error *err)
+static enum status encode_normalized(struct encoding *e, const char *text, size_t bytes,
+                                     bool at_start, struct error *err)
 {
+    const struct tokenizer *tok = e->tok;
     struct str normal = {0};
     if (tok->normal.count == 0)
-        return encode_around(tok, &tok->added_normalized, text, bytes, at_start, encode_plain, ids,
-                             err);
+        return encode_around(e, &tok->added_normalized, text, bytes, at_start, encode_plain, err);
     enum status status = normalizer_run(&tok->normal, text, bytes, &normal, err);
     if (status == OK)
-        status = encode_around(tok, &tok->added_normalized, str_text(&normal), normal.length,
-                               at_start, encode_plain, ids, err);
+        status = encode_around(e, &tok->added_normalized, str_text(&normal), normal.length,
+                               at_start, encode_plain, err);
     str_fini(&normal);
     return status;
 }
 
-enum status tokenizer_encode(const struct tokenizer *tok, const char *text, size_t bytes,
-                             int32_t **ids, size_t *count, struct error *err)
+// An added token beyond the model's vocabulary has no row of the embedding.
+static enum status check_ids(const struct tokenizer *tok, const struct id_list *list,
+                             struct error *err)
+{
+    for (size_t i = 0; tok->model_ids && i < list->count; i++) {
+        struct str spelling = {0};
+        if (list->data[i] < tok->model_ids)
+            continue;
+        tokenizer_spelling(tok, list->data[i], &spelling);
+        FAIL(err, ERR_FORMAT,
+             "the text holds '%.64s', which is id %d of the tokenizer, but the model's vocabulary "
+             "ends at %d",
+             str_text(&spelling), (int)list->data[i], (int)tok->model_ids - 1);
+        str_fini(&spelling);
+        return err->code;
+    }
+    return OK;
+}
+
+static enum status encode(const struct tokenizer *tok, const char *text, size_t bytes, bool literal,
+                          int32_t **ids, size_t *count, struct error *err)
 {
     struct str repaired = {0};
     struct id_list list = {0};
+    struct encoding e = {tok, &list, literal};
     *ids = NULL;
     *count = 0;
     if (!utf8_valid(text, bytes)) {
@@ -238,13 +256,15 @@ enum status tokenizer_encode(const struct tokenizer *tok, const char *text, size
         bytes = repaired.length;
     }
     enum status status = repaired.failed ? FAIL(err, ERR_NOMEM, "no memory for the text")
-                                         : encode_around(tok, &tok->added_raw, text, bytes, true,
-                                                         encode_normalized, &list, err);
+                                         : encode_around(&e, &tok->added_raw, text, bytes, true,
+                                                         encode_normalized, err);
     str_fini(&repaired);
     if (status == OK && list.count == 0)
         tokenizer_id_append(&list, 0), list.count = 0; // an empty array is still one to free
     if (status == OK && list.failed)
         status = FAIL(err, ERR_NOMEM, "no memory for the ids of %zu bytes of text", bytes);
+    if (status == OK)
+        status = check_ids(tok, &list, err);
     if (status != OK) {
         free(list.data);
         return error_context(err, "%s", tok->name);
@@ -252,4 +272,16 @@ enum status tokenizer_encode(const struct tokenizer *tok, const char *text, size
     *ids = list.data;
     *count = list.count;
     return OK;
+}
+
+enum status tokenizer_encode(const struct tokenizer *tok, const char *text, size_t bytes,
+                             int32_t **ids, size_t *count, struct error *err)
+{
+    return encode(tok, text, bytes, false, ids, count, err);
+}
+
+enum status tokenizer_encode_literal(const struct tokenizer *tok, const char *text, size_t bytes,
+                                     int32_t **ids, size_t *count, struct error *err)
+{
+    return encode(tok, text, bytes, true, ids, count, err);
 }

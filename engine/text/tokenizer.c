@@ -336,15 +336,27 @@ enum status tokenizer_scores_check(const struct tokenizer *tok, const float *sco
 
 // ---- against the model ------------------------------------------------------------------------------
 
-enum status tokenizer_check(const struct tokenizer *tok, const struct model_config *config,
+// The largest id of the vocabulary itself; added tokens may be larger.
+static int32_t last_ordinary(const struct tokenizer *tok)
+{
+    int32_t id = tok->ids - 1;
+    while (id >= 0 &&
+           (tok->entries[id].bytes == UINT32_MAX || tok->entries[id].type == TOKEN_CONTROL ||
+            tok->entries[id].type == TOKEN_USER))
+        id--;
+    return id;
+}
+
+enum status tokenizer_check(struct tokenizer *tok, const struct model_config *config,
                             const char *where, struct error *err)
 {
-    if (tok->ids > config->vocab)
+    int32_t last = last_ordinary(tok);
+    if (last >= config->vocab)
         return FAIL(
             err, ERR_FORMAT,
             "%s: its largest id, %d, is outside the model's vocabulary of %d: the tokenizer of "
             "another model",
-            where, tok->ids - 1, config->vocab);
+            where, last, config->vocab);
     int32_t special = config->bos > config->eos ? config->bos : config->eos;
     if (special >= tok->ids)
         return FAIL(
@@ -352,5 +364,24 @@ enum status tokenizer_check(const struct tokenizer *tok, const struct model_conf
             "%s: the model's bos or eos, %d, is none of its %d ids: the tokenizer of another "
             "model",
             where, special, tok->ids);
+    tok->model_ids = config->vocab;
     return OK;
+}
+
+void tokenizer_beyond(const struct tokenizer *tok, struct str *out)
+{
+    const char *between = "";
+    for (int32_t id = tok->model_ids; tok->model_ids && id < tok->ids; id++) {
+        if (tok->entries[id].bytes == UINT32_MAX)
+            continue;
+        str_printf(out, "%s'", between);
+        tokenizer_spelling(tok, id, out);
+        str_printf(out, "' (id %d)", (int)id);
+        between = ", ";
+    }
+}
+
+struct tokenizer_ends tokenizer_ends(const struct tokenizer *tok)
+{
+    return (struct tokenizer_ends){tok->add_bos ? tok->bos : -1, tok->add_eos ? tok->eos : -1};
 }

@@ -105,6 +105,7 @@ void unicode_newer(const char *category, size_t length, struct str *out);
 struct added_token {
     int32_t id;
     bool single_word, lstrip, rstrip;
+    bool special;
 };
 
 // A trie over the contents of added tokens. Zero-initialised is empty.
@@ -120,13 +121,13 @@ enum status added_insert(struct added_set *set, const char *content, size_t byte
 void added_fini(struct added_set *set);
 
 // The next added token of text[from..bytes): true, with its extent (lstrip and rstrip included, never
-// before `floor`) and where the search goes on. Leftmost, then longest.
+// before `floor`) and where the search goes on. Leftmost, then longest. literal: special ones are text.
 struct added_match {
     size_t begin, end, resume;
     int32_t id;
 };
-bool added_find(const struct added_set *set, const char *text, size_t bytes, size_t from,
-                size_t floor, struct added_match *out);
+bool added_find(const struct added_set *set, bool literal, const char *text, size_t bytes,
+                size_t from, size_t floor, struct added_match *out);
 
 // ---- regex.c ----------------------------------------------------------------------------------------
 
@@ -284,7 +285,8 @@ struct tokenizer {
     struct str blob;
     struct vocab_entry *entries; // by id
     int32_t ids;                 // ids are 0 .. ids - 1
-    uint32_t *index;             // open addressing over entries' bytes: id + 1, 0: empty
+    int32_t model_ids; // those of the model, once tokenizer_check has seen it; 0: not known
+    uint32_t *index;   // open addressing over entries' bytes: id + 1, 0: empty
     uint32_t index_mask;
     int32_t byte_id[256]; // byte-level: of each byte; pieces: of "<0x00>" ..; -1: none
     bool ignore_merges;   // a word that is an entry is one token
@@ -340,9 +342,12 @@ enum status tokenizer_json_open(const char *path, struct tokenizer **out, struct
 enum status tokenizer_parse(const char *name, const char *text, size_t bytes,
                             struct tokenizer **out, struct error *err);
 
-// ERR_FORMAT when ids of the tokenizer do not exist in the model, or the model's in the tokenizer.
-enum status tokenizer_check(const struct tokenizer *tok, const struct model_config *config,
+// ERR_FORMAT when ids of the vocabulary do not exist in the model, or the model's in the tokenizer. Added
+// tokens may lie beyond the model, as fine-tuning often leaves a [PAD]: text is refused where one arises.
+enum status tokenizer_check(struct tokenizer *tok, const struct model_config *config,
                             const char *where, struct error *err);
+// Appends the added tokens that lie beyond the model, "'[PAD]' (id 100), ..."; nothing where none does.
+void tokenizer_beyond(const struct tokenizer *tok, struct str *out);
 
 // tokenizer_steps.c: normalizer, pre_tokenizer and decoder of a tokenizer.json; kind is known from them.
 // Then, when all entries are there, post_processor.

@@ -113,6 +113,7 @@ static enum status read_added_token(struct tokenizer *tok, const json_t *token, 
     TRY(json_opt_bool(token, tok->name, "normalized", false, &normalized, err));
     TRY(json_opt_bool(token, tok->name, "special", false, &special, err));
     added.id = (int32_t)id;
+    added.special = special;
     TRY(enter_added(tok, id, content, special, err));
     if (!normalized) {
         added_insert(&tok->added_raw, content, strlen(content), &added, err);

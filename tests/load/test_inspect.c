@@ -134,6 +134,33 @@ static void lacking_shard(void **state)
     scratch_remove(dir);
 }
 
+// The tokenizer of another model is named, and so is what was decided about the head.
+static void what_does_not_fit(void **state)
+{
+    (void)state;
+    const char *dir = scratch_make();
+    copy(MODELS "qwen2-own-head", "config.json", dir);
+    copy(MODELS "qwen2-own-head", "model.safetensors", dir);
+    copy("models/reference", "tokenizer.json", dir);
+    struct looked l = look(dir);
+    expect(&l, "tokenizer", true, "BPE", "");
+    expect(&l, "vocabulary", false, "does not fit", "of another model");
+    expect(&l, "remark", true, "lm_head.weight counts", "config.json ties it");
+    expect(&l, "loading", true, "yes", "");
+    scratch_remove(dir);
+}
+
+static void other_weights(void **state)
+{
+    (void)state;
+    const char *dir = scratch_make();
+    copy(MODELS "llama-linear", "config.json", dir);
+    put(dir, "pytorch_model.bin", "x", 1);
+    struct looked l = look(dir);
+    expect(&l, "loading", false, "no", "pytorch_model.bin, which is not read; save it");
+    scratch_remove(dir);
+}
+
 static void no_file_of_ours(void **state)
 {
     (void)state;
@@ -151,9 +178,14 @@ static void no_file_of_ours(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(good),          cmocka_unit_test(unknown_architecture),
-        cmocka_unit_test(two_faults),    cmocka_unit_test(quantization_not_known),
-        cmocka_unit_test(lacking_shard), cmocka_unit_test(no_file_of_ours),
+        cmocka_unit_test(good),
+        cmocka_unit_test(unknown_architecture),
+        cmocka_unit_test(two_faults),
+        cmocka_unit_test(quantization_not_known),
+        cmocka_unit_test(lacking_shard),
+        cmocka_unit_test(no_file_of_ours),
+        cmocka_unit_test(what_does_not_fit),
+        cmocka_unit_test(other_weights),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -165,7 +165,7 @@ static void windows_are_the_conventions(void **state)
     static int32_t ids[5000], window[2048];
     for (int i = 0; i < 5000; i++)
         ids[i] = i + 10;
-    struct quality_text text = {.ids = ids, .count = 5000};
+    struct quality_text text = {.ids = ids, .count = 5000, .window_bos = 3};
     const struct quality_convention *half = quality_convention_find("half-512"),
                                     *llama = quality_convention_find("llama-512"),
                                     *full = quality_convention_find("full-2048");
@@ -173,15 +173,16 @@ static void windows_are_the_conventions(void **state)
     assert_int_equal(quality_scored(half), 256);
     assert_int_equal(quality_scored(llama), 255);
     assert_int_equal(quality_scored(full), 2047);
-    quality_window(half, &text, 3, 2, window);
+    quality_window(half, &text, 2, window);
     assert_int_equal(window[0], 1034);
     assert_int_equal(window[511], 1545);
-    quality_window(llama, &text, 3, 2, window);
+    quality_window(llama, &text, 2, window);
     assert_int_equal(window[0], 3); // bos in place of the first token
     assert_int_equal(window[1], 1035);
-    quality_window(llama, &text, -1, 2, window);
-    assert_int_equal(window[0], 1034); // a model without bos
-    quality_window(full, &text, 3, 1, window);
+    text.window_bos = -1;
+    quality_window(llama, &text, 2, window);
+    assert_int_equal(window[0], 1034); // a tokenizer that adds none
+    quality_window(full, &text, 1, window);
     assert_int_equal(window[0], 2058);
     assert_int_equal(window[2047], 4105);
 }

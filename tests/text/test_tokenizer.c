@@ -180,6 +180,48 @@ static void added_tokens(void **state)
     tokenizer_destroy(tok);
 }
 
+// Ids of a file with holes are kept; the tokenizers library would number added tokens anew.
+static void holes(void **state)
+{
+    (void)state;
+    static const char json[] = "{'model':{'vocab':{'a':0,'b':1},'merges':[]}," BYTE_LEVEL
+                               ",'added_tokens':[{'id':7,'content':'<z>'}]}";
+    struct error err = {0};
+    struct tokenizer *tok = NULL;
+    struct str out = {0};
+    encodes(json, "a<z>b", "0 7 1");
+    expect_ok(parse(json, &tok, &err), &err, json);
+    assert_int_equal(tokenizer_vocab(tok), 8);
+    assert_int_equal(tokenizer_token_type(tok, 5), TOKEN_UNUSED);
+    tokenizer_text(tok, (int32_t[]){7, 1}, 2, &out);
+    assert_string_equal(str_text(&out), "<z>b");
+    str_fini(&out);
+    tokenizer_destroy(tok);
+}
+
+static void literal(void **state)
+{
+    (void)state;
+    static const char json[] =
+        "{'model':{'vocab':{'<':0,'s':1,'>':2,'u':3},'merges':[]}," BYTE_LEVEL
+        ",'added_tokens':[{'id':4,'content':'<s>','special':true},"
+        "{'id':5,'content':'<u>'},{'id':6,'content':'<s>u','special':true},"
+        "{'id':7,'content':'<s','special':false}]}";
+    struct error err = {0};
+    struct tokenizer *tok = NULL;
+    int32_t *ids;
+    size_t count;
+    encodes(json, "<s><u>s", "4 5 1");
+    expect_ok(parse(json, &tok, &err), &err, json);
+    expect_ok(tokenizer_encode_literal(tok, "<s><u>s<s>u", 11, &ids, &count, &err), &err, json);
+    // the special ones are text, in which the shorter one that is not special is found
+    static const int32_t want[] = {7, 2, 5, 1, 7, 2, 3};
+    assert_int_equal(count, 7);
+    assert_memory_equal(ids, want, sizeof want);
+    free(ids);
+    tokenizer_destroy(tok);
+}
+
 // Neighbours of matches, by each behavior; the vocabulary has no merges that would hide a cut.
 static void behaviors(void **state)
 {
@@ -435,6 +477,49 @@ static void of_another_model(void **state)
     scratch_remove(dir);
 }
 
+// A [PAD] that fine-tuning added without a row of the embedding refuses the text that holds it, and no other.
+static void added_beyond_the_model(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct tokenizer *tok = NULL;
+    const char *dir = scratch_make();
+    struct checkpoint_item items[24];
+    int32_t *ids;
+    size_t count;
+    json_t *root = json_load_file(MODELS "llama-llama3/tokenizer.json", 0, NULL);
+    assert_non_null(root);
+    json_array_append_new(
+        json_object_get(root, "added_tokens"),
+        json_pack("{s:i, s:s, s:b}", "id", 509, "content", "[PAD]", "special", 1));
+    char *text = json_dumps(root, 0);
+    put(dir, "tokenizer.json", text, strlen(text));
+    copy(MODELS "llama-llama3", "config.json", dir);
+    copy(MODELS "llama-llama3", "model.safetensors", dir);
+    struct checkpoint *ck = open_ok(dir);
+    expect_ok(checkpoint_tokenizer(ck, &tok, &err), &err, dir);
+    expect_ok(tokenizer_encode(tok, "plain text", 10, &ids, &count, &err), &err, "plain");
+    free(ids);
+    expect_error(tokenizer_encode(tok, "a [PAD] b", 9, &ids, &count, &err), &err, ERR_FORMAT,
+                 "'[PAD]', which is id 509", "vocabulary ends at 508");
+    assert_null(ids);
+    expect_ok(tokenizer_encode_literal(tok, "a [PAD] b", 9, &ids, &count, &err), &err, "literal");
+    free(ids);
+    size_t n = checkpoint_inspect(dir, items, 24);
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(items[i].area, "vocabulary") == 0) {
+            assert_true(items[i].supported);
+            assert_non_null(strstr(items[i].note, "'[PAD]' (id 509): beyond the model's ids"));
+            n = 0;
+        }
+    assert_int_equal(n, 0); // it was said
+    tokenizer_destroy(tok);
+    checkpoint_destroy(ck);
+    free(text);
+    json_decref(root);
+    scratch_remove(dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -451,6 +536,9 @@ int main(void)
         cmocka_unit_test(runaway),
         cmocka_unit_test(growth_without_end),
         cmocka_unit_test(of_another_model),
+        cmocka_unit_test(added_beyond_the_model),
+        cmocka_unit_test(holes),
+        cmocka_unit_test(literal),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

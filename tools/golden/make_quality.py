@@ -36,13 +36,11 @@ def windows_of(name, tokens, count, tok, text):
         for document in (d for d in text.split("\f\n") if d.strip()):
             ids += [BOS] + tok.encode(document).ids
     elif name == "llama-512":
-        ids = [BOS] + tok.encode(text[:-1] if text.endswith("\n") else text).ids
+        # No bos: this tokenizer adds none. The text spells no special token.
+        ids = tok.encode(text[:-1] if text.endswith("\n") else text).ids
     else:
         ids = [BOS] + tok.encode(text).ids
-    windows = torch.tensor(ids[:count * tokens]).view(count, tokens)
-    if name == "llama-512":
-        windows[:, 0] = BOS
-    return windows
+    return torch.tensor(ids[:count * tokens]).view(count, tokens)
 
 
 @torch.no_grad()

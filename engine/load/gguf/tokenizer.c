@@ -149,6 +149,7 @@ static enum status read_tokens(const struct gguf *g, const struct lists *lists,
         enum token_type type = TOKEN_NORMAL;
         at = gguf_next_string(g, at, &text);
         TRY(token_type(g, lists, id, &type, err));
+        added.special = type == TOKEN_CONTROL || type == TOKEN_UNKNOWN;
         added.rstrip = pieces && type != TOKEN_UNKNOWN && strips_right(g, text);
         if ((pieces ? set_piece : set_bytes)(tok, type, text, &added, err) != OK)
             return error_context(err, "%s: tokenizer.ggml.tokens: %llu", g->name,

@@ -100,7 +100,16 @@ static void inspect_config(const char *dir, struct inspection *list)
 
 // ---- weights ----------------------------------------------------------------------------------------
 
-static void count_types(const char *path, struct type_counts *counts, struct error *err)
+// A type that is not known matters where the description, if there is one, wants the tensor.
+static bool type_matters(const char *name, const struct model_config *config)
+{
+    struct tensor_place place;
+    return !config || tensor_names_find(hf_names(config), name, config, &place) ||
+           tensor_names_stray(hf_names(config), name, config) || quantized_name(name);
+}
+
+static void count_types(const char *path, const struct model_config *config,
+                        struct type_counts *counts, struct error *err)
 {
     struct file_map map = {0};
     json_t *header = NULL, *tensor;
@@ -112,7 +121,9 @@ static void count_types(const char *path, struct type_counts *counts, struct err
         {
             const char *type = text_of(tensor, "dtype", "not named");
             if (!str_equal(name, "__metadata__"))
-                type_counts_add(counts, type, stored_find_safetensors(type) != NULL);
+                type_counts_add(counts, type,
+                                stored_find_safetensors(type) != NULL ||
+                                    !type_matters(name, config));
         }
     json_decref(header);
     file_unmap(&map);
@@ -133,6 +144,11 @@ static json_t *index_files(const json_t *index)
 
 static void inspect_files(const char *dir, json_t *files, struct inspection *list)
 {
+    struct model_config config;
+    struct error unread = {0};
+    char *description = file_join(dir, "config.json");
+    bool described = description && model_config_read(description, &config, &unread) == OK;
+    free(description);
     struct type_counts counts = {0};
     struct error missing = {0};
     const char *name;
@@ -144,7 +160,7 @@ static void inspect_files(const char *dir, json_t *files, struct inspection *lis
         struct error err = {0};
         char *path = file_join(dir, name);
         if (path && file_exists(path))
-            count_types(path, &counts, &err);
+            count_types(path, described ? &config : NULL, &counts, &err);
         else if (absent++ == 0)
             FAIL(&missing, ERR_IO, "%s: missing", name);
         if (err.code != OK)
