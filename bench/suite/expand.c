@@ -262,6 +262,8 @@ static const char *skip_by_length(struct expansion *x, struct cell *cell)
                          cell->context, table);
     if (cell->model->shape && prompt_text_path(cell->prompt))
         return plan_text(x->plan, "a shape has no tokenizer for prompt = %s", cell->prompt);
+    if (prompt_text_path(cell->prompt))
+        return plan_text_refused(x, cell->model, prompt_text_path(cell->prompt), NULL);
     return NULL;
 }
 

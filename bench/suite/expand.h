@@ -6,12 +6,23 @@
 #include "bench/suite/plan.h"
 #include "bench/suite/suite.h"
 
+struct quality_convention;
+
+// What became of one text in one model's tokenizer (texts.c).
+struct text_verdict {
+    const struct plan_model *model;
+    const struct quality_convention *convention; // NULL: a prompt
+    const char *path, *refused;
+};
+
 // A plan being made: cells grow in one array.
 struct expansion {
     struct suite *suite;
     const struct plan_machine *machine;
     struct plan *plan;
     size_t cell_capacity;
+    struct text_verdict *texts; // in the plan's arena
+    size_t text_count;
 };
 
 // models.c: opens every model's headers, hashes its content, fills plan->models.
@@ -33,6 +44,11 @@ enum status quality_wish_make(struct expansion *x, const char *section,
                               struct error *err);
 // quality.c: the evaluations of quality that the cells which will run share.
 enum status expand_qualities(struct expansion *x, struct error *err);
+
+// texts.c: why the model cannot read the text (no tokenizer, another model's, ids beyond its vocabulary, too
+// short for the convention), in the plan's arena; NULL: it can. convention NULL: the text is a prompt.
+const char *plan_text_refused(struct expansion *x, const struct plan_model *model, const char *path,
+                              const struct quality_convention *convention);
 
 // predict.c: from the analytic model, the ceilings (NULL: rough figures) and calibrated shares of
 // them.

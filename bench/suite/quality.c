@@ -72,6 +72,12 @@ static const char *skip_reason(struct expansion *x, struct plan_quality *q)
         q->unsupported = true;
         return plan_text(x->plan, "%s", err.message);
     }
+    const char *refused =
+        plan_text_refused(x, q->model, q->wish->text, quality_convention_find(q->wish->convention));
+    if (refused) {
+        q->unsupported = true;
+        return refused;
+    }
     if (!x->machine->resuming && q->predicted_ns > q->wish->max_ns)
         return plan_text(x->plan, "predicted to take %s, max_cell_time is %s",
                          format_time_ns(q->predicted_ns, predicted, sizeof predicted),

@@ -1,0 +1,124 @@
+// test_texts.c - a plan refuses what a worker would refuse for its texts, with the same words.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "base/file.h"
+#include "base/str.h"
+#include "bench/suite/plan.h"
+#include "bench/suite/suite.h"
+
+static char folder[] = "/tmp/test_texts.XXXXXX";
+
+static int make_folder(void **state)
+{
+    (void)state;
+    return mkdtemp(folder) ? 0 : -1;
+}
+
+static int remove_folder(void **state)
+{
+    static const char *const names[] = {"suite.conf", "words.txt"};
+    char path[128];
+    (void)state;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        snprintf(path, sizeof path, "%s/%s", folder, names[i]);
+        unlink(path);
+    }
+    return rmdir(folder);
+}
+
+static void write_file(const char *name, const char *text)
+{
+    char path[128];
+    struct error err = {0};
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    if (file_write(path, text, strlen(text), &err) != OK)
+        fail_msg("%s", err.message);
+}
+
+// The plan of a suite in the folder, on a machine with a CPU.
+static struct plan *plan_of(const char *text)
+{
+    static const struct engine_device devices[] = {{.name = "cpu", .available = true}};
+    char path[128];
+    struct error err = {0};
+    struct suite suite;
+    struct plan *plan = NULL;
+    struct suite_sources sources = {.suite_path = path};
+    struct plan_machine machine = {.memory_bytes = INT64_C(16) << 30,
+                                   .physical_cores = 4,
+                                   .devices = devices,
+                                   .device_count = 1};
+    write_file("suite.conf", text);
+    snprintf(path, sizeof path, "%s/suite.conf", folder);
+    if (suite_load(&sources, &suite, &err) != OK)
+        fail_msg("%s", err.message);
+    enum status status = plan_create(&suite, &machine, NULL, &plan, &err);
+    suite_fini(&suite);
+    if (status != OK)
+        fail_msg("%s", err.message);
+    return plan;
+}
+
+#define SWEEP "\n[sweep s]\ndevice = cpu\nscheme = f32\ncontext = 64\ngen = 4\n"
+
+static void expect_cell(const char *model, const char *more, const char *word)
+{
+    char text[512], here[256];
+    assert_non_null(getcwd(here, sizeof here));
+    snprintf(text, sizeof text, "[model m]\npath = %s/%s" SWEEP "%s", here, model, more);
+    struct plan *plan = plan_of(text);
+    const char *skip = plan->cells[0].skip;
+    if (word ? !skip || !strstr(skip, word) : skip != NULL)
+        fail_msg("%s: wanted '%s', got '%s'", more, word ? word : "", skip ? skip : "");
+    plan_destroy(plan);
+}
+
+static void prompts(void **state)
+{
+    (void)state;
+    write_file("words.txt", "The query planner writes a table.\n");
+    expect_cell("models/reference", "prompt = text:words.txt\n", NULL);
+    expect_cell("tests/golden/models/llama-gqa3", "prompt = text:words.txt\n", "tokenizer.json");
+    expect_cell("tests/golden/models/llama-gqa3", "prompt = random\n", NULL);
+}
+
+static void expect_quality(const char *model, const char *more, const char *word)
+{
+    char text[512], here[256];
+    assert_non_null(getcwd(here, sizeof here));
+    snprintf(text, sizeof text, "[model m]\npath = %s/%s" SWEEP "collect = quality\n%s", here,
+             model, more);
+    struct plan *plan = plan_of(text);
+    assert_int_equal(plan->quality_count, 1);
+    const char *skip = plan->qualities[0].skip;
+    assert_int_equal(plan->qualities[0].unsupported, word != NULL);
+    if (word ? !skip || !strstr(skip, word) : skip != NULL)
+        fail_msg("%s: wanted '%s', got '%s'", more, word ? word : "", skip ? skip : "");
+    plan_destroy(plan);
+}
+
+static void quality_texts(void **state)
+{
+    (void)state;
+    write_file("words.txt", "The query planner writes a table.\n");
+    expect_quality("models/reference", "", NULL);
+    expect_quality("models/reference", "quality_text = words.txt\n", "has no window of 512");
+    expect_quality("tests/golden/models/llama-gqa3", "", "tokenizer.json");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(prompts),
+        cmocka_unit_test(quality_texts),
+    };
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}
