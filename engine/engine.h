@@ -103,6 +103,18 @@ static inline int model_window(const struct model_config *c, int layer)
     return c->full_layers[layer / 64] >> (layer % 64) & 1 ? 0 : c->window;
 }
 
+// The share of a KV cache of so many positions that layers with a window ever look back at, those without one
+// counted whole; 1: all of it. The cache holds all positions of every layer: kernels find one by its number.
+static inline double model_window_share(const struct model_config *c, int positions)
+{
+    double rows = 0;
+    for (int i = 0; i < c->layers; i++) {
+        int window = model_window(c, i);
+        rows += window > 0 && window < positions ? window : positions;
+    }
+    return rows / ((double)c->layers * positions);
+}
+
 // Classes in which bytes and operations are counted and timed.
 enum op_class {
     OPC_QKV,

@@ -8,6 +8,7 @@
 #include "base/plain.h"
 #include "base/str.h"
 #include "bench/cli/view.h"
+#include "engine/engine.h"
 
 // "1 h 02 min", "4 min 10 s", "12.3 s": what a person plans a coffee by.
 static const char *format_wait(double ns, char *out, size_t out_bytes)
@@ -121,6 +122,38 @@ static bool adds_repetitions(const struct plan *plan)
     return adds;
 }
 
+// The cell of a model that runs with the longest context, where layers with a window do not need all of it.
+static const struct cell *longest_windowed(const struct plan *plan, const struct plan_model *model)
+{
+    const struct cell *longest = NULL;
+    for (size_t i = 0; i < plan->cell_count; i++) {
+        const struct cell *cell = &plan->cells[i];
+        if (cell->model == model && !cell->skip &&
+            model_window_share(&model->config, cell->context) < 1 &&
+            (!longest || cell->context > longest->context))
+            longest = cell;
+    }
+    return longest;
+}
+
+// Why the kv of layers with a window is not the window's, one line for each model that has them.
+static void print_windows(const struct plan *plan, FILE *out)
+{
+    for (size_t i = 0; i < plan->model_count; i++) {
+        char whole[24], windows[24];
+        const struct cell *cell = longest_windowed(plan, &plan->models[i]);
+        if (!cell)
+            continue;
+        double bytes = (double)cell->memory.kv_bytes;
+        double share = model_window_share(&cell->model->config, cell->context);
+        fprintf(out,
+                "  kv of %s holds every position in layers with a window too; the windows alone "
+                "would take %s of %s\n",
+                cell->label, format_bytes(share * bytes, windows, sizeof windows),
+                format_bytes(bytes, whole, sizeof whole));
+    }
+}
+
 void dry_run_print(const struct plan *plan, const char *basis, FILE *out)
 {
     int width = label_width(plan);
@@ -136,6 +169,7 @@ void dry_run_print(const struct plan *plan, const char *basis, FILE *out)
     for (size_t i = 0; i < plan->cell_count; i++)
         if (!plan->cells[i].skip)
             print_cell(&plan->cells[i], width, out);
+    print_windows(plan, out);
     if (adds_repetitions(plan))
         plain_printf(
             out,

@@ -271,6 +271,27 @@ static void print_classes(const struct findings *f)
         printf("    %.*s\n", (int)(end - unused), unused);
 }
 
+// Why the kv of layers with a window is not the window's: one line, at the longest context that has a plan.
+static void print_windows(const struct findings *f)
+{
+    size_t count;
+    const struct scheme *row = scheme_table(&count);
+    struct memory_plan p;
+    int longest = 0;
+    char whole[32], windows[32];
+    for (size_t i = 0; i < f->context_count; i++)
+        longest = f->contexts[i] > longest ? f->contexts[i] : longest;
+    double share = model_window_share(f->config, longest);
+    while (count > 0 && !plan_of(f, row, longest, &p))
+        row++, count--;
+    if (share >= 1 || count == 0)
+        return;
+    printf("  kv holds every position in layers with a window too; the windows alone would take %s "
+           "of %s (%s, context %d)\n",
+           format_bytes(share * (double)p.kv_bytes, windows, sizeof windows),
+           format_bytes((double)p.kv_bytes, whole, sizeof whole), row->name, longest);
+}
+
 static void print_memory(const struct findings *f)
 {
     size_t count;
@@ -374,12 +395,14 @@ static json_t *memory_json(const struct findings *f)
             if (!plan_of(f, &schemes[s], f->contexts[i], &p))
                 continue;
             json_array_append_new(
-                list,
-                json_pack("{s:s, s:s, s:i, s:i, s:i, s:i, s:I, s:I, s:I}", "scheme",
-                          schemes[s].name, "kv", storage_name(schemes[s].default_kv), "batch",
-                          f->batch, "context", f->contexts[i], "chunk", CHUNK, "threads",
-                          f->threads, "weights_bytes", (json_int_t)p.weights_bytes, "kv_bytes",
-                          (json_int_t)p.kv_bytes, "scratch_bytes", (json_int_t)p.scratch_bytes));
+                list, json_pack("{s:s, s:s, s:i, s:i, s:i, s:i, s:I, s:I, s:I, s:I}", "scheme",
+                                schemes[s].name, "kv", storage_name(schemes[s].default_kv), "batch",
+                                f->batch, "context", f->contexts[i], "chunk", CHUNK, "threads",
+                                f->threads, "weights_bytes", (json_int_t)p.weights_bytes,
+                                "kv_bytes", (json_int_t)p.kv_bytes, "kv_within_windows_bytes",
+                                (json_int_t)((double)p.kv_bytes *
+                                             model_window_share(f->config, f->contexts[i])),
+                                "scratch_bytes", (json_int_t)p.scratch_bytes));
         }
     return list;
 }
@@ -432,6 +455,7 @@ static enum exit_code model_info_run(const struct arguments *args, struct error 
         print_description(&f);
         print_classes(&f);
         print_memory(&f);
+        print_windows(&f);
         support_print(&f.support);
     } else if (!f.ck && f.support.count) { // else a wrong option, or nothing of that name
         print_refused(&f.support, as_json, err);

@@ -149,12 +149,37 @@ static void test_info_of_what_does_not_load(void **state)
     json_decref(root);
 }
 
+// gemma3: six of seven layers look back over 6 positions.
+static void test_info_of_windows(void **state)
+{
+    (void)state;
+    static char out[65536];
+    struct error err = {0};
+    json_error_t where;
+    const char *text[] = {"tests/golden/models/gemma3", "--context", "64", NULL};
+    assert_int_equal(run_command(&command_model_info, text, out, sizeof out, &err), EXIT_FINE);
+    assert_non_null(strstr(out, "the windows alone would take"));
+    const char *json[] = {"tests/golden/models/gemma3", "--json", "--context", "64", NULL};
+    assert_int_equal(run_command(&command_model_info, json, out, sizeof out, &err), EXIT_FINE);
+    json_t *root = json_loads(out, 0, &where);
+    json_t *first = json_array_get(json_object_get(root, "memory"), 0);
+    json_int_t kv = json_integer_value(json_object_get(first, "kv_bytes"));
+    assert_true(kv > 0);
+    assert_int_equal(json_integer_value(json_object_get(first, "kv_within_windows_bytes")),
+                     (json_int_t)((double)kv * 100 / 448));
+    json_decref(root);
+    const char *plain[] = {"tests/golden/models/llama-gqa3", "--context", "64", NULL};
+    assert_int_equal(run_command(&command_model_info, plain, out, sizeof out, &err), EXIT_FINE);
+    assert_null(strstr(out, "the windows alone"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tokenize_and_back), cmocka_unit_test(test_tokenize_json),
         cmocka_unit_test(test_logits_by_chunks),  cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_info_of_a_shape),   cmocka_unit_test(test_info_of_what_does_not_load),
+        cmocka_unit_test(test_info_of_windows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
