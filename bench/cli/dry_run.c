@@ -146,11 +146,12 @@ static void print_windows(const struct plan *plan, FILE *out)
             continue;
         double bytes = (double)cell->memory.kv_bytes;
         double share = model_window_share(&cell->model->config, cell->context);
-        fprintf(out,
-                "  kv of %s holds every position in layers with a window too; the windows alone "
-                "would take %s of %s\n",
-                cell->label, format_bytes(share * bytes, windows, sizeof windows),
-                format_bytes(bytes, whole, sizeof whole));
+        plain_printf(
+            out,
+            "  kv of %s holds every position in layers with a window too; the windows alone "
+            "would take %s of %s\n",
+            cell->label, format_bytes(share * bytes, windows, sizeof windows),
+            format_bytes(bytes, whole, sizeof whole));
     }
 }
 

@@ -286,10 +286,12 @@ static void print_windows(const struct findings *f)
         row++, count--;
     if (share >= 1 || count == 0)
         return;
-    printf("  kv holds every position in layers with a window too; the windows alone would take %s "
-           "of %s (%s, context %d)\n",
-           format_bytes(share * (double)p.kv_bytes, windows, sizeof windows),
-           format_bytes((double)p.kv_bytes, whole, sizeof whole), row->name, longest);
+    plain_printf(
+        stdout,
+        "  kv holds every position in layers with a window too; the windows alone would take %s "
+        "of %s (%s, context %d)\n",
+        format_bytes(share * (double)p.kv_bytes, windows, sizeof windows),
+        format_bytes((double)p.kv_bytes, whole, sizeof whole), row->name, longest);
 }
 
 static void print_memory(const struct findings *f)
