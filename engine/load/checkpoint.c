@@ -1,4 +1,4 @@
-// checkpoint.c - opening a model of any format, and what can be asked of it before it is loaded.
+// checkpoint.c - opens a model of any format, and answers what can be asked before it is loaded.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -148,7 +148,7 @@ static int class_of(enum tensor_role role)
     }
 }
 
-// One more word of the list, unless it is there or no room is left.
+// Appends a word to the list, unless the list has it or is full.
 static void add_type(struct tensor_class *class, const char *name)
 {
     size_t length = strlen(name), used = strlen(class->type);
@@ -210,7 +210,7 @@ enum status tokenizer_open(const char *path, struct tokenizer **out, struct erro
 
 // ---- names ------------------------------------------------------------------------------------------
 
-// The last part of path[0..*end): its beginning; *end moves before slashes that trail it.
+// The beginning of the last part of path[0..*end); *end moves before trailing slashes.
 static const char *last_part(const char *path, const char **end)
 {
     while (*end > path && (*end)[-1] == '/')

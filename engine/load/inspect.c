@@ -1,7 +1,7 @@
-// inspect.c - what a checkpoint asks for and whether this program has it: checkpoint_inspect.
+// inspect.c - checkpoint_inspect: what a checkpoint asks for, and whether it is supported.
 //
 // Opening a checkpoint ends at the first thing that is not supported. A person who picks a model wants to know
-// all of them, so here each thing is looked at by itself, with the same parsers.
+// all of them, so each thing is checked by itself, with the same parsers.
 #include "engine/load/inspect.h"
 
 #include <stdio.h>
@@ -59,7 +59,7 @@ void inspect_types(struct inspection *list, const struct type_counts *counts)
     str_fini(&refused);
 }
 
-// The tokenizer against the model. One that cannot be read at all is an item of its own already.
+// Checks the tokenizer against the model. One that cannot be read already has an item of its own.
 static void inspect_vocabulary(const struct checkpoint *ck, struct inspection *list)
 {
     struct tokenizer *tok = NULL;
@@ -80,7 +80,7 @@ static void inspect_vocabulary(const struct checkpoint *ck, struct inspection *l
     tokenizer_destroy(tok);
 }
 
-// The whole as opening finds it: what nobody looked at by itself is told here.
+// Opens the whole checkpoint, and reports what no check above covers.
 static void inspect_opening(const char *path, struct inspection *list)
 {
     struct checkpoint *ck = NULL;

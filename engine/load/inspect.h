@@ -1,16 +1,16 @@
-// inspect.h - what a checkpoint is made of, thing by thing: shared by the formats' inspectors.
+// inspect.h - the list of what a checkpoint asks for, shared by the formats' inspectors.
 #ifndef ENGINE_LOAD_INSPECT_H
 #define ENGINE_LOAD_INSPECT_H
 
 #include "engine/load/source.h"
 
-// The list being made. What does not fit is left out.
+// The list being made. Items beyond `max` are left out.
 struct inspection {
     struct checkpoint_item *items;
     size_t count, max;
 };
 
-// Adds one item. status OK: supported, and `note` (may be NULL) tells more; else the error's message is the note.
+// Adds one item. status OK: supported, with `note` (may be NULL); else the error's message is the note.
 void inspect_add(struct inspection *list, const char *area, const char *found, enum status status,
                  const struct error *err, const char *note);
 

@@ -1,4 +1,4 @@
-// names.c - from a stored tensor's name to the roles it holds and back, and where a role's rows are in it.
+// names.c - maps stored names to roles and back, and finds a role's rows in a stored tensor.
 #include <stdio.h>
 #include <string.h>
 
@@ -7,7 +7,7 @@
 
 // ---- names ----------------------------------------------------------------------------------------
 
-// A number without leading zeros at *text; false: none, or not below `end`. *text moves behind it.
+// Takes a number without leading zeros at *text, and moves *text past it; false: none, or not below `end`.
 static bool take_number(const char **text, int end, int *out)
 {
     const char *p = *text;
@@ -33,7 +33,7 @@ static bool matches(const char *pattern, const char *name, int experts, int *exp
     return take_number(&name, experts, expert) && strcmp(pattern + 1, name) == 0;
 }
 
-// `name` without the first part of whole names that files may leave out; or NULL: it begins otherwise.
+// `name` after `prefix`, whose first part (names->base) files may leave out; NULL: it begins otherwise.
 static const char *after_prefix(const struct tensor_names *names, const char *prefix,
                                 const char *name)
 {

@@ -1,8 +1,8 @@
 // source.h - where weights come from: the seam between checkpoint formats and backends.
 //
 // A format (safetensors, GGUF, synthetic) is one file with one table of functions. It names tensors by
-// their role, not by the format's own names, so that backends know nothing of formats: rows come as
-// f32, already in the order the model's description says (GGUF's Q/K permutation is undone here).
+// their role, not by the format's own names, so backends know nothing of formats. Rows come as f32, in the
+// order of the model's description (GGUF's Q/K permutation is undone here).
 #ifndef ENGINE_LOAD_SOURCE_H
 #define ENGINE_LOAD_SOURCE_H
 
@@ -29,18 +29,18 @@ struct source_ops {
     // shapes and bounds were all proved at open.
     void (*read_rows)(const void *self, enum tensor_role role, int layer, int row0, int rows,
                       float *out, size_t ld);
-    // Rows that will not be read soon: what maps a file lets their pages go, so that a load never holds the
-    // file beside the packed model. Reading them again is legal. NULL: nothing to let go. Thread-safe.
+    // Releases the pages of rows that will not be read soon, so that a load never holds the file and the packed
+    // model at once. Reading them again is legal. NULL: nothing to release. Thread-safe.
     void (*release)(const void *self, enum tensor_role role, int layer, int row0, int rows);
     enum dtype (*stored_type)(const void *self, enum tensor_role role, int layer);
     // The three below may be NULL, and say false for a tensor that has no such thing.
-    // Form of a tensor that stored_type cannot tell; stored_type then says what read_rows is exact in.
+    // The form of a tensor that no enum dtype describes; stored_type is then what read_rows is exact in.
     bool (*stored_form)(const void *self, enum tensor_role role, int layer,
                         struct stored_form *out);
     // Whether read_codes gives this tensor; read_rows works too, as code times scale in f32.
     bool (*quantization)(const void *self, enum tensor_role role, int layer,
                          struct stored_quant *out);
-    // One row into the buffers of `out`. Thread-safe, cannot fail; only where quantization() said true.
+    // Reads one row into the buffers of `out`. Thread-safe, cannot fail; only where quantization() was true.
     void (*read_codes)(const void *self, enum tensor_role role, int layer, int row,
                        struct quant_row out);
     enum status (*content_hash)(const void *self, char hex[65], struct error *err);

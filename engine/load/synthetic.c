@@ -1,6 +1,6 @@
-// synthetic.c - random weights of a true shape, made row by row as they are asked for.
+// synthetic.c - random weights of a real model's shape, generated row by row on request.
 //
-// A speed does not depend on what the weights say, so a shape stands for a model that is not here: same
+// Speed does not depend on the values of weights, so a shape can replace a model that is not here: same
 // bytes, same operations, no download. Nothing is stored: four elements come out of one 64-bit hash of
 // (seed, tensor, row, column / 4), so that any row can be made by any thread, in any order.
 // Matrices are uniform with standard deviation 0.02, the usual initializer_range; norm weights are 1.
@@ -74,7 +74,7 @@ static enum dtype synthetic_stored_type(const void *self, enum tensor_role role,
     return DT_F32; // what the generator yields; nothing is stored
 }
 
-// What a description says beyond the first architectures' fields; nothing where it says nothing.
+// Appends the fields that the first architectures did not have, where they are set.
 static void describe_more(const struct model_config *c, struct str *text)
 {
     const struct {
@@ -120,7 +120,7 @@ static void describe_more(const struct model_config *c, struct str *text)
         str_printf(text, " %.9g %.9g", (double)c->rope_factors[i], (double)c->rope_long_factors[i]);
 }
 
-// Of the description and the seed, not of the file's spelling. The number is the generator's version.
+// Hashes the description and the seed, not the file's spelling. The number is the generator's version.
 static enum status synthetic_content_hash(const void *self, char hex[65], struct error *err)
 {
     const struct synthetic *s = self;

@@ -1,4 +1,4 @@
-// tensors.c - where the tensors of a description lie: slots by role and layer, and rows out of them as f32.
+// tensors.c - the map of a checkpoint's tensors: slots by role and layer, and rows read out of them as f32.
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +9,7 @@
 
 // ---- the map --------------------------------------------------------------------------------------
 
-// Slots of one layer: one a role, then those of the further experts.
+// Slots of one layer: one for each role, then those of the experts after the first.
 static size_t slots(const struct tensor_map *map)
 {
     return T_ROLE_COUNT + (size_t)(map->experts - 1) * (T_ROLE_COUNT - T_EXPERT_GATE);
@@ -58,7 +58,7 @@ void tensor_map_extra(struct tensor_map *map, const char *name, size_t name_byte
     str_append(&map->extra_names, "\n");
 }
 
-// How many stored tensors hold a role.
+// The number of stored tensors that hold a role.
 static int parts_of(const struct tensor_map *map, const struct tensor_names *names,
                     enum tensor_role role)
 {
@@ -118,7 +118,7 @@ bool tensor_map_form(const struct tensor_map *map, const struct model_config *co
 
 // ---- rows -----------------------------------------------------------------------------------------
 
-// What one read is about, so that the loops below stay short.
+// The arguments of one read.
 struct reading {
     const struct model_config *config;
     const struct tensor_names *names;
@@ -128,7 +128,7 @@ struct reading {
     struct tensor_shape whole; // of the stored tensor
 };
 
-// A vector: its elements are the rows that the order speaks of.
+// Reads a vector: the order applies to its elements.
 static void read_vector(const struct reading *r, float *out)
 {
     size_t each = stored_bytes(r->stored->type, 1);
@@ -156,8 +156,8 @@ static void read_row(const struct reading *r, int row, float *out)
                   (size_t)r->shape.cols);
 }
 
-// Rows that follow each other in the role do so in the stored columns too, unless they are grouped; so one
-// visit to a stored row yields an element of up to 16 rows.
+// Consecutive rows of the role are consecutive stored columns, unless they are grouped. So one visit to a stored
+// row yields an element of up to 16 rows.
 static void read_transposed(const struct reading *r, int row0, int rows, float *out, size_t ld)
 {
     enum { RUN = 16 };
@@ -222,8 +222,8 @@ const unsigned char *tensor_map_row(const struct tensor_map *map, const struct m
     return t->data + (size_t)at * stored_bytes(t->type, (size_t)cols);
 }
 
-// From the first to the last of the rows as they are stored; other roles' rows that lie between, and columns of
-// a transposed tensor, are read in again where they were not done.
+// Releases from the first to the last of the rows as stored. Rows of other roles between them, and columns of a
+// transposed tensor, are read from the file again when they are needed.
 void tensor_map_release(const struct tensor_map *map, const struct model_config *config,
                         const struct tensor_names *names, enum tensor_role role, int layer,
                         int row0, int rows)

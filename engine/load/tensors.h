@@ -13,7 +13,7 @@
 
 // ---- the map ----------------------------------------------------------------------------------------
 
-// Where one tensor of the description lies. Its type can be expanded, and its rows are whole blocks.
+// The place of one tensor. Its type can be expanded, and its rows are whole blocks.
 struct stored_tensor {
     const unsigned char *data; // NULL: not found (yet)
     const struct stored_type *type;
@@ -35,12 +35,12 @@ enum status tensor_map_init(struct tensor_map *map, const struct model_config *c
                             struct error *err);
 void tensor_map_fini(struct tensor_map *map);
 struct stored_tensor *tensor_map_at(const struct tensor_map *map, enum tensor_role role, int layer);
-// Of one expert; with expert 0 the same as tensor_map_at. Where all lie in one tensor, only 0 is used.
+// The slot of one expert; expert 0 is tensor_map_at. Where one tensor holds all experts, only 0 is used.
 struct stored_tensor *tensor_map_expert(const struct tensor_map *map, enum tensor_role role,
                                         int layer, int expert);
 void tensor_map_extra(struct tensor_map *map, const char *name, size_t name_bytes, uint64_t bytes);
 
-// How the rows of one stored tensor that several roles share follow each other.
+// The order of rows in a stored tensor that several roles share.
 enum tensor_order {
     ORDER_PLAIN,   // one role alone
     ORDER_STACKED, // one role after the other, in the order of enum tensor_role: q, k, v; gate, up
@@ -48,16 +48,15 @@ enum tensor_order {
     ORDER_INTERLEAVED, // one role alone; of each head row 0 of its first half, row 0 of its second, ...
 };
 
-// What a format calls the tensor of a role, and where in it the role's rows are. The same name at several
-// roles is one fused tensor. In expert roles a '*' stands for the number of the expert; without one the
-// tensor holds all experts.
+// The format's name of a role's tensor, and the order of rows in it. Roles with the same name share one fused
+// tensor. In expert roles '*' is the number of the expert; without it the tensor holds all experts.
 struct tensor_name {
     const char *name; // NULL: the format has no such tensor
     enum tensor_order order;
     bool transposed; // stored (cols, rows)
 };
 
-// A format's names of an architecture: outside the layers whole names, inside prefix + number + '.' + name.
+// A format's names for an architecture: whole names outside the layers, prefix + number + '.' + name inside.
 struct tensor_names {
     const char *base;         // "model.": what all but the head begin with; some files leave it out
     const char *layer_prefix; // "model.layers."
@@ -67,30 +66,29 @@ struct tensor_names {
         *ignored; // names within a layer that hold no weights; ends with NULL, or is NULL
 };
 
-// Where a stored tensor belongs.
+// The layer, expert and roles of a stored tensor.
 struct tensor_place {
     int layer;  // -1: outside
     int expert; // -1: not one expert's
     int count;  // roles it holds, in rising order; more than one: fused
     enum tensor_role roles[4];
 };
-// False: none of the description's tensors. Numbers of layers and experts beyond the description are none.
+// False: the description has no such tensor. That includes layers and experts beyond its numbers.
 bool tensor_names_find(const struct tensor_names *names, const char *name,
                        const struct model_config *config, struct tensor_place *place);
-// True for a name that was not found but stands inside a layer and is not ignored there: it means a
-// computation that the description leaves out.
+// True for a name that was not found, is inside a layer and is not ignored there: it belongs to a computation
+// that the description leaves out.
 bool tensor_names_stray(const struct tensor_names *names, const char *name,
                         const struct model_config *config);
-// The name a format gives a tensor, for error messages and for writing; of expert 0 where there are
-// several and expert is -1. Returns `out`.
+// The format's name of a tensor, for error messages and for writing. With expert -1 it is expert 0's. Returns `out`.
 char *tensor_names_text(const struct tensor_names *names, enum tensor_role role, int layer,
                         int expert, char *out, size_t out_bytes);
 
-// (rows, cols) of the stored tensor that holds a role, all fused roles together, as the file has it
-// (transposed where it is); of one expert where the file holds them apart.
+// (rows, cols) as stored of the tensor that holds a role, with all fused roles; transposed where the file has it
+// so, and of one expert where each has its own tensor.
 struct tensor_shape tensor_names_shape(const struct tensor_names *names,
                                        const struct model_config *config, enum tensor_role role);
-// The row of the stored tensor that is row `row` of the role (of an expert); of vectors, the element.
+// The stored row of row `row` of the role (of an expert); for vectors, the element.
 int tensor_names_row(const struct tensor_names *names, const struct model_config *config,
                      enum tensor_role role, int row);
 
@@ -101,23 +99,23 @@ bool tensor_names_apart(const struct tensor_names *names, enum tensor_role role)
 enum status tensor_map_complete(const struct tensor_map *map, const struct model_config *config,
                                 const struct tensor_names *names, const char *where,
                                 struct error *err);
-// The type a role is stored in; where experts in tensors of their own differ, f32, which holds all of them.
+// The stored type of a role. Where experts in tensors of their own differ it is f32, which holds all types.
 const struct stored_type *tensor_map_type(const struct tensor_map *map,
                                           const struct tensor_names *names, enum tensor_role role,
                                           int layer);
-// What stored_form promises.
+// Implements source_ops.stored_form.
 bool tensor_map_form(const struct tensor_map *map, const struct model_config *config,
                      const struct tensor_names *names, enum tensor_role role, int layer,
                      struct stored_form *out);
-// Rows of a role as f32, out of the stored tensors of the map: what read_rows promises.
+// Implements source_ops.read_rows: rows of a role as f32.
 void tensor_map_read(const struct tensor_map *map, const struct model_config *config,
                      const struct tensor_names *names, enum tensor_role role, int layer, int row0,
                      int rows, float *out, size_t ld);
-// Where a row of a matrix is stored; not of a transposed one.
+// The bytes of a row of a matrix that is not transposed.
 const unsigned char *tensor_map_row(const struct tensor_map *map, const struct model_config *config,
                                     const struct tensor_names *names, enum tensor_role role,
                                     int layer, int row);
-// Lets the pages of those rows leave memory (file_map_release): what release promises.
+// Implements source_ops.release: lets the pages of those rows leave memory (file_map_release).
 void tensor_map_release(const struct tensor_map *map, const struct model_config *config,
                         const struct tensor_names *names, enum tensor_role role, int layer,
                         int row0, int rows);

@@ -2,7 +2,8 @@
 //
 // Two kinds exist in GGUF. "gpt2": byte-level BPE, with merges and the name of the regular expressions that
 // split text. "llama": SentencePiece, whose pieces merge by score. A llama.cpp model has as many rows as its
-// tokenizer has tokens, so ids that the tokenizer lacks are filled with unused ones, "[PAD7]".
+// tokenizer has tokens. So ids that the tokenizer lacks become unused tokens, "[PAD7]", and added tokens beyond
+// the rows are left out.
 #include "engine/save/gguf_vocab.h"
 
 #include <stdio.h>

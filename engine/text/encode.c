@@ -1,10 +1,9 @@
 // encode.c - text to ids: the steps of a tokenizer put together.
 //
 // Many SentencePiece-like tokenizers split nothing: all text is one word. Merging it whole would be slow and
-// would leave the cache of words without words, so it is cut where no merge can ever reach across: between
-// two characters that stand side by side in no merged entry. That changes no id: a merge that crossed such
-// a place would make an entry in which they do. The pairs are kept as bits, by hash; a collision only means
-// one cut less.
+// leave the cache of words empty. So it is cut where no merge can cross: between two characters that are
+// neighbours in no merged entry. That changes no id, because a merge across the cut would make an entry in
+// which they are. The pairs are kept as bits, by hash; a collision only prevents one cut.
 #include <stdlib.h>
 #include <string.h>
 
@@ -72,8 +71,8 @@ enum status tokenizer_seal(struct tokenizer *tok, struct error *err)
 
 // ---- symbols of a word ----------------------------------------------------------------------------
 
-// An unknown symbol waits: with fuse_unk its neighbours join it, and as in tokenizers the bytes of a
-// character that has no entry may overtake it.
+// An unknown symbol waits: with fuse_unk its neighbours join it. As in tokenizers, the bytes of a character
+// without an entry may overtake it.
 struct unknown {
     const struct tokenizer *tok;
     struct bpe *bpe;
@@ -146,7 +145,7 @@ struct encoding {
     bool literal; // special tokens are text
 };
 
-// Short neighbours stay together: a word in the cache is worth more than many letters.
+// Short neighbours stay together: words in the cache are more useful than letters.
 static enum status encode_cut(const struct tokenizer *tok, const char *word, size_t bytes,
                               struct id_list *ids, struct error *err)
 {

@@ -1,9 +1,8 @@
-// facts.c - what a writer of tokenizers needs to know of one: kind, spellings, merges, scores.
+// facts.c - what a writer of tokenizers asks of one: kind, spellings, merges, scores.
 //
-// GGUF keeps pieces with scores where tokenizer.json keeps merges. Scores are found again from the order of
-// the merges: the merges into one entry share its score, so entries whose merges lie between each other's
-// share one as well, and each such group scores below the one before. That these scores then make the very
-// same merges is checked, not assumed.
+// GGUF keeps pieces with scores, tokenizer.json keeps merges. Scores are derived from the order of the merges.
+// All merges into one entry share its score, so entries whose merges interleave share one too, and each such
+// group scores below the one before. Whether these scores make the same merges again is checked.
 #include <stdlib.h>
 #include <string.h>
 

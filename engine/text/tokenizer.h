@@ -328,10 +328,10 @@ enum status tokenizer_merge_ids(struct tokenizer *tok, int32_t left, int32_t rig
                                 struct error *err);
 // Pieces: the merges that transformers derives from scores, one for each way to cut an entry into two.
 enum status tokenizer_merge_by_scores(struct tokenizer *tok, struct error *err);
-// Whether these scores would make the merges there are, in their order.
+// Whether these scores would make the tokenizer's merges, in their order.
 enum status tokenizer_scores_check(const struct tokenizer *tok, const float *scores, bool *same,
                                    struct error *err);
-// What can only be known when all is there.
+// Finishes what depends on the whole vocabulary.
 enum status tokenizer_seal(struct tokenizer *tok, struct error *err);
 
 // "<0x41>" is 0x41; -1: not the spelling of a byte.

@@ -1,8 +1,8 @@
-// tokenizer_json.c - tokenizer.json of the tokenizers library to struct tokenizer.
+// tokenizer_json.c - parses tokenizer.json of the tokenizers library into struct tokenizer.
 //
-// What is read: BPE models, byte-level (as of GPT-2, Llama 3, Qwen2, StarCoder, Falcon, Bloom) or of pieces
-// (as of Llama 2, Mistral, Gemma, Phi-3), and their added tokens. The steps before and after the model are in
-// tokenizer_steps.c. What would give other ids than the library is refused by name.
+// It reads BPE models, byte-level (GPT-2, Llama 3, Qwen2, StarCoder, Falcon, Bloom) or of pieces (Llama 2,
+// Mistral, Gemma, Phi-3), and their added tokens. The steps before and after the model are in
+// tokenizer_steps.c. A feature that would give other ids than the library is refused by name.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -82,7 +82,7 @@ static enum status read_merges(struct tokenizer *tok, const json_t *merges, stru
     return OK;
 }
 
-// An added token may be an entry of the vocabulary too; then both must say the same.
+// An added token may be an entry of the vocabulary too; then both must have the same id.
 static enum status enter_added(struct tokenizer *tok, int64_t id, const char *content, bool special,
                                struct error *err)
 {

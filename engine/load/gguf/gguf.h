@@ -1,4 +1,4 @@
-// gguf.h - a parsed GGUF file, for the files of this folder that read parts of it.
+// gguf.h - a GGUF file: its parser, and the parsed form that the files of this folder read parts of.
 #ifndef ENGINE_LOAD_GGUF_GGUF_H
 #define ENGINE_LOAD_GGUF_GGUF_H
 

@@ -3,8 +3,7 @@
 // "gpt2" is byte-level: tokens, merges, and the name of a way to split text ("pre", rows of pre.c). "llama"
 // is SentencePiece: tokens with scores. Its merges are derived from the scores the way transformers
 // does it for the tokenizer.json of the same model, so that ids agree with those of that file to the last tie.
-// Special tokens are told by their type; what else a tokenizer.json knows of them (lstrip, rstrip) GGUF
-// does not keep.
+// Special tokens are recognized by their type; GGUF does not keep their other options (lstrip, rstrip).
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
-// config.c - config.json of a Hugging Face folder to struct model_config, by the rows of hf/arch.c.
+// config.c - parses config.json of a Hugging Face folder into struct model_config, by the rows of hf/arch.c.
 //
-// What this engine would compute differently from transformers is refused, never ignored.
+// A setting that this engine would compute differently from transformers is refused, never ignored.
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,9 +12,8 @@
 
 enum { CONFIG_MAX_BYTES = 1 << 20 };
 
-// A number, the first of a list of numbers, or null. An id that the vocabulary does not have can never be
-// generated and is none: configurations of small models keep the ids of large ones, and transformers runs
-// them with a warning.
+// A number, the first of a list of numbers, or null. An id beyond the vocabulary can never be generated and
+// counts as none: configurations of small models keep the ids of large ones, and transformers only warns.
 static enum status get_token(const json_t *root, const char *where, const char *key, int vocab,
                              int32_t *out, struct error *err)
 {
@@ -34,7 +33,7 @@ static enum status get_token(const json_t *root, const char *where, const char *
 
 // ---- the description ------------------------------------------------------------------------------
 
-// The names of transformers' table that this engine computes.
+// The activations of transformers' table that this engine computes.
 static enum status activation_of(const char *where, const char *key, const char *name,
                                  enum activation *out, struct error *err)
 {
@@ -200,7 +199,7 @@ static enum status read_heads(const json_t *root, const char *where, const struc
     TRY(hf_get_int(root, where, arch->heads, &out->heads, err));
     out->kv_heads = out->heads;
     if (arch->kv_heads) {
-        // null stands for as many as heads, nothing at all for the class's default
+        // null means as many as heads; a missing key means the class's default
         bool given = json_object_get(root, hf_key(root, arch->kv_heads, name)) != NULL;
         int fallback = given || !arch->default_kv_heads ? out->heads : arch->default_kv_heads;
         TRY(hf_opt_int(root, where, arch->kv_heads, fallback, &out->kv_heads, err));

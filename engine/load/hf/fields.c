@@ -1,4 +1,4 @@
-// fields.c - fields of config.json by the names that files use for them.
+// fields.c - reads fields of config.json, each by the first of its names that the file uses.
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>

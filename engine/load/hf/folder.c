@@ -79,7 +79,7 @@ static enum status open_shards(struct folder *f, json_t *seen, struct error *err
     return OK;
 }
 
-// Every tensor of the index must stand in the file the index says.
+// Every tensor of the index must be in the file that the index names.
 static enum status check_index(const char *path, const json_t *weights, const json_t *seen,
                                struct error *err)
 {
@@ -119,7 +119,7 @@ static enum status read_index(struct folder *f, const char *path, const json_t *
     return status;
 }
 
-// Weights in files of other formats, and what makes safetensors of them.
+// Names the weights that are there in another format, and says how to get safetensors.
 static enum status refuse_weights(const struct folder *f, struct error *err)
 {
     static const char save[] =
@@ -321,7 +321,7 @@ static void folder_read_codes(const void *self, enum tensor_role role, int layer
     quantized_codes(&f->tensors, &f->config, hf_names(&f->config), role, layer, row, out);
 }
 
-// One file's name, size and bytes; a file that is not there adds nothing.
+// Hashes one file's name, size and bytes; a missing file adds nothing.
 static enum status hash_file(struct hash *hash, const char *dir, const char *name,
                              const struct file_map *map, struct error *err)
 {
@@ -345,7 +345,7 @@ static enum status hash_file(struct hash *hash, const char *dir, const char *nam
     return status;
 }
 
-// The tokenizer counts too: it decides what ids a text becomes.
+// The tokenizer is hashed too: it decides which ids a text becomes.
 static enum status folder_content_hash(const void *self, char hex[65], struct error *err)
 {
     const struct folder *f = self;

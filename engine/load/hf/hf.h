@@ -1,6 +1,6 @@
 // hf.h - how config.json spells the description of each architecture, as data.
 //
-// Several names of a key are given as "hidden_size|n_embed": the first that stands in the file counts.
+// Several names of a key are written "hidden_size|n_embed": the first that the file has is read.
 #ifndef ENGINE_LOAD_HF_HF_H
 #define ENGINE_LOAD_HF_HF_H
 
@@ -14,7 +14,7 @@ struct hf_arch {
     const char *width, *layers, *heads, *kv_heads, *head_dim, *ff, *positions, *eps, *activation;
     int default_kv_heads;  // where kv_heads is not given; 0: as many as heads
     int default_head_dim;  // 0: width / heads
-    int ff_times;          // where ff is not given: so many times the width; 0: required
+    int ff_times;          // where ff is not given: a multiple of the width; 0: required
     int default_positions; // 0: required
     double default_eps;    // 0: 1e-6
     const char *attention_bias,
@@ -36,7 +36,7 @@ struct hf_arch {
     // partial_rotary_factor where it is not given; 0: the architecture rotates whole heads
     double default_rotary_share;
 
-    // What no key table can say: nested objects, rules of its own. NULL: nothing.
+    // Reads what no key table can describe: nested objects, rules of its own. NULL: there is nothing more.
     enum status (*more)(const json_t *root, const char *where, struct model_config *out,
                         struct error *err);
 };
@@ -50,8 +50,7 @@ enum status model_config_from_json(const json_t *root, const char *where, struct
 
 // ---- fields.c ---------------------------------------------------------------------------------------
 
-// The first of several keys, "a|b", that stands in the object and is not null; the first of all when
-// none does.
+// The first of several keys, "a|b", that the object has and is not null; the first of all when it has none.
 const char *hf_key(const json_t *root, const char *keys, char out[64]);
 
 enum status hf_get_int(const json_t *root, const char *where, const char *key, int *out,
@@ -62,7 +61,7 @@ enum status hf_get_float(const json_t *root, const char *where, const char *key,
                          struct error *err);
 enum status hf_opt_float(const json_t *root, const char *where, const char *key, double fallback,
                          float *out, struct error *err);
-// ERR_UNSUPPORTED when the key is not what this engine computes; `why` tells what is supported.
+// ERR_UNSUPPORTED when the key has a value that this engine does not compute; `why` says what is supported.
 enum status hf_only_bool(const json_t *root, const char *where, const char *key, bool only,
                          const char *why, struct error *err);
 
@@ -100,8 +99,8 @@ const struct tensor_names *hf_names(const struct model_config *config);
 enum status safetensors_header(const char *name, const unsigned char *data, size_t bytes,
                                json_t **out, size_t *header_bytes, struct error *err);
 
-// One safetensors file in memory: its header is checked whole (bounds, overlaps, holes, sizes), and its
-// tensors are entered in the map. seen (may be NULL) gets each tensor's name as a key.
+// Parses one safetensors file in memory: checks its whole header (bounds, overlaps, holes, sizes) and enters
+// its tensors in the map. seen (may be NULL) gets each tensor's name as a key.
 enum status safetensors_parse(const char *name, const unsigned char *data, size_t bytes,
                               const struct model_config *config, struct tensor_map *map,
                               json_t *seen, struct error *err);

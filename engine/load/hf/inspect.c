@@ -1,4 +1,4 @@
-// inspect.c - a Hugging Face folder thing by thing: architecture, scaling, quantization, weights, tokenizer.
+// inspect.c - checks each part of a Hugging Face folder: architecture, scaling, quantization, weights, tokenizer.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,7 +42,7 @@ static const char *scaling_of(const json_t *root)
     return type ? type : json_is_object(rope) ? "default" : "none";
 }
 
-// The description with and without what scales RoPE: what is refused only with it is the scaling's fault.
+// Parses the description with and without RoPE scaling: an error that only the first has is the scaling's.
 static void inspect_description(const json_t *root, const char *model, struct inspection *list)
 {
     struct model_config config;
@@ -129,7 +129,7 @@ static void count_types(const char *path, const struct model_config *config,
     file_unmap(&map);
 }
 
-// Names of the files of an index, each once.
+// The names of an index's files, each once.
 static json_t *index_files(const json_t *index)
 {
     json_t *files = json_object(), *file;

@@ -74,7 +74,7 @@ static const struct tensor_names gemma = {
     .norm_minus_one = true,
 };
 
-// gemma2, gemma3_text: here post_attention_layernorm is what it says.
+// gemma2, gemma3_text: here post_attention_layernorm does follow attention.
 static const struct tensor_names gemma2 = {
     MODEL,
     SELF_ATTENTION,
@@ -144,7 +144,7 @@ static const struct tensor_names phi = {
 // Conv1D stores (inputs, outputs).
 static const struct tensor_names gpt2 = {GPT(ORDER_STACKED, true)};
 
-// With one KV head q, k and v lie one after the other; with as many as heads, head by head.
+// With one KV head q, k and v follow each other; with as many as heads they alternate head by head.
 static const struct tensor_names gpt_bigcode = {GPT(ORDER_GROUPED, false)};
 
 // ---- bloom, falcon, mpt ---------------------------------------------------------------------------
@@ -202,7 +202,7 @@ static const struct tensor_names mpt = {
     .at[T_DOWN].name = "ffn.down_proj.weight",
 };
 
-// ---- which is whose -------------------------------------------------------------------------------
+// ---- by architecture ------------------------------------------------------------------------------
 
 static const struct {
     const char *arch;

@@ -1,8 +1,8 @@
 // rope.c - RoPE in config.json: theta, the share of a head that rotates, and the scaling.
 //
-// transformers 4 spells it rope_theta and rope_scaling, transformers 5 rope_parameters. As there, rope_scaling
-// counts where both stand, and a rope_theta within the object before the one next to it. In transformers a
-// rope_theta or share that only rope_parameters has is then lost; here such a file is refused.
+// transformers 4 spells it rope_theta and rope_scaling, transformers 5 rope_parameters. Where a file has both,
+// rope_scaling counts; a rope_theta inside the object counts before the one next to it. transformers then drops
+// a rope_theta or share that only rope_parameters has; here such a file is refused.
 // Defaults and the formula of the attention factor are those of transformers' modeling_rope_utils.py.
 #include <math.h>
 #include <stdio.h>
@@ -11,8 +11,8 @@
 #include "base/str.h"
 #include "engine/load/hf/hf.h"
 
-// Where both an object and the key next to it have the original positions, versions of transformers differ,
-// but for phi3, where the key next to it counts.
+// The original positions may be inside the object and next to it. For phi3 the latter count; for the others
+// versions of transformers differ, so the two must agree.
 static enum status read_original(const json_t *root, const json_t *rope, const char *where,
                                  struct model_config *out, struct error *err)
 {
@@ -43,7 +43,7 @@ static enum status read_llama3(const json_t *root, const json_t *rope, const cha
     return read_original(root, rope, where, out, err);
 }
 
-// The factor, when not given, is the ratio of the positions.
+// The default factor is the ratio of the positions.
 static enum status read_factor(const json_t *rope, const char *where, struct model_config *out,
                                struct error *err)
 {
@@ -181,7 +181,7 @@ static enum status find_parameters(const json_t *root, const char *where, const 
     return OK;
 }
 
-// rope_parameters next to a rope_scaling that counts: what only it says is not dropped in silence.
+// Refuses a theta or share that only rope_parameters has when rope_scaling counts.
 static enum status check_unused(const json_t *root, const char *where, const json_t *used,
                                 double theta, double share, struct error *err)
 {
@@ -228,8 +228,8 @@ static enum status read_local(const json_t *root, const char *where, const struc
     return OK;
 }
 
-// The object of the layers without a window, where kinds of layers have their own: rope_scaling is laid over
-// it. The caller json_decref's.
+// gemma 3's parameters of the layers without a window, with rope_scaling laid over them. The caller
+// json_decref's.
 static json_t *full_object(const json_t *root)
 {
     json_t *all = json_object_get(root, "rope_parameters");

@@ -1,8 +1,8 @@
-// safetensors.c - the header of one safetensors file, and the tensors it holds.
+// safetensors.c - parses the header of one safetensors file and enters its tensors in the map.
 //
 // A file is an 8-byte little-endian header length, a JSON header naming each tensor's type, shape and
-// byte range, and the data. Headers are checked whole before a byte of data is believed: ranges inside the
-// file, neither overlapping nor leaving holes, and as long as type and shape say.
+// byte range, and the data. The whole header is checked before any data is used: ranges lie inside the file,
+// neither overlap nor leave holes, and are as long as type and shape say.
 // Source: the format's description at github.com/huggingface/safetensors.
 #include <stdio.h>
 #include <stdlib.h>
@@ -132,7 +132,7 @@ static char *shape_text(const struct entry *e, char *out, size_t out_bytes)
     return out;
 }
 
-// Offers a tensor to the quantized products. Codes without a word of how they are meant are refused.
+// Offers a tensor to the quantized products. Codes without a quantization_config are refused.
 static enum status take_part(const char *file, const struct entry *e, const unsigned char *data,
                              bool named, const struct tensor_map *map, bool *taken,
                              struct error *err)
@@ -186,8 +186,7 @@ static enum status enter(const char *file, const struct entry *e, const unsigned
         int expert = place.expert > 0 ? place.expert : 0;
         struct stored_tensor *slot = tensor_map_expert(map, place.roles[i], place.layer, expert);
         if (slot->data)
-            return FAIL(err, ERR_FORMAT, "%s: tensor %s: stands in another file too", file,
-                        e->name);
+            return FAIL(err, ERR_FORMAT, "%s: tensor %s: is in another file too", file, e->name);
         *slot = (struct stored_tensor){data + e->begin, e->type, NULL};
     }
     return OK;

@@ -1,4 +1,4 @@
-// enter.c - the products of a folder entered in the map of its tensors, and read from there.
+// enter.c - enters the quantized products of a folder in the map of its tensors, and reads them from there.
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
@@ -69,7 +69,7 @@ void quant_linear_row(const struct quant_linear *l, int row, float *out)
 
 bool quant_linear_stored(const struct quant_linear *l, struct stored_quant *out)
 {
-    // A group longer than a row is told as it is: the same number asked for is then the same codes.
+    // A group longer than a row keeps its number: a scheme with the same number packs the same codes.
     const struct quant_config *c = l->config;
     bool grouped = c->strategy == QUANT_GROUP_OF && c->group > 0;
     out->type = c->is_float ? DT_F8E4M3 : DT_I4;
@@ -110,7 +110,7 @@ const char *quant_linear_type(const struct quant_linear *l)
 
 // ---- by role ------------------------------------------------------------------------------------------
 
-// The product that holds a role, of one expert; NULL: it is plain. *row: of the role, then of the product.
+// The product that holds a row of a role; NULL: it is plain. *row changes from the role's to the product's.
 static const struct quant_linear *find(const struct tensor_map *map,
                                        const struct model_config *config,
                                        const struct tensor_names *names, enum tensor_role role,

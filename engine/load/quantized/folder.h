@@ -1,4 +1,4 @@
-// folder.h - the products of one folder while its files are read: private to engine/load/quantized.
+// folder.h - the quantized products of one folder; private to engine/load/quantized.
 #ifndef ENGINE_LOAD_QUANTIZED_FOLDER_H
 #define ENGINE_LOAD_QUANTIZED_FOLDER_H
 

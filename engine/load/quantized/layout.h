@@ -1,7 +1,7 @@
-// layout.h - what a method of quantization is to the code around it: private to engine/load/quantized.
+// layout.h - the interface of quantization methods and layouts; private to engine/load/quantized.
 //
 // A method reads its quantization_config and picks a layout; a layout knows the names of a product's parts,
-// checks them, and reads rows. Scales and codes stay where the file has them: nothing is copied at load.
+// checks them, and reads rows. Scales and codes stay in the mapped file: nothing is copied at load.
 #ifndef ENGINE_LOAD_QUANTIZED_LAYOUT_H
 #define ENGINE_LOAD_QUANTIZED_LAYOUT_H
 
@@ -86,7 +86,7 @@ struct quant_layout {
 };
 extern const struct quant_layout awq_layout, gptq_layout, scaled_layout, packed_layout;
 
-// Reads a quantization_config into *config and tells a person about it in `info`.
+// Reads a quantization_config into *config, and describes it for people in `info`.
 struct quant_method {
     const char *name; // quant_method
     enum status (*configure)(const json_t *q, const char *where, struct quant_config *config,
@@ -124,13 +124,13 @@ enum status quantized_part_finite(const struct quant_linear *linear, const char 
 float quantized_part_float(const struct quant_part *part, size_t i);   // of a scale
 uint32_t quantized_part_word(const struct quant_part *part, size_t i); // of PART_I32
 
-// Where a layout of grouped codes (grouped.c) has them: word i of a row's codes; scale and zero of a row's group.
+// The places of grouped codes (grouped.c) in a layout: word i of a row's codes; scale and zero of a row's group.
 struct quant_grid {
     uint32_t (*word)(const struct quant_linear *linear, int row, size_t i);
     float (*scale)(const struct quant_linear *linear, int row, size_t group);
     uint32_t (*zero)(const struct quant_linear *linear, int row, size_t group);
 };
-// Every input's index, where there is one, is a group; *runs: they say what one would without them.
+// Checks that every input's index, if there is one, is a group. *runs: the index changes nothing.
 enum status quantized_grouped_index(const struct quant_linear *linear, const char *where,
                                     bool *runs, struct error *err);
 void quantized_grouped_row(const struct quant_linear *linear, const struct quant_grid *grid,

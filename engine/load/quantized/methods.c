@@ -1,4 +1,4 @@
-// methods.c - the table of quantization methods, and what of a quantization_config they share.
+// methods.c - the table of quantization methods, and the parts of a quantization_config that they share.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +29,7 @@ enum status quantized_group_size(const json_t *q, const char *where, int *out, s
     return OK;
 }
 
-// ---- what a folder says it did not quantize -----------------------------------------------------------
+// ---- modules that are not quantized -------------------------------------------------------------------
 
 static enum status read_plain(const json_t *q, const char *where, struct quantized *out,
                               struct error *err)
@@ -118,7 +118,7 @@ const struct checkpoint_quantization *quantized_info(const struct quantized *q)
 
 // ---- names of parts -----------------------------------------------------------------------------------
 
-// Bytes of `name` before `suffix`; 0: it does not end so, or there is nothing before.
+// The bytes of `name` before `suffix`; 0: it has another ending, or nothing before it.
 static size_t stem_of(const char *name, const char *suffix)
 {
     size_t n = strlen(name), m = suffix ? strlen(suffix) : 0;

@@ -63,8 +63,8 @@ static bool all_zero(const unsigned char *data, uint64_t bytes)
     return true;
 }
 
-// Codes under the plain name are told by their type. A bias is taken where it says nothing: some writers give
-// each product one.
+// Codes under the plain name are recognized by their type. A bias is taken if it is all zeros: some writers add
+// one to each product.
 static bool is_part(const struct quant_header *t, enum part_role role)
 {
     if (role == PART_BIAS)
@@ -97,7 +97,7 @@ enum status quantized_take(struct quantized *q, const char *file, const struct q
         TRY(add_linear(q, name, stem, &l, err));
     struct quant_part *part = &l->part[role];
     if (part->type != PART_ABSENT)
-        return FAIL(err, ERR_FORMAT, "%s: tensor %s: stands in another file too", file, t->name);
+        return FAIL(err, ERR_FORMAT, "%s: tensor %s: is in another file too", file, t->name);
     *part = (struct quant_part){type_of(t->type), t->dims,  {1, 1},
                                 t->data,          t->bytes, q->config.layout->suffix[role]};
     if (t->dims > 2)
@@ -109,7 +109,7 @@ enum status quantized_take(struct quantized *q, const char *file, const struct q
 
 // ---- checking -----------------------------------------------------------------------------------------
 
-// A part's name, for messages.
+// The name of a part, for messages.
 static const char *part_name(const struct quant_linear *l, enum part_role role, char out[300])
 {
     const char *found = l->part[role].suffix;

@@ -64,10 +64,10 @@ const struct checkpoint_quantization *quantized_info(const struct quantized *q);
 // cols values, as code times scale in f32: integers are exact, the product is rounded once.
 void quant_linear_row(const struct quant_linear *linear, int row, float *out);
 
-// Lets the pages of rows first..last go; where codes do not stand by rows, those of all of them.
+// Releases the pages of rows first..last; of all rows where the codes are not stored by rows.
 void quant_linear_release(const struct quant_linear *linear, int first, int last);
 
-// Whether the codes mean exactly what kernels/quant.h says.
+// Whether the codes have exactly the meaning of kernels/quant.h.
 bool quant_linear_stored(const struct quant_linear *linear, struct stored_quant *out);
 void quant_linear_codes(const struct quant_linear *linear, int row, struct quant_row out);
 
@@ -75,7 +75,7 @@ void quant_linear_codes(const struct quant_linear *linear, int row, struct quant
 uint64_t quant_linear_bytes(const struct quant_linear *linear);
 const char *quant_linear_type(const struct quant_linear *linear);
 
-// Whether only a quantized folder has a tensor of this name: for folders without a quantization_config.
+// Whether only quantized folders have a tensor of this name; checked in folders without a quantization_config.
 bool quantized_name(const char *tensor);
 
 #endif
