@@ -247,7 +247,8 @@ const struct command command_quality = {
     .details =
         "MODEL is a Hugging Face folder or a .gguf file. Conventions:\n"
         "  half-512   windows of 512, the second half scored; bos before each document\n"
-        "  llama-512  llama-perplexity's: windows of 512, the last 255 scored, bos as its tokenizer has it\n"
+        "  llama-512  llama-perplexity's: windows of 512, the last 255 scored, bos as its "
+        "tokenizer has it\n"
         "  full-2048  windows of 2048 that do not overlap, every token but the first scored\n"
         "Figures of different conventions cannot be compared. The same model in f32 runs beside "
         "it\n"

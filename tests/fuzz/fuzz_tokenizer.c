@@ -10,13 +10,14 @@
 
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size);
 
-static void use(const struct tokenizer *tok, const char *text, size_t bytes)
+static void use(const struct tokenizer *tok, const char *text, size_t bytes, bool literal)
 {
     struct error err = {0};
     struct str out = {0};
     int32_t *ids;
     size_t count;
-    if (tokenizer_encode(tok, text, bytes, &ids, &count, &err) != OK)
+    if ((literal ? tokenizer_encode_literal : tokenizer_encode)(tok, text, bytes, &ids, &count,
+                                                                &err) != OK)
         return;
     for (size_t i = 0; i < count; i++) {
         if (ids[i] < 0 || ids[i] >= tokenizer_vocab(tok))
@@ -56,9 +57,10 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
                               : tokenizer_parse("fuzz", (const char *)data, json, &tok, &err);
     if (status != OK)
         return 0;
-    use(tok, plain, sizeof plain - 1);
+    use(tok, plain, sizeof plain - 1, false);
+    use(tok, plain, sizeof plain - 1, true);
     if (cut)
-        use(tok, (const char *)cut + 1, size - json - 1);
+        use(tok, (const char *)cut + 1, size - json - 1, false);
     tell(tok);
     tokenizer_destroy(tok);
     return 0;
