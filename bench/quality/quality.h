@@ -31,6 +31,7 @@ struct quality_convention {
     // stands before the text and in place of every window's first token where the tokenizer adds one, and a text
     // of fewer than two windows is refused.
     bool llama;
+    int revision;      // of its definition: figures of two revisions are not the same thing
     const char *words; // for help
 };
 // Rows end with a NULL name.

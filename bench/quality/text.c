@@ -12,11 +12,11 @@
 #include "bench/quality/quality.h"
 
 const struct quality_convention quality_conventions[] = {
-    {"half-512", 512, 256, true, false,
+    {"half-512", 512, 256, true, false, 1,
      "windows of 512, the second half scored; bos before each document"},
-    {"llama-512", 512, 257, false, true,
+    {"llama-512", 512, 257, false, true, 2,
      "llama-perplexity's: windows of 512, the last 255 scored, bos as its tokenizer has it"},
-    {"full-2048", 2048, 1, false, false,
+    {"full-2048", 2048, 1, false, false, 1,
      "windows of 2048 that do not overlap, every token but the first scored"},
     {0},
 };

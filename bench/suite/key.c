@@ -8,6 +8,7 @@
 
 #include "base/hash.h"
 #include "base/json.h"
+#include "bench/quality/quality.h"
 #include "bench/suite/expand.h"
 
 // The engine and the version of what it computes. Raised when the same cell begins to do other work
@@ -56,6 +57,9 @@ enum status quality_make_key(struct plan_quality *q, struct error *err)
                   dtype_name(q->kv), "device", q->device, "text", q->wish->text_hash, "convention",
                   q->wish->convention, "windows", q->wish->windows);
     add_calib(q->params, q->calib_hash);
+    const struct quality_convention *convention = quality_convention_find(q->wish->convention);
+    if (q->params && convention->revision > 1)
+        json_object_set_new(q->params, "revision", json_integer(convention->revision));
     return hash_params(q->params, q->key, err);
 }
 

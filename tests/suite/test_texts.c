@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 #include <cmocka.h>
+#include <jansson.h>
 
 #include "base/file.h"
 #include "base/str.h"
@@ -114,11 +115,32 @@ static void quality_texts(void **state)
     expect_quality("tests/golden/models/llama-gqa3", "", "tokenizer.json");
 }
 
+// The key of llama-512 names its revision: an evaluation of the first one is another.
+static void revisions(void **state)
+{
+    (void)state;
+    static const char *const conventions[] = {"half-512", "llama-512"};
+    for (int i = 0; i < 2; i++) {
+        char text[512], here[256];
+        assert_non_null(getcwd(here, sizeof here));
+        snprintf(text, sizeof text,
+                 "[model m]\npath = %s/models/reference" SWEEP "collect = quality\n"
+                 "quality_convention = %s\n",
+                 here, conventions[i]);
+        struct plan *plan = plan_of(text);
+        json_int_t revision =
+            json_integer_value(json_object_get(plan->qualities[0].params, "revision"));
+        assert_int_equal(revision, i ? 2 : 0);
+        plan_destroy(plan);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(prompts),
         cmocka_unit_test(quality_texts),
+        cmocka_unit_test(revisions),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
