@@ -86,7 +86,7 @@ static enum status read_text(struct quality_request *r, struct error *err)
     enum status status = quality_text_read(r->text_path, r->convention, tok,
                                            checkpoint_config(r->ck), &r->text, err);
     tokenizer_destroy(tok);
-    return status;
+    return status == OK ? quality_check_length(r->convention, &r->text, err) : status;
 }
 
 static enum status load_models(const struct arguments *args, struct quality_request *r,

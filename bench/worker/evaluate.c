@@ -48,7 +48,7 @@ static enum status read_text(struct evaluation *e, struct error *err)
     if (status == OK && !str_equal(e->text.hash, q->text_hash))
         status =
             FAIL(err, ERR_FORMAT, "%s: it is another text than when the run was planned", q->text);
-    return status;
+    return status == OK ? quality_check_length(e->convention, &e->text, err) : status;
 }
 
 static enum status open_all(struct evaluation *e, struct error *err)
