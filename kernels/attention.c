@@ -1,8 +1,8 @@
 // attention.c - flash-style attention: blocks of query rows against blocks of keys and values, with a
 // running maximum and sum. An instruction set brings the inner loops (attention.h).
 //
-// Rows stand in order of their tokens, so that of a block of keys those rows that see any of it are one
-// range: the rest of the block is never calculated, and the waste of a causal diagonal is one block.
+// Rows are in the order of their tokens, so the rows that see any of a block of keys are one range. Other rows
+// skip the block: a causal diagonal wastes one block at most.
 #include "kernels/attention.h"
 
 #include <math.h>
@@ -15,7 +15,7 @@ size_t kernel_attention_scratch(int tokens, int group, int head_dim)
     size_t fast = attention_floats(block, attention_pad(head_dim)) * sizeof(float);
     size_t portable = (size_t)head_dim * sizeof(double);
     return (fast > portable ? fast : portable) +
-           PANEL_ALIGN; // any alignment of the scratch will do
+           PANEL_ALIGN; // the scratch may have any alignment
 }
 
 // A block of query rows: row r of the call is token r / group, head r % group.
@@ -59,14 +59,14 @@ static int clamp(int64_t x, int low, int high)
 static void rows_that_see(const struct k_attention *job, const struct rows *rows, int p0, int count,
                           int *begin, int *end)
 {
-    int64_t first = p0 - (int64_t)job->first; // the first token that stands at p0 or later
+    int64_t first = p0 - (int64_t)job->first; // the first token at position p0 or later
     int64_t past = job->window ? first + count + job->window - 1 : job->tokens;
     *begin = clamp(first * job->group - rows->row0, 0, rows->count);
     *end = clamp(past * job->group - rows->row0, 0, rows->count);
 }
 
-// The part of a score that depends on head and position alone, less that of the row's own position: so it
-// stays small where the weights are large.
+// Adds the bias of each position less the bias of the row's own position. So the added value is small where
+// the weights are large.
 static void add_bias(const struct k_attention *job, struct attention_row *row, int head, int own,
                      int p0, int count)
 {
@@ -75,7 +75,7 @@ static void add_bias(const struct k_attention *job, struct attention_row *row, i
         row->scores[i] += bias[p0 + i] - bias[own];
 }
 
-// Rows of scores, each position times its own scale.
+// Multiplies each position's scores by the position's scale.
 static void scale_positions(float *scores, int rows, int count, const float *scales)
 {
     for (int r = 0; r < rows; r++, scores += ATTENTION_KEYS)
@@ -124,7 +124,7 @@ static void run_keys(const struct attention_ops *ops, const struct k_attention *
     ops->keys(s->keys, (const char *)job->k + offset, count, job->head_dim);
     ops->product(scores, ATTENTION_KEYS, s->q + (size_t)from * d, d, s->keys, ATTENTION_KEYS,
                  to - from, job->head_dim, (count + 15) / 16 * 16, false);
-    // A quantized cache: codes are multiplied, a key's scale goes on its score, a value's on its weight.
+    // In a quantized cache the products take codes: a key's scale multiplies its score, a value's its weight.
     if (job->k_scale)
         scale_positions(scores, to - from, count, job->k_scale + p0);
     weigh_rows(ops, job, rows, p0, count, from, to);
@@ -155,8 +155,8 @@ void attention_run(const struct attention_ops *ops, const struct k_attention *jo
         rows.count = total - rows.row0 < block ? total - rows.row0 : block;
         int end = job->first + token_of(job, &rows, rows.count - 1) + 1;
         start_rows(job, &rows);
-        // Blocks of keys begin at multiples of their size, window or not: so a token's sums are taken
-        // in the same order however its prompt was cut into calls.
+        // Blocks of keys begin at multiples of their size, with a window too. So the order of a token's
+        // sums does not depend on how its prompt was cut into calls.
         int begin = attention_begin(job, token_of(job, &rows, 0)) / ATTENTION_KEYS * ATTENTION_KEYS;
         for (int p = begin; p < end; p += ATTENTION_KEYS)
             run_keys(ops, job, &rows, p, end - p < ATTENTION_KEYS ? end - p : ATTENTION_KEYS);

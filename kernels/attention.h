@@ -1,19 +1,19 @@
-// attention.h - the walk every fast attention kernel shares, its block sizes and its scratch. For the
-// files inside kernels/ only.
+// attention.h - the loop over blocks that every fast attention kernel shares, its block sizes and its scratch.
+// For the files inside kernels/ only.
 //
-// A call is cut into blocks of ATTENTION_ROWS query rows (a row is one token's one head); for each,
-// keys and values are taken ATTENTION_KEYS positions at a time, made f32 and, for the keys,
-// transposed, so that both products are the same small f32 product and K and V are read once a block.
+// A call is cut into blocks of ATTENTION_ROWS query rows; a row is one head of one token. Each block of rows
+// goes through the keys and values ATTENTION_KEYS positions at a time. Both are widened to f32, and keys are
+// transposed, so scores and outputs are the same small f32 product. K and V are read once a block.
 #ifndef KERNELS_ATTENTION_H
 #define KERNELS_ATTENTION_H
 
 #include "kernels/kernels.h"
 
-// 96 rows of head_dim 128 with their outputs, scores and one block of K and V take 0.2 MiB: they stay
-// in an L2 of 0.5 MiB. 64 keys are four AVX-512 registers.
+// 96 rows of head_dim 128 with their outputs, scores and one block of K and V take 0.2 MiB and stay in an L2 of
+// 0.5 MiB. 64 keys are four AVX-512 registers.
 enum { ATTENTION_ROWS = 96, ATTENTION_KEYS = 64 };
 
-// The scratch, cut up. d is head_dim rounded up to 16.
+// The parts of the scratch. d is head_dim rounded up to 16.
 struct attention_scratch {
     float *q;      // (rows, d), scaled
     float *scores; // (rows, ATTENTION_KEYS)
@@ -42,7 +42,7 @@ static inline void *attention_align(void *memory)
     return (void *)(((uintptr_t)memory + 63) & ~(uintptr_t)63);
 }
 
-// rows: those of the largest block of the call, at most ATTENTION_ROWS.
+// rows: the size of the call's largest block, at most ATTENTION_ROWS.
 static inline struct attention_scratch attention_cut(void *memory, int rows, int head_dim)
 {
     int d = attention_pad(head_dim);
@@ -64,7 +64,7 @@ static inline int attention_begin(const struct k_attention *job, int t)
     return begin > 0 ? begin : 0;
 }
 
-// One row's scores of one block and the positions of it that the row sees: [begin, end) of `count`.
+// One row's scores of one block. The row sees the positions [begin, end) of `count`.
 struct attention_row {
     float
         *scores; // in: q k scale; out: exp(score - maximum), zero outside [begin, end) up to count
@@ -73,7 +73,7 @@ struct attention_row {
     float max;             // in: the running maximum; out: with this block's
 };
 
-// What an instruction set brings. All pointers into the scratch are 64-byte aligned, as is every row.
+// The inner loops of one instruction set. All pointers into the scratch and all rows are 64-byte aligned.
 struct attention_ops {
     size_t element_bytes; // of the cache
     // to[i][p] = from[p][i] for p < count, i < head_dim; zero for p up to the next multiple of 16

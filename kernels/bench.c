@@ -1,9 +1,8 @@
 // bench.c - times kernels at model shapes, in cache and out of it, with all workers of the pool.
 //
-// One sample is a run of calls inside one job of at least MIN_SAMPLE_NS, so that neither the clock nor
-// the start of the job shows; the figure is the median of the samples. A sample during which another
-// program had a worker's processor is taken again. Workers take their shares of
-// successive calls without waiting for each other in between, as they would with enough work.
+// One sample is a run of calls inside one job of at least MIN_SAMPLE_NS, so that the clock and the start of the
+// job do not show. The figure is the median of the samples. A sample is repeated when another program had a
+// worker's processor. Workers do not wait for each other between calls, as with enough work.
 #include "kernels/bench.h"
 
 #include <stdatomic.h>
@@ -21,8 +20,8 @@ enum {
     MIN_SAMPLES = 3,
     TRIES = 3 * SAMPLES,
     MIN_SAMPLE_NS = 1000000,
-    MAX_SHAPE_NS = 300000000, // no more samples after this long, so that slow tiers end as well
-    UNDISTURBED_PERCENT = 97, // of a worker's sample that it must have had a processor
+    MAX_SHAPE_NS = 300000000, // no more samples after this time, so that slow tiers end too
+    UNDISTURBED_PERCENT = 97, // of a sample's time that a worker must have had a processor
 };
 
 struct timed_run {
@@ -56,11 +55,11 @@ static double sample_ns(struct pool *pool, struct timed_run *run)
     atomic_store(&run->disturbed, false);
     uint64_t start = clock_ns();
     pool_run(pool, run_calls, run);
-    run->first += run->calls; // cold data goes on where the last sample stopped
+    run->first += run->calls; // cold data continues where the last sample stopped
     return (double)(clock_ns() - start);
 }
 
-// Median time of one call: over the undisturbed samples, or over all when those are too few.
+// Median time of one call, of the undisturbed samples, or of all samples when those are too few.
 static enum status time_case(struct pool *pool, const struct bench_case *c,
                              struct kernel_bench_result *result, struct error *err)
 {
@@ -83,7 +82,7 @@ static enum status time_case(struct pool *pool, const struct bench_case *c,
     return err->code;
 }
 
-// What is the same for all kernels of a call.
+// The parameters of a call, the same for all its kernels.
 struct setting {
     struct pool *pool;
     size_t cache_bytes;

@@ -5,8 +5,8 @@
 
 #include "kernels/kernels.h"
 
-// What n, k and m mean depends on the operation: see bench_cases.c. `cold`: the data a call reads is
-// rotated through copies that no cache holds together.
+// The meaning of n, k and m depends on the operation: see bench_cases.c. `cold`: calls take turns over copies
+// of their data that no cache holds together.
 struct bench_shape {
     enum kernel_op op;
     int m, n, k;
@@ -32,7 +32,7 @@ struct bench_case {
 
 const struct bench_shape *bench_shapes(size_t *count);
 
-// Fills `c` for kernel and shape. Errors: ERR_NOMEM. bench_case_fini in any case.
+// Fills `c` for kernel and shape. Errors: ERR_NOMEM. Call bench_case_fini after an error too.
 enum status bench_case_init(struct bench_case *c, const struct kernel *kernel,
                             const struct bench_shape *shape, int workers, size_t cache_bytes,
                             struct error *err);

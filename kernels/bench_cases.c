@@ -1,8 +1,8 @@
 // bench_cases.c - the shapes kernels are timed at, their buffers and their calls.
 //
 // Shapes are those of tinyllama-1.1b (width 2048, feed-forward 5632, 8 query heads of 64 to a KV head)
-// and of 7B models (heads of 128). Products split their panels over the workers, as the engine does;
-// the other operations run one vector or head on each worker.
+// and of 7B models (heads of 128). Products split their panels over the workers, as the engine does. The
+// other operations run one vector or head on each worker.
 #include "kernels/bench.h"
 
 #include <math.h>
@@ -15,7 +15,7 @@
 #include "kernels/quant.h"
 
 enum {
-    COLD_CACHES = 6, // a working set of so many last-level caches counts as out of cache,
+    COLD_CACHES = 6, // a working set this many times the last-level cache counts as out of cache,
     MIN_COLD_BYTES = 256 << 20, // and is never less than this
     MIN_STREAM_BYTES = 16 << 20,
     MAX_COPIES = 4096,
@@ -94,7 +94,7 @@ static void size_attention(struct bench_case *c)
              s->k);
 }
 
-// All together no cache holds; each at least the size from which stores bypass the caches.
+// Together larger than any cache; each at least as large as where stores begin to bypass the caches.
 static size_t cold_bytes(const struct bench_case *c)
 {
     size_t bytes = COLD_CACHES * c->cache_bytes;
@@ -165,7 +165,7 @@ static void size_case(struct bench_case *c)
 
 // ---- buffers --------------------------------------------------------------------------------------------
 
-// Random values of a type, the same 4 KiB over and over: enough that no operand repeats within a tile.
+// The same 4 KiB of random values, repeated: no operand occurs twice within a tile.
 static void fill(unsigned char *to, size_t bytes, enum dtype type)
 {
     unsigned char seed[PEAK_SEED_BYTES];
@@ -174,7 +174,7 @@ static void fill(unsigned char *to, size_t bytes, enum dtype type)
         memcpy(to + i, seed, bytes - i < sizeof seed ? bytes - i : sizeof seed);
 }
 
-// Cosines, then sines: true rotations, so that x can be turned for ever.
+// Cosines, then sines of real angles: x stays finite however often it is rotated.
 static void fill_angles(struct bench_case *c)
 {
     float *angles = (float *)(void *)c->w;
@@ -217,7 +217,7 @@ enum status bench_case_init(struct bench_case *c, const struct kernel *kernel,
     if (kernel->op == KOP_ROPE)
         fill_angles(c);
     if (kernel->op ==
-        KOP_PEAK) // what it says it does; the check proves that it is linear in rounds
+        KOP_PEAK) // the count that the kernel returns; the check proves that it grows with the rounds
         c->flop =
             (double)workers * (double)kernel->fn.peak(c->w, PEAK_ROUNDS, (float *)(void *)c->y);
     return OK;
@@ -329,7 +329,7 @@ void bench_case_call(const struct bench_case *c, int worker, uint64_t call)
     case KOP_TRIAD:
         stream = stream_bytes(c);
         w += 2 * (size_t)worker * stream;
-        // Kept, so that no call is dropped.
+        // Kept, so that the compiler drops no call.
         *(volatile uint64_t *)(void *)x = c->kernel->fn.stream(y, w, w + stream, stream);
         break;
     case KOP_PEAK:

@@ -19,7 +19,7 @@ static void on_signal(int number)
 {
     if (return_point)
         siglongjmp(*return_point, number);
-    signal(number, SIG_DFL); // not ours: another thread's fault takes its usual course
+    signal(number, SIG_DFL); // another thread's fault, not ours: let it end the program
     raise(number);
 }
 

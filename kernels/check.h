@@ -1,8 +1,8 @@
 // check.h - the inside of `kernel check`: one case, its guarded buffers, its verdict. For kernels/check*.c
 // and the tests that prove that a broken kernel is found.
 //
-// Inputs end at a page that cannot be touched and cannot be written themselves; outputs are poisoned
-// and lie between canary bytes. A case records its first failure only: the rest follow from it.
+// Inputs are read-only and end at a page that faults. Outputs are poisoned and lie between canary bytes. A case
+// records its first failure only: the rest follow from it.
 #ifndef KERNELS_CHECK_H
 #define KERNELS_CHECK_H
 
@@ -37,7 +37,7 @@ struct check_case {
     char shape[128]; // "rows=17 cols=33 tokens=3 accumulate"
 };
 
-// Zeroed memory for `bytes`, that ends where reading faults (rounded up to `align`, a power of two).
+// Zeroed memory for `bytes` (rounded up to `align`, a power of two) that ends where reading faults.
 // NULL when memory is exhausted: the case has failed with that reason.
 void *check_input(struct check_case *c, size_t bytes, size_t align);
 // Poisoned memory between canaries, `offset` bytes past a multiple of 64.

@@ -1,8 +1,7 @@
 // check_activate.c - activations and soft caps against ref.
 //
-// Allowed differences: of an activation 2^-19 of the element, and what an error of 2^-22 in the exponent makes
-// of it, and 2^-126 |x up|, because the sigmoid itself is below the normal numbers there; ReLU none; of a
-// soft cap 2^-20 of the cap.
+// Allowed differences. An activation: 2^-19 of the element, plus the effect of an error of 2^-22 in the exponent,
+// plus 2^-126 |x up| where the sigmoid itself is denormal. ReLU: none. A soft cap: 2^-20 of the cap.
 #include "kernels/check.h"
 
 #include <math.h>
@@ -13,7 +12,7 @@ static int draw_length(struct check_case *c)
     return c->index % 3 == 0 ? check_between(c, 1, 40) : check_between(c, 1, 700);
 }
 
-// How far the exponent inside an activation reaches: its relative error is that of the result.
+// The largest exponent inside an activation: an absolute error there is a relative error of the result.
 static double exponent(enum kernel_op op, double x)
 {
     switch (op) {
@@ -47,7 +46,7 @@ static void check_activation(struct check_case *c)
         return;
     check_fill(c, x, (size_t)n);
     for (int i = 0; i < n; i += 3)
-        x[i] *= i % 2 ? 100 : 8; // through the whole range of exp, and where the functions bend
+        x[i] *= i % 2 ? 100 : 8; // the whole range of exp, and the range in which the functions bend
     c->mode = CHECK_PLAIN;
     check_fill(c, up, (size_t)n);
     check_seal(c);

@@ -1,9 +1,9 @@
 // check_attention.c - attention against ref: groups, odd head sizes, earlier context, windows, caps,
 // biases.
 //
-// Allowed difference of an output element: with d the error of a score, (4 sqrt(head_dim) + 8) u times
-// the largest sum |q| |k| scale, the weights are off by a factor within exp(2 d), and the sum of n
-// weighted values adds its own rounding: (4 d + 2^-18 + 4 sqrt(n) u) times the largest |v| seen.
+// Allowed difference of an output element: (4 d + 2^-18 + 4 sqrt(n) u) times the largest |v| seen. d is the
+// error of a score, (4 sqrt(head_dim) + 8) u times the largest sum |q| |k| scale. It moves a weight by a factor
+// of up to exp(2 d). The sum of n weighted values adds its own rounding.
 #include "kernels/check.h"
 
 #include <math.h>
@@ -76,7 +76,7 @@ static double allowed(const struct check_case *c, const struct k_attention *job,
         score = fmax(score, sum);
     }
     double d = score * (4 * sqrt(job->head_dim) + 8) * 0x1p-24;
-    d += job->softcap != 0 ? job->softcap * 0x1p-21 : 0; // tanh by way of exp
+    d += job->softcap != 0 ? job->softcap * 0x1p-21 : 0; // tanh is computed from exp
     return value * (4 * d + 0x1p-18 + 4 * sqrt(end - begin) * 0x1p-24) + 0x1p-126;
 }
 

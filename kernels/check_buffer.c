@@ -1,4 +1,4 @@
-// check_buffer.c - memory in which a kernel cannot stray unseen, and the values it is filled with.
+// check_buffer.c - guarded memory for the kernels under check, and the values that fill it.
 #include "kernels/check.h"
 
 #include <math.h>
@@ -15,7 +15,7 @@ static size_t page_bytes(void)
     return (size_t)sysconf(_SC_PAGESIZE);
 }
 
-// Whole pages for `bytes` between two that fault.
+// Whole pages for `bytes`, between two pages that fault.
 static struct check_buffer *add_buffer(struct check_case *c, size_t bytes)
 {
     size_t page = page_bytes(), inner = (bytes + page - 1) / page * page;
@@ -161,7 +161,7 @@ void check_fail(struct check_case *c, const char *format, ...)
         return;
     c->failed = true;
     if (c->result->failures++ > 0)
-        return; // the row's first failure is the one that is told
+        return; // only a row's first failure is reported
     va_start(args, format);
     vsnprintf(what, sizeof what, format, args);
     va_end(args);

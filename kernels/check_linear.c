@@ -7,7 +7,7 @@
 #include "kernels/quant.h"
 #include "kernels/ref/element.h"
 
-// Shapes that random ones would seldom meet: single elements, whole tiles, more inputs than a block.
+// Shapes that random draws seldom give: single elements, whole tiles, more inputs than a block.
 struct shape {
     int rows, cols, tokens;
 };
@@ -85,13 +85,13 @@ static void *inputs(struct check_case *c, const struct shape *s, size_t ldx, con
     return x;
 }
 
-// Smaller than any normal number: some dot products take it as zero.
+// Denormals: some dot products take them as zero.
 static bool denormal(double v)
 {
     return v != 0 && fabs(v) < 0x1p-126;
 }
 
-// fp8 products are made of codes: what a denormal one loses is scaled afterwards.
+// fp8 products multiply codes: the loss of a denormal code is scaled afterwards.
 static double code_scale(const struct check_case *c, const struct k_linear *job, int r)
 {
     if (c->kernel->w != DT_F8E4M3)
@@ -101,7 +101,7 @@ static double code_scale(const struct check_case *c, const struct k_linear *job,
     return scales[r % PANEL_ROWS] > 0 ? (double)scales[r % PANEL_ROWS] : 1;
 }
 
-// Terms whose rounding adds up: integers are exact, int4's up to a group.
+// The number of terms whose rounding adds up. Integer sums are exact, int4's within a group.
 static double rounded_terms(const struct check_case *c, const struct k_linear *job)
 {
     if (c->kernel->x != DT_I8)
@@ -109,7 +109,7 @@ static double rounded_terms(const struct check_case *c, const struct k_linear *j
     return c->kernel->w == DT_I4 ? quant_groups(DT_I4, job->cols, job->group) : 1;
 }
 
-// What y[t][r] may differ by: rounding, and everything that takes denormals as zero may lose. w: row r
+// The allowed difference of y[t][r]: rounding, plus the loss where denormals are taken as zero. w: row r
 static double allowed(const struct check_case *c, const struct k_linear *job, const float *w, int r,
                       int t, double expected, double start)
 {
@@ -122,7 +122,7 @@ static double allowed(const struct check_case *c, const struct k_linear *job, co
     for (int i = 0; i < job->cols; i++) {
         double a = element_get(type, x, (size_t)i) * token, b = w[i], product = fabs(a * b);
         if (isinf(a) || isinf(b))
-            continue; // the outcome is infinite or NaN, and compared as such
+            continue; // the expected value is infinite or NaN, and compared as such
         sum += product;
         lost += denormal(a) || denormal(b / scale) || denormal(product / scale) ? product : 0;
     }
@@ -138,7 +138,7 @@ static bool poisoned(float value)
     return memcmp(bytes, poison, sizeof poison) == 0;
 }
 
-// Rows of the job's panels agree; the rest of each row of y is as it was.
+// Rows of the job's panels must agree; the rest of each row of y must be unchanged.
 static void compare(struct check_case *c, const struct k_linear *job, const float *expected,
                     int row0, int row1, const float *start, float *row)
 {

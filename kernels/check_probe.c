@@ -1,11 +1,13 @@
-// check_probe.c - the ceilings: a read that skips a byte, a copy that is none, a peak that counts what it
-// did not do would all make every figure held against them wrong.
+// check_probe.c - the probes of the ceilings against what they claim to do.
+//
+// A read that skips a byte, a copy that copies nothing or a peak that overcounts would falsify every figure
+// that is compared with a ceiling.
 #include "kernels/check.h"
 
 #include <math.h>
 #include <string.h>
 
-// Past the size at which stores bypass the caches as well, once.
+// One size is large enough that stores bypass the caches.
 static size_t draw_bytes(struct check_case *c)
 {
     if (c->index == 1)
@@ -54,7 +56,7 @@ static void check_write(struct check_case *c)
                     (fabs(a[i]) + 3 * fabs(b[i])) * 0x1p-23 + 0x1p-148);
 }
 
-// Random sums may come to exactly zero once, not for several seeds: a kernel that sums nothing does.
+// A random sum may be exactly zero for one seed but not for several. A kernel that sums nothing is always zero.
 static void check_peak(struct check_case *c)
 {
     enum { SEEDS = 4 };

@@ -1,7 +1,7 @@
 // check_vector.c - casts, norms, rotation and residual against ref.
 //
-// Allowed differences, u = 2^-24: casts and residual none; norms (2 sqrt(n) + 8) u of the element, of a
-// LayerNorm also of its bias; rotation 4 u of |a c| + |b s|.
+// Allowed differences, u = 2^-24. Casts and residual: none. Norms: (2 sqrt(n) + 8) u of the element, for a
+// LayerNorm of the bias as well. Rotation: 4 u of |a c| + |b s|.
 #include "kernels/check.h"
 
 #include <math.h>
@@ -22,7 +22,7 @@ static size_t odd_offset(struct check_case *c)
     return 4 * (size_t)check_between(c, 0, 15);
 }
 
-// Values half-way between two codes: a scale of a power of two, and multiples of half of it.
+// Values half-way between two codes: multiples of half the scale, which is a power of two.
 static void fill_ties(struct check_case *c, enum dtype type, float *src, int n)
 {
     float scale = ldexpf(1, check_between(c, -20, 20));
@@ -47,7 +47,7 @@ static void check_cast(struct check_case *c)
         fill_ties(c, type, src, n);
     if (c->mode == CHECK_INFINITE)
         src[check_between(c, 0, n - 1)] = NAN;
-    // Any bits at all; of a quantized row one NaN is the outcome, so that most of those go without.
+    // Any bits. One NaN makes a whole quantized row NaN, so most quantized rows get none.
     bool any =
         c->mode == CHECK_EXTREME && (!dtype_is_quantized(type) || check_between(c, 0, 3) == 0);
     for (int i = 0; any && i < n; i += 7)
@@ -122,7 +122,7 @@ static double rope_allowed(const struct k_rope *job, const float *before, int i)
 {
     int half = job->rotary / 2, at = i % job->head_dim, head = i - at;
     if (at >= half * 2)
-        return 0; // beyond the rotated dims nothing changes
+        return 0; // dims past the rotated ones do not change
     int pair = job->interleaved ? at / 2 : at % half;
     int a = job->interleaved ? at & ~1 : pair, b = job->interleaved ? a + 1 : pair + half;
     double x = fabs(before[head + a]), y = fabs(before[head + b]);

@@ -1,8 +1,8 @@
 // layout.c - element types and the packed panel layout every product kernel reads.
 //
-// Element (r, c) of a panel lies at byte (c / group) * 64 + r * 4 + (c % group) * element bytes: a
-// row's group is always 4 bytes and the 16 rows of a group always 64. See kernels.h for the reason, and
-// quant.h for the types that carry scales.
+// Element (r, c) of a panel is at byte (c / group) * 64 + r * 4 + (c % group) * element bytes. A row's group is
+// always 4 bytes, and the 16 rows of a group always 64. kernels.h gives the reason, quant.h the types with
+// scales.
 #include "kernels/kernels.h"
 
 #include <assert.h>

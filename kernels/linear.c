@@ -1,13 +1,13 @@
-// linear.c - cuts a product into tiles: the walk all fast variants share. See linear.h.
+// linear.c - cuts a product into tiles, for all fast variants. See linear.h.
 #include "kernels/linear.h"
 
 #include "kernels/quant.h"
 
 enum {
-    // Groups of inputs at a time. Three panels of them are 384 KiB: they stay in an L2 of 512 KiB.
+    // Groups of inputs at a time. Three panels of them are 384 KiB and stay in an L2 of 512 KiB.
     BLOCK_GROUPS = 2048,
     AHEAD_BYTES =
-        1024, // how far a tile fetches its own weights ahead, while the next group can wait
+        1024, // how far a tile prefetches its own weights; the next group can wait
 };
 
 static int least(int a, int b)
@@ -15,8 +15,8 @@ static int least(int a, int b)
     return a < b ? a : b;
 }
 
-// All tokens through one group of panels. next: the panels to fetch ahead at the end, or NULL. A single
-// tile fetches nothing ahead: its weights are one sequential stream.
+// Runs all tokens through one group of panels. next: the panels to prefetch at the end, or NULL. A single tile
+// prefetches nothing: its weights are one sequential stream.
 static void run_panels(const struct linear_shape *shape, const struct k_linear *job,
                        struct linear_tile *tile, const char *next)
 {
@@ -24,7 +24,7 @@ static void run_panels(const struct linear_shape *shape, const struct k_linear *
     const char *x = tile->x;
     const float *x_scale = tile->x_scale;
     float *y = tile->y;
-    for (int i = 0; i < tiles; i++) { // of even size: 9 tokens are 5 and 4, not 8 and 1
+    for (int i = 0; i < tiles; i++) { // of about equal size: 9 tokens are 5 and 4, not 8 and 1
         int t0 = (int)((int64_t)job->tokens * i / tiles);
         int t1 = (int)((int64_t)job->tokens * (i + 1) / tiles);
         tile->tokens = t1 - t0;

@@ -1,15 +1,14 @@
-// linear.h - the walk every fast product shares: panels in groups, tokens in tiles, inputs in blocks.
+// linear.h - the loops every fast product shares: panels in groups, tokens in tiles, inputs in blocks.
 //
 // A variant brings a tile function (P panels by T tokens, sums in registers) and the shape
 // of its tiles; linear_run cuts the job into them. For the files inside kernels/ only.
 //
-// All tokens go through one group of panels before the next: the panels come from L2 after the first
-// tile, and the last tile fetches the next group ahead, so that with enough tokens the arithmetic never
-// waits for memory. With few tokens there is one tile a group, and the weights stream through once: out
-// of a cache several panels at a time, to have more sums in flight; out of memory one, because there the
-// processor's own prefetcher follows one long stream best, and fetching ahead by instruction is in its
-// way (docs/KERNELS.md has the measurement). Quantized weights are not cut along the inputs: a row's sum is
-// scaled once, when it is whole.
+// All tokens go through one group of panels before the next. After the first tile the panels come from L2, and
+// the last tile prefetches the next group. So with enough tokens the arithmetic never waits for memory.
+// With few tokens there is one tile a group, and the weights stream through once. From a cache several panels
+// run at a time, to have more sums in flight. From memory one panel runs at a time: the processor's own
+// prefetcher follows one long stream best, and prefetch instructions disturb it (docs/KERNELS.md).
+// Quantized weights are not cut along the inputs: a row's sum is scaled once, when it is whole.
 #ifndef KERNELS_LINEAR_H
 #define KERNELS_LINEAR_H
 

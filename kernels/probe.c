@@ -1,4 +1,4 @@
-// probe.c - what the PEAK kernels calculate with.
+// probe.c - the operands of the PEAK kernels.
 #include "kernels/kernels.h"
 
 #include "base/fp.h"

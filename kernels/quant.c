@@ -9,7 +9,7 @@
 
 enum { GROUP_BYTES = 64, ROW_GROUP_BYTES = 4, ZERO_BYTES = PANEL_ROWS / 2 };
 
-static const float least_magnitude = 0x1p-100f; // below it max / 448 nears the denormals
+static const float least_magnitude = 0x1p-100f; // below it max / 448 is close to the denormals
 
 bool dtype_is_quantized(enum dtype type)
 {
@@ -34,7 +34,7 @@ static inline float clamp(float x, float low, float high)
     return x < low ? low : x > high ? high : x;
 }
 
-// By bits, so that a NaN is the largest of all.
+// Compared as bits, so that a NaN is larger than any number.
 static uint32_t largest_magnitude_bits(const float *w, int n)
 {
     uint32_t largest = 0;
@@ -81,7 +81,7 @@ static void rtn_group(const float *w, int n, uint8_t *codes, float *scale, uint8
     float z = clamp(round_even(clamp(-min / s, 0, 15)), 0, 15);
     *zero = (uint8_t)z;
     for (int i = 0; i < n;
-         i++) // a scale that f16 rounded down to little makes large ratios: clamp them first
+         i++) // a tiny scale, rounded down in f16, makes large ratios: clamp them first
         codes[i] = (uint8_t)clamp(round_even(clamp(w[i] / s, -16, 16)) + z, 0, 15);
 }
 

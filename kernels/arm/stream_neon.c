@@ -1,5 +1,5 @@
-// stream_neon.c - how fast memory and caches can be read: one sequential stream a thread, as a product
-// reads its weights. COPY and TRIAD are portable C here: the compiler's vectors serve them.
+// stream_neon.c - how fast memory and caches can be read: one sequential stream a thread, as a product reads its
+// weights. COPY and TRIAD run in portable C, which the compiler vectorizes.
 #include "kernels/variants.h"
 
 #include <arm_neon.h>

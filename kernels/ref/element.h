@@ -1,6 +1,6 @@
-// element.h - one element of an activation or cache type as f32, for portable kernels; of i8 and f8 the code
-// without its scale. `type` is a constant wherever
-// this is used, so that the branches fold away.
+// element.h - one element of an activation or cache type as f32, for portable kernels.
+//
+// For i8 and f8 it is the code without its scale. `type` is a constant at each call, so the branches fold away.
 #ifndef KERNELS_REF_ELEMENT_H
 #define KERNELS_REF_ELEMENT_H
 
@@ -24,7 +24,7 @@ static inline float element_get(enum dtype type, const void *array, size_t i)
     return type == DT_BF16 ? bf16_to_f32(half) : f16_to_f32(half);
 }
 
-// Plain types alone: the others are made a row at a time.
+// Plain types only: quantized types are written a row at a time.
 static inline void element_set(enum dtype type, void *array, size_t i, float value)
 {
     if (type == DT_F32)

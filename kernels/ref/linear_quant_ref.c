@@ -1,14 +1,14 @@
-// linear_quant_ref.c - y = W x with quantized weights in portable C: the definition of right.
+// linear_quant_ref.c - y = W x with quantized weights in portable C: the reference.
 //
-// Codes are multiplied as they are, in double: sums of integers are exact there, and of the rest as near as
-// makes no difference. Scales come last: the group's (int4) or the row's, then the token's.
+// Codes are multiplied in double: sums of integers are exact, and the error of other sums is negligible.
+// Scales come last: the group's (int4) or the row's, then the token's.
 #include "kernels/variants.h"
 
 #include "base/fp.h"
 #include "kernels/quant.h"
 #include "kernels/ref/element.h"
 
-// Where a panel's parts lie. `group`: inputs that share a scale; all of them but for int4.
+// The parts of a panel. `group`: inputs that share a scale; for all types but int4 the whole row.
 struct panel {
     const unsigned char *header, *codes;
     int group, groups, cols;

@@ -1,4 +1,4 @@
-// linear_ref.c - y = W x in portable C: GEMV and GEMM are one loop here, with sums in double.
+// linear_ref.c - y = W x in portable C, with sums in double. GEMV and GEMM are one loop here.
 #include "kernels/variants.h"
 
 #include "kernels/ref/element.h"

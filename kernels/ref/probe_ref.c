@@ -1,7 +1,7 @@
 // probe_ref.c - the ceilings in portable C: streams over memory, and arithmetic without memory.
 //
-// What a portable loop reaches is the compiler's doing; the vector variants give the ceilings. These
-// define what is read, written and counted.
+// These loops define what is read, written and counted. Their speed depends on the compiler; the vector
+// variants give the ceilings.
 #include "kernels/variants.h"
 
 #include <string.h>
@@ -12,7 +12,7 @@ uint64_t k_read_f32_f32_ref(void *dst, const void *a, const void *b, size_t byte
 {
     (void)dst, (void)b;
     const uint64_t *words = a;
-    uint64_t sum[8] = {0}; // independent, so that the operations do not wait for each other
+    uint64_t sum[8] = {0}; // independent, so that no operation waits for another
     for (size_t i = 0; i < bytes / 8; i += 8)
         for (size_t j = 0; j < 8; j++)
             sum[j] ^= words[i + j];
@@ -68,7 +68,7 @@ uint64_t k_peak_bf16_f32_ref(const void *seed, uint64_t rounds, float *sink)
 uint64_t k_peak_i8_f32_ref(const void *seed, uint64_t rounds, float *sink)
 {
     const int8_t *values = seed;
-    uint32_t sum[CHAINS] = {0}; // wraps as the instruction does
+    uint32_t sum[CHAINS] = {0}; // wraps, as the instruction's sums do
     for (uint64_t i = 0; i < rounds; i++) {
         int x = values[i % 64];
         for (int j = 0; j < CHAINS; j++)

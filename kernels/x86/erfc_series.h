@@ -1,7 +1,7 @@
 // erfc_series.h - erfc(z) for z >= 0 as t exp(-z^2 + p(t)), t = 1 / (1 + z / 2), p of degree 9.
 //
-// A polynomial fitted at 200 Chebyshev nodes of t for z from 0 to 10 (beyond, the result is below f32):
-// relative error of the result 2^-22.6 with coefficients and sums in f32.
+// The polynomial is fitted at 200 Chebyshev nodes of t for z from 0 to 10; beyond 10 the result is too small for
+// f32. The relative error of the result is 2^-22.6 with coefficients and sums in f32.
 #ifndef KERNELS_X86_ERFC_SERIES_H
 #define KERNELS_X86_ERFC_SERIES_H
 

@@ -1,7 +1,7 @@
 // linear_avx2.c - y = W x with 256-bit f32 multiply-adds: f32 by f32 and bf16 by bf16.
 //
-// As linear_avx512.c, with a panel's 16 rows in two registers of 8: a tile is one panel by 6 tokens (12
-// sums, 2 weights and a broadcast take 15 of the 16 registers) or two panels by 2 tokens.
+// As linear_avx512.c, with a panel's 16 rows in two registers of 8. A tile is one panel by 6 tokens or two
+// panels by 2 tokens. The first takes 15 of the 16 registers: 12 sums, 2 weights and a broadcast.
 #include "kernels/linear.h"
 #include "kernels/variants.h"
 
@@ -19,7 +19,7 @@ enum {
 
 typedef __m256 sums[2 * GEMV_PANELS][MAX_TOKENS];
 
-// Eight lanes of y through a mask are slow on some processors: partial panels go through the stack.
+// Masked stores are slow on some processors: partial panels go through the stack.
 INLINE void finish(const struct linear_tile *tile, int p, int t, __m256 low, __m256 high)
 {
     float *y = tile->y + (size_t)t * tile->ldy + p * PANEL_ROWS, whole[PANEL_ROWS];
@@ -82,7 +82,7 @@ INLINE void widen(enum dtype type, const struct linear_tile *tile, int g0, int c
     }
 }
 
-// The even halves of 8 pairs as f32, and the odd ones.
+// The even, and the odd, halves of 8 pairs as f32.
 INLINE __m256 even_halves(enum dtype type, __m256i pairs)
 {
     if (type != DT_F16)
@@ -124,7 +124,7 @@ INLINE void run_halves(enum dtype type, const struct linear_tile *tile, sums sum
     }
 }
 
-// type, P and T are constants wherever this is used, so that the sums are registers.
+// type, P and T are constants at each call, so that the sums are registers.
 INLINE void run_tile(enum dtype type, const struct linear_tile *tile, const int P, const int T)
 {
     sums sum;

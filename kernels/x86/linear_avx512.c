@@ -1,9 +1,9 @@
 // linear_avx512.c - y = W x with f32 multiply-adds: f32 by f32, f16 by f16, and bf16 by bf16 where the
 // processor has no pair dot product.
 //
-// f32: one register holds 16 rows of one input, and the token's input is broadcast to it. bf16: a group
-// is a pair of inputs in each 32-bit lane; a shift makes the even ones f32 and a mask the odd ones, and
-// the tokens' inputs are made f32 a block at a time on the stack, so that each is broadcast once.
+// f32: one register holds 16 rows of one input, and the token's input is broadcast. bf16: a group is a pair of
+// inputs in each 32-bit lane. A shift turns the even ones into f32, a mask the odd ones. The tokens' inputs are
+// widened to f32 a block at a time on the stack, so that each is broadcast once.
 #include "kernels/variants.h"
 #include "kernels/x86/tiles_avx512.h"
 
@@ -60,7 +60,7 @@ INLINE void widen(enum dtype type, const struct linear_tile *tile, int g0, int c
     }
 }
 
-// The even halves of 16 pairs as f32, and the odd ones.
+// The even, and the odd, halves of 16 pairs as f32.
 INLINE __m512 even_halves(enum dtype type, __m512i pairs)
 {
     if (type == DT_F16)
@@ -99,8 +99,7 @@ INLINE void run_halves(enum dtype type, const struct linear_tile *tile, sums sum
     }
 }
 
-// type, P, T and AHEAD (whether to fetch ahead) are constants wherever this is used, so that the sums are
-// registers.
+// type, P, T and AHEAD (whether to prefetch) are constants at each call, so that the sums are registers.
 INLINE void run_tile(enum dtype type, const struct linear_tile *tile, const int P, const int T,
                      const bool AHEAD)
 {

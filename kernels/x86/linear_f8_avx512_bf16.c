@@ -1,9 +1,9 @@
 // linear_f8_avx512_bf16.c - y = W x with fp8 weights and bf16 inputs, by the pair dot product VDPBF16PS.
 //
-// Every E4M3 number is a bf16 number, so codes are widened without loss and multiplied as bf16; the row's
-// scale comes last. Of a row's four codes the even and the odd ones are widened apart, because each then
-// only needs shifts within 16-bit lanes; the inputs are put in the same order, a block at a time on the
-// stack. The NaN codes are read as 480: weights that hold them are refused when they are packed.
+// Every E4M3 number is a bf16 number, so codes are widened without loss and multiplied as bf16. The row's scale
+// comes last. The even and the odd of a row's four codes are widened separately: each then needs only shifts
+// within 16-bit lanes. The inputs are put in the same order, a block at a time on the stack. The NaN codes read
+// as 480: packing refuses weights that hold them.
 #include <string.h>
 
 #include "kernels/variants.h"
@@ -14,8 +14,8 @@ enum {
     BLOCK_INPUTS = 512, // 8 tokens of them take 8 KiB of the 32 KiB L1
 };
 
-// Codes in the high bytes of 16-bit lanes as bf16: the four exponent and three mantissa bits move to
-// where bf16 has them, and the exponent's bias grows by 120. Those below 2^-6 have no exponent: looked up.
+// Codes in the high bytes of 16-bit lanes as bf16. The four exponent and three mantissa bits move to the places
+// bf16 keeps them in, and 120 is added to the bias. Codes below 2^-6 have no exponent and are looked up.
 INLINE __m512bh widen(__m512i codes)
 {
     static const uint16_t tiny[32] = {0,      0x3b00, 0x3b80, 0x3bc0, // 0 to 7 times 2^-9
@@ -29,7 +29,7 @@ INLINE __m512bh widen(__m512i codes)
     return (__m512bh)_mm512_ternarylogic_epi32(bits, codes, sign, 0xf8); // bits | (codes & sign)
 }
 
-// `count` inputs of each token, a multiple of 4, with the middle two of each four changed places.
+// Copies `count` inputs of each token, a multiple of 4, and swaps the middle two of each four.
 static void reorder(const struct linear_tile *tile, int first, int count,
                     uint16_t x[][BLOCK_INPUTS])
 {
@@ -52,7 +52,7 @@ INLINE __m512bh pair(const uint16_t *x)
     return (__m512bh)_mm512_set1_epi32(both);
 }
 
-// P and T are constants wherever this is used, so that the sums are registers.
+// P and T are constants at each call, so that the sums are registers.
 INLINE void run_block(const struct linear_tile *tile, sums sum, int g0, int count,
                       uint16_t x[][BLOCK_INPUTS], const int P, const int T, const bool AHEAD)
 {

@@ -1,11 +1,10 @@
 // linear_quant_avx512_vnni.c - y = W x with int8 or int4 weights and int8 inputs, by the quad dot product
 // VPDPBUSD: four unsigned bytes times four signed ones, added to a 32-bit sum.
 //
-// int8: the instruction wants one side unsigned, so each code is taken as code + 128 (one flipped bit) and
-// 128 times the sum of the inputs is taken off at the end. int4: codes are unsigned as they are; a mask and
-// a shift make two quads of a register; zero times the sum of the group's inputs comes off. All of that is
-// exact in integers, which wrap and come back: only the true sum must fit 32 bits (k_linear says how far).
-// Scales and everything after are f32.
+// int8: the instruction takes one side unsigned. So each code becomes code + 128 (one flipped bit), and 128 times
+// the sum of the inputs is subtracted at the end. int4: codes are unsigned already. A mask and a shift make two
+// quads of a register, and zero times the sum of the group's inputs is subtracted. All of it is exact in
+// integers that wrap: only the true sum must fit 32 bits (kernels.h, I8_COLS_MAX). From the scales on it is f32.
 #include <string.h>
 
 #include "kernels/quant.h"
@@ -18,7 +17,7 @@ enum {
 };
 
 typedef __m512i int_sums[GEMV_PANELS][MAX_TOKENS];
-// Four inputs, for all 16 rows.
+// Four inputs, broadcast to all 16 rows.
 INLINE __m512i quad(const char *x)
 {
     int32_t bytes;
@@ -86,7 +85,7 @@ INLINE void run_i8(const struct linear_tile *tile, sums sum, const int P, const 
 
 // ---- int4 ------------------------------------------------------------------------------------------------
 
-// The codes of groups [g0, g1) times the inputs.
+// Multiplies the codes of groups [g0, g1) by the inputs.
 INLINE void dot_i4(const struct linear_tile *tile, int_sums dot, int g0, int g1, const int P,
                    const int T, const bool AHEAD)
 {
@@ -116,7 +115,7 @@ INLINE void dot_i4(const struct linear_tile *tile, int_sums dot, int g0, int g1,
     }
 }
 
-// 16 zeros of quantization group q: rows 0..7 are the low halves of 8 bytes, rows 8..15 the high ones.
+// The 16 zeros of quantization group q: the low halves of 8 bytes are rows 0..7, the high ones rows 8..15.
 INLINE __m512i zeros_i4(const char *header, int q, int groups)
 {
     const char *at = header + (size_t)groups * PANEL_ROWS * 2 + (size_t)q * 8;
@@ -129,7 +128,7 @@ INLINE __m512i zeros_i4(const char *header, int q, int groups)
 INLINE void run_i4(const struct linear_tile *tile, sums sum, const int P, const int T,
                    const bool AHEAD)
 {
-    int a_group = tile->quant_group / 8; // registers of a quantization group
+    int a_group = tile->quant_group / 8; // groups of inputs in a quantization group
     int scales_a_row = (tile->groups + a_group - 1) / a_group;
     tile_clear(sum, P, T);
     for (int q = 0; q < scales_a_row; q++) {
@@ -158,7 +157,7 @@ INLINE void run_i4(const struct linear_tile *tile, sums sum, const int P, const 
 
 // ---- tiles -----------------------------------------------------------------------------------------------
 
-// type, P and T are constants wherever this is used, so that the sums are registers.
+// type, P and T are constants at each call, so that the sums are registers.
 INLINE void run_tile(enum dtype type, const struct linear_tile *tile, const int P, const int T,
                      const bool AHEAD)
 {

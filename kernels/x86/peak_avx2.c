@@ -1,8 +1,7 @@
 // peak_avx2.c - the most f32 multiply-adds a core can do with 256-bit registers, without memory.
 //
-// Twelve independent sums cover a latency of 4 or 5 cycles at 2 instructions a cycle, and leave four
-// of the 16 registers to the operands. Each instruction is written as such, so that no compiler merges
-// sums. The operands are random: power, and with it the clock, depends on the bits that toggle.
+// Twelve independent sums cover a latency of 4 or 5 cycles at two instructions a cycle, and leave four of the
+// 16 registers for the operands. Otherwise as peak_sums.h.
 #include "kernels/variants.h"
 
 #include <immintrin.h>

@@ -5,7 +5,7 @@
 
 // ---- casts: bit for bit what kernels/ref does ----------------------------------------------------------
 
-// In integers, because the conversion instruction takes denormals as zero.
+// In integers: the conversion instruction takes denormals as zero.
 static inline __m256i bf16_bits(__m512 x)
 {
     __m512i bits = _mm512_castps_si512(x), one = _mm512_set1_epi32(1);
