@@ -14,8 +14,7 @@ size_t kernel_attention_scratch(int tokens, int group, int head_dim)
     int block = rows < ATTENTION_ROWS ? (int)rows : ATTENTION_ROWS;
     size_t fast = attention_floats(block, attention_pad(head_dim)) * sizeof(float);
     size_t portable = (size_t)head_dim * sizeof(double);
-    return (fast > portable ? fast : portable) +
-           PANEL_ALIGN; // the scratch may have any alignment
+    return (fast > portable ? fast : portable) + PANEL_ALIGN; // the scratch may have any alignment
 }
 
 // A block of query rows: row r of the call is token r / group, head r % group.

@@ -46,7 +46,8 @@ static void check_activation(struct check_case *c)
         return;
     check_fill(c, x, (size_t)n);
     for (int i = 0; i < n; i += 3)
-        x[i] *= i % 2 ? 100 : 8; // the whole range of exp, and the range in which the functions bend
+        x[i] *=
+            i % 2 ? 100 : 8; // the whole range of exp, and the range in which the functions bend
     c->mode = CHECK_PLAIN;
     check_fill(c, up, (size_t)n);
     check_seal(c);

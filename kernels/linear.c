@@ -6,8 +6,7 @@
 enum {
     // Groups of inputs at a time. Three panels of them are 384 KiB and stay in an L2 of 512 KiB.
     BLOCK_GROUPS = 2048,
-    AHEAD_BYTES =
-        1024, // how far a tile prefetches its own weights; the next group can wait
+    AHEAD_BYTES = 1024, // how far a tile prefetches its own weights; the next group can wait
 };
 
 static int least(int a, int b)
