@@ -7,7 +7,7 @@
 // the last tile prefetches the next group. So with enough tokens the arithmetic never waits for memory.
 // With few tokens there is one tile a group, and the weights stream through once. From a cache several panels
 // run at a time, to have more sums in flight. From memory one panel runs at a time: the processor's own
-// prefetcher follows one long stream best, and prefetch instructions disturb it (docs/KERNELS.md).
+// prefetcher follows one long stream best, and prefetch instructions disturb it (docs/measured).
 // Quantized weights are not cut along the inputs: a row's sum is scaled once, when it is whole.
 #ifndef KERNELS_LINEAR_H
 #define KERNELS_LINEAR_H

@@ -3,7 +3,7 @@
 // COPY and TRIAD bypass the caches from STREAM_PAST_BYTES on: a plain store first reads the line it is
 // about to overwrite. Smaller arrays may stay in cache, where plain stores are four times as fast.
 // READ is one sequential stream a thread, as a product reads its weights. Two or more streams and
-// software prefetch measured the same or worse on Zen 4 (docs/KERNELS.md).
+// software prefetch measured the same or worse on Zen 4 (docs/measured).
 #ifdef KERNELS_X86_LANES
 #ifndef KERNELS_X86_STREAM_LANES_H
 #define KERNELS_X86_STREAM_LANES_H
