@@ -22,8 +22,9 @@ enum {
     PEAK_ROUNDS = 100000,
 };
 
-// m tokens, n rows, k inputs; n elements; m query tokens on k earlier positions, heads of n, where 64
-// stands for groups of 8 and 128 for one query head; m heads of n; n KiB a stream (cold: as needed).
+// By operation. Products: m tokens, n rows, k inputs. Vectors: n elements. Attention: m query tokens on k earlier
+// positions, heads of n (64: groups of 8 query heads, 128: one). Rotation: m heads of n. Streams: n KiB each
+// (cold: as needed).
 static const struct bench_shape shapes[] = {
     {KOP_GEMV, 1, 2048, 2048, false, false},    {KOP_GEMV, 1, 5632, 2048, true, false},
     {KOP_GEMV, 1, 2048, 5632, true, false},     {KOP_GEMV, 4, 5632, 2048, true, true},

@@ -1,6 +1,6 @@
 // linear.h - the loops every fast product shares: panels in groups, tokens in tiles, inputs in blocks.
 //
-// A variant brings a tile function (P panels by T tokens, sums in registers) and the shape
+// A variant brings a tile function (panels by tokens, with the sums in registers) and the shape
 // of its tiles; linear_run cuts the job into them. For the files inside kernels/ only.
 //
 // All tokens go through one group of panels before the next. After the first tile the panels come from L2, and
