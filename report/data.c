@@ -85,6 +85,16 @@ static void append_differences(struct str *label, const struct series *s,
     json_decref(theirs);
 }
 
+// How the file holds the weights, where that is not what ran: all cells of a series are of one file.
+static void append_stored(struct str *label, const struct series *s)
+{
+    for (size_t i = 0; i < s->cell_count; i++)
+        if (s->cells[i]->caveat[0]) {
+            str_printf(label, " (stored %s)", s->cells[i]->stored);
+            return;
+        }
+}
+
 static enum status name_series(struct report_data *data, size_t which, struct error *err)
 {
     struct series *s = &data->series[which];
@@ -99,6 +109,7 @@ static enum status name_series(struct report_data *data, size_t which, struct er
         }
     if (!alone && label.length == bare)
         str_printf(&label, " #%zu", which + 1);
+    append_stored(&label, s);
     s->label = label.failed ? NULL : arena_strdup(&data->arena, str_text(&label));
     str_fini(&label);
     return s->label ? OK : out_of_memory(err);
@@ -198,6 +209,33 @@ const struct verdict_row *data_verdict(const struct report_data *data, const str
     if (!cell_measured(cell))
         return NULL;
     return verdict_find(data->verdicts, data->verdict_count, cell->id, phase);
+}
+
+// The value of a line "key = value", or NULL when it is another's.
+static const char *value_of(const char *line, const char *key)
+{
+    size_t length = strlen(key);
+    line += strspn(line, " \t");
+    if (strncmp(line, key, length) != 0)
+        return NULL;
+    line += length + strspn(line + length, " \t");
+    return *line == '=' ? line + 1 : NULL;
+}
+
+bool data_asks_for(const struct report_data *data, const char *what)
+{
+    size_t length = strlen(what);
+    for (const char *line = data->run.suite_text; line; line = strchr(line, '\n')) {
+        line += *line == '\n';
+        const char *value = value_of(line, "collect");
+        while (value && *value && *value != '\n') {
+            size_t word = strcspn(value, ", \t\r\n");
+            if (word == length && strncmp(value, what, word) == 0)
+                return true;
+            value += word + strspn(value + word, ", \t\r");
+        }
+    }
+    return false;
 }
 
 const struct quality_row *data_quality(const struct report_data *data, const struct cell_row *cell)

@@ -10,7 +10,7 @@
 #include "results/query.h"
 
 struct series {
-    const char *label; // "7b int8 cpu"
+    const char *label; // "7b int8 cpu", "7b bf16 cpu (stored q8_0)"
     const char *model, *scheme, *device;
     int threads;
     const char *rest;              // canonical JSON of the parameters but batch and context
@@ -47,6 +47,9 @@ double data_value(const struct report_data *data, const struct cell_row *cell, c
                   const char *phase);
 const struct verdict_row *data_verdict(const struct report_data *data, const struct cell_row *cell,
                                        const char *phase);
+
+// Whether a sweep of the run's suite collects this: "quality". Read from the resolved text stored with it.
+bool data_asks_for(const struct report_data *data, const char *what);
 
 // How a cell's quality was measured, or NULL: it was not asked for.
 const struct quality_row *data_quality(const struct report_data *data, const struct cell_row *cell);

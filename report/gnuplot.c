@@ -1,4 +1,4 @@
-// gnuplot.c - starts the program, waits no longer than its time limit, and says what went wrong.
+// gnuplot.c - starts the program, waits no longer than its time limit, and reports what went wrong.
 //
 // Standard error goes to a file in the working folder and not into a pipe: a child that hangs with the
 // pipe open could make the reader hang with it.
@@ -47,7 +47,7 @@ static enum status wait_child(pid_t child, const struct gnuplot *gnuplot, int *s
         if (done == child)
             return OK;
         if (done < 0 && errno != EINTR)
-            return FAIL(err, ERR_IO, "%s: %s", gnuplot->program, strerror(errno));
+            return FAIL_OS(err, errno, "%s", gnuplot->program);
         if (clock_ns() >= deadline)
             break;
         nanosleep(&pause, NULL);
@@ -100,18 +100,32 @@ static enum status judge(const struct gnuplot *gnuplot, const char *dir, int sta
                 complaint[0] ? complaint : "it did not say why");
 }
 
-enum status gnuplot_run(const struct gnuplot *gnuplot, const char *dir, const char *script,
-                        const char *const *args, struct error *err)
+static enum status run_program(const struct gnuplot *gnuplot, const char *program, const char *dir,
+                               const char *script, const char *const *args, struct error *err)
 {
-    const char *argv[ARGS_MAX + 4] = {gnuplot->program, "-c", script};
+    const char *argv[ARGS_MAX + 4] = {program, "-c", script};
     for (int i = 0; i < ARGS_MAX && args[i]; i++)
         argv[3 + i] = args[i];
     pid_t child = fork();
     if (child < 0)
-        return FAIL(err, ERR_IO, "%s: cannot be started: %s", gnuplot->program, strerror(errno));
+        return FAIL_OS(err, errno, "%s: cannot be started", gnuplot->program);
     if (child == 0)
-        exec_child(gnuplot->program, dir, argv);
+        exec_child(program, dir, argv);
     int status = 0;
     TRY(wait_child(child, gnuplot, &status, err));
     return judge(gnuplot, dir, status, err);
+}
+
+enum status gnuplot_run(const struct gnuplot *gnuplot, const char *dir, const char *script,
+                        const char *const *args, struct error *err)
+{
+    // The child changes its folder first: a relative path is made absolute here. A bare name is looked up in PATH.
+    bool path = strchr(gnuplot->program, '/') != NULL;
+    char *absolute = path ? realpath(gnuplot->program, NULL) : NULL;
+    if (path && !absolute)
+        return FAIL(err, ERR_UNSUPPORTED, "%s: no such program", gnuplot->program);
+    enum status status =
+        run_program(gnuplot, absolute ? absolute : gnuplot->program, dir, script, args, err);
+    free(absolute);
+    return status;
 }

@@ -46,8 +46,10 @@ static void figure(struct str *out, const struct picture *p, size_t number)
     str_append(out, "</div></figure>");
 }
 
-// The pictures made by one script (or all but the two others), and a word when there are none.
-static void pictures_of(struct str *out, const struct pictures *pictures, const char *script)
+// The pictures made by one script, and a sentence when there are none. tabled: a table of this section has
+// what they would show.
+static void pictures_of(struct str *out, const struct pictures *pictures, const char *script,
+                        bool tabled)
 {
     size_t shown = 0;
     for (size_t i = 0; i < pictures->count; i++) {
@@ -58,16 +60,17 @@ static void pictures_of(struct str *out, const struct pictures *pictures, const 
             str_append(out, "<div class=pictures>");
         figure(out, p, i + 1);
     }
-    str_append(out,
-               shown ? "</div>" : "<p class=none>No picture; the tables have the figures.</p>");
+    str_append(out, shown    ? "</div>"
+                    : tabled ? "<p class=none>No picture; the tables have the figures.</p>"
+                             : "<p class=none>No picture: nothing was measured for one.</p>");
 }
 
-static void missing_pictures(struct str *out, const struct pictures *pictures)
+static void missing_pictures(struct str *out, const struct pictures *pictures, bool tabled)
 {
     if (pictures->failure[0]) {
         str_append(out, "<p class=note>Pictures are missing: ");
         html_text(out, pictures->failure);
-        str_append(out, ". The tables below have every figure.</p>");
+        str_append(out, tabled ? ". The tables below have every figure.</p>" : ".</p>");
     }
     if (str_text(&pictures->absent)[0]) {
         str_append(out, "<p class=soft>Not drawn: ");
@@ -92,6 +95,9 @@ static void head(struct str *out, const struct report_data *data, const char *cs
 void page_write(struct str *out, const struct report_data *data, const struct pictures *pictures,
                 const char *css)
 {
+    bool measured = false;
+    for (size_t i = 0; i < data->cell_count; i++)
+        measured |= cell_measured(&data->cells[i]);
     head(out, data, css);
     page_verdict(out, data);
     str_append(out, "<nav><a href=\"#speed\">Speed</a><a href=\"#roofline\">Roofline</a><a "
@@ -101,19 +107,19 @@ void page_write(struct str *out, const struct report_data *data, const struct pi
                     "href=\"#machine\">Machine</a><a href=\"#again\">Run it again</a><a "
                     "href=\"#metrics\">Words</a></nav>\n");
     str_append(out, "<h2 id=speed>Speed</h2>");
-    missing_pictures(out, pictures);
-    pictures_of(out, pictures, "lines.gp");
+    missing_pictures(out, pictures, measured);
+    pictures_of(out, pictures, "lines.gp", measured);
     str_append(out, "\n<h2 id=roofline>Roofline</h2><p>Lines are what this machine was measured to "
                     "do at best; points are what the cells did. Under a slanted line memory is the "
                     "limit, under a flat one arithmetic.</p>");
-    pictures_of(out, pictures, "roofline.gp");
+    pictures_of(out, pictures, "roofline.gp", data->ceiling_count > 0);
     page_ceilings(out, data);
     str_append(out, "\n<h2 id=memory>Memory</h2>");
-    pictures_of(out, pictures, "memory.gp");
+    pictures_of(out, pictures, "memory.gp", measured);
     page_memory(out, data);
     str_append(out, "\n<h2 id=quality>Quality</h2>");
     if (data->quality_count)
-        pictures_of(out, pictures, "pareto.gp");
+        pictures_of(out, pictures, "pareto.gp", true);
     page_quality(out, data);
     str_append(out, "\n");
     page_bounds(out, data);

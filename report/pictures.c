@@ -6,10 +6,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/home.h"
 #include "base/str.h"
+#include "report/whole.h"
 #include "results/metric.h"
 
 enum { LABEL_MAX = 44, SVG_MAX = 4 << 20, AXIS_VALUES_MAX = 64 };
@@ -229,6 +231,18 @@ static enum status read_svg(const char *dir, struct picture *p, struct error *er
     return status;
 }
 
+// What a failed drawing left is no picture.
+static void remove_picture(const char *dir, const struct picture *p)
+{
+    static const char *const endings[] = {".svg", ".png"};
+    for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++) {
+        struct str path = {0};
+        str_printf(&path, "%s/%s%s", dir, p->name, endings[i]);
+        unlink(str_text(&path));
+        str_fini(&path);
+    }
+}
+
 static enum status draw_one(const struct gnuplot *gnuplot, const char *dir, struct picture *p,
                             struct error *err)
 {
@@ -240,7 +254,13 @@ static enum status draw_one(const struct gnuplot *gnuplot, const char *dir, stru
         return FAIL(err, ERR_IO, "report/gnuplot/%s: not found beside the program", p->script);
     enum status status = gnuplot_run(gnuplot, dir, script, p->args, err);
     if (status == OK)
+        status = svg_check(dir, p->name, err);
+    if (status == OK)
+        status = png_check(dir, p->name, err);
+    if (status == OK)
         status = read_svg(dir, p, err);
+    if (status != OK)
+        remove_picture(dir, p);
     free(script);
     return status;
 }

@@ -1,4 +1,4 @@
-// quality.c - what each scheme costs: the table of quality, its column among the cells, its data of the
+// quality.c - what each scheme costs: the table of quality, its column among the cells, the data of the
 // Pareto pictures.
 //
 // Lower perplexity and more speed (or less memory) are both better, so a point is on the Pareto front when
@@ -41,7 +41,7 @@ void quality_column(struct str *out, const struct report_data *data, const struc
     str_append(out, "<td class=n>");
     if (isnan(perplexity)) {
         str_append(out, "<span class=none title=\"");
-        html_text(out, q ? q->reason : "the suite does not collect it here");
+        html_text(out, q ? q->reason : "not collected for this cell");
         str_append(out, "\">not measured</span>");
     } else {
         html_value(out, perplexity, "ppl");
@@ -116,6 +116,8 @@ static void quality_row_html(struct str *out, const struct report_data *data,
     html_textf(out, "%s %s %s", cell->model, cell->scheme, cell->device);
     str_append(out, " <small>");
     settings_of(out, q);
+    if (cell->caveat[0])
+        html_textf(out, "; %s", cell->caveat);
     str_append(out, "</small></td><td>");
     html_status(out, q->status);
     str_append(out, "</td>");
@@ -130,6 +132,26 @@ static void quality_row_html(struct str *out, const struct report_data *data,
     share_column(out, figure(data, cell->id, METRIC_DP_RMS));
     value_column(out, figure(data, cell->id, METRIC_QUALITY_TOKENS), "1");
     words_of(out, q);
+}
+
+// Why there is no evaluation: it was not asked for, or the run did not come so far.
+static void no_quality(struct str *out, const struct report_data *data)
+{
+    str_append(out, "<p class=none>");
+    if (!data_asks_for(data, "quality"))
+        str_append(out, "Not collected in this run: no sweep of the suite asks for it "
+                        "(collect = quality).");
+    else if (str_equal(data->run.status, "done"))
+        str_append(out, "The suite asks for it (collect = quality), but no cell has it: none could "
+                        "be evaluated.");
+    else {
+        str_append(out,
+                   "Not measured yet: the suite asks for it (collect = quality), it comes after "
+                   "the trials, and the run is ");
+        html_text(out, data->run.status);
+        str_append(out, ".");
+    }
+    str_append(out, "</p>");
 }
 
 void page_quality(struct str *out, const struct report_data *data)
@@ -149,9 +171,7 @@ void page_quality(struct str *out, const struct report_data *data)
                                         "arithmetic",
                                         NULL};
     if (data->quality_count == 0) {
-        str_append(out,
-                   "<p class=none>Not collected in this run: no sweep of the suite asks for it "
-                   "(collect = quality).</p>");
+        no_quality(out, data);
         return;
     }
     table_head(out, heads);

@@ -1,7 +1,8 @@
 // report.c - makes all files of a report in a folder beside their place, then moves them there.
 //
-// A report is worth having without its pictures, so gnuplot's failures become a note. Everything else
-// (no run, no space, no permission) is an error that leaves the report's folder as it was.
+// A page is worth having without its pictures, so gnuplot's failures become a note; where only pictures were
+// asked for they are an error. Everything else (no run, no space, no permission) is an error that leaves the
+// report's folder as it was.
 
 #include "report/report.h"
 
@@ -89,7 +90,7 @@ static enum status move_entry(const char *work, const char *dir, const char *nam
     char *from = path_of(work, name, err), *to = path_of(dir, name, err);
     enum status status = from && to ? OK : err->code;
     if (status == OK && rename(from, to) != 0)
-        status = FAIL(err, ERR_IO, "%s: %s", to, strerror(errno));
+        status = FAIL_OS(err, errno, "%s", to);
     free(from);
     free(to);
     return status;
@@ -111,7 +112,7 @@ static enum status for_entries(const char *work, const char *dir, unsigned forma
 {
     DIR *folder = opendir(work);
     if (folder == NULL)
-        return FAIL(err, ERR_IO, "%s: %s", work, strerror(errno));
+        return FAIL_OS(err, errno, "%s", work);
     enum status status = OK;
     for (struct dirent *e; status == OK && (e = readdir(folder)) != NULL;)
         if (!str_equal(e->d_name, ".") && !str_equal(e->d_name, ".."))
@@ -120,20 +121,19 @@ static enum status for_entries(const char *work, const char *dir, unsigned forma
     return status;
 }
 
-// A folder of our own inside the report's, so that renames stay within one file system.
+// A folder of our own inside the report's, so that renames stay within one file system. Those of killed
+// reports are removed first.
+#define WORK_STEM ".report"
+#define WORK_MARK ".tmp-"
+
 static enum status make_work_dir(const char *dir, char **work, struct error *err)
 {
     TRY(file_make_dirs(dir, err));
-    *work = path_of(dir, ".report-XXXXXX", err);
-    if (*work == NULL)
-        return err->code;
-    if (mkdtemp(*work) == NULL) {
-        FAIL(err, ERR_IO, "%s: cannot be written: %s", dir, strerror(errno));
-        free(*work);
-        *work = NULL;
-        return err->code;
-    }
-    return OK;
+    file_sweep(dir, WORK_STEM, WORK_MARK);
+    char *stem = path_of(dir, WORK_STEM, err);
+    enum status status = stem ? file_temporary_dir(stem, WORK_MARK, work, err) : err->code;
+    free(stem);
+    return status;
 }
 
 static void remove_work_dir(char *work)
@@ -194,9 +194,11 @@ static enum status make_files(struct store *store, const char *run, const struct
         const struct gnuplot gnuplot = {options->gnuplot, options->timeout_ms};
         TRY(pictures_draw(data, &gnuplot, work, &pictures, err));
         enum status status = OK;
-        if (pictures.failure[0])
+        if (pictures.failure[0] && !(options->formats & REPORT_HTML))
+            status = FAIL(err, ERR_IO, "pictures are missing: %s", pictures.failure);
+        else if (pictures.failure[0])
             str_printf(note, "pictures are missing: %s", pictures.failure);
-        if (options->formats & REPORT_HTML)
+        if (status == OK && options->formats & REPORT_HTML)
             status = write_page(data, &pictures, work, err);
         pictures_fini(&pictures);
         if (status != OK)

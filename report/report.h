@@ -26,8 +26,8 @@ enum status report_formats(const char *text, unsigned *formats, struct error *er
 
 // Writes the report of one run (query.h tells how runs are named; NULL is the last). *index is the
 // path of the page, or of the folder when no page was asked for; the caller frees it. `note` says in
-// one line what is missing and why, and is empty when nothing is: gnuplot that is not there, fails or
-// hangs costs the pictures, not the page.
+// one line what is missing and why, and is empty when nothing is: gnuplot that is not there, fails, hangs or
+// leaves half a file costs the pictures, not the page. ERR_IO where no page was asked for.
 enum status report_write(struct store *store, const char *run, const struct report_options *options,
                          char **index, struct str *note, struct error *err);
 

@@ -381,6 +381,8 @@ void page_memory(struct str *out, const struct report_data *data)
             continue;
         str_append(out, "<tr><td class=name>");
         html_text(out, cell->label);
+        if (cell->caveat[0])
+            html_textf(out, " (%s)", cell->caveat);
         str_append(out, "</td>");
         for (int p = 0; p < 4; p++)
             figure_column(out, data, cell, parts[p], NULL, "bytes");

@@ -1,7 +1,8 @@
 // verdict.c - the first screen: what this machine is good for, what limits it, what failed.
 //
-// Plain sentences, one card a model. "Best" is the highest median of a cell that ended well; a bound is
-// told for the cell the sentence speaks of, never for a mixture.
+// Plain sentences, one card a model. "Best" is the best median of a cell that was not disturbed; where all
+// were, the best of those, and the card says so. A bound belongs to the cell of its sentence, never to a
+// mixture.
 
 #include <math.h>
 #include <stdio.h>
@@ -16,7 +17,18 @@ enum { MODELS_MAX = 64 };
 
 // ---- the best cell of a model -------------------------------------------------------------------
 
-// Of the model's measured cells the one with the best median; only batch 1 when `single`.
+// Whether a cell's figure beats that of `best` (NULL: none yet): first by whether it was disturbed.
+static bool beats(const struct cell_row *cell, double v, const struct cell_row *best, double value,
+                  bool lowest)
+{
+    bool ok = str_equal(cell->status, "ok"), best_ok = best && str_equal(best->status, "ok");
+    if (!best || ok != best_ok)
+        return !best || ok;
+    return lowest ? v < value : v > value;
+}
+
+// Of the model's measured cells the one with the best median; only batch 1 when `single`. One that was
+// disturbed only where all were.
 static const struct cell_row *best_cell(const struct report_data *data, const char *model,
                                         const char *metric, const char *phase, bool single,
                                         bool lowest)
@@ -25,10 +37,10 @@ static const struct cell_row *best_cell(const struct report_data *data, const ch
     double value = NAN;
     for (size_t i = 0; i < data->cell_count; i++) {
         const struct cell_row *cell = &data->cells[i];
-        double v = data_value(data, cell, metric, phase);
+        double v = data_value(data, cell, metric, phase); // NaN: it failed
         if (!str_equal(cell->model, model) || isnan(v) || (single && cell->batch != 1))
             continue;
-        if (!best || (lowest ? v < value : v > value)) {
+        if (beats(cell, v, best, value, lowest)) {
             best = cell;
             value = v;
         }
@@ -39,6 +51,8 @@ static const struct cell_row *best_cell(const struct report_data *data, const ch
 static void where_text(struct str *out, const struct cell_row *cell)
 {
     html_textf(out, "%s, batch %d, context %d", cell->scheme, cell->batch, cell->context);
+    if (cell->caveat[0])
+        html_textf(out, "; %s", cell->caveat);
 }
 
 static void big_number(struct str *out, const struct report_data *data, const struct cell_row *cell,
@@ -100,6 +114,32 @@ static void limit_sentence(struct str *out, const struct report_data *data,
     str_append(out, ".</p>");
 }
 
+// Why a model has no figure at all.
+static void no_speed(struct str *out, const struct report_data *data, const char *model)
+{
+    size_t pending = 0;
+    for (size_t i = 0; i < data->cell_count; i++)
+        pending +=
+            str_equal(data->cells[i].model, model) && str_equal(data->cells[i].status, "pending");
+    if (pending)
+        str_printf(out, "<p>No speed was measured: %zu of its cells %s not run yet.</p></section>",
+                   pending, pending == 1 ? "has" : "have");
+    else
+        str_append(out, "<p>No speed was measured: every cell of it failed or was left out.</p>"
+                        "</section>");
+}
+
+// Says so where a figure of the card is of a disturbed cell: then all that could have given it were.
+static void only_disturbed(struct str *out, const struct cell_row *const *cells, size_t count)
+{
+    bool disturbed = false;
+    for (size_t i = 0; i < count; i++)
+        disturbed |= cells[i] && !str_equal(cells[i]->status, "ok");
+    if (disturbed)
+        str_append(out, "<p class=doubt>Figures marked noisy or throttled are of disturbed cells: "
+                        "no undisturbed cell has them.</p>");
+}
+
 static void model_card(struct str *out, const struct report_data *data, const char *model)
 {
     const struct cell_row *one = best_cell(data, model, METRIC_TPOT, "decode", true, true);
@@ -111,8 +151,7 @@ static void model_card(struct str *out, const struct report_data *data, const ch
     html_text(out, model[0] ? model : "(no name)");
     str_append(out, "</h3>");
     if (!one && !all && !prefill && !ttft) {
-        str_append(out, "<p>No speed was measured: every cell of it failed or was left out.</p>"
-                        "</section>");
+        no_speed(out, data, model);
         return;
     }
     str_append(out, "<div class=big>");
@@ -122,6 +161,8 @@ static void model_card(struct str *out, const struct report_data *data, const ch
     big_number(out, data, prefill, METRIC_PREFILL_TPS, "prefill", "token/s", "prefill");
     big_number(out, data, ttft, METRIC_TTFT, "prefill", "ns", "first token after");
     str_append(out, "</div>");
+    const struct cell_row *const shown[] = {one, all && all->batch > 1 ? all : NULL, prefill, ttft};
+    only_disturbed(out, shown, sizeof shown / sizeof shown[0]);
     limit_sentence(out, data, one ? one : all, "decode", one ? "Decode for one user" : "Decode");
     limit_sentence(out, data, prefill, "prefill", "Prefill");
     str_append(out, "</section>");

@@ -67,23 +67,18 @@ enum status db_int(sqlite3 *db, const char *path, const char *sql, int64_t *out,
     return status;
 }
 
-// The folder of `path` in a new string, or NULL where that is the root or the working directory.
-static char *parent_of(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash == NULL || slash == path ? NULL : strndup(path, (size_t)(slash - path));
-}
-
 // The folder of a store is the user's own: names of models and machines are nobody else's business. One
 // that exists keeps its mode.
 static enum status make_parent(const char *path, struct error *err)
 {
-    char *dir = parent_of(path), *above = dir ? parent_of(dir) : NULL;
-    enum status status = above ? file_make_dirs(above, err) : OK;
-    if (status == OK && dir && mkdir(dir, 0700) != 0 && errno != EEXIST)
-        status = FAIL(err, ERR_IO, "%s: folder cannot be made: %s", dir, strerror(errno));
+    const char *slash = strrchr(path, '/');
+    if (slash == NULL || slash == path)
+        return OK;
+    char *dir = strndup(path, (size_t)(slash - path));
+    if (dir == NULL)
+        return FAIL(err, ERR_NOMEM, "%s: out of memory", path);
+    enum status status = file_make_private_dirs(dir, err);
     free(dir);
-    free(above);
     return status;
 }
 

@@ -155,6 +155,9 @@ static const char *const hostile_names[] = {
     "",
     "   ",
     "\xff\xfe broken \xc3",
+    "\x1b[31mred\x1b]0;title\x07 \xc2\x9b"
+    "31m",
+    "model\xe2\x80\xaegnp.exe \xe2\x81\xa6x",
     "\xe6\xa8\xa1\xe5\x9e\x8b \xf0\x9f\xa6\x99",
     "a very long name that goes on and on and on and on and on and on and on and on and on and on",
 };
@@ -173,6 +176,11 @@ static void test_hostile_names(void **state)
         check_nesting(page);
         assert_null(strstr(page, "<script"));
         assert_null(strstr(page, "\" onload"));
+        for (const char *p = page; *p; p++) // no escape sequence, no bidirectional control
+            assert_true((unsigned char)*p >= 0x20 || strchr("\r\n\t", *p));
+        assert_null(strstr(page, "\xc2\x9b"));
+        assert_null(strstr(page, "\xe2\x80\xae"));
+        assert_null(strstr(page, "\xe2\x81\xa6"));
         assert_int_not_equal(access("/tmp/ridge-owned", F_OK), 0);
         snprintf(dir, sizeof dir, "%s/out", f->dir);
         assert_int_equal(files_in(dir, ".svg"), gnuplot ? 9 : 0);
@@ -242,6 +250,93 @@ static void test_gnuplot_dies(void **state)
 static void test_gnuplot_lies(void **state)
 {
     without_pictures(state, "#!/bin/sh\nexit 0\n", ".svg");
+}
+
+// A full disk: gnuplot exits with 0 and leaves what fitted. No part of a picture gets into the report.
+static void test_half_a_picture_is_none(void **state)
+{
+    without_pictures(state,
+                     "#!/bin/sh\nprintf '<?xml version=\"1.0\"?><svg></svg>\\n' >\"$3\".svg\n"
+                     "printf '\\211PNG\\r\\n\\032\\nhalf of it' >\"$3\".png\nexit 0\n",
+                     ".png is not whole after 18 bytes: is the disk full?");
+    const struct fixture *f = *state;
+    char dir[128];
+    snprintf(dir, sizeof dir, "%s/out", f->dir);
+    assert_int_equal(files_in(dir, ".png"), 0);
+}
+
+static void test_half_an_svg_is_none(void **state)
+{
+    without_pictures(state, "#!/bin/sh\nprintf '<?xml version=\"1.0\"?><svg><g>' >\"$3\".svg\n",
+                     ".svg is not whole after 29 bytes");
+}
+
+// Where pictures are all that was asked for, an error; what was there before stays.
+static void test_only_pictures(void **state)
+{
+    struct fixture *f = *state;
+    struct error err = {0};
+    struct str note = {0};
+    char dir[128], path[160], *index = NULL;
+    struct store *store = made(f->path, small(NULL));
+    snprintf(dir, sizeof dir, "%s/out", f->dir);
+    fake_gnuplot(f, "#!/bin/sh\n: >\"$3\".svg; : >\"$3\".png\n", path, sizeof path);
+    struct report_options options = {
+        .dir = dir, .formats = REPORT_PNG, .gnuplot = path, .timeout_ms = 5000};
+    assert_int_equal(report_write(store, NULL, &options, &index, &note, &err), ERR_IO);
+    assert_non_null(strstr(err.message, "is not whole after 0 bytes"));
+    assert_null(index);
+    assert_int_not_equal(access(dir, F_OK), 0); // nothing was made
+    store_close(store);
+}
+
+// A relative path is of the folder the program was called in, not of the one gnuplot works in.
+static void test_gnuplot_by_a_relative_path(void **state)
+{
+    struct fixture *f = *state;
+    struct str note = {0};
+    char path[160], here[512];
+    struct store *store = made(f->path, small(NULL));
+    fake_gnuplot(f, "#!/bin/sh\necho 'line 7: it was found' >&2\nexit 1\n", path, sizeof path);
+    assert_non_null(getcwd(here, sizeof here));
+    assert_int_equal(chdir(f->dir), 0);
+    char *page = page_of(f, store, "./fake", 5000, &note);
+    assert_int_equal(chdir(here), 0);
+    assert_non_null(strstr(str_text(&note), "it was found"));
+    free(page);
+    str_fini(&note);
+    store_close(store);
+}
+
+// The working folder of a report that was killed is removed by the next; one of a live process stays.
+static void test_leftovers_are_swept(void **state)
+{
+    struct fixture *f = *state;
+    struct str note = {0};
+    char gone[160], alive[160], file[200], dir[128];
+    struct store *store = made(f->path, small(NULL));
+    snprintf(dir, sizeof dir, "%s/out", f->dir);
+    pid_t child = fork();
+    if (child == 0)
+        _exit(0);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    snprintf(gone, sizeof gone, "%s/.report.tmp-%d-0123456789abcdef", dir, (int)child);
+    snprintf(alive, sizeof alive, "%s/.report.tmp-%d-0123456789abcdef", dir, (int)getppid());
+    assert_int_equal(mkdir(dir, 0755), 0);
+    assert_int_equal(mkdir(gone, 0755), 0);
+    assert_int_equal(mkdir(alive, 0755), 0);
+    snprintf(file, sizeof file, "%s/x.svg", gone);
+    FILE *left = fopen(file, "w");
+    assert_non_null(left);
+    fclose(left);
+    char *page = page_of(f, store, "no-such-program", 300, &note);
+    assert_int_not_equal(access(gone, F_OK), 0);
+    assert_int_equal(access(alive, F_OK), 0);
+    assert_int_equal(rmdir(alive), 0);
+    assert_int_equal(files_in(dir, ".svg"), 0); // and no working folder of its own
+    free(page);
+    str_fini(&note);
+    store_close(store);
 }
 
 // ---- quality ------------------------------------------------------------------------------------
@@ -436,6 +531,13 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_gnuplot_fails, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_gnuplot_dies, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_gnuplot_lies, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_half_a_picture_is_none, fixture_setup,
+                                        fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_half_an_svg_is_none, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_only_pictures, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_gnuplot_by_a_relative_path, fixture_setup,
+                                        fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_leftovers_are_swept, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_quality_stands_beside_the_speed, fixture_setup,
                                         fixture_teardown),
         cmocka_unit_test_setup_teardown(test_pareto_fronts, fixture_setup, fixture_teardown),
