@@ -336,9 +336,44 @@ void page_failures(struct str *out, const struct report_data *data)
 
 // ---- ceilings and memory ------------------------------------------------------------------------
 
+// The level farther away that is read faster than this one for certain, or NULL.
+static const struct ceiling_row *faster_beyond(const struct report_data *data,
+                                               const struct ceiling_row *near)
+{
+    for (size_t i = 0; i < data->ceiling_count; i++) {
+        const struct ceiling_row *far = &data->ceilings[i];
+        if (str_equal(far->name, near->name) && str_equal(far->device, near->device) &&
+            far->threads == near->threads && far->set_bytes > near->set_bytes &&
+            far->low > near->high)
+            return far;
+    }
+    return NULL;
+}
+
+// A cache that is slower than what lies behind it is told and explained: it is measured, not used.
+static void slower_levels(struct str *out, const struct report_data *data)
+{
+    char slow[48], fast[48];
+    for (size_t i = 0; i < data->ceiling_count; i++) {
+        const struct ceiling_row *c = &data->ceilings[i];
+        const struct ceiling_row *faster = c->level[0] ? faster_beyond(data, c) : NULL;
+        if (!faster || !str_equal(c->name, "read"))
+            continue;
+        str_append(out, "<p class=doubt>");
+        html_textf(
+            out,
+            "With %d thread%s %s was read at %s and %s at %s: this machine does not have the "
+            "cache it reports to itself. No cell is held against it.",
+            c->threads, c->threads == 1 ? "" : "s", c->level,
+            metric_format(c->value, c->unit, slow, sizeof slow), faster->level,
+            metric_format(faster->value, faster->unit, fast, sizeof fast));
+        str_append(out, "</p>");
+    }
+}
+
 void page_ceilings(struct str *out, const struct report_data *data)
 {
-    static const char *const heads[] = {"ceiling",   "level",     "reached by", ">threads",
+    static const char *const heads[] = {"ceiling",   "level",     "reached by", ">set", ">threads",
                                         ">measured", ">interval", ">samples",   NULL};
     char low[48], high[48];
     if (data->ceiling_count == 0) {
@@ -355,6 +390,9 @@ void page_ceilings(struct str *out, const struct report_data *data)
         html_text(out, c->level);
         str_append(out, "</td><td>");
         html_text(out, c->kernel);
+        str_append(out, "</td><td class=n>");
+        if (c->set_bytes > 0)
+            html_value(out, c->set_bytes, "bytes");
         str_printf(out, "</td><td class=n>%d</td><td class=n>", c->threads);
         html_value(out, c->value, c->unit);
         str_append(out, "</td><td class=n>");
@@ -364,6 +402,7 @@ void page_ceilings(struct str *out, const struct report_data *data)
     }
     table_end(out);
     str_append(out, "</details>");
+    slower_levels(out, data);
 }
 
 void page_memory(struct str *out, const struct report_data *data)

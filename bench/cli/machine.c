@@ -221,21 +221,23 @@ static void print_ceilings(const struct findings *f)
     const struct ceilings *c = f->ceilings;
     printf("\nCeilings: median of samples taken in turn, and its interval; %s\n",
            f->pinned ? "threads pinned" : "threads not pinned");
-    printf("  %-9s %-5s %7s  %12s  %25s  %7s  %s\n", "", "level", "threads", "", "interval",
-           "samples", "kernel");
+    printf("  %-9s %-5s %10s %7s  %12s  %25s  %7s  %s\n", "", "level", "set", "threads", "",
+           "interval", "samples", "kernel");
     for (int i = 0; i < c->count; i++) {
         const struct ceiling *row = &c->row[i];
         const char *unit = *row->level ? "B" : "FLOP";
         if (!strcmp(row->name, "int8_dot"))
             unit = "OP";
-        char value[32], low[32], high[32], interval[72];
+        char value[32], low[32], high[32], interval[72], set[32] = "";
+        if (row->set_bytes > 0)
+            format_bytes(row->set_bytes, set, sizeof set);
         format_rate(row->value, unit, value, sizeof value);
         snprintf(interval, sizeof interval, "%s - %s", format_rate(row->low, unit, low, sizeof low),
                  format_rate(row->high, unit, high, sizeof high));
         if (i > 0 && strcmp(row->name, c->row[i - 1].name))
             putchar('\n');
-        printf("  %-9s %-5s %7d  %12s  %25s  %7d  %s\n", row->name, row->level, row->threads, value,
-               interval, row->samples, row->kernel);
+        printf("  %-9s %-5s %10s %7d  %12s  %25s  %7d  %s\n", row->name, row->level, set,
+               row->threads, value, interval, row->samples, row->kernel);
     }
     if (*c->note)
         printf("\n  Note: %s\n", c->note);

@@ -37,7 +37,9 @@ struct stream {
     struct region *region; // one a worker
     // the window under way
     const struct kernel *row;
-    int at_level, threads;
+    size_t share; // that each thread streams through
+    bool dram;    // goes on where the last window stopped
+    int threads;
     uint64_t window_ns; // 0: one pass, to warm
 };
 
@@ -191,7 +193,7 @@ static uint64_t run_window(const struct stream *stream, struct region *region, s
 {
     int arrays = arrays_of(stream->row->op);
     size_t size = share / (size_t)arrays & ~(size_t)255;
-    bool dram = stream->at_level == stream->levels - 1;
+    bool dram = stream->dram;
     size_t block = dram && arrays > 1 ? STORE_BLOCK_BYTES : BLOCK_BYTES;
     if (block > size)
         block = size;
@@ -222,18 +224,18 @@ static void stream_job(void *arg, int worker, int workers)
     pool_barrier(stream->pool, worker);
     if (worker >= stream->threads)
         return;
-    size_t share = stream_share(stream->level, stream->levels, stream->at_level, stream->threads);
     uint64_t cpu = thread_cpu_ns(), begin = clock_ns(), end;
-    uint64_t moved = run_window(stream, region, share, begin, &end);
+    uint64_t moved = run_window(stream, region, stream->share, begin, &end);
     region->disturbed = (thread_cpu_ns() - cpu) * 100 < (end - begin) * UNDISTURBED_PERCENT;
     region->rate = end > begin ? (double)moved * 1e9 / (double)(end - begin) : NAN;
 }
 
-static double run(struct stream *stream, const struct kernel *row, int level, int threads,
-                  uint64_t window_ns, bool *disturbed)
+static double run(struct stream *stream, const struct kernel *row, size_t share, bool dram,
+                  int threads, uint64_t window_ns, bool *disturbed)
 {
     stream->row = row;
-    stream->at_level = level;
+    stream->share = share;
+    stream->dram = dram;
     stream->threads = threads;
     stream->window_ns = window_ns;
     pool_run(stream->pool, stream_job, stream);
@@ -249,16 +251,30 @@ static double run(struct stream *stream, const struct kernel *row, int level, in
 void stream_warm(struct stream *stream, const struct kernel *row, int level, int threads)
 {
     bool disturbed;
-    if (level < stream->levels - 1 &&
-        stream_share(stream->level, stream->levels, level, threads) > 0)
-        run(stream, row, level, threads, 0, &disturbed);
+    size_t share = stream_share(stream->level, stream->levels, level, threads);
+    if (level < stream->levels - 1 && share > 0)
+        run(stream, row, share, false, threads, 0, &disturbed);
 }
 
 double stream_rate(struct stream *stream, const struct kernel *row, int level, int threads,
                    uint64_t window_ns, bool *disturbed)
 {
     bool unused;
-    if (stream_share(stream->level, stream->levels, level, threads) == 0)
+    size_t share = stream_share(stream->level, stream->levels, level, threads);
+    if (share == 0)
         return NAN;
-    return run(stream, row, level, threads, window_ns, disturbed ? disturbed : &unused);
+    return run(stream, row, share, level == stream->levels - 1, threads, window_ns,
+               disturbed ? disturbed : &unused);
+}
+
+double stream_rate_set(struct stream *stream, const struct kernel *row, size_t share, int threads,
+                       uint64_t window_ns, bool *disturbed)
+{
+    bool unused;
+    share &= ~(size_t)255;
+    for (int w = 0; w < threads; w++)
+        if (share == 0 || share > stream->region[w].size_bytes)
+            return NAN;
+    run(stream, row, share, false, threads, 0, &unused);
+    return run(stream, row, share, false, threads, window_ns, disturbed ? disturbed : &unused);
 }

@@ -42,4 +42,9 @@ enum { UNDISTURBED_PERCENT = 95 }; // of a window on the processor: nobody else 
 double stream_rate(struct stream *stream, const struct kernel *row, int level, int threads,
                    uint64_t window_ns, bool *disturbed);
 
+// The same for a set of any size, `share` bytes a thread, that is read through once before: whatever of it
+// the caches keep counts. NaN when a thread's region is smaller.
+double stream_rate_set(struct stream *stream, const struct kernel *row, size_t share, int threads,
+                       uint64_t window_ns, bool *disturbed);
+
 #endif

@@ -165,6 +165,7 @@ static enum status ceiling_parse(const json_t *object, struct ceiling *out, stru
     TRY(json_get_f64(object, name, "high", &out->high, err));
     TRY(protocol_get_int(object, "threads", 0, 1 << 16, &out->threads, err));
     TRY(protocol_get_int(object, "samples", 1, INT32_MAX, &out->samples, err));
+    TRY(json_opt_f64(object, "ceilings", "set_bytes", 0, &out->set_bytes, err));
     if (strlen(name) >= sizeof out->name || strlen(level) >= sizeof out->level ||
         strlen(kernel) >= sizeof out->kernel || strlen(device) >= sizeof out->device)
         return FAIL(err, ERR_FORMAT, "a ceiling's name is too long");

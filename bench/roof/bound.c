@@ -8,21 +8,19 @@
 #include <string.h>
 
 #include "bench/roof/roof.h"
+#include "results/basis.h"
 
 static const double RHO_MEMORY = 0.8;      // below: memory
 static const double RHO_COMPUTE = 1.25;    // above: compute
 static const double ETA_SUSPICIOUS = 1.05; // above: the model or a ceiling is wrong
 static const double OVERHEAD_SHARE = 0.5;  // waits beyond this share of the time: overhead
 static const double CANARY_SPREAD = 0.05;  // canaries further apart than this: undetermined
-// A cache holds a working set for sure up to this part of its size; between this and the whole it shares
-// its room with everything else, and the next level's bandwidth is in the interval.
-static const double CACHE_SURE = 0.5;
 
 json_t *bound_thresholds(void)
 {
-    return json_pack("{s:f, s:f, s:f, s:f, s:f, s:f}", "rho_memory", RHO_MEMORY, "rho_compute",
+    return json_pack("{s:f, s:f, s:f, s:f, s:f}", "rho_memory", RHO_MEMORY, "rho_compute",
                      RHO_COMPUTE, "eta_suspicious", ETA_SUSPICIOUS, "overhead_share",
-                     OVERHEAD_SHARE, "canary_spread", CANARY_SPREAD, "cache_sure", CACHE_SURE);
+                     OVERHEAD_SHARE, "canary_spread", CANARY_SPREAD);
 }
 
 const char *bound_name(enum bound bound)
@@ -40,6 +38,20 @@ struct rate {
     double value, low, high;
 };
 
+// What canaries saw of the level they read, brought to the working set: the curve of the ceilings says how much
+// faster or slower than that level the set is read.
+static struct rate rate_beside(const struct bound_input *in, const struct ceiling *level,
+                               const struct read_rate *curve)
+{
+    bool between = curve->nearer != curve->farther;
+    double share = curve->value / level->value;
+    double low_share = between ? curve->farther->value / level->value : share;
+    double high_share = between ? curve->nearer->value / level->value : share;
+    return (struct rate){.value = in->bandwidth * share,
+                         .low = fmin(in->canary_min, in->bandwidth) * low_share,
+                         .high = fmax(in->canary_max, in->bandwidth) * high_share};
+}
+
 static struct rate rate_of(const struct ceiling *row)
 {
     // A single sample has no interval of its own.
@@ -52,18 +64,13 @@ static enum status find_bandwidth(const struct ceilings *ceilings, const struct 
                                   struct rate *out, struct error *err)
 {
     double set = in->work->working_set_bytes;
-    const struct ceiling *row = ceilings_read(ceilings, in->device, in->threads, set);
-    if (!row)
+    const struct ceiling *level = ceilings_read(ceilings, in->device, in->threads, set);
+    struct read_rate curve;
+    if (!level || !ceilings_read_rate(ceilings, in->device, in->threads, set, &curve))
         return FAIL(err, ERR_USAGE, "bound: no read bandwidth was measured with %d threads",
                     in->threads);
-    *out = rate_of(row);
-    if (in->bandwidth > 0)
-        *out = (struct rate){.value = in->bandwidth,
-                             .low = fmin(in->canary_min, in->bandwidth),
-                             .high = fmax(in->canary_max, in->bandwidth)};
-    const struct ceiling *sure = ceilings_read(ceilings, in->device, in->threads, set / CACHE_SURE);
-    if (sure && sure != row)
-        out->low = fmin(out->low, sure->low);
+    *out = in->bandwidth > 0 ? rate_beside(in, level, &curve)
+                             : (struct rate){curve.value, curve.low, curve.high};
     return OK;
 }
 
@@ -179,7 +186,7 @@ static enum status judge(const struct ceilings *ceilings, const struct bound_inp
     out->rho = roof.compute_ns / roof.memory_ns;
     out->rho_low = roof.compute_low_ns / roof.memory_ns * bandwidth.low / bandwidth.value;
     out->rho_high = roof.compute_high_ns / roof.memory_ns * bandwidth.high / bandwidth.value;
-    out->basis = in->counters ? "counters + analytic" : "host clock + analytic";
+    out->basis = in->counters ? BASIS_COUNTERS : BASIS_CLOCK;
     out->bound = decide(in, out, why, sizeof why);
     write_text(out, why);
     return OK;

@@ -29,6 +29,7 @@ enum {
     ROUNDS_MAX = 41,
     THREAD_COUNTS_MAX = 16,
 };
+static const double SET_MOST_BYTES = 96 << 20;
 static const double PILOT_MARGIN = 1.03; // of a later row over an earlier one
 static const uint64_t BUDGET_QUICK_NS = 800 * 1000000ull, BUDGET_FULL_NS = 6000 * 1000000ull;
 
@@ -37,6 +38,7 @@ struct task {
     const struct kernel *kernel;
     int level; // of a bandwidth; -1: a peak
     int threads;
+    size_t share; // bytes a thread reads; 0: the level's own (stream_share)
     double sample[ROUNDS_MAX];
     int samples;
 };
@@ -119,6 +121,9 @@ static double window(struct bench *bench, const struct task *task, const struct 
     if (task->level < 0)
         return peak_rate(bench, kernel, task->threads, disturbed);
     uint64_t window_ns = WINDOW_CACHE_NS;
+    if (task->share)
+        return stream_rate_set(bench->stream, kernel, task->share, task->threads, window_ns,
+                               disturbed);
     if (task->level == bench->levels - 1)
         window_ns = kernel->op == KOP_READ ? WINDOW_DRAM_NS : WINDOW_STORE_NS;
     stream_warm(bench->stream, kernel, task->level, task->threads);
@@ -225,6 +230,25 @@ static void plan_task(struct bench *bench, bool quick, enum kernel_op op, enum d
     }
 }
 
+// Reads of half, all and twice what the threads have of the last cache: where it gives way to memory. Not of a
+// cache so large that reading through it takes longer than a sample may.
+static void plan_sets(struct bench *bench, const struct kernel *read)
+{
+    int all = pool_threads(bench->pool), last = bench->levels - 2;
+    if (last < 0 || !read)
+        return;
+    double cache = (double)memory_level_capacity(&bench->level[last], all);
+    double nearest = (double)all * (double)stream_share(bench->level, bench->levels, last, all);
+    double farthest =
+        (double)all * (double)stream_share(bench->level, bench->levels, last + 1, all);
+    for (double set = cache / 2; set <= 2 * cache && set <= SET_MOST_BYTES; set *= 2)
+        if (set > 1.5 * nearest && set < 0.75 * farthest)
+            add_task(bench, &(struct task){.kernel = read,
+                                           .level = last,
+                                           .threads = all,
+                                           .share = (size_t)(set / all) & ~(size_t)255});
+}
+
 static void plan_tasks(struct bench *bench, bool quick, struct ceilings *out)
 {
     static const enum kernel_op ops[] = {KOP_READ, KOP_COPY, KOP_TRIAD};
@@ -232,6 +256,11 @@ static void plan_tasks(struct bench *bench, bool quick, struct ceilings *out)
     for (int o = 0; o < (quick ? 1 : 3); o++)
         for (int level = 0; level < bench->levels; level++)
             plan_task(bench, quick, ops[o], DT_F32, level, out);
+    for (int i = 0; !quick && i < bench->tasks; i++)
+        if (bench->task[i].kernel->op == KOP_READ && bench->task[i].level == bench->levels - 2) {
+            plan_sets(bench, bench->task[i].kernel);
+            break;
+        }
     for (int t = 0; t < 3; t++)
         plan_task(bench, quick, KOP_PEAK, types[t], -1, out);
 }
@@ -270,8 +299,12 @@ static enum status conclude(const struct bench *bench, struct ceilings *out, str
         if (task->level < 0)
             continue;
         snprintf(row->level, sizeof row->level, "%s", bench->level[task->level].name);
-        row->set_bytes = (double)task->threads * (double)stream_share(bench->level, bench->levels,
-                                                                      task->level, task->threads);
+        size_t share = task->share
+                           ? task->share
+                           : stream_share(bench->level, bench->levels, task->level, task->threads);
+        row->set_bytes = (double)task->threads * (double)share;
+        if (task->share)
+            snprintf(row->name, sizeof row->name, "%s", READ_SET);
     }
     return OK;
 }
@@ -319,6 +352,10 @@ static enum status measure_host(struct device *device, bool quick, struct ceilin
     plan_tasks(bench, quick, out);
     measure(bench, quick ? BUDGET_QUICK_NS : BUDGET_FULL_NS);
     conclude(bench, out, err);
+    char slower[256];
+    levels_explain(out, slower, sizeof slower);
+    if (slower[0])
+        note(out, "%s", slower);
     if (bench->retaken)
         note(out, "%d of %d windows were disturbed by other programs and taken again",
              bench->retaken, bench->windows);
@@ -467,13 +504,14 @@ json_t *ceilings_json(const struct ceilings *c)
     json_t *rows = json_array();
     for (int i = 0; rows && i < c->count; i++) {
         const struct ceiling *row = &c->row[i];
-        json_array_append_new(rows, json_pack("{s:s, s:s, s:o, s:s, s:i, s:s, s:f, s:f, s:f, s:i}",
-                                              "device", row->device, "name", row->name, "level",
-                                              *row->level ? json_string(row->level) : json_null(),
-                                              "kernel", row->kernel, "threads", row->threads,
-                                              "unit", *row->level ? "bytes/s" : "operations/s",
-                                              "value", row->value, "low", row->low, "high",
-                                              row->high, "samples", row->samples));
+        json_array_append_new(
+            rows, json_pack("{s:s, s:s, s:o, s:s, s:i, s:s, s:f, s:f, s:f, s:i, s:o}", "device",
+                            row->device, "name", row->name, "level",
+                            *row->level ? json_string(row->level) : json_null(), "kernel",
+                            row->kernel, "threads", row->threads, "unit",
+                            *row->level ? "bytes/s" : "operations/s", "value", row->value, "low",
+                            row->low, "high", row->high, "samples", row->samples, "set_bytes",
+                            row->set_bytes > 0 ? json_real(row->set_bytes) : json_null()));
     }
     return rows;
 }

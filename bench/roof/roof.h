@@ -17,15 +17,18 @@
 // ---- ceilings --------------------------------------------------------------------------------------------
 struct ceiling {
     char device[DEVICE_NAME_BYTES]; // "cpu", "cuda:0"
-    char name[32];                  // "read", "copy", "triad"; "f32_fma", "bf16_dot", "int8_dot"
-    char level[8];                  // "L1".."DRAM" for bandwidths, "" for datapaths
-    char kernel[64];                // the registry row that reached it
-    int threads;                    // 0: the device has none, and the row is for any number
-    double value;                   // bytes/s or operations/s: the median of the samples
-    double low, high;               // interval of the median
+    char name[32];    // "read", "copy", "triad"; READ_SET; "f32_fma", "bf16_dot", "int8_dot"
+    char level[8];    // "L1".."DRAM" for bandwidths, "" for datapaths
+    char kernel[64];  // the registry row that reached it
+    int threads;      // 0: the device has none, and the row is for any number
+    double value;     // bytes/s or operations/s: the median of the samples
+    double low, high; // interval of the median
     int samples;
     double set_bytes; // of a bandwidth: what all threads read over and over; 0: not known
 };
+// A read of more than the last cache is sure to hold and less than memory is measured with: a point between
+// the two on the curve of levels.c. Its level is the cache's.
+#define READ_SET "read_set"
 enum { CEILINGS_MAX = 192 };
 struct ceilings {
     struct ceiling row[CEILINGS_MAX];
@@ -44,10 +47,25 @@ enum status ceilings_measure(struct device *device, bool quick, struct ceilings 
 // device: a name as struct ceiling has it.
 const struct ceiling *ceilings_find(const struct ceilings *c, const char *device, const char *name,
                                     const char *level, int threads);
-// The read ceiling of the level that holds a working set, or NULL: the denominator of MBU. A device whose
-// levels are not among c->level is read from its memory.
+// The read ceiling of the level whose reported size holds a working set, or NULL: the level that a canary of
+// that set reads. A device whose levels are not among c->level is read from its memory.
 const struct ceiling *ceilings_read(const struct ceilings *c, const char *device, int threads,
                                     double working_set_bytes);
+
+// ---- levels.c: what a working set is held against -------------------------------------------------------
+struct read_rate {
+    double value, low, high; // bytes/s
+    const struct ceiling *nearer,
+        *farther; // its neighbours on the curve; the same one beyond its ends
+};
+// The read bandwidth of a working set, on the curve through the measured read ceilings; how it lies between
+// two of them is written there. False when nothing was measured with so many threads.
+bool ceilings_read_rate(const struct ceilings *c, const char *device, int threads, double set_bytes,
+                        struct read_rate *out);
+// Names each level that is slower than one farther away, in words; "" when there is none.
+void levels_explain(const struct ceilings *c, char *out, size_t out_bytes);
+
+// ---- peaks --------------------------------------------------------------------------------------------------
 // The peak that products of this input type can reach, or NULL: the denominator of MFU. Narrow types
 // can always be widened and multiplied as f32, so the better of the two counts.
 const struct ceiling *ceilings_peak(const struct ceilings *c, const char *device,

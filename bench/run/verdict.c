@@ -109,11 +109,14 @@ static enum status add_shares(struct trial *t, const struct phase_work *prefill,
                               const struct phase_work *decode, const struct ceilings *c,
                               struct error *err)
 {
-    const struct ceiling *read =
-        ceilings_read(c, t->cell->device, t->cell->threads, decode->working_set_bytes);
-    double ceiling = read ? read->value : NAN;
-    double prefill_peak_ns = peak_time_ns(prefill, c, t->cell);
-    double decode_peak_ns = peak_time_ns(decode, c, t->cell);
+    const struct cell *cell = t->cell;
+    const struct ceiling *level =
+        ceilings_read(c, cell->device, cell->threads, decode->working_set_bytes);
+    struct read_rate curve = {.value = NAN};
+    ceilings_read_rate(c, cell->device, cell->threads, decode->working_set_bytes, &curve);
+    double set_share = level ? curve.value / level->value : NAN; // of the rate the canaries see
+    double prefill_peak_ns = peak_time_ns(prefill, c, cell);
+    double decode_peak_ns = peak_time_ns(decode, c, cell);
     t->added = arena_alloc(&t->arena, t->repetition_count + 1, sizeof *t->added);
     t->added_count = arena_alloc(&t->arena, t->repetition_count + 1, sizeof *t->added_count);
     for (size_t i = 0; t->added && t->added_count && i < t->repetition_count; i++) {
@@ -124,7 +127,8 @@ static enum status add_shares(struct trial *t, const struct phase_work *prefill,
         t->added[i] = rows;
         if (!rows)
             break;
-        double beside = bandwidth_beside(r), rate = isnan(beside) ? ceiling : beside;
+        double beside = bandwidth_beside(r),
+               rate = isnan(beside) ? curve.value : beside * set_share;
         add_share(rows, &t->added_count[i], METRIC_MBU, "decode",
                   isnan(beside) ? SOURCE_ANALYTIC : SOURCE_BESIDE,
                   1e9 * work_bytes(&decode->total) / rate / tpot_ns);

@@ -37,9 +37,10 @@ double predict_load_ns(const struct cell *cell)
 static double phase_ns(const struct phase_work *work, const char *device, int threads,
                        const struct ceilings *ceilings)
 {
-    const struct ceiling *read =
-        ceilings ? ceilings_read(ceilings, device, threads, work->working_set_bytes) : NULL;
-    double bytes_per_s = read && read->value > 0 ? read->value : rough_bytes_per_s, total = 0;
+    struct read_rate read = {.value = rough_bytes_per_s};
+    if (ceilings)
+        ceilings_read_rate(ceilings, device, threads, work->working_set_bytes, &read);
+    double bytes_per_s = read.value, total = 0;
     for (int op = 0; op < OPC_COUNT; op++) {
         const struct work *w = &work->op[op];
         const struct ceiling *peak =

@@ -183,6 +183,43 @@ static void test_weights_in_codes_say_so(void **state)
     free(page);
 }
 
+// A cache slower than memory, as a virtual machine measured it, is explained under the ceilings.
+static void test_a_level_slower_than_memory_is_explained(void **state)
+{
+    struct ceiling_row rows[] = {{.name = "read",
+                                  .level = "L3",
+                                  .kernel = "k",
+                                  .unit = "B/s",
+                                  .device = "cpu",
+                                  .threads = 1,
+                                  .samples = 9,
+                                  .value = 12.0e9,
+                                  .low = 11.9e9,
+                                  .high = 12.1e9,
+                                  .set_bytes = 75e6},
+                                 {.name = "read",
+                                  .level = "DRAM",
+                                  .kernel = "k",
+                                  .unit = "B/s",
+                                  .device = "cpu",
+                                  .threads = 1,
+                                  .samples = 9,
+                                  .value = 16.7e9,
+                                  .low = 16.5e9,
+                                  .high = 16.9e9,
+                                  .set_bytes = 1200e6}};
+    struct report_data data = {.ceilings = rows, .ceiling_count = 2};
+    struct str out = {0};
+    (void)state;
+    page_ceilings(&out, &data);
+    has(str_text(&out), "With 1 thread L3 was read at 12.0 GB/s and DRAM at 16.7 GB/s");
+    str_fini(&out);
+    rows[0].value = rows[0].low = rows[0].high = 16.6e9; // within DRAM's interval
+    page_ceilings(&out, &data);
+    has_not(str_text(&out), "was read at");
+    str_fini(&out);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -196,6 +233,7 @@ int main(void)
                                         fixture_teardown),
         cmocka_unit_test_setup_teardown(test_weights_in_codes_say_so, fixture_setup,
                                         fixture_teardown),
+        cmocka_unit_test(test_a_level_slower_than_memory_is_explained),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -17,8 +17,8 @@ static struct ceilings example(void)
     struct ceilings c = {.count = 4,
                          .levels = 2,
                          .level = {{"L3", 32 << 20, 2, 2, 1}, {"DRAM", (size_t)24 << 30, 2, 2, 1}},
-                         .row = {{"cpu", "read", "L3", "k", 2, 200e9, 198e9, 202e9, 9},
-                                 {"cpu", "read", "DRAM", "k", 2, 50e9, 49e9, 51e9, 9},
+                         .row = {{"cpu", "read", "L3", "k", 2, 200e9, 198e9, 202e9, 9, 16e6},
+                                 {"cpu", "read", "DRAM", "k", 2, 50e9, 49e9, 51e9, 9, 256e6},
                                  {"cpu", "f32_fma", "", "k", 2, 0.25e12, 0.249e12, 0.251e12, 9},
                                  {"cpu", "bf16_dot", "", "k", 2, 1e12, 0.99e12, 1.01e12, 9}}};
     return c;
@@ -174,14 +174,25 @@ static void level_follows_working_set(void **state)
     assert_float_equal(v.t_memory_ns, 5e3, 1);
     assert_float_equal(v.rho_low, 0.2 / 1.01 * 0.99, 1e-6);
 
-    work.working_set_bytes = 30e6; // fits, but not for sure: memory's bandwidth is in the interval
+    work.working_set_bytes = 64e6; // half way between the two sizes that were read: 100 GB/s
     assert_int_equal(bound_decide(&c, &in, &v, &err), OK);
-    assert_float_equal(v.t_memory_ns, 5e3, 1);
-    assert_float_equal(v.rho_low, 0.2 / 1.01 * 49 / 200, 1e-6);
+    assert_float_equal(v.t_memory_ns, 10e3, 1);
+    assert_float_equal(v.rho, 0.1, 1e-6);
+    assert_float_equal(v.rho_low, 0.1 / 1.01 * 49 / 100,
+                       1e-6); // where the cache gave way is not known
+    assert_float_equal(v.rho_high, 0.1 / 0.99 * 202 / 100, 1e-6);
 
-    work.working_set_bytes = 34e6; // larger than L3
+    work.working_set_bytes = 300e6;
     assert_int_equal(bound_decide(&c, &in, &v, &err), OK);
     assert_float_equal(v.t_memory_ns, 20e3, 1);
+    assert_float_equal(v.rho_low, 0.05 / 1.01 * 49 / 50, 1e-6);
+
+    // Canaries read the level whose size holds the set, memory here: 60 where the ceiling has 50. The set is
+    // read twice as fast as memory.
+    work.working_set_bytes = 64e6;
+    in.bandwidth = in.canary_min = in.canary_max = 60e9;
+    assert_int_equal(bound_decide(&c, &in, &v, &err), OK);
+    assert_float_equal(v.t_memory_ns, 1e6 / 120e9 * 1e9, 1);
 }
 
 static void peaks(void **state)

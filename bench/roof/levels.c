@@ -1,0 +1,154 @@
+// levels.c - the read bandwidth of a working set: from the measured curve of bandwidth over size.
+//
+// Each read ceiling is a point of that curve: so many bytes, read over and over by all threads of its device, came at so
+// many bytes a second. A working set is held against the curve, never against the size that a system
+// reports for a cache: virtual machines report caches that many share.
+//
+//   bytes/s |  *----*                    value of the set: on the line between its two neighbours,
+//           |        \                   in the logarithms of both axes. Its interval reaches from the
+//           |         *                  lower end of the farther point to the upper end of the nearer
+//           |           \                one, because a cache gives way at a size nobody measured.
+//           |            *-----*         Beyond both ends the curve is flat.
+//           +--------------------- bytes
+//
+// A point that is slower than one farther away is no level: the same bytes could be read faster as a part
+// of the larger set. It is left out, and levels_explain says so.
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "bench/probe/stream.h"
+#include "bench/roof/roof.h"
+
+enum { POINTS_MAX = 24 };
+static const double MEMORY_BYTES = 1e12; // beyond every cache
+
+struct point {
+    const struct ceiling *row;
+    double set_bytes;
+};
+
+// Rows of older stores have no size: it follows from the levels, as it did when they were measured.
+static double set_of(const struct ceilings *c, const struct ceiling *row)
+{
+    if (row->set_bytes > 0)
+        return row->set_bytes;
+    for (int level = 0; level < c->levels; level++)
+        if (str_equal(c->level[level].name, row->level))
+            return (double)row->threads *
+                   (double)stream_share(c->level, c->levels, level, row->threads);
+    // A device that does not say how large its caches are: its memory is one flat level.
+    return str_equal(row->level, "DRAM") ? MEMORY_BYTES : 0;
+}
+
+static int by_size(const void *a, const void *b)
+{
+    double x = ((const struct point *)a)->set_bytes, y = ((const struct point *)b)->set_bytes;
+    return (x > y) - (x < y);
+}
+
+static bool named(const struct ceiling *row, const char *name)
+{
+    return str_equal(row->name, name) ||
+           (str_equal(name, "read") && str_equal(row->name, READ_SET));
+}
+
+// The points of one operation with so many threads, the smallest first.
+static size_t points_of(const struct ceilings *c, const char *device, const char *name, int threads,
+                        struct point out[POINTS_MAX])
+{
+    size_t count = 0;
+    for (int i = 0; i < c->count && count < POINTS_MAX; i++) {
+        const struct ceiling *row = &c->row[i];
+        bool fits = str_equal(row->device, device) &&
+                    (row->threads == threads || row->threads == 0) && named(row, name);
+        double set = fits && row->value > 0 ? set_of(c, row) : 0;
+        if (set > 0)
+            out[count++] = (struct point){row, set};
+    }
+    qsort(out, count, sizeof *out, by_size);
+    return count;
+}
+
+// The fastest of the points farther than `at` that is at least as fast, or NULL.
+static const struct ceiling *faster_beyond(const struct point *points, size_t count, size_t at)
+{
+    const struct ceiling *best = NULL;
+    for (size_t i = at + 1; i < count; i++)
+        if (points[i].row->value >= points[at].row->value &&
+            (!best || points[i].row->value > best->value))
+            best = points[i].row;
+    return best;
+}
+
+// Leaves out what is no level. Returns how many are left: each is faster than all behind it.
+static size_t keep_levels(struct point *points, size_t count)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < count; i++)
+        if (!faster_beyond(points, count, i))
+            points[kept++] = points[i];
+    return kept;
+}
+
+// A single sample has no interval of its own.
+static double low_of(const struct ceiling *row)
+{
+    return fmin(row->low, row->value);
+}
+
+static double high_of(const struct ceiling *row)
+{
+    return fmax(row->high, row->value);
+}
+
+bool ceilings_read_rate(const struct ceilings *c, const char *device, int threads, double set_bytes,
+                        struct read_rate *out)
+{
+    struct point points[POINTS_MAX];
+    size_t count = keep_levels(points, points_of(c, device, "read", threads, points)), at = 0;
+    if (count == 0)
+        return false;
+    while (at < count && points[at].set_bytes < set_bytes)
+        at++;
+    const struct ceiling *nearer = points[at ? at - 1 : 0].row;
+    const struct ceiling *farther = points[at < count ? at : count - 1].row;
+    *out = (struct read_rate){.value = farther->value,
+                              .low = low_of(farther),
+                              .high = high_of(nearer),
+                              .nearer = nearer,
+                              .farther = farther};
+    if (nearer == farther)
+        return true;
+    double from = points[at - 1].set_bytes, to = points[at].set_bytes;
+    double along = log(set_bytes / from) / log(to / from); // 0 at the nearer, 1 at the farther
+    out->value = nearer->value * pow(farther->value / nearer->value, along);
+    return true;
+}
+
+void levels_explain(const struct ceilings *c, char *out, size_t out_bytes)
+{
+    static const char *const names[] = {"read", "copy", "triad"};
+    struct str text = {0};
+    for (size_t n = 0; n < sizeof names / sizeof names[0]; n++)
+        for (int i = 0; i < c->count; i++) {
+            struct point points[POINTS_MAX];
+            const struct ceiling *row = &c->row[i], *faster = NULL;
+            size_t count = points_of(c, row->device, names[n], row->threads, points);
+            for (size_t p = 0; p < count; p++)
+                if (points[p].row == row)
+                    faster = faster_beyond(points, count, p);
+            // Only where the intervals are apart: neighbours within the noise are no news.
+            if (faster && str_equal(row->name, names[n]) && row->high < faster->low)
+                str_printf(&text,
+                           "%s%s of %s with %d thread%s reaches %.1f GB/s, %s %.1f: the machine "
+                           "does not have this cache to itself, and nothing is held against it",
+                           text.length ? "; " : "", row->name, row->level, row->threads,
+                           row->threads == 1 ? "" : "s", row->value / 1e9, faster->level,
+                           faster->value / 1e9);
+        }
+    snprintf(out, out_bytes, "%s", str_text(&text));
+    str_fini(&text);
+}
