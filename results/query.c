@@ -192,6 +192,8 @@ enum status query_cell(struct store *store, struct arena *arena, int64_t run, co
                         store->path, which, found->key, found->label, cells[i].key, cells[i].label);
         found = &cells[i];
     }
+    if (count == 0 && run == 0)
+        return FAIL(err, ERR_USAGE, "%s: " NOTHING_MEASURED, store->path);
     if (found == NULL)
         return FAIL(err, ERR_USAGE,
                     "%s: no run and no cell '%s': give a run, the start of a cell's key, or its "

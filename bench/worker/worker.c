@@ -309,9 +309,10 @@ static enum status run_cells(struct worker *w, struct error *err)
 
 static json_t *ceiling_json(const struct ceiling *c)
 {
-    return json_pack("{ss ss ss ss si sf sf sf si}", "device", c->device, "name", c->name, "level",
-                     c->level, "kernel", c->kernel, "threads", c->threads, "value", c->value, "low",
-                     c->low, "high", c->high, "samples", c->samples);
+    return json_pack("{ss ss ss ss si sf sf sf si sf}", "device", c->device, "name", c->name,
+                     "level", c->level, "kernel", c->kernel, "threads", c->threads, "value",
+                     c->value, "low", c->low, "high", c->high, "samples", c->samples, "set_bytes",
+                     c->set_bytes);
 }
 
 static enum status run_ceilings(struct worker *w, struct error *err)
