@@ -42,7 +42,7 @@ engine/cuda: base device/device.h kernels/kernels.h kernels/quant.h engine/engin
 engine/metal: base device/device.h kernels/kernels.h kernels/quant.h engine/engine.h engine/backend.h engine/model engine/load/source.h
 bench: base
 bench/probe: base device/device.h kernels/kernels.h results
-bench/roof: base device/device.h kernels/kernels.h engine/engine.h bench/probe
+bench/roof: base device/device.h kernels/kernels.h engine/engine.h results bench/probe
 bench/quality: base device/device.h engine/engine.h results
 bench/suite: base device/device.h engine/engine.h results bench/quality bench/roof bench/probe
 bench/protocol: base engine/engine.h results bench/suite bench/roof bench/probe
