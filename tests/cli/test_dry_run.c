@@ -17,7 +17,7 @@
 // The dry run of one sweep over a golden model; caller frees.
 static char *dry_run_of(const char *model, int context)
 {
-    static const struct engine_device devices[] = {{.name = "cpu", .available = true}};
+    static const struct device_info devices[] = {{.name = DEVICE_DEFAULT, .available = true}};
     char path[] = "/tmp/test_dry_run.XXXXXX", text[512], here[256], *out = NULL;
     size_t bytes = 0;
     struct error err = {0};

@@ -126,16 +126,16 @@ static double perplexity_of(const char *dir, const struct quality_text *text)
 {
     struct error err = {0};
     struct quality quality;
-    struct pool *pool = pool_of(2);
-    struct model *model = load(dir, "f32", pool, ISA_ALL);
+    struct device *device = device_of(2);
+    struct model *model = load(dir, "f32", device);
     struct quality_input in = {.model = model,
                                .kv = DT_F16, // as llama.cpp's cache
                                .convention = quality_convention_find("llama-512"),
                                .text = text,
-                               .pool = pool};
+                               .pool = device_pool(device)};
     expect_ok(quality_measure(&in, &quality, &err), &err, dir);
     model_destroy(model);
-    pool_destroy(pool);
+    device_close(device);
     assert_true(quality.windows == 2 && quality.tokens == 510);
     return quality.perplexity;
 }

@@ -47,7 +47,7 @@ static void write_file(const char *name, const char *text)
 // The plan of a suite in the folder, on a machine with a CPU.
 static struct plan *plan_of(const char *text)
 {
-    static const struct engine_device devices[] = {{.name = "cpu", .available = true}};
+    static const struct device_info devices[] = {{.name = DEVICE_DEFAULT, .available = true}};
     char path[128];
     struct error err = {0};
     struct suite suite;
