@@ -14,12 +14,14 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/bind.h"
 #include "base/clock.h"
 #include "base/interrupt.h"
+#include "base/os.h"
 
 enum {
     CACHE_LINE = 128, // two lines: processors fetch neighbours in pairs, Apple's lines are 128
@@ -228,6 +230,46 @@ static enum status find_units(struct pool *pool, struct error *err)
     return bind_order(pool->topology, pool->restore, &pool->order, err);
 }
 
+static void forget_units(struct pool *pool)
+{
+    bind_order_fini(&pool->order);
+    hwloc_bitmap_free(pool->restore);
+    if (pool->topology)
+        hwloc_topology_destroy(pool->topology);
+}
+
+// More threads than the quota pays for would stand still together in every period.
+int pool_automatic_threads(int cores, int64_t quota_millis)
+{
+    if (quota_millis == OS_UNKNOWN || quota_millis >= (int64_t)cores * 1000)
+        return cores;
+    return quota_millis <= 1000 ? 1 : (int)((quota_millis + 999) / 1000);
+}
+
+enum status pool_room(struct pool_room *out, struct error *err)
+{
+    struct pool pool = {0};
+    *out = (struct pool_room){.quota_millis = os_cpu_quota_millis()};
+    enum status status = find_units(&pool, err);
+    if (status == OK) {
+        out->units = pool.order.count;
+        out->cores = pool.order.cores;
+        out->automatic = pool_automatic_threads(out->cores, out->quota_millis);
+    }
+    forget_units(&pool);
+    return status;
+}
+
+const char *pool_room_note(const struct pool_room *room, char *out, size_t out_bytes)
+{
+    snprintf(out, out_bytes, "%s", "");
+    if (room->automatic < room->cores)
+        snprintf(out, out_bytes,
+                 "the control group's quota of %.2f processors; %d cores may be used",
+                 (double)room->quota_millis / 1000, room->cores);
+    return out;
+}
+
 // Binds the calling thread to the first unit. False where the system refuses.
 static bool bind_caller(struct pool *pool)
 {
@@ -286,7 +328,8 @@ enum status pool_create(int threads, bool pin, struct pool **out, struct error *
                  threads, pool->order.count, pool->order.count == 1 ? "" : "s");
         goto out;
     }
-    pool->threads = threads ? threads : pool->order.cores;
+    pool->threads =
+        threads ? threads : pool_automatic_threads(pool->order.cores, os_cpu_quota_millis());
     pool->workers = calloc((size_t)pool->threads, sizeof *pool->workers);
     if (!pool->workers) {
         status = FAIL(err, ERR_NOMEM, "no memory for %d threads", pool->threads);
@@ -320,9 +363,6 @@ void pool_destroy(struct pool *pool)
     if (pool->pinned)
         hwloc_set_cpubind(pool->topology, pool->restore, HWLOC_CPUBIND_THREAD);
     free(pool->workers);
-    bind_order_fini(&pool->order);
-    hwloc_bitmap_free(pool->restore);
-    if (pool->topology)
-        hwloc_topology_destroy(pool->topology);
+    forget_units(pool);
     free(pool);
 }

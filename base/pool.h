@@ -15,8 +15,21 @@
 
 struct pool;
 
-// threads: at least 1, at most the processing units the process may use; 0: one per physical core it
-// may use. pin: bind each thread to a core of its own, filling the fastest core kind first; where the
+// How many threads a pool may have in this process, and how many it takes when nobody says.
+struct pool_room {
+    int units; // processing units the process may use: the most
+    int cores; // physical cores among them
+    int64_t
+        quota_millis; // CPU quota of the control group, thousandths of a processor; OS_UNKNOWN: none
+    int automatic;    // the smaller of the cores and the quota rounded up, and at least 1
+};
+// Errors: ERR_IO, ERR_NOMEM, ERR_INTERNAL when nothing may be used.
+enum status pool_room(struct pool_room *out, struct error *err);
+// "the control group's quota of 1.50 processors; 8 cores may be used" where the quota decides, else "". Returns out.
+const char *pool_room_note(const struct pool_room *room, char *out, size_t out_bytes);
+int pool_automatic_threads(int cores, int64_t quota_millis);
+
+// threads: at least 1, at most the processing units the process may use; 0: pool_room's automatic. pin: bind each thread to a core of its own, filling the fastest core kind first; where the
 // system refuses (macOS), the pool runs unbound and pool_pinned() says so.
 // Owned by the caller. Errors: ERR_USAGE for too many threads, ERR_NOMEM, ERR_IO.
 enum status pool_create(int threads, bool pin, struct pool **out, struct error *err);

@@ -3,10 +3,8 @@
 #define BENCH_EXIT_CODE_H
 
 enum exit_code {
-    EXIT_FINE = 0,  // skips included
-    EXIT_ERROR = 1, // usage or internal error
-    EXIT_REGRESSION = 2,
-    EXIT_AMBIGUOUS = 3,
+    EXIT_FINE = 0,        // skips included
+    EXIT_ERROR = 1,       // usage or internal error
     EXIT_CELL_FAILED = 4, // a cell ended in wrong, oom, timeout or crashed
     EXIT_INTERRUPTED = 130,
 };

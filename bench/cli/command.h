@@ -53,6 +53,15 @@ extern const struct command *const commands[];
 // EXIT_FINE, EXIT_INTERRUPTED for ERR_INTERRUPTED, else EXIT_ERROR.
 enum exit_code exit_code_of(const struct error *err);
 
+struct suite;
+// bench.conf alone, with the table's defaults for what it does not set. The caller calls suite_fini. path: of
+// the file, owned by the suite's arena; NULL where there is none.
+enum status command_config(struct suite *out, const char **path, struct error *err);
+
+// What a report has, as report_formats says it: --format, else bench.conf's, else the option table's.
+enum status command_report_formats(const struct arguments *args, unsigned *formats,
+                                   struct error *err);
+
 // Database of this invocation: --db, else bench.conf's, else the user's data directory. Caller frees.
 char *command_database(const struct arguments *args, struct error *err);
 

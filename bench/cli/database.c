@@ -1,4 +1,5 @@
-// database.c - which store an invocation means: --db, else bench.conf's, else the user's own.
+// database.c - the settings of bench.conf, and the store an invocation uses: --db, else bench.conf's, else the
+// user's own.
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,23 +23,35 @@ static char *user_database(struct error *err)
     return path;
 }
 
+enum status command_config(struct suite *out, const char **path, struct error *err)
+{
+    char *config = suite_config_path();
+    struct suite_sources sources = {.config_path = config};
+    enum status status = suite_load(&sources, out, err);
+    *path = NULL;
+    if (status == OK && config && !(*path = arena_strdup(&out->arena, config))) {
+        status = FAIL(err, ERR_NOMEM, "no memory for the path of bench.conf");
+        suite_fini(out);
+    }
+    free(config);
+    return status;
+}
+
 // `db` of bench.conf, a relative one beside that file. NULL without an error when it names none.
 static char *configured_database(struct error *err)
 {
-    char *config = suite_config_path(), *path = NULL;
     struct suite suite;
-    if (!config)
+    const char *config = NULL;
+    char *path = NULL;
+    if (command_config(&suite, &config, err) != OK)
         return NULL;
-    struct suite_sources sources = {.config_path = config};
-    if (suite_load(&sources, &suite, err) == OK) {
-        const char *beside =
-            suite.bench.db ? path_beside(&suite.arena, config, suite.bench.db) : NULL;
+    if (suite.bench.db) {
+        const char *beside = path_beside(&suite.arena, config, suite.bench.db);
         path = beside ? strdup(beside) : NULL;
-        if (suite.bench.db && !path)
+        if (!path)
             FAIL(err, ERR_NOMEM, "no memory for the database's path");
-        suite_fini(&suite);
     }
-    free(config);
+    suite_fini(&suite);
     return path;
 }
 

@@ -161,6 +161,10 @@ void dry_run_print(const struct plan *plan, const char *basis, FILE *out)
     char wait[24], memory[24];
     plain_printf(out, "suite %s: %zu cells, %zu to run, %zu left out\n", plan->suite_name,
                  plan->cell_count, plan->run_count, plan->cell_count - plan->run_count);
+    if (plan->suite_about)
+        plain_printf(out, "%s\n", plan->suite_about);
+    if (plan->threads_note[0])
+        plain_printf(out, "%s\n", plan->threads_note);
     if (plan->duplicates)
         plain_printf(out, "repeated in later sweeps, run once as the first has them: %zu\n",
                      plan->duplicates);
@@ -231,11 +235,12 @@ enum status dry_run_print_json(const struct plan *plan, const char *basis, FILE 
         json_array_append_new(qualities, quality_json(&plan->qualities[i]));
     for (size_t i = 0; i < plan->cell_count; i++)
         json_array_append_new(cells, cell_json(&plan->cells[i]));
-    json_t *root = json_pack(
-        "{s:s, s:s, s:s, s:o, s:o, s:f, s:s, s:I, s:I}", "suite", plan->suite_name, "path",
-        plan->suite_path, "resolved", plan->suite_text, "cells", cells, "qualities", qualities,
-        "predicted_ns", plan->predicted_ns, "basis", basis, "duplicates",
-        (json_int_t)plan->duplicates, "memory_bytes", (json_int_t)plan->memory_bytes);
+    json_t *root = json_pack("{s:s, s:s*, s:s, s:s, s:o, s:o, s:f, s:s, s:I, s:I, s:s}", "suite",
+                             plan->suite_name, "about", plan->suite_about, "path", plan->suite_path,
+                             "resolved", plan->suite_text, "cells", cells, "qualities", qualities,
+                             "predicted_ns", plan->predicted_ns, "basis", basis, "duplicates",
+                             (json_int_t)plan->duplicates, "memory_bytes",
+                             (json_int_t)plan->memory_bytes, "threads_note", plan->threads_note);
     char *text = root ? json_dumps(root, JSON_INDENT(2) | view_json_ascii(out)) : NULL;
     if (text)
         fprintf(out, "%s\n", text); // data: a terminal gets it in ASCII

@@ -68,8 +68,7 @@ void help_program(FILE *out)
     fputs(
         "\n`bench COMMAND --help` lists the flags of a command, `bench help options` the keys of a "
         "suite.\ndocs/GLOSSARY.md explains the terms.\n\n"
-        "exit codes: 0 fine (skips included), 1 usage or internal error, 2 regression, 3 "
-        "ambiguous,\n"
+        "exit codes: 0 fine (skips included), 1 usage or internal error,\n"
         "            4 a cell ended in wrong, oom, timeout or crashed, 130 interrupted\n",
         out);
 }

@@ -4,17 +4,37 @@
 
 #include "base/log.h"
 #include "base/plain.h"
+#include "base/str.h"
 #include "bench/cli/view.h"
+#include "bench/suite/suite.h"
 #include "report/report.h"
 
 static const struct flag flags[] = {
     {"output", 'o', FLAG_STRING, "DIR", "report-out", "folder to write, made when missing"},
     {"db", 0, FLAG_STRING, "FILE", NULL, "database to read"},
-    {"format", 0, FLAG_STRING, "LIST", "html,png", "what to write: html, png, csv"},
+    {"format", 0, FLAG_STRING, "LIST", NULL,
+     "what to write: html, png, csv; `formats` of bench.conf's [report] without it (html, png)"},
     {"gnuplot", 0, FLAG_STRING, "PROGRAM", "gnuplot", "program that draws the pictures"},
     {"timeout", 0, FLAG_INT, "SECONDS", "20", "time limit of one picture"},
     {0},
 };
+
+enum status command_report_formats(const struct arguments *args, unsigned *formats,
+                                   struct error *err)
+{
+    if (flag_string(args, "format"))
+        return report_formats(flag_string(args, "format"), formats, err);
+    struct suite config;
+    const char *path = NULL;
+    struct str text = {0};
+    TRY(command_config(&config, &path, err));
+    for (size_t i = 0; i < config.report.formats.count; i++)
+        str_printf(&text, "%s%s", i ? "," : "", config.report.formats.items[i]);
+    enum status status = report_formats(str_text(&text), formats, err);
+    str_fini(&text);
+    suite_fini(&config);
+    return status;
+}
 
 static enum status write_report(const struct arguments *args, struct error *err)
 {
@@ -26,7 +46,7 @@ static enum status write_report(const struct arguments *args, struct error *err)
         return FAIL(err, ERR_USAGE, "--timeout %lld: 1 to 3600 seconds expected",
                     (long long)timeout_s);
     options.timeout_ms = (int)timeout_s * 1000;
-    TRY(report_formats(flag_string(args, "format"), &options.formats, err));
+    TRY(command_report_formats(args, &options.formats, err));
     TRY(view_open(args, &store, err));
     char *index = NULL;
     struct str note = {0};

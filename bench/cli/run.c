@@ -7,6 +7,7 @@
 #include "base/home.h"
 #include "base/log.h"
 #include "base/os.h"
+#include "base/pool.h"
 #include "base/str.h"
 #include "bench/cli/command.h"
 #include "bench/cli/dry_run.h"
@@ -23,7 +24,9 @@ struct preparation {
     char *config_path, *suite_path, *database; // owned
     struct suite suite;
     struct ceilings *ceilings; // owned
-    char basis[96];            // where they come from
+    struct pool_room room;
+    char threads_note[128];
+    char basis[96]; // where they come from
     struct device_info devices[DEVICES_MAX];
     struct plan_machine machine;
     struct plan *plan;
@@ -67,12 +70,15 @@ static enum status look_at_machine(struct preparation *p, bool resume, struct er
 {
     struct device *device = NULL;
     struct device_options options = {.pin = true, .isa = ISA_ALL};
+    TRY(pool_room(&p->room, err));
+    p->machine.most_threads = p->room.units;
+    p->machine.threads_note = pool_room_note(&p->room, p->threads_note, sizeof p->threads_note);
     p->ceilings = calloc(1, sizeof *p->ceilings);
     if (!p->ceilings)
         return FAIL(err, ERR_NOMEM, "no memory for the ceilings");
     TRY(ceilings_from_store(p, err));
     TRY(device_open(DEVICE_DEFAULT, &options, &device, err));
-    p->machine.physical_cores = device_info(device)->units;
+    p->machine.physical_cores = p->room.automatic;
     if (!p->ceilings->count) {
         snprintf(p->basis, sizeof p->basis, "from ceilings measured just now, quickly");
         ceilings_measure(device, true, p->ceilings, err);
@@ -160,6 +166,8 @@ static enum exit_code run_plan(const struct arguments *args, const struct prepar
         .output = flag_bool(args, "quiet") ? RUNNER_QUIET : RUNNER_AUTO,
         .memory_limit_bytes = (int64_t)p->suite.defaults.memory_bytes,
     };
+    if (p->plan->threads_note[0] && options.output != RUNNER_QUIET)
+        log_line(LOG_INFO, "%s", p->plan->threads_note);
     enum exit_code code = runner_run(p->plan, &options, err);
     free(command);
     return code;

@@ -148,10 +148,8 @@ static unsigned collect_mask(const struct word_list *words)
     static const struct {
         const char *name;
         unsigned bit;
-    } known[] = {{"memory", COLLECT_MEMORY},
-                 {"energy", COLLECT_ENERGY},
-                 {"counters", COLLECT_COUNTERS},
-                 {"quality", COLLECT_QUALITY}};
+    } known[] = {
+        {"memory", COLLECT_MEMORY}, {"counters", COLLECT_COUNTERS}, {"quality", COLLECT_QUALITY}};
     unsigned mask = COLLECT_TIMING;
     for (size_t i = 0; i < words->count; i++)
         for (size_t k = 0; k < sizeof known / sizeof *known; k++)
@@ -246,6 +244,16 @@ static const char *skip_by_scheme_or_device(struct expansion *x, struct cell *ce
     return device.available ? NULL : plan_text(x->plan, "%s: %s", cell->device, device.reason);
 }
 
+static const char *skip_by_threads(struct expansion *x, struct cell *cell)
+{
+    int most = x->machine->most_threads;
+    if (most <= 0 || cell->threads <= most)
+        return NULL;
+    cell->unsupported = true;
+    return plan_text(x->plan, "%d threads: a process may use %d processing unit%s here",
+                     cell->threads, most, most == 1 ? "" : "s");
+}
+
 static const char *skip_by_length(struct expansion *x, struct cell *cell)
 {
     int limit = cell->model->config.max_positions;
@@ -323,6 +331,8 @@ static const char *skip_reason(struct expansion *x, const struct product *p,
     const char *reason = skip_by_rule(x, p, point);
     if (!reason)
         reason = skip_by_scheme_or_device(x, cell);
+    if (!reason)
+        reason = skip_by_threads(x, cell);
     if (!reason)
         reason = skip_by_length(x, cell);
     if (!reason)

@@ -16,8 +16,7 @@ const struct section_kind section_kinds[] = {
     {SECTION_MODEL, "model", true, false, true, "a model, by the name sweeps and rules use"},
     {SECTION_SWEEP, "sweep", true, false, true,
      "cells: the cross product of the lists; every key of [defaults] but the suite-wide ones, too"},
-    {SECTION_GATE, "gate", false, true, true, "what `bench gate` holds against past nights"},
-    {SECTION_REPORT, "report", false, true, true, "what `bench report` writes"},
+    {SECTION_REPORT, "report", false, true, false, "what `bench report` writes, in bench.conf"},
     {0},
 };
 
@@ -51,7 +50,7 @@ const struct option option_table[] = {
     {BOTH, "device", OPTION_WORDS, OF(suite_sweep, device), "auto", 0, 0, NULL,
      "cpu, cuda:N, metal; auto: every device that is available here"},
     {BOTH, "threads", OPTION_INTS, OF(suite_sweep, threads), "auto", 1, 4096, "auto",
-     "of the pool; auto: one a physical core"},
+     "of the pool; auto: one a physical core, and no more than the CPU quota rounded up"},
     {BOTH, "head", OPTION_WORDS, OF(suite_sweep, head), "auto", 0, 0,
      "auto f32 bf16 f16 int8 int4 fp8",
      "type of the head, and of the embedding where that is tied to it; auto: the scheme's"},
@@ -90,7 +89,7 @@ const struct option option_table[] = {
     {BOTH, "warmup", OPTION_CHOICE, OF(suite_sweep, warmup), "full", 0, 0, "none short full",
      "before the repetitions; short: one step of each phase; full: the same shape"},
     {BOTH, "collect", OPTION_WORDS, OF(suite_sweep, collect), "timing, memory", 0, 0,
-     "timing memory energy counters quality", "what is recorded; timing always is"},
+     "timing memory counters quality", "what is recorded; timing always is"},
     {BOTH, "quality_text", OPTION_TEXT, OF(suite_sweep, quality_text), "models/reference/eval.txt",
      0, 0, NULL, "text that quality is measured on; never one that a scheme was calibrated on"},
     {BOTH, "quality_convention", OPTION_CHOICE, OF(suite_sweep, quality_convention), "half-512", 0,
@@ -111,15 +110,8 @@ const struct option option_table[] = {
     {SECTION_DEFAULTS, "memory", OPTION_BYTES, OF(suite_sweep, memory_bytes), NULL, 0x1p20, 1e18,
      NULL, "suite-wide; most a worker may take; what the machine has free where not given"},
 
-    {SECTION_GATE, "metric", OPTION_WORDS, OF(suite_gate, metric), "tpot, ttft", 0, 0,
-     "tpot ttft prefill_tps decode_tps peak_mem", "what must not get worse"},
-    {SECTION_GATE, "min_effect", OPTION_PERCENT, OF(suite_gate, min_effect), "2%", 0, 1, NULL,
-     "smaller shifts are never a regression"},
-    {SECTION_GATE, "baseline", OPTION_TEXT, OF(suite_gate, baseline), "last:14", 0, 0, NULL,
-     "last:N nights"},
-
-    {SECTION_REPORT, "formats", OPTION_WORDS, OF(suite_report, formats), "html, png, csv", 0, 0,
-     "html png svg csv", "files of a report"},
+    {SECTION_REPORT, "formats", OPTION_WORDS, OF(suite_report, formats), "html, png", 0, 0,
+     "html png csv", "files of a report, where --format does not name them"},
     {0},
 };
 
@@ -207,8 +199,6 @@ enum status option_parse(const struct option *option, const char *text, struct a
     case OPTION_BYTES:
         TRY(value_bytes(text, field, err));
         return check_range(option, text, *(double *)field, err);
-    case OPTION_PERCENT:
-        return value_percent(text, field, err);
     case OPTION_BOOL:
         return value_bool(text, field, err);
     case OPTION_CHOICE:
@@ -245,10 +235,10 @@ enum status options_default(enum section section, struct arena *arena, void *bas
 static const char *type_words(const struct option *option)
 {
     static const char *const words[] = {
-        [OPTION_TEXT] = "text",      [OPTION_INT] = "number",  [OPTION_FLOAT] = "number",
-        [OPTION_TIME] = "time",      [OPTION_BYTES] = "bytes", [OPTION_PERCENT] = "percent",
-        [OPTION_BOOL] = "yes or no", [OPTION_CHOICE] = "word", [OPTION_WORDS] = "words",
-        [OPTION_INTS] = "numbers",   [OPTION_RULES] = "rules", [OPTION_LINKS] = "links",
+        [OPTION_TEXT] = "text",   [OPTION_INT] = "number",  [OPTION_FLOAT] = "number",
+        [OPTION_TIME] = "time",   [OPTION_BYTES] = "bytes", [OPTION_BOOL] = "yes or no",
+        [OPTION_CHOICE] = "word", [OPTION_WORDS] = "words", [OPTION_INTS] = "numbers",
+        [OPTION_RULES] = "rules", [OPTION_LINKS] = "links",
     };
     return words[option->type];
 }

@@ -18,8 +18,7 @@ enum section {
     SECTION_DEFAULTS = 1 << 2, // [defaults]: of every sweep
     SECTION_MODEL = 1 << 3,    // [model NAME]
     SECTION_SWEEP = 1 << 4,    // [sweep NAME]
-    SECTION_GATE = 1 << 5,
-    SECTION_REPORT = 1 << 6,
+    SECTION_REPORT = 1 << 5,   // [report], in bench.conf alone
 };
 
 struct section_kind {
@@ -34,17 +33,16 @@ extern const struct section_kind section_kinds[]; // ends with a NULL name
 
 enum option_type {
     OPTION_TEXT,
-    OPTION_INT,     // int64_t
-    OPTION_FLOAT,   // double
-    OPTION_TIME,    // double, ns
-    OPTION_BYTES,   // double
-    OPTION_PERCENT, // double, a share
-    OPTION_BOOL,    // bool
-    OPTION_CHOICE,  // int: index into choices
-    OPTION_WORDS,   // struct word_list; each one of choices where there are any
-    OPTION_INTS,    // struct int_list; choices: the one word that stands for 0
-    OPTION_RULES,   // struct rule_list (rules.h)
-    OPTION_LINKS,   // struct link_list (rules.h)
+    OPTION_INT,    // int64_t
+    OPTION_FLOAT,  // double
+    OPTION_TIME,   // double, ns
+    OPTION_BYTES,  // double
+    OPTION_BOOL,   // bool
+    OPTION_CHOICE, // int: index into choices
+    OPTION_WORDS,  // struct word_list; each one of choices where there are any
+    OPTION_INTS,   // struct int_list; choices: the one word that stands for 0
+    OPTION_RULES,  // struct rule_list (rules.h)
+    OPTION_LINKS,  // struct link_list (rules.h)
 };
 
 struct option {

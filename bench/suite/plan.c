@@ -176,33 +176,30 @@ static void add_up_time(struct plan *plan)
 
 // ---- plans --------------------------------------------------------------------------------------
 
-static const char *join_words(struct plan *plan, const struct word_list *words)
+static enum status describe(struct expansion *x, struct error *err)
 {
-    struct str text = {0};
-    for (size_t i = 0; i < words->count; i++)
-        str_printf(&text, "%s%s", i ? "," : "", words->items[i]);
-    const char *joined = text.failed ? NULL : arena_strdup(&plan->arena, str_text(&text));
-    str_fini(&text);
-    return joined;
-}
-
-static enum status describe(struct plan *plan, const struct suite *suite, struct error *err)
-{
+    struct plan *plan = x->plan;
+    const struct suite *suite = x->suite;
+    const struct plan_machine *machine = x->machine;
+    bool noted = machine->threads_note && machine->threads_note[0];
     plan->suite_name = arena_strdup(&plan->arena, suite->header.name);
     plan->suite_path = arena_strdup(&plan->arena, suite->path);
+    if (suite->header.about)
+        plan->suite_about = arena_strdup(&plan->arena, suite->header.about);
     plan->suite_text = arena_strdup(&plan->arena, suite->text);
-    plan->report_formats = join_words(plan, &suite->report.formats);
+    plan->threads_note = noted ? plan_text(plan, "threads = auto is %d: %s",
+                                           machine->physical_cores, machine->threads_note)
+                               : "";
     plan->interleaved = suite->defaults.order == 0;
     plan->prune_larger_on_oom = suite->defaults.on_oom == 0;
-    bool complete =
-        plan->suite_name && plan->suite_path && plan->suite_text && plan->report_formats;
+    bool complete = plan->suite_name && plan->suite_path && plan->suite_text && plan->threads_note;
     return complete ? OK : no_memory(err);
 }
 
 static enum status fill_plan(struct expansion *x, const char *only, struct error *err)
 {
     struct plan *plan = x->plan;
-    TRY(describe(plan, x->suite, err));
+    TRY(describe(x, err));
     TRY(expand_models(x, err));
     TRY(expand_sweeps(x, err));
     TRY(make_labels(plan, err));

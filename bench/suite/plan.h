@@ -17,9 +17,8 @@
 enum collect {
     COLLECT_TIMING = 1 << 0, // always on
     COLLECT_MEMORY = 1 << 1,
-    COLLECT_ENERGY = 1 << 2,
-    COLLECT_COUNTERS = 1 << 3,
-    COLLECT_QUALITY = 1 << 4,
+    COLLECT_COUNTERS = 1 << 2,
+    COLLECT_QUALITY = 1 << 3,
 };
 
 enum warmup { WARMUP_NONE, WARMUP_SHORT, WARMUP_FULL }; // short: one decode step; full: same shape
@@ -122,7 +121,8 @@ struct cell_group {
 struct plan {
     struct arena arena; // owns every string and array below
     const char *suite_name, *suite_path;
-    const char *suite_text; // resolved: after includes, environment and --set; stored with the run
+    const char *suite_about; // or NULL
+    const char *suite_text;  // resolved: after includes, environment and --set; stored with the run
     struct plan_model *models;
     size_t model_count;
     struct cell *cells;
@@ -135,8 +135,8 @@ struct plan {
     size_t quality_count;
     bool interleaved; // trials outside, cells inside
     bool prune_larger_on_oom;
-    const char *report_formats; // "html,png,csv"
-    double predicted_ns;        // of the whole run, ceilings included
+    const char *threads_note; // "threads = auto is 2: ..." where a quota decides, else ""
+    double predicted_ns;      // of the whole run, ceilings included
     int64_t memory_bytes; // most a worker may take of the host; what is planned above it is skipped
     size_t duplicates;    // cells that several sweeps have: the first one's settings hold
 };
@@ -147,7 +147,9 @@ struct ceilings;
 struct plan_machine {
     const struct ceilings *ceilings; // bench/roof/roof.h; NULL: rough figures, and the ETA says so
     int64_t memory_bytes;            // most a worker may take of the host
-    int physical_cores;
+    int physical_cores;              // what threads = auto is
+    int most_threads;                // processing units a worker may use; 0: not known
+    const char *threads_note;        // why auto is less than the cores; NULL or "": it is not
     const struct device_info *devices; // there or not
     size_t device_count;
     // The run goes on with --resume: what memory and time left out was decided when it began and is in

@@ -79,10 +79,17 @@ static enum status fill_variables(struct merging *m, const char *value, const ch
             str_append(&text, value);
             break;
         }
-        const char *close = strchr(dollar, '}');
+        const char *close = strchr(dollar, '}'), *inner = strstr(dollar + 2, "${");
         str_append_bytes(&text, value, (size_t)(dollar - value));
         if (!close) {
             FAIL(m->err, ERR_USAGE, "%s: '${' without '}'", where);
+            break;
+        }
+        if (inner && inner < close) {
+            FAIL(m->err, ERR_USAGE,
+                 "%s: '%.*s}' has a variable within a variable: ${NAME} or ${NAME:-default}, with "
+                 "a plain default, are accepted",
+                 where, (int)(close - dollar), dollar);
             break;
         }
         append_variable(&text, dollar + 2, (size_t)(close - dollar - 2), where, m->err);

@@ -106,13 +106,14 @@ static enum status default_name(struct suite *suite, struct error *err)
     return OK;
 }
 
-// What the run was, without the files it came from: [bench] is of the machine and is left out.
+// What the run was, without the files it came from. Sections of bench.conf alone are of the machine and are
+// left out.
 static enum status make_text(struct suite *suite, struct error *err)
 {
     struct str text = {0};
     for (size_t i = 0; i < suite->entry_count; i++) {
         const struct suite_entry *header = &suite->entries[i];
-        if (header->option || header->kind->section == SECTION_BENCH)
+        if (header->option || !header->kind->in_suite)
             continue;
         str_printf(&text, "%s[%s]\n", text.length ? "\n" : "", header->section);
         for (size_t k = 0; k < suite->entry_count; k++) {
@@ -139,12 +140,10 @@ static enum status load(const struct suite_sources *sources, struct suite *suite
             return no_memory(err);
     }
     TRY(options_default(SECTION_DEFAULTS, arena, &suite->defaults, err));
-    TRY(options_default(SECTION_GATE, arena, &suite->gate, err));
     TRY(options_default(SECTION_REPORT, arena, &suite->report, err));
     TRY(apply_section(suite, SECTION_BENCH, NULL, &suite->bench, err));
     TRY(apply_section(suite, SECTION_SUITE, NULL, &suite->header, err));
     TRY(apply_section(suite, SECTION_DEFAULTS, NULL, &suite->defaults, err));
-    TRY(apply_section(suite, SECTION_GATE, NULL, &suite->gate, err));
     TRY(apply_section(suite, SECTION_REPORT, NULL, &suite->report, err));
     TRY(make_sections(suite, err));
     TRY(default_name(suite, err));

@@ -56,12 +56,6 @@ struct suite_model { // [model NAME]
     int64_t seed;
 };
 
-struct suite_gate { // [gate]
-    struct word_list metric;
-    double min_effect;
-    const char *baseline;
-};
-
 struct suite_report { // [report]
     struct word_list formats;
 };
@@ -77,7 +71,6 @@ struct suite {
     size_t model_count;
     struct suite_sweep *sweeps;
     size_t sweep_count;
-    struct suite_gate gate;
     struct suite_report report;
     struct suite_entry *entries; // resolved, for suite_where
     size_t entry_count;

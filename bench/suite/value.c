@@ -66,15 +66,6 @@ enum status value_bytes(const char *text, double *bytes, struct error *err)
     return with_unit(text, units, "B, KiB, MiB, GiB, TiB, kB, MB, GB or TB", bytes, err);
 }
 
-enum status value_percent(const char *text, double *share, struct error *err)
-{
-    static const struct unit units[] = {{"%", 0.01}, {NULL, 0}};
-    TRY(with_unit(text, units, "%", share, err));
-    if (*share > 1)
-        return FAIL(err, ERR_USAGE, "%s is more than 100%%", text);
-    return OK;
-}
-
 enum status value_bool(const char *text, bool *out, struct error *err)
 {
     static const char *const yes[] = {"yes", "true", "on"}, *const no[] = {"no", "false", "off"};

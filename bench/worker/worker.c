@@ -262,7 +262,9 @@ static enum status measure_cell(struct worker *w, const struct job_cell *cell, s
     json_t *metrics = json_array();
     if (!isnan(tokenize_ns))
         wire_metric(metrics, METRIC_TOKENIZE, tokenize_ns, NULL, NULL, "host clock");
-    enum status status = memory_metrics(w, cell, metrics, err);
+    enum status status = OK;
+    if (cell->collect & COLLECT_MEMORY)
+        status = memory_metrics(w, cell, metrics, err);
     if (status == OK)
         status = measure_subject(w, &subject, metrics, err);
     subject_fini(&subject);

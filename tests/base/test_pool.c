@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/os.h"
 #include "base/pool.h"
 
 enum { MANY = 1024, APART = 32 };
@@ -234,9 +235,45 @@ static void shares_cover_everything_once(void **state)
     assert_true(begin > 1900000000);
 }
 
+// The smaller of the cores and the quota rounded up.
+static void a_quota_limits_the_threads(void **state)
+{
+    (void)state;
+    static const struct {
+        int cores;
+        int64_t quota_millis;
+        int threads;
+    } cases[] = {{8, OS_UNKNOWN, 8}, {8, 8000, 8}, {8, 7999, 8}, {8, 7000, 7}, {8, 1500, 2},
+                 {8, 1000, 1},       {8, 100, 1},  {1, 4000, 1}, {2, 9000, 2}, {8, 1001, 2}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_int_equal(pool_automatic_threads(cases[i].cores, cases[i].quota_millis),
+                         cases[i].threads);
+    char note[128];
+    struct pool_room room = {.units = 16, .cores = 8, .quota_millis = 1500, .automatic = 2};
+    assert_string_equal(pool_room_note(&room, note, sizeof note),
+                        "the control group's quota of 1.50 processors; 8 cores may be used");
+    room.automatic = 8;
+    assert_string_equal(pool_room_note(&room, note, sizeof note), "");
+}
+
+static void the_room_is_the_pools(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct pool_room room;
+    struct pool *pool = create(0, false);
+    assert_int_equal(pool_room(&room, &err), OK);
+    assert_int_equal(room.automatic, pool_threads(pool));
+    assert_true(room.cores >= room.automatic && room.units >= room.cores);
+    assert_int_equal(room.units < MANY ? room.units : MANY, all_units());
+    pool_destroy(pool);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_quota_limits_the_threads),
+        cmocka_unit_test(the_room_is_the_pools),
         cmocka_unit_test(every_worker_runs_every_job_once),
         cmocka_unit_test(sleeping_workers_wake),
         cmocka_unit_test(nobody_leaves_a_barrier_before_all_came),

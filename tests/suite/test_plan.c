@@ -37,7 +37,7 @@ static const struct device_info devices[] = {
     {.name = "cuda:0", .kind = DEVICE_CUDA, .reason = "no NVIDIA driver"},
 };
 
-// A plan of a suite's text for a machine with four cores and so much memory.
+// A plan of a suite's text for a machine with four cores of two threads each and so much memory.
 static enum status plan_text_on(const char *text, double memory_gib, bool resuming,
                                 const char *only, struct plan **plan, struct error *err)
 {
@@ -51,6 +51,8 @@ static enum status plan_text_on(const char *text, double memory_gib, bool resumi
     struct suite_sources sources = {.suite_path = path};
     struct plan_machine machine = {.memory_bytes = (int64_t)(memory_gib * 0x1p30),
                                    .physical_cores = 4,
+                                   .most_threads = 8,
+                                   .threads_note = "a quota",
                                    .devices = devices,
                                    .device_count = 2,
                                    .resuming = resuming};
@@ -151,6 +153,23 @@ static void what_cannot_run_says_why(void **state)
         "tiny bf16 cuda:3 b1 c16: cuda:3: no such device here\n"
         "tiny bf16 cuda:3 b1 c4096: cuda:3: no such device here\n"
         "7b bf16 cpu b1 c8192: needs 1?.? GiB of memory, 16.0 GiB are there\n");
+}
+
+static void more_threads_than_processors_are_left_out(void **state)
+{
+    (void)state;
+    static const char text[] =
+        TINY "[sweep s]\nscheme = f32\ndevice = cpu\nthreads = auto, 8, 9\ncontext = 8\ngen = 4\n";
+    struct plan *plan;
+    struct error err;
+    expect_plan(text, 16, NULL,
+                "tiny f32 cpu t4 b1 c8\n"
+                "tiny f32 cpu t8 b1 c8\n"
+                "tiny f32 cpu t9 b1 c8: 9 threads: a process may use 8 processing units here\n");
+    assert_int_equal(make_plan(text, 16, NULL, &plan, &err), OK);
+    assert_true(plan->cells[2].unsupported);
+    assert_string_equal(plan->threads_note, "threads = auto is 4: a quota");
+    plan_destroy(plan);
 }
 
 // Codes that run as they are stored decide the groups, and so the bytes that a step moves; a scheme that is
@@ -509,7 +528,7 @@ static void the_measuring_does_not_change_the_key(void **state)
     KEEPS(cell.min_time_ns = 7);
     KEEPS(cell.warmup = WARMUP_FULL);
     KEEPS(cell.timeout_ns = 1);
-    KEEPS(cell.collect = COLLECT_ENERGY);
+    KEEPS(cell.collect = COLLECT_COUNTERS);
     KEEPS(cell.sweep = "other");
     KEEPS(cell.label = "other");
     KEEPS(cell.model = &renamed);
@@ -523,6 +542,7 @@ int main(void)
         cmocka_unit_test(labels_name_what_varies),
         cmocka_unit_test(linked_keys_go_side_by_side),
         cmocka_unit_test(what_cannot_run_says_why),
+        cmocka_unit_test(more_threads_than_processors_are_left_out),
         cmocka_unit_test(stored_codes_decide_the_groups),
         cmocka_unit_test(time_and_beyond_the_limit),
         cmocka_unit_test(a_resumed_run_leaves_nothing_out_by_prediction),
