@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/owner.h"
 #include "base/str.h"
 #include "results/rows.h"
 
@@ -54,6 +55,9 @@ static void read_run(struct row *row, void *out)
     run->left_out = row_int(row, 14);
     run->pending = row_int(row, 15);
     run->owner = row_text_or_null(row, 16);
+    struct os_process owner;
+    if (str_equal(run->status, "running") && owner_find(run->owner, &owner) == OWNER_GONE)
+        run->status = "interrupted";
 }
 
 enum status query_runs(struct store *store, struct arena *arena, struct run_row **rows,

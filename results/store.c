@@ -23,7 +23,8 @@ static const char *const statement_sql[STMT_COUNT] = {
                      " environment_id, build_id, started_ns, owner)"
                      " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
     [STMT_RUN_END] = "UPDATE run SET status = ?, ended_ns = ? WHERE id = ?",
-    [STMT_RUN_OWNER] = "UPDATE run SET owner = ?, status = 'running', ended_ns = NULL WHERE id = ?",
+    [STMT_RUN_OWNER] = "UPDATE run SET owner = ?, status = 'running', ended_ns = NULL"
+                       " WHERE id = ? AND owner IS ?",
     [STMT_CELL_ADD] = "INSERT INTO cell (run_id, key, params, label, sweep, model, scheme, device,"
                       " threads, batch, context, gen, skip_status, skip_reason, trials_planned,"
                       " predicted_memory_bytes, predicted_ns, prediction, engine)"
@@ -226,13 +227,18 @@ enum status store_run_end(struct store *store, int64_t run, const char *status, 
     return bind_run(&b, NULL, "the end of the run was not stored", err);
 }
 
-enum status store_run_resume(struct store *store, int64_t run, const char *owner_json,
-                             struct error *err)
+enum status store_run_resume(struct store *store, int64_t run, const char *before,
+                             const char *owner_json, struct error *err)
 {
     struct bind b = bind_begin(store, STMT_RUN_OWNER);
     bind_text(&b, owner_json);
     bind_int(&b, run);
-    return bind_run(&b, NULL, "the run was not taken up", err);
+    bind_text(&b, before);
+    TRY(bind_run(&b, NULL, "the run was not taken up", err));
+    if (sqlite3_changes(store->db) == 1)
+        return OK;
+    return FAIL(err, ERR_USAGE, "%s: run %lld has just been taken up by another process",
+                store->path, (long long)run);
 }
 
 static enum status cell_find(struct store *store, const struct store_cell *cell, int64_t *id,

@@ -59,9 +59,10 @@ enum status store_run_begin(struct store *store, const struct store_run *run, in
 // status: "done", "interrupted" or "failed" (the harness itself broke). A run is "running" before.
 enum status store_run_end(struct store *store, int64_t run, const char *status, int64_t ended_ns,
                           struct error *err);
-// A run that did not end is "running" again, by this owner (may be NULL).
-enum status store_run_resume(struct store *store, int64_t run, const char *owner_json,
-                             struct error *err);
+// A run that did not end is "running" again, by this owner instead of `before` (either may be NULL).
+// ERR_USAGE when it has another owner by now.
+enum status store_run_resume(struct store *store, int64_t run, const char *before,
+                             const char *owner_json, struct error *err);
 
 #define STORE_ENGINE "builtin" // the engine of cells that name no other
 

@@ -163,6 +163,7 @@ static enum exit_code run_plan(const struct arguments *args, const struct prepar
         .database = p->database,
         .command = command,
         .resume = flag_bool(args, "resume"),
+        .take_over = flag_bool(args, "take-over"),
         .output = flag_bool(args, "quiet") ? RUNNER_QUIET : RUNNER_AUTO,
         .memory_limit_bytes = (int64_t)p->suite.defaults.memory_bytes,
     };
@@ -178,7 +179,9 @@ static enum exit_code run_run(const struct arguments *args, struct error *err)
     struct preparation p = {0};
     enum exit_code code = EXIT_ERROR;
     bool dry = flag_bool(args, "dry-run"), json = flag_bool(args, "json");
-    if (json && !dry) {
+    if (flag_bool(args, "take-over") && !flag_bool(args, "resume")) {
+        FAIL(err, ERR_USAGE, "run: --take-over goes with --resume");
+    } else if (json && !dry) {
         FAIL(err, ERR_USAGE, "run: --json goes with --dry-run (results: bench export)");
     } else if (prepare(args, &p, err) == OK) {
         code = EXIT_FINE;
@@ -203,6 +206,8 @@ static const struct flag flags[] = {
      "only cells whose label matches (* and ?), or whose key begins so"},
     {"dry-run", 'n', FLAG_BOOL, NULL, NULL, "print the plan: cells, memory, time, what is skipped"},
     {"resume", 0, FLAG_BOOL, NULL, NULL, "run the trials that the suite's last run lacks"},
+    {"take-over", 0, FLAG_BOOL, NULL, NULL,
+     "with --resume: the run's owner cannot be seen from here, and has ended"},
     {"quiet", 'q', FLAG_BOOL, NULL, NULL, "print nothing but errors"},
     {"json", 0, FLAG_BOOL, NULL, NULL, "the plan of --dry-run as JSON"},
     {0},

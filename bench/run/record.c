@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/json.h"
+#include "base/owner.h"
 #include "base/str.h"
 #include "bench/probe/probe.h"
 #include "bench/run/verdict.h"
@@ -64,19 +65,62 @@ bool record_same_machine(const struct run_row *run, const char *fingerprint)
     return same;
 }
 
-// The newest run of this suite text on this machine that did not end as "done". *run 0: there is none.
-static enum status find_unfinished(struct store *store, const char *suite_text,
-                                   const char *fingerprint, int64_t *run, struct error *err)
+// The newest run of this suite text on this machine that did not end as "done". *out NULL: there is none.
+static enum status find_unfinished(struct store *store, struct arena *arena, const char *suite_text,
+                                   const char *fingerprint, const struct run_row **out,
+                                   struct error *err)
 {
-    struct arena arena = {0};
     struct run_row *rows = NULL;
     size_t count = 0;
-    *run = 0;
-    enum status status = query_runs(store, &arena, &rows, &count, err);
-    for (size_t i = count; status == OK && i-- > 0 && *run == 0;)
+    *out = NULL;
+    TRY(query_runs(store, arena, &rows, &count, err));
+    for (size_t i = count; i-- > 0 && !*out;)
         if (!str_equal(rows[i].status, "done") && str_equal(rows[i].suite_text, suite_text) &&
             record_same_machine(&rows[i], fingerprint))
-            *run = rows[i].id;
+            *out = &rows[i];
+    return OK;
+}
+
+// Two processes on one run would measure the same trials, at the same time.
+static enum status check_owner(const struct run_row *run, bool take_over, struct error *err)
+{
+    struct os_process owner;
+    if (!str_equal(run->status, "running")) // it ended, or its owner did
+        return OK;
+    enum owner_state state = owner_find(run->owner, &owner);
+    if (state == OWNER_RUNS)
+        return FAIL(err, ERR_USAGE,
+                    "run %lld of suite %s is still going, in process %lld: --resume takes up runs "
+                    "that have ended",
+                    (long long)run->id, run->suite_name, (long long)owner.pid);
+    if (state == OWNER_UNSEEN && !take_over)
+        return FAIL(err, ERR_USAGE,
+                    "run %lld of suite %s belongs to process %lld of %s, which cannot be seen from "
+                    "here: add --take-over when it has ended",
+                    (long long)run->id, run->suite_name, (long long)owner.pid,
+                    owner.host[0] ? owner.host : "another machine");
+    return OK;
+}
+
+static enum status resume_run(struct record *record, const struct plan *plan,
+                              const struct runner_options *options, const char *fingerprint,
+                              const char *owner, struct error *err)
+{
+    struct arena arena = {0};
+    const struct run_row *run = NULL;
+    enum status status =
+        find_unfinished(record->store, &arena, plan->suite_text, fingerprint, &run, err);
+    if (status == OK && !run)
+        status = FAIL(err, ERR_USAGE,
+                      "%s: no unfinished run of suite %s (as it reads now) on this machine to "
+                      "resume",
+                      options->database, plan->suite_name);
+    if (status == OK)
+        status = check_owner(run, options->take_over, err);
+    if (status == OK)
+        status = store_run_resume(record->store, run->id, run->owner, owner, err);
+    if (status == OK)
+        record->run = run->id;
     arena_fini(&arena);
     return status;
 }
@@ -85,15 +129,18 @@ static enum status begin_run(struct record *record, const struct plan *plan,
                              const struct runner_options *options, const struct machine *machine,
                              struct store_run *run, struct error *err)
 {
+    char *owner = owner_self();
     record->resumed = options->resume;
-    if (!options->resume)
-        return store_run_begin(record->store, run, &record->run, err);
-    TRY(find_unfinished(record->store, plan->suite_text, machine->fingerprint, &record->run, err));
-    if (record->run == 0)
-        return FAIL(err, ERR_USAGE,
-                    "%s: no unfinished run of suite %s (as it reads now) on this machine to resume",
-                    options->database, plan->suite_name);
-    return OK;
+    run->owner_json = owner;
+    if (!owner)
+        FAIL(err, ERR_NOMEM, "runner: the run's owner");
+    else if (options->resume)
+        resume_run(record, plan, options, machine->fingerprint, owner, err);
+    else
+        store_run_begin(record->store, run, &record->run, err);
+    run->owner_json = NULL;
+    free(owner);
+    return err->code;
 }
 
 enum status record_open(const struct plan *plan, const struct runner_options *options,

@@ -287,15 +287,16 @@ enum exit_code runner_run(const struct plan *plan, const struct runner_options *
 {
     struct runner runner;
     enum exit_code code = EXIT_ERROR;
-    if (runner_init(&runner, plan, options, err) == OK &&
-        record_open(plan, options, &runner.context.record, err) == OK) {
-        interrupt_begin(&runner.interrupt);
+    if (runner_init(&runner, plan, options, err) == OK) {
+        interrupt_begin(&runner.interrupt); // before the store says that the run is going
         interrupt_hold_stop();
-        code = run_opened(&runner, options, err);
+        if (record_open(plan, options, &runner.context.record, err) == OK) {
+            code = run_opened(&runner, options, err);
+            record_close(&runner.context.record);
+        }
         interrupt_end(&runner.interrupt);
         if (runner.interrupt.told && code == EXIT_FINE)
             code = EXIT_INTERRUPTED;
-        record_close(&runner.context.record);
     }
     runner_fini(&runner);
     return code;

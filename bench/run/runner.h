@@ -25,6 +25,7 @@ struct runner_options {
     const char *database; // path of the store; made when missing
     const char *command;  // exact command to reproduce, stored with the run
     bool resume;          // go on with the unfinished run of the same suite text on this machine
+    bool take_over; // even when its owner is of another container: the caller knows that it ended
     enum runner_output output;
 
     // The command that starts a worker, ended by NULL; "--events FD" is added. NULL: this executable's

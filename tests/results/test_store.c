@@ -1,4 +1,5 @@
 // test_store.c - what is written comes back; what must not be written is not.
+#include "base/owner.h"
 #include "tests/results/fixture.h"
 
 #include "results/db.h"
@@ -84,13 +85,22 @@ static void test_resume(void **state)
     must(store_cell(store, &c, &again, &err), &err);
     assert_int_equal(again, cell);
     must(store_run_end(store, run, "interrupted", 2, &err), &err);
-    must(store_run_resume(store, run, "{\"pid\":7}", &err), &err);
+    must(store_run_resume(store, run, NULL, "{\"pid\":7}", &err), &err);
     struct arena arena = {0};
     struct run_row row;
     must(query_run(store, &arena, NULL, &row, &err), &err);
-    assert_string_equal(row.status, "running");
+    assert_string_equal(row.status, "interrupted"); // such an owner does not run
     assert_string_equal(row.owner, "{\"pid\":7}");
     assert_int_equal(row.ended_ns, 0);
+    char *self = owner_self();
+    must(store_run_resume(store, run, row.owner, self, &err), &err);
+    must(query_run(store, &arena, NULL, &row, &err), &err);
+    assert_string_equal(row.status, "running");
+    assert_string_equal(row.owner, self);
+    // the slower of two that resume it
+    assert_int_equal(store_run_resume(store, run, "{\"pid\":7}", "{\"pid\":8}", &err), ERR_USAGE);
+    assert_non_null(strstr(err.message, "taken up by another process"));
+    free(self);
     arena_fini(&arena);
     store_close(store);
 }

@@ -262,6 +262,7 @@ struct test_plan {
     struct cell_group group;
     char labels[TEST_CELLS_MAX][64];
     char dir[64], database[96], pids[96];
+    bool take_over; // with resume
 };
 
 static inline void test_cell_make(struct test_plan *t, size_t i, int procs)
@@ -361,6 +362,7 @@ static inline enum exit_code run_with(struct test_plan *t, const char *kind, con
         .database = t->database,
         .command = "bench run test.conf",
         .resume = resume,
+        .take_over = t->take_over,
         .output = RUNNER_QUIET,
         .worker_command = str_equal(kind, "real") ? real : fake,
     };

@@ -172,7 +172,7 @@ static void hangup_and_quit_are_marked_and_resumed(void **state)
 static void kill_leaves_no_worker_and_is_resumed(void **state)
 {
     (void)state;
-    end_and_resume(SIGKILL, -SIGKILL, "running");
+    end_and_resume(SIGKILL, -SIGKILL, "interrupted"); // its owner is gone
 }
 
 // ---- stopped and continued ---------------------------------------------------------------------------
@@ -254,6 +254,70 @@ static void ctrl_z_stops_the_worker_too(void **state)
     assert_int_equal(exit_of(pid), EXIT_FINE);
     look_open(&l, &t);
     assert_cell(&l, 0, "noisy", 1, "the run was stopped for");
+    look_close(&l);
+    test_plan_fini(&t);
+}
+
+// A run that goes on is its owner's alone, and stays whole.
+static void a_live_run_is_not_joined(void **state)
+{
+    (void)state;
+    struct test_plan t;
+    struct look l;
+    struct error err = {0};
+    char number[32];
+    test_plan_make(&t, MODEL, 2, 2);
+    pid_t pid = run_apart(&t, "patient", "1");
+    wait_for_trials(&t, 1);
+    assert_int_equal(run_with(&t, "good", "-1", true, &err), EXIT_ERROR);
+    assert_int_equal(err.code, ERR_USAGE);
+    assert_non_null(strstr(err.message, "run 1 of suite test is still going"));
+    snprintf(number, sizeof number, "process %d", (int)pid);
+    assert_non_null(strstr(err.message, number));
+    look_open(&l, &t);
+    assert_string_equal(l.run.status, "running");
+    look_close(&l);
+    let_go(&t);
+    assert_int_equal(exit_of(pid), EXIT_FINE);
+    look_open(&l, &t);
+    assert_int_equal(l.run.id, 1);
+    assert_string_equal(l.run.status, "done");
+    assert_cell(&l, 0, "ok", 2, "");
+    assert_cell(&l, 1, "ok", 2, "");
+    look_close(&l);
+    test_plan_fini(&t);
+}
+
+// Of an owner in another container nothing can be known: the person says that it has ended.
+static void an_unseen_owner_is_taken_over_when_told(void **state)
+{
+    (void)state;
+    struct test_plan t;
+    struct look l;
+    struct error err = {0};
+    struct store *store = NULL;
+    test_plan_make(&t, MODEL, 2, 1);
+    pid_t pid = run_apart(&t, "hang", "1");
+    wait_for_trials(&t, 1);
+    kill(pid, SIGKILL);
+    exit_of(pid);
+    wait_for_no_workers(&t);
+    assert_int_equal(store_open(t.database, STORE_WRITE, &store, &err), OK);
+    look_open(&l, &t);
+    assert_int_equal(store_run_resume(store, 1, l.run.owner,
+                                      "{\"boot\":\"b\",\"host\":\"h\",\"pid\":5,\"started\":1}",
+                                      &err),
+                     OK);
+    look_close(&l);
+    store_close(store);
+    assert_int_equal(run_with(&t, "good", "-1", true, &err), EXIT_ERROR);
+    assert_non_null(strstr(err.message, "process 5 of h"));
+    assert_non_null(strstr(err.message, "--take-over"));
+    error_clear(&err);
+    t.take_over = true;
+    assert_int_equal(run_with(&t, "good", "-1", true, &err), EXIT_FINE);
+    look_open(&l, &t);
+    assert_string_equal(l.run.status, "done");
     look_close(&l);
     test_plan_fini(&t);
 }
@@ -370,6 +434,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(kill_leaves_no_worker_and_is_resumed),
         cmocka_unit_test(a_stopped_runner_times_nothing_out),
         cmocka_unit_test(ctrl_z_stops_the_worker_too),
+        cmocka_unit_test(a_live_run_is_not_joined),
+        cmocka_unit_test(an_unseen_owner_is_taken_over_when_told),
         cmocka_unit_test(second_interrupt_ends_at_once),
         cmocka_unit_test(nothing_to_resume_is_an_error),
         cmocka_unit_test(other_suite_is_not_resumed),
