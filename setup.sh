@@ -1,8 +1,8 @@
 #!/bin/sh
 # setup.sh - from a fresh machine to a report, or to the tests, in one command.
 #
-#   ./setup.sh            install what is missing, build, run the smoke suite, write a report;
-#                         the last line is the report's path
+#   ./setup.sh            install what is missing, build, run the smoke suite into your own store,
+#                         write a report; the last line is the report's path
 #   ./setup.sh --test     install what is missing, build, run the tests;
 #                         the last line is "N passed, N failed, N skipped"
 #   ./setup.sh --install  install what is missing, and nothing else

@@ -94,3 +94,16 @@ bool interrupt_take_stop(void)
     sigwait(&set, &which);
     return true;
 }
+
+static void do_nothing(int signal)
+{
+    (void)signal;
+}
+
+// A handler, not SIG_IGN: programs that this one starts get the default back.
+void interrupt_spare_writes(void)
+{
+    struct sigaction action = {.sa_handler = do_nothing, .sa_flags = SA_RESTART};
+    sigaction(SIGPIPE, &action, NULL);
+    sigaction(SIGXFSZ, &action, NULL);
+}

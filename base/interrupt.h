@@ -1,7 +1,7 @@
 // interrupt.h - the signals that end a program, blocked and remembered, then asked for where a call can stop
 // cleanly.
 //
-// There is no handler and no global: the system keeps a pending signal. The pool's threads (base/pool.h)
+// No handler and no global keeps them: the system keeps a pending signal. The pool's threads (base/pool.h)
 // never take these signals, so they wait for the thread that asks.
 #ifndef BASE_INTERRUPT_H
 #define BASE_INTERRUPT_H
@@ -28,5 +28,9 @@ void interrupt_end(struct interrupt *in);
 // caller stops itself.
 void interrupt_hold_stop(void);
 bool interrupt_take_stop(void);
+
+// For the whole program: a reader that is gone (SIGPIPE) and a file that may not grow (SIGXFSZ) make a write
+// fail instead of ending the process, which then reports one line and leaves nothing behind.
+void interrupt_spare_writes(void);
 
 #endif

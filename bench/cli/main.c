@@ -1,9 +1,9 @@
 // main.c - finds the command, runs it, prints its error; the only file that ends the process.
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
 
+#include "base/interrupt.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "bench/cli/args.h"
@@ -49,20 +49,6 @@ static enum exit_code close_output(enum exit_code code, struct error *err)
     return code == EXIT_FINE ? EXIT_ERROR : code;
 }
 
-// A reader that is gone (SIGPIPE) and a file that may not grow (SIGXFSZ) are failed writes: one line and no
-// leftovers. A handler, not SIG_IGN: programs that this one starts get the default back.
-static void ignore(int signal)
-{
-    (void)signal;
-}
-
-static void writes_fail_instead_of_killing(void)
-{
-    struct sigaction action = {.sa_handler = ignore, .sa_flags = SA_RESTART};
-    sigaction(SIGPIPE, &action, NULL);
-    sigaction(SIGXFSZ, &action, NULL);
-}
-
 static void print_error(const char *name, bool verbose, const struct error *err)
 {
     if (err->code == ERR_INTERRUPTED)
@@ -85,7 +71,7 @@ int main(int argc, char **argv)
     const char *name = "";
     bool verbose = false;
     enum exit_code code = EXIT_FINE;
-    writes_fail_instead_of_killing();
+    interrupt_spare_writes();
     if (argc < 2) {
         help_program(stderr);
         return EXIT_ERROR;

@@ -199,8 +199,6 @@ enum status option_parse(const struct option *option, const char *text, struct a
     case OPTION_BYTES:
         TRY(value_bytes(text, field, err));
         return check_range(option, text, *(double *)field, err);
-    case OPTION_BOOL:
-        return value_bool(text, field, err);
     case OPTION_CHOICE:
         return parse_choice(option, text, field, err);
     case OPTION_WORDS:
@@ -235,10 +233,10 @@ enum status options_default(enum section section, struct arena *arena, void *bas
 static const char *type_words(const struct option *option)
 {
     static const char *const words[] = {
-        [OPTION_TEXT] = "text",   [OPTION_INT] = "number",  [OPTION_FLOAT] = "number",
-        [OPTION_TIME] = "time",   [OPTION_BYTES] = "bytes", [OPTION_BOOL] = "yes or no",
-        [OPTION_CHOICE] = "word", [OPTION_WORDS] = "words", [OPTION_INTS] = "numbers",
-        [OPTION_RULES] = "rules", [OPTION_LINKS] = "links",
+        [OPTION_TEXT] = "text",   [OPTION_INT] = "number",   [OPTION_FLOAT] = "number",
+        [OPTION_TIME] = "time",   [OPTION_BYTES] = "bytes",  [OPTION_CHOICE] = "word",
+        [OPTION_WORDS] = "words", [OPTION_INTS] = "numbers", [OPTION_RULES] = "rules",
+        [OPTION_LINKS] = "links",
     };
     return words[option->type];
 }

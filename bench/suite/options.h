@@ -37,7 +37,6 @@ enum option_type {
     OPTION_FLOAT,  // double
     OPTION_TIME,   // double, ns
     OPTION_BYTES,  // double
-    OPTION_BOOL,   // bool
     OPTION_CHOICE, // int: index into choices
     OPTION_WORDS,  // struct word_list; each one of choices where there are any
     OPTION_INTS,   // struct int_list; choices: the one word that stands for 0

@@ -66,18 +66,6 @@ enum status value_bytes(const char *text, double *bytes, struct error *err)
     return with_unit(text, units, "B, KiB, MiB, GiB, TiB, kB, MB, GB or TB", bytes, err);
 }
 
-enum status value_bool(const char *text, bool *out, struct error *err)
-{
-    static const char *const yes[] = {"yes", "true", "on"}, *const no[] = {"no", "false", "off"};
-    for (int i = 0; i < 3; i++) {
-        if (strcmp(text, yes[i]) == 0 || strcmp(text, no[i]) == 0) {
-            *out = strcmp(text, yes[i]) == 0;
-            return OK;
-        }
-    }
-    return FAIL(err, ERR_USAGE, "'%s' is neither yes nor no", text);
-}
-
 // ---- lists --------------------------------------------------------------------------------------
 
 // The next item of a comma list, trimmed, as the arena's own; *rest moves on, to NULL after the

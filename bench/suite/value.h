@@ -29,8 +29,6 @@ enum status value_float(const char *text, double min, double max, double *out, s
 enum status value_time(const char *text, double *ns, struct error *err);
 // "64MiB", "16GiB", "4096B" (1024s), "16GB" (1000s): a unit is needed.
 enum status value_bytes(const char *text, double *bytes, struct error *err);
-enum status value_bool(const char *text, bool *out,
-                       struct error *err); // yes, no, true, false, on, off
 
 // "a, b": trimmed, none empty, none twice.
 enum status value_words(const char *text, struct arena *arena, struct word_list *out,

@@ -6,10 +6,15 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <errno.h>
 #include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/interrupt.h"
 #include "base/pool.h"
 
@@ -122,6 +127,39 @@ static void a_held_stop_is_taken(void **state)
     signal(SIGTSTP, before);
 }
 
+static const char *limited_path;
+
+static void write_beyond_the_limit(struct interrupt *in)
+{
+    struct error err = {0};
+    struct rlimit none = {.rlim_cur = 16, .rlim_max = 16};
+    static const char bytes[64];
+    int ends[2];
+    interrupt_end(in);
+    interrupt_spare_writes();
+    if (setrlimit(RLIMIT_FSIZE, &none) != 0 ||
+        file_write(limited_path, bytes, sizeof bytes, &err) != ERR_IO ||
+        !strstr(err.message, "large"))
+        _exit(1);
+    if (pipe(ends) != 0 || close(ends[0]) != 0 || write(ends[1], "x", 1) != -1 || errno != EPIPE)
+        _exit(2);
+    // a program that is started has the defaults again
+    execl("/bin/sh", "sh", "-c", "kill -PIPE $$; exit 3", (char *)NULL);
+    _exit(4);
+}
+
+static void a_write_that_may_not_be_fails_and_leaves_nothing(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/ridge-test-limit-XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    char *path = file_join(folder, "file");
+    limited_path = path;
+    assert_int_equal(in_child(write_beyond_the_limit), -SIGPIPE);
+    free(path);
+    assert_int_equal(rmdir(folder), 0); // it is empty
+}
+
 static void count_open(void *arg, int worker, int workers)
 {
     (void)workers;
@@ -157,6 +195,7 @@ int main(void)
         cmocka_unit_test(after_it_signals_end_the_program),
         cmocka_unit_test(an_ignored_signal_stays_ignored),
         cmocka_unit_test(a_held_stop_is_taken),
+        cmocka_unit_test(a_write_that_may_not_be_fails_and_leaves_nothing),
         cmocka_unit_test(threads_of_a_pool_leave_them_to_the_caller),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
