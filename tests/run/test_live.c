@@ -1,0 +1,148 @@
+// test_live.c - what a person sees of a run: redrawn lines are wiped before others come, errands show that
+// they go on, and none of it goes to standard output.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/str.h"
+#include "bench/run/live.h"
+
+#define WIPE "\r\033[K"
+
+struct screen {
+    struct live live;
+    char *text;
+    size_t bytes;
+};
+
+static void screen_open(struct screen *s, enum runner_output output)
+{
+    memset(s, 0, sizeof *s);
+    live_begin(&s->live, output);
+    assert_ptr_equal(s->live.out, stderr);
+    s->live.out = open_memstream(&s->text, &s->bytes);
+    s->live.columns = 80;
+    assert_non_null(s->live.out);
+}
+
+// expected: a glob, for times.
+static void assert_screen(struct screen *s, const char *expected)
+{
+    fclose(s->live.out);
+    if (!str_glob(expected, s->text))
+        assert_string_equal(s->text, expected); // shows both
+    free(s->text);
+}
+
+static struct cell a_cell(void)
+{
+    return (struct cell){.label = "tiny f32 cpu", .procs = 2, .predicted_ns = 2e9};
+}
+
+static struct trial a_trial(const struct cell *cell)
+{
+    return (struct trial){.cell = cell, .number = 1, .status = "crashed", .reason = "it fell"};
+}
+
+// From the errand over its ticks to the first cell and its trial: nothing is glued to what was there before.
+static void a_redrawn_line_is_wiped_before_the_next(void **state)
+{
+    (void)state;
+    struct screen s;
+    struct cell cell = a_cell();
+    struct trial trial = a_trial(&cell);
+    screen_open(&s, RUNNER_LIVE);
+    live_note(&s.live, "measuring what this machine can do");
+    live_expect(&s.live, 2, 2e9);
+    live_cell(&s.live, &cell, 1);
+    live_tick(&s.live); // of an errand that is over
+    live_progress(&s.live, "decode", 1, 0.5);
+    live_trial(&s.live, &trial);
+    live_line(&s.live, "the end");
+    assert_screen(&s, "measuring what this machine can do" WIPE
+                      "[1/2] tiny f32 cpu  trial 1/2  decode 1 [########........]  ETA 0:02" WIPE
+                      "[1/2] tiny f32 cpu  trial 1/2  \033[31mcrashed\033[0m: it fell\n"
+                      "the end\n");
+}
+
+static void a_long_line_is_cut_to_the_terminal(void **state)
+{
+    (void)state;
+    struct screen s;
+    screen_open(&s, RUNNER_LIVE);
+    s.live.columns = 20;
+    live_note(&s.live, "measuring what this machine can do");
+    assert_screen(&s, "measuring what this");
+}
+
+// The clock of the errand is moved back, which is as good as waiting.
+static void an_errand_shows_how_long_it_takes(void **state)
+{
+    (void)state;
+    struct screen s;
+    screen_open(&s, RUNNER_LIVE);
+    live_note(&s.live, "measuring");
+    s.live.noted_ns = clock_ns() - 65500000000u;
+    live_tick(&s.live);
+    assert_screen(&s, "measuring" WIPE "measuring  1:??");
+
+    screen_open(&s, RUNNER_PLAIN);
+    live_note(&s.live, "measuring");
+    live_tick(&s.live);
+    s.live.noted_ns = clock_ns() - 10400000000u;
+    s.live.last_say_ns = s.live.noted_ns;
+    live_tick(&s.live);
+    live_tick(&s.live);
+    assert_screen(&s, "measuring\nmeasuring: 0:?? so far\n");
+}
+
+static void plain_lines_have_no_colours(void **state)
+{
+    (void)state;
+    struct screen s;
+    struct cell cell = a_cell();
+    struct trial trial = a_trial(&cell);
+    screen_open(&s, RUNNER_PLAIN);
+    live_expect(&s.live, 2, 2e9);
+    live_cell(&s.live, &cell, 1);
+    live_progress(&s.live, "decode", 1, 0.5);
+    live_trial(&s.live, &trial);
+    assert_screen(&s, "[1/2] tiny f32 cpu  trial 1/2  crashed: it fell\n");
+}
+
+static void quiet_is_quiet(void **state)
+{
+    (void)state;
+    struct screen s;
+    struct cell cell = a_cell();
+    struct trial trial = a_trial(&cell);
+    screen_open(&s, RUNNER_QUIET);
+    live_note(&s.live, "measuring");
+    live_tick(&s.live);
+    live_cell(&s.live, &cell, 1);
+    live_progress(&s.live, "load", 0, 0.5);
+    live_trial(&s.live, &trial);
+    live_line(&s.live, "the end");
+    assert_screen(&s, "");
+    assert_int_equal(s.live.trials_done, 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_redrawn_line_is_wiped_before_the_next),
+        cmocka_unit_test(a_long_line_is_cut_to_the_terminal),
+        cmocka_unit_test(an_errand_shows_how_long_it_takes),
+        cmocka_unit_test(plain_lines_have_no_colours),
+        cmocka_unit_test(quiet_is_quiet),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
