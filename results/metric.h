@@ -34,11 +34,13 @@
 #define METRIC_OP_TIME     "op_time" // ns, phase prefill (whole) or decode (one step), per op class
 // 1, phase prefill (whole) or decode (one step): any counter
 #define METRIC_COUNTER_PREFIX "counter_"
-#define METRIC_MEM_WEIGHTS    "mem_weights" // bytes, what the engine knows it holds
-#define METRIC_MEM_KV         "mem_kv"      // bytes
-#define METRIC_MEM_SCRATCH    "mem_scratch" // bytes
-#define METRIC_FLOP           "flop"  // FLOP, phase prefill or decode (one step), op or the whole
-#define METRIC_BYTES          "bytes" // bytes moved at least, same phases and ops
+// NULL, with the reason as its source: what an instrument of the worker could not measure, by the instrument's name
+#define METRIC_INSTRUMENT_PREFIX "instrument_"
+#define METRIC_MEM_WEIGHTS       "mem_weights" // bytes, what the engine knows it holds
+#define METRIC_MEM_KV            "mem_kv"      // bytes
+#define METRIC_MEM_SCRATCH       "mem_scratch" // bytes
+#define METRIC_FLOP              "flop" // FLOP, phase prefill or decode (one step), op or the whole
+#define METRIC_BYTES             "bytes" // bytes moved at least, same phases and ops
 
 // Of a model in a scheme, over a text (struct store_quality); docs/METRICS.md has the formulas.
 #define METRIC_PERPLEXITY      "perplexity"                 // ppl

@@ -46,7 +46,7 @@ bench/roof: base device/device.h kernels/kernels.h engine/engine.h results bench
 bench/quality: base device/device.h engine/engine.h results
 bench/suite: base device/device.h engine/engine.h results bench/quality bench/roof bench/probe
 bench/protocol: base engine/engine.h results bench/suite bench/roof bench/probe
-bench/engines: base device/device.h engine/engine.h bench/protocol bench/suite
+bench/engines: base device/device.h engine/engine.h results bench/protocol bench/suite bench/roof bench/probe
 bench/worker: base device/device.h engine/engine.h results bench/engines bench/protocol bench/suite/plan.h bench/suite/prompt_word.h bench/probe bench/roof bench/quality
 bench/gate: base results bench/suite
 bench/run: base device/device.h engine/engine.h results bench bench/protocol bench/suite bench/probe bench/roof bench/quality

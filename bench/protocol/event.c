@@ -1,6 +1,6 @@
 // event.c - a worker's events, read line by line.
 //
-// Nothing is believed: the other end may be a process whose memory a kernel has just overwritten.
+// Every field is checked: a kernel may have overwritten the memory of the process at the other end.
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,7 +35,9 @@ static enum status metric_parse(const json_t *object, struct store_metric *out, 
     if (get_value(object, "value", &out->value, err) != OK)
         return error_context(err, "%s", out->name);
     const struct metric_info *info = metric_find(out->name);
-    out->unit = info ? info->unit : str_starts(out->name, METRIC_COUNTER_PREFIX) ? "1" : NULL;
+    bool open_ended = str_starts(out->name, METRIC_COUNTER_PREFIX) ||
+                      str_starts(out->name, METRIC_INSTRUMENT_PREFIX);
+    out->unit = info ? info->unit : open_ended ? "1" : NULL;
     if (!out->unit)
         return FAIL(err, ERR_FORMAT, "there is no metric '%s'", out->name);
     return OK;
@@ -113,6 +115,8 @@ static enum status progress_parse(struct event *out, struct error *err)
 
 static enum status loaded_parse(struct event *out, struct error *err)
 {
+    TRY(json_get_string(out->root, "loaded", "engine", &out->engine, err));
+    TRY(json_get_string(out->root, "loaded", "engine_version", &out->engine_version, err));
     TRY(json_get_string(out->root, "loaded", "arithmetic", &out->arithmetic, err));
     TRY(json_opt_string(out->root, "loaded", "stored", NULL, &out->stored, err));
     return metrics_parse(out->root, "metrics", &out->metrics, &out->metric_count, err);

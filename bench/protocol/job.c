@@ -41,11 +41,11 @@ char *job_encode(const struct job *job)
     static const char *const tasks[] = {"cells", "ceilings", "quality"};
     bool measure = job->task != JOB_CEILINGS;
     json_t *root = json_pack(
-        "{si ss si si sI ss* ss* ss* ss* ss* sI sb so}", "version", PROTOCOL_VERSION, "task",
+        "{si ss si si sI ss* ss* ss* ss* ss* ss* sI sb so}", "version", PROTOCOL_VERSION, "task",
         tasks[job->task], "threads", job->threads, "isa", (int)job->isa, "memory_limit",
-        (json_int_t)job->memory_limit_bytes, "device", job->device, "scheme", job->scheme, "head",
-        measure ? dtype_name(job->head) : NULL, "model", job->model_path, "shape", job->shape_path,
-        "seed", (json_int_t)job->seed, "cold", job->cold, "cells", cells);
+        (json_int_t)job->memory_limit_bytes, "engine", job->engine, "device", job->device, "scheme",
+        job->scheme, "head", measure ? dtype_name(job->head) : NULL, "model", job->model_path,
+        "shape", job->shape_path, "seed", (json_int_t)job->seed, "cold", job->cold, "cells", cells);
     if (root && job->calib)
         json_object_set_new(root, "calib", json_string(job->calib));
     if (root && job->task == JOB_QUALITY)
@@ -109,6 +109,7 @@ static enum status job_cell_decode(const json_t *object, struct job_cell *out, s
 static enum status job_model_decode(const json_t *root, struct job *out, struct error *err)
 {
     int64_t seed = 0;
+    TRY(json_get_string(root, "worker protocol", "engine", &out->engine, err));
     TRY(json_get_string(root, "worker protocol", "scheme", &out->scheme, err));
     TRY(get_dtype(root, "head", &out->head, err));
     TRY(json_opt_string(root, "worker protocol", "calib", NULL, &out->calib, err));

@@ -1,21 +1,22 @@
 // protocol.h - what runner and worker say to each other.
 //
 // The runner gives the worker one JSON object, the job, on standard input. The worker answers with
-// events, one JSON object a line, on a descriptor of its own: whatever a library prints on standard
-// output or error cannot get between them. Times are ns, sizes bytes. In order:
+// events, one JSON object a line, on a descriptor of its own, so that nothing a library prints on standard output
+// or error can come between them. Times are ns, sizes bytes. In order:
 //
 //   {"event":"hello","version":1,"pid":412,"memory_limit":21474836480,"threads":2,"pinned":true}
 //   {"event":"progress","phase":"load","done":0.41}                 at most ten a second, any phase
-//   {"event":"loaded","arithmetic":"bf16 x bf16 -> f32","stored":"q8_0",    stored: where in codes
+//   {"event":"loaded","engine":"builtin","engine_version":"ridge-1",
+//     "arithmetic":"bf16 x bf16 -> f32","stored":"q8_0",            stored: null unless in codes
 //     "metrics":[{"name":"load","value":1.2e9,"phase":"load","source":"host clock"}]}
 //   {"event":"cell","cell":3}                                       index into the plan: it begins
 //   {"event":"progress","phase":"decode","cell":3,"repetition":1,"done":0.5}
 //   {"event":"repetition","cell":3,"repetition":1,"token_hash":"9f..","nonfinite":0,
 //     "metrics":[{"name":"ttft","value":8.1e7,"phase":"prefill","source":"host clock"}],
 //     "noise":[{"name":"steal","value":0,"source":"os"}],"token_ns":[[81000000,94000000]]}
-//   {"event":"trial","cell":3,"metrics":[...]}                      it ended well
-//   {"event":"error","cell":3,"code":"nomem","message":"..."}       or it ended so, and the next begins;
-//                                                                   without "cell" the whole job ended
+//   {"event":"trial","cell":3,"metrics":[...]}                      the cell is done
+//   {"event":"error","cell":3,"code":"nomem","message":"..."}       or it failed, and the next begins;
+//                                                                   without "cell" the whole job failed
 //   {"event":"ceilings","rows":[{"name":"read","level":"DRAM","kernel":"k_read_f32_f32_avx512",
 //     "threads":2,"value":4.5e10,"low":4.4e10,"high":4.6e10,"samples":9}],"note":""}
 //                                                                   only of a ceilings job
@@ -23,9 +24,9 @@
 //                                                                   only of a quality job, after "loaded"
 //   {"event":"bye"}
 //
-// "value":null is "not measured". Names and units of metrics are the rows of results/metric.h. The runner
-// believes nothing: a line that is not one of these, too long, or out of order makes the trial in flight
-// `crashed` and ends the worker.
+// "value":null is "not measured". Names and units of metrics are the rows of results/metric.h. The runner checks
+// every line: one that is not an event, is too long or comes out of order makes the trial in flight `crashed` and
+// ends the worker.
 #ifndef BENCH_PROTOCOL_PROTOCOL_H
 #define BENCH_PROTOCOL_PROTOCOL_H
 
@@ -43,7 +44,7 @@
 enum {
     PROTOCOL_VERSION = 1,
     PROTOCOL_LINE_MAX = 64 << 20, // a repetition of 64 sequences of 32768 tokens fits
-    PROTOCOL_EVENTS_FD = 3,       // the descriptor the runner gives; the worker is told its number
+    PROTOCOL_EVENTS_FD = 3,       // of the runner's pipe; the worker gets the number as an argument
 };
 
 // ---- job: runner -> worker --------------------------------------------------------------------------
@@ -78,6 +79,7 @@ struct job {
         memory_limit_bytes; // 0: what is available less some head-room, which is the most anyway
 
     // JOB_CELLS and JOB_QUALITY: one model, in one scheme, on one device
+    const char *engine; // a name of bench/engines
     const char *device, *scheme;
     enum dtype head;
     const char *calib;                   // of int4-awq, or NULL
@@ -120,9 +122,8 @@ struct event {
     int repetition;    // from 1
     const char *phase; // "load", "warm-up", "prefill", "decode", "inspect", "ceilings", "quality"
     double done;       // share of the phase
-    const char *arithmetic;
-    const char
-        *stored; // of a loaded event: how the file holds the weights, where in codes; or NULL
+    // of a loaded event; stored: how the file holds the weights, where in codes, or NULL
+    const char *engine, *engine_version, *arithmetic, *stored;
     const char *token_hash;
     int64_t nonfinite;
     struct store_metric *metrics, *noise; // owned
@@ -145,11 +146,17 @@ struct wire {
     uint64_t last_progress_ns;
 };
 
-// Takes `event`. A runner that has gone away ends the worker by SIGPIPE: there is nobody to work for.
+// Takes `event`. When the runner is gone, SIGPIPE ends the worker.
 enum status wire_send(struct wire *wire, json_t *event, struct error *err);
 
 // {"event": name}, to be filled and sent.
 json_t *wire_event(const char *name);
+
+// A "loaded" event, to be sent. Takes `metrics`. stored: "" or NULL for plain numbers.
+struct wire_loaded {
+    const char *engine, *engine_version, *arithmetic, *stored;
+};
+json_t *wire_loaded(const struct wire_loaded *loaded, json_t *metrics);
 
 // Appends one metric to the array `metrics`. phase, op: NULL for none. NaN is sent as null.
 void wire_metric(json_t *metrics, const char *name, double value, const char *phase, const char *op,
@@ -158,7 +165,7 @@ void wire_metric(json_t *metrics, const char *name, double value, const char *ph
 // The phase in which int4-awq is calibrated: once a model and text, and no part of any trial's time limit.
 #define WIRE_CALIBRATE "calibrate"
 
-// At most ten a second: says how far the present phase is. cell < 0: none; repetition 0: none.
+// Reports how far the present phase is, at most ten times a second. cell < 0: none; repetition 0: none.
 void wire_progress(struct wire *wire, const char *phase, int cell, int repetition, double done);
 
 #endif

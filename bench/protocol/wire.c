@@ -15,6 +15,14 @@ json_t *wire_event(const char *name)
     return json_pack("{ss}", "event", name);
 }
 
+json_t *wire_loaded(const struct wire_loaded *loaded, json_t *metrics)
+{
+    const char *stored = loaded->stored && loaded->stored[0] ? loaded->stored : NULL;
+    return json_pack("{ss ss ss ss ss? so}", "event", "loaded", "engine", loaded->engine,
+                     "engine_version", loaded->engine_version, "arithmetic", loaded->arithmetic,
+                     "stored", stored, "metrics", metrics);
+}
+
 enum status wire_send(struct wire *wire, json_t *event, struct error *err)
 {
     char *text = event ? json_dumps(event, JSON_COMPACT) : NULL;

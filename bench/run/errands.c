@@ -143,6 +143,7 @@ enum status session_quality(struct run_context *run, const struct plan_quality *
 {
     struct job job = {
         .task = JOB_QUALITY,
+        .engine = STORE_ENGINE,
         .threads = q->threads,
         .isa = ISA_ALL,
         .memory_limit_bytes = run->memory_limit_bytes,

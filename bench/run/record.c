@@ -265,13 +265,6 @@ enum status record_ceilings(const struct record *record, const struct ceilings *
 
 // ---- cells --------------------------------------------------------------------------------------------------
 
-// A key begins with the engine and the version of what it computes: "ridge-1" is the program's own.
-static const char *engine_of(const struct cell *cell)
-{
-    const char *engine = json_string_value(json_object_get(cell->params, "engine"));
-    return !engine || str_starts(engine, "ridge-") ? STORE_ENGINE : engine;
-}
-
 static enum status record_cell(struct record *record, const struct cell *cell,
                                const struct ceilings *ceilings, int64_t *id, struct error *err)
 {
@@ -288,7 +281,7 @@ static enum status record_cell(struct record *record, const struct cell *cell,
         .params_json = params,
         .label = cell->label,
         .sweep = cell->sweep,
-        .engine = engine_of(cell),
+        .engine = cell->engine,
         .model = cell->model->label,
         .scheme = cell->scheme_name,
         .device = cell->device,

@@ -190,6 +190,9 @@ static enum status in_turn(const struct session *s, const struct event *event, s
         return FAIL(bad, ERR_FORMAT, "it ended with %zu cells to measure", s->count - s->at);
     if (errand || (event->type == EVENT_LOADED && loaded))
         return FAIL(bad, ERR_FORMAT, "it answered what was not asked");
+    if (event->type == EVENT_LOADED && !str_equal(event->engine, current(s)->engine))
+        return FAIL(bad, ERR_FORMAT, "it loaded engine %.40s, the cell's is %s", event->engine,
+                    current(s)->engine);
     if ((about_cell && !loaded) || (event->cell >= 0 && event->cell != (int)s->cells[s->at]))
         return FAIL(bad, ERR_FORMAT, "it spoke of cell %d out of turn", event->cell);
     if (about_cell && (event->type == EVENT_CELL) == s->in_cell)
@@ -324,6 +327,7 @@ static char *cells_job(const struct session *s)
         .threads = first->threads,
         .isa = ISA_ALL,
         .memory_limit_bytes = s->run->memory_limit_bytes,
+        .engine = first->engine,
         .device = first->device,
         .scheme = first->scheme->name,
         .head = first->head,

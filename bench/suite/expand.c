@@ -10,6 +10,7 @@
 #include "bench/suite/expand.h"
 #include "bench/suite/names.h"
 #include "bench/suite/prompt_word.h"
+#include "results/store.h"
 
 enum { PROMPT_TEXT_BYTES_MAX = 256 << 20 };
 
@@ -364,6 +365,7 @@ static void fill_cell(struct expansion *x, const struct product *p, const struct
         .scheme_name = point->word[AXIS_SCHEME],
         .scheme = scheme_find(point->word[AXIS_SCHEME]),
         .device = point->word[AXIS_DEVICE],
+        .engine = STORE_ENGINE,
         .threads = threads ? threads : x->machine->physical_cores,
         .chunk = point->number[AXIS_CHUNK],
         .batch = point->number[AXIS_BATCH],

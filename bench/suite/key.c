@@ -11,10 +11,6 @@
 #include "bench/quality/quality.h"
 #include "bench/suite/expand.h"
 
-// The engine and the version of what it computes. Raised when the same cell begins to do other work
-// (not when it does the same work faster).
-#define ENGINE_WORK "ridge-1"
-
 static json_t *sampling_json(const struct sampling *s)
 {
     if (s->temperature == 0) // greedy: nothing else is read
@@ -51,11 +47,11 @@ static void add_calib(json_t *params, const char *calib_hash)
 // The number of threads is not in it: it changes no bit.
 enum status quality_make_key(struct plan_quality *q, struct error *err)
 {
-    q->params =
-        json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i}", "engine", ENGINE_WORK, "model",
-                  q->model->content, "scheme", q->scheme->name, "head", dtype_name(q->head), "kv",
-                  dtype_name(q->kv), "device", q->device, "text", q->wish->text_hash, "convention",
-                  q->wish->convention, "windows", q->wish->windows);
+    q->params = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i}", "engine",
+                          PLAN_ENGINE_WORK, "model", q->model->content, "scheme", q->scheme->name,
+                          "head", dtype_name(q->head), "kv", dtype_name(q->kv), "device", q->device,
+                          "text", q->wish->text_hash, "convention", q->wish->convention, "windows",
+                          q->wish->windows);
     add_calib(q->params, q->calib_hash);
     const struct quality_convention *convention = quality_convention_find(q->wish->convention);
     if (q->params && convention->revision > 1)
@@ -66,12 +62,12 @@ enum status quality_make_key(struct plan_quality *q, struct error *err)
 enum status cell_make_key(struct cell *cell, const char *prompt_hash, struct error *err)
 {
     json_t *sampling = sampling_json(&cell->sampling), *prompt = prompt_json(cell, prompt_hash);
-    cell->params =
-        json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:o, s:o}", "engine",
-                  ENGINE_WORK, "model", cell->model->content, "scheme", cell->scheme_name, "head",
-                  storage_name(cell->head), "kv", storage_name(cell->kv), "device", cell->device,
-                  "threads", cell->threads, "chunk", cell->chunk, "batch", cell->batch, "context",
-                  cell->context, "gen", cell->gen, "prompt", prompt, "sampling", sampling);
+    cell->params = json_pack(
+        "{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:o, s:o}", "engine",
+        PLAN_ENGINE_WORK, "model", cell->model->content, "scheme", cell->scheme_name, "head",
+        storage_name(cell->head), "kv", storage_name(cell->kv), "device", cell->device, "threads",
+        cell->threads, "chunk", cell->chunk, "batch", cell->batch, "context", cell->context, "gen",
+        cell->gen, "prompt", prompt, "sampling", sampling);
     add_calib(cell->params, cell->calib_hash);
     return hash_params(cell->params, cell->key, err);
 }

@@ -21,6 +21,13 @@ enum collect {
     COLLECT_QUALITY = 1 << 3,
 };
 
+// What the worker's table of instruments measures, each in a repetition of its own.
+enum { COLLECT_INSTRUMENTS = COLLECT_TIMING | COLLECT_MEMORY | COLLECT_COUNTERS };
+
+// The program's own engine and the version of what it computes. Raised when the same cell begins to do other work
+// (not when it does the same work faster).
+#define PLAN_ENGINE_WORK "ridge-1"
+
 enum warmup { WARMUP_NONE, WARMUP_SHORT, WARMUP_FULL }; // short: one decode step; full: same shape
 
 // A model as a suite names it.
@@ -78,7 +85,8 @@ struct cell {
     const char *label; // "7b int8 cpu b1 c512": what varies in this plan; unique in it
     json_t *params;    // owned by the plan; canonical form is what `key` is the SHA-256 of
     const struct plan_model *model;
-    const char *sweep; // section it came from (not in the key)
+    const char *sweep;  // section it came from (not in the key)
+    const char *engine; // a name of bench/engines
     const char *scheme_name;
     const struct scheme *scheme; // NULL when planned but not implemented: the cell is skipped
     struct scheme runs;          // what it is with this head and the kernels of its device

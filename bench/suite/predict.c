@@ -54,6 +54,15 @@ static double phase_ns(const struct phase_work *work, const char *device, int th
     return total;
 }
 
+// Instruments of the worker that a cell asks for: a repetition each.
+static int instruments_of(unsigned collect)
+{
+    int count = 0;
+    for (unsigned left = collect & COLLECT_INSTRUMENTS; left; left &= left - 1)
+        count++;
+    return count;
+}
+
 double predict_trial_ns(const struct cell *cell, const struct ceilings *ceilings)
 {
     struct work_input in = {.config = &cell->model->config,
@@ -74,10 +83,10 @@ double predict_trial_ns(const struct cell *cell, const struct ceilings *ceilings
     double warmup_ns = cell->warmup == WARMUP_FULL    ? repetition_ns
                        : cell->warmup == WARMUP_SHORT ? 2 * step_ns
                                                       : 0;
-    double inspection_ns = repetition_ns; // one more, with the observer on (bench/worker/inspect.h)
+    double instruments_ns = repetition_ns * instruments_of(cell->collect);
     double repetitions = fmin(fmax(cell->reps, ceil((double)cell->min_time_ns / repetition_ns)),
                               fmax(cell->reps, REPETITIONS_MOST));
-    return canary_share * repetitions * repetition_ns + warmup_ns + inspection_ns;
+    return canary_share * repetitions * repetition_ns + warmup_ns + instruments_ns;
 }
 
 // One window through one model. The head, which the analytic model counts for one position, runs for all

@@ -4,16 +4,17 @@
 #include <math.h>
 
 #include "base/str.h"
+#include "bench/engines/engines.h"
+#include "bench/engines/stored.h"
 #include "bench/probe/probe.h"
 #include "bench/quality/quality.h"
-#include "bench/worker/stored.h"
 
 struct evaluation {
     const struct job *job;
     struct engine_options options;
     const struct quality_convention *convention;
     struct wire *wire;
-    const char *phase; // told with the progress
+    const char *phase; // reported with the progress
     struct checkpoint *ck;
     struct model *model, *baseline; // may be the same
     struct quality_text text;
@@ -67,13 +68,13 @@ static enum status open_all(struct evaluation *e, struct error *err)
 
 static enum status send_loaded(struct evaluation *e, struct error *err)
 {
-    json_t *event = wire_event("loaded");
     char stored[STORED_BYTES];
     stored_codes(e->ck, stored);
-    json_object_set_new(event, "arithmetic", json_string(model_scheme(e->model)->arithmetic));
-    json_object_set_new(event, "stored", stored[0] ? json_string(stored) : json_null());
-    json_object_set_new(event, "metrics", json_array());
-    return wire_send(e->wire, event, err);
+    struct wire_loaded loaded = {.engine = bench_engine_builtin.name,
+                                 .engine_version = PLAN_ENGINE_WORK,
+                                 .arithmetic = model_scheme(e->model)->arithmetic,
+                                 .stored = stored};
+    return wire_send(e->wire, wire_loaded(&loaded, json_array()), err);
 }
 
 static enum status load_baseline(struct evaluation *e, struct error *err)

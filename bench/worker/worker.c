@@ -12,13 +12,13 @@
 #include "base/hash.h"
 #include "base/os.h"
 #include "base/str.h"
+#include "bench/engines/builtin.h"
+#include "bench/engines/engines.h"
+#include "bench/protocol/protocol.h"
 #include "bench/suite/prompt_word.h"
 #include "bench/worker/evaluate.h"
-#include "bench/worker/inspect.h"
+#include "bench/worker/instruments.h"
 #include "bench/worker/measure.h"
-#include "bench/worker/prompt.h"
-#include "bench/worker/stored.h"
-#include "bench/protocol/protocol.h"
 #include "results/metric.h"
 
 enum { JOB_TEXT_MAX = 64 << 20 };
@@ -26,13 +26,11 @@ enum { JOB_TEXT_MAX = 64 << 20 };
 struct worker {
     struct wire wire;
     struct job job;
-    json_t *job_root;     // owns the job's strings
-    struct scheme scheme; // the table's row with the head the suite asked for
+    json_t *job_root; // owns the job's strings
     struct device *device;
-    struct tokenizer *tok; // NULL: all prompts are random
-    struct model *model;
-    char stored[STORED_BYTES];
-    struct counters *counters; // NULL: no cell asks for them
+    const struct bench_engine *engine;
+    void *model; // of the engine, owned
+    struct instruments instruments;
 };
 
 // ---- start ---------------------------------------------------------------------------------------------
@@ -87,18 +85,10 @@ static bool drop_cache(const char *path)
     return dropped;
 }
 
-static bool load_progress(void *user, double done)
+static void load_progress(void *user, const char *phase, double done)
 {
     struct worker *w = user;
-    wire_progress(&w->wire, "load", -1, 0, done);
-    return true;
-}
-
-static bool calibration_progress(void *user, double done)
-{
-    struct worker *w = user;
-    wire_progress(&w->wire, WIRE_CALIBRATE, -1, 0, done);
-    return true;
+    wire_progress(&w->wire, phase, -1, 0, done);
 }
 
 static bool wants_text(const struct job *job)
@@ -109,77 +99,47 @@ static bool wants_text(const struct job *job)
     return text;
 }
 
-static enum status checkpoint_for(const struct job *job, struct checkpoint **out, struct error *err)
+static enum status send_loaded(struct worker *w, bool cold, double load_ns, struct error *err)
 {
-    if (job->model_path)
-        return checkpoint_open(job->model_path, out, err);
-    return checkpoint_synthetic(job->shape_path, job->seed, out, err);
-}
-
-static enum status scheme_make(struct worker *w, struct error *err)
-{
-    const struct scheme *scheme = scheme_find(w->job.scheme);
-    if (!scheme)
-        return FAIL(err, ERR_UNSUPPORTED, "scheme %s is not implemented in this build",
-                    w->job.scheme);
-    w->scheme = scheme_resolve(scheme, w->job.head, device_target(w->device));
-    return OK;
-}
-
-// The checkpoint is closed when all is packed: its mapped pages would count as the cell's memory.
-static enum status model_make(struct worker *w, struct error *err)
-{
-    const struct job *job = &w->job;
-    struct checkpoint *ck = NULL;
-    TRY(scheme_make(w, err));
-    struct engine_options options = {
-        .device = w->device,
-        .scheme = &w->scheme,
-        .calib = job->calib,
-        .calibrating = calibration_progress,
-    };
-    enum status status = checkpoint_for(job, &ck, err);
-    if (status == OK)
-        stored_codes(ck, w->stored);
-    if (status == OK)
-        status = model_load(ck, &options, load_progress, w, &w->model, err);
-    if (status == OK && wants_text(job))
-        status = checkpoint_tokenizer(ck, &w->tok, err);
-    if (status == OK && wants_text(job) && !w->tok)
-        status = FAIL(err, ERR_UNSUPPORTED, "it has no tokenizer to read a prompt's text with");
-    checkpoint_destroy(ck);
-    return status;
+    struct bench_engine_facts facts;
+    json_t *metrics = json_array();
+    w->engine->describe(w->model, &facts);
+    if (facts.calibration) { // all was just written, or read to be hashed and proved: never cold
+        load_ns -= facts.calibration->needed_ns;
+        wire_metric(metrics, METRIC_CALIBRATION, facts.calibration->time_ns, "load", NULL,
+                    facts.calibration->kept ? "host clock, when it was calibrated" : "host clock");
+    }
+    wire_metric(metrics, cold && !facts.calibration ? METRIC_LOAD_COLD : METRIC_LOAD, load_ns,
+                "load", NULL, w->job.shape_path ? "host clock, weights generated" : "host clock");
+    struct wire_loaded loaded = {.engine = w->engine->name,
+                                 .engine_version = facts.version,
+                                 .arithmetic = facts.arithmetic,
+                                 .stored = facts.stored};
+    return wire_send(&w->wire, wire_loaded(&loaded, metrics), err);
 }
 
 static enum status load(struct worker *w, struct error *err)
 {
     const struct job *job = &w->job;
     bool cold = job->cold && job->model_path && drop_cache(job->model_path);
+    struct bench_engine_load in = {.job = job,
+                                   .device = w->device,
+                                   .tokenizer = wants_text(job),
+                                   .progress = load_progress,
+                                   .user = w};
     uint64_t begin_ns = clock_ns();
-    if (model_make(w, err) != OK)
+    if (w->engine->load(&in, &w->model, err) != OK)
         return error_context(err, "loading %s",
                              job->model_path ? job->model_path : job->shape_path);
-    double load_ns = (double)(clock_ns() - begin_ns);
-    const struct calibration *made = model_calibration(w->model);
-    json_t *event = wire_event("loaded"), *metrics = json_array();
-    if (made) { // all of it was just written, or read to be hashed and proved: never cold
-        load_ns -= made->needed_ns;
-        wire_metric(metrics, METRIC_CALIBRATION, made->time_ns, "load", NULL,
-                    made->kept ? "host clock, when it was calibrated" : "host clock");
-    }
-    wire_metric(metrics, cold && !made ? METRIC_LOAD_COLD : METRIC_LOAD, load_ns, "load", NULL,
-                job->shape_path ? "host clock, weights generated" : "host clock");
-    json_object_set_new(event, "arithmetic", json_string(model_scheme(w->model)->arithmetic));
-    json_object_set_new(event, "stored", w->stored[0] ? json_string(w->stored) : json_null());
-    json_object_set_new(event, "metrics", metrics);
-    return wire_send(&w->wire, event, err);
+    return send_loaded(w, cold, (double)(clock_ns() - begin_ns), err);
 }
 
 // ---- cells ---------------------------------------------------------------------------------------------
 
-static enum status send_repetition(struct worker *w, const struct subject *s,
-                                   const struct repetition *r, int number, struct error *err)
+static enum status send_repetition(void *user, const struct subject *s, const struct repetition *r,
+                                   int number, struct error *err)
 {
+    struct worker *w = user;
     const struct job_cell *c = s->cell;
     char hash[HASH_HEX_BYTES];
     TRY(hash_bytes(s->ids, (size_t)c->batch * (size_t)c->gen * sizeof *s->ids, hash, err));
@@ -202,52 +162,17 @@ static enum status send_repetition(struct worker *w, const struct subject *s,
     return wire_send(&w->wire, event, err);
 }
 
-static enum status warm_up(struct subject *s, struct error *err)
-{
-    struct repetition unused;
-    switch (s->cell->warmup) {
-    case WARMUP_NONE:
-        return OK;
-    case WARMUP_SHORT:
-        return measure_short_warmup(s, err);
-    case WARMUP_FULL:
-        break;
-    }
-    return measure_repetition(s, 0, false, &unused, err);
-}
-
 static enum status memory_metrics(const struct worker *w, const struct job_cell *cell,
                                   json_t *metrics, struct error *err)
 {
-    struct context_options options = {
-        .batch = cell->batch, .positions = cell->context, .chunk = cell->chunk, .kv = cell->kv};
     struct memory_plan plan;
-    TRY(engine_memory_plan(device_info(w->device), model_config(w->model), model_scheme(w->model),
-                           &options, w->job.threads, &plan, err));
+    if (!w->engine->memory)
+        return OK;
+    TRY(w->engine->memory(w->model, cell, &plan, err));
     wire_metric(metrics, METRIC_MEM_WEIGHTS, (double)plan.weights_bytes, NULL, NULL, "engine");
     wire_metric(metrics, METRIC_MEM_KV, (double)plan.kv_bytes, NULL, NULL, "engine");
     wire_metric(metrics, METRIC_MEM_SCRATCH, (double)plan.scratch_bytes, NULL, NULL, "engine");
     return OK;
-}
-
-static bool repetition_due(const struct job_cell *cell, int done, int64_t measured_ns)
-{
-    return done < cell->reps || (done < REPETITIONS_MOST && measured_ns < cell->min_ns);
-}
-
-static enum status measure_subject(struct worker *w, struct subject *s, json_t *metrics,
-                                   struct error *err)
-{
-    TRY(warm_up(s, err));
-    int64_t measured_ns = 0;
-    for (int done = 0; repetition_due(s->cell, done, measured_ns); done++) {
-        struct repetition repetition;
-        TRY(measure_repetition(s, done + 1, true, &repetition, err));
-        TRY(send_repetition(w, s, &repetition, done + 1, err));
-        measured_ns += repetition.measured_ns;
-    }
-    struct counters *counters = s->cell->collect & COLLECT_COUNTERS ? w->counters : NULL;
-    return inspect(s, counters, metrics, err);
 }
 
 static enum status measure_cell(struct worker *w, const struct job_cell *cell, struct error *err)
@@ -257,7 +182,8 @@ static enum status measure_cell(struct worker *w, const struct job_cell *cell, s
     json_t *event = wire_event("cell");
     json_object_set_new(event, "cell", json_integer(cell->index));
     TRY(wire_send(&w->wire, event, err));
-    TRY(subject_create(cell, w->model, w->tok, w->device, &w->wire, &subject, &tokenize_ns, err));
+    TRY(subject_create(cell, w->engine, w->model, w->device, &w->wire, &subject, &tokenize_ns,
+                       err));
 
     json_t *metrics = json_array();
     if (!isnan(tokenize_ns))
@@ -266,7 +192,9 @@ static enum status measure_cell(struct worker *w, const struct job_cell *cell, s
     if (cell->collect & COLLECT_MEMORY)
         status = memory_metrics(w, cell, metrics, err);
     if (status == OK)
-        status = measure_subject(w, &subject, metrics, err);
+        status = measure_trial(&subject, send_repetition, w, err);
+    if (status == OK)
+        status = instruments_run(&w->instruments, &subject, metrics, err);
     subject_fini(&subject);
     if (status != OK) {
         json_decref(metrics);
@@ -278,7 +206,7 @@ static enum status measure_cell(struct worker *w, const struct job_cell *cell, s
     return wire_send(&w->wire, event, err);
 }
 
-// Tells the runner of a failure; cell < 0: of the whole job.
+// Reports a failure to the runner; cell < 0: of the whole job.
 static enum status send_error(struct worker *w, int cell, const struct error *failure,
                               struct error *err)
 {
@@ -293,11 +221,13 @@ static enum status send_error(struct worker *w, int cell, const struct error *fa
 
 static enum status run_cells(struct worker *w, struct error *err)
 {
-    bool count = false;
+    unsigned collect = 0;
+    w->engine = bench_engine_find(w->job.engine);
+    if (!w->engine)
+        return FAIL(err, ERR_UNSUPPORTED, "this build has no engine %s", w->job.engine);
     for (size_t i = 0; i < w->job.cell_count; i++)
-        count |= (w->job.cells[i].collect & COLLECT_COUNTERS) != 0;
-    if (count)
-        TRY(counters_open(&w->counters, err));
+        collect |= w->job.cells[i].collect;
+    instruments_open(&w->instruments, collect);
     TRY(load(w, err));
     for (size_t i = 0; i < w->job.cell_count; i++) {
         struct error failure = {0};
@@ -339,8 +269,9 @@ static enum status run_ceilings(struct worker *w, struct error *err)
 
 static enum status work(struct worker *w, struct error *err)
 {
+    struct scheme scheme;
     TRY(job_read(w, err));
-    // Where there is no limit an exhausted memory ends the worker, and the runner asks the kernel why.
+    // Without a limit, exhausted memory kills the worker, and the runner asks the kernel why.
     int64_t limit = machine_limit_memory(w->job.memory_limit_bytes);
     struct device_options options = {.threads = w->job.threads, .pin = true, .isa = w->job.isa};
     TRY(device_open(w->job.device, &options, &w->device, err));
@@ -349,8 +280,8 @@ static enum status work(struct worker *w, struct error *err)
     case JOB_CEILINGS:
         return run_ceilings(w, err);
     case JOB_QUALITY:
-        TRY(scheme_make(w, err));
-        return evaluate_job(&w->job, &w->scheme, w->device, &w->wire, err);
+        TRY(builtin_scheme(&w->job, device_target(w->device), &scheme, err));
+        return evaluate_job(&w->job, &scheme, w->device, &w->wire, err);
     case JOB_CELLS:
         break;
     }
@@ -359,9 +290,9 @@ static enum status work(struct worker *w, struct error *err)
 
 static void worker_fini(struct worker *w)
 {
-    counters_close(w->counters);
-    model_destroy(w->model);
-    tokenizer_destroy(w->tok);
+    instruments_close(&w->instruments);
+    if (w->engine)
+        w->engine->unload(w->model);
     device_close(w->device);
     free(w->job.cells);
     json_decref(w->job_root);

@@ -1,5 +1,4 @@
-// test_protocol.c - jobs survive the wire; events are read when well-formed and refused with a reason when
-// not: each malformed line has its well-formed twin beside it.
+// test_protocol.c - jobs survive the wire; well-formed events are read, malformed ones refused with a reason.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -38,6 +37,7 @@ static void jobs_survive_the_wire(void **state)
         .threads = 2,
         .isa = ISA_ALL,
         .memory_limit_bytes = INT64_C(1) << 40,
+        .engine = "builtin",
         .device = "cpu",
         .scheme = "bf16",
         .head = DT_F32,
@@ -57,6 +57,7 @@ static void jobs_survive_the_wire(void **state)
     assert_int_equal(back.isa, job.isa);
     assert_int_equal(back.memory_limit_bytes, job.memory_limit_bytes);
     assert_true(back.seed == job.seed && back.cold && back.head == DT_F32);
+    assert_string_equal(back.engine, "builtin");
     assert_null(back.model_path);
     assert_string_equal(back.shape_path, job.shape_path);
     assert_int_equal(back.cell_count, 2);
@@ -78,6 +79,7 @@ static void quality_jobs_survive_the_wire(void **state)
     struct job job = {.task = JOB_QUALITY,
                       .threads = 2,
                       .isa = ISA_ALL,
+                      .engine = "builtin",
                       .device = "cpu",
                       .scheme = "bf16",
                       .head = DT_BF16,
@@ -124,11 +126,14 @@ static void absurd_jobs_are_refused(void **state)
         "{\"version\":1,\"task\":\"ceilings\",\"threads\":0,\"isa\":0,\"memory_limit\":0,"
         "\"device\":\"cpu\"}",
         "{\"version\":1,\"task\":\"ceilings\",\"threads\":1,\"isa\":0,\"memory_limit\":0}",
-        "{\"version\":1,\"task\":\"cells\",\"threads\":1,\"isa\":0,\"memory_limit\":0,\"device\":"
+        "{\"version\":1,\"task\":\"cells\",\"threads\":1,\"isa\":0,\"memory_limit\":0,\"engine\":"
+        "\"builtin\",\"device\":"
         "\"cpu\",\"scheme\":\"f32\",\"head\":\"f32\",\"model\":\"m\",\"seed\":0,\"cells\":[]}",
-        "{\"version\":1,\"task\":\"cells\",\"threads\":1,\"isa\":0,\"memory_limit\":0,\"device\":"
+        "{\"version\":1,\"task\":\"cells\",\"threads\":1,\"isa\":0,\"memory_limit\":0,\"engine\":"
+        "\"builtin\",\"device\":"
         "\"cpu\",\"scheme\":\"f32\",\"head\":\"f99\",\"model\":\"m\",\"seed\":0,\"cells\":[1]}",
-        "{\"version\":1,\"task\":\"cells\",\"threads\":1,\"isa\":0,\"memory_limit\":0,\"device\":"
+        "{\"version\":1,\"task\":\"cells\",\"threads\":1,\"isa\":0,\"memory_limit\":0,\"engine\":"
+        "\"builtin\",\"device\":"
         "\"cpu\",\"scheme\":\"f32\",\"head\":\"f32\",\"seed\":0,\"cells\":[{}]}",
     };
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
@@ -148,6 +153,8 @@ static enum status parse(const char *line, struct event *event, struct error *er
     return event_parse(line, strlen(line), event, err);
 }
 
+#define LOADED(fields)                                                                             \
+    "{\"event\":\"loaded\"," fields "\"arithmetic\":\"a\",\"stored\":null,\"metrics\":[]}"
 #define REPETITION(fields, times)                                                                  \
     "{\"event\":\"repetition\",\"cell\":3,\"repetition\":1,\"token_hash\":\"9f\"," fields          \
     ",\"noise\":[],\"token_ns\":" times "}"
@@ -166,6 +173,12 @@ static void well_formed_events_are_read(void **state)
                      OK);
     assert_int_equal(e.cell, -1);
     assert_true(e.done == 0.5);
+    event_fini(&e);
+    assert_int_equal(
+        parse(LOADED("\"engine\":\"builtin\",\"engine_version\":\"ridge-1\","), &e, &err), OK);
+    assert_string_equal(e.engine, "builtin");
+    assert_string_equal(e.engine_version, "ridge-1");
+    assert_null(e.stored);
     event_fini(&e);
     assert_int_equal(parse(REPETITION(METRICS(TTFT), "[[1,2,3],[4,5,6]]"), &e, &err), OK);
     assert_int_equal(e.cell, 3);
@@ -219,6 +232,8 @@ static void malformed_events_are_refused(void **state)
         "{\"event\":\"progress\",\"phase\":\"load\",\"done\":\"half\"}",
         "{\"event\":\"error\",\"code\":\"sad\",\"message\":\"m\"}",
         "{\"event\":\"error\",\"code\":\"ok\",\"message\":\"m\"}",
+        LOADED("\"engine\":\"builtin\","),
+        LOADED("\"engine_version\":\"1\","),
         "{\"event\":\"trial\",\"cell\":0,\"metrics\":{}}",
         "{\"event\":\"trial\",\"cell\":0,\"metrics\":[7]}",
         "{\"event\":\"trial\",\"cell\":0,\"metrics\":[{\"name\":\"ttft\",\"source\":\"x\"}]}",
@@ -274,6 +289,29 @@ static void writing_and_reading_agree(void **state)
     close(ends[1]);
 }
 
+// The loaded event names what will measure; plain numbers are no stored type.
+static void loaded_events_agree(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct event e;
+    struct wire_loaded loaded = {
+        .engine = "e", .engine_version = "2", .arithmetic = "a", .stored = "q8_0"};
+    for (int plain = 0; plain < 2; plain++) {
+        loaded.stored = plain ? "" : "q8_0";
+        json_t *event = wire_loaded(&loaded, json_array());
+        char *text = json_dumps(event, JSON_COMPACT);
+        assert_int_equal(parse(text, &e, &err), OK);
+        assert_string_equal(e.engine, "e");
+        assert_string_equal(e.engine_version, "2");
+        assert_string_equal(e.arithmetic, "a");
+        assert_true(plain ? !e.stored : str_equal(e.stored, "q8_0"));
+        event_fini(&e);
+        json_decref(event);
+        free(text);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -283,6 +321,7 @@ int main(void)
         cmocka_unit_test(well_formed_events_are_read),
         cmocka_unit_test(malformed_events_are_refused),
         cmocka_unit_test(writing_and_reading_agree),
+        cmocka_unit_test(loaded_events_agree),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -195,7 +195,8 @@ static inline void fake_worker(const char *kind, int unlucky, const char *pids,
     say("{\"event\":\"hello\",\"version\":1}\n");
     if (str_equal(kind, "load-oom"))
         say("{\"event\":\"error\",\"code\":\"nomem\",\"message\":\"weights: 9 TiB\"}\n");
-    say("{\"event\":\"loaded\",\"arithmetic\":\"made up\",\"metrics\":[{\"name\":\"load\","
+    say("{\"event\":\"loaded\",\"engine\":\"builtin\",\"engine_version\":\"x\",\"arithmetic\":"
+        "\"made up\",\"metrics\":[{\"name\":\"load\","
         "\"value\":5e6,\"phase\":\"load\",\"source\":\"made up\"}]}\n");
     for (size_t i = 0; i < job->cell_count; i++)
         fake_cell(job->cells[i].index == unlucky                                 ? kind
@@ -224,7 +225,8 @@ static inline void fake_quality(const char *kind, const char *pids)
         say("{\"event\":\"trial\",\"cell\":0,\"metrics\":[]}\n");
     if (str_equal(kind, "quality-oom") || str_equal(kind, "quality-trial"))
         return;
-    say("{\"event\":\"loaded\",\"arithmetic\":\"made up\",\"metrics\":[]}\n"
+    say("{\"event\":\"loaded\",\"engine\":\"builtin\",\"engine_version\":\"x\",\"arithmetic\":"
+        "\"made up\",\"metrics\":[]}\n"
         "{\"event\":\"progress\",\"phase\":\"quality\",\"done\":0.5}\n"
         "{\"event\":\"quality\",\"metrics\":[{\"name\":\"perplexity\",\"value\":17.5,"
         "\"source\":\"made up\"}],\"note\":\"%s\"}\n{\"event\":\"bye\"}\n",
@@ -276,6 +278,7 @@ static inline void test_cell_make(struct test_plan *t, size_t i, int procs)
         .sweep = "core",
         .scheme_name = "f32",
         .scheme = scheme_find("f32"),
+        .engine = STORE_ENGINE,
         .device = "cpu",
         .head = DT_F32,
         .kv = DT_F32,

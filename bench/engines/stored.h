@@ -1,6 +1,6 @@
 // stored.h - how a checkpoint's file holds the weights that products read.
-#ifndef BENCH_WORKER_STORED_H
-#define BENCH_WORKER_STORED_H
+#ifndef BENCH_ENGINES_STORED_H
+#define BENCH_ENGINES_STORED_H
 
 #include "engine/engine.h"
 

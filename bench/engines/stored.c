@@ -1,5 +1,5 @@
 // stored.c - which of a checkpoint's types are codes.
-#include "bench/worker/stored.h"
+#include "bench/engines/stored.h"
 
 #include <stdio.h>
 #include <string.h>
