@@ -13,14 +13,17 @@
 static const double RHO_MEMORY = 0.8;      // below: memory
 static const double RHO_COMPUTE = 1.25;    // above: compute
 static const double ETA_SUSPICIOUS = 1.05; // above: the model or a ceiling is wrong
-static const double OVERHEAD_SHARE = 0.5;  // waits beyond this share of the time: overhead
-static const double CANARY_SPREAD = 0.05;  // canaries further apart than this: undetermined
+static const double ETA_INEFFICIENT =
+    0.5; // below: the class describes perfect kernels, not this run
+static const double OVERHEAD_SHARE = 0.5; // waits beyond this share of the time: overhead
+static const double CANARY_SPREAD = 0.05; // canaries further apart than this: undetermined
 
 json_t *bound_thresholds(void)
 {
-    return json_pack("{s:f, s:f, s:f, s:f, s:f}", "rho_memory", RHO_MEMORY, "rho_compute",
-                     RHO_COMPUTE, "eta_suspicious", ETA_SUSPICIOUS, "overhead_share",
-                     OVERHEAD_SHARE, "canary_spread", CANARY_SPREAD);
+    return json_pack("{s:f, s:f, s:f, s:f, s:f, s:f}", "rho_memory", RHO_MEMORY, "rho_compute",
+                     RHO_COMPUTE, "eta_suspicious", ETA_SUSPICIOUS, "eta_inefficient",
+                     ETA_INEFFICIENT, "overhead_share", OVERHEAD_SHARE, "canary_spread",
+                     CANARY_SPREAD);
 }
 
 const char *bound_name(enum bound bound)
@@ -152,9 +155,29 @@ static enum bound decide(const struct bound_input *in, const struct verdict *v, 
     return class_of(v->rho);
 }
 
+// Far from its roof, what a perfect kernel would wait for is not what this run waited for.
+static bool is_inefficient(const struct verdict *v)
+{
+    return v->bound != BOUND_OVERHEAD && v->bound != BOUND_UNDETERMINED &&
+           v->eta < ETA_INEFFICIENT; // false for NaN: not timed
+}
+
+static void write_inefficient(struct verdict *v)
+{
+    static const char *const limits[] = {[BOUND_MEMORY] = "memory allows",
+                                         [BOUND_COMPUTE] = "compute allows",
+                                         [BOUND_BALANCED] = "memory and compute allow"};
+    snprintf(v->text, sizeof v->text, "inefficient here: %.0f %% of what %s", 100 * v->eta,
+             limits[v->bound]);
+}
+
 static void write_text(struct verdict *v, const char *why)
 {
     char share[96] = "";
+    if (is_inefficient(v)) {
+        write_inefficient(v);
+        return;
+    }
     if (v->suspicious)
         snprintf(share, sizeof share, ", %.0f %% of the roof: the model or a ceiling is wrong",
                  100 * v->eta);
@@ -163,6 +186,34 @@ static void write_text(struct verdict *v, const char *why)
                  v->bound == BOUND_COMPUTE ? "kernels at " : "", 100 * v->eta);
     const char *suffix = v->bound <= BOUND_OVERHEAD ? "-bound" : "";
     snprintf(v->text, sizeof v->text, "%s%s%s%s", bound_name(v->bound), suffix, why, share);
+}
+
+// Appends the op class that loses most: its time less its roof. Nothing where the classes were not timed.
+static enum status write_loss(const struct ceilings *ceilings, const struct bound_input *in,
+                              struct verdict *v, struct error *err)
+{
+    struct rate bandwidth = {0};
+    double most_ns = 0, lost_ns = 0;
+    int worst = -1;
+    TRY(find_bandwidth(ceilings, in, &bandwidth, err));
+    for (int op = 0; op < OPC_COUNT; op++) {
+        struct roof roof = {0};
+        TRY(add_roof(ceilings, in, &bandwidth, (enum op_class)op, &roof, err));
+        double loss_ns = in->op_ns ? in->op_ns[op] - roof.roof_ns : NAN;
+        if (!(loss_ns > 0))
+            continue;
+        lost_ns += loss_ns;
+        if (loss_ns > most_ns) {
+            most_ns = loss_ns;
+            worst = op;
+        }
+    }
+    if (worst < 0)
+        return OK;
+    size_t used = strlen(v->text);
+    snprintf(v->text + used, sizeof v->text - used, "; %s loses most, %.0f %% of what is lost",
+             op_class_name((enum op_class)worst), 100 * most_ns / lost_ns);
+    return OK;
 }
 
 static enum status judge(const struct ceilings *ceilings, const struct bound_input *in, int first,
@@ -195,7 +246,8 @@ static enum status judge(const struct ceilings *ceilings, const struct bound_inp
 enum status bound_decide(const struct ceilings *ceilings, const struct bound_input *in,
                          struct verdict *out, struct error *err)
 {
-    return judge(ceilings, in, 0, OPC_COUNT, out, err);
+    TRY(judge(ceilings, in, 0, OPC_COUNT, out, err));
+    return is_inefficient(out) ? write_loss(ceilings, in, out, err) : OK;
 }
 
 enum status bound_decide_op(const struct ceilings *ceilings, const struct bound_input *in,

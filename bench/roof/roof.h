@@ -116,7 +116,9 @@ struct verdict {
     double overhead_share; // measured waits and gaps over time; NaN: not measured
     bool suspicious;       // eta > 1.05
     const char *basis;     // "host clock + analytic", "counters + analytic", ...
-    char text[256];        // "memory-bound, 91 % of the roof"
+    // "memory-bound, 91 % of the roof". Below half of the roof the class describes a perfect kernel, not this run:
+    // "inefficient here: 15 % of what memory allows; down loses most, 60 % of what is lost"
+    char text[256];
 };
 struct bound_input {
     const struct phase_work *work;
@@ -124,6 +126,8 @@ struct bound_input {
     int threads;
     double measured_ns;
     double waits_ns; // NaN: not measured
+    // (OPC_COUNT) time of each class, NaN where not measured; NULL: none was. Only to name the one that loses most.
+    const double *op_ns;
     // Bandwidth canaries round the samples, 0: none taken. The least and the greatest of the medians before,
     // during and after: single looks scatter by about as much as the rule allows.
     double canary_min, canary_max;

@@ -5,10 +5,11 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "results/basis.h"
 #include "results/metric.h"
 
-#define SOURCE_ANALYTIC "host clock + analytic"
-#define SOURCE_BESIDE   "host clock + analytic + canary" // the bandwidth is the one seen beside it
+#define SOURCE_ANALYTIC BASIS_CLOCK
+#define SOURCE_BESIDE   BASIS_CLOCK " + canary" // the bandwidth is the canaries' of that decode
 
 enum { ADDED_MAX = 3 }; // per repetition: mbu, and mfu of both phases
 
@@ -226,16 +227,20 @@ static enum status phase_verdicts(struct trial *t, const struct ceilings *c, con
 {
     struct error missing = {0};
     struct verdict verdict;
+    double op_ns[OPC_COUNT];
     struct bound_input in = {
         .work = work,
         .device = t->cell->device,
         .threads = t->cell->threads,
         .measured_ns = measured_ns,
         .waits_ns = trial_median(t, METRIC_WAIT, phase),
+        .op_ns = op_ns,
     };
     canaries_of(t, phase, &in);
     if (!(measured_ns > 0))
         return OK;
+    for (int op = 0; op < OPC_COUNT; op++)
+        op_ns[op] = trial_op_value(t, METRIC_OP_TIME, phase, op_class_name((enum op_class)op));
     if (bound_decide(c, &in, &verdict, &missing) == OK)
         TRY(keep_verdict(t, phase, NULL, &verdict, thresholds, err));
     for (int op = 0; op < OPC_COUNT; op++) {
@@ -243,7 +248,7 @@ static enum status phase_verdicts(struct trial *t, const struct ceilings *c, con
         if (work_bytes(&work->op[op]) <= 0 && work->op[op].flop <= 0)
             continue;
         error_clear(&missing);
-        in.measured_ns = trial_op_value(t, METRIC_OP_TIME, phase, name);
+        in.measured_ns = op_ns[op];
         in.waits_ns = NAN; // of one class they are not measured
         if (bound_decide_op(c, &in, (enum op_class)op, &verdict, &missing) == OK)
             TRY(keep_verdict(t, phase, name, &verdict, thresholds, err));

@@ -38,8 +38,8 @@ struct row {
 static const struct row ROWS[] = {
     {"reads for long", 1e6, 1e6, 25e3, NAN, 0, 0, BOUND_MEMORY, false,
      "memory-bound, 80 % of the roof"},
-    {"computes for long", 1e4, 20e6, 40e3, NAN, 0, 0, BOUND_COMPUTE, false,
-     "compute-bound, kernels at 50 % of the roof"},
+    {"computes for long", 1e4, 20e6, 25e3, NAN, 0, 0, BOUND_COMPUTE, false,
+     "compute-bound, kernels at 80 % of the roof"},
     {"as much of both", 1e6, 20e6, 25e3, NAN, 0, 0, BOUND_BALANCED, false,
      "balanced, 80 % of the roof"},
     {"just under 0.8", 1e6, 15.2e6, 25e3, NAN, 0, 0, BOUND_MEMORY, false, NULL},
@@ -58,7 +58,17 @@ static const struct row ROWS[] = {
      "60 % of the time is waiting"},
     {"waits less than half", 1e6, 1e6, 100e3, 49e3, 0, 0, BOUND_MEMORY, false, NULL},
     {"slow, but waits not measured", 1e6, 1e6, 1e6, NAN, 0, 0, BOUND_MEMORY, false,
-     "memory-bound, 2 % of the roof"},
+     "inefficient here: 2 % of what memory allows"},
+    {"just over half of the roof", 1e6, 1e6, 39.9e3, NAN, 0, 0, BOUND_MEMORY, false,
+     "memory-bound, 50 % of the roof"},
+    {"just under half of the roof", 1e6, 1e6, 40.1e3, NAN, 0, 0, BOUND_MEMORY, false,
+     "inefficient here: 50 % of what memory allows"},
+    {"computes slowly", 1e4, 20e6, 200e3, NAN, 0, 0, BOUND_COMPUTE, false,
+     "inefficient here: 10 % of what compute allows"},
+    {"slow at both", 1e6, 20e6, 200e3, NAN, 0, 0, BOUND_BALANCED, false,
+     "inefficient here: 10 % of what memory and compute allow"},
+    {"slow and undetermined", 1e6, 15.9e6, 250e3, NAN, 0, 0, BOUND_UNDETERMINED, false,
+     "memory to balanced within the interval of the ceilings, 8 % of the roof"},
     {"waits, whatever canaries say", 1e6, 1e6, 100e3, 60e3, 43e9, 70e9, BOUND_OVERHEAD, false,
      NULL},
     {"nothing to do", 0, 0, 25e3, NAN, 0, 0, BOUND_UNDETERMINED, false, "nothing is moved"},
@@ -161,6 +171,41 @@ static void sums_over_classes(void **state)
     assert_int_equal(v.bound, BOUND_MEMORY);
 }
 
+// 100 us where 25 us would do. Attention loses 30 of the 75 us, QKV 45: what counts is the loss, not the time.
+static void the_class_that_loses_most(void **state)
+{
+    (void)state;
+    struct ceilings c = example();
+    struct phase_work work = work_of(0, 0, 1e9);
+    work.op[OPC_QKV] = (struct work){.weight_bytes = 0.25e6};       // 5 us
+    work.op[OPC_ATTENTION] = (struct work){.kv_read_bytes = 0.5e6}; // 10 us
+    work.op[OPC_DOWN] = (struct work){.weight_bytes = 0.5e6};       // 10 us
+    double op_ns[OPC_COUNT] = {[OPC_QKV] = 50e3, [OPC_ATTENTION] = 40e3, [OPC_DOWN] = 10e3};
+    op_ns[OPC_REST] = NAN;
+    struct bound_input in = {.work = &work,
+                             .device = "cpu",
+                             .threads = 2,
+                             .measured_ns = 100e3,
+                             .waits_ns = NAN,
+                             .op_ns = op_ns};
+    struct verdict v;
+    struct error err = {0};
+    assert_int_equal(bound_decide(&c, &in, &v, &err), OK);
+    assert_string_equal(v.text,
+                        "inefficient here: 25 % of what memory allows; qkv loses most, 60 % "
+                        "of what is lost");
+    op_ns[OPC_DOWN] = 70e3; // 60 of 135 us
+    assert_int_equal(bound_decide(&c, &in, &v, &err), OK);
+    assert_non_null(strstr(v.text, "; down loses most, 44 % of what is lost"));
+    in.measured_ns = 30e3; // near the roof there is nothing to name
+    assert_int_equal(bound_decide(&c, &in, &v, &err), OK);
+    assert_string_equal(v.text, "memory-bound, 83 % of the roof");
+    in.measured_ns = 100e3;
+    in.op_ns = NULL;
+    assert_int_equal(bound_decide(&c, &in, &v, &err), OK);
+    assert_string_equal(v.text, "inefficient here: 25 % of what memory allows");
+}
+
 static void level_follows_working_set(void **state)
 {
     (void)state;
@@ -249,6 +294,7 @@ int main(void)
         cmocka_unit_test(every_branch),
         cmocka_unit_test(the_bandwidth_beside_it_counts),
         cmocka_unit_test(sums_over_classes),
+        cmocka_unit_test(the_class_that_loses_most),
         cmocka_unit_test(level_follows_working_set),
         cmocka_unit_test(peaks),
         cmocka_unit_test(missing_ceilings),

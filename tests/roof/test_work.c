@@ -119,6 +119,35 @@ static void windows_bound_attention(void **state)
     assert_float_equal(w.op[OPC_ATTENTION].kv_read_bytes, (500 + 599) * position, 0);
 }
 
+// A layer with a window comes back to no more than the window, a layer without one to all positions.
+static void windows_bound_the_working_set(void **state)
+{
+    (void)state;
+    struct model_config c = LLAMA_2_7B;
+    struct work_input in = {.config = &c,
+                            .scheme = scheme_find("bf16"),
+                            .kv = DT_BF16,
+                            .batch = 3,
+                            .prompt = 90,
+                            .gen = 11};
+    struct phase_work w;
+    double position = 2 * 4096.0 * 2, weights = 0; // of one layer's keys and values, bf16
+    c.layers = 3;
+    work_decode_step(&in, &w);
+    weights = w.working_set_bytes - 3 * 3 * 100 * position;
+    c.window = 100; // what the last step sees, exactly
+    work_decode_step(&in, &w);
+    assert_float_equal(w.working_set_bytes, weights + 3 * 3 * 100 * position, 0);
+    c.window = 99;
+    work_decode_step(&in, &w);
+    assert_float_equal(w.working_set_bytes, weights + 3 * 3 * 99 * position, 0);
+    c.full_layers[0] = 1 << 1; // the second layer sees all
+    work_decode_step(&in, &w);
+    assert_float_equal(w.working_set_bytes, weights + 3 * (2 * 99 + 100) * position, 0);
+    work_prefill(&in, &w);
+    assert_float_equal(w.working_set_bytes, weights + 3 * (2 * 90 + 90) * position, 0);
+}
+
 static void passes_read_weights_again(void **state)
 {
     (void)state;
@@ -420,6 +449,7 @@ int main(void)
         cmocka_unit_test(llama_2_7b_decode),
         cmocka_unit_test(llama_2_7b_prefill),
         cmocka_unit_test(windows_bound_attention),
+        cmocka_unit_test(windows_bound_the_working_set),
         cmocka_unit_test(passes_read_weights_again),
         cmocka_unit_test(llama_2_7b_in_codes),
         cmocka_unit_test(engine_reports_the_same),
