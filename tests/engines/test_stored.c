@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "bench/worker/stored.h"
+#include "bench/engines/stored.h"
 
 static void check(const char *path, const char *expected)
 {
