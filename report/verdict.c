@@ -82,6 +82,13 @@ static const char *reason_of(const struct verdict_row *v)
     return colon ? colon + 2 : v->text;
 }
 
+// Below half of the roof its bound would describe a perfect kernel: the verdict's own words are about this run. Files
+// of older builds have no such words.
+static bool is_inefficient(const struct verdict_row *v)
+{
+    return str_starts(v->text, "inefficient here: ");
+}
+
 // "Decode is limited by memory: it reaches 88 % of the measured roof, ..."
 static void limit_sentence(struct str *out, const struct report_data *data,
                            const struct cell_row *cell, const char *phase, const char *name)
@@ -91,6 +98,11 @@ static void limit_sentence(struct str *out, const struct report_data *data,
         return;
     bool open = str_equal(v->bound, "undetermined"), overhead = str_equal(v->bound, "overhead");
     str_printf(out, "<p><b>%s</b> ", name);
+    if (is_inefficient(v)) {
+        html_textf(out, "is %s", v->text);
+        str_append(out, ".</p>");
+        return;
+    }
     if (open && v->agree < v->trials)
         html_textf(out, "has no clear limit: its %d trials disagree; ", v->trials);
     else if (open)

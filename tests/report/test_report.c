@@ -2,6 +2,7 @@
 #include "tests/results/fixture.h"
 
 #include <dirent.h>
+#include <sqlite3.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -140,6 +141,32 @@ static void test_whole_report(void **state)
     assert_null(strstr(page, "url("));
     assert_null(strstr(page, "<script"));
     assert_true(strlen(page) < 1 << 20);
+    free(page);
+    str_fini(&note);
+    store_close(store);
+}
+
+// Far below the roof the page does not say what a perfect kernel would wait for, but what this run loses.
+static void test_inefficient(void **state)
+{
+    struct fixture *f = *state;
+    struct str note = {0};
+    sqlite3 *db = NULL;
+    struct store *store = made(f->path, small(NULL));
+    assert_int_equal(sqlite3_open(f->path, &db), SQLITE_OK);
+    assert_int_equal(
+        sqlite3_exec(db,
+                     "UPDATE verdict SET eta = 0.15, bound = 'memory', explanation = 'inefficient "
+                     "here: 15 % of what memory allows; down loses most, 60 % of what is "
+                     "lost' WHERE phase = 'decode'",
+                     NULL, NULL, NULL),
+        SQLITE_OK);
+    sqlite3_close(db);
+    char *page = page_of(f, store, "gnuplot-that-is-not-there", 30000, &note);
+    has(page,
+        "</b> is inefficient here: 15 % of what memory allows; down loses most, 60 % of what is "
+        "lost.</p>");
+    assert_null(strstr(page, "it reaches 15"));
     free(page);
     str_fini(&note);
     store_close(store);
@@ -525,6 +552,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_whole_report, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_inefficient, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_hostile_names, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_gnuplot_missing, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_gnuplot_hangs, fixture_setup, fixture_teardown),
