@@ -13,10 +13,9 @@
 static const double RHO_MEMORY = 0.8;      // below: memory
 static const double RHO_COMPUTE = 1.25;    // above: compute
 static const double ETA_SUSPICIOUS = 1.05; // above: the model or a ceiling is wrong
-static const double ETA_INEFFICIENT =
-    0.5; // below: the class describes perfect kernels, not this run
-static const double OVERHEAD_SHARE = 0.5; // waits beyond this share of the time: overhead
-static const double CANARY_SPREAD = 0.05; // canaries further apart than this: undetermined
+static const double ETA_INEFFICIENT = 0.5; // below: the class is that of perfect kernels
+static const double OVERHEAD_SHARE = 0.5;  // waits beyond this share of the time: overhead
+static const double CANARY_SPREAD = 0.05;  // canaries further apart than this: undetermined
 
 json_t *bound_thresholds(void)
 {

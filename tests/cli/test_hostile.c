@@ -203,7 +203,7 @@ static void decoded_text(void **state)
 static void dry_runs(void **state)
 {
     struct place *p = *state;
-    struct plan plan = {.suite_name = HOSTILE};
+    struct plan plan = {.suite_name = HOSTILE, .threads_note = HOSTILE};
     FILE *file = tmpfile();
     assert_non_null(file);
     dry_run_print(&plan, HOSTILE, file);
