@@ -98,6 +98,62 @@ static void the_builtin_describes_what_it_loaded(void **state)
     device_close(device);
 }
 
+enum { DRAWN = 12 };
+
+// The ids of one repetition of one sequence: a prompt of four tokens, then decode steps.
+static void draw(void *run, struct sampling sampling, int32_t ids[DRAWN])
+{
+    const struct bench_engine *e = &bench_engine_builtin;
+    static const int32_t prompt[] = {3, 1, 4, 1};
+    struct error err = {0};
+    struct step_result result;
+    struct span span = {.sequence = 0, .count = 4, .tokens = prompt, .sample = true};
+    assert_int_equal(e->begin(run, &sampling, &err), OK);
+    for (int i = 0; i < DRAWN; i++) {
+        assert_int_equal(e->step(run, &span, 1, i ? PHASE_DECODE : PHASE_PREFILL, &result, &err),
+                         OK);
+        ids[i] = result.ids[0];
+        span = (struct span){.sequence = 0, .count = 1, .tokens = &ids[i], .sample = true};
+    }
+}
+
+// Each repetition begins empty, with the cell's sampling and its streams at their start.
+static void repetitions_begin_alike(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct job job = {.threads = 1,
+                      .isa = ISA_ALL,
+                      .device = "cpu",
+                      .scheme = "f32",
+                      .head = DT_F32,
+                      .model_path = "tests/golden/models/llama-gqa3"};
+    const struct job_cell cell = {
+        .batch = 1, .context = 40, .gen = DRAWN, .chunk = 8, .kv = DT_F32};
+    struct told told = {0};
+    struct device *device = one_thread();
+    struct bench_engine_load in = {
+        .job = &job, .device = device, .progress = progress, .user = &told};
+    void *model = NULL, *run = NULL;
+    assert_int_equal(bench_engine_builtin.load(&in, &model, &err), OK);
+    assert_int_equal(bench_engine_builtin.open(model, &cell, &run, &err), OK);
+    const struct sampling greedy = {.top_p = 1}, hot = {.temperature = 50, .top_p = 1, .seed = 7},
+                          other = {.temperature = 50, .top_p = 1, .seed = 8};
+    int32_t first[DRAWN], ids[DRAWN];
+    draw(run, hot, first);
+    draw(run, hot, ids);
+    assert_memory_equal(ids, first, sizeof ids);
+    draw(run, greedy, ids);
+    assert_memory_not_equal(ids, first, sizeof ids);
+    draw(run, other, ids);
+    assert_memory_not_equal(ids, first, sizeof ids);
+    draw(run, hot, ids);
+    assert_memory_equal(ids, first, sizeof ids);
+    bench_engine_builtin.close(run);
+    bench_engine_builtin.unload(model);
+    device_close(device);
+}
+
 // A prompt that is a text needs a tokenizer, and this model has none.
 static void a_missing_tokenizer_is_refused(void **state)
 {
@@ -127,6 +183,7 @@ int main(void)
         cmocka_unit_test(names_are_found),
         cmocka_unit_test(the_builtin_is_driven),
         cmocka_unit_test(the_builtin_describes_what_it_loaded),
+        cmocka_unit_test(repetitions_begin_alike),
         cmocka_unit_test(a_missing_tokenizer_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

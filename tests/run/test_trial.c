@@ -111,6 +111,26 @@ static void wrong(void **state)
     expect(&f, "crashed", "measured nothing");
 }
 
+// Repetitions that agree with each other but not with an earlier trial of the cell.
+static void other_tokens_than_an_earlier_trial(void **state)
+{
+    (void)state;
+    struct cell cell = {.reps = REPETITIONS, .batch = 1, .gen = 2};
+    struct figures f = quiet();
+    struct trial t;
+    trial_begin(&t, &cell, 1, 2, NULL);
+    t.steal = f.resolution;
+    for (int i = 0; i < f.count; i++)
+        add(&t, &f, i);
+    trial_judge(&t, "abc");
+    assert_string_equal(t.status, "ok");
+    trial_judge(&t, "abd");
+    assert_string_equal(t.status, "wrong");
+    assert_string_equal(t.reason,
+                        "it generated other tokens (hash abc) than an earlier trial (abd)");
+    trial_fini(&t);
+}
+
 // Values 1 - s, 1 - s, 1 + s, 1 + s have the median 1 and the median distance s.
 static void spread(double *x, double s)
 {
@@ -261,6 +281,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(undisturbed),
         cmocka_unit_test(wrong),
+        cmocka_unit_test(other_tokens_than_an_earlier_trial),
         cmocka_unit_test(scatter),
         cmocka_unit_test(bandwidth),
         cmocka_unit_test(work),
