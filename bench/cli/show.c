@@ -180,11 +180,16 @@ static enum status print_trials(struct store *store, struct arena *arena,
             view_cell(&table, "%s", "");
         view_cell(&table, "%s", trials[i].reason);
         for (size_t v = 0; v < value_count; v++) {
-            if (values[v].op || values[v].repetition == 0)
-                continue; // of the trial: in the figures above
+            bool whole = values[v].repetition ==
+                         0; // of the trial: in the figures above, where it was measured
+            if (values[v].op || (whole && !isnan(values[v].value)))
+                continue;
             view_cell(&table, "%d", trials[i].number);
             view_cell(&table, "%s", "");
-            view_cell(&table, "%d", values[v].repetition);
+            if (whole)
+                view_cell(&table, "%s", "all");
+            else
+                view_cell(&table, "%d", values[v].repetition);
             view_cell(&table, "%s%s", values[v].noise ? "noise " : "", values[v].name);
             view_cell(&table, "%s", values[v].phase ? values[v].phase : "");
             view_cell(&table, "%s",

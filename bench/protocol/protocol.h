@@ -76,7 +76,7 @@ struct job {
     int threads;  // of the pool
     unsigned isa; // mask of kernel tiers
     int64_t
-        memory_limit_bytes; // 0: what is available less some head-room, which is the most anyway
+        memory_limit_bytes; // 0: the most there is, which is the memory available less some head-room
 
     // JOB_CELLS and JOB_QUALITY: one model, in one scheme, on one device
     const char *engine; // a name of bench/engines
@@ -120,7 +120,7 @@ struct event {
     json_t *root;      // owns every string below
     int cell;          // index into the plan, -1: none
     int repetition;    // from 1
-    const char *phase; // "load", "warm-up", "prefill", "decode", "inspect", "ceilings", "quality"
+    const char *phase; // "load", WIRE_CALIBRATE, "prefill", "decode", "quality"
     double done;       // share of the phase
     // of a loaded event; stored: how the file holds the weights, where in codes, or NULL
     const char *engine, *engine_version, *arithmetic, *stored;

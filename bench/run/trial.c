@@ -12,12 +12,12 @@
 #include "base/str.h"
 #include "results/metric.h"
 
-// Beyond these a trial is not `ok`. They are wide: a shared machine moves by several per cent all the
-// time, and the spread over trials is reported anyway; what is caught here is a trial whose median cannot
-// be trusted. docs/METRICS.md repeats none of them, it names this table.
+// Beyond these a trial is not `ok`. They are wide: a shared machine moves by several per cent all the time, and
+// the spread over trials is reported anyway. They catch a trial whose median cannot be trusted. docs/METRICS.md
+// names this table and repeats no number of it.
 //
-// A trial's figure is the median over its repetitions, which one bad repetition does not move: so scatter
-// is the median distance from that median (MAD), and time that others took counts by its median too.
+// A trial's figure is the median over its repetitions, which one bad repetition does not move. So scatter is the
+// median distance from that median (MAD), and time that others took counts by its median too.
 static const double scatter_max = 0.10;  // MAD / median of TTFT and TPOT over the repetitions
 static const double canary_max = 0.15;   // the same, of the bandwidth canaries during the decode
 static const double work_max = 0.10;     // the same, of the slice of work the canaries repeat

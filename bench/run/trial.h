@@ -20,7 +20,7 @@ struct trial {
     int64_t cell_id;
     int number;                 // 1..procs, beyond it those added to a disturbed cell
     int64_t started_ns;         // wall clock
-    const struct event *loaded; // borrowed: what its process said of the load; NULL: it did not
+    const struct event *loaded; // borrowed: its process's loaded event; NULL: none came
     struct event *repetitions;  // owned
     size_t repetition_count;
     struct event summary; // the trial event; type EVENT_TRIAL when it came

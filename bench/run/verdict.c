@@ -202,8 +202,8 @@ static enum status keep_verdict(struct trial *t, const char *phase, const char *
     return OK;
 }
 
-// What the canaries say of a phase: the bandwidth beside it, and the least and greatest of the medians
-// before, during and after. Prefill stands between the first two. All stay 0 where none ran.
+// The canaries' view of a phase: the bandwidth during it, and the smallest and largest of the medians before, during
+// and after. A prefill is between the first two. All stay 0 where no canary ran.
 static void canaries_of(const struct trial *t, const char *phase, struct bound_input *in)
 {
     const double median[] = {trial_noise_median(t, NOISE_BANDWIDTH_FIRST),
@@ -249,7 +249,7 @@ static enum status phase_verdicts(struct trial *t, const struct ceilings *c, con
             continue;
         error_clear(&missing);
         in.measured_ns = op_ns[op];
-        in.waits_ns = NAN; // of one class they are not measured
+        in.waits_ns = NAN; // not measured for a single class
         if (bound_decide_op(c, &in, (enum op_class)op, &verdict, &missing) == OK)
             TRY(keep_verdict(t, phase, name, &verdict, thresholds, err));
     }

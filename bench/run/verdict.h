@@ -9,7 +9,7 @@
 #include "bench/run/trial.h"
 #include "bench/suite/plan.h"
 
-// The analytic work of one cell, as its scheme and head store it. ceilings tells the caches' size.
+// The analytic work of one cell, as its scheme and head store it. The caches' sizes come from `ceilings`.
 void cell_work(const struct cell *cell, const struct ceilings *ceilings, struct phase_work *prefill,
                struct phase_work *decode);
 

@@ -16,9 +16,9 @@ struct evaluation {
     struct wire *wire;
     const char *phase; // reported with the progress
     struct checkpoint *ck;
-    struct model *model, *baseline; // may be the same
+    struct model *model, *baseline; // the same one where the job is in f32
     struct quality_text text;
-    char why[256]; // nothing is compared with f32, for this reason
+    char why[256]; // why nothing is compared with f32; "": it is
 };
 
 static bool tell_progress(void *user, double done)
@@ -35,7 +35,7 @@ static bool tell_calibration(void *user, double done)
     return true;
 }
 
-// The text is what the key in the store says, or nothing is measured.
+// Refuses a text whose bytes have changed since the run was planned: its hash is in the key.
 static enum status read_text(struct evaluation *e, struct error *err)
 {
     const struct job_quality *q = &e->job->quality;

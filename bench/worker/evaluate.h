@@ -7,9 +7,8 @@
 #include "bench/protocol/protocol.h"
 #include "engine/engine.h"
 
-// Loads the job's model in `scheme`, tells the runner ("loaded"), loads the same in f32 beside it where
-// the memory left allows, evaluates, and tells the figures ("quality"). Errors: those of
-// bench/quality/quality.h, of loading, of the wire.
+// Loads the job's model in `scheme` and sends "loaded". Loads it in f32 as well where the free memory allows, evaluates
+// and sends the figures ("quality"). Errors: those of bench/quality/quality.h, of loading, of the wire.
 enum status evaluate_job(const struct job *job, const struct scheme *scheme, struct device *device,
                          struct wire *wire, struct error *err);
 

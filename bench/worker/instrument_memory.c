@@ -9,7 +9,7 @@
 
 struct peak {
     bool own;      // the mark was reset before the repetition; else it is since the process began
-    int64_t bytes; // OS_UNKNOWN: the system does not tell
+    int64_t bytes; // OS_UNKNOWN: the system does not report it
 };
 
 static bool memory_open(void **state, char reason[INSTRUMENT_REASON_BYTES])

@@ -63,7 +63,7 @@ static void on_end(void *user, enum phase phase)
     w->row->end(w->state, w->subject, phase);
 }
 
-// An engine that runs requests whole has no phases to tell apart: such an instrument measures all as a prefill.
+// An engine that runs requests whole does not separate phases: the instrument sees one prefill.
 static enum status watch_whole(struct watched *w, struct error *err)
 {
     struct repetition unused;

@@ -1,4 +1,4 @@
-// instruments.h - what is measured beside time: op classes, memory, counters. One row an instrument.
+// instruments.h - what is measured next to time: op classes, memory, counters. One row an instrument.
 //
 // Each instrument runs in a repetition of its own, without canaries and never in a timed one, so it may slow the
 // engine down. What it could not measure is reported with the reason: a metric "instrument_NAME" without a value,

@@ -1,4 +1,4 @@
-// worker.c - the life of a trial, seen from inside the process that is measured.
+// worker.c - the worker process: reads a job, loads the model, measures each cell, sends events.
 #include "bench/worker/worker.h"
 
 #include <dirent.h>
@@ -67,7 +67,7 @@ static enum status hello(struct worker *w, int64_t limit, struct error *err)
 
 // ---- load ----------------------------------------------------------------------------------------------
 
-// Drops every file of a checkpoint from the page cache. True when all were: only then a load is cold.
+// Drops every file of a checkpoint from the page cache. The load is cold only when all were dropped (true).
 static bool drop_cache(const char *path)
 {
     if (!file_is_dir(path))
@@ -104,7 +104,7 @@ static enum status send_loaded(struct worker *w, bool cold, double load_ns, stru
     struct bench_engine_facts facts;
     json_t *metrics = json_array();
     w->engine->describe(w->model, &facts);
-    if (facts.calibration) { // all was just written, or read to be hashed and proved: never cold
+    if (facts.calibration) { // its codes were just written, or read and hashed: never cold
         load_ns -= facts.calibration->needed_ns;
         wire_metric(metrics, METRIC_CALIBRATION, facts.calibration->time_ns, "load", NULL,
                     facts.calibration->kept ? "host clock, when it was calibrated" : "host clock");

@@ -191,9 +191,13 @@ static void well_formed_events_are_read(void **state)
     event_fini(&e);
     assert_int_equal(parse("{\"event\":\"trial\",\"cell\":0,\"metrics\":[{\"name\":\"peak_mem\","
                            "\"value\":null,\"source\":\"os\"},{\"name\":\"counter_cycles\","
-                           "\"value\":1,\"source\":\"perf\"}]}",
+                           "\"value\":1,\"source\":\"perf\"},{\"name\":\"instrument_counters\","
+                           "\"value\":null,\"source\":\"no such event\"}]}",
                            &e, &err),
                      OK);
+    assert_int_equal(e.metric_count, 3);
+    assert_true(isnan(e.metrics[2].value));
+    assert_string_equal(e.metrics[2].source, "no such event");
     assert_true(isnan(e.metrics[0].value)); // not measured is not zero
     assert_string_equal(e.metrics[1].unit, "1");
     event_fini(&e);
