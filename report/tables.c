@@ -195,6 +195,25 @@ static bool same_fate(const struct cell_row *a, const struct cell_row *b)
            a->trials == b->trials;
 }
 
+// What the intervals of times hold besides the scatter of trials.
+static void interval_widths(struct str *out, const struct report_data *data)
+{
+    size_t runs = 0, canaries = 0;
+    for (size_t i = 0; i < data->summary_count; i++) {
+        runs += str_equal(data->summaries[i].interval, "runs");
+        canaries += str_equal(data->summaries[i].interval, "canaries");
+    }
+    if (runs)
+        str_append(out,
+                   " Where the store has three runs or more of a cell by this build, the interval "
+                   "is the one in which the next run's median falls 19 times in 20.");
+    if (canaries)
+        str_append(out,
+                   " Where it has not, the interval of a time includes how far the machine moved "
+                   "while this run measured, as its canaries saw it; what other runs would see is "
+                   "not known yet.");
+}
+
 // "97 % (6 trials)" for each number of trials there is.
 static void interval_levels(struct str *out, const struct report_data *data)
 {
@@ -213,6 +232,7 @@ static void interval_levels(struct str *out, const struct report_data *data)
     }
     if (kinds)
         str_append(out, ".");
+    interval_widths(out, data);
 }
 
 void page_cells(struct str *out, const struct report_data *data)

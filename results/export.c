@@ -74,13 +74,14 @@ json_t *export_summary(const struct summary_row *row)
 {
     const struct stat_summary *s = &row->stat;
     return json_pack(
-        "{s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I}", "name",
+        "{s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:I}", "name",
         json_text(row->name), "phase", json_text(row->phase), "op", json_text(row->op), "unit",
         json_text(row->unit), "source", json_text(row->source), "n", (json_int_t)s->n, "median",
         json_number(s->median), "low", json_number(s->median_interval.low), "high",
-        json_number(s->median_interval.high), "level", json_number(s->median_interval.level), "mad",
-        json_number(s->mad), "min", json_number(s->min), "max", json_number(s->max), "drift",
-        json_number(s->drift), "outliers", (json_int_t)s->outliers);
+        json_number(s->median_interval.high), "level", json_number(s->median_interval.level),
+        "interval_from", row->interval, "mad", json_number(s->mad), "min", json_number(s->min),
+        "max", json_number(s->max), "drift", json_number(s->drift), "outliers",
+        (json_int_t)s->outliers);
 }
 
 json_t *export_verdict(const struct verdict_row *v)

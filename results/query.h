@@ -72,12 +72,14 @@ bool cell_failed(const struct cell_row *cell);   // wrong, oom, timeout, crashed
 bool cell_left_out(const struct cell_row *cell); // skipped, unsupported
 bool cell_measured(const struct cell_row *cell); // ok, noisy, throttled
 
-// One metric of one cell over its trials. Rates are those of median times (metric.h).
+// One metric of one cell over its trials. Rates are those of median times (metric.h). The interval of a time or
+// rate includes what moves between runs, as far as the store knows it (spread.h).
 struct summary_row {
     int64_t cell;
     const char *name, *unit, *source; // never NULL
     const char *phase, *op;           // or NULL
     struct stat_summary stat;
+    const char *interval; // what its width is from: "trials", "canaries", "runs"
 };
 // Sorted by cell. Includes the rows by op class.
 enum status query_summaries(struct store *store, struct arena *arena, int64_t run,

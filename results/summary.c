@@ -12,6 +12,7 @@
 #include "results/metric.h"
 #include "results/query.h"
 #include "results/rows.h"
+#include "results/spread.h"
 
 // ---- metrics ------------------------------------------------------------------------------------
 
@@ -88,7 +89,8 @@ enum status query_summaries(struct store *store, struct arena *arena, int64_t ru
     *rows = arena_alloc(arena, value_count, sizeof **rows);
     if (x == NULL || *rows == NULL)
         return FAIL(err, ERR_NOMEM, "%s: no memory for its figures", store->path);
-    return summarize(values, value_count, x, *rows, count, err);
+    TRY(summarize(values, value_count, x, *rows, count, err));
+    return spread_widen(store, arena, run, *rows, *count, err);
 }
 
 // The first of `count` rows, sorted by cell, that belongs to `cell` or one after it. Every row begins

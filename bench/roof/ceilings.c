@@ -230,23 +230,28 @@ static void plan_task(struct bench *bench, bool quick, enum kernel_op op, enum d
     }
 }
 
-// Reads of half, all and twice what the threads have of the last cache: where it gives way to memory. Not of a
-// cache so large that reading through it takes longer than a sample may.
-static void plan_sets(struct bench *bench, const struct kernel *read)
+// Reads of sets between the levels, each twice as large as the one before: a cache gives way at a size that
+// nobody reports, and between its own cache and the last one a processor's rate falls by half and more. Not of
+// sets so large that reading through them takes longer than a sample may.
+static void plan_sets(struct bench *bench, const struct kernel *read, int threads)
 {
-    int all = pool_threads(bench->pool), last = bench->levels - 2;
-    if (last < 0 || !read)
+    int last = bench->levels - 2;
+    if (last < 1)
         return;
-    double cache = (double)memory_level_capacity(&bench->level[last], all);
-    double nearest = (double)all * (double)stream_share(bench->level, bench->levels, last, all);
-    double farthest =
-        (double)all * (double)stream_share(bench->level, bench->levels, last + 1, all);
-    for (double set = cache / 2; set <= 2 * cache && set <= SET_MOST_BYTES; set *= 2)
-        if (set > 1.5 * nearest && set < 0.75 * farthest)
+    double of_last =
+        (double)threads * (double)stream_share(bench->level, bench->levels, last, threads);
+    double nearer =
+        (double)threads * (double)stream_share(bench->level, bench->levels, last - 1, threads);
+    double memory =
+        (double)threads * (double)stream_share(bench->level, bench->levels, last + 1, threads);
+    if (nearer <= 0)
+        return;
+    for (double set = 2 * nearer; set <= SET_MOST_BYTES && set < 0.75 * memory; set *= 2)
+        if (set < 0.75 * of_last || set > 1.5 * of_last)
             add_task(bench, &(struct task){.kernel = read,
                                            .level = last,
-                                           .threads = all,
-                                           .share = (size_t)(set / all) & ~(size_t)255});
+                                           .threads = threads,
+                                           .share = (size_t)(set / threads) & ~(size_t)255});
 }
 
 static void plan_tasks(struct bench *bench, bool quick, struct ceilings *out)
@@ -256,11 +261,9 @@ static void plan_tasks(struct bench *bench, bool quick, struct ceilings *out)
     for (int o = 0; o < (quick ? 1 : 3); o++)
         for (int level = 0; level < bench->levels; level++)
             plan_task(bench, quick, ops[o], DT_F32, level, out);
-    for (int i = 0; !quick && i < bench->tasks; i++)
-        if (bench->task[i].kernel->op == KOP_READ && bench->task[i].level == bench->levels - 2) {
-            plan_sets(bench, bench->task[i].kernel);
-            break;
-        }
+    for (int i = 0, planned = bench->tasks; !quick && i < planned; i++)
+        if (bench->task[i].kernel->op == KOP_READ && bench->task[i].level == bench->levels - 1)
+            plan_sets(bench, bench->task[i].kernel, bench->task[i].threads);
     for (int t = 0; t < 3; t++)
         plan_task(bench, quick, KOP_PEAK, types[t], -1, out);
 }

@@ -142,13 +142,13 @@ void levels_explain(const struct ceilings *c, char *out, size_t out_bytes)
                     faster = faster_beyond(points, count, p);
             // Only where the intervals are apart: neighbours within the noise are no news.
             if (faster && str_equal(row->name, names[n]) && row->high < faster->low)
-                str_printf(&text,
-                           "%s%s of %s with %d thread%s reaches %.1f GB/s, %s %.1f: the machine "
-                           "does not have this cache to itself, and nothing is held against it",
+                str_printf(&text, "%s%s of %s with %d thread%s reaches %.1f GB/s, %s %.1f",
                            text.length ? "; " : "", row->name, row->level, row->threads,
                            row->threads == 1 ? "" : "s", row->value / 1e9, faster->level,
                            faster->value / 1e9);
         }
+    if (text.length)
+        str_append(&text, " (others use that cache too; such a level is no reference)");
     snprintf(out, out_bytes, "%s", str_text(&text));
     str_fini(&text);
 }

@@ -1,0 +1,31 @@
+// spread.h - what trials of one run cannot show: how far a figure moves from one run to the next.
+//
+// Trials of a run lie close together in time, and on a shared host the machine's state drifts over minutes: the
+// intervals of two runs were seen apart though nothing had changed. So the interval of a time is widened by
+// what the store knows, best first:
+//
+//   runs      3 or more runs of the same cell, build and machine: a 95 % prediction interval for the next run's
+//             median, from the scatter of their logarithms (Student's t)
+//   canaries  else: how far the slice of work that canaries repeat moved over this run, its middle 95 %,
+//             times SPREAD_GAIN. It bounds what this run saw, not what it did not
+//
+// An interval is never narrowed. For the files of results/ only.
+#ifndef RESULTS_SPREAD_H
+#define RESULTS_SPREAD_H
+
+#include "results/query.h"
+
+// A decode step was seen to move by up to twice what the slice of work moves
+// (docs/measured/2026-11-28-between-runs.md).
+#define SPREAD_GAIN 2.0
+
+enum { SPREAD_RUNS_MIN = 3, SPREAD_RUNS_MAX = 30 };
+
+// Widens the intervals of the rows' times and rates and sets `interval` of all rows.
+enum status spread_widen(struct store *store, struct arena *arena, int64_t run,
+                         struct summary_row *rows, size_t count, struct error *err);
+
+// Half the width, as a share of the figure, of the 95 % prediction interval for one more of n values, n >= 2.
+double spread_predicted(const double *values, size_t n);
+
+#endif

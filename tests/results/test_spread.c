@@ -1,0 +1,113 @@
+// test_spread.c - intervals of times include what moves between runs: by past runs, or by canaries.
+#include "tests/results/fixture.h"
+
+#include "results/metric.h"
+#include "results/query.h"
+#include "results/spread.h"
+
+// One trial of `cell`: a repetition for each of the work canaries, all with this TPOT.
+static void put_trial(struct store *store, int64_t cell, int number, double tpot,
+                      const double *canaries, size_t count)
+{
+    struct error err = {0};
+    int64_t id;
+    struct store_metric metric = {.name = METRIC_TPOT,
+                                  .unit = "ns",
+                                  .source = "host clock",
+                                  .phase = "decode",
+                                  .value = tpot};
+    struct store_metric noise[8];
+    struct store_sample samples[8];
+    for (size_t i = 0; i < count; i++) {
+        noise[i] = (struct store_metric){
+            .name = NOISE_WORK_CANARY, .unit = "ns", .source = "host clock", .value = canaries[i]};
+        samples[i] = (struct store_sample){.repetition = (int)i + 1,
+                                           .token_hash = "h",
+                                           .metrics = &metric,
+                                           .metric_count = 1,
+                                           .noise = &noise[i],
+                                           .noise_count = 1};
+    }
+    struct store_trial trial = {.cell = cell,
+                                .number = number,
+                                .status = "ok",
+                                .reason = "",
+                                .started_ns = 1,
+                                .ended_ns = 2,
+                                .samples = samples,
+                                .sample_count = count};
+    must(store_trial(store, &trial, &id, &err), &err);
+}
+
+static struct summary_row tpot_of(struct store *store, int64_t run, int64_t cell)
+{
+    struct error err = {0};
+    struct arena arena = {0};
+    struct summary_row *rows = NULL, found;
+    size_t count = 0;
+    must(query_summaries(store, &arena, run, &rows, &count, &err), &err);
+    const struct summary_row *row = summary_find(rows, count, cell, METRIC_TPOT, "decode");
+    assert_non_null(row);
+    found = *row;
+    arena_fini(&arena);
+    return found;
+}
+
+static void by_canaries(void **state)
+{
+    struct fixture *f = *state;
+    struct store *store = open_or_fail(f->path, STORE_WRITE);
+    int64_t cell, run = add_run(store, &cell);
+    static const double still[] = {200, 200}, moved[] = {200, 200, 210, 190};
+    put_trial(store, cell, 1, 1000, still, 2);
+    struct summary_row row = tpot_of(store, run, cell);
+    assert_string_equal(row.interval, "trials");
+    assert_float_equal(row.stat.median_interval.low, 1000, 0);
+    assert_float_equal(row.stat.median_interval.high, 1000, 0);
+    put_trial(store, cell, 2, 1000, moved, 4);
+    row = tpot_of(store, run, cell);
+    // looks 0.95 1 1 1 1 1.05: quantiles 0.95625 and 1.04375, so 2 x 0.04375
+    assert_string_equal(row.interval, "canaries");
+    assert_float_equal(row.stat.median_interval.high, 1087.5, 1e-6);
+    assert_float_equal(row.stat.median_interval.low, 1000 / 1.0875, 1e-6);
+    store_close(store);
+}
+
+static void by_runs(void **state)
+{
+    struct fixture *f = *state;
+    struct store *store = open_or_fail(f->path, STORE_WRITE);
+    static const double tpot[] = {1000, 1100, 900}, still[] = {200};
+    int64_t cells[3], runs[3];
+    for (int i = 0; i < 3; i++) {
+        runs[i] = add_run(store, &cells[i]);
+        put_trial(store, cells[i], 1, tpot[i], still, 1);
+        struct summary_row row = tpot_of(store, runs[i], cells[i]);
+        assert_string_equal(row.interval, i < 2 ? "trials" : "runs");
+    }
+    struct summary_row row = tpot_of(store, runs[2], cells[2]);
+    // logarithms deviate by 0.10040; t of 2 degrees of freedom 4.303; times sqrt(4 / 3)
+    double share = spread_predicted(tpot, 3);
+    assert_float_equal(share, exp(4.303 * 0.10037729 * sqrt(4.0 / 3)) - 1, 1e-5);
+    assert_float_equal(row.stat.median_interval.high, 900 * (1 + share), 1e-3);
+    assert_float_equal(row.stat.median_interval.low, 900 / (1 + share), 1e-3);
+    assert_float_equal(row.stat.median_interval.level, 0.95, 0);
+    store_close(store);
+}
+
+static void equal_runs_leave_no_width(void **state)
+{
+    (void)state;
+    static const double same[] = {5, 5, 5, 5};
+    assert_float_equal(spread_predicted(same, 4), 0, 1e-12);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(by_canaries, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(by_runs, fixture_setup, fixture_teardown),
+        cmocka_unit_test(equal_runs_leave_no_width),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
