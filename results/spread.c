@@ -88,26 +88,45 @@ static size_t run_medians(const struct past *past, size_t count, const struct su
 // ---- canaries -------------------------------------------------------------------------------------------
 
 struct look {
-    int64_t cell;
+    int64_t cell, trial;
     double value;
 };
 
 static const char looks_sql[] =
-    "SELECT trial.cell_id, noise.value FROM noise"
+    "SELECT trial.cell_id, trial.id, noise.value FROM noise"
     "  JOIN sample ON sample.id = noise.sample_id JOIN trial ON trial.id = sample.trial_id"
     "  JOIN cell ON cell.id = trial.cell_id"
     "  WHERE run_id = ?1 AND noise.name = '" NOISE_WORK_CANARY "' AND noise.value > 0"
-    "  ORDER BY trial.cell_id";
+    "  ORDER BY trial.cell_id, trial.id";
 
 static void read_look(struct row *row, void *out)
 {
     struct look *look = out;
     look->cell = row_int(row, 0);
-    look->value = row_real(row, 1);
+    look->trial = row_int(row, 1);
+    look->value = row_real(row, 2);
 }
 
-// How far the slice of work moved over the run: each cell's looks are held against their median, because cells
-// differ in what they touch. 0 where there were no canaries.
+// Each trial's median look as a share of its cell's median, because cells differ in what they touch. x: (count),
+// overwritten. Returns how many trials there are.
+static size_t relative_trials(const struct look *looks, size_t count, double *x, struct error *err)
+{
+    size_t trials = 0, first = 0; // of the cell under way
+    for (size_t i = 0, n; i < count; i += n) {
+        for (n = 0; i + n < count && looks[i + n].trial == looks[i].trial; n++)
+            x[trials + n] = looks[i + n].value; // behind the medians made so far: trials <= i
+        x[trials] = stat_median(x + trials, n, err);
+        trials++;
+        if (i + n < count && looks[i + n].cell == looks[i].cell)
+            continue;
+        double median = stat_median(x + first, trials - first, err);
+        for (; first < trials; first++)
+            x[first] /= median;
+    }
+    return trials;
+}
+
+// How far the slice of work moved from trial to trial of the run. 0 where there were no canaries.
 static enum status canary_spread(struct store *store, struct arena *arena, int64_t run, double *out,
                                  struct error *err)
 {
@@ -116,20 +135,14 @@ static enum status canary_spread(struct store *store, struct arena *arena, int64
     *out = 0;
     TRY(rows_read(store, arena, looks_sql, run, read_look, sizeof *looks, (void **)&looks, &count,
                   err));
-    if (count < 2)
+    if (count == 0)
         return OK;
     double *x = arena_alloc(arena, count, sizeof *x);
     if (!x)
         return FAIL(err, ERR_NOMEM, "%s: no memory for its canaries", store->path);
-    for (size_t i = 0, n; i < count; i += n) {
-        for (n = 0; i + n < count && looks[i + n].cell == looks[i].cell; n++)
-            x[i + n] = looks[i + n].value;
-        double median = stat_median(x + i, n, err);
-        for (size_t k = i; k < i + n; k++)
-            x[k] /= median;
-    }
-    double low = stat_quantile(x, count, 0.025, err), high = stat_quantile(x, count, 0.975, err);
-    *out = SPREAD_GAIN * fmax(1 - low, high - 1);
+    size_t trials = relative_trials(looks, count, x, err);
+    double low = stat_quantile(x, trials, 0.1, err), high = stat_quantile(x, trials, 0.9, err);
+    *out = SPREAD_GAIN * (high - low) / 2;
     return err->code;
 }
 

@@ -6,8 +6,8 @@
 //
 //   runs      3 or more runs of the same cell, build and machine: a 95 % prediction interval for the next run's
 //             median, from the scatter of their logarithms (Student's t)
-//   canaries  else: how far the slice of work that canaries repeat moved over this run, its middle 95 %,
-//             times SPREAD_GAIN. It bounds what this run saw, not what it did not
+//   canaries  else: how far the slice of work that canaries repeat moved from trial to trial of this run, half the
+//             way from its 10 % to its 90 % quantile, times SPREAD_GAIN. It knows what this run saw and no more
 //
 // An interval is never narrowed. For the files of results/ only.
 #ifndef RESULTS_SPREAD_H

@@ -58,18 +58,19 @@ static void by_canaries(void **state)
     struct fixture *f = *state;
     struct store *store = open_or_fail(f->path, STORE_WRITE);
     int64_t cell, run = add_run(store, &cell);
-    static const double still[] = {200, 200}, moved[] = {200, 200, 210, 190};
-    put_trial(store, cell, 1, 1000, still, 2);
+    static const double slow[] = {210, 400, 100}, even[] = {200, 200}, fast[] = {180, 200};
+    put_trial(store, cell, 1, 1000, even, 2);
     struct summary_row row = tpot_of(store, run, cell);
     assert_string_equal(row.interval, "trials");
     assert_float_equal(row.stat.median_interval.low, 1000, 0);
     assert_float_equal(row.stat.median_interval.high, 1000, 0);
-    put_trial(store, cell, 2, 1000, moved, 4);
+    put_trial(store, cell, 2, 1000, slow, 3);
+    put_trial(store, cell, 3, 1000, fast, 2);
     row = tpot_of(store, run, cell);
-    // looks 0.95 1 1 1 1 1.05: quantiles 0.95625 and 1.04375, so 2 x 0.04375
+    // trials 200, 210 and 190: shares 1, 1.05 and 0.95, quantiles 0.96 and 1.04
     assert_string_equal(row.interval, "canaries");
-    assert_float_equal(row.stat.median_interval.high, 1087.5, 1e-6);
-    assert_float_equal(row.stat.median_interval.low, 1000 / 1.0875, 1e-6);
+    assert_float_equal(row.stat.median_interval.high, 1080, 1e-6);
+    assert_float_equal(row.stat.median_interval.low, 1000 / 1.08, 1e-6);
     store_close(store);
 }
 
