@@ -50,7 +50,7 @@ static double student(size_t n)
     return n - 2 < last ? t[n - 2] : 2.1;
 }
 
-double spread_predicted(const double *values, size_t n)
+struct spread_range spread_predict(const double *values, size_t n)
 {
     double mean = 0, squares = 0;
     for (size_t i = 0; i < n; i++)
@@ -58,7 +58,8 @@ double spread_predicted(const double *values, size_t n)
     for (size_t i = 0; i < n; i++)
         squares += (log(values[i]) - mean) * (log(values[i]) - mean);
     double deviation = sqrt(squares / (double)(n - 1));
-    return exp(student(n) * deviation * sqrt(1 + 1 / (double)n)) - 1;
+    double half = student(n) * deviation * sqrt(1 + 1 / (double)n);
+    return (struct spread_range){exp(mean - half), exp(mean + half)};
 }
 
 static bool same_figure(const struct past *p, const struct summary_row *row)
@@ -155,14 +156,13 @@ static bool is_timed(const struct summary_row *row)
            (str_equal(row->phase, "prefill") || str_equal(row->phase, "decode"));
 }
 
-static void widen(struct summary_row *row, double share, const char *by)
+static void widen(struct summary_row *row, struct spread_range to, const char *by)
 {
     struct stat_interval *interval = &row->stat.median_interval;
-    double low = row->stat.median / (1 + share), high = row->stat.median * (1 + share);
-    if (low >= interval->low && high <= interval->high)
+    if (to.low >= interval->low && to.high <= interval->high)
         return;
-    interval->low = fmin(interval->low, low);
-    interval->high = fmax(interval->high, high);
+    interval->low = fmin(interval->low, to.low);
+    interval->high = fmax(interval->high, to.high);
     row->interval = by;
 }
 
@@ -186,10 +186,12 @@ enum status spread_widen(struct store *store, struct arena *arena, int64_t run,
             first++;
         size_t runs = run_medians(past + first, past_count - first, &rows[i], medians, err);
         if (runs >= SPREAD_RUNS_MIN) {
-            widen(&rows[i], spread_predicted(medians, runs), "runs");
+            widen(&rows[i], spread_predict(medians, runs), "runs");
             rows[i].stat.median_interval.level = 0.95;
         } else if (seen > 0) {
-            widen(&rows[i], seen, "canaries");
+            double median = rows[i].stat.median;
+            widen(&rows[i], (struct spread_range){median / (1 + seen), median * (1 + seen)},
+                  "canaries");
         }
     }
     return err->code;

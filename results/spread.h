@@ -4,8 +4,8 @@
 // intervals of two runs were seen apart though nothing had changed. So the interval of a time is widened by
 // what the store knows, best first:
 //
-//   runs      3 or more runs of the same cell, build and machine: a 95 % prediction interval for the next run's
-//             median, from the scatter of their logarithms (Student's t)
+//   runs      3 or more runs of the same cell, build and machine, this one included: a 95 % prediction interval
+//             for the next run's median, round their mean, from the scatter of their logarithms (Student's t)
 //   canaries  else: how far the slice of work that canaries repeat moved from trial to trial of this run, half the
 //             way from its 10 % to its 90 % quantile, times SPREAD_GAIN. It knows what this run saw and no more
 //
@@ -25,7 +25,10 @@ enum { SPREAD_RUNS_MIN = 3, SPREAD_RUNS_MAX = 30 };
 enum status spread_widen(struct store *store, struct arena *arena, int64_t run,
                          struct summary_row *rows, size_t count, struct error *err);
 
-// Half the width, as a share of the figure, of the 95 % prediction interval for one more of n values, n >= 2.
-double spread_predicted(const double *values, size_t n);
+// The 95 % prediction interval for one more of n values, n >= 2, on their logarithms.
+struct spread_range {
+    double low, high;
+};
+struct spread_range spread_predict(const double *values, size_t n);
 
 #endif
