@@ -11,6 +11,8 @@ CC      ?= cc
 SAN     ?=
 OPT     ?= -O2 -g
 PAPI    ?= auto
+CUDA    ?= auto
+NVCC    ?= $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/cuda/bin/nvcc) nvcc)
 FUZZ_SECONDS ?= 10
 
 Q := $(if $(V),,@)
@@ -47,6 +49,19 @@ else
 PKG_CFLAGS += -DHAVE_PAPI=0
 endif
 
+# CUDA: yes, no or auto, which takes a compiler and a driver. The programs are the same: libcuda is opened at
+# run time, and without `yes` the table of kernels has no rows for GPUs.
+ifeq ($(CUDA),auto)
+CUDA := $(shell command -v $(NVCC) >/dev/null 2>&1 && [ -e /dev/nvidiactl ] && echo yes || echo no)
+endif
+ifeq ($(CUDA),yes)
+CUDA_HOME := $(patsubst %/bin/nvcc,%,$(realpath $(shell command -v $(NVCC))))
+PKG_CFLAGS += -DHAVE_CUDA=1 -DCUDA_MAJOR=$(shell $(NVCC) --version | sed -n 's/.*release \([0-9]*\).*/\1/p')
+PKG_LIBS   += -L$(CUDA_HOME)/lib64 -lcudart_static -lrt
+else
+PKG_CFLAGS += -DHAVE_CUDA=0
+endif
+
 # ---- flags -----------------------------------------------------------------------------------------
 
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wundef -Wwrite-strings \
@@ -54,6 +69,10 @@ WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wundef 
 SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
 CFLAGS_ALL := -std=c11 -D_GNU_SOURCE $(OPT) $(WARN) $(SANFLAGS) -I. $(PKG_CFLAGS) $(CFLAGS)
 LDFLAGS_ALL := $(SANFLAGS) $(LDFLAGS)
+# Machine code for Ampere and Hopper, and PTX that later drivers compile for what came after. The host half of
+# a .cu file throws nothing and uses no C++ library, so that the C compiler links the program.
+NVFLAGS := -O3 -std=c++17 -I. -DHAVE_CUDA=1 -Wno-deprecated-gpu-targets -Xcompiler=-Wall,-Wextra,-fno-exceptions,-fno-rtti,-fno-threadsafe-statics \
+           -gencode=arch=compute_80,code=[sm_80,compute_80] -gencode=arch=compute_90a,code=sm_90a
 LDLIBS := $(PKG_LIBS) -lm -lpthread -ldl
 
 # ---- sources ---------------------------------------------------------------------------------------
@@ -66,6 +85,9 @@ DIRS := $(filter-out $(FOREIGN),$(sort $(shell find $(ROOMS) -type d 2>/dev/null
 
 SRC  := $(filter-out bench/cli/main.c,$(wildcard $(addsuffix /*.c,$(DIRS))))
 OBJ  := $(SRC:%.c=$(BUILD)/obj/%.o)
+ifeq ($(CUDA),yes)
+OBJ  += $(patsubst %.cu,$(BUILD)/obj/%.cu.o,$(wildcard kernels/cuda/*.cu))
+endif
 LIB  := $(BUILD)/libridge.a
 TEST_SRC := $(wildcard tests/*/test_*.c)
 TESTS := $(TEST_SRC:tests/%.c=$(BUILD)/tests/%)
@@ -97,11 +119,11 @@ $(BUILD)/obj/bench/quality/%.o: EXTRA := $(FULL_EFFORT)
 $(BUILD)/features: tools/features.sh
 	@mkdir -p $(@D)
 	@CC='$(CC)' PKG_CONFIG='$(PKG_CONFIG)' tools/features.sh --required
-	@CC='$(CC)' PKG_CONFIG='$(PKG_CONFIG)' PAPI='$(PAPI)' tools/features.sh >$@
+	@CC='$(CC)' PKG_CONFIG='$(PKG_CONFIG)' PAPI='$(PAPI)' CUDA='$(CUDA)' NVCC='$(NVCC)' tools/features.sh >$@
 	@cat $@
 
 # A file that changes when the compiler or any flag does; every object depends on it.
-STAMP_TEXT := $(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $(LDLIBS)
+STAMP_TEXT := $(CC) $(if $(filter yes,$(CUDA)),$(NVCC) $(NVFLAGS)) $(CFLAGS_ALL) $(LDFLAGS_ALL) $(LDLIBS)
 $(BUILD)/flags: FORCE | $(BUILD)/features
 	@mkdir -p $(@D)
 	@printf '%s\n' '$(subst ','\'',$(STAMP_TEXT))' | cmp -s - $@ || \
@@ -122,6 +144,11 @@ $(BUILD)/obj/%.o: %.c $(BUILD)/flags
 	$(if $(V),,@echo '  CC    $<')
 	$(Q)$(CC) $(CFLAGS_ALL) $(EXTRA) $(ISAFLAGS) -MMD -MP -c -o $@ $<
 
+$(BUILD)/obj/%.cu.o: %.cu $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(if $(V),,@echo '  NVCC  $<')
+	$(Q)$(NVCC) $(NVFLAGS) $(NVEXTRA) -MMD -MP -MF $(@:.o=.d) -c -o $@ $<
+
 $(LIB): $(OBJ)
 	$(if $(V),,@echo '  AR    $@')
 	@rm -f $@
@@ -138,7 +165,7 @@ $(BUILD)/tests/%: tests/%.c $(LIB) $(BUILD)/flags
 
 .PHONY: features
 features: ## print what was found on this machine, and what is lost without the rest
-	@CC='$(CC)' PKG_CONFIG='$(PKG_CONFIG)' PAPI='$(PAPI)' tools/features.sh
+	@CC='$(CC)' PKG_CONFIG='$(PKG_CONFIG)' PAPI='$(PAPI)' CUDA='$(CUDA)' NVCC='$(NVCC)' tools/features.sh
 
 # ---- tests -----------------------------------------------------------------------------------------
 
@@ -214,6 +241,6 @@ clean: ## remove the build folder
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
-	@echo '  Variables: BUILD CC OPT CFLAGS LDFLAGS SAN PAPI=yes|no|auto PREFIX DESTDIR FUZZ_SECONDS V=1'
+	@echo '  Variables: BUILD CC OPT CFLAGS LDFLAGS SAN PAPI=yes|no|auto CUDA=yes|no|auto NVCC PREFIX DESTDIR FUZZ_SECONDS V=1'
 
 -include $(OBJ:.o=.d) $(BUILD)/obj/bench/cli/main.d $(TESTS:=.d) $(FUZZERS:=.d)

@@ -5,10 +5,10 @@
 # features.sh --required  prints nothing when everything needed to build is there; else one line with the
 #                         command that installs it, and fails
 # features.sh --missing   prints the packages that are missing, tests and report included, one line
-# Environment: CC, PKG_CONFIG, PAPI (yes or no, as the Makefile decided).
+# Environment: CC, PKG_CONFIG, NVCC, PAPI and CUDA (yes or no, as the Makefile decided).
 set -u
 
-: "${CC:=cc}" "${PKG_CONFIG:=pkg-config}"
+: "${CC:=cc}" "${PKG_CONFIG:=pkg-config}" "${NVCC:=nvcc}"
 
 has() { command -v "$1" >/dev/null 2>&1; }
 pkg() { eval "$PKG_CONFIG $*" 2>/dev/null; } # PKG_CONFIG may set a variable before the program's name
@@ -94,7 +94,16 @@ papi_version() {
 }
 
 cuda_version() {
-    has nvcc && nvcc --version | sed -n 's/.*release \([0-9.]*\).*/\1/p'
+    [ "${CUDA:-yes}" = yes ] && has "$NVCC" || return 0
+    "$NVCC" --version | sed -n 's/.*release \([0-9.]*\).*/nvcc \1/p'
+}
+
+cuda_loss() {
+    if has "$NVCC"; then
+        echo "no GPU code in this build: no driver here (CUDA=yes builds it all the same)"
+    else
+        echo "no GPU code in this build: no nvcc"
+    fi
 }
 
 perf_row() {
@@ -113,7 +122,8 @@ perf_row() {
 echo "features:"
 feature hwloc "$(pkg --modversion hwloc)" "required: nothing builds"
 feature PAPI "$(papi_version)" "CPU counters come from kernel perf events alone"
-feature CUDA "$(cuda_version)" "no GPU code can be built"
+feature CUDA "$(cuda_version)" "$(cuda_loss)"
+feature libcuda "$(loadable libcuda.so.1)" "cells on cuda are stored as unsupported"
 feature CUPTI "$(loadable libcupti.so.13 libcupti.so.12 libcupti.so)" "no GPU activity trace or counters"
 feature NVML "$(loadable libnvidia-ml.so.1)" "no GPU power, clocks or throttling reasons"
 feature gnuplot "$(has gnuplot && gnuplot --version | awk '{print $2 "." $4}')" \
