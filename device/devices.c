@@ -5,10 +5,7 @@
 
 static const struct device_row rows[] = {
     {.kind = DEVICE_HOST, .word = DEVICE_DEFAULT, .ops = &host_device_ops},
-    {.kind = DEVICE_CUDA,
-     .word = "cuda",
-     .numbered = true,
-     .absent = "this build has no CUDA backend"},
+    {.kind = DEVICE_CUDA, .word = "cuda", .numbered = true, .ops = &cuda_device_ops},
     {.kind = DEVICE_METAL, .word = "metal", .absent = "this build has no Metal backend"},
 };
 

@@ -1,0 +1,84 @@
+// cuda.h - what only a CUDA device has: graphs, pinned memory, copies in a queue, and the driver behind it all.
+//
+// For the backend and the kernels' checks of that kind, and for tests. Everyone else asks device.h.
+#ifndef DEVICE_CUDA_H
+#define DEVICE_CUDA_H
+
+#include "device/device.h"
+
+// ---- for a backend of the kind -------------------------------------------------------------------------
+
+// Host memory that copies in a queue need: it is not paged out. Both sides see it at the same address. NULL when
+// exhausted. Freed before the device is closed; free takes NULL.
+void *cuda_pinned_alloc(struct device *device, size_t bytes);
+void cuda_pinned_free(struct device *device, void *memory);
+
+// Enqueue a copy, or set bytes, and return at once. Host memory is pinned and left alone until the queue is
+// waited for.
+enum status cuda_queue_copy_in(struct device_queue *queue, void *to, const void *from, size_t bytes,
+                               struct error *err);
+enum status cuda_queue_copy_out(struct device_queue *queue, void *to, const void *from,
+                                size_t bytes, struct error *err);
+enum status cuda_queue_fill(struct device_queue *queue, void *to, unsigned char value, size_t bytes,
+                            struct error *err);
+
+// Work recorded once and submitted as a whole. Between begin and end what is submitted to the queue is recorded
+// and does not run. end hands over the graph, *out NULL on an error; the queue is usable in any case.
+struct cuda_graph;
+enum status cuda_graph_begin(struct device_queue *queue, struct error *err);
+enum status cuda_graph_end(struct device_queue *queue, struct cuda_graph **out, struct error *err);
+enum status cuda_graph_launch(struct cuda_graph *graph, struct device_queue *queue,
+                              struct error *err);
+void cuda_graph_destroy(struct device *device, struct cuda_graph *graph); // NULL: nothing is done
+
+// ---- the driver ----------------------------------------------------------------------------------------
+
+// Functions of libcuda with their types spelled out, so that building needs no header of NVIDIA's. Results: 0 is
+// success. Names are the library's without cu, the _v2 of the ABI where there is one.
+// Source: CUDA driver API reference, 12.0 and later.
+typedef int cuda_result;
+typedef uint64_t cuda_address;
+struct cuda_driver {
+    cuda_result (*Init)(unsigned flags);
+    cuda_result (*DriverGetVersion)(int *version);
+    cuda_result (*GetErrorString)(cuda_result result, const char **text);
+    cuda_result (*DeviceGetCount)(int *count);
+    cuda_result (*DeviceGet)(int *device, int ordinal);
+    cuda_result (*DeviceGetName)(char *name, int bytes, int device);
+    cuda_result (*DeviceTotalMem)(size_t *bytes, int device);
+    cuda_result (*DeviceGetAttribute)(int *value, int attribute, int device);
+    cuda_result (*DevicePrimaryCtxRetain)(void **context, int device);
+    cuda_result (*DevicePrimaryCtxRelease)(int device);
+    cuda_result (*CtxSetCurrent)(void *context);
+    cuda_result (*MemGetInfo)(size_t *free, size_t *total);
+    cuda_result (*MemAlloc)(cuda_address *out, size_t bytes);
+    cuda_result (*MemFree)(cuda_address memory);
+    cuda_result (*MemHostAlloc)(void **out, size_t bytes, unsigned flags);
+    cuda_result (*MemFreeHost)(void *memory);
+    cuda_result (*MemcpyHtoD)(cuda_address to, const void *from, size_t bytes);
+    cuda_result (*MemcpyDtoH)(void *to, cuda_address from, size_t bytes);
+    cuda_result (*MemcpyHtoDAsync)(cuda_address to, const void *from, size_t bytes, void *stream);
+    cuda_result (*MemcpyDtoHAsync)(void *to, cuda_address from, size_t bytes, void *stream);
+    cuda_result (*MemsetD8Async)(cuda_address to, unsigned char value, size_t bytes, void *stream);
+    cuda_result (*StreamCreate)(void **stream, unsigned flags);
+    cuda_result (*StreamDestroy)(void *stream);
+    cuda_result (*StreamSynchronize)(void *stream);
+    cuda_result (*StreamBeginCapture)(void *stream, int mode);
+    cuda_result (*StreamEndCapture)(void *stream, void **graph);
+    cuda_result (*GraphInstantiateWithFlags)(void **exec, void *graph, unsigned long long flags);
+    cuda_result (*GraphLaunch)(void *exec, void *stream);
+    cuda_result (*GraphExecDestroy)(void *exec);
+    cuda_result (*GraphDestroy)(void *graph);
+    cuda_result (*ModuleLoadData)(void **module, const void *image);
+    cuda_result (*ModuleUnload)(void *module);
+    cuda_result (*ModuleGetFunction)(void **function, void *module, const char *name);
+    cuda_result (*LaunchKernel)(void *function, unsigned grid_x, unsigned grid_y, unsigned grid_z,
+                                unsigned block_x, unsigned block_y, unsigned block_z,
+                                unsigned shared_bytes, void *stream, void **arguments,
+                                void **extra);
+};
+
+// Tests put a scripted driver in place of the system's; NULL: the system's again. Not while a device is open.
+void cuda_driver_use(const struct cuda_driver *driver);
+
+#endif

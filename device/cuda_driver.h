@@ -1,0 +1,55 @@
+// cuda_driver.h - the driver that cuda.c talks to, found at run time. For device/cuda*.c only.
+#ifndef DEVICE_CUDA_DRIVER_H
+#define DEVICE_CUDA_DRIVER_H
+
+#include "device/cuda.h"
+#include "device/ops.h"
+
+// Results of the driver that mean something here.
+enum {
+    CUDA_OUT_OF_MEMORY = 2,
+    CUDA_NO_DEVICE = 100,
+};
+// Attributes that are asked for.
+enum {
+    CUDA_MULTIPROCESSORS = 16,
+    CUDA_L2_BYTES = 38,
+    CUDA_CAPABILITY_MAJOR = 75,
+    CUDA_CAPABILITY_MINOR = 76,
+};
+
+// The driver, ready to be asked for devices; NULL, with the reason in words, where it cannot be used.
+const struct cuda_driver *cuda_driver_get(char *reason, size_t reason_bytes);
+
+// "the driver's own words", never NULL.
+const char *cuda_driver_text(const struct cuda_driver *driver, cuda_result result);
+
+// ---- an opened device ----------------------------------------------------------------------------------
+
+struct cuda_device {
+    struct device device;
+    const struct cuda_driver *driver;
+    int ordinal;
+    void *context, *stream; // the stream of the clock's readings
+    void *module, *read_clock;
+    uint64_t *clock; // pinned: the last reading, and two for a probe
+    void *probes;    // the module of cuda_probe.c; NULL until one runs
+    cuda_address probe_memory;
+    size_t probe_bytes;
+};
+struct cuda_device *cuda_of(const struct device *device);
+// Its context is current in the calling thread from here on.
+const struct cuda_driver *cuda_enter(const struct cuda_device *cuda);
+// An error in the driver's words: ERR_NOMEM where memory is exhausted, else ERR_IO.
+enum status cuda_check(const struct cuda_device *cuda, cuda_result result, const char *what,
+                       struct error *err);
+// *out (pinned) = its counter when all before it on the clock's stream is done; enqueued.
+enum status cuda_clock_read(struct cuda_device *cuda, uint64_t *out, struct error *err);
+
+// Ceilings it measures on itself (cuda_probe.c).
+size_t cuda_probes(const struct device *device, struct device_probe *out, size_t max);
+enum status cuda_probe_run(struct device *device, size_t index, double *rate, bool *disturbed,
+                           struct error *err);
+void cuda_probes_fini(struct cuda_device *cuda);
+
+#endif
