@@ -1,0 +1,205 @@
+// fragments.cuh - how each weight type becomes operands of mma.sync: for the product kernels alone.
+//
+// Register names are those of the PTX manual: lane 4 g + t; a0, a2 hold row g, a1, a3 row g + 8; b0, b1 hold
+// token g; c0, c1 are row g, c2, c3 row g + 8, for tokens 2 t and 2 t + 1. pack.h says which inputs they are.
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+
+#include "kernels/cuda/cuda.h"
+
+static __device__ __forceinline__ uint32_t word_of(const uint4 &v, int i)
+{
+    return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w;
+}
+
+// Weights: read once a step, so they stay out of the first-level cache.
+static __device__ __forceinline__ uint4 load_weights(const void *p)
+{
+    uint4 v;
+    asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+                 : "l"(p));
+    return v;
+}
+
+static __device__ __forceinline__ void mma_bf16(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
+{
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+                 "{%0,%1,%2,%3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+static __device__ __forceinline__ void mma_f16(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
+{
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+                 "{%0,%1,%2,%3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+static __device__ __forceinline__ void mma_i8(int c[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
+{
+    asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+                 "{%0,%1,%2,%3};"
+                 : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+static __device__ __forceinline__ uint32_t bf16x2_bits(__nv_bfloat162 v)
+{
+    return *reinterpret_cast<uint32_t *>(&v);
+}
+
+static __device__ __forceinline__ __nv_bfloat162 bits_bf16x2(uint32_t v)
+{
+    return *reinterpret_cast<__nv_bfloat162 *>(&v);
+}
+
+// Two e4m3 codes, each in the high byte of a half: exponent and mantissa move to where bf16 has the low four and
+// the high three bits of its own, and 2^120 makes up for the difference of biases. Exact, subnormals too.
+static __device__ __forceinline__ uint32_t e4m3_to_bf16(uint32_t codes)
+{
+    uint32_t moved = (codes & 0x80008000u) | (codes & 0x7f007f00u) >> 4;
+    return bf16x2_bits(__hmul2(bits_bf16x2(moved), bits_bf16x2(0x7b807b80u)));
+}
+
+// Two int4 codes in the low bits of each half, less their row's zero: 128 + code in bf16, less 128 + zero. Exact.
+static __device__ __forceinline__ uint32_t i4_to_bf16(uint32_t codes, __nv_bfloat162 offset)
+{
+    uint32_t magic = (codes & 0x000f000fu) | 0x43004300u;
+    return bf16x2_bits(__hsub2(bits_bf16x2(magic), offset));
+}
+
+// What the product kernels need to know of a weight type.
+//   words   16-byte vectors that a lane holds of a block of 64 inputs
+//   steps   products of a block
+//   inputs  registers of x that a lane needs for a block and a token: inputs / 4 vectors, vector_bytes apart,
+//           lane_bytes from one lane's to the next's
+template <enum dtype T> struct weights;
+
+template <> struct weights<DT_BF16> {
+    enum { words = 4, steps = 4, inputs = 8, lane_bytes = 32, vector_bytes = 16, element_bytes = 2 };
+    typedef float sum;
+    static __device__ __forceinline__ void step(const uint4 *v, int m, const uint32_t *x, sum c[4])
+    {
+        uint32_t a[4] = {v[m].x, v[m].y, v[m].z, v[m].w};
+        mma_bf16(c, a, x[2 * m], x[2 * m + 1]);
+    }
+};
+
+template <> struct weights<DT_F16> {
+    enum { words = 4, steps = 4, inputs = 8, lane_bytes = 32, vector_bytes = 16, element_bytes = 2 };
+    typedef float sum;
+    static __device__ __forceinline__ void step(const uint4 *v, int m, const uint32_t *x, sum c[4])
+    {
+        uint32_t a[4] = {v[m].x, v[m].y, v[m].z, v[m].w};
+        mma_f16(c, a, x[2 * m], x[2 * m + 1]);
+    }
+};
+
+template <> struct weights<DT_I8> {
+    enum { words = 2, steps = 2, inputs = 4, lane_bytes = 16, vector_bytes = 16, element_bytes = 1 };
+    typedef int sum;
+    static __device__ __forceinline__ void step(const uint4 *v, int m, const uint32_t *x, sum c[4])
+    {
+        uint32_t a[4] = {v[m].x, v[m].y, v[m].z, v[m].w};
+        mma_i8(c, a, x[2 * m], x[2 * m + 1]);
+    }
+};
+
+template <> struct weights<DT_F8E4M3> {
+    enum { words = 2, steps = 4, inputs = 8, lane_bytes = 32, vector_bytes = 16, element_bytes = 2 };
+    typedef float sum;
+    static __device__ __forceinline__ void step(const uint4 *v, int m, const uint32_t *x, sum c[4])
+    {
+        uint32_t low = word_of(v[0], m), high = word_of(v[1], m);
+        uint32_t a[4] = {e4m3_to_bf16(__byte_perm(low, 0, 0x1404)), e4m3_to_bf16(__byte_perm(high, 0, 0x1404)),
+                         e4m3_to_bf16(__byte_perm(low, 0, 0x3424)), e4m3_to_bf16(__byte_perm(high, 0, 0x3424))};
+        mma_bf16(c, a, x[2 * m], x[2 * m + 1]);
+    }
+};
+
+template <> struct weights<DT_I4> {
+    enum { words = 1, steps = 4, inputs = 8, lane_bytes = 16, vector_bytes = 64, element_bytes = 2 };
+    typedef float sum;
+    // offset[0], [1]: 128 + the zeros of rows g and g + 8
+    static __device__ __forceinline__ void step(const uint4 *v, int m, const uint32_t *x, sum c[4],
+                                                const __nv_bfloat162 offset[2])
+    {
+        uint32_t low = word_of(v[0], m / 2 * 2) >> m % 2 * 4, high = word_of(v[0], m / 2 * 2 + 1) >> m % 2 * 4;
+        uint32_t a[4] = {i4_to_bf16(low, offset[0]), i4_to_bf16(high, offset[1]), i4_to_bf16(low >> 8, offset[0]),
+                         i4_to_bf16(high >> 8, offset[1])};
+        // A word's halves hold inputs 0 and 2, its next bytes 1 and 3: x is paired alike.
+        mma_bf16(c, a, __byte_perm(x[2 * m], x[2 * m + 1], 0x5410), __byte_perm(x[2 * m], x[2 * m + 1], 0x7632));
+    }
+};
+
+// Scales of rows g and g + 8 and their zeros, of one group of one tile.
+struct group_scales {
+    float scale[2];
+    __nv_bfloat162 offset[2];
+};
+
+static __device__ __forceinline__ group_scales load_group(const unsigned char *words, int g)
+{
+    group_scales s;
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+        __half2 pair = *reinterpret_cast<const __half2 *>(words + (g + 8 * i) * 4);
+        s.scale[i] = __low2float(pair);
+        s.offset[i] = __float2bfloat162_rn(128.0f + __high2float(pair));
+    }
+    return s;
+}
+
+// Of a block's step m: does its group end there, and which of the unit's it is. Two steps are 32 inputs.
+template <int GROUP> static __device__ __forceinline__ bool group_ends(int block, int m)
+{
+    return (block * CUDA_BLOCK_COLS + m / 2 * 32 + 32) % GROUP == 0 && m % 2 == 1;
+}
+template <int GROUP> static __device__ __forceinline__ int group_of(int block, int m)
+{
+    return (block * CUDA_BLOCK_COLS + m / 2 * 32) / GROUP;
+}
+
+// A sum becomes an element of y: scaled by its row's scale and the token's, with bias and what was there.
+struct linear_out {
+    const unsigned char *w;
+    const float *bias, *x_scale;
+    float *y;
+    size_t ldy, tile_bytes;
+    int rows, tokens;
+    bool accumulate;
+};
+
+template <enum dtype T, typename SUM>
+static __device__ __forceinline__ void put_sum(const linear_out &out, int row, int token, SUM sum)
+{
+    if (row >= out.rows || token >= out.tokens)
+        return;
+    // No operation is fused here: every kernel rounds alike.
+    float v = (float)sum;
+    if (T == DT_I8 || T == DT_F8E4M3)
+        v = __fmul_rn(v, *reinterpret_cast<const float *>(out.w + (size_t)(row / 16) * out.tile_bytes + row % 16 * 4));
+    if (T == DT_I8)
+        v = __fmul_rn(v, out.x_scale[token]);
+    if (out.bias)
+        v = __fadd_rn(v, out.bias[row]);
+    float *y = out.y + (size_t)token * out.ldy + row;
+    *y = out.accumulate ? __fadd_rn(*y, v) : v;
+}
+
+static inline linear_out linear_out_of(const struct cuda_linear *job)
+{
+    linear_out out = {(const unsigned char *)job->w, job->bias,        job->x_scale, job->y, job->ldy,
+                      job->layout.tile_bytes,        job->layout.rows, job->tokens,  job->accumulate};
+    return out;
+}
+
+// The kernels for few tokens and for many, by weight type; T is not DT_F32. In linear_few.cu and linear_many.cu.
+template <enum dtype T> void linear_few(const struct cuda_linear *job, cudaStream_t stream);
+template <enum dtype T> void linear_many(const struct cuda_linear *job, cudaStream_t stream);

@@ -1,0 +1,132 @@
+// pack.c - rows into tiles for the tensor cores, and back. See pack.h for the order.
+#include "kernels/cuda/cuda.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "base/fp.h"
+
+// The group a source's groups are packed in; 0: none fits.
+static int packed_group(int cols, int group)
+{
+    if (group >= cols || group % 128 == 0)
+        return 128;
+    return group % 32 == 0 ? 32 : 0;
+}
+
+bool cuda_layout_plan(enum dtype type, int rows, int cols, int group, struct cuda_layout *out)
+{
+    static const size_t block_bytes[DT_COUNT] = {
+        [DT_F32] = 4096, [DT_F16] = 2048,    [DT_BF16] = 2048,
+        [DT_I8] = 1024,  [DT_F8E4M3] = 1024, [DT_I4] = 512,
+    };
+    *out = (struct cuda_layout){
+        .type = type,
+        .rows = rows,
+        .cols = cols,
+        .group = type == DT_I4 ? packed_group(cols, group) : 0,
+        .tiles = (rows + CUDA_TILE_ROWS - 1) / CUDA_TILE_ROWS,
+        .units = cuda_padded_cols(cols) / CUDA_UNIT_COLS,
+        .header_bytes = type == DT_I8 || type == DT_F8E4M3 ? CUDA_HEADER_BYTES : 0,
+        .block_bytes = block_bytes[type],
+    };
+    if (type == DT_I4 && !out->group)
+        return false;
+    out->span_units = (out->units + CUDA_MOST_SPANS - 1) / CUDA_MOST_SPANS;
+    out->spans = out->units ? (out->units + out->span_units - 1) / out->span_units : 0;
+    out->unit_bytes = CUDA_BLOCKS * out->block_bytes;
+    if (type == DT_I4)
+        out->unit_bytes += (size_t)(CUDA_UNIT_COLS / out->group * CUDA_TILE_ROWS) * 4;
+    out->tile_bytes = out->header_bytes + (size_t)out->units * out->unit_bytes;
+    return true;
+}
+
+size_t cuda_layout_bytes(const struct cuda_layout *layout)
+{
+    return (size_t)layout->tiles * layout->tile_bytes;
+}
+
+void cuda_pack_plain(const struct cuda_layout *layout, const float *rows, int count, size_t ld,
+                     void *tile)
+{
+    int shift;
+    memset(tile, 0, layout->tile_bytes);
+    for (int r = 0; r < count; r++)
+        for (int c = 0; c < layout->cols; c++) {
+            float value = rows[(size_t)r * ld + (size_t)c];
+            unsigned char *at = (unsigned char *)tile + cuda_element_at(layout, r, c, &shift);
+            uint16_t half = layout->type == DT_BF16 ? bf16_from_f32(value) : f16_from_f32(value);
+            if (layout->type == DT_F32)
+                memcpy(at, &value, sizeof value);
+            else
+                memcpy(at, &half, sizeof half);
+        }
+}
+
+void cuda_pack_codes(const struct cuda_layout *layout, const struct quant_row *rows, int count,
+                     int group, void *tile)
+{
+    unsigned char *bytes = tile;
+    int shift;
+    memset(tile, 0, layout->tile_bytes);
+    for (int r = 0; r < count; r++) {
+        for (int c = 0; c < layout->cols; c++) {
+            size_t at = cuda_element_at(layout, r, c, &shift);
+            bytes[at] = (unsigned char)(bytes[at] | rows[r].codes[c] << shift);
+        }
+        if (layout->header_bytes)
+            memcpy(bytes + (size_t)r * 4, &rows[r].scales[0], 4);
+        for (int c = 0; layout->type == DT_I4 && c < layout->cols; c += layout->group) {
+            uint16_t pair[2] = {f16_from_f32(rows[r].scales[c / group]),
+                                f16_from_f32((float)rows[r].zeros[c / group])};
+            memcpy(bytes + cuda_group_at(layout, r, c), pair, sizeof pair);
+        }
+    }
+}
+
+static float decoded(const struct cuda_layout *l, const unsigned char *tile, int row, int col)
+{
+    int shift;
+    const unsigned char *at = tile + cuda_element_at(l, row, col, &shift);
+    float value, scale = 1;
+    uint16_t half, pair[2];
+    switch (l->type) {
+    case DT_F32:
+        memcpy(&value, at, sizeof value);
+        return value;
+    case DT_BF16:
+    case DT_F16:
+        memcpy(&half, at, sizeof half);
+        return l->type == DT_BF16 ? bf16_to_f32(half) : f16_to_f32(half);
+    case DT_I4:
+        memcpy(pair, tile + cuda_group_at(l, row, col), sizeof pair);
+        return ((float)(*at >> shift & 15) - f16_to_f32(pair[1])) * f16_to_f32(pair[0]);
+    default:
+        memcpy(&scale, tile + (size_t)row * 4, sizeof scale);
+        return (l->type == DT_I8 ? (float)(int8_t)*at : f8e4m3_to_f32(*at)) * scale;
+    }
+}
+
+void cuda_unpack_row(const struct cuda_layout *layout, const void *packed, int row, float *out)
+{
+    const unsigned char *tile =
+        (const unsigned char *)packed + (size_t)(row / CUDA_TILE_ROWS) * layout->tile_bytes;
+    for (int c = 0; c < layout->cols; c++)
+        out[c] = decoded(layout, tile, row % CUDA_TILE_ROWS, c);
+}
+
+size_t cuda_partial_bytes(const struct cuda_layout *layout, int tokens)
+{
+    if (layout->tiles >= CUDA_FULL_TILES)
+        return 0;
+    if (tokens > CUDA_FEW_TOKENS)
+        tokens = CUDA_FEW_TOKENS;
+    return (size_t)layout->spans * (size_t)((tokens + 7) / 8 * 8) * (size_t)layout->tiles *
+           CUDA_TILE_ROWS * sizeof(float);
+}
+
+size_t cuda_attention_bytes(int rows, int heads, int head_dim, int positions)
+{
+    size_t splits = (size_t)(positions + CUDA_SPLIT - 1) / CUDA_SPLIT;
+    return splits * (size_t)rows * (size_t)heads * (size_t)(head_dim + 2) * sizeof(float);
+}

@@ -1,0 +1,119 @@
+// pack.h - how weights lie in the memory of an NVIDIA GPU: in the order in which the tensor cores read them.
+//
+// A matrix is cut into tiles of 16 rows, a tile into units of 256 inputs, a unit into blocks of 64. Rows and
+// inputs beyond the matrix are zeros. A tile is one contiguous stream, so that one warp, or one bulk copy, reads
+// it from end to end with 16 bytes a lane. Within a block lane 4 g + t of a warp holds 16 inputs of rows g and
+// g + 8, the rows that mma.m16n8k16 and m16n8k32 give it: inputs 16 t .. 16 t + 15, and of DT_I4, where a step
+// must not mix groups of 32, inputs 8 t .. 8 t + 7 of each half. Which inputs share a step of the product does not
+// matter as long as both operands agree.
+//
+//   tile   DT_I8, DT_F8E4M3: 16 f32 scales of its rows, then its units; other types: its units
+//   unit   its 4 blocks; DT_I4: then for each group 16 words of a scale (low half) and a zero (high half), f16
+//   DT_F32 a tile is 16 plain rows of cuda_padded_cols() inputs
+//
+// A product is summed in spans: up to 16 runs of whole units, whatever the number of tokens. Each span is summed
+// by itself and the spans are added in rising order, by one warp, one block or one grid for each span alike.
+#ifndef KERNELS_CUDA_PACK_H
+#define KERNELS_CUDA_PACK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#include "kernels/kernels.h"
+#include "kernels/quant.h"
+
+// Compiled for both sides of a .cu file.
+#ifdef __CUDACC__
+#define CUDA_BOTH __host__ __device__
+#else
+#define CUDA_BOTH
+#endif
+
+enum {
+    CUDA_TILE_ROWS = 16,
+    CUDA_UNIT_COLS = 256,
+    CUDA_BLOCK_COLS = 64,
+    CUDA_BLOCKS = CUDA_UNIT_COLS / CUDA_BLOCK_COLS,
+    CUDA_MOST_SPANS = 16,
+    CUDA_HEADER_BYTES = CUDA_TILE_ROWS * 4,
+};
+
+struct cuda_layout {
+    enum dtype type;
+    int rows, cols;
+    int group;      // DT_I4: inputs that share a scale as packed, 32 or 128; else 0
+    int tiles;      // of 16 rows
+    int units;      // of a tile
+    int spans;      // 1 .. CUDA_MOST_SPANS
+    int span_units; // of every span but the last, which may be shorter
+    size_t header_bytes, block_bytes, unit_bytes, tile_bytes;
+};
+
+// group: of the source, for DT_I4. Groups that are multiples of 128 are packed as several of 128, multiples of 32
+// as several of 32; a group of all inputs stands for any. False: the group is no multiple of 32.
+bool cuda_layout_plan(enum dtype type, int rows, int cols, int group, struct cuda_layout *out);
+size_t cuda_layout_bytes(const struct cuda_layout *layout);
+
+// Inputs of a row of x as the kernels read it: cols rounded up to whole units, zeros behind the row's own.
+static inline int cuda_padded_cols(int cols)
+{
+    return (cols + CUDA_UNIT_COLS - 1) / CUDA_UNIT_COLS * CUDA_UNIT_COLS;
+}
+
+// Bytes of one element of a plain type, or of a code of a byte; 0 for DT_I4.
+static CUDA_BOTH inline int cuda_element_bytes(enum dtype type)
+{
+    return type == DT_F32 ? 4 : type == DT_I4 ? 0 : type == DT_I8 || type == DT_F8E4M3 ? 1 : 2;
+}
+
+// Byte of element (row, col) from the beginning of its tile; *shift: bits it is shifted by within the byte. The
+// only place that knows the order; kernels that read whole blocks rely on it.
+static CUDA_BOTH inline size_t cuda_element_at(const struct cuda_layout *l, int row, int col,
+                                               int *shift)
+{
+    int lane = row % 8 * 4 + col % 64 / 16, high = row / 8, e = col % 16;
+    size_t block = l->header_bytes + (size_t)(col / CUDA_UNIT_COLS) * l->unit_bytes +
+                   (size_t)(col % CUDA_UNIT_COLS / CUDA_BLOCK_COLS) * l->block_bytes;
+    *shift = 0;
+    switch (l->type) {
+    case DT_F32:
+        return ((size_t)row * (size_t)l->units * CUDA_UNIT_COLS + (size_t)col) * 4;
+    case DT_I8: // a step takes 8 of a lane's inputs: 4 of each register
+        return block + (size_t)(e / 8 * 512 + lane * 16 + (high + e % 8 / 4 * 2) * 4 + e % 4);
+    case DT_F8E4M3: // rows g in one vector, rows g + 8 in the next
+        return block + (size_t)(high * 512 + lane * 16 + e);
+    case DT_I4: // inputs 0..3 of 8 in the low halves of a word's bytes, 4..7 in the high ones
+        *shift = col % 8 / 4 * 4;
+        lane = row % 8 * 4 + col % 32 / 8;
+        return block + (size_t)(lane * 16 + (high + col % 64 / 32 * 2) * 4 + col % 4);
+    default: // 16 bits: a step takes 4 of a lane's inputs, 2 of each register
+        return block + (size_t)(e / 4 * 512 + lane * 16 + (high + e % 4 / 2 * 2) * 4 + e % 2 * 2);
+    }
+}
+
+// Byte of the scale and zero of (row, col) of a DT_I4 tile.
+static CUDA_BOTH inline size_t cuda_group_at(const struct cuda_layout *l, int row, int col)
+{
+    size_t unit = (size_t)(col / CUDA_UNIT_COLS) * l->unit_bytes;
+    return unit + (size_t)CUDA_BLOCKS * l->block_bytes +
+           (size_t)(col % CUDA_UNIT_COLS / l->group * CUDA_TILE_ROWS + row) * 4;
+}
+
+// Up to 16 rows into the tile at `tile`, plain types from f32 (row stride ld), others from codes with scales in
+// groups of `group` inputs. unpack: the exact inverse, as f32, of row `row` of a whole matrix.
+void cuda_pack_plain(const struct cuda_layout *layout, const float *rows, int count, size_t ld,
+                     void *tile);
+void cuda_pack_codes(const struct cuda_layout *layout, const struct quant_row *rows, int count,
+                     int group, void *tile);
+void cuda_unpack_row(const struct cuda_layout *layout, const void *packed, int row, float *out);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

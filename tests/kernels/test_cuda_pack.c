@@ -1,0 +1,244 @@
+// test_cuda_pack.c - the order of weights for the tensor cores: every element has a place of its own, packing and
+// unpacking are inverse, and the layout's sizes and spans are what kernels rely on.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fp.h"
+#include "base/rng.h"
+#include "kernels/cuda/cuda.h"
+
+static const enum dtype types[] = {DT_F32, DT_F16, DT_BF16, DT_I8, DT_F8E4M3, DT_I4};
+enum { TYPES = sizeof types / sizeof *types };
+
+static const struct {
+    int rows, cols;
+} shapes[] = {{1, 1}, {16, 256}, {17, 257}, {15, 255}, {40, 700}, {3, 4096}};
+enum { SHAPES = sizeof shapes / sizeof *shapes };
+
+// No two elements of a tile share bits, and none lies outside it or in scales.
+static void test_places_are_distinct(void **state)
+{
+    (void)state;
+    for (int i = 0; i < TYPES; i++) {
+        struct cuda_layout l;
+        assert_true(cuda_layout_plan(types[i], 16, 512, 32, &l));
+        unsigned char *used = calloc(1, l.tile_bytes);
+        int bytes = cuda_element_bytes(types[i]), shift;
+        for (int r = 0; r < 16; r++)
+            for (int c = 0; c < 512; c++) {
+                size_t at = cuda_element_at(&l, r, c, &shift);
+                unsigned char mask = types[i] == DT_I4 ? (unsigned char)(15 << shift) : 255;
+                for (int b = 0; b < (bytes ? bytes : 1); b++) {
+                    assert_true(at + (size_t)b < l.tile_bytes);
+                    assert_int_equal(used[at + (size_t)b] & mask, 0);
+                    used[at + (size_t)b] |= mask;
+                }
+            }
+        for (int r = 0; r < 16 && types[i] == DT_I4; r++)
+            for (int c = 0; c < 512; c += 32) {
+                size_t at = cuda_group_at(&l, r, c);
+                assert_true(at + 4 <= l.tile_bytes);
+                for (int b = 0; b < 4; b++) {
+                    assert_int_equal(used[at + (size_t)b], 0);
+                    used[at + (size_t)b] = 255;
+                }
+            }
+        size_t filled = 0;
+        for (size_t b = 0; b < l.tile_bytes; b++)
+            filled += used[b] == 255;
+        assert_int_equal(filled, l.tile_bytes - l.header_bytes);
+        free(used);
+    }
+}
+
+// What mma.m16n8k16 and m16n8k32 ask of a lane: its 16-byte vectors hold rows g and g + 8, and inputs that x has
+// next to each other.
+static void test_lanes_hold_their_rows(void **state)
+{
+    (void)state;
+    struct cuda_layout l;
+    int shift;
+    assert_true(cuda_layout_plan(DT_BF16, 16, 256, 0, &l));
+    for (int lane = 0; lane < 32; lane++)
+        for (int m = 0; m < 4; m++) {
+            size_t vector = (size_t)(m * 512 + lane * 16);
+            int g = lane / 4, first = lane % 4 * 16 + 4 * m;
+            assert_int_equal(cuda_element_at(&l, g, first, &shift), vector);         // a0
+            assert_int_equal(cuda_element_at(&l, g + 8, first, &shift), vector + 4); // a1
+            assert_int_equal(cuda_element_at(&l, g, first + 2, &shift), vector + 8); // a2
+            assert_int_equal(cuda_element_at(&l, g + 8, first + 3, &shift),
+                             vector + 14); // a3's second
+        }
+    assert_true(cuda_layout_plan(DT_I4, 16, 256, 32, &l));
+    assert_int_equal(cuda_element_at(&l, 9, 32 + 8 * 3 + 6, &shift),
+                     (size_t)((1 * 4 + 3) * 16 + 3 * 4 + 2));
+    assert_int_equal(shift, 4);
+}
+
+static float *random_rows(int rows, int cols, uint64_t seed)
+{
+    struct rng rng = {seed};
+    float *x = malloc((size_t)(rows * cols) * sizeof *x);
+    for (int i = 0; i < rows * cols; i++)
+        x[i] = 2 * rng_f32(&rng) - 1;
+    return x;
+}
+
+static float rounded(enum dtype type, float x)
+{
+    return type == DT_F32    ? x
+           : type == DT_BF16 ? bf16_to_f32(bf16_from_f32(x))
+                             : f16_to_f32(f16_from_f32(x));
+}
+
+static void check_plain(enum dtype type, int rows, int cols)
+{
+    struct cuda_layout l;
+    assert_true(cuda_layout_plan(type, rows, cols, 0, &l));
+    float *x = random_rows(rows, cols, (uint64_t)rows), *row = malloc((size_t)cols * sizeof *row);
+    unsigned char *packed = malloc(cuda_layout_bytes(&l));
+    memset(packed, 0xa5, cuda_layout_bytes(&l));
+    for (int r = 0; r < rows; r += 16)
+        cuda_pack_plain(&l, x + (size_t)r * (size_t)cols, rows - r < 16 ? rows - r : 16,
+                        (size_t)cols, packed + (size_t)(r / 16) * l.tile_bytes);
+    for (int r = 0; r < rows; r++) {
+        cuda_unpack_row(&l, packed, r, row);
+        for (int c = 0; c < cols; c++)
+            assert_true(row[c] == rounded(type, x[r * cols + c]));
+    }
+    struct cuda_layout whole = l; // rows and inputs beyond are zeros
+    whole.cols = l.units * CUDA_UNIT_COLS;
+    row = realloc(row, (size_t)whole.cols * sizeof *row);
+    for (int r = 0; r < l.tiles * 16; r++) {
+        cuda_unpack_row(&whole, packed, r, row);
+        for (int c = r < rows ? cols : 0; c < whole.cols; c++)
+            assert_true(row[c] == 0);
+    }
+    free(x);
+    free(row);
+    free(packed);
+}
+
+static void check_codes(enum dtype type, int rows, int cols, int group)
+{
+    struct cuda_layout l;
+    assert_true(cuda_layout_plan(type, rows, cols, group, &l));
+    float *x = random_rows(rows, cols, 99), *row = malloc((size_t)cols * sizeof *row),
+          *want = malloc((size_t)cols * sizeof *want);
+    unsigned char *packed = malloc(cuda_layout_bytes(&l));
+    uint8_t *codes = malloc((size_t)(2 * rows * cols));
+    float *scales = malloc((size_t)(rows * cols) * sizeof *scales);
+    struct quant_row *q = malloc((size_t)rows * sizeof *q);
+    for (int r = 0; r < rows; r++) {
+        q[r] = (struct quant_row){codes + r * cols, scales + r * cols, codes + (rows + r) * cols};
+        quant_row_rtn(type, x + r * cols, cols, group, q[r]);
+    }
+    for (int r = 0; r < rows; r += 16)
+        cuda_pack_codes(&l, q + r, rows - r < 16 ? rows - r : 16, group,
+                        packed + (size_t)(r / 16) * l.tile_bytes);
+    for (int r = 0; r < rows; r++) {
+        cuda_unpack_row(&l, packed, r, row);
+        quant_row_expand(type, q[r], cols, group, want);
+        for (int c = 0; c < cols; c++)
+            assert_true(row[c] == want[c]);
+    }
+    free(x);
+    free(row);
+    free(want);
+    free(packed);
+    free(codes);
+    free(scales);
+    free(q);
+}
+
+static void test_packing_and_its_inverse(void **state)
+{
+    (void)state;
+    for (int s = 0; s < SHAPES; s++) {
+        int rows = shapes[s].rows, cols = shapes[s].cols;
+        check_plain(DT_F32, rows, cols);
+        check_plain(DT_F16, rows, cols);
+        check_plain(DT_BF16, rows, cols);
+        check_codes(DT_I8, rows, cols, 0);
+        check_codes(DT_F8E4M3, rows, cols, 0);
+        check_codes(DT_I4, rows, cols, 128);
+        check_codes(DT_I4, rows, cols, 32);
+        check_codes(DT_I4, rows, cols, 64);
+        check_codes(DT_I4, rows, cols, cols); // one group a row
+    }
+}
+
+static void test_groups_that_fit_and_do_not(void **state)
+{
+    (void)state;
+    static const struct {
+        int cols, group, packed; // 0: refused
+    } cases[] = {{4096, 128, 128}, {4096, 256, 128}, {4096, 64, 32}, {4096, 32, 32},
+                 {4096, 96, 32},   {4096, 16, 0},    {4096, 48, 0},  {96, 96, 128},
+                 {96, 128, 128},   {4096, 4096, 128}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct cuda_layout l;
+        assert_int_equal(cuda_layout_plan(DT_I4, 16, cases[i].cols, cases[i].group, &l),
+                         cases[i].packed != 0);
+        assert_int_equal(l.group, cases[i].packed);
+    }
+}
+
+static void test_spans_cover_the_units(void **state)
+{
+    (void)state;
+    for (int units = 1; units < 120; units++) {
+        struct cuda_layout l;
+        assert_true(cuda_layout_plan(DT_BF16, 16, units * CUDA_UNIT_COLS, 0, &l));
+        assert_int_equal(l.units, units);
+        assert_in_range(l.spans, 1, CUDA_MOST_SPANS);
+        assert_true(l.spans * l.span_units >= units && (l.spans - 1) * l.span_units < units);
+    }
+}
+
+static void test_scratch_of_splits(void **state)
+{
+    (void)state;
+    struct cuda_layout l;
+    assert_true(cuda_layout_plan(DT_BF16, 4096, 4096, 0, &l));
+    assert_int_equal(cuda_partial_bytes(&l, 1), (size_t)16 * 8 * 4096 * 4);
+    assert_int_equal(cuda_partial_bytes(&l, 1000),
+                     (size_t)16 * 64 * 4096 * 4); // more tokens need none
+    assert_true(cuda_layout_plan(DT_BF16, CUDA_FULL_TILES * 16, 4096, 0, &l));
+    assert_int_equal(cuda_partial_bytes(&l, 64), 0);
+    assert_int_equal(cuda_attention_bytes(2, 8, 64, 257), (size_t)2 * 2 * 8 * 66 * 4);
+}
+
+// Every operation that a step needs has rows where kernels are built, and none without.
+static void test_table(void **state)
+{
+    (void)state;
+    size_t count;
+    const struct cuda_kernel *table = cuda_table(&count);
+    assert_int_equal(count > 0, HAVE_CUDA);
+    for (size_t i = 0; i < count; i++)
+        assert_ptr_equal(cuda_find(table[i].op, table[i].w, table[i].x), &table[i]);
+    assert_null(cuda_find(CUOP_LINEAR, DT_I4, DT_F32));
+    if (!HAVE_CUDA)
+        assert_non_null(cuda_launch_error());
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_places_are_distinct),
+        cmocka_unit_test(test_lanes_hold_their_rows),
+        cmocka_unit_test(test_packing_and_its_inverse),
+        cmocka_unit_test(test_groups_that_fit_and_do_not),
+        cmocka_unit_test(test_spans_cover_the_units),
+        cmocka_unit_test(test_scratch_of_splits),
+        cmocka_unit_test(test_table),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
