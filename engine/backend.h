@@ -80,7 +80,7 @@ struct backend {
                         struct error *err);
 };
 
-extern const struct backend cpu_backend;
+extern const struct backend cpu_backend, cuda_backend;
 
 // The backend of a kind of device, or NULL where this build has none.
 const struct backend *backend_find(enum device_kind kind);

@@ -3,7 +3,7 @@
 // Apart from model.c so that a test can link a list of its own.
 #include "engine/backend.h"
 
-static const struct backend *const backends[] = {&cpu_backend};
+static const struct backend *const backends[] = {&cpu_backend, &cuda_backend};
 
 const struct backend *backend_find(enum device_kind kind)
 {

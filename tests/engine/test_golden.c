@@ -3,86 +3,9 @@
 // Bounds. f32: 1e-4 of the largest logit of the case, over every chunking, tier and thread count.
 // bf16: the goldens are f32, so the bound is what rounding inputs and weights to 8 bits costs in these
 // two-layer models with deliberately wide scores (measured: at most 2.6 %), and 4 % is asked.
-#include "tests/engine/fixture.h"
+#include "tests/engine/golden.h"
 
-#include <stdio.h>
 #include <stdlib.h>
-
-#include "base/file.h"
-
-struct golden_case {
-    uint32_t prompt, decode, first_row;
-    const int32_t *tokens; // (prompt + decode)
-    const float *logits;   // (prompt + decode - first_row, vocab)
-};
-
-enum { MAX_CASES = 8 };
-
-struct golden {
-    struct file_map map;
-    uint32_t vocab, count;
-    struct golden_case cases[MAX_CASES];
-};
-
-static uint32_t take_u32(const unsigned char **at)
-{
-    uint32_t value;
-    memcpy(&value, *at, sizeof value);
-    *at += sizeof value;
-    return value;
-}
-
-static struct golden golden_open(const char *name)
-{
-    char path[256];
-    struct error err = {0};
-    struct golden g = {0};
-    snprintf(path, sizeof path, MODELS "%s/golden.bin", name);
-    expect_ok(file_map(path, &g.map, &err), &err, path);
-    const unsigned char *at = g.map.data + 4;
-    assert_memory_equal(g.map.data, "RGLD", 4);
-    assert_int_equal(take_u32(&at), 1);
-    g.vocab = take_u32(&at);
-    g.count = take_u32(&at);
-    assert_in_range(g.count, 1, MAX_CASES);
-    for (uint32_t i = 0; i < g.count; i++) {
-        struct golden_case *c = &g.cases[i];
-        c->prompt = take_u32(&at);
-        c->decode = take_u32(&at);
-        c->first_row = take_u32(&at);
-        c->tokens = (const int32_t *)(const void *)at;
-        at += 4 * (size_t)(c->prompt + c->decode);
-        c->logits = (const float *)(const void *)at;
-        at += 4 * (size_t)(c->prompt + c->decode - c->first_row) * g.vocab;
-    }
-    assert_ptr_equal(at, g.map.data + g.map.size_bytes);
-    return g;
-}
-
-// Largest difference over a case, as a share of its largest logit. `chunk` tokens of the prompt a step.
-static double case_difference(struct model *model, const struct golden_case *c, size_t vocab,
-                              int chunk)
-{
-    int total = (int)(c->prompt + c->decode);
-    enum dtype kv = model_scheme(model)->default_kv;
-    struct context *ctx = context_of(
-        model, (struct context_options){
-                   .batch = 1, .positions = total, .chunk = chunk, .kv = kv, .logit_rows = chunk});
-    size_t stored = ((size_t)total - c->first_row) * vocab;
-    double worst = 0, scale = largest_magnitude(c->logits, stored);
-    for (int at = 0; at < total;) {
-        int left = (int)c->prompt - at;
-        int count = left <= 0 ? 1 : left < chunk ? left : chunk;
-        const float *rows = step(ctx, 0, c->tokens + at, count, LOGITS_ALL);
-        for (int r = 0; r < count; r++, at++)
-            if (at >= (int)c->first_row)
-                worst = fmax(worst, largest_difference(
-                                        rows + (size_t)r * vocab,
-                                        c->logits + ((size_t)at - c->first_row) * vocab, vocab));
-    }
-    context_destroy(ctx);
-    return worst / scale;
-}
 
 static double worst_of(const char *path, const struct golden *g, const char *scheme, int threads,
                        unsigned isa)
@@ -129,35 +52,19 @@ static void check_model(const char *name, const char *scheme, double bound)
     file_unmap(&g.map);
 }
 
-static const char *const models[] = {"llama-gqa3",
-                                     "llama-wide-heads",
-                                     "llama-llama3",
-                                     "llama-linear",
-                                     "llama-yarn",
-                                     "qwen2-tied",
-                                     "qwen2-sharded",
-                                     "mistral-window",
-                                     "mixtral",
-                                     "qwen2-moe",
-                                     "qwen2-moe-normed",
-                                     "qwen3",
-                                     "phi-2",
-                                     "phi3",
-                                     "phi3-longrope",
-                                     "gemma",
-                                     "gemma2",
-                                     "gemma3",
-                                     "gpt2",
-                                     "gpt-bigcode",
-                                     "falcon-7b",
-                                     "falcon-40b",
-                                     "falcon-11b",
-                                     "gpt-bigcode-heads",
-                                     "falcon-rw",
-                                     "mpt",
-                                     "bloom",
-                                     "gguf-small-blocks",
-                                     "gguf-k-blocks"};
+static void test_f32_logits(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof golden_models / sizeof *golden_models; i++)
+        check_model(golden_models[i], "f32", 1e-4);
+}
+
+static void test_bf16_logits(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof golden_models / sizeof *golden_models; i++)
+        check_model(golden_models[i], "bf16", 0.04);
+}
 
 // Folders that contradict themselves (tools/golden/make_contradictions.py), read as transformers reads them.
 static const char *const contradictions[] = {"llama-two-scalings", "llama-llama3-bare",
@@ -170,32 +77,11 @@ static void test_contradictions(void **state)
         check_model(contradictions[i], "f32", 1e-4);
 }
 
-static void test_f32_logits(void **state)
-{
-    (void)state;
-    for (size_t i = 0; i < sizeof models / sizeof *models; i++)
-        check_model(models[i], "f32", 1e-4);
-}
-
-static void test_bf16_logits(void **state)
-{
-    (void)state;
-    for (size_t i = 0; i < sizeof models / sizeof *models; i++)
-        check_model(models[i], "bf16", 0.04);
-}
-
-// Quantized folders (tools/golden/make_quantized.py): the goldens are of the dequantized weights.
-static const char *const quantized[] = {
-    "awq-g128",        "awq-g32-qwen2", "awq-g32-phi3",   "awq-row",       "gptq-v1-asym",
-    "gptq-v2-asym",    "gptq-v1-sym",   "gptq-act-order", "gptq-8bit",     "fp8-static",
-    "fp8-dynamic",     "fp8-block",     "ct-fp8-channel", "ct-fp8-tensor", "ct-int8",
-    "ct-int8-mixtral", "ct-int8-asym",  "ct-pack-g64",    "ct-pack-asym",  "ct-pack-8bit"};
-
 static void test_quantized_logits(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < sizeof quantized / sizeof *quantized; i++)
-        check_model(quantized[i], "f32", 1e-4);
+    for (size_t i = 0; i < sizeof golden_quantized / sizeof *golden_quantized; i++)
+        check_model(golden_quantized[i], "f32", 1e-4);
 }
 
 // ---- perplexity ------------------------------------------------------------------------------------------

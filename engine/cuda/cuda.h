@@ -1,0 +1,225 @@
+// cuda.h - the CUDA backend's inner structures, in reading order: weights, a context's memory, one pass.
+//
+// prepare.c packs and uploads the weights, plan.c lays out a context, forward.c enqueues a pass, experts.c what
+// takes the place of the feed-forward where there are experts, step.c runs steps and draws ids. Memory is laid out
+// by functions that run twice over the same code: once without memory, to measure, once to place.
+// All pointers are device memory unless their comment says host. Shapes: T tokens of a pass, d width, f
+// feed-forward.
+#ifndef ENGINE_CUDA_CUDA_H
+#define ENGINE_CUDA_CUDA_H
+
+#include "device/cuda.h"
+#include "engine/backend.h"
+#include "engine/model/kv.h"
+#include "engine/model/observe.h"
+#include "engine/model/roles.h"
+#include "kernels/cuda/cuda.h"
+
+// ---- laying out memory -------------------------------------------------------------------------------
+
+struct gpu_cursor {
+    unsigned char *base; // NULL: only measures
+    size_t used_bytes;
+};
+// 256-byte aligned; NULL while measuring.
+void *gpu_take(struct gpu_cursor *cursor, size_t count, size_t size_bytes);
+
+// ---- a prepared model --------------------------------------------------------------------------------
+
+struct gpu_matrix {
+    struct cuda_layout layout; // of 0 rows: the description has no such product
+    void *w;
+    float *bias; // (rows) or NULL
+};
+
+struct gpu_norm {
+    float *weight, *bias; // weight NULL: there is none
+};
+
+struct gpu_expert {
+    struct gpu_matrix gate_up, down; // gate above up; up alone where there is no gate
+};
+
+struct gpu_layer {
+    struct gpu_norm attn_norm, ff_norm, attn_post_norm, ff_post_norm; // (d)
+    float *q_norm, *k_norm;                                           // (head_dim) or NULL
+    struct gpu_matrix qkv;                                            // q above k above v
+    struct gpu_matrix out, gate_up, down;
+    // Instead of gate, up and down, where there are experts:
+    struct gpu_matrix router, shared_router; // f32
+    struct gpu_expert *experts;              // (experts), host
+    struct gpu_expert shared;
+};
+
+struct gpu_weights {
+    struct gpu_layer *layers;   // host
+    struct gpu_expert *experts; // (layers, experts), host: what the layers' point into
+    void *embedding;            // (vocab, d) rows of scheme_embedding(); NULL when tied
+    void *positions;            // (learned_positions, d), alike; NULL: none
+    struct gpu_norm embedding_norm, final_norm;
+    struct gpu_matrix head;
+};
+
+// The kernels of a scheme.
+struct gpu_kernels {
+    cuda_linear_fn *linear, *head, *router;
+    cuda_norm_fn *norm, *head_norm, *plain_norm; // to the scheme's inputs, the head's, f32
+    cuda_activate_fn *activate;
+    cuda_add_fn *add;
+    cuda_softcap_fn *softcap;
+    cuda_embed_fn *embed;
+    cuda_gather_fn *gather;
+    cuda_rotate_fn *rotate;
+    cuda_sample_fn *sample;
+    cuda_stamp_fn *stamp;
+};
+
+struct gpu_model {
+    struct model_config config;
+    const struct scheme *scheme;
+    struct device *device; // borrowed
+    struct gpu_kernels kernels;
+    struct gpu_weights weights;
+    void *memory; // what weights point into
+    size_t weights_bytes;
+};
+
+// One tensor, or several stacked, as the walk over all weights meets it.
+enum gpu_item_kind { GPU_MATRIX, GPU_VECTOR, GPU_TABLE };
+struct gpu_item {
+    enum gpu_item_kind kind;
+    void *target; // struct gpu_matrix *, float ** or void **
+    enum dtype type;
+    int group;
+    int layer; // -1: outside
+    int parts;
+    struct {
+        enum tensor_role role;
+        int row0, rows, cols;
+    } part[3];
+    int cols; // of a matrix or table
+};
+typedef void gpu_visit(void *arg, const struct gpu_item *item);
+// Meets every weight the description has, in the order of memory. weights->layers must be there.
+void gpu_weights_walk(const struct model_config *config, const struct scheme *scheme,
+                      struct gpu_weights *weights, gpu_visit *visit, void *arg);
+// Takes memory for all of them, or measures it. False: a group of int4 that the kernels do not have.
+bool gpu_weights_place(struct gpu_cursor *cursor, const struct model_config *config,
+                       const struct scheme *scheme, struct gpu_weights *weights);
+
+// ---- a planned context -------------------------------------------------------------------------------
+
+// The host's side of a pass, pinned: what is copied in before it and out after.
+struct gpu_host {
+    struct cuda_token *tokens; // (rows)
+    int32_t *ids;              // (rows)
+    int32_t *wanted;           // (rows) rows of the pass whose logits are made
+    int32_t *sequence;         // (logit rows) whose stream a row is drawn with; -1: it is not
+    int32_t *drawn;            // (logit rows)
+    unsigned long long *nonfinite;
+    uint64_t *stamps; // begin, logits, end
+    float *logits;    // (logit rows, vocab)
+    float *scores;    // experts: (rows, experts + 1)
+    int32_t *slot_token;
+    float *slot_share; // (rows * used + rows)
+};
+
+struct gpu_buffers {
+    struct kv_cache kv;
+    float *cos, *sin, *local_cos, *local_sin; // (positions, rotary / 2)
+    float *bias;                              // (heads, positions) ALiBi; NULL: none
+    struct cuda_token *tokens;                // (rows)
+    int32_t *ids, *wanted;                    // (rows)
+    float *x, *branch;                        // (rows, d); branch NULL: nothing is normed behind
+    float *qkv, *attended;                    // (rows, qkv width), (rows, heads * head_dim)
+    void *input;                              // (rows, input_ld) what a product reads
+    float *input_scale;                       // (rows)
+    float *gate_up;                           // (slots, 2 f)
+    void *ff;                                 // (slots, ff_ld)
+    float *ff_scale;                          // (slots)
+    void *head_input;                         // (rows, head_ld)
+    float *head_scale;
+    void *linear_partial, *attention_partial;
+    float *normed, *scores; // experts: (rows, padded d), (rows, experts + 1)
+    void *slot_input;       // (slots, input_ld)
+    float *slot_scale, *slot_y;
+    int32_t *slot_token;
+    float *slot_share;
+    float *logits; // (logit rows, vocab)
+    int32_t *sequence, *drawn;
+    unsigned long long *nonfinite;
+    uint64_t *streams; // (batch)
+
+    int rows, logit_rows, positions, batch;
+    size_t qkv_width, input_ld, ff_ld, head_ld;
+};
+
+struct gpu_context {
+    struct gpu_model *model; // borrowed
+    struct device_queue *queue;
+    struct gpu_buffers buffers;
+    struct gpu_host host;
+    cuda_attention_fn *attention;
+    void *memory, *pinned;
+    void *candidates; // (batch, vocab) of 8 bytes, from the first sampling above temperature 0 on
+    struct sampling sampling;
+    int *chosen;   // experts: (rows, used), host
+    float *shares; // the same
+    int *first;    // (experts + 1)
+    // The decode step as a graph: of so many tokens, sampled so; NULL: none yet.
+    struct cuda_graph *graph;
+    int graph_tokens, graph_wanted;
+};
+
+void gpu_buffers_place(struct gpu_cursor *cursor, const struct model_config *config,
+                       const struct scheme *scheme, const struct context_options *options,
+                       struct gpu_buffers *b);
+struct memory_plan gpu_memory_plan(const struct device_info *device,
+                                   const struct model_config *config, const struct scheme *scheme,
+                                   const struct context_options *options, int threads);
+enum status gpu_context_create(void *prepared, const struct context_options *options,
+                               void **planned, struct error *err);
+void gpu_context_destroy(void *planned);
+enum status gpu_context_sample(void *planned, const struct sampling *sampling, struct error *err);
+
+// ---- one pass ----------------------------------------------------------------------------------------
+
+// Up to ENGINE_PASS_TOKENS tokens through the whole model, enqueued.
+struct gpu_pass {
+    struct gpu_context *ctx;
+    const struct gpu_model *model;
+    struct gpu_buffers *b;
+    int tokens, wanted;
+    int logits_row; // of the step's logits, where this pass's begin
+    bool single;    // no two tokens are of one sequence
+    enum phase phase;
+    const struct engine_observer *observer;
+    uint64_t mark_ns;  // end of the last event
+    struct error *err; // the first failure; nothing is enqueued after it
+};
+
+void gpu_forward(struct gpu_pass *pass);
+// x += the experts' output, in place of the feed-forward. Waits for the router's scores.
+void gpu_experts(struct gpu_pass *pass, int index);
+
+void *gpu_stream(const struct gpu_pass *pass);
+// y (tokens, ldy) = x W^T + bias (+ y)
+void gpu_product(const struct gpu_pass *pass, cuda_linear_fn *linear, const struct gpu_matrix *m,
+                 const void *x, size_t ldx, const float *scale, int tokens, float *y, size_t ldy,
+                 bool accumulate);
+// out = norm(x) as `kernel` stores it; norm->weight NULL: a cast.
+void gpu_norm(const struct gpu_pass *pass, cuda_norm_fn *kernel, const struct gpu_norm *norm,
+              const float *x, size_t ldx, int rows, int n, void *out, size_t ldo, float *scale);
+// act(gate) * up of `tokens` rows of gate_up, as the down projection reads it.
+void gpu_activate(const struct gpu_pass *pass, const struct gpu_matrix *gate_up, const float *from,
+                  int tokens, void *out, float *scale);
+
+// Reports an operation to the observer: waits until it is done.
+void gpu_tell(struct gpu_pass *pass, int layer, enum op_class op, struct op_cost cost);
+struct op_cost gpu_product_cost(const struct gpu_pass *pass, const struct gpu_matrix *m,
+                                enum dtype inputs, int tokens);
+
+enum status gpu_step(void *planned, const struct engine_step *step, struct step_result *result,
+                     struct error *err);
+
+#endif

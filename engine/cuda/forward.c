@@ -1,0 +1,394 @@
+// forward.c - one pass through the model, enqueued on the context's queue: embedding, layers, head.
+//
+// Reads as the papers write it; each call is a launch or two. Shapes in comments: T tokens of the pass, d width,
+// f feed-forward.
+#include "engine/cuda/cuda.h"
+
+#include <math.h>
+
+#include "base/clock.h"
+
+void *gpu_stream(const struct gpu_pass *pass)
+{
+    return device_queue_native(pass->ctx->queue);
+}
+
+// ---- observing -----------------------------------------------------------------------------------------
+
+void gpu_tell(struct gpu_pass *pass, int layer, enum op_class op, struct op_cost cost)
+{
+    if (!pass->observer || !pass->observer->on_event || pass->err->code)
+        return;
+    device_queue_wait(pass->ctx->queue, pass->err);
+    struct engine_event event = {
+        .phase = pass->phase,
+        .layer = layer,
+        .op = op,
+        .weight_bytes = cost.weight_bytes,
+        .kv_read_bytes = cost.kv_read_bytes,
+        .kv_write_bytes = cost.kv_write_bytes,
+        .activation_bytes = cost.activation_bytes,
+        .flop = cost.flop,
+        .begin_ns = pass->mark_ns,
+        .end_ns = clock_ns(),
+    };
+    pass->observer->on_event(pass->observer->user, &event);
+    pass->mark_ns = clock_ns(); // what the observer does is in no event
+}
+
+struct op_cost gpu_product_cost(const struct gpu_pass *pass, const struct gpu_matrix *m,
+                                enum dtype inputs, int tokens)
+{
+    (void)pass;
+    uint64_t bytes = cuda_layout_bytes(&m->layout);
+    if (m->bias)
+        bytes += (uint64_t)m->layout.rows * sizeof(float);
+    return cost_linear((uint64_t)tokens, (uint64_t)m->layout.rows, (uint64_t)m->layout.cols, bytes,
+                       (uint64_t)cuda_element_bytes(inputs));
+}
+
+// Of an operation on f32 rows: each element read and written once.
+static struct op_cost row_cost(int tokens, int width, uint64_t weight_bytes)
+{
+    return (struct op_cost){
+        .weight_bytes = weight_bytes,
+        .activation_bytes = 2 * (uint64_t)tokens * (uint64_t)width * sizeof(float),
+    };
+}
+
+static struct op_cost norm_cost(const struct gpu_pass *pass, int tokens,
+                                const struct gpu_norm *norm)
+{
+    int width = pass->model->config.width;
+    return row_cost(tokens, width, (norm->bias ? 2 : 1) * (uint64_t)width * sizeof(float));
+}
+
+static struct op_cost product_cost(const struct gpu_pass *pass, const struct gpu_matrix *m)
+{
+    return gpu_product_cost(pass, m, pass->model->scheme->activations, pass->tokens);
+}
+
+static struct op_cost attention_cost(const struct gpu_pass *pass, int layer)
+{
+    struct op_cost cost = {0};
+    for (int i = 0; i < pass->tokens; i++) {
+        const struct cuda_token *token = &pass->ctx->host.tokens[i];
+        int first = token->position, count = 1;
+        while (i + 1 < pass->tokens && token[count].sequence == token->sequence)
+            count++, i++;
+        cost = cost_add(cost, cost_attention(&pass->model->config, layer, pass->b->kv.type,
+                                             (uint64_t)first, (uint64_t)count));
+    }
+    return cost;
+}
+
+// ---- operations ----------------------------------------------------------------------------------------
+
+void gpu_product(const struct gpu_pass *pass, cuda_linear_fn *linear, const struct gpu_matrix *m,
+                 const void *x, size_t ldx, const float *scale, int tokens, float *y, size_t ldy,
+                 bool accumulate)
+{
+    struct cuda_linear job = {
+        .layout = m->layout,
+        .w = m->w,
+        .x = x,
+        .bias = m->bias,
+        .x_scale = scale,
+        .y = y,
+        .partial = pass->b->linear_partial,
+        .tokens = tokens,
+        .multiprocessors = device_info(pass->model->device)->units,
+        .ldx = ldx,
+        .ldy = ldy,
+        .accumulate = accumulate,
+    };
+    linear(&job, gpu_stream(pass));
+}
+
+void gpu_norm(const struct gpu_pass *pass, cuda_norm_fn *kernel, const struct gpu_norm *norm,
+              const float *x, size_t ldx, int rows, int n, void *out, size_t ldo, float *scale)
+{
+    const struct model_config *c = &pass->model->config;
+    struct cuda_norm job = {
+        .x = x,
+        .weight = norm->weight,
+        .bias = norm->bias,
+        .out = out,
+        .scale = scale,
+        .rows = rows,
+        .n = n,
+        .padded = n,
+        .ldx = ldx,
+        .ldo = ldo,
+        .eps = c->norm_eps,
+        .centered = c->norm == NORM_LAYER,
+    };
+    kernel(&job, gpu_stream(pass));
+}
+
+void gpu_activate(const struct gpu_pass *pass, const struct gpu_matrix *gate_up, const float *from,
+                  int tokens, void *out, float *scale)
+{
+    static const enum kernel_op ops[] = {[ACT_SILU] = KOP_SWIGLU,
+                                         [ACT_GELU] = KOP_GELU,
+                                         [ACT_GELU_TANH] = KOP_GELU_TANH,
+                                         [ACT_RELU] = KOP_RELU};
+    bool plain = pass->model->config.plain_ff;
+    int ff = plain ? gate_up->layout.rows : gate_up->layout.rows / 2;
+    struct cuda_activate job = {
+        .op = ops[pass->model->config.activation],
+        .gate = plain ? NULL : from,
+        .up = plain ? from : from + ff,
+        .out = out,
+        .scale = scale,
+        .rows = tokens,
+        .n = ff,
+        .padded = ff,
+        .ldx = (size_t)gate_up->layout.rows,
+        .ldo = pass->b->ff_ld,
+    };
+    pass->model->kernels.activate(&job, gpu_stream(pass));
+}
+
+// The normed residual stream as a product reads it: (T, d)
+static void normed_input(struct gpu_pass *pass, int layer, const struct gpu_norm *norm)
+{
+    struct gpu_buffers *b = pass->b;
+    int width = pass->model->config.width;
+    gpu_norm(pass, pass->model->kernels.norm, norm, b->x, (size_t)width, pass->tokens, width,
+             b->input, b->input_ld, b->input_scale);
+    gpu_tell(pass, layer, OPC_REST, norm_cost(pass, pass->tokens, norm));
+}
+
+// x += y (T, d)
+static void add_rows(struct gpu_pass *pass, const float *y)
+{
+    size_t width = (size_t)pass->model->config.width;
+    struct cuda_add job = {
+        .x = pass->b->x, .y = y, .rows = pass->tokens, .n = (int)width, .ldx = width, .ldy = width};
+    pass->model->kernels.add(&job, gpu_stream(pass));
+}
+
+// x += W input; by way of a buffer where what is added has a norm of its own.
+static void add_product(struct gpu_pass *pass, int layer, const struct gpu_matrix *w,
+                        const void *input, size_t ld, const float *scale,
+                        const struct gpu_norm *post, enum op_class op)
+{
+    struct gpu_buffers *b = pass->b;
+    size_t width = (size_t)pass->model->config.width;
+    float *y = post->weight ? b->branch : b->x;
+    gpu_product(pass, pass->model->kernels.linear, w, input, ld, scale, pass->tokens, y, width,
+                !post->weight);
+    gpu_tell(pass, layer, op, product_cost(pass, w));
+    if (!post->weight)
+        return;
+    gpu_norm(pass, pass->model->kernels.plain_norm, post, b->branch, width, pass->tokens,
+             (int)width, b->branch, width, NULL);
+    add_rows(pass, b->branch);
+    gpu_tell(pass, layer, OPC_REST, norm_cost(pass, pass->tokens, post));
+}
+
+// ---- the blocks ----------------------------------------------------------------------------------------
+
+// x = norm(scale * embedding + position) (T, d), what of it the description has
+static void embed(struct gpu_pass *pass)
+{
+    const struct gpu_model *m = pass->model;
+    const struct gpu_weights *w = &m->weights;
+    struct gpu_buffers *b = pass->b;
+    int width = m->config.width;
+    enum dtype type = scheme_embedding(m->scheme);
+    struct cuda_embed job = {
+        .x = b->x,
+        .table = w->embedding ? w->embedding : w->head.w,
+        .positions = w->positions,
+        .ids = b->ids,
+        .tokens = b->tokens,
+        .layout = w->head.layout,
+        .packed = !w->embedding,
+        .type = type,
+        .rows = pass->tokens,
+        .n = width,
+        .ldx = (size_t)width,
+        .scale = m->config.embedding_scale,
+    };
+    m->kernels.embed(&job, gpu_stream(pass));
+    if (w->embedding_norm.weight)
+        gpu_norm(pass, m->kernels.plain_norm, &w->embedding_norm, b->x, (size_t)width, pass->tokens,
+                 width, b->x, (size_t)width, NULL);
+    uint64_t row = w->embedding ? (uint64_t)width * (uint64_t)cuda_element_bytes(type)
+                                : cuda_layout_bytes(&w->head.layout) / (uint64_t)m->config.vocab;
+    gpu_tell(pass, -1, OPC_REST, row_cost(pass->tokens, width, (uint64_t)pass->tokens * row));
+}
+
+static struct cuda_kv layer_kv(const struct gpu_pass *pass, int layer)
+{
+    const struct kv_cache *kv = &pass->b->kv;
+    return (struct cuda_kv){
+        .layer = kv_keys(kv, layer, 0, 0, 0),
+        .block_bytes = kv->block_bytes,
+        .scales_offset = kv->scales_offset,
+        .kv_heads = kv->kv_heads,
+        .head_dim = kv->head_dim,
+        .type = kv->type,
+    };
+}
+
+// q, k = rope(norm(q, k)); k and v into the cache
+static void rotate(struct gpu_pass *pass, int index)
+{
+    const struct model_config *c = &pass->model->config;
+    const struct gpu_layer *layer = &pass->model->weights.layers[index];
+    struct gpu_buffers *b = pass->b;
+    bool local = b->local_cos && model_window(c, index);
+    struct cuda_rotate job = {
+        .qkv = b->qkv,
+        .tokens = b->tokens,
+        .q_norm = layer->q_norm,
+        .k_norm = layer->k_norm,
+        .cos = local ? b->local_cos : b->cos,
+        .sin = local ? b->local_sin : b->sin,
+        .kv = layer_kv(pass, index),
+        .rows = pass->tokens,
+        .heads = c->heads,
+        .rotary = c->rope == ROPE_NONE ? 0 : c->rotary,
+        .ld = b->qkv_width,
+        .clip = c->clip_qkv,
+        .eps = c->norm_eps,
+        .interleaved = c->rope == ROPE_INTERLEAVED,
+    };
+    pass->model->kernels.rotate(&job, gpu_stream(pass));
+    int heads = c->heads + c->kv_heads;
+    gpu_tell(pass, index, OPC_REST, row_cost(pass->tokens, heads * c->head_dim, 0));
+}
+
+// attended = softmax(q k) v (T, heads * head_dim), as the output projection reads it
+static void attend(struct gpu_pass *pass, int index)
+{
+    const struct model_config *c = &pass->model->config;
+    struct gpu_buffers *b = pass->b;
+    size_t width = (size_t)(c->heads * c->head_dim);
+    struct cuda_attention job = {
+        .qkv = b->qkv,
+        .tokens = b->tokens,
+        .kv = layer_kv(pass, index),
+        .bias = b->bias,
+        .out = b->attended,
+        .partial = b->attention_partial,
+        .rows = pass->tokens,
+        .heads = c->heads,
+        .window = model_window(c, index),
+        .most_positions = b->positions,
+        .single = pass->single,
+        .ld = b->qkv_width,
+        .ldo = width,
+        .bias_stride = (size_t)b->positions,
+        .scale = c->attention_scale != 0 ? c->attention_scale : 1.0f / sqrtf((float)c->head_dim),
+        .softcap = c->attention_softcap,
+    };
+    pass->ctx->attention(&job, gpu_stream(pass));
+    static const struct gpu_norm cast = {NULL, NULL};
+    gpu_norm(pass, pass->model->kernels.norm, &cast, b->attended, width, pass->tokens, (int)width,
+             b->input, b->input_ld, b->input_scale);
+    if (pass->observer)
+        gpu_tell(pass, index, OPC_ATTENTION, attention_cost(pass, index));
+}
+
+// ff = act(G h) * U h, or act(U h): (T, f)
+static void feed_forward_up(struct gpu_pass *pass, int index)
+{
+    const struct gpu_layer *layer = &pass->model->weights.layers[index];
+    struct gpu_buffers *b = pass->b;
+    gpu_product(pass, pass->model->kernels.linear, &layer->gate_up, b->input, b->input_ld,
+                b->input_scale, pass->tokens, b->gate_up, (size_t)layer->gate_up.layout.rows,
+                false);
+    gpu_activate(pass, &layer->gate_up, b->gate_up, pass->tokens, b->ff, b->ff_scale);
+    gpu_tell(pass, index, OPC_GATE_UP, product_cost(pass, &layer->gate_up));
+}
+
+// x += O attention(rope(Q h), rope(K h), V h), h = norm(x). In a parallel block the feed-forward starts from the
+// same x: its first half runs while that is still there.
+static void attention_block(struct gpu_pass *pass, int index)
+{
+    const struct gpu_layer *layer = &pass->model->weights.layers[index];
+    const struct model_config *c = &pass->model->config;
+    struct gpu_buffers *b = pass->b;
+    normed_input(pass, index, &layer->attn_norm);
+    gpu_product(pass, pass->model->kernels.linear, &layer->qkv, b->input, b->input_ld,
+                b->input_scale, pass->tokens, b->qkv, b->qkv_width, false);
+    gpu_tell(pass, index, OPC_QKV, product_cost(pass, &layer->qkv));
+    if (c->parallel) {
+        if (!c->shared_norm)
+            normed_input(pass, index, &layer->ff_norm);
+        feed_forward_up(pass, index);
+    }
+    rotate(pass, index);
+    attend(pass, index);
+    add_product(pass, index, &layer->out, b->input, b->input_ld, b->input_scale,
+                &layer->attn_post_norm, OPC_OUTPUT);
+}
+
+// x += D (act(G h) * U h), h = norm(x)
+static void feed_forward_block(struct gpu_pass *pass, int index)
+{
+    const struct gpu_layer *layer = &pass->model->weights.layers[index];
+    struct gpu_buffers *b = pass->b;
+    if (pass->model->config.experts) {
+        gpu_experts(pass, index);
+        return;
+    }
+    if (!pass->model->config.parallel) {
+        normed_input(pass, index, &layer->ff_norm);
+        feed_forward_up(pass, index);
+    }
+    add_product(pass, index, &layer->down, b->ff, b->ff_ld, b->ff_scale, &layer->ff_post_norm,
+                OPC_DOWN);
+}
+
+// logits of the wanted rows alone: (wanted, vocab)
+static void head_block(struct gpu_pass *pass)
+{
+    const struct gpu_model *m = pass->model;
+    const struct model_config *c = &m->config;
+    struct gpu_buffers *b = pass->b;
+    size_t width = (size_t)c->width, vocab = (size_t)c->vocab;
+    float *logits = b->logits + (size_t)pass->logits_row * vocab;
+    struct cuda_norm norm = {
+        .x = b->x,
+        .weight = m->weights.final_norm.weight,
+        .bias = m->weights.final_norm.bias,
+        .index = b->wanted,
+        .out = b->head_input,
+        .scale = b->head_scale,
+        .rows = pass->wanted,
+        .n = c->width,
+        .padded = c->width,
+        .ldx = width,
+        .ldo = b->head_ld,
+        .eps = c->norm_eps,
+        .centered = c->norm == NORM_LAYER,
+    };
+    m->kernels.head_norm(&norm, gpu_stream(pass));
+    gpu_tell(pass, -1, OPC_REST, norm_cost(pass, pass->wanted, &m->weights.final_norm));
+    gpu_product(pass, m->kernels.head, &m->weights.head, b->head_input, b->head_ld, b->head_scale,
+                pass->wanted, logits, vocab, false);
+    gpu_tell(pass, -1, OPC_HEAD,
+             gpu_product_cost(pass, &m->weights.head, m->scheme->head_activations, pass->wanted));
+    if (c->logit_softcap == 0)
+        return;
+    struct cuda_softcap cap = {logits, (size_t)pass->wanted * vocab, c->logit_softcap};
+    m->kernels.softcap(&cap, gpu_stream(pass));
+    gpu_tell(pass, -1, OPC_REST, row_cost(pass->wanted, c->vocab, 0));
+}
+
+void gpu_forward(struct gpu_pass *pass)
+{
+    pass->mark_ns = pass->observer ? clock_ns() : 0;
+    embed(pass);
+    for (int i = 0; i < pass->model->config.layers && !pass->err->code; i++) {
+        attention_block(pass, i);
+        feed_forward_block(pass, i);
+    }
+    if (pass->wanted && !pass->err->code)
+        head_block(pass);
+}

@@ -1,0 +1,320 @@
+// plan.c - the memory of a context: everything a step needs, taken once. See cuda.h for the shapes.
+#include "engine/cuda/cuda.h"
+
+#include <stdlib.h>
+
+#include "base/str.h"
+#include "engine/model/alibi.h"
+#include "engine/model/pass.h"
+#include "engine/model/rope.h"
+#include "engine/model/sampler.h"
+#include "engine/model/sizes.h"
+
+static int max_int(int a, int b)
+{
+    return a > b ? a : b;
+}
+
+static int widest_ff(const struct model_config *config)
+{
+    return max_int(config->ff, config->shared_ff);
+}
+
+// (token, expert) pairs of a pass; its tokens where there are no experts.
+static size_t slot_count(const struct model_config *config, const struct gpu_buffers *b)
+{
+    return sat_mul((size_t)b->rows, (size_t)max_int(config->experts_used, 1));
+}
+
+static void sizes_plan(const struct model_config *config, const struct context_options *options,
+                       struct gpu_buffers *b)
+{
+    *b = (struct gpu_buffers){
+        .rows = pass_tokens(options),
+        .logit_rows = max_int(options->logit_rows, options->batch) + options->batch,
+        .positions = options->positions,
+        .batch = options->batch,
+        .qkv_width = (size_t)(config->heads + 2 * config->kv_heads) * (size_t)config->head_dim,
+        .input_ld =
+            (size_t)cuda_padded_cols(max_int(config->width, config->heads * config->head_dim)),
+        .ff_ld = (size_t)cuda_padded_cols(widest_ff(config)),
+        .head_ld = (size_t)cuda_padded_cols(config->width),
+    };
+}
+
+static void tables_place(struct gpu_cursor *cursor, const struct model_config *config,
+                         struct gpu_buffers *b)
+{
+    size_t positions = (size_t)b->positions, row = (size_t)config->rotary / 2 * sizeof(float);
+    b->cos = gpu_take(cursor, positions, row);
+    b->sin = gpu_take(cursor, positions, row);
+    if (config->rope_local_theta != 0) {
+        b->local_cos = gpu_take(cursor, positions, row);
+        b->local_sin = gpu_take(cursor, positions, row);
+    }
+    if (config->alibi != ALIBI_NONE)
+        b->bias = gpu_take(cursor, (size_t)config->heads, sat_mul(positions, sizeof(float)));
+}
+
+static void experts_place(struct gpu_cursor *cursor, const struct model_config *config,
+                          size_t element, struct gpu_buffers *b)
+{
+    size_t rows = (size_t)b->rows, slots = slot_count(config, b);
+    if (!config->experts)
+        return;
+    b->normed = gpu_take(cursor, rows, b->head_ld * sizeof(float));
+    b->scores = gpu_take(cursor, rows, ((size_t)config->experts + 1) * sizeof(float));
+    b->slot_input = gpu_take(cursor, slots, b->input_ld * element);
+    b->slot_scale = gpu_take(cursor, slots, sizeof(float));
+    b->slot_y = gpu_take(cursor, slots, (size_t)config->width * sizeof(float));
+    b->slot_token = gpu_take(cursor, slots, sizeof(int32_t));
+    b->slot_share = gpu_take(cursor, slots + rows, sizeof(float));
+}
+
+// Partial sums of the largest product of few tokens.
+static size_t partial_bytes(const struct model_config *config, const struct scheme *scheme,
+                            int rows)
+{
+    const struct tensor_shape shapes[] = {
+        {(int)((size_t)(config->heads + 2 * config->kv_heads) * (size_t)config->head_dim),
+         config->width},
+        {config->width, config->heads * config->head_dim},
+        {2 * widest_ff(config), config->width},
+        {config->width, widest_ff(config)},
+        {config->vocab, config->width},
+    };
+    size_t most = 0;
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        struct cuda_layout layout;
+        cuda_layout_plan(scheme->weights == DT_I4 ? DT_I8 : scheme->weights, shapes[i].rows,
+                         shapes[i].cols, 0, &layout);
+        size_t bytes = cuda_partial_bytes(&layout, rows);
+        most = bytes > most ? bytes : most;
+    }
+    return most;
+}
+
+void gpu_buffers_place(struct gpu_cursor *cursor, const struct model_config *config,
+                       const struct scheme *scheme, const struct context_options *options,
+                       struct gpu_buffers *b)
+{
+    sizes_plan(config, options, b);
+    b->kv = kv_layout(config, options);
+    b->kv.memory = gpu_take(cursor, 1, kv_bytes(&b->kv));
+
+    size_t rows = (size_t)b->rows, width = (size_t)config->width * sizeof(float);
+    size_t slots = slot_count(config, b), logits = (size_t)b->logit_rows;
+    size_t element = (size_t)cuda_element_bytes(scheme->activations);
+    tables_place(cursor, config, b);
+    b->tokens = gpu_take(cursor, rows, sizeof *b->tokens);
+    b->ids = gpu_take(cursor, rows, sizeof *b->ids);
+    b->wanted = gpu_take(cursor, rows, sizeof *b->wanted);
+    b->x = gpu_take(cursor, rows, width);
+    b->branch = config->post_norms ? gpu_take(cursor, rows, width) : NULL;
+    b->qkv = gpu_take(cursor, rows, b->qkv_width * sizeof(float));
+    b->attended =
+        gpu_take(cursor, rows, (size_t)(config->heads * config->head_dim) * sizeof(float));
+    b->input = gpu_take(cursor, rows, b->input_ld * element);
+    b->input_scale = gpu_take(cursor, rows, sizeof(float));
+    b->gate_up = gpu_take(cursor, slots, 2 * (size_t)widest_ff(config) * sizeof(float));
+    b->ff = gpu_take(cursor, slots, b->ff_ld * element);
+    b->ff_scale = gpu_take(cursor, slots, sizeof(float));
+    b->head_input =
+        gpu_take(cursor, rows, b->head_ld * (size_t)cuda_element_bytes(scheme->head_activations));
+    b->head_scale = gpu_take(cursor, rows, sizeof(float));
+    b->linear_partial = gpu_take(cursor, 1, partial_bytes(config, scheme, b->rows));
+    b->attention_partial = gpu_take(
+        cursor, 1, cuda_attention_bytes(b->batch, config->heads, config->head_dim, b->positions));
+    experts_place(cursor, config, element, b);
+    b->logits = gpu_take(cursor, logits, (size_t)config->vocab * sizeof(float));
+    b->sequence = gpu_take(cursor, logits, sizeof *b->sequence);
+    b->drawn = gpu_take(cursor, logits, sizeof *b->drawn);
+    b->nonfinite = gpu_take(cursor, 1, sizeof *b->nonfinite);
+    b->streams = gpu_take(cursor, (size_t)b->batch, sizeof *b->streams);
+}
+
+static size_t context_bytes(const struct model_config *config, const struct scheme *scheme,
+                            const struct context_options *options, size_t *kv)
+{
+    struct gpu_cursor context = {0};
+    struct gpu_buffers b;
+    gpu_buffers_place(&context, config, scheme, options, &b);
+    *kv = kv_bytes(&b.kv);
+    return context.used_bytes;
+}
+
+struct memory_plan gpu_memory_plan(const struct device_info *device,
+                                   const struct model_config *config, const struct scheme *scheme,
+                                   const struct context_options *options, int threads)
+{
+    (void)device; // every GPU needs the same
+    (void)threads;
+    struct gpu_cursor weights = {0};
+    struct gpu_weights w = {0};
+    struct memory_plan plan = {0};
+    size_t all = context_bytes(config, scheme, options, &plan.kv_bytes);
+    plan.scratch_bytes = all == SIZE_MAX ? SIZE_MAX : all - plan.kv_bytes;
+    w.layers = calloc((size_t)config->layers, sizeof *w.layers);
+    w.experts = calloc((size_t)config->layers * (size_t)config->experts + 1, sizeof *w.experts);
+    if (w.layers && w.experts)
+        gpu_weights_place(&weights, config, scheme, &w);
+    plan.weights_bytes = w.layers && w.experts ? weights.used_bytes : SIZE_MAX;
+    free(w.layers);
+    free(w.experts);
+    return plan;
+}
+
+// ---- making one --------------------------------------------------------------------------------------
+
+static void host_place(struct gpu_cursor *cursor, const struct model_config *config,
+                       const struct gpu_buffers *b, struct gpu_host *h)
+{
+    size_t rows = (size_t)b->rows, logits = (size_t)b->logit_rows, slots = slot_count(config, b);
+    h->tokens = gpu_take(cursor, rows, sizeof *h->tokens);
+    h->ids = gpu_take(cursor, rows, sizeof *h->ids);
+    h->wanted = gpu_take(cursor, rows, sizeof *h->wanted);
+    h->sequence = gpu_take(cursor, logits, sizeof *h->sequence);
+    h->drawn = gpu_take(cursor, logits, sizeof *h->drawn);
+    h->nonfinite = gpu_take(cursor, 1, sizeof *h->nonfinite);
+    h->stamps = gpu_take(cursor, 3, sizeof *h->stamps);
+    h->logits = gpu_take(cursor, logits, (size_t)config->vocab * sizeof *h->logits);
+    if (!config->experts)
+        return;
+    h->scores = gpu_take(cursor, rows, ((size_t)config->experts + 1) * sizeof *h->scores);
+    h->slot_token = gpu_take(cursor, slots, sizeof *h->slot_token);
+    h->slot_share = gpu_take(cursor, slots + rows, sizeof *h->slot_share);
+}
+
+// Cosines and sines of all positions, made on the host as the CPU makes them.
+static enum status upload_tables(struct gpu_context *ctx, struct error *err)
+{
+    const struct model_config *c = &ctx->model->config;
+    struct device *device = ctx->model->device;
+    struct model_config plain = *c; // layers with a theta of their own take nothing of the scaling
+    const struct gpu_buffers *b = &ctx->buffers;
+    size_t half = (size_t)c->rotary / 2, n = (size_t)b->positions * half;
+    size_t most = n > (size_t)(c->heads * b->positions) ? n : (size_t)(c->heads * b->positions);
+    float *freq = malloc((half + 1) * sizeof *freq), *one = malloc((most + 1) * sizeof *one);
+    float *two = malloc((n + 1) * sizeof *two);
+    plain.rope_attention_factor = 0;
+    if (!freq || !one || !two)
+        FAIL(err, ERR_NOMEM, "%zu bytes for rotary tables", most * sizeof *one);
+    for (int local = 0; !err->code && local < 2 && c->rope != ROPE_NONE; local++) {
+        if (local && !b->local_cos)
+            break;
+        if (local)
+            rope_local_frequencies(c, freq);
+        else
+            rope_frequencies(c, b->positions, freq);
+        rope_fill(local ? &plain : c, freq, 0, b->positions, one, two);
+        device_copy_in(device, local ? b->local_cos : b->cos, one, n * sizeof *one, err);
+        device_copy_in(device, local ? b->local_sin : b->sin, two, n * sizeof *two, err);
+    }
+    if (!err->code && b->bias) {
+        alibi_fill(c, 0, c->heads, b->positions, one);
+        device_copy_in(device, b->bias, one, (size_t)(c->heads * b->positions) * sizeof *one, err);
+    }
+    free(freq);
+    free(one);
+    free(two);
+    return err->code;
+}
+
+static enum status memory_take(struct gpu_context *ctx, const struct context_options *options,
+                               struct error *err)
+{
+    const struct gpu_model *m = ctx->model;
+    char need[32], have[32];
+    size_t kv, bytes = context_bytes(&m->config, m->scheme, options, &kv);
+    struct gpu_cursor host = {0}, placed = {0}, pinned = {0};
+    if (bytes <= device_memory(m->device).available_bytes)
+        ctx->memory = device_alloc(m->device, bytes);
+    if (!ctx->memory)
+        return FAIL(
+            err, ERR_NOMEM,
+            "KV cache and scratch of %s do not fit: %s available on %s beside the weights",
+            format_bytes((double)bytes, need, sizeof need),
+            format_bytes((double)device_memory(m->device).available_bytes, have, sizeof have),
+            device_info(m->device)->name);
+    placed.base = ctx->memory;
+    gpu_buffers_place(&placed, &m->config, m->scheme, options, &ctx->buffers);
+    host_place(&host, &m->config, &ctx->buffers, &ctx->host);
+    ctx->pinned = cuda_pinned_alloc(m->device, host.used_bytes);
+    pinned.base = ctx->pinned;
+    if (!ctx->pinned)
+        return FAIL(err, ERR_NOMEM, "%s of pinned host memory: refused",
+                    format_bytes((double)host.used_bytes, need, sizeof need));
+    host_place(&pinned, &m->config, &ctx->buffers, &ctx->host);
+    size_t slots = slot_count(&m->config, &ctx->buffers);
+    ctx->chosen = malloc(slots * sizeof *ctx->chosen);
+    ctx->shares = malloc(slots * sizeof *ctx->shares);
+    ctx->first = malloc(((size_t)m->config.experts + 1) * sizeof *ctx->first);
+    if (!ctx->chosen || !ctx->shares || !ctx->first)
+        return FAIL(err, ERR_NOMEM, "context: out of memory");
+    // Zeros: what is behind the inputs of a row is never written.
+    TRY(cuda_queue_fill(ctx->queue, ctx->memory, 0, bytes, err));
+    return device_queue_wait(ctx->queue, err);
+}
+
+enum status gpu_context_create(void *prepared, const struct context_options *options,
+                               void **planned, struct error *err)
+{
+    *planned = NULL;
+    struct gpu_model *m = prepared;
+    struct gpu_context *ctx = calloc(1, sizeof *ctx);
+    if (!ctx)
+        return FAIL(err, ERR_NOMEM, "context: %zu bytes", sizeof *ctx);
+    ctx->model = m;
+    const struct cuda_kernel *attention = cuda_find(CUOP_ATTENTION, options->kv, DT_F32);
+    if (!attention)
+        FAIL(err, ERR_UNSUPPORTED, "no CUDA attention kernel for a KV cache of %s",
+             storage_name(options->kv));
+    else
+        ctx->attention = attention->fn.attention;
+    if (err->code || device_queue_create(m->device, &ctx->queue, err) != OK ||
+        memory_take(ctx, options, err) != OK || upload_tables(ctx, err) != OK) {
+        gpu_context_destroy(ctx);
+        return err->code;
+    }
+    *planned = ctx;
+    return OK;
+}
+
+void gpu_context_destroy(void *planned)
+{
+    struct gpu_context *ctx = planned;
+    if (!ctx)
+        return;
+    struct device *device = ctx->model->device;
+    device_queue_destroy(ctx->queue);
+    cuda_graph_destroy(device, ctx->graph);
+    device_free(device, ctx->memory);
+    device_free(device, ctx->candidates);
+    cuda_pinned_free(device, ctx->pinned);
+    free(ctx->chosen);
+    free(ctx->shares);
+    free(ctx->first);
+    free(ctx);
+}
+
+enum status gpu_context_sample(void *planned, const struct sampling *sampling, struct error *err)
+{
+    struct gpu_context *ctx = planned;
+    struct device *device = ctx->model->device;
+    size_t bytes = (size_t)ctx->buffers.logit_rows * (size_t)ctx->model->config.vocab * 8;
+    if (sampling->temperature > 0 && !ctx->candidates) {
+        ctx->candidates = device_alloc(device, bytes);
+        if (!ctx->candidates)
+            return FAIL(err, ERR_NOMEM, "%zu bytes for sampling do not fit on %s", bytes,
+                        device_info(device)->name);
+    }
+    for (int i = 0; i < ctx->buffers.batch; i++) {
+        struct rng stream = sampling_stream(sampling->seed, i);
+        TRY(device_copy_in(device, ctx->buffers.streams + i, &stream.state, sizeof stream.state,
+                           err));
+    }
+    ctx->sampling = *sampling;
+    cuda_graph_destroy(device, ctx->graph); // it draws the old way
+    ctx->graph = NULL;
+    return OK;
+}

@@ -1,0 +1,174 @@
+// test_engine.c - the CUDA backend against the golden logits, every architecture; and against itself: chunks, batches,
+// graphs and sampling.
+//
+// Bounds are those of tests/engine/test_golden.c: 1e-4 of the largest logit in f32, 4 % in bf16.
+#include "tests/cuda/gpu.h"
+
+#include "tests/engine/golden.h"
+
+static void check_model(const char *name, const char *scheme, double bound)
+{
+    static const int chunks[] = {1000, 1, 5, 64};
+    char path[256];
+    struct golden g = golden_open(name);
+    snprintf(path, sizeof path, MODELS "%s/config.json", name);
+    bool folder = file_exists(path);
+    snprintf(path, sizeof path, folder ? MODELS "%s" : MODELS "%s/model.gguf", name);
+    struct model *model = load(path, scheme, gpu);
+    double worst = 0;
+    for (uint32_t i = 0; i < g.count; i++)
+        for (size_t j = 0; j < sizeof chunks / sizeof *chunks; j++) {
+            double d = case_difference(model, &g.cases[i], g.vocab, chunks[j]);
+            worst = isnan(d) ? INFINITY : fmax(worst, d);
+        }
+    print_message("%-18s %-5s %.2e%s\n", name, scheme, worst,
+                  worst <= bound ? "" : "  OVER THE BOUND");
+    model_destroy(model);
+    file_unmap(&g.map);
+    if (!(worst <= bound))
+        fail_msg("%s, %s: %g of the largest logit, bound %g", path, scheme, worst, bound);
+}
+
+static void test_f32_logits(void **state)
+{
+    (void)state;
+    NEED_GPU();
+    for (size_t i = 0; i < sizeof golden_models / sizeof *golden_models; i++)
+        check_model(golden_models[i], "f32", 1e-4);
+}
+
+static void test_bf16_logits(void **state)
+{
+    (void)state;
+    NEED_GPU();
+    for (size_t i = 0; i < sizeof golden_models / sizeof *golden_models; i++)
+        check_model(golden_models[i], "bf16", 0.04);
+}
+
+static void test_quantized_folders(void **state)
+{
+    (void)state;
+    NEED_GPU();
+    for (size_t i = 0; i < sizeof golden_quantized / sizeof *golden_quantized; i++)
+        check_model(golden_quantized[i], "f32", 1e-4);
+}
+
+enum { PROMPT = 150, DRAWN = 12, BATCH = 3 };
+
+// Ids of a greedy or sampled run of `batch` sequences, the prompt in chunks; and the last logits of sequence 0.
+static void generate(struct model *model, enum dtype kv, int batch, int chunk,
+                     const struct sampling *sampling, int32_t ids[BATCH][DRAWN], float *logits)
+{
+    struct error err = {0};
+    int vocab = model_config(model)->vocab;
+    struct context *ctx = context_of(model, (struct context_options){.batch = batch,
+                                                                     .positions = PROMPT + DRAWN,
+                                                                     .chunk = PROMPT,
+                                                                     .kv = kv,
+                                                                     .logit_rows = 1});
+    expect_ok(context_sample(ctx, sampling, &err), &err, "context_sample");
+    int32_t prompt[BATCH][PROMPT], next[BATCH];
+    struct span spans[BATCH];
+    struct step_result result;
+    for (int i = 0; i < batch * PROMPT; i++)
+        prompt[i / PROMPT][i % PROMPT] = (int32_t)(rng_hash((uint64_t)i) % (uint64_t)vocab);
+    for (int at = 0; at < PROMPT; at += chunk) {
+        int count = PROMPT - at < chunk ? PROMPT - at : chunk;
+        for (int i = 0; i < batch; i++)
+            spans[i] = (struct span){.sequence = i,
+                                     .count = count,
+                                     .tokens = prompt[i] + at,
+                                     .sample = at + count == PROMPT};
+        expect_ok(context_step(ctx, spans, batch, PHASE_PREFILL, &result, &err), &err, "prefill");
+    }
+    for (int d = 0; d < DRAWN; d++) {
+        assert_true(result.begin_ns <= result.logits_ns && result.logits_ns <= result.end_ns);
+        assert_int_equal(result.nonfinite, 0);
+        for (int i = 0; i < batch; i++) {
+            ids[i][d] = next[i] = result.ids[i];
+            spans[i] = (struct span){.sequence = i,
+                                     .count = 1,
+                                     .tokens = &next[i],
+                                     .sample = true,
+                                     .logits = i ? LOGITS_NONE : LOGITS_LAST};
+        }
+        expect_ok(context_step(ctx, spans, batch, PHASE_DECODE, &result, &err), &err, "decode");
+    }
+    memcpy(logits, result.logits, (size_t)vocab * sizeof *logits);
+    context_destroy(ctx);
+}
+
+// Chunks, neighbours and the number of tokens change no bit, in any scheme and KV type.
+static void test_same_bits(void **state)
+{
+    (void)state;
+    NEED_GPU();
+    static const char *const schemes[] = {"f32", "bf16", "f16", "int8", "fp8", "int4-rtn"};
+    static const enum dtype kvs[] = {DT_F32, DT_BF16, DT_F16, DT_I8, DT_F8E4M3, DT_BF16};
+    static const struct sampling greedy = {.top_p = 1}, drawn = {0.8f, 40, 0.9f, 7};
+    for (size_t s = 0; s < sizeof schemes / sizeof *schemes; s++) {
+        struct model *model = load("models/reference", schemes[s], gpu);
+        size_t vocab = (size_t)model_config(model)->vocab;
+        float *one = malloc(vocab * sizeof *one), *other = malloc(vocab * sizeof *other);
+        int32_t ids[BATCH][DRAWN], again[BATCH][DRAWN];
+        for (int sampled = 0; sampled < 2; sampled++) {
+            const struct sampling *sampling = sampled ? &drawn : &greedy;
+            generate(model, kvs[s], 1, PROMPT, sampling, ids, one);
+            for (int way = 0; way < 3; way++) {
+                static const int batches[] = {1, BATCH, BATCH}, chunks[] = {7, PROMPT, 1};
+                generate(model, kvs[s], batches[way], chunks[way], sampling, again, other);
+                if (memcmp(one, other, vocab * sizeof *one) != 0 ||
+                    memcmp(ids[0], again[0], sizeof ids[0]) != 0)
+                    fail_msg("%s, way %d, %s: other bits", schemes[s], way,
+                             sampled ? "sampled" : "greedy");
+            }
+        }
+        free(one);
+        free(other);
+        model_destroy(model);
+        print_message("%-9s same bits\n", schemes[s]);
+    }
+}
+
+static uint64_t observed_bytes, observed_events, observed_begin;
+static void observe(void *user, const struct engine_event *event)
+{
+    (void)user;
+    observed_bytes += event->weight_bytes;
+    observed_events++;
+    assert_true(event->begin_ns >= observed_begin && event->end_ns >= event->begin_ns);
+    observed_begin = event->end_ns;
+}
+
+static void test_observer_and_refusals(void **state)
+{
+    (void)state;
+    NEED_GPU();
+    struct error err = {0};
+    struct model *model = load("models/reference", "bf16", gpu);
+    struct context *ctx = context_of(
+        model, (struct context_options){.batch = 1, .positions = 64, .chunk = 16, .kv = DT_BF16});
+    struct engine_observer observer = {.on_event = observe};
+    int32_t tokens[16] = {1, 2, 3};
+    context_observe(ctx, &observer);
+    step(ctx, 0, tokens, 16, LOGITS_LAST);
+    step(ctx, 0, tokens, 1, LOGITS_LAST);
+    assert_true(observed_events > 20 && observed_bytes > 1000000);
+    context_destroy(ctx);
+    struct context_options huge = {.batch = 4096, .positions = 1 << 20, .chunk = 16, .kv = DT_BF16};
+    assert_int_equal(context_create(model, &huge, &ctx, &err), ERR_NOMEM);
+    print_message("%s\n", err.message);
+    model_destroy(model);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_f32_logits),
+        cmocka_unit_test(test_bf16_logits),
+        cmocka_unit_test(test_quantized_folders),
+        cmocka_unit_test(test_same_bits),
+        cmocka_unit_test(test_observer_and_refusals),
+    };
+    return cmocka_run_group_tests(tests, gpu_setup, gpu_teardown);
+}

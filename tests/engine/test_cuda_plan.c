@@ -1,0 +1,158 @@
+// test_cuda_plan.c - what a model and a context take of a GPU's memory, and what is refused before it is made. No GPU
+// is needed.
+#include "tests/engine/fixture.h"
+
+#include <stdlib.h>
+
+#include "engine/cuda/cuda.h"
+
+static struct model_config small_config(void)
+{
+    return (struct model_config){.layers = 2,
+                                 .width = 96,
+                                 .heads = 6,
+                                 .kv_heads = 2,
+                                 .head_dim = 16,
+                                 .ff = 200,
+                                 .vocab = 1000,
+                                 .max_positions = 512,
+                                 .rope = ROPE_HALF,
+                                 .rotary = 16,
+                                 .rope_theta = 10000};
+}
+
+static struct scheme gpu_scheme(const char *name)
+{
+    const struct scheme *row = scheme_find(name);
+    return scheme_resolve(row, row->head,
+                          (struct device_target){.where = DEVICE_CUDA, .isa = ISA_ALL});
+}
+
+static struct memory_plan plan_of(const struct model_config *config, const char *scheme, int batch,
+                                  int positions)
+{
+    struct scheme s = gpu_scheme(scheme);
+    struct context_options options = {
+        .batch = batch, .positions = positions, .chunk = 64, .kv = DT_BF16};
+    return gpu_memory_plan(NULL, config, &s, &options, 0);
+}
+
+static size_t packed(enum dtype type, int rows, int cols, int group)
+{
+    struct cuda_layout l;
+    assert_true(cuda_layout_plan(type, rows, cols, group, &l));
+    return (cuda_layout_bytes(&l) + 255) / 256 * 256;
+}
+
+static void test_weights(void **state)
+{
+    (void)state;
+    struct model_config c = small_config();
+    // q above k above v, gate above up: each is one matrix.
+    size_t layer = packed(DT_BF16, 160, 96, 0) + packed(DT_BF16, 96, 96, 0) +
+                   packed(DT_BF16, 400, 96, 0) + packed(DT_BF16, 96, 200, 0);
+    size_t norm = 512, table = 1000 * 96 * 2;
+    size_t expected = 2 * (layer + 2 * norm) + table + norm + packed(DT_BF16, 1000, 96, 0);
+    assert_int_equal(plan_of(&c, "bf16", 1, 32).weights_bytes, expected);
+    c.tied = true; // no table: rows are read out of the head
+    assert_int_equal(plan_of(&c, "bf16", 1, 32).weights_bytes, expected - table);
+    c.tied = false;
+    assert_true(plan_of(&c, "int4-rtn", 1, 32).weights_bytes <
+                plan_of(&c, "int8", 1, 32).weights_bytes);
+    assert_int_equal(plan_of(&c, "fp8", 1, 32).weights_bytes,
+                     plan_of(&c, "int8", 1, 32).weights_bytes);
+}
+
+static void test_context(void **state)
+{
+    (void)state;
+    struct model_config c = small_config();
+    struct memory_plan one = plan_of(&c, "bf16", 1, 512), four = plan_of(&c, "bf16", 4, 512);
+    assert_int_equal(one.kv_bytes, 2 * 2 * 2 * 512 * 16 * 2); // layers, KV heads, K and V
+    assert_int_equal(four.kv_bytes, 4 * one.kv_bytes);
+    assert_true(four.scratch_bytes > one.scratch_bytes);
+    // Scratch is of one pass, whatever the chunk.
+    struct scheme s = gpu_scheme("bf16");
+    struct context_options options = {
+        .batch = 8, .positions = 100000, .chunk = 50000, .kv = DT_BF16, .logit_rows = 1};
+    struct memory_plan far = gpu_memory_plan(NULL, &c, &s, &options, 0);
+    options.chunk = 2048;
+    assert_int_equal(gpu_memory_plan(NULL, &c, &s, &options, 0).scratch_bytes, far.scratch_bytes);
+}
+
+static void test_sizes_that_overflow(void **state)
+{
+    (void)state;
+    struct model_config c = small_config();
+    c.layers = 4000;
+    c.kv_heads = 1 << 20;
+    struct memory_plan plan = plan_of(&c, "bf16", 1 << 30, 1 << 30);
+    assert_true(plan.kv_bytes == SIZE_MAX && plan.scratch_bytes > 0);
+}
+
+struct met {
+    int matrices, vectors, tables;
+    size_t elements;
+};
+static void meet(void *arg, const struct gpu_item *item)
+{
+    struct met *m = arg;
+    m->matrices += item->kind == GPU_MATRIX;
+    m->vectors += item->kind == GPU_VECTOR;
+    m->tables += item->kind == GPU_TABLE;
+    for (int i = 0; i < item->parts; i++)
+        m->elements += (size_t)item->part[i].rows * (size_t)item->part[i].cols;
+}
+
+// Every tensor of the description is met once, fused or not, of every expert.
+static void check_walk(const struct model_config *c, int matrices)
+{
+    struct scheme s = gpu_scheme("bf16");
+    struct gpu_weights w = {0};
+    struct met met = {0};
+    size_t elements = 0;
+    w.layers = calloc((size_t)c->layers, sizeof *w.layers);
+    w.experts = calloc((size_t)c->layers * (size_t)c->experts + 1, sizeof *w.experts);
+    gpu_weights_walk(c, &s, &w, meet, &met);
+    for (int role = 0; role < T_ROLE_COUNT; role++) {
+        struct tensor_shape shape = tensor_shape(c, (enum tensor_role)role);
+        size_t times = role <= T_FINAL_NORM ? 1 : (size_t)c->layers;
+        elements += times * (size_t)shape.rows * (size_t)shape.cols;
+    }
+    assert_int_equal(met.elements, elements);
+    assert_int_equal(met.matrices, matrices);
+    free(w.layers);
+    free(w.experts);
+}
+
+static void test_every_tensor_is_met_once(void **state)
+{
+    (void)state;
+    struct model_config c = small_config();
+    check_walk(&c, 2 * 4 + 1);
+    c.qkv_bias = c.o_bias = c.ff_bias = c.head_bias = c.norm_bias = true;
+    c.post_norms = c.qk_norm = c.embedding_norm = true;
+    c.learned_positions = 77;
+    check_walk(&c, 2 * 4 + 1);
+    c = small_config();
+    c.plain_ff = true;
+    check_walk(&c, 2 * 4 + 1);
+    c = small_config();
+    c.experts = 5;
+    c.experts_used = 2;
+    check_walk(&c, 2 * (2 + 1 + 2 * 5) + 1);
+    c.shared_ff = 64;
+    c.shared_gated = true;
+    check_walk(&c, 2 * (2 + 1 + 2 * 5 + 3) + 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_weights),
+        cmocka_unit_test(test_context),
+        cmocka_unit_test(test_sizes_that_overflow),
+        cmocka_unit_test(test_every_tensor_is_met_once),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
