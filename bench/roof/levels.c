@@ -35,7 +35,8 @@ static double set_of(const struct ceilings *c, const struct ceiling *row)
 {
     if (row->set_bytes > 0)
         return row->set_bytes;
-    for (int level = 0; level < c->levels; level++)
+    // The levels are the host's: a device's own rows are of no thread, though they name a level alike.
+    for (int level = 0; row->threads > 0 && level < c->levels; level++)
         if (str_equal(c->level[level].name, row->level))
             return (double)row->threads *
                    (double)stream_share(c->level, c->levels, level, row->threads);

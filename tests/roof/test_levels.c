@@ -37,6 +37,19 @@ static struct ceilings large_cache(void)
                 {DEVICE_DEFAULT, "f32_fma", "", "k", 1, 1e11, 1e11, 1e11, 9, 0}}};
 }
 
+// A GPU's memory next to the host's levels: its row is of no thread and of no size, and no level of the host's.
+static void a_device_has_no_levels_of_the_host(void **state)
+{
+    (void)state;
+    struct ceilings c = large_cache();
+    struct read_rate rate;
+    c.row[c.count++] =
+        (struct ceiling){"cuda:0", "read", "DRAM", "k", 0, 4.5e12, 4.4e12, 4.6e12, 9, 0};
+    assert_true(ceilings_read_rate(&c, "cuda:0", 0, 14e9, &rate));
+    assert_float_equal(rate.value, 4.5e12, 1);
+    assert_float_equal(rate_of(&c, 1, 4e9), 16.7e9, 1);
+}
+
 static void a_level_slower_than_memory_is_none(void **state)
 {
     (void)state;
@@ -129,6 +142,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_level_slower_than_memory_is_none),
+        cmocka_unit_test(a_device_has_no_levels_of_the_host),
         cmocka_unit_test(a_set_between_two_levels),
         cmocka_unit_test(older_rows_have_no_size),
         cmocka_unit_test(nothing_measured),
