@@ -182,6 +182,17 @@ static void a_failed_sync_keeps_the_old_file(void **state)
     free(text);
 }
 
+static void a_full_disk_is_told(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    if (!file_exists("/dev/full"))
+        skip();
+    assert_int_equal(file_write("/dev/full", "x", 1, &err), ERR_IO);
+    assert_non_null(strstr(err.message, "/dev/full"));
+    assert_non_null(strstr(err.message, strerror(ENOSPC)));
+}
+
 // Someone who may write to the folder plants links under the names that this process could use.
 static void temporary_names_cannot_be_guessed(void **state)
 {
@@ -441,6 +452,7 @@ int main(void)
         cmocka_unit_test(a_file_larger_than_accepted_names_both_sizes),
         cmocka_unit_test(a_failed_write_leaves_nothing),
         cmocka_unit_test(a_failed_sync_keeps_the_old_file),
+        cmocka_unit_test(a_full_disk_is_told),
         cmocka_unit_test(temporary_names_cannot_be_guessed),
         cmocka_unit_test(an_unnamed_file_is_in_tmpdir),
         cmocka_unit_test(pipes_and_links_stay_what_they_are),

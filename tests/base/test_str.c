@@ -173,6 +173,8 @@ static void figures_have_three_digits_and_a_unit(void **state)
     assert_string_equal(format_rate(45.1e9, "B", text, sizeof text), "45.1 GB/s");
     assert_string_equal(format_rate(123, "tok", text, sizeof text), "123 tok/s");
     assert_string_equal(format_time_ns(-1500, text, sizeof text), "-1.50 us");
+    assert_string_equal(format_bytes(1024, text, sizeof text), "1.00 KiB");
+    assert_string_equal(format_time_ns(1000, text, sizeof text), "1.00 us");
 }
 
 int main(void)

@@ -1,13 +1,14 @@
 // test_spread.c - intervals of times include what moves between runs: by past runs, or by canaries.
 #include "tests/results/fixture.h"
 
+#include "results/db.h"
 #include "results/metric.h"
 #include "results/query.h"
 #include "results/spread.h"
 
 // One trial of `cell`: a repetition for each of the work canaries, all with this TPOT.
-static void put_trial(struct store *store, int64_t cell, int number, double tpot,
-                      const double *canaries, size_t count)
+static void put_trial_as(struct store *store, int64_t cell, int number, const char *status,
+                         double tpot, const double *canaries, size_t count)
 {
     struct error err = {0};
     int64_t id;
@@ -30,13 +31,19 @@ static void put_trial(struct store *store, int64_t cell, int number, double tpot
     }
     struct store_trial trial = {.cell = cell,
                                 .number = number,
-                                .status = "ok",
-                                .reason = "",
+                                .status = status,
+                                .reason = strcmp(status, "ok") == 0 ? "" : "made up",
                                 .started_ns = 1,
                                 .ended_ns = 2,
                                 .samples = samples,
                                 .sample_count = count};
     must(store_trial(store, &trial, &id, &err), &err);
+}
+
+static void put_trial(struct store *store, int64_t cell, int number, double tpot,
+                      const double *canaries, size_t count)
+{
+    put_trial_as(store, cell, number, "ok", tpot, canaries, count);
 }
 
 static struct summary_row tpot_of(struct store *store, int64_t run, int64_t cell)
@@ -74,6 +81,32 @@ static void by_canaries(void **state)
     store_close(store);
 }
 
+// Two looks in the middle: the median is between them.
+static void noise_of_an_even_number_of_looks(void **state)
+{
+    struct fixture *f = *state;
+    struct error err = {0};
+    struct arena arena = {0};
+    struct noise_row *rows = NULL;
+    size_t count = 0;
+    struct store *store = open_or_fail(f->path, STORE_WRITE);
+    int64_t cell, run = add_run(store, &cell);
+    static const double looks[] = {230, 190, 200, 210};
+    put_trial(store, cell, 1, 1000, looks, 4);
+    must(query_noise(store, &arena, run, &rows, &count, &err), &err);
+    assert_int_equal(count, 1);
+    assert_int_equal(rows[0].repetitions, 4);
+    assert_float_equal(rows[0].median, 205, 0);
+    assert_float_equal(rows[0].min, 190, 0);
+    assert_float_equal(rows[0].max, 230, 0);
+    assert_float_equal(rows[0].sum, 830, 0);
+    put_trial(store, cell, 2, 1000, looks, 1);
+    must(query_noise(store, &arena, run, &rows, &count, &err), &err);
+    assert_float_equal(rows[0].median, 210, 0); // of 190 200 210 230 230
+    arena_fini(&arena);
+    store_close(store);
+}
+
 static void by_runs(void **state)
 {
     struct fixture *f = *state;
@@ -95,6 +128,34 @@ static void by_runs(void **state)
     store_close(store);
 }
 
+// Of the runs before, those of another build and those that were disturbed say nothing of the next one.
+static void by_runs_like_this_one(void **state)
+{
+    struct fixture *f = *state;
+    struct error err = {0};
+    struct store *store = open_or_fail(f->path, STORE_WRITE);
+    static const double still[] = {200};
+    int64_t cells[5], runs[5], build = 0;
+    for (int i = 0; i < 5; i++)
+        runs[i] = add_run(store, &cells[i]);
+    char sql[96];
+    must(store_build(store, "{\"other\":1}", &build, &err), &err);
+    snprintf(sql, sizeof sql, "UPDATE run SET build_id = %lld WHERE id = %lld", (long long)build,
+             (long long)runs[0]);
+    assert_int_equal(sqlite3_exec(store->db, sql, NULL, NULL, NULL), SQLITE_OK);
+    put_trial(store, cells[0], 1, 5000, still, 1);
+    put_trial_as(store, cells[1], 1, "noisy", 3000, still, 1);
+    put_trial(store, cells[2], 1, 1000, still, 1);
+    put_trial(store, cells[3], 1, 1100, still, 1);
+    assert_string_equal(tpot_of(store, runs[3], cells[3]).interval, "trials"); // two runs
+    put_trial(store, cells[4], 1, 900, still, 1);
+    static const double tpot[] = {900, 1100, 1000};
+    struct summary_row row = tpot_of(store, runs[4], cells[4]);
+    assert_string_equal(row.interval, "runs");
+    assert_float_equal(row.stat.median_interval.high, 900 * (1 + spread_predicted(tpot, 3)), 1e-3);
+    store_close(store);
+}
+
 static void equal_runs_leave_no_width(void **state)
 {
     (void)state;
@@ -107,7 +168,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(by_canaries, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(noise_of_an_even_number_of_looks, fixture_setup,
+                                        fixture_teardown),
         cmocka_unit_test_setup_teardown(by_runs, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(by_runs_like_this_one, fixture_setup, fixture_teardown),
         cmocka_unit_test(equal_runs_leave_no_width),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

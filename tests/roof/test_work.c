@@ -148,6 +148,22 @@ static void windows_bound_the_working_set(void **state)
     assert_float_equal(w.working_set_bytes, weights + 3 * (2 * 90 + 90) * position, 0);
 }
 
+// Query heads of a group share the keys and values of one head.
+static void grouped_heads_share_the_working_set(void **state)
+{
+    (void)state;
+    struct model_config c = LLAMA_2_7B;
+    struct work_input in = {
+        .config = &c, .scheme = scheme_find("bf16"), .kv = DT_BF16, .batch = 3, .prompt = 90};
+    struct phase_work at_90, at_100;
+    c.kv_heads = 8;
+    work_prefill(&in, &at_90);
+    in.prompt = 100;
+    work_prefill(&in, &at_100);
+    assert_float_equal(at_100.working_set_bytes - at_90.working_set_bytes,
+                       3 * 10 * KV_POSITION_BYTES / 4, 0);
+}
+
 static void passes_read_weights_again(void **state)
 {
     (void)state;
@@ -450,6 +466,7 @@ int main(void)
         cmocka_unit_test(llama_2_7b_prefill),
         cmocka_unit_test(windows_bound_attention),
         cmocka_unit_test(windows_bound_the_working_set),
+        cmocka_unit_test(grouped_heads_share_the_working_set),
         cmocka_unit_test(passes_read_weights_again),
         cmocka_unit_test(llama_2_7b_in_codes),
         cmocka_unit_test(engine_reports_the_same),

@@ -221,6 +221,33 @@ static void time_and_beyond_the_limit(void **state)
     plan_destroy(plan);
 }
 
+static void a_trial_beyond_its_timeout_is_left_out(void **state)
+{
+    (void)state;
+    expect_plan(BIG "[sweep s]\ndevice = cpu\ncontext = 512\ntimeout = 2s\nmax_cell_time = 999h\n",
+                64, NULL,
+                "7b bf16 cpu b1 c512: a trial is predicted to take *, timeout is 2.00 s\n");
+}
+
+// Two cells of one worker load once: each bears half.
+static void a_load_is_shared_by_its_group(void **state)
+{
+    (void)state;
+    struct plan *plan;
+    struct error err;
+    assert_int_equal(make_plan(TINY "[sweep s]\nscheme = f32\ndevice = cpu\ncontext = 16, 32\n"
+                                    "gen = 4\nprocs = 3\n",
+                               16, NULL, &plan, &err),
+                     OK);
+    assert_int_equal(plan->group_count, 1);
+    for (size_t i = 0; i < 2; i++) {
+        const struct cell *cell = &plan->cells[i];
+        double alone = 3 * predict_trial_ns(cell, NULL), load = 3 * predict_load_ns(cell);
+        assert_float_equal(cell->predicted_ns, alone + load / 2, 1);
+    }
+    plan_destroy(plan);
+}
+
 // What was too long or too large when the run began stands in its record; a resumed run does not decide
 // it again.
 static void a_resumed_run_leaves_nothing_out_by_prediction(void **state)
@@ -545,6 +572,8 @@ int main(void)
         cmocka_unit_test(more_threads_than_processors_are_left_out),
         cmocka_unit_test(stored_codes_decide_the_groups),
         cmocka_unit_test(time_and_beyond_the_limit),
+        cmocka_unit_test(a_trial_beyond_its_timeout_is_left_out),
+        cmocka_unit_test(a_load_is_shared_by_its_group),
         cmocka_unit_test(a_resumed_run_leaves_nothing_out_by_prediction),
         cmocka_unit_test(groups_share_model_scheme_device_threads_and_procs),
         cmocka_unit_test(only_takes_labels_and_keys),

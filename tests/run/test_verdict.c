@@ -1,0 +1,182 @@
+// test_verdict.c - what a trial's figures become beside the ceilings: shares of the limits, work, verdicts.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/str.h"
+#include "bench/run/verdict.h"
+#include "results/metric.h"
+
+static const struct plan_model llama = {.label = "7b",
+                                        .config = {.layers = 32,
+                                                   .width = 4096,
+                                                   .heads = 32,
+                                                   .kv_heads = 32,
+                                                   .head_dim = 128,
+                                                   .ff = 11008,
+                                                   .vocab = 32000,
+                                                   .max_positions = 4096}};
+static const double READ = 50e9, F32 = 0.25e12, BF16 = 1e12;
+static const double TPOT_NS[] = {400e6, 500e6, 410e6}, PREFILL_NS[] = {9e9, 10e9, 8e9};
+static const double BESIDE = 40e9; // what the canaries of the second repetition read
+
+static struct ceilings example(void)
+{
+    return (struct ceilings){
+        .count = 4,
+        .levels = 2,
+        .level = {{"L3", 32 << 20, 2, 2, 1}, {"DRAM", (size_t)24 << 30, 2, 2, 1}},
+        .row = {{"cpu", "read", "L3", "k", 2, 200e9, 198e9, 202e9, 9, 16e6},
+                {"cpu", "read", "DRAM", "k", 2, READ, 49e9, 51e9, 9, 256e6},
+                {"cpu", "f32_fma", "", "k", 2, F32, 0.249e12, 0.251e12, 9},
+                {"cpu", "bf16_dot", "", "k", 2, BF16, 0.99e12, 1.01e12, 9}}};
+}
+
+static struct cell cell_of_a_context_of_512(void)
+{
+    return (struct cell){.model = &llama,
+                         .scheme = scheme_find("bf16"),
+                         .runs = *scheme_find("bf16"),
+                         .device = "cpu",
+                         .kv = DT_BF16,
+                         .threads = 2,
+                         .chunk = 512,
+                         .batch = 2,
+                         .context = 512,
+                         .gen = 128,
+                         .reps = 3};
+}
+
+// The work of that cell: 384 tokens of prompt, then 127 steps.
+static void work_of_384_and_127(struct phase_work *prefill, struct phase_work *decode)
+{
+    struct work_input in = {.config = &llama.config,
+                            .scheme = scheme_find("bf16"),
+                            .kv = DT_BF16,
+                            .batch = 2,
+                            .prompt = 384,
+                            .chunk = 512,
+                            .gen = 128,
+                            .cache_bytes = 32 << 20};
+    work_prefill(&in, prefill);
+    work_decode_step(&in, decode);
+}
+
+static double peak_ns(const struct phase_work *work)
+{
+    double ns = 0;
+    for (int op = 0; op < OPC_COUNT; op++)
+        ns += 1e9 * work->op[op].flop / (work->datapath[op] == DT_F32 ? F32 : BF16);
+    return ns;
+}
+
+static void add_repetition(struct trial *t, int i)
+{
+    struct error err = {0};
+    struct event e = {.type = EVENT_REPETITION,
+                      .repetition = i + 1,
+                      .token_hash = "abc",
+                      .sequences = 2,
+                      .tokens = 128,
+                      .metric_count = 2,
+                      .noise_count = i == 1};
+    e.metrics = calloc(e.metric_count, sizeof *e.metrics);
+    e.noise = calloc(1, sizeof *e.noise);
+    assert_true(e.metrics && e.noise);
+    e.metrics[0] = (struct store_metric){
+        .name = METRIC_TPOT, .phase = "decode", .unit = "ns", .value = TPOT_NS[i]};
+    e.metrics[1] = (struct store_metric){
+        .name = METRIC_PREFILL_TIME, .phase = "prefill", .unit = "ns", .value = PREFILL_NS[i]};
+    e.noise[0] =
+        (struct store_metric){.name = NOISE_BANDWIDTH_DURING, .unit = "B/s", .value = BESIDE};
+    assert_int_equal(trial_add(t, &e, &err), OK);
+}
+
+static double added(const struct trial *t, size_t i, const char *name, const char *phase)
+{
+    for (size_t m = 0; m < t->added_count[i]; m++)
+        if (str_equal(t->added[i][m].name, name) && str_equal(t->added[i][m].phase, phase))
+            return t->added[i][m].value;
+    return NAN;
+}
+
+static void expect_near(double got, double wanted)
+{
+    if (!(fabs(got / wanted - 1) < 1e-12))
+        fail_msg("%.17g instead of %.17g", got, wanted);
+}
+
+static const struct store_verdict *whole(const struct trial *t, const char *phase)
+{
+    for (size_t i = 0; i < t->verdict_count; i++)
+        if (!t->verdicts[i].op && str_equal(t->verdicts[i].phase, phase))
+            return &t->verdicts[i];
+    fail_msg("no verdict of %s", phase);
+    return NULL;
+}
+
+static void figures_beside_the_ceilings(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct ceilings ceilings = example();
+    struct cell cell = cell_of_a_context_of_512();
+    struct phase_work prefill, decode;
+    struct trial t;
+    trial_begin(&t, &cell, 1, 1, NULL);
+    for (int i = 0; i < 3; i++)
+        add_repetition(&t, i);
+    assert_int_equal(trial_verdicts(&t, &ceilings, "{}", &err), OK);
+    work_of_384_and_127(&prefill, &decode);
+    for (size_t i = 0; i < 3; i++) {
+        // 13.6 GB of weights and cache are in no cache: a share of memory's rate, then or by its ceiling.
+        double rate = i == 1 ? BESIDE : READ;
+        expect_near(added(&t, i, METRIC_MBU, "decode"),
+                    1e9 * work_bytes(&decode.total) / rate / TPOT_NS[i]);
+        expect_near(added(&t, i, METRIC_MFU, "decode"), peak_ns(&decode) / TPOT_NS[i]);
+        expect_near(added(&t, i, METRIC_MFU, "prefill"), peak_ns(&prefill) / PREFILL_NS[i]);
+    }
+    assert_string_equal(t.work[0].name, METRIC_BYTES);
+    assert_string_equal(t.work[0].phase, "prefill");
+    expect_near(t.work[0].value, work_bytes(&prefill.total));
+    expect_near(t.work[1].value, prefill.total.flop);
+    expect_near(whole(&t, "decode")->measured_ns, 410e6); // medians
+    expect_near(whole(&t, "prefill")->measured_ns, 9e9);
+    expect_near(whole(&t, "decode")->t_memory_ns, 1e9 * work_bytes(&decode.total) / BESIDE);
+    expect_near(whole(&t, "decode")->t_compute_ns, peak_ns(&decode));
+    trial_fini(&t);
+}
+
+// A batch or a length that the cell does not have is no repetition of it.
+static void repetitions_of_another_shape_are_refused(void **state)
+{
+    (void)state;
+    static const int shapes[][2] = {{1, 128}, {2, 127}, {3, 128}};
+    struct cell cell = cell_of_a_context_of_512();
+    for (size_t i = 0; i < 3; i++) {
+        struct error err = {0};
+        struct trial t;
+        struct event e = {.type = EVENT_REPETITION,
+                          .repetition = 1,
+                          .sequences = shapes[i][0],
+                          .tokens = shapes[i][1]};
+        trial_begin(&t, &cell, 1, 1, NULL);
+        assert_int_equal(trial_add(&t, &e, &err), ERR_FORMAT);
+        assert_int_equal(t.repetition_count, 0);
+        trial_fini(&t);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(figures_beside_the_ceilings),
+        cmocka_unit_test(repetitions_of_another_shape_are_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
