@@ -275,6 +275,33 @@ static void refusals_are_in_words(void **state)
     device_close(device);
 }
 
+// What a model is held against is f32 throughout, its cache too, whatever the cell's is.
+static void the_baseline_has_a_cache_in_f32(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct quality exact, coarse;
+    struct device *device = device_of(1);
+    struct model *tiny = load(MODELS "llama-gqa3", "f32", device);
+    int32_t ids[512];
+    for (int i = 0; i < 512; i++)
+        ids[i] = i * 7 % model_config(tiny)->vocab;
+    struct quality_text text = {.ids = ids, .count = 512};
+    struct quality_input in = {.model = tiny,
+                               .kv = DT_F32,
+                               .baseline = tiny,
+                               .convention = quality_convention_find("half-512"),
+                               .text = &text,
+                               .pool = device_pool(device)};
+    expect_ok(quality_measure(&in, &exact, &err), &err, "f32");
+    in.kv = DT_I8;
+    expect_ok(quality_measure(&in, &coarse, &err), &err, "int8");
+    assert_true(coarse.perplexity_f32 == exact.perplexity);
+    assert_true(coarse.perplexity != exact.perplexity && coarse.kl_mean > 0);
+    model_destroy(tiny);
+    device_close(device);
+}
+
 // What does not fit beside the model is told with both sizes, and is no error.
 static void a_baseline_that_does_not_fit_is_told(void **state)
 {
@@ -318,6 +345,7 @@ int main(void)
         cmocka_unit_test(threads_change_nothing),
         cmocka_unit_test(documents_begin_with_bos),
         cmocka_unit_test(refusals_are_in_words),
+        cmocka_unit_test(the_baseline_has_a_cache_in_f32),
         cmocka_unit_test(a_baseline_that_does_not_fit_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -127,6 +127,72 @@ static void test_csv_round_trip(void **state)
     store_close(store);
 }
 
+// Three trials of 900, 1000 and 1200 ns, threads 1, batch 1, context 64, gen 8: a record field by field.
+static void test_csv_record(void **state)
+{
+    struct fixture *f = *state;
+    struct error err = {0};
+    struct str text = {0};
+    int64_t cell, id;
+    static const double tpot[] = {1000, 900, 1200};
+    struct store *store = open_or_fail(f->path, STORE_WRITE);
+    add_run(store, &cell);
+    for (int i = 0; i < 3; i++) {
+        struct store_metric m = {"tpot", "ns", "host clock", "decode", NULL, tpot[i]};
+        struct store_sample sample = {
+            .repetition = 1, .token_hash = "h", .metrics = &m, .metric_count = 1};
+        struct store_trial trial = {
+            .cell = cell, .number = i + 1, .status = "ok", .samples = &sample, .sample_count = 1};
+        must(store_trial(store, &trial, &id, &err), &err);
+    }
+    must(export_csv(store, NULL, &text, &err), &err);
+    const char *record = strstr(str_text(&text), "\r\n") + 2;
+    static const char begins[] =
+        "1,0123abcd,tiny f32 cpu b1 c64,tiny,f32,cpu,1,1,64,8,ok,,3,tpot,decode,,ns,host clock,3,"
+        "1000,900,1200,0.75,100,0,";
+    if (!str_starts(record, begins))
+        assert_string_equal(record, begins);
+    str_fini(&text);
+    store_close(store);
+}
+
+static void test_verdict_fields(void **state)
+{
+    (void)state;
+    const struct verdict_row v = {.phase = "decode",
+                                  .bound = "memory",
+                                  .basis = "b",
+                                  .text = "t",
+                                  .trials = 4,
+                                  .agree = 3,
+                                  .t_roof_ns = 5,
+                                  .t_memory_ns = 6,
+                                  .t_compute_ns = 7,
+                                  .measured_ns = 8,
+                                  .eta = 9,
+                                  .rho = 10,
+                                  .overhead_share = 11};
+    static const char *const keys[] = {"trials",      "agree",        "t_roof_ns",
+                                       "t_memory_ns", "t_compute_ns", "measured_ns",
+                                       "eta",         "rho",          "overhead_share"};
+    json_t *object = export_verdict(&v);
+    for (int i = 0; i < 9; i++) // 4, 3, 5, 6, 7, ...
+        assert_float_equal(json_number_value(json_object_get(object, keys[i])),
+                           i < 2 ? 4 - i : 3 + i, 0);
+    json_decref(object);
+}
+
+// A run that goes on has not ended in 1970.
+static void test_a_time_that_has_not_been(void **state)
+{
+    (void)state;
+    const struct run_row run = {.started_ns = 7};
+    json_t *object = export_run(&run);
+    assert_int_equal(json_integer_value(json_object_get(object, "started_ns")), 7);
+    assert_true(json_is_null(json_object_get(object, "ended_ns")));
+    json_decref(object);
+}
+
 static void test_csv_names_cells_without_figures(void **state)
 {
     struct fixture *f = *state;
@@ -211,6 +277,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_csv_round_trip, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_csv_record, fixture_setup, fixture_teardown),
+        cmocka_unit_test(test_verdict_fields),
+        cmocka_unit_test(test_a_time_that_has_not_been),
         cmocka_unit_test_setup_teardown(test_csv_names_cells_without_figures, fixture_setup,
                                         fixture_teardown),
         cmocka_unit_test_setup_teardown(test_json, fixture_setup, fixture_teardown),

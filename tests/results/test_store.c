@@ -269,6 +269,68 @@ static void test_verdicts_must_agree(void **state)
     }
 }
 
+static void put_verdict(struct store *store, int64_t cell, int number, const char *status,
+                        const char *bound, double eta)
+{
+    struct error err = {0};
+    int64_t id;
+    struct store_verdict v = {
+        .phase = "decode", .basis = "b", .bound = bound, .text = bound, .eta = eta};
+    struct store_trial trial = {.cell = cell,
+                                .number = number,
+                                .status = status,
+                                .reason = str_equal(status, "ok") ? "" : "made up",
+                                .verdicts = &v,
+                                .verdict_count = 1};
+    must(store_trial(store, &trial, &id, &err), &err);
+}
+
+// The bound is that of two trials in three, wherever they stand; trials that failed have no say.
+static void test_most_trials_decide(void **state)
+{
+    struct fixture *f = *state;
+    struct error err = {0};
+    struct store *store = open_or_fail(f->path, STORE_WRITE);
+    struct arena arena = {0};
+    struct verdict_row *rows;
+    size_t count;
+    int64_t cell = 0, run = add_run(store, &cell);
+    put_verdict(store, cell, 1, "ok", "memory", 0.1);
+    put_verdict(store, cell, 2, "noisy", "compute", 0.2);
+    put_verdict(store, cell, 3, "throttled", "compute", 0.6);
+    must(query_verdicts(store, &arena, run, &rows, &count, &err), &err);
+    assert_string_equal(rows[0].bound, "compute");
+    assert_int_equal(rows[0].agree, 2);
+    put_verdict(store, cell, 4, "wrong", "memory", 0.9);
+    put_verdict(store, cell, 5, "wrong", "memory", 0.9);
+    must(query_verdicts(store, &arena, run, &rows, &count, &err), &err);
+    assert_int_equal(count, 1);
+    assert_string_equal(rows[0].bound, "compute");
+    assert_string_equal(rows[0].text, "compute");
+    assert_int_equal(rows[0].trials, 3);
+    assert_float_equal(rows[0].eta, 0.2, 0);
+    arena_fini(&arena);
+    store_close(store);
+}
+
+// A figure that both phases have is that of the phase asked for.
+static void test_figures_are_of_their_phase(void **state)
+{
+    (void)state;
+    const struct summary_row rows[] = {
+        {.cell = 1, .name = "wait", .phase = "prefill", .stat = {.median = 1}},
+        {.cell = 2, .name = "wait", .phase = "decode", .op = "qkv", .stat = {.median = 2}},
+        {.cell = 2, .name = "wait", .phase = "decode", .stat = {.median = 3}},
+        {.cell = 2, .name = "wait", .phase = "prefill", .stat = {.median = 4}},
+    };
+    assert_ptr_equal(summary_find(rows, 4, 2, "wait", "decode"), &rows[2]);
+    assert_ptr_equal(summary_find(rows, 4, 2, "wait", "prefill"), &rows[3]);
+    assert_ptr_equal(summary_find(rows, 4, 2, "wait", NULL), &rows[2]);
+    assert_ptr_equal(summary_find(rows, 4, 1, "wait", "prefill"), &rows[0]);
+    assert_null(summary_find(rows, 4, 1, "wait", "decode"));
+    assert_null(summary_find(rows, 4, 3, "wait", NULL));
+}
+
 // ---- quality ------------------------------------------------------------------------------------
 
 static int64_t add_quality(struct store *store, int64_t run, const char *key, const char *status,
@@ -642,6 +704,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_skipped_cells, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_addressing, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_verdicts_must_agree, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_most_trials_decide, fixture_setup, fixture_teardown),
+        cmocka_unit_test(test_figures_are_of_their_phase),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
