@@ -1,0 +1,292 @@
+// test_figures.c - the figures of the page and of the data behind its pictures, each worked out by hand.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "report/page.h"
+#include "report/pictures.h"
+#include "results/metric.h"
+
+#define MIB (1024.0 * 1024)
+
+static char folder[] = "/tmp/test_figures_XXXXXX";
+
+static int make_folder(void **state)
+{
+    (void)state;
+    return mkdtemp(folder) ? 0 : -1;
+}
+
+static int remove_folder(void **state)
+{
+    struct error err = {0};
+    (void)state;
+    return file_remove_tree(folder, &err) == OK ? 0 : -1;
+}
+
+// ---- a run -----------------------------------------------------------------------------------------------
+
+// Six cells of one series: two undisturbed, one disturbed, one that failed, two left out.
+struct made {
+    struct cell_row cells[6];
+    const struct cell_row *list[6];
+    struct summary_row figures[64];
+    struct verdict_row verdicts[2];
+    struct ceiling_row ceilings[2];
+    struct series series;
+    struct report_data data;
+};
+
+static void put_cell(struct made *m, int batch, int context, const char *status, const char *reason)
+{
+    size_t at = m->data.cell_count++;
+    m->list[at] = &m->cells[at];
+    m->cells[at] = (struct cell_row){.id = (int64_t)at + 1,
+                                     .key = "k",
+                                     .label = "m bf16 cpu",
+                                     .params = "{}",
+                                     .model = "m",
+                                     .scheme = "bf16",
+                                     .device = "cpu",
+                                     .sweep = "s",
+                                     .engine = "e",
+                                     .threads = 2,
+                                     .batch = batch,
+                                     .context = context,
+                                     .gen = 8,
+                                     .status = status,
+                                     .reason = reason,
+                                     .trials = 1,
+                                     .trials_planned = 1,
+                                     .arithmetic = "",
+                                     .stored = "",
+                                     .caveat = ""};
+}
+
+static void put_figure(struct made *m, int64_t cell, const char *name, const char *phase,
+                       const char *unit, double median)
+{
+    m->figures[m->data.summary_count++] = (struct summary_row){
+        .cell = cell,
+        .name = name,
+        .phase = phase,
+        .unit = unit,
+        .source = "host clock",
+        .interval = "trials",
+        .stat = {.n = 1, .median = median, .median_interval = {median, median, 0}}};
+}
+
+static void put_speed(struct made *m, int64_t cell, double tpot_ns, double decode, double prefill)
+{
+    put_figure(m, cell, METRIC_TPOT, "decode", "ns", tpot_ns);
+    put_figure(m, cell, METRIC_DECODE_TPS, "decode", "token/s", decode);
+    put_figure(m, cell, METRIC_TTFT, "prefill", "ns", 2 * tpot_ns);
+    put_figure(m, cell, METRIC_PREFILL_TPS, "prefill", "token/s", prefill);
+}
+
+static void put_memory(struct made *m, int64_t cell, double weights, double kv, double scratch,
+                       double peak)
+{
+    put_figure(m, cell, METRIC_MEM_WEIGHTS, NULL, "bytes", weights);
+    put_figure(m, cell, METRIC_MEM_KV, NULL, "bytes", kv);
+    put_figure(m, cell, METRIC_MEM_SCRATCH, NULL, "bytes", scratch);
+    put_figure(m, cell, METRIC_PEAK_MEM, NULL, "bytes", peak);
+}
+
+static struct verdict_row verdict_of(const char *phase, const char *bound, double eta, double ns)
+{
+    return (struct verdict_row){.cell = 1,
+                                .phase = phase,
+                                .bound = bound,
+                                .basis = "host clock + analytic",
+                                .text = bound,
+                                .trials = 1,
+                                .agree = 1,
+                                .measured_ns = ns,
+                                .eta = eta};
+}
+
+static void make(struct made *m)
+{
+    memset(m, 0, sizeof *m);
+    put_cell(m, 1, 64, "ok", "");
+    put_cell(m, 8, 128, "ok", "");
+    put_cell(m, 1, 256, "noisy", "canaries");
+    put_cell(m, 1, 512, "crashed", "signal 9");
+    put_cell(m, 1, 1024, "skipped", "too long");
+    put_cell(m, 1, 2048, "skipped", "too large");
+    put_speed(m, 1, 4e6, 250, 3000);
+    put_figure(m, 1, METRIC_E2E, NULL, "ns", 9e9);
+    put_figure(m, 1, METRIC_BYTES, "decode", "bytes", 1e9);
+    put_figure(m, 1, METRIC_FLOP, "decode", "FLOP", 2e9);
+    put_memory(m, 1, 100 * MIB, 20 * MIB, 10 * MIB, 150 * MIB);
+    put_speed(m, 2, 5e6, 1600, 4000);
+    put_memory(m, 2, 100 * MIB, 160 * MIB, 20 * MIB, 300 * MIB);
+    put_speed(m, 3, 1e6, 1000, 9000);
+    put_speed(m, 4, 1e5, 10000, 90000); // of a trial before the one that crashed
+    m->verdicts[0] = verdict_of("decode", "memory", 0.625, 4e6);
+    m->verdicts[1] = verdict_of("prefill", "compute", 0.75, 8e6);
+    m->ceilings[0] = (struct ceiling_row){.name = "read",
+                                          .level = "DRAM",
+                                          .kernel = "k",
+                                          .unit = "B/s",
+                                          .device = "cpu",
+                                          .threads = 2,
+                                          .value = 50e9};
+    m->ceilings[1] = (struct ceiling_row){.name = "f32_fma",
+                                          .level = "",
+                                          .kernel = "k",
+                                          .unit = "FLOP/s",
+                                          .device = "cpu",
+                                          .threads = 2,
+                                          .value = 1e12};
+    m->series = (struct series){.label = "m bf16 cpu",
+                                .model = "m",
+                                .scheme = "bf16",
+                                .device = "cpu",
+                                .threads = 2,
+                                .rest = "{}",
+                                .cells = m->list,
+                                .cell_count = 6,
+                                .measured = 3};
+    m->data.run = (struct run_row){.id = 1, .suite_name = "s", .suite_text = "", .status = "done"};
+    m->data.cells = m->cells;
+    m->data.summaries = m->figures;
+    m->data.verdicts = m->verdicts;
+    m->data.verdict_count = 2;
+    m->data.ceilings = m->ceilings;
+    m->data.ceiling_count = 2;
+    m->data.series = &m->series;
+    m->data.series_count = 1;
+}
+
+// ---- what is said of it ----------------------------------------------------------------------------------
+
+static void has(const char *page, const char *text)
+{
+    if (!strstr(page, text))
+        fail_msg("'%s' is not in: %s", text, page);
+}
+
+static void the_first_screen(void **state)
+{
+    static struct made m;
+    struct str out = {0};
+    (void)state;
+    make(&m);
+    page_verdict(&out, &m.data);
+    const char *page = str_text(&out), *one = strstr(page, "decode, one user"),
+               *all = strstr(page, "decode, all users");
+    has(page, "3 of 6 cells were measured, <span class=doubt>1 of them disturbed</span>");
+    has(page, "1 failed</span>");
+    has(page, "2 left out</a>");
+    assert_true(one && all && one < all);
+    has(page, ">250 tok/s");
+    assert_true(strstr(page, ">250 tok/s") < one);
+    assert_true(strstr(page, ">1,600 tok/s") > one && strstr(page, ">1,600 tok/s") < all);
+    has(all, ">4,000 tok/s"); // prefill
+    has(all, ">8.00 ms");     // first token, of batch 1
+    has(page, "is limited by memory: it reaches 62 % of the measured roof, so perfect kernels "
+              "would be 1.6 times as fast");
+    str_fini(&out);
+}
+
+static void the_table_of_cells(void **state)
+{
+    static struct made m;
+    struct str out = {0};
+    (void)state;
+    make(&m);
+    page_cells(&out, &m.data);
+    const char *page = str_text(&out);
+    has(page, "<td class=n>8</td><td class=n>128</td>"); // batch, context
+    has(page, ">4.00 ms");
+    has(page, "<td class=limit>compute <small>75&thinsp;%</small></td>"
+              "<td class=limit>memory <small>62&thinsp;%</small></td>");
+    has(page, "too long");
+    has(page, "too large");
+    str_fini(&out);
+}
+
+static void figures_of_failed_cells_are_none(void **state)
+{
+    static struct made m;
+    (void)state;
+    make(&m);
+    assert_true(isnan(data_value(&m.data, &m.cells[3], METRIC_TPOT, "decode")));
+    assert_float_equal(data_value(&m.data, &m.cells[2], METRIC_TPOT, "decode"), 1e6, 0);
+    assert_int_equal(cell_axis(&m.cells[1], AXIS_BATCH), 8);
+    assert_int_equal(cell_axis(&m.cells[1], AXIS_CONTEXT), 128);
+}
+
+// ---- data of pictures ------------------------------------------------------------------------------------
+
+static void expect_file(const char *name, const char *expected)
+{
+    char *text = NULL, *path = file_join(folder, name);
+    struct error err = {0};
+    if (file_read(path, 1 << 16, &text, NULL, &err) != OK)
+        fail_msg("%s", err.message);
+    if (!str_glob(expected, text))
+        assert_string_equal(text, expected); // shows both
+    free(text);
+    free(path);
+}
+
+static void the_memory_of_the_largest_cell(void **state)
+{
+    static struct made m;
+    struct error err = {0};
+    struct pictures pictures = {0};
+    (void)state;
+    make(&m);
+    assert_int_equal(picture_memory(&m.data, folder, &pictures, &err), OK);
+    expect_file("memory.dat", "*b8 c128*\t100\t160\t20\t300\n");
+    assert_int_equal(pictures.count, 1);
+    assert_string_equal(pictures.row[0].args[1], "1"); // bars
+    assert_string_equal(pictures.row[0].args[2], "MiB");
+    pictures_fini(&pictures);
+    for (size_t i = 0; i < m.data.summary_count; i++)
+        m.figures[i].stat.median *= 1024;
+    memset(&pictures, 0, sizeof pictures);
+    assert_int_equal(picture_memory(&m.data, folder, &pictures, &err), OK);
+    expect_file("memory.dat", "*b8 c128*\t100\t160\t20\t300\n");
+    assert_string_equal(pictures.row[0].args[2], "GiB");
+    pictures_fini(&pictures);
+}
+
+// 2 GFLOP and 1 GB in 4 ms: 2 FLOP/byte at 500 GFLOP/s. Prefill has no bytes, so no point.
+static void points_under_the_roofline(void **state)
+{
+    static struct made m;
+    struct error err = {0};
+    struct pictures pictures = {0};
+    (void)state;
+    make(&m);
+    assert_int_equal(picture_roofline(&m.data, folder, &pictures, &err), OK);
+    expect_file("roofline.dat", "*m bf16 cpu*\n?\t?\n\n\n*m bf16 cpu*\n2\t5e+11\n\n\n");
+    // The slope of memory ends where the peak takes over, at 20 FLOP/byte, and the peak begins there.
+    expect_file("roofline.ceilings", "*\n20\t1e+12\n\n\n20\t1e+12\n*\t1e+12\n\n\n");
+    pictures_fini(&pictures);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_first_screen),
+        cmocka_unit_test(the_table_of_cells),
+        cmocka_unit_test(figures_of_failed_cells_are_none),
+        cmocka_unit_test(the_memory_of_the_largest_cell),
+        cmocka_unit_test(points_under_the_roofline),
+    };
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}
