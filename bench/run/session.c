@@ -38,10 +38,8 @@ static void begin_trial(struct session *s)
         return;
     const struct event *loaded = s->loaded.type == EVENT_LOADED ? &s->loaded : NULL;
     trial_begin(&s->trial, current(s), s->run->record.cells[s->cells[s->at]], s->number, loaded);
-    if (s->child) { // else it ended, and the session with it
+    if (s->child) // else it ended, and the session with it
         s->deadline_ns = child_clock_ns(s->child) + current(s)->timeout_ns;
-        child_take_stopped_ns(s->child); // before this trial
-    }
     s->in_cell = false;
     live_cell(&s->run->live, current(s), s->number);
 }
@@ -123,19 +121,22 @@ static enum status end_trial(struct session *s, struct error *err)
         s->run->record.stopped[s->cells[s->at]] = true;
     }
     trial_fini(t);
+    if (s->child)
+        child_take_stopped_ns(s->child); // of the trial that ended
     s->at++;
     s->over |= rest_is_pruned(s);
     begin_trial(s);
     return OK;
 }
 
-// The worker's figures have a hole in them, whatever they say.
+// The worker's figures have a hole in them, whatever they say. A stop of the load counts as well: its time is
+// the trial's, and the runner may have been stopped before it read that the load was over.
 static void judge_stopped(struct session *s)
 {
     char stopped[32];
     uint64_t stopped_ns = child_take_stopped_ns(s->child);
     if (stopped_ns > 0 && str_equal(s->trial.status, "ok"))
-        trial_fail(&s->trial, "noisy", "the run was stopped for %s during this trial",
+        trial_fail(&s->trial, "noisy", "the run was stopped for %s during this trial or its load",
                    format_time_ns((double)stopped_ns, stopped, sizeof stopped));
 }
 
