@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -22,17 +23,22 @@ enum { ARGS_MAX = 16, EXEC_FAILED = 127, COMPLAINT_MAX = 1 << 16, POLL_NS = 5000
 
 #define COMPLAINT_FILE "gnuplot.err"
 
-// In the child: nothing here returns.
-static void exec_child(const char *program, const char *dir, const char *const *argv)
+// In the child: nothing here returns. `reason`, shared with the parent, is the errno of a failed start.
+static void exec_child(const char *program, const char *dir, const char *const *argv, int *reason)
 {
     setpgid(0, 0); // so that a timeout ends its children too
-    if (chdir(dir) != 0)
+    if (chdir(dir) != 0) {
+        *reason = errno;
         _exit(EXEC_FAILED);
+    }
     int in = open("/dev/null", O_RDONLY);
     int out = open(COMPLAINT_FILE, O_WRONLY | O_CREAT | O_TRUNC, 0666);
-    if (in < 0 || out < 0 || dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0)
+    if (in < 0 || out < 0 || dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0) {
+        *reason = errno;
         _exit(EXEC_FAILED);
+    }
     execvp(program, (char *const *)(uintptr_t)argv);
+    *reason = errno;
     _exit(EXEC_FAILED);
 }
 
@@ -84,15 +90,16 @@ static void first_complaint(const char *dir, char *out, size_t out_bytes)
     free(path);
 }
 
-static enum status judge(const struct gnuplot *gnuplot, const char *dir, int status,
+static enum status judge(const struct gnuplot *gnuplot, const char *dir, int status, int reason,
                          struct error *err)
 {
     char complaint[512];
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
         return OK;
-    if (WIFEXITED(status) && WEXITSTATUS(status) == EXEC_FAILED)
-        return FAIL(err, ERR_UNSUPPORTED, "%s: no such program, or it cannot be run",
-                    gnuplot->program);
+    if (reason == ENOENT)
+        return FAIL(err, ERR_UNSUPPORTED, "%s: no such program", gnuplot->program);
+    if (reason != 0)
+        return FAIL_OS(err, reason, "%s: cannot be started", gnuplot->program);
     if (WIFSIGNALED(status))
         return FAIL(err, ERR_IO, "%s: ended by signal %d", gnuplot->program, WTERMSIG(status));
     first_complaint(dir, complaint, sizeof complaint);
@@ -106,14 +113,21 @@ static enum status run_program(const struct gnuplot *gnuplot, const char *progra
     const char *argv[ARGS_MAX + 4] = {program, "-c", script};
     for (int i = 0; i < ARGS_MAX && args[i]; i++)
         argv[3 + i] = args[i];
-    pid_t child = fork();
-    if (child < 0)
+    // Memory needs no descriptor, so a shortage of them is reported as what it is.
+    int *reason =
+        mmap(NULL, sizeof *reason, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (reason == MAP_FAILED)
         return FAIL_OS(err, errno, "%s: cannot be started", gnuplot->program);
+    pid_t child = fork();
     if (child == 0)
-        exec_child(program, dir, argv);
-    int status = 0;
-    TRY(wait_child(child, gnuplot, &status, err));
-    return judge(gnuplot, dir, status, err);
+        exec_child(program, dir, argv, reason);
+    int ended = 0;
+    enum status status = child < 0 ? FAIL_OS(err, errno, "%s: cannot be started", gnuplot->program)
+                                   : wait_child(child, gnuplot, &ended, err);
+    if (status == OK)
+        status = judge(gnuplot, dir, ended, *reason, err);
+    munmap(reason, sizeof *reason);
+    return status;
 }
 
 enum status gnuplot_run(const struct gnuplot *gnuplot, const char *dir, const char *script,
@@ -123,7 +137,8 @@ enum status gnuplot_run(const struct gnuplot *gnuplot, const char *dir, const ch
     bool path = strchr(gnuplot->program, '/') != NULL;
     char *absolute = path ? realpath(gnuplot->program, NULL) : NULL;
     if (path && !absolute)
-        return FAIL(err, ERR_UNSUPPORTED, "%s: no such program", gnuplot->program);
+        return errno == ENOENT ? FAIL(err, ERR_UNSUPPORTED, "%s: no such program", gnuplot->program)
+                               : FAIL_OS(err, errno, "%s: cannot be started", gnuplot->program);
     enum status status =
         run_program(gnuplot, absolute ? absolute : gnuplot->program, dir, script, args, err);
     free(absolute);

@@ -126,10 +126,11 @@ static enum status open_write(struct store *store, struct error *err)
     return db_exec(store, "PRAGMA journal_mode = WAL", "it was not opened", err);
 }
 
+// A folder that takes no files; a process without a free descriptor says nothing about its folder.
 static bool cannot_make_side_files(sqlite3 *db)
 {
-    int code = sqlite3_errcode(db) & 0xff;
-    return code == SQLITE_CANTOPEN || code == SQLITE_READONLY;
+    int code = sqlite3_errcode(db) & 0xff, os = sqlite3_system_errno(db);
+    return code == SQLITE_READONLY || (code == SQLITE_CANTOPEN && os != EMFILE && os != ENFILE);
 }
 
 // "file:" with everything that a URI gives a meaning escaped.

@@ -258,6 +258,11 @@ static void test_gnuplot_missing(void **state)
     without_pictures(state, NULL, "no such program");
 }
 
+static void test_gnuplot_is_no_program(void **state)
+{
+    without_pictures(state, "#!/dev/null\n", "cannot be started: Permission denied");
+}
+
 static void test_gnuplot_hangs(void **state)
 {
     without_pictures(state, "#!/bin/sh\nsleep 1000 & wait\n", "no picture after 0.3 s");
@@ -555,6 +560,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_inefficient, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_hostile_names, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_gnuplot_missing, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_gnuplot_is_no_program, fixture_setup,
+                                        fixture_teardown),
         cmocka_unit_test_setup_teardown(test_gnuplot_hangs, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_gnuplot_fails, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_gnuplot_dies, fixture_setup, fixture_teardown),

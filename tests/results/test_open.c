@@ -2,6 +2,7 @@
 #include "tests/results/fixture.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -411,6 +412,43 @@ static void test_read_only(void **state)
     assert_int_equal(chmod(f->dir, 0755), 0);
 }
 
+// Opens with one more free descriptor each time until it succeeds: no attempt falls back to immutable.
+static void check_few_descriptors(const char *path)
+{
+    struct rlimit limit;
+    bool opened = false;
+    int refusals = 0, first = open("/dev/null", O_RDONLY); // the lowest free descriptor
+    close(first);
+    if (first < 0 || getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        _exit(3);
+    for (int free_fds = 0; free_fds < 8 && !opened; free_fds++) {
+        struct store *store = NULL;
+        struct error err = {0};
+        limit.rlim_cur = (rlim_t)(first + free_fds);
+        if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+            _exit(4);
+        opened = store_open(path, STORE_READ, &store, &err) == OK;
+        if (!opened && (!strstr(err.message, path) || !strstr(err.message, "Too many open files")))
+            _exit(5);
+        if (opened && sqlite3_uri_boolean(sqlite3_db_filename(store->db, "main"), "immutable", 0))
+            _exit(6);
+        refusals += !opened;
+        if (opened)
+            store_close(store);
+    }
+    if (!opened || refusals < 2)
+        _exit(7);
+}
+
+static void test_few_descriptors(void **state)
+{
+    struct fixture *f = *state;
+    make_store_at(f->path);
+    assert_int_equal(chmod(f->path, 0666), 0);
+    assert_int_equal(chmod(f->dir, 0777), 0);
+    as_nobody(check_few_descriptors, f->path);
+}
+
 static void check_unreadable(const char *path)
 {
     struct store *store = NULL;
@@ -477,6 +515,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_the_folder_is_private, fixture_setup,
                                         fixture_teardown),
         cmocka_unit_test_setup_teardown(test_read_only, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_few_descriptors, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_unreadable, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_locked, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_uri_letters_in_names, fixture_setup, fixture_teardown),
