@@ -69,7 +69,13 @@ static enum status unknown(const char *where, const char *key, const char *kind,
     if (near)
         return FAIL(err, ERR_USAGE, "%s: %s: unknown %s '%s': did you mean '%s'?", where, key, kind,
                     word, near);
-    return FAIL(err, ERR_USAGE, "%s: %s: unknown %s '%s'", where, key, kind, word);
+    struct str known = {0};
+    for (size_t i = 0; i < names->count; i++)
+        str_printf(&known, "%s%s", i ? ", " : "", names->words[i]);
+    FAIL(err, ERR_USAGE, "%s: %s: unknown %s '%s' (known: %s)", where, key, kind, word,
+         str_text(&known));
+    str_fini(&known);
+    return err->code;
 }
 
 static enum status check_axis(const struct suite *suite, const char *where, const char *key,

@@ -336,6 +336,8 @@ static void each_mistake_has_its_line(void **state)
                    "4: scheme: unknown scheme 'bf17': did you mean 'bf16'?");
     expect_refused(TINY "[defaults]\ndevice = gpu\n[sweep s]\n",
                    "4: device: unknown device 'gpu': did you mean 'cpu'?");
+    expect_refused(TINY "[sweep s]\ndevice = accelerator\n",
+                   "4: device: unknown device 'accelerator' (known: cpu, cuda, metal)");
     expect_refused(TINY "[sweep s]\ndevice = cuda:x\n",
                    "4: device: unknown device 'cuda:x': did you "
                    "mean 'cuda'?");
