@@ -214,6 +214,11 @@ static void remarks(void **state)
                    "{'eos_token_id':2}", "");
     expect_remarks("{'rope_scaling':{'factor':2},'rope_parameters':{'factor':3}}", NULL,
                    "rope_scaling counts");
+    expect_remarks("{'rope_theta':777.0,'rope_parameters':{'rope_theta':10000}}", NULL,
+                   "rope_theta is 10000 in rope_parameters and counts: the 777.0 next to it");
+    expect_remarks("{'partial_rotary_factor':1,'rope_scaling':{'partial_rotary_factor':0.5}}", NULL,
+                   "partial_rotary_factor is 0.5 in rope_scaling and counts");
+    expect_remarks("{'rope_theta':10000.0,'rope_parameters':{'rope_theta':10000}}", NULL, "");
     expect_remarks("{'dtype':'bfloat16','torch_dtype':'float16'}", NULL,
                    "dtype is \"bfloat16\" and torch_dtype \"float16\"");
     expect_remarks("{'eos_token_id':[9,8]}", NULL, "eos_token_id lists [9,8]: the first");

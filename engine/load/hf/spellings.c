@@ -100,6 +100,24 @@ static void remark_ends(const json_t *root, const char *file, struct str *out)
                    file, text);
 }
 
+// RoPE's own values may stand next to its object and inside it: the inner one counts.
+static void remark_inner(const json_t *root, struct str *out)
+{
+    static const char *const fields[] = {"rope_theta", "partial_rotary_factor"};
+    const char *key;
+    const json_t *rope = hf_rope_object(root, &key);
+    char a[48], b[48];
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+        const json_t *outer = given(root, fields[i]), *inner = given(rope, fields[i]);
+        if (!outer || !inner || same(outer, inner))
+            continue;
+        show(inner, a);
+        show(outer, b);
+        str_printf(out, "%s is %s in %s and counts: the %s next to it does not\n", fields[i], a,
+                   key, b);
+    }
+}
+
 void hf_remarks(const json_t *root, const json_t *generation, struct str *out)
 {
     const json_t *dtype = given(root, "dtype"), *older = given(root, "torch_dtype");
@@ -110,6 +128,7 @@ void hf_remarks(const json_t *root, const json_t *generation, struct str *out)
     if (json_object_size(scaling) && json_object_size(parameters) && !same(scaling, parameters))
         str_append(out, "rope_scaling counts where it differs from rope_parameters, as in "
                         "transformers\n");
+    remark_inner(root, out);
     if (dtype && older && !same(dtype, older)) {
         show(dtype, a);
         show(older, b);
