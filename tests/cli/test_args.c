@@ -120,6 +120,15 @@ static void commands_are_found_by_their_words(void **state)
     assert_non_null(found);
     assert_string_equal(found->name, "help");
     assert_int_equal(words, 2);
+    char *two[] = {(char *)"bench", (char *)"model", (char *)"info", (char *)"x"};
+    found = command_find(4, two, &words, &err);
+    assert_non_null(found);
+    assert_string_equal(found->name, "model info");
+    assert_int_equal(words, 3);
+    two[2] = (char *)"inf"; // both words, whole
+    assert_null(command_find(4, two, &words, &err));
+    assert_non_null(strstr(err.message, "unknown command 'model inf': model knows info"));
+    error_clear(&err);
     char *bad[] = {(char *)"bench", (char *)"hlep"};
     assert_null(command_find(2, bad, &words, &err));
     assert_string_equal(err.message, "unknown command 'hlep': did you mean 'help'?");

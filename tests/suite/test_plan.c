@@ -248,6 +248,32 @@ static void a_load_is_shared_by_its_group(void **state)
     plan_destroy(plan);
 }
 
+// Weights calibrated on another text are other weights: no worker has both.
+static void a_calibration_text_has_a_worker_of_its_own(void **state)
+{
+    (void)state;
+    struct plan *plan;
+    struct error err;
+    struct str text = {0};
+    char *first = realpath("models/reference/calib.txt", NULL),
+         *second = realpath("README.md", NULL);
+    assert_true(first && second);
+    str_printf(&text,
+               "[model r]\npath = models/reference\n"
+               "[defaults]\nscheme = int4-awq\ndevice = cpu\ngen = 4\n"
+               "[sweep s]\ncalib = %s\ncontext = 16, 32\n[sweep t]\ncalib = %s\ncontext = 64\n",
+               first, second);
+    if (make_plan(str_text(&text), 16, NULL, &plan, &err) != OK)
+        fail_msg("%s", err.message);
+    assert_int_equal(plan->run_count, 3);
+    assert_int_equal(plan->group_count, 2);
+    assert_int_equal(plan->groups[0].count, 2);
+    plan_destroy(plan);
+    str_fini(&text);
+    free(first);
+    free(second);
+}
+
 // What was too long or too large when the run began stands in its record; a resumed run does not decide
 // it again.
 static void a_resumed_run_leaves_nothing_out_by_prediction(void **state)
@@ -576,6 +602,7 @@ int main(void)
         cmocka_unit_test(time_and_beyond_the_limit),
         cmocka_unit_test(a_trial_beyond_its_timeout_is_left_out),
         cmocka_unit_test(a_load_is_shared_by_its_group),
+        cmocka_unit_test(a_calibration_text_has_a_worker_of_its_own),
         cmocka_unit_test(a_resumed_run_leaves_nothing_out_by_prediction),
         cmocka_unit_test(groups_share_model_scheme_device_threads_and_procs),
         cmocka_unit_test(only_takes_labels_and_keys),

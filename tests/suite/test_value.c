@@ -99,7 +99,14 @@ static void units(void **state)
     expect_number(value_time, "1.5h", 5400e9);
     expect_number(value_time, "7us", 7e3);
     expect_number(value_bytes, "16GiB", 17179869184.0);
-    expect_number(value_bytes, "2kB", 2000);
+    static const struct {
+        const char *unit;
+        double bytes;
+    } bytes[] = {{"1B", 1},        {"1KiB", 0x1p10}, {"1MiB", 0x1p20},
+                 {"1GiB", 0x1p30}, {"1TiB", 0x1p40}, {"2kB", 2000},
+                 {"1MB", 1e6},     {"1GB", 1e9},     {"1TB", 1e12}};
+    for (size_t i = 0; i < sizeof bytes / sizeof *bytes; i++)
+        expect_number(value_bytes, bytes[i].unit, bytes[i].bytes);
     expect_refused(value_time, "300", "'300' needs a unit: ns, us, ms, s, m or h");
     expect_refused(value_time, "3 s", "'3 s' needs a unit: ns, us, ms, s, m or h");
     expect_refused(value_time, "soon",
