@@ -118,6 +118,43 @@ static void test_the_best_cell_is_an_undisturbed_one(void **state)
     free(card);
 }
 
+// Cells that differ in more than batch and context are of two series, named by what differs.
+static void test_threads_make_a_series_of_their_own(void **state)
+{
+    const struct fixture *f = *state;
+    struct error err = {0};
+    struct report_data data;
+    int64_t id, first;
+    unlink(f->path);
+    struct store *store = open_or_fail(f->path, STORE_WRITE);
+    int64_t run = add_run(store, &first); // 1 thread, {"batch":1}
+    static const char *const params[] = {"{\"batch\":4,\"threads\":1}",
+                                         "{\"batch\":4,\"threads\":2}"};
+    for (int i = 0; i < 2; i++) {
+        struct store_cell cell = {.run = run,
+                                  .key = i ? "22222222" : "11111111",
+                                  .params_json = params[i],
+                                  .label = "x",
+                                  .model = "m",
+                                  .scheme = "bf16",
+                                  .device = "cpu",
+                                  .threads = i + 1,
+                                  .batch = 4,
+                                  .context = 64,
+                                  .gen = 8,
+                                  .trials_planned = 1,
+                                  .predicted_memory_bytes = NAN};
+        must(store_cell(store, &cell, &id, &err), &err);
+    }
+    must(report_data_load(store, NULL, &data, &err), &err);
+    assert_int_equal(data.series_count, 3);
+    assert_string_equal(data.series[1].label, "m bf16 cpu threads=1");
+    assert_string_equal(data.series[2].label, "m bf16 cpu threads=2");
+    assert_int_equal(data.series[1].cell_count, 1);
+    report_data_fini(&data);
+    store_close(store);
+}
+
 static void test_only_disturbed_cells_say_so(void **state)
 {
     static const struct made_cell cells[] = {
@@ -224,6 +261,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_the_best_cell_is_an_undisturbed_one, fixture_setup,
+                                        fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_threads_make_a_series_of_their_own, fixture_setup,
                                         fixture_teardown),
         cmocka_unit_test_setup_teardown(test_only_disturbed_cells_say_so, fixture_setup,
                                         fixture_teardown),
