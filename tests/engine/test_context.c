@@ -68,6 +68,10 @@ static void test_refuses_spans(void **state)
     assert_null(step(ctx, 0, good, 16, LOGITS_NONE));
     assert_int_equal(context_length(ctx, 0), 32);
     refuse(ctx, &ok, 1, "full");
+    s = ok, s.count = 9; // of 8 that are left
+    refuse(ctx, &s, 1, "full, 32 of 40");
+    assert_non_null(step(ctx, 0, good, 8, LOGITS_LAST));
+    assert_int_equal(context_length(ctx, 0), 40);
     context_reset(ctx);
     assert_int_equal(context_length(ctx, 0), 0);
     context_destroy(ctx);

@@ -45,6 +45,24 @@ static void test_mean(void **state)
     free(x);
 }
 
+// Means of 1, 4 and 16: at alpha 1/2 scales of 1, 2 and 4, centred on 2.
+static void test_scale(void **state)
+{
+    (void)state;
+    static float means[] = {1, 4, 16};
+    float scale[3];
+    struct moments m = {.cols = 3, .group = 3, .mean_abs = means};
+    moments_scale(&m, 0.5, scale);
+    assert_float_equal(scale[0], 0.5, 1e-6);
+    assert_float_equal(scale[1], 1, 1e-6);
+    assert_float_equal(scale[2], 2, 1e-6);
+    means[0] = 0;
+    moments_scale(&m, 1, scale); // 1e-4, 4, 16, centred on 0.04
+    assert_float_equal(scale[0], 0.0025, 1e-6);
+    assert_float_equal(scale[1], 100, 1e-3);
+    assert_float_equal(scale[2], 400, 1e-3);
+}
+
 // E[(e x)^2], token by token.
 static double error_of(const float *x, const float *e, int first, int n)
 {
@@ -139,10 +157,8 @@ static void test_threads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_mean),
-        cmocka_unit_test(test_error),
-        cmocka_unit_test(test_seen),
-        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_mean), cmocka_unit_test(test_scale),   cmocka_unit_test(test_error),
+        cmocka_unit_test(test_seen), cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
