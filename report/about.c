@@ -1,5 +1,4 @@
-// about.c - what stands at the end of the page: noise, machine and build, how to run it again, and what
-// the metrics mean.
+// about.c - the end of the page: noise, machine and build, how to run it again, and what the metrics mean.
 
 #include <math.h>
 #include <stdio.h>
@@ -95,7 +94,7 @@ static void json_plain(struct str *out, const json_t *value)
     if (json_is_string(value)) {
         html_text(out, json_string_value(value));
     } else if (json_is_null(value)) {
-        str_append(out, "<span class=none>not told</span>");
+        str_append(out, "<span class=none>not reported</span>");
     } else {
         char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(6));
         html_text(out, text);
@@ -217,5 +216,6 @@ void page_metrics(struct str *out)
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
         str_printf(out, "<dt>%s</dt><dd>%s</dd>", words[i].word, words[i].meaning);
     str_append(out, "</dl><p class=soft>The full definitions, with their formulas and sources, are "
-                    "in docs/METRICS.md of the project.</p>");
+                    "in docs/METRICS.md of the project; docs/GLOSSARY.md explains the other "
+                    "terms.</p>");
 }

@@ -9,7 +9,7 @@
 
 const struct flag common_flags[] = {
     {"help", 'h', FLAG_BOOL, NULL, NULL, "print this help"},
-    {"verbose", 'v', FLAG_BOOL, NULL, NULL, "say more, and where in the sources an error arose"},
+    {"verbose", 'v', FLAG_BOOL, NULL, NULL, "print more, and the source line of an error"},
     {0},
 };
 

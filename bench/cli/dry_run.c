@@ -186,7 +186,7 @@ void dry_run_print(const struct plan *plan, const char *basis, FILE *out)
     print_skipped(plan, out);
     print_qualities(plan, out);
     if (plan->memory_bytes > 0)
-        plain_printf(out, "\nmemory for one worker: %s",
+        plain_printf(out, "\nmemory a worker may use: %s",
                      format_bytes((double)plan->memory_bytes, memory, sizeof memory));
     plain_printf(out, "\ntime in all: %s (%s)\n",
                  format_wait(plan->predicted_ns, wait, sizeof wait), basis);

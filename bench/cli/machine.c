@@ -30,7 +30,7 @@ static const json_t *at(const json_t *object, const char *section, const char *k
     return json_object_get(inner, key);
 }
 
-// A scalar as text; "not told" for null.
+// A scalar as text; "not reported" for null.
 static const char *show(const json_t *value, char *out, size_t out_bytes)
 {
     if (json_is_string(value))
@@ -40,7 +40,7 @@ static const char *show(const json_t *value, char *out, size_t out_bytes)
     else if (json_is_real(value))
         snprintf(out, out_bytes, "%.2f", json_real_value(value));
     else
-        snprintf(out, out_bytes, "not told");
+        snprintf(out, out_bytes, "not reported");
     return out;
 }
 
@@ -60,14 +60,14 @@ static void line_bytes(const char *label, const json_t *value)
     char text[64];
     line(label, json_is_integer(value)
                     ? format_bytes((double)json_integer_value(value), text, sizeof text)
-                    : "not told");
+                    : "not reported");
 }
 
 static void line_hz(const char *label, const json_t *value)
 {
     char text[64];
     snprintf(text, sizeof text, "%.2f GHz", (double)json_integer_value(value) / 1e9);
-    line(label, json_is_integer(value) ? text : "not told");
+    line(label, json_is_integer(value) ? text : "not reported");
 }
 
 // ---- sections -----------------------------------------------------------------------------------------
@@ -125,7 +125,7 @@ static void print_memory(const struct findings *f)
         snprintf(text, sizeof text, "%-9s x %s, each for %s hardware thread(s)",
                  json_is_integer(bytes)
                      ? format_bytes((double)json_integer_value(bytes), size, sizeof size)
-                     : "not told",
+                     : "not reported",
                  show(json_object_get(cache, "instances"), number[0], sizeof number[0]),
                  show(json_object_get(cache, "processing_units"), number[1], sizeof number[1]));
         line(name, text);

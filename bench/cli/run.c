@@ -203,11 +203,11 @@ static const struct flag flags[] = {
     {"set", 0, FLAG_LIST, "SECTION.KEY=VALUE", NULL,
      "over what the suite says: 'sweep core.batch=1,2', defaults.procs=1"},
     {"only", 0, FLAG_STRING, "PATTERN", NULL,
-     "only cells whose label matches (* and ?), or whose key begins so"},
+     "only cells whose label matches (* and ?), or whose key begins with it"},
     {"dry-run", 'n', FLAG_BOOL, NULL, NULL, "print the plan: cells, memory, time, what is skipped"},
     {"resume", 0, FLAG_BOOL, NULL, NULL, "run the trials that the suite's last run lacks"},
     {"take-over", 0, FLAG_BOOL, NULL, NULL,
-     "with --resume: the run's owner cannot be seen from here, and has ended"},
+     "with --resume: I know that the run's owner has ended, though this machine cannot tell"},
     {"quiet", 'q', FLAG_BOOL, NULL, NULL, "print nothing but errors"},
     {"json", 0, FLAG_BOOL, NULL, NULL, "the plan of --dry-run as JSON"},
     {0},
@@ -221,7 +221,7 @@ const struct command command_run = {
     .summary = "run a suite into the store",
     .details =
         "SUITE is a file; one of the program's own, like suites/smoke.conf, is found from any\n"
-        "folder. `bench help options` tells what stands in it, docs/SUITES.md the rest.",
+        "folder. `bench help options` lists its keys, docs/SUITES.md has the rest.",
     .flags = flags,
     .run = run_run,
 };

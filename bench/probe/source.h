@@ -46,7 +46,7 @@ void system_processor(const struct machine_source *source, hwloc_topology_t topo
 void system_virtualization(const struct machine_source *source, struct record *virtualization);
 void system_environment(const struct machine_source *source, struct record *environment);
 void system_now(const struct machine_source *source, struct record *now);
-int64_t system_memory_bytes(const struct machine_source *source); // OS_UNKNOWN when not told
+int64_t system_memory_bytes(const struct machine_source *source); // OS_UNKNOWN when not reported
 
 // ---- building records (record.c) -------------------------------------------------------------------
 

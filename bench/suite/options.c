@@ -95,7 +95,7 @@ const struct option option_table[] = {
     {BOTH, "quality_convention", OPTION_CHOICE, OF(suite_sweep, quality_convention), "half-512", 0,
      0, "half-512 llama-512 full-2048", "which tokens of which windows of it are scored"},
     {BOTH, "quality_windows", OPTION_INT, OF(suite_sweep, quality_windows), "200", 0, 1048576, NULL,
-     "at most so many windows of it; 0: all"},
+     "most windows of it that are scored; 0: all"},
     {BOTH, "timeout", OPTION_TIME, OF(suite_sweep, timeout_ns), "300s", 1e6, 1e17, NULL,
      "of one trial of one cell"},
     {BOTH, "max_cell_time", OPTION_TIME, OF(suite_sweep, max_cell_time_ns), "120s", 1e6, 1e17, NULL,
@@ -257,7 +257,7 @@ void options_print_help(FILE *out)
     fputs(
         "Keys of bench.conf, of suites and of --set section.key=value. Lists: a, b; numbers also\n"
         "1-16*2 (1, 2, 4, 8, 16), 1-8+2, 1-4; times 300s, 5m, 200ms; bytes 16GiB; ${VARIABLE} and\n"
-        "${VARIABLE:-default} anywhere in a value. docs/SUITES.md tells the rest.\n",
+        "${VARIABLE:-default} anywhere in a value. docs/SUITES.md has the rest.\n",
         out);
     for (const struct section_kind *kind = section_kinds; kind->name; kind++) {
         fprintf(out, "\n[%s%s]  %s\n", kind->name, kind->named ? " NAME" : "", kind->help);

@@ -341,7 +341,8 @@ static enum status merge_set(struct merging *m, const char *text)
         *equals = '\0';
     char *dot = strrchr(section, '.');
     if (!equals || !dot || dot == section || !dot[1])
-        return FAIL(m->err, ERR_USAGE, "%s: not of the form section.key=value", where);
+        return FAIL(m->err, ERR_USAGE,
+                    "%s: not of the form section.key=value, such as defaults.batch=1", where);
     *dot = '\0';
     const char *value = equals + 1;
     while (*value == ' ')

@@ -2,7 +2,7 @@
 //
 // Each instrument runs in a repetition of its own, without canaries and never in a timed one, so it may slow the
 // engine down. What it could not measure is reported with the reason: a metric "instrument_NAME" without a value,
-// whose source is the reason. To add one: a file with its row, and a line in instruments.c.
+// whose source is the reason. CONTRIBUTING.md says how to add one.
 #ifndef BENCH_WORKER_INSTRUMENTS_H
 #define BENCH_WORKER_INSTRUMENTS_H
 

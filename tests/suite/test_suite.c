@@ -264,10 +264,12 @@ static void bad_bytes_and_lengths(void **state)
 }
 
 static const char *const bad_sets[][2] = {
-    {"batch=1", "--set 'batch=1': not of the form section.key=value"},
-    {"sweep s.batch", "--set 'sweep s.batch': not of the form section.key=value"},
-    {".batch=1", "--set '.batch=1': not of the form section.key=value"},
-    {"sweep s.=1", "--set 'sweep s.=1': not of the form section.key=value"},
+    {"batch=1", "--set 'batch=1': not of the form section.key=value, such as defaults.batch=1"},
+    {"sweep s.batch",
+     "--set 'sweep s.batch': not of the form section.key=value, such as defaults.batch=1"},
+    {".batch=1", "--set '.batch=1': not of the form section.key=value, such as defaults.batch=1"},
+    {"sweep s.=1",
+     "--set 'sweep s.=1': not of the form section.key=value, such as defaults.batch=1"},
     {"sweep z.batch=1",
      "--set 'sweep z.batch=1': there is no section [sweep z]: did you mean [sweep s]?"},
     {"swoop.batch=1", "--set 'swoop.batch=1': unknown section [swoop]: did you mean [sweep]?"},
