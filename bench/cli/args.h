@@ -17,7 +17,7 @@ extern const struct flag common_flags[];
 // command.
 const struct command *command_find(int argc, char *const *argv, int *words, struct error *err);
 
-// Parses what stands after the command's name. argv is borrowed until arguments_destroy.
+// Parses the arguments after the command's name. argv is borrowed until arguments_destroy.
 // After "--" every word is positional. Errors: ERR_USAGE for an unknown flag (the nearest known is
 // named), a missing or malformed value, a flag given twice that is no list, too few or many words.
 // With --help among the flags the count of positional words is not checked.

@@ -37,7 +37,7 @@ enum status command_config(struct suite *out, const char **path, struct error *e
     return status;
 }
 
-// `db` of bench.conf, a relative one beside that file. NULL without an error when it names none.
+// `db` of bench.conf, relative to that file's folder. NULL without an error when it names no store.
 static char *configured_database(struct error *err)
 {
     struct suite suite;

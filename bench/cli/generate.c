@@ -91,7 +91,8 @@ static enum status prompt_encode(struct session *s, struct error *err)
 static enum status session_open(const struct arguments *args, struct session *s, struct error *err)
 {
     struct request *r = &s->request;
-    machine_limit_memory(0); // what does not fit fails in a line of its own, and is not killed
+    machine_limit_memory(
+        0); // an allocation that does not fit is reported in one line, and nothing is killed
     TRY(device_flag_open(args, r->threads, flag_string(args, "isa"), &s->device, err));
     TRY(scheme_flags_read(args, device_target(s->device), &r->scheme, &r->kv, err));
     uint64_t begin = clock_ns();

@@ -72,7 +72,8 @@ static enum status open_request(const struct arguments *args, struct logits_requ
         return FAIL(err, ERR_USAGE, "--chunk %lld: must be 1 to %d", (long long)chunk, MAX_IDS);
     struct scheme scheme;
     enum dtype kv;
-    machine_limit_memory(0); // what does not fit fails in a line of its own, and is not killed
+    machine_limit_memory(
+        0); // an allocation that does not fit is reported in one line, and nothing is killed
     TRY(device_flag_open(args, flag_int(args, "threads"), flag_string(args, "isa"), &r->device,
                          err));
     TRY(scheme_flags_read(args, device_target(r->device), &scheme, &kv, err));

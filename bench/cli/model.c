@@ -1,4 +1,4 @@
-// model.c - `bench model info MODEL`: what a model is, and what it will take in memory.
+// model.c - `bench model info MODEL`: what a model is, and the memory it needs.
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -195,7 +195,7 @@ static void print_positions(const struct model_config *c)
     putchar('\n');
 }
 
-// Modules that the folder says are not quantized stand in one line.
+// Modules that the folder does not quantize are listed in one line.
 static void print_quantization(const struct checkpoint *ck)
 {
     const struct checkpoint_quantization *q = checkpoint_quantization(ck);

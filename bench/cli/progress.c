@@ -19,7 +19,7 @@ void progress_begin(struct progress *p, const char *verb, const char *name)
     interrupt_begin(&p->interrupt);
 }
 
-// What is left if it goes on as it went; -1 while too little is done to tell.
+// The remaining time at the present pace; -1 while too little is done for an estimate.
 static long seconds_left(const struct progress *p, uint64_t now, double done)
 {
     return done > 0.01 ? (long)((double)(now - p->begin_ns) / 1e9 * (1 - done) / done + 0.5) : -1;

@@ -69,7 +69,8 @@ static enum status request_read(const struct arguments *args, struct quality_req
     if (flag_int(args, "windows") < 0)
         return FAIL(err, ERR_USAGE, "--windows cannot be negative");
     TRY(convention_read(flag_string(args, "convention"), &r->convention, err));
-    machine_limit_memory(0); // what does not fit fails in a line of its own, and is not killed
+    machine_limit_memory(
+        0); // an allocation that does not fit is reported in one line, and nothing is killed
     TRY(device_flag_open(args, flag_int(args, "threads"), NULL, &r->device, err));
     TRY(scheme_flags_read(args, device_target(r->device), &r->scheme, &r->kv, err));
     TRY(text_find(flag_string(args, "text"), r, err));

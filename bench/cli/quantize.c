@@ -88,7 +88,8 @@ static enum exit_code quantize_run(const struct arguments *args, struct error *e
     struct device *device = NULL;
     struct device_options options = {.pin = true, .isa = ISA_ALL};
     bool told = false;
-    machine_limit_memory(0); // what does not fit fails in a line of its own, and is not killed
+    machine_limit_memory(
+        0); // an allocation that does not fit is reported in one line, and nothing is killed
     if (check_arguments(args, err) == OK && checkpoint_find(positional(args, 0), &ck, err) == OK &&
         device_open(DEVICE_DEFAULT, &options, &device, err) == OK)
         quantize(args, ck, device, &told, err);

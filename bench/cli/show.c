@@ -201,7 +201,7 @@ static enum status print_trials(struct store *store, struct arena *arena,
     return view_print(&table, err);
 }
 
-// How the quality was taken, or why there is none; its figures stand among the others.
+// How the quality was measured, or why there is none; its figures are among the others.
 static void print_quality(const struct quality_row *q)
 {
     char text[512];

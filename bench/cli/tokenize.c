@@ -180,7 +180,7 @@ static double processor_ns(void)
     return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
 }
 
-// The first time stands apart: it fills the cache of words. Processor time tells what the tokenizer
+// The first time is reported apart: it fills the cache of words. Processor time tells what the tokenizer
 // takes, where others keep the machine busy.
 static enum status print_time(const struct request *r, const char *text, size_t bytes,
                               struct error *err)
@@ -242,7 +242,7 @@ static enum status tokenize(const struct arguments *args, const struct request *
     return status;
 }
 
-// A model's tokenizer, or one that stands alone: a tokenizer.json, a .gguf file without tensors.
+// A model's tokenizer, or a standalone one: a tokenizer.json, a .gguf file without tensors.
 static enum status find_tokenizer(const char *name, struct tokenizer **out, struct error *err)
 {
     struct checkpoint *ck = NULL;

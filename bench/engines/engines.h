@@ -6,8 +6,8 @@
 //   driven   The harness runs every step and stamps every token. It pauses the timeline between tokens for canaries.
 //   whole    The engine runs a request alone and returns the times of its tokens: a server, or another program.
 //
-// A driven engine sets step, truncate, clock_ns and wait_ns, and leaves generate NULL. A whole engine sets generate
-// and leaves those four and observe NULL. What a whole engine cannot report is stored as not measured, with the
+// A driven engine sets step, truncate, clock_ns and wait_ns, and generate is NULL. A whole engine sets generate
+// and those four and observe are NULL. What a whole engine cannot report is stored as not measured, with the
 // reason: prefill_time, wait, op classes, counters and memory of this process, bandwidth between tokens.
 #ifndef BENCH_ENGINES_ENGINES_H
 #define BENCH_ENGINES_ENGINES_H
@@ -38,7 +38,7 @@ struct bench_engine_facts {
     const struct model_config *config;
     const struct scheme *scheme;           // resolved
     const struct tokenizer *tokenizer;     // NULL where the job asked for none
-    const struct calibration *calibration; // NULL: none was needed
+    const struct calibration *calibration; // NULL: the scheme needs no calibration
 };
 
 // One request of every sequence of a cell, for engines that run it whole.

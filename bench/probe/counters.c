@@ -19,7 +19,7 @@
 enum { THREADS_MAX = 1024 };
 
 struct counters {
-    const struct counter_source *source; // NULL: none
+    const struct counter_source *source; // NULL: no source works
     const char *source_name;
     void *set;
     const struct counter_event *event[COUNTERS_MAX];

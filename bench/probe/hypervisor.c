@@ -1,4 +1,4 @@
-// hypervisor.c - the signature a hypervisor leaves in CPUID, the one thing no file tells.
+// hypervisor.c - the hypervisor's signature in CPUID, which no file has.
 #include <stddef.h>
 #include <string.h>
 

@@ -1,4 +1,4 @@
-// probe.h - what the machine is, what disturbs it, and what its counters can tell.
+// probe.h - the machine: its record, what disturbs it, and its counters.
 #ifndef BENCH_PROBE_PROBE_H
 #define BENCH_PROBE_PROBE_H
 
@@ -14,7 +14,7 @@
 // ---- machine record -----------------------------------------------------------------------------------
 // Topology (hwloc), caches, NUMA, core kinds, ISA flags with the OS's state support, kernel,
 // virtualization, governor, memory, huge pages, compiler and flags, library versions. No host name.
-// What the system does not tell is json null, never "" or 0.
+// A value that the system does not report is json null, never "" or 0.
 struct machine {
     json_t *hardware;     // topology, processor, memory in GiB, virtualization
     json_t *environment;  // kernel, microcode, governor, libraries: may change from night to night
@@ -34,15 +34,15 @@ json_t *machine_processor(const struct machine *machine);
 enum status machine_processor_fingerprint(const struct machine *machine, char out[65],
                                           struct error *err);
 
-// The most memory a process would take now: what is available, less some head-room, so that an allocation
-// fails before the machine swaps or kills. OS_UNKNOWN where nothing tells.
+// The most memory a process may take now: what is available, less some head-room, so that an allocation
+// fails before the machine swaps or kills. OS_UNKNOWN where the system does not report it.
 int64_t machine_room_bytes(void);
 // Makes an allocation beyond that, or beyond `wanted_bytes` where those are fewer and not 0, fail in this
 // process. Returns the limit; OS_UNKNOWN where the system has none.
 int64_t machine_limit_memory(int64_t wanted_bytes);
 
 // Memory levels, nearest first: "L1" (data), "L2", "L3", "DRAM". Where instances of a level differ (core
-// kinds), the one with the least for each core stands for all.
+// kinds), the one with the least for each core represents all.
 struct memory_level {
     char name[8];
     size_t size_bytes; // of one instance; DRAM: all memory
@@ -54,9 +54,9 @@ enum { MEMORY_LEVELS_MAX = 6 };
 // How many levels were written; 0 when the topology cannot be read.
 int machine_memory_levels(struct memory_level out[MEMORY_LEVELS_MAX]);
 
-// What `threads` threads, filling cores in order, have of a level together.
+// Bytes of a level that `threads` threads have together, filling cores in order.
 size_t memory_level_capacity(const struct memory_level *level, int threads);
-// The level that holds a working set of so many bytes for `threads` threads: an index.
+// Index of the level that holds a working set of this size for `threads` threads.
 int memory_level_of(const struct memory_level *levels, int count, int threads,
                     double working_set_bytes);
 
@@ -85,7 +85,7 @@ double canary_compute_ns(struct canary *canary); // fixed work of about 200 us
 struct machine_state canary_state(struct canary *canary); // 1 to 3 ms
 
 // ---- counters ------------------------------------------------------------------------------------------------
-// PAPI where it yields anything, kernel perf events below it, software events below that. A counter is
+// PAPI where it works, else kernel perf events, else software events. A counter is
 // accepted only after it counted a known load right; the reasons of all rejections are kept.
 struct counters;
 enum { COUNTERS_MAX = 8 }; // the most that counters_count returns

@@ -1,8 +1,8 @@
 // source.h - where the record of a machine is read from: the one we run on, or one that was captured.
 //
-// Everything the probe asks goes through here, so that the tests read machines that are not there: a
+// The probe reads everything through this header, so that tests can read machines that are not there: a
 // folder with copies of a few files of /proc and /sys, and a topology that hwloc exported as XML
-// (tests/machines/NAME). What CPUID would say is given beside them.
+// (tests/machines/NAME). The answers of CPUID are fields of their own.
 #ifndef BENCH_PROBE_SOURCE_H
 #define BENCH_PROBE_SOURCE_H
 

@@ -112,7 +112,7 @@ static enum status walk_make(struct state_probe *probe, size_t bytes, struct err
 static double walk_ns(struct state_probe *probe)
 {
     size_t stride = WALK_STRIDE / sizeof *probe->walk;
-    uint32_t at = probe->walk_at; // goes on where the last walk ended
+    uint32_t at = probe->walk_at; // continues where the last walk ended
     uint64_t begin_ns = clock_ns();
     for (int i = 0; i < WALK_STEPS; i++)
         at = probe->walk[(size_t)at * stride];

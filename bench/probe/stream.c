@@ -38,7 +38,7 @@ struct stream {
     // the window under way
     const struct kernel *row;
     size_t share; // that each thread streams through
-    bool dram;    // goes on where the last window stopped
+    bool dram;    // continues where the last window stopped
     int threads;
     uint64_t window_ns; // 0: one pass, to warm
 };

@@ -3,7 +3,7 @@
 // Each worker owns one region, first touched by itself, and streams through the front part of it that
 // fits the level. All workers start together and run for a fixed time; the rate is the sum of theirs,
 // so that on a machine with unlike cores each counts with its own speed. In DRAM every
-// window goes on where the last one stopped: no byte is met again before the whole share was read.
+// window continues where the last one stopped: no byte is read again before the whole share was read.
 #ifndef BENCH_PROBE_STREAM_H
 #define BENCH_PROBE_STREAM_H
 
@@ -31,8 +31,8 @@ size_t stream_memory_bytes(const struct stream *stream); // all regions, residen
 // Brings what the next window will read into its cache; nothing to do for DRAM.
 void stream_warm(struct stream *stream, const struct kernel *row, int level, int threads);
 
-// Processor time of the calling thread. Held against the clock it tells whether another program had the
-// processor meanwhile; what a hypervisor takes does not show.
+// Processor time of the calling thread. Compared with the clock, it shows whether another program had the
+// processor meanwhile. It does not show what a hypervisor takes.
 uint64_t thread_cpu_ns(void);
 enum { UNDISTURBED_PERCENT = 95 }; // of a window on the processor: nobody else had it
 

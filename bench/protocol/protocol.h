@@ -1,8 +1,8 @@
 // protocol.h - what runner and worker say to each other.
 //
 // The runner gives the worker one JSON object, the job, on standard input. The worker answers with
-// events, one JSON object a line, on a descriptor of its own, so that nothing a library prints on standard output
-// or error can come between them. Times are ns, sizes bytes. In order:
+// events, one JSON object a line, on a separate descriptor. So output of a library on standard output or error
+// cannot come between them. Times are ns, sizes bytes. In order:
 //
 //   {"event":"hello","version":1,"pid":412,"memory_limit":21474836480,"threads":2,"pinned":true}
 //   {"event":"progress","phase":"load","done":0.41}                 at most ten a second, any phase

@@ -1,13 +1,12 @@
 // quality.h - what a scheme costs in quality: perplexity, and how far it is from the same model in f32.
 //
 // A text becomes ids, ids become windows, and the model predicts every scored token of a window from those
-// before it. Beside it runs the same model in f32, window by window on the same ids, so that no logits are
-// ever stored: of each scored token only the five numbers of score.h are kept. Which tokens are scored is
-// the convention's business; perplexities of different conventions cannot be compared, so each figure
-// carries its convention's name. Formulas: docs/METRICS.md.
+// before it. The same model in f32 runs next to it, window by window on the same ids. So no logits are stored:
+// only the five numbers of score.h are kept for each scored token. The convention decides which tokens are
+// scored. Perplexities of different conventions cannot be compared, so each figure carries its convention's name. Formulas: docs/METRICS.md.
 //
-// Everything here is the same to the last bit whatever the number of threads: threads share out rows of
-// logits, each row is scored by one of them, and sums run over tokens in their order, in double.
+// The number of threads never changes a bit: threads split rows of logits, one thread scores a row, and sums run
+// over tokens in order, in double.
 #ifndef BENCH_QUALITY_QUALITY_H
 #define BENCH_QUALITY_QUALITY_H
 
@@ -27,9 +26,9 @@ struct quality_convention {
     int first;  // the first scored position, predicted from those before it; then all that follow
     bool documents; // the text is cut at lines holding a form feed, each document begins with bos;
                     // else the text is one, with one bos before it
-    // As llama.cpp's perplexity tool reads a file: the last newline is dropped, special tokens are text, bos
-    // stands before the text and in place of every window's first token where the tokenizer adds one, and a text
-    // of fewer than two windows is refused.
+    // As llama.cpp's perplexity tool reads a file: the last newline is dropped and special tokens are text. Where
+    // the tokenizer adds bos, it precedes the text and replaces every window's first token. A text of fewer than
+    // two windows is refused.
     bool llama;
     int revision;      // of its definition: figures of two revisions are not the same thing
     const char *words; // for help
@@ -49,7 +48,7 @@ struct quality_text {
     int32_t *ids; // owned
     size_t count;
     size_t documents;          // 1 where the convention does not tell them apart
-    int32_t window_bos;        // stands for every window's first token; -1: nothing does
+    int32_t window_bos;        // replaces every window's first token; -1: nothing does
     char hash[HASH_HEX_BYTES]; // of the file's bytes
 };
 
@@ -70,7 +69,7 @@ void quality_window(const struct quality_convention *convention, const struct qu
 
 // ---- figures ----------------------------------------------------------------------------------------
 
-// NaN: not measured (no f32 model beside it).
+// NaN: not measured (no f32 model to compare with).
 struct quality {
     double windows, tokens; // scored
     double perplexity, ln_stderr;
@@ -94,11 +93,11 @@ double quality_get(const struct quality *quality, const struct quality_figure *f
 struct quality_input {
     struct model *model;
     enum dtype kv;
-    struct model *baseline; // the same weights in f32, may be `model` itself; NULL: none
+    struct model *baseline; // the same weights in f32, may be `model` itself; NULL: no comparison
     const struct quality_convention *convention;
     const struct quality_text *text;
-    size_t windows;            // at most so many; 0: all
-    struct pool *pool;         // scores rows of logits; NULL: the calling thread alone does
+    size_t windows;            // at most; 0: all
+    struct pool *pool;         // scores rows of logits; NULL: the calling thread does
     engine_progress *progress; // may be NULL
     void *user;
 };
@@ -108,7 +107,7 @@ struct quality_input {
 // and token), ERR_NOMEM.
 enum status quality_measure(const struct quality_input *in, struct quality *out, struct error *err);
 
-// Whether the model can be judged by this convention at all; ERR_UNSUPPORTED in words.
+// Errors: ERR_UNSUPPORTED, with the reason, when the convention cannot judge this model.
 enum status quality_check_window(const struct model_config *config,
                                  const struct quality_convention *convention, struct error *err);
 // The same, and that it has a quality: synthetic weights have none.

@@ -15,7 +15,7 @@
 enum { LANES = 16 };
 
 // e^x for x <= 0: x = n ln 2 + r, |r| <= ln 2 / 2, and the Taylor series of e^r to r^7 (the rest is below
-// 6e-9). Below -87 it stays at the smallest normal number: nothing beside the largest term, e^0. NaN
+// 6e-9). Below -87 it stays at the smallest normal number: negligible next to the largest term, e^0. NaN
 // stays NaN.
 static inline float exp_negative(float x)
 {

@@ -1,4 +1,4 @@
-// score.h - one scored token: a row of logits, and beside it the f32 model's, as the few numbers kept.
+// score.h - one scored token: a row of logits and the f32 model's, reduced to the numbers that are kept.
 #ifndef BENCH_QUALITY_SCORE_H
 #define BENCH_QUALITY_SCORE_H
 

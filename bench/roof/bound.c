@@ -56,7 +56,7 @@ static struct rate rate_beside(const struct bound_input *in, const struct ceilin
 
 static struct rate rate_of(const struct ceiling *row)
 {
-    // A single sample has no interval of its own.
+    // A single sample has no interval.
     return (struct rate){.value = row->value,
                          .low = fmin(row->low, row->value),
                          .high = fmax(row->high, row->value)};

@@ -19,7 +19,7 @@
 
 enum {
     WINDOW_CACHE_NS = 2 * 1000 * 1000,
-    WINDOW_DRAM_NS = 3 * 1000 * 1000,  // goes on where the last one stopped
+    WINDOW_DRAM_NS = 3 * 1000 * 1000,  // continues where the last one stopped
     WINDOW_STORE_NS = 8 * 1000 * 1000, // stores past the caches go in larger blocks
     WINDOW_PEAK_NS = 2 * 1000 * 1000,
     WINDOW_TRIES = 5, // on a busy machine most windows are lost
@@ -479,7 +479,7 @@ const struct ceiling *ceilings_read(const struct ceilings *c, const char *device
         return ceilings_find(c, device, "read", "DRAM", threads);
     if (c->levels == 0)
         return NULL;
-    // A level that could not be told apart from its neighbour has no row: the next one stands for it.
+    // A level that could not be told apart from its neighbour has no row: the next one is used for it.
     int level = memory_level_of(c->level, c->levels, threads, working_set_bytes);
     for (; level < c->levels; level++) {
         const struct ceiling *row = ceilings_find(c, device, "read", c->level[level].name, threads);

@@ -56,7 +56,7 @@ static bool named(const struct ceiling *row, const char *name)
            (str_equal(name, "read") && str_equal(row->name, READ_SET));
 }
 
-// The points of one operation with so many threads, the smallest first.
+// The points of one operation with this number of threads, the smallest first.
 static size_t points_of(const struct ceilings *c, const char *device, const char *name, int threads,
                         struct point out[POINTS_MAX])
 {
@@ -94,7 +94,7 @@ static size_t keep_levels(struct point *points, size_t count)
     return kept;
 }
 
-// A single sample has no interval of its own.
+// A single sample has no interval.
 static double low_of(const struct ceiling *row)
 {
     return fmin(row->low, row->value);

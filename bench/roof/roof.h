@@ -58,8 +58,8 @@ struct read_rate {
     const struct ceiling *nearer,
         *farther; // its neighbours on the curve; the same one beyond its ends
 };
-// The read bandwidth of a working set, on the curve through the measured read ceilings; how it lies between
-// two of them is written there. False when nothing was measured with so many threads.
+// The read bandwidth of a working set, on the curve through the measured read ceilings; levels.c defines
+// the interpolation. False when nothing was measured with that number of threads.
 bool ceilings_read_rate(const struct ceilings *c, const char *device, int threads, double set_bytes,
                         struct read_rate *out);
 // Names each level that is slower than one farther away, in words; "" when there is none.
@@ -126,7 +126,7 @@ struct bound_input {
     int threads;
     double measured_ns;
     double waits_ns; // NaN: not measured
-    // (OPC_COUNT) time of each class, NaN where not measured; NULL: none was. Only to name the one that loses most.
+    // (OPC_COUNT) time of each class, NaN where not measured; NULL: not timed. Only names the one that loses most.
     const double *op_ns;
     // Bandwidth canaries round the samples, 0: none taken. The least and the greatest of the medians before,
     // during and after: single looks scatter by about as much as the rule allows.

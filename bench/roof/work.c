@@ -60,7 +60,7 @@ static struct product layer_product(const struct scheme *scheme)
     return (struct product){scheme->weights, scheme->activations, scheme->group};
 }
 
-// y = W x: `rows` outputs of `cols` inputs for so many tokens. Scales and zeros of quantized weights count
+// y = W x: `rows` outputs of `cols` inputs for `tokens` tokens. Scales and zeros of quantized weights count
 // as they are stored; the few bytes of the tokens' own scales do not.
 static void add_linear(struct work *work, const struct work_input *in, struct product p, int rows,
                        int cols, double tokens)
@@ -88,7 +88,7 @@ static void add_bias(struct work *work, bool there, int rows)
     work->weight_bytes += there ? 4.0 * rows : 0;
 }
 
-// How many experts at least one token goes through: the expectation when every choice is as likely as any
+// How many experts at least one token uses: the expectation when every choice is as likely as any
 // other. Which ones a trained router prefers is not known from the shape; the engine's observer counts what
 // was touched.
 static double experts_touched(const struct pass *pass)

@@ -71,7 +71,7 @@ static char **arguments_make(const char *const *argv)
     return full;
 }
 
-// A group of its own, and the signals as a fresh program has them.
+// Puts the child into a new process group and resets its signals.
 static void attributes_make(posix_spawnattr_t *attributes)
 {
     sigset_t none, standard;

@@ -1,4 +1,4 @@
-// child.h - one worker process: started, listened to, ended, and its end explained.
+// child.h - one worker process: starts it, reads its lines, ends it, and explains how it ended.
 //
 // The runner is one thread. It waits in child_next() for whichever comes first: a line, the end, the
 // deadline, or a signal to the runner itself. Signals are blocked and asked for, not handled
@@ -14,8 +14,8 @@
 
 struct child;
 
-// Starts argv[0] with argv and "--events 3", `job` on standard input, in a process group of its own, so
-// that a Ctrl-C meant for the runner does not reach it. What it prints is kept for child_end().
+// Starts argv[0] with argv and "--events 3", `job` on standard input, in a new process group, so that
+// a Ctrl-C meant for the runner does not reach it. Its output is kept for child_end().
 // Errors: ERR_IO, ERR_NOMEM; nothing runs then.
 enum status child_start(const char *const *argv, const char *job, struct child **out,
                         struct error *err);
@@ -23,7 +23,7 @@ enum status child_start(const char *const *argv, const char *job, struct child *
 enum child_news {
     CHILD_LINE,        // a whole line came
     CHILD_QUIET,       // nothing for a tenth of a second: time to show that the program is alive
-    CHILD_CLOSED,      // it will say nothing more
+    CHILD_CLOSED,      // it closed its end: no more lines
     CHILD_TOO_LONG,    // a line beyond PROTOCOL_LINE_MAX
     CHILD_TIMEOUT,     // the deadline passed, and nothing that it wrote before is unread
     CHILD_INTERRUPTED, // the runner was told to stop
@@ -34,9 +34,9 @@ enum child_news {
 enum child_news child_next(struct child *child, uint64_t deadline_ns, const char **line,
                            size_t *length);
 
-// The clock of deadlines. It leaves out the time in which the runner was stopped or could not look.
+// The clock of deadlines. It skips time in which the runner was stopped or starved.
 uint64_t child_clock_ns(struct child *child);
-// How long that was since the last call, and 0 when it was no more than a busy machine explains.
+// The time skipped since the last call; 0 when a busy machine explains it.
 uint64_t child_take_stopped_ns(struct child *child);
 
 // How a process ended.

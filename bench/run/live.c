@@ -109,7 +109,7 @@ static char *format_clock(double ns, char *out, size_t out_bytes)
     return out;
 }
 
-// The errand of live_note goes on: shows for how long.
+// Shows how long the errand of live_note has been running.
 void live_tick(struct live *live)
 {
     char since[32];

@@ -1,5 +1,5 @@
-// live.h - what a person sees while a run goes on: a line that redraws itself, or plain lines. Progress goes
-// to standard error, the table of results to standard output.
+// live.h - what a person sees during a run: a line that redraws itself, or plain lines. Progress is written to
+// standard error, the table of results to standard output.
 #ifndef BENCH_RUN_LIVE_H
 #define BENCH_RUN_LIVE_H
 
@@ -27,7 +27,7 @@ struct live {
 };
 
 void live_begin(struct live *live, enum runner_output output);
-// How much there is to do.
+// Sets the number of trials to run, and their predicted time.
 void live_expect(struct live *live, size_t trials, double predicted_ns);
 
 // An errand begins: "measuring what this machine can do with 2 threads".
@@ -44,12 +44,12 @@ void live_progress(struct live *live, const char *phase, int repetition, double 
 void live_trial(struct live *live, const struct trial *trial);
 // A trial more than was planned.
 void live_add(struct live *live, const struct cell *cell);
-// A line that stays.
+// Prints a line that is not redrawn.
 void live_line(struct live *live, const char *format, ...) PRINTF_LIKE(2, 3);
 // Now this quality. A quality that is done, or was known, counts as a trial.
 void live_quality(struct live *live, const struct plan_quality *quality);
 void live_quality_done(struct live *live, const struct plan_quality *quality);
-// Trials that will not run after all.
+// Removes trials that will not run after all.
 void live_drop(struct live *live, size_t trials, double predicted_ns);
 
 // Prints the table of cells, from the store, and the commands to run next.

@@ -1,4 +1,4 @@
-// qualities.c - looks each quality up, has it evaluated where it is not known, and hands it to its cells.
+// qualities.c - looks each quality up, has a worker evaluate it where it is not known, and stores it for its cells.
 #include "bench/run/qualities.h"
 
 #include <math.h>

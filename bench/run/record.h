@@ -1,4 +1,4 @@
-// record.h - what the runner writes to the store before the first trial, and reads back of it.
+// record.h - what the runner writes to the store before the first trial, and reads back.
 #ifndef BENCH_RUN_RECORD_H
 #define BENCH_RUN_RECORD_H
 
@@ -40,7 +40,7 @@ enum status record_ceilings_of(struct store *store, int64_t run, struct ceilings
 enum status record_ceilings(const struct record *record, const struct ceilings *ceilings,
                             struct error *err);
 
-// Every cell of the plan, skipped ones too, and then which of them are at their end already.
+// Stores every cell of the plan, skipped ones too, and finds those that need no more trials.
 enum status record_cells(struct record *record, const struct plan *plan,
                          const struct ceilings *ceilings, struct error *err);
 
@@ -56,7 +56,7 @@ enum status record_has(const struct record *record, const struct plan *plan, siz
 enum status record_disturbed(const struct record *record, size_t cell, bool *out,
                              struct error *err);
 
-// A cell that was to run is left out, or gets no more trials.
+// Records that a planned cell is skipped, or gets no more trials.
 enum status record_skip(struct record *record, size_t cell, const char *reason, struct error *err);
 
 // How many cells ended in wrong, oom, timeout or crashed.

@@ -230,7 +230,7 @@ static void runner_fini(struct runner *r)
 }
 
 // The run's last word in the store; one that has more cells than this plan can still be gone on with. A
-// failure to write it is told, unless something failed before.
+// failure to write it is reported, unless something failed before.
 static void end_run(struct runner *r, enum status status, struct error *err)
 {
     const struct record *record = &r->context.record;

@@ -24,7 +24,7 @@ enum runner_output {
 struct runner_options {
     const char *database; // path of the store; made when missing
     const char *command;  // exact command to reproduce, stored with the run
-    bool resume;          // go on with the unfinished run of the same suite text on this machine
+    bool resume;          // continue the unfinished run of the same suite text on this machine
     bool take_over; // even when its owner is of another container: the caller knows that it ended
     enum runner_output output;
 
@@ -37,7 +37,7 @@ struct runner_options {
 
 // Runs what is to run and returns the program's exit code: EXIT_FINE (skips included), EXIT_CELL_FAILED
 // when a cell ended in wrong, oom, timeout or crashed, EXIT_INTERRUPTED after a signal of interrupt.h (the
-// store is consistent, the run is marked, --resume goes on), EXIT_ERROR with `err` set when the runner
+// store is consistent, the run is marked, --resume continues it), EXIT_ERROR with `err` set when the runner
 // itself could not go on. These signals and Ctrl-Z are blocked meanwhile and restored after.
 enum exit_code runner_run(const struct plan *plan, const struct runner_options *options,
                           struct error *err);

@@ -104,7 +104,7 @@ static bool rest_is_pruned(const struct session *s)
 
 // ---- a trial ends -----------------------------------------------------------------------------------------------
 
-// The trial is judged or failed: stores it, shows it, goes to the next.
+// The trial is judged or failed: stores it, shows it, moves on to the next.
 static enum status end_trial(struct session *s, struct error *err)
 {
     struct trial *t = &s->trial;
@@ -201,7 +201,7 @@ static enum status in_turn(const struct session *s, const struct event *event, s
     return OK;
 }
 
-// An event in its turn. What is wrong with it goes to `bad`, what is wrong with us to `err`.
+// Handles the next event. `bad`: the event is invalid. `err`: the runner itself failed.
 static enum status on_event(struct session *s, struct event *event, struct error *bad,
                             struct error *err)
 {

@@ -23,20 +23,20 @@ struct run_context {
 };
 
 // Runs trial `number` of `count` cells, which share model, scheme, head, device and threads, in one
-// worker, and stores each as it ends. Returns early, with at least one trial stored, when the worker is of
-// no more use (it died, hung or talked rubbish, or cells left were pruned): the caller asks again for what
-// is missing. Errors are the runner's own (the store, starting a process); ERR_INTERRUPTED.
+// worker, and stores each as it ends. Returns early, with at least one trial stored, when the worker died, hung or
+// sent an invalid line, or when remaining cells were pruned. The caller then calls again for the missing ones.
+// Errors are the runner's own (the store, starting a process); ERR_INTERRUPTED.
 enum status session_cells(struct run_context *run, const size_t *cells, size_t count, int number,
                           struct error *err);
 
-// What the engine said of a failure, as a trial's status.
+// The trial status that an engine's error means.
 const char *session_status_of(enum status code);
 
 // ---- errands.c --------------------------------------------------------------------------------------
 
 // Measures the ceilings for `threads` threads (some smaller numbers come along) and adds them to
-// run->ceilings. A worker that fails leaves them as they are, and says so to the person: verdicts are then
-// not made.
+// run->ceilings. When the worker fails, they do not change and a warning is printed. There are then
+// no verdicts.
 enum status session_ceilings(struct run_context *run, const char *device, int threads,
                              struct error *err);
 
@@ -46,7 +46,7 @@ struct quality_outcome {
     char reason[600];             // of ok: what could not be measured, or ""
     struct event loaded, figures; // as far as they came; the caller calls event_fini
 };
-// Evaluates one quality in a worker of its own. Errors are the runner's own; ERR_INTERRUPTED.
+// Evaluates one quality in a separate worker. Errors are the runner's own; ERR_INTERRUPTED.
 enum status session_quality(struct run_context *run, const struct plan_quality *quality,
                             struct quality_outcome *out, struct error *err);
 

@@ -1,4 +1,4 @@
-// trial.h - one trial as the runner hears of it: events gathered, judged, stored.
+// trial.h - one trial in the runner: gathers its events, judges and stores it.
 #ifndef BENCH_RUN_TRIAL_H
 #define BENCH_RUN_TRIAL_H
 
@@ -20,7 +20,7 @@ struct trial {
     int64_t cell_id;
     int number;                 // 1..procs, beyond it those added to a disturbed cell
     int64_t started_ns;         // wall clock
-    const struct event *loaded; // borrowed: its process's loaded event; NULL: none came
+    const struct event *loaded; // borrowed: its process's loaded event; NULL: not received
     struct event *repetitions;  // owned
     size_t repetition_count;
     struct event summary; // the trial event; type EVENT_TRIAL when it came
@@ -41,14 +41,14 @@ struct trial {
 
 void trial_begin(struct trial *t, const struct cell *cell, int64_t cell_id, int number,
                  const struct event *loaded);
-// Takes a repetition or trial event. ERR_FORMAT for what does not fit the cell: a repetition out of order,
+// Takes a repetition or trial event. ERR_FORMAT when it does not fit the cell: a repetition out of order,
 // token times of another shape.
 enum status trial_add(struct trial *t, struct event *event, struct error *err);
 
-// Ends it as failed, in words.
+// Ends it as failed, with the reason.
 void trial_fail(struct trial *t, const char *status, const char *format, ...) PRINTF_LIKE(3, 4);
 
-// Ends it as what its repetitions say: wrong, throttled, noisy or ok. expected_hash: of an earlier trial
+// Judges it by its repetitions: wrong, throttled, noisy or ok. expected_hash: of an earlier trial
 // of the same cell, or "".
 void trial_judge(struct trial *t, const char *expected_hash);
 bool trial_measured(const struct trial *t); // ok, noisy, throttled

@@ -64,7 +64,7 @@ static enum status all_models(struct expansion *x, struct word_list *out, struct
     return OK;
 }
 
-// "auto" stands for the devices that are available, "cuda" for all of its kind, any other word for itself,
+// "auto" means the devices that are available, "cuda" all of its kind, any other word only itself,
 // there or not.
 static enum status list_devices(struct expansion *x, const struct word_list *named,
                                 struct word_list *out, struct error *err)

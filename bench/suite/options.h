@@ -11,7 +11,7 @@
 #include "base/arena.h"
 #include "base/status.h"
 
-// Kinds of section, as bits: a row may stand in several.
+// Kinds of section, as bits: a row may belong to several.
 enum section {
     SECTION_BENCH = 1 << 0,    // [bench], in bench.conf alone
     SECTION_SUITE = 1 << 1,    // [suite]
@@ -39,7 +39,7 @@ enum option_type {
     OPTION_BYTES,  // double
     OPTION_CHOICE, // int: index into choices
     OPTION_WORDS,  // struct word_list; each one of choices where there are any
-    OPTION_INTS,   // struct int_list; choices: the one word that stands for 0
+    OPTION_INTS,   // struct int_list; choices: the one word that means 0
     OPTION_RULES,  // struct rule_list (rules.h)
     OPTION_LINKS,  // struct link_list (rules.h)
 };

@@ -1,4 +1,4 @@
-// plan.c - a suite into a plan: models, cells, labels, what `only` leaves, groups, time.
+// plan.c - makes a plan of a suite: models, cells, labels, the `only` filter, groups, time.
 #include "bench/suite/plan.h"
 
 #include <ctype.h>

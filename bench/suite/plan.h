@@ -40,14 +40,14 @@ struct plan_model {
     const char *shape_path; // its config.json
     uint64_t seed;          // of a shape's weights
     struct model_config config;
-    char content[65];                // hash of content, or of config and seed: goes into the key
+    char content[65];                // hash of content, or of config and seed: part of the key
     double parameters, stored_bytes; // for the load's prediction; stored_bytes 0 of a shape
     // In each scheme, in scheme_table's order: inputs that share a scale, and why it cannot run, or NULL.
     int group[PLAN_SCHEMES];
     const char *refused[PLAN_SCHEMES];
 };
 
-// What a sweep that collects quality wants to have measured.
+// What a sweep that collects quality asks for.
 struct quality_wish {
     const char *text;      // path
     const char *text_hash; // of its bytes
@@ -57,8 +57,8 @@ struct quality_wish {
     double max_ns;          // predicted to take longer: skipped
 };
 
-// One evaluation of quality: of all cells of the same model, scheme, head, KV type, device and wish. It
-// runs in a worker of its own, after the trials.
+// One evaluation of quality, for all cells of the same model, scheme, head, KV type, device and wish. It runs in a
+// separate worker, after the trials.
 struct plan_quality {
     char key[65];
     json_t *params;    // owned by the plan; canonical form is what `key` is the SHA-256 of
@@ -104,7 +104,7 @@ struct cell {
     // how it is measured (not in the key)
     int procs, reps;
     int retries;          // trials beyond `procs` while half or more were noisy or throttled
-    uint64_t min_time_ns; // repetitions beyond `reps` until so much is measured
+    uint64_t min_time_ns; // repetitions beyond `reps` until this much is measured
     enum warmup warmup;
     uint64_t timeout_ns;
     unsigned collect;
@@ -119,8 +119,8 @@ struct cell {
     bool beyond_limit;   // context beyond the model's own limit (allowed for shapes, marked)
 };
 
-// Cells that share model, scheme, device, threads and procs run in one worker process a trial. Only
-// cells that will run are in groups.
+// Cells that share model, scheme, device, threads and procs. For each trial one worker process runs the group.
+// Only cells that will run are in groups.
 struct cell_group {
     size_t first, count; // into plan.order
     double load_ns;      // predicted start of one worker and load of the model
@@ -160,8 +160,8 @@ struct plan_machine {
     const char *threads_note;        // why auto is less than the cores; NULL or "": it is not
     const struct device_info *devices; // there or not
     size_t device_count;
-    // The run goes on with --resume: what memory and time left out was decided when it began and is in
-    // its record; deciding again, from today's ceilings, could drop a cell whose trials are missing.
+    // --resume continues a run. Its record says which cells memory and time left out when it began. A new
+    // decision, from today's ceilings, could drop a cell whose trials are missing.
     bool resuming;
 };
 
@@ -169,7 +169,7 @@ struct suite;
 
 // Expands a suite: reads each model's headers and hashes its content. Cells are in the order of
 // the sweeps, and within one in the order of the axes of rules.h. only: NULL, a glob over labels,
-// or the first 6 or more digits of a key; other cells are then no part of the plan.
+// or the first 6 or more digits of a key; other cells are not part of the plan.
 // Errors: ERR_USAGE with "file:line: reason" (a model that cannot be opened, unknown names, lists
 // of linked keys of different length, more than PLAN_CELLS_MAX cells, nothing matches `only`);
 // ERR_NOMEM.

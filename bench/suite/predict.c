@@ -1,7 +1,7 @@
 // predict.c - how long a cell will take, from the analytic model and the machine's ceilings.
 //
 // Meant to be a little pessimistic: a run should end within what its dry run says. The shares below
-// are what cells reach of their roof; where they come from is said beside each.
+// are what cells reach of their roof; each one names its source.
 #include <math.h>
 
 #include "bench/quality/quality.h"

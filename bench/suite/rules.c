@@ -119,7 +119,7 @@ static enum status read_operand(const char **text, struct arena *arena, struct r
     return OK;
 }
 
-// One term at *text; `device` when it stands after '@'.
+// One term at *text; `device` when it follows '@'.
 static enum status read_term(const char **text, bool device, struct arena *arena,
                              struct rule_term *term, struct error *err)
 {

@@ -124,7 +124,7 @@ static enum status unknown_section(struct merging *m, const char *section, const
     return FAIL(m->err, ERR_USAGE, "%s: unknown section [%s]", where, section);
 }
 
-// Names of models and sweeps stand in labels, rules and --set: no blanks, no operators.
+// Names of models and sweeps appear in labels, rules and --set: no blanks, no operators.
 static bool good_name(const char *name)
 {
     for (; *name; name++)

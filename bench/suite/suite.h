@@ -47,7 +47,7 @@ struct suite_sweep {
     // of the whole suite, [defaults] alone
     int order;           // 0: interleaved, 1: sequential
     int on_oom;          // 0: prune_larger, 1: go_on
-    double memory_bytes; // 0: what the machine has
+    double memory_bytes; // 0: all that the machine has free
 };
 
 struct suite_model { // [model NAME]
@@ -91,12 +91,12 @@ void suite_fini(struct suite *suite);
 // default.
 const char *suite_where(const struct suite *suite, const char *section, const char *key);
 
-// A file a suite names: as it is when absolute; beside the file that names it; in the working
+// A file a suite names: as it is when absolute; next to the file that names it; in the working
 // directory; among the program's own files. In the arena; NULL when it is nowhere.
 const char *suite_find_file(struct suite *suite, const char *section, const char *key,
                             const char *name);
 
-// Where bench.conf is: $XDG_CONFIG_HOME/ridge, else ~/.config/ridge, else beside the program's own
+// Where bench.conf is: $XDG_CONFIG_HOME/ridge, else ~/.config/ridge, else next to the program's own
 // files. Caller frees; NULL: there is none.
 char *suite_config_path(void);
 

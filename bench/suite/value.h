@@ -34,7 +34,7 @@ enum status value_bytes(const char *text, double *bytes, struct error *err);
 enum status value_words(const char *text, struct arena *arena, struct word_list *out,
                         struct error *err);
 // "1, 4" "1-16*2" (1, 2, 4, 8, 16) "1-8+2" (1, 3, 5, 7) "1-4" (1, 2, 3, 4), and lists of these;
-// `word` (may be NULL) is a word that stands for 0: "auto". Values are in [min, max], none twice.
+// `word` (may be NULL) is a word that means 0: "auto". Values are in [min, max], none twice.
 enum status value_ints(const char *text, double min, double max, const char *word,
                        struct arena *arena, struct int_list *out, struct error *err);
 

@@ -44,7 +44,7 @@ static enum status decode_step(struct subject *s, int token, bool sample,
 }
 
 // Keeps what a step drew as token `token` of every sequence, and when. Where nothing could be drawn the id is 0,
-// so that the repetition goes on; its logits are counted as not finite and make it `wrong`.
+// so that the repetition continues; its logits are counted as not finite and make it `wrong`.
 static void keep_tokens(struct subject *s, const struct timeline *t, int token,
                         const struct step_result *result, struct repetition *out)
 {
@@ -279,7 +279,7 @@ static enum status drive(struct subject *s, const struct repetition_options *opt
     return decode(&d, out, err);
 }
 
-// The whole request at once, by an engine that only returns when its tokens came.
+// Runs the whole request on an engine that returns only token times.
 static enum status generate(struct subject *s, struct repetition *out, struct error *err)
 {
     struct bench_engine_request request = {.prompt = s->prompt,

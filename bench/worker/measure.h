@@ -22,7 +22,7 @@ enum {
     // step must run again after each, they are also this many steps apart.
     CANARY_EVERY_NS = 25 * 1000 * 1000,
     CANARY_EVERY_STEPS = 16,
-    // A working set of more than this many last-level caches leaves nothing there from step to step. There is
+    // A working set of more than this many last-level caches keeps nothing in them from step to step. So there is
     // nothing to warm again after a canary.
     STREAMING_CACHES = 4,
     CANARY_LOOKS = 3, // before and after a repetition: a single one scatters by some per cent
