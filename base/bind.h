@@ -1,6 +1,6 @@
 // bind.h - which processing units a pool's threads go to, and in which order.
 //
-// Apart from the pool so that it can be tested on machines that are not there: hwloc makes a topology
+// Apart from the pool so that it can be tested on other machines: hwloc makes a topology
 // from a description as readily as from /sys.
 #ifndef BASE_BIND_H
 #define BASE_BIND_H
@@ -12,7 +12,7 @@
 struct bind_order {
     unsigned *units; // os_index of each usable processing unit, owned
     int count;       // how many
-    int cores;       // the first `cores` of them are on a core of their own
+    int cores;       // the first `cores` of them are on separate cores
 };
 
 // Loads this machine's cores, units and core kinds. The caller destroys the topology.
@@ -26,7 +26,7 @@ enum status bind_order(hwloc_topology_t topology, hwloc_const_cpuset_t allowed,
 void bind_order_fini(struct bind_order *order);
 
 // Bytes of last-level cache that the first `count` units of the order reach together; a cache they share
-// counts once. 0 where the system tells of no caches.
+// counts once. 0 where the system reports no caches.
 size_t bind_cache_bytes(hwloc_topology_t topology, const struct bind_order *order, int count);
 
 #endif

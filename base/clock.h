@@ -9,8 +9,8 @@ uint64_t clock_ns(void);
 
 // A clock that leaves out the time in which its owner did not run: stopped (Ctrl-Z, SIGSTOP), frozen by a
 // control group or a debugger, starved. The owner looks at it at least every `look_ns`; a longer gap counts
-// as one of `look_ns` and the rest is lost. Starts as {0}. Deadlines that are compared with it do not pass
-// while nobody could have met them.
+// as one of `look_ns` and the rest is lost. Starts as {0}. A deadline compared with it does not pass while
+// its owner could not run.
 struct clock_awake {
     uint64_t last_ns; // clock_ns() at the last look; 0: none yet
     uint64_t lost_ns; // left out so far

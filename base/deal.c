@@ -1,4 +1,4 @@
-// deal.c - counters that are taken from by whoever is free. See deal.h for why.
+// deal.c - counters from which free workers take work. See deal.h for why.
 //
 // The counters order nothing but themselves: what the units read was written before a barrier, and what
 // they write is read after one.

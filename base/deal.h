@@ -1,7 +1,7 @@
-// deal.h - work handed out while it is done: each worker its own share first, then what others have left.
+// deal.h - dynamic work sharing: each worker does its own share first, then helps the others.
 //
-// Equal shares take equal time only where every processor gets the same; on a shared host, or where two
-// cores split one memory bus unevenly, all would wait at the barrier for the slowest. Here each worker
+// Equal shares take equal time only on equally fast processors. On a shared host, or where two cores split one
+// memory bus unevenly, all would wait at the barrier for the slowest. Here each worker
 // takes its contiguous share of [0, count) piece by piece, and helps the others when it is done.
 //
 // All workers begin every deal, and between two deals on the same slots they meet at a barrier or at the
@@ -15,7 +15,7 @@
 
 enum { DEAL_ROUNDS = 2 };
 
-// What one worker has taken of its share, by round; a cache line of its own.
+// What one worker has taken of its share, by round; one cache line each.
 struct deal_slot {
     _Alignas(64) _Atomic int next[DEAL_ROUNDS];
     unsigned deals; // begun by this worker

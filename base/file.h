@@ -17,8 +17,8 @@ struct file_map {
 enum status file_map(const char *path, struct file_map *out, struct error *err);
 void file_unmap(struct file_map *map);
 
-// Lets the pages between two places of a mapping leave this process's memory: they come back, from the page
-// cache, when they are read again. Pages that the places cut through stay.
+// Drops the pages between two places of a mapping from this process's memory. The next read maps them again from
+// the page cache. Pages that are only partly in the range stay.
 void file_map_release(const void *begin, const void *end);
 
 // The whole file as text with a NUL added; caller frees *out. Refuses more than max_bytes, naming both

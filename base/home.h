@@ -1,4 +1,4 @@
-// home.h - where the program's own files are, and where the user's are: data, cache.
+// home.h - the folders of the program's own files, and of the user's data and cache.
 #ifndef BASE_HOME_H
 #define BASE_HOME_H
 

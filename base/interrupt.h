@@ -18,7 +18,7 @@ void interrupt_set(sigset_t *out); // SIGINT, SIGTERM, SIGHUP and SIGQUIT
 // Blocks them, except those that are ignored: nohup's SIGHUP stays ignored.
 void interrupt_begin(struct interrupt *in);
 bool interrupt_pending(void); // one of them waits
-// After the first: from now on a second one ends the program at once, as it does by default.
+// Call after the first signal: a second one then ends the program at once, the default.
 void interrupt_accept(struct interrupt *in);
 // Takes a pending signal (in->told). From now on signals do again what they did before.
 void interrupt_end(struct interrupt *in);
@@ -30,7 +30,7 @@ void interrupt_hold_stop(void);
 bool interrupt_take_stop(void);
 
 // For the whole program: a reader that is gone (SIGPIPE) and a file that may not grow (SIGXFSZ) make a write
-// fail instead of ending the process, which then reports one line and leaves nothing behind.
+// fail instead of ending the process, which then reports one line and removes its files.
 void interrupt_spare_writes(void);
 
 #endif

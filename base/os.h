@@ -1,4 +1,4 @@
-// os.h - everything asked of the operating system that POSIX does not spell the same everywhere.
+// os.h - the calls of the operating system that differ between POSIX systems.
 //
 // One file per system behind it (os_linux.c, os_darwin.c); no other file has an #ifdef on the system.
 // A value the system does not report is OS_UNKNOWN, never zero.
@@ -65,7 +65,7 @@ void os_random(void *bytes, size_t count);
 // and the boot and the process namespace in which it has that number.
 struct os_process {
     int64_t pid, started; // started OS_UNKNOWN: there is no such process, or it cannot be seen
-    char boot[112];       // "" where the system does not tell
+    char boot[112];       // "" where the system does not report it
     char host[72];
 };
 // The process `pid`, as seen from here. False when it does not run.
@@ -82,7 +82,7 @@ int64_t os_oom_kill_count(void);
 // process must then notice by itself.
 bool os_die_with_parent(void);
 
-// Directory of the running executable, caller frees; NULL when the system does not tell.
+// Directory of the running executable, caller frees; NULL when the system does not report it.
 char *os_executable_dir(void);
 char *os_executable_path(void);
 

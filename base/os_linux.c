@@ -304,7 +304,7 @@ char *os_executable_dir(void)
     char *path = os_executable_path();
     char *slash = path ? strrchr(path, '/') : NULL;
     if (slash)
-        slash[slash == path] = '\0'; // "/bench" lies in "/"
+        slash[slash == path] = '\0'; // "/bench" is in "/"
     return path;
 }
 

@@ -1,7 +1,7 @@
 // owner.h - the process that a record in a file belongs to, and whether it still runs.
 //
-// A process number alone is given again: its start and the boot of the machine make it one of a kind. In
-// another container of the same machine a process has a number that says nothing here.
+// Process numbers are reused; with the start time and the boot of the machine one is unique. The number of a
+// process in another container means nothing here.
 #ifndef BASE_OWNER_H
 #define BASE_OWNER_H
 
@@ -14,9 +14,9 @@ char *owner_self(void);
 enum owner_state {
     OWNER_GONE,   // it has ended, or its machine was started again; also where json is NULL
     OWNER_RUNS,   // it runs
-    OWNER_UNSEEN, // of another machine or container: nothing here tells
+    OWNER_UNSEEN, // of another machine or container: cannot be known here
 };
-// json: as owner_self made it, in whatever process. out: what it says, zeros where it says nothing.
+// json: as owner_self made it, in whatever process. out: its fields, zeros where they are missing.
 enum owner_state owner_find(const char *json, struct os_process *out);
 
 #endif

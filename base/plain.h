@@ -1,5 +1,5 @@
-// plain.h - text of others where a person reads it: escape sequences, bidirectional controls and bytes that
-// are no UTF-8 do not reach a terminal (str_plain).
+// plain.h - prints untrusted text: escape sequences, bidirectional controls and bytes that are not UTF-8 do not
+// reach a terminal (str_plain).
 #ifndef BASE_PLAIN_H
 #define BASE_PLAIN_H
 

@@ -238,7 +238,7 @@ static void forget_units(struct pool *pool)
         hwloc_topology_destroy(pool->topology);
 }
 
-// More threads than the quota pays for would stand still together in every period.
+// More threads than the quota allows would all be throttled in every period.
 int pool_automatic_threads(int cores, int64_t quota_millis)
 {
     if (quota_millis == OS_UNKNOWN || quota_millis >= (int64_t)cores * 1000)

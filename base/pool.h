@@ -15,7 +15,7 @@
 
 struct pool;
 
-// How many threads a pool may have in this process, and how many it takes when nobody says.
+// How many threads a pool may have in this process, and how many it takes by default.
 struct pool_room {
     int units; // processing units the process may use: the most
     int cores; // physical cores among them
@@ -29,8 +29,9 @@ enum status pool_room(struct pool_room *out, struct error *err);
 const char *pool_room_note(const struct pool_room *room, char *out, size_t out_bytes);
 int pool_automatic_threads(int cores, int64_t quota_millis);
 
-// threads: at least 1, at most the processing units the process may use; 0: pool_room's automatic. pin: bind each thread to a core of its own, filling the fastest core kind first; where the
-// system refuses (macOS), the pool runs unbound and pool_pinned() says so.
+// threads: at least 1, at most the processing units the process may use; 0: pool_room's automatic. pin: bind each
+// thread to a separate core, filling the fastest core kind first. Where the system refuses (macOS), the pool runs
+// unbound and pool_pinned() says so.
 // Owned by the caller. Errors: ERR_USAGE for too many threads, ERR_NOMEM, ERR_IO.
 enum status pool_create(int threads, bool pin, struct pool **out, struct error *err);
 void pool_destroy(struct pool *pool);
@@ -46,7 +47,7 @@ size_t pool_cache_bytes(const struct pool *pool);
 typedef void pool_job(void *arg, int worker, int workers);
 void pool_run(struct pool *pool, pool_job *job, void *arg);
 
-// Meets all workers inside a job: none leaves before all came. For phases that depend on each other
+// A barrier of all workers inside a job: none returns before all have called it. For phases that depend on each other
 // without the cost of a new job.
 void pool_barrier(struct pool *pool, int worker);
 

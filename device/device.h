@@ -53,7 +53,7 @@ size_t device_list(struct device_info *out, size_t max);
 // the nearest known one.
 enum status device_find(const char *word, struct device_info *out, struct error *err);
 
-// Does a suite or a flag name a device with this word: "cpu", "cuda", "cuda:3", there or not?
+// Whether this word names a device, available or not: "cpu", "cuda", "cuda:3".
 bool device_word_known(const char *word);
 // The kind of a known word; DEVICE_KINDS for another.
 enum device_kind device_word_kind(const char *word);
@@ -125,7 +125,7 @@ enum status device_copy_out(struct device *device, void *to, const void *from, s
 struct device_queue;
 
 // launch enqueues one piece of work and returns at once. native: the pool of the host, the stream
-// (cudaStream_t) of a CUDA device. 0: enqueued; else the device's own code, of which device_queue_wait tells.
+// (cudaStream_t) of a CUDA device. 0: enqueued; else the device's own code, which device_queue_wait reports.
 typedef int device_launch(void *native, void *arg);
 
 enum status device_queue_create(struct device *device, struct device_queue **out,
@@ -135,7 +135,7 @@ enum status device_queue_submit(struct device_queue *queue, device_launch *launc
                                 struct error *err);
 // Returns when all that was submitted is done. Errors: ERR_IO with what the device says of the first failure.
 enum status device_queue_wait(struct device_queue *queue, struct error *err);
-// For a backend of the device's kind: what `launch` is given as `native`.
+// For a backend of the device's kind: the `native` that `launch` gets.
 void *device_queue_native(const struct device_queue *queue);
 
 // ---- vital signs -----------------------------------------------------------------------------------------
@@ -150,8 +150,8 @@ struct device_vitals device_vitals(struct device *device);
 
 // ---- ceilings ----------------------------------------------------------------------------------------------
 
-// What a device can do at best, as it measures it on itself. The host has none of its own: its probes are rows
-// of the kernel registry that run on its pool (bench/roof/ceilings.c).
+// What a device can do at best, as it measures it on itself. The host has no probes here: kernels of the
+// registry measure it on its pool (bench/roof/ceilings.c).
 struct device_probe {
     char name[32];   // "read", "copy", "triad"; "bf16_dot", "int8_dot", "fp8_dot", "f32_fma"
     char level[8];   // "DRAM", "L2" for bandwidths; "" for peaks

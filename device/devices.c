@@ -1,6 +1,6 @@
-// devices.c - the one list of device words: the kinds this program knows, those not in this build included.
+// devices.c - the one list of device words: the kinds this program knows, including those not in this build.
 //
-// Apart from device.c so that a test can link a list of its own.
+// Separate from device.c so that a test can link another list.
 #include "device/ops.h"
 
 static const struct device_row rows[] = {

@@ -33,7 +33,7 @@ enum device_isa {
 // What this processor has and its operating system saves (CPUID and XGETBV; hwcaps; sysctl).
 unsigned device_isa_host(void);
 
-// "avx2,avx512,avx512_bf16"; a tier's name also stands for all it builds on when parsed:
+// "avx2,avx512,avx512_bf16"; when parsed, a tier's name includes all it builds on:
 // "ref" (none), "avx2", "avx512", "avx512_bf16", ..., "all". False, and *mask as it was, for an unknown
 // word. The text of no tier is "ref"; words that do not fit in out_bytes are left out.
 bool device_isa_parse(enum device_kind kind, const char *words, unsigned *mask);

@@ -42,9 +42,9 @@ struct device_ops {
     // The text of a code that a launch returned, static.
     const char *(*failure)(int code);
 
-    struct device_vitals (*vitals)(struct device *device); // NULL: none measured
+    struct device_vitals (*vitals)(struct device *device); // NULL: nothing is measured
     size_t (*probes)(const struct device *device, struct device_probe *out,
-                     size_t max); // NULL: none
+                     size_t max); // NULL: no probes
     enum status (*probe_run)(struct device *device, size_t index, double *rate, bool *disturbed,
                              struct error *err);
 };

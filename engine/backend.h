@@ -45,7 +45,7 @@ struct engine_step {
     const int *positions; // where each span begins
     int span_count;
     enum phase phase;
-    const struct engine_observer *observer; // NULL: none
+    const struct engine_observer *observer; // NULL: no operations are reported
 };
 
 // Rows of logits a step makes for a span: those for the host, and the last one when an id is drawn from it.

@@ -1,6 +1,6 @@
 // backends.c - the list of backends of this build, one a kind of device.
 //
-// Apart from model.c so that a test can link a list of its own.
+// Separate from model.c so that a test can link another list.
 #include "engine/backend.h"
 
 static const struct backend *const backends[] = {&cpu_backend, &cuda_backend};

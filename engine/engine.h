@@ -84,10 +84,10 @@ struct model_config {
     bool ff_bias;  // of gate, up and down
 
     // experts; none: all 0. ff is then an expert's width.
-    int experts, experts_used; // how many there are, and how many each token goes through
+    int experts, experts_used; // how many there are, and how many each token uses
     bool experts_renormed;     // the chosen ones' probabilities are scaled to a sum of 1
-    int shared_ff;             // width of the expert that all tokens go through; 0: none
-    bool shared_gated;         // times sigmoid(a product of its own)
+    int shared_ff;             // width of the expert that all tokens use; 0: no shared expert
+    bool shared_gated;         // its output is multiplied by sigmoid of another product
 
     // embedding and head
     float embedding_scale; // 0: 1
@@ -103,7 +103,7 @@ static inline int model_window(const struct model_config *c, int layer)
     return c->full_layers[layer / 64] >> (layer % 64) & 1 ? 0 : c->window;
 }
 
-// The share of a KV cache of so many positions that layers with a window ever look back at, those without one
+// The share of a KV cache of that many positions that layers with a window ever look back at, those without one
 // counted whole; 1: all of it. The cache holds all positions of every layer: kernels find one by its number.
 static inline double model_window_share(const struct model_config *c, int positions)
 {
@@ -335,16 +335,17 @@ struct engine_observer {
     void (*on_event)(void *user, const struct engine_event *event); // NULL: no events are emitted
     void *user;
     const struct engine_tap
-        *tap; // for calibration inside the engine (engine/backend.h); NULL: none
+        *tap; // for calibration inside the engine (engine/backend.h); NULL: no tap
 };
 
 // ---- models on a device -----------------------------------------------------------------------------------
 
 struct engine_options {
-    struct device *device;        // borrowed until model_destroy; runs all steps
-    const struct scheme *scheme;  // a row or a resolved one; resolved for the device and copied
-    const char *calib;            // int4-awq: as in struct quantize_options
-    engine_progress *calibrating; // of calibration, with model_load's user; NULL: none
+    struct device *device;       // borrowed until model_destroy; runs all steps
+    const struct scheme *scheme; // a row or a resolved one; resolved for the device and copied
+    const char *calib;           // int4-awq: as in struct quantize_options
+    engine_progress
+        *calibrating; // of calibration, with model_load's user; NULL: no progress is reported
 };
 
 struct model;
@@ -355,7 +356,7 @@ enum status model_load(struct checkpoint *ck, const struct engine_options *optio
                        engine_progress *progress, void *user, struct model **out,
                        struct error *err);
 void model_destroy(struct model *model);
-// The calibration that loading needed; NULL: none.
+// The calibration that loading needed; NULL: the scheme needs no calibration.
 const struct calibration *model_calibration(const struct model *model);
 const struct model_config *model_config(const struct model *model);
 const struct scheme *model_scheme(const struct model *model);
@@ -391,8 +392,9 @@ enum status context_create(struct model *model, const struct context_options *op
                            struct context **out, struct error *err);
 void context_destroy(struct context *ctx);
 void context_reset(struct context *ctx); // empties every sequence
-void context_observe(struct context *ctx, const struct engine_observer *observer); // NULL: none
-int context_length(const struct context *ctx, int sequence); // positions filled
+void context_observe(struct context *ctx,
+                     const struct engine_observer *observer); // NULL: stop reporting
+int context_length(const struct context *ctx, int sequence);  // positions filled
 // Drops the positions of a sequence from `length` on (at most what is filled). The same step can then run
 // again, which the harness does untimed to warm the caches after a probe. Random streams are not rewound.
 void context_truncate(struct context *ctx, int sequence, int length);
@@ -411,7 +413,7 @@ struct sampling {
     uint64_t seed;
 };
 // Sets how steps draw ids, and restarts the random stream of every sequence. A new context is greedy. Sequence i
-// has a stream of its own, so that a batch draws what each sequence draws alone.
+// has its own stream, so that a batch draws what each sequence draws alone.
 // Errors: ERR_USAGE for an option out of range; ERR_NOMEM. On error the sampling stays what it was.
 enum status context_sample(struct context *ctx, const struct sampling *sampling, struct error *err);
 

@@ -1,7 +1,7 @@
 // data.h - what a report is made of: one run's rows, and its cells as lines over batch and context.
 //
 // A series is all cells that differ in nothing but batch and context: one line of a picture. It is
-// named after its model, scheme and device, and after whatever else tells it from its namesakes.
+// named after its model, scheme and device, and after whatever else differs from series of the same name.
 #ifndef REPORT_DATA_H
 #define REPORT_DATA_H
 
@@ -60,7 +60,7 @@ const struct cell_row *series_at(const struct series *series, int batch, int con
 enum axis { AXIS_BATCH, AXIS_CONTEXT };
 int cell_axis(const struct cell_row *cell, enum axis axis);
 
-// Where to hold the other axis while drawing over `axis`: the smallest value that has at least four in
+// The value of the other axis in a picture over `axis`: the smallest value that has at least four in
 // five of the measured cells of the fullest one. 0 when nothing was measured.
 int data_fixed(const struct report_data *data, enum axis axis);
 

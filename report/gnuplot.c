@@ -1,6 +1,6 @@
 // gnuplot.c - starts the program, waits no longer than its time limit, and reports what went wrong.
 //
-// Standard error goes to a file in the working folder and not into a pipe: a child that hangs with the
+// Standard error is written to a file in the working folder, not to a pipe: a child that hangs with the
 // pipe open could make the reader hang with it.
 
 #include "report/gnuplot.h"
@@ -59,7 +59,7 @@ static enum status wait_child(pid_t child, const struct gnuplot *gnuplot, int *s
         nanosleep(&pause, NULL);
     }
     kill(-child, SIGKILL);
-    kill(child, SIGKILL); // in case it had no group of its own yet
+    kill(child, SIGKILL); // in case it has no process group yet
     while (waitpid(child, status, 0) < 0 && errno == EINTR)
         ;
     return FAIL(err, ERR_TIMEOUT, "%s: no picture after %.1f s, stopped", gnuplot->program,

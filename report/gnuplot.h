@@ -10,7 +10,7 @@ struct gnuplot {
     int timeout_ms;
 };
 
-// Runs `program -c script args...` with `dir` as its working folder, where it finds its data and leaves
+// Runs `program -c script args...` with `dir` as its working folder, where it finds its data and writes
 // its pictures. args ends with NULL; none of them may be a person's text: those go into data files.
 // Errors: ERR_UNSUPPORTED when there is no such program, ERR_TIMEOUT (it is killed with what it
 // started), ERR_IO with the first line it complained with.

@@ -1,4 +1,4 @@
-// page.h - the parts of the page, in the order in which they stand on it.
+// page.h - the parts of the page, in their order on it.
 #ifndef REPORT_PAGE_H
 #define REPORT_PAGE_H
 
@@ -15,11 +15,11 @@ void page_cells(struct str *out, const struct report_data *data);
 void page_failures(struct str *out, const struct report_data *data);
 void page_ceilings(struct str *out, const struct report_data *data);
 void page_memory(struct str *out, const struct report_data *data);
-// A head that begins with '>' stands over numbers; the list ends with NULL.
+// A head that begins with '>' is above numbers; the list ends with NULL.
 void table_head(struct str *out, const char *const *heads);
 void table_end(struct str *out);
 
-// quality.c: the table of evaluations, and a cell's perplexity beside its speed.
+// quality.c: the table of evaluations, and a cell's perplexity next to its speed.
 void page_quality(struct str *out, const struct report_data *data);
 void quality_column(struct str *out, const struct report_data *data, const struct cell_row *cell);
 

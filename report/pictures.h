@@ -18,7 +18,7 @@ struct picture {
     char name[40];        // file name without its ending: "decode-over-batch-2"
     const char *script;   // "lines.gp"
     const char *title;    // what is drawn, for a person; plain text, may hold a model's name
-    const char *alt;      // what it says, for who cannot see it
+    const char *alt;      // the same in words, for screen readers
     const char *args[12]; // of the script, ended by NULL; no person's text
     char *svg;            // owned: the picture, or NULL when it was not drawn
 };
@@ -27,7 +27,7 @@ struct pictures {
     struct arena arena; // owns titles and args
     struct picture row[PICTURES_MAX];
     size_t count;
-    struct str absent; // sentences: which pictures there are not, for there is nothing to draw
+    struct str absent; // sentences: which pictures are missing because there is nothing to draw
     char failure[256]; // why gnuplot drew no more; "" when it drew all
 };
 

@@ -193,7 +193,7 @@ void page_quality(struct str *out, const struct report_data *data)
 struct pareto_point {
     const struct series *series;
     double x, perplexity;
-    bool front, below; // below: its name stands there
+    bool front, below; // below: its name is drawn there
 };
 
 static const struct pareto_kind {
@@ -252,7 +252,7 @@ static void find_front(struct pareto_point *points, size_t count, bool more_is_b
     qsort(points, count, sizeof *points, by_x);
 }
 
-// Of two neighbours whose names would overlap the lower one's goes below. Sorted by x; the picture is so wide
+// Of two neighbours whose names would overlap the lower one's is drawn below. Sorted by x; the picture is so wide
 // and high.
 static void place_names(struct pareto_point *points, size_t count, double width, double height)
 {

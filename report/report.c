@@ -1,7 +1,7 @@
-// report.c - makes all files of a report in a folder beside their place, then moves them there.
+// report.c - makes all files of a report in a folder next to their destination, then moves them there.
 //
 // A page is worth having without its pictures, so gnuplot's failures become a note; where only pictures were
-// asked for they are an error. Everything else (no run, no space, no permission) is an error that leaves the
+// asked for they are an error. Everything else (no run, no space, no permission) is an error that keeps the
 // report's folder as it was.
 
 #include "report/report.h"

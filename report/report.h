@@ -1,7 +1,7 @@
 // report.h - one run of the store as a page a person reads, pictures, and a table for other programs.
 //
-// The store is all that is read. Nothing is half-written: files are made in a folder beside their place
-// and renamed into it when all of them are there.
+// It reads only the store. Nothing is half-written: files are made in a folder next to their destination
+// and renamed when all of them are complete.
 #ifndef REPORT_REPORT_H
 #define REPORT_REPORT_H
 
@@ -26,8 +26,8 @@ enum status report_formats(const char *text, unsigned *formats, struct error *er
 
 // Writes the report of one run (query.h tells how runs are named; NULL is the last). *index is the
 // path of the page, or of the folder when no page was asked for; the caller frees it. `note` says in
-// one line what is missing and why, and is empty when nothing is: gnuplot that is not there, fails, hangs or
-// leaves half a file costs the pictures, not the page. ERR_IO where no page was asked for.
+// one line what is missing and why, and is empty when nothing is: when gnuplot is missing, fails, hangs or
+// writes half a file, the page has no pictures. ERR_IO where no page was asked for.
 enum status report_write(struct store *store, const char *run, const struct report_options *options,
                          char **index, struct str *note, struct error *err);
 

@@ -54,7 +54,7 @@ static bool is_read(const struct ceiling_row *c)
     return str_equal(c->name, "read") && c->value > 0;
 }
 
-// The ceilings the cells stand under: those of the most threads that any cell used.
+// The ceilings that apply to the cells: those of the most threads that any cell used.
 static int threads_of(const struct report_data *data)
 {
     int threads = 0;

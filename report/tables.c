@@ -370,7 +370,7 @@ static const struct ceiling_row *faster_beyond(const struct report_data *data,
     return NULL;
 }
 
-// A cache that is slower than what lies behind it is told and explained: it is measured, not used.
+// A cache that is slower than the level behind it is reported and explained: it is measured, not used.
 static void slower_levels(struct str *out, const struct report_data *data)
 {
     char slow[48], fast[48];

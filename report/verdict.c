@@ -17,7 +17,7 @@ enum { MODELS_MAX = 64 };
 
 // ---- the best cell of a model -------------------------------------------------------------------
 
-// Whether a cell's figure beats that of `best` (NULL: none yet): first by whether it was disturbed.
+// Whether a cell's figure beats that of `best` (NULL: it is the first): first by whether it was disturbed.
 static bool beats(const struct cell_row *cell, double v, const struct cell_row *best, double value,
                   bool lowest)
 {

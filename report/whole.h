@@ -1,4 +1,4 @@
-// whole.h - whether a file that another program wrote is all there.
+// whole.h - whether a file that another program wrote is complete.
 #ifndef REPORT_WHOLE_H
 #define REPORT_WHOLE_H
 

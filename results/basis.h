@@ -1,4 +1,4 @@
-// basis.h - what a verdict rests on, best first: one list for who writes verdicts and who reads them.
+// basis.h - the sources of verdicts, best first: one list for writers and readers.
 #ifndef RESULTS_BASIS_H
 #define RESULTS_BASIS_H
 
@@ -8,7 +8,7 @@
 #define BASIS_EVENTS   "device events + analytic"
 #define BASIS_CLOCK    "host clock + analytic"
 
-// 0 is the best; what is none of these comes last.
+// 0 is the best; an unknown source comes last.
 int basis_rank(const char *basis);
 
 #endif

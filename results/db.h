@@ -9,7 +9,7 @@
 
 #include "results/store.h"
 
-// "RIDG": how a database of ours is told from any other (PRAGMA application_id).
+// "RIDG": marks a database of ours (PRAGMA application_id).
 #define SCHEMA_APPLICATION_ID 0x52494447
 #define SCHEMA_BUSY_MS        5000
 
@@ -66,7 +66,7 @@ enum status db_int(sqlite3 *db, const char *path, const char *sql, int64_t *out,
 // The version this build writes and reads.
 int schema_version(void);
 
-// What stands in the file, and whether it is ours. *version is 0 for a file with nothing in it.
+// Which version the file has, and whether it is ours. *version is 0 for a file with nothing in it.
 // ERR_FORMAT: not a database, another program's, or of a newer version.
 enum status schema_inspect(sqlite3 *db, const char *path, int *version, struct error *err);
 

@@ -3,7 +3,7 @@
 // The unit of every figure is one trial: the median over its repetitions (view trial_value). Over the
 // trials of a cell come median, MAD and an interval with the level it really carries (base/stat.h).
 // Rows and their strings live in the caller's arena. A value that was not measured is NaN, a text that
-// was not stored is NULL; strings said to be never NULL are "" then.
+// was not stored is NULL, or "" where a field is marked never NULL.
 #ifndef RESULTS_QUERY_H
 #define RESULTS_QUERY_H
 
@@ -16,7 +16,7 @@
 #include "base/status.h"
 #include "results/store.h"
 
-// Between these two every query sees the store as it was at the first: a run may go on meanwhile.
+// Between these two every query sees the store as it was at the first, even while a run writes.
 enum status query_begin(struct store *store, struct error *err);
 void query_end(struct store *store);
 
@@ -57,7 +57,7 @@ struct cell_row {
     const char *arithmetic; // of the first trial that reported it, or ""
     const char *stored;     // how the file holds the weights, where in codes: "q8_0"; else ""
     // "stored q8_0, measured as bf16" where the file's codes are not what ran, else "": to be shown
-    // wherever a figure of the cell is
+    // wherever a figure of the cell is shown
     const char *caveat;
 };
 // In the order they were planned.
@@ -130,7 +130,7 @@ enum status query_noise(struct store *store, struct arena *arena, int64_t run,
 
 // ---- quality ----------------------------------------------------------------------------------------
 
-// How the evaluation went that a cell shares with others; its figures are among the cell's summaries.
+// The status of the evaluation that a cell shares with others. Its figures are among the cell's summaries.
 struct quality_row {
     int64_t cell, id;            // of the evaluation: equal where it is shared
     const char *status, *reason; // never NULL; the reason of ok tells what is missing

@@ -1,7 +1,7 @@
 // spread.h - what trials of one run cannot show: how far a figure moves from one run to the next.
 //
-// Trials of a run lie close together in time, and on a shared host the machine's state drifts over minutes: the
-// intervals of two runs were seen apart though nothing had changed. So the interval of a time is widened by
+// Trials of a run are close together in time, and the state of a shared host drifts over minutes. Intervals of
+// two runs were seen not to overlap though nothing had changed. So the interval of a time is widened by
 // what the store knows, best first:
 //
 //   runs      3 or more runs of the same cell, build and machine, this one included: a 95 % prediction interval

@@ -145,7 +145,7 @@ static enum status begin(struct store *store, const char *doing, struct error *e
     return db_exec(store, "BEGIN IMMEDIATE", doing, err);
 }
 
-// Commits when all went well; else, or when the commit itself fails, leaves nothing behind.
+// Commits when all went well; else, or when the commit itself fails, nothing is stored.
 static enum status finish(struct store *store, enum status status, const char *doing,
                           struct error *err)
 {

@@ -1,6 +1,6 @@
 // summary.c - from trials to cells: medians with intervals, verdicts that agree, noise, quality.
 //
-// SQLite hands over one row a trial, sorted by cell and name; each run of equal names becomes one figure
+// SQLite returns one row a trial, sorted by cell and name; each run of equal names becomes one figure
 // here. metric.h has the statistics.
 
 #include <math.h>

@@ -3,7 +3,8 @@
 // A text becomes ids, ids become windows, and the model predicts every scored token of a window from those
 // before it. The same model in f32 runs next to it, window by window on the same ids. So no logits are stored:
 // only the five numbers of score.h are kept for each scored token. The convention decides which tokens are
-// scored. Perplexities of different conventions cannot be compared, so each figure carries its convention's name. Formulas: docs/METRICS.md.
+// scored. Perplexities of different conventions cannot be compared, so each figure carries its convention's
+// name. Formulas: docs/METRICS.md.
 //
 // The number of threads never changes a bit: threads split rows of logits, one thread scores a row, and sums run
 // over tokens in order, in double.

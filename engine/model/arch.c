@@ -107,7 +107,7 @@ static enum status check_range(const char *where, const char *what, int64_t valu
     return OK;
 }
 
-// A factor or limit; 0 stands for none.
+// A factor or limit; 0 means none.
 static enum status check_scale(const char *where, const char *what, float value, struct error *err)
 {
     if (!(value >= 0) || !isfinite(value))

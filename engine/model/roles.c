@@ -27,7 +27,7 @@ enum need {
     EMBEDDING_NORM = 1 << 1,
     NORM_BIAS = 1 << 2,
     POST_NORMS = 1 << 3,
-    FF_NORM = 1 << 4, // a norm of its own before the feed-forward
+    FF_NORM = 1 << 4, // a separate norm before the feed-forward
     QK_NORM = 1 << 5,
     QKV_BIAS = 1 << 6,
     O_BIAS = 1 << 7,

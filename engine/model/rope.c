@@ -19,7 +19,7 @@ static float llama3_scale(const struct model_config *config, float freq)
     return (1.0f - smooth) * freq / config->rope_factor + smooth * freq;
 }
 
-// The pair that turns so many times within the original positions, as a fraction of pairs.
+// The pair that turns this many times within the original positions, as a fraction of pairs.
 static double yarn_pair(const struct model_config *config, double turns)
 {
     double positions = config->rope_original_positions, theta = (double)config->rope_theta;

@@ -9,11 +9,11 @@
 
 #include "engine/engine.h"
 
-// freq: (rotary/2). Frequencies after scaling, in a context of so many positions: longrope has others beyond the
+// freq: (rotary/2). Frequencies after scaling, in a context of that many positions: longrope has others beyond the
 // original positions. (transformers decides by the tokens so far and leaves older keys as they were rotated. The
 // two agree when a prompt is as long as its context.)
 void rope_frequencies(const struct model_config *config, int positions, float *freq);
-// The same for layers with a window, where those have a theta of their own.
+// The same for layers with a window, where those have their own theta.
 void rope_local_frequencies(const struct model_config *config, float *freq);
 
 // cos, sin: (positions, rotary/2) for positions [begin, end), addressed from row 0. freq: (rotary/2).

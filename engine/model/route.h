@@ -1,4 +1,4 @@
-// route.h - which experts a token goes through, and the tokens of a pass grouped by expert.
+// route.h - which experts a token uses, and the tokens of a pass grouped by expert.
 //
 // Grouping makes an expert's tokens consecutive slots, so that a pass reads each chosen expert's weights once. Slots
 // of one expert keep the order of their tokens, and experts come in rising order. A token's experts are therefore

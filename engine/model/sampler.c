@@ -1,7 +1,7 @@
 // sampler.c - logits become the next id: greedy, or drawn after temperature, top-k and top-p.
 //
 // The filters act in the order transformers uses: temperature, then the k most likely, then the smallest set of
-// those that holds top_p of their probability. Each sequence draws from a stream of its own, named by (seed,
+// those that holds top_p of their probability. Each sequence draws from its own stream, named by (seed,
 // sequence), one number a token. What a sequence gets does not depend on its batch.
 #include "engine/model/sampler.h"
 
