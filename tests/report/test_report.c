@@ -182,8 +182,8 @@ static const char *const hostile_names[] = {
     "",
     "   ",
     "\xff\xfe broken \xc3",
-    "\x1b[31mred\x1b]0;title\x07 \xc2\x9b"
-    "31m",
+    ("\x1b[31mred\x1b]0;title\x07 \xc2\x9b"
+     "31m"),
     "model\xe2\x80\xaegnp.exe \xe2\x81\xa6x",
     "\xe6\xa8\xa1\xe5\x9e\x8b \xf0\x9f\xa6\x99",
     "a very long name that goes on and on and on and on and on and on and on and on and on and on",
