@@ -107,7 +107,7 @@ static void describe(const struct cuda_driver *driver, int ordinal, struct devic
     if (result == 0)
         result = driver->DeviceGetAttribute(&cache, CUDA_L2_BYTES, device);
     driver->DriverGetVersion(&version);
-    snprintf(info->description, sizeof info->description, "%s, sm_%d%d, driver for CUDA %d.%d",
+    snprintf(info->description, sizeof info->description, "%.70s, sm_%d%d, driver for CUDA %d.%d",
              name, major, minor, version / 1000, version % 1000 / 10);
     info->memory_bytes = memory;
     info->cache_bytes = (size_t)cache;

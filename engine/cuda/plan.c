@@ -1,6 +1,7 @@
 // plan.c - the memory of a context: everything a step needs, taken once. See cuda.h for the shapes.
 #include "engine/cuda/cuda.h"
 
+#include <limits.h>
 #include <stdlib.h>
 
 #include "base/str.h"
@@ -26,12 +27,20 @@ static size_t slot_count(const struct model_config *config, const struct gpu_buf
     return sat_mul((size_t)b->rows, (size_t)max_int(config->experts_used, 1));
 }
 
+// Rows that the host may ask for, and one of each sequence to draw from. An absurd batch stays absurd: it is
+// refused for its bytes.
+static int logit_rows_of(const struct context_options *options)
+{
+    int most = max_int(options->logit_rows, options->batch);
+    return most > INT_MAX - options->batch ? INT_MAX : most + options->batch;
+}
+
 static void sizes_plan(const struct model_config *config, const struct context_options *options,
                        struct gpu_buffers *b)
 {
     *b = (struct gpu_buffers){
         .rows = pass_tokens(options),
-        .logit_rows = max_int(options->logit_rows, options->batch) + options->batch,
+        .logit_rows = logit_rows_of(options),
         .positions = options->positions,
         .batch = options->batch,
         .qkv_width = (size_t)(config->heads + 2 * config->kv_heads) * (size_t)config->head_dim,

@@ -163,6 +163,8 @@ static int met(const struct model_config *c)
 
 struct tensor_shape tensor_shape(const struct model_config *c, enum tensor_role role)
 {
+    if ((unsigned)role >= T_ROLE_COUNT)
+        return (struct tensor_shape){0, 0};
     struct tensor_shape shape = {size_of(c, roles[role].rows), size_of(c, roles[role].cols)};
     if ((roles[role].needs & ~met(c)) || shape.rows <= 0 || shape.cols <= 0)
         return (struct tensor_shape){0, 0};

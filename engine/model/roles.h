@@ -53,7 +53,7 @@ enum tensor_role {
 };
 
 // (rows, cols) the description gives a role; vectors are one row. {0, 0}: the architecture has no such
-// tensor. Every format checks its headers against it.
+// tensor, or the role is none (T_ROLE_COUNT). Every format checks its headers against it.
 struct tensor_shape {
     int rows, cols;
 };
