@@ -102,13 +102,23 @@ static enum status errand_run(struct run_context *run, const struct job *job, st
 
 // ---- ceilings ---------------------------------------------------------------------------------------
 
+// Sets of several sizes have one name and level.
+static bool is_same_limit(const struct ceiling *a, const struct ceiling *b)
+{
+    return str_equal(a->device, b->device) && str_equal(a->name, b->name) &&
+           str_equal(a->level, b->level) && a->threads == b->threads &&
+           a->set_bytes == b->set_bytes;
+}
+
+// What was measured with other threads before comes along again, and is left out.
 static void append_ceilings(struct ceilings *all, const struct ceilings *more)
 {
     for (int i = 0; i < more->count && all->count < CEILINGS_MAX; i++) {
-        const struct ceiling *row = &more->row[i];
-        if (!ceilings_find(all, row->device, row->name, row->level,
-                           row->threads)) // fewer threads come along
-            all->row[all->count++] = *row;
+        int at = 0;
+        while (at < all->count && !is_same_limit(&all->row[at], &more->row[i]))
+            at++;
+        if (at == all->count)
+            all->row[all->count++] = more->row[i];
     }
     if (more->note[0])
         memcpy(all->note, more->note, sizeof all->note);

@@ -22,6 +22,19 @@ static void one_fault(const char *kind, const char *status, int trials, const ch
     test_plan_fini(&t);
 }
 
+// Rows of one name, level and thread count that differ in the size of what was read.
+static int sets_stored(struct look *l)
+{
+    struct error err = {0};
+    struct ceiling_row *rows = NULL;
+    size_t count = 0;
+    int sets = 0;
+    assert_int_equal(query_ceilings(l->store, &l->arena, l->run.id, &rows, &count, &err), OK);
+    for (size_t i = 0; i < count; i++)
+        sets += str_equal(rows[i].name, "read_set");
+    return sets;
+}
+
 static void good_workers_make_ok(void **state)
 {
     (void)state;
@@ -36,6 +49,7 @@ static void good_workers_make_ok(void **state)
     assert_cell(&l, 0, "ok", 2, "");
     assert_cell(&l, 1, "ok", 2, "");
     assert_cell(&l, 2, "skipped", 0, "does not fit");
+    assert_int_equal(sets_stored(&l), 2);
     look_close(&l);
     test_plan_fini(&t);
 }
@@ -77,7 +91,7 @@ static void ceilings_keep_their_device(void **state)
     assert_int_equal(run_ok(&t, "good", "-1"), EXIT_FINE);
     look_open(&l, &t);
     assert_int_equal(record_ceilings_of(l.store, l.run.id, c, &err), OK);
-    assert_int_equal(c->count, 3);
+    assert_int_equal(c->count, 5);
     assert_float_equal(ceilings_find(c, "cpu", "read", "DRAM", 1)->value, 2e10, 0);
     assert_float_equal(ceilings_find(c, "cuda:0", "read", "DRAM", 1)->value, 3e12, 0);
     assert_null(ceilings_find(c, "cuda:0", "f32_fma", "", 1));
