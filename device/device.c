@@ -44,6 +44,11 @@ enum device_kind device_word_kind(const char *word)
     return row ? row->kind : DEVICE_KINDS;
 }
 
+const char *device_time_source(enum device_kind kind)
+{
+    return kind == DEVICE_HOST ? "host clock" : "device event";
+}
+
 bool device_word_matches(const char *device, const char *word)
 {
     size_t length = strlen(word);

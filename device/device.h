@@ -87,6 +87,10 @@ struct pool *device_pool(const struct device *device);
 
 // ---- clock and waits ---------------------------------------------------------------------------------
 
+// Where times on the clock of such a device come from, in the words stored with every figure: "host clock"; of the
+// others "device event".
+const char *device_time_source(enum device_kind kind);
+
 // Now on the device's own clock, ns; times of steps are read from it. Host: clock_ns(). It never goes back.
 uint64_t device_now_ns(struct device *device);
 // How far the device's clock is ahead of clock_ns() now, and by how much that may be wrong. Host: 0 and 0.

@@ -25,6 +25,13 @@ json_t *bound_thresholds(void)
                      CANARY_SPREAD);
 }
 
+const char *bound_basis(const char *device, bool counters)
+{
+    if (counters)
+        return BASIS_COUNTERS;
+    return device_word_kind(device) == DEVICE_HOST ? BASIS_CLOCK : BASIS_EVENTS;
+}
+
 const char *bound_name(enum bound bound)
 {
     static const char *const names[] = {[BOUND_MEMORY] = "memory",
@@ -236,7 +243,7 @@ static enum status judge(const struct ceilings *ceilings, const struct bound_inp
     out->rho = roof.compute_ns / roof.memory_ns;
     out->rho_low = roof.compute_low_ns / roof.memory_ns * bandwidth.low / bandwidth.value;
     out->rho_high = roof.compute_high_ns / roof.memory_ns * bandwidth.high / bandwidth.value;
-    out->basis = in->counters ? BASIS_COUNTERS : BASIS_CLOCK;
+    out->basis = bound_basis(in->device, in->counters);
     out->bound = decide(in, out, why, sizeof why);
     write_text(out, why);
     return OK;

@@ -143,6 +143,8 @@ enum status bound_decide(const struct ceilings *ceilings, const struct bound_inp
 // when the classes were not timed (eta is NaN then).
 enum status bound_decide_op(const struct ceilings *ceilings, const struct bound_input *in,
                             enum op_class op, struct verdict *out, struct error *err);
+// What the figures of a cell on this device rest on, as a verdict names it (results/basis.h).
+const char *bound_basis(const char *device, bool counters);
 // The thresholds used, as JSON, to be stored with the verdict.
 json_t *bound_thresholds(void);
 

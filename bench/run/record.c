@@ -247,7 +247,7 @@ enum status record_ceilings(const struct record *record, const struct ceilings *
             .level = c->level,
             .kernel = c->kernel,
             .unit = ceiling_unit(c),
-            .source = "host clock",
+            .source = device_time_source(device_word_kind(c->device)),
             .device = device,
             .set_bytes = c->set_bytes,
             .threads = c->threads,

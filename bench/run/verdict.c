@@ -8,9 +8,6 @@
 #include "results/basis.h"
 #include "results/metric.h"
 
-#define SOURCE_ANALYTIC BASIS_CLOCK
-#define SOURCE_BESIDE   BASIS_CLOCK " + canary" // the bandwidth is the canaries' of that decode
-
 enum { ADDED_MAX = 3 }; // per repetition: mbu, and mfu of both phases
 
 // What the threads have of the last cache before memory.
@@ -118,6 +115,11 @@ static enum status add_shares(struct trial *t, const struct phase_work *prefill,
     double set_share = level ? curve.value / level->value : NAN; // of the rate the canaries see
     double prefill_peak_ns = peak_time_ns(prefill, c, cell);
     double decode_peak_ns = peak_time_ns(decode, c, cell);
+    const char *basis = bound_basis(cell->device, false);
+    char text[64];
+    snprintf(text, sizeof text, "%s + canary",
+             basis); // the bandwidth is the canaries' of that decode
+    const char *with_canary = arena_strdup(&t->arena, text);
     t->added = arena_alloc(&t->arena, t->repetition_count + 1, sizeof *t->added);
     t->added_count = arena_alloc(&t->arena, t->repetition_count + 1, sizeof *t->added_count);
     for (size_t i = 0; t->added && t->added_count && i < t->repetition_count; i++) {
@@ -131,14 +133,14 @@ static enum status add_shares(struct trial *t, const struct phase_work *prefill,
         double beside = bandwidth_beside(r),
                rate = isnan(beside) ? curve.value : beside * set_share;
         add_share(rows, &t->added_count[i], METRIC_MBU, "decode",
-                  isnan(beside) ? SOURCE_ANALYTIC : SOURCE_BESIDE,
+                  isnan(beside) ? basis : with_canary,
                   1e9 * work_bytes(&decode->total) / rate / tpot_ns);
-        add_share(rows, &t->added_count[i], METRIC_MFU, "prefill", SOURCE_ANALYTIC,
+        add_share(rows, &t->added_count[i], METRIC_MFU, "prefill", basis,
                   prefill_peak_ns / prefill_ns);
-        add_share(rows, &t->added_count[i], METRIC_MFU, "decode", SOURCE_ANALYTIC,
-                  decode_peak_ns / tpot_ns);
+        add_share(rows, &t->added_count[i], METRIC_MFU, "decode", basis, decode_peak_ns / tpot_ns);
     }
-    if (!t->added || !t->added_count || (t->repetition_count && !t->added[t->repetition_count - 1]))
+    if (!with_canary || !t->added || !t->added_count ||
+        (t->repetition_count && !t->added[t->repetition_count - 1]))
         return FAIL(err, ERR_NOMEM, "runner: figures of a trial");
     return OK;
 }

@@ -6,28 +6,26 @@
 #include "bench/worker/measure.h"
 #include "results/metric.h"
 
-#define SOURCE_CLOCK "host clock"
-
-static size_t id_at(const struct subject *s, int sequence, int token)
+// Steps of a driven engine are stamped on its device's clock, tokens of a whole one on the host's.
+static const char *time_source(const struct subject *s)
 {
-    return (size_t)sequence * (size_t)s->cell->gen + (size_t)token;
+    return device_time_source(s->engine->step ? s->where : DEVICE_HOST);
 }
 
-// When the last of all sequences had its token `token`.
-static double last_at(const struct subject *s, int token)
+int64_t subject_last_ns(const struct subject *s, int token)
 {
     int64_t last = 0;
     for (int i = 0; i < s->cell->batch; i++)
-        if (s->token_ns[id_at(s, i, token)] > last)
-            last = s->token_ns[id_at(s, i, token)];
-    return (double)last;
+        if (s->token_ns[subject_at(s, i, token)] > last)
+            last = s->token_ns[subject_at(s, i, token)];
+    return last;
 }
 
 static double mean_ttft(const struct subject *s)
 {
     double sum = 0;
     for (int i = 0; i < s->cell->batch; i++)
-        sum += (double)s->token_ns[id_at(s, i, 0)];
+        sum += (double)s->token_ns[subject_at(s, i, 0)];
     return sum / s->cell->batch;
 }
 
@@ -37,7 +35,7 @@ static double mean_tpot(const struct subject *s)
     int gen = s->cell->gen;
     double sum = 0;
     for (int i = 0; i < s->cell->batch; i++)
-        sum += (double)(s->token_ns[id_at(s, i, gen - 1)] - s->token_ns[id_at(s, i, 0)]);
+        sum += (double)(s->token_ns[subject_at(s, i, gen - 1)] - s->token_ns[subject_at(s, i, 0)]);
     return sum / (gen - 1) / s->cell->batch;
 }
 
@@ -50,11 +48,11 @@ static double *all_gaps(const struct subject *s, size_t *count)
     for (int i = 0; gaps && i < s->cell->batch; i++)
         for (int t = 1; t < gen; t++)
             gaps[(*count)++] =
-                (double)(s->token_ns[id_at(s, i, t)] - s->token_ns[id_at(s, i, t - 1)]);
+                (double)(s->token_ns[subject_at(s, i, t)] - s->token_ns[subject_at(s, i, t - 1)]);
     return gaps;
 }
 
-static void gap_metrics(const struct subject *s, json_t *out)
+static void gap_metrics(const struct subject *s, const char *source, json_t *out)
 {
     static const struct {
         const char *name;
@@ -65,7 +63,7 @@ static void gap_metrics(const struct subject *s, json_t *out)
     for (size_t i = 0; i < sizeof quantiles / sizeof *quantiles; i++) {
         struct error ignored = {0}; // a quantile that cannot be had is sent as not measured
         double value = gaps ? stat_quantile(gaps, count, quantiles[i].q, &ignored) : NAN;
-        wire_metric(out, quantiles[i].name, value, "decode", NULL, SOURCE_CLOCK);
+        wire_metric(out, quantiles[i].name, value, "decode", NULL, source);
     }
     free(gaps);
 }
@@ -73,21 +71,22 @@ static void gap_metrics(const struct subject *s, json_t *out)
 json_t *repetition_metrics(const struct subject *s, const struct repetition *r)
 {
     const struct job_cell *c = s->cell;
+    const char *source = time_source(s);
     json_t *out = json_array();
     double steps = c->gen - 1;
-    wire_metric(out, METRIC_TTFT, mean_ttft(s), "prefill", NULL, SOURCE_CLOCK);
-    wire_metric(out, METRIC_PREFILL_TIME, r->prefill_ns, "prefill", NULL, SOURCE_CLOCK);
+    wire_metric(out, METRIC_TTFT, mean_ttft(s), "prefill", NULL, source);
+    wire_metric(out, METRIC_PREFILL_TIME, r->prefill_ns, "prefill", NULL, source);
     wire_metric(out, METRIC_PREFILL_TPS, 1e9 * c->batch * s->prompt_tokens / r->prefill_ns,
-                "prefill", NULL, SOURCE_CLOCK);
-    wire_metric(out, METRIC_WAIT, r->prefill_wait_ns, "prefill", NULL, SOURCE_CLOCK);
-    wire_metric(out, METRIC_E2E, last_at(s, c->gen - 1), NULL, NULL, SOURCE_CLOCK);
+                "prefill", NULL, source);
+    wire_metric(out, METRIC_WAIT, r->prefill_wait_ns, "prefill", NULL, source);
+    wire_metric(out, METRIC_E2E, (double)subject_last_ns(s, c->gen - 1), NULL, NULL, source);
     if (c->gen > 1) { // one token has no gap
-        double decode_ns = last_at(s, c->gen - 1) - last_at(s, 0);
-        wire_metric(out, METRIC_TPOT, mean_tpot(s), "decode", NULL, SOURCE_CLOCK);
+        double decode_ns = (double)subject_last_ns(s, c->gen - 1) - (double)subject_last_ns(s, 0);
+        wire_metric(out, METRIC_TPOT, mean_tpot(s), "decode", NULL, source);
         wire_metric(out, METRIC_DECODE_TPS, 1e9 * c->batch * steps / decode_ns, "decode", NULL,
-                    SOURCE_CLOCK);
-        wire_metric(out, METRIC_WAIT, r->decode_wait_ns / steps, "decode", NULL, SOURCE_CLOCK);
-        gap_metrics(s, out);
+                    source);
+        wire_metric(out, METRIC_WAIT, r->decode_wait_ns / steps, "decode", NULL, source);
+        gap_metrics(s, source, out);
     }
     return out;
 }
@@ -97,26 +96,27 @@ static double known(int64_t value)
     return value == OS_UNKNOWN ? NAN : (double)value;
 }
 
-json_t *repetition_noise(const struct repetition *r)
+json_t *repetition_noise(const struct subject *s, const struct repetition *r)
 {
     const struct noise *n = &r->noise;
+    const char *source = device_time_source(s->where); // canaries run on the device
     json_t *out = json_array();
     wire_metric(out, NOISE_STEAL, known(n->os.steal_ns), NULL, NULL, "os");
     wire_metric(out, NOISE_THROTTLED, known(n->os.throttled_ns), NULL, NULL, "os");
-    wire_metric(out, NOISE_WINDOW, (double)n->window_ns, NULL, NULL, SOURCE_CLOCK);
+    wire_metric(out, NOISE_WINDOW, (double)n->window_ns, NULL, NULL, "host clock");
     wire_metric(out, NOISE_SWITCHES, known(n->os.involuntary_switches), NULL, NULL, "os");
     wire_metric(out, NOISE_MAJOR_FAULTS, known(n->os.major_faults), NULL, NULL, "os");
     wire_metric(out, NOISE_PSI_CPU, known(n->os.psi_cpu_ns), NULL, NULL, "os");
     wire_metric(out, NOISE_PSI_MEMORY, known(n->os.psi_memory_ns), NULL, NULL, "os");
     wire_metric(out, NOISE_PSI_IO, known(n->os.psi_io_ns), NULL, NULL, "os");
-    wire_metric(out, NOISE_COMPUTE_CANARY, n->compute_canary_ns, NULL, NULL, SOURCE_CLOCK);
-    wire_metric(out, NOISE_SYNC_CANARY, n->state.sync_ns, NULL, NULL, SOURCE_CLOCK);
-    wire_metric(out, NOISE_LATENCY_CANARY, n->state.latency_ns, NULL, NULL, SOURCE_CLOCK);
-    wire_metric(out, NOISE_WORK_CANARY, n->state.work_ns, NULL, NULL, SOURCE_CLOCK);
-    wire_metric(out, NOISE_BANDWIDTH_FIRST, n->bandwidth_before, NULL, NULL, SOURCE_CLOCK);
-    wire_metric(out, NOISE_BANDWIDTH_DURING, n->bandwidth_during, NULL, NULL, SOURCE_CLOCK);
-    wire_metric(out, NOISE_BANDWIDTH_LAST, n->bandwidth_after, NULL, NULL, SOURCE_CLOCK);
-    wire_metric(out, NOISE_BANDWIDTH_MIN, n->bandwidth_min, NULL, NULL, SOURCE_CLOCK);
-    wire_metric(out, NOISE_BANDWIDTH_MAX, n->bandwidth_max, NULL, NULL, SOURCE_CLOCK);
+    wire_metric(out, NOISE_COMPUTE_CANARY, n->compute_canary_ns, NULL, NULL, source);
+    wire_metric(out, NOISE_SYNC_CANARY, n->state.sync_ns, NULL, NULL, source);
+    wire_metric(out, NOISE_LATENCY_CANARY, n->state.latency_ns, NULL, NULL, source);
+    wire_metric(out, NOISE_WORK_CANARY, n->state.work_ns, NULL, NULL, source);
+    wire_metric(out, NOISE_BANDWIDTH_FIRST, n->bandwidth_before, NULL, NULL, source);
+    wire_metric(out, NOISE_BANDWIDTH_DURING, n->bandwidth_during, NULL, NULL, source);
+    wire_metric(out, NOISE_BANDWIDTH_LAST, n->bandwidth_after, NULL, NULL, source);
+    wire_metric(out, NOISE_BANDWIDTH_MIN, n->bandwidth_min, NULL, NULL, source);
+    wire_metric(out, NOISE_BANDWIDTH_MAX, n->bandwidth_max, NULL, NULL, source);
     return out;
 }

@@ -8,11 +8,6 @@
 
 // ---- steps ------------------------------------------------------------------------------------------------
 
-static size_t id_at(const struct subject *s, int sequence, int token)
-{
-    return (size_t)sequence * (size_t)s->cell->gen + (size_t)token;
-}
-
 // All sequences' prompt tokens [first, first + count); `sample`: draws the first id of each.
 static enum status prompt_step(struct subject *s, int first, int count, bool sample,
                                struct step_result *result, struct error *err)
@@ -36,7 +31,7 @@ static enum status decode_step(struct subject *s, int token, bool sample,
         s->spans[i] = (struct span){
             .sequence = i,
             .count = 1,
-            .tokens = &s->ids[id_at(s, i, token - 1)],
+            .tokens = &s->ids[subject_at(s, i, token - 1)],
             .logits = sample ? LOGITS_NONE : LOGITS_LAST,
             .sample = sample,
         };
@@ -50,8 +45,8 @@ static void keep_tokens(struct subject *s, const struct timeline *t, int token,
 {
     for (int i = 0; i < s->cell->batch; i++) {
         int32_t id = result->ids[i];
-        s->ids[id_at(s, i, token)] = id < 0 ? 0 : id;
-        s->token_ns[id_at(s, i, token)] = timeline_at(t, result->end_ns);
+        s->ids[subject_at(s, i, token)] = id < 0 ? 0 : id;
+        s->token_ns[subject_at(s, i, token)] = timeline_at(t, result->end_ns);
     }
     out->nonfinite_logits += result->nonfinite;
 }
@@ -233,7 +228,7 @@ static enum status between_tokens(struct drive *d, int token, struct noise *nois
     wire_progress(s->wire, "decode", s->cell->index, d->options->number,
                   (double)token / s->cell->gen);
     if (canary_due(d, token)) {
-        status = canary_before(s, token, s->token_ns[id_at(s, 0, token - 1)], noise, err);
+        status = canary_before(s, token, s->token_ns[subject_at(s, 0, token - 1)], noise, err);
         d->last_canary = token;
         d->last_canary_ns = s->clock.now_ns(s->clock.user);
     }
@@ -291,15 +286,6 @@ static enum status generate(struct subject *s, struct repetition *out, struct er
     return OK;
 }
 
-static int64_t last_token_ns(const struct subject *s)
-{
-    int64_t last = 0;
-    for (int i = 0; i < s->cell->batch; i++)
-        if (s->token_ns[id_at(s, i, s->cell->gen - 1)] > last)
-            last = s->token_ns[id_at(s, i, s->cell->gen - 1)];
-    return last;
-}
-
 enum status measure_repetition(struct subject *s, const struct repetition_options *options,
                                struct repetition *out, struct error *err)
 {
@@ -324,7 +310,7 @@ enum status measure_repetition(struct subject *s, const struct repetition_option
         TRY(drive(s, options, out, err));
     else
         TRY(generate(s, out, err));
-    out->measured_ns = last_token_ns(s);
+    out->measured_ns = subject_last_ns(s, s->cell->gen - 1);
     if (options->canaries)
         canary_last(s, out->measured_ns, &out->noise);
     os_noise_read(&out->noise.os);
@@ -342,7 +328,7 @@ static enum status short_warmup(struct subject *s, struct error *err)
     TRY(s->engine->begin(s->run, &s->cell->sampling, err));
     TRY(prompt_step(s, 0, 1, true, &unused, err));
     for (int i = 0; i < s->cell->batch; i++)
-        s->ids[id_at(s, i, 0)] = s->prompt[(size_t)i * (size_t)s->prompt_tokens];
+        s->ids[subject_at(s, i, 0)] = s->prompt[(size_t)i * (size_t)s->prompt_tokens];
     return decode_step(s, 1, true, &unused, err);
 }
 

@@ -47,7 +47,7 @@ struct subject {
     const struct bench_engine *engine;
     void *run;                   // of the engine, owned
     struct timeline_clock clock; // the engine's; unused of one that runs requests whole
-    struct device *device;       // borrowed
+    enum device_kind where;      // the engine runs and canaries probe: whose clock the times are of
     struct canary *canary;       // owned
     struct subject_probes probes;
     int prompt_tokens;
@@ -64,6 +64,14 @@ struct subject {
     size_t state_count, state_room;
     struct wire *wire; // for progress
 };
+
+// Index into ids and token_ns.
+static inline size_t subject_at(const struct subject *s, int sequence, int token)
+{
+    return (size_t)sequence * (size_t)s->cell->gen + (size_t)token;
+}
+// When the last of all sequences had its token `token`.
+int64_t subject_last_ns(const struct subject *s, int token);
 
 // Figures of one repetition. NaN: not measured.
 struct repetition {
@@ -104,6 +112,6 @@ enum status measure_trial(struct subject *s, keep_repetition *keep, void *user, 
 
 // The repetition's metrics and noise, as arrays of an event.
 json_t *repetition_metrics(const struct subject *s, const struct repetition *r);
-json_t *repetition_noise(const struct repetition *r);
+json_t *repetition_noise(const struct subject *s, const struct repetition *r);
 
 #endif

@@ -24,8 +24,8 @@ static enum status subject_arrays(struct subject *s, struct error *err)
 }
 
 // The bytes that a decode step touches decide which level canaries probe.
-static enum status subject_canary(struct subject *s, const struct bench_engine_facts *facts,
-                                  struct error *err)
+static enum status subject_canary(struct subject *s, struct device *device,
+                                  const struct bench_engine_facts *facts, struct error *err)
 {
     struct phase_work work;
     work_decode_step(&(struct work_input){.config = facts->config,
@@ -36,9 +36,9 @@ static enum status subject_canary(struct subject *s, const struct bench_engine_f
                                           .chunk = s->cell->chunk,
                                           .gen = s->cell->gen},
                      &work);
-    size_t caches = device_info(s->device)->cache_bytes;
+    size_t caches = device_info(device)->cache_bytes;
     s->streaming = caches > 0 && work.working_set_bytes > (double)STREAMING_CACHES * (double)caches;
-    return canary_create(s->device, (size_t)work.working_set_bytes, &s->canary, err);
+    return canary_create(device, (size_t)work.working_set_bytes, &s->canary, err);
 }
 
 enum status subject_create(const struct job_cell *cell, const struct bench_engine *engine,
@@ -50,7 +50,7 @@ enum status subject_create(const struct job_cell *cell, const struct bench_engin
     *out = (struct subject){
         .cell = cell,
         .engine = engine,
-        .device = device,
+        .where = device_info(device)->kind,
         .wire = wire,
         .probes = {.bandwidth = canary_bandwidth,
                    .compute_ns = canary_compute_ns,
@@ -60,7 +60,7 @@ enum status subject_create(const struct job_cell *cell, const struct bench_engin
     if (prompt_make(cell, facts.tokenizer, facts.config->vocab, &out->prompt, tokenize_ns, err) ==
             OK &&
         subject_arrays(out, err) == OK && engine->open(model, cell, &out->run, err) == OK &&
-        subject_canary(out, &facts, err) == OK) {
+        subject_canary(out, device, &facts, err) == OK) {
         out->clock = (struct timeline_clock){engine->clock_ns, engine->wait_ns, out->run};
         return OK;
     }

@@ -147,8 +147,7 @@ static enum status send_repetition(void *user, const struct subject *s, const st
     for (int i = 0; i < c->batch; i++) {
         json_t *row = json_array();
         for (int t = 0; t < c->gen; t++)
-            json_array_append_new(
-                row, json_integer(s->token_ns[(size_t)i * (size_t)c->gen + (size_t)t]));
+            json_array_append_new(row, json_integer(s->token_ns[subject_at(s, i, t)]));
         json_array_append_new(times, row);
     }
     json_t *event = wire_event("repetition");
@@ -157,7 +156,7 @@ static enum status send_repetition(void *user, const struct subject *s, const st
     json_object_set_new(event, "token_hash", json_string(hash));
     json_object_set_new(event, "nonfinite", json_integer(r->nonfinite_logits));
     json_object_set_new(event, "metrics", repetition_metrics(s, r));
-    json_object_set_new(event, "noise", repetition_noise(r));
+    json_object_set_new(event, "noise", repetition_noise(s, r));
     json_object_set_new(event, "token_ns", times);
     return wire_send(&w->wire, event, err);
 }

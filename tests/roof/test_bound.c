@@ -167,6 +167,8 @@ static void sums_over_classes(void **state)
     assert_true(isnan(v.eta) && !v.suspicious);
     assert_string_equal(v.text, "compute-bound");
     assert_string_equal(v.basis, "counters + analytic");
+    assert_string_equal(bound_basis("cuda:1", false), "device events + analytic");
+    assert_string_equal(bound_basis("cuda:1", true), "counters + analytic");
     assert_int_equal(bound_decide_op(&c, &in, OPC_QKV, &v, &err), OK);
     assert_int_equal(v.bound, BOUND_MEMORY);
 }

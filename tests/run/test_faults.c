@@ -95,6 +95,12 @@ static void ceilings_keep_their_device(void **state)
     assert_float_equal(ceilings_find(c, "cpu", "read", "DRAM", 1)->value, 2e10, 0);
     assert_float_equal(ceilings_find(c, "cuda:0", "read", "DRAM", 1)->value, 3e12, 0);
     assert_null(ceilings_find(c, "cuda:0", "f32_fma", "", 1));
+    struct ceiling_row *rows = NULL;
+    size_t count = 0;
+    assert_int_equal(query_ceilings(l.store, &l.arena, l.run.id, &rows, &count, &err), OK);
+    for (size_t i = 0; i < count; i++)
+        assert_string_equal(rows[i].source,
+                            str_equal(rows[i].device, "cpu") ? "host clock" : "device event");
     look_close(&l);
     test_plan_fini(&t);
     free(c);

@@ -154,6 +154,40 @@ static void figures_of_known_times(void **state)
     scripted_fini(&s);
 }
 
+static void expect_source(json_t *metrics, const char *name, const char *source)
+{
+    assert_string_equal(
+        json_string_value(json_object_get(metric_row(metrics, name, NULL), "source")), source);
+}
+
+// Each figure names the clock that its times were read from.
+static void figures_name_their_clock(void **state)
+{
+    (void)state;
+    static const struct {
+        enum device_kind where;
+        const char *source;
+    } cases[] = {{DEVICE_HOST, "host clock"}, {DEVICE_CUDA, "device event"}};
+    struct job_cell cell = cell_of(2, 5);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct script script = {0};
+        struct subject s;
+        struct repetition r = {.prefill_ns = 800};
+        scripted_subject(&script, &cell, &SCRIPTED, &s);
+        s.where = cases[i].where;
+        json_t *m = repetition_metrics(&s, &r), *noise = repetition_noise(&s, &r);
+        expect_source(m, METRIC_TTFT, cases[i].source);
+        expect_source(m, METRIC_TPOT, cases[i].source);
+        expect_source(m, METRIC_ITL_P99, cases[i].source);
+        expect_source(noise, NOISE_BANDWIDTH_DURING, cases[i].source);
+        expect_source(noise, NOISE_WINDOW, "host clock");
+        expect_source(noise, NOISE_STEAL, "os");
+        json_decref(m);
+        json_decref(noise);
+        scripted_fini(&s);
+    }
+}
+
 static void one_token_has_no_gaps(void **state)
 {
     (void)state;
@@ -188,7 +222,8 @@ static void unknown_noise_is_not_measured(void **state)
                                    .psi_cpu_ns = 15,
                                    .psi_memory_ns = 16,
                                    .psi_io_ns = 17};
-    json_t *m = repetition_noise(&r);
+    struct subject s = {.where = DEVICE_HOST};
+    json_t *m = repetition_noise(&s, &r);
     assert_true(isnan(metric_value(m, NOISE_STEAL, NULL)));
     assert_true(isnan(metric_value(m, NOISE_BANDWIDTH_FIRST, NULL)));
     static const struct {
@@ -328,6 +363,7 @@ int main(void)
         cmocka_unit_test(canaries_keep_their_distance),
         cmocka_unit_test(bandwidth_is_the_mean_over_the_decode),
         cmocka_unit_test(figures_of_known_times),
+        cmocka_unit_test(figures_name_their_clock),
         cmocka_unit_test(one_token_has_no_gaps),
         cmocka_unit_test(unknown_noise_is_not_measured),
         cmocka_unit_test(min_time_adds_repetitions),
