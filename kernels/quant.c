@@ -98,6 +98,16 @@ void quant_row_rtn(enum dtype type, const float *w, int cols, int group, struct 
     }
 }
 
+bool quant_row_is_finite(enum dtype type, struct quant_row row, int cols, int group)
+{
+    bool finite = true;
+    for (int g = 0; g < quant_groups(type, cols, group); g++)
+        finite &= isfinite(row.scales[g]) != 0;
+    for (int c = 0; type == DT_F8E4M3 && c < cols; c++)
+        finite &= (row.codes[c] & 0x7f) != 0x7f;
+    return finite;
+}
+
 void quant_row_expand(enum dtype type, struct quant_row in, int cols, int group, float *w)
 {
     assert(dtype_is_quantized(type));

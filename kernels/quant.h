@@ -35,6 +35,8 @@ int quant_groups(enum dtype type, int cols, int group); // scales of a row: 1 fo
  * A row or group with a scale of zero or a largest magnitude below 2^-100 gets codes, scale and zero of 0.
  * One with a NaN or an infinity gets a scale of NaN, so that every result shows it. */
 void quant_row_rtn(enum dtype type, const float *w, int cols, int group, struct quant_row out);
+// Whether all weights of the row are numbers: a scale or an fp8 code that is NaN comes from a weight that was not.
+bool quant_row_is_finite(enum dtype type, struct quant_row row, int cols, int group);
 void quant_row_expand(enum dtype type, struct quant_row in, int cols, int group, float *w);
 
 // Sizes of packed panels; for plain types those of panel_bytes and packed_bytes.

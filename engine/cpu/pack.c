@@ -32,10 +32,8 @@ struct packing {
     void *user;
     atomic_bool stop; // progress asked to stop: no worker begins another layer
     atomic_flag *bad; // set by the first thread that meets a weight that is no finite number;
-    char *bad_text;   // it says where, in BAD_BYTES
+    char *bad_text;   // it says where, in TENSOR_BAD_BYTES
 };
-
-enum { BAD_BYTES = 128 };
 
 struct pack_worker {
     struct packing *packing;
@@ -44,13 +42,8 @@ struct pack_worker {
 
 static void say_bad(const struct packing *p, enum tensor_role role, int layer, int row, float value)
 {
-    char where[32] = "";
-    if (atomic_flag_test_and_set(p->bad))
-        return;
-    if (layer >= 0)
-        snprintf(where, sizeof where, " of layer %d", layer);
-    snprintf(p->bad_text, BAD_BYTES, "weights: %s%s: row %d holds %g", tensor_role_name(role),
-             where, row, (double)value);
+    if (!atomic_flag_test_and_set(p->bad))
+        tensor_bad_text(role, layer, row, value, p->bad_text);
 }
 
 // Reads rows as f32 and checks each weight: a single NaN would spoil every token after it.
@@ -77,34 +70,12 @@ static void release_rows(const struct packing *p, enum tensor_role role, int lay
         p->ck->ops->release(p->ck->self, role, layer, row0, rows);
 }
 
-// Whether the checkpoint stores codes that mean the same as this matrix's.
-static bool stored_codes(const struct packing *p, const struct cpu_matrix *matrix,
-                         enum tensor_role role, int layer)
-{
-    const struct source_ops *ops = p->ck->ops;
-    struct stored_quant stored;
-    return ops->quantization && ops->quantization(p->ck->self, role, layer, &stored) &&
-           stored.type == matrix->type && (stored.type != DT_I4 || stored.group == matrix->group);
-}
-
-// A scale or an fp8 code that is NaN comes from a weight that is NaN or infinite.
-static bool row_is_finite(enum dtype type, const struct quant_row *row, int cols, int groups)
-{
-    bool finite = true;
-    for (int g = 0; g < groups; g++)
-        finite = finite && isfinite(row->scales[g]);
-    for (int c = 0; type == DT_F8E4M3 && c < cols; c++)
-        finite = finite && (row->codes[c] & 0x7f) != 0x7f;
-    return finite;
-}
-
 static void pack_quantized(const struct packing *p, const struct packing_scratch *s,
                            const struct cpu_matrix *matrix, enum tensor_role role, int layer,
                            int row0, int rows, void *panel)
 {
     struct quant_row row[PANEL_ROWS];
-    int groups = quant_groups(matrix->type, matrix->cols, matrix->group);
-    bool stored = stored_codes(p, matrix, role, layer);
+    bool stored = source_has_codes(p->ck, role, layer, matrix->type, matrix->group);
     if (!stored)
         read_rows(p, role, layer, row0, rows, s->rows, p->widest);
     for (int r = 0; r < rows; r++) {
@@ -114,7 +85,7 @@ static void pack_quantized(const struct packing *p, const struct packing_scratch
             p->ck->ops->read_codes(p->ck->self, role, layer, row0 + r, row[r]);
         else
             quant_row_rtn(matrix->type, s->rows + at, matrix->cols, matrix->group, row[r]);
-        if (!row_is_finite(matrix->type, &row[r], matrix->cols, groups))
+        if (!quant_row_is_finite(matrix->type, row[r], matrix->cols, matrix->group))
             say_bad(p, role, layer, row0 + r, NAN);
     }
     pack_quant_panel(matrix->type, row, rows, matrix->cols, matrix->group, panel);
@@ -227,7 +198,7 @@ enum status cpu_pack(struct cpu_model *m, const struct checkpoint *ck, engine_pr
                      void *user, struct error *err)
 {
     atomic_flag bad = ATOMIC_FLAG_INIT;
-    char bad_text[BAD_BYTES] = "";
+    char bad_text[TENSOR_BAD_BYTES] = "";
     struct packing p = {
         .ck = ck,
         .model = m,

@@ -1,7 +1,6 @@
 // pass.c - what all phases of a pass share: events, the tap, norms, and rows made ready for a product.
 #include "engine/cpu/cpu.h"
 
-#include "base/clock.h"
 #include "base/pool.h"
 
 // ---- observing -------------------------------------------------------------------------------------------
@@ -14,20 +13,7 @@ bool cpu_observed(const struct cpu_pass *pass, int worker)
 
 void cpu_emit(struct cpu_pass *pass, int layer, enum op_class op, struct op_cost cost)
 {
-    struct engine_event event = {
-        .phase = pass->phase,
-        .layer = layer,
-        .op = op,
-        .weight_bytes = cost.weight_bytes,
-        .kv_read_bytes = cost.kv_read_bytes,
-        .kv_write_bytes = cost.kv_write_bytes,
-        .activation_bytes = cost.activation_bytes,
-        .flop = cost.flop,
-        .begin_ns = pass->mark_ns,
-        .end_ns = clock_ns(),
-    };
-    pass->observer->on_event(pass->observer->user, &event);
-    pass->mark_ns = clock_ns(); // what the observer does is in no event
+    pass->mark_ns = observe_emit(pass->observer, pass->phase, layer, op, cost, pass->mark_ns);
 }
 
 bool cpu_tapped(const struct cpu_pass *pass)

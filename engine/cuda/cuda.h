@@ -1,8 +1,8 @@
 // cuda.h - the CUDA backend's inner structures, in reading order: weights, a context's memory, one pass.
 //
-// prepare.c packs and uploads the weights, plan.c lays out a context, forward.c enqueues a pass, experts.c what
-// takes the place of the feed-forward where there are experts, step.c runs steps and draws ids. Memory is laid out
-// by functions that run twice over the same code: once without memory, to measure, once to place.
+// weights.c walks the weights, pack.c packs and uploads them, prepare.c makes a model ready. plan.c lays out a
+// context, forward.c enqueues a pass, experts.c the routed experts, step.c runs steps and draws ids. Memory is laid
+// out by functions that run twice over the same code: once without memory, to measure, once to place.
 // All pointers are device memory unless their comment says host. Shapes: T tokens of a pass, d width, f
 // feed-forward.
 #ifndef ENGINE_CUDA_CUDA_H
@@ -100,12 +100,17 @@ struct gpu_item {
     int cols; // of a matrix or table
 };
 typedef void gpu_visit(void *arg, const struct gpu_item *item);
+int gpu_item_rows(const struct gpu_item *item); // of all its parts
 // Meets every weight the description has, in the order of memory. weights->layers must be there.
 void gpu_weights_walk(const struct model_config *config, const struct scheme *scheme,
                       struct gpu_weights *weights, gpu_visit *visit, void *arg);
 // Takes memory for all of them, or measures it. False: a group of int4 that the kernels do not have.
 bool gpu_weights_place(struct gpu_cursor *cursor, const struct model_config *config,
                        const struct scheme *scheme, struct gpu_weights *weights);
+// Packs the weights that `ck` hands out and uploads them to where they were placed. Errors: ERR_FORMAT for a weight
+// that is no number; ERR_NOMEM; ERR_INTERRUPTED; ERR_IO from the device.
+enum status gpu_pack(struct gpu_model *m, const struct checkpoint *ck, engine_progress *progress,
+                     void *user, struct error *err);
 
 // ---- a planned context -------------------------------------------------------------------------------
 
@@ -215,9 +220,9 @@ void gpu_activate(const struct gpu_pass *pass, const struct gpu_matrix *gate_up,
                   int tokens, void *out, float *scale);
 
 // Reports an operation to the observer: waits until it is done.
-void gpu_tell(struct gpu_pass *pass, int layer, enum op_class op, struct op_cost cost);
-struct op_cost gpu_product_cost(const struct gpu_pass *pass, const struct gpu_matrix *m,
-                                enum dtype inputs, int tokens);
+void gpu_emit(struct gpu_pass *pass, int layer, enum op_class op, struct op_cost cost);
+struct op_cost gpu_product_cost(const struct gpu_matrix *m, enum dtype inputs, int tokens);
+struct op_cost gpu_norm_cost(const struct gpu_pass *pass, int tokens, const struct gpu_norm *norm);
 
 enum status gpu_step(void *planned, const struct engine_step *step, struct step_result *result,
                      struct error *err);

@@ -77,7 +77,7 @@ static void add(struct gpu_pass *pass, const float *y, const float *share, const
 static struct op_cost expert_cost(const struct gpu_pass *pass, const struct gpu_matrix *m,
                                   int tokens)
 {
-    return gpu_product_cost(pass, m, pass->model->scheme->activations, tokens);
+    return gpu_product_cost(m, pass->model->scheme->activations, tokens);
 }
 
 void gpu_experts(struct gpu_pass *pass, int index)
@@ -94,11 +94,14 @@ void gpu_experts(struct gpu_pass *pass, int index)
              b->normed, b->head_ld, NULL);
     gpu_norm(pass, m->kernels.norm, &cast, b->normed, b->head_ld, pass->tokens, c->width, b->input,
              b->input_ld, b->input_scale);
+    gpu_emit(pass, index, OPC_REST, gpu_norm_cost(pass, pass->tokens, &layer->ff_norm));
     score(pass, layer);
     if (pass->err->code)
         return;
     group(pass);
-    gpu_tell(pass, index, OPC_REST, gpu_product_cost(pass, &layer->router, DT_F32, pass->tokens));
+    up = gpu_product_cost(&layer->router, DT_F32, pass->tokens);
+    if (layer->shared_router.layout.rows)
+        up = cost_add(up, gpu_product_cost(&layer->shared_router, DT_F32, pass->tokens));
     struct cuda_gather gather = {
         .out = b->slot_input,
         .x = b->input,
@@ -126,6 +129,6 @@ void gpu_experts(struct gpu_pass *pass, int index)
         up = cost_add(up, expert_cost(pass, &layer->shared.gate_up, pass->tokens));
         down = cost_add(down, expert_cost(pass, &layer->shared.down, pass->tokens));
     }
-    gpu_tell(pass, index, OPC_GATE_UP, up);
-    gpu_tell(pass, index, OPC_DOWN, down);
+    gpu_emit(pass, index, OPC_GATE_UP, up);
+    gpu_emit(pass, index, OPC_DOWN, down);
 }

@@ -15,31 +15,16 @@ void *gpu_stream(const struct gpu_pass *pass)
 
 // ---- observing -----------------------------------------------------------------------------------------
 
-void gpu_tell(struct gpu_pass *pass, int layer, enum op_class op, struct op_cost cost)
+void gpu_emit(struct gpu_pass *pass, int layer, enum op_class op, struct op_cost cost)
 {
     if (!pass->observer || !pass->observer->on_event || pass->err->code)
         return;
     device_queue_wait(pass->ctx->queue, pass->err);
-    struct engine_event event = {
-        .phase = pass->phase,
-        .layer = layer,
-        .op = op,
-        .weight_bytes = cost.weight_bytes,
-        .kv_read_bytes = cost.kv_read_bytes,
-        .kv_write_bytes = cost.kv_write_bytes,
-        .activation_bytes = cost.activation_bytes,
-        .flop = cost.flop,
-        .begin_ns = pass->mark_ns,
-        .end_ns = clock_ns(),
-    };
-    pass->observer->on_event(pass->observer->user, &event);
-    pass->mark_ns = clock_ns(); // what the observer does is in no event
+    pass->mark_ns = observe_emit(pass->observer, pass->phase, layer, op, cost, pass->mark_ns);
 }
 
-struct op_cost gpu_product_cost(const struct gpu_pass *pass, const struct gpu_matrix *m,
-                                enum dtype inputs, int tokens)
+struct op_cost gpu_product_cost(const struct gpu_matrix *m, enum dtype inputs, int tokens)
 {
-    (void)pass;
     uint64_t bytes = cuda_layout_bytes(&m->layout);
     if (m->bias)
         bytes += (uint64_t)m->layout.rows * sizeof(float);
@@ -47,25 +32,15 @@ struct op_cost gpu_product_cost(const struct gpu_pass *pass, const struct gpu_ma
                        (uint64_t)cuda_element_bytes(inputs));
 }
 
-// Of an operation on f32 rows: each element read and written once.
-static struct op_cost row_cost(int tokens, int width, uint64_t weight_bytes)
-{
-    return (struct op_cost){
-        .weight_bytes = weight_bytes,
-        .activation_bytes = 2 * (uint64_t)tokens * (uint64_t)width * sizeof(float),
-    };
-}
-
-static struct op_cost norm_cost(const struct gpu_pass *pass, int tokens,
-                                const struct gpu_norm *norm)
+struct op_cost gpu_norm_cost(const struct gpu_pass *pass, int tokens, const struct gpu_norm *norm)
 {
     int width = pass->model->config.width;
-    return row_cost(tokens, width, (norm->bias ? 2 : 1) * (uint64_t)width * sizeof(float));
+    return cost_rows(tokens, width, (norm->bias ? 2 : 1) * (uint64_t)width * sizeof(float));
 }
 
 static struct op_cost product_cost(const struct gpu_pass *pass, const struct gpu_matrix *m)
 {
-    return gpu_product_cost(pass, m, pass->model->scheme->activations, pass->tokens);
+    return gpu_product_cost(m, pass->model->scheme->activations, pass->tokens);
 }
 
 static struct op_cost attention_cost(const struct gpu_pass *pass, int layer)
@@ -157,7 +132,7 @@ static void normed_input(struct gpu_pass *pass, int layer, const struct gpu_norm
     int width = pass->model->config.width;
     gpu_norm(pass, pass->model->kernels.norm, norm, b->x, (size_t)width, pass->tokens, width,
              b->input, b->input_ld, b->input_scale);
-    gpu_tell(pass, layer, OPC_REST, norm_cost(pass, pass->tokens, norm));
+    gpu_emit(pass, layer, OPC_REST, gpu_norm_cost(pass, pass->tokens, norm));
 }
 
 // x += y (T, d)
@@ -179,13 +154,13 @@ static void add_product(struct gpu_pass *pass, int layer, const struct gpu_matri
     float *y = post->weight ? b->branch : b->x;
     gpu_product(pass, pass->model->kernels.linear, w, input, ld, scale, pass->tokens, y, width,
                 !post->weight);
-    gpu_tell(pass, layer, op, product_cost(pass, w));
+    gpu_emit(pass, layer, op, product_cost(pass, w));
     if (!post->weight)
         return;
     gpu_norm(pass, pass->model->kernels.plain_norm, post, b->branch, width, pass->tokens,
              (int)width, b->branch, width, NULL);
     add_rows(pass, b->branch);
-    gpu_tell(pass, layer, OPC_REST, norm_cost(pass, pass->tokens, post));
+    gpu_emit(pass, layer, OPC_REST, gpu_norm_cost(pass, pass->tokens, post));
 }
 
 // ---- the blocks ----------------------------------------------------------------------------------------
@@ -218,7 +193,7 @@ static void embed(struct gpu_pass *pass)
                  width, b->x, (size_t)width, NULL);
     uint64_t row = w->embedding ? (uint64_t)width * (uint64_t)cuda_element_bytes(type)
                                 : cuda_layout_bytes(&w->head.layout) / (uint64_t)m->config.vocab;
-    gpu_tell(pass, -1, OPC_REST, row_cost(pass->tokens, width, (uint64_t)pass->tokens * row));
+    gpu_emit(pass, -1, OPC_REST, cost_rows(pass->tokens, width, (uint64_t)pass->tokens * row));
 }
 
 static struct cuda_kv layer_kv(const struct gpu_pass *pass, int layer)
@@ -258,8 +233,7 @@ static void rotate(struct gpu_pass *pass, int index)
         .interleaved = c->rope == ROPE_INTERLEAVED,
     };
     pass->model->kernels.rotate(&job, gpu_stream(pass));
-    int heads = c->heads + c->kv_heads;
-    gpu_tell(pass, index, OPC_REST, row_cost(pass->tokens, heads * c->head_dim, 0));
+    gpu_emit(pass, index, OPC_REST, cost_rotation(c, pass->tokens));
 }
 
 // attended = softmax(q k) v (T, heads * head_dim), as the output projection reads it
@@ -291,7 +265,7 @@ static void attend(struct gpu_pass *pass, int index)
     gpu_norm(pass, pass->model->kernels.norm, &cast, b->attended, width, pass->tokens, (int)width,
              b->input, b->input_ld, b->input_scale);
     if (pass->observer)
-        gpu_tell(pass, index, OPC_ATTENTION, attention_cost(pass, index));
+        gpu_emit(pass, index, OPC_ATTENTION, attention_cost(pass, index));
 }
 
 // ff = act(G h) * U h, or act(U h): (T, f)
@@ -303,7 +277,7 @@ static void feed_forward_up(struct gpu_pass *pass, int index)
                 b->input_scale, pass->tokens, b->gate_up, (size_t)layer->gate_up.layout.rows,
                 false);
     gpu_activate(pass, &layer->gate_up, b->gate_up, pass->tokens, b->ff, b->ff_scale);
-    gpu_tell(pass, index, OPC_GATE_UP, product_cost(pass, &layer->gate_up));
+    gpu_emit(pass, index, OPC_GATE_UP, product_cost(pass, &layer->gate_up));
 }
 
 // x += O attention(rope(Q h), rope(K h), V h), h = norm(x). In a parallel block the feed-forward starts from the
@@ -316,7 +290,7 @@ static void attention_block(struct gpu_pass *pass, int index)
     normed_input(pass, index, &layer->attn_norm);
     gpu_product(pass, pass->model->kernels.linear, &layer->qkv, b->input, b->input_ld,
                 b->input_scale, pass->tokens, b->qkv, b->qkv_width, false);
-    gpu_tell(pass, index, OPC_QKV, product_cost(pass, &layer->qkv));
+    gpu_emit(pass, index, OPC_QKV, product_cost(pass, &layer->qkv));
     if (c->parallel) {
         if (!c->shared_norm)
             normed_input(pass, index, &layer->ff_norm);
@@ -369,16 +343,16 @@ static void head_block(struct gpu_pass *pass)
         .centered = c->norm == NORM_LAYER,
     };
     m->kernels.head_norm(&norm, gpu_stream(pass));
-    gpu_tell(pass, -1, OPC_REST, norm_cost(pass, pass->wanted, &m->weights.final_norm));
+    gpu_emit(pass, -1, OPC_REST, gpu_norm_cost(pass, pass->wanted, &m->weights.final_norm));
     gpu_product(pass, m->kernels.head, &m->weights.head, b->head_input, b->head_ld, b->head_scale,
                 pass->wanted, logits, vocab, false);
-    gpu_tell(pass, -1, OPC_HEAD,
-             gpu_product_cost(pass, &m->weights.head, m->scheme->head_activations, pass->wanted));
+    gpu_emit(pass, -1, OPC_HEAD,
+             gpu_product_cost(&m->weights.head, m->scheme->head_activations, pass->wanted));
     if (c->logit_softcap == 0)
         return;
     struct cuda_softcap cap = {logits, (size_t)pass->wanted * vocab, c->logit_softcap};
     m->kernels.softcap(&cap, gpu_stream(pass));
-    gpu_tell(pass, -1, OPC_REST, row_cost(pass->wanted, c->vocab, 0));
+    gpu_emit(pass, -1, OPC_REST, cost_rows(pass->wanted, c->vocab, 0));
 }
 
 void gpu_forward(struct gpu_pass *pass)

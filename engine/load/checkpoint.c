@@ -99,6 +99,14 @@ enum status checkpoint_content_hash(struct checkpoint *ck, char hex[65], struct 
     return OK;
 }
 
+bool source_has_codes(const struct checkpoint *ck, enum tensor_role role, int layer,
+                      enum dtype type, int group)
+{
+    struct stored_quant stored;
+    return ck->ops->quantization && ck->ops->quantization(ck->self, role, layer, &stored) &&
+           stored.type == type && (type != DT_I4 || stored.group == group);
+}
+
 enum status checkpoint_tokenizer(const struct checkpoint *ck, struct tokenizer **out,
                                  struct error *err)
 {

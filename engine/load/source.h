@@ -63,6 +63,11 @@ struct checkpoint {
     char hash[65]; // empty until computed
 };
 
+// Whether read_codes hands out a tensor in exactly the codes of this type and, for DT_I4, this group: they are then
+// packed bit for bit.
+bool source_has_codes(const struct checkpoint *ck, enum tensor_role role, int layer,
+                      enum dtype type, int group);
+
 // Parses a Hugging Face config.json of a known architecture (engine/model/arch.c has the table).
 enum status model_config_read(const char *path, struct model_config *out, struct error *err);
 

@@ -1,6 +1,7 @@
 // observe.c - names of op classes and phases, and the bytes and operations behind an event.
 #include "engine/model/observe.h"
 
+#include "base/clock.h"
 #include "engine/model/kv.h"
 
 const char *op_class_name(enum op_class class)
@@ -17,6 +18,25 @@ const char *phase_name(enum phase phase)
     static const char *const names[PHASE_COUNT] = {
         [PHASE_LOAD] = "load", [PHASE_PREFILL] = "prefill", [PHASE_DECODE] = "decode"};
     return (unsigned)phase < PHASE_COUNT ? names[phase] : "unknown";
+}
+
+uint64_t observe_emit(const struct engine_observer *observer, enum phase phase, int layer,
+                      enum op_class op, struct op_cost cost, uint64_t begin_ns)
+{
+    struct engine_event event = {
+        .phase = phase,
+        .layer = layer,
+        .op = op,
+        .weight_bytes = cost.weight_bytes,
+        .kv_read_bytes = cost.kv_read_bytes,
+        .kv_write_bytes = cost.kv_write_bytes,
+        .activation_bytes = cost.activation_bytes,
+        .flop = cost.flop,
+        .begin_ns = begin_ns,
+        .end_ns = clock_ns(),
+    };
+    observer->on_event(observer->user, &event);
+    return clock_ns();
 }
 
 struct op_cost cost_linear(uint64_t tokens, uint64_t rows, uint64_t cols, uint64_t weight_bytes,

@@ -13,6 +13,11 @@ struct op_cost {
     uint64_t flop; // multiplications and additions of products; none for OPC_REST
 };
 
+// Reports one operation that began at begin_ns (clock_ns) and ends now. Returns when the next one begins: the time the
+// observer takes is in no event. Requires observer->on_event.
+uint64_t observe_emit(const struct engine_observer *observer, enum phase phase, int layer,
+                      enum op_class op, struct op_cost cost, uint64_t begin_ns);
+
 // y (tokens, rows) = x (tokens, cols) W: input_bytes of x and 4 of y an element.
 struct op_cost cost_linear(uint64_t tokens, uint64_t rows, uint64_t cols, uint64_t weight_bytes,
                            uint64_t input_bytes);

@@ -1,6 +1,8 @@
 // roles.c - one row for each tensor role: its name, what it is, its shape, and which descriptions have it.
 #include "engine/model/roles.h"
 
+#include <stdio.h>
+
 #include "engine/model/arch.h"
 
 enum kind { MATRIX, ROUTER, NORM, BIAS }; // ROUTER: a matrix that no scheme quantizes
@@ -86,6 +88,16 @@ static const struct {
     [T_EXPERT_UP] = {"experts' ups", MATRIX, EXPERTS_FF, WIDTH, ALWAYS, 36},
     [T_EXPERT_DOWN] = {"experts' downs", MATRIX, EXPERTS_WIDTH, FF, ALWAYS, 37},
 };
+
+void tensor_bad_text(enum tensor_role role, int layer, int row, float value,
+                     char out[TENSOR_BAD_BYTES])
+{
+    char where[32] = "";
+    if (layer >= 0)
+        snprintf(where, sizeof where, " of layer %d", layer);
+    snprintf(out, TENSOR_BAD_BYTES, "weights: %s%s: row %d holds %g", tensor_role_name(role), where,
+             row, (double)value);
+}
 
 const char *tensor_role_name(enum tensor_role role)
 {

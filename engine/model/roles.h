@@ -60,6 +60,10 @@ struct tensor_shape {
 struct tensor_shape tensor_shape(const struct model_config *config, enum tensor_role role);
 // Most columns of any matrix the description has.
 int tensor_widest_row(const struct model_config *config);
+// "weights: q of layer 3: row 7 holds nan", for the error that refuses a model.
+enum { TENSOR_BAD_BYTES = 128 };
+void tensor_bad_text(enum tensor_role role, int layer, int row, float value,
+                     char out[TENSOR_BAD_BYTES]);
 const char *tensor_role_name(enum tensor_role role);
 // The number a role has in the generator of synthetic weights, 0 .. T_ROLE_COUNT - 1. Results depend on it: it
 // never changes, and a new role takes the next one.

@@ -2,7 +2,6 @@
 //
 // Blocks of rows are read and rounded by all threads, then put into the file by one. Where the source has the
 // very codes that are wanted, they go over as they are.
-#include <math.h>
 #include <stdlib.h>
 
 #include "base/arena.h"
@@ -67,21 +66,10 @@ static void read_plain(void *arg, int worker, int workers)
 static enum status check_finite(const struct quantizer *b, struct error *err)
 {
     for (int r = 0; r < b->rows; r++)
-        for (int g = 0; g < b->groups; g++)
-            if (!isfinite(b->data[r].scales[g]))
-                return FAIL(err, ERR_FORMAT,
-                            "%s: layer %d, %s, row %d: a weight is NaN or infinite", b->ck->path,
-                            b->layer, tensor_role_name(b->role), b->row0 + r);
+        if (!quant_row_is_finite(b->output->type, b->data[r], b->cols, b->output->group))
+            return FAIL(err, ERR_FORMAT, "%s: layer %d, %s, row %d: a weight is NaN or infinite",
+                        b->ck->path, b->layer, tensor_role_name(b->role), b->row0 + r);
     return OK;
-}
-
-static bool same_codes(const struct quantizer *b)
-{
-    struct stored_quant stored;
-    const struct source_ops *ops = b->ck->ops;
-    return ops->quantization && ops->quantization(b->ck->self, b->role, b->layer, &stored) &&
-           stored.type == b->output->type &&
-           (stored.type != DT_I4 || stored.group == b->output->group);
 }
 
 static enum status quantize_tensor(struct quantizer *b, struct error *err)
@@ -90,7 +78,8 @@ static enum status quantize_tensor(struct quantizer *b, struct error *err)
     bool codes = tensor_role_is_product(b->role);
     b->cols = shape.cols;
     b->groups = quant_groups(b->output->type, b->cols, b->output->group);
-    b->as_stored = codes && !b->state && same_codes(b);
+    b->as_stored = codes && !b->state &&
+                   source_has_codes(b->ck, b->role, b->layer, b->output->type, b->output->group);
     for (b->row0 = 0; b->row0 < shape.rows; b->row0 += b->rows) {
         b->rows = shape.rows - b->row0 < BLOCK_ROWS ? shape.rows - b->row0 : BLOCK_ROWS;
         pool_run(b->pool, codes ? round_rows : read_plain, b);

@@ -288,6 +288,28 @@ static void portable_products_are_what_rows_say(void **state)
     }
 }
 
+// One scale of several, and the codes 0x7f and 0xff of E4M3, which mean no number there and a weight elsewhere.
+static void rows_of_numbers(void **state)
+{
+    (void)state;
+    enum { INPUTS = 40, GROUP = 16 };
+    static const enum dtype types[] = {DT_I8, DT_F8E4M3, DT_I4};
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        uint8_t codes[INPUTS] = {0}, zeros[3] = {0};
+        float scales[3] = {1, 1, 1};
+        struct quant_row row = {codes, scales, zeros};
+        bool fp8 = types[i] == DT_F8E4M3;
+        assert_true(quant_row_is_finite(types[i], row, INPUTS, GROUP));
+        codes[INPUTS - 1] = 0x7f;
+        assert_int_equal(quant_row_is_finite(types[i], row, INPUTS, GROUP), !fp8);
+        codes[INPUTS - 1] = 0xff;
+        assert_int_equal(quant_row_is_finite(types[i], row, INPUTS, GROUP), !fp8);
+        codes[INPUTS - 1] = 0;
+        scales[quant_groups(types[i], INPUTS, GROUP) - 1] = INFINITY;
+        assert_false(quant_row_is_finite(types[i], row, INPUTS, GROUP));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -298,6 +320,7 @@ int main(void)
         cmocka_unit_test(rounding_is_to_the_nearest),
         cmocka_unit_test(packing_loses_nothing),
         cmocka_unit_test(bytes_a_weight),
+        cmocka_unit_test(rows_of_numbers),
         cmocka_unit_test(codes_lie_in_quads),
         cmocka_unit_test(portable_products_are_what_rows_say),
     };
