@@ -81,7 +81,7 @@ json_t *repetition_metrics(const struct subject *s, const struct repetition *r)
     wire_metric(out, METRIC_WAIT, r->prefill_wait_ns, "prefill", NULL, source);
     wire_metric(out, METRIC_E2E, (double)subject_last_ns(s, c->gen - 1), NULL, NULL, source);
     if (c->gen > 1) { // one token has no gap
-        double decode_ns = (double)subject_last_ns(s, c->gen - 1) - (double)subject_last_ns(s, 0);
+        double decode_ns = (double)(subject_last_ns(s, c->gen - 1) - subject_last_ns(s, 0));
         wire_metric(out, METRIC_TPOT, mean_tpot(s), "decode", NULL, source);
         wire_metric(out, METRIC_DECODE_TPS, 1e9 * c->batch * steps / decode_ns, "decode", NULL,
                     source);
