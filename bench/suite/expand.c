@@ -9,6 +9,7 @@
 #include "base/str.h"
 #include "bench/suite/expand.h"
 #include "bench/suite/names.h"
+#include "bench/suite/options.h"
 #include "bench/suite/prompt_word.h"
 #include "results/store.h"
 
@@ -146,17 +147,7 @@ static enum status find_prompt(struct expansion *x, struct product *p, struct er
 
 static unsigned collect_mask(const struct word_list *words)
 {
-    static const struct {
-        const char *name;
-        unsigned bit;
-    } known[] = {
-        {"memory", COLLECT_MEMORY}, {"counters", COLLECT_COUNTERS}, {"quality", COLLECT_QUALITY}};
-    unsigned mask = COLLECT_TIMING;
-    for (size_t i = 0; i < words->count; i++)
-        for (size_t k = 0; k < sizeof known / sizeof *known; k++)
-            if (strcmp(words->items[i], known[k].name) == 0)
-                mask |= known[k].bit;
-    return mask;
+    return COLLECT_TIMING | option_mask(option_find(SECTION_SWEEP, "collect"), words);
 }
 
 static enum status check_links(struct expansion *x, const struct product *p, struct error *err)

@@ -147,6 +147,14 @@ static int choice_index(const char *choices, const char *word)
     return -1;
 }
 
+unsigned option_mask(const struct option *option, const struct word_list *words)
+{
+    unsigned mask = 0;
+    for (size_t i = 0; i < words->count; i++)
+        mask |= 1u << choice_index(option->choices, words->items[i]);
+    return mask;
+}
+
 static enum status check_choices(const struct option *option, const struct word_list *words,
                                  struct error *err)
 {

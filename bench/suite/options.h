@@ -60,6 +60,10 @@ const struct option *option_find(enum section section, const char *key);
 // The known key nearest to a wrong one, or NULL.
 const char *option_nearest(enum section section, const char *key);
 
+// Of an OPTION_WORDS row: bit i is set for choice i. Requires: the words were parsed by that row.
+struct word_list;
+unsigned option_mask(const struct option *option, const struct word_list *words);
+
 // Parses text into the field at base + offset. Errors name what is wrong with the text only.
 enum status option_parse(const struct option *option, const char *text, struct arena *arena,
                          void *base, struct error *err);

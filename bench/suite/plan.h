@@ -14,6 +14,7 @@
 #include "base/status.h"
 #include "engine/engine.h"
 
+// In the order of the words that the option `collect` takes.
 enum collect {
     COLLECT_TIMING = 1 << 0, // always on
     COLLECT_MEMORY = 1 << 1,

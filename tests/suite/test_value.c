@@ -7,6 +7,8 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "bench/suite/options.h"
+#include "bench/suite/plan.h"
 #include "bench/suite/rules.h"
 #include "bench/suite/value.h"
 
@@ -244,9 +246,34 @@ static void links(void **state)
     arena_fini(&arena);
 }
 
+// The words of `collect` stand in the order of the bits: a word without its bit would be taken and do nothing.
+static void collected_words_are_bits(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *word;
+        unsigned bit;
+    } words[] = {{"timing", COLLECT_TIMING},
+                 {"memory", COLLECT_MEMORY},
+                 {"counters", COLLECT_COUNTERS},
+                 {"quality", COLLECT_QUALITY}};
+    const struct option *option = option_find(SECTION_SWEEP, "collect");
+    size_t choices = 1;
+    for (const char *at = option->choices; *at; at++)
+        choices += *at == ' ';
+    assert_int_equal(choices, sizeof words / sizeof *words);
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        const char *items[] = {words[i].word, "timing"};
+        struct word_list list = {items, 2};
+        assert_int_equal(option_mask(option, &list), words[i].bit | COLLECT_TIMING);
+    }
+    assert_int_equal(option_mask(option, &(struct word_list){0}), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(collected_words_are_bits),
         cmocka_unit_test(ranges_and_lists),
         cmocka_unit_test(bad_lists),
         cmocka_unit_test(units),
