@@ -10,35 +10,44 @@
 #include "results/metric.h"
 #include "results/rows.h"
 
+#define PAST_RUNS "11" // SPREAD_RUNS_MAX - 1
+
 // ---- runs ----------------------------------------------------------------------------------------------
 
+// One repetition's value of one figure, in a run before or after this one.
 struct past {
-    int64_t cell, run;
+    int64_t cell, run, trial; // cell: of this run
     const char *name, *phase;
     double value;
 };
 
-// Values of trials of the same cell in other runs of this machine and build, the newest runs first.
+// The newest other runs of this machine and build, in which the cell was ok. By the indexes of its tables: the view
+// trial_value would compute the figures of every run in the store.
 static const char past_sql[] =
-    "SELECT cur.id, other.run_id, v.name, v.phase, v.value"
-    "  FROM cell AS cur JOIN run AS now ON now.id = cur.run_id"
-    "  JOIN run AS then_ ON then_.machine_id = now.machine_id AND then_.build_id = now.build_id"
-    "    AND then_.id <> now.id"
-    "  JOIN cell AS other ON other.key = cur.key AND other.run_id = then_.id"
+    "SELECT cur.id, other.run_id, trial.id, metric.name, metric.phase, metric.value"
+    "  FROM cell AS cur"
+    "  CROSS JOIN (SELECT then_.id FROM run AS now"
+    "    JOIN run AS then_ ON then_.machine_id = now.machine_id AND then_.id <> now.id"
+    "      AND then_.build_id = now.build_id"
+    "    WHERE now.id = ?1 ORDER BY then_.id DESC LIMIT " PAST_RUNS ") AS past"
+    "  CROSS JOIN cell AS other ON other.key = cur.key AND other.run_id = past.id"
     "  JOIN cell_state ON cell_state.cell_id = other.id AND cell_state.status = 'ok'"
-    "  JOIN trial_value AS v ON v.cell_id = other.id"
-    "  WHERE cur.run_id = ?1 AND v.op IS NULL AND v.unit IN ('ns', 'token/s')"
-    "    AND v.phase IN ('prefill', 'decode')"
-    "  ORDER BY cur.id, v.name, v.phase, other.run_id DESC";
+    "  CROSS JOIN trial ON trial.cell_id = other.id"
+    "  CROSS JOIN sample ON sample.trial_id = trial.id"
+    "  CROSS JOIN metric ON metric.sample_id = sample.id"
+    "  WHERE cur.run_id = ?1 AND metric.op IS NULL AND metric.unit IN ('ns', 'token/s')"
+    "    AND metric.phase IN ('prefill', 'decode') AND metric.value IS NOT NULL"
+    "  ORDER BY cur.id, metric.name, metric.phase, other.run_id DESC, trial.id";
 
 static void read_past(struct row *row, void *out)
 {
     struct past *p = out;
     p->cell = row_int(row, 0);
     p->run = row_int(row, 1);
-    p->name = row_text(row, 2);
-    p->phase = row_text_or_null(row, 3);
-    p->value = row_real(row, 4);
+    p->trial = row_int(row, 2);
+    p->name = row_text(row, 3);
+    p->phase = row_text_or_null(row, 4);
+    p->value = row_real(row, 5);
 }
 
 // Student's t, two-sided 95 %, for n - 1 degrees of freedom (any table of quantiles).
@@ -67,21 +76,40 @@ static bool same_figure(const struct past *p, const struct summary_row *row)
     return p->cell == row->cell && str_equal(p->name, row->name) && str_equal(p->phase, row->phase);
 }
 
-// The medians of the runs of one figure, the row's own first; returns how many.
+enum { VALUES_MAX = 256 }; // repetitions of a trial, trials of a run: those beyond are left out
+
+// A run's median of one figure over its trials, each the median of its repetitions. past: the run's first row of
+// the figure. *used: how many rows it has; 0: past is another figure's.
+static double run_median(const struct past *past, size_t count, const struct summary_row *row,
+                         size_t *used, struct error *err)
+{
+    double trials[VALUES_MAX], x[VALUES_MAX];
+    size_t trial_count = 0, i = 0;
+    while (i < count && past[i].run == past[0].run && same_figure(&past[i], row)) {
+        size_t n = 0, first = i;
+        for (; i < count && past[i].trial == past[first].trial && same_figure(&past[i], row); i++)
+            if (n < VALUES_MAX)
+                x[n++] = past[i].value;
+        if (trial_count < VALUES_MAX)
+            trials[trial_count++] = metric_median(x, n, row->unit, err);
+    }
+    *used = i;
+    return trial_count ? metric_median(trials, trial_count, row->unit, err) : NAN;
+}
+
+// The medians of the runs of one figure, the row's own first; returns how many. past: the first row of its cell.
 static size_t run_medians(const struct past *past, size_t count, const struct summary_row *row,
                           double out[SPREAD_RUNS_MAX], struct error *err)
 {
-    size_t runs = 0;
+    size_t runs = 0, i = 0, used = 1;
     out[runs++] = row->stat.median;
-    for (size_t i = 0; i < count && runs < SPREAD_RUNS_MAX;) {
-        double x[64];
-        size_t n = 0, from = i;
-        for (; i < count && past[i].run == past[from].run && same_figure(&past[i], row); i++)
-            if (n < sizeof x / sizeof *x)
-                x[n++] = past[i].value;
-        if (i == from)
+    while (i < count && past[i].cell == row->cell && !same_figure(&past[i], row))
+        i++;
+    for (; i < count && runs < SPREAD_RUNS_MAX; i += used) {
+        double median = run_median(past + i, count - i, row, &used, err);
+        if (!used)
             break;
-        out[runs++] = metric_median(x, n, row->unit, err);
+        out[runs++] = median;
     }
     return runs;
 }
@@ -177,19 +205,17 @@ enum status spread_widen(struct store *store, struct arena *arena, int64_t run,
     TRY(rows_read(store, arena, past_sql, run, read_past, sizeof *past, (void **)&past, &past_count,
                   err));
     TRY(canary_spread(store, arena, run, &seen, err));
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0, first = 0; i < count; i++) {
         if (!is_timed(&rows[i]))
             continue;
-        double medians[SPREAD_RUNS_MAX];
-        size_t first = 0;
-        while (first < past_count && !same_figure(&past[first], &rows[i]))
+        double medians[SPREAD_RUNS_MAX], median = rows[i].stat.median;
+        while (first < past_count && past[first].cell < rows[i].cell) // both are sorted by cell
             first++;
         size_t runs = run_medians(past + first, past_count - first, &rows[i], medians, err);
         if (runs >= SPREAD_RUNS_MIN) {
             widen(&rows[i], spread_predict(medians, runs), "runs");
             rows[i].stat.median_interval.level = 0.95;
         } else if (seen > 0) {
-            double median = rows[i].stat.median;
             widen(&rows[i], (struct spread_range){median / (1 + seen), median * (1 + seen)},
                   "canaries");
         }

@@ -4,8 +4,9 @@
 // two runs were seen not to overlap though nothing had changed. So the interval of a time is widened by
 // what the store knows, best first:
 //
-//   runs      3 or more runs of the same cell, build and machine, this one included: a 95 % prediction interval
-//             for the next run's median, round their mean, from the scatter of their logarithms (Student's t)
+//   runs      3 to 12 runs of the same cell, build and machine, this one and the newest others: a 95 % prediction
+//             interval for the next run's median, round their mean, from the scatter of their logarithms
+//             (Student's t)
 //   canaries  else: how far the slice of work that canaries repeat moved from trial to trial of this run, half the
 //             way from its 10 % to its 90 % quantile, times SPREAD_GAIN. It knows what this run saw and no more
 //
@@ -19,7 +20,7 @@
 // (docs/measured/2026-11-28-between-runs.md).
 #define SPREAD_GAIN 2.0
 
-enum { SPREAD_RUNS_MIN = 3, SPREAD_RUNS_MAX = 30 };
+enum { SPREAD_RUNS_MIN = 3, SPREAD_RUNS_MAX = 12 };
 
 // Widens the intervals of the rows' times and rates and sets `interval` of all rows.
 enum status spread_widen(struct store *store, struct arena *arena, int64_t run,
