@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/os_cgroup.h"
 
 // The number after `name` at the start of a line of a /proc file of "name: value" lines.
@@ -238,14 +239,26 @@ bool os_die_with_parent(void)
 
 // ---- processes -----------------------------------------------------------------------------------
 
+// A sandbox may refuse the call, and then the device file gives the same bytes.
 void os_random(void *bytes, size_t count)
 {
     char *at = bytes;
-    while (count) { // getrandom never fails for long once the system has booted
+    while (count) {
         ssize_t got = getrandom(at, count, 0);
+        if (got < 0 && errno != EINTR)
+            break;
         at += got > 0 ? got : 0;
         count -= got > 0 ? (size_t)got : 0;
     }
+    FILE *file = count ? fopen("/dev/urandom", "re") : NULL;
+    if (file) {
+        count -= fread(at, 1, count, file);
+        fclose(file);
+    }
+    // Without either, names are told apart by time alone; their files are still made with O_EXCL.
+    uint64_t time_ns = clock_ns();
+    for (size_t i = 0; i < count; i++)
+        at[i] = (char)(time_ns >> (8 * (i % sizeof time_ns)));
 }
 
 // The 22nd field of /proc/PID/stat, in ticks since boot. The second field, the name in parentheses, may

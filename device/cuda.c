@@ -204,18 +204,6 @@ static struct device_clock_tie cuda_clock_tie(struct device *device)
     return best;
 }
 
-// Gaps between kernels are measured by whoever has the stamps of a step; the device itself counts none.
-static uint64_t cuda_wait_ns(const struct device *device)
-{
-    (void)device;
-    return 0;
-}
-
-static void cuda_wait_reset(struct device *device)
-{
-    (void)device;
-}
-
 // ---- opening -------------------------------------------------------------------------------------------
 
 static void cuda_close(struct device *device)
@@ -451,8 +439,6 @@ const struct device_ops cuda_device_ops = {
     .close = cuda_close,
     .now_ns = cuda_now_ns,
     .clock_tie = cuda_clock_tie,
-    .wait_ns = cuda_wait_ns,
-    .wait_reset = cuda_wait_reset,
     .memory = cuda_memory,
     .alloc = cuda_alloc,
     .free = cuda_free,

@@ -194,12 +194,13 @@ struct device_clock_tie device_clock_tie(struct device *device)
 
 uint64_t device_wait_ns(const struct device *device)
 {
-    return device->ops->wait_ns(device);
+    return device->ops->wait_ns ? device->ops->wait_ns(device) : DEVICE_WAIT_UNKNOWN;
 }
 
 void device_wait_reset(struct device *device)
 {
-    device->ops->wait_reset(device);
+    if (device->ops->wait_reset)
+        device->ops->wait_reset(device);
 }
 
 // ---- memory --------------------------------------------------------------------------------------------

@@ -402,7 +402,7 @@ void context_truncate(struct context *ctx, int sequence, int length);
 // Now, on the clock of the device the context runs on. The host's is clock_ns.
 uint64_t context_clock_ns(const struct context *ctx);
 // Time the device has spent waiting since it was opened: on the host, the calling thread's waits for the
-// other threads of the pool. Callers take differences.
+// other threads of the pool. DEVICE_WAIT_UNKNOWN: not measured there. Callers take differences.
 uint64_t context_wait_ns(const struct context *ctx);
 
 // How the next id is drawn from logits. Filters act in this order: temperature, top_k, top_p.

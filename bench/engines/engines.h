@@ -76,7 +76,8 @@ struct bench_engine {
                         struct step_result *result, struct error *err);
     void (*truncate)(void *run, int sequence, int length); // drops positions from `length` on
     uint64_t (*clock_ns)(const void *run);                 // on which steps are stamped
-    uint64_t (*wait_ns)(const void *run); // its waits so far; callers take differences
+    uint64_t (*wait_ns)(
+        const void *run); // its waits so far, or DEVICE_WAIT_UNKNOWN; callers take differences
     // Reports each operation; NULL observer: no more. The call itself may be NULL.
     void (*observe)(void *run, const struct engine_observer *observer);
 

@@ -241,14 +241,14 @@ static enum status between_tokens(struct drive *d, int token, struct noise *nois
 static enum status decode(struct drive *d, struct repetition *out, struct error *err)
 {
     struct subject *s = d->s;
-    int64_t wait_ns = timeline_wait(&d->timeline);
+    double wait_ns = timeline_wait_ns(&d->timeline);
     for (int token = 1; token < s->cell->gen; token++) {
         struct step_result result;
         TRY(between_tokens(d, token, &out->noise, err));
         TRY(decode_step(s, token, true, &result, err));
         keep_tokens(s, &d->timeline, token, &result, out);
     }
-    out->decode_wait_ns = (double)(timeline_wait(&d->timeline) - wait_ns);
+    out->decode_wait_ns = timeline_wait_ns(&d->timeline) - wait_ns;
     if (s->cell->gen > 1)
         watch_end(d, PHASE_DECODE);
     return OK;
@@ -264,7 +264,7 @@ static enum status drive(struct subject *s, const struct repetition_options *opt
     timeline_start(&d.timeline, &s->clock);
     TRY(prefill(&d, &first, err));
     out->prefill_ns = (double)timeline_at(&d.timeline, first.logits_ns);
-    out->prefill_wait_ns = (double)timeline_wait(&d.timeline);
+    out->prefill_wait_ns = timeline_wait_ns(&d.timeline);
     keep_tokens(s, &d.timeline, 0, &first, out);
     if (options->watch) {
         timeline_pause(&d.timeline);

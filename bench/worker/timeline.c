@@ -1,6 +1,10 @@
 // timeline.c - time since a request, with pauses cut out.
 #include "bench/worker/timeline.h"
 
+#include <math.h>
+
+#include "device/device.h"
+
 static uint64_t now(const struct timeline *t)
 {
     return t->clock.now_ns(t->clock.user);
@@ -35,7 +39,9 @@ int64_t timeline_at(const struct timeline *t, uint64_t clock_ns)
     return (int64_t)(clock_ns - t->start_ns - t->paused_ns);
 }
 
-int64_t timeline_wait(const struct timeline *t)
+double timeline_wait_ns(const struct timeline *t)
 {
-    return (int64_t)(waits(t) - t->start_wait_ns - t->paused_wait_ns);
+    if (t->start_wait_ns == DEVICE_WAIT_UNKNOWN)
+        return NAN;
+    return (double)(waits(t) - t->start_wait_ns - t->paused_wait_ns);
 }

@@ -4,7 +4,8 @@
 
 #include <stdint.h>
 
-// What a timeline reads: the device's clock, on which steps are stamped, and the device's waits so far.
+// What a timeline reads: the device's clock, on which steps are stamped, and the device's waits so far
+// (DEVICE_WAIT_UNKNOWN where it does not measure them).
 struct timeline_clock {
     uint64_t (*now_ns)(const void *user);
     uint64_t (*wait_ns)(const void *user);
@@ -23,7 +24,7 @@ void timeline_pause(struct timeline *t);
 void timeline_resume(struct timeline *t);
 // The place of a moment on the timeline. It was not paused then and has not been paused since.
 int64_t timeline_at(const struct timeline *t, uint64_t clock_ns);
-// Waits so far, those in pauses left out.
-int64_t timeline_wait(const struct timeline *t);
+// Waits so far, those in pauses left out; NaN where the device does not measure them.
+double timeline_wait_ns(const struct timeline *t);
 
 #endif

@@ -476,6 +476,8 @@ static void test_clock(void **state)
     assert_true((uint64_t)(off < 0 ? -off : off) <= tie.uncertain_ns + 1);
     uint64_t first = device_now_ns(device);
     assert_true(device_now_ns(device) >= first);
+    assert_true(device_wait_ns(device) == DEVICE_WAIT_UNKNOWN);
+    device_wait_reset(device); // legal, and nothing is done
     script.calls = 0;
     script.fail_at = 1;
     assert_int_equal(device_now_ns(device), 0);

@@ -77,6 +77,31 @@ static void pauses_are_cut_out(void **state)
     }
 }
 
+static uint64_t unknown_wait_ns(const void *run)
+{
+    (void)run;
+    return DEVICE_WAIT_UNKNOWN;
+}
+
+// A device that does not measure its waits has none that are zero.
+static void unknown_waits_are_not_measured(void **state)
+{
+    (void)state;
+    struct job_cell cell = cell_of(BATCH, GEN);
+    struct script script = {.jump_ns = SECOND};
+    struct subject s;
+    struct repetition r;
+    scripted_subject(&script, &cell, &SCRIPTED, &s);
+    s.clock.wait_ns = unknown_wait_ns;
+    repeat(&s, true, &r);
+    assert_true(isnan(r.prefill_wait_ns) && isnan(r.decode_wait_ns));
+    json_t *m = repetition_metrics(&s, &r);
+    assert_true(isnan(metric_value(m, METRIC_WAIT, "prefill")));
+    assert_true(isnan(metric_value(m, METRIC_WAIT, "decode")));
+    json_decref(m);
+    scripted_fini(&s);
+}
+
 // Canaries are 25 ms apart, whatever the number of steps: 15 steps of a little over a millisecond are not enough.
 static void canaries_keep_their_distance(void **state)
 {
@@ -360,6 +385,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pauses_are_cut_out),
+        cmocka_unit_test(unknown_waits_are_not_measured),
         cmocka_unit_test(canaries_keep_their_distance),
         cmocka_unit_test(bandwidth_is_the_mean_over_the_decode),
         cmocka_unit_test(figures_of_known_times),
