@@ -54,26 +54,42 @@ static bool is_read(const struct ceiling_row *c)
     return str_equal(c->name, "read") && c->value > 0;
 }
 
-// The ceilings that apply to the cells: those of the most threads that any cell used.
-static int threads_of(const struct report_data *data)
+// The ceilings of one picture: those of its device, measured with the most threads that a cell on it used.
+struct roof {
+    const struct report_data *data;
+    const char *device;
+    int threads;
+};
+
+static bool under_roof(const struct roof *roof, const struct ceiling_row *c)
 {
-    int threads = 0;
-    for (size_t i = 0; i < data->cell_count; i++)
-        threads = data->cells[i].threads > threads ? data->cells[i].threads : threads;
-    for (size_t i = 0; i < data->ceiling_count && threads > 0; i++)
-        if (data->ceilings[i].threads == threads)
-            return threads;
-    for (size_t i = 0; i < data->ceiling_count; i++)
-        threads = data->ceilings[i].threads > threads ? data->ceilings[i].threads : threads;
-    return threads;
+    return str_equal(c->device, roof->device) && (c->threads == roof->threads || c->threads == 0);
 }
 
-static void widest(const struct report_data *data, int threads, double *bandwidth, double *peak)
+static struct roof roof_of(const struct report_data *data, const char *device)
 {
-    *bandwidth = *peak = 0;
+    struct roof roof = {data, device, 0};
+    int most = 0;
+    for (size_t i = 0; i < data->cell_count; i++)
+        if (str_equal(data->cells[i].device, device) && data->cells[i].threads > roof.threads)
+            roof.threads = data->cells[i].threads;
     for (size_t i = 0; i < data->ceiling_count; i++) {
         const struct ceiling_row *c = &data->ceilings[i];
-        if (c->threads != threads)
+        if (roof.threads > 0 && under_roof(&roof, c))
+            return roof;
+        if (str_equal(c->device, device) && c->threads > most)
+            most = c->threads;
+    }
+    roof.threads = most;
+    return roof;
+}
+
+static void widest(const struct roof *roof, double *bandwidth, double *peak)
+{
+    *bandwidth = *peak = 0;
+    for (size_t i = 0; i < roof->data->ceiling_count; i++) {
+        const struct ceiling_row *c = &roof->data->ceilings[i];
+        if (!under_roof(roof, c))
             continue;
         if (is_peak(c))
             *peak = fmax(*peak, c->value);
@@ -95,14 +111,14 @@ static void append_name(struct str *out, const struct ceiling_row *c)
 
 // The slowest read ceiling above (or the fastest below) ceiling i that is within `factor` of it, or
 // NULL: names of such neighbours would lie upon each other.
-static const struct ceiling_row *neighbour(const struct report_data *data,
-                                           const struct ceiling_row *of, bool above, double factor)
+static const struct ceiling_row *neighbour(const struct roof *roof, const struct ceiling_row *of,
+                                           bool above, double factor)
 {
     const struct ceiling_row *nearest = NULL;
-    for (size_t j = 0; j < data->ceiling_count; j++) {
-        const struct ceiling_row *c = &data->ceilings[j];
+    for (size_t j = 0; j < roof->data->ceiling_count; j++) {
+        const struct ceiling_row *c = &roof->data->ceilings[j];
         double ratio = above ? c->value / of->value : of->value / c->value;
-        if (c != of && c->threads == of->threads && is_read(c) && ratio > 1 && ratio < factor &&
+        if (c != of && under_roof(roof, c) && is_read(c) && ratio > 1 && ratio < factor &&
             (!nearest || (above ? c->value < nearest->value : c->value > nearest->value)))
             nearest = c;
     }
@@ -110,15 +126,14 @@ static const struct ceiling_row *neighbour(const struct report_data *data,
 }
 
 // One name for a group of neighbours, over the fastest of them: "L2 230 GB/s, L3 183 GB/s".
-static void name_slanted(struct str *out, const struct report_data *data,
-                         const struct ceiling_row *c, double x, double y, double angle,
-                         double factor)
+static void name_slanted(struct str *out, const struct roof *roof, const struct ceiling_row *c,
+                         double x, double y, double angle, double factor)
 {
-    if (neighbour(data, c, true, factor))
+    if (neighbour(roof, c, true, factor))
         return;
     str_printf(out, "%.6g\t%.6g\t%.1f\t", x, y, angle);
     append_name(out, c);
-    while ((c = neighbour(data, c, false, factor)) != NULL) {
+    while ((c = neighbour(roof, c, false, factor)) != NULL) {
         str_append(out, ", ");
         append_name(out, c);
     }
@@ -133,19 +148,18 @@ static void name_flat(struct str *out, const struct ceiling_row *c, double x, do
 }
 
 // Each ceiling from where it begins to bind to where another takes over. Returns how many.
-static size_t write_ceilings(const struct report_data *data, const struct frame *f, struct str *out,
+static size_t write_ceilings(const struct roof *roof, const struct frame *f, struct str *out,
                              struct str *slanted, struct str *flat)
 {
-    int threads = threads_of(data);
     double bandwidth = 0, peak = 0;
     size_t count = 0;
-    widest(data, threads, &bandwidth, &peak);
+    widest(roof, &bandwidth, &peak);
     // The slope of y = b x on paper; 454 by 320 is the frame of roofline.gp.
     double decades_x = log10(f->x_max / f->x_min), decades_y = log10(f->y_max / f->y_min);
     double angle = atan2(320 / decades_y, 454 / decades_x) * 180 / 3.14159265358979;
-    for (size_t i = 0; i < data->ceiling_count; i++) {
-        const struct ceiling_row *c = &data->ceilings[i];
-        if (c->threads != threads || !(is_peak(c) || is_read(c)))
+    for (size_t i = 0; i < roof->data->ceiling_count; i++) {
+        const struct ceiling_row *c = &roof->data->ceilings[i];
+        if (!under_roof(roof, c) || !(is_peak(c) || is_read(c)))
             continue;
         double x0 = f->x_min, y0 = c->value * x0, x1 = f->x_max, y1 = c->value;
         if (is_read(c) && y0 < f->y_min) {
@@ -163,7 +177,7 @@ static size_t write_ceilings(const struct report_data *data, const struct frame 
         double lift = pow(10, decades_y * 0.028); // half a line of text
         if (is_read(c)) {
             double x = x0 * pow(10, decades_x * 0.012);
-            name_slanted(slanted, data, c, x, c->value * x * pow(lift, 1.5), angle,
+            name_slanted(slanted, roof, c, x, c->value * x * pow(lift, 1.5), angle,
                          pow(10, decades_y * 0.07));
         } else {
             name_flat(flat, c, f->x_max / pow(10, decades_x * 0.01), y1 * lift);
@@ -226,13 +240,13 @@ static void write_names(const struct report_data *data, const struct series_grou
 }
 
 // Room around everything, and the knee of the highest roof in sight.
-static void widen(const struct report_data *data, struct frame *f)
+static void widen(const struct roof *roof, struct frame *f)
 {
     double bandwidth, peak;
-    widest(data, threads_of(data), &bandwidth, &peak);
-    for (size_t i = 0; i < data->ceiling_count; i++) {
-        const struct ceiling_row *c = &data->ceilings[i];
-        if (c->threads != threads_of(data))
+    widest(roof, &bandwidth, &peak);
+    for (size_t i = 0; i < roof->data->ceiling_count; i++) {
+        const struct ceiling_row *c = &roof->data->ceilings[i];
+        if (!under_roof(roof, c))
             continue;
         if (is_read(c) && peak > 0)
             f->x_max = fmax(f->x_max, peak / c->value);
@@ -246,25 +260,35 @@ static void widen(const struct report_data *data, struct frame *f)
     f->y_max *= 2.5;
 }
 
+static const char *why_absent(size_t ceilings)
+{
+    return ceilings ? "no phase has both its bytes and its time"
+                    : "no ceilings of this device were measured";
+}
+
+// group: series of one device. number: of the picture.
 static enum status draw(const struct report_data *data, const struct series_group *group,
                         size_t number, const char *dir, struct pictures *pictures,
                         struct error *err)
 {
     struct str points = {0}, ceilings = {0}, slanted = {0}, flat = {0}, labels = {0}, title = {0};
     struct frame frame = {INFINITY, 0, INFINITY, 0};
-    size_t count = 0;
+    const struct roof roof = roof_of(data, group->series[0]->device);
+    size_t count = 0, limits = 0;
     enum status status = OK;
     for (size_t i = 0; i < group->count; i++)
         for (int phase = 0; phase < 2; phase++)
             count += write_points(data, group->series[i], phases[phase], &points, &frame);
-    if (count > 0 && data->ceiling_count > 0) {
+    for (size_t i = 0; i < data->ceiling_count; i++)
+        limits += under_roof(&roof, &data->ceilings[i]);
+    str_printf(&title, "Roofline of %s", roof.device);
+    if (group->model)
+        str_printf(&title, ", %s", group->model);
+    if (count > 0 && limits > 0) {
         char name[40];
-        widen(data, &frame);
-        size_t lines = write_ceilings(data, &frame, &ceilings, &slanted, &flat);
+        widen(&roof, &frame);
+        size_t lines = write_ceilings(&roof, &frame, &ceilings, &slanted, &flat);
         write_names(data, group, &labels);
-        str_append(&title, "Roofline");
-        if (group->model)
-            str_printf(&title, ", %s", group->model);
         snprintf(name, sizeof name, number ? "roofline-%zu" : "roofline", number + 1);
         struct picture *p = picture_add(pictures, name, "roofline.gp", str_text(&title),
                                         "Measured ceilings as lines, phases of the cells as "
@@ -288,10 +312,7 @@ static enum status draw(const struct report_data *data, const struct series_grou
                 status = picture_data(dir, p->name, ".labels", &labels, err);
         }
     } else {
-        str_append(&pictures->absent, data->ceiling_count
-                                          ? "Roofline: no phase has both its bytes "
-                                            "and its time. "
-                                          : "Roofline: no ceilings were measured. ");
+        str_printf(&pictures->absent, "%s: %s. ", str_text(&title), why_absent(limits));
     }
     str_fini(&points);
     str_fini(&ceilings);
@@ -302,12 +323,34 @@ static enum status draw(const struct report_data *data, const struct series_grou
     return status;
 }
 
+// The series of a group on one device, the one of its series `first`. Empty when an earlier one has that device.
+static struct series_group on_device(const struct series_group *group, size_t first)
+{
+    struct series_group out = {.model = group->model};
+    const char *device = group->series[first]->device;
+    for (size_t i = 0; i < group->count; i++) {
+        const struct series *s = group->series[i];
+        if (!str_equal(s->device, device))
+            continue;
+        if (i < first)
+            return (struct series_group){0};
+        out.series[out.count++] = s;
+        out.longest = strlen(s->label) > out.longest ? strlen(s->label) : out.longest;
+    }
+    return out;
+}
+
+// A point belongs under the ceilings of the device that made it: one picture a device.
 enum status picture_roofline(const struct report_data *data, const char *dir,
                              struct pictures *pictures, struct error *err)
 {
     struct series_group groups[GROUPS_MAX];
-    size_t count = picture_groups(data, groups, GROUPS_MAX);
+    size_t count = picture_groups(data, groups, GROUPS_MAX), number = 0;
     for (size_t g = 0; g < count; g++)
-        TRY(draw(data, &groups[g], g, dir, pictures, err));
+        for (size_t i = 0; i < groups[g].count; i++) {
+            const struct series_group part = on_device(&groups[g], i);
+            if (part.count > 0)
+                TRY(draw(data, &part, number++, dir, pictures, err));
+        }
     return OK;
 }

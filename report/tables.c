@@ -393,8 +393,8 @@ static void slower_levels(struct str *out, const struct report_data *data)
 
 void page_ceilings(struct str *out, const struct report_data *data)
 {
-    static const char *const heads[] = {"ceiling",   "level",     "reached by", ">set", ">threads",
-                                        ">measured", ">interval", ">samples",   NULL};
+    static const char *const heads[] = {"ceiling",  "level",     "device",    "reached by", ">set",
+                                        ">threads", ">measured", ">interval", ">samples",   NULL};
     char low[48], high[48];
     if (data->ceiling_count == 0) {
         str_append(out, "<p class=none>No ceilings were measured in this run.</p>");
@@ -408,6 +408,8 @@ void page_ceilings(struct str *out, const struct report_data *data)
         html_text(out, c->name);
         str_append(out, "</td><td>");
         html_text(out, c->level);
+        str_append(out, "</td><td>");
+        html_text(out, c->device);
         str_append(out, "</td><td>");
         html_text(out, c->kernel);
         str_append(out, "</td><td class=n>");

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "report/html.h"
 #include "report/page.h"
+#include "results/basis.h"
 #include "results/metric.h"
 
 enum { MODELS_MAX = 64 };
@@ -50,7 +51,8 @@ static const struct cell_row *best_cell(const struct report_data *data, const ch
 
 static void where_text(struct str *out, const struct cell_row *cell)
 {
-    html_textf(out, "%s, batch %d, context %d", cell->scheme, cell->batch, cell->context);
+    html_textf(out, "%s on %s, batch %d, context %d", cell->scheme, cell->device, cell->batch,
+               cell->context);
     if (cell->caveat[0])
         html_textf(out, "; %s", cell->caveat);
 }
@@ -82,11 +84,10 @@ static const char *reason_of(const struct verdict_row *v)
     return colon ? colon + 2 : v->text;
 }
 
-// Below half of the roof its bound would describe a perfect kernel: the verdict's own words are about this run. Files
-// of older builds have no such words.
+// The verdict's own words are about this run then. Files of older builds have no such words.
 static bool is_inefficient(const struct verdict_row *v)
 {
-    return str_starts(v->text, "inefficient here: ");
+    return str_starts(v->text, VERDICT_INEFFICIENT);
 }
 
 // "Decode is limited by memory: it reaches 88 % of the measured roof, ..."

@@ -1,4 +1,4 @@
-// basis.h - the sources of verdicts, best first: one list for writers and readers.
+// basis.h - what writers and readers of verdicts agree on: the sources, best first, and how a text begins.
 #ifndef RESULTS_BASIS_H
 #define RESULTS_BASIS_H
 
@@ -7,6 +7,10 @@
 #define BASIS_ACTIVITY "activity trace + analytic" // of a GPU
 #define BASIS_EVENTS   "device events + analytic"
 #define BASIS_CLOCK    "host clock + analytic"
+
+// How the text of a verdict begins where the phase is so far from its roof that the bound describes a perfect
+// kernel, not this run.
+#define VERDICT_INEFFICIENT "inefficient here: "
 
 // 0 is the best; an unknown source comes last.
 int basis_rank(const char *basis);

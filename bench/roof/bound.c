@@ -173,7 +173,7 @@ static void write_inefficient(struct verdict *v)
     static const char *const limits[] = {[BOUND_MEMORY] = "memory allows",
                                          [BOUND_COMPUTE] = "compute allows",
                                          [BOUND_BALANCED] = "memory and compute allow"};
-    snprintf(v->text, sizeof v->text, "inefficient here: %.0f %% of what %s", 100 * v->eta,
+    snprintf(v->text, sizeof v->text, VERDICT_INEFFICIENT "%.0f %% of what %s", 100 * v->eta,
              limits[v->bound]);
 }
 

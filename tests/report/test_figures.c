@@ -41,8 +41,8 @@ struct made {
     const struct cell_row *list[6];
     struct summary_row figures[64];
     struct verdict_row verdicts[2];
-    struct ceiling_row ceilings[2];
-    struct series series;
+    struct ceiling_row ceilings[4];
+    struct series series[2];
     struct report_data data;
 };
 
@@ -149,15 +149,15 @@ static void make(struct made *m)
                                           .device = "cpu",
                                           .threads = 2,
                                           .value = 1e12};
-    m->series = (struct series){.label = "m bf16 cpu",
-                                .model = "m",
-                                .scheme = "bf16",
-                                .device = "cpu",
-                                .threads = 2,
-                                .rest = "{}",
-                                .cells = m->list,
-                                .cell_count = 6,
-                                .measured = 3};
+    m->series[0] = (struct series){.label = "m bf16 cpu",
+                                   .model = "m",
+                                   .scheme = "bf16",
+                                   .device = "cpu",
+                                   .threads = 2,
+                                   .rest = "{}",
+                                   .cells = m->list,
+                                   .cell_count = 6,
+                                   .measured = 3};
     m->data.run = (struct run_row){.id = 1, .suite_name = "s", .suite_text = "", .status = "done"};
     m->data.cells = m->cells;
     m->data.summaries = m->figures;
@@ -165,7 +165,7 @@ static void make(struct made *m)
     m->data.verdict_count = 2;
     m->data.ceilings = m->ceilings;
     m->data.ceiling_count = 2;
-    m->data.series = &m->series;
+    m->data.series = m->series;
     m->data.series_count = 1;
 }
 
@@ -279,6 +279,50 @@ static void points_under_the_roofline(void **state)
     pictures_fini(&pictures);
 }
 
+// A cell of a GPU beside those of the processor: two pictures, each under the ceilings of its own device.
+static void each_device_has_its_own_roof(void **state)
+{
+    static struct made m;
+    struct error err = {0};
+    struct pictures pictures = {0};
+    (void)state;
+    make(&m);
+    for (int i = 2; i < 4; i++) {
+        m.ceilings[i] = m.ceilings[i - 2];
+        m.ceilings[i].device = "cuda:0";
+        m.ceilings[i].threads = 0; // for any number
+    }
+    m.ceilings[2].value = 4e12;
+    m.ceilings[3].value = 8e14;
+    m.data.ceiling_count = 4;
+    m.series[1] = m.series[0];
+    m.series[0].cell_count = 5;
+    m.cells[5] = m.cells[0]; // its figures too
+    m.cells[5].device = "cuda:0";
+    m.series[1].label = "m bf16 cuda:0";
+    m.series[1].device = "cuda:0";
+    m.series[1].cells = m.list + 5;
+    m.series[1].cell_count = m.series[1].measured = 1;
+    m.data.series_count = 2;
+    assert_int_equal(picture_roofline(&m.data, folder, &pictures, &err), OK);
+    assert_int_equal(pictures.count, 2);
+    assert_string_equal(pictures.row[0].title, "Roofline of cpu");
+    expect_file("roofline.dat", "*m bf16 cpu*\n?\t?\n\n\n*m bf16 cpu*\n2\t5e+11\n\n\n");
+    expect_file("roofline.ceilings", "*\n20\t1e+12\n\n\n20\t1e+12\n*\t1e+12\n\n\n");
+    assert_string_equal(pictures.row[1].title, "Roofline of cuda:0");
+    expect_file("roofline-2.dat", "*m bf16 cuda:0*\n?\t?\n\n\n*m bf16 cuda:0*\n2\t5e+11\n\n\n");
+    expect_file("roofline-2.ceilings", "*\n200\t8e+14\n\n\n200\t8e+14\n*\t8e+14\n\n\n");
+    pictures_fini(&pictures);
+
+    memset(&pictures, 0, sizeof pictures);
+    m.data.ceiling_count = 2; // none of the GPU: no picture under another's
+    assert_int_equal(picture_roofline(&m.data, folder, &pictures, &err), OK);
+    assert_int_equal(pictures.count, 1);
+    has(str_text(&pictures.absent),
+        "Roofline of cuda:0: no ceilings of this device were measured. ");
+    pictures_fini(&pictures);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -287,6 +331,7 @@ int main(void)
         cmocka_unit_test(figures_of_failed_cells_are_none),
         cmocka_unit_test(the_memory_of_the_largest_cell),
         cmocka_unit_test(points_under_the_roofline),
+        cmocka_unit_test(each_device_has_its_own_roof),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

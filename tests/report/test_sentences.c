@@ -110,7 +110,7 @@ static void test_the_best_cell_is_an_undisturbed_one(void **state)
                                              {"crashed", 5e5, 1, NULL}};
     char *card = card_of(page_with(*state, "", "done", cells, 4));
     has(card, ">250 tok/s"); // of the second, the slowest
-    has(card, "bf16, batch 1, context 128");
+    has(card, "bf16 on cpu, batch 1, context 128");
     has_not(card, ">1,000 tok/s");
     has_not(card, ">500 tok/s");
     has_not(card, ">2,000 tok/s");
