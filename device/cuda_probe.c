@@ -21,8 +21,8 @@ enum {
     PEAK_THREADS = 256,
     PEAK_BLOCKS = 4, // a multiprocessor
     CHAINS = 8,      // independent products of a warp
-    ROUNDS = 8192,
 };
+#define ROUNDS 8192 // of each chain
 
 #define PTX_HEAD ".version 7.0\n.target sm_80\n.address_size 64\n"
 // %index: of this thread; %threads: of all.
@@ -70,57 +70,62 @@ enum {
     "fma.rn.f32 %c" #j "_0, %f0, %f1, %c" #j "_0;\nfma.rn.f32 %c" #j "_1, %f0, %f1, %c" #j "_1;\n" \
     "fma.rn.f32 %c" #j "_2, %f0, %f1, %c" #j "_2;\nfma.rn.f32 %c" #j "_3, %f0, %f1, %c" #j "_3;\n"
 
+#define PTX_TEXT(number)   #number
+#define PTX_NUMBER(number) PTX_TEXT(number)
+#define PTX_ROUNDS         PTX_NUMBER(ROUNDS)
+#define PTX_ZEROS          EACH8(ZERO)
+
+// sums, work, total: of all chains. prepare: what the work needs besides %x.
 #define PTX_PEAK(name, sums, prepare, work, total)                                                 \
     ".visible .entry " name PTX_PARAMETERS "{\n" PTX_ADDRESSES                                     \
-    ".reg .b32 %x<6>;\n.reg .u32 %left;\n.reg .f32 %f<2>;\n" EACH8(                                \
-        sums) "ld.global.v4.u32 {%x0, %x1, %x2, %x3}, [%a];\nadd.u64 %a, %a, %step;\n"             \
-              "ld.global.v2.u32 {%x4, %x5}, [%a];\n" prepare                                       \
-              EACH8(ZERO) "mov.u32 %left, 8192;\n"                                                 \
-                          "LOOP:\n" EACH8(                                                         \
-                              work) "sub.u32 %left, %left, 1;\nsetp.ne.u32 %more, %left, 0;\n"     \
-                                    "@%more bra LOOP;\n" EACH8(                                    \
-                                        total) "st.global.b32 [%b], %c0_0;\nret;\n}\n"
+    ".reg .b32 %x<6>;\n.reg .u32 %left;\n.reg .f32 %f<2>;\n" sums                                  \
+    "ld.global.v4.u32 {%x0, %x1, %x2, %x3}, [%a];\nadd.u64 %a, %a, %step;\n"                       \
+    "ld.global.v2.u32 {%x4, %x5}, [%a];\n" prepare PTX_ZEROS "mov.u32 %left, " PTX_ROUNDS          \
+    ";\nLOOP:\n" work                                                                              \
+    "sub.u32 %left, %left, 1;\nsetp.ne.u32 %more, %left, 0;\n@%more bra LOOP;\n" total             \
+    "st.global.b32 [%b], %c0_0;\nret;\n}\n"
 
-static const char probes_ptx[] =
-    PTX_HEAD ".visible .entry probe_read" PTX_PARAMETERS "{\n" PTX_ADDRESSES EACH8(
-        PTX_VECTOR) ".reg .u32 %all;\nmov.u32 %all, 0;\n"
-                    "LOOP:\n" EACH8(PTX_LOAD) EACH8(
-                        PTX_XOR) "setp.lt.u64 %more, %a, %end;\n@%more bra LOOP;\n"
-                                 "st.global.u32 [%b], %all;\nret;\n}\n"
-                                 ".visible .entry probe_copy" PTX_PARAMETERS
-                                 "{\n" PTX_ADDRESSES EACH4(PTX_VECTOR) "LOOP:\n" EACH4(PTX_LOAD)
-                                     EACH4(PTX_STORE) "setp.lt.u64 %more, %a, %end;\n@%more bra "
-                                                      "LOOP;\nret;\n}\n" PTX_PEAK(
-                                                          "probe_bf16", F32_SUMS, "", BF16_MMA,
-                                                          F32_TOTAL)
-                                                          PTX_PEAK("probe_int8", S32_SUMS, "",
-                                                                   INT8_MMA, S32_TOTAL)
-                                                              PTX_PEAK("probe_f32", F32_SUMS,
-                                                                       "mov.b32 %f0, %x0;\nmov.b32 "
-                                                                       "%f1, %x1;\n",
-                                                                       FMA, F32_TOTAL);
+// declare, work: of all vectors in flight. before, after: around the loop.
+#define PTX_STREAM(name, declare, before, work, after)                                             \
+    ".visible .entry " name PTX_PARAMETERS "{\n" PTX_ADDRESSES declare before "LOOP:\n" work       \
+    "setp.lt.u64 %more, %a, %end;\n@%more bra LOOP;\n" after "ret;\n}\n"
+
+#define PTX_READ                                                                                   \
+    PTX_STREAM("probe_read", EACH8(PTX_VECTOR), ".reg .u32 %all;\nmov.u32 %all, 0;\n",             \
+               EACH8(PTX_LOAD) EACH8(PTX_XOR), "st.global.u32 [%b], %all;\n")
+#define PTX_COPY                                                                                   \
+    PTX_STREAM("probe_copy", EACH4(PTX_VECTOR), "", EACH4(PTX_LOAD) EACH4(PTX_STORE), "")
+#define PTX_BF16 PTX_PEAK("probe_bf16", EACH8(F32_SUMS), "", EACH8(BF16_MMA), EACH8(F32_TOTAL))
+#define PTX_INT8 PTX_PEAK("probe_int8", EACH8(S32_SUMS), "", EACH8(INT8_MMA), EACH8(S32_TOTAL))
+#define PTX_F32                                                                                    \
+    PTX_PEAK("probe_f32", EACH8(F32_SUMS), "mov.b32 %f0, %x0;\nmov.b32 %f1, %x1;\n", EACH8(FMA),   \
+             EACH8(F32_TOTAL))
+
+static const char probes_ptx[] = PTX_HEAD PTX_READ PTX_COPY PTX_BF16 PTX_INT8 PTX_F32;
 
 // A probe's figure for the public list, and how much one thread or warp does.
 static const struct {
     struct device_probe public;
     const char *entry;
-    double each; // operations of a thread (fma) or warp (mma) and round; 0: it streams
-    bool warps;
+    double each; // operations of a thread, or of a warp where `warps`, in a round; 0: it streams
+    bool warps, copies;
 } probes[] = {
-    {{.name = "read", .level = "DRAM", .kernel = "ptx_read", .quick = true},
-     "probe_read",
-     0,
-     false},
-    {{.name = "copy", .level = "DRAM", .kernel = "ptx_copy"}, "probe_copy", 0, false},
-    {{.name = "bf16_dot", .kernel = "ptx_mma_m16n8k16", .quick = true},
-     "probe_bf16",
-     CHAINS * 2.0 * 16 * 8 * 16,
-     true},
-    {{.name = "int8_dot", .kernel = "ptx_mma_m16n8k32", .quick = true},
-     "probe_int8",
-     CHAINS * 2.0 * 16 * 8 * 32,
-     true},
-    {{.name = "f32_fma", .kernel = "ptx_fma", .quick = true}, "probe_f32", CHAINS * 2.0 * 4, false},
+    {.public = {.name = "read", .level = "DRAM", .kernel = "ptx_read", .quick = true},
+     .entry = "probe_read"},
+    {.public = {.name = "copy", .level = "DRAM", .kernel = "ptx_copy"},
+     .entry = "probe_copy",
+     .copies = true},
+    {.public = {.name = "bf16_dot", .kernel = "ptx_mma_m16n8k16", .quick = true},
+     .entry = "probe_bf16",
+     .each = CHAINS * 2.0 * 16 * 8 * 16,
+     .warps = true},
+    {.public = {.name = "int8_dot", .kernel = "ptx_mma_m16n8k32", .quick = true},
+     .entry = "probe_int8",
+     .each = CHAINS * 2.0 * 16 * 8 * 32,
+     .warps = true},
+    {.public = {.name = "f32_fma", .kernel = "ptx_fma", .quick = true},
+     .entry = "probe_f32",
+     .each = CHAINS * 2.0 * 4},
 };
 enum { PROBES = sizeof probes / sizeof *probes };
 
@@ -176,7 +181,7 @@ enum status cuda_probe_run(struct device *device, size_t index, double *rate, bo
 {
     struct cuda_device *cuda = cuda_of(device);
     const struct cuda_driver *d = cuda_enter(cuda);
-    bool streams = probes[index].each == 0, copies = index == 1;
+    bool streams = probes[index].each == 0, copies = probes[index].copies;
     unsigned blocks = (unsigned)device->info.units * (streams ? STREAM_BLOCKS : PEAK_BLOCKS);
     unsigned threads = streams ? STREAM_THREADS : PEAK_THREADS;
     int launches = streams ? STREAM_LAUNCHES : 1;
