@@ -4,7 +4,7 @@
 #include "device/ops.h"
 
 static const struct device_row rows[] = {
-    {.kind = DEVICE_HOST, .word = DEVICE_DEFAULT, .ops = &host_device_ops},
+    {.kind = DEVICE_HOST, .word = DEVICE_DEFAULT, .ops = &device_host_ops},
     {.kind = DEVICE_CUDA, .word = "cuda", .numbered = true, .ops = &cuda_device_ops},
     {.kind = DEVICE_METAL, .word = "metal", .absent = "this build has no Metal backend"},
 };

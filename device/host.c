@@ -137,7 +137,7 @@ static const char *host_failure(int code)
     return strerror(code);
 }
 
-const struct device_ops host_device_ops = {
+const struct device_ops device_host_ops = {
     .list = host_list,
     .open = host_open,
     .close = host_close,

@@ -70,6 +70,6 @@ struct device_row {
 };
 const struct device_row *device_rows(size_t *count);
 
-extern const struct device_ops host_device_ops, cuda_device_ops;
+extern const struct device_ops device_host_ops, cuda_device_ops;
 
 #endif

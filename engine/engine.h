@@ -250,7 +250,7 @@ enum status checkpoint_calibrated(struct checkpoint *ck, const struct quantize_o
 // The text that comes with the program; caller frees. ERR_IO where it is not among the program's files.
 enum status calib_default(char **path, struct error *err);
 // Its folder in the cache ("~/.cache/ridge/awq"); caller frees.
-enum status calibration_cache(char **dir, struct error *err);
+enum status calib_cache_folder(char **dir, struct error *err);
 
 // ---- tokenizers -----------------------------------------------------------------------------------------
 

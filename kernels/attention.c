@@ -145,7 +145,7 @@ static void finish_rows(const struct k_attention *job, struct rows *rows)
     }
 }
 
-void attention_run(const struct attention_ops *ops, const struct k_attention *job)
+void kernel_attention_run(const struct attention_ops *ops, const struct k_attention *job)
 {
     int total = job->tokens * job->group;
     int block = total < ATTENTION_ROWS ? total : ATTENTION_ROWS;

@@ -88,6 +88,6 @@ struct attention_ops {
     void (*scale)(float *row, int n, float factor); // n a multiple of 16
 };
 
-void attention_run(const struct attention_ops *ops, const struct k_attention *job);
+void kernel_attention_run(const struct attention_ops *ops, const struct k_attention *job);
 
 #endif

@@ -43,7 +43,7 @@ static void run_calls(void *arg, int worker, int workers)
     (void)workers;
     uint64_t wall = clock_ns(), cpu = thread_cpu_ns();
     for (uint64_t i = 0; i < run->calls; i++)
-        bench_case_call(run->c, worker, run->first + i);
+        kernel_case_call(run->c, worker, run->first + i);
     cpu = thread_cpu_ns() - cpu;
     wall = clock_ns() - wall;
     if (cpu * 100 < wall * UNDISTURBED_PERCENT)
@@ -96,7 +96,7 @@ static enum status bench_one(const struct kernel *kernel, const struct bench_sha
     struct bench_case c;
     struct kernel_bench_result result = {.kernel = kernel};
     int workers = pool_threads(set->pool);
-    enum status status = bench_case_init(&c, kernel, shape, workers, set->cache_bytes, err);
+    enum status status = kernel_case_init(&c, kernel, shape, workers, set->cache_bytes, err);
     if (status == OK)
         status = time_case(set->pool, &c, &result, err);
     if (status == OK) {
@@ -107,7 +107,7 @@ static enum status bench_one(const struct kernel *kernel, const struct bench_sha
         result.in_cache = (size_t)c.copies * c.w_bytes + outputs <= set->cache_bytes;
         set->report(set->user, &result);
     }
-    bench_case_fini(&c);
+    kernel_case_fini(&c);
     return status;
 }
 
@@ -115,7 +115,7 @@ static enum status bench_kernel(const struct kernel *kernel, const struct settin
                                 struct error *err)
 {
     size_t count;
-    const struct bench_shape *shapes = bench_shapes(&count);
+    const struct bench_shape *shapes = kernel_case_shapes(&count);
     for (size_t i = 0; i < count; i++)
         if (shapes[i].op == kernel->op && !(shapes[i].fast_only && kernel->isa == 0))
             TRY(bench_one(kernel, &shapes[i], set, err));

@@ -30,15 +30,15 @@ struct bench_case {
     char text[64];
 };
 
-const struct bench_shape *bench_shapes(size_t *count);
+const struct bench_shape *kernel_case_shapes(size_t *count);
 
-// Fills `c` for kernel and shape. Errors: ERR_NOMEM. Call bench_case_fini after an error too.
-enum status bench_case_init(struct bench_case *c, const struct kernel *kernel,
-                            const struct bench_shape *shape, int workers, size_t cache_bytes,
-                            struct error *err);
-void bench_case_fini(struct bench_case *c);
+// Fills `c` for kernel and shape. Errors: ERR_NOMEM. Call kernel_case_fini after an error too.
+enum status kernel_case_init(struct bench_case *c, const struct kernel *kernel,
+                             const struct bench_shape *shape, int workers, size_t cache_bytes,
+                             struct error *err);
+void kernel_case_fini(struct bench_case *c);
 
 // One worker's part of call number `call`.
-void bench_case_call(const struct bench_case *c, int worker, uint64_t call);
+void kernel_case_call(const struct bench_case *c, int worker, uint64_t call);
 
 #endif

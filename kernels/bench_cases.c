@@ -45,7 +45,7 @@ static const struct bench_shape shapes[] = {
     {KOP_PEAK, 1, 0, 0, false, false},
 };
 
-const struct bench_shape *bench_shapes(size_t *count)
+const struct bench_shape *kernel_case_shapes(size_t *count)
 {
     *count = sizeof shapes / sizeof shapes[0];
     return shapes;
@@ -53,7 +53,7 @@ const struct bench_shape *bench_shapes(size_t *count)
 
 static size_t element_bytes(enum dtype type)
 {
-    return 4 / (size_t)panel_group(type); // a row's group is 4 bytes
+    return 4 / (size_t)kernel_panel_group(type); // a row's group is 4 bytes
 }
 
 static size_t round_up(size_t bytes)
@@ -71,7 +71,7 @@ static int group_of(const struct bench_shape *s)
 static void size_linear(struct bench_case *c)
 {
     const struct bench_shape *s = c->shape;
-    c->w_bytes = packed_bytes(c->kernel->w, s->n, s->k);
+    c->w_bytes = kernel_packed_bytes(c->kernel->w, s->n, s->k);
     c->x_bytes = (size_t)s->m * round_up((size_t)s->k * element_bytes(c->kernel->x));
     c->y_bytes = (size_t)s->m * (size_t)s->n * sizeof(float);
     c->bytes = (double)(c->w_bytes + c->x_bytes + c->y_bytes);
@@ -186,9 +186,9 @@ static void fill_angles(struct bench_case *c)
     }
 }
 
-enum status bench_case_init(struct bench_case *c, const struct kernel *kernel,
-                            const struct bench_shape *shape, int workers, size_t cache_bytes,
-                            struct error *err)
+enum status kernel_case_init(struct bench_case *c, const struct kernel *kernel,
+                             const struct bench_shape *shape, int workers, size_t cache_bytes,
+                             struct error *err)
 {
     *c = (struct bench_case){.kernel = kernel,
                              .shape = shape,
@@ -224,7 +224,7 @@ enum status bench_case_init(struct bench_case *c, const struct kernel *kernel,
     return OK;
 }
 
-void bench_case_fini(struct bench_case *c)
+void kernel_case_fini(struct bench_case *c)
 {
     aligned_release(c->w);
     aligned_release(c->x);
@@ -250,7 +250,7 @@ static void call_linear(const struct bench_case *c, const unsigned char *w, int 
         .streamed = (size_t)c->copies * c->w_bytes > c->cache_bytes,
     };
     int begin, end;
-    pool_share(panel_count(s->n), 1, worker, c->workers, &begin, &end);
+    pool_share(kernel_panel_count(s->n), 1, worker, c->workers, &begin, &end);
     c->kernel->fn.linear(&job, begin, end);
 }
 
@@ -312,7 +312,7 @@ static void call_vector(const struct bench_case *c, const unsigned char *w, unsi
     }
 }
 
-void bench_case_call(const struct bench_case *c, int worker, uint64_t call)
+void kernel_case_call(const struct bench_case *c, int worker, uint64_t call)
 {
     const unsigned char *w = c->w + (size_t)(call % (uint64_t)c->copies) * c->w_bytes;
     unsigned char *x = c->x + (size_t)worker * c->x_bytes, *y = c->y + (size_t)worker * c->y_bytes;

@@ -36,29 +36,29 @@ static void run_case(struct check_case *c)
     switch (c->kernel->op) {
     case KOP_GEMV:
     case KOP_GEMM:
-        check_linear(c);
+        kernel_check_linear(c);
         break;
     case KOP_ATTENTION:
-        check_attention(c);
+        kernel_check_attention(c);
         break;
     case KOP_SWIGLU:
     case KOP_GELU:
     case KOP_GELU_TANH:
     case KOP_RELU:
     case KOP_SOFTCAP:
-        check_activate(c);
+        kernel_check_activate(c);
         break;
     case KOP_READ:
     case KOP_COPY:
     case KOP_TRIAD:
     case KOP_PEAK:
-        check_probe(c);
+        kernel_check_probe(c);
         break;
     default:
-        check_vector(c);
+        kernel_check_vector(c);
         break;
     }
-    check_canaries(c);
+    kernel_check_canaries(c);
 }
 
 static void run_guarded(struct check_case *c)
@@ -69,10 +69,10 @@ static void run_guarded(struct check_case *c)
         return_point = &here;
         run_case(c);
     } else {
-        check_fail(c, "%s", signal_name(number));
+        kernel_check_fail(c, "%s", signal_name(number));
     }
     return_point = NULL;
-    check_release(c);
+    kernel_check_release(c);
 }
 
 void kernel_check_row(const struct kernel *row, const struct kernel *ref, uint64_t seed,

@@ -39,32 +39,32 @@ struct check_case {
 
 // Zeroed memory for `bytes` (rounded up to `align`, a power of two) that ends where reading faults.
 // NULL when memory is exhausted: the case has failed with that reason.
-void *check_input(struct check_case *c, size_t bytes, size_t align);
+void *kernel_check_input(struct check_case *c, size_t bytes, size_t align);
 // Poisoned memory between canaries, `offset` bytes past a multiple of 64.
-void *check_output(struct check_case *c, size_t bytes, size_t offset);
+void *kernel_check_output(struct check_case *c, size_t bytes, size_t offset);
 // Inputs become read-only. Call before the kernel.
-void check_seal(struct check_case *c);
+void kernel_check_seal(struct check_case *c);
 // Fails the case when a byte next to an output was written. Call after the kernel.
-void check_canaries(struct check_case *c);
-void check_release(struct check_case *c);
+void kernel_check_canaries(struct check_case *c);
+void kernel_check_release(struct check_case *c);
 
-int check_between(struct check_case *c, int low, int high); // both included
-float check_value(struct check_case *c);                    // by the case's mode
-void check_fill(struct check_case *c, float *to, size_t n);
-bool check_flip(struct check_case *c); // true half of the time
+int kernel_check_between(struct check_case *c, int low, int high); // both included
+float kernel_check_value(struct check_case *c);                    // by the case's mode
+void kernel_check_fill(struct check_case *c, float *to, size_t n);
+bool kernel_check_flip(struct check_case *c); // true half of the time
 
-void check_fail(struct check_case *c, const char *format, ...) PRINTF_LIKE(2, 3);
-void check_shape(struct check_case *c, const char *format, ...) PRINTF_LIKE(2, 3);
+void kernel_check_fail(struct check_case *c, const char *format, ...) PRINTF_LIKE(2, 3);
+void kernel_check_shape(struct check_case *c, const char *format, ...) PRINTF_LIKE(2, 3);
 // got against expected: equal, both NaN, or within `allowed`. `what` and `i` name the element.
-void check_close(struct check_case *c, const char *what, size_t i, float got, float expected,
-                 double allowed);
+void kernel_check_close(struct check_case *c, const char *what, size_t i, float got, float expected,
+                        double allowed);
 
 // Runs one case of the row's operation: makes inputs, calls both kernels, compares.
-void check_linear(struct check_case *c);
-void check_attention(struct check_case *c);
-void check_vector(struct check_case *c);   // casts, norms, rotation, residual
-void check_activate(struct check_case *c); // activations, soft caps
-void check_probe(struct check_case *c);    // streams and peaks
+void kernel_check_linear(struct check_case *c);
+void kernel_check_attention(struct check_case *c);
+void kernel_check_vector(struct check_case *c);   // casts, norms, rotation, residual
+void kernel_check_activate(struct check_case *c); // activations, soft caps
+void kernel_check_probe(struct check_case *c);    // streams and peaks
 
 // All cases of one row, whether or not it is in the table, against `ref`.
 void kernel_check_row(const struct kernel *row, const struct kernel *ref, uint64_t seed,

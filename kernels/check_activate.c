@@ -9,7 +9,7 @@
 
 static int draw_length(struct check_case *c)
 {
-    return c->index % 3 == 0 ? check_between(c, 1, 40) : check_between(c, 1, 700);
+    return c->index % 3 == 0 ? kernel_check_between(c, 1, 40) : kernel_check_between(c, 1, 700);
 }
 
 // The largest exponent inside an activation: an absolute error there is a relative error of the result.
@@ -37,53 +37,54 @@ static double allowed(enum kernel_op op, float x, const float *up, int i, float 
 static void check_activation(struct check_case *c)
 {
     int n = draw_length(c);
-    bool in_place = check_flip(c), plain = check_flip(c);
-    check_shape(c, "n=%d%s%s", n, in_place ? " in place" : "", plain ? " plain" : "");
-    float *x = check_input(c, (size_t)n * 4, 4), *up = check_input(c, (size_t)n * 4, 4);
-    float *y = check_output(c, (size_t)n * 4, 4 * (size_t)check_between(c, 0, 15));
-    float *expected = check_output(c, (size_t)n * 4, 0);
+    bool in_place = kernel_check_flip(c), plain = kernel_check_flip(c);
+    kernel_check_shape(c, "n=%d%s%s", n, in_place ? " in place" : "", plain ? " plain" : "");
+    float *x = kernel_check_input(c, (size_t)n * 4, 4),
+          *up = kernel_check_input(c, (size_t)n * 4, 4);
+    float *y = kernel_check_output(c, (size_t)n * 4, 4 * (size_t)kernel_check_between(c, 0, 15));
+    float *expected = kernel_check_output(c, (size_t)n * 4, 0);
     if (c->failed)
         return;
-    check_fill(c, x, (size_t)n);
+    kernel_check_fill(c, x, (size_t)n);
     for (int i = 0; i < n; i += 3)
         x[i] *=
             i % 2 ? 100 : 8; // the whole range of exp, and the range in which the functions bend
     c->mode = CHECK_PLAIN;
-    check_fill(c, up, (size_t)n);
-    check_seal(c);
+    kernel_check_fill(c, up, (size_t)n);
+    kernel_check_seal(c);
     const float *times = plain ? NULL : up;
     c->ref->fn.activate(expected, x, times, n);
     if (in_place)
         memcpy(y, x, (size_t)n * 4);
     c->kernel->fn.activate(y, in_place ? y : x, times, n);
     for (int i = 0; i < n; i++)
-        check_close(c, "y", (size_t)i, y[i], expected[i],
-                    allowed(c->kernel->op, x[i], times, i, expected[i]));
+        kernel_check_close(c, "y", (size_t)i, y[i], expected[i],
+                           allowed(c->kernel->op, x[i], times, i, expected[i]));
 }
 
 static void check_softcap(struct check_case *c)
 {
     int n = draw_length(c);
-    float cap = check_flip(c) ? 30.0f : 0.5f + rng_f32(&c->rng);
-    check_shape(c, "n=%d cap=%g", n, (double)cap);
-    float *x = check_input(c, (size_t)n * 4, 4);
-    float *y = check_output(c, (size_t)n * 4, 4 * (size_t)check_between(c, 0, 15));
-    float *expected = check_output(c, (size_t)n * 4, 0);
+    float cap = kernel_check_flip(c) ? 30.0f : 0.5f + rng_f32(&c->rng);
+    kernel_check_shape(c, "n=%d cap=%g", n, (double)cap);
+    float *x = kernel_check_input(c, (size_t)n * 4, 4);
+    float *y = kernel_check_output(c, (size_t)n * 4, 4 * (size_t)kernel_check_between(c, 0, 15));
+    float *expected = kernel_check_output(c, (size_t)n * 4, 0);
     if (c->failed)
         return;
-    check_fill(c, x, (size_t)n);
+    kernel_check_fill(c, x, (size_t)n);
     for (int i = 0; i < n; i += 2)
         x[i] *= 100;
-    check_seal(c);
+    kernel_check_seal(c);
     memcpy(y, x, (size_t)n * 4);
     memcpy(expected, x, (size_t)n * 4);
     c->ref->fn.softcap(expected, n, cap);
     c->kernel->fn.softcap(y, n, cap);
     for (int i = 0; i < n; i++)
-        check_close(c, "y", (size_t)i, y[i], expected[i], (double)cap * 0x1p-20);
+        kernel_check_close(c, "y", (size_t)i, y[i], expected[i], (double)cap * 0x1p-20);
 }
 
-void check_activate(struct check_case *c)
+void kernel_check_activate(struct check_case *c)
 {
     if (c->kernel->op == KOP_SOFTCAP)
         check_softcap(c);

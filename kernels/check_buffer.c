@@ -20,14 +20,14 @@ static struct check_buffer *add_buffer(struct check_case *c, size_t bytes)
 {
     size_t page = page_bytes(), inner = (bytes + page - 1) / page * page;
     if (c->buffer_count == CHECK_BUFFERS) {
-        check_fail(c, "the case needs more than %d buffers", CHECK_BUFFERS);
+        kernel_check_fail(c, "the case needs more than %d buffers", CHECK_BUFFERS);
         return NULL;
     }
     struct check_buffer *b = &c->buffers[c->buffer_count];
     unsigned char *pages =
         mmap(NULL, inner + 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (pages == MAP_FAILED) {
-        check_fail(c, "no memory for a buffer of %zu bytes", bytes);
+        kernel_check_fail(c, "no memory for a buffer of %zu bytes", bytes);
         return NULL;
     }
     mprotect(pages, page, PROT_NONE);
@@ -37,7 +37,7 @@ static struct check_buffer *add_buffer(struct check_case *c, size_t bytes)
     return b;
 }
 
-void *check_input(struct check_case *c, size_t bytes, size_t align)
+void *kernel_check_input(struct check_case *c, size_t bytes, size_t align)
 {
     size_t whole = (bytes + align - 1) / align * align;
     struct check_buffer *b = add_buffer(c, whole ? whole : align);
@@ -48,7 +48,7 @@ void *check_input(struct check_case *c, size_t bytes, size_t align)
     return b->data;
 }
 
-void *check_output(struct check_case *c, size_t bytes, size_t offset)
+void *kernel_check_output(struct check_case *c, size_t bytes, size_t offset)
 {
     size_t whole = (bytes + 63) / 64 * 64, page = page_bytes();
     struct check_buffer *b = add_buffer(c, whole + 192);
@@ -61,7 +61,7 @@ void *check_output(struct check_case *c, size_t bytes, size_t offset)
     return b->data;
 }
 
-void check_seal(struct check_case *c)
+void kernel_check_seal(struct check_case *c)
 {
     size_t page = page_bytes();
     for (int i = 0; i < c->buffer_count; i++)
@@ -69,7 +69,7 @@ void check_seal(struct check_case *c)
             mprotect(c->buffers[i].pages + page, c->buffers[i].pages_bytes - 2 * page, PROT_READ);
 }
 
-void check_canaries(struct check_case *c)
+void kernel_check_canaries(struct check_case *c)
 {
     size_t page = page_bytes();
     for (int i = 0; i < c->buffer_count; i++) {
@@ -81,13 +81,13 @@ void check_canaries(struct check_case *c)
             if (at == b->data && b->bytes)
                 at += b->bytes;
             if (*at != CHECK_POISON)
-                check_fail(c, "wrote %td bytes from the start of an output of %zu", at - b->data,
-                           b->bytes);
+                kernel_check_fail(c, "wrote %td bytes from the start of an output of %zu",
+                                  at - b->data, b->bytes);
         }
     }
 }
 
-void check_release(struct check_case *c)
+void kernel_check_release(struct check_case *c)
 {
     for (int i = 0; i < c->buffer_count; i++)
         munmap(c->buffers[i].pages, c->buffers[i].pages_bytes);
@@ -96,20 +96,20 @@ void check_release(struct check_case *c)
 
 // ---- values ----------------------------------------------------------------------------------------------
 
-int check_between(struct check_case *c, int low, int high)
+int kernel_check_between(struct check_case *c, int low, int high)
 {
     return low + (int)rng_below(&c->rng, (uint32_t)(high - low + 1));
 }
 
-bool check_flip(struct check_case *c)
+bool kernel_check_flip(struct check_case *c)
 {
     return rng_below(&c->rng, 2) != 0;
 }
 
 static float extreme(struct check_case *c)
 {
-    float sign = check_flip(c) ? 1.0f : -1.0f;
-    switch (check_between(c, 0, 7)) {
+    float sign = kernel_check_flip(c) ? 1.0f : -1.0f;
+    switch (kernel_check_between(c, 0, 7)) {
     case 0:
         return sign * 0.0f;
     case 1:
@@ -117,9 +117,10 @@ static float extreme(struct check_case *c)
     case 2:
         return sign * ldexpf(1 + rng_f32(&c->rng), -100);
     case 3:
-        return sign * ldexpf(1 + rng_f32(&c->rng), check_between(c, 20, 55)); // two multiply in f32
+        return sign *
+               ldexpf(1 + rng_f32(&c->rng), kernel_check_between(c, 20, 55)); // two multiply in f32
     case 4:
-        return sign * ldexpf(1, check_between(c, -20, 20));
+        return sign * ldexpf(1, kernel_check_between(c, -20, 20));
     case 5:
         return sign;
     default:
@@ -127,25 +128,25 @@ static float extreme(struct check_case *c)
     }
 }
 
-float check_value(struct check_case *c)
+float kernel_check_value(struct check_case *c)
 {
     float plain = 2 * rng_f32(&c->rng) - 1;
     if (c->mode == CHECK_EXTREME)
         return extreme(c);
     if (c->mode == CHECK_INFINITE && rng_below(&c->rng, 40) == 0)
-        return check_flip(c) ? INFINITY : -INFINITY;
+        return kernel_check_flip(c) ? INFINITY : -INFINITY;
     return plain;
 }
 
-void check_fill(struct check_case *c, float *to, size_t n)
+void kernel_check_fill(struct check_case *c, float *to, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        to[i] = check_value(c);
+        to[i] = kernel_check_value(c);
 }
 
 // ---- the verdict -----------------------------------------------------------------------------------------
 
-void check_shape(struct check_case *c, const char *format, ...)
+void kernel_check_shape(struct check_case *c, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -153,7 +154,7 @@ void check_shape(struct check_case *c, const char *format, ...)
     va_end(args);
 }
 
-void check_fail(struct check_case *c, const char *format, ...)
+void kernel_check_fail(struct check_case *c, const char *format, ...)
 {
     char what[128];
     va_list args;
@@ -172,13 +173,13 @@ void check_fail(struct check_case *c, const char *format, ...)
     str_fini(&reason);
 }
 
-void check_close(struct check_case *c, const char *what, size_t i, float got, float expected,
-                 double allowed)
+void kernel_check_close(struct check_case *c, const char *what, size_t i, float got, float expected,
+                        double allowed)
 {
     if (got == expected || (isnan(got) && isnan(expected)))
         return;
     double difference = fabs((double)got - (double)expected);
     if (!(difference <= allowed) || isinf(got) != isinf(expected))
-        check_fail(c, "%s[%zu] is %.9g, ref %.9g, allowed difference %.3g", what, i, (double)got,
-                   (double)expected, allowed);
+        kernel_check_fail(c, "%s[%zu] is %.9g, ref %.9g, allowed difference %.3g", what, i,
+                          (double)got, (double)expected, allowed);
 }

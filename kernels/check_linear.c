@@ -21,7 +21,8 @@ static struct shape draw_shape(struct check_case *c)
 {
     if (c->index % 2 == 0 && c->index / 2 < CORNERS)
         return corners[c->index / 2];
-    struct shape s = {check_between(c, 1, 130), check_between(c, 1, 300), check_between(c, 1, 20)};
+    struct shape s = {kernel_check_between(c, 1, 130), kernel_check_between(c, 1, 300),
+                      kernel_check_between(c, 1, 20)};
     return s;
 }
 
@@ -37,27 +38,28 @@ static void quantize_panel(enum dtype type, const float *rows, int count, int co
         row[r] = (struct quant_row){bytes + at, space + at, bytes + PANEL_ROWS * n + at};
         quant_row_rtn(type, rows + at, cols, group, row[r]);
     }
-    pack_quant_panel(type, row, count, cols, group, panel);
+    quant_pack_panel(type, row, count, cols, group, panel);
 }
 
 static void *packed_weights(struct check_case *c, const struct shape *s, int group)
 {
     enum dtype type = c->kernel->w;
     size_t panel = quant_panel_bytes(type, s->cols, group), row_floats = (size_t)s->cols;
-    unsigned char *w = check_input(c, quant_packed_bytes(type, s->rows, s->cols, group), 64);
-    float *rows = check_input(c, PANEL_ROWS * row_floats * sizeof(float), sizeof(float));
-    float *space = check_input(c, 2 * PANEL_ROWS * row_floats * sizeof(float), sizeof(float));
+    unsigned char *w = kernel_check_input(c, quant_packed_bytes(type, s->rows, s->cols, group), 64);
+    float *rows = kernel_check_input(c, PANEL_ROWS * row_floats * sizeof(float), sizeof(float));
+    float *space =
+        kernel_check_input(c, 2 * PANEL_ROWS * row_floats * sizeof(float), sizeof(float));
     if (!w || !rows || !space)
         return NULL;
     enum check_mode mode = c->mode; // an infinite weight times a zero input is NaN: inputs only
     c->mode = mode == CHECK_INFINITE ? CHECK_PLAIN : mode;
-    for (int p = 0; p < panel_count(s->rows); p++) {
+    for (int p = 0; p < kernel_panel_count(s->rows); p++) {
         int left = s->rows - p * PANEL_ROWS < PANEL_ROWS ? s->rows - p * PANEL_ROWS : PANEL_ROWS;
-        check_fill(c, rows, (size_t)left * row_floats);
+        kernel_check_fill(c, rows, (size_t)left * row_floats);
         if (dtype_is_quantized(type))
             quantize_panel(type, rows, left, s->cols, group, space, w + (size_t)p * panel);
         else
-            pack_panel(type, rows, left, s->cols, row_floats, w + (size_t)p * panel);
+            kernel_pack_panel(type, rows, left, s->cols, row_floats, w + (size_t)p * panel);
     }
     c->mode = mode;
     return w;
@@ -69,15 +71,15 @@ static void *inputs(struct check_case *c, const struct shape *s, size_t ldx, con
     enum dtype type = c->kernel->x;
     size_t element = element_bytes(type), n = (size_t)s->cols;
     bool quantized = dtype_is_quantized(type);
-    char *x = check_input(c, (size_t)s->tokens * ldx * element, 64);
-    float *row = check_input(c, n * sizeof(float), sizeof(float));
-    float *scale = quantized ? check_input(c, (size_t)s->tokens * sizeof(float), 4) : NULL;
+    char *x = kernel_check_input(c, (size_t)s->tokens * ldx * element, 64);
+    float *row = kernel_check_input(c, n * sizeof(float), sizeof(float));
+    float *scale = quantized ? kernel_check_input(c, (size_t)s->tokens * sizeof(float), 4) : NULL;
     const struct kernel *cast = kernel_reference(KOP_CAST, DT_F32, type);
     *scales = scale;
     if (!x || !row || (quantized && !scale))
         return NULL;
     for (int t = 0; t < s->tokens; t++) {
-        check_fill(c, row, n);
+        kernel_check_fill(c, row, n);
         float of_token = cast->fn.cast(x + (size_t)t * ldx * element, row, s->cols, s->cols);
         if (scale)
             scale[t] = of_token;
@@ -144,65 +146,67 @@ static void compare(struct check_case *c, const struct k_linear *job, const floa
 {
     for (int r = 0; r < job->rows; r++) {
         if (dtype_is_quantized(c->kernel->w))
-            unpack_quant_f32(c->kernel->w, job->w, r, job->cols, job->group, row);
+            quant_unpack_f32(c->kernel->w, job->w, r, job->cols, job->group, row);
         else
-            unpack_row(c->kernel->w, job->w, r, job->cols, row);
+            kernel_unpack_row(c->kernel->w, job->w, r, job->cols, row);
         for (int t = 0; t < job->tokens; t++) {
             size_t i = (size_t)t * job->ldy + (size_t)r;
             double add =
                 (job->bias ? fabs(job->bias[r]) : 0) + (job->accumulate ? fabs(start[i]) : 0);
             if (r >= row0 && r < row1)
-                check_close(c, "y", i, job->y[i], expected[i],
-                            allowed(c, job, row, r, t, expected[i], add));
+                kernel_check_close(c, "y", i, job->y[i], expected[i],
+                                   allowed(c, job, row, r, t, expected[i], add));
             else if (!job->accumulate && !poisoned(job->y[i]))
-                check_fail(c, "y[%zu] was written: row %d is not of its panels", i, r);
+                kernel_check_fail(c, "y[%zu] was written: row %d is not of its panels", i, r);
         }
     }
     for (int t = 0; t < job->tokens; t++)
         for (size_t r = (size_t)job->rows; r < job->ldy; r++)
             if (!poisoned(job->y[(size_t)t * job->ldy + r]))
-                check_fail(c, "y[%zu] was written: between two rows", (size_t)t * job->ldy + r);
+                kernel_check_fail(c, "y[%zu] was written: between two rows",
+                                  (size_t)t * job->ldy + r);
 }
 
-void check_linear(struct check_case *c)
+void kernel_check_linear(struct check_case *c)
 {
     struct shape s = draw_shape(c);
-    int panels = panel_count(s.rows), panel0 = 0, panel1 = panels;
+    int panels = kernel_panel_count(s.rows), panel0 = 0, panel1 = panels;
     static const int groups[] = {QUANT_GROUP, QUANT_GROUP, 64, 32, 8};
     size_t unit = 64 / element_bytes(c->kernel->x); // elements in 64 bytes
     struct k_linear job = {.tokens = s.tokens, .rows = s.rows, .cols = s.cols};
-    job.group = groups[check_between(c, 0, 4)];
-    job.ldx = ((size_t)s.cols + unit - 1) / unit * unit + unit * (size_t)check_between(c, 0, 1);
-    job.ldy = (size_t)(s.rows + check_between(c, 0, 5));
-    job.accumulate = check_flip(c);
-    job.streamed = check_flip(c);
-    if (check_flip(c)) {
-        panel0 = check_between(c, 0, panels - 1);
-        panel1 = check_between(c, panel0, panels);
+    job.group = groups[kernel_check_between(c, 0, 4)];
+    job.ldx =
+        ((size_t)s.cols + unit - 1) / unit * unit + unit * (size_t)kernel_check_between(c, 0, 1);
+    job.ldy = (size_t)(s.rows + kernel_check_between(c, 0, 5));
+    job.accumulate = kernel_check_flip(c);
+    job.streamed = kernel_check_flip(c);
+    if (kernel_check_flip(c)) {
+        panel0 = kernel_check_between(c, 0, panels - 1);
+        panel1 = kernel_check_between(c, panel0, panels);
     }
-    bool with_bias = check_flip(c);
-    check_shape(c, "rows=%d cols=%d tokens=%d group=%d panels=%d..%d%s%s%s", s.rows, s.cols,
-                s.tokens, job.group, panel0, panel1, with_bias ? " bias" : "",
-                job.accumulate ? " accumulate" : "", job.streamed ? " streamed" : "");
+    bool with_bias = kernel_check_flip(c);
+    kernel_check_shape(c, "rows=%d cols=%d tokens=%d group=%d panels=%d..%d%s%s%s", s.rows, s.cols,
+                       s.tokens, job.group, panel0, panel1, with_bias ? " bias" : "",
+                       job.accumulate ? " accumulate" : "", job.streamed ? " streamed" : "");
 
     size_t y_floats = (size_t)s.tokens * job.ldy, y_bytes = y_floats * sizeof(float);
-    float *bias = with_bias ? check_input(c, (size_t)s.rows * sizeof(float), 4) : NULL;
-    float *start = check_input(c, y_bytes, 4),
-          *row = check_output(c, (size_t)s.cols * sizeof(float), 0);
-    float *expected = check_output(c, y_bytes, 0);
-    float *y = check_output(c, y_bytes, 4 * (size_t)check_between(c, 0, 15));
+    float *bias = with_bias ? kernel_check_input(c, (size_t)s.rows * sizeof(float), 4) : NULL;
+    float *start = kernel_check_input(c, y_bytes, 4),
+          *row = kernel_check_output(c, (size_t)s.cols * sizeof(float), 0);
+    float *expected = kernel_check_output(c, y_bytes, 0);
+    float *y = kernel_check_output(c, y_bytes, 4 * (size_t)kernel_check_between(c, 0, 15));
     job.w = packed_weights(c, &s, job.group);
     job.x = inputs(c, &s, job.ldx, &job.x_scale);
     job.bias = bias;
     if (c->failed)
         return;
     if (bias)
-        check_fill(c, bias, (size_t)s.rows);
-    check_fill(c, start, y_floats);
+        kernel_check_fill(c, bias, (size_t)s.rows);
+    kernel_check_fill(c, start, y_floats);
     for (size_t i = 0; job.accumulate && i < y_floats; i++)
         if (i % job.ldy < (size_t)s.rows)
             expected[i] = y[i] = start[i];
-    check_seal(c);
+    kernel_check_seal(c);
 
     job.y = expected;
     c->ref->fn.linear(&job, panel0, panel1);

@@ -25,7 +25,7 @@ enum dtype { DT_F32, DT_F16, DT_BF16, DT_I8, DT_F8E4M3, DT_I4, DT_COUNT };
 const char *dtype_name(enum dtype type); // "f32", "bf16", ...
 
 // A packed weight matrix is cut into panels of PANEL_ROWS output rows. Within a panel the input
-// dimension runs outermost, in groups of panel_group(type) inputs: group g holds, for each of the 16
+// dimension runs outermost, in groups of kernel_panel_group(type) inputs: group g holds, for each of the 16
 // rows, that row's `group` consecutive inputs. Groups: f32 1, f16/bf16 2, i8/f8 4, i4 8, so that a group is
 // 64 bytes: one AVX-512 register, two AVX2 ones, four NEON ones, one row of an AMX tile; the pairs and
 // quads are what the dot-product instructions take. One layout serves every instruction set, GEMV and
@@ -34,22 +34,23 @@ const char *dtype_name(enum dtype type); // "f32", "bf16", ...
 enum { PANEL_ROWS = 16, PANEL_ALIGN = 64 };
 enum { QUANT_GROUP = 128 }; // inputs that share a scale and a zero in DT_I4, unless said
 
-int panel_group(enum dtype type);
-int panel_count(int rows);                                // panels that hold `rows`
-size_t panel_bytes(enum dtype type, int cols);            // one panel; i4 in groups of QUANT_GROUP
-size_t packed_bytes(enum dtype type, int rows, int cols); // all panels
+int kernel_panel_group(enum dtype type);
+int kernel_panel_count(int rows);                     // panels that hold `rows`
+size_t kernel_panel_bytes(enum dtype type, int cols); // one panel; i4 in groups of QUANT_GROUP
+size_t kernel_packed_bytes(enum dtype type, int rows, int cols); // all panels
 // The same with i4 in groups of `group` inputs, a multiple of 8 (quant.h).
 size_t quant_packed_bytes(enum dtype type, int rows, int cols, int group);
-bool dtype_is_quantized(enum dtype type);   // i8, i4, f8e4m3: codes with scales
-int packed_cols(enum dtype type, int cols); // cols rounded up to whole groups
+bool dtype_is_quantized(enum dtype type);          // i8, i4, f8e4m3: codes with scales
+int kernel_packed_cols(enum dtype type, int cols); // cols rounded up to whole groups
 
 // Packs up to 16 f32 rows (row stride ld) into one panel; rows < 16 leaves zeros. Rounds to nearest even.
-// Plain types; pack_quant_panel for the others. Threads: panels are independent.
-void pack_panel(enum dtype type, const float *rows_f32, int rows, int cols, size_t ld, void *panel);
+// Plain types; quant_pack_panel for the others. Threads: panels are independent.
+void kernel_pack_panel(enum dtype type, const float *rows_f32, int rows, int cols, size_t ld,
+                       void *panel);
 
 // One row of a packed matrix as f32 (cols elements): for tied embeddings, tests and info. Any type, i4 in
 // groups of QUANT_GROUP.
-void unpack_row(enum dtype type, const void *packed, int row, int cols, float *out);
+void kernel_unpack_row(enum dtype type, const void *packed, int row, int cols, float *out);
 
 // ---- operations ------------------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ const char *dtype_name(enum dtype type)
     return type >= 0 && type < DT_COUNT ? names[type] : "?";
 }
 
-int panel_group(enum dtype type)
+int kernel_panel_group(enum dtype type)
 {
     switch (type) {
     case DT_F32:
@@ -42,30 +42,30 @@ int panel_group(enum dtype type)
     return 1;
 }
 
-int panel_count(int rows)
+int kernel_panel_count(int rows)
 {
     return rows / PANEL_ROWS + (rows % PANEL_ROWS != 0);
 }
 
-int packed_cols(enum dtype type, int cols)
+int kernel_packed_cols(enum dtype type, int cols)
 {
-    int group = panel_group(type);
+    int group = kernel_panel_group(type);
     return (cols + group - 1) / group * group;
 }
 
-size_t panel_bytes(enum dtype type, int cols)
+size_t kernel_panel_bytes(enum dtype type, int cols)
 {
     return quant_panel_bytes(type, cols, QUANT_GROUP);
 }
 
-size_t packed_bytes(enum dtype type, int rows, int cols)
+size_t kernel_packed_bytes(enum dtype type, int rows, int cols)
 {
-    return (size_t)panel_count(rows) * panel_bytes(type, cols);
+    return (size_t)kernel_panel_count(rows) * kernel_panel_bytes(type, cols);
 }
 
 static unsigned char *panel_at(unsigned char *panel, enum dtype type, int row, int col)
 {
-    int group = panel_group(type);
+    int group = kernel_panel_group(type);
     size_t element_bytes = (size_t)(ROW_GROUP_BYTES / group);
     return panel + (size_t)(col / group) * GROUP_BYTES + (size_t)row * ROW_GROUP_BYTES +
            (size_t)(col % group) * element_bytes;
@@ -98,24 +98,25 @@ static bool plain(enum dtype type)
     return !dtype_is_quantized(type);
 }
 
-void pack_panel(enum dtype type, const float *rows_f32, int rows, int cols, size_t ld, void *panel)
+void kernel_pack_panel(enum dtype type, const float *rows_f32, int rows, int cols, size_t ld,
+                       void *panel)
 {
     assert(plain(type) && rows >= 0 && rows <= PANEL_ROWS);
-    memset(panel, 0, panel_bytes(type, cols));
+    memset(panel, 0, kernel_panel_bytes(type, cols));
     for (int r = 0; r < rows; r++)
         for (int c = 0; c < cols; c++)
             store(type, rows_f32[(size_t)r * ld + (size_t)c], panel_at(panel, type, r, c));
 }
 
-void unpack_row(enum dtype type, const void *packed, int row, int cols, float *out)
+void kernel_unpack_row(enum dtype type, const void *packed, int row, int cols, float *out)
 {
     if (!plain(type)) {
-        unpack_quant_f32(type, packed, row, cols, QUANT_GROUP, out);
+        quant_unpack_f32(type, packed, row, cols, QUANT_GROUP, out);
         return;
     }
     // panel_at only computes an address; nothing is written through it here.
     unsigned char *panel =
-        (unsigned char *)packed + (size_t)(row / PANEL_ROWS) * panel_bytes(type, cols);
+        (unsigned char *)packed + (size_t)(row / PANEL_ROWS) * kernel_panel_bytes(type, cols);
     for (int c = 0; c < cols; c++)
         out[c] = load(type, panel_at(panel, type, row % PANEL_ROWS, c));
 }

@@ -48,8 +48,8 @@ static void run_block(const struct linear_shape *shape, const struct k_linear *j
     int quant_group = job->group ? job->group : QUANT_GROUP;
     size_t stride = quant_panel_bytes(shape->w, job->cols, quant_group);
     size_t codes = quant_header_bytes(shape->w, job->cols, quant_group);
-    size_t element_bytes = 4 / (size_t)panel_group(shape->x); // a row's group is 4 bytes
-    size_t group_bytes = (size_t)panel_group(shape->w) * element_bytes;
+    size_t element_bytes = 4 / (size_t)kernel_panel_group(shape->x); // a row's group is 4 bytes
+    size_t group_bytes = (size_t)kernel_panel_group(shape->w) * element_bytes;
     for (int p = panel0; p < panel1; p += step) {
         const char *header = (const char *)job->w + (size_t)p * stride;
         const char *w = header + codes + (size_t)g0 * LINEAR_GROUP_BYTES;
@@ -75,10 +75,10 @@ static void run_block(const struct linear_shape *shape, const struct k_linear *j
     }
 }
 
-void linear_run(const struct linear_shape *shape, const struct k_linear *job, int panel0,
-                int panel1)
+void kernel_linear_run(const struct linear_shape *shape, const struct k_linear *job, int panel0,
+                       int panel1)
 {
-    int groups = packed_cols(shape->w, job->cols) / panel_group(shape->w), g0 = 0;
+    int groups = kernel_packed_cols(shape->w, job->cols) / kernel_panel_group(shape->w), g0 = 0;
     int block = dtype_is_quantized(shape->w) ? groups : BLOCK_GROUPS;
     do {
         int count = least(groups - g0, block);

@@ -1,7 +1,7 @@
 // linear.h - the loops every fast product shares: panels in groups, tokens in tiles, inputs in blocks.
 //
 // A variant brings a tile function (panels by tokens, with the sums in registers) and the shape
-// of its tiles; linear_run cuts the job into them. For the files inside kernels/ only.
+// of its tiles; kernel_linear_run cuts the job into them. For the files inside kernels/ only.
 //
 // All tokens go through one group of panels before the next. After the first tile the panels come from L2, and
 // the last tile prefetches the next group. So with enough tokens the arithmetic never waits for memory.
@@ -50,7 +50,7 @@ struct linear_shape {
         .tokens = function##_tokens, .streamed = function##_streamed, .tile = (run_tile)           \
     }
 
-void linear_run(const struct linear_shape *shape, const struct k_linear *job, int panel0,
-                int panel1);
+void kernel_linear_run(const struct linear_shape *shape, const struct k_linear *job, int panel0,
+                       int panel1);
 
 #endif

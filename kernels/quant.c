@@ -138,12 +138,12 @@ size_t quant_header_bytes(enum dtype type, int cols, int group)
 size_t quant_panel_bytes(enum dtype type, int cols, int group)
 {
     return quant_header_bytes(type, cols, group) +
-           (size_t)(packed_cols(type, cols) / panel_group(type)) * GROUP_BYTES;
+           (size_t)(kernel_packed_cols(type, cols) / kernel_panel_group(type)) * GROUP_BYTES;
 }
 
 size_t quant_packed_bytes(enum dtype type, int rows, int cols, int group)
 {
-    return (size_t)panel_count(rows) * quant_panel_bytes(type, cols, group);
+    return (size_t)kernel_panel_count(rows) * quant_panel_bytes(type, cols, group);
 }
 
 static void pack_i4_header(const struct quant_row *row, int r, int groups, unsigned char *header)
@@ -172,7 +172,7 @@ static void pack_byte_codes(const uint8_t *codes, int r, int cols, unsigned char
         memcpy(out, codes + c, (size_t)(cols - c < ROW_GROUP_BYTES ? cols - c : ROW_GROUP_BYTES));
 }
 
-void pack_quant_panel(enum dtype type, const struct quant_row *rows, int count, int cols, int group,
+void quant_pack_panel(enum dtype type, const struct quant_row *rows, int count, int cols, int group,
                       void *panel)
 {
     assert(dtype_is_quantized(type) && count >= 0 && count <= PANEL_ROWS);
@@ -237,7 +237,7 @@ static uint8_t zero_at(const struct packed_row *p, int g)
     return zeros[(size_t)g * ZERO_BYTES + (size_t)(p->row % 8)] >> p->row / 8 * 4 & 15;
 }
 
-void unpack_quant_row(enum dtype type, const void *packed, int row, int cols, int group,
+void quant_unpack_row(enum dtype type, const void *packed, int row, int cols, int group,
                       struct quant_row out)
 {
     struct packed_row p = packed_row(type, packed, row, cols, group);
@@ -250,7 +250,7 @@ void unpack_quant_row(enum dtype type, const void *packed, int row, int cols, in
         out.codes[c] = code_at(type, &p, c);
 }
 
-void unpack_quant_f32(enum dtype type, const void *packed, int row, int cols, int group, float *out)
+void quant_unpack_f32(enum dtype type, const void *packed, int row, int cols, int group, float *out)
 {
     struct packed_row p = packed_row(type, packed, row, cols, group);
     float scale = scale_at(type, &p, 0);

@@ -39,7 +39,7 @@ void quant_row_rtn(enum dtype type, const float *w, int cols, int group, struct 
 bool quant_row_is_finite(enum dtype type, struct quant_row row, int cols, int group);
 void quant_row_expand(enum dtype type, struct quant_row in, int cols, int group, float *w);
 
-// Sizes of packed panels; for plain types those of panel_bytes and packed_bytes.
+// Sizes of packed panels; for plain types those of kernel_panel_bytes and kernel_packed_bytes.
 // DT_I4: group is a multiple of 8.
 size_t quant_header_bytes(enum dtype type, int cols,
                           int group); // before the codes; 0 for plain types
@@ -47,12 +47,12 @@ size_t quant_panel_bytes(enum dtype type, int cols, int group);
 
 // Packs up to 16 rows into one panel; missing rows and inputs are zeros. unpack is the exact inverse, for row
 // `row` of a whole packed matrix.
-void pack_quant_panel(enum dtype type, const struct quant_row *rows, int count, int cols, int group,
+void quant_pack_panel(enum dtype type, const struct quant_row *rows, int count, int cols, int group,
                       void *panel);
-void unpack_quant_row(enum dtype type, const void *packed, int row, int cols, int group,
+void quant_unpack_row(enum dtype type, const void *packed, int row, int cols, int group,
                       struct quant_row out);
 // The same row as f32, with no buffers of codes.
-void unpack_quant_f32(enum dtype type, const void *packed, int row, int cols, int group,
+void quant_unpack_f32(enum dtype type, const void *packed, int row, int cols, int group,
                       float *out);
 
 #endif

@@ -129,7 +129,7 @@ static enum status group_series(struct report_data *data, struct error *err)
         if (s == NULL || s->cells == NULL)
             return out_of_memory(err);
         s->cells[s->cell_count++] = cell;
-        s->measured += cell_measured(cell);
+        s->measured += query_cell_measured(cell);
     }
     for (size_t i = 0; i < data->series_count; i++)
         TRY(name_series(data, i, err));
@@ -186,29 +186,30 @@ void report_data_fini(struct report_data *data)
 
 // ---- looking up ---------------------------------------------------------------------------------
 
-const struct stat_summary *data_figure(const struct report_data *data, const struct cell_row *cell,
-                                       const char *name, const char *phase)
+const struct stat_summary *report_data_figure(const struct report_data *data,
+                                              const struct cell_row *cell, const char *name,
+                                              const char *phase)
 {
-    if (!cell_measured(cell))
+    if (!query_cell_measured(cell))
         return NULL;
     const struct summary_row *row =
-        summary_find(data->summaries, data->summary_count, cell->id, name, phase);
+        query_summary_find(data->summaries, data->summary_count, cell->id, name, phase);
     return row ? &row->stat : NULL;
 }
 
-double data_value(const struct report_data *data, const struct cell_row *cell, const char *name,
-                  const char *phase)
+double report_data_value(const struct report_data *data, const struct cell_row *cell,
+                         const char *name, const char *phase)
 {
-    const struct stat_summary *figure = data_figure(data, cell, name, phase);
+    const struct stat_summary *figure = report_data_figure(data, cell, name, phase);
     return figure ? figure->median : NAN;
 }
 
-const struct verdict_row *data_verdict(const struct report_data *data, const struct cell_row *cell,
-                                       const char *phase)
+const struct verdict_row *report_data_verdict(const struct report_data *data,
+                                              const struct cell_row *cell, const char *phase)
 {
-    if (!cell_measured(cell))
+    if (!query_cell_measured(cell))
         return NULL;
-    return verdict_find(data->verdicts, data->verdict_count, cell->id, phase);
+    return query_verdict_find(data->verdicts, data->verdict_count, cell->id, phase);
 }
 
 // The value of a line "key = value", or NULL when it is another's.
@@ -222,7 +223,7 @@ static const char *value_of(const char *line, const char *key)
     return *line == '=' ? line + 1 : NULL;
 }
 
-bool data_asks_for(const struct report_data *data, const char *what)
+bool report_data_asks_for(const struct report_data *data, const char *what)
 {
     size_t length = strlen(what);
     for (const char *line = data->run.suite_text; line; line = strchr(line, '\n')) {
@@ -238,21 +239,22 @@ bool data_asks_for(const struct report_data *data, const char *what)
     return false;
 }
 
-const struct quality_row *data_quality(const struct report_data *data, const struct cell_row *cell)
+const struct quality_row *report_data_quality(const struct report_data *data,
+                                              const struct cell_row *cell)
 {
-    return quality_find(data->qualities, data->quality_count, cell->id);
+    return query_quality_find(data->qualities, data->quality_count, cell->id);
 }
 
-int cell_axis(const struct cell_row *cell, enum axis axis)
+int report_cell_axis(const struct cell_row *cell, enum axis axis)
 {
     return axis == AXIS_BATCH ? cell->batch : cell->context;
 }
 
-const struct cell_row *series_at(const struct series *series, int batch, int context)
+const struct cell_row *report_series_at(const struct series *series, int batch, int context)
 {
     for (size_t i = 0; i < series->cell_count; i++) {
         const struct cell_row *cell = series->cells[i];
-        if (cell->batch == batch && cell->context == context && cell_measured(cell))
+        if (cell->batch == batch && cell->context == context && query_cell_measured(cell))
             return cell;
     }
     return NULL;
@@ -263,21 +265,22 @@ static size_t measured_at(const struct report_data *data, enum axis axis, int va
 {
     size_t have = 0;
     for (size_t i = 0; i < data->cell_count; i++)
-        have += cell_axis(&data->cells[i], axis) == value && cell_measured(&data->cells[i]);
+        have += report_cell_axis(&data->cells[i], axis) == value &&
+                query_cell_measured(&data->cells[i]);
     return have;
 }
 
-int data_fixed(const struct report_data *data, enum axis axis)
+int report_data_fixed(const struct report_data *data, enum axis axis)
 {
     enum axis other = axis == AXIS_BATCH ? AXIS_CONTEXT : AXIS_BATCH;
     size_t most = 0;
     int best = 0;
     for (size_t i = 0; i < data->cell_count; i++) {
-        size_t have = measured_at(data, other, cell_axis(&data->cells[i], other));
+        size_t have = measured_at(data, other, report_cell_axis(&data->cells[i], other));
         most = have > most ? have : most;
     }
     for (size_t i = 0; i < data->cell_count && most > 0; i++) {
-        int value = cell_axis(&data->cells[i], other);
+        int value = report_cell_axis(&data->cells[i], other);
         if (5 * measured_at(data, other, value) >= 4 * most && (best == 0 || value < best))
             best = value;
     }
@@ -290,12 +293,12 @@ static int compare_ints(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-size_t axis_values(const struct cell_row *const *cells, size_t count, enum axis axis, int *out,
-                   size_t max)
+size_t report_axis_values(const struct cell_row *const *cells, size_t count, enum axis axis,
+                          int *out, size_t max)
 {
     size_t n = 0;
     for (size_t i = 0; i < count; i++) {
-        int value = cell_axis(cells[i], axis);
+        int value = report_cell_axis(cells[i], axis);
         bool known = false;
         for (size_t j = 0; j < n; j++)
             known |= out[j] == value;
@@ -306,7 +309,7 @@ size_t axis_values(const struct cell_row *const *cells, size_t count, enum axis 
     return n;
 }
 
-const char *json_path_text(const json_t *root, const char *path)
+const char *report_json_text(const json_t *root, const char *path)
 {
     char key[64];
     while (root && *path) {

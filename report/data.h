@@ -40,35 +40,37 @@ enum status report_data_load(struct store *store, const char *run, struct report
 void report_data_fini(struct report_data *data);
 
 // A figure of a cell, or NULL: the cell failed, or it was not measured. phase NULL: any.
-const struct stat_summary *data_figure(const struct report_data *data, const struct cell_row *cell,
-                                       const char *name, const char *phase);
+const struct stat_summary *report_data_figure(const struct report_data *data,
+                                              const struct cell_row *cell, const char *name,
+                                              const char *phase);
 // Its median, NaN when there is none.
-double data_value(const struct report_data *data, const struct cell_row *cell, const char *name,
-                  const char *phase);
-const struct verdict_row *data_verdict(const struct report_data *data, const struct cell_row *cell,
-                                       const char *phase);
+double report_data_value(const struct report_data *data, const struct cell_row *cell,
+                         const char *name, const char *phase);
+const struct verdict_row *report_data_verdict(const struct report_data *data,
+                                              const struct cell_row *cell, const char *phase);
 
 // Whether a sweep of the run's suite collects this: "quality". Read from the resolved text stored with it.
-bool data_asks_for(const struct report_data *data, const char *what);
+bool report_data_asks_for(const struct report_data *data, const char *what);
 
 // How a cell's quality was measured, or NULL: it was not asked for.
-const struct quality_row *data_quality(const struct report_data *data, const struct cell_row *cell);
+const struct quality_row *report_data_quality(const struct report_data *data,
+                                              const struct cell_row *cell);
 
 // The measured cell of a series at a batch and context, or NULL.
-const struct cell_row *series_at(const struct series *series, int batch, int context);
+const struct cell_row *report_series_at(const struct series *series, int batch, int context);
 
 enum axis { AXIS_BATCH, AXIS_CONTEXT };
-int cell_axis(const struct cell_row *cell, enum axis axis);
+int report_cell_axis(const struct cell_row *cell, enum axis axis);
 
 // The value of the other axis in a picture over `axis`: the smallest value that has at least four in
 // five of the measured cells of the fullest one. 0 when nothing was measured.
-int data_fixed(const struct report_data *data, enum axis axis);
+int report_data_fixed(const struct report_data *data, enum axis axis);
 
 // The distinct values of an axis over some cells, ascending, at most max. Returns how many.
-size_t axis_values(const struct cell_row *const *cells, size_t count, enum axis axis, int *out,
-                   size_t max);
+size_t report_axis_values(const struct cell_row *const *cells, size_t count, enum axis axis,
+                          int *out, size_t max);
 
 // Text found in nested JSON by a path like "cpu.model", or NULL.
-const char *json_path_text(const json_t *root, const char *path);
+const char *report_json_text(const json_t *root, const char *path);
 
 #endif

@@ -22,10 +22,10 @@ static bool bar_of(const struct report_data *data, const struct cell_row *cell, 
     bool known = true;
     out->cell = cell;
     for (int i = 0; i < 3; i++) {
-        out->part[i] = data_value(data, cell, parts[i], NULL);
+        out->part[i] = report_data_value(data, cell, parts[i], NULL);
         known &= !isnan(out->part[i]);
     }
-    out->peak = data_value(data, cell, METRIC_PEAK_MEM, NULL);
+    out->peak = report_data_value(data, cell, METRIC_PEAK_MEM, NULL);
     return known;
 }
 

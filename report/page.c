@@ -97,7 +97,7 @@ void page_write(struct str *out, const struct report_data *data, const struct pi
 {
     bool measured = false;
     for (size_t i = 0; i < data->cell_count; i++)
-        measured |= cell_measured(&data->cells[i]);
+        measured |= query_cell_measured(&data->cells[i]);
     head(out, data, css);
     page_verdict(out, data);
     str_append(out, "<nav><a href=\"#speed\">Speed</a><a href=\"#roofline\">Roofline</a><a "

@@ -16,12 +16,13 @@ void page_failures(struct str *out, const struct report_data *data);
 void page_ceilings(struct str *out, const struct report_data *data);
 void page_memory(struct str *out, const struct report_data *data);
 // A head that begins with '>' is above numbers; the list ends with NULL.
-void table_head(struct str *out, const char *const *heads);
-void table_end(struct str *out);
+void page_table_head(struct str *out, const char *const *heads);
+void page_table_end(struct str *out);
 
 // quality.c: the table of evaluations, and a cell's perplexity next to its speed.
 void page_quality(struct str *out, const struct report_data *data);
-void quality_column(struct str *out, const struct report_data *data, const struct cell_row *cell);
+void page_quality_column(struct str *out, const struct report_data *data,
+                         const struct cell_row *cell);
 
 // about.c
 void page_noise(struct str *out, const struct report_data *data);

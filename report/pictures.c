@@ -140,16 +140,16 @@ static size_t write_line(const struct report_data *data, const struct series *s,
 {
     int values[AXIS_VALUES_MAX];
     size_t points = 0,
-           n = axis_values(s->cells, s->cell_count, what->axis, values, AXIS_VALUES_MAX);
+           n = report_axis_values(s->cells, s->cell_count, what->axis, values, AXIS_VALUES_MAX);
     double scale = str_equal(what->metric, METRIC_TTFT) ? 1e-9 : 1; // stored in ns, drawn in s
     picture_label(out, s->label);
     str_append(out, "\n");
     for (size_t i = 0; i < n; i++) {
         int batch = what->axis == AXIS_BATCH ? values[i] : fixed;
         int context = what->axis == AXIS_BATCH ? fixed : values[i];
-        const struct cell_row *cell = series_at(s, batch, context);
+        const struct cell_row *cell = report_series_at(s, batch, context);
         const struct stat_summary *f =
-            cell ? data_figure(data, cell, what->metric, what->phase) : NULL;
+            cell ? report_data_figure(data, cell, what->metric, what->phase) : NULL;
         if (!f || f->median <= 0)
             continue;
         str_printf(out, "%d\t%.9g\t%.9g\t%.9g\n", values[i], f->median * scale,
@@ -178,7 +178,7 @@ static enum status draw_lines(const struct report_data *data, const struct line_
     struct str text = {0}, title = {0};
     struct extent extent = {INFINITY, 0, 0};
     size_t lines = 0;
-    int fixed = data_fixed(data, what->axis);
+    int fixed = report_data_fixed(data, what->axis);
     enum status status = OK;
     for (size_t i = 0; i < group->count; i++) {
         struct str line = {0};
@@ -254,9 +254,9 @@ static enum status draw_one(const struct gnuplot *gnuplot, const char *dir, stru
         return FAIL(err, ERR_IO, "report/gnuplot/%s: not found beside the program", p->script);
     enum status status = gnuplot_run(gnuplot, dir, script, p->args, err);
     if (status == OK)
-        status = svg_check(dir, p->name, err);
+        status = picture_svg_check(dir, p->name, err);
     if (status == OK)
-        status = png_check(dir, p->name, err);
+        status = picture_png_check(dir, p->name, err);
     if (status == OK)
         status = read_svg(dir, p, err);
     if (status != OK)

@@ -22,7 +22,7 @@ enum { POINTS_MAX = 32, MODELS_MAX = 12 };
 static double figure(const struct report_data *data, int64_t cell, const char *name)
 {
     const struct summary_row *row =
-        summary_find(data->summaries, data->summary_count, cell, name, NULL);
+        query_summary_find(data->summaries, data->summary_count, cell, name, NULL);
     return row ? row->stat.median : NAN;
 }
 
@@ -33,9 +33,10 @@ static void change_text(struct str *out, double ln_ratio)
     str_printf(out, fabs(percent) < 0.095 ? "%+.3f&thinsp;%%" : "%+.2g&thinsp;%%", percent);
 }
 
-void quality_column(struct str *out, const struct report_data *data, const struct cell_row *cell)
+void page_quality_column(struct str *out, const struct report_data *data,
+                         const struct cell_row *cell)
 {
-    const struct quality_row *q = data_quality(data, cell);
+    const struct quality_row *q = report_data_quality(data, cell);
     double perplexity = figure(data, cell->id, METRIC_PERPLEXITY);
     double ln_ratio = figure(data, cell->id, METRIC_LN_RATIO);
     str_append(out, "<td class=n>");
@@ -138,7 +139,7 @@ static void quality_row_html(struct str *out, const struct report_data *data,
 static void no_quality(struct str *out, const struct report_data *data)
 {
     str_append(out, "<p class=none>");
-    if (!data_asks_for(data, "quality"))
+    if (!report_data_asks_for(data, "quality"))
         str_append(out, "Not collected in this run: no sweep of the suite asks for it "
                         "(collect = quality).");
     else if (str_equal(data->run.status, "done"))
@@ -174,18 +175,18 @@ void page_quality(struct str *out, const struct report_data *data)
         no_quality(out, data);
         return;
     }
-    table_head(out, heads);
+    page_table_head(out, heads);
     for (size_t i = 0; i < data->cell_count; i++) {
-        const struct quality_row *q = data_quality(data, &data->cells[i]);
+        const struct quality_row *q = report_data_quality(data, &data->cells[i]);
         bool told = false;
         for (size_t j = 0; q && j < i && !told; j++) {
-            const struct quality_row *before = data_quality(data, &data->cells[j]);
+            const struct quality_row *before = report_data_quality(data, &data->cells[j]);
             told = before && before->id == q->id;
         }
         if (q && !told)
             quality_row_html(out, data, &data->cells[i], q);
     }
-    table_end(out);
+    page_table_end(out);
 }
 
 // ---- Pareto pictures ----------------------------------------------------------------------------------
@@ -210,16 +211,18 @@ static const struct pareto_kind {
 static size_t points_of(const struct report_data *data, const struct pareto_kind *kind,
                         const char *model, struct pareto_point *out)
 {
-    int batch = data_fixed(data, AXIS_CONTEXT), context = data_fixed(data, AXIS_BATCH);
+    int batch = report_data_fixed(data, AXIS_CONTEXT),
+        context = report_data_fixed(data, AXIS_BATCH);
     size_t count = 0;
     for (size_t i = 0; i < data->series_count && count < POINTS_MAX; i++) {
         const struct series *s = &data->series[i];
-        const struct cell_row *cell = series_at(s, batch, context);
+        const struct cell_row *cell = report_series_at(s, batch, context);
         if (!cell || !str_equal(s->model, model))
             continue;
         struct pareto_point p = {.series = s,
-                                 .x = data_value(data, cell, kind->metric, kind->phase),
-                                 .perplexity = data_value(data, cell, METRIC_PERPLEXITY, NULL)};
+                                 .x = report_data_value(data, cell, kind->metric, kind->phase),
+                                 .perplexity =
+                                     report_data_value(data, cell, METRIC_PERPLEXITY, NULL)};
         if (str_equal(kind->metric, METRIC_PEAK_MEM))
             p.x /= 1024.0 * 1024;
         if (!isnan(p.x) && !isnan(p.perplexity))
@@ -302,7 +305,7 @@ static enum status draw(const struct report_data *data, const struct pareto_kind
     enum status status = OK;
     size_t count = points_of(data, kind, model, points);
     str_printf(&title, "%s, %s (batch %d, context %d)", kind->title, model[0] ? model : "(no name)",
-               data_fixed(data, AXIS_CONTEXT), data_fixed(data, AXIS_BATCH));
+               report_data_fixed(data, AXIS_CONTEXT), report_data_fixed(data, AXIS_BATCH));
     if (count < 2) {
         str_printf(&pictures->absent, "%s: both were measured of %s. ", str_text(&title),
                    count ? "one scheme only" : "no scheme");

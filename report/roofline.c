@@ -24,9 +24,9 @@ struct point {
 static bool point_of(const struct report_data *data, const struct cell_row *cell, const char *phase,
                      struct point *out)
 {
-    const struct verdict_row *verdict = data_verdict(data, cell, phase);
-    double flop = data_value(data, cell, METRIC_FLOP, phase);
-    double bytes = data_value(data, cell, METRIC_BYTES, phase);
+    const struct verdict_row *verdict = report_data_verdict(data, cell, phase);
+    double flop = report_data_value(data, cell, METRIC_FLOP, phase);
+    double bytes = report_data_value(data, cell, METRIC_BYTES, phase);
     if (!verdict || !(verdict->measured_ns > 0) || !(flop > 0) || !(bytes > 0))
         return false;
     out->intensity = flop / bytes;

@@ -11,7 +11,7 @@
 
 enum { AXIS_VALUES_MAX = 64, MAPS_OPEN = 6 };
 
-void table_head(struct str *out, const char *const *heads)
+void page_table_head(struct str *out, const char *const *heads)
 {
     str_append(out, "<div class=scroll><table><thead><tr>");
     for (size_t i = 0; heads[i]; i++)
@@ -20,7 +20,7 @@ void table_head(struct str *out, const char *const *heads)
     str_append(out, "</tr></thead><tbody>");
 }
 
-void table_end(struct str *out)
+void page_table_end(struct str *out)
 {
     str_append(out, "</tbody></table></div>");
 }
@@ -35,8 +35,8 @@ static const char *bound_word(const struct verdict_row *v)
 static void bound_cell(struct str *out, const struct report_data *data, const struct series *s,
                        int batch, int context, const char *phase)
 {
-    const struct cell_row *cell = series_at(s, batch, context);
-    const struct verdict_row *v = cell ? data_verdict(data, cell, phase) : NULL;
+    const struct cell_row *cell = report_series_at(s, batch, context);
+    const struct verdict_row *v = cell ? report_data_verdict(data, cell, phase) : NULL;
     if (v == NULL) {
         str_append(out, "<td class=none>&ndash;</td>");
         return;
@@ -56,8 +56,8 @@ static void bound_map(struct str *out, const struct report_data *data, const str
                       const char *phase)
 {
     int batches[AXIS_VALUES_MAX], contexts[AXIS_VALUES_MAX];
-    size_t b = axis_values(s->cells, s->cell_count, AXIS_BATCH, batches, AXIS_VALUES_MAX);
-    size_t c = axis_values(s->cells, s->cell_count, AXIS_CONTEXT, contexts, AXIS_VALUES_MAX);
+    size_t b = report_axis_values(s->cells, s->cell_count, AXIS_BATCH, batches, AXIS_VALUES_MAX);
+    size_t c = report_axis_values(s->cells, s->cell_count, AXIS_CONTEXT, contexts, AXIS_VALUES_MAX);
     str_printf(
         out,
         "<div class=scroll><table class=map><caption>%s</caption><thead><tr><th>batch \\ context",
@@ -71,7 +71,7 @@ static void bound_map(struct str *out, const struct report_data *data, const str
             bound_cell(out, data, s, batches[i], contexts[j], phase);
         str_append(out, "</tr>");
     }
-    table_end(out);
+    page_table_end(out);
 }
 
 void page_bounds(struct str *out, const struct report_data *data)
@@ -87,8 +87,8 @@ void page_bounds(struct str *out, const struct report_data *data)
         const struct series *s = &data->series[i];
         bool any = false;
         for (size_t j = 0; j < s->cell_count; j++)
-            any |= data_verdict(data, s->cells[j], "decode") ||
-                   data_verdict(data, s->cells[j], "prefill");
+            any |= report_data_verdict(data, s->cells[j], "decode") ||
+                   report_data_verdict(data, s->cells[j], "prefill");
         if (!any)
             continue;
         str_printf(out, "<details%s><summary>", shown++ < MAPS_OPEN ? " open" : "");
@@ -109,14 +109,14 @@ static void figure_column(struct str *out, const struct report_data *data,
                           const char *unit)
 {
     str_append(out, "<td class=n>");
-    html_figure(out, data_figure(data, cell, name, phase), unit);
+    html_figure(out, report_data_figure(data, cell, name, phase), unit);
     str_append(out, "</td>");
 }
 
 static void bound_column(struct str *out, const struct report_data *data,
                          const struct cell_row *cell, const char *phase)
 {
-    const struct verdict_row *v = data_verdict(data, cell, phase);
+    const struct verdict_row *v = report_data_verdict(data, cell, phase);
     str_append(out, "<td class=limit>");
     if (v) {
         html_text(out, bound_word(v));
@@ -139,9 +139,9 @@ static const struct series *series_of(const struct report_data *data, const stru
 static void range_column(struct str *out, const struct cell_row *cells, size_t count,
                          enum axis axis)
 {
-    int low = cell_axis(&cells[0], axis), high = low;
+    int low = report_cell_axis(&cells[0], axis), high = low;
     for (size_t i = 1; i < count; i++) {
-        int value = cell_axis(&cells[i], axis);
+        int value = report_cell_axis(&cells[i], axis);
         low = value < low ? value : low;
         high = value > high ? value : high;
     }
@@ -165,7 +165,7 @@ static void cell_row_html(struct str *out, const struct report_data *data,
     str_append(out, "<td>");
     html_status(out, cell->status);
     str_append(out, "</td>");
-    if (!cell_measured(cell)) {
+    if (!query_cell_measured(cell)) {
         str_printf(out, "<td class=words colspan=%d>", data->quality_count ? 9 : 8);
         if (count > 1)
             str_printf(out, "%zu cells: ", count);
@@ -183,7 +183,7 @@ static void cell_row_html(struct str *out, const struct report_data *data,
     figure_column(out, data, cell, METRIC_DECODE_TPS, "decode", "token/s");
     figure_column(out, data, cell, METRIC_PEAK_MEM, NULL, "bytes");
     if (data->quality_count)
-        quality_column(out, data, cell);
+        page_quality_column(out, data, cell);
     bound_column(out, data, cell, "prefill");
     bound_column(out, data, cell, "decode");
     str_append(out, "</tr>");
@@ -191,8 +191,8 @@ static void cell_row_html(struct str *out, const struct report_data *data,
 
 static bool same_fate(const struct cell_row *a, const struct cell_row *b)
 {
-    return cell_left_out(a) && str_equal(a->status, b->status) && str_equal(a->reason, b->reason) &&
-           a->trials == b->trials;
+    return query_cell_left_out(a) && str_equal(a->status, b->status) &&
+           str_equal(a->reason, b->reason) && a->trials == b->trials;
 }
 
 // What the intervals of times hold besides the scatter of trials.
@@ -270,7 +270,7 @@ void page_cells(struct str *out, const struct report_data *data)
     if (data->quality_count)
         str_append(out, " Small beside a perplexity: its change against the same model in f32.");
     str_append(out, "</p>");
-    table_head(out, data->quality_count ? with : without);
+    page_table_head(out, data->quality_count ? with : without);
     for (size_t i = 0, n; i < data->cell_count; i += n) {
         const struct cell_row *cell = &data->cells[i];
         for (n = 1; i + n < data->cell_count && same_fate(cell, cell + n) &&
@@ -278,7 +278,7 @@ void page_cells(struct str *out, const struct report_data *data)
             n++;
         cell_row_html(out, data, cell, n);
     }
-    table_end(out);
+    page_table_end(out);
 }
 
 // ---- failed and left out ------------------------------------------------------------------------
@@ -316,7 +316,7 @@ static bool told_before(const struct report_data *data, size_t i)
 // Failures first, then what was left out, then what ended well but not undisturbed or not whole.
 static int rank(const struct cell_row *cell)
 {
-    return cell_failed(cell) ? 0 : cell_left_out(cell) ? 1 : 2;
+    return query_cell_failed(cell) ? 0 : query_cell_left_out(cell) ? 1 : 2;
 }
 
 static void fate_row(struct str *out, const struct report_data *data, size_t i)
@@ -345,11 +345,11 @@ void page_failures(struct str *out, const struct report_data *data)
             if (rank(cell) != r || !remarkable(cell) || told_before(data, i))
                 continue;
             if (count++ == 0)
-                table_head(out, heads);
+                page_table_head(out, heads);
             fate_row(out, data, i);
         }
     if (count)
-        table_end(out);
+        page_table_end(out);
     else
         str_append(out, "<p>None: every cell ended well, with all its trials.</p>");
 }
@@ -401,7 +401,7 @@ void page_ceilings(struct str *out, const struct report_data *data)
         return;
     }
     str_append(out, "<details><summary>The measured ceilings as a table</summary>");
-    table_head(out, heads);
+    page_table_head(out, heads);
     for (size_t i = 0; i < data->ceiling_count; i++) {
         const struct ceiling_row *c = &data->ceilings[i];
         str_append(out, "<tr><td>");
@@ -422,7 +422,7 @@ void page_ceilings(struct str *out, const struct report_data *data)
                    metric_format(c->high, c->unit, high, sizeof high));
         str_printf(out, "</td><td class=n>%d</td></tr>", c->samples);
     }
-    table_end(out);
+    page_table_end(out);
     str_append(out, "</details>");
     slower_levels(out, data);
 }
@@ -435,10 +435,10 @@ void page_memory(struct str *out, const struct report_data *data)
                                         METRIC_PEAK_MEM};
     size_t rows = 0;
     str_append(out, "<details><summary>Memory of all cells as a table</summary>");
-    table_head(out, heads);
+    page_table_head(out, heads);
     for (size_t i = 0; i < data->cell_count; i++) {
         const struct cell_row *cell = &data->cells[i];
-        if (!cell_measured(cell))
+        if (!query_cell_measured(cell))
             continue;
         str_append(out, "<tr><td class=name>");
         html_text(out, cell->label);
@@ -454,6 +454,6 @@ void page_memory(struct str *out, const struct report_data *data)
     }
     if (rows == 0)
         str_append(out, "<tr><td colspan=6 class=none>nothing was measured</td></tr>");
-    table_end(out);
+    page_table_end(out);
     str_append(out, "</details>");
 }

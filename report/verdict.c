@@ -38,7 +38,7 @@ static const struct cell_row *best_cell(const struct report_data *data, const ch
     double value = NAN;
     for (size_t i = 0; i < data->cell_count; i++) {
         const struct cell_row *cell = &data->cells[i];
-        double v = data_value(data, cell, metric, phase); // NaN: it failed
+        double v = report_data_value(data, cell, metric, phase); // NaN: it failed
         if (!str_equal(cell->model, model) || isnan(v) || (single && cell->batch != 1))
             continue;
         if (beats(cell, v, best, value, lowest)) {
@@ -61,7 +61,7 @@ static void big_number(struct str *out, const struct report_data *data, const st
                        const char *metric, const char *phase, const char *unit, const char *what)
 {
     str_append(out, "<div><b>");
-    html_figure(out, cell ? data_figure(data, cell, metric, phase) : NULL, unit);
+    html_figure(out, cell ? report_data_figure(data, cell, metric, phase) : NULL, unit);
     str_append(out, "</b><span>");
     str_append(out, what);
     if (cell) {
@@ -94,7 +94,7 @@ static bool is_inefficient(const struct verdict_row *v)
 static void limit_sentence(struct str *out, const struct report_data *data,
                            const struct cell_row *cell, const char *phase, const char *name)
 {
-    const struct verdict_row *v = cell ? data_verdict(data, cell, phase) : NULL;
+    const struct verdict_row *v = cell ? report_data_verdict(data, cell, phase) : NULL;
     if (v == NULL)
         return;
     bool open = str_equal(v->bound, "undetermined"), overhead = str_equal(v->bound, "overhead");
@@ -189,10 +189,10 @@ static void count_cells(const struct report_data *data, size_t *measured, size_t
     *measured = *disturbed = *failed = *left_out = *pending = 0;
     for (size_t i = 0; i < data->cell_count; i++) {
         const struct cell_row *cell = &data->cells[i];
-        *measured += cell_measured(cell);
-        *disturbed += cell_measured(cell) && !str_equal(cell->status, "ok");
-        *failed += cell_failed(cell);
-        *left_out += cell_left_out(cell);
+        *measured += query_cell_measured(cell);
+        *disturbed += query_cell_measured(cell) && !str_equal(cell->status, "ok");
+        *failed += query_cell_failed(cell);
+        *left_out += query_cell_left_out(cell);
         *pending += str_equal(cell->status, "pending");
     }
 }
@@ -226,8 +226,8 @@ static void outcome(struct str *out, const struct report_data *data)
 // "AMD EPYC, 2 cores, 24 GiB, kvm": what the machine record tells, in a person's words.
 static void machine_words(struct str *out, const struct report_data *data)
 {
-    const char *processor = json_path_text(data->hardware, "processor.model");
-    const char *hypervisor = json_path_text(data->hardware, "virtualization.hypervisor");
+    const char *processor = report_json_text(data->hardware, "processor.model");
+    const char *hypervisor = report_json_text(data->hardware, "virtualization.hypervisor");
     const json_t *topology = json_object_get(data->hardware, "topology");
     const json_t *cores = json_object_get(topology, "cores");
     const json_t *memory = json_object_get(data->hardware, "memory_gib");

@@ -51,12 +51,12 @@ static enum status check(const struct form *form, const char *dir, const char *n
     return status;
 }
 
-enum status svg_check(const char *dir, const char *name, struct error *err)
+enum status picture_svg_check(const char *dir, const char *name, struct error *err)
 {
     return check(&svg, dir, name, err);
 }
 
-enum status png_check(const char *dir, const char *name, struct error *err)
+enum status picture_png_check(const char *dir, const char *name, struct error *err)
 {
     return check(&png, dir, name, err);
 }

@@ -3,7 +3,7 @@
 
 #include "base/str.h"
 
-int basis_rank(const char *basis)
+int metric_basis_rank(const char *basis)
 {
     static const char *const best_first[] = {BASIS_COUNTERS, BASIS_ACTIVITY, BASIS_EVENTS,
                                              BASIS_CLOCK};

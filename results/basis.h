@@ -13,6 +13,6 @@
 #define VERDICT_INEFFICIENT "inefficient here: "
 
 // 0 is the best; an unknown source comes last.
-int basis_rank(const char *basis);
+int metric_basis_rank(const char *basis);
 
 #endif

@@ -8,7 +8,7 @@
 
 // ---- values -------------------------------------------------------------------------------------
 
-json_t *json_text(const char *text)
+json_t *export_json_text(const char *text)
 {
     if (text == NULL)
         return json_null();
@@ -23,12 +23,12 @@ json_t *json_text(const char *text)
     return value;
 }
 
-json_t *json_number(double value)
+json_t *export_json_number(double value)
 {
     return isfinite(value) ? json_real(value) : json_null();
 }
 
-json_t *json_stored(const char *text)
+json_t *export_json_stored(const char *text)
 {
     json_t *value = text ? json_loads(text, JSON_DECODE_ANY, NULL) : NULL;
     return value ? value : json_null();
@@ -44,13 +44,14 @@ static json_t *json_time(int64_t wall_ns) // 0: it has not been yet
 json_t *export_run(const struct run_row *run)
 {
     return json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:o}", "run",
-                     (json_int_t)run->id, "suite", json_text(run->suite_name), "status",
-                     json_text(run->status), "started_ns", json_time(run->started_ns), "ended_ns",
-                     json_time(run->ended_ns), "command", json_text(run->command), "fingerprint",
-                     json_text(run->fingerprint), "cells", (json_int_t)run->cells, "trials",
+                     (json_int_t)run->id, "suite", export_json_text(run->suite_name), "status",
+                     export_json_text(run->status), "started_ns", json_time(run->started_ns),
+                     "ended_ns", json_time(run->ended_ns), "command",
+                     export_json_text(run->command), "fingerprint",
+                     export_json_text(run->fingerprint), "cells", (json_int_t)run->cells, "trials",
                      (json_int_t)run->trials, "failed", (json_int_t)run->failed, "left_out",
                      (json_int_t)run->left_out, "pending", (json_int_t)run->pending, "owner",
-                     json_stored(run->owner));
+                     export_json_stored(run->owner));
 }
 
 json_t *export_cell(const struct cell_row *c)
@@ -58,16 +59,17 @@ json_t *export_cell(const struct cell_row *c)
     return json_pack(
         "{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:i, s:i, s:i, s:o, s:o, s:i, s:i, s:i, s:o, s:o,"
         " s:o, s:o, s:o, s:o}",
-        "key", json_text(c->key), "label", json_text(c->label), "model", json_text(c->model),
-        "scheme", json_text(c->scheme), "engine", json_text(c->engine), "device",
-        json_text(c->device), "sweep", json_text(c->sweep), "threads", c->threads, "batch",
-        c->batch, "context", c->context, "gen", c->gen, "status", json_text(c->status), "reason",
-        json_text(c->reason), "trials", c->trials, "trials_planned", c->trials_planned,
-        "trials_disturbed", c->disturbed, "predicted_memory_bytes",
-        json_number(c->predicted_memory_bytes), "predicted_ns", json_number(c->predicted_ns),
-        "arithmetic", json_text(c->arithmetic), "stored",
-        c->stored[0] ? json_text(c->stored) : json_null(), "caveat",
-        c->caveat[0] ? json_text(c->caveat) : json_null(), "params", json_stored(c->params));
+        "key", export_json_text(c->key), "label", export_json_text(c->label), "model",
+        export_json_text(c->model), "scheme", export_json_text(c->scheme), "engine",
+        export_json_text(c->engine), "device", export_json_text(c->device), "sweep",
+        export_json_text(c->sweep), "threads", c->threads, "batch", c->batch, "context", c->context,
+        "gen", c->gen, "status", export_json_text(c->status), "reason", export_json_text(c->reason),
+        "trials", c->trials, "trials_planned", c->trials_planned, "trials_disturbed", c->disturbed,
+        "predicted_memory_bytes", export_json_number(c->predicted_memory_bytes), "predicted_ns",
+        export_json_number(c->predicted_ns), "arithmetic", export_json_text(c->arithmetic),
+        "stored", c->stored[0] ? export_json_text(c->stored) : json_null(), "caveat",
+        c->caveat[0] ? export_json_text(c->caveat) : json_null(), "params",
+        export_json_stored(c->params));
 }
 
 json_t *export_summary(const struct summary_row *row)
@@ -75,63 +77,69 @@ json_t *export_summary(const struct summary_row *row)
     const struct stat_summary *s = &row->stat;
     return json_pack(
         "{s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:I}", "name",
-        json_text(row->name), "phase", json_text(row->phase), "op", json_text(row->op), "unit",
-        json_text(row->unit), "source", json_text(row->source), "n", (json_int_t)s->n, "median",
-        json_number(s->median), "low", json_number(s->median_interval.low), "high",
-        json_number(s->median_interval.high), "level", json_number(s->median_interval.level),
-        "interval_from", row->interval, "mad", json_number(s->mad), "min", json_number(s->min),
-        "max", json_number(s->max), "drift", json_number(s->drift), "outliers",
+        export_json_text(row->name), "phase", export_json_text(row->phase), "op",
+        export_json_text(row->op), "unit", export_json_text(row->unit), "source",
+        export_json_text(row->source), "n", (json_int_t)s->n, "median",
+        export_json_number(s->median), "low", export_json_number(s->median_interval.low), "high",
+        export_json_number(s->median_interval.high), "level",
+        export_json_number(s->median_interval.level), "interval_from", row->interval, "mad",
+        export_json_number(s->mad), "min", export_json_number(s->min), "max",
+        export_json_number(s->max), "drift", export_json_number(s->drift), "outliers",
         (json_int_t)s->outliers);
 }
 
 json_t *export_verdict(const struct verdict_row *v)
 {
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
-                     "phase", json_text(v->phase), "op", json_text(v->op), "bound",
-                     json_text(v->bound), "basis", json_text(v->basis), "text", json_text(v->text),
-                     "trials", v->trials, "agree", v->agree, "t_roof_ns", json_number(v->t_roof_ns),
-                     "t_memory_ns", json_number(v->t_memory_ns), "t_compute_ns",
-                     json_number(v->t_compute_ns), "measured_ns", json_number(v->measured_ns),
-                     "eta", json_number(v->eta), "rho", json_number(v->rho), "overhead_share",
-                     json_number(v->overhead_share));
+    return json_pack(
+        "{s:o, s:o, s:o, s:o, s:o, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "phase",
+        export_json_text(v->phase), "op", export_json_text(v->op), "bound",
+        export_json_text(v->bound), "basis", export_json_text(v->basis), "text",
+        export_json_text(v->text), "trials", v->trials, "agree", v->agree, "t_roof_ns",
+        export_json_number(v->t_roof_ns), "t_memory_ns", export_json_number(v->t_memory_ns),
+        "t_compute_ns", export_json_number(v->t_compute_ns), "measured_ns",
+        export_json_number(v->measured_ns), "eta", export_json_number(v->eta), "rho",
+        export_json_number(v->rho), "overhead_share", export_json_number(v->overhead_share));
 }
 
 json_t *export_quality(const struct quality_row *q)
 {
     if (q == NULL)
         return json_null();
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:I}", "status", json_text(q->status), "reason",
-                     json_text(q->reason), "arithmetic", json_text(q->arithmetic), "params",
-                     json_stored(q->params), "build", json_stored(q->build), "run",
-                     (json_int_t)q->run);
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:I}", "status", export_json_text(q->status),
+                     "reason", export_json_text(q->reason), "arithmetic",
+                     export_json_text(q->arithmetic), "params", export_json_stored(q->params),
+                     "build", export_json_stored(q->build), "run", (json_int_t)q->run);
 }
 
 static json_t *export_ceiling(const struct ceiling_row *c)
 {
     return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:i, s:o, s:o, s:o, s:o}", "name",
-                     json_text(c->name), "level", json_text(c->level), "kernel",
-                     json_text(c->kernel), "unit", json_text(c->unit), "source",
-                     json_text(c->source), "device", json_text(c->device), "device_content",
-                     json_stored(c->device_content), "threads", c->threads, "samples", c->samples,
-                     "value", json_number(c->value), "low", json_number(c->low), "high",
-                     json_number(c->high), "set_bytes", json_number(c->set_bytes));
+                     export_json_text(c->name), "level", export_json_text(c->level), "kernel",
+                     export_json_text(c->kernel), "unit", export_json_text(c->unit), "source",
+                     export_json_text(c->source), "device", export_json_text(c->device),
+                     "device_content", export_json_stored(c->device_content), "threads", c->threads,
+                     "samples", c->samples, "value", export_json_number(c->value), "low",
+                     export_json_number(c->low), "high", export_json_number(c->high), "set_bytes",
+                     export_json_number(c->set_bytes));
 }
 
 static json_t *export_value(const struct value_row *v)
 {
     return json_pack("{s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:b}", "repetition", v->repetition,
-                     "name", json_text(v->name), "phase", json_text(v->phase), "op",
-                     json_text(v->op), "value", json_number(v->value), "unit", json_text(v->unit),
-                     "source", json_text(v->source), "noise", v->noise);
+                     "name", export_json_text(v->name), "phase", export_json_text(v->phase), "op",
+                     export_json_text(v->op), "value", export_json_number(v->value), "unit",
+                     export_json_text(v->unit), "source", export_json_text(v->source), "noise",
+                     v->noise);
 }
 
 static json_t *export_trial(const struct trial_row *t)
 {
     return json_pack("{s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i}", "number", t->number, "status",
-                     json_text(t->status), "reason", json_text(t->reason), "arithmetic",
-                     json_text(t->arithmetic), "stored", json_text(t->stored), "build",
-                     json_stored(t->build), "started_ns", json_time(t->started_ns), "ended_ns",
-                     json_time(t->ended_ns), "repetitions", t->samples);
+                     export_json_text(t->status), "reason", export_json_text(t->reason),
+                     "arithmetic", export_json_text(t->arithmetic), "stored",
+                     export_json_text(t->stored), "build", export_json_stored(t->build),
+                     "started_ns", json_time(t->started_ns), "ended_ns", json_time(t->ended_ns),
+                     "repetitions", t->samples);
 }
 
 enum status export_trials(struct store *store, struct arena *arena, int64_t cell, json_t **out,
@@ -193,8 +201,9 @@ static enum status add_cell(struct store *store, struct whole *w, const struct c
     arena_fini(&arena);
     json_object_set_new(object, "figures", figures);
     json_object_set_new(object, "verdicts", verdicts);
-    json_object_set_new(object, "quality",
-                        export_quality(quality_find(w->qualities, w->quality_count, cell->id)));
+    json_object_set_new(
+        object, "quality",
+        export_quality(query_quality_find(w->qualities, w->quality_count, cell->id)));
     json_object_set_new(object, "stored_trials", trials);
     if (json_array_append_new(cells, object) != 0)
         return FAIL(err, ERR_NOMEM, "%s: no memory for the export", store_path(store));
@@ -204,10 +213,10 @@ static enum status add_cell(struct store *store, struct whole *w, const struct c
 static enum status build(struct store *store, struct whole *w, json_t **out, struct error *err)
 {
     json_t *root = export_run(&w->run), *ceilings = json_array(), *cells = json_array();
-    json_object_set_new(root, "suite_text", json_text(w->run.suite_text));
-    json_object_set_new(root, "hardware", json_stored(w->run.hardware));
-    json_object_set_new(root, "environment", json_stored(w->run.environment));
-    json_object_set_new(root, "build", json_stored(w->run.build));
+    json_object_set_new(root, "suite_text", export_json_text(w->run.suite_text));
+    json_object_set_new(root, "hardware", export_json_stored(w->run.hardware));
+    json_object_set_new(root, "environment", export_json_stored(w->run.environment));
+    json_object_set_new(root, "build", export_json_stored(w->run.build));
     json_object_set_new(root, "ceilings", ceilings);
     *out = root;
     for (size_t i = 0; i < w->ceiling_count; i++)
@@ -240,7 +249,7 @@ enum status export_json(struct store *store, const char *run, json_t **out, stru
 
 // ---- CSV ----------------------------------------------------------------------------------------
 
-void csv_field(struct str *out, const char *text)
+void export_csv_field(struct str *out, const char *text)
 {
     if (text == NULL)
         return;
@@ -260,7 +269,7 @@ void csv_field(struct str *out, const char *text)
 static void csv_texts(struct str *out, const char *const *texts, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        csv_field(out, texts[i]);
+        export_csv_field(out, texts[i]);
         str_append(out, ",");
     }
 }
@@ -306,9 +315,9 @@ static void csv_record(struct str *out, const struct run_row *run, const struct 
 {
     csv_cell(out, run, c);
     csv_figure(out, row);
-    csv_field(out, c->engine);
+    export_csv_field(out, c->engine);
     str_append(out, ",");
-    csv_field(out, c->caveat);
+    export_csv_field(out, c->caveat);
     str_append(out, "\r\n");
 }
 

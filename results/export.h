@@ -16,11 +16,11 @@ enum status export_json(struct store *store, const char *run, json_t **out, stru
 enum status export_csv(struct store *store, const char *run, struct str *out, struct error *err);
 
 // A text as a JSON value: bytes that are not UTF-8 become "?"; NULL becomes null.
-json_t *json_text(const char *text);
+json_t *export_json_text(const char *text);
 // A number; NaN and infinities become null.
-json_t *json_number(double value);
+json_t *export_json_number(double value);
 // Stored JSON as it was, or null when it is damaged.
-json_t *json_stored(const char *text);
+json_t *export_json_stored(const char *text);
 
 // The forms `bench list` and `bench show` print; parts of the document above.
 json_t *export_run(const struct run_row *run);
@@ -34,6 +34,6 @@ enum status export_trials(struct store *store, struct arena *arena, int64_t cell
                           struct error *err);
 
 // Appends one field, quoted where it must be. Exposed for the tests.
-void csv_field(struct str *out, const char *text);
+void export_csv_field(struct str *out, const char *text);
 
 #endif

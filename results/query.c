@@ -215,18 +215,18 @@ static bool status_is(const char *status, const char *const *words)
     return false;
 }
 
-bool cell_failed(const struct cell_row *cell)
+bool query_cell_failed(const struct cell_row *cell)
 {
     return status_is(cell->status,
                      (const char *const[]){"wrong", "oom", "timeout", "crashed", NULL});
 }
 
-bool cell_left_out(const struct cell_row *cell)
+bool query_cell_left_out(const struct cell_row *cell)
 {
     return status_is(cell->status, (const char *const[]){"skipped", "unsupported", NULL});
 }
 
-bool cell_measured(const struct cell_row *cell)
+bool query_cell_measured(const struct cell_row *cell)
 {
     return status_is(cell->status, (const char *const[]){"ok", "noisy", "throttled", NULL});
 }

@@ -68,9 +68,9 @@ enum status query_cells(struct store *store, struct arena *arena, int64_t run,
 enum status query_cell(struct store *store, struct arena *arena, int64_t run, const char *which,
                        struct cell_row *out, struct error *err);
 
-bool cell_failed(const struct cell_row *cell);   // wrong, oom, timeout, crashed
-bool cell_left_out(const struct cell_row *cell); // skipped, unsupported
-bool cell_measured(const struct cell_row *cell); // ok, noisy, throttled
+bool query_cell_failed(const struct cell_row *cell);   // wrong, oom, timeout, crashed
+bool query_cell_left_out(const struct cell_row *cell); // skipped, unsupported
+bool query_cell_measured(const struct cell_row *cell); // ok, noisy, throttled
 
 // One metric of one cell over its trials. Rates are those of median times (metric.h). The interval of a time or
 // rate includes what moves between runs, as far as the store knows it (spread.h).
@@ -85,8 +85,8 @@ struct summary_row {
 enum status query_summaries(struct store *store, struct arena *arena, int64_t run,
                             struct summary_row **rows, size_t *count, struct error *err);
 // The row of a cell's metric, of the whole phase; phase NULL: any. NULL when there is none.
-const struct summary_row *summary_find(const struct summary_row *rows, size_t count, int64_t cell,
-                                       const char *name, const char *phase);
+const struct summary_row *query_summary_find(const struct summary_row *rows, size_t count,
+                                             int64_t cell, const char *name, const char *phase);
 
 // ---- verdicts, ceilings, noise ------------------------------------------------------------------
 
@@ -104,8 +104,8 @@ struct verdict_row {
 enum status query_verdicts(struct store *store, struct arena *arena, int64_t run,
                            struct verdict_row **rows, size_t *count, struct error *err);
 // The verdict on a whole phase of a cell that has the best basis (basis.h), or NULL.
-const struct verdict_row *verdict_find(const struct verdict_row *rows, size_t count, int64_t cell,
-                                       const char *phase);
+const struct verdict_row *query_verdict_find(const struct verdict_row *rows, size_t count,
+                                             int64_t cell, const char *phase);
 
 struct ceiling_row {
     const char *name, *level, *kernel, *unit, *source; // never NULL
@@ -142,7 +142,8 @@ struct quality_row {
 // Sorted by cell; only cells that have one.
 enum status query_quality(struct store *store, struct arena *arena, int64_t run,
                           struct quality_row **rows, size_t *count, struct error *err);
-const struct quality_row *quality_find(const struct quality_row *rows, size_t count, int64_t cell);
+const struct quality_row *query_quality_find(const struct quality_row *rows, size_t count,
+                                             int64_t cell);
 
 // ---- trials of one cell ---------------------------------------------------------------------------
 

@@ -110,8 +110,8 @@ static size_t first_of(const void *rows, size_t count, size_t row_bytes, int64_t
     return low;
 }
 
-const struct summary_row *summary_find(const struct summary_row *rows, size_t count, int64_t cell,
-                                       const char *name, const char *phase)
+const struct summary_row *query_summary_find(const struct summary_row *rows, size_t count,
+                                             int64_t cell, const char *name, const char *phase)
 {
     for (size_t i = first_of(rows, count, sizeof *rows, cell); i < count && rows[i].cell == cell;
          i++)
@@ -228,14 +228,14 @@ enum status query_verdicts(struct store *store, struct arena *arena, int64_t run
     return OK;
 }
 
-const struct verdict_row *verdict_find(const struct verdict_row *rows, size_t count, int64_t cell,
-                                       const char *phase)
+const struct verdict_row *query_verdict_find(const struct verdict_row *rows, size_t count,
+                                             int64_t cell, const char *phase)
 {
     const struct verdict_row *best = NULL;
     for (size_t i = first_of(rows, count, sizeof *rows, cell); i < count && rows[i].cell == cell;
          i++)
         if (rows[i].op == NULL && str_equal(rows[i].phase, phase) &&
-            (!best || basis_rank(rows[i].basis) < basis_rank(best->basis)))
+            (!best || metric_basis_rank(rows[i].basis) < metric_basis_rank(best->basis)))
             best = &rows[i];
     return best;
 }
@@ -298,7 +298,8 @@ enum status query_quality(struct store *store, struct arena *arena, int64_t run,
                      run, read_quality, sizeof **rows, (void **)rows, count, err);
 }
 
-const struct quality_row *quality_find(const struct quality_row *rows, size_t count, int64_t cell)
+const struct quality_row *query_quality_find(const struct quality_row *rows, size_t count,
+                                             int64_t cell)
 {
     size_t i = first_of(rows, count, sizeof *rows, cell);
     return i < count && rows[i].cell == cell ? &rows[i] : NULL;

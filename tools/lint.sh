@@ -2,7 +2,7 @@
 # shellcheck disable=SC2016 # the dollars in the programs below are awk's
 # lint.sh - the rules of the house that a compiler does not know.
 #
-# lint.sh [RULE...]: layers, headers, format, sizes, habits; all of them when none is named. Every
+# lint.sh [RULE...]: layers, names, headers, format, sizes, habits; all of them when none is named. Every
 # violation is one line "file:line: what"; exit 1 when there is one. Ends with "N passed, N failed,
 # N skipped", counted in rules. Environment: CFLAGS, the include flags of the libraries.
 set -u
@@ -104,6 +104,78 @@ lint_layers() {
         END { exit bad }'
 }
 
+# The prefixes of global functions and tables. A row has one room, or rooms that share their prefixes, and a file
+# belongs to the longest row that its path begins with. It uses that row's prefixes and those of the rooms above.
+# No prefix is in two rows.
+lint_prefixes='
+base: aligned arena bind cgroup clock deal error f16 file format hash home interrupt json log os owner plain pool size stat status str
+device: device
+device/cuda kernels/cuda engine/cuda: cuda gpu
+kernels: k kernel quant dtype
+engine: engine backend checkpoint context model op_class phase scheme storage tensor tokenizer
+engine/model: alibi arch cost kv logits observe rope route sampler sampling
+engine/text: added bpe byte_level normalizer pre pretok regex unicode utf8
+engine/load: inspect source stored synthetic
+engine/load/hf: hf safetensors
+engine/load/gguf engine/save: gguf
+engine/load/quantized: quantized
+engine/quantize: awq calib flow fold layer moments overlay quantize quantizer shards targets
+engine/cpu: cpu
+engine/metal: metal
+results: db export metric query row rows schema spread store
+report: gnuplot html page picture pictures report
+bench/cli: cli command main
+bench/suite: axis expand ini links option options plan predict rules suite value
+bench/run: child live record runner session trial
+bench/worker: instrument instruments measure repetition timeline worker
+bench/engines: bench_engine
+bench/protocol: event job protocol wire
+bench/probe: canary counter counters machine state stream system topology
+bench/roof: bound ceilings work
+bench/quality: quality
+bench/gate: gate
+'
+# A global name is what a C file defines without `static`, in the first column.
+lint_names() {
+    sources c | grep -v '^tests/' | xargs awk -v rows="$lint_prefixes" '
+        function deny(why) { printf "%s:%d: %s\n", FILENAME, FNR, why; bad = 1 }
+        function check(name,   words, n, i) {
+            globals++
+            n = split(prefixes, words, " ")
+            for (i = 1; i <= n; i++) if (name == words[i] || index(name, words[i] "_") == 1) return
+            deny(name " begins with no prefix of its room:" prefixes)
+        }
+        # The prefixes of the longest row that the path begins with, and those of the rooms above that row.
+        function prefixes_of(path,   place, longest, all) {
+            for (place in prefix_of) if (index(path, place) == 1 && length(place) > length(longest)) longest = place
+            for (place in prefix_of) if (index(longest "/", place "/") == 1) all = all prefix_of[place]
+            return all
+        }
+        BEGIN {
+            rooms = split(rows, line, "\n")
+            for (i = 1; i <= rooms; i++) {
+                if (split(line[i], part, ":") != 2) continue
+                count = split(part[2], words, " ")
+                for (j = 1; j <= count; j++)
+                    if (owned[words[j]]++) { print "tools/lint.sh:1: prefix " words[j] " is in two rows"; bad = 1 }
+                count = split(part[1], places, " ")
+                for (j = 1; j <= count; j++) prefix_of[places[j]] = part[2]
+            }
+        }
+        FNR == 1 { prefixes = prefixes_of(FILENAME) }
+        /^[a-z]/ && !/^(static|typedef|extern) / && !/^(struct|enum|union)( [a-z_0-9]+)? *\{/ {
+            code = $0
+            gsub(/\[[^]]*\]/, "", code)
+            if (match(code, /[ *][a-z_0-9]+\(/)) check(substr(code, RSTART + 1, RLENGTH - 2))
+            else if (match(code, /[ *][a-z_0-9]+ *(=|;)/)) {
+                code = substr(code, RSTART + 1, RLENGTH - 2)
+                sub(/ .*/, "", code)
+                check(code)
+            }
+        }
+        END { print globals " global names"; exit bad }'
+}
+
 # Each header compiles alone, with every compiler that is here.
 lint_headers() {
     local bad=0 header compiler target
@@ -189,7 +261,7 @@ lint_habits() {
 }
 
 rules=("$@")
-[ $# -gt 0 ] || rules=(layers headers format sizes habits)
+[ $# -gt 0 ] || rules=(layers names headers format sizes habits)
 for rule in "${rules[@]}"; do
     echo "lint $rule"
     "lint_$rule"

@@ -7,7 +7,7 @@
 
 #include "base/str.h"
 
-const struct flag common_flags[] = {
+const struct flag cli_common_flags[] = {
     {"help", 'h', FLAG_BOOL, NULL, NULL, "print this help"},
     {"verbose", 'v', FLAG_BOOL, NULL, NULL, "print more, and the source line of an error"},
     {0},
@@ -53,7 +53,7 @@ static enum status unknown_command(const char *word, const char *second, struct 
     size_t count = 0;
     struct str group = {0}; // "info", where the word is the first of two
     size_t length = strlen(word);
-    for (const struct command *const *c = commands; *c && count < NAMES_MAX; c++) {
+    for (const struct command *const *c = cli_commands; *c && count < NAMES_MAX; c++) {
         if (!(*c)->hidden)
             names[count++] = (*c)->name;
         if (strncmp((*c)->name, word, length) == 0 && (*c)->name[length] == ' ')
@@ -79,7 +79,7 @@ static enum status unknown_command(const char *word, const char *second, struct 
 const struct command *command_find(int argc, char *const *argv, int *words, struct error *err)
 {
     assert(argc > 1);
-    for (const struct command *const *c = commands; *c; c++) {
+    for (const struct command *const *c = cli_commands; *c; c++) {
         int taken = words_matching((*c)->name, argc - 1, argv + 1);
         if (taken) {
             *words = 1 + taken;
@@ -216,7 +216,7 @@ static enum status check_positional(const struct command *command, const struct 
                                     struct error *err)
 {
     int count = (int)args->positional_count;
-    if (flag_bool(args, "help"))
+    if (cli_flag_bool(args, "help"))
         return OK;
     if (count < command->min_positional)
         return FAIL(err, ERR_USAGE, "%s: %s expected (usage: bench %s %s)", command->name,
@@ -228,8 +228,8 @@ static enum status check_positional(const struct command *command, const struct 
     return OK;
 }
 
-enum status arguments_parse(const struct command *command, int argc, char *const *argv,
-                            struct arguments **out, struct error *err)
+enum status cli_arguments_parse(const struct command *command, int argc, char *const *argv,
+                                struct arguments **out, struct error *err)
 {
     struct arguments *args = calloc(1, sizeof *args);
     const char **words = calloc((size_t)argc + 1, sizeof *words);
@@ -241,7 +241,7 @@ enum status arguments_parse(const struct command *command, int argc, char *const
     args->positional = words;
     args->argc = argc;
     add_flags(args, command->flags);
-    add_flags(args, common_flags);
+    add_flags(args, cli_common_flags);
     bool flags_over = false;
     for (int i = 0; i < argc && err->code == OK; i++) {
         if (!flags_over && strcmp(argv[i], "--") == 0)
@@ -254,14 +254,14 @@ enum status arguments_parse(const struct command *command, int argc, char *const
     if (err->code == OK)
         check_positional(command, args, err);
     if (err->code != OK) {
-        arguments_destroy(args);
+        cli_arguments_destroy(args);
         return err->code;
     }
     *out = args;
     return OK;
 }
 
-void arguments_destroy(struct arguments *args)
+void cli_arguments_destroy(struct arguments *args)
 {
     if (!args)
         return;
@@ -282,49 +282,49 @@ static const struct flag_value *value_of(const struct arguments *args, const cha
     return NULL;
 }
 
-bool flag_given(const struct arguments *args, const char *name)
+bool cli_flag_given(const struct arguments *args, const char *name)
 {
     return value_of(args, name)->given;
 }
 
-bool flag_bool(const struct arguments *args, const char *name)
+bool cli_flag_bool(const struct arguments *args, const char *name)
 {
     return value_of(args, name)->given;
 }
 
-const char *flag_string(const struct arguments *args, const char *name)
+const char *cli_flag_string(const struct arguments *args, const char *name)
 {
     return value_of(args, name)->text;
 }
 
-int64_t flag_int(const struct arguments *args, const char *name)
+int64_t cli_flag_int(const struct arguments *args, const char *name)
 {
     return value_of(args, name)->integer;
 }
 
-double flag_float(const struct arguments *args, const char *name)
+double cli_flag_float(const struct arguments *args, const char *name)
 {
     return value_of(args, name)->real;
 }
 
-size_t flag_list(const struct arguments *args, const char *name, const char *const **values)
+size_t cli_flag_list(const struct arguments *args, const char *name, const char *const **values)
 {
     const struct flag_value *value = value_of(args, name);
     *values = value->list;
     return value->list_count;
 }
 
-size_t positional_count(const struct arguments *args)
+size_t cli_positional_count(const struct arguments *args)
 {
     return args->positional_count;
 }
 
-const char *positional(const struct arguments *args, size_t i)
+const char *cli_positional(const struct arguments *args, size_t i)
 {
     return i < args->positional_count ? args->positional[i] : NULL;
 }
 
-enum exit_code exit_code_of(const struct error *err)
+enum exit_code cli_exit_code(const struct error *err)
 {
     return err->code == OK                ? EXIT_FINE
            : err->code == ERR_INTERRUPTED ? EXIT_INTERRUPTED

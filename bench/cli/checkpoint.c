@@ -15,7 +15,7 @@ static bool is_there(const char *path)
     return file_exists(path) || file_is_dir(path);
 }
 
-enum status checkpoint_find(const char *name, struct checkpoint **out, struct error *err)
+enum status cli_checkpoint_find(const char *name, struct checkpoint **out, struct error *err)
 {
     char *own = is_there(name) ? NULL : home_find(name);
     enum status status = checkpoint_open(own ? own : name, out, err);
@@ -23,7 +23,7 @@ enum status checkpoint_find(const char *name, struct checkpoint **out, struct er
     return status;
 }
 
-char *checkpoint_path(const char *name)
+char *cli_checkpoint_path(const char *name)
 {
     size_t length = strlen(name);
     bool json = length > 5 && str_equal(name + length - 5, ".json");
@@ -32,24 +32,25 @@ char *checkpoint_path(const char *name)
     return strchr(name, '/') ? home_find(name) : NULL;
 }
 
-enum status checkpoint_or_shape_find(const char *name, struct checkpoint **out, struct error *err)
+enum status cli_checkpoint_or_shape_find(const char *name, struct checkpoint **out,
+                                         struct error *err)
 {
     size_t length = strlen(name);
     if (file_exists(name) && length > 5 && str_equal(name + length - 5, ".json"))
         return checkpoint_synthetic(name, SHAPE_SEED, out, err);
     if (is_there(name) || strchr(name, '/'))
-        return checkpoint_find(name, out, err);
+        return cli_checkpoint_find(name, out, err);
     struct str relative = {0};
     str_printf(&relative, "models/shapes/%s.json", name);
     char *shape = home_find(str_text(&relative));
-    enum status status =
-        shape ? checkpoint_synthetic(shape, SHAPE_SEED, out, err) : checkpoint_find(name, out, err);
+    enum status status = shape ? checkpoint_synthetic(shape, SHAPE_SEED, out, err)
+                               : cli_checkpoint_find(name, out, err);
     free(shape);
     str_fini(&relative);
     return status;
 }
 
-enum status scheme_read(const char *name, const struct scheme **out, struct error *err)
+enum status cli_scheme_read(const char *name, const struct scheme **out, struct error *err)
 {
     *out = scheme_find(name);
     if (*out)
@@ -66,31 +67,32 @@ enum status scheme_read(const char *name, const struct scheme **out, struct erro
     return err->code;
 }
 
-enum status dtype_read(const char *flag, const char *name, enum dtype *out, struct error *err)
+enum status cli_dtype_read(const char *flag, const char *name, enum dtype *out, struct error *err)
 {
     if (storage_parse(name, out))
         return OK;
     return FAIL(err, ERR_USAGE, "%s %s: unknown (f32, f16, bf16, int8, int4, fp8)", flag, name);
 }
 
-enum status scheme_flags_read(const struct arguments *args, struct device_target target,
-                              struct scheme *out, enum dtype *kv, struct error *err)
+enum status cli_scheme_flags_read(const struct arguments *args, struct device_target target,
+                                  struct scheme *out, enum dtype *kv, struct error *err)
 {
-    const char *head_word = flag_string(args, "head"), *kv_word = flag_string(args, "kv");
+    const char *head_word = cli_flag_string(args, "head"), *kv_word = cli_flag_string(args, "kv");
     const struct scheme *row = NULL;
-    TRY(scheme_read(flag_string(args, "scheme"), &row, err));
+    TRY(cli_scheme_read(cli_flag_string(args, "scheme"), &row, err));
     enum dtype head = row->head;
     *kv = row->default_kv;
     if (head_word && !str_equal(head_word, "auto"))
-        TRY(dtype_read("--head", head_word, &head, err));
+        TRY(cli_dtype_read("--head", head_word, &head, err));
     if (kv_word && !str_equal(kv_word, "auto"))
-        TRY(dtype_read("--kv", kv_word, kv, err));
+        TRY(cli_dtype_read("--kv", kv_word, kv, err));
     *out = scheme_resolve(row, head, target);
     return OK;
 }
 
-enum status prompt_ids(const struct checkpoint *ck, const struct tokenizer *tok, const char *text,
-                       size_t bytes, int32_t **ids, size_t *count, struct error *err)
+enum status cli_prompt_ids(const struct checkpoint *ck, const struct tokenizer *tok,
+                           const char *text, size_t bytes, int32_t **ids, size_t *count,
+                           struct error *err)
 {
     int32_t bos = checkpoint_config(ck)->bos, *encoded = NULL;
     size_t n = 0, first = bos >= 0;

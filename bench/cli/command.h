@@ -27,14 +27,14 @@ struct flag {
 
 struct arguments; // parsed flags and positional words of one invocation
 
-bool flag_bool(const struct arguments *args, const char *name);
-const char *flag_string(const struct arguments *args, const char *name); // fallback or NULL
-int64_t flag_int(const struct arguments *args, const char *name);
-double flag_float(const struct arguments *args, const char *name);
-bool flag_given(const struct arguments *args, const char *name);
-size_t flag_list(const struct arguments *args, const char *name, const char *const **values);
-size_t positional_count(const struct arguments *args);
-const char *positional(const struct arguments *args, size_t i); // NULL beyond the last
+bool cli_flag_bool(const struct arguments *args, const char *name);
+const char *cli_flag_string(const struct arguments *args, const char *name); // fallback or NULL
+int64_t cli_flag_int(const struct arguments *args, const char *name);
+double cli_flag_float(const struct arguments *args, const char *name);
+bool cli_flag_given(const struct arguments *args, const char *name);
+size_t cli_flag_list(const struct arguments *args, const char *name, const char *const **values);
+size_t cli_positional_count(const struct arguments *args);
+const char *cli_positional(const struct arguments *args, size_t i); // NULL beyond the last
 
 struct command {
     const char *name;       // "run", or "model info" for a command of two words
@@ -48,10 +48,10 @@ struct command {
 };
 
 // The table, ended by a NULL pointer (commands.c). Each command file exports one `const struct command`.
-extern const struct command *const commands[];
+extern const struct command *const cli_commands[];
 
 // EXIT_FINE, EXIT_INTERRUPTED for ERR_INTERRUPTED, else EXIT_ERROR.
-enum exit_code exit_code_of(const struct error *err);
+enum exit_code cli_exit_code(const struct error *err);
 
 struct suite;
 // bench.conf alone, with the table's defaults for what it does not set. The caller calls suite_fini. path: of

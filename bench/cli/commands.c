@@ -22,7 +22,7 @@ extern const struct command command_export;
 extern const struct command command_run;
 extern const struct command command_worker;
 
-const struct command *const commands[] = {
+const struct command *const cli_commands[] = {
     &command_run,
     &command_generate,
     &command_report,

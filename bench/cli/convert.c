@@ -29,7 +29,7 @@ static enum status print_json(const char *path, const struct conversion *c, stru
                   "no_tokenizer", c->no_tokenizer[0] ? json_string(c->no_tokenizer) : json_null());
     if (!root)
         return FAIL(err, ERR_NOMEM, "the report as JSON");
-    json_dumpf(root, stdout, JSON_INDENT(2) | view_json_ascii(stdout));
+    json_dumpf(root, stdout, JSON_INDENT(2) | cli_view_json_ascii(stdout));
     putchar('\n');
     json_decref(root);
     return OK;
@@ -37,7 +37,7 @@ static enum status print_json(const char *path, const struct conversion *c, stru
 
 static enum exit_code convert_run(const struct arguments *args, struct error *err)
 {
-    const char *in = positional(args, 0), *out = flag_string(args, "output");
+    const char *in = cli_positional(args, 0), *out = cli_flag_string(args, "output");
     struct checkpoint *ck = NULL;
     struct conversion report;
     struct progress progress;
@@ -46,18 +46,18 @@ static enum exit_code convert_run(const struct arguments *args, struct error *er
         FAIL(err, ERR_USAGE, "-o FILE: where to write is missing");
         return EXIT_ERROR;
     }
-    if (checkpoint_or_shape_find(in, &ck, err) == OK) {
-        progress_begin(&progress, "converting", checkpoint_config(ck)->name);
-        checkpoint_convert(ck, flag_string(args, "type"), out, progress_update, &progress, &report,
-                           err);
-        told = !progress_end(&progress);
+    if (cli_checkpoint_or_shape_find(in, &ck, err) == OK) {
+        cli_progress_begin(&progress, "converting", checkpoint_config(ck)->name);
+        checkpoint_convert(ck, cli_flag_string(args, "type"), out, cli_progress_update, &progress,
+                           &report, err);
+        told = !cli_progress_end(&progress);
     }
-    if (err->code == OK && flag_bool(args, "json"))
+    if (err->code == OK && cli_flag_bool(args, "json"))
         print_json(out, &report, err);
     else if (err->code == OK)
         print_report(out, &report);
     checkpoint_destroy(ck);
-    return told ? EXIT_INTERRUPTED : exit_code_of(err);
+    return told ? EXIT_INTERRUPTED : cli_exit_code(err);
 }
 
 static const struct flag flags[] = {

@@ -46,7 +46,7 @@ static char *configured_database(struct error *err)
     if (command_config(&suite, &config, err) != OK)
         return NULL;
     if (suite.bench.db) {
-        const char *beside = path_beside(&suite.arena, config, suite.bench.db);
+        const char *beside = suite_path_next_to(&suite.arena, config, suite.bench.db);
         path = beside ? strdup(beside) : NULL;
         if (!path)
             FAIL(err, ERR_NOMEM, "no memory for the database's path");
@@ -57,7 +57,7 @@ static char *configured_database(struct error *err)
 
 char *command_database(const struct arguments *args, struct error *err)
 {
-    const char *given = flag_string(args, "db");
+    const char *given = cli_flag_string(args, "db");
     if (!given) {
         char *path = configured_database(err);
         return path || err->code != OK ? path : user_database(err);

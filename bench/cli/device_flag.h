@@ -13,16 +13,16 @@
 
 // What --device names. Errors: ERR_USAGE for an unknown word, with the nearest known one; ERR_UNSUPPORTED, with
 // the reason, for a device that is not available here.
-enum status device_flag_find(const struct arguments *args, struct device_info *out,
-                             struct error *err);
+enum status cli_device_find(const struct arguments *args, struct device_info *out,
+                            struct error *err);
 
 // The same, opened with pinned threads. threads: as pool_create. isa: the value of --isa, the words of tiers
 // that may be used, NULL: all. Errors: as above, ERR_USAGE for unknown tiers, and device_open's.
-enum status device_flag_open(const struct arguments *args, int64_t threads, const char *isa,
-                             struct device **out, struct error *err);
+enum status cli_device_open(const struct arguments *args, int64_t threads, const char *isa,
+                            struct device **out, struct error *err);
 
 // The threads of a device, 0 where it has none, and whether they are pinned.
-int device_threads(const struct device *device);
-bool device_pinned(const struct device *device);
+int cli_device_threads(const struct device *device);
+bool cli_device_pinned(const struct device *device);
 
 #endif

@@ -155,7 +155,7 @@ static void print_windows(const struct plan *plan, FILE *out)
     }
 }
 
-void dry_run_print(const struct plan *plan, const char *basis, FILE *out)
+void cli_dry_run_print(const struct plan *plan, const char *basis, FILE *out)
 {
     int width = label_width(plan);
     char wait[24], memory[24];
@@ -227,8 +227,8 @@ static json_t *quality_json(const struct plan_quality *q)
                      "reason", q->skip, "predicted_ns", q->predicted_ns);
 }
 
-enum status dry_run_print_json(const struct plan *plan, const char *basis, FILE *out,
-                               struct error *err)
+enum status cli_dry_run_print_json(const struct plan *plan, const char *basis, FILE *out,
+                                   struct error *err)
 {
     json_t *cells = json_array(), *qualities = json_array();
     for (size_t i = 0; i < plan->quality_count; i++)
@@ -241,7 +241,7 @@ enum status dry_run_print_json(const struct plan *plan, const char *basis, FILE 
                              "predicted_ns", plan->predicted_ns, "basis", basis, "duplicates",
                              (json_int_t)plan->duplicates, "memory_bytes",
                              (json_int_t)plan->memory_bytes, "threads_note", plan->threads_note);
-    char *text = root ? json_dumps(root, JSON_INDENT(2) | view_json_ascii(out)) : NULL;
+    char *text = root ? json_dumps(root, JSON_INDENT(2) | cli_view_json_ascii(out)) : NULL;
     if (text)
         fprintf(out, "%s\n", text); // data: a terminal gets it in ASCII
     else

@@ -8,8 +8,8 @@
 #include "bench/suite/plan.h"
 
 // basis: where the times come from, "ceilings of run 3".
-void dry_run_print(const struct plan *plan, const char *basis, FILE *out);
-enum status dry_run_print_json(const struct plan *plan, const char *basis, FILE *out,
-                               struct error *err);
+void cli_dry_run_print(const struct plan *plan, const char *basis, FILE *out);
+enum status cli_dry_run_print_json(const struct plan *plan, const char *basis, FILE *out,
+                                   struct error *err);
 
 #endif

@@ -25,7 +25,8 @@ static enum status to_text(struct store *store, const char *run, bool csv, FILE 
     if (csv)
         return export_csv(store, run, text, err);
     TRY(export_json(store, run, &root, err));
-    char *dump = json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(17) | view_json_ascii(out));
+    char *dump =
+        json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(17) | cli_view_json_ascii(out));
     json_decref(root);
     if (dump) {
         str_append(text, dump);
@@ -45,18 +46,18 @@ static enum status write_text(const char *path, const struct str *text, struct e
 
 static enum exit_code run_export(const struct arguments *args, struct error *err)
 {
-    const char *format = flag_string(args, "format"), *output = flag_string(args, "output");
-    bool csv = str_equal(format, "csv") && !flag_bool(args, "json");
+    const char *format = cli_flag_string(args, "format"), *output = cli_flag_string(args, "output");
+    bool csv = str_equal(format, "csv") && !cli_flag_bool(args, "json");
     struct store *store = NULL;
     struct str text = {0};
-    if (!csv && !str_equal(format, "json") && !flag_bool(args, "json"))
+    if (!csv && !str_equal(format, "json") && !cli_flag_bool(args, "json"))
         FAIL(err, ERR_USAGE, "unknown export format '%s': json and csv are known", format);
-    else if (view_open(args, &store, err) == OK &&
-             to_text(store, positional(args, 0), csv, output ? NULL : stdout, &text, err) == OK)
+    else if (cli_view_open(args, &store, err) == OK &&
+             to_text(store, cli_positional(args, 0), csv, output ? NULL : stdout, &text, err) == OK)
         write_text(output, &text, err);
     str_fini(&text);
     store_close(store);
-    return exit_code_of(err);
+    return cli_exit_code(err);
 }
 
 const struct command command_export = {

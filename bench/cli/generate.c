@@ -49,7 +49,7 @@ struct session {
 static enum status int_in(const struct arguments *args, const char *name, int64_t min, int *out,
                           struct error *err)
 {
-    int64_t value = flag_int(args, name);
+    int64_t value = cli_flag_int(args, name);
     if (value < min || value > MAX_TOKENS)
         return FAIL(err, ERR_USAGE, "--%s %lld: must be %lld to %d", name, (long long)value,
                     (long long)min, MAX_TOKENS);
@@ -59,13 +59,13 @@ static enum status int_in(const struct arguments *args, const char *name, int64_
 
 static enum status request_read(const struct arguments *args, struct request *r, struct error *err)
 {
-    r->model = positional(args, 0);
-    r->prompt = positional(args, 1);
-    r->json = flag_bool(args, "json");
-    r->calib = flag_string(args, "calib");
-    r->sampling.temperature = (float)flag_float(args, "temperature");
-    r->sampling.top_p = (float)flag_float(args, "top-p");
-    r->sampling.seed = (uint64_t)flag_int(args, "seed");
+    r->model = cli_positional(args, 0);
+    r->prompt = cli_positional(args, 1);
+    r->json = cli_flag_bool(args, "json");
+    r->calib = cli_flag_string(args, "calib");
+    r->sampling.temperature = (float)cli_flag_float(args, "temperature");
+    r->sampling.top_p = (float)cli_flag_float(args, "top-p");
+    r->sampling.seed = (uint64_t)cli_flag_int(args, "seed");
     TRY(int_in(args, "top-k", 0, &r->sampling.top_k, err));
     TRY(int_in(args, "gen", 1, &r->gen, err));
     TRY(int_in(args, "chunk", 1, &r->chunk, err));
@@ -80,8 +80,8 @@ static enum status prompt_encode(struct session *s, struct error *err)
     if (!s->tok)
         return FAIL(err, ERR_UNSUPPORTED, "%s: has no tokenizer", s->request.model);
     uint64_t begin = clock_ns();
-    TRY(prompt_ids(s->ck, s->tok, s->request.prompt, strlen(s->request.prompt), &s->ids, &s->prompt,
-                   err));
+    TRY(cli_prompt_ids(s->ck, s->tok, s->request.prompt, strlen(s->request.prompt), &s->ids,
+                       &s->prompt, err));
     s->encode_ns = clock_ns() - begin;
     if (s->prompt > MAX_TOKENS)
         return FAIL(err, ERR_USAGE, "a prompt of %zu tokens (1 to %d)", s->prompt, MAX_TOKENS);
@@ -93,19 +93,19 @@ static enum status session_open(const struct arguments *args, struct session *s,
     struct request *r = &s->request;
     machine_limit_memory(
         0); // an allocation that does not fit is reported in one line, and nothing is killed
-    TRY(device_flag_open(args, r->threads, flag_string(args, "isa"), &s->device, err));
-    TRY(scheme_flags_read(args, device_target(s->device), &r->scheme, &r->kv, err));
+    TRY(cli_device_open(args, r->threads, cli_flag_string(args, "isa"), &s->device, err));
+    TRY(cli_scheme_flags_read(args, device_target(s->device), &r->scheme, &r->kv, err));
     uint64_t begin = clock_ns();
-    TRY(checkpoint_find(r->model, &s->ck, err));
+    TRY(cli_checkpoint_find(r->model, &s->ck, err));
     TRY(prompt_encode(s, err));
     struct engine_options options = {.device = s->device,
                                      .scheme = &r->scheme,
                                      .calib = r->calib,
-                                     .calibrating = progress_calibrating};
+                                     .calibrating = cli_progress_calibrating};
     struct progress progress;
-    progress_begin(&progress, "loading", checkpoint_config(s->ck)->name);
-    model_load(s->ck, &options, progress_update, &progress, &s->model, err);
-    TRY(progress_finish(&progress, err));
+    cli_progress_begin(&progress, "loading", checkpoint_config(s->ck)->name);
+    model_load(s->ck, &options, cli_progress_update, &progress, &s->model, err);
+    TRY(cli_progress_finish(&progress, err));
     s->load_ns = clock_ns() - begin;
     struct context_options context = {
         .batch = 1,
@@ -210,11 +210,11 @@ static void timings_print(const struct session *s, FILE *out)
                 format_time_ns(t.tpot_ns, a, sizeof a), t.decode_tok_s);
     else
         fprintf(out, "decode   none: one token was generated\n");
-    int threads = device_threads(s->device);
+    int threads = cli_device_threads(s->device);
     plain_printf(out, "%s, %s, ", model_config(s->model)->name, model_scheme(s->model)->arithmetic);
     if (threads)
         fprintf(out, "%d thread%s%s\n", threads, threads == 1 ? "" : "s",
-                device_pinned(s->device) ? "" : ", not pinned");
+                cli_device_pinned(s->device) ? "" : ", not pinned");
     else
         fprintf(out, "%s\n", device_info(s->device)->name);
 }
@@ -237,7 +237,7 @@ static enum status json_print(const struct session *s, struct error *err)
     json_t *root =
         json_pack("{s:s, s:s, s:s, s:i, s:o, s:I, s:i, s:I, s:I, s:f, s:f, s:o, s:o}", "model",
                   model_config(s->model)->name, "scheme", s->request.scheme.name, "device",
-                  device_info(s->device)->name, "threads", device_threads(s->device), "text",
+                  device_info(s->device)->name, "threads", cli_device_threads(s->device), "text",
                   text_json(&s->text), "prompt_tokens", (json_int_t)s->prompt, "generated_tokens",
                   s->request.gen, "load_ns", (json_int_t)s->load_ns, "tokenization_ns",
                   (json_int_t)s->encode_ns, "ttft_ns", t.ttft_ns, "prefill_tok_s", t.prefill_tok_s,
@@ -245,7 +245,7 @@ static enum status json_print(const struct session *s, struct error *err)
                   decoded ? json_real(t.decode_tok_s) : json_null());
     if (!root)
         return FAIL(err, ERR_NOMEM, "the result as JSON");
-    json_dumpf(root, stdout, JSON_INDENT(2) | view_json_ascii(stdout));
+    json_dumpf(root, stdout, JSON_INDENT(2) | cli_view_json_ascii(stdout));
     putchar('\n');
     json_decref(root);
     return OK;
@@ -266,7 +266,7 @@ static enum exit_code generate_run(const struct arguments *args, struct error *e
         }
     }
     session_close(&s);
-    return exit_code_of(err);
+    return cli_exit_code(err);
 }
 
 static const struct flag flags[] = {

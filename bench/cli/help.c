@@ -26,7 +26,7 @@ static void print_flags(const struct flag *flags, FILE *out)
     }
 }
 
-void help_command(const struct command *command, FILE *out)
+void cli_help_command(const struct command *command, FILE *out)
 {
     fprintf(out, "usage: bench %s%s%s [flags]\n\n%s\n", command->name,
             command->positional ? " " : "", command->positional ? command->positional : "",
@@ -35,13 +35,13 @@ void help_command(const struct command *command, FILE *out)
         fprintf(out, "\n%s\n", command->details);
     fputs("\nflags:\n", out);
     print_flags(command->flags, out);
-    print_flags(common_flags, out);
+    print_flags(cli_common_flags, out);
 }
 
-bool help_group(const char *word, FILE *out)
+bool cli_help_group(const char *word, FILE *out)
 {
     size_t length = strlen(word), count = 0;
-    for (const struct command *const *c = commands; *c; c++) {
+    for (const struct command *const *c = cli_commands; *c; c++) {
         if (strncmp((*c)->name, word, length) != 0 || (*c)->name[length] != ' ')
             continue;
         if (count++ == 0)
@@ -51,13 +51,13 @@ bool help_group(const char *word, FILE *out)
     return count > 0;
 }
 
-void help_program(FILE *out)
+void cli_help_program(FILE *out)
 {
     fputs("usage: bench COMMAND [arguments] [flags]\n\n"
           "Measures LLM inference on this machine and says what limits it.\n\n"
           "commands:\n",
           out);
-    for (const struct command *const *c = commands; *c; c++) {
+    for (const struct command *const *c = cli_commands; *c; c++) {
         if ((*c)->hidden)
             continue;
         char left[64];
@@ -75,21 +75,23 @@ void help_program(FILE *out)
 
 static enum exit_code run_help(const struct arguments *args, struct error *err)
 {
-    char *words[3] = {(char *)"bench", (char *)positional(args, 0), (char *)positional(args, 1)};
+    char *words[3] = {(char *)"bench", (char *)cli_positional(args, 0),
+                      (char *)cli_positional(args, 1)};
     if (!words[1]) {
-        help_program(stdout);
+        cli_help_program(stdout);
         return EXIT_FINE;
     }
     if (str_equal(words[1], "options")) {
-        flag_bool(args, "markdown") ? options_print_markdown(stdout) : options_print_help(stdout);
+        cli_flag_bool(args, "markdown") ? options_print_markdown(stdout)
+                                        : options_print_help(stdout);
         return EXIT_FINE;
     }
     int taken = 0;
     const struct command *command =
-        command_find(1 + (int)positional_count(args), words, &taken, err);
+        command_find(1 + (int)cli_positional_count(args), words, &taken, err);
     if (!command)
         return EXIT_ERROR;
-    help_command(command, stdout);
+    cli_help_command(command, stdout);
     return EXIT_FINE;
 }
 

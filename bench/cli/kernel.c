@@ -14,12 +14,12 @@
 
 static const char *asked_pattern(const struct arguments *args)
 {
-    return positional_count(args) ? positional(args, 0) : "*";
+    return cli_positional_count(args) ? cli_positional(args, 0) : "*";
 }
 
 static enum status print_json(json_t *rows, struct error *err)
 {
-    if (!rows || json_dumpf(rows, stdout, JSON_INDENT(2) | view_json_ascii(stdout)) != 0)
+    if (!rows || json_dumpf(rows, stdout, JSON_INDENT(2) | cli_view_json_ascii(stdout)) != 0)
         return FAIL(err, ERR_NOMEM, "no memory for the JSON");
     putchar('\n');
     return OK;
@@ -55,12 +55,12 @@ static enum exit_code run_check(const struct arguments *args, struct error *err)
     char text[128];
     struct device *device = NULL;
     // A new seed each time finds more; the one given finds the same again.
-    uint64_t seed = flag_given(args, "seed") ? (uint64_t)flag_int(args, "seed")
-                                             : (uint64_t)clock_wall_ns() % 1000000;
-    if (device_flag_open(args, 1, flag_string(args, "isa"), &device, err) != OK)
+    uint64_t seed = cli_flag_given(args, "seed") ? (uint64_t)cli_flag_int(args, "seed")
+                                                 : (uint64_t)clock_wall_ns() % 1000000;
+    if (cli_device_open(args, 1, cli_flag_string(args, "isa"), &device, err) != OK)
         return EXIT_ERROR;
     const struct device_info *info = device_info(device);
-    if (flag_bool(args, "json"))
+    if (cli_flag_bool(args, "json"))
         table.rows = json_array();
     else
         printf("%s against kernels/ref, tiers %s, seed %llu\n\n%-34s %4s %6s\n", info->name,
@@ -159,13 +159,13 @@ static size_t cache_bytes(int threads)
 {
     struct memory_level levels[MEMORY_LEVELS_MAX];
     int count = machine_memory_levels(levels);
-    return count > 1 ? memory_level_capacity(&levels[count - 2], threads) : 0;
+    return count > 1 ? topology_level_capacity(&levels[count - 2], threads) : 0;
 }
 
 static enum status bench_all(const struct arguments *args, struct device *device,
                              struct bench_table *table, struct error *err)
 {
-    int threads = device_threads(device);
+    int threads = cli_device_threads(device);
     size_t cache = threads ? cache_bytes(threads) : device_info(device)->cache_bytes;
     TRY(kernel_bench("k_read_*", device, cache, keep_limit, &table->limits, err));
     TRY(kernel_bench("k_peak_*", device, cache, keep_limit, &table->limits, err));
@@ -173,22 +173,23 @@ static enum status bench_all(const struct arguments *args, struct device *device
         printf(
             "%d threads%s, %.0f MiB of last-level cache; ceilings: the best READ and PEAK of this "
             "run\n\n%-30s %-42s %10s %8s %9s %s\n",
-            threads, device_pinned(device) ? ", pinned" : ", not pinned", (double)cache / (1 << 20),
-            "kernel", "shape", "time", "GB/s", "GFLOP/s", "share of the ceiling");
+            threads, cli_device_pinned(device) ? ", pinned" : ", not pinned",
+            (double)cache / (1 << 20), "kernel", "shape", "time", "GB/s", "GFLOP/s",
+            "share of the ceiling");
     TRY(kernel_bench(asked_pattern(args), device, cache, bench_row, table, err));
     return table->rows ? print_json(table->rows, err) : OK;
 }
 
 static enum exit_code run_bench(const struct arguments *args, struct error *err)
 {
-    struct bench_table table = {.rows = flag_bool(args, "json") ? json_array() : NULL};
+    struct bench_table table = {.rows = cli_flag_bool(args, "json") ? json_array() : NULL};
     struct device *device = NULL;
-    if (device_flag_open(args, flag_int(args, "threads"), flag_string(args, "isa"), &device, err) ==
-        OK)
+    if (cli_device_open(args, cli_flag_int(args, "threads"), cli_flag_string(args, "isa"), &device,
+                        err) == OK)
         bench_all(args, device, &table, err);
     device_close(device);
     json_decref(table.rows);
-    return exit_code_of(err);
+    return cli_exit_code(err);
 }
 
 // ---- the commands --------------------------------------------------------------------------------------

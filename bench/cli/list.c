@@ -23,19 +23,19 @@ static enum status print_runs(const struct run_row *runs, size_t count, struct e
     static const char *const heads[] = {">run",    "suite",     "started", "status", ">cells",
                                         ">failed", ">left out", ">trials", NULL};
     struct view_table table;
-    view_begin(&table, heads);
+    cli_view_begin(&table, heads);
     for (size_t i = 0; i < count; i++) {
         char when[32];
-        view_cell(&table, "%lld", (long long)runs[i].id);
-        view_cell(&table, "%s", runs[i].suite_name);
-        view_cell(&table, "%s", clock_iso8601(runs[i].started_ns, when, sizeof when));
-        view_cell(&table, "%s", runs[i].status);
-        view_cell(&table, "%lld", (long long)runs[i].cells);
-        view_cell(&table, "%lld", (long long)runs[i].failed);
-        view_cell(&table, "%lld", (long long)runs[i].left_out);
-        view_cell(&table, "%lld", (long long)runs[i].trials);
+        cli_view_cell(&table, "%lld", (long long)runs[i].id);
+        cli_view_cell(&table, "%s", runs[i].suite_name);
+        cli_view_cell(&table, "%s", clock_iso8601(runs[i].started_ns, when, sizeof when));
+        cli_view_cell(&table, "%s", runs[i].status);
+        cli_view_cell(&table, "%lld", (long long)runs[i].cells);
+        cli_view_cell(&table, "%lld", (long long)runs[i].failed);
+        cli_view_cell(&table, "%lld", (long long)runs[i].left_out);
+        cli_view_cell(&table, "%lld", (long long)runs[i].trials);
     }
-    return view_print(&table, err);
+    return cli_view_print(&table, err);
 }
 
 static enum status list_runs(struct store *store, struct arena *arena, bool json, struct error *err)
@@ -50,7 +50,7 @@ static enum status list_runs(struct store *store, struct arena *arena, bool json
     json_t *list = json_array();
     for (size_t i = 0; i < count; i++)
         json_array_append_new(list, export_run(&runs[i]));
-    return view_json(list, err);
+    return cli_view_json(list, err);
 }
 
 // ---- cells --------------------------------------------------------------------------------------
@@ -59,10 +59,10 @@ static void figure_cell(struct view_table *table, const struct summary_row *rows
                         const struct cell_row *cell, const char *name, const char *phase)
 {
     char text[64] = "";
-    const struct summary_row *row = summary_find(rows, count, cell->id, name, phase);
-    if (row && cell_measured(cell))
+    const struct summary_row *row = query_summary_find(rows, count, cell->id, name, phase);
+    if (row && query_cell_measured(cell))
         metric_format(row->stat.median, row->unit, text, sizeof text);
-    view_cell(table, "%s", text);
+    cli_view_cell(table, "%s", text);
 }
 
 static enum status print_cells(const struct cell_row *cells, size_t count,
@@ -72,22 +72,22 @@ static enum status print_cells(const struct cell_row *cells, size_t count,
                                         ">prefill", ">decode", "reason", NULL};
     struct str words = {0};
     struct view_table table;
-    view_begin(&table, heads);
+    cli_view_begin(&table, heads);
     for (size_t i = 0; i < count; i++) {
         const struct cell_row *c = &cells[i];
-        view_cell(&table, "%.10s", c->key);
-        view_cell(&table, "%s", c->label);
-        view_cell(&table, "%s", c->status);
-        view_cell(&table, "%d/%d", c->trials, c->trials_planned);
+        cli_view_cell(&table, "%.10s", c->key);
+        cli_view_cell(&table, "%s", c->label);
+        cli_view_cell(&table, "%s", c->status);
+        cli_view_cell(&table, "%d/%d", c->trials, c->trials_planned);
         figure_cell(&table, rows, row_count, c, METRIC_TTFT, "prefill");
         figure_cell(&table, rows, row_count, c, METRIC_PREFILL_TPS, "prefill");
         figure_cell(&table, rows, row_count, c, METRIC_DECODE_TPS, "decode");
         str_append(&words, c->caveat);
         str_printf(&words, "%s%s", c->caveat[0] && c->reason[0] ? "; " : "", c->reason);
-        view_cell(&table, "%s", str_text(&words));
+        cli_view_cell(&table, "%s", str_text(&words));
         str_fini(&words);
     }
-    return view_print(&table, err);
+    return cli_view_print(&table, err);
 }
 
 static enum status list_cells(struct store *store, struct arena *arena, const char *which,
@@ -111,24 +111,24 @@ static enum status list_cells(struct store *store, struct arena *arena, const ch
         json_object_set_new(cell, "figures", figures);
         json_array_append_new(list, cell);
     }
-    return view_json(list, err);
+    return cli_view_json(list, err);
 }
 
 static enum exit_code run_list(const struct arguments *args, struct error *err)
 {
     struct store *store = NULL;
     struct arena arena = {0};
-    const char *run = flag_string(args, "run");
-    if (view_open(args, &store, err) == OK && query_begin(store, err) == OK) {
+    const char *run = cli_flag_string(args, "run");
+    if (cli_view_open(args, &store, err) == OK && query_begin(store, err) == OK) {
         if (run)
-            list_cells(store, &arena, run, flag_bool(args, "json"), err);
+            list_cells(store, &arena, run, cli_flag_bool(args, "json"), err);
         else
-            list_runs(store, &arena, flag_bool(args, "json"), err);
+            list_runs(store, &arena, cli_flag_bool(args, "json"), err);
         query_end(store);
     }
     arena_fini(&arena);
     store_close(store);
-    return exit_code_of(err);
+    return cli_exit_code(err);
 }
 
 const struct command command_list = {

@@ -50,7 +50,7 @@ static enum status parse_ids(const char *text, struct logits_request *r, struct 
 static enum status read_prompt(const struct arguments *args, struct logits_request *r,
                                struct error *err)
 {
-    const char *ids = flag_string(args, "ids"), *prompt = flag_string(args, "prompt");
+    const char *ids = cli_flag_string(args, "ids"), *prompt = cli_flag_string(args, "prompt");
     struct tokenizer *tok = NULL;
     if (!ids == !prompt)
         return FAIL(err, ERR_USAGE, "give either --ids or --prompt");
@@ -58,8 +58,9 @@ static enum status read_prompt(const struct arguments *args, struct logits_reque
         return parse_ids(ids, r, err);
     TRY(checkpoint_tokenizer(r->ck, &tok, err));
     if (!tok)
-        return FAIL(err, ERR_UNSUPPORTED, "%s: has no tokenizer", positional(args, 0));
-    enum status status = prompt_ids(r->ck, tok, prompt, strlen(prompt), &r->ids, &r->count, err);
+        return FAIL(err, ERR_UNSUPPORTED, "%s: has no tokenizer", cli_positional(args, 0));
+    enum status status =
+        cli_prompt_ids(r->ck, tok, prompt, strlen(prompt), &r->ids, &r->count, err);
     tokenizer_destroy(tok);
     return status;
 }
@@ -67,26 +68,26 @@ static enum status read_prompt(const struct arguments *args, struct logits_reque
 static enum status open_request(const struct arguments *args, struct logits_request *r,
                                 struct error *err)
 {
-    int64_t chunk = flag_int(args, "chunk");
+    int64_t chunk = cli_flag_int(args, "chunk");
     if (chunk < 1 || chunk > MAX_IDS)
         return FAIL(err, ERR_USAGE, "--chunk %lld: must be 1 to %d", (long long)chunk, MAX_IDS);
     struct scheme scheme;
     enum dtype kv;
     machine_limit_memory(
         0); // an allocation that does not fit is reported in one line, and nothing is killed
-    TRY(device_flag_open(args, flag_int(args, "threads"), flag_string(args, "isa"), &r->device,
-                         err));
-    TRY(scheme_flags_read(args, device_target(r->device), &scheme, &kv, err));
+    TRY(cli_device_open(args, cli_flag_int(args, "threads"), cli_flag_string(args, "isa"),
+                        &r->device, err));
+    TRY(cli_scheme_flags_read(args, device_target(r->device), &scheme, &kv, err));
     struct engine_options options = {
-        .device = r->device, .scheme = &scheme, .calibrating = progress_calibrating};
-    TRY(checkpoint_or_shape_find(positional(args, 0), &r->ck, err));
+        .device = r->device, .scheme = &scheme, .calibrating = cli_progress_calibrating};
+    TRY(cli_checkpoint_or_shape_find(cli_positional(args, 0), &r->ck, err));
     TRY(read_prompt(args, r, err));
     if (r->count > MAX_IDS)
         return FAIL(err, ERR_USAGE, "%zu ids are more than %d", r->count, MAX_IDS);
     struct progress progress;
-    progress_begin(&progress, "loading", checkpoint_config(r->ck)->name);
-    model_load(r->ck, &options, progress_update, &progress, &r->model, err);
-    TRY(progress_finish(&progress, err));
+    cli_progress_begin(&progress, "loading", checkpoint_config(r->ck)->name);
+    model_load(r->ck, &options, cli_progress_update, &progress, &r->model, err);
+    TRY(cli_progress_finish(&progress, err));
     r->vocab = model_config(r->model)->vocab;
     r->chunk = (size_t)chunk < r->count ? (int)chunk : (int)r->count;
     struct context_options context = {
@@ -137,7 +138,7 @@ static void print_json(const struct logits_request *r)
 static enum exit_code logits_run(const struct arguments *args, struct error *err)
 {
     struct logits_request r = {0};
-    const char *output = flag_string(args, "output");
+    const char *output = cli_flag_string(args, "output");
     if (open_request(args, &r, err) == OK && run_prompt(&r, err) == OK) {
         size_t bytes = r.count * (size_t)r.vocab * sizeof *r.rows;
         if (output)
@@ -151,7 +152,7 @@ static enum exit_code logits_run(const struct arguments *args, struct error *err
     model_destroy(r.model);
     checkpoint_destroy(r.ck);
     device_close(r.device);
-    return exit_code_of(err);
+    return cli_exit_code(err);
 }
 
 static const struct flag flags[] = {

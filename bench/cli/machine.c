@@ -281,7 +281,7 @@ static enum status print_json(const struct findings *f, struct error *err)
         devices_json(f), "counters", "source", counters_source(f->counters), "refused",
         counters_reason(f->counters), "names", names, "threads", f->threads, "pinned", f->pinned,
         "ceilings", ceilings_json(f->ceilings), "note", f->ceilings->note);
-    if (!root || json_dumpf(root, stdout, JSON_INDENT(2) | view_json_ascii(stdout)) != 0)
+    if (!root || json_dumpf(root, stdout, JSON_INDENT(2) | cli_view_json_ascii(stdout)) != 0)
         FAIL(err, root ? ERR_IO : ERR_NOMEM, "machine: the JSON cannot be written");
     else
         putchar('\n');
@@ -294,7 +294,7 @@ static enum status print_json(const struct findings *f, struct error *err)
 static enum status find_out(const struct arguments *args, struct findings *f, struct error *err)
 {
     struct device *device = NULL;
-    int64_t threads = flag_int(args, "threads");
+    int64_t threads = cli_flag_int(args, "threads");
     if (threads < 0 || threads > 4096)
         return FAIL(err, ERR_USAGE, "--threads: %lld is not between 0 and 4096",
                     (long long)threads);
@@ -305,10 +305,10 @@ static enum status find_out(const struct arguments *args, struct findings *f, st
     struct device_options options = {.threads = (int)threads, .pin = true, .isa = ISA_ALL};
     f->device_count = device_list(f->devices, DEVICES_MAX);
     TRY(device_open(DEVICE_DEFAULT, &options, &device, err));
-    f->threads = device_threads(device);
-    f->pinned = device_pinned(device);
+    f->threads = cli_device_threads(device);
+    f->pinned = cli_device_pinned(device);
     if (counters_open(&f->counters, err) == OK)
-        ceilings_measure(device, flag_bool(args, "quick"), f->ceilings, err);
+        ceilings_measure(device, cli_flag_bool(args, "quick"), f->ceilings, err);
     device_close(device);
     return err->code;
 }
@@ -317,7 +317,7 @@ static enum exit_code run(const struct arguments *args, struct error *err)
 {
     struct findings findings = {0};
     if (find_out(args, &findings, err) == OK) {
-        if (flag_bool(args, "json"))
+        if (cli_flag_bool(args, "json"))
             print_json(&findings, err);
         else
             print_text(&findings);
@@ -325,7 +325,7 @@ static enum exit_code run(const struct arguments *args, struct error *err)
     counters_close(findings.counters);
     free(findings.ceilings);
     machine_fini(&findings.machine);
-    return exit_code_of(err);
+    return cli_exit_code(err);
 }
 
 const struct command command_machine = {

@@ -15,18 +15,18 @@ static enum exit_code run_command(int argc, char **argv, const char **name, bool
     int words = 0;
     const struct command *command = command_find(argc, argv, &words, err);
     struct arguments *args = NULL;
-    if (!command || arguments_parse(command, argc - words, argv + words, &args, err) != OK)
+    if (!command || cli_arguments_parse(command, argc - words, argv + words, &args, err) != OK)
         return EXIT_ERROR;
     enum exit_code code = EXIT_FINE;
     *name = command->name;
-    *verbose = flag_bool(args, "verbose");
+    *verbose = cli_flag_bool(args, "verbose");
     if (*verbose)
         log_set_level(LOG_DEBUG);
-    if (flag_bool(args, "help"))
-        help_command(command, stdout);
+    if (cli_flag_bool(args, "help"))
+        cli_help_command(command, stdout);
     else
         code = command->run(args, err);
-    arguments_destroy(args);
+    cli_arguments_destroy(args);
     return err->code != OK && code == EXIT_FINE ? EXIT_ERROR : code;
 }
 
@@ -73,14 +73,14 @@ int main(int argc, char **argv)
     enum exit_code code = EXIT_FINE;
     interrupt_spare_writes();
     if (argc < 2) {
-        help_program(stderr);
+        cli_help_program(stderr);
         return EXIT_ERROR;
     }
     if (asks_help(argv[1]))
-        help_program(stdout);
+        cli_help_program(stdout);
     else if (str_equal(argv[1], "--version"))
         printf("bench %s\n", BENCH_VERSION);
-    else if (argc == 3 && asks_help(argv[2]) && help_group(argv[1], stdout))
+    else if (argc == 3 && asks_help(argv[2]) && cli_help_group(argv[1], stdout))
         ; // `bench model --help`: printed
     else
         code = run_command(argc, argv, &name, &verbose, &err);

@@ -39,7 +39,7 @@ static enum status read_contexts(const struct arguments *args, struct findings *
 {
     static const int usual[] = {512, 2048, 8192, 32768};
     const char *const *given;
-    size_t count = flag_list(args, "context", &given);
+    size_t count = cli_flag_list(args, "context", &given);
     if (count > CONTEXTS_MAX)
         return FAIL(err, ERR_USAGE, "--context: given more than %d times", CONTEXTS_MAX);
     for (size_t i = 0; i < count; i++) {
@@ -68,14 +68,14 @@ static enum status find_threads(struct findings *f, struct error *err)
 static enum status find(const struct arguments *args, struct findings *f, struct error *err)
 {
     struct tokenizer *tok;
-    int64_t batch = flag_int(args, "batch");
+    int64_t batch = cli_flag_int(args, "batch");
     if (batch < 1 || batch > 1 << 16)
         return FAIL(err, ERR_USAGE, "--batch %lld: must be 1 to %d", (long long)batch, 1 << 16);
     f->batch = (int)batch;
-    TRY(checkpoint_or_shape_find(positional(args, 0), &f->ck, err));
+    TRY(cli_checkpoint_or_shape_find(cli_positional(args, 0), &f->ck, err));
     f->config = checkpoint_config(f->ck);
     TRY(read_contexts(args, f, err));
-    TRY(device_flag_find(args, &f->device, err));
+    TRY(cli_device_find(args, &f->device, err));
     TRY(find_threads(f, err));
     f->class_count = checkpoint_tensor_classes(f->ck, f->classes, CLASSES_MAX);
     for (size_t i = 0; i < f->class_count; i++)
@@ -84,7 +84,7 @@ static enum status find(const struct arguments *args, struct findings *f, struct
         f->tokenizer_ids = tokenizer_vocab(tok);
         tokenizer_destroy(tok);
     }
-    return flag_bool(args, "hash") ? checkpoint_content_hash(f->ck, f->hash, err) : OK;
+    return cli_flag_bool(args, "hash") ? checkpoint_content_hash(f->ck, f->hash, err) : OK;
 }
 
 // False: the checkpoint does not run in that scheme.
@@ -420,10 +420,10 @@ static enum status print_json(const struct findings *f, struct error *err)
                   f->tokenizer_ids ? json_integer(f->tokenizer_ids) : json_null(), "sha256",
                   f->hash[0] ? json_string(f->hash) : json_null(), "unused_tensors",
                   checkpoint_unused_tensors(f->ck), "memory", memory_json(f), "runs", 1, "support",
-                  support_json(&f->support));
+                  cli_support_json(&f->support));
     if (!root)
         return FAIL(err, ERR_NOMEM, "the description as JSON");
-    json_dumpf(root, stdout, JSON_INDENT(2) | view_json_ascii(stdout));
+    json_dumpf(root, stdout, JSON_INDENT(2) | cli_view_json_ascii(stdout));
     putchar('\n');
     json_decref(root);
     return OK;
@@ -433,13 +433,13 @@ static enum status print_json(const struct findings *f, struct error *err)
 static void print_refused(const struct support *support, bool as_json, const struct error *err)
 {
     if (!as_json) {
-        support_print(support);
+        cli_support_print(support);
         return;
     }
     json_t *root = json_pack("{s:b, s:s, s:o}", "runs", 0, "error", err->message, "support",
-                             support_json(support));
+                             cli_support_json(support));
     if (root) {
-        json_dumpf(root, stdout, JSON_INDENT(2) | view_json_ascii(stdout));
+        json_dumpf(root, stdout, JSON_INDENT(2) | cli_view_json_ascii(stdout));
         putchar('\n');
     }
     json_decref(root);
@@ -448,9 +448,9 @@ static void print_refused(const struct support *support, bool as_json, const str
 static enum exit_code model_info_run(const struct arguments *args, struct error *err)
 {
     struct findings f = {0};
-    bool as_json = flag_bool(args, "json");
+    bool as_json = cli_flag_bool(args, "json");
     enum status status = find(args, &f, err);
-    support_find(positional(args, 0), &f.support);
+    cli_support_find(cli_positional(args, 0), &f.support);
     if (status == OK && as_json) {
         print_json(&f, err);
     } else if (status == OK) {
@@ -458,12 +458,12 @@ static enum exit_code model_info_run(const struct arguments *args, struct error 
         print_classes(&f);
         print_memory(&f);
         print_windows(&f);
-        support_print(&f.support);
+        cli_support_print(&f.support);
     } else if (!f.ck && f.support.count) { // else a wrong option, or nothing of that name
         print_refused(&f.support, as_json, err);
     }
     checkpoint_destroy(f.ck);
-    return exit_code_of(err);
+    return cli_exit_code(err);
 }
 
 static const struct flag flags[] = {

@@ -11,7 +11,7 @@ enum { BAR_CELLS = 24 };
 static const uint64_t begin_after_ns = 500000000, draw_every_ns = 100000000,
                       say_every_ns = 10000000000u;
 
-void progress_begin(struct progress *p, const char *verb, const char *name)
+void cli_progress_begin(struct progress *p, const char *verb, const char *name)
 {
     *p = (struct progress){
         .verb = verb, .name = name, .terminal = isatty(STDERR_FILENO) == 1, .begin_ns = clock_ns()};
@@ -53,13 +53,13 @@ static void show(struct progress *p, double done)
         fprintf(stderr, "bench: %s %s: %.0f %%\n", p->verb, p->name, 100 * done);
 }
 
-bool progress_update(void *progress, double done)
+bool cli_progress_update(void *progress, double done)
 {
     show(progress, done);
     return !interrupt_pending();
 }
 
-bool progress_calibrating(void *progress, double done)
+bool cli_progress_calibrating(void *progress, double done)
 {
     struct progress *p = progress;
     const char *verb = p->verb;
@@ -69,7 +69,7 @@ bool progress_calibrating(void *progress, double done)
     return !interrupt_pending();
 }
 
-bool progress_end(struct progress *p)
+bool cli_progress_end(struct progress *p)
 {
     if (p->drawn)
         fputs("\r\033[K", stderr);
@@ -79,9 +79,9 @@ bool progress_end(struct progress *p)
     return !p->interrupt.told;
 }
 
-enum status progress_finish(struct progress *p, struct error *err)
+enum status cli_progress_finish(struct progress *p, struct error *err)
 {
-    if (!progress_end(p))
+    if (!cli_progress_end(p))
         FAIL(err, ERR_INTERRUPTED, "stopped");
     return err->code;
 }

@@ -1,6 +1,6 @@
 // progress.h - how far a long load or conversion is, on standard error; and Ctrl-C, by which it is stopped.
 //
-// From progress_begin to progress_end SIGINT and SIGTERM do not end the program: the call is asked to stop.
+// From cli_progress_begin to cli_progress_end SIGINT and SIGTERM do not end the program: the call is asked to stop.
 // On a terminal one line that redraws itself and is wiped at the end; elsewhere a plain line now and then.
 // What takes less than half a second says nothing.
 #ifndef BENCH_CLI_PROGRESS_H
@@ -19,13 +19,13 @@ struct progress {
     struct interrupt interrupt;
 };
 
-void progress_begin(struct progress *p, const char *verb, const char *name);
-bool progress_update(void *progress, double done);      // an engine_progress; done: 0..1
-bool progress_calibrating(void *progress, double done); // the same, as "calibrating"
-bool progress_end(
+void cli_progress_begin(struct progress *p, const char *verb, const char *name);
+bool cli_progress_update(void *progress, double done);      // an engine_progress; done: 0..1
+bool cli_progress_calibrating(void *progress, double done); // the same, as "calibrating"
+bool cli_progress_end(
     struct progress *p); // wipes what is drawn; false: a signal came since the beginning
 // The same as a status, for calls that make nothing that lasts: ERR_INTERRUPTED when a signal came, unless
 // something failed before.
-enum status progress_finish(struct progress *p, struct error *err);
+enum status cli_progress_finish(struct progress *p, struct error *err);
 
 #endif

@@ -66,15 +66,15 @@ static enum status text_find(const char *name, struct quality_request *r, struct
 static enum status request_read(const struct arguments *args, struct quality_request *r,
                                 struct error *err)
 {
-    if (flag_int(args, "windows") < 0)
+    if (cli_flag_int(args, "windows") < 0)
         return FAIL(err, ERR_USAGE, "--windows cannot be negative");
-    TRY(convention_read(flag_string(args, "convention"), &r->convention, err));
+    TRY(convention_read(cli_flag_string(args, "convention"), &r->convention, err));
     machine_limit_memory(
         0); // an allocation that does not fit is reported in one line, and nothing is killed
-    TRY(device_flag_open(args, flag_int(args, "threads"), NULL, &r->device, err));
-    TRY(scheme_flags_read(args, device_target(r->device), &r->scheme, &r->kv, err));
-    TRY(text_find(flag_string(args, "text"), r, err));
-    TRY(checkpoint_or_shape_find(positional(args, 0), &r->ck, err));
+    TRY(cli_device_open(args, cli_flag_int(args, "threads"), NULL, &r->device, err));
+    TRY(cli_scheme_flags_read(args, device_target(r->device), &r->scheme, &r->kv, err));
+    TRY(text_find(cli_flag_string(args, "text"), r, err));
+    TRY(cli_checkpoint_or_shape_find(cli_positional(args, 0), &r->ck, err));
     return quality_check(r->ck, r->convention, err);
 }
 
@@ -95,12 +95,12 @@ static enum status load_models(const struct arguments *args, struct quality_requ
 {
     struct engine_options options = {.device = r->device,
                                      .scheme = &r->scheme,
-                                     .calib = flag_string(args, "calib"),
-                                     .calibrating = progress_calibrating};
+                                     .calib = cli_flag_string(args, "calib"),
+                                     .calibrating = cli_progress_calibrating};
     const char *name = checkpoint_config(r->ck)->name;
-    progress_begin(&r->progress, "loading", name);
-    model_load(r->ck, &options, progress_update, &r->progress, &r->model, err);
-    TRY(progress_finish(&r->progress, err));
+    cli_progress_begin(&r->progress, "loading", name);
+    model_load(r->ck, &options, cli_progress_update, &r->progress, &r->model, err);
+    TRY(cli_progress_finish(&r->progress, err));
     struct quality_baseline baseline = {
         .ck = r->ck,
         .model = r->model,
@@ -108,12 +108,12 @@ static enum status load_models(const struct arguments *args, struct quality_requ
         .convention = r->convention,
         .options = &options,
         .free_bytes = machine_room_bytes(),
-        .progress = progress_update,
+        .progress = cli_progress_update,
         .user = &r->progress,
     };
-    progress_begin(&r->progress, "loading f32 of", name);
+    cli_progress_begin(&r->progress, "loading f32 of", name);
     quality_baseline_load(&baseline, &r->baseline, r->why, sizeof r->why, err);
-    return progress_finish(&r->progress, err);
+    return cli_progress_finish(&r->progress, err);
 }
 
 static enum status measure(const struct arguments *args, struct quality_request *r,
@@ -125,14 +125,14 @@ static enum status measure(const struct arguments *args, struct quality_request 
         .baseline = r->baseline,
         .convention = r->convention,
         .text = &r->text,
-        .windows = (size_t)flag_int(args, "windows"),
+        .windows = (size_t)cli_flag_int(args, "windows"),
         .pool = device_pool(r->device),
-        .progress = progress_update,
+        .progress = cli_progress_update,
         .user = &r->progress,
     };
-    progress_begin(&r->progress, "evaluating", model_config(r->model)->name);
+    cli_progress_begin(&r->progress, "evaluating", model_config(r->model)->name);
     quality_measure(&in, &r->quality, err);
-    return progress_finish(&r->progress, err);
+    return cli_progress_finish(&r->progress, err);
 }
 
 static void request_fini(struct quality_request *r)
@@ -152,32 +152,32 @@ static json_t *calibration_json(const struct calibration *c)
 {
     if (!c)
         return json_null();
-    return json_pack("{s:o, s:s, s:o, s:b}", "path", json_text(c->path), "text_hash", c->text,
-                     "time_ns", json_number(c->time_ns), "kept", c->kept);
+    return json_pack("{s:o, s:s, s:o, s:b}", "path", export_json_text(c->path), "text_hash",
+                     c->text, "time_ns", export_json_number(c->time_ns), "kept", c->kept);
 }
 
 static enum status print_json(const struct quality_request *r, struct error *err)
 {
     const struct quality *q = &r->quality;
-    json_t *root =
-        json_pack("{s:o, s:s, s:s, s:s, s:s, s:s, s:i, s:o, s:s, s:I, s:I, s:i}", "model",
-                  json_text(model_config(r->model)->name), "scheme", r->scheme.name, "arithmetic",
-                  model_scheme(r->model)->arithmetic, "head", storage_name(r->scheme.head), "kv",
-                  storage_name(r->kv), "convention", r->convention->name, "window",
-                  r->convention->window, "text", json_text(r->text_path), "text_hash", r->text.hash,
-                  "documents", (json_int_t)r->text.documents, "text_tokens",
-                  (json_int_t)r->text.count, "threads", device_threads(r->device));
+    json_t *root = json_pack("{s:o, s:s, s:s, s:s, s:s, s:s, s:i, s:o, s:s, s:I, s:I, s:i}",
+                             "model", export_json_text(model_config(r->model)->name), "scheme",
+                             r->scheme.name, "arithmetic", model_scheme(r->model)->arithmetic,
+                             "head", storage_name(r->scheme.head), "kv", storage_name(r->kv),
+                             "convention", r->convention->name, "window", r->convention->window,
+                             "text", export_json_text(r->text_path), "text_hash", r->text.hash,
+                             "documents", (json_int_t)r->text.documents, "text_tokens",
+                             (json_int_t)r->text.count, "threads", cli_device_threads(r->device));
     for (const struct quality_figure *f = quality_figures; f->metric; f++)
         if (!str_starts(f->metric, "quality_")) // counts and time have shorter names below
-            json_object_set_new(root, f->metric, json_number(quality_get(q, f)));
+            json_object_set_new(root, f->metric, export_json_number(quality_get(q, f)));
     json_object_set_new(root, "windows", json_integer((json_int_t)q->windows));
     json_object_set_new(root, "tokens", json_integer((json_int_t)q->tokens));
-    json_object_set_new(root, "time_ns", json_number(q->time_ns));
-    json_object_set_new(root, "kl_divergence", json_number(q->kl_mean));
+    json_object_set_new(root, "time_ns", export_json_number(q->time_ns));
+    json_object_set_new(root, "kl_divergence", export_json_number(q->kl_mean));
     json_object_set_new(root, "baseline", r->baseline ? json_string("f32") : json_null());
-    json_object_set_new(root, "note", json_text(r->why));
+    json_object_set_new(root, "note", export_json_text(r->why));
     json_object_set_new(root, "calibration", calibration_json(model_calibration(r->model)));
-    return view_json(root, err);
+    return cli_view_json(root, err);
 }
 
 static void print_text(const struct quality_request *r)
@@ -214,13 +214,13 @@ static enum exit_code quality_run(const struct arguments *args, struct error *er
     struct quality_request r = {0};
     if (request_read(args, &r, err) == OK && read_text(&r, err) == OK &&
         load_models(args, &r, err) == OK && measure(args, &r, err) == OK) {
-        if (flag_bool(args, "json"))
+        if (cli_flag_bool(args, "json"))
             print_json(&r, err);
         else
             print_text(&r);
     }
     request_fini(&r);
-    return exit_code_of(err);
+    return cli_exit_code(err);
 }
 
 static const struct flag flags[] = {

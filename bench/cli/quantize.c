@@ -32,12 +32,12 @@ static enum status report(const struct arguments *args, const struct checkpoint 
     TRY(checkpoint_open(out, &made, err));
     uint64_t bytes = stored_size(made);
     const struct checkpoint_quantization *q = checkpoint_quantization(made);
-    if (flag_bool(args, "json")) {
+    if (cli_flag_bool(args, "json")) {
         json_t *root = json_pack("{s:s, s:s, s:s, s:I, s:I, s:f}", "path", out, "scheme",
-                                 flag_string(args, "scheme"), "layout", q ? q->text : "", "bytes",
-                                 (json_int_t)bytes, "source_bytes", (json_int_t)stored_size(source),
-                                 "seconds", (double)time_ns / 1e9);
-        json_dumpf(root, stdout, JSON_INDENT(2) | view_json_ascii(stdout));
+                                 cli_flag_string(args, "scheme"), "layout", q ? q->text : "",
+                                 "bytes", (json_int_t)bytes, "source_bytes",
+                                 (json_int_t)stored_size(source), "seconds", (double)time_ns / 1e9);
+        json_dumpf(root, stdout, JSON_INDENT(2) | cli_view_json_ascii(stdout));
         putchar('\n');
         json_decref(root);
     } else {
@@ -54,30 +54,31 @@ static enum status report(const struct arguments *args, const struct checkpoint 
 static enum status quantize(const struct arguments *args, const struct checkpoint *ck,
                             struct device *device, bool *told, struct error *err)
 {
-    const char *out = flag_string(args, "output");
-    struct quantize_options options = {.scheme = flag_string(args, "scheme"),
-                                       .group = (int)flag_int(args, "group"),
+    const char *out = cli_flag_string(args, "output");
+    struct quantize_options options = {.scheme = cli_flag_string(args, "scheme"),
+                                       .group = (int)cli_flag_int(args, "group"),
                                        .device = device,
-                                       .calib = flag_string(args, "calib")};
+                                       .calib = cli_flag_string(args, "calib")};
     struct progress progress;
     uint64_t begin = clock_ns();
-    progress_begin(&progress, "quantizing", checkpoint_config(ck)->name);
-    enum status status = checkpoint_quantize(ck, &options, out, progress_update, &progress, err);
-    *told = !progress_end(&progress);
+    cli_progress_begin(&progress, "quantizing", checkpoint_config(ck)->name);
+    enum status status =
+        checkpoint_quantize(ck, &options, out, cli_progress_update, &progress, err);
+    *told = !cli_progress_end(&progress);
     return status == OK ? report(args, ck, out, clock_ns() - begin, err) : status;
 }
 
 static enum status check_arguments(const struct arguments *args, struct error *err)
 {
-    int64_t group = flag_int(args, "group");
-    if (!flag_string(args, "scheme"))
+    int64_t group = cli_flag_int(args, "group");
+    if (!cli_flag_string(args, "scheme"))
         return FAIL(err, ERR_USAGE, "--scheme is missing (int8, fp8, int4-rtn, int4-awq)");
-    if (!flag_string(args, "output"))
+    if (!cli_flag_string(args, "output"))
         return FAIL(err, ERR_USAGE, "-o is missing: the folder to make");
     if (group < 8 || group > 1 << 20 || group % 8)
         return FAIL(err, ERR_USAGE, "--group %lld: must be a multiple of 8, at least 8",
                     (long long)group);
-    if (flag_given(args, "calib") && strcmp(flag_string(args, "scheme"), "int4-awq") != 0)
+    if (cli_flag_given(args, "calib") && strcmp(cli_flag_string(args, "scheme"), "int4-awq") != 0)
         return FAIL(err, ERR_USAGE, "--calib: only int4-awq calibrates");
     return OK;
 }
@@ -90,12 +91,13 @@ static enum exit_code quantize_run(const struct arguments *args, struct error *e
     bool told = false;
     machine_limit_memory(
         0); // an allocation that does not fit is reported in one line, and nothing is killed
-    if (check_arguments(args, err) == OK && checkpoint_find(positional(args, 0), &ck, err) == OK &&
+    if (check_arguments(args, err) == OK &&
+        cli_checkpoint_find(cli_positional(args, 0), &ck, err) == OK &&
         device_open(DEVICE_DEFAULT, &options, &device, err) == OK)
         quantize(args, ck, device, &told, err);
     device_close(device);
     checkpoint_destroy(ck);
-    return told ? EXIT_INTERRUPTED : exit_code_of(err);
+    return told ? EXIT_INTERRUPTED : cli_exit_code(err);
 }
 
 static const struct flag flags[] = {

@@ -22,8 +22,8 @@ static const struct flag flags[] = {
 enum status command_report_formats(const struct arguments *args, unsigned *formats,
                                    struct error *err)
 {
-    if (flag_string(args, "format"))
-        return report_formats(flag_string(args, "format"), formats, err);
+    if (cli_flag_string(args, "format"))
+        return report_formats(cli_flag_string(args, "format"), formats, err);
     struct suite config;
     const char *path = NULL;
     struct str text = {0};
@@ -39,18 +39,18 @@ enum status command_report_formats(const struct arguments *args, unsigned *forma
 static enum status write_report(const struct arguments *args, struct error *err)
 {
     struct store *store = NULL;
-    struct report_options options = {.dir = flag_string(args, "output"),
-                                     .gnuplot = flag_string(args, "gnuplot")};
-    int64_t timeout_s = flag_int(args, "timeout");
+    struct report_options options = {.dir = cli_flag_string(args, "output"),
+                                     .gnuplot = cli_flag_string(args, "gnuplot")};
+    int64_t timeout_s = cli_flag_int(args, "timeout");
     if (timeout_s < 1 || timeout_s > 3600)
         return FAIL(err, ERR_USAGE, "--timeout %lld: 1 to 3600 seconds expected",
                     (long long)timeout_s);
     options.timeout_ms = (int)timeout_s * 1000;
     TRY(command_report_formats(args, &options.formats, err));
-    TRY(view_open(args, &store, err));
+    TRY(cli_view_open(args, &store, err));
     char *index = NULL;
     struct str note = {0};
-    enum status status = report_write(store, positional(args, 0), &options, &index, &note, err);
+    enum status status = report_write(store, cli_positional(args, 0), &options, &index, &note, err);
     if (status == OK) {
         if (note.length)
             log_line(LOG_WARN, "%s", str_text(&note));
@@ -65,7 +65,7 @@ static enum status write_report(const struct arguments *args, struct error *err)
 static enum exit_code run_report(const struct arguments *args, struct error *err)
 {
     write_report(args, err);
-    return exit_code_of(err);
+    return cli_exit_code(err);
 }
 
 const struct command command_report = {

@@ -107,17 +107,17 @@ static char *find_suite(const char *name)
 static enum status prepare(const struct arguments *args, struct preparation *p, struct error *err)
 {
     p->config_path = suite_config_path();
-    p->suite_path = find_suite(positional(args, 0));
+    p->suite_path = find_suite(cli_positional(args, 0));
     if (!p->suite_path)
         return FAIL(err, ERR_NOMEM, "no memory for the suite's path");
     struct suite_sources sources = {.suite_path = p->suite_path, .config_path = p->config_path};
-    sources.set_count = flag_list(args, "set", &sources.set);
+    sources.set_count = cli_flag_list(args, "set", &sources.set);
     TRY(suite_load(&sources, &p->suite, err));
     p->database = command_database(args, err);
     if (!p->database)
         return err->code;
-    TRY(look_at_machine(p, flag_bool(args, "resume"), err));
-    return plan_create(&p->suite, &p->machine, flag_string(args, "only"), &p->plan, err);
+    TRY(look_at_machine(p, cli_flag_bool(args, "resume"), err));
+    return plan_create(&p->suite, &p->machine, cli_flag_string(args, "only"), &p->plan, err);
 }
 
 static void preparation_fini(struct preparation *p)
@@ -136,17 +136,17 @@ static void preparation_fini(struct preparation *p)
 static char *command_text(const struct arguments *args)
 {
     const char *const *set = NULL;
-    size_t set_count = flag_list(args, "set", &set);
+    size_t set_count = cli_flag_list(args, "set", &set);
     struct str text = {0};
     str_append(&text, "bench run ");
-    str_append_shell(&text, positional(args, 0));
+    str_append_shell(&text, cli_positional(args, 0));
     for (size_t i = 0; i < set_count; i++) {
         str_append(&text, " --set ");
         str_append_shell(&text, set[i]);
     }
-    if (flag_string(args, "only")) {
+    if (cli_flag_string(args, "only")) {
         str_append(&text, " --only ");
-        str_append_shell(&text, flag_string(args, "only"));
+        str_append_shell(&text, cli_flag_string(args, "only"));
     }
     return str_take(&text);
 }
@@ -162,9 +162,9 @@ static enum exit_code run_plan(const struct arguments *args, const struct prepar
     struct runner_options options = {
         .database = p->database,
         .command = command,
-        .resume = flag_bool(args, "resume"),
-        .take_over = flag_bool(args, "take-over"),
-        .output = flag_bool(args, "quiet") ? RUNNER_QUIET : RUNNER_AUTO,
+        .resume = cli_flag_bool(args, "resume"),
+        .take_over = cli_flag_bool(args, "take-over"),
+        .output = cli_flag_bool(args, "quiet") ? RUNNER_QUIET : RUNNER_AUTO,
         .memory_limit_bytes = (int64_t)p->suite.defaults.memory_bytes,
     };
     if (p->plan->threads_note[0] && options.output != RUNNER_QUIET)
@@ -178,8 +178,8 @@ static enum exit_code run_run(const struct arguments *args, struct error *err)
 {
     struct preparation p = {0};
     enum exit_code code = EXIT_ERROR;
-    bool dry = flag_bool(args, "dry-run"), json = flag_bool(args, "json");
-    if (flag_bool(args, "take-over") && !flag_bool(args, "resume")) {
+    bool dry = cli_flag_bool(args, "dry-run"), json = cli_flag_bool(args, "json");
+    if (cli_flag_bool(args, "take-over") && !cli_flag_bool(args, "resume")) {
         FAIL(err, ERR_USAGE, "run: --take-over goes with --resume");
     } else if (json && !dry) {
         FAIL(err, ERR_USAGE, "run: --json goes with --dry-run (results: bench export)");
@@ -188,9 +188,9 @@ static enum exit_code run_run(const struct arguments *args, struct error *err)
         if (!dry)
             code = run_plan(args, &p, err);
         else if (json)
-            dry_run_print_json(p.plan, p.basis, stdout, err);
+            cli_dry_run_print_json(p.plan, p.basis, stdout, err);
         else
-            dry_run_print(p.plan, p.basis, stdout);
+            cli_dry_run_print(p.plan, p.basis, stdout);
         if (dry && plan_check_any(p.plan, err) != OK)
             code = EXIT_ERROR;
     }

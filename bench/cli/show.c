@@ -20,7 +20,7 @@ static const struct flag flags[] = {
 static void print_field(const char *name, const char *text)
 {
     struct str plain = {0};
-    view_text(&plain, text);
+    cli_view_text(&plain, text);
     printf("%-14s %s\n", name, str_text(&plain));
     str_fini(&plain);
 }
@@ -56,17 +56,17 @@ static enum status show_run(struct store *store, struct arena *arena, const stru
         return OK;
     struct view_table table;
     printf("\n");
-    view_begin(&table, heads);
+    cli_view_begin(&table, heads);
     for (size_t i = 0; i < count; i++) {
-        view_cell(&table, "%s", ceilings[i].name);
-        view_cell(&table, "%s", ceilings[i].level);
-        view_cell(&table, "%s", ceilings[i].device);
-        view_cell(&table, "%d", ceilings[i].threads);
-        view_cell(&table, "%s",
-                  metric_format(ceilings[i].value, ceilings[i].unit, text, sizeof text));
-        view_cell(&table, "%s", ceilings[i].kernel);
+        cli_view_cell(&table, "%s", ceilings[i].name);
+        cli_view_cell(&table, "%s", ceilings[i].level);
+        cli_view_cell(&table, "%s", ceilings[i].device);
+        cli_view_cell(&table, "%d", ceilings[i].threads);
+        cli_view_cell(&table, "%s",
+                      metric_format(ceilings[i].value, ceilings[i].unit, text, sizeof text));
+        cli_view_cell(&table, "%s", ceilings[i].kernel);
     }
-    return view_print(&table, err);
+    return cli_view_print(&table, err);
 }
 
 // ---- a cell -------------------------------------------------------------------------------------
@@ -81,27 +81,27 @@ static enum status print_figures(struct store *store, struct arena *arena,
     struct view_table table;
     char text[64];
     TRY(query_summaries(store, arena, cell->run, &rows, &count, err));
-    view_begin(&table, heads);
+    cli_view_begin(&table, heads);
     for (size_t i = 0; i < count; i++) {
         const struct stat_summary *s = &rows[i].stat;
         const double values[] = {s->median, s->median_interval.low, s->median_interval.high};
         if (rows[i].cell != cell->id)
             continue;
-        view_cell(&table, "%s", rows[i].name);
-        view_cell(&table, "%s", rows[i].phase ? rows[i].phase : "");
-        view_cell(&table, "%s", rows[i].op ? rows[i].op : "");
+        cli_view_cell(&table, "%s", rows[i].name);
+        cli_view_cell(&table, "%s", rows[i].phase ? rows[i].phase : "");
+        cli_view_cell(&table, "%s", rows[i].op ? rows[i].op : "");
         for (int v = 0; v < 3; v++)
-            view_cell(&table, "%s", metric_format(values[v], rows[i].unit, text, sizeof text));
+            cli_view_cell(&table, "%s", metric_format(values[v], rows[i].unit, text, sizeof text));
         if (s->n > 1)
-            view_cell(&table, "%.0f %%", 100 * s->median_interval.level);
+            cli_view_cell(&table, "%.0f %%", 100 * s->median_interval.level);
         else
-            view_cell(&table, "none");
-        view_cell(&table, "%s", metric_format(s->mad, rows[i].unit, text, sizeof text));
-        view_cell(&table, "%zu", s->n);
-        view_cell(&table, "%s", rows[i].source);
+            cli_view_cell(&table, "none");
+        cli_view_cell(&table, "%s", metric_format(s->mad, rows[i].unit, text, sizeof text));
+        cli_view_cell(&table, "%zu", s->n);
+        cli_view_cell(&table, "%s", rows[i].source);
     }
     printf("\n");
-    return view_print(&table, err);
+    return cli_view_print(&table, err);
 }
 
 static enum status print_verdicts(struct store *store, struct arena *arena,
@@ -114,25 +114,25 @@ static enum status print_verdicts(struct store *store, struct arena *arena,
     struct view_table table;
     char text[64];
     TRY(query_verdicts(store, arena, cell->run, &rows, &count, err));
-    view_begin(&table, heads);
+    cli_view_begin(&table, heads);
     for (size_t i = 0; i < count; i++) {
         if (rows[i].cell != cell->id)
             continue;
-        view_cell(&table, "%s", rows[i].phase);
-        view_cell(&table, "%s", rows[i].op ? rows[i].op : "all");
-        view_cell(&table, "%s", rows[i].bound);
-        view_cell(&table, "%s", metric_format(rows[i].t_roof_ns, "ns", text, sizeof text));
-        view_cell(&table, "%s", metric_format(rows[i].measured_ns, "ns", text, sizeof text));
+        cli_view_cell(&table, "%s", rows[i].phase);
+        cli_view_cell(&table, "%s", rows[i].op ? rows[i].op : "all");
+        cli_view_cell(&table, "%s", rows[i].bound);
+        cli_view_cell(&table, "%s", metric_format(rows[i].t_roof_ns, "ns", text, sizeof text));
+        cli_view_cell(&table, "%s", metric_format(rows[i].measured_ns, "ns", text, sizeof text));
         if (isnan(rows[i].eta))
-            view_cell(&table, "not measured");
+            cli_view_cell(&table, "not measured");
         else
-            view_cell(&table, "%.0f %%", 100 * rows[i].eta);
-        view_cell(&table, "%s (%d of %d trials agree)", rows[i].text, rows[i].agree,
-                  rows[i].trials);
-        view_cell(&table, "%s", rows[i].basis);
+            cli_view_cell(&table, "%.0f %%", 100 * rows[i].eta);
+        cli_view_cell(&table, "%s (%d of %d trials agree)", rows[i].text, rows[i].agree,
+                      rows[i].trials);
+        cli_view_cell(&table, "%s", rows[i].basis);
     }
     printf("\n");
-    return view_print(&table, err);
+    return cli_view_print(&table, err);
 }
 
 // The builds that measured a cell's trials, where any is not the run's.
@@ -169,36 +169,36 @@ static enum status print_trials(struct store *store, struct arena *arena,
     TRY(query_trials(store, arena, cell->id, &trials, &count, err));
     printf("\n");
     print_builds(trials, count, run.build);
-    view_begin(&table, heads);
+    cli_view_begin(&table, heads);
     for (size_t i = 0; i < count; i++) {
         struct value_row *values = NULL;
         size_t value_count = 0;
         TRY(query_values(store, arena, trials[i].id, &values, &value_count, err));
-        view_cell(&table, "%d", trials[i].number);
-        view_cell(&table, "%s", trials[i].status);
+        cli_view_cell(&table, "%d", trials[i].number);
+        cli_view_cell(&table, "%s", trials[i].status);
         for (int c = 2; c < 7; c++)
-            view_cell(&table, "%s", "");
-        view_cell(&table, "%s", trials[i].reason);
+            cli_view_cell(&table, "%s", "");
+        cli_view_cell(&table, "%s", trials[i].reason);
         for (size_t v = 0; v < value_count; v++) {
             bool whole = values[v].repetition ==
                          0; // of the trial: in the figures above, where it was measured
             if (values[v].op || (whole && !isnan(values[v].value)))
                 continue;
-            view_cell(&table, "%d", trials[i].number);
-            view_cell(&table, "%s", "");
+            cli_view_cell(&table, "%d", trials[i].number);
+            cli_view_cell(&table, "%s", "");
             if (whole)
-                view_cell(&table, "%s", "all");
+                cli_view_cell(&table, "%s", "all");
             else
-                view_cell(&table, "%d", values[v].repetition);
-            view_cell(&table, "%s%s", values[v].noise ? "noise " : "", values[v].name);
-            view_cell(&table, "%s", values[v].phase ? values[v].phase : "");
-            view_cell(&table, "%s",
-                      metric_format(values[v].value, values[v].unit, text, sizeof text));
-            view_cell(&table, "%s", values[v].source);
-            view_cell(&table, "%s", "");
+                cli_view_cell(&table, "%d", values[v].repetition);
+            cli_view_cell(&table, "%s%s", values[v].noise ? "noise " : "", values[v].name);
+            cli_view_cell(&table, "%s", values[v].phase ? values[v].phase : "");
+            cli_view_cell(&table, "%s",
+                          metric_format(values[v].value, values[v].unit, text, sizeof text));
+            cli_view_cell(&table, "%s", values[v].source);
+            cli_view_cell(&table, "%s", "");
         }
     }
-    return view_print(&table, err);
+    return cli_view_print(&table, err);
 }
 
 // How the quality was measured, or why there is none; its figures are among the others.
@@ -237,7 +237,7 @@ static enum status show_cell(struct store *store, struct arena *arena, const str
         print_field("weights", cell->caveat[0] ? cell->caveat : cell->stored);
     print_field("predicted", metric_format(cell->predicted_memory_bytes, "bytes", text, 40));
     print_field("parameters", cell->params);
-    print_quality(quality_find(qualities, quality_count, cell->id));
+    print_quality(query_quality_find(qualities, quality_count, cell->id));
     TRY(print_figures(store, arena, cell, err));
     TRY(print_verdicts(store, arena, cell, err));
     return print_trials(store, arena, cell, err);
@@ -267,13 +267,13 @@ static enum status cell_json(struct store *store, struct arena *arena, const str
         if (verdicts[i].cell == cell->id)
             json_array_append_new(limits, export_verdict(&verdicts[i]));
     json_object_set_new(root, "run", json_integer(cell->run));
-    json_object_set_new(root, "prediction", json_stored(cell->prediction));
+    json_object_set_new(root, "prediction", export_json_stored(cell->prediction));
     json_object_set_new(root, "figures", list);
     json_object_set_new(root, "verdicts", limits);
     json_object_set_new(root, "quality",
-                        export_quality(quality_find(qualities, quality_count, cell->id)));
+                        export_quality(query_quality_find(qualities, quality_count, cell->id)));
     json_object_set_new(root, "stored_trials", trials);
-    return view_json(root, err);
+    return cli_view_json(root, err);
 }
 
 // ---- which of the two ---------------------------------------------------------------------------
@@ -284,18 +284,18 @@ static enum status show_one_run(struct store *store, struct arena *arena, const 
     if (!json)
         return show_run(store, arena, run, err);
     json_t *root = export_run(run);
-    json_object_set_new(root, "suite_text", json_text(run->suite_text));
-    json_object_set_new(root, "hardware", json_stored(run->hardware));
-    json_object_set_new(root, "environment", json_stored(run->environment));
-    json_object_set_new(root, "build", json_stored(run->build));
-    return view_json(root, err);
+    json_object_set_new(root, "suite_text", export_json_text(run->suite_text));
+    json_object_set_new(root, "hardware", export_json_stored(run->hardware));
+    json_object_set_new(root, "environment", export_json_stored(run->environment));
+    json_object_set_new(root, "build", export_json_stored(run->build));
+    return cli_view_json(root, err);
 }
 
 static enum status show(const struct arguments *args, struct store *store, struct arena *arena,
                         struct error *err)
 {
-    const char *which = positional(args, 0), *in = flag_string(args, "run");
-    bool json = flag_bool(args, "json");
+    const char *which = cli_positional(args, 0), *in = cli_flag_string(args, "run");
+    bool json = cli_flag_bool(args, "json");
     struct run_row run = {0};
     struct cell_row cell;
     struct error no_run = {0};
@@ -315,13 +315,13 @@ static enum exit_code run_show(const struct arguments *args, struct error *err)
 {
     struct store *store = NULL;
     struct arena arena = {0};
-    if (view_open(args, &store, err) == OK && query_begin(store, err) == OK) {
+    if (cli_view_open(args, &store, err) == OK && query_begin(store, err) == OK) {
         show(args, store, &arena, err);
         query_end(store);
     }
     arena_fini(&arena);
     store_close(store);
-    return exit_code_of(err);
+    return cli_exit_code(err);
 }
 
 const struct command command_show = {

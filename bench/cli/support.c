@@ -6,14 +6,14 @@
 
 #include "bench/cli/checkpoint.h"
 
-void support_find(const char *name, struct support *out)
+void cli_support_find(const char *name, struct support *out)
 {
-    char *path = checkpoint_path(name);
+    char *path = cli_checkpoint_path(name);
     out->count = path ? checkpoint_inspect(path, out->items, SUPPORT_MAX) : 0;
     free(path);
 }
 
-void support_print(const struct support *support)
+void cli_support_print(const struct support *support)
 {
     if (support->count)
         printf("\n  %-14s %-10s %s\n", "asks for", "supported", "what");
@@ -24,7 +24,7 @@ void support_print(const struct support *support)
     }
 }
 
-json_t *support_json(const struct support *support)
+json_t *cli_support_json(const struct support *support)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < support->count; i++) {

@@ -14,8 +14,9 @@ struct support {
 };
 
 // name as `model info` takes it.
-void support_find(const char *name, struct support *out);
-void support_print(const struct support *support);
-json_t *support_json(const struct support *support); // caller json_decref's; NULL without memory
+void cli_support_find(const char *name, struct support *out);
+void cli_support_print(const struct support *support);
+json_t *
+cli_support_json(const struct support *support); // caller json_decref's; NULL without memory
 
 #endif

@@ -105,7 +105,7 @@ static enum status print_text(const struct request *r, const char *text, size_t 
 
 static enum status json_out(json_t *value, struct error *err)
 {
-    size_t flags = JSON_COMPACT | JSON_ENCODE_ANY | view_json_ascii(stdout);
+    size_t flags = JSON_COMPACT | JSON_ENCODE_ANY | cli_view_json_ascii(stdout);
     char *text = value ? json_dumps(value, flags) : NULL;
     json_decref(value);
     if (!text)
@@ -230,8 +230,8 @@ static enum status tokenize(const struct arguments *args, const struct request *
     struct str input = {0};
     enum status status = OK;
     answer *each = r->time ? print_time : r->json ? print_json : r->decode ? print_text : print_ids;
-    if (positional(args, 1))
-        str_append(&input, positional(args, 1));
+    if (cli_positional(args, 1))
+        str_append(&input, cli_positional(args, 1));
     else
         status = read_input(&input, err);
     if (status == OK)
@@ -250,7 +250,7 @@ static enum status find_tokenizer(const char *name, struct tokenizer **out, stru
     if ((n > 5 && strcmp(name + n - 5, ".json") == 0) ||
         (n > 5 && strcmp(name + n - 5, ".gguf") == 0))
         return tokenizer_open(name, out, err);
-    enum status status = checkpoint_find(name, &ck, err);
+    enum status status = cli_checkpoint_find(name, &ck, err);
     if (status == OK)
         status = checkpoint_tokenizer(ck, out, err);
     checkpoint_destroy(ck);
@@ -260,20 +260,20 @@ static enum status find_tokenizer(const char *name, struct tokenizer **out, stru
 static enum exit_code tokenize_run(const struct arguments *args, struct error *err)
 {
     struct tokenizer *tok = NULL;
-    struct request r = {.lines = flag_bool(args, "lines"),
-                        .decode = flag_bool(args, "decode"),
-                        .json = flag_bool(args, "json"),
-                        .time = flag_int(args, "time")};
+    struct request r = {.lines = cli_flag_bool(args, "lines"),
+                        .decode = cli_flag_bool(args, "decode"),
+                        .json = cli_flag_bool(args, "json"),
+                        .time = cli_flag_int(args, "time")};
     if (r.time < 0 || r.time > 1000)
         FAIL(err, ERR_USAGE, "--time: 1 to 1000 repetitions");
     else if (r.time && (r.decode || r.json || r.lines))
         FAIL(err, ERR_USAGE, "--time goes with none of --lines, --decode and --json");
-    else if (find_tokenizer(positional(args, 0), &tok, err) == OK) {
+    else if (find_tokenizer(cli_positional(args, 0), &tok, err) == OK) {
         r.tok = tok;
         tokenize(args, &r, err);
     }
     tokenizer_destroy(tok);
-    return exit_code_of(err);
+    return cli_exit_code(err);
 }
 
 static const struct flag flags[] = {

@@ -7,26 +7,26 @@
 
 #include "base/plain.h"
 
-enum status view_open(const struct arguments *args, struct store **out, struct error *err)
+enum status cli_view_open(const struct arguments *args, struct store **out, struct error *err)
 {
     *out = NULL;
     char *path = command_database(args, err);
     if (path == NULL)
         return err->code;
-    bool named = flag_string(args, "db") != NULL;
+    bool named = cli_flag_string(args, "db") != NULL;
     enum status status = store_open(path, named ? STORE_READ : STORE_READ_OR_NONE, out, err);
     free(path);
     return status;
 }
 
-size_t view_json_ascii(FILE *out)
+size_t cli_view_json_ascii(FILE *out)
 {
     return out && plain_is_terminal(out) ? JSON_ENSURE_ASCII : 0;
 }
 
-enum status view_json(json_t *value, struct error *err)
+enum status cli_view_json(json_t *value, struct error *err)
 {
-    size_t flags = JSON_INDENT(1) | JSON_REAL_PRECISION(17) | view_json_ascii(stdout);
+    size_t flags = JSON_INDENT(1) | JSON_REAL_PRECISION(17) | cli_view_json_ascii(stdout);
     char *text = value ? json_dumps(value, flags) : NULL;
     json_decref(value);
     if (text == NULL)
@@ -37,7 +37,7 @@ enum status view_json(json_t *value, struct error *err)
     return OK;
 }
 
-void view_text(struct str *out, const char *text)
+void cli_view_text(struct str *out, const char *text)
 {
     if (text)
         str_append_plain(out, text, strlen(text));
@@ -62,7 +62,7 @@ static struct str *add_cell(struct view_table *table)
     return cell;
 }
 
-void view_begin(struct view_table *table, const char *const *heads)
+void cli_view_begin(struct view_table *table, const char *const *heads)
 {
     *table = (struct view_table){0};
     for (; heads[table->columns]; table->columns++) {
@@ -72,7 +72,7 @@ void view_begin(struct view_table *table, const char *const *heads)
     }
 }
 
-void view_cell(struct view_table *table, const char *format, ...)
+void cli_view_cell(struct view_table *table, const char *format, ...)
 {
     char text[512];
     va_list args;
@@ -81,7 +81,7 @@ void view_cell(struct view_table *table, const char *format, ...)
     va_end(args);
     struct str *cell = add_cell(table);
     if (cell)
-        view_text(cell, text);
+        cli_view_text(cell, text);
 }
 
 // Letters of UTF-8 text.
@@ -116,7 +116,7 @@ static void print_row(const struct view_table *table, size_t row, const int *wid
     }
 }
 
-enum status view_print(struct view_table *table, struct error *err)
+enum status cli_view_print(struct view_table *table, struct error *err)
 {
     size_t rows = table->columns ? table->count / table->columns : 0;
     int *widths = calloc(table->columns + 1, sizeof *widths);

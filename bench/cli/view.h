@@ -11,14 +11,14 @@
 
 // The database of this invocation, opened for reading; the caller closes it. Where no --db names one, a
 // missing file is a store in which nothing was measured yet.
-enum status view_open(const struct arguments *args, struct store **out, struct error *err);
+enum status cli_view_open(const struct arguments *args, struct store **out, struct error *err);
 
 // A flag of jansson for JSON that goes to `out` (NULL: a file): to a terminal all of it is ASCII, so that
 // the terminal obeys no text in it.
-size_t view_json_ascii(FILE *out);
+size_t cli_view_json_ascii(FILE *out);
 
 // Prints one JSON document and a newline, and takes `value`.
-enum status view_json(json_t *value, struct error *err);
+enum status cli_view_json(json_t *value, struct error *err);
 
 // Rows of cells under one head; cells are padded to the widest when printed. Text is made plain
 // (base/plain.h).
@@ -29,12 +29,12 @@ struct view_table {
     bool failed;
 };
 // heads ends with NULL; a head that begins with '>' has its column aligned to the right.
-void view_begin(struct view_table *table, const char *const *heads);
-void view_cell(struct view_table *table, const char *format, ...) PRINTF_LIKE(2, 3);
+void cli_view_begin(struct view_table *table, const char *const *heads);
+void cli_view_cell(struct view_table *table, const char *format, ...) PRINTF_LIKE(2, 3);
 // Prints the table and frees it.
-enum status view_print(struct view_table *table, struct error *err);
+enum status cli_view_print(struct view_table *table, struct error *err);
 
 // Appends text fit for a terminal (str_plain); nothing for NULL.
-void view_text(struct str *out, const char *text);
+void cli_view_text(struct str *out, const char *text);
 
 #endif

@@ -10,11 +10,11 @@ static const struct flag flags[] = {
 
 static enum exit_code run(const struct arguments *args, struct error *err)
 {
-    if (!flag_given(args, "events")) {
+    if (!cli_flag_given(args, "events")) {
         FAIL(err, ERR_USAGE, "worker: started by `bench run`, which passes --events");
         return EXIT_ERROR;
     }
-    return worker_main((int)flag_int(args, "events"), err) == OK ? EXIT_FINE : EXIT_ERROR;
+    return worker_main((int)cli_flag_int(args, "events"), err) == OK ? EXIT_FINE : EXIT_ERROR;
 }
 
 const struct command command_worker = {

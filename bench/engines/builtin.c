@@ -17,8 +17,8 @@ struct builtin_model {
     int threads;
 };
 
-enum status builtin_scheme(const struct job *job, struct device_target target, struct scheme *out,
-                           struct error *err)
+enum status bench_engine_builtin_scheme(const struct job *job, struct device_target target,
+                                        struct scheme *out, struct error *err)
 {
     const struct scheme *row = scheme_find(job->scheme);
     if (!row)
@@ -62,7 +62,7 @@ static enum status load_from(const struct bench_engine_load *in, struct checkpoi
         .calib = job->calib,
         .calibrating = calibration_progress,
     };
-    stored_codes(ck, out->stored);
+    bench_engine_stored_codes(ck, out->stored);
     TRY(model_load(ck, &options, load_progress, &progress, &out->model, err));
     if (!in->tokenizer)
         return OK;
@@ -91,7 +91,7 @@ static enum status builtin_load(const struct bench_engine_load *in, void **model
         return FAIL(err, ERR_NOMEM, "the engine");
     m->threads = in->job->threads;
     m->device = in->device;
-    if (builtin_scheme(in->job, device_target(in->device), &m->scheme, err) == OK &&
+    if (bench_engine_builtin_scheme(in->job, device_target(in->device), &m->scheme, err) == OK &&
         checkpoint_for(in->job, &ck, err) == OK)
         load_from(in, ck, m, err);
     checkpoint_destroy(ck);

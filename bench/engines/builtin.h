@@ -8,7 +8,7 @@
 #include "engine/engine.h"
 
 // The job's scheme with its head, as the target runs it. Errors: ERR_UNSUPPORTED.
-enum status builtin_scheme(const struct job *job, struct device_target target, struct scheme *out,
-                           struct error *err);
+enum status bench_engine_builtin_scheme(const struct job *job, struct device_target target,
+                                        struct scheme *out, struct error *err);
 
 #endif

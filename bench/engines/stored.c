@@ -40,7 +40,7 @@ static void add_codes(const char *types, char out[STORED_BYTES])
     }
 }
 
-void stored_codes(const struct checkpoint *ck, char out[STORED_BYTES])
+void bench_engine_stored_codes(const struct checkpoint *ck, char out[STORED_BYTES])
 {
     static const char *const products[] = {"attention", "feed-forward", "experts", NULL};
     struct tensor_class classes[CLASSES_MAX];

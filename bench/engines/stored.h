@@ -8,6 +8,6 @@ enum { STORED_BYTES = 128 };
 
 // The types of the layers' matrices that are codes with scales, in the order they are met: "q4_k, q6_k".
 // "" where all are plain numbers (f32, f16, bf16) or generated. A figure measured in another type says so.
-void stored_codes(const struct checkpoint *ck, char out[STORED_BYTES]);
+void bench_engine_stored_codes(const struct checkpoint *ck, char out[STORED_BYTES]);
 
 #endif

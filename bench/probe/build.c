@@ -8,12 +8,12 @@
 
 static void features(struct record *build)
 {
-    struct record features = record_begin();
-    record_set(&features, "papi", json_boolean(HAVE_PAPI));
-    record_set(&features, "optimized", json_boolean(BUILD_OPTIMIZED));
-    record_set(&features, "sanitizers",
-               BUILD_SANITIZERS[0] ? json_string(BUILD_SANITIZERS) : json_null());
-    record_end(build, "features", &features);
+    struct record features = machine_record_begin();
+    machine_record_set(&features, "papi", json_boolean(HAVE_PAPI));
+    machine_record_set(&features, "optimized", json_boolean(BUILD_OPTIMIZED));
+    machine_record_set(&features, "sanitizers",
+                       BUILD_SANITIZERS[0] ? json_string(BUILD_SANITIZERS) : json_null());
+    machine_record_end(build, "features", &features);
 }
 
 // The script writes "unknown" for what it cannot find out.
@@ -22,18 +22,18 @@ static const char *known(const char *text)
     return strcmp(text, "unknown") ? text : NULL;
 }
 
-json_t *build_json(void)
+json_t *machine_build_json(void)
 {
     static const char *const libraries[][2] = {BUILD_LIBRARIES};
-    struct record build = record_begin(), versions = record_begin();
-    record_text(&build, "compiler", BUILD_COMPILER);
-    record_text(&build, "target", BUILD_TARGET);
-    record_text(&build, "flags", BUILD_FLAGS);
-    record_text(&build, "commit", known(BUILD_COMMIT));
+    struct record build = machine_record_begin(), versions = machine_record_begin();
+    machine_record_text(&build, "compiler", BUILD_COMPILER);
+    machine_record_text(&build, "target", BUILD_TARGET);
+    machine_record_text(&build, "flags", BUILD_FLAGS);
+    machine_record_text(&build, "commit", known(BUILD_COMMIT));
     features(&build);
     for (size_t i = 0; i < sizeof libraries / sizeof *libraries; i++)
-        record_text(&versions, libraries[i][0], known(libraries[i][1]));
-    record_end(&build, "libraries", &versions);
+        machine_record_text(&versions, libraries[i][0], known(libraries[i][1]));
+    machine_record_end(&build, "libraries", &versions);
     if (build.failed) {
         json_decref(build.object);
         return NULL;

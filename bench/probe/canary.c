@@ -40,7 +40,7 @@ static enum status open_stream(struct canary *canary, size_t working_set_bytes, 
         return FAIL(err, ERR_UNSUPPORTED, "canary: no %s",
                     levels == 0 ? "memory topology" : "read kernel");
     canary->at_level =
-        memory_level_of(canary->level, levels, canary->threads, (double)working_set_bytes);
+        topology_level_of(canary->level, levels, canary->threads, (double)working_set_bytes);
     while (stream_share(canary->level, levels, canary->at_level, canary->threads) == 0)
         canary->at_level++; // DRAM, the last, has a share always
     TRY(stream_create(pool, canary->level, levels, canary->at_level, canary->threads,

@@ -7,7 +7,7 @@
 #if defined(__x86_64__) || defined(__i386__)
 #include <cpuid.h>
 
-const char *hypervisor_signature(char out[13])
+const char *system_hypervisor(char out[13])
 {
     unsigned a, b, c, d;
     const unsigned present =
@@ -24,7 +24,7 @@ const char *hypervisor_signature(char out[13])
 
 #else
 
-const char *hypervisor_signature(char out[13])
+const char *system_hypervisor(char out[13])
 {
     out[0] = 0;
     return NULL;

@@ -33,26 +33,26 @@ static json_t *memory_gib(int64_t bytes)
 static void probe_hardware(const struct machine_source *source, hwloc_topology_t topology,
                            struct record *hardware)
 {
-    struct record processor = record_begin(), virtualization = record_begin();
+    struct record processor = machine_record_begin(), virtualization = machine_record_begin();
     system_processor(source, topology, &processor);
-    record_set(&processor, "isa", isa_list(source->isa));
-    record_end(hardware, "processor", &processor);
-    record_set(hardware, "topology", topology_json(topology));
-    record_set(hardware, "memory_gib", memory_gib(system_memory_bytes(source)));
+    machine_record_set(&processor, "isa", isa_list(source->isa));
+    machine_record_end(hardware, "processor", &processor);
+    machine_record_set(hardware, "topology", topology_json(topology));
+    machine_record_set(hardware, "memory_gib", memory_gib(system_memory_bytes(source)));
     system_virtualization(source, &virtualization);
-    record_end(hardware, "virtualization", &virtualization);
+    machine_record_end(hardware, "virtualization", &virtualization);
 }
 
 static void probe_environment(const struct machine_source *source, struct record *environment)
 {
     system_environment(source, environment);
-    struct record libraries = record_begin();
+    struct record libraries = machine_record_begin();
     char text[32];
     unsigned hwloc = hwloc_get_api_version();
     snprintf(text, sizeof text, "%u.%u.%u", hwloc >> 16, hwloc >> 8 & 255, hwloc & 255);
-    record_text(&libraries, "hwloc api", text);
-    record_text(&libraries, "jansson", jansson_version_str());
-    record_end(environment, "libraries", &libraries);
+    machine_record_text(&libraries, "hwloc api", text);
+    machine_record_text(&libraries, "jansson", jansson_version_str());
+    machine_record_end(environment, "libraries", &libraries);
 }
 
 enum status machine_probe_at(const struct machine_source *source, struct machine *out,
@@ -62,7 +62,8 @@ enum status machine_probe_at(const struct machine_source *source, struct machine
     hwloc_topology_t topology;
     TRY(topology_load(source->hwloc_xml, &topology, err));
 
-    struct record hardware = record_begin(), environment = record_begin(), now = record_begin();
+    struct record hardware = machine_record_begin(), environment = machine_record_begin(),
+                  now = machine_record_begin();
     probe_hardware(source, topology, &hardware);
     probe_environment(source, &environment);
     system_now(source, &now);
@@ -71,7 +72,7 @@ enum status machine_probe_at(const struct machine_source *source, struct machine
     out->hardware = hardware.object;
     out->environment = environment.object;
     out->now = now.object;
-    out->build = build_json();
+    out->build = machine_build_json();
     if (hardware.failed || environment.failed || now.failed || !out->build)
         FAIL(err, ERR_NOMEM, "machine record: out of memory");
     else
@@ -85,7 +86,7 @@ enum status machine_probe(struct machine *out, struct error *err)
 {
     char signature[13];
     struct machine_source here = {
-        .root = "", .isa = device_isa_host(), .hypervisor = hypervisor_signature(signature)};
+        .root = "", .isa = device_isa_host(), .hypervisor = system_hypervisor(signature)};
     return machine_probe_at(&here, out, err);
 }
 

@@ -55,10 +55,10 @@ enum { MEMORY_LEVELS_MAX = 6 };
 int machine_memory_levels(struct memory_level out[MEMORY_LEVELS_MAX]);
 
 // Bytes of a level that `threads` threads have together, filling cores in order.
-size_t memory_level_capacity(const struct memory_level *level, int threads);
+size_t topology_level_capacity(const struct memory_level *level, int threads);
 // Index of the level that holds a working set of this size for `threads` threads.
-int memory_level_of(const struct memory_level *levels, int count, int threads,
-                    double working_set_bytes);
+int topology_level_of(const struct memory_level *levels, int count, int threads,
+                      double working_set_bytes);
 
 // ---- noise ------------------------------------------------------------------------------------------------
 // Around one repetition: what the system took away, and canaries of compute and bandwidth.

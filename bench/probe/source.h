@@ -26,7 +26,7 @@ enum status machine_probe_at(const struct machine_source *source, struct machine
 
 // The hypervisor's signature as CPUID gives it; NULL: none, or not an x86 processor.
 // out: at least 13 bytes.
-const char *hypervisor_signature(char out[13]);
+const char *system_hypervisor(char out[13]);
 
 // ---- topology (topology.c) ----------------------------------------------------------------------
 
@@ -55,14 +55,17 @@ struct record {
     json_t *object;
     bool failed;
 };
-void record_set(struct record *record, const char *key, json_t *value);      // takes value
-void record_text(struct record *record, const char *key, const char *value); // NULL, "": null
-void record_int(struct record *record, const char *key, int64_t value);      // OS_UNKNOWN: null
-void record_number_text(struct record *record, const char *key, const char *digits); // else null
-struct record record_begin(void);
-void record_end(struct record *parent, const char *key, struct record *child); // takes the child
+void machine_record_set(struct record *record, const char *key, json_t *value); // takes value
+void machine_record_text(struct record *record, const char *key,
+                         const char *value);                                    // NULL, "": null
+void machine_record_int(struct record *record, const char *key, int64_t value); // OS_UNKNOWN: null
+void machine_record_number_text(struct record *record, const char *key,
+                                const char *digits); // else null
+struct record machine_record_begin(void);
+void machine_record_end(struct record *parent, const char *key,
+                        struct record *child); // takes the child
 
 // Compiler, flags, commit and libraries of this build (build.c).
-json_t *build_json(void);
+json_t *machine_build_json(void);
 
 #endif

@@ -131,7 +131,7 @@ static enum status slice_make(struct state_probe *probe, struct device_target ta
         return FAIL(err, ERR_UNSUPPORTED, "canary: no f32 matrix-vector product for this machine");
     probe->gemv = row->fn.linear;
     probe->panels = probe->threads > SLICE_PANELS ? probe->threads : SLICE_PANELS;
-    probe->matrix_bytes = packed_bytes(DT_F32, probe->panels * PANEL_ROWS, SLICE_COLS);
+    probe->matrix_bytes = kernel_packed_bytes(DT_F32, probe->panels * PANEL_ROWS, SLICE_COLS);
     size_t matrices = bytes / probe->matrix_bytes;
     probe->matrices = matrices < 1 ? 1 : matrices > SLICE_PRODUCTS ? SLICE_PRODUCTS : (int)matrices;
     size_t weights = (size_t)probe->matrices * probe->matrix_bytes;

@@ -172,7 +172,7 @@ size_t stream_memory_bytes(const struct stream *stream)
     return total;
 }
 
-uint64_t thread_cpu_ns(void)
+uint64_t stream_thread_cpu_ns(void)
 {
     struct timespec t = {0};
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
@@ -224,9 +224,9 @@ static void stream_job(void *arg, int worker, int workers)
     pool_barrier(stream->pool, worker);
     if (worker >= stream->threads)
         return;
-    uint64_t cpu = thread_cpu_ns(), begin = clock_ns(), end;
+    uint64_t cpu = stream_thread_cpu_ns(), begin = clock_ns(), end;
     uint64_t moved = run_window(stream, region, stream->share, begin, &end);
-    region->disturbed = (thread_cpu_ns() - cpu) * 100 < (end - begin) * UNDISTURBED_PERCENT;
+    region->disturbed = (stream_thread_cpu_ns() - cpu) * 100 < (end - begin) * UNDISTURBED_PERCENT;
     region->rate = end > begin ? (double)moved * 1e9 / (double)(end - begin) : NAN;
 }
 

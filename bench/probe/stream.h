@@ -33,7 +33,7 @@ void stream_warm(struct stream *stream, const struct kernel *row, int level, int
 
 // Processor time of the calling thread. Compared with the clock, it shows whether another program had the
 // processor meanwhile. It does not show what a hypervisor takes.
-uint64_t thread_cpu_ns(void);
+uint64_t stream_thread_cpu_ns(void);
 enum { UNDISTURBED_PERCENT = 95 }; // of a window on the processor: nobody else had it
 
 // Bytes per second that a READ, COPY or TRIAD row moves, over about window_ns. A store counts once: what

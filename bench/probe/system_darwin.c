@@ -29,7 +29,7 @@ static void record_sysctl(struct record *record, const char *key, const char *na
     if (sysctlbyname(name, text, &size, NULL, 0) != 0)
         size = 0;
     text[size] = 0;
-    record_text(record, key, text);
+    machine_record_text(record, key, text);
 }
 
 int64_t system_memory_bytes(const struct machine_source *source)
@@ -45,51 +45,53 @@ void system_processor(const struct machine_source *source, hwloc_topology_t topo
     (void)topology;
     record_sysctl(processor, "model", "machdep.cpu.brand_string");
     record_sysctl(processor, "vendor", "machdep.cpu.vendor"); // Intel only
-    record_int(processor, "family", sysctl_i64("hw.cpufamily"));
-    record_int(processor, "model_number", sysctl_i64("machdep.cpu.model"));
-    record_int(processor, "stepping", sysctl_i64("machdep.cpu.stepping"));
+    machine_record_int(processor, "family", sysctl_i64("hw.cpufamily"));
+    machine_record_int(processor, "model_number", sysctl_i64("machdep.cpu.model"));
+    machine_record_int(processor, "stepping", sysctl_i64("machdep.cpu.stepping"));
 }
 
 void system_virtualization(const struct machine_source *source, struct record *virtualization)
 {
     (void)source;
     int64_t guest = sysctl_i64("kern.hv_vmm_present");
-    record_text(virtualization, "hypervisor",
-                guest == OS_UNKNOWN ? NULL
-                : guest             ? "unknown"
-                                    : "none");
-    record_text(virtualization, "platform_vendor", "Apple");
+    machine_record_text(virtualization, "hypervisor",
+                        guest == OS_UNKNOWN ? NULL
+                        : guest             ? "unknown"
+                                            : "none");
+    machine_record_text(virtualization, "platform_vendor", "Apple");
     record_sysctl(virtualization, "platform", "hw.model");
-    record_text(virtualization, "container", "none");
-    record_int(virtualization, "cpu_quota_millis", OS_UNKNOWN);
-    record_int(virtualization, "memory_limit_bytes", OS_UNKNOWN);
+    machine_record_text(virtualization, "container", "none");
+    machine_record_int(virtualization, "cpu_quota_millis", OS_UNKNOWN);
+    machine_record_int(virtualization, "memory_limit_bytes", OS_UNKNOWN);
 }
 
 void system_environment(const struct machine_source *source, struct record *environment)
 {
     (void)source;
-    record_text(environment, "system", "macOS");
+    machine_record_text(environment, "system", "macOS");
     record_sysctl(environment, "kernel", "kern.osrelease");
     record_sysctl(environment, "distribution", "kern.osproductversion");
-    record_int(environment, "memory_bytes", sysctl_i64("hw.memsize"));
-    record_int(environment, "page_bytes", sysctl_i64("hw.pagesize"));
-    record_int(environment, "max_frequency_hz", sysctl_i64("hw.cpufrequency_max")); // Intel only
-    record_sysctl(environment, "processor_flags", "machdep.cpu.features");          // Intel only
+    machine_record_int(environment, "memory_bytes", sysctl_i64("hw.memsize"));
+    machine_record_int(environment, "page_bytes", sysctl_i64("hw.pagesize"));
+    machine_record_int(environment, "max_frequency_hz",
+                       sysctl_i64("hw.cpufrequency_max"));                 // Intel only
+    record_sysctl(environment, "processor_flags", "machdep.cpu.features"); // Intel only
     // The system chooses clocks and page sizes itself and tells no policy.
-    record_set(environment, "governor", json_null());
-    record_set(environment, "turbo", json_null());
-    record_set(environment, "microcode", json_null());
-    record_set(environment, "huge_pages", json_null());
-    record_set(environment, "mitigations", json_null());
+    machine_record_set(environment, "governor", json_null());
+    machine_record_set(environment, "turbo", json_null());
+    machine_record_set(environment, "microcode", json_null());
+    machine_record_set(environment, "huge_pages", json_null());
+    machine_record_set(environment, "mitigations", json_null());
 }
 
 void system_now(const struct machine_source *source, struct record *now)
 {
     (void)source;
     double load[1];
-    record_set(now, "frequency_hz", json_null());
-    record_int(now, "memory_available_bytes", os_memory_available_bytes());
-    record_set(now, "load_1min", getloadavg(load, 1) == 1 ? json_real(load[0]) : json_null());
+    machine_record_set(now, "frequency_hz", json_null());
+    machine_record_int(now, "memory_available_bytes", os_memory_available_bytes());
+    machine_record_set(now, "load_1min",
+                       getloadavg(load, 1) == 1 ? json_real(load[0]) : json_null());
 }
 
 #endif

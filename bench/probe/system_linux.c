@@ -81,14 +81,14 @@ static bool read_choice(const char *root, const char *path, char *out, size_t ou
 static void record_file(struct record *record, const char *key, const char *root, const char *path)
 {
     char text[256];
-    record_text(record, key, read_text(root, path, text, sizeof text) ? text : NULL);
+    machine_record_text(record, key, read_text(root, path, text, sizeof text) ? text : NULL);
 }
 
 static void record_file_int(struct record *record, const char *key, const char *root,
                             const char *path)
 {
     int64_t value;
-    record_int(record, key, read_i64(root, path, &value) ? value : OS_UNKNOWN);
+    machine_record_int(record, key, read_i64(root, path, &value) ? value : OS_UNKNOWN);
 }
 
 static bool exists(const char *root, const char *path)
@@ -124,9 +124,9 @@ static void cpuinfo_text(const struct machine_source *source, hwloc_topology_t t
 {
     char value[256];
     if (read_field(source->root, "/proc/cpuinfo", key, value, sizeof value))
-        record_text(processor, name, value);
+        machine_record_text(processor, name, value);
     else
-        record_text(processor, name, topology_cpu_info(topology, hwloc_name));
+        machine_record_text(processor, name, topology_cpu_info(topology, hwloc_name));
 }
 
 static void cpuinfo_number(const struct machine_source *source, hwloc_topology_t topology,
@@ -135,7 +135,8 @@ static void cpuinfo_number(const struct machine_source *source, hwloc_topology_t
 {
     char value[256];
     bool told = read_field(source->root, "/proc/cpuinfo", key, value, sizeof value);
-    record_number_text(processor, name, told ? value : topology_cpu_info(topology, hwloc_name));
+    machine_record_number_text(processor, name,
+                               told ? value : topology_cpu_info(topology, hwloc_name));
 }
 
 void system_processor(const struct machine_source *source, hwloc_topology_t topology,
@@ -149,9 +150,9 @@ void system_processor(const struct machine_source *source, hwloc_topology_t topo
     cpuinfo_number(source, topology, processor, "stepping", "stepping", "CPUStepping");
     // ARM names its cores by numbers only (Arm ARM, MIDR_EL1).
     if (read_field(source->root, "/proc/cpuinfo", "CPU implementer", value, sizeof value)) {
-        record_text(processor, "arm_implementer", value);
+        machine_record_text(processor, "arm_implementer", value);
         bool told = read_field(source->root, "/proc/cpuinfo", "CPU part", value, sizeof value);
-        record_text(processor, "arm_part", told ? value : NULL);
+        machine_record_text(processor, "arm_part", told ? value : NULL);
     }
 }
 
@@ -226,12 +227,12 @@ void system_virtualization(const struct machine_source *source, struct record *v
 {
     char text[TEXT_BYTES];
     const char *root = source->root;
-    record_text(virtualization, "hypervisor", hypervisor_name(source));
+    machine_record_text(virtualization, "hypervisor", hypervisor_name(source));
     record_file(virtualization, "platform_vendor", root, "/sys/class/dmi/id/sys_vendor");
     record_file(virtualization, "platform", root, "/sys/class/dmi/id/product_name");
-    record_text(virtualization, "container", container_name(root, text, sizeof text));
-    record_int(virtualization, "cpu_quota_millis", cgroup_cpu_quota_millis(root));
-    record_int(virtualization, "memory_limit_bytes", cgroup_memory_limit_bytes(root));
+    machine_record_text(virtualization, "container", container_name(root, text, sizeof text));
+    machine_record_int(virtualization, "cpu_quota_millis", cgroup_cpu_quota_millis(root));
+    machine_record_int(virtualization, "memory_limit_bytes", cgroup_memory_limit_bytes(root));
 }
 
 // ---- environment ----------------------------------------------------------------------------------------
@@ -239,7 +240,7 @@ void system_virtualization(const struct machine_source *source, struct record *v
 static void mitigations(const char *root, struct record *environment)
 {
     char folder[PATH_BYTES], path[PATH_BYTES];
-    struct record map = record_begin();
+    struct record map = machine_record_begin();
     snprintf(folder, sizeof folder, "%s/sys/devices/system/cpu/vulnerabilities", root);
     DIR *dir = opendir(folder);
     for (struct dirent *entry; dir && (entry = readdir(dir));) {
@@ -251,10 +252,10 @@ static void mitigations(const char *root, struct record *environment)
     }
     if (dir) {
         closedir(dir);
-        record_end(environment, "mitigations", &map);
+        machine_record_end(environment, "mitigations", &map);
     } else {
         json_decref(map.object);
-        record_set(environment, "mitigations", json_null());
+        machine_record_set(environment, "mitigations", json_null());
     }
 }
 
@@ -279,23 +280,23 @@ static void clock_control(const char *root, struct record *environment)
     snprintf(path, sizeof path, "%sscaling_driver", base);
     record_file(environment, "frequency_driver", root, path);
     snprintf(path, sizeof path, "%scpuinfo_max_freq", base);
-    record_int(environment, "max_frequency_hz",
-               read_i64(root, path, &khz) ? khz * 1000 : OS_UNKNOWN);
-    record_text(environment, "turbo", turbo(root));
+    machine_record_int(environment, "max_frequency_hz",
+                       read_i64(root, path, &khz) ? khz * 1000 : OS_UNKNOWN);
+    machine_record_text(environment, "turbo", turbo(root));
 }
 
 static void huge_pages(const char *root, struct record *environment)
 {
     char text[64];
-    struct record pages = record_begin();
+    struct record pages = machine_record_begin();
     bool told = read_choice(root, "/sys/kernel/mm/transparent_hugepage/enabled", text, sizeof text);
-    record_text(&pages, "transparent", told ? text : NULL);
+    machine_record_text(&pages, "transparent", told ? text : NULL);
     told = read_choice(root, "/sys/kernel/mm/transparent_hugepage/defrag", text, sizeof text);
-    record_text(&pages, "defrag", told ? text : NULL);
-    record_int(&pages, "huge_page_bytes", meminfo_bytes(root, "Hugepagesize"));
+    machine_record_text(&pages, "defrag", told ? text : NULL);
+    machine_record_int(&pages, "huge_page_bytes", meminfo_bytes(root, "Hugepagesize"));
     told = read_field(root, "/proc/meminfo", "HugePages_Total", text, sizeof text);
-    record_number_text(&pages, "reserved", told ? text : NULL);
-    record_end(environment, "huge_pages", &pages);
+    machine_record_number_text(&pages, "reserved", told ? text : NULL);
+    machine_record_end(environment, "huge_pages", &pages);
 }
 
 // PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"
@@ -311,25 +312,25 @@ static void distribution(const char *root, struct record *environment)
                 line[strcspn(line, "\"")] = 0;
                 name = line;
             }
-    record_text(environment, "distribution", name);
+    machine_record_text(environment, "distribution", name);
 }
 
 void system_environment(const struct machine_source *source, struct record *environment)
 {
     const char *root = source->root;
     char text[TEXT_BYTES];
-    record_text(environment, "system", "Linux");
+    machine_record_text(environment, "system", "Linux");
     record_file(environment, "kernel", root, "/proc/sys/kernel/osrelease");
     distribution(root, environment);
-    record_int(environment, "memory_bytes", meminfo_bytes(root, "MemTotal"));
-    record_int(environment, "swap_bytes", meminfo_bytes(root, "SwapTotal"));
+    machine_record_int(environment, "memory_bytes", meminfo_bytes(root, "MemTotal"));
+    machine_record_int(environment, "swap_bytes", meminfo_bytes(root, "SwapTotal"));
     huge_pages(root, environment);
     bool told = read_field(root, "/proc/cpuinfo", "microcode", text, sizeof text);
-    record_text(environment, "microcode", told ? text : NULL);
+    machine_record_text(environment, "microcode", told ? text : NULL);
     // The kernel adds and renames words, so the list is no part of the fingerprint.
     told = read_field(root, "/proc/cpuinfo", "flags", text, sizeof text) ||
            read_field(root, "/proc/cpuinfo", "Features", text, sizeof text);
-    record_text(environment, "processor_flags", told ? text : NULL);
+    machine_record_text(environment, "processor_flags", told ? text : NULL);
     clock_control(root, environment);
     record_file(environment, "smt", root, "/sys/devices/system/cpu/smt/control");
     record_file_int(environment, "numa_balancing", root, "/proc/sys/kernel/numa_balancing");
@@ -344,18 +345,18 @@ void system_now(const struct machine_source *source, struct record *now)
     char text[64];
     int64_t khz;
     if (read_i64(root, "/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq", &khz)) {
-        record_int(now, "frequency_hz", khz * 1000);
+        machine_record_int(now, "frequency_hz", khz * 1000);
     } else {
         double mhz = 0;
         bool told = read_field(root, "/proc/cpuinfo", "cpu MHz", text, sizeof text) &&
                     str_to_f64(text, &mhz);
-        record_int(now, "frequency_hz", told ? (int64_t)(mhz * 1e6) : OS_UNKNOWN);
+        machine_record_int(now, "frequency_hz", told ? (int64_t)(mhz * 1e6) : OS_UNKNOWN);
     }
-    record_int(now, "memory_available_bytes", meminfo_bytes(root, "MemAvailable"));
+    machine_record_int(now, "memory_available_bytes", meminfo_bytes(root, "MemAvailable"));
     char *end = read_text(root, "/proc/loadavg", text, sizeof text) ? strchr(text, ' ') : NULL;
     if (end)
         *end = 0;
-    record_number_text(now, "load_1min", end ? text : NULL);
+    machine_record_number_text(now, "load_1min", end ? text : NULL);
 }
 
 #endif

@@ -209,7 +209,7 @@ int machine_memory_levels(struct memory_level out[MEMORY_LEVELS_MAX])
     return count;
 }
 
-size_t memory_level_capacity(const struct memory_level *level, int threads)
+size_t topology_level_capacity(const struct memory_level *level, int threads)
 {
     int used = (threads + level->cores - 1) / level->cores;
     if (used < 1)
@@ -219,11 +219,11 @@ size_t memory_level_capacity(const struct memory_level *level, int threads)
     return level->size_bytes * (size_t)used;
 }
 
-int memory_level_of(const struct memory_level *levels, int count, int threads,
-                    double working_set_bytes)
+int topology_level_of(const struct memory_level *levels, int count, int threads,
+                      double working_set_bytes)
 {
     for (int i = 0; i < count - 1; i++)
-        if (working_set_bytes <= (double)memory_level_capacity(&levels[i], threads))
+        if (working_set_bytes <= (double)topology_level_capacity(&levels[i], threads))
             return i;
     return count - 1;
 }

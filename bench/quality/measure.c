@@ -88,8 +88,8 @@ static void score_rows(void *arg, int worker, int workers)
     pool_share(r->count, 1, worker, workers, &begin, &end);
     for (int i = begin; i < end; i++) {
         size_t at = (size_t)i * (size_t)r->vocab;
-        r->scores[i] =
-            score_row(r->logits + at, r->base ? r->base + at : NULL, r->vocab, r->targets[i]);
+        r->scores[i] = quality_score_row(r->logits + at, r->base ? r->base + at : NULL, r->vocab,
+                                         r->targets[i]);
     }
 }
 
@@ -238,7 +238,7 @@ enum status quality_measure(const struct quality_input *in, struct quality *out,
             status = FAIL(err, ERR_INTERRUPTED, "stopped");
     }
     if (status == OK)
-        status = score_summarize(e.scores, e.windows * e.scored, e.base != NULL, out, err);
+        status = quality_score_summarize(e.scores, e.windows * e.scored, e.base != NULL, out, err);
     if (status == OK) {
         out->windows = (double)e.windows;
         out->time_ns = (double)(clock_ns() - begin_ns);

@@ -109,7 +109,7 @@ static double exp_sum(const float *a, const float *b, float max, int n, double *
     return sum;
 }
 
-struct score score_row(const float *logits, const float *base, int vocab, int32_t target)
+struct score quality_score_row(const float *logits, const float *base, int vocab, int32_t target)
 {
     struct score s = {.nll_f32 = NAN, .kl = NAN, .delta_p = NAN};
     float max = row_max(logits, vocab);
@@ -212,8 +212,8 @@ static enum status quantiles(const struct score *scores, size_t n, struct qualit
     return OK;
 }
 
-enum status score_summarize(const struct score *scores, size_t n, bool with_base,
-                            struct quality *out, struct error *err)
+enum status quality_score_summarize(const struct score *scores, size_t n, bool with_base,
+                                    struct quality *out, struct error *err)
 {
     for (const struct quality_figure *f = quality_figures; f->metric; f++)
         *(double *)((char *)out + f->offset) = NAN;

@@ -18,10 +18,10 @@ struct score {
 
 // logits, base: (vocab) f32; base may be NULL. Anything that is not finite in a row makes nll or kl so.
 // Exponentials in f32 (relative error below 2e-7), sums in double, the largest logit subtracted first.
-struct score score_row(const float *logits, const float *base, int vocab, int32_t target);
+struct score quality_score_row(const float *logits, const float *base, int vocab, int32_t target);
 
 // The figures of n scores; time_ns and windows are the caller's.
-enum status score_summarize(const struct score *scores, size_t n, bool with_base,
-                            struct quality *out, struct error *err);
+enum status quality_score_summarize(const struct score *scores, size_t n, bool with_base,
+                                    struct quality *out, struct error *err);
 
 #endif

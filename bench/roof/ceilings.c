@@ -76,13 +76,13 @@ static void peak_job(void *arg, int worker, int workers)
     pool_barrier(bench->pool, worker);
     if (worker >= bench->peak_threads)
         return;
-    uint64_t cpu = thread_cpu_ns(), begin = clock_ns(), now, operations = 0;
+    uint64_t cpu = stream_thread_cpu_ns(), begin = clock_ns(), now, operations = 0;
     do {
         operations += bench->peak_kernel->fn.peak(bench->seed, bench->peak_rounds, &self->sink);
         now = clock_ns();
     } while (now - begin < WINDOW_PEAK_NS);
     self->rate = (double)operations * 1e9 / (double)(now - begin);
-    self->disturbed = (thread_cpu_ns() - cpu) * 100 < (now - begin) * UNDISTURBED_PERCENT;
+    self->disturbed = (stream_thread_cpu_ns() - cpu) * 100 < (now - begin) * UNDISTURBED_PERCENT;
 }
 
 static double peak_rate(struct bench *bench, const struct kernel *kernel, int threads,
@@ -356,7 +356,7 @@ static enum status measure_host(struct device *device, bool quick, struct ceilin
     measure(bench, quick ? BUDGET_QUICK_NS : BUDGET_FULL_NS);
     conclude(bench, out, err);
     char slower[256];
-    levels_explain(out, slower, sizeof slower);
+    ceilings_explain_levels(out, slower, sizeof slower);
     if (slower[0])
         note(out, "%s", slower);
     if (bench->retaken)
@@ -480,7 +480,7 @@ const struct ceiling *ceilings_read(const struct ceilings *c, const char *device
     if (c->levels == 0)
         return NULL;
     // A level that could not be told apart from its neighbour has no row: the next one is used for it.
-    int level = memory_level_of(c->level, c->levels, threads, working_set_bytes);
+    int level = topology_level_of(c->level, c->levels, threads, working_set_bytes);
     for (; level < c->levels; level++) {
         const struct ceiling *row = ceilings_find(c, device, "read", c->level[level].name, threads);
         if (row)

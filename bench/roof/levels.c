@@ -12,7 +12,7 @@
 //           +--------------------- bytes
 //
 // A point that is slower than one farther away is no level: the same bytes could be read faster as a part
-// of the larger set. It is left out, and levels_explain says so.
+// of the larger set. It is left out, and ceilings_explain_levels says so.
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -129,7 +129,7 @@ bool ceilings_read_rate(const struct ceilings *c, const char *device, int thread
     return true;
 }
 
-void levels_explain(const struct ceilings *c, char *out, size_t out_bytes)
+void ceilings_explain_levels(const struct ceilings *c, char *out, size_t out_bytes)
 {
     static const char *const names[] = {"read", "copy", "triad"};
     struct str text = {0};

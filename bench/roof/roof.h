@@ -63,7 +63,7 @@ struct read_rate {
 bool ceilings_read_rate(const struct ceilings *c, const char *device, int threads, double set_bytes,
                         struct read_rate *out);
 // Names each level that is slower than one farther away, in words; "" when there is none.
-void levels_explain(const struct ceilings *c, char *out, size_t out_bytes);
+void ceilings_explain_levels(const struct ceilings *c, char *out, size_t out_bytes);
 
 // ---- peaks --------------------------------------------------------------------------------------------------
 // The peak that products of this input type can reach, or NULL: the denominator of MFU. Narrow types

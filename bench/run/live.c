@@ -250,7 +250,7 @@ void live_drop(struct live *live, size_t trials, double predicted_ns)
 static const char *median_text(const struct summary_row *rows, size_t count, int64_t cell,
                                const char *name, const char *phase, char *out, size_t out_bytes)
 {
-    const struct summary_row *row = summary_find(rows, count, cell, name, phase);
+    const struct summary_row *row = query_summary_find(rows, count, cell, name, phase);
     snprintf(out, out_bytes, "-");
     return row ? metric_format(row->stat.median, row->unit, out, out_bytes) : out;
 }
@@ -318,16 +318,17 @@ enum status live_table(struct live *live, struct store *store, int64_t run, stru
         for (size_t i = 0; i < row_count; i++)
             quality |= str_equal(rows[i].name, METRIC_PERPLEXITY);
         for (size_t i = 0; i < cell_count; i++)
-            left_out += cell_left_out(&cells[i]);
+            left_out += query_cell_left_out(&cells[i]);
         for (size_t i = 0; i < cell_count; i++)
             width = (int)strlen(cells[i].label) > width ? (int)strlen(cells[i].label) : width;
         printf("\n%-*s  %-11s  %-7s  %10s  %12s  %12s  %10s%s  %s\n", width, "cell", "status",
                "trials", "TTFT", "prefill", "decode", "TPOT", quality ? "  perplexity" : "",
                "decode is");
         for (size_t i = 0; i < cell_count; i++)
-            if (!cell_left_out(&cells[i]))
+            if (!query_cell_left_out(&cells[i]))
                 print_cell(&cells[i], rows, row_count, quality,
-                           verdict_find(verdicts, verdict_count, cells[i].id, "decode"), width);
+                           query_verdict_find(verdicts, verdict_count, cells[i].id, "decode"),
+                           width);
         print_next(store, run, left_out);
         fflush(stdout);
     }

@@ -109,7 +109,7 @@ static enum status give_to_cells(const struct run_context *run, const struct pla
     return OK;
 }
 
-enum status qualities_run(struct run_context *run, size_t *failed, struct error *err)
+enum status session_qualities(struct run_context *run, size_t *failed, struct error *err)
 {
     *failed = 0;
     for (size_t i = 0; i < run->plan->quality_count; i++) {

@@ -10,6 +10,6 @@
 // Called after the trials, so that an interrupted run has its speeds. A quality that this build has measured on
 // this machine for the same content is not measured again. *failed: how many ended in oom, timeout or
 // crashed. Errors are the runner's own; ERR_INTERRUPTED.
-enum status qualities_run(struct run_context *run, size_t *failed, struct error *err);
+enum status session_qualities(struct run_context *run, size_t *failed, struct error *err);
 
 #endif

@@ -270,7 +270,7 @@ static enum status record_cell(struct record *record, const struct cell *cell,
 {
     struct memory_plan memory = cell->memory;
     char *params = json_canonical(cell->params), *prediction = NULL;
-    json_t *predicted = cell->skip ? NULL : cell_prediction(cell, ceilings);
+    json_t *predicted = cell->skip ? NULL : trial_prediction(cell, ceilings);
     if (predicted)
         prediction = json_canonical(predicted);
     double bytes =
@@ -309,7 +309,8 @@ static enum status record_cell(struct record *record, const struct cell *cell,
 // A cell that ran out of memory or time would do so again; what was skipped stays so.
 static bool at_its_end(const struct cell_row *row)
 {
-    return str_equal(row->status, "oom") || str_equal(row->status, "timeout") || cell_left_out(row);
+    return str_equal(row->status, "oom") || str_equal(row->status, "timeout") ||
+           query_cell_left_out(row);
 }
 
 enum status record_cells(struct record *record, const struct plan *plan,
@@ -376,7 +377,7 @@ enum status record_failed(const struct record *record, size_t *failed, struct er
     *failed = 0;
     enum status status = query_cells(record->store, &arena, record->run, &rows, &count, err);
     for (size_t i = 0; status == OK && i < count; i++)
-        *failed += cell_failed(&rows[i]);
+        *failed += query_cell_failed(&rows[i]);
     arena_fini(&arena);
     return status;
 }

@@ -267,7 +267,7 @@ static enum exit_code run_opened(struct runner *r, const struct runner_options *
     if (status == OK)
         status = run_trials(r, err);
     if (status == OK)
-        status = qualities_run(&r->context, &r->failed_qualities, err);
+        status = session_qualities(&r->context, &r->failed_qualities, err);
     if (status == ERR_INTERRUPTED) {
         error_clear(err);
         interrupt_accept(&r->interrupt);

@@ -15,11 +15,11 @@ static double last_cache_bytes(const struct ceilings *c, int threads)
 {
     if (c->levels < 2)
         return 0;
-    return (double)memory_level_capacity(&c->level[c->levels - 2], threads);
+    return (double)topology_level_capacity(&c->level[c->levels - 2], threads);
 }
 
-void cell_work(const struct cell *cell, const struct ceilings *ceilings, struct phase_work *prefill,
-               struct phase_work *decode)
+void trial_work(const struct cell *cell, const struct ceilings *ceilings,
+                struct phase_work *prefill, struct phase_work *decode)
 {
     struct work_input in = {
         .config = &cell->model->config,
@@ -50,10 +50,10 @@ static json_t *phase_json(const struct phase_work *work)
     return out;
 }
 
-json_t *cell_prediction(const struct cell *cell, const struct ceilings *ceilings)
+json_t *trial_prediction(const struct cell *cell, const struct ceilings *ceilings)
 {
     struct phase_work prefill, decode;
-    cell_work(cell, ceilings, &prefill, &decode);
+    trial_work(cell, ceilings, &prefill, &decode);
     return json_pack("{s{sf sf sf} so so}", "memory", "weights", (double)cell->memory.weights_bytes,
                      "kv", (double)cell->memory.kv_bytes, "scratch",
                      (double)cell->memory.scratch_bytes, "prefill", phase_json(&prefill), "decode",
@@ -262,7 +262,7 @@ enum status trial_verdicts(struct trial *t, const struct ceilings *ceilings, con
                            struct error *err)
 {
     struct phase_work prefill, decode;
-    cell_work(t->cell, ceilings, &prefill, &decode);
+    trial_work(t->cell, ceilings, &prefill, &decode);
     TRY(add_works(t, &prefill, &decode, err));
     TRY(add_shares(t, &prefill, &decode, ceilings, err));
     TRY(phase_verdicts(t, ceilings, phase_name(PHASE_PREFILL), &prefill,

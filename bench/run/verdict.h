@@ -10,12 +10,12 @@
 #include "bench/suite/plan.h"
 
 // The analytic work of one cell, as its scheme and head store it. The caches' sizes come from `ceilings`.
-void cell_work(const struct cell *cell, const struct ceilings *ceilings, struct phase_work *prefill,
-               struct phase_work *decode);
+void trial_work(const struct cell *cell, const struct ceilings *ceilings,
+                struct phase_work *prefill, struct phase_work *decode);
 
 // The same for the store: {"prefill": {"total": {"bytes": .., "flop": ..}, "qkv": ..}, "decode": ..}, and
 // the memory split that was predicted. NULL when memory is exhausted.
-json_t *cell_prediction(const struct cell *cell, const struct ceilings *ceilings);
+json_t *trial_prediction(const struct cell *cell, const struct ceilings *ceilings);
 
 // Adds MBU and MFU to each repetition, bytes and operations to the trial, and the verdicts of both phases
 // and their op classes. A figure whose ceiling was not measured is left out. thresholds: JSON text,

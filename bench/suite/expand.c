@@ -171,7 +171,7 @@ static enum status prepare(struct expansion *x, const struct suite_sweep *sweep,
     if (!p->section)
         return no_memory(err);
     p->name = p->section + strlen("sweep ");
-    TRY(names_check(x->suite, p->section, sweep, err));
+    TRY(plan_names_check(x->suite, p->section, sweep, err));
     if (sweep->model.count)
         TRY(own_words(x, &sweep->model, &p->words[AXIS_MODEL], err));
     else
@@ -187,7 +187,7 @@ static enum status prepare(struct expansion *x, const struct suite_sweep *sweep,
     p->numbers[AXIS_GEN] = sweep->gen;
     TRY(check_links(x, p, err));
     if (collect_mask(&sweep->collect) & COLLECT_QUALITY)
-        TRY(quality_wish_make(x, p->section, sweep, &p->wish, err));
+        TRY(expand_quality_wish(x, p->section, sweep, &p->wish, err));
     TRY(find_calib(x, p, err));
     return find_prompt(x, p, err);
 }
@@ -397,7 +397,7 @@ static enum status add_cell(struct expansion *x, const struct product *p, const 
     struct plan *plan = x->plan;
     struct cell *cell = &plan->cells[plan->cell_count];
     fill_cell(x, p, point, cell);
-    if (cell_make_key(cell, p->prompt_hash[0] ? p->prompt_hash : NULL, err) != OK) {
+    if (plan_cell_key(cell, p->prompt_hash[0] ? p->prompt_hash : NULL, err) != OK) {
         json_decref(cell->params);
         return err->code;
     }

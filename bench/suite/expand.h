@@ -33,15 +33,15 @@ enum status expand_models(struct expansion *x, struct error *err);
 enum status expand_sweeps(struct expansion *x, struct error *err);
 
 // key.c: the same for an evaluation of quality.
-enum status quality_make_key(struct plan_quality *quality, struct error *err);
+enum status plan_quality_key(struct plan_quality *quality, struct error *err);
 
 // key.c: cell->params and cell->key. prompt_hash: SHA-256 of the prompt's text, NULL for random.
-enum status cell_make_key(struct cell *cell, const char *prompt_hash, struct error *err);
+enum status plan_cell_key(struct cell *cell, const char *prompt_hash, struct error *err);
 
 // quality.c: finds the text a sweep names, in the plan's arena. Errors: ERR_USAGE with file and line.
-enum status quality_wish_make(struct expansion *x, const char *section,
-                              const struct suite_sweep *sweep, struct quality_wish **out,
-                              struct error *err);
+enum status expand_quality_wish(struct expansion *x, const char *section,
+                                const struct suite_sweep *sweep, struct quality_wish **out,
+                                struct error *err);
 // quality.c: the evaluations of quality that the cells which will run share.
 enum status expand_qualities(struct expansion *x, struct error *err);
 

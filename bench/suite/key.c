@@ -45,7 +45,7 @@ static void add_calib(json_t *params, const char *calib_hash)
 }
 
 // The number of threads is not in it: it changes no bit.
-enum status quality_make_key(struct plan_quality *q, struct error *err)
+enum status plan_quality_key(struct plan_quality *q, struct error *err)
 {
     q->params = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i}", "engine",
                           PLAN_ENGINE_WORK, "model", q->model->content, "scheme", q->scheme->name,
@@ -59,7 +59,7 @@ enum status quality_make_key(struct plan_quality *q, struct error *err)
     return hash_params(q->params, q->key, err);
 }
 
-enum status cell_make_key(struct cell *cell, const char *prompt_hash, struct error *err)
+enum status plan_cell_key(struct cell *cell, const char *prompt_hash, struct error *err)
 {
     json_t *sampling = sampling_json(&cell->sampling), *prompt = prompt_json(cell, prompt_hash);
     cell->params = json_pack(

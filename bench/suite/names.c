@@ -119,8 +119,8 @@ static enum status check_rules(const struct suite *suite, const char *section,
     return OK;
 }
 
-enum status names_check(const struct suite *suite, const char *section,
-                        const struct suite_sweep *sweep, struct error *err)
+enum status plan_names_check(const struct suite *suite, const char *section,
+                             const struct suite_sweep *sweep, struct error *err)
 {
     const char *where = suite_where(suite, section, "model");
     for (size_t i = 0; i < sweep->model.count; i++)

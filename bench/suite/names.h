@@ -11,7 +11,7 @@
 const struct plan_model *plan_model_find(const struct plan *plan, const char *label);
 
 // ERR_USAGE with "file:line: key: unknown ...", and the nearest known name.
-enum status names_check(const struct suite *suite, const char *section,
-                        const struct suite_sweep *sweep, struct error *err);
+enum status plan_names_check(const struct suite *suite, const char *section,
+                             const struct suite_sweep *sweep, struct error *err);
 
 #endif

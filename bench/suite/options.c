@@ -9,7 +9,7 @@
 #include "base/str.h"
 #include "bench/suite/suite.h"
 
-const struct section_kind section_kinds[] = {
+const struct section_kind option_sections[] = {
     {SECTION_BENCH, "bench", false, true, false, "settings of this machine, in bench.conf"},
     {SECTION_SUITE, "suite", false, false, true, "what the suite is"},
     {SECTION_DEFAULTS, "defaults", false, true, true, "what every sweep begins with"},
@@ -267,7 +267,7 @@ void options_print_help(FILE *out)
         "1-16*2 (1, 2, 4, 8, 16), 1-8+2, 1-4; times 300s, 5m, 200ms; bytes 16GiB; ${VARIABLE} and\n"
         "${VARIABLE:-default} anywhere in a value. docs/SUITES.md has the rest.\n",
         out);
-    for (const struct section_kind *kind = section_kinds; kind->name; kind++) {
+    for (const struct section_kind *kind = option_sections; kind->name; kind++) {
         fprintf(out, "\n[%s%s]  %s\n", kind->name, kind->named ? " NAME" : "", kind->help);
         for (const struct option *o = option_table; o->key; o++) {
             if (!shown_in(o, kind->section))
@@ -284,7 +284,7 @@ void options_print_help(FILE *out)
 
 void options_print_markdown(FILE *out)
 {
-    for (const struct section_kind *kind = section_kinds; kind->name; kind++) {
+    for (const struct section_kind *kind = option_sections; kind->name; kind++) {
         fprintf(out, "\n### [%s%s]\n\n%s.\n\n", kind->name, kind->named ? " NAME" : "", kind->help);
         bool any = false;
         for (const struct option *o = option_table; o->key; o++) {

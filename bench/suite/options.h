@@ -29,7 +29,7 @@ struct section_kind {
     bool in_suite;
     const char *help;
 };
-extern const struct section_kind section_kinds[]; // ends with a NULL name
+extern const struct section_kind option_sections[]; // ends with a NULL name
 
 enum option_type {
     OPTION_TEXT,

@@ -30,9 +30,9 @@ static enum status read_text(struct quality_wish *wish, const char *path, char h
     return err->code;
 }
 
-enum status quality_wish_make(struct expansion *x, const char *section,
-                              const struct suite_sweep *sweep, struct quality_wish **out,
-                              struct error *err)
+enum status expand_quality_wish(struct expansion *x, const char *section,
+                                const struct suite_sweep *sweep, struct quality_wish **out,
+                                struct error *err)
 {
     const char *where = suite_where(x->suite, section, "quality_text");
     const char *path = suite_find_file(x->suite, section, "quality_text", sweep->quality_text);
@@ -114,7 +114,7 @@ static enum status quality_of(struct expansion *x, struct cell *cell, struct err
                                .kv = cell->kv,
                                .threads = cell->threads,
                                .timeout_ns = cell->timeout_ns};
-    if (quality_make_key(q, err) != OK) {
+    if (plan_quality_key(q, err) != OK) {
         json_decref(q->params);
         return err->code;
     }

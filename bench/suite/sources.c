@@ -22,7 +22,7 @@ struct merging {
     struct error *err;
 };
 
-const char *path_beside(struct arena *arena, const char *base, const char *name)
+const char *suite_path_next_to(struct arena *arena, const char *base, const char *name)
 {
     const char *slash = base ? strrchr(base, '/') : NULL;
     if (name[0] == '/' || !slash)
@@ -110,14 +110,14 @@ static enum status unknown_section(struct merging *m, const char *section, const
     size_t count = 0;
     char kind[INI_NAME_MAX + 1];
     snprintf(kind, sizeof kind, "%.*s", (int)strcspn(section, " "), section);
-    for (const struct section_kind *k = section_kinds; k->name; k++)
+    for (const struct section_kind *k = option_sections; k->name; k++)
         if (m->config ? k->in_config : k->in_suite)
             names[count++] = k->name;
     near = str_nearest(kind, names, count);
     if (near && strcmp(near, kind) != 0)
         return FAIL(m->err, ERR_USAGE, "%s: unknown section [%s]: did you mean [%s]?", where,
                     section, near);
-    for (const struct section_kind *k = section_kinds; k->name; k++)
+    for (const struct section_kind *k = option_sections; k->name; k++)
         if (strcmp(k->name, kind) == 0)
             return FAIL(m->err, ERR_USAGE, "%s: [%s] stands in %s, not in %s", where, kind,
                         m->config ? "suites" : "bench.conf", m->config ? "bench.conf" : "suites");
@@ -137,7 +137,7 @@ static enum status classify(struct merging *m, const char *section, const char *
                             struct suite_entry *entry)
 {
     size_t length = strcspn(section, " ");
-    const struct section_kind *kind = section_kinds;
+    const struct section_kind *kind = option_sections;
     while (kind->name && (strlen(kind->name) != length || strncmp(kind->name, section, length)))
         kind++;
     if (!kind->name || !(m->config ? kind->in_config : kind->in_suite))
@@ -211,7 +211,7 @@ static enum status merge_includes(struct merging *m, const char *path, const cha
     if (value_words(value, m->arena, &names, m->err) != OK)
         return error_context(m->err, "%s: include", where);
     for (size_t i = 0; i < names.count; i++) {
-        const char *included = path_beside(m->arena, path, names.items[i]);
+        const char *included = suite_path_next_to(m->arena, path, names.items[i]);
         if (!included)
             return no_memory(m->err);
         TRY(merge_file(m, included, where));
@@ -354,8 +354,8 @@ static enum status merge_set(struct merging *m, const char *text)
     return set_in_sections(m, section, dot + 1, value, where);
 }
 
-enum status sources_merge(const struct suite_sources *sources, struct arena *arena,
-                          struct entry_list *out, struct error *err)
+enum status suite_sources_merge(const struct suite_sources *sources, struct arena *arena,
+                                struct entry_list *out, struct error *err)
 {
     struct merging m = {.arena = arena, .out = out, .err = err};
     out->count = 0;

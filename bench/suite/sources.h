@@ -31,11 +31,11 @@ struct entry_list {
 // table.
 // Errors: ERR_USAGE with "file:line: reason" (unknown names with the nearest known one, cyclic
 // includes with the whole circle, unset variables), and those of ini_read.
-enum status sources_merge(const struct suite_sources *sources, struct arena *arena,
-                          struct entry_list *out, struct error *err);
+enum status suite_sources_merge(const struct suite_sources *sources, struct arena *arena,
+                                struct entry_list *out, struct error *err);
 
 // "dir/of/base/name", or `name` when it is absolute or base has no folder. The arena's, NULL
 // without memory.
-const char *path_beside(struct arena *arena, const char *base, const char *name);
+const char *suite_path_next_to(struct arena *arena, const char *base, const char *name);
 
 #endif

@@ -131,7 +131,7 @@ static enum status load(const struct suite_sources *sources, struct suite *suite
 {
     struct arena *arena = &suite->arena;
     struct entry_list entries = {0};
-    TRY(sources_merge(sources, arena, &entries, err));
+    TRY(suite_sources_merge(sources, arena, &entries, err));
     suite->entries = entries.items;
     suite->entry_count = entries.count;
     if (sources->suite_path) {
@@ -196,7 +196,7 @@ const char *suite_find_file(struct suite *suite, const char *section, const char
                             const char *name)
 {
     const struct suite_entry *entry = find_entry(suite, section, key);
-    const char *path = path_beside(&suite->arena, entry ? entry->file : NULL, name);
+    const char *path = suite_path_next_to(&suite->arena, entry ? entry->file : NULL, name);
     if (path && exists(path))
         return path;
     if (name[0] == '/')

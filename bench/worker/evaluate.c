@@ -69,7 +69,7 @@ static enum status open_all(struct evaluation *e, struct error *err)
 static enum status send_loaded(struct evaluation *e, struct error *err)
 {
     char stored[STORED_BYTES];
-    stored_codes(e->ck, stored);
+    bench_engine_stored_codes(e->ck, stored);
     struct wire_loaded loaded = {.engine = bench_engine_builtin.name,
                                  .engine_version = PLAN_ENGINE_WORK,
                                  .arithmetic = model_scheme(e->model)->arithmetic,
@@ -118,8 +118,8 @@ static enum status measure(struct evaluation *e, struct error *err)
     return wire_send(e->wire, event, err);
 }
 
-enum status evaluate_job(const struct job *job, const struct scheme *scheme, struct device *device,
-                         struct wire *wire, struct error *err)
+enum status worker_evaluate(const struct job *job, const struct scheme *scheme,
+                            struct device *device, struct wire *wire, struct error *err)
 {
     struct evaluation e = {
         .job = job,

@@ -9,7 +9,7 @@
 
 // Loads the job's model in `scheme` and sends "loaded". Loads it in f32 as well where the free memory allows, evaluates
 // and sends the figures ("quality"). Errors: those of bench/quality/quality.h, of loading, of the wire.
-enum status evaluate_job(const struct job *job, const struct scheme *scheme, struct device *device,
-                         struct wire *wire, struct error *err);
+enum status worker_evaluate(const struct job *job, const struct scheme *scheme,
+                            struct device *device, struct wire *wire, struct error *err);
 
 #endif

@@ -12,7 +12,7 @@ static const char *time_source(const struct subject *s)
     return device_time_source(s->engine->step ? s->where : DEVICE_HOST);
 }
 
-int64_t subject_last_ns(const struct subject *s, int token)
+int64_t worker_subject_last_ns(const struct subject *s, int token)
 {
     int64_t last = 0;
     for (int i = 0; i < s->cell->batch; i++)
@@ -79,9 +79,10 @@ json_t *repetition_metrics(const struct subject *s, const struct repetition *r)
     wire_metric(out, METRIC_PREFILL_TPS, 1e9 * c->batch * s->prompt_tokens / r->prefill_ns,
                 "prefill", NULL, source);
     wire_metric(out, METRIC_WAIT, r->prefill_wait_ns, "prefill", NULL, source);
-    wire_metric(out, METRIC_E2E, (double)subject_last_ns(s, c->gen - 1), NULL, NULL, source);
+    wire_metric(out, METRIC_E2E, (double)worker_subject_last_ns(s, c->gen - 1), NULL, NULL, source);
     if (c->gen > 1) { // one token has no gap
-        double decode_ns = (double)(subject_last_ns(s, c->gen - 1) - subject_last_ns(s, 0));
+        double decode_ns =
+            (double)(worker_subject_last_ns(s, c->gen - 1) - worker_subject_last_ns(s, 0));
         wire_metric(out, METRIC_TPOT, mean_tpot(s), "decode", NULL, source);
         wire_metric(out, METRIC_DECODE_TPS, 1e9 * c->batch * steps / decode_ns, "decode", NULL,
                     source);

@@ -310,7 +310,7 @@ enum status measure_repetition(struct subject *s, const struct repetition_option
         TRY(drive(s, options, out, err));
     else
         TRY(generate(s, out, err));
-    out->measured_ns = subject_last_ns(s, s->cell->gen - 1);
+    out->measured_ns = worker_subject_last_ns(s, s->cell->gen - 1);
     if (options->canaries)
         canary_last(s, out->measured_ns, &out->noise);
     os_noise_read(&out->noise.os);

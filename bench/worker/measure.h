@@ -71,7 +71,7 @@ static inline size_t subject_at(const struct subject *s, int sequence, int token
     return (size_t)sequence * (size_t)s->cell->gen + (size_t)token;
 }
 // When the last of all sequences had its token `token`.
-int64_t subject_last_ns(const struct subject *s, int token);
+int64_t worker_subject_last_ns(const struct subject *s, int token);
 
 // Figures of one repetition. NaN: not measured.
 struct repetition {
@@ -95,10 +95,10 @@ struct repetition_options {
     const struct phase_watch *watch; // NULL where the repetition is timed; only of a driven engine
 };
 
-enum status subject_create(const struct job_cell *cell, const struct bench_engine *engine,
-                           void *model, struct device *device, struct wire *wire,
-                           struct subject *out, double *tokenize_ns, struct error *err);
-void subject_fini(struct subject *s);
+enum status worker_subject_create(const struct job_cell *cell, const struct bench_engine *engine,
+                                  void *model, struct device *device, struct wire *wire,
+                                  struct subject *out, double *tokenize_ns, struct error *err);
+void worker_subject_fini(struct subject *s);
 
 // Runs one repetition and fills ids and token_ns of the subject.
 enum status measure_repetition(struct subject *s, const struct repetition_options *options,

@@ -57,8 +57,8 @@ static enum status prompt_text(const struct job_cell *cell, const struct tokeniz
     return status;
 }
 
-enum status prompt_make(const struct job_cell *cell, const struct tokenizer *tok, int vocab,
-                        int32_t **out, double *tokenize_ns, struct error *err)
+enum status worker_prompt_make(const struct job_cell *cell, const struct tokenizer *tok, int vocab,
+                               int32_t **out, double *tokenize_ns, struct error *err)
 {
     size_t count = 0;
     *out = NULL;

@@ -17,7 +17,7 @@ enum { PROMPT_TEXT_MAX = 256 << 20 };
 // way in, and the text begins again at its end. tok: may be NULL when the prompt is random.
 // *tokenize_ns: what turning text into ids took, NaN for random.
 // Errors: ERR_IO, ERR_FORMAT (no text; ids outside the vocabulary), ERR_NOMEM.
-enum status prompt_make(const struct job_cell *cell, const struct tokenizer *tok, int vocab,
-                        int32_t **out, double *tokenize_ns, struct error *err);
+enum status worker_prompt_make(const struct job_cell *cell, const struct tokenizer *tok, int vocab,
+                               int32_t **out, double *tokenize_ns, struct error *err);
 
 #endif

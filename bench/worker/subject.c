@@ -41,9 +41,9 @@ static enum status subject_canary(struct subject *s, struct device *device,
     return canary_create(device, (size_t)work.working_set_bytes, &s->canary, err);
 }
 
-enum status subject_create(const struct job_cell *cell, const struct bench_engine *engine,
-                           void *model, struct device *device, struct wire *wire,
-                           struct subject *out, double *tokenize_ns, struct error *err)
+enum status worker_subject_create(const struct job_cell *cell, const struct bench_engine *engine,
+                                  void *model, struct device *device, struct wire *wire,
+                                  struct subject *out, double *tokenize_ns, struct error *err)
 {
     struct bench_engine_facts facts;
     engine->describe(model, &facts);
@@ -57,18 +57,18 @@ enum status subject_create(const struct job_cell *cell, const struct bench_engin
                    .state = canary_state},
         .prompt_tokens = cell->context - cell->gen,
     };
-    if (prompt_make(cell, facts.tokenizer, facts.config->vocab, &out->prompt, tokenize_ns, err) ==
-            OK &&
+    if (worker_prompt_make(cell, facts.tokenizer, facts.config->vocab, &out->prompt, tokenize_ns,
+                           err) == OK &&
         subject_arrays(out, err) == OK && engine->open(model, cell, &out->run, err) == OK &&
         subject_canary(out, device, &facts, err) == OK) {
         out->clock = (struct timeline_clock){engine->clock_ns, engine->wait_ns, out->run};
         return OK;
     }
-    subject_fini(out);
+    worker_subject_fini(out);
     return err->code;
 }
 
-void subject_fini(struct subject *s)
+void worker_subject_fini(struct subject *s)
 {
     s->engine->close(s->run);
     canary_destroy(s->canary);

@@ -181,8 +181,8 @@ static enum status measure_cell(struct worker *w, const struct job_cell *cell, s
     json_t *event = wire_event("cell");
     json_object_set_new(event, "cell", json_integer(cell->index));
     TRY(wire_send(&w->wire, event, err));
-    TRY(subject_create(cell, w->engine, w->model, w->device, &w->wire, &subject, &tokenize_ns,
-                       err));
+    TRY(worker_subject_create(cell, w->engine, w->model, w->device, &w->wire, &subject,
+                              &tokenize_ns, err));
 
     json_t *metrics = json_array();
     if (!isnan(tokenize_ns))
@@ -194,7 +194,7 @@ static enum status measure_cell(struct worker *w, const struct job_cell *cell, s
         status = measure_trial(&subject, send_repetition, w, err);
     if (status == OK)
         status = instruments_run(&w->instruments, &subject, metrics, err);
-    subject_fini(&subject);
+    worker_subject_fini(&subject);
     if (status != OK) {
         json_decref(metrics);
         return status;
@@ -279,8 +279,8 @@ static enum status work(struct worker *w, struct error *err)
     case JOB_CEILINGS:
         return run_ceilings(w, err);
     case JOB_QUALITY:
-        TRY(builtin_scheme(&w->job, device_target(w->device), &scheme, err));
-        return evaluate_job(&w->job, &scheme, w->device, &w->wire, err);
+        TRY(bench_engine_builtin_scheme(&w->job, device_target(w->device), &scheme, err));
+        return worker_evaluate(&w->job, &scheme, w->device, &w->wire, err);
     case JOB_CELLS:
         break;
     }

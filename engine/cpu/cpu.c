@@ -12,7 +12,7 @@ void *cpu_take(struct cpu_cursor *cursor, size_t count, size_t size_bytes)
 
 size_t cpu_element_bytes(enum dtype type)
 {
-    return 64 / (PANEL_ROWS * (size_t)panel_group(type)); // a group of 16 rows is 64 bytes
+    return 64 / (PANEL_ROWS * (size_t)kernel_panel_group(type)); // a group of 16 rows is 64 bytes
 }
 
 size_t cpu_panel_bytes(const struct cpu_matrix *m)
@@ -22,7 +22,7 @@ size_t cpu_panel_bytes(const struct cpu_matrix *m)
 
 int cpu_padded(enum dtype weights, int cols)
 {
-    return packed_cols(weights, cols);
+    return kernel_packed_cols(weights, cols);
 }
 
 enum dtype cpu_staged(const struct scheme *scheme)

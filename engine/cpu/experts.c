@@ -101,7 +101,7 @@ static void score_row(const struct cpu_pass *pass, const struct cpu_layer *layer
     const struct cpu_matrix *parts[] = {&layer->router, &layer->shared_router};
     float *y = pass->b->experts.scores + (size_t)token * pass->b->experts.score_stride;
     for (int i = 0; i < 2; i++) {
-        int panels = panel_count(parts[i]->rows);
+        int panels = kernel_panel_count(parts[i]->rows);
         int begin = panel0 > 0 ? panel0 : 0, end = panel1 < panels ? panel1 : panels;
         struct k_linear job = {
             .w = parts[i]->packed,
@@ -145,7 +145,8 @@ static struct cpu_input route(struct cpu_pass *pass, int worker, int index)
     int *chosen = m.alone ? r->chosen : b->experts.chosen;
     float *shares = m.alone ? r->shares : b->experts.shares;
     int panel0 = 0;
-    int panel1 = panel_count(layer->router.rows) + panel_count(layer->shared_router.rows);
+    int panel1 =
+        kernel_panel_count(layer->router.rows) + kernel_panel_count(layer->shared_router.rows);
     if (m.alone)
         pool_share(panel1, 1, worker, pass->workers, &panel0, &panel1);
     for (int t = m.begin; t < m.end; t++) {
@@ -218,7 +219,7 @@ static void gate_up_units(const struct cpu_pass *pass, int worker, const struct 
     for (int i = 0, first = 0; i < group_count(pass) && first < end; i++) {
         if (!group_at(pass, worker, layer, i, &group))
             continue;
-        int panels = panel_count(group.expert->up.rows);
+        int panels = kernel_panel_count(group.expert->up.rows);
         int panel0 = begin > first ? begin - first : 0;
         int panel1 = end - first < panels ? end - first : panels;
         first += panels;
@@ -245,7 +246,7 @@ static void gate_up(const struct cpu_pass *pass, int worker, const struct cpu_la
     int units = 0, begin, end;
     for (int i = 0; i < group_count(pass); i++)
         if (group_at(pass, worker, layer, i, &group))
-            units += panel_count(group.expert->up.rows);
+            units += kernel_panel_count(group.expert->up.rows);
     deal_begin(&deal, pass->b->deals, units, cpu_piece(pass, &layer->experts[0].up, pass->tokens),
                worker, pass->workers);
     while (deal_next(&deal, &begin, &end))
@@ -352,7 +353,7 @@ static void down(const struct cpu_pass *pass, int worker, const struct cpu_layer
 {
     int width = pass->model->config.width, begin, end;
     struct deal deal;
-    deal_begin(&deal, pass->b->deals, panel_count(width),
+    deal_begin(&deal, pass->b->deals, kernel_panel_count(width),
                cpu_piece(pass, &layer->experts[0].down, pass->tokens), worker, pass->workers);
     while (deal_next(&deal, &begin, &end))
         down_rows(pass, worker, layer, begin * PANEL_ROWS,

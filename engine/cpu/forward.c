@@ -157,7 +157,7 @@ static void embedding_row(const struct cpu_pass *pass, int worker, int32_t id, i
     if (w->embedding)
         table_row(pass, w->embedding, id, out);
     else
-        unpack_row(w->head.type, w->head.packed, id, c->width, out);
+        kernel_unpack_row(w->head.type, w->head.packed, id, c->width, out);
     for (int i = 0; c->embedding_scale != 0 && i < c->width; i++)
         out[i] *= c->embedding_scale;
     if (w->positions) {

@@ -88,7 +88,7 @@ static void pack_quantized(const struct packing *p, const struct packing_scratch
         if (!quant_row_is_finite(matrix->type, row[r], matrix->cols, matrix->group))
             say_bad(p, role, layer, row0 + r, NAN);
     }
-    pack_quant_panel(matrix->type, row, rows, matrix->cols, matrix->group, panel);
+    quant_pack_panel(matrix->type, row, rows, matrix->cols, matrix->group, panel);
 }
 
 // Panels of a matrix: this worker's share.
@@ -99,7 +99,7 @@ static void pack_matrix(const struct pack_worker *w, const struct cpu_weight *we
     float *scratch = p->scratch[w->worker].rows;
     size_t bytes = cpu_panel_bytes(matrix);
     int begin, end;
-    pool_share(panel_count(matrix->rows), 1, w->worker, w->workers, &begin, &end);
+    pool_share(kernel_panel_count(matrix->rows), 1, w->worker, w->workers, &begin, &end);
     for (int panel = begin; panel < end; panel++) {
         int row0 = panel * PANEL_ROWS, rows = matrix->rows - row0;
         if (rows > PANEL_ROWS)
@@ -111,7 +111,7 @@ static void pack_matrix(const struct pack_worker *w, const struct cpu_weight *we
             continue;
         }
         read_rows(p, weight->role, weight->layer, weight->row0 + row0, rows, scratch, p->widest);
-        pack_panel(matrix->type, scratch, rows, matrix->cols, p->widest, to);
+        kernel_pack_panel(matrix->type, scratch, rows, matrix->cols, p->widest, to);
     }
     int row0 = begin * PANEL_ROWS, row1 = end * PANEL_ROWS;
     release_rows(p, weight->role, weight->layer, weight->row0 + row0,

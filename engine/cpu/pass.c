@@ -54,7 +54,7 @@ struct op_cost cpu_product_cost(const struct cpu_pass *pass, const struct cpu_ma
     enum dtype input = head                ? scheme->head_activations
                        : m->type == DT_F32 ? DT_F32 // a router, where the scheme says otherwise
                                            : scheme->activations;
-    uint64_t bytes = (uint64_t)panel_count(m->rows) * cpu_panel_bytes(m);
+    uint64_t bytes = (uint64_t)kernel_panel_count(m->rows) * cpu_panel_bytes(m);
     if (m->bias)
         bytes += (uint64_t)m->rows * sizeof(float);
     return cost_linear((uint64_t)tokens, (uint64_t)m->rows, (uint64_t)m->cols, bytes,

@@ -100,7 +100,7 @@ static void worker_place(struct cpu_cursor *cursor, const struct model_config *c
     int group = config->heads / config->kv_heads;
     int widest = config->experts ? max_int(config->width, config->shared_ff) : 0;
     widest = max_int(config->ff, widest); // outputs of a product that go through gate and up
-    size_t ff = sat_mul((size_t)b->rows, (size_t)panel_count(widest) * PANEL_ROWS);
+    size_t ff = sat_mul((size_t)b->rows, (size_t)kernel_panel_count(widest) * PANEL_ROWS);
     if (ff > FF_BLOCK_FLOATS)
         ff = FF_BLOCK_FLOATS;
     w->row = cpu_take(cursor, (size_t)config->width, sizeof(float));

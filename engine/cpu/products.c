@@ -89,7 +89,7 @@ void cpu_products(const struct cpu_pass *pass, int worker, const struct cpu_matr
     int total = 0, unit, end;
     struct deal deal;
     for (int i = 0; i < count; i++)
-        total += panel_count(matrices[i].rows);
+        total += kernel_panel_count(matrices[i].rows);
     int blocks = token_blocks(total, tokens, pass->workers);
     struct patch all;
     deal_begin(&deal, pass->b->deals, total * blocks, cpu_piece(pass, matrices, tokens), worker,
@@ -98,7 +98,7 @@ void cpu_products(const struct cpu_pass *pass, int worker, const struct cpu_matr
         while (next_patch(&unit, end, total, blocks, tokens, &all)) {
             int first = 0; // of the matrix's panels among all
             for (int i = 0; i < count; i++) {
-                int panels = panel_count(matrices[i].rows);
+                int panels = kernel_panel_count(matrices[i].rows);
                 struct patch own = all;
                 own.panel0 = all.panel0 > first ? all.panel0 - first : 0;
                 own.panel1 = all.panel1 - first < panels ? all.panel1 - first : panels;
@@ -136,7 +136,7 @@ void cpu_block_product(const struct cpu_pass *pass, const struct cpu_matrix *m, 
         .ldy = (size_t)rows,
         .streamed = pass->model->streamed,
     };
-    variant(pass, m, tokens)(&job, 0, panel_count(rows));
+    variant(pass, m, tokens)(&job, 0, kernel_panel_count(rows));
 }
 
 int cpu_block_rows(int tokens)
@@ -173,7 +173,7 @@ void cpu_gate_up_panels(const struct cpu_pass *pass, int worker, const struct cp
 void cpu_gate_up(const struct cpu_pass *pass, int worker, const struct cpu_layer *layer,
                  struct cpu_input input)
 {
-    int panels = panel_count(layer->up.rows), unit, end;
+    int panels = kernel_panel_count(layer->up.rows), unit, end;
     int blocks = token_blocks(panels, pass->tokens, pass->workers);
     struct patch patch;
     struct deal deal;

@@ -129,7 +129,7 @@ static void place(void *arg, const struct cpu_weight *weight)
     m->group = product ? p->scheme->group : head ? QUANT_GROUP : 0;
     m->rows = weight->shape.rows;
     m->cols = weight->shape.cols;
-    m->packed = cpu_take(p->cursor, (size_t)panel_count(m->rows), cpu_panel_bytes(m));
+    m->packed = cpu_take(p->cursor, (size_t)kernel_panel_count(m->rows), cpu_panel_bytes(m));
 }
 
 void cpu_weights_place(struct cpu_cursor *cursor, const struct model_config *config,

@@ -27,7 +27,7 @@ void inspect_add(struct inspection *list, const char *area, const char *found, e
     str_plain(item->note);
 }
 
-void type_counts_add(struct type_counts *counts, const char *name, bool supported)
+void inspect_type_count(struct type_counts *counts, const char *name, bool supported)
 {
     int i = 0, most = sizeof counts->row / sizeof *counts->row;
     while (i < counts->count && strcmp(counts->row[i].name, name) != 0)
@@ -116,9 +116,9 @@ size_t checkpoint_inspect(const char *path, struct checkpoint_item *out, size_t 
 {
     struct inspection list = {.items = out, .max = max};
     if (file_is_dir(path))
-        inspect_folder(path, &list);
+        hf_inspect(path, &list);
     else
-        inspect_gguf(path, &list);
+        gguf_inspect(path, &list);
     inspect_opening(path, &list);
     return list.count;
 }

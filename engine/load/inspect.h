@@ -23,11 +23,11 @@ struct type_counts {
     } row[16];
     int count;
 };
-void type_counts_add(struct type_counts *counts, const char *name, bool supported);
+void inspect_type_count(struct type_counts *counts, const char *name, bool supported);
 void inspect_types(struct inspection *list, const struct type_counts *counts);
 
 // A Hugging Face folder; a GGUF file.
-void inspect_folder(const char *dir, struct inspection *list);
-void inspect_gguf(const char *path, struct inspection *list);
+void hf_inspect(const char *dir, struct inspection *list);
+void gguf_inspect(const char *path, struct inspection *list);
 
 #endif

@@ -108,7 +108,7 @@ bool tensor_map_form(const struct tensor_map *map, const struct model_config *co
     for (int i = 0; i < parts; i++) {
         const struct stored_tensor *t = tensor_map_expert(map, role, layer, i);
         size_t elements = (size_t)(shape.rows / parts) * (size_t)shape.cols;
-        out->bytes += t->quant ? quant_linear_bytes(t->quant) : stored_bytes(t->type, elements);
+        out->bytes += t->quant ? quantized_linear_bytes(t->quant) : stored_bytes(t->type, elements);
         mixed = mixed || t->type != first->type || !t->quant != !first->quant;
     }
     if (mixed)
@@ -148,7 +148,7 @@ static void read_row(const struct reading *r, int row, float *out)
 {
     int at = tensor_names_row(r->names, r->config, r->role, row);
     if (r->stored->quant) {
-        quant_linear_row(r->stored->quant, at, out);
+        quantized_linear_row(r->stored->quant, at, out);
         return;
     }
     size_t row_bytes = stored_bytes(r->stored->type, (size_t)r->shape.cols);
@@ -243,7 +243,7 @@ void tensor_map_release(const struct tensor_map *map, const struct model_config 
             last = tensor_names_row(names, config, role, row + run - 1);
         }
         if (t->quant) {
-            quant_linear_release(t->quant, first, last);
+            quantized_linear_release(t->quant, first, last);
             continue;
         }
         file_map_release(t->data + (size_t)first * row_bytes,

@@ -34,7 +34,7 @@ static int count_tokens(const struct awq_expert_search *s, int expert)
 static void gather(struct judging *j)
 {
     const struct flow_rows *inputs = j->search->inputs;
-    size_t cols = (size_t)j->cols, panel = panel_bytes(DT_F32, j->cols);
+    size_t cols = (size_t)j->cols, panel = kernel_panel_bytes(DT_F32, j->cols);
     float *to = j->x;
     for (size_t i = 0; i < j->search->slots; i++)
         if (inputs->expert[i] == j->expert) {
@@ -42,9 +42,9 @@ static void gather(struct judging *j)
             to += cols;
         }
     for (int row = 0; row < j->tokens; row += PANEL_ROWS)
-        pack_panel(DT_F32, j->x + (size_t)row * cols,
-                   j->tokens - row < PANEL_ROWS ? j->tokens - row : PANEL_ROWS, j->cols, cols,
-                   j->packed + (size_t)(row / PANEL_ROWS) * panel);
+        kernel_pack_panel(DT_F32, j->x + (size_t)row * cols,
+                          j->tokens - row < PANEL_ROWS ? j->tokens - row : PANEL_ROWS, j->cols,
+                          cols, j->packed + (size_t)(row / PANEL_ROWS) * panel);
 }
 
 static enum status judging_init(struct judging *j, struct error *err)
@@ -55,9 +55,9 @@ static enum status judging_init(struct judging *j, struct error *err)
     TRY(size_mul((size_t)j->tokens, (size_t)j->cols * sizeof(float), &inputs, "inputs", err));
     TRY(size_mul(threads, j->scratch_floats * sizeof(float), &bytes, "rows of weights", err));
     j->x = aligned_alloc_zeroed(inputs);
-    j->packed = aligned_alloc_zeroed(packed_bytes(DT_F32, j->tokens, j->cols));
+    j->packed = aligned_alloc_zeroed(kernel_packed_bytes(DT_F32, j->tokens, j->cols));
     j->scratch = aligned_alloc_zeroed(bytes);
-    j->loss = calloc((size_t)panel_count(j->rows), sizeof *j->loss);
+    j->loss = calloc((size_t)kernel_panel_count(j->rows), sizeof *j->loss);
     if (!j->x || !j->packed || !j->scratch || !j->loss)
         return FAIL(err, ERR_NOMEM, "%d inputs of an expert", j->tokens);
     gather(j);
@@ -99,7 +99,7 @@ static void judge_panel(struct judging *j, int panel, float *scratch)
         .ldx = ld,
         .ldy = ldy,
     };
-    j->moments->product(&job, 0, panel_count(j->tokens));
+    j->moments->product(&job, 0, kernel_panel_count(j->tokens));
     double sum = 0;
     for (int r = 0; r < rows; r++)
         for (int t = 0; t < j->tokens; t++)
@@ -111,7 +111,7 @@ static void judge_job(void *arg, int worker, int workers)
 {
     struct judging *j = arg;
     int begin, end;
-    pool_share(panel_count(j->rows), 1, worker, workers, &begin, &end);
+    pool_share(kernel_panel_count(j->rows), 1, worker, workers, &begin, &end);
     for (int panel = begin; panel < end; panel++)
         judge_panel(j, panel, j->scratch + (size_t)worker * j->scratch_floats);
 }
@@ -120,7 +120,7 @@ static double judge(struct judging *j)
 {
     double sum = 0;
     pool_run(device_pool(j->search->device), judge_job, j);
-    for (int panel = 0; panel < panel_count(j->rows); panel++)
+    for (int panel = 0; panel < kernel_panel_count(j->rows); panel++)
         sum += j->loss[panel];
     return sum;
 }

@@ -12,7 +12,7 @@
 #include "engine/quantize/overlay.h"
 #include "engine/quantize/quantize.h"
 
-enum status calibration_cache(char **dir, struct error *err)
+enum status calib_cache_folder(char **dir, struct error *err)
 {
     char *cache = NULL;
     *dir = NULL;
@@ -101,7 +101,7 @@ enum status checkpoint_calibrated(struct checkpoint *ck, const struct quantize_o
         TRY(calib_default(&shipped, err));
         wanted.calib = shipped;
     }
-    if (calibration_cache(&dir, err) == OK &&
+    if (calib_cache_folder(&dir, err) == OK &&
         find_or_make(ck, &wanted, &output, dir, progress, user, result, err) == OK)
         overlay_open(ck, &output, result->path, out, err);
     result->needed_ns = (double)(clock_ns() - begin_ns);

@@ -50,8 +50,9 @@ static void set_type(json_t *root, enum dtype plain)
     json_object_set_new(root, key, json_string(names[plain]));
 }
 
-enum status quant_folder_config(const char *source, const char *dir,
-                                const struct quant_output *output, bool experts, struct error *err)
+enum status quantize_folder_config(const char *source, const char *dir,
+                                   const struct quant_output *output, bool experts,
+                                   struct error *err)
 {
     char *from = file_join(source, "config.json"), *to = file_join(dir, "config.json");
     char *text = NULL;
@@ -94,7 +95,7 @@ static enum status copy(const char *source, const char *dir, const char *name, s
     return status;
 }
 
-enum status quant_folder_copy(const char *source, const char *dir, struct error *err)
+enum status quantize_folder_copy(const char *source, const char *dir, struct error *err)
 {
     static const char *const names[] = {"tokenizer.json",
                                         "tokenizer_config.json",

@@ -5,10 +5,11 @@
 #include "engine/quantize/writer.h"
 
 // config.json of `source` with the quantization_config of `output`, written to `dir`.
-enum status quant_folder_config(const char *source, const char *dir,
-                                const struct quant_output *output, bool experts, struct error *err);
+enum status quantize_folder_config(const char *source, const char *dir,
+                                   const struct quant_output *output, bool experts,
+                                   struct error *err);
 
 // Copies tokenizer, chat template, generation defaults and licence, as far as they are there.
-enum status quant_folder_copy(const char *source, const char *dir, struct error *err);
+enum status quantize_folder_copy(const char *source, const char *dir, struct error *err);
 
 #endif

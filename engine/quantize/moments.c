@@ -56,14 +56,15 @@ static void mean_channels(const struct multiplying *s, int begin, int end)
 
 static void turn(const struct multiplying *s, int begin, int end, int token, int count)
 {
-    size_t panel = panel_bytes(DT_F32, count);
+    size_t panel = kernel_panel_bytes(DT_F32, count);
     for (int c = begin; c < end; c++)
         for (int t = 0; t < count; t++)
             s->turned[(size_t)c * BLOCK_TOKENS + (size_t)t] =
                 s->x[(size_t)(token + t) * s->ld + (size_t)c];
     for (int row = begin; row < end; row += PANEL_ROWS)
-        pack_panel(DT_F32, s->turned + (size_t)row * BLOCK_TOKENS, at_most(end - row, PANEL_ROWS),
-                   count, BLOCK_TOKENS, s->packed + (size_t)(row / PANEL_ROWS) * panel);
+        kernel_pack_panel(DT_F32, s->turned + (size_t)row * BLOCK_TOKENS,
+                          at_most(end - row, PANEL_ROWS), count, BLOCK_TOKENS,
+                          s->packed + (size_t)(row / PANEL_ROWS) * panel);
 }
 
 // Panel of rows [row, row + 16) of the square of n channels from `first` on.
@@ -71,8 +72,9 @@ static void pack_square(const struct multiplying *s, int first, int n, int row,
                         unsigned char *packed)
 {
     size_t cols = (size_t)s->cols;
-    pack_panel(DT_F32, s->sums + (size_t)(first + row) * cols + first, at_most(n - row, PANEL_ROWS),
-               n, cols, packed + (size_t)(row / PANEL_ROWS) * panel_bytes(DT_F32, n));
+    kernel_pack_panel(DT_F32, s->sums + (size_t)(first + row) * cols + first,
+                      at_most(n - row, PANEL_ROWS), n, cols,
+                      packed + (size_t)(row / PANEL_ROWS) * kernel_panel_bytes(DT_F32, n));
 }
 
 static void multiply_job(void *arg, int worker, int workers)
@@ -114,7 +116,7 @@ static void multiply_job(void *arg, int worker, int workers)
 static enum status multiply(struct moments *m, const float *x, size_t ld, int tokens,
                             struct pool *pool, struct error *err)
 {
-    size_t cols = (size_t)m->cols, rows = (size_t)panel_count(m->cols) * PANEL_ROWS;
+    size_t cols = (size_t)m->cols, rows = (size_t)kernel_panel_count(m->cols) * PANEL_ROWS;
     struct multiplying s = {
         .x = x,
         .ld = ld,
@@ -144,10 +146,10 @@ static struct moments *moments_alloc(int cols, int group, struct device_target t
     size_t groups = (size_t)((cols + group - 1) / group);
     m->cols = cols;
     m->group = group;
-    m->stride_bytes = packed_bytes(DT_F32, group, group);
+    m->stride_bytes = kernel_packed_bytes(DT_F32, group, group);
     m->mean_abs = calloc((size_t)cols, sizeof *m->mean_abs);
     m->second = aligned_alloc_zeroed(groups * m->stride_bytes);
-    m->whole = aligned_alloc_zeroed(packed_bytes(DT_F32, cols, cols));
+    m->whole = aligned_alloc_zeroed(kernel_packed_bytes(DT_F32, cols, cols));
     const struct kernel *product = kernel_find(KOP_GEMM, DT_F32, DT_F32, target);
     m->product = product ? product->fn.linear : NULL;
     if (m->mean_abs && m->second && m->whole && m->product)
@@ -208,7 +210,7 @@ static void times(const struct moments *m, const unsigned char *w, int n, int co
         .ldx = ld,
         .ldy = MOMENTS_GROUP_MAX,
     };
-    m->product(&job, 0, panel_count(n));
+    m->product(&job, 0, kernel_panel_count(n));
 }
 
 void moments_own(const struct moments *m, int first, const float *e, int rows, size_t ld, float *y)
@@ -220,7 +222,7 @@ void moments_own(const struct moments *m, int first, const float *e, int rows, s
 void moments_seen(const struct moments *m, int first, const float *e, int rows, size_t ld, float *y)
 {
     assert(first % PANEL_ROWS == 0);
-    times(m, m->whole + (size_t)(first / PANEL_ROWS) * panel_bytes(DT_F32, m->cols),
+    times(m, m->whole + (size_t)(first / PANEL_ROWS) * kernel_panel_bytes(DT_F32, m->cols),
           group_at(m, first), m->cols, e, rows, ld, y);
 }
 

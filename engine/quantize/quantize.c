@@ -85,10 +85,11 @@ static enum status quantize_tensor(struct quantizer *b, struct error *err)
         pool_run(b->pool, codes ? round_rows : read_plain, b);
         if (codes) {
             TRY(check_finite(b, err));
-            TRY(quant_writer_codes(b->writer, b->role, b->layer, b->row0, b->rows, b->data, err));
+            TRY(quantize_writer_codes(b->writer, b->role, b->layer, b->row0, b->rows, b->data,
+                                      err));
         } else {
-            TRY(quant_writer_rows(b->writer, b->role, b->layer, b->row0, b->rows, b->rows_f32,
-                                  (size_t)b->widest, err));
+            TRY(quantize_writer_rows(b->writer, b->role, b->layer, b->row0, b->rows, b->rows_f32,
+                                     (size_t)b->widest, err));
         }
     }
     return OK;
@@ -141,7 +142,7 @@ enum status quantizer_open(const struct checkpoint *ck, const struct quant_outpu
     q->ck = ck;
     q->output = output;
     q->pool = pool;
-    if (quant_writer_open(ck, output, out, &q->writer, err) == OK && take_buffers(q, err) == OK)
+    if (quantize_writer_open(ck, output, out, &q->writer, err) == OK && take_buffers(q, err) == OK)
         *quantizer = q;
     else
         quantizer_destroy(q);
@@ -150,7 +151,7 @@ enum status quantizer_open(const struct checkpoint *ck, const struct quant_outpu
 
 enum status quantizer_finish(struct quantizer *q, struct error *err)
 {
-    enum status status = quant_writer_finish(q->writer, err);
+    enum status status = quantize_writer_finish(q->writer, err);
     q->writer = NULL;
     quantizer_destroy(q);
     return status;
@@ -160,7 +161,7 @@ void quantizer_destroy(struct quantizer *q)
 {
     if (!q)
         return;
-    quant_writer_destroy(q->writer);
+    quantize_writer_destroy(q->writer);
     aligned_release(q->rows_f32);
     free(q->codes);
     free(q->scales);

@@ -54,8 +54,8 @@ static enum status open_writer(struct quant_writer *w, const struct checkpoint *
                         output->made_by, err);
 }
 
-enum status quant_writer_open(const struct checkpoint *source, const struct quant_output *output,
-                              const char *out, struct quant_writer **writer, struct error *err)
+enum status quantize_writer_open(const struct checkpoint *source, const struct quant_output *output,
+                                 const char *out, struct quant_writer **writer, struct error *err)
 {
     struct quant_writer *w = calloc(1, sizeof *w);
     *writer = NULL;
@@ -65,11 +65,11 @@ enum status quant_writer_open(const struct checkpoint *source, const struct quan
     if (status == OK)
         *writer = w;
     else
-        quant_writer_destroy(w);
+        quantize_writer_destroy(w);
     return status;
 }
 
-void quant_writer_destroy(struct quant_writer *w)
+void quantize_writer_destroy(struct quant_writer *w)
 {
     if (!w)
         return;
@@ -105,8 +105,8 @@ static enum status check_rows(struct target *t, enum tensor_role role, int layer
     return OK;
 }
 
-enum status quant_writer_rows(struct quant_writer *w, enum tensor_role role, int layer, int row0,
-                              int rows, const float *data, size_t ld, struct error *err)
+enum status quantize_writer_rows(struct quant_writer *w, enum tensor_role role, int layer, int row0,
+                                 int rows, const float *data, size_t ld, struct error *err)
 {
     const struct targets *p = &w->plan;
     const struct model_config *config = &p->source->config;
@@ -177,8 +177,9 @@ static void put_bytes(const struct targets *p, const struct target *t, int row,
     scales[row] = data->scales[0];
 }
 
-enum status quant_writer_codes(struct quant_writer *w, enum tensor_role role, int layer, int row0,
-                               int rows, const struct quant_row *data, struct error *err)
+enum status quantize_writer_codes(struct quant_writer *w, enum tensor_role role, int layer,
+                                  int row0, int rows, const struct quant_row *data,
+                                  struct error *err)
 {
     const struct targets *p = &w->plan;
     int stored;
@@ -213,9 +214,9 @@ static enum status finish(struct quant_writer *w, struct error *err)
     const struct checkpoint *source = w->plan.source;
     TRY(shards_finish(w->plan.shards, err));
     if (!w->plan.output.by_role) {
-        TRY(quant_folder_config(source->path, w->temporary, &w->plan.output,
-                                source->config.experts > 0, err));
-        TRY(quant_folder_copy(source->path, w->temporary, err));
+        TRY(quantize_folder_config(source->path, w->temporary, &w->plan.output,
+                                   source->config.experts > 0, err));
+        TRY(quantize_folder_copy(source->path, w->temporary, err));
     }
     if (file_exists(w->out)) // made meanwhile: rename would replace an empty folder
         return FAIL(err, ERR_IO, "%s: has been made by someone else meanwhile", w->out);
@@ -226,9 +227,9 @@ static enum status finish(struct quant_writer *w, struct error *err)
     return OK;
 }
 
-enum status quant_writer_finish(struct quant_writer *w, struct error *err)
+enum status quantize_writer_finish(struct quant_writer *w, struct error *err)
 {
     enum status status = finish(w, err);
-    quant_writer_destroy(w);
+    quantize_writer_destroy(w);
     return status;
 }

@@ -17,22 +17,24 @@ struct quant_writer;
 // taken over, or any checkpoint where output->by_role. out: the folder to make.
 // Errors: ERR_USAGE when `out` exists, ERR_UNSUPPORTED for a source or shape that the layout cannot hold
 // (said by name), ERR_IO when the disk is too small: all of the space is asked for here.
-enum status quant_writer_open(const struct checkpoint *source, const struct quant_output *output,
-                              const char *out, struct quant_writer **writer, struct error *err);
+enum status quantize_writer_open(const struct checkpoint *source, const struct quant_output *output,
+                                 const char *out, struct quant_writer **writer, struct error *err);
 
 // Rows [row0, row0 + rows) of a plain tensor, row stride ld; rounded to nearest even.
-enum status quant_writer_rows(struct quant_writer *writer, enum tensor_role role, int layer,
-                              int row0, int rows, const float *data, size_t ld, struct error *err);
+enum status quantize_writer_rows(struct quant_writer *writer, enum tensor_role role, int layer,
+                                 int row0, int rows, const float *data, size_t ld,
+                                 struct error *err);
 
 // Rows [row0, row0 + rows) of a quantized tensor: one struct quant_row (kernels/quant.h) each.
-enum status quant_writer_codes(struct quant_writer *writer, enum tensor_role role, int layer,
-                               int row0, int rows, const struct quant_row *data, struct error *err);
+enum status quantize_writer_codes(struct quant_writer *writer, enum tensor_role role, int layer,
+                                  int row0, int rows, const struct quant_row *data,
+                                  struct error *err);
 
 // Checks that every row came, syncs, and renames. Errors: ERR_IO, ERR_INTERNAL naming a tensor that is not
 // whole. The writer is destroyed in either case.
-enum status quant_writer_finish(struct quant_writer *writer, struct error *err);
+enum status quantize_writer_finish(struct quant_writer *writer, struct error *err);
 
 // Without finish: removes all that was written. NULL is legal.
-void quant_writer_destroy(struct quant_writer *writer);
+void quantize_writer_destroy(struct quant_writer *writer);
 
 #endif

@@ -73,23 +73,23 @@ static void tile_bf16(const struct linear_tile *tile)
 void k_gemv_f32_f32_neon(const struct k_linear *job, int panel0, int panel1)
 {
     static const struct linear_shape shape = LINEAR_SHAPE(k_gemv_f32_f32_neon, tile_f32);
-    linear_run(&shape, job, panel0, panel1);
+    kernel_linear_run(&shape, job, panel0, panel1);
 }
 
 void k_gemm_f32_f32_neon(const struct k_linear *job, int panel0, int panel1)
 {
     static const struct linear_shape shape = LINEAR_SHAPE(k_gemm_f32_f32_neon, tile_f32);
-    linear_run(&shape, job, panel0, panel1);
+    kernel_linear_run(&shape, job, panel0, panel1);
 }
 
 void k_gemv_bf16_bf16_neon(const struct k_linear *job, int panel0, int panel1)
 {
     static const struct linear_shape shape = LINEAR_SHAPE(k_gemv_bf16_bf16_neon, tile_bf16);
-    linear_run(&shape, job, panel0, panel1);
+    kernel_linear_run(&shape, job, panel0, panel1);
 }
 
 void k_gemm_bf16_bf16_neon(const struct k_linear *job, int panel0, int panel1)
 {
     static const struct linear_shape shape = LINEAR_SHAPE(k_gemm_bf16_bf16_neon, tile_bf16);
-    linear_run(&shape, job, panel0, panel1);
+    kernel_linear_run(&shape, job, panel0, panel1);
 }

@@ -7,7 +7,7 @@
 static inline void panel_dot(enum dtype type, const void *panel, const void *x, int cols,
                              double sum[PANEL_ROWS])
 {
-    int group = type == DT_F32 ? 1 : 2; // panel_group(type), as a constant
+    int group = type == DT_F32 ? 1 : 2; // kernel_panel_group(type), as a constant
     for (int r = 0; r < PANEL_ROWS; r++)
         sum[r] = 0;
     for (int c = 0; c < cols; c++) {
@@ -20,7 +20,7 @@ static inline void panel_dot(enum dtype type, const void *panel, const void *x, 
 
 static inline void linear(enum dtype type, const struct k_linear *job, int panel0, int panel1)
 {
-    size_t stride = panel_bytes(type, job->cols);
+    size_t stride = kernel_panel_bytes(type, job->cols);
     for (int p = panel0; p < panel1; p++) {
         int row0 = p * PANEL_ROWS;
         int rows = job->rows - row0 < PANEL_ROWS ? job->rows - row0 : PANEL_ROWS;

@@ -112,29 +112,29 @@ static void values_f8(float *to, const void *from, int count, int head_dim, int 
 void k_attention_f32_f32_avx512(const struct k_attention *job)
 {
     static const struct attention_ops ops = {4, keys_f32, values_f32, product, softmax, scale};
-    attention_run(&ops, job);
+    kernel_attention_run(&ops, job);
 }
 
 void k_attention_bf16_f32_avx512(const struct k_attention *job)
 {
     static const struct attention_ops ops = {2, keys_bf16, values_bf16, product, softmax, scale};
-    attention_run(&ops, job);
+    kernel_attention_run(&ops, job);
 }
 
 void k_attention_f16_f32_avx512(const struct k_attention *job)
 {
     static const struct attention_ops ops = {2, keys_f16, values_f16, product, softmax, scale};
-    attention_run(&ops, job);
+    kernel_attention_run(&ops, job);
 }
 
 void k_attention_i8_f32_avx512(const struct k_attention *job)
 {
     static const struct attention_ops ops = {1, keys_i8, values_i8, product, softmax, scale};
-    attention_run(&ops, job);
+    kernel_attention_run(&ops, job);
 }
 
 void k_attention_f8e4m3_f32_avx512(const struct k_attention *job)
 {
     static const struct attention_ops ops = {1, keys_f8, values_f8, product, softmax, scale};
-    attention_run(&ops, job);
+    kernel_attention_run(&ops, job);
 }

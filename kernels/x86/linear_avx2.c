@@ -198,7 +198,7 @@ static void gemv(const struct linear_shape *few, const struct k_linear *job, int
         shape.panels = GEMM_PANELS;
         shape.tokens = MAX_TOKENS;
     }
-    linear_run(&shape, job, panel0, panel1);
+    kernel_linear_run(&shape, job, panel0, panel1);
 }
 
 void k_gemv_f32_f32_avx2(const struct k_linear *job, int panel0, int panel1)
@@ -210,7 +210,7 @@ void k_gemv_f32_f32_avx2(const struct k_linear *job, int panel0, int panel1)
 void k_gemm_f32_f32_avx2(const struct k_linear *job, int panel0, int panel1)
 {
     static const struct linear_shape shape = LINEAR_SHAPE(k_gemm_f32_f32_avx2, tile_f32);
-    linear_run(&shape, job, panel0, panel1);
+    kernel_linear_run(&shape, job, panel0, panel1);
 }
 
 void k_gemv_bf16_bf16_avx2(const struct k_linear *job, int panel0, int panel1)
@@ -222,7 +222,7 @@ void k_gemv_bf16_bf16_avx2(const struct k_linear *job, int panel0, int panel1)
 void k_gemm_bf16_bf16_avx2(const struct k_linear *job, int panel0, int panel1)
 {
     static const struct linear_shape shape = LINEAR_SHAPE(k_gemm_bf16_bf16_avx2, tile_bf16);
-    linear_run(&shape, job, panel0, panel1);
+    kernel_linear_run(&shape, job, panel0, panel1);
 }
 
 void k_gemv_f16_f16_avx2(const struct k_linear *job, int panel0, int panel1)
@@ -234,5 +234,5 @@ void k_gemv_f16_f16_avx2(const struct k_linear *job, int panel0, int panel1)
 void k_gemm_f16_f16_avx2(const struct k_linear *job, int panel0, int panel1)
 {
     static const struct linear_shape shape = LINEAR_SHAPE(k_gemm_f16_f16_avx2, tile_f16);
-    linear_run(&shape, job, panel0, panel1);
+    kernel_linear_run(&shape, job, panel0, panel1);
 }

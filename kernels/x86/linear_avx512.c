@@ -160,35 +160,35 @@ static void gemm_f16(const struct linear_tile *tile)
 void k_gemv_f32_f32_avx512(const struct k_linear *job, int panel0, int panel1)
 {
     static const struct linear_shape shape = LINEAR_SHAPE(k_gemv_f32_f32_avx512, gemv_f32);
-    linear_run(&shape, job, panel0, panel1);
+    kernel_linear_run(&shape, job, panel0, panel1);
 }
 
 void k_gemm_f32_f32_avx512(const struct k_linear *job, int panel0, int panel1)
 {
     static const struct linear_shape shape = LINEAR_SHAPE(k_gemm_f32_f32_avx512, gemm_f32);
-    linear_run(&shape, job, panel0, panel1);
+    kernel_linear_run(&shape, job, panel0, panel1);
 }
 
 void k_gemv_bf16_bf16_avx512(const struct k_linear *job, int panel0, int panel1)
 {
     static const struct linear_shape shape = LINEAR_SHAPE(k_gemv_bf16_bf16_avx512, gemv_bf16);
-    linear_run(&shape, job, panel0, panel1);
+    kernel_linear_run(&shape, job, panel0, panel1);
 }
 
 void k_gemm_bf16_bf16_avx512(const struct k_linear *job, int panel0, int panel1)
 {
     static const struct linear_shape shape = LINEAR_SHAPE(k_gemm_bf16_bf16_avx512, gemm_bf16);
-    linear_run(&shape, job, panel0, panel1);
+    kernel_linear_run(&shape, job, panel0, panel1);
 }
 
 void k_gemv_f16_f16_avx512(const struct k_linear *job, int panel0, int panel1)
 {
     static const struct linear_shape shape = LINEAR_SHAPE(k_gemv_f16_f16_avx512, gemv_f16);
-    linear_run(&shape, job, panel0, panel1);
+    kernel_linear_run(&shape, job, panel0, panel1);
 }
 
 void k_gemm_f16_f16_avx512(const struct k_linear *job, int panel0, int panel1)
 {
     static const struct linear_shape shape = LINEAR_SHAPE(k_gemm_f16_f16_avx512, gemm_f16);
-    linear_run(&shape, job, panel0, panel1);
+    kernel_linear_run(&shape, job, panel0, panel1);
 }

@@ -54,11 +54,11 @@ static void run_gemm(const struct linear_tile *tile)
 void k_gemv_bf16_bf16_avx512_bf16(const struct k_linear *job, int panel0, int panel1)
 {
     static const struct linear_shape shape = LINEAR_SHAPE(k_gemv_bf16_bf16_avx512_bf16, run_gemv);
-    linear_run(&shape, job, panel0, panel1);
+    kernel_linear_run(&shape, job, panel0, panel1);
 }
 
 void k_gemm_bf16_bf16_avx512_bf16(const struct k_linear *job, int panel0, int panel1)
 {
     static const struct linear_shape shape = LINEAR_SHAPE(k_gemm_bf16_bf16_avx512_bf16, run_gemm);
-    linear_run(&shape, job, panel0, panel1);
+    kernel_linear_run(&shape, job, panel0, panel1);
 }

@@ -112,11 +112,11 @@ static void gemm(const struct linear_tile *tile)
 void k_gemv_f8e4m3_bf16_avx512_bf16(const struct k_linear *job, int panel0, int panel1)
 {
     static const struct linear_shape shape = LINEAR_SHAPE(k_gemv_f8e4m3_bf16_avx512_bf16, gemv);
-    linear_run(&shape, job, panel0, panel1);
+    kernel_linear_run(&shape, job, panel0, panel1);
 }
 
 void k_gemm_f8e4m3_bf16_avx512_bf16(const struct k_linear *job, int panel0, int panel1)
 {
     static const struct linear_shape shape = LINEAR_SHAPE(k_gemm_f8e4m3_bf16_avx512_bf16, gemm);
-    linear_run(&shape, job, panel0, panel1);
+    kernel_linear_run(&shape, job, panel0, panel1);
 }

@@ -208,23 +208,23 @@ static void gemm_i4(const struct linear_tile *tile)
 void k_gemv_i8_i8_avx512_vnni(const struct k_linear *job, int panel0, int panel1)
 {
     static const struct linear_shape shape = LINEAR_SHAPE(k_gemv_i8_i8_avx512_vnni, gemv_i8);
-    linear_run(&shape, job, panel0, panel1);
+    kernel_linear_run(&shape, job, panel0, panel1);
 }
 
 void k_gemm_i8_i8_avx512_vnni(const struct k_linear *job, int panel0, int panel1)
 {
     static const struct linear_shape shape = LINEAR_SHAPE(k_gemm_i8_i8_avx512_vnni, gemm_i8);
-    linear_run(&shape, job, panel0, panel1);
+    kernel_linear_run(&shape, job, panel0, panel1);
 }
 
 void k_gemv_i4_i8_avx512_vnni(const struct k_linear *job, int panel0, int panel1)
 {
     static const struct linear_shape shape = LINEAR_SHAPE(k_gemv_i4_i8_avx512_vnni, gemv_i4);
-    linear_run(&shape, job, panel0, panel1);
+    kernel_linear_run(&shape, job, panel0, panel1);
 }
 
 void k_gemm_i4_i8_avx512_vnni(const struct k_linear *job, int panel0, int panel1)
 {
     static const struct linear_shape shape = LINEAR_SHAPE(k_gemm_i4_i8_avx512_vnni, gemm_i4);
-    linear_run(&shape, job, panel0, panel1);
+    kernel_linear_run(&shape, job, panel0, panel1);
 }

@@ -31,12 +31,12 @@ static inline enum exit_code run_command(const struct command *command, const ch
     int kept = dup(STDOUT_FILENO);
     dup2(fileno(file), STDOUT_FILENO);
     enum exit_code code = EXIT_ERROR;
-    if (arguments_parse(command, argc, argv, &args, err) == OK)
+    if (cli_arguments_parse(command, argc, argv, &args, err) == OK)
         code = command->run(args, err);
     fflush(stdout);
     dup2(kept, STDOUT_FILENO);
     close(kept);
-    arguments_destroy(args);
+    cli_arguments_destroy(args);
     rewind(file);
     out[fread(out, 1, out_bytes - 1, file)] = 0;
     fclose(file);

@@ -36,7 +36,7 @@ static struct arguments *parse(struct error *err, int argc, ...)
     va_end(list);
     struct arguments *args = NULL;
     memset(err, 0, sizeof *err);
-    enum status status = arguments_parse(&command, argc, argv, &args, err);
+    enum status status = cli_arguments_parse(&command, argc, argv, &args, err);
     assert_int_equal(status, err->code);
     assert_true((status == OK) == (args != NULL));
     return args;
@@ -49,20 +49,20 @@ static void values_and_defaults(void **state)
     struct arguments *args = parse(&err, 9, "a.conf", "--db=x.db", "-oout", "--seed", "-7", "--set",
                                    "a.b=1", "--set=c.d=2", "--json");
     assert_non_null(args);
-    assert_string_equal(flag_string(args, "db"), "x.db");
-    assert_string_equal(flag_string(args, "out"), "out");
-    assert_int_equal(flag_int(args, "seed"), -7);
-    assert_true(flag_float(args, "share") == 0.5);
-    assert_false(flag_given(args, "share"));
-    assert_true(flag_bool(args, "json"));
+    assert_string_equal(cli_flag_string(args, "db"), "x.db");
+    assert_string_equal(cli_flag_string(args, "out"), "out");
+    assert_int_equal(cli_flag_int(args, "seed"), -7);
+    assert_true(cli_flag_float(args, "share") == 0.5);
+    assert_false(cli_flag_given(args, "share"));
+    assert_true(cli_flag_bool(args, "json"));
     const char *const *list = NULL;
-    assert_int_equal(flag_list(args, "set", &list), 2);
+    assert_int_equal(cli_flag_list(args, "set", &list), 2);
     assert_string_equal(list[0], "a.b=1");
     assert_string_equal(list[1], "c.d=2");
-    assert_int_equal(positional_count(args), 1);
-    assert_string_equal(positional(args, 0), "a.conf");
-    assert_null(positional(args, 1));
-    arguments_destroy(args);
+    assert_int_equal(cli_positional_count(args), 1);
+    assert_string_equal(cli_positional(args, 0), "a.conf");
+    assert_null(cli_positional(args, 1));
+    cli_arguments_destroy(args);
 }
 
 static void words_after_two_dashes_are_positional(void **state)
@@ -71,9 +71,9 @@ static void words_after_two_dashes_are_positional(void **state)
     struct error err;
     struct arguments *args = parse(&err, 3, "a.conf", "--", "--json");
     assert_non_null(args);
-    assert_false(flag_bool(args, "json"));
-    assert_string_equal(positional(args, 1), "--json");
-    arguments_destroy(args);
+    assert_false(cli_flag_bool(args, "json"));
+    assert_string_equal(cli_positional(args, 1), "--json");
+    cli_arguments_destroy(args);
 }
 
 static void help_needs_no_words(void **state)
@@ -82,8 +82,8 @@ static void help_needs_no_words(void **state)
     struct error err;
     struct arguments *args = parse(&err, 1, "-h");
     assert_non_null(args);
-    assert_true(flag_bool(args, "help"));
-    arguments_destroy(args);
+    assert_true(cli_flag_bool(args, "help"));
+    cli_arguments_destroy(args);
 }
 
 #define REFUSES(text, ...)                                                                         \
@@ -142,10 +142,10 @@ static void a_group_lists_its_commands(void **state)
     char text[1024] = "";
     FILE *out = tmpfile();
     assert_non_null(out);
-    assert_false(help_group("run", out)); // a command, not a group
-    assert_false(help_group("mod", out));
+    assert_false(cli_help_group("run", out)); // a command, not a group
+    assert_false(cli_help_group("mod", out));
     assert_int_equal(ftell(out), 0);
-    assert_true(help_group("model", out));
+    assert_true(cli_help_group("model", out));
     rewind(out);
     text[fread(text, 1, sizeof text - 1, out)] = 0;
     assert_non_null(strstr(text, "model info "));
@@ -157,7 +157,7 @@ static void a_group_lists_its_commands(void **state)
 static void the_table_is_sound(void **state)
 {
     (void)state;
-    for (const struct command *const *c = commands; *c; c++) {
+    for (const struct command *const *c = cli_commands; *c; c++) {
         assert_non_null((*c)->summary);
         assert_non_null((*c)->run);
         assert_true((*c)->max_positional == 0 || (*c)->positional);
@@ -166,8 +166,8 @@ static void the_table_is_sound(void **state)
         struct error err = {0};
         struct arguments *args = NULL;
         char *help[] = {(char *)"--help"};
-        assert_int_equal(arguments_parse(*c, 1, help, &args, &err), OK);
-        arguments_destroy(args);
+        assert_int_equal(cli_arguments_parse(*c, 1, help, &args, &err), OK);
+        cli_arguments_destroy(args);
         for (const struct flag *f = (*c)->flags; f && f->name; f++) {
             assert_non_null(f->help);
             assert_true((f->type == FLAG_BOOL) == (f->value == NULL));

@@ -43,7 +43,7 @@ static char *dry_run_of(const char *model, int context)
     if (status != OK)
         fail_msg("%s", err.message);
     FILE *f = open_memstream(&out, &bytes);
-    dry_run_print(plan, "rough figures", f);
+    cli_dry_run_print(plan, "rough figures", f);
     fclose(f);
     plan_destroy(plan);
     return out;

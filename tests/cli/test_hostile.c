@@ -135,7 +135,7 @@ static void run_on_terminal(const struct command *command, const char *const *wo
         for (; words[argc]; argc++)
             argv[argc] = (char *)words[argc];
         dup2(slave, STDOUT_FILENO);
-        bool fine = arguments_parse(command, argc, argv, &args, &err) == OK &&
+        bool fine = cli_arguments_parse(command, argc, argv, &args, &err) == OK &&
                     command->run(args, &err) == EXIT_FINE;
         fflush(stdout);
         _exit(fine ? 0 : 1);
@@ -206,7 +206,7 @@ static void dry_runs(void **state)
     struct plan plan = {.suite_name = HOSTILE, .threads_note = HOSTILE};
     FILE *file = tmpfile();
     assert_non_null(file);
-    dry_run_print(&plan, HOSTILE, file);
+    cli_dry_run_print(&plan, HOSTILE, file);
     rewind(file);
     p->out[fread(p->out, 1, OUT_BYTES - 1, file)] = '\0';
     fclose(file);

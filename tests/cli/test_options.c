@@ -182,14 +182,14 @@ static char *config_answer(const struct probe *p, const char *value)
     unsigned formats = 0;
     snprintf(text, sizeof text, "[%s]\n%s = %s\n", p->section, p->key, value);
     put("ridge/bench.conf", text);
-    if (arguments_parse(&command_report, 0, NULL, &args, &err) != OK ||
+    if (cli_arguments_parse(&command_report, 0, NULL, &args, &err) != OK ||
         command_report_formats(args, &formats, &err) != OK)
         fail_msg("%s", err.message);
     char *database = command_database(args, &err);
     assert_non_null(database);
     str_printf(&out, "%s %u", database, formats);
     free(database);
-    arguments_destroy(args);
+    cli_arguments_destroy(args);
     return str_take(&out);
 }
 
@@ -202,7 +202,7 @@ static char *answer(const struct probe *p, const char *value)
 
 static enum section section_of(const struct probe *p)
 {
-    for (const struct section_kind *k = section_kinds; k->name; k++)
+    for (const struct section_kind *k = option_sections; k->name; k++)
         if (strncmp(p->section, k->name, strlen(k->name)) == 0)
             return k->section;
     fail_msg("no section [%s]", p->section);
@@ -276,15 +276,15 @@ static void the_flag_wins_over_bench_conf(void **state)
     struct error err = {0};
     unsigned formats = 0;
     put("ridge/bench.conf", "[report]\nformats = html\n");
-    assert_int_equal(arguments_parse(&command_report, 1, argv, &args, &err), OK);
+    assert_int_equal(cli_arguments_parse(&command_report, 1, argv, &args, &err), OK);
     assert_int_equal(command_report_formats(args, &formats, &err), OK);
     assert_int_equal(formats, REPORT_CSV);
-    arguments_destroy(args);
+    cli_arguments_destroy(args);
     put("ridge/bench.conf", "[bench]\n");
-    assert_int_equal(arguments_parse(&command_report, 0, NULL, &args, &err), OK);
+    assert_int_equal(cli_arguments_parse(&command_report, 0, NULL, &args, &err), OK);
     assert_int_equal(command_report_formats(args, &formats, &err), OK);
     assert_int_equal(formats, REPORT_HTML | REPORT_PNG);
-    arguments_destroy(args);
+    cli_arguments_destroy(args);
 }
 
 int main(void)

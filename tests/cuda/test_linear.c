@@ -39,7 +39,7 @@ static void quantize(struct product *p, const float *rows, int count, int row0)
                                     codes + (size_t)(16 + r) * n};
         quant_row_rtn(type, rows + (size_t)r * n, p->s.cols, p->group, row[r]);
     }
-    pack_quant_panel(type, row, count, p->s.cols, p->group,
+    quant_pack_panel(type, row, count, p->s.cols, p->group,
                      (char *)p->panels + (size_t)(row0 / 16) * panel);
     cuda_pack_codes(&p->layout, row, count, p->group,
                     (char *)p->packed + (size_t)(row0 / 16) * p->layout.tile_bytes);
@@ -52,7 +52,7 @@ static void make_weights(struct product *p)
     enum dtype type = p->kernel->w;
     size_t panel = quant_panel_bytes(type, p->s.cols, p->group);
     assert_true(cuda_layout_plan(type, p->s.rows, p->s.cols, p->group, &p->layout));
-    p->panels = calloc((size_t)panel_count(p->s.rows), panel);
+    p->panels = calloc((size_t)kernel_panel_count(p->s.rows), panel);
     p->packed = malloc(cuda_layout_bytes(&p->layout));
     for (int row0 = 0; row0 < p->s.rows; row0 += 16) {
         int count = p->s.rows - row0 < 16 ? p->s.rows - row0 : 16;
@@ -60,8 +60,8 @@ static void make_weights(struct product *p)
         if (dtype_is_quantized(type)) {
             quantize(p, rows, count, row0);
         } else {
-            pack_panel(type, rows, count, p->s.cols, (size_t)p->s.cols,
-                       (char *)p->panels + (size_t)(row0 / 16) * panel);
+            kernel_pack_panel(type, rows, count, p->s.cols, (size_t)p->s.cols,
+                              (char *)p->panels + (size_t)(row0 / 16) * panel);
             cuda_pack_plain(&p->layout, rows, count, (size_t)p->s.cols,
                             (char *)p->packed + (size_t)(row0 / 16) * p->layout.tile_bytes);
         }
@@ -104,7 +104,7 @@ static void expect(struct product *p, bool accumulate)
                            .accumulate = accumulate};
     memcpy(p->expected, p->start, tokens * rows * sizeof(float));
     kernel_reference(KOP_GEMV, p->kernel->w, p->kernel->x)
-        ->fn.linear(&job, 0, panel_count(p->s.rows));
+        ->fn.linear(&job, 0, kernel_panel_count(p->s.rows));
     float *row = malloc((size_t)p->s.cols * sizeof *row);
     for (size_t r = 0; r < rows; r++) {
         cuda_unpack_row(&p->layout, p->packed, (int)r, row);

@@ -184,7 +184,7 @@ static const struct device_ops pretend_ops = {
 const struct device_row *device_rows(size_t *count)
 {
     static const struct device_row rows[] = {
-        {.kind = DEVICE_HOST, .word = DEVICE_DEFAULT, .ops = &host_device_ops},
+        {.kind = DEVICE_HOST, .word = DEVICE_DEFAULT, .ops = &device_host_ops},
         {.kind = DEVICE_CUDA, .word = "cuda", .numbered = true, .ops = &pretend_ops},
         {.kind = DEVICE_METAL, .word = "metal", .absent = "no Metal here"},
     };

@@ -113,7 +113,7 @@ static void add_range(void *user, const struct cpu_weight *weight)
                 cpu_element_bytes(scheme_embedding(r->scheme));
     } else if (weight->kind != CPU_VECTOR) {
         begin = m->packed;
-        bytes = (size_t)panel_count(m->rows) * cpu_panel_bytes(m);
+        bytes = (size_t)kernel_panel_count(m->rows) * cpu_panel_bytes(m);
     }
     assert_true(r->count < sizeof r->at / sizeof *r->at);
     r->at[r->count++] = (struct range){begin, begin + bytes};

@@ -14,7 +14,7 @@ static void check(const char *path, const char *expected)
     char stored[STORED_BYTES] = "untouched";
     if (checkpoint_open(path, &ck, &err) != OK)
         fail_msg("%s: %s", path, err.message);
-    stored_codes(ck, stored);
+    bench_engine_stored_codes(ck, stored);
     checkpoint_destroy(ck);
     assert_string_equal(stored, expected);
 }

@@ -34,9 +34,9 @@ static void read_all(const struct tensor_map *map)
         const struct quant_linear *linear =
             rows ? tensor_map_at(map, (enum tensor_role)role, 0)->quant : NULL;
         for (int r = 0; linear && r < rows; r++) {
-            quant_linear_row(linear, r, row);
-            if (quant_linear_stored(linear, &stored))
-                quant_linear_codes(linear, r, (struct quant_row){codes, scales, zeros});
+            quantized_linear_row(linear, r, row);
+            if (quantized_linear_stored(linear, &stored))
+                quantized_linear_codes(linear, r, (struct quant_row){codes, scales, zeros});
         }
     }
 }

@@ -57,13 +57,13 @@ static void writes_whole_panels(const struct k_linear *job, int panel0, int pane
 static void writes_all_panels(const struct k_linear *job, int panel0, int panel1)
 {
     (void)panel0, (void)panel1;
-    right_linear(DT_BF16)(job, 0, panel_count(job->rows));
+    right_linear(DT_BF16)(job, 0, kernel_panel_count(job->rows));
 }
 
 static void reads_one_panel_more(const struct k_linear *job, int panel0, int panel1)
 {
     right_linear(DT_BF16)(job, panel0, panel1);
-    const char *end = (const char *)job->w + packed_bytes(DT_BF16, job->rows, job->cols);
+    const char *end = (const char *)job->w + kernel_packed_bytes(DT_BF16, job->rows, job->cols);
     volatile char beyond = *end;
     (void)beyond;
 }

@@ -15,20 +15,20 @@
 static void sizes_follow_from_groups(void **state)
 {
     (void)state;
-    assert_int_equal(panel_count(0), 0);
-    assert_int_equal(panel_count(16), 1);
-    assert_int_equal(panel_count(17), 2);
-    assert_int_equal(panel_count(INT32_MAX), 134217728);
-    assert_int_equal(packed_cols(DT_F32, 5), 5);
-    assert_int_equal(packed_cols(DT_BF16, 5), 6);
-    assert_int_equal(packed_cols(DT_I8, 5), 8);
-    assert_int_equal(packed_cols(DT_I4, 9), 16);
-    assert_int_equal(panel_bytes(DT_F32, 5), 5 * 64);
-    assert_int_equal(panel_bytes(DT_BF16, 5), 3 * 64);
-    assert_int_equal(packed_bytes(DT_BF16, 33, 5), 3 * 3 * 64);
-    assert_true(packed_bytes(DT_F32, 1 << 20, 1 << 20) == (size_t)4 << 40);
+    assert_int_equal(kernel_panel_count(0), 0);
+    assert_int_equal(kernel_panel_count(16), 1);
+    assert_int_equal(kernel_panel_count(17), 2);
+    assert_int_equal(kernel_panel_count(INT32_MAX), 134217728);
+    assert_int_equal(kernel_packed_cols(DT_F32, 5), 5);
+    assert_int_equal(kernel_packed_cols(DT_BF16, 5), 6);
+    assert_int_equal(kernel_packed_cols(DT_I8, 5), 8);
+    assert_int_equal(kernel_packed_cols(DT_I4, 9), 16);
+    assert_int_equal(kernel_panel_bytes(DT_F32, 5), 5 * 64);
+    assert_int_equal(kernel_panel_bytes(DT_BF16, 5), 3 * 64);
+    assert_int_equal(kernel_packed_bytes(DT_BF16, 33, 5), 3 * 3 * 64);
+    assert_true(kernel_packed_bytes(DT_F32, 1 << 20, 1 << 20) == (size_t)4 << 40);
     for (enum dtype t = 0; t < DT_COUNT; t++)
-        assert_int_equal(64 % panel_group(t), 0);
+        assert_int_equal(64 % kernel_panel_group(t), 0);
 }
 
 static void every_type_has_its_name(void **state)
@@ -50,7 +50,7 @@ static void bf16_pairs_lie_in_lanes(void **state)
         for (int c = 0; c < 5; c++)
             rows[r][c] = (float)(10 * r + c + 1);
     memset(panel, 0xff, sizeof panel);
-    pack_panel(DT_BF16, &rows[0][0], 3, 5, 5, panel);
+    kernel_pack_panel(DT_BF16, &rows[0][0], 3, 5, 5, panel);
     for (int g = 0; g < 3; g++)
         for (int r = 0; r < 16; r++)
             for (int j = 0; j < 2; j++) {
@@ -63,16 +63,16 @@ static void bf16_pairs_lie_in_lanes(void **state)
 static void a_packed_matrix_comes_back(enum dtype type, int rows, int cols, uint64_t seed)
 {
     struct rng rng = {seed};
-    size_t bytes = packed_bytes(type, rows, cols);
+    size_t bytes = kernel_packed_bytes(type, rows, cols);
     float *matrix = malloc((size_t)rows * (size_t)cols * 4), *back = malloc((size_t)cols * 4);
     unsigned char *packed = malloc(bytes);
     for (int i = 0; i < rows * cols; i++)
         matrix[i] = rng_f32(&rng) - 0.5f;
-    for (int p = 0; p < panel_count(rows); p++)
-        pack_panel(type, matrix + p * 16 * cols, rows - p * 16 < 16 ? rows - p * 16 : 16, cols,
-                   (size_t)cols, packed + (size_t)p * panel_bytes(type, cols));
+    for (int p = 0; p < kernel_panel_count(rows); p++)
+        kernel_pack_panel(type, matrix + p * 16 * cols, rows - p * 16 < 16 ? rows - p * 16 : 16,
+                          cols, (size_t)cols, packed + (size_t)p * kernel_panel_bytes(type, cols));
     for (int r = 0; r < rows; r++) {
-        unpack_row(type, packed, r, cols, back);
+        kernel_unpack_row(type, packed, r, cols, back);
         for (int c = 0; c < cols; c++) {
             float value = matrix[r * cols + c];
             float expected = type == DT_F32    ? value

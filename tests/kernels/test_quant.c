@@ -149,18 +149,18 @@ static void a_matrix_comes_back(enum dtype type, int rows, int cols, int group, 
         in[r] = random_row(rng, type, cols, groups);
         views[r] = row_of(&in[r]);
     }
-    for (int p = 0; p < panel_count(rows); p++)
-        pack_quant_panel(type, views + p * 16, rows - p * 16 < 16 ? rows - p * 16 : 16, cols, group,
+    for (int p = 0; p < kernel_panel_count(rows); p++)
+        quant_pack_panel(type, views + p * 16, rows - p * 16 < 16 ? rows - p * 16 : 16, cols, group,
                          packed + (size_t)p * panel);
     for (int r = 0; r < rows; r++) {
         struct buffers b = {{0}, {0}, {0}};
         float expanded[COLS], direct[COLS];
-        unpack_quant_row(type, packed, r, cols, group, row_of(&b));
+        quant_unpack_row(type, packed, r, cols, group, row_of(&b));
         assert_memory_equal(b.codes, in[r].codes, cols);
         assert_memory_equal(b.scales, in[r].scales, (size_t)groups * sizeof(float));
         assert_memory_equal(b.zeros, in[r].zeros, groups);
         quant_row_expand(type, views[r], cols, group, expanded);
-        unpack_quant_f32(type, packed, r, cols, group, direct);
+        quant_unpack_f32(type, packed, r, cols, group, direct);
         assert_memory_equal(expanded, direct, (size_t)cols * sizeof(float));
     }
     free(packed);
@@ -185,13 +185,13 @@ static void bytes_a_weight(void **state)
 {
     (void)state;
     // int4: 0.5 + 2.5 / 128, wherever the scales fill whole lines
-    assert_int_equal(packed_bytes(DT_I4, 2048, 2048), 2048 * 2048 / 128 * 133 / 2);
-    assert_int_equal(panel_bytes(DT_I4, 2048), 16 * 2048 / 2 + 16 * 40);
-    assert_int_equal(panel_bytes(DT_I4, 5632), 16 * 5632 / 2 + 44 * 40 + 32);
+    assert_int_equal(kernel_packed_bytes(DT_I4, 2048, 2048), 2048 * 2048 / 128 * 133 / 2);
+    assert_int_equal(kernel_panel_bytes(DT_I4, 2048), 16 * 2048 / 2 + 16 * 40);
+    assert_int_equal(kernel_panel_bytes(DT_I4, 5632), 16 * 5632 / 2 + 44 * 40 + 32);
     assert_int_equal(quant_panel_bytes(DT_I4, 2048, 64), 16 * 2048 / 2 + 32 * 40);
-    assert_int_equal(panel_bytes(DT_I8, 2048), 16 * 2048 + 64);
-    assert_int_equal(panel_bytes(DT_F8E4M3, 5), 2 * 64 + 64);
-    assert_int_equal(quant_packed_bytes(DT_BF16, 33, 5, 0), packed_bytes(DT_BF16, 33, 5));
+    assert_int_equal(kernel_panel_bytes(DT_I8, 2048), 16 * 2048 + 64);
+    assert_int_equal(kernel_panel_bytes(DT_F8E4M3, 5), 2 * 64 + 64);
+    assert_int_equal(quant_packed_bytes(DT_BF16, 33, 5, 0), kernel_packed_bytes(DT_BF16, 33, 5));
 }
 
 // The bits instruction sets rely on: four bytes a row, quads low and high.
@@ -209,7 +209,7 @@ static void codes_lie_in_quads(void **state)
         rows[r].scales[0] = (float)(r + 1);
         rows[r].zeros[0] = (uint8_t)r;
     }
-    pack_quant_panel(DT_I4, views, 16, 16, QUANT_GROUP, panel);
+    quant_pack_panel(DT_I4, views, 16, 16, QUANT_GROUP, panel);
     for (int r = 0; r < 16; r++) {
         uint16_t half;
         memcpy(&half, panel + 2 * r, 2);
@@ -219,7 +219,7 @@ static void codes_lie_in_quads(void **state)
             assert_int_equal(panel[64 + c / 8 * 64 + r * 4 + c % 4] >> (c % 8 < 4 ? 0 : 4) & 15,
                              (r + c) % 16);
     }
-    pack_quant_panel(DT_I8, views, 16, 8, 0, panel);
+    quant_pack_panel(DT_I8, views, 16, 8, 0, panel);
     for (int r = 0; r < 16; r++)
         for (int c = 0; c < 8; c++)
             assert_int_equal(panel[64 + c / 4 * 64 + r * 4 + c % 4], (r + c) % 16);
@@ -234,7 +234,7 @@ static void a_product_is_what_the_rows_say(enum dtype w, enum dtype x, int cols,
     struct quant_row views[16];
     float source[LDX], y[TOKENS][16], scales[TOKENS], expanded[COLS];
     size_t element = x == DT_BF16 ? 2 : 1;
-    unsigned char *packed = malloc(panel_bytes(w, cols));
+    unsigned char *packed = malloc(kernel_panel_bytes(w, cols));
     k_cast_fn *cast = kernel_reference(KOP_CAST, DT_F32, x)->fn.cast;
     for (int r = 0; r < 16; r++) {
         for (int c = 0; c < cols; c++)
@@ -242,7 +242,7 @@ static void a_product_is_what_the_rows_say(enum dtype w, enum dtype x, int cols,
         views[r] = row_of(&in[r]);
         quant_row_rtn(w, source, cols, QUANT_GROUP, views[r]);
     }
-    pack_quant_panel(w, views, 16, cols, QUANT_GROUP, packed);
+    quant_pack_panel(w, views, 16, cols, QUANT_GROUP, packed);
     for (int t = 0; t < TOKENS; t++) {
         for (int c = 0; c < cols; c++)
             source[c] = 4 * rng_f32(rng) - 2;

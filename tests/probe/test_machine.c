@@ -185,14 +185,14 @@ static void memory_levels(void **state)
     assert_int_equal(l[3].size_bytes, 512LL << 30);
     assert_int_equal(l[3].cores, 8);
     // one thread has one L2, five threads five, and none has more than there are
-    assert_int_equal(memory_level_capacity(&l[1], 1), 2 << 20);
-    assert_int_equal(memory_level_capacity(&l[1], 5), 10 << 20);
-    assert_int_equal(memory_level_capacity(&l[1], 16), 16 << 20);
-    assert_int_equal(memory_level_of(l, 4, 1, 40e3), 0);
-    assert_int_equal(memory_level_of(l, 4, 1, 60e3), 1);
-    assert_int_equal(memory_level_of(l, 4, 4, 60e6), 2);
-    assert_int_equal(memory_level_of(l, 4, 4, 200e6), 3);
-    assert_int_equal(memory_level_of(l, 4, 8, 200e6), 2); // the second socket's L3 as well
+    assert_int_equal(topology_level_capacity(&l[1], 1), 2 << 20);
+    assert_int_equal(topology_level_capacity(&l[1], 5), 10 << 20);
+    assert_int_equal(topology_level_capacity(&l[1], 16), 16 << 20);
+    assert_int_equal(topology_level_of(l, 4, 1, 40e3), 0);
+    assert_int_equal(topology_level_of(l, 4, 1, 60e3), 1);
+    assert_int_equal(topology_level_of(l, 4, 4, 60e6), 2);
+    assert_int_equal(topology_level_of(l, 4, 4, 200e6), 3);
+    assert_int_equal(topology_level_of(l, 4, 8, 200e6), 2); // the second socket's L3 as well
 
     // Unlike caches: the least for a core stands for all; no L3 here.
     assert_int_equal(levels_of("apple-m2", l), 3);

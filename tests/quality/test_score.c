@@ -64,14 +64,15 @@ static void rows_follow_the_formulas(void **state)
                 p[i] = (float)width * (2 * rng_f32(&rng) - 1) + 300; // far from zero
                 q[i] = p[i] + (rng_f32(&rng) - 0.5f) * 0.25f;
             }
-            struct score got = score_row(q, p, vocab, target), want = plain(q, p, vocab, target);
+            struct score got = quality_score_row(q, p, vocab, target),
+                         want = plain(q, p, vocab, target);
             double slack = 1e-6 * (1 + 0.01 * width);
             assert_near(got.nll, want.nll, slack, "nll", vocab);
             assert_near(got.nll_f32, want.nll_f32, slack, "nll_f32", vocab);
             assert_near(got.kl, want.kl, slack, "kl", vocab);
             assert_near(got.delta_p, want.delta_p, slack, "delta_p", vocab);
             assert_int_equal(got.same_top, want.same_top);
-            struct score alone = score_row(q, NULL, vocab, target);
+            struct score alone = quality_score_row(q, NULL, vocab, target);
             assert_true(alone.nll == got.nll);
             assert_true(isnan(alone.kl) && isnan(alone.nll_f32) && isnan(alone.delta_p));
         }
@@ -86,7 +87,7 @@ static void itself_is_at_no_distance(void **state)
     struct rng rng = {7};
     for (int i = 0; i < 333; i++)
         p[i] = 20 * rng_f32(&rng);
-    struct score s = score_row(p, p, 333, 5);
+    struct score s = quality_score_row(p, p, 333, 5);
     assert_true(s.kl == 0 && s.delta_p == 0 && s.same_top && s.nll == s.nll_f32);
 }
 
@@ -94,9 +95,9 @@ static void ties_go_to_the_lowest_id(void **state)
 {
     (void)state;
     float p[20] = {[3] = 2, [7] = 2}, q[20] = {[3] = 1, [7] = 1, [9] = 1};
-    assert_true(score_row(q, p, 20, 0).same_top);
+    assert_true(quality_score_row(q, p, 20, 0).same_top);
     q[7] = 1.5f;
-    assert_false(score_row(q, p, 20, 0).same_top);
+    assert_false(quality_score_row(q, p, 20, 0).same_top);
 }
 
 // A probability of nothing is far below the others and stays finite; a NaN or an infinity does not pass.
@@ -105,18 +106,18 @@ static void what_is_not_finite_shows(void **state)
     (void)state;
     static float row[64];
     row[9] = 400; // e^-400 is no float
-    assert_true(isfinite(score_row(row, row, 64, 1).nll));
-    assert_true(fabs(score_row(row, row, 64, 1).nll - 400) < 1e-3);
+    assert_true(isfinite(quality_score_row(row, row, 64, 1).nll));
+    assert_true(fabs(quality_score_row(row, row, 64, 1).nll - 400) < 1e-3);
     static const float bad[] = {NAN, INFINITY};
     for (int i = 0; i < 2; i++)
         for (int at = 0; at < 64; at += 21) {
             float kept = row[at];
             row[at] = bad[i];
-            assert_false(isfinite(score_row(row, NULL, 64, 1).nll));
+            assert_false(isfinite(quality_score_row(row, NULL, 64, 1).nll));
             row[at] = kept;
         }
     row[1] = -INFINITY; // the token that came is impossible
-    assert_false(isfinite(score_row(row, NULL, 64, 1).nll));
+    assert_false(isfinite(quality_score_row(row, NULL, 64, 1).nll));
 }
 
 static void sums_follow_the_formulas(void **state)
@@ -131,7 +132,7 @@ static void sums_follow_the_formulas(void **state)
         {2 * ln2, ln2, 0.3, -0.25, false},
         {3 * ln2, 2 * ln2, 0.2, -0.125, true},
     };
-    assert_int_equal(score_summarize(s, 3, true, &q, &err), OK);
+    assert_int_equal(quality_score_summarize(s, 3, true, &q, &err), OK);
     assert_near(q.perplexity, 4, 1e-12, "perplexity", 3);
     assert_near(q.perplexity_f32, exp(4 * ln2 / 3), 1e-12, "perplexity_f32", 3);
     assert_near(q.ln_stderr, ln2 / sqrt(3), 1e-12, "ln_stderr", 3); // deviation ln 2, n = 3
@@ -148,14 +149,14 @@ static void sums_follow_the_formulas(void **state)
     assert_near(q.dp_p25, -0.1875, 1e-12, "dp_p25", 3);
     assert_true(q.tokens == 3);
     // without f32 beside it there is a perplexity and nothing else
-    assert_int_equal(score_summarize(s, 3, false, &q, &err), OK);
+    assert_int_equal(quality_score_summarize(s, 3, false, &q, &err), OK);
     assert_near(q.perplexity, 4, 1e-12, "perplexity", 3);
     assert_true(isnan(q.kl_mean) && isnan(q.perplexity_f32) && isnan(q.same_top));
     assert_true(isnan(q.dp_rms) && isnan(q.ln_ratio_stderr));
     // one token has no standard error, no token no perplexity
-    assert_int_equal(score_summarize(s, 1, true, &q, &err), OK);
+    assert_int_equal(quality_score_summarize(s, 1, true, &q, &err), OK);
     assert_true(isnan(q.ln_stderr) && q.kl_median == 0.1);
-    assert_int_equal(score_summarize(s, 0, true, &q, &err), ERR_USAGE);
+    assert_int_equal(quality_score_summarize(s, 0, true, &q, &err), ERR_USAGE);
 }
 
 // Windows, first scored token and bos of each convention, on ids that are their own position.

@@ -148,7 +148,7 @@ static void test_threads(void **state)
     size_t groups = (COLS + GROUP - 1) / GROUP;
     assert_memory_equal(one->mean_abs, two->mean_abs, COLS * sizeof *one->mean_abs);
     assert_memory_equal(one->second, two->second, groups * one->stride_bytes);
-    assert_memory_equal(one->whole, two->whole, packed_bytes(DT_F32, COLS, COLS));
+    assert_memory_equal(one->whole, two->whole, kernel_packed_bytes(DT_F32, COLS, COLS));
     moments_destroy(one);
     moments_destroy(two);
     free(x);

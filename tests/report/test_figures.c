@@ -222,10 +222,10 @@ static void figures_of_failed_cells_are_none(void **state)
     static struct made m;
     (void)state;
     make(&m);
-    assert_true(isnan(data_value(&m.data, &m.cells[3], METRIC_TPOT, "decode")));
-    assert_float_equal(data_value(&m.data, &m.cells[2], METRIC_TPOT, "decode"), 1e6, 0);
-    assert_int_equal(cell_axis(&m.cells[1], AXIS_BATCH), 8);
-    assert_int_equal(cell_axis(&m.cells[1], AXIS_CONTEXT), 128);
+    assert_true(isnan(report_data_value(&m.data, &m.cells[3], METRIC_TPOT, "decode")));
+    assert_float_equal(report_data_value(&m.data, &m.cells[2], METRIC_TPOT, "decode"), 1e6, 0);
+    assert_int_equal(report_cell_axis(&m.cells[1], AXIS_BATCH), 8);
+    assert_int_equal(report_cell_axis(&m.cells[1], AXIS_CONTEXT), 128);
 }
 
 // ---- data of pictures ------------------------------------------------------------------------------------

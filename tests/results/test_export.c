@@ -267,7 +267,7 @@ static void test_csv_fields(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct str out = {0};
-        csv_field(&out, cases[i][0]);
+        export_csv_field(&out, cases[i][0]);
         assert_string_equal(str_text(&out), cases[i][1]);
         str_fini(&out);
     }

@@ -312,8 +312,9 @@ static void check_captured_cell(struct store *store, const struct cell_row *cell
     }
     must(query_summaries(store, &arena, cell->run, &rows, &count, &err), &err);
     const struct stat_summary *rate =
-        &summary_find(rows, count, cell->id, "decode_tps", NULL)->stat;
-    const struct stat_summary *time = &summary_find(rows, count, cell->id, "tpot", NULL)->stat;
+        &query_summary_find(rows, count, cell->id, "decode_tps", NULL)->stat;
+    const struct stat_summary *time =
+        &query_summary_find(rows, count, cell->id, "tpot", NULL)->stat;
     assert_float_equal(rate->median * time->median, 1e9, 1e-3);
     assert_float_equal(rate->median_interval.low * time->median_interval.high, 1e9, 1e-3);
     assert_float_equal(rate->median_interval.high * time->median_interval.low, 1e9, 1e-3);

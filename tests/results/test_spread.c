@@ -53,7 +53,7 @@ static struct summary_row tpot_of(struct store *store, int64_t run, int64_t cell
     struct summary_row *rows = NULL, found;
     size_t count = 0;
     must(query_summaries(store, &arena, run, &rows, &count, &err), &err);
-    const struct summary_row *row = summary_find(rows, count, cell, METRIC_TPOT, "decode");
+    const struct summary_row *row = query_summary_find(rows, count, cell, METRIC_TPOT, "decode");
     assert_non_null(row);
     found = *row;
     arena_fini(&arena);

@@ -200,7 +200,8 @@ static void test_skipped_cells(void **state)
     must(query_cells(store, &arena, run, &cells, &count, &err), &err);
     assert_string_equal(cells[0].status, "skipped");
     assert_string_equal(cells[0].reason, "a smaller one ran out of memory");
-    assert_true(cell_left_out(&cells[0]) && !cell_failed(&cells[0]) && !cell_measured(&cells[0]));
+    assert_true(query_cell_left_out(&cells[0]) && !query_cell_failed(&cells[0]) &&
+                !query_cell_measured(&cells[0]));
     assert_int_equal(store_cell_skip(store, cell, "lost", "?", &err), ERR_INTERNAL);
     arena_fini(&arena);
     store_close(store);
@@ -323,12 +324,12 @@ static void test_figures_are_of_their_phase(void **state)
         {.cell = 2, .name = "wait", .phase = "decode", .stat = {.median = 3}},
         {.cell = 2, .name = "wait", .phase = "prefill", .stat = {.median = 4}},
     };
-    assert_ptr_equal(summary_find(rows, 4, 2, "wait", "decode"), &rows[2]);
-    assert_ptr_equal(summary_find(rows, 4, 2, "wait", "prefill"), &rows[3]);
-    assert_ptr_equal(summary_find(rows, 4, 2, "wait", NULL), &rows[2]);
-    assert_ptr_equal(summary_find(rows, 4, 1, "wait", "prefill"), &rows[0]);
-    assert_null(summary_find(rows, 4, 1, "wait", "decode"));
-    assert_null(summary_find(rows, 4, 3, "wait", NULL));
+    assert_ptr_equal(query_summary_find(rows, 4, 2, "wait", "decode"), &rows[2]);
+    assert_ptr_equal(query_summary_find(rows, 4, 2, "wait", "prefill"), &rows[3]);
+    assert_ptr_equal(query_summary_find(rows, 4, 2, "wait", NULL), &rows[2]);
+    assert_ptr_equal(query_summary_find(rows, 4, 1, "wait", "prefill"), &rows[0]);
+    assert_null(query_summary_find(rows, 4, 1, "wait", "decode"));
+    assert_null(query_summary_find(rows, 4, 3, "wait", NULL));
 }
 
 // ---- quality ------------------------------------------------------------------------------------
@@ -376,20 +377,21 @@ static void test_quality_is_a_figure_of_its_cells(void **state)
     must(store_cell_quality(store, cell, id, &err), &err);
     must(query_quality(store, &arena, run, &rows, &count, &err), &err);
     assert_int_equal(count, 1);
-    assert_ptr_equal(quality_find(rows, count, cell), rows);
-    assert_null(quality_find(rows, count, cell + 1));
+    assert_ptr_equal(query_quality_find(rows, count, cell), rows);
+    assert_null(query_quality_find(rows, count, cell + 1));
     assert_int_equal(rows[0].id, id);
     assert_string_equal(rows[0].status, "ok");
     assert_string_equal(rows[0].reason, "f32 does not fit");
     assert_string_equal(rows[0].params, "{\"windows\":4}");
     must(query_summaries(store, &arena, run, &figures, &figure_count, &err), &err);
-    const struct summary_row *row = summary_find(figures, figure_count, cell, "perplexity", NULL);
+    const struct summary_row *row =
+        query_summary_find(figures, figure_count, cell, "perplexity", NULL);
     assert_non_null(row);
     assert_true(row->stat.median == 17.02 && row->stat.n == 1);
     assert_string_equal(row->unit, "ppl");
     assert_string_equal(row->source, "half-512");
-    assert_null(summary_find(figures, figure_count, cell, "kl_mean", NULL)); // NULL, not zero
-    assert_non_null(summary_find(figures, figure_count, cell, "ttft", NULL));
+    assert_null(query_summary_find(figures, figure_count, cell, "kl_mean", NULL)); // NULL, not zero
+    assert_non_null(query_summary_find(figures, figure_count, cell, "ttft", NULL));
     arena_fini(&arena);
     store_close(store);
 }
@@ -601,9 +603,10 @@ static void test_rates_are_of_the_median_time(void **state)
     add_times(store, cell, 1, (const double[]){1e6, 4e6}, 2);
     add_times(store, cell, 2, (const double[]){2e6, 2e6}, 2);
     must(query_summaries(store, &arena, run, &rows, &count, &err), &err);
-    const struct stat_summary *time = &summary_find(rows, count, cell, "tpot", "decode")->stat;
+    const struct stat_summary *time =
+        &query_summary_find(rows, count, cell, "tpot", "decode")->stat;
     const struct stat_summary *rate =
-        &summary_find(rows, count, cell, "decode_tps", "decode")->stat;
+        &query_summary_find(rows, count, cell, "decode_tps", "decode")->stat;
     assert_float_equal(time->median, 2.25e6, 1e-6);
     assert_float_equal(rate->median, 1e9 / 2.25e6, 1e-9);
     assert_float_equal(time->median_interval.low, 2e6, 1e-6);
@@ -662,11 +665,12 @@ static void test_the_best_basis_speaks(void **state)
                                     .verdict_count = (size_t)(5 - first)};
         must(store_trial(store, &trial, &id, &err), &err);
         must(query_verdicts(store, &arena, run, &rows, &count, &err), &err);
-        const struct verdict_row *v = verdict_find(rows, count, cell, "decode");
+        const struct verdict_row *v = query_verdict_find(rows, count, cell, "decode");
         assert_string_equal(v->basis, bases[first]);
         assert_string_equal(v->bound, "compute");
     }
-    assert_true(basis_rank("host clock + analytic + canary") == basis_rank(BASIS_CLOCK));
+    assert_true(metric_basis_rank("host clock + analytic + canary") ==
+                metric_basis_rank(BASIS_CLOCK));
     arena_fini(&arena);
     store_close(store);
 }

@@ -63,17 +63,17 @@ static void a_level_slower_than_memory_is_none(void **state)
     assert_true(rate_of(&c, 1, 75 * MIB) > 16.7e9); // the reported size alone would say 12.0
     assert_true(rate_of(&c, 1, 200 * MIB) > 16.7e9);
     assert_float_equal(rate_of(&c, 1, 4e9), 16.7e9, 1);
-    levels_explain(&c, text, sizeof text);
+    ceilings_explain_levels(&c, text, sizeof text);
     assert_non_null(strstr(text, "read of L3 with 1 thread reaches 12.0 GB/s, DRAM 16.7"));
     assert_non_null(strstr(text, "triad of L3 with 1 thread reaches 12.0 GB/s, DRAM 16.7"));
     c.row[1].value = c.row[1].low = c.row[1].high = 20e9; // a real cache
     c.count = 3;
     assert_float_equal(rate_of(&c, 1, 75 * MIB), 20e9, 1);
-    levels_explain(&c, text, sizeof text);
+    ceilings_explain_levels(&c, text, sizeof text);
     assert_string_equal(text, "");
     c.row[1].value = 16.6e9; // slower, but within the noise: left out without a word
     c.row[1].high = 16.8e9;
-    levels_explain(&c, text, sizeof text);
+    ceilings_explain_levels(&c, text, sizeof text);
     assert_string_equal(text, "");
     assert_true(rate_of(&c, 1, 75 * MIB) > 16.7e9);
 }

@@ -87,7 +87,7 @@ static double perplexity(struct look *l, size_t cell)
     size_t count = 0;
     assert_int_equal(query_summaries(l->store, &l->arena, l->run.id, &rows, &count, &err), OK);
     const struct summary_row *row =
-        summary_find(rows, count, l->cells[cell].id, METRIC_PERPLEXITY, NULL);
+        query_summary_find(rows, count, l->cells[cell].id, METRIC_PERPLEXITY, NULL);
     return row ? row->stat.median : NAN;
 }
 

@@ -479,7 +479,7 @@ static struct cell base_cell(void)
 static void key_of(struct cell cell, const char *prompt_hash, char out[65])
 {
     struct error err = {0};
-    assert_int_equal(cell_make_key(&cell, prompt_hash, &err), OK);
+    assert_int_equal(plan_cell_key(&cell, prompt_hash, &err), OK);
     memcpy(out, cell.key, 65);
     json_decref(cell.params);
 }

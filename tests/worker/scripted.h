@@ -165,7 +165,7 @@ static inline struct machine_state script_state(struct canary *canary)
 
 static struct wire nowhere;
 
-// A subject on the script. subject_fini frees it; the script stays the test's.
+// A subject on the script. worker_subject_fini frees it; the script stays the test's.
 static inline void scripted_subject(struct script *script, const struct job_cell *cell,
                                     const struct bench_engine *engine, struct subject *out)
 {
@@ -193,7 +193,7 @@ static inline void scripted_subject(struct script *script, const struct job_cell
 
 static inline void scripted_fini(struct subject *s)
 {
-    subject_fini(s);
+    worker_subject_fini(s);
     close(nowhere.fd);
 }
 

@@ -25,7 +25,7 @@ static double value_of(struct look *l, size_t cell, const char *name, const char
 
 static void assert_measured(struct look *l, size_t cell, int trials)
 {
-    if (!cell_measured(&l->cells[cell]))
+    if (!query_cell_measured(&l->cells[cell]))
         fail_msg("cell %zu is %s: %s", cell, l->cells[cell].status, l->cells[cell].reason);
     assert_int_equal(l->cells[cell].trials, trials);
 }
@@ -216,9 +216,9 @@ static void one_token_has_no_decode(void **state)
     assert_measured(&l, 0, 1);
     assert_int_equal(query_summaries(l.store, &l.arena, l.run.id, &rows, &count, &err), OK);
     int64_t id = l.cells[0].id;
-    assert_non_null(summary_find(rows, count, id, METRIC_TTFT, "prefill"));
-    assert_null(summary_find(rows, count, id, METRIC_TPOT, NULL));
-    assert_null(summary_find(rows, count, id, METRIC_DECODE_TPS, NULL));
+    assert_non_null(query_summary_find(rows, count, id, METRIC_TTFT, "prefill"));
+    assert_null(query_summary_find(rows, count, id, METRIC_TPOT, NULL));
+    assert_null(query_summary_find(rows, count, id, METRIC_DECODE_TPS, NULL));
     look_close(&l);
     test_plan_fini(&t);
 }

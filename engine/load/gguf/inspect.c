@@ -44,7 +44,7 @@ static void inspect_stored(const struct gguf *g, struct inspection *list)
     struct type_counts counts = {0};
     for (size_t i = 0; i < g->all.count; i++) {
         const struct gguf_info *t = &g->all.at[i];
-        type_counts_add(&counts, stored_ggml_name(t->type_number), t->type && t->type->expand);
+        inspect_type_count(&counts, stored_ggml_name(t->type_number), t->type && t->type->expand);
     }
     inspect_types(list, &counts);
 }
@@ -59,7 +59,7 @@ static void inspect_words(const struct gguf *g, struct inspection *list)
     tokenizer_destroy(tok);
 }
 
-void inspect_gguf(const char *path, struct inspection *list)
+void gguf_inspect(const char *path, struct inspection *list)
 {
     struct gguf_files files = {0};
     struct error err = {0};

@@ -121,9 +121,9 @@ static void count_types(const char *path, const struct model_config *config,
         {
             const char *type = text_of(tensor, "dtype", "not named");
             if (!str_equal(name, "__metadata__"))
-                type_counts_add(counts, type,
-                                stored_find_safetensors(type) != NULL ||
-                                    !type_matters(name, config));
+                inspect_type_count(counts, type,
+                                   stored_find_safetensors(type) != NULL ||
+                                       !type_matters(name, config));
         }
     json_decref(header);
     file_unmap(&map);
@@ -216,7 +216,7 @@ static void inspect_tokenizer(const char *dir, struct inspection *list)
     free(path);
 }
 
-void inspect_folder(const char *dir, struct inspection *list)
+void hf_inspect(const char *dir, struct inspection *list)
 {
     inspect_config(dir, list);
     inspect_weights(dir, list);

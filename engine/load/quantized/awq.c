@@ -29,7 +29,7 @@ enum status quantized_awq_configure(const json_t *q, const char *where, struct q
         return FAIL(err, ERR_UNSUPPORTED,
                     "%s: awq without zero points is not supported (zero_point true is)", where);
     TRY(quantized_group_size(q, where, &config->group, err));
-    config->layout = &awq_layout;
+    config->layout = &quantized_awq_layout;
     config->bits = 4;
     config->strategy = QUANT_GROUP_OF;
     if (config->group > 0)
@@ -94,7 +94,7 @@ static void read_codes(const struct quant_linear *l, int row, struct quant_row o
     }
 }
 
-const struct quant_layout awq_layout = {
+const struct quant_layout quantized_awq_layout = {
     .suffix = {[PART_WEIGHT] = ".qweight",
                [PART_SCALE] = ".scales",
                [PART_ZERO] = ".qzeros",

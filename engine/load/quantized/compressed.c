@@ -107,17 +107,17 @@ static enum status pick_layout(const char *format, const char *where, struct qua
 {
     bool naive = str_equal(format, "naive-quantized"), eight = c->bits == 8;
     if (eight && !c->is_float && (naive || str_equal(format, "int-quantized")))
-        c->layout = &scaled_layout;
+        c->layout = &quantized_scaled_layout;
     else if (eight && c->is_float && (naive || str_equal(format, "float-quantized")))
-        c->layout = &scaled_layout;
+        c->layout = &quantized_scaled_layout;
     else if (!c->is_float && (eight || c->bits == 4) && str_equal(format, "pack-quantized") &&
              (c->strategy == QUANT_GROUP_OF || c->strategy == QUANT_CHANNEL))
-        c->layout = &packed_layout;
+        c->layout = &quantized_packed_layout;
     else
         return FAIL(err, ERR_UNSUPPORTED,
                     "%s: compressed-tensors format '%.64s' of %d-bit %s is not supported (%s)",
                     where, format, c->bits, c->is_float ? "floats" : "integers", supported);
-    if (c->act_order && c->layout != &packed_layout)
+    if (c->act_order && c->layout != &quantized_packed_layout)
         return FAIL(err, ERR_UNSUPPORTED, "%s: actorder is supported in pack-quantized alone",
                     where);
     return OK;

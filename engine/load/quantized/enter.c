@@ -41,7 +41,7 @@ enum status quantized_enter(struct quantized *q, const struct model_config *conf
             continue; // a bias of zeros beside a plain product
         snprintf(name, sizeof name, "%s.weight", l->name);
         if (!tensor_names_find(names, name, config, &place)) {
-            tensor_map_extra(map, l->name, strlen(l->name), quant_linear_bytes(l));
+            tensor_map_extra(map, l->name, strlen(l->name), quantized_linear_bytes(l));
             continue;
         }
         enum tensor_role role = place.roles[0];
@@ -62,12 +62,12 @@ enum status quantized_enter(struct quantized *q, const struct model_config *conf
 
 // ---- reading ------------------------------------------------------------------------------------------
 
-void quant_linear_row(const struct quant_linear *l, int row, float *out)
+void quantized_linear_row(const struct quant_linear *l, int row, float *out)
 {
     l->config->layout->row(l, row, out);
 }
 
-bool quant_linear_stored(const struct quant_linear *l, struct stored_quant *out)
+bool quantized_linear_stored(const struct quant_linear *l, struct stored_quant *out)
 {
     // A group longer than a row keeps its number: a scheme with the same number packs the same codes.
     const struct quant_config *c = l->config;
@@ -79,12 +79,12 @@ bool quant_linear_stored(const struct quant_linear *l, struct stored_quant *out)
     return l->exact && out->group % 8 == 0; // panels take no other groups (quant.h)
 }
 
-void quant_linear_codes(const struct quant_linear *l, int row, struct quant_row out)
+void quantized_linear_codes(const struct quant_linear *l, int row, struct quant_row out)
 {
     l->config->layout->codes(l, row, out);
 }
 
-void quant_linear_release(const struct quant_linear *l, int first, int last)
+void quantized_linear_release(const struct quant_linear *l, int first, int last)
 {
     const struct quant_part *codes = &l->part[PART_WEIGHT];
     size_t row_bytes = (size_t)codes->bytes / (size_t)l->rows;
@@ -95,7 +95,7 @@ void quant_linear_release(const struct quant_linear *l, int first, int last)
         file_map_release(codes->data, codes->data + codes->bytes);
 }
 
-uint64_t quant_linear_bytes(const struct quant_linear *l)
+uint64_t quantized_linear_bytes(const struct quant_linear *l)
 {
     uint64_t bytes = 0;
     for (int i = 0; i < PART_ROLES; i++)
@@ -103,7 +103,7 @@ uint64_t quant_linear_bytes(const struct quant_linear *l)
     return bytes;
 }
 
-const char *quant_linear_type(const struct quant_linear *l)
+const char *quantized_linear_type(const struct quant_linear *l)
 {
     return l->config->is_float ? "fp8" : l->config->bits == 8 ? "int8" : "int4";
 }
@@ -137,8 +137,9 @@ bool quantized_form(const struct tensor_map *map, const struct model_config *con
         const struct quant_linear *l = tensor_map_expert(map, role, layer, i)->quant;
         if (!l)
             return false;
-        form.type = quant_linear_type(l);
-        form.bytes += quant_linear_bytes(l) * rows / (uint64_t)l->rows; // its share of a fused one
+        form.type = quantized_linear_type(l);
+        form.bytes +=
+            quantized_linear_bytes(l) * rows / (uint64_t)l->rows; // its share of a fused one
     }
     *out = form;
     return true;
@@ -150,7 +151,7 @@ bool quantized_stored(const struct tensor_map *map, const struct tensor_names *n
     int experts = tensor_names_apart(names, role) ? map->experts : 1;
     for (int i = 0; i < experts; i++) {
         const struct quant_linear *l = tensor_map_expert(map, role, layer, i)->quant;
-        if (!l || !quant_linear_stored(l, out))
+        if (!l || !quantized_linear_stored(l, out))
             return false;
     }
     return true;

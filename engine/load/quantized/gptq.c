@@ -48,7 +48,7 @@ enum status quantized_gptq_configure(const json_t *q, const char *where,
     TRY(json_opt_bool(q, where, "desc_act", false, &config->act_order, err));
     TRY(json_opt_bool(q, where, "sym", true, &config->symmetric, err));
     TRY(quantized_group_size(q, where, &config->group, err));
-    config->layout = &gptq_layout;
+    config->layout = &quantized_gptq_layout;
     config->bits = (int)bits;
     config->strategy = QUANT_GROUP_OF;
     char group[32] = "one group a row";
@@ -114,7 +114,7 @@ static void read_codes(const struct quant_linear *l, int row, struct quant_row o
     quantized_grouped_codes(l, &grid, row, out);
 }
 
-const struct quant_layout gptq_layout = {
+const struct quant_layout quantized_gptq_layout = {
     .suffix = {[PART_WEIGHT] = ".qweight",
                [PART_SCALE] = ".scales",
                [PART_ZERO] = ".qzeros",

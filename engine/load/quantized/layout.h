@@ -84,7 +84,8 @@ struct quant_layout {
     void (*row)(const struct quant_linear *linear, int row, float *out);
     void (*codes)(const struct quant_linear *linear, int row, struct quant_row out);
 };
-extern const struct quant_layout awq_layout, gptq_layout, scaled_layout, packed_layout;
+extern const struct quant_layout quantized_awq_layout, quantized_gptq_layout,
+    quantized_scaled_layout, quantized_packed_layout;
 
 // Reads a quantization_config into *config, and describes it for people in `info`.
 struct quant_method {

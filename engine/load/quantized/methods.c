@@ -14,8 +14,9 @@ static const struct quant_method table[] = {
 };
 enum { METHOD_COUNT = sizeof table / sizeof *table };
 
-static const struct quant_layout *const layouts[] = {&awq_layout, &gptq_layout, &scaled_layout,
-                                                     &packed_layout};
+static const struct quant_layout *const layouts[] = {&quantized_awq_layout, &quantized_gptq_layout,
+                                                     &quantized_scaled_layout,
+                                                     &quantized_packed_layout};
 enum { LAYOUT_COUNT = sizeof layouts / sizeof *layouts };
 
 enum status quantized_group_size(const json_t *q, const char *where, int *out, struct error *err)

@@ -98,7 +98,7 @@ static void read_codes(const struct quant_linear *l, int row, struct quant_row o
     quantized_grouped_codes(l, &grid, row, out);
 }
 
-const struct quant_layout packed_layout = {
+const struct quant_layout quantized_packed_layout = {
     .suffix = {[PART_WEIGHT] = ".weight_packed",
                [PART_SCALE] = ".weight_scale",
                [PART_ZERO] = ".weight_zero_point",

@@ -62,18 +62,18 @@ const struct checkpoint_quantization *quantized_info(const struct quantized *q);
 // ---- one product ----------------------------------------------------------------------------------
 
 // cols values, as code times scale in f32: integers are exact, the product is rounded once.
-void quant_linear_row(const struct quant_linear *linear, int row, float *out);
+void quantized_linear_row(const struct quant_linear *linear, int row, float *out);
 
 // Releases the pages of rows first..last; of all rows where the codes are not stored by rows.
-void quant_linear_release(const struct quant_linear *linear, int first, int last);
+void quantized_linear_release(const struct quant_linear *linear, int first, int last);
 
 // Whether the codes have exactly the meaning of kernels/quant.h.
-bool quant_linear_stored(const struct quant_linear *linear, struct stored_quant *out);
-void quant_linear_codes(const struct quant_linear *linear, int row, struct quant_row out);
+bool quantized_linear_stored(const struct quant_linear *linear, struct stored_quant *out);
+void quantized_linear_codes(const struct quant_linear *linear, int row, struct quant_row out);
 
 // What it takes in the file, and what it is called: "int4", "int8", "fp8".
-uint64_t quant_linear_bytes(const struct quant_linear *linear);
-const char *quant_linear_type(const struct quant_linear *linear);
+uint64_t quantized_linear_bytes(const struct quant_linear *linear);
+const char *quantized_linear_type(const struct quant_linear *linear);
 
 // Whether only quantized folders have a tensor of this name; checked in folders without a quantization_config.
 bool quantized_name(const char *tensor);

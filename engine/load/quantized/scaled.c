@@ -49,7 +49,7 @@ enum status quantized_fp8_configure(const json_t *q, const char *where, struct q
     if (config->strategy == QUANT_BLOCK)
         snprintf(scales, sizeof scales, "a scale for each block of %dx%d", config->block_rows,
                  config->group);
-    config->layout = &scaled_layout;
+    config->layout = &quantized_scaled_layout;
     config->bits = 8;
     config->is_float = config->symmetric = true;
     snprintf(info->text, sizeof info->text, "FP8 E4M3, %s, %s", scales,
@@ -127,7 +127,7 @@ static void read_codes(const struct quant_linear *l, int row, struct quant_row o
     out.scales[0] = quantized_part_float(&l->part[PART_SCALE], (size_t)(row / l->group_rows));
 }
 
-const struct quant_layout scaled_layout = {
+const struct quant_layout quantized_scaled_layout = {
     .suffix = {[PART_WEIGHT] = ".weight",
                [PART_SCALE] = ".weight_scale",
                [PART_SCALE_INV] = ".weight_scale_inv",
