@@ -274,6 +274,7 @@ static void read_trial(struct row *row, void *out)
     t->stored = row_text_or_null(row, 8);
     t->build_id = row_int(row, 9);
     t->build = row_text_or_null(row, 10);
+    t->engine_version = row_text_or_null(row, 11);
 }
 
 enum status query_trials(struct store *store, struct arena *arena, int64_t cell,
@@ -281,7 +282,7 @@ enum status query_trials(struct store *store, struct arena *arena, int64_t cell,
 {
     return READ_ROWS("SELECT trial.id, number, status, reason, arithmetic, started_ns, ended_ns,"
                      "  (SELECT count(*) FROM sample WHERE trial_id = trial.id),"
-                     "  stored, build_id, content"
+                     "  stored, build_id, content, engine_version"
                      " FROM trial LEFT JOIN build ON build.id = build_id"
                      " WHERE cell_id = ? ORDER BY number",
                      cell, read_trial);

@@ -153,8 +153,10 @@ struct trial_row {
     const char *status, *reason; // never NULL
     const char *arithmetic;      // or NULL
     const char *stored;          // as of a cell, or NULL
-    int64_t build_id;            // 0: not recorded, as in files from before schema 4
-    const char *build;           // JSON, or NULL
+    const char
+        *engine_version; // in the engine's own words, or NULL: none was loaded, or not recorded
+    int64_t build_id;    // 0: not recorded, as in files from before schema 4
+    const char *build;   // JSON, or NULL
     int64_t started_ns, ended_ns;
 };
 enum status query_trials(struct store *store, struct arena *arena, int64_t cell,

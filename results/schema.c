@@ -244,7 +244,12 @@ static const char device_sql[] =
     "  WHERE i IN ((n + 1) / 2, (n + 2) / 2) AND trial.status IN ('ok', 'noisy', 'throttled')"
     "  GROUP BY trial_id, name, phase, op;";
 
-static const char *const steps[] = {tables_sql, views_sql, quality_sql, device_sql};
+// Version 5: which version of its engine measured a trial or an evaluation, in the engine's own words; the build says
+// which program it was. NULL in rows of older files, and where no engine was loaded.
+static const char version_sql[] = "ALTER TABLE trial ADD COLUMN engine_version TEXT;"
+                                  "ALTER TABLE quality ADD COLUMN engine_version TEXT;";
+
+static const char *const steps[] = {tables_sql, views_sql, quality_sql, device_sql, version_sql};
 
 int schema_version(void)
 {

@@ -35,7 +35,8 @@ static const char *const statement_sql[STMT_COUNT] = {
                          " value, low, high, unit, source, device_id, set_bytes)"
                          " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     [STMT_TRIAL_ADD] = "INSERT INTO trial (cell_id, number, status, reason, started_ns, ended_ns,"
-                       " arithmetic, stored, build_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                       " arithmetic, stored, engine_version, build_id)"
+                       " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     [STMT_TRIALS_DONE] = "SELECT number FROM trial WHERE cell_id = ?",
     [STMT_CELL_DISTURBED] =
         "SELECT status IN ('noisy', 'throttled') FROM cell_state WHERE cell_id = ?",
@@ -52,8 +53,8 @@ static const char *const statement_sql[STMT_COUNT] = {
                          " rho_high, overhead_share, thresholds)"
                          " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     [STMT_QUALITY_ADD] = "INSERT INTO quality (run_id, key, params, status, reason, arithmetic,"
-                         " stored, build_id, started_ns, ended_ns)"
-                         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                         " stored, engine_version, build_id, started_ns, ended_ns)"
+                         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     [STMT_QUALITY_VALUE_ADD] = "INSERT INTO quality_value (quality_id, name, value, unit, source)"
                                " VALUES (?, ?, ?, ?, ?)",
     [STMT_QUALITY_FIND] =
@@ -422,6 +423,7 @@ static enum status add_trial(struct store *store, const struct store_trial *t, i
     bind_int(&b, t->ended_ns);
     bind_text(&b, t->arithmetic);
     bind_text(&b, t->stored && t->stored[0] ? t->stored : NULL);
+    bind_text(&b, t->engine_version);
     bind_id(&b, t->build);
     TRY(bind_run(&b, id, trial_lost, err));
     TRY(add_metrics(store, *id, 0, t->metrics, t->metric_count, err));
@@ -489,6 +491,7 @@ static enum status add_quality(struct store *store, const struct store_quality *
     bind_text(&b, q->reason ? q->reason : "");
     bind_text(&b, q->arithmetic);
     bind_text(&b, q->stored && q->stored[0] ? q->stored : NULL);
+    bind_text(&b, q->engine_version);
     bind_id(&b, q->build);
     bind_int(&b, q->started_ns);
     bind_int(&b, q->ended_ns);

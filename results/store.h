@@ -134,7 +134,8 @@ struct store_trial {
     int64_t started_ns, ended_ns; // wall clock
     const char *arithmetic;
     const char *stored; // how the file holds the weights, where in codes: "q8_0"; else NULL or ""
-    int64_t build;      // that measured it; 0: not known
+    const char *engine_version; // in the engine's own words; NULL: none was loaded
+    int64_t build;              // that measured it; 0: not known
     const struct store_sample *samples;
     size_t sample_count;
     const struct store_metric *metrics; // of the trial: load times, memory split, ...
@@ -158,6 +159,7 @@ struct store_quality { // one evaluation
     const char *reason;                 // words; of ok: "", or what could not be measured and why
     const char *arithmetic;             // NULL: it did not come so far
     const char *stored;                 // as of a trial
+    const char *engine_version;         // as of a trial
     int64_t build;                      // that measured it; 0: the run's
     int64_t started_ns, ended_ns;       // wall clock
     const struct store_metric *metrics; // phase and op are not kept

@@ -152,6 +152,18 @@ static void print_builds(const struct trial_row *trials, size_t count, const cha
     }
 }
 
+// Which version of the cell's engine measured a trial, once where all agree.
+static void print_engines(const struct trial_row *trials, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        char name[40];
+        const char *version = trials[i].engine_version;
+        snprintf(name, sizeof name, "engine of trial %d", trials[i].number);
+        if (i == 0 || !str_equal(version, trials[i - 1].engine_version))
+            print_field(name, version ? version : "version not recorded");
+    }
+}
+
 // Each trial's status, and every value of each of its repetitions with what disturbed it.
 static enum status print_trials(struct store *store, struct arena *arena,
                                 const struct cell_row *cell, struct error *err)
@@ -169,6 +181,7 @@ static enum status print_trials(struct store *store, struct arena *arena,
     TRY(query_trials(store, arena, cell->id, &trials, &count, err));
     printf("\n");
     print_builds(trials, count, run.build);
+    print_engines(trials, count);
     cli_view_begin(&table, heads);
     for (size_t i = 0; i < count; i++) {
         struct value_row *values = NULL;

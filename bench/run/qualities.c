@@ -24,6 +24,7 @@ static enum status store_outcome(struct run_context *run, const struct plan_qual
         .reason = outcome->reason,
         .arithmetic = outcome->loaded.arithmetic,
         .stored = outcome->loaded.stored,
+        .engine_version = outcome->loaded.engine_version,
         .build = run->record.build,
         .started_ns = started_ns,
         .ended_ns = clock_wall_ns(),

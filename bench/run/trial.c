@@ -362,6 +362,7 @@ enum status trial_store(const struct trial *t, struct store *store, int64_t buil
                         .ended_ns = clock_wall_ns(),
                         .arithmetic = loaded ? loaded->arithmetic : NULL,
                         .stored = loaded ? loaded->stored : NULL,
+                        .engine_version = loaded ? loaded->engine_version : NULL,
                         .build = build,
                         .samples = samples,
                         .sample_count = t->repetition_count,

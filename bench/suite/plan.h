@@ -27,7 +27,7 @@ enum { COLLECT_INSTRUMENTS = COLLECT_TIMING | COLLECT_MEMORY | COLLECT_COUNTERS 
 
 // The program's own engine and the version of what it computes. Raised when the same cell begins to do other work
 // (not when it does the same work faster).
-#define PLAN_ENGINE_WORK "ridge-1"
+#define PLAN_ENGINE_WORK "ridge-2"
 
 enum warmup { WARMUP_NONE, WARMUP_SHORT, WARMUP_FULL }; // short: one decode step; full: same shape
 

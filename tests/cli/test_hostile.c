@@ -88,6 +88,7 @@ static void make_hostile_store(const char *path)
                                 .reason = HOSTILE,
                                 .arithmetic = HOSTILE,
                                 .stored = HOSTILE,
+                                .engine_version = HOSTILE,
                                 .samples = &sample,
                                 .sample_count = 1};
     must(store_ceilings(store, run, &ceiling, 1, &err), &err);

@@ -225,10 +225,13 @@ static void make_version(const char *path, int version)
     static const char rows[] =
         "INSERT INTO machine VALUES (1, 'f', '{}'); INSERT INTO environment VALUES (1, '{}');"
         "INSERT INTO build VALUES (1, '{}');"
-        "INSERT INTO run VALUES (1, 'old', 't', 'c', 1, 1, 1, 5, 6, 'done');"
+        "INSERT INTO run (id, suite_name, suite_text, command, machine_id, environment_id, "
+        "build_id,"
+        "    started_ns, ended_ns, status) VALUES (1, 'old', 't', 'c', 1, 1, 1, 5, 6, 'done');"
         "INSERT INTO cell (id, run_id, key, params, label, trials_planned)"
         "  VALUES (1, 1, 'k', '{}', 'l', 1);"
-        "INSERT INTO trial VALUES (1, 1, 1, 'oom', 'why', 1, 2, NULL);";
+        "INSERT INTO trial (id, cell_id, number, status, reason, started_ns, ended_ns)"
+        "  VALUES (1, 1, 1, 'oom', 'why', 1, 2);";
     assert_int_equal(sqlite3_exec(db, rows, NULL, NULL, NULL), SQLITE_OK);
     sqlite3_close(db);
 }
@@ -308,6 +311,7 @@ static void check_captured_cell(struct store *store, const struct cell_row *cell
     for (size_t i = 0; i < trial_count; i++) { // which build is not known, and not invented
         assert_int_equal(trials[i].build_id, 0);
         assert_null(trials[i].build);
+        assert_null(trials[i].engine_version);
         assert_int_equal(trials[i].samples, 4);
     }
     must(query_summaries(store, &arena, cell->run, &rows, &count, &err), &err);
