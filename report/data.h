@@ -39,6 +39,9 @@ enum status report_data_load(struct store *store, const char *run, struct report
                              struct error *err);
 void report_data_fini(struct report_data *data);
 
+// As many values as an axis of a plan can have (PLAN_CELLS_MAX of bench/suite): nothing is left out of a line or map.
+enum { AXIS_VALUES_MAX = 10000 };
+
 // A figure of a cell, or NULL: the cell failed, or it was not measured. phase NULL: any.
 const struct stat_summary *report_data_figure(const struct report_data *data,
                                               const struct cell_row *cell, const char *name,

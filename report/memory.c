@@ -34,11 +34,11 @@ static double total(const struct bar *bar)
     return bar->part[0] + bar->part[1] + bar->part[2];
 }
 
-// The largest cell of each series.
+// The largest cell of each series, of the first BARS_MAX. Returns how many series there are.
 static size_t collect(const struct report_data *data, struct bar *bars)
 {
     size_t count = 0;
-    for (size_t i = 0; i < data->series_count && count < BARS_MAX; i++) {
+    for (size_t i = 0; i < data->series_count; i++) {
         struct bar largest = {0}, bar;
         for (size_t j = 0; j < data->series[i].cell_count; j++)
             if (bar_of(data, data->series[i].cells[j], &bar) &&
@@ -47,7 +47,8 @@ static size_t collect(const struct report_data *data, struct bar *bars)
         if (!largest.cell)
             continue;
         largest.series = &data->series[i];
-        bars[count++] = largest;
+        if (count++ < BARS_MAX)
+            bars[count - 1] = largest;
     }
     return count;
 }
@@ -71,7 +72,7 @@ enum status picture_memory(const struct report_data *data, const char *dir,
 {
     struct bar bars[BARS_MAX];
     struct str text = {0};
-    size_t count = collect(data, bars);
+    size_t all = collect(data, bars), count = all < BARS_MAX ? all : BARS_MAX;
     double most = 0;
     for (size_t i = 0; i < count; i++)
         most = fmax(most, total(&bars[i]));
@@ -79,6 +80,10 @@ enum status picture_memory(const struct report_data *data, const char *dir,
         str_append(&pictures->absent, "Memory: the split was not stored. ");
         return OK;
     }
+    if (all > count)
+        str_printf(&pictures->absent,
+                   "Memory of %zu more series: the picture has at most %d bars. ", all - count,
+                   BARS_MAX);
     bool large = most >= 1024.0 * 1024 * 1024;
     for (size_t i = 0; i < count; i++)
         write_bar(&text, &bars[i], large ? 1024.0 * 1024 * 1024 : 1024.0 * 1024);

@@ -14,15 +14,18 @@
 #include "report/whole.h"
 #include "results/metric.h"
 
-enum { LABEL_MAX = 44, SVG_MAX = 4 << 20, AXIS_VALUES_MAX = 64 };
+enum { LABEL_MAX = 44, SVG_MAX = 4 << 20 };
 
 // ---- small parts --------------------------------------------------------------------------------
 
 struct picture *picture_add(struct pictures *pictures, const char *name, const char *script,
                             const char *title, const char *alt)
 {
-    if (pictures->count == PICTURES_MAX)
+    if (pictures->count == PICTURES_MAX) {
+        str_printf(&pictures->absent, "%s: a report has at most %d pictures. ", title,
+                   PICTURES_MAX);
         return NULL;
+    }
     struct picture *p = &pictures->row[pictures->count++];
     snprintf(p->name, sizeof p->name, "%s", name);
     p->script = script;
@@ -80,32 +83,44 @@ enum status picture_data(const char *dir, const char *name, const char *ending,
     return status;
 }
 
-size_t picture_groups(const struct report_data *data, struct series_group *out, size_t max)
+// The group that takes one more series of a model, or NULL.
+static struct series_group *group_with_room(struct series_group *groups, size_t count,
+                                            const char *model)
 {
-    size_t measured = 0, count = 0;
+    for (size_t i = 0; i < count; i++)
+        if ((!groups[i].model || str_equal(groups[i].model, model)) &&
+            groups[i].count < PICTURE_SERIES_MAX)
+            return &groups[i];
+    return NULL;
+}
+
+enum status picture_groups(const struct report_data *data, struct pictures *pictures,
+                           struct series_group **out, size_t *count, struct error *err)
+{
+    size_t measured = 0;
+    struct series_group *groups =
+        arena_alloc(&pictures->arena, data->series_count + 1, sizeof *groups);
+    *out = groups;
+    *count = 0;
+    if (!groups)
+        return FAIL(err, ERR_NOMEM, "no memory for the pictures");
     for (size_t i = 0; i < data->series_count; i++)
         measured += data->series[i].measured > 0;
     bool together = measured <= PICTURE_SERIES_MAX;
     for (size_t i = 0; i < data->series_count; i++) {
         const struct series *s = &data->series[i];
-        struct series_group *g = NULL;
         if (s->measured == 0)
             continue;
-        for (size_t j = 0; j < count && !g; j++)
-            if ((together || str_equal(out[j].model, s->model)) &&
-                out[j].count < PICTURE_SERIES_MAX)
-                g = &out[j];
-        if (!g && count < max) {
-            g = &out[count++];
+        struct series_group *g = group_with_room(groups, *count, s->model);
+        if (!g) {
+            g = &groups[(*count)++];
             *g = (struct series_group){.model = together ? NULL : s->model};
         }
-        if (g) {
-            size_t letters = strlen(s->label);
-            g->series[g->count++] = s;
-            g->longest = letters > g->longest ? letters : g->longest;
-        }
+        size_t letters = strlen(s->label);
+        g->series[g->count++] = s;
+        g->longest = letters > g->longest ? letters : g->longest;
     }
-    return count;
+    return OK;
 }
 
 // ---- lines over batch and context ---------------------------------------------------------------
@@ -268,8 +283,9 @@ static enum status draw_one(const struct gnuplot *gnuplot, const char *dir, stru
 static enum status plan(const struct report_data *data, const char *dir, struct pictures *out,
                         struct error *err)
 {
-    struct series_group groups[GROUPS_MAX];
-    size_t count = picture_groups(data, groups, GROUPS_MAX);
+    struct series_group *groups;
+    size_t count;
+    TRY(picture_groups(data, out, &groups, &count, err));
     for (size_t i = 0; i < sizeof line_pictures / sizeof line_pictures[0]; i++)
         for (size_t g = 0; g < count; g++)
             TRY(draw_lines(data, &line_pictures[i], &groups[g], g, dir, out, err));

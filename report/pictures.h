@@ -27,7 +27,7 @@ struct pictures {
     struct arena arena; // owns titles and args
     struct picture row[PICTURES_MAX];
     size_t count;
-    struct str absent; // sentences: which pictures are missing because there is nothing to draw
+    struct str absent; // sentences: which pictures are missing, or hold less than all, and why
     char failure[256]; // why gnuplot drew no more; "" when it drew all
 };
 
@@ -39,7 +39,8 @@ void pictures_fini(struct pictures *pictures);
 
 // ---- for the files that plan pictures -----------------------------------------------------------
 
-// A new picture, or NULL when there are too many. Title and alt are formatted by the caller.
+// A new picture. NULL when there are PICTURES_MAX: it is then named in pictures->absent. Title and alt are formatted by
+// the caller.
 struct picture *picture_add(struct pictures *pictures, const char *name, const char *script,
                             const char *title, const char *alt);
 void picture_arg(struct pictures *pictures, struct picture *picture, const char *format, ...)
@@ -61,14 +62,15 @@ enum status picture_pareto(const struct report_data *data, const char *dir,
                            struct pictures *pictures, struct error *err);
 
 // Cuts the series into groups of at most PICTURE_SERIES_MAX that are drawn together: all in one where
-// they fit, else one model at a time. Groups hold series with a speed only.
+// they fit, else one model at a time. Groups hold series with a speed only, and each of these is in one. The groups live
+// in the arena of `pictures`.
 struct series_group {
     const struct series *series[PICTURE_SERIES_MAX];
     size_t count;
     const char *model; // NULL: several
     size_t longest;    // letters of the longest label
 };
-enum { GROUPS_MAX = 12 };
-size_t picture_groups(const struct report_data *data, struct series_group *out, size_t max);
+enum status picture_groups(const struct report_data *data, struct pictures *pictures,
+                           struct series_group **out, size_t *count, struct error *err);
 
 #endif

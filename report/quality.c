@@ -14,8 +14,6 @@
 #include "report/page.h"
 #include "results/metric.h"
 
-enum { POINTS_MAX = 32, MODELS_MAX = 12 };
-
 // ---- figures ----------------------------------------------------------------------------------------
 
 // Of a cell's evaluation, whatever became of its trials. NaN: not measured.
@@ -214,7 +212,7 @@ static size_t points_of(const struct report_data *data, const struct pareto_kind
     int batch = report_data_fixed(data, AXIS_CONTEXT),
         context = report_data_fixed(data, AXIS_BATCH);
     size_t count = 0;
-    for (size_t i = 0; i < data->series_count && count < POINTS_MAX; i++) {
+    for (size_t i = 0; i < data->series_count; i++) {
         const struct series *s = &data->series[i];
         const struct cell_row *cell = report_series_at(s, batch, context);
         if (!cell || !str_equal(s->model, model))
@@ -298,11 +296,14 @@ static enum status draw(const struct report_data *data, const struct pareto_kind
                         const char *model, size_t number, const char *dir,
                         struct pictures *pictures, struct error *err)
 {
-    struct pareto_point points[POINTS_MAX];
+    struct pareto_point *points =
+        arena_alloc(&pictures->arena, data->series_count + 1, sizeof *points);
     struct str text = {0}, title = {0};
     char name[40];
     double low = INFINITY, high = 0, right = 0;
     enum status status = OK;
+    if (!points)
+        return FAIL(err, ERR_NOMEM, "no memory for the pictures");
     size_t count = points_of(data, kind, model, points);
     str_printf(&title, "%s, %s (batch %d, context %d)", kind->title, model[0] ? model : "(no name)",
                report_data_fixed(data, AXIS_CONTEXT), report_data_fixed(data, AXIS_BATCH));
@@ -340,7 +341,7 @@ static enum status draw(const struct report_data *data, const struct pareto_kind
 static size_t models_of(const struct report_data *data, const char **out)
 {
     size_t count = 0;
-    for (size_t i = 0; i < data->cell_count && count < MODELS_MAX; i++) {
+    for (size_t i = 0; i < data->cell_count; i++) {
         bool known = isnan(figure(data, data->cells[i].id, METRIC_PERPLEXITY));
         for (size_t j = 0; j < count; j++)
             known |= str_equal(out[j], data->cells[i].model);
@@ -353,7 +354,9 @@ static size_t models_of(const struct report_data *data, const char **out)
 enum status picture_pareto(const struct report_data *data, const char *dir,
                            struct pictures *pictures, struct error *err)
 {
-    const char *models[MODELS_MAX];
+    const char **models = arena_alloc(&pictures->arena, data->cell_count + 1, sizeof *models);
+    if (!models)
+        return FAIL(err, ERR_NOMEM, "no memory for the pictures");
     size_t count = models_of(data, models);
     if (count == 0)
         str_append(&pictures->absent,

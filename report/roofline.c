@@ -344,8 +344,9 @@ static struct series_group on_device(const struct series_group *group, size_t fi
 enum status picture_roofline(const struct report_data *data, const char *dir,
                              struct pictures *pictures, struct error *err)
 {
-    struct series_group groups[GROUPS_MAX];
-    size_t count = picture_groups(data, groups, GROUPS_MAX), number = 0;
+    struct series_group *groups;
+    size_t count, number = 0;
+    TRY(picture_groups(data, pictures, &groups, &count, err));
     for (size_t g = 0; g < count; g++)
         for (size_t i = 0; i < groups[g].count; i++) {
             const struct series_group part = on_device(&groups[g], i);

@@ -9,7 +9,7 @@
 #include "report/page.h"
 #include "results/metric.h"
 
-enum { AXIS_VALUES_MAX = 64, MAPS_OPEN = 6 };
+enum { MAPS_OPEN = 6 };
 
 void page_table_head(struct str *out, const char *const *heads)
 {

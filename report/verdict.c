@@ -14,8 +14,6 @@
 #include "results/basis.h"
 #include "results/metric.h"
 
-enum { MODELS_MAX = 64 };
-
 // ---- the best cell of a model -------------------------------------------------------------------
 
 // Whether a cell's figure beats that of `best` (NULL: it is the first): first by whether it was disturbed.
@@ -240,24 +238,18 @@ static void machine_words(struct str *out, const struct report_data *data)
         html_textf(out, ", virtual machine (%s)", hypervisor);
 }
 
-static size_t model_names(const struct report_data *data, const char **names)
+// Whether no series before this one is of its model.
+static bool is_first_of_model(const struct report_data *data, size_t series)
 {
-    size_t count = 0;
-    for (size_t i = 0; i < data->series_count && count < MODELS_MAX; i++) {
-        bool known = false;
-        for (size_t j = 0; j < count; j++)
-            known |= str_equal(names[j], data->series[i].model);
-        if (!known)
-            names[count++] = data->series[i].model;
-    }
-    return count;
+    for (size_t i = 0; i < series; i++)
+        if (str_equal(data->series[i].model, data->series[series].model))
+            return false;
+    return true;
 }
 
 void page_verdict(struct str *out, const struct report_data *data)
 {
     char when[32];
-    const char *models[MODELS_MAX];
-    size_t count = model_names(data, models);
     str_append(out, "<h1>");
     html_text(out, data->run.suite_name);
     str_append(out, " on ");
@@ -274,7 +266,8 @@ void page_verdict(struct str *out, const struct report_data *data)
     str_append(out, "</p>");
     outcome(out, data);
     str_append(out, "<div class=models>");
-    for (size_t i = 0; i < count; i++)
-        model_card(out, data, models[i]);
+    for (size_t i = 0; i < data->series_count; i++)
+        if (is_first_of_model(data, i))
+            model_card(out, data, data->series[i].model);
     str_append(out, "</div>");
 }

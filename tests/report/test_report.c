@@ -444,6 +444,55 @@ static void test_pareto_fronts(void **state)
     store_close(store);
 }
 
+// However many series a run has, each that was measured is in one picture, and what a picture has no room for is named.
+static void test_no_series_is_lost(void **state)
+{
+    enum { SERIES = 150, MODELS = 15 };
+    (void)state;
+    static char models[MODELS][16];
+    static struct series series[SERIES];
+    struct error err = {0};
+    struct pictures pictures = {0};
+    struct report_data data = {.series = series, .series_count = SERIES};
+    struct series_group *groups;
+    size_t count, held = 0;
+    for (int i = 0; i < SERIES; i++) {
+        snprintf(models[i % MODELS], sizeof models[0], "model %d", i % MODELS);
+        series[i] = (struct series){
+            .label = models[i % MODELS], .model = models[i % MODELS], .measured = i != 7};
+    }
+    must(picture_groups(&data, &pictures, &groups, &count, &err), &err);
+    assert_int_equal(count, 2 * MODELS); // ten series of a model, eight in a picture
+    for (size_t g = 0; g < count; g++)
+        for (size_t i = 0; i < groups[g].count; i++, held++)
+            assert_string_equal(groups[g].series[i]->model, groups[g].model);
+    assert_int_equal(held, SERIES - 1);
+    for (int i = 0; i < PICTURES_MAX; i++)
+        assert_non_null(picture_add(&pictures, "p", "lines.gp", "t", "a"));
+    assert_string_equal(str_text(&pictures.absent), "");
+    assert_null(picture_add(&pictures, "p", "lines.gp", "One more", "a"));
+    assert_non_null(
+        strstr(str_text(&pictures.absent), "One more: a report has at most 48 pictures"));
+    pictures_fini(&pictures);
+}
+
+// A bar a series, of the first sixteen; the others are counted in words.
+static void test_bars_without_room_are_counted(void **state)
+{
+    struct fixture *f = *state;
+    struct error err = {0};
+    struct report_data data;
+    struct pictures pictures = {0};
+    struct made_store what = {.models = 5, .schemes = 4, .batches = 1, .contexts = 1};
+    struct store *store = made(f->path, what);
+    must(report_data_load(store, NULL, &data, &err), &err);
+    must(picture_memory(&data, f->dir, &pictures, &err), &err);
+    assert_non_null(strstr(str_text(&pictures.absent), "Memory of 4 more series"));
+    pictures_fini(&pictures);
+    report_data_fini(&data);
+    store_close(store);
+}
+
 // ---- errors -------------------------------------------------------------------------------------
 
 static void check_unwritable(const char *path)
@@ -576,6 +625,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_quality_stands_beside_the_speed, fixture_setup,
                                         fixture_teardown),
         cmocka_unit_test_setup_teardown(test_pareto_fronts, fixture_setup, fixture_teardown),
+        cmocka_unit_test(test_no_series_is_lost),
+        cmocka_unit_test_setup_teardown(test_bars_without_room_are_counted, fixture_setup,
+                                        fixture_teardown),
         cmocka_unit_test_setup_teardown(test_errors, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_odd_runs, fixture_setup, fixture_teardown),
         cmocka_unit_test(test_labels),
