@@ -257,12 +257,22 @@ enum status store_open(const char *path, enum store_mode mode, struct store **ou
     return status;
 }
 
+// Write-ahead mode is for the time in which somebody writes: readers of such a file leave an empty -wal and -shm beside
+// it. Where another process has the file open it stays in that mode, which is no loss.
+static void leave_write_ahead(struct store *store)
+{
+    sqlite3_busy_timeout(store->db, 0);
+    sqlite3_exec(store->db, "PRAGMA journal_mode = DELETE", NULL, NULL, NULL);
+}
+
 void store_close(struct store *store)
 {
     if (store == NULL)
         return;
     for (int i = 0; i < STMT_COUNT; i++)
         sqlite3_finalize(store->stmt[i]);
+    if (store->db && store->mode == STORE_WRITE)
+        leave_write_ahead(store);
     sqlite3_close(store->db);
     free(store->path);
     free(store);

@@ -1,6 +1,6 @@
 // query.h - reading the store: runs, cells, their figures over trials, verdicts, ceilings, noise.
 //
-// The unit of every figure is one trial: the median over its repetitions (view trial_value). Over the
+// The unit of every figure is one trial: the median over its repetitions (summary.c). Over the
 // trials of a cell come median, MAD and an interval with the level it really carries (base/stat.h).
 // Rows and their strings live in the caller's arena. A value that was not measured is NaN, a text that
 // was not stored is NULL, or "" where a field is marked never NULL.

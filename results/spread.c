@@ -21,8 +21,8 @@ struct past {
     double value;
 };
 
-// The newest other runs of this machine and build, in which the cell was ok. By the indexes of its tables: the view
-// trial_value would compute the figures of every run in the store.
+// The newest other runs of this machine and build, in which the cell was ok. By the indexes of its tables, and a
+// cell's state one at a time: to join a view would compute it for every run in the store.
 static const char past_sql[] =
     "SELECT cur.id, other.run_id, trial.id, metric.name, metric.phase, metric.value"
     "  FROM cell AS cur"
@@ -31,11 +31,12 @@ static const char past_sql[] =
     "      AND then_.build_id = now.build_id"
     "    WHERE now.id = ?1 ORDER BY then_.id DESC LIMIT " PAST_RUNS ") AS past"
     "  CROSS JOIN cell AS other ON other.key = cur.key AND other.run_id = past.id"
-    "  JOIN cell_state ON cell_state.cell_id = other.id AND cell_state.status = 'ok'"
     "  CROSS JOIN trial ON trial.cell_id = other.id"
     "  CROSS JOIN sample ON sample.trial_id = trial.id"
     "  CROSS JOIN metric ON metric.sample_id = sample.id"
-    "  WHERE cur.run_id = ?1 AND metric.op IS NULL AND metric.unit IN ('ns', 'token/s')"
+    "  WHERE cur.run_id = ?1"
+    "    AND (SELECT status FROM cell_state WHERE cell_id = other.id) = 'ok' AND metric.op IS NULL "
+    "AND metric.unit IN ('ns', 'token/s')"
     "    AND metric.phase IN ('prefill', 'decode') AND metric.value IS NOT NULL"
     "  ORDER BY cur.id, metric.name, metric.phase, other.run_id DESC, trial.id";
 

@@ -22,12 +22,31 @@ struct value {
     double value;
 };
 
-// A cell's quality counts as one trial: it does not scatter.
+// A trial's value of a metric: the median over its repetitions, or what was stored for the trial itself. Failed trials
+// have none: a wrong answer is never a speed. A rate is that of the median time: over an even number of repetitions the
+// median of the rates would be another number. A cell's quality counts as one trial: it does not scatter.
+//
+// The joins go from the run to its metrics by the indexes of their tables: the cost is that of the run, not the store's.
+#define MEASURED                                                                                   \
+    "run_id = ?1 AND trial.status IN ('ok', 'noisy', 'throttled') AND value IS NOT NULL"
 static const char values_sql[] =
-    "SELECT trial_value.cell_id AS cell, name, phase, op, unit, source, value, number"
-    "  FROM trial_value JOIN cell ON cell.id = trial_value.cell_id WHERE run_id = ?1"
+    "WITH one AS ("
+    "  SELECT cell.id AS cell, trial.id AS trial, number, name, phase, op, value, unit, source"
+    "    FROM cell CROSS JOIN trial ON trial.cell_id = cell.id"
+    "      CROSS JOIN metric ON metric.trial_id = trial.id WHERE " MEASURED
+    "  UNION ALL SELECT cell.id, trial.id, number, name, phase, op, value, unit, source"
+    "    FROM cell CROSS JOIN trial ON trial.cell_id = cell.id"
+    "      CROSS JOIN sample ON sample.trial_id = trial.id"
+    "      CROSS JOIN metric ON metric.sample_id = sample.id WHERE " MEASURED "),"
+    " ranked AS ("
+    "  SELECT *, row_number() OVER (PARTITION BY trial, name, phase, op ORDER BY value) AS i,"
+    "    count(*) OVER (PARTITION BY trial, name, phase, op) AS n FROM one)"
+    " SELECT cell, name, phase, op, min(unit), min(source),"
+    "   CASE WHEN min(unit) = 'token/s' AND min(value) > 0 THEN 1 / avg(1 / value)"
+    "     ELSE avg(value) END, number"
+    "   FROM ranked WHERE i IN ((n + 1) / 2, (n + 2) / 2) GROUP BY trial, name, phase, op"
     " UNION ALL SELECT cell.id, name, NULL, NULL, unit, source, value, 1"
-    "  FROM cell JOIN quality_value USING (quality_id) WHERE run_id = ?1 AND value IS NOT NULL"
+    "   FROM cell JOIN quality_value USING (quality_id) WHERE run_id = ?1 AND value IS NOT NULL"
     " ORDER BY cell, name, phase, op, number";
 
 static void read_value(struct row *row, void *out)

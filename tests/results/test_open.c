@@ -407,14 +407,72 @@ static void check_read_only(const char *path)
     store_close(store);
 }
 
+// As files of before were left, and as a writer leaves one that another process has open.
+static void leave_in_write_ahead(const char *path)
+{
+    sqlite3 *db = NULL;
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "PRAGMA journal_mode = WAL", NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+}
+
 static void test_read_only(void **state)
 {
     struct fixture *f = *state;
     make_store_at(f->path);
-    assert_int_equal(chmod(f->path, 0444), 0);
-    assert_int_equal(chmod(f->dir, 0555), 0);
-    as_nobody(check_read_only, f->path);
-    assert_int_equal(chmod(f->dir, 0755), 0);
+    for (int write_ahead = 0; write_ahead < 2; write_ahead++) {
+        assert_int_equal(chmod(f->path, 0644), 0);
+        if (write_ahead)
+            leave_in_write_ahead(f->path);
+        assert_int_equal(chmod(f->path, 0444), 0);
+        assert_int_equal(chmod(f->dir, 0555), 0);
+        as_nobody(check_read_only, f->path);
+        assert_int_equal(chmod(f->dir, 0755), 0);
+    }
+}
+
+// How many files lie beside the store.
+static int files_beside(const char *path)
+{
+    static const char *const endings[] = {"-wal", "-shm", "-journal"};
+    int count = 0;
+    for (int i = 0; i < 3; i++) {
+        char name[256];
+        snprintf(name, sizeof name, "%s%s", path, endings[i]);
+        count += access(name, F_OK) == 0;
+    }
+    return count;
+}
+
+// A finished run is one file, and reading it makes no other. During a run readers and the writer do not wait for
+// each other, and a reader that is there when the run ends costs nothing but two files.
+static void test_no_files_beside(void **state)
+{
+    struct fixture *f = *state;
+    struct error err = {0};
+    struct arena arena = {0};
+    struct run_row *runs;
+    size_t count = 0;
+    make_store_at(f->path);
+    assert_int_equal(files_beside(f->path), 0);
+    struct store *reader = open_or_fail(f->path, STORE_READ);
+    must(query_runs(reader, &arena, &runs, &count, &err), &err);
+    store_close(reader);
+    assert_int_equal(files_beside(f->path), 0);
+
+    struct store *writer = open_or_fail(f->path, STORE_WRITE);
+    reader = open_or_fail(f->path, STORE_READ);
+    must(query_begin(reader, &err), &err);
+    must(query_runs(reader, &arena, &runs, &count, &err), &err);
+    must(store_run_end(writer, 1, "failed", 9, &err), &err);
+    store_close(writer);
+    must(query_runs(reader, &arena, &runs, &count, &err), &err);
+    assert_string_not_equal(runs[0].status, "failed"); // its snapshot
+    query_end(reader);
+    must(query_runs(reader, &arena, &runs, &count, &err), &err);
+    assert_string_equal(runs[0].status, "failed");
+    store_close(reader);
+    arena_fini(&arena);
 }
 
 // Opens with one more free descriptor each time until it succeeds: no attempt falls back to immutable.
@@ -449,6 +507,7 @@ static void test_few_descriptors(void **state)
 {
     struct fixture *f = *state;
     make_store_at(f->path);
+    leave_in_write_ahead(f->path);
     assert_int_equal(chmod(f->path, 0666), 0);
     assert_int_equal(chmod(f->dir, 0777), 0);
     as_nobody(check_few_descriptors, f->path);
@@ -520,6 +579,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_the_folder_is_private, fixture_setup,
                                         fixture_teardown),
         cmocka_unit_test_setup_teardown(test_read_only, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_no_files_beside, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_few_descriptors, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_unreadable, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_locked, fixture_setup, fixture_teardown),

@@ -107,6 +107,41 @@ static void noise_of_an_even_number_of_looks(void **state)
     store_close(store);
 }
 
+static int count_step(void *steps)
+{
+    ++*(int64_t *)steps;
+    return 0;
+}
+
+// SQLite's steps for the figures of one run.
+static int64_t steps_of(struct store *store, int64_t run, int64_t cell)
+{
+    int64_t steps = 0;
+    sqlite3_progress_handler(store->db, 1, count_step, &steps);
+    tpot_of(store, run, cell);
+    sqlite3_progress_handler(store->db, 0, NULL, NULL);
+    return steps;
+}
+
+// Beyond the runs that an interval is made of, others in the store cost nothing.
+static void the_cost_is_of_the_run_not_of_the_store(void **state)
+{
+    struct fixture *f = *state;
+    struct store *store = open_or_fail(f->path, STORE_WRITE);
+    static const double looks[] = {200, 210};
+    int64_t cell = 0, run = 0, few = 0;
+    for (int i = 0; i < 60; i++) {
+        run = add_run(store, &cell);
+        for (int number = 1; number <= 3; number++)
+            put_trial(store, cell, number, 1000 + i, looks, 2);
+        if (i == SPREAD_RUNS_MAX)
+            few = steps_of(store, run, cell);
+    }
+    assert_true(few > 100);
+    assert_in_range(steps_of(store, run, cell), few / 2, few + few / 4);
+    store_close(store);
+}
+
 static void by_runs(void **state)
 {
     struct fixture *f = *state;
@@ -169,6 +204,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(by_canaries, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(noise_of_an_even_number_of_looks, fixture_setup,
+                                        fixture_teardown),
+        cmocka_unit_test_setup_teardown(the_cost_is_of_the_run_not_of_the_store, fixture_setup,
                                         fixture_teardown),
         cmocka_unit_test_setup_teardown(by_runs, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(by_runs_like_this_one, fixture_setup, fixture_teardown),
