@@ -35,8 +35,8 @@ static const char past_sql[] =
     "  CROSS JOIN sample ON sample.trial_id = trial.id"
     "  CROSS JOIN metric ON metric.sample_id = sample.id"
     "  WHERE cur.run_id = ?1"
-    "    AND (SELECT status FROM cell_state WHERE cell_id = other.id) = 'ok' AND metric.op IS NULL "
-    "AND metric.unit IN ('ns', 'token/s')"
+    "    AND (SELECT status FROM cell_state WHERE cell_id = other.id) = 'ok'"
+    "    AND metric.op IS NULL AND metric.unit IN ('ns', 'token/s')"
     "    AND metric.phase IN ('prefill', 'decode') AND metric.value IS NOT NULL"
     "  ORDER BY cur.id, metric.name, metric.phase, other.run_id DESC, trial.id";
 

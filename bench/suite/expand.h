@@ -8,6 +8,8 @@
 
 struct quality_convention;
 
+struct tokenizer;
+
 // What became of one text in one model's tokenizer (texts.c).
 struct text_verdict {
     const struct plan_model *model;
@@ -23,6 +25,8 @@ struct expansion {
     size_t cell_capacity;
     struct text_verdict *texts; // in the plan's arena
     size_t text_count;
+    struct tokenizer *tokenizer; // of the model whose texts were looked at last, or NULL
+    const struct plan_model *tokenizer_of;
 };
 
 // models.c: opens every model's headers, hashes its content, fills plan->models.
@@ -47,8 +51,10 @@ enum status expand_qualities(struct expansion *x, struct error *err);
 
 // texts.c: why the model cannot read the text (no tokenizer, another model's, ids beyond its vocabulary, too
 // short for the convention), in the plan's arena; NULL: it can. convention NULL: the text is a prompt.
+// A tokenizer is opened for the first text of a model and kept for its next ones, until expand_close_texts.
 const char *plan_text_refused(struct expansion *x, const struct plan_model *model, const char *path,
                               const struct quality_convention *convention);
+void expand_close_texts(struct expansion *x);
 
 // predict.c: from the analytic model, the ceilings (NULL: rough figures) and calibrated shares of
 // them.

@@ -224,6 +224,7 @@ enum status plan_create(struct suite *suite, const struct plan_machine *machine,
     plan->memory_bytes = limited.memory_bytes;
     struct expansion x = {.suite = suite, .machine = &limited, .plan = plan};
     enum status status = fill_plan(&x, only, err);
+    expand_close_texts(&x);
     if (status != OK) {
         plan_destroy(plan);
         return status;

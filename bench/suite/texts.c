@@ -36,22 +36,38 @@ static enum status try_quality(const struct tokenizer *tok, const struct plan_mo
     return status;
 }
 
-static enum status try_text(const struct plan_model *model, const char *path,
-                            const struct quality_convention *convention, struct error *err)
+// A vocabulary of 150,000 tokens takes most of a second to read.
+static enum status open_tokenizer(struct expansion *x, const struct plan_model *model,
+                                  struct error *err)
 {
     struct checkpoint *ck = NULL;
-    struct tokenizer *tok = NULL;
+    if (x->tokenizer_of == model)
+        return OK;
+    expand_close_texts(x);
     enum status status = checkpoint_open(model->path, &ck, err);
     if (status == OK)
-        status = checkpoint_tokenizer(ck, &tok, err);
-    if (status == OK && !tok)
+        status = checkpoint_tokenizer(ck, &x->tokenizer, err);
+    if (status == OK && !x->tokenizer)
         status = FAIL(err, ERR_UNSUPPORTED, "it has no tokenizer to read text with");
     if (status == OK)
-        status = convention ? try_quality(tok, model, path, convention, err)
-                            : try_prompt(tok, path, err);
-    tokenizer_destroy(tok);
+        x->tokenizer_of = model;
     checkpoint_destroy(ck);
     return status;
+}
+
+void expand_close_texts(struct expansion *x)
+{
+    tokenizer_destroy(x->tokenizer);
+    x->tokenizer = NULL;
+    x->tokenizer_of = NULL;
+}
+
+static enum status try_text(struct expansion *x, const struct plan_model *model, const char *path,
+                            const struct quality_convention *convention, struct error *err)
+{
+    TRY(open_tokenizer(x, model, err));
+    return convention ? try_quality(x->tokenizer, model, path, convention, err)
+                      : try_prompt(x->tokenizer, path, err);
 }
 
 const char *plan_text_refused(struct expansion *x, const struct plan_model *model, const char *path,
@@ -65,7 +81,7 @@ const char *plan_text_refused(struct expansion *x, const struct plan_model *mode
             str_equal(x->texts[i].path, path))
             return x->texts[i].refused;
     const char *refused = NULL;
-    if (try_text(model, path, convention, &err) != OK)
+    if (try_text(x, model, path, convention, &err) != OK)
         refused = plan_text(x->plan, "%s", err.message);
     if (x->texts && x->text_count < TEXTS_MAX)
         x->texts[x->text_count++] = (struct text_verdict){model, convention, path, refused};
