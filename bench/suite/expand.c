@@ -65,6 +65,15 @@ static enum status all_models(struct expansion *x, struct word_list *out, struct
     return OK;
 }
 
+// Once, however many of the words mean it ("auto, cpu"). name: NULL without memory.
+static void add_device(struct word_list *out, const char *name)
+{
+    for (size_t i = 0; i < out->count; i++)
+        if (str_equal(out->items[i], name))
+            return;
+    out->items[out->count++] = name;
+}
+
 // "auto" means the devices that are available, "cuda" all of its kind, any other word only itself,
 // there or not.
 static enum status list_devices(struct expansion *x, const struct word_list *named,
@@ -77,15 +86,17 @@ static enum status list_devices(struct expansion *x, const struct word_list *nam
         return no_memory(err);
     for (size_t i = 0; i < named->count; i++) {
         const char *name = named->items[i];
-        size_t before = out->count;
+        bool known = false;
         for (size_t k = 0; k < machine->device_count; k++) {
             const struct device_info *device = &machine->devices[k];
-            if (str_equal(name, "auto") ? device->available
-                                        : device_word_matches(device->name, name))
-                out->items[out->count++] = arena_strdup(&x->plan->arena, device->name);
+            if (!(str_equal(name, "auto") ? device->available
+                                          : device_word_matches(device->name, name)))
+                continue;
+            add_device(out, arena_strdup(&x->plan->arena, device->name));
+            known = true;
         }
-        if (out->count == before)
-            out->items[out->count++] = arena_strdup(&x->plan->arena, name);
+        if (!known)
+            add_device(out, arena_strdup(&x->plan->arena, name));
     }
     for (size_t i = 0; i < out->count; i++)
         if (!out->items[i])

@@ -326,6 +326,10 @@ static void other_formats(void **state)
         const char *name, *word;
     } cases[] = {{"pytorch_model.bin", "save_pretrained"},
                  {"pytorch_model.bin.index.json", "save_pretrained"},
+                 {"pytorch_model-00001-of-00002.bin", "save_pretrained"},
+                 {"pytorch_model.fp16.bin", "save_pretrained"},
+                 {"model-00001-of-00002.safetensors", "model.safetensors.index.json"},
+                 {"weights.gguf", "the path of that file"},
                  {"adapter_model.safetensors", "merge_and_unload"},
                  {"consolidated.00.pth", "Hugging Face's format"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -336,6 +340,16 @@ static void other_formats(void **state)
         open_fails(dir, ERR_UNSUPPORTED, cases[i].name, cases[i].word);
         scratch_remove(dir);
     }
+}
+
+static void a_folder_of_gguf_files(void **state)
+{
+    (void)state;
+    const char *dir = scratch_make();
+    open_fails(dir, ERR_IO, "config.json", "No such file");
+    put(dir, "weights.gguf", "x", 1);
+    open_fails(dir, ERR_UNSUPPORTED, "weights.gguf", "give the path of that file");
+    scratch_remove(dir);
 }
 
 static void index_file(void **state)
@@ -416,6 +430,7 @@ int main(void)
         cmocka_unit_test(heads_of_a_tied_model),
         cmocka_unit_test(the_same_head_twice),
         cmocka_unit_test(other_formats),
+        cmocka_unit_test(a_folder_of_gguf_files),
         cmocka_unit_test(index_file),
         cmocka_unit_test(half_types),
     };

@@ -155,6 +155,21 @@ static void what_cannot_run_says_why(void **state)
         "7b bf16 cpu b1 c8192: needs 1?.? GiB of memory, 16.0 GiB are there\n");
 }
 
+// Words that mean the same device name it once.
+static void a_device_is_planned_once(void **state)
+{
+    (void)state;
+    struct plan *plan;
+    struct error err;
+    static const char text[] = TINY "[sweep s]\nscheme = f32\ndevice = auto, cpu, cuda, cuda:0\n"
+                                    "context = 8\ngen = 4\n";
+    expect_plan(text, 16, NULL,
+                "tiny f32 cpu b1 c8\ntiny f32 cuda:0 b1 c8: cuda:0: no NVIDIA driver\n");
+    assert_int_equal(make_plan(text, 16, NULL, &plan, &err), OK);
+    assert_int_equal(plan->duplicates, 0);
+    plan_destroy(plan);
+}
+
 static void more_threads_than_processors_are_left_out(void **state)
 {
     (void)state;
@@ -597,6 +612,7 @@ int main(void)
         cmocka_unit_test(labels_name_what_varies),
         cmocka_unit_test(linked_keys_go_side_by_side),
         cmocka_unit_test(what_cannot_run_says_why),
+        cmocka_unit_test(a_device_is_planned_once),
         cmocka_unit_test(more_threads_than_processors_are_left_out),
         cmocka_unit_test(stored_codes_decide_the_groups),
         cmocka_unit_test(time_and_beyond_the_limit),

@@ -1,10 +1,14 @@
 // folder.c - Hugging Face folders: config.json, and one safetensors file or several with an index.
+#include <dirent.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/json.h"
+#include "base/str.h"
 #include "engine/load/hf/hf.h"
 #include "engine/text/tokenizer.h"
 #include "engine/load/quantized/quantized.h"
@@ -119,35 +123,51 @@ static enum status read_index(struct folder *f, const char *path, const json_t *
     return status;
 }
 
-// Names the weights that are there in another format, and says how to get safetensors.
+// The alphabetically first file of the folder whose name matches the pattern, or "".
+static void find_like(const char *dir, const char *pattern, char out[NAME_MAX + 1])
+{
+    DIR *list = opendir(dir);
+    const struct dirent *entry;
+    out[0] = '\0';
+    while (list && (entry = readdir(list)) != NULL)
+        if (str_glob(pattern, entry->d_name) && (!out[0] || strcmp(entry->d_name, out) < 0))
+            snprintf(out, NAME_MAX + 1, "%s", entry->d_name);
+    if (list)
+        closedir(list);
+}
+
+// Names the weights that are there in another form, and says how to get safetensors.
 static enum status refuse_weights(const struct folder *f, struct error *err)
 {
     static const char save[] =
         "save it as safetensors, with transformers: AutoModelForCausalLM.from_pretrained(FOLDER)"
         ".save_pretrained(NEW)";
+    static const char merge[] =
+        "it is an adapter: merge it into its base model, with peft: merge_and_unload()";
     static const struct {
-        const char *name, *advice;
+        const char *pattern, *advice;
     } others[] = {
-        {"pytorch_model.bin", save},
+        {"model-*-of-*.safetensors",
+         "it is one of several: model.safetensors.index.json, which lists them, is missing"},
+        {"pytorch_model*.bin", save},
         {"pytorch_model.bin.index.json", save},
-        {"tf_model.h5", save},
-        {"flax_model.msgpack", save},
-        {"adapter_model.safetensors",
-         "it is an adapter: merge it into its base model, with peft: merge_and_unload()"},
-        {"adapter_model.bin",
-         "it is an adapter: merge it into its base model, with peft: merge_and_unload()"},
-        {"consolidated.safetensors", "its tensors have other names: take the folder in Hugging "
-                                     "Face's format, with model.safetensors"},
-        {"consolidated.00.pth", "take the folder in Hugging Face's format, with model.safetensors"},
+        {"tf_model*.h5", save},
+        {"flax_model*.msgpack", save},
+        {"adapter_model.safetensors", merge},
+        {"adapter_model.bin", merge},
+        {"consolidated*.safetensors", "its tensors have other names: take the folder in Hugging "
+                                      "Face's format, with model.safetensors"},
+        {"consolidated*.pth", "take the folder in Hugging Face's format, with model.safetensors"},
+        {"*.gguf", "give the path of that file instead of its folder's"},
+        {"*.safetensors", "name it model.safetensors if it holds the whole model"},
     };
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
-        char *path = file_join(f->dir, others[i].name);
-        bool there = path && file_exists(path);
-        free(path);
-        if (there)
+        char name[NAME_MAX + 1];
+        find_like(f->dir, others[i].pattern, name);
+        if (name[0])
             return FAIL(err, ERR_UNSUPPORTED,
-                        "%s: no model.safetensors, but %s, which is not read; %s", f->dir,
-                        others[i].name, others[i].advice);
+                        "%s: no model.safetensors, but %s, which is not read; %s", f->dir, name,
+                        others[i].advice);
     }
     return FAIL(err, ERR_IO, "%s: neither model.safetensors nor its index: No such file", f->dir);
 }
@@ -204,11 +224,16 @@ static enum status open_quantization(struct folder *f, const json_t *root, const
 
 static enum status open_config(struct folder *f, struct error *err)
 {
-    char *path = file_join(f->dir, "config.json");
+    char *path = file_join(f->dir, "config.json"), gguf[NAME_MAX + 1];
     if (!path)
         return FAIL(err, ERR_NOMEM, "%s: no memory", f->dir);
     json_t *root = NULL, *generation = NULL;
-    enum status status = model_config_read(path, &f->config, err);
+    find_like(f->dir, "*.gguf", gguf);
+    enum status status =
+        gguf[0] && !file_exists(path)
+            ? FAIL(err, ERR_UNSUPPORTED, "%s: no config.json, but %s; give the path of that file",
+                   f->dir, gguf)
+            : model_config_read(path, &f->config, err);
     if (status == OK)
         status = json_read(path, CONFIG_MAX_BYTES, &root, err);
     if (status == OK) {
