@@ -13,6 +13,10 @@ if git -C "$(dirname "$0")" rev-parse HEAD >/dev/null 2>&1; then
     commit=$(git rev-parse HEAD)
     [ -z "$(git status --porcelain --untracked-files=no)" ] || commit="$commit-dirty"
 fi
+# A commit does not say what a changed tree or an archive holds. 12 digits tell builds apart.
+sha256() { if command -v sha256sum >/dev/null 2>&1; then sha256sum; else shasum -a 256; fi; }
+source=$(cd "$(dirname "$0")/.." && find base device kernels engine results report bench -type f \
+    \( -name '*.[ch]' -o -name '*.cu' -o -name '*.cuh' \) | LC_ALL=C sort | xargs cat | sha256 | cut -c1-12)
 case " $OPT " in
 *" -O0 "*) optimized=0 ;;
 *" -O"*) optimized=1 ;;
@@ -29,6 +33,7 @@ text="// build_info.h - written by tools/build_info.sh.
 #define BUILD_TARGET $(quote "$($CC -dumpmachine)")
 #define BUILD_FLAGS $(quote "$FLAGS")
 #define BUILD_COMMIT $(quote "$commit")
+#define BUILD_SOURCE $(quote "$source")
 #define BUILD_OPTIMIZED $optimized
 #define BUILD_SANITIZERS $(quote "$SAN")
 #define BUILD_LIBRARIES ${libraries%, }"

@@ -30,6 +30,7 @@ json_t *machine_build_json(void)
     machine_record_text(&build, "target", BUILD_TARGET);
     machine_record_text(&build, "flags", BUILD_FLAGS);
     machine_record_text(&build, "commit", known(BUILD_COMMIT));
+    machine_record_text(&build, "source", BUILD_SOURCE); // hash of the files it is made of
     features(&build);
     for (size_t i = 0; i < sizeof libraries / sizeof *libraries; i++)
         machine_record_text(&versions, libraries[i][0], known(libraries[i][1]));

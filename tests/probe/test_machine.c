@@ -290,6 +290,10 @@ static void this_machine(void **state)
     assert_string_equal(m.fingerprint, again.fingerprint);
     assert_true(json_integer_value(find(m.hardware, "topology.cores")) > 0);
     assert_true(json_is_string(find(m.build, "compiler")));
+    const char *source =
+        json_string_value(find(m.build, "source")); // tells changed trees of one commit apart
+    assert_non_null(source);
+    assert_int_equal(strspn(source, "0123456789abcdef"), 12);
 
     // No host name anywhere.
     char host[256] = "";
