@@ -208,9 +208,10 @@ void page_metrics(struct str *out)
         {"roof", "the least time in which this machine could do the work: for each class of "
                  "operations the larger of its bytes at the measured bandwidth and its operations "
                  "at the measured peak, added up."},
-        {"limit", "memory or compute, whichever takes more of the roof; balanced when they differ "
-                  "by less than a quarter; overhead when measured waiting takes more than half of "
-                  "the time; undetermined when the measurements contradict each other."},
+        {"limit",
+         "memory or compute, whichever takes more of the roof; balanced when they differ "
+         "by less than a quarter; overhead when measured waiting takes more than half of "
+         "the time; undetermined when the measurements do not decide between two of them."},
     };
     str_append(out, "<h2 id=metrics>What the words mean</h2><dl>");
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)

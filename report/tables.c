@@ -4,9 +4,11 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "report/html.h"
 #include "report/page.h"
+#include "results/basis.h"
 #include "results/metric.h"
 
 enum { MAPS_OPEN = 6 };
@@ -48,7 +50,8 @@ static void bound_cell(struct str *out, const struct report_data *data, const st
     str_append(out, "\">");
     html_text(out, bound_word(v));
     if (!isnan(v->eta))
-        str_printf(out, " %.0f&thinsp;%%%s", 100 * v->eta, v->eta > 1.05 ? "&thinsp;!" : "");
+        str_printf(out, " %.0f&thinsp;%%%s", 100 * v->eta,
+                   strstr(v->text, VERDICT_WRONG) ? "&thinsp;!" : "");
     str_append(out, "</td>");
 }
 
@@ -81,7 +84,8 @@ void page_bounds(struct str *out, const struct report_data *data)
                "<h2 id=bounds>What limits each cell</h2><p>The word is what a phase waits for, the "
                "number how much of the measured roof it reaches: at 100&thinsp;% nothing is left "
                "to win on this machine. &ldquo;Open&rdquo; is undetermined; &ldquo;!&rdquo; marks "
-               "more than 105&thinsp;%, which means that the model of the work or a ceiling is "
+               "more than 105&thinsp;% at any bandwidth that was seen, which means that the model "
+               "of the work or a ceiling is "
                "wrong.</p>");
     for (size_t i = 0; i < data->series_count; i++) {
         const struct series *s = &data->series[i];

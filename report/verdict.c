@@ -112,11 +112,13 @@ static void limit_sentence(struct str *out, const struct report_data *data,
         html_textf(out, "is limited by %s: ", v->bound);
     if (isnan(v->eta) || open || overhead)
         html_text(out, reason_of(v));
-    else if (v->eta > 1.05)
+    else if (strstr(v->text, VERDICT_WRONG))
         html_textf(out,
                    "it is at %.0f %% of the measured roof, which cannot be, so the model of its "
                    "work or a ceiling is wrong",
                    100 * v->eta);
+    else if (strstr(v->text, VERDICT_MOVED) && strstr(v->text, ", "))
+        html_textf(out, "it reaches %s", strstr(v->text, ", ") + 2);
     else
         html_textf(out,
                    "it reaches %.0f %% of the measured roof, so perfect kernels would be %.1f "

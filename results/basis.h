@@ -11,6 +11,10 @@
 // How the text of a verdict begins where the phase is so far from its roof that the bound describes a perfect
 // kernel, not this run.
 #define VERDICT_INEFFICIENT "inefficient here: "
+// What a text holds where bandwidth moved during the run, so that it gives a range of the roof.
+#define VERDICT_MOVED " (bandwidth moved by "
+// What a text holds where a phase is faster than its roof allows.
+#define VERDICT_WRONG "the model or a ceiling is wrong"
 
 // 0 is the best; an unknown source comes last.
 int metric_basis_rank(const char *basis);

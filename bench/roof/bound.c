@@ -2,11 +2,14 @@
 //
 // docs/METRICS.md, "The bound rule". T_roof is the sum over op classes of max(T_memory, T_compute). Only
 // measured waits give "overhead". Otherwise rho = sum T_compute / sum T_memory decides. The verdict is
-// "undetermined" where the class flips within rho's interval or the bandwidth canaries disagree.
+// "undetermined" where the class flips within rho's interval, which includes what the bandwidth canaries saw.
+// How far bandwidth moved does not matter by itself: what is limited by memory at both ends of its range is
+// limited by memory. The share of the roof is then a range.
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/str.h"
 #include "bench/roof/roof.h"
 #include "results/basis.h"
 
@@ -15,7 +18,8 @@ static const double RHO_COMPUTE = 1.25;    // above: compute
 static const double ETA_SUSPICIOUS = 1.05; // above: the model or a ceiling is wrong
 static const double ETA_INEFFICIENT = 0.5; // below: the class is that of perfect kernels
 static const double OVERHEAD_SHARE = 0.5;  // waits beyond this share of the time: overhead
-static const double CANARY_SPREAD = 0.05;  // canaries further apart than this: undetermined
+static const double CANARY_SPREAD =
+    0.05; // canaries further apart than this: the share of the roof is a range
 
 json_t *bound_thresholds(void)
 {
@@ -100,7 +104,14 @@ static enum status find_peak(const struct ceilings *ceilings, const struct bound
 struct roof {
     double memory_ns, compute_ns, roof_ns;
     double compute_low_ns, compute_high_ns; // with the peaks at the ends of their intervals
+    double fast_ns, slow_ns; // roof_ns with the most and the least bandwidth that canaries saw
 };
+
+static bool bandwidth_moved(const struct bound_input *in)
+{
+    return in->bandwidth > 0 && in->canary_min > 0 &&
+           (in->canary_max - in->canary_min) / in->canary_max > CANARY_SPREAD;
+}
 
 static enum status add_roof(const struct ceilings *ceilings, const struct bound_input *in,
                             const struct rate *bandwidth, enum op_class op, struct roof *roof,
@@ -118,6 +129,11 @@ static enum status add_roof(const struct ceilings *ceilings, const struct bound_
     roof->memory_ns += memory_ns;
     roof->compute_ns += compute_ns;
     roof->roof_ns += fmax(memory_ns, compute_ns);
+    bool moved = bandwidth_moved(in);
+    roof->fast_ns +=
+        fmax(moved ? memory_ns * in->bandwidth / in->canary_max : memory_ns, compute_ns);
+    roof->slow_ns +=
+        fmax(moved ? memory_ns * in->bandwidth / in->canary_min : memory_ns, compute_ns);
     return OK;
 }
 
@@ -126,11 +142,6 @@ static enum status add_roof(const struct ceilings *ceilings, const struct bound_
 static enum bound class_of(double rho)
 {
     return rho < RHO_MEMORY ? BOUND_MEMORY : rho > RHO_COMPUTE ? BOUND_COMPUTE : BOUND_BALANCED;
-}
-
-static bool canaries_disagree(const struct bound_input *in)
-{
-    return in->canary_max > 0 && (in->canary_max - in->canary_min) / in->canary_max > CANARY_SPREAD;
 }
 
 // Decides and says why; `why` stays empty for a plain class.
@@ -146,16 +157,11 @@ static enum bound decide(const struct bound_input *in, const struct verdict *v, 
         snprintf(why, why_bytes, ": nothing is moved or computed");
         return BOUND_UNDETERMINED;
     }
-    if (canaries_disagree(in)) {
-        snprintf(why, why_bytes, ": bandwidth moved by %.0f %% while it ran, %s by rho",
-                 100 * (in->canary_max - in->canary_min) / in->canary_max,
-                 bound_name(class_of(v->rho)));
-        return BOUND_UNDETERMINED;
-    }
     enum bound low = class_of(v->rho_low), high = class_of(v->rho_high);
     if (low != high) {
-        snprintf(why, why_bytes, ": %s to %s within the interval of the ceilings", bound_name(low),
-                 bound_name(high));
+        snprintf(why, why_bytes, ": %s to %s within the interval of the ceilings%s",
+                 bound_name(low), bound_name(high),
+                 bandwidth_moved(in) ? " and of what bandwidth did" : "");
         return BOUND_UNDETERMINED;
     }
     return class_of(v->rho);
@@ -165,33 +171,47 @@ static enum bound decide(const struct bound_input *in, const struct verdict *v, 
 static bool is_inefficient(const struct verdict *v)
 {
     return v->bound != BOUND_OVERHEAD && v->bound != BOUND_UNDETERMINED &&
-           v->eta < ETA_INEFFICIENT; // false for NaN: not timed
+           v->eta_high < ETA_INEFFICIENT; // false for NaN: not timed
 }
 
-static void write_inefficient(struct verdict *v)
+static void write_inefficient(struct verdict *v, const char *share)
 {
     static const char *const limits[] = {[BOUND_MEMORY] = "memory allows",
                                          [BOUND_COMPUTE] = "compute allows",
                                          [BOUND_BALANCED] = "memory and compute allow"};
-    snprintf(v->text, sizeof v->text, VERDICT_INEFFICIENT "%.0f %% of what %s", 100 * v->eta,
-             limits[v->bound]);
+    snprintf(v->text, sizeof v->text, VERDICT_INEFFICIENT "%s of what %s", share, limits[v->bound]);
 }
 
-static void write_text(struct verdict *v, const char *why)
+// "86 %", or "57 to 93 %" where bandwidth moved and the two ends read differently.
+static void write_share(const struct verdict *v, char *out, size_t bytes)
 {
-    char share[96] = "";
-    if (is_inefficient(v)) {
-        write_inefficient(v);
-        return;
-    }
-    if (v->suspicious)
-        snprintf(share, sizeof share, ", %.0f %% of the roof: the model or a ceiling is wrong",
-                 100 * v->eta);
-    else if (isfinite(v->eta))
-        snprintf(share, sizeof share, ", %s%.0f %% of the roof",
-                 v->bound == BOUND_COMPUTE ? "kernels at " : "", 100 * v->eta);
+    char low[16], high[16];
+    snprintf(low, sizeof low, "%.0f", 100 * v->eta_low);
+    snprintf(high, sizeof high, "%.0f", 100 * v->eta_high);
+    if (str_equal(low, high))
+        snprintf(out, bytes, "%.0f %%", 100 * v->eta);
+    else
+        snprintf(out, bytes, "%s to %s %%", low, high);
+}
+
+static void write_text(const struct bound_input *in, struct verdict *v, const char *why)
+{
+    char share[48] = "", moved[64] = "";
     const char *suffix = v->bound <= BOUND_OVERHEAD ? "-bound" : "";
-    snprintf(v->text, sizeof v->text, "%s%s%s%s", bound_name(v->bound), suffix, why, share);
+    if (isfinite(v->eta))
+        write_share(v, share, sizeof share);
+    if (bandwidth_moved(in))
+        snprintf(moved, sizeof moved, VERDICT_MOVED "%.0f %% while it ran)",
+                 100 * (in->canary_max - in->canary_min) / in->canary_max);
+    if (is_inefficient(v))
+        write_inefficient(v, share);
+    else
+        snprintf(v->text, sizeof v->text, "%s%s%s%s%s%s%s", bound_name(v->bound), suffix, why,
+                 share[0] ? v->bound == BOUND_COMPUTE && !v->suspicious ? ", kernels at " : ", "
+                          : "",
+                 share, share[0] ? " of the roof" : "", v->suspicious ? ": " VERDICT_WRONG : "");
+    size_t used = strlen(v->text);
+    snprintf(v->text + used, sizeof v->text - used, "%s", moved);
 }
 
 // Appends the op class that loses most: its time less its roof. Nothing where the classes were not timed.
@@ -238,14 +258,16 @@ static enum status judge(const struct ceilings *ceilings, const struct bound_inp
     out->t_compute_ns = roof.compute_ns;
     out->measured_ns = in->measured_ns;
     out->eta = in->measured_ns > 0 ? roof.roof_ns / in->measured_ns : NAN;
-    out->suspicious = out->eta > ETA_SUSPICIOUS;
+    out->eta_low = in->measured_ns > 0 ? roof.fast_ns / in->measured_ns : NAN;
+    out->eta_high = in->measured_ns > 0 ? roof.slow_ns / in->measured_ns : NAN;
+    out->suspicious = out->eta_low > ETA_SUSPICIOUS;
     out->overhead_share = in->measured_ns > 0 ? in->waits_ns / in->measured_ns : NAN;
     out->rho = roof.compute_ns / roof.memory_ns;
     out->rho_low = roof.compute_low_ns / roof.memory_ns * bandwidth.low / bandwidth.value;
     out->rho_high = roof.compute_high_ns / roof.memory_ns * bandwidth.high / bandwidth.value;
     out->basis = bound_basis(in->device, in->counters);
     out->bound = decide(in, out, why, sizeof why);
-    write_text(out, why);
+    write_text(in, out, why);
     return OK;
 }
 

@@ -111,10 +111,12 @@ struct verdict {
     enum bound bound;
     double t_roof_ns, t_memory_ns, t_compute_ns;
     double measured_ns;
-    double eta; // t_roof / measured; > 1.05: model or ceiling is wrong, never clipped
+    double eta; // t_roof / measured, never clipped
+    double eta_low,
+        eta_high; // with the most and the least bandwidth that canaries saw; as eta where it held still
     double rho, rho_low, rho_high;
     double overhead_share; // measured waits and gaps over time; NaN: not measured
-    bool suspicious;       // eta > 1.05
+    bool suspicious;       // eta_low > 1.05: the model or a ceiling is wrong
     const char *basis;     // "host clock + analytic", "counters + analytic", ...
     // "memory-bound, 91 % of the roof". Below half of the roof the class describes a perfect kernel, not this run:
     // "inefficient here: 15 % of what memory allows; down loses most, 60 % of what is lost"
@@ -129,7 +131,7 @@ struct bound_input {
     // (OPC_COUNT) time of each class, NaN where not measured; NULL: not timed. Only names the one that loses most.
     const double *op_ns;
     // Bandwidth canaries round the samples, 0: none taken. The least and the greatest of the medians before,
-    // during and after: single looks scatter by about as much as the rule allows.
+    // during and after: single looks scatter by some per cent by themselves.
     double canary_min, canary_max;
     // Read bandwidth of the working set's level, measured next to the samples by the canaries; 0: none, and the
     // ceiling of the run is taken. Where neighbours share the memory, the ceiling is of another minute.

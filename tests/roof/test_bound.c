@@ -49,8 +49,25 @@ static const struct row ROWS[] = {
     {"1.25 within the interval", 1e6, 25.2e6, 30e3, NAN, 0, 0, BOUND_UNDETERMINED, false,
      "balanced to compute within the interval"},
     {"canaries agree", 1e6, 1e6, 25e3, NAN, 48e9, 50e9, BOUND_MEMORY, false, NULL},
-    {"canaries disagree", 1e6, 1e6, 25e3, NAN, 43e9, 70e9, BOUND_UNDETERMINED, false,
-     "bandwidth moved by 39 % while it ran, memory by rho"},
+    {"canaries agree to 5 %", 1e6, 1e6, 25e3, NAN, 47.6e9, 50e9, BOUND_MEMORY, false,
+     "memory-bound, 82 % of the roof"},
+    {"canaries disagree by more", 1e6, 1e6, 25e3, NAN, 47.4e9, 50e9, BOUND_MEMORY, false,
+     "memory-bound, 80 to 84 % of the roof (bandwidth moved by 5 % while it ran)"},
+    {"memory at both ends", 1e6, 1e6, 25e3, NAN, 43e9, 70e9, BOUND_MEMORY, false,
+     "memory-bound, 57 to 93 % of the roof (bandwidth moved by 39 % while it ran)"},
+    {"compute at both ends", 1e4, 20e6, 25e3, NAN, 43e9, 70e9, BOUND_COMPUTE, false,
+     "compute-bound, kernels at 80 % of the roof (bandwidth moved by 39 % while it ran)"},
+    {"memory at the slow end alone", 1e6, 13e6, 25e3, NAN, 43e9, 70e9, BOUND_UNDETERMINED, false,
+     "undetermined: memory to balanced within the interval of the ceilings and of what bandwidth "
+     "did, 57 to 93 % of the roof (bandwidth moved by 39 % while it ran)"},
+    {"slow at both ends", 1e6, 1e6, 60e3, NAN, 43e9, 70e9, BOUND_MEMORY, false,
+     "inefficient here: 24 to 39 % of what memory allows (bandwidth moved by 39 % while it ran)"},
+    {"slow at one end", 1e6, 1e6, 40e3, NAN, 43e9, 70e9, BOUND_MEMORY, false,
+     "memory-bound, 36 to 58 % of the roof (bandwidth"},
+    {"above the roof at one end", 1e6, 1e6, 15e3, NAN, 43e9, 70e9, BOUND_MEMORY, false,
+     "memory-bound, 95 to 155 % of the roof (bandwidth"},
+    {"above the roof at both", 1e6, 1e6, 13e3, NAN, 43e9, 70e9, BOUND_MEMORY, true,
+     "memory-bound, 110 to 179 % of the roof: the model or a ceiling is wrong (bandwidth"},
     {"faster than the roof", 1e6, 1e6, 15e3, NAN, 0, 0, BOUND_MEMORY, true,
      "133 % of the roof: the model or a ceiling is wrong"},
     {"a little faster", 1e6, 1e6, 19.5e3, NAN, 0, 0, BOUND_MEMORY, false, "103 % of the roof"},
@@ -96,7 +113,8 @@ static void every_branch(void **state)
                                  .measured_ns = r->measured_ns,
                                  .waits_ns = r->waits_ns,
                                  .canary_min = r->canary_min,
-                                 .canary_max = r->canary_max};
+                                 .canary_max = r->canary_max,
+                                 .bandwidth = (r->canary_min + r->canary_max) / 2};
         struct verdict v;
         struct error err = {0};
         assert_int_equal(bound_decide(&c, &in, &v, &err), OK);
