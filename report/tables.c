@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/str.h"
 #include "report/html.h"
 #include "report/page.h"
 #include "results/basis.h"
@@ -431,6 +432,17 @@ void page_ceilings(struct str *out, const struct report_data *data)
     slower_levels(out, data);
 }
 
+// Why the cache of layers with a window is not the window's.
+static void window_note(struct str *out, const struct report_data *data,
+                        const struct cell_row *cell)
+{
+    const struct summary_row *kv =
+        query_summary_find(data->summaries, data->summary_count, cell->id, METRIC_MEM_KV, NULL);
+    if (kv && str_starts(kv->source, METRIC_KV_WHOLE))
+        html_textf(out, " (KV cache of every position; its windows alone would take %s)",
+                   kv->source + strlen(METRIC_KV_WHOLE));
+}
+
 void page_memory(struct str *out, const struct report_data *data)
 {
     static const char *const heads[] = {"cell",           ">weights",   ">KV cache", ">scratch",
@@ -448,6 +460,7 @@ void page_memory(struct str *out, const struct report_data *data)
         html_text(out, cell->label);
         if (cell->caveat[0])
             html_textf(out, " (%s)", cell->caveat);
+        window_note(out, data, cell);
         str_append(out, "</td>");
         for (int p = 0; p < 4; p++)
             figure_column(out, data, cell, parts[p], NULL, "bytes");

@@ -38,9 +38,11 @@
 #define METRIC_INSTRUMENT_PREFIX "instrument_"
 #define METRIC_MEM_WEIGHTS       "mem_weights" // bytes, what the engine knows it holds
 #define METRIC_MEM_KV            "mem_kv"      // bytes
-#define METRIC_MEM_SCRATCH       "mem_scratch" // bytes
-#define METRIC_FLOP              "flop" // FLOP, phase prefill or decode (one step), op or the whole
-#define METRIC_BYTES             "bytes" // bytes moved at least, same phases and ops
+// How the source of mem_kv begins where layers have a window; then the size that the windows would take.
+#define METRIC_KV_WHOLE    "engine: every position, of layers with a window too; the windows alone: "
+#define METRIC_MEM_SCRATCH "mem_scratch" // bytes
+#define METRIC_FLOP        "flop"  // FLOP, phase prefill or decode (one step), op or the whole
+#define METRIC_BYTES       "bytes" // bytes moved at least, same phases and ops
 
 // Of a model in a scheme, over a text (struct store_quality); docs/METRICS.md has the formulas.
 #define METRIC_PERPLEXITY      "perplexity"                 // ppl

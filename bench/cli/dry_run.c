@@ -166,8 +166,7 @@ void cli_dry_run_print(const struct plan *plan, const char *basis, FILE *out)
     if (plan->threads_note[0])
         plain_printf(out, "%s\n", plan->threads_note);
     if (plan->duplicates)
-        plain_printf(out, "named more than once, run once: %zu\n",
-                     plan->duplicates);
+        plain_printf(out, "named more than once, run once: %zu\n", plan->duplicates);
     if (plan->run_count)
         plain_printf(out, "\n  %-*s  %10s %10s %10s  %11s %12s\n", width, "cell", "weights", "kv",
                      "scratch", "trials", "time");

@@ -146,30 +146,60 @@ static void test_whole_report(void **state)
     store_close(store);
 }
 
-// Far below the roof the page does not say what a perfect kernel would wait for, but what this run loses.
-static void test_inefficient(void **state)
+// The page of a store whose decode verdicts are these.
+static char *page_of_verdict(struct fixture *f, const char *eta, const char *bound,
+                             const char *text)
 {
-    struct fixture *f = *state;
+    char sql[512];
     struct str note = {0};
     sqlite3 *db = NULL;
     struct store *store = made(f->path, small(NULL));
+    snprintf(sql, sizeof sql,
+             "UPDATE verdict SET eta = %s, bound = '%s', explanation = '%s' WHERE phase = 'decode'",
+             eta, bound, text);
     assert_int_equal(sqlite3_open(f->path, &db), SQLITE_OK);
-    assert_int_equal(
-        sqlite3_exec(db,
-                     "UPDATE verdict SET eta = 0.15, bound = 'memory', explanation = 'inefficient "
-                     "here: 15 % of what memory allows; down loses most, 60 % of what is "
-                     "lost' WHERE phase = 'decode'",
-                     NULL, NULL, NULL),
-        SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
     sqlite3_close(db);
     char *page = page_of(f, store, "gnuplot-that-is-not-there", 30000, &note);
+    str_fini(&note);
+    store_close(store);
+    return page;
+}
+
+// Far below the roof the page does not say what a perfect kernel would wait for, but what this run loses.
+static void test_inefficient(void **state)
+{
+    char *page = page_of_verdict(*state, "0.15", "memory",
+                                 "inefficient here: 15 % of what memory allows; down loses most, "
+                                 "60 % of what is lost");
     has(page,
         "</b> is inefficient here: 15 % of what memory allows; down loses most, 60 % of what is "
         "lost.</p>");
     assert_null(strstr(page, "it reaches 15"));
     free(page);
-    str_fini(&note);
-    store_close(store);
+}
+
+// Where bandwidth moved the page gives the range, and calls nothing wrong that is possible at one end of it.
+static void test_a_range_of_the_roof(void **state)
+{
+    char *page = page_of_verdict(
+        *state, "1.10", "memory",
+        "memory-bound, 95 to 155 % of the roof (bandwidth moved by 39 % while it ran)");
+    has(page, "is limited by memory: it reaches 95 to 155 % of the roof (bandwidth moved by 39 % "
+              "while it ran).</p>");
+    assert_null(strstr(page, "110&thinsp;%&thinsp;!"));
+    assert_null(strstr(page, "which cannot be"));
+    free(page);
+}
+
+static void test_above_the_roof(void **state)
+{
+    char *page =
+        page_of_verdict(*state, "1.33", "memory",
+                        "memory-bound, 133 % of the roof: the model or a ceiling is wrong");
+    has(page, "133&thinsp;%&thinsp;!");
+    has(page, "it is at 133 % of the measured roof, which cannot be");
+    free(page);
 }
 
 static const char *const hostile_names[] = {
@@ -607,6 +637,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_whole_report, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_inefficient, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_a_range_of_the_roof, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_above_the_roof, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_hostile_names, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_gnuplot_missing, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_gnuplot_is_no_program, fixture_setup,

@@ -158,6 +158,34 @@ static void figures_are_those_of_the_token_times(void **state)
     test_plan_fini(&t);
 }
 
+// The memory row of a model with windows says what the windows would take alone.
+static void windows_are_told_beside_the_memory(void **state)
+{
+    (void)state;
+    struct test_plan t;
+    struct look l;
+    struct error err = {0};
+    struct summary_row *rows;
+    size_t count;
+    test_plan_make(&t, "tests/golden/models/gemma3", 1, 1);
+    const struct model_config *config = &t.model.config;
+    double share = model_window_share(config, t.cells[0].context);
+    assert_true(share < 1);
+    assert_int_equal(run_ok(&t, "real", "-1"), EXIT_FINE);
+    look_open(&l, &t);
+    if (query_summaries(l.store, &l.arena, l.run.id, &rows, &count, &err) != OK)
+        fail_msg("%s", err.message);
+    const struct summary_row *kv =
+        query_summary_find(rows, count, l.cells[0].id, METRIC_MEM_KV, NULL);
+    assert_non_null(kv);
+    char expected[160], size[32];
+    snprintf(expected, sizeof expected, METRIC_KV_WHOLE "%s",
+             format_bytes(share * kv->stat.median, size, sizeof size));
+    assert_string_equal(kv->source, expected);
+    look_close(&l);
+    test_plan_fini(&t);
+}
+
 // Two runs of a cell, and batches that hold the same first sequence, generate the same tokens: the hash is
 // of what was computed, not of when.
 static void tokens_repeat_over_runs(void **state)
@@ -291,6 +319,7 @@ int main(int argc, char **argv)
         return worker_of_test(argc, argv);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(figures_are_those_of_the_token_times),
+        cmocka_unit_test(windows_are_told_beside_the_memory),
         cmocka_unit_test(tokens_repeat_over_runs),
         cmocka_unit_test(sampled_tokens_repeat),
         cmocka_unit_test(one_token_has_no_decode),
