@@ -379,6 +379,14 @@ enum status cuda_queue_fill(struct device_queue *queue, void *to, unsigned char 
         "setting memory", err);
 }
 
+enum status cuda_queue_idle(struct device_queue *queue, bool *idle, struct error *err)
+{
+    const struct cuda_device *cuda = queue_device(queue);
+    cuda_result result = cuda_enter(cuda)->StreamQuery(stream_of(queue));
+    *idle = result == 0;
+    return result == CUDA_NOT_READY ? OK : cuda_check(cuda, result, "work on it failed", err);
+}
+
 // ---- graphs --------------------------------------------------------------------------------------------
 
 enum status cuda_graph_begin(struct device_queue *queue, struct error *err)

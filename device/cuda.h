@@ -22,6 +22,9 @@ enum status cuda_queue_copy_out(struct device_queue *queue, void *to, const void
 enum status cuda_queue_fill(struct device_queue *queue, void *to, unsigned char value, size_t bytes,
                             struct error *err);
 
+// *idle: all submitted work is done. Returns at once. Errors: as device_queue_wait.
+enum status cuda_queue_idle(struct device_queue *queue, bool *idle, struct error *err);
+
 // Work recorded once and submitted as a whole. Between begin and end what is submitted to the queue is recorded
 // and does not run. end hands over the graph, *out NULL on an error; the queue is usable in any case.
 struct cuda_graph;
@@ -63,6 +66,7 @@ struct cuda_driver {
     cuda_result (*StreamCreate)(void **stream, unsigned flags);
     cuda_result (*StreamDestroy)(void *stream);
     cuda_result (*StreamSynchronize)(void *stream);
+    cuda_result (*StreamQuery)(void *stream);
     cuda_result (*StreamBeginCapture)(void *stream, int mode);
     cuda_result (*StreamEndCapture)(void *stream, void **graph);
     cuda_result (*GraphInstantiateWithFlags)(void **exec, void *graph, unsigned long long flags);

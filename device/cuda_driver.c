@@ -46,6 +46,7 @@ static const struct {
     SYMBOL(StreamCreate, "cuStreamCreate"),
     SYMBOL(StreamDestroy, "cuStreamDestroy_v2"),
     SYMBOL(StreamSynchronize, "cuStreamSynchronize"),
+    SYMBOL(StreamQuery, "cuStreamQuery"),
     SYMBOL(StreamBeginCapture, "cuStreamBeginCapture_v2"),
     SYMBOL(StreamEndCapture, "cuStreamEndCapture"),
     SYMBOL(GraphInstantiateWithFlags, "cuGraphInstantiateWithFlags"),

@@ -9,6 +9,7 @@
 enum {
     CUDA_OUT_OF_MEMORY = 2,
     CUDA_NO_DEVICE = 100,
+    CUDA_NOT_READY = 600,
 };
 // Attributes that are asked for.
 enum {

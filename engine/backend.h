@@ -78,6 +78,12 @@ struct backend {
     // Fills in every field of *result.
     enum status (*step)(void *planned, const struct engine_step *step, struct step_result *result,
                         struct error *err);
+
+    // Runs of decode steps: context_ahead and context_decode. `first` is the run's first step, validated for all of
+    // them. Called only where `ahead` is above 0 and nobody observes. Both NULL: a run is a loop of steps.
+    int (*ahead)(const void *planned);
+    enum status (*decode)(void *planned, const struct engine_step *first,
+                          const struct decode_run *run, int *made, struct error *err);
 };
 
 extern const struct backend cpu_backend, cuda_backend;

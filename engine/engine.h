@@ -2,7 +2,8 @@
 //
 // Reading order: checkpoint_open (what the model is) -> model_load (weights packed once for a scheme and a
 // device) -> context_create (KV cache and scratch for one cell) -> context_sample (how ids are drawn) ->
-// context_step, once for each prefill chunk and decode step. The engine takes ids; tokenizers are separate.
+// context_step, once for each prefill chunk, and context_decode for runs of decode steps. The engine takes ids;
+// tokenizers are separate.
 //
 // Every object is used by one thread at a time; a model may serve many contexts in turn.
 #ifndef ENGINE_ENGINE_H
@@ -401,6 +402,8 @@ void context_truncate(struct context *ctx, int sequence, int length);
 
 // Now, on the clock of the device the context runs on. The host's is clock_ns.
 uint64_t context_clock_ns(const struct context *ctx);
+// How that clock stands to the host's, measured now. Cost: about ten readings of it.
+struct device_clock_tie context_clock_tie(const struct context *ctx);
 // Time the device has spent waiting since it was opened: on the host, the calling thread's waits for the
 // other threads of the pool. DEVICE_WAIT_UNKNOWN: not measured there. Callers take differences.
 uint64_t context_wait_ns(const struct context *ctx);
@@ -449,5 +452,31 @@ struct step_result {
 // are cut into steps.
 enum status context_step(struct context *ctx, const struct span *spans, int span_count,
                          enum phase phase, struct step_result *result, struct error *err);
+
+// Gets the result of step `step` (from 0) of a run, on the calling thread and in order. False: no more steps are
+// enqueued.
+typedef bool decode_done(void *user, int step, const struct step_result *result);
+
+// Decode steps in one call. Each span has one token and draws; it is the input of the first step, and each
+// later step's input is the id that the step before drew, or 0 where nothing could be drawn.
+struct decode_run {
+    const struct span *spans;
+    int span_count;
+    int steps;
+    decode_done *done;
+    void *user;
+};
+
+// How many steps of a run the device may have under way when a result is handed over. 0: steps run one by one, and
+// the device waits for the caller between them.
+int context_ahead(const struct context *ctx);
+
+// Runs the steps, to the last bit as many calls of context_step would. Where the device runs ahead, no work of the
+// host's stands between tokens. After `done` said false, the steps under way (context_ahead of them at most) still
+// end and are handed over. *made: steps that ran; on an error, those handed over before it.
+// Errors: those of context_step; ERR_USAGE for a span of several tokens, without `sample` or with logits for the host,
+// and for a sequence that has no room for all steps. Nothing was done then.
+enum status context_decode(struct context *ctx, const struct decode_run *run, int *made,
+                           struct error *err);
 
 #endif

@@ -21,8 +21,9 @@
 #define METRIC_PREFILL_TIME "prefill_time"
 #define METRIC_E2E          "e2e"     // ns: ids handed over -> last token of the last sequence
 #define METRIC_ITL_P50      "itl_p50" // ns, phase decode: of all gaps between tokens of one sequence
-#define METRIC_ITL_P90      "itl_p90" // ns
-#define METRIC_ITL_P99      "itl_p99" // ns
+#define METRIC_ITL_P90      "itl_p90"       // ns
+#define METRIC_ITL_P99      "itl_p99"       // ns
+#define METRIC_BETWEEN      "between_steps" // 1, phase decode: share of the time that was in no step
 #define METRIC_WAIT         "wait" // ns, phase prefill (whole) or decode (one step): synchronization
 
 // Of one trial (struct store_trial).
@@ -75,8 +76,10 @@
 #define NOISE_PSI_CPU          "psi_cpu"              // ns
 #define NOISE_PSI_MEMORY       "psi_memory"           // ns
 #define NOISE_PSI_IO           "psi_io"               // ns
-#define NOISE_THROTTLED        "throttled"      // ns: waited for the control group's next CPU quota
-#define NOISE_WINDOW           "noise_window"   // ns over which the differences were taken
+#define NOISE_THROTTLED        "throttled"    // ns: waited for the control group's next CPU quota
+#define NOISE_WINDOW           "noise_window" // ns over which the differences were taken
+#define NOISE_CLOCK_TIE        "clock_tie" // ns: how far the device's clock and the host's may be apart
+#define NOISE_CLOCK_DRIFT      "clock_drift"    // ns that the device's clock gained on the host's
 #define NOISE_COMPUTE_CANARY   "compute_canary" // ns
 #define NOISE_SYNC_CANARY      "sync_canary"    // ns: a cache line from one thread to the next
 #define NOISE_LATENCY_CANARY   "latency_canary" // ns: a step of a random walk over the working set

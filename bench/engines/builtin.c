@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "base/str.h"
 #include "bench/engines/engines.h"
 #include "bench/engines/stored.h"
 #include "bench/suite/plan.h"
@@ -51,6 +52,43 @@ static enum status checkpoint_for(const struct job *job, struct checkpoint **out
     return checkpoint_synthetic(job->shape_path, job->seed, out, err);
 }
 
+static struct context_options context_of(const struct job_cell *cell)
+{
+    return (struct context_options){
+        .batch = cell->batch, .positions = cell->context, .chunk = cell->chunk, .kv = cell->kv};
+}
+
+static double plan_bytes(const struct memory_plan *plan)
+{
+    return (double)plan->weights_bytes + (double)plan->kv_bytes + (double)plan->scratch_bytes;
+}
+
+// Refuses a job whose smallest cell does not fit into what the device has free: loading may take minutes. Whether a
+// larger one fits is asked when it is opened.
+static enum status room_check(const struct bench_engine_load *in, const struct checkpoint *ck,
+                              const struct scheme *scheme, struct error *err)
+{
+    const struct job *job = in->job;
+    struct memory_plan least = {0};
+    char need[32], weights[32], have[32];
+    for (size_t i = 0; i < job->cell_count; i++) {
+        struct context_options options = context_of(&job->cells[i]);
+        struct memory_plan plan;
+        TRY(engine_memory_plan(device_info(in->device), checkpoint_config(ck), scheme, &options,
+                               job->threads, &plan, err));
+        if (i == 0 || plan_bytes(&plan) < plan_bytes(&least))
+            least = plan;
+    }
+    double available = (double)device_memory(in->device).available_bytes;
+    if (available == 0 || plan_bytes(&least) <= available) // 0: unknown
+        return OK;
+    return FAIL(err, ERR_NOMEM,
+                "the smallest cell needs %s (weights %s) and does not fit: %s available on %s",
+                format_bytes(plan_bytes(&least), need, sizeof need),
+                format_bytes((double)least.weights_bytes, weights, sizeof weights),
+                format_bytes(available, have, sizeof have), device_info(in->device)->name);
+}
+
 static enum status load_from(const struct bench_engine_load *in, struct checkpoint *ck,
                              struct builtin_model *out, struct error *err)
 {
@@ -63,6 +101,7 @@ static enum status load_from(const struct bench_engine_load *in, struct checkpoi
         .calibrating = calibration_progress,
     };
     bench_engine_stored_codes(ck, out->stored);
+    TRY(room_check(in, ck, &out->scheme, err));
     TRY(model_load(ck, &options, load_progress, &progress, &out->model, err));
     if (!in->tokenizer)
         return OK;
@@ -116,12 +155,6 @@ static void builtin_describe(const void *model, struct bench_engine_facts *out)
     };
 }
 
-static struct context_options context_of(const struct job_cell *cell)
-{
-    return (struct context_options){
-        .batch = cell->batch, .positions = cell->context, .chunk = cell->chunk, .kv = cell->kv};
-}
-
 static enum status builtin_memory(const void *model, const struct job_cell *cell,
                                   struct memory_plan *out, struct error *err)
 {
@@ -162,6 +195,17 @@ static enum status builtin_step(void *run, const struct span *spans, int count, 
     return context_step(run, spans, count, phase, result, err);
 }
 
+static enum status builtin_decode(void *run, const struct decode_run *decode, int *made,
+                                  struct error *err)
+{
+    return context_decode(run, decode, made, err);
+}
+
+static int builtin_ahead(const void *run)
+{
+    return context_ahead(run);
+}
+
 static void builtin_truncate(void *run, int sequence, int length)
 {
     context_truncate(run, sequence, length);
@@ -170,6 +214,11 @@ static void builtin_truncate(void *run, int sequence, int length)
 static uint64_t builtin_clock_ns(const void *run)
 {
     return context_clock_ns(run);
+}
+
+static struct device_clock_tie builtin_clock_tie(const void *run)
+{
+    return context_clock_tie(run);
 }
 
 static uint64_t builtin_wait_ns(const void *run)
@@ -192,8 +241,11 @@ const struct bench_engine bench_engine_builtin = {
     .close = builtin_close,
     .begin = builtin_begin,
     .step = builtin_step,
+    .decode = builtin_decode,
+    .ahead = builtin_ahead,
     .truncate = builtin_truncate,
     .clock_ns = builtin_clock_ns,
+    .clock_tie = builtin_clock_tie,
     .wait_ns = builtin_wait_ns,
     .observe = builtin_observe,
 };

@@ -6,9 +6,9 @@
 //   driven   The harness runs every step and stamps every token. It pauses the timeline between tokens for canaries.
 //   whole    The engine runs a request alone and returns the times of its tokens: a server, or another program.
 //
-// A driven engine sets step, truncate, clock_ns and wait_ns, and generate is NULL. A whole engine sets generate
-// and those four and observe are NULL. What a whole engine cannot report is stored as not measured, with the
-// reason: prefill_time, wait, op classes, counters and memory of this process, bandwidth between tokens.
+// A driven engine sets all calls from step to wait_ns, and generate is NULL. A whole engine sets generate, and those
+// and observe are NULL. What a whole engine cannot report is stored as not measured, with the reason: prefill_time,
+// wait, what the harness adds, op classes, counters and memory of this process, bandwidth between tokens.
 #ifndef BENCH_ENGINES_ENGINES_H
 #define BENCH_ENGINES_ENGINES_H
 
@@ -74,8 +74,12 @@ struct bench_engine {
     // Runs the spans through the model: context_step of engine/engine.h.
     enum status (*step)(void *run, const struct span *spans, int count, enum phase phase,
                         struct step_result *result, struct error *err);
+    // Runs of decode steps, and how many may be under way at once: context_decode and context_ahead.
+    enum status (*decode)(void *run, const struct decode_run *decode, int *made, struct error *err);
+    int (*ahead)(const void *run);
     void (*truncate)(void *run, int sequence, int length); // drops positions from `length` on
     uint64_t (*clock_ns)(const void *run);                 // on which steps are stamped
+    struct device_clock_tie (*clock_tie)(const void *run); // of that clock to the host's
     uint64_t (*wait_ns)(
         const void *run); // its waits so far, or DEVICE_WAIT_UNKNOWN; callers take differences
     // Reports each operation; NULL observer: no more. The call itself may be NULL.

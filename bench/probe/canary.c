@@ -64,7 +64,10 @@ static enum status find_probes(struct canary *canary, struct error *err)
         return FAIL(err, ERR_UNSUPPORTED, "canary: device %s does not probe its memory and a peak",
                     device_info(canary->device)->name);
     snprintf(canary->probe_level, sizeof canary->probe_level, "%s", "DRAM");
-    return OK;
+    // The first probe takes what all of them need. So it is taken before a cell asks what is left.
+    double rate;
+    bool disturbed;
+    return device_probe_run(canary->device, canary->read_probe, &rate, &disturbed, err);
 }
 
 enum status canary_create(struct device *device, size_t working_set_bytes, struct canary **out,

@@ -87,6 +87,7 @@ json_t *repetition_metrics(const struct subject *s, const struct repetition *r)
         wire_metric(out, METRIC_DECODE_TPS, 1e9 * c->batch * steps / decode_ns, "decode", NULL,
                     source);
         wire_metric(out, METRIC_WAIT, r->decode_wait_ns / steps, "decode", NULL, source);
+        wire_metric(out, METRIC_BETWEEN, r->between_ns / decode_ns, "decode", NULL, source);
         gap_metrics(s, source, out);
     }
     return out;
@@ -110,6 +111,8 @@ json_t *repetition_noise(const struct subject *s, const struct repetition *r)
     wire_metric(out, NOISE_PSI_CPU, known(n->os.psi_cpu_ns), NULL, NULL, "os");
     wire_metric(out, NOISE_PSI_MEMORY, known(n->os.psi_memory_ns), NULL, NULL, "os");
     wire_metric(out, NOISE_PSI_IO, known(n->os.psi_io_ns), NULL, NULL, "os");
+    wire_metric(out, NOISE_CLOCK_TIE, r->clock_tie_ns, NULL, NULL, "host clock");
+    wire_metric(out, NOISE_CLOCK_DRIFT, r->clock_drift_ns, NULL, NULL, "host clock");
     wire_metric(out, NOISE_COMPUTE_CANARY, n->compute_canary_ns, NULL, NULL, source);
     wire_metric(out, NOISE_SYNC_CANARY, n->state.sync_ns, NULL, NULL, source);
     wire_metric(out, NOISE_LATENCY_CANARY, n->state.latency_ns, NULL, NULL, source);

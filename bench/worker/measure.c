@@ -22,10 +22,9 @@ static enum status prompt_step(struct subject *s, int first, int count, bool sam
     return s->engine->step(s->run, s->spans, s->cell->batch, PHASE_PREFILL, result, err);
 }
 
-// The step that makes token `token` of every sequence out of the one before. Without `sample` the logits are made
-// and nothing is drawn, so that the random streams stay where they are.
-static enum status decode_step(struct subject *s, int token, bool sample,
-                               struct step_result *result, struct error *err)
+// Token `token` of every sequence is made out of the one before. Without `sample` the logits are made and nothing is
+// drawn, so that the random streams stay where they are.
+static void decode_spans(struct subject *s, int token, bool sample)
 {
     for (int i = 0; i < s->cell->batch; i++)
         s->spans[i] = (struct span){
@@ -35,7 +34,13 @@ static enum status decode_step(struct subject *s, int token, bool sample,
             .logits = sample ? LOGITS_NONE : LOGITS_LAST,
             .sample = sample,
         };
-    return s->engine->step(s->run, s->spans, s->cell->batch, PHASE_DECODE, result, err);
+}
+
+static enum status untimed_step(struct subject *s, int token, bool sample, struct error *err)
+{
+    struct step_result unused;
+    decode_spans(s, token, sample);
+    return s->engine->step(s->run, s->spans, s->cell->batch, PHASE_DECODE, &unused, err);
 }
 
 // Keeps what a step drew as token `token` of every sequence, and when. Where nothing could be drawn the id is 0,
@@ -109,12 +114,11 @@ static double compute_canary(const struct subject *s)
 static enum status canary_before(struct subject *s, int token, int64_t at_ns, struct noise *noise,
                                  struct error *err)
 {
-    struct step_result unused;
     s->looks[s->look_count++] = (struct canary_look){at_ns, look(s, noise)};
     look_at_state(s);
     if (s->streaming)
         return OK;
-    TRY(decode_step(s, token, false, &unused, err));
+    TRY(untimed_step(s, token, false, err));
     for (int i = 0; i < s->cell->batch; i++)
         s->engine->truncate(s->run, i, s->prompt_tokens + token - 1);
     return OK;
@@ -172,9 +176,12 @@ static void noise_difference(struct os_noise *now, const struct os_noise *before
 struct drive {
     struct subject *s;
     const struct repetition_options *options;
+    struct repetition *out;
     struct timeline timeline;
     int last_canary; // token before which the last canary ran
     uint64_t last_canary_ns;
+    int run_token; // that the first step of the present run makes
+    uint64_t run_began_ns;
 };
 
 static void watch_begin(const struct drive *d, enum phase phase)
@@ -238,17 +245,47 @@ static enum status between_tokens(struct drive *d, int token, struct noise *nois
     return status;
 }
 
-static enum status decode(struct drive *d, struct repetition *out, struct error *err)
+// Keeps what a step of a run made. The run is to end where a canary could be due, and for progress to be reported:
+// the clock is not read, because reading it may hold up the steps under way.
+static bool keep_step(void *user, int step, const struct step_result *result)
+{
+    struct drive *d = user;
+    struct subject *s = d->s;
+    int token = d->run_token + step;
+    int64_t before = worker_subject_last_ns(s, token - 1);
+    d->out->between_ns += (double)(timeline_at(&d->timeline, result->begin_ns) - before);
+    keep_tokens(s, &d->timeline, token, result, d->out);
+    if (step == 0)
+        d->run_began_ns = result->begin_ns;
+    return result->end_ns - d->run_began_ns < CANARY_EVERY_NS;
+}
+
+// As many steps as the engine takes at once, from the one that makes `token` on.
+static enum status decode_run(struct drive *d, int token, int *made, struct error *err)
+{
+    struct subject *s = d->s;
+    struct decode_run run = {
+        .spans = s->spans,
+        .span_count = s->cell->batch,
+        .steps = s->engine->ahead(s->run) ? s->cell->gen - token : 1,
+        .done = keep_step,
+        .user = d,
+    };
+    d->run_token = token;
+    decode_spans(s, token, true);
+    return s->engine->decode(s->run, &run, made, err);
+}
+
+static enum status decode(struct drive *d, struct error *err)
 {
     struct subject *s = d->s;
     double wait_ns = timeline_wait_ns(&d->timeline);
-    for (int token = 1; token < s->cell->gen; token++) {
-        struct step_result result;
-        TRY(between_tokens(d, token, &out->noise, err));
-        TRY(decode_step(s, token, true, &result, err));
-        keep_tokens(s, &d->timeline, token, &result, out);
+    d->out->between_ns = 0;
+    for (int token = 1, made; token < s->cell->gen; token += made) {
+        TRY(between_tokens(d, token, &d->out->noise, err));
+        TRY(decode_run(d, token, &made, err));
     }
-    out->decode_wait_ns = timeline_wait_ns(&d->timeline) - wait_ns;
+    d->out->decode_wait_ns = timeline_wait_ns(&d->timeline) - wait_ns;
     if (s->cell->gen > 1)
         watch_end(d, PHASE_DECODE);
     return OK;
@@ -258,7 +295,7 @@ static enum status decode(struct drive *d, struct repetition *out, struct error 
 static enum status drive(struct subject *s, const struct repetition_options *options,
                          struct repetition *out, struct error *err)
 {
-    struct drive d = {.s = s, .options = options};
+    struct drive d = {.s = s, .options = options, .out = out};
     struct step_result first;
     watch_begin(&d, PHASE_PREFILL);
     timeline_start(&d.timeline, &s->clock);
@@ -271,7 +308,7 @@ static enum status drive(struct subject *s, const struct repetition_options *opt
         watch_end(&d, PHASE_PREFILL);
         timeline_resume(&d.timeline);
     }
-    return decode(&d, out, err);
+    return decode(&d, err);
 }
 
 // Runs the whole request on an engine that returns only token times.
@@ -286,6 +323,24 @@ static enum status generate(struct subject *s, struct repetition *out, struct er
     return OK;
 }
 
+// The step times are the device's; the ties around them say how far they are the host's.
+static void tie_clocks(struct repetition *out, struct device_clock_tie first,
+                       struct device_clock_tie last)
+{
+    uint64_t ns = first.uncertain_ns > last.uncertain_ns ? first.uncertain_ns : last.uncertain_ns;
+    out->clock_tie_ns = ns == UINT64_MAX ? (double)NAN : (double)ns;
+    out->clock_drift_ns = (double)(last.ahead_ns - first.ahead_ns);
+}
+
+static enum status tied_drive(struct subject *s, const struct repetition_options *options,
+                              struct repetition *out, struct error *err)
+{
+    struct device_clock_tie first = s->engine->clock_tie(s->run);
+    TRY(drive(s, options, out, err));
+    tie_clocks(out, first, s->engine->clock_tie(s->run));
+    return OK;
+}
+
 enum status measure_repetition(struct subject *s, const struct repetition_options *options,
                                struct repetition *out, struct error *err)
 {
@@ -293,6 +348,9 @@ enum status measure_repetition(struct subject *s, const struct repetition_option
     *out = (struct repetition){.prefill_ns = NAN,
                                .prefill_wait_ns = NAN,
                                .decode_wait_ns = NAN,
+                               .between_ns = NAN,
+                               .clock_tie_ns = NAN,
+                               .clock_drift_ns = NAN,
                                .noise = {.compute_canary_ns = NAN,
                                          .state = {NAN, NAN, NAN},
                                          .bandwidth_before = NAN,
@@ -307,7 +365,7 @@ enum status measure_repetition(struct subject *s, const struct repetition_option
     if (options->canaries)
         TRY(canary_first(s, &out->noise, err));
     if (s->engine->step)
-        TRY(drive(s, options, out, err));
+        TRY(tied_drive(s, options, out, err));
     else
         TRY(generate(s, out, err));
     out->measured_ns = worker_subject_last_ns(s, s->cell->gen - 1);
@@ -329,7 +387,7 @@ static enum status short_warmup(struct subject *s, struct error *err)
     TRY(prompt_step(s, 0, 1, true, &unused, err));
     for (int i = 0; i < s->cell->batch; i++)
         s->ids[subject_at(s, i, 0)] = s->prompt[(size_t)i * (size_t)s->prompt_tokens];
-    return decode_step(s, 1, true, &unused, err);
+    return untimed_step(s, 1, true, err);
 }
 
 static enum status warm_up(struct subject *s, struct error *err)

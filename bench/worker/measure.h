@@ -2,7 +2,8 @@
 //
 // Only the engine's time counts, sampling included. The timeline is paused while progress is reported, while
 // canaries run, and while the caches are warmed again after a canary: the coming decode step runs once untimed
-// and is dropped (truncate). docs/METRICS.md defines each figure.
+// and is dropped (truncate). Where the device runs ahead of the host, decode steps between two pauses are one run, and
+// the timeline goes on while their results are kept. docs/METRICS.md defines each figure.
 #ifndef BENCH_WORKER_MEASURE_H
 #define BENCH_WORKER_MEASURE_H
 
@@ -19,7 +20,7 @@
 
 enum {
     // Canaries of a decode (2 ms each) are at least this far apart, so that they stay a small part of it. Where a
-    // step must run again after each, they are also this many steps apart.
+    // step must run again after each, they are also this many steps apart. Runs of steps are ended as often.
     CANARY_EVERY_NS = 25 * 1000 * 1000,
     CANARY_EVERY_STEPS = 16,
     // A working set of more than this many last-level caches keeps nothing in them from step to step. So there is
@@ -46,7 +47,7 @@ struct subject {
     const struct job_cell *cell;
     const struct bench_engine *engine;
     void *run;                   // of the engine, owned
-    struct timeline_clock clock; // the engine's; unused of one that runs requests whole
+    struct timeline_clock clock; // the engine's; none of one that runs requests whole
     enum device_kind where;      // the engine runs and canaries probe: whose clock the times are of
     struct canary *canary;       // owned
     struct subject_probes probes;
@@ -78,6 +79,8 @@ struct repetition {
     double prefill_ns;   // to the logits of the last prompt position
     int64_t measured_ns; // to the last token of the last sequence
     double prefill_wait_ns, decode_wait_ns;
+    double between_ns;                   // of the decode's time: in no step
+    double clock_tie_ns, clock_drift_ns; // see NOISE_CLOCK_TIE
     int64_t nonfinite_logits;
     struct noise noise;
 };

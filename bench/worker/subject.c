@@ -59,8 +59,8 @@ enum status worker_subject_create(const struct job_cell *cell, const struct benc
     };
     if (worker_prompt_make(cell, facts.tokenizer, facts.config->vocab, &out->prompt, tokenize_ns,
                            err) == OK &&
-        subject_arrays(out, err) == OK && engine->open(model, cell, &out->run, err) == OK &&
-        subject_canary(out, device, &facts, err) == OK) {
+        subject_arrays(out, err) == OK && subject_canary(out, device, &facts, err) == OK &&
+        engine->open(model, cell, &out->run, err) == OK) {
         out->clock = (struct timeline_clock){engine->clock_ns, engine->wait_ns, out->run};
         return OK;
     }

@@ -1,7 +1,8 @@
 // cuda.h - the CUDA backend's inner structures, in reading order: weights, a context's memory, one pass.
 //
 // weights.c walks the weights, pack.c packs and uploads them, prepare.c makes a model ready. plan.c lays out a
-// context, forward.c enqueues a pass, experts.c the routed experts, step.c runs steps and draws ids. Memory is laid
+// context, forward.c enqueues a pass, experts.c the routed experts, step.c runs steps, decode.c draws ids and runs decode
+// steps ahead of the host. Memory is laid
 // out by functions that run twice over the same code: once without memory, to measure, once to place.
 // All pointers are device memory unless their comment says host. Shapes: T tokens of a pass, d width, f
 // feed-forward.
@@ -71,6 +72,7 @@ struct gpu_kernels {
     cuda_gather_fn *gather;
     cuda_rotate_fn *rotate;
     cuda_sample_fn *sample;
+    cuda_advance_fn *advance;
     cuda_stamp_fn *stamp;
 };
 
@@ -114,17 +116,19 @@ enum status gpu_pack(struct gpu_model *m, const struct checkpoint *ck, engine_pr
 
 // ---- a planned context -------------------------------------------------------------------------------
 
-// The host's side of a pass, pinned: what is copied in before it and out after.
+// Decode steps under way at most, and slots of results.
+enum { GPU_AHEAD = 8 };
+
+// The host's side of a pass, pinned: what is copied in before it, what comes back after.
 struct gpu_host {
     struct cuda_token *tokens; // (rows)
     int32_t *ids;              // (rows)
     int32_t *wanted;           // (rows) rows of the pass whose logits are made
     int32_t *sequence;         // (logit rows) whose stream a row is drawn with; -1: it is not
-    int32_t *drawn;            // (logit rows)
-    unsigned long long *nonfinite;
-    uint64_t *stamps; // begin, logits, end
-    float *logits;    // (logit rows, vocab)
-    float *scores;    // experts: (rows, experts + 1)
+    struct cuda_arrival *ring; // (GPU_AHEAD)
+    int32_t *ring_ids;         // (GPU_AHEAD, logit rows)
+    float *logits;             // (logit rows, vocab)
+    float *scores;             // experts: (rows, experts + 1)
     int32_t *slot_token;
     float *slot_share; // (rows * used + rows)
 };
@@ -154,6 +158,9 @@ struct gpu_buffers {
     int32_t *sequence, *drawn;
     unsigned long long *nonfinite;
     uint64_t *streams; // (batch)
+    void *candidates;  // (batch, vocab) of 8 bytes: what sampling sorts
+    uint64_t *stamps;  // begin, logits
+    uint64_t *number;  // steps that have ended
 
     int rows, logit_rows, positions, batch;
     size_t qkv_width, input_ld, ff_ld, head_ld;
@@ -166,11 +173,11 @@ struct gpu_context {
     struct gpu_host host;
     cuda_attention_fn *attention;
     void *memory, *pinned;
-    void *candidates; // (batch, vocab) of 8 bytes, from the first sampling above temperature 0 on
     struct sampling sampling;
-    int *chosen;   // experts: (rows, used), host
-    float *shares; // the same
-    int *first;    // (experts + 1)
+    uint64_t number; // of the last step enqueued, from 1
+    int *chosen;     // experts: (rows, used), host
+    float *shares;   // the same
+    int *first;      // (experts + 1)
     // The decode step as a graph: of so many tokens, sampled so; NULL: none yet.
     struct cuda_graph *graph;
     int graph_tokens, graph_wanted;
@@ -224,6 +231,30 @@ void gpu_emit(struct gpu_pass *pass, int layer, enum op_class op, struct op_cost
 struct op_cost gpu_product_cost(const struct gpu_matrix *m, enum dtype inputs, int tokens);
 struct op_cost gpu_norm_cost(const struct gpu_pass *pass, int tokens, const struct gpu_norm *norm);
 
+// ---- steps -------------------------------------------------------------------------------------------
+
+struct gpu_pass gpu_pass_begin(struct gpu_context *ctx, const struct engine_step *step,
+                               struct error *err);
+// Whose stream each row of logits is drawn with, to the device; returns how many rows there are.
+int gpu_rows_upload(struct gpu_context *ctx, const struct engine_step *step, struct error *err);
+// A decode step's tokens into the pass and to the device.
+void gpu_decode_upload(struct gpu_pass *pass, const struct engine_step *step);
+
+// The device's clock into place `which` of the stamps, once all before it is done.
+void gpu_stamp(const struct gpu_context *ctx, int which);
+// Enqueues the end of a step: stamps its logits, counts and draws for `rows` rows, and hands over.
+void gpu_step_end(struct gpu_context *ctx, int rows);
+// Waits for step `number` and fills in *out but for the logits; ids are by row of logits.
+enum status gpu_result(struct gpu_context *ctx, uint64_t number, struct step_result *out,
+                       struct error *err);
+void gpu_wait(struct gpu_context *ctx, struct error *err); // for all that was enqueued
+
+// Decode steps as graphs: whether this model's can be one; runs the pass that was uploaded.
+bool gpu_graph_fits(const struct gpu_context *ctx);
+void gpu_graph_run(struct gpu_pass *pass);
+int gpu_ahead(const void *planned);
+enum status gpu_decode(void *planned, const struct engine_step *first, const struct decode_run *run,
+                       int *made, struct error *err);
 enum status gpu_step(void *planned, const struct engine_step *step, struct step_result *result,
                      struct error *err);
 

@@ -3,6 +3,7 @@
 
 #include <limits.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/str.h"
 #include "engine/model/alibi.h"
@@ -10,6 +11,9 @@
 #include "engine/model/rope.h"
 #include "engine/model/sampler.h"
 #include "engine/model/sizes.h"
+
+// Left free for what the driver takes later: graphs, and the code of kernels at their first launch.
+enum { HEADROOM_BYTES = 128 << 20 };
 
 static int max_int(int a, int b)
 {
@@ -140,6 +144,9 @@ void gpu_buffers_place(struct gpu_cursor *cursor, const struct model_config *con
     b->drawn = gpu_take(cursor, logits, sizeof *b->drawn);
     b->nonfinite = gpu_take(cursor, 1, sizeof *b->nonfinite);
     b->streams = gpu_take(cursor, (size_t)b->batch, sizeof *b->streams);
+    b->candidates = gpu_take(cursor, (size_t)b->batch, (size_t)config->vocab * 8);
+    b->stamps = gpu_take(cursor, 2, sizeof *b->stamps);
+    b->number = gpu_take(cursor, 1, sizeof *b->number);
 }
 
 static size_t context_bytes(const struct model_config *config, const struct scheme *scheme,
@@ -183,9 +190,8 @@ static void host_place(struct gpu_cursor *cursor, const struct model_config *con
     h->ids = gpu_take(cursor, rows, sizeof *h->ids);
     h->wanted = gpu_take(cursor, rows, sizeof *h->wanted);
     h->sequence = gpu_take(cursor, logits, sizeof *h->sequence);
-    h->drawn = gpu_take(cursor, logits, sizeof *h->drawn);
-    h->nonfinite = gpu_take(cursor, 1, sizeof *h->nonfinite);
-    h->stamps = gpu_take(cursor, 3, sizeof *h->stamps);
+    h->ring = gpu_take(cursor, GPU_AHEAD, sizeof *h->ring);
+    h->ring_ids = gpu_take(cursor, GPU_AHEAD * logits, sizeof *h->ring_ids);
     h->logits = gpu_take(cursor, logits, (size_t)config->vocab * sizeof *h->logits);
     if (!config->experts)
         return;
@@ -235,16 +241,16 @@ static enum status memory_take(struct gpu_context *ctx, const struct context_opt
     const struct gpu_model *m = ctx->model;
     char need[32], have[32];
     size_t kv, bytes = context_bytes(&m->config, m->scheme, options, &kv);
+    size_t available = device_memory(m->device).available_bytes;
     struct gpu_cursor host = {0}, placed = {0}, pinned = {0};
-    if (bytes <= device_memory(m->device).available_bytes)
+    if (sat_add(bytes, HEADROOM_BYTES) <= available)
         ctx->memory = device_alloc(m->device, bytes);
     if (!ctx->memory)
-        return FAIL(
-            err, ERR_NOMEM,
-            "KV cache and scratch of %s do not fit: %s available on %s beside the weights",
-            format_bytes((double)bytes, need, sizeof need),
-            format_bytes((double)device_memory(m->device).available_bytes, have, sizeof have),
-            device_info(m->device)->name);
+        return FAIL(err, ERR_NOMEM,
+                    "KV cache and scratch of %s do not fit: %s available on %s beside the weights",
+                    format_bytes((double)bytes, need, sizeof need),
+                    format_bytes((double)available, have, sizeof have),
+                    device_info(m->device)->name);
     placed.base = ctx->memory;
     gpu_buffers_place(&placed, &m->config, m->scheme, options, &ctx->buffers);
     host_place(&host, &m->config, &ctx->buffers, &ctx->host);
@@ -254,6 +260,7 @@ static enum status memory_take(struct gpu_context *ctx, const struct context_opt
         return FAIL(err, ERR_NOMEM, "%s of pinned host memory: refused",
                     format_bytes((double)host.used_bytes, need, sizeof need));
     host_place(&pinned, &m->config, &ctx->buffers, &ctx->host);
+    memset(ctx->host.ring, 0, GPU_AHEAD * sizeof *ctx->host.ring); // no step has arrived
     size_t slots = slot_count(&m->config, &ctx->buffers);
     ctx->chosen = malloc(slots * sizeof *ctx->chosen);
     ctx->shares = malloc(slots * sizeof *ctx->shares);
@@ -298,7 +305,6 @@ void gpu_context_destroy(void *planned)
     device_queue_destroy(ctx->queue);
     cuda_graph_destroy(device, ctx->graph);
     device_free(device, ctx->memory);
-    device_free(device, ctx->candidates);
     cuda_pinned_free(device, ctx->pinned);
     free(ctx->chosen);
     free(ctx->shares);
@@ -306,24 +312,25 @@ void gpu_context_destroy(void *planned)
     free(ctx);
 }
 
+// Whether a graph that draws with `a` draws with `b` as well: streams are in memory.
+static bool draws_alike(const struct sampling *a, const struct sampling *b)
+{
+    return a->temperature == b->temperature && a->top_k == b->top_k && a->top_p == b->top_p;
+}
+
 enum status gpu_context_sample(void *planned, const struct sampling *sampling, struct error *err)
 {
     struct gpu_context *ctx = planned;
     struct device *device = ctx->model->device;
-    size_t bytes = (size_t)ctx->buffers.logit_rows * (size_t)ctx->model->config.vocab * 8;
-    if (sampling->temperature > 0 && !ctx->candidates) {
-        ctx->candidates = device_alloc(device, bytes);
-        if (!ctx->candidates)
-            return FAIL(err, ERR_NOMEM, "%zu bytes for sampling do not fit on %s", bytes,
-                        device_info(device)->name);
-    }
     for (int i = 0; i < ctx->buffers.batch; i++) {
         struct rng stream = sampling_stream(sampling->seed, i);
         TRY(device_copy_in(device, ctx->buffers.streams + i, &stream.state, sizeof stream.state,
                            err));
     }
+    if (!draws_alike(sampling, &ctx->sampling)) {
+        cuda_graph_destroy(device, ctx->graph);
+        ctx->graph = NULL;
+    }
     ctx->sampling = *sampling;
-    cuda_graph_destroy(device, ctx->graph); // it draws the old way
-    ctx->graph = NULL;
     return OK;
 }

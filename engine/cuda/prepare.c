@@ -33,6 +33,7 @@ static enum status find_kernels(struct gpu_model *m, struct error *err)
         .gather = find(CUOP_GATHER, DT_F32, DT_F32, err).gather,
         .rotate = find(CUOP_ROTATE, DT_F32, DT_F32, err).rotate,
         .sample = find(CUOP_SAMPLE, DT_F32, DT_F32, err).sample,
+        .advance = find(CUOP_ADVANCE, DT_F32, DT_F32, err).advance,
         .stamp = find(CUOP_STAMP, DT_F32, DT_F32, err).stamp,
     };
     return err->code;
@@ -118,4 +119,6 @@ const struct backend cuda_backend = {
     .context_destroy = gpu_context_destroy,
     .sample = gpu_context_sample,
     .step = gpu_step,
+    .ahead = gpu_ahead,
+    .decode = gpu_decode,
 };

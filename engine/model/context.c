@@ -15,6 +15,8 @@ struct context {
     int *positions; // (batch) where each span of the step begins
     int *step_of;   // (batch) the last step that named this sequence, to find one named twice
     int step;
+    struct span *spans; // (batch) of a decode run's next step
+    int32_t *drawn;     // (batch) their tokens
 };
 
 static enum status options_check(const struct context_options *o, const struct model_config *config,
@@ -44,7 +46,9 @@ static struct context *context_alloc(int batch)
     ctx->lengths = calloc((size_t)batch, sizeof *ctx->lengths);
     ctx->positions = calloc((size_t)batch, sizeof *ctx->positions);
     ctx->step_of = calloc((size_t)batch, sizeof *ctx->step_of);
-    if (ctx->lengths && ctx->positions && ctx->step_of)
+    ctx->spans = calloc((size_t)batch, sizeof *ctx->spans);
+    ctx->drawn = calloc((size_t)batch, sizeof *ctx->drawn);
+    if (ctx->lengths && ctx->positions && ctx->step_of && ctx->spans && ctx->drawn)
         return ctx;
     context_destroy(ctx);
     return NULL;
@@ -79,6 +83,8 @@ void context_destroy(struct context *ctx)
     free(ctx->lengths);
     free(ctx->positions);
     free(ctx->step_of);
+    free(ctx->spans);
+    free(ctx->drawn);
     free(ctx);
 }
 
@@ -107,6 +113,11 @@ void context_truncate(struct context *ctx, int sequence, int length)
 uint64_t context_clock_ns(const struct context *ctx)
 {
     return device_now_ns(ctx->model->device);
+}
+
+struct device_clock_tie context_clock_tie(const struct context *ctx)
+{
+    return device_clock_tie(ctx->model->device);
 }
 
 uint64_t context_wait_ns(const struct context *ctx)
@@ -164,20 +175,86 @@ static enum status step_check(struct context *ctx, const struct span *spans, int
     return OK;
 }
 
-enum status context_step(struct context *ctx, const struct span *spans, int span_count,
-                         enum phase phase, struct step_result *result, struct error *err)
+static struct engine_step step_of(const struct context *ctx, const struct span *spans,
+                                  int span_count, enum phase phase)
 {
-    *result = (struct step_result){0};
-    TRY(step_check(ctx, spans, span_count, err));
-    struct engine_step step = {
+    return (struct engine_step){
         .spans = spans,
         .positions = ctx->positions,
         .span_count = span_count,
         .phase = phase,
         .observer = ctx->observer,
     };
+}
+
+enum status context_step(struct context *ctx, const struct span *spans, int span_count,
+                         enum phase phase, struct step_result *result, struct error *err)
+{
+    *result = (struct step_result){0};
+    TRY(step_check(ctx, spans, span_count, err));
+    struct engine_step step = step_of(ctx, spans, span_count, phase);
     TRY(ctx->model->backend->step(ctx->planned, &step, result, err));
     for (int i = 0; i < span_count; i++)
         ctx->lengths[spans[i].sequence] += spans[i].count;
     return OK;
+}
+
+// ---- runs of decode steps ------------------------------------------------------------------------------
+
+static enum status run_check(struct context *ctx, const struct decode_run *run, struct error *err)
+{
+    if (run->steps < 1)
+        return FAIL(err, ERR_USAGE, "a decode run of %d steps (at least 1)", run->steps);
+    TRY(step_check(ctx, run->spans, run->span_count, err));
+    for (int i = 0; i < run->span_count; i++) {
+        const struct span *span = &run->spans[i];
+        int left = ctx->options.positions - ctx->positions[i];
+        if (span->count != 1 || !span->sample || span->logits != LOGITS_NONE)
+            return FAIL(err, ERR_USAGE,
+                        "sequence %d: a span of a decode run has one token, draws, and hands over "
+                        "no logits",
+                        span->sequence);
+        if (run->steps > left)
+            return FAIL(err, ERR_USAGE, "sequence %d: %d positions are left, the run has %d steps",
+                        span->sequence, left, run->steps);
+    }
+    return OK;
+}
+
+int context_ahead(const struct context *ctx)
+{
+    const struct backend *b = ctx->model->backend;
+    return b->ahead && !ctx->observer ? b->ahead(ctx->planned) : 0;
+}
+
+static enum status run_by_steps(struct context *ctx, const struct decode_run *run, int *made,
+                                struct error *err)
+{
+    for (int i = 0; i < run->span_count; i++) {
+        ctx->drawn[i] = run->spans[i].tokens[0];
+        ctx->spans[i] = run->spans[i];
+        ctx->spans[i].tokens = &ctx->drawn[i];
+    }
+    for (bool more = true; more && *made < run->steps;) {
+        struct step_result result;
+        TRY(context_step(ctx, ctx->spans, run->span_count, PHASE_DECODE, &result, err));
+        for (int i = 0; i < run->span_count; i++)
+            ctx->drawn[i] = result.ids[i] < 0 ? 0 : result.ids[i];
+        more = run->done(run->user, (*made)++, &result);
+    }
+    return OK;
+}
+
+enum status context_decode(struct context *ctx, const struct decode_run *run, int *made,
+                           struct error *err)
+{
+    *made = 0;
+    TRY(run_check(ctx, run, err));
+    if (context_ahead(ctx) == 0)
+        return run_by_steps(ctx, run, made, err);
+    struct engine_step first = step_of(ctx, run->spans, run->span_count, PHASE_DECODE);
+    enum status status = ctx->model->backend->decode(ctx->planned, &first, run, made, err);
+    for (int i = 0; i < run->span_count; i++)
+        ctx->lengths[run->spans[i].sequence] += *made;
+    return status;
 }

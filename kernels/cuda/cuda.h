@@ -181,7 +181,7 @@ size_t cuda_attention_bytes(int rows, int heads, int head_dim, int positions);
  * Weights are summed as integers of 2^-40 of the largest, in any order the same: a draw that falls within 2^-23
  * of a boundary in that unit may differ from the host's sum of doubles.
  * nonfinite: one counter, to which logits that are NaN or infinite are added
- * scratch: (rows, vocab) of 8 bytes */
+ * scratch: (sequences, vocab) of 8 bytes; no sequence is drawn for twice in one job */
 struct cuda_sample {
     const float *logits;
     const int32_t *sequence;
@@ -194,6 +194,32 @@ struct cuda_sample {
     int top_k;
 };
 typedef void cuda_sample_fn(const struct cuda_sample *job, void *stream);
+
+// What a step hands over to the host, in memory that both see.
+struct cuda_arrival {
+    uint64_t number; // of the step, from 1; written last
+    uint64_t begin_ns, logits_ns, end_ns, nonfinite;
+};
+
+/* The end of a step. It hands over what was drawn, in the ring's slot (*number % slots), and makes it the next step's
+ * input.
+ * drawn: (rows); ids, tokens: of the pass. ids[i] = drawn[i], or 0 where that is negative, and tokens[i].position
+ *   moves on by one, for i < next
+ * stamps: begin and logits; *nonfinite becomes 0; *number grows by one
+ * ring: (slots) and ring_ids: (slots, ld), pinned */
+struct cuda_advance {
+    const int32_t *drawn;
+    int32_t *ids;
+    struct cuda_token *tokens;
+    const uint64_t *stamps;
+    unsigned long long *nonfinite;
+    uint64_t *number;
+    struct cuda_arrival *ring;
+    int32_t *ring_ids;
+    size_t ld;
+    int rows, next, slots;
+};
+typedef void cuda_advance_fn(const struct cuda_advance *job, void *stream);
 
 // ---- bandwidth -------------------------------------------------------------------------------------------
 
@@ -227,6 +253,7 @@ union cuda_fn {
     cuda_rotate_fn *rotate;
     cuda_attention_fn *attention;
     cuda_sample_fn *sample;
+    cuda_advance_fn *advance;
     cuda_stream_fn *stream;
     cuda_stamp_fn *stamp;
 };
@@ -243,6 +270,7 @@ enum cuda_op {
     CUOP_ROTATE, // and KV append
     CUOP_ATTENTION,
     CUOP_SAMPLE,
+    CUOP_ADVANCE,
     CUOP_READ,
     CUOP_COPY,
     CUOP_TRIAD,

@@ -180,7 +180,7 @@ __global__ void __launch_bounds__(THREADS) k_sample(const cuda_sample job)
             u = (double)(draw((u64 *)&job.streams[sequence]) >> 11) * 0x1p-53;
         __syncthreads();
         if (!isinf(logits[greedy]))
-            id = drawn(job, logits, (u64 *)job.scratch + (size_t)row * job.vocab, logits[greedy], u, bins);
+            id = drawn(job, logits, (u64 *)job.scratch + (size_t)sequence * job.vocab, logits[greedy], u, bins);
     }
     if (threadIdx.x == 0)
         job.id[row] = id;

@@ -19,6 +19,7 @@ static struct {
     char name[64];
     int contexts, streams, modules, pinned, blocks, graphs, execs; // alive
     int launches;
+    int busy; // questions until a stream has done its work
     size_t memory, available;
 } script;
 
@@ -181,6 +182,11 @@ static int synchronize(void *stream)
     (void)stream;
     return answer();
 }
+static int query(void *stream)
+{
+    (void)stream;
+    return script.busy-- > 0 ? 600 : answer();
+}
 static int capture(void *stream, int mode)
 {
     (void)stream;
@@ -263,12 +269,12 @@ static int launch(void *function, unsigned gx, unsigned gy, unsigned gz, unsigne
 }
 
 static const struct cuda_driver driver = {
-    init,          version,        error_string, get_count,     get_device,     get_name,
-    total_mem,     attribute,      retain,       release,       set_current,    mem_info,
-    mem_alloc,     mem_free,       host_alloc,   host_free,     copy_in,        copy_out,
-    copy_in_async, copy_out_async, set_bytes,    stream_create, stream_destroy, synchronize,
-    capture,       end_capture,    instantiate,  graph_launch,  exec_destroy,   graph_destroy,
-    module_load,   module_unload,  get_function, launch,
+    init,          version,        error_string,  get_count,     get_device,     get_name,
+    total_mem,     attribute,      retain,        release,       set_current,    mem_info,
+    mem_alloc,     mem_free,       host_alloc,    host_free,     copy_in,        copy_out,
+    copy_in_async, copy_out_async, set_bytes,     stream_create, stream_destroy, synchronize,
+    query,         capture,        end_capture,   instantiate,   graph_launch,   exec_destroy,
+    graph_destroy, module_load,    module_unload, get_function,  launch,
 };
 
 static int reset(void **state)
@@ -459,6 +465,16 @@ static void test_queues_and_graphs(void **state)
     script.calls = 0;
     script.fail_at = 1;
     assert_int_equal(device_queue_wait(queue, &err), ERR_IO);
+    struct error none = {0};
+    bool idle = true;
+    script.busy = 1; // it works, then it has done its work
+    assert_int_equal(cuda_queue_idle(queue, &idle, &none), OK);
+    assert_false(idle);
+    assert_int_equal(cuda_queue_idle(queue, &idle, &none), OK);
+    assert_true(idle);
+    script.fail_at = script.calls + 1;
+    assert_int_equal(cuda_queue_idle(queue, &idle, &err), ERR_IO);
+    assert_false(idle);
     assert_non_null(strstr(err.message, "work on it failed: illegal address"));
     device_queue_destroy(queue);
     device_close(device);

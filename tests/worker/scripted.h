@@ -32,11 +32,14 @@ static inline uint64_t token_takes_ns(int token)
 struct script {
     uint64_t now_ns, wait_ns;
     uint64_t jump_ns;   // of the clock, whenever it is read in a pause
+    uint64_t gap_ns;    // before each timed decode step, on the timeline
     bool unread;        // a timed step has ended, and nobody has read the clock since
     int token;          // the next that a timed decode step makes
     int prompt_tokens;  // positions of the prompt that ran
     int begun;          // repetitions and resets
+    int ahead, runs;    // of decode: steps under way at once; calls
     int steps, untimed; // timed steps; the others
+    int ties;           // looks at the clocks' tie
     int probes, states; // probes of the bandwidth, and of the machine's state
     double rate;        // that the next bandwidth probe sees
     int32_t ids[8];
@@ -67,6 +70,7 @@ static inline enum status script_step(void *run, const struct span *spans, int c
     if (s->unread) // nobody has stopped the timeline: the pause is on it
         s->now_ns += s->jump_ns;
     s->unread = false;
+    s->now_ns += timed && !prompt ? s->gap_ns : 0;
     *result = (struct step_result){.ids = s->ids, .begin_ns = s->now_ns};
     if (!timed) {
         s->untimed++;
@@ -89,6 +93,37 @@ static inline enum status script_step(void *run, const struct span *spans, int c
     result->logits_ns = s->now_ns - LOGITS_BEFORE_NS;
     result->end_ns = s->now_ns;
     return OK;
+}
+
+// Steps that run ahead follow each other at once, and results come when `ahead` of them are under way.
+static inline enum status script_decode(void *run, const struct decode_run *decode, int *made,
+                                        struct error *err)
+{
+    struct script *s = run;
+    int limit = decode->steps;
+    s->runs++;
+    for (*made = 0; *made < limit;) {
+        struct step_result result;
+        s->unread = s->unread && *made == 0; // the steps of a run wait for nobody
+        script_step(run, decode->spans, decode->span_count, PHASE_DECODE, &result, err);
+        bool more = decode->done(decode->user, (*made)++, &result);
+        if (!more && limit > *made + s->ahead)
+            limit = *made + s->ahead;
+    }
+    return OK;
+}
+
+static inline int script_ahead(const void *run)
+{
+    return ((const struct script *)run)->ahead;
+}
+
+static inline struct device_clock_tie script_tie(const void *run)
+{
+    struct script *s = (struct script *)(uintptr_t)run;
+    s->ties++;
+    return (struct device_clock_tie){.ahead_ns = 1000 * s->ties * s->ties,
+                                     .uncertain_ns = (uint64_t)(500 - s->ties)};
 }
 
 static inline void script_truncate(void *run, int sequence, int length)
@@ -130,8 +165,11 @@ static const struct bench_engine SCRIPTED = {
     .begin = script_begin,
     .close = script_close,
     .step = script_step,
+    .decode = script_decode,
+    .ahead = script_ahead,
     .truncate = script_truncate,
     .clock_ns = script_clock_ns,
+    .clock_tie = script_tie,
     .wait_ns = script_wait_ns,
     .observe = script_observe,
 };

@@ -77,6 +77,74 @@ static void pauses_are_cut_out(void **state)
     }
 }
 
+// Steps that run ahead are one run between two pauses. It ends 25 ms after it began, at the 25th step, and with the
+// three that were under way then.
+static void runs_lie_between_pauses(void **state)
+{
+    (void)state;
+    struct job_cell cell = cell_of(BATCH, GEN);
+    static const struct {
+        bool canaries;
+        int looks, untimed;
+    } cases[] = {{false, 0, 0}, {true, 2, 1 + 2}}; // looks before tokens 1 and 29
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct script script = {.now_ns = 5, .jump_ns = SECOND, .ahead = 3};
+        struct subject s;
+        struct repetition r;
+        scripted_subject(&script, &cell, &SCRIPTED, &s);
+        repeat(&s, cases[i].canaries, &r);
+        assert_token_times(&s);
+        assert_int_equal(script.runs, 2);
+        assert_int_equal(script.steps, CHUNKS + GEN - 1);
+        assert_int_equal(script.untimed, cases[i].untimed);
+        assert_int_equal(s.look_count, cases[i].looks);
+        if (cases[i].canaries)
+            assert_int_equal(s.looks[1].at_ns, comes_at(28));
+        for (int t = 1; t < GEN; t++) // each token is what its own step drew
+            assert_int_equal(s.ids[t], 10 * (t + 1));
+        assert_true(r.decode_wait_ns == (GEN - 1) * STEP_WAIT_NS);
+        scripted_fini(&s);
+    }
+}
+
+// The time between steps is what pauses leave of it, in single steps and in runs.
+static void time_between_steps(void **state)
+{
+    (void)state;
+    struct job_cell cell = cell_of(BATCH, GEN);
+    for (int ahead = 0; ahead <= 3; ahead += 3) {
+        struct script script = {.jump_ns = SECOND, .gap_ns = 5000, .ahead = ahead};
+        struct subject s;
+        struct repetition r;
+        scripted_subject(&script, &cell, &SCRIPTED, &s);
+        repeat(&s, true, &r);
+        assert_true(r.between_ns == 5000 * (GEN - 1));
+        json_t *m = repetition_metrics(&s, &r);
+        double decode_ns = (double)(comes_at(GEN - 1) - comes_at(0)) + 5000 * (GEN - 1);
+        assert_close(metric_value(m, METRIC_BETWEEN, "decode"), 5000 * (GEN - 1) / decode_ns);
+        json_decref(m);
+        scripted_fini(&s);
+    }
+}
+
+// The clocks are tied before and after: looks k are 500 - k ns uncertain, and the device's is 1000 k k ns ahead.
+static void clocks_are_tied_around(void **state)
+{
+    (void)state;
+    struct job_cell cell = cell_of(1, 3);
+    struct script script = {.jump_ns = SECOND};
+    struct subject s;
+    struct repetition r;
+    scripted_subject(&script, &cell, &SCRIPTED, &s);
+    repeat(&s, false, &r);
+    json_t *noise = repetition_noise(&s, &r);
+    assert_int_equal(script.ties, 2);
+    assert_close(metric_value(noise, NOISE_CLOCK_TIE, NULL), 499);
+    assert_close(metric_value(noise, NOISE_CLOCK_DRIFT, NULL), 3000);
+    json_decref(noise);
+    scripted_fini(&s);
+}
+
 static uint64_t unknown_wait_ns(const void *run)
 {
     (void)run;
@@ -227,6 +295,7 @@ static void one_token_has_no_gaps(void **state)
     assert_null(metric_row(m, METRIC_TPOT, NULL));
     assert_null(metric_row(m, METRIC_DECODE_TPS, NULL));
     assert_null(metric_row(m, METRIC_ITL_P50, NULL));
+    assert_null(metric_row(m, METRIC_BETWEEN, NULL));
     assert_null(metric_row(m, METRIC_WAIT, "decode"));
     json_decref(m);
     scripted_fini(&s);
@@ -377,6 +446,7 @@ static void token_times_are_enough(void **state)
     assert_true(isnan(metric_value(m, METRIC_PREFILL_TPS, "prefill")));
     assert_true(isnan(metric_value(m, METRIC_WAIT, "prefill")));
     assert_true(isnan(metric_value(m, METRIC_WAIT, "decode")));
+    assert_true(isnan(metric_value(m, METRIC_BETWEEN, "decode")));
     json_decref(m);
     scripted_fini(&s);
 }
@@ -385,6 +455,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pauses_are_cut_out),
+        cmocka_unit_test(runs_lie_between_pauses),
+        cmocka_unit_test(time_between_steps),
+        cmocka_unit_test(clocks_are_tied_around),
         cmocka_unit_test(unknown_waits_are_not_measured),
         cmocka_unit_test(canaries_keep_their_distance),
         cmocka_unit_test(bandwidth_is_the_mean_over_the_decode),
