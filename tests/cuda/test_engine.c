@@ -5,7 +5,6 @@
 #include "tests/cuda/gpu.h"
 
 #include "tests/engine/golden.h"
-#include "tests/engine/runs.h"
 
 static void check_model(const char *name, const char *scheme, double bound)
 {
@@ -131,30 +130,6 @@ static void test_same_bits(void **state)
     }
 }
 
-// Runs of steps enqueued ahead make the bits of single steps.
-static void test_runs_equal_steps(void **state)
-{
-    (void)state;
-    NEED_GPU();
-    static const struct {
-        const char *path, *scheme;
-        enum dtype kv;
-    } cases[] = {{MODELS "llama-gqa3", "f32", DT_F32},     {MODELS "gemma2", "bf16", DT_BF16},
-                 {MODELS "mixtral", "bf16", DT_BF16}, // steps, not ahead
-                 {"models/reference", "bf16", DT_BF16},    {"models/reference", "int8", DT_I8},
-                 {"models/reference", "int4-rtn", DT_F16}, {"models/reference", "fp8", DT_F8E4M3}};
-    static const struct sampling greedy = {.top_p = 1}, drawn = {0.8f, 40, 0.9f, 7};
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct model *model = load(cases[i].path, cases[i].scheme, gpu);
-        for (int again = 0; again < 3; again++) {
-            check_runs(cases[i].path, model, cases[i].kv, &greedy);
-            check_runs(cases[i].path, model, cases[i].kv, &drawn);
-        }
-        model_destroy(model);
-        print_message("%-32s %-9s runs equal steps\n", cases[i].path, cases[i].scheme);
-    }
-}
-
 static uint64_t observed_bytes, observed_events, observed_begin;
 static void observe(void *user, const struct engine_event *event)
 {
@@ -189,9 +164,11 @@ static void test_observer_and_refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_f32_logits),        cmocka_unit_test(test_bf16_logits),
-        cmocka_unit_test(test_quantized_folders), cmocka_unit_test(test_same_bits),
-        cmocka_unit_test(test_runs_equal_steps),  cmocka_unit_test(test_observer_and_refusals),
+        cmocka_unit_test(test_f32_logits),
+        cmocka_unit_test(test_bf16_logits),
+        cmocka_unit_test(test_quantized_folders),
+        cmocka_unit_test(test_same_bits),
+        cmocka_unit_test(test_observer_and_refusals),
     };
     return cmocka_run_group_tests(tests, gpu_setup, gpu_teardown);
 }

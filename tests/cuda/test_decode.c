@@ -1,0 +1,73 @@
+// test_decode.c - decode runs on a GPU, enqueued ahead of the host: the bits of single steps, and clocks that are tied.
+#include "tests/cuda/gpu.h"
+
+#include "tests/engine/runs.h"
+
+// Runs of steps enqueued ahead make the bits of single steps.
+static void test_runs_equal_steps(void **state)
+{
+    (void)state;
+    NEED_GPU();
+    static const struct {
+        const char *path, *scheme;
+        enum dtype kv;
+    } cases[] = {{MODELS "llama-gqa3", "f32", DT_F32},     {MODELS "gemma2", "bf16", DT_BF16},
+                 {MODELS "mixtral", "bf16", DT_BF16}, // steps, not ahead
+                 {"models/reference", "bf16", DT_BF16},    {"models/reference", "int8", DT_I8},
+                 {"models/reference", "int4-rtn", DT_F16}, {"models/reference", "fp8", DT_F8E4M3}};
+    static const struct sampling greedy = {.top_p = 1}, drawn = {0.8f, 40, 0.9f, 7};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct model *model = load(cases[i].path, cases[i].scheme, gpu);
+        for (int again = 0; again < 3; again++) {
+            check_runs(cases[i].path, model, cases[i].kv, &greedy);
+            check_runs(cases[i].path, model, cases[i].kv, &drawn);
+        }
+        model_destroy(model);
+        print_message("%-32s %-9s runs equal steps\n", cases[i].path, cases[i].scheme);
+    }
+}
+
+static bool count_steps(void *user, int step, const struct step_result *result)
+{
+    struct step_result *last = user;
+    if (step > 0) // one after the other, with no more than a graph's launch between them
+        assert_true(result->begin_ns >= last->end_ns);
+    *last = *result;
+    return true;
+}
+
+// Runs until the caches are full, again and again: the ring goes round, and no step is lost.
+static void test_long_runs(void **state)
+{
+    (void)state;
+    NEED_GPU();
+    enum { POSITIONS = 3000 };
+    struct error err = {0};
+    struct model *model = load(MODELS "llama-gqa3", "bf16", gpu);
+    struct context *ctx = context_of(
+        model,
+        (struct context_options){.batch = 1, .positions = POSITIONS, .chunk = 1, .kv = DT_BF16});
+    int32_t token = 1;
+    struct span span = {.count = 1, .tokens = &token, .sample = true};
+    struct step_result last = {0};
+    struct decode_run run = {.spans = &span, .span_count = 1, .done = count_steps, .user = &last};
+    assert_true(context_ahead(ctx) > 0);
+    for (run.steps = 1; run.steps <= POSITIONS; run.steps = run.steps * 3 + 1) {
+        int made = 0;
+        context_reset(ctx);
+        expect_ok(context_decode(ctx, &run, &made, &err), &err, "context_decode");
+        assert_int_equal(made, run.steps);
+        assert_int_equal(context_length(ctx, 0), run.steps);
+    }
+    context_destroy(ctx);
+    model_destroy(model);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_runs_equal_steps),
+        cmocka_unit_test(test_long_runs),
+    };
+    return cmocka_run_group_tests(tests, gpu_setup, gpu_teardown);
+}
