@@ -235,22 +235,31 @@ static enum status upload_tables(struct gpu_context *ctx, struct error *err)
     return err->code;
 }
 
+// Whether a context of so many bytes fits beside the weights. The device is asked what it has.
+static enum status room_check(const struct gpu_model *m, size_t bytes, struct error *err)
+{
+    char need[32], have[32];
+    size_t available = device_memory(m->device).available_bytes;
+    if (sat_add(bytes, HEADROOM_BYTES) <= available)
+        return OK;
+    return FAIL(err, ERR_NOMEM,
+                "KV cache and scratch of %s do not fit: %s available on %s beside the weights, of "
+                "which the driver keeps %s",
+                format_bytes((double)bytes, need, sizeof need),
+                format_bytes((double)available, have, sizeof have), device_info(m->device)->name,
+                format_bytes(HEADROOM_BYTES, (char[32]){0}, 32));
+}
+
 static enum status memory_take(struct gpu_context *ctx, const struct context_options *options,
-                               struct error *err)
+                               size_t bytes, struct error *err)
 {
     const struct gpu_model *m = ctx->model;
-    char need[32], have[32];
-    size_t kv, bytes = context_bytes(&m->config, m->scheme, options, &kv);
-    size_t available = device_memory(m->device).available_bytes;
+    char need[32];
     struct gpu_cursor host = {0}, placed = {0}, pinned = {0};
-    if (sat_add(bytes, HEADROOM_BYTES) <= available)
-        ctx->memory = device_alloc(m->device, bytes);
+    ctx->memory = device_alloc(m->device, bytes);
     if (!ctx->memory)
-        return FAIL(err, ERR_NOMEM,
-                    "KV cache and scratch of %s do not fit: %s available on %s beside the weights",
-                    format_bytes((double)bytes, need, sizeof need),
-                    format_bytes((double)available, have, sizeof have),
-                    device_info(m->device)->name);
+        return FAIL(err, ERR_NOMEM, "KV cache and scratch: %s of device memory: refused",
+                    format_bytes((double)bytes, need, sizeof need));
     placed.base = ctx->memory;
     gpu_buffers_place(&placed, &m->config, m->scheme, options, &ctx->buffers);
     host_place(&host, &m->config, &ctx->buffers, &ctx->host);
@@ -277,6 +286,8 @@ enum status gpu_context_create(void *prepared, const struct context_options *opt
 {
     *planned = NULL;
     struct gpu_model *m = prepared;
+    size_t kv, bytes = context_bytes(&m->config, m->scheme, options, &kv);
+    TRY(room_check(m, bytes, err));
     struct gpu_context *ctx = calloc(1, sizeof *ctx);
     if (!ctx)
         return FAIL(err, ERR_NOMEM, "context: %zu bytes", sizeof *ctx);
@@ -288,7 +299,7 @@ enum status gpu_context_create(void *prepared, const struct context_options *opt
     else
         ctx->attention = attention->fn.attention;
     if (err->code || device_queue_create(m->device, &ctx->queue, err) != OK ||
-        memory_take(ctx, options, err) != OK || upload_tables(ctx, err) != OK) {
+        memory_take(ctx, options, bytes, err) != OK || upload_tables(ctx, err) != OK) {
         gpu_context_destroy(ctx);
         return err->code;
     }

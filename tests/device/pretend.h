@@ -15,10 +15,12 @@ static struct {
     unsigned isa;    // of the last device opened
     uint64_t now_ns; // its clock
     uint64_t waits_ns;
-    double rate;   // of probe i: rate * (i + 1)
-    int disturbed; // so many windows more are disturbed, at twice the rate
-    bool fails;    // copies and launches
-} pretend = {.rate = 1e12};
+    double rate;      // of probe i: rate * (i + 1)
+    int disturbed;    // so many windows more are disturbed, at twice the rate
+    bool fails;       // copies and launches
+    size_t available; // memory
+    int allocated;    // how often memory was asked for
+} pretend = {.rate = 1e12, .available = 1 << 19};
 
 enum { PRETEND_MEMORY = 1 << 20 };
 
@@ -80,12 +82,13 @@ static void pretend_wait_reset(struct device *device)
 static struct device_memory pretend_memory(const struct device *device)
 {
     (void)device;
-    return (struct device_memory){PRETEND_MEMORY, PRETEND_MEMORY / 2};
+    return (struct device_memory){PRETEND_MEMORY, pretend.available};
 }
 
 static void *pretend_alloc(struct device *device, size_t bytes)
 {
     (void)device;
+    pretend.allocated++;
     return bytes > PRETEND_MEMORY ? NULL : malloc(bytes);
 }
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "engine/cuda/cuda.h"
+#include "tests/device/pretend.h"
 
 static struct model_config small_config(void)
 {
@@ -146,6 +147,26 @@ static void test_every_tensor_is_met_once(void **state)
     check_walk(&c, 2 * (2 + 1 + 2 * 5 + 3) + 1);
 }
 
+// A context that does not fit into what the device has free is refused before any of it is taken.
+static void test_no_room(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct device_options options = {.isa = ISA_ALL};
+    struct scheme scheme = gpu_scheme("bf16");
+    struct gpu_model m = {.config = small_config(), .scheme = &scheme};
+    struct context_options cell = {.batch = 4, .positions = 512, .chunk = 64, .kv = DT_BF16};
+    void *planned = &m;
+    assert_int_equal(device_open("cuda:0", &options, &m.device, &err), OK);
+    pretend.available = 100 << 20; // enough for it, and not for the driver's own beside it
+    pretend.allocated = 0;
+    assert_int_equal(gpu_context_create(&m, &cell, &planned, &err), ERR_NOMEM);
+    assert_null(planned);
+    assert_non_null(strstr(err.message, "do not fit: 100 MiB available on cuda:0"));
+    assert_int_equal(pretend.allocated, 0);
+    device_close(m.device);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -153,6 +174,7 @@ int main(void)
         cmocka_unit_test(test_context),
         cmocka_unit_test(test_sizes_that_overflow),
         cmocka_unit_test(test_every_tensor_is_met_once),
+        cmocka_unit_test(test_no_room),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
