@@ -158,7 +158,7 @@ struct gpu_buffers {
     int32_t *sequence, *drawn;
     unsigned long long *nonfinite;
     uint64_t *streams; // (batch)
-    void *candidates;  // (batch, vocab) of 8 bytes: what sampling sorts
+    void *candidates;  // (batch, vocab) of 8 bytes: weights that ids are drawn by
     uint64_t *stamps;  // begin, logits
     uint64_t *number;  // steps that have ended
 
