@@ -59,6 +59,9 @@ static void test_long_runs(void **state)
         assert_int_equal(made, run.steps);
         assert_int_equal(context_length(ctx, 0), run.steps);
     }
+    struct engine_observer observer = {0};
+    context_observe(ctx, &observer); // observed steps are never ahead of who observes them
+    assert_int_equal(context_ahead(ctx), 0);
     context_destroy(ctx);
     model_destroy(model);
 }
