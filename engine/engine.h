@@ -439,7 +439,7 @@ struct step_result {
     // (rows, vocab) f32: the rows that spans asked for, in span order. NULL when none did.
     const float *logits;
     int64_t nonfinite; // NaN and infinite logits among all rows made, for the host or for sampling
-    // On the clock of context_clock_ns: the step's begin, its logits complete, its ids drawn.
+    // On the clock of context_clock_ns: the step's begin, its logits complete, its ids drawn and handed over.
     uint64_t begin_ns, logits_ns, end_ns;
 };
 

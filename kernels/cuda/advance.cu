@@ -11,8 +11,6 @@ enum { THREADS = 128 };
 
 __global__ void __launch_bounds__(THREADS) k_advance(const cuda_advance job)
 {
-    uint64_t now;
-    asm volatile("mov.u64 %0, %globaltimer;" : "=l"(now));
     const uint64_t number = *job.number;
     const int slot = (int)(number % (uint64_t)job.slots);
     for (int i = threadIdx.x; i < job.rows; i += THREADS)
@@ -25,6 +23,8 @@ __global__ void __launch_bounds__(THREADS) k_advance(const cuda_advance job)
     __syncthreads();
     if (threadIdx.x != 0)
         return;
+    uint64_t now; // the ids are the host's: the step ends here
+    asm volatile("mov.u64 %0, %globaltimer;" : "=l"(now));
     cuda_arrival *arrival = job.ring + slot;
     arrival->begin_ns = job.stamps[0];
     arrival->logits_ns = job.stamps[1];
