@@ -14,6 +14,7 @@
 #include "base/stat.h"
 #include "base/str.h"
 #include "kernels/check.h"
+#include "kernels/cuda/bench.h"
 
 enum {
     SAMPLES = 15,
@@ -122,17 +123,33 @@ static enum status bench_kernel(const struct kernel *kernel, const struct settin
     return OK;
 }
 
-enum status kernel_bench(const char *pattern, struct device *device, size_t cache_bytes,
-                         kernel_bench_report *report, void *user, struct error *err)
+// Every row that matches, one after another: on the host's threads, or on the queue of a GPU.
+static enum status bench_rows(const char *pattern, struct device *device, const struct setting *set,
+                              const struct cuda_bench *gpu, struct error *err)
 {
-    const struct setting set = {device_pool(device), cache_bytes, report, user};
     size_t count, matched = 0;
     const struct kernel *table = kernel_table(&count);
     for (size_t i = 0; i < count; i++) {
         if (!kernel_runs_on(&table[i], device_target(device)) || !str_glob(pattern, table[i].name))
             continue;
         matched++;
-        TRY(bench_kernel(&table[i], &set, err));
+        if (table[i].where == DEVICE_CUDA)
+            TRY(cuda_bench_row(gpu, &table[i], set->report, set->user, err));
+        else
+            TRY(bench_kernel(&table[i], set, err));
     }
     return matched ? OK : kernel_none_matches(pattern, device, err);
+}
+
+enum status kernel_bench(const char *pattern, struct device *device, size_t cache_bytes,
+                         kernel_bench_report *report, void *user, struct error *err)
+{
+    const struct setting set = {device_pool(device), cache_bytes, report, user};
+    struct cuda_bench gpu = {0};
+    bool on_gpu = device_info(device)->kind == DEVICE_CUDA;
+    if (!on_gpu || cuda_bench_open(&gpu, device, cache_bytes, err) == OK)
+        bench_rows(pattern, device, &set, &gpu, err);
+    if (on_gpu)
+        cuda_bench_close(&gpu);
+    return err->code;
 }

@@ -75,23 +75,33 @@ static void run_guarded(struct check_case *c)
     kernel_check_release(c);
 }
 
-void kernel_check_row(const struct kernel *row, const struct kernel *ref, uint64_t seed,
-                      struct kernel_check_result *result)
+void kernel_check_begin(struct check_case *c, const struct kernel *row, const struct kernel *ref,
+                 uint64_t seed, int index, struct kernel_check_result *result)
 {
     static const enum check_mode modes[] = {CHECK_PLAIN, CHECK_EXTREME, CHECK_PLAIN,
                                             CHECK_INFINITE};
+    c->kernel = row;
+    c->ref = ref;
+    c->result = result;
+    c->seed = seed;
+    c->index = index;
+    c->mode = modes[index % 4];
+    c->rng = (struct rng){rng_hash(seed ^ rng_hash((uint64_t)index))};
+    c->failed = false;
+    c->shape[0] = '\0';
+}
+
+void kernel_check_row(const struct kernel *row, const struct kernel *ref, uint64_t seed, int cases,
+                      struct kernel_check_result *result)
+{
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_NODEFER}, before[CAUGHT];
     sigemptyset(&action.sa_mask);
     for (int i = 0; i < CAUGHT; i++)
         sigaction(caught[i], &action, &before[i]);
     *result = (struct kernel_check_result){.kernel = row};
-    // Cases draw from the seed and their index alone, so that all variants see the same.
-    struct check_case c = {.kernel = row, .ref = ref, .result = result, .seed = seed};
-    for (c.index = 0; c.index < CHECK_CASES; c.index++) {
-        c.mode = modes[c.index % 4];
-        c.rng = (struct rng){rng_hash(seed ^ rng_hash((uint64_t)c.index))};
-        c.failed = false;
-        c.shape[0] = '\0';
+    struct check_case c = {0};
+    for (int i = 0; i < cases; i++) {
+        kernel_check_begin(&c, row, ref, seed, i, result);
         run_guarded(&c);
         result->cases++;
     }

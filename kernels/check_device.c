@@ -4,6 +4,7 @@
 #include "kernels/check.h"
 
 #include "base/str.h"
+#include "kernels/cuda/check.h"
 
 enum status kernel_none_matches(const char *pattern, const struct device *device, struct error *err)
 {
@@ -13,7 +14,16 @@ enum status kernel_none_matches(const char *pattern, const struct device *device
                 device_isa_text(info->kind, info->isa, tiers, sizeof tiers), pattern);
 }
 
-enum status kernel_check(const char *pattern, struct device *device, uint64_t seed,
+static enum status check_row(const struct kernel *row, struct device *device, uint64_t seed,
+                             int cases, struct kernel_check_result *result, struct error *err)
+{
+    if (row->where == DEVICE_CUDA)
+        return cuda_check_row(row, device, seed, cases, result, err);
+    kernel_check_row(row, kernel_reference(row->op, row->w, row->x), seed, cases, result);
+    return OK;
+}
+
+enum status kernel_check(const char *pattern, struct device *device, uint64_t seed, int cases,
                          kernel_check_report *report, void *user, struct error *err)
 {
     size_t count, matched = 0;
@@ -23,9 +33,11 @@ enum status kernel_check(const char *pattern, struct device *device, uint64_t se
         if (!kernel_runs_on(&table[i], device_target(device)) || !str_glob(pattern, table[i].name))
             continue;
         matched++;
-        kernel_check_row(&table[i], kernel_reference(table[i].op, table[i].w, table[i].x), seed,
-                         &result);
+        enum status status =
+            check_row(&table[i], device, seed, cases ? cases : CHECK_CASES, &result, err);
         report(user, &result);
+        if (status != OK)
+            return status;
     }
     return matched ? OK : kernel_none_matches(pattern, device, err);
 }

@@ -17,6 +17,7 @@
 
 #include "base/status.h"
 #include "device/device.h"
+#include "kernels/cuda/launchers.h"
 
 // ---- element types and packed weights ------------------------------------------------------------
 
@@ -73,6 +74,18 @@ enum kernel_op {
     KOP_COPY,
     KOP_TRIAD,
     KOP_PEAK, // register-resident arithmetic of one datapath
+
+    // Operations that only GPUs have; kernels/cuda/cuda.h defines their jobs. KOP_ADD, KOP_SOFTCAP and
+    // KOP_ATTENTION have jobs there too.
+    KOP_LINEAR, // a product of any number of tokens
+    KOP_NORM,   // RMS, LayerNorm or none, cast to an activation type
+    KOP_ACTIVATE,
+    KOP_EMBED,
+    KOP_GATHER,
+    KOP_ROTATE, // and append to the KV cache
+    KOP_SAMPLE,
+    KOP_ADVANCE, // the end of a step
+    KOP_STAMP,   // the device's clock
     KOP_COUNT
 };
 
@@ -195,6 +208,7 @@ union kernel_fn {
     k_attention_fn *attention;
     k_stream_fn *stream;
     k_peak_fn *peak;
+    union cuda_fn cuda; // of rows whose `where` is DEVICE_CUDA
 };
 
 // ---- the registry ------------------------------------------------------------------------------------
@@ -203,6 +217,7 @@ union kernel_fn {
 enum kernel_layout {
     LAYOUT_NONE,    // the operation reads no packed weights
     LAYOUT_PANEL16, // panels of PANEL_ROWS output rows, above
+    LAYOUT_TILE16,  // tiles of 16 output rows for tensor cores: kernels/cuda/pack.h
 };
 
 // The largest tile of a product: output panels by tokens. Zeros: the variant knows no tiles.
@@ -253,10 +268,11 @@ struct kernel_check_result {
 };
 typedef void kernel_check_report(void *user, const struct kernel_check_result *result);
 
-// Checks every row whose name matches `pattern` (glob) and that runs on the device. Buffers have guard bytes
-// and guard pages; SIGILL, SIGSEGV and SIGBUS are caught and attributed to the row. Prints nothing.
-// Returns OK whatever the rows do: failures are in the results. Errors: ERR_USAGE when nothing matches.
-enum status kernel_check(const char *pattern, struct device *device, uint64_t seed,
+// Checks every row whose name matches `pattern` (glob) and that runs on the device, in `cases` cases each (0: as
+// many as are good for a proof). Buffers have guard bytes, on the host guard pages too; SIGILL, SIGSEGV and SIGBUS
+// are caught and attributed to the row. Prints nothing. Returns OK whatever the rows do: failures are in the
+// results. Errors: ERR_USAGE when nothing matches; ERR_IO when a GPU failed and nothing more can run on it.
+enum status kernel_check(const char *pattern, struct device *device, uint64_t seed, int cases,
                          kernel_check_report *report, void *user, struct error *err);
 
 // One variant timed at one shape. Figures are medians over repeated calls of at least 1 ms.

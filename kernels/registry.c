@@ -4,6 +4,7 @@
 // order of speed, and the last one that a target can run is the one to use.
 #include "kernels/kernels.h"
 
+#include "kernels/cuda/variants.h"
 #include "kernels/variants.h"
 
 static const struct kernel table[] = {
@@ -33,6 +34,18 @@ static const struct kernel table[] = {
 #undef WHERE
 #undef PRODUCT
 #undef KERNEL
+#define CUDA(kind, op_, w_, x_, isa_, function)                                                    \
+    {.name = #function,                                                                            \
+     .op = (op_),                                                                                  \
+     .w = (w_),                                                                                    \
+     .x = (x_),                                                                                    \
+     .where = DEVICE_CUDA,                                                                         \
+     .isa = (isa_),                                                                                \
+     .layout = (op_) == KOP_LINEAR ? LAYOUT_TILE16 : LAYOUT_NONE,                                  \
+     .most_tokens = (op_) == KOP_LINEAR ? ALL_TOKENS : 0,                                          \
+     .fn.cuda.kind = (function)},
+#include "kernels/cuda/rows.def"
+#undef CUDA
 };
 
 const struct kernel *kernel_table(size_t *count)
@@ -71,6 +84,9 @@ const char *kernel_op_name(enum kernel_op op)
         [KOP_RELU] = "relu",           [KOP_SOFTCAP] = "softcap",     [KOP_ADD] = "add",
         [KOP_ATTENTION] = "attention", [KOP_KV_STORE] = "kv_store",   [KOP_READ] = "read",
         [KOP_COPY] = "copy",           [KOP_TRIAD] = "triad",         [KOP_PEAK] = "peak",
+        [KOP_LINEAR] = "linear",       [KOP_NORM] = "norm",           [KOP_ACTIVATE] = "activate",
+        [KOP_EMBED] = "embed",         [KOP_GATHER] = "gather",       [KOP_ROTATE] = "rotate",
+        [KOP_SAMPLE] = "sample",       [KOP_ADVANCE] = "advance",     [KOP_STAMP] = "stamp",
     };
     return op >= 0 && op < KOP_COUNT ? names[op] : "?";
 }

@@ -9,6 +9,7 @@ extern const struct command command_generate;
 extern const struct command command_help;
 extern const struct command command_kernel_bench;
 extern const struct command command_kernel_check;
+extern const struct command command_kernel_list;
 extern const struct command command_machine;
 extern const struct command command_model_info;
 extern const struct command command_model_logits;
@@ -30,6 +31,7 @@ const struct command *const cli_commands[] = {
     &command_show,
     &command_export,
     &command_machine,
+    &command_kernel_list,
     &command_kernel_check,
     &command_kernel_bench,
     &command_quantize,

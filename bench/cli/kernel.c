@@ -5,6 +5,7 @@
 #include <jansson.h>
 
 #include "base/clock.h"
+#include "base/stat.h"
 #include "base/str.h"
 #include "bench/cli/command.h"
 #include "bench/cli/device_flag.h"
@@ -26,6 +27,8 @@ static enum status print_json(json_t *rows, struct error *err)
 }
 
 // ---- check ---------------------------------------------------------------------------------------------
+
+enum { CASES_MAX = 1000000 };
 
 struct check_table {
     json_t *rows; // NULL: printed as they come
@@ -56,7 +59,12 @@ static enum exit_code run_check(const struct arguments *args, struct error *err)
     struct device *device = NULL;
     // A new seed each time finds more; the one given finds the same again.
     uint64_t seed = cli_flag_given(args, "seed") ? (uint64_t)cli_flag_int(args, "seed")
-                                                 : (uint64_t)clock_wall_ns() % 1000000;
+                                             : (uint64_t)clock_wall_ns() % 1000000;
+    int64_t cases = cli_flag_int(args, "cases");
+    if (cases < 0 || cases > CASES_MAX) {
+        FAIL(err, ERR_USAGE, "--cases %lld: must be 0 to %d", (long long)cases, CASES_MAX);
+        return EXIT_ERROR;
+    }
     if (cli_device_open(args, 1, cli_flag_string(args, "isa"), &device, err) != OK)
         return EXIT_ERROR;
     const struct device_info *info = device_info(device);
@@ -66,7 +74,8 @@ static enum exit_code run_check(const struct arguments *args, struct error *err)
         printf("%s against kernels/ref, tiers %s, seed %llu\n\n%-34s %4s %6s\n", info->name,
                device_isa_text(info->kind, info->isa, text, sizeof text), (unsigned long long)seed,
                "kernel", "cases", "failed");
-    enum status status = kernel_check(asked_pattern(args), device, seed, check_row, &table, err);
+    enum status status =
+        kernel_check(asked_pattern(args), device, seed, (int)cases, check_row, &table, err);
     if (status == OK && table.rows)
         status = print_json(table.rows, err);
     else if (status == OK)
@@ -78,7 +87,7 @@ static enum exit_code run_check(const struct arguments *args, struct error *err)
 
 // ---- bench ---------------------------------------------------------------------------------------------
 
-// What the READ and PEAK kernels reached in this run, with the same pool: 0 while not measured.
+// What the READ and PEAK kernels reached in this run with the same pool, or a GPU's own probes: 0 while not measured.
 struct limits {
     double read_cached, read_memory; // bytes per ns
     double peak[DT_COUNT];           // operations per ns
@@ -106,9 +115,19 @@ static void keep_limit(void *user, const struct kernel_bench_result *r)
         limits->read_memory = larger(limits->read_memory, rate);
 }
 
-// Attention calculates in f32 whatever its cache holds; products in the type of their inputs.
+// A GPU's products and attention use the tensor cores for all types but f32.
+static enum dtype datapath_on_gpu(const struct kernel *k)
+{
+    if (k->op == KOP_ATTENTION)
+        return k->w == DT_F32 ? DT_F32 : DT_BF16;
+    return k->op != KOP_LINEAR ? DT_F32 : k->x == DT_F16 ? DT_BF16 : k->x;
+}
+
+// On the host attention calculates in f32 whatever its cache holds; products in the type of their inputs.
 static enum dtype datapath(const struct kernel *k)
 {
+    if (k->where == DEVICE_CUDA)
+        return datapath_on_gpu(k);
     bool product = k->op == KOP_GEMV || k->op == KOP_GEMM;
     bool dot = (k->isa & (ISA_AVX512_BF16 | ISA_NEON_BF16)) != 0 || k->op == KOP_PEAK;
     enum dtype type = product ? k->x : k->op == KOP_PEAK ? k->w : DT_F32;
@@ -162,20 +181,66 @@ static size_t cache_bytes(int threads)
     return count > 1 ? topology_level_capacity(&levels[count - 2], threads) : 0;
 }
 
+// A GPU measures itself: the medians of a few samples of each probe.
+static enum status probe_limits(struct device *device, struct limits *limits, struct error *err)
+{
+    enum { PROBES_MAX = 32, SAMPLES = 5 };
+    static const struct {
+        const char *probe;
+        enum dtype type;
+    } peaks[] = {
+        {"f32_fma", DT_F32}, {"bf16_dot", DT_BF16}, {"int8_dot", DT_I8}, {"fp8_dot", DT_F8E4M3}};
+    struct device_probe probe[PROBES_MAX];
+    size_t count = device_probes(device, probe, PROBES_MAX);
+    for (size_t i = 0; i < count; i++) {
+        double rates[SAMPLES];
+        bool disturbed;
+        for (int s = 0; s < SAMPLES; s++)
+            TRY(device_probe_run(device, i, &rates[s], &disturbed, err));
+        double rate = stat_median(rates, SAMPLES, err) / 1e9;
+        if (str_equal(probe[i].name, "read") && str_equal(probe[i].level, "L2"))
+            limits->read_cached = larger(limits->read_cached, rate);
+        else if (str_equal(probe[i].name, "read"))
+            limits->read_memory = larger(limits->read_memory, rate);
+        for (size_t p = 0; p < sizeof peaks / sizeof *peaks; p++)
+            if (str_equal(probe[i].name, peaks[p].probe))
+                limits->peak[peaks[p].type] = larger(limits->peak[peaks[p].type], rate);
+    }
+    return err->code;
+}
+
+static enum status host_limits(struct device *device, size_t cache, struct limits *limits,
+                               struct error *err)
+{
+    TRY(kernel_bench("k_read_*", device, cache, keep_limit, limits, err));
+    return kernel_bench("k_peak_*", device, cache, keep_limit, limits, err);
+}
+
+static void bench_header(struct device *device, size_t cache)
+{
+    int threads = cli_device_threads(device);
+    double cache_mib = (double)cache / (1 << 20);
+    if (threads)
+        printf(
+            "%d threads%s, %.0f MiB of last-level cache; ceilings: the best READ and PEAK of this "
+            "run\n\n",
+            threads, cli_device_pinned(device) ? ", pinned" : ", not pinned", cache_mib);
+    else
+        printf("%s, %.0f MiB of last-level cache; ceilings: its own probes of this run\n\n",
+               device_info(device)->description, cache_mib);
+    printf("%-30s %-42s %10s %8s %9s %s\n", "kernel", "shape", "time", "GB/s", "GFLOP/s",
+           "share of the ceiling");
+}
+
 static enum status bench_all(const struct arguments *args, struct device *device,
                              struct bench_table *table, struct error *err)
 {
     int threads = cli_device_threads(device);
     size_t cache = threads ? cache_bytes(threads) : device_info(device)->cache_bytes;
-    TRY(kernel_bench("k_read_*", device, cache, keep_limit, &table->limits, err));
-    TRY(kernel_bench("k_peak_*", device, cache, keep_limit, &table->limits, err));
+    TRY(threads ? host_limits(device, cache, &table->limits, err)
+                : probe_limits(device, &table->limits, err));
     if (!table->rows)
-        printf(
-            "%d threads%s, %.0f MiB of last-level cache; ceilings: the best READ and PEAK of this "
-            "run\n\n%-30s %-42s %10s %8s %9s %s\n",
-            threads, cli_device_pinned(device) ? ", pinned" : ", not pinned",
-            (double)cache / (1 << 20), "kernel", "shape", "time", "GB/s", "GFLOP/s",
-            "share of the ceiling");
+        bench_header(device, cache);
     TRY(kernel_bench(asked_pattern(args), device, cache, bench_row, table, err));
     return table->rows ? print_json(table->rows, err) : OK;
 }
@@ -202,6 +267,11 @@ static const struct flag check_flags[] = {
      .fallback = "all",
      .help = "only variants that need nothing beyond these; a tier stands for all it builds on"},
     {.name = "seed", .type = FLAG_INT, .value = "N", .help = "draw the same cases again"},
+    {.name = "cases",
+     .type = FLAG_INT,
+     .value = "N",
+     .fallback = "0",
+     .help = "cases of each variant; 0: as many as are good for a proof"},
     {.name = "json", .type = FLAG_BOOL, .help = "print JSON"},
     {0},
 };
@@ -229,8 +299,8 @@ const struct command command_kernel_check = {
     .summary = "prove every kernel a device can run against portable C",
     .details =
         "PATTERN is matched against the names of the variants (k_gemm_*). Inputs are random,\n"
-        "extreme, cut short and misaligned; the exit code is 1 when a variant disagrees,\n"
-        "crashes or strays from its buffers.",
+        "extreme and of odd shapes; the exit code is 1 when a variant disagrees, crashes or\n"
+        "strays from its buffers, or where the device is not there.",
     .flags = check_flags,
     .run = run_check,
 };
@@ -242,7 +312,8 @@ const struct command command_kernel_bench = {
     .summary = "time kernels at model shapes, against the ceilings of this run",
     .details =
         "PATTERN is matched against the names of the variants (k_gemm_*). Medians of samples of\n"
-        "at least a millisecond; all threads take part.",
+        "at least a millisecond. All threads of the host take part; a GPU is timed by its own\n"
+        "clock, with weights and caches that its L2 does not hold.",
     .flags = bench_flags,
     .run = run_bench,
 };

@@ -292,12 +292,13 @@ enum status gpu_context_create(void *prepared, const struct context_options *opt
     if (!ctx)
         return FAIL(err, ERR_NOMEM, "context: %zu bytes", sizeof *ctx);
     ctx->model = m;
-    const struct cuda_kernel *attention = cuda_find(CUOP_ATTENTION, options->kv, DT_F32);
+    const struct kernel *attention =
+        kernel_find(KOP_ATTENTION, options->kv, DT_F32, device_target(m->device));
     if (!attention)
         FAIL(err, ERR_UNSUPPORTED, "no CUDA attention kernel for a KV cache of %s",
              storage_name(options->kv));
     else
-        ctx->attention = attention->fn.attention;
+        ctx->attention = attention->fn.cuda.attention;
     if (err->code || device_queue_create(m->device, &ctx->queue, err) != OK ||
         memory_take(ctx, options, bytes, err) != OK || upload_tables(ctx, err) != OK) {
         gpu_context_destroy(ctx);

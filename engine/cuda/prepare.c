@@ -6,11 +6,12 @@
 #include "base/str.h"
 #include "engine/load/source.h"
 
-static union cuda_fn find(enum cuda_op op, enum dtype w, enum dtype x, struct error *err)
+static union cuda_fn find(const struct gpu_model *m, enum kernel_op op, enum dtype w, enum dtype x,
+                          struct error *err)
 {
-    const struct cuda_kernel *kernel = cuda_find(op, w, x);
+    const struct kernel *kernel = kernel_find(op, w, x, device_target(m->device));
     if (kernel)
-        return kernel->fn;
+        return kernel->fn.cuda;
     FAIL(err, ERR_UNSUPPORTED, "no CUDA kernel for %s weights and %s inputs", dtype_name(w),
          dtype_name(x));
     return (union cuda_fn){0};
@@ -20,21 +21,21 @@ static enum status find_kernels(struct gpu_model *m, struct error *err)
 {
     enum dtype x = m->scheme->activations, head_x = m->scheme->head_activations;
     m->kernels = (struct gpu_kernels){
-        .linear = find(CUOP_LINEAR, m->scheme->weights, x, err).linear,
-        .head = find(CUOP_LINEAR, m->scheme->head, head_x, err).linear,
-        .router = find(CUOP_LINEAR, DT_F32, DT_F32, err).linear,
-        .norm = find(CUOP_NORM, DT_F32, x, err).norm,
-        .head_norm = find(CUOP_NORM, DT_F32, head_x, err).norm,
-        .plain_norm = find(CUOP_NORM, DT_F32, DT_F32, err).norm,
-        .activate = find(CUOP_ACTIVATE, DT_F32, x, err).activate,
-        .add = find(CUOP_ADD, DT_F32, DT_F32, err).add,
-        .softcap = find(CUOP_SOFTCAP, DT_F32, DT_F32, err).softcap,
-        .embed = find(CUOP_EMBED, DT_F32, DT_F32, err).embed,
-        .gather = find(CUOP_GATHER, DT_F32, DT_F32, err).gather,
-        .rotate = find(CUOP_ROTATE, DT_F32, DT_F32, err).rotate,
-        .sample = find(CUOP_SAMPLE, DT_F32, DT_F32, err).sample,
-        .advance = find(CUOP_ADVANCE, DT_F32, DT_F32, err).advance,
-        .stamp = find(CUOP_STAMP, DT_F32, DT_F32, err).stamp,
+        .linear = find(m, KOP_LINEAR, m->scheme->weights, x, err).linear,
+        .head = find(m, KOP_LINEAR, m->scheme->head, head_x, err).linear,
+        .router = find(m, KOP_LINEAR, DT_F32, DT_F32, err).linear,
+        .norm = find(m, KOP_NORM, DT_F32, x, err).norm,
+        .head_norm = find(m, KOP_NORM, DT_F32, head_x, err).norm,
+        .plain_norm = find(m, KOP_NORM, DT_F32, DT_F32, err).norm,
+        .activate = find(m, KOP_ACTIVATE, DT_F32, x, err).activate,
+        .add = find(m, KOP_ADD, DT_F32, DT_F32, err).add,
+        .softcap = find(m, KOP_SOFTCAP, DT_F32, DT_F32, err).softcap,
+        .embed = find(m, KOP_EMBED, DT_F32, DT_F32, err).embed,
+        .gather = find(m, KOP_GATHER, DT_F32, DT_F32, err).gather,
+        .rotate = find(m, KOP_ROTATE, DT_F32, DT_F32, err).rotate,
+        .sample = find(m, KOP_SAMPLE, DT_F32, DT_F32, err).sample,
+        .advance = find(m, KOP_ADVANCE, DT_F32, DT_F32, err).advance,
+        .stamp = find(m, KOP_STAMP, DT_F32, DT_F32, err).stamp,
     };
     return err->code;
 }

@@ -1,7 +1,7 @@
 // cuda.h - what the NVIDIA kernels compute, as the rest of the program calls them: plain C, no CUDA header.
 //
-// A launcher enqueues one operation on a stream and returns at once; `stream` is a CUstream, which is a
-// cudaStream_t. All pointers in a job are device memory, the job itself is copied. A launch that the driver
+// launchers.h has the launchers' types, rows.def their rows in the registry.
+// All pointers in a job are device memory, the job itself is copied. A launch that the driver
 // refuses shows in cuda_launch_error, once, for whatever was launched since it was asked last: launchers have
 // no status, as kernels on the host have none. Shapes are checked before. No launcher allocates or waits, so
 // that a step can be captured into a graph.
@@ -41,7 +41,6 @@ struct cuda_linear {
     size_t ldx, ldy;
     bool accumulate;
 };
-typedef void cuda_linear_fn(const struct cuda_linear *job, void *stream);
 size_t cuda_partial_bytes(const struct cuda_layout *layout, int tokens);
 
 // Tokens of a pass, one entry each. A token of no sequence has both -1: nothing is stored and no
@@ -65,7 +64,6 @@ struct cuda_norm {
     float eps;
     bool centered; // LayerNorm
 };
-typedef void cuda_norm_fn(const struct cuda_norm *job, void *stream);
 
 /* out[r][i] = act(gate[r][i]) * up[r][i], or act(up[r][i]) where gate is NULL; cast as cuda_norm casts.
  * gate, up: (rows, ldx) f32 */
@@ -77,7 +75,6 @@ struct cuda_activate {
     int rows, n, padded;
     size_t ldx, ldo;
 };
-typedef void cuda_activate_fn(const struct cuda_activate *job, void *stream);
 
 /* x[index[r]] += share[r] * y[r] over n elements; index NULL: row r; share NULL: 1. No index twice in a job. */
 struct cuda_add {
@@ -87,7 +84,6 @@ struct cuda_add {
     int rows, n;
     size_t ldx, ldy;
 };
-typedef void cuda_add_fn(const struct cuda_add *job, void *stream);
 
 /* y[i] = cap tanh(y[i] / cap) */
 struct cuda_softcap {
@@ -95,7 +91,6 @@ struct cuda_softcap {
     size_t n;
     float cap;
 };
-typedef void cuda_softcap_fn(const struct cuda_softcap *job, void *stream);
 
 /* x[r] = scale * table[ids[r]] + positions[tokens[r].position]
  * table: plain rows of `type` (ld elements), or `packed` where set: rows of a packed matrix (a tied head)
@@ -112,7 +107,6 @@ struct cuda_embed {
     size_t ldx;
     float scale; // 0: 1
 };
-typedef void cuda_embed_fn(const struct cuda_embed *job, void *stream);
 
 /* out[r] = x[index[r]]: rows of `bytes`, a multiple of 4; and their scales where there are some. */
 struct cuda_gather {
@@ -124,7 +118,6 @@ struct cuda_gather {
     int rows;
     size_t bytes;
 };
-typedef void cuda_gather_fn(const struct cuda_gather *job, void *stream);
 
 // ---- attention -------------------------------------------------------------------------------------------
 
@@ -149,7 +142,6 @@ struct cuda_rotate {
     float clip, eps;
     bool interleaved;
 };
-typedef void cuda_rotate_fn(const struct cuda_rotate *job, void *stream);
 
 /* Attention of `rows` tokens over the cache; scores, window, cap and bias as in struct k_attention.
  * qkv: (rows, ld), of which the heads are read; out: (rows, ldo) f32
@@ -169,7 +161,6 @@ struct cuda_attention {
     size_t ld, ldo, bias_stride;
     float scale, softcap;
 };
-typedef void cuda_attention_fn(const struct cuda_attention *job, void *stream);
 enum { CUDA_SPLIT = 256, CUDA_KEYS = 64, CUDA_MOST_HEAD_DIM = 512 };
 size_t cuda_attention_bytes(int rows, int heads, int head_dim, int positions);
 
@@ -193,7 +184,6 @@ struct cuda_sample {
     float temperature, top_p;
     int top_k;
 };
-typedef void cuda_sample_fn(const struct cuda_sample *job, void *stream);
 
 // What a step hands over to the host, in memory that both see.
 struct cuda_arrival {
@@ -219,75 +209,11 @@ struct cuda_advance {
     size_t ld;
     int rows, next, slots;
 };
-typedef void cuda_advance_fn(const struct cuda_advance *job, void *stream);
 
-// ---- bandwidth -------------------------------------------------------------------------------------------
-
-/* Reads `bytes` at a (READ), copies them to dst (COPY), or dst = a + s b (TRIAD); multiples of 16. *sink depends
- * on every byte read. */
-struct cuda_stream {
-    void *dst;
-    const void *a, *b;
-    size_t bytes;
-    uint32_t *sink;
-    int multiprocessors;
-};
-typedef void cuda_stream_fn(const struct cuda_stream *job, void *stream);
-
-/* *out = the device's nanosecond clock when all before it on the stream is done. */
-typedef void cuda_stamp_fn(uint64_t *out, void *stream);
-
-// ---- the table -------------------------------------------------------------------------------------------
+// ---- launches ---------------------------------------------------------------------------------------------
 
 // The text of the first launch that failed since the last call, or NULL.
 const char *cuda_launch_error(void);
-
-union cuda_fn {
-    cuda_linear_fn *linear;
-    cuda_norm_fn *norm;
-    cuda_activate_fn *activate;
-    cuda_add_fn *add;
-    cuda_softcap_fn *softcap;
-    cuda_embed_fn *embed;
-    cuda_gather_fn *gather;
-    cuda_rotate_fn *rotate;
-    cuda_attention_fn *attention;
-    cuda_sample_fn *sample;
-    cuda_advance_fn *advance;
-    cuda_stream_fn *stream;
-    cuda_stamp_fn *stamp;
-};
-
-// Operations that only a device has, beside those of kernels.h.
-enum cuda_op {
-    CUOP_LINEAR, // for any number of tokens
-    CUOP_NORM,   // to an activation type
-    CUOP_ACTIVATE,
-    CUOP_ADD,
-    CUOP_SOFTCAP,
-    CUOP_EMBED,
-    CUOP_GATHER,
-    CUOP_ROTATE, // and KV append
-    CUOP_ATTENTION,
-    CUOP_SAMPLE,
-    CUOP_ADVANCE,
-    CUOP_READ,
-    CUOP_COPY,
-    CUOP_TRIAD,
-    CUOP_STAMP,
-};
-
-struct cuda_kernel {
-    const char *name;
-    enum cuda_op op;
-    enum dtype w, x; // as in struct kernel
-    union cuda_fn fn;
-};
-
-// The rows of this build, none without nvcc; rows.def.
-const struct cuda_kernel *cuda_table(size_t *count);
-// The row of an operation and types; NULL: this build has none.
-const struct cuda_kernel *cuda_find(enum cuda_op op, enum dtype w, enum dtype x);
 
 #ifdef __cplusplus
 }

@@ -1,4 +1,4 @@
-// variants.h - declares every NVIDIA launcher, from the same rows the table is made of. For kernels/cuda only.
+// variants.h - declares every NVIDIA launcher, from the same rows the registry is made of. For kernels/cuda and the registry.
 #ifndef KERNELS_CUDA_VARIANTS_H
 #define KERNELS_CUDA_VARIANTS_H
 
@@ -8,7 +8,7 @@
 extern "C" {
 #endif
 
-#define CUDA(kind, op, w, x, function) cuda_##kind##_fn function;
+#define CUDA(kind, op, w, x, isa, function) cuda_##kind##_fn function;
 #include "kernels/cuda/rows.def"
 #undef CUDA
 

@@ -118,6 +118,14 @@ static inline void drop(void *memory)
     device_free(gpu, memory);
 }
 
+// The launcher of an operation and types.
+static inline union cuda_fn gpu_launcher(enum kernel_op op, enum dtype w, enum dtype x)
+{
+    const struct kernel *row = kernel_find(op, w, x, device_target(gpu));
+    assert_non_null(row);
+    return row->fn.cuda;
+}
+
 static inline void *stream(void)
 {
     return device_queue_native(queue);

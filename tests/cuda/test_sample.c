@@ -60,7 +60,7 @@ static void check_sampling(const struct sampling *sampling, int vocab, int kind)
                                   .temperature = sampling->temperature,
                                   .top_p = sampling->top_p,
                                   .top_k = sampling->top_k};
-        cuda_find(CUOP_SAMPLE, DT_F32, DT_F32)->fn.sample(&job, stream());
+        gpu_launcher(KOP_SAMPLE, DT_F32, DT_F32).sample(&job, stream());
         down(id, di, sizeof id);
         down(&odd, dn, sizeof odd);
         for (int r = 0; r < ROWS; r++) {

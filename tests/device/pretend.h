@@ -22,7 +22,7 @@ static struct {
     int allocated;    // how often memory was asked for
 } pretend = {.rate = 1e12, .available = 1 << 19};
 
-enum { PRETEND_MEMORY = 1 << 20 };
+enum { PRETEND_MEMORY = 1 << 26 };
 
 static size_t pretend_list(struct device_info *out, size_t max)
 {

@@ -27,7 +27,7 @@ int main(int argc, char **argv)
         if (!kernel_runs_on(&table[i], here) || !str_glob(pattern, table[i].name))
             continue;
         kernel_check_row(&table[i], kernel_reference(table[i].op, table[i].w, table[i].x), seed,
-                         &result);
+                         CHECK_CASES, &result);
         print_row(&result, &failed);
         checked++;
     }

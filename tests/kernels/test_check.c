@@ -294,7 +294,8 @@ static void broken_kernels_are_found(void **state)
     for (size_t i = 0; i < sizeof broken / sizeof broken[0]; i++) {
         const struct kernel *row = &broken[i].kernel;
         struct kernel_check_result result;
-        kernel_check_row(row, kernel_reference(row->op, row->w, row->x), SEED, &result);
+        kernel_check_row(row, kernel_reference(row->op, row->w, row->x), SEED, CHECK_CASES,
+                         &result);
         print_message("%-24s %2d of %d: %s\n", row->name, result.failures, result.cases,
                       result.reason);
         if (result.failures == 0)
@@ -332,7 +333,7 @@ static void every_variant_agrees_with_ref(void **state)
     struct kernel_check_result all = {0};
     struct device *device = open_host(ISA_ALL);
     print_message("seed %d\n", SEED);
-    assert_int_equal(kernel_check("*", device, SEED, keep_worst, &all, &err), OK);
+    assert_int_equal(kernel_check("*", device, SEED, 0, keep_worst, &all, &err), OK);
     assert_true(all.cases > 20);
     assert_int_equal(all.failures, 0);
     device_close(device);
@@ -344,9 +345,9 @@ static void a_mask_limits_what_is_checked(void **state)
     struct error err = {0};
     struct kernel_check_result all = {0};
     struct device *device = open_host(0);
-    assert_int_equal(kernel_check("k_add_*", device, SEED, keep_worst, &all, &err), OK);
+    assert_int_equal(kernel_check("k_add_*", device, SEED, 0, keep_worst, &all, &err), OK);
     assert_int_equal(all.cases, 1);
-    assert_int_equal(kernel_check("k_nothing", device, SEED, keep_worst, &all, &err), ERR_USAGE);
+    assert_int_equal(kernel_check("k_nothing", device, SEED, 0, keep_worst, &all, &err), ERR_USAGE);
     assert_string_equal(err.message, "no kernel for cpu with ref matches 'k_nothing'");
     device_close(device);
 }
@@ -365,7 +366,7 @@ static void handlers_are_put_back(void **state)
     struct kernel_check_result result;
     const struct kernel *row = kernel_reference(KOP_ADD, DT_F32, DT_F32);
     sigaction(SIGSEGV, &mine, &before);
-    kernel_check_row(row, row, SEED, &result);
+    kernel_check_row(row, row, SEED, CHECK_CASES, &result);
     raise(SIGSEGV);
     sigaction(SIGSEGV, &before, NULL);
     assert_int_equal(handled, 1);

@@ -1,0 +1,9 @@
+// absent.c - what a build without nvcc answers: it has no rows and launches nothing.
+#include "kernels/cuda/cuda.h"
+
+#if !HAVE_CUDA
+const char *cuda_launch_error(void)
+{
+    return "this build has no CUDA kernels";
+}
+#endif

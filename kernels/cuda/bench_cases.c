@@ -1,0 +1,330 @@
+// bench_cases.c - the shapes that NVIDIA kernels are timed at, their memory and their launches.
+//
+// Shapes are those of llama-2-7b and llama-3.1-8b. Weights and caches are copied until the L2 holds a quarter of them
+// at most; vectors of a decode step stay in the L2, as they do there.
+#include "kernels/cuda/bench.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/rng.h"
+
+enum { COLD_CACHES = 4, BLOCK_BYTES = 1 << 22, HEAD_DIM = 128, HEADS = 32 };
+
+// By operation. Products: m tokens, n rows, k inputs. Rows: m rows of n. Attention: m tokens, n KV heads, k positions;
+// m of 2048 is the end of one prompt. Rotation: m tokens, n KV heads. Sampling: m rows, n logits.
+static const struct shape {
+    enum kernel_op op;
+    int m, n, k;
+} shapes[] = {
+    {KOP_LINEAR, 1, 4096, 4096},     {KOP_LINEAR, 1, 22016, 4096},  {KOP_LINEAR, 1, 4096, 11008},
+    {KOP_LINEAR, 8, 22016, 4096},    {KOP_LINEAR, 16, 22016, 4096}, {KOP_LINEAR, 32, 22016, 4096},
+    {KOP_LINEAR, 64, 22016, 4096},   {KOP_LINEAR, 512, 4096, 4096}, {KOP_LINEAR, 2048, 22016, 4096},
+    {KOP_ATTENTION, 1, 32, 512},     {KOP_ATTENTION, 1, 32, 8192},  {KOP_ATTENTION, 1, 8, 8192},
+    {KOP_ATTENTION, 32, 8, 2048},    {KOP_ATTENTION, 32, 8, 8192},  {KOP_ATTENTION, 2048, 32, 2048},
+    {KOP_ATTENTION, 2048, 8, 16384}, {KOP_NORM, 1, 4096, 0},        {KOP_NORM, 64, 4096, 0},
+    {KOP_NORM, 2048, 4096, 0},       {KOP_ACTIVATE, 1, 11008, 0},   {KOP_ACTIVATE, 64, 11008, 0},
+    {KOP_ACTIVATE, 2048, 11008, 0},  {KOP_ADD, 1, 4096, 0},         {KOP_ADD, 2048, 4096, 0},
+    {KOP_SOFTCAP, 1, 32000, 0},      {KOP_EMBED, 1, 4096, 0},       {KOP_EMBED, 2048, 4096, 0},
+    {KOP_GATHER, 64, 4096, 0},       {KOP_ROTATE, 1, 8, 0},         {KOP_ROTATE, 2048, 8, 0},
+    {KOP_SAMPLE, 1, 32000, 0},       {KOP_SAMPLE, 64, 128256, 0},
+};
+
+// Random bytes whose 16-bit halves are finite and moderate in every type.
+static void *random_memory(struct cuda_bench_case *c, size_t bytes)
+{
+    struct error err = {0};
+    struct device *device = c->bench->device;
+    unsigned char *memory = c->buffers < CUDA_BENCH_BUFFERS ? device_alloc(device, bytes) : NULL;
+    uint32_t *block = malloc(BLOCK_BYTES);
+    c->no_memory |= !memory || !block;
+    if (memory)
+        c->buffer[c->buffers++] = memory;
+    for (size_t i = 0; block && i < BLOCK_BYTES / 4; i++)
+        block[i] = ((uint32_t)rng_hash(i + bytes) & 0x83ff83ffu) | 0x3c003c00u;
+    for (size_t at = 0; !c->no_memory && at < bytes; at += BLOCK_BYTES)
+        c->no_memory |=
+            device_copy_in(device, memory + at, block,
+                           bytes - at < BLOCK_BYTES ? bytes - at : BLOCK_BYTES, &err) != OK;
+    free(block);
+    return memory;
+}
+
+static void *memory_of(struct cuda_bench_case *c, const void *from, size_t bytes)
+{
+    struct error err = {0};
+    void *memory = random_memory(c, bytes);
+    if (!c->no_memory)
+        c->no_memory |= device_copy_in(c->bench->device, memory, from, bytes, &err) != OK;
+    return memory;
+}
+
+// Copies of `bytes` of weights or of a cache, of which launch i reads number i.
+static void make_copies(struct cuda_bench_case *c, size_t bytes)
+{
+    size_t enough = COLD_CACHES * c->bench->cache_bytes / bytes + 1;
+    c->copies = enough < CUDA_BENCH_COPIES ? (int)enough : CUDA_BENCH_COPIES;
+    c->copy_bytes = (bytes + 255) / 256 * 256;
+    c->first = random_memory(c, (size_t)c->copies * c->copy_bytes);
+}
+
+static size_t type_bytes(enum dtype type)
+{
+    return (size_t)cuda_element_bytes(type);
+}
+
+// ---- jobs --------------------------------------------------------------------------------------------------
+
+static void make_linear(struct cuda_bench_case *c, const struct shape *s)
+{
+    struct cuda_linear *job = &c->job.linear;
+    size_t tokens = (size_t)s->m;
+    cuda_layout_plan(c->kernel->w, s->n, s->k, QUANT_GROUP, &job->layout);
+    job->tokens = s->m;
+    job->multiprocessors = device_info(c->bench->device)->units;
+    job->ldx = (size_t)cuda_padded_cols(s->k);
+    job->ldy = (size_t)s->n;
+    size_t w_bytes = cuda_layout_bytes(&job->layout);
+    size_t x_bytes = tokens * job->ldx * type_bytes(c->kernel->x), y_bytes = tokens * job->ldy * 4;
+    job->x = random_memory(c, x_bytes);
+    job->x_scale = random_memory(c, tokens * 4);
+    job->y = random_memory(c, y_bytes);
+    job->partial = random_memory(c, cuda_partial_bytes(&job->layout, s->m) + 1);
+    make_copies(c, w_bytes);
+    c->bytes = (double)(w_bytes + x_bytes + y_bytes);
+    c->flop = 2.0 * s->m * s->n * s->k;
+    snprintf(c->text, sizeof c->text, "m=%d n=%d k=%d", s->m, s->n, s->k);
+}
+
+static void make_attention(struct cuda_bench_case *c, const struct shape *s)
+{
+    struct cuda_attention *job = &c->job.attention;
+    bool prefill = s->m == 2048;
+    size_t sequences = prefill ? 1 : (size_t)s->m, rows = (size_t)s->m;
+    size_t plain = ((size_t)(s->k * HEAD_DIM) * type_bytes(c->kernel->w) + 63) / 64 * 64;
+    size_t scales = dtype_is_quantized(c->kernel->w) ? (size_t)s->k * 4 : 0;
+    struct cuda_token *tokens = calloc(rows, sizeof *tokens);
+    for (int i = 0; tokens && i < s->m; i++)
+        tokens[i] =
+            prefill ? (struct cuda_token){0, s->k - s->m + i} : (struct cuda_token){i, s->k - 1};
+    *job = (struct cuda_attention){.rows = s->m,
+                                   .heads = HEADS,
+                                   .most_positions = s->k,
+                                   .single = !prefill,
+                                   .ld = (size_t)(HEADS + 2 * s->n) * HEAD_DIM,
+                                   .ldo = (size_t)HEADS * HEAD_DIM,
+                                   .scale = 0.08f};
+    job->kv = (struct cuda_kv){.block_bytes = plain + scales,
+                               .scales_offset = scales ? plain : 0,
+                               .kv_heads = s->n,
+                               .head_dim = HEAD_DIM,
+                               .type = c->kernel->w};
+    job->qkv = random_memory(c, rows * job->ld * 4);
+    job->out = random_memory(c, rows * job->ldo * 4);
+    job->partial = random_memory(c, cuda_attention_bytes(s->m, HEADS, HEAD_DIM, s->k));
+    if (tokens)
+        job->tokens = memory_of(c, tokens, rows * sizeof *tokens);
+    else
+        c->no_memory = true;
+    free(tokens);
+    size_t cache = sequences * (size_t)s->n * 2 * job->kv.block_bytes;
+    make_copies(c, cache);
+    double seen =
+        prefill ? (double)s->m * (s->k - s->m) + s->m * (s->m + 1.0) / 2 : (double)s->m * s->k;
+    c->bytes = (double)cache + 2.0 * (double)rows * HEADS * HEAD_DIM * 4;
+    c->flop = 4.0 * HEADS * HEAD_DIM * seen;
+    snprintf(c->text, sizeof c->text, "%s=%d heads=%d kv_heads=%d positions=%d",
+             prefill ? "tokens" : "batch", s->m, HEADS, s->n, s->k);
+}
+
+static void make_rotate(struct cuda_bench_case *c, const struct shape *s)
+{
+    struct cuda_rotate *job = &c->job.rotate;
+    size_t rows = (size_t)s->m;
+    struct cuda_token *tokens = calloc(rows, sizeof *tokens);
+    for (int i = 0; tokens && i < s->m; i++)
+        tokens[i] = (struct cuda_token){0, i};
+    *job = (struct cuda_rotate){.rows = s->m,
+                                .heads = HEADS,
+                                .rotary = HEAD_DIM,
+                                .ld = (size_t)(HEADS + 2 * s->n) * HEAD_DIM,
+                                .eps = 1e-5f};
+    job->kv = (struct cuda_kv){.block_bytes = rows * HEAD_DIM * 2,
+                               .kv_heads = s->n,
+                               .head_dim = HEAD_DIM,
+                               .type = DT_BF16};
+    job->kv.layer = random_memory(c, (size_t)s->n * 2 * job->kv.block_bytes);
+    job->qkv = random_memory(c, rows * job->ld * 4);
+    job->cos = random_memory(c, rows * HEAD_DIM / 2 * 4);
+    job->sin = random_memory(c, rows * HEAD_DIM / 2 * 4);
+    if (tokens)
+        job->tokens = memory_of(c, tokens, rows * sizeof *tokens);
+    else
+        c->no_memory = true;
+    free(tokens);
+    c->bytes = (double)rows * (2.0 * (double)job->ld * 4 + 2.0 * s->n * HEAD_DIM * 2);
+    snprintf(c->text, sizeof c->text, "tokens=%d heads=%d kv_heads=%d", s->m, HEADS, s->n);
+}
+
+static void make_sample(struct cuda_bench_case *c, const struct shape *s)
+{
+    struct cuda_sample *job = &c->job.sample;
+    size_t rows = (size_t)s->m, floats = rows * (size_t)s->n;
+    int32_t *sequence = calloc(rows, sizeof *sequence);
+    for (int i = 0; sequence && i < s->m; i++)
+        sequence[i] = i;
+    *job = (struct cuda_sample){.rows = s->m, .vocab = s->n, .temperature = 0, .top_p = 1};
+    job->logits = random_memory(c, floats * 4);
+    job->streams = random_memory(c, rows * 8);
+    job->id = random_memory(c, rows * 4);
+    job->nonfinite = random_memory(c, 8);
+    job->scratch = random_memory(c, floats * 8);
+    if (sequence)
+        job->sequence = memory_of(c, sequence, rows * sizeof *sequence);
+    else
+        c->no_memory = true;
+    free(sequence);
+    c->bytes = (double)floats * 4;
+    snprintf(c->text, sizeof c->text, "rows=%d vocab=%d greedy", s->m, s->n);
+}
+
+// One operation over m rows of n.
+static void make_rows(struct cuda_bench_case *c, const struct shape *s)
+{
+    size_t rows = (size_t)s->m, n = (size_t)s->n, floats = rows * n;
+    size_t to = type_bytes(c->kernel->x), padded = (size_t)cuda_padded_cols(s->n);
+    int32_t *index = calloc(rows, sizeof *index);
+    for (int i = 0; index && i < s->m; i++)
+        index[i] = s->m - 1 - i;
+    float *x = random_memory(c, 2 * floats * 4), *scale = random_memory(c, rows * 4);
+    void *out = random_memory(c, rows * padded * 4);
+    const int32_t *picks = index ? memory_of(c, index, rows * sizeof *index) : NULL;
+    c->no_memory |= !index;
+    free(index);
+    double moved = 3 * 4; // bytes an element
+    switch (c->kernel->op) {
+    case KOP_NORM:
+        c->job.norm = (struct cuda_norm){.x = x,
+                                         .weight = x,
+                                         .out = out,
+                                         .scale = scale,
+                                         .rows = s->m,
+                                         .n = s->n,
+                                         .padded = (int)padded,
+                                         .ldx = n,
+                                         .ldo = padded,
+                                         .eps = 1e-5f};
+        moved = 4 + (double)to;
+        break;
+    case KOP_ACTIVATE:
+        c->job.activate = (struct cuda_activate){.op = KOP_SWIGLU,
+                                                 .gate = x,
+                                                 .up = x + n,
+                                                 .out = out,
+                                                 .scale = scale,
+                                                 .rows = s->m,
+                                                 .n = s->n,
+                                                 .padded = (int)padded,
+                                                 .ldx = 2 * n,
+                                                 .ldo = padded};
+        moved = 8 + (double)to;
+        break;
+    case KOP_ADD:
+        c->job.add =
+            (struct cuda_add){.x = out, .y = x, .rows = s->m, .n = s->n, .ldx = n, .ldy = n};
+        break;
+    case KOP_SOFTCAP:
+        c->job.softcap = (struct cuda_softcap){.y = x, .n = floats, .cap = 30};
+        moved = 8;
+        break;
+    case KOP_EMBED:
+        c->job.embed = (struct cuda_embed){
+            .x = out, .table = x, .ids = picks, .type = DT_BF16, .rows = s->m, .n = s->n, .ldx = n};
+        moved = 6;
+        break;
+    default: // KOP_GATHER
+        c->job.gather =
+            (struct cuda_gather){.out = out, .x = x, .index = picks, .rows = s->m, .bytes = n * 4};
+        moved = 8;
+        break;
+    }
+    c->bytes = (double)floats * moved;
+    snprintf(c->text, sizeof c->text, "rows=%d n=%d", s->m, s->n);
+}
+
+bool cuda_bench_make(struct cuda_bench_case *c, const struct cuda_bench *bench,
+                     const struct kernel *kernel, int index)
+{
+    const struct shape *found = NULL;
+    *c = (struct cuda_bench_case){.bench = bench, .kernel = kernel, .copies = 1};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes && !found; i++)
+        if (shapes[i].op == kernel->op && index-- == 0)
+            found = &shapes[i];
+    if (!found)
+        return false;
+    switch (kernel->op) {
+    case KOP_LINEAR:
+        make_linear(c, found);
+        break;
+    case KOP_ATTENTION:
+        make_attention(c, found);
+        break;
+    case KOP_ROTATE:
+        make_rotate(c, found);
+        break;
+    case KOP_SAMPLE:
+        make_sample(c, found);
+        break;
+    default:
+        make_rows(c, found);
+        break;
+    }
+    return true;
+}
+
+void cuda_bench_launch(struct cuda_bench_case *c, int launch, void *stream)
+{
+    const union cuda_fn *fn = &c->kernel->fn.cuda;
+    unsigned char *copy = c->first + (size_t)(launch % c->copies) * c->copy_bytes;
+    switch (c->kernel->op) {
+    case KOP_LINEAR:
+        c->job.linear.w = copy;
+        fn->linear(&c->job.linear, stream);
+        break;
+    case KOP_ATTENTION:
+        c->job.attention.kv.layer = copy;
+        fn->attention(&c->job.attention, stream);
+        break;
+    case KOP_ROTATE:
+        fn->rotate(&c->job.rotate, stream);
+        break;
+    case KOP_SAMPLE:
+        fn->sample(&c->job.sample, stream);
+        break;
+    case KOP_NORM:
+        fn->norm(&c->job.norm, stream);
+        break;
+    case KOP_ACTIVATE:
+        fn->activate(&c->job.activate, stream);
+        break;
+    case KOP_ADD:
+        fn->add(&c->job.add, stream);
+        break;
+    case KOP_SOFTCAP:
+        fn->softcap(&c->job.softcap, stream);
+        break;
+    case KOP_EMBED:
+        fn->embed(&c->job.embed, stream);
+        break;
+    default:
+        fn->gather(&c->job.gather, stream);
+        break;
+    }
+}
+
+void cuda_bench_fini(struct cuda_bench_case *c)
+{
+    for (int i = 0; i < c->buffers; i++)
+        device_free(c->bench->device, c->buffer[i]);
+    c->buffers = 0;
+}

@@ -1,0 +1,233 @@
+// check_linear.c - products on a GPU against kernels/ref: every type, tails of rows, inputs and tokens, bias,
+// accumulation; and that a token's bits depend neither on the other tokens nor on the kernel that ran.
+#include "kernels/cuda/check.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "kernels/ref/element.h"
+
+struct shape {
+    int rows, cols, tokens;
+};
+static const struct shape corners[] = {
+    {1, 1, 1},      {16, 256, 8},    {17, 257, 9},   {15, 255, 7},     {128, 2048, 64},
+    {129, 300, 65}, {300, 4101, 33}, {33, 11008, 1}, {256, 1024, 129}, {40, 8193, 17},
+};
+enum { CORNERS = sizeof corners / sizeof *corners };
+
+// One product with its host side: weights as ref reads them and as the GPU does.
+struct product {
+    struct cuda_check *k;
+    enum dtype w, x_type;
+    struct shape s;
+    int group;
+    struct cuda_layout layout;
+    unsigned char *panels, *packed, *x;                   // x: (tokens, ldx)
+    float *x_scale, *bias, *start, *expected, *magnitude; // (tokens, rows) the last three
+    size_t ldx, element;
+};
+
+// Room for 16 rows as f32, codes, scales and zeros.
+struct packing {
+    float *rows, *scales;
+    uint8_t *codes;
+};
+
+static void quantize(struct product *p, const struct packing *room, int count, int row0)
+{
+    size_t n = (size_t)p->s.cols, panel = quant_panel_bytes(p->w, p->s.cols, p->group);
+    struct quant_row row[CUDA_TILE_ROWS];
+    for (int r = 0; r < count; r++) {
+        size_t at = (size_t)r * n;
+        row[r] = (struct quant_row){room->codes + at, room->scales + at,
+                                    room->codes + CUDA_TILE_ROWS * n + at};
+        quant_row_rtn(p->w, room->rows + at, p->s.cols, p->group, row[r]);
+    }
+    quant_pack_panel(p->w, row, count, p->s.cols, p->group,
+                     p->panels + (size_t)(row0 / 16) * panel);
+    cuda_pack_codes(&p->layout, row, count, p->group,
+                    p->packed + (size_t)(row0 / 16) * p->layout.tile_bytes);
+}
+
+// Infinities are drawn for inputs only: an infinite weight times a padding zero is NaN.
+static void make_weights(struct product *p)
+{
+    struct check_case *c = &p->k->c;
+    enum check_mode mode = c->mode;
+    size_t n = (size_t)p->s.cols, panel = quant_panel_bytes(p->w, p->s.cols, p->group);
+    if (!cuda_layout_plan(p->w, p->s.rows, p->s.cols, p->group, &p->layout))
+        kernel_check_fail(c, "no layout for groups of %d", p->group);
+    p->panels = cuda_check_host(p->k, (size_t)kernel_panel_count(p->s.rows) * panel);
+    p->packed = cuda_check_host(p->k, cuda_layout_bytes(&p->layout));
+    struct packing room = {cuda_check_host(p->k, CUDA_TILE_ROWS * n * 4),
+                           cuda_check_host(p->k, CUDA_TILE_ROWS * n * 4),
+                           cuda_check_host(p->k, 2 * CUDA_TILE_ROWS * n)};
+    if (c->failed)
+        return;
+    c->mode = mode == CHECK_INFINITE ? CHECK_PLAIN : mode;
+    for (int row0 = 0; row0 < p->s.rows; row0 += CUDA_TILE_ROWS) {
+        int left = p->s.rows - row0, count = left < CUDA_TILE_ROWS ? left : CUDA_TILE_ROWS;
+        kernel_check_fill(c, room.rows, (size_t)count * n);
+        if (dtype_is_quantized(p->w)) {
+            quantize(p, &room, count, row0);
+        } else {
+            kernel_pack_panel(p->w, room.rows, count, p->s.cols, n,
+                       p->panels + (size_t)(row0 / 16) * panel);
+            cuda_pack_plain(&p->layout, room.rows, count, n,
+                            p->packed + (size_t)(row0 / 16) * p->layout.tile_bytes);
+        }
+    }
+    c->mode = mode;
+}
+
+static void make_inputs(struct product *p)
+{
+    const struct kernel *cast = kernel_reference(KOP_CAST, DT_F32, p->x_type);
+    size_t tokens = (size_t)p->s.tokens, n = (size_t)p->s.cols;
+    p->element = element_bytes(p->x_type);
+    p->ldx = (size_t)cuda_padded_cols(p->s.cols) + (size_t)kernel_check_between(&p->k->c, 0, 2) * 64;
+    p->x = cuda_check_host(p->k, tokens * p->ldx * p->element);
+    p->x_scale = cuda_check_host(p->k, tokens * sizeof(float));
+    float *row = cuda_check_host(p->k, n * sizeof *row);
+    for (size_t t = 0; t < tokens && !p->k->c.failed; t++) {
+        kernel_check_fill(&p->k->c, row, n);
+        p->x_scale[t] = cast->fn.cast(p->x + t * p->ldx * p->element, row, p->s.cols, p->s.cols);
+    }
+}
+
+static void product_make(struct product *p, struct cuda_check *k)
+{
+    static const int groups[] = {128, 32, 64, 128};
+    struct check_case *c = &k->c;
+    int index = c->index;
+    *p = (struct product){.k = k, .w = c->kernel->w, .x_type = c->kernel->x};
+    p->group = groups[index % 4];
+    p->s = index < CORNERS ? corners[index]
+                           : (struct shape){kernel_check_between(c, 1, 200), kernel_check_between(c, 1, 900),
+                                            kernel_check_between(c, 1, 140)};
+    size_t n = (size_t)p->s.tokens * (size_t)p->s.rows;
+    make_weights(p);
+    make_inputs(p);
+    p->bias = kernel_check_flip(c) ? cuda_check_plain(k, (size_t)p->s.rows) : NULL;
+    p->start = kernel_check_between(c, 0, 2) == 0 ? cuda_check_plain(k, n) : NULL;
+    p->expected = cuda_check_host(k, n * sizeof(float));
+    p->magnitude = cuda_check_host(k, n * sizeof(float));
+    kernel_check_shape(c, "rows=%d cols=%d tokens=%d group=%d%s%s", p->s.rows, p->s.cols, p->s.tokens,
+                p->group, p->bias ? " bias" : "", p->start ? " accumulate" : "");
+}
+
+// The sums of magnitudes that rounding is relative to. One row of weights and one of inputs at a time.
+static void sum_magnitudes(struct product *p)
+{
+    size_t rows = (size_t)p->s.rows, cols = (size_t)p->s.cols, tokens = (size_t)p->s.tokens;
+    float *row = cuda_check_host(p->k, cols * sizeof *row);
+    float *x = cuda_check_host(p->k, tokens * cols * sizeof *x);
+    if (p->k->c.failed)
+        return;
+    for (size_t t = 0; t < tokens; t++)
+        for (size_t i = 0; i < cols; i++)
+            x[t * cols + i] =
+                fabsf((float)element_get(p->x_type, p->x + t * p->ldx * p->element, i) *
+                      (p->x_type == DT_I8 ? p->x_scale[t] : 1));
+    for (size_t r = 0; r < rows; r++) {
+        cuda_unpack_row(&p->layout, p->packed, (int)r, row);
+        for (size_t t = 0; t < tokens; t++) {
+            size_t at = t * rows + r;
+            float sum = (p->start ? fabsf(p->start[at]) : 0) + (p->bias ? fabsf(p->bias[r]) : 0);
+            for (size_t i = 0; i < cols; i++)
+                sum += fabsf(row[i]) * x[t * cols + i];
+            p->magnitude[at] = sum;
+        }
+    }
+}
+
+static void expect(struct product *p)
+{
+    size_t rows = (size_t)p->s.rows, tokens = (size_t)p->s.tokens;
+    struct k_linear job = {.w = p->panels,
+                           .x = p->x,
+                           .bias = p->bias,
+                           .x_scale = p->x_type == DT_I8 ? p->x_scale : NULL,
+                           .y = p->expected,
+                           .tokens = p->s.tokens,
+                           .rows = p->s.rows,
+                           .cols = p->s.cols,
+                           .group = p->group,
+                           .ldx = p->ldx,
+                           .ldy = rows,
+                           .accumulate = p->start != NULL};
+    if (p->start)
+        memcpy(p->expected, p->start, tokens * rows * sizeof(float));
+    kernel_reference(KOP_GEMV, p->w, p->x_type)->fn.linear(&job, 0, kernel_panel_count(p->s.rows));
+    sum_magnitudes(p);
+}
+
+// Tokens [token, token + tokens) alone; y (tokens, rows). multiprocessors 0: blocks add the spans up.
+static void run(const struct product *p, int token, int tokens, int multiprocessors, float *y)
+{
+    struct cuda_check *k = p->k;
+    size_t rows = (size_t)p->s.rows, bytes = (size_t)tokens * rows * sizeof(float);
+    size_t row_bytes = p->ldx * p->element;
+    void *out = cuda_check_out(k, p->start ? p->start + (size_t)token * rows : NULL, bytes);
+    struct cuda_linear job = {
+        .layout = p->layout,
+        .w = cuda_check_in(k, p->packed, cuda_layout_bytes(&p->layout)),
+        .x = cuda_check_in(k, p->x + (size_t)token * row_bytes, (size_t)tokens * row_bytes),
+        .bias = p->bias ? cuda_check_in(k, p->bias, rows * sizeof(float)) : NULL,
+        .x_scale = cuda_check_in(k, p->x_scale + token, (size_t)tokens * sizeof(float)),
+        .y = out,
+        .partial = cuda_check_out(k, NULL, cuda_partial_bytes(&p->layout, tokens)),
+        .tokens = tokens,
+        .multiprocessors = multiprocessors,
+        .ldx = p->ldx,
+        .ldy = rows,
+        .accumulate = p->start != NULL};
+    if (!k->c.failed)
+        k->c.kernel->fn.cuda.linear(&job, cuda_check_stream(k));
+    cuda_check_back(k, y, out, bytes);
+    cuda_check_release(k);
+}
+
+// A sum of n terms in f32, of which the tensor cores add 16 or more at a time and cut what falls below.
+static double allowed(const struct product *p, size_t i)
+{
+    double terms = p->w == DT_I8 ? 4 : p->s.cols / 8.0 + 32;
+    return terms * 0x1p-23 * (double)p->magnitude[i] + 0x1p-110;
+}
+
+// A NaN among the inputs of token 1 is that token's own.
+static void check_neighbours(const struct product *p, const float *clean, float *y)
+{
+    size_t rows = (size_t)p->s.rows, n = (size_t)p->s.tokens * rows;
+    uint16_t not_a_number = 0x7fc0;
+    memcpy(p->x + p->ldx * p->element, &not_a_number, sizeof not_a_number);
+    run(p, 0, p->s.tokens, device_info(p->k->device)->units, y);
+    for (size_t i = 0; i < n && !p->k->c.failed; i++)
+        if (i / rows == 1 ? !isnan(y[i]) : memcmp(&y[i], &clean[i], sizeof *y) != 0)
+            kernel_check_fail(&p->k->c, "y[%zu] is %g where token 1 has a NaN, %g where it has none", i,
+                       (double)y[i], (double)clean[i]);
+}
+
+void cuda_check_linear(struct cuda_check *k)
+{
+    struct product p;
+    product_make(&p, k);
+    int units = device_info(k->device)->units, tokens = p.s.tokens;
+    size_t rows = (size_t)p.s.rows, n = (size_t)tokens * rows;
+    float *y = cuda_check_host(k, n * sizeof *y), *again = cuda_check_host(k, n * sizeof *again);
+    if (k->c.failed)
+        return;
+    expect(&p);
+    run(&p, 0, tokens, units, y);
+    for (size_t i = 0; i < n && !k->c.failed; i++)
+        kernel_check_close(&k->c, "y", i, y[i], p.expected[i], allowed(&p, i));
+    // The same bits with spans added up by blocks, and for the last token alone.
+    run(&p, 0, tokens, 0, again);
+    cuda_check_same(k, y, again, n * sizeof *y, "other bits when blocks add the spans up");
+    run(&p, tokens - 1, 1, units, again);
+    cuda_check_same(k, y + n - rows, again, rows * sizeof *y,
+                    "the last token has other bits than it gets alone");
+    if (p.x_type == DT_BF16 && tokens > 1)
+        check_neighbours(&p, y, again);
+}

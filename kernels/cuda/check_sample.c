@@ -1,0 +1,200 @@
+// check_sample.c - the end of a step on a GPU: ids, streams, counts of logits that are not finite, and the clock.
+//
+// The rule of drawing is written out here in its plainest form: sort, sum, walk. tests/cuda/test_sample.c compares
+// with the CPU's sampler too. A draw within 2^-22 of a boundary may fall on either side (cuda.h).
+#include "kernels/cuda/check.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+enum { ROWS = 4 };
+
+struct candidate {
+    float logit;
+    int32_t id;
+    double weight;
+};
+
+struct draw {
+    struct cuda_check *k;
+    int vocab, top_k;
+    float temperature, top_p;
+    float *logits; // (ROWS, vocab)
+    struct candidate *sorted;
+    uint64_t stream[ROWS]; // of sequences
+    int32_t sequence[ROWS];
+};
+
+static int falling(const void *a, const void *b)
+{
+    const struct candidate *x = a, *y = b;
+    if (x->logit != y->logit)
+        return x->logit > y->logit ? -1 : 1;
+    return x->id < y->id ? -1 : x->id > y->id;
+}
+
+static int rising_ids(const void *a, const void *b)
+{
+    const struct candidate *x = a, *y = b;
+    return x->id < y->id ? -1 : x->id > y->id;
+}
+
+// Wide, flat, full of ties, or with some that are not finite.
+static void fill_logits(struct draw *d)
+{
+    struct check_case *c = &d->k->c;
+    size_t n = (size_t)(ROWS * d->vocab);
+    int kind = kernel_check_between(c, 0, 2);
+    for (size_t i = 0; i < n; i++)
+        d->logits[i] = kind == 0   ? 10 * d->logits[i]
+                       : kind == 1 ? d->logits[i] / 100
+                                   : roundf(3 * d->logits[i]);
+    if (c->index % 4 != 3)
+        return;
+    for (size_t i = 3; i < n; i += 7)
+        d->logits[i] = -INFINITY;
+    d->logits[kernel_check_between(c, 0, d->vocab - 1)] = NAN;
+    d->logits[d->vocab + kernel_check_between(c, 0, d->vocab - 1)] = INFINITY;
+    for (int i = 0; i < d->vocab; i++)
+        d->logits[2 * d->vocab + i] = -INFINITY;
+}
+
+static void draw_make(struct draw *d, struct cuda_check *k)
+{
+    static const int vocabs[] = {1, 2, 31, 1000, 4001, 32000};
+    struct check_case *c = &k->c;
+    c->mode = CHECK_PLAIN;
+    *d = (struct draw){.k = k, .vocab = vocabs[c->index % 6]};
+    d->temperature = c->index % 3 == 0 ? 0 : 0.05f + 1.5f * rng_f32(&c->rng);
+    d->top_k = kernel_check_flip(c) ? kernel_check_between(c, 1, 60) : 0;
+    d->top_p = kernel_check_flip(c) ? 1 : 0.3f + 0.69f * rng_f32(&c->rng);
+    d->logits = cuda_check_values(k, (size_t)(ROWS * d->vocab));
+    d->sorted = cuda_check_host(k, (size_t)d->vocab * sizeof *d->sorted);
+    if (!c->failed)
+        fill_logits(d);
+    for (int i = 0; i < ROWS; i++) {
+        d->stream[i] = rng_u64(&c->rng);
+        d->sequence[i] = (i + 1) % ROWS;
+    }
+    d->sequence[3] = kernel_check_flip(c) ? -1 : 0; // a row that is not drawn
+    kernel_check_shape(c, "vocab=%d temperature=%g top_k=%d top_p=%g", d->vocab, (double)d->temperature,
+                d->top_k, (double)d->top_p);
+}
+
+// The candidates that the filters keep, in the order in which they are walked. *kept: the sum of their weights.
+static int keep(const struct draw *d, const float *row, double *kept)
+{
+    struct candidate *s = d->sorted;
+    double total = 0;
+    for (int i = 0; i < d->vocab; i++)
+        s[i] = (struct candidate){row[i], i, 0};
+    qsort(s, (size_t)d->vocab, sizeof *s, falling);
+    int most = d->top_k && d->top_k < d->vocab ? d->top_k : d->vocab, count = 0;
+    for (int i = 0; i < most; i++)
+        total += s[i].weight =
+            exp(((double)s[i].logit - (double)s[0].logit) / (double)d->temperature);
+    for (*kept = 0; count < most && (count == 0 || *kept < (double)d->top_p * total); count++)
+        *kept += s[count].weight;
+    if (d->top_k == 0 && d->top_p >= 1)
+        qsort(s, (size_t)count, sizeof *s, rising_ids);
+    return count;
+}
+
+// The interval of the drawn id must hold u.
+static void check_drawn(const struct draw *d, int row, double u, int32_t id)
+{
+    double kept, reached = 0;
+    int count = keep(d, d->logits + (size_t)(row * d->vocab), &kept), at = 0;
+    for (; at < count && d->sorted[at].id != id; at++)
+        reached += d->sorted[at].weight;
+    double low = reached / kept, high = at < count ? low + d->sorted[at].weight / kept : 0;
+    if (at == count)
+        kernel_check_fail(&d->k->c, "row %d drew %d, which the filters leave out", row, (int)id);
+    else if (u < low - 0x1p-22 || u > high + 0x1p-22)
+        kernel_check_fail(&d->k->c, "row %d drew %d, of [%.9g, %.9g), with %.9g", row, (int)id, low, high,
+                   u);
+}
+
+// What a row draws, and the state of its stream after.
+static void check_row(const struct draw *d, int row, int32_t id, uint64_t *stream)
+{
+    const float *x = d->logits + (size_t)(row * d->vocab);
+    float most = -INFINITY;
+    int best = -1, finite = 0;
+    bool nan = false;
+    for (int i = 0; i < d->vocab; i++) {
+        finite += isfinite(x[i]) != 0;
+        nan |= isnan(x[i]) != 0;
+        if (x[i] > most) {
+            most = x[i];
+            best = i;
+        }
+    }
+    bool certain = most == INFINITY && finite > 0;
+    bool none = d->sequence[row] < 0 || nan || best < 0 || (!certain && !isfinite(most));
+    struct rng rng = {*stream};
+    double u = (double)(rng_u64(&rng) >> 11) * 0x1p-53;
+    if (!none && d->temperature > 0)
+        *stream = rng.state;
+    if (none || d->temperature == 0 || certain) {
+        if (id != (none ? -1 : best))
+            kernel_check_fail(&d->k->c, "row %d drew %d, expected %d", row, (int)id, none ? -1 : best);
+    } else {
+        check_drawn(d, row, u, id);
+    }
+}
+
+void cuda_check_sample(struct cuda_check *k)
+{
+    struct draw d;
+    struct check_case *c = &k->c;
+    draw_make(&d, k);
+    int32_t id[ROWS] = {0};
+    uint64_t stream[ROWS] = {0};
+    unsigned long long before = 5, odd = 0, expected = before;
+    size_t floats = (size_t)(ROWS * d.vocab);
+    void *ids = cuda_check_out(k, NULL, sizeof id), *count = cuda_check_out(k, &before, sizeof odd);
+    void *streams = cuda_check_out(k, d.stream, sizeof d.stream);
+    struct cuda_sample job = {.logits = cuda_check_in(k, d.logits, floats * 4),
+                              .sequence = cuda_check_in(k, d.sequence, sizeof d.sequence),
+                              .streams = streams,
+                              .id = ids,
+                              .nonfinite = count,
+                              .scratch = cuda_check_out(k, NULL, floats * 8),
+                              .rows = ROWS,
+                              .vocab = d.vocab,
+                              .temperature = d.temperature,
+                              .top_p = d.top_p,
+                              .top_k = d.top_k};
+    if (!c->failed)
+        c->kernel->fn.cuda.sample(&job, cuda_check_stream(k));
+    cuda_check_back(k, id, ids, sizeof id);
+    cuda_check_back(k, stream, streams, sizeof stream);
+    cuda_check_back(k, &odd, count, sizeof odd);
+    cuda_check_release(k); // while the host's arrays are there to compare with
+    for (size_t i = 0; i < floats && !c->failed; i++)
+        expected += !isfinite(d.logits[i]);
+    for (int r = 0; r < ROWS && !c->failed; r++) {
+        uint64_t unused = 0;
+        check_row(&d, r, id[r], d.sequence[r] < 0 ? &unused : &d.stream[d.sequence[r]]);
+    }
+    for (int i = 0; i < ROWS && !c->failed; i++)
+        if (stream[i] != d.stream[i])
+            kernel_check_fail(c, "the stream of sequence %d was not advanced as it should be", i);
+    if (!c->failed && odd != expected)
+        kernel_check_fail(c, "%llu logits not finite were counted, expected %llu", odd, expected);
+}
+
+// The clock does not go back.
+void cuda_check_stamp(struct cuda_check *k)
+{
+    uint64_t now[2] = {0};
+    uint64_t *out = cuda_check_out(k, NULL, sizeof now);
+    kernel_check_shape(&k->c, "two stamps");
+    for (int i = 0; i < 2 && !k->c.failed; i++)
+        k->c.kernel->fn.cuda.stamp(out + i, cuda_check_stream(k));
+    cuda_check_back(k, now, out, sizeof now);
+    if (!k->c.failed && (now[0] == 0 || now[1] < now[0]))
+        kernel_check_fail(&k->c, "the clock read %llu, then %llu", (unsigned long long)now[0],
+                   (unsigned long long)now[1]);
+}

@@ -1,0 +1,284 @@
+// test_cuda_check.c - the scenes of NVIDIA kernels without a GPU: launchers that compute on the host pass, and broken
+// ones are found for their own reason. The device is a pretend one, with host memory behind it.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <math.h>
+
+#include "kernels/cuda/check.h"
+#include "kernels/ref/element.h"
+#include "tests/device/pretend.h"
+
+enum { SEED = 7, CASES = 24 };
+
+// ---- right ones, in plain C --------------------------------------------------------------------------------
+
+static void linear(const struct cuda_linear *job, void *stream)
+{
+    (void)stream;
+    const struct cuda_layout *l = &job->layout;
+    float *row = calloc((size_t)l->cols, sizeof *row);
+    assert_non_null(row);
+    for (int r = 0; r < l->rows; r++) {
+        cuda_unpack_row(l, job->w, r, row);
+        for (int t = 0; t < job->tokens; t++) {
+            const char *x = (const char *)job->x + (size_t)t * job->ldx * 2;
+            float *y = job->y + (size_t)t * job->ldy + r;
+            double sum = 0;
+            for (int c = 0; c < l->cols; c++)
+                sum += (double)row[c] * (double)element_get(DT_BF16, x, (size_t)c);
+            sum += job->bias ? (double)job->bias[r] : 0;
+            *y = (float)(sum + (job->accumulate ? (double)*y : 0));
+        }
+    }
+    free(row);
+}
+
+static void add(const struct cuda_add *job, void *stream)
+{
+    (void)stream;
+    for (int r = 0; r < job->rows; r++)
+        for (int i = 0; i < job->n; i++)
+            job->x[(size_t)(job->index ? job->index[r] : r) * job->ldx + (size_t)i] +=
+                (job->share ? job->share[r] : 1) * job->y[(size_t)r * job->ldy + (size_t)i];
+}
+
+static void softcap(const struct cuda_softcap *job, void *stream)
+{
+    (void)stream;
+    for (size_t i = 0; i < job->n; i++)
+        job->y[i] = job->cap * tanhf(job->y[i] / job->cap);
+}
+
+static void gather(const struct cuda_gather *job, void *stream)
+{
+    (void)stream;
+    for (int r = 0; r < job->rows; r++) {
+        memcpy((char *)job->out + (size_t)r * job->bytes,
+               (const char *)job->x + (size_t)job->index[r] * job->bytes, job->bytes);
+        if (job->out_scale)
+            job->out_scale[r] = job->scale[job->index[r]];
+    }
+}
+
+static void attention(const struct cuda_attention *job, void *stream)
+{
+    (void)stream;
+    const struct cuda_kv *kv = &job->kv;
+    int group = job->heads / kv->kv_heads;
+    void *scratch = malloc(kernel_attention_scratch(1, group, kv->head_dim));
+    assert_non_null(scratch);
+    for (int r = 0; r < job->rows; r++)
+        for (int h = 0; h < kv->kv_heads && job->tokens[r].sequence >= 0; h++) {
+            size_t block = (size_t)(job->tokens[r].sequence * kv->kv_heads + h) * 2;
+            unsigned char *k = kv->layer + block * kv->block_bytes, *v = k + kv->block_bytes;
+            size_t head = (size_t)(h * group * kv->head_dim);
+            struct k_attention one = {
+                .q = job->qkv + (size_t)r * job->ld + head,
+                .k = k,
+                .v = v,
+                .k_scale = kv->scales_offset ? (float *)(void *)(k + kv->scales_offset) : NULL,
+                .v_scale = kv->scales_offset ? (float *)(void *)(v + kv->scales_offset) : NULL,
+                .out = job->out + (size_t)r * job->ldo + head,
+                .scratch = scratch,
+                .tokens = 1,
+                .group = group,
+                .head_dim = kv->head_dim,
+                .first = job->tokens[r].position,
+                .window = job->window,
+                .scale = job->scale,
+                .softcap = job->softcap,
+                .bias = job->bias ? job->bias + (size_t)(h * group) * job->bias_stride : NULL,
+                .bias_stride = job->bias_stride};
+            kernel_reference(KOP_ATTENTION, kv->type, DT_F32)->fn.attention(&one);
+        }
+    free(scratch);
+}
+
+static void norm(const struct cuda_norm *job, void *stream)
+{
+    (void)stream;
+    for (int r = 0; r < job->rows; r++) {
+        const float *x = job->x + (size_t)(job->index ? job->index[r] : r) * job->ldx;
+        float *y = (float *)job->out + (size_t)r * job->ldo;
+        memset(y, 0, (size_t)job->padded * sizeof *y);
+        if (!job->weight)
+            memcpy(y, x, (size_t)job->n * sizeof *y);
+        else if (job->centered)
+            kernel_reference(KOP_LAYERNORM, DT_F32, DT_F32)
+                ->fn.layernorm(y, x, job->weight, job->bias, job->n, job->eps);
+        else
+            kernel_reference(KOP_RMSNORM, DT_F32, DT_F32)
+                ->fn.rmsnorm(y, x, job->weight, job->n, job->eps);
+    }
+}
+
+static uint64_t ticks;
+
+static void stamp(uint64_t *out, void *stream)
+{
+    (void)stream;
+    *out = ++ticks;
+}
+
+// ---- broken ones -----------------------------------------------------------------------------------------
+
+static void forgets_the_bias(const struct cuda_linear *job, void *stream)
+{
+    struct cuda_linear wrong = *job;
+    wrong.bias = NULL;
+    linear(&wrong, stream);
+}
+
+static void counts_on_its_neighbours(const struct cuda_linear *job, void *stream)
+{
+    linear(job, stream);
+    job->y[0] += job->tokens > 1 ? 0 : 0x1p-22f * fabsf(job->y[0]);
+}
+
+static void reads_past_the_end(const struct cuda_linear *job, void *stream)
+{
+    struct cuda_linear wrong = *job;
+    wrong.x = (const char *)job->x + job->ldx * 2;
+    linear(&wrong, stream);
+}
+
+static void writes_before_the_start(const struct cuda_add *job, void *stream)
+{
+    add(job, stream);
+    job->x[-1] = 0;
+}
+
+static void writes_past_the_end(const struct cuda_softcap *job, void *stream)
+{
+    softcap(job, stream);
+    job->y[job->n] = 1;
+}
+
+static void writes_its_input(const struct cuda_add *job, void *stream)
+{
+    add(job, stream);
+    *(float *)(uintptr_t)job->y += 1;
+}
+
+static void forgets_the_scale(const struct cuda_gather *job, void *stream)
+{
+    struct cuda_gather wrong = *job;
+    wrong.out_scale = NULL;
+    gather(&wrong, stream);
+}
+
+static void ignores_the_window(const struct cuda_attention *job, void *stream)
+{
+    struct cuda_attention wrong = *job;
+    wrong.window = 0;
+    attention(&wrong, stream);
+}
+
+static void takes_idle_tokens(const struct cuda_attention *job, void *stream)
+{
+    attention(job, stream);
+    for (int r = 0; r < job->rows; r++)
+        if (job->tokens[r].sequence < 0)
+            job->out[(size_t)r * job->ldo] = 0;
+}
+
+static void leaves_the_padding(const struct cuda_norm *job, void *stream)
+{
+    struct cuda_norm wrong = *job;
+    wrong.padded = job->n;
+    norm(&wrong, stream);
+}
+
+static void goes_back(uint64_t *out, void *stream)
+{
+    (void)stream;
+    *out = 1000 - ++ticks;
+}
+
+#define ROW(kind, op_, w_, x_, function, reason)                                                   \
+    {                                                                                              \
+        {.name = #function,                                                                        \
+         .op = (op_),                                                                              \
+         .w = (w_),                                                                                \
+         .x = (x_),                                                                                \
+         .where = DEVICE_CUDA,                                                                     \
+         .fn.cuda.kind = (function)},                                                              \
+            (reason)                                                                               \
+    }
+// reason NULL: the launcher is right.
+static const struct {
+    struct kernel kernel;
+    const char *reason;
+} rows[] = {
+    ROW(linear, KOP_LINEAR, DT_BF16, DT_BF16, linear, NULL),
+    ROW(linear, KOP_LINEAR, DT_I4, DT_BF16, linear, NULL),
+    ROW(add, KOP_ADD, DT_F32, DT_F32, add, NULL),
+    ROW(softcap, KOP_SOFTCAP, DT_F32, DT_F32, softcap, NULL),
+    ROW(gather, KOP_GATHER, DT_F32, DT_F32, gather, NULL),
+    ROW(attention, KOP_ATTENTION, DT_I8, DT_F32, attention, NULL),
+    ROW(norm, KOP_NORM, DT_F32, DT_F32, norm, NULL),
+    ROW(stamp, KOP_STAMP, DT_F32, DT_F32, stamp, NULL),
+    ROW(linear, KOP_LINEAR, DT_BF16, DT_BF16, forgets_the_bias, "bias"),
+    ROW(linear, KOP_LINEAR, DT_BF16, DT_BF16, counts_on_its_neighbours, "than it gets alone"),
+    ROW(linear, KOP_LINEAR, DT_BF16, DT_BF16, reads_past_the_end, "y["),
+    ROW(add, KOP_ADD, DT_F32, DT_F32, writes_before_the_start, "wrote -4 bytes"),
+    ROW(add, KOP_ADD, DT_F32, DT_F32, writes_its_input, "wrote an input"),
+    ROW(softcap, KOP_SOFTCAP, DT_F32, DT_F32, writes_past_the_end, "start of an output"),
+    ROW(gather, KOP_GATHER, DT_F32, DT_F32, forgets_the_scale, "scale"),
+    ROW(attention, KOP_ATTENTION, DT_BF16, DT_F32, ignores_the_window, "window"),
+    ROW(attention, KOP_ATTENTION, DT_BF16, DT_F32, takes_idle_tokens, "of no sequence"),
+    ROW(norm, KOP_NORM, DT_F32, DT_F32, leaves_the_padding, "padding"),
+    ROW(stamp, KOP_STAMP, DT_F32, DT_F32, goes_back, "clock"),
+    ROW(norm, KOP_CAST, DT_F32, DT_F32, norm, "no check is written for cast"),
+};
+
+static void scenes_know_right_from_wrong(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct device *device = NULL;
+    struct device_options options = {.isa = ISA_ALL};
+    assert_int_equal(device_open("cuda:0", &options, &device, &err), OK);
+    print_message("seed %d\n", SEED);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const struct kernel *row = &rows[i].kernel;
+        struct kernel_check_result result;
+        assert_int_equal(cuda_check_row(row, device, SEED, CASES, &result, &err), OK);
+        print_message("%-26s %2d of %d: %s\n", row->name, result.failures, result.cases,
+                      result.reason);
+        assert_int_equal(result.cases, CASES);
+        if (rows[i].reason ? !strstr(result.reason, rows[i].reason) : result.failures != 0)
+            fail_msg("%s: \"%s\" lacks \"%s\"", row->name, result.reason,
+                     rows[i].reason ? rows[i].reason : "nothing");
+    }
+    device_close(device);
+}
+
+// A device that fails ends the check of a row, with its words.
+static void a_lost_device_ends_the_check(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct device *device = NULL;
+    struct device_options options = {.isa = ISA_ALL};
+    struct kernel_check_result result;
+    assert_int_equal(device_open("cuda:0", &options, &device, &err), OK);
+    pretend.fails = true;
+    assert_int_equal(cuda_check_row(&rows[2].kernel, device, SEED, CASES, &result, &err), ERR_IO);
+    pretend.fails = false;
+    assert_int_equal(result.cases, 1);
+    assert_int_equal(result.failures, 1);
+    device_close(device);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(scenes_know_right_from_wrong),
+        cmocka_unit_test(a_lost_device_ends_the_check),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
