@@ -76,7 +76,7 @@ static void run_guarded(struct check_case *c)
 }
 
 void kernel_check_begin(struct check_case *c, const struct kernel *row, const struct kernel *ref,
-                 uint64_t seed, int index, struct kernel_check_result *result)
+                        uint64_t seed, int index, struct kernel_check_result *result)
 {
     static const enum check_mode modes[] = {CHECK_PLAIN, CHECK_EXTREME, CHECK_PLAIN,
                                             CHECK_INFINITE};

@@ -69,7 +69,7 @@ void kernel_check_probe(struct check_case *c);    // streams and peaks
 // Case `index` of a row, from its beginning: what it draws depends on seed and index alone, so that all variants see
 // the same and one case can be repeated.
 void kernel_check_begin(struct check_case *c, const struct kernel *row, const struct kernel *ref,
-                 uint64_t seed, int index, struct kernel_check_result *result);
+                        uint64_t seed, int index, struct kernel_check_result *result);
 // `cases` cases of one row of the host, whether or not it is in the table, against `ref`.
 void kernel_check_row(const struct kernel *row, const struct kernel *ref, uint64_t seed, int cases,
                       struct kernel_check_result *result);

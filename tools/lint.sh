@@ -113,7 +113,7 @@ device: device
 device/cuda kernels/cuda engine/cuda: cuda gpu
 kernels: k kernel quant dtype
 engine: engine backend checkpoint context model op_class phase scheme storage tensor tokenizer
-engine/model: alibi arch cost kv logits observe rope route sampler sampling
+engine/model: alibi arch cost kv logits observe rope route sampler sampling weight weights
 engine/text: added bpe byte_level normalizer pre pretok regex unicode utf8
 engine/load: inspect source stored synthetic
 engine/load/hf: hf safetensors

@@ -59,7 +59,7 @@ static enum exit_code run_check(const struct arguments *args, struct error *err)
     struct device *device = NULL;
     // A new seed each time finds more; the one given finds the same again.
     uint64_t seed = cli_flag_given(args, "seed") ? (uint64_t)cli_flag_int(args, "seed")
-                                             : (uint64_t)clock_wall_ns() % 1000000;
+                                                 : (uint64_t)clock_wall_ns() % 1000000;
     int64_t cases = cli_flag_int(args, "cases");
     if (cases < 0 || cases > CASES_MAX) {
         FAIL(err, ERR_USAGE, "--cases %lld: must be 0 to %d", (long long)cases, CASES_MAX);

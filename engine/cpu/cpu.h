@@ -1,6 +1,6 @@
 // cpu.h - the CPU backend's inner structures, in reading order: kernels, weights, buffers, one pass.
 //
-// weights.c is the table of weights, pack.c packs them, prepare.c makes a model ready. plan.c lays out a context's
+// weights.c says where each weight lies, pack.c packs them, prepare.c makes a model ready. plan.c lays out a context's
 // arena. forward.c runs a step; products.c, attend.c, experts.c and sample.c do its heavy work, pass.c is what they
 // share. Memory is laid out by functions that run twice: once without memory, to measure, and once to place. So
 // a plan and what is taken cannot differ.
@@ -11,8 +11,8 @@
 #include "engine/backend.h"
 #include "engine/model/kv.h"
 #include "engine/model/observe.h"
-#include "engine/model/roles.h"
 #include "engine/model/sampler.h"
+#include "engine/model/weights.h"
 #include "kernels/quant.h"
 
 // ---- laying out memory -------------------------------------------------------------------------------
@@ -101,27 +101,10 @@ struct cpu_model {
 // token's scale is not known until its row is complete (see ready_input).
 enum dtype cpu_staged(const struct scheme *scheme);
 
-// What a weight becomes.
-enum cpu_weight_kind {
-    CPU_VECTOR,  // float *: one row of f32
-    CPU_PRODUCT, // struct cpu_matrix: panels in the scheme's type
-    CPU_ROUTER,  // struct cpu_matrix: panels in f32 whatever the scheme
-    CPU_HEAD,    // struct cpu_matrix: panels in the head's type
-    CPU_TABLE,   // unsigned char *: rows of type scheme_embedding()
-};
-struct cpu_weight {
-    enum tensor_role role;
-    enum cpu_weight_kind kind;
-    struct tensor_shape shape; // of an expert's role: the part of one expert
-    int layer;                 // -1: outside the layers
-    int row0;                  // where this part begins in the role
-    void *to;                  // the field: what it points to depends on the kind
-};
-typedef void cpu_weight_visit(void *arg, const struct cpu_weight *weight);
-// Visits each weight that the description has, of one layer or (-1) outside the layers, in memory order. Where
-// weights->layers is NULL, as while measuring, layers share one unnamed field each.
-void cpu_weights_walk(const struct model_config *config, struct cpu_weights *weights, int layer,
-                      cpu_weight_visit *visit, void *arg);
+// Visits each weight of one layer or (-1) outside the layers; vectors are float *, tables unsigned char *, all others
+// struct cpu_matrix. Where weights->layers is NULL, as while measuring, layers share one unnamed field each.
+void cpu_weights_walk(const struct model_config *config, const struct scheme *scheme,
+                      struct cpu_weights *weights, int layer, weight_visit *visit, void *arg);
 // Places (or measures) all weights. The arrays of layers and experts are the caller's; both NULL while measuring.
 void cpu_weights_place(struct cpu_cursor *cursor, const struct model_config *config,
                        const struct scheme *scheme, struct cpu_weights *weights);

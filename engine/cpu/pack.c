@@ -92,9 +92,10 @@ static void pack_quantized(const struct packing *p, const struct packing_scratch
 }
 
 // Panels of a matrix: this worker's share.
-static void pack_matrix(const struct pack_worker *w, const struct cpu_weight *weight)
+static void pack_matrix(const struct pack_worker *w, const struct weight *weight)
 {
     const struct packing *p = w->packing;
+    const struct weight_part *part = weight->part; // the CPU stacks nothing
     const struct cpu_matrix *matrix = weight->to;
     float *scratch = p->scratch[w->worker].rows;
     size_t bytes = cpu_panel_bytes(matrix);
@@ -106,55 +107,57 @@ static void pack_matrix(const struct pack_worker *w, const struct cpu_weight *we
             rows = PANEL_ROWS;
         unsigned char *to = matrix->packed + (size_t)panel * bytes;
         if (dtype_is_quantized(matrix->type)) {
-            pack_quantized(p, &p->scratch[w->worker], matrix, weight->role, weight->layer,
-                           weight->row0 + row0, rows, to);
+            pack_quantized(p, &p->scratch[w->worker], matrix, part->role, weight->layer,
+                           part->row0 + row0, rows, to);
             continue;
         }
-        read_rows(p, weight->role, weight->layer, weight->row0 + row0, rows, scratch, p->widest);
+        read_rows(p, part->role, weight->layer, part->row0 + row0, rows, scratch, p->widest);
         kernel_pack_panel(matrix->type, scratch, rows, matrix->cols, p->widest, to);
     }
     int row0 = begin * PANEL_ROWS, row1 = end * PANEL_ROWS;
-    release_rows(p, weight->role, weight->layer, weight->row0 + row0,
+    release_rows(p, part->role, weight->layer, part->row0 + row0,
                  (row1 < matrix->rows ? row1 : matrix->rows) - row0);
 }
 
 // Whole vectors, one worker each in turn.
-static void pack_vector(const struct pack_worker *w, const struct cpu_weight *weight)
+static void pack_vector(const struct pack_worker *w, const struct weight *weight)
 {
-    if ((weight->layer + 1 + (int)weight->role) % w->workers == w->worker)
-        read_rows(w->packing, weight->role, weight->layer, 0, 1, *(float **)weight->to,
-                  (size_t)weight->shape.cols);
+    const struct weight_part *part = weight->part;
+    if ((weight->layer + 1 + (int)part->role) % w->workers == w->worker)
+        read_rows(w->packing, part->role, weight->layer, 0, 1, *(float **)weight->to,
+                  (size_t)weight->cols);
 }
 
 // Rows of a table as they will be added to the residual stream: in a plain type, not in panels.
-static void pack_table(const struct pack_worker *w, const struct cpu_weight *weight)
+static void pack_table(const struct pack_worker *w, const struct weight *weight)
 {
     const struct packing *p = w->packing;
     const struct cpu_model *m = p->model;
-    int width = weight->shape.cols, begin, end;
+    const struct weight_part *part = weight->part;
+    int width = weight->cols, begin, end;
     float *row = p->scratch[w->worker].rows;
     unsigned char *table = *(unsigned char **)weight->to;
     size_t row_bytes = (size_t)width * cpu_element_bytes(scheme_embedding(m->scheme));
-    pool_share(weight->shape.rows, 1, w->worker, w->workers, &begin, &end);
+    pool_share(part->rows, 1, w->worker, w->workers, &begin, &end);
     for (int i = begin; i < end; i++) {
-        read_rows(p, weight->role, -1, i, 1, row, p->widest);
+        read_rows(p, part->role, -1, i, 1, row, p->widest);
         m->kernels.embedding_cast(table + (size_t)i * row_bytes, row, width, width);
     }
-    release_rows(p, weight->role, -1, begin, end - begin);
+    release_rows(p, part->role, -1, begin, end - begin);
 }
 
-static void pack_weight(void *arg, const struct cpu_weight *weight)
+static void pack_weight(void *arg, const struct weight *weight)
 {
     switch (weight->kind) {
-    case CPU_VECTOR:
+    case WEIGHT_VECTOR:
         pack_vector(arg, weight);
         break;
-    case CPU_TABLE:
+    case WEIGHT_TABLE:
         pack_table(arg, weight);
         break;
-    case CPU_PRODUCT:
-    case CPU_ROUTER:
-    case CPU_HEAD:
+    case WEIGHT_PRODUCT:
+    case WEIGHT_ROUTER:
+    case WEIGHT_HEAD:
         pack_matrix(arg, weight);
         break;
     }
@@ -175,7 +178,8 @@ static void pack_job(void *arg, int worker, int workers)
     for (int i = 0; i <= config->layers; i++) { // the last: what is outside the layers
         if (atomic_load_explicit(&p->stop, memory_order_relaxed))
             return;
-        cpu_weights_walk(config, &p->model->weights, i < config->layers ? i : -1, pack_weight, &w);
+        cpu_weights_walk(config, p->model->scheme, &p->model->weights, i < config->layers ? i : -1,
+                         pack_weight, &w);
         report(p, worker, i + 1);
     }
 }

@@ -1,6 +1,6 @@
 // cuda.h - the CUDA backend's inner structures, in reading order: weights, a context's memory, one pass.
 //
-// weights.c walks the weights, pack.c packs and uploads them, prepare.c makes a model ready. plan.c lays out a
+// weights.c says where each weight lies, pack.c packs and uploads them, prepare.c makes a model ready. plan.c lays out a
 // context, forward.c enqueues a pass, experts.c the routed experts, step.c runs steps, decode.c draws ids and runs decode
 // steps ahead of the host. Memory is laid
 // out by functions that run twice over the same code: once without memory, to measure, once to place.
@@ -13,7 +13,7 @@
 #include "engine/backend.h"
 #include "engine/model/kv.h"
 #include "engine/model/observe.h"
-#include "engine/model/roles.h"
+#include "engine/model/weights.h"
 #include "kernels/cuda/cuda.h"
 
 // ---- laying out memory -------------------------------------------------------------------------------
@@ -86,26 +86,10 @@ struct gpu_model {
     size_t weights_bytes;
 };
 
-// One tensor, or several stacked, as the walk over all weights meets it.
-enum gpu_item_kind { GPU_MATRIX, GPU_VECTOR, GPU_TABLE };
-struct gpu_item {
-    enum gpu_item_kind kind;
-    void *target; // struct gpu_matrix *, float ** or void **
-    enum dtype type;
-    int group;
-    int layer; // -1: outside
-    int parts;
-    struct {
-        enum tensor_role role;
-        int row0, rows, cols;
-    } part[3];
-    int cols; // of a matrix or table
-};
-typedef void gpu_visit(void *arg, const struct gpu_item *item);
-int gpu_item_rows(const struct gpu_item *item); // of all its parts
-// Meets every weight the description has, in the order of memory. weights->layers must be there.
+// Visits every weight the description has, in memory order: vectors are float *, tables void *, all others struct
+// gpu_matrix. weights->layers and weights->experts must be there.
 void gpu_weights_walk(const struct model_config *config, const struct scheme *scheme,
-                      struct gpu_weights *weights, gpu_visit *visit, void *arg);
+                      struct gpu_weights *weights, weight_visit *visit, void *arg);
 // Takes memory for all of them, or measures it. False: a group of int4 that the kernels do not have.
 bool gpu_weights_place(struct gpu_cursor *cursor, const struct model_config *config,
                        const struct scheme *scheme, struct gpu_weights *weights);

@@ -28,7 +28,7 @@ struct packing {
     size_t widest;
     unsigned char *piece; // (PIECE_BYTES, or a tile where that is larger)
     size_t piece_bytes;
-    const struct gpu_item *item; // under way: its tiles, or rows, [begin, end)
+    const struct weight *item; // under way: its tiles, or rows, [begin, end)
     int begin, end;
     int done; // layers
     engine_progress *progress;
@@ -57,7 +57,7 @@ static void read_row(struct packing *p, enum tensor_role role, int layer, int ro
 }
 
 // The role that a stacked row belongs to, and its row there.
-static enum tensor_role role_of(const struct gpu_item *item, int row, int *own)
+static enum tensor_role role_of(const struct weight *item, int row, int *own)
 {
     int i = 0;
     while (row >= item->part[i].rows)
@@ -70,7 +70,7 @@ static enum tensor_role role_of(const struct gpu_item *item, int row, int *own)
 static void code_row(struct packing *p, enum tensor_role role, int row, float *space,
                      struct quant_row out)
 {
-    const struct gpu_item *item = p->item;
+    const struct weight *item = p->item;
     if (source_has_codes(p->ck, role, item->layer, item->type, item->group)) {
         p->ck->ops->read_codes(p->ck->self, role, item->layer, row, out);
     } else {
@@ -83,8 +83,8 @@ static void code_row(struct packing *p, enum tensor_role role, int row, float *s
 
 static void pack_tile(struct packing *p, int worker, int tile, void *to)
 {
-    const struct gpu_item *item = p->item;
-    const struct gpu_matrix *m = item->target;
+    const struct weight *item = p->item;
+    const struct gpu_matrix *m = item->to;
     const struct packing_scratch *s = &p->scratch[worker];
     struct quant_row row[CUDA_TILE_ROWS];
     int row0 = tile * CUDA_TILE_ROWS, count = m->layout.rows - row0, own;
@@ -107,11 +107,11 @@ static void pack_tile(struct packing *p, int worker, int tile, void *to)
 static void pack_job(void *arg, int worker, int workers)
 {
     struct packing *p = arg;
-    const struct gpu_item *item = p->item;
+    const struct weight *item = p->item;
     int begin, end, own;
     pool_share(p->end - p->begin, 1, worker, workers, &begin, &end);
-    if (item->kind == GPU_MATRIX) {
-        size_t bytes = ((const struct gpu_matrix *)item->target)->layout.tile_bytes;
+    if (weight_is_matrix(item->kind)) {
+        size_t bytes = ((const struct gpu_matrix *)item->to)->layout.tile_bytes;
         for (int t = begin; t < end; t++)
             pack_tile(p, worker, p->begin + t, p->piece + (size_t)t * bytes);
         return;
@@ -127,7 +127,7 @@ static void pack_job(void *arg, int worker, int workers)
 }
 
 // Tiles of a matrix or rows of a table, `bytes` each, `count` of them, to `to`.
-static void upload(struct packing *p, const struct gpu_item *item, unsigned char *to, int count,
+static void upload(struct packing *p, const struct weight *item, unsigned char *to, int count,
                    size_t bytes)
 {
     int most = (int)(p->piece_bytes / bytes);
@@ -141,9 +141,9 @@ static void upload(struct packing *p, const struct gpu_item *item, unsigned char
     }
 }
 
-static void upload_vector(struct packing *p, const struct gpu_item *item)
+static void upload_vector(struct packing *p, const struct weight *item)
 {
-    float *to = *(float **)item->target, *row = p->scratch[0].rows;
+    float *to = *(float **)item->to, *row = p->scratch[0].rows;
     for (int i = 0; i < item->parts; i++) {
         int cols = item->part[i].cols;
         read_row(p, item->part[i].role, item->layer, 0, cols, row);
@@ -153,7 +153,7 @@ static void upload_vector(struct packing *p, const struct gpu_item *item)
     }
 }
 
-static void pack_item(void *arg, const struct gpu_item *item)
+static void pack_item(void *arg, const struct weight *item)
 {
     struct packing *p = arg;
     if (p->err->code || p->stop)
@@ -163,13 +163,13 @@ static void pack_item(void *arg, const struct gpu_item *item)
         double steps = p->model->config.layers + 1;
         p->stop = p->progress && !p->progress(p->user, (p->done - 1) / steps);
     }
-    if (item->kind == GPU_VECTOR) {
+    if (item->kind == WEIGHT_VECTOR) {
         upload_vector(p, item);
-    } else if (item->kind == GPU_MATRIX) {
-        const struct gpu_matrix *m = item->target;
+    } else if (weight_is_matrix(item->kind)) {
+        const struct gpu_matrix *m = item->to;
         upload(p, item, m->w, m->layout.tiles, m->layout.tile_bytes);
     } else {
-        upload(p, item, *(void **)item->target, gpu_item_rows(item),
+        upload(p, item, *(void **)item->to, weight_rows(item),
                (size_t)item->cols * (size_t)cuda_element_bytes(item->type));
     }
     for (int i = 0; i < item->parts && p->ck->ops->release; i++)
@@ -178,15 +178,15 @@ static void pack_item(void *arg, const struct gpu_item *item)
 }
 
 // The longest row, and the largest tile or table row.
-static void size_item(void *arg, const struct gpu_item *item)
+static void size_item(void *arg, const struct weight *item)
 {
     struct packing *p = arg;
     size_t bytes = (size_t)item->cols * 4;
     for (int i = 0; i < item->parts; i++)
         if ((size_t)item->part[i].cols > p->widest)
             p->widest = (size_t)item->part[i].cols;
-    if (item->kind == GPU_MATRIX)
-        bytes = ((const struct gpu_matrix *)item->target)->layout.tile_bytes;
+    if (weight_is_matrix(item->kind))
+        bytes = ((const struct gpu_matrix *)item->to)->layout.tile_bytes;
     if (bytes > p->piece_bytes)
         p->piece_bytes = bytes;
 }

@@ -41,10 +41,10 @@ static enum status find_kernels(struct gpu_model *m, struct error *err)
 }
 
 // The longest product of int8 inputs must not overflow its exact sum.
-static void check_width(void *arg, const struct gpu_item *item)
+static void check_width(void *arg, const struct weight *item)
 {
     struct error *err = arg;
-    if (item->kind == GPU_MATRIX && item->type == DT_I8 && item->cols > I8_COLS_MAX)
+    if (weight_is_matrix(item->kind) && item->type == DT_I8 && item->cols > I8_COLS_MAX)
         FAIL(err, ERR_UNSUPPORTED,
              "products of %d int8 inputs are not supported (of up to %d are: their sums are exact)",
              item->cols, I8_COLS_MAX);

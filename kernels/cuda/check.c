@@ -13,7 +13,7 @@ void *cuda_check_host(struct cuda_check *k, size_t bytes)
     void *memory = k->hosts < CUDA_CHECK_HOST ? calloc(1, bytes ? bytes : 1) : NULL;
     if (!memory)
         kernel_check_fail(&k->c, "no host memory for %zu bytes, or over %d pieces", bytes,
-                   CUDA_CHECK_HOST);
+                          CUDA_CHECK_HOST);
     else
         k->host[k->hosts++] = memory;
     return memory;
@@ -64,7 +64,8 @@ static void *add_buffer(struct cuda_check *k, const void *from, size_t bytes, bo
     unsigned char *image = malloc(whole);
     unsigned char *base = k->buffers < CUDA_CHECK_BUFFERS ? device_alloc(k->device, whole) : NULL;
     if (!image || !base) {
-        kernel_check_fail(&k->c, "no memory for %zu bytes, or over %d buffers", bytes, CUDA_CHECK_BUFFERS);
+        kernel_check_fail(&k->c, "no memory for %zu bytes, or over %d buffers", bytes,
+                          CUDA_CHECK_BUFFERS);
         free(image);
         device_free(k->device, base);
         return NULL;
@@ -120,7 +121,8 @@ static void inspect(struct cuda_check *k, const struct cuda_check_buffer *b, uns
             i += b->bytes;
         if (image[i] != guard)
             kernel_check_fail(&k->c, "wrote %td bytes from the start of an %s of %zu",
-                       (ptrdiff_t)i - CUDA_CHECK_GUARD, b->before ? "input" : "output", b->bytes);
+                              (ptrdiff_t)i - CUDA_CHECK_GUARD, b->before ? "input" : "output",
+                              b->bytes);
     }
     if (b->before && memcmp(image + CUDA_CHECK_GUARD, b->before, b->bytes) != 0)
         kernel_check_fail(&k->c, "wrote an input of %zu bytes", b->bytes);
@@ -189,7 +191,8 @@ static void run_case(struct cuda_check *k)
     if (scene)
         scene(k);
     else
-        kernel_check_fail(&k->c, "no check is written for %s on a GPU", kernel_op_name(k->c.kernel->op));
+        kernel_check_fail(&k->c, "no check is written for %s on a GPU",
+                          kernel_op_name(k->c.kernel->op));
     cuda_check_release(k);
     cuda_launch_error(); // of a case that failed before it asked
     for (int i = 0; i < k->hosts; i++)

@@ -76,7 +76,8 @@ static void fill_sequence(struct scene *s, int sequence)
     int most = MOST_WORK / (s->heads * s->n * s->positions * s->sequences) + 1;
     most = most < 40 ? most : 40;
     most = most < s->positions ? most : s->positions;
-    int count = kernel_check_between(c, 1, most), last = kernel_check_between(c, count, s->positions);
+    int count = kernel_check_between(c, 1, most),
+        last = kernel_check_between(c, count, s->positions);
     float row[CUDA_MOST_HEAD_DIM];
     for (int t = 0; t < count; t++)
         s->tokens[s->rows++] = (struct cuda_token){sequence, last - count + t};
@@ -98,9 +99,10 @@ static void scene_make(struct scene *s, struct cuda_check *k, enum dtype type)
         fill_sequence(s, i);
     s->qkv = cuda_check_values(k, (size_t)s->rows * s->ld);
     s->bias = k->c.index % 4 == 3 ? cuda_check_values(k, (size_t)(s->heads * s->positions)) : NULL;
-    kernel_check_shape(&k->c, "heads=%d kv_heads=%d head_dim=%d positions=%d tokens=%d window=%d%s%s",
-                s->heads, s->kv_heads, s->n, s->positions, s->rows, s->window,
-                s->softcap != 0 ? " softcap" : "", s->bias ? " bias" : "");
+    kernel_check_shape(&k->c,
+                       "heads=%d kv_heads=%d head_dim=%d positions=%d tokens=%d window=%d%s%s",
+                       s->heads, s->kv_heads, s->n, s->positions, s->rows, s->window,
+                       s->softcap != 0 ? " softcap" : "", s->bias ? " bias" : "");
 }
 
 // ---- attention -----------------------------------------------------------------------------------------
@@ -175,8 +177,8 @@ static void compare(const struct scene *s, const float *out, float *want)
         for (int h = 0; h < s->kv_heads; h++)
             expect(s, r, h, want + (size_t)h * group_width);
         for (size_t i = 0; i < width; i++)
-            kernel_check_close(&s->k->c, "out", (size_t)r * width + i, out[(size_t)r * width + i], want[i],
-                        1e-5);
+            kernel_check_close(&s->k->c, "out", (size_t)r * width + i, out[(size_t)r * width + i],
+                               want[i], 1e-5);
     }
 }
 
@@ -204,7 +206,8 @@ static void compare_idle(struct scene *s, const float *before, float *out)
     run(s, 0, s->rows, false, out);
     for (size_t i = 0; i < (size_t)s->rows * width && !s->k->c.failed; i++)
         if (memcmp(&out[i], i / width == (size_t)idle ? poison : (const void *)&before[i], 4) != 0)
-            kernel_check_fail(&s->k->c, "out[%zu] differs where token %d is of no sequence", i, idle);
+            kernel_check_fail(&s->k->c, "out[%zu] differs where token %d is of no sequence", i,
+                              idle);
 }
 
 void cuda_check_attention(struct cuda_check *k)
@@ -237,7 +240,8 @@ static void rotation_make(struct rotation *r, const struct scene *s)
     struct check_case *c = &s->k->c;
     bool normed = kernel_check_between(c, 0, 3) == 0;
     *r = (struct rotation){
-        .rotary = kernel_check_between(c, 0, 2) == 0 ? 0 : s->n / 2 / kernel_check_between(c, 1, 2) * 2,
+        .rotary =
+            kernel_check_between(c, 0, 2) == 0 ? 0 : s->n / 2 / kernel_check_between(c, 1, 2) * 2,
         .interleaved = kernel_check_flip(c),
         .clip = kernel_check_between(c, 0, 4) == 0 ? 0.5f : 0,
     };
@@ -286,7 +290,8 @@ static void compare_rotated(struct scene *s, const struct rotation *r, const flo
             float *x = s->qkv + at;
             rotate_head(s, r, token.position, h, x);
             for (int i = 0; i < s->n; i++)
-                kernel_check_close(&s->k->c, "qkv", at + (size_t)i, got[at + (size_t)i], x[i], 0x1p-18);
+                kernel_check_close(&s->k->c, "qkv", at + (size_t)i, got[at + (size_t)i], x[i],
+                                   0x1p-18);
             if (h >= s->heads)
                 store(s, token.sequence, (h - s->heads) % s->kv_heads, h >= s->heads + s->kv_heads,
                       token.position, got + at);

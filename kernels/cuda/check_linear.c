@@ -73,7 +73,7 @@ static void make_weights(struct product *p)
             quantize(p, &room, count, row0);
         } else {
             kernel_pack_panel(p->w, room.rows, count, p->s.cols, n,
-                       p->panels + (size_t)(row0 / 16) * panel);
+                              p->panels + (size_t)(row0 / 16) * panel);
             cuda_pack_plain(&p->layout, room.rows, count, n,
                             p->packed + (size_t)(row0 / 16) * p->layout.tile_bytes);
         }
@@ -86,7 +86,8 @@ static void make_inputs(struct product *p)
     const struct kernel *cast = kernel_reference(KOP_CAST, DT_F32, p->x_type);
     size_t tokens = (size_t)p->s.tokens, n = (size_t)p->s.cols;
     p->element = element_bytes(p->x_type);
-    p->ldx = (size_t)cuda_padded_cols(p->s.cols) + (size_t)kernel_check_between(&p->k->c, 0, 2) * 64;
+    p->ldx =
+        (size_t)cuda_padded_cols(p->s.cols) + (size_t)kernel_check_between(&p->k->c, 0, 2) * 64;
     p->x = cuda_check_host(p->k, tokens * p->ldx * p->element);
     p->x_scale = cuda_check_host(p->k, tokens * sizeof(float));
     float *row = cuda_check_host(p->k, n * sizeof *row);
@@ -103,9 +104,10 @@ static void product_make(struct product *p, struct cuda_check *k)
     int index = c->index;
     *p = (struct product){.k = k, .w = c->kernel->w, .x_type = c->kernel->x};
     p->group = groups[index % 4];
-    p->s = index < CORNERS ? corners[index]
-                           : (struct shape){kernel_check_between(c, 1, 200), kernel_check_between(c, 1, 900),
-                                            kernel_check_between(c, 1, 140)};
+    p->s = index < CORNERS
+               ? corners[index]
+               : (struct shape){kernel_check_between(c, 1, 200), kernel_check_between(c, 1, 900),
+                                kernel_check_between(c, 1, 140)};
     size_t n = (size_t)p->s.tokens * (size_t)p->s.rows;
     make_weights(p);
     make_inputs(p);
@@ -113,8 +115,9 @@ static void product_make(struct product *p, struct cuda_check *k)
     p->start = kernel_check_between(c, 0, 2) == 0 ? cuda_check_plain(k, n) : NULL;
     p->expected = cuda_check_host(k, n * sizeof(float));
     p->magnitude = cuda_check_host(k, n * sizeof(float));
-    kernel_check_shape(c, "rows=%d cols=%d tokens=%d group=%d%s%s", p->s.rows, p->s.cols, p->s.tokens,
-                p->group, p->bias ? " bias" : "", p->start ? " accumulate" : "");
+    kernel_check_shape(c, "rows=%d cols=%d tokens=%d group=%d%s%s", p->s.rows, p->s.cols,
+                       p->s.tokens, p->group, p->bias ? " bias" : "",
+                       p->start ? " accumulate" : "");
 }
 
 // The sums of magnitudes that rounding is relative to. One row of weights and one of inputs at a time.
@@ -205,8 +208,9 @@ static void check_neighbours(const struct product *p, const float *clean, float 
     run(p, 0, p->s.tokens, device_info(p->k->device)->units, y);
     for (size_t i = 0; i < n && !p->k->c.failed; i++)
         if (i / rows == 1 ? !isnan(y[i]) : memcmp(&y[i], &clean[i], sizeof *y) != 0)
-            kernel_check_fail(&p->k->c, "y[%zu] is %g where token 1 has a NaN, %g where it has none", i,
-                       (double)y[i], (double)clean[i]);
+            kernel_check_fail(&p->k->c,
+                              "y[%zu] is %g where token 1 has a NaN, %g where it has none", i,
+                              (double)y[i], (double)clean[i]);
 }
 
 void cuda_check_linear(struct cuda_check *k)

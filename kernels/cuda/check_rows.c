@@ -86,7 +86,8 @@ static void rows_compare(struct rows *r)
             if (r->type == DT_F16 && fabsf(want[i]) >= 65504) // beyond is infinite
                 want[i] = f16_to_f32(f16_from_f32(want[i]));
             kernel_check_close(&r->k->c, "out", at, got, want[i],
-                        slack + 0x1p-20 * (double)largest + step_of(r->type, want[i], largest));
+                               slack + 0x1p-20 * (double)largest +
+                                   step_of(r->type, want[i], largest));
         }
     }
 }
@@ -151,10 +152,10 @@ static void check_norm(struct cuda_check *k)
     float *x = cuda_check_values(k, x_floats), *w = cuda_check_plain(k, (size_t)r.n),
           *b = cuda_check_plain(k, (size_t)r.n);
     kernel_check_shape(c, "rows=%d n=%d%s%s", r.rows, r.n,
-                kind == RMS     ? " rms"
-                : kind == LAYER ? " layer"
-                                : " cast",
-                picked ? " picked" : "");
+                       kind == RMS     ? " rms"
+                       : kind == LAYER ? " layer"
+                                       : " cast",
+                       picked ? " picked" : "");
     if (c->failed)
         return;
     for (int i = 0; i < r.rows; i++) {
@@ -214,7 +215,8 @@ void cuda_check_activate(struct cuda_check *k)
     size_t n = (size_t)r.n, ldx = 2 * n, x_floats = (size_t)r.rows * ldx;
     float *x = cuda_check_values(k, x_floats);
     r.slack = cuda_check_host(k, (size_t)r.rows * n * sizeof *r.slack);
-    kernel_check_shape(c, "%s rows=%d n=%d%s", kernel_op_name(op), r.rows, r.n, gated ? " gated" : "");
+    kernel_check_shape(c, "%s rows=%d n=%d%s", kernel_op_name(op), r.rows, r.n,
+                       gated ? " gated" : "");
     if (c->failed)
         return;
     for (int row = 0; row < r.rows; row++) {
@@ -259,7 +261,8 @@ void cuda_check_add(struct cuda_check *k)
 {
     struct check_case *c = &k->c;
     int rows = kernel_check_between(c, 1, MOST_ROWS), n = kernel_check_between(c, 1, 700);
-    size_t ldx = (size_t)(n + kernel_check_between(c, 0, 3)), ldy = (size_t)(n + kernel_check_between(c, 0, 3));
+    size_t ldx = (size_t)(n + kernel_check_between(c, 0, 3)),
+           ldy = (size_t)(n + kernel_check_between(c, 0, 3));
     size_t x_bytes = (size_t)rows * ldx * 4, y_bytes = (size_t)rows * ldy * 4;
     bool shared = kernel_check_flip(c), picked = kernel_check_flip(c);
     int32_t pick[MOST_ROWS];
@@ -267,7 +270,8 @@ void cuda_check_add(struct cuda_check *k)
           *y = cuda_check_values(k, (size_t)rows * ldy);
     float *share = cuda_check_plain(k, (size_t)rows), *got = cuda_check_host(k, x_bytes);
     draw_picks(k, rows, pick);
-    kernel_check_shape(c, "rows=%d n=%d%s%s", rows, n, shared ? " share" : "", picked ? " picked" : "");
+    kernel_check_shape(c, "rows=%d n=%d%s%s", rows, n, shared ? " share" : "",
+                       picked ? " picked" : "");
     if (c->failed)
         return;
     void *out = cuda_check_out(k, x, x_bytes);
@@ -287,9 +291,9 @@ void cuda_check_add(struct cuda_check *k)
         for (size_t i = 0; i < ldx; i++) {
             size_t to = (size_t)(picked ? pick[r] : r) * ldx + i;
             float v = i < (size_t)n ? y[(size_t)r * ldy + i] * (shared ? share[r] : 1) : 0;
-            kernel_check_close(c, "x", to, got[to], i < (size_t)n ? x[to] + v : x[to],
-                        i < (size_t)n ? 0x1p-22 * (fabs((double)x[to]) + fabs((double)v)) + 0x1p-140
-                                      : 0);
+            kernel_check_close(
+                c, "x", to, got[to], i < (size_t)n ? x[to] + v : x[to],
+                i < (size_t)n ? 0x1p-22 * (fabs((double)x[to]) + fabs((double)v)) + 0x1p-140 : 0);
         }
     cuda_check_release(k); // while `pick` is there to compare with
 }
@@ -390,8 +394,8 @@ static void embedding_make(struct embedding *e, struct cuda_check *k)
     e->positions_bytes = !e->packed && kernel_check_flip(c) ? EMBED_POSITIONS * bytes : 0;
     e->positions = e->positions_bytes ? random_bits(k, e->positions_bytes) : NULL;
     e->row = cuda_check_host(k, (size_t)e->cols * sizeof *e->row);
-    kernel_check_shape(c, "%s %s rows=%d cols=%d%s", e->packed ? "packed" : "plain", dtype_name(e->type),
-                e->rows, e->cols, e->positions ? " positions" : "");
+    kernel_check_shape(c, "%s %s rows=%d cols=%d%s", e->packed ? "packed" : "plain",
+                       dtype_name(e->type), e->rows, e->cols, e->positions ? " positions" : "");
 }
 
 static void expect_embedding(const struct embedding *e, int32_t id, int position, float scale)
@@ -440,7 +444,7 @@ void cuda_check_embed(struct cuda_check *k)
         expect_embedding(&e, ids[t], tokens[t].position, scale);
         for (int i = 0; i < e.cols; i++)
             kernel_check_close(c, "x", (size_t)i, got[(size_t)t * ldx + (size_t)i], e.row[i],
-                        0x1p-21 * fabs((double)e.row[i]) + 0x1p-30);
+                               0x1p-21 * fabs((double)e.row[i]) + 0x1p-30);
     }
     cuda_check_release(k); // while ids and tokens are there to compare with
 }

@@ -77,8 +77,8 @@ static void draw_make(struct draw *d, struct cuda_check *k)
         d->sequence[i] = (i + 1) % ROWS;
     }
     d->sequence[3] = kernel_check_flip(c) ? -1 : 0; // a row that is not drawn
-    kernel_check_shape(c, "vocab=%d temperature=%g top_k=%d top_p=%g", d->vocab, (double)d->temperature,
-                d->top_k, (double)d->top_p);
+    kernel_check_shape(c, "vocab=%d temperature=%g top_k=%d top_p=%g", d->vocab,
+                       (double)d->temperature, d->top_k, (double)d->top_p);
 }
 
 // The candidates that the filters keep, in the order in which they are walked. *kept: the sum of their weights.
@@ -111,8 +111,8 @@ static void check_drawn(const struct draw *d, int row, double u, int32_t id)
     if (at == count)
         kernel_check_fail(&d->k->c, "row %d drew %d, which the filters leave out", row, (int)id);
     else if (u < low - 0x1p-22 || u > high + 0x1p-22)
-        kernel_check_fail(&d->k->c, "row %d drew %d, of [%.9g, %.9g), with %.9g", row, (int)id, low, high,
-                   u);
+        kernel_check_fail(&d->k->c, "row %d drew %d, of [%.9g, %.9g), with %.9g", row, (int)id, low,
+                          high, u);
 }
 
 // What a row draws, and the state of its stream after.
@@ -138,7 +138,8 @@ static void check_row(const struct draw *d, int row, int32_t id, uint64_t *strea
         *stream = rng.state;
     if (none || d->temperature == 0 || certain) {
         if (id != (none ? -1 : best))
-            kernel_check_fail(&d->k->c, "row %d drew %d, expected %d", row, (int)id, none ? -1 : best);
+            kernel_check_fail(&d->k->c, "row %d drew %d, expected %d", row, (int)id,
+                              none ? -1 : best);
     } else {
         check_drawn(d, row, u, id);
     }
@@ -196,5 +197,5 @@ void cuda_check_stamp(struct cuda_check *k)
     cuda_check_back(k, now, out, sizeof now);
     if (!k->c.failed && (now[0] == 0 || now[1] < now[0]))
         kernel_check_fail(&k->c, "the clock read %llu, then %llu", (unsigned long long)now[0],
-                   (unsigned long long)now[1]);
+                          (unsigned long long)now[1]);
 }

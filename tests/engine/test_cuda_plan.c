@@ -92,15 +92,20 @@ static void test_sizes_that_overflow(void **state)
 }
 
 struct met {
-    int matrices, vectors, tables;
+    int matrices, vectors, tables, fields;
     size_t elements;
+    const void *to[256]; // the field of each
 };
-static void meet(void *arg, const struct gpu_item *item)
+static void meet(void *arg, const struct weight *item)
 {
     struct met *m = arg;
-    m->matrices += item->kind == GPU_MATRIX;
-    m->vectors += item->kind == GPU_VECTOR;
-    m->tables += item->kind == GPU_TABLE;
+    m->matrices += weight_is_matrix(item->kind);
+    m->vectors += item->kind == WEIGHT_VECTOR;
+    m->tables += item->kind == WEIGHT_TABLE;
+    for (int i = 0; i < m->fields; i++)
+        assert_ptr_not_equal(m->to[i], item->to); // no field is filled twice
+    assert_true(m->fields < (int)(sizeof m->to / sizeof *m->to));
+    m->to[m->fields++] = item->to;
     for (int i = 0; i < item->parts; i++)
         m->elements += (size_t)item->part[i].rows * (size_t)item->part[i].cols;
 }

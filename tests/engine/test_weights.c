@@ -40,17 +40,19 @@ struct seen {
     const struct model_config *config;
 };
 
-static void see(void *user, const struct cpu_weight *weight)
+static void see(void *user, const struct weight *weight)
 {
     struct seen *s = user;
+    const struct weight_part *part = weight->part;
+    assert_int_equal(weight->parts, 1);
     assert_int_equal(weight->layer, s->layer);
-    assert_int_equal(weight->shape.cols, tensor_shape(s->config, weight->role).cols);
-    assert_int_equal(weight->row0, s->rows[weight->role]); // experts come one after another
-    assert_int_equal(weight->kind == CPU_VECTOR, tensor_role_is_vector(weight->role));
+    assert_int_equal(part->cols, tensor_shape(s->config, part->role).cols);
+    assert_int_equal(part->row0, s->rows[part->role]); // experts come one after another
+    assert_int_equal(weight->kind == WEIGHT_VECTOR, tensor_role_is_vector(part->role));
     if (weight->layer >= 0)
-        assert_int_equal(weight->kind == CPU_PRODUCT, tensor_role_is_product(weight->role));
-    s->visits[weight->role]++;
-    s->rows[weight->role] += weight->shape.rows;
+        assert_int_equal(weight->kind == WEIGHT_PRODUCT, tensor_role_is_product(part->role));
+    s->visits[part->role]++;
+    s->rows[part->role] += part->rows;
 }
 
 static void check_walk(const struct model_config *config, struct seen *all)
@@ -58,7 +60,7 @@ static void check_walk(const struct model_config *config, struct seen *all)
     struct cpu_weights weights = {0};
     for (int layer = -1; layer < config->layers; layer++) {
         struct seen s = {.layer = layer, .config = config};
-        cpu_weights_walk(config, &weights, layer, see, &s);
+        cpu_weights_walk(config, scheme_find("bf16"), &weights, layer, see, &s);
         for (int role = 0; role < T_ROLE_COUNT; role++) {
             bool here = (role <= T_FINAL_NORM) == (layer < 0);
             struct tensor_shape shape = tensor_shape(config, (enum tensor_role)role);
@@ -102,16 +104,16 @@ struct ranges {
     const struct scheme *scheme;
 };
 
-static void add_range(void *user, const struct cpu_weight *weight)
+static void add_range(void *user, const struct weight *weight)
 {
     struct ranges *r = user;
     const struct cpu_matrix *m = weight->to;
     const unsigned char *begin = *(unsigned char **)weight->to;
-    size_t bytes = (size_t)weight->shape.cols * sizeof(float);
-    if (weight->kind == CPU_TABLE) {
-        bytes = (size_t)weight->shape.rows * (size_t)weight->shape.cols *
+    size_t bytes = (size_t)weight->cols * sizeof(float);
+    if (weight->kind == WEIGHT_TABLE) {
+        bytes = (size_t)weight_rows(weight) * (size_t)weight->cols *
                 cpu_element_bytes(scheme_embedding(r->scheme));
-    } else if (weight->kind != CPU_VECTOR) {
+    } else if (weight->kind != WEIGHT_VECTOR) {
         begin = m->packed;
         bytes = (size_t)kernel_panel_count(m->rows) * cpu_panel_bytes(m);
     }
@@ -146,7 +148,7 @@ static void test_places_do_not_overlap(void **state)
     assert_non_null(r);
     r->scheme = scheme;
     for (int layer = -1; layer < config.layers; layer++)
-        cpu_weights_walk(&config, &weights, layer, add_range, r);
+        cpu_weights_walk(&config, scheme, &weights, layer, add_range, r);
     qsort(r->at, r->count, sizeof *r->at, by_begin);
     assert_true(r->at[0].begin == memory);
     for (size_t i = 1; i < r->count; i++)
