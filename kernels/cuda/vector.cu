@@ -45,7 +45,8 @@ __device__ __forceinline__ float activated(enum kernel_op op, float x)
     case KOP_GELU:
         return x * normcdff(x);
     case KOP_GELU_TANH:
-        return 0.5f * x * (1.0f + tanhf(0.7978845608028654f * (x + 0.044715f * x * x * x)));
+        // x (1 + tanh(z)) / 2 = x / (1 + exp(-2 z)): 1 + tanh(z) would lose all digits far below zero.
+        return x / (1.0f + expf(-1.5957691216057308f * (x + 0.044715f * x * x * x)));
     case KOP_RELU:
         return fmaxf(x, 0.0f);
     default:
