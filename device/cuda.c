@@ -457,6 +457,7 @@ const struct device_ops cuda_device_ops = {
     .queue_wait = cuda_queue_wait,
     .queue_native = cuda_queue_native,
     .failure = cuda_failure,
+    .vitals = cuda_vitals,
     .probes = cuda_probes,
     .probe_run = cuda_probe_run,
 };

@@ -17,6 +17,9 @@ enum {
     CUDA_L2_BYTES = 38,
     CUDA_CAPABILITY_MAJOR = 75,
     CUDA_CAPABILITY_MINOR = 76,
+    CUDA_PCI_BUS = 33,
+    CUDA_PCI_DEVICE = 34,
+    CUDA_PCI_DOMAIN = 50,
 };
 
 // The driver, ready to be asked for devices; NULL, with the reason in words, where it cannot be used.
@@ -35,6 +38,8 @@ struct cuda_device {
     void *module, *read_clock;
     uint64_t *clock; // pinned: the last reading, and two for a probe
     void *probes;    // the module of cuda_probe.c; NULL until one runs
+    void *wgmma;     // the module of cuda_wgmma.c, on a chip that has it; NULL until a probe runs
+    void *nvml;      // its handle in NVML; NULL: not asked yet, or not known there
     cuda_address probe_memory;
     size_t probe_bytes;
 };
@@ -46,6 +51,15 @@ enum status cuda_check(const struct cuda_device *cuda, cuda_result result, const
                        struct error *err);
 // *out (pinned) = its counter when all before it on the clock's stream is done; enqueued.
 enum status cuda_clock_read(struct cuda_device *cuda, uint64_t *out, struct error *err);
+
+// Its clocks, power and temperature by NVML, opened at run time; NaN where that is not there (cuda_nvml.c).
+struct device_vitals cuda_vitals(struct device *device);
+
+// The text of a PTX module with one kernel for each datapath of wgmma, "probe_wgmma_bf16" and so on (cuda_wgmma.c).
+// Owned by the caller; NULL: out of memory.
+char *cuda_wgmma_ptx(void);
+// A block has this many threads; each of its warpgroups does `each` operations a round.
+enum { CUDA_WGMMA_THREADS = 256, CUDA_WGMMA_ROUNDS = 4096 };
 
 // Ceilings it measures on itself (cuda_probe.c).
 size_t cuda_probes(const struct device *device, struct device_probe *out, size_t max);

@@ -1,9 +1,9 @@
-// cuda_probe.c - what a GPU can do at best, measured on itself: reading and copying its memory, and the rates of its
-// multipliers.
+// cuda_probe.c - what a GPU can do at best, measured on itself: reading, copying and adding its memory, reading its L2,
+// and the rates of its multipliers.
 //
 // The kernels are PTX that the driver compiles for whatever GPU this is, so that the room of devices needs no
-// compiler. The peaks are those of mma.sync and of fused multiply-adds from registers, on random operands: Hopper's
-// wgmma goes further (docs/CEILINGS.md). Rates are by the GPU's own clock.
+// compiler. The peaks are on random operands: of fused multiply-adds from registers, and of the tensor cores by wgmma
+// (cuda_wgmma.c) where the chip has it, by mma.sync elsewhere. Rates are by the GPU's own clock.
 #include "device/cuda_driver.h"
 
 #include <stdio.h>
@@ -16,11 +16,14 @@ enum {
     STREAM_THREADS = 512,
     STREAM_BLOCKS = 4, // a multiprocessor
     STREAM_LAUNCHES = 16,
+    CACHE_LAUNCHES = 64,
+    CACHE_SHARE = 4, // of the L2: each half of it may hold a copy
     READ_FLIGHT = 8, // 16-byte loads of a thread
-    COPY_FLIGHT = 4,
+    COPY_FLIGHT = 4, // of a copy, and of each array of a triad
     PEAK_THREADS = 256,
-    PEAK_BLOCKS = 4, // a multiprocessor
-    CHAINS = 8,      // independent products of a warp
+    PEAK_BLOCKS = 4,  // a multiprocessor
+    WGMMA_BLOCKS = 2, // a multiprocessor
+    CHAINS = 8,       // independent products of a warp
 };
 #define ROUNDS 8192 // of each chain
 
@@ -38,6 +41,24 @@ enum {
 #define PTX_LOAD(j)                                                                                \
     "ld.global.cs.v4.u32 {%v" #j "_0, %v" #j "_1, %v" #j "_2, %v" #j "_3}, [%a];\n"                \
     "add.u64 %a, %a, %step;\n"
+#define PTX_LOAD_L2(j)                                                                             \
+    "ld.global.cg.v4.u32 {%v" #j "_0, %v" #j "_1, %v" #j "_2, %v" #j "_3}, [%a];\n"                \
+    "add.u64 %a, %a, %step;\n"
+// c = a + 3 b
+#define PTX_TRIAD_VECTORS(j) ".reg .f32 %x" #j "_<4>, %y" #j "_<4>;\n"
+#define PTX_TRIAD_LOAD(j)                                                                          \
+    "ld.global.cs.v4.f32 {%x" #j "_0, %x" #j "_1, %x" #j "_2, %x" #j "_3}, [%a];\n"                \
+    "ld.global.cs.v4.f32 {%y" #j "_0, %y" #j "_1, %y" #j "_2, %y" #j "_3}, [%b];\n"                \
+    "add.u64 %a, %a, %step;\nadd.u64 %b, %b, %step;\n"
+#define PTX_TRIAD_ONE(j, i)                                                                        \
+    "fma.rn.f32 %x" #j "_" #i ", %y" #j "_" #i ", 0f40400000, %x" #j "_" #i ";\n"
+#define PTX_TRIAD_STORE(j)                                                                         \
+    PTX_TRIAD_ONE(j, 0)                                                                            \
+    PTX_TRIAD_ONE(j, 1)                                                                            \
+    PTX_TRIAD_ONE(j, 2)                                                                            \
+    PTX_TRIAD_ONE(j, 3)                                                                            \
+    "st.global.cs.v4.f32 [%c], {%x" #j "_0, %x" #j "_1, %x" #j "_2, %x" #j "_3};\n"                \
+    "add.u64 %c, %c, %step;\n"
 #define PTX_VECTOR(j) ".reg .u32 %v" #j "_<4>;\n"
 #define PTX_XOR(j)                                                                                 \
     "xor.b32 %all, %all, %v" #j "_0;\nxor.b32 %all, %all, %v" #j "_1;\n"                           \
@@ -95,46 +116,99 @@ enum {
                EACH8(PTX_LOAD) EACH8(PTX_XOR), "st.global.u32 [%b], %all;\n")
 #define PTX_COPY                                                                                   \
     PTX_STREAM("probe_copy", EACH4(PTX_VECTOR), "", EACH4(PTX_LOAD) EACH4(PTX_STORE), "")
+#define PTX_READ_L2                                                                                \
+    PTX_STREAM("probe_read_l2", EACH8(PTX_VECTOR), ".reg .u32 %all;\nmov.u32 %all, 0;\n",          \
+               EACH8(PTX_LOAD_L2) EACH8(PTX_XOR), "st.global.u32 [%b], %all;\n")
+#define PTX_TRIAD                                                                                  \
+    PTX_STREAM("probe_triad", EACH4(PTX_TRIAD_VECTORS),                                            \
+               ".reg .u64 %c;\nld.param.u64 %c, [bytes];\nadd.u64 %c, %c, %b;\n",                  \
+               EACH4(PTX_TRIAD_LOAD) EACH4(PTX_TRIAD_STORE), "")
 #define PTX_BF16 PTX_PEAK("probe_bf16", EACH8(F32_SUMS), "", EACH8(BF16_MMA), EACH8(F32_TOTAL))
 #define PTX_INT8 PTX_PEAK("probe_int8", EACH8(S32_SUMS), "", EACH8(INT8_MMA), EACH8(S32_TOTAL))
 #define PTX_F32                                                                                    \
     PTX_PEAK("probe_f32", EACH8(F32_SUMS), "mov.b32 %f0, %x0;\nmov.b32 %f1, %x1;\n", EACH8(FMA),   \
              EACH8(F32_TOTAL))
 
-static const char probes_ptx[] = PTX_HEAD PTX_READ PTX_COPY PTX_BF16 PTX_INT8 PTX_F32;
+static const char probes_ptx[] =
+    PTX_HEAD PTX_READ PTX_READ_L2 PTX_COPY PTX_TRIAD PTX_BF16 PTX_INT8 PTX_F32;
 
-// A probe's figure for the public list, and how much one thread or warp does.
-static const struct {
+enum probe_kind { STREAM, CACHE, THREADS, WARPS, WGMMA };
+
+#define MMA_WORK(inputs)   (CHAINS * 2.0 * 16 * 8 * (inputs))
+#define WGMMA_WORK(inputs) (8 * 2.0 * 64 * 128 * (inputs)) // a round of a warpgroup: cuda_wgmma.c
+
+// A probe's figure for the public list, and how much it does.
+static const struct probe {
     struct device_probe public;
     const char *entry;
-    double each; // operations of a thread, or of a warp where `warps`, in a round; 0: it streams
-    bool warps, copies;
-} probes[] = {
-    {.public = {.name = "read", .level = "DRAM", .kernel = "ptx_read", .quick = true},
-     .entry = "probe_read"},
-    {.public = {.name = "copy", .level = "DRAM", .kernel = "ptx_copy"},
-     .entry = "probe_copy",
-     .copies = true},
-    {.public = {.name = "bf16_dot", .kernel = "ptx_mma_m16n8k16", .quick = true},
-     .entry = "probe_bf16",
-     .each = CHAINS * 2.0 * 16 * 8 * 16,
-     .warps = true},
-    {.public = {.name = "int8_dot", .kernel = "ptx_mma_m16n8k32", .quick = true},
-     .entry = "probe_int8",
-     .each = CHAINS * 2.0 * 16 * 8 * 32,
-     .warps = true},
-    {.public = {.name = "f32_fma", .kernel = "ptx_fma", .quick = true},
-     .entry = "probe_f32",
-     .each = CHAINS * 2.0 * 4},
+    enum probe_kind kind;
+    double
+        work; // streams: arrays of memory; peaks: operations a round, of a thread, warp or warpgroup
+    unsigned needs, replaced; // tiers it needs, and tiers where another is better
+} table[] = {
+    {{.name = "read", .level = "DRAM", .kernel = "ptx_read", .quick = true},
+     "probe_read",
+     STREAM,
+     1},
+    {{.name = "copy", .level = "DRAM", .kernel = "ptx_copy"}, "probe_copy", STREAM, 2},
+    {{.name = "triad", .level = "DRAM", .kernel = "ptx_triad"}, "probe_triad", STREAM, 3},
+    {{.name = "read", .level = "L2", .kernel = "ptx_read_l2"}, "probe_read_l2", CACHE, 1},
+    {{.name = "f32_fma", .kernel = "ptx_fma", .quick = true},
+     "probe_f32",
+     THREADS,
+     CHAINS * 2.0 * 4},
+    {{.name = "int8_dot", .kernel = "ptx_mma_m16n8k32", .quick = true},
+     "probe_int8",
+     WARPS,
+     MMA_WORK(32),
+     0,
+     ISA_SM90A},
+    {{.name = "bf16_dot", .kernel = "ptx_mma_m16n8k16", .quick = true},
+     "probe_bf16",
+     WARPS,
+     MMA_WORK(16),
+     0,
+     ISA_SM90A},
+    {{.name = "tf32_dot", .kernel = "ptx_wgmma_m64n128k8"},
+     "probe_wgmma_tf32",
+     WGMMA,
+     WGMMA_WORK(8),
+     ISA_SM90A},
+    {{.name = "fp8_dot", .kernel = "ptx_wgmma_m64n128k32"},
+     "probe_wgmma_fp8",
+     WGMMA,
+     WGMMA_WORK(32),
+     ISA_SM90A},
+    {{.name = "int8_dot", .kernel = "ptx_wgmma_m64n128k32", .quick = true},
+     "probe_wgmma_int8",
+     WGMMA,
+     WGMMA_WORK(32),
+     ISA_SM90A},
+    {{.name = "bf16_dot", .kernel = "ptx_wgmma_m64n128k16", .quick = true},
+     "probe_wgmma_bf16",
+     WGMMA,
+     WGMMA_WORK(16),
+     ISA_SM90A},
 };
-enum { PROBES = sizeof probes / sizeof *probes };
+
+// Row `index` of those that this device has; NULL: there are no more.
+static const struct probe *probe_at(const struct device *device, size_t index)
+{
+    unsigned isa = device->info.isa;
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        const struct probe *p = &table[i];
+        if ((isa & p->needs) == p->needs && !(isa & p->replaced) && index-- == 0)
+            return p;
+    }
+    return NULL;
+}
 
 size_t cuda_probes(const struct device *device, struct device_probe *out, size_t max)
 {
-    (void)device;
-    for (size_t i = 0; i < PROBES && i < max; i++)
-        out[i] = probes[i].public;
-    return max < PROBES ? max : PROBES;
+    size_t count = 0;
+    for (const struct probe *p; count < max && (p = probe_at(device, count)) != NULL; count++)
+        out[count] = p->public;
+    return count;
 }
 
 // Random operands: as bf16 between 2^-7 and 2^1 in magnitude, so that no sum overflows.
@@ -170,10 +244,61 @@ static enum status probes_init(struct cuda_device *cuda, struct error *err)
 
 void cuda_probes_fini(struct cuda_device *cuda)
 {
+    if (cuda->wgmma)
+        cuda->driver->ModuleUnload(cuda->wgmma);
     if (cuda->probes)
         cuda->driver->ModuleUnload(cuda->probes);
     if (cuda->probe_memory)
         cuda->driver->MemFree(cuda->probe_memory);
+}
+
+// The driver compiles wgmma's kernels when the first of them is asked for.
+static enum status wgmma_init(struct cuda_device *cuda, struct error *err)
+{
+    if (cuda->wgmma)
+        return OK;
+    char *ptx = cuda_wgmma_ptx();
+    if (!ptx)
+        return FAIL(err, ERR_NOMEM, "device %s: no memory for its probes", cuda->device.info.name);
+    cuda_check(cuda, cuda->driver->ModuleLoadData(&cuda->wgmma, ptx), "its probes of wgmma", err);
+    free(ptx);
+    return err->code;
+}
+
+// One launch of a probe.
+struct launch {
+    void *function;
+    unsigned blocks, threads;
+    int times;
+    uint64_t from, to, bytes; // whole rounds of all threads, of each array
+    double work;              // of all launches
+};
+
+static void plan_stream(const struct cuda_device *cuda, const struct probe *p, struct launch *l)
+{
+    int arrays = (int)p->work, flight = arrays == 1 ? READ_FLIGHT : COPY_FLIGHT;
+    l->blocks = (unsigned)cuda->device.info.units * STREAM_BLOCKS;
+    l->threads = STREAM_THREADS;
+    l->times = p->kind == CACHE ? CACHE_LAUNCHES : STREAM_LAUNCHES;
+    uint64_t vectors = (uint64_t)l->blocks * l->threads * 16, round = vectors * (unsigned)flight;
+    // A read stores a word of each thread behind what it reads.
+    uint64_t space = (cuda->probe_bytes - (arrays == 1 ? vectors : 0)) / (unsigned)arrays;
+    if (p->kind == CACHE && cuda->device.info.cache_bytes / CACHE_SHARE < space)
+        space = cuda->device.info.cache_bytes / CACHE_SHARE;
+    l->bytes = space < round ? round : space / round * round;
+    l->work = (double)l->bytes * arrays * l->times;
+}
+
+static void plan_peak(const struct cuda_device *cuda, const struct probe *p, struct launch *l)
+{
+    bool wgmma = p->kind == WGMMA;
+    l->blocks = (unsigned)cuda->device.info.units * (wgmma ? WGMMA_BLOCKS : PEAK_BLOCKS);
+    l->threads = wgmma ? CUDA_WGMMA_THREADS : PEAK_THREADS;
+    l->times = 1;
+    l->bytes = cuda->probe_bytes / 2;
+    double members = (double)l->blocks * l->threads;
+    members /= wgmma ? 128 : p->kind == WARPS ? 32 : 1;
+    l->work = p->work * (wgmma ? CUDA_WGMMA_ROUNDS : ROUNDS) * members;
 }
 
 enum status cuda_probe_run(struct device *device, size_t index, double *rate, bool *disturbed,
@@ -181,35 +306,31 @@ enum status cuda_probe_run(struct device *device, size_t index, double *rate, bo
 {
     struct cuda_device *cuda = cuda_of(device);
     const struct cuda_driver *d = cuda_enter(cuda);
-    bool streams = probes[index].each == 0, copies = probes[index].copies;
-    unsigned blocks = (unsigned)device->info.units * (streams ? STREAM_BLOCKS : PEAK_BLOCKS);
-    unsigned threads = streams ? STREAM_THREADS : PEAK_THREADS;
-    int launches = streams ? STREAM_LAUNCHES : 1;
-    void *function = NULL;
+    const struct probe *p = probe_at(device, index);
+    struct launch l = {0};
     *disturbed = false;
     TRY(probes_init(cuda, err));
-    TRY(cuda_check(cuda, d->ModuleGetFunction(&function, cuda->probes, probes[index].entry),
-                   "its probes", err));
-    // Whole rounds of all threads; a copy is from the first half to the second.
-    uint64_t round = (uint64_t)blocks * threads * 16 * (copies ? COPY_FLIGHT : READ_FLIGHT);
-    uint64_t bytes =
-        (cuda->probe_bytes / (copies ? 2 : 1) - (copies ? 0 : round / READ_FLIGHT)) / round * round;
-    uint64_t from = cuda->probe_memory, to = cuda->probe_memory + bytes;
-    void *arguments[] = {&from, &to, &bytes};
-    for (int i = -1; i < launches; i++) { // the first loads the kernel and wakes the clocks
+    if (p->kind == WGMMA)
+        TRY(wgmma_init(cuda, err));
+    void *module = p->kind == WGMMA ? cuda->wgmma : cuda->probes;
+    TRY(cuda_check(cuda, d->ModuleGetFunction(&l.function, module, p->entry), "its probes", err));
+    if (p->kind == STREAM || p->kind == CACHE)
+        plan_stream(cuda, p, &l);
+    else
+        plan_peak(cuda, p, &l);
+    l.from = cuda->probe_memory;
+    l.to = l.from + l.bytes;
+    void *arguments[] = {&l.from, &l.to, &l.bytes};
+    for (int i = -1; i < l.times; i++) { // the first loads the kernel and wakes the clocks
         if (i == 0)
             TRY(cuda_clock_read(cuda, &cuda->clock[1], err));
         TRY(cuda_check(cuda,
-                       d->LaunchKernel(function, blocks, 1, 1, threads, 1, 1, 0, cuda->stream,
+                       d->LaunchKernel(l.function, l.blocks, 1, 1, l.threads, 1, 1, 0, cuda->stream,
                                        arguments, NULL),
                        "its probes", err));
     }
     TRY(cuda_clock_read(cuda, &cuda->clock[2], err));
     TRY(cuda_check(cuda, d->StreamSynchronize(cuda->stream), "its probes", err));
-    double ns = (double)(cuda->clock[2] - cuda->clock[1]);
-    double work =
-        streams ? (double)bytes * launches * (copies ? 2 : 1)
-                : probes[index].each * ROUNDS * blocks * threads / (probes[index].warps ? 32 : 1);
-    *rate = work / ns * 1e9;
+    *rate = l.work / (double)(cuda->clock[2] - cuda->clock[1]) * 1e9;
     return OK;
 }

@@ -26,6 +26,7 @@ union cuda_bench_job {
     struct cuda_rotate rotate;
     struct cuda_attention attention;
     struct cuda_sample sample;
+    uint64_t *stamp;
 };
 
 // One row at one shape, ready to be launched. Launches take turns over copies of what they read, which no cache

@@ -27,7 +27,7 @@ static const struct shape {
     {KOP_ACTIVATE, 2048, 11008, 0},  {KOP_ADD, 1, 4096, 0},         {KOP_ADD, 2048, 4096, 0},
     {KOP_SOFTCAP, 1, 32000, 0},      {KOP_EMBED, 1, 4096, 0},       {KOP_EMBED, 2048, 4096, 0},
     {KOP_GATHER, 64, 4096, 0},       {KOP_ROTATE, 1, 8, 0},         {KOP_ROTATE, 2048, 8, 0},
-    {KOP_SAMPLE, 1, 32000, 0},       {KOP_SAMPLE, 64, 128256, 0},
+    {KOP_SAMPLE, 1, 32000, 0},       {KOP_SAMPLE, 64, 128256, 0},   {KOP_STAMP, 1, 1, 0},
 };
 
 // Random bytes whose 16-bit halves are finite and moderate in every type.
@@ -275,6 +275,11 @@ bool cuda_bench_make(struct cuda_bench_case *c, const struct cuda_bench *bench,
     case KOP_SAMPLE:
         make_sample(c, found);
         break;
+    case KOP_STAMP: // one thread that stores a word: what a launch in a graph costs
+        c->job.stamp = random_memory(c, sizeof *c->job.stamp);
+        c->bytes = sizeof *c->job.stamp;
+        snprintf(c->text, sizeof c->text, "launch gap in a graph");
+        break;
     default:
         make_rows(c, found);
         break;
@@ -297,6 +302,9 @@ void cuda_bench_launch(struct cuda_bench_case *c, int launch, void *stream)
         break;
     case KOP_ROTATE:
         fn->rotate(&c->job.rotate, stream);
+        break;
+    case KOP_STAMP:
+        fn->stamp(c->job.stamp, stream);
         break;
     case KOP_SAMPLE:
         fn->sample(&c->job.sample, stream);
