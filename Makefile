@@ -62,6 +62,13 @@ else
 PKG_CFLAGS += -DHAVE_CUDA=0
 endif
 
+# STATIC=yes links all libraries into the program but those of the system, for a machine that lacks them
+# (tools/gpu-check pack). libudev, which hwloc needs, has no static form.
+STATIC ?= no
+ifeq ($(STATIC),yes)
+PKG_LIBS := -Wl,-Bstatic $(shell $(PKG_CONFIG) --libs $(PKGS)) -lz $(filter-out $(shell $(PKG_CONFIG) --libs $(PKGS)),$(PKG_LIBS)) -Wl,-Bdynamic -l:libudev.so.1
+endif
+
 # ---- flags -----------------------------------------------------------------------------------------
 
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wundef -Wwrite-strings \
@@ -241,6 +248,6 @@ clean: ## remove the build folder
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
-	@echo '  Variables: BUILD CC OPT CFLAGS LDFLAGS SAN PAPI=yes|no|auto CUDA=yes|no|auto NVCC PREFIX DESTDIR FUZZ_SECONDS V=1'
+	@echo '  Variables: BUILD CC OPT CFLAGS LDFLAGS SAN PAPI=yes|no|auto CUDA=yes|no|auto STATIC=yes|no NVCC PREFIX DESTDIR FUZZ_SECONDS V=1'
 
 -include $(OBJ:.o=.d) $(BUILD)/obj/bench/cli/main.d $(TESTS:=.d) $(FUZZERS:=.d)

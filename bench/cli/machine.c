@@ -220,7 +220,9 @@ static void print_ceilings(const struct findings *f)
 {
     const struct ceilings *c = f->ceilings;
     printf("\nCeilings: median of samples taken in turn, and its interval; %s\n",
-           f->pinned ? "threads pinned" : "threads not pinned");
+           f->pinned    ? "threads pinned"
+           : f->threads ? "threads not pinned"
+                        : "the device's own probes");
     printf("  %-9s %-5s %10s %7s  %12s  %25s  %7s  %s\n", "", "level", "set", "threads", "",
            "interval", "samples", "kernel");
     for (int i = 0; i < c->count; i++) {
@@ -302,9 +304,8 @@ static enum status find_out(const struct arguments *args, struct findings *f, st
     if (!f->ceilings)
         return FAIL(err, ERR_NOMEM, "machine: out of memory");
     TRY(machine_probe(&f->machine, err));
-    struct device_options options = {.threads = (int)threads, .pin = true, .isa = ISA_ALL};
     f->device_count = device_list(f->devices, DEVICES_MAX);
-    TRY(device_open(DEVICE_DEFAULT, &options, &device, err));
+    TRY(cli_device_open(args, threads, NULL, &device, err));
     f->threads = cli_device_threads(device);
     f->pinned = cli_device_pinned(device);
     if (counters_open(&f->counters, err) == OK)
@@ -333,10 +334,12 @@ const struct command command_machine = {
     .positional = "",
     .summary = "show what this machine is, what it lacks, and its measured ceilings",
     .details =
-        "Measures bandwidth of every memory level and the peak of every datapath: about eight\n"
-        "seconds, or one with --quick (reads and peaks, one thread and all).",
+        "Measures bandwidth of every memory level and the peak of every datapath, of the host\n"
+        "or of --device: about eight seconds, or one with --quick (reads and peaks, one thread\n"
+        "and all).",
     .flags =
         (const struct flag[]){
+            DEVICE_FLAG,
             {"quick", 0, FLAG_BOOL, NULL, NULL, "reads and peaks only, about a second"},
             {"threads", 0, FLAG_INT, "N", "0", "threads; 0: one for each core"},
             {"json", 0, FLAG_BOOL, NULL, NULL, "print everything as JSON"},
