@@ -11,6 +11,7 @@ static const struct instrument *const table[] = {
     &instrument_memory,
     &instrument_counters,
 };
+_Static_assert(sizeof table / sizeof *table <= INSTRUMENTS_MAX, "room for each row");
 
 void instruments_open(struct instruments *out, unsigned collect)
 {

@@ -76,7 +76,7 @@ static void each_runs_alone_without_canaries(void **state)
     struct instruments open;
     int works = 0;
     instruments_open(&open, COLLECT_INSTRUMENTS);
-    assert_int_equal(open.count, 3);
+    assert_true(open.count > 0);
     for (size_t i = 0; i < open.count; i++)
         works += open.at[i].works;
     instruments_close(&open);
@@ -125,9 +125,15 @@ static void what_an_engine_cannot_do_is_reported(void **state)
     // An engine that runs its requests elsewhere: nothing of this process is taken for its own.
     const struct bench_engine whole = {.name = "whole", .close = script_close};
     m = run(&whole, COLLECT_INSTRUMENTS, GEN, &script);
-    assert_int_equal(json_array_size(m), 3);
-    assert_non_null(metric_row(m, METRIC_INSTRUMENT_PREFIX "observer", NULL));
-    assert_non_null(metric_row(m, METRIC_INSTRUMENT_PREFIX "counters", NULL));
+    struct instruments open;
+    instruments_open(&open, COLLECT_INSTRUMENTS);
+    for (size_t i = 0; i < open.count; i++) {
+        char name[64];
+        snprintf(name, sizeof name, METRIC_INSTRUMENT_PREFIX "%s", open.at[i].row->name);
+        if (open.at[i].row->inside)
+            assert_non_null(metric_row(m, name, NULL));
+    }
+    instruments_close(&open);
     row = metric_row(m, METRIC_INSTRUMENT_PREFIX "memory", NULL);
     assert_non_null(strstr(json_string_value(json_object_get(row, "source")), "engine whole"));
     json_decref(m);
