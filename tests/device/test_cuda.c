@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -415,6 +416,37 @@ static void test_opening_fails_whole(void **state)
     nothing_left();
 }
 
+// A GPU that the management library does not know, or no library: nothing is measured, and nothing is zero.
+static void test_vitals_of_an_unknown_gpu(void **state)
+{
+    (void)state;
+    NEED_KERNELS();
+    struct device *device = opened();
+    struct device_vitals v = device_vitals(device);
+    assert_true(isnan(v.clock_hz) && isnan(v.memory_clock_hz) && isnan(v.power_w));
+    assert_string_equal(v.throttle, "");
+    device_close(device);
+}
+
+// Each probe has a name of its own but where a better one takes its place, and wgmma only where the chip has it.
+static void test_probes_follow_the_tiers(void **state)
+{
+    (void)state;
+    NEED_KERNELS();
+    struct device *device = opened();
+    struct device_probe probe[32];
+    size_t count = device_probes(device, probe, 32);
+    bool sm90a = (device_target(device).isa & ISA_SM90A) != 0;
+    assert_true(count >= 7);
+    for (size_t i = 0; i < count; i++) {
+        assert_int_equal(strstr(probe[i].kernel, "wgmma") != NULL && !sm90a, false);
+        for (size_t j = 0; j < i; j++)
+            assert_true(strcmp(probe[i].name, probe[j].name) != 0 ||
+                        strcmp(probe[i].level, probe[j].level) != 0);
+    }
+    device_close(device);
+}
+
 static void test_memory(void **state)
 {
     (void)state;
@@ -508,6 +540,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_refusals_of_the_driver, reset, restore),
         cmocka_unit_test_setup_teardown(test_refusals_of_a_gpu, reset, restore),
         cmocka_unit_test_setup_teardown(test_opening_fails_whole, reset, restore),
+        cmocka_unit_test_setup_teardown(test_vitals_of_an_unknown_gpu, reset, restore),
+        cmocka_unit_test_setup_teardown(test_probes_follow_the_tiers, reset, restore),
         cmocka_unit_test_setup_teardown(test_memory, reset, restore),
         cmocka_unit_test_setup_teardown(test_queues_and_graphs, reset, restore),
         cmocka_unit_test_setup_teardown(test_clock, reset, restore),
