@@ -15,8 +15,8 @@ enum {
     MEMORY_BYTES = 512 << 20, // several times any L2
     STREAM_THREADS = 512,
     STREAM_BLOCKS = 4, // a multiprocessor
-    STREAM_LAUNCHES = 16,
-    CACHE_LAUNCHES = 64,
+    STREAM_PASSES = 16,
+    CACHE_PASSES = 1024,
     CACHE_SHARE = 4, // of the L2: each half of it may hold a copy
     READ_FLIGHT = 8, // 16-byte loads of a thread
     COPY_FLIGHT = 4, // of a copy, and of each array of a triad
@@ -66,7 +66,7 @@ enum {
 #define PTX_STORE(j)                                                                               \
     "st.global.cs.v4.u32 [%b], {%v" #j "_0, %v" #j "_1, %v" #j "_2, %v" #j "_3};\n"                \
     "add.u64 %b, %b, %step;\n"
-#define PTX_PARAMETERS "(.param .u64 from, .param .u64 to, .param .u64 bytes)\n"
+#define PTX_PARAMETERS "(.param .u64 from, .param .u64 to, .param .u64 bytes, .param .u32 passes)\n"
 #define EACH4(X)       X(0) X(1) X(2) X(3)
 #define EACH8(X)       EACH4(X) X(4) X(5) X(6) X(7)
 
@@ -106,23 +106,30 @@ enum {
     "sub.u32 %left, %left, 1;\nsetp.ne.u32 %more, %left, 0;\n@%more bra LOOP;\n" total             \
     "st.global.b32 [%b], %c0_0;\nret;\n}\n"
 
-// declare, work: of all vectors in flight. before, after: around the loop.
-#define PTX_STREAM(name, declare, before, work, after)                                             \
-    ".visible .entry " name PTX_PARAMETERS "{\n" PTX_ADDRESSES declare before "LOOP:\n" work       \
-    "setp.lt.u64 %more, %a, %end;\n@%more bra LOOP;\n" after "ret;\n}\n"
+// Walks its arrays `passes` times, so that launches do not count. declare, work: of all vectors in flight. before,
+// after: around all passes; again: before each.
+#define PTX_STREAM(name, declare, before, again, work, after)                                      \
+    ".visible .entry " name PTX_PARAMETERS "{\n" PTX_ADDRESSES declare                             \
+    ".reg .u64 %a0, %b0;\n.reg .u32 %left;\nld.param.u32 %left, [passes];\n"                       \
+    "mov.u64 %a0, %a;\nmov.u64 %b0, %b;\n" before                                                  \
+    "AGAIN:\nmov.u64 %a, %a0;\nmov.u64 %b, %b0;\n" again "LOOP:\n" work                            \
+    "setp.lt.u64 %more, %a, %end;\n@%more bra LOOP;\nsub.u32 %left, %left, 1;\n"                   \
+    "setp.ne.u32 %more, %left, 0;\n@%more bra AGAIN;\n" after "ret;\n}\n"
 
+#define PTX_ALL       ".reg .u32 %all;\nmov.u32 %all, 0;\n"
+#define PTX_STORE_ALL "st.global.u32 [%b], %all;\n"
 #define PTX_READ                                                                                   \
-    PTX_STREAM("probe_read", EACH8(PTX_VECTOR), ".reg .u32 %all;\nmov.u32 %all, 0;\n",             \
-               EACH8(PTX_LOAD) EACH8(PTX_XOR), "st.global.u32 [%b], %all;\n")
-#define PTX_COPY                                                                                   \
-    PTX_STREAM("probe_copy", EACH4(PTX_VECTOR), "", EACH4(PTX_LOAD) EACH4(PTX_STORE), "")
+    PTX_STREAM("probe_read", EACH8(PTX_VECTOR), PTX_ALL, "", EACH8(PTX_LOAD) EACH8(PTX_XOR),       \
+               PTX_STORE_ALL)
 #define PTX_READ_L2                                                                                \
-    PTX_STREAM("probe_read_l2", EACH8(PTX_VECTOR), ".reg .u32 %all;\nmov.u32 %all, 0;\n",          \
-               EACH8(PTX_LOAD_L2) EACH8(PTX_XOR), "st.global.u32 [%b], %all;\n")
+    PTX_STREAM("probe_read_l2", EACH8(PTX_VECTOR), PTX_ALL, "", EACH8(PTX_LOAD_L2) EACH8(PTX_XOR), \
+               PTX_STORE_ALL)
+#define PTX_COPY                                                                                   \
+    PTX_STREAM("probe_copy", EACH4(PTX_VECTOR), "", "", EACH4(PTX_LOAD) EACH4(PTX_STORE), "")
 #define PTX_TRIAD                                                                                  \
     PTX_STREAM("probe_triad", EACH4(PTX_TRIAD_VECTORS),                                            \
-               ".reg .u64 %c;\nld.param.u64 %c, [bytes];\nadd.u64 %c, %c, %b;\n",                  \
-               EACH4(PTX_TRIAD_LOAD) EACH4(PTX_TRIAD_STORE), "")
+               ".reg .u64 %c, %c0;\nld.param.u64 %c0, [bytes];\nadd.u64 %c0, %c0, %b;\n",          \
+               "mov.u64 %c, %c0;\n", EACH4(PTX_TRIAD_LOAD) EACH4(PTX_TRIAD_STORE), "")
 #define PTX_BF16 PTX_PEAK("probe_bf16", EACH8(F32_SUMS), "", EACH8(BF16_MMA), EACH8(F32_TOTAL))
 #define PTX_INT8 PTX_PEAK("probe_int8", EACH8(S32_SUMS), "", EACH8(INT8_MMA), EACH8(S32_TOTAL))
 #define PTX_F32                                                                                    \
@@ -268,10 +275,9 @@ static enum status wgmma_init(struct cuda_device *cuda, struct error *err)
 // One launch of a probe.
 struct launch {
     void *function;
-    unsigned blocks, threads;
-    int times;
+    unsigned blocks, threads, passes;
     uint64_t from, to, bytes; // whole rounds of all threads, of each array
-    double work;              // of all launches
+    double work;
 };
 
 static void plan_stream(const struct cuda_device *cuda, const struct probe *p, struct launch *l)
@@ -279,14 +285,14 @@ static void plan_stream(const struct cuda_device *cuda, const struct probe *p, s
     int arrays = (int)p->work, flight = arrays == 1 ? READ_FLIGHT : COPY_FLIGHT;
     l->blocks = (unsigned)cuda->device.info.units * STREAM_BLOCKS;
     l->threads = STREAM_THREADS;
-    l->times = p->kind == CACHE ? CACHE_LAUNCHES : STREAM_LAUNCHES;
+    l->passes = p->kind == CACHE ? CACHE_PASSES : STREAM_PASSES;
     uint64_t vectors = (uint64_t)l->blocks * l->threads * 16, round = vectors * (unsigned)flight;
     // A read stores a word of each thread behind what it reads.
     uint64_t space = (cuda->probe_bytes - (arrays == 1 ? vectors : 0)) / (unsigned)arrays;
     if (p->kind == CACHE && cuda->device.info.cache_bytes / CACHE_SHARE < space)
         space = cuda->device.info.cache_bytes / CACHE_SHARE;
     l->bytes = space < round ? round : space / round * round;
-    l->work = (double)l->bytes * arrays * l->times;
+    l->work = (double)l->bytes * arrays * l->passes;
 }
 
 static void plan_peak(const struct cuda_device *cuda, const struct probe *p, struct launch *l)
@@ -294,7 +300,6 @@ static void plan_peak(const struct cuda_device *cuda, const struct probe *p, str
     bool wgmma = p->kind == WGMMA;
     l->blocks = (unsigned)cuda->device.info.units * (wgmma ? WGMMA_BLOCKS : PEAK_BLOCKS);
     l->threads = wgmma ? CUDA_WGMMA_THREADS : PEAK_THREADS;
-    l->times = 1;
     l->bytes = cuda->probe_bytes / 2;
     double members = (double)l->blocks * l->threads;
     members /= wgmma ? 128 : p->kind == WARPS ? 32 : 1;
@@ -320,9 +325,9 @@ enum status cuda_probe_run(struct device *device, size_t index, double *rate, bo
         plan_peak(cuda, p, &l);
     l.from = cuda->probe_memory;
     l.to = l.from + l.bytes;
-    void *arguments[] = {&l.from, &l.to, &l.bytes};
-    for (int i = -1; i < l.times; i++) { // the first loads the kernel and wakes the clocks
-        if (i == 0)
+    void *arguments[] = {&l.from, &l.to, &l.bytes, &l.passes};
+    for (int i = 0; i < 2; i++) { // the first loads the kernel and wakes the clocks
+        if (i == 1)
             TRY(cuda_clock_read(cuda, &cuda->clock[1], err));
         TRY(cuda_check(cuda,
                        d->LaunchKernel(l.function, l.blocks, 1, 1, l.threads, 1, 1, 0, cuda->stream,
