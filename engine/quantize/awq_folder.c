@@ -1,9 +1,10 @@
-// awq_folder.c - AWQ from a checkpoint to a folder: text in, layers out as they are found.
+// awq_folder.c - AWQ: reads the text, searches layer by layer, writes each layer when its search ends.
 #include <stdlib.h>
 
 #include "base/home.h"
 #include "engine/quantize/awq.h"
-#include "engine/quantize/quantize.h"
+#include "engine/quantize/awq_folder.h"
+#include "engine/quantize/quantizer.h"
 
 enum status calib_default(char **path, struct error *err)
 {

@@ -10,7 +10,7 @@
 #include "engine/quantize/awq.h"
 #include "engine/quantize/cache.h"
 #include "engine/quantize/overlay.h"
-#include "engine/quantize/quantize.h"
+#include "engine/quantize/awq_folder.h"
 
 enum status calib_cache_folder(char **dir, struct error *err)
 {

@@ -5,7 +5,7 @@
 #include <signal.h>
 #include <sys/resource.h>
 
-#include "engine/quantize/quantize.h"
+#include "engine/quantize/quantizer.h"
 #include "kernels/quant.h"
 #include "tests/pid.h"
 
@@ -191,7 +191,7 @@ static void many_files(void **state)
     struct device *device = device_of(1);
     struct quant_output output = {
         .type = DT_I4, .group = 64, .plain = DT_BF16, .made_by = "int4-rtn", .shard_bytes = 20000};
-    expect_ok(quantize_rtn(ck, &output, device_pool(device), out, NULL, NULL, &err), &err, out);
+    expect_ok(quantizer_rtn(ck, &output, device_pool(device), out, NULL, NULL, &err), &err, out);
     device_close(device);
     checkpoint_destroy(ck);
     assert_true(file_exists(below(path, out, "model.safetensors.index.json")));

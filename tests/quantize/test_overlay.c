@@ -3,7 +3,8 @@
 #include "tests/load/load_fixture.h"
 
 #include "engine/quantize/overlay.h"
-#include "engine/quantize/quantize.h"
+#include "engine/quantize/awq_folder.h"
+#include "engine/quantize/quantizer.h"
 #include "kernels/quant.h"
 
 enum { GROUP = 16, WIDEST = 512 };
