@@ -146,6 +146,13 @@ $(BUILD)/gen/build_info.h: FORCE
 $(BUILD)/obj/bench/probe/build.o: EXTRA := -I$(BUILD)/gen
 $(BUILD)/obj/bench/probe/build.o: $(BUILD)/gen/build_info.h
 
+# The report's glossary is docs/GLOSSARY.md.
+$(BUILD)/gen/glossary.h: docs/GLOSSARY.md tools/glossary.sh
+	@mkdir -p $(@D)
+	@tools/glossary.sh $@ && touch $@
+$(BUILD)/obj/report/glossary.o: EXTRA := -I$(BUILD)/gen
+$(BUILD)/obj/report/glossary.o: $(BUILD)/gen/glossary.h
+
 $(BUILD)/obj/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(if $(V),,@echo '  CC    $<')

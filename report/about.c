@@ -185,38 +185,3 @@ void page_reproduce(struct str *out, const struct report_data *data)
     html_text(out, data->run.suite_text);
     str_append(out, "</pre></details>");
 }
-
-void page_metrics(struct str *out)
-{
-    static const struct {
-        const char *word, *meaning;
-    } words[] = {
-        {"TTFT", "time to first token: token ids handed to the engine until the first sampled "
-                 "token is on the host. Tokenization is not in it."},
-        {"TPOT", "time per output token: (time of the last token &minus; TTFT) / (generated "
-                 "&minus; 1), per request. The first token is not in it."},
-        {"prefill", "prompt tokens divided by the time of the prefill."},
-        {"decode", "tokens of all sequences per second of decoding; for one user it is 1 / TPOT."},
-        {"peak memory", "the high-water mark of the process during the cell."},
-        {"perplexity", "e to the mean of &minus;ln p over the scored tokens of a text, p what the "
-                       "model gave the token that came: lower is better. Only figures of one "
-                       "convention and one vocabulary can be compared."},
-        {"KL divergence", "how far the probabilities of the next token are from those of the same "
-                          "model in f32; same top: the share of tokens on which both think the "
-                          "same most likely; &Delta;p: change of the probability of the token that "
-                          "came."},
-        {"roof", "the least time in which this machine could do the work: for each class of "
-                 "operations the larger of its bytes at the measured bandwidth and its operations "
-                 "at the measured peak, added up."},
-        {"limit",
-         "memory or compute, whichever takes more of the roof; balanced when they differ "
-         "by less than a quarter; overhead when measured waiting takes more than half of "
-         "the time; undetermined when the measurements do not decide between two of them."},
-    };
-    str_append(out, "<h2 id=metrics>What the words mean</h2><dl>");
-    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
-        str_printf(out, "<dt>%s</dt><dd>%s</dd>", words[i].word, words[i].meaning);
-    str_append(out, "</dl><p class=soft>The full definitions, with their formulas and sources, are "
-                    "in docs/METRICS.md of the project; docs/GLOSSARY.md explains the other "
-                    "terms.</p>");
-}

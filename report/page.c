@@ -105,13 +105,14 @@ void page_write(struct str *out, const struct report_data *data, const struct pi
                     "href=\"#bounds\">Limits</a><a href=\"#cells\">All cells</a><a "
                     "href=\"#failed\">Failed</a><a href=\"#noise\">Noise</a><a "
                     "href=\"#machine\">Machine</a><a href=\"#again\">Run it again</a><a "
-                    "href=\"#metrics\">Words</a></nav>\n");
+                    "href=\"#glossary\">Glossary</a></nav>\n");
     str_append(out, "<h2 id=speed>Speed</h2>");
     missing_pictures(out, pictures, measured);
     pictures_of(out, pictures, "lines.gp", measured);
-    str_append(out, "\n<h2 id=roofline>Roofline</h2><p>Lines are what this machine was measured to "
-                    "do at best; points are what the cells did. Under a slanted line memory is the "
-                    "limit, under a flat one arithmetic.</p>");
+    str_append(out, "\n<h2 id=roofline>Roofline</h2><p>Lines are ");
+    page_term(out, "ceiling", "ceilings");
+    str_append(out, ", the best this machine was measured to do; points are what the cells did. A "
+                    "slanted line is a limit of memory, a flat one of arithmetic.</p>");
     pictures_of(out, pictures, "roofline.gp", data->ceiling_count > 0);
     page_ceilings(out, data);
     str_append(out, "\n<h2 id=memory>Memory</h2>");
@@ -131,6 +132,6 @@ void page_write(struct str *out, const struct report_data *data, const struct pi
     page_noise(out, data);
     page_machine(out, data);
     page_reproduce(out, data);
-    page_metrics(out);
+    page_glossary(out);
     str_append(out, "</main></body></html>\n");
 }

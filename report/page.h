@@ -15,7 +15,7 @@ void page_cells(struct str *out, const struct report_data *data);
 void page_failures(struct str *out, const struct report_data *data);
 void page_ceilings(struct str *out, const struct report_data *data);
 void page_memory(struct str *out, const struct report_data *data);
-// A head that begins with '>' is above numbers; the list ends with NULL.
+// A head that begins with '>' is above numbers. "TTFT#ttft" links to that entry of the glossary. NULL ends the list.
 void page_table_head(struct str *out, const char *const *heads);
 void page_table_end(struct str *out);
 
@@ -28,7 +28,11 @@ void page_quality_column(struct str *out, const struct report_data *data,
 void page_noise(struct str *out, const struct report_data *data);
 void page_machine(struct str *out, const struct report_data *data);
 void page_reproduce(struct str *out, const struct report_data *data);
-void page_metrics(struct str *out);
+
+// glossary.c: `text`, HTML, as a link to an entry of the glossary, unless the page links to that entry already.
+void page_term(struct str *out, const char *id, const char *text);
+// The entries that the page so far links to, and those that they link to. Comes last.
+void page_glossary(struct str *out);
 
 // page.c: the whole document. css is inlined; pictures that were not drawn are named with the reason.
 void page_write(struct str *out, const struct report_data *data, const struct pictures *pictures,

@@ -157,17 +157,17 @@ void page_quality(struct str *out, const struct report_data *data)
 {
     static const char *const heads[] = {"model, scheme, device",
                                         "status",
-                                        ">perplexity",
+                                        ">perplexity#perplexity",
                                         ">of f32",
                                         ">change",
-                                        ">KL, mean",
+                                        ">KL, mean#kl-divergence",
                                         ">median",
                                         ">99 %",
-                                        ">same top",
-                                        ">&Delta;p, mean",
+                                        ">same top#same-top",
+                                        ">&Delta;p, mean#change-of-probability",
                                         ">RMS",
                                         ">tokens",
-                                        "arithmetic",
+                                        "arithmetic#arithmetic",
                                         NULL};
     if (data->quality_count == 0) {
         no_quality(out, data);

@@ -17,9 +17,17 @@ enum { MAPS_OPEN = 6 };
 void page_table_head(struct str *out, const char *const *heads)
 {
     str_append(out, "<div class=scroll><table><thead><tr>");
-    for (size_t i = 0; heads[i]; i++)
-        str_printf(out, "<th scope=col%s>%s</th>", heads[i][0] == '>' ? " class=n" : "",
-                   heads[i] + (heads[i][0] == '>'));
+    for (size_t i = 0; heads[i]; i++) {
+        const char *text = heads[i] + (heads[i][0] == '>'), *id = strchr(text, '#');
+        char head[64];
+        snprintf(head, sizeof head, "%.*s", id ? (int)(id - text) : (int)strlen(text), text);
+        str_printf(out, "<th scope=col%s>", heads[i][0] == '>' ? " class=n" : "");
+        if (id)
+            page_term(out, id + 1, head);
+        else
+            str_append(out, head);
+        str_append(out, "</th>");
+    }
     str_append(out, "</tr></thead><tbody>");
 }
 
@@ -81,13 +89,15 @@ static void bound_map(struct str *out, const struct report_data *data, const str
 void page_bounds(struct str *out, const struct report_data *data)
 {
     size_t shown = 0;
-    str_append(out,
-               "<h2 id=bounds>What limits each cell</h2><p>The word is what a phase waits for, the "
-               "number how much of the measured roof it reaches: at 100&thinsp;% nothing is left "
-               "to win on this machine. &ldquo;Open&rdquo; is undetermined; &ldquo;!&rdquo; marks "
-               "more than 105&thinsp;% at any bandwidth that was seen, which means that the model "
-               "of the work or a ceiling is "
-               "wrong.</p>");
+    str_append(out, "<h2 id=bounds>What limits each cell</h2><p>The word says ");
+    page_term(out, "verdict", "what limits a phase");
+    str_append(out, ", the number how much of the measured ");
+    page_term(out, "roof", "roof");
+    str_append(out, " it reaches. At 100&thinsp;% nothing is left to win on this machine. "
+                    "&ldquo;Open&rdquo; is ");
+    page_term(out, "undetermined", "undetermined");
+    str_append(out, ". &ldquo;!&rdquo; marks more than 105&thinsp;% at any bandwidth that "
+                    "was seen: the model of the work or a ceiling is wrong.</p>");
     for (size_t i = 0; i < data->series_count; i++) {
         const struct series *s = &data->series[i];
         bool any = false;
@@ -200,7 +210,7 @@ static bool same_fate(const struct cell_row *a, const struct cell_row *b)
            str_equal(a->reason, b->reason) && a->trials == b->trials;
 }
 
-// What the intervals of times hold besides the scatter of trials.
+// What the intervals of times contain besides the scatter of trials.
 static void interval_widths(struct str *out, const struct report_data *data)
 {
     size_t runs = 0, canaries = 0;
@@ -209,17 +219,16 @@ static void interval_widths(struct str *out, const struct report_data *data)
         canaries += str_equal(data->summaries[i].interval, "canaries");
     }
     if (runs)
-        str_append(out,
-                   " Where the store has three runs or more of a cell by this build, the interval "
-                   "is the one in which the next run's median falls 19 times in 20.");
+        str_append(out, " Where the store has three or more runs of a cell by this build, the next "
+                        "run's median falls into the interval 19 times in 20.");
     if (canaries)
-        str_append(out,
-                   " Where it has not, the interval of a time includes how far the machine moved "
-                   "while this run measured, as its canaries saw it; what other runs would see is "
-                   "not known yet.");
+        str_append(out, " Where the store has fewer than three runs of a cell by this build, the "
+                        "interval of a time includes how much the machine's speed changed during "
+                        "this run, as its canaries measured it. How much other runs would differ "
+                        "is not known yet.");
 }
 
-// "97 % (6 trials)" for each number of trials there is.
+// "97 % with 6 trials" for each number of trials there is.
 static void interval_levels(struct str *out, const struct report_data *data)
 {
     bool seen[128] = {false};
@@ -229,9 +238,10 @@ static void interval_levels(struct str *out, const struct report_data *data)
         if (!str_equal(data->summaries[i].name, METRIC_TTFT) || s->n >= sizeof seen || seen[s->n])
             continue;
         seen[s->n] = true;
-        str_append(out, kinds++ ? ", " : "The interval of the median is carried at ");
+        str_append(out,
+                   kinds++ ? ", " : "The confidence that the interval contains the true median: ");
         if (s->n == 1)
-            str_append(out, "no level with a single trial");
+            str_append(out, "none with a single trial");
         else
             str_printf(out, "%.0f&thinsp;%% with %zu trials", 100 * s->median_interval.level, s->n);
     }
@@ -243,37 +253,38 @@ static void interval_levels(struct str *out, const struct report_data *data)
 void page_cells(struct str *out, const struct report_data *data)
 {
     static const char *const with[] = {"model, scheme, device",
-                                       ">batch",
-                                       ">context",
+                                       ">batch#batch",
+                                       ">context#context",
                                        "status",
-                                       ">trials",
-                                       ">TTFT",
-                                       ">TPOT",
-                                       ">prefill",
-                                       ">decode",
-                                       ">peak memory",
-                                       ">perplexity",
-                                       "prefill limit",
+                                       ">trials#trial",
+                                       ">TTFT#ttft",
+                                       ">TPOT#tpot",
+                                       ">prefill#prefill",
+                                       ">decode#decode",
+                                       ">peak memory#peak-memory",
+                                       ">perplexity#perplexity",
+                                       "prefill limit#verdict",
                                        "decode limit",
                                        NULL};
     static const char *const without[] = {"model, scheme, device",
-                                          ">batch",
-                                          ">context",
+                                          ">batch#batch",
+                                          ">context#context",
                                           "status",
-                                          ">trials",
-                                          ">TTFT",
-                                          ">TPOT",
-                                          ">prefill",
-                                          ">decode",
-                                          ">peak memory",
-                                          "prefill limit",
+                                          ">trials#trial",
+                                          ">TTFT#ttft",
+                                          ">TPOT#tpot",
+                                          ">prefill#prefill",
+                                          ">decode#decode",
+                                          ">peak memory#peak-memory",
+                                          "prefill limit#verdict",
                                           "decode limit",
                                           NULL};
-    str_append(out, "<h2 id=cells>All cells</h2><p>Medians over trials, each trial the median of "
-                    "its repetitions; small: the interval. ");
+    str_append(out,
+               "<h2 id=cells>All cells</h2><p>Each figure is the median over trials, a trial's "
+               "the median over its repetitions. Small: the interval. ");
     interval_levels(out, data);
     if (data->quality_count)
-        str_append(out, " Small beside a perplexity: its change against the same model in f32.");
+        str_append(out, " Small, next to a perplexity: its change from the same model in f32.");
     str_append(out, "</p>");
     page_table_head(out, data->quality_count ? with : without);
     for (size_t i = 0, n; i < data->cell_count; i += n) {
@@ -398,8 +409,9 @@ static void slower_levels(struct str *out, const struct report_data *data)
 
 void page_ceilings(struct str *out, const struct report_data *data)
 {
-    static const char *const heads[] = {"ceiling",  "level",     "device",    "reached by", ">set",
-                                        ">threads", ">measured", ">interval", ">samples",   NULL};
+    static const char *const heads[] = {
+        "ceiling#ceiling", "level",     "device",    "reached by", ">set",
+        ">threads",        ">measured", ">interval", ">samples",   NULL};
     char low[48], high[48];
     if (data->ceiling_count == 0) {
         str_append(out, "<p class=none>No ceilings were measured in this run.</p>");
@@ -445,8 +457,9 @@ static void window_note(struct str *out, const struct report_data *data,
 
 void page_memory(struct str *out, const struct report_data *data)
 {
-    static const char *const heads[] = {"cell",           ">weights",   ">KV cache", ">scratch",
-                                        ">measured peak", ">predicted", NULL};
+    static const char *const heads[] = {
+        "cell",       ">weights", ">KV cache#kv-cache", ">scratch", ">measured peak#peak-memory",
+        ">predicted", NULL};
     static const char *const parts[] = {METRIC_MEM_WEIGHTS, METRIC_MEM_KV, METRIC_MEM_SCRATCH,
                                         METRIC_PEAK_MEM};
     size_t rows = 0;

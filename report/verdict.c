@@ -119,11 +119,11 @@ static void limit_sentence(struct str *out, const struct report_data *data,
                    100 * v->eta);
     else if (strstr(v->text, VERDICT_MOVED) && strstr(v->text, ", "))
         html_textf(out, "it reaches %s", strstr(v->text, ", ") + 2);
-    else
-        html_textf(out,
-                   "it reaches %.0f %% of the measured roof, so perfect kernels would be %.1f "
-                   "times as fast",
-                   100 * v->eta, fmax(1, 1 / v->eta));
+    else {
+        html_textf(out, "it reaches %.0f %% of the measured ", 100 * v->eta);
+        page_term(out, "roof", "roof");
+        html_textf(out, ", so perfect kernels would be %.1f times as fast", fmax(1, 1 / v->eta));
+    }
     str_append(out, ".</p>");
 }
 
@@ -202,9 +202,13 @@ static void outcome(struct str *out, const struct report_data *data)
     size_t measured, disturbed, failed, left_out, pending;
     count_cells(data, &measured, &disturbed, &failed, &left_out, &pending);
     str_printf(out, "<p>%zu of %zu cells were measured", measured, data->cell_count);
-    if (disturbed)
-        str_printf(out, ", <span class=doubt>%zu of them disturbed</span> (noisy or throttled)",
-                   disturbed);
+    if (disturbed) {
+        str_printf(out, ", <span class=doubt>%zu of them disturbed</span> (", disturbed);
+        page_term(out, "noisy", "noisy");
+        str_append(out, " or ");
+        page_term(out, "throttled", "throttled");
+        str_append(out, ")");
+    }
     str_append(out, "; ");
     if (failed)
         str_printf(out, "<a href=\"#failed\"><span class=bad>%zu failed</span></a>", failed);

@@ -19,6 +19,7 @@ mkdir "$headers/openssl"
 ln -s "$host"/openssl/*.h "$headers/openssl/"
 [ -d "$host/hwloc" ] && ln -s "$host/hwloc" "$headers/hwloc"
 CC=$compiler PKG_CONFIG=pkg-config PKGS=hwloc OPT=-O2 SAN='' FLAGS='' tools/build_info.sh "$headers/build_info.h"
+tools/glossary.sh "$headers/glossary.h"
 
 passed=0 failed=0
 for source in base/*.c device/*.c kernels/*.c kernels/{ref,arm,cuda}/*.c engine/*.c engine/*/*.c engine/*/*/*.c results/*.c report/*.c bench/*/*.c; do

@@ -26,6 +26,7 @@ for folder in /usr/include "$host"; do
     cp -rsf "$folder"/hwloc/* "$headers/hwloc/" 2>/dev/null
 done
 CC=cc PKG_CONFIG=pkg-config PKGS=hwloc OPT=-O1 SAN='' FLAGS='' tools/build_info.sh "$headers/build_info.h"
+tools/glossary.sh "$headers/glossary.h"
 
 passed=0 failed=0
 for source in base/*.c device/*.c kernels/*.c kernels/{ref,arm,cuda}/*.c engine/*.c engine/*/*.c engine/*/*/*.c results/*.c report/*.c bench/*/*.c; do

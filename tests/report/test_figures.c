@@ -195,8 +195,8 @@ static void the_first_screen(void **state)
     assert_true(strstr(page, ">2,500 tok/s") > one && strstr(page, ">2,500 tok/s") < all);
     has(all, ">4,000 tok/s"); // prefill
     has(all, ">8.00 ms");     // first token, of batch 1
-    has(page, "is limited by memory: it reaches 62 % of the measured roof, so perfect kernels "
-              "would be 1.6 times as fast");
+    has(page, "is limited by memory: it reaches 62 % of the measured <a class=term "
+              "href=\"#term-roof\">roof</a>, so perfect kernels would be 1.6 times as fast");
     str_fini(&out);
 }
 

@@ -110,6 +110,41 @@ static void check_nesting(const char *page)
     assert_int_equal(depth, 0);
 }
 
+static size_t occurrences(const char *page, const char *text)
+{
+    size_t count = 0;
+    for (const char *p = page; (p = strstr(p, text)) != NULL; p++)
+        count++;
+    return count;
+}
+
+// Every link inside the page has its one target.
+static void check_links(const char *page)
+{
+    static const char link[] = "href=\"#";
+    size_t links = 0;
+    for (const char *p = page; (p = strstr(p, link)) != NULL; p++, links++) {
+        char bare[96], quoted[96];
+        int length = (int)strcspn(p + sizeof link - 1, "\"");
+        snprintf(bare, sizeof bare, " id=%.*s>", length, p + sizeof link - 1);
+        snprintf(quoted, sizeof quoted, " id=\"%.*s\">", length, p + sizeof link - 1);
+        if (occurrences(page, bare) + occurrences(page, quoted) != 1)
+            fail_msg("a link to #%.*s has not one target", length, p + sizeof link - 1);
+    }
+    assert_true(links > 20);
+}
+
+// A term is linked once, to an entry of the glossary, which is closed and has no entry that nothing links to.
+static void check_glossary(const char *page)
+{
+    has(page, ">TPOT</a></th>");
+    assert_int_equal(occurrences(page, "<a class=term href=\"#term-roof\">"), 1);
+    has(page, "<details class=glossary><summary>");
+    has(page, "<dt id=\"term-tpot\">TPOT</dt><dd>Time per output token: ");
+    has(page, "<dt id=\"term-rho\">rho</dt>"); // linked by an entry alone
+    assert_null(strstr(page, "term-alibi"));
+}
+
 static bool have_gnuplot(void)
 {
     if (system("gnuplot --version >/dev/null 2>&1") == 0)
@@ -134,6 +169,8 @@ static void test_whole_report(void **state)
     assert_int_equal(files_in(dir, ".csv"), 1);
     assert_int_equal(files_in(dir, ".dat"), 0);
     check_nesting(page);
+    check_links(page);
+    check_glossary(page);
     has(page, "is limited by memory");
     has(page, "2.1 GiB for KV cache do not fit");
     has(page, "bench run suites/made.conf --set &#39;defaults.reps=3&#39;");
