@@ -14,7 +14,7 @@
 
 enum { MAX_HEAD_DIM = 256 };
 
-// Keys or values of that many positions. *scales: one each, or NULL for plain types.
+// Keys or values of `positions` positions. *scales: one for each, or NULL for plain types.
 static void *cache(struct check_case *c, size_t positions, int head_dim, const float **scales)
 {
     enum dtype type = c->kernel->w;

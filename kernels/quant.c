@@ -190,7 +190,7 @@ void quant_pack_panel(enum dtype type, const struct quant_row *rows, int count, 
     }
 }
 
-// ---- and back --------------------------------------------------------------------------------------------
+// ---- unpacking -------------------------------------------------------------------------------------------
 
 // One row of a panel, its scales and its codes.
 struct packed_row {

@@ -14,7 +14,7 @@
 enum {
     WINDOWS_MIN = 2,
     WINDOWS_MAX = 8,
-    RUNS_A_SITE = 14, // of a layer, for the progress line: trials of alpha and of cuts
+    RUNS_A_SITE = 14, // runs of a layer, for progress: trials of alpha and of cuts
 };
 static const double tokens_times_weights = 0x1p36; // of one run of a layer
 
@@ -24,13 +24,13 @@ struct search {
     struct flow flow;
     int layer;
     float *x;                             // (tokens, width) before the layer
-    struct flow_rows kept[ENGINE_POINTS]; // of the layer as it is
-    struct flow_rows run[ENGINE_POINTS];  // of the layer tried: the residual stream alone
+    struct flow_rows kept[ENGINE_POINTS]; // of the unquantized layer
+    struct flow_rows run[ENGINE_POINTS];  // of a trial: the residual stream alone
     struct fold_site sites[FOLD_SITES_MAX];
-    struct moments *moments[FOLD_SITES_MAX]; // not of experts' down projections
+    struct moments *moments[FOLD_SITES_MAX]; // NULL for experts' down projections
     float *scale[FOLD_SITES_MAX], *trial;    // (widest input)
     int count;
-    int rare; // of experts so far that too few tokens reach
+    int rare; // experts so far with too few tokens
     struct layer_state state;
 };
 
@@ -62,7 +62,7 @@ static int reader_cols(const struct search *s, const struct fold_site *site)
     return tensor_shape(&s->ck->config, site->readers[0]).cols;
 }
 
-// Rows of a site's input that a run shows.
+// The rows of a site's input in one run.
 static size_t rows_shown(const struct search *s, enum engine_point point)
 {
     bool routed = point == POINT_EXPERT_DOWN_INPUT;
@@ -94,8 +94,7 @@ static enum status inputs_alloc(struct search *s, const struct fold_site *site, 
     return rows->expert ? OK : FAIL(err, ERR_NOMEM, "experts of %zu inputs", count);
 }
 
-// Room for the changes of a role's weights. Cuts of groups that are no whole panels are looked for one by
-// one, without.
+// A buffer for the changes of a role's weights. Groups that are not whole panels are searched alone, without it.
 static float *changes_alloc(const struct search *s, enum tensor_role role)
 {
     size_t rows = (size_t)fold_rows_alike(&s->ck->config, role), floats = 0, bytes = 0;
@@ -190,7 +189,7 @@ static enum status run_layer(struct search *s, const struct layer_state *state,
     return status;
 }
 
-// Mean squared error of the residual stream at `point`, with the layer as `s->state` says.
+// Mean squared error of the residual stream at `point`, with the layer in `s->state`.
 static enum status measure(struct search *s, enum engine_point point, double *loss,
                            struct error *err)
 {
@@ -211,7 +210,7 @@ static enum status measure(struct search *s, enum engine_point point, double *lo
     return OK;
 }
 
-// Between runs of the layer, so that who asks it to stop does not wait for long.
+// Called between runs of the layer, so that a request to stop does not wait for long.
 static enum status report(const struct search *s, int site, int run, struct error *err)
 {
     double runs = (double)s->count * RUNS_A_SITE, done = site * RUNS_A_SITE + run;
@@ -231,7 +230,7 @@ static void set_readers(struct search *s, const struct fold_site *site, bool qua
             quantized && tensor_role_is_product(site->readers[i]);
 }
 
-// Columns alone: while its site is searched a scale is taken out again, and the giver stays as it is.
+// Sets columns alone: while its site is searched, a scale is removed again and the giver stays unscaled.
 static void set_columns(struct search *s, const struct fold_site *site, const float *scale)
 {
     for (int i = 0; i < site->count; i++)
@@ -295,7 +294,7 @@ static enum status search_site(struct search *s, int index, struct error *err)
     return report(s, index, RUNS_A_SITE, err);
 }
 
-// *rare: how many experts too few tokens reach.
+// *rare: the number of experts with too few tokens.
 static enum status search_experts(struct search *s, int index, int *rare, struct error *err)
 {
     const struct fold_site *site = &s->sites[index];
@@ -338,7 +337,8 @@ static void quantize_all(struct search *s)
         s->state.quantized[role] = tensor_role_is_product((enum tensor_role)role);
 }
 
-// The layer as it is: what its blocks yield, and its inputs' moments; of routed experts the inputs themselves.
+// Runs the unquantized layer: keeps the outputs of its blocks, the moments of its inputs, and the inputs of routed
+// experts.
 static enum status observe(struct search *s, struct error *err)
 {
     forget_inputs(s);
@@ -358,7 +358,7 @@ static enum status observe(struct search *s, struct error *err)
     return OK;
 }
 
-// Each block is searched with the other one as it is.
+// Each block is searched with the other one unquantized.
 static enum status search_sites(struct search *s, struct awq_layer *out, struct error *err)
 {
     for (int i = 0; i < s->count; i++) {
@@ -372,7 +372,7 @@ static enum status search_sites(struct search *s, struct awq_layer *out, struct 
     return OK;
 }
 
-// The whole layer's error in another state than the one found, which is there again behind it.
+// The whole layer's error in another state than the one found, which is restored afterwards.
 static enum status measure_other(struct search *s, const struct layer_state *other, double *loss,
                                  struct error *err)
 {
@@ -389,8 +389,8 @@ static void drop_expert_scales(struct fold_scales *scales)
     scales->rows[T_EXPERT_UP] = NULL;
 }
 
-// The whole layer: as found, with scales in their givers; without those of experts' down projections, or by
-// rounding alone, where that is better.
+// Finishes the whole layer: with the scales found, folded into their givers; without those of experts' down
+// projections, or with rounding alone, where that is better.
 static enum status settle(struct search *s, struct awq_layer *out, struct error *err)
 {
     struct fold_scales found = {0};
@@ -430,7 +430,7 @@ static enum status search_layer(struct search *s, awq_take *take, void *user, st
     TRY(settle(s, &done, err));
     s->rare += done.experts_rare;
     memcpy(s->x, s->run[POINT_LAYER_OUTPUT].x,
-           bytes); // the next layer sees what this one now yields
+           bytes); // the next layer reads this one's quantized output
     return take(user, &done, err);
 }
 

@@ -1,15 +1,15 @@
 // awq.h - activation-aware weight quantization to 4 bits (Lin et al. 2023, arXiv 2306.00978).
 //
-// Layer by layer, on the inputs that the quantized layers before it give:
-//   1. the layer as it is runs once; the inputs of its products are kept, and what both its blocks add;
-//   2. for each input whose scale something can take (fold.h) s = mean|x|^alpha is tried over a grid: its
-//      readers are rounded, the block runs, and the alpha with the least squared error of what the block adds
-//      wins. No scale (alpha 0) is among them;
-//   3. each group of the readers is cut to the share of its range with the least error of the product's
-//      output; the cuts stay if the block's error falls;
-//   4. the same for each routed expert's down projection, on the tokens routed to it (awq_experts.h);
-//   5. a layer that would come out worse than by rounding alone is rounded alone.
-// docs/SCHEMES.md says where this differs from the paper's code, and why.
+// The search goes layer by layer. Each layer reads the outputs of the quantized layers before it.
+//   1. The unquantized layer runs once. The inputs of its products and the outputs of both blocks are kept.
+//   2. For each input whose scale can be folded (fold.h), a grid of s = mean|x|^alpha is tried: its readers are
+//      rounded and the block runs. The alpha with the least squared error of the block's output wins. The
+//      grid includes alpha 0, no scale.
+//   3. Each group of the readers is clipped to the share of its range with the least error of the product's
+//      output. The cuts are kept if they lower the block's error.
+//   4. Each routed expert's down projection is searched alike, on the tokens routed to it (awq_experts.h).
+//   5. A layer that rounding alone would serve better is rounded alone.
+// docs/SCHEMES.md lists the differences from the paper's code, and the reasons.
 #ifndef ENGINE_QUANTIZE_AWQ_H
 #define ENGINE_QUANTIZE_AWQ_H
 
@@ -31,23 +31,23 @@ struct awq_options {
 // Mean squared error of a layer's output over all tokens, on the same inputs.
 struct awq_layer {
     int layer;
-    double rounded, found; // by rounding alone; as it came out
-    // With experts: as found, but for their down projections, which are rounded alone; else 0.
+    double rounded, found; // with rounding alone; with the state found
+    // With experts: with the state found, but down projections rounded alone. Without experts 0.
     double experts_rounded;
-    int experts_rare; // that too few tokens reach: their down projections are rounded alone
+    int experts_rare; // experts with too few tokens: their down projections are rounded alone
     const struct layer_state *state;
 };
-// Is given each layer when it is done; what it points to is borrowed until it returns.
+// Called for each finished layer. The layer's data is borrowed until it returns.
 typedef enum status awq_take(void *user, const struct awq_layer *layer, struct error *err);
 
-// How many windows of text calibrate a model: fewer for large ones, so that time stays in bounds; but as many
-// as there are experts for each that a token goes through, since each sees so much less of the text.
+// The number of text windows that calibrate a model. Large models get fewer, to bound the time. Models with
+// experts get more, by the ratio of all experts to those used per token, since each expert sees that much less text.
 enum { AWQ_WINDOW = 512 };
 int awq_windows(const struct model_config *config);
 
-// Memory: one layer in f32, as much again for what quantization changes of it (of experts' down projections: of
-// one expert), the inputs of its products for all tokens, and for each input its second moments. The same bits
-// for any number of threads. Errors: those of engine and memory, and of `take`, which ends it.
+// Memory: one layer in f32; the same again for the changes by quantization (for experts' down projections: of one
+// expert); the inputs of its products for all tokens; the second moments of each input. The number of threads
+// never changes a bit. Errors: those of the engine, ERR_NOMEM, and those of `take`, which end the search.
 enum status awq_search(const struct checkpoint *ck, const struct calib_text *text,
                        const struct awq_options *options, awq_take *take, void *user,
                        struct error *err);

@@ -1,4 +1,4 @@
-// awq_experts.c - one expert's down projection: its inputs, the error of a scale and of cuts, the best of them.
+// awq_experts.c - one expert's down projection: its inputs, the error of a scale and of cuts, the search.
 #include "engine/quantize/awq_experts.h"
 
 #include <stdlib.h>
@@ -7,16 +7,16 @@
 #include "base/arena.h"
 #include "engine/quantize/grid.h"
 
-// One expert, rounded as `state` says.
+// One expert, rounded by `state`.
 struct judging {
     const struct awq_expert_search *search;
     struct layer_state state;
     struct moments *moments;
     int expert, tokens, rows, cols; // (rows, cols) of its matrix
-    float *x;                       // (tokens, cols) what it reads
+    float *x;                       // (tokens, cols) its inputs
     unsigned char *packed;          // the same as a product's weights
     float *scale;                   // (cols) its part of the search's scales
-    float *scratch;                 // of each worker, see judge_panel
+    float *scratch;                 // for each worker, see judge_panel
     size_t scratch_floats;
     double *loss; // (panels)
 };
@@ -76,7 +76,7 @@ static void judging_fini(struct judging *j)
 
 // ---- the error of one expert -------------------------------------------------------------------------------
 
-// Squared error of 16 rows of the matrix over all its tokens: what their changes make of the inputs.
+// Squared error of 16 rows of the matrix over all its tokens: the product of their changes with the inputs.
 static void judge_panel(struct judging *j, int panel, float *scratch)
 {
     const struct checkpoint *ck = j->search->ck;
@@ -140,7 +140,7 @@ static enum status try_alpha(void *user, int alpha, double *loss, struct error *
     return OK;
 }
 
-// The cuts stay where they lessen the error.
+// The cuts are kept where they lower the error.
 static void search_cuts(struct judging *j, double least)
 {
     size_t groups = (size_t)quant_groups(DT_I4, j->cols, j->state.group);

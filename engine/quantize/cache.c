@@ -1,4 +1,4 @@
-// cache.c - entries of calibrated models: found and proved, begun, committed, listed, removed.
+// cache.c - finds, verifies, begins, commits and removes entries of calibrated models.
 #include "engine/quantize/cache.h"
 
 #include <dirent.h>
@@ -45,7 +45,7 @@ static enum status no_memory(const char *dir, struct error *err)
     return FAIL(err, ERR_NOMEM, "%s: no memory", dir);
 }
 
-// ---- what files are ----------------------------------------------------------------------------------------
+// ---- files and their hashes ---------------------------------------------------------------------------------
 
 static enum status file_facts(const char *dir, const char *name, json_t **out, struct error *err)
 {
@@ -87,7 +87,7 @@ static enum status folder_facts(const char *dir, json_t **out, struct error *err
 
 // ---- finding -----------------------------------------------------------------------------------------------
 
-// OK when the record is of this key and each file is as it says; *name and *time_ns out of it. `why` else.
+// OK when the record has this key and each file matches it; fills *name and *time_ns. Otherwise `why` has the reason.
 static enum status entry_prove(const char *entry, const char *key, const json_t *record,
                                const char **name, double *time_ns, struct error *why)
 {
@@ -111,7 +111,7 @@ static enum status entry_prove(const char *entry, const char *key, const json_t 
     return same ? OK : FAIL(why, ERR_FORMAT, "its files are not those that were written");
 }
 
-// Moved out of the way in one step, so that no one finds half of it, then removed.
+// Renames the entry first, so that no reader finds half of it, then removes it.
 static void entry_remove(const char *dir, const char *key)
 {
     struct error ignored = {0};

@@ -1,4 +1,4 @@
-// calibrated.c - a model with the codes calibration gave it: found in the cache, or calibrated into it.
+// calibrated.c - a model with calibrated codes: found in the cache, or calibrated into it.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,8 +22,8 @@ enum status calib_cache_folder(char **dir, struct error *err)
     return *dir ? OK : FAIL(err, ERR_NOMEM, "the cache's path");
 }
 
-// All that decides the codes. Tiers of kernels differ in the last bits of a loss, which seldom turns a choice:
-// they are not part of it.
+// Everything that decides the codes. The tier of the kernels is left out: tiers differ in the last bits of a loss, which
+// seldom changes a choice.
 static enum status recipe_of(struct checkpoint *ck, int group, const char *text,
                              struct calib_cache_recipe *recipe, char parameters[128],
                              struct error *err)

@@ -1,4 +1,4 @@
-// flow.c - one layer loaded, run on all windows, and watched at its tap points.
+// flow.c - loads one layer, runs it on all windows and reads its tap points.
 #include "engine/quantize/flow.h"
 
 #include <stdlib.h>
@@ -28,7 +28,7 @@ static void copy_rows(float *to, size_t to_ld, const float *from, size_t from_ld
         memcpy(to + (size_t)r * to_ld, from + (size_t)r * from_ld, (size_t)cols * sizeof *to);
 }
 
-// Rows [at, at + rows->rows) of `kept` are what an expert adds to its tokens' sums, but for the product.
+// Rows [at, at + rows->rows) of `kept` become an expert's inputs times its shares in the tokens' sums.
 static void weigh(const struct flow_rows *kept, size_t at, const struct engine_rows *rows)
 {
     for (int r = 0; r < rows->rows; r++) {
@@ -56,7 +56,7 @@ static void on_rows(void *user, const struct engine_rows *rows)
 
 // ---- runs ------------------------------------------------------------------------------------------------
 
-// Every window is a sequence; tokens: (windows, length) ids, or NULL: all 0.
+// Each window is a sequence. tokens: (windows, length) ids; NULL: all 0.
 static enum status step_all(const struct flow *flow, struct context *ctx, const int32_t *tokens,
                             struct error *err)
 {
@@ -80,7 +80,7 @@ static enum status step_all(const struct flow *flow, struct context *ctx, const 
     return status;
 }
 
-// What is to be kept and was not shown would be zeros that nobody notices.
+// A requested point that the run never showed would be zeros that nobody notices.
 static enum status check_shown(const struct flow *flow, const struct model_config *config,
                                const struct tapping *tapping, struct error *err)
 {
@@ -142,7 +142,7 @@ static int by_id(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-// The distinct ids in rising order; returns how many.
+// Writes the distinct ids in rising order. Returns their number.
 static int distinct(const int32_t *ids, size_t count, int32_t *out)
 {
     int kept = 0;
@@ -154,7 +154,7 @@ static int distinct(const int32_t *ids, size_t count, int32_t *out)
     return kept;
 }
 
-// Only the rows of the embedding that the text has go into the view: vocabularies are large.
+// The view has only the embedding rows that the text uses: vocabularies are large.
 enum status flow_embed(const struct flow *flow, const struct checkpoint *ck,
                        const struct calib_text *text, float *out, struct error *err)
 {

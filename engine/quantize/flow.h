@@ -1,9 +1,8 @@
-// flow.h - calibration windows through one layer at a time, on the engine itself.
+// flow.h - runs the calibration windows through one layer at a time, on the engine itself.
 //
-// The model is cut into checkpoints of one layer each (layer_view.h). A run loads such a layer in scheme
-// f32, puts the residual stream as it stands before the layer in the place of embeddings, and takes it up
-// again behind the layer; on the way it may keep the inputs of the layer's products. So every architecture
-// the engine runs is calibrated by the very code that runs it.
+// The model is cut into checkpoints of one layer each (layer_view.h). A run loads such a layer in scheme f32, feeds
+// the residual stream before the layer as embeddings, and reads the stream behind the layer. It can also keep the
+// inputs of the layer's products. So each architecture is calibrated by the same code that runs it.
 #ifndef ENGINE_QUANTIZE_FLOW_H
 #define ENGINE_QUANTIZE_FLOW_H
 
@@ -16,19 +15,18 @@ struct flow {
     int windows, length, width;
 };
 
-// Rows of one tap point of one run, in the order of the windows: (tokens, cols). What experts' down
-// projections read: (tokens * experts_used, cols), each expert's in that order, times its share in the token's
-// sum: as they are linear, what they then yield is what is added.
+// Rows of one tap point of one run, in the order of the windows: (tokens, cols). Inputs of experts' down projections:
+// (tokens * experts_used, cols), each expert's in that order, times its share in the token's sum. The products are
+// linear, so their outputs are then the terms of that sum.
 struct flow_rows {
     float *x;
     int cols;
-    int *expert; // (rows) whose each is; NULL elsewhere
+    int *expert; // (rows) the expert of each row; NULL at other points
 };
 
 size_t flow_tokens(const struct flow *flow);
 
-// Runs the one layer of `layer` on `in` (tokens, width). kept: ENGINE_POINTS of them; those with an `x` are
-// filled.
+// Runs the one layer of `layer` on `in` (tokens, width). kept: (ENGINE_POINTS) those with an `x` are filled.
 enum status flow_run(const struct flow *flow, struct checkpoint *layer, const float *in,
                      const struct flow_rows *kept, struct error *err);
 

@@ -1,4 +1,4 @@
-// fold.c - the inputs of a layer by its description, and scales multiplied into rows and columns.
+// fold.c - lists the inputs of a layer by its description, and folds scales into rows and columns.
 #include "engine/quantize/fold.h"
 
 #include <assert.h>
@@ -37,7 +37,7 @@ static void add_ff_readers(const struct model_config *c, struct fold_site *site)
         add_reader(c, site, readers[i]);
 }
 
-// q, k and v; where one norm feeds both blocks, the feed-forward's products too.
+// q, k and v; also the feed-forward's products where one norm feeds both blocks.
 static struct fold_site attention_input(const struct model_config *c)
 {
     struct fold_site site = site_at(POINT_QKV_INPUT);

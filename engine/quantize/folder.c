@@ -1,6 +1,6 @@
-// folder.c - the small files of a folder that is written: config.json and tokenizer.
+// folder.c - the small files of a written folder: config.json and tokenizer.
 //
-// What quantization_config says is what AutoAWQ and compressed-tensors write themselves for these layouts.
+// The quantization_config is the one that AutoAWQ and compressed-tensors write for these layouts.
 #include "engine/quantize/folder.h"
 
 #include <stdlib.h>
@@ -11,7 +11,7 @@
 
 enum { CONFIG_MAX_BYTES = 1 << 20, SMALL_MAX_BYTES = 256 << 20 };
 
-// Modules are left out by a part of their names.
+// Modules are excluded by a part of their names.
 static json_t *awq_config(const struct quant_output *output, bool experts)
 {
     json_t *skip = experts ? json_pack("[s, s]", "gate", "shared_expert_gate") : json_null();

@@ -1,4 +1,4 @@
-// grid.c - a coarse walk over the exponents, and a look beside the best.
+// grid.c - a coarse search over the exponents, then the neighbours of the best.
 #include "engine/quantize/grid.h"
 
 enum { COARSE = 2 };

@@ -1,6 +1,5 @@
-// moments.c - second moments as products: E[x x^T] is a matrix product of the inputs with themselves, and an
-// error e^T M e one with M, so that the fastest kernels do both. A group's own moments are a block on the
-// diagonal of the whole.
+// moments.c - second moments as products, so that the fastest kernels compute them: E[x x^T] is a matrix product of the
+// inputs with themselves, and e^T M e is a product with M. A group's own moments are a block on the diagonal.
 #include "engine/quantize/moments.h"
 
 #include <assert.h>
@@ -9,7 +8,7 @@
 
 #include "base/arena.h"
 
-enum { BLOCK_TOKENS = 512 }; // inputs turned and packed at a time
+enum { BLOCK_TOKENS = 512 }; // inputs transposed and packed at a time
 
 static int group_at(const struct moments *m, int first)
 {
@@ -26,10 +25,10 @@ static int at_most(int n, int most)
     return n < most ? n : most;
 }
 
-// ---- making them ---------------------------------------------------------------------------------------
+// ---- computing them ------------------------------------------------------------------------------------
 
-// All channels of one block of tokens after another, turned and packed, times themselves. A worker makes the
-// columns [begin, end) of the sums.
+// For each block of tokens: all channels, transposed and packed, times themselves. A worker computes columns
+// [begin, end) of the sums.
 struct multiplying {
     const float *x;
     size_t ld;
@@ -67,7 +66,7 @@ static void turn(const struct multiplying *s, int begin, int end, int token, int
                           s->packed + (size_t)(row / PANEL_ROWS) * panel);
 }
 
-// Panel of rows [row, row + 16) of the square of n channels from `first` on.
+// Packs rows [row, row + 16) of the square of n channels that begins at channel `first`.
 static void pack_square(const struct multiplying *s, int first, int n, int row,
                         unsigned char *packed)
 {

@@ -1,10 +1,9 @@
-// moments.h - what calibration keeps of a product's inputs: mean |x| of each channel, and the second
-// moments E[x x^T], whole and within each group of channels.
+// moments.h - statistics of a product's inputs: mean |x| of each channel, and the second moments E[x x^T], of all
+// channels and within each group.
 //
-// The output error of one group of one row, when its weights change by e, is E[(e x)^2] = e^T E[x x^T] e:
-// with the moments at hand it costs the same however many tokens were seen. When other groups of the row
-// change as well, twice e^T times what theirs make of it comes on top. Memory: 4 * cols * (cols + group)
-// bytes, and as much as cols * cols once more while they are made.
+// When the weights of one group of a row change by e, the output error is E[(e x)^2] = e^T E[x x^T] e. With the
+// moments its cost does not depend on the number of tokens. Changes d of the row's other groups add the cross term
+// 2 e^T E[x x^T] d. Memory: 4 * cols * (cols + group) bytes, and 4 * cols * cols more while they are computed.
 #ifndef ENGINE_QUANTIZE_MOMENTS_H
 #define ENGINE_QUANTIZE_MOMENTS_H
 
@@ -17,24 +16,23 @@ enum { MOMENTS_GROUP_MAX = 256 };
 struct moments {
     int cols, group;       // the last group may be shorter
     float *mean_abs;       // (cols)
-    unsigned char *second; // of each group packed f32 (group, group), as a product's weights
+    unsigned char *second; // of each group, packed as f32 weights (group, group)
     size_t stride_bytes;   // from group to group
     unsigned char *whole;  // packed f32 (cols, cols)
     k_linear_fn *product;  // f32 x f32
 };
 
-// x: (tokens, ld) f32. Borrows nothing. Errors: ERR_NOMEM. Cost: 2 * tokens * cols * cols FLOP. Groups are
-// whole panels (PANEL_ROWS), the last excepted.
-// The same bits for any number of threads.
+// x: (tokens, ld) f32. Borrows nothing. Errors: ERR_NOMEM. Cost: 2 * tokens * cols * cols FLOP. Groups are whole panels
+// (PANEL_ROWS), except the last. The number of threads never changes a bit.
 enum status moments_create(const float *x, size_t ld, int tokens, int cols, int group,
                            struct device *device, struct moments **out, struct error *err);
 void moments_destroy(struct moments *m);
 
-// scale (cols) = mean |x|^alpha, as published: not below 1e-4, and centred so that largest and least multiply
-// to one.
+// scale (cols) = mean |x|^alpha, as published: at least 1e-4, and centred so that the product of the largest and the
+// smallest is 1.
 void moments_scale(const struct moments *m, double alpha, float *scale);
 
-// error[r] = e_r^T E[x x^T] e_r for the group that begins at column `first`, of up to PANEL_ROWS rows.
+// error[r] = e_r^T E[x x^T] e_r for the group that begins at column `first`, for up to PANEL_ROWS rows.
 // e: (rows, ld), 64-byte aligned rows.
 void moments_error(const struct moments *m, int first, const float *e, int rows, size_t ld,
                    double *error);
@@ -44,7 +42,7 @@ void moments_error(const struct moments *m, int first, const float *e, int rows,
 void moments_seen(const struct moments *m, int first, const float *e, int rows, size_t ld,
                   float *y);
 
-// The same of the group's own part alone: e begins at its first channel.
+// The same sum over the group's own channels alone: e begins at its first channel.
 void moments_own(const struct moments *m, int first, const float *e, int rows, size_t ld, float *y);
 
 #endif

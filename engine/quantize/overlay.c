@@ -1,4 +1,4 @@
-// overlay.c - a source of weights that reads layers from a folder by role, and the rest from another source.
+// overlay.c - a source that reads layers from a folder written by role, and the rest from another source.
 #include "engine/quantize/overlay.h"
 
 #include <assert.h>
@@ -13,7 +13,7 @@ struct overlay {
     struct targets plan;
 };
 
-// A row of a target's part; row_bytes long.
+// A row of a target's part, row_bytes long.
 static const uint8_t *part_row(const struct overlay *o, const struct target *t, enum part part,
                                int row, size_t row_bytes)
 {

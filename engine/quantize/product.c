@@ -28,7 +28,7 @@ static void cut_row(const float *w, int n, int cut, float *out)
         out[i] = w[i] > high ? high : w[i] < low ? low : w[i];
 }
 
-// out = what the codes of cut row `w` stand for.
+// out = the values of the codes of cut row `w`.
 static void round_row(const float *w, int n, int cut, float *out)
 {
     float clamped[MOMENTS_GROUP_MAX], scale;
@@ -40,7 +40,7 @@ static void round_row(const float *w, int n, int cut, float *out)
     quant_row_expand(DT_I4, row, n, n, out);
 }
 
-// change[r] = by how much cut and rounding of row r of the block change the weights of unscaled inputs.
+// change[r] = the change that cutting and rounding row r makes to the weights of unscaled inputs.
 static void change_row(const struct block *b, int r, int cut, float *change)
 {
     const float *w = b->w + (size_t)r * b->ld;
@@ -49,7 +49,7 @@ static void change_row(const struct block *b, int r, int cut, float *change)
         change[c] = (change[c] - w[c]) / (b->columns ? b->columns[c] : 1);
 }
 
-// best[r]: the cut of row r whose rounding changes the group's output least; the smallest of equals.
+// best[r]: the cut of row r whose rounding changes the group's output least; the smallest among equals.
 static void search_cuts(const struct block *b, const struct moments *moments,
                         uint8_t best[PANEL_ROWS])
 {
@@ -75,9 +75,9 @@ static double dot(const float *a, const float *b, int n)
     return sum;
 }
 
-// The same with the changes of the rows' other groups in view: what group changes d and the others add up to
-// at the product's output is d^T M d + 2 d^T (what they make of it) + a part that d has no hand in.
-// changes: (rows, ld) of the whole rows, those of this group become the best ones'.
+// The same with the changes c of the rows' other groups. A change d of this group makes the output error
+// d^T M d + 2 d^T M c plus a term without d.
+// changes: (rows, ld) of whole rows; this group's are replaced by those of the best cut.
 static void search_again(const struct block *b, const struct moments *moments, float *changes,
                          size_t ld, uint8_t best[PANEL_ROWS])
 {
@@ -111,7 +111,7 @@ static void search_again(const struct block *b, const struct moments *moments, f
     }
 }
 
-// Up to PANEL_ROWS folded rows of a role, and their groups one by one.
+// Up to PANEL_ROWS folded rows of a role, walked group by group.
 struct stripe {
     const struct layer_state *state;
     enum tensor_role role;
@@ -134,7 +134,7 @@ static struct block block_at(const struct stripe *s, int first)
     };
 }
 
-// What is kept of the cuts of the group at `first`: of row r at r * groups.
+// The stored cuts of the group at `first`; that of row r is at r * groups.
 static uint8_t *kept_cuts(const struct stripe *s, int first)
 {
     size_t groups = (size_t)quant_groups(DT_I4, s->cols, s->state->group);
@@ -159,7 +159,7 @@ static void set_cuts(const struct stripe *s, int first, const uint8_t cuts[PANEL
         kept[(size_t)r * groups] = cuts[r];
 }
 
-// Room for the changes of the stripe's rows, or NULL.
+// The buffer for changes of the stripe's rows, or NULL.
 static float *changes_at(const struct stripe *s)
 {
     float *changes = s->state->changes[s->role];
@@ -167,7 +167,7 @@ static float *changes_at(const struct stripe *s)
     return changes ? changes + (size_t)row * changes_ld(s->cols) : NULL;
 }
 
-// Each group by itself, then twice all of them in view of each other.
+// Searches each group alone, then all of them twice with the changes of the others.
 static void search_stripe(const struct stripe *s)
 {
     const struct layer_state *state = s->state;
@@ -193,7 +193,7 @@ static void search_stripe(const struct stripe *s)
 
 typedef void block_fn(const struct block *b, const uint8_t *cuts);
 
-// Each group of up to 16 rows of the role that read the same input, folded, with its cuts.
+// Walks the groups of up to 16 rows of the role that read the same input, folded, with their cuts.
 static void walk(const struct layer_state *state, enum tensor_role role, int row0, int rows,
                  float *data, size_t ld, block_fn *fn)
 {

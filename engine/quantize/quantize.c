@@ -4,7 +4,7 @@
 #include "engine/quantize/quantizer.h"
 #include "kernels/quant.h"
 
-// Plain tensors keep the type most of them have: that of the embedding.
+// Plain tensors are written in the type of the embedding, which most of them have.
 static enum dtype plain_type(const struct checkpoint *ck)
 {
     enum dtype type = ck->ops->stored_type(ck->self, T_EMBEDDING, -1);

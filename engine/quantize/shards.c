@@ -1,4 +1,4 @@
-// shards.c - safetensors files of planned tensors: being written in any order, or found again as planned.
+// shards.c - safetensors files of planned tensors, written in any order or found again.
 #include "engine/quantize/shards.h"
 
 #include <errno.h>
@@ -87,8 +87,8 @@ enum status shards_add(struct shards *s, const char *name, const char *type, uns
     return OK;
 }
 
-// Tensors go to files in the order they were planned in; in a file those of wide elements come first, so that
-// all are aligned without holes, which the format forbids.
+// Tensors are assigned to files in planned order. Within a file wide elements come first: all are then aligned without
+// holes, which the format forbids.
 static int place(struct shards *s, uint64_t limit)
 {
     uint64_t used = 0;
@@ -194,7 +194,7 @@ static enum status find_file(struct shard *f, const struct str *header, struct e
     return OK;
 }
 
-// One file, made or found by `open_file`.
+// One file, created or found by `open_file`.
 static enum status open_shard(struct shards *s, int shard, const char *dir, const char *made_by,
                               enum status (*open_file)(struct shard *f, const struct str *header,
                                                        struct error *err),

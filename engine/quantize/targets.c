@@ -17,7 +17,7 @@ static size_t *slot(const struct targets *t, enum tensor_role role, int layer, i
     return &t->at[line * (size_t)t->experts + (size_t)expert];
 }
 
-// The first role that lies in the same stored tensor.
+// The first role in the same stored tensor.
 static enum tensor_role leader(const struct targets *t, enum tensor_role role)
 {
     for (int i = 0; i < (int)role; i++)

@@ -1,4 +1,4 @@
-// text.c - reads, tokenizes and cuts calibration text.
+// text.c - reads and tokenizes calibration text, and cuts it into windows.
 #include "engine/quantize/text.h"
 
 #include <stdlib.h>

@@ -1,8 +1,8 @@
-// writer.c - quantized weights written as Hugging Face folders that other programs read.
+// writer.c - writes quantized weights as Hugging Face folders that other programs read.
 //
-// A "target" is one stored tensor of the architecture's names, which several roles may share (fused q, k
-// and v); plain ones are one tensor of a file, quantized ones several. Codes are put straight into the mapped
-// file, in the layout the file has.
+// A target is one stored tensor by the architecture's names; several roles may share it (fused q, k and v). A plain
+// target is one tensor of a file, a quantized one several. Codes are written straight into the mapped file, in its
+// layout.
 #include "engine/quantize/writer.h"
 
 #include <errno.h>

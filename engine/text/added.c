@@ -1,14 +1,14 @@
-// added.c - added tokens: a trie finds them in text before anything else looks at it.
+// added.c - added tokens: a trie finds them in text before any other step.
 //
-// Leftmost first, and of those that begin there the longest, as tokenizers' Aho-Corasick does. A token
-// that wants to be a single word and is not is passed over whole. lstrip and rstrip take in whitespace.
+// The leftmost match wins, then the longest, as in tokenizers' Aho-Corasick. A single_word token that is part of a word
+// is skipped whole. lstrip and rstrip include whitespace.
 #include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>
 
 #include "engine/text/tokenizer.h"
 
-enum { CONTENT_MAX_BYTES = 1024 }; // the longest seen have 100
+enum { CONTENT_MAX_BYTES = 1024 }; // the longest known have 100
 
 struct added_node {
     uint32_t child, sibling; // 0: none (node 0 is the root, nobody's child)

@@ -1,9 +1,9 @@
-// bpe.c - merging the symbols of a word, lowest rank first.
+// bpe.c - merges the symbols of a word, lowest rank first.
 //
-// The symbols of a word are a linked list in an array; a heap holds the merges that are possible, ordered
-// by rank and then by place. A merge found stale when it comes up is dropped. n bytes cost O(n log n), so
-// that a megabyte without a space is no worse than any other. Text repeats its words: those of up to 48
-// bytes are kept with their ids in a table that is emptied when it is full.
+// The symbols of a word are a linked list in an array. A heap holds the possible merges, ordered by rank and then by
+// position; a merge that is stale when popped is dropped. n bytes cost O(n log n), so a megabyte without a space costs
+// no more than other text. Words repeat: those of up to 48 bytes are cached with their ids in a table that is emptied
+// when it is full.
 // Source: Sennrich et al. 2016; ties and stale merges as in the tokenizers library.
 #include <stdlib.h>
 #include <string.h>

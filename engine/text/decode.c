@@ -1,8 +1,8 @@
 // decode.c - ids to text.
 //
-// tokenizers decodes a whole list of ids at once, with steps that look at neighbours: bytes that make no
-// character become U+FFFD, a space that encoding put before the text is dropped again. tokenizer_text does
-// that; tokenizer_decode is for text that goes on, one id at a time, and leaves out what needs neighbours.
+// tokenizers decodes a whole list of ids, with steps that look at neighbours: bytes that form no character become
+// U+FFFD, and a space that encoding added before the text is dropped. tokenizer_text does the same. tokenizer_decode
+// is for streams: it decodes one id at a time and omits the steps that need neighbours.
 #include <string.h>
 
 #include "engine/text/tokenizer.h"
@@ -83,7 +83,7 @@ void tokenizer_decode(const struct tokenizer *tok, int32_t id, struct str *out)
         append_piece(tok, id, false, out);
 }
 
-// A run of byte tokens: the characters they make, or U+FFFD for each of them.
+// A run of byte tokens: the characters they form, or U+FFFD for each byte.
 static void append_bytes(const struct str *run, struct str *out)
 {
     if (utf8_valid(str_text(run), run->length)) {

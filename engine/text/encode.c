@@ -1,9 +1,9 @@
-// encode.c - text to ids: the steps of a tokenizer put together.
+// encode.c - text to ids: runs the steps of a tokenizer.
 //
-// Many SentencePiece-like tokenizers split nothing: all text is one word. Merging it whole would be slow and
-// leave the cache of words empty. So it is cut where no merge can cross: between two characters that are
-// neighbours in no merged entry. That changes no id, because a merge across the cut would make an entry in
-// which they are. The pairs are kept as bits, by hash; a collision only prevents one cut.
+// Many SentencePiece-like tokenizers split nothing: all text is one word. Merging it whole would be slow and bypass the
+// cache of words. So it is cut where no merge can cross: between two characters that are neighbours in no merged entry.
+// That changes no id, because a merge across the cut would create an entry that contains the pair. The pairs are bits,
+// by hash; a collision only prevents one cut.
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,8 +25,8 @@ static bool may_join(const struct tokenizer *tok, int32_t left, int32_t right)
     return tok->joins[bit / 8] >> (bit % 8) & 1;
 }
 
-// Only where every character has ids of its own (unknown ones fuse with their neighbours otherwise) that
-// stand for it alone (a merge of byte tokens would join characters that no entry shows side by side).
+// Cuts only where each character has its own ids, and no other character has them. Unknown characters would fuse with
+// their neighbours, and a merge of byte tokens would join characters that no entry has as neighbours.
 static bool may_cut(const struct tokenizer *tok)
 {
     if (tok->kind != TOKENIZER_PIECES || !tok->byte_fallback)
@@ -71,8 +71,8 @@ enum status tokenizer_seal(struct tokenizer *tok, struct error *err)
 
 // ---- symbols of a word ----------------------------------------------------------------------------
 
-// An unknown symbol waits: with fuse_unk its neighbours join it. As in tokenizers, the bytes of a character
-// without an entry may overtake it.
+// An unknown symbol is held back, because with fuse_unk its neighbours join it. As in tokenizers, the bytes of a
+// character without an entry may overtake it.
 struct unknown {
     const struct tokenizer *tok;
     struct bpe *bpe;
@@ -145,7 +145,7 @@ struct encoding {
     bool literal; // special tokens are text
 };
 
-// Short neighbours stay together: words in the cache are more useful than letters.
+// Short neighbours stay together: cached words are more useful than cached letters.
 static enum status encode_cut(const struct tokenizer *tok, const char *word, size_t bytes,
                               struct id_list *ids, struct error *err)
 {
@@ -188,9 +188,9 @@ static enum status encode_plain(struct encoding *e, const char *text, size_t byt
     return pretok_run(e->tok->pretok, text, bytes, at_start, encode_word, e, err);
 }
 
-// Cuts the tokens of a set out of text; what lies between goes to `rest`. As in tokenizers, a token inside
-// whitespace that the one before took in (rstrip) still counts, and text goes on behind it; unless lstrip
-// leaves nothing of it.
+// Cuts the tokens of a set out of text, and passes the text between them to `rest`. As in tokenizers, a token inside
+// whitespace that the previous token's rstrip included still counts, and text continues behind it, unless lstrip leaves
+// nothing of it.
 static enum status encode_around(struct encoding *e, const struct added_set *set, const char *text,
                                  size_t bytes, bool at_start, encode_part *rest, struct error *err)
 {
@@ -259,7 +259,7 @@ static enum status encode(const struct tokenizer *tok, const char *text, size_t 
                                                          encode_normalized, err);
     str_fini(&repaired);
     if (status == OK && list.count == 0)
-        tokenizer_id_append(&list, 0), list.count = 0; // an empty array is still one to free
+        tokenizer_id_append(&list, 0), list.count = 0; // the caller frees an empty array too
     if (status == OK && list.failed)
         status = FAIL(err, ERR_NOMEM, "no memory for the ids of %zu bytes of text", bytes);
     if (status == OK)

@@ -1,8 +1,8 @@
-// facts.c - what a writer of tokenizers asks of one: kind, spellings, merges, scores.
+// facts.c - what a writer of tokenizer files needs: kind, spellings, merges, scores.
 //
-// GGUF keeps pieces with scores, tokenizer.json keeps merges. Scores are derived from the order of the merges.
-// All merges into one entry share its score, so entries whose merges interleave share one too, and each such
-// group scores below the one before. Whether these scores make the same merges again is checked.
+// GGUF stores pieces with scores, tokenizer.json stores merges. Scores are derived from the order of the merges. All
+// merges into one entry share its score, so entries whose merges interleave share one too, and each such group scores
+// below the previous one. The code then checks that these scores give the same merges again.
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,8 +12,8 @@
 
 // How a tokenizer of pieces turns spaces into "▁".
 struct spaces {
-    bool plain;  // as GGUF's kind "llama" does, and nothing else
-    bool prefix; // with one before the text
+    bool plain;  // exactly as GGUF's kind "llama"
+    bool prefix; // adds one before the text
 };
 
 static bool is_text(const char *text, const char *other)
@@ -94,7 +94,7 @@ void tokenizer_merge_spelling(const struct tokenizer *tok, size_t rank, struct s
 
 // ---- scores ---------------------------------------------------------------------------------------
 
-// Ranks run on while some entry that was merged into is merged into again later on: one group.
+// A group ends when no entry merged into so far is merged into again at a later rank.
 static bool scores_by_rank(const struct tokenizer *tok, float *scores)
 {
     size_t *last = calloc((size_t)tok->ids, sizeof *last); // rank + 1 of an entry's last merge

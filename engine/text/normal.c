@@ -1,14 +1,13 @@
-// normal.c - what a tokenizer rewrites before it splits: normal forms, "▁" for spaces, a prefix.
+// normal.c - the rewriting before the split: normal forms, "▁" for spaces, a prefix.
 //
-// Source: the normalizers of the tokenizers library; each works on the whole piece of text between added
-// tokens, in turn.
+// Source: the normalizers of the tokenizers library. Each in turn rewrites a whole piece of text between added tokens.
 #include <stdlib.h>
 #include <string.h>
 
 #include "engine/text/tokenizer.h"
 
-// What text may become: normal forms make at most 18 bytes of one, "▁" for a space three. Steps of a file that
-// wants to fill the memory end here.
+// The limit of growth: normal forms make at most 18 bytes of one, "▁" makes three of a space. It stops the steps of a
+// hostile file from filling the memory.
 enum { GROWTH_MAX = 64, SMALL_BYTES = 1 << 20 };
 
 static void step_fini(struct normal_step *step)

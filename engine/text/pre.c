@@ -1,9 +1,9 @@
 // pre.c - GGUF's names for ways to split text (tokenizer.ggml.pre), as rows.
 //
-// A GGUF file names the splitting, it does not hold it. Each row has what the tokenizer.json of the first
-// model of that name has, so that ids are those of the tokenizers library; llama.cpp, which the names
-// are from, has approximations of some of them (no normal forms, other expressions for Falcon).
-// Rows that are equal in all but the name stand next to each other; the first is the one that is written.
+// A GGUF file has the name of a splitting, not the splitting. Each row has the steps of the tokenizer.json of the first
+// model with that name, so ids are those of the tokenizers library. llama.cpp, which coined the names, approximates
+// some of them (no normal forms, other expressions for Falcon).
+// Rows that differ in the name alone are neighbours; the first of them is written.
 #include <string.h>
 
 #include "engine/text/tokenizer.h"
@@ -82,7 +82,7 @@ static const struct pre pres[] = {
       {BYTE_LEVEL}},
      false,
      NORMAL_NONE},
-    // What llama.cpp falls back to where a file's splitting was not known when it was made.
+    // llama.cpp's fallback for a file whose splitting was not known when it was written.
     {"default",
      {{SPLIT("[\\p{P}\\$\\+<=>\\^~\\|]+")},
       {SPLIT(PRETOK_GPT2)},

@@ -1,13 +1,12 @@
 // pretok.c - splitting text into words, step after step.
 //
-// A step cuts each part of the text that the step before left, and hands its parts on at once: the parts
-// of all steps nest, and nothing is stored but the texts that a step rewrites (a space put before, "▁" for
-// spaces, spelled bytes), one buffer each.
+// A step cuts each part that the previous step made, and passes its own parts on at once. So the parts of all steps
+// nest. Only texts that a step rewrites (a space before, "▁" for spaces, spelled bytes) are stored, one buffer each.
 //
-// ByteLevel is most often the last step, and then words go on as bytes. Steps after it see what they see
-// in tokenizers: each byte as its printable character, so that Falcon's Digits finds digits in "²" and in
-// bytes spelled "¼". Such words are turned back into bytes at the end.
-// Source: the pre-tokenizers of the tokenizers library, whose rules for matches and behaviors these are.
+// ByteLevel is usually the last step, and its words are bytes. Steps after it see each byte as its printable character,
+// as in tokenizers: Falcon's Digits finds digits in "²" and in bytes spelled "¼". Such words are turned back into bytes
+// at the end.
+// Source: the pre-tokenizers of the tokenizers library; matches and behaviors follow its rules.
 #include <stdlib.h>
 #include <string.h>
 
@@ -114,7 +113,7 @@ struct run {
 static enum status run_step(const struct run *run, int nth, const char *text, size_t bytes,
                             bool at_start, struct error *err);
 
-// A part of step `nth` goes on to the next step, or is a word.
+// Passes a part of step `nth` to the next step; after the last step it is a word.
 static enum status part(const struct run *run, int nth, const char *text, size_t bytes,
                         bool at_start, struct error *err)
 {
@@ -141,15 +140,15 @@ static enum status part(const struct run *run, int nth, const char *text, size_t
     return run->word(run->user, str_text(&p->word), p->word.length, err);
 }
 
-// Matches and what lies between them come in one after the other; behaviors join neighbours.
+// Takes matches and the texts between them in order; behaviors join neighbours.
 struct cutter {
     const struct run *run;
     int nth;
     const char *text;
     bool at_start;
     size_t begin, end; // the part that may still grow
-    bool open;         // there is one
-    bool matched;      // what came last was a match
+    bool open;         // there is such a part
+    bool matched;      // the last text was a match
 };
 
 static enum status flush(struct cutter *c, struct error *err)

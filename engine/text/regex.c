@@ -1,9 +1,9 @@
 // regex.c - regular expressions of tokenizers, run by PCRE2.
 //
-// tokenizers runs them with Oniguruma in Ruby's syntax over Unicode text. Before compiling, what PCRE2 takes
-// otherwise is spelled out: \s (in PCRE2 also U+180E, no whitespace since Unicode 6.3), \w and \b (marks and
-// connectors are part of words), \h (a hexadecimal digit), classes inside classes, script names (PCRE2 means
-// script extensions), (?m). What cannot be said in PCRE2 is refused by name rather than matched otherwise.
+// tokenizers runs them with Oniguruma in Ruby's syntax over Unicode text. Before compiling, constructs that PCRE2 reads
+// differently are rewritten: \s (PCRE2 includes U+180E, which is no whitespace since Unicode 6.3), \w and \b (marks and
+// connectors are part of words), \h (a hexadecimal digit), classes inside classes, script names (PCRE2 means script
+// extensions), (?m). A construct that PCRE2 cannot express is refused by name.
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <ctype.h>
 #include <pcre2.h>
@@ -13,7 +13,7 @@
 #include "engine/text/tokenizer.h"
 
 enum { PATTERN_MAX_BYTES = 1 << 16, JIT_STACK_BYTES = 1 << 20, CLASS_DEPTH_MAX = 16 };
-static const uint32_t match_limit = 20000000; // far above what these expressions need of a megabyte
+static const uint32_t match_limit = 20000000; // these expressions need far less for a megabyte
 
 struct regex {
     pcre2_code *code;
@@ -32,7 +32,7 @@ struct regex {
     "\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}"
 #define HEX_DIGITS "0-9A-Fa-f"
 
-// ---- respelling -----------------------------------------------------------------------------------
+// ---- rewriting ------------------------------------------------------------------------------------
 
 struct respell {
     const char *text;
@@ -50,7 +50,7 @@ static enum status refuse(const struct respell *r, size_t from, size_t bytes)
                 (int)bytes, r->text + from);
 }
 
-// The category that a property names, most often as it stands: "L", "Lu", "Letter". Empty: none.
+// The category that a property names: "L", "Lu", "Letter". Empty: none.
 static const char *category_of(const char *name, size_t *length)
 {
     static const char *const names[][2] = {{"Letter", "L"}, {"Mark", "M"},
@@ -66,7 +66,7 @@ static const char *category_of(const char *name, size_t *length)
     return name;
 }
 
-// \p{Han} is a script, \p{Lu} a category, which young characters are added to.
+// \p{Han} is a script, \p{Lu} a category, to which newer characters are added.
 static enum status property(struct respell *r, bool in_class)
 {
     const char *begin = r->text + r->at, *open = begin + 2;
@@ -111,8 +111,8 @@ static enum status code_point(struct respell *r)
     return OK;
 }
 
-// Each % becomes the characters of words: letters, marks, decimal and letter-like numbers, those of Latin-1,
-// connectors, circled letters.
+// Each % becomes the word characters: letters, marks, decimal and letter-like numbers, those of Latin-1, connectors,
+// circled letters.
 static void append_words(struct str *out, const char *text)
 {
     for (; *text; text++) {
@@ -127,7 +127,7 @@ static void append_words(struct str *out, const char *text)
     }
 }
 
-// What stands for an escape; NULL: itself.
+// The replacement of an escape; NULL: itself.
 static const char *escape_spelling(char c, bool in_class)
 {
     switch (c) {
@@ -180,7 +180,7 @@ static enum status escape(struct respell *r, bool in_class)
     return OK;
 }
 
-// A class; classes inside it are united with it by leaving their brackets out.
+// A class. Omitting the brackets of inner classes unites them with it.
 static enum status character_class(struct respell *r)
 {
     int depth = 0;
@@ -190,7 +190,7 @@ static enum status character_class(struct respell *r)
         str_append(r->out, "^");
         r->at++;
     }
-    if (r->at < r->bytes && r->text[r->at] == ']') { // one that stands first is a member
+    if (r->at < r->bytes && r->text[r->at] == ']') { // a member when it comes first
         str_append(r->out, "\\]");
         r->at++;
     }

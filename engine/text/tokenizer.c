@@ -1,4 +1,4 @@
-// tokenizer.c - the vocabulary and the merges: how they are filled and looked up.
+// tokenizer.c - fills and looks up the vocabulary and the merges.
 #include "engine/text/tokenizer.h"
 
 #include <stdio.h>
@@ -112,8 +112,8 @@ static uint32_t entry_hash(const char *raw, size_t bytes)
     return (uint32_t)(rng_hash(hash) >> 32);
 }
 
-// The slot that holds an entry of these bytes, or the empty one where it would stand. An entry that was
-// spelled is another than one that has the same bytes as they stand.
+// The slot of the entry with these bytes, or the empty slot for it. A spelled entry differs from an unspelled one with
+// the same bytes.
 static uint32_t *index_slot(const struct tokenizer *tok, const char *raw, size_t bytes,
                             bool spelled)
 {
@@ -221,7 +221,7 @@ enum status tokenizer_merge(struct tokenizer *tok, const char *left, size_t left
                 tok->name, tok->pair_count, shown(left_bytes), left, shown(right_bytes), right);
 }
 
-// ---- merges out of scores -------------------------------------------------------------------------
+// ---- merges from scores ---------------------------------------------------------------------------
 
 struct scored_merge {
     struct merge_pair pair;
@@ -234,7 +234,7 @@ struct scored_list {
     size_t count, capacity;
 };
 
-// transformers' order: by score, then the longer left part, then the longer right part; then as in the
+// transformers' order: by score, then the longer left part, then the longer right part, then the order of the
 // vocabulary.
 static int by_score(const void *a, const void *b)
 {

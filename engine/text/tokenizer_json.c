@@ -1,8 +1,8 @@
 // tokenizer_json.c - parses tokenizer.json of the tokenizers library into struct tokenizer.
 //
-// It reads BPE models, byte-level (GPT-2, Llama 3, Qwen2, StarCoder, Falcon, Bloom) or of pieces (Llama 2,
-// Mistral, Gemma, Phi-3), and their added tokens. The steps before and after the model are in
-// tokenizer_steps.c. A feature that would give other ids than the library is refused by name.
+// It reads BPE models, byte-level (GPT-2, Llama 3, Qwen2, StarCoder, Falcon, Bloom) or of pieces (Llama 2, Mistral,
+// Gemma, Phi-3), with their added tokens. tokenizer_steps.c reads the steps around the model. A feature that would give
+// other ids than the library is refused by name.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

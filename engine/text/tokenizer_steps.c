@@ -1,8 +1,8 @@
 // tokenizer_steps.c - the steps around the model in a tokenizer.json: normalizer, pre_tokenizer,
 // post_processor, decoder.
 //
-// Each is one object or a Sequence of them. What is not known, or would not do what the library does, is
-// refused by name.
+// Each is one object or a Sequence of objects. A step that is unknown, or that would not match the library, is refused by
+// name.
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,7 +14,7 @@ enum { NESTING_MAX = 4, TEMPLATE_MAX = 16 };
 typedef enum status read_step(struct tokenizer *tok, const json_t *step, const char *type,
                               struct error *err);
 
-// Calls read() for the object, or for each one of a Sequence, whose list stands under `key`.
+// Calls read() for the object, or for each object of a Sequence, whose list is under `key`.
 static enum status each_step(struct tokenizer *tok, const json_t *step, const char *part,
                              const char *key, int depth, read_step *read, struct error *err)
 {
@@ -311,7 +311,7 @@ static enum status read_template(struct tokenizer *tok, const json_t *step, stru
     return OK;
 }
 
-// The ends are recorded, not added; what does not tell them is left alone.
+// Records the ends without adding them, and ignores processors that have none.
 static enum status read_post_processor(struct tokenizer *tok, const json_t *step, const char *type,
                                        struct error *err)
 {

@@ -1,8 +1,8 @@
-// unicode.c - kinds of characters, as the tokenizers library knows them.
+// unicode.c - kinds of characters, as in the tokenizers library.
 //
-// The library's parts are of different ages: its regular expressions know Unicode 16, Rust's numbers too,
-// its punctuation is that of Unicode 8, its normal forms those of Unicode 9. PCRE2 and utf8proc know 14 or 15, as the system has them. What
-// differs stands here as ranges, found by asking the library about every character there is.
+// The library's parts use different versions of Unicode: 16 in regular expressions and Rust's numbers, 8 in punctuation,
+// 9 in normal forms. The system's PCRE2 and utf8proc have 14 or 15. The differences are ranges here, found by asking the
+// library about every character.
 #include <string.h>
 #include <utf8proc.h>
 
@@ -61,7 +61,7 @@ static const struct newer {
     {0x2b739, 0x2b739, "Lo"}, {0x2ebf0, 0x2ee5d, "Lo"}, {0x31350, 0x323af, "Lo"},
 };
 
-// Punctuation younger than Unicode 8.
+// Punctuation newer than Unicode 8.
 static const struct range late_punctuation[] = {
     {0x61d, 0x61d},     {0x9fd, 0x9fd},     {0xa76, 0xa76},     {0xc77, 0xc77},
     {0xc84, 0xc84},     {0x1b7d, 0x1b7e},   {0x2e43, 0x2e4f},   {0x2e52, 0x2e5d},
@@ -73,7 +73,7 @@ static const struct range late_punctuation[] = {
     {0x12ff1, 0x12ff2}, {0x16e97, 0x16e9a}, {0x16fe2, 0x16fe2}, {0x1e95e, 0x1e95f},
 };
 
-// Marks and composed characters younger than Unicode 9.
+// Marks and composed characters newer than Unicode 9.
 static const struct range late_marks[] = {
     {0x7fd, 0x7fd},     {0x898, 0x89f},     {0x8ca, 0x8d3},     {0x9fe, 0x9fe},
     {0xc3c, 0xc3c},     {0xd3b, 0xd3c},     {0xeba, 0xeba},     {0x1715, 0x1715},
@@ -95,7 +95,7 @@ void unicode_newer(const char *category, size_t length, struct str *out)
             str_printf(out, "\\x{%x}-\\x{%x}", (unsigned)newer[i].first, (unsigned)newer[i].last);
 }
 
-// The row of a young character, or NULL.
+// The row of a newer character, or NULL.
 static const struct newer *find_newer(int32_t c)
 {
     for (size_t i = 0; i < sizeof newer / sizeof *newer && c >= newer[i].first; i++)

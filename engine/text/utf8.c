@@ -1,7 +1,7 @@
-// utf8.c - repairing and normalizing text, and the spelling of bytes in vocabularies.
+// utf8.c - repairs and normalizes text, and spells bytes as vocabularies do.
 //
-// Normal forms are utf8proc's, except that characters which the tokenizers library's older tables do not
-// know are left alone, as it leaves them: they neither move nor compose.
+// Normal forms are utf8proc's, with one exception: characters that the tokenizers library's older tables lack neither
+// move nor compose, as in the library.
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,8 +9,8 @@
 
 #include "engine/text/tokenizer.h"
 
-// Length of the well-formed character at p, or 0; *bad is then how many bytes one U+FFFD stands for: the
-// longest prefix of a well-formed character (Unicode 15, section 3.9, maximal subparts).
+// Length of the well-formed character at p, or 0. *bad is then the number of bytes that one U+FFFD replaces: the longest
+// prefix of a well-formed character (Unicode 15, section 3.9, maximal subparts).
 static size_t character(const unsigned char *p, size_t left, size_t *bad)
 {
     unsigned char low = 0x80, high = 0xbf;
@@ -83,8 +83,8 @@ static int combining_class(utf8proc_int32_t c)
     return class && unicode_is_late(c) ? 0 : class;
 }
 
-// Puts the marks of each run into the order of their combining classes, keeping equals in place. utf8proc
-// does this too, but by exchanges: a run of n marks in bad order would cost n squared.
+// Sorts the marks of each run by combining class; the sort is stable. utf8proc sorts by exchanges: a run of n marks in
+// bad order would cost n squared.
 static enum status order_marks(utf8proc_int32_t *text, size_t count, struct error *err)
 {
     utf8proc_int32_t *run = malloc((count + 1) * sizeof *run);

@@ -1,6 +1,6 @@
 // lanes_avx512.h - AVX-512 registers under the names that the shared bodies (*_lanes.h) are written in.
 //
-// The names mean what lanes_avx2.h says. Tails are masked: a masked load or store costs no more here.
+// lanes_avx2.h explains the names. Tails are masked: a masked load or store costs no more here.
 #ifndef KERNELS_X86_LANES_AVX512_H
 #define KERNELS_X86_LANES_AVX512_H
 

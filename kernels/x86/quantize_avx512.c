@@ -1,7 +1,7 @@
 // quantize_avx512.c - f32 rows to int8 and fp8 codes with one scale: inputs of products, and KV rows.
 //
-// Bit for bit what quant_row_rtn does: the largest magnitude by its bits, the scale, a division, and rounding
-// to nearest even.
+// The steps and results are those of quant_row_rtn, bit for bit: the largest magnitude by its bits, the scale, a
+// division, and rounding to nearest even.
 #include "kernels/variants.h"
 
 #include <math.h>
