@@ -1,4 +1,4 @@
-// checkpoint.c - opens a model of any format, and answers what can be asked before it is loaded.
+// checkpoint.c - opens a model of any format, and answers questions about it before it is loaded.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -196,7 +196,7 @@ size_t checkpoint_tensor_classes(const struct checkpoint *ck, struct tensor_clas
         for (int layer = outside ? -1 : 0; layer < (outside ? 0 : ck->config.layers); layer++)
             add_tensor(ck, r, layer, &all[class_of(r)]);
     }
-    if (ck->unused) { // stored, but not of the description: bytes only, their elements are not used
+    if (ck->unused) { // stored but not in the description: only their bytes count
         all[CLASS_OTHER].tensors = ck->unused->extras;
         all[CLASS_OTHER].bytes = ck->unused->extra_bytes;
         add_type(&all[CLASS_OTHER], "unused");
@@ -218,7 +218,7 @@ enum status tokenizer_open(const char *path, struct tokenizer **out, struct erro
 
 // ---- names ------------------------------------------------------------------------------------------
 
-// The beginning of the last part of path[0..*end); *end moves before trailing slashes.
+// The start of the last part of path[0..*end). Moves *end before trailing slashes.
 static const char *last_part(const char *path, const char **end)
 {
     while (*end > path && (*end)[-1] == '/')

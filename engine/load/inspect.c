@@ -1,7 +1,7 @@
-// inspect.c - checkpoint_inspect: what a checkpoint asks for, and whether it is supported.
+// inspect.c - checkpoint_inspect: what a checkpoint needs, and whether it is supported.
 //
-// Opening a checkpoint ends at the first thing that is not supported. A person who picks a model wants to know
-// all of them, so each thing is checked by itself, with the same parsers.
+// Opening a checkpoint stops at the first unsupported property. A person who picks a model wants to see all of them, so
+// each one is checked separately, with the same parsers.
 #include "engine/load/inspect.h"
 
 #include <stdio.h>
@@ -33,7 +33,7 @@ void inspect_type_count(struct type_counts *counts, const char *name, bool suppo
     while (i < counts->count && strcmp(counts->row[i].name, name) != 0)
         i++;
     if (i == most)
-        return; // as many kinds as nobody mixes
+        return; // no real file mixes this many
     if (i == counts->count) {
         snprintf(counts->row[i].name, sizeof counts->row[i].name, "%s", name);
         counts->row[i].supported = supported;
@@ -59,7 +59,7 @@ void inspect_types(struct inspection *list, const struct type_counts *counts)
     str_fini(&refused);
 }
 
-// Checks the tokenizer against the model. One that cannot be read already has an item of its own.
+// Checks the tokenizer against the model. An unreadable one already has an item of its own.
 static void inspect_vocabulary(const struct checkpoint *ck, struct inspection *list)
 {
     struct tokenizer *tok = NULL;
@@ -80,7 +80,7 @@ static void inspect_vocabulary(const struct checkpoint *ck, struct inspection *l
     tokenizer_destroy(tok);
 }
 
-// Opens the whole checkpoint, and reports what no check above covers.
+// Opens the whole checkpoint, and reports an error that no check above found.
 static void inspect_opening(const char *path, struct inspection *list)
 {
     struct checkpoint *ck = NULL;

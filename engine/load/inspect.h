@@ -1,10 +1,10 @@
-// inspect.h - the list of what a checkpoint asks for, shared by the formats' inspectors.
+// inspect.h - the list of what a checkpoint needs, shared by the formats' inspectors.
 #ifndef ENGINE_LOAD_INSPECT_H
 #define ENGINE_LOAD_INSPECT_H
 
 #include "engine/load/source.h"
 
-// The list being made. Items beyond `max` are left out.
+// The list under construction. Items beyond `max` are dropped.
 struct inspection {
     struct checkpoint_item *items;
     size_t count, max;
@@ -14,7 +14,7 @@ struct inspection {
 void inspect_add(struct inspection *list, const char *area, const char *found, enum status status,
                  const struct error *err, const char *note);
 
-// Stored types and how many tensors have each: "BF16 (291), F32 (2)".
+// Stored types with their numbers of tensors: "BF16 (291), F32 (2)".
 struct type_counts {
     struct {
         char name[24];

@@ -7,7 +7,7 @@
 
 // ---- names ----------------------------------------------------------------------------------------
 
-// Takes a number without leading zeros at *text, and moves *text past it; false: none, or not below `end`.
+// Parses a number without leading zeros at *text, and moves *text past it. False: no number, or not below `end`.
 static bool take_number(const char **text, int end, int *out)
 {
     const char *p = *text;
@@ -21,7 +21,7 @@ static bool take_number(const char **text, int end, int *out)
     return true;
 }
 
-// `pattern` is a name; its '*' stands for an expert's number.
+// `pattern` is a name whose '*' matches an expert's number.
 static bool matches(const char *pattern, const char *name, int experts, int *expert)
 {
     *expert = -1;
@@ -33,7 +33,7 @@ static bool matches(const char *pattern, const char *name, int experts, int *exp
     return take_number(&name, experts, expert) && strcmp(pattern + 1, name) == 0;
 }
 
-// `name` after `prefix`, whose first part (names->base) files may leave out; NULL: it begins otherwise.
+// `name` after `prefix`, whose first part (names->base) files may omit; NULL: it does not begin so.
 static const char *after_prefix(const struct tensor_names *names, const char *prefix,
                                 const char *name)
 {
@@ -46,7 +46,7 @@ static const char *after_prefix(const struct tensor_names *names, const char *pr
     return NULL;
 }
 
-// The part of a name within its layer, or NULL where it is outside.
+// The part of a name inside its layer; NULL: it is outside.
 static const char *within_layer(const struct tensor_names *names, const char *name, int layers,
                                 int *layer)
 {
@@ -113,7 +113,7 @@ bool tensor_names_apart(const struct tensor_names *names, enum tensor_role role)
     return tensor_role_is_expert(role) && names->at[role].name && strchr(names->at[role].name, '*');
 }
 
-// ---- where rows are -------------------------------------------------------------------------------
+// ---- stored rows ----------------------------------------------------------------------------------
 
 static bool fused(const struct tensor_names *names, enum tensor_role a, enum tensor_role b)
 {
@@ -143,7 +143,7 @@ struct tensor_shape tensor_names_shape(const struct tensor_names *names,
                                       : (struct tensor_shape){rows, cols};
 }
 
-// Of each KV head first the q heads of its group, then its k head, then its v head.
+// For each KV head: the q heads of its group, then its k head, then its v head.
 static int grouped_row(const struct model_config *config, enum tensor_role role, int row)
 {
     int group = config->heads / config->kv_heads, head = row / config->head_dim;
@@ -164,7 +164,7 @@ static int grouped_row(const struct model_config *config, enum tensor_role role,
     return stored * config->head_dim + row % config->head_dim;
 }
 
-// llama.cpp's order of Q and K: the description has a head's first half and then its second.
+// llama.cpp's order of Q and K; the description has a head's first half, then its second.
 static int interleaved_row(const struct model_config *config, int row)
 {
     int head = row / config->head_dim, within = row % config->head_dim, half = config->head_dim / 2;

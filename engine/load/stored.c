@@ -1,4 +1,4 @@
-// stored.c - the table of types in which files store tensors, and whole rows to f32 and back.
+// stored.c - the table of types in which files store tensors, and conversion of rows to f32 and back.
 #include "engine/load/stored.h"
 
 #include <assert.h>
@@ -66,7 +66,7 @@ static const struct stored_type types[] = {
     {"q4_k", NULL, "Q4_K", 12, 256, 144, DT_F32, stored_expand_q4_k, NULL},
     {"q5_k", NULL, "Q5_K", 13, 256, 176, DT_F32, stored_expand_q5_k, NULL},
     {"q6_k", NULL, "Q6_K", 14, 256, 210, DT_F32, stored_expand_q6_k, NULL},
-    // Known by size alone: codes and scales of quantized checkpoints, and what no weight is stored in.
+    // Only the size is known: codes and scales of quantized checkpoints, and types that store no weights.
     {"i8", "I8", "I8", 24, 1, 1, DT_F32, NULL, NULL},
     {"i16", "I16", "I16", 25, 1, 2, DT_F32, NULL, NULL},
     {"i32", "I32", "I32", 26, 1, 4, DT_F32, NULL, NULL},
@@ -138,9 +138,8 @@ size_t stored_bytes(const struct stored_type *type, size_t n)
     return n / (size_t)type->block * (size_t)type->bytes;
 }
 
-// The bits of an f16 as f32 without a branch, so that the loop below becomes vector code: exponents are
-// shifted, infinities and NaNs pushed on to f32's, and subnormals normalised by a subtraction that is
-// exact and has no subnormal operand.
+// Converts f16 bits to f32 without a branch, so that the compiler vectorizes the loop below. Exponents are shifted,
+// infinities and NaNs moved to f32's, subnormals normalised by an exact subtraction without a subnormal operand.
 static inline float f16_widen(uint16_t h)
 {
     uint32_t sign = (uint32_t)(h & 0x8000) << 16, bits = (uint32_t)(h & 0x7fff) << 13;
@@ -150,7 +149,7 @@ static inline float f16_widen(uint16_t h)
     return f32_from_bits(sign | (exponent == 0 ? f32_bits(low) : high));
 }
 
-// The plain types that most weights are stored in have loops of their own: a load is made of them.
+// The common plain types have loops of their own: loading spends its time here.
 void stored_to_f32(float *dst, const unsigned char *src, const struct stored_type *type, size_t n)
 {
     uint16_t half;

@@ -1,12 +1,12 @@
-// stored_blocks.c - GGUF's block types to f32, and back for the two that are written.
+// stored_blocks.c - converts GGUF's block types to f32, and two of them back.
 //
-// Small blocks (32 elements): an f16 scale d, for the _1 types an f16 minimum m, then codes; where a code has
-// five bits, the fifth stands apart in a 32-bit word. Codes of four bits: the low nibbles are the first half
-// of the block, the high ones the second.
-// K blocks (256 elements): eight or sixteen sub-blocks, each with a small integer scale (and minimum), which
-// f16 values for the whole block scale in turn.
+// Small blocks (32 elements): an f16 scale d, an f16 minimum m in the _1 types, then codes. The fifth bits of five-bit
+// codes are in a 32-bit word of their own. Four-bit codes: the low nibbles are the first half of the block, the high
+// ones the second.
+// K blocks (256 elements): eight or sixteen sub-blocks, each with a small integer scale (and minimum) that is multiplied
+// by an f16 value of the whole block.
 // The order of the roundings is the definition: (d * code) + m, (d * scale) * code - (dmin * min), each step
-// rounded to f32. Sums of products must not be contracted (the Makefile compiles this folder so).
+// rounded to f32. Sums of products must not be contracted (the Makefile sets -ffp-contract=off for this folder).
 // Source: the block structures of ggml-common.h, as published.
 #include "engine/load/stored.h"
 
@@ -90,9 +90,9 @@ void stored_expand_q5_1(float *out, const unsigned char *src)
 
 // ---- blocks of 256 --------------------------------------------------------------------------------
 
-// Scale and minimum of sub-block j (0..7) out of 12 bytes: six bits each. The first four of both lie in
-// the low bits of bytes 0..3 and 4..7; of the others the low four bits are in bytes 8..11 and the high two
-// on top of the first eight bytes.
+// Reads scale and minimum of sub-block j (0..7), six bits each, from 12 bytes. The first four scales are in the low bits
+// of bytes 0..3, the first four minima in those of bytes 4..7. The others have their low four bits in bytes 8..11, and
+// the high two in the top bits of bytes 0..7.
 static void scale_and_min(const unsigned char *packed, int j, int *scale, int *min)
 {
     if (j < 4) {
@@ -153,7 +153,7 @@ void stored_expand_q6_k(float *out, const unsigned char *src)
 
 // ---- writing --------------------------------------------------------------------------------------
 
-// Codes are made with the scale before it is rounded to f16, as the reference does.
+// Codes are computed with the scale before it is rounded to f16, as in the reference.
 void stored_shrink_q8_0(unsigned char *dst, const float *x)
 {
     float largest = 0;
@@ -169,7 +169,7 @@ void stored_shrink_q8_0(unsigned char *dst, const float *x)
     }
 }
 
-// The element of largest magnitude becomes code 0 (that is, -8), so that it is met exactly.
+// The element of largest magnitude becomes code 0 (that is, -8), so that it is exact.
 void stored_shrink_q4_0(unsigned char *dst, const float *x)
 {
     float extreme = x[0];

@@ -1,9 +1,9 @@
 // synthetic.c - random weights of a real model's shape, generated row by row on request.
 //
-// Speed does not depend on the values of weights, so a shape can replace a model that is not here: same
-// bytes, same operations, no download. Nothing is stored: four elements come out of one 64-bit hash of
-// (seed, tensor, row, column / 4), so that any row can be made by any thread, in any order.
-// Matrices are uniform with standard deviation 0.02, the usual initializer_range; norm weights are 1.
+// Speed does not depend on the values of weights, so a shape can replace a model: same bytes, same operations, no
+// download. Nothing is stored: one 64-bit hash of (seed, tensor, row, column / 4) gives four elements, so any thread can
+// generate any row, in any order.
+// Matrices are uniform with standard deviation 0.02, the usual initializer_range. Norm weights are 1.
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +20,7 @@ struct synthetic {
     uint64_t seed;
 };
 
-// The number of one tensor. Roles that came after the first 15 are numbered beyond all layers of those.
+// The number of one tensor. Roles added after the first 15 are numbered after all layers of those.
 static uint64_t tensor_number(enum tensor_role role, int layer)
 {
     enum { FIRST_ROLES = 15, LATER_ROLES = 64 };
@@ -31,7 +31,7 @@ static uint64_t tensor_number(enum tensor_role role, int layer)
     return (UINT64_C(1) << 32) + block * LATER_ROLES + number - FIRST_ROLES;
 }
 
-// Where a tensor's counters begin: far apart by hashing, so that no two tensors share elements.
+// The start of a tensor's counters. Hashing keeps starts far apart, so no two tensors share elements.
 static uint64_t tensor_key(uint64_t seed, enum tensor_role role, int layer)
 {
     return rng_hash(rng_hash(seed) + tensor_number(role, layer));
@@ -71,10 +71,10 @@ static void synthetic_read_rows(const void *self, enum tensor_role role, int lay
 static enum dtype synthetic_stored_type(const void *self, enum tensor_role role, int layer)
 {
     (void)self, (void)role, (void)layer;
-    return DT_F32; // what the generator yields; nothing is stored
+    return DT_F32; // the generator's type; nothing is stored
 }
 
-// Appends the fields that the first architectures did not have, where they are set.
+// Appends fields that the first architectures lacked, if they are set: older hashes stay valid.
 static void describe_more(const struct model_config *c, struct str *text)
 {
     const struct {

@@ -1,4 +1,4 @@
-// tensors.c - the map of a checkpoint's tensors: slots by role and layer, and rows read out of them as f32.
+// tensors.c - the map of a checkpoint's tensors: slots by role and layer, and reading their rows as f32.
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +9,7 @@
 
 // ---- the map --------------------------------------------------------------------------------------
 
-// Slots of one layer: one for each role, then those of the experts after the first.
+// The slots of one layer: one for each role, then those of experts 1 and up.
 static size_t slots(const struct tensor_map *map)
 {
     return T_ROLE_COUNT + (size_t)(map->experts - 1) * (T_ROLE_COUNT - T_EXPERT_GATE);
@@ -156,8 +156,8 @@ static void read_row(const struct reading *r, int row, float *out)
                   (size_t)r->shape.cols);
 }
 
-// Consecutive rows of the role are consecutive stored columns, unless they are grouped. So one visit to a stored
-// row yields an element of up to 16 rows.
+// Consecutive rows of the role are consecutive stored columns, unless they are grouped. So one visit to a stored row
+// reads an element of up to 16 rows.
 static void read_transposed(const struct reading *r, int row0, int rows, float *out, size_t ld)
 {
     enum { RUN = 16 };
@@ -201,7 +201,7 @@ void tensor_map_read(const struct tensor_map *map, const struct model_config *co
         run = rows - done < each - row ? rows - done : each - row;
         r.stored = tensor_map_expert(map, role, layer, apart ? expert : 0);
         float *to = out + (size_t)done * ld;
-        bool columns = transposed && !r.stored->quant; // outputs of codes stand as everywhere
+        bool columns = transposed && !r.stored->quant; // quantized tensors are never transposed
         if (columns)
             read_transposed(&r, row, run, to, ld);
         for (int i = 0; i < run && !columns; i++)
@@ -222,8 +222,8 @@ const unsigned char *tensor_map_row(const struct tensor_map *map, const struct m
     return t->data + (size_t)at * stored_bytes(t->type, (size_t)cols);
 }
 
-// Releases from the first to the last of the rows as stored. Rows of other roles between them, and columns of a
-// transposed tensor, are read from the file again when they are needed.
+// Releases from the first to the last stored row. Rows of other roles between them, and columns of a transposed tensor,
+// are read from the file again when needed.
 void tensor_map_release(const struct tensor_map *map, const struct model_config *config,
                         const struct tensor_names *names, enum tensor_role role, int layer,
                         int row0, int rows)

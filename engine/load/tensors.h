@@ -1,9 +1,9 @@
-// tensors.h - where the tensors of a description lie in a checkpoint: slots by role and layer, and what each
-// format calls them.
+// tensors.h - the places of a description's tensors in a checkpoint (slots by role and layer), and their names in each
+// format.
 //
-// A format gives a table of names (struct tensor_names); its files fill a struct tensor_map through it. Rows
-// are then read by role, whatever the file's names, fusions and orders are. Names and shapes come from files
-// of strangers: numbers of layers and experts are checked against the description before they are followed.
+// A format supplies a table of names (struct tensor_names), through which its files fill a struct tensor_map. Rows are
+// then read by role, whatever the file's names, fusions and orders are. Files are not trusted: layer and expert numbers
+// are checked against the description before use.
 #ifndef ENGINE_LOAD_TENSORS_H
 #define ENGINE_LOAD_TENSORS_H
 
@@ -17,25 +17,24 @@
 struct stored_tensor {
     const unsigned char *data; // NULL: not found (yet)
     const struct stored_type *type;
-    const struct quant_linear
-        *quant; // what it is read by when it is quantized (quantized/); or NULL
+    const struct quant_linear *quant; // reads a quantized tensor (quantized/); or NULL
 };
 
-// All tensors of a description; extras are tensors of a file that it does not name. Roles of one fused
-// tensor hold the same data.
+// All tensors of a description. Extras are tensors of a file that the description does not have. The roles of a fused
+// tensor have the same data.
 struct tensor_map {
     struct stored_tensor *at; // (layers + 1) rows of slots; row 0 is outside the layers
     int layers, experts;      // experts: at least 1
-    struct str extra_names;   // one a line
+    struct str extra_names;   // one per line
     uint64_t extras, extra_bytes;
     struct quantized
-        *quantized; // keeps the parts of quantized products; NULL: there are none; borrowed
+        *quantized; // owns the parts of quantized products; NULL: there are none; borrowed
 };
 enum status tensor_map_init(struct tensor_map *map, const struct model_config *config,
                             struct error *err);
 void tensor_map_fini(struct tensor_map *map);
 struct stored_tensor *tensor_map_at(const struct tensor_map *map, enum tensor_role role, int layer);
-// The slot of one expert; expert 0 is tensor_map_at. Where one tensor holds all experts, only 0 is used.
+// The slot of one expert. Expert 0 is tensor_map_at. If one tensor holds all experts, only slot 0 is used.
 struct stored_tensor *tensor_map_expert(const struct tensor_map *map, enum tensor_role role,
                                         int layer, int expert);
 void tensor_map_extra(struct tensor_map *map, const char *name, size_t name_bytes, uint64_t bytes);
@@ -45,11 +44,11 @@ enum tensor_order {
     ORDER_PLAIN,   // one role alone
     ORDER_STACKED, // one role after the other, in the order of enum tensor_role: q, k, v; gate, up
     ORDER_GROUPED, // by KV head: the q heads of its group, its k head, its v head
-    ORDER_INTERLEAVED, // one role alone; of each head row 0 of its first half, row 0 of its second, ...
+    ORDER_INTERLEAVED, // one role alone; rows alternate between the halves of each head
 };
 
-// The format's name of a role's tensor, and the order of rows in it. Roles with the same name share one fused
-// tensor. In expert roles '*' is the number of the expert; without it the tensor holds all experts.
+// The format's name of a role's tensor, and the order of its rows. Roles with the same name share one fused tensor. In
+// expert roles '*' is the expert's number; a name without it is a tensor of all experts.
 struct tensor_name {
     const char *name; // NULL: the format has no such tensor
     enum tensor_order order;
@@ -58,26 +57,25 @@ struct tensor_name {
 
 // A format's names for an architecture: whole names outside the layers, prefix + number + '.' + name inside.
 struct tensor_names {
-    const char *base;         // "model.": what all but the head begin with; some files leave it out
+    const char *base;         // "model.": prefix of all names except the head's; some files omit it
     const char *layer_prefix; // "model.layers."
     struct tensor_name at[T_ROLE_COUNT];
-    bool norm_minus_one; // stored are the norms' weights minus 1
-    const char *const
-        *ignored; // names within a layer that hold no weights; ends with NULL, or is NULL
+    bool norm_minus_one;        // norms are stored minus 1
+    const char *const *ignored; // names in a layer that hold no weights, ending with NULL; or NULL
 };
 
 // The layer, expert and roles of a stored tensor.
 struct tensor_place {
     int layer;  // -1: outside
     int expert; // -1: not one expert's
-    int count;  // roles it holds, in rising order; more than one: fused
+    int count;  // number of its roles, in rising order; more than one: fused
     enum tensor_role roles[4];
 };
-// False: the description has no such tensor. That includes layers and experts beyond its numbers.
+// False: the description has no such tensor, or no such layer or expert.
 bool tensor_names_find(const struct tensor_names *names, const char *name,
                        const struct model_config *config, struct tensor_place *place);
-// True for a name that was not found, is inside a layer and is not ignored there: it belongs to a computation
-// that the description leaves out.
+// For a name that was not found: whether it is inside a layer and not ignored there. Such a tensor belongs to a
+// computation that the description lacks.
 bool tensor_names_stray(const struct tensor_names *names, const char *name,
                         const struct model_config *config);
 // The format's name of a tensor, for error messages and for writing. With expert -1 it is expert 0's. Returns `out`.
@@ -88,18 +86,18 @@ char *tensor_names_text(const struct tensor_names *names, enum tensor_role role,
 // so, and of one expert where each has its own tensor.
 struct tensor_shape tensor_names_shape(const struct tensor_names *names,
                                        const struct model_config *config, enum tensor_role role);
-// The stored row of row `row` of the role (of an expert); for vectors, the element.
+// Maps row `row` of a role (of an expert) to its stored row; for vectors, the element.
 int tensor_names_row(const struct tensor_names *names, const struct model_config *config,
                      enum tensor_role role, int row);
 
 // True when the file holds the role's experts in tensors of their own.
 bool tensor_names_apart(const struct tensor_names *names, enum tensor_role role);
 
-// ERR_FORMAT naming the first tensor of the description that the map lacks.
+// Errors: ERR_FORMAT naming the first tensor of the description that the map lacks.
 enum status tensor_map_complete(const struct tensor_map *map, const struct model_config *config,
                                 const struct tensor_names *names, const char *where,
                                 struct error *err);
-// The stored type of a role. Where experts in tensors of their own differ it is f32, which holds all types.
+// The stored type of a role. If experts in separate tensors differ it is f32, which holds all types.
 const struct stored_type *tensor_map_type(const struct tensor_map *map,
                                           const struct tensor_names *names, enum tensor_role role,
                                           int layer);
@@ -111,11 +109,11 @@ bool tensor_map_form(const struct tensor_map *map, const struct model_config *co
 void tensor_map_read(const struct tensor_map *map, const struct model_config *config,
                      const struct tensor_names *names, enum tensor_role role, int layer, int row0,
                      int rows, float *out, size_t ld);
-// The bytes of a row of a matrix that is not transposed.
+// The bytes of one row of a matrix that is not transposed.
 const unsigned char *tensor_map_row(const struct tensor_map *map, const struct model_config *config,
                                     const struct tensor_names *names, enum tensor_role role,
                                     int layer, int row);
-// Implements source_ops.release: lets the pages of those rows leave memory (file_map_release).
+// Implements source_ops.release (file_map_release).
 void tensor_map_release(const struct tensor_map *map, const struct model_config *config,
                         const struct tensor_names *names, enum tensor_role role, int layer,
                         int row0, int rows);

@@ -1,8 +1,8 @@
-// config.c - the description of a model out of a GGUF file's metadata and tensors.
+// config.c - derives a model's description from a GGUF file's metadata and tensors.
 //
-// Keys begin with the architecture's name. What they leave out is llama.cpp's knowledge of the architecture:
-// the row of arch.c, the defaults here, and what the tensors themselves tell (biases, a tied head, factors of
-// rope scaling). Source: the package gguf (constants), llama.cpp's converter and its reading of each key.
+// Keys begin with the architecture's name. They omit what llama.cpp knows of the architecture. That comes from the row
+// of arch.c, the defaults here, and the tensors (biases, a tied head, factors of rope scaling). Source: the package gguf
+// (constants), llama.cpp's converter and its reading of each key.
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -46,7 +46,7 @@ static enum status config_int(const struct gguf *g, const char *key, int64_t fal
     return OK;
 }
 
-// A fallback that is no number: the key is required.
+// A fallback of NaN: the key is required.
 static enum status config_float(const struct gguf *g, const char *key, float fallback, float *out,
                                 struct error *err)
 {
@@ -141,7 +141,7 @@ static enum status read_dimensions(struct gguf *g, struct error *err)
     return config_token(g, "tokenizer.ggml.eos_token_id", &c->eos, err);
 }
 
-// An older qwen2moe file has no expert_feed_forward_length: all experts of a token share the width.
+// Older qwen2moe files lack expert_feed_forward_length: all experts of a token share the width.
 static enum status read_experts(struct gguf *g, struct error *err)
 {
     struct model_config *c = &g->config;
@@ -185,7 +185,7 @@ static enum status read_attention(struct gguf *g, struct error *err)
     }
     if (!is_arch(g, "gemma2"))
         return OK;
-    // llama.cpp's converter leaves out the query's scale: of 46 layers it is another one.
+    // llama.cpp's converter omits the query's scale, which differs in the model of 46 layers.
     if (c->attention_scale == 0 && c->layers == 46)
         c->attention_scale = 1 / sqrtf((float)c->width / (float)c->heads);
     for (int layer = 1; layer < c->layers && layer < MODEL_MAX_LAYERS; layer += 2)
@@ -243,7 +243,7 @@ static enum status read_rope(struct gguf *g, struct error *err)
     return OK;
 }
 
-// ---- what the tensors tell ------------------------------------------------------------------------
+// ---- from the tensors -----------------------------------------------------------------------------
 
 static enum status copy_factors(const struct gguf *g, const struct gguf_info *t, float *out,
                                 struct error *err)
@@ -260,7 +260,7 @@ static enum status copy_factors(const struct gguf *g, const struct gguf_info *t,
     return OK;
 }
 
-// rope_freqs.weight: what each pair's frequency is divided by; on top of linear scaling when both stand.
+// rope_freqs.weight has the divisor of each pair's frequency. It applies on top of linear scaling.
 static enum status read_factors(struct gguf *g, const struct gguf_info *t, struct error *err)
 {
     struct model_config *c = &g->config;
@@ -300,7 +300,7 @@ static enum status read_scaling_tensors(struct gguf *g, struct error *err)
     return OK;
 }
 
-// Biases are there when the first layer has them: the tensors of all layers are then asked for.
+// The model has a bias when the first layer has it. All layers must then have it.
 static void read_biases(struct gguf *g)
 {
     struct model_config *c = &g->config;
@@ -332,7 +332,7 @@ static enum status read_tensor_sizes(struct gguf *g, struct error *err)
         c->learned_positions = (int)positions->dims[1];
     if (has_rows(shared))
         c->shared_ff = (int)shared->dims[1];
-    if (is_arch(g, "falcon")) { // llama.cpp knows the parallel forms alone
+    if (is_arch(g, "falcon")) { // llama.cpp supports the parallel forms alone
         c->parallel = true;
         c->shared_norm = !gguf_find_info(g, "blk.0.attn_norm_2.weight");
     }

@@ -1,10 +1,9 @@
 // gguf.c - GGUF files (versions 2 and 3, little-endian): metadata, tensors, model description.
 //
-// A file is a head (magic, version, counts), typed key-value metadata, tensor descriptions, and aligned data.
-// Everything is walked with a cursor that knows the end of the file; nothing is allocated by a count the
-// file could not hold. llama.cpp stores the rows of each Q and K head of the llama family with the two
-// halves interleaved; rows are handed out in Hugging Face's order, so rope stays ROPE_HALF and the same
-// model has the same weights whichever format it came in.
+// A file is a head (magic, version, counts), typed key-value metadata, tensor descriptions, and aligned data. A cursor
+// that knows the end of the file reads all of it. No allocation is larger than the file could need. llama.cpp
+// interleaves the two halves of each Q and K head of the llama family. Rows are returned in Hugging Face's order, so rope
+// stays ROPE_HALF, and a model has the same weights in either format.
 // Source: the format's description in ggml's docs/gguf.md; llama.cpp's converter for names and order.
 #include "engine/load/gguf/gguf.h"
 
@@ -63,8 +62,8 @@ static int by_offset(const void *a, const void *b)
     return strcmp(x->name, y->name);
 }
 
-// Data stands in the order of offsets, each tensor on the alignment, without holes. Where a type's size
-// is not known (it is not one this engine reads), only that offsets rise.
+// Checks that data is in the order of offsets, aligned, without holes. For a type of unknown size it checks only that
+// offsets rise.
 static enum status check_layout(struct gguf *g, struct gguf_info *infos, size_t count,
                                 struct error *err)
 {
@@ -114,7 +113,7 @@ const struct gguf_info *gguf_find_info(const struct gguf *g, const char *name)
     return NULL;
 }
 
-// Experts that lie in one tensor are a dimension of it.
+// Experts in one tensor are a dimension of it.
 static bool shape_matches(const struct gguf *g, const struct gguf_info *t,
                           const struct tensor_place *place, struct tensor_shape want)
 {
@@ -132,7 +131,7 @@ static enum status enter(struct gguf *g, const struct gguf_info *t, struct error
     struct tensor_place place;
     char known[128];
     if (!tensor_names_find(&g->names, t->name, &g->config, &place)) {
-        // Inside a layer an unknown tensor means a computation this engine would leave out.
+        // An unknown tensor inside a layer means a computation that this engine would omit.
         if (str_starts(t->name, g->names.layer_prefix))
             return FAIL(err, ERR_UNSUPPORTED,
                         "%s: tensor %.64s is not part of a supported architecture", g->name,
@@ -266,7 +265,7 @@ enum status gguf_split(const struct gguf *g, int *part, int *parts, struct error
     *parts = 1;
     TRY(split_number(g, "split.no", 0, part, err));
     TRY(split_number(g, "split.count", 0, parts, err));
-    *parts = *parts ? *parts : 1; // 0 is written for what is not split
+    *parts = *parts ? *parts : 1; // a file that is not split has 0
     if (*part >= *parts)
         return FAIL(err, ERR_FORMAT, "%s: split.no: part %d of %d", g->name, *part, *parts);
     return OK;
@@ -292,7 +291,7 @@ enum status gguf_join(struct gguf *g, struct gguf *part, struct error *err)
     return OK;
 }
 
-// ---- the whole --------------------------------------------------------------------------------------
+// ---- the whole file ---------------------------------------------------------------------------------
 
 enum status gguf_finish(struct gguf *g, struct error *err)
 {

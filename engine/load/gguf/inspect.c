@@ -1,4 +1,4 @@
-// inspect.c - a GGUF file thing by thing: architecture, scaling, stored types, tokenizer.
+// inspect.c - checks each part of a GGUF file: architecture, scaling, stored types, tokenizer.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

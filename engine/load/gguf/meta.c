@@ -1,6 +1,6 @@
-// meta.c - walking a GGUF file with a cursor that knows its end, and the metadata found there.
+// meta.c - reads a GGUF file with a cursor that knows its end, and looks up its metadata.
 //
-// Nothing is allocated by a count the file could not hold.
+// No allocation is larger than the file could need.
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,9 +1,9 @@
 // tokenizer.c - the tokenizer inside a GGUF file.
 //
-// "gpt2" is byte-level: tokens, merges, and the name of a way to split text ("pre", rows of pre.c). "llama"
-// is SentencePiece: tokens with scores. Its merges are derived from the scores the way transformers
-// does it for the tokenizer.json of the same model, so that ids agree with those of that file to the last tie.
-// Special tokens are recognized by their type; GGUF does not keep their other options (lstrip, rstrip).
+// "gpt2" is byte-level: tokens, merges, and the name of a way to split text ("pre", rows of pre.c). "llama" is
+// SentencePiece: tokens with scores. Its merges are derived from the scores as transformers does for the tokenizer.json
+// of the same model, so ids agree with that file's, also in ties.
+// Special tokens are recognized by their type; GGUF does not store their other options (lstrip, rstrip).
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -84,7 +84,7 @@ static enum status token_type(const struct gguf *g, const struct lists *lists, u
     return OK;
 }
 
-// Phi-3's tokenizer.json has its special tokens take in the whitespace behind them.
+// Phi-3's special tokens include the whitespace behind them, by its tokenizer.json.
 static bool strips_right(const struct gguf *g, struct gguf_text text)
 {
     static const char *const others[] = {"<unk>", "<s>", "<|endoftext|>"};
@@ -106,8 +106,8 @@ static bool is_spaces(struct gguf_text text)
     return text.bytes > 0;
 }
 
-// Writers turn "▁" in user-defined pieces into spaces; text that is merged never has spaces. Gemma's runs of
-// "▁" are looked for as such before spaces become "▁": runs of spaces find them by merging.
+// Writers turn "▁" in user-defined pieces into spaces, but merged text never has spaces. Gemma's runs of "▁" are matched
+// as such before spaces become "▁"; runs of spaces reach them by merging.
 static enum status set_piece(struct tokenizer *tok, enum token_type type, struct gguf_text text,
                              const struct added_token *added, struct error *err)
 {
@@ -230,7 +230,7 @@ static enum status read_scores(const struct gguf *g, const struct gguf_entry *sc
     return OK;
 }
 
-// Spaces become "▁", and where the file says so one stands before the text.
+// Spaces become "▁"; the file decides whether one is added before the text.
 static enum status add_meta(const struct gguf *g, struct tokenizer *tok, struct error *err)
 {
     bool prefix;
@@ -292,7 +292,7 @@ static enum status read_kind(const struct gguf *g, enum tokenizer_kind *kind, st
                                 g->name, shown(model), model.text);
 }
 
-// Lists must be of their type, and those by id as long as the vocabulary.
+// Checks the lists' types, and that lists by id are as long as the vocabulary.
 static enum status find_list(const struct gguf *g, const char *key, uint32_t element,
                              const struct gguf_entry *tokens, const struct gguf_entry **out,
                              struct error *err)

@@ -1,7 +1,7 @@
 // arch.c - the architectures' keys and defaults in config.json. A new architecture is a new row.
 //
-// Defaults are those of transformers' configuration classes. A setting that would make its model classes
-// compute something else than this engine is refused by name.
+// Defaults are those of transformers' configuration classes. A setting with which transformers would compute something
+// else than this engine is refused by name.
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -44,7 +44,7 @@ static enum status more_gemma2(const json_t *root, const char *where, struct mod
                                struct error *err)
 {
     TRY(query_scale(root, where, out, err));
-    // Here null means none; the optional readers take it for "not given".
+    // Here null means none; the optional readers treat null as absent.
     if (!json_is_null(json_object_get(root, "attn_logit_softcapping")))
         TRY(hf_opt_float(root, where, "attn_logit_softcapping", 50, &out->attention_softcap, err));
     if (!json_is_null(json_object_get(root, "final_logit_softcapping")))
@@ -93,8 +93,8 @@ static enum status more_gpt_bigcode(const json_t *root, const char *where, struc
     return OK;
 }
 
-// The older decoder has one KV head, or as many as heads; the newer one has groups. Blocks of either kind can
-// be parallel, with one norm or two.
+// The older decoder has one KV head, or as many as heads. The newer one has groups. Blocks of either can be parallel,
+// with one norm or two.
 static enum status more_falcon(const json_t *root, const char *where, struct model_config *out,
                                struct error *err)
 {

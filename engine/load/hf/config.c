@@ -12,8 +12,8 @@
 
 enum { CONFIG_MAX_BYTES = 1 << 20 };
 
-// A number, the first of a list of numbers, or null. An id beyond the vocabulary can never be generated and
-// counts as none: configurations of small models keep the ids of large ones, and transformers only warns.
+// A number, the first of a list of numbers, or null. An id beyond the vocabulary can never be generated and counts as
+// none: configurations of small models keep the ids of large ones, and transformers only warns.
 static enum status get_token(const json_t *root, const char *where, const char *key, int vocab,
                              int32_t *out, struct error *err)
 {
@@ -72,7 +72,7 @@ static enum status read_activation(const json_t *root, const char *where,
     return *name ? activation_of(where, arch->activation, name, &out->activation, err) : OK;
 }
 
-// Other kinds of attention are not computed here.
+// Refuses other kinds of attention.
 static enum status check_layer_types(const json_t *types, const char *where, struct error *err)
 {
     size_t i;
@@ -91,7 +91,7 @@ static enum status check_layer_types(const json_t *types, const char *where, str
     return OK;
 }
 
-// The window that the settings make, 0: none. *why: the key that says so.
+// The window by the settings; 0: none. *why: the key that decides it.
 static enum status window_size(const json_t *root, const char *where, const struct hf_arch *arch,
                                int *out, const char **why, struct error *err)
 {
@@ -114,7 +114,7 @@ static enum status window_size(const json_t *root, const char *where, const stru
     return OK;
 }
 
-// layer_types must not contradict the keys that switch windows on, nor what transformers makes of them.
+// layer_types must agree with the keys that switch windows on, as transformers reads them.
 static enum status check_types_agree(const json_t *types, const char *where,
                                      const struct hf_arch *arch, int window, const char *why,
                                      struct error *err)

@@ -21,7 +21,7 @@ struct folder {
     struct model_config config;
     struct tensor_map tensors;
     struct quantized *quantized; // or NULL
-    struct str remarks;          // one a line
+    struct str remarks;          // one per line
     struct file_map maps[SHARDS_MAX];
     char *names[SHARDS_MAX]; // within the folder, sorted
     int shards;
@@ -83,7 +83,7 @@ static enum status open_shards(struct folder *f, json_t *seen, struct error *err
     return OK;
 }
 
-// Every tensor of the index must be in the file that the index names.
+// Each tensor of the index must be in the file that the index names for it.
 static enum status check_index(const char *path, const json_t *weights, const json_t *seen,
                                struct error *err)
 {
@@ -136,7 +136,7 @@ static void find_like(const char *dir, const char *pattern, char out[NAME_MAX + 
         closedir(list);
 }
 
-// Names the weights that are there in another form, and says how to get safetensors.
+// Names the weights found in another format, and explains how to get safetensors.
 static enum status refuse_weights(const struct folder *f, struct error *err)
 {
     static const char save[] =
@@ -197,7 +197,7 @@ static enum status open_weights(struct folder *f, struct error *err)
     return status;
 }
 
-// generation_config.json, or NULL: it decides nothing here, so a broken one is passed over.
+// generation_config.json, or NULL. It decides nothing here, so a broken file is ignored.
 static json_t *read_generation(const struct folder *f)
 {
     struct error ignored = {0};
@@ -260,8 +260,8 @@ static bool same_rows(const struct stored_tensor *a, const struct stored_tensor 
     return same;
 }
 
-// config.json says that the head is the embedding; the tensors may say otherwise. As in transformers 5: a head
-// of other values counts, and a head alone is the embedding too. (transformers 4 ties them in any case.)
+// config.json ties the head to the embedding, but the file may have both tensors. As in transformers 5, a head with other
+// values is used, and a head without an embedding serves as both. (transformers 4 always ties them.)
 static void tie_head(struct folder *f)
 {
     struct stored_tensor *embedding = tensor_map_at(&f->tensors, T_EMBEDDING, -1);
@@ -285,7 +285,7 @@ static void tie_head(struct folder *f)
     f->config.tied = true;
 }
 
-// Tied heads are looked for like others, and judged when all tensors are in.
+// Tied heads are entered like others, and decided when all tensors are known.
 static enum status open_tensors(struct folder *f, struct error *err)
 {
     const struct tensor_names *names = hf_names(&f->config);
@@ -346,7 +346,7 @@ static void folder_read_codes(const void *self, enum tensor_role role, int layer
     quantized_codes(&f->tensors, &f->config, hf_names(&f->config), role, layer, row, out);
 }
 
-// Hashes one file's name, size and bytes; a missing file adds nothing.
+// Hashes one file's name, size and bytes. A missing file adds nothing.
 static enum status hash_file(struct hash *hash, const char *dir, const char *name,
                              const struct file_map *map, struct error *err)
 {

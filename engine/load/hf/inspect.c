@@ -42,7 +42,7 @@ static const char *scaling_of(const json_t *root)
     return type ? type : json_is_object(rope) ? "default" : "none";
 }
 
-// Parses the description with and without RoPE scaling: an error that only the first has is the scaling's.
+// Parses the description with and without RoPE scaling. An error in the first alone is the scaling's.
 static void inspect_description(const json_t *root, const char *model, struct inspection *list)
 {
     struct model_config config;
@@ -100,7 +100,7 @@ static void inspect_config(const char *dir, struct inspection *list)
 
 // ---- weights ----------------------------------------------------------------------------------------
 
-// A type that is not known matters where the description, if there is one, wants the tensor.
+// An unknown type matters only for tensors of the description, if there is one.
 static bool type_matters(const char *name, const struct model_config *config)
 {
     struct tensor_place place;
@@ -129,7 +129,7 @@ static void count_types(const char *path, const struct model_config *config,
     file_unmap(&map);
 }
 
-// The names of an index's files, each once.
+// The distinct names of an index's files.
 static json_t *index_files(const json_t *index)
 {
     json_t *files = json_object(), *file;

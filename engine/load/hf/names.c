@@ -1,11 +1,11 @@
-// names.c - what Hugging Face's model classes call the tensors of each architecture, and how they fuse
-// them. A new architecture is a new table here. Source: the modeling files of transformers.
+// names.c - the names that Hugging Face's model classes give the tensors of each architecture, and their fusions. A new
+// architecture is a new table here. Source: the modeling files of transformers.
 #include <stddef.h>
 
 #include "base/str.h"
 #include "engine/load/hf/hf.h"
 
-// Buffers that old checkpoints carry along: rotary tables, causal masks.
+// Buffers that old checkpoints still have: rotary tables, causal masks.
 static const char *const buffers[] = {"self_attn.rotary_emb.inv_freq",
                                       "self_attention.rotary_emb.inv_freq",
                                       "self_attention.maybe_rotary.inv_freq",

@@ -1,8 +1,8 @@
 // rope.c - RoPE in config.json: theta, the share of a head that rotates, and the scaling.
 //
-// transformers 4 spells it rope_theta and rope_scaling, transformers 5 rope_parameters. Where a file has both,
-// rope_scaling counts; a rope_theta inside the object counts before the one next to it. transformers then drops
-// a rope_theta or share that only rope_parameters has; here such a file is refused.
+// transformers 4 has rope_theta and rope_scaling, transformers 5 rope_parameters. If a file has both, rope_scaling takes
+// precedence; a rope_theta inside the object takes precedence over the one next to it. transformers then drops a
+// rope_theta or share that only rope_parameters has; this engine refuses such a file.
 // Defaults and the formula of the attention factor are those of transformers' modeling_rope_utils.py.
 #include <math.h>
 #include <stdio.h>
@@ -11,8 +11,8 @@
 #include "base/str.h"
 #include "engine/load/hf/hf.h"
 
-// The original positions may be inside the object and next to it. For phi3 the latter count; for the others
-// versions of transformers differ, so the two must agree.
+// The original positions may be inside the object and next to it. phi3 uses the latter. For the others versions of
+// transformers differ, so the two must agree.
 static enum status read_original(const json_t *root, const json_t *rope, const char *where,
                                  struct model_config *out, struct error *err)
 {
@@ -201,8 +201,8 @@ static enum status check_unused(const json_t *root, const char *where, const jso
     return OK;
 }
 
-// Layers with a window rotate by a theta of their own in gemma 3. transformers 5 has an object for each kind of
-// layer; before, this theta had a key of its own.
+// In gemma 3, layers with a window rotate by a theta of their own. transformers 5 has an object for each kind of layer;
+// earlier versions had a key for this theta.
 static enum status read_local(const json_t *root, const char *where, const struct hf_arch *arch,
                               struct model_config *out, struct error *err)
 {
@@ -228,8 +228,7 @@ static enum status read_local(const json_t *root, const char *where, const struc
     return OK;
 }
 
-// gemma 3's parameters of the layers without a window, with rope_scaling laid over them. The caller
-// json_decref's.
+// gemma 3's parameters of the layers without a window, overridden by rope_scaling. The caller json_decref's.
 static json_t *full_object(const json_t *root)
 {
     json_t *all = json_object_get(root, "rope_parameters");

@@ -21,7 +21,7 @@ enum {
 
 struct entry {
     const char *name, *dtype;
-    const struct stored_type *type; // NULL: not known here, and its size cannot be checked
+    const struct stored_type *type; // NULL: unknown, so its size cannot be checked
     uint64_t begin, end, elements;
     int dims;
     uint64_t shape[DIMS_MAX];

@@ -1,10 +1,9 @@
 // spellings.c - settings that config.json can spell in two ways.
 //
-// transformers renamed keys over the years and reads old and new ones; people edit files that hold both. Two
-// spellings that agree are one. Where they differ, a file is refused by the names of both keys, or, where the
-// reference has a precedence that loses nothing, that key counts and a remark says so. RoPE's own keys are
-// weighed in rope.c, windows in config.c. Reference: transformers 5.24, configuration_utils.py and the
-// configuration of each model.
+// transformers renamed keys over the years and reads old and new ones; edited files can have both. Equal values are fine.
+// If they differ, the file is refused with the names of both keys. Where the reference has a precedence that loses
+// nothing, that key is used and a remark records it. rope.c decides RoPE's own keys, config.c windows. Reference:
+// transformers 5.24, configuration_utils.py and the configuration of each model.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,7 +43,7 @@ static void show(const json_t *value, char out[48])
     free(text);
 }
 
-// The keys "a|b|c" that are given must have the same value.
+// Those of the keys "a|b|c" that the file has must have the same value.
 static enum status agree(const json_t *root, const char *where, const char *keys, struct error *err)
 {
     const json_t *first = NULL;
@@ -88,7 +87,7 @@ const json_t *hf_quantization(const json_t *root)
     return config ? config : given(root, "compression_config");
 }
 
-// ---- what a person should know ----------------------------------------------------------------------
+// ---- remarks ----------------------------------------------------------------------------------------
 
 static void remark_ends(const json_t *root, const char *file, struct str *out)
 {
@@ -100,7 +99,7 @@ static void remark_ends(const json_t *root, const char *file, struct str *out)
                    file, text);
 }
 
-// RoPE's own values may stand next to its object and inside it: the inner one counts.
+// RoPE's own values may be next to its object and inside it; the inner one takes precedence.
 static void remark_inner(const json_t *root, struct str *out)
 {
     static const char *const fields[] = {"rope_theta", "partial_rotary_factor"};

@@ -1,9 +1,9 @@
 // awq.c - AutoAWQ's gemm layout.
 //
-// qweight (inputs, outputs / 8) I32: eight outputs a word, nibble i from the lowest on is output
-// 0, 2, 4, 6, 1, 3, 5, 7 of the eight. qzeros (groups, outputs / 8) the same, zeros as they are, without an
-// offset. scales (groups, outputs) F16. w = (code - zero) * scale. AutoAWQ rounds that product to f16;
-// here it is exact in f32. Source: AutoAWQ, awq/modules/linear/gemm.py and awq/utils/packing_utils.py.
+// qweight (inputs, outputs / 8) I32: eight outputs per word; the nibbles from the lowest on are outputs
+// 0, 2, 4, 6, 1, 3, 5, 7 of the eight. qzeros (groups, outputs / 8) alike, without an offset. scales (groups, outputs)
+// F16. w = (code - zero) * scale. AutoAWQ rounds that product to f16; here it is exact in f32.
+// Source: AutoAWQ, awq/modules/linear/gemm.py and awq/utils/packing_utils.py.
 #include <stdio.h>
 
 #include "base/json.h"
@@ -55,7 +55,7 @@ static enum status bind(struct quant_linear *l, const char *where, struct error 
     return quantized_part_finite(l, where, &l->exact, err);
 }
 
-// Where output `row` stands in a word.
+// The place of output `row` in a word.
 static unsigned shift_of(int row)
 {
     static const unsigned char shift[8] = {0, 16, 4, 20, 8, 24, 12, 28};

@@ -1,6 +1,6 @@
-// cache.c - folders in which the KV cache alone is quantized: weights are plain, and nothing is bound.
+// cache.c - folders that quantize the KV cache alone: weights are plain, and nothing is bound.
 //
-// Scales of the cache are taken out of the files' tensors and not used: the engine scales what it stores.
+// The cache's scales are removed from the list of tensors and not used: the engine computes its own.
 #include <stdio.h>
 
 #include "engine/load/quantized/layout.h"

@@ -1,7 +1,7 @@
-// compressed.c - quantization_config of compressed-tensors: which layout, and what a scale covers.
+// compressed.c - quantization_config of compressed-tensors: the layout, and the extent of a scale.
 //
-// Reads int-quantized and float-quantized of 8 bits, and pack-quantized of 4 and 8. All groups of the config
-// must quantize weights alike; their settings for inputs are not used. Source: compressed-tensors,
+// Supports int-quantized and float-quantized of 8 bits, and pack-quantized of 4 and 8. All groups of the config must
+// quantize weights alike; their settings for inputs are not used. Source: compressed-tensors,
 // quantization/quant_args.py and quant_config.py.
 #include <stdio.h>
 

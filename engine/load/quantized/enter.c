@@ -1,4 +1,4 @@
-// enter.c - enters the quantized products of a folder in the map of its tensors, and reads them from there.
+// enter.c - enters a folder's quantized products in the map of its tensors, and reads them.
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
@@ -22,7 +22,7 @@ static enum status enter_roles(struct quant_linear *l, const struct tensor_place
                         "which is not supported",
                         where, l->name);
         slot->data = l->part[PART_WEIGHT].data;
-        slot->type = stored_f32; // what its values are exact in
+        slot->type = stored_f32; // holds its values exactly
         slot->quant = l;
     }
     return OK;
@@ -38,7 +38,7 @@ enum status quantized_enter(struct quantized *q, const struct model_config *conf
         char name[300];
         if (l->part[PART_WEIGHT].type == PART_ABSENT && l->part[PART_SCALE].type == PART_ABSENT &&
             l->part[PART_SCALE_INV].type == PART_ABSENT)
-            continue; // a bias of zeros beside a plain product
+            continue; // a bias of zeros next to a plain product
         snprintf(name, sizeof name, "%s.weight", l->name);
         if (!tensor_names_find(names, name, config, &place)) {
             tensor_map_extra(map, l->name, strlen(l->name), quantized_linear_bytes(l));
@@ -50,8 +50,7 @@ enum status quantized_enter(struct quantized *q, const struct model_config *conf
             return FAIL(err, ERR_UNSUPPORTED, "%s: %s: only matrices can be quantized", where,
                         l->name);
         struct tensor_shape shape = tensor_names_shape(names, config, role);
-        bool transposed =
-            names->at[role].transposed; // quantized, outputs are what they are elsewhere
+        bool transposed = names->at[role].transposed; // quantized tensors are never transposed
         l->rows = transposed ? shape.cols : shape.rows;
         l->cols = transposed ? shape.rows : shape.cols;
         TRY(q->config.layout->bind(l, where, err));
@@ -69,14 +68,14 @@ void quantized_linear_row(const struct quant_linear *l, int row, float *out)
 
 bool quantized_linear_stored(const struct quant_linear *l, struct stored_quant *out)
 {
-    // A group longer than a row keeps its number: a scheme with the same number packs the same codes.
+    // A group longer than a row keeps its size: a scheme with the same size packs the same codes.
     const struct quant_config *c = l->config;
     bool grouped = c->strategy == QUANT_GROUP_OF && c->group > 0;
     out->type = c->is_float ? DT_F8E4M3 : DT_I4;
     if (c->bits == 8 && !c->is_float)
         out->type = DT_I8;
     out->group = c->bits != 4 ? 0 : grouped ? c->group : l->cols;
-    return l->exact && out->group % 8 == 0; // panels take no other groups (quant.h)
+    return l->exact && out->group % 8 == 0; // panels support no other groups (quant.h)
 }
 
 void quantized_linear_codes(const struct quant_linear *l, int row, struct quant_row out)
@@ -110,7 +109,7 @@ const char *quantized_linear_type(const struct quant_linear *l)
 
 // ---- by role ------------------------------------------------------------------------------------------
 
-// The product that holds a row of a role; NULL: it is plain. *row changes from the role's to the product's.
+// The product that holds a row of a role; NULL: the role is plain. Changes *row from the role's to the product's.
 static const struct quant_linear *find(const struct tensor_map *map,
                                        const struct model_config *config,
                                        const struct tensor_names *names, enum tensor_role role,
@@ -138,8 +137,8 @@ bool quantized_form(const struct tensor_map *map, const struct model_config *con
         if (!l)
             return false;
         form.type = quantized_linear_type(l);
-        form.bytes +=
-            quantized_linear_bytes(l) * rows / (uint64_t)l->rows; // its share of a fused one
+        form.bytes += quantized_linear_bytes(l) * rows /
+                      (uint64_t)l->rows; // the role's share of a fused product
     }
     *out = form;
     return true;

@@ -7,13 +7,13 @@
 struct quantized {
     struct quant_config config;
     struct checkpoint_quantization info;
-    struct str plain; // modules not quantized, one a line
+    struct str plain; // modules that are not quantized, one per line
     struct quant_linear **linears;
     size_t count, capacity;
     json_t *index; // name of a product -> its number
 };
 
-// Bytes of the product's name in a part's name, and which part it is; 0: no part of this layout.
+// Bytes of the product's name in a part's name, and the part's role; 0: not a part of this layout.
 size_t quantized_layout_part(const struct quant_layout *layout, const char *name,
                              enum part_role *role);
 

@@ -1,11 +1,11 @@
 // gptq.c - GPTQ's layout, versions 1 and 2, of 4 and 8 bits.
 //
 // qweight (inputs * bits / 32, outputs) I32: consecutive inputs in a word, the first in the lowest bits.
-// qzeros (groups, outputs * bits / 32) I32: consecutive outputs in a word; version 1 stores zero - 1,
-// version 2 (checkpoint_format gptq_v2) the zero. scales (groups, outputs). g_idx (inputs) I32: the group
-// of each input, in any order when desc_act. w = (code - zero) * scale[g_idx].
-// Version 1's stored 15 (of 8 bits: 255) is a zero of 0 that wrapped when 1 was taken off, and is read so, as
-// AutoGPTQ does ((stored + 1) & mask). Source: AutoGPTQ, auto_gptq/nn_modules/qlinear/qlinear_cuda.py;
+// qzeros (groups, outputs * bits / 32) I32: consecutive outputs in a word. Version 1 stores zero - 1, version 2
+// (checkpoint_format gptq_v2) the zero. scales (groups, outputs). g_idx (inputs) I32: the group of each input, in any
+// order with desc_act. w = (code - zero) * scale[g_idx].
+// A stored 15 in version 1 (8 bits: 255) is a zero of 0 that wrapped when 1 was subtracted. It is read as 0, as in
+// AutoGPTQ ((stored + 1) & mask). Source: AutoGPTQ, auto_gptq/nn_modules/qlinear/qlinear_cuda.py;
 // GPTQModel, gptqmodel/utils/model.py (convert_gptq_v1_to_v2_format).
 #include <stdio.h>
 #include <string.h>

@@ -1,5 +1,5 @@
-// grouped.c - rows of integer codes, several in a word, with a scale and a zero for each group of inputs: shared
-// by GPTQ and pack-quantized, which differ in the places of words, scales and zeros.
+// grouped.c - rows of integer codes, several per word, with a scale and a zero for each group of inputs. GPTQ and
+// pack-quantized share it; they differ in the places of words, scales and zeros.
 #include "engine/load/quantized/layout.h"
 #include "kernels/quant.h"
 
@@ -22,8 +22,8 @@ enum status quantized_grouped_index(const struct quant_linear *l, const char *wh
     return OK;
 }
 
-// Unpacks word by word, the first code in the lowest bits, which avoids a division for each input. The last word
-// of a row may hold fewer codes.
+// Unpacks word by word, the first code in the lowest bits; this avoids a division for each input. The last word of a row
+// may hold fewer codes.
 static void read_words(const struct quant_linear *l, const struct quant_grid *grid, int row,
                        uint8_t *codes, float *as_f32)
 {
@@ -39,7 +39,7 @@ static void read_words(const struct quant_linear *l, const struct quant_grid *gr
     }
 }
 
-// The group of input i. Without an index, groups are runs of inputs.
+// The group of input i. Without an index, groups are runs of consecutive inputs.
 static size_t group_of(const struct quant_linear *l, int i)
 {
     const struct quant_part *index = &l->part[PART_INDEX];

@@ -1,7 +1,7 @@
 // layout.h - the interface of quantization methods and layouts; private to engine/load/quantized.
 //
-// A method reads its quantization_config and picks a layout; a layout knows the names of a product's parts,
-// checks them, and reads rows. Scales and codes stay in the mapped file: nothing is copied at load.
+// A method reads its quantization_config and picks a layout. A layout has the names of a product's parts, checks them and
+// reads rows. Scales and codes stay in the mapped file: nothing is copied at load.
 #ifndef ENGINE_LOAD_QUANTIZED_LAYOUT_H
 #define ENGINE_LOAD_QUANTIZED_LAYOUT_H
 
@@ -13,17 +13,17 @@
 enum part_role {
     PART_WEIGHT,
     PART_SCALE,
-    PART_SCALE_INV, // its other name; multiplied despite it
+    PART_SCALE_INV, // another name of the scale; it is multiplied despite the name
     PART_ZERO,
     PART_INDEX, // which group an input belongs to
     PART_SHAPE,
-    PART_INPUT,       // scale of the inputs: not used, inputs are scaled as they come
-    PART_INPUT_OTHER, // its other name
-    PART_OUTPUT,      // scales of outputs, of queries and of the KV cache: not used either
+    PART_INPUT,       // scale of the inputs: not used, this engine scales inputs by their values
+    PART_INPUT_OTHER, // another name of it
+    PART_OUTPUT,      // scales of outputs, queries and the KV cache: not used either
     PART_QUERY,
     PART_KEY,
     PART_VALUE,
-    PART_BIAS, // one of zeros, which some writers add
+    PART_BIAS, // all zeros; some writers add it
     PART_ROLES
 };
 
@@ -43,20 +43,20 @@ enum part_type {
 struct quant_part {
     enum part_type type;
     int dims;
-    uint64_t shape[2]; // of more dimensions: PART_OTHER
+    uint64_t shape[2]; // a tensor of more dimensions is PART_OTHER
     const unsigned char *data;
     uint64_t bytes;
-    const char *suffix; // of the tensor it was found as
+    const char *suffix; // of the tensor's name
 };
 
 struct quant_linear {
     char *name; // without ".weight"
     const struct quant_config *config;
     int rows, cols; // outputs, inputs; 0 until bound
-    int group;      // inputs a scale covers
-    int group_rows; // outputs a scale covers
+    int group;      // inputs per scale
+    int group_rows; // outputs per scale
     int scale_cols; // scales along the inputs
-    bool exact;     // codes mean what kernels/quant.h says
+    bool exact;     // codes have the meaning that kernels/quant.h defines
     struct quant_part part[PART_ROLES];
 };
 
@@ -68,17 +68,17 @@ struct quant_config {
     const struct quant_layout *layout;
     int bits;
     enum quant_strategy strategy;
-    int group;       // inputs a scale covers; -1: all
-    int block_rows;  // QUANT_BLOCK: outputs a scale covers
-    bool symmetric;  // no zero points are stored, or they are all the middle
-    bool act_order;  // inputs are dealt out to groups in another order than they stand
-    int zero_offset; // what is added to a stored zero point
+    int group;       // inputs per scale; -1: all
+    int block_rows;  // QUANT_BLOCK: outputs per scale
+    bool symmetric;  // zero points are not stored, or all are the middle
+    bool act_order;  // groups are not runs of consecutive inputs
+    int zero_offset; // added to a stored zero point
     bool is_float;   // codes are E4M3
 };
 
 struct quant_layout {
     const char *suffix[PART_ROLES]; // ".qweight"; NULL: has no such part
-    bool by_rows;                   // the codes of an output stand together
+    bool by_rows;                   // the codes of an output are contiguous
     // Checks all parts against rows, cols and config, and fills group, group_rows, scale_cols, exact.
     enum status (*bind)(struct quant_linear *linear, const char *where, struct error *err);
     void (*row)(const struct quant_linear *linear, int row, float *out);
@@ -87,7 +87,7 @@ struct quant_layout {
 extern const struct quant_layout quantized_awq_layout, quantized_gptq_layout,
     quantized_scaled_layout, quantized_packed_layout;
 
-// Reads a quantization_config into *config, and describes it for people in `info`.
+// Reads a quantization_config into *config, and describes it in `info` for messages.
 struct quant_method {
     const char *name; // quant_method
     enum status (*configure)(const json_t *q, const char *where, struct quant_config *config,
@@ -104,7 +104,7 @@ enum status quantized_compressed_configure(const json_t *q, const char *where,
                                            struct quant_config *config,
                                            struct checkpoint_quantization *info, struct error *err);
 
-// Makes it a config that quantizes no weights: bits is 0 (cache.c).
+// Sets a config that quantizes no weights: bits is 0 (cache.c).
 void quantized_cache_alone(struct quant_config *config, struct checkpoint_quantization *info);
 
 // "group_size": a number of inputs, or -1 for all of them.
@@ -112,8 +112,8 @@ enum status quantized_group_size(const json_t *q, const char *where, int *out, s
 
 // ---- for layouts ------------------------------------------------------------------------------------
 
-// The part must be there, of one of the types (a mask of 1 << enum part_type), and of this shape; trailing
-// dimensions of 1 need not be written.
+// The part must exist, with one of the types (a mask of 1 << enum part_type) and this shape. Trailing dimensions of 1 may
+// be missing.
 enum { PARTS_SCALE = 1 << PART_F32 | 1 << PART_F16 | 1 << PART_BF16 };
 enum status quantized_part_expect(const struct quant_linear *linear, enum part_role role,
                                   unsigned types, uint64_t rows, uint64_t cols, const char *where,
@@ -131,7 +131,7 @@ struct quant_grid {
     float (*scale)(const struct quant_linear *linear, int row, size_t group);
     uint32_t (*zero)(const struct quant_linear *linear, int row, size_t group);
 };
-// Checks that every input's index, if there is one, is a group. *runs: the index changes nothing.
+// Checks that each input's index, if there is one, is a group. *runs: the index changes nothing.
 enum status quantized_grouped_index(const struct quant_linear *linear, const char *where,
                                     bool *runs, struct error *err);
 void quantized_grouped_row(const struct quant_linear *linear, const struct quant_grid *grid,

@@ -1,4 +1,4 @@
-// methods.c - the table of quantization methods, and the parts of a quantization_config that they share.
+// methods.c - the table of quantization methods, and the keys of quantization_config that they share.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -119,7 +119,7 @@ const struct checkpoint_quantization *quantized_info(const struct quantized *q)
 
 // ---- names of parts -----------------------------------------------------------------------------------
 
-// The bytes of `name` before `suffix`; 0: it has another ending, or nothing before it.
+// The bytes of `name` before `suffix`; 0: it ends otherwise, or has nothing before it.
 static size_t stem_of(const char *name, const char *suffix)
 {
     size_t n = strlen(name), m = suffix ? strlen(suffix) : 0;

@@ -29,7 +29,7 @@ static enum status check_shape(const struct quant_linear *l, const char *where, 
     return OK;
 }
 
-// weight_g_idx is filled with -1 until it is used: then it says nothing.
+// A weight_g_idx filled with -1 is unused.
 static void drop_unused_index(struct quant_linear *l)
 {
     struct quant_part *index = &l->part[PART_INDEX];

@@ -63,8 +63,8 @@ static bool all_zero(const unsigned char *data, uint64_t bytes)
     return true;
 }
 
-// Codes under the plain name are recognized by their type. A bias is taken if it is all zeros: some writers add
-// one to each product.
+// Codes under the plain name are recognized by their type. A bias of zeros is accepted: some writers add one to each
+// product.
 static bool is_part(const struct quant_header *t, enum part_role role)
 {
     if (role == PART_BIAS)

@@ -1,10 +1,10 @@
 // quantized.h - Hugging Face folders whose products are stored as codes with scales.
 //
-// A quantized product NAME has no plain NAME.weight, but parts: NAME.qweight, NAME.scales and the like. Life:
-// quantized_create reads config.json's quantization_config; while the headers of the files are read,
-// quantized_take collects parts; when all files are in, quantized_enter checks the parts of each product
-// (present, of the right type and shape, scales finite) and enters a struct quant_linear in the map of
-// tensors, of which rows and codes are read without failing. One row of a table in methods.c a method, one file a layout.
+// A quantized product NAME has parts instead of a plain NAME.weight: NAME.qweight, NAME.scales and the like.
+// quantized_create reads config.json's quantization_config. quantized_take collects parts while the headers of the files
+// are read. When all files are read, quantized_enter checks the parts of each product (present, right type and shape,
+// finite scales) and enters a struct quant_linear in the map of tensors. Reading rows and codes then cannot fail. A method
+// is a row in methods.c, a layout is a file.
 #ifndef ENGINE_LOAD_QUANTIZED_QUANTIZED_H
 #define ENGINE_LOAD_QUANTIZED_QUANTIZED_H
 
@@ -24,30 +24,29 @@ struct quant_header {
     const uint64_t *shape;
     const unsigned char *data;
     uint64_t bytes;
-    bool named; // the description has a tensor of this name
+    bool named; // the description has a tensor with this name
 };
 
-// quantization_config of a config.json; `where` (a path) begins messages. Errors: ERR_FORMAT, or
-// ERR_UNSUPPORTED that says what was found and what is supported.
+// Reads the quantization_config of a config.json. `where` (a path) begins messages. Errors: ERR_FORMAT, or
+// ERR_UNSUPPORTED naming what was found and what is supported.
 enum status quantized_create(const json_t *quantization_config, const char *where,
                              struct quantized **out, struct error *err);
 void quantized_destroy(struct quantized *q);
 
-// Keeps the tensor when it is a part of a product. Asked for every tensor, since codes may stand under the
-// plain name. Errors: ERR_FORMAT for a part of another method than the folder's, or for one that stands twice.
+// Keeps the tensor if it is a part of a product. Call it for each tensor, since codes may have the plain name. Errors:
+// ERR_FORMAT for a part of another method than the folder's, or for a duplicate.
 enum status quantized_take(struct quantized *q, const char *file, const struct quant_header *tensor,
                            bool *taken, struct error *err);
 
-// Checks the parts of every product and enters it in the map, at all the roles it holds; those the
-// description does not name become extras. `where` begins messages. Parts are borrowed until
-// quantized_destroy. Errors: ERR_FORMAT for a part that lacks or does not fit, a scale that is not finite, a
-// product that stands plain as well.
+// Checks the parts of each product and enters it in the map, at all of its roles. Products that the description does not
+// have become extras. `where` begins messages. Parts are borrowed until quantized_destroy. Errors: ERR_FORMAT for a part
+// that is missing or does not fit, a scale that is not finite, a product that is also stored plain.
 enum status quantized_enter(struct quantized *q, const struct model_config *config,
                             const struct tensor_names *names, struct tensor_map *map,
                             const char *where, struct error *err);
 
-// What source_ops promise of a tensor of the map: its form, whether its codes can be had (of all experts),
-// and one row of them.
+// These implement source_ops for a tensor of the map: its form, whether its codes can be read (for all experts), and one
+// row of codes.
 bool quantized_form(const struct tensor_map *map, const struct model_config *config,
                     const struct tensor_names *names, enum tensor_role role, int layer,
                     struct stored_form *out);
@@ -61,21 +60,21 @@ const struct checkpoint_quantization *quantized_info(const struct quantized *q);
 
 // ---- one product ----------------------------------------------------------------------------------
 
-// cols values, as code times scale in f32: integers are exact, the product is rounded once.
+// Reads cols values as code times scale in f32: integers are exact, the product is rounded once.
 void quantized_linear_row(const struct quant_linear *linear, int row, float *out);
 
-// Releases the pages of rows first..last; of all rows where the codes are not stored by rows.
+// Releases the pages of rows first..last, or of all rows if the codes are not stored by rows.
 void quantized_linear_release(const struct quant_linear *linear, int first, int last);
 
 // Whether the codes have exactly the meaning of kernels/quant.h.
 bool quantized_linear_stored(const struct quant_linear *linear, struct stored_quant *out);
 void quantized_linear_codes(const struct quant_linear *linear, int row, struct quant_row out);
 
-// What it takes in the file, and what it is called: "int4", "int8", "fp8".
+// Its bytes in the file, and its name: "int4", "int8", "fp8".
 uint64_t quantized_linear_bytes(const struct quant_linear *linear);
 const char *quantized_linear_type(const struct quant_linear *linear);
 
-// Whether only quantized folders have a tensor of this name; checked in folders without a quantization_config.
+// Whether only quantized folders have a tensor with this name; checked in folders without a quantization_config.
 bool quantized_name(const char *tensor);
 
 #endif

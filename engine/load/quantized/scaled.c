@@ -1,10 +1,10 @@
-// scaled.c - codes of one byte under the plain name, and a grid of scales beside them.
+// scaled.c - codes of one byte under the plain name, with a grid of scales.
 //
-// weight (outputs, inputs) F8_E4M3 or I8; weight_scale, or weight_scale_inv, which is multiplied all the
-// same: one scale a tensor, a row (outputs, 1), a group of inputs (outputs, groups), or a block of outputs
-// and inputs, the last blocks of both directions short. weight_zero_point like the scale, I8. w = (code -
-// zero) * scale, in f32: one rounding, as PyTorch's float32 does it. Scales of the inputs (input_scale,
-// activation_scale) are not used: this engine scales inputs by what they are.
+// weight (outputs, inputs) F8_E4M3 or I8. weight_scale or weight_scale_inv (multiplied too, despite its name): one scale
+// per tensor, per row (outputs, 1), per group of inputs (outputs, groups), or per block of outputs and inputs, where
+// the last blocks of both directions may be short. weight_zero_point I8, shaped like the scale. w = (code - zero) *
+// scale, in f32 with one rounding, as PyTorch's float32. Scales of the inputs (input_scale, activation_scale) are not
+// used: this engine scales inputs by their values.
 // Source: DeepSeek-V3, inference/kernel.py (weight_dequant); compressed-tensors, quantization/lifecycle.
 #include <stdio.h>
 #include <string.h>
@@ -65,7 +65,7 @@ static bool all_zero(const struct quant_part *p)
     return true;
 }
 
-// The shape of the grid of scales, and how much each covers.
+// The shape of the grid of scales, and the extent of each.
 static void grid(struct quant_linear *l, uint64_t *rows, uint64_t *cols)
 {
     const struct quant_config *c = l->config;
