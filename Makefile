@@ -138,7 +138,7 @@ $(BUILD)/flags: FORCE | $(BUILD)/features
 .PHONY: FORCE
 FORCE:
 
-# Commit, flags and library versions, for the build record; only the file that tells them is rebuilt.
+# Commit, flags and library versions, for the build record; only the file that has them is rebuilt.
 $(BUILD)/gen/build_info.h: FORCE
 	@mkdir -p $(@D)
 	@CC='$(CC)' PKG_CONFIG='$(PKG_CONFIG)' PKGS='$(PKGS)' OPT='$(OPT) $(CFLAGS)' SAN='$(SAN)' \

@@ -33,7 +33,7 @@ static void take_one_per_core(hwloc_topology_t topology, hwloc_const_cpuset_t wa
 {
     hwloc_obj_t core = NULL;
     bool has_cores = hwloc_get_nbobjs_by_type(topology, HWLOC_OBJ_CORE) > 0;
-    hwloc_obj_type_t type = has_cores ? HWLOC_OBJ_CORE : HWLOC_OBJ_PU; // some VMs tell of no cores
+    hwloc_obj_type_t type = has_cores ? HWLOC_OBJ_CORE : HWLOC_OBJ_PU; // some VMs report no cores
     while ((core = hwloc_get_next_obj_by_type(topology, type, core)) != NULL) {
         int unit = hwloc_bitmap_first(core->cpuset);
         while (unit >= 0 && !(hwloc_bitmap_isset(wanted, (unsigned)unit) &&

@@ -1,7 +1,6 @@
-// bind.h - which processing units a pool's threads go to, and in which order.
+// bind.h - the processing units of a pool's threads, and their order.
 //
-// Apart from the pool so that it can be tested on other machines: hwloc makes a topology
-// from a description as readily as from /sys.
+// It is separate from the pool so that other machines can be tested: hwloc also builds a topology from a description.
 #ifndef BASE_BIND_H
 #define BASE_BIND_H
 

@@ -4,9 +4,9 @@
 // memory bus unevenly, all would wait at the barrier for the slowest. Here each worker
 // takes its contiguous share of [0, count) piece by piece, and helps the others when it is done.
 //
-// All workers begin every deal, and between two deals on the same slots they meet at a barrier or at the
-// end of the job. So two sets of counters in turn need no clearing in common: in one deal each worker
-// clears its counter of the other, which nobody reads any more and nobody reads yet.
+// All workers begin each deal, and between two deals on the same slots they meet at a barrier or at the end of the job.
+// Deals alternate between two sets of counters. In one deal each worker clears its counter of the other set, which no
+// worker reads at that time. So no extra barrier is needed.
 #ifndef BASE_DEAL_H
 #define BASE_DEAL_H
 

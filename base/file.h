@@ -7,8 +7,8 @@
 
 #include "base/status.h"
 
-// A file mapped read-only. Pages come in as they are touched; a file cut short by someone else while
-// mapped raises SIGBUS, which the worker reports as a crash.
+// A file mapped read-only. Pages are read when touched. If another program truncates a mapped file, access raises
+// SIGBUS, which the worker reports as a crash.
 struct file_map {
     const unsigned char *data; // NULL when the file is empty
     size_t size_bytes;
@@ -49,9 +49,9 @@ enum status file_make_private_dirs(const char *path, struct error *err);
 // rm -rf; links are removed, not followed. OK when there is nothing of that name.
 enum status file_remove_tree(const char *path, struct error *err);
 
-// Temporary names are STEM MARK PID-RANDOM, as in "out.tmp-123-5f2e01c77a90b3d4": nobody can guess them, and
-// a sweep knows whose they are. A file or folder is made anew; an existing one or a link of that name is an
-// error. The caller frees *name, closes *fd and removes the file.
+// Temporary names are STEM MARK PID-RANDOM, as in "out.tmp-123-5f2e01c77a90b3d4". They cannot be guessed, and a sweep
+// sees the process that owns them. The file or folder is created; an existing one, or a link of that name, is an error.
+// The caller frees *name, closes *fd and removes the file.
 char *file_temporary_name(const char *stem, const char *mark); // NULL when memory is exhausted
 enum status file_temporary(const char *stem, const char *mark, char **name, int *fd,
                            struct error *err);

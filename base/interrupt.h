@@ -1,8 +1,7 @@
-// interrupt.h - the signals that end a program, blocked and remembered, then asked for where a call can stop
-// cleanly.
+// interrupt.h - blocks the signals that end a program, and polls them where a call can stop cleanly.
 //
-// No handler and no global keeps them: the system keeps a pending signal. The pool's threads (base/pool.h)
-// never take these signals, so they wait for the thread that asks.
+// There is no handler and no global: the system keeps a pending signal. The pool's threads (base/pool.h) never receive
+// these signals, so they stay pending for the thread that polls.
 #ifndef BASE_INTERRUPT_H
 #define BASE_INTERRUPT_H
 
@@ -11,16 +10,16 @@
 
 struct interrupt {
     sigset_t before; // the thread's mask
-    bool told;       // a signal came
+    bool told;       // a signal arrived
 };
 
 void interrupt_set(sigset_t *out); // SIGINT, SIGTERM, SIGHUP and SIGQUIT
 // Blocks them, except those that are ignored: nohup's SIGHUP stays ignored.
 void interrupt_begin(struct interrupt *in);
-bool interrupt_pending(void); // one of them waits
+bool interrupt_pending(void); // one of them is pending
 // Call after the first signal: a second one then ends the program at once, the default.
 void interrupt_accept(struct interrupt *in);
-// Takes a pending signal (in->told). From now on signals do again what they did before.
+// Takes a pending signal (in->told) and restores the signals' previous actions.
 void interrupt_end(struct interrupt *in);
 
 // Between begin and end, for a program that has to stop its children with itself: Ctrl-Z (SIGTSTP) waits too,

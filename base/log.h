@@ -1,4 +1,4 @@
-// log.h - messages for a person, on standard error. Results are written to standard output, never through here.
+// log.h - messages on standard error. Results are written to standard output, never through here.
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
 

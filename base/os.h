@@ -58,7 +58,7 @@ bool os_advise_huge(void *memory, size_t bytes);
 // Drops a file's pages from the page cache, for the cold load figure. False where impossible.
 bool os_drop_file_cache(const char *path);
 
-// Fills with bytes that no one can guess.
+// Fills with unpredictable bytes.
 void os_random(void *bytes, size_t count);
 
 // A process among all that ran on this machine: its number, when it started (in units of the system's own)
@@ -79,7 +79,7 @@ int os_file_reserve(int fd, int64_t bytes);
 int64_t os_oom_kill_count(void);
 
 // Asks to be killed when the process that started this one ends. False where the system cannot: the
-// process must then notice by itself.
+// process must then detect it itself.
 bool os_die_with_parent(void);
 
 // Directory of the running executable, caller frees; NULL when the system does not report it.

@@ -255,7 +255,7 @@ void os_random(void *bytes, size_t count)
         count -= fread(at, 1, count, file);
         fclose(file);
     }
-    // Without either, names are told apart by time alone; their files are still made with O_EXCL.
+    // Without either, names differ by time alone; their files are still created with O_EXCL.
     uint64_t time_ns = clock_ns();
     for (size_t i = 0; i < count; i++)
         at[i] = (char)(time_ns >> (8 * (i % sizeof time_ns)));

@@ -15,7 +15,7 @@ void plain_printf(FILE *out, const char *format, ...) PRINTF_LIKE(2, 3);
 
 bool plain_is_terminal(FILE *out);
 
-// Data: written as it is, but to a terminal plain.
+// Data: written unchanged, but made plain for a terminal.
 void plain_write(FILE *out, const char *bytes, size_t count);
 
 // The same for bytes that come in pieces and cut through characters: to a terminal an unfinished character

@@ -218,7 +218,7 @@ void pool_wait_reset(struct pool *pool)
 
 // ---- making and ending ---------------------------------------------------------------------------
 
-// The units this thread may use: its own binding where the system tells it, else all of the machine's.
+// The units this thread may use: its own binding where the system reports it, else all of the machine's.
 static enum status find_units(struct pool *pool, struct error *err)
 {
     TRY(bind_topology(&pool->topology, err));
@@ -282,7 +282,7 @@ static bool bind_caller(struct pool *pool)
     return bound;
 }
 
-// With the signals that end a program blocked: it is the caller's to be told of them (base/interrupt.h).
+// Starts it with the signals that end a program blocked: they are for the caller (base/interrupt.h).
 static int start_worker(struct worker *worker)
 {
     sigset_t signals, before;
@@ -324,7 +324,7 @@ enum status pool_create(int threads, bool pin, struct pool **out, struct error *
         goto out;
     if (threads > pool->order.count) {
         status =
-            FAIL(err, ERR_USAGE, "threads: %d asked for, but only %d processing unit%s may be used",
+            FAIL(err, ERR_USAGE, "threads: %d requested, but only %d processing unit%s may be used",
                  threads, pool->order.count, pool->order.count == 1 ? "" : "s");
         goto out;
     }

@@ -31,7 +31,7 @@ static enum status sorted_copy(const double *x, size_t n, double **out, struct e
     size_t bytes = 0;
     *out = NULL;
     if (n == 0)
-        return FAIL(err, ERR_USAGE, "a statistic of an empty sample was asked for");
+        return FAIL(err, ERR_USAGE, "a statistic of an empty sample was requested");
     for (size_t i = 0; i < n; i++)
         if (!isfinite(x[i]))
             return FAIL(err, ERR_USAGE, "value %zu of a sample of %zu is not a finite number", i,

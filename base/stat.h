@@ -13,7 +13,7 @@
 
 #include "base/status.h"
 
-// An interval and the confidence it really has: a small sample cannot reach the 95 % asked for.
+// An interval and its true confidence: a small sample cannot reach the requested 95 %.
 struct stat_interval {
     double low, high;
     double level; // e.g. 0.95, or 0.75 for n = 3; 0 when n = 1 (low = high = the value)

@@ -10,7 +10,7 @@
 
 enum status {
     OK = 0,
-    ERR_USAGE,       // the person asked for something that makes no sense: flag, key, value
+    ERR_USAGE,       // an invalid request: flag, key, value
     ERR_IO,          // the operating system refused: file, pipe, process
     ERR_FORMAT,      // a file or a message is not what it says it is
     ERR_NOMEM,       // memory, of host or device, is exhausted
@@ -24,7 +24,7 @@ struct error {
     enum status code; // OK while nothing failed
     const char *file; // source file and line of the first failure, for --verbose and bug reports
     int line;
-    // One line of UTF-8 (str_plain), no full stop, for a person; names the file and the place in it.
+    // One line of UTF-8 (str_plain) without a full stop; names the file and the place in it.
     char message[1024];
 };
 
@@ -59,7 +59,7 @@ enum status error_set_os(struct error *err, int os_error, const char *file, int 
 // Puts "context: " before the kept message, and returns its code. Does nothing when nothing failed.
 enum status error_context(struct error *err, const char *format, ...) PRINTF_LIKE(2, 3);
 
-// Forgets the kept failure: for callers that go on (a sweep records a failed cell, then runs the next).
+// Clears the error, for callers that continue (a sweep records a failed cell, then runs the next).
 void error_clear(struct error *err);
 
 // "usage", "io", "format", ...: the word stored in the database and printed in --json.

@@ -115,8 +115,8 @@ static bool moves_text(const unsigned char *p)
     return false;
 }
 
-// Bytes of the well-formed character at p that a person may be shown, or 0: a control character, or none
-// (Unicode 15, table 3-7).
+// Bytes of the printable, well-formed character at p; 0 for a control character or a malformed sequence (Unicode 15,
+// table 3-7).
 static size_t printable(const unsigned char *p)
 {
     size_t n = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;

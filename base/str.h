@@ -21,7 +21,7 @@ void str_append_bytes(struct str *s, const void *bytes, size_t count);
 void str_printf(struct str *s, const char *format, ...) PRINTF_LIKE(2, 3);
 const char *
 str_text(const struct str *s); // never NULL, NUL-terminated; borrowed until the next append
-// One word as a POSIX shell reads it back: as it is, or in single quotes.
+// Appends one word for a POSIX shell, in single quotes where needed.
 void str_append_shell(struct str *s, const char *word);
 char *str_take(struct str *s); // caller owns and frees; NULL after a failure; s is empty
 void str_fini(struct str *s);

@@ -1,4 +1,4 @@
-// device.c - finding and opening devices by name, and the calls that go on to the kind's own table.
+// device.c - finds and opens devices by name, and forwards calls to the kind's own table.
 #include "device/ops.h"
 
 #include <math.h>
@@ -127,7 +127,7 @@ enum status device_find(const char *word, struct device_info *out, struct error 
             *out = found[i];
             return OK;
         }
-    // A device that nobody found: for the reason that the kind's first is absent, where it is.
+    // A device that was not found gets the reason for which the kind's first device is absent, if it is.
     *out = (struct device_info){.kind = row->kind};
     snprintf(out->name, sizeof out->name, "%s", word);
     snprintf(out->reason, sizeof out->reason, "%s",

@@ -138,20 +138,20 @@ struct checkpoint;
 // Errors: ERR_IO, ERR_FORMAT (file, place and reason), ERR_UNSUPPORTED (what was found, what is known).
 enum status checkpoint_open(const char *path, struct checkpoint **out, struct error *err);
 
-// One thing a checkpoint asks for, and whether this program has it.
+// One property that a checkpoint needs, and whether this program supports it.
 struct checkpoint_item {
     const char
         *area; // "architecture", "rope scaling", "quantization", "stored types", "tokenizer", ...
-    char found[128]; // as the files say it
+    char found[128]; // as in the files
     bool supported;
     char note[256]; // why not
 };
-// Looks at each thing by itself, so that one that is not supported hides no other; "loading" comes last and
-// says whether checkpoint_open takes it. Reads headers alone. Returns how many were filled in; 16 are enough.
+// Checks each property separately, so that an unsupported one hides no other. "loading" comes last and reports whether
+// checkpoint_open accepts the checkpoint. Reads headers alone. Returns the number of items; 16 suffice.
 size_t checkpoint_inspect(const char *path, struct checkpoint_item *out, size_t max);
 
-// Random weights of a true shape: config is a config.json (models/shapes/NAME.json). Uniform, of the
-// usual standard deviation (norm weights 1, biases 0-mean); element (tensor, row, col) depends on seed alone.
+// Random weights in the shape of a real model: config is a config.json (models/shapes/NAME.json). Values are uniform with
+// the usual standard deviation; norm weights are 1, biases have mean 0. Element (tensor, row, col) depends on seed alone.
 enum status checkpoint_synthetic(const char *config_path, uint64_t seed, struct checkpoint **out,
                                  struct error *err);
 void checkpoint_destroy(struct checkpoint *ck);
@@ -164,12 +164,12 @@ const char *checkpoint_format(const struct checkpoint *ck); // "safetensors", "g
 // line; empty when there are none. Borrowed.
 const char *checkpoint_unused_tensors(const struct checkpoint *ck);
 
-// SHA-256 of what the numbers depend on: of the files' content, or of config and seed. Computed at the
-// first call (reads everything once, about 2 GB/s), kept after.
+// SHA-256 of everything that decides the numbers: the files' content, or config and seed. The first call reads everything
+// once (about 2 GB/s) and keeps the hash.
 enum status checkpoint_content_hash(struct checkpoint *ck, char hex[65], struct error *err);
 
-// How far a long call is, 0..1, reported in the thread that called it. False asks it to stop: it then fails
-// soon, with ERR_INTERRUPTED, and leaves nothing behind. NULL wherever one is taken: no progress is reported.
+// Receives the progress of a long call, 0..1, on the calling thread. Returning false stops the call: it soon fails with
+// ERR_INTERRUPTED and leaves no files. A NULL pointer is legal: no progress is reported.
 typedef bool engine_progress(void *user, double done);
 
 // Writes a checkpoint as one GGUF file, in the conventions of llama.cpp. type, of the matrices: "f32", "f16",
@@ -232,16 +232,15 @@ enum status checkpoint_quantize(const struct checkpoint *ck, const struct quanti
                                 const char *out, engine_progress *progress, void *user,
                                 struct error *err);
 
-// int4-awq of a checkpoint that has no int4 codes of its own, in any format: codes and scaled weights of its
-// layers in the user's cache, found by the hash of the model's content, of the text and of all parameters,
-// and made when they are not there. Making them takes seconds for millions of weights and minutes for
-// billions.
+// int4-awq of a checkpoint in any format without int4 codes of its own. Codes and scaled weights of its layers are in the
+// user's cache, keyed by the hash of the model's content, of the text and of all parameters. They are computed when
+// missing, which takes seconds for millions of weights and minutes for billions.
 struct calibration {
     char path[1024];
     char text[65];    // SHA-256 of the calibration text
-    double time_ns;   // what calibrating took, when it was made
-    double needed_ns; // now: hashing, finding or making it
-    bool kept;        // it was there
+    double time_ns;   // of the calibration, when it was computed
+    double needed_ns; // of this call: hashing, finding or calibrating
+    bool kept;        // it was in the cache
 };
 // *out: the quantized checkpoint, which reads from ck too: ck outlives it. Errors: ERR_FORMAT where a weight is NaN
 // or infinite; ERR_IO, ERR_NOMEM, and those of text and tokenizer; ERR_USAGE where the cache has no place.
@@ -281,8 +280,8 @@ void tokenizer_text(const struct tokenizer *tok, const int32_t *ids, size_t coun
 
 // ---- schemes -------------------------------------------------------------------------------------------
 
-// How weights are stored and inputs of products rounded. A row of a table: schemes.c. What runs is
-// what scheme_resolve makes of a row.
+// How weights are stored and inputs of products rounded: a row of the table in schemes.c. scheme_resolve derives from a
+// row what runs on a target.
 struct scheme {
     const char *name;            // "f32", "bf16", "int4-awq"
     enum dtype weights;          // packed linear weights
@@ -297,17 +296,16 @@ const struct scheme *scheme_find(const char *name); // NULL: unknown
 const struct scheme *scheme_table(size_t *count);   // the implemented ones
 // Planned schemes are known by name (docs/SCHEMES.md), so that a suite records them as unsupported.
 bool scheme_is_planned(const char *name);
-// The row with this type of head, as kernels of the target run it: int4 is multiplied by int8 inputs where
-// the target has an integer dot product (w4a8), else by bf16 ones (w4a16). Idempotent.
+// The row with this type of head, as the target's kernels run it: int4 is multiplied by int8 inputs if the target has an
+// integer dot product (w4a8), else by bf16 inputs (w4a16). Idempotent.
 struct scheme scheme_resolve(const struct scheme *row, enum dtype head,
                              struct device_target target);
-// The same with the row's own head on a checkpoint: int4 in the groups of the codes it stores, where those are
-// packed as they are. What calibration would add to the arithmetic is not there yet. Group and refusal are the
-// checkpoint's, whatever the target. ERR_UNSUPPORTED where the scheme cannot run on it (q4_0 on anything but
-// such a file).
+// The same for a checkpoint, with the row's own head: int4 has the group size of the checkpoint's codes if those are
+// packed unchanged. The arithmetic does not yet include calibration's part. Group and refusal depend on the checkpoint
+// alone. ERR_UNSUPPORTED if the scheme cannot run on it (q4_0 needs a q4_0 file).
 enum status checkpoint_scheme(const struct checkpoint *ck, const struct scheme *row,
                               struct device_target target, struct scheme *out, struct error *err);
-// Type of an embedding table that is not the head: the head's, or bf16 where that is quantized.
+// The type of an embedding table that is not the head: the head's type, or bf16 if the head is quantized.
 enum dtype scheme_embedding(const struct scheme *scheme);
 
 // Types of heads and KV caches by the words of suites and flags: f32, f16, bf16, int8, int4, fp8.
@@ -408,7 +406,7 @@ struct device_clock_tie context_clock_tie(const struct context *ctx);
 // other threads of the pool. DEVICE_WAIT_UNKNOWN: not measured there. Callers take differences.
 uint64_t context_wait_ns(const struct context *ctx);
 
-// How the next id is drawn from logits. Filters act in this order: temperature, top_k, top_p.
+// How the next id is drawn from logits. Filters apply in this order: temperature, top_k, top_p.
 struct sampling {
     float temperature; // 0: greedy, and the rest is ignored
     int top_k;         // 0: off
@@ -431,25 +429,24 @@ struct span {
     bool sample;               // draw the next id from the last position's logits
 };
 
-// What a step hands back. Pointers are borrowed until the next step.
+// The result of a step. Pointers are borrowed until the next step.
 struct step_result {
-    // (spans) the id drawn for each span that asked for one. -1: its logits hold a NaN or no finite number to
-    // choose by, or the span asked for none. Equal logits: the lowest id.
+    // (spans) the id drawn for each span with `sample`. -1: the span has no `sample`, or its logits have a NaN or no
+    // finite value. Among equal logits the lowest id wins.
     const int32_t *ids;
-    // (rows, vocab) f32: the rows that spans asked for, in span order. NULL when none did.
+    // (rows, vocab) f32: the rows that spans request, in span order. NULL: none requested.
     const float *logits;
     int64_t nonfinite; // NaN and infinite logits among all rows made, for the host or for sampling
     // On the clock of context_clock_ns: the step's begin, its logits complete, its ids drawn and handed over.
     uint64_t begin_ns, logits_ns, end_ns;
 };
 
-// Runs all spans through the model. The device makes the logits, counts those that are not finite and draws the
-// ids; logits reach the host only where a span asks for them. phase is only passed to the observer.
-// Errors: ERR_USAGE for an id outside the vocabulary, a full sequence, a span longer than the chunk; nothing was
-// done then, and *result is zero. Cost: docs/METRICS.md, "Bytes and
-// operations". Allocates nothing.
-// A sequence's numbers do not depend, to the last bit, on the other sequences of the step or on how its tokens
-// are cut into steps.
+// Runs all spans through the model. The device computes the logits, counts those that are not finite and draws the ids.
+// Logits are copied to the host only for spans that request them. phase is only passed to the observer.
+// Errors: ERR_USAGE for an id outside the vocabulary, a full sequence, a span longer than the chunk; nothing is done then,
+// and *result is zero. Cost: docs/METRICS.md, "Bytes and operations". Allocates nothing.
+// A sequence's numbers are the same bits whatever the other sequences of the step, and however its tokens are cut into
+// steps.
 enum status context_step(struct context *ctx, const struct span *spans, int span_count,
                          enum phase phase, struct step_result *result, struct error *err);
 

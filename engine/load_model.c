@@ -70,9 +70,10 @@ static enum status scheme_of(const struct checkpoint *ck, const struct scheme *a
     struct scheme row = *asked;
     struct stored_products count = count_stored(ck, row.weights);
     if (str_equal(row.name, "q4_0") && !(is_gguf(ck) && count.stored) && !ck->synthetic)
-        return FAIL(err, ERR_UNSUPPORTED,
-                    "%s is no GGUF file in q4_0, and this scheme runs the codes of one as they are",
-                    ck->config.name);
+        return FAIL(
+            err, ERR_UNSUPPORTED,
+            "%s is not a GGUF file in q4_0, and this scheme runs the codes of one as they are",
+            ck->config.name);
     if (str_equal(row.name, "int4-awq") && is_gguf(ck))
         count = (struct stored_products){0}; // it is calibrated
     if (count.stored && row.weights == DT_I4)

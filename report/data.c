@@ -62,7 +62,7 @@ static bool namesakes(const struct series *a, const struct series *b)
            str_equal(a->device, b->device);
 }
 
-// Appends to a label what tells a series from `other`: " threads=2 kv=f16".
+// Appends to a label the parameters that distinguish a series from `other`: " threads=2 kv=f16".
 static void append_differences(struct str *label, const struct series *s,
                                const struct series *other)
 {

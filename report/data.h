@@ -55,7 +55,7 @@ const struct verdict_row *report_data_verdict(const struct report_data *data,
 // Whether a sweep of the run's suite collects this: "quality". Read from the resolved text stored with it.
 bool report_data_asks_for(const struct report_data *data, const char *what);
 
-// How a cell's quality was measured, or NULL: it was not asked for.
+// The evaluation of a cell's quality; NULL: none was requested.
 const struct quality_row *report_data_quality(const struct report_data *data,
                                               const struct cell_row *cell);
 

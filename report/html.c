@@ -1,4 +1,4 @@
-// html.c - escaping, and values as a person reads them.
+// html.c - escapes text and formats values.
 
 #include "report/html.h"
 

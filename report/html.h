@@ -1,4 +1,4 @@
-// html.h - text into HTML that cannot break out of its place, and the few elements the page repeats.
+// html.h - appends text as HTML, escaped, and the few elements that the page repeats.
 #ifndef REPORT_HTML_H
 #define REPORT_HTML_H
 
@@ -18,7 +18,7 @@ void html_value(struct str *out, double value, const char *unit);
 // The median and, smaller, its interval in the same unit: "41.2 ms 40.9 to 41.6". NULL: not measured.
 void html_figure(struct str *out, const struct stat_summary *figure, const char *unit);
 
-// A word that says how a cell ended, coloured by what kind of ending it is.
+// The status of a cell, coloured by its kind.
 void html_status(struct str *out, const char *status);
 
 #endif

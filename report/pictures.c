@@ -266,7 +266,7 @@ static enum status draw_one(const struct gnuplot *gnuplot, const char *dir, stru
     char *script = home_find(str_text(&relative));
     str_fini(&relative);
     if (script == NULL)
-        return FAIL(err, ERR_IO, "report/gnuplot/%s: not found beside the program", p->script);
+        return FAIL(err, ERR_IO, "report/gnuplot/%s is not among the program's files", p->script);
     enum status status = gnuplot_run(gnuplot, dir, script, p->args, err);
     if (status == OK)
         status = picture_svg_check(dir, p->name, err);

@@ -1,4 +1,4 @@
-// pictures.h - which pictures a run has, their data files, and what gnuplot made of them.
+// pictures.h - the pictures of a run, their data files, and gnuplot's results.
 //
 // To add a picture: a script in report/gnuplot/, a function here that writes its data file and names
 // its arguments, a row in picture_plan (README.md).
@@ -11,15 +11,15 @@
 
 enum {
     PICTURES_MAX = 48,
-    PICTURE_SERIES_MAX = 8, // as many colours as can be told apart
+    PICTURE_SERIES_MAX = 8, // the number of distinguishable colours
 };
 
 struct picture {
     char name[40];        // file name without its ending: "decode-over-batch-2"
     const char *script;   // "lines.gp"
-    const char *title;    // what is drawn, for a person; plain text, may hold a model's name
-    const char *alt;      // the same in words, for screen readers
-    const char *args[12]; // of the script, ended by NULL; no person's text
+    const char *title;    // plain text, may contain a model's name
+    const char *alt;      // a description for screen readers
+    const char *args[12]; // of the script, ended by NULL; never names from the store
     char *svg;            // owned: the picture, or NULL when it was not drawn
 };
 
@@ -46,7 +46,7 @@ struct picture *picture_add(struct pictures *pictures, const char *name, const c
 void picture_arg(struct pictures *pictures, struct picture *picture, const char *format, ...)
     PRINTF_LIKE(3, 4);
 
-// A person's text made fit for a data file: one line, no tabs or quotes, valid UTF-8, short.
+// Makes text from the store safe for a data file: one line, no tabs or quotes, valid UTF-8, short.
 void picture_label(struct str *out, const char *text);
 
 // Writes dir/name + ending.

@@ -94,7 +94,7 @@ static void words_of(struct str *out, const struct quality_row *q)
     str_append(out, "</td></tr>");
 }
 
-// What tells this evaluation from the others of its model and scheme: "kv f16, head bf16, half-512".
+// The settings that distinguish this evaluation from others of its model and scheme: "kv f16, head bf16, half-512".
 static void settings_of(struct str *out, const struct quality_row *q)
 {
     json_t *params = json_loads(q->params, 0, NULL);
@@ -133,7 +133,7 @@ static void quality_row_html(struct str *out, const struct report_data *data,
     words_of(out, q);
 }
 
-// Why there is no evaluation: it was not asked for, or the run did not come so far.
+// The reason for a missing evaluation: it was not requested, or the run has not reached it.
 static void no_quality(struct str *out, const struct report_data *data)
 {
     str_append(out, "<p class=none>");

@@ -1,8 +1,7 @@
 // report.c - makes all files of a report in a folder next to their destination, then moves them there.
 //
-// A page is worth having without its pictures, so gnuplot's failures become a note; where only pictures were
-// asked for they are an error. Everything else (no run, no space, no permission) is an error that keeps the
-// report's folder as it was.
+// A page is useful without its pictures, so gnuplot's failures become a note; if only pictures were requested they are an
+// error. Any other failure (no run, no space, no permission) is an error that leaves the report's folder unchanged.
 
 #include "report/report.h"
 
@@ -153,7 +152,7 @@ static enum status load_css(char **css, struct error *err)
     size_t size = 0;
     char *path = home_find("report/page.css");
     if (path == NULL)
-        return FAIL(err, ERR_IO, "report/page.css: not found beside the program");
+        return FAIL(err, ERR_IO, "report/page.css is not among the program's files");
     enum status status = file_read(path, CSS_MAX, css, &size, err);
     free(path);
     return status;

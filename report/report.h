@@ -1,4 +1,4 @@
-// report.h - one run of the store as a page a person reads, pictures, and a table for other programs.
+// report.h - writes one run of the store as a page, pictures, and a table for other programs.
 //
 // It reads only the store. Nothing is half-written: files are made in a folder next to their destination
 // and renamed when all of them are complete.
@@ -24,10 +24,10 @@ struct report_options {
 // "html,png" as formats. ERR_USAGE names the unknown one.
 enum status report_formats(const char *text, unsigned *formats, struct error *err);
 
-// Writes the report of one run (query.h tells how runs are named; NULL is the last). *index is the
-// path of the page, or of the folder when no page was asked for; the caller frees it. `note` says in
-// one line what is missing and why, and is empty when nothing is: when gnuplot is missing, fails, hangs or
-// writes half a file, the page has no pictures. ERR_IO where no page was asked for.
+// Writes the report of one run (query.h defines the names of runs; NULL is the last). *index is the path of the page, or
+// of the folder when no page was requested; the caller frees it. When gnuplot is missing, fails, hangs or writes half a
+// file, the page has no pictures, and `note` has the reason in one line; it is empty otherwise. Without a page that is
+// ERR_IO.
 enum status report_write(struct store *store, const char *run, const struct report_options *options,
                          char **index, struct str *note, struct error *err);
 

@@ -147,7 +147,7 @@ static void name_flat(struct str *out, const struct ceiling_row *c, double x, do
     str_append(out, "\n");
 }
 
-// Each ceiling from where it begins to bind to where another takes over. Returns how many.
+// Writes each ceiling over the range in which it is the limit. Returns the number written.
 static size_t write_ceilings(const struct roof *roof, const struct frame *f, struct str *out,
                              struct str *slanted, struct str *flat)
 {
@@ -212,7 +212,7 @@ static size_t write_points(const struct report_data *data, const struct series *
 }
 
 // Names the ends of a lone series: the slowest and the fastest point of each phase. With more series
-// the names would lie upon each other; the colours and the bound map tell then.
+// the names would overlap; the colours and the bound map show them then.
 static void write_names(const struct report_data *data, const struct series_group *group,
                         struct str *out)
 {

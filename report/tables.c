@@ -1,6 +1,6 @@
 // tables.c - the tables of the page: bounds, cells, failures, ceilings, memory.
 //
-// Every number of a picture is in one of them, so that the page says the same without pictures.
+// Each number of a picture is in one of them, so the page has the same content without pictures.
 
 #include <math.h>
 #include <stdio.h>

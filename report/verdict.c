@@ -227,7 +227,7 @@ static void outcome(struct str *out, const struct report_data *data)
     str_append(out, "</p>");
 }
 
-// "AMD EPYC, 2 cores, 24 GiB, kvm": what the machine record tells, in a person's words.
+// "AMD EPYC, 2 cores, 24 GiB, virtual machine (kvm)", from the machine record.
 static void machine_words(struct str *out, const struct report_data *data)
 {
     const char *processor = report_json_text(data->hardware, "processor.model");

@@ -1,4 +1,4 @@
-// metric.c - the rows of the metrics, and how their values are written for a person.
+// metric.c - the rows of the metrics, and the format of their values.
 
 #include "results/metric.h"
 

@@ -1,4 +1,4 @@
-// metric.h - the names of the metrics: what a row of the tables metric and noise may be called.
+// metric.h - the names of the metrics, in the tables metric and noise.
 //
 // One row a metric, read by `show`, `export` and the report alike; docs/METRICS.md says how each is
 // defined and measured. To add a metric: store it under its name, add its row in metric.c.
@@ -110,7 +110,7 @@ enum status metric_summarize(const double *x, size_t n, const char *unit, struct
 double metric_median(const double *x, size_t n, const char *unit,
                      struct error *err); // NaN on error
 
-// A value as a person reads it: "12.3 ms", "1.50 GiB", "45.1 GB/s", "87 %"; NaN: "not measured".
+// Formats a value for display: "12.3 ms", "1.50 GiB", "45.1 GB/s", "87 %"; NaN: "not measured".
 // `unit` is one of ns, bytes, 1, ppl (perplexity: two decimals, no unit behind it), nat and rates
 // ("token/s"). Returns `out`.
 char *metric_format(double value, const char *unit, char *out, size_t out_bytes);

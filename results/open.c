@@ -67,8 +67,8 @@ enum status db_int(sqlite3 *db, const char *path, const char *sql, int64_t *out,
     return status;
 }
 
-// The folder of a store is the user's own: names of models and machines are nobody else's business. One
-// that exists keeps its mode.
+// The folder of a store is private to the user, because it has names of models and machines. An existing one keeps its
+// mode.
 static enum status make_parent(const char *path, struct error *err)
 {
     const char *slash = strrchr(path, '/');

@@ -133,11 +133,11 @@ enum status query_noise(struct store *store, struct arena *arena, int64_t run,
 // The status of the evaluation that a cell shares with others. Its figures are among the cell's summaries.
 struct quality_row {
     int64_t cell, id;            // of the evaluation: equal where it is shared
-    const char *status, *reason; // never NULL; the reason of ok tells what is missing
+    const char *status, *reason; // never NULL; for ok the reason names what is missing
     const char *params;     // JSON: model, scheme, head, kv, text, convention, windows; never NULL
     const char *arithmetic; // or NULL
     const char *build;      // JSON of the build that measured it, or NULL: not recorded
-    int64_t run;            // that measured it: an earlier one where it was taken over
+    int64_t run;            // the run that measured it; an earlier one if it was reused
 };
 // Sorted by cell; only cells that have one.
 enum status query_quality(struct store *store, struct arena *arena, int64_t run,

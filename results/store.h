@@ -7,8 +7,8 @@
 // run loses the trial in flight and nothing earlier. Not measured is NULL, never zero.
 //
 // Readers use the queries of query.h. Times are ns, sizes bytes, rates per second. The names of metrics,
-// their units and what they mean are the rows of metric.h; a name without a row there is stored and
-// shown all the same, only without a title.
+// their units and meanings are the rows of metric.h; a name without a row there is stored and shown too, without a
+// title.
 #ifndef RESULTS_STORE_H
 #define RESULTS_STORE_H
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# build_info.sh - writes build_info.h, the facts about a build that the store keeps beside its figures.
+# build_info.sh - writes build_info.h, the facts about a build that the store keeps with its figures.
 #
 # build_info.sh FILE; the file is touched only when its text changes. Environment: CC, PKG_CONFIG, PKGS,
 # OPT, SAN, FLAGS, as the Makefile sets them.

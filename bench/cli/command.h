@@ -1,8 +1,7 @@
-// command.h - what a command of `bench` is: one file, one row in the table of commands.c.
+// command.h - a command of `bench`: one file, one row in the table of commands.c.
 //
-// Flags are rows as well: main parses them, checks types, prints --help and "did you mean" from the
-// same rows, and hands each command its parsed values. A command returns its exit code and never
-// calls exit.
+// Flags are rows too. main parses them, checks types, and prints --help and "did you mean" from the same rows; it passes
+// each command its parsed values. A command returns its exit code and never calls exit.
 #ifndef BENCH_CLI_COMMAND_H
 #define BENCH_CLI_COMMAND_H
 
@@ -54,11 +53,11 @@ extern const struct command *const cli_commands[];
 enum exit_code cli_exit_code(const struct error *err);
 
 struct suite;
-// bench.conf alone, with the table's defaults for what it does not set. The caller calls suite_fini. path: of
-// the file, owned by the suite's arena; NULL where there is none.
+// Reads bench.conf alone, with the table's defaults for missing keys. The caller calls suite_fini. path: of the file,
+// owned by the suite's arena; NULL: there is no file.
 enum status command_config(struct suite *out, const char **path, struct error *err);
 
-// What a report has, as report_formats says it: --format, else bench.conf's, else the option table's.
+// The formats of a report (report_formats): from --format, else bench.conf, else the option table.
 enum status command_report_formats(const struct arguments *args, unsigned *formats,
                                    struct error *err);
 

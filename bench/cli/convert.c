@@ -41,7 +41,7 @@ static enum exit_code convert_run(const struct arguments *args, struct error *er
     struct checkpoint *ck = NULL;
     struct conversion report;
     struct progress progress;
-    bool told = false; // by a signal to stop, be it too late
+    bool told = false; // a signal asked to stop, perhaps too late
     if (!out) {
         FAIL(err, ERR_USAGE, "-o FILE: where to write is missing");
         return EXIT_ERROR;

@@ -1,4 +1,4 @@
-// device_flag.h - --device of a command: its row, and the device that it and the flags next to it ask for.
+// device_flag.h - the --device flag of a command: its row, and opening the device with the flags next to it.
 #ifndef BENCH_CLI_DEVICE_FLAG_H
 #define BENCH_CLI_DEVICE_FLAG_H
 
@@ -11,17 +11,17 @@
         "device", 'd', FLAG_STRING, "NAME", DEVICE_DEFAULT, "where it runs: cpu, cuda:N or metal"  \
     }
 
-// What --device names. Errors: ERR_USAGE for an unknown word, with the nearest known one; ERR_UNSUPPORTED, with
-// the reason, for a device that is not available here.
+// Finds the device that --device names. Errors: ERR_USAGE for an unknown word, with the nearest known one;
+// ERR_UNSUPPORTED, with the reason, for a device that is not available here.
 enum status cli_device_find(const struct arguments *args, struct device_info *out,
                             struct error *err);
 
-// The same, opened with pinned threads. threads: as pool_create. isa: the value of --isa, the words of tiers
-// that may be used, NULL: all. Errors: as above, ERR_USAGE for unknown tiers, and device_open's.
+// Opens it with pinned threads. threads: as pool_create. isa: the value of --isa, the words of permitted tiers; NULL: all.
+// Errors: as above, ERR_USAGE for unknown tiers, and device_open's.
 enum status cli_device_open(const struct arguments *args, int64_t threads, const char *isa,
                             struct device **out, struct error *err);
 
-// The threads of a device, 0 where it has none, and whether they are pinned.
+// The number of threads of a device (0: it has none), and whether they are pinned.
 int cli_device_threads(const struct device *device);
 bool cli_device_pinned(const struct device *device);
 

@@ -1,4 +1,4 @@
-// dry_run.c - a plan for a person, or as JSON: cells, memory, time, and why some are left out.
+// dry_run.c - prints a plan as text or JSON: cells, memory, time, and the reason for each cell left out.
 #include "bench/cli/dry_run.h"
 
 #include <jansson.h>
@@ -10,7 +10,7 @@
 #include "bench/cli/view.h"
 #include "engine/engine.h"
 
-// "1 h 02 min", "4 min 10 s", "12.3 s": what a person plans a coffee by.
+// "1 h 02 min", "4 min 10 s", "12.3 s".
 static const char *format_wait(double ns, char *out, size_t out_bytes)
 {
     double s = ns / 1e9;

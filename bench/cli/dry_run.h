@@ -1,4 +1,4 @@
-// dry_run.h - what `bench run --dry-run` prints of a plan.
+// dry_run.h - prints a plan for `bench run --dry-run`.
 #ifndef BENCH_CLI_DRY_RUN_H
 #define BENCH_CLI_DRY_RUN_H
 
@@ -7,7 +7,7 @@
 #include "base/status.h"
 #include "bench/suite/plan.h"
 
-// basis: where the times come from, "ceilings of run 3".
+// basis: the source of the times, "ceilings of run 3".
 void cli_dry_run_print(const struct plan *plan, const char *basis, FILE *out);
 enum status cli_dry_run_print_json(const struct plan *plan, const char *basis, FILE *out,
                                    struct error *err);

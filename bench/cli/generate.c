@@ -1,4 +1,4 @@
-// generate.c - `bench generate MODEL PROMPT`: text as it comes on standard output, its timings on standard error.
+// generate.c - `bench generate MODEL PROMPT`: streams text to standard output, and prints timings to standard error.
 //
 // For a look at what a model says and how fast; a measurement is `bench run`, which repeats and judges.
 #include <jansson.h>
@@ -297,7 +297,7 @@ const struct command command_generate = {
     .positional = "MODEL PROMPT",
     .min_positional = 2,
     .max_positional = 2,
-    .summary = "print what a model makes of a prompt, and how fast",
+    .summary = "generate text from a prompt, with timings",
     .details =
         "MODEL is a Hugging Face folder or a .gguf file. The model's bos token is put before "
         "the prompt where it has one.",

@@ -173,7 +173,7 @@ static void bench_row(void *user, const struct kernel_bench_result *r)
     fflush(stdout);
 }
 
-// What the threads have of the last cache before memory; 0 when the topology does not tell.
+// The threads' part of the last-level cache; 0 when the topology does not report it.
 static size_t cache_bytes(int threads)
 {
     struct memory_level levels[MEMORY_LEVELS_MAX];
@@ -265,7 +265,7 @@ static const struct flag check_flags[] = {
      .type = FLAG_STRING,
      .value = "SETS",
      .fallback = "all",
-     .help = "only variants that need nothing beyond these; a tier stands for all it builds on"},
+     .help = "only variants that need nothing beyond these; a tier includes those it builds on"},
     {.name = "seed", .type = FLAG_INT, .value = "N", .help = "draw the same cases again"},
     {.name = "cases",
      .type = FLAG_INT,
@@ -282,7 +282,7 @@ static const struct flag bench_flags[] = {
      .type = FLAG_STRING,
      .value = "SETS",
      .fallback = "all",
-     .help = "only variants that need nothing beyond these; a tier stands for all it builds on"},
+     .help = "only variants that need nothing beyond these; a tier includes those it builds on"},
     {.name = "threads",
      .type = FLAG_INT,
      .value = "N",

@@ -156,7 +156,7 @@ static enum exit_code logits_run(const struct arguments *args, struct error *err
 }
 
 static const struct flag flags[] = {
-    {"ids", 0, FLAG_STRING, "1,2,3", NULL, "the prompt as ids, taken as they are"},
+    {"ids", 0, FLAG_STRING, "1,2,3", NULL, "the prompt as ids"},
     {"prompt", 0, FLAG_STRING, "TEXT", NULL,
      "the prompt as text; the model's bos is put before it"},
     {"scheme", 's', FLAG_STRING, "NAME", "f32", "how weights are stored and multiplied"},

@@ -30,7 +30,7 @@ static enum exit_code run_command(int argc, char **argv, const char **name, bool
     return err->code != OK && code == EXIT_FINE ? EXIT_ERROR : code;
 }
 
-// What the system says to a write now: nobody kept the errno of the write that failed.
+// Writes again to get an errno: that of the failed write was not kept.
 static int output_refusal(void)
 {
     return write(STDOUT_FILENO, "\n", 1) < 0 ? errno : EIO;

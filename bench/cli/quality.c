@@ -251,7 +251,7 @@ const struct command command_quality = {
         "  llama-512  llama-perplexity's: windows of 512, the last 255 scored, bos as its "
         "tokenizer has it\n"
         "  full-2048  windows of 2048 that do not overlap, every token but the first scored\n"
-        "Figures of different conventions cannot be compared. The same model in f32 runs beside "
+        "Figures of different conventions cannot be compared. The same model in f32 runs next to "
         "it\n"
         "where both fit into memory.",
     .flags = flags,

@@ -50,7 +50,7 @@ static enum status report(const struct arguments *args, const struct checkpoint 
     return OK;
 }
 
-// *told: by a signal to stop, be it too late.
+// *told: a signal asked to stop, perhaps too late.
 static enum status quantize(const struct arguments *args, const struct checkpoint *ck,
                             struct device *device, bool *told, struct error *err)
 {
@@ -120,7 +120,7 @@ const struct command command_quantize = {
     .summary = "write a quantized copy of a model that other programs read",
     .details =
         "MODEL is a Hugging Face folder. int4 is written as AutoAWQ's gemm layout, int8 and fp8 as "
-        "compressed-tensors. Embedding and head stay as they are. int4-awq runs the model on the "
+        "compressed-tensors. Embedding and head are not quantized. int4-awq runs the model on the "
         "calibration text first.",
     .flags = flags,
     .run = quantize_run,

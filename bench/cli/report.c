@@ -74,9 +74,9 @@ const struct command command_report = {
     .max_positional = 1,
     .summary = "write a run as one page with pictures",
     .details =
-        "RUN is a run's number, \"last\" (the default) or the name of a suite, whose newest run\n"
-        "is meant. The last line printed is the path of the page. Without gnuplot the page is\n"
-        "made all the same, with tables and a note.",
+        "RUN is a run's number, \"last\" (the default) or a suite's name for its newest run.\n"
+        "The last line printed is the path of the page. Without gnuplot the page has tables\n"
+        "and a note instead of pictures.",
     .flags = flags,
     .run = run_report,
 };

@@ -207,7 +207,7 @@ static const struct flag flags[] = {
     {"dry-run", 'n', FLAG_BOOL, NULL, NULL, "print the plan: cells, memory, time, what is skipped"},
     {"resume", 0, FLAG_BOOL, NULL, NULL, "run the trials that the suite's last run lacks"},
     {"take-over", 0, FLAG_BOOL, NULL, NULL,
-     "with --resume: I know that the run's owner has ended, though this machine cannot tell"},
+     "with --resume: the run's owner has ended, even if this machine cannot verify it"},
     {"quiet", 'q', FLAG_BOOL, NULL, NULL, "print nothing but errors"},
     {"json", 0, FLAG_BOOL, NULL, NULL, "the plan of --dry-run as JSON"},
     {0},

@@ -1,4 +1,4 @@
-// support.h - what in a checkpoint this program has and what not, for a person and as data.
+// support.h - which parts of a checkpoint this program supports, as text and as data.
 #ifndef BENCH_CLI_SUPPORT_H
 #define BENCH_CLI_SUPPORT_H
 
@@ -10,10 +10,10 @@ enum { SUPPORT_MAX = 16 };
 
 struct support {
     struct checkpoint_item items[SUPPORT_MAX];
-    size_t count; // 0: a shape, or nothing is there
+    size_t count; // 0: a shape, or no such file
 };
 
-// name as `model info` takes it.
+// name: the MODEL word of `model info`.
 void cli_support_find(const char *name, struct support *out);
 void cli_support_print(const struct support *support);
 json_t *

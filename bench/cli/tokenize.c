@@ -180,8 +180,8 @@ static double processor_ns(void)
     return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
 }
 
-// The first time is reported apart: it fills the cache of words. Processor time tells what the tokenizer
-// takes, where others keep the machine busy.
+// The first pass is reported separately: it fills the cache of words. Processor time shows the tokenizer's own cost on a
+// busy machine.
 static enum status print_time(const struct request *r, const char *text, size_t bytes,
                               struct error *err)
 {

@@ -1,4 +1,4 @@
-// worker.c - `bench worker`: what the runner starts; nobody types it.
+// worker.c - `bench worker`: started by the runner, never typed by hand.
 #include "bench/cli/command.h"
 
 #include "bench/worker/worker.h"

@@ -1,4 +1,4 @@
-// builtin.h - what measuring speed and measuring quality share of the program's own engine.
+// builtin.h - parts of the built-in engine that measuring speed and measuring quality share.
 #ifndef BENCH_ENGINES_BUILTIN_H
 #define BENCH_ENGINES_BUILTIN_H
 

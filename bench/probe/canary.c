@@ -1,4 +1,4 @@
-// canary.c - short probes that tell whether the machine gave the same before, between and after.
+// canary.c - short probes that show whether the machine's speed was the same before, between and after.
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

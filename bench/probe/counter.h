@@ -1,4 +1,4 @@
-// counter.h - what counters.c needs of a source of events: PAPI, or the kernel's perf events.
+// counter.h - the interface of a source of events for counters.c: PAPI, or the kernel's perf events.
 #ifndef BENCH_PROBE_COUNTER_H
 #define BENCH_PROBE_COUNTER_H
 
@@ -15,12 +15,12 @@ enum counter_quantity {
     COUNT_TASK_CLOCK, // ns on a processor
 };
 
-// A quantity worth counting, and what each source calls it.
+// A quantity to count, and its name in each source.
 struct counter_event {
     const char *name;
     bool hardware;
     enum counter_quantity quantity; // what counters_perf_linux.c translates
-    const char *papi;               // NULL: PAPI is not asked
+    const char *papi;               // NULL: not counted by PAPI
 };
 
 enum { COUNTER_REASON_BYTES = 160 };
@@ -28,8 +28,7 @@ enum { COUNTER_REASON_BYTES = 160 };
 // Events counted together over a list of threads.
 struct counter_source {
     const char *name;
-    // NULL with the reason in words when an event or a thread cannot be counted. thread_ids: the
-    // system's, thread_count of them.
+    // NULL, with the reason, when an event or a thread cannot be counted. thread_ids: (thread_count) the system's.
     void *(*open)(const struct counter_event *const *events, size_t count, const int *thread_ids,
                   size_t thread_count, char reason[COUNTER_REASON_BYTES]);
     void (*start)(void *set);

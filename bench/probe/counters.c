@@ -39,8 +39,8 @@ enum { EVENT_COUNT = sizeof EVENTS / sizeof *EVENTS };
 _Static_assert((int)EVENT_COUNT <= (int)COUNTERS_MAX, "every event fits");
 
 // ---- known loads ----------------------------------------------------------------------------------------
-// Each runs its load inside start and stop and says whether the count fits. On refusal `reason` tells
-// what was counted and what was expected.
+// Each runs its load between start and stop and returns whether the count fits. If not, `reason` has the counted and the
+// expected value.
 
 struct trial {
     const struct counter_source *source;
@@ -77,8 +77,8 @@ static int64_t count_loop(const struct trial *trial, int64_t rounds)
     return end_trial(trial);
 }
 
-// Whatever the compiler makes of the loop, a round is a whole number of instructions, and the difference
-// of two lengths is free of what surrounds it.
+// However the compiler translates the loop, a round is a whole number of instructions. The difference of two lengths
+// cancels the instructions around the loop.
 static bool try_instructions(const struct trial *trial, char reason[COUNTER_REASON_BYTES])
 {
     enum { ROUNDS = 1000000 };

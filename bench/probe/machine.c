@@ -23,8 +23,8 @@ static json_t *isa_list(unsigned isa)
     return list;
 }
 
-// The kernel keeps a little memory for itself, and how much changes with its version: whole GiB keep the
-// record the same. The environment has the exact figure.
+// The kernel reserves a little memory, and the amount changes with its version. Whole GiB keep the record stable. The
+// environment has the exact figure.
 static json_t *memory_gib(int64_t bytes)
 {
     return bytes == OS_UNKNOWN ? json_null() : json_integer((bytes + (1 << 29)) >> 30);

@@ -1,4 +1,4 @@
-// probe.h - the machine: its record, what disturbs it, and its counters.
+// probe.h - the machine: its record, its noise, its counters.
 #ifndef BENCH_PROBE_PROBE_H
 #define BENCH_PROBE_PROBE_H
 
@@ -19,30 +19,30 @@ struct machine {
     json_t *hardware;     // topology, processor, memory in GiB, virtualization
     json_t *environment;  // kernel, microcode, governor, libraries: may change from night to night
     json_t *build;        // compiler, flags, commit, features
-    json_t *now;          // clock rate, free memory: of this moment, for people, not for the store
+    json_t *now;          // clock rate, free memory: current values, printed but not stored
     char fingerprint[65]; // machine_fingerprint of `hardware`
 };
 enum status machine_probe(struct machine *out, struct error *err);
 void machine_fini(struct machine *machine);
 
-// SHA-256 of the part of a machine's `hardware` that stays while the machine does (identity.c). Takes any
-// stored record, so that runs of an older build, whose fingerprints hashed all of it, are still known.
+// SHA-256 of the part of a machine's `hardware` that never changes (identity.c). Accepts any stored record, so runs of
+// older builds, whose fingerprints hashed all of it, are still recognized.
 enum status machine_fingerprint(const json_t *hardware, char out[65], struct error *err);
-// The host processor as a device: what is known of it, which the caller json_decref's (NULL when memory is
-// exhausted), and the SHA-256 of what identifies it.
+// The host processor as a device: its record, which the caller json_decref's (NULL when memory is exhausted), and the
+// SHA-256 of its identifying fields.
 json_t *machine_processor(const struct machine *machine);
 enum status machine_processor_fingerprint(const struct machine *machine, char out[65],
                                           struct error *err);
 
-// The most memory a process may take now: what is available, less some head-room, so that an allocation
-// fails before the machine swaps or kills. OS_UNKNOWN where the system does not report it.
+// The most memory a process may take now: the available memory less some head-room, so that an allocation fails before
+// the machine swaps or kills. OS_UNKNOWN where the system does not report it.
 int64_t machine_room_bytes(void);
-// Makes an allocation beyond that, or beyond `wanted_bytes` where those are fewer and not 0, fail in this
-// process. Returns the limit; OS_UNKNOWN where the system has none.
+// Limits this process to that, or to `wanted_bytes` if it is smaller and not 0: allocations beyond it fail. Returns the
+// limit; OS_UNKNOWN where the system has none.
 int64_t machine_limit_memory(int64_t wanted_bytes);
 
-// Memory levels, nearest first: "L1" (data), "L2", "L3", "DRAM". Where instances of a level differ (core
-// kinds), the one with the least for each core represents all.
+// Memory levels, nearest first: "L1" (data), "L2", "L3", "DRAM". If instances of a level differ (core kinds), the one
+// with the least per core represents all.
 struct memory_level {
     char name[8];
     size_t size_bytes; // of one instance; DRAM: all memory
@@ -51,25 +51,25 @@ struct memory_level {
     int instances;     // in the machine; DRAM: 1
 };
 enum { MEMORY_LEVELS_MAX = 6 };
-// How many levels were written; 0 when the topology cannot be read.
+// Returns the number of levels written; 0 when the topology cannot be read.
 int machine_memory_levels(struct memory_level out[MEMORY_LEVELS_MAX]);
 
-// Bytes of a level that `threads` threads have together, filling cores in order.
+// Bytes of a level that `threads` threads share in total when they fill cores in order.
 size_t topology_level_capacity(const struct memory_level *level, int threads);
 // Index of the level that holds a working set of this size for `threads` threads.
 int topology_level_of(const struct memory_level *levels, int count, int threads,
                       double working_set_bytes);
 
 // ---- noise ------------------------------------------------------------------------------------------------
-// Around one repetition: what the system took away, and canaries of compute and bandwidth.
+// Noise around one repetition: time that the system took away, and canaries of compute and bandwidth.
 struct noise {
     struct os_noise os;       // differences over the repetition
     int64_t window_ns;        // between the two readings of os
     double compute_canary_ns; // fixed work, before and after: the mean
     // Medians of all looks of the repetition (state.h), NaN where there was none.
     struct machine_state state;
-    // bytes/s of the level that holds the working set, NaN where none ran: medians of the canaries in
-    // front of the prefill, between the steps of the decode, behind it; then the extremes of all.
+    // bytes/s of the level that holds the working set; NaN: no canary ran. Medians of the canaries before the prefill,
+    // between decode steps, and after; then the extremes of all.
     double bandwidth_before, bandwidth_during, bandwidth_after;
     double bandwidth_min, bandwidth_max;
 };
@@ -79,22 +79,22 @@ enum status canary_create(struct device *device, size_t working_set_bytes, struc
                           struct error *err);
 void canary_destroy(struct canary *canary);
 const char *canary_level(const struct canary *canary);   // "L3": what canary_bandwidth reads
-size_t canary_memory_bytes(const struct canary *canary); // resident: to be taken from a cell's peak
-double canary_bandwidth(struct canary *canary);  // bytes/s read: median of a few looks, about 2 ms
-double canary_compute_ns(struct canary *canary); // fixed work of about 200 us
+size_t canary_memory_bytes(const struct canary *canary); // resident: subtracted from a cell's peak
+double canary_bandwidth(struct canary *canary); // bytes/s read: median of a few samples, about 2 ms
+double canary_compute_ns(struct canary *canary);          // fixed work of about 200 us
 struct machine_state canary_state(struct canary *canary); // 1 to 3 ms
 
 // ---- counters ------------------------------------------------------------------------------------------------
-// PAPI where it works, else kernel perf events, else software events. A counter is
-// accepted only after it counted a known load right; the reasons of all rejections are kept.
+// PAPI where it works, else kernel perf events, else software events. A counter is accepted only after it has counted a
+// known load correctly. The reasons of all rejections are kept.
 struct counters;
 enum { COUNTERS_MAX = 8 }; // the most that counters_count returns
-// Counts the threads that the process has at this call: open after the pool is made. OK even when nothing
-// is usable. Cost: some 50 ms for the known loads.
+// Counts the threads that the process has at this call: create the pool first. OK even when nothing is usable. Cost:
+// about 50 ms for the known loads.
 enum status counters_open(struct counters **out, struct error *err);
 void counters_close(struct counters *c);
 const char *counters_source(const struct counters *c); // "papi", "perf", "perf-software", "none"
-const char *counters_reason(const struct counters *c); // why not the better sources, for a person
+const char *counters_reason(const struct counters *c); // why better sources were rejected
 size_t counters_count(const struct counters *c);
 const char *counters_name(const struct counters *c, size_t i); // "instructions", "page-faults", ...
 void counters_start(struct counters *c);

@@ -1,4 +1,4 @@
-// record.c - a JSON object under construction: what a machine does not tell is null, not left out.
+// record.c - a JSON object under construction: a value that a machine does not report is null, not missing.
 #include <math.h>
 #include <stdlib.h>
 

@@ -1,8 +1,7 @@
-// source.h - where the record of a machine is read from: the one we run on, or one that was captured.
+// source.h - the source of a machine's record: this machine, or a captured one.
 //
-// The probe reads everything through this header, so that tests can read machines that are not there: a
-// folder with copies of a few files of /proc and /sys, and a topology that hwloc exported as XML
-// (tests/machines/NAME). The answers of CPUID are fields of their own.
+// The probe reads everything through this header, so tests can read other machines: a folder with copies of a few files
+// of /proc and /sys, and a topology that hwloc exported as XML (tests/machines/NAME). Results of CPUID are fields.
 #ifndef BENCH_PROBE_SOURCE_H
 #define BENCH_PROBE_SOURCE_H
 
@@ -15,16 +14,16 @@
 #include "bench/probe/probe.h"
 
 struct machine_source {
-    const char *root;       // put before every path: "" for this machine
-    const char *hwloc_xml;  // topology file, or NULL: ask this machine
-    unsigned isa;           // as device_isa_host() says it
+    const char *root;       // prefix of all paths: "" for this machine
+    const char *hwloc_xml;  // topology file; NULL: this machine
+    unsigned isa;           // as from device_isa_host()
     const char *hypervisor; // CPUID's twelve letters ("KVMKVMKVM"), or NULL
 };
 
 enum status machine_probe_at(const struct machine_source *source, struct machine *out,
                              struct error *err);
 
-// The hypervisor's signature as CPUID gives it; NULL: none, or not an x86 processor.
+// The hypervisor's signature from CPUID; NULL: none, or not an x86 processor.
 // out: at least 13 bytes.
 const char *system_hypervisor(char out[13]);
 
@@ -34,12 +33,12 @@ const char *system_hypervisor(char out[13]);
 enum status topology_load(const char *hwloc_xml, hwloc_topology_t *out, struct error *err);
 json_t *topology_json(hwloc_topology_t topology);
 int topology_levels(hwloc_topology_t topology, struct memory_level out[MEMORY_LEVELS_MAX]);
-// "CPUModel", "CPUVendor", ...: what hwloc knows of the first package, or NULL. Borrowed.
+// hwloc's info of the first package by key ("CPUModel", "CPUVendor", ...), or NULL. Borrowed.
 const char *topology_cpu_info(hwloc_topology_t topology, const char *name);
 
 // ---- the system's files (system_linux.c, system_darwin.c) ---------------------------------------------
 
-// Each adds its fields to an object; null where the system does not tell.
+// Each adds its fields to an object; null where the system does not report a value.
 struct record;
 void system_processor(const struct machine_source *source, hwloc_topology_t topology,
                       struct record *processor);
@@ -50,7 +49,7 @@ int64_t system_memory_bytes(const struct machine_source *source); // OS_UNKNOWN 
 
 // ---- building records (record.c) -------------------------------------------------------------------
 
-// A JSON object under construction. A failed allocation is remembered and asked for once, at the end.
+// A JSON object under construction. A failed allocation is recorded, and checked once at the end.
 struct record {
     json_t *object;
     bool failed;

@@ -76,7 +76,7 @@ void system_environment(const struct machine_source *source, struct record *envi
     machine_record_int(environment, "max_frequency_hz",
                        sysctl_i64("hw.cpufrequency_max"));                 // Intel only
     record_sysctl(environment, "processor_flags", "machdep.cpu.features"); // Intel only
-    // The system chooses clocks and page sizes itself and tells no policy.
+    // The system chooses clocks and page sizes itself and reports no policy.
     machine_record_set(environment, "governor", json_null());
     machine_record_set(environment, "turbo", json_null());
     machine_record_set(environment, "microcode", json_null());

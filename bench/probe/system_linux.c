@@ -19,7 +19,7 @@ enum { TEXT_BYTES = 8192, PATH_BYTES = 512 };
 // ---- reading ------------------------------------------------------------------------------------------
 
 // The start of a file, without the white space around it; false when it is missing or empty. These
-// files tell no size, so they are read and not mapped.
+// files have no size, so they are read and not mapped.
 static bool read_text(const char *root, const char *path, char *out, size_t out_bytes)
 {
     char full[PATH_BYTES];
@@ -259,7 +259,7 @@ static void mitigations(const char *root, struct record *environment)
     }
 }
 
-// "on", "off" or NULL: two drivers tell it in two places, one of them the wrong way round.
+// "on", "off" or NULL: two drivers report it in two places, one of them inverted.
 static const char *turbo(const char *root)
 {
     int64_t value;

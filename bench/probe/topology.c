@@ -164,7 +164,7 @@ static bool cache_level(hwloc_topology_t topology, hwloc_obj_type_t type, struct
         if (!size || !units)
             continue;
         if (cores == 0)
-            cores = units; // systems that do not tell cores
+            cores = units; // systems that do not report cores
         if (least > 0 && (double)size / cores >= least)
             continue;
         least = (double)size / cores;

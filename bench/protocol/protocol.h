@@ -1,4 +1,4 @@
-// protocol.h - what runner and worker say to each other.
+// protocol.h - the messages between runner and worker.
 //
 // The runner gives the worker one JSON object, the job, on standard input. The worker answers with
 // events, one JSON object a line, on a separate descriptor. So output of a library on standard output or error
@@ -51,7 +51,7 @@ enum {
 
 enum job_task { JOB_CELLS, JOB_CEILINGS, JOB_QUALITY };
 
-// JOB_QUALITY: what is evaluated, besides the model, scheme and device of the job.
+// JOB_QUALITY: the evaluation's settings, in addition to the job's model, scheme and device.
 struct job_quality {
     enum dtype kv;
     const char *text, *text_hash; // the path, and what its bytes were when the run was planned
@@ -132,7 +132,7 @@ struct event {
     int sequences, tokens;
     enum status code;    // of an error
     const char *message; // of an error; of a quality event: what could not be measured, and why
-    struct ceilings *ceilings; // owned; without the levels, which the runner can ask for itself
+    struct ceilings *ceilings; // owned; without the levels, which the runner reads itself
 };
 
 // Errors: ERR_FORMAT with what is wrong in the line; ERR_NOMEM. *out is empty then.

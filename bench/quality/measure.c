@@ -288,7 +288,7 @@ enum status quality_baseline_load(const struct quality_baseline *in, struct mode
     if (in->free_bytes != OS_UNKNOWN && need > (double)in->free_bytes) {
         snprintf(
             why, why_bytes,
-            "the f32 model beside it needs %s more, %s are free, so nothing is compared with it",
+            "the f32 model next to it needs %s more, %s are free, so nothing is compared with it",
             format_bytes(need, needed, sizeof needed),
             format_bytes((double)in->free_bytes, had, sizeof had));
         return OK;
@@ -299,7 +299,7 @@ enum status quality_baseline_load(const struct quality_baseline *in, struct mode
         return OK;
     *out = NULL;
     if (failed.code == ERR_NOMEM) {
-        snprintf(why, why_bytes, "the f32 model beside it does not fit: %.200s", failed.message);
+        snprintf(why, why_bytes, "the f32 model next to it does not fit: %.200s", failed.message);
         return OK;
     }
     *err = failed;

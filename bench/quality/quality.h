@@ -48,7 +48,7 @@ enum { QUALITY_TEXT_MAX = 256 << 20 };
 struct quality_text {
     int32_t *ids; // owned
     size_t count;
-    size_t documents;          // 1 where the convention does not tell them apart
+    size_t documents;          // 1 when the convention does not separate them
     int32_t window_bos;        // replaces every window's first token; -1: nothing does
     char hash[HASH_HEX_BYTES]; // of the file's bytes
 };

@@ -40,8 +40,7 @@ static inline float exp_negative(float x)
     return p * f32_from_bits(exponent << 23);
 }
 
-// Blocks of so many logits go through loops of their own, which compilers turn into vector instructions; a
-// whole row in one loop they do not.
+// Logits per block. Compilers vectorize the loops over a block, but not one loop over a whole row.
 enum { BLOCK = 128 };
 
 static float row_max(const float *x, int n)

@@ -230,9 +230,9 @@ static void plan_task(struct bench *bench, bool quick, enum kernel_op op, enum d
     }
 }
 
-// Reads of sets between the levels, each twice as large as the one before: a cache gives way at a size that
-// nobody reports, and between its own cache and the last one a processor's rate falls by half and more. Not of
-// sets so large that reading through them takes longer than a sample may.
+// Plans reads of sets between the levels, each twice as large as the one before. No system reports the size at which a
+// cache stops holding a set, and between its own cache and the last one a processor's rate falls by half or more. Sets
+// that take longer than one sample to read are left out.
 static void plan_sets(struct bench *bench, const struct kernel *read, int threads)
 {
     int last = bench->levels - 2;

@@ -1,8 +1,8 @@
 // levels.c - the read bandwidth of a working set: from the measured curve of bandwidth over size.
 //
-// Each read ceiling is a point of that curve: so many bytes, read over and over by all threads of its device, came at so
-// many bytes a second. A working set is held against the curve, never against the size that a system
-// reports for a cache: virtual machines report caches that many share.
+// Each read ceiling is a point of that curve: the size of a set that all threads of a device read repeatedly, and the
+// rate. A working set is compared with the curve, never with a reported cache size: virtual machines report caches that
+// many guests share.
 //
 //   bytes/s |  *----*                    value of the set: on the line between its two neighbours,
 //           |        \                   in the logarithms of both axes. Its interval reaches from the

@@ -60,8 +60,8 @@ static struct product layer_product(const struct scheme *scheme)
     return (struct product){scheme->weights, scheme->activations, scheme->group};
 }
 
-// y = W x: `rows` outputs of `cols` inputs for `tokens` tokens. Scales and zeros of quantized weights count
-// as they are stored; the few bytes of the tokens' own scales do not.
+// y = W x: `rows` outputs of `cols` inputs for `tokens` tokens. Stored scales and zeros of quantized weights count; the
+// few bytes of the tokens' own scales do not.
 static void add_linear(struct work *work, const struct work_input *in, struct product p, int rows,
                        int cols, double tokens)
 {
@@ -286,8 +286,8 @@ static void end_pass(struct pass *pass, struct work op[OPC_COUNT])
     *pass = (struct pass){.in = in, .resident = pass->resident};
 }
 
-// One step: `tokens` new tokens of each sequence behind `earlier` positions, logits of the last of them
-// if asked for. resident: all weights count, touched or not.
+// One step: `tokens` new tokens of each sequence after `earlier` positions. logits: those of the last token are computed.
+// resident: all weights count, touched or not.
 static void add_step(const struct work_input *in, int tokens, int earlier, bool logits,
                      bool resident, struct work op[OPC_COUNT])
 {

@@ -228,7 +228,7 @@ uint64_t child_take_stopped_ns(struct child *child)
     return stopped;
 }
 
-// Stops the worker, then this process; returns when someone lets this process go on.
+// Stops the worker, then this process; returns when this process is continued.
 static void stop_together(struct child *child)
 {
     kill(-child->pid, SIGSTOP);
@@ -283,7 +283,7 @@ static bool wait_for(pid_t pid, uint64_t limit_ns, int *status)
         pid_t got = waitpid(pid, status, limit_ns == UINT64_MAX ? 0 : WNOHANG);
         if (got == pid)
             return true;
-        if (got < 0 && errno != EINTR) { // nobody to wait for: someone else reaped it
+        if (got < 0 && errno != EINTR) { // already reaped elsewhere
             *status = 0;
             return true;
         }
@@ -352,8 +352,8 @@ static void explain(struct child *child, int status, struct child_end *out)
     if (out->out_of_memory)
         note = "; the kernel says it was out of memory";
     else if (out->signal == SIGKILL)
-        note = told ? "; the kernel records no kill for lack of memory"
-                    : "; the kernel does not tell whether for lack of memory";
+        note = told ? "; the kernel counts no kill for lack of memory"
+                    : "; the kernel does not report whether memory ran out";
     snprintf(out->words, sizeof out->words, "killed by %s (%s)%s%s%s", signal_word(out->signal),
              strsignal(out->signal), note, before, printed);
 }

@@ -1,8 +1,7 @@
 // child.h - one worker process: starts it, reads its lines, ends it, and explains how it ended.
 //
-// The runner is one thread. It waits in child_next() for whichever comes first: a line, the end, the
-// deadline, or a signal to the runner itself. Signals are blocked and asked for, not handled
-// (base/interrupt.h).
+// The runner is one thread. It waits in child_next() for a line, the end, the deadline, or a signal to the runner itself.
+// Signals are blocked and polled, not handled (base/interrupt.h).
 #ifndef BENCH_RUN_CHILD_H
 #define BENCH_RUN_CHILD_H
 
@@ -21,29 +20,29 @@ enum status child_start(const char *const *argv, const char *job, struct child *
                         struct error *err);
 
 enum child_news {
-    CHILD_LINE,        // a whole line came
-    CHILD_QUIET,       // nothing for a tenth of a second: time to show that the program is alive
-    CHILD_CLOSED,      // it closed its end: no more lines
+    CHILD_LINE,        // a whole line was read
+    CHILD_QUIET,       // nothing for a tenth of a second: time to redraw the progress
+    CHILD_CLOSED,      // the worker closed its end: no more lines
     CHILD_TOO_LONG,    // a line beyond PROTOCOL_LINE_MAX
-    CHILD_TIMEOUT,     // the deadline passed, and nothing that it wrote before is unread
-    CHILD_INTERRUPTED, // the runner was told to stop
+    CHILD_TIMEOUT,     // the deadline passed, and all earlier output has been read
+    CHILD_INTERRUPTED, // the runner was asked to stop
 };
-// Waits for news until deadline_ns (child_clock_ns). *line is borrowed until the next call, without its
-// newline. A half line before the end is reported as a line, for the parser to refuse. A Ctrl-Z that the
-// caller holds (interrupt_hold_stop) stops the worker's process group, then this process; both go on together.
+// Waits for one of these until deadline_ns (child_clock_ns). *line is borrowed until the next call, without its newline.
+// A half line before the end is returned as a line, for the parser to refuse. A Ctrl-Z that the caller holds
+// (interrupt_hold_stop) stops the worker's process group, then this process; both continue together.
 enum child_news child_next(struct child *child, uint64_t deadline_ns, const char **line,
                            size_t *length);
 
-// The clock of deadlines. It skips time in which the runner was stopped or starved.
+// The clock of deadlines. It skips time during which the runner was stopped or starved.
 uint64_t child_clock_ns(struct child *child);
 // The time skipped since the last call; 0 when a busy machine explains it.
 uint64_t child_take_stopped_ns(struct child *child);
 
-// How a process ended.
+// The end of a process.
 struct child_end {
     bool exited_well;   // status 0
-    int signal;         // that killed it, 0: none
-    bool out_of_memory; // SIGKILL, and the kernel counts one more kill for lack of memory
+    int signal;         // the signal that killed it; 0: none
+    bool out_of_memory; // SIGKILL, and the kernel's count of out-of-memory kills has risen
     char words[512];    // "killed by SIGSEGV (Segmentation fault)", with its last words
 };
 

@@ -24,7 +24,7 @@ struct errand {
     struct child_end end;
 };
 
-// Keeps a wanted event. An event that nobody asked for is a failure.
+// Keeps a wanted event. Any other event is a failure.
 static void take(struct errand *e, struct event *event)
 {
     struct event *slot = e->answers[event->type];
@@ -43,7 +43,7 @@ static void take(struct errand *e, struct event *event)
     }
 }
 
-// Listens until the worker has nothing more to say. Returns whether it closed by itself.
+// Reads events until the worker ends. Returns whether it closed its end itself.
 static bool listen(struct errand *e)
 {
     while (e->failure.code == OK) {

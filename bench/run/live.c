@@ -1,4 +1,4 @@
-// live.c - progress and one line a trial on standard error; the table at the end on standard output.
+// live.c - progress and one line per trial on standard error; the final table on standard output.
 #include "bench/run/live.h"
 
 #include <math.h>

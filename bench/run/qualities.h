@@ -1,4 +1,4 @@
-// qualities.h - the qualities that a run's cells ask for: found in the store, or evaluated.
+// qualities.h - the qualities that a run's cells need: found in the store, or evaluated.
 #ifndef BENCH_RUN_QUALITIES_H
 #define BENCH_RUN_QUALITIES_H
 
@@ -7,9 +7,9 @@
 #include "base/status.h"
 #include "bench/run/session.h"
 
-// Called after the trials, so that an interrupted run has its speeds. A quality that this build has measured on
-// this machine for the same content is not measured again. *failed: how many ended in oom, timeout or
-// crashed. Errors are the runner's own; ERR_INTERRUPTED.
+// Runs after the trials, so that an interrupted run has its speeds. A quality that this build has measured on this
+// machine for the same content is not measured again. *failed: the number that ended in oom, timeout or crashed. Errors:
+// the runner's own; ERR_INTERRUPTED.
 enum status session_qualities(struct run_context *run, size_t *failed, struct error *err);
 
 #endif

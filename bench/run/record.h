@@ -1,4 +1,4 @@
-// record.h - what the runner writes to the store before the first trial, and reads back.
+// record.h - the run's rows in the store: written before the first trial, and read back.
 #ifndef BENCH_RUN_RECORD_H
 #define BENCH_RUN_RECORD_H
 
@@ -20,11 +20,11 @@ struct record {
     bool resumed;
     int64_t *cells; // (plan->cell_count) rows of the store
     bool *
-        stopped; // (plan->cell_count) no more trials: skipped, pruned, or it ran out of memory or time
+        stopped; // (plan->cell_count) no more trials: skipped, pruned, out of memory or out of time
 };
 
-// Whether a stored run was made on the machine with this fingerprint. Runs from before schema 4 carry
-// fingerprints of another rule: theirs is made anew from the hardware stored with them.
+// Whether a stored run is from the machine with this fingerprint. Runs from before schema 4 have fingerprints by another
+// rule; theirs is computed again from their stored hardware.
 bool record_same_machine(const struct run_row *run, const char *fingerprint);
 
 // Opens the store, probes the machine, begins a run or finds the newest unfinished one of the same suite
@@ -40,7 +40,7 @@ enum status record_ceilings_of(struct store *store, int64_t run, struct ceilings
 enum status record_ceilings(const struct record *record, const struct ceilings *ceilings,
                             struct error *err);
 
-// Stores every cell of the plan, skipped ones too, and finds those that need no more trials.
+// Stores all cells of the plan, also skipped ones, and finds those that need no more trials.
 enum status record_cells(struct record *record, const struct plan *plan,
                          const struct ceilings *ceilings, struct error *err);
 
@@ -59,7 +59,7 @@ enum status record_disturbed(const struct record *record, size_t cell, bool *out
 // Records that a planned cell is skipped, or gets no more trials.
 enum status record_skip(struct record *record, size_t cell, const char *reason, struct error *err);
 
-// How many cells ended in wrong, oom, timeout or crashed.
+// The number of cells that ended in wrong, oom, timeout or crashed.
 enum status record_failed(const struct record *record, size_t *failed, struct error *err);
 
 #endif

@@ -166,7 +166,7 @@ static enum status count_work(struct runner *r, size_t *trials, double *predicte
     return OK;
 }
 
-// Evaluations of quality count as trials in what a person sees.
+// In the display, evaluations of quality count as trials.
 static void begin_live(struct runner *r, size_t trials, double predicted_ns)
 {
     const struct plan *plan = r->context.plan;
@@ -216,7 +216,7 @@ static enum status runner_init(struct runner *r, const struct plan *plan,
         return FAIL(err, ERR_NOMEM, "runner");
     if (!c->worker_command[0])
         return FAIL(err, ERR_IO,
-                    "runner: the system does not tell where this program lies, so it "
+                    "runner: the system does not report this program's path, so it "
                     "cannot start workers");
     return OK;
 }
@@ -272,7 +272,8 @@ static enum exit_code run_opened(struct runner *r, const struct runner_options *
         error_clear(err);
         interrupt_accept(&r->interrupt);
         end_run(r, status, err);
-        live_line(&r->context.live, "interrupted: what was measured is in %s; go on with --resume",
+        live_line(&r->context.live,
+                  "interrupted: what was measured is in %s; continue with --resume",
                   options->database);
         return EXIT_INTERRUPTED;
     }

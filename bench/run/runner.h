@@ -38,7 +38,7 @@ struct runner_options {
 // Runs what is to run and returns the program's exit code: EXIT_FINE (skips included), EXIT_CELL_FAILED
 // when a cell ended in wrong, oom, timeout or crashed, EXIT_INTERRUPTED after a signal of interrupt.h (the
 // store is consistent, the run is marked, --resume continues it), EXIT_ERROR with `err` set when the runner
-// itself could not go on. These signals and Ctrl-Z are blocked meanwhile and restored after.
+// itself failed. These signals and Ctrl-Z are blocked meanwhile and restored afterwards.
 enum exit_code runner_run(const struct plan *plan, const struct runner_options *options,
                           struct error *err);
 

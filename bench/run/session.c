@@ -23,7 +23,7 @@ struct session {
     struct event loaded;  // type EVENT_LOADED once it came
     bool in_cell;         // the worker said that cells[at] began
     struct trial trial;   // of cells[at]
-    char phase[32];       // the last one heard of
+    char phase[32];       // the last one reported
     bool over;            // nothing more is wanted of this worker
 };
 

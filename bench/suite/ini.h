@@ -1,9 +1,9 @@
 // ini.h - one INI file as entries with their lines, read by the system's inih.
 //
-// inih as distributions build it cuts lines at 199 bytes and section and key names at 49, takes an
-// indented line as a continuation of the value above, does not tell line numbers and does not tell
-// empty sections. So lines go to it through its stream reader, which counts them and refuses what
-// would be cut or swallowed. Comments begin with ; or # at the start of a line or after a blank.
+// inih as built by distributions cuts lines at 199 bytes and section and key names at 49, reads an indented line as a
+// continuation of the value above, and reports neither line numbers nor empty sections. So it reads lines through our
+// stream reader, which counts them and refuses those that would be cut or lost. Comments begin with ; or # at the start
+// of a line or after a blank.
 #ifndef BENCH_SUITE_INI_H
 #define BENCH_SUITE_INI_H
 

@@ -246,7 +246,7 @@ static enum status read_link(const char *text, struct link_list *out, struct err
             return FAIL(err, ERR_USAGE, "'%s' cannot be linked", name);
         for (int i = 0; i < count; i++)
             if (group[i] == axis)
-                return FAIL(err, ERR_USAGE, "'%s' stands there twice", name);
+                return FAIL(err, ERR_USAGE, "'%s' is listed twice", name);
         for (int i = 0; i < AXIS_COUNT; i++)
             if (out->leader[i] != (enum axis)i && ((enum axis)i == axis || out->leader[i] == axis))
                 return FAIL(err, ERR_USAGE, "'%s' is linked twice", name);

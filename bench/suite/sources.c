@@ -119,7 +119,7 @@ static enum status unknown_section(struct merging *m, const char *section, const
                     section, near);
     for (const struct section_kind *k = option_sections; k->name; k++)
         if (strcmp(k->name, kind) == 0)
-            return FAIL(m->err, ERR_USAGE, "%s: [%s] stands in %s, not in %s", where, kind,
+            return FAIL(m->err, ERR_USAGE, "%s: [%s] belongs in %s, not in %s", where, kind,
                         m->config ? "suites" : "bench.conf", m->config ? "bench.conf" : "suites");
     return FAIL(m->err, ERR_USAGE, "%s: unknown section [%s]", where, section);
 }

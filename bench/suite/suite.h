@@ -91,8 +91,8 @@ void suite_fini(struct suite *suite);
 // default.
 const char *suite_where(const struct suite *suite, const char *section, const char *key);
 
-// A file a suite names: as it is when absolute; next to the file that names it; in the working
-// directory; among the program's own files. In the arena; NULL when it is nowhere.
+// Finds a file that a suite names: an absolute path, or a path next to the file that names it, in the working directory,
+// or among the program's own files. In the arena; NULL when there is none.
 const char *suite_find_file(struct suite *suite, const char *section, const char *key,
                             const char *name);
 

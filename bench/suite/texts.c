@@ -9,7 +9,7 @@
 #include "bench/quality/quality.h"
 #include "bench/suite/expand.h"
 
-enum { TEXTS_MAX = 256 }; // more are looked at again
+enum { TEXTS_MAX = 256 }; // further texts are read again
 
 static enum status try_prompt(const struct tokenizer *tok, const char *path, struct error *err)
 {

@@ -99,7 +99,7 @@ enum status value_words(const char *text, struct arena *arena, struct word_list 
         TRY(next_item(&rest, arena, &item, err));
         for (size_t i = 0; i < out->count; i++)
             if (strcmp(out->items[i], item) == 0)
-                return FAIL(err, ERR_USAGE, "'%s' stands there twice", item);
+                return FAIL(err, ERR_USAGE, "'%s' is listed twice", item);
         if (out->count == LIST_MAX)
             return FAIL(err, ERR_USAGE, "more than %d values", LIST_MAX);
         out->items[out->count++] = item;
@@ -114,7 +114,7 @@ static enum status append_int(struct int_list *list, int64_t value, double min, 
         return FAIL(err, ERR_USAGE, "%lld is not within %.0f and %.0f", (long long)value, min, max);
     for (size_t i = 0; i < list->count; i++)
         if (list->items[i] == (int)value)
-            return FAIL(err, ERR_USAGE, "%lld stands there twice", (long long)value);
+            return FAIL(err, ERR_USAGE, "%lld is listed twice", (long long)value);
     if (list->count == LIST_MAX)
         return FAIL(err, ERR_USAGE, "more than %d values", LIST_MAX);
     list->items[list->count++] = (int)value;

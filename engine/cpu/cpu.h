@@ -120,7 +120,7 @@ void cpu_prepared_destroy(void *prepared);
 // ---- a planned context ---------------------------------------------------------------------------------
 
 enum {
-    // Up to this many tokens every worker norms all rows for itself: cheaper than a barrier.
+    // Up to this many tokens each worker norms all rows itself: cheaper than a barrier.
     SHARED_NORM_TOKENS = 4,
     // Floats of gate, and of up, of one block of rows: both stay in a core's second-level cache until SwiGLU
     // has read them.
@@ -256,7 +256,7 @@ void cpu_sample(const struct cpu_context *ctx, const struct engine_step *step,
 // before.
 bool cpu_observed(const struct cpu_pass *pass, int worker);
 void cpu_emit(struct cpu_pass *pass, int layer, enum op_class op, struct op_cost cost);
-// Of a product over so many tokens, and of norming as many rows of the residual stream.
+// The cost of a product over `tokens` tokens, and of norming as many rows of the residual stream.
 struct op_cost cpu_product_cost(const struct cpu_pass *pass, const struct cpu_matrix *m,
                                 int tokens);
 struct op_cost cpu_norm_cost(const struct cpu_pass *pass, int tokens, const struct cpu_norm *norm);
@@ -272,7 +272,7 @@ struct cpu_input {
 // Inputs of a row as weights of `weights` read them: zero-padded to whole groups.
 int cpu_padded(enum dtype weights, int cols);
 
-// Input rows being made. Few: each worker makes all of them for itself. Many: each makes its share, rows
+// Input rows under construction. Few: each worker computes all of them itself. Many: each computes its share, rows
 // [begin, end), and all meet in cpu_rows_end.
 struct cpu_rows {
     bool alone;
@@ -288,7 +288,7 @@ void cpu_rows_cast(const struct cpu_rows *m, int index, const float *x, int n, k
                    enum dtype weights);
 struct cpu_input cpu_rows_end(const struct cpu_pass *pass, int worker, const struct cpu_rows *m);
 
-// Shows rows to the tap, if there is one. All workers call it; nobody writes the rows meanwhile.
+// Shows rows to the tap, if there is one. All workers call it; no worker writes the rows meanwhile.
 bool cpu_tapped(const struct cpu_pass *pass);
 void cpu_show(const struct cpu_pass *pass, int worker, const struct engine_rows *rows);
 // The same for a product's f32 inputs, one row for each token of the pass.

@@ -76,7 +76,7 @@ static struct cpu_input normed(struct cpu_pass *pass, int worker, int layer,
     return input;
 }
 
-// Rows that all workers wrote together, as a product reads them: as they are, or quantized now that each row is
+// Rows that all workers wrote together, as a product reads them: unchanged, or quantized now that each row is
 // complete.
 static struct cpu_input ready_input(const struct cpu_pass *pass, int worker,
                                     const unsigned char *staged, size_t row_bytes, int cols)

@@ -277,7 +277,7 @@ static enum status buffers_alloc(struct cpu_context *ctx, const struct context_o
     if (!ctx->memory || !ctx->buffers.workers) {
         char kv[32], scratch[32], have[32];
         return FAIL(err, ERR_NOMEM,
-                    "KV cache of %s and scratch of %s do not fit: %s available beside the weights",
+                    "KV cache of %s and scratch of %s do not fit: %s available next to the weights",
                     format_bytes((double)plan.kv_bytes, kv, sizeof kv),
                     format_bytes((double)plan.scratch_bytes, scratch, sizeof scratch),
                     format_bytes((double)os_memory_available_bytes(), have, sizeof have));

@@ -87,7 +87,7 @@ static void sample_job(void *arg, int worker, int workers)
     }
 }
 
-// Moves the rows the host asked for together: those made for sampling alone may lie between them.
+// Makes the requested rows contiguous: rows computed for sampling alone may be between them.
 static const float *rows_for_host(const struct drawing *d)
 {
     size_t vocab = (size_t)d->ctx->model->config.vocab;

@@ -1,4 +1,4 @@
-// arch.c - the table of architectures, and what numbers of a description are believed.
+// arch.c - the table of architectures, and the accepted range of a description's numbers.
 //
 // A row says in what an architecture differs from llama, whose description is all zeros: pre-norm blocks of
 // RMSNorm, attention with RoPE and grouped KV heads, SwiGLU. Sources: the model classes of Hugging Face
@@ -96,8 +96,7 @@ char *arch_names(char *out, size_t out_bytes)
 
 // ---- the description ------------------------------------------------------------------------------
 
-// The largest of each dimension that is believed. Every product of two of them fits 48 bits, so that
-// sizes in bytes cannot overflow size_t.
+// Each dimension has an upper limit. Any product of two fits 48 bits, so sizes in bytes cannot overflow size_t.
 static enum status check_range(const char *where, const char *what, int64_t value, int64_t min,
                                int64_t max, struct error *err)
 {

@@ -46,7 +46,7 @@ static enum status open_writer(struct quant_writer *w, const struct checkpoint *
     if (!output->by_role && !file_is_dir(source->path))
         return FAIL(err, ERR_UNSUPPORTED,
                     "%s: only a Hugging Face folder can be quantized to one (its config.json and "
-                    "tokenizer are taken over)",
+                    "tokenizer are copied)",
                     source->path);
     TRY(targets_init(&w->plan, source, output, err));
     TRY(make_temporary(w, out, err));

@@ -107,7 +107,7 @@ static enum status put_own_tokenizer(struct converting *c, struct error *err)
     return OK;
 }
 
-// All of another GGUF file's tokenizer, as it stands there; with fewer tokens than rows, written anew.
+// Copies another GGUF file's tokenizer unchanged; with fewer tokens than rows it is rewritten.
 static enum status copy_tokenizer(struct converting *c, struct error *err)
 {
     struct file_map map;

@@ -13,8 +13,8 @@
 #name, offsetof(struct model_config, name), sizeof(((struct model_config *)0)->name)       \
     }
 
-// Numbers that must come back as they are. Left out: names, and how RoPE is scaled, which has several
-// spellings; what is computed from that is compared instead.
+// Numbers that must be read back unchanged. Names are left out. RoPE scaling has several spellings, so the values
+// computed from it are compared instead.
 static const struct {
     const char *name;
     size_t offset, bytes;

@@ -1,4 +1,4 @@
-// gguf_plan.c - the tensors of a description as they stand in a GGUF file, by the names it is read with.
+// gguf_plan.c - the tensors of a description in a GGUF file, with the names that the loader reads.
 #include "engine/save/gguf_plan.h"
 
 #include <stdlib.h>
@@ -13,7 +13,7 @@ static bool is_plain(enum tensor_role role, struct tensor_shape shape)
            role == T_POSITIONS;
 }
 
-// Whether a role's rows stand in a tensor that an earlier role began.
+// Whether a role's rows belong to a tensor that an earlier role began.
 static struct gguf_tensor *begun(struct gguf_plan *plan, const char *name)
 {
     struct gguf_tensor *last = plan->count ? &plan->tensors[plan->count - 1] : NULL;

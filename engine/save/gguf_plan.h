@@ -1,4 +1,4 @@
-// gguf_plan.h - what a model's description becomes in a GGUF file: its keys, and its tensors in order.
+// gguf_plan.h - the plan of a GGUF file from a model's description: its keys, and its tensors in order.
 #ifndef ENGINE_SAVE_GGUF_PLAN_H
 #define ENGINE_SAVE_GGUF_PLAN_H
 
@@ -14,7 +14,7 @@ struct gguf_tensor {
     enum tensor_role roles[GGUF_FUSED_MAX];
     uint64_t rows, cols; // rows of all roles and experts together; a vector has one
     uint64_t matrices;   // experts: the third dimension; else 1
-    bool plain;          // stays f32 whatever is asked: vectors, routers, positions
+    bool plain;          // always f32: vectors, routers, positions
 };
 
 struct gguf_plan {
@@ -22,18 +22,18 @@ struct gguf_plan {
     size_t count;
 };
 
-// Errors: ERR_UNSUPPORTED for what GGUF has no place for, ERR_NOMEM.
+// Errors: ERR_UNSUPPORTED for a tensor that GGUF cannot hold, ERR_NOMEM.
 enum status gguf_plan_make(const struct model_config *config, struct gguf_plan *out,
                            struct error *err);
-// Readers of these want output.weight even where it is the embedding: it is written twice then.
+// Whether readers of this architecture need output.weight even if it is the embedding: it is then written twice.
 bool gguf_plan_unties(const struct model_config *config);
 void gguf_plan_fini(struct gguf_plan *plan);
 
-// Row of the description that stands at `row` of a role in the file: llama.cpp interleaves the halves of each
-// Q and K head of some architectures.
+// The description's row for `row` of a role in the file: llama.cpp interleaves the halves of each Q and K head of some
+// architectures.
 int gguf_plan_row(const struct model_config *config, enum tensor_role role, int row);
 
-// The keys that are read back into a description (engine/load/gguf/config.c), general.architecture first.
+// Writes the keys that the loader reads (engine/load/gguf/config.c), general.architecture first.
 // Errors: ERR_UNSUPPORTED.
 enum status gguf_put_description(struct gguf_writer *w, const struct model_config *config,
                                  struct error *err);

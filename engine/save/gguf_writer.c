@@ -9,7 +9,7 @@
 
 struct gguf_writer {
     struct file_writer *file;
-    struct str keys, tensors; // as they will stand in the file
+    struct str keys, tensors; // in the file's form
     uint64_t key_count, tensor_count;
     uint64_t planned, written; // bytes of data
 };

@@ -1,8 +1,8 @@
-// gguf_writer.h - a GGUF file as it is written: keys and tensors are named first, then data follows in order.
+// gguf_writer.h - writes a GGUF file: keys and tensors are declared first, then data follows in order.
 //
-// Order of calls: create; keys; tensors; begin, which writes all that stands before the data; for each tensor
-// in the order it was named its bytes, in pieces; finish. Nothing stands under the file's own name before
-// finish. Version 3, little-endian, aligned to 32 bytes.
+// Order of calls: create; keys; tensors; begin, which writes everything before the data; the bytes of each tensor in
+// declared order, in pieces; finish. The file appears under its own name at finish. Version 3, little-endian, aligned to
+// 32 bytes.
 // Source: ggml's docs/gguf.md.
 #ifndef ENGINE_SAVE_GGUF_WRITER_H
 #define ENGINE_SAVE_GGUF_WRITER_H
@@ -18,7 +18,7 @@ struct gguf_writer;
 enum status gguf_writer_create(const char *path, struct gguf_writer **out, struct error *err);
 void gguf_writer_destroy(struct gguf_writer *w); // without finish nothing is left behind
 
-// Keys. Running out of memory is told by begin. Each key once: it is not checked.
+// Keys. begin reports an allocation that failed here. The caller must not repeat a key; this is not checked.
 void gguf_put_u32(struct gguf_writer *w, const char *key, uint32_t value);
 void gguf_put_f32(struct gguf_writer *w, const char *key, float value);
 void gguf_put_bool(struct gguf_writer *w, const char *key, bool value);
@@ -28,7 +28,7 @@ void gguf_put_list(struct gguf_writer *w, const char *key, uint32_t element, uin
 void gguf_item_text(struct gguf_writer *w, const char *text, size_t bytes);
 void gguf_item_i32(struct gguf_writer *w, int32_t value);
 void gguf_item_f32(struct gguf_writer *w, float value);
-// A key of another file as it stands there.
+// Copies a key of another file unchanged.
 void gguf_put_entry(struct gguf_writer *w, const struct gguf *from, const struct gguf_entry *entry);
 
 // dims: cols, rows, matrices, as many as dim_count says; cols in whole blocks of the type.

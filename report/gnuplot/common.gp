@@ -1,6 +1,6 @@
 # common.gp - what all pictures share: colours, fonts, frame, and how a picture is written.
 #
-# Colours: Okabe and Ito's set, told apart by all common kinds of colour blindness; points differ in
+# Colours: Okabe and Ito's set, distinct for all common kinds of colour blindness; points differ in
 # shape as well. page.css knows these colours by their numbers and changes them in the dark.
 set encoding utf8
 set datafile separator tab

@@ -1,8 +1,8 @@
-# frame.gp - where the frame and the legend stand: PLOT units of frame, and below it ENTRIES lines of
-# legend, in two columns where the LONGEST is short enough.
+# frame.gp - places the frame and the legend: PLOT units of frame, and below it ENTRIES lines of legend, in two
+# columns if the LONGEST is short enough.
 #
-# Fixed places, so that a frame keeps its size whatever stands in the legend, and roofline.c can know the
-# slope of a line on paper.
+# Places are fixed, so that the legend never changes the frame's size, and roofline.c can compute the slope of a line
+# on paper.
 frame_top = 14.0
 legend_gap = 62 # tick labels and the axis' name
 columns = LONGEST > 17 ? 1 : 2

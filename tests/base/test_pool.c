@@ -44,7 +44,7 @@ static int all_units(void)
     int units = 0;
     assert_int_equal(pool_create(1 << 20, false, &pool, &err), ERR_USAGE);
     assert_null(pool);
-    assert_int_equal(sscanf(err.message, "threads: 1048576 asked for, but only %d", &units), 1);
+    assert_int_equal(sscanf(err.message, "threads: 1048576 requested, but only %d", &units), 1);
     return units < MANY ? units : MANY;
 }
 
@@ -203,7 +203,7 @@ static void senseless_thread_counts_are_usage_errors(void **state)
     assert_int_equal(pool_create(units + 1, false, &pool, &err), ERR_USAGE);
     char expected[128];
     snprintf(expected, sizeof expected,
-             "threads: %d asked for, but only %d processing unit%s may be used", units + 1, units,
+             "threads: %d requested, but only %d processing unit%s may be used", units + 1, units,
              units == 1 ? "" : "s");
     assert_string_equal(err.message, expected);
     pool_destroy(NULL);

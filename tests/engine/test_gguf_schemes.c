@@ -144,8 +144,8 @@ static void refused(const char *path, const char *scheme, const char *word)
 static void other_files_are_refused(void **state)
 {
     (void)state;
-    refused("models/reference", "q4_0", "no GGUF file in q4_0");
-    refused(MODELS "gguf-k-blocks/model.gguf", "q4_0", "no GGUF file in q4_0");
+    refused("models/reference", "q4_0", "not a GGUF file in q4_0");
+    refused(MODELS "gguf-k-blocks/model.gguf", "q4_0", "not a GGUF file in q4_0");
     // Its codes are not AWQ's, whatever they look like: it would be calibrated, on text.
     refused(MODELS "gguf-small-blocks/model.gguf", "int4-awq", "holds no tokenizer");
 }

@@ -285,7 +285,7 @@ static void parts(void **state)
     open_part(dir, PART(1), OK, NULL);
     open_part(dir, PART(2), ERR_USAGE, "part 2 of 3: name the first one");
     part(dir, PART(1), all, 1, 0, 3);
-    open_part(dir, PART(1), ERR_FORMAT, "stands in another part");
+    open_part(dir, PART(1), ERR_FORMAT, "is in another part");
     part(dir, PART(1), all, 0, 0, 3);
     part(dir, PART(3), all + 6, TENSORS - 6, 1, 3);
     open_part(dir, PART(1), ERR_FORMAT, "says that it is part 2 of 3");
@@ -422,7 +422,7 @@ static void bad_values(void **state)
     array_head(&s, "k", 77, 1);
     bad_entry(&s, ERR_FORMAT, "value type 77");
     key_u32(&s, "llama.block_count", 1);
-    bad_entry(&s, ERR_FORMAT, "stands twice");
+    bad_entry(&s, ERR_FORMAT, "occurs twice");
     key_u32(&s, "general.alignment", 24);
     bad_entry(&s, ERR_FORMAT, "general.alignment");
     key_u32(&s, "general.alignment", 0);

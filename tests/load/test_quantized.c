@@ -516,7 +516,7 @@ static void plain_and_quantized(void **state)
     put(dir, "a.safetensors", file, count);
     put(dir, "b.safetensors", plain, sizeof plain);
     put(dir, "model.safetensors.index.json", index, strlen(index));
-    open_fails(dir, ERR_FORMAT, Q " stands both quantized and plain", "mixes schemes");
+    open_fails(dir, ERR_FORMAT, Q " is stored both quantized and plain", "mixes schemes");
     free(file);
     scratch_remove(dir);
 }

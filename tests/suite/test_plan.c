@@ -211,7 +211,7 @@ static void stored_codes_decide_the_groups(void **state)
         assert_non_null(strstr(plan->cells[i].runs.arithmetic, "int4 g32"));
     }
     assert_true(plan->cells[2].unsupported);
-    assert_non_null(strstr(plan->cells[2].skip, "no GGUF file in q4_0"));
+    assert_non_null(strstr(plan->cells[2].skip, "not a GGUF file in q4_0"));
     plan_destroy(plan);
 }
 

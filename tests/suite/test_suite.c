@@ -179,7 +179,7 @@ static const struct {
      "a.conf:3: section [sweep a] a second time (first at line 2)"},
     {"[siute]\n", "a.conf:1: unknown section [siute]: did you mean [suite]?"},
     {"[weather]\n", "a.conf:1: unknown section [weather]"},
-    {"[bench]\ndb = x\n", "a.conf:1: [bench] stands in bench.conf, not in suites"},
+    {"[bench]\ndb = x\n", "a.conf:1: [bench] belongs in bench.conf, not in suites"},
     {"[sweep]\n", "a.conf:1: [sweep] needs a name: [sweep NAME]"},
     {"[suite x]\n", "a.conf:1: [suite] takes no name"},
     {"[model a@b]\n", "a.conf:1: [model a@b]: a name has letters, digits, '.', '_' and '-' only"},
@@ -202,7 +202,7 @@ static const struct {
      "a.conf:2: skip: rule 'bacth=1': unknown key 'bacth': did you mean 'batch'?"},
     {"[defaults]\nlink = batch\n" WHOLE, "a.conf:2: link: 'batch' links fewer than two keys"},
     {"[gate]\nmetric = tpot\n" WHOLE, "a.conf:1: unknown section [gate]"},
-    {"[report]\nformats = html\n" WHOLE, "a.conf:1: [report] stands in bench.conf, not in suites"},
+    {"[report]\nformats = html\n" WHOLE, "a.conf:1: [report] belongs in bench.conf, not in suites"},
     {"[model m]\n[sweep s]\n", "a.conf:1: [model m] needs a path or a shape"},
     {"[model m]\npath = a\nshape = b\n[sweep s]\n",
      "a.conf:1: [model m] needs either path or shape, not both"},
@@ -300,7 +300,7 @@ static void bench_conf_has_its_own_sections(void **state)
     write_file("a.conf", WHOLE);
     write_file("bench.conf", "[sweep s]\n");
     assert_int_equal(load("bench.conf", NULL, &suite, &err), ERR_USAGE);
-    assert_string_equal(err.message, "bench.conf:1: [sweep] stands in suites, not in bench.conf");
+    assert_string_equal(err.message, "bench.conf:1: [sweep] belongs in suites, not in bench.conf");
 }
 
 // The option table itself: no key twice in a section, defaults that parse, help for all.

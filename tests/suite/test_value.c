@@ -71,7 +71,7 @@ static void bad_lists(void **state)
     assert_string_equal(ints("1-2-3"),
                         "'1-2-3' is neither a number nor a range (1-16*2, 1-8+2, 1-4)");
     assert_string_equal(ints("4x"), "'4x' is neither a number nor a range (1-16*2, 1-8+2, 1-4)");
-    assert_string_equal(ints("1-4, 2"), "2 stands there twice");
+    assert_string_equal(ints("1-4, 2"), "2 is listed twice");
 }
 
 typedef enum status number_fn(const char *text, double *out, struct error *err);
@@ -130,7 +130,7 @@ static void words(void **state)
     assert_int_equal(list.count, 3);
     assert_string_equal(list.items[1], "b c");
     assert_int_equal(value_words("a, b, a", &arena, &list, &err), ERR_USAGE);
-    assert_string_equal(err.message, "'a' stands there twice");
+    assert_string_equal(err.message, "'a' is listed twice");
     arena_fini(&arena);
 }
 
@@ -225,7 +225,7 @@ static void links(void **state)
     static const char *const bad[][2] = {
         {"batch", "'batch' links fewer than two keys"},
         {"batch contxt", "unknown key 'contxt': did you mean 'context'?"},
-        {"batch batch", "'batch' stands there twice"},
+        {"batch batch", "'batch' is listed twice"},
         {"batch context, gen batch", "'batch' is linked twice"},
         {"batch context, gen context", "'context' is linked twice"},
         {"device batch", "'device' cannot be linked"},

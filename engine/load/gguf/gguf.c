@@ -158,7 +158,7 @@ static enum status enter(struct gguf *g, const struct gguf_info *t, struct error
         struct stored_tensor *slot = tensor_map_expert(&g->tensors, place.roles[i], place.layer,
                                                        place.expert < 0 ? 0 : place.expert);
         if (slot->data)
-            return FAIL(err, ERR_FORMAT, "%s: tensor %s stands twice", g->name, t->name);
+            return FAIL(err, ERR_FORMAT, "%s: tensor %s occurs twice", g->name, t->name);
         *slot = (struct stored_tensor){t->data, t->type, NULL};
     }
     return OK;
@@ -286,7 +286,7 @@ enum status gguf_join(struct gguf *g, struct gguf *part, struct error *err)
     qsort(at, count, sizeof *at, by_name);
     for (size_t i = 1; i < count; i++)
         if (strcmp(at[i - 1].name, at[i].name) == 0)
-            return FAIL(err, ERR_FORMAT, "%s: tensor %.64s stands in another part, too", part->name,
+            return FAIL(err, ERR_FORMAT, "%s: tensor %.64s is in another part, too", part->name,
                         at[i].name);
     return OK;
 }

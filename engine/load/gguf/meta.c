@@ -143,7 +143,7 @@ enum status gguf_read_entries(struct gguf *g, struct gguf_cursor *c, uint64_t co
         for (size_t i = 0; i < g->entry_count; i++)
             if (g->entries[i].key.bytes == e->key.bytes &&
                 memcmp(g->entries[i].key.text, e->key.text, e->key.bytes) == 0)
-                return FAIL(err, ERR_FORMAT, "%s: key %.*s stands twice", c->file,
+                return FAIL(err, ERR_FORMAT, "%s: key %.*s occurs twice", c->file,
                             (int)(e->key.bytes > 64 ? 64 : e->key.bytes), e->key.text);
     }
     return OK;

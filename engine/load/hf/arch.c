@@ -132,7 +132,7 @@ static enum status more_bloom(const json_t *root, const char *where, struct mode
 {
     (void)out;
     return hf_only_bool(root, where, "apply_residual_connection_post_layernorm", false,
-                        "a residual stream beside the norms is", err);
+                        "a residual stream that bypasses the norms is", err);
 }
 
 static enum status more_mpt(const json_t *root, const char *where, struct model_config *out,

@@ -194,8 +194,8 @@ static enum status check_unused(const json_t *root, const char *where, const jso
         const json_t *value = json_object_get(other, fields[i].key);
         if (json_is_number(value) && fabs(json_number_value(value) / fields[i].value - 1) > 1e-6)
             return FAIL(err, ERR_FORMAT,
-                        "%s: %s is %g in rope_parameters, but rope_scaling stands next to it and "
-                        "counts, which makes it %g: give it in rope_scaling",
+                        "%s: %s is %g in rope_parameters, but rope_scaling is there too and "
+                        "takes precedence, with %g: set it in rope_scaling",
                         where, fields[i].key, json_number_value(value), fields[i].value);
     }
     return OK;

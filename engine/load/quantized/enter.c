@@ -18,7 +18,7 @@ static enum status enter_roles(struct quant_linear *l, const struct tensor_place
         struct stored_tensor *slot = tensor_map_expert(map, place->roles[i], place->layer, expert);
         if (slot->data)
             return FAIL(err, ERR_FORMAT,
-                        "%s: %s stands both quantized and plain: the checkpoint mixes schemes, "
+                        "%s: %s is stored both quantized and plain: the checkpoint mixes schemes, "
                         "which is not supported",
                         where, l->name);
         slot->data = l->part[PART_WEIGHT].data;
