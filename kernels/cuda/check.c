@@ -178,6 +178,8 @@ static cuda_scene *scene_of(enum kernel_op op)
         return cuda_check_gather;
     case KOP_SAMPLE:
         return cuda_check_sample;
+    case KOP_ADVANCE:
+        return cuda_check_advance;
     case KOP_STAMP:
         return cuda_check_stamp;
     default:

@@ -186,6 +186,64 @@ void cuda_check_sample(struct cuda_check *k)
         kernel_check_fail(c, "%llu logits not finite were counted, expected %llu", odd, expected);
 }
 
+// Two steps through the ring: what was drawn is there and is the next input, and the counts are as they should be.
+void cuda_check_advance(struct cuda_check *k)
+{
+    enum { LD = ROWS + 1, SLOTS = 3, STEPS = 2 };
+    struct check_case *c = &k->c;
+    int rows = kernel_check_between(c, 1, ROWS), next = kernel_check_between(c, 0, rows);
+    int32_t drawn[ROWS], ids[ROWS] = {0}, ring_ids[SLOTS * LD] = {0};
+    struct cuda_token tokens[ROWS], moved[ROWS];
+    struct cuda_arrival ring[SLOTS] = {{0}};
+    uint64_t stamps[2] = {11 + rng_u64(&c->rng) % 1000, 2000};
+    uint64_t first = rng_u64(&c->rng) % 1000, number = first;
+    unsigned long long odd = 1 + rng_u64(&c->rng) % 100, left = odd;
+    for (int i = 0; i < ROWS; i++) {
+        drawn[i] = kernel_check_between(c, -1, 99);
+        tokens[i] = (struct cuda_token){i, kernel_check_between(c, 0, 1000)};
+    }
+    struct cuda_advance job = {.drawn = cuda_check_in(k, drawn, sizeof drawn),
+                               .ids = cuda_check_out(k, ids, sizeof ids),
+                               .tokens = cuda_check_out(k, tokens, sizeof tokens),
+                               .stamps = cuda_check_in(k, stamps, sizeof stamps),
+                               .nonfinite = cuda_check_out(k, &odd, sizeof odd),
+                               .number = cuda_check_out(k, &number, sizeof number),
+                               .ring = cuda_check_out(k, ring, sizeof ring),
+                               .ring_ids = cuda_check_out(k, ring_ids, sizeof ring_ids),
+                               .ld = LD,
+                               .rows = rows,
+                               .next = next,
+                               .slots = SLOTS};
+    kernel_check_shape(c, "rows=%d next=%d number=%llu", rows, next, (unsigned long long)first);
+    for (int i = 0; i < STEPS && !c->failed; i++)
+        c->kernel->fn.cuda.advance(&job, cuda_check_stream(k));
+    cuda_check_back(k, ids, job.ids, sizeof ids);
+    cuda_check_back(k, moved, job.tokens, sizeof moved);
+    cuda_check_back(k, &left, job.nonfinite, sizeof left);
+    cuda_check_back(k, &number, job.number, sizeof number);
+    cuda_check_back(k, ring, job.ring, sizeof ring);
+    cuda_check_back(k, ring_ids, job.ring_ids, sizeof ring_ids);
+    cuda_check_release(k); // while the host's arrays are there to compare with
+    for (int i = 0; i < ROWS && !c->failed; i++) {
+        int32_t id = i < next && drawn[i] > 0 ? drawn[i] : 0;
+        if (ids[i] != id || moved[i].position != tokens[i].position + (i < next ? STEPS : 0))
+            kernel_check_fail(c, "row %d: next input %d at %d, expected %d at %d", i, (int)ids[i],
+                              (int)moved[i].position, (int)id,
+                              (int)tokens[i].position + (i < next ? STEPS : 0));
+    }
+    if (!c->failed && (left != 0 || number != first + STEPS))
+        kernel_check_fail(c, "%llu logits not finite are left and the number is %llu", left,
+                          (unsigned long long)number);
+    for (uint64_t i = first; i < first + STEPS && !c->failed; i++) {
+        const struct cuda_arrival *a = &ring[i % SLOTS];
+        if (a->number != i + 1 || a->begin_ns != stamps[0] || a->logits_ns != stamps[1] ||
+            a->end_ns == 0 || a->nonfinite != (i == first ? odd : 0))
+            kernel_check_fail(c, "the arrival of step %llu is wrong", (unsigned long long)i + 1);
+        cuda_check_same(k, ring_ids + i % SLOTS * LD, drawn, (size_t)rows * sizeof *drawn,
+                        "other ids in the ring");
+    }
+}
+
 // The clock does not go back.
 void cuda_check_stamp(struct cuda_check *k)
 {

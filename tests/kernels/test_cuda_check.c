@@ -192,6 +192,28 @@ static void leaves_the_padding(const struct cuda_norm *job, void *stream)
     norm(&wrong, stream);
 }
 
+static void advance(const struct cuda_advance *job, void *stream)
+{
+    (void)stream;
+    struct cuda_arrival *slot = job->ring + *job->number % (uint64_t)job->slots;
+    int32_t *out = job->ring_ids + *job->number % (uint64_t)job->slots * job->ld;
+    memcpy(out, job->drawn, (size_t)job->rows * sizeof *out);
+    for (int i = 0; i < job->next; i++) {
+        job->ids[i] = job->drawn[i] < 0 ? 0 : job->drawn[i];
+        job->tokens[i].position++;
+    }
+    *slot = (struct cuda_arrival){++*job->number, job->stamps[0], job->stamps[1], ++ticks,
+                                  *job->nonfinite};
+    *job->nonfinite = 0;
+}
+
+static void keeps_the_count(const struct cuda_advance *job, void *stream)
+{
+    unsigned long long before = *job->nonfinite;
+    advance(job, stream);
+    *job->nonfinite = before;
+}
+
 static void goes_back(uint64_t *out, void *stream)
 {
     (void)stream;
@@ -220,6 +242,7 @@ static const struct {
     ROW(gather, KOP_GATHER, DT_F32, DT_F32, gather, NULL),
     ROW(attention, KOP_ATTENTION, DT_I8, DT_F32, attention, NULL),
     ROW(norm, KOP_NORM, DT_F32, DT_F32, norm, NULL),
+    ROW(advance, KOP_ADVANCE, DT_F32, DT_F32, advance, NULL),
     ROW(stamp, KOP_STAMP, DT_F32, DT_F32, stamp, NULL),
     ROW(linear, KOP_LINEAR, DT_BF16, DT_BF16, forgets_the_bias, "bias"),
     ROW(linear, KOP_LINEAR, DT_BF16, DT_BF16, counts_on_its_neighbours, "than it gets alone"),
@@ -231,6 +254,7 @@ static const struct {
     ROW(attention, KOP_ATTENTION, DT_BF16, DT_F32, ignores_the_window, "window"),
     ROW(attention, KOP_ATTENTION, DT_BF16, DT_F32, takes_idle_tokens, "of no sequence"),
     ROW(norm, KOP_NORM, DT_F32, DT_F32, leaves_the_padding, "padding"),
+    ROW(advance, KOP_ADVANCE, DT_F32, DT_F32, keeps_the_count, "not finite are left"),
     ROW(stamp, KOP_STAMP, DT_F32, DT_F32, goes_back, "clock"),
     ROW(norm, KOP_CAST, DT_F32, DT_F32, norm, "no check is written for cast"),
 };
