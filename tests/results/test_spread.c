@@ -131,8 +131,10 @@ static void the_cost_is_of_the_run_not_of_the_store(void **state)
     static const double looks[] = {200, 210};
     int64_t cell = 0, run = 0, few = 0;
     for (int i = 0; i < 60; i++) {
+        bool between =
+            i > SPREAD_RUNS_MAX && i < 60 - SPREAD_RUNS_MAX; // no interval is made of these
         run = add_run(store, &cell);
-        for (int number = 1; number <= 3; number++)
+        for (int number = 1; number <= (between ? 20 : 3); number++)
             put_trial(store, cell, number, 1000 + i, looks, 2);
         if (i == SPREAD_RUNS_MAX)
             few = steps_of(store, run, cell);
