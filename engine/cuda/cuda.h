@@ -162,9 +162,9 @@ struct gpu_context {
     int *chosen;     // experts: (rows, used), host
     float *shares;   // the same
     int *first;      // (experts + 1)
-    // The decode step as a graph: of so many tokens, sampled so; NULL: none yet.
+    // The decode step as a graph: of so many tokens, each drawn from, sampled so; NULL: none yet.
     struct cuda_graph *graph;
-    int graph_tokens, graph_wanted;
+    int graph_tokens;
 };
 
 void gpu_buffers_place(struct gpu_cursor *cursor, const struct model_config *config,

@@ -133,18 +133,17 @@ static void graph_record(struct gpu_pass *pass)
         return;
     gpu_stamp(ctx, 0);
     gpu_forward(pass);
-    step_end(ctx, pass->wanted, pass->wanted == pass->tokens ? pass->tokens : 0);
+    step_end(ctx, pass->wanted, pass->tokens);
     if (cuda_graph_end(ctx->queue, &ctx->graph, &ending) != OK && !pass->err->code)
         *pass->err = ending;
     launches_check(ctx, pass->err);
     ctx->graph_tokens = pass->tokens;
-    ctx->graph_wanted = pass->wanted;
 }
 
 void gpu_graph_run(struct gpu_pass *pass)
 {
     struct gpu_context *ctx = pass->ctx;
-    if (ctx->graph && (ctx->graph_tokens != pass->tokens || ctx->graph_wanted != pass->wanted)) {
+    if (ctx->graph && ctx->graph_tokens != pass->tokens) {
         cuda_graph_destroy(ctx->model->device, ctx->graph);
         ctx->graph = NULL;
     }

@@ -114,12 +114,13 @@ static void passes_run(struct gpu_pass *pass, const struct engine_step *step, in
         gpu_step_end(ctx, rows);
 }
 
-// Whether all spans are one token each and fit one pass.
+// Whether all spans are one token with a row of logits each and fit one pass. Other steps would record the graph anew:
+// a prompt's token that warms the caches must not cost the next decode step that.
 static bool is_decode(const struct engine_step *step, const struct gpu_buffers *b)
 {
     bool single = step->span_count <= b->rows;
     for (int i = 0; i < step->span_count; i++)
-        single = single && step->spans[i].count == 1;
+        single = single && step->spans[i].count == 1 && span_logit_rows(&step->spans[i]) == 1;
     return single;
 }
 
