@@ -78,15 +78,16 @@ enum {
 #define INT8_MMA(j) PTX_MMA(j, "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32")
 #define F32_SUMS(j) ".reg .f32 %c" #j "_<4>;\n"
 #define S32_SUMS(j) ".reg .s32 %c" #j "_<4>;\n"
-#define ZERO(j)                                                                                    \
-    "mov.b32 %c" #j "_0, 0;\nmov.b32 %c" #j "_1, 0;\nmov.b32 %c" #j "_2, 0;\nmov.b32 %c" #j        \
-    "_3, 0;\n"
-#define F32_TOTAL(j)                                                                               \
-    "add.f32 %c0_0, %c0_0, %c" #j "_1;\nadd.f32 %c0_0, %c0_0, %c" #j "_2;\n"                       \
-    "add.f32 %c0_0, %c0_0, %c" #j "_3;\n"
-#define S32_TOTAL(j)                                                                               \
-    "add.s32 %c0_0, %c0_0, %c" #j "_1;\nadd.s32 %c0_0, %c0_0, %c" #j "_2;\n"                       \
-    "add.s32 %c0_0, %c0_0, %c" #j "_3;\n"
+// All sums begin with another value: the compiler may merge sums that are equal.
+#define BEGIN_ONE(j, i) "mov.b32 %c" #j "_" #i ", 0x3f80" #j "" #i "00;\n"
+#define BEGIN(j)        BEGIN_ONE(j, 0) BEGIN_ONE(j, 1) BEGIN_ONE(j, 2) BEGIN_ONE(j, 3)
+// Of every sum: the compiler drops what nothing reads.
+#define TOTAL(j, type)                                                                             \
+    "add." type " %c0_0, %c0_0, %c" #j "_0;\nadd." type " %c0_0, %c0_0, %c" #j "_1;\n"             \
+    "add." type " %c0_0, %c0_0, %c" #j "_2;\nadd." type " %c0_0, %c0_0, %c" #j "_3;\n"
+#define F32_TOTAL(j) TOTAL(j, "f32")
+#define S32_TOTAL(j) TOTAL(j, "s32")
+
 #define FMA(j)                                                                                     \
     "fma.rn.f32 %c" #j "_0, %f0, %f1, %c" #j "_0;\nfma.rn.f32 %c" #j "_1, %f0, %f1, %c" #j "_1;\n" \
     "fma.rn.f32 %c" #j "_2, %f0, %f1, %c" #j "_2;\nfma.rn.f32 %c" #j "_3, %f0, %f1, %c" #j "_3;\n"
@@ -94,14 +95,14 @@ enum {
 #define PTX_TEXT(number)   #number
 #define PTX_NUMBER(number) PTX_TEXT(number)
 #define PTX_ROUNDS         PTX_NUMBER(ROUNDS)
-#define PTX_ZEROS          EACH8(ZERO)
+#define PTX_BEGIN          EACH8(BEGIN)
 
 // sums, work, total: of all chains. prepare: what the work needs besides %x.
 #define PTX_PEAK(name, sums, prepare, work, total)                                                 \
     ".visible .entry " name PTX_PARAMETERS "{\n" PTX_ADDRESSES                                     \
     ".reg .b32 %x<6>;\n.reg .u32 %left;\n.reg .f32 %f<2>;\n" sums                                  \
     "ld.global.v4.u32 {%x0, %x1, %x2, %x3}, [%a];\nadd.u64 %a, %a, %step;\n"                       \
-    "ld.global.v2.u32 {%x4, %x5}, [%a];\n" prepare PTX_ZEROS "mov.u32 %left, " PTX_ROUNDS          \
+    "ld.global.v2.u32 {%x4, %x5}, [%a];\n" prepare PTX_BEGIN "mov.u32 %left, " PTX_ROUNDS          \
     ";\nLOOP:\n" work                                                                              \
     "sub.u32 %left, %left, 1;\nsetp.ne.u32 %more, %left, 0;\n@%more bra LOOP;\n" total             \
     "st.global.b32 [%b], %c0_0;\nret;\n}\n"
