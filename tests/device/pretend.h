@@ -9,6 +9,8 @@
 
 #include "device/ops.h"
 
+enum { PRETEND_MEMORY = 1 << 26 };
+
 // What the pretend GPU was asked, and what it answers.
 static struct {
     int opened, closed, launched, waited;
@@ -20,9 +22,7 @@ static struct {
     bool fails;       // copies and launches
     size_t available; // memory
     int allocated;    // how often memory was asked for
-} pretend = {.rate = 1e12, .available = 1 << 19};
-
-enum { PRETEND_MEMORY = 1 << 26 };
+} pretend = {.rate = 1e12, .available = PRETEND_MEMORY / 2};
 
 static size_t pretend_list(struct device_info *out, size_t max)
 {
