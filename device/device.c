@@ -20,6 +20,7 @@ static bool row_has(const struct device_row *row, const char *word)
         return true;
     const char *number = word + length + 1;
     return row->numbered && word[length] == ':' && *number &&
+           (number[0] != '0' || number[1] == '\0') && // one word for one device
            number[strspn(number, "0123456789")] == '\0' && strlen(word) < DEVICE_NAME_BYTES;
 }
 

@@ -1,7 +1,7 @@
 // device.h - a place that computes: what it is, its memory, its queue, its clock and its vital signs.
 //
 // Kernels, engine and bench take a device and ask it; none of them asks which kind it is in order to measure.
-// One file per kind implements this header (host.c; cuda.c), as a table of functions (ops.h). devices.c has
+// Each kind implements this header (host.c, cuda.c) as a table of functions (ops.h). devices.c has
 // the one list of device words, those of kinds that are not in this build included.
 //
 // Life: device_list (what is there) -> device_open -> memory and queues, or its pool -> device_close. An

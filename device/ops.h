@@ -1,7 +1,7 @@
-// ops.h - what one kind of device implements: the seam between device.h and host.c, cuda.c, metal.c.
+// ops.h - what one kind of device implements: the seam between device.c and the kinds (host.c, cuda.c).
 //
-// For the files of device/ only, and for tests that bring a pretend device. A kind is one file with one const
-// table, listed in devices.c. Its struct begins with struct device, which device.c fills in after open.
+// For the files of device/ only, and for tests that bring a pretend device. A kind is one const table in files of
+// its own, listed in devices.c. Its struct begins with struct device, which device.c fills in after open.
 // Members that are NULL have the meaning written next to them.
 #ifndef DEVICE_OPS_H
 #define DEVICE_OPS_H

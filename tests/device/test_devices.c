@@ -40,17 +40,9 @@ static void words_are_known(void **state)
 {
     (void)state;
     static const char *const known[] = {"cpu", "cuda", "cuda:0", "cuda:17", "metal"};
-    static const char *const unknown[] = {"",
-                                          "cp",
-                                          "cpu:0",
-                                          "cuda:",
-                                          "cuda:x",
-                                          "cuda:1x",
-                                          "metal2",
-                                          "CPU",
-                                          "cuda: 1",
-                                          "auto",
-                                          "cuda:11111111111111111111111111111111"};
+    static const char *const unknown[] = {
+        "",        "cp",     "cpu:0", "cuda:",   "cuda:x", "cuda:00",
+        "cuda:1x", "metal2", "CPU",   "cuda: 1", "auto",   "cuda:11111111111111111111111111111111"};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (!device_word_known(known[i]))
             fail_msg("%s", known[i]);
