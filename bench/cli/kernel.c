@@ -20,10 +20,7 @@ static const char *asked_pattern(const struct arguments *args)
 
 static enum status print_json(json_t *rows, struct error *err)
 {
-    if (!rows || json_dumpf(rows, stdout, JSON_INDENT(2) | cli_view_json_ascii(stdout)) != 0)
-        return FAIL(err, ERR_NOMEM, "no memory for the JSON");
-    putchar('\n');
-    return OK;
+    return cli_view_json(json_incref(rows), err);
 }
 
 // ---- check ---------------------------------------------------------------------------------------------

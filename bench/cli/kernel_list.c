@@ -56,11 +56,8 @@ static enum exit_code run_list(const struct arguments *args, struct error *err)
     json_t *rows = cli_flag_bool(args, "json") ? json_array() : NULL;
     if (device_find(cli_flag_string(args, "device"), &info, err) != OK)
         error_context(err, "--device");
-    else if (list_rows(pattern, &info, rows, err) == OK && rows) {
-        if (json_dumpf(rows, stdout, JSON_INDENT(2) | cli_view_json_ascii(stdout)) != 0)
-            FAIL(err, ERR_NOMEM, "no memory for the JSON");
-        putchar('\n');
-    }
+    else if (list_rows(pattern, &info, rows, err) == OK && rows)
+        cli_view_json(json_incref(rows), err);
     json_decref(rows);
     return cli_exit_code(err);
 }

@@ -283,12 +283,7 @@ static enum status print_json(const struct findings *f, struct error *err)
         devices_json(f), "counters", "source", counters_source(f->counters), "refused",
         counters_reason(f->counters), "names", names, "threads", f->threads, "pinned", f->pinned,
         "ceilings", ceilings_json(f->ceilings), "note", f->ceilings->note);
-    if (!root || json_dumpf(root, stdout, JSON_INDENT(2) | cli_view_json_ascii(stdout)) != 0)
-        FAIL(err, root ? ERR_IO : ERR_NOMEM, "machine: the JSON cannot be written");
-    else
-        putchar('\n');
-    json_decref(root);
-    return err->code;
+    return cli_view_json(root, err);
 }
 
 // ---- the command --------------------------------------------------------------------------------------
