@@ -93,7 +93,10 @@ void page_bounds(struct str *out, const struct report_data *data)
     page_term(out, "verdict", "what limits a phase");
     str_append(out, ", the number how much of the measured ");
     page_term(out, "roof", "roof");
-    str_append(out, " it reaches. At 100&thinsp;% nothing is left to win on this machine. "
+    str_append(out, " it reaches. Below 50&thinsp;% the phase is ");
+    page_term(out, "inefficient", "inefficient");
+    str_append(out, ": the word is what would limit a perfect kernel. At 100&thinsp;% nothing is "
+                    "left to win on this machine. "
                     "&ldquo;Open&rdquo; is ");
     page_term(out, "undetermined", "undetermined");
     str_append(out, ". &ldquo;!&rdquo; marks more than 105&thinsp;% at any bandwidth that "

@@ -24,6 +24,10 @@ lint_rooms='
 base:
 device: base
 kernels: base device kernels/...
+kernels/ref: base device kernels
+kernels/x86: base device kernels
+kernels/arm: base device kernels
+kernels/cuda: base device kernels kernels/ref
 results: base
 report: base results
 engine/engine.h: base device/device.h kernels/kernels.h
