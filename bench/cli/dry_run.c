@@ -9,6 +9,7 @@
 #include "base/str.h"
 #include "bench/cli/view.h"
 #include "engine/engine.h"
+#include "results/export.h"
 
 // "1 h 02 min", "4 min 10 s", "12.3 s".
 static const char *format_wait(double ns, char *out, size_t out_bytes)
@@ -191,16 +192,23 @@ void cli_dry_run_print(const struct plan *plan, const char *basis, FILE *out)
                  format_wait(plan->predicted_ns, wait, sizeof wait), basis);
 }
 
+// As export_json_text; NULL, which json_pack leaves out after a star, where there is none.
+static json_t *text_if_any(const char *text)
+{
+    return text ? export_json_text(text) : NULL;
+}
+
 static json_t *cell_json(const struct cell *cell)
 {
     json_t *object =
-        json_pack("{s:s, s:s, s:s, s:O, s:i, s:i, s:b, s:s, s:s*}", "key", cell->key, "label",
-                  cell->label, "sweep", cell->sweep, "params", cell->params, "procs", cell->procs,
-                  "reps", cell->reps, "beyond_limit", cell->beyond_limit, "status",
+        json_pack("{s:s, s:o, s:o, s:O, s:i, s:i, s:b, s:s, s:o*}", "key", cell->key, "label",
+                  export_json_text(cell->label), "sweep", export_json_text(cell->sweep), "params",
+                  cell->params, "procs", cell->procs, "reps", cell->reps, "beyond_limit",
+                  cell->beyond_limit, "status",
                   !cell->skip         ? "planned"
                   : cell->unsupported ? "unsupported"
                                       : "skipped",
-                  "reason", cell->skip);
+                  "reason", text_if_any(cell->skip));
     // What was left out before its memory or time was worked out has none: null, not zero.
     bool planned = cell->memory.weights_bytes > 0;
     json_t *memory = planned ? json_pack("{s:I, s:I, s:I}", "weights_bytes",
@@ -218,12 +226,12 @@ static json_t *cell_json(const struct cell *cell)
 
 static json_t *quality_json(const struct plan_quality *q)
 {
-    return json_pack("{s:s, s:s, s:O, s:s, s:s*, s:f}", "key", q->key, "label", q->label, "params",
-                     q->params, "status",
+    return json_pack("{s:s, s:o, s:O, s:s, s:o*, s:f}", "key", q->key, "label",
+                     export_json_text(q->label), "params", q->params, "status",
                      !q->skip         ? "planned"
                      : q->unsupported ? "unsupported"
                                       : "skipped",
-                     "reason", q->skip, "predicted_ns", q->predicted_ns);
+                     "reason", text_if_any(q->skip), "predicted_ns", q->predicted_ns);
 }
 
 enum status cli_dry_run_print_json(const struct plan *plan, const char *basis, FILE *out,
@@ -234,12 +242,13 @@ enum status cli_dry_run_print_json(const struct plan *plan, const char *basis, F
         json_array_append_new(qualities, quality_json(&plan->qualities[i]));
     for (size_t i = 0; i < plan->cell_count; i++)
         json_array_append_new(cells, cell_json(&plan->cells[i]));
-    json_t *root = json_pack("{s:s, s:s*, s:s, s:s, s:o, s:o, s:f, s:s, s:I, s:I, s:s}", "suite",
-                             plan->suite_name, "about", plan->suite_about, "path", plan->suite_path,
-                             "resolved", plan->suite_text, "cells", cells, "qualities", qualities,
-                             "predicted_ns", plan->predicted_ns, "basis", basis, "duplicates",
-                             (json_int_t)plan->duplicates, "memory_bytes",
-                             (json_int_t)plan->memory_bytes, "threads_note", plan->threads_note);
+    json_t *root = json_pack(
+        "{s:o, s:o*, s:o, s:o, s:o, s:o, s:f, s:o, s:I, s:I, s:o}", "suite",
+        export_json_text(plan->suite_name), "about", text_if_any(plan->suite_about), "path",
+        export_json_text(plan->suite_path), "resolved", export_json_text(plan->suite_text), "cells",
+        cells, "qualities", qualities, "predicted_ns", plan->predicted_ns, "basis",
+        export_json_text(basis), "duplicates", (json_int_t)plan->duplicates, "memory_bytes",
+        (json_int_t)plan->memory_bytes, "threads_note", export_json_text(plan->threads_note));
     char *text = root ? json_dumps(root, JSON_INDENT(2) | cli_view_json_ascii(out)) : NULL;
     if (text)
         fprintf(out, "%s\n", text); // data: a terminal gets it in ASCII

@@ -214,6 +214,34 @@ static void dry_runs(void **state)
     assert_plain(p->out);
 }
 
+// And as JSON: bytes that are no UTF-8 do not cost the document.
+static void dry_runs_as_json(void **state)
+{
+    struct place *p = *state;
+    static const char odd[] = "x\xff" HOSTILE;
+    struct cell cell = {.key = "0123", .label = odd, .sweep = odd, .skip = odd};
+    cell.params = json_object();
+    struct plan plan = {.suite_name = odd,
+                        .suite_path = odd,
+                        .suite_text = odd,
+                        .threads_note = odd,
+                        .cells = &cell,
+                        .cell_count = 1};
+    struct error err = {0};
+    FILE *file = tmpfile();
+    assert_non_null(file);
+    assert_int_equal(cli_dry_run_print_json(&plan, odd, file, &err), OK);
+    rewind(file);
+    p->out[fread(p->out, 1, OUT_BYTES - 1, file)] = '\0';
+    fclose(file);
+    json_decref(cell.params);
+    json_t *root = json_loads(p->out, 0, NULL);
+    json_t *row = json_array_get(json_object_get(root, "cells"), 0);
+    assert_int_equal(strncmp(json_string_value(json_object_get(root, "suite")), "x?", 2), 0);
+    assert_int_equal(strncmp(json_string_value(json_object_get(row, "reason")), "x?", 2), 0);
+    json_decref(root);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -221,6 +249,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(data_on_a_terminal, setup, teardown),
         cmocka_unit_test_setup_teardown(decoded_text, setup, teardown),
         cmocka_unit_test_setup_teardown(dry_runs, setup, teardown),
+        cmocka_unit_test_setup_teardown(dry_runs_as_json, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
