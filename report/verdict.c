@@ -117,9 +117,12 @@ static void limit_sentence(struct str *out, const struct report_data *data,
                    "it is at %.0f %% of the measured roof, which cannot be, so the model of its "
                    "work or a ceiling is wrong",
                    100 * v->eta);
-    else if (strstr(v->text, VERDICT_MOVED) && strstr(v->text, ", "))
-        html_textf(out, "it reaches %s", strstr(v->text, ", ") + 2);
-    else {
+    else if (strstr(v->text, VERDICT_MOVED) && strstr(v->text, ", ")) {
+        const char *reached = strstr(v->text, ", ") + 2;
+        if (str_starts(reached, VERDICT_KERNELS))
+            reached += strlen(VERDICT_KERNELS);
+        html_textf(out, "it reaches %s", reached);
+    } else {
         html_textf(out, "it reaches %.0f %% of the measured ", 100 * v->eta);
         page_term(out, "roof", "roof");
         html_textf(out, ", so perfect kernels would be %.1f times as fast", fmax(1, 1 / v->eta));

@@ -182,33 +182,34 @@ static void write_inefficient(struct verdict *v, const char *share)
     snprintf(v->text, sizeof v->text, VERDICT_INEFFICIENT "%s of what %s", share, limits[v->bound]);
 }
 
-// "86 %", or "57 to 93 %" where bandwidth moved and the two ends read differently.
-static void write_share(const struct verdict *v, char *out, size_t bytes)
+// "86 %", or "57 to 93 %" where bandwidth moved and the two ends read differently: then true.
+static bool write_share(const struct verdict *v, char *out, size_t bytes)
 {
     char low[16], high[16];
     snprintf(low, sizeof low, "%.0f", 100 * v->eta_low);
     snprintf(high, sizeof high, "%.0f", 100 * v->eta_high);
-    if (str_equal(low, high))
-        snprintf(out, bytes, "%.0f %%", 100 * v->eta);
-    else
+    bool range = !str_equal(low, high);
+    if (range)
         snprintf(out, bytes, "%s to %s %%", low, high);
+    else
+        snprintf(out, bytes, "%.0f %%", 100 * v->eta);
+    return range;
 }
 
 static void write_text(const struct bound_input *in, struct verdict *v, const char *why)
 {
     char share[48] = "", moved[64] = "";
     const char *suffix = v->bound <= BOUND_OVERHEAD ? "-bound" : "";
-    if (isfinite(v->eta))
-        write_share(v, share, sizeof share);
-    if (bandwidth_moved(in))
+    if (isfinite(v->eta) && write_share(v, share, sizeof share))
         snprintf(moved, sizeof moved, VERDICT_MOVED "%.0f %% while it ran)",
                  100 * (in->canary_max - in->canary_min) / in->canary_max);
     if (is_inefficient(v))
         write_inefficient(v, share);
     else
         snprintf(v->text, sizeof v->text, "%s%s%s%s%s%s%s", bound_name(v->bound), suffix, why,
-                 share[0] ? v->bound == BOUND_COMPUTE && !v->suspicious ? ", kernels at " : ", "
-                          : "",
+                 share[0]
+                     ? v->bound == BOUND_COMPUTE && !v->suspicious ? ", " VERDICT_KERNELS : ", "
+                     : "",
                  share, share[0] ? " of the roof" : "", v->suspicious ? ": " VERDICT_WRONG : "");
     size_t used = strlen(v->text);
     snprintf(v->text + used, sizeof v->text - used, "%s", moved);

@@ -227,6 +227,12 @@ static void test_a_range_of_the_roof(void **state)
     assert_null(strstr(page, "110&thinsp;%&thinsp;!"));
     assert_null(strstr(page, "which cannot be"));
     free(page);
+    page = page_of_verdict(
+        *state, "0.80", "compute",
+        "compute-bound, kernels at 78 to 82 % of the roof (bandwidth moved by 39 % while it ran)");
+    has(page, "is limited by compute: it reaches 78 to 82 % of the roof (bandwidth moved by 39 % "
+              "while it ran).</p>");
+    free(page);
 }
 
 static void test_above_the_roof(void **state)

@@ -56,7 +56,7 @@ static const struct row ROWS[] = {
     {"memory at both ends", 1e6, 1e6, 25e3, NAN, 43e9, 70e9, BOUND_MEMORY, false,
      "memory-bound, 57 to 93 % of the roof (bandwidth moved by 39 % while it ran)"},
     {"compute at both ends", 1e4, 20e6, 25e3, NAN, 43e9, 70e9, BOUND_COMPUTE, false,
-     "compute-bound, kernels at 80 % of the roof (bandwidth moved by 39 % while it ran)"},
+     "compute-bound, kernels at 80 % of the roof"},
     {"memory at the slow end alone", 1e6, 13e6, 25e3, NAN, 43e9, 70e9, BOUND_UNDETERMINED, false,
      "undetermined: memory to balanced within the interval of the ceilings and of what bandwidth "
      "did, 57 to 93 % of the roof (bandwidth moved by 39 % while it ran)"},
