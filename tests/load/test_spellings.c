@@ -219,6 +219,10 @@ static void remarks(void **state)
     expect_remarks("{'partial_rotary_factor':1,'rope_scaling':{'partial_rotary_factor':0.5}}", NULL,
                    "partial_rotary_factor is 0.5 in rope_scaling and counts");
     expect_remarks("{'rope_theta':10000.0,'rope_parameters':{'rope_theta':10000}}", NULL, "");
+    expect_remarks("{'rope_scaling':{'rope_type':'default','type':'linear','factor':2}}", NULL,
+                   "rope_type is \"default\" in rope_scaling and counts: its older name type, "
+                   "\"linear\", does not");
+    expect_remarks("{'rope_scaling':{'rope_type':'linear','type':'linear','factor':2}}", NULL, "");
     expect_remarks("{'dtype':'bfloat16','torch_dtype':'float16'}", NULL,
                    "dtype is \"bfloat16\" and torch_dtype \"float16\"");
     expect_remarks("{'eos_token_id':[9,8]}", NULL, "eos_token_id lists [9,8]: the first");

@@ -115,6 +115,13 @@ static void remark_inner(const json_t *root, struct str *out)
         str_printf(out, "%s is %s in %s and counts: the %s next to it does not\n", fields[i], a,
                    key, b);
     }
+    const json_t *type = given(rope, "rope_type"), *older = given(rope, "type");
+    if (type && older && !same(type, older)) {
+        show(type, a);
+        show(older, b);
+        str_printf(out, "rope_type is %s in %s and counts: its older name type, %s, does not\n", a,
+                   key, b);
+    }
 }
 
 void hf_remarks(const json_t *root, const json_t *generation, struct str *out)
