@@ -50,15 +50,27 @@ static enum status stored_ceilings(struct preparation *p, struct store *store,
     return OK;
 }
 
-static enum status ceilings_from_store(struct preparation *p, struct error *err)
+// Whether there is a run to resume, asked before anything is measured; and the machine's ceilings.
+static enum status ask_store(struct preparation *p, bool resume, bool take_over, struct error *err)
 {
-    if (!file_exists(p->database))
-        return OK;
     struct store *store = NULL;
     struct machine machine = {0};
     struct arena arena = {0};
-    TRY(store_open(p->database, STORE_READ, &store, err));
-    if (machine_probe(&machine, err) == OK)
+    const struct run_row *run;
+    bool there = file_exists(p->database);
+    if (!there && !resume)
+        return OK;
+    if (there)
+        TRY(store_open(p->database, STORE_READ, &store, err));
+    if (machine_probe(&machine, err) == OK && resume) {
+        struct record_wish wish = {.database = p->database,
+                                   .suite_name = p->suite.header.name,
+                                   .suite_text = p->suite.text,
+                                   .fingerprint = machine.fingerprint,
+                                   .take_over = take_over};
+        record_resumable(store, &wish, &arena, &run, err);
+    }
+    if (!err->code && there)
         stored_ceilings(p, store, machine.fingerprint, &arena, err);
     machine_fini(&machine);
     arena_fini(&arena);
@@ -66,7 +78,8 @@ static enum status ceilings_from_store(struct preparation *p, struct error *err)
     return err->code;
 }
 
-static enum status look_at_machine(struct preparation *p, bool resume, struct error *err)
+static enum status look_at_machine(struct preparation *p, bool resume, bool take_over,
+                                   struct error *err)
 {
     struct device *device = NULL;
     struct device_options options = {.pin = true, .isa = ISA_ALL};
@@ -76,7 +89,7 @@ static enum status look_at_machine(struct preparation *p, bool resume, struct er
     p->ceilings = calloc(1, sizeof *p->ceilings);
     if (!p->ceilings)
         return FAIL(err, ERR_NOMEM, "no memory for the ceilings");
-    TRY(ceilings_from_store(p, err));
+    TRY(ask_store(p, resume, take_over, err));
     TRY(device_open(DEVICE_DEFAULT, &options, &device, err));
     p->machine.physical_cores = p->room.automatic;
     if (!p->ceilings->count) {
@@ -116,7 +129,7 @@ static enum status prepare(const struct arguments *args, struct preparation *p, 
     p->database = command_database(args, err);
     if (!p->database)
         return err->code;
-    TRY(look_at_machine(p, cli_flag_bool(args, "resume"), err));
+    TRY(look_at_machine(p, cli_flag_bool(args, "resume"), cli_flag_bool(args, "take-over"), err));
     return plan_create(&p->suite, &p->machine, cli_flag_string(args, "only"), &p->plan, err);
 }
 

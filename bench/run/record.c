@@ -102,21 +102,31 @@ static enum status check_owner(const struct run_row *run, bool take_over, struct
     return OK;
 }
 
+enum status record_resumable(struct store *store, const struct record_wish *wish,
+                             struct arena *arena, const struct run_row **run, struct error *err)
+{
+    *run = NULL;
+    if (store)
+        TRY(find_unfinished(store, arena, wish->suite_text, wish->fingerprint, run, err));
+    if (!*run)
+        return FAIL(err, ERR_USAGE,
+                    "%s: no unfinished run of suite %s (as it reads now) on this machine to resume",
+                    wish->database, wish->suite_name);
+    return check_owner(*run, wish->take_over, err);
+}
+
 static enum status resume_run(struct record *record, const struct plan *plan,
                               const struct runner_options *options, const char *fingerprint,
                               const char *owner, struct error *err)
 {
     struct arena arena = {0};
     const struct run_row *run = NULL;
-    enum status status =
-        find_unfinished(record->store, &arena, plan->suite_text, fingerprint, &run, err);
-    if (status == OK && !run)
-        status = FAIL(err, ERR_USAGE,
-                      "%s: no unfinished run of suite %s (as it reads now) on this machine to "
-                      "resume",
-                      options->database, plan->suite_name);
-    if (status == OK)
-        status = check_owner(run, options->take_over, err);
+    const struct record_wish wish = {.database = options->database,
+                                     .suite_name = plan->suite_name,
+                                     .suite_text = plan->suite_text,
+                                     .fingerprint = fingerprint,
+                                     .take_over = options->take_over};
+    enum status status = record_resumable(record->store, &wish, &arena, &run, err);
     if (status == OK)
         status = store_run_resume(record->store, run->id, run->owner, owner, err);
     if (status == OK)

@@ -27,6 +27,16 @@ struct record {
 // rule; theirs is computed again from their stored hardware.
 bool record_same_machine(const struct run_row *run, const char *fingerprint);
 
+// What --resume asks for.
+struct record_wish {
+    const char *database, *suite_name, *suite_text, *fingerprint;
+    bool take_over;
+};
+// The newest unfinished run of this suite text on this machine. Changes nothing, so that a refusal costs nothing.
+// store NULL: there is none yet. Errors: ERR_USAGE when there is no such run, or another process has it.
+enum status record_resumable(struct store *store, const struct record_wish *wish,
+                             struct arena *arena, const struct run_row **run, struct error *err);
+
 // Opens the store, probes the machine, begins a run or finds the newest unfinished one of the same suite
 // text on the same machine.
 // Errors: ERR_USAGE when there is nothing to resume; those of the store.
