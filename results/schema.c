@@ -249,54 +249,39 @@ static const char device_sql[] =
 //
 // Views that group all rows before they pick some cost as much as the store is large. So cell_state counts the trials of
 // one cell at a time (its rules are those of version 2), and trial_value is gone: results/summary.c has its definition.
-#define HAS(condition)   "EXISTS (SELECT 1 FROM trial WHERE cell_id = cell.id AND " condition ")"
-#define COUNT(condition) "(SELECT count(*) FROM trial WHERE cell_id = cell.id AND " condition ")"
-static const char
-    version_sql
-        [] =
-            "ALTER TABLE trial ADD COLUMN engine_version TEXT;"
-            "ALTER TABLE quality ADD COLUMN engine_version TEXT;"
-            "DROP VIEW trial_value;"
-            "DROP VIEW cell_state;"
-            "DROP VIEW cell_trials;"
-            "CREATE VIEW cell_state AS"
-            "  SELECT s.*, coalesce((SELECT reason FROM trial"
-            "      WHERE trial.cell_id = s.cell_id AND (trial.status = s.status"
-            "        OR (s.status = 'noisy' AND trial.status = 'throttled'))"
-            "        AND reason <> '' ORDER BY number LIMIT 1), skip_reason, '') AS reason"
-            "  FROM (SELECT cell.id AS cell_id, cell.run_id, cell.skip_reason, " COUNT(
-                "true") " AS trials,"
-                        "      " COUNT("status IN ('throttled', 'noisy')") " AS disturbed,"
-                                                                           "      CASE WHEN "
-                                                                           "NOT " HAS("true") " THE"
-                                                                                              "N "
-                                                                                              "coal"
-                                                                                              "esce"
-                                                                                              "(ski"
-                                                                                              "p_"
-                                                                                              "stat"
-                                                                                              "us, "
-                                                                                              "'pen"
-                                                                                              "ding"
-                                                                                              "')"
-                                                                                              "    "
-                                                                                              "    "
-                                                                                              "WHEN"
-                                                                                              " " HAS(
-                                                                                                  "status = 'wrong'") " THEN 'wrong'"
-                                                                                                                      "        WHEN " HAS("status = 'crashed'") " THEN 'crashed'"
-                                                                                                                                                                "        WHEN " HAS("status = 'oom'") " THEN 'oom'"
-                                                                                                                                                                                                      "        WHEN " HAS("status = 'timeout'") " THEN 'timeout'"
-                                                                                                                                                                                                                                                "        WHEN " HAS("status = 'unsupported'") " THEN 'unsupported'"
-                                                                                                                                                                                                                                                                                              "        WHEN " HAS("status = 'skipped'") " THEN 'skipped'"
-                                                                                                                                                                                                                                                                                                                                        "        WHEN 2 * " COUNT("status = 'throttled'") " >= " COUNT(
-                                                                                                                                                                                                                                                                                                                                            "true") " THEN 'throttled'"
-                                                                                                                                                                                                                                                                                                                                                    "        WHEN 2 * " COUNT(
-                                                                                                                                                                                                                                                                                                                                                        "status IN ('throttled', 'noisy')") " >= " COUNT("true") "          THEN 'noisy'"
-                                                                                                                                                                                                                                                                                                                                                                                                                 "        ELSE 'ok' END AS status"
-                                                                                                                                                                                                                                                                                                                                                                                                                 "    FROM cell) AS s;";
-#undef HAS
-#undef COUNT
+static const char version_sql[] =
+    "ALTER TABLE trial ADD COLUMN engine_version TEXT;"
+    "ALTER TABLE quality ADD COLUMN engine_version TEXT;"
+    "DROP VIEW trial_value;"
+    "DROP VIEW cell_state;"
+    "DROP VIEW cell_trials;"
+
+    "CREATE VIEW cell_state AS"
+    "  WITH counted AS ("
+    "    SELECT id AS cell_id, run_id, skip_status, skip_reason,"
+    "      (SELECT count(*) FROM trial WHERE cell_id = cell.id) AS trials,"
+    "      (SELECT count(*) FROM trial WHERE cell_id = cell.id"
+    "        AND status IN ('throttled', 'noisy')) AS disturbed,"
+    "      (SELECT count(*) FROM trial WHERE cell_id = cell.id"
+    "        AND status = 'throttled') AS throttled,"
+    "      (SELECT status FROM trial WHERE cell_id = cell.id" // the first of these, as listed
+    "        AND instr('wrong crashed oom timeout unsupported skipped', status)"
+    "        ORDER BY instr('wrong crashed oom timeout unsupported skipped', status) LIMIT 1"
+    "        ) AS ended"
+    "    FROM cell),"
+    "  judged AS ("
+    "    SELECT cell_id, run_id, skip_reason, trials, disturbed,"
+    "      CASE WHEN trials = 0 THEN coalesce(skip_status, 'pending')"
+    "        WHEN ended IS NOT NULL THEN ended"
+    "        WHEN 2 * throttled >= trials THEN 'throttled'"
+    "        WHEN 2 * disturbed >= trials THEN 'noisy'"
+    "        ELSE 'ok' END AS status"
+    "    FROM counted)"
+    "  SELECT judged.*, coalesce((SELECT reason FROM trial"
+    "      WHERE trial.cell_id = judged.cell_id AND (trial.status = judged.status"
+    "        OR (judged.status = 'noisy' AND trial.status = 'throttled'))"
+    "        AND reason <> '' ORDER BY number LIMIT 1), skip_reason, '') AS reason"
+    "  FROM judged;";
 
 static const char *const steps[] = {tables_sql, views_sql, quality_sql, device_sql, version_sql};
 
