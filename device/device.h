@@ -100,7 +100,7 @@ struct device_clock_tie {
 };
 struct device_clock_tie device_clock_tie(struct device *device);
 
-// Time in which it was held up and did no work since the last reset, ns: what the bound rule calls waits.
+// Time, in ns since the last reset, that the device spent blocked. The bound rule calls it waits.
 // Host: the calling thread's waits in the pool. DEVICE_WAIT_UNKNOWN: this kind does not measure it (CUDA, so far).
 #define DEVICE_WAIT_UNKNOWN UINT64_MAX
 uint64_t device_wait_ns(const struct device *device);

@@ -104,6 +104,14 @@ static inline int model_window(const struct model_config *c, int layer)
     return c->full_layers[layer / 64] >> (layer % 64) & 1 ? 0 : c->window;
 }
 
+static inline int model_windowed_layers(const struct model_config *c)
+{
+    int count = 0;
+    for (int i = 0; i < c->layers; i++)
+        count += model_window(c, i) > 0;
+    return count;
+}
+
 // The share of a KV cache of that many positions that layers with a window ever look back at, those without one
 // counted whole; 1: all of it. The cache holds all positions of every layer: kernels find one by its number.
 static inline double model_window_share(const struct model_config *c, int positions)
@@ -400,7 +408,7 @@ void context_truncate(struct context *ctx, int sequence, int length);
 
 // Now, on the clock of the device the context runs on. The host's is clock_ns.
 uint64_t context_clock_ns(const struct context *ctx);
-// How that clock stands to the host's, measured now. Cost: about ten readings of it.
+// How far that clock is from the host's, measured now. Cost: about ten readings of it.
 struct device_clock_tie context_clock_tie(const struct context *ctx);
 // Time the device has spent waiting since it was opened: on the host, the calling thread's waits for the
 // other threads of the pool. DEVICE_WAIT_UNKNOWN: not measured there. Callers take differences.
@@ -468,8 +476,8 @@ struct decode_run {
 // the device waits for the caller between them.
 int context_ahead(const struct context *ctx);
 
-// Runs the steps, to the last bit as many calls of context_step would. Where the device runs ahead, no work of the
-// host's stands between tokens. After `done` said false, the steps under way (context_ahead of them at most) still
+// Runs the steps, to the last bit as many calls of context_step would. Where the device runs ahead, no host work
+// separates tokens. After `done` said false, the steps under way (context_ahead of them at most) still
 // end and are handed over. *made: steps that ran; on an error, those handed over before it.
 // Errors: those of context_step; ERR_USAGE for a span of several tokens, without `sample` or with logits for the host,
 // and for a sequence that has no room for all steps. Nothing was done then.

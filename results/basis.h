@@ -13,7 +13,7 @@
 #define VERDICT_INEFFICIENT "inefficient here: "
 // What a text holds where bandwidth moved during the run, so that it gives a range of the roof.
 #define VERDICT_MOVED " (bandwidth moved by "
-// What stands before the share where a phase is limited by compute.
+// What precedes the share where a phase is limited by compute.
 #define VERDICT_KERNELS "kernels at "
 // What a text holds where a phase is faster than its roof allows.
 #define VERDICT_WRONG "the model or a ceiling is wrong"

@@ -257,8 +257,8 @@ enum status store_open(const char *path, enum store_mode mode, struct store **ou
     return status;
 }
 
-// Write-ahead mode is for the time in which somebody writes: readers of such a file leave an empty -wal and -shm beside
-// it. Where another process has the file open it stays in that mode, which is no loss.
+// Write-ahead mode is used only while a writer has the file open: readers of such a file leave an empty -wal and -shm
+// next to it. If another process has the file open, it stays in that mode, which is no loss.
 static void leave_write_ahead(struct store *store)
 {
     sqlite3_busy_timeout(store->db, 0);

@@ -52,7 +52,6 @@ bench/suite: base device/device.h engine/engine.h results bench/quality bench/ro
 bench/protocol: base engine/engine.h results bench/suite bench/roof bench/probe
 bench/engines: base device/device.h engine/engine.h results bench/protocol bench/suite bench/roof bench/probe
 bench/worker: base device/device.h engine/engine.h results bench/engines bench/protocol bench/suite/plan.h bench/suite/prompt_word.h bench/probe bench/roof bench/quality
-bench/gate: base results bench/suite
 bench/run: base device/device.h engine/engine.h results bench bench/protocol bench/suite bench/probe bench/roof bench/quality
 bench/cli: base device/device.h engine/engine.h kernels/kernels.h results report bench bench/...
 tests: base device kernels/... engine/... results report bench/... tests/...
@@ -138,7 +137,6 @@ bench/protocol: event job protocol wire
 bench/probe: canary counter counters machine state stream system topology
 bench/roof: bound ceilings work
 bench/quality: quality
-bench/gate: gate
 '
 # A global name is what a C file defines without `static`, in the first column.
 lint_names() {

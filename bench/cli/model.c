@@ -138,21 +138,13 @@ static const char *position_scheme(const struct model_config *c)
     return c->learned_positions ? "learned" : c->rope == ROPE_NONE ? "none" : "rope";
 }
 
-static int windowed_layers(const struct model_config *c)
-{
-    int count = 0;
-    for (int i = 0; i < c->layers; i++)
-        count += model_window(c, i) > 0;
-    return count;
-}
-
 static void print_blocks(const struct model_config *c)
 {
     printf("  blocks        %s%s, %s, %s%s%s\n", c->norm == NORM_RMS ? "RMSNorm" : "LayerNorm",
            c->post_norms ? " before and behind" : "",
            !c->parallel     ? "one after the other"
-           : c->shared_norm ? "in parallel behind one norm"
-                            : "in parallel behind two norms",
+           : c->shared_norm ? "in parallel after one norm"
+                            : "in parallel after two norms",
            c->plain_ff ? "" : "gated ", activation_name(c->activation),
            c->ff_bias ? ", feed-forward biases" : "");
     if (c->experts)
@@ -171,10 +163,10 @@ static void print_attention(const struct model_config *c)
         printf(", soft cap %g", (double)c->attention_softcap);
     if (c->clip_qkv != 0)
         printf(", clipped at %g", (double)c->clip_qkv);
-    if (c->window && windowed_layers(c) == c->layers)
+    if (c->window && model_windowed_layers(c) == c->layers)
         printf(", sliding window of %d", c->window);
     else if (c->window)
-        printf(", sliding window of %d in %d of %d layers", c->window, windowed_layers(c),
+        printf(", sliding window of %d in %d of %d layers", c->window, model_windowed_layers(c),
                c->layers);
     putchar('\n');
 }
@@ -338,7 +330,7 @@ static void add_features(json_t *root, const struct model_config *c)
     json_object_set_new(root, "gated", json_boolean(!c->plain_ff));
     json_object_set_new(root, "position_scheme", json_string(position_scheme(c)));
     json_object_set_new(root, "rotary", json_integer(c->rotary));
-    json_object_set_new(root, "windowed_layers", json_integer(windowed_layers(c)));
+    json_object_set_new(root, "windowed_layers", json_integer(model_windowed_layers(c)));
     json_object_set_new(root, "attention_softcap", or_null((double)c->attention_softcap));
     json_object_set_new(root, "logit_softcap", or_null((double)c->logit_softcap));
     json_object_set_new(root, "experts", c->experts ? json_integer(c->experts) : json_null());

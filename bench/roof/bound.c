@@ -167,7 +167,7 @@ static enum bound decide(const struct bound_input *in, const struct verdict *v, 
     return class_of(v->rho);
 }
 
-// Far from its roof, what a perfect kernel would wait for is not what this run waited for.
+// Far from the roof, the resource that limits a perfect kernel did not limit this run.
 static bool is_inefficient(const struct verdict *v)
 {
     return v->bound != BOUND_OVERHEAD && v->bound != BOUND_UNDETERMINED &&

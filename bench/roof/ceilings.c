@@ -402,9 +402,9 @@ static void note_clocks(const struct probing *p, struct ceilings *out)
     for (size_t i = 0; i < p->count; i++) {
         if (p->clock_low[i] <= 0)
             continue;
-        str_printf(&text, "%s %s%s%s %.0f", text.length ? "," : "", p->probe[i].name,
-                   str_equal(p->probe[i].level, "L2") ? " " : "",
-                   str_equal(p->probe[i].level, "L2") ? "L2" : "", p->clock_low[i] / 1e6);
+        bool cache = str_equal(p->probe[i].level, "L2"); // its name is that of memory's
+        str_printf(&text, "%s %s%s %.0f", text.length ? "," : "", p->probe[i].name,
+                   cache ? " L2" : "", p->clock_low[i] / 1e6);
         if (p->clock_high[i] > p->clock_low[i])
             str_printf(&text, " to %.0f", p->clock_high[i] / 1e6);
     }

@@ -227,14 +227,6 @@ static void add_scaled(struct work *sum, const struct work *work, double factor)
     sum->flop += factor * work->flop;
 }
 
-static int windowed_layers(const struct model_config *c)
-{
-    int count = 0;
-    for (int i = 0; i < c->layers; i++)
-        count += model_window(c, i) > 0;
-    return count;
-}
-
 // One row of the embedding: of the head's matrix when tied, else of a table in a plain type.
 static double embedding_row_bytes(const struct work_input *in)
 {
@@ -273,7 +265,7 @@ static void end_pass(struct pass *pass, struct work op[OPC_COUNT])
 {
     const struct work_input *in = pass->in;
     struct work layer[OPC_COUNT] = {0};
-    int windowed = windowed_layers(in->config);
+    int windowed = model_windowed_layers(in->config);
     add_layer(pass, layer);
     for (int i = 0; i < OPC_COUNT; i++)
         add_scaled(&op[i], &layer[i], in->config->layers);

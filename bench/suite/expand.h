@@ -22,7 +22,6 @@ struct expansion {
     struct suite *suite;
     const struct plan_machine *machine;
     struct plan *plan;
-    size_t cell_capacity;
     struct text_verdict *texts; // in the plan's arena
     size_t text_count;
     struct tokenizer *tokenizer; // of the model whose texts were looked at last, or NULL

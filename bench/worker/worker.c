@@ -162,8 +162,8 @@ static enum status send_repetition(void *user, const struct subject *s, const st
     return wire_send(&w->wire, event, err);
 }
 
-// Layers with a window keep every position, because kernels find one by its number. What the windows alone would take
-// stands beside the figure.
+// Layers with a window keep every position, because kernels find one by its number. The source also states what the
+// windows alone would take.
 static void kv_source(const struct worker *w, const struct job_cell *cell, double kv_bytes,
                       char *out, size_t bytes)
 {

@@ -130,7 +130,7 @@ enum {
     PANELS_A_WORKER = 8,
     BLOCK_TOKENS = 32,
     // Panels that a thread takes at a time. A piece takes tens of microseconds or more, and other threads take
-    // the rest of a thread that is held up.
+    // the rest of a delayed thread.
     GEMV_PIECE = 4,
     GEMM_PIECE = 12,
     // Query rows (tokens x heads of a group) of one attention call in prefill.

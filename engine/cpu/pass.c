@@ -63,8 +63,7 @@ struct op_cost cpu_product_cost(const struct cpu_pass *pass, const struct cpu_ma
 
 struct op_cost cpu_norm_cost(const struct cpu_pass *pass, int tokens, const struct cpu_norm *norm)
 {
-    int width = pass->model->config.width;
-    return cost_rows(tokens, width, (norm->bias ? 2 : 1) * (uint64_t)width * sizeof(float));
+    return cost_norm(tokens, pass->model->config.width, norm->bias != NULL);
 }
 
 // ---- norms and inputs of products ------------------------------------------------------------------------

@@ -34,8 +34,7 @@ struct op_cost gpu_product_cost(const struct gpu_matrix *m, enum dtype inputs, i
 
 struct op_cost gpu_norm_cost(const struct gpu_pass *pass, int tokens, const struct gpu_norm *norm)
 {
-    int width = pass->model->config.width;
-    return cost_rows(tokens, width, (norm->bias ? 2 : 1) * (uint64_t)width * sizeof(float));
+    return cost_norm(tokens, pass->model->config.width, norm->bias != NULL);
 }
 
 static struct op_cost product_cost(const struct gpu_pass *pass, const struct gpu_matrix *m)

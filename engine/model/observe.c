@@ -81,6 +81,11 @@ struct op_cost cost_rows(int tokens, int width, uint64_t weight_bytes)
     };
 }
 
+struct op_cost cost_norm(int tokens, int width, bool has_bias)
+{
+    return cost_rows(tokens, width, (has_bias ? 2 : 1) * (uint64_t)width * sizeof(float));
+}
+
 struct op_cost cost_rotation(const struct model_config *c, int tokens)
 {
     int heads = c->heads + c->kv_heads, n = c->head_dim;

@@ -29,6 +29,7 @@ struct op_cost cost_attention(const struct model_config *config, int layer, enum
 
 // An operation on f32 rows: each element read and written once.
 struct op_cost cost_rows(int tokens, int width, uint64_t weight_bytes);
+struct op_cost cost_norm(int tokens, int width, bool has_bias); // its weights are f32
 
 // What happens to q, k and v before they are stored: clipping, norms, rotation, as the description asks.
 struct op_cost cost_rotation(const struct model_config *config, int tokens);

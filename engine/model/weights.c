@@ -8,7 +8,7 @@
 enum part { MODEL, LAYER, EXPERT };    // whose struct holds it
 enum when { ANY, IF_TIED, IF_UNTIED }; // beyond the role's own conditions: who holds the embedding
 
-// In memory order. first: the role that a stack begins with; a row that stands alone names itself.
+// In memory order. first: the role that a stack begins with; a row without a stack names itself.
 static const struct row {
     enum tensor_role role;
     enum weight_kind kind;

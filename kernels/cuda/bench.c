@@ -1,6 +1,6 @@
 // bench.c - times launches on an NVIDIA GPU by its own clock.
 //
-// A sample is one graph of many launches between two stamps of the device's clock, so that no host work stands between
+// A sample is one graph of many launches between two stamps of the device's clock, so that no host work separates
 // them. The figure is the median of the samples.
 #include "kernels/cuda/bench.h"
 
@@ -119,6 +119,8 @@ enum status cuda_bench_row(const struct cuda_bench *bench, const struct kernel *
         if (more)
             bench_case(&c, report, user, err);
         cuda_bench_fini(&c);
+        if (!more && i == 0)
+            return FAIL(err, ERR_INTERNAL, "%s: no shape is written to time it at", kernel->name);
         if (!more)
             break;
     }

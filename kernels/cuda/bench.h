@@ -26,6 +26,7 @@ union cuda_bench_job {
     struct cuda_rotate rotate;
     struct cuda_attention attention;
     struct cuda_sample sample;
+    struct cuda_advance advance;
     uint64_t *stamp;
 };
 

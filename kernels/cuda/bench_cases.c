@@ -12,22 +12,28 @@
 enum { COLD_CACHES = 4, BLOCK_BYTES = 1 << 22, HEAD_DIM = 128, HEADS = 32 };
 
 // By operation. Products: m tokens, n rows, k inputs. Rows: m rows of n. Attention: m tokens, n KV heads, k positions;
-// m of 2048 is the end of one prompt. Rotation: m tokens, n KV heads. Sampling: m rows, n logits.
+// m of 2048 is the end of one prompt. Rotation: m tokens, n KV heads. Sampling: m rows, n logits. The end of a step: m rows.
 static const struct shape {
     enum kernel_op op;
     int m, n, k;
 } shapes[] = {
-    {KOP_LINEAR, 1, 4096, 4096},     {KOP_LINEAR, 1, 22016, 4096},  {KOP_LINEAR, 1, 4096, 11008},
-    {KOP_LINEAR, 8, 22016, 4096},    {KOP_LINEAR, 16, 22016, 4096}, {KOP_LINEAR, 32, 22016, 4096},
-    {KOP_LINEAR, 64, 22016, 4096},   {KOP_LINEAR, 512, 4096, 4096}, {KOP_LINEAR, 2048, 22016, 4096},
-    {KOP_ATTENTION, 1, 32, 512},     {KOP_ATTENTION, 1, 32, 8192},  {KOP_ATTENTION, 1, 8, 8192},
-    {KOP_ATTENTION, 32, 8, 2048},    {KOP_ATTENTION, 32, 8, 8192},  {KOP_ATTENTION, 2048, 32, 2048},
-    {KOP_ATTENTION, 2048, 8, 16384}, {KOP_NORM, 1, 4096, 0},        {KOP_NORM, 64, 4096, 0},
-    {KOP_NORM, 2048, 4096, 0},       {KOP_ACTIVATE, 1, 11008, 0},   {KOP_ACTIVATE, 64, 11008, 0},
-    {KOP_ACTIVATE, 2048, 11008, 0},  {KOP_ADD, 1, 4096, 0},         {KOP_ADD, 2048, 4096, 0},
-    {KOP_SOFTCAP, 1, 32000, 0},      {KOP_EMBED, 1, 4096, 0},       {KOP_EMBED, 2048, 4096, 0},
-    {KOP_GATHER, 64, 4096, 0},       {KOP_ROTATE, 1, 8, 0},         {KOP_ROTATE, 2048, 8, 0},
-    {KOP_SAMPLE, 1, 32000, 0},       {KOP_SAMPLE, 64, 128256, 0},   {KOP_STAMP, 1, 1, 0},
+    {KOP_LINEAR, 1, 4096, 4096},     {KOP_LINEAR, 1, 22016, 4096},
+    {KOP_LINEAR, 1, 4096, 11008},    {KOP_LINEAR, 8, 22016, 4096},
+    {KOP_LINEAR, 16, 22016, 4096},   {KOP_LINEAR, 32, 22016, 4096},
+    {KOP_LINEAR, 64, 22016, 4096},   {KOP_LINEAR, 512, 4096, 4096},
+    {KOP_LINEAR, 2048, 22016, 4096}, {KOP_ATTENTION, 1, 32, 512},
+    {KOP_ATTENTION, 1, 32, 8192},    {KOP_ATTENTION, 1, 8, 8192},
+    {KOP_ATTENTION, 32, 8, 2048},    {KOP_ATTENTION, 32, 8, 8192},
+    {KOP_ATTENTION, 2048, 32, 2048}, {KOP_ATTENTION, 2048, 8, 16384},
+    {KOP_NORM, 1, 4096, 0},          {KOP_NORM, 64, 4096, 0},
+    {KOP_NORM, 2048, 4096, 0},       {KOP_ACTIVATE, 1, 11008, 0},
+    {KOP_ACTIVATE, 64, 11008, 0},    {KOP_ACTIVATE, 2048, 11008, 0},
+    {KOP_ADD, 1, 4096, 0},           {KOP_ADD, 2048, 4096, 0},
+    {KOP_SOFTCAP, 1, 32000, 0},      {KOP_EMBED, 1, 4096, 0},
+    {KOP_EMBED, 2048, 4096, 0},      {KOP_GATHER, 64, 4096, 0},
+    {KOP_ROTATE, 1, 8, 0},           {KOP_ROTATE, 2048, 8, 0},
+    {KOP_SAMPLE, 1, 32000, 0},       {KOP_SAMPLE, 64, 128256, 0},
+    {KOP_ADVANCE, 64, 1, 0},         {KOP_STAMP, 1, 1, 0},
 };
 
 // Random bytes whose 16-bit halves are finite and moderate in every type.
@@ -188,6 +194,25 @@ static void make_sample(struct cuda_bench_case *c, const struct shape *s)
     snprintf(c->text, sizeof c->text, "rows=%d vocab=%d greedy", s->m, s->n);
 }
 
+// The ring is in the device's memory here, not in the host's: what is timed is the launch, not the way to the host.
+static void make_advance(struct cuda_bench_case *c, const struct shape *s)
+{
+    enum { SLOTS = 8 };
+    struct cuda_advance *job = &c->job.advance;
+    size_t rows = (size_t)s->m;
+    *job = (struct cuda_advance){.rows = s->m, .next = s->m, .slots = SLOTS, .ld = rows};
+    job->drawn = random_memory(c, rows * sizeof *job->drawn);
+    job->ids = random_memory(c, rows * sizeof *job->ids);
+    job->tokens = random_memory(c, rows * sizeof *job->tokens);
+    job->stamps = random_memory(c, 2 * sizeof *job->stamps);
+    job->nonfinite = random_memory(c, sizeof *job->nonfinite);
+    job->number = random_memory(c, sizeof *job->number);
+    job->ring = random_memory(c, SLOTS * sizeof *job->ring);
+    job->ring_ids = random_memory(c, SLOTS * rows * sizeof *job->ring_ids);
+    c->bytes = (double)rows * (3 * sizeof(int32_t) + 2 * sizeof(struct cuda_token));
+    snprintf(c->text, sizeof c->text, "rows=%d", s->m);
+}
+
 // One operation over m rows of n.
 static void make_rows(struct cuda_bench_case *c, const struct shape *s)
 {
@@ -275,6 +300,9 @@ bool cuda_bench_make(struct cuda_bench_case *c, const struct cuda_bench *bench,
     case KOP_SAMPLE:
         make_sample(c, found);
         break;
+    case KOP_ADVANCE:
+        make_advance(c, found);
+        break;
     case KOP_STAMP: // one thread that stores a word: what a launch in a graph costs
         c->job.stamp = random_memory(c, sizeof *c->job.stamp);
         c->bytes = sizeof *c->job.stamp;
@@ -308,6 +336,9 @@ void cuda_bench_launch(struct cuda_bench_case *c, int launch, void *stream)
         break;
     case KOP_SAMPLE:
         fn->sample(&c->job.sample, stream);
+        break;
+    case KOP_ADVANCE:
+        fn->advance(&c->job.advance, stream);
         break;
     case KOP_NORM:
         fn->norm(&c->job.norm, stream);

@@ -138,6 +138,8 @@ void cuda_check_release(struct cuda_check *k)
         unsigned char *image = k->c.failed ? NULL : malloc(b->bytes + 2 * CUDA_CHECK_GUARD);
         if (image)
             inspect(k, b, image);
+        else if (!k->c.failed)
+            kernel_check_fail(&k->c, "no host memory to look at the guards of %zu bytes", b->bytes);
         free(image);
         device_free(k->device, b->base);
     }
