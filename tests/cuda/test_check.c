@@ -2,6 +2,7 @@
 #include "tests/cuda/gpu.h"
 
 #include "kernels/cuda/check.h"
+#include "tests/kernels/launcher_row.h"
 
 static void keep_worst(void *user, const struct kernel_check_result *result)
 {
@@ -79,28 +80,16 @@ static void does_nothing(const struct cuda_gather *job, void *on)
     (void)on;
 }
 
-#define BROKEN(kind, op_, w_, x_, function, reason)                                                \
-    {                                                                                              \
-        {.name = #function,                                                                        \
-         .op = (op_),                                                                              \
-         .w = (w_),                                                                                \
-         .x = (x_),                                                                                \
-         .where = DEVICE_CUDA,                                                                     \
-         .fn.cuda.kind = (function)},                                                              \
-            (reason)                                                                               \
-    }
-static const struct {
-    struct kernel kernel;
-    const char *reason;
-} broken[] = {
-    BROKEN(linear, KOP_LINEAR, DT_BF16, DT_BF16, forgets_the_bias, "bias"),
-    BROKEN(linear, KOP_LINEAR, DT_BF16, DT_BF16, forgets_to_accumulate, "accumulate"),
-    BROKEN(linear, KOP_LINEAR, DT_I4, DT_BF16, leaves_the_last_token, "y["),
-    BROKEN(linear, KOP_LINEAR, DT_BF16, DT_BF16, reads_past_the_end, "y["),
-    BROKEN(attention, KOP_ATTENTION, DT_BF16, DT_F32, ignores_the_window, "window"),
-    BROKEN(add, KOP_ADD, DT_F32, DT_F32, writes_past_the_end, "seed"), // of a row, or of them all
-    BROKEN(add, KOP_ADD, DT_F32, DT_F32, writes_its_input, "an input"),
-    BROKEN(gather, KOP_GATHER, DT_F32, DT_F32, does_nothing, "picked"),
+static const struct launcher_row broken[] = {
+    LAUNCHER_ROW(linear, KOP_LINEAR, DT_BF16, DT_BF16, forgets_the_bias, "bias"),
+    LAUNCHER_ROW(linear, KOP_LINEAR, DT_BF16, DT_BF16, forgets_to_accumulate, "accumulate"),
+    LAUNCHER_ROW(linear, KOP_LINEAR, DT_I4, DT_BF16, leaves_the_last_token, "y["),
+    LAUNCHER_ROW(linear, KOP_LINEAR, DT_BF16, DT_BF16, reads_past_the_end, "y["),
+    LAUNCHER_ROW(attention, KOP_ATTENTION, DT_BF16, DT_F32, ignores_the_window, "window"),
+    LAUNCHER_ROW(add, KOP_ADD, DT_F32, DT_F32, writes_past_the_end,
+                 "seed"), // of a row, or of them all
+    LAUNCHER_ROW(add, KOP_ADD, DT_F32, DT_F32, writes_its_input, "an input"),
+    LAUNCHER_ROW(gather, KOP_GATHER, DT_F32, DT_F32, does_nothing, "picked"),
 };
 
 static void broken_launchers_are_found(void **state)

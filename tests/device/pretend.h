@@ -3,6 +3,12 @@
 #ifndef TESTS_DEVICE_PRETEND_H
 #define TESTS_DEVICE_PRETEND_H
 
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -193,6 +199,16 @@ const struct device_row *device_rows(size_t *count)
     };
     *count = sizeof rows / sizeof *rows;
     return rows;
+}
+
+static inline struct device *pretend_opened(const char *word, unsigned isa)
+{
+    struct error err = {0};
+    struct device *device = NULL;
+    struct device_options options = {.threads = 1, .isa = isa};
+    if (device_open(word, &options, &device, &err) != OK)
+        fail_msg("%s: %s", word, err.message);
+    return device;
 }
 
 #endif

@@ -9,16 +9,6 @@
 
 #include "tests/device/pretend.h"
 
-static struct device *open_ok(const char *word, unsigned isa)
-{
-    struct error err = {0};
-    struct device *device = NULL;
-    struct device_options options = {.threads = 1, .isa = isa};
-    if (device_open(word, &options, &device, &err) != OK)
-        fail_msg("%s: %s", word, err.message);
-    return device;
-}
-
 static void the_list_has_every_kind(void **state)
 {
     (void)state;
@@ -112,7 +102,7 @@ static void what_is_not_there_does_not_open(void **state)
 static void options_cut_the_tiers(void **state)
 {
     (void)state;
-    struct device *all = open_ok("cuda", ISA_ALL), *old = open_ok("cuda:0", ISA_SM80);
+    struct device *all = pretend_opened("cuda", ISA_ALL), *old = pretend_opened("cuda:0", ISA_SM80);
     assert_int_equal(device_target(all).where, DEVICE_CUDA);
     assert_int_equal(device_target(all).isa, ISA_SM80 | ISA_SM90);
     assert_int_equal(device_target(old).isa, ISA_SM80);
@@ -133,7 +123,7 @@ static void calls_reach_the_kind(void **state)
 {
     (void)state;
     struct error err = {0};
-    struct device *device = open_ok("cuda", ISA_ALL);
+    struct device *device = pretend_opened("cuda", ISA_ALL);
     assert_string_equal(device_info(device)->description, "pretend GPU");
     assert_null(device_pool(device));
     pretend.now_ns = 12345;
@@ -173,7 +163,7 @@ static void calls_reach_the_kind(void **state)
 static void what_a_kind_leaves_out(void **state)
 {
     (void)state;
-    struct device *device = open_ok("cuda", ISA_ALL);
+    struct device *device = pretend_opened("cuda", ISA_ALL);
     struct device_vitals v = device_vitals(device);
     assert_true(isnan(v.clock_hz) && isnan(v.memory_clock_hz) && isnan(v.power_w) &&
                 isnan(v.temperature_c));

@@ -157,12 +157,11 @@ static void test_no_room(void **state)
 {
     (void)state;
     struct error err = {0};
-    struct device_options options = {.isa = ISA_ALL};
     struct scheme scheme = gpu_scheme("bf16");
     struct gpu_model m = {.config = small_config(), .scheme = &scheme};
     struct context_options cell = {.batch = 4, .positions = 512, .chunk = 64, .kv = DT_BF16};
     void *planned = &m;
-    assert_int_equal(device_open("cuda:0", &options, &m.device, &err), OK);
+    m.device = pretend_opened("cuda:0", ISA_ALL);
     pretend.available = 100 << 20; // enough for it, and not for the driver's own beside it
     pretend.allocated = 0;
     assert_int_equal(gpu_context_create(&m, &cell, &planned, &err), ERR_NOMEM);

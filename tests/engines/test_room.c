@@ -21,16 +21,6 @@ static void progress(void *user, const char *phase, double done)
     told++;
 }
 
-static struct device *pretend_gpu(void)
-{
-    struct error err = {0};
-    struct device *device = NULL;
-    struct device_options options = {.isa = ISA_ALL};
-    if (device_open("cuda:0", &options, &device, &err) != OK)
-        fail_msg("%s", err.message);
-    return device;
-}
-
 static struct job_cell cell_of(int batch, int context)
 {
     return (struct job_cell){
@@ -50,7 +40,7 @@ static void loading_is_refused_by_the_smallest_cell(void **state)
                       .model_path = "tests/golden/models/llama-gqa3",
                       .cells = cells,
                       .cell_count = 3};
-    struct device *device = pretend_gpu();
+    struct device *device = pretend_opened("cuda:0", ISA_ALL);
     struct bench_engine_load in = {.job = &job, .device = device, .progress = progress};
     struct error err = {0};
     struct checkpoint *ck = NULL;

@@ -10,6 +10,7 @@
 #include "kernels/cuda/check.h"
 #include "kernels/ref/element.h"
 #include "tests/device/pretend.h"
+#include "tests/kernels/launcher_row.h"
 
 enum { SEED = 7, CASES = 24 };
 
@@ -220,52 +221,37 @@ static void goes_back(uint64_t *out, void *stream)
     *out = 1000 - ++ticks;
 }
 
-#define ROW(kind, op_, w_, x_, function, reason)                                                   \
-    {                                                                                              \
-        {.name = #function,                                                                        \
-         .op = (op_),                                                                              \
-         .w = (w_),                                                                                \
-         .x = (x_),                                                                                \
-         .where = DEVICE_CUDA,                                                                     \
-         .fn.cuda.kind = (function)},                                                              \
-            (reason)                                                                               \
-    }
-// reason NULL: the launcher is right.
-static const struct {
-    struct kernel kernel;
-    const char *reason;
-} rows[] = {
-    ROW(linear, KOP_LINEAR, DT_BF16, DT_BF16, linear, NULL),
-    ROW(linear, KOP_LINEAR, DT_I4, DT_BF16, linear, NULL),
-    ROW(add, KOP_ADD, DT_F32, DT_F32, add, NULL),
-    ROW(softcap, KOP_SOFTCAP, DT_F32, DT_F32, softcap, NULL),
-    ROW(gather, KOP_GATHER, DT_F32, DT_F32, gather, NULL),
-    ROW(attention, KOP_ATTENTION, DT_I8, DT_F32, attention, NULL),
-    ROW(norm, KOP_NORM, DT_F32, DT_F32, norm, NULL),
-    ROW(advance, KOP_ADVANCE, DT_F32, DT_F32, advance, NULL),
-    ROW(stamp, KOP_STAMP, DT_F32, DT_F32, stamp, NULL),
-    ROW(linear, KOP_LINEAR, DT_BF16, DT_BF16, forgets_the_bias, "bias"),
-    ROW(linear, KOP_LINEAR, DT_BF16, DT_BF16, counts_on_its_neighbours, "than it gets alone"),
-    ROW(linear, KOP_LINEAR, DT_BF16, DT_BF16, reads_past_the_end, "y["),
-    ROW(add, KOP_ADD, DT_F32, DT_F32, writes_before_the_start, "wrote -4 bytes"),
-    ROW(add, KOP_ADD, DT_F32, DT_F32, writes_its_input, "wrote an input"),
-    ROW(softcap, KOP_SOFTCAP, DT_F32, DT_F32, writes_past_the_end, "start of an output"),
-    ROW(gather, KOP_GATHER, DT_F32, DT_F32, forgets_the_scale, "scale"),
-    ROW(attention, KOP_ATTENTION, DT_BF16, DT_F32, ignores_the_window, "window"),
-    ROW(attention, KOP_ATTENTION, DT_BF16, DT_F32, takes_idle_tokens, "of no sequence"),
-    ROW(norm, KOP_NORM, DT_F32, DT_F32, leaves_the_padding, "padding"),
-    ROW(advance, KOP_ADVANCE, DT_F32, DT_F32, keeps_the_count, "not finite are left"),
-    ROW(stamp, KOP_STAMP, DT_F32, DT_F32, goes_back, "clock"),
-    ROW(norm, KOP_CAST, DT_F32, DT_F32, norm, "no check is written for cast"),
+static const struct launcher_row rows[] = {
+    LAUNCHER_ROW(linear, KOP_LINEAR, DT_BF16, DT_BF16, linear, NULL),
+    LAUNCHER_ROW(linear, KOP_LINEAR, DT_I4, DT_BF16, linear, NULL),
+    LAUNCHER_ROW(add, KOP_ADD, DT_F32, DT_F32, add, NULL),
+    LAUNCHER_ROW(softcap, KOP_SOFTCAP, DT_F32, DT_F32, softcap, NULL),
+    LAUNCHER_ROW(gather, KOP_GATHER, DT_F32, DT_F32, gather, NULL),
+    LAUNCHER_ROW(attention, KOP_ATTENTION, DT_I8, DT_F32, attention, NULL),
+    LAUNCHER_ROW(norm, KOP_NORM, DT_F32, DT_F32, norm, NULL),
+    LAUNCHER_ROW(advance, KOP_ADVANCE, DT_F32, DT_F32, advance, NULL),
+    LAUNCHER_ROW(stamp, KOP_STAMP, DT_F32, DT_F32, stamp, NULL),
+    LAUNCHER_ROW(linear, KOP_LINEAR, DT_BF16, DT_BF16, forgets_the_bias, "bias"),
+    LAUNCHER_ROW(linear, KOP_LINEAR, DT_BF16, DT_BF16, counts_on_its_neighbours,
+                 "than it gets alone"),
+    LAUNCHER_ROW(linear, KOP_LINEAR, DT_BF16, DT_BF16, reads_past_the_end, "y["),
+    LAUNCHER_ROW(add, KOP_ADD, DT_F32, DT_F32, writes_before_the_start, "wrote -4 bytes"),
+    LAUNCHER_ROW(add, KOP_ADD, DT_F32, DT_F32, writes_its_input, "wrote an input"),
+    LAUNCHER_ROW(softcap, KOP_SOFTCAP, DT_F32, DT_F32, writes_past_the_end, "start of an output"),
+    LAUNCHER_ROW(gather, KOP_GATHER, DT_F32, DT_F32, forgets_the_scale, "scale"),
+    LAUNCHER_ROW(attention, KOP_ATTENTION, DT_BF16, DT_F32, ignores_the_window, "window"),
+    LAUNCHER_ROW(attention, KOP_ATTENTION, DT_BF16, DT_F32, takes_idle_tokens, "of no sequence"),
+    LAUNCHER_ROW(norm, KOP_NORM, DT_F32, DT_F32, leaves_the_padding, "padding"),
+    LAUNCHER_ROW(advance, KOP_ADVANCE, DT_F32, DT_F32, keeps_the_count, "not finite are left"),
+    LAUNCHER_ROW(stamp, KOP_STAMP, DT_F32, DT_F32, goes_back, "clock"),
+    LAUNCHER_ROW(norm, KOP_CAST, DT_F32, DT_F32, norm, "no check is written for cast"),
 };
 
 static void scenes_know_right_from_wrong(void **state)
 {
     (void)state;
     struct error err = {0};
-    struct device *device = NULL;
-    struct device_options options = {.isa = ISA_ALL};
-    assert_int_equal(device_open("cuda:0", &options, &device, &err), OK);
+    struct device *device = pretend_opened("cuda:0", ISA_ALL);
     print_message("seed %d\n", SEED);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         const struct kernel *row = &rows[i].kernel;
@@ -286,10 +272,8 @@ static void a_lost_device_ends_the_check(void **state)
 {
     (void)state;
     struct error err = {0};
-    struct device *device = NULL;
-    struct device_options options = {.isa = ISA_ALL};
+    struct device *device = pretend_opened("cuda:0", ISA_ALL);
     struct kernel_check_result result;
-    assert_int_equal(device_open("cuda:0", &options, &device, &err), OK);
     pretend.fails = true;
     assert_int_equal(cuda_check_row(&rows[2].kernel, device, SEED, CASES, &result, &err), ERR_IO);
     pretend.fails = false;

@@ -145,6 +145,27 @@ static void check_glossary(const char *page)
     assert_null(strstr(page, "term-alibi"));
 }
 
+// Text that gnuplot fills with a colour of its own has one for the dark page too: the selector is spelled as gnuplot
+// spells the colour.
+static void check_text_colours(const char *page)
+{
+    static const char fill[] = "fill=\"rgb(";
+    const char *end = strstr(page, "</style>"), *at = end;
+    int seen = 0;
+    assert_non_null(end);
+    while ((at = strstr(at, fill)) != NULL) {
+        char selector[64];
+        int length = (int)(strcspn(at, ")") + 2);
+        snprintf(selector, sizeof selector, "[%.*s]", length, at);
+        const char *rule = strstr(page, selector);
+        if (!rule || rule > end)
+            fail_msg("page.css has no %s", selector);
+        at += length;
+        seen++;
+    }
+    assert_true(seen > 0);
+}
+
 static bool have_gnuplot(void)
 {
     if (system("gnuplot --version >/dev/null 2>&1") == 0)
@@ -171,6 +192,7 @@ static void test_whole_report(void **state)
     check_nesting(page);
     check_links(page);
     check_glossary(page);
+    check_text_colours(page);
     has(page, "is limited by memory");
     has(page, "2.1 GiB for KV cache do not fit");
     has(page, "bench run suites/made.conf --set &#39;defaults.reps=3&#39;");

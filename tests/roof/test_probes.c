@@ -8,20 +8,11 @@
 #include "bench/roof/roof.h"
 #include "tests/device/pretend.h"
 
-static struct device *open_pretend(void)
-{
-    struct error err = {0};
-    struct device *device = NULL;
-    struct device_options options = {.isa = ISA_ALL};
-    assert_int_equal(device_open("cuda", &options, &device, &err), OK);
-    return device;
-}
-
 static void ceilings_are_the_devices_own(void **state)
 {
     (void)state;
     struct error err = {0};
-    struct device *device = open_pretend();
+    struct device *device = pretend_opened("cuda", ISA_ALL);
     struct ceilings *c = calloc(1, sizeof *c);
     pretend.rate = 3e12;
     assert_int_equal(ceilings_measure(device, false, c, &err), OK);
@@ -52,7 +43,7 @@ static void disturbed_windows_are_taken_again(void **state)
 {
     (void)state;
     struct error err = {0};
-    struct device *device = open_pretend();
+    struct device *device = pretend_opened("cuda", ISA_ALL);
     struct ceilings *c = calloc(1, sizeof *c);
     pretend.rate = 1e12;
     pretend.disturbed = 4;
@@ -67,7 +58,7 @@ static void a_lost_device_is_an_error(void **state)
 {
     (void)state;
     struct error err = {0};
-    struct device *device = open_pretend();
+    struct device *device = pretend_opened("cuda", ISA_ALL);
     struct ceilings *c = calloc(1, sizeof *c);
     pretend.fails = true;
     assert_int_equal(ceilings_measure(device, true, c, &err), ERR_IO);
@@ -81,7 +72,7 @@ static void canaries_ask_the_device(void **state)
 {
     (void)state;
     struct error err = {0};
-    struct device *device = open_pretend();
+    struct device *device = pretend_opened("cuda", ISA_ALL);
     struct canary *canary = NULL;
     pretend.rate = 2e12;
     pretend.disturbed = 0;
