@@ -59,14 +59,19 @@ enum status context_create(struct model *model, const struct context_options *op
 {
     *out = NULL;
     TRY(options_check(options, &model->config, err));
+    void *planned = NULL;
+    // First, because it refuses what does not fit: an absurd batch takes nothing here either.
+    TRY(model->backend->context(model->prepared, options, &planned, err));
     struct context *ctx = context_alloc(options->batch);
-    if (!ctx)
+    if (!ctx) {
+        model->backend->context_destroy(planned);
         return FAIL(err, ERR_NOMEM, "context: lengths of %d sequences", options->batch);
+    }
     ctx->model = model;
     ctx->options = *options;
+    ctx->planned = planned;
     const struct sampling greedy = {.temperature = 0};
-    if (model->backend->context(model->prepared, options, &ctx->planned, err) != OK ||
-        model->backend->sample(ctx->planned, &greedy, err) != OK) {
+    if (model->backend->sample(planned, &greedy, err) != OK) {
         context_destroy(ctx);
         return err->code;
     }
