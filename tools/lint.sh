@@ -138,9 +138,10 @@ bench/probe: canary counter counters machine state stream system topology
 bench/roof: bound ceilings work
 bench/quality: quality
 '
-# A global name is what a C file defines without `static`, in the first column.
+# A global name is what a file defines without `static`, in the first column. In CUDA files that takes in templates and
+# kernels, unless they lie in a namespace without a name; a .cuh also declares them.
 lint_names() {
-    sources c | grep -v '^tests/' | xargs awk -v rows="$lint_prefixes" '
+    sources c cu cuh | grep -v '^tests/' | xargs awk -v rows="$lint_prefixes" '
         function deny(why) { printf "%s:%d: %s\n", FILENAME, FNR, why; bad = 1 }
         function check(name,   words, n, i) {
             globals++
@@ -165,10 +166,19 @@ lint_names() {
                 for (j = 1; j <= count; j++) prefix_of[places[j]] = part[2]
             }
         }
-        FNR == 1 { prefixes = prefixes_of(FILENAME) }
-        /^[a-z]/ && !/^(static|typedef|extern) / && !/^(struct|enum|union)( [a-z_0-9]+)? *\{/ {
+        FNR == 1 { prefixes = prefixes_of(FILENAME); hidden = 0; cuda = FILENAME ~ /\.cuh?$/ }
+        /^namespace \{/ { hidden = 1 }
+        /^\} *\/\/ namespace/ { hidden = 0 }
+        {
             code = $0
             gsub(/\[[^]]*\]/, "", code)
+            # What stands before the type of a template, a kernel or a function with C linkage.
+            if (cuda) while (sub(/^(template *(<[^>]*>)?|extern "C"|inline|__[a-z_]+__(\([^)]*\))?) */, "", code)) continue
+            if (cuda) sub(/<[^>]*>\(/, "(", code) # an instance of a template
+            if (cuda) gsub(/__[a-z_]+__(\([^)]*\))? */, "", code)
+        }
+        code ~ /^[a-z]/ && !hidden && code !~ /^(static|typedef|extern|using|namespace) / &&
+        code !~ /^(struct|enum|union)( [a-z_0-9]+)?(<[^>]*>)? *[{;]/ {
             if (match(code, /[ *][a-z_0-9]+\(/)) check(substr(code, RSTART + 1, RLENGTH - 2))
             else if (match(code, /[ *][a-z_0-9]+ *(=|;)/)) {
                 code = substr(code, RSTART + 1, RLENGTH - 2)
@@ -216,7 +226,7 @@ lint_format() {
 
 # Files to 800 lines; functions to 60, in kernels and backends (a transformer block) to 120.
 lint_sizes() {
-    sources c h | xargs awk '
+    sources c h cu cuh | xargs awk '
         function over(limit, what, size, line) {
             printf "%s:%d: %s has %d lines, at most %d\n", FILENAME, line, what, size, limit
             bad = 1
@@ -226,7 +236,7 @@ lint_sizes() {
         { lines = FNR }
         # clang-format puts the braces of a function, and of little else, alone in the first column.
         /^\{/ { if (previous ~ /\)$/ || previous ~ /^ .*\)$/) { inside = FNR; name = header } }
-        /^[a-z_].*\(/ { header = $0; sub(/\(.*/, "", header); sub(/.*[ *]/, "", header) }
+        /^[a-z_].*\(/ { header = $0; sub(/__launch_bounds__\([^)]*\) /, "", header); sub(/\(.*/, "", header); sub(/.*[ *]/, "", header) }
         /^\}/ && inside {
             size = FNR - inside - 1
             sizes[++count] = size
@@ -246,7 +256,7 @@ lint_sizes() {
 
 # First lines, exits, environment variables, system #ifdefs, arrays of unknown length.
 lint_habits() {
-    sources c h | xargs awk '
+    sources c h cu cuh | xargs awk '
         function deny(why) { printf "%s:%d: %s\n", FILENAME, FNR, why; bad = 1 }
         FNR == 1 {
             name = FILENAME; sub(/.*\//, "", name)

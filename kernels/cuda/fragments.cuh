@@ -201,5 +201,5 @@ static inline linear_out linear_out_of(const struct cuda_linear *job)
 }
 
 // The kernels for few tokens and for many, by weight type; T is not DT_F32. In linear_few.cu and linear_many.cu.
-template <enum dtype T> void linear_few(const struct cuda_linear *job, cudaStream_t stream);
-template <enum dtype T> void linear_many(const struct cuda_linear *job, cudaStream_t stream);
+template <enum dtype T> void cuda_linear_few(const struct cuda_linear *job, cudaStream_t stream);
+template <enum dtype T> void cuda_linear_many(const struct cuda_linear *job, cudaStream_t stream);

@@ -41,9 +41,9 @@ __global__ void __launch_bounds__(F32_THREADS) k_f32(const linear_out out, const
 template <enum dtype T> void linear_any(const struct cuda_linear *job, void *stream)
 {
     if (job->tokens <= CUDA_FEW_TOKENS)
-        linear_few<T>(job, (cudaStream_t)stream);
+        cuda_linear_few<T>(job, (cudaStream_t)stream);
     else
-        linear_many<T>(job, (cudaStream_t)stream);
+        cuda_linear_many<T>(job, (cudaStream_t)stream);
 }
 
 } // namespace

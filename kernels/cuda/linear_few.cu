@@ -237,7 +237,7 @@ template <enum dtype T, int GROUP> void launch_tokens(const few_job &job, cudaSt
 
 } // namespace
 
-template <enum dtype T> void linear_few(const struct cuda_linear *job, cudaStream_t stream)
+template <enum dtype T> void cuda_linear_few(const struct cuda_linear *job, cudaStream_t stream)
 {
     const struct cuda_layout *l = &job->layout;
     few_job few = {linear_out_of(job),
@@ -265,8 +265,8 @@ template <enum dtype T> void linear_few(const struct cuda_linear *job, cudaStrea
     }
 }
 
-template void linear_few<DT_BF16>(const struct cuda_linear *, cudaStream_t);
-template void linear_few<DT_F16>(const struct cuda_linear *, cudaStream_t);
-template void linear_few<DT_I8>(const struct cuda_linear *, cudaStream_t);
-template void linear_few<DT_F8E4M3>(const struct cuda_linear *, cudaStream_t);
-template void linear_few<DT_I4>(const struct cuda_linear *, cudaStream_t);
+template void cuda_linear_few<DT_BF16>(const struct cuda_linear *, cudaStream_t);
+template void cuda_linear_few<DT_F16>(const struct cuda_linear *, cudaStream_t);
+template void cuda_linear_few<DT_I8>(const struct cuda_linear *, cudaStream_t);
+template void cuda_linear_few<DT_F8E4M3>(const struct cuda_linear *, cudaStream_t);
+template void cuda_linear_few<DT_I4>(const struct cuda_linear *, cudaStream_t);

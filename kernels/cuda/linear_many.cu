@@ -210,7 +210,7 @@ template <enum dtype T, int GROUP> void launch_many(const many_job &job, cudaStr
 
 } // namespace
 
-template <enum dtype T> void linear_many(const struct cuda_linear *job, cudaStream_t stream)
+template <enum dtype T> void cuda_linear_many(const struct cuda_linear *job, cudaStream_t stream)
 {
     const struct cuda_layout *l = &job->layout;
     const many_job many = {linear_out_of(job),
@@ -232,8 +232,8 @@ template <enum dtype T> void linear_many(const struct cuda_linear *job, cudaStre
     }
 }
 
-template void linear_many<DT_BF16>(const struct cuda_linear *, cudaStream_t);
-template void linear_many<DT_F16>(const struct cuda_linear *, cudaStream_t);
-template void linear_many<DT_I8>(const struct cuda_linear *, cudaStream_t);
-template void linear_many<DT_F8E4M3>(const struct cuda_linear *, cudaStream_t);
-template void linear_many<DT_I4>(const struct cuda_linear *, cudaStream_t);
+template void cuda_linear_many<DT_BF16>(const struct cuda_linear *, cudaStream_t);
+template void cuda_linear_many<DT_F16>(const struct cuda_linear *, cudaStream_t);
+template void cuda_linear_many<DT_I8>(const struct cuda_linear *, cudaStream_t);
+template void cuda_linear_many<DT_F8E4M3>(const struct cuda_linear *, cudaStream_t);
+template void cuda_linear_many<DT_I4>(const struct cuda_linear *, cudaStream_t);
