@@ -1,9 +1,15 @@
-// peak_sums.h - the loop of the PEAK probes with 16 sums: four registers of inputs by four of weights.
+// peak_sums.h - the loop of the PEAK probes: independent sums of products of a few registers.
 //
-// Sixteen independent sums cover a latency of 6 cycles at two instructions a cycle, and one of 4 cycles at four.
-// Each instruction is inline assembly, so that no compiler merges sums or moves them through memory.
-// The operands are random: power, and with it the clock, depends on the bits that toggle.
-// A file defines PEAK_REGISTER, the type of a register, before it includes this.
+// Sixteen sums, of four registers of inputs by four of weights, cover a latency of 6 cycles at two instructions a
+// cycle, and one of 4 cycles at four. Each instruction is inline assembly, so that no compiler merges sums or moves
+// them through memory. The operands are random: power, and with it the clock, depends on the bits that toggle.
+//
+// Before it includes this, a file defines
+//   PEAK_REGISTER  the type of a register
+//   PEAK_DOT       the instruction: %0 += %1 * %2
+//   PEAK_CLASS     the compiler's letter for the class of such registers
+//   PEAK_ADD(a, b) the sum of two registers of sums
+//   PEAK_SIDE, PEAK_SUMS  where there are too few registers for 4 and 16
 #ifdef PEAK_REGISTER
 #ifndef KERNELS_PEAK_SUMS_H
 #define KERNELS_PEAK_SUMS_H
@@ -11,13 +17,14 @@
 #include <stdint.h>
 #include <string.h>
 
-enum { PEAK_SIDE = 4, PEAK_SUMS = PEAK_SIDE * PEAK_SIDE };
+#ifndef PEAK_SUMS
+#define PEAK_SIDE 4
+#define PEAK_SUMS 16
+#endif
 
 #define PEAK_INLINE static inline __attribute__((always_inline))
 
 typedef PEAK_REGISTER peak_register;
-typedef peak_register peak_dot(peak_register sum, peak_register x, peak_register w);
-typedef peak_register peak_add(peak_register a, peak_register b);
 
 PEAK_INLINE peak_register peak_load(const void *seed, int i)
 {
@@ -26,29 +33,27 @@ PEAK_INLINE peak_register peak_load(const void *seed, int i)
     return value;
 }
 
-// Runs dot PEAK_SUMS times a round and returns the sum of the sums. dot and add are constants at each call.
-PEAK_INLINE peak_register peak_run(peak_dot *dot, peak_add *add, const void *seed, uint64_t rounds)
+// Runs the instruction PEAK_SUMS times a round and returns the sum of the sums.
+PEAK_INLINE peak_register peak_run(const void *seed, uint64_t rounds)
 {
-    peak_register x[PEAK_SIDE], w[PEAK_SIDE], sum[PEAK_SIDE][PEAK_SIDE], all = {0};
+    peak_register x[PEAK_SIDE], w[PEAK_SIDE], sum[PEAK_SUMS], all = {0};
 #pragma GCC unroll 4
     for (int i = 0; i < PEAK_SIDE; i++) {
         x[i] = peak_load(seed, i);
         w[i] = peak_load(seed, PEAK_SIDE + i);
-#pragma GCC unroll 4
-        for (int j = 0; j < PEAK_SIDE; j++)
-            sum[i][j] = (peak_register){0};
     }
+#pragma GCC unroll 16
+    for (int i = 0; i < PEAK_SUMS; i++)
+        sum[i] = (peak_register){0};
     for (uint64_t r = 0; r < rounds; r++)
-#pragma GCC unroll 4
-        for (int i = 0; i < PEAK_SIDE; i++)
-#pragma GCC unroll 4
-            for (int j = 0; j < PEAK_SIDE; j++)
-                sum[i][j] = dot(sum[i][j], x[i], w[j]);
-#pragma GCC unroll 4
-    for (int i = 0; i < PEAK_SIDE; i++)
-#pragma GCC unroll 4
-        for (int j = 0; j < PEAK_SIDE; j++)
-            all = add(all, sum[i][j]);
+#pragma GCC unroll 16
+        for (int i = 0; i < PEAK_SUMS; i++)
+            __asm__(PEAK_DOT
+                    : "+" PEAK_CLASS(sum[i])
+                    : PEAK_CLASS(x[i / PEAK_SIDE % PEAK_SIDE]), PEAK_CLASS(w[i % PEAK_SIDE]));
+#pragma GCC unroll 16
+    for (int i = 0; i < PEAK_SUMS; i++)
+        all = PEAK_ADD(all, sum[i]);
     return all;
 }
 

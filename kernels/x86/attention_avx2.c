@@ -56,20 +56,6 @@ static void product_columns(const struct product *p, int rows, int registers)
     product_rows(p, rows, TILE_REGISTERS);
 }
 
-void k_attention_f32_f32_avx2(const struct k_attention *job)
-{
-    static const struct attention_ops ops = {4, keys_f32, values_f32, product, softmax, scale};
-    kernel_attention_run(&ops, job);
-}
-
-void k_attention_bf16_f32_avx2(const struct k_attention *job)
-{
-    static const struct attention_ops ops = {2, keys_bf16, values_bf16, product, softmax, scale};
-    kernel_attention_run(&ops, job);
-}
-
-void k_attention_f16_f32_avx2(const struct k_attention *job)
-{
-    static const struct attention_ops ops = {2, keys_f16, values_f16, product, softmax, scale};
-    kernel_attention_run(&ops, job);
-}
+ATTENTION_VARIANT(k_attention_f32_f32_avx2, DT_F32, 4)
+ATTENTION_VARIANT(k_attention_bf16_f32_avx2, DT_BF16, 2)
+ATTENTION_VARIANT(k_attention_f16_f32_avx2, DT_F16, 2)

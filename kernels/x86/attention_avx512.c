@@ -89,52 +89,8 @@ static void product_columns(const struct product *p, int rows, int registers)
     }
 }
 
-static void keys_i8(float *to, const void *from, int count, int head_dim)
-{
-    put_keys(DT_I8, to, from, count, head_dim);
-}
-
-static void keys_f8(float *to, const void *from, int count, int head_dim)
-{
-    put_keys(DT_F8E4M3, to, from, count, head_dim);
-}
-
-static void values_i8(float *to, const void *from, int count, int head_dim, int d)
-{
-    put_values(DT_I8, to, from, count, head_dim, d);
-}
-
-static void values_f8(float *to, const void *from, int count, int head_dim, int d)
-{
-    put_values(DT_F8E4M3, to, from, count, head_dim, d);
-}
-
-void k_attention_f32_f32_avx512(const struct k_attention *job)
-{
-    static const struct attention_ops ops = {4, keys_f32, values_f32, product, softmax, scale};
-    kernel_attention_run(&ops, job);
-}
-
-void k_attention_bf16_f32_avx512(const struct k_attention *job)
-{
-    static const struct attention_ops ops = {2, keys_bf16, values_bf16, product, softmax, scale};
-    kernel_attention_run(&ops, job);
-}
-
-void k_attention_f16_f32_avx512(const struct k_attention *job)
-{
-    static const struct attention_ops ops = {2, keys_f16, values_f16, product, softmax, scale};
-    kernel_attention_run(&ops, job);
-}
-
-void k_attention_i8_f32_avx512(const struct k_attention *job)
-{
-    static const struct attention_ops ops = {1, keys_i8, values_i8, product, softmax, scale};
-    kernel_attention_run(&ops, job);
-}
-
-void k_attention_f8e4m3_f32_avx512(const struct k_attention *job)
-{
-    static const struct attention_ops ops = {1, keys_f8, values_f8, product, softmax, scale};
-    kernel_attention_run(&ops, job);
-}
+ATTENTION_VARIANT(k_attention_f32_f32_avx512, DT_F32, 4)
+ATTENTION_VARIANT(k_attention_bf16_f32_avx512, DT_BF16, 2)
+ATTENTION_VARIANT(k_attention_f16_f32_avx512, DT_F16, 2)
+ATTENTION_VARIANT(k_attention_i8_f32_avx512, DT_I8, 1)
+ATTENTION_VARIANT(k_attention_f8e4m3_f32_avx512, DT_F8E4M3, 1)

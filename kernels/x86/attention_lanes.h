@@ -66,36 +66,6 @@ INLINE void put_values(enum dtype type, float *to, const void *from, int count, 
                 widen(type, from, (size_t)p * (size_t)head_dim + (size_t)i, tail_of(head_dim - i)));
 }
 
-static void keys_f32(float *to, const void *from, int count, int head_dim)
-{
-    put_keys(DT_F32, to, from, count, head_dim);
-}
-
-static void keys_bf16(float *to, const void *from, int count, int head_dim)
-{
-    put_keys(DT_BF16, to, from, count, head_dim);
-}
-
-static void keys_f16(float *to, const void *from, int count, int head_dim)
-{
-    put_keys(DT_F16, to, from, count, head_dim);
-}
-
-static void values_f32(float *to, const void *from, int count, int head_dim, int d)
-{
-    put_values(DT_F32, to, from, count, head_dim, d);
-}
-
-static void values_bf16(float *to, const void *from, int count, int head_dim, int d)
-{
-    put_values(DT_BF16, to, from, count, head_dim, d);
-}
-
-static void values_f16(float *to, const void *from, int count, int head_dim, int d)
-{
-    put_values(DT_F16, to, from, count, head_dim, d);
-}
-
 // ---- the products --------------------------------------------------------------------------------------
 
 // R rows by C registers of columns; both are constants at each call, so the sums are registers.
@@ -211,6 +181,32 @@ static void scale(float *row, int n, float factor)
     for (int i = 0; i < n; i += LANES)
         f32_store_whole(row + i, f32_mul(f32_load_whole(row + i), f32_all(factor)));
 }
+
+// ---- the variants --------------------------------------------------------------------------------------
+
+// The variant of one type of cache, whose elements take `bytes`. It has its own copies of put_keys and put_values, in
+// which the type is a constant.
+#define ATTENTION_VARIANT(function, type, bytes)                                                   \
+    static void function##_keys(float *to, const void *from, int count, int head_dim)              \
+    {                                                                                              \
+        put_keys(type, to, from, count, head_dim);                                                 \
+    }                                                                                              \
+    static void function##_values(float *to, const void *from, int count, int head_dim, int d)     \
+    {                                                                                              \
+        put_values(type, to, from, count, head_dim, d);                                            \
+    }                                                                                              \
+    void function(const struct k_attention *job)                                                   \
+    {                                                                                              \
+        static const struct attention_ops ops = {                                                  \
+            .element_bytes = (bytes),                                                              \
+            .keys = function##_keys,                                                               \
+            .values = function##_values,                                                           \
+            .product = product,                                                                    \
+            .softmax = softmax,                                                                    \
+            .scale = scale,                                                                        \
+        };                                                                                         \
+        kernel_attention_run(&ops, job);                                                           \
+    }
 
 #endif
 #endif

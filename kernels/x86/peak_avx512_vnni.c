@@ -4,25 +4,17 @@
 #include <immintrin.h>
 
 #define PEAK_REGISTER __m512i
+#define PEAK_DOT      "vpdpbusd %2, %1, %0"
+#define PEAK_CLASS    "v"
+#define PEAK_ADD      _mm512_add_epi32
 #include "kernels/peak_sums.h"
 
 enum { LANES = 16 };
 
-PEAK_INLINE __m512i dot(__m512i sum, __m512i x, __m512i w)
-{
-    __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w));
-    return sum;
-}
-
-PEAK_INLINE __m512i add(__m512i a, __m512i b)
-{
-    return _mm512_add_epi32(a, b);
-}
-
 uint64_t k_peak_i8_f32_avx512_vnni(const void *seed, uint64_t rounds, float *sink)
 {
     uint32_t lane[LANES], total = 0; // unsigned: the sum wraps, as the instruction's sums do
-    _mm512_storeu_si512((void *)lane, peak_run(dot, add, seed, rounds));
+    _mm512_storeu_si512((void *)lane, peak_run(seed, rounds));
     for (int i = 0; i < LANES; i++)
         total += lane[i];
     *sink = (float)total;

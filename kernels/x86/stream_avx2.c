@@ -3,19 +3,6 @@
 #include "kernels/x86/lanes_avx2.h"
 #include "kernels/x86/stream_lanes.h"
 
-uint64_t k_read_f32_f32_avx2(void *dst, const void *a, const void *b, size_t bytes)
-{
-    (void)dst, (void)b;
-    return stream_read(a, bytes);
-}
-
-uint64_t k_copy_f32_f32_avx2(void *dst, const void *a, const void *b, size_t bytes)
-{
-    (void)b;
-    return stream_copy(dst, a, bytes);
-}
-
-uint64_t k_triad_f32_f32_avx2(void *dst, const void *b, const void *c, size_t bytes)
-{
-    return stream_triad(dst, b, c, bytes);
-}
+STREAM_VARIANT(k_read_f32_f32_avx2, stream_read)
+STREAM_VARIANT(k_copy_f32_f32_avx2, stream_copy)
+STREAM_VARIANT(k_triad_f32_f32_avx2, stream_triad)

@@ -4,6 +4,7 @@
 // about to overwrite. Smaller arrays may stay in cache, where plain stores are four times as fast.
 // READ is one sequential stream a thread, as a product reads its weights. Two or more streams and
 // software prefetch measured the same or worse on Zen 4 (docs/measured).
+// A file makes its variants with STREAM_VARIANT.
 #ifdef KERNELS_X86_LANES
 #ifndef KERNELS_X86_STREAM_LANES_H
 #define KERNELS_X86_STREAM_LANES_H
@@ -12,10 +13,11 @@
 
 enum { STREAM_PAST_BYTES = 8 << 20, READ_SUMS = 4 };
 
-INLINE uint64_t stream_read(const char *at, size_t bytes)
+INLINE uint64_t stream_read(void *dst, const void *a, const void *b, size_t bytes)
 {
+    (void)dst, (void)b;
     const size_t step = READ_SUMS * REGISTER_BYTES;
-    const char *end = at + bytes, *whole = at + bytes / step * step;
+    const char *at = a, *end = at + bytes, *whole = at + bytes / step * step;
     ints sum[READ_SUMS] = {ints_zero(), ints_zero(), ints_zero(), ints_zero()};
     for (; at < whole; at += step)
 #pragma GCC unroll 4
@@ -31,8 +33,11 @@ INLINE uint64_t stream_read(const char *at, size_t bytes)
     return all;
 }
 
-INLINE uint64_t stream_copy(char *to, const char *from, size_t bytes)
+INLINE uint64_t stream_copy(void *dst, const void *a, const void *b, size_t bytes)
 {
+    (void)b;
+    char *to = dst;
+    const char *from = a;
     if (bytes < STREAM_PAST_BYTES) {
 #pragma GCC unroll 4
         for (size_t i = 0; i < bytes; i += REGISTER_BYTES)
@@ -42,7 +47,7 @@ INLINE uint64_t stream_copy(char *to, const char *from, size_t bytes)
             ints_stream(to + i, ints_load(from + i));
         _mm_sfence();
     }
-    return bytes ? ((const uint64_t *)(const void *)from)[bytes / 8 - 1] : 0;
+    return bytes ? ((const uint64_t *)a)[bytes / 8 - 1] : 0;
 }
 
 INLINE f32s triad(const float *b, const float *c, size_t i)
@@ -50,8 +55,9 @@ INLINE f32s triad(const float *b, const float *c, size_t i)
     return f32_fma(f32_all(3.0f), f32_load_whole(c + i), f32_load_whole(b + i));
 }
 
-INLINE uint64_t stream_triad(float *to, const float *b, const float *c, size_t bytes)
+INLINE uint64_t stream_triad(void *dst, const void *b, const void *c, size_t bytes)
 {
+    float *to = dst;
     size_t n = bytes / sizeof(float);
     if (bytes < STREAM_PAST_BYTES) {
 #pragma GCC unroll 4
@@ -62,10 +68,14 @@ INLINE uint64_t stream_triad(float *to, const float *b, const float *c, size_t b
             f32_stream(to + i, triad(b, c, i));
         _mm_sfence();
     }
-    return n ? ((const uint32_t *)(const void *)b)[n - 1] ^
-                   ((const uint32_t *)(const void *)c)[n - 1]
-             : 0;
+    return n ? ((const uint32_t *)b)[n - 1] ^ ((const uint32_t *)c)[n - 1] : 0;
 }
+
+#define STREAM_VARIANT(function, run)                                                              \
+    uint64_t function(void *dst, const void *a, const void *b, size_t bytes)                       \
+    {                                                                                              \
+        return run(dst, a, b, bytes);                                                              \
+    }
 
 #endif
 #endif
