@@ -44,6 +44,20 @@ struct os_noise {
 };
 void os_noise_read(struct os_noise *out);
 
+// How long each thread of this process has been runnable without a processor. A thread's wait is counted, in ns, when
+// it ends. count 0: the system does not count them. Threads beyond OS_THREADS_MOST are left out.
+enum { OS_THREADS_MOST = 1024 };
+struct os_run_waits {
+    int count;
+    struct os_run_wait {
+        int64_t thread, wait_ns;
+    } of[OS_THREADS_MOST];
+};
+void os_run_waits_read(struct os_run_waits *out); // cost: some us a thread
+
+// The most that one thread waited between two readings. OS_UNKNOWN without counts.
+int64_t os_run_wait_longest_ns(const struct os_run_waits *before, const struct os_run_waits *after);
+
 // What a difference of steal_ns can resolve: the system counts whole ticks of each processor, and a window
 // of a few ticks says nothing. tick_ns OS_UNKNOWN: steal is not counted here.
 struct os_steal_resolution {

@@ -88,6 +88,11 @@ void os_noise_read(struct os_noise *out)
     };
 }
 
+void os_run_waits_read(struct os_run_waits *out)
+{
+    out->count = 0;
+}
+
 struct os_steal_resolution os_steal_resolution(void)
 {
     long processors = sysconf(_SC_NPROCESSORS_ONLN);

@@ -5,6 +5,7 @@
 #ifdef __linux__
 #include "base/os.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -218,6 +219,38 @@ void os_noise_read(struct os_noise *out)
         .psi_memory_ns = pressure_ns("/proc/pressure/memory"),
         .psi_io_ns = pressure_ns("/proc/pressure/io"),
     };
+}
+
+// The second field of /proc/self/task/ID/schedstat, as the kernel's sched-stats.rst names it; the third counts the
+// thread's turns. All are 0 where the kernel keeps none.
+static bool run_wait_of(int folder, const char *name, struct os_run_wait *out)
+{
+    char path[64], text[96];
+    long long on_ns = 0, wait_ns = 0, turns = 0, thread = 0;
+    snprintf(path, sizeof path, "%.20s/schedstat", name);
+    int fd = openat(folder, path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    ssize_t length = read(fd, text, sizeof text - 1);
+    close(fd);
+    text[length > 0 ? length : 0] = '\0';
+    if (sscanf(name, "%lld", &thread) != 1 ||
+        sscanf(text, "%lld %lld %lld", &on_ns, &wait_ns, &turns) != 3 || turns == 0)
+        return false;
+    *out = (struct os_run_wait){.thread = thread, .wait_ns = wait_ns};
+    return true;
+}
+
+void os_run_waits_read(struct os_run_waits *out)
+{
+    DIR *threads = opendir("/proc/self/task");
+    out->count = 0;
+    for (struct dirent *entry;
+         threads && out->count < OS_THREADS_MOST && (entry = readdir(threads)) != NULL;)
+        if (entry->d_name[0] != '.')
+            out->count += run_wait_of(dirfd(threads), entry->d_name, &out->of[out->count]);
+    if (threads)
+        closedir(threads);
 }
 
 int64_t os_oom_kill_count(void)

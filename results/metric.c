@@ -64,6 +64,7 @@ static const struct metric_info metrics[] = {
     {NOISE_PSI_MEMORY, "ns", "pressure stall, memory", METRIC_LOWER},
     {NOISE_PSI_IO, "ns", "pressure stall, input and output", METRIC_LOWER},
     {NOISE_THROTTLED, "ns", "waits for the next CPU quota", METRIC_LOWER},
+    {NOISE_RUN_WAIT, "ns", "longest wait of a thread for a processor", METRIC_LOWER},
     {NOISE_WINDOW, "ns", "window of the counts", METRIC_NEITHER},
     {NOISE_CLOCK_TIE, "ns", "uncertainty of the clocks' tie", METRIC_LOWER},
     {NOISE_CLOCK_DRIFT, "ns", "drift of the device's clock", METRIC_NEITHER},

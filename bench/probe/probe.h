@@ -64,6 +64,7 @@ int topology_level_of(const struct memory_level *levels, int count, int threads,
 // Noise around one repetition: time that the system took away, and canaries of compute and bandwidth.
 struct noise {
     struct os_noise os;       // differences over the repetition
+    int64_t run_wait_ns;      // the most that one thread waited for a processor over the repetition
     int64_t window_ns;        // between the two readings of os
     double compute_canary_ns; // fixed work, before and after: the mean
     // Medians of all looks of the repetition (state.h), NaN where there was none.

@@ -272,7 +272,9 @@ static bool judge_taken(struct trial *t, const char *name, double tick_ns, doubl
     return true;
 }
 
-// Time the hypervisor or the CPU quota took, or that something waited for memory.
+// Time that the hypervisor, the CPU quota or other programs took, or that something waited for memory. The threads meet
+// at barriers, so all of them lose what one waits for its processor: the longest wait counts, not the mean.
+// Pressure of processors (psi_cpu) is no rule: it is high where other programs wait for these threads.
 static bool judge_time(struct trial *t)
 {
     const struct os_steal_resolution *steal = &t->steal;
@@ -281,6 +283,8 @@ static bool judge_time(struct trial *t)
                         "the hypervisor took the processors away")) ||
            judge_taken(t, NOISE_THROTTLED, 0, 1, taken_max,
                        "the control group's CPU quota held the process up") ||
+           judge_taken(t, NOISE_RUN_WAIT, 0, 1, taken_max,
+                       "a thread waited for a processor that others used") ||
            judge_taken(t, NOISE_PSI_MEMORY, 0, 1, pressure_max, "something waited for memory");
 }
 

@@ -105,6 +105,7 @@ json_t *repetition_noise(const struct subject *s, const struct repetition *r)
     json_t *out = json_array();
     wire_metric(out, NOISE_STEAL, known(n->os.steal_ns), NULL, NULL, "os");
     wire_metric(out, NOISE_THROTTLED, known(n->os.throttled_ns), NULL, NULL, "os");
+    wire_metric(out, NOISE_RUN_WAIT, known(n->run_wait_ns), NULL, NULL, "os");
     wire_metric(out, NOISE_WINDOW, (double)n->window_ns, NULL, NULL, "host clock");
     wire_metric(out, NOISE_SWITCHES, known(n->os.involuntary_switches), NULL, NULL, "os");
     wire_metric(out, NOISE_MAJOR_FAULTS, known(n->os.major_faults), NULL, NULL, "os");

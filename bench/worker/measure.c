@@ -362,6 +362,7 @@ enum status measure_repetition(struct subject *s, const struct repetition_option
     TRY(s->engine->begin(s->run, &s->cell->sampling, err));
     uint64_t window_began_ns = clock_ns();
     os_noise_read(&before);
+    os_run_waits_read(&s->waits[0]);
     if (options->canaries)
         TRY(canary_first(s, &out->noise, err));
     if (s->engine->step)
@@ -373,6 +374,8 @@ enum status measure_repetition(struct subject *s, const struct repetition_option
         canary_last(s, out->measured_ns, &out->noise);
     os_noise_read(&out->noise.os);
     noise_difference(&out->noise.os, &before);
+    os_run_waits_read(&s->waits[1]);
+    out->noise.run_wait_ns = os_run_wait_longest_ns(&s->waits[0], &s->waits[1]);
     out->noise.window_ns = (int64_t)(clock_ns() - window_began_ns);
     return OK;
 }

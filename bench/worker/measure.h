@@ -10,6 +10,7 @@
 #include <jansson.h>
 #include <stdint.h>
 
+#include "base/os.h"
 #include "base/status.h"
 #include "bench/engines/engines.h"
 #include "bench/probe/probe.h"
@@ -63,7 +64,8 @@ struct subject {
         *states;           // (state_room) what the state canaries saw in this repetition, owned
     double *state_scratch; // (state_room) for their medians, owned
     size_t state_count, state_room;
-    struct wire *wire; // for progress
+    struct os_run_waits *waits; // (2) at the begin and the end of a repetition, owned
+    struct wire *wire;          // for progress
 };
 
 // Index into ids and token_ns.

@@ -18,7 +18,9 @@ static enum status subject_arrays(struct subject *s, struct error *err)
     s->state_room = (size_t)s->cell->gen + 2; // before and after, and at most one a token
     s->states = calloc(s->state_room, sizeof *s->states);
     s->state_scratch = calloc(s->state_room, sizeof *s->state_scratch);
-    if (!s->ids || !s->token_ns || !s->spans || !s->looks || !s->states || !s->state_scratch)
+    s->waits = calloc(2, sizeof *s->waits);
+    if (!s->ids || !s->token_ns || !s->spans || !s->looks || !s->states || !s->state_scratch ||
+        !s->waits)
         return FAIL(err, ERR_NOMEM, "times of %zu tokens", tokens);
     return OK;
 }
@@ -79,5 +81,6 @@ void worker_subject_fini(struct subject *s)
     free(s->looks);
     free(s->states);
     free(s->state_scratch);
+    free(s->waits);
     memset(s, 0, sizeof *s);
 }

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -156,6 +157,47 @@ static void noise_counts_go_up(void **state)
     assert_true(os_oom_kill_count() == OS_UNKNOWN || os_oom_kill_count() >= 0);
 }
 
+static void the_longest_wait_of_one_thread_counts(void **state)
+{
+    (void)state;
+    static const struct os_run_waits none = {0},
+                                     before = {2,
+                                               {{.thread = 7, .wait_ns = 1000},
+                                                {.thread = 9, .wait_ns = 50}}},
+                                     after = {3,
+                                              {{.thread = 9, .wait_ns = 350},
+                                               {.thread = 11, .wait_ns = 299},
+                                               {.thread = 7, .wait_ns = 1200}}};
+    assert_int_equal(os_run_wait_longest_ns(&before, &after), 300);
+    assert_int_equal(os_run_wait_longest_ns(&none, &after), 1200); // new threads count from 0
+    assert_true(os_run_wait_longest_ns(&before, &none) == OS_UNKNOWN);
+}
+
+static void *look_at_waits(void *arg)
+{
+    os_run_waits_read(arg);
+    return NULL;
+}
+
+// Every thread of this process is among them, by its own number, where the system counts at all.
+static void waits_are_read_of_each_thread(void **state)
+{
+    (void)state;
+    struct os_run_waits *alone = calloc(1, sizeof *alone), *two = calloc(1, sizeof *two);
+    pthread_t thread;
+    assert_true(alone && two);
+    os_run_waits_read(alone);
+    assert_int_equal(pthread_create(&thread, NULL, look_at_waits, two), 0);
+    pthread_join(thread, NULL);
+    if (alone->count > 0) {
+        assert_int_equal(two->count, alone->count + 1);
+        assert_true(two->of[0].thread != two->of[1].thread);
+        assert_true(os_run_wait_longest_ns(alone, two) >= 0);
+    }
+    free(alone);
+    free(two);
+}
+
 static void the_file_cache_is_called_dropped_only_when_it_is(void **state)
 {
     (void)state;
@@ -245,6 +287,8 @@ int main(void)
         cmocka_unit_test(a_process_is_known_again),
         cmocka_unit_test(random_bytes_differ),
         cmocka_unit_test(noise_counts_go_up),
+        cmocka_unit_test(the_longest_wait_of_one_thread_counts),
+        cmocka_unit_test(waits_are_read_of_each_thread),
         cmocka_unit_test(the_file_cache_is_called_dropped_only_when_it_is),
         cmocka_unit_test(huge_pages_are_asked_for_whole_pages_only),
         cmocka_unit_test(a_worker_does_not_outlive_its_runner),

@@ -23,6 +23,7 @@ struct figures {
     double tpot[REPETITIONS], ttft[REPETITIONS];
     double compute[REPETITIONS], bandwidth[REPETITIONS], work[REPETITIONS];
     double steal[REPETITIONS], throttled[REPETITIONS], memory[REPETITIONS], window[REPETITIONS];
+    double run_wait[REPETITIONS];
     struct os_steal_resolution resolution;
 };
 
@@ -57,7 +58,7 @@ static void add(struct trial *t, const struct figures *f, int i)
                       .sequences = 1,
                       .tokens = 2,
                       .metric_count = 3,
-                      .noise_count = 7};
+                      .noise_count = 8};
     e.metrics = calloc(e.metric_count, sizeof *e.metrics);
     e.noise = calloc(e.noise_count, sizeof *e.noise);
     assert_true(e.metrics && e.noise);
@@ -71,6 +72,7 @@ static void add(struct trial *t, const struct figures *f, int i)
     set(&e.noise[4], NOISE_THROTTLED, NULL, f->throttled[i]);
     set(&e.noise[5], NOISE_PSI_MEMORY, NULL, f->memory[i]);
     set(&e.noise[6], NOISE_WINDOW, NULL, f->window[i]);
+    set(&e.noise[7], NOISE_RUN_WAIT, NULL, f->run_wait[i]);
     assert_int_equal(trial_add(t, &e, &err), OK);
 }
 
@@ -248,6 +250,37 @@ static void quota(void **state)
     expect(&f, "noisy", "CPU quota held the process up for 2 %");
 }
 
+// A wait is counted in ns: one repetition is enough, however short.
+static void starved(void **state)
+{
+    (void)state;
+    struct figures f = quiet();
+    fill(f.run_wait, 0.0199 * second_ns);
+    expect(&f, "ok", "");
+    fill(f.run_wait, 0.0201 * second_ns);
+    expect(&f, "noisy", "a thread waited for a processor that others used for 2 % of the time");
+    f = quiet();
+    f.count = 1;
+    f.window[0] = 1e6;
+    f.run_wait[0] = 19e3;
+    expect(&f, "ok", "");
+    f.run_wait[0] = 510e3;
+    expect(&f, "noisy",
+           "a thread waited for a processor that others used for 51 % of the time (threshold 2 %)");
+}
+
+// Counts that the system does not keep are not judged.
+static void not_counted(void **state)
+{
+    (void)state;
+    struct figures f = quiet();
+    fill(f.run_wait, NAN);
+    fill(f.throttled, NAN);
+    fill(f.steal, NAN);
+    fill(f.memory, NAN);
+    expect(&f, "ok", "");
+}
+
 static void memory_pressure(void **state)
 {
     (void)state;
@@ -290,6 +323,8 @@ int main(void)
         cmocka_unit_test(one_bad_repetition),
         cmocka_unit_test(short_windows),
         cmocka_unit_test(quota),
+        cmocka_unit_test(starved),
+        cmocka_unit_test(not_counted),
         cmocka_unit_test(memory_pressure),
         cmocka_unit_test(even_medians),
     };

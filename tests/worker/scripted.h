@@ -225,6 +225,7 @@ static inline void scripted_subject(struct script *script, const struct job_cell
         .states = calloc(gen + 2, sizeof *out->states),
         .state_scratch = calloc(gen + 2, sizeof *out->state_scratch),
         .state_room = gen + 2,
+        .waits = calloc(2, sizeof *out->waits),
         .wire = &nowhere,
     };
 }

@@ -304,7 +304,8 @@ static void one_token_has_no_gaps(void **state)
 static void unknown_noise_is_not_measured(void **state)
 {
     (void)state;
-    struct repetition r = {.noise = {.window_ns = 7000000,
+    struct repetition r = {.noise = {.run_wait_ns = 18,
+                                     .window_ns = 7000000,
                                      .compute_canary_ns = 3,
                                      .state = {21, 22, 23},
                                      .bandwidth_before = NAN}};
@@ -323,10 +324,10 @@ static void unknown_noise_is_not_measured(void **state)
     static const struct {
         const char *name;
         double value;
-    } known[] = {{NOISE_WINDOW, 7e6},        {NOISE_THROTTLED, 11},     {NOISE_SWITCHES, 13},
-                 {NOISE_MAJOR_FAULTS, 14},   {NOISE_PSI_CPU, 15},       {NOISE_PSI_MEMORY, 16},
-                 {NOISE_PSI_IO, 17},         {NOISE_COMPUTE_CANARY, 3}, {NOISE_SYNC_CANARY, 21},
-                 {NOISE_LATENCY_CANARY, 22}, {NOISE_WORK_CANARY, 23}};
+    } known[] = {{NOISE_WINDOW, 7e6},     {NOISE_RUN_WAIT, 18},       {NOISE_THROTTLED, 11},
+                 {NOISE_SWITCHES, 13},    {NOISE_MAJOR_FAULTS, 14},   {NOISE_PSI_CPU, 15},
+                 {NOISE_PSI_MEMORY, 16},  {NOISE_PSI_IO, 17},         {NOISE_COMPUTE_CANARY, 3},
+                 {NOISE_SYNC_CANARY, 21}, {NOISE_LATENCY_CANARY, 22}, {NOISE_WORK_CANARY, 23}};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         assert_close(metric_value(m, known[i].name, NULL), known[i].value);
     json_decref(m);
