@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/interrupt.h"
 #include "base/str.h"
 #include "bench/cli/command.h"
 #include "bench/cli/device_flag.h"
@@ -312,7 +313,11 @@ static enum status find_out(const struct arguments *args, struct findings *f, st
 static enum exit_code run(const struct arguments *args, struct error *err)
 {
     struct findings findings = {0};
-    if (find_out(args, &findings, err) == OK) {
+    struct interrupt interrupt;
+    interrupt_begin(&interrupt);
+    find_out(args, &findings, err);
+    interrupt_end(&interrupt);
+    if (err->code == OK) {
         if (cli_flag_bool(args, "json"))
             print_json(&findings, err);
         else

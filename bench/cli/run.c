@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "base/home.h"
+#include "base/interrupt.h"
 #include "base/log.h"
 #include "base/os.h"
 #include "base/pool.h"
@@ -130,7 +131,8 @@ static enum status prepare(const struct arguments *args, struct preparation *p, 
     if (!p->database)
         return err->code;
     TRY(look_at_machine(p, cli_flag_bool(args, "resume"), cli_flag_bool(args, "take-over"), err));
-    return plan_create(&p->suite, &p->machine, cli_flag_string(args, "only"), &p->plan, err);
+    TRY(plan_create(&p->suite, &p->machine, cli_flag_string(args, "only"), &p->plan, err));
+    return interrupt_pending() ? FAIL(err, ERR_INTERRUPTED, "stopped") : OK;
 }
 
 static void preparation_fini(struct preparation *p)
@@ -187,7 +189,7 @@ static enum exit_code run_plan(const struct arguments *args, const struct prepar
     return code;
 }
 
-static enum exit_code run_run(const struct arguments *args, struct error *err)
+static enum exit_code prepare_and_run(const struct arguments *args, struct error *err)
 {
     struct preparation p = {0};
     enum exit_code code = EXIT_ERROR;
@@ -208,7 +210,17 @@ static enum exit_code run_run(const struct arguments *args, struct error *err)
             code = EXIT_ERROR;
     }
     preparation_fini(&p);
-    return code;
+    return err->code == ERR_INTERRUPTED ? EXIT_INTERRUPTED : code;
+}
+
+// A signal that arrives before the store has the run ends in a line too, and nothing is stored.
+static enum exit_code run_run(const struct arguments *args, struct error *err)
+{
+    struct interrupt interrupt;
+    interrupt_begin(&interrupt);
+    enum exit_code code = prepare_and_run(args, err);
+    interrupt_end(&interrupt);
+    return interrupt.told && code == EXIT_FINE ? EXIT_INTERRUPTED : code;
 }
 
 static const struct flag flags[] = {

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/interrupt.h"
 #include "base/stat.h"
 #include "base/str.h"
 #include "bench/probe/stream.h"
@@ -312,7 +313,7 @@ static enum status conclude(const struct bench *bench, struct ceilings *out, str
     return OK;
 }
 
-static void measure(struct bench *bench, uint64_t budget_ns)
+static enum status measure(struct bench *bench, uint64_t budget_ns, struct error *err)
 {
     uint64_t begin = clock_ns();
     for (int round = 0; round < ROUNDS_MAX; round++) {
@@ -320,9 +321,12 @@ static void measure(struct bench *bench, uint64_t budget_ns)
             break;
         for (int i = 0; i < bench->tasks; i++) {
             struct task *task = &bench->task[i];
+            if (interrupt_pending())
+                return FAIL(err, ERR_INTERRUPTED, "stopped");
             task->sample[task->samples++] = sample(bench, task, task->kernel);
         }
     }
+    return OK;
 }
 
 static enum status measure_host(struct device *device, bool quick, struct ceilings *out,
@@ -353,7 +357,8 @@ static enum status measure_host(struct device *device, bool quick, struct ceilin
     memcpy(out->level, bench->level, sizeof out->level);
     out->levels = bench->levels;
     plan_tasks(bench, quick, out);
-    measure(bench, quick ? BUDGET_QUICK_NS : BUDGET_FULL_NS);
+    if (measure(bench, quick ? BUDGET_QUICK_NS : BUDGET_FULL_NS, err) != OK)
+        goto out;
     conclude(bench, out, err);
     char slower[256];
     ceilings_explain_levels(out, slower, sizeof slower);
@@ -437,9 +442,12 @@ static enum status probe_rounds(struct probing *p, bool quick, struct error *err
     for (; p->rounds < ROUNDS_MAX; p->rounds++) {
         if (p->rounds >= ROUNDS_MIN && clock_ns() - begin > budget_ns)
             break;
-        for (size_t i = 0; i < p->count; i++)
+        for (size_t i = 0; i < p->count; i++) {
+            if (interrupt_pending())
+                return FAIL(err, ERR_INTERRUPTED, "stopped");
             if (!quick || p->probe[i].quick)
                 TRY(probe_sample(p, i, &p->sample[i][p->rounds], err));
+        }
     }
     return OK;
 }
