@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "base/str.h"
 
@@ -23,6 +24,19 @@ enum status error_set(struct error *err, enum status code, const char *file, int
     return code;
 }
 
+// "File too large" of 100 KB: a limit of the process, not of the file system.
+const char *error_reason(int os_error, char *out, size_t out_bytes)
+{
+    struct rlimit limit;
+    if (os_error == EFBIG && getrlimit(RLIMIT_FSIZE, &limit) == 0 &&
+        limit.rlim_cur != RLIM_INFINITY)
+        snprintf(out, out_bytes, "the process may write no file beyond %llu bytes (ulimit -f)",
+                 (unsigned long long)limit.rlim_cur);
+    else
+        snprintf(out, out_bytes, "%s", strerror(os_error));
+    return out;
+}
+
 enum status error_set_os(struct error *err, int os_error, const char *file, int line,
                          const char *format, ...)
 {
@@ -31,8 +45,9 @@ enum status error_set_os(struct error *err, int os_error, const char *file, int 
     va_start(args, format);
     vsnprintf(what, sizeof what, format, args);
     va_end(args);
+    char reason[ERROR_REASON_BYTES];
     return error_set(err, os_error == ENOMEM ? ERR_NOMEM : ERR_IO, file, line, "%s: %s", what,
-                     strerror(os_error));
+                     error_reason(os_error, reason, sizeof reason));
 }
 
 enum status error_context(struct error *err, const char *format, ...)

@@ -7,6 +7,7 @@
 #define BASE_STATUS_H
 
 #include <stdarg.h>
+#include <stddef.h>
 
 enum status {
     OK = 0,
@@ -35,6 +36,10 @@ struct error {
 // ERR_NOMEM for ENOMEM, else ERR_IO. os_error: errno, kept by the caller from the failed call on when
 // anything runs in between, because any library call may overwrite it.
 #define FAIL_OS(err, os_error, ...) error_set_os((err), (os_error), __FILE__, __LINE__, __VA_ARGS__)
+
+// The words for an errno value, in `out`: strerror's, but a file that may not grow names the limit. Returns `out`.
+enum { ERROR_REASON_BYTES = 128 };
+const char *error_reason(int os_error, char *out, size_t out_bytes);
 
 // Leaves the calling function with the status of `call` unless it is OK. Only where nothing is owned.
 #define TRY(call)                                                                                  \

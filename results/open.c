@@ -17,6 +17,21 @@
 #include "base/str.h"
 #include "results/db.h"
 
+// The errno of a failed call of the system, 0 where SQLite kept none. sqlite3_system_errno is 0 where the transaction
+// was rolled back in between; the files keep their own.
+static int refusal_of(sqlite3 *db)
+{
+    int os = sqlite3_system_errno(db);
+    sqlite3_file *journal = NULL; // or the write-ahead log
+    if (!os)
+        sqlite3_file_control(db, "main", SQLITE_FCNTL_LAST_ERRNO, &os);
+    if (!os &&
+        sqlite3_file_control(db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &journal) == SQLITE_OK &&
+        journal && journal->pMethods)
+        journal->pMethods->xFileControl(journal, SQLITE_FCNTL_LAST_ERRNO, &os);
+    return os;
+}
+
 enum status db_fail(sqlite3 *db, const char *path, const char *doing, struct error *err)
 {
     int code = sqlite3_errcode(db) & 0xff;
@@ -38,8 +53,10 @@ enum status db_fail(sqlite3 *db, const char *path, const char *doing, struct err
         return FAIL(err, ERR_NOMEM, "%s: out of memory: %s", path, doing);
     case SQLITE_CANTOPEN:
     case SQLITE_IOERR: {
-        int os = sqlite3_system_errno(db);
-        return FAIL(err, ERR_IO, "%s: %s: %s", path, os ? strerror(os) : sqlite3_errmsg(db), doing);
+        char reason[ERROR_REASON_BYTES];
+        int os = refusal_of(db);
+        return FAIL(err, ERR_IO, "%s: %s: %s", path,
+                    os ? error_reason(os, reason, sizeof reason) : sqlite3_errmsg(db), doing);
     }
     default:
         return FAIL(err, ERR_INTERNAL, "%s: %s: %s", path, sqlite3_errmsg(db), doing);
@@ -92,7 +109,7 @@ static enum status claim(const char *path, bool *made, struct error *err)
         close(fd);
         *made = true;
     } else if (errno != EEXIST) {
-        return FAIL(err, ERR_IO, "%s: %s", path, strerror(errno));
+        return FAIL_OS(err, errno, "%s", path);
     }
     return OK;
 }
@@ -102,8 +119,8 @@ static enum status check_file(const char *path, struct error *err)
 {
     struct stat st;
     if (stat(path, &st) != 0)
-        return FAIL(err, ERR_IO, "%s: %s", path,
-                    errno == ENOENT ? "no such database" : strerror(errno));
+        return errno == ENOENT ? FAIL(err, ERR_IO, "%s: no such database", path)
+                               : FAIL_OS(err, errno, "%s", path);
     if (!S_ISREG(st.st_mode))
         return FAIL(err, ERR_IO, "%s: %s, not a database file", path,
                     S_ISDIR(st.st_mode) ? "a directory" : "not a regular file");

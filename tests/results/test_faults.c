@@ -245,6 +245,17 @@ static void test_failing_disk_during_creation(void **state)
     store_close(open_or_fail(f->path, STORE_READ));
 }
 
+// Whether the message names the file, the limit and what was lost.
+static bool names_the_limit(const struct error *err, const char *path, size_t limit_bytes,
+                            const char *doing)
+{
+    char expected[256];
+    snprintf(expected, sizeof expected,
+             "%s: the process may write no file beyond %zu bytes (ulimit -f): %s", path,
+             limit_bytes, doing);
+    return err->code == ERR_IO && strcmp(err->message, expected) == 0;
+}
+
 // The same through the kernel: a file may grow no further.
 static void test_file_size_limit(void **state)
 {
@@ -265,13 +276,37 @@ static void test_file_size_limit(void **state)
         for (int t = 1; t < 1000 && status == OK; t++)
             status = add_trial(store, cell, t, "ok", 2000, &err);
         store_close(store);
-        _exit(status == ERR_IO && strstr(err.message, "the trial was not stored") ? 0 : 3);
+        _exit(names_the_limit(&err, f->path, 1 << 20, "the trial was not stored") ? 0 : 3);
     }
     int status = 0;
     waitpid(child, &status, 0);
     assert_true(WIFEXITED(status));
     assert_int_equal(WEXITSTATUS(status), 0);
     assert_true(check_whole(f->path) > 1);
+}
+
+// A new store that may not grow to its tables is removed again, wherever the limit is met.
+static void test_file_size_limit_of_a_new_store(void **state)
+{
+    struct fixture *f = *state;
+    for (size_t bytes = 0; bytes < 120 << 10; bytes += 20 << 10) {
+        pid_t child = fork();
+        if (child == 0) {
+            const struct rlimit limit = {bytes, bytes};
+            struct error err = {0};
+            struct store *store = NULL;
+            signal(SIGXFSZ, SIG_IGN);
+            if (setrlimit(RLIMIT_FSIZE, &limit) != 0 ||
+                store_open(f->path, STORE_WRITE, &store, &err) == OK)
+                _exit(2);
+            _exit(names_the_limit(&err, f->path, bytes, "its tables were not made") ? 0 : 3);
+        }
+        int status = 0;
+        waitpid(child, &status, 0);
+        assert_true(WIFEXITED(status));
+        assert_int_equal(WEXITSTATUS(status), 0);
+        assert_int_not_equal(access(f->path, F_OK), 0);
+    }
 }
 
 // ---- other processes ----------------------------------------------------------------------------
@@ -351,6 +386,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_failing_disk_during_trials, fixture_setup,
                                         fixture_teardown),
         cmocka_unit_test_setup_teardown(test_failing_disk_during_creation, fixture_setup,
+                                        fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_file_size_limit_of_a_new_store, fixture_setup,
                                         fixture_teardown),
         cmocka_unit_test_setup_teardown(test_file_size_limit, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_killed_writer, fixture_setup, fixture_teardown),
