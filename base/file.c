@@ -221,6 +221,17 @@ static enum status refused(const struct file_writer *w, int os_error, struct err
     return FAIL_OS(err, os_error, "%s: cannot be written", w->path);
 }
 
+enum status file_refuse_dangling(const char *path, struct error *err)
+{
+    char target[256];
+    struct stat info;
+    if (lstat(path, &info) != 0 || !S_ISLNK(info.st_mode) || file_exists(path))
+        return OK;
+    ssize_t length = readlink(path, target, sizeof target - 1);
+    target[length > 0 ? length : 0] = '\0';
+    return FAIL(err, ERR_IO, "%s: a link to %s, which does not exist", path, target);
+}
+
 // The rename's target: behind links, so that a link stays one. Caller frees; NULL when memory is exhausted.
 static char *behind_links(const char *path)
 {
@@ -234,6 +245,7 @@ enum status file_writer_open(const char *path, struct file_writer **out, struct 
     struct stat info;
     bool straight = stat(path, &info) == 0 && !S_ISREG(info.st_mode);
     *out = NULL;
+    TRY(file_refuse_dangling(path, err));
     struct file_writer *w = calloc(1, sizeof *w);
     if (w)
         *w = (struct file_writer){.path = straight ? strdup(path) : behind_links(path),
@@ -340,9 +352,9 @@ static enum status make_dirs(const char *path, mode_t mode, struct error *err)
         partial[i] = '\0';
         int failed = mkdir(partial, mode) == 0 ? 0 : errno;
         if (failed && !file_is_dir(partial)) {
-            if (failed == EEXIST)
+            if (failed == EEXIST && file_refuse_dangling(partial, err) == OK)
                 FAIL(err, ERR_IO, "%s: folder cannot be made: a file has that name", partial);
-            else
+            else if (failed != EEXIST)
                 FAIL_OS(err, failed, "%s: folder cannot be made", partial);
         }
         partial[i] = kept;

@@ -39,6 +39,9 @@ enum status file_writer_put(struct file_writer *w, const void *bytes, size_t cou
 enum status file_writer_finish(struct file_writer *w, struct error *err); // frees w in any case
 void file_writer_abandon(struct file_writer *w); // frees w; nothing is left behind
 
+// Errors: ERR_IO for a link to nothing. Nothing is made through it: where it leads may be another's choice.
+enum status file_refuse_dangling(const char *path, struct error *err);
+
 bool file_exists(const char *path);
 bool file_is_dir(const char *path);
 

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/os.h"
@@ -79,4 +80,28 @@ const char *home_temporary_dir(void)
 {
     const char *set = getenv("TMPDIR");
     return set && set[0] == '/' ? set : "/tmp";
+}
+
+static bool can_be_started(const char *path)
+{
+    return !file_is_dir(path) && access(path, X_OK) == 0;
+}
+
+bool home_has_program(const char *program)
+{
+    const char *path = getenv("PATH"), *at = path ? path : "/usr/bin:/bin";
+    if (strchr(program, '/'))
+        return can_be_started(program);
+    for (bool found = false; *program;) {
+        size_t length = strcspn(at, ":");
+        char *dir = length ? strndup(at, length) : strdup(".");
+        char *name = dir ? file_join(dir, program) : NULL;
+        found = name && can_be_started(name);
+        free(name);
+        free(dir);
+        if (found || !at[length])
+            return found;
+        at += length + 1;
+    }
+    return false;
 }

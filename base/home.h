@@ -2,6 +2,8 @@
 #ifndef BASE_HOME_H
 #define BASE_HOME_H
 
+#include <stdbool.h>
+
 #include "base/status.h"
 
 // The path of "suites/m1.conf", "models/shapes/llama-2-7b.json", ...: PREFIX/share/ridge/ of an installed
@@ -19,5 +21,8 @@ enum status home_cache_dir(char **out, struct error *err);
 
 // $TMPDIR where it is an absolute path, else /tmp. Borrowed from the environment.
 const char *home_temporary_dir(void);
+
+// Whether this user may start the program: a path, or a name that is looked up in PATH.
+bool home_has_program(const char *program);
 
 #endif

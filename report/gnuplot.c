@@ -17,6 +17,8 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/home.h"
+#include "base/interrupt.h"
 #include "base/str.h"
 
 enum { ARGS_MAX = 16, EXEC_FAILED = 127, COMPLAINT_MAX = 1 << 16, POLL_NS = 5000000 };
@@ -26,7 +28,10 @@ enum { ARGS_MAX = 16, EXEC_FAILED = 127, COMPLAINT_MAX = 1 << 16, POLL_NS = 5000
 // In the child: nothing here returns. `reason`, shared with the parent, is the errno of a failed start.
 static void exec_child(const char *program, const char *dir, const char *const *argv, int *reason)
 {
+    sigset_t ending;
     setpgid(0, 0); // so that a timeout ends its children too
+    interrupt_set(&ending);
+    sigprocmask(SIG_UNBLOCK, &ending, NULL);
     if (chdir(dir) != 0) {
         *reason = errno;
         _exit(EXEC_FAILED);
@@ -42,7 +47,16 @@ static void exec_child(const char *program, const char *dir, const char *const *
     _exit(EXEC_FAILED);
 }
 
-// Waits for the child, and kills its group when the time is up.
+static void kill_child(pid_t child)
+{
+    int status;
+    kill(-child, SIGKILL);
+    kill(child, SIGKILL); // in case it has no process group yet
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+        ;
+}
+
+// Waits for the child, and kills its group when the time is up or a signal arrived.
 static enum status wait_child(pid_t child, const struct gnuplot *gnuplot, int *status,
                               struct error *err)
 {
@@ -54,14 +68,13 @@ static enum status wait_child(pid_t child, const struct gnuplot *gnuplot, int *s
             return OK;
         if (done < 0 && errno != EINTR)
             return FAIL_OS(err, errno, "%s", gnuplot->program);
-        if (clock_ns() >= deadline)
+        if (clock_ns() >= deadline || interrupt_pending())
             break;
         nanosleep(&pause, NULL);
     }
-    kill(-child, SIGKILL);
-    kill(child, SIGKILL); // in case it has no process group yet
-    while (waitpid(child, status, 0) < 0 && errno == EINTR)
-        ;
+    kill_child(child);
+    if (interrupt_pending())
+        return FAIL(err, ERR_INTERRUPTED, "stopped");
     return FAIL(err, ERR_TIMEOUT, "%s: no picture after %.1f s, stopped", gnuplot->program,
                 gnuplot->timeout_ms / 1e3);
 }
@@ -101,7 +114,8 @@ static enum status judge(const struct gnuplot *gnuplot, const char *dir, int sta
     if (reason != 0)
         return FAIL_OS(err, reason, "%s: cannot be started", gnuplot->program);
     if (WIFSIGNALED(status))
-        return FAIL(err, ERR_IO, "%s: ended by signal %d", gnuplot->program, WTERMSIG(status));
+        return FAIL(err, ERR_IO, "%s: ended by signal %d (%s)", gnuplot->program, WTERMSIG(status),
+                    strsignal(WTERMSIG(status)));
     first_complaint(dir, complaint, sizeof complaint);
     return FAIL(err, ERR_IO, "%s: failed: %s", gnuplot->program,
                 complaint[0] ? complaint : "it did not say why");
@@ -128,6 +142,13 @@ static enum status run_program(const struct gnuplot *gnuplot, const char *progra
         status = judge(gnuplot, dir, ended, *reason, err);
     munmap(reason, sizeof *reason);
     return status;
+}
+
+enum status gnuplot_check(const char *program, struct error *err)
+{
+    if (!*program)
+        return FAIL(err, ERR_USAGE, "a program is expected");
+    return home_has_program(program) ? OK : FAIL(err, ERR_USAGE, "%s: no such program", program);
 }
 
 enum status gnuplot_run(const struct gnuplot *gnuplot, const char *dir, const char *script,

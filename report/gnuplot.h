@@ -12,8 +12,12 @@ struct gnuplot {
 
 // Runs `program -c script args...` in the folder `dir`, which has its data and gets its pictures. args ends with NULL and
 // must not contain names from the store: those go into data files. Errors: ERR_UNSUPPORTED when there is no such program,
-// ERR_TIMEOUT (it is killed with its children), ERR_IO with the first line of its error output.
+// ERR_TIMEOUT (it is killed with its children), ERR_INTERRUPTED (likewise, when a signal of interrupt.h is pending),
+// ERR_IO with the first line of its error output.
 enum status gnuplot_run(const struct gnuplot *gnuplot, const char *dir, const char *script,
                         const char *const *args, struct error *err);
+
+// Whether there is such a program, asked before anything is written. ERR_USAGE: there is none, or the name is empty.
+enum status gnuplot_check(const char *program, struct error *err);
 
 #endif

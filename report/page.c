@@ -67,9 +67,9 @@ static void pictures_of(struct str *out, const struct pictures *pictures, const 
 
 static void missing_pictures(struct str *out, const struct pictures *pictures, bool tabled)
 {
-    if (pictures->failure[0]) {
+    if (pictures->failure.code != OK) {
         str_append(out, "<p class=note>Pictures are missing: ");
-        html_text(out, pictures->failure);
+        html_text(out, pictures->failure.message);
         str_append(out, tabled ? ". The tables below have every figure.</p>" : ".</p>");
     }
     if (str_text(&pictures->absent)[0]) {

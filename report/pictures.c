@@ -299,11 +299,9 @@ enum status pictures_draw(const struct report_data *data, const struct gnuplot *
 {
     memset(out, 0, sizeof *out);
     enum status status = plan(data, dir, out, err);
-    for (size_t i = 0; status == OK && i < out->count && !out->failure[0]; i++) {
-        struct error failed = {0};
-        if (draw_one(gnuplot, dir, &out->row[i], &failed) != OK)
-            snprintf(out->failure, sizeof out->failure, "%.250s", failed.message);
-    }
+    for (size_t i = 0; status == OK && i < out->count && out->failure.code == OK; i++)
+        if (draw_one(gnuplot, dir, &out->row[i], &out->failure) == ERR_INTERRUPTED)
+            status = FAIL(err, ERR_INTERRUPTED, "stopped");
     if (status != OK)
         pictures_fini(out);
     return status;

@@ -27,12 +27,12 @@ struct pictures {
     struct arena arena; // owns titles and args
     struct picture row[PICTURES_MAX];
     size_t count;
-    struct str absent; // sentences: which pictures are missing, or hold less than all, and why
-    char failure[256]; // why gnuplot drew no more; "" when it drew all
+    struct str absent;    // sentences: which pictures are missing, or hold less than all, and why
+    struct error failure; // why gnuplot drew no more; OK when it drew all
 };
 
 // Writes the data files into `dir` and runs gnuplot for each picture, until one fails: the others would
-// fail in the same way. A failure of gnuplot is kept in out->failure and is not an error.
+// fail in the same way. A failure of gnuplot is kept in out->failure and is not an error, unless it is ERR_INTERRUPTED.
 enum status pictures_draw(const struct report_data *data, const struct gnuplot *gnuplot,
                           const char *dir, struct pictures *out, struct error *err);
 void pictures_fini(struct pictures *pictures);

@@ -1,7 +1,8 @@
 // report.c - makes all files of a report in a folder next to their destination, then moves them there.
 //
-// A page is useful without its pictures, so gnuplot's failures become a note; if only pictures were requested they are an
-// error. Any other failure (no run, no space, no permission) is an error that leaves the report's folder unchanged.
+// A page is useful without its pictures. So where gnuplot is not installed they become a note, and where it fails the
+// rest is written, and then that is the error. Any other failure (no run, no space, no permission) leaves the report's
+// folder unchanged.
 
 #include "report/report.h"
 
@@ -184,32 +185,54 @@ static enum status write_csv(struct store *store, const char *run, const char *w
     return status;
 }
 
+// `missing`: why there are no pictures, or not all.
+static enum status make_pictures(const struct report_data *data,
+                                 const struct report_options *options, const char *work,
+                                 struct error *missing, struct error *err)
+{
+    struct pictures pictures;
+    const struct gnuplot gnuplot = {options->gnuplot, options->timeout_ms};
+    TRY(pictures_draw(data, &gnuplot, work, &pictures, err));
+    *missing = pictures.failure;
+    error_context(missing, "pictures are missing");
+    enum status status = OK;
+    if (options->formats & REPORT_HTML)
+        status = write_page(data, &pictures, work, err);
+    pictures_fini(&pictures);
+    return status;
+}
+
 static enum status make_files(struct store *store, const char *run, const struct report_data *data,
                               const struct report_options *options, const char *work,
-                              struct str *note, struct error *err)
+                              struct error *missing, struct error *err)
 {
-    if (options->formats & (REPORT_HTML | REPORT_PNG)) {
-        struct pictures pictures;
-        const struct gnuplot gnuplot = {options->gnuplot, options->timeout_ms};
-        TRY(pictures_draw(data, &gnuplot, work, &pictures, err));
-        enum status status = OK;
-        if (pictures.failure[0] && !(options->formats & REPORT_HTML))
-            status = FAIL(err, ERR_IO, "pictures are missing: %s", pictures.failure);
-        else if (pictures.failure[0])
-            str_printf(note, "pictures are missing: %s", pictures.failure);
-        if (status == OK && options->formats & REPORT_HTML)
-            status = write_page(data, &pictures, work, err);
-        pictures_fini(&pictures);
-        if (status != OK)
-            return status;
-    }
+    if (options->formats & (REPORT_HTML | REPORT_PNG))
+        TRY(make_pictures(data, options, work, missing, err));
     return options->formats & REPORT_CSV ? write_csv(store, run, work, err) : OK;
+}
+
+// Pictures alone were requested, and they are not whole: the folder keeps what it has.
+static bool is_nothing(const struct report_options *options, const struct error *missing)
+{
+    return missing->code != OK && !(options->formats & (REPORT_HTML | REPORT_CSV));
+}
+
+// What is missing is a note where gnuplot is, and nobody asked for it.
+static enum status conclude(const struct report_options *options, const struct error *missing,
+                            struct str *note, struct error *err)
+{
+    if (missing->code == ERR_UNSUPPORTED && !options->need_pictures)
+        str_append(note, missing->message);
+    else if (missing->code != OK)
+        *err = *missing;
+    return err->code;
 }
 
 enum status report_write(struct store *store, const char *run, const struct report_options *options,
                          char **index, struct str *note, struct error *err)
 {
     struct report_data data;
+    struct error missing = {0};
     char *work = NULL, number[24];
     *index = NULL;
     TRY(report_data_load(store, run, &data, err));
@@ -218,7 +241,9 @@ enum status report_write(struct store *store, const char *run, const struct repo
     bool had_dir = file_is_dir(options->dir);
     enum status status = make_work_dir(options->dir, &work, err);
     if (status == OK)
-        status = make_files(store, number, &data, options, work, note, err);
+        status = make_files(store, number, &data, options, work, &missing, err);
+    if (status == OK && is_nothing(options, &missing))
+        status = FAIL(err, ERR_IO, "%s", missing.message);
     if (status == OK)
         status = for_entries(work, options->dir, options->formats, move_entry, err);
     if (status == OK) {
@@ -229,6 +254,8 @@ enum status report_write(struct store *store, const char *run, const struct repo
     remove_work_dir(work);
     if (status != OK && !had_dir)
         rmdir(options->dir); // only when nothing is in it
+    if (status == OK)
+        status = conclude(options, &missing, note, err);
     report_data_fini(&data);
     return status;
 }

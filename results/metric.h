@@ -77,7 +77,7 @@
 #define NOISE_PSI_MEMORY       "psi_memory"           // ns
 #define NOISE_PSI_IO           "psi_io"               // ns
 #define NOISE_THROTTLED        "throttled"    // ns: waited for the control group's next CPU quota
-#define NOISE_RUN_WAIT         "run_wait" // ns: the most that one thread waited for a processor
+#define NOISE_RUN_WAIT         "run_wait"     // ns: the most that one thread waited for a processor
 #define NOISE_WINDOW           "noise_window" // ns over which the differences were taken
 #define NOISE_CLOCK_TIE        "clock_tie" // ns: how far the device's clock and the host's may be apart
 #define NOISE_CLOCK_DRIFT      "clock_drift"    // ns that the device's clock gained on the host's

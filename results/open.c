@@ -103,6 +103,7 @@ static enum status make_parent(const char *path, struct error *err)
 static enum status claim(const char *path, bool *made, struct error *err)
 {
     *made = false;
+    TRY(file_refuse_dangling(path, err));
     TRY(make_parent(path, err));
     int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (fd >= 0) {

@@ -2,11 +2,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/interrupt.h"
 #include "base/log.h"
 #include "base/plain.h"
 #include "base/str.h"
 #include "bench/cli/view.h"
 #include "bench/suite/suite.h"
+#include "report/gnuplot.h"
 #include "report/report.h"
 
 static const struct flag flags[] = {
@@ -40,22 +42,26 @@ static enum status write_report(const struct arguments *args, struct error *err)
 {
     struct store *store = NULL;
     struct report_options options = {.dir = cli_flag_string(args, "output"),
-                                     .gnuplot = cli_flag_string(args, "gnuplot")};
+                                     .gnuplot = cli_flag_string(args, "gnuplot"),
+                                     .need_pictures = cli_flag_given(args, "gnuplot")};
     int64_t timeout_s = cli_flag_int(args, "timeout");
     if (timeout_s < 1 || timeout_s > 3600)
         return FAIL(err, ERR_USAGE, "--timeout %lld: 1 to 3600 seconds expected",
                     (long long)timeout_s);
     options.timeout_ms = (int)timeout_s * 1000;
     TRY(command_report_formats(args, &options.formats, err));
+    if (cli_flag_given(args, "gnuplot") && gnuplot_check(options.gnuplot, err) != OK)
+        return error_context(err, "--gnuplot");
+    if (cli_flag_given(args, "format"))
+        options.need_pictures |= (options.formats & REPORT_PNG) != 0;
     TRY(cli_view_open(args, &store, err));
     char *index = NULL;
     struct str note = {0};
     enum status status = report_write(store, cli_positional(args, 0), &options, &index, &note, err);
-    if (status == OK) {
-        if (note.length)
-            log_line(LOG_WARN, "%s", str_text(&note));
+    if (note.length)
+        log_line(LOG_WARN, "%s", str_text(&note));
+    if (index) // in place, perhaps without its pictures
         plain_printf(stdout, "%s\n", index);
-    }
     str_fini(&note);
     free(index);
     store_close(store);
@@ -64,7 +70,10 @@ static enum status write_report(const struct arguments *args, struct error *err)
 
 static enum exit_code run_report(const struct arguments *args, struct error *err)
 {
+    struct interrupt interrupt;
+    interrupt_begin(&interrupt);
     write_report(args, err);
+    interrupt_end(&interrupt);
     return cli_exit_code(err);
 }
 
@@ -76,7 +85,7 @@ const struct command command_report = {
     .details =
         "RUN is a run's number, \"last\" (the default) or a suite's name for its newest run.\n"
         "The last line printed is the path of the page. Without gnuplot the page has tables\n"
-        "and a note instead of pictures.",
+        "and a note instead of pictures; that is an error where png or --gnuplot is given.",
     .flags = flags,
     .run = run_report,
 };

@@ -59,6 +59,7 @@ static enum status ask_store(struct preparation *p, bool resume, bool take_over,
     struct arena arena = {0};
     const struct run_row *run;
     bool there = file_exists(p->database);
+    TRY(file_refuse_dangling(p->database, err));
     if (!there && !resume)
         return OK;
     if (there)

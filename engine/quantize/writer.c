@@ -41,6 +41,7 @@ static enum status open_writer(struct quant_writer *w, const struct checkpoint *
                                const struct quant_output *output, const char *out,
                                struct error *err)
 {
+    TRY(file_refuse_dangling(out, err));
     if (file_exists(out))
         return FAIL(err, ERR_USAGE, "%s: exists already, and is not overwritten", out);
     if (!output->by_role && !file_is_dir(source->path))

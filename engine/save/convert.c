@@ -348,6 +348,7 @@ enum status checkpoint_convert(struct checkpoint *ck, const char *type, const ch
     struct converting c = {.ck = ck, .report = out, .progress = progress, .user = user};
     memset(out, 0, sizeof *out);
     TRY(check_type(type, &c.asked, err));
+    TRY(file_refuse_dangling(path, err));
     if (file_exists(path))
         return FAIL(err, ERR_USAGE, "%s: exists already", path);
     if (convert_checked(&c, path, err) != OK)

@@ -353,6 +353,25 @@ static void private_folders_are_the_users_own(void **state)
     assert_int_equal(file_remove_tree(in_folder("own"), &err), OK);
 }
 
+// Neither a file nor a folder is made through a link to nothing, and the link stays.
+static void a_link_to_nothing_is_refused(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    const char *link = in_folder("dangling"), *below = in_folder("dangling/below");
+    assert_int_equal(symlink("nowhere", link), 0);
+    assert_int_equal(file_write(link, "new", 3, &err), ERR_IO);
+    assert_non_null(strstr(err.message, "/dangling: a link to nowhere, which does not exist"));
+    error_clear(&err);
+    assert_int_equal(file_make_dirs(below, &err), ERR_IO);
+    assert_non_null(strstr(err.message, "/dangling: a link to nowhere, which does not exist"));
+    error_clear(&err);
+    assert_false(file_exists(link) || file_exists(in_folder("nowhere")));
+    assert_int_equal(unlink(link), 0); // it was kept
+    assert_int_equal(file_refuse_dangling(link, &err), OK);
+    assert_int_equal(file_refuse_dangling(in_folder("."), &err), OK);
+}
+
 static void a_tree_is_removed_and_what_it_links_to_is_kept(void **state)
 {
     (void)state;
@@ -460,6 +479,7 @@ int main(void)
         cmocka_unit_test(folders_are_made_with_their_parents),
         cmocka_unit_test(a_folder_that_cannot_be_made_says_why),
         cmocka_unit_test(private_folders_are_the_users_own),
+        cmocka_unit_test(a_link_to_nothing_is_refused),
         cmocka_unit_test(a_tree_is_removed_and_what_it_links_to_is_kept),
         cmocka_unit_test(what_killed_processes_left_is_swept),
         cmocka_unit_test(join_puts_one_slash),

@@ -66,12 +66,29 @@ static void without_a_home_the_variables_are_named(void **state)
     assert_non_null(strstr(err.message, "XDG_DATA_HOME"));
 }
 
+static void a_program_is_a_path_or_in_one(void **state)
+{
+    (void)state;
+    setenv("PATH", "/no/such/folder::/bin", 1);
+    assert_true(home_has_program("sh"));
+    assert_true(home_has_program("/bin/sh"));
+    assert_false(home_has_program(""));
+    assert_false(home_has_program("no-such-program"));
+    assert_false(home_has_program("Makefile")); // in the folder "", which is this one; no program
+    assert_false(home_has_program("/bin"));
+    setenv("PATH", "/no/such/folder", 1);
+    assert_false(home_has_program("sh"));
+    unsetenv("PATH");
+    assert_true(home_has_program("sh"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(data_is_found_from_any_directory),
         cmocka_unit_test(xdg_variables_win_over_home),
         cmocka_unit_test(without_a_home_the_variables_are_named),
+        cmocka_unit_test(a_program_is_a_path_or_in_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
