@@ -294,10 +294,10 @@ void trial_judge(struct trial *t, const char *expected_hash)
         trial_fail(t, "crashed", "the worker measured nothing");
         return;
     }
-    if (judge_wrong(t, expected_hash) || judge_throttled(t) ||
+    // What took the time comes before what shows it, so that the reason names the cause.
+    if (judge_wrong(t, expected_hash) || judge_throttled(t) || judge_time(t) ||
         judge_scatter(t, METRIC_TPOT, "decode", "TPOT") ||
-        judge_scatter(t, METRIC_TTFT, "prefill", "TTFT") || judge_canaries(t) || judge_work(t) ||
-        judge_time(t))
+        judge_scatter(t, METRIC_TTFT, "prefill", "TTFT") || judge_canaries(t) || judge_work(t))
         return;
     t->status = "ok";
     t->reason[0] = '\0';

@@ -269,6 +269,16 @@ static void starved(void **state)
            "a thread waited for a processor that others used for 51 % of the time (threshold 2 %)");
 }
 
+// The reason names the cause, not how it shows.
+static void the_cause_comes_first(void **state)
+{
+    (void)state;
+    struct figures f = quiet();
+    spread(f.tpot, 0.5);
+    fill(f.run_wait, 0.5 * second_ns);
+    expect(&f, "noisy", "a thread waited for a processor");
+}
+
 // Counts that the system does not keep are not judged.
 static void not_counted(void **state)
 {
@@ -324,6 +334,7 @@ int main(void)
         cmocka_unit_test(short_windows),
         cmocka_unit_test(quota),
         cmocka_unit_test(starved),
+        cmocka_unit_test(the_cause_comes_first),
         cmocka_unit_test(not_counted),
         cmocka_unit_test(memory_pressure),
         cmocka_unit_test(even_medians),
