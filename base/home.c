@@ -1,6 +1,7 @@
 // home.c - installed files are next to the executable's folder, a build is inside its source tree.
 #include "base/home.h"
 
+#include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -47,6 +48,43 @@ char *home_find(const char *relative)
     }
     free(dir);
     return found;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static char *shown_name(const char *folder, const char *name, const char *ending, bool whole,
+                        struct arena *arena)
+{
+    struct str text = {0};
+    if (whole)
+        str_printf(&text, "%s/%s", folder, name);
+    else
+        str_append_bytes(&text, name, strlen(name) - strlen(ending));
+    char *copy = text.failed ? NULL : arena_strdup(arena, str_text(&text));
+    str_fini(&text);
+    return copy;
+}
+
+void home_names(const char *folder, const char *ending, bool whole, struct arena *arena,
+                struct words *out)
+{
+    char *path = home_find(folder);
+    DIR *dir = path ? opendir(path) : NULL;
+    size_t first = out->count;
+    free(path);
+    for (struct dirent *e; dir && (e = readdir(dir));) {
+        char *name = e->d_name[0] != '.' && str_ends(e->d_name, ending)
+                         ? shown_name(folder, e->d_name, ending, whole, arena)
+                         : NULL;
+        if (name)
+            words_add(out, name);
+    }
+    if (dir)
+        closedir(dir);
+    qsort(out->items + first, out->count - first, sizeof *out->items, by_name);
 }
 
 static enum status user_dir(const char *variable, const char *below_home, char **out,

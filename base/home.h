@@ -4,12 +4,19 @@
 
 #include <stdbool.h>
 
+#include "base/arena.h"
 #include "base/status.h"
+#include "base/words.h"
 
 // The path of "suites/m1.conf", "models/shapes/llama-2-7b.json", ...: PREFIX/share/ridge/ of an installed
 // program, else the source tree the program was built in. The working directory does not matter.
 // A new string the caller frees; NULL when there is no such file or folder.
 char *home_find(const char *relative);
+
+// Adds the program's own files with this ending to `out`, sorted: "suites" and ".conf" give "suites/m1.conf", and without
+// `whole` "m1". They are the arena's. Nothing is added where the folder or memory is missing.
+void home_names(const char *folder, const char *ending, bool whole, struct arena *arena,
+                struct words *out);
 
 // The user's own folders, which need not exist yet: $XDG_DATA_HOME/ridge or ~/.local/share/ridge for the
 // database, $XDG_CACHE_HOME/ridge or ~/.cache/ridge for packed weights; on macOS ~/Library/Application

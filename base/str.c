@@ -196,42 +196,6 @@ bool str_glob(const char *pattern, const char *text)
     return *pattern == '\0';
 }
 
-enum { WORD_MAX = 64 };
-
-static size_t edit_distance(const char *a, const char *b)
-{
-    size_t la = strlen(a), lb = strlen(b), row[WORD_MAX + 1];
-    if (la > WORD_MAX || lb > WORD_MAX)
-        return SIZE_MAX; // no key is that long
-    for (size_t j = 0; j <= lb; j++)
-        row[j] = j;
-    for (size_t i = 1; i <= la; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= lb; j++) {
-            size_t change = diagonal + (a[i - 1] != b[j - 1]);
-            diagonal = row[j];
-            size_t best = row[j] + 1 < row[j - 1] + 1 ? row[j] + 1 : row[j - 1] + 1;
-            row[j] = change < best ? change : best;
-        }
-    }
-    return row[lb];
-}
-
-const char *str_nearest(const char *word, const char *const *words, size_t count)
-{
-    const char *nearest = NULL;
-    size_t best = strlen(word) / 3 + 2;
-    for (size_t i = 0; i < count; i++) {
-        size_t distance = edit_distance(word, words[i]);
-        if (distance < best) {
-            best = distance;
-            nearest = words[i];
-        }
-    }
-    return nearest;
-}
-
 bool str_to_i64(const char *text, int64_t *out)
 {
     char *end = NULL;

@@ -40,10 +40,6 @@ void str_append_plain(struct str *s, const char *text, size_t count); // appends
 // Shell-style match: * any run, ? one character; nothing else is special.
 bool str_glob(const char *pattern, const char *text);
 
-// Of `count` words the one nearest to `word` by edit distance, or NULL when none is near enough to be
-// meant (more than a third of its letters wrong). For "unknown key 'bacth': did you mean 'batch'?".
-const char *str_nearest(const char *word, const char *const *words, size_t count);
-
 // Whole-string conversions: false when the text is empty, has anything after the number, or overflows.
 bool str_to_i64(const char *text, int64_t *out);
 bool str_to_f64(const char *text, double *out); // finite values only

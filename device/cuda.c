@@ -15,6 +15,8 @@
 
 enum { CLOCK_READINGS = 8 };
 
+#define NO_KERNELS "this build has no CUDA kernels (they need nvcc: make CUDA=yes)"
+
 struct cuda_queue {
     struct device_queue queue;
     void *stream;
@@ -75,8 +77,7 @@ static unsigned tiers_of(int capability)
 static void refuse(struct device_info *info, const char *name, int capability)
 {
     if (!HAVE_CUDA)
-        snprintf(info->reason, sizeof info->reason,
-                 "this build has no CUDA kernels (they need nvcc: make CUDA=yes)");
+        snprintf(info->reason, sizeof info->reason, "%s", NO_KERNELS);
     else if (strstr(name, " MIG "))
         snprintf(info->reason, sizeof info->reason,
                  "it is a MIG slice, whose memory bandwidth depends on its neighbours");
@@ -134,7 +135,8 @@ static size_t cuda_list(struct device_info *out, size_t max)
     if (!driver || count < 1) {
         *out = (struct device_info){0};
         snprintf(out->name, sizeof out->name, "cuda:0");
-        snprintf(out->reason, sizeof out->reason, "%s", reason);
+        // With a driver this build would run no kernel either, so that is the reason to give.
+        snprintf(out->reason, sizeof out->reason, "%s", HAVE_CUDA ? reason : NO_KERNELS);
         return 1;
     }
     size_t found = (size_t)count < max ? (size_t)count : max;

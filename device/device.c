@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/str.h"
+#include "base/words.h"
 
 // ---- words ---------------------------------------------------------------------------------------------
 
@@ -105,15 +106,9 @@ static enum status unknown_word(const char *word, struct error *err)
 {
     const char *const *words;
     size_t count = device_words(&words);
-    const char *near = str_nearest(word, words, count);
-    if (near)
-        return FAIL(err, ERR_USAGE, "unknown device '%s': did you mean '%s'?", word, near);
-    struct str known = {0};
-    for (size_t i = 0; i < count; i++)
-        str_printf(&known, "%s%s", i ? ", " : "", words[i]);
-    FAIL(err, ERR_USAGE, "unknown device '%s' (known: %s)", word, str_text(&known));
-    str_fini(&known);
-    return err->code;
+    char hint[WORDS_HINT_BYTES];
+    return FAIL(err, ERR_USAGE, "unknown device '%s'%s", word,
+                words_hint(word, words, count, hint, sizeof hint));
 }
 
 enum status device_find(const char *word, struct device_info *out, struct error *err)

@@ -4,14 +4,16 @@
 #include "kernels/check.h"
 
 #include "base/str.h"
+#include "base/words.h"
 #include "kernels/cuda/check.h"
 
 enum status kernel_none_matches(const char *pattern, const struct device *device, struct error *err)
 {
-    char tiers[128];
+    char tiers[128], hint[WORDS_HINT_BYTES];
     const struct device_info *info = device_info(device);
-    return FAIL(err, ERR_USAGE, "no kernel for %s with %s matches '%s'", info->name,
-                device_isa_text(info->kind, info->isa, tiers, sizeof tiers), pattern);
+    return FAIL(err, ERR_USAGE, "no kernel for %s with %s matches '%s'%s", info->name,
+                device_isa_text(info->kind, info->isa, tiers, sizeof tiers), pattern,
+                kernel_hint(pattern, info->kind, hint, sizeof hint));
 }
 
 static enum status check_row(const struct kernel *row, struct device *device, uint64_t seed,

@@ -243,6 +243,8 @@ struct kernel {
 
 // All rows, in rising order within one (where, op, w, x). Borrowed, static.
 const struct kernel *kernel_table(size_t *count);
+// What a pattern that matches no row of this kind of device may have meant (words_hint_glob). Returns `out`.
+char *kernel_hint(const char *pattern, enum device_kind where, char *out, size_t out_bytes);
 
 bool kernel_runs_on(const struct kernel *row, struct device_target target);
 

@@ -4,6 +4,8 @@
 // order of speed, and the last one that a target can run is the one to use.
 #include "kernels/kernels.h"
 
+#include "base/words.h"
+
 #include "kernels/cuda/variants.h"
 #include "kernels/variants.h"
 
@@ -52,6 +54,16 @@ const struct kernel *kernel_table(size_t *count)
 {
     *count = sizeof table / sizeof table[0];
     return table;
+}
+
+char *kernel_hint(const char *pattern, enum device_kind where, char *out, size_t out_bytes)
+{
+    const char *names[sizeof table / sizeof table[0]];
+    size_t count = 0;
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
+        if (table[i].where == where)
+            names[count++] = table[i].name;
+    return words_hint_glob(pattern, names, count, out, out_bytes);
 }
 
 bool kernel_runs_on(const struct kernel *row, struct device_target target)

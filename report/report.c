@@ -16,10 +16,20 @@
 #include "base/file.h"
 #include "base/home.h"
 #include "base/str.h"
+#include "base/words.h"
 #include "report/page.h"
 #include "results/export.h"
 
 enum { CSS_MAX = 1 << 20 };
+
+static enum status unknown_format(const char *text, size_t length, struct error *err)
+{
+    static const char *const known[] = {"html", "png", "csv"};
+    char word[64], hint[WORDS_HINT_BYTES];
+    snprintf(word, sizeof word, "%.*s", (int)length, text);
+    return FAIL(err, ERR_USAGE, "unknown report format '%s'%s", word,
+                words_hint(word, known, 3, hint, sizeof hint));
+}
 
 enum status report_formats(const char *text, unsigned *formats, struct error *err)
 {
@@ -39,8 +49,7 @@ enum status report_formats(const char *text, unsigned *formats, struct error *er
                 strncmp(known[i].name, text + skip, end - skip) == 0)
                 bit = known[i].bit;
         if (bit == 0)
-            return FAIL(err, ERR_USAGE, "unknown report format '%.*s': html, png and csv are known",
-                        (int)length, text);
+            return unknown_format(text, length, err);
         *formats |= bit;
         text += length + (text[length] == ',');
     }

@@ -7,6 +7,7 @@
 
 #include "base/owner.h"
 #include "base/str.h"
+#include "base/words.h"
 #include "results/rows.h"
 
 // rows_read into a typed array.
@@ -70,14 +71,11 @@ static enum status no_such_run(struct store *store, struct arena *arena, const c
                                const struct run_row *runs, size_t count, struct error *err)
 {
     const char **names = arena_alloc(arena, count, sizeof *names);
-    const char *near = NULL;
+    char near[WORDS_HINT_BYTES];
     for (size_t i = 0; names && i < count; i++)
         names[i] = runs[i].suite_name;
-    if (names)
-        near = str_nearest(which, names, count);
-    if (near)
-        return FAIL(err, ERR_USAGE, "%s: no run '%s': did you mean '%s'?", store->path, which,
-                    near);
+    if (names && words_near(which, names, count, near, sizeof near))
+        return FAIL(err, ERR_USAGE, "%s: no run '%s'%s", store->path, which, near);
     return FAIL(err, ERR_USAGE,
                 "%s: no run '%s': give its number, \"last\" or the name of a suite "
                 "(`bench list` shows them)",
@@ -175,6 +173,30 @@ static bool cell_matches(const struct cell_row *cell, const char *which)
     return prefix || str_equal(cell->label, which);
 }
 
+// run 0: a run's name may have been meant too.
+static enum status no_such_cell(struct store *store, struct arena *arena, int64_t run,
+                                const char *which, const struct cell_row *cells, size_t count,
+                                struct error *err)
+{
+    struct run_row *runs = NULL;
+    size_t run_count = 0;
+    char near[WORDS_HINT_BYTES];
+    if (run == 0)
+        TRY(query_runs(store, arena, &runs, &run_count, err));
+    const char **names = arena_alloc(arena, count + run_count, sizeof *names);
+    for (size_t i = 0; names && i < run_count; i++)
+        names[i] = runs[i].suite_name;
+    for (size_t i = 0; names && i < count; i++)
+        names[run_count + i] = cells[i].label;
+    const char *kinds = run == 0 ? "no run and no cell" : "no cell";
+    if (names && words_near(which, names, count + run_count, near, sizeof near))
+        return FAIL(err, ERR_USAGE, "%s: %s '%s'%s", store->path, kinds, which, near);
+    return FAIL(err, ERR_USAGE,
+                "%s: %s '%s': give %sthe start of a cell's key, or its label "
+                "(`bench list --run RUN` shows them)",
+                store->path, kinds, which, run == 0 ? "a run, " : "");
+}
+
 enum status query_cell(struct store *store, struct arena *arena, int64_t run, const char *which,
                        struct cell_row *out, struct error *err)
 {
@@ -199,10 +221,7 @@ enum status query_cell(struct store *store, struct arena *arena, int64_t run, co
     if (count == 0 && run == 0)
         return FAIL(err, ERR_USAGE, "%s: " NOTHING_MEASURED, store->path);
     if (found == NULL)
-        return FAIL(err, ERR_USAGE,
-                    "%s: no run and no cell '%s': give a run, the start of a cell's key, or its "
-                    "label (`bench list --run RUN` shows them)",
-                    store->path, which);
+        return no_such_cell(store, arena, run, which, cells, count, err);
     *out = *found;
     return OK;
 }

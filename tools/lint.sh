@@ -112,7 +112,7 @@ lint_layers() {
 # belongs to the longest row that its path begins with. It uses that row's prefixes and those of the rooms above.
 # No prefix is in two rows.
 lint_prefixes='
-base: aligned arena bind cgroup clock deal error f16 file format hash home interrupt json log os owner plain pool size stat status str
+base: aligned arena bind cgroup clock deal error f16 file format hash home interrupt json log os owner plain pool size stat status str words
 device: device
 device/cuda kernels/cuda engine/cuda: cuda gpu
 kernels: k kernel quant dtype

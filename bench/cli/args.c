@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "base/words.h"
 
 const struct flag cli_common_flags[] = {
     {"help", 'h', FLAG_BOOL, NULL, NULL, "print this help"},
@@ -13,7 +14,7 @@ const struct flag cli_common_flags[] = {
     {0},
 };
 
-enum { FLAGS_MAX = 32, NAMES_MAX = 64 };
+enum { FLAGS_MAX = 32, GROUPS_MAX = 8, GROUP_LETTERS = 24 };
 
 struct flag_value {
     const struct flag *flag;
@@ -47,33 +48,51 @@ static int words_matching(const char *name, int argc, char *const *argv)
     return match ? 2 : 0;
 }
 
+// Adds "model" once for all commands of the group.
+static void add_group(struct words *known, const char *name, char (*groups)[GROUP_LETTERS],
+                      size_t *count)
+{
+    const char *space = strchr(name, ' ');
+    if (!space || *count == GROUPS_MAX)
+        return;
+    char *group = groups[*count];
+    snprintf(group, GROUP_LETTERS, "%.*s", (int)(space - name), name);
+    if (*count && str_equal(groups[*count - 1], group))
+        return; // commands of a group are neighbours in the table
+    words_add(known, group);
+    ++*count;
+}
+
+// `word` is a command's first word: "info", "tokenize", "logits" of "model".
+static enum status unknown_of_group(const char *word, const char *second,
+                                    const struct words *seconds, struct error *err)
+{
+    char known[WORDS_HINT_BYTES];
+    if (second)
+        return FAIL(err, ERR_USAGE, "unknown command '%s %s'%s", word, second,
+                    words_hint(second, seconds->items, seconds->count, known, sizeof known));
+    return FAIL(err, ERR_USAGE, "'%s' needs a second word%s", word,
+                words_list(seconds->items, seconds->count, known, sizeof known));
+}
+
 static enum status unknown_command(const char *word, const char *second, struct error *err)
 {
-    const char *names[NAMES_MAX];
-    size_t count = 0;
-    struct str group = {0}; // "info", where the word is the first of two
-    size_t length = strlen(word);
-    for (const struct command *const *c = cli_commands; *c && count < NAMES_MAX; c++) {
-        if (!(*c)->hidden)
-            names[count++] = (*c)->name;
+    struct words known = {0}, seconds = {0};
+    char near[WORDS_HINT_BYTES], groups[GROUPS_MAX][GROUP_LETTERS];
+    size_t length = strlen(word), group_count = 0;
+    for (const struct command *const *c = cli_commands; *c; c++) {
+        if ((*c)->hidden)
+            continue;
+        words_add(&known, (*c)->name);
+        add_group(&known, (*c)->name, groups, &group_count);
         if (strncmp((*c)->name, word, length) == 0 && (*c)->name[length] == ' ')
-            str_printf(&group, "%s%s", group.length ? ", " : "", (*c)->name + length + 1);
+            words_add(&seconds, (*c)->name + length + 1);
     }
-    if (group.length) {
-        if (second)
-            FAIL(err, ERR_USAGE, "unknown command '%s %s': %s knows %s", word, second, word,
-                 str_text(&group));
-        else
-            FAIL(err, ERR_USAGE, "'%s' needs a second word: %s", word, str_text(&group));
-    } else {
-        const char *near = str_nearest(word, names, count);
-        if (near)
-            FAIL(err, ERR_USAGE, "unknown command '%s': did you mean '%s'?", word, near);
-        else
-            FAIL(err, ERR_USAGE, "unknown command '%s' (see bench --help)", word);
-    }
-    str_fini(&group);
-    return ERR_USAGE;
+    if (seconds.count)
+        return unknown_of_group(word, second, &seconds, err);
+    bool is_near = words_near(word, known.items, known.count, near, sizeof near);
+    return FAIL(err, ERR_USAGE, "unknown command '%s'%s", word,
+                is_near ? near : " (see bench --help)");
 }
 
 const struct command *command_find(int argc, char *const *argv, int *words, struct error *err)
@@ -132,17 +151,17 @@ static struct flag_value *find_letter(struct arguments *args, char letter)
 static enum status unknown_flag(const struct command *command, const struct arguments *args,
                                 const char *word, struct error *err)
 {
-    const char *names[FLAGS_MAX];
-    for (size_t i = 0; i < args->value_count; i++)
-        names[i] = args->values[i].flag->name;
-    char name[64];
+    struct words known = {0};
+    char names[FLAGS_MAX][40], near[WORDS_HINT_BYTES], name[64];
+    for (size_t i = 0; i < args->value_count; i++) {
+        snprintf(names[i], sizeof names[i], "--%s", args->values[i].flag->name);
+        words_add(&known, names[i]);
+    }
     int length = (int)strcspn(word, "=");
     snprintf(name, sizeof name, "%.*s", length, word);
-    const char *near =
-        str_starts(name, "--") ? str_nearest(name + 2, names, args->value_count) : NULL;
-    if (near)
-        return FAIL(err, ERR_USAGE, "%s: unknown flag '%s': did you mean '--%s'?", command->name,
-                    name, near);
+    if (str_starts(name, "--") && name[2] &&
+        words_near(name, known.items, known.count, near, sizeof near))
+        return FAIL(err, ERR_USAGE, "%s: unknown flag '%s'%s", command->name, name, near);
     return FAIL(err, ERR_USAGE, "%s: unknown flag '%s' (see bench %s --help)", command->name, name,
                 command->name);
 }

@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/home.h"
 #include "base/str.h"
+#include "base/words.h"
 
 enum { SHAPE_SEED = 42 };
 
@@ -15,10 +16,26 @@ static bool is_there(const char *path)
     return file_exists(path) || file_is_dir(path);
 }
 
+// Shapes are named where the command takes them.
+static enum status no_such_model(const char *name, bool shapes, struct error *err)
+{
+    struct words known = {0};
+    struct arena arena = {0};
+    char hint[WORDS_HINT_BYTES];
+    words_add(&known, "models/reference");
+    if (shapes)
+        home_names("models/shapes", ".json", false, &arena, &known);
+    FAIL(err, ERR_USAGE, "%s: no such file or folder%s%s", name, shapes ? ", and no shape" : "",
+         words_hint(name, known.items, known.count, hint, sizeof hint));
+    arena_fini(&arena);
+    return err->code;
+}
+
 enum status cli_checkpoint_find(const char *name, struct checkpoint **out, struct error *err)
 {
     char *own = is_there(name) ? NULL : home_find(name);
-    enum status status = checkpoint_open(own ? own : name, out, err);
+    enum status status = own || is_there(name) ? checkpoint_open(own ? own : name, out, err)
+                                               : no_such_model(name, false, err);
     free(own);
     return status;
 }
@@ -43,8 +60,8 @@ enum status cli_checkpoint_or_shape_find(const char *name, struct checkpoint **o
     struct str relative = {0};
     str_printf(&relative, "models/shapes/%s.json", name);
     char *shape = home_find(str_text(&relative));
-    enum status status = shape ? checkpoint_synthetic(shape, SHAPE_SEED, out, err)
-                               : cli_checkpoint_find(name, out, err);
+    enum status status =
+        shape ? checkpoint_synthetic(shape, SHAPE_SEED, out, err) : no_such_model(name, true, err);
     free(shape);
     str_fini(&relative);
     return status;
@@ -57,21 +74,24 @@ enum status cli_scheme_read(const char *name, const struct scheme **out, struct 
         return OK;
     if (scheme_is_planned(name))
         return FAIL(err, ERR_UNSUPPORTED, "--scheme %s: not implemented yet", name);
-    struct str known = {0};
+    struct words known = {0};
+    char hint[WORDS_HINT_BYTES];
     size_t count;
     const struct scheme *table = scheme_table(&count);
     for (size_t i = 0; i < count; i++)
-        str_printf(&known, "%s%s", i ? ", " : "", table[i].name);
-    FAIL(err, ERR_USAGE, "--scheme %s: unknown (%s)", name, str_text(&known));
-    str_fini(&known);
-    return err->code;
+        words_add(&known, table[i].name);
+    return FAIL(err, ERR_USAGE, "--scheme: unknown scheme '%s'%s", name,
+                words_hint(name, known.items, known.count, hint, sizeof hint));
 }
 
 enum status cli_dtype_read(const char *flag, const char *name, enum dtype *out, struct error *err)
 {
     if (storage_parse(name, out))
         return OK;
-    return FAIL(err, ERR_USAGE, "%s %s: unknown (f32, f16, bf16, int8, int4, fp8)", flag, name);
+    static const char *const known[] = {"f32", "f16", "bf16", "int8", "int4", "fp8"};
+    char hint[WORDS_HINT_BYTES];
+    return FAIL(err, ERR_USAGE, "%s: unknown type '%s'%s", flag, name,
+                words_hint(name, known, sizeof known / sizeof *known, hint, sizeof hint));
 }
 
 enum status cli_scheme_flags_read(const struct arguments *args, struct device_target target,

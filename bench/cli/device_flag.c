@@ -1,6 +1,10 @@
 // device_flag.c - --device, --threads and --isa, read from the one list of devices and opened.
 #include "bench/cli/device_flag.h"
 
+#include <string.h>
+
+#include "base/words.h"
+
 enum { THREADS_MAX = 1 << 16 };
 
 enum status cli_device_find(const struct arguments *args, struct device_info *out,
@@ -13,6 +17,19 @@ enum status cli_device_find(const struct arguments *args, struct device_info *ou
     return OK;
 }
 
+static enum status unknown_tier(const char *isa, const struct device_info *info, struct error *err)
+{
+    struct words known = {0};
+    char tiers[128], hint[WORDS_HINT_BYTES], *rest = NULL;
+    device_isa_text(info->kind, ISA_ALL, tiers, sizeof tiers);
+    words_add(&known, "ref");
+    words_add(&known, "all");
+    for (char *one = strtok_r(tiers, ",", &rest); one; one = strtok_r(NULL, ",", &rest))
+        words_add(&known, one);
+    return FAIL(err, ERR_USAGE, "--isa %s: not a tier of %s%s", isa, info->name,
+                words_hint(isa, known.items, known.count, hint, sizeof hint));
+}
+
 enum status cli_device_open(const struct arguments *args, int64_t threads, const char *isa,
                             struct device **out, struct error *err)
 {
@@ -22,12 +39,18 @@ enum status cli_device_open(const struct arguments *args, int64_t threads, const
     if (threads < 0 || threads > THREADS_MAX)
         return FAIL(err, ERR_USAGE, "--threads %lld: must be 0 to %d", (long long)threads,
                     THREADS_MAX);
-    if (isa && !device_isa_parse(info.kind, isa, &options.isa)) {
-        char known[128];
-        return FAIL(err, ERR_USAGE, "--isa %s: not a tier of %s; known are ref, all, %s", isa,
-                    info.name, device_isa_text(info.kind, ISA_ALL, known, sizeof known));
-    }
+    if (isa && !device_isa_parse(info.kind, isa, &options.isa))
+        return unknown_tier(isa, &info, err);
     return device_open(info.name, &options, out, err);
+}
+
+enum status cli_kernel_pattern(const struct arguments *args, const char **out, struct error *err)
+{
+    *out = cli_positional_count(args) ? cli_positional(args, 0) : "*";
+    if (!device_word_known(*out))
+        return OK;
+    return FAIL(err, ERR_USAGE, "'%s' is a device, not a kernel: did you mean --device %s?", *out,
+                *out);
 }
 
 int cli_device_threads(const struct device *device)

@@ -16,6 +16,9 @@
 enum status cli_device_find(const struct arguments *args, struct device_info *out,
                             struct error *err);
 
+// The PATTERN word of a command on kernels; "*" where none is given. Errors: ERR_USAGE for a device's word.
+enum status cli_kernel_pattern(const struct arguments *args, const char **out, struct error *err);
+
 // Opens it with pinned threads. threads: as pool_create. isa: the value of --isa, the words of permitted tiers; NULL: all.
 // Errors: as above, ERR_USAGE for unknown tiers, and device_open's.
 enum status cli_device_open(const struct arguments *args, int64_t threads, const char *isa,

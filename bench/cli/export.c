@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "base/plain.h"
+#include "base/words.h"
 #include "bench/cli/view.h"
 #include "results/export.h"
 
@@ -44,6 +45,14 @@ static enum status write_text(const char *path, const struct str *text, struct e
     return OK;
 }
 
+static enum status unknown_format(const char *format, struct error *err)
+{
+    static const char *const known[] = {"json", "csv"};
+    char hint[WORDS_HINT_BYTES];
+    return FAIL(err, ERR_USAGE, "--format: unknown format '%s'%s", format,
+                words_hint(format, known, 2, hint, sizeof hint));
+}
+
 static enum exit_code run_export(const struct arguments *args, struct error *err)
 {
     const char *format = cli_flag_string(args, "format"), *output = cli_flag_string(args, "output");
@@ -51,7 +60,7 @@ static enum exit_code run_export(const struct arguments *args, struct error *err
     struct store *store = NULL;
     struct str text = {0};
     if (!csv && !str_equal(format, "json") && !cli_flag_bool(args, "json"))
-        FAIL(err, ERR_USAGE, "unknown export format '%s': json and csv are known", format);
+        unknown_format(format, err);
     else if (cli_view_open(args, &store, err) == OK &&
              to_text(store, cli_positional(args, 0), csv, output ? NULL : stdout, &text, err) == OK)
         write_text(output, &text, err);

@@ -87,12 +87,15 @@ static enum exit_code run_help(const struct arguments *args, struct error *err)
         return EXIT_FINE;
     }
     int taken = 0;
-    const struct command *command =
-        command_find(1 + (int)cli_positional_count(args), words, &taken, err);
-    if (!command)
-        return EXIT_ERROR;
-    cli_help_command(command, stdout);
-    return EXIT_FINE;
+    int count = 1 + (int)cli_positional_count(args);
+    if (count == 2 && cli_help_group(words[1], stdout))
+        return EXIT_FINE;
+    const struct command *command = command_find(count, words, &taken, err);
+    if (command && taken < count)
+        FAIL(err, ERR_USAGE, "help: '%s' takes no second word: '%s'", command->name, words[taken]);
+    else if (command)
+        cli_help_command(command, stdout);
+    return cli_exit_code(err);
 }
 
 static const struct flag flags[] = {
@@ -102,7 +105,7 @@ static const struct flag flags[] = {
 
 const struct command command_help = {
     .name = "help",
-    .positional = "[COMMAND | options]",
+    .positional = "[COMMAND|options]",
     .max_positional = 2,
     .summary = "what a command does and the flags it takes; the keys of suites",
     .flags = flags,

@@ -13,11 +13,6 @@
 #include "bench/probe/probe.h"
 #include "kernels/kernels.h"
 
-static const char *asked_pattern(const struct arguments *args)
-{
-    return cli_positional_count(args) ? cli_positional(args, 0) : "*";
-}
-
 static enum status print_json(json_t *rows, struct error *err)
 {
     return cli_view_json(json_incref(rows), err);
@@ -62,7 +57,9 @@ static enum exit_code run_check(const struct arguments *args, struct error *err)
         FAIL(err, ERR_USAGE, "--cases %lld: must be 0 to %d", (long long)cases, CASES_MAX);
         return EXIT_ERROR;
     }
-    if (cli_device_open(args, 1, cli_flag_string(args, "isa"), &device, err) != OK)
+    const char *pattern;
+    if (cli_kernel_pattern(args, &pattern, err) != OK ||
+        cli_device_open(args, 1, cli_flag_string(args, "isa"), &device, err) != OK)
         return EXIT_ERROR;
     const struct device_info *info = device_info(device);
     if (cli_flag_bool(args, "json"))
@@ -71,8 +68,7 @@ static enum exit_code run_check(const struct arguments *args, struct error *err)
         printf("%s against kernels/ref, tiers %s, seed %llu\n\n%-34s %4s %6s\n", info->name,
                device_isa_text(info->kind, info->isa, text, sizeof text), (unsigned long long)seed,
                "kernel", "cases", "failed");
-    enum status status =
-        kernel_check(asked_pattern(args), device, seed, (int)cases, check_row, &table, err);
+    enum status status = kernel_check(pattern, device, seed, (int)cases, check_row, &table, err);
     if (status == OK && table.rows)
         status = print_json(table.rows, err);
     else if (status == OK)
@@ -229,8 +225,8 @@ static void bench_header(struct device *device, size_t cache)
            "share of the ceiling");
 }
 
-static enum status bench_all(const struct arguments *args, struct device *device,
-                             struct bench_table *table, struct error *err)
+static enum status bench_all(const char *pattern, struct device *device, struct bench_table *table,
+                             struct error *err)
 {
     int threads = cli_device_threads(device);
     size_t cache = threads ? cache_bytes(threads) : device_info(device)->cache_bytes;
@@ -238,7 +234,7 @@ static enum status bench_all(const struct arguments *args, struct device *device
                 : probe_limits(device, &table->limits, err));
     if (!table->rows)
         bench_header(device, cache);
-    TRY(kernel_bench(asked_pattern(args), device, cache, bench_row, table, err));
+    TRY(kernel_bench(pattern, device, cache, bench_row, table, err));
     return table->rows ? print_json(table->rows, err) : OK;
 }
 
@@ -246,9 +242,11 @@ static enum exit_code run_bench(const struct arguments *args, struct error *err)
 {
     struct bench_table table = {.rows = cli_flag_bool(args, "json") ? json_array() : NULL};
     struct device *device = NULL;
-    if (cli_device_open(args, cli_flag_int(args, "threads"), cli_flag_string(args, "isa"), &device,
+    const char *pattern;
+    if (cli_kernel_pattern(args, &pattern, err) == OK &&
+        cli_device_open(args, cli_flag_int(args, "threads"), cli_flag_string(args, "isa"), &device,
                         err) == OK)
-        bench_all(args, device, &table, err);
+        bench_all(pattern, device, &table, err);
     device_close(device);
     json_decref(table.rows);
     return cli_exit_code(err);

@@ -4,6 +4,7 @@
 #include <jansson.h>
 
 #include "base/str.h"
+#include "base/words.h"
 #include "bench/cli/command.h"
 #include "bench/cli/device_flag.h"
 #include "bench/cli/view.h"
@@ -45,18 +46,22 @@ static enum status list_rows(const char *pattern, const struct device_info *info
     }
     if (matched)
         return OK;
-    return FAIL(err, ERR_USAGE, "no kernel for %s matches '%s'%s%s", info->name, pattern,
-                info->reason[0] ? ": " : "", info->reason);
+    char hint[WORDS_HINT_BYTES];
+    if (!info->available && str_equal(pattern, "*")) // a kind whose rows this build lacks
+        return FAIL(err, ERR_UNSUPPORTED, "--device %s: %s", info->name, info->reason);
+    return FAIL(err, ERR_USAGE, "no kernel for %s matches '%s'%s", info->name, pattern,
+                kernel_hint(pattern, info->kind, hint, sizeof hint));
 }
 
 static enum exit_code run_list(const struct arguments *args, struct error *err)
 {
     struct device_info info;
-    const char *pattern = cli_positional_count(args) ? cli_positional(args, 0) : "*";
+    const char *pattern;
     json_t *rows = cli_flag_bool(args, "json") ? json_array() : NULL;
-    if (device_find(cli_flag_string(args, "device"), &info, err) != OK)
+    if (cli_kernel_pattern(args, &pattern, err) == OK &&
+        device_find(cli_flag_string(args, "device"), &info, err) != OK)
         error_context(err, "--device");
-    else if (list_rows(pattern, &info, rows, err) == OK && rows)
+    if (err->code == OK && list_rows(pattern, &info, rows, err) == OK && rows)
         cli_view_json(json_incref(rows), err);
     json_decref(rows);
     return cli_exit_code(err);

@@ -10,6 +10,7 @@
 #include "base/os.h"
 #include "base/plain.h"
 #include "base/str.h"
+#include "base/words.h"
 #include "bench/cli/checkpoint.h"
 #include "bench/cli/command.h"
 #include "bench/cli/device_flag.h"
@@ -40,15 +41,15 @@ struct quality_request {
 static enum status convention_read(const char *name, const struct quality_convention **out,
                                    struct error *err)
 {
-    struct str known = {0};
+    struct words known = {0};
+    char hint[WORDS_HINT_BYTES];
     *out = quality_convention_find(name);
     if (*out)
         return OK;
     for (const struct quality_convention *c = quality_conventions; c->name; c++)
-        str_printf(&known, "%s%s", c == quality_conventions ? "" : ", ", c->name);
-    FAIL(err, ERR_USAGE, "--convention %s: unknown (%s)", name, str_text(&known));
-    str_fini(&known);
-    return err->code;
+        words_add(&known, c->name);
+    return FAIL(err, ERR_USAGE, "--convention: unknown convention '%s'%s", name,
+                words_hint(name, known.items, known.count, hint, sizeof hint));
 }
 
 // As given, else among the program's own files.

@@ -10,6 +10,7 @@
 #include "base/os.h"
 #include "base/pool.h"
 #include "base/str.h"
+#include "base/words.h"
 #include "bench/cli/command.h"
 #include "bench/cli/dry_run.h"
 #include "bench/probe/probe.h"
@@ -111,20 +112,25 @@ static enum status look_at_machine(struct preparation *p, bool resume, bool take
 // ---- the suite ----------------------------------------------------------------------------------
 
 // As named, else among the program's own files: `bench run suites/m1.conf` works from any folder.
-static char *find_suite(const char *name)
+static enum status find_suite(const char *name, char **out, struct error *err)
 {
-    if (file_exists(name) || name[0] == '/')
-        return strdup(name);
-    char *own = home_find(name);
-    return own ? own : strdup(name);
+    struct words known = {0};
+    struct arena arena = {0};
+    char hint[WORDS_HINT_BYTES];
+    *out = file_exists(name) || name[0] == '/' ? strdup(name) : home_find(name);
+    if (*out)
+        return OK;
+    home_names("suites", ".conf", true, &arena, &known);
+    FAIL(err, ERR_USAGE, "there is no suite %s%s", name,
+         words_hint(name, known.items, known.count, hint, sizeof hint));
+    arena_fini(&arena);
+    return err->code;
 }
 
 static enum status prepare(const struct arguments *args, struct preparation *p, struct error *err)
 {
     p->config_path = suite_config_path();
-    p->suite_path = find_suite(cli_positional(args, 0));
-    if (!p->suite_path)
-        return FAIL(err, ERR_NOMEM, "no memory for the suite's path");
+    TRY(find_suite(cli_positional(args, 0), &p->suite_path, err));
     struct suite_sources sources = {.suite_path = p->suite_path, .config_path = p->config_path};
     sources.set_count = cli_flag_list(args, "set", &sources.set);
     TRY(suite_load(&sources, &p->suite, err));

@@ -3,8 +3,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/home.h"
 #include "base/str.h"
 #include "bench/suite/expand.h"
+
+static enum status unknown_shape(struct expansion *x, const char *where, const char *shape,
+                                 struct error *err)
+{
+    struct words known = {0};
+    char hint[WORDS_HINT_BYTES];
+    home_names("models/shapes", ".json", false, &x->plan->arena, &known);
+    return FAIL(err, ERR_USAGE, "%s: shape: unknown shape '%s'%s", where, shape,
+                words_hint(shape, known.items, known.count, hint, sizeof hint));
+}
 
 // "llama-2-7b" is models/shapes/llama-2-7b.json; anything with a '/' or ".json" is a file's name.
 static enum status find_shape(struct expansion *x, const char *section,
@@ -21,8 +32,7 @@ static enum status find_shape(struct expansion *x, const char *section,
     if (!path && is_file)
         return FAIL(err, ERR_USAGE, "%s: shape: there is no file %s", where, from->shape);
     if (!path)
-        return FAIL(err, ERR_USAGE, "%s: shape: unknown shape '%s' (see models/shapes)", where,
-                    from->shape);
+        return unknown_shape(x, where, from->shape, err);
     model->shape = arena_strdup(&x->plan->arena, from->shape);
     model->shape_path = arena_strdup(&x->plan->arena, path);
     return OK;

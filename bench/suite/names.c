@@ -3,42 +3,28 @@
 
 #include <string.h>
 
-#include "base/str.h"
+#include "base/words.h"
 
-enum { CANDIDATES_MAX = 128 };
-
-// Known names of some kinds, gathered to look a word up and to suggest one.
-struct names {
-    const char *words[CANDIDATES_MAX];
-    size_t count;
-};
-
-static void add_name(struct names *names, const char *word)
-{
-    if (names->count < CANDIDATES_MAX)
-        names->words[names->count++] = word;
-}
-
-static void add_models(struct names *names, const struct suite *suite)
+static void add_models(struct words *names, const struct suite *suite)
 {
     for (size_t i = 0; i < suite->model_count; i++)
-        add_name(names, suite->models[i].name);
+        words_add(names, suite->models[i].name);
 }
 
-static void add_schemes(struct names *names)
+static void add_schemes(struct words *names)
 {
     size_t count = 0;
     const struct scheme *schemes = scheme_table(&count);
     for (size_t i = 0; i < count; i++)
-        add_name(names, schemes[i].name);
+        words_add(names, schemes[i].name);
 }
 
-static void add_devices(struct names *names)
+static void add_devices(struct words *names)
 {
     const char *const *words;
     size_t count = device_words(&words);
     for (size_t i = 0; i < count; i++)
-        add_name(names, words[i]);
+        words_add(names, words[i]);
 }
 
 static bool is_scheme(const char *word)
@@ -63,25 +49,17 @@ const struct plan_model *plan_model_find(const struct plan *plan, const char *la
 }
 
 static enum status unknown(const char *where, const char *key, const char *kind, const char *word,
-                           const struct names *names, struct error *err)
+                           const struct words *names, struct error *err)
 {
-    const char *near = str_nearest(word, names->words, names->count);
-    if (near)
-        return FAIL(err, ERR_USAGE, "%s: %s: unknown %s '%s': did you mean '%s'?", where, key, kind,
-                    word, near);
-    struct str known = {0};
-    for (size_t i = 0; i < names->count; i++)
-        str_printf(&known, "%s%s", i ? ", " : "", names->words[i]);
-    FAIL(err, ERR_USAGE, "%s: %s: unknown %s '%s' (known: %s)", where, key, kind, word,
-         str_text(&known));
-    str_fini(&known);
-    return err->code;
+    char hint[WORDS_HINT_BYTES];
+    return FAIL(err, ERR_USAGE, "%s: %s: unknown %s '%s'%s", where, key, kind, word,
+                words_hint(word, names->items, names->count, hint, sizeof hint));
 }
 
 static enum status check_axis(const struct suite *suite, const char *where, const char *key,
                               enum axis axis, const char *word, struct error *err)
 {
-    struct names names = {0};
+    struct words names = {0};
     if (axis == AXIS_MODEL && !is_model(suite, word)) {
         add_models(&names, suite);
         return unknown(where, key, "model", word, &names, err);

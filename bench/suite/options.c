@@ -4,9 +4,11 @@
 #include <assert.h>
 #include <limits.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/str.h"
+#include "base/words.h"
 #include "bench/suite/suite.h"
 
 const struct section_kind option_sections[] = {
@@ -123,14 +125,27 @@ const struct option *option_find(enum section section, const char *key)
     return NULL;
 }
 
-const char *option_nearest(enum section section, const char *key)
+// The first kind of section that has the key, or NULL.
+static const char *section_of(const char *key)
 {
-    const char *names[64];
-    size_t count = 0;
-    for (const struct option *o = option_table; o->key && count < 64; o++)
+    for (const struct section_kind *k = option_sections; k->name; k++)
+        if (option_find(k->section, key))
+            return k->name;
+    return NULL;
+}
+
+char *option_hint(enum section section, const char *key, char *out, size_t out_bytes)
+{
+    struct words known = {0};
+    for (const struct option *o = option_table; o->key; o++)
         if (o->sections & section)
-            names[count++] = o->key;
-    return str_nearest(key, names, count);
+            words_add(&known, o->key);
+    const char *other = section_of(key);
+    if (other)
+        snprintf(out, out_bytes, ": it is a key of [%s]", other);
+    else if (!words_near(key, known.items, known.count, out, out_bytes))
+        snprintf(out, out_bytes, " (see bench help options)");
+    return out;
 }
 
 // Which of "none short full" `word` is; -1: none of them.
@@ -155,12 +170,24 @@ unsigned option_mask(const struct option *option, const struct word_list *words)
     return mask;
 }
 
+static enum status unknown_choice(const char *choices, const char *word, struct error *err)
+{
+    enum { CHOICES_BYTES = 256 };
+    char text[CHOICES_BYTES], hint[WORDS_HINT_BYTES], *rest = NULL;
+    struct words known = {0};
+    snprintf(text, sizeof text, "%s", choices);
+    for (char *one = strtok_r(text, " ", &rest); one; one = strtok_r(NULL, " ", &rest))
+        words_add(&known, one);
+    return FAIL(err, ERR_USAGE, "unknown value '%s'%s", word,
+                words_hint(word, known.items, known.count, hint, sizeof hint));
+}
+
 static enum status check_choices(const struct option *option, const struct word_list *words,
                                  struct error *err)
 {
     for (size_t i = 0; option->choices && i < words->count; i++)
         if (choice_index(option->choices, words->items[i]) < 0)
-            return FAIL(err, ERR_USAGE, "'%s' is none of: %s", words->items[i], option->choices);
+            return unknown_choice(option->choices, words->items[i], err);
     return OK;
 }
 
@@ -176,7 +203,7 @@ static enum status parse_choice(const struct option *option, const char *text, i
 {
     *out = choice_index(option->choices, text);
     if (*out < 0)
-        return FAIL(err, ERR_USAGE, "'%s' is none of: %s", text, option->choices);
+        return unknown_choice(option->choices, text, err);
     return OK;
 }
 

@@ -57,8 +57,9 @@ struct option {
 extern const struct option option_table[]; // ends with a NULL key
 
 const struct option *option_find(enum section section, const char *key);
-// The known key nearest to a wrong one, or NULL.
-const char *option_nearest(enum section section, const char *key);
+// What a wrong key of a section may have meant: the kind of section that has it, a near key (words_near), or where the keys
+// are listed. Returns `out`.
+char *option_hint(enum section section, const char *key, char *out, size_t out_bytes);
 
 // Of an OPTION_WORDS row: bit i is set for choice i. Requires: the words were parsed by that row.
 struct word_list;

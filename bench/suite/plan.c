@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "base/words.h"
 #include "bench/suite/expand.h"
 #include "bench/suite/prompt_word.h"
 
@@ -101,21 +102,37 @@ static bool is_key_prefix(const char *text)
     return length >= 6 && length <= 64 && !text[length];
 }
 
+static bool is_wanted(const struct cell *cell, const char *only, bool key)
+{
+    return str_glob(only, cell->label) || (key && str_starts(cell->key, only));
+}
+
+static enum status no_such_cell(struct plan *plan, const char *only, struct error *err)
+{
+    char hint[WORDS_HINT_BYTES];
+    const char **labels = arena_alloc(&plan->arena, plan->cell_count, sizeof *labels);
+    if (!labels)
+        return FAIL(err, ERR_NOMEM, "no memory for the plan");
+    for (size_t i = 0; i < plan->cell_count; i++)
+        labels[i] = plan->cells[i].label;
+    return FAIL(err, ERR_USAGE, "--only '%s' matches no cell%s", only,
+                words_hint_glob(only, labels, plan->cell_count, hint, sizeof hint));
+}
+
 static enum status keep_only(struct plan *plan, const char *only, struct error *err)
 {
-    bool key = is_key_prefix(only);
+    bool key = is_key_prefix(only), any = false;
     size_t kept = 0;
+    for (size_t i = 0; i < plan->cell_count; i++)
+        any |= is_wanted(&plan->cells[i], only, key);
+    if (!any)
+        return no_such_cell(plan, only, err);
     for (size_t i = 0; i < plan->cell_count; i++) {
         struct cell *cell = &plan->cells[i];
-        if (str_glob(only, cell->label) || (key && str_starts(cell->key, only)))
+        if (is_wanted(cell, only, key))
             plan->cells[kept++] = *cell;
         else
             json_decref(cell->params);
-    }
-    if (!kept) {
-        plan->cell_count = 0;
-        return FAIL(err, ERR_USAGE,
-                    "--only '%s' matches no cell (labels as in --dry-run, with * and ?)", only);
     }
     plan->cell_count = kept;
     return OK;

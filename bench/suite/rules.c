@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "base/words.h"
 #include "device/device.h"
 #include "bench/suite/value.h"
 
@@ -49,10 +50,9 @@ static enum status unknown_axis(const char *name, struct error *err)
     const char *names[AXIS_COUNT];
     for (int i = 0; i < AXIS_COUNT; i++)
         names[i] = axes[i].name;
-    const char *near = str_nearest(name, names, AXIS_COUNT);
-    if (near)
-        return FAIL(err, ERR_USAGE, "unknown key '%s': did you mean '%s'?", name, near);
-    return FAIL(err, ERR_USAGE, "unknown key '%s'", name);
+    char hint[WORDS_HINT_BYTES];
+    return FAIL(err, ERR_USAGE, "unknown key '%s'%s", name,
+                words_hint(name, names, AXIS_COUNT, hint, sizeof hint));
 }
 
 // ---- skip ---------------------------------------------------------------------------------------

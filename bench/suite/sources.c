@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "base/str.h"
+#include "base/words.h"
 #include "bench/suite/ini.h"
 
 struct merging {
@@ -106,22 +107,18 @@ static enum status fill_variables(struct merging *m, const char *value, const ch
 
 static enum status unknown_section(struct merging *m, const char *section, const char *where)
 {
-    const char *names[16], *near;
-    size_t count = 0;
-    char kind[INI_NAME_MAX + 1];
+    struct words known = {0};
+    char kind[INI_NAME_MAX + 1], hint[WORDS_HINT_BYTES];
     snprintf(kind, sizeof kind, "%.*s", (int)strcspn(section, " "), section);
     for (const struct section_kind *k = option_sections; k->name; k++)
         if (m->config ? k->in_config : k->in_suite)
-            names[count++] = k->name;
-    near = str_nearest(kind, names, count);
-    if (near && strcmp(near, kind) != 0)
-        return FAIL(m->err, ERR_USAGE, "%s: unknown section [%s]: did you mean [%s]?", where,
-                    section, near);
+            words_add(&known, k->name);
     for (const struct section_kind *k = option_sections; k->name; k++)
         if (strcmp(k->name, kind) == 0)
             return FAIL(m->err, ERR_USAGE, "%s: [%s] belongs in %s, not in %s", where, kind,
                         m->config ? "suites" : "bench.conf", m->config ? "bench.conf" : "suites");
-    return FAIL(m->err, ERR_USAGE, "%s: unknown section [%s]", where, section);
+    return FAIL(m->err, ERR_USAGE, "%s: unknown section [%s]%s", where, section,
+                words_hint(kind, known.items, known.count, hint, sizeof hint));
 }
 
 // Names of models and sweeps appear in labels, rules and --set: no blanks, no operators.
@@ -162,12 +159,9 @@ static enum status find_option(struct merging *m, struct suite_entry *entry, con
     entry->option = option_find(entry->kind->section, key);
     if (entry->option)
         return OK;
-    const char *near = option_nearest(entry->kind->section, key);
-    if (near)
-        return FAIL(m->err, ERR_USAGE, "%s: unknown key '%s' in [%s]: did you mean '%s'?",
-                    entry->where, key, entry->section, near);
-    return FAIL(m->err, ERR_USAGE, "%s: unknown key '%s' in [%s] (see bench help options)",
-                entry->where, key, entry->section);
+    char hint[WORDS_HINT_BYTES];
+    return FAIL(m->err, ERR_USAGE, "%s: unknown key '%s' in [%s]%s", entry->where, key,
+                entry->section, option_hint(entry->kind->section, key, hint, sizeof hint));
 }
 
 static enum status put(struct merging *m, const struct suite_entry *entry)
@@ -287,16 +281,13 @@ static enum status merge_file(struct merging *m, const char *path, const char *f
 
 static enum status no_such_section(struct merging *m, const char *section, const char *where)
 {
-    const char *names[64];
-    size_t count = 0;
-    for (size_t i = 0; i < m->out->count && count < 64; i++)
+    struct words known = {0};
+    char hint[WORDS_HINT_BYTES];
+    for (size_t i = 0; i < m->out->count; i++)
         if (!m->out->items[i].option)
-            names[count++] = m->out->items[i].section;
-    const char *near = str_nearest(section, names, count);
-    if (near)
-        return FAIL(m->err, ERR_USAGE, "%s: there is no section [%s]: did you mean [%s]?", where,
-                    section, near);
-    return FAIL(m->err, ERR_USAGE, "%s: there is no section [%s]", where, section);
+            words_add(&known, m->out->items[i].section);
+    return FAIL(m->err, ERR_USAGE, "%s: there is no section [%s]%s", where, section,
+                words_hint(section, known.items, known.count, hint, sizeof hint));
 }
 
 // "sweep *" reaches every sweep; a section without a name is made when it is not there.

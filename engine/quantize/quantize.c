@@ -1,5 +1,6 @@
 // quantize.c - the public call: which scheme is written by which method.
 #include "base/str.h"
+#include "base/words.h"
 #include "engine/quantize/awq_folder.h"
 #include "engine/quantize/quantizer.h"
 #include "kernels/quant.h"
@@ -32,7 +33,9 @@ enum status checkpoint_quantize(const struct checkpoint *ck, const struct quanti
             return quantizer_rtn(ck, &output, device_pool(options->device), out, progress, user,
                                  err);
         }
-    return FAIL(err, ERR_UNSUPPORTED,
-                "--scheme %s: no layout to write it in (int8, fp8, int4-rtn and int4-awq have one)",
-                options->scheme);
+    static const char *const known[] = {"int8", "fp8", "int4-rtn", "int4-awq"};
+    char hint[WORDS_HINT_BYTES];
+    return FAIL(
+        err, ERR_UNSUPPORTED, "--scheme: no layout to write '%s' in%s", options->scheme,
+        words_hint(options->scheme, known, sizeof known / sizeof *known, hint, sizeof hint));
 }

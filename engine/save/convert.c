@@ -12,6 +12,7 @@
 
 #include "base/file.h"
 #include "base/str.h"
+#include "base/words.h"
 #include "engine/load/gguf/gguf.h"
 #include "engine/model/rope.h"
 #include "engine/save/gguf_check.h"
@@ -312,12 +313,19 @@ static enum status convert_all(struct converting *c, struct error *err)
     return gguf_writer_finish(writer, err);
 }
 
+static enum status unwritable(const char *type, struct error *err)
+{
+    static const char *const known[] = {"f32", "f16", "bf16", "q8_0", "q4_0"};
+    char hint[WORDS_HINT_BYTES];
+    return FAIL(err, ERR_USAGE, "type '%s' cannot be written%s", type,
+                words_hint(type, known, sizeof known / sizeof *known, hint, sizeof hint));
+}
+
 static enum status check_type(const char *type, const struct stored_type **out, struct error *err)
 {
     *out = type ? stored_find(type) : NULL;
     if (type && (!*out || !(*out)->shrink || !(*out)->ggml))
-        return FAIL(err, ERR_USAGE, "type '%s' cannot be written (f32, f16, bf16, q8_0, q4_0 can)",
-                    type);
+        return unwritable(type, err);
     return OK;
 }
 

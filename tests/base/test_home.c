@@ -39,6 +39,28 @@ static void expect_dirs(const char *data, const char *cache)
     free(path);
 }
 
+static void names_of_a_folder_are_sorted(void **state)
+{
+    (void)state;
+    struct arena arena = {0};
+    struct words words = {0};
+    bool smoke = false;
+    words_add(&words, "zero"); // what was there stays in front
+    home_names("suites", ".conf", true, &arena, &words);
+    home_names("models/no-such-folder", ".json", true, &arena, &words);
+    assert_string_equal(words.items[0], "zero");
+    for (size_t i = 1; i < words.count; i++) {
+        smoke |= strcmp(words.items[i], "suites/smoke.conf") == 0;
+        assert_true(i == 1 || strcmp(words.items[i - 1], words.items[i]) < 0);
+    }
+    assert_true(smoke);
+    words.count = 0;
+    home_names("models/shapes", ".json", false, &arena, &words);
+    assert_true(words.count > 10);
+    assert_string_equal(words.items[0], "bloom-7b1");
+    arena_fini(&arena);
+}
+
 static void xdg_variables_win_over_home(void **state)
 {
     (void)state;
@@ -86,6 +108,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(data_is_found_from_any_directory),
+        cmocka_unit_test(names_of_a_folder_are_sorted),
         cmocka_unit_test(xdg_variables_win_over_home),
         cmocka_unit_test(without_a_home_the_variables_are_named),
         cmocka_unit_test(a_program_is_a_path_or_in_one),

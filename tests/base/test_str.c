@@ -81,20 +81,6 @@ static void a_hostile_glob_ends(void **state)
     assert_false(str_glob("*a*a*a*a*a*a*a*a*a*a*a*a*b", text)); // exponential when done naively
 }
 
-static void the_nearest_word_is_found_or_none(void **state)
-{
-    (void)state;
-    static const char *const words[] = {"batch", "context", "scheme", "device"};
-    assert_string_equal(str_nearest("bacth", words, 4), "batch");
-    assert_string_equal(str_nearest("contxt", words, 4), "context");
-    assert_null(str_nearest("zzzzzz", words, 4));
-    assert_null(str_nearest("batch", words, 0));
-    char endless[500];
-    memset(endless, 'x', sizeof endless - 1);
-    endless[sizeof endless - 1] = '\0';
-    assert_null(str_nearest(endless, words, 4));
-}
-
 static void numbers_are_read_whole_or_not_at_all(void **state)
 {
     (void)state;
@@ -185,7 +171,6 @@ int main(void)
         cmocka_unit_test(equality_prefix_and_ending),
         cmocka_unit_test(globs),
         cmocka_unit_test(a_hostile_glob_ends),
-        cmocka_unit_test(the_nearest_word_is_found_or_none),
         cmocka_unit_test(numbers_are_read_whole_or_not_at_all),
         cmocka_unit_test(text_out_of_files_is_made_plain),
         cmocka_unit_test(words_are_quoted_for_a_shell),

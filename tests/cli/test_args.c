@@ -1,12 +1,9 @@
 // test_args.c - the command line: values, defaults, and the one line for each mistake.
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <string.h>
-#include <cmocka.h>
 
-#include "bench/cli/args.h"
+#include "tests/cli/fixture.h"
+
+extern const struct command command_help;
 
 static const struct flag flags[] = {
     {"db", 0, FLAG_STRING, "FILE", NULL, "the store"},
@@ -100,7 +97,7 @@ static void each_mistake_is_one_line(void **state)
     REFUSES("try it: SUITE [RUN] expected (usage: bench try it SUITE [RUN])", 0);
     REFUSES("try it: unexpected 'c' (usage: bench try it SUITE [RUN])", 3, "a", "b", "c");
     REFUSES("try it: unknown flag '--jsn': did you mean '--json'?", 2, "a", "--jsn");
-    REFUSES("try it: unknown flag '--sed': did you mean '--seed'?", 2, "a", "--sed=4");
+    REFUSES("try it: unknown flag '--sed': did you mean '--seed' or '--set'?", 2, "a", "--sed=4");
     REFUSES("try it: unknown flag '--quux' (see bench try it --help)", 2, "a", "--quux");
     REFUSES("try it: unknown flag '-x' (see bench try it --help)", 2, "a", "-x");
     REFUSES("try it: --db needs a value: FILE", 2, "a", "--db");
@@ -127,7 +124,7 @@ static void commands_are_found_by_their_words(void **state)
     assert_int_equal(words, 3);
     two[2] = (char *)"inf"; // both words, whole
     assert_null(command_find(4, two, &words, &err));
-    assert_non_null(strstr(err.message, "unknown command 'model inf': model knows info"));
+    assert_non_null(strstr(err.message, "unknown command 'model inf': did you mean 'info'?"));
     error_clear(&err);
     char *bad[] = {(char *)"bench", (char *)"hlep"};
     assert_null(command_find(2, bad, &words, &err));
@@ -152,6 +149,33 @@ static void a_group_lists_its_commands(void **state)
     assert_non_null(strstr(text, "model logits "));
     assert_null(strstr(text, "kernel"));
     fclose(out);
+}
+
+// `bench help WORDS` of every command, of a group, and of what is neither.
+static void help_has_every_topic(void **state)
+{
+    (void)state;
+    static char out[1 << 16];
+    char line[64], first[32];
+    for (const struct command *const *c = cli_commands; *c; c++) {
+        struct error err = {0};
+        const char *space = strchr((*c)->name, ' ');
+        snprintf(first, sizeof first, "%.*s", space ? (int)(space - (*c)->name) : 31, (*c)->name);
+        const char *words[] = {first, space ? space + 1 : NULL, NULL};
+        assert_int_equal(run_command(&command_help, words, out, sizeof out, &err), EXIT_FINE);
+        snprintf(line, sizeof line, "usage: bench %s ", (*c)->name);
+        assert_memory_equal(out, line, strlen(line));
+        const char *group[] = {first, NULL};
+        assert_int_equal(run_command(&command_help, group, out, sizeof out, &err), EXIT_FINE);
+        assert_non_null(strstr(out, (*c)->summary));
+    }
+    struct error err = {0};
+    const char *none[] = {"modl", NULL}, *more[] = {"run", "fast", NULL};
+    assert_int_equal(run_command(&command_help, none, out, sizeof out, &err), EXIT_ERROR);
+    assert_string_equal(err.message, "unknown command 'modl': did you mean 'model'?");
+    error_clear(&err);
+    assert_int_equal(run_command(&command_help, more, out, sizeof out, &err), EXIT_ERROR);
+    assert_string_equal(err.message, "help: 'run' takes no second word: 'fast'");
 }
 
 static void the_table_is_sound(void **state)
@@ -184,6 +208,7 @@ int main(void)
         cmocka_unit_test(each_mistake_is_one_line),
         cmocka_unit_test(commands_are_found_by_their_words),
         cmocka_unit_test(a_group_lists_its_commands),
+        cmocka_unit_test(help_has_every_topic),
         cmocka_unit_test(the_table_is_sound),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

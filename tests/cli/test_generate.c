@@ -94,7 +94,8 @@ static void test_refusals(void **state)
     (void)state;
     refuse("--scheme", "q8_0", ERR_UNSUPPORTED, "not implemented yet");
     refuse("--scheme", "q4_k", ERR_UNSUPPORTED, "not implemented");
-    refuse("--head", "int3", ERR_USAGE, "--head int3");
+    refuse("--head", "int3", ERR_USAGE,
+           "--head: unknown type 'int3': did you mean 'int8' or 'int4'?");
     refuse("--kv", "int4", ERR_UNSUPPORTED, "KV cache of int4");
     refuse("--scheme", "int5", ERR_USAGE, "int5");
     refuse("--gen", "0", ERR_USAGE, "--gen 0");

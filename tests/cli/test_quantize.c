@@ -86,7 +86,7 @@ static void test_what_is_refused(void **state)
                             NULL},
            "only int4-awq calibrates");
     refuse((const char *[]){"models/reference", "--scheme", "bf16", "-o", "/nonexistent/x", NULL},
-           "bf16: no layout");
+           "--scheme: no layout to write 'bf16' in (known: int8, fp8, int4-rtn, int4-awq)");
     refuse((const char *[]){"models/reference", "--scheme", "int8", "-o", "/nonexistent/x", NULL},
            "/nonexistent/x");
 }

@@ -348,8 +348,14 @@ static void only_takes_labels_and_keys(void **state)
     plan_destroy(plan);
     expect_plan(text, 16, prefix, "tiny bf16 cpu b2 c32\n");
     assert_int_equal(make_plan(text, 16, "nothing", &plan, &err), ERR_USAGE);
+    assert_string_equal(
+        err.message,
+        "--only 'nothing' matches no cell (known: tiny bf16 cpu b1 c16, tiny bf16 cpu b1 c32, "
+        "tiny bf16 cpu b2 c16, tiny bf16 cpu b2 c32, tiny bf16 cpu b4 c16, "
+        "tiny bf16 cpu b4 c32)");
+    assert_int_equal(make_plan(text, 16, "b4", &plan, &err), ERR_USAGE);
     assert_string_equal(err.message,
-                        "--only 'nothing' matches no cell (labels as in --dry-run, with * and ?)");
+                        "--only 'b4' matches no cell: did you mean '*b4*' (2 of them)?");
 }
 
 // Message after "PATH:".
@@ -367,8 +373,9 @@ static void each_mistake_has_its_line(void **state)
 {
     (void)state;
     expect_refused("[model m]\npath = no/where\n[sweep s]\n", "2: path: there is no no/where");
-    expect_refused("[model m]\nshape = llama-2-8b\n[sweep s]\n",
-                   "2: shape: unknown shape 'llama-2-8b' (see models/shapes)");
+    expect_refused(
+        "[model m]\nshape = llama-2-8b\n[sweep s]\n",
+        "2: shape: unknown shape 'llama-2-8b': did you mean 'llama-2-7b' or 'llama-3-8b'?");
     expect_refused("[model m]\nshape = ./x.json\n[sweep s]\n",
                    "2: shape: there is no file ./x.json");
     expect_refused(TINY "[sweep s]\nmodel = tiny, tny\n",
@@ -376,7 +383,7 @@ static void each_mistake_has_its_line(void **state)
     expect_refused(TINY "[sweep s]\nscheme = bf17\n",
                    "4: scheme: unknown scheme 'bf17': did you mean 'bf16'?");
     expect_refused(TINY "[defaults]\ndevice = gpu\n[sweep s]\n",
-                   "4: device: unknown device 'gpu': did you mean 'cpu'?");
+                   "4: device: unknown device 'gpu' (known: cpu, cuda, metal)");
     expect_refused(TINY "[sweep s]\ndevice = accelerator\n",
                    "4: device: unknown device 'accelerator' (known: cpu, cuda, metal)");
     expect_refused(TINY "[sweep s]\ndevice = cuda:x\n",

@@ -1,0 +1,38 @@
+// words.h - a word that is not in its table: what was probably meant, else what there is.
+//
+// Every table of words (commands, flags, sections, keys, schemes, devices, suites, cells) answers a mistyped word through
+// these, so that all answer alike.
+#ifndef BASE_WORDS_H
+#define BASE_WORDS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+enum { WORDS_MAX = 256, WORDS_HINT_BYTES = 512 };
+
+// Known words gathered from several tables. Borrows them. Words beyond WORDS_MAX are dropped.
+struct words {
+    const char *items[WORDS_MAX];
+    size_t count;
+};
+void words_add(struct words *words, const char *word);
+
+// Writes ": did you mean 'int4-rtn' or 'int4-awq'?" and returns true, or writes "" and returns false.
+// Near are, in this order: words that begin with `word`; words that hold it; those with the fewest letters changed,
+// at most a third of them, at least one. Case does not count. A word that is there twice is named once.
+bool words_near(const char *word, const char *const *known, size_t count, char *out,
+                size_t out_bytes);
+
+// The same, and where nothing is near " (known: a, b, c)". Empty only where no word is known. Returns `out`.
+char *words_hint(const char *word, const char *const *known, size_t count, char *out,
+                 size_t out_bytes);
+
+// The same for a pattern (str_glob) that matches no whole word. Where it is a part of some: ": did you mean '*tiny*' (10
+// of them)?".
+char *words_hint_glob(const char *pattern, const char *const *known, size_t count, char *out,
+                      size_t out_bytes);
+
+// Writes " (known: a, b, c)": as many as fit on a line, and how many more there are. Returns `out`.
+char *words_list(const char *const *known, size_t count, char *out, size_t out_bytes);
+
+#endif
