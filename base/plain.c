@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/str.h"
@@ -29,6 +30,20 @@ bool plain_is_terminal(FILE *out)
 {
     int fd = fileno(out);
     return fd >= 0 && isatty(fd) == 1;
+}
+
+int plain_columns(FILE *out)
+{
+    enum { COLUMNS_USUAL = 80, COLUMNS_LEAST = 20 };
+    struct winsize size;
+    const char *set = getenv("COLUMNS");
+    int64_t columns = 0;
+    if (!plain_is_terminal(out))
+        return 0;
+    if (set && str_to_i64(set, &columns) && columns >= COLUMNS_LEAST && columns <= INT16_MAX)
+        return (int)columns;
+    bool known = ioctl(fileno(out), TIOCGWINSZ, &size) == 0 && size.ws_col >= COLUMNS_LEAST;
+    return known ? size.ws_col : COLUMNS_USUAL;
 }
 
 // A NUL would end the text early: it is a control character as well.

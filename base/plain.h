@@ -15,6 +15,9 @@ void plain_printf(FILE *out, const char *format, ...) PRINTF_LIKE(2, 3);
 
 bool plain_is_terminal(FILE *out);
 
+// The width to fit text to: 0 for a file or a pipe; of a terminal the variable COLUMNS, else its own width, else 80.
+int plain_columns(FILE *out);
+
 // Data: written unchanged, but made plain for a terminal.
 void plain_write(FILE *out, const char *bytes, size_t count);
 

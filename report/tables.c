@@ -410,6 +410,14 @@ static void slower_levels(struct str *out, const struct report_data *data)
     }
 }
 
+static void ceiling_name(struct str *out, const char *name)
+{
+    if (str_equal(name, "read_set"))
+        page_term(out, "read-set", name);
+    else
+        html_text(out, name);
+}
+
 void page_ceilings(struct str *out, const struct report_data *data)
 {
     static const char *const heads[] = {
@@ -425,7 +433,7 @@ void page_ceilings(struct str *out, const struct report_data *data)
     for (size_t i = 0; i < data->ceiling_count; i++) {
         const struct ceiling_row *c = &data->ceilings[i];
         str_append(out, "<tr><td>");
-        html_text(out, c->name);
+        ceiling_name(out, c->name);
         str_append(out, "</td><td>");
         html_text(out, c->level);
         str_append(out, "</td><td>");

@@ -31,11 +31,13 @@ static const char runs_sql[] =
     "WITH tally AS (SELECT run_id, count(*) AS cells, sum(trials) AS trials,"
     "    count(*) FILTER (WHERE status IN ('wrong', 'oom', 'timeout', 'crashed')) AS failed,"
     "    count(*) FILTER (WHERE status IN ('skipped', 'unsupported')) AS left_out,"
-    "    count(*) FILTER (WHERE status = 'pending') AS pending"
+    "    count(*) FILTER (WHERE status = 'pending') AS pending,"
+    "    count(*) FILTER (WHERE status = 'ok') AS ok,"
+    "    count(*) FILTER (WHERE status IN ('noisy', 'throttled')) AS disturbed"
     "  FROM cell_state GROUP BY run_id)"
     " SELECT run.id, suite_name, suite_text, command, run.status, fingerprint, hardware,"
     "  environment.content, build.content, started_ns, ended_ns, cells, trials, failed, left_out,"
-    "  pending, owner"
+    "  pending, owner, ok, disturbed"
     " FROM run JOIN machine ON machine.id = machine_id"
     "  JOIN environment ON environment.id = environment_id JOIN build ON build.id = build_id"
     "  LEFT JOIN tally ON tally.run_id = run.id ORDER BY run.id";
@@ -56,6 +58,8 @@ static void read_run(struct row *row, void *out)
     run->left_out = row_int(row, 14);
     run->pending = row_int(row, 15);
     run->owner = row_text_or_null(row, 16);
+    run->ok = row_int(row, 17);
+    run->disturbed = row_int(row, 18);
     struct os_process owner;
     if (str_equal(run->status, "running") && owner_find(run->owner, &owner) == OWNER_GONE)
         run->status = "interrupted";

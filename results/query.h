@@ -29,6 +29,7 @@ struct run_row {
     int64_t started_ns, ended_ns; // wall clock; ended 0: it has not ended
     int64_t cells, trials;        // how many there are
     int64_t failed, left_out; // cells wrong, oom, timeout or crashed; cells skipped or unsupported
+    int64_t ok, disturbed;    // cells ok; cells noisy or throttled
     int64_t pending;          // cells without a trial that were not left out
     const char *owner;        // JSON of the process that writes it, or NULL
 };

@@ -112,7 +112,7 @@ lint_layers() {
 # belongs to the longest row that its path begins with. It uses that row's prefixes and those of the rooms above.
 # No prefix is in two rows.
 lint_prefixes='
-base: aligned arena bind cgroup clock deal error f16 file format hash home interrupt json log os owner plain pool size stat status str words
+base: aligned arena bind cgroup clock deal error f16 file format hash home interrupt json log os owner plain pool size stat status str table words
 device: device
 device/cuda kernels/cuda engine/cuda: cuda gpu
 kernels: k kernel quant dtype
@@ -265,7 +265,7 @@ lint_habits() {
         { code = $0; sub(/\/\/.*/, "", code); gsub(/"([^"\\]|\\.)*"/, "\"\"", code) }
         code ~ /(^|[^a-z_])abort\(/ && FILENAME !~ /^tests\// { deny("abort: return a status") }
         code ~ /(^|[^a-z_])exit\(/ && FILENAME !~ /^(bench\/cli\/main\.c|tests\/)/ { deny("exit: only main.c may") }
-        code ~ /(^|[^a-z_])getenv\(/ && FILENAME !~ /^(base\/home\.c|bench\/cli\/|bench\/suite\/|tests\/)/ {
+        code ~ /(^|[^a-z_])getenv\(/ && FILENAME !~ /^(base\/(home|plain)\.c|bench\/cli\/|bench\/suite\/|tests\/)/ {
             deny("getenv: settings come from the option table") }
         code ~ /# *(if|ifdef|elif).*(__linux__|__APPLE__)/ && FILENAME !~ /^(base\/os_|device\/isa|bench\/probe\/|tests\/)/ {
             deny("the system belongs behind base/os.h") }

@@ -63,5 +63,7 @@ enum status command_report_formats(const struct arguments *args, unsigned *forma
 
 // Database of this invocation: --db, else bench.conf's, else the user's data directory. Caller frees.
 char *command_database(const struct arguments *args, struct error *err);
+// Whether the same database is found without --db.
+bool command_database_is_own(const char *path);
 
 #endif

@@ -2,9 +2,11 @@
 // user's own.
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/file.h"
 #include "base/home.h"
+#include "base/str.h"
 #include "bench/cli/command.h"
 #include "bench/suite/sources.h"
 
@@ -55,13 +57,29 @@ static char *configured_database(struct error *err)
     return path;
 }
 
+static char *own_database(struct error *err)
+{
+    char *path = configured_database(err);
+    return path || err->code != OK ? path : user_database(err);
+}
+
+bool command_database_is_own(const char *path)
+{
+    struct error none = {0};
+    struct stat here, own;
+    char *without = own_database(&none);
+    bool same = without && (str_equal(path, without) ||
+                            (stat(path, &here) == 0 && stat(without, &own) == 0 &&
+                             here.st_dev == own.st_dev && here.st_ino == own.st_ino));
+    free(without);
+    return same;
+}
+
 char *command_database(const struct arguments *args, struct error *err)
 {
     const char *given = cli_flag_string(args, "db");
-    if (!given) {
-        char *path = configured_database(err);
-        return path || err->code != OK ? path : user_database(err);
-    }
+    if (!given)
+        return own_database(err);
     char *copy = strdup(given);
     if (!copy)
         FAIL(err, ERR_NOMEM, "no memory for the database's path");

@@ -20,22 +20,26 @@ static const struct flag flags[] = {
 
 static enum status print_runs(const struct run_row *runs, size_t count, struct error *err)
 {
-    static const char *const heads[] = {">run",    "suite",     "started", "status", ">cells",
-                                        ">failed", ">left out", ">trials", NULL};
-    struct view_table table;
-    cli_view_begin(&table, heads);
+    static const char *const heads[] = {">run",      "suite",     "started",  "status",
+                                        ">cells",    ">ok",       ">noisy",   ">failed",
+                                        "2>not run", ">left out", "1>trials", NULL};
+    struct table table;
+    table_begin(&table, heads);
     for (size_t i = 0; i < count; i++) {
         char when[32];
-        cli_view_cell(&table, "%lld", (long long)runs[i].id);
-        cli_view_cell(&table, "%s", runs[i].suite_name);
-        cli_view_cell(&table, "%s", clock_iso8601(runs[i].started_ns, when, sizeof when));
-        cli_view_cell(&table, "%s", runs[i].status);
-        cli_view_cell(&table, "%lld", (long long)runs[i].cells);
-        cli_view_cell(&table, "%lld", (long long)runs[i].failed);
-        cli_view_cell(&table, "%lld", (long long)runs[i].left_out);
-        cli_view_cell(&table, "%lld", (long long)runs[i].trials);
+        table_cell(&table, "%lld", (long long)runs[i].id);
+        table_cell(&table, "%s", runs[i].suite_name);
+        table_cell(&table, "%s", clock_iso8601(runs[i].started_ns, when, sizeof when));
+        table_cell(&table, "%s", runs[i].status);
+        table_cell(&table, "%lld", (long long)runs[i].cells);
+        table_cell(&table, "%lld", (long long)runs[i].ok);
+        table_cell(&table, "%lld", (long long)runs[i].disturbed);
+        table_cell(&table, "%lld", (long long)runs[i].failed);
+        table_cell(&table, "%lld", (long long)runs[i].pending);
+        table_cell(&table, "%lld", (long long)runs[i].left_out);
+        table_cell(&table, "%lld", (long long)runs[i].trials);
     }
-    return cli_view_print(&table, err);
+    return cli_view_table(&table, err);
 }
 
 static enum status list_runs(struct store *store, struct arena *arena, bool json, struct error *err)
@@ -55,39 +59,39 @@ static enum status list_runs(struct store *store, struct arena *arena, bool json
 
 // ---- cells --------------------------------------------------------------------------------------
 
-static void figure_cell(struct view_table *table, const struct summary_row *rows, size_t count,
+static void figure_cell(struct table *table, const struct summary_row *rows, size_t count,
                         const struct cell_row *cell, const char *name, const char *phase)
 {
     char text[64] = "";
     const struct summary_row *row = query_summary_find(rows, count, cell->id, name, phase);
     if (row && query_cell_measured(cell))
         metric_format(row->stat.median, row->unit, text, sizeof text);
-    cli_view_cell(table, "%s", text);
+    table_cell(table, "%s", text);
 }
 
 static enum status print_cells(const struct cell_row *cells, size_t count,
                                const struct summary_row *rows, size_t row_count, struct error *err)
 {
-    static const char *const heads[] = {"key",      "cell",    "status", ">trials", ">TTFT",
-                                        ">prefill", ">decode", "reason", NULL};
+    static const char *const heads[] = {"4key",      "cell",    "status", "3>trials", "1>TTFT",
+                                        "2>prefill", ">decode", "reason", NULL};
     struct str words = {0};
-    struct view_table table;
-    cli_view_begin(&table, heads);
+    struct table table;
+    table_begin(&table, heads);
     for (size_t i = 0; i < count; i++) {
         const struct cell_row *c = &cells[i];
-        cli_view_cell(&table, "%.10s", c->key);
-        cli_view_cell(&table, "%s", c->label);
-        cli_view_cell(&table, "%s", c->status);
-        cli_view_cell(&table, "%d/%d", c->trials, c->trials_planned);
+        table_cell(&table, "%.10s", c->key);
+        table_cell(&table, "%s", c->label);
+        table_cell(&table, "%s", c->status);
+        table_cell(&table, "%d/%d", c->trials, c->trials_planned);
         figure_cell(&table, rows, row_count, c, METRIC_TTFT, "prefill");
         figure_cell(&table, rows, row_count, c, METRIC_PREFILL_TPS, "prefill");
         figure_cell(&table, rows, row_count, c, METRIC_DECODE_TPS, "decode");
         str_append(&words, c->caveat);
         str_printf(&words, "%s%s", c->caveat[0] && c->reason[0] ? "; " : "", c->reason);
-        cli_view_cell(&table, "%s", str_text(&words));
+        table_cell(&table, "%s", str_text(&words));
         str_fini(&words);
     }
-    return cli_view_print(&table, err);
+    return cli_view_table(&table, err);
 }
 
 static enum status list_cells(struct store *store, struct arena *arena, const char *which,

@@ -187,6 +187,7 @@ static enum exit_code run_plan(const struct arguments *args, const struct prepar
         .resume = cli_flag_bool(args, "resume"),
         .take_over = cli_flag_bool(args, "take-over"),
         .output = cli_flag_bool(args, "quiet") ? RUNNER_QUIET : RUNNER_AUTO,
+        .own_store = command_database_is_own(p->database),
         .memory_limit_bytes = (int64_t)p->suite.defaults.memory_bytes,
     };
     if (p->plan->threads_note[0] && options.output != RUNNER_QUIET)

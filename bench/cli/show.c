@@ -17,56 +17,54 @@ static const struct flag flags[] = {
     {0},
 };
 
-static void print_field(const char *name, const char *text)
-{
-    struct str plain = {0};
-    cli_view_text(&plain, text);
-    printf("%-14s %s\n", name, str_text(&plain));
-    str_fini(&plain);
-}
-
 // ---- a run --------------------------------------------------------------------------------------
 
 static enum status show_run(struct store *store, struct arena *arena, const struct run_row *run,
                             struct error *err)
 {
-    static const char *const heads[] = {"ceiling",   "level",      "device", ">threads",
-                                        ">measured", "reached by", NULL};
+    static const char *const heads[] = {"ceiling", "level",     "device",     ">threads",
+                                        ">set",    ">measured", "reached by", NULL};
     struct ceiling_row *ceilings = NULL;
     size_t count = 0;
-    char text[64];
+    char text[160];
     TRY(query_ceilings(store, arena, run->id, &ceilings, &count, err));
     snprintf(text, sizeof text, "%lld", (long long)run->id);
-    print_field("run", text);
-    print_field("suite", run->suite_name);
-    print_field("status", run->status);
-    print_field("started", clock_iso8601(run->started_ns, text, sizeof text));
-    print_field("ended",
-                run->ended_ns ? clock_iso8601(run->ended_ns, text, sizeof text) : "not yet");
-    snprintf(text, sizeof text, "%lld, %lld failed, %lld left out, %lld trials",
-             (long long)run->cells, (long long)run->failed, (long long)run->left_out,
-             (long long)run->trials);
-    print_field("cells", text);
-    print_field("command", run->command);
-    print_field("machine", run->fingerprint);
-    print_field("hardware", run->hardware);
-    print_field("environment", run->environment);
-    print_field("build", run->build);
+    cli_view_field("run", text);
+    cli_view_field("suite", run->suite_name);
+    cli_view_field("status", run->status);
+    cli_view_field("started", clock_iso8601(run->started_ns, text, sizeof text));
+    cli_view_field("ended",
+                   run->ended_ns ? clock_iso8601(run->ended_ns, text, sizeof text) : "not yet");
+    snprintf(text, sizeof text,
+             "%lld: %lld ok, %lld noisy or throttled, %lld failed, %lld not run yet, %lld left out",
+             (long long)run->cells, (long long)run->ok, (long long)run->disturbed,
+             (long long)run->failed, (long long)run->pending, (long long)run->left_out);
+    cli_view_field("cells", text);
+    snprintf(text, sizeof text, "%lld", (long long)run->trials);
+    cli_view_field("trials", text);
+    cli_view_field("command", run->command);
+    cli_view_field("machine", run->fingerprint);
+    cli_view_json_fields("hardware", run->hardware);
+    cli_view_json_fields("environment", run->environment);
+    cli_view_json_fields("build", run->build);
     if (count == 0)
         return OK;
-    struct view_table table;
+    struct table table;
     printf("\n");
-    cli_view_begin(&table, heads);
+    table_begin(&table, heads);
     for (size_t i = 0; i < count; i++) {
-        cli_view_cell(&table, "%s", ceilings[i].name);
-        cli_view_cell(&table, "%s", ceilings[i].level);
-        cli_view_cell(&table, "%s", ceilings[i].device);
-        cli_view_cell(&table, "%d", ceilings[i].threads);
-        cli_view_cell(&table, "%s",
-                      metric_format(ceilings[i].value, ceilings[i].unit, text, sizeof text));
-        cli_view_cell(&table, "%s", ceilings[i].kernel);
+        table_cell(&table, "%s", ceilings[i].name);
+        table_cell(&table, "%s", ceilings[i].level);
+        table_cell(&table, "%s", ceilings[i].device);
+        table_cell(&table, "%d", ceilings[i].threads);
+        bool sized = ceilings[i].set_bytes > 0; // a peak reads nothing
+        table_cell(&table, "%s",
+                   sized ? metric_format(ceilings[i].set_bytes, "bytes", text, sizeof text) : "");
+        table_cell(&table, "%s",
+                   metric_format(ceilings[i].value, ceilings[i].unit, text, sizeof text));
+        table_cell(&table, "%s", ceilings[i].kernel);
     }
-    return cli_view_print(&table, err);
+    return cli_view_table(&table, err);
 }
 
 // ---- a cell -------------------------------------------------------------------------------------
@@ -74,65 +72,68 @@ static enum status show_run(struct store *store, struct arena *arena, const stru
 static enum status print_figures(struct store *store, struct arena *arena,
                                  const struct cell_row *cell, struct error *err)
 {
-    static const char *const heads[] = {"figure", "phase", "op",      ">median", ">low", ">high",
-                                        ">level", ">MAD",  ">trials", "source",  NULL};
+    static const char *const heads[] = {"figure", "phase",   "op",    "2source",  ">median", ">low",
+                                        ">high",  "3>level", "4>MAD", "1>trials", NULL};
     struct summary_row *rows = NULL;
     size_t count = 0;
-    struct view_table table;
+    struct table table;
     char text[64];
     TRY(query_summaries(store, arena, cell->run, &rows, &count, err));
-    cli_view_begin(&table, heads);
+    table_begin(&table, heads);
     for (size_t i = 0; i < count; i++) {
         const struct stat_summary *s = &rows[i].stat;
         const double values[] = {s->median, s->median_interval.low, s->median_interval.high};
         if (rows[i].cell != cell->id)
             continue;
-        cli_view_cell(&table, "%s", rows[i].name);
-        cli_view_cell(&table, "%s", rows[i].phase ? rows[i].phase : "");
-        cli_view_cell(&table, "%s", rows[i].op ? rows[i].op : "");
+        table_cell(&table, "%s", rows[i].name);
+        table_cell(&table, "%s", rows[i].phase ? rows[i].phase : "");
+        table_cell(&table, "%s", rows[i].op ? rows[i].op : "");
+        table_cell(&table, "%s", rows[i].source);
         for (int v = 0; v < 3; v++)
-            cli_view_cell(&table, "%s", metric_format(values[v], rows[i].unit, text, sizeof text));
+            table_cell(&table, "%s", metric_format(values[v], rows[i].unit, text, sizeof text));
         if (s->n > 1)
-            cli_view_cell(&table, "%.0f %%", 100 * s->median_interval.level);
+            table_cell(&table, "%.0f %%", 100 * s->median_interval.level);
         else
-            cli_view_cell(&table, "none");
-        cli_view_cell(&table, "%s", metric_format(s->mad, rows[i].unit, text, sizeof text));
-        cli_view_cell(&table, "%zu", s->n);
-        cli_view_cell(&table, "%s", rows[i].source);
+            table_cell(&table, "none");
+        table_cell(&table, "%s", metric_format(s->mad, rows[i].unit, text, sizeof text));
+        table_cell(&table, "%zu", s->n);
     }
     printf("\n");
-    return cli_view_print(&table, err);
+    return cli_view_table(&table, err);
+}
+
+// " (2 of 3 trials agree)"; nothing to say of a single trial.
+static const char *agreement(const struct verdict_row *v, char *out, size_t out_bytes)
+{
+    *out = '\0';
+    if (v->trials > 1)
+        snprintf(out, out_bytes, " (%d of %d trials agree)", v->agree, v->trials);
+    return out;
 }
 
 static enum status print_verdicts(struct store *store, struct arena *arena,
                                   const struct cell_row *cell, struct error *err)
 {
-    static const char *const heads[] = {"limit of",       "op",   "bound", ">roof", ">measured",
-                                        ">share of roof", "says", "basis", NULL};
+    static const char *const heads[] = {"phase",  "op",      ">roof", ">measured",
+                                        "1basis", "verdict", NULL};
     struct verdict_row *rows = NULL;
     size_t count = 0;
-    struct view_table table;
+    struct table table;
     char text[64];
     TRY(query_verdicts(store, arena, cell->run, &rows, &count, err));
-    cli_view_begin(&table, heads);
+    table_begin(&table, heads);
     for (size_t i = 0; i < count; i++) {
         if (rows[i].cell != cell->id)
             continue;
-        cli_view_cell(&table, "%s", rows[i].phase);
-        cli_view_cell(&table, "%s", rows[i].op ? rows[i].op : "all");
-        cli_view_cell(&table, "%s", rows[i].bound);
-        cli_view_cell(&table, "%s", metric_format(rows[i].t_roof_ns, "ns", text, sizeof text));
-        cli_view_cell(&table, "%s", metric_format(rows[i].measured_ns, "ns", text, sizeof text));
-        if (isnan(rows[i].eta))
-            cli_view_cell(&table, "not measured");
-        else
-            cli_view_cell(&table, "%.0f %%", 100 * rows[i].eta);
-        cli_view_cell(&table, "%s (%d of %d trials agree)", rows[i].text, rows[i].agree,
-                      rows[i].trials);
-        cli_view_cell(&table, "%s", rows[i].basis);
+        table_cell(&table, "%s", rows[i].phase);
+        table_cell(&table, "%s", rows[i].op ? rows[i].op : "all");
+        table_cell(&table, "%s", metric_format(rows[i].t_roof_ns, "ns", text, sizeof text));
+        table_cell(&table, "%s", metric_format(rows[i].measured_ns, "ns", text, sizeof text));
+        table_cell(&table, "%s", rows[i].basis);
+        table_cell(&table, "%s%s", rows[i].text, agreement(&rows[i], text, sizeof text));
     }
     printf("\n");
-    return cli_view_print(&table, err);
+    return cli_view_table(&table, err);
 }
 
 // The builds that measured a cell's trials, where any is not the run's.
@@ -148,7 +149,7 @@ static void print_builds(const struct trial_row *trials, size_t count, const cha
             first &= !str_equal(trials[i].build, trials[j].build);
         snprintf(name, sizeof name, "trial %d by", trials[i].number);
         if (first)
-            print_field(name, trials[i].build ? trials[i].build : "a build not recorded");
+            cli_view_field(name, trials[i].build ? trials[i].build : "a build not recorded");
     }
 }
 
@@ -160,7 +161,7 @@ static void print_engines(const struct trial_row *trials, size_t count)
         const char *version = trials[i].engine_version;
         snprintf(name, sizeof name, "engine of trial %d", trials[i].number);
         if (i == 0 || !str_equal(version, trials[i - 1].engine_version))
-            print_field(name, version ? version : "version not recorded");
+            cli_view_field(name, version ? version : "version not recorded");
     }
 }
 
@@ -170,11 +171,11 @@ static enum status print_trials(struct store *store, struct arena *arena,
 {
     char number[24];
     struct run_row run;
-    static const char *const heads[] = {">trial",    "status", ">repetition", "value", "phase",
-                                        ">measured", "source", "reason",      NULL};
+    static const char *const heads[] = {">trial",    "status",  ">repetition", "value", "phase",
+                                        ">measured", "1source", "reason",      NULL};
     struct trial_row *trials = NULL;
     size_t count = 0;
-    struct view_table table;
+    struct table table;
     char text[64];
     snprintf(number, sizeof number, "%lld", (long long)cell->run);
     TRY(query_run(store, arena, number, &run, err));
@@ -182,36 +183,36 @@ static enum status print_trials(struct store *store, struct arena *arena,
     printf("\n");
     print_builds(trials, count, run.build);
     print_engines(trials, count);
-    cli_view_begin(&table, heads);
+    table_begin(&table, heads);
     for (size_t i = 0; i < count; i++) {
         struct value_row *values = NULL;
         size_t value_count = 0;
         TRY(query_values(store, arena, trials[i].id, &values, &value_count, err));
-        cli_view_cell(&table, "%d", trials[i].number);
-        cli_view_cell(&table, "%s", trials[i].status);
+        table_cell(&table, "%d", trials[i].number);
+        table_cell(&table, "%s", trials[i].status);
         for (int c = 2; c < 7; c++)
-            cli_view_cell(&table, "%s", "");
-        cli_view_cell(&table, "%s", trials[i].reason);
+            table_cell(&table, "%s", "");
+        table_cell(&table, "%s", trials[i].reason);
         for (size_t v = 0; v < value_count; v++) {
             bool whole = values[v].repetition ==
                          0; // of the trial: in the figures above, where it was measured
             if (values[v].op || (whole && !isnan(values[v].value)))
                 continue;
-            cli_view_cell(&table, "%d", trials[i].number);
-            cli_view_cell(&table, "%s", "");
+            table_cell(&table, "%d", trials[i].number);
+            table_cell(&table, "%s", "");
             if (whole)
-                cli_view_cell(&table, "%s", "all");
+                table_cell(&table, "%s", "all");
             else
-                cli_view_cell(&table, "%d", values[v].repetition);
-            cli_view_cell(&table, "%s%s", values[v].noise ? "noise " : "", values[v].name);
-            cli_view_cell(&table, "%s", values[v].phase ? values[v].phase : "");
-            cli_view_cell(&table, "%s",
-                          metric_format(values[v].value, values[v].unit, text, sizeof text));
-            cli_view_cell(&table, "%s", values[v].source);
-            cli_view_cell(&table, "%s", "");
+                table_cell(&table, "%d", values[v].repetition);
+            table_cell(&table, "%s%s", values[v].noise ? "noise " : "", values[v].name);
+            table_cell(&table, "%s", values[v].phase ? values[v].phase : "");
+            table_cell(&table, "%s",
+                       metric_format(values[v].value, values[v].unit, text, sizeof text));
+            table_cell(&table, "%s", values[v].source);
+            table_cell(&table, "%s", "");
         }
     }
-    return cli_view_print(&table, err);
+    return cli_view_table(&table, err);
 }
 
 // How the quality was measured, or why there is none; its figures are among the others.
@@ -219,13 +220,34 @@ static void print_quality(const struct quality_row *q)
 {
     char text[512];
     if (q == NULL) {
-        print_field("quality", "not asked for");
+        cli_view_field("quality", "not asked for");
         return;
     }
     snprintf(text, sizeof text, "%s%s%s, measured in run %lld", q->status, q->reason[0] ? ": " : "",
              q->reason, (long long)q->run);
-    print_field("quality", text);
-    print_field("quality of", q->params);
+    cli_view_field("quality", text);
+    cli_view_json_fields("quality of", q->params);
+}
+
+// What the plan expected next to what was measured: of the whole process, so it is the larger one for small models.
+static enum status print_memory(struct store *store, struct arena *arena,
+                                const struct cell_row *cell, struct error *err)
+{
+    char expected[40], peak[40], text[160];
+    struct summary_row *rows = NULL;
+    size_t count = 0;
+    TRY(query_summaries(store, arena, cell->run, &rows, &count, err));
+    const struct summary_row *row =
+        query_summary_find(rows, count, cell->id, METRIC_PEAK_MEM, NULL);
+    metric_format(cell->predicted_memory_bytes, "bytes", expected, sizeof expected);
+    if (row && cell->predicted_memory_bytes > 0)
+        snprintf(text, sizeof text, "predicted %s; peak of the whole process %s, %.2f times that",
+                 expected, metric_format(row->stat.median, "bytes", peak, sizeof peak),
+                 row->stat.median / cell->predicted_memory_bytes);
+    else
+        snprintf(text, sizeof text, "predicted %s", expected);
+    cli_view_field("memory", text);
+    return OK;
 }
 
 static enum status show_cell(struct store *store, struct arena *arena, const struct cell_row *cell,
@@ -235,21 +257,21 @@ static enum status show_cell(struct store *store, struct arena *arena, const str
     struct quality_row *qualities = NULL;
     size_t quality_count = 0;
     TRY(query_quality(store, arena, cell->run, &qualities, &quality_count, err));
-    print_field("cell", cell->label);
-    print_field("key", cell->key);
+    cli_view_field("cell", cell->label);
+    cli_view_field("key", cell->key);
     snprintf(text, sizeof text, "%lld", (long long)cell->run);
-    print_field("run", text);
-    print_field("status", cell->status);
-    print_field("reason", cell->reason[0] ? cell->reason : "none");
+    cli_view_field("run", text);
+    cli_view_field("status", cell->status);
+    cli_view_field("reason", cell->reason[0] ? cell->reason : "none");
     snprintf(text, sizeof text, "%d of %d, %d disturbed", cell->trials, cell->trials_planned,
              cell->disturbed);
-    print_field("trials", text);
-    print_field("arithmetic", cell->arithmetic[0] ? cell->arithmetic : "not reported");
-    print_field("engine", cell->engine);
+    cli_view_field("trials", text);
+    cli_view_field("arithmetic", cell->arithmetic[0] ? cell->arithmetic : "not reported");
+    cli_view_field("engine", cell->engine);
     if (cell->stored[0])
-        print_field("weights", cell->caveat[0] ? cell->caveat : cell->stored);
-    print_field("predicted", metric_format(cell->predicted_memory_bytes, "bytes", text, 40));
-    print_field("parameters", cell->params);
+        cli_view_field("weights", cell->caveat[0] ? cell->caveat : cell->stored);
+    TRY(print_memory(store, arena, cell, err));
+    cli_view_json_fields("parameters", cell->params);
     print_quality(query_quality_find(qualities, quality_count, cell->id));
     TRY(print_figures(store, arena, cell, err));
     TRY(print_verdicts(store, arena, cell, err));

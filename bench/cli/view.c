@@ -37,108 +37,65 @@ enum status cli_view_json(json_t *value, struct error *err)
     return OK;
 }
 
-void cli_view_text(struct str *out, const char *text)
+enum status cli_view_table(struct table *table, struct error *err)
 {
-    if (text)
-        str_append_plain(out, text, strlen(text));
+    return table_print(table, stdout, plain_columns(stdout), err);
 }
 
-// ---- tables -------------------------------------------------------------------------------------
+// ---- fields ---------------------------------------------------------------------------------------------
 
-static struct str *add_cell(struct view_table *table)
+enum { NAME_COLUMN = 15, MEMBER_COLUMN = 36 };
+
+void cli_view_field(const char *name, const char *text)
 {
-    if (table->count == table->capacity) {
-        size_t capacity = table->capacity ? 2 * table->capacity : 256;
-        struct str *cells = realloc(table->cells, capacity * sizeof *cells);
-        if (cells == NULL) {
-            table->failed = true;
-            return NULL;
-        }
-        table->cells = cells;
-        table->capacity = capacity;
+    printf("%-*s", NAME_COLUMN, name);
+    table_text(stdout, NAME_COLUMN, plain_columns(stdout), text);
+}
+
+// "2 cores": a value in words. Members of objects are "name value", apart by commas.
+static void append_words(struct str *out, const json_t *value)
+{
+    const char *key;
+    json_t *member;
+    size_t i = 0;
+    if (json_is_string(value))
+        str_append(out, json_string_value(value));
+    else if (json_is_integer(value))
+        str_printf(out, "%lld", (long long)json_integer_value(value));
+    else if (json_is_real(value))
+        str_printf(out, "%g", json_real_value(value));
+    else if (json_is_boolean(value))
+        str_append(out, json_is_true(value) ? "yes" : "no");
+    else if (json_is_null(value))
+        str_append(out, "none");
+    json_array_foreach(value, i, member)
+    {
+        str_append(out, i == 0 ? "" : json_is_object(member) ? "; " : ", ");
+        append_words(out, member);
     }
-    struct str *cell = &table->cells[table->count++];
-    *cell = (struct str){0};
-    return cell;
-}
-
-void cli_view_begin(struct view_table *table, const char *const *heads)
-{
-    *table = (struct view_table){0};
-    for (; heads[table->columns]; table->columns++) {
-        struct str *cell = add_cell(table);
-        if (cell)
-            str_append(cell, heads[table->columns]);
-    }
-}
-
-void cli_view_cell(struct view_table *table, const char *format, ...)
-{
-    char text[512];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    struct str *cell = add_cell(table);
-    if (cell)
-        cli_view_text(cell, text);
-}
-
-// Letters of UTF-8 text.
-static int letters(const char *text)
-{
-    int count = 0;
-    for (; *text; text++)
-        count += ((unsigned char)*text & 0xc0) != 0x80;
-    return count;
-}
-
-static bool to_the_right(const struct view_table *table, size_t column)
-{
-    return str_text(&table->cells[column])[0] == '>';
-}
-
-static void print_row(const struct view_table *table, size_t row, const int *widths)
-{
-    for (size_t c = 0; c < table->columns; c++) {
-        bool right = to_the_right(table, c);
-        const char *text = str_text(&table->cells[row * table->columns + c]);
-        if (row == 0)
-            text += right;
-        int pad = widths[c] - letters(text);
-        if (right)
-            printf("%*s%s", pad, "", text);
-        else if (c + 1 < table->columns)
-            printf("%s%*s", text, pad, "");
-        else
-            printf("%s", text);
-        fputs(c + 1 < table->columns ? "  " : "\n", stdout);
+    json_object_foreach((json_t *)(uintptr_t)value, key, member)
+    {
+        str_printf(out, "%s%s ", i++ ? ", " : "", key);
+        append_words(out, member);
     }
 }
 
-enum status cli_view_print(struct view_table *table, struct error *err)
+void cli_view_json_fields(const char *name, const char *json)
 {
-    size_t rows = table->columns ? table->count / table->columns : 0;
-    int *widths = calloc(table->columns + 1, sizeof *widths);
-    enum status status = OK;
-    for (size_t i = 0; i < table->count; i++)
-        table->failed |= table->cells[i].failed;
-    if (widths == NULL || table->failed) {
-        status = FAIL(err, ERR_NOMEM, "no memory for the table");
-    } else {
-        for (size_t i = 0; i < rows * table->columns; i++) {
-            size_t column = i % table->columns;
-            int width = letters(str_text(&table->cells[i])) -
-                        (i < table->columns && to_the_right(table, column));
-            widths[column] = width > widths[column] ? width : widths[column];
-        }
-        for (size_t row = 0; row < rows; row++)
-            print_row(table, row, widths);
+    const char *key;
+    json_t *root = json ? json_loads(json, 0, NULL) : NULL, *member;
+    if (!json_is_object(root) || json_object_size(root) == 0)
+        cli_view_field(name, json ? json : "");
+    json_object_foreach(root, key, member)
+    {
+        struct str words = {0}, plain = {0};
+        append_words(&words, member);
+        str_append_plain(&plain, key, strlen(key));
+        printf("%-*s%-*s  ", NAME_COLUMN, name, MEMBER_COLUMN - NAME_COLUMN - 2, str_text(&plain));
+        table_text(stdout, MEMBER_COLUMN, plain_columns(stdout), str_text(&words));
+        str_fini(&words);
+        str_fini(&plain);
+        name = "";
     }
-    for (size_t i = 0; i < table->count; i++)
-        str_fini(&table->cells[i]);
-    free(table->cells);
-    free(widths);
-    *table = (struct view_table){0};
-    return status;
+    json_decref(root);
 }

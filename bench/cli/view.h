@@ -1,11 +1,11 @@
-// view.h - shared by the commands that read the store: opening it, JSON, columns of text.
+// view.h - shared by the commands that read the store: opening it, JSON, tables and fields of text.
 #ifndef BENCH_CLI_VIEW_H
 #define BENCH_CLI_VIEW_H
 
 #include <jansson.h>
 #include <stdio.h>
 
-#include "base/str.h"
+#include "base/table.h"
 #include "bench/cli/command.h"
 #include "results/store.h"
 
@@ -19,20 +19,12 @@ size_t cli_view_json_ascii(FILE *out);
 // Prints one JSON document and a newline, and takes `value`.
 enum status cli_view_json(json_t *value, struct error *err);
 
-// Rows of cells under one head. Cells are padded to the widest when printed. Text is made plain (base/plain.h).
-struct view_table {
-    size_t columns;
-    struct str *cells; // count, row by row, the head first
-    size_t count, capacity;
-    bool failed;
-};
-// heads ends with NULL. A head that begins with '>' aligns its column to the right.
-void cli_view_begin(struct view_table *table, const char *const *heads);
-void cli_view_cell(struct view_table *table, const char *format, ...) PRINTF_LIKE(2, 3);
-// Prints the table and frees it.
-enum status cli_view_print(struct view_table *table, struct error *err);
+// Prints a table to standard output, fitted to a terminal's width.
+enum status cli_view_table(struct table *table, struct error *err);
 
-// Appends text made safe for a terminal (str_plain); nothing for NULL.
-void cli_view_text(struct str *out, const char *text);
+// Prints "name           text" on standard output, wrapped to a terminal's width.
+void cli_view_field(const char *name, const char *text);
+// The same for stored JSON: a line for each member of the object, in words. Text that is no object is printed as it is.
+void cli_view_json_fields(const char *name, const char *json);
 
 #endif

@@ -137,11 +137,13 @@ enum status session_ceilings(struct run_context *run, const char *device, int th
     enum status status = errand_run(run, &job, &e, EVENT_CEILINGS, err);
     if (status == OK && e.failure.code == OK)
         append_ceilings(run->ceilings, answer.ceilings);
-    else if (status == OK)
+    else if (status == OK) {
+        live_wipe(&run->live);
         log_line(LOG_WARN,
                  "ceilings for %d threads were not measured (%s): cells that use them get no "
                  "verdict",
                  threads, e.failure.message);
+    }
     event_fini(&answer);
     return status;
 }

@@ -5,17 +5,17 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/plain.h"
 #include "base/str.h"
+#include "base/table.h"
 #include "results/metric.h"
 #include "results/query.h"
 
 static const uint64_t say_every_ns = 10000000000u;
-enum { DRAW_EVERY_NS = 100 * 1000 * 1000, BAR_CELLS = 16, COLUMNS_MAX = 240 };
+enum { DRAW_EVERY_NS = 100 * 1000 * 1000, BAR_CELLS = 16, COLUMNS_USUAL = 80, COLUMNS_MAX = 240 };
 
 #define WIPE   "\r\033[K"
 #define RED    "\033[31m"
@@ -23,22 +23,21 @@ enum { DRAW_EVERY_NS = 100 * 1000 * 1000, BAR_CELLS = 16, COLUMNS_MAX = 240 };
 #define GREEN  "\033[32m"
 #define PLAIN  "\033[0m"
 
-static int terminal_columns(void)
+static int columns_of(FILE *terminal)
 {
-    struct winsize size;
-    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col < 20)
-        return 80;
-    return size.ws_col < COLUMNS_MAX ? size.ws_col : COLUMNS_MAX;
+    int columns = plain_columns(terminal);
+    return columns < COLUMNS_MAX ? columns : COLUMNS_MAX;
 }
 
-void live_begin(struct live *live, enum runner_output output)
+void live_begin(struct live *live, enum runner_output output, bool own_store)
 {
     bool terminal = isatty(STDERR_FILENO) == 1;
     *live = (struct live){
         .out = stderr,
         .drawing = output == RUNNER_LIVE || (output == RUNNER_AUTO && terminal),
         .speaking = output != RUNNER_QUIET,
-        .columns = terminal ? terminal_columns() : 80,
+        .own_store = own_store,
+        .columns = terminal ? columns_of(stderr) : COLUMNS_USUAL,
     };
 }
 
@@ -46,10 +45,10 @@ void live_expect(struct live *live, size_t trials, double predicted_ns)
 {
     live->trials = trials;
     live->predicted_ns = predicted_ns;
-    live->begin_ns = clock_ns();
+    live->begin_ns = live->last_done_ns = clock_ns();
 }
 
-static void wipe(struct live *live)
+void live_wipe(struct live *live)
 {
     if (live->drawn)
         fputs(WIPE, live->out);
@@ -66,7 +65,7 @@ static void draw(struct live *live, const char *format, ...)
     vsnprintf(line, (size_t)live->columns, format, args);
     va_end(args);
     str_plain(line);
-    wipe(live);
+    live_wipe(live);
     fputs(line, live->out);
     live->drawn = true;
     fflush(live->out);
@@ -78,7 +77,7 @@ void live_line(struct live *live, const char *format, ...)
         return;
     va_list args;
     va_start(args, format);
-    wipe(live);
+    live_wipe(live);
     vfprintf(live->out, format, args);
     fputc('\n', live->out);
     va_end(args);
@@ -126,6 +125,13 @@ void live_tick(struct live *live)
     }
 }
 
+// What has ended says how true the predictions are.
+static void count_done(struct live *live, double predicted_ns)
+{
+    live->predicted_done_ns += predicted_ns;
+    live->last_done_ns = clock_ns();
+}
+
 void live_quality(struct live *live, const struct plan_quality *quality)
 {
     live_note(live, "quality of %s by %s", quality->label, quality->wish->convention);
@@ -133,27 +139,27 @@ void live_quality(struct live *live, const struct plan_quality *quality)
 
 void live_quality_done(struct live *live, const struct plan_quality *quality)
 {
-    live->trials_done++;
-    live->predicted_done_ns += quality->predicted_ns;
+    count_done(live, quality->predicted_ns);
 }
 
-void live_cell(struct live *live, const struct cell *cell, int number)
+void live_cell(struct live *live, const struct cell *cell)
 {
-    snprintf(live->what, sizeof live->what, "%s  trial %d/%d%s", cell->label, number, cell->procs,
-             number > cell->procs ? " (added)" : "");
+    snprintf(live->what, sizeof live->what, "%s", cell->label);
+    live->running_ns = cell->predicted_ns / cell->procs;
     live->noted = false;
     live->last_draw_ns = 0;
     live->last_say_ns = clock_ns();
 }
 
-// What is left, from the prediction and how true the predictions were so far.
-static double eta_ns(const struct live *live)
+// What is left: the predictions, scaled by how true they were for what has ended, less the time since then. It never goes
+// below what is predicted beyond the trial that runs.
+static double left_ns(const struct live *live)
 {
-    double left = live->predicted_ns - live->predicted_done_ns;
-    double elapsed = (double)(clock_ns() - live->begin_ns);
-    if (live->predicted_done_ns <= 0 || live->trials_done == 0)
-        return left;
-    return left * elapsed / live->predicted_done_ns;
+    double planned = live->predicted_ns - live->predicted_done_ns;
+    double spent = (double)(live->last_done_ns - live->begin_ns);
+    double scale = live->predicted_done_ns > 0 && spent > 0 ? spent / live->predicted_done_ns : 1;
+    double since = (double)(clock_ns() - live->last_done_ns);
+    return scale * fmax(planned - live->running_ns, planned - since / scale);
 }
 
 static void say_load(struct live *live, const char *phase, double done)
@@ -162,17 +168,22 @@ static void say_load(struct live *live, const char *phase, double done)
     if (!str_equal(phase, "load") || now - live->last_say_ns < say_every_ns)
         return;
     live->last_say_ns = now;
-    live_line(live, "[%zu/%zu] %s  load %.0f %%", live->trials_done + 1, live->trials, live->what,
-              100 * done);
+    if (live->noted)
+        live_line(live, "%s: load %.0f %%", live->what, 100 * done);
+    else
+        live_line(live, "trial %zu of %zu  %s  load %.0f %%", live->trials_done + 1, live->trials,
+                  live->what, 100 * done);
 }
 
 void live_progress(struct live *live, const char *phase, int repetition, double done)
 {
-    char bar[BAR_CELLS + 1], eta[32], part[48] = "";
+    char bar[BAR_CELLS + 1], left[32], part[48] = "";
     uint64_t now = clock_ns();
     if (!live->drawing)
         say_load(live, phase, done);
-    if (!live->drawing || now - live->last_draw_ns < DRAW_EVERY_NS)
+    if (live->noted) // an errand shows its time
+        live_tick(live);
+    if (live->noted || !live->drawing || now - live->last_draw_ns < DRAW_EVERY_NS)
         return;
     live->last_draw_ns = now;
     int filled = (int)(fmin(fmax(done, 0), 1) * BAR_CELLS);
@@ -180,9 +191,10 @@ void live_progress(struct live *live, const char *phase, int repetition, double 
         bar[i] = i < filled ? '#' : '.';
     bar[BAR_CELLS] = '\0';
     if (repetition > 0)
-        snprintf(part, sizeof part, " %d", repetition);
-    draw(live, "[%zu/%zu] %s  %s%s [%s]  ETA %s", live->trials_done + 1, live->trials, live->what,
-         phase, part, bar, format_clock(eta_ns(live), eta, sizeof eta));
+        snprintf(part, sizeof part, ", rep %d", repetition);
+    draw(live, "trial %zu of %zu, about %s left  %s  [%s] %s%s", live->trials_done + 1,
+         live->trials, format_clock(left_ns(live), left, sizeof left), live->what, bar, phase,
+         part);
 }
 
 // "TTFT 81.0 ms  prefill 812 tok/s  decode 31.2 tok/s"
@@ -216,9 +228,8 @@ void live_trial(struct live *live, const struct trial *t)
 {
     struct str line = {0};
     live->trials_done++;
-    live->predicted_done_ns += t->cell->predicted_ns / t->cell->procs;
-    str_printf(&line, "[%zu/%zu] %s  trial %d/%d%s  ", live->trials_done, live->trials,
-               t->cell->label, t->number, t->cell->procs,
+    count_done(live, t->cell->predicted_ns / t->cell->procs);
+    str_printf(&line, "trial %zu of %zu  %s%s  ", live->trials_done, live->trials, t->cell->label,
                t->number > t->cell->procs ? " (added)" : "");
     str_printf(&line, "%s%s%s", live->drawing ? colour_of(t) : "", t->status,
                live->drawing ? PLAIN : "");
@@ -255,81 +266,103 @@ static const char *median_text(const struct summary_row *rows, size_t count, int
     return row ? metric_format(row->stat.median, row->unit, out, out_bytes) : out;
 }
 
-// "  17.02", where any cell has a quality.
-static const char *quality_text(const struct cell_row *cell, const struct summary_row *rows,
-                                size_t count, bool shown, char *out, size_t out_bytes)
+// What a cell's speed is limited by, or why there is none; each further sentence on a row of its own.
+static void sentence_rows(struct table *table, const struct cell_row *cell,
+                          const struct verdict_row *verdict)
 {
-    char value[32];
-    snprintf(out, out_bytes, "%s", "");
-    if (shown)
-        snprintf(out, out_bytes, "  %10s",
-                 median_text(rows, count, cell->id, METRIC_PERPLEXITY, NULL, value, sizeof value));
-    return out;
+    char why[700] = "";
+    const char *const sentences[] = {verdict ? verdict->text : "", cell->caveat, why};
+    bool first = true;
+    if (cell->reason[0])
+        snprintf(why, sizeof why, "%s: %s", cell->status, cell->reason);
+    for (size_t i = 0; i < sizeof sentences / sizeof *sentences; i++) {
+        if (!sentences[i][0])
+            continue;
+        for (size_t c = 1; !first && c < table->columns; c++)
+            table_cell(table, "%s", "");
+        table_cell(table, "%s", sentences[i]);
+        first = false;
+    }
+    if (first)
+        table_cell(table, "%s", "");
 }
 
-static void print_cell(const struct cell_row *cell, const struct summary_row *rows, size_t count,
-                       bool quality, const struct verdict_row *verdict, int label_width)
+static void cell_row(struct table *table, const struct cell_row *cell,
+                     const struct summary_row *rows, size_t count, bool quality,
+                     const struct verdict_row *verdict)
 {
-    char ttft[32], prefill[32], decode[32], tpot[32], perplexity[48];
-    plain_printf(
-        stdout, "%-*s  %-11s  %3d/%-3d  %10s  %12s  %12s  %10s%s  %s\n", label_width, cell->label,
-        cell->status, cell->trials, cell->trials_planned,
-        median_text(rows, count, cell->id, METRIC_TTFT, "prefill", ttft, sizeof ttft),
-        median_text(rows, count, cell->id, METRIC_PREFILL_TPS, "prefill", prefill, sizeof prefill),
-        median_text(rows, count, cell->id, METRIC_DECODE_TPS, "decode", decode, sizeof decode),
-        median_text(rows, count, cell->id, METRIC_TPOT, "decode", tpot, sizeof tpot),
-        quality_text(cell, rows, count, quality, perplexity, sizeof perplexity),
-        verdict ? verdict->text : "");
-    if (cell->caveat[0])
-        plain_printf(stdout, "%-*s  %s\n", label_width, "", cell->caveat);
-    if (cell->reason[0])
-        plain_printf(stdout, "%-*s  %s\n", label_width, "", cell->reason);
+    static const struct {
+        const char *name, *phase;
+    } figures[] = {{METRIC_TTFT, "prefill"},
+                   {METRIC_PREFILL_TPS, "prefill"},
+                   {METRIC_DECODE_TPS, "decode"},
+                   {METRIC_TPOT, "decode"},
+                   {METRIC_PERPLEXITY, NULL}};
+    size_t figure_count = sizeof figures / sizeof *figures - !quality;
+    char text[48];
+    table_cell(table, "%s", cell->label);
+    table_cell(table, "%s", cell->status);
+    if (cell->trials < cell->trials_planned)
+        table_cell(table, "%d of %d", cell->trials, cell->trials_planned);
+    else
+        table_cell(table, "%d", cell->trials); // more than planned where some were disturbed
+    for (size_t i = 0; i < figure_count; i++)
+        table_cell(table, "%s",
+                   median_text(rows, count, cell->id, figures[i].name, figures[i].phase, text,
+                               sizeof text));
+    sentence_rows(table, cell, verdict);
 }
 
 // What to do with the run next, as commands to copy.
-static void print_next(const struct store *store, int64_t run, size_t left_out)
+static void print_next(const struct live *live, const struct store *store, int64_t run,
+                       size_t left_out)
 {
-    struct str path = {0};
-    str_append_shell(&path, store_path(store));
+    struct str db = {0};
+    if (!live->own_store) {
+        str_append(&db, " --db ");
+        str_append_shell(&db, store_path(store));
+    }
     if (left_out)
-        plain_printf(stdout, "\n%zu cell%s left out; with reasons: bench list --run %lld --db %s\n",
-                     left_out, left_out == 1 ? "" : "s", (long long)run, str_text(&path));
-    plain_printf(stdout, "\nrun %lld is in %s; next: bench report %lld --db %s\n", (long long)run,
-                 store_path(store), (long long)run, str_text(&path));
-    str_fini(&path);
+        plain_printf(stdout, "\n%zu cell%s left out; with reasons: bench list --run %lld%s\n",
+                     left_out, left_out == 1 ? "" : "s", (long long)run, str_text(&db));
+    plain_printf(stdout, "\nrun %lld is in %s; next: bench report %lld%s\n", (long long)run,
+                 store_path(store), (long long)run, str_text(&db));
+    str_fini(&db);
 }
 
 enum status live_table(struct live *live, struct store *store, int64_t run, struct error *err)
 {
+    static const char *const with[] = {
+        "cell",   "status",       "3>trials",           ">TTFT", "2>prefill", ">decode",
+        "4>TPOT", "1>perplexity", "what limits decode", NULL};
+    static const char *const without[] = {"cell",      "status",  "3>trials", ">TTFT",
+                                          "2>prefill", ">decode", "4>TPOT",   "what limits decode",
+                                          NULL};
     struct arena arena = {0};
     struct cell_row *cells = NULL;
     struct summary_row *rows = NULL;
     struct verdict_row *verdicts = NULL;
-    size_t cell_count = 0, row_count = 0, verdict_count = 0;
-    int width = 4;
+    struct table table;
+    size_t cell_count = 0, row_count = 0, verdict_count = 0, left_out = 0;
+    bool quality = false;
     if (!live->speaking)
         return OK;
-    wipe(live);
+    live_wipe(live);
     if (query_cells(store, &arena, run, &cells, &cell_count, err) == OK &&
         query_summaries(store, &arena, run, &rows, &row_count, err) == OK &&
         query_verdicts(store, &arena, run, &verdicts, &verdict_count, err) == OK) {
-        size_t left_out = 0;
-        bool quality = false;
         for (size_t i = 0; i < row_count; i++)
             quality |= str_equal(rows[i].name, METRIC_PERPLEXITY);
+        table_begin(&table, quality ? with : without);
         for (size_t i = 0; i < cell_count; i++)
-            left_out += query_cell_left_out(&cells[i]);
-        for (size_t i = 0; i < cell_count; i++)
-            width = (int)strlen(cells[i].label) > width ? (int)strlen(cells[i].label) : width;
-        printf("\n%-*s  %-11s  %-7s  %10s  %12s  %12s  %10s%s  %s\n", width, "cell", "status",
-               "trials", "TTFT", "prefill", "decode", "TPOT", quality ? "  perplexity" : "",
-               "decode is");
-        for (size_t i = 0; i < cell_count; i++)
-            if (!query_cell_left_out(&cells[i]))
-                print_cell(&cells[i], rows, row_count, quality,
-                           query_verdict_find(verdicts, verdict_count, cells[i].id, "decode"),
-                           width);
-        print_next(store, run, left_out);
+            if (query_cell_left_out(&cells[i]))
+                left_out++;
+            else
+                cell_row(&table, &cells[i], rows, row_count, quality,
+                         query_verdict_find(verdicts, verdict_count, cells[i].id, "decode"));
+        putchar('\n');
+        table_print(&table, stdout, plain_columns(stdout), err);
+        print_next(live, store, run, left_out);
         fflush(stdout);
     }
     arena_fini(&arena);

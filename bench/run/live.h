@@ -18,24 +18,27 @@ struct live {
     bool drawing, speaking; // redraw a line; print anything at all
     int columns;
     size_t trials, trials_done;             // of this run, without those already in the store
-    double predicted_ns, predicted_done_ns; // of those
-    uint64_t begin_ns, last_draw_ns, last_say_ns;
-    char what[200]; // "7b int8 cpu b1 c512  2/6"
+    double predicted_ns, predicted_done_ns; // of those and of the qualities
+    double running_ns;                      // predicted of the trial that runs
+    uint64_t begin_ns, last_done_ns, last_draw_ns, last_say_ns;
+    bool own_store; // --db is not needed to find the run again
+    char what[200]; // "7b int8 cpu b1 c512"
     bool noted;     // `what` is an errand's, begun at noted_ns
     uint64_t noted_ns;
     bool drawn; // a line is on the terminal and must be wiped first
 };
 
-void live_begin(struct live *live, enum runner_output output);
-// Sets the number of trials to run, and their predicted time.
+// own_store: the run goes where commands without --db look.
+void live_begin(struct live *live, enum runner_output output, bool own_store);
+// Sets the number of trials to run, and the predicted time of all that is to do.
 void live_expect(struct live *live, size_t trials, double predicted_ns);
 
 // Shows that an errand begins: "measuring what this machine can do with 2 threads".
 void live_note(struct live *live, const char *format, ...) PRINTF_LIKE(2, 3);
 // Call while waiting. Shows the errand's time: redraws at most ten times a second, or prints a line every ten seconds.
 void live_tick(struct live *live);
-// Shows that this trial of this cell begins.
-void live_cell(struct live *live, const struct cell *cell, int number);
+// Shows that a trial of this cell begins.
+void live_cell(struct live *live, const struct cell *cell);
 // Shows the progress of its phase. Redraws at most ten times a second. Plain output reports a long load every ten seconds.
 void live_progress(struct live *live, const char *phase, int repetition, double done);
 // Prints the line of a finished trial.
@@ -44,7 +47,9 @@ void live_trial(struct live *live, const struct trial *trial);
 void live_add(struct live *live, const struct cell *cell);
 // Prints a line that is not redrawn.
 void live_line(struct live *live, const char *format, ...) PRINTF_LIKE(2, 3);
-// Shows that this quality begins. A quality that is done, or was known, counts as a trial.
+// Wipes the line that is redrawn, before anything else is printed.
+void live_wipe(struct live *live);
+// Shows that this quality begins, and that it has ended or was known.
 void live_quality(struct live *live, const struct plan_quality *quality);
 void live_quality_done(struct live *live, const struct plan_quality *quality);
 // Removes trials that will not run after all.

@@ -148,7 +148,7 @@ static enum status measure_ceilings(struct runner *r, struct error *err)
     return status == OK ? record_ceilings(&c->record, c->ceilings, err) : status;
 }
 
-// How much there is to do, for the ETA.
+// How much there is to do, for the time left.
 static enum status count_work(struct runner *r, size_t *trials, double *predicted_ns,
                               struct error *err)
 {
@@ -166,14 +166,11 @@ static enum status count_work(struct runner *r, size_t *trials, double *predicte
     return OK;
 }
 
-// In the display, evaluations of quality count as trials.
 static void begin_live(struct runner *r, size_t trials, double predicted_ns)
 {
     const struct plan *plan = r->context.plan;
-    for (size_t i = 0; i < plan->quality_count; i++) {
-        trials += plan->qualities[i].skip == NULL;
+    for (size_t i = 0; i < plan->quality_count; i++)
         predicted_ns += plan->qualities[i].skip ? 0 : plan->qualities[i].predicted_ns;
-    }
     live_expect(&r->context.live, trials, predicted_ns);
 }
 
@@ -183,7 +180,7 @@ static enum status prepare(struct runner *r, const struct runner_options *option
     struct run_context *c = &r->context;
     size_t trials = 0;
     double predicted_ns = 0;
-    live_begin(&c->live, options->output);
+    live_begin(&c->live, options->output, options->own_store);
     TRY(measure_ceilings(r, err));
     TRY(record_cells(&c->record, c->plan, c->ceilings, err));
     TRY(count_work(r, &trials, &predicted_ns, err));
@@ -293,6 +290,7 @@ enum exit_code runner_run(const struct plan *plan, const struct runner_options *
         interrupt_hold_stop();
         if (record_open(plan, options, &runner.context.record, err) == OK) {
             code = run_opened(&runner, options, err);
+            live_wipe(&runner.context.live);
             record_close(&runner.context.record);
         }
         interrupt_end(&runner.interrupt);

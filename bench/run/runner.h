@@ -27,6 +27,7 @@ struct runner_options {
     bool resume;          // continue the unfinished run of the same suite text on this machine
     bool take_over; // even when its owner is of another container: the caller knows that it ended
     enum runner_output output;
+    bool own_store; // commands without --db find this database
 
     // The command that starts a worker, ended by NULL; "--events FD" is added. NULL: this executable's
     // `worker`. Tests put workers here that misbehave.

@@ -41,7 +41,7 @@ static void begin_trial(struct session *s)
     if (s->child) // else it ended, and the session with it
         s->deadline_ns = child_clock_ns(s->child) + current(s)->timeout_ns;
     s->in_cell = false;
-    live_cell(&s->run->live, current(s), s->number);
+    live_cell(&s->run->live, current(s));
 }
 
 // ---- memory ran out ------------------------------------------------------------------------------------------
@@ -255,8 +255,10 @@ static enum status on_closed(struct session *s, struct error *err)
     child_end(s->child, CHILD_STOP_GENTLY, &end);
     s->child = NULL;
     s->over = true;
-    if (s->at == s->count && !end.exited_well)
+    if (s->at == s->count && !end.exited_well) {
+        live_wipe(&s->run->live);
         log_line(LOG_WARN, "a worker was done, and then %s", end.words);
+    }
     if (s->at == s->count)
         return OK;
     snprintf(words, sizeof words, "the worker ended in %s without a result: %s",

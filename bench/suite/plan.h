@@ -154,7 +154,7 @@ struct ceilings;
 
 // What the machine offers, so that a test can plan for one that is not there.
 struct plan_machine {
-    const struct ceilings *ceilings; // bench/roof/roof.h; NULL: rough figures, and the ETA says so
+    const struct ceilings *ceilings; // bench/roof/roof.h; NULL: rough figures, and the plan says so
     int64_t memory_bytes;            // most a worker may take of the host
     int physical_cores;              // what threads = auto is
     int most_threads;                // processing units a worker may use; 0: not known

@@ -26,7 +26,7 @@ struct screen {
 static void screen_open(struct screen *s, enum runner_output output)
 {
     memset(s, 0, sizeof *s);
-    live_begin(&s->live, output);
+    live_begin(&s->live, output, true);
     assert_ptr_equal(s->live.out, stderr);
     s->live.out = open_memstream(&s->text, &s->bytes);
     s->live.columns = 80;
@@ -62,15 +62,16 @@ static void a_redrawn_line_is_wiped_before_the_next(void **state)
     screen_open(&s, RUNNER_LIVE);
     live_note(&s.live, "measuring what this machine can do");
     live_expect(&s.live, 2, 2e9);
-    live_cell(&s.live, &cell, 1);
+    live_cell(&s.live, &cell);
     live_tick(&s.live); // of an errand that is over
     live_progress(&s.live, "decode", 1, 0.5);
     live_trial(&s.live, &trial);
     live_line(&s.live, "the end");
-    assert_screen(&s, "measuring what this machine can do" WIPE
-                      "[1/2] tiny f32 cpu  trial 1/2  decode 1 [########........]  ETA 0:02" WIPE
-                      "[1/2] tiny f32 cpu  trial 1/2  \033[31mcrashed\033[0m: it fell\n"
-                      "the end\n");
+    assert_screen(
+        &s, "measuring what this machine can do" WIPE
+            "trial 1 of 2, about 0:02 left  tiny f32 cpu  [########........] decode, rep 1" WIPE
+            "trial 1 of 2  tiny f32 cpu  \033[31mcrashed\033[0m: it fell\n"
+            "the end\n");
 }
 
 static void a_long_line_is_cut_to_the_terminal(void **state)
@@ -104,6 +105,37 @@ static void an_errand_shows_how_long_it_takes(void **state)
     assert_screen(&s, "measuring\nmeasuring: 0:?? so far\n");
 }
 
+// The time left as it is drawn, in a terminal wide enough.
+static void assert_left(struct live live, const char *expected)
+{
+    struct screen s = {.live = live};
+    char line[128];
+    s.live.out = open_memstream(&s.text, &s.bytes);
+    live_progress(&s.live, "decode", 0, 0);
+    snprintf(line, sizeof line, "trial * of 4, about %s left  *", expected);
+    assert_screen(&s, line);
+}
+
+// Predictions are scaled by how true they were, and the trial that runs counts down but never below the others.
+static void the_time_left_is_scaled_and_counts_down(void **state)
+{
+    (void)state;
+    uint64_t now = clock_ns(), second = 1000000000u;
+    struct live live = {.drawing = true, .speaking = true, .columns = 120, .trials = 4};
+    live.predicted_ns = 400e9;
+    live.running_ns = 100e9;
+    live.begin_ns = live.last_done_ns =
+        now - 30 * second; // nothing has ended: as predicted, less the time since
+    assert_left(live, "6:10");
+    live.last_done_ns = live.begin_ns = now - 500 * second; // far over its prediction
+    assert_left(live, "5:00");
+    live.trials_done = 2; // 200 s were predicted, 50 s it took: four times as fast
+    live.predicted_done_ns = 200e9;
+    live.last_done_ns = now - 10 * second;
+    live.begin_ns = now - 60 * second;
+    assert_left(live, "0:40");
+}
+
 static void plain_lines_have_no_colours(void **state)
 {
     (void)state;
@@ -112,10 +144,10 @@ static void plain_lines_have_no_colours(void **state)
     struct trial trial = a_trial(&cell);
     screen_open(&s, RUNNER_PLAIN);
     live_expect(&s.live, 2, 2e9);
-    live_cell(&s.live, &cell, 1);
+    live_cell(&s.live, &cell);
     live_progress(&s.live, "decode", 1, 0.5);
     live_trial(&s.live, &trial);
-    assert_screen(&s, "[1/2] tiny f32 cpu  trial 1/2  crashed: it fell\n");
+    assert_screen(&s, "trial 1 of 2  tiny f32 cpu  crashed: it fell\n");
 }
 
 static void quiet_is_quiet(void **state)
@@ -127,7 +159,7 @@ static void quiet_is_quiet(void **state)
     screen_open(&s, RUNNER_QUIET);
     live_note(&s.live, "measuring");
     live_tick(&s.live);
-    live_cell(&s.live, &cell, 1);
+    live_cell(&s.live, &cell);
     live_progress(&s.live, "load", 0, 0.5);
     live_trial(&s.live, &trial);
     live_line(&s.live, "the end");
@@ -141,6 +173,7 @@ int main(void)
         cmocka_unit_test(a_redrawn_line_is_wiped_before_the_next),
         cmocka_unit_test(a_long_line_is_cut_to_the_terminal),
         cmocka_unit_test(an_errand_shows_how_long_it_takes),
+        cmocka_unit_test(the_time_left_is_scaled_and_counts_down),
         cmocka_unit_test(plain_lines_have_no_colours),
         cmocka_unit_test(quiet_is_quiet),
     };

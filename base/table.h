@@ -1,0 +1,37 @@
+// table.h - columns of text for people, fitted to the width of a terminal.
+//
+// A file or a pipe gets every column in full, so that its text does not depend on where it was made. On a terminal the
+// last column is wrapped where it is text, and columns whose head marks them as dispensable are left out where the width is
+// short; their names are printed below.
+#ifndef BASE_TABLE_H
+#define BASE_TABLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include "base/status.h"
+#include "base/str.h"
+
+// Rows of cells under one head. Zero-initialised has no column.
+struct table {
+    const char *const *heads;
+    size_t columns;
+    struct str *cells; // (count), row by row, without the head
+    size_t count, capacity;
+    bool failed;
+};
+
+// heads: borrowed until table_print, ends with NULL. In front of a head '>' aligns its column to the right, and before that
+// a digit marks it as dispensable: the highest digit is left out first ("2>MAD").
+void table_begin(struct table *table, const char *const *heads);
+// The next cell, made plain (str_plain). NULL as "%s" is an empty one.
+void table_cell(struct table *table, const char *format, ...) PRINTF_LIKE(2, 3);
+// Prints the table and frees it. width: plain_columns(out); 0: as wide as it is. Errors: ERR_NOMEM.
+enum status table_print(struct table *table, FILE *out, int width, struct error *err);
+
+// Prints a text whose first line begins at column `indent`, where the cursor is, and a line end. Further lines begin there
+// too. width 0: one line. Made plain.
+void table_text(FILE *out, int indent, int width, const char *text);
+
+#endif
