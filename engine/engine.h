@@ -454,7 +454,7 @@ struct step_result {
 // Errors: ERR_USAGE for an id outside the vocabulary, a full sequence, a span longer than the chunk; nothing is done then,
 // and *result is zero. Cost: docs/METRICS.md, "Bytes and operations". Allocates nothing.
 // A sequence's numbers are the same bits whatever the other sequences of the step, and however its tokens are cut into
-// steps.
+// steps. On a GPU this holds between steps of up to 16 tokens (docs/ARCHITECTURE.md, "What is exact").
 enum status context_step(struct context *ctx, const struct span *spans, int span_count,
                          enum phase phase, struct step_result *result, struct error *err);
 

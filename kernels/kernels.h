@@ -80,7 +80,6 @@ enum kernel_op {
     KOP_NORM,   // RMS, LayerNorm or none, cast to an activation type
     KOP_ACTIVATE,
     KOP_EMBED,
-    KOP_GATHER,
     KOP_ROTATE, // and append to the KV cache
     KOP_SAMPLE,
     KOP_ADVANCE, // the end of a step

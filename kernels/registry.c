@@ -97,8 +97,8 @@ const char *kernel_op_name(enum kernel_op op)
         [KOP_ATTENTION] = "attention", [KOP_KV_STORE] = "kv_store",   [KOP_READ] = "read",
         [KOP_COPY] = "copy",           [KOP_TRIAD] = "triad",         [KOP_PEAK] = "peak",
         [KOP_LINEAR] = "linear",       [KOP_NORM] = "norm",           [KOP_ACTIVATE] = "activate",
-        [KOP_EMBED] = "embed",         [KOP_GATHER] = "gather",       [KOP_ROTATE] = "rotate",
-        [KOP_SAMPLE] = "sample",       [KOP_ADVANCE] = "advance",     [KOP_STAMP] = "stamp",
+        [KOP_EMBED] = "embed",         [KOP_ROTATE] = "rotate",       [KOP_SAMPLE] = "sample",
+        [KOP_ADVANCE] = "advance",     [KOP_STAMP] = "stamp",
     };
     return op >= 0 && op < KOP_COUNT ? names[op] : "?";
 }

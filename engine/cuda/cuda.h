@@ -69,7 +69,6 @@ struct gpu_kernels {
     cuda_add_fn *add;
     cuda_softcap_fn *softcap;
     cuda_embed_fn *embed;
-    cuda_gather_fn *gather;
     cuda_rotate_fn *rotate;
     cuda_sample_fn *sample;
     cuda_advance_fn *advance;
@@ -125,16 +124,17 @@ struct gpu_buffers {
     int32_t *ids, *wanted;                    // (rows)
     float *x, *branch;                        // (rows, d); branch NULL: nothing is normed behind
     float *qkv, *attended;                    // (rows, qkv width), (rows, heads * head_dim)
-    void *input;                              // (rows, input_ld) what a product reads
-    float *input_scale;                       // (rows)
-    float *gate_up;                           // (slots, 2 f)
-    void *ff;                                 // (slots, ff_ld)
-    float *ff_scale;                          // (slots)
-    void *head_input;                         // (rows, head_ld)
+    void
+        *input; // what a product reads, in the order of its weights: whole groups of rows, input_ld
+    float *input_scale; // (rows)
+    float *gate_up;     // (slots, 2 f)
+    void *ff;           // as input: (slots, ff_ld)
+    float *ff_scale;    // (slots)
+    void *head_input;   // as input: (rows, head_ld)
     float *head_scale;
     void *linear_partial, *attention_partial;
     float *normed, *scores; // experts: (rows, padded d), (rows, experts + 1)
-    void *slot_input;       // (slots, input_ld)
+    void *slot_input;       // as input: of one expert's tokens
     float *slot_scale, *slot_y;
     int32_t *slot_token;
     float *slot_share;
@@ -203,9 +203,19 @@ void *gpu_stream(const struct gpu_pass *pass);
 void gpu_product(const struct gpu_pass *pass, cuda_linear_fn *linear, const struct gpu_matrix *m,
                  const void *x, size_t ldx, const float *scale, int tokens, float *y, size_t ldy,
                  bool accumulate);
-// out = norm(x) as `kernel` stores it; norm->weight NULL: a cast.
+// Where rows of inputs go: of an order of products, or plain rows of ld.
+struct gpu_input {
+    void *x;
+    float *scale;
+    enum cuda_order order;
+    size_t ld;
+};
+// out = norm(x) as `kernel` stores it; norm->weight NULL: a cast. index: which rows of x, or NULL
 void gpu_norm(const struct gpu_pass *pass, cuda_norm_fn *kernel, const struct gpu_norm *norm,
-              const float *x, size_t ldx, int rows, int n, void *out, size_t ldo, float *scale);
+              const float *x, size_t ldx, const int32_t *index, int rows, int n,
+              struct gpu_input out);
+// What the scheme's products read: `x` with `ld` elements a row.
+struct gpu_input gpu_scheme_input(const struct gpu_pass *pass, void *x, size_t ld, float *scale);
 // act(gate) * up of `tokens` rows of gate_up, as the down projection reads it.
 void gpu_activate(const struct gpu_pass *pass, const struct gpu_matrix *gate_up, const float *from,
                   int tokens, void *out, float *scale);

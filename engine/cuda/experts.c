@@ -86,14 +86,15 @@ void gpu_experts(struct gpu_pass *pass, int index)
     const struct model_config *c = &m->config;
     const struct gpu_layer *layer = &m->weights.layers[index];
     struct gpu_buffers *b = pass->b;
-    size_t element = (size_t)cuda_element_bytes(m->scheme->activations), width = (size_t)c->width;
+    size_t width = (size_t)c->width;
     static const struct gpu_norm cast = {NULL, NULL};
     struct op_cost up = {0}, down = {0};
 
-    gpu_norm(pass, m->kernels.plain_norm, &layer->ff_norm, b->x, width, pass->tokens, c->width,
-             b->normed, b->head_ld, NULL);
-    gpu_norm(pass, m->kernels.norm, &cast, b->normed, b->head_ld, pass->tokens, c->width, b->input,
-             b->input_ld, b->input_scale);
+    struct gpu_input normed = {b->normed, NULL, CUDA_ROWS, b->head_ld};
+    struct gpu_input slots = gpu_scheme_input(pass, b->slot_input, b->input_ld, b->slot_scale);
+    struct gpu_input input = gpu_scheme_input(pass, b->input, b->input_ld, b->input_scale);
+    gpu_norm(pass, m->kernels.plain_norm, &layer->ff_norm, b->x, width, NULL, pass->tokens,
+             c->width, normed);
     gpu_emit(pass, index, OPC_REST, gpu_norm_cost(pass, pass->tokens, &layer->ff_norm));
     score(pass, layer);
     if (pass->err->code)
@@ -102,28 +103,21 @@ void gpu_experts(struct gpu_pass *pass, int index)
     up = gpu_product_cost(&layer->router, DT_F32, pass->tokens);
     if (layer->shared_router.layout.rows)
         up = cost_add(up, gpu_product_cost(&layer->shared_router, DT_F32, pass->tokens));
-    struct cuda_gather gather = {
-        .out = b->slot_input,
-        .x = b->input,
-        .out_scale = b->slot_scale,
-        .scale = dtype_is_quantized(m->scheme->activations) ? b->input_scale : NULL,
-        .index = b->slot_token,
-        .rows = pass->tokens * c->experts_used,
-        .bytes = b->input_ld * element};
-    m->kernels.gather(&gather, gpu_stream(pass));
     for (int e = 0; e < c->experts; e++) {
         int slot = pass->ctx->first[e], tokens = pass->ctx->first[e + 1] - slot;
         float *y = b->slot_y + (size_t)slot * width;
         if (!tokens)
             continue;
-        expert(pass, &layer->experts[e],
-               (const unsigned char *)b->slot_input + (size_t)slot * b->input_ld * element,
-               b->slot_scale + slot, tokens, y);
+        gpu_norm(pass, m->kernels.norm, &cast, b->normed, b->head_ld, b->slot_token + slot, tokens,
+                 c->width, slots);
+        expert(pass, &layer->experts[e], b->slot_input, b->slot_scale, tokens, y);
         add(pass, y, b->slot_share + slot, b->slot_token + slot, tokens);
         up = cost_add(up, expert_cost(pass, &layer->experts[e].gate_up, tokens));
         down = cost_add(down, expert_cost(pass, &layer->experts[e].down, tokens));
     }
     if (layer->shared.down.layout.rows) {
+        gpu_norm(pass, m->kernels.norm, &cast, b->normed, b->head_ld, NULL, pass->tokens, c->width,
+                 input);
         expert(pass, &layer->shared, b->input, b->input_scale, pass->tokens, b->slot_y);
         add(pass, b->slot_y, b->slot_share + pass->tokens * c->experts_used, NULL, pass->tokens);
         up = cost_add(up, expert_cost(pass, &layer->shared.gate_up, pass->tokens));

@@ -79,21 +79,34 @@ void gpu_product(const struct gpu_pass *pass, cuda_linear_fn *linear, const stru
     linear(&job, gpu_stream(pass));
 }
 
+struct gpu_input gpu_scheme_input(const struct gpu_pass *pass, void *x, size_t ld, float *scale)
+{
+    return (struct gpu_input){x, scale, cuda_order_of(pass->model->scheme->weights), ld};
+}
+
+static struct gpu_input plain_rows(float *x, size_t ld)
+{
+    return (struct gpu_input){x, NULL, CUDA_ROWS, ld};
+}
+
 void gpu_norm(const struct gpu_pass *pass, cuda_norm_fn *kernel, const struct gpu_norm *norm,
-              const float *x, size_t ldx, int rows, int n, void *out, size_t ldo, float *scale)
+              const float *x, size_t ldx, const int32_t *index, int rows, int n,
+              struct gpu_input out)
 {
     const struct model_config *c = &pass->model->config;
     struct cuda_norm job = {
         .x = x,
         .weight = norm->weight,
         .bias = norm->bias,
-        .out = out,
-        .scale = scale,
+        .index = index,
+        .out = out.x,
+        .scale = out.scale,
+        .order = out.order,
         .rows = rows,
         .n = n,
-        .padded = n,
+        .padded = out.order == CUDA_ROWS ? n : cuda_padded_cols(n),
         .ldx = ldx,
-        .ldo = ldo,
+        .ldo = out.ld,
         .eps = c->norm_eps,
         .centered = c->norm == NORM_LAYER,
     };
@@ -108,6 +121,7 @@ void gpu_activate(const struct gpu_pass *pass, const struct gpu_matrix *gate_up,
                                          [ACT_GELU_TANH] = KOP_GELU_TANH,
                                          [ACT_RELU] = KOP_RELU};
     bool plain = pass->model->config.plain_ff;
+    enum cuda_order order = cuda_order_of(pass->model->scheme->weights);
     int ff = plain ? gate_up->layout.rows : gate_up->layout.rows / 2;
     struct cuda_activate job = {
         .op = ops[pass->model->config.activation],
@@ -115,9 +129,10 @@ void gpu_activate(const struct gpu_pass *pass, const struct gpu_matrix *gate_up,
         .up = plain ? from : from + ff,
         .out = out,
         .scale = scale,
+        .order = order,
         .rows = tokens,
         .n = ff,
-        .padded = ff,
+        .padded = order == CUDA_ROWS ? ff : cuda_padded_cols(ff),
         .ldx = (size_t)gate_up->layout.rows,
         .ldo = pass->b->ff_ld,
     };
@@ -129,8 +144,8 @@ static void normed_input(struct gpu_pass *pass, int layer, const struct gpu_norm
 {
     struct gpu_buffers *b = pass->b;
     int width = pass->model->config.width;
-    gpu_norm(pass, pass->model->kernels.norm, norm, b->x, (size_t)width, pass->tokens, width,
-             b->input, b->input_ld, b->input_scale);
+    gpu_norm(pass, pass->model->kernels.norm, norm, b->x, (size_t)width, NULL, pass->tokens, width,
+             gpu_scheme_input(pass, b->input, b->input_ld, b->input_scale));
     gpu_emit(pass, layer, OPC_REST, gpu_norm_cost(pass, pass->tokens, norm));
 }
 
@@ -156,8 +171,8 @@ static void add_product(struct gpu_pass *pass, int layer, const struct gpu_matri
     gpu_emit(pass, layer, op, product_cost(pass, w));
     if (!post->weight)
         return;
-    gpu_norm(pass, pass->model->kernels.plain_norm, post, b->branch, width, pass->tokens,
-             (int)width, b->branch, width, NULL);
+    gpu_norm(pass, pass->model->kernels.plain_norm, post, b->branch, width, NULL, pass->tokens,
+             (int)width, plain_rows(b->branch, width));
     add_rows(pass, b->branch);
     gpu_emit(pass, layer, OPC_REST, gpu_norm_cost(pass, pass->tokens, post));
 }
@@ -188,8 +203,8 @@ static void embed(struct gpu_pass *pass)
     };
     m->kernels.embed(&job, gpu_stream(pass));
     if (w->embedding_norm.weight)
-        gpu_norm(pass, m->kernels.plain_norm, &w->embedding_norm, b->x, (size_t)width, pass->tokens,
-                 width, b->x, (size_t)width, NULL);
+        gpu_norm(pass, m->kernels.plain_norm, &w->embedding_norm, b->x, (size_t)width, NULL,
+                 pass->tokens, width, plain_rows(b->x, (size_t)width));
     uint64_t row = w->embedding ? (uint64_t)width * (uint64_t)cuda_element_bytes(type)
                                 : cuda_layout_bytes(&w->head.layout) / (uint64_t)m->config.vocab;
     gpu_emit(pass, -1, OPC_REST, cost_rows(pass->tokens, width, (uint64_t)pass->tokens * row));
@@ -261,8 +276,8 @@ static void attend(struct gpu_pass *pass, int index)
     };
     pass->ctx->attention(&job, gpu_stream(pass));
     static const struct gpu_norm cast = {NULL, NULL};
-    gpu_norm(pass, pass->model->kernels.norm, &cast, b->attended, width, pass->tokens, (int)width,
-             b->input, b->input_ld, b->input_scale);
+    gpu_norm(pass, pass->model->kernels.norm, &cast, b->attended, width, NULL, pass->tokens,
+             (int)width, gpu_scheme_input(pass, b->input, b->input_ld, b->input_scale));
     if (pass->observer)
         gpu_emit(pass, index, OPC_ATTENTION, attention_cost(pass, index));
 }
@@ -326,22 +341,10 @@ static void head_block(struct gpu_pass *pass)
     struct gpu_buffers *b = pass->b;
     size_t width = (size_t)c->width, vocab = (size_t)c->vocab;
     float *logits = b->logits + (size_t)pass->logits_row * vocab;
-    struct cuda_norm norm = {
-        .x = b->x,
-        .weight = m->weights.final_norm.weight,
-        .bias = m->weights.final_norm.bias,
-        .index = b->wanted,
-        .out = b->head_input,
-        .scale = b->head_scale,
-        .rows = pass->wanted,
-        .n = c->width,
-        .padded = c->width,
-        .ldx = width,
-        .ldo = b->head_ld,
-        .eps = c->norm_eps,
-        .centered = c->norm == NORM_LAYER,
-    };
-    m->kernels.head_norm(&norm, gpu_stream(pass));
+    struct gpu_input input = {b->head_input, b->head_scale, cuda_order_of(m->scheme->head),
+                              b->head_ld};
+    gpu_norm(pass, m->kernels.head_norm, &m->weights.final_norm, b->x, width, b->wanted,
+             pass->wanted, c->width, input);
     gpu_emit(pass, -1, OPC_REST, gpu_norm_cost(pass, pass->wanted, &m->weights.final_norm));
     gpu_product(pass, m->kernels.head, &m->weights.head, b->head_input, b->head_ld, b->head_scale,
                 pass->wanted, logits, vocab, false);

@@ -39,6 +39,12 @@ static int logit_rows_of(const struct context_options *options)
     return most > INT_MAX - options->batch ? INT_MAX : most + options->batch;
 }
 
+// Rows of a product's inputs come in whole groups.
+static size_t padded_rows(size_t rows)
+{
+    return sat_add(rows, CUDA_GROUP_TOKENS - 1) / CUDA_GROUP_TOKENS * CUDA_GROUP_TOKENS;
+}
+
 static void sizes_plan(const struct model_config *config, const struct context_options *options,
                        struct gpu_buffers *b)
 {
@@ -72,13 +78,13 @@ static void tables_place(struct gpu_cursor *cursor, const struct model_config *c
 static void experts_place(struct gpu_cursor *cursor, const struct model_config *config,
                           size_t element, struct gpu_buffers *b)
 {
-    size_t rows = (size_t)b->rows, slots = slot_count(config, b);
+    size_t rows = (size_t)b->rows, slots = slot_count(config, b), inputs = padded_rows(rows);
     if (!config->experts)
         return;
     b->normed = gpu_take(cursor, rows, b->head_ld * sizeof(float));
     b->scores = gpu_take(cursor, rows, ((size_t)config->experts + 1) * sizeof(float));
-    b->slot_input = gpu_take(cursor, slots, b->input_ld * element);
-    b->slot_scale = gpu_take(cursor, slots, sizeof(float));
+    b->slot_input = gpu_take(cursor, inputs, b->input_ld * element);
+    b->slot_scale = gpu_take(cursor, rows, sizeof(float));
     b->slot_y = gpu_take(cursor, slots, (size_t)config->width * sizeof(float));
     b->slot_token = gpu_take(cursor, slots, sizeof(int32_t));
     b->slot_share = gpu_take(cursor, slots + rows, sizeof(float));
@@ -117,6 +123,7 @@ void gpu_buffers_place(struct gpu_cursor *cursor, const struct model_config *con
 
     size_t rows = (size_t)b->rows, width = (size_t)config->width * sizeof(float);
     size_t slots = slot_count(config, b), logits = (size_t)b->logit_rows;
+    size_t inputs = padded_rows(rows);
     size_t element = (size_t)cuda_element_bytes(scheme->activations);
     tables_place(cursor, config, b);
     b->tokens = gpu_take(cursor, rows, sizeof *b->tokens);
@@ -127,13 +134,13 @@ void gpu_buffers_place(struct gpu_cursor *cursor, const struct model_config *con
     b->qkv = gpu_take(cursor, rows, b->qkv_width * sizeof(float));
     b->attended =
         gpu_take(cursor, rows, (size_t)(config->heads * config->head_dim) * sizeof(float));
-    b->input = gpu_take(cursor, rows, b->input_ld * element);
+    b->input = gpu_take(cursor, inputs, b->input_ld * element);
     b->input_scale = gpu_take(cursor, rows, sizeof(float));
     b->gate_up = gpu_take(cursor, slots, 2 * (size_t)widest_ff(config) * sizeof(float));
-    b->ff = gpu_take(cursor, slots, b->ff_ld * element);
+    b->ff = gpu_take(cursor, padded_rows(slots), b->ff_ld * element);
     b->ff_scale = gpu_take(cursor, slots, sizeof(float));
     b->head_input =
-        gpu_take(cursor, rows, b->head_ld * (size_t)cuda_element_bytes(scheme->head_activations));
+        gpu_take(cursor, inputs, b->head_ld * (size_t)cuda_element_bytes(scheme->head_activations));
     b->head_scale = gpu_take(cursor, rows, sizeof(float));
     b->linear_partial = gpu_take(cursor, 1, partial_bytes(config, scheme, b->rows));
     b->attention_partial = gpu_take(

@@ -31,7 +31,6 @@ static enum status find_kernels(struct gpu_model *m, struct error *err)
         .add = find(m, KOP_ADD, DT_F32, DT_F32, err).add,
         .softcap = find(m, KOP_SOFTCAP, DT_F32, DT_F32, err).softcap,
         .embed = find(m, KOP_EMBED, DT_F32, DT_F32, err).embed,
-        .gather = find(m, KOP_GATHER, DT_F32, DT_F32, err).gather,
         .rotate = find(m, KOP_ROTATE, DT_F32, DT_F32, err).rotate,
         .sample = find(m, KOP_SAMPLE, DT_F32, DT_F32, err).sample,
         .advance = find(m, KOP_ADVANCE, DT_F32, DT_F32, err).advance,

@@ -22,7 +22,6 @@ union cuda_bench_job {
     struct cuda_add add;
     struct cuda_softcap softcap;
     struct cuda_embed embed;
-    struct cuda_gather gather;
     struct cuda_rotate rotate;
     struct cuda_attention attention;
     struct cuda_sample sample;

@@ -17,23 +17,17 @@ static const struct shape {
     enum kernel_op op;
     int m, n, k;
 } shapes[] = {
-    {KOP_LINEAR, 1, 4096, 4096},     {KOP_LINEAR, 1, 22016, 4096},
-    {KOP_LINEAR, 1, 4096, 11008},    {KOP_LINEAR, 8, 22016, 4096},
-    {KOP_LINEAR, 16, 22016, 4096},   {KOP_LINEAR, 32, 22016, 4096},
-    {KOP_LINEAR, 64, 22016, 4096},   {KOP_LINEAR, 512, 4096, 4096},
-    {KOP_LINEAR, 2048, 22016, 4096}, {KOP_ATTENTION, 1, 32, 512},
-    {KOP_ATTENTION, 1, 32, 8192},    {KOP_ATTENTION, 1, 8, 8192},
-    {KOP_ATTENTION, 32, 8, 2048},    {KOP_ATTENTION, 32, 8, 8192},
-    {KOP_ATTENTION, 2048, 32, 2048}, {KOP_ATTENTION, 2048, 8, 16384},
-    {KOP_NORM, 1, 4096, 0},          {KOP_NORM, 64, 4096, 0},
-    {KOP_NORM, 2048, 4096, 0},       {KOP_ACTIVATE, 1, 11008, 0},
-    {KOP_ACTIVATE, 64, 11008, 0},    {KOP_ACTIVATE, 2048, 11008, 0},
-    {KOP_ADD, 1, 4096, 0},           {KOP_ADD, 2048, 4096, 0},
-    {KOP_SOFTCAP, 1, 32000, 0},      {KOP_EMBED, 1, 4096, 0},
-    {KOP_EMBED, 2048, 4096, 0},      {KOP_GATHER, 64, 4096, 0},
-    {KOP_ROTATE, 1, 8, 0},           {KOP_ROTATE, 2048, 8, 0},
-    {KOP_SAMPLE, 1, 32000, 0},       {KOP_SAMPLE, 64, 128256, 0},
-    {KOP_ADVANCE, 64, 1, 0},         {KOP_STAMP, 1, 1, 0},
+    {KOP_LINEAR, 1, 4096, 4096},     {KOP_LINEAR, 1, 22016, 4096},  {KOP_LINEAR, 1, 4096, 11008},
+    {KOP_LINEAR, 8, 22016, 4096},    {KOP_LINEAR, 16, 22016, 4096}, {KOP_LINEAR, 32, 22016, 4096},
+    {KOP_LINEAR, 64, 22016, 4096},   {KOP_LINEAR, 512, 4096, 4096}, {KOP_LINEAR, 2048, 22016, 4096},
+    {KOP_ATTENTION, 1, 32, 512},     {KOP_ATTENTION, 1, 32, 8192},  {KOP_ATTENTION, 1, 8, 8192},
+    {KOP_ATTENTION, 32, 8, 2048},    {KOP_ATTENTION, 32, 8, 8192},  {KOP_ATTENTION, 2048, 32, 2048},
+    {KOP_ATTENTION, 2048, 8, 16384}, {KOP_NORM, 1, 4096, 0},        {KOP_NORM, 64, 4096, 0},
+    {KOP_NORM, 2048, 4096, 0},       {KOP_ACTIVATE, 1, 11008, 0},   {KOP_ACTIVATE, 64, 11008, 0},
+    {KOP_ACTIVATE, 2048, 11008, 0},  {KOP_ADD, 1, 4096, 0},         {KOP_ADD, 2048, 4096, 0},
+    {KOP_SOFTCAP, 1, 32000, 0},      {KOP_EMBED, 1, 4096, 0},       {KOP_EMBED, 2048, 4096, 0},
+    {KOP_ROTATE, 1, 8, 0},           {KOP_ROTATE, 2048, 8, 0},      {KOP_SAMPLE, 1, 32000, 0},
+    {KOP_SAMPLE, 64, 128256, 0},     {KOP_ADVANCE, 64, 1, 0},       {KOP_STAMP, 1, 1, 0},
 };
 
 // Random bytes whose 16-bit halves are finite and moderate in every type.
@@ -91,11 +85,15 @@ static void make_linear(struct cuda_bench_case *c, const struct shape *s)
     job->ldx = (size_t)cuda_padded_cols(s->k);
     job->ldy = (size_t)s->n;
     size_t w_bytes = cuda_layout_bytes(&job->layout);
-    size_t x_bytes = tokens * job->ldx * type_bytes(c->kernel->x), y_bytes = tokens * job->ldy * 4;
+    size_t x_bytes = (size_t)cuda_padded_tokens(s->m) * job->ldx * type_bytes(c->kernel->x);
+    size_t y_bytes = tokens * job->ldy * 4, scratch = cuda_partial_bytes(&job->layout, s->m);
+    void *zeros = calloc(1, scratch); // the first launch finds its counters so
     job->x = random_memory(c, x_bytes);
     job->x_scale = random_memory(c, tokens * 4);
     job->y = random_memory(c, y_bytes);
-    job->partial = random_memory(c, cuda_partial_bytes(&job->layout, s->m) + 1);
+    job->partial = zeros ? memory_of(c, zeros, scratch) : NULL;
+    c->no_memory |= !zeros;
+    free(zeros);
     make_copies(c, w_bytes);
     c->bytes = (double)(w_bytes + x_bytes + y_bytes);
     c->flop = 2.0 * s->m * s->n * s->k;
@@ -222,7 +220,10 @@ static void make_rows(struct cuda_bench_case *c, const struct shape *s)
     for (int i = 0; index && i < s->m; i++)
         index[i] = s->m - 1 - i;
     float *x = random_memory(c, 2 * floats * 4), *scale = random_memory(c, rows * 4);
-    void *out = random_memory(c, rows * padded * 4);
+    void *out = random_memory(c, (size_t)cuda_padded_tokens(s->m) * padded * 4);
+    enum cuda_order order = c->kernel->x == DT_F32  ? CUDA_ROWS
+                            : c->kernel->x == DT_I8 ? CUDA_BYTES
+                                                    : CUDA_HALVES;
     const int32_t *picks = index ? memory_of(c, index, rows * sizeof *index) : NULL;
     c->no_memory |= !index;
     free(index);
@@ -233,6 +234,7 @@ static void make_rows(struct cuda_bench_case *c, const struct shape *s)
                                          .weight = x,
                                          .out = out,
                                          .scale = scale,
+                                         .order = order,
                                          .rows = s->m,
                                          .n = s->n,
                                          .padded = (int)padded,
@@ -247,6 +249,7 @@ static void make_rows(struct cuda_bench_case *c, const struct shape *s)
                                                  .up = x + n,
                                                  .out = out,
                                                  .scale = scale,
+                                                 .order = order,
                                                  .rows = s->m,
                                                  .n = s->n,
                                                  .padded = (int)padded,
@@ -262,15 +265,10 @@ static void make_rows(struct cuda_bench_case *c, const struct shape *s)
         c->job.softcap = (struct cuda_softcap){.y = x, .n = floats, .cap = 30};
         moved = 8;
         break;
-    case KOP_EMBED:
+    default: // KOP_EMBED
         c->job.embed = (struct cuda_embed){
             .x = out, .table = x, .ids = picks, .type = DT_BF16, .rows = s->m, .n = s->n, .ldx = n};
         moved = 6;
-        break;
-    default: // KOP_GATHER
-        c->job.gather =
-            (struct cuda_gather){.out = out, .x = x, .index = picks, .rows = s->m, .bytes = n * 4};
-        moved = 8;
         break;
     }
     c->bytes = (double)floats * moved;
@@ -352,11 +350,8 @@ void cuda_bench_launch(struct cuda_bench_case *c, int launch, void *stream)
     case KOP_SOFTCAP:
         fn->softcap(&c->job.softcap, stream);
         break;
-    case KOP_EMBED:
+    default: // KOP_EMBED
         fn->embed(&c->job.embed, stream);
-        break;
-    default:
-        fn->gather(&c->job.gather, stream);
         break;
     }
 }

@@ -176,8 +176,6 @@ static cuda_scene *scene_of(enum kernel_op op)
         return cuda_check_softcap;
     case KOP_EMBED:
         return cuda_check_embed;
-    case KOP_GATHER:
-        return cuda_check_gather;
     case KOP_SAMPLE:
         return cuda_check_sample;
     case KOP_ADVANCE:

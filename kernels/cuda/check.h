@@ -62,7 +62,7 @@ void cuda_check_same(struct cuda_check *k, const void *a, const void *b, size_t 
 typedef void cuda_scene(struct cuda_check *k);
 cuda_scene cuda_check_linear, cuda_check_attention, cuda_check_rotate, cuda_check_norm;
 cuda_scene cuda_check_activate, cuda_check_add, cuda_check_softcap, cuda_check_embed;
-cuda_scene cuda_check_gather, cuda_check_sample, cuda_check_advance, cuda_check_stamp;
+cuda_scene cuda_check_sample, cuda_check_advance, cuda_check_stamp;
 
 // `cases` cases of one row, whether or not it is in the table. Errors: ERR_IO when the device has failed, with the
 // row and case in the result: nothing more can be checked on it.

@@ -1,5 +1,5 @@
 // check_linear.c - products on a GPU against kernels/ref: every type, tails of rows, inputs and tokens, bias,
-// accumulation; and that a token's bits depend neither on the other tokens nor on the kernel that ran.
+// accumulation; and that a token's bits depend neither on the other tokens nor on how spans are shared out.
 #include "kernels/cuda/check.h"
 
 #include <math.h>
@@ -11,8 +11,9 @@ struct shape {
     int rows, cols, tokens;
 };
 static const struct shape corners[] = {
-    {1, 1, 1},      {16, 256, 8},    {17, 257, 9},   {15, 255, 7},     {128, 2048, 64},
-    {129, 300, 65}, {300, 4101, 33}, {33, 11008, 1}, {256, 1024, 129}, {40, 8193, 17},
+    {40, 700, 5},   {70, 300, 33},   {200, 14336, 32}, {700, 4096, 16},  {260, 2048, 300},
+    {1, 1, 1},      {16, 256, 8},    {17, 257, 9},     {15, 255, 7},     {128, 2048, 64},
+    {129, 300, 65}, {300, 4101, 33}, {33, 11008, 1},   {256, 1024, 129}, {40, 8193, 17},
 };
 enum { CORNERS = sizeof corners / sizeof *corners };
 
@@ -166,21 +167,29 @@ static void expect(struct product *p)
     sum_magnitudes(p);
 }
 
-// Tokens [token, token + tokens) alone; y (tokens, rows). multiprocessors 0: blocks add the spans up.
+// Tokens [token, token + tokens) alone; y (tokens, rows). multiprocessors: how many blocks share the work.
 static void run(const struct product *p, int token, int tokens, int multiprocessors, float *y)
 {
     struct cuda_check *k = p->k;
     size_t rows = (size_t)p->s.rows, bytes = (size_t)tokens * rows * sizeof(float);
     size_t row_bytes = p->ldx * p->element;
+    enum cuda_order order = cuda_order_of(p->w);
+    size_t x_bytes = (size_t)cuda_padded_tokens(tokens) * p->ldx * p->element;
+    size_t scratch = cuda_partial_bytes(&p->layout, tokens);
+    unsigned char *x = p->x + (size_t)token * row_bytes, *ordered = cuda_check_host(k, x_bytes);
+    void *zeros = cuda_check_host(k, scratch);
+    if (k->c.failed)
+        return;
+    cuda_order_inputs(order, x, tokens, (int)p->ldx, p->ldx, ordered);
     void *out = cuda_check_out(k, p->start ? p->start + (size_t)token * rows : NULL, bytes);
     struct cuda_linear job = {
         .layout = p->layout,
         .w = cuda_check_in(k, p->packed, cuda_layout_bytes(&p->layout)),
-        .x = cuda_check_in(k, p->x + (size_t)token * row_bytes, (size_t)tokens * row_bytes),
+        .x = cuda_check_in(k, ordered, order == CUDA_ROWS ? (size_t)tokens * row_bytes : x_bytes),
         .bias = p->bias ? cuda_check_in(k, p->bias, rows * sizeof(float)) : NULL,
         .x_scale = cuda_check_in(k, p->x_scale + token, (size_t)tokens * sizeof(float)),
         .y = out,
-        .partial = cuda_check_out(k, NULL, cuda_partial_bytes(&p->layout, tokens)),
+        .partial = cuda_check_out(k, zeros, scratch),
         .tokens = tokens,
         .multiprocessors = multiprocessors,
         .ldx = p->ldx,
@@ -190,6 +199,8 @@ static void run(const struct product *p, int token, int tokens, int multiprocess
         k->c.kernel->fn.cuda.linear(&job, cuda_check_stream(k));
     cuda_check_back(k, y, out, bytes);
     cuda_check_release(k);
+    cuda_check_host_drop(k); // zeros, then the ordered inputs
+    cuda_check_host_drop(k);
 }
 
 // A sum of n terms in f32, of which the tensor cores add 16 or more at a time and cut what falls below.
@@ -226,12 +237,17 @@ void cuda_check_linear(struct cuda_check *k)
     run(&p, 0, tokens, units, y);
     for (size_t i = 0; i < n && !k->c.failed; i++)
         kernel_check_close(&k->c, "y", i, y[i], p.expected[i], allowed(&p, i));
-    // The same bits with spans added up by blocks, and for the last token alone.
-    run(&p, 0, tokens, 0, again);
-    cuda_check_same(k, y, again, n * sizeof *y, "other bits when blocks add the spans up");
-    run(&p, tokens - 1, 1, units, again);
-    cuda_check_same(k, y + n - rows, again, rows * sizeof *y,
-                    "the last token has other bits than it gets alone");
+    // The same bits however many blocks share the spans, and for the last token alone. Of many tokens the order of
+    // a sum depends on how many there are.
+    for (int shares = 1; tokens <= CUDA_FEW_TOKENS && shares <= 49; shares *= 7) {
+        run(&p, 0, tokens, shares, again);
+        cuda_check_same(k, y, again, n * sizeof *y, "other bits on fewer multiprocessors");
+    }
+    if (tokens <= CUDA_FEW_TOKENS) {
+        run(&p, tokens - 1, 1, units, again);
+        cuda_check_same(k, y + n - rows, again, rows * sizeof *y,
+                        "the last token has other bits than it gets alone");
+    }
     if (p.x_type == DT_BF16 && tokens > 1)
         check_neighbours(&p, y, again);
 }

@@ -1,4 +1,4 @@
-// check_rows.c - norms, casts, activations, residuals, caps, embeddings and gathers on a GPU against kernels/ref.
+// check_rows.c - norms, casts, activations, residuals, caps and embeddings on a GPU against kernels/ref.
 //
 // Allowed differences: f32 arithmetic in another order than ref's, then the rounding of the output type: half a step of
 // a 16-bit type, one code of int8. An activation's exponential may be off by 2^-22 of its exponent.
@@ -13,12 +13,13 @@
 struct rows {
     struct cuda_check *k;
     enum dtype type;
+    enum cuda_order order;
     int rows, n, padded;
-    size_t out_bytes, scale_bytes;
-    unsigned char *got;
-    float *scale, *expected; // (rows), (rows, n)
-    double *slack;           // (rows, n) allowed before the output is rounded; NULL: the default
-    void *out, *out_scale;   // on the device
+    size_t out_bytes, scale_bytes; // of whole groups of rows
+    unsigned char *got, *plain;    // as stored, and as rows of `padded`
+    float *scale, *expected;       // (rows), (rows, n)
+    double *slack;         // (rows, n) allowed before the output is rounded; NULL: the default
+    void *out, *out_scale; // on the device
 };
 
 static void rows_make(struct rows *r, struct cuda_check *k, int most_rows)
@@ -28,9 +29,14 @@ static void rows_make(struct rows *r, struct cuda_check *k, int most_rows)
     r->rows = kernel_check_between(&k->c, 1, most_rows);
     r->n = index < 4 ? 1 + 255 * index : kernel_check_between(&k->c, 1, 3000);
     r->padded = cuda_padded_cols(r->n);
-    r->out_bytes = (size_t)r->rows * (size_t)r->padded * element_bytes(r->type);
+    r->order = r->type == DT_F32 ? CUDA_ROWS
+               : r->type == DT_I8
+                   ? CUDA_BYTES
+                   : (enum cuda_order)kernel_check_between(&k->c, CUDA_HALVES, CUDA_NIBBLES);
+    r->out_bytes = (size_t)cuda_padded_tokens(r->rows) * (size_t)r->padded * element_bytes(r->type);
     r->scale_bytes = (size_t)r->rows * sizeof(float);
     r->got = cuda_check_host(k, r->out_bytes);
+    r->plain = cuda_check_host(k, r->out_bytes);
     r->scale = cuda_check_host(k, r->scale_bytes);
     r->expected = cuda_check_host(k, (size_t)r->rows * (size_t)r->n * sizeof(float));
 }
@@ -68,13 +74,15 @@ static double step_of(enum dtype type, float v, float largest)
 static void rows_compare(struct rows *r)
 {
     cuda_check_back(r->k, r->got, r->out, r->out_bytes);
+    if (!r->k->c.failed)
+        cuda_plain_inputs(r->order, r->got, r->rows, r->padded, (size_t)r->padded, r->plain);
     if (r->type == DT_I8)
         cuda_check_back(r->k, r->scale, r->out_scale, r->scale_bytes);
     for (int row = 0; row < r->rows && !r->k->c.failed; row++) {
         float *want = r->expected + (size_t)row * (size_t)r->n, largest = largest_of(want, r->n);
         for (int i = 0; i < r->padded; i++) {
             size_t at = (size_t)row * (size_t)r->padded + (size_t)i;
-            float got = element_get(r->type, r->got, at);
+            float got = element_get(r->type, r->plain, at);
             if (r->type == DT_I8)
                 got *= r->scale[row];
             if (i >= r->n) {
@@ -171,6 +179,7 @@ static void check_norm(struct cuda_check *k)
                                             : NULL,
                             .out = r.out,
                             .scale = r.out_scale,
+                            .order = r.order,
                             .rows = r.rows,
                             .n = r.n,
                             .padded = r.padded,
@@ -235,6 +244,7 @@ void cuda_check_activate(struct cuda_check *k)
                                 .up = gated ? in + n : in,
                                 .out = r.out,
                                 .scale = r.out_scale,
+                                .order = r.order,
                                 .rows = r.rows,
                                 .n = r.n,
                                 .padded = r.padded,
@@ -245,7 +255,7 @@ void cuda_check_activate(struct cuda_check *k)
     rows_compare(&r);
 }
 
-// ---- residuals, caps and gathers -------------------------------------------------------------------------
+// ---- residuals and caps -----------------------------------------------------------------------------------
 
 enum { MOST_ROWS = 8 };
 
@@ -317,42 +327,6 @@ void cuda_check_softcap(struct cuda_check *k)
     kernel_reference(KOP_SOFTCAP, DT_F32, DT_F32)->fn.softcap(y, (int)n, cap);
     for (size_t i = 0; i < n && !c->failed; i++)
         kernel_check_close(c, "y", i, got[i], y[i], (double)cap * 0x1p-20);
-}
-
-void cuda_check_gather(struct cuda_check *k)
-{
-    struct check_case *c = &k->c;
-    int rows = kernel_check_between(c, 1, MOST_ROWS), n = kernel_check_between(c, 1, 700);
-    size_t row_bytes = (size_t)n * 4, bytes = (size_t)rows * row_bytes;
-    bool scaled = kernel_check_flip(c);
-    int32_t pick[MOST_ROWS];
-    float *x = cuda_check_values(k, (size_t)(rows * n)), *got = cuda_check_host(k, bytes);
-    float *scale = cuda_check_plain(k, (size_t)rows);
-    float *got_scale = cuda_check_host(k, (size_t)rows * 4);
-    draw_picks(k, rows, pick);
-    kernel_check_shape(c, "rows=%d bytes=%zu%s", rows, row_bytes, scaled ? " scaled" : "");
-    if (c->failed)
-        return;
-    void *out = cuda_check_out(k, NULL, bytes), *scales = cuda_check_out(k, NULL, (size_t)rows * 4);
-    struct cuda_gather job = {.out = out,
-                              .x = cuda_check_in(k, x, bytes),
-                              .out_scale = scaled ? scales : NULL,
-                              .scale = scaled ? cuda_check_in(k, scale, (size_t)rows * 4) : NULL,
-                              .index = cuda_check_in(k, pick, (size_t)rows * sizeof *pick),
-                              .rows = rows,
-                              .bytes = row_bytes};
-    if (!c->failed)
-        c->kernel->fn.cuda.gather(&job, cuda_check_stream(k));
-    cuda_check_back(k, got, out, bytes);
-    cuda_check_back(k, got_scale, scales, (size_t)rows * 4);
-    for (int r = 0; r < rows; r++) {
-        cuda_check_same(k, got + (size_t)(r * n), x + (size_t)(pick[r] * n), row_bytes,
-                        "a row differs from the one picked");
-        if (scaled)
-            cuda_check_same(k, &got_scale[r], &scale[pick[r]], 4,
-                            "a scale differs from the one picked");
-    }
-    cuda_check_release(k); // while `pick` is there to compare with
 }
 
 // ---- embeddings ------------------------------------------------------------------------------------------

@@ -19,16 +19,23 @@ extern "C" {
 // ---- products --------------------------------------------------------------------------------------------
 
 // Up to so many tokens a product is bound by reading the weights.
-enum { CUDA_FEW_TOKENS = 64 };
-// So many tiles of rows fill any chip: their spans are never split over the grid.
-enum { CUDA_FULL_TILES = 512 };
+enum { CUDA_FEW_TOKENS = 16 };
+// Tiles of rows whose spans several blocks may share; a counter each in front of the partial sums.
+enum { CUDA_COUNTERS = 1 << 15 };
+// Blocks of 128 rows by up to 256 tokens that may share tiles' inputs.
+enum { CUDA_WIDE_BLOCKS = 160 };
 
 /* y[t][r] = sum_c x[t][c] W[r][c] + bias[r] (+ y[t][r] when accumulate)
- * w: cuda_layout_bytes() as pack.h lays them out; x: (tokens, ldx), zeros from cols to cuda_padded_cols(cols),
- *   rows 16-byte aligned; x_scale: (tokens) of int8 inputs; bias: (rows) or NULL
- * y: (tokens, ldy) f32; partial: cuda_partial_bytes() of scratch, or NULL where tokens > CUDA_FEW_TOKENS
- * Order of a sum: pack.h; the same for every number of tokens, so a token's bits do not depend on the others.
- *   int8: exact integers. int4: (code - zero) is exact in bf16, a group's sum is scaled in f32
+ * w: cuda_layout_bytes() as pack.h lays them out
+ * x: inputs in the order of the weights' type (cuda_order_of), zeros from cols to cuda_padded_cols(cols), whole
+ *   groups of tokens; what stands for tokens beyond `tokens` is not used. f32: rows of ldx, 16-byte aligned
+ * x_scale: (tokens) of int8 inputs; bias: (rows) or NULL
+ * y: (tokens, ldy) f32
+ * partial: cuda_partial_bytes() of scratch that was zeros before its first launch; launches on one stream share it
+ * Order of a sum: up to CUDA_FEW_TOKENS tokens are summed in pack.h's spans, whatever their number. More are summed
+ *   in as many runs of inputs as fill the chip, because a second set of accumulators for spans has no room. There
+ *   bits depend on the number of tokens, but never on the other tokens' values or places.
+ *   int8: integers, which are exact in any order. int4: (code - zero) is exact in bf16, a group's sum is scaled in f32
  * Types: x is f32 for f32 weights, f16 for f16, i8 for i8, bf16 for bf16, f8e4m3 and i4 */
 struct cuda_linear {
     struct cuda_layout layout;
@@ -51,15 +58,17 @@ struct cuda_token {
 
 // ---- rows ------------------------------------------------------------------------------------------------
 
-/* out = norm(x) cast to the row's type, zeros from n to padded. RMS where `bias` and `centered` are not set.
+/* out = norm(x) cast to the row's type in the order of a product's inputs, zeros from n to padded.
+ * RMS where `bias` and `centered` are not set.
  * x: (rows, ldx) f32; index: (rows) which rows of x, or NULL; weight, bias: (n) f32; weight NULL: no norm, a cast
- * out: (rows, ldo); scale: (rows) of int8 outputs */
+ * out: `order`; CUDA_ROWS: (rows, ldo); scale: (rows) of int8 outputs */
 struct cuda_norm {
     const float *x, *weight, *bias;
     const int32_t *index;
     void *out;
     float *scale;
-    int rows, n, padded;
+    enum cuda_order order;
+    int rows, n, padded; // padded: a multiple of 64 but for CUDA_ROWS
     size_t ldx, ldo;
     float eps;
     bool centered; // LayerNorm
@@ -72,7 +81,8 @@ struct cuda_activate {
     const float *gate, *up;
     void *out;
     float *scale;
-    int rows, n, padded;
+    enum cuda_order order;
+    int rows, n, padded; // as in cuda_norm
     size_t ldx, ldo;
 };
 
@@ -106,17 +116,6 @@ struct cuda_embed {
     int rows, n;
     size_t ldx;
     float scale; // 0: 1
-};
-
-/* out[r] = x[index[r]]: rows of `bytes`, a multiple of 4; and their scales where there are some. */
-struct cuda_gather {
-    void *out;
-    const void *x;
-    float *out_scale;
-    const float *scale;
-    const int32_t *index;
-    int rows;
-    size_t bytes;
 };
 
 // ---- attention -------------------------------------------------------------------------------------------

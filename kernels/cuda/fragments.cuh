@@ -15,16 +15,6 @@ static __device__ __forceinline__ uint32_t word_of(const uint4 &v, int i)
     return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w;
 }
 
-// Weights: read once a step, so they stay out of the first-level cache.
-static __device__ __forceinline__ uint4 load_weights(const void *p)
-{
-    uint4 v;
-    asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
-                 : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-                 : "l"(p));
-    return v;
-}
-
 static __device__ __forceinline__ void mma_bf16(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
 {
     asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
@@ -75,66 +65,84 @@ static __device__ __forceinline__ uint32_t i4_to_bf16(uint32_t codes, __nv_bfloa
 }
 
 // What the product kernels need to know of a weight type.
-//   words   16-byte vectors that a lane holds of a block of 64 inputs
-//   steps   products of a block
-//   inputs  registers of x that a lane needs for a block and a token: inputs / 4 vectors, vector_bytes apart,
-//           lane_bytes from one lane's to the next's
+//   words     16-byte vectors that a lane holds of a block of 64 inputs
+//   steps     products of a block
+//   x_bytes   of a block's inputs of 8 tokens
+//   fragment  a0 .. a3 of step m from a block's words; int4: less the zeros of rows g and g + 8
 template <enum dtype T> struct weights;
 
 template <> struct weights<DT_BF16> {
-    enum { words = 4, steps = 4, inputs = 8, lane_bytes = 32, vector_bytes = 16, element_bytes = 2 };
+    enum { words = 4, steps = 4, x_bytes = 1024 };
     typedef float sum;
-    static __device__ __forceinline__ void step(const uint4 *v, int m, const uint32_t *x, sum c[4])
+    static __device__ __forceinline__ void fragment(const uint4 *v, int m, uint32_t a[4])
     {
-        uint32_t a[4] = {v[m].x, v[m].y, v[m].z, v[m].w};
-        mma_bf16(c, a, x[2 * m], x[2 * m + 1]);
+        a[0] = v[m].x;
+        a[1] = v[m].y;
+        a[2] = v[m].z;
+        a[3] = v[m].w;
+    }
+    static __device__ __forceinline__ void multiply(sum c[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
+    {
+        mma_bf16(c, a, b0, b1);
     }
 };
 
-template <> struct weights<DT_F16> {
-    enum { words = 4, steps = 4, inputs = 8, lane_bytes = 32, vector_bytes = 16, element_bytes = 2 };
-    typedef float sum;
-    static __device__ __forceinline__ void step(const uint4 *v, int m, const uint32_t *x, sum c[4])
+template <> struct weights<DT_F16> : weights<DT_BF16> {
+    static __device__ __forceinline__ void multiply(sum c[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
     {
-        uint32_t a[4] = {v[m].x, v[m].y, v[m].z, v[m].w};
-        mma_f16(c, a, x[2 * m], x[2 * m + 1]);
+        mma_f16(c, a, b0, b1);
     }
 };
 
 template <> struct weights<DT_I8> {
-    enum { words = 2, steps = 2, inputs = 4, lane_bytes = 16, vector_bytes = 16, element_bytes = 1 };
+    enum { words = 2, steps = 2, x_bytes = 512 };
     typedef int sum;
-    static __device__ __forceinline__ void step(const uint4 *v, int m, const uint32_t *x, sum c[4])
+    static __device__ __forceinline__ void fragment(const uint4 *v, int m, uint32_t a[4])
     {
-        uint32_t a[4] = {v[m].x, v[m].y, v[m].z, v[m].w};
-        mma_i8(c, a, x[2 * m], x[2 * m + 1]);
+        a[0] = v[m].x;
+        a[1] = v[m].y;
+        a[2] = v[m].z;
+        a[3] = v[m].w;
+    }
+    static __device__ __forceinline__ void multiply(sum c[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
+    {
+        mma_i8(c, a, b0, b1);
     }
 };
 
 template <> struct weights<DT_F8E4M3> {
-    enum { words = 2, steps = 4, inputs = 8, lane_bytes = 32, vector_bytes = 16, element_bytes = 2 };
+    enum { words = 2, steps = 4, x_bytes = 1024 };
     typedef float sum;
-    static __device__ __forceinline__ void step(const uint4 *v, int m, const uint32_t *x, sum c[4])
+    static __device__ __forceinline__ void fragment(const uint4 *v, int m, uint32_t a[4])
     {
-        uint32_t low = word_of(v[0], m), high = word_of(v[1], m);
-        uint32_t a[4] = {e4m3_to_bf16(__byte_perm(low, 0, 0x1404)), e4m3_to_bf16(__byte_perm(high, 0, 0x1404)),
-                         e4m3_to_bf16(__byte_perm(low, 0, 0x3424)), e4m3_to_bf16(__byte_perm(high, 0, 0x3424))};
-        mma_bf16(c, a, x[2 * m], x[2 * m + 1]);
+        const uint32_t low = word_of(v[0], m), high = word_of(v[1], m);
+        a[0] = e4m3_to_bf16(__byte_perm(low, 0, 0x1404));
+        a[1] = e4m3_to_bf16(__byte_perm(high, 0, 0x1404));
+        a[2] = e4m3_to_bf16(__byte_perm(low, 0, 0x3424));
+        a[3] = e4m3_to_bf16(__byte_perm(high, 0, 0x3424));
+    }
+    static __device__ __forceinline__ void multiply(sum c[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
+    {
+        mma_bf16(c, a, b0, b1);
     }
 };
 
 template <> struct weights<DT_I4> {
-    enum { words = 1, steps = 4, inputs = 8, lane_bytes = 16, vector_bytes = 64, element_bytes = 2 };
+    enum { words = 1, steps = 4, x_bytes = 1024 };
     typedef float sum;
     // offset[0], [1]: 128 + the zeros of rows g and g + 8
-    static __device__ __forceinline__ void step(const uint4 *v, int m, const uint32_t *x, sum c[4],
-                                                const __nv_bfloat162 offset[2])
+    static __device__ __forceinline__ void fragment(const uint4 *v, int m, uint32_t a[4],
+                                                    const __nv_bfloat162 offset[2])
     {
-        uint32_t low = word_of(v[0], m / 2 * 2) >> m % 2 * 4, high = word_of(v[0], m / 2 * 2 + 1) >> m % 2 * 4;
-        uint32_t a[4] = {i4_to_bf16(low, offset[0]), i4_to_bf16(high, offset[1]), i4_to_bf16(low >> 8, offset[0]),
-                         i4_to_bf16(high >> 8, offset[1])};
-        // A word's halves hold inputs 0 and 2, its next bytes 1 and 3: x is paired alike.
-        mma_bf16(c, a, __byte_perm(x[2 * m], x[2 * m + 1], 0x5410), __byte_perm(x[2 * m], x[2 * m + 1], 0x7632));
+        const uint32_t low = word_of(v[0], m / 2 * 2) >> m % 2 * 4, high = word_of(v[0], m / 2 * 2 + 1) >> m % 2 * 4;
+        a[0] = i4_to_bf16(low, offset[0]);
+        a[1] = i4_to_bf16(high, offset[1]);
+        a[2] = i4_to_bf16(low >> 8, offset[0]);
+        a[3] = i4_to_bf16(high >> 8, offset[1]);
+    }
+    static __device__ __forceinline__ void multiply(sum c[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
+    {
+        mma_bf16(c, a, b0, b1);
     }
 };
 
@@ -156,14 +164,45 @@ static __device__ __forceinline__ group_scales load_group(const unsigned char *w
     return s;
 }
 
-// Of a block's step m: does its group end there, and which of the unit's it is. Two steps are 32 inputs.
-template <int GROUP> static __device__ __forceinline__ bool group_ends(int block, int m)
+// A block's half of 32 inputs, two steps: does its group begin or end there, and which of the unit's it is.
+template <int GROUP> static __device__ __forceinline__ bool group_begins(int block, int half)
 {
-    return (block * CUDA_BLOCK_COLS + m / 2 * 32 + 32) % GROUP == 0 && m % 2 == 1;
+    return (block * CUDA_BLOCK_COLS + half * 32) % GROUP == 0;
 }
-template <int GROUP> static __device__ __forceinline__ int group_of(int block, int m)
+template <int GROUP> static __device__ __forceinline__ bool group_ends(int block, int half)
 {
-    return (block * CUDA_BLOCK_COLS + m / 2 * 32) / GROUP;
+    return (block * CUDA_BLOCK_COLS + half * 32 + 32) % GROUP == 0;
+}
+template <int GROUP> static __device__ __forceinline__ int group_of(int block, int half)
+{
+    return (block * CUDA_BLOCK_COLS + half * 32) / GROUP;
+}
+
+// ---- shared memory ---------------------------------------------------------------------------------------
+
+static __device__ __forceinline__ uint32_t shared_address(const void *p)
+{
+    return (uint32_t)__cvta_generic_to_shared(p);
+}
+static __device__ __forceinline__ void copy_async(uint32_t to, const void *from)
+{
+    asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
+}
+static __device__ __forceinline__ void copies_commit()
+{
+    asm volatile("cp.async.commit_group;" ::: "memory");
+}
+template <int LEFT> static __device__ __forceinline__ void copies_wait()
+{
+    asm volatile("cp.async.wait_group %0;" ::"n"(LEFT) : "memory");
+}
+// b0, b1 of two steps: four lines of 8 tokens. at: of lane 8 i + t, token t of line i
+static __device__ __forceinline__ void load_inputs(uint32_t at, uint32_t b[4])
+{
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(b[0]), "=r"(b[1]), "=r"(b[2]), "=r"(b[3])
+                 : "r"(at)
+                 : "memory");
 }
 
 // A sum becomes an element of y: scaled by its row's scale and the token's, with bias and what was there.
@@ -176,21 +215,42 @@ struct linear_out {
     bool accumulate;
 };
 
+// What a sum is multiplied by and added to. Values that the type or the job does not use are not read.
+struct sum_factors {
+    float row_scale, token_scale, bias, before;
+};
+
+template <enum dtype T>
+static __device__ __forceinline__ float row_scale_of(const linear_out &out, int row)
+{
+    if (T == DT_I8 || T == DT_F8E4M3)
+        return __ldg(reinterpret_cast<const float *>(out.w + (size_t)(row / 16) * out.tile_bytes) + row % 16);
+    return 1;
+}
+
+// No operation is fused here: every kernel rounds alike.
+template <enum dtype T, typename SUM>
+static __device__ __forceinline__ float finish_sum(const linear_out &out, SUM sum, const sum_factors &by)
+{
+    float v = (float)sum;
+    if (T == DT_I8 || T == DT_F8E4M3)
+        v = __fmul_rn(v, by.row_scale);
+    if (T == DT_I8)
+        v = __fmul_rn(v, by.token_scale);
+    if (out.bias)
+        v = __fadd_rn(v, by.bias);
+    return out.accumulate ? __fadd_rn(by.before, v) : v;
+}
+
 template <enum dtype T, typename SUM>
 static __device__ __forceinline__ void put_sum(const linear_out &out, int row, int token, SUM sum)
 {
     if (row >= out.rows || token >= out.tokens)
         return;
-    // No operation is fused here: every kernel rounds alike.
-    float v = (float)sum;
-    if (T == DT_I8 || T == DT_F8E4M3)
-        v = __fmul_rn(v, *reinterpret_cast<const float *>(out.w + (size_t)(row / 16) * out.tile_bytes + row % 16 * 4));
-    if (T == DT_I8)
-        v = __fmul_rn(v, out.x_scale[token]);
-    if (out.bias)
-        v = __fadd_rn(v, out.bias[row]);
     float *y = out.y + (size_t)token * out.ldy + row;
-    *y = out.accumulate ? __fadd_rn(*y, v) : v;
+    const sum_factors by = {row_scale_of<T>(out, row), T == DT_I8 ? __ldcg(out.x_scale + token) : 1,
+                            out.bias ? out.bias[row] : 0, out.accumulate ? __ldcg(y) : 0};
+    *y = finish_sum<T>(out, sum, by);
 }
 
 static inline linear_out linear_out_of(const struct cuda_linear *job)
@@ -200,6 +260,8 @@ static inline linear_out linear_out_of(const struct cuda_linear *job)
     return out;
 }
 
-// The kernels for few tokens and for many, by weight type; T is not DT_F32. In linear_few.cu and linear_many.cu.
+// The kernels for few tokens and for many, by weight type; T is not DT_F32. In linear_few.cu, linear_many.cu and,
+// where the device is Hopper's, linear_wide.cu.
 template <enum dtype T> void cuda_linear_few(const struct cuda_linear *job, cudaStream_t stream);
 template <enum dtype T> void cuda_linear_many(const struct cuda_linear *job, cudaStream_t stream);
+template <enum dtype T> void cuda_linear_wide(const struct cuda_linear *job, cudaStream_t stream);

@@ -1,4 +1,5 @@
-// launch.cu - the first launch that failed since it was asked last. Launches of one thread at a time: the engine's.
+// launch.cu - the first launch that failed since it was asked last, and attributes of the device. Launches of one
+// thread at a time: the engine's.
 #include "kernels/cuda/launch.cuh"
 
 #include "kernels/cuda/cuda.h"
@@ -10,6 +11,22 @@ void cuda_launched(void)
     cudaError_t error = cudaGetLastError();
     if (first_error == cudaSuccess)
         first_error = error;
+}
+
+int cuda_attribute(cudaDeviceAttr attribute)
+{
+    static int known_device = -1, values[256];
+    static bool known[256];
+    int device = 0;
+    cudaGetDevice(&device);
+    if (device != known_device)
+        for (int i = 0; i < 256; i++)
+            known[i] = false;
+    known_device = device;
+    if (!known[attribute])
+        cudaDeviceGetAttribute(&values[attribute], attribute, device);
+    known[attribute] = true;
+    return values[attribute];
 }
 
 extern "C" const char *cuda_launch_error(void)

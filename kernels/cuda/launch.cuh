@@ -1,4 +1,5 @@
-// launch.cuh - what all launchers share: the first failed launch is kept until it is asked for.
+// launch.cuh - what all launchers share: the first failed launch is kept until it is asked for, and launches that
+// overlap the end of the kernel before them.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -9,4 +10,44 @@ void cuda_launched(void);
 static inline int ceil_div(int a, int b)
 {
     return (a + b - 1) / b;
+}
+
+// An attribute of the current device, asked for once. In launch.cu.
+int cuda_attribute(cudaDeviceAttr attribute);
+
+// Launches a kernel whose blocks may start before the kernel before it on the stream has ended (programmatic
+// dependent launch; from sm_90 on). Such a kernel calls previous_wait in every block, before it reads what an
+// earlier kernel wrote or writes what one reads; by then all earlier kernels have ended.
+template <typename... PARAMETERS, typename... ARGUMENTS>
+static inline void launch_early(void (*kernel)(PARAMETERS...), dim3 grid, int threads, int shared_bytes,
+                                cudaStream_t stream, const ARGUMENTS &...arguments)
+{
+    cudaLaunchConfig_t config = {};
+    cudaLaunchAttribute early = {};
+    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    early.val.programmaticStreamSerializationAllowed = 1;
+    config.gridDim = grid;
+    config.blockDim = dim3(threads);
+    config.dynamicSmemBytes = shared_bytes;
+    config.stream = stream;
+    config.attrs = &early;
+    config.numAttrs = cuda_attribute(cudaDevAttrComputeCapabilityMajor) >= 9 ? 1 : 0;
+    cudaLaunchKernelEx(&config, kernel, arguments...);
+    cuda_launched();
+}
+
+// Lets the blocks of the next kernel start where there is room.
+static __device__ __forceinline__ void next_may_start()
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
+// Waits until the kernel before this one has ended and what it wrote is visible.
+static __device__ __forceinline__ void previous_wait()
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
 }

@@ -15,6 +15,7 @@ __global__ void __launch_bounds__(F32_THREADS) k_f32(const linear_out out, const
     const int row0 = blockIdx.x * F32_TILE, token0 = blockIdx.y * F32_TILE;
     const int ty = threadIdx.x / 16, tx = threadIdx.x % 16;
     float acc[F32_EACH][F32_EACH] = {};
+    previous_wait();
     for (int c = 0; c < cols; c += F32_DEPTH) {
         for (int i = threadIdx.x; i < F32_TILE * F32_DEPTH; i += F32_THREADS) {
             int line = i / F32_DEPTH, col = i % F32_DEPTH;
@@ -31,6 +32,7 @@ __global__ void __launch_bounds__(F32_THREADS) k_f32(const linear_out out, const
                     acc[i][j] = fmaf(ws[k][tx + 16 * j], xs[k][ty * F32_EACH + i], acc[i][j]);
         __syncthreads();
     }
+    next_may_start(); // no sooner: blocks of two products side by side take longer than one after the other
 #pragma unroll
     for (int i = 0; i < F32_EACH; i++)
 #pragma unroll
@@ -42,6 +44,8 @@ template <enum dtype T> void linear_any(const struct cuda_linear *job, void *str
 {
     if (job->tokens <= CUDA_FEW_TOKENS)
         cuda_linear_few<T>(job, (cudaStream_t)stream);
+    else if (cuda_attribute(cudaDevAttrComputeCapabilityMajor) == 9) // wgmma is in no later one
+        cuda_linear_wide<T>(job, (cudaStream_t)stream);
     else
         cuda_linear_many<T>(job, (cudaStream_t)stream);
 }
@@ -51,9 +55,8 @@ template <enum dtype T> void linear_any(const struct cuda_linear *job, void *str
 extern "C" void k_linear_f32_f32_cuda(const struct cuda_linear *job, void *stream)
 {
     const dim3 grid(ceil_div(job->layout.rows, F32_TILE), ceil_div(job->tokens, F32_TILE));
-    k_f32<<<grid, F32_THREADS, 0, (cudaStream_t)stream>>>(linear_out_of(job), (const float *)job->x, job->ldx,
-                                                          job->layout.units * CUDA_UNIT_COLS);
-    cuda_launched();
+    launch_early(k_f32, grid, F32_THREADS, 0, (cudaStream_t)stream, linear_out_of(job), (const float *)job->x, job->ldx,
+                 job->layout.units * CUDA_UNIT_COLS);
 }
 
 extern "C" void k_linear_bf16_bf16_cuda(const struct cuda_linear *job, void *stream)

@@ -1,267 +1,456 @@
-// linear_few.cu - products of up to 64 tokens: bound by reading the weights, so each is read once, 16 bytes a lane,
-// straight into registers.
+// linear_few.cu - products of up to 16 tokens: bound by reading the weights, which stream through shared memory.
 //
-// A warp sums one span of one or two tiles of rows for all tokens. Where there are enough tiles to fill the chip
-// a block's warps are the spans of its tiles, and the block adds them up; else each warp is a block of its own
-// and its sums go to memory, to be added by a second launch. Both add in the order of the spans.
+// One block a multiprocessor takes an even share of the tiles and keeps the inputs of its spans in shared memory.
+// Its warps form teams: a team takes a tile at a time, a warp one of its spans, through a ring of its own. The warps
+// of a team meet once a tile. Then one of them, each in its turn, adds the spans up while the others go on.
+// Where a block has not all spans, sums go to memory and the block that comes last to a tile adds them. Spans are
+// added as a tree in either case (pack.h).
 #include "kernels/cuda/fragments.cuh"
 #include "kernels/cuda/launch.cuh"
 
 namespace {
 
+enum { MOST_WARPS = 16 };
+
 struct few_job {
     linear_out out;
     const unsigned char *w, *x;
-    void *partial; // (spans, 8-rounded tokens, 16 tiles); NULL: the block holds all spans
-    size_t x_row_bytes, tile_bytes, unit_bytes, header_bytes;
-    int tiles, units, spans, span_units;
+    void *partial; // (sets, tiles, sums of a lane, 32)
+    uint32_t *counters;
+    size_t tile_bytes, header_bytes;
+    int tiles, units, spans;
+    int team, sets;    // spans of a block, and how many blocks make up all
+    int groups, group; // of 8 tokens: all, and the first of this launch
+    int x_rows;        // tokens of a group whose inputs are kept; lanes of the others read the last one's
+    int sums_at, rings_at; // in shared memory, behind the inputs
 };
 
-// One lane's inputs of a block of 64, of one token; zeros beyond the tokens.
-template <enum dtype T>
-__device__ __forceinline__ void load_inputs(const few_job &job, const unsigned char *x, int token,
-                                            uint32_t (&out)[weights<T>::inputs])
+// What a warp requests at a time: a run of 2 KiB of a tile, with the scales of a unit of int4.
+template <enum dtype T, int GROUP> struct chunk {
+    enum {
+        BLOCKS = 2048 / (weights<T>::words * 512),
+        OF_UNIT = CUDA_BLOCKS / BLOCKS,
+        BYTES = 2048 + (T == DT_I4 ? CUDA_UNIT_COLS / (GROUP ? GROUP : 1) * CUDA_TILE_ROWS * 4 : 0),
+    };
+};
+// Bytes between the inputs of a pair of steps and of the next.
+template <int NT> __device__ __forceinline__ uint32_t pair_bytes(const few_job &job)
 {
-    typedef weights<T> W;
-#pragma unroll
-    for (int i = 0; i < W::inputs / 4; i++) {
-        uint4 v = make_uint4(0, 0, 0, 0);
-        if (token < job.out.tokens)
-            v = __ldg(reinterpret_cast<const uint4 *>(x + (size_t)token * job.x_row_bytes + i * W::vector_bytes));
-        out[4 * i] = v.x;
-        out[4 * i + 1] = v.y;
-        out[4 * i + 2] = v.z;
-        out[4 * i + 3] = v.w;
-    }
+    return NT == 1 ? job.x_rows * 64 : 512;
 }
 
-// Units [begin, end) of RT tiles from `tile` on, for NT times 8 tokens.
-template <enum dtype T, int NT, int RT>
-__device__ __forceinline__ void sum_span(const few_job &job, int tile, int begin, int end,
-                                         typename weights<T>::sum (&acc)[RT][NT][4])
+template <int BYTES> __device__ __forceinline__ void request(uint32_t to, const unsigned char *from, int lane)
+{
+#pragma unroll
+    for (int i = 0; i < BYTES / 512; i++)
+        copy_async(to + i * 512 + lane * 16, from + i * 512 + lane * 16);
+    if (BYTES % 512 && lane < BYTES % 512 / 16)
+        copy_async(to + BYTES / 512 * 512 + lane * 16, from + BYTES / 512 * 512 + lane * 16);
+}
+
+template <enum dtype T>
+__device__ __forceinline__ void load_block(const unsigned char *stage, int block, int lane,
+                                           uint4 (&v)[weights<T>::words])
 {
     typedef weights<T> W;
-    const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-    const unsigned char *w[RT];
 #pragma unroll
-    for (int r = 0; r < RT; r++)
-        w[r] = job.w + (size_t)min(tile + r, job.tiles - 1) * job.tile_bytes + job.header_bytes +
-               (size_t)begin * job.unit_bytes + lane * 16;
-    const unsigned char *x = job.x + (size_t)begin * CUDA_UNIT_COLS * W::element_bytes + t * W::lane_bytes;
-    enum { LOADED = RT == 1 ? CUDA_BLOCKS : CUDA_BLOCKS / 2 }; // blocks in registers at a time
-    for (int u = begin * CUDA_BLOCKS; u < end * CUDA_BLOCKS; u += LOADED) {
-        uint4 v[LOADED][RT][W::words];
+    for (int i = 0; i < W::words; i++)
+        v[i] = *reinterpret_cast<const uint4 *>(stage + (block * W::words + i) * 512 + lane * 16);
+}
+
+// One chunk for NT times 8 tokens. x: where the lane reads the chunk's inputs, `pair` bytes from one pair of steps
+// to the next.
+template <enum dtype T, int NT>
+__device__ __forceinline__ void multiply(const unsigned char *stage, uint32_t x, uint32_t pair, int lane,
+                                         typename weights<T>::sum (&acc)[NT][4])
+{
+    typedef weights<T> W;
+    enum { PAIRS = W::steps / 2 };
 #pragma unroll
-        for (int b = 0; b < LOADED; b++)
+    for (int b = 0; b < chunk<T, 0>::BLOCKS; b++) {
+        uint4 v[W::words];
+        load_block<T>(stage, b, lane, v);
 #pragma unroll
-            for (int r = 0; r < RT; r++)
-#pragma unroll
-                for (int i = 0; i < W::words; i++)
-                    v[b][r][i] = load_weights(w[r] + (b * W::words + i) * 512);
-#pragma unroll
-        for (int b = 0; b < LOADED; b++)
+        for (int p = 0; p < PAIRS; p++) {
+            uint32_t a[2][4];
+            W::fragment(v, 2 * p, a[0]);
+            W::fragment(v, 2 * p + 1, a[1]);
 #pragma unroll
             for (int n = 0; n < NT; n++) {
-                uint32_t in[W::inputs];
-                load_inputs<T>(job, x + b * CUDA_BLOCK_COLS * W::element_bytes, 8 * n + g, in);
-#pragma unroll
-                for (int r = 0; r < RT; r++)
-#pragma unroll
-                    for (int m = 0; m < W::steps; m++)
-                        W::step(v[b][r], m, in, acc[r][n]);
+                uint32_t in[4];
+                load_inputs(x + ((b * NT + n) * PAIRS + p) * pair, in);
+                W::multiply(acc[n], a[0], in[0], in[1]);
+                W::multiply(acc[n], a[1], in[2], in[3]);
             }
-#pragma unroll
-        for (int r = 0; r < RT; r++)
-            w[r] += LOADED * W::words * 512;
-        x += LOADED * CUDA_BLOCK_COLS * W::element_bytes;
+        }
     }
 }
 
-// The same of int4: each group is summed by itself, then scaled and added.
+// The same of int4, a unit: each group is summed by itself, then scaled and added.
 template <int GROUP, int NT>
-__device__ __forceinline__ void sum_span_i4(const few_job &job, int tile, int begin, int end, float (&acc)[1][NT][4])
+__device__ __forceinline__ void multiply_i4(const unsigned char *stage, uint32_t x, uint32_t pair, int lane,
+                                            float (&acc)[NT][4])
 {
     typedef weights<DT_I4> W;
-    const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-    const unsigned char *w = job.w + (size_t)tile * job.tile_bytes + (size_t)begin * job.unit_bytes;
-    const unsigned char *x = job.x + (size_t)begin * CUDA_UNIT_COLS * 2 + t * W::lane_bytes;
-    for (int u = begin; u < end; u++, w += job.unit_bytes, x += CUDA_UNIT_COLS * 2) {
-        uint4 v[CUDA_BLOCKS];
-        group_scales s[CUDA_UNIT_COLS / GROUP];
+    float sum[NT][4];
+    group_scales s;
 #pragma unroll
-        for (int b = 0; b < CUDA_BLOCKS; b++)
-            v[b] = load_weights(w + lane * 16 + b * 512);
+    for (int b = 0; b < CUDA_BLOCKS; b++) {
+        uint4 v[1];
+        load_block<DT_I4>(stage, b, lane, v);
 #pragma unroll
-        for (int i = 0; i < CUDA_UNIT_COLS / GROUP; i++)
-            s[i] = load_group(w + CUDA_BLOCKS * 512 + i * CUDA_TILE_ROWS * 4, g);
+        for (int p = 0; p < 2; p++) {
+            uint32_t a[2][4];
+            if (group_begins<GROUP>(b, p)) {
+                s = load_group(stage + 2048 + group_of<GROUP>(b, p) * CUDA_TILE_ROWS * 4, lane / 4);
 #pragma unroll
-        for (int n = 0; n < NT; n++) {
-            float sum[4] = {0, 0, 0, 0};
+                for (int n = 0; n < NT; n++)
 #pragma unroll
-            for (int b = 0; b < CUDA_BLOCKS; b++) {
-                uint32_t in[W::inputs];
-                load_inputs<DT_I4>(job, x + b * CUDA_BLOCK_COLS * 2, 8 * n + g, in);
+                    for (int i = 0; i < 4; i++)
+                        sum[n][i] = 0;
+            }
+            W::fragment(v, 2 * p, a[0], s.offset);
+            W::fragment(v, 2 * p + 1, a[1], s.offset);
 #pragma unroll
-                for (int m = 0; m < W::steps; m++) {
-                    const group_scales &of = s[group_of<GROUP>(b, m)];
-                    W::step(&v[b], m, in, sum, of.offset);
-                    if (!group_ends<GROUP>(b, m))
-                        continue;
+            for (int n = 0; n < NT; n++) {
+                uint32_t in[4];
+                load_inputs(x + ((b * NT + n) * 2 + p) * pair, in);
+                W::multiply(sum[n], a[0], in[0], in[1]);
+                W::multiply(sum[n], a[1], in[2], in[3]);
+                if (group_ends<GROUP>(b, p)) {
 #pragma unroll
-                    for (int i = 0; i < 4; i++) {
-                        acc[0][n][i] = fmaf(of.scale[i / 2], sum[i], acc[0][n][i]);
-                        sum[i] = 0;
-                    }
+                    for (int i = 0; i < 4; i++)
+                        acc[n][i] = fmaf(s.scale[i / 2], sum[n][i], acc[n][i]);
                 }
             }
         }
     }
 }
 
-// Row and token of sum i of a lane, within a tile and 8 tokens.
-__device__ __forceinline__ int row_of(int lane, int i)
+// The inputs of units [begin, end) to shared memory: (blocks, NT, lines, x_rows, 16 bytes).
+template <enum dtype T, int NT>
+__device__ __forceinline__ void load_x(const few_job &job, int begin, int end, uint32_t to)
 {
-    return lane / 4 + i / 2 * 8;
-}
-__device__ __forceinline__ int token_of(int lane, int i)
-{
-    return lane % 4 * 2 + i % 2;
-}
-
-// Adds the block's spans up in shared memory, (span, token, row).
-template <enum dtype T, int NT, int RT>
-__device__ __forceinline__ void add_spans(const few_job &job, int tile, typename weights<T>::sum (&acc)[RT][NT][4])
-{
-    typedef typename weights<T>::sum sum;
-    enum { ROWS = RT * CUDA_TILE_ROWS, SUMS = ROWS * NT * 8 };
-    extern __shared__ __align__(16) unsigned char shared[];
-    sum *part = reinterpret_cast<sum *>(shared);
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-#pragma unroll
-    for (int r = 0; r < RT; r++)
-#pragma unroll
-        for (int n = 0; n < NT; n++)
-#pragma unroll
-            for (int i = 0; i < 4; i++)
-                part[warp * SUMS + (8 * n + token_of(lane, i)) * ROWS + r * CUDA_TILE_ROWS + row_of(lane, i)] =
-                    acc[r][n][i];
-    __syncthreads();
-    for (int i = threadIdx.x; i < SUMS; i += blockDim.x) {
-        sum total = part[i];
-        for (int s = 1; s < job.spans; s++)
-            total += part[s * SUMS + i];
-        put_sum<T>(job.out, tile * CUDA_TILE_ROWS + i % ROWS, i / ROWS, total);
+    enum { LINES = weights<T>::x_bytes / 128 };
+    const int rows = NT == 1 ? job.x_rows : 8, all = (end - begin) * CUDA_BLOCKS * NT * LINES * rows;
+    const unsigned char *x = job.x + ((size_t)begin * CUDA_BLOCKS * job.groups + job.group) * (LINES * 128);
+    for (int i = threadIdx.x; i < all; i += blockDim.x) {
+        const int line = i / rows, group = line / LINES; // of the launch's groups
+        copy_async(to + i * 16, x + ((size_t)(group / NT) * job.groups + group % NT) * (LINES * 128) +
+                                    line % LINES * 128 + i % rows * 16);
     }
+    copies_commit();
+    copies_wait<0>();
+    __syncthreads();
 }
 
-template <enum dtype T, int NT, int RT>
-__device__ __forceinline__ void store_span(const few_job &job, int tile, int span,
-                                           typename weights<T>::sum (&acc)[RT][NT][4])
+// Four sums of a lane.
+template <typename SUM> struct __align__(16) four {
+    SUM of[4];
+};
+
+// The sum of spans [0, there) of up to COUNT, `stride` apart, as a tree.
+template <typename SUM, int COUNT>
+__device__ __forceinline__ four<SUM> add_tree(const four<SUM> *spans, int stride, int there)
 {
-    typedef typename weights<T>::sum sum;
-    const int lane = threadIdx.x % 32, tokens = (job.out.tokens + 7) / 8 * 8;
-    sum *to = reinterpret_cast<sum *>(job.partial) + (size_t)span * tokens * job.tiles * CUDA_TILE_ROWS;
+    four<SUM> v[COUNT];
 #pragma unroll
-    for (int r = 0; r < RT; r++)
+    for (int s = 0; s < COUNT; s++)
+        if (s < there)
+            v[s] = spans[s * stride];
+#pragma unroll
+    for (int step = 1; step < COUNT; step *= 2)
+#pragma unroll
+        for (int s = 0; s + step < COUNT; s += 2 * step)
+            if (s + step < there)
+#pragma unroll
+                for (int i = 0; i < 4; i++)
+                    v[s].of[i] += v[s + step].of[i];
+    return v[0];
+}
+
+// Adds the spans of a team's warps up; true for warp `ender` of the team, which has the sum. sums: of two tiles,
+// in turn: one is written while its last reader meets the others behind the next.
+template <typename SUM, int N>
+__device__ __forceinline__ bool add_team(const few_job &job, four<SUM> *sums, int there, int ender, int lane,
+                                         SUM (&acc)[N])
+{
+    const int team = threadIdx.x / 32 / job.team, rank = threadIdx.x / 32 % job.team;
+    if (job.team == 1)
+        return true;
+    four<SUM> *own = sums + team * job.team * (N / 4 * 32) + lane;
+#pragma unroll
+    for (int i = 0; i < N; i++)
+        own[(rank * (N / 4) + i / 4) * 32].of[i % 4] = acc[i];
+    asm volatile("bar.sync %0, %1;" ::"r"(1 + team), "r"(job.team * 32) : "memory");
+    if (rank != ender)
+        return false;
+#pragma unroll
+    for (int i = 0; i < N; i += 4) {
+        const four<SUM> sum = add_tree<SUM, CUDA_MOST_SPANS>(own + i / 4 * 32, N / 4 * 32, there);
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+            acc[i + j] = sum.of[j];
+    }
+    return true;
+}
+
+// Stores a set's sum of a tile; true for the last of the sets to come, which gets the sum of all.
+template <typename SUM, int N>
+__device__ __forceinline__ bool add_sets(const few_job &job, int set, int tile, int lane, SUM (&acc)[N])
+{
+    SUM *partial = static_cast<SUM *>(job.partial) + lane;
+    SUM *own = partial + ((size_t)set * job.tiles + tile) * N * 32;
+    uint32_t before = 0;
+#pragma unroll
+    for (int i = 0; i < N; i++)
+        __stcg(own + i * 32, acc[i]);
+    __threadfence();
+    __syncwarp();
+    if (lane == 0)
+        before = atomicAdd(job.counters + tile, 1);
+    if (__shfl_sync(~0u, before, 0) != (uint32_t)job.sets - 1)
+        return false;
+    __threadfence();
+    if (lane == 0)
+        job.counters[tile] = 0;
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+        SUM v[CUDA_MOST_SPANS];
+#pragma unroll
+        for (int s = 0; s < CUDA_MOST_SPANS; s++)
+            v[s] = s < job.sets ? __ldcg(partial + (((size_t)s * job.tiles + tile) * N + i) * 32) : 0;
+#pragma unroll
+        for (int stride = 1; stride < CUDA_MOST_SPANS; stride *= 2)
+#pragma unroll
+            for (int s = 0; s + stride < CUDA_MOST_SPANS; s += 2 * stride)
+                if (s + stride < job.sets)
+                    v[s] += v[s + stride];
+        acc[i] = v[0];
+    }
+    return true;
+}
+
+// What a tile's sums of a lane are multiplied by and added to: rows lane / 4 and 8 more.
+template <enum dtype T, int NT> struct tile_end {
+    float scale[2], bias[2], before[NT][4];
+
+    // Of the tile whose rows begin at row0, for tokens from token0 on: loads that nothing waits for yet.
+    __device__ __forceinline__ void request(const linear_out &out, int row0, int token0, int lane)
+    {
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            const int row = row0 + lane / 4 + 8 * i;
+            const bool there = row < out.rows;
+            scale[i] = there ? row_scale_of<T>(out, row) : 0;
+            bias[i] = there && out.bias ? __ldg(out.bias + row) : 0;
+#pragma unroll
+            for (int n = 0; n < NT; n++)
+#pragma unroll
+                for (int j = 0; j < 2; j++) {
+                    const int token = token0 + n * 8 + lane % 4 * 2 + j;
+                    before[n][2 * i + j] = there && out.accumulate && token < out.tokens
+                                               ? __ldcg(out.y + (size_t)token * out.ldy + row)
+                                               : 0;
+                }
+        }
+    }
+};
+
+// SLOTS: of a warp's ring, of which one is being read.
+template <enum dtype T, int GROUP, int NT, int SLOTS>
+__global__ void __launch_bounds__(MOST_WARPS * 32, 1) k_few(const few_job job)
+{
+    typedef chunk<T, GROUP> C;
+    typedef typename weights<T>::sum sum;
+    enum { N = NT * 4 };
+    extern __shared__ __align__(128) unsigned char shared[];
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, teams = blockDim.x / 32 / job.team;
+    const int set = blockIdx.x % job.sets, block = blockIdx.x / job.sets, blocks = gridDim.x / job.sets;
+    const int first = (int)((long long)job.tiles * block / blocks) + warp / job.team;
+    const int last = (int)((long long)job.tiles * (block + 1) / blocks);
+    const int span0 = set * job.team, span = span0 + warp % job.team;
+    const bool idle = span >= job.spans;
+    const int x_begin = cuda_span_begin(job.units, job.spans, span0);
+    const int begin = idle ? 0 : cuda_span_begin(job.units, job.spans, span) * C::OF_UNIT;
+    const int end = idle ? 0 : cuda_span_begin(job.units, job.spans, span + 1) * C::OF_UNIT;
+    const unsigned char *ring = shared + job.rings_at + warp * (SLOTS * C::BYTES);
+    const unsigned char *w = job.w + job.header_bytes;
+    const uint32_t to = shared_address(ring);
+    int asked_tile = first, asked = begin, asked_slot = 0;
+
+    const auto ask = [&] {
+        if (asked_tile < last && !idle) {
+            request<C::BYTES>(to + asked_slot * C::BYTES, w + asked_tile * job.tile_bytes + (size_t)asked * C::BYTES,
+                              lane);
+            if (++asked == end) {
+                asked = begin;
+                asked_tile += teams;
+            }
+        }
+        asked_slot = asked_slot + 1 == SLOTS ? 0 : asked_slot + 1;
+        copies_commit();
+    };
+
+    next_may_start();
+    for (int i = 0; i < SLOTS - 1; i++)
+        ask(); // weights do not depend on the kernels before
+    previous_wait();
+    load_x<T, NT>(job, x_begin, cuda_span_begin(job.units, job.spans, min(span0 + job.team, job.spans)),
+                  shared_address(shared));
+
+    const uint32_t pair = pair_bytes<NT>(job), chunk_pairs = C::BLOCKS * NT * weights<T>::steps / 2;
+    const uint32_t x0 = shared_address(shared) + lane / 8 * (pair / 4) + min(lane % 8, (int)pair / 64 - 1) * 16 -
+                        x_begin * C::OF_UNIT * chunk_pairs * pair;
+    four<sum> *sums = reinterpret_cast<four<sum> *>(shared + job.sums_at);
+    tile_end<T, NT> tile_by = {};
+    float token_scale[NT][2] = {};
+#pragma unroll
+    for (int i = 0; T == DT_I8 && i < NT * 2; i++) {
+        const int token = (job.group + i / 2) * 8 + lane % 4 * 2 + i % 2;
+        token_scale[i / 2][i % 2] = token < job.out.tokens ? __ldcg(job.out.x_scale + token) : 0;
+    }
+    int slot = 0, odd = 0, ender = 0; // of the team: what ends a tile takes long, so that warps take turns
+    for (int tile = first; tile < last; tile += teams) {
+        sum acc[NT][4] = {};
+        if (warp % job.team == ender)
+            tile_by.request(job.out, tile * CUDA_TILE_ROWS, job.group * 8, lane);
+        for (int c = begin; c < end; c++) {
+            copies_wait<SLOTS - 2>();
+            __syncwarp(); // all lanes' copies are there, and all have left the slot that is asked for next
+            ask();
+            const uint32_t x = x0 + c * (chunk_pairs * pair);
+            if constexpr (T == DT_I4)
+                multiply_i4<GROUP, NT>(ring + slot * C::BYTES, x, pair, lane, acc);
+            else
+                multiply<T, NT>(ring + slot * C::BYTES, x, pair, lane, acc);
+            slot = slot + 1 == SLOTS ? 0 : slot + 1;
+        }
+        sum(&flat)[N] = reinterpret_cast<sum(&)[N]>(acc);
+        const bool ends = add_team<sum, N>(job, sums + odd * (blockDim.x * (N / 4)),
+                                           min(job.team, job.spans - span0), ender, lane, flat);
+        odd ^= 1;
+        ender = ender + 1 == job.team ? 0 : ender + 1;
+        if (!ends || (job.sets > 1 && !add_sets<sum, N>(job, set, tile, lane, flat)))
+            continue;
 #pragma unroll
         for (int n = 0; n < NT; n++)
 #pragma unroll
             for (int i = 0; i < 4; i++) {
-                int token = 8 * n + token_of(lane, i);
-                if (tile + r < job.tiles && token < tokens)
-                    to[((size_t)token * job.tiles + tile + r) * CUDA_TILE_ROWS + row_of(lane, i)] = acc[r][n][i];
+                const int row = tile * CUDA_TILE_ROWS + lane / 4 + i / 2 * 8;
+                const int token = (job.group + n) * 8 + lane % 4 * 2 + i % 2;
+                const sum_factors by = {tile_by.scale[i / 2], token_scale[n][i % 2], tile_by.bias[i / 2],
+                                        tile_by.before[n][i]};
+                if (row < job.out.rows && token < job.out.tokens)
+                    job.out.y[(size_t)token * job.out.ldy + row] = finish_sum<T>(job.out, acc[n][i], by);
             }
-}
-
-// GROUP: of DT_I4; RT is 1 there.
-template <enum dtype T, int GROUP, int NT, int RT>
-__global__ void __launch_bounds__(CUDA_MOST_SPANS * 32, 1) k_few(const few_job job)
-{
-    const int tile = blockIdx.x * RT, span = job.partial ? blockIdx.y : threadIdx.x / 32;
-    const int begin = span * job.span_units, end = min(begin + job.span_units, job.units);
-    typename weights<T>::sum acc[RT][NT][4] = {};
-    if constexpr (T == DT_I4)
-        sum_span_i4<GROUP, NT>(job, tile, begin, end, acc);
-    else
-        sum_span<T, NT, RT>(job, tile, begin, end, acc);
-    if (job.partial)
-        store_span<T, NT, RT>(job, tile, span, acc);
-    else
-        add_spans<T, NT, RT>(job, tile, acc);
-}
-
-// Adds spans that lie in memory.
-template <enum dtype T> __global__ void k_fold(const few_job job)
-{
-    typedef typename weights<T>::sum sum;
-    const int row = blockIdx.x * blockDim.x + threadIdx.x, token = blockIdx.y;
-    const int tokens = (job.out.tokens + 7) / 8 * 8, rows = job.tiles * CUDA_TILE_ROWS;
-    if (row >= job.out.rows)
-        return;
-    const sum *from = reinterpret_cast<const sum *>(job.partial) + (size_t)token * rows + row;
-    sum total = from[0];
-    for (int s = 1; s < job.spans; s++)
-        total += from[(size_t)s * tokens * rows];
-    put_sum<T>(job.out, row, token, total);
-}
-
-template <enum dtype T, int GROUP, int NT, int RT> void launch_few(const few_job &job, cudaStream_t stream)
-{
-    const int blocks = ceil_div(job.tiles, RT);
-    if (job.partial) {
-        k_few<T, GROUP, NT, RT><<<dim3(blocks, job.spans), 32, 0, stream>>>(job);
-        cuda_launched();
-        k_fold<T><<<dim3(ceil_div(job.out.rows, 128), job.out.tokens), 128, 0, stream>>>(job);
-        cuda_launched();
-        return;
     }
-    const int bytes = job.spans * RT * CUDA_TILE_ROWS * NT * 8 * (int)sizeof(float);
-    if (bytes > 48 * 1024)
-        cudaFuncSetAttribute(k_few<T, GROUP, NT, RT>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
-    k_few<T, GROUP, NT, RT><<<blocks, job.spans * 32, bytes, stream>>>(job);
-    cuda_launched();
 }
 
-template <enum dtype T, int GROUP> void launch_tokens(const few_job &job, cudaStream_t stream)
+// ---- launching -------------------------------------------------------------------------------------------
+
+// How a launch is cut up.
+struct few_plan {
+    int warps, team, sets, slots, sums_at, rings_at, bytes;
+    double worth; // share of the chip's time that reads weights; 0: does not fit
+};
+
+// block_inputs: bytes of a block's inputs of all tokens of the launch; chunk_bytes: of a slot of a ring.
+few_plan plan_of(const struct cuda_layout *l, int multiprocessors, const few_plan &cut, int block_inputs,
+                 int chunk_bytes, int groups)
 {
-    constexpr int RT = T == DT_I4 ? 1 : 2;
-    if (job.out.tokens <= 8)
-        launch_few<T, GROUP, 1, 1>(job, stream);
-    else if (job.out.tokens <= 16)
-        launch_few<T, GROUP, 2, 1>(job, stream);
-    else if (job.out.tokens <= 32)
-        launch_few<T, GROUP, 4, RT>(job, stream);
-    else
-        launch_few<T, GROUP, 8, RT>(job, stream);
+    few_plan plan = cut;
+    plan.sets = ceil_div(l->spans, plan.team);
+    int units = 0;
+    for (int s = 0; s < l->spans; s += plan.team)
+        units = max(units, cuda_span_begin(l->units, l->spans, min(s + plan.team, l->spans)) -
+                               cuda_span_begin(l->units, l->spans, s));
+    plan.sums_at = units * CUDA_BLOCKS * block_inputs;
+    plan.rings_at = plan.sums_at + (plan.team > 1 ? 2 * plan.warps * groups * 512 : 0);
+    plan.bytes = plan.rings_at + plan.warps * plan.slots * chunk_bytes;
+    if (plan.warps % plan.team || plan.bytes > cuda_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin) ||
+        l->tiles > CUDA_COUNTERS)
+        return plan;
+    const int blocks = max(1, multiprocessors / plan.sets), of_block = ceil_div(l->tiles, blocks);
+    plan.worth = (double)l->tiles * plan.sets / ((double)of_block * max(1, multiprocessors));
+    // Sums that go through memory keep a warp from its weights for about 3 us a tile; and warps with nothing to do.
+    if (plan.sets > 1)
+        plan.worth *= 0.85 / (1 + (double)plan.sets * groups * 8 * CUDA_TILE_ROWS * 4 / (double)l->tile_bytes);
+    const double busy = (double)min(of_block * plan.team, plan.warps) / MOST_WARPS;
+    plan.worth *= min(1.0, 2 * busy);
+    return plan;
+}
+
+template <enum dtype T, int GROUP, int NT>
+bool launch_groups(const struct cuda_linear *job, int groups, int group, cudaStream_t stream)
+{
+    const struct cuda_layout *l = &job->layout;
+    const int x_rows = NT == 1 ? min(8, job->tokens - group * 8) : 8;
+    few_plan best = {};
+    for (int warps = MOST_WARPS; warps >= 4; warps -= 4)
+        for (int slots = NT == 1 ? 5 : 4; slots >= 4; slots--)
+            for (int team = 1; team <= CUDA_MOST_SPANS && team < 2 * l->spans; team *= 2) {
+                few_plan cut = {};
+                cut.warps = warps;
+                cut.team = team;
+                cut.slots = slots;
+                const few_plan plan = plan_of(l, job->multiprocessors, cut, NT * weights<T>::x_bytes / 8 * x_rows,
+                                              chunk<T, GROUP>::BYTES, NT);
+                if (plan.worth > best.worth * 1.02)
+                    best = plan;
+            }
+    if (best.worth == 0)
+        return false;
+    few_job few = {};
+    few.out = linear_out_of(job);
+    few.w = (const unsigned char *)job->w;
+    few.x = (const unsigned char *)job->x;
+    few.counters = (uint32_t *)job->partial;
+    few.partial = (char *)job->partial + CUDA_COUNTERS * sizeof(uint32_t);
+    few.tile_bytes = l->tile_bytes;
+    few.header_bytes = l->header_bytes;
+    few.tiles = l->tiles;
+    few.units = l->units;
+    few.spans = l->spans;
+    few.team = best.team;
+    few.sets = best.sets;
+    few.groups = groups;
+    few.group = group;
+    few.x_rows = x_rows;
+    few.sums_at = best.sums_at;
+    few.rings_at = best.rings_at;
+    const int blocks = min(l->tiles, max(1, job->multiprocessors / best.sets)) * best.sets;
+    const auto kernel = NT == 1 && best.slots == 5 ? k_few<T, GROUP, NT, NT == 1 ? 5 : 4> : k_few<T, GROUP, NT, 4>;
+    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, best.bytes);
+    launch_early(kernel, dim3(blocks), best.warps * 32, best.bytes, stream, few);
+    return true;
+}
+
+// As many groups of tokens at a time as fit: inputs of a span are in shared memory as a whole.
+template <enum dtype T, int GROUP> void launch_few(const struct cuda_linear *job, cudaStream_t stream)
+{
+    const int groups = ceil_div(job->tokens, CUDA_GROUP_TOKENS);
+    for (int group = 0; group < groups;) {
+        if (groups - group > 1 && launch_groups<T, GROUP, 2>(job, groups, group, stream)) {
+            group += 2;
+        } else {
+            launch_groups<T, GROUP, 1>(job, groups, group, stream);
+            group += 1;
+        }
+    }
 }
 
 } // namespace
 
 template <enum dtype T> void cuda_linear_few(const struct cuda_linear *job, cudaStream_t stream)
 {
-    const struct cuda_layout *l = &job->layout;
-    few_job few = {linear_out_of(job),
-                   (const unsigned char *)job->w,
-                   (const unsigned char *)job->x,
-                   job->partial,
-                   job->ldx * weights<T>::element_bytes,
-                   l->tile_bytes,
-                   l->unit_bytes,
-                   l->header_bytes,
-                   l->tiles,
-                   l->units,
-                   l->spans,
-                   l->span_units};
-    // Two blocks of a tile on every multiprocessor keep enough loads in flight.
-    if (l->spans == 1 || l->tiles >= min(2 * job->multiprocessors, (int)CUDA_FULL_TILES))
-        few.partial = NULL;
     if constexpr (T == DT_I4) {
-        if (l->group == 32)
-            launch_tokens<T, 32>(few, stream);
+        if (job->layout.group == 32)
+            launch_few<T, 32>(job, stream);
         else
-            launch_tokens<T, 128>(few, stream);
+            launch_few<T, 128>(job, stream);
     } else {
-        launch_tokens<T, 0>(few, stream);
+        launch_few<T, 0>(job, stream);
     }
 }
 

@@ -1,9 +1,6 @@
-// linear_many.cu - products of more than 64 tokens: bound by arithmetic. 128 rows by 128 tokens (int4: by 64) a
+// linear_many.cu - products of many tokens by mma.sync: bound by arithmetic. 128 rows by 128 tokens (int4: by 64) a
 // block of 8 warps; weights, still in fragment order, and inputs stream through shared memory, three blocks of 64
 // inputs ahead.
-//
-// Sums run as linear_few.cu runs them: a span by itself, spans added in rising order. So a token gets the same
-// bits from either kernel.
 #include "kernels/cuda/fragments.cuh"
 #include "kernels/cuda/launch.cuh"
 
@@ -15,77 +12,44 @@ enum { BLOCK_TILES = ROW_WARPS * WARP_TILES };
 struct many_job {
     linear_out out;
     const unsigned char *w, *x;
-    size_t x_row_bytes, unit_bytes, header_bytes;
-    int tiles, units, span_units;
+    size_t unit_bytes, header_bytes;
+    int tiles, units, groups;
 };
 
-// Sizes of a stage. Rows of x are apart so that the 8 lanes of a phase of 16-byte loads meet all 32 banks.
 template <enum dtype T> struct stage {
     typedef weights<T> W;
     enum {
-        WARP_TOKENS = T == DT_I4 ? 32 : 64,
-        TOKENS = TOKEN_WARPS * WARP_TOKENS,
-        X_BYTES = CUDA_BLOCK_COLS * W::element_bytes,
-        PITCH = T == DT_I8 ? 64 : T == DT_I4 ? 192 : 144,
+        WARP_GROUPS = T == DT_I4 ? 4 : 8, // of 8 tokens
+        GROUPS = TOKEN_WARPS * WARP_GROUPS,
         TILE_BYTES = W::words * 512,
         W_BYTES = BLOCK_TILES * TILE_BYTES,
-        BYTES = W_BYTES + TOKENS * PITCH,
+        BYTES = W_BYTES + GROUPS * W::x_bytes,
     };
 };
 
-__device__ __forceinline__ void copy_async(void *to, const void *from, bool there)
-{
-    uint32_t at = (uint32_t)__cvta_generic_to_shared(to);
-    int bytes = there ? 16 : 0; // the rest of the 16 becomes zeros
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(at), "l"(from), "r"(bytes) : "memory");
-}
-__device__ __forceinline__ void copies_commit()
-{
-    asm volatile("cp.async.commit_group;" ::: "memory");
-}
-template <int LEFT> __device__ __forceinline__ void copies_wait()
-{
-    asm volatile("cp.async.wait_group %0;" ::"n"(LEFT) : "memory");
-}
-
-// Requests block `index` of the inputs: of the tiles from `tile` on and of the tokens from `token` on.
+// Requests block `index` of the inputs: of the tiles from `tile` on and of the groups of tokens from `group` on.
 template <enum dtype T>
-__device__ __forceinline__ void request(const many_job &job, int tile, int token, int index, unsigned char *to)
+__device__ __forceinline__ void request(const many_job &job, int tile, int group, int index, uint32_t to)
 {
     typedef stage<T> S;
     const size_t w_at = job.header_bytes + (size_t)(index / CUDA_BLOCKS) * job.unit_bytes +
                         (size_t)(index % CUDA_BLOCKS) * S::TILE_BYTES;
 #pragma unroll
     for (int i = threadIdx.x; i < S::W_BYTES / 16; i += THREADS) {
-        int of = i * 16 / S::TILE_BYTES, at = i * 16 % S::TILE_BYTES, from = min(tile + of, job.tiles - 1);
-        copy_async(to + i * 16, job.w + (size_t)from * job.out.tile_bytes + w_at + at, true);
+        const int of = i * 16 / S::TILE_BYTES, at = i * 16 % S::TILE_BYTES, from = min(tile + of, job.tiles - 1);
+        copy_async(to + i * 16, job.w + (size_t)from * job.out.tile_bytes + w_at + at);
     }
-    unsigned char *x = to + S::W_BYTES;
+    const unsigned char *x = job.x + ((size_t)index * job.groups + group) * S::W::x_bytes;
+    const int there = min((int)S::GROUPS, job.groups - group) * S::W::x_bytes;
 #pragma unroll
-    for (int i = threadIdx.x; i < S::TOKENS * S::X_BYTES / 16; i += THREADS) {
-        int row = i * 16 / S::X_BYTES, at = i * 16 % S::X_BYTES, from = min(token + row, job.out.tokens - 1);
-        copy_async(x + row * S::PITCH + at,
-                   job.x + (size_t)from * job.x_row_bytes + (size_t)index * S::X_BYTES + at,
-                   token + row < job.out.tokens);
-    }
+    for (int i = threadIdx.x * 16; i < S::GROUPS * S::W::x_bytes; i += THREADS * 16)
+        if (i < there)
+            copy_async(to + S::W_BYTES + i, x + i);
 }
 
-template <enum dtype T> __device__ __forceinline__ void read_inputs(const unsigned char *x, uint32_t *in)
-{
-    typedef weights<T> W;
-#pragma unroll
-    for (int i = 0; i < W::inputs / 4; i++) {
-        uint4 v = *reinterpret_cast<const uint4 *>(x + i * W::vector_bytes);
-        in[4 * i] = v.x;
-        in[4 * i + 1] = v.y;
-        in[4 * i + 2] = v.z;
-        in[4 * i + 3] = v.w;
-    }
-}
-
-// A warp's tiles and tokens of one stage. w: its first tile; x: its first token.
+// A warp's tiles and tokens of one stage. w: its first tile; x: its first group, + 16 lane.
 template <enum dtype T, int NT>
-__device__ __forceinline__ void multiply(const unsigned char *w, const unsigned char *x, int lane,
+__device__ __forceinline__ void multiply(const unsigned char *w, uint32_t x, int lane,
                                          typename weights<T>::sum (&acc)[WARP_TILES][NT][4])
 {
     typedef weights<T> W;
@@ -96,21 +60,30 @@ __device__ __forceinline__ void multiply(const unsigned char *w, const unsigned 
         for (int i = 0; i < W::words; i++)
             v[r][i] = *reinterpret_cast<const uint4 *>(w + (r * W::words + i) * 512 + lane * 16);
 #pragma unroll
-    for (int n = 0; n < NT; n++) {
-        uint32_t in[W::inputs];
-        read_inputs<T>(x + (8 * n + lane / 4) * stage<T>::PITCH + lane % 4 * W::lane_bytes, in);
+    for (int p = 0; p < W::steps / 2; p++) {
+        uint32_t a[WARP_TILES][2][4];
 #pragma unroll
-        for (int m = 0; m < W::steps; m++)
+        for (int r = 0; r < WARP_TILES; r++) {
+            W::fragment(v[r], 2 * p, a[r][0]);
+            W::fragment(v[r], 2 * p + 1, a[r][1]);
+        }
 #pragma unroll
-            for (int r = 0; r < WARP_TILES; r++)
-                W::step(v[r], m, in, acc[r][n]);
+        for (int n = 0; n < NT; n++) {
+            uint32_t in[4];
+            load_inputs(x + n * W::x_bytes + p * 512, in);
+#pragma unroll
+            for (int r = 0; r < WARP_TILES; r++) {
+                W::multiply(acc[r][n], a[r][0], in[0], in[1]);
+                W::multiply(acc[r][n], a[r][1], in[2], in[3]);
+            }
+        }
     }
 }
 
-// The same of int4; `block` of its unit. group: sums since the group began.
+// The same of int4; block `index` of the tiles from `tile` on. group: sums since the group began.
 template <int GROUP, int NT>
-__device__ __forceinline__ void multiply_i4(const many_job &job, const unsigned char *w, const unsigned char *x,
-                                            int lane, int tile, int index, float (&group)[WARP_TILES][NT][4],
+__device__ __forceinline__ void multiply_i4(const many_job &job, const unsigned char *w, uint32_t x, int lane, int tile,
+                                            int index, float (&group)[WARP_TILES][NT][4],
                                             float (&acc)[WARP_TILES][NT][4])
 {
     typedef weights<DT_I4> W;
@@ -121,15 +94,18 @@ __device__ __forceinline__ void multiply_i4(const many_job &job, const unsigned 
                                      (size_t)(index / CUDA_BLOCKS) * job.unit_bytes + CUDA_BLOCKS * 512;
         const uint4 v = *reinterpret_cast<const uint4 *>(w + r * 512 + lane * 16);
 #pragma unroll
-        for (int half = 0; half < 2; half++) {
-            const group_scales s = load_group(words + group_of<GROUP>(block, 2 * half) * CUDA_TILE_ROWS * 4, lane / 4);
+        for (int p = 0; p < 2; p++) {
+            const group_scales s = load_group(words + group_of<GROUP>(block, p) * CUDA_TILE_ROWS * 4, lane / 4);
+            uint32_t a[2][4];
+            W::fragment(&v, 2 * p, a[0], s.offset);
+            W::fragment(&v, 2 * p + 1, a[1], s.offset);
 #pragma unroll
             for (int n = 0; n < NT; n++) {
-                uint32_t in[W::inputs];
-                read_inputs<DT_I4>(x + (8 * n + lane / 4) * stage<DT_I4>::PITCH + lane % 4 * W::lane_bytes, in);
-                W::step(&v, 2 * half, in, group[r][n], s.offset);
-                W::step(&v, 2 * half + 1, in, group[r][n], s.offset);
-                if (!group_ends<GROUP>(block, 2 * half + 1))
+                uint32_t in[4];
+                load_inputs(x + n * W::x_bytes + p * 512, in);
+                W::multiply(group[r][n], a[0], in[0], in[1]);
+                W::multiply(group[r][n], a[1], in[2], in[3]);
+                if (!group_ends<GROUP>(block, p))
                     continue;
 #pragma unroll
                 for (int i = 0; i < 4; i++) {
@@ -141,52 +117,39 @@ __device__ __forceinline__ void multiply_i4(const many_job &job, const unsigned 
     }
 }
 
-template <typename SUM, int NT>
-__device__ __forceinline__ void end_span(SUM (&acc)[WARP_TILES][NT][4], SUM (&total)[WARP_TILES][NT][4], bool first)
-{
-#pragma unroll
-    for (int r = 0; r < WARP_TILES; r++)
-#pragma unroll
-        for (int n = 0; n < NT; n++)
-#pragma unroll
-            for (int i = 0; i < 4; i++) {
-                total[r][n][i] = first ? acc[r][n][i] : total[r][n][i] + acc[r][n][i];
-                acc[r][n][i] = 0;
-            }
-}
-
 template <enum dtype T, int GROUP> __global__ void __launch_bounds__(THREADS) k_many(const many_job job)
 {
     typedef stage<T> S;
     typedef typename weights<T>::sum sum;
-    enum { NT = S::WARP_TOKENS / 8 };
-    extern __shared__ __align__(16) unsigned char shared[];
+    enum { NT = S::WARP_GROUPS };
+    extern __shared__ __align__(128) unsigned char shared[];
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    const int tile0 = blockIdx.y * BLOCK_TILES, token0 = blockIdx.x * S::TOKENS;
-    const int tile = warp % ROW_WARPS * WARP_TILES, token = warp / ROW_WARPS * S::WARP_TOKENS;
-    const int blocks = job.units * CUDA_BLOCKS, span = job.span_units * CUDA_BLOCKS;
-    sum acc[WARP_TILES][NT][4] = {}, total[WARP_TILES][NT][4] = {};
+    const int tile0 = blockIdx.y * BLOCK_TILES, group0 = blockIdx.x * S::GROUPS;
+    const int tile = warp % ROW_WARPS * WARP_TILES, first = warp / ROW_WARPS * NT;
+    const int blocks = job.units * CUDA_BLOCKS;
+    const uint32_t base = shared_address(shared);
+    sum acc[WARP_TILES][NT][4] = {};
     [[maybe_unused]] float group[T == DT_I4 ? WARP_TILES : 1][T == DT_I4 ? NT : 1][4] = {};
 
+    next_may_start();
+    previous_wait();
     for (int i = 0; i < STAGES - 1; i++) {
         if (i < blocks)
-            request<T>(job, tile0, token0, i, shared + i * S::BYTES);
+            request<T>(job, tile0, group0, i, base + i * S::BYTES);
         copies_commit();
     }
     for (int i = 0; i < blocks; i++) {
         copies_wait<STAGES - 2>();
         __syncthreads(); // stage i is there, and everybody has left the stage that is requested next
         if (i + STAGES - 1 < blocks)
-            request<T>(job, tile0, token0, i + STAGES - 1, shared + (i + STAGES - 1) % STAGES * S::BYTES);
+            request<T>(job, tile0, group0, i + STAGES - 1, base + (i + STAGES - 1) % STAGES * S::BYTES);
         copies_commit();
-        const unsigned char *w = shared + i % STAGES * S::BYTES, *x = w + S::W_BYTES + token * S::PITCH;
-        w += tile * S::TILE_BYTES;
+        const unsigned char *w = shared + i % STAGES * S::BYTES + tile * S::TILE_BYTES;
+        const uint32_t x = base + i % STAGES * S::BYTES + S::W_BYTES + first * S::W::x_bytes + lane * 16;
         if constexpr (T == DT_I4)
             multiply_i4<GROUP, NT>(job, w, x, lane, tile0 + tile, i, group, acc);
         else
             multiply<T, NT>(w, x, lane, acc);
-        if ((i + 1) % span == 0 || i + 1 == blocks)
-            end_span<sum, NT>(acc, total, i < span);
     }
 #pragma unroll
     for (int r = 0; r < WARP_TILES; r++)
@@ -195,7 +158,7 @@ template <enum dtype T, int GROUP> __global__ void __launch_bounds__(THREADS) k_
 #pragma unroll
             for (int i = 0; i < 4; i++)
                 put_sum<T>(job.out, (tile0 + tile + r) * CUDA_TILE_ROWS + lane / 4 + i / 2 * 8,
-                           token0 + token + 8 * n + lane % 4 * 2 + i % 2, total[r][n][i]);
+                           (group0 + first + n) * 8 + lane % 4 * 2 + i % 2, acc[r][n][i]);
 }
 
 template <enum dtype T, int GROUP> void launch_many(const many_job &job, cudaStream_t stream)
@@ -203,9 +166,8 @@ template <enum dtype T, int GROUP> void launch_many(const many_job &job, cudaStr
     typedef stage<T> S;
     const int bytes = STAGES * S::BYTES;
     cudaFuncSetAttribute(k_many<T, GROUP>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
-    const dim3 grid(ceil_div(job.out.tokens, S::TOKENS), ceil_div(job.tiles, BLOCK_TILES));
-    k_many<T, GROUP><<<grid, THREADS, bytes, stream>>>(job);
-    cuda_launched();
+    const dim3 grid(ceil_div(job.groups, S::GROUPS), ceil_div(job.tiles, BLOCK_TILES));
+    launch_early(k_many<T, GROUP>, grid, THREADS, bytes, stream, job);
 }
 
 } // namespace
@@ -213,15 +175,13 @@ template <enum dtype T, int GROUP> void launch_many(const many_job &job, cudaStr
 template <enum dtype T> void cuda_linear_many(const struct cuda_linear *job, cudaStream_t stream)
 {
     const struct cuda_layout *l = &job->layout;
-    const many_job many = {linear_out_of(job),
-                           (const unsigned char *)job->w,
+    const many_job many = {linear_out_of(job), (const unsigned char *)job->w,
                            (const unsigned char *)job->x,
-                           job->ldx * weights<T>::element_bytes,
                            l->unit_bytes,
                            l->header_bytes,
                            l->tiles,
                            l->units,
-                           l->span_units};
+                           ceil_div(job->tokens, CUDA_GROUP_TOKENS)};
     if constexpr (T == DT_I4) {
         if (l->group == 32)
             launch_many<T, 32>(many, stream);

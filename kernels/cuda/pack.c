@@ -32,8 +32,7 @@ bool cuda_layout_plan(enum dtype type, int rows, int cols, int group, struct cud
     };
     if (type == DT_I4 && !out->group)
         return false;
-    out->span_units = (out->units + CUDA_MOST_SPANS - 1) / CUDA_MOST_SPANS;
-    out->spans = out->units ? (out->units + out->span_units - 1) / out->span_units : 0;
+    out->spans = out->units < CUDA_MOST_SPANS ? out->units : CUDA_MOST_SPANS;
     out->unit_bytes = CUDA_BLOCKS * out->block_bytes;
     if (type == DT_I4)
         out->unit_bytes += (size_t)(CUDA_UNIT_COLS / out->group * CUDA_TILE_ROWS) * 4;
@@ -115,14 +114,54 @@ void cuda_unpack_row(const struct cuda_layout *layout, const void *packed, int r
         out[c] = decoded(layout, tile, row % CUDA_TILE_ROWS, c);
 }
 
+// Byte of element `col` of a token's row.
+static size_t input_at(enum cuda_order order, int tokens, int token, int cols, int col)
+{
+    int bytes = order == CUDA_ROWS ? 4 : cuda_order_bytes(order), each = 16 / bytes;
+    int block = col / CUDA_BLOCK_COLS, line = col % CUDA_BLOCK_COLS / each;
+    if (order == CUDA_ROWS)
+        return ((size_t)token * (size_t)cols + (size_t)col) * 4;
+    return cuda_line_at(order, tokens, token, block, line) + (size_t)(col % each * bytes);
+}
+
+// The element of a row that is stored where element `col` would be if lines were rows.
+static int input_col(enum cuda_order order, int col)
+{
+    int each = order == CUDA_ROWS ? 1 : 16 / cuda_order_bytes(order);
+    if (order == CUDA_ROWS)
+        return col;
+    return col / CUDA_BLOCK_COLS * CUDA_BLOCK_COLS +
+           cuda_line_col(order, col % CUDA_BLOCK_COLS / each, col % each);
+}
+
+void cuda_order_inputs(enum cuda_order order, const void *rows, int tokens, int cols, size_t ld,
+                       void *to)
+{
+    size_t bytes = order == CUDA_ROWS ? 4 : (size_t)cuda_order_bytes(order);
+    for (int t = 0; t < tokens; t++)
+        for (int i = 0; i < cols; i++)
+            memcpy((char *)to + input_at(order, tokens, t, cols, i),
+                   (const char *)rows + ((size_t)t * ld + (size_t)input_col(order, i)) * bytes,
+                   bytes);
+}
+
+void cuda_plain_inputs(enum cuda_order order, const void *from, int tokens, int cols, size_t ld,
+                       void *rows)
+{
+    size_t bytes = order == CUDA_ROWS ? 4 : (size_t)cuda_order_bytes(order);
+    for (int t = 0; t < tokens; t++)
+        for (int i = 0; i < cols; i++)
+            memcpy((char *)rows + ((size_t)t * ld + (size_t)input_col(order, i)) * bytes,
+                   (const char *)from + input_at(order, tokens, t, cols, i), bytes);
+}
+
 size_t cuda_partial_bytes(const struct cuda_layout *layout, int tokens)
 {
-    if (layout->tiles >= CUDA_FULL_TILES)
-        return 0;
-    if (tokens > CUDA_FEW_TOKENS)
-        tokens = CUDA_FEW_TOKENS;
-    return (size_t)layout->spans * (size_t)((tokens + 7) / 8 * 8) * (size_t)layout->tiles *
-           CUDA_TILE_ROWS * sizeof(float);
+    size_t counters = CUDA_COUNTERS * sizeof(uint32_t);
+    size_t wide = (size_t)CUDA_WIDE_BLOCKS * 128 * 256 * sizeof(float);
+    size_t few = tokens <= 8 ? 8 : CUDA_FEW_TOKENS;
+    few *= (size_t)layout->spans * ((size_t)layout->tiles + 1) * CUDA_TILE_ROWS * sizeof(float);
+    return counters + (tokens > CUDA_FEW_TOKENS && wide > few ? wide : few);
 }
 
 size_t cuda_attention_bytes(int rows, int heads, int head_dim, int positions)

@@ -11,8 +11,11 @@
 //   unit   its 4 blocks; DT_I4: then for each group 16 words of a scale (low half) and a zero (high half), f16
 //   DT_F32 a tile is 16 plain rows of cuda_padded_cols() inputs
 //
-// A product is summed in spans: up to 16 runs of whole units, whatever the number of tokens. Each span is summed
-// by itself and the spans are added in rising order, by one warp, one block or one grid for each span alike.
+// Inputs lie as the same instructions read them, in groups of 8 tokens: cuda_input_at. So one copy brings a run of
+// inputs of all tokens into shared memory, where ldmatrix and wgmma take them as they are.
+//
+// A product of few tokens is summed in spans: up to 8 runs of whole units, nearly equal. Each span is summed by
+// itself and the spans are added as a tree: 0 + 1, 2 + 3, .., then those sums, whoever holds them.
 #ifndef KERNELS_CUDA_PACK_H
 #define KERNELS_CUDA_PACK_H
 
@@ -39,18 +42,18 @@ enum {
     CUDA_UNIT_COLS = 256,
     CUDA_BLOCK_COLS = 64,
     CUDA_BLOCKS = CUDA_UNIT_COLS / CUDA_BLOCK_COLS,
-    CUDA_MOST_SPANS = 16,
+    CUDA_MOST_SPANS = 8,
+    CUDA_GROUP_TOKENS = 8,
     CUDA_HEADER_BYTES = CUDA_TILE_ROWS * 4,
 };
 
 struct cuda_layout {
     enum dtype type;
     int rows, cols;
-    int group;      // DT_I4: inputs that share a scale as packed, 32 or 128; else 0
-    int tiles;      // of 16 rows
-    int units;      // of a tile
-    int spans;      // 1 .. CUDA_MOST_SPANS
-    int span_units; // of every span but the last, which may be shorter
+    int group; // DT_I4: inputs that share a scale as packed, 32 or 128; else 0
+    int tiles; // of 16 rows
+    int units; // of a tile
+    int spans; // 1 .. CUDA_MOST_SPANS
     size_t header_bytes, block_bytes, unit_bytes, tile_bytes;
 };
 
@@ -103,6 +106,75 @@ static CUDA_BOTH inline size_t cuda_group_at(const struct cuda_layout *l, int ro
     return unit + (size_t)CUDA_BLOCKS * l->block_bytes +
            (size_t)(col % CUDA_UNIT_COLS / l->group * CUDA_TILE_ROWS + row) * 4;
 }
+
+// First unit of a span; of span `spans` the end of the last.
+static CUDA_BOTH inline int cuda_span_begin(int units, int spans, int span)
+{
+    return (int)((long long)units * span / spans);
+}
+
+// ---- inputs --------------------------------------------------------------------------------------------
+
+// The order of a product's inputs in memory, by the type of its weights.
+enum cuda_order {
+    CUDA_ROWS,    // f32: rows of `ld` elements
+    CUDA_HALVES,  // 16-bit inputs of bf16, f16 and f8e4m3 weights
+    CUDA_NIBBLES, // 16-bit inputs of int4 weights
+    CUDA_BYTES,   // int8 inputs
+};
+
+static inline enum cuda_order cuda_order_of(enum dtype weights)
+{
+    return weights == DT_F32  ? CUDA_ROWS
+           : weights == DT_I4 ? CUDA_NIBBLES
+           : weights == DT_I8 ? CUDA_BYTES
+                              : CUDA_HALVES;
+}
+
+// Inputs are cut into blocks of 64, a block into lines of 16 bytes of a token: 8 of 16-bit inputs, 4 of int8. A
+// block is (groups of 8 tokens, lines, 8 tokens, 16 bytes). Two lines are a step of the product.
+static CUDA_BOTH inline int cuda_order_lines(enum cuda_order order)
+{
+    return order == CUDA_BYTES ? 4 : 8;
+}
+static CUDA_BOTH inline int cuda_order_bytes(enum cuda_order order)
+{
+    return order == CUDA_BYTES ? 1 : 2;
+}
+// Which of the block's 64 inputs is element i of a line.
+static CUDA_BOTH inline int cuda_line_col(enum cuda_order order, int line, int i)
+{
+    switch (order) {
+    case CUDA_BYTES:
+        return i / 4 * 16 + line * 4 + i % 4;
+    case CUDA_NIBBLES:
+        return line / 4 * 32 + i / 2 * 8 + line % 4 / 2 * 4 + i % 2 * 2 + line % 2;
+    default:
+        return i / 2 * 16 + line * 2 + i % 2;
+    }
+}
+// Byte of a line of token `token` of a pass of `tokens`.
+static CUDA_BOTH inline size_t cuda_line_at(enum cuda_order order, int tokens, int token, int block,
+                                            int line)
+{
+    size_t groups = (size_t)(tokens + CUDA_GROUP_TOKENS - 1) / CUDA_GROUP_TOKENS;
+    size_t group = (size_t)block * groups + (size_t)(token / CUDA_GROUP_TOKENS);
+    return ((group * (size_t)cuda_order_lines(order) + (size_t)line) * CUDA_GROUP_TOKENS +
+            (size_t)(token % CUDA_GROUP_TOKENS)) *
+           16;
+}
+// Rows of inputs as they are stored: whole groups.
+static inline int cuda_padded_tokens(int tokens)
+{
+    return (tokens + CUDA_GROUP_TOKENS - 1) / CUDA_GROUP_TOKENS * CUDA_GROUP_TOKENS;
+}
+
+// Rows of `cols` elements (a multiple of 64; row stride ld) in an order of inputs, `to` with room for whole groups of
+// tokens; and back. CUDA_ROWS: they stay rows, of cols.
+void cuda_order_inputs(enum cuda_order order, const void *rows, int tokens, int cols, size_t ld,
+                       void *to);
+void cuda_plain_inputs(enum cuda_order order, const void *from, int tokens, int cols, size_t ld,
+                       void *rows);
 
 // Up to 16 rows into the tile at `tile`, plain types from f32 (row stride ld), others from codes with scales in
 // groups of `group` inputs. unpack: the exact inverse, as f32, of row `row` of a whole matrix.

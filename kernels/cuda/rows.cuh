@@ -72,24 +72,62 @@ static __device__ __forceinline__ float code_of(float v, float scale, float top)
     return fminf(fmaxf(rintf(__fdiv_rn(v, scale)), -top), top);
 }
 
-// Stores row `row` of n elements that value(i) yields, zeros up to padded; with its scale for int8, for which it
-// is called twice an element. All threads of the block.
-template <enum dtype T, typename VALUE>
-static __device__ __forceinline__ void store_row(void *out, size_t at, float *scale, int n, int padded, float *space,
-                                                 VALUE value)
+// One line of 16 bytes of a row in the order of a product's inputs (pack.h): line `line` of block `block`, of the
+// elements that element(i) yields, zeros from n on.
+template <enum dtype T, typename ELEMENT>
+static __device__ __forceinline__ void store_line(void *out, enum cuda_order order, int tokens, int token, int block,
+                                                  int line, int n, ELEMENT element)
+{
+    enum { EACH = T == DT_I8 ? 16 : 8 };
+    __align__(16) unsigned char bytes[16];
+#pragma unroll
+    for (int i = 0; i < EACH; i++) {
+        const int col = block * CUDA_BLOCK_COLS + cuda_line_col(order, line, i);
+        store_element<T>(bytes, i, col < n ? element(col) : 0.0f);
+    }
+    *(uint4 *)((char *)out + cuda_line_at(order, tokens, token, block, line)) = *(const uint4 *)bytes;
+}
+
+// Where a row goes: row `row` of `rows`.
+struct row_out {
+    void *out;
+    enum cuda_order order;
+    int row, rows, n, padded;
+    size_t ldo;
+};
+
+// Stores elements [begin, end) of a row that element(i) yields, zeros from n on; begin and end are multiples of
+// 64 but in CUDA_ROWS. By all threads of the block.
+template <enum dtype T, typename ELEMENT>
+static __device__ __forceinline__ void store_run(const row_out &to, int begin, int end, ELEMENT element)
+{
+    if (T == DT_F32 || to.order == CUDA_ROWS) {
+        for (int i = begin + threadIdx.x; i < end; i += blockDim.x)
+            store_element<T>(to.out, (size_t)to.row * to.ldo + i, i < to.n ? element(i) : 0.0f);
+        return;
+    }
+    if constexpr (T != DT_F32) {
+        const int lines = T == DT_I8 ? 4 : 8, all = end / CUDA_BLOCK_COLS * lines;
+        for (int i = begin / CUDA_BLOCK_COLS * lines + threadIdx.x; i < all; i += blockDim.x)
+            store_line<T>(to.out, to.order, to.rows, to.row, i / lines, i % lines, to.n, element);
+    }
+}
+
+// Stores a row whose elements element(i) yields, with its scale for int8, for which it is called twice an
+// element. By all threads of the block.
+template <enum dtype T, typename ELEMENT>
+static __device__ __forceinline__ void store_row(const row_out &to, float *scale, float *space, ELEMENT element)
 {
     if constexpr (T == DT_I8) {
         float largest = 0;
-        for (int i = threadIdx.x; i < n; i += blockDim.x)
-            largest = most()(fabsf(value(i)), largest);
+        for (int i = threadIdx.x; i < to.n; i += blockDim.x)
+            largest = most()(fabsf(element(i)), largest);
         largest = block_reduce(largest, space, most());
         const float s = scale_of(largest, 127.0f);
         if (threadIdx.x == 0)
             *scale = s;
-        for (int i = threadIdx.x; i < padded; i += blockDim.x)
-            store_element<T>(out, at + i, i < n ? code_of(value(i), s, 127.0f) : 0.0f);
+        store_run<T>(to, 0, to.padded, [&](int i) { return code_of(element(i), s, 127.0f); });
     } else {
-        for (int i = threadIdx.x; i < padded; i += blockDim.x)
-            store_element<T>(out, at + i, i < n ? value(i) : 0.0f);
+        store_run<T>(to, 0, to.padded, element);
     }
 }

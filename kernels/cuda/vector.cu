@@ -1,40 +1,77 @@
-// vector.cu - norms, casts, activations, residuals, soft caps, embeddings and gathers: a block a row, or an element a
-// thread. Each reads and writes its rows once, but for int8 outputs, whose scale needs the whole row first.
+// vector.cu - norms, casts, activations, residuals, soft caps and embeddings: a block a row, or an element a thread.
+//
+// Norms, activations and sums start early (launch.cuh): in a decode step they are short, and the product behind
+// them requests its first weights meanwhile. A row that is needed twice is kept in shared memory where it fits.
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/rows.cuh"
 
 namespace {
 
+enum { LONG_THREADS = 1024, KEPT_FLOATS = 11 * 1024 };
+
 // ---- norms -----------------------------------------------------------------------------------------------
 
-template <enum dtype T> __global__ void __launch_bounds__(ROW_THREADS) k_norm(const cuda_norm job)
+// x[0 .. n) of a row, kept in shared memory where `kept` has room; sums are those of each thread, over four
+// elements at a time where rows allow it: the order is the same wherever the row is read from.
+template <typename EACH>
+__device__ __forceinline__ void for_row(const float *x, int n, EACH each)
 {
+    if ((reinterpret_cast<size_t>(x) | (size_t)n * 4) % 16 == 0) {
+        for (int i = threadIdx.x * 4; i < n; i += blockDim.x * 4) {
+            const float4 v = __ldcg(reinterpret_cast<const float4 *>(x + i));
+            each(i, v.x);
+            each(i + 1, v.y);
+            each(i + 2, v.z);
+            each(i + 3, v.w);
+        }
+        return;
+    }
+    for (int i = threadIdx.x * 4; i < n; i += blockDim.x * 4)
+        for (int j = i; j < min(i + 4, n); j++)
+            each(j, __ldcg(x + j));
+}
+
+template <enum dtype T> __global__ void __launch_bounds__(LONG_THREADS) k_norm(const cuda_norm job)
+{
+    extern __shared__ __align__(16) float kept[];
     __shared__ float space[32];
+    next_may_start();
+    previous_wait();
     const int row = blockIdx.x, from = job.index ? job.index[row] : row;
     const float *x = job.x + (size_t)from * job.ldx;
+    const bool keeps = job.n <= KEPT_FLOATS;
     float mean = 0, sum = 0, factor = 1;
+    for_row(x, job.n, [&](int i, float v) {
+        if (keeps)
+            kept[i] = v;
+        sum += job.centered ? v : v * v;
+    });
+    const float *line = keeps ? kept : x;
     if (job.weight) {
+        sum = block_reduce(sum, space, plus());
         if (job.centered) {
-            for (int i = threadIdx.x; i < job.n; i += blockDim.x)
-                mean += x[i];
-            mean = block_reduce(mean, space, plus()) / (float)job.n;
+            mean = sum / (float)job.n;
+            sum = 0;
+            for_row(x, job.n, [&](int, float v) { sum += (v - mean) * (v - mean); });
+            sum = block_reduce(sum, space, plus());
         }
-        for (int i = threadIdx.x; i < job.n; i += blockDim.x)
-            sum += (x[i] - mean) * (x[i] - mean);
-        factor = 1.0f / sqrtf(block_reduce(sum, space, plus()) / (float)job.n + job.eps);
+        factor = 1.0f / sqrtf(sum / (float)job.n + job.eps);
     }
-    store_row<T>(job.out, (size_t)row * job.ldo, job.scale + row, job.n, job.padded, space, [&](int i) {
+    __syncthreads(); // the row is kept; where it is written in place, it has been read
+    const row_out to = {job.out, job.order, row, job.rows, job.n, job.padded, job.ldo};
+    store_row<T>(to, job.scale + row, space, [&](int i) {
         if (!job.weight)
-            return x[i];
-        float v = (x[i] - mean) * factor * job.weight[i];
+            return line[i];
+        float v = (line[i] - mean) * factor * job.weight[i];
         return job.bias ? v + job.bias[i] : v;
     });
 }
 
 template <enum dtype T> void launch_norm(const cuda_norm *job, void *stream)
 {
-    k_norm<T><<<job->rows, ROW_THREADS, 0, (cudaStream_t)stream>>>(*job);
-    cuda_launched();
+    const int kept = job->n <= KEPT_FLOATS ? job->n * 4 : 0;
+    launch_early(k_norm<T>, dim3(job->rows), job->n >= 2048 ? (int)LONG_THREADS : (int)ROW_THREADS, kept,
+                 (cudaStream_t)stream, *job);
 }
 
 // ---- activations -----------------------------------------------------------------------------------------
@@ -54,34 +91,71 @@ __device__ __forceinline__ float activated(enum kernel_op op, float x)
     }
 }
 
-// Where each element stands for itself the row is cut over blocks; int8's scale needs it whole.
+enum { RUN_COLS = 1024 }; // of a block, where each element stands for itself
+
 template <enum dtype T> __global__ void __launch_bounds__(ROW_THREADS) k_activate(const cuda_activate job)
 {
-    __shared__ float space[32];
-    const int row = blockIdx.x, begin = T == DT_I8 ? 0 : blockIdx.y * ROW_THREADS * 4;
-    const int padded = T == DT_I8 ? job.padded : min(job.padded - begin, ROW_THREADS * 4);
-    const float *up = job.up + (size_t)row * job.ldx + begin;
-    const float *gate = job.gate ? job.gate + (size_t)row * job.ldx + begin : NULL;
-    store_row<T>(job.out, (size_t)row * job.ldo + begin, job.scale + row, job.n - begin, padded, space, [&](int i) {
-        return gate ? activated(job.op, gate[i]) * up[i] : activated(job.op, up[i]);
+    next_may_start();
+    previous_wait();
+    const int row = blockIdx.x, begin = blockIdx.y * RUN_COLS, end = min(begin + RUN_COLS, job.padded);
+    const float *up = job.up + (size_t)row * job.ldx;
+    const float *gate = job.gate ? job.gate + (size_t)row * job.ldx : NULL;
+    const row_out to = {job.out, job.order, row, job.rows, job.n, job.padded, job.ldo};
+    store_run<T>(to, begin, end, [&](int i) {
+        return gate ? activated(job.op, __ldcg(gate + i)) * __ldcg(up + i) : activated(job.op, __ldcg(up + i));
     });
+}
+
+// int8: the scale needs the whole row, which is kept in shared memory where it fits.
+__global__ void __launch_bounds__(LONG_THREADS) k_activate_i8(const cuda_activate job, bool keeps)
+{
+    extern __shared__ __align__(16) float kept[];
+    __shared__ float space[32];
+    next_may_start();
+    previous_wait();
+    const int row = blockIdx.x;
+    const float *up = job.up + (size_t)row * job.ldx;
+    const float *gate = job.gate ? job.gate + (size_t)row * job.ldx : NULL;
+    const auto value = [&](int i) {
+        return gate ? activated(job.op, __ldcg(gate + i)) * __ldcg(up + i) : activated(job.op, __ldcg(up + i));
+    };
+    const row_out to = {job.out, job.order, row, job.rows, job.n, job.padded, job.ldo};
+    if (!keeps) {
+        store_row<DT_I8>(to, job.scale + row, space, value);
+        return;
+    }
+#pragma unroll 4
+    for (int i = threadIdx.x; i < job.n; i += blockDim.x)
+        kept[i] = value(i);
+    __syncthreads();
+    store_row<DT_I8>(to, job.scale + row, space, [&](int i) { return kept[i]; });
 }
 
 template <enum dtype T> void launch_activate(const cuda_activate *job, void *stream)
 {
-    const dim3 grid(job->rows, T == DT_I8 ? 1 : ceil_div(job->padded, ROW_THREADS * 4));
-    k_activate<T><<<grid, ROW_THREADS, 0, (cudaStream_t)stream>>>(*job);
-    cuda_launched();
+    launch_early(k_activate<T>, dim3(job->rows, ceil_div(job->padded, RUN_COLS)), ROW_THREADS, 0,
+                 (cudaStream_t)stream, *job);
 }
 
-// ---- residual, caps, gathers -----------------------------------------------------------------------------
+template <> void launch_activate<DT_I8>(const cuda_activate *job, void *stream)
+{
+    const int bytes = job->n * 4;
+    const bool keeps = bytes + 1024 <= cuda_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin);
+    if (keeps && bytes > 47 * 1024)
+        cudaFuncSetAttribute(k_activate_i8, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+    launch_early(k_activate_i8, dim3(job->rows), LONG_THREADS, keeps ? bytes : 0, (cudaStream_t)stream, *job, keeps);
+}
+
+// ---- residual and caps -----------------------------------------------------------------------------------
 
 __global__ void k_add(const cuda_add job)
 {
+    next_may_start();
+    previous_wait();
     const int i = blockIdx.x * blockDim.x + threadIdx.x, row = blockIdx.y;
     if (i >= job.n)
         return;
-    const float y = job.y[(size_t)row * job.ldy + i];
+    const float y = __ldcg(job.y + (size_t)row * job.ldy + i);
     float *x = job.x + (size_t)(job.index ? job.index[row] : row) * job.ldx + i;
     *x += job.share ? job.share[row] * y : y;
 }
@@ -91,17 +165,6 @@ __global__ void k_softcap(const cuda_softcap job)
     const size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
     if (i < job.n)
         job.y[i] = job.cap * tanhf(job.y[i] / job.cap);
-}
-
-__global__ void k_gather(const cuda_gather job)
-{
-    const int row = blockIdx.x, from = job.index[row];
-    const uint32_t *x = (const uint32_t *)((const char *)job.x + (size_t)from * job.bytes);
-    uint32_t *out = (uint32_t *)((char *)job.out + (size_t)row * job.bytes);
-    for (size_t i = threadIdx.x; i < job.bytes / 4; i += blockDim.x)
-        out[i] = x[i];
-    if (job.scale && threadIdx.x == 0)
-        job.out_scale[row] = job.scale[from];
 }
 
 // ---- embedding -------------------------------------------------------------------------------------------
@@ -188,20 +251,13 @@ extern "C" void k_activate_f32_i8_cuda(const struct cuda_activate *job, void *st
 
 extern "C" void k_add_f32_f32_cuda(const struct cuda_add *job, void *stream)
 {
-    k_add<<<dim3(ceil_div(job->n, ROW_THREADS), job->rows), ROW_THREADS, 0, (cudaStream_t)stream>>>(*job);
-    cuda_launched();
+    launch_early(k_add, dim3(ceil_div(job->n, ROW_THREADS), job->rows), ROW_THREADS, 0, (cudaStream_t)stream, *job);
 }
 
 extern "C" void k_softcap_f32_f32_cuda(const struct cuda_softcap *job, void *stream)
 {
     const unsigned blocks = (unsigned)((job->n + ROW_THREADS - 1) / ROW_THREADS);
     k_softcap<<<blocks, ROW_THREADS, 0, (cudaStream_t)stream>>>(*job);
-    cuda_launched();
-}
-
-extern "C" void k_gather_f32_f32_cuda(const struct cuda_gather *job, void *stream)
-{
-    k_gather<<<job->rows, ROW_THREADS, 0, (cudaStream_t)stream>>>(*job);
     cuda_launched();
 }
 

@@ -74,12 +74,6 @@ static void writes_its_input(const struct cuda_add *job, void *on)
     gpu_launcher(KOP_SOFTCAP, DT_F32, DT_F32).softcap(&wrong, on);
 }
 
-static void does_nothing(const struct cuda_gather *job, void *on)
-{
-    (void)job;
-    (void)on;
-}
-
 static const struct launcher_row broken[] = {
     LAUNCHER_ROW(linear, KOP_LINEAR, DT_BF16, DT_BF16, forgets_the_bias, "bias"),
     LAUNCHER_ROW(linear, KOP_LINEAR, DT_BF16, DT_BF16, forgets_to_accumulate, "accumulate"),
@@ -89,7 +83,6 @@ static const struct launcher_row broken[] = {
     LAUNCHER_ROW(add, KOP_ADD, DT_F32, DT_F32, writes_past_the_end,
                  "seed"), // of a row, or of them all
     LAUNCHER_ROW(add, KOP_ADD, DT_F32, DT_F32, writes_its_input, "an input"),
-    LAUNCHER_ROW(gather, KOP_GATHER, DT_F32, DT_F32, does_nothing, "picked"),
 };
 
 static void broken_launchers_are_found(void **state)

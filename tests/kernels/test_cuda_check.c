@@ -20,12 +20,15 @@ static void linear(const struct cuda_linear *job, void *stream)
 {
     (void)stream;
     const struct cuda_layout *l = &job->layout;
+    int padded = cuda_padded_cols(l->cols);
     float *row = calloc((size_t)l->cols, sizeof *row);
-    assert_non_null(row);
+    char *inputs = malloc((size_t)job->tokens * (size_t)padded * 2);
+    assert_true(row && inputs);
+    cuda_plain_inputs(cuda_order_of(l->type), job->x, job->tokens, padded, (size_t)padded, inputs);
     for (int r = 0; r < l->rows; r++) {
         cuda_unpack_row(l, job->w, r, row);
         for (int t = 0; t < job->tokens; t++) {
-            const char *x = (const char *)job->x + (size_t)t * job->ldx * 2;
+            const char *x = inputs + (size_t)t * (size_t)padded * 2;
             float *y = job->y + (size_t)t * job->ldy + r;
             double sum = 0;
             for (int c = 0; c < l->cols; c++)
@@ -35,6 +38,7 @@ static void linear(const struct cuda_linear *job, void *stream)
         }
     }
     free(row);
+    free(inputs);
 }
 
 static void add(const struct cuda_add *job, void *stream)
@@ -51,17 +55,6 @@ static void softcap(const struct cuda_softcap *job, void *stream)
     (void)stream;
     for (size_t i = 0; i < job->n; i++)
         job->y[i] = job->cap * tanhf(job->y[i] / job->cap);
-}
-
-static void gather(const struct cuda_gather *job, void *stream)
-{
-    (void)stream;
-    for (int r = 0; r < job->rows; r++) {
-        memcpy((char *)job->out + (size_t)r * job->bytes,
-               (const char *)job->x + (size_t)job->index[r] * job->bytes, job->bytes);
-        if (job->out_scale)
-            job->out_scale[r] = job->scale[job->index[r]];
-    }
 }
 
 static void attention(const struct cuda_attention *job, void *stream)
@@ -164,13 +157,6 @@ static void writes_its_input(const struct cuda_add *job, void *stream)
     *(float *)(uintptr_t)job->y += 1;
 }
 
-static void forgets_the_scale(const struct cuda_gather *job, void *stream)
-{
-    struct cuda_gather wrong = *job;
-    wrong.out_scale = NULL;
-    gather(&wrong, stream);
-}
-
 static void ignores_the_window(const struct cuda_attention *job, void *stream)
 {
     struct cuda_attention wrong = *job;
@@ -226,7 +212,6 @@ static const struct launcher_row rows[] = {
     LAUNCHER_ROW(linear, KOP_LINEAR, DT_I4, DT_BF16, linear, NULL),
     LAUNCHER_ROW(add, KOP_ADD, DT_F32, DT_F32, add, NULL),
     LAUNCHER_ROW(softcap, KOP_SOFTCAP, DT_F32, DT_F32, softcap, NULL),
-    LAUNCHER_ROW(gather, KOP_GATHER, DT_F32, DT_F32, gather, NULL),
     LAUNCHER_ROW(attention, KOP_ATTENTION, DT_I8, DT_F32, attention, NULL),
     LAUNCHER_ROW(norm, KOP_NORM, DT_F32, DT_F32, norm, NULL),
     LAUNCHER_ROW(advance, KOP_ADVANCE, DT_F32, DT_F32, advance, NULL),
@@ -238,7 +223,6 @@ static const struct launcher_row rows[] = {
     LAUNCHER_ROW(add, KOP_ADD, DT_F32, DT_F32, writes_before_the_start, "wrote -4 bytes"),
     LAUNCHER_ROW(add, KOP_ADD, DT_F32, DT_F32, writes_its_input, "wrote an input"),
     LAUNCHER_ROW(softcap, KOP_SOFTCAP, DT_F32, DT_F32, writes_past_the_end, "start of an output"),
-    LAUNCHER_ROW(gather, KOP_GATHER, DT_F32, DT_F32, forgets_the_scale, "scale"),
     LAUNCHER_ROW(attention, KOP_ATTENTION, DT_BF16, DT_F32, ignores_the_window, "window"),
     LAUNCHER_ROW(attention, KOP_ATTENTION, DT_BF16, DT_F32, takes_idle_tokens, "of no sequence"),
     LAUNCHER_ROW(norm, KOP_NORM, DT_F32, DT_F32, leaves_the_padding, "padding"),

@@ -198,7 +198,12 @@ static void test_spans_cover_the_units(void **state)
         assert_true(cuda_layout_plan(DT_BF16, 16, units * CUDA_UNIT_COLS, 0, &l));
         assert_int_equal(l.units, units);
         assert_in_range(l.spans, 1, CUDA_MOST_SPANS);
-        assert_true(l.spans * l.span_units >= units && (l.spans - 1) * l.span_units < units);
+        assert_int_equal(cuda_span_begin(units, l.spans, 0), 0);
+        assert_int_equal(cuda_span_begin(units, l.spans, l.spans), units);
+        for (int s = 0; s < l.spans; s++) { // nearly equal, none empty
+            int n = cuda_span_begin(units, l.spans, s + 1) - cuda_span_begin(units, l.spans, s);
+            assert_in_range(n, units / l.spans, (units + l.spans - 1) / l.spans);
+        }
     }
 }
 
@@ -206,13 +211,72 @@ static void test_scratch_of_splits(void **state)
 {
     (void)state;
     struct cuda_layout l;
+    size_t counters = (size_t)CUDA_COUNTERS * 4;
     assert_true(cuda_layout_plan(DT_BF16, 4096, 4096, 0, &l));
-    assert_int_equal(cuda_partial_bytes(&l, 1), (size_t)16 * 8 * 4096 * 4);
-    assert_int_equal(cuda_partial_bytes(&l, 1000),
-                     (size_t)16 * 64 * 4096 * 4); // more tokens need none
-    assert_true(cuda_layout_plan(DT_BF16, CUDA_FULL_TILES * 16, 4096, 0, &l));
-    assert_int_equal(cuda_partial_bytes(&l, 64), 0);
+    assert_int_equal(cuda_partial_bytes(&l, 1), counters + (size_t)8 * 8 * 4112 * 4);
+    assert_int_equal(cuda_partial_bytes(&l, 9), counters + (size_t)8 * 16 * 4112 * 4);
+    assert_int_equal(cuda_partial_bytes(&l, 17), counters + (size_t)160 * 128 * 256 * 4);
+    assert_int_equal(cuda_partial_bytes(&l, 1000), cuda_partial_bytes(&l, 17));
     assert_int_equal(cuda_attention_bytes(2, 8, 64, 257), (size_t)2 * 2 * 8 * 66 * 4);
+}
+
+// In every order each input of each token has one place of its own, and all places are used.
+static void test_orders_of_inputs(void **state)
+{
+    (void)state;
+    enum { TOKENS = 19, COLS = 512 };
+    for (enum cuda_order order = CUDA_HALVES; order <= CUDA_BYTES; order++) {
+        int bytes = cuda_order_bytes(order), lines = cuda_order_lines(order), each = 16 / bytes;
+        size_t size = (size_t)cuda_padded_tokens(TOKENS) * COLS;
+        unsigned char *seen = calloc(size, 1);
+        assert_int_equal(lines * each, CUDA_BLOCK_COLS);
+        for (int t = 0; t < TOKENS; t++)
+            for (int block = 0; block < COLS / CUDA_BLOCK_COLS; block++) {
+                uint64_t cols = 0;
+                for (int line = 0; line < lines; line++) {
+                    size_t at = cuda_line_at(order, TOKENS, t, block, line);
+                    assert_true(at % 16 == 0 && at + 16 <= size * (size_t)bytes);
+                    assert_false(seen[at / 16]++);
+                    for (int i = 0; i < each; i++)
+                        cols |= (uint64_t)1 << cuda_line_col(order, line, i);
+                }
+                assert_true(cols == UINT64_MAX);
+            }
+        free(seen);
+    }
+}
+
+// A lane's weights of a step and its inputs are the same inputs: what pack.h says of either agrees.
+static void test_inputs_meet_their_weights(void **state)
+{
+    (void)state;
+    static const enum dtype kinds[] = {DT_BF16, DT_F16, DT_F8E4M3, DT_I8, DT_I4};
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
+        struct cuda_layout l;
+        enum cuda_order order = cuda_order_of(kinds[k]);
+        assert_true(cuda_layout_plan(kinds[k], 16, 256, 128, &l));
+        int each = 16 / cuda_order_bytes(order) / 4; // inputs of a lane in a line
+        for (int line = 0; line < cuda_order_lines(order); line++)
+            for (int t = 0; t < 4; t++)
+                for (int j = 0; j < each; j++) {
+                    int shift, col = cuda_line_col(order, line, t * each + j);
+                    size_t at = cuda_element_at(&l, 0, col, &shift) - l.header_bytes;
+                    size_t vector = at / 512, word = at % 16 / 4, byte = at % 4;
+                    assert_int_equal(at % 512 / 16, t); // lane t has row 0
+                    size_t step = (size_t)line / 2, high = (size_t)line % 2;
+                    if (kinds[k] == DT_I4) { // a word is two steps, a byte's parity the line
+                        assert_int_equal(word / 2 * 2 + (size_t)shift / 4, step);
+                        assert_true(byte % 2 == high && byte / 2 == (size_t)j);
+                    } else if (kinds[k] == DT_F8E4M3) { // a word is a step
+                        assert_int_equal(word, step);
+                        assert_true(byte / 2 == high && byte % 2 == (size_t)j);
+                    } else { // a vector is a step
+                        assert_int_equal(vector, step);
+                        assert_true(word / 2 == high);
+                        assert_int_equal(byte, (size_t)j * (size_t)(4 / each));
+                    }
+                }
+    }
 }
 
 // Every type that weights are packed in has a product where kernels are built; without nvcc no row is a GPU's.
@@ -239,6 +303,8 @@ int main(void)
         cmocka_unit_test(test_groups_that_fit_and_do_not),
         cmocka_unit_test(test_spans_cover_the_units),
         cmocka_unit_test(test_scratch_of_splits),
+        cmocka_unit_test(test_orders_of_inputs),
+        cmocka_unit_test(test_inputs_meet_their_weights),
         cmocka_unit_test(test_table),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,337 @@
+// linear_wide.cu - products of more than 16 tokens on Hopper: 128 rows by 32, 64, 128 or 256 tokens a block.
+//
+// A warp of its own streams weights, still in fragment order, and inputs through a ring of stages in shared
+// memory. Two groups of four warps take 64 rows each: a lane loads its weights into registers, decodes them there,
+// and wgmma multiplies them with the inputs in shared memory. While one group decodes, the other multiplies.
+// Where tiles do not fill the chip, blocks share a tile's inputs and the last to come adds the sums up in order.
+#include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/wgmma.cuh"
+
+namespace {
+
+enum { GROUPS = 2, THREADS = GROUPS * 128 + 128, BLOCK_TILES = GROUPS * 4 };
+
+struct wide_job {
+    linear_out out;
+    const unsigned char *w, *x;
+    void *partial;
+    uint32_t *counters;
+    size_t header_bytes, unit_bytes;
+    int tiles, units, groups;
+    int splits;
+};
+
+// Whether registers of a lane leave room for two blocks a multiprocessor; int4 keeps two sets of sums.
+constexpr bool wide_is_few(enum dtype type, int tokens)
+{
+    return tokens <= (type == DT_I4 ? 32 : 64);
+}
+
+// What a stage holds: BLOCKS times 64 inputs of 8 tiles and TOKENS tokens; of int4 a unit with its scales.
+template <enum dtype T, int GROUP, int TOKENS> struct wide_stage {
+    typedef weights<T> W;
+    // The copy engine takes about 100 cycles a copy, so copies are of 2 KiB at least. Few of them make a stage, so
+    // that a ring has four or so.
+    enum {
+        FEW = wide_is_few(T, TOKENS), // bound by reading: two blocks a multiprocessor
+        BLOCKS = T == DT_I4 ? 4 : T == DT_I8 ? 2 : T == DT_F8E4M3 ? (FEW ? 2 : 1) : 1,
+        OF_UNIT = CUDA_BLOCKS / BLOCKS,
+        SCALES = T == DT_I4 ? CUDA_UNIT_COLS / (GROUP ? GROUP : 1) * CUDA_TILE_ROWS * 4 : 0, // of a unit
+        TILE_BYTES = W::words * 512 * BLOCKS + SCALES,
+        W_BYTES = BLOCK_TILES * TILE_BYTES,
+        X_BLOCK = TOKENS / 8 * W::x_bytes, // of 64 inputs
+        BYTES = W_BYTES + BLOCKS * X_BLOCK,
+        ROOM = (FEW ? 110 : 220) * 1024,
+        STAGES = ROOM / (BYTES + 16),
+        SUMS = TOKENS / 2, // of a lane
+    };
+};
+
+#if __CUDA_ARCH_FEAT_SM90_ALL
+
+// The copying warp: stages [begin, end) of the inputs. Lanes 0 .. 7 copy weights, 8 .. inputs. Each lane tells the
+// barrier of a stage what it copies, and each consumer arrives by itself: so the order of every access to the ring
+// follows from the barriers alone, which is what racecheck can follow.
+template <enum dtype T, int GROUP, int TOKENS>
+__device__ __forceinline__ void feed(const wide_job &job, int tile0, int group0, int begin, int end, uint32_t base,
+                                     uint32_t full, uint32_t empty)
+{
+    typedef wide_stage<T, GROUP, TOKENS> S;
+    const int lane = threadIdx.x % 32, there = min(TOKENS / 8, job.groups - group0) * S::W::x_bytes;
+    const unsigned char *w =
+        job.w + (size_t)min(tile0 + lane % BLOCK_TILES, job.tiles - 1) * job.out.tile_bytes + job.header_bytes;
+    const int x_block = lane - BLOCK_TILES;
+    const auto copy_weights = [&](int i, int slot) {
+        const unsigned char *from = w + (size_t)(i / S::OF_UNIT) * job.unit_bytes + i % S::OF_UNIT * S::TILE_BYTES;
+        barrier_expect(full + slot * 8, S::TILE_BYTES);
+        copy_bulk(base + slot * S::BYTES + lane * S::TILE_BYTES, from, S::TILE_BYTES, full + slot * 8);
+    };
+    const auto copy_inputs = [&](int i, int slot) {
+        const size_t block = (size_t)i * S::BLOCKS + x_block;
+        barrier_expect(full + slot * 8, there);
+        copy_bulk(base + slot * S::BYTES + S::W_BYTES + x_block * S::X_BLOCK,
+                  job.x + (block * job.groups + group0) * S::W::x_bytes, there, full + slot * 8);
+    };
+    const int fill = min(end - begin, (int)S::STAGES); // stages that are empty
+    if (lane < BLOCK_TILES)
+        for (int i = 0; i < fill; i++)
+            copy_weights(begin + i, i); // weights do not depend on the kernels before
+    previous_wait();
+    if (x_block >= 0 && x_block < S::BLOCKS)
+        for (int i = 0; i < fill; i++)
+            copy_inputs(begin + i, i);
+    int slot = 0, parity = 0;
+    for (int i = begin + fill; i < end; i++) {
+        barrier_wait(empty + slot * 8, parity);
+        if (lane < BLOCK_TILES)
+            copy_weights(i, slot);
+        else if (x_block < S::BLOCKS)
+            copy_inputs(i, slot);
+        if (++slot == S::STAGES) {
+            slot = 0;
+            parity ^= 1;
+        }
+    }
+}
+
+// A stage of one group of warps. w: its warp's tile; x: of the stage.
+template <enum dtype T, int TOKENS>
+__device__ __forceinline__ void multiply(const unsigned char *w, uint32_t x, int lane,
+                                         typename weights<T>::sum (&acc)[TOKENS / 2])
+{
+    typedef wide_stage<T, 0, TOKENS> S;
+    typedef weights<T> W;
+    enum { TOGETHER = T == DT_I8 ? 2 : 1 }; // blocks: four or so products in flight
+#pragma unroll
+    for (int first = 0; first < S::BLOCKS; first += TOGETHER) {
+        uint32_t a[TOGETHER][W::steps][4];
+#pragma unroll
+        for (int b = 0; b < TOGETHER; b++) {
+            uint4 v[W::words];
+#pragma unroll
+            for (int i = 0; i < W::words; i++)
+                v[i] = *reinterpret_cast<const uint4 *>(w + ((first + b) * W::words + i) * 512 + lane * 16);
+#pragma unroll
+            for (int m = 0; m < W::steps; m++)
+                W::fragment(v, m, a[b][m]);
+        }
+        wide_begin();
+#pragma unroll
+        for (int b = 0; b < TOGETHER; b++)
+#pragma unroll
+            for (int m = 0; m < W::steps; m++)
+                wide_product<T, TOKENS>::step(acc, a[b][m],
+                                              wide_inputs(x + (first + b) * S::X_BLOCK + m * 256, W::x_bytes));
+        wide_end();
+    }
+}
+
+// The same of int4, one block of its unit. sum: since the group began; words: the unit's scales.
+template <int GROUP, int TOKENS>
+__device__ __forceinline__ void multiply_i4(const unsigned char *w, uint32_t x, int lane, int block,
+                                            const unsigned char *words, float (&sum)[TOKENS / 2],
+                                            float (&acc)[TOKENS / 2])
+{
+    typedef weights<DT_I4> W;
+    const uint4 v = *reinterpret_cast<const uint4 *>(w + lane * 16);
+    uint32_t a[W::steps][4];
+    group_scales s[2];
+#pragma unroll
+    for (int p = 0; p < 2; p++) {
+        s[p] = load_group(words + group_of<GROUP>(block, p) * CUDA_TILE_ROWS * 4, lane / 4);
+        W::fragment(&v, 2 * p, a[2 * p], s[p].offset);
+        W::fragment(&v, 2 * p + 1, a[2 * p + 1], s[p].offset);
+    }
+#pragma unroll
+    for (int p = 0; p < 2; p++) {
+        if (GROUP == 32 || p == 0)
+            wide_begin();
+        wide_product<DT_I4, TOKENS>::step(sum, a[2 * p], wide_inputs(x + p * 512, W::x_bytes));
+        wide_product<DT_I4, TOKENS>::step(sum, a[2 * p + 1], wide_inputs(x + p * 512 + 256, W::x_bytes));
+        if (GROUP == 32 || p == 1)
+            wide_end();
+        if (!group_ends<GROUP>(block, p))
+            continue;
+#pragma unroll
+        for (int i = 0; i < TOKENS / 2; i++) {
+            acc[i] = fmaf(s[p].scale[i / 2 % 2], sum[i], acc[i]);
+            sum[i] = 0;
+        }
+    }
+}
+
+// Adds the sums of the blocks that share a tile up, in order; true for the last to come. By a group of warps.
+template <typename SUM, int N>
+__device__ __forceinline__ bool add_splits(const wide_job &job, int group, SUM (&acc)[N])
+{
+    __shared__ uint32_t before[GROUPS];
+    const int thread = threadIdx.x % 128, at = (blockIdx.y * gridDim.x + blockIdx.x) * GROUPS + group;
+    const int all = gridDim.x * gridDim.y * GROUPS;
+    SUM *partial = static_cast<SUM *>(job.partial) + thread;
+#pragma unroll
+    for (int i = 0; i < N; i++)
+        __stcg(partial + (((size_t)blockIdx.z * all + at) * N + i) * 128, acc[i]);
+    __threadfence();
+    asm volatile("bar.sync %0, 128;" ::"r"(1 + group) : "memory");
+    if (thread == 0) {
+        before[group] = atomicAdd(job.counters + at, 1);
+        __threadfence();
+    }
+    asm volatile("bar.sync %0, 128;" ::"r"(1 + group) : "memory");
+    if (before[group] != (uint32_t)job.splits - 1)
+        return false;
+    __threadfence();
+    if (thread == 0)
+        job.counters[at] = 0;
+#pragma unroll
+    for (int i = 0; i < N; i++)
+        acc[i] = __ldcg(partial + ((size_t)at * N + i) * 128);
+    for (int s = 1; s < job.splits; s++)
+#pragma unroll
+        for (int i = 0; i < N; i++)
+            acc[i] += __ldcg(partial + (((size_t)s * all + at) * N + i) * 128);
+    return true;
+}
+#endif
+
+template <enum dtype T, int GROUP, int TOKENS>
+__global__ void __launch_bounds__(THREADS, wide_is_few(T, TOKENS) ? 2 : 1) k_wide(const wide_job job)
+{
+#if __CUDA_ARCH_FEAT_SM90_ALL
+    typedef wide_stage<T, GROUP, TOKENS> S;
+    typedef typename weights<T>::sum sum;
+    extern __shared__ __align__(1024) unsigned char shared[];
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, group = warp / 4;
+    const int tile0 = blockIdx.y * BLOCK_TILES, group0 = blockIdx.x * (TOKENS / 8);
+    const int begin = cuda_span_begin(job.units, job.splits, blockIdx.z) * S::OF_UNIT;
+    const int end = cuda_span_begin(job.units, job.splits, blockIdx.z + 1) * S::OF_UNIT;
+    const uint32_t base = shared_address(shared), full = base + S::STAGES * S::BYTES, empty = full + S::STAGES * 8;
+    if (threadIdx.x == 0) {
+        for (int i = 0; i < S::STAGES; i++) {
+            barrier_init(full + i * 8, BLOCK_TILES + S::BLOCKS);
+            barrier_init(empty + i * 8, GROUPS * 128);
+        }
+        asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+    }
+    next_may_start();
+    __syncthreads();
+    if (group == GROUPS) {
+        if (!S::FEW)
+            asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
+        if (warp % 4 == 0)
+            feed<T, GROUP, TOKENS>(job, tile0, group0, begin, end, base, full, empty);
+        return;
+    }
+    if (!S::FEW)
+        asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
+    sum acc[S::SUMS];
+    [[maybe_unused]] float part[T == DT_I4 ? S::SUMS : 1];
+#pragma unroll
+    for (int i = 0; i < S::SUMS; i++)
+        acc[i] = 0;
+#pragma unroll
+    for (int i = 0; i < (T == DT_I4 ? S::SUMS : 1); i++)
+        part[i] = 0;
+    int slot = 0, parity = 0;
+    for (int i = begin; i < end; i++) {
+        barrier_wait(full + slot * 8, parity);
+        const unsigned char *w = shared + slot * S::BYTES + warp * S::TILE_BYTES;
+        const uint32_t x = base + slot * S::BYTES + S::W_BYTES;
+        if constexpr (T == DT_I4) {
+#pragma unroll
+            for (int b = 0; b < S::BLOCKS; b++)
+                multiply_i4<GROUP, TOKENS>(w + b * 512, x + b * S::X_BLOCK, lane, b, w + S::BLOCKS * 512, part, acc);
+        } else {
+            multiply<T, TOKENS>(w, x, lane, acc);
+        }
+        barrier_arrive(empty + slot * 8);
+        if (++slot == S::STAGES) {
+            slot = 0;
+            parity ^= 1;
+        }
+    }
+    previous_wait();
+    if (job.splits > 1 && !add_splits<sum, S::SUMS>(job, group, acc))
+        return;
+#pragma unroll
+    for (int i = 0; i < S::SUMS; i++)
+        put_sum<T>(job.out, (tile0 + warp) * CUDA_TILE_ROWS + lane / 4 + i / 2 % 2 * 8,
+                   group0 * 8 + i / 4 * 8 + lane % 4 * 2 + i % 2, acc[i]);
+#endif
+}
+
+// How many blocks share a tile's inputs, so that `slots` blocks at a time are well used. Sums that go through
+// memory cost about half of what reading as many weights does.
+int splits_of(const struct cuda_layout *l, int blocks, int tokens, int slots)
+{
+    const double room = (double)CUDA_WIDE_BLOCKS * 256 / ((double)blocks * tokens);
+    double best = 0;
+    int splits = 1;
+    for (int s = 1; s <= min(l->units, 12) && (s == 1 || s <= room); s++) {
+        const int all = blocks * s, waves = ceil_div(all, slots);
+        double worth = (double)all / ((double)waves * slots);
+        if (s > 1)
+            worth /= 1 + (double)s * tokens * 4 * CUDA_TILE_ROWS / (double)l->tile_bytes;
+        if (worth > best * 1.02) {
+            best = worth;
+            splits = s;
+        }
+    }
+    return splits;
+}
+
+template <enum dtype T, int GROUP, int TOKENS> void launch_wide(const struct cuda_linear *job, cudaStream_t stream)
+{
+    typedef wide_stage<T, GROUP, TOKENS> S;
+    const struct cuda_layout *l = &job->layout;
+    wide_job wide = {};
+    wide.out = linear_out_of(job);
+    wide.w = (const unsigned char *)job->w;
+    wide.x = (const unsigned char *)job->x;
+    wide.counters = (uint32_t *)job->partial;
+    wide.partial = (char *)job->partial + CUDA_COUNTERS * sizeof(uint32_t);
+    wide.header_bytes = l->header_bytes;
+    wide.unit_bytes = l->unit_bytes;
+    wide.tiles = l->tiles;
+    wide.units = l->units;
+    wide.groups = ceil_div(job->tokens, CUDA_GROUP_TOKENS);
+    const int blocks = ceil_div(wide.groups, TOKENS / 8) * ceil_div(l->tiles, BLOCK_TILES);
+    wide.splits = splits_of(l, blocks, TOKENS, max(1, job->multiprocessors) * (S::FEW ? 2 : 1));
+    const dim3 grid(ceil_div(wide.groups, TOKENS / 8), ceil_div(l->tiles, BLOCK_TILES), wide.splits);
+    const int bytes = S::STAGES * (S::BYTES + 16);
+    cudaFuncSetAttribute(k_wide<T, GROUP, TOKENS>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+    launch_early(k_wide<T, GROUP, TOKENS>, grid, THREADS, bytes, stream, wide);
+}
+
+// int4 keeps two sets of sums, so that 128 tokens are its most.
+template <enum dtype T, int GROUP> void launch_tokens(const struct cuda_linear *job, cudaStream_t stream)
+{
+    if (job->tokens <= 32)
+        launch_wide<T, GROUP, 32>(job, stream);
+    else if (job->tokens <= 64)
+        launch_wide<T, GROUP, 64>(job, stream);
+    else if (T == DT_I4 || job->tokens <= 128)
+        launch_wide<T, GROUP, 128>(job, stream);
+    else
+        launch_wide<T, GROUP, T == DT_I4 ? 128 : 256>(job, stream);
+}
+
+} // namespace
+
+template <enum dtype T> void cuda_linear_wide(const struct cuda_linear *job, cudaStream_t stream)
+{
+    if constexpr (T == DT_I4) {
+        if (job->layout.group == 32)
+            launch_tokens<T, 32>(job, stream);
+        else
+            launch_tokens<T, 128>(job, stream);
+    } else {
+        launch_tokens<T, 0>(job, stream);
+    }
+}
+
+template void cuda_linear_wide<DT_BF16>(const struct cuda_linear *, cudaStream_t);
+template void cuda_linear_wide<DT_F16>(const struct cuda_linear *, cudaStream_t);
+template void cuda_linear_wide<DT_I8>(const struct cuda_linear *, cudaStream_t);
+template void cuda_linear_wide<DT_F8E4M3>(const struct cuda_linear *, cudaStream_t);
+template void cuda_linear_wide<DT_I4>(const struct cuda_linear *, cudaStream_t);
