@@ -48,12 +48,17 @@ const struct cuda_driver *cuda_enter(const struct cuda_device *cuda)
     return cuda->driver;
 }
 
+static bool cuda_no_memory(int code)
+{
+    return code == CUDA_OUT_OF_MEMORY;
+}
+
 enum status cuda_check(const struct cuda_device *cuda, cuda_result result, const char *what,
                        struct error *err)
 {
     if (result == 0)
         return OK;
-    return FAIL(err, result == CUDA_OUT_OF_MEMORY ? ERR_NOMEM : ERR_IO, "device %s: %s: %s",
+    return FAIL(err, cuda_no_memory(result) ? ERR_NOMEM : ERR_IO, "device %s: %s: %s",
                 cuda->device.info.name, what, cuda_driver_text(cuda->driver, result));
 }
 
@@ -459,6 +464,7 @@ const struct device_ops cuda_device_ops = {
     .queue_wait = cuda_queue_wait,
     .queue_native = cuda_queue_native,
     .failure = cuda_failure,
+    .no_memory = cuda_no_memory,
     .vitals = cuda_vitals,
     .probes = cuda_probes,
     .probe_run = cuda_probe_run,

@@ -251,10 +251,15 @@ enum status device_queue_submit(struct device_queue *queue, device_launch *launc
                                 struct error *err)
 {
     int code = launch(queue->ops->queue_native(queue), arg);
-    if (code)
-        return FAIL(err, ERR_IO, "device %s: %s", queue->device->info.name,
-                    queue->ops->failure(code));
-    return OK;
+    return code ? device_launch_failed(queue->device, code, NULL, err) : OK;
+}
+
+enum status device_launch_failed(const struct device *device, int code, const char *text,
+                                 struct error *err)
+{
+    return FAIL(err, device->ops->no_memory(code) ? ERR_NOMEM : ERR_IO,
+                "device %s: a kernel could not be launched: %s", device->info.name,
+                text ? text : device->ops->failure(code));
 }
 
 enum status device_queue_wait(struct device_queue *queue, struct error *err)

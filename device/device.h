@@ -130,7 +130,7 @@ enum status device_copy_out(struct device *device, void *to, const void *from, s
 struct device_queue;
 
 // launch enqueues one piece of work and returns at once. native: the pool of the host, the stream
-// (cudaStream_t) of a CUDA device. 0: enqueued; else the device's own code, which device_queue_wait reports.
+// (cudaStream_t) of a CUDA device. 0: enqueued; else the device's own code.
 typedef int device_launch(void *native, void *arg);
 
 enum status device_queue_create(struct device *device, struct device_queue **out,
@@ -138,7 +138,11 @@ enum status device_queue_create(struct device *device, struct device_queue **out
 void device_queue_destroy(struct device_queue *queue); // waits first; NULL: nothing is done
 enum status device_queue_submit(struct device_queue *queue, device_launch *launch, void *arg,
                                 struct error *err);
-// Returns when all that was submitted is done. Errors: ERR_IO with what the device says of the first failure.
+// The error of a launch that returned this code: ERR_NOMEM where it says that memory is exhausted, else ERR_IO.
+// text: the launcher's words for it; NULL: the device's. Never OK.
+enum status device_launch_failed(const struct device *device, int code, const char *text,
+                                 struct error *err);
+// Returns when all that was submitted is done. Errors: ERR_NOMEM, ERR_IO with what the device says of the first failure.
 enum status device_queue_wait(struct device_queue *queue, struct error *err);
 // For a backend of the device's kind: the `native` that `launch` gets.
 void *device_queue_native(const struct device_queue *queue);

@@ -1,4 +1,5 @@
 // host.c - the processor as a device: base/pool runs its kernels, and memory is this process's own.
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -137,6 +138,11 @@ static const char *host_failure(int code)
     return strerror(code);
 }
 
+static bool host_no_memory(int code)
+{
+    return code == ENOMEM;
+}
+
 const struct device_ops device_host_ops = {
     .list = host_list,
     .open = host_open,
@@ -153,4 +159,5 @@ const struct device_ops device_host_ops = {
     .queue_destroy = host_queue_destroy,
     .queue_native = host_queue_native,
     .failure = host_failure,
+    .no_memory = host_no_memory,
 };

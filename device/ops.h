@@ -39,8 +39,9 @@ struct device_ops {
     void (*queue_destroy)(struct device_queue *queue);
     enum status (*queue_wait)(struct device_queue *queue, struct error *err); // NULL: always done
     void *(*queue_native)(const struct device_queue *queue);
-    // The text of a code that a launch returned, static.
+    // The text of a code that a launch returned, static; and whether it says that memory is exhausted.
     const char *(*failure)(int code);
+    bool (*no_memory)(int code);
 
     struct device_vitals (*vitals)(struct device *device); // NULL: nothing is measured
     size_t (*probes)(const struct device *device, struct device_probe *out,

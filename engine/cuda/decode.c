@@ -68,10 +68,10 @@ static const struct cuda_arrival *slot_of(const struct gpu_context *ctx, uint64_
 
 static void launches_check(const struct gpu_context *ctx, struct error *err)
 {
-    const char *launch = cuda_launch_error();
+    int code;
+    const char *launch = cuda_launch_error(&code);
     if (launch)
-        FAIL(err, ERR_IO, "device %s: a kernel could not be launched: %s",
-             device_info(ctx->model->device)->name, launch);
+        device_launch_failed(ctx->model->device, code, launch, err);
 }
 
 void gpu_wait(struct gpu_context *ctx, struct error *err)

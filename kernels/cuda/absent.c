@@ -2,8 +2,10 @@
 #include "kernels/cuda/cuda.h"
 
 #if !HAVE_CUDA
-const char *cuda_launch_error(void)
+const char *cuda_launch_error(int *code)
 {
+    if (code)
+        *code = -1;
     return "this build has no CUDA kernels";
 }
 #endif

@@ -37,8 +37,12 @@ void cuda_bench_close(struct cuda_bench *bench)
 
 static enum status failed_launch(const struct cuda_bench_case *c, struct error *err)
 {
-    const char *failed = cuda_launch_error();
-    return failed ? FAIL(err, ERR_IO, "%s at %s: %s", c->kernel->name, c->text, failed) : OK;
+    int code;
+    const char *failed = cuda_launch_error(&code);
+    if (!failed)
+        return OK;
+    device_launch_failed(c->bench->device, code, failed, err);
+    return error_context(err, "%s at %s", c->kernel->name, c->text);
 }
 
 // How many launches a sample has: each copy once, but no more than its time allows. The first launch loads the

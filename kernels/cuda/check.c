@@ -102,7 +102,7 @@ void cuda_check_back(struct cuda_check *k, void *to, const void *from, size_t by
         return;
     if (!works(k, device_queue_wait(k->queue, &err), &err))
         return;
-    const char *launch = cuda_launch_error();
+    const char *launch = cuda_launch_error(NULL);
     if (HAVE_CUDA && launch)
         kernel_check_fail(&k->c, "launch: %s", launch);
     else
@@ -196,7 +196,7 @@ static void run_case(struct cuda_check *k)
         kernel_check_fail(&k->c, "no check is written for %s on a GPU",
                           kernel_op_name(k->c.kernel->op));
     cuda_check_release(k);
-    cuda_launch_error(); // of a case that failed before it asked
+    cuda_launch_error(NULL); // of a case that failed before it asked
     for (int i = 0; i < k->hosts; i++)
         free(k->host[i]);
     k->hosts = 0;

@@ -211,8 +211,9 @@ struct cuda_advance {
 
 // ---- launches ---------------------------------------------------------------------------------------------
 
-// The text of the first launch that failed since the last call, or NULL.
-const char *cuda_launch_error(void);
+// The text of the first launch that failed since the last call, or NULL. *code: the device's code for it, as
+// device_launch_failed takes it; 0 where none failed. code NULL: not reported.
+const char *cuda_launch_error(int *code);
 
 #ifdef __cplusplus
 }

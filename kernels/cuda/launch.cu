@@ -29,9 +29,11 @@ int cuda_attribute(cudaDeviceAttr attribute)
     return values[attribute];
 }
 
-extern "C" const char *cuda_launch_error(void)
+extern "C" const char *cuda_launch_error(int *code)
 {
     cudaError_t error = first_error;
     first_error = cudaSuccess;
+    if (code)
+        *code = (int)error;
     return error == cudaSuccess ? NULL : cudaGetErrorString(error);
 }

@@ -107,7 +107,7 @@ static inline void down(void *to, const void *from, size_t bytes)
 {
     struct error err = {0};
     gpu_ok(device_queue_wait(queue, &err), &err);
-    const char *launch = cuda_launch_error();
+    const char *launch = cuda_launch_error(NULL);
     if (launch)
         fail_msg("launch: %s", launch);
     gpu_ok(device_copy_out(gpu, to, from, bytes, &err), &err);

@@ -15,7 +15,7 @@
 
 #include "device/ops.h"
 
-enum { PRETEND_MEMORY = 1 << 26 };
+enum { PRETEND_MEMORY = 1 << 26, PRETEND_NO_MEMORY = 5 };
 
 // What the pretend GPU was asked, and what it answers.
 static struct {
@@ -26,6 +26,7 @@ static struct {
     double rate;      // of probe i: rate * (i + 1)
     int disturbed;    // so many windows more are disturbed, at twice the rate
     bool fails;       // copies and launches
+    int code;         // of a launch that fails: PRETEND_NO_MEMORY, or another
     size_t available; // memory
     int allocated;    // how often memory was asked for
 } pretend = {.rate = 1e12, .available = PRETEND_MEMORY / 2};
@@ -142,7 +143,12 @@ static void *pretend_native(const struct device_queue *queue)
 
 static const char *pretend_failure(int code)
 {
-    return code == 7 ? "too many blocks" : "?";
+    return code == PRETEND_NO_MEMORY ? "no room" : code == 7 ? "too many blocks" : "?";
+}
+
+static bool pretend_no_memory(int code)
+{
+    return code == PRETEND_NO_MEMORY;
 }
 
 static size_t pretend_probes(const struct device *device, struct device_probe *out, size_t max)
@@ -186,6 +192,7 @@ static const struct device_ops pretend_ops = {
     .queue_wait = pretend_queue_wait,
     .queue_native = pretend_native,
     .failure = pretend_failure,
+    .no_memory = pretend_no_memory,
     .probes = pretend_probes,
     .probe_run = pretend_probe,
 };

@@ -421,6 +421,38 @@ static void test_opening_fails_whole(void **state)
     nothing_left();
 }
 
+// Memory that runs out is told apart from a fault, in whatever call it shows.
+static void test_exhausted_memory(void **state)
+{
+    (void)state;
+    NEED_KERNELS();
+    struct error err = {0};
+    struct device *device = opened();
+    struct device_queue *queue = NULL;
+    struct cuda_graph *graph = NULL;
+    assert_int_equal(device_launch_failed(device, 2, NULL, &err), ERR_NOMEM);
+    assert_non_null(strstr(err.message, "out of memory"));
+    error_clear(&err);
+    assert_int_equal(device_launch_failed(device, 700, NULL, &err), ERR_IO);
+    assert_non_null(strstr(err.message, "illegal address"));
+    error_clear(&err);
+    assert_int_equal(device_queue_create(device, &queue, &err), OK);
+    script.failure = 2;
+    for (int at = 1; at <= 2; at++) { // end of recording, making the graph
+        assert_int_equal(cuda_graph_begin(queue, &err), OK);
+        script.calls = 0;
+        script.fail_at = at;
+        assert_int_equal(cuda_graph_end(queue, &graph, &err), ERR_NOMEM);
+        error_clear(&err);
+        script.fail_at = 0;
+    }
+    script.fail_at = script.calls + 1;
+    assert_int_equal(device_queue_wait(queue, &err), ERR_NOMEM);
+    device_queue_destroy(queue);
+    device_close(device);
+    nothing_left();
+}
+
 // A GPU that the management library does not know, or no library: nothing is measured, and nothing is zero.
 static void test_vitals_of_an_unknown_gpu(void **state)
 {
@@ -545,6 +577,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_refusals_of_the_driver, reset, restore),
         cmocka_unit_test_setup_teardown(test_refusals_of_a_gpu, reset, restore),
         cmocka_unit_test_setup_teardown(test_opening_fails_whole, reset, restore),
+        cmocka_unit_test_setup_teardown(test_exhausted_memory, reset, restore),
         cmocka_unit_test_setup_teardown(test_vitals_of_an_unknown_gpu, reset, restore),
         cmocka_unit_test_setup_teardown(test_probes_follow_the_tiers, reset, restore),
         cmocka_unit_test_setup_teardown(test_memory, reset, restore),

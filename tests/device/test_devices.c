@@ -116,7 +116,7 @@ static int launch(void *native, void *arg)
 {
     assert_ptr_equal(native, &pretend);
     pretend.launched += *(int *)arg;
-    return pretend.fails ? 7 : 0;
+    return pretend.code;
 }
 
 static void calls_reach_the_kind(void **state)
@@ -150,12 +150,38 @@ static void calls_reach_the_kind(void **state)
     assert_int_equal(device_queue_wait(queue, &err), OK);
     assert_int_equal(pretend.launched, 3);
     assert_int_equal(pretend.waited, 1);
-    pretend.fails = true;
-    assert_int_equal(device_queue_submit(queue, launch, &step, &err), ERR_IO);
-    assert_string_equal(err.message, "device cuda:0: too many blocks");
-    pretend.fails = false;
     device_queue_destroy(queue);
     device_queue_destroy(NULL);
+    device_close(device);
+}
+
+// A launch that fails for memory ends a cell as out of memory, which prunes larger ones; any other is a failure.
+static void a_launch_fails_for_memory_or_not(void **state)
+{
+    (void)state;
+    static const struct {
+        int code;
+        enum status status;
+        const char *message;
+    } rows[] = {
+        {7, ERR_IO, "device cuda:0: a kernel could not be launched: too many blocks"},
+        {PRETEND_NO_MEMORY, ERR_NOMEM, "device cuda:0: a kernel could not be launched: no room"},
+    };
+    struct device *device = pretend_opened("cuda", ISA_ALL);
+    struct device_queue *queue = NULL;
+    struct error err = {0};
+    int step = 1;
+    assert_int_equal(device_queue_create(device, &queue, &err), OK);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        pretend.code = rows[i].code;
+        assert_int_equal(device_queue_submit(queue, launch, &step, &err), rows[i].status);
+        assert_string_equal(err.message, rows[i].message);
+        error_clear(&err);
+    }
+    pretend.code = 0;
+    assert_int_equal(device_launch_failed(device, 7, "bad shape", &err), ERR_IO);
+    assert_non_null(strstr(err.message, "bad shape")); // the launcher's words win
+    device_queue_destroy(queue);
     device_close(device);
 }
 
@@ -183,6 +209,7 @@ int main(void)
         cmocka_unit_test(what_is_not_there_does_not_open),
         cmocka_unit_test(options_cut_the_tiers),
         cmocka_unit_test(calls_reach_the_kind),
+        cmocka_unit_test(a_launch_fails_for_memory_or_not),
         cmocka_unit_test(what_a_kind_leaves_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
