@@ -13,7 +13,10 @@ enum {
 };
 // Attributes that are asked for.
 enum {
+    CUDA_CLOCK_KHZ = 13,
     CUDA_MULTIPROCESSORS = 16,
+    CUDA_MEMORY_CLOCK_KHZ = 36,
+    CUDA_MEMORY_BUS_BITS = 37,
     CUDA_L2_BYTES = 38,
     CUDA_CAPABILITY_MAJOR = 75,
     CUDA_CAPABILITY_MINOR = 76,

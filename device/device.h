@@ -41,6 +41,8 @@ struct device_info {
     uint64_t memory_bytes; // in total; 0: unknown
     size_t cache_bytes;    // last level, as far as the opened device reaches it; 0: unknown
     int units;             // what a job is split over: threads of the opened host, SMs; 0: unknown
+    // What its maker promises, for plans made before anything is measured; 0: unknown, as of the host.
+    double clock_hz, memory_bytes_per_s;
 };
 
 // Every device word of this build with what is known of it, available or not: at least one row a kind, so that

@@ -11,11 +11,13 @@
 #include "engine/engine.h"
 #include "results/export.h"
 
-// "1 h 02 min", "4 min 10 s", "12.3 s".
+// "1 h 02 min", "4 min 10 s", "12.3 s"; "not known".
 static const char *format_wait(double ns, char *out, size_t out_bytes)
 {
     double s = ns / 1e9;
-    if (s < 60)
+    if (ns <= 0)
+        snprintf(out, out_bytes, "not known");
+    else if (s < 60)
         snprintf(out, out_bytes, "%.1f s", s);
     else if (s < 3600)
         snprintf(out, out_bytes, "%d min %02d s", (int)s / 60, (int)s % 60);
@@ -188,8 +190,11 @@ void cli_dry_run_print(const struct plan *plan, const char *basis, FILE *out)
     if (plan->memory_bytes > 0)
         plain_printf(out, "\nmemory a worker may use: %s",
                      format_bytes((double)plan->memory_bytes, memory, sizeof memory));
-    plain_printf(out, "\ntime in all: %s (%s)\n",
-                 format_wait(plan->predicted_ns, wait, sizeof wait), basis);
+    plain_printf(out, "\ntime in all: %s", format_wait(plan->predicted_ns, wait, sizeof wait));
+    if (plan->unpredicted)
+        plain_printf(out, " without the %zu cell%s whose time is not known", plan->unpredicted,
+                     plan->unpredicted == 1 ? "" : "s");
+    plain_printf(out, " (%s)\n", basis);
 }
 
 // As export_json_text; NULL, which json_pack leaves out after a star, where there is none.
@@ -226,12 +231,13 @@ static json_t *cell_json(const struct cell *cell)
 
 static json_t *quality_json(const struct plan_quality *q)
 {
-    return json_pack("{s:s, s:o, s:O, s:s, s:o*, s:f}", "key", q->key, "label",
+    return json_pack("{s:s, s:o, s:O, s:s, s:o*, s:o}", "key", q->key, "label",
                      export_json_text(q->label), "params", q->params, "status",
                      !q->skip         ? "planned"
                      : q->unsupported ? "unsupported"
                                       : "skipped",
-                     "reason", text_if_any(q->skip), "predicted_ns", q->predicted_ns);
+                     "reason", text_if_any(q->skip), "predicted_ns",
+                     q->predicted_ns > 0 ? json_real(q->predicted_ns) : json_null());
 }
 
 enum status cli_dry_run_print_json(const struct plan *plan, const char *basis, FILE *out,

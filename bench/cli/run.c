@@ -28,7 +28,7 @@ struct preparation {
     struct ceilings *ceilings; // owned
     struct pool_room room;
     char threads_note[128];
-    char basis[96]; // where they come from
+    char basis[192]; // where they and the times come from
     struct device_info devices[DEVICES_MAX];
     struct plan_machine machine;
     struct plan *plan;
@@ -109,6 +109,23 @@ static enum status look_at_machine(struct preparation *p, bool resume, bool take
     return err->code;
 }
 
+// Names the devices of the plan that were not measured yet.
+static void note_unmeasured(struct preparation *p)
+{
+    for (size_t d = 0; d < p->machine.device_count; d++) {
+        const char *name = p->devices[d].name;
+        bool used = false, measured = false;
+        for (size_t i = 0; i < p->plan->run_count; i++)
+            used |= str_equal(p->plan->cells[p->plan->order[i]].device, name);
+        for (int i = 0; i < p->ceilings->count; i++)
+            measured |= str_equal(p->ceilings->row[i].device, name);
+        size_t length = strlen(p->basis);
+        if (used && !measured)
+            snprintf(p->basis + length, sizeof p->basis - length,
+                     "; %s is not measured yet: by its clocks, roughly", name);
+    }
+}
+
 // ---- the suite ----------------------------------------------------------------------------------
 
 // As named, else among the program's own files: `bench run suites/m1.conf` works from any folder.
@@ -139,6 +156,7 @@ static enum status prepare(const struct arguments *args, struct preparation *p, 
         return err->code;
     TRY(look_at_machine(p, cli_flag_bool(args, "resume"), cli_flag_bool(args, "take-over"), err));
     TRY(plan_create(&p->suite, &p->machine, cli_flag_string(args, "only"), &p->plan, err));
+    note_unmeasured(p);
     return interrupt_pending() ? FAIL(err, ERR_INTERRUPTED, "stopped") : OK;
 }
 

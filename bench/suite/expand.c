@@ -205,12 +205,20 @@ static enum status prepare(struct expansion *x, const struct suite_sweep *sweep,
 
 // ---- why a cell is left out ---------------------------------------------------------------------
 
-// The machine's row of a device, or one that says that it is not there.
-static struct device_info find_device(const struct plan_machine *machine, const char *name)
+const struct device_info *plan_device(const struct plan_machine *machine, const char *name)
 {
     for (size_t i = 0; i < machine->device_count; i++)
         if (strcmp(machine->devices[i].name, name) == 0)
-            return machine->devices[i];
+            return &machine->devices[i];
+    return NULL;
+}
+
+// The machine's row of a device, or one that says that it is not there.
+static struct device_info find_device(const struct plan_machine *machine, const char *name)
+{
+    const struct device_info *row = plan_device(machine, name);
+    if (row)
+        return *row;
     struct device_info absent = {.kind = device_word_kind(name), .reason = "no such device here"};
     snprintf(absent.name, sizeof absent.name, "%s", name);
     return absent;
@@ -311,10 +319,12 @@ static const char *skip_by_memory(struct expansion *x, struct cell *cell)
 
 static const char *skip_by_time(struct expansion *x, const struct product *p, struct cell *cell)
 {
-    double trial = predict_trial_ns(cell, x->machine->ceilings);
+    double trial = predict_trial_ns(cell, x->machine);
+    char predicted[32], most[32];
+    if (trial == PREDICT_UNKNOWN)
+        return NULL;
     cell->predicted_ns =
         cell->procs * (trial + predict_load_ns(cell)); // alone; plan.c shares loads
-    char predicted[32], most[32];
     if (x->machine->resuming)
         return NULL;
     if (cell->predicted_ns > p->sweep->max_cell_time_ns)

@@ -55,13 +55,17 @@ const char *plan_text_refused(struct expansion *x, const struct plan_model *mode
                               const struct quality_convention *convention);
 void expand_close_texts(struct expansion *x);
 
-// predict.c: from the analytic model, the ceilings (NULL: rough figures) and calibrated shares of
-// them.
+// predict.c: from the analytic model, the machine's ceilings and calibrated shares of them. Without ceilings: the host by
+// rough figures, a GPU by its clocks. PREDICT_UNKNOWN where those are not known either.
+#define PREDICT_UNKNOWN 0.0
 double predict_load_ns(const struct cell *cell); // one worker: start, load
 double predict_trial_ns(const struct cell *cell,
-                        const struct ceilings *ceilings); // without the load
-double predict_quality_ns(const struct plan_quality *quality, const struct ceilings *ceilings);
+                        const struct plan_machine *machine); // without the load
+double predict_quality_ns(const struct plan_quality *quality, const struct plan_machine *machine);
 double predict_ceilings_ns(void); // the runner's full measurement at its start
+
+// expand.c: the machine's row of a device, or NULL.
+const struct device_info *plan_device(const struct plan_machine *machine, const char *name);
 
 // Printed into the plan's arena; NULL without memory.
 const char *plan_text(struct plan *plan, const char *format, ...) PRINTF_LIKE(2, 3);

@@ -185,6 +185,10 @@ static void add_up_time(struct plan *plan)
         for (size_t i = 0; i < group->count; i++) {
             struct cell *cell = &plan->cells[plan->order[group->first + i]];
             double saved = group->load_ns * (1 - 1 / (double)group->count);
+            if (cell->predicted_ns == PREDICT_UNKNOWN) {
+                plan->unpredicted++;
+                continue;
+            }
             cell->predicted_ns -= cell->procs * saved;
             plan->predicted_ns += cell->predicted_ns;
         }

@@ -72,7 +72,7 @@ struct plan_quality {
     const char *calib, *calib_hash; // as a cell's
     int threads;                    // the most its cells have; changes no figure
     uint64_t timeout_ns;
-    double predicted_ns; // both models loaded and run
+    double predicted_ns; // both models loaded and run; 0: not known
     const char *skip;    // reason, or NULL: it will run
     bool unsupported;    // of a skipped one: "unsupported", not "skipped"
 };
@@ -114,7 +114,7 @@ struct cell {
 
     // what is expected of it
     struct memory_plan memory;
-    double predicted_ns; // all trials, with its share of the loads; from ceilings, or rough figures
+    double predicted_ns; // all trials, with its share of the loads; 0: not known
     const char *skip;    // reason, or NULL: it will run
     bool unsupported;    // of a skipped one: its status is "unsupported", not "skipped"
     bool beyond_limit;   // context beyond the model's own limit (allowed for shapes, marked)
@@ -146,6 +146,7 @@ struct plan {
     bool prune_larger_on_oom;
     const char *threads_note; // "threads = auto is 2: ..." where a quota decides, else ""
     double predicted_ns;      // of the whole run, ceilings included
+    size_t unpredicted;       // cells that run and whose time is not known: not part of it
     int64_t memory_bytes; // most a worker may take of the host; what is planned above it is skipped
     size_t duplicates;    // cells that several sweeps have: the first one's settings hold
 };

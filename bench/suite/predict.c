@@ -10,6 +10,9 @@
 
 // Where no ceilings are known: a slow server core with 256-bit vectors. Rough, and said to be so.
 static const double rough_bytes_per_s = 10e9, rough_flop_per_s_thread = 30e9;
+// The same for a GPU: of what its maker promises. A quarter of what the tensor cores of Hopper do, half of Ampere's; f32
+// as on both.
+static const double rough_flop_a_clock = 1024, rough_f32_a_clock = 128; // of a multiprocessor
 
 // Shares of the roof that cells reach, at the low end of what was seen on two-core cloud machines.
 static const double memory_share = 0.70;      // of the read bandwidth
@@ -34,20 +37,57 @@ double predict_load_ns(const struct cell *cell)
     return start_ns + seconds * 1e9;
 }
 
-static double phase_ns(const struct phase_work *work, const char *device, int threads,
-                       const struct ceilings *ceilings)
+// Where work runs, and what is known of its speed.
+struct place {
+    const struct ceilings *ceilings; // NULL: none
+    const struct device_info *info;  // NULL: not listed
+    const char *device;
+    int threads;
+};
+
+static struct place place_of(const struct plan_machine *machine, const char *device, int threads)
 {
-    struct read_rate read = {.value = rough_bytes_per_s};
-    if (ceilings)
-        ceilings_read_rate(ceilings, device, threads, work->working_set_bytes, &read);
-    double bytes_per_s = read.value, total = 0;
+    return (struct place){.ceilings = machine->ceilings,
+                          .info = plan_device(machine, device),
+                          .device = device,
+                          .threads = threads};
+}
+
+// bytes/s of a working set; 0: nothing is known.
+static double read_rate(const struct place *at, double working_set_bytes)
+{
+    struct read_rate read = {0};
+    if (at->ceilings &&
+        ceilings_read_rate(at->ceilings, at->device, at->threads, working_set_bytes, &read))
+        return read.value;
+    if (device_word_kind(at->device) == DEVICE_HOST)
+        return rough_bytes_per_s;
+    return at->info ? at->info->memory_bytes_per_s : 0;
+}
+
+// FLOP/s of a datapath; 0: nothing is known.
+static double peak_rate(const struct place *at, enum dtype datapath)
+{
+    const struct ceiling *peak =
+        at->ceilings ? ceilings_peak(at->ceilings, at->device, datapath, at->threads) : NULL;
+    if (peak && peak->value > 0)
+        return peak->value;
+    if (device_word_kind(at->device) == DEVICE_HOST)
+        return rough_flop_per_s_thread * at->threads;
+    double a_clock = datapath == DT_F32 ? rough_f32_a_clock : rough_flop_a_clock;
+    return at->info ? a_clock * at->info->units * at->info->clock_hz : 0;
+}
+
+// Infinite where a rate is not known.
+static double phase_ns(const struct phase_work *work, const struct place *at)
+{
+    double bytes_per_s = read_rate(at, work->working_set_bytes), total = 0;
     for (int op = 0; op < OPC_COUNT; op++) {
         const struct work *w = &work->op[op];
-        const struct ceiling *peak =
-            ceilings ? ceilings_peak(ceilings, device, work->datapath[op], threads) : NULL;
-        double flop_per_s =
-            peak && peak->value > 0 ? peak->value : rough_flop_per_s_thread * threads;
+        double flop_per_s = peak_rate(at, work->datapath[op]);
         double bytes = work_bytes(w);
+        if (bytes_per_s <= 0 || flop_per_s <= 0)
+            return INFINITY;
         double share = op == OPC_ATTENTION ? attention_share : compute_share;
         total += 1e9 * fmax(bytes / (bytes_per_s * memory_share), w->flop / (flop_per_s * share));
     }
@@ -63,8 +103,9 @@ static int instruments_of(unsigned collect)
     return count;
 }
 
-double predict_trial_ns(const struct cell *cell, const struct ceilings *ceilings)
+double predict_trial_ns(const struct cell *cell, const struct plan_machine *machine)
 {
+    const struct place at = place_of(machine, cell->device, cell->threads);
     struct work_input in = {.config = &cell->model->config,
                             .scheme = &cell->runs,
                             .kv = cell->kv,
@@ -76,9 +117,10 @@ double predict_trial_ns(const struct cell *cell, const struct ceilings *ceilings
     work_prefill(&in, &prefill);
     work_decode_step(&in, &decode);
     double steps = ceil((double)in.prompt / in.chunk);
-    double prefill_ns =
-        phase_ns(&prefill, cell->device, cell->threads, ceilings) + steps * step_overhead_ns;
-    double step_ns = phase_ns(&decode, cell->device, cell->threads, ceilings) + step_overhead_ns;
+    double prefill_ns = phase_ns(&prefill, &at) + steps * step_overhead_ns;
+    double step_ns = phase_ns(&decode, &at) + step_overhead_ns;
+    if (isinf(prefill_ns) || isinf(step_ns))
+        return PREDICT_UNKNOWN;
     double repetition_ns = prefill_ns + (cell->gen - 1) * step_ns;
     double warmup_ns = cell->warmup == WARMUP_FULL    ? repetition_ns
                        : cell->warmup == WARMUP_SHORT ? 2 * step_ns
@@ -92,8 +134,7 @@ double predict_trial_ns(const struct cell *cell, const struct ceilings *ceilings
 // One window through one model. The head, which the analytic model counts for one position, runs for all
 // that are scored.
 static double window_ns(const struct plan_quality *q, const struct scheme *scheme, enum dtype kv,
-                        const struct quality_convention *convention,
-                        const struct ceilings *ceilings)
+                        const struct quality_convention *convention, const struct place *at)
 {
     struct work_input in = {.config = &q->model->config,
                             .scheme = scheme,
@@ -105,20 +146,23 @@ static double window_ns(const struct plan_quality *q, const struct scheme *schem
     struct phase_work work = {0};
     work_prefill(&in, &work);
     work.op[OPC_HEAD].flop *= quality_scored(convention);
-    return phase_ns(&work, q->device, q->threads, ceilings) + step_overhead_ns;
+    return phase_ns(&work, at) + step_overhead_ns;
 }
 
-double predict_quality_ns(const struct plan_quality *q, const struct ceilings *ceilings)
+double predict_quality_ns(const struct plan_quality *q, const struct plan_machine *machine)
 {
+    const struct place at = place_of(machine, q->device, q->threads);
     const struct quality_convention *c = quality_convention_find(q->wish->convention);
     const struct scheme *f32 = scheme_find("f32");
     double there = ceil(q->wish->text_bytes / text_bytes_a_token / c->window);
     double windows = q->wish->windows > 0 ? fmin(q->wish->windows, there) : there;
     double score_ns = score_logit_ns * quality_scored(c) * q->model->config.vocab / q->threads;
-    double window = window_ns(q, q->scheme, q->kv, c, ceilings) + score_ns;
+    double window = window_ns(q, q->scheme, q->kv, c, &at) + score_ns;
     bool alone = q->scheme == f32 && q->kv == DT_F32;
     if (!alone)
-        window += window_ns(q, f32, DT_F32, c, ceilings);
+        window += window_ns(q, f32, DT_F32, c, &at);
+    if (isinf(window))
+        return PREDICT_UNKNOWN;
     double load = q->model->stored_bytes / read_bytes_per_s * 1e9 * (alone ? 1 : 2);
     return start_ns + load + windows * window;
 }

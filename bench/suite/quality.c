@@ -126,7 +126,7 @@ static enum status quality_of(struct expansion *x, struct cell *cell, struct err
     }
     plan->quality_count++; // from here on plan_destroy frees its params
     q->label = label_of(x, q);
-    q->predicted_ns = predict_quality_ns(q, x->machine->ceilings);
+    q->predicted_ns = predict_quality_ns(q, x->machine);
     q->skip = skip_reason(x, q);
     cell->quality = q;
     return q->label ? OK : no_memory(err);

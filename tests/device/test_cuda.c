@@ -72,6 +72,9 @@ static int attribute(int *value, int which, int device)
     *value = which == 75   ? script.capability / 10
              : which == 76 ? script.capability % 10
              : which == 16 ? 132
+             : which == 13 ? 1980000 // kHz
+             : which == 36 ? 2619000
+             : which == 37 ? 5120 // bits
                            : 1 << 20;
     return 0;
 }
@@ -331,6 +334,8 @@ static void test_description(void **state)
     assert_string_equal(info.description, "NVIDIA H100 80GB HBM3, sm_90, driver for CUDA 99.0");
     assert_int_equal(info.units, 132);
     assert_int_equal(info.cache_bytes, 1 << 20);
+    assert_float_equal(info.clock_hz, 1.98e9, 0);
+    assert_float_equal(info.memory_bytes_per_s, 3.35e12, 0.01e12);
     assert_true(info.memory_bytes == (uint64_t)80 << 30);
     assert_int_equal(info.isa, ISA_SM80 | ISA_SM89 | ISA_SM90 | ISA_SM90A);
     assert_int_equal(info.available, HAVE_CUDA);

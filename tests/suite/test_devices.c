@@ -172,6 +172,28 @@ static void a_kind_is_all_its_devices(void **state)
     plan_destroy(plan);
 }
 
+// A GPU whose speed nobody knows: max_cell_time and timeout leave nothing out, and no time is made up.
+static void what_is_not_known_leaves_nothing_out(void **state)
+{
+    (void)state;
+    const char *sweep = "device = cuda:0\nmax_cell_time = 1ms\ntimeout = 1ms\n";
+    struct plan *plan = plan_of(sweep, here, HERE);
+    assert_null(plan->cells[0].skip);
+    assert_int_equal(plan->run_count, 1);
+    assert_int_equal(plan->unpredicted, 1);
+    assert_true(plan->cells[0].predicted_ns == 0);
+    plan_destroy(plan);
+
+    struct device_info known = here[1];
+    known.units = 132;
+    known.clock_hz = 1.98e9;
+    known.memory_bytes_per_s = 3.35e12;
+    plan = plan_of(sweep, &known, 1);
+    assert_non_null(strstr(plan->cells[0].skip, "max_cell_time is"));
+    assert_int_equal(plan->unpredicted, 0);
+    plan_destroy(plan);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -182,6 +204,7 @@ int main(void)
         cmocka_unit_test(auto_plans_what_is_here),
         cmocka_unit_test(named_outright_is_recorded_as_unsupported),
         cmocka_unit_test(a_kind_is_all_its_devices),
+        cmocka_unit_test(what_is_not_known_leaves_nothing_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -257,7 +257,8 @@ static void a_load_is_shared_by_its_group(void **state)
     assert_int_equal(plan->group_count, 1);
     for (size_t i = 0; i < 2; i++) {
         const struct cell *cell = &plan->cells[i];
-        double alone = 3 * predict_trial_ns(cell, NULL), load = 3 * predict_load_ns(cell);
+        double alone = 3 * predict_trial_ns(cell, &(struct plan_machine){0}),
+               load = 3 * predict_load_ns(cell);
         assert_float_equal(cell->predicted_ns, alone + load / 2, 1);
     }
     plan_destroy(plan);
