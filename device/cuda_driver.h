@@ -45,6 +45,7 @@ struct cuda_device {
     void *nvml;      // its handle in NVML; NULL: not asked yet, or not known there
     cuda_address probe_memory;
     size_t probe_bytes;
+    struct cuda_blas *blas; // NULL until a probe of cuda_blas.c runs
 };
 struct cuda_device *cuda_of(const struct device *device);
 // Its context is current in the calling thread from here on.
@@ -64,9 +65,25 @@ char *cuda_wgmma_ptx(void);
 // A block has this many threads; each of its warpgroups does `each` operations a round.
 enum { CUDA_WGMMA_THREADS = 256, CUDA_WGMMA_ROUNDS = 4096 };
 
+// Products by cuBLASLt (cuda_blas.c): one sample, operations/s. Memory and handle are kept until fini.
+// Errors: ERR_UNSUPPORTED where the library is not found or refuses the product; else as cuda_check.
+enum cuda_blas_type {
+    CUDA_BLAS_BF16,
+    CUDA_BLAS_FP8,
+    CUDA_BLAS_INT8,
+    CUDA_BLAS_TF32,
+    CUDA_BLAS_TYPES
+};
+enum status cuda_blas_run(struct cuda_device *cuda, enum cuda_blas_type type, double *rate,
+                          struct error *err);
+void cuda_blas_fini(struct cuda_device *cuda);
+
 // Ceilings it measures on itself (cuda_probe.c).
+// Fills memory with random operands: as bf16 and tf32 between 2^-7 and 2^1 in magnitude; every word has only bits of mask.
+enum status cuda_probe_fill(struct cuda_device *cuda, cuda_address to, size_t bytes, uint32_t mask,
+                            struct error *err);
 size_t cuda_probes(const struct device *device, struct device_probe *out, size_t max);
-enum status cuda_probe_run(struct device *device, size_t index, double *rate, bool *disturbed,
+enum status cuda_probe_run(struct device *device, size_t index, double *value, bool *disturbed,
                            struct error *err);
 void cuda_probes_fini(struct cuda_device *cuda);
 

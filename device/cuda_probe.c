@@ -1,5 +1,5 @@
 // cuda_probe.c - what a GPU can do at best, measured on itself: reading, copying and adding its memory, reading its L2,
-// and the rates of its multipliers.
+// the rates of its multipliers, and the times of a launch and of a barrier of all blocks.
 //
 // The kernels are PTX that the driver compiles for whatever GPU this is, so that the room of devices needs no
 // compiler. The peaks are on random operands: of fused multiply-adds from registers, and of the tensor cores by wgmma
@@ -24,6 +24,10 @@ enum {
     PEAK_BLOCKS = 4,  // a multiprocessor
     WGMMA_BLOCKS = 2, // a multiprocessor
     CHAINS = 8,       // independent products of a warp
+    SYNC_THREADS = 512,
+    SYNC_ROUNDS = 4096,
+    GAP_LAUNCHES = 1024,
+    WORD_BYTES = 16, // behind all operands: what these two write
 };
 #define ROUNDS 8192 // of each chain
 
@@ -137,10 +141,27 @@ enum {
     PTX_PEAK("probe_f32", EACH8(F32_SUMS), "mov.b32 %f0, %x0;\nmov.b32 %f1, %x1;\n", EACH8(FMA),   \
              EACH8(F32_TOTAL))
 
-static const char probes_ptx[] =
-    PTX_HEAD PTX_READ PTX_READ_L2 PTX_COPY PTX_TRIAD PTX_BF16 PTX_INT8 PTX_F32;
+// A barrier of all blocks, `passes` times: the word at `to` counts arrivals from a multiple of the number of blocks.
+#define PTX_SYNC                                                                                   \
+    ".visible .entry probe_sync" PTX_PARAMETERS "{\n.reg .u64 %count;\n"                           \
+    ".reg .u32 %left, %own, %blocks, %now, %goal;\n.reg .pred %first, %more, %early;\n"            \
+    "ld.param.u64 %count, [to];\nld.param.u32 %left, [passes];\nmov.u32 %blocks, %nctaid.x;\n"     \
+    "mov.u32 %own, %tid.x;\nsetp.eq.u32 %first, %own, 0;\nmov.u32 %goal, 0;\n"                     \
+    "LOOP:\nbar.sync 0;\nadd.u32 %goal, %goal, %blocks;\n@!%first bra DONE;\n"                     \
+    "atom.release.gpu.global.add.u32 %now, [%count], 1;\n"                                         \
+    "WAIT:\nld.acquire.gpu.global.u32 %now, [%count];\n"                                           \
+    "setp.lt.u32 %early, %now, %goal;\n@%early bra WAIT;\n"                                        \
+    "DONE:\nbar.sync 0;\nsub.u32 %left, %left, 1;\nsetp.ne.u32 %more, %left, 0;\n"                 \
+    "@%more bra LOOP;\nret;\n}\n"
+// One thread that stores a word: what is left is the launch.
+#define PTX_GAP                                                                                    \
+    ".visible .entry probe_gap" PTX_PARAMETERS "{\n.reg .u64 %out;\n.reg .u32 %word;\n"            \
+    "ld.param.u64 %out, [to];\nmov.u32 %word, 1;\nst.global.u32 [%out], %word;\nret;\n}\n"
 
-enum probe_kind { STREAM, CACHE, THREADS, WARPS, WGMMA };
+static const char probes_ptx[] =
+    PTX_HEAD PTX_READ PTX_READ_L2 PTX_COPY PTX_TRIAD PTX_BF16 PTX_INT8 PTX_F32 PTX_SYNC PTX_GAP;
+
+enum probe_kind { STREAM, CACHE, THREADS, WARPS, WGMMA, SYNC, GAP, LIBRARY };
 
 #define MMA_WORK(inputs)   (CHAINS * 2.0 * 16 * 8 * (inputs))
 #define WGMMA_WORK(inputs) (8 * 2.0 * 64 * 128 * (inputs)) // a round of a warpgroup: cuda_wgmma.c
@@ -153,6 +174,7 @@ static const struct probe {
     double
         work; // streams: arrays of memory; peaks: operations a round, of a thread, warp or warpgroup
     unsigned needs, replaced; // tiers it needs, and tiers where another is better
+    enum cuda_blas_type type; // of the library
 } table[] = {
     {.public = {.name = "read", .level = "DRAM", .kernel = "ptx_read", .quick = true},
      .entry = "probe_read",
@@ -204,6 +226,21 @@ static const struct probe {
      .kind = WGMMA,
      .work = WGMMA_WORK(16),
      .needs = ISA_SM90A},
+    {.public = {.name = "launch_gap", .kernel = "ptx_gap"}, .entry = "probe_gap", .kind = GAP},
+    {.public = {.name = "grid_sync", .kernel = "ptx_sync"}, .entry = "probe_sync", .kind = SYNC},
+    {.public = {.name = "tf32_dot", .kernel = "cublasLt_4096x4096x8192"},
+     .kind = LIBRARY,
+     .type = CUDA_BLAS_TF32},
+    {.public = {.name = "fp8_dot", .kernel = "cublasLt_8192x8192x8192"},
+     .kind = LIBRARY,
+     .needs = ISA_SM89,
+     .type = CUDA_BLAS_FP8},
+    {.public = {.name = "int8_dot", .kernel = "cublasLt_8192x4096x8192"},
+     .kind = LIBRARY,
+     .type = CUDA_BLAS_INT8},
+    {.public = {.name = "bf16_dot", .kernel = "cublasLt_8192x8192x8192"},
+     .kind = LIBRARY,
+     .type = CUDA_BLAS_BF16},
 };
 
 // Row `index` of those that this device has; NULL: there are no more.
@@ -226,19 +263,18 @@ size_t cuda_probes(const struct device *device, struct device_probe *out, size_t
     return count;
 }
 
-// Random operands: as bf16 between 2^-7 and 2^1 in magnitude, so that no sum overflows.
-static enum status fill(struct cuda_device *cuda, struct error *err)
+enum status cuda_probe_fill(struct cuda_device *cuda, cuda_address to, size_t bytes, uint32_t mask,
+                            struct error *err)
 {
     const struct cuda_driver *d = cuda->driver;
-    size_t bytes = 1 << 20;
-    uint32_t *words = malloc(bytes);
+    size_t piece = 1 << 20;
+    uint32_t *words = malloc(piece);
     if (!words)
         return FAIL(err, ERR_NOMEM, "device %s: no memory for its probes", cuda->device.info.name);
-    for (size_t i = 0; i < bytes / 4; i++)
-        words[i] = ((uint32_t)rng_hash(i) & 0x83ff83ffu) | 0x3c003c00u;
-    for (size_t at = 0; at < cuda->probe_bytes && !err->code; at += bytes)
-        cuda_check(cuda, d->MemcpyHtoD(cuda->probe_memory + at, words, bytes), "its probes' memory",
-                   err);
+    for (size_t i = 0; i < piece / 4; i++)
+        words[i] = (((uint32_t)rng_hash(i) & 0x83ff83ffu) | 0x3c003c00u) & mask;
+    for (size_t at = 0; at < bytes && !err->code; at += piece)
+        cuda_check(cuda, d->MemcpyHtoD(to + at, words, piece), "its probes' memory", err);
     if (!err->code)
         cuda_check(cuda, d->StreamSynchronize(NULL), "its probes' memory", err);
     free(words);
@@ -253,12 +289,13 @@ static enum status probes_init(struct cuda_device *cuda, struct error *err)
     TRY(cuda_check(cuda, d->MemAlloc(&cuda->probe_memory, MEMORY_BYTES), "memory for its probes",
                    err));
     cuda->probe_bytes = MEMORY_BYTES;
-    TRY(fill(cuda, err));
+    TRY(cuda_probe_fill(cuda, cuda->probe_memory, MEMORY_BYTES, 0xffffffffu, err));
     return cuda_check(cuda, d->ModuleLoadData(&cuda->probes, probes_ptx), "its probes", err);
 }
 
 void cuda_probes_fini(struct cuda_device *cuda)
 {
+    cuda_blas_fini(cuda);
     if (cuda->wgmma)
         cuda->driver->ModuleUnload(cuda->wgmma);
     if (cuda->probes)
@@ -314,36 +351,122 @@ static void plan_peak(const struct cuda_device *cuda, const struct probe *p, str
     l->work = p->work * (wgmma ? CUDA_WGMMA_ROUNDS : ROUNDS) * members;
 }
 
-enum status cuda_probe_run(struct device *device, size_t index, double *rate, bool *disturbed,
+static enum status launch_probe(struct cuda_device *cuda, struct launch *l, struct error *err)
+{
+    void *arguments[] = {&l->from, &l->to, &l->bytes, &l->passes};
+    return cuda_check(cuda,
+                      cuda->driver->LaunchKernel(l->function, l->blocks, 1, 1, l->threads, 1, 1, 0,
+                                                 cuda->stream, arguments, NULL),
+                      "its probes", err);
+}
+
+// ns from one reading of the clock to the next.
+static enum status clock_span(struct cuda_device *cuda, double *ns, struct error *err)
+{
+    TRY(cuda_clock_read(cuda, &cuda->clock[2], err));
+    TRY(cuda_check(cuda, cuda->driver->StreamSynchronize(cuda->stream), "its probes", err));
+    *ns = (double)(cuda->clock[2] - cuda->clock[1]);
+    return OK;
+}
+
+static enum status run_kernel(struct cuda_device *cuda, const struct probe *p, struct launch *l,
+                              double *ns, struct error *err)
+{
+    for (int i = 0; i < 2; i++) { // the first loads the kernel and wakes the clocks
+        if (p->kind == SYNC)
+            TRY(cuda_check(cuda,
+                           cuda->driver->MemsetD8Async(l->to, 0, sizeof(uint32_t), cuda->stream),
+                           "its probes", err));
+        if (i == 1)
+            TRY(cuda_clock_read(cuda, &cuda->clock[1], err));
+        TRY(launch_probe(cuda, l, err));
+    }
+    return clock_span(cuda, ns, err);
+}
+
+// Launches recorded one after another, run as a graph.
+static enum status record_gap(struct cuda_device *cuda, struct launch *l, void **graph, void **exec,
+                              struct error *err)
+{
+    enum { THREAD_LOCAL = 1 }; // other threads may allocate meanwhile
+    const struct cuda_driver *d = cuda->driver;
+    struct error ending = {0};
+    TRY(cuda_check(cuda, d->StreamBeginCapture(cuda->stream, THREAD_LOCAL), "its probes", err));
+    for (int i = 0; i < GAP_LAUNCHES && !err->code; i++)
+        launch_probe(cuda, l, err);
+    cuda_check(cuda, d->StreamEndCapture(cuda->stream, graph), "its probes", &ending);
+    if (!err->code)
+        *err = ending;
+    if (!err->code)
+        cuda_check(cuda, d->GraphInstantiateWithFlags(exec, *graph, 0), "its probes", err);
+    return err->code;
+}
+
+static enum status run_gap(struct cuda_device *cuda, struct launch *l, double *ns,
+                           struct error *err)
+{
+    const struct cuda_driver *d = cuda->driver;
+    void *graph = NULL, *exec = NULL;
+    record_gap(cuda, l, &graph, &exec, err);
+    for (int i = 0; i < 2 && !err->code; i++) { // the first wakes the clocks
+        if (i == 1)
+            cuda_clock_read(cuda, &cuda->clock[1], err);
+        cuda_check(cuda, d->GraphLaunch(exec, cuda->stream), "its probes", err);
+    }
+    if (!err->code)
+        clock_span(cuda, ns, err);
+    if (exec)
+        d->GraphExecDestroy(exec);
+    if (graph)
+        d->GraphDestroy(graph);
+    return err->code;
+}
+
+static void plan_launch(const struct cuda_device *cuda, const struct probe *p, struct launch *l)
+{
+    switch (p->kind) {
+    case STREAM:
+    case CACHE:
+        plan_stream(cuda, p, l);
+        break;
+    case SYNC:
+        l->blocks = (unsigned)cuda->device.info.units;
+        l->threads = SYNC_THREADS;
+        l->passes = SYNC_ROUNDS;
+        l->bytes = cuda->probe_bytes - WORD_BYTES;
+        break;
+    case GAP:
+        l->blocks = l->threads = 1;
+        l->bytes = cuda->probe_bytes - WORD_BYTES;
+        break;
+    default:
+        plan_peak(cuda, p, l);
+    }
+    l->from = cuda->probe_memory;
+    l->to = l->from + l->bytes;
+}
+
+enum status cuda_probe_run(struct device *device, size_t index, double *value, bool *disturbed,
                            struct error *err)
 {
     struct cuda_device *cuda = cuda_of(device);
     const struct cuda_driver *d = cuda_enter(cuda);
     const struct probe *p = probe_at(device, index);
     struct launch l = {0};
+    double ns = 0;
     *disturbed = false;
     TRY(probes_init(cuda, err));
+    if (p->kind == LIBRARY)
+        return cuda_blas_run(cuda, p->type, value, err);
     if (p->kind == WGMMA)
         TRY(wgmma_init(cuda, err));
     void *module = p->kind == WGMMA ? cuda->wgmma : cuda->probes;
     TRY(cuda_check(cuda, d->ModuleGetFunction(&l.function, module, p->entry), "its probes", err));
-    if (p->kind == STREAM || p->kind == CACHE)
-        plan_stream(cuda, p, &l);
+    plan_launch(cuda, p, &l);
+    TRY(p->kind == GAP ? run_gap(cuda, &l, &ns, err) : run_kernel(cuda, p, &l, &ns, err));
+    if (p->kind == GAP || p->kind == SYNC)
+        *value = ns / (p->kind == GAP ? GAP_LAUNCHES : SYNC_ROUNDS);
     else
-        plan_peak(cuda, p, &l);
-    l.from = cuda->probe_memory;
-    l.to = l.from + l.bytes;
-    void *arguments[] = {&l.from, &l.to, &l.bytes, &l.passes};
-    for (int i = 0; i < 2; i++) { // the first loads the kernel and wakes the clocks
-        if (i == 1)
-            TRY(cuda_clock_read(cuda, &cuda->clock[1], err));
-        TRY(cuda_check(cuda,
-                       d->LaunchKernel(l.function, l.blocks, 1, 1, l.threads, 1, 1, 0, cuda->stream,
-                                       arguments, NULL),
-                       "its probes", err));
-    }
-    TRY(cuda_clock_read(cuda, &cuda->clock[2], err));
-    TRY(cuda_check(cuda, d->StreamSynchronize(cuda->stream), "its probes", err));
-    *rate = l.work / (double)(cuda->clock[2] - cuda->clock[1]) * 1e9;
+        *value = l.work / ns * 1e9;
     return OK;
 }

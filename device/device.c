@@ -287,10 +287,10 @@ size_t device_probes(const struct device *device, struct device_probe *out, size
     return device->ops->probes ? device->ops->probes(device, out, max) : 0;
 }
 
-enum status device_probe_run(struct device *device, size_t index, double *rate, bool *disturbed,
+enum status device_probe_run(struct device *device, size_t index, double *value, bool *disturbed,
                              struct error *err)
 {
     if (!device->ops->probe_run)
         return FAIL(err, ERR_INTERNAL, "device %s has no probes", device->info.name);
-    return device->ops->probe_run(device, index, rate, disturbed, err);
+    return device->ops->probe_run(device, index, value, disturbed, err);
 }

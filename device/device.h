@@ -163,17 +163,20 @@ struct device_vitals device_vitals(struct device *device);
 
 // What a device can do at best, as it measures it on itself. The host has no probes here: kernels of the
 // registry measure it on its pool (bench/roof/ceilings.c).
+// Several probes may have one name and level: they are ways to one ceiling.
 struct device_probe {
-    char name[32];   // "read", "copy", "triad"; "bf16_dot", "int8_dot", "fp8_dot", "f32_fma"
-    char level[8];   // "DRAM", "L2" for bandwidths; "" for peaks
+    char name
+        [32]; // "read", "copy", "triad"; "bf16_dot", "int8_dot", "f32_fma"; "launch_gap", "grid_sync"
+    char level[8];   // "DRAM", "L2" for bandwidths; "" for the others
     char kernel[64]; // what reached it
     bool quick;      // also taken when there is little time
 };
 // Returns how many were written.
 size_t device_probes(const struct device *device, struct device_probe *out, size_t max);
-// One sample of probe `index`, some milliseconds long: bytes/s or operations/s. *disturbed: clocks fell or
-// another program ran meanwhile; take it again. Errors: ERR_NOMEM, ERR_IO.
-enum status device_probe_run(struct device *device, size_t index, double *rate, bool *disturbed,
+// One sample of probe `index`, some milliseconds long: bytes/s or operations/s; of launch_gap and grid_sync ns.
+// *disturbed: clocks fell or another program ran meanwhile; take it again.
+// Errors: ERR_UNSUPPORTED, with the reason, where it needs a library that is not here; ERR_NOMEM, ERR_IO.
+enum status device_probe_run(struct device *device, size_t index, double *value, bool *disturbed,
                              struct error *err);
 
 #endif

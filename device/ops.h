@@ -46,7 +46,7 @@ struct device_ops {
     struct device_vitals (*vitals)(struct device *device); // NULL: nothing is measured
     size_t (*probes)(const struct device *device, struct device_probe *out,
                      size_t max); // NULL: no probes
-    enum status (*probe_run)(struct device *device, size_t index, double *rate, bool *disturbed,
+    enum status (*probe_run)(struct device *device, size_t index, double *value, bool *disturbed,
                              struct error *err);
 };
 

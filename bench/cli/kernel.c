@@ -188,8 +188,14 @@ static enum status probe_limits(struct device *device, struct limits *limits, st
     for (size_t i = 0; i < count; i++) {
         double rates[SAMPLES];
         bool disturbed;
-        for (int s = 0; s < SAMPLES; s++)
-            TRY(device_probe_run(device, i, &rates[s], &disturbed, err));
+        for (int s = 0; s < SAMPLES && !err->code; s++)
+            device_probe_run(device, i, &rates[s], &disturbed, err);
+        if (err->code == ERR_UNSUPPORTED) { // a library that is not here
+            error_clear(err);
+            continue;
+        }
+        if (err->code)
+            return err->code;
         double rate = stat_median(rates, SAMPLES, err) / 1e9;
         if (str_equal(probe[i].name, "read") && str_equal(probe[i].level, "L2"))
             limits->read_cached = larger(limits->read_cached, rate);

@@ -9,6 +9,7 @@
 #include "bench/cli/device_flag.h"
 #include "bench/cli/view.h"
 #include "bench/roof/roof.h"
+#include "results/metric.h"
 
 // What the command found, before it is shown one way or the other.
 struct findings {
@@ -224,22 +225,21 @@ static void print_ceilings(const struct findings *f)
            f->pinned    ? "threads pinned"
            : f->threads ? "threads not pinned"
                         : "the device's own probes");
-    printf("  %-9s %-5s %10s %7s  %12s  %25s  %7s  %s\n", "", "level", "set", "threads", "",
+    printf("  %-10s %-5s %10s %7s  %12s  %25s  %7s  %s\n", "", "level", "set", "threads", "",
            "interval", "samples", "kernel");
     for (int i = 0; i < c->count; i++) {
         const struct ceiling *row = &c->row[i];
-        const char *unit = *row->level ? "B" : "FLOP";
-        if (!strcmp(row->name, "int8_dot"))
-            unit = "OP";
+        const char *unit = ceilings_unit(row);
         char value[32], low[32], high[32], interval[72], set[32] = "";
         if (row->set_bytes > 0)
             format_bytes(row->set_bytes, set, sizeof set);
-        format_rate(row->value, unit, value, sizeof value);
-        snprintf(interval, sizeof interval, "%s - %s", format_rate(row->low, unit, low, sizeof low),
-                 format_rate(row->high, unit, high, sizeof high));
+        metric_format(row->value, unit, value, sizeof value);
+        snprintf(interval, sizeof interval, "%s - %s",
+                 metric_format(row->low, unit, low, sizeof low),
+                 metric_format(row->high, unit, high, sizeof high));
         if (i > 0 && strcmp(row->name, c->row[i - 1].name))
             putchar('\n');
-        printf("  %-9s %-5s %10s %7d  %12s  %25s  %7d  %s\n", row->name, row->level, set,
+        printf("  %-10s %-5s %10s %7d  %12s  %25s  %7d  %s\n", row->name, row->level, set,
                row->threads, value, interval, row->samples, row->kernel);
     }
     if (*c->note)

@@ -17,6 +17,7 @@
 #include "base/str.h"
 #include "bench/probe/stream.h"
 #include "bench/roof/roof.h"
+#include "results/metric.h"
 
 enum {
     WINDOW_CACHE_NS = 2 * 1000 * 1000,
@@ -375,6 +376,22 @@ out:
     return err->code;
 }
 
+// ---- units ------------------------------------------------------------------------------------------------
+
+static bool is_time(const char *name)
+{
+    return str_equal(name, "launch_gap") || str_equal(name, "grid_sync");
+}
+
+const char *ceilings_unit(const struct ceiling *c)
+{
+    if (is_time(c->name))
+        return "ns";
+    if (c->level[0])
+        return "B/s";
+    return str_starts(c->name, "int") ? "op/s" : "FLOP/s";
+}
+
 // ---- devices that measure themselves -----------------------------------------------------------------
 
 enum { PROBES_MAX = 24 };
@@ -383,6 +400,7 @@ struct probing {
     struct device *device;
     struct device_probe probe[PROBES_MAX];
     size_t count;
+    bool absent[PROBES_MAX]; // what it needs is not here
     double sample[PROBES_MAX][ROUNDS_MAX];
     // Clocks next to the samples, Hz; 0: not measured.
     double clock_low[PROBES_MAX], clock_high[PROBES_MAX], memory_clock;
@@ -419,16 +437,22 @@ static void note_clocks(const struct probing *p, struct ceilings *out)
     str_fini(&text);
 }
 
+// Whether value a is better than b: a higher rate, a shorter time.
+static bool better(const char *name, double a, double b)
+{
+    return is_time(name) ? a < b : a > b;
+}
+
 // As `sample`: the best is kept when none is clean.
 static enum status probe_sample(struct probing *p, size_t i, double *out, struct error *err)
 {
     bool disturbed = true;
-    *out = 0;
     for (int try = 0; disturbed && try < WINDOW_TRIES; try++) {
-        double rate = 0;
+        double value = 0;
         disturbed = false;
-        TRY(device_probe_run(p->device, i, &rate, &disturbed, err));
-        *out = disturbed ? fmax(*out, rate) : rate;
+        TRY(device_probe_run(p->device, i, &value, &disturbed, err));
+        if (!disturbed || try == 0 || better(p->probe[i].name, value, *out))
+            *out = value;
         p->windows++;
         p->retaken += disturbed;
     }
@@ -436,7 +460,20 @@ static enum status probe_sample(struct probing *p, size_t i, double *out, struct
     return OK;
 }
 
-static enum status probe_rounds(struct probing *p, bool quick, struct error *err)
+// What a probe needs and this machine lacks is a remark, once for all probes that need it.
+static enum status probe_lacks(struct probing *p, size_t i, struct ceilings *out, struct error *err)
+{
+    if (err->code != ERR_UNSUPPORTED)
+        return err->code;
+    p->absent[i] = true;
+    if (!strstr(out->note, err->message))
+        note(out, "%s", err->message);
+    error_clear(err);
+    return OK;
+}
+
+static enum status probe_rounds(struct probing *p, bool quick, struct ceilings *out,
+                                struct error *err)
 {
     uint64_t begin = clock_ns(), budget_ns = quick ? BUDGET_QUICK_NS : BUDGET_FULL_NS;
     for (; p->rounds < ROUNDS_MAX; p->rounds++) {
@@ -445,11 +482,30 @@ static enum status probe_rounds(struct probing *p, bool quick, struct error *err
         for (size_t i = 0; i < p->count; i++) {
             if (interrupt_pending())
                 return FAIL(err, ERR_INTERRUPTED, "stopped");
-            if (!quick || p->probe[i].quick)
-                TRY(probe_sample(p, i, &p->sample[i][p->rounds], err));
+            if (p->absent[i] || (quick && !p->probe[i].quick))
+                continue;
+            if (probe_sample(p, i, &p->sample[i][p->rounds], err) != OK)
+                TRY(probe_lacks(p, i, out, err));
         }
     }
     return OK;
+}
+
+// Two ways to one ceiling are one row, that of the better; a remark names the other.
+static struct ceiling *row_for(struct ceilings *out, const struct ceiling *way)
+{
+    for (int i = 0; i < out->count; i++) {
+        struct ceiling *row = &out->row[i];
+        if (!str_equal(row->name, way->name) || !str_equal(row->level, way->level))
+            continue;
+        const bool wins = better(way->name, way->value, row->value);
+        const struct ceiling *other = wins ? row : way;
+        char value[32];
+        note(out, "%s: %s reached %s", other->name, other->kernel,
+             metric_format(other->value, ceilings_unit(other), value, sizeof value));
+        return wins ? row : NULL;
+    }
+    return &out->row[out->count++];
 }
 
 static enum status probe_conclude(const struct probing *p, bool quick, struct ceilings *out,
@@ -457,18 +513,20 @@ static enum status probe_conclude(const struct probing *p, bool quick, struct ce
 {
     for (size_t i = 0; i < p->count; i++) {
         struct stat_summary summary;
-        if (quick && !p->probe[i].quick)
+        if (p->absent[i] || (quick && !p->probe[i].quick))
             continue;
         TRY(stat_summarize(p->sample[i], (size_t)p->rounds, &summary, err));
-        struct ceiling *row = &out->row[out->count++];
-        *row = (struct ceiling){.value = summary.median,
-                                .low = summary.median_interval.low,
-                                .high = summary.median_interval.high,
-                                .samples = p->rounds};
-        memcpy(row->device, device_info(p->device)->name, sizeof row->device);
-        memcpy(row->name, p->probe[i].name, sizeof row->name);
-        memcpy(row->level, p->probe[i].level, sizeof row->level);
-        memcpy(row->kernel, p->probe[i].kernel, sizeof row->kernel);
+        struct ceiling way = {.value = summary.median,
+                              .low = summary.median_interval.low,
+                              .high = summary.median_interval.high,
+                              .samples = p->rounds};
+        memcpy(way.device, device_info(p->device)->name, sizeof way.device);
+        memcpy(way.name, p->probe[i].name, sizeof way.name);
+        memcpy(way.level, p->probe[i].level, sizeof way.level);
+        memcpy(way.kernel, p->probe[i].kernel, sizeof way.kernel);
+        struct ceiling *row = row_for(out, &way);
+        if (row)
+            *row = way;
     }
     return OK;
 }
@@ -483,7 +541,7 @@ static enum status measure_probes(struct device *device, bool quick, struct ceil
     p->count = device_probes(device, p->probe, PROBES_MAX);
     if (p->count == 0)
         FAIL(err, ERR_UNSUPPORTED, "ceilings: device %s has no probes", device_info(device)->name);
-    else if (probe_rounds(p, quick, err) == OK)
+    else if (probe_rounds(p, quick, out, err) == OK)
         probe_conclude(p, quick, out, err);
     if (p->retaken)
         note(out, "%d of %d windows were disturbed and taken again", p->retaken, p->windows);
@@ -550,13 +608,13 @@ json_t *ceilings_json(const struct ceilings *c)
     for (int i = 0; rows && i < c->count; i++) {
         const struct ceiling *row = &c->row[i];
         json_array_append_new(
-            rows, json_pack("{s:s, s:s, s:o, s:s, s:i, s:s, s:f, s:f, s:f, s:i, s:o}", "device",
-                            row->device, "name", row->name, "level",
-                            *row->level ? json_string(row->level) : json_null(), "kernel",
-                            row->kernel, "threads", row->threads, "unit",
-                            *row->level ? "bytes/s" : "operations/s", "value", row->value, "low",
-                            row->low, "high", row->high, "samples", row->samples, "set_bytes",
-                            row->set_bytes > 0 ? json_real(row->set_bytes) : json_null()));
+            rows,
+            json_pack("{s:s, s:s, s:o, s:s, s:i, s:s, s:f, s:f, s:f, s:i, s:o}", "device",
+                      row->device, "name", row->name, "level",
+                      *row->level ? json_string(row->level) : json_null(), "kernel", row->kernel,
+                      "threads", row->threads, "unit", ceilings_unit(row), "value", row->value,
+                      "low", row->low, "high", row->high, "samples", row->samples, "set_bytes",
+                      row->set_bytes > 0 ? json_real(row->set_bytes) : json_null()));
     }
     return rows;
 }

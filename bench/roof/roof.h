@@ -17,11 +17,12 @@
 // ---- ceilings --------------------------------------------------------------------------------------------
 struct ceiling {
     char device[DEVICE_NAME_BYTES]; // "cpu", "cuda:0"
-    char name[32];    // "read", "copy", "triad"; READ_SET; "f32_fma", "bf16_dot", "int8_dot"
-    char level[8];    // "L1".."DRAM" for bandwidths, "" for datapaths
-    char kernel[64];  // the registry row that reached it
+    char name
+        [32]; // "read", "copy", "triad"; READ_SET; "f32_fma", "bf16_dot"; "launch_gap", "grid_sync"
+    char level[8];    // "L1".."DRAM" for bandwidths, "" for the others
+    char kernel[64];  // what reached it: a registry row, a probe of the device, a library
     int threads;      // 0: the device has none, and the row is for any number
-    double value;     // bytes/s or operations/s: the median of the samples
+    double value;     // bytes/s, operations/s or ns: the median of the samples
     double low, high; // interval of the median
     int samples;
     double set_bytes; // of a bandwidth: what all threads read over and over; 0: not known
@@ -41,9 +42,12 @@ struct ceilings {
 // quick: reads of every level and the peaks, with one thread and with all, about a second; full: copy and
 // triad too, and the powers of two between, below ten seconds. Samples of all rows are interleaved, so
 // that drift hits all alike. Host: the best of the registry's rows on the device's pool; no library is tried
-// for the peaks. Elsewhere: the device's own probes. Errors: ERR_UNSUPPORTED for a device with neither.
+// for the peaks. Elsewhere: the device's own probes; of those with one name and level the best is the row.
+// Errors: ERR_UNSUPPORTED for a device with neither.
 enum status ceilings_measure(struct device *device, bool quick, struct ceilings *out,
                              struct error *err);
+// "B/s", "FLOP/s", "op/s" (integers) or "ns".
+const char *ceilings_unit(const struct ceiling *ceiling);
 // device: a name as struct ceiling has it.
 const struct ceiling *ceilings_find(const struct ceilings *c, const char *device, const char *name,
                                     const char *level, int threads);

@@ -213,13 +213,6 @@ enum status record_ceilings_of(struct store *store, int64_t run, struct ceilings
     return status;
 }
 
-static const char *ceiling_unit(const struct ceiling *c)
-{
-    if (c->level[0])
-        return "B/s";
-    return str_starts(c->name, "int") ? "op/s" : "FLOP/s";
-}
-
 // The store's row of a device that a ceiling names.
 static enum status ceiling_device(const struct record *record, const char *name, int64_t *id,
                                   struct error *err)
@@ -256,7 +249,7 @@ enum status record_ceilings(const struct record *record, const struct ceilings *
             .name = c->name,
             .level = c->level,
             .kernel = c->kernel,
-            .unit = ceiling_unit(c),
+            .unit = ceilings_unit(c),
             .source = device_time_source(device_word_kind(c->device)),
             .device = device,
             .set_bytes = c->set_bytes,

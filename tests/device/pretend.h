@@ -24,12 +24,14 @@ static struct {
     uint64_t now_ns; // its clock
     uint64_t waits_ns;
     double rate;      // of probe i: rate * (i + 1)
+    double library;   // of its library's bf16_dot; 0: the library is not here
+    double gap_ns;    // of a launch
     int disturbed;    // so many windows more are disturbed, at twice the rate
     bool fails;       // copies and launches
     int code;         // of a launch that fails: PRETEND_NO_MEMORY, or another
     size_t available; // memory
     int allocated;    // how often memory was asked for
-} pretend = {.rate = 1e12, .available = PRETEND_MEMORY / 2};
+} pretend = {.rate = 1e12, .gap_ns = 1000, .available = PRETEND_MEMORY / 2};
 
 static size_t pretend_list(struct device_info *out, size_t max)
 {
@@ -157,20 +159,29 @@ static size_t pretend_probes(const struct device *device, struct device_probe *o
         {.name = "read", .level = "DRAM", .kernel = "k_read", .quick = true},
         {.name = "copy", .level = "DRAM", .kernel = "k_copy"},
         {.name = "bf16_dot", .kernel = "k_peak", .quick = true},
+        {.name = "bf16_dot", .kernel = "library"},
+        {.name = "launch_gap", .kernel = "k_gap"},
     };
+    const size_t count = sizeof probes / sizeof *probes;
     (void)device;
-    for (size_t i = 0; i < 3 && i < max; i++)
+    for (size_t i = 0; i < count && i < max; i++)
         out[i] = probes[i];
-    return max < 3 ? max : 3;
+    return max < count ? max : count;
 }
 
-static enum status pretend_probe(struct device *device, size_t index, double *rate, bool *disturbed,
-                                 struct error *err)
+static enum status pretend_probe(struct device *device, size_t index, double *value,
+                                 bool *disturbed, struct error *err)
 {
+    enum { LIBRARY = 3, GAP = 4 };
     if (pretend.fails)
         return FAIL(err, ERR_IO, "device %s: lost", device->info.name);
+    if (index == LIBRARY && pretend.library == 0)
+        return FAIL(err, ERR_UNSUPPORTED, "the library is not here");
     *disturbed = pretend.disturbed > 0;
-    *rate = pretend.rate * (double)(index + 1) * (*disturbed ? 2 : 1);
+    *value = index == LIBRARY ? pretend.library
+             : index == GAP   ? pretend.gap_ns
+                              : pretend.rate * (double)(index + 1);
+    *value *= *disturbed ? 2 : 1;
     pretend.disturbed -= *disturbed;
     return OK;
 }

@@ -16,7 +16,7 @@ static void ceilings_are_the_devices_own(void **state)
     struct ceilings *c = calloc(1, sizeof *c);
     pretend.rate = 3e12;
     assert_int_equal(ceilings_measure(device, false, c, &err), OK);
-    assert_int_equal(c->count, 3);
+    assert_int_equal(c->count, 4);
     const struct ceiling *read = ceilings_find(c, "cuda:0", "read", "DRAM", 7); // any threads
     assert_non_null(read);
     assert_string_equal(read->kernel, "k_read");
@@ -29,11 +29,40 @@ static void ceilings_are_the_devices_own(void **state)
     assert_null(ceilings_find(c, "cpu", "read", "DRAM", 1)); // never of another device
     assert_null(ceilings_read(c, "cpu", 1, 1e9));
     assert_null(ceilings_peak(c, "cuda:1", DT_BF16, 2));
-    assert_string_equal(c->note, "");
+    const struct ceiling *gap = ceilings_find(c, "cuda:0", "launch_gap", "", 1);
+    assert_non_null(gap);
+    assert_float_equal(gap->value, 1000, 0);
+    assert_string_equal(ceilings_unit(gap), "ns");
+    assert_string_equal(ceilings_unit(read), "B/s");
+    assert_string_equal(c->note, "the library is not here"); // said once, and no row of it
 
     assert_int_equal(ceilings_measure(device, true, c, &err), OK);
     assert_int_equal(c->count, 2);
     assert_null(ceilings_find(c, "cuda:0", "copy", "DRAM", 1)); // not of the quick ones
+    assert_string_equal(c->note, "");
+    free(c);
+    device_close(device);
+}
+
+// Of two ways to one ceiling the better is its row, whichever it is, and a remark has the other's figure.
+static void two_ways_to_one_ceiling(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct device *device = pretend_opened("cuda", ISA_ALL);
+    struct ceilings *c = calloc(1, sizeof *c);
+    pretend.rate = 1e12; // its own loop reaches 3e12
+    pretend.library = 4e12;
+    assert_int_equal(ceilings_measure(device, false, c, &err), OK);
+    assert_int_equal(c->count, 4);
+    assert_float_equal(ceilings_peak(c, "cuda:0", DT_BF16, 1)->value, 4e12, 0);
+    assert_string_equal(ceilings_peak(c, "cuda:0", DT_BF16, 1)->kernel, "library");
+    assert_string_equal(c->note, "bf16_dot: k_peak reached 3.00 TFLOP/s");
+    pretend.library = 2e12;
+    assert_int_equal(ceilings_measure(device, false, c, &err), OK);
+    assert_string_equal(ceilings_peak(c, "cuda:0", DT_BF16, 1)->kernel, "k_peak");
+    assert_string_equal(c->note, "bf16_dot: library reached 2.00 TFLOP/s");
+    pretend.library = 0;
     free(c);
     device_close(device);
 }
@@ -91,6 +120,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ceilings_are_the_devices_own),
+        cmocka_unit_test(two_ways_to_one_ceiling),
         cmocka_unit_test(disturbed_windows_are_taken_again),
         cmocka_unit_test(a_lost_device_is_an_error),
         cmocka_unit_test(canaries_ask_the_device),
