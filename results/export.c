@@ -113,14 +113,16 @@ json_t *export_quality(const struct quality_row *q)
 
 static json_t *export_ceiling(const struct ceiling_row *c)
 {
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:i, s:o, s:o, s:o, s:o}", "name",
-                     export_json_text(c->name), "level", export_json_text(c->level), "kernel",
-                     export_json_text(c->kernel), "unit", export_json_text(c->unit), "source",
-                     export_json_text(c->source), "device", export_json_text(c->device),
-                     "device_content", export_json_stored(c->device_content), "threads", c->threads,
-                     "samples", c->samples, "value", export_json_number(c->value), "low",
-                     export_json_number(c->low), "high", export_json_number(c->high), "set_bytes",
-                     export_json_number(c->set_bytes));
+    return json_pack(
+        "{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "name",
+        export_json_text(c->name), "level", export_json_text(c->level), "kernel",
+        export_json_text(c->kernel), "unit", export_json_text(c->unit), "source",
+        export_json_text(c->source), "device", export_json_text(c->device), "device_content",
+        export_json_stored(c->device_content), "threads", c->threads, "samples", c->samples,
+        "value", export_json_number(c->value), "low", export_json_number(c->low), "high",
+        export_json_number(c->high), "set_bytes", export_json_number(c->set_bytes), "clock_low_hz",
+        export_json_number(c->clock_low_hz), "clock_high_hz", export_json_number(c->clock_high_hz),
+        "memory_clock_hz", export_json_number(c->memory_clock_hz));
 }
 
 static json_t *export_value(const struct value_row *v)

@@ -269,13 +269,17 @@ static void read_ceiling(struct row *row, void *out)
     c->low = row_real(row, 10);
     c->high = row_real(row, 11);
     c->set_bytes = row_real(row, 12);
+    c->clock_low_hz = row_real(row, 13);
+    c->clock_high_hz = row_real(row, 14);
+    c->memory_clock_hz = row_real(row, 15);
 }
 
 enum status query_ceilings(struct store *store, struct arena *arena, int64_t run,
                            struct ceiling_row **rows, size_t *count, struct error *err)
 {
     return READ_ROWS("SELECT name, level, kernel, unit, source, coalesce(word, 'cpu'), content,"
-                     "  threads, samples, value, low, high, set_bytes"
+                     "  threads, samples, value, low, high, set_bytes,"
+                     "  clock_low_hz, clock_high_hz, memory_clock_hz"
                      " FROM ceiling LEFT JOIN device ON device.id = device_id"
                      " WHERE run_id = ? ORDER BY ceiling.id",
                      run, read_ceiling);

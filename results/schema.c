@@ -283,7 +283,14 @@ static const char version_sql[] =
     "        AND reason <> '' ORDER BY number LIMIT 1), skip_reason, '') AS reason"
     "  FROM judged;";
 
-static const char *const steps[] = {tables_sql, views_sql, quality_sql, device_sql, version_sql};
+// The clocks of a device next to the samples of its ceiling. NULL in rows of older files, and where nothing told them.
+static const char clock_sql[] =
+    "ALTER TABLE ceiling ADD COLUMN clock_low_hz REAL;" // the lowest and the highest of its cores
+    "ALTER TABLE ceiling ADD COLUMN clock_high_hz REAL;"
+    "ALTER TABLE ceiling ADD COLUMN memory_clock_hz REAL;"; // the lowest
+
+static const char *const steps[] = {tables_sql, views_sql,   quality_sql,
+                                    device_sql, version_sql, clock_sql};
 
 int schema_version(void)
 {

@@ -32,8 +32,9 @@ static const char *const statement_sql[STMT_COUNT] = {
     [STMT_CELL_ID] = "SELECT id FROM cell WHERE run_id = ? AND key = ?",
     [STMT_CELL_SKIP] = "UPDATE cell SET skip_status = ?, skip_reason = ? WHERE id = ?",
     [STMT_CEILING_ADD] = "INSERT INTO ceiling (run_id, name, level, kernel, threads, samples,"
-                         " value, low, high, unit, source, device_id, set_bytes)"
-                         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                         " value, low, high, unit, source, device_id, set_bytes,"
+                         " clock_low_hz, clock_high_hz, memory_clock_hz)"
+                         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     [STMT_TRIAL_ADD] = "INSERT INTO trial (cell_id, number, status, reason, started_ns, ended_ns,"
                        " arithmetic, stored, engine_version, build_id)"
                        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -307,6 +308,9 @@ static enum status add_ceiling(struct store *store, int64_t run, const struct st
     bind_text(&b, row->source);
     bind_id(&b, row->device);
     bind_real(&b, row->set_bytes > 0 ? row->set_bytes : NAN);
+    bind_real(&b, row->clock_low_hz > 0 ? row->clock_low_hz : NAN);
+    bind_real(&b, row->clock_high_hz > 0 ? row->clock_high_hz : NAN);
+    bind_real(&b, row->memory_clock_hz > 0 ? row->memory_clock_hz : NAN);
     return bind_run(&b, NULL, "the ceilings were not stored", err);
 }
 

@@ -90,11 +90,13 @@ enum status store_cell_skip(struct store *store, int64_t cell, const char *statu
 
 struct store_ceiling {
     const char *name, *level, *kernel, *unit,
-        *source; // unit "B/s" or "FLOP/s" ("op/s" for integers)
+        *source; // unit "B/s", "FLOP/s" ("op/s" for integers) or "ns"
     int threads, samples;
     double value, low, high;
     double set_bytes; // of a bandwidth: what all threads read over and over; 0: not known
     int64_t device;   // 0: not known
+    // Of the device next to the samples: the lowest and the highest, and its memory's, the lowest; 0: not measured.
+    double clock_low_hz, clock_high_hz, memory_clock_hz;
 };
 enum status store_ceilings(struct store *store, int64_t run, const struct store_ceiling *rows,
                            size_t count, struct error *err);

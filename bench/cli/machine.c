@@ -226,11 +226,11 @@ static void print_ceilings(const struct findings *f)
            : f->threads ? "threads not pinned"
                         : "the device's own probes");
     printf("  %-10s %-5s %10s %7s  %12s  %25s  %7s  %s\n", "", "level", "set", "threads", "",
-           "interval", "samples", "kernel");
+           "interval", "samples", "reached by");
     for (int i = 0; i < c->count; i++) {
         const struct ceiling *row = &c->row[i];
         const char *unit = ceilings_unit(row);
-        char value[32], low[32], high[32], interval[72], set[32] = "";
+        char value[32], low[32], high[32], interval[72], set[32] = "", clocks[96];
         if (row->set_bytes > 0)
             format_bytes(row->set_bytes, set, sizeof set);
         metric_format(row->value, unit, value, sizeof value);
@@ -239,8 +239,11 @@ static void print_ceilings(const struct findings *f)
                  metric_format(row->high, unit, high, sizeof high));
         if (i > 0 && strcmp(row->name, c->row[i - 1].name))
             putchar('\n');
-        printf("  %-10s %-5s %10s %7d  %12s  %25s  %7d  %s\n", row->name, row->level, set,
-               row->threads, value, interval, row->samples, row->kernel);
+        cli_view_clocks(row->clock_low_hz, row->clock_high_hz, row->memory_clock_hz, clocks,
+                        sizeof clocks);
+        printf("  %-10s %-5s %10s %7d  %12s  %25s  %7d  %s%s%s\n", row->name, row->level, set,
+               row->threads, value, interval, row->samples, row->kernel, *clocks ? "  at " : "",
+               clocks);
     }
     if (*c->note)
         printf("\n  Note: %s\n", c->note);

@@ -22,8 +22,8 @@ static const struct flag flags[] = {
 static enum status show_run(struct store *store, struct arena *arena, const struct run_row *run,
                             struct error *err)
 {
-    static const char *const heads[] = {"ceiling", "level",     "device",     ">threads",
-                                        ">set",    ">measured", "reached by", NULL};
+    static const char *const heads[] = {"ceiling",   "level",      "device", ">threads", ">set",
+                                        ">measured", "reached by", "clocks", NULL};
     struct ceiling_row *ceilings = NULL;
     size_t count = 0;
     char text[160];
@@ -63,6 +63,9 @@ static enum status show_run(struct store *store, struct arena *arena, const stru
         table_cell(&table, "%s",
                    metric_format(ceilings[i].value, ceilings[i].unit, text, sizeof text));
         table_cell(&table, "%s", ceilings[i].kernel);
+        table_cell(&table, "%s",
+                   cli_view_clocks(ceilings[i].clock_low_hz, ceilings[i].clock_high_hz,
+                                   ceilings[i].memory_clock_hz, text, sizeof text));
     }
     return cli_view_table(&table, err);
 }

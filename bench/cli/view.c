@@ -37,6 +37,20 @@ enum status cli_view_json(json_t *value, struct error *err)
     return OK;
 }
 
+const char *cli_view_clocks(double low_hz, double high_hz, double memory_hz, char *out,
+                            size_t out_bytes)
+{
+    char range[40] = "", memory[40] = "";
+    if (high_hz > low_hz)
+        snprintf(range, sizeof range, "%.0f to %.0f MHz", low_hz / 1e6, high_hz / 1e6);
+    else if (low_hz > 0)
+        snprintf(range, sizeof range, "%.0f MHz", low_hz / 1e6);
+    if (memory_hz > 0)
+        snprintf(memory, sizeof memory, "memory %.0f MHz", memory_hz / 1e6);
+    snprintf(out, out_bytes, "%s%s%s", range, *range && *memory ? ", " : "", memory);
+    return out;
+}
+
 enum status cli_view_table(struct table *table, struct error *err)
 {
     return table_print(table, stdout, plain_columns(stdout), err);

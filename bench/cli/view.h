@@ -27,4 +27,8 @@ void cli_view_field(const char *name, const char *text);
 // The same for stored JSON: a line for each member of the object, in words. Text that is no object is printed as it is.
 void cli_view_json_fields(const char *name, const char *json);
 
+// "1905 to 1980 MHz, memory 3201 MHz", as far as it was measured; "" where nothing was (not a number, or 0).
+const char *cli_view_clocks(double low_hz, double high_hz, double memory_hz, char *out,
+                            size_t out_bytes);
+
 #endif

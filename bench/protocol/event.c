@@ -170,6 +170,9 @@ static enum status ceiling_parse(const json_t *object, struct ceiling *out, stru
     TRY(protocol_get_int(object, "threads", 0, 1 << 16, &out->threads, err));
     TRY(protocol_get_int(object, "samples", 1, INT32_MAX, &out->samples, err));
     TRY(json_opt_f64(object, "ceilings", "set_bytes", 0, &out->set_bytes, err));
+    TRY(json_opt_f64(object, "ceilings", "clock_low_hz", 0, &out->clock_low_hz, err));
+    TRY(json_opt_f64(object, "ceilings", "clock_high_hz", 0, &out->clock_high_hz, err));
+    TRY(json_opt_f64(object, "ceilings", "memory_clock_hz", 0, &out->memory_clock_hz, err));
     if (strlen(name) >= sizeof out->name || strlen(level) >= sizeof out->level ||
         strlen(kernel) >= sizeof out->kernel || strlen(device) >= sizeof out->device)
         return FAIL(err, ERR_FORMAT, "a ceiling's name is too long");

@@ -402,39 +402,21 @@ struct probing {
     size_t count;
     bool absent[PROBES_MAX]; // what it needs is not here
     double sample[PROBES_MAX][ROUNDS_MAX];
-    // Clocks next to the samples, Hz; 0: not measured.
-    double clock_low[PROBES_MAX], clock_high[PROBES_MAX], memory_clock;
+    struct ceiling clocks[PROBES_MAX]; // next to the samples; the other members are not used
     int rounds, windows, retaken;
 };
 
 static void keep_clock(struct probing *p, size_t i)
 {
     struct device_vitals v = device_vitals(p->device);
+    struct ceiling *c = &p->clocks[i];
     if (!isnan(v.memory_clock_hz))
-        p->memory_clock = v.memory_clock_hz;
+        c->memory_clock_hz = c->memory_clock_hz > 0 ? fmin(c->memory_clock_hz, v.memory_clock_hz)
+                                                    : v.memory_clock_hz;
     if (isnan(v.clock_hz))
         return;
-    p->clock_high[i] = fmax(p->clock_high[i], v.clock_hz);
-    p->clock_low[i] = p->clock_low[i] > 0 ? fmin(p->clock_low[i], v.clock_hz) : v.clock_hz;
-}
-
-// "clocks next to the samples, MHz: memory 3201; read 1980, bf16_dot 1410 to 1755"
-static void note_clocks(const struct probing *p, struct ceilings *out)
-{
-    struct str text = {0};
-    for (size_t i = 0; i < p->count; i++) {
-        if (p->clock_low[i] <= 0)
-            continue;
-        bool cache = str_equal(p->probe[i].level, "L2"); // its name is that of memory's
-        str_printf(&text, "%s %s%s %.0f", text.length ? "," : "", p->probe[i].name,
-                   cache ? " L2" : "", p->clock_low[i] / 1e6);
-        if (p->clock_high[i] > p->clock_low[i])
-            str_printf(&text, " to %.0f", p->clock_high[i] / 1e6);
-    }
-    if (text.length && !text.failed)
-        note(out, "clocks next to the samples, MHz: memory %.0f;%s", p->memory_clock / 1e6,
-             str_text(&text));
-    str_fini(&text);
+    c->clock_high_hz = fmax(c->clock_high_hz, v.clock_hz);
+    c->clock_low_hz = c->clock_low_hz > 0 ? fmin(c->clock_low_hz, v.clock_hz) : v.clock_hz;
 }
 
 // Whether value a is better than b: a higher rate, a shorter time.
@@ -516,10 +498,11 @@ static enum status probe_conclude(const struct probing *p, bool quick, struct ce
         if (p->absent[i] || (quick && !p->probe[i].quick))
             continue;
         TRY(stat_summarize(p->sample[i], (size_t)p->rounds, &summary, err));
-        struct ceiling way = {.value = summary.median,
-                              .low = summary.median_interval.low,
-                              .high = summary.median_interval.high,
-                              .samples = p->rounds};
+        struct ceiling way = p->clocks[i];
+        way.value = summary.median;
+        way.low = summary.median_interval.low;
+        way.high = summary.median_interval.high;
+        way.samples = p->rounds;
         memcpy(way.device, device_info(p->device)->name, sizeof way.device);
         memcpy(way.name, p->probe[i].name, sizeof way.name);
         memcpy(way.level, p->probe[i].level, sizeof way.level);
@@ -545,7 +528,6 @@ static enum status measure_probes(struct device *device, bool quick, struct ceil
         probe_conclude(p, quick, out, err);
     if (p->retaken)
         note(out, "%d of %d windows were disturbed and taken again", p->retaken, p->windows);
-    note_clocks(p, out);
     free(p);
     return err->code;
 }
@@ -602,6 +584,11 @@ const struct ceiling *ceilings_peak(const struct ceilings *c, const char *device
     return f32;
 }
 
+static json_t *known(double value)
+{
+    return value > 0 ? json_real(value) : json_null();
+}
+
 json_t *ceilings_json(const struct ceilings *c)
 {
     json_t *rows = json_array();
@@ -609,12 +596,14 @@ json_t *ceilings_json(const struct ceilings *c)
         const struct ceiling *row = &c->row[i];
         json_array_append_new(
             rows,
-            json_pack("{s:s, s:s, s:o, s:s, s:i, s:s, s:f, s:f, s:f, s:i, s:o}", "device",
-                      row->device, "name", row->name, "level",
+            json_pack("{s:s, s:s, s:o, s:s, s:i, s:s, s:f, s:f, s:f, s:i, s:o, s:o, s:o, s:o}",
+                      "device", row->device, "name", row->name, "level",
                       *row->level ? json_string(row->level) : json_null(), "kernel", row->kernel,
                       "threads", row->threads, "unit", ceilings_unit(row), "value", row->value,
                       "low", row->low, "high", row->high, "samples", row->samples, "set_bytes",
-                      row->set_bytes > 0 ? json_real(row->set_bytes) : json_null()));
+                      known(row->set_bytes), "clock_low_hz", known(row->clock_low_hz),
+                      "clock_high_hz", known(row->clock_high_hz), "memory_clock_hz",
+                      known(row->memory_clock_hz)));
     }
     return rows;
 }

@@ -26,6 +26,8 @@ struct ceiling {
     double low, high; // interval of the median
     int samples;
     double set_bytes; // of a bandwidth: what all threads read over and over; 0: not known
+    // The device's clocks next to its samples, the lowest and the highest, and its memory's, the lowest; 0: not measured.
+    double clock_low_hz, clock_high_hz, memory_clock_hz;
 };
 // A read of more than the last cache is sure to hold and less than memory is measured with: a point between
 // the two on the curve of levels.c. Its level is the cache's.

@@ -205,6 +205,9 @@ enum status record_ceilings_of(struct store *store, int64_t run, struct ceilings
         c->threads = rows[i].threads;
         c->samples = rows[i].samples;
         c->set_bytes = isnan(rows[i].set_bytes) ? 0 : rows[i].set_bytes;
+        c->clock_low_hz = isnan(rows[i].clock_low_hz) ? 0 : rows[i].clock_low_hz;
+        c->clock_high_hz = isnan(rows[i].clock_high_hz) ? 0 : rows[i].clock_high_hz;
+        c->memory_clock_hz = isnan(rows[i].memory_clock_hz) ? 0 : rows[i].memory_clock_hz;
         c->value = rows[i].value;
         c->low = rows[i].low;
         c->high = rows[i].high;
@@ -253,6 +256,9 @@ enum status record_ceilings(const struct record *record, const struct ceilings *
             .source = device_time_source(device_word_kind(c->device)),
             .device = device,
             .set_bytes = c->set_bytes,
+            .clock_low_hz = c->clock_low_hz,
+            .clock_high_hz = c->clock_high_hz,
+            .memory_clock_hz = c->memory_clock_hz,
             .threads = c->threads,
             .samples = c->samples,
             .value = c->value,

@@ -258,10 +258,11 @@ static enum status run_cells(struct worker *w, struct error *err)
 
 static json_t *ceiling_json(const struct ceiling *c)
 {
-    return json_pack("{ss ss ss ss si sf sf sf si sf}", "device", c->device, "name", c->name,
-                     "level", c->level, "kernel", c->kernel, "threads", c->threads, "value",
-                     c->value, "low", c->low, "high", c->high, "samples", c->samples, "set_bytes",
-                     c->set_bytes);
+    return json_pack("{ss ss ss ss si sf sf sf si sf sf sf sf}", "device", c->device, "name",
+                     c->name, "level", c->level, "kernel", c->kernel, "threads", c->threads,
+                     "value", c->value, "low", c->low, "high", c->high, "samples", c->samples,
+                     "set_bytes", c->set_bytes, "clock_low_hz", c->clock_low_hz, "clock_high_hz",
+                     c->clock_high_hz, "memory_clock_hz", c->memory_clock_hz);
 }
 
 static enum status run_ceilings(struct worker *w, struct error *err)

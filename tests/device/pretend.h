@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +27,7 @@ static struct {
     double rate;      // of probe i: rate * (i + 1)
     double library;   // of its library's bf16_dot; 0: the library is not here
     double gap_ns;    // of a launch
+    double clock_hz;  // now; each look lowers it by 1 MHz. 0: vital signs are not measured
     int disturbed;    // so many windows more are disturbed, at twice the rate
     bool fails;       // copies and launches
     int code;         // of a launch that fails: PRETEND_NO_MEMORY, or another
@@ -186,6 +188,15 @@ static enum status pretend_probe(struct device *device, size_t index, double *va
     return OK;
 }
 
+static struct device_vitals pretend_vitals(struct device *device)
+{
+    (void)device;
+    double now = pretend.clock_hz > 0 ? pretend.clock_hz : NAN;
+    pretend.clock_hz -= pretend.clock_hz > 0 ? 1e6 : 0;
+    return (struct device_vitals){
+        .clock_hz = now, .memory_clock_hz = now, .power_w = NAN, .temperature_c = NAN};
+}
+
 static const struct device_ops pretend_ops = {
     .list = pretend_list,
     .open = pretend_open,
@@ -203,6 +214,7 @@ static const struct device_ops pretend_ops = {
     .queue_wait = pretend_queue_wait,
     .queue_native = pretend_native,
     .failure = pretend_failure,
+    .vitals = pretend_vitals,
     .no_memory = pretend_no_memory,
     .probes = pretend_probes,
     .probe_run = pretend_probe,

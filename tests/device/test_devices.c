@@ -189,7 +189,7 @@ static void a_launch_fails_for_memory_or_not(void **state)
 static void what_a_kind_leaves_out(void **state)
 {
     (void)state;
-    struct device *device = pretend_opened("cuda", ISA_ALL);
+    struct device *device = pretend_opened("cpu", ISA_ALL);
     struct device_vitals v = device_vitals(device);
     assert_true(isnan(v.clock_hz) && isnan(v.memory_clock_hz) && isnan(v.power_w) &&
                 isnan(v.temperature_c));

@@ -347,6 +347,7 @@ static void check_captured(struct store *store)
         assert_string_equal(ceilings[i].device, "cpu");
         assert_null(ceilings[i].device_content);
         assert_true(isnan(ceilings[i].set_bytes));
+        assert_true(isnan(ceilings[i].clock_low_hz));
     }
     must(query_quality(store, &arena, run.id, &qualities, &quality_count, &err), &err);
     assert_int_equal(quality_count, 2);

@@ -530,8 +530,9 @@ static void test_ceilings_belong_to_a_device(void **state)
     must(store_device(store, "GPU-1", "cuda:1", "{\"name\":\"H100\"}", &again, &err), &err);
     assert_int_not_equal(gpu, again); // the same one in another slot
     const struct store_ceiling ceilings[] = {
-        {"read", "DRAM", "k", "B/s", "s", 1, 3, 2e12, 1.9e12, 2.1e12, 1e9, gpu},
-        {"f32_fma", "", "k", "FLOP/s", "s", 1, 3, 5e13, 5e13, 5e13, 0, 0},
+        {"read", "DRAM", "k", "B/s", "s", 1, 3, 2e12, 1.9e12, 2.1e12, 1e9, gpu, 1.9e9, 1.98e9,
+         3.2e9},
+        {"f32_fma", "", "k", "FLOP/s", "s", 1, 3, 5e13, 5e13, 5e13, 0, 0, 0, 0, 0},
     };
     must(store_ceilings(store, run, ceilings, 2, &err), &err);
     must(query_ceilings(store, &arena, run, &rows, &count, &err), &err);
@@ -541,6 +542,9 @@ static void test_ceilings_belong_to_a_device(void **state)
     assert_true(rows[0].set_bytes == 1e9);
     assert_string_equal(rows[1].device, "cpu");
     assert_true(isnan(rows[1].set_bytes));
+    assert_true(rows[0].clock_low_hz == 1.9e9 && rows[0].clock_high_hz == 1.98e9);
+    assert_true(rows[0].memory_clock_hz == 3.2e9);
+    assert_true(isnan(rows[1].clock_low_hz) && isnan(rows[1].memory_clock_hz));
     arena_fini(&arena);
     store_close(store);
 }

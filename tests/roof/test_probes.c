@@ -67,6 +67,34 @@ static void two_ways_to_one_ceiling(void **state)
     device_close(device);
 }
 
+// Each row has the lowest and the highest clock next to its own samples; without vital signs it has none.
+static void clocks_are_kept_with_their_samples(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct device *device = pretend_opened("cuda", ISA_ALL);
+    struct ceilings *c = calloc(1, sizeof *c);
+    pretend.clock_hz = 0;
+    assert_int_equal(ceilings_measure(device, true, c, &err), OK);
+    assert_true(c->row[0].clock_low_hz == 0 && c->row[0].clock_high_hz == 0);
+    pretend.clock_hz = 1980e6;
+    assert_int_equal(ceilings_measure(device, true, c, &err), OK);
+    for (int i = 0; i < 2; i++) { // two probes in turn, a look after each sample
+        const struct ceiling *row = &c->row[i];
+        double last = 1980e6 - i * 1e6 - 2e6 * (row->samples - 1);
+        assert_float_equal(row->clock_high_hz, 1980e6 - i * 1e6, 0);
+        assert_float_equal(row->clock_low_hz, last, 0);
+        assert_float_equal(row->memory_clock_hz, last, 0);
+    }
+    json_t *json = ceilings_json(c);
+    assert_true(json_number_value(json_object_get(json_array_get(json, 0), "clock_high_hz")) ==
+                1980e6);
+    json_decref(json);
+    pretend.clock_hz = 0;
+    free(c);
+    device_close(device);
+}
+
 // A disturbed window reads twice the rate here: it is taken again and leaves no trace in the figures.
 static void disturbed_windows_are_taken_again(void **state)
 {
@@ -121,6 +149,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ceilings_are_the_devices_own),
         cmocka_unit_test(two_ways_to_one_ceiling),
+        cmocka_unit_test(clocks_are_kept_with_their_samples),
         cmocka_unit_test(disturbed_windows_are_taken_again),
         cmocka_unit_test(a_lost_device_is_an_error),
         cmocka_unit_test(canaries_ask_the_device),
