@@ -97,6 +97,7 @@ struct work_input {
     const struct model_config *config;
     const struct scheme *scheme; // resolved
     enum dtype kv;
+    enum device_kind where;
     int batch, prompt;
     int chunk; // prefill: most tokens of one sequence a step
     int gen;   // decode: generated tokens, the first of them by the prefill

@@ -304,12 +304,15 @@ static void add_step(const struct work_input *in, int tokens, int earlier, bool 
 
 // ---- phases -----------------------------------------------------------------------------------------------
 
-static void set_datapaths(const struct scheme *scheme, struct phase_work *out)
+static void set_datapaths(const struct work_input *in, struct phase_work *out)
 {
+    const struct scheme *scheme = in->scheme;
+    // On a processor scores and sums are f32 whatever the cache holds. Tensor cores multiply what is narrower as bf16.
+    const bool tensor = in->where != DEVICE_HOST && in->kv != DT_F32;
     for (int i = 0; i < OPC_COUNT; i++)
         out->datapath[i] = scheme->activations;
     out->datapath[OPC_HEAD] = scheme->head_activations;
-    out->datapath[OPC_ATTENTION] = DT_F32; // scores and softmax are f32 whatever the cache holds
+    out->datapath[OPC_ATTENTION] = tensor ? DT_BF16 : DT_F32;
     out->datapath[OPC_REST] = DT_F32;
 }
 
@@ -345,7 +348,7 @@ void work_prefill(const struct work_input *in, struct phase_work *out)
 {
     struct work op[OPC_COUNT] = {0};
     memset(out, 0, sizeof *out);
-    set_datapaths(in->scheme, out);
+    set_datapaths(in, out);
     int chunk = in->chunk > 0 && in->chunk < in->prompt ? in->chunk : in->prompt;
     for (int at = 0; at < in->prompt; at += chunk) {
         int tokens = in->prompt - at < chunk ? in->prompt - at : chunk;
@@ -359,7 +362,7 @@ void work_decode_step(const struct work_input *in, struct phase_work *out)
 {
     struct work op[OPC_COUNT] = {0};
     memset(out, 0, sizeof *out);
-    set_datapaths(in->scheme, out);
+    set_datapaths(in, out);
     // Step i (from 0) of gen - 1 has prompt + i earlier positions. Averaged one by one: with a window the
     // mean of the steps is not the step at the mean.
     int steps = in->gen > 1 ? in->gen - 1 : 1;

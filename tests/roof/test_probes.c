@@ -26,6 +26,8 @@ static void ceilings_are_the_devices_own(void **state)
     assert_true(read->samples >= 7);
     assert_float_equal(ceilings_read(c, "cuda:0", 2, 1e9)->value, 3e12, 0);
     assert_float_equal(ceilings_peak(c, "cuda:0", DT_BF16, 2)->value, 9e12, 0);
+    assert_float_equal(ceilings_peak(c, "cuda:0", DT_F16, 2)->value, 9e12, 0); // as bf16
+    assert_null(ceilings_peak(c, "cuda:0", DT_F8E4M3, 2));
     assert_null(ceilings_find(c, "cpu", "read", "DRAM", 1)); // never of another device
     assert_null(ceilings_read(c, "cpu", 1, 1e9));
     assert_null(ceilings_peak(c, "cuda:1", DT_BF16, 2));
@@ -35,6 +37,8 @@ static void ceilings_are_the_devices_own(void **state)
     assert_string_equal(ceilings_unit(gap), "ns");
     assert_string_equal(ceilings_unit(read), "B/s");
     assert_string_equal(c->note, "the library is not here"); // said once, and no row of it
+    strcpy(c->row[c->count - 1].name, "fp8_dot");
+    assert_float_equal(ceilings_peak(c, "cuda:0", DT_F8E4M3, 2)->value, 1000, 0);
 
     assert_int_equal(ceilings_measure(device, true, c, &err), OK);
     assert_int_equal(c->count, 2);

@@ -459,6 +459,35 @@ static void engine_cuts_the_same_passes(void **state)
     compare("tests/golden/models/mistral-window", "bf16", DT_BF16, 3, 600, 400, 2);
 }
 
+// On a GPU attention is held against the tensor cores, but for a cache in f32.
+static void attention_runs_where_the_device_multiplies(void **state)
+{
+    (void)state;
+    static const struct {
+        enum device_kind where;
+        enum dtype kv, datapath;
+    } rows[] = {
+        {DEVICE_HOST, DT_BF16, DT_F32},
+        {DEVICE_CUDA, DT_BF16, DT_BF16},
+        {DEVICE_CUDA, DT_F8E4M3, DT_BF16},
+        {DEVICE_CUDA, DT_F32, DT_F32},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct phase_work w = {0};
+        struct work_input in = {.config = &LLAMA_2_7B,
+                                .scheme = scheme_find("bf16"),
+                                .kv = rows[i].kv,
+                                .where = rows[i].where,
+                                .batch = 1,
+                                .prompt = 16,
+                                .chunk = 16,
+                                .gen = 1};
+        work_prefill(&in, &w);
+        assert_int_equal(w.datapath[OPC_ATTENTION], rows[i].datapath);
+        assert_int_equal(w.datapath[OPC_REST], DT_F32);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -472,6 +501,7 @@ int main(void)
         cmocka_unit_test(engine_reports_the_same),
         cmocka_unit_test(engine_reports_the_same_of_codes),
         cmocka_unit_test(engine_cuts_the_same_passes),
+        cmocka_unit_test(attention_runs_where_the_device_multiplies),
         cmocka_unit_test(experts_touched_are_read),
         cmocka_unit_test(engine_reports_the_experts),
     };
