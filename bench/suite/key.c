@@ -44,14 +44,15 @@ static void add_calib(json_t *params, const char *calib_hash)
         json_object_set_new(params, "calib", json_string(calib_hash));
 }
 
-// The number of threads is not in it: it changes no bit.
+// The number of threads is not in it: it changes no bit. The arithmetic is: another card in the same slot, or a processor
+// with other instructions, may multiply otherwise.
 enum status plan_quality_key(struct plan_quality *q, struct error *err)
 {
-    q->params = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i}", "engine",
+    q->params = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i}", "engine",
                           PLAN_ENGINE_WORK, "model", q->model->content, "scheme", q->scheme->name,
                           "head", dtype_name(q->head), "kv", dtype_name(q->kv), "device", q->device,
-                          "text", q->wish->text_hash, "convention", q->wish->convention, "windows",
-                          q->wish->windows);
+                          "arithmetic", q->arithmetic, "text", q->wish->text_hash, "convention",
+                          q->wish->convention, "windows", q->wish->windows);
     add_calib(q->params, q->calib_hash);
     const struct quality_convention *convention = quality_convention_find(q->wish->convention);
     if (q->params && convention->revision > 1)

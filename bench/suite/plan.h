@@ -68,6 +68,7 @@ struct plan_quality {
     const struct plan_model *model;
     const struct scheme *scheme;
     const char *device;
+    const char *arithmetic; // of the scheme as the device runs it
     enum dtype head, kv;
     const char *calib, *calib_hash; // as a cell's
     int threads;                    // the most its cells have; changes no figure

@@ -108,6 +108,7 @@ static enum status quality_of(struct expansion *x, struct cell *cell, struct err
                                .model = cell->model,
                                .scheme = cell->scheme,
                                .device = cell->device,
+                               .arithmetic = cell->runs.arithmetic,
                                .head = cell->head,
                                .calib = cell->calib,
                                .calib_hash = cell->calib_hash,

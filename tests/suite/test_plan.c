@@ -406,6 +406,30 @@ static void each_mistake_has_its_line(void **state)
                    "3: more than 10000 cells");
 }
 
+// An evaluation of other arithmetic is another one, on a device of the same name too.
+static void quality_is_keyed_by_its_arithmetic(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    const struct plan_model model = {.content = "abc"};
+    const struct quality_wish wish = {.text_hash = "def", .convention = "half-512"};
+    const char *const arithmetics[] = {"w4a8: int4 g128 x int8 -> int32 -> f32",
+                                       "w4a16: int4 g128 x bf16 -> f32",
+                                       "w4a16: int4 g128 x bf16 -> f32"};
+    struct plan_quality q[3];
+    for (int i = 0; i < 3; i++) {
+        q[i] = (struct plan_quality){.model = &model,
+                                     .wish = &wish,
+                                     .scheme = scheme_find("int4-rtn"),
+                                     .device = "cuda:0",
+                                     .arithmetic = arithmetics[i]};
+        assert_int_equal(plan_quality_key(&q[i], &err), OK);
+        json_decref(q[i].params);
+    }
+    assert_string_not_equal(q[0].key, q[1].key);
+    assert_string_equal(q[1].key, q[2].key);
+}
+
 // Evaluations of quality are shared by all cells of the same model, scheme, head, KV type and text.
 static void quality_is_planned_once(void **state)
 {
@@ -632,6 +656,7 @@ int main(void)
         cmocka_unit_test(only_takes_labels_and_keys),
         cmocka_unit_test(each_mistake_has_its_line),
         cmocka_unit_test(a_broken_model_is_one_error),
+        cmocka_unit_test(quality_is_keyed_by_its_arithmetic),
         cmocka_unit_test(quality_is_planned_once),
         cmocka_unit_test(a_known_key_does_not_move),
         cmocka_unit_test(a_calibration_text_is_part_of_the_key),
