@@ -10,12 +10,16 @@
 
 enum { ADDED_MAX = 3 }; // per repetition: mbu, and mfu of both phases
 
-// What the threads have of the last cache before memory.
-static double last_cache_bytes(const struct ceilings *c, int threads)
+// What a cell has of its device's last cache before memory. The levels among the ceilings are the host's.
+static double last_cache_bytes(const struct cell *cell, const struct ceilings *c)
 {
+    struct device_info info;
+    struct error unknown = {0};
+    if (device_word_kind(cell->device) != DEVICE_HOST)
+        return device_find(cell->device, &info, &unknown) == OK ? (double)info.cache_bytes : 0;
     if (c->levels < 2)
         return 0;
-    return (double)topology_level_capacity(&c->level[c->levels - 2], threads);
+    return (double)topology_level_capacity(&c->level[c->levels - 2], cell->threads);
 }
 
 void trial_work(const struct cell *cell, const struct ceilings *ceilings,
@@ -30,7 +34,7 @@ void trial_work(const struct cell *cell, const struct ceilings *ceilings,
         .prompt = cell->context - cell->gen,
         .chunk = cell->chunk,
         .gen = cell->gen,
-        .cache_bytes = last_cache_bytes(ceilings, cell->threads),
+        .cache_bytes = last_cache_bytes(cell, ceilings),
     };
     work_prefill(&in, prefill);
     work_decode_step(&in, decode);

@@ -172,11 +172,29 @@ static void repetitions_of_another_shape_are_refused(void **state)
     }
 }
 
+// A large cache of the host holds nothing that a GPU writes.
+static void the_hosts_cache_is_the_hosts(void **state)
+{
+    (void)state;
+    struct ceilings *c = calloc(1, sizeof *c);
+    struct cell cell = cell_of_a_context_of_512();
+    struct phase_work host, gpu, decode;
+    *c = example();
+    c->level[0].size_bytes = (size_t)1 << 40;
+    trial_work(&cell, c, &host, &decode);
+    cell.device = "cuda:99"; // its cache is not known: all that is written counts
+    trial_work(&cell, c, &gpu, &decode);
+    assert_true(host.total.activation_bytes == 0);
+    assert_true(gpu.total.activation_bytes > 0);
+    free(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(figures_beside_the_ceilings),
         cmocka_unit_test(repetitions_of_another_shape_are_refused),
+        cmocka_unit_test(the_hosts_cache_is_the_hosts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
