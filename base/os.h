@@ -25,6 +25,10 @@ int64_t os_rss_peak_bytes(void); // high-water mark since start or the last rese
 // Starts a new high-water mark. False where the system cannot (the peak is then since start).
 bool os_rss_peak_reset(void);
 
+// From now on the pages of a large allocation go back to the system when it is freed. Else the C library may keep tens of
+// MiB of them, and resident memory is more than the process uses. No effect where the C library has no such setting.
+void os_return_freed_memory(void);
+
 // Makes an allocation beyond `bytes` in total fail in this process, instead of swapping or being
 // killed. ERR_UNSUPPORTED where the system has no such limit.
 enum status os_limit_memory(int64_t bytes, struct error *err);

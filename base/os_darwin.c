@@ -66,6 +66,10 @@ bool os_rss_peak_reset(void)
     return false;
 }
 
+void os_return_freed_memory(void)
+{
+}
+
 enum status os_limit_memory(int64_t bytes, struct error *err)
 {
     return FAIL(err, ERR_UNSUPPORTED, "memory limit of %lld bytes: macOS enforces none",

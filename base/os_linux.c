@@ -8,6 +8,9 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -88,6 +91,16 @@ bool os_rss_peak_reset(void)
     bool done = write(fd, "5", 1) == 1; // 5: reset the high-water mark to what is resident now
     close(fd);
     return done;
+}
+
+// glibc maps an allocation of its own for what is larger than a threshold. Each time such a one is freed, the threshold
+// grows to its size, up to 32 MiB, and what is smaller then comes from the heap, which keeps twice that (mallopt(3)).
+// A threshold that was set stays.
+void os_return_freed_memory(void)
+{
+#ifdef __GLIBC__
+    mallopt(M_MMAP_THRESHOLD, 1 << 20);
+#endif
 }
 
 // RLIMIT_DATA counts private writable memory, heap and anonymous mappings (since Linux 4.7). RLIMIT_AS

@@ -19,6 +19,7 @@
 #include "base/file.h"
 #include "base/os.h"
 #include "tests/pid.h"
+#include "tests/sanitized.h"
 
 enum { MIB = 1 << 20 };
 
@@ -89,6 +90,41 @@ static void beyond_the_limit_an_allocation_fails(void **state)
         print_message("skipped: no memory limit here (macOS, or a sanitizer's shadow memory)\n");
         skip();
     }
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void touch_and_free(size_t bytes)
+{
+    volatile char *memory =
+        malloc(bytes); // a memset in front of free is dead, and compilers drop it
+    for (size_t i = 0; memory && i < bytes; i += 1024)
+        memory[i] = 1;
+    free((char *)memory);
+}
+
+// In a child, since the setting stays. The first allocation's end is what makes glibc keep the second's pages.
+static int kept_after_free(void)
+{
+    os_return_freed_memory();
+    touch_and_free(24 * MIB);
+    int64_t before = os_rss_bytes();
+    touch_and_free(16 * MIB);
+    return os_rss_bytes() - before > 4 * MIB;
+}
+
+static void freed_memory_goes_back(void **state)
+{
+    (void)state;
+#ifdef SANITIZED
+    print_message("skipped: a sanitizer keeps what is freed\n");
+    skip();
+#endif
+    int status = 0;
+    pid_t child = fork();
+    if (child == 0)
+        _exit(kept_after_free());
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
     assert_int_equal(WEXITSTATUS(status), 0);
 }
 
@@ -283,6 +319,7 @@ int main(void)
         cmocka_unit_test(memory_figures_are_in_order),
         cmocka_unit_test(the_high_water_mark_can_be_lowered),
         cmocka_unit_test(beyond_the_limit_an_allocation_fails),
+        cmocka_unit_test(freed_memory_goes_back),
         cmocka_unit_test(an_unreachable_limit_is_refused),
         cmocka_unit_test(a_process_is_known_again),
         cmocka_unit_test(random_bytes_differ),

@@ -3,6 +3,8 @@
 
 #include <sqlite3.h>
 
+#include "tests/sanitized.h"
+
 #define MODEL "tests/golden/models/llama-gqa3"
 
 static double value_of(struct look *l, size_t cell, const char *name, const char *phase,
@@ -153,6 +155,39 @@ static void figures_are_those_of_the_token_times(void **state)
         assert_true(value_of(&l, cell, METRIC_OP_TIME, "decode", "head", 0) > 0);
         assert_true(value_of(&l, cell, METRIC_OP_TIME, "prefill", "attention", 0) > 0);
         assert_true(value_of(&l, cell, METRIC_FLOP, "decode", "gate-up", 0) > 0);
+    }
+    look_close(&l);
+    test_plan_fini(&t);
+}
+
+// A cell's peak holds neither its canaries' buffers nor what earlier cells of the worker freed: above the parts it is the
+// program, its libraries and small allocations alone.
+static void the_peak_is_the_cells_own(void **state)
+{
+    (void)state;
+    struct test_plan t;
+    struct look l;
+#ifdef SANITIZED
+    print_message("skipped: a sanitizer keeps what is freed\n");
+    skip();
+#endif
+    test_plan_make(&t, "models/reference", 3, 1);
+    for (size_t i = 0; i < 3; i++) {
+        t.cells[i].batch = 1;
+        t.cells[i].context = 64 << i;
+        t.cells[i].gen = 4;
+        t.cells[i].reps = 1;
+        t.cells[i].warmup = WARMUP_NONE;
+    }
+    assert_int_equal(run_ok(&t, "real", "-1"), EXIT_FINE);
+    look_open(&l, &t);
+    for (size_t i = 0; i < 3; i++) {
+        double parts = value_of(&l, i, METRIC_MEM_WEIGHTS, NULL, NULL, 0) +
+                       value_of(&l, i, METRIC_MEM_KV, NULL, NULL, 0) +
+                       value_of(&l, i, METRIC_MEM_SCRATCH, NULL, NULL, 0);
+        double rest_mib = (value_of(&l, i, METRIC_PEAK_MEM, NULL, NULL, 0) - parts) / (1 << 20);
+        if (rest_mib > 20)
+            fail_msg("cell %zu: %.1f MiB beyond weights, KV cache and scratch", i, rest_mib);
     }
     look_close(&l);
     test_plan_fini(&t);
@@ -319,6 +354,7 @@ int main(int argc, char **argv)
         return worker_of_test(argc, argv);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(figures_are_those_of_the_token_times),
+        cmocka_unit_test(the_peak_is_the_cells_own),
         cmocka_unit_test(windows_are_told_beside_the_memory),
         cmocka_unit_test(tokens_repeat_over_runs),
         cmocka_unit_test(sampled_tokens_repeat),
