@@ -348,7 +348,8 @@ static void a_mask_limits_what_is_checked(void **state)
     assert_int_equal(kernel_check("k_add_*", device, SEED, 0, keep_worst, &all, &err), OK);
     assert_int_equal(all.cases, 1);
     assert_int_equal(kernel_check("k_nothing", device, SEED, 0, keep_worst, &all, &err), ERR_USAGE);
-    assert_string_equal(err.message, "no kernel for cpu with ref matches 'k_nothing'");
+    assert_non_null(
+        strstr(err.message, "no kernel for cpu with ref matches 'k_nothing' (known: k_"));
     device_close(device);
 }
 
