@@ -77,13 +77,15 @@ enum status picture_memory(const struct report_data *data, const char *dir,
     for (size_t i = 0; i < count; i++)
         most = fmax(most, total(&bars[i]));
     if (count == 0) {
-        str_append(&pictures->absent, "Memory: the split was not stored. ");
+        picture_absent(pictures, "Memory", "weights, KV cache and scratch were not stored");
         return OK;
     }
-    if (all > count)
-        str_printf(&pictures->absent,
-                   "Memory of %zu more series: the picture has at most %d bars. ", all - count,
-                   BARS_MAX);
+    if (all > count) {
+        char what[48], reason[48];
+        snprintf(what, sizeof what, "Memory of %zu more series", all - count);
+        snprintf(reason, sizeof reason, "the picture has at most %d bars", BARS_MAX);
+        picture_absent(pictures, what, reason);
+    }
     bool large = most >= 1024.0 * 1024 * 1024;
     for (size_t i = 0; i < count; i++)
         write_bar(&text, &bars[i], large ? 1024.0 * 1024 * 1024 : 1024.0 * 1024);

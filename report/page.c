@@ -72,11 +72,13 @@ static void missing_pictures(struct str *out, const struct pictures *pictures, b
         html_text(out, pictures->failure.message);
         str_append(out, tabled ? ". The tables below have every figure.</p>" : ".</p>");
     }
-    if (str_text(&pictures->absent)[0]) {
-        str_append(out, "<p class=soft>Not drawn: ");
-        html_text(out, str_text(&pictures->absent));
-        str_append(out, "</p>");
+    for (size_t i = 0; i < pictures->absent_count; i++) {
+        str_append(out, i ? "<br>" : "<p class=soft>");
+        html_textf(out, "Not drawn, because %s: %s.", pictures->absent[i].reason,
+                   pictures->absent[i].what);
     }
+    if (pictures->absent_count)
+        str_append(out, "</p>");
 }
 
 static void head(struct str *out, const struct report_data *data, const char *css)

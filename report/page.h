@@ -8,6 +8,10 @@
 
 // verdict.c: the title, what this machine did, what limits it, what failed.
 void page_verdict(struct str *out, const struct report_data *data);
+// A verdict in a few words: "inefficient 5 % of what memory allows", "memory 88 % of the roof". NULL: nothing.
+void page_limit(struct str *out, const struct verdict_row *v);
+// The word of it alone.
+const char *page_limit_word(const struct verdict_row *v);
 
 // tables.c
 void page_bounds(struct str *out, const struct report_data *data);

@@ -18,12 +18,38 @@ enum { LABEL_MAX = 44, SVG_MAX = 4 << 20 };
 
 // ---- small parts --------------------------------------------------------------------------------
 
+void picture_absent(struct pictures *pictures, const char *what, const char *reason)
+{
+    struct picture_absence *at = pictures->absent, *end = at + pictures->absent_count;
+    while (at != end && !str_equal(at->reason, reason))
+        at++;
+    if (at != end) {
+        struct str both = {0};
+        str_printf(&both, "%s; %s", at->what, what);
+        const char *kept = arena_strdup(&pictures->arena, str_text(&both));
+        at->what = kept ? kept : at->what;
+        str_fini(&both);
+        return;
+    }
+    struct picture_absence *rows =
+        realloc(pictures->absent, (pictures->absent_count + 1) * sizeof *rows);
+    if (!rows)
+        return;
+    pictures->absent = rows;
+    rows[pictures->absent_count] =
+        (struct picture_absence){.reason = arena_strdup(&pictures->arena, reason),
+                                 .what = arena_strdup(&pictures->arena, what)};
+    pictures->absent_count +=
+        rows[pictures->absent_count].reason && rows[pictures->absent_count].what;
+}
+
 struct picture *picture_add(struct pictures *pictures, const char *name, const char *script,
                             const char *title, const char *alt)
 {
     if (pictures->count == PICTURES_MAX) {
-        str_printf(&pictures->absent, "%s: a report has at most %d pictures. ", title,
-                   PICTURES_MAX);
+        char reason[64];
+        snprintf(reason, sizeof reason, "a report has at most %d pictures", PICTURES_MAX);
+        picture_absent(pictures, title, reason);
         return NULL;
     }
     struct picture *p = &pictures->row[pictures->count++];
@@ -207,8 +233,10 @@ static enum status draw_lines(const struct report_data *data, const struct line_
     }
     describe(what, group, fixed, &title);
     if (extent.longest < 2) {
-        str_printf(&pictures->absent, "%s: nothing was measured at two points of a line. ",
-                   str_text(&title));
+        picture_absent(pictures, str_text(&title),
+                       what->axis == AXIS_BATCH
+                           ? "fewer than two batch sizes were measured at this context"
+                           : "fewer than two contexts were measured at this batch size");
     } else {
         char name[40];
         snprintf(name, sizeof name, number ? "%s-%zu" : "%s", what->name, number + 1);
@@ -311,7 +339,7 @@ void pictures_fini(struct pictures *pictures)
 {
     for (size_t i = 0; i < pictures->count; i++)
         free(pictures->row[i].svg);
-    str_fini(&pictures->absent);
+    free(pictures->absent);
     arena_fini(&pictures->arena);
     memset(pictures, 0, sizeof *pictures);
 }

@@ -27,7 +27,12 @@ struct pictures {
     struct arena arena; // owns titles and args
     struct picture row[PICTURES_MAX];
     size_t count;
-    struct str absent;    // sentences: which pictures are missing, or hold less than all, and why
+    // Pictures that are missing, or hold less than all, by reason; a reason is there once.
+    struct picture_absence {
+        const char *reason,
+            *what; // "no quality was measured"; "Decode over batch; Decode over context"
+    } * absent;
+    size_t absent_count;
     struct error failure; // why gnuplot drew no more; OK when it drew all
 };
 
@@ -39,6 +44,8 @@ void pictures_fini(struct pictures *pictures);
 
 // ---- for the files that plan pictures -----------------------------------------------------------
 
+// Names what is missing, and why: a clause without a full stop. Without memory it is left out.
+void picture_absent(struct pictures *pictures, const char *what, const char *reason);
 // A new picture. NULL when there are PICTURES_MAX: it is then named in pictures->absent. Title and alt are formatted by
 // the caller.
 struct picture *picture_add(struct pictures *pictures, const char *name, const char *script,

@@ -308,8 +308,9 @@ static enum status draw(const struct report_data *data, const struct pareto_kind
     str_printf(&title, "%s, %s (batch %d, context %d)", kind->title, model[0] ? model : "(no name)",
                report_data_fixed(data, AXIS_CONTEXT), report_data_fixed(data, AXIS_BATCH));
     if (count < 2) {
-        str_printf(&pictures->absent, "%s: both were measured of %s. ", str_text(&title),
-                   count ? "one scheme only" : "no scheme");
+        picture_absent(pictures, str_text(&title),
+                       count ? "both were measured of one scheme only"
+                             : "both were measured of no scheme");
     } else {
         find_front(points, count, kind->more_is_better);
         for (size_t i = 0; i < count; i++) {
@@ -359,8 +360,7 @@ enum status picture_pareto(const struct report_data *data, const char *dir,
         return FAIL(err, ERR_NOMEM, "no memory for the pictures");
     size_t count = models_of(data, models);
     if (count == 0)
-        str_append(&pictures->absent,
-                   "Speed and memory against perplexity: no quality was measured. ");
+        picture_absent(pictures, "Speed and memory against perplexity", "no quality was measured");
     for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++)
         for (size_t m = 0; m < count; m++)
             TRY(draw(data, &kinds[k], models[m], m, dir, pictures, err));

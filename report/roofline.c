@@ -312,7 +312,7 @@ static enum status draw(const struct report_data *data, const struct series_grou
                 status = picture_data(dir, p->name, ".labels", &labels, err);
         }
     } else {
-        str_printf(&pictures->absent, "%s: %s. ", str_text(&title), why_absent(limits));
+        picture_absent(pictures, str_text(&title), why_absent(limits));
     }
     str_fini(&points);
     str_fini(&ceilings);

@@ -38,11 +38,6 @@ void page_table_end(struct str *out)
 
 // ---- bound map ----------------------------------------------------------------------------------
 
-static const char *bound_word(const struct verdict_row *v)
-{
-    return str_equal(v->bound, "undetermined") ? "open" : v->bound;
-}
-
 static void bound_cell(struct str *out, const struct report_data *data, const struct series *s,
                        int batch, int context, const char *phase)
 {
@@ -54,10 +49,12 @@ static void bound_cell(struct str *out, const struct report_data *data, const st
     }
     str_append(out, "<td class=\"");
     html_text(out, v->bound); // page.css has a colour for each
+    if (!str_equal(page_limit_word(v), v->bound))
+        str_printf(out, " %s", page_limit_word(v));
     str_append(out, "\" title=\"");
     html_text(out, v->text);
     str_append(out, "\">");
-    html_text(out, bound_word(v));
+    html_text(out, page_limit_word(v));
     if (!isnan(v->eta))
         str_printf(out, " %.0f&thinsp;%%%s", 100 * v->eta,
                    strstr(v->text, VERDICT_WRONG) ? "&thinsp;!" : "");
@@ -95,9 +92,10 @@ void page_bounds(struct str *out, const struct report_data *data)
     page_term(out, "roof", "roof");
     str_append(out, " it reaches. Below 50&thinsp;% the phase is ");
     page_term(out, "inefficient", "inefficient");
-    str_append(out, ": the word is what would limit a perfect kernel. At 100&thinsp;% nothing is "
-                    "left to win on this machine. "
-                    "&ldquo;Open&rdquo; is ");
+    str_append(out,
+               ", and the colour is that of what would limit a perfect kernel. At 100&thinsp;% "
+               "nothing is left to win on this machine. Where the measurements do not decide, "
+               "the limit is ");
     page_term(out, "undetermined", "undetermined");
     str_append(out, ". &ldquo;!&rdquo; marks more than 105&thinsp;% at any bandwidth that "
                     "was seen: the model of the work or a ceiling is wrong.</p>");
@@ -134,13 +132,8 @@ static void figure_column(struct str *out, const struct report_data *data,
 static void bound_column(struct str *out, const struct report_data *data,
                          const struct cell_row *cell, const char *phase)
 {
-    const struct verdict_row *v = report_data_verdict(data, cell, phase);
     str_append(out, "<td class=limit>");
-    if (v) {
-        html_text(out, bound_word(v));
-        if (!isnan(v->eta))
-            str_printf(out, " <small>%.0f&thinsp;%%</small>", 100 * v->eta);
-    }
+    page_limit(out, report_data_verdict(data, cell, phase));
     str_append(out, "</td>");
 }
 
@@ -468,13 +461,22 @@ static void window_note(struct str *out, const struct report_data *data,
 
 void page_memory(struct str *out, const struct report_data *data)
 {
-    static const char *const heads[] = {
-        "cell",       ">weights", ">KV cache#kv-cache", ">scratch", ">measured peak#peak-memory",
-        ">predicted", NULL};
-    static const char *const parts[] = {METRIC_MEM_WEIGHTS, METRIC_MEM_KV, METRIC_MEM_SCRATCH,
-                                        METRIC_PEAK_MEM};
+    static const char *const heads[] = {"cell",
+                                        ">weights",
+                                        ">KV cache#kv-cache",
+                                        ">scratch",
+                                        ">predicted#predicted-memory",
+                                        ">measured peak#peak-memory",
+                                        ">peak / predicted",
+                                        NULL};
+    static const char *const parts[] = {METRIC_MEM_WEIGHTS, METRIC_MEM_KV, METRIC_MEM_SCRATCH};
     size_t rows = 0;
     str_append(out, "<details><summary>Memory of all cells as a table</summary>");
+    str_append(
+        out, "<p>Predicted is what the plan expected a cell to allocate. The peak is of the whole "
+             "process: it also has the program, its libraries and small allocations, some 10 to "
+             "20&thinsp;MiB. So the ratio of a small model is larger, and that of a large one is "
+             "close to 1.</p>");
     page_table_head(out, heads);
     for (size_t i = 0; i < data->cell_count; i++) {
         const struct cell_row *cell = &data->cells[i];
@@ -486,15 +488,22 @@ void page_memory(struct str *out, const struct report_data *data)
             html_textf(out, " (%s)", cell->caveat);
         window_note(out, data, cell);
         str_append(out, "</td>");
-        for (int p = 0; p < 4; p++)
+        for (int p = 0; p < 3; p++)
             figure_column(out, data, cell, parts[p], NULL, "bytes");
         str_append(out, "<td class=n>");
         html_value(out, cell->predicted_memory_bytes, "bytes");
-        str_append(out, "</td></tr>");
+        str_append(out, "</td>");
+        figure_column(out, data, cell, METRIC_PEAK_MEM, NULL, "bytes");
+        double ratio =
+            query_cell_memory_ratio(cell, report_data_value(data, cell, METRIC_PEAK_MEM, NULL));
+        if (isnan(ratio))
+            str_append(out, "<td class=n>&ndash;</td></tr>");
+        else
+            str_printf(out, "<td class=n>%.2f</td></tr>", ratio);
         rows++;
     }
     if (rows == 0)
-        str_append(out, "<tr><td colspan=6 class=none>nothing was measured</td></tr>");
+        str_append(out, "<tr><td colspan=7 class=none>nothing was measured</td></tr>");
     page_table_end(out);
     str_append(out, "</details>");
 }

@@ -88,6 +88,44 @@ static bool is_inefficient(const struct verdict_row *v)
     return str_starts(v->text, VERDICT_INEFFICIENT);
 }
 
+// The words of a verdict, with its first "bandwidth moved" linked.
+static void verdict_words(struct str *out, const char *text)
+{
+    const char *moved = strstr(text, VERDICT_MOVED);
+    if (moved) {
+        html_textf(out, "%.*s (", (int)(moved - text), text);
+        page_term(out, "bandwidth-moved", "bandwidth moved");
+        text = moved + strlen(" (bandwidth moved");
+    }
+    html_text(out, text);
+}
+
+const char *page_limit_word(const struct verdict_row *v)
+{
+    return is_inefficient(v) ? "inefficient" : v->bound;
+}
+
+// Of "15 % of what memory allows", up to what else is said.
+static int share_length(const char *text)
+{
+    const char *moved = strstr(text, VERDICT_MOVED);
+    return moved ? (int)(moved - text) : (int)strcspn(text, ";");
+}
+
+void page_limit(struct str *out, const struct verdict_row *v)
+{
+    if (!v)
+        return;
+    html_text(out, page_limit_word(v));
+    const char *share = v->text + strlen(VERDICT_INEFFICIENT);
+    str_append(out, " <small>");
+    if (is_inefficient(v))
+        html_textf(out, "%.*s", share_length(share), share);
+    else if (!isnan(v->eta))
+        html_textf(out, "%.0f %% of the roof", 100 * v->eta);
+    str_append(out, "</small>");
+}
+
 // "Decode is limited by memory: it reaches 88 % of the measured roof, ..."
 static void limit_sentence(struct str *out, const struct report_data *data,
                            const struct cell_row *cell, const char *phase, const char *name)
@@ -98,7 +136,8 @@ static void limit_sentence(struct str *out, const struct report_data *data,
     bool open = str_equal(v->bound, "undetermined"), overhead = str_equal(v->bound, "overhead");
     str_printf(out, "<p><b>%s</b> ", name);
     if (is_inefficient(v)) {
-        html_textf(out, "is %s", v->text);
+        str_append(out, "is ");
+        verdict_words(out, v->text);
         str_append(out, ".</p>");
         return;
     }
@@ -111,7 +150,7 @@ static void limit_sentence(struct str *out, const struct report_data *data,
     else
         html_textf(out, "is limited by %s: ", v->bound);
     if (isnan(v->eta) || open || overhead)
-        html_text(out, reason_of(v));
+        verdict_words(out, reason_of(v));
     else if (strstr(v->text, VERDICT_WRONG))
         html_textf(out,
                    "it is at %.0f %% of the measured roof, which cannot be, so the model of its "
@@ -121,7 +160,8 @@ static void limit_sentence(struct str *out, const struct report_data *data,
         const char *reached = strstr(v->text, ", ") + 2;
         if (str_starts(reached, VERDICT_KERNELS))
             reached += strlen(VERDICT_KERNELS);
-        html_textf(out, "it reaches %s", reached);
+        str_append(out, "it reaches ");
+        verdict_words(out, reached);
     } else {
         html_textf(out, "it reaches %.0f %% of the measured ", 100 * v->eta);
         page_term(out, "roof", "roof");

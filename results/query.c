@@ -2,6 +2,7 @@
 
 #include "results/query.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -252,6 +253,12 @@ bool query_cell_left_out(const struct cell_row *cell)
 bool query_cell_measured(const struct cell_row *cell)
 {
     return status_is(cell->status, (const char *const[]){"ok", "noisy", "throttled", NULL});
+}
+
+double query_cell_memory_ratio(const struct cell_row *cell, double peak_bytes)
+{
+    bool known = str_equal(cell->device, "cpu") && cell->predicted_memory_bytes > 0;
+    return known ? peak_bytes / cell->predicted_memory_bytes : (double)NAN;
 }
 
 // ---- ceilings -----------------------------------------------------------------------------------

@@ -243,12 +243,13 @@ static enum status print_memory(struct store *store, struct arena *arena,
     const struct summary_row *row =
         query_summary_find(rows, count, cell->id, METRIC_PEAK_MEM, NULL);
     metric_format(cell->predicted_memory_bytes, "bytes", expected, sizeof expected);
-    if (row && cell->predicted_memory_bytes > 0)
-        snprintf(text, sizeof text, "predicted %s; peak of the whole process %s, %.2f times that",
-                 expected, metric_format(row->stat.median, "bytes", peak, sizeof peak),
-                 row->stat.median / cell->predicted_memory_bytes);
-    else
-        snprintf(text, sizeof text, "predicted %s", expected);
+    double ratio = row ? query_cell_memory_ratio(cell, row->stat.median) : (double)NAN;
+    int used = snprintf(text, sizeof text, "predicted %s", expected);
+    if (row)
+        used += snprintf(text + used, sizeof text - (size_t)used, "; peak of the whole process %s",
+                         metric_format(row->stat.median, "bytes", peak, sizeof peak));
+    if (!isnan(ratio))
+        snprintf(text + used, sizeof text - (size_t)used, ", %.2f times that", ratio);
     cli_view_field("memory", text);
     return OK;
 }

@@ -210,8 +210,8 @@ static void the_table_of_cells(void **state)
     const char *page = str_text(&out);
     has(page, "<td class=n>8</td><td class=n>128</td>"); // batch, context
     has(page, ">4.00 ms");
-    has(page, "<td class=limit>compute <small>75&thinsp;%</small></td>"
-              "<td class=limit>memory <small>62&thinsp;%</small></td>");
+    has(page, "<td class=limit>compute <small>75 % of the roof</small></td>"
+              "<td class=limit>memory <small>62 % of the roof</small></td>");
     has(page, "too long");
     has(page, "too large");
     str_fini(&out);
@@ -262,6 +262,21 @@ static void the_memory_of_the_largest_cell(void **state)
     expect_file("memory.dat", "*b8 c128*\t100\t160\t20\t300\n");
     assert_string_equal(pictures.row[0].args[2], "GiB");
     pictures_fini(&pictures);
+}
+
+// The peak over what was predicted; none for a GPU, whose memory the process's peak does not hold.
+static void the_peak_is_held_against_the_plan(void **state)
+{
+    static struct made m;
+    struct str out = {0};
+    (void)state;
+    make(&m);
+    m.cells[0].predicted_memory_bytes = m.cells[1].predicted_memory_bytes = 100 * MIB;
+    m.cells[1].device = "cuda:0";
+    page_memory(&out, &m.data);
+    has(str_text(&out), "100 MiB</td><td class=n>150 MiB</td><td class=n>1.50</td></tr>");
+    has(str_text(&out), "100 MiB</td><td class=n>300 MiB</td><td class=n>&ndash;</td></tr>");
+    str_fini(&out);
 }
 
 // 2 GFLOP and 1 GB in 4 ms: 2 FLOP/byte at 500 GFLOP/s. Prefill has no bytes, so no point.
@@ -318,8 +333,9 @@ static void each_device_has_its_own_roof(void **state)
     m.data.ceiling_count = 2; // none of the GPU: no picture under another's
     assert_int_equal(picture_roofline(&m.data, folder, &pictures, &err), OK);
     assert_int_equal(pictures.count, 1);
-    has(str_text(&pictures.absent),
-        "Roofline of cuda:0: no ceilings of this device were measured. ");
+    assert_int_equal(pictures.absent_count, 1);
+    assert_string_equal(pictures.absent[0].what, "Roofline of cuda:0");
+    assert_string_equal(pictures.absent[0].reason, "no ceilings of this device were measured");
     pictures_fini(&pictures);
 }
 
@@ -330,6 +346,7 @@ int main(void)
         cmocka_unit_test(the_table_of_cells),
         cmocka_unit_test(figures_of_failed_cells_are_none),
         cmocka_unit_test(the_memory_of_the_largest_cell),
+        cmocka_unit_test(the_peak_is_held_against_the_plan),
         cmocka_unit_test(points_under_the_roofline),
         cmocka_unit_test(each_device_has_its_own_roof),
     };
