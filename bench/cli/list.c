@@ -20,9 +20,9 @@ static const struct flag flags[] = {
 
 static enum status print_runs(const struct run_row *runs, size_t count, struct error *err)
 {
-    static const char *const heads[] = {">run",      "suite",     "started",  "status",
-                                        ">cells",    ">ok",       ">noisy",   ">failed",
-                                        "2>not run", ">left out", "1>trials", NULL};
+    static const char *const heads[] = {">run",      "suite",      "2started", "status",
+                                        ">cells",    ">ok",        ">noisy",   ">failed",
+                                        "3>not run", "1>left out", "4>trials", NULL};
     struct table table;
     table_begin(&table, heads);
     for (size_t i = 0; i < count; i++) {
@@ -72,8 +72,8 @@ static void figure_cell(struct table *table, const struct summary_row *rows, siz
 static enum status print_cells(const struct cell_row *cells, size_t count,
                                const struct summary_row *rows, size_t row_count, struct error *err)
 {
-    static const char *const heads[] = {"4key",      "cell",    "status", "3>trials", "1>TTFT",
-                                        "2>prefill", ">decode", "reason", NULL};
+    static const char *const heads[] = {"5key",      "cell",     "status", "4>trials", "2>TTFT",
+                                        "3>prefill", "1>decode", "reason", NULL};
     struct str words = {0};
     struct table table;
     table_begin(&table, heads);

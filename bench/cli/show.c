@@ -22,8 +22,8 @@ static const struct flag flags[] = {
 static enum status show_run(struct store *store, struct arena *arena, const struct run_row *run,
                             struct error *err)
 {
-    static const char *const heads[] = {"ceiling",   "level",      "device", ">threads", ">set",
-                                        ">measured", "reached by", "clocks", NULL};
+    static const char *const heads[] = {"ceiling",   "level",       "device",  ">threads", ">set",
+                                        ">measured", "1reached by", "2clocks", NULL};
     struct ceiling_row *ceilings = NULL;
     size_t count = 0;
     char text[160];
@@ -75,8 +75,9 @@ static enum status show_run(struct store *store, struct arena *arena, const stru
 static enum status print_figures(struct store *store, struct arena *arena,
                                  const struct cell_row *cell, struct error *err)
 {
-    static const char *const heads[] = {"figure", "phase",   "op",    "2source",  ">median", ">low",
-                                        ">high",  "3>level", "4>MAD", "1>trials", NULL};
+    static const char *const heads[] = {"figure",  "phase",    "op",     "4source",
+                                        ">median", "2>low",    "1>high", "5>level",
+                                        "6>MAD",   "3>trials", NULL};
     struct summary_row *rows = NULL;
     size_t count = 0;
     struct table table;
@@ -105,11 +106,11 @@ static enum status print_figures(struct store *store, struct arena *arena,
     return cli_view_table(&table, err);
 }
 
-// " (2 of 3 trials agree)"; nothing to say of a single trial.
+// " (2 of 3 trials agree)"; "" where all do.
 static const char *agreement(const struct verdict_row *v, char *out, size_t out_bytes)
 {
     *out = '\0';
-    if (v->trials > 1)
+    if (v->agree < v->trials)
         snprintf(out, out_bytes, " (%d of %d trials agree)", v->agree, v->trials);
     return out;
 }
@@ -156,66 +157,87 @@ static void print_builds(const struct trial_row *trials, size_t count, const cha
     }
 }
 
-// Which version of the cell's engine measured a trial, once where all agree.
+// Which version of the cell's engine measured a trial, where it is not that of the trial before.
 static void print_engines(const struct trial_row *trials, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        char name[40];
-        const char *version = trials[i].engine_version;
-        snprintf(name, sizeof name, "engine of trial %d", trials[i].number);
-        if (i == 0 || !str_equal(version, trials[i - 1].engine_version))
-            cli_view_field(name, version ? version : "version not recorded");
+        char text[160];
+        const char *version = trials[i].engine_version ? trials[i].engine_version : "not recorded";
+        if (i == 0)
+            snprintf(text, sizeof text, "%s", version);
+        else
+            snprintf(text, sizeof text, "%s from trial %d on", version, trials[i].number);
+        if (i == 0 || !str_equal(trials[i].engine_version, trials[i - 1].engine_version))
+            cli_view_field("engine version", text);
     }
 }
 
-// Each trial's status, and every value of each of its repetitions with what disturbed it.
+static enum status print_statuses(const struct trial_row *trials, size_t count, struct error *err)
+{
+    static const char *const heads[] = {">trial", "status", "reason", NULL};
+    struct table table;
+    table_begin(&table, heads);
+    for (size_t i = 0; i < count; i++) {
+        table_cell(&table, "%d", trials[i].number);
+        table_cell(&table, "%s", trials[i].status);
+        table_cell(&table, "%s", trials[i].reason);
+    }
+    return cli_view_table(&table, err);
+}
+
+static void value_cells(struct table *table, const struct trial_row *trial,
+                        const struct value_row *value)
+{
+    char text[64];
+    table_cell(table, "%d", trial->number);
+    if (value->repetition == 0)
+        table_cell(table, "all");
+    else
+        table_cell(table, "%d", value->repetition);
+    table_cell(table, "%s%s", value->noise ? "noise " : "", value->name);
+    table_cell(table, "%s", value->phase ? value->phase : "");
+    table_cell(table, "%s", metric_format(value->value, value->unit, text, sizeof text));
+    table_cell(table, "%s", value->source);
+}
+
+// Every value of each repetition of each trial, with what disturbed it. Of a trial's own values those alone that were not
+// measured: the others are among the figures.
+static enum status print_values(struct store *store, struct arena *arena,
+                                const struct trial_row *trials, size_t count, struct error *err)
+{
+    static const char *const heads[] = {">trial",    ">repetition", "value", "1phase",
+                                        ">measured", "1source",     NULL};
+    struct table table;
+    table_begin(&table, heads);
+    for (size_t i = 0; i < count; i++) {
+        struct value_row *values = NULL;
+        size_t value_count = 0;
+        TRY(query_values(store, arena, trials[i].id, &values, &value_count, err));
+        for (size_t v = 0; v < value_count; v++) {
+            bool among_figures = values[v].repetition == 0 && !isnan(values[v].value);
+            if (!values[v].op && !among_figures)
+                value_cells(&table, &trials[i], &values[v]);
+        }
+    }
+    return cli_view_table(&table, err);
+}
+
 static enum status print_trials(struct store *store, struct arena *arena,
                                 const struct cell_row *cell, struct error *err)
 {
     char number[24];
     struct run_row run;
-    static const char *const heads[] = {">trial",    "status",  ">repetition", "value", "phase",
-                                        ">measured", "1source", "reason",      NULL};
     struct trial_row *trials = NULL;
     size_t count = 0;
-    struct table table;
-    char text[64];
     snprintf(number, sizeof number, "%lld", (long long)cell->run);
     TRY(query_run(store, arena, number, &run, err));
     TRY(query_trials(store, arena, cell->id, &trials, &count, err));
     printf("\n");
     print_builds(trials, count, run.build);
     print_engines(trials, count);
-    table_begin(&table, heads);
-    for (size_t i = 0; i < count; i++) {
-        struct value_row *values = NULL;
-        size_t value_count = 0;
-        TRY(query_values(store, arena, trials[i].id, &values, &value_count, err));
-        table_cell(&table, "%d", trials[i].number);
-        table_cell(&table, "%s", trials[i].status);
-        for (int c = 2; c < 7; c++)
-            table_cell(&table, "%s", "");
-        table_cell(&table, "%s", trials[i].reason);
-        for (size_t v = 0; v < value_count; v++) {
-            bool whole = values[v].repetition ==
-                         0; // of the trial: in the figures above, where it was measured
-            if (values[v].op || (whole && !isnan(values[v].value)))
-                continue;
-            table_cell(&table, "%d", trials[i].number);
-            table_cell(&table, "%s", "");
-            if (whole)
-                table_cell(&table, "%s", "all");
-            else
-                table_cell(&table, "%d", values[v].repetition);
-            table_cell(&table, "%s%s", values[v].noise ? "noise " : "", values[v].name);
-            table_cell(&table, "%s", values[v].phase ? values[v].phase : "");
-            table_cell(&table, "%s",
-                       metric_format(values[v].value, values[v].unit, text, sizeof text));
-            table_cell(&table, "%s", values[v].source);
-            table_cell(&table, "%s", "");
-        }
-    }
-    return cli_view_table(&table, err);
+    TRY(print_statuses(trials, count, err));
+    printf("\n");
+    return print_values(store, arena, trials, count, err);
 }
 
 // How the quality was measured, or why there is none; its figures are among the others.
@@ -242,9 +264,12 @@ static enum status print_memory(struct store *store, struct arena *arena,
     TRY(query_summaries(store, arena, cell->run, &rows, &count, err));
     const struct summary_row *row =
         query_summary_find(rows, count, cell->id, METRIC_PEAK_MEM, NULL);
-    metric_format(cell->predicted_memory_bytes, "bytes", expected, sizeof expected);
     double ratio = row ? query_cell_memory_ratio(cell, row->stat.median) : (double)NAN;
-    int used = snprintf(text, sizeof text, "predicted %s", expected);
+    int used = cell->predicted_memory_bytes > 0
+                   ? snprintf(text, sizeof text, "predicted %s",
+                              metric_format(cell->predicted_memory_bytes, "bytes", expected,
+                                            sizeof expected))
+                   : snprintf(text, sizeof text, "not predicted");
     if (row)
         used += snprintf(text + used, sizeof text - (size_t)used, "; peak of the whole process %s",
                          metric_format(row->stat.median, "bytes", peak, sizeof peak));

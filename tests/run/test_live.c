@@ -10,10 +10,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/str.h"
 #include "bench/run/live.h"
+#include "tests/report/make_store.c"
 
 #define WIPE "\r\033[K"
 
@@ -167,6 +169,54 @@ static void quiet_is_quiet(void **state)
     assert_int_equal(s.live.trials_done, 1);
 }
 
+// What live_table writes to standard output, in `out`.
+static void table_of(struct store *store, int64_t run, bool own_store, char *out, size_t out_bytes)
+{
+    struct error err = {0};
+    struct live live;
+    FILE *file = tmpfile();
+    assert_non_null(file);
+    fflush(stdout);
+    int kept = dup(STDOUT_FILENO);
+    dup2(fileno(file), STDOUT_FILENO);
+    live_begin(&live, RUNNER_PLAIN, own_store);
+    enum status status = live_table(&live, store, run, &err);
+    fflush(stdout);
+    dup2(kept, STDOUT_FILENO);
+    close(kept);
+    assert_int_equal(status, OK);
+    rewind(file);
+    out[fread(out, 1, out_bytes - 1, file)] = '\0';
+    fclose(file);
+}
+
+// The commands to copy name the store only where they would not find it, quoted for the shell.
+static void the_next_command_finds_the_store(void **state)
+{
+    (void)state;
+    const struct made_store what = {
+        .models = 1, .schemes = 1, .batches = 1, .contexts = 1, .trials = 1, .reps = 1, .seed = 1};
+    struct error err = {0};
+    struct store *store = NULL;
+    int64_t run = 0;
+    char dir[] = "/tmp/ridge-live-XXXXXX", path[64], expected[256];
+    static char out[1 << 16];
+    assert_non_null(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/a b.db", dir);
+    if (store_open(path, STORE_WRITE, &store, &err) != OK ||
+        make_run(store, &what, &run, &err) != OK)
+        fail_msg("%s", err.message);
+    table_of(store, run, true, out, sizeof out);
+    snprintf(expected, sizeof expected, "\nrun 1 is in %s; next: bench report 1\n", path);
+    assert_non_null(strstr(out, expected));
+    table_of(store, run, false, out, sizeof out);
+    snprintf(expected, sizeof expected, "next: bench report 1 --db '%s'\n", path);
+    assert_non_null(strstr(out, expected));
+    store_close(store);
+    unlink(path);
+    rmdir(dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -176,6 +226,7 @@ int main(void)
         cmocka_unit_test(the_time_left_is_scaled_and_counts_down),
         cmocka_unit_test(plain_lines_have_no_colours),
         cmocka_unit_test(quiet_is_quiet),
+        cmocka_unit_test(the_next_command_finds_the_store),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
