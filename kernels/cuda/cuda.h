@@ -11,6 +11,7 @@
 #define KERNELS_CUDA_CUDA_H
 
 #include "kernels/cuda/pack.h"
+#include "kernels/cuda/step.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -162,6 +163,13 @@ struct cuda_attention {
 };
 enum { CUDA_SPLIT = 256, CUDA_KEYS = 64, CUDA_MOST_HEAD_DIM = 512 };
 size_t cuda_attention_bytes(int rows, int heads, int head_dim, int positions);
+
+// ---- a decode step in one kernel, sm_90 alone; step.h ------------------------------------------------------
+
+typedef void cuda_step_fn(const struct cuda_step *job, void *stream);
+// The launcher for these weights and inputs on the current device; NULL: there is none. It is no row of the registry:
+// nothing in kernels/ref computes a whole step, and tests/cuda/test_step.c holds it to the kernels of one.
+cuda_step_fn *cuda_step_find(enum dtype w, enum dtype x);
 
 // ---- the end of a step -----------------------------------------------------------------------------------
 

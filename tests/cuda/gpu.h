@@ -90,7 +90,7 @@ static inline void gpu_ok(enum status status, const struct error *err)
         fail_msg("%s", err->message);
 }
 
-// Device memory: what it holds at first, or poison.
+// Device memory: what it holds at first, or poison. All is there when it returns: copies do not wait for the queue.
 static inline void *up(const void *from, size_t bytes)
 {
     struct error err = {0};
@@ -100,6 +100,7 @@ static inline void *up(const void *from, size_t bytes)
         gpu_ok(device_copy_in(gpu, memory, from, bytes, &err), &err);
     else
         gpu_ok(cuda_queue_fill(queue, memory, 0xa5, bytes, &err), &err);
+    gpu_ok(device_queue_wait(queue, &err), &err);
     return memory;
 }
 

@@ -1,0 +1,436 @@
+// step.h - a decode step as one persistent kernel: its job, the order in which it reads weights, and the words in
+// which its blocks exchange values. Plain C, so that the host tests the plan and the protocol.
+//
+// The kernel runs one block on each multiprocessor, all of them at once. A layer is five phases: qkv, attention,
+// output, gate and up, down; the head follows the last layer. A phase is cut into items (tiles of rows, pairs of a
+// gate's and an up's tile, or parts of a head's attention). Item i of a phase belongs to block (i + start) mod
+// blocks, and `start` goes on from phase to phase and from layer to layer, so that no block has more than its share
+// for long. A producer warp streams the weights of a block's items, in order, over all phases, into a ring in shared
+// memory (struct step_cursor). It does not wait where a phase begins: only values pass between blocks.
+//
+// The exchange. A block posts each value as one 32-bit word: an f32 rounded to 16 significant bits, whose low 8 bits
+// hold a tag. Attention and the feed-forward's middle post four values as one 64-bit word, 12 bits each. The tag counts
+// layers, over all launches. A reader loads a word until its tag is the current one.
+// Why this is right by the memory model of PTX (all accesses to words are relaxed, of the GPU's scope, 32 or 64 bits;
+// those of a vector are as many accesses):
+// - A word is a single-copy atomic access, so the value belongs to its tag. No other access is ordered by it, and
+//   none has to be: a reader uses nothing but the word itself.
+// - Words live in slots, and a slot belongs to a thread of a block, not to a row: item i of a block's n-th round lies
+//   in slot n * blocks + block. One thread writes a slot in all layers and launches, so program order decides the
+//   coherence order of its values. They differ by one in the tag; a stale word is never taken for a new one.
+// - A slot is written again one layer later, by a thread whose value depends, through words and shared memory, on
+//   the values that every reader of the slot made from it: each output of a product depends on all its inputs.
+//   Overwriting a word before it was read would need a cycle of dependencies and reads, which the model forbids (No
+//   Thin Air). Launches are ordered by their kernels' ends.
+// - The residual stream passes exactly: as the rounded word that all blocks read, and the rest in a second one.
+// The counter of arrivals that one thread of a block polls is a hint that keeps the others off the memory system. No
+// value relies on it.
+#ifndef KERNELS_CUDA_STEP_H
+#define KERNELS_CUDA_STEP_H
+
+#include <math.h>
+#include <string.h>
+
+#include "kernels/cuda/pack.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// Of a type: also where C++ wants a constant.
+#ifdef __cplusplus
+#define STEP_CONSTANT constexpr
+#else
+#define STEP_CONSTANT
+#endif
+
+enum step_phase {
+    STEP_QKV,
+    STEP_ATTEND,
+    STEP_OUT,
+    STEP_GATE_UP,
+    STEP_DOWN,
+    STEP_LAYER_PHASES,
+    STEP_HEAD = STEP_LAYER_PHASES,
+    STEP_PHASES,
+};
+
+enum {
+    STEP_WARPS = 16,  // that compute; one more streams
+    STEP_VECTORS = 4, // of 16 bytes a lane has of its part of a stage
+    STEP_MOST_TOKENS = 4,
+    STEP_MOST_HEAD_DIM = 128,
+    STEP_MOST_SPLITS = 8, // of the positions of a head
+    STEP_KEYS = 16,       // positions: splits begin at multiples of it
+    STEP_SHARED_BYTES = 227 * 1024,
+    STEP_LEAST_STAGES = 3, // of the ring
+    STEP_MOST_STAGES = 8,
+    STEP_SPACE_BYTES = 23 * 1024, // of shared memory before ring and inputs
+    STEP_SUMS_BYTES = 64, // of an int4 part's inputs: behind them a scale and a sum for each group
+};
+
+// A matrix of the first layer, or the head. A part is what a warp takes of a stage: 2 KB of codes and their scales.
+struct step_matrix {
+    const unsigned char *w; // as pack.h lays it out
+    const float *bias;      // (rows) or NULL
+    int rows, cols, tiles, items;
+    int parts, stages; // of a tile
+    int part_bytes, header_bytes;
+    size_t tile_bytes;
+};
+
+/* logits[t] = head(layers(x[t])) of 1 .. STEP_MOST_TOKENS tokens of distinct sequences; k and v are appended.
+ * x: (tokens, width) f32, the embedding. logits: (tokens, vocab); NULL: the head is left out
+ * matrices, norms: of layer 0; layer l has its own layer_stride bytes behind
+ * exchange: cuda_step_exchange_bytes(), zeros before the first launch and whenever `tokens` changes
+ * w: bf16, f16, i8, f8e4m3, i4 of group 32 or 128. Inputs round to f16 for f16 weights, int8 per token for int8,
+ * bf16 else; the head's to bf16, or f16 beside f16 weights */
+struct cuda_step {
+    enum dtype type, head_type, kv_type;
+    enum kernel_op activation; // KOP_SWIGLU, KOP_GELU, KOP_GELU_TANH, KOP_RELU
+    int group;
+    int layers, width, heads, kv_heads, head_dim, rotary, ff, vocab;
+    bool interleaved;
+    float eps, scale; // scale: of q k
+    int tokens, most_tokens;
+    int blocks; // multiprocessors
+    // 2^32 / blocks, splits, heads and heads of a KV head, rounded up: step_quotient
+    uint32_t per_blocks, per_splits, per_heads, per_group;
+    int splits;    // of a head's positions
+    int key_stage; // positions of a stage of keys and values
+    int ring, stage_bytes, shared_bytes;
+    struct step_matrix m[STEP_PHASES]; // [STEP_ATTEND]: items alone
+    int start[STEP_PHASES], rotation;  // start of phases in layer 0; what a layer adds
+    size_t layer_stride;
+    const float *attn_norm, *ff_norm, *final_norm, *q_norm, *k_norm; // q_norm, k_norm: NULL: none
+    const float *cos, *sin;                                          // (positions, rotary / 2)
+    unsigned char *kv; // layer 0, sequence 0, head 0, keys
+    size_t kv_block_bytes, kv_scales_offset, kv_layer_bytes;
+    const void *tokens_at; // (tokens) of struct cuda_token
+    const float *x;
+    float *logits;
+    uint32_t *exchange;
+    uint32_t slots[STEP_PHASES]; // where a phase's words begin: those that it writes
+    uint32_t
+        rests[STEP_PHASES]; // STEP_OUT, STEP_DOWN: where the rest of the residual stream begins
+    uint32_t counters;      // then: arrivals, and each block's count of layers
+    int ahead, inside, far,
+        pace; // stages in flight past the phase and inside it; stages prefetched; clocks apart
+};
+
+// Fills in what follows from shapes: matrices' parts and stages, splits, starts, slots, the ring. Pointers, types
+// and shapes must be there. False: this shape is not served, *why says what of it is not.
+bool cuda_step_plan(struct cuda_step *job, const struct cuda_layout layouts[STEP_PHASES],
+                    const char **why);
+size_t cuda_step_exchange_bytes(const struct cuda_step *job);
+
+// ---- words ---------------------------------------------------------------------------------------------
+
+static CUDA_BOTH inline uint32_t step_bits(float v)
+{
+    uint32_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    return bits;
+}
+
+// To 16 significant bits, to nearest, ties to even; a NaN stays one.
+static CUDA_BOTH inline uint32_t step_word(float v, uint32_t tag)
+{
+    uint32_t bits = step_bits(v);
+    bits = (bits & 0x7fffffffu) > 0x7f800000u ? 0x7fc00000u : bits + 0x7fu + (bits >> 8 & 1u);
+    return (bits & 0xffffff00u) | tag;
+}
+
+static CUDA_BOTH inline float step_value(uint32_t word)
+{
+    float v;
+    word &= 0xffffff00u;
+    memcpy(&v, &word, sizeof v);
+    return v;
+}
+
+static CUDA_BOTH inline bool step_fresh(uint32_t word, uint32_t tag)
+{
+    return ((word ^ tag) & 0xffu) == 0;
+}
+
+// A packed word of 64 bits has four values of 12 bits with the exponent of the largest: tag, v0, v1 in its low half (8, 12
+// and 12 bits), exponent, v2, v3 in the high one. An access of 64 bits is one, too.
+static CUDA_BOTH inline int step_exponent(float largest)
+{
+    return (int)(step_bits(largest) >> 23 & 0xffu); // 255: infinite, or a NaN
+}
+
+static CUDA_BOTH inline float step_power(int field) // of 2, by the exponent field of its f32
+{
+    uint32_t bits = (uint32_t)field << 23;
+    float v;
+    memcpy(&v, &bits, sizeof v);
+    return v;
+}
+
+// The 12 bits of v. Values below 2^-116 become zeros.
+static CUDA_BOTH inline uint32_t step_mantissa(float v, int exponent)
+{
+    if (exponent <= 10 || exponent == 255)
+        return 0;
+    int m = (int)rintf(v * step_power(264 - exponent));
+    return (uint32_t)(m > 2047 ? 2047 : m < -2047 ? -2047 : m) & 0xfffu;
+}
+
+static CUDA_BOTH inline float step_unit(uint32_t high)
+{
+    int exponent = (int)(high & 0xffu);
+    return exponent == 255 ? NAN : exponent <= 10 ? 0.0f : step_power(exponent - 10);
+}
+
+static CUDA_BOTH inline void step_unpack(uint32_t low, uint32_t high, float v[4])
+{
+    float unit = step_unit(high);
+    v[0] = unit * (float)((int32_t)(low << 12) >> 20);
+    v[1] = unit * (float)((int32_t)low >> 20);
+    v[2] = unit * (float)((int32_t)(high << 12) >> 20);
+    v[3] = unit * (float)((int32_t)high >> 20);
+}
+
+static CUDA_BOTH inline uint32_t step_tag(uint32_t epoch, int layer)
+{
+    return (epoch + (uint32_t)layer + 1u) & 0xffu;
+}
+
+// ---- who has what --------------------------------------------------------------------------------------
+
+// n / d without a division, of n >= 0 and n d < 2^32. per: 2^32 / d, rounded up, whose low half of d = 1 is 0.
+static CUDA_BOTH inline int step_quotient(int n, uint32_t per)
+{
+    return per ? (int)((uint64_t)(uint32_t)n * per >> 32) : n;
+}
+static inline uint32_t step_per(int d)
+{
+    return (uint32_t)(((UINT64_C(1) << 32) + (uint64_t)d - 1) / (uint64_t)d);
+}
+static CUDA_BOTH inline int step_rounds(const struct cuda_step *job, int n)
+{
+    return step_quotient(n, job->per_blocks);
+}
+
+// Where the items of a phase start in a layer; the head: layer = layers.
+static CUDA_BOTH inline int step_start(const struct cuda_step *job, int phase, int layer)
+{
+    int n = job->rotation * layer + job->start[phase];
+    return n - step_rounds(job, n) * job->blocks;
+}
+
+// Inputs of a part, 2 KB of codes, and what they take of shared memory for each token: int8 needs a row's largest
+// input, and f16 its norm, before any is rounded: until then inputs are f32. Those of int4 are 16 bits, as two planes of bytes.
+static CUDA_BOTH inline STEP_CONSTANT int step_part_cols(enum dtype type)
+{
+    return type == DT_I4 ? CUDA_UNIT_COLS : type == DT_I8 || type == DT_F8E4M3 ? 128 : 64;
+}
+static CUDA_BOTH inline STEP_CONSTANT int step_input_bytes(enum dtype type)
+{
+    return step_part_cols(type) * (type == DT_I8 || type == DT_F16 ? 4 : 2) +
+           (type == DT_I4 ? STEP_SUMS_BYTES : 0);
+}
+
+// The first item of a block; its others are job->blocks apart.
+static CUDA_BOTH inline int step_first(const struct cuda_step *job, int start, int block)
+{
+    int first = block - start;
+    return first < 0 ? first + job->blocks : first;
+}
+
+// The slot of an item: rounds of all blocks.
+static CUDA_BOTH inline int step_slot(const struct cuda_step *job, int start, int item)
+{
+    int round = step_rounds(job, item), at = item - round * job->blocks + start;
+    return round * job->blocks + (at >= job->blocks ? at - job->blocks : at);
+}
+
+// Words of 32 bits of a row of a tile of a phase's outputs; packed ones, of gate and up; and of the attention of a split:
+// its packed outputs, then what they weigh (the logarithm of 2, after its tag); rows of 32 bytes.
+static CUDA_BOTH inline uint32_t step_row_at(const struct cuda_step *job, int slot, int token,
+                                             int row)
+{
+    return (uint32_t)((slot * job->tokens + token) * CUDA_TILE_ROWS + row);
+}
+static CUDA_BOTH inline int step_split_words(const struct cuda_step *job)
+{
+    return job->head_dim / 2 + 8;
+}
+static CUDA_BOTH inline uint32_t step_packed_at(const struct cuda_step *job, int slot, int token,
+                                                int row)
+{
+    return (uint32_t)(((slot * job->tokens + token) * CUDA_TILE_ROWS + row) / 2);
+}
+
+// Positions [*begin, *end) of the cache that a split covers, of `cached` ones.
+static CUDA_BOTH inline void step_split(const struct cuda_step *job, int cached, int split,
+                                        int *begin, int *end)
+{
+    int each = step_quotient(cached + job->splits - 1, job->per_splits);
+    each = (each + STEP_KEYS - 1) / STEP_KEYS * STEP_KEYS;
+    *begin = split * each < cached ? split * each : cached;
+    *end = *begin + each < cached ? *begin + each : cached;
+}
+
+// ---- what a block streams ------------------------------------------------------------------------------
+
+// One stage of the ring: a run of a tile's stream, or keys, values behind them, and their scales behind those.
+struct step_stage {
+    const unsigned char *from, *values,
+        *scales; // values, scales of keys: NULL: none; those of values lie a block behind
+    uint32_t bytes, scales_bytes; // of one copy
+    uint32_t total_bytes;
+    int phase; // counted over all layers
+};
+
+// Walks a block's stages: layer, phase, item, tile of a pair, stage of a tile. Cheap: one thread feeds a whole
+// multiprocessor.
+struct step_cursor {
+    int layer, phase, item, tile, all; // all: the phase counted over all layers
+    int stage;                         // of keys
+    uint32_t left;                     // bytes of the tile that are still to come, from `at` on
+    const unsigned char *at;
+    bool done;
+};
+
+static CUDA_BOTH inline void step_tile(const struct cuda_step *job, struct step_cursor *c)
+{
+    const struct step_matrix *m = &job->m[c->phase];
+    size_t layer = c->phase == STEP_HEAD ? 0 : (size_t)c->layer * job->layer_stride;
+    c->stage = 0;
+    c->left = 0;
+    if (c->item >= m->items || c->phase == STEP_ATTEND)
+        return;
+    c->left = (uint32_t)m->tile_bytes;
+    c->at = m->w + layer + (size_t)(c->item + c->tile * m->items) * m->tile_bytes;
+}
+
+static CUDA_BOTH inline void step_enter(const struct cuda_step *job, int block,
+                                        struct step_cursor *c)
+{
+    c->item = step_first(job, step_start(job, c->phase, c->layer), block);
+    c->tile = 0;
+    step_tile(job, c);
+}
+
+static CUDA_BOTH inline void step_begin(const struct cuda_step *job, int block,
+                                        struct step_cursor *c)
+{
+    memset(c, 0, sizeof *c);
+    step_enter(job, block, c);
+}
+
+static CUDA_BOTH inline void step_next_phase(const struct cuda_step *job, int block,
+                                             struct step_cursor *c)
+{
+    c->all++;
+    c->phase++;
+    if (c->phase == STEP_LAYER_PHASES && ++c->layer < job->layers)
+        c->phase = 0;
+    if (c->phase == STEP_PHASES || (c->phase == STEP_HEAD && !job->logits))
+        c->done = true;
+    else
+        step_enter(job, block, c);
+}
+
+static CUDA_BOTH inline void step_weights_stage(const struct cuda_step *job, struct step_cursor *c,
+                                                struct step_stage *out)
+{
+    const struct step_matrix *m = &job->m[c->phase];
+    uint32_t bytes = (uint32_t)(STEP_WARPS * m->part_bytes);
+    if (c->left == (uint32_t)m->tile_bytes)
+        bytes += (uint32_t)m->header_bytes;
+    bytes = bytes < c->left ? bytes : c->left;
+    out->from = c->at;
+    out->values = out->scales = NULL;
+    out->bytes = out->total_bytes = bytes;
+    c->at += bytes;
+    c->left -= bytes;
+    if (c->left)
+        return;
+    if (c->phase == STEP_GATE_UP && c->tile == 0) {
+        c->tile = 1;
+    } else {
+        c->tile = 0;
+        c->item += job->blocks;
+    }
+    step_tile(job, c);
+}
+
+// Item of STEP_ATTEND: (token, head, split). Returns the sequence's cached positions; positions: of each token, -1 of
+// tokens that are none.
+static CUDA_BOTH inline int step_attend_item(const struct cuda_step *job, int item,
+                                             const int *positions, int *token, int *head,
+                                             int *split)
+{
+    int at = step_quotient(item, job->per_splits);
+    *split = item - at * job->splits;
+    *token = step_quotient(at, job->per_heads);
+    *head = at - *token * job->heads;
+    return positions[*token] < 0 ? 0 : positions[*token];
+}
+
+// Whether the cache has a scale for each row.
+static CUDA_BOTH inline bool step_scaled(const struct cuda_step *job)
+{
+    return job->kv_type == DT_I8 || job->kv_type == DT_F8E4M3;
+}
+static CUDA_BOTH inline int step_key_bytes(const struct cuda_step *job)
+{
+    return job->head_dim * (step_scaled(job) ? 1 : 2);
+}
+
+// False: the item has no more stages, and none was made. sequences: of each token.
+static CUDA_BOTH inline bool step_keys_stage(const struct cuda_step *job, const int *sequences,
+                                             const int *positions, struct step_cursor *c,
+                                             struct step_stage *out)
+{
+    int token, head, split, begin, end;
+    int cached = step_attend_item(job, c->item, positions, &token, &head, &split);
+    step_split(job, cached, split, &begin, &end);
+    begin += c->stage * job->key_stage;
+    if (begin >= end) {
+        c->stage = 0;
+        c->item += job->blocks;
+        return false;
+    }
+    int count = end - begin < job->key_stage ? end - begin : job->key_stage;
+    int kv = sequences[token] * job->kv_heads + step_quotient(head, job->per_group);
+    const unsigned char *keys =
+        job->kv + (size_t)c->layer * job->kv_layer_bytes + (size_t)kv * 2 * job->kv_block_bytes;
+    out->from = keys + (size_t)(begin * step_key_bytes(job));
+    out->values = out->from + job->kv_block_bytes;
+    out->bytes = (uint32_t)(count * step_key_bytes(job));
+    out->scales = step_scaled(job) ? keys + job->kv_scales_offset + (size_t)begin * 4 : NULL;
+    out->scales_bytes = (uint32_t)(count + 3) / 4 * 16;
+    out->total_bytes = 2 * (out->bytes + (out->scales ? out->scales_bytes : 0));
+    c->stage++;
+    return true;
+}
+
+// The next stage of the block; false: there is none any more.
+static CUDA_BOTH inline bool step_next(const struct cuda_step *job, int block, const int *sequences,
+                                       const int *positions, struct step_cursor *c,
+                                       struct step_stage *out)
+{
+    while (!c->done) {
+        out->phase = c->all;
+        if (c->left) {
+            step_weights_stage(job, c, out);
+            return true;
+        }
+        if (c->item >= job->m[c->phase].items)
+            step_next_phase(job, block, c);
+        else if (step_keys_stage(job, sequences, positions, c, out))
+            return true;
+    }
+    return false;
+}
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

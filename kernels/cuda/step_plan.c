@@ -1,0 +1,143 @@
+// step_plan.c - how a decode step is cut for the persistent kernel, and which shapes it serves. See step.h.
+#include "kernels/cuda/cuda.h"
+
+static int stage_bytes(const struct step_matrix *m)
+{
+    return m->header_bytes + STEP_WARPS * m->part_bytes;
+}
+
+static void plan_matrix(struct step_matrix *m, const struct cuda_layout *l, bool paired)
+{
+    int cols = step_part_cols(l->type);
+    m->rows = l->rows;
+    m->cols = l->cols;
+    m->tiles = l->tiles;
+    m->items = paired ? l->tiles / 2 : l->tiles;
+    m->parts = l->units * CUDA_UNIT_COLS / cols;
+    m->stages = (m->parts + STEP_WARPS - 1) / STEP_WARPS;
+    m->part_bytes = (int)l->unit_bytes * cols / CUDA_UNIT_COLS;
+    m->header_bytes = (int)l->header_bytes;
+    m->tile_bytes = l->tile_bytes;
+}
+
+static int max_int(int a, int b)
+{
+    return a > b ? a : b;
+}
+
+static void plan_attention(struct cuda_step *job)
+{
+    int splits = job->blocks / job->heads;
+    bool byte = job->kv_type == DT_I8 || job->kv_type == DT_F8E4M3;
+    int row = job->head_dim * (byte ? 1 : 2), chunk = STEP_WARPS * 32 / (job->head_dim / 8);
+    job->splits = splits < 1 ? 1 : splits > STEP_MOST_SPLITS ? STEP_MOST_SPLITS : splits;
+    job->m[STEP_ATTEND].items = job->tokens * job->heads * job->splits;
+    job->key_stage = chunk;
+    while (2 * job->key_stage * 2 * (row + (byte ? 4 : 0)) <= job->stage_bytes)
+        job->key_stage *= 2;
+}
+
+// Starts go on from phase to phase, but attention's, which has items of its own size.
+static void plan_starts(struct cuda_step *job)
+{
+    int at = 0;
+    job->per_blocks = step_per(job->blocks);
+    job->per_splits = step_per(job->splits);
+    job->per_heads = step_per(job->heads);
+    job->per_group = step_per(job->heads / job->kv_heads);
+    for (int p = 0; p < STEP_LAYER_PHASES; p++) {
+        job->start[p] = at % job->blocks;
+        at += p == STEP_ATTEND ? 0 : job->m[p].items;
+    }
+    job->rotation = at % job->blocks;
+    job->start[STEP_HEAD] = 0;
+}
+
+static uint32_t rounds_words(const struct cuda_step *job, int phase, int words)
+{
+    int rounds = (job->m[phase].items + job->blocks - 1) / job->blocks;
+    return (uint32_t)(rounds * job->blocks * words);
+}
+
+static void plan_exchange(struct cuda_step *job)
+{
+    uint32_t at = 0;
+    for (int p = 0; p < STEP_LAYER_PHASES; p++) {
+        int words = p == STEP_ATTEND    ? step_split_words(job)
+                    : p == STEP_GATE_UP ? job->tokens * CUDA_TILE_ROWS / 2
+                                        : job->tokens * CUDA_TILE_ROWS;
+        job->slots[p] = at;
+        at += rounds_words(job, p, words);
+        job->rests[p] = at;
+        if (p == STEP_OUT || p == STEP_DOWN)
+            at += rounds_words(job, p, words);
+    }
+    job->counters = at;
+}
+
+size_t cuda_step_exchange_bytes(const struct cuda_step *job)
+{
+    return ((size_t)job->counters + 32 + (size_t)job->blocks) * sizeof(uint32_t);
+}
+
+// What a block's shared memory holds beside the ring; before them struct step_space of step_ring.cuh.
+static int fixed_bytes(const struct cuda_step *job)
+{
+    int most = 0;
+    for (int p = 0; p < STEP_PHASES; p++)
+        if (p != STEP_ATTEND)
+            most = max_int(most, job->m[p].parts *
+                                     step_input_bytes(p == STEP_HEAD ? job->head_type : job->type));
+    return job->most_tokens * most + STEP_SPACE_BYTES;
+}
+
+static const char *refusal(const struct cuda_step *job, const struct cuda_layout *layouts)
+{
+    int dims = job->head_dim / 8;
+    if (job->blocks > 256)
+        return "a device of more than 256 multiprocessors";
+    if (job->tokens > job->most_tokens || job->most_tokens > STEP_MOST_TOKENS)
+        return "more tokens than 4";
+    if (job->head_dim % 8 || (dims & (dims - 1)) || dims < 2 || job->head_dim > STEP_MOST_HEAD_DIM)
+        return "heads of other than 16, 32, 64 or 128 dimensions";
+    if (job->heads % job->kv_heads || job->rotary % 2)
+        return "heads that do not divide into groups";
+    if (job->width % 16 || job->ff % 16 || job->heads * job->head_dim % 16)
+        return "a width or feed-forward that is no multiple of 16";
+    if (job->width != layouts[STEP_QKV].cols || job->ff * 2 != layouts[STEP_GATE_UP].rows ||
+        job->ff != layouts[STEP_DOWN].cols)
+        return "a feed-forward without a gate";
+    return NULL;
+}
+
+bool cuda_step_plan(struct cuda_step *job, const struct cuda_layout layouts[STEP_PHASES],
+                    const char **why)
+{
+    *why = refusal(job, layouts);
+    if (*why)
+        return false;
+    job->stage_bytes = 0;
+    for (int p = 0; p < STEP_PHASES; p++) {
+        if (p == STEP_ATTEND)
+            continue;
+        plan_matrix(&job->m[p], &layouts[p], p == STEP_GATE_UP);
+        job->stage_bytes = max_int(job->stage_bytes, stage_bytes(&job->m[p]));
+    }
+    job->stage_bytes = (job->stage_bytes + 127) / 128 * 128;
+    plan_attention(job);
+    plan_starts(job);
+    plan_exchange(job);
+    int fixed = fixed_bytes(job);
+    job->ring = (STEP_SHARED_BYTES - fixed) / job->stage_bytes;
+    job->ring = job->ring > STEP_MOST_STAGES ? STEP_MOST_STAGES : job->ring;
+    job->shared_bytes = fixed + job->ring * job->stage_bytes;
+    if (job->ring < STEP_LEAST_STAGES) {
+        *why = "activations that leave no shared memory for a ring";
+        return false;
+    }
+    job->ahead = 1;
+    job->inside = 2;
+    job->far = 4;
+    job->pace = 2000;
+    return true;
+}

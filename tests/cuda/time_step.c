@@ -1,0 +1,160 @@
+// time_step.c - what the persistent decode step reaches of this card's read bandwidth, on random weights, next to the
+// difference of its logits from the same step kernel by kernel.
+//
+// time_step [TYPE [CONTEXT [TOKENS [SHAPE [LAYERS [sweep]]]]]]: bf16, f16, int8, fp8, int4 or int4-32; SHAPE is 7b or 8b.
+// sweep: also with other numbers of stages in flight and other prefetching.
+#include "tests/cuda/step_rig.h"
+
+#include "base/stat.h"
+
+enum { RUNS = 40 };
+
+static uint64_t *stamps; // pinned
+
+// By the device's own probe, bytes a ns.
+static double read_rate(void)
+{
+    struct device_probe probes[16];
+    struct error err = {0};
+    double best = 0;
+    size_t count = device_probes(gpu, probes, 16);
+    for (size_t i = 0; i < count; i++)
+        for (int sample = 0; strcmp(probes[i].name, "read") == 0 &&
+                             strcmp(probes[i].level, "DRAM") == 0 && sample < 8;
+             sample++) {
+            double rate;
+            bool disturbed;
+            gpu_ok(device_probe_run(gpu, i, &rate, &disturbed, &err), &err);
+            best = fmax(best, rate / 1e9);
+        }
+    return best;
+}
+
+// Of the step as one kernel, or kernel by kernel as a graph.
+static double time_ns(const struct rig *r, struct cuda_graph *graph)
+{
+    double times[RUNS];
+    struct error err = {0};
+    cuda_stamp_fn *stamp = rig_find(KOP_STAMP, DT_F32, DT_F32).stamp;
+    for (int i = -3; i < RUNS; i++) {
+        stamp(&stamps[0], stream());
+        if (graph)
+            gpu_ok(cuda_graph_launch(graph, queue, &err), &err);
+        else
+            rig_run_step(r);
+        stamp(&stamps[1], stream());
+        gpu_ok(device_queue_wait(queue, &err), &err);
+        if (i >= 0)
+            times[i] = (double)(stamps[1] - stamps[0]);
+    }
+    return stat_median(times, RUNS, &err);
+}
+
+static double bytes_of(const struct rig *r)
+{
+    double bytes = (double)cuda_layout_bytes(&r->layout[STEP_HEAD]);
+    for (int p = 0; p < STEP_HEAD; p++)
+        if (p != STEP_ATTEND)
+            bytes += (double)cuda_layout_bytes(&r->layout[p]) * r->shape.layers;
+    for (int t = 0; t < r->tokens; t++)
+        bytes += 2.0 * r->position[t] * (double)kv_row_bytes(r->kv, r->shape.head_dim) *
+                 r->shape.kv_heads * r->shape.layers;
+    return bytes;
+}
+
+static struct rig rig_of(int argc, char **argv)
+{
+    static const struct {
+        const char *name;
+        enum dtype type;
+        int group;
+    } types[] = {{"bf16", DT_BF16, 0},  {"f16", DT_F16, 0},   {"int8", DT_I8, 0},
+                 {"fp8", DT_F8E4M3, 0}, {"int4", DT_I4, 128}, {"int4-32", DT_I4, 32}};
+    const char *name = argc > 1 ? argv[1] : "bf16";
+    int context = argc > 2 ? atoi(argv[2]) : 512;
+    bool wide = argc > 4 && strcmp(argv[4], "8b") == 0;
+    int layers = argc > 5 ? atoi(argv[5]) : 32;
+    struct rig r = {.shape = wide ? (struct rig_shape){layers, 4096, 32, 8, 128, 14336, 128256}
+                                  : (struct rig_shape){layers, 4096, 32, 32, 128, 11008, 32000},
+                    .kv = DT_BF16,
+                    .tokens = argc > 3 ? atoi(argv[3]) : 1,
+                    .positions = context + 16,
+                    .activation = KOP_SWIGLU};
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (strcmp(types[i].name, name) == 0) {
+            r.type = types[i].type;
+            r.group = types[i].group;
+        }
+    for (int t = 0; t < r.tokens; t++)
+        r.position[t] = context;
+    return r;
+}
+
+// Of the step's logits from those of the same step kernel by kernel.
+static double difference(struct rig *r)
+{
+    size_t n = (size_t)r->tokens * (size_t)r->shape.vocab;
+    float *kernels = malloc(n * sizeof *kernels), *step = malloc(n * sizeof *step);
+    rig_reset_residual(r);
+    rig_run_kernels(r);
+    down(kernels, r->logits, n * sizeof(float));
+    rig_reset_cache(r);
+    rig_run_step(r);
+    down(step, r->logits, n * sizeof(float));
+    double off = rig_difference(step, kernels, n);
+    free(kernels);
+    free(step);
+    return off;
+}
+
+static struct cuda_graph *graph_of(const struct rig *r)
+{
+    struct cuda_graph *graph = NULL;
+    struct error err = {0};
+    gpu_ok(cuda_graph_begin(queue, &err), &err);
+    rig_run_kernels(r);
+    gpu_ok(cuda_graph_end(queue, &graph, &err), &err);
+    return graph;
+}
+
+static void sweep(struct rig *r)
+{
+    static const int settings[][4] = {{1, 2, 0, 2000}, {1, 2, 4, 2000}, {1, 2, 4, 1200},
+                                      {1, 2, 8, 2000}, {1, 2, 8, 1200}, {1, 3, 4, 2000},
+                                      {2, 2, 4, 2000}, {2, 3, 4, 2000}, {2, 3, 8, 1200},
+                                      {3, 4, 8, 1200}, {1, 1, 4, 2000}};
+    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
+        r->job.ahead = settings[i][0];
+        r->job.inside = settings[i][1];
+        r->job.far = settings[i][2];
+        r->job.pace = settings[i][3];
+        printf("%d past the phase, %d inside, %d prefetched %d clocks apart: %.4f ms\n",
+               settings[i][0], settings[i][1], settings[i][2], settings[i][3],
+               time_ns(r, NULL) / 1e6);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    struct rig r = rig_of(argc, argv);
+    if (gpu_setup(NULL) != 0 || !gpu)
+        return 1;
+    stamps = cuda_pinned_alloc(gpu, 4 * sizeof *stamps);
+    double rate = read_rate();
+    rig_make(&r);
+    if (!r.served)
+        return 1;
+    double before = difference(&r), ns = time_ns(&r, NULL), after = difference(&r);
+    double graph_ns = time_ns(&r, graph_of(&r));
+    printf("%s, context %d, %d tokens, %d layers, ring %d of %d bytes: read %.3f TB/s\n",
+           dtype_name(r.type), r.position[0], r.tokens, r.shape.layers, r.job.ring,
+           r.job.stage_bytes, rate / 1e3);
+    printf(
+        "%.4f ms, %.1f tok/s, %.1f %% of read; logits differ by %.1e before and %.1e after; kernel "
+        "by kernel %.4f ms\n",
+        ns / 1e6, 1e9 * r.tokens / ns, 100 * bytes_of(&r) / ns / rate, before, after,
+        graph_ns / 1e6);
+    if (argc > 6)
+        sweep(&r);
+    return 0;
+}
