@@ -84,6 +84,9 @@ struct backend {
     int (*ahead)(const void *planned);
     enum status (*decode)(void *planned, const struct engine_step *first,
                           const struct decode_run *run, int *made, struct error *err);
+
+    // context_decode_choice. NULL: decode steps have one form.
+    struct decode_choice (*decode_choice)(const void *planned);
 };
 
 extern const struct backend cpu_backend, cuda_backend;

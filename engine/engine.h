@@ -372,12 +372,20 @@ const struct scheme *model_scheme(const struct model *model);
 struct memory_plan {
     size_t weights_bytes, kv_bytes, scratch_bytes;
 };
+// The form of decode steps on a GPU: a graph of kernels, or one persistent kernel, where the device, the description and
+// a batch of at most 4 allow it (the graph runs where they do not). DECODE_AUTO measures both when the context is made
+// and takes the faster. The two sum in different orders, so token ids may differ: docs/ARCHITECTURE.md. The CPU has
+// one form and ignores this.
+enum decode_form { DECODE_GRAPH, DECODE_PERSISTENT, DECODE_AUTO };
+const char *context_form_name(enum decode_form form); // "graph", "persistent", "auto"
+bool context_form_parse(const char *name, enum decode_form *out);
 struct context_options {
     int batch;      // sequences
     int positions;  // a sequence's KV capacity: prompt and generated together
     int chunk;      // most tokens of one sequence in one step
     enum dtype kv;  // DT_F32, DT_F16, DT_BF16; DT_I8 or DT_F8E4M3 with a scale a position and head
     int logit_rows; // most rows of logits one step may ask for; below `batch` (0, say): batch
+    enum decode_form decode;
 };
 
 // A step runs in passes of at most this many tokens, so that scratch does not grow with batch x chunk. Each pass
@@ -475,6 +483,13 @@ struct decode_run {
 // How many steps of a run the device may have under way when a result is handed over. 0: steps run one by one, and
 // the device waits for the caller between them.
 int context_ahead(const struct context *ctx);
+
+// Which form decode steps have, and why. Strings are borrowed from the context. form: "graph" or "persistent"; NULL
+// where there is one form alone.
+struct decode_choice {
+    const char *form, *reason;
+};
+struct decode_choice context_decode_choice(const struct context *ctx);
 
 // Runs the steps, to the last bit as many calls of context_step would. Where the device runs ahead, no host work
 // separates tokens. After `done` said false, the steps under way (context_ahead of them at most) still

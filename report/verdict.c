@@ -53,6 +53,8 @@ static void where_text(struct str *out, const struct cell_row *cell)
                cell->context);
     if (cell->caveat[0])
         html_textf(out, "; %s", cell->caveat);
+    if (cell->step[0])
+        html_textf(out, "; decode step: %s", cell->step);
 }
 
 static void big_number(struct str *out, const struct report_data *data, const struct cell_row *cell,

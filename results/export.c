@@ -58,7 +58,7 @@ json_t *export_cell(const struct cell_row *c)
 {
     return json_pack(
         "{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:i, s:i, s:i, s:o, s:o, s:i, s:i, s:i, s:o, s:o,"
-        " s:o, s:o, s:o, s:o}",
+        " s:o, s:o, s:o, s:o, s:o}",
         "key", export_json_text(c->key), "label", export_json_text(c->label), "model",
         export_json_text(c->model), "scheme", export_json_text(c->scheme), "engine",
         export_json_text(c->engine), "device", export_json_text(c->device), "sweep",
@@ -68,7 +68,8 @@ json_t *export_cell(const struct cell_row *c)
         "predicted_memory_bytes", export_json_number(c->predicted_memory_bytes), "predicted_ns",
         export_json_number(c->predicted_ns), "arithmetic", export_json_text(c->arithmetic),
         "stored", c->stored[0] ? export_json_text(c->stored) : json_null(), "caveat",
-        c->caveat[0] ? export_json_text(c->caveat) : json_null(), "params",
+        c->caveat[0] ? export_json_text(c->caveat) : json_null(), "step",
+        c->step[0] ? export_json_text(c->step) : json_null(), "params",
         export_json_stored(c->params));
 }
 
@@ -137,11 +138,13 @@ static json_t *export_value(const struct value_row *v)
 static json_t *export_trial(const struct trial_row *t)
 {
     return json_pack(
-        "{s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i}", "number", t->number, "status",
-        export_json_text(t->status), "reason", export_json_text(t->reason), "arithmetic",
+        "{s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i}", "number", t->number,
+        "status", export_json_text(t->status), "reason", export_json_text(t->reason), "arithmetic",
         export_json_text(t->arithmetic), "stored", export_json_text(t->stored), "engine_version",
-        export_json_text(t->engine_version), "build", export_json_stored(t->build), "started_ns",
-        json_time(t->started_ns), "ended_ns", json_time(t->ended_ns), "repetitions", t->samples);
+        export_json_text(t->engine_version), "step_form", export_json_text(t->step_form),
+        "step_reason", export_json_text(t->step_reason), "build", export_json_stored(t->build),
+        "started_ns", json_time(t->started_ns), "ended_ns", json_time(t->ended_ns), "repetitions",
+        t->samples);
 }
 
 enum status export_trials(struct store *store, struct arena *arena, int64_t cell, json_t **out,

@@ -119,7 +119,9 @@ enum status query_run(struct store *store, struct arena *arena, const char *whic
     "  (SELECT arithmetic FROM trial WHERE cell_id = cell.id AND arithmetic IS NOT NULL"           \
     "     ORDER BY number LIMIT 1),"                                                               \
     "  coalesce((SELECT stored FROM trial WHERE cell_id = cell.id AND stored IS NOT NULL"          \
-    "     ORDER BY number LIMIT 1), (SELECT stored FROM quality WHERE quality.id = quality_id))"   \
+    "     ORDER BY number LIMIT 1), (SELECT stored FROM quality WHERE quality.id = quality_id)),"  \
+    "  (SELECT step_form || ': ' || step_reason FROM trial WHERE cell_id = cell.id"                \
+    "     AND step_form IS NOT NULL ORDER BY number LIMIT 1)"                                      \
     " FROM cell JOIN cell_state AS state ON state.cell_id = cell.id "
 
 // Codes that ran as the file holds them are the scheme; engine/load_model.c ends the arithmetic so.
@@ -163,6 +165,7 @@ static void read_cell(struct row *row, void *out)
     cell->prediction = row_text_or_null(row, 21);
     cell->arithmetic = row_text(row, 22);
     cell->stored = row_text(row, 23);
+    cell->step = row_text(row, 24);
     cell->caveat = caveat_of(row, cell);
 }
 
@@ -309,6 +312,8 @@ static void read_trial(struct row *row, void *out)
     t->build_id = row_int(row, 9);
     t->build = row_text_or_null(row, 10);
     t->engine_version = row_text_or_null(row, 11);
+    t->step_form = row_text_or_null(row, 12);
+    t->step_reason = row_text_or_null(row, 13);
 }
 
 enum status query_trials(struct store *store, struct arena *arena, int64_t cell,
@@ -316,7 +321,7 @@ enum status query_trials(struct store *store, struct arena *arena, int64_t cell,
 {
     return READ_ROWS("SELECT trial.id, number, status, reason, arithmetic, started_ns, ended_ns,"
                      "  (SELECT count(*) FROM sample WHERE trial_id = trial.id),"
-                     "  stored, build_id, content, engine_version"
+                     "  stored, build_id, content, engine_version, step_form, step_reason"
                      " FROM trial LEFT JOIN build ON build.id = build_id"
                      " WHERE cell_id = ? ORDER BY number",
                      cell, read_trial);
@@ -355,17 +360,34 @@ static const char token_hash_sql[] =
     " WHERE cell_id = ? AND status IN ('ok', 'noisy', 'throttled') AND token_hash IS NOT NULL"
     " ORDER BY number, repetition LIMIT 1";
 
-static void read_hash(struct row *row, void *out)
+static const char step_form_sql[] =
+    "SELECT step_form FROM trial WHERE cell_id = ? AND status IN ('ok', 'noisy', 'throttled')"
+    " AND step_form IS NOT NULL ORDER BY number LIMIT 1";
+
+static void read_word(struct row *row, void *out)
 {
     *(const char **)out = row_text(row, 0);
+}
+
+// The one word that `sql` finds of a cell, or "".
+static enum status query_word(struct store *store, struct arena *arena, const char *sql,
+                              int64_t cell, const char **word, struct error *err)
+{
+    const char **found = NULL, ***rows = &found;
+    size_t found_count = 0, *count = &found_count;
+    TRY(READ_ROWS(sql, cell, read_word));
+    *word = found_count ? found[0] : "";
+    return OK;
 }
 
 enum status query_token_hash(struct store *store, struct arena *arena, int64_t cell,
                              const char **hash, struct error *err)
 {
-    const char **found = NULL, ***rows = &found;
-    size_t found_count = 0, *count = &found_count;
-    TRY(READ_ROWS(token_hash_sql, cell, read_hash));
-    *hash = found_count ? found[0] : "";
-    return OK;
+    return query_word(store, arena, token_hash_sql, cell, hash, err);
+}
+
+enum status query_step_form(struct store *store, struct arena *arena, int64_t cell,
+                            const char **form, struct error *err)
+{
+    return query_word(store, arena, step_form_sql, cell, form, err);
 }

@@ -57,6 +57,8 @@ struct cell_row {
     const char *prediction; // JSON or NULL
     const char *arithmetic; // of the first trial that reported it, or ""
     const char *stored;     // how the file holds the weights, where in codes: "q8_0"; else ""
+    const char
+        *step; // form of the decode steps of its first trial, and why: "graph: as asked"; or ""
     // "stored q8_0, measured as bf16" where the file's codes are not what ran, else "": to be shown
     // wherever a figure of the cell is shown
     const char *caveat;
@@ -160,8 +162,9 @@ struct trial_row {
     const char *stored;          // as of a cell, or NULL
     const char
         *engine_version; // in the engine's own words, or NULL: none was loaded, or not recorded
-    int64_t build_id;    // 0: not recorded, as in files from before schema 4
-    const char *build;   // JSON, or NULL
+    const char *step_form, *step_reason; // of decode steps; NULL: one form, or not recorded
+    int64_t build_id;                    // 0: not recorded, as in files from before schema 4
+    const char *build;                   // JSON, or NULL
     int64_t started_ns, ended_ns;
 };
 enum status query_trials(struct store *store, struct arena *arena, int64_t cell,
@@ -171,6 +174,9 @@ enum status query_trials(struct store *store, struct arena *arena, int64_t cell,
 // agree.
 enum status query_token_hash(struct store *store, struct arena *arena, int64_t cell,
                              const char **hash, struct error *err);
+// The form of the decode steps of that trial, or "". Later ones take it over: another form may generate other tokens.
+enum status query_step_form(struct store *store, struct arena *arena, int64_t cell,
+                            const char **form, struct error *err);
 
 // Everything measured in one trial, as stored: its own figures (repetition 0), then each repetition's.
 struct value_row {

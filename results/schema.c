@@ -289,8 +289,13 @@ static const char clock_sql[] =
     "ALTER TABLE ceiling ADD COLUMN clock_high_hz REAL;"
     "ALTER TABLE ceiling ADD COLUMN memory_clock_hz REAL;"; // the lowest
 
-static const char *const steps[] = {tables_sql, views_sql,   quality_sql,
-                                    device_sql, version_sql, clock_sql};
+// Version 7: the form of a trial's decode steps, where its device has several, and why it is that one.
+static const char step_sql[] =
+    "ALTER TABLE trial ADD COLUMN step_form TEXT;"    // "graph", "persistent"
+    "ALTER TABLE trial ADD COLUMN step_reason TEXT;"; // in words
+
+static const char *const steps[] = {tables_sql,  views_sql, quality_sql, device_sql,
+                                    version_sql, clock_sql, step_sql};
 
 int schema_version(void)
 {

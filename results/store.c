@@ -36,8 +36,8 @@ static const char *const statement_sql[STMT_COUNT] = {
                          " clock_low_hz, clock_high_hz, memory_clock_hz)"
                          " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     [STMT_TRIAL_ADD] = "INSERT INTO trial (cell_id, number, status, reason, started_ns, ended_ns,"
-                       " arithmetic, stored, engine_version, build_id)"
-                       " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                       " arithmetic, stored, engine_version, step_form, step_reason, build_id)"
+                       " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     [STMT_TRIALS_DONE] = "SELECT number FROM trial WHERE cell_id = ?",
     [STMT_CELL_DISTURBED] =
         "SELECT status IN ('noisy', 'throttled') FROM cell_state WHERE cell_id = ?",
@@ -428,6 +428,8 @@ static enum status add_trial(struct store *store, const struct store_trial *t, i
     bind_text(&b, t->arithmetic);
     bind_text(&b, t->stored && t->stored[0] ? t->stored : NULL);
     bind_text(&b, t->engine_version);
+    bind_text(&b, t->step_form);
+    bind_text(&b, t->step_reason);
     bind_id(&b, t->build);
     TRY(bind_run(&b, id, trial_lost, err));
     TRY(add_metrics(store, *id, 0, t->metrics, t->metric_count, err));

@@ -296,6 +296,8 @@ static enum status show_cell(struct store *store, struct arena *arena, const str
              cell->disturbed);
     cli_view_field("trials", text);
     cli_view_field("arithmetic", cell->arithmetic[0] ? cell->arithmetic : "not reported");
+    if (cell->step[0])
+        cli_view_field("decode step", cell->step);
     cli_view_field("engine", cell->engine);
     if (cell->stored[0])
         cli_view_field("weights", cell->caveat[0] ? cell->caveat : cell->stored);

@@ -54,8 +54,11 @@ static enum status checkpoint_for(const struct job *job, struct checkpoint **out
 
 static struct context_options context_of(const struct job_cell *cell)
 {
-    return (struct context_options){
-        .batch = cell->batch, .positions = cell->context, .chunk = cell->chunk, .kv = cell->kv};
+    return (struct context_options){.batch = cell->batch,
+                                    .positions = cell->context,
+                                    .chunk = cell->chunk,
+                                    .kv = cell->kv,
+                                    .decode = cell->step};
 }
 
 static double plan_bytes(const struct memory_plan *plan)
@@ -206,6 +209,11 @@ static int builtin_ahead(const void *run)
     return context_ahead(run);
 }
 
+static struct decode_choice builtin_decode_choice(const void *run)
+{
+    return context_decode_choice(run);
+}
+
 static void builtin_truncate(void *run, int sequence, int length)
 {
     context_truncate(run, sequence, length);
@@ -243,6 +251,7 @@ const struct bench_engine bench_engine_builtin = {
     .step = builtin_step,
     .decode = builtin_decode,
     .ahead = builtin_ahead,
+    .decode_choice = builtin_decode_choice,
     .truncate = builtin_truncate,
     .clock_ns = builtin_clock_ns,
     .clock_tie = builtin_clock_tie,

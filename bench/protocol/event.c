@@ -136,6 +136,8 @@ static enum status repetition_parse(struct event *out, struct error *err)
 static enum status trial_parse(struct event *out, struct error *err)
 {
     TRY(cell_parse(out, err));
+    TRY(json_opt_string(out->root, "trial", "step_form", NULL, &out->step_form, err));
+    TRY(json_opt_string(out->root, "trial", "step_reason", NULL, &out->step_reason, err));
     return metrics_parse(out->root, "metrics", &out->metrics, &out->metric_count, err);
 }
 

@@ -18,13 +18,13 @@ enum status protocol_get_int(const json_t *object, const char *key, int min, int
 
 static json_t *job_cell_json(const struct job_cell *c)
 {
-    return json_pack("{si si si si si ss ss s{sf si sf sI} si sI si si}", "index", c->index,
+    return json_pack("{si si si si si ss ss ss s{sf si sf sI} si sI si si}", "index", c->index,
                      "batch", c->batch, "context", c->context, "gen", c->gen, "chunk", c->chunk,
-                     "kv", dtype_name(c->kv), "prompt", c->prompt, "sampling", "temperature",
-                     (double)c->sampling.temperature, "top_k", c->sampling.top_k, "top_p",
-                     (double)c->sampling.top_p, "seed", (json_int_t)c->sampling.seed, "reps",
-                     c->reps, "min_ns", (json_int_t)c->min_ns, "warmup", (int)c->warmup, "collect",
-                     (int)c->collect);
+                     "kv", dtype_name(c->kv), "step", context_form_name(c->step), "prompt",
+                     c->prompt, "sampling", "temperature", (double)c->sampling.temperature, "top_k",
+                     c->sampling.top_k, "top_p", (double)c->sampling.top_p, "seed",
+                     (json_int_t)c->sampling.seed, "reps", c->reps, "min_ns", (json_int_t)c->min_ns,
+                     "warmup", (int)c->warmup, "collect", (int)c->collect);
 }
 
 static json_t *job_quality_json(const struct job_quality *q)
@@ -88,6 +88,7 @@ static enum status sampling_decode(const json_t *object, struct sampling *out, s
 static enum status job_cell_decode(const json_t *object, struct job_cell *out, struct error *err)
 {
     int warmup = 0, collect = 0;
+    const char *step = NULL;
     if (!json_is_object(object))
         return FAIL(err, ERR_FORMAT, "worker protocol: a cell is not an object");
     TRY(protocol_get_int(object, "index", 0, INT32_MAX, &out->index, err));
@@ -100,6 +101,9 @@ static enum status job_cell_decode(const json_t *object, struct job_cell *out, s
     TRY(protocol_get_int(object, "warmup", WARMUP_NONE, WARMUP_FULL, &warmup, err));
     TRY(protocol_get_int(object, "collect", 0, INT32_MAX, &collect, err));
     TRY(get_dtype(object, "kv", &out->kv, err));
+    TRY(json_get_string(object, "worker protocol", "step", &step, err));
+    if (!context_form_parse(step, &out->step))
+        return FAIL(err, ERR_FORMAT, "worker protocol: step '%s' is no form of decode steps", step);
     TRY(json_get_string(object, "worker protocol", "prompt", &out->prompt, err));
     out->warmup = (enum warmup)warmup;
     out->collect = (unsigned)collect;

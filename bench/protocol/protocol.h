@@ -63,6 +63,7 @@ struct job_cell {
     int index; // into plan.cells: comes back in every event
     int batch, context, gen, chunk;
     enum dtype kv;
+    enum decode_form step;
     const char *prompt; // "random" or "text:FILE"
     struct sampling sampling;
     int reps;
@@ -125,6 +126,8 @@ struct event {
     // of a loaded event; stored: how the file holds the weights, where in codes, or NULL
     const char *engine, *engine_version, *arithmetic, *stored;
     const char *token_hash;
+    // of a trial event: the form of decode steps and why, or NULL: there is one form
+    const char *step_form, *step_reason;
     int64_t nonfinite;
     struct store_metric *metrics, *noise; // owned
     size_t metric_count, noise_count;

@@ -322,6 +322,21 @@ static enum status listen(struct session *s, struct error *err)
 
 // ---- jobs -------------------------------------------------------------------------------------------------------
 
+// A cell's first trial chooses the form of its decode steps, and the others run in it: another form may generate other
+// tokens.
+static enum decode_form step_of(const struct session *s, size_t index)
+{
+    enum decode_form form = s->run->plan->cells[index].step;
+    struct arena arena = {0};
+    struct error err = {0};
+    const char *known = "";
+    if (form == DECODE_AUTO && query_step_form(s->run->record.store, &arena,
+                                               s->run->record.cells[index], &known, &err) == OK)
+        context_form_parse(known, &form);
+    arena_fini(&arena);
+    return form;
+}
+
 static char *cells_job(const struct session *s)
 {
     const struct cell *first = current(s);
@@ -351,6 +366,7 @@ static char *cells_job(const struct session *s)
             .gen = c->gen,
             .chunk = c->chunk,
             .kv = c->kv,
+            .step = step_of(s, s->cells[i]),
             .prompt = c->prompt,
             .sampling = c->sampling,
             .reps = c->reps,

@@ -367,6 +367,8 @@ enum status trial_store(const struct trial *t, struct store *store, int64_t buil
                         .arithmetic = loaded ? loaded->arithmetic : NULL,
                         .stored = loaded ? loaded->stored : NULL,
                         .engine_version = loaded ? loaded->engine_version : NULL,
+                        .step_form = t->summary.step_form,
+                        .step_reason = t->summary.step_reason,
                         .build = build,
                         .samples = samples,
                         .sample_count = t->repetition_count,

@@ -191,6 +191,7 @@ static enum status prepare(struct expansion *x, const struct suite_sweep *sweep,
     TRY(list_devices(x, &sweep->device, &p->words[AXIS_DEVICE], err));
     p->words[AXIS_HEAD] = sweep->head;
     p->words[AXIS_KV] = sweep->kv;
+    p->words[AXIS_STEP] = sweep->step;
     p->numbers[AXIS_THREADS] = sweep->threads;
     p->numbers[AXIS_CHUNK] = sweep->chunk;
     p->numbers[AXIS_BATCH] = sweep->batch;
@@ -297,8 +298,11 @@ static const char *skip_by_memory(struct expansion *x, struct cell *cell)
 {
     // what the process itself takes: code, libraries, the tables of a repetition
     const double process_bytes = 64 << 20;
-    struct context_options shape = {
-        .batch = cell->batch, .positions = cell->context, .chunk = cell->chunk, .kv = cell->kv};
+    struct context_options shape = {.batch = cell->batch,
+                                    .positions = cell->context,
+                                    .chunk = cell->chunk,
+                                    .kv = cell->kv,
+                                    .decode = cell->step};
     struct device_info device = find_device(x->machine, cell->device);
     struct error err = {0};
     if (engine_memory_plan(&device, &cell->model->config, &cell->runs, &shape, cell->threads,
@@ -404,6 +408,9 @@ static void fill_cell(struct expansion *x, const struct product *p, const struct
     }
     cell->head = type_of(point->word[AXIS_HEAD], scheme, scheme ? scheme->head : DT_BF16);
     cell->kv = type_of(point->word[AXIS_KV], scheme, scheme ? scheme->default_kv : DT_BF16);
+    cell->step = DECODE_AUTO;
+    if (device_word_kind(cell->device) == DEVICE_CUDA)
+        context_form_parse(point->word[AXIS_STEP], &cell->step); // one of its choices
     if (scheme) {
         struct scheme row = *scheme;
         row.group = cell->model->group[scheme_index(scheme)];

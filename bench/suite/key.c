@@ -70,5 +70,9 @@ enum status plan_cell_key(struct cell *cell, const char *prompt_hash, struct err
         cell->threads, "chunk", cell->chunk, "batch", cell->batch, "context", cell->context, "gen",
         cell->gen, "prompt", prompt, "sampling", sampling);
     add_calib(cell->params, cell->calib_hash);
+    // Keys from before there was a choice stay, and those of devices with one form.
+    bool forced = cell->step != DECODE_AUTO && device_word_kind(cell->device) == DEVICE_CUDA;
+    if (cell->params && forced)
+        json_object_set_new(cell->params, "step", json_string(context_form_name(cell->step)));
     return hash_params(cell->params, cell->key, err);
 }

@@ -58,6 +58,9 @@ const struct option option_table[] = {
      "type of the head, and of the embedding where that is tied to it; auto: the scheme's"},
     {BOTH, "kv", OPTION_WORDS, OF(suite_sweep, kv), "auto", 0, 0, "auto f32 f16 bf16 int8 fp8",
      "type of the KV cache; auto: the scheme's; int8 and fp8 with a scale a position and head"},
+    {BOTH, "step", OPTION_WORDS, OF(suite_sweep, step), "auto", 0, 0, "auto graph persistent",
+     "decode steps on cuda: a graph of kernels, or one persistent kernel where it serves the cell; "
+     "auto: the faster of both, as the first trial measures them"},
     {BOTH, "chunk", OPTION_INTS, OF(suite_sweep, chunk), "512", 1, 1048576, NULL,
      "most tokens of one sequence in one prefill step"},
     {BOTH, "batch", OPTION_INTS, OF(suite_sweep, batch), "1", 1, 65536, NULL,

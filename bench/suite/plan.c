@@ -31,7 +31,7 @@ const char *plan_text(struct plan *plan, const char *format, ...)
 
 // The axes a label only names where the plan has several values of them.
 struct varied {
-    bool threads, head, kv, chunk, gen, prompt;
+    bool threads, head, kv, step, chunk, gen, prompt;
 };
 
 static struct varied what_varies(const struct plan *plan)
@@ -40,6 +40,7 @@ static struct varied what_varies(const struct plan *plan)
     for (size_t i = 1; i < plan->cell_count; i++) {
         const struct cell *first = &plan->cells[0], *cell = &plan->cells[i];
         v.threads |= cell->threads != first->threads;
+        v.step |= cell->step != first->step;
         v.chunk |= cell->chunk != first->chunk;
         v.gen |= cell->gen != first->gen;
         v.prompt |= strcmp(cell->prompt, first->prompt) != 0;
@@ -75,6 +76,8 @@ static enum status make_labels(struct plan *plan, struct error *err)
             str_printf(&label, " head-%s", storage_name(cell->head));
         if (v.kv)
             str_printf(&label, " kv-%s", storage_name(cell->kv));
+        if (v.step && cell->step != DECODE_AUTO)
+            str_printf(&label, " %s", context_form_name(cell->step));
         if (v.chunk)
             str_printf(&label, " p%d", cell->chunk);
         str_printf(&label, " b%d c%d", cell->batch, cell->context);

@@ -94,6 +94,7 @@ struct cell {
     struct scheme runs;          // what it is with this head and the kernels of its device
     const char *device;
     enum dtype head, kv;
+    enum decode_form step; // DECODE_AUTO where the device has one form
     int threads, chunk;
     int batch;
     int context;        // positions a sequence: prompt and generated together

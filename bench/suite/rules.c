@@ -19,9 +19,9 @@ static const struct {
     [AXIS_MODEL] = {"model", false, true},    [AXIS_SCHEME] = {"scheme", false, true},
     [AXIS_DEVICE] = {"device", false, false}, // `auto` is as many as the machine has
     [AXIS_THREADS] = {"threads", true, true}, [AXIS_HEAD] = {"head", false, true},
-    [AXIS_KV] = {"kv", false, true},          [AXIS_CHUNK] = {"chunk", true, true},
-    [AXIS_BATCH] = {"batch", true, true},     [AXIS_CONTEXT] = {"context", true, true},
-    [AXIS_GEN] = {"gen", true, true},
+    [AXIS_KV] = {"kv", false, true},          [AXIS_STEP] = {"step", false, true},
+    [AXIS_CHUNK] = {"chunk", true, true},     [AXIS_BATCH] = {"batch", true, true},
+    [AXIS_CONTEXT] = {"context", true, true}, [AXIS_GEN] = {"gen", true, true},
 };
 
 const char *axis_name(enum axis axis)

@@ -4,7 +4,7 @@
 // skip = RULE, RULE, ...    a cell that matches any rule is skipped RULE = TERM & TERM ...    it
 // matches when all its terms do; `A @ B` is `A & device = B` TERM = WORD               a model, a
 // scheme or a device; "cuda" is any cuda:N; * and ? are wild      | AXIS = WORD        also !=;
-// AXIS: model, scheme, device, kv      | AXIS OP NUMBER     AXIS: batch, context, gen, threads,
+// AXIS: model, scheme, device, kv, step      | AXIS OP NUMBER     AXIS: batch, context, gen, threads,
 // chunk; OP: = != < <= > >=
 //
 // link = AXIS AXIS ..., ... the listed keys take their values side by side (first with first, ...)
@@ -26,6 +26,7 @@ enum axis {
     AXIS_THREADS,
     AXIS_HEAD,
     AXIS_KV,
+    AXIS_STEP,
     AXIS_CHUNK,
     AXIS_BATCH,
     AXIS_CONTEXT,

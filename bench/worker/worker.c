@@ -192,6 +192,22 @@ static enum status memory_metrics(const struct worker *w, const struct job_cell 
     return OK;
 }
 
+// Without its metrics. The form of decode steps is the open context's to say.
+static json_t *trial_event(const struct worker *w, const struct job_cell *cell,
+                           const struct subject *s)
+{
+    json_t *event = wire_event("trial");
+    struct decode_choice choice = {0};
+    if (w->engine->decode_choice)
+        choice = w->engine->decode_choice(s->run);
+    json_object_set_new(event, "cell", json_integer(cell->index));
+    if (choice.form) {
+        json_object_set_new(event, "step_form", json_string(choice.form));
+        json_object_set_new(event, "step_reason", json_string(choice.reason));
+    }
+    return event;
+}
+
 static enum status measure_cell(struct worker *w, const struct job_cell *cell, struct error *err)
 {
     struct subject subject;
@@ -212,13 +228,12 @@ static enum status measure_cell(struct worker *w, const struct job_cell *cell, s
         status = measure_trial(&subject, send_repetition, w, err);
     if (status == OK)
         status = instruments_run(&w->instruments, &subject, metrics, err);
+    event = status == OK ? trial_event(w, cell, &subject) : NULL;
     worker_subject_fini(&subject);
     if (status != OK) {
         json_decref(metrics);
         return status;
     }
-    event = wire_event("trial");
-    json_object_set_new(event, "cell", json_integer(cell->index));
     json_object_set_new(event, "metrics", metrics);
     return wire_send(&w->wire, event, err);
 }

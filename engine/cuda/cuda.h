@@ -138,7 +138,8 @@ struct gpu_buffers {
     float *slot_scale, *slot_y;
     int32_t *slot_token;
     float *slot_share;
-    float *logits; // (logit rows, vocab)
+    uint32_t *exchange; // of the persistent step
+    float *logits;      // (logit rows, vocab)
     int32_t *sequence, *drawn;
     unsigned long long *nonfinite;
     uint64_t *streams; // (batch)
@@ -148,6 +149,17 @@ struct gpu_buffers {
 
     int rows, logit_rows, positions, batch;
     size_t qkv_width, input_ld, ff_ld, head_ld;
+};
+
+// The decode step as one kernel.
+struct gpu_persistent {
+    const char *why_not; // NULL: it serves this context
+    cuda_step_fn *step;
+    struct cuda_step job[STEP_MOST_TOKENS]; // by the number of tokens, less one
+    int most_tokens;                        // that it serves; 0: none
+    int tokens;                             // of the last step: the exchange is laid out for them
+    bool chosen;                            // decode steps run in this form
+    char reason[128];                       // of the choice
 };
 
 struct gpu_context {
@@ -162,9 +174,11 @@ struct gpu_context {
     int *chosen;     // experts: (rows, used), host
     float *shares;   // the same
     int *first;      // (experts + 1)
+    struct gpu_persistent persistent;
     // The decode step as a graph: of so many tokens, each drawn from, sampled so; NULL: none yet.
     struct cuda_graph *graph;
     int graph_tokens;
+    bool graph_persistent;
 };
 
 void gpu_buffers_place(struct gpu_cursor *cursor, const struct model_config *config,
@@ -186,8 +200,9 @@ struct gpu_pass {
     const struct gpu_model *model;
     struct gpu_buffers *b;
     int tokens, wanted;
-    int logits_row; // of the step's logits, where this pass's begin
-    bool single;    // no two tokens are of one sequence
+    int logits_row;  // of the step's logits, where this pass's begin
+    bool single;     // no two tokens are of one sequence
+    bool persistent; // it runs as one kernel
     enum phase phase;
     const struct engine_observer *observer;
     uint64_t mark_ns;  // end of the last event
@@ -195,6 +210,8 @@ struct gpu_pass {
 };
 
 void gpu_forward(struct gpu_pass *pass);
+// x = the embedding of the pass's tokens.
+void gpu_embed(struct gpu_pass *pass);
 // x += the experts' output, in place of the feed-forward. Waits for the router's scores.
 void gpu_experts(struct gpu_pass *pass, int index);
 
@@ -249,6 +266,22 @@ void gpu_graph_run(struct gpu_pass *pass);
 int gpu_ahead(const void *planned);
 enum status gpu_decode(void *planned, const struct engine_step *first, const struct decode_run *run,
                        int *made, struct error *err);
+
+// ---- the decode step as one kernel -------------------------------------------------------------------
+
+// Of the exchange; 0: the description is not served.
+size_t gpu_persistent_bytes(const struct model_config *config, const struct scheme *scheme,
+                            const struct context_options *options);
+// Plans the form, and chooses between it and the graph: as asked, or by measuring both. The caches are empty: what the
+// measured steps append is written anew before it is read.
+enum status gpu_persistent_create(struct gpu_context *ctx, const struct context_options *options,
+                                  struct error *err);
+struct decode_choice gpu_decode_choice(const void *planned);
+bool gpu_persistent_serves(const struct gpu_pass *pass);
+// Enqueued before a graph of gpu_persistent_forward is launched, not in it.
+void gpu_persistent_ready(struct gpu_pass *pass);
+void gpu_persistent_forward(struct gpu_pass *pass);
+
 enum status gpu_step(void *planned, const struct engine_step *step, struct step_result *result,
                      struct error *err);
 

@@ -132,23 +132,31 @@ static void graph_record(struct gpu_pass *pass)
     if (cuda_graph_begin(ctx->queue, pass->err) != OK)
         return;
     gpu_stamp(ctx, 0);
-    gpu_forward(pass);
+    if (pass->persistent)
+        gpu_persistent_forward(pass);
+    else
+        gpu_forward(pass);
     step_end(ctx, pass->wanted, pass->tokens);
     if (cuda_graph_end(ctx->queue, &ctx->graph, &ending) != OK && !pass->err->code)
         *pass->err = ending;
     launches_check(ctx, pass->err);
     ctx->graph_tokens = pass->tokens;
+    ctx->graph_persistent = pass->persistent;
 }
 
 void gpu_graph_run(struct gpu_pass *pass)
 {
     struct gpu_context *ctx = pass->ctx;
-    if (ctx->graph && ctx->graph_tokens != pass->tokens) {
+    pass->persistent = gpu_persistent_serves(pass);
+    if (ctx->graph &&
+        (ctx->graph_tokens != pass->tokens || ctx->graph_persistent != pass->persistent)) {
         cuda_graph_destroy(ctx->model->device, ctx->graph);
         ctx->graph = NULL;
     }
     if (!ctx->graph && !pass->err->code)
         graph_record(pass);
+    if (pass->persistent && !pass->err->code)
+        gpu_persistent_ready(pass);
     if (!pass->err->code && cuda_graph_launch(ctx->graph, ctx->queue, pass->err) == OK)
         ctx->number++;
 }

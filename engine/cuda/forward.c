@@ -180,7 +180,7 @@ static void add_product(struct gpu_pass *pass, int layer, const struct gpu_matri
 // ---- the blocks ----------------------------------------------------------------------------------------
 
 // x = norm(scale * embedding + position) (T, d), what of it the description has
-static void embed(struct gpu_pass *pass)
+void gpu_embed(struct gpu_pass *pass)
 {
     const struct gpu_model *m = pass->model;
     const struct gpu_weights *w = &m->weights;
@@ -360,7 +360,7 @@ static void head_block(struct gpu_pass *pass)
 void gpu_forward(struct gpu_pass *pass)
 {
     pass->mark_ns = pass->observer ? clock_ns() : 0;
-    embed(pass);
+    gpu_embed(pass);
     for (int i = 0; i < pass->model->config.layers && !pass->err->code; i++) {
         attention_block(pass, i);
         feed_forward_block(pass, i);

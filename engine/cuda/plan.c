@@ -146,6 +146,7 @@ void gpu_buffers_place(struct gpu_cursor *cursor, const struct model_config *con
     b->attention_partial = gpu_take(
         cursor, 1, cuda_attention_bytes(b->batch, config->heads, config->head_dim, b->positions));
     experts_place(cursor, config, element, b);
+    b->exchange = gpu_take(cursor, 1, gpu_persistent_bytes(config, scheme, options));
     b->logits = gpu_take(cursor, logits, (size_t)config->vocab * sizeof(float));
     b->sequence = gpu_take(cursor, logits, sizeof *b->sequence);
     b->drawn = gpu_take(cursor, logits, sizeof *b->drawn);
@@ -308,6 +309,10 @@ enum status gpu_context_create(void *prepared, const struct context_options *opt
         ctx->attention = attention->fn.cuda.attention;
     if (err->code || device_queue_create(m->device, &ctx->queue, err) != OK ||
         memory_take(ctx, options, bytes, err) != OK || upload_tables(ctx, err) != OK) {
+        gpu_context_destroy(ctx);
+        return err->code;
+    }
+    if (gpu_persistent_create(ctx, options, err) != OK) {
         gpu_context_destroy(ctx);
         return err->code;
     }

@@ -121,4 +121,5 @@ const struct backend cuda_backend = {
     .step = gpu_step,
     .ahead = gpu_ahead,
     .decode = gpu_decode,
+    .decode_choice = gpu_decode_choice,
 };

@@ -1,6 +1,7 @@
 // context.c - a context: checks every span before the backend sees it, and keeps the sequences' lengths.
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "engine/model/kv.h"
 #include "engine/model/model.h"
@@ -18,6 +19,24 @@ struct context {
     struct span *spans; // (batch) of a decode run's next step
     int32_t *drawn;     // (batch) their tokens
 };
+
+static const char *const form_names[] = {
+    [DECODE_GRAPH] = "graph", [DECODE_PERSISTENT] = "persistent", [DECODE_AUTO] = "auto"};
+
+const char *context_form_name(enum decode_form form)
+{
+    return form_names[form];
+}
+
+bool context_form_parse(const char *name, enum decode_form *out)
+{
+    for (size_t i = 0; i < sizeof form_names / sizeof form_names[0]; i++)
+        if (strcmp(form_names[i], name) == 0) {
+            *out = (enum decode_form)i;
+            return true;
+        }
+    return false;
+}
 
 static enum status options_check(const struct context_options *o, const struct model_config *config,
                                  struct error *err)
@@ -230,6 +249,12 @@ int context_ahead(const struct context *ctx)
 {
     const struct backend *b = ctx->model->backend;
     return b->ahead && !ctx->observer ? b->ahead(ctx->planned) : 0;
+}
+
+struct decode_choice context_decode_choice(const struct context *ctx)
+{
+    const struct backend *b = ctx->model->backend;
+    return b->decode_choice ? b->decode_choice(ctx->planned) : (struct decode_choice){0};
 }
 
 static enum status run_by_steps(struct context *ctx, const struct decode_run *run, int *made,

@@ -21,12 +21,23 @@ static void check_model(const char *name, const char *scheme, double bound)
             double d = case_difference(model, &g.cases[i], g.vocab, chunks[j]);
             worst = isnan(d) ? INFINITY : fmax(worst, d);
         }
-    print_message("%-18s %-5s %.2e%s\n", name, scheme, worst,
+    print_message("%-18s %-5s %s %.2e%s\n", name, scheme,
+                  fixture_decode == DECODE_GRAPH ? "graph     " : "persistent", worst,
                   worst <= bound ? "" : "  OVER THE BOUND");
     model_destroy(model);
     file_unmap(&g.map);
     if (!(worst <= bound))
         fail_msg("%s, %s: %g of the largest logit, bound %g", path, scheme, worst, bound);
+}
+
+// In both forms of a decode step; a description that the persistent one does not serve runs as a graph twice.
+static void check_forms(const char *name, const char *scheme, double bound)
+{
+    for (int form = DECODE_GRAPH; form <= DECODE_PERSISTENT; form++) {
+        fixture_decode = (enum decode_form)form;
+        check_model(name, scheme, bound);
+    }
+    fixture_decode = DECODE_GRAPH;
 }
 
 static void test_f32_logits(void **state)
@@ -42,7 +53,7 @@ static void test_bf16_logits(void **state)
     (void)state;
     NEED_GPU();
     for (size_t i = 0; i < sizeof golden_models / sizeof *golden_models; i++)
-        check_model(golden_models[i], "bf16", 0.04);
+        check_forms(golden_models[i], "bf16", 0.04);
 }
 
 static void test_quantized_folders(void **state)
@@ -98,34 +109,43 @@ static void generate(struct model *model, enum dtype kv, int batch, int chunk,
     context_destroy(ctx);
 }
 
-// In passes of few tokens chunks, neighbours and the number of tokens change no bit, in any scheme and KV type.
-// Prompts in long passes are summed in another order (kernels/cuda/cuda.h); golden logits hold them to a bound.
+// In passes of few tokens chunks, neighbours and the number of tokens change no bit. Prompts in long passes are summed
+// in another order (kernels/cuda/cuda.h); golden logits hold them to a bound.
+static void check_same_bits(struct model *model, enum dtype kv, enum decode_form form)
+{
+    static const struct sampling samplings[] = {{.top_p = 1}, {0.8f, 40, 0.9f, 7}};
+    enum { SHORT = 10 };
+    static const int batches[] = {1, BATCH, BATCH}, chunks[] = {7, SHORT, 1};
+    size_t vocab = (size_t)model_config(model)->vocab;
+    float *one = malloc(vocab * sizeof *one), *other = malloc(vocab * sizeof *other);
+    int32_t ids[BATCH][DRAWN], again[BATCH][DRAWN];
+    fixture_decode = form;
+    for (int s = 0; s < 2; s++) {
+        generate(model, kv, 1, SHORT, &samplings[s], ids, one);
+        for (int way = 0; way < 3; way++) {
+            generate(model, kv, batches[way], chunks[way], &samplings[s], again, other);
+            if (memcmp(one, other, vocab * sizeof *one) != 0 ||
+                memcmp(ids[0], again[0], sizeof ids[0]) != 0)
+                fail_msg("%s, form %d, way %d, %s: other bits", model_scheme(model)->name, form,
+                         way, s ? "sampled" : "greedy");
+        }
+    }
+    fixture_decode = DECODE_GRAPH;
+    free(one);
+    free(other);
+}
+
+// In any scheme and KV type.
 static void test_same_bits(void **state)
 {
     (void)state;
     NEED_GPU();
     static const char *const schemes[] = {"f32", "bf16", "f16", "int8", "fp8", "int4-rtn"};
     static const enum dtype kvs[] = {DT_F32, DT_BF16, DT_F16, DT_I8, DT_F8E4M3, DT_BF16};
-    static const struct sampling greedy = {.top_p = 1}, drawn = {0.8f, 40, 0.9f, 7};
     for (size_t s = 0; s < sizeof schemes / sizeof *schemes; s++) {
         struct model *model = load("models/reference", schemes[s], gpu);
-        size_t vocab = (size_t)model_config(model)->vocab;
-        float *one = malloc(vocab * sizeof *one), *other = malloc(vocab * sizeof *other);
-        int32_t ids[BATCH][DRAWN], again[BATCH][DRAWN];
-        for (int sampled = 0; sampled < 2; sampled++) {
-            const struct sampling *sampling = sampled ? &drawn : &greedy;
-            generate(model, kvs[s], 1, 10, sampling, ids, one);
-            for (int way = 0; way < 3; way++) {
-                static const int batches[] = {1, BATCH, BATCH}, chunks[] = {7, 10, 1};
-                generate(model, kvs[s], batches[way], chunks[way], sampling, again, other);
-                if (memcmp(one, other, vocab * sizeof *one) != 0 ||
-                    memcmp(ids[0], again[0], sizeof ids[0]) != 0)
-                    fail_msg("%s, way %d, %s: other bits", schemes[s], way,
-                             sampled ? "sampled" : "greedy");
-            }
-        }
-        free(one);
-        free(other);
+        check_same_bits(model, kvs[s], DECODE_GRAPH);
+        check_same_bits(model, kvs[s], DECODE_PERSISTENT);
         model_destroy(model);
         print_message("%-9s same bits\n", schemes[s]);
     }

@@ -104,8 +104,12 @@ static inline size_t machine_tiers(struct tier out[MAX_TIERS])
     return count;
 }
 
+// The form of decode steps that contexts of tests ask for.
+static enum decode_form fixture_decode = DECODE_GRAPH;
+
 static inline struct context *context_of(struct model *model, struct context_options options)
 {
+    options.decode = fixture_decode;
     struct error err = {0};
     struct context *ctx = NULL;
     expect_ok(context_create(model, &options, &ctx, &err), &err, "context_create");

@@ -171,6 +171,42 @@ static void test_no_room(void **state)
     device_close(m.device);
 }
 
+// Which descriptions the persistent decode step serves: the others need no memory for it.
+static void test_persistent_descriptions(void **state)
+{
+    (void)state;
+    struct scheme bf16 = gpu_scheme("bf16"), f32 = gpu_scheme("f32");
+    struct context_options options = {
+        .batch = 4, .positions = 64, .chunk = 64, .kv = DT_BF16, .decode = DECODE_PERSISTENT};
+    struct model_config c = small_config(), other = c;
+    size_t bytes = gpu_persistent_bytes(&c, &bf16, &options);
+    assert_true(bytes > 0);
+    struct memory_plan with = gpu_memory_plan(NULL, &c, &bf16, &options, 0);
+    options.decode = DECODE_GRAPH;
+    assert_int_equal(gpu_persistent_bytes(&c, &bf16, &options), 0);
+    struct memory_plan without = gpu_memory_plan(NULL, &c, &bf16, &options, 0);
+    assert_in_range(with.scratch_bytes - without.scratch_bytes, bytes, bytes + 255);
+    options.decode = DECODE_PERSISTENT;
+    assert_int_equal(gpu_persistent_bytes(&c, &f32, &options), 0);
+    options.kv = DT_F32;
+    assert_int_equal(gpu_persistent_bytes(&c, &bf16, &options), 0);
+    options.kv = DT_I8;
+    options.batch = 5;
+    assert_int_equal(gpu_persistent_bytes(&c, &bf16, &options), 0);
+    options.batch = 1;
+    other.window = 16;
+    assert_int_equal(gpu_persistent_bytes(&other, &bf16, &options), 0);
+    other = c;
+    other.norm = NORM_LAYER;
+    assert_int_equal(gpu_persistent_bytes(&other, &bf16, &options), 0);
+    other = c;
+    other.logit_softcap = 30;
+    assert_int_equal(gpu_persistent_bytes(&other, &bf16, &options), 0);
+    other = c;
+    other.qkv_bias = other.qk_norm = other.tied = true;
+    assert_true(gpu_persistent_bytes(&other, &bf16, &options) > 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -179,6 +215,7 @@ int main(void)
         cmocka_unit_test(test_sizes_that_overflow),
         cmocka_unit_test(test_every_tensor_is_met_once),
         cmocka_unit_test(test_no_room),
+        cmocka_unit_test(test_persistent_descriptions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -24,6 +24,7 @@ static void jobs_survive_the_wire(void **state)
          .gen = 10,
          .chunk = 32,
          .kv = DT_BF16,
+         .step = DECODE_PERSISTENT,
          .prompt = "text:a \"quoted\" \xc3\xa9.txt",
          .sampling = {.temperature = 0.7f, .top_k = 5, .top_p = 0.9f, .seed = UINT64_MAX - 3},
          .reps = 4,
@@ -66,6 +67,8 @@ static void jobs_survive_the_wire(void **state)
     assert_true(back.cells[0].sampling.temperature == cells[0].sampling.temperature);
     assert_int_equal(back.cells[0].collect, cells[0].collect);
     assert_int_equal(back.cells[0].kv, DT_BF16);
+    assert_int_equal(back.cells[0].step, DECODE_PERSISTENT);
+    assert_int_equal(back.cells[1].step, DECODE_GRAPH);
     assert_int_equal(back.cells[1].gen, 1);
     free(back.cells);
     json_decref(root);
@@ -196,6 +199,7 @@ static void well_formed_events_are_read(void **state)
                            &e, &err),
                      OK);
     assert_int_equal(e.metric_count, 3);
+    assert_null(e.step_form); // of a device with one form
     assert_true(isnan(e.metrics[2].value));
     assert_string_equal(e.metrics[2].source, "no such event");
     assert_true(isnan(e.metrics[0].value)); // not measured is not zero

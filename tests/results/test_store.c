@@ -478,16 +478,26 @@ static void test_a_trial_knows_its_build(void **state)
                                 .arithmetic = "bf16 x bf16 -> f32",
                                 .stored = "q8_0",
                                 .engine_version = "ridge-9",
+                                .step_form = "graph",
+                                .step_reason = "as asked",
                                 .build = build};
+    const char *form = NULL;
+    must(query_step_form(store, &arena, cell, &form, &err), &err);
+    assert_string_equal(form, ""); // no trial yet
     must(store_trial(store, &trial, &id, &err), &err);
+    must(query_step_form(store, &arena, cell, &form, &err), &err);
+    assert_string_equal(form, "graph");
     must(query_trials(store, &arena, cell, &trials, &count, &err), &err);
     assert_int_equal(trials[0].build_id, build);
     assert_string_equal(trials[0].build, "{\"commit\":\"later\"}");
     assert_string_equal(trials[0].stored, "q8_0");
     assert_string_equal(trials[0].engine_version, "ridge-9");
+    assert_string_equal(trials[0].step_form, "graph");
+    assert_string_equal(trials[0].step_reason, "as asked");
     must(query_cells(store, &arena, run, &cells, &count, &err), &err);
     assert_string_equal(cells[0].stored, "q8_0");
     assert_string_equal(cells[0].caveat, "stored q8_0, measured as f32"); // the cell's scheme
+    assert_string_equal(cells[0].step, "graph: as asked");
     arena_fini(&arena);
     store_close(store);
 }

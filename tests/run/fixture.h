@@ -154,15 +154,19 @@ static inline void fake_cell(const char *kind, const struct job_cell *cell)
     snprintf(of_this_process, sizeof of_this_process, "pid%d", (int)getpid());
     if (str_equal(kind, "wrong-trial"))
         hash = of_this_process;
+    const char *form =
+        context_form_name(cell->step == DECODE_AUTO ? DECODE_PERSISTENT : cell->step);
     for (int r = 1; r <= cell->reps; r++)
         say_repetition(cell, r, str_equal(kind, "wrong") && r == 2 ? "other" : hash,
                        str_equal(kind, "nan") ? 3 : 0,
                        1e7 * (str_equal(kind, "spread")              ? r
                               : str_equal(kind, "outlier") && r == 2 ? 2
                                                                      : 1));
-    say("{\"event\":\"trial\",\"cell\":%d,\"metrics\":[{\"name\":\"peak_mem\",\"value\":1e6,"
-        "\"source\":\"made up\"}]}\n",
-        cell->index);
+    say("{\"event\":\"trial\",\"cell\":%d,", cell->index);
+    if (str_equal(kind, "chooses"))
+        say("\"step_form\":\"%s\",\"step_reason\":\"%s\",", form,
+            cell->step == DECODE_AUTO ? "the faster" : "as asked");
+    say("\"metrics\":[{\"name\":\"peak_mem\",\"value\":1e6,\"source\":\"made up\"}]}\n");
 }
 
 // The job from standard input, which is a file: it can be read again.

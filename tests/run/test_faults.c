@@ -191,6 +191,29 @@ static void silence_is_a_timeout(void **state)
     test_plan_fini(&t);
 }
 
+// The first trial of a cell chooses the form of its decode steps, and later ones run in it as if asked.
+static void the_first_trial_chooses_the_form(void **state)
+{
+    (void)state;
+    struct test_plan t;
+    struct look l;
+    size_t count;
+    test_plan_make(&t, MODEL, 2, 3);
+    t.cells[0].step = DECODE_AUTO;
+    assert_int_equal(run_ok(&t, "chooses", "0"), EXIT_FINE);
+    look_open(&l, &t);
+    assert_string_equal(l.cells[0].step, "persistent: the faster");
+    assert_string_equal(l.cells[1].step, "");
+    struct trial_row *trials = look_trials(&l, 0, &count);
+    assert_int_equal(count, 3);
+    for (size_t i = 0; i < count; i++) {
+        assert_string_equal(trials[i].step_form, "persistent");
+        assert_string_equal(trials[i].step_reason, i ? "as asked" : "the faster");
+    }
+    look_close(&l);
+    test_plan_fini(&t);
+}
+
 static void wrong_tokens_are_wrong(void **state)
 {
     (void)state;
@@ -339,6 +362,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(deaf_worker_is_killed),
         cmocka_unit_test(rubbish_is_a_crash),
         cmocka_unit_test(silence_is_a_timeout),
+        cmocka_unit_test(the_first_trial_chooses_the_form),
         cmocka_unit_test(wrong_tokens_are_wrong),
         cmocka_unit_test(spread_is_noisy),
         cmocka_unit_test(calm_trials_are_added),

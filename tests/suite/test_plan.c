@@ -601,6 +601,28 @@ static void the_work_changes_the_key(void **state)
     assert_string_not_equal(text, other);
 }
 
+// A form of decode steps that was asked for counts where the device has several. `auto` is as before there was a choice.
+static void a_form_of_steps_counts_on_cuda(void **state)
+{
+    (void)state;
+    char known[65], graph[65], persistent[65];
+    struct cell cell = base_cell();
+    cell.step = DECODE_AUTO;
+    key_of(cell, NULL, known);
+    cell.step = DECODE_PERSISTENT;
+    key_of(cell, NULL, persistent);
+    assert_string_equal(persistent, known); // the CPU has one
+    cell.device = "cuda:0";
+    key_of(cell, NULL, persistent);
+    cell.step = DECODE_GRAPH;
+    key_of(cell, NULL, graph);
+    cell.step = DECODE_AUTO;
+    key_of(cell, NULL, known);
+    assert_string_not_equal(persistent, known);
+    assert_string_not_equal(graph, known);
+    assert_string_not_equal(graph, persistent);
+}
+
 static void sampling_counts_when_it_is_used(void **state)
 {
     (void)state;
@@ -661,6 +683,7 @@ int main(void)
         cmocka_unit_test(a_known_key_does_not_move),
         cmocka_unit_test(a_calibration_text_is_part_of_the_key),
         cmocka_unit_test(the_work_changes_the_key),
+        cmocka_unit_test(a_form_of_steps_counts_on_cuda),
         cmocka_unit_test(sampling_counts_when_it_is_used),
         cmocka_unit_test(the_measuring_does_not_change_the_key),
     };
