@@ -15,6 +15,11 @@ uint64_t clock_ns(void)
     return read_clock(CLOCK_MONOTONIC);
 }
 
+uint64_t clock_thread_cpu_ns(void)
+{
+    return read_clock(CLOCK_THREAD_CPUTIME_ID);
+}
+
 uint64_t clock_awake_look(struct clock_awake *clock, uint64_t now_ns, uint64_t look_ns)
 {
     if (clock->last_ns && now_ns > clock->last_ns && now_ns - clock->last_ns > look_ns)

@@ -7,6 +7,10 @@
 // Nanoseconds since an arbitrary start, never going back. Cost: about 20-40 ns (vDSO).
 uint64_t clock_ns(void);
 
+// Processor time of the calling thread. Less of it than of clock_ns() shows that another program had the processor
+// meanwhile. It does not show what a hypervisor takes.
+uint64_t clock_thread_cpu_ns(void);
+
 // A clock that leaves out the time in which its owner did not run: stopped (Ctrl-Z, SIGSTOP), frozen by a
 // control group or a debugger, starved. The owner looks at it at least every `look_ns`; a longer gap counts
 // as one of `look_ns` and the rest is lost. Starts as {0}. A deadline compared with it does not pass while

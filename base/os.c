@@ -1,6 +1,8 @@
 // os.c - the part of os.h that is the same on every system.
 #include "base/os.h"
 
+#include <string.h>
+
 int64_t os_run_wait_longest_ns(const struct os_run_waits *before, const struct os_run_waits *after)
 {
     int64_t longest_ns = OS_UNKNOWN;
@@ -15,4 +17,13 @@ int64_t os_run_wait_longest_ns(const struct os_run_waits *before, const struct o
             longest_ns = wait_ns;
     }
     return longest_ns;
+}
+
+char *os_executable_dir(void)
+{
+    char *path = os_executable_path();
+    char *slash = path ? strrchr(path, '/') : NULL;
+    if (slash)
+        slash[slash == path] = '\0'; // "/bench" is in "/"
+    return path;
 }

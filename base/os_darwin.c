@@ -161,15 +161,6 @@ char *os_executable_path(void)
     return _NSGetExecutablePath(path, &size) == 0 ? realpath(path, NULL) : NULL;
 }
 
-char *os_executable_dir(void)
-{
-    char *path = os_executable_path();
-    char *slash = path ? strrchr(path, '/') : NULL;
-    if (slash)
-        slash[slash == path] = '\0'; // "/bench" is in "/"
-    return path;
-}
-
 const char *os_user_data_folder(void)
 {
     return "Library/Application Support";

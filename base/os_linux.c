@@ -358,15 +358,6 @@ char *os_executable_path(void)
     return strdup(path);
 }
 
-char *os_executable_dir(void)
-{
-    char *path = os_executable_path();
-    char *slash = path ? strrchr(path, '/') : NULL;
-    if (slash)
-        slash[slash == path] = '\0'; // "/bench" is in "/"
-    return path;
-}
-
 const char *os_user_data_folder(void)
 {
     return ".local/share";

@@ -26,6 +26,11 @@ static int compare_doubles(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+void stat_sort(double *x, size_t n)
+{
+    qsort(x, n, sizeof *x, compare_doubles);
+}
+
 static enum status sorted_copy(const double *x, size_t n, double **out, struct error *err)
 {
     size_t bytes = 0;
@@ -41,7 +46,7 @@ static enum status sorted_copy(const double *x, size_t n, double **out, struct e
     if (!*out)
         return FAIL(err, ERR_NOMEM, "no memory for a sample of %zu", n);
     memcpy(*out, x, bytes);
-    qsort(*out, n, sizeof **out, compare_doubles);
+    stat_sort(*out, n);
     return OK;
 }
 
@@ -51,7 +56,7 @@ static double sorted_median(const double *sorted, size_t n)
 }
 
 // Hyndman and Fan 1996, definition 7.
-static double sorted_quantile(const double *sorted, size_t n, double q)
+double stat_sorted_quantile(const double *sorted, size_t n, double q)
 {
     double at = q * (double)(n - 1);
     size_t below = (size_t)at;
@@ -74,7 +79,7 @@ double stat_quantile(const double *x, size_t n, double q, struct error *err)
     }
     if (sorted_copy(x, n, &sorted, err) != OK)
         return NAN;
-    double value = q == 0.5 ? sorted_median(sorted, n) : sorted_quantile(sorted, n, q);
+    double value = q == 0.5 ? sorted_median(sorted, n) : stat_sorted_quantile(sorted, n, q);
     free(sorted);
     return value;
 }
@@ -127,8 +132,8 @@ static enum status bootstrap_interval(const double *sorted, size_t n, struct sta
     for (int i = 0; i < BOOTSTRAP_RESAMPLES; i++)
         medians[i] = resample_median(sorted, n, counts, &rng);
     qsort(medians, BOOTSTRAP_RESAMPLES, sizeof *medians, compare_doubles);
-    out->low = sorted_quantile(medians, BOOTSTRAP_RESAMPLES, (1 - LEVEL) / 2);
-    out->high = sorted_quantile(medians, BOOTSTRAP_RESAMPLES, (1 + LEVEL) / 2);
+    out->low = stat_sorted_quantile(medians, BOOTSTRAP_RESAMPLES, (1 - LEVEL) / 2);
+    out->high = stat_sorted_quantile(medians, BOOTSTRAP_RESAMPLES, (1 + LEVEL) / 2);
     out->level = LEVEL;
     free(counts);
     return OK;
@@ -179,8 +184,8 @@ enum status stat_summarize(const double *x, size_t n, struct stat_summary *out, 
     out->min = sorted[0];
     out->max = sorted[n - 1];
     out->median = sorted_median(sorted, n);
-    out->p90 = sorted_quantile(sorted, n, 0.90);
-    out->p99 = sorted_quantile(sorted, n, 0.99);
+    out->p90 = stat_sorted_quantile(sorted, n, 0.90);
+    out->p99 = stat_sorted_quantile(sorted, n, 0.99);
     for (size_t i = 0; i < n; i++)
         out->mean += x[i] / (double)n;
     if (n >= BOOTSTRAP_FROM && n <= BOOTSTRAP_UP_TO)

@@ -40,4 +40,8 @@ double stat_median(const double *x, size_t n, struct error *err); // NaN on erro
 // q in [0, 1], type 7. NaN on error.
 double stat_quantile(const double *x, size_t n, double q, struct error *err);
 
+// Several quantiles of one sample: sort it once in place, then ask. n > 0, and no value is NaN.
+void stat_sort(double *x, size_t n);
+double stat_sorted_quantile(const double *sorted, size_t n, double q);
+
 #endif

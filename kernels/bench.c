@@ -7,7 +7,6 @@
 
 #include <stdatomic.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/clock.h"
 #include "base/pool.h"
@@ -31,21 +30,14 @@ struct timed_run {
     atomic_bool disturbed;
 };
 
-static uint64_t thread_cpu_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 static void run_calls(void *arg, int worker, int workers)
 {
     struct timed_run *run = arg;
     (void)workers;
-    uint64_t wall = clock_ns(), cpu = thread_cpu_ns();
+    uint64_t wall = clock_ns(), cpu = clock_thread_cpu_ns();
     for (uint64_t i = 0; i < run->calls; i++)
         kernel_case_call(run->c, worker, run->first + i);
-    cpu = thread_cpu_ns() - cpu;
+    cpu = clock_thread_cpu_ns() - cpu;
     wall = clock_ns() - wall;
     if (cpu * 100 < wall * UNDISTURBED_PERCENT)
         atomic_store(&run->disturbed, true);

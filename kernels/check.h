@@ -49,7 +49,8 @@ void kernel_check_canaries(struct check_case *c);
 void kernel_check_release(struct check_case *c);
 
 int kernel_check_between(struct check_case *c, int low, int high); // both included
-float kernel_check_value(struct check_case *c);                    // by the case's mode
+int kernel_check_length(struct check_case *c);  // of a vector; every third is short
+float kernel_check_value(struct check_case *c); // by the case's mode
 void kernel_check_fill(struct check_case *c, float *to, size_t n);
 bool kernel_check_flip(struct check_case *c); // true half of the time
 

@@ -7,11 +7,6 @@
 #include <math.h>
 #include <string.h>
 
-static int draw_length(struct check_case *c)
-{
-    return c->index % 3 == 0 ? kernel_check_between(c, 1, 40) : kernel_check_between(c, 1, 700);
-}
-
 // The largest exponent inside an activation: an absolute error there is a relative error of the result.
 static double exponent(enum kernel_op op, double x)
 {
@@ -36,7 +31,7 @@ static double allowed(enum kernel_op op, float x, const float *up, int i, float 
 
 static void check_activation(struct check_case *c)
 {
-    int n = draw_length(c);
+    int n = kernel_check_length(c);
     bool in_place = kernel_check_flip(c), plain = kernel_check_flip(c);
     kernel_check_shape(c, "n=%d%s%s", n, in_place ? " in place" : "", plain ? " plain" : "");
     float *x = kernel_check_input(c, (size_t)n * 4, 4),
@@ -64,7 +59,7 @@ static void check_activation(struct check_case *c)
 
 static void check_softcap(struct check_case *c)
 {
-    int n = draw_length(c);
+    int n = kernel_check_length(c);
     float cap = kernel_check_flip(c) ? 30.0f : 0.5f + rng_f32(&c->rng);
     kernel_check_shape(c, "n=%d cap=%g", n, (double)cap);
     float *x = kernel_check_input(c, (size_t)n * 4, 4);

@@ -101,6 +101,11 @@ int kernel_check_between(struct check_case *c, int low, int high)
     return low + (int)rng_below(&c->rng, (uint32_t)(high - low + 1));
 }
 
+int kernel_check_length(struct check_case *c)
+{
+    return c->index % 3 == 0 ? kernel_check_between(c, 1, 40) : kernel_check_between(c, 1, 700);
+}
+
 bool kernel_check_flip(struct check_case *c)
 {
     return rng_below(&c->rng, 2) != 0;

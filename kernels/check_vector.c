@@ -12,11 +12,6 @@
 
 enum { TINY_EXPONENT = -148 }; // two units of the smallest denormal
 
-static int draw_length(struct check_case *c)
-{
-    return c->index % 3 == 0 ? kernel_check_between(c, 1, 40) : kernel_check_between(c, 1, 700);
-}
-
 static size_t odd_offset(struct check_case *c)
 {
     return 4 * (size_t)kernel_check_between(c, 0, 15);
@@ -34,7 +29,7 @@ static void fill_ties(struct check_case *c, enum dtype type, float *src, int n)
 static void check_cast(struct check_case *c)
 {
     enum dtype type = c->kernel->op == KOP_CAST ? c->kernel->x : c->kernel->w;
-    int n = draw_length(c),
+    int n = kernel_check_length(c),
         padded = n + (kernel_check_flip(c) ? kernel_check_between(c, 1, 40) : 0);
     size_t element = element_bytes(type), bytes = (size_t)padded * element;
     kernel_check_shape(c, "n=%d padded=%d", n, padded);
@@ -68,7 +63,7 @@ static void check_cast(struct check_case *c)
 
 static void check_rmsnorm(struct check_case *c)
 {
-    int n = draw_length(c);
+    int n = kernel_check_length(c);
     bool in_place = kernel_check_flip(c);
     float eps = kernel_check_flip(c) ? 1e-5f : 1e-6f;
     kernel_check_shape(c, "n=%d eps=%g%s", n, (double)eps, in_place ? " in place" : "");
@@ -94,7 +89,7 @@ static void check_rmsnorm(struct check_case *c)
 
 static void check_layernorm(struct check_case *c)
 {
-    int n = draw_length(c);
+    int n = kernel_check_length(c);
     bool in_place = kernel_check_flip(c), biased = kernel_check_flip(c);
     float eps = kernel_check_flip(c) ? 1e-5f : 1e-6f, shift = kernel_check_flip(c) ? 100.0f : 0.0f;
     kernel_check_shape(c, "n=%d eps=%g shift=%g%s%s", n, (double)eps, (double)shift,
@@ -173,7 +168,7 @@ static void check_rope(struct check_case *c)
 
 static void check_add(struct check_case *c)
 {
-    int n = draw_length(c);
+    int n = kernel_check_length(c);
     kernel_check_shape(c, "n=%d", n);
     float *x = kernel_check_input(c, (size_t)n * 4, 4),
           *before = kernel_check_input(c, (size_t)n * 4, 4);

@@ -260,13 +260,15 @@ static enum exit_code run_bench(const struct arguments *args, struct error *err)
 
 // ---- the commands --------------------------------------------------------------------------------------
 
+#define ISA_FLAG                                                                                   \
+    {                                                                                              \
+        .name = "isa", .type = FLAG_STRING, .value = "SETS", .fallback = "all",                    \
+        .help = "only variants that need nothing beyond these; a tier includes those it builds on" \
+    }
+
 static const struct flag check_flags[] = {
     DEVICE_FLAG,
-    {.name = "isa",
-     .type = FLAG_STRING,
-     .value = "SETS",
-     .fallback = "all",
-     .help = "only variants that need nothing beyond these; a tier includes those it builds on"},
+    ISA_FLAG,
     {.name = "seed", .type = FLAG_INT, .value = "N", .help = "draw the same cases again"},
     {.name = "cases",
      .type = FLAG_INT,
@@ -279,11 +281,7 @@ static const struct flag check_flags[] = {
 
 static const struct flag bench_flags[] = {
     DEVICE_FLAG,
-    {.name = "isa",
-     .type = FLAG_STRING,
-     .value = "SETS",
-     .fallback = "all",
-     .help = "only variants that need nothing beyond these; a tier includes those it builds on"},
+    ISA_FLAG,
     {.name = "threads",
      .type = FLAG_INT,
      .value = "N",

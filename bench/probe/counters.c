@@ -160,9 +160,9 @@ static bool try_task_clock(const struct trial *trial, char reason[COUNTER_REASON
 {
     enum { SPIN_NS = 4000000 };
     trial->source->start(trial->set);
-    uint64_t begin = stream_thread_cpu_ns(), took;
+    uint64_t begin = clock_thread_cpu_ns(), took;
     do
-        took = stream_thread_cpu_ns() - begin;
+        took = clock_thread_cpu_ns() - begin;
     while (took < SPIN_NS);
     int64_t counted = end_trial(trial);
     return verdict(fabs((double)counted - (double)took) < 0.1 * (double)took, counted,

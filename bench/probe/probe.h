@@ -80,8 +80,8 @@ enum status canary_create(struct device *device, size_t working_set_bytes, struc
                           struct error *err);
 void canary_destroy(struct canary *canary);
 const char *
-canary_level(const struct canary *canary); // "L3": what canary_bandwidth reads; for tests
-size_t canary_memory_bytes(const struct canary *canary); // resident; for tests
+canary_level(const struct canary *canary); // Tests only: "L3", what canary_bandwidth reads
+size_t canary_memory_bytes(const struct canary *canary); // Tests only: of its buffers, all resident
 double canary_bandwidth(struct canary *canary); // bytes/s read: median of a few samples, about 2 ms
 double canary_compute_ns(struct canary *canary);          // fixed work of about 200 us
 struct machine_state canary_state(struct canary *canary); // 1 to 3 ms

@@ -4,7 +4,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/clock.h"
 #include "base/os.h"
@@ -172,13 +171,6 @@ size_t stream_memory_bytes(const struct stream *stream)
     return total;
 }
 
-uint64_t stream_thread_cpu_ns(void)
-{
-    struct timespec t = {0};
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 // ---- windows ------------------------------------------------------------------------------------------
 
 static int arrays_of(enum kernel_op op)
@@ -224,9 +216,9 @@ static void stream_job(void *arg, int worker, int workers)
     pool_barrier(stream->pool, worker);
     if (worker >= stream->threads)
         return;
-    uint64_t cpu = stream_thread_cpu_ns(), begin = clock_ns(), end;
+    uint64_t cpu = clock_thread_cpu_ns(), begin = clock_ns(), end;
     uint64_t moved = run_window(stream, region, stream->share, begin, &end);
-    region->disturbed = (stream_thread_cpu_ns() - cpu) * 100 < (end - begin) * UNDISTURBED_PERCENT;
+    region->disturbed = (clock_thread_cpu_ns() - cpu) * 100 < (end - begin) * UNDISTURBED_PERCENT;
     region->rate = end > begin ? (double)moved * 1e9 / (double)(end - begin) : NAN;
 }
 

@@ -30,9 +30,6 @@ size_t stream_memory_bytes(const struct stream *stream); // all regions, residen
 // Loads the next window into its cache; does nothing for DRAM.
 void stream_warm(struct stream *stream, const struct kernel *row, int level, int threads);
 
-// Processor time of the calling thread. Compared with the clock, it shows whether another program had the
-// processor meanwhile. It does not show what a hypervisor takes.
-uint64_t stream_thread_cpu_ns(void);
 enum { UNDISTURBED_PERCENT = 95 }; // of a window on the processor: no other program ran there
 
 // Bytes per second that a READ, COPY or TRIAD row moves, over about window_ns. A store counts once, without the read for

@@ -169,22 +169,6 @@ static struct moments moments_of(const struct score *scores, size_t n, int which
     };
 }
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-// Linear interpolation between order statistics (type 7, as base/stat.h) of a sorted sample.
-static double quantile(const double *sorted, size_t n, double q)
-{
-    double at = q * (double)(n - 1);
-    size_t below = (size_t)at;
-    if (below + 1 >= n)
-        return sorted[n - 1];
-    return sorted[below] + (at - (double)below) * (sorted[below + 1] - sorted[below]);
-}
-
 static enum status quantiles(const struct score *scores, size_t n, struct quality *out,
                              struct error *err)
 {
@@ -193,20 +177,20 @@ static enum status quantiles(const struct score *scores, size_t n, struct qualit
         return FAIL(err, ERR_NOMEM, "quality: %zu scores", n);
     for (size_t i = 0; i < n; i++)
         x[i] = scores[i].kl;
-    qsort(x, n, sizeof *x, by_value);
-    out->kl_median = quantile(x, n, 0.5);
-    out->kl_p99 = quantile(x, n, 0.99);
+    stat_sort(x, n);
+    out->kl_median = stat_sorted_quantile(x, n, 0.5);
+    out->kl_p99 = stat_sorted_quantile(x, n, 0.99);
     out->kl_max = x[n - 1];
     for (size_t i = 0; i < n; i++)
         x[i] = scores[i].delta_p;
-    qsort(x, n, sizeof *x, by_value);
-    out->dp_p1 = quantile(x, n, 0.01);
-    out->dp_p5 = quantile(x, n, 0.05);
-    out->dp_p25 = quantile(x, n, 0.25);
-    out->dp_median = quantile(x, n, 0.5);
-    out->dp_p75 = quantile(x, n, 0.75);
-    out->dp_p95 = quantile(x, n, 0.95);
-    out->dp_p99 = quantile(x, n, 0.99);
+    stat_sort(x, n);
+    out->dp_p1 = stat_sorted_quantile(x, n, 0.01);
+    out->dp_p5 = stat_sorted_quantile(x, n, 0.05);
+    out->dp_p25 = stat_sorted_quantile(x, n, 0.25);
+    out->dp_median = stat_sorted_quantile(x, n, 0.5);
+    out->dp_p75 = stat_sorted_quantile(x, n, 0.75);
+    out->dp_p95 = stat_sorted_quantile(x, n, 0.95);
+    out->dp_p99 = stat_sorted_quantile(x, n, 0.99);
     free(x);
     return OK;
 }

@@ -78,13 +78,13 @@ static void peak_job(void *arg, int worker, int workers)
     pool_barrier(bench->pool, worker);
     if (worker >= bench->peak_threads)
         return;
-    uint64_t cpu = stream_thread_cpu_ns(), begin = clock_ns(), now, operations = 0;
+    uint64_t cpu = clock_thread_cpu_ns(), begin = clock_ns(), now, operations = 0;
     do {
         operations += bench->peak_kernel->fn.peak(bench->seed, bench->peak_rounds, &self->sink);
         now = clock_ns();
     } while (now - begin < WINDOW_PEAK_NS);
     self->rate = (double)operations * 1e9 / (double)(now - begin);
-    self->disturbed = (stream_thread_cpu_ns() - cpu) * 100 < (now - begin) * UNDISTURBED_PERCENT;
+    self->disturbed = (clock_thread_cpu_ns() - cpu) * 100 < (now - begin) * UNDISTURBED_PERCENT;
 }
 
 static double peak_rate(struct bench *bench, const struct kernel *kernel, int threads,
