@@ -19,7 +19,7 @@ int64_t os_memory_available_bytes(void); // what can be had without swapping (Me
 // What the process may use: the smallest of physical memory and the control group's limit.
 int64_t os_memory_limit_bytes(void);
 
-int64_t os_rss_bytes(void);      // resident now
+int64_t os_rss_bytes(void);      // Tests only: resident now
 int64_t os_rss_peak_bytes(void); // high-water mark since start or the last reset
 
 // Starts a new high-water mark. False where the system cannot (the peak is then since start).

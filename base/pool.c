@@ -211,11 +211,6 @@ uint64_t pool_wait_ns(const struct pool *pool)
     return pool->wait_ns;
 }
 
-void pool_wait_reset(struct pool *pool)
-{
-    pool->wait_ns = 0;
-}
-
 // ---- making and ending ---------------------------------------------------------------------------
 
 // The units this thread may use: its own binding where the system reports it, else all of the machine's.

@@ -55,9 +55,8 @@ void pool_barrier(struct pool *pool, int worker);
 // short): contiguous, disjoint, and sizes differ by at most one grain.
 void pool_share(int count, int grain, int worker, int workers, int *begin, int *end);
 
-// Share of time the calling thread has spent waiting in pool_run and pool_barrier since the last
-// reset, ns: the measured synchronization of the bound rule.
+// Time, in ns since the pool was created, that the calling thread has waited in pool_run and pool_barrier. The bound
+// rule calls it synchronization.
 uint64_t pool_wait_ns(const struct pool *pool);
-void pool_wait_reset(struct pool *pool);
 
 #endif

@@ -82,7 +82,7 @@ struct cuda_driver {
                                 void **extra);
 };
 
-// Tests put a scripted driver in place of the system's; NULL: the system's again. Not while a device is open.
+// Tests only: puts a scripted driver in place of the system's. NULL: the system's again. Not while a device is open.
 void cuda_driver_use(const struct cuda_driver *driver);
 
 #endif

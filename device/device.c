@@ -193,12 +193,6 @@ uint64_t device_wait_ns(const struct device *device)
     return device->ops->wait_ns ? device->ops->wait_ns(device) : DEVICE_WAIT_UNKNOWN;
 }
 
-void device_wait_reset(struct device *device)
-{
-    if (device->ops->wait_reset)
-        device->ops->wait_reset(device);
-}
-
 // ---- memory --------------------------------------------------------------------------------------------
 
 struct device_memory device_memory(const struct device *device)

@@ -102,11 +102,10 @@ struct device_clock_tie {
 };
 struct device_clock_tie device_clock_tie(struct device *device);
 
-// Time, in ns since the last reset, that the device spent blocked. The bound rule calls it waits.
+// Time, in ns since it was opened, that the device spent blocked. The bound rule calls it waits. Callers take differences.
 // Host: the calling thread's waits in the pool. DEVICE_WAIT_UNKNOWN: this kind does not measure it (CUDA, so far).
 #define DEVICE_WAIT_UNKNOWN UINT64_MAX
 uint64_t device_wait_ns(const struct device *device);
-void device_wait_reset(struct device *device);
 
 // ---- memory --------------------------------------------------------------------------------------------
 
@@ -138,6 +137,7 @@ typedef int device_launch(void *native, void *arg);
 enum status device_queue_create(struct device *device, struct device_queue **out,
                                 struct error *err);
 void device_queue_destroy(struct device_queue *queue); // waits first; NULL: nothing is done
+// Tests only: the backends launch on device_queue_native.
 enum status device_queue_submit(struct device_queue *queue, device_launch *launch, void *arg,
                                 struct error *err);
 // The error of a launch that returned this code: ERR_NOMEM where it says that memory is exhausted, else ERR_IO.

@@ -75,11 +75,6 @@ static uint64_t host_wait_ns(const struct device *device)
     return pool_wait_ns(host_of(device)->pool);
 }
 
-static void host_wait_reset(struct device *device)
-{
-    pool_wait_reset(host_of(device)->pool);
-}
-
 // ---- memory --------------------------------------------------------------------------------------------
 
 static struct device_memory host_memory(const struct device *device)
@@ -149,7 +144,6 @@ const struct device_ops device_host_ops = {
     .close = host_close,
     .pool = host_pool,
     .wait_ns = host_wait_ns,
-    .wait_reset = host_wait_reset,
     .memory = host_memory,
     .alloc = host_alloc,
     .free = host_free,

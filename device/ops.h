@@ -22,8 +22,7 @@ struct device_ops {
     struct pool *(*pool)(const struct device *device);           // NULL: it has none
     uint64_t (*now_ns)(struct device *device);                   // NULL: clock_ns()
     struct device_clock_tie (*clock_tie)(struct device *device); // NULL: 0 and 0
-    uint64_t (*wait_ns)(const struct device *device);            // NULL, both: not measured
-    void (*wait_reset)(struct device *device);
+    uint64_t (*wait_ns)(const struct device *device);            // NULL: not measured
 
     struct device_memory (*memory)(const struct device *device);
     void *(*alloc)(struct device *device, size_t bytes);

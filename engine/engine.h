@@ -409,7 +409,8 @@ void context_destroy(struct context *ctx);
 void context_reset(struct context *ctx); // empties every sequence
 void context_observe(struct context *ctx,
                      const struct engine_observer *observer); // NULL: stop reporting
-int context_length(const struct context *ctx, int sequence);  // positions filled
+// Tests only: the positions of a sequence that are filled.
+int context_length(const struct context *ctx, int sequence);
 // Drops the positions of a sequence from `length` on (at most what is filled). The same step can then run
 // again, which the harness does untimed to warm the caches after a probe. Random streams are not rewound.
 void context_truncate(struct context *ctx, int sequence, int length);

@@ -45,10 +45,10 @@ size_t quant_header_bytes(enum dtype type, int cols,
                           int group); // before the codes; 0 for plain types
 size_t quant_panel_bytes(enum dtype type, int cols, int group);
 
-// Packs up to 16 rows into one panel; missing rows and inputs are zeros. unpack is the exact inverse, for row
-// `row` of a whole packed matrix.
+// Packs up to 16 rows into one panel; missing rows and inputs are zeros.
 void quant_pack_panel(enum dtype type, const struct quant_row *rows, int count, int cols, int group,
                       void *panel);
+// Tests only: the exact inverse, for row `row` of a whole packed matrix.
 void quant_unpack_row(enum dtype type, const void *packed, int row, int cols, int group,
                       struct quant_row out);
 // The same row as f32, with no buffers of codes.

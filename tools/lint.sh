@@ -2,7 +2,7 @@
 # shellcheck disable=SC2016 # the dollars in the programs below are awk's
 # lint.sh - the rules of the house that a compiler does not know.
 #
-# lint.sh [RULE...]: layers, names, headers, format, sizes, habits; all of them when none is named. Every
+# lint.sh [RULE...]: layers, names, seams, headers, format, sizes, habits; all of them when none is named. Every
 # violation is one line "file:line: what"; exit 1 when there is one. Ends with "N passed, N failed,
 # N skipped", counted in rules. Environment: CFLAGS, the include flags of the libraries.
 set -u
@@ -189,6 +189,42 @@ lint_names() {
         END { print globals " global names"; exit bad }'
 }
 
+# A global function that no product file calls has "Tests only" in the comment of its declaration, and only such a
+# function has. Heads of functions begin in the first column; the first name before a parenthesis there is theirs.
+lint_seams() {
+    sources c h cu cuh def | grep -v '^tests/' | xargs awk '
+        { code = $0; sub(/\/\/.*/, "", code); gsub(/"([^"\\]|\\.)*"/, "", code); head = "" }
+        FNR == 1 { marked = 0 }
+        /^\/\// { if (/Tests only/) marked = 1; next }
+        code ~ /^[a-z]/ && match(code, /[a-z_0-9]+\(/) {
+            head = substr(code, RSTART, RLENGTH - 1)
+            code = substr(code, 1, RSTART - 1) substr(code, RSTART + RLENGTH)
+            if (FILENAME ~ /h$/) {
+                if (marked || /\/\/.*Tests only/) seam[head] = FILENAME ":" FNR
+            } else if (FILENAME !~ /\.def$/ && $0 !~ /^(static|typedef|extern) / && head != "main") {
+                place[head] = FILENAME ":" FNR
+            }
+        }
+        { marked = 0 }
+        { while (match(code, /[A-Za-z_0-9]+/)) {
+            used[substr(code, RSTART, RLENGTH)] = 1
+            code = substr(code, RSTART + RLENGTH)
+        } }
+        END {
+            for (name in place)
+                if (!(name in used) && !(name in seam)) {
+                    print place[name] ": " name " is called by no product file: use it, remove it, or mark it Tests only"
+                    bad = 1
+                }
+            for (name in seam)
+                if (name in used) { print seam[name] ": " name " is marked Tests only, and a product file calls it"; bad = 1 }
+                else if (!(name in place)) { print seam[name] ": " name " is marked Tests only, and nothing defines it"; bad = 1 }
+                else count++
+            printf "%d functions for tests only\n", count
+            exit bad
+        }'
+}
+
 # Each header compiles alone, with every compiler that is here.
 lint_headers() {
     local bad=0 header compiler target
@@ -274,7 +310,7 @@ lint_habits() {
 }
 
 rules=("$@")
-[ $# -gt 0 ] || rules=(layers names headers format sizes habits)
+[ $# -gt 0 ] || rules=(layers names seams headers format sizes habits)
 for rule in "${rules[@]}"; do
     echo "lint $rule"
     "lint_$rule"

@@ -37,7 +37,8 @@ void arch_finish(const struct arch *arch, struct model_config *config);
 enum status model_config_check(const struct model_config *config, const char *where,
                                struct error *err);
 
-// Parameters of the whole model by its description (a tied head counts once).
+// Tests only, which compare it with published numbers: parameters of the whole model by its description (a tied head
+// counts once).
 uint64_t model_parameters(const struct model_config *config);
 
 #endif

@@ -84,12 +84,6 @@ static uint64_t pretend_wait_ns(const struct device *device)
     return pretend.waits_ns;
 }
 
-static void pretend_wait_reset(struct device *device)
-{
-    (void)device;
-    pretend.waits_ns = 0;
-}
-
 static struct device_memory pretend_memory(const struct device *device)
 {
     (void)device;
@@ -203,7 +197,6 @@ static const struct device_ops pretend_ops = {
     .close = pretend_close,
     .now_ns = pretend_now,
     .wait_ns = pretend_wait_ns,
-    .wait_reset = pretend_wait_reset,
     .memory = pretend_memory,
     .alloc = pretend_alloc,
     .free = pretend_free,

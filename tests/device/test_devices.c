@@ -130,8 +130,6 @@ static void calls_reach_the_kind(void **state)
     pretend.waits_ns = 67;
     assert_int_equal(device_now_ns(device), 12345);
     assert_int_equal(device_wait_ns(device), 67);
-    device_wait_reset(device);
-    assert_int_equal(device_wait_ns(device), 0);
     assert_int_equal(device_memory(device).available_bytes, PRETEND_MEMORY / 2);
     assert_null(device_alloc(device, PRETEND_MEMORY + 1));
 

@@ -46,11 +46,6 @@ uint64_t pool_wait_ns(const struct pool *pool)
     return 0;
 }
 
-void pool_wait_reset(struct pool *pool)
-{
-    (void)pool;
-}
-
 void pool_barrier(struct pool *pool, int worker)
 {
     (void)worker;

@@ -111,12 +111,12 @@ struct gguf_files {
 enum status gguf_files_open(const char *path, struct gguf_files *out, struct error *err);
 void gguf_files_close(struct gguf_files *files);
 
-// All of the above for one file in memory, which must outlive *out.
+// Tests only, like the two that read its result: all of the above for one file in memory, which must outlive *out.
 enum status gguf_parse(const char *name, const unsigned char *data, size_t bytes, struct gguf **out,
                        struct error *err);
+const struct model_config *gguf_config(const struct gguf *gguf); // Tests only
+const struct tensor_map *gguf_tensors(const struct gguf *gguf);  // Tests only
 void gguf_free(struct gguf *gguf);
-const struct model_config *gguf_config(const struct gguf *gguf);
-const struct tensor_map *gguf_tensors(const struct gguf *gguf);
 
 // Derives the description from the metadata and the tensors (config.c), and the file's names.
 enum status gguf_read_config(struct gguf *gguf, struct error *err);

@@ -162,5 +162,5 @@ void quantized_codes(const struct tensor_map *map, const struct model_config *co
 {
     const struct quant_linear *l = find(map, config, names, role, layer, &row);
     assert(l && row < l->rows);
-    l->config->layout->codes(l, row, out);
+    quantized_linear_codes(l, row, out);
 }
