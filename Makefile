@@ -1,8 +1,8 @@
 # Makefile - builds build/bench and its tests. `make help` lists the targets.
 #
-# One non-recursive file: sources are found by folder, objects mirror them under $(BUILD), flags that
-# change rebuild everything (the stamp), and only files named for an instruction set get its flags.
-# Works with GNU make from 3.81 (macOS) on, gcc and clang. `make V=1` shows whole commands.
+# One non-recursive file. Sources are found by folder, and objects mirror them under $(BUILD). Flags that change rebuild
+# everything (the stamp). Only files named for an instruction set get its flags. Works with GNU make from 3.81 (macOS)
+# on, gcc and clang. `make V=1` shows whole commands.
 
 BUILD   ?= build
 PREFIX  ?= /usr/local

@@ -17,8 +17,8 @@ struct bind_order {
 // Loads this machine's cores, units and core kinds. The caller destroys the topology.
 enum status bind_topology(hwloc_topology_t *out, struct error *err);
 
-// The units of `allowed`: first one per core, the fastest core kind first and in the machine's order
-// within a kind; then the second hardware thread of each core in the same order, and so on.
+// The units of `allowed`: first one per core, the fastest core kind first and in the machine's order within a kind.
+// Then comes the second hardware thread of each core in the same order, and so on.
 // Errors: ERR_NOMEM, ERR_INTERNAL when nothing is allowed.
 enum status bind_order(hwloc_topology_t topology, hwloc_const_cpuset_t allowed,
                        struct bind_order *out, struct error *err);

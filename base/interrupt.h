@@ -22,14 +22,14 @@ void interrupt_accept(struct interrupt *in);
 // Takes a pending signal (in->told) and restores the signals' previous actions.
 void interrupt_end(struct interrupt *in);
 
-// Between begin and end, for a program that has to stop its children with itself: Ctrl-Z (SIGTSTP) waits too,
-// until interrupt_end restores the mask. interrupt_take_stop: whether one came; it is then taken, and the
-// caller stops itself.
+// For a program that has to stop its children with itself: between begin and end, Ctrl-Z (SIGTSTP) is held back too.
+// interrupt_end restores the mask. interrupt_take_stop returns whether a Ctrl-Z came and takes it. The caller then
+// stops itself.
 void interrupt_hold_stop(void);
 bool interrupt_take_stop(void);
 
-// For the whole program: a reader that is gone (SIGPIPE) and a file that may not grow (SIGXFSZ) make a write
-// fail instead of ending the process, which then reports one line and removes its files.
+// For the whole program: a reader that is gone (SIGPIPE) and a file that may not grow (SIGXFSZ) make a write fail and
+// do not end the process. It then reports one line and removes its files.
 void interrupt_spare_writes(void);
 
 #endif

@@ -1,8 +1,7 @@
 // os_cgroup.c - control groups, version 2 and the memory and cpu controllers of version 1.
 //
-// /proc/self/cgroup names our own group. In a container that path may be the host's and not exist inside;
-// every folder from it up to the mount point is tried, and the container's own root, which then has the
-// limit, is among them.
+// /proc/self/cgroup names our own group. In a container that path may be the host's and not exist inside. So every
+// folder from it up to the mount point is tried. The container's own root, which then has the limit, is among them.
 //
 // Sources: admin-guide/cgroup-v2.rst, cgroup-v1/memory.rst and scheduler/sched-bwc.rst of the kernel.
 #ifdef __linux__

@@ -1,10 +1,10 @@
 // pool.c - workers that wait spinning, then sleeping; jobs handed over by one generation counter.
 //
 // A job is published by raising `generation`; `running` counts the workers that have yet to finish it.
-// Both are C11 atomics, and they alone order the plain fields `job` and `arg`. A worker that has spun
-// long enough sleeps on a condition variable: it says so in `sleepers` before it looks at `generation`
-// a last time, and the driver raises `generation` before it looks at `sleepers`, both sequentially
-// consistent, so one of the two always sees the other and no wake-up is lost.
+// Both are C11 atomics, and they alone order the plain fields `job` and `arg`. A worker that has spun long enough
+// sleeps on a condition variable. It raises `sleepers` before it reads `generation` a last time. The driver raises
+// `generation` before it reads `sleepers`. All four accesses are sequentially consistent, so one side always sees the
+// other and no wake-up is lost.
 //
 // Within a job nobody sleeps: a peer is at work and will come. After a while the waiting thread yields
 // between looks, so that more threads than processors still make progress.

@@ -1,5 +1,5 @@
-// pool.h - the thread pool, pinned with hwloc: one for the engine, the kernels and the ceilings, so
-// that a measured limit and the work held against it ran on the same cores.
+// pool.h - the thread pool, pinned with hwloc. The engine, the kernels and the ceilings share one, so a measured limit
+// and the work compared with it ran on the same cores.
 //
 // The calling thread is worker 0 and takes part. Between jobs workers spin for a short time, because a
 // decode step issues hundreds of jobs a few microseconds apart, and sleep afterwards, so that an idle

@@ -1,8 +1,7 @@
 // rng.h - deterministic random numbers: the same seed gives the same bits on every machine.
 //
-// splitmix64 (Steele, Lea, Flood 2014) is a counter hashed: any position of the stream can be made
-// without the ones before it, so threads fill a tensor by rows and the result does not depend on how
-// many there are.
+// splitmix64 (Steele, Lea, Flood 2014) hashes a counter, so any position of the stream can be made without the ones
+// before it. Threads fill a tensor by rows, and the result does not depend on their number.
 #ifndef BASE_RNG_H
 #define BASE_RNG_H
 

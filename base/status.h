@@ -33,8 +33,8 @@ struct error {
 #define FAIL(err, code, ...) error_set((err), (code), __FILE__, __LINE__, __VA_ARGS__)
 
 // The same for what the system refused: the message, then ": " and what `os_error` says. Its code is
-// ERR_NOMEM for ENOMEM, else ERR_IO. os_error: errno, kept by the caller from the failed call on when
-// anything runs in between, because any library call may overwrite it.
+// ERR_NOMEM for ENOMEM, else ERR_IO. os_error: errno. The caller keeps it from the failed call on when anything runs in
+// between, because any library call may overwrite it.
 #define FAIL_OS(err, os_error, ...) error_set_os((err), (os_error), __FILE__, __LINE__, __VA_ARGS__)
 
 // The words for an errno value, in `out`: strerror's, but a file that may not grow names the limit. Returns `out`.

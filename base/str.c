@@ -96,8 +96,8 @@ void str_fini(struct str *s)
     memset(s, 0, sizeof *s);
 }
 
-// Whether the well-formed character at p moves text about instead of being text: the line separators, and
-// the controls of bidirectional text (Unicode 15, Bidi_Control), which show a name in another order.
+// Whether the well-formed character at p moves text instead of being text. These are the line separators and the
+// controls of bidirectional text (Unicode 15, Bidi_Control), which show a name in another order.
 static bool moves_text(const unsigned char *p)
 {
     static const unsigned char pairs[][4] = {

@@ -30,9 +30,9 @@ bool str_equal(const char *a, const char *b); // NULL equals only NULL
 bool str_starts(const char *text, const char *prefix);
 bool str_ends(const char *text, const char *ending);
 
-// Makes text fit for a terminal, a page, a line of a log and JSON, in place: each byte of a control
-// character, of a bidirectional control, or that is no UTF-8, becomes "?". For names and texts out of files.
-// plain.h prints what went through it.
+// Makes text fit for a terminal, a page, a line of a log and JSON, in place. Each byte of a control character or of a
+// bidirectional control becomes "?", and so does each byte that is no UTF-8. For names and texts out of files. plain.h
+// prints what went through it.
 void str_plain(char *text);
 void str_plain_lines(char *text); // the same, but line ends and tabs stay
 void str_append_plain(struct str *s, const char *text, size_t count); // appends it so

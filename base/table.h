@@ -1,8 +1,8 @@
 // table.h - columns of text for people, fitted to the width of a terminal.
 //
 // A file or a pipe gets every column in full, so that its text does not depend on where it was made. On a terminal the
-// last column is wrapped where it is text, and columns whose head marks them as dispensable are left out where the width is
-// short; their names are printed below.
+// last column is wrapped where it is text. Columns whose head marks them as dispensable are left out where the width is
+// short, and their names are printed below.
 #ifndef BASE_TABLE_H
 #define BASE_TABLE_H
 

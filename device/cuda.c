@@ -1,8 +1,8 @@
 // cuda.c - NVIDIA GPUs as devices: the primary context of each, its memory, streams, graphs and clock.
 //
 // The context is the one that the CUDA runtime uses, so that kernels launched through the runtime see this
-// memory and these streams. The clock is the GPU's nanosecond counter, read by a kernel of a few instructions; it
-// is tied to the host's by the reading that took the shortest time of several.
+// memory and these streams. The clock is the GPU's nanosecond counter, read by a kernel of a few instructions. It is
+// tied to the host's by the shortest of several readings.
 #include "device/cuda.h"
 
 #include <stdio.h>

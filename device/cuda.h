@@ -25,8 +25,8 @@ enum status cuda_queue_fill(struct device_queue *queue, void *to, unsigned char 
 // *idle: all submitted work is done. Returns at once. Errors: as device_queue_wait.
 enum status cuda_queue_idle(struct device_queue *queue, bool *idle, struct error *err);
 
-// Work recorded once and submitted as a whole. Between begin and end what is submitted to the queue is recorded
-// and does not run. end hands over the graph, *out NULL on an error; the queue is usable in any case.
+// Work recorded once and submitted as a whole. Between begin and end what is submitted to the queue is recorded and
+// does not run. end hands over the graph; on an error *out is NULL. The queue is usable in any case.
 struct cuda_graph;
 enum status cuda_graph_begin(struct device_queue *queue, struct error *err);
 enum status cuda_graph_end(struct device_queue *queue, struct cuda_graph **out, struct error *err);

@@ -1,8 +1,8 @@
 // device.h - a place that computes: what it is, its memory, its queue, its clock and its vital signs.
 //
 // Kernels, engine and bench take a device and ask it; none of them asks which kind it is in order to measure.
-// Each kind implements this header (host.c, cuda.c) as a table of functions (ops.h). devices.c has
-// the one list of device words, those of kinds that are not in this build included.
+// Each kind implements this header (host.c, cuda.c) as a table of functions (ops.h). devices.c has the one list of
+// device words. It includes those of kinds that are not in this build.
 //
 // Life: device_list (what is there) -> device_open -> memory and queues, or its pool -> device_close. An
 // opened device is used by one thread at a time and outlives all that was made on it.
@@ -45,9 +45,9 @@ struct device_info {
     double clock_hz, memory_bytes_per_s;
 };
 
-// Every device word of this build with what is known of it, available or not: at least one row a kind, so that
-// what asks for an absent device is recorded with a reason. Returns how many were written.
-// Cost: a GPU's driver is asked when its kind is in the build; no device is opened.
+// Every device word of this build with what is known of it, available or not. Each kind has at least one row, so a
+// request for an absent device is recorded with a reason. Returns how many were written. Cost: a GPU's driver is asked
+// when its kind is in the build; no device is opened.
 size_t device_list(struct device_info *out, size_t max);
 
 // The row of a word: "cpu", "cuda:1", or a kind ("cuda": its first device). A known word without a row

@@ -1,9 +1,9 @@
 // isa.c - the words of tiers, and which instruction sets this processor has and its system saves.
 //
 // A CPUID bit alone is not enough: where the system does not save a register file on a context switch,
-// its instructions fault or lose data. XGETBV says what it saves (Intel SDM vol. 1, 13.3). On Linux
-// AMX needs a permission for each process on top of that (arch_prctl ARCH_REQ_XCOMP_PERM): the first AMX
-// row of the kernel registry must request it; until then the AMX bits only describe the machine.
+// its instructions fault or lose data. XGETBV says what it saves (Intel SDM vol. 1, 13.3). On Linux AMX needs a
+// permission for each process on top of that (arch_prctl ARCH_REQ_XCOMP_PERM). The first AMX row of the kernel registry
+// must request it. Until then the AMX bits only describe the machine.
 #include "device/isa.h"
 
 #include <stdint.h>

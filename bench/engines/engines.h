@@ -7,8 +7,8 @@
 //   whole    The engine runs a request alone and returns the times of its tokens: a server, or another program.
 //
 // A driven engine sets all calls from step to wait_ns, and generate is NULL. A whole engine sets generate, and those
-// and observe are NULL. What a whole engine cannot report is stored as not measured, with the reason: prefill_time,
-// wait, what the harness adds, op classes, counters and memory of this process, bandwidth between tokens.
+// and observe are NULL. A whole engine cannot report prefill_time, wait, what the harness adds, op classes, counters
+// and memory of this process, or bandwidth between tokens. These are stored as not measured, with the reason.
 #ifndef BENCH_ENGINES_ENGINES_H
 #define BENCH_ENGINES_ENGINES_H
 

@@ -1,7 +1,8 @@
 // source.h - the source of a machine's record: this machine, or a captured one.
 //
-// The probe reads everything through this header, so tests can read other machines: a folder with copies of a few files
-// of /proc and /sys, and a topology that hwloc exported as XML (tests/machines/NAME). Results of CPUID are fields.
+// The probe reads everything through this header, so tests can read other machines. Such a machine
+// (tests/machines/NAME) is a folder with copies of a few files of /proc and /sys, and a topology that hwloc exported as
+// XML. Results of CPUID are fields.
 #ifndef BENCH_PROBE_SOURCE_H
 #define BENCH_PROBE_SOURCE_H
 

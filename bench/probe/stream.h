@@ -14,10 +14,10 @@
 
 struct stream;
 
-// Bytes that each of `threads` workers streams through in a level. L1: half of a thread's part. Other caches: a quarter,
-// because on a shared host half of the last-level cache was not available to one guest; more where a quarter is not
-// clearly larger than the level before. DRAM: four times a thread's part of the last-level cache, and at least 256 MiB
-// for all threads. 0 when a thread's part cannot be distinguished from the level before it.
+// Bytes that each of `threads` workers streams through in a level. L1: half of a thread's part. Other caches: a
+// quarter, because on a shared host half of the last-level cache was not available to one guest. More where a quarter
+// is not clearly larger than the level before. DRAM: four times a thread's part of the last-level cache, and at least
+// 256 MiB for all threads. 0 when a thread's part cannot be distinguished from the level before it.
 size_t stream_share(const struct memory_level *levels, int count, int level, int threads);
 
 // For the levels up to `deepest`, and fewest_threads or more of the pool's workers. Borrows the pool.

@@ -1,9 +1,9 @@
 // score.c - log-softmax of rows of logits, their divergence, and the sums over tokens.
 //
-// With a_i and b_i the logits of P and Q, Z their sums of exponentials: KL(P || Q) = sum p_i (ln p_i - ln
-// q_i) = sum e^a_i (a_i - b_i) / Z_a - (ln Z_a - ln Z_b), which needs no logarithm an element. The loops
-// work on LANES independent sums, because a compiler may not reorder one sum of floats into lanes; the
-// lanes' order is fixed, so the result is.
+// With a_i and b_i the logits of P and Q, Z their sums of exponentials: KL(P || Q) = sum p_i (ln p_i - ln q_i) = sum
+// e^a_i (a_i - b_i) / Z_a - (ln Z_a - ln Z_b). This needs no logarithm per element. The loops work on LANES independent
+// sums, because a compiler may not reorder one sum of floats into lanes. The lanes' order is fixed, so the result is
+// too.
 #include "bench/quality/score.h"
 
 #include <math.h>

@@ -51,8 +51,8 @@ struct rate {
     double value, low, high;
 };
 
-// What canaries saw of the level they read, brought to the working set: the curve of the ceilings says how much
-// faster or slower than that level the set is read.
+// Scales the rate that canaries saw of their level to the working set. The curve of the ceilings says how much faster
+// or slower than that level the set is read.
 static struct rate rate_beside(const struct bound_input *in, const struct ceiling *level,
                                const struct read_rate *curve)
 {

@@ -1,10 +1,10 @@
 // ceilings.c - measures what this machine can do at best: bytes a second of each memory level, and
 // operations a second of each datapath.
 //
-// A ceiling is the median of samples taken in turn with those of all others: one round samples every
-// row once, so that a neighbour's burst or a change of clock hits all rows and not one. First a short
-// pilot finds the registry row that is fastest at each task on this machine; the widest instruction set
-// is not always it. The number of rounds follows from the time there is.
+// A ceiling is the median of samples taken in turn with those of all others. One round samples every row once, so that
+// a neighbour's burst or a change of clock hits all rows and not one. First a short pilot finds the registry row that
+// is fastest at each task on this machine. That is not always the widest instruction set. The number of rounds follows
+// from the time there is.
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>

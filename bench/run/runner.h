@@ -1,9 +1,9 @@
 // runner.h - runs a plan: the parent of all worker processes, and the only writer of the store.
 //
-// A trial is one cell in one fresh process. The runner records machine, build, run and cells, has the
-// ceilings measured by a worker, then starts a worker for every group of cells, trial after trial, and
-// writes each trial in one transaction as it ends. It opens no GPU and runs no kernel itself, so that
-// a crash, exhausted memory or a hang in a worker costs one trial alone.
+// A trial is one cell in one fresh process. The runner records machine, build, run and cells, and has a worker measure
+// the ceilings. Then it starts a worker for every group of cells, trial after trial. It writes each trial in one
+// transaction as it ends. It opens no GPU and runs no kernel itself, so a crash, exhausted memory or a hang in a worker
+// costs one trial alone.
 #ifndef BENCH_RUN_RUNNER_H
 #define BENCH_RUN_RUNNER_H
 

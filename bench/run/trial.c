@@ -242,9 +242,9 @@ static bool judge_work(struct trial *t)
     return true;
 }
 
-// The share of its time that each of `processors` lost, by a count of ns summed over them in steps of
-// `tick_ns`: the median over the repetitions where each window has ticks enough, else the mean over all of
-// them. NaN where even that window is too short, or nothing was counted.
+// The share of its time that each of `processors` lost, by a count of ns summed over them in steps of `tick_ns`. It is
+// the median over the repetitions where each window has enough ticks, else the mean over all of them. NaN where even
+// that window is too short, or nothing was counted.
 static double share_taken(const struct trial *t, const char *name, double tick_ns,
                           double processors)
 {

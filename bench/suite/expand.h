@@ -48,9 +48,9 @@ enum status expand_quality_wish(struct expansion *x, const char *section,
 // quality.c: the evaluations of quality that the cells which will run share.
 enum status expand_qualities(struct expansion *x, struct error *err);
 
-// texts.c: why the model cannot read the text (no tokenizer, another model's, ids beyond its vocabulary, too
-// short for the convention), in the plan's arena; NULL: it can. convention NULL: the text is a prompt.
-// A tokenizer is opened for the first text of a model and kept for its next ones, until expand_close_texts.
+// texts.c: why the model cannot read the text, in the plan's arena (no tokenizer, another model's, ids beyond its
+// vocabulary, too short for the convention). NULL: it can. convention NULL: the text is a prompt. A tokenizer is opened
+// for the first text of a model and kept for its next ones, until expand_close_texts.
 const char *plan_text_refused(struct expansion *x, const struct plan_model *model, const char *path,
                               const struct quality_convention *convention);
 void expand_close_texts(struct expansion *x);

@@ -1,7 +1,7 @@
 // ini.h - one INI file as entries with their lines, read by the system's inih.
 //
-// inih as built by distributions cuts lines at 199 bytes and section and key names at 49, reads an indented line as a
-// continuation of the value above, and reports neither line numbers nor empty sections. So it reads lines through our
+// inih as built by distributions cuts lines at 199 bytes, and section and key names at 49. It reads an indented line as
+// a continuation of the value above. It reports neither line numbers nor empty sections. So it reads lines through our
 // stream reader, which counts them and refuses those that would be cut or lost. Comments begin with ; or # at the start
 // of a line or after a blank.
 #ifndef BENCH_SUITE_INI_H

@@ -171,11 +171,10 @@ struct plan_machine {
 
 struct suite;
 
-// Expands a suite: reads each model's headers and hashes its content. Cells are in the order of
-// the sweeps, and within one in the order of the axes of rules.h. only: NULL, a glob over labels,
-// or the first 6 or more digits of a key; other cells are not part of the plan.
-// Errors: ERR_USAGE with "file:line: reason" (a model that cannot be opened, unknown names, lists
-// of linked keys of different length, more than PLAN_CELLS_MAX cells, nothing matches `only`);
+// Expands a suite: reads each model's headers and hashes its content. Cells are in the order of the sweeps, and within
+// one in the order of the axes of rules.h. only: NULL, a glob over labels, or the first 6 or more digits of a key.
+// Other cells are not part of the plan. Errors: ERR_USAGE with "file:line: reason" (a model that cannot be opened,
+// unknown names, lists of linked keys of different length, more than PLAN_CELLS_MAX cells, nothing matches `only`);
 // ERR_NOMEM.
 enum { PLAN_CELLS_MAX = 10000 };
 enum status plan_create(struct suite *suite, const struct plan_machine *machine, const char *only,

@@ -245,8 +245,8 @@ static enum status between_tokens(struct drive *d, int token, struct noise *nois
     return status;
 }
 
-// Keeps what a step of a run made. The run is to end where a canary could be due, and for progress to be reported:
-// the clock is not read, because reading it may hold up the steps under way.
+// Keeps what a step of a run made. The run ends where a canary could be due, and where progress is reported. The clock
+// is not read, because reading it may delay the steps under way.
 static bool keep_step(void *user, int step, const struct step_result *result)
 {
     struct drive *d = user;

@@ -1,9 +1,9 @@
 // measure.h - one repetition of one cell: prefill, then decode, with the time of every token.
 //
-// Only the engine's time counts, sampling included. The timeline is paused while progress is reported, while
-// canaries run, and while the caches are warmed again after a canary: the coming decode step runs once untimed
-// and is dropped (truncate). Where the device runs ahead of the host, decode steps between two pauses are one run, and
-// the timeline goes on while their results are kept. docs/METRICS.md defines each figure.
+// Only the engine's time counts, sampling included. The timeline is paused while progress is reported, while canaries
+// run, and while the caches are warmed again after a canary. To warm them, the coming decode step runs once untimed and
+// is dropped (truncate). Where the device runs ahead of the host, decode steps between two pauses are one run, and the
+// timeline goes on while their results are kept. docs/METRICS.md defines each figure.
 #ifndef BENCH_WORKER_MEASURE_H
 #define BENCH_WORKER_MEASURE_H
 
