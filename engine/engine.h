@@ -1,9 +1,9 @@
 // engine.h - the inference engine's only public header.
 //
-// Reading order: checkpoint_open (what the model is) -> model_load (weights packed once for a scheme and a
-// device) -> context_create (KV cache and scratch for one cell) -> context_sample (how ids are drawn) ->
-// context_step, once for each prefill chunk, and context_decode for runs of decode steps. The engine takes ids;
-// tokenizers are separate.
+// Reading order: checkpoint_open (what the model is) -> model_load (weights packed once for a scheme and a device) ->
+// context_create (KV cache and scratch for one cell) -> context_sample (how ids are drawn) -> context_step. A prefill
+// takes one step for each chunk. context_decode makes runs of decode steps. The engine takes ids; tokenizers are
+// separate.
 //
 // Every object is used by one thread at a time; a model may serve many contexts in turn.
 #ifndef ENGINE_ENGINE_H
@@ -180,11 +180,11 @@ enum status checkpoint_content_hash(struct checkpoint *ck, char hex[65], struct 
 // ERR_INTERRUPTED and leaves no files. A NULL pointer is legal: no progress is reported.
 typedef bool engine_progress(void *user, double done);
 
-// Writes a checkpoint as one GGUF file, in the conventions of llama.cpp. type, of the matrices: "f32", "f16",
-// "bf16", "q8_0" or "q4_0"; NULL: for each the smallest plain one that holds what is stored exactly.
-// Vectors stay f32. Memory: a few rows, and the tokenizer. Errors: ERR_USAGE when `path` exists or the type is
-// none of these; ERR_FORMAT, ERR_UNSUPPORTED for values that are not finite, there or in the type; ERR_IO.
-// The file appears when it is whole; leftovers of killed processes are removed.
+// Writes a checkpoint as one GGUF file, in the conventions of llama.cpp. type, of the matrices: "f32", "f16", "bf16",
+// "q8_0" or "q4_0". NULL: for each matrix the smallest plain type that holds what is stored exactly. Vectors stay f32.
+// Memory: a few rows, and the tokenizer. Errors: ERR_USAGE when `path` exists or the type is none of these; ERR_FORMAT,
+// ERR_UNSUPPORTED for values that are not finite, there or in the type; ERR_IO. The file appears when it is whole;
+// leftovers of killed processes are removed.
 struct conversion {
     size_t tensors, unblocked; // unblocked: matrices that are f16, their rows being no whole blocks
     uint64_t data_bytes;
@@ -226,8 +226,8 @@ enum status checkpoint_tokenizer(const struct checkpoint *ck, struct tokenizer *
 // Quantizes a Hugging Face folder to another one, in the layouts other programs read: int4-* as AutoAWQ's
 // gemm, int8 and fp8 as compressed-tensors. Products inside the layers are quantized, all else is kept.
 // Nothing is at `out` until all of it is there; leftovers of killed processes are removed.
-// Errors: ERR_USAGE when `out` exists; ERR_UNSUPPORTED for another scheme, a source that is no folder, a
-// shape the layout cannot hold; ERR_FORMAT where a weight is NaN or infinite; ERR_IO (disk full).
+// Errors: ERR_USAGE when `out` exists. ERR_UNSUPPORTED for another scheme, a source that is no folder, a shape the
+// layout cannot hold. ERR_FORMAT where a weight is NaN or infinite. ERR_IO (disk full).
 struct quantize_options {
     const char *scheme;    // "int8", "fp8", "int4-rtn", "int4-awq"
     int group;             // int4: inputs a scale covers; 0: 128
@@ -282,8 +282,8 @@ struct tokenizer_ends tokenizer_ends(const struct tokenizer *tok);
 // Appends the bytes of one id to `out` (a token may be part of a character): caller's struct str.
 struct str;
 void tokenizer_decode(const struct tokenizer *tok, int32_t id, struct str *out);
-// Appends the text of a whole list of ids as the tokenizers library decodes it, special tokens included:
-// bytes that make no character are U+FFFD, a space put before the text is dropped again.
+// Appends the text of a whole list of ids as the tokenizers library decodes it, special tokens included. Bytes that
+// make no character become U+FFFD, and a space that encoding put before the text is dropped again.
 void tokenizer_text(const struct tokenizer *tok, const int32_t *ids, size_t count, struct str *out);
 
 // ---- schemes -------------------------------------------------------------------------------------------
@@ -304,8 +304,8 @@ const struct scheme *scheme_find(const char *name); // NULL: unknown
 const struct scheme *scheme_table(size_t *count);   // the implemented ones
 // Planned schemes are known by name (docs/SCHEMES.md), so that a suite records them as unsupported.
 bool scheme_is_planned(const char *name);
-// The row with this type of head, as the target's kernels run it: int4 is multiplied by int8 inputs if the target has an
-// integer dot product (w4a8), else by bf16 inputs (w4a16). Idempotent.
+// The row with this type of head, as the target's kernels run it. int4 is multiplied by int8 inputs if the target has
+// an integer dot product (w4a8), else by bf16 inputs (w4a16). Idempotent.
 struct scheme scheme_resolve(const struct scheme *row, enum dtype head,
                              struct device_target target);
 // The same for a checkpoint, with the row's own head: int4 has the group size of the checkpoint's codes if those are
@@ -471,8 +471,8 @@ enum status context_step(struct context *ctx, const struct span *spans, int span
 // enqueued.
 typedef bool decode_done(void *user, int step, const struct step_result *result);
 
-// Decode steps in one call. Each span has one token and draws; it is the input of the first step, and each
-// later step's input is the id that the step before drew, or 0 where nothing could be drawn.
+// Decode steps in one call. Each span has one token, the input of the first step, and draws. Each later step's input is
+// the id that the step before drew, or 0 where nothing could be drawn.
 struct decode_run {
     const struct span *spans;
     int span_count;
@@ -481,8 +481,8 @@ struct decode_run {
     void *user;
 };
 
-// How many steps of a run the device may have under way when a result is handed over. 0: steps run one by one, and
-// the device waits for the caller between them.
+// How many steps of a run the device may have under way when a result is handed over. 0: steps run one by one. The
+// device waits for the caller between them.
 int context_ahead(const struct context *ctx);
 
 // Which form decode steps have, and why. Strings are borrowed from the context. form: "graph" or "persistent"; NULL

@@ -27,10 +27,11 @@ const char *dtype_name(enum dtype type); // "f32", "bf16", ...
 
 // A packed weight matrix is cut into panels of PANEL_ROWS output rows. Within a panel the input dimension is
 // outermost, in groups of kernel_panel_group(type) inputs: group g holds `group` consecutive inputs of each of the
-// 16 rows. Groups have 1 input for f32, 2 for f16 and bf16, 4 for i8 and f8, 8 for i4, so a group is 64 bytes: one
+// 16 rows. Groups have 1 input for f32, 2 for f16 and bf16, 4 for i8 and f8, 8 for i4. So a group is 64 bytes: one
 // AVX-512 register, two AVX2 ones, four NEON ones, one row of an AMX tile. Dot-product instructions take these pairs
 // and quads. One layout serves all instruction sets, GEMV and GEMM, and a panel is one contiguous stream. Rows and
-// inputs beyond the matrix are zeros. A panel of a quantized type (i8, i4, f8) begins with its scales (kernels/quant.h).
+// inputs beyond the matrix are zeros. A panel of a quantized type (i8, i4, f8) begins with its scales
+// (kernels/quant.h).
 enum { PANEL_ROWS = 16, PANEL_ALIGN = 64 };
 enum { QUANT_GROUP = 128 }; // DT_I4: inputs that share a scale and a zero, by default
 

@@ -65,8 +65,8 @@ const struct cell_row *report_series_at(const struct series *series, int batch, 
 enum axis { AXIS_BATCH, AXIS_CONTEXT };
 int report_cell_axis(const struct cell_row *cell, enum axis axis);
 
-// The value of the other axis in a picture over `axis`: the smallest value that has at least four in
-// five of the measured cells of the fullest one. 0 when nothing was measured.
+// The value of the other axis in a picture over `axis`. It is the smallest value that has at least four in five of the
+// measured cells of the fullest one. 0 when nothing was measured.
 int report_data_fixed(const struct report_data *data, enum axis axis);
 
 // The distinct values of an axis over some cells, ascending, at most max. Returns how many.

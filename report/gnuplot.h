@@ -10,10 +10,10 @@ struct gnuplot {
     int timeout_ms;
 };
 
-// Runs `program -c script args...` in the folder `dir`, which has its data and gets its pictures. args ends with NULL and
-// must not contain names from the store: those go into data files. Errors: ERR_UNSUPPORTED when there is no such program,
-// ERR_TIMEOUT (it is killed with its children), ERR_INTERRUPTED (likewise, when a signal of interrupt.h is pending),
-// ERR_IO with the first line of its error output.
+// Runs `program -c script args...` in the folder `dir`, which has its data and gets its pictures. `args` ends with NULL
+// and must not contain names from the store: those go into data files. Errors: ERR_UNSUPPORTED when there is no such
+// program. ERR_TIMEOUT: it is killed with its children. ERR_INTERRUPTED: likewise, when a signal of interrupt.h is
+// pending. ERR_IO with the first line of its error output.
 enum status gnuplot_run(const struct gnuplot *gnuplot, const char *dir, const char *script,
                         const char *const *args, struct error *err);
 

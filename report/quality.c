@@ -1,9 +1,9 @@
 // quality.c - what each scheme costs: the table of quality, its column among the cells, the data of the
 // Pareto pictures.
 //
-// Lower perplexity and more speed (or less memory) are both better, so a point is on the Pareto front when
-// no other point is at least as good in both and better in one. Points of a picture are of one model, one
-// batch and one context: perplexities of different models are of different tokens.
+// Lower perplexity and more speed (or less memory) are both better. A point is on the Pareto front when no other point
+// is at least as good in both and better in one. Points of a picture are of one model, one batch and one context:
+// perplexities of different models are of different tokens.
 
 #include <math.h>
 #include <stdio.h>

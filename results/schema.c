@@ -177,8 +177,8 @@ static const char views_sql[] =
     "  WHERE i IN ((n + 1) / 2, (n + 2) / 2) AND trial.status IN ('ok', 'noisy', 'throttled')"
     "  GROUP BY trial_id, name, phase, op;";
 
-// Version 3: quality. One row an evaluation of a model in a scheme over a text, and its figures; a cell
-// points at the evaluation it shares with all cells of the same model, scheme, head, KV type and text.
+// Version 3: quality. One row for each evaluation of a model in a scheme over a text, and its figures. A cell points at
+// the evaluation it shares with all cells of the same model, scheme, head, KV type and text.
 static const char quality_sql[] =
     "CREATE TABLE quality ("
     "  id INTEGER PRIMARY KEY,"

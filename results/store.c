@@ -120,8 +120,8 @@ static void bind_real(struct bind *b, double value)
         b->failed = sqlite3_bind_double(b->stmt, ++b->at, value) != SQLITE_OK;
 }
 
-// Runs the statement and makes it ready for the next use. id: of the row added, or the first column of
-// the row found; may be NULL. 0 when no row was found.
+// Runs the statement and makes it ready for the next use. `id`: of the row added, or the first column of the row found;
+// may be NULL. 0 when no row was found.
 static enum status bind_run(struct bind *b, int64_t *id, const char *doing, struct error *err)
 {
     int code = b->failed ? SQLITE_ERROR : sqlite3_step(b->stmt);

@@ -1,10 +1,10 @@
 // store.h - the SQLite store: what is kept, and the one way to write it.
 //
-// Tables: machine, environment, build, device, run, cell, trial, sample (one repetition), token_time, ceiling,
-// metric (name, value, unit, source: a new metric is a row), noise, verdict, quality (of a model in a
-// scheme over a text, shared by its cells) and quality_value. STRICT, foreign keys, WAL;
-// migrations by user_version (schema.c). A trial and all that belongs to it is one transaction: a killed
-// run loses the trial in flight and nothing earlier. Not measured is NULL, never zero.
+// Tables: machine, environment, build, device, run, cell, trial, sample (one repetition), token_time, ceiling, metric,
+// noise, verdict, quality and quality_value. A metric has name, value, unit and source: a new metric is a row. A
+// quality is that of a model in a scheme over a text, shared by its cells. STRICT, foreign keys, WAL; migrations by
+// user_version (schema.c). A trial and all that belongs to it is one transaction: a killed run loses the trial in
+// flight and nothing earlier. Not measured is NULL, never zero.
 //
 // Readers use the queries of query.h. Times are ns, sizes bytes, rates per second. The names of metrics,
 // their units and meanings are the rows of metric.h; a name without a row there is stored and shown too, without a

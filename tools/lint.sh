@@ -18,8 +18,8 @@ sources() { # SUFFIXES
     fi
 }
 
-# Who may include whom. A room is a folder of the table below, the longest that a path begins with; it sees
-# itself and what its row lists: rooms, single headers, or "ROOM/..." for a room with all below it.
+# Who may include whom. A file's room is the longest folder of the table below that its path begins with. It sees itself
+# and what its row lists: rooms, single headers, or "ROOM/..." for a room with all below it.
 lint_rooms='
 base:
 device: base

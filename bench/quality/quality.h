@@ -103,9 +103,8 @@ struct quality_input {
     void *user;
 };
 
-// Errors: ERR_UNSUPPORTED (windows longer than the model's positions), ERR_USAGE (text shorter than a
-// window, or the one the weights were calibrated on), ERR_FORMAT (logits that are not finite, with window
-// and token), ERR_NOMEM.
+// Errors: ERR_UNSUPPORTED: windows longer than the model's positions. ERR_USAGE: a text shorter than a window, or the
+// one the weights were calibrated on. ERR_FORMAT: logits that are not finite, with window and token. ERR_NOMEM.
 enum status quality_measure(const struct quality_input *in, struct quality *out, struct error *err);
 
 // Errors: ERR_UNSUPPORTED, with the reason, when the convention cannot judge this model.

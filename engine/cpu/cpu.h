@@ -1,9 +1,9 @@
 // cpu.h - the CPU backend's inner structures, in reading order: kernels, weights, buffers, one pass.
 //
 // weights.c says where each weight lies, pack.c packs them, prepare.c makes a model ready. plan.c lays out a context's
-// arena. forward.c runs a step; products.c, attend.c, experts.c and sample.c do its heavy work, pass.c is what they
-// share. Memory is laid out by functions that run twice: once without memory, to measure, and once to place. So
-// a plan and what is taken cannot differ.
+// arena. forward.c runs a step. products.c, attend.c, experts.c and sample.c do its heavy work, and pass.c has what
+// they share. Memory is laid out by functions that run twice: once without memory, to measure, and once to place. So a
+// plan and what is taken cannot differ.
 #ifndef ENGINE_CPU_CPU_H
 #define ENGINE_CPU_CPU_H
 
@@ -295,8 +295,8 @@ void cpu_show(const struct cpu_pass *pass, int worker, const struct engine_rows 
 void cpu_show_input(const struct cpu_pass *pass, int worker, enum engine_point point, int layer,
                     struct cpu_input input, int cols);
 
-// y (tokens, ldy) = input W^T + bias (+ y) for the worker's share of the panels (and, where those are few,
-// of the tokens) of `count` matrices that read the same input; matrix i writes to y[i].
+// y (tokens, ldy) = input W^T + bias (+ y) for `count` matrices that read the same input; matrix i writes to y[i]. A
+// worker computes its share of the panels and, where those are few, of the tokens.
 void cpu_products(const struct cpu_pass *pass, int worker, const struct cpu_matrix *matrices,
                   int count, struct cpu_input input, int tokens, float *const *y, size_t ldy,
                   bool accumulate);

@@ -2,7 +2,7 @@
 // pass through codes, which are the checkpoint's own where it stores them in the same format.
 //
 // Each thread packs the panels it reads in decode, so that on a machine with several memory nodes they lie near
-// it. No f32 copy larger than 16 rows exists, and the source's pages are released at once: a load needs memory for
+// it. No f32 copy larger than 16 rows exists, and the source's pages are released at once. So a load needs memory for
 // the packed model and for the part of the file being read.
 #include "engine/cpu/cpu.h"
 

@@ -82,8 +82,8 @@ bool tensor_names_stray(const struct tensor_names *names, const char *name,
 char *tensor_names_text(const struct tensor_names *names, enum tensor_role role, int layer,
                         int expert, char *out, size_t out_bytes);
 
-// (rows, cols) as stored of the tensor that holds a role, with all fused roles; transposed where the file has it
-// so, and of one expert where each has its own tensor.
+// (rows, cols), as stored, of the tensor that holds a role, with all fused roles. It is transposed where the file has
+// it so. Where each expert has its own tensor, the shape is that of one expert.
 struct tensor_shape tensor_names_shape(const struct tensor_names *names,
                                        const struct model_config *config, enum tensor_role role);
 // Maps row `row` of a role (of an expert) to its stored row; for vectors, the element.

@@ -1,8 +1,8 @@
 // kv.h - the layout of the KV cache.
 //
-// Each layer, sequence and KV head has one contiguous (positions, head_dim) block of K and one of V, so that
-// attention of one head streams through memory and one thread owns the block. A quantized block ends with its
-// scales, one f32 a position. Blocks begin on 64-byte boundaries. The cache is part of the context's arena; nothing here allocates.
+// Each layer, sequence and KV head has one contiguous (positions, head_dim) block of K and one of V. So attention of
+// one head streams through memory, and one thread owns the block. A quantized block ends with its scales, one f32 a
+// position. Blocks begin on 64-byte boundaries. The cache is part of the context's arena; nothing here allocates.
 #ifndef ENGINE_MODEL_KV_H
 #define ENGINE_MODEL_KV_H
 

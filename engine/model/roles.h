@@ -1,7 +1,8 @@
 // roles.h - the tensors a description has, by what they do: the words loaders and backends share.
 //
-// A new role is an entry of the enum, a row of the table in roles.c, the names that loaders know it by, a row of the
-// table of weights (weights.c), and a field in each backend (engine/cpu/weights.c, engine/cuda/weights.c).
+// A new role needs an entry of the enum, a row of the table in roles.c, and the names that loaders know it by. It also
+// needs a row of the table of weights (weights.c) and a field in each backend (engine/cpu/weights.c,
+// engine/cuda/weights.c).
 #ifndef ENGINE_MODEL_ROLES_H
 #define ENGINE_MODEL_ROLES_H
 

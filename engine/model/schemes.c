@@ -1,7 +1,7 @@
 // schemes.c - the table of schemes: how weights are stored, and to what the inputs of products round.
 //
-// What a row's products read follows from its weights and, for int4, from whether the target has an integer
-// dot product; the arithmetic in words is put together from both. docs/SCHEMES.md has it whole.
+// What a row's products read follows from its weights and, for int4, from whether the target has an integer dot
+// product. The arithmetic in words is made from both. docs/SCHEMES.md has it whole.
 #include "engine/engine.h"
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
-// sizes.h - sums and products of sizes that stick at SIZE_MAX: a plan too large for size_t is a plan
-// that does not fit, found by the allocation that follows and not by every term on the way.
+// sizes.h - sums and products of sizes that stick at SIZE_MAX. A plan too large for size_t does not fit: the allocation
+// that follows finds that, and the terms on the way need no check.
 #ifndef ENGINE_MODEL_SIZES_H
 #define ENGINE_MODEL_SIZES_H
 

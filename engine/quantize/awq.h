@@ -45,8 +45,8 @@ typedef enum status awq_take(void *user, const struct awq_layer *layer, struct e
 enum { AWQ_WINDOW = 512 };
 int awq_windows(const struct model_config *config);
 
-// Memory: one layer in f32; the same again for the changes by quantization (for experts' down projections: of one
-// expert); the inputs of its products for all tokens; the second moments of each input. The number of threads
+// Memory: one layer in f32, and the same again for the changes by quantization (for experts' down projections: of one
+// expert). Then the inputs of its products for all tokens, and the second moments of each input. The number of threads
 // never changes a bit. Errors: those of the engine, ERR_NOMEM, and those of `take`, which end the search.
 enum status awq_search(const struct checkpoint *ck, const struct calib_text *text,
                        const struct awq_options *options, awq_take *take, void *user,

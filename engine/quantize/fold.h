@@ -1,8 +1,9 @@
 // fold.h - which products of a layer read the same input, and into which tensor their scale can be folded.
 //
 // AWQ multiplies the columns of a product by s and divides its input by s. The division is free where it can be folded
-// into the tensor that produces the input: a norm's weights and bias, or the rows of the previous product when all
-// operations between are linear. All readers of an input then share one scale, including unquantized ones (routers).
+// into the tensor that produces the input. That is a norm's weights and bias, or the rows of the previous product when
+// all operations between are linear. All readers of an input then share one scale, including unquantized ones
+// (routers).
 // Source: Lin et al. 2023, section 3.2.
 #ifndef ENGINE_QUANTIZE_FOLD_H
 #define ENGINE_QUANTIZE_FOLD_H
@@ -28,7 +29,7 @@ int fold_sites(const struct model_config *config, struct fold_site out[FOLD_SITE
 int fold_rows_alike(const struct model_config *config, enum tensor_role role);
 
 // The scales of a layer's inputs. columns[role] (inputs, cols) multiplies the columns of a reader; inputs is 1, or the
-// number of experts. rows[role] (rows, or elements of a vector) divides the rows of a giver. NULL: ones. Borrowed.
+// number of experts. And rows[role] (rows, or elements of a vector) divides the rows of a giver. NULL: ones. Borrowed.
 struct fold_scales {
     const float *columns[T_ROLE_COUNT], *rows[T_ROLE_COUNT];
 };

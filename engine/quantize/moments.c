@@ -1,4 +1,4 @@
-// moments.c - second moments as products, so that the fastest kernels compute them: E[x x^T] is a matrix product of the
+// moments.c - second moments as products, so that the fastest kernels compute them. E[x x^T] is a matrix product of the
 // inputs with themselves, and e^T M e is a product with M. A group's own moments are a block on the diagonal.
 #include "engine/quantize/moments.h"
 

@@ -75,9 +75,9 @@ static double dot(const float *a, const float *b, int n)
     return sum;
 }
 
-// The same with the changes c of the rows' other groups. A change d of this group makes the output error
-// d^T M d + 2 d^T M c plus a term without d.
-// changes: (rows, ld) of whole rows; this group's are replaced by those of the best cut.
+// The same with the changes c of the rows' other groups. A change d of this group makes the output error d^T M d + 2
+// d^T M c plus a term without d. `changes`: (rows, ld) of whole rows. This group's are replaced by those of the best
+// cut.
 static void search_again(const struct block *b, const struct moments *moments, float *changes,
                          size_t ld, uint8_t best[PANEL_ROWS])
 {

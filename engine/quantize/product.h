@@ -1,8 +1,8 @@
 // product.h - quantizes the products of one layer: scales, cuts, rounds.
 //
-// A row w of a product becomes Q(cut(w * s / t)). s scales its inputs; t scales its output where the next product's
-// scale is folded in (fold.h). cut() clamps each group to a share of its range: few large weights lose accuracy, all
-// others gain a finer step.
+// A row w of a product becomes Q(cut(w * s / t)). Here s scales its inputs, and t scales its output where the next
+// product's scale is folded in (fold.h). The cut clamps each group to a share of its range: few large weights lose
+// accuracy, all others gain a finer step.
 #ifndef ENGINE_QUANTIZE_PRODUCT_H
 #define ENGINE_QUANTIZE_PRODUCT_H
 

@@ -12,8 +12,8 @@ struct quantizer;
 enum status quantizer_open(const struct checkpoint *ck, const struct quant_output *output,
                            struct pool *pool, const char *out, struct quantizer **quantizer,
                            struct error *err);
-// Rounds and writes the tensors of one layer; layer -1 is the tensors outside layers. state: scales and cuts
-// (product.h) that are applied before rounding; NULL: the rows are rounded as they are.
+// Rounds and writes the tensors of one layer; layer -1 is the tensors outside layers. `state`: scales and cuts
+// (product.h) that are applied before rounding. NULL: the rows are rounded as they are.
 enum status quantizer_layer(struct quantizer *q, int layer, const struct layer_state *state,
                             struct error *err);
 // Call after the last layer: the folder appears under its name. `q` is destroyed, also after an error.

@@ -1,9 +1,9 @@
 // bpe.c - merges the symbols of a word, lowest rank first.
 //
 // The symbols of a word are a linked list in an array. A heap holds the possible merges, ordered by rank and then by
-// position; a merge that is stale when popped is dropped. n bytes cost O(n log n), so a megabyte without a space costs
-// no more than other text. Words repeat: those of up to 48 bytes are cached with their ids in a table that is emptied
-// when it is full.
+// position. A merge that is stale when popped is dropped. The cost of n bytes is O(n log n), so a megabyte without a
+// space costs no more than other text. Words repeat: those of up to 48 bytes are cached with their ids in a table that
+// is emptied when it is full.
 // Source: Sennrich et al. 2016; ties and stale merges as in the tokenizers library.
 #include <stdlib.h>
 #include <string.h>

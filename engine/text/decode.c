@@ -1,8 +1,8 @@
 // decode.c - ids to text.
 //
-// tokenizers decodes a whole list of ids, with steps that look at neighbours: bytes that form no character become
-// U+FFFD, and a space that encoding added before the text is dropped. tokenizer_text does the same. tokenizer_decode
-// is for streams: it decodes one id at a time and omits the steps that need neighbours.
+// The tokenizers library decodes a whole list of ids, with steps that look at neighbours. Bytes that form no character
+// become U+FFFD, and a space that encoding added before the text is dropped. The function tokenizer_text does the same.
+// For streams, tokenizer_decode decodes one id at a time and omits the steps that need neighbours.
 #include <string.h>
 
 #include "engine/text/tokenizer.h"

@@ -1,7 +1,7 @@
 // pre.c - GGUF's names for ways to split text (tokenizer.ggml.pre), as rows.
 //
 // A GGUF file has the name of a splitting, not the splitting. Each row has the steps of the tokenizer.json of the first
-// model with that name, so ids are those of the tokenizers library. llama.cpp, which coined the names, approximates
+// model with that name, so ids are those of the tokenizers library. The names come from llama.cpp, which approximates
 // some of them (no normal forms, other expressions for Falcon).
 // Rows that differ in the name alone are neighbours; the first of them is written.
 #include <string.h>

@@ -1,9 +1,9 @@
 // sample.cu - logits become ids: the filters and streams of engine/model/sampler.c, and the count of logits that are no
 // finite numbers. A block a sequence.
 //
-// Nothing is sorted. In the order of falling logits (ties: rising ids) each step asks for the first candidate
-// at which a sum goes past a target: of ones for top-k, of weights for top-p and for the draw. The answer is
-// found digit by digit of a 64-bit key, summing a histogram of 256 bins a pass; sums are of integers, so they are
+// Nothing is sorted. In the order of falling logits (ties: rising ids) each step asks for the first candidate at which
+// a sum goes past a target. The sum is of ones for top-k, of weights for top-p and for the draw. The answer is found
+// digit by digit of a 64-bit key, with a histogram of 256 bins summed in each pass. Sums are of integers, so they are
 // exact and the same in any order.
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/rows.cuh"

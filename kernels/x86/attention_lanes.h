@@ -1,7 +1,7 @@
 // attention_lanes.h - the inner loops of attention in f32, whatever the cache holds.
 //
-// A file defines row_tail and TILE_REGISTERS before it includes this, and brings the functions declared here.
-// product_columns picks how many registers of columns a tile has: each count is a copy of product_tile in
+// A file defines row_tail and TILE_REGISTERS before it includes this, and brings the functions declared here. The
+// dispatch in product_columns picks how many registers of columns a tile has. Each count is a copy of product_tile in
 // which it is a constant.
 #ifdef KERNELS_X86_LANES
 #ifndef KERNELS_X86_ATTENTION_LANES_H

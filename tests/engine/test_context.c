@@ -1,10 +1,10 @@
 // test_context.c - contexts: what they refuse, that sequences do not disturb each other, and that the
 // plan made before a context is the memory it takes.
 //
-// What holds bit for bit, in every tier: the number of threads; which other sequences share a step, even
-// where it runs GEMM and the lone sequence GEMV; how a prompt is cut into chunks. A kernel that sums in
-// another order for another number of tokens breaks this: the difference is then to be decided on, and
-// written into docs/ARCHITECTURE.md, not tolerated here.
+// These change no bit, in any tier: the number of threads; how a prompt is cut into chunks; which other sequences share
+// a step, even where it runs GEMM and the lone sequence GEMV. A kernel that sums in another order for another number of
+// tokens breaks this: the difference is then to be decided on, and written into docs/ARCHITECTURE.md, not tolerated
+// here.
 #include "tests/engine/fixture.h"
 
 #include <stdio.h>
@@ -197,8 +197,8 @@ static void check_variant(void (*check)(struct model *model, const char *what), 
     device_close(device);
 }
 
-// Calls check for every scheme and tier of this machine on each of the models; for the families with the
-// fastest tier and in f32 alone: their operations are the same in all.
+// Calls check for every scheme and tier of this machine on each of the models. The families run with the fastest tier
+// and in f32 alone, because their operations are the same in all.
 static void each_variant(void (*check)(struct model *model, const char *what))
 {
     enum { PATHS = 5, VARIANTS = PATHS * 2 };

@@ -1,11 +1,11 @@
 // test_schemes.c - each scheme's arithmetic: whole-model logits against what docs/SCHEMES.md says computed
 // in torch (tools/golden/make_schemes.py), tokens that do not depend on who else is in the batch, refusals.
 //
-// Bounds, as shares of the largest logit. Both sides round to the same codes, so that what differs is f32
-// sums, at most 1e-4; but a value may lie so near the middle of two codes that sums in another order round
-// it to the other one. One int8 code is 1/127 of a row's largest value, one bf16 step 1/256 of its own: seen
-// in a logit as up to some 1e-3, and in few of them. So every logit must be within 1 %, the root mean
-// square of all differences within 1e-3. A wrong rounding (scale, tie, zero) is all over: more than that.
+// Bounds, as shares of the largest logit. Both sides round to the same codes, so only f32 sums differ, by at most 1e-4.
+// But a value may lie so near the middle of two codes that sums in another order round it to the other one. One int8
+// code is 1/127 of a row's largest value, one bf16 step 1/256 of its own: seen in a logit as up to some 1e-3, and in
+// few of them. So every logit must be within 1 %, the root mean square of all differences within 1e-3. A wrong rounding
+// (scale, tie, zero) is all over: more than that.
 #include "tests/load/load_fixture.h"
 
 #define FOLDER "tests/golden/schemes"

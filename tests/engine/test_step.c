@@ -210,8 +210,8 @@ static void spoil(void *user, const struct engine_rows *rows)
         rows->x[2 * rows->ld] = NAN;
 }
 
-// All logits of the spoiled token are counted, whether they were made for the host or for sampling; nothing
-// can be drawn from them, and the other sequence is drawn as ever.
+// All logits of the spoiled token are counted, whether they were made for the host or for sampling. Nothing can be
+// drawn from them, and the other sequence is drawn as before.
 static void test_counts_what_is_not_finite(void **state)
 {
     (void)state;

@@ -1,4 +1,4 @@
-// test_cuda_pack.c - the order of weights for the tensor cores: every element has a place of its own, packing and
+// test_cuda_pack.c - the order of weights for the tensor cores. Every element has a place of its own, packing and
 // unpacking are inverse, and the layout's sizes and spans are what kernels rely on.
 #include <setjmp.h>
 #include <stdarg.h>

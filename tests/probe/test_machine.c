@@ -220,8 +220,8 @@ static void fingerprints(void **state)
     machine_fini(&a);
 }
 
-// A virtual machine whose memory grew (it had six fingerprints in a quarter of an hour), with a newer kernel,
-// another clock and other instruction sets in use: the same machine.
+// A virtual machine whose memory grew, with a newer kernel, another clock and other instruction sets in use, is the
+// same machine. It once had six fingerprints in a quarter of an hour.
 static void a_machine_that_grows_stays_the_same(void **state)
 {
     (void)state;

@@ -1,5 +1,5 @@
-// test_awq.c - calibration: folding changes nothing, a layer never comes out worse than by rounding, threads
-// change no bit, what is in the cache is what a fresh calibration makes, and a GGUF file gets the same codes.
+// test_awq.c - calibration. Folding changes nothing, a layer never comes out worse than by rounding, and threads change
+// no bit. The cache holds what a fresh calibration makes, and a GGUF file gets the same codes.
 #include "tests/engine/fixture.h"
 
 #include <dirent.h>

@@ -1,5 +1,5 @@
-// test_flow.c - a layer watched: every input of its products is shown, whole, the same for any number of
-// threads; and what experts' down projections read makes up what the block adds.
+// test_flow.c - a layer watched. Every input of its products is shown, whole, the same for any number of threads. What
+// experts' down projections read makes up what the block adds.
 #include "tests/engine/fixture.h"
 
 #include <stdlib.h>

@@ -1,5 +1,5 @@
-// test_overlay.c - layers written by role and laid over their source: the codes that rounding gives and all else
-// as it was, from every kind of file; what was not written so is refused.
+// test_overlay.c - layers written by role and laid over their source, from every kind of file. They have the codes that
+// rounding gives, and all else as it was. What was not written so is refused.
 #include "tests/load/load_fixture.h"
 
 #include "engine/quantize/overlay.h"

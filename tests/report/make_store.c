@@ -220,8 +220,8 @@ static enum status store_made(struct store *store, const struct made_trial *t, s
     return store_trial(store, &trial, &id, err);
 }
 
-// The quality of a model in a scheme, shared by its cells: worse with every scheme, but for the second
-// model, whose bf16 is the worst and whose int8 comes close to it. Of the last scheme there is none, for a reason.
+// The quality of a model in a scheme, shared by its cells. It gets worse with every scheme, except for the second
+// model: its bf16 is the worst, and its int8 comes close to it. Of the last scheme there is none, for a reason.
 static enum status made_quality(struct store *store, int64_t run, int64_t cell, int model,
                                 int scheme, struct error *err)
 {

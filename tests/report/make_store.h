@@ -1,7 +1,7 @@
 // make_store.h - a store that looks like a real one, for the tests of readers and of the report.
 //
-// Figures follow a small roofline with noise from a printed seed, so that a picture of them has the
-// shapes a person expects: decode that falls with context, prefill that saturates with batch.
+// Figures follow a small roofline with noise from a printed seed. So a picture of them has the shapes a person expects:
+// decode that falls with context, prefill that saturates with batch.
 #ifndef TESTS_REPORT_MAKE_STORE_H
 #define TESTS_REPORT_MAKE_STORE_H
 

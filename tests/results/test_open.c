@@ -97,8 +97,8 @@ static size_t runs_in(struct store *store)
     return count;
 }
 
-// What mktemp makes, and what SQLite makes of a database that nothing was written to: a store in which
-// nothing was measured, which a reader leaves as it is and a writer fills.
+// An empty file, as mktemp makes it, and as SQLite makes it of a database that nothing was written to. It is a store in
+// which nothing was measured: a reader leaves it as it is, and a writer fills it.
 static void test_an_empty_file_is_an_empty_store(void **state)
 {
     struct fixture *f = *state;

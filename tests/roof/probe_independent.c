@@ -1,9 +1,8 @@
 // probe_independent.c - bandwidth and peaks measured a second way, to hold the ceilings against.
 //
-// Shares nothing with the program on purpose: its own threads, clock, loops and counting; plain C with
-// the compiler's vector extensions for the streams, intrinsics for the dots. tools/compare_ceilings.sh
-// builds it for the machine it stands on and runs the two in turn. Not part of `make test`: figures of a
-// noisy machine are no test.
+// Shares nothing with the program on purpose: it has its own threads, clock, loops and counting. Streams are plain C
+// with the compiler's vector extensions, dots are intrinsics. The script tools/compare_ceilings.sh builds it for the
+// machine at hand and runs the two in turn. Not part of `make test`: figures of a noisy machine are no test.
 //
 // probe_independent [threads]: one line each, "name level threads bytes-or-operations-per-second".
 #define _GNU_SOURCE
@@ -85,9 +84,9 @@ static double run_read(char *memory, size_t bytes, double seconds)
 
 enum { ROUNDS = 20000 };
 
-// Random operands for the peaks: the high and the low half of every word are bf16 numbers of magnitude
-// 1/2 to 1 and either sign, the whole is a float of that kind, and the bytes are any. With |a| < 1 the
-// sums of multiply-adds stay finite for ever, and those of dots for any run of this length.
+// Random operands for the peaks. The high and the low half of every word are bf16 numbers of magnitude 1/2 to 1 and
+// either sign. The whole word is a float of that kind, and its bytes are any. With |a| < 1 the sums of multiply-adds
+// stay finite for ever, and those of dots for any run of this length.
 static void fill_operands(char *memory)
 {
     uint64_t state = 88172645463325252u;

@@ -19,8 +19,8 @@ static double rate_of(const struct ceilings *c, int threads, double set)
     return rate.value;
 }
 
-// A virtual machine that reports 300 MiB of L3 for 16 cores: with one thread the part of it that was read is
-// slower than memory, which other machines' neighbours do not share in the same way.
+// A virtual machine that reports 300 MiB of L3 for 16 cores. With one thread the part of it that was read is slower
+// than memory, which other machines' neighbours do not share in the same way.
 static struct ceilings large_cache(void)
 {
     return (struct ceilings){

@@ -1,5 +1,5 @@
-// test_qualities.c - quality beside speed: once for the cells that share it, taken over where it is known,
-// stored with a reason where there is none; a worker that fails at it costs no trial.
+// test_qualities.c - quality next to speed. It is measured once for the cells that share it, taken over where it is
+// known, and stored with a reason where there is none. A worker that fails at it costs no trial.
 #include "tests/run/fixture.h"
 
 #include "base/file.h"

@@ -1,7 +1,7 @@
 // test_devices.c - a plan asks each cell's own device: its engine for memory, its tiers for the arithmetic.
 //
-// This program brings backends of its own in place of engine/backends.c: a GPU that needs 1000 bytes of
-// weights a thread, and none for the host, so that a plan which asked the wrong one could not be made.
+// This program brings backends of its own in place of engine/backends.c. It has a GPU that needs 1000 bytes of weights
+// a thread, and none for the host. So a plan that asked the wrong one could not be made.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

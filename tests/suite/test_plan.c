@@ -187,8 +187,8 @@ static void more_threads_than_processors_are_left_out(void **state)
     plan_destroy(plan);
 }
 
-// Codes that run as they are stored decide the groups, and so the bytes that a step moves; a scheme that is
-// for one kind of file refuses others by name.
+// Codes that run as they are stored decide the groups, and so the bytes that a step moves. A scheme that is for one
+// kind of file refuses others by name.
 static void stored_codes_decide_the_groups(void **state)
 {
     (void)state;

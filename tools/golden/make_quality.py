@@ -17,8 +17,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 BOS = 0
 # name, tokens of a window, first scored token, windows
 CONVENTIONS = [("half-512", 512, 256, 4), ("llama-512", 512, 257, 4), ("full-2048", 2048, 1, 1)]
-# The judged model of the comparison: the same weights turned by another rotary base, so that both run in
-# f32 and nothing but the formulas of the divergence is held against ours.
+# The judged model of the comparison: the same weights turned by another rotary base. Both run in f32, so nothing but
+# the formulas of the divergence is compared with ours.
 OTHER_THETA = 9000.0
 
 

@@ -99,8 +99,8 @@ const struct tensor_names *hf_names(const struct model_config *config);
 enum status safetensors_header(const char *name, const unsigned char *data, size_t bytes,
                                json_t **out, size_t *header_bytes, struct error *err);
 
-// Parses one safetensors file in memory: checks its whole header (bounds, overlaps, holes, sizes) and enters its tensors
-// in the map. seen (or NULL) gets each tensor's name as a key.
+// Parses one safetensors file in memory. It checks the whole header (bounds, overlaps, holes, sizes) and enters the
+// tensors in the map. seen (or NULL) gets each tensor's name as a key.
 enum status safetensors_parse(const char *name, const unsigned char *data, size_t bytes,
                               const struct model_config *config, struct tensor_map *map,
                               json_t *seen, struct error *err);

@@ -1,9 +1,9 @@
 // rope.c - RoPE in config.json: theta, the share of a head that rotates, and the scaling.
 //
-// transformers 4 has rope_theta and rope_scaling, transformers 5 rope_parameters. If a file has both, rope_scaling takes
-// precedence; a rope_theta inside the object takes precedence over the one next to it. transformers then drops a
-// rope_theta or share that only rope_parameters has; this engine refuses such a file.
-// Defaults and the formula of the attention factor are those of transformers' modeling_rope_utils.py.
+// transformers 4 has rope_theta and rope_scaling, transformers 5 rope_parameters. If a file has both, rope_scaling
+// takes precedence. A rope_theta inside the object takes precedence over the one next to it. Then transformers drops a
+// rope_theta or share that only rope_parameters has. This engine refuses such a file. Defaults and the formula of the
+// attention factor are those of transformers' modeling_rope_utils.py.
 #include <math.h>
 #include <stdio.h>
 

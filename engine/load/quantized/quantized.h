@@ -1,10 +1,10 @@
 // quantized.h - Hugging Face folders whose products are stored as codes with scales.
 //
-// A quantized product NAME has parts instead of a plain NAME.weight: NAME.qweight, NAME.scales and the like.
-// quantized_create reads config.json's quantization_config. quantized_take collects parts while the headers of the files
-// are read. When all files are read, quantized_enter checks the parts of each product (present, right type and shape,
-// finite scales) and enters a struct quant_linear in the map of tensors. Reading rows and codes then cannot fail. A method
-// is a row in methods.c, a layout is a file.
+// A quantized product NAME has parts instead of a plain NAME.weight: NAME.qweight, NAME.scales and the like. First,
+// quantized_create reads config.json's quantization_config. Then quantized_take collects parts while the headers of the
+// files are read. When all files are read, quantized_enter checks the parts of each product (present, right type and
+// shape, finite scales) and enters a struct quant_linear in the map of tensors. Reading rows and codes then cannot
+// fail. A method is a row in methods.c, a layout is a file.
 #ifndef ENGINE_LOAD_QUANTIZED_QUANTIZED_H
 #define ENGINE_LOAD_QUANTIZED_QUANTIZED_H
 
