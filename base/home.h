@@ -18,11 +18,10 @@ char *home_find(const char *relative);
 void home_names(const char *folder, const char *ending, bool whole, struct arena *arena,
                 struct words *out);
 
-// The user's own folders, which need not exist yet: $XDG_DATA_HOME/ridge or ~/.local/share/ridge for the
-// database, $XDG_CACHE_HOME/ridge or ~/.cache/ridge for packed weights; on macOS ~/Library/Application
-// Support/ridge and ~/Library/Caches/ridge where the XDG variable is not set. Only absolute paths count,
-// as the XDG base directory specification asks. ERR_USAGE when neither variable nor HOME is set.
-// Caller frees *out.
+// The user's own folders, which need not exist yet. The database is in $XDG_DATA_HOME/ridge or ~/.local/share/ridge,
+// packed weights are in $XDG_CACHE_HOME/ridge or ~/.cache/ridge. On macOS, where the XDG variable is not set:
+// ~/Library/Application Support/ridge and ~/Library/Caches/ridge. Only absolute paths count, as the XDG base directory
+// specification asks. ERR_USAGE when neither variable nor HOME is set. Caller frees *out.
 enum status home_data_dir(char **out, struct error *err);
 enum status home_cache_dir(char **out, struct error *err);
 

@@ -79,8 +79,8 @@ bool os_drop_file_cache(const char *path);
 // Fills with unpredictable bytes.
 void os_random(void *bytes, size_t count);
 
-// Identifies a process among all that ran on this machine: its number, when it started (in the system's own units), and
-// the boot and the process namespace in which it has that number.
+// Identifies a process among all that ran on this machine: its number, and when it started (in the system's own units).
+// The number belongs to one boot and one process namespace.
 struct os_process {
     int64_t pid, started; // started OS_UNKNOWN: there is no such process, or it cannot be seen
     char boot[112];       // "" where the system does not report it

@@ -1,5 +1,5 @@
-// cuda_probe.c - what a GPU can do at best, measured on itself: reading, copying and adding its memory, reading its L2,
-// the rates of its multipliers, and the times of a launch and of a barrier of all blocks.
+// cuda_probe.c - what a GPU can do at best, measured on itself. These are reading, copying and adding its memory,
+// reading its L2, the rates of its multipliers, and the times of a launch and of a barrier of all blocks.
 //
 // The kernels are PTX that the driver compiles for whatever GPU this is, so that the room of devices needs no
 // compiler. The peaks are on random operands: of fused multiply-adds from registers, and of the tensor cores by wgmma

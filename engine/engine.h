@@ -1,9 +1,8 @@
 // engine.h - the inference engine's only public header.
 //
-// Reading order: checkpoint_open (what the model is) -> model_load (weights packed once for a scheme and a device) ->
-// context_create (KV cache and scratch for one cell) -> context_sample (how ids are drawn) -> context_step. A prefill
-// takes one step for each chunk. context_decode makes runs of decode steps. The engine takes ids; tokenizers are
-// separate.
+// Reading order: checkpoint_open (what the model is), model_load (weights packed once for a scheme and a device),
+// context_create (KV cache and scratch for one cell). Then context_sample (how ids are drawn), context_step (one for
+// each prefill chunk) and context_decode (runs of decode steps). The engine takes ids; tokenizers are separate.
 //
 // Every object is used by one thread at a time; a model may serve many contexts in turn.
 #ifndef ENGINE_ENGINE_H

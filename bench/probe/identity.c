@@ -1,9 +1,9 @@
 // identity.c - what makes a machine the same machine, and a processor the same processor: fingerprints.
 //
-// A fingerprint hashes only what does not change while the machine stays the same. Left out of the machine record:
-// memory of the machine and its NUMA nodes (virtual machines grow it, and nodes come with it); limits of a control
-// group (each session sets them); the instruction sets that kernels may use (a newer build knows more of them); and the
-// kinds of cores (they follow the clock driver).
+// A fingerprint hashes only what does not change while the machine stays the same. Parts of the machine record are left
+// out. Memory of the machine and its NUMA nodes: virtual machines grow it, and nodes come with it. Limits of a control
+// group: each session sets them. The instruction sets that kernels may use: a newer build knows more of them. The kinds
+// of cores: they follow the clock driver.
 #include <stdlib.h>
 #include <string.h>
 

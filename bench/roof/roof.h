@@ -41,10 +41,10 @@ struct ceilings {
     char
         note[512]; // what could not be measured or was disturbed, for a person; "" when nothing was
 };
-// quick: reads of every level and the peaks, with one thread and with all, about a second; full: copy and
-// triad too, and the powers of two between, below ten seconds. Samples of all rows are interleaved, so
-// that drift hits all alike. Host: the best of the registry's rows on the device's pool; no library is tried
-// for the peaks. Elsewhere: the device's own probes; of those with one name and level the best is the row.
+// quick: reads of every level and the peaks, with one thread and with all, in about a second. full: copy and triad too,
+// and the powers of two between, in less than ten seconds. Samples of all rows are interleaved, so that drift hits all
+// alike. Host: the best of the registry's rows on the device's pool; no library is tried for the peaks. Elsewhere: the
+// device's own probes; of those with one name and level the best is the row.
 // Errors: ERR_UNSUPPORTED for a device with neither.
 enum status ceilings_measure(struct device *device, bool quick, struct ceilings *out,
                              struct error *err);
@@ -58,7 +58,7 @@ const struct ceiling *ceilings_find(const struct ceilings *c, const char *device
 const struct ceiling *ceilings_read(const struct ceilings *c, const char *device, int threads,
                                     double working_set_bytes);
 
-// ---- levels.c: what a working set is held against -------------------------------------------------------
+// ---- levels.c: what a working set is compared with -------------------------------------------------------
 struct read_rate {
     double value, low, high; // bytes/s
     const struct ceiling *nearer,
@@ -101,8 +101,8 @@ struct work_input {
     int batch, prompt;
     int chunk; // prefill: most tokens of one sequence a step
     int gen;   // decode: generated tokens, the first of them by the prefill
-    // Inputs and outputs of an operation count as read and written when they exceed this together: what
-    // the threads have of the last cache. 0: all count, as the engine's observer does.
+    // The threads' share of the last cache. Inputs and outputs of an operation count as read and written when together
+    // they exceed it. 0: all count, as the engine's observer does.
     double cache_bytes;
 };
 // One prefill of `prompt` tokens a sequence in chunks, logits of the last position.

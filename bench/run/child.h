@@ -46,8 +46,8 @@ struct child_end {
     char words[512];    // "killed by SIGSEGV (Segmentation fault)", with its last words
 };
 
-// Ends the process if it still runs (SIGTERM, two seconds later SIGKILL; NOW: SIGKILL at once; GENTLY: after
-// two seconds in which it may end by itself), reaps it, and frees `child`.
+// Ends the process if it still runs, reaps it, and frees `child`. It sends SIGTERM, and two seconds later SIGKILL. NOW:
+// SIGKILL at once. GENTLY: after two seconds in which it may end by itself.
 enum child_stop { CHILD_STOP_GENTLY, CHILD_STOP_TERM, CHILD_STOP_NOW };
 void child_end(struct child *child, enum child_stop how, struct child_end *out);
 

@@ -36,10 +36,10 @@ struct runner_options {
     int64_t memory_limit_bytes;
 };
 
-// Runs what is to run and returns the program's exit code: EXIT_FINE (skips included), EXIT_CELL_FAILED
-// when a cell ended in wrong, oom, timeout or crashed, EXIT_INTERRUPTED after a signal of interrupt.h (the
-// store is consistent, the run is marked, --resume continues it), EXIT_ERROR with `err` set when the runner
-// itself failed. These signals and Ctrl-Z are blocked meanwhile and restored afterwards.
+// Runs what is to run and returns the program's exit code. EXIT_FINE: all went well, skips included. EXIT_CELL_FAILED:
+// a cell ended in wrong, oom, timeout or crashed. EXIT_INTERRUPTED: a signal of interrupt.h came; the store is
+// consistent, the run is marked, and --resume continues it. EXIT_ERROR: the runner itself failed, and `err` is set.
+// These signals and Ctrl-Z are blocked meanwhile and restored afterwards.
 enum exit_code runner_run(const struct plan *plan, const struct runner_options *options,
                           struct error *err);
 

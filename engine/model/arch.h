@@ -1,8 +1,8 @@
 // arch.h - the architectures this engine runs, as data, and what follows from a description.
 //
-// A new architecture is a row of the table in arch.c (what it computes), a row of the table in load/hf/arch.c (how
-// config.json spells it) and a table in load/hf/names.c (what its tensors are called). For GGUF files, add the names
-// and keys in load/gguf/.
+// A new architecture is a row of the table in arch.c: what it computes. It is also a row of the table in load/hf/arch.c
+// (how config.json spells it) and a table in load/hf/names.c (what its tensors are called). For GGUF files, add the
+// names and keys in load/gguf/.
 #ifndef ENGINE_MODEL_ARCH_H
 #define ENGINE_MODEL_ARCH_H
 

@@ -1,9 +1,9 @@
 // regex.c - regular expressions of tokenizers, run by PCRE2.
 //
 // tokenizers runs them with Oniguruma in Ruby's syntax over Unicode text. Before compiling, constructs that PCRE2 reads
-// differently are rewritten: \s (PCRE2 includes U+180E, which is no whitespace since Unicode 6.3), \w and \b (marks and
-// connectors are part of words), \h (a hexadecimal digit), classes inside classes, script names (PCRE2 means script
-// extensions), (?m). A construct that PCRE2 cannot express is refused by name.
+// differently are rewritten. These are \s (PCRE2 includes U+180E, which is no whitespace since Unicode 6.3), \w and \b
+// (marks and connectors are part of words) and \h (a hexadecimal digit). Others are classes inside classes, script
+// names (PCRE2 means script extensions), and (?m). A construct that PCRE2 cannot express is refused by name.
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <ctype.h>
 #include <pcre2.h>

@@ -1,10 +1,10 @@
 // test_context.c - contexts: what they refuse, that sequences do not disturb each other, and that the
 // plan made before a context is the memory it takes.
 //
-// These change no bit, in any tier: the number of threads; how a prompt is cut into chunks; which other sequences share
-// a step, even where it runs GEMM and the lone sequence GEMV. A kernel that sums in another order for another number of
-// tokens breaks this: the difference is then to be decided on, and written into docs/ARCHITECTURE.md, not tolerated
-// here.
+// The number of threads and the chunks of a prompt change no bit, in any tier. Nor does it matter which other sequences
+// share a step, even where it runs GEMM and the lone sequence GEMV. A kernel that sums in another order for another
+// number of tokens breaks this: the difference is then to be decided on, and written into docs/ARCHITECTURE.md, not
+// tolerated here.
 #include "tests/engine/fixture.h"
 
 #include <stdio.h>
