@@ -26,11 +26,11 @@ struct ceiling {
     double low, high; // interval of the median
     int samples;
     double set_bytes; // of a bandwidth: what all threads read over and over; 0: not known
-    // The device's clocks next to its samples, the lowest and the highest, and its memory's, the lowest; 0: not measured.
+    // Next to its samples: the lowest and the highest clock of the device, the lowest of its memory. 0: not measured.
     double clock_low_hz, clock_high_hz, memory_clock_hz;
 };
-// A read of more than the last cache is sure to hold and less than memory is measured with: a point between
-// the two on the curve of levels.c. Its level is the cache's.
+// The read of a set that is larger than what the last cache surely holds and smaller than the set that memory is
+// measured with. It is a point between the two on the curve of levels.c. Its level is the cache's.
 #define READ_SET "read_set"
 enum { CEILINGS_MAX = 192 };
 struct ceilings {
@@ -44,7 +44,7 @@ struct ceilings {
 // quick: reads of every level and the peaks, with one thread and with all, in about a second. full: copy and triad too,
 // and the powers of two between, in less than ten seconds. Samples of all rows are interleaved, so that drift hits all
 // alike. Host: the best of the registry's rows on the device's pool; no library is tried for the peaks. Elsewhere: the
-// device's own probes; of those with one name and level the best is the row.
+// device's own probes; the best of each name and level becomes the row.
 // Errors: ERR_UNSUPPORTED for a device with neither.
 enum status ceilings_measure(struct device *device, bool quick, struct ceilings *out,
                              struct error *err);
@@ -88,7 +88,7 @@ struct work {
 double work_bytes(const struct work *work); // of all kinds
 struct phase_work {
     struct work op[OPC_COUNT];
-    enum dtype datapath[OPC_COUNT]; // which peak each class is held against
+    enum dtype datapath[OPC_COUNT]; // which peak each class is compared with
     struct work total;
     double working_set_bytes; // decides the memory level
 };
@@ -120,7 +120,7 @@ struct verdict {
     double measured_ns;
     double eta; // t_roof / measured, never clipped
     double eta_low,
-        eta_high; // with the most and the least bandwidth that canaries saw; as eta where it held still
+        eta_high; // with the most and the least bandwidth that canaries saw; equal to eta where it did not move
     double rho, rho_low, rho_high;
     double overhead_share; // measured waits and gaps over time; NaN: not measured
     bool suspicious;       // eta_low > 1.05: the model or a ceiling is wrong
@@ -137,8 +137,8 @@ struct bound_input {
     double waits_ns; // NaN: not measured
     // (OPC_COUNT) time of each class, NaN where not measured; NULL: not timed. Only names the one that loses most.
     const double *op_ns;
-    // Bandwidth canaries round the samples, 0: none taken. The least and the greatest of the medians before,
-    // during and after: single looks scatter by some per cent by themselves.
+    // Bandwidth canaries around the samples, 0: none taken. The least and the greatest of the medians before, during
+    // and after: single looks scatter by some per cent by themselves.
     double canary_min, canary_max;
     // Read bandwidth of the working set's level, measured next to the samples by the canaries; 0: none, and the
     // ceiling of the run is taken. Where neighbours share the memory, the ceiling is of another minute.
@@ -152,7 +152,7 @@ enum status bound_decide(const struct ceilings *ceilings, const struct bound_inp
 // when the classes were not timed (eta is NaN then).
 enum status bound_decide_op(const struct ceilings *ceilings, const struct bound_input *in,
                             enum op_class op, struct verdict *out, struct error *err);
-// What the figures of a cell on this device rest on, as a verdict names it (results/basis.h).
+// What the figures of a cell on this device are based on, as a verdict names it (results/basis.h).
 const char *bound_basis(const char *device, bool counters);
 // The thresholds used, as JSON, to be stored with the verdict.
 json_t *bound_thresholds(void);

@@ -10,7 +10,7 @@ struct quality_convention;
 
 struct tokenizer;
 
-// What became of one text in one model's tokenizer (texts.c).
+// Whether one model's tokenizer can read one text (texts.c).
 struct text_verdict {
     const struct plan_model *model;
     const struct quality_convention *convention; // NULL: a prompt

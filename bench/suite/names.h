@@ -1,4 +1,4 @@
-// names.h - are the models, schemes and devices that a sweep and its rules name known at all?
+// names.h - checks that the models, schemes and devices named by a sweep and its rules exist.
 #ifndef BENCH_SUITE_NAMES_H
 #define BENCH_SUITE_NAMES_H
 

@@ -1,14 +1,13 @@
-// rules.h - `skip` and `link`: which points of the cross product are left out, which keys go
-// together.
+// rules.h - `skip` and `link`: which points of the cross product are left out, and which keys go together.
 //
-// skip = RULE, RULE, ...    a cell that matches any rule is skipped RULE = TERM & TERM ...    it
-// matches when all its terms do; `A @ B` is `A & device = B` TERM = WORD               a model, a
-// scheme or a device; "cuda" is any cuda:N; * and ? are wild      | AXIS = WORD        also !=;
-// AXIS: model, scheme, device, kv, step      | AXIS OP NUMBER     AXIS: batch, context, gen, threads,
-// chunk; OP: = != < <= > >=
+// skip = RULE, RULE, ...     a cell that matches any rule is skipped
+// RULE = TERM & TERM ...     it matches when all its terms do; `A @ B` is `A & device = B`
+// TERM = WORD                a model, a scheme or a device; "cuda" is any cuda:N; * and ? are wild
+//      | AXIS = WORD         also !=; AXIS: model, scheme, device, kv, step
+//      | AXIS OP NUMBER      AXIS: batch, context, gen, threads, chunk; OP: = != < <= > >=
 //
-// link = AXIS AXIS ..., ... the listed keys take their values side by side (first with first, ...)
-// instead of each with each; their lists are of one length
+// link = AXIS AXIS ..., ...  the listed keys take their values side by side (first with first, ...), not each with
+//                            each; their lists are of one length
 #ifndef BENCH_SUITE_RULES_H
 #define BENCH_SUITE_RULES_H
 

@@ -83,7 +83,7 @@ struct suite_sources {
     size_t set_count;
 };
 
-// Errors: one line with file, line and reason; nothing of the suite is left then.
+// Errors: one line with file, line and reason; then *out holds nothing.
 enum status suite_load(const struct suite_sources *sources, struct suite *out, struct error *err);
 void suite_fini(struct suite *suite);
 

@@ -1,7 +1,7 @@
 // value.h - the texts of suites as values: numbers with units, lists, ranges.
 //
-// Errors say what is wrong with the text and nothing else; the caller knows file, line and key and
-// puts them before (error_context). Lists live in the caller's arena.
+// Errors say what is wrong with the text and nothing else; the caller knows file, line and key and puts them in front
+// (error_context). Lists live in the caller's arena.
 #ifndef BENCH_SUITE_VALUE_H
 #define BENCH_SUITE_VALUE_H
 

@@ -48,8 +48,8 @@ struct subject {
     const struct job_cell *cell;
     const struct bench_engine *engine;
     void *run;                   // of the engine, owned
-    struct timeline_clock clock; // the engine's; none of one that runs requests whole
-    enum device_kind where;      // the engine runs and canaries probe: whose clock the times are of
+    struct timeline_clock clock; // the engine's; unset for one that runs whole requests
+    enum device_kind where;      // where the engine runs and canaries probe; times are of its clock
     struct canary *canary;       // owned
     struct subject_probes probes;
     int prompt_tokens;
@@ -64,7 +64,7 @@ struct subject {
         *states;           // (state_room) what the state canaries saw in this repetition, owned
     double *state_scratch; // (state_room) for their medians, owned
     size_t state_count, state_room;
-    struct os_run_waits *waits; // (2) at the begin and the end of a repetition, owned
+    struct os_run_waits *waits; // (2) at the start and the end of a repetition, owned
     struct wire *wire;          // for progress
 };
 

@@ -15,7 +15,7 @@ enum { PROMPT_TEXT_MAX = 256 << 20 };
 // *out: (batch, context - gen) ids, the caller frees. "random": uniform over the vocabulary, from the
 // sampling seed and the sequence's number. "text:FILE": the file's ids; sequence s begins s/batch of the
 // way in, and the text begins again at its end. tok: may be NULL when the prompt is random.
-// *tokenize_ns: what turning text into ids took, NaN for random.
+// *tokenize_ns: the time to turn text into ids, NaN for random.
 // Errors: ERR_IO, ERR_FORMAT (no text; ids outside the vocabulary), ERR_NOMEM.
 enum status worker_prompt_make(const struct job_cell *cell, const struct tokenizer *tok, int vocab,
                                int32_t **out, double *tokenize_ns, struct error *err);
