@@ -20,8 +20,9 @@ static void counted_close(void *state)
     free(c);
 }
 
-static bool counted_open(void **state, char reason[INSTRUMENT_REASON_BYTES])
+static bool counted_open(struct device *device, void **state, char reason[INSTRUMENT_REASON_BYTES])
 {
+    (void)device;
     struct error err = {0};
     struct counted *c = calloc(1, sizeof *c);
     if (!c || counters_open(&c->counters, &err) != OK) {

@@ -12,8 +12,9 @@ struct peak {
     int64_t bytes; // OS_UNKNOWN: the system does not report it
 };
 
-static bool memory_open(void **state, char reason[INSTRUMENT_REASON_BYTES])
+static bool memory_open(struct device *device, void **state, char reason[INSTRUMENT_REASON_BYTES])
 {
+    (void)device;
     *state = calloc(1, sizeof(struct peak));
     if (!*state)
         snprintf(reason, INSTRUMENT_REASON_BYTES, "out of memory");

@@ -18,8 +18,9 @@ static void on_event(void *user, const struct engine_event *event)
     o->time_ns[event->phase][event->op] += (double)(event->end_ns - event->begin_ns);
 }
 
-static bool observer_open(void **state, char reason[INSTRUMENT_REASON_BYTES])
+static bool observer_open(struct device *device, void **state, char reason[INSTRUMENT_REASON_BYTES])
 {
+    (void)device;
     *state = calloc(1, sizeof(struct observed));
     if (!*state)
         snprintf(reason, INSTRUMENT_REASON_BYTES, "out of memory");

@@ -13,7 +13,7 @@ static const struct instrument *const table[] = {
 };
 _Static_assert(sizeof table / sizeof *table <= INSTRUMENTS_MAX, "room for each row");
 
-void instruments_open(struct instruments *out, unsigned collect)
+void instruments_open(struct instruments *out, struct device *device, unsigned collect)
 {
     *out = (struct instruments){0};
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
@@ -21,7 +21,7 @@ void instruments_open(struct instruments *out, unsigned collect)
             continue;
         size_t at = out->count++;
         out->at[at].row = table[i];
-        out->at[at].works = table[i]->open(&out->at[at].state, out->at[at].reason);
+        out->at[at].works = table[i]->open(device, &out->at[at].state, out->at[at].reason);
     }
 }
 

@@ -18,9 +18,10 @@ struct instrument {
     const char *name;
     unsigned collect; // the bit of enum collect that asks for it
     bool inside;      // sees the engine only where the harness drives it in this process
-    // Once a worker, before the model is loaded: the pool's threads are there. *state: its own, or NULL.
+    // Once a worker, before the model is loaded: the pool's threads are there. device: the one that the worker runs on,
+    // borrowed until close. *state: its own, or NULL.
     // False: it can measure nothing here. reason: why, or what part it cannot measure; else "".
-    bool (*open)(void **state, char reason[INSTRUMENT_REASON_BYTES]);
+    bool (*open)(struct device *device, void **state, char reason[INSTRUMENT_REASON_BYTES]);
     // Around each phase of its repetition, outside the timeline.
     void (*begin)(void *state, struct subject *s, enum phase phase);
     void (*end)(void *state, struct subject *s, enum phase phase);
@@ -43,7 +44,7 @@ struct instruments {
 };
 
 // Opens the instruments that `collect` asks for. One that cannot be opened stays in the list with its reason.
-void instruments_open(struct instruments *out, unsigned collect);
+void instruments_open(struct instruments *out, struct device *device, unsigned collect);
 void instruments_close(struct instruments *instruments);
 
 // One repetition for each instrument that the subject's cell asks for; figures and reasons are appended to `metrics`.

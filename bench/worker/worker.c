@@ -259,7 +259,7 @@ static enum status run_cells(struct worker *w, struct error *err)
         return FAIL(err, ERR_UNSUPPORTED, "this build has no engine %s", w->job.engine);
     for (size_t i = 0; i < w->job.cell_count; i++)
         collect |= w->job.cells[i].collect;
-    instruments_open(&w->instruments, collect);
+    instruments_open(&w->instruments, w->device, collect);
     TRY(load(w, err));
     for (size_t i = 0; i < w->job.cell_count; i++) {
         struct error failure = {0};

@@ -22,7 +22,8 @@ static json_t *run(const struct bench_engine *engine, unsigned collect, int gen,
     json_t *metrics = json_array();
     *script = (struct script){.jump_ns = 1000000};
     scripted_subject(script, &cell, engine, &s);
-    instruments_open(&instruments, COLLECT_INSTRUMENTS); // another cell of the job asks for all
+    instruments_open(&instruments, NULL,
+                     COLLECT_INSTRUMENTS); // another cell of the job asks for all
     if (instruments_run(&instruments, &s, metrics, &err) != OK)
         fail_msg("%s", err.message);
     instruments_close(&instruments);
@@ -75,7 +76,7 @@ static void each_runs_alone_without_canaries(void **state)
     json_t *m = run(&SCRIPTED, COLLECT_INSTRUMENTS, GEN, &script);
     struct instruments open;
     int works = 0;
-    instruments_open(&open, COLLECT_INSTRUMENTS);
+    instruments_open(&open, NULL, COLLECT_INSTRUMENTS);
     assert_true(open.count > 0);
     for (size_t i = 0; i < open.count; i++)
         works += open.at[i].works;
@@ -136,7 +137,7 @@ static void what_an_engine_cannot_do_is_reported(void **state)
         .name = "whole", .begin = script_begin, .close = script_close, .generate = whole_generate};
     m = run(&whole, COLLECT_INSTRUMENTS, GEN, &script);
     struct instruments open;
-    instruments_open(&open, COLLECT_INSTRUMENTS);
+    instruments_open(&open, NULL, COLLECT_INSTRUMENTS);
     for (size_t i = 0; i < open.count; i++) {
         char name[64];
         snprintf(name, sizeof name, METRIC_INSTRUMENT_PREFIX "%s", open.at[i].row->name);
@@ -155,14 +156,14 @@ static void the_plan_knows_the_table(void **state)
     (void)state;
     struct instruments open;
     unsigned asked = 0;
-    instruments_open(&open, ~0u);
+    instruments_open(&open, NULL, ~0u);
     for (size_t i = 0; i < open.count; i++) {
         assert_int_equal(asked & open.at[i].row->collect, 0); // one bit, one repetition
         asked |= open.at[i].row->collect;
     }
     assert_int_equal(asked, COLLECT_INSTRUMENTS);
     instruments_close(&open);
-    instruments_open(&open, COLLECT_QUALITY);
+    instruments_open(&open, NULL, COLLECT_QUALITY);
     assert_int_equal(open.count, 0);
     instruments_close(&open);
 }
