@@ -243,6 +243,21 @@ char *format_time_ns(double ns, char *out, size_t out_bytes)
     return format_scaled(ns, 1000, units, 4, out, out_bytes);
 }
 
+char *format_wait_ns(double ns, char *out, size_t out_bytes)
+{
+    double s = ns / 1e9;
+    if (!(ns > 0))
+        snprintf(out, out_bytes, "not known");
+    else if (s < 59.95) // 59.96 would read "60.0 s"
+        snprintf(out, out_bytes, "%.1f s", s);
+    else if (s < 3599.5)
+        snprintf(out, out_bytes, "%d min %02d s", (int)(s + 0.5) / 60, (int)(s + 0.5) % 60);
+    else
+        snprintf(out, out_bytes, "%.0f h %02.0f min", floor((s + 30) / 3600),
+                 floor(fmod(s + 30, 3600) / 60));
+    return out;
+}
+
 char *format_rate(double per_s, const char *unit, char *out, size_t out_bytes)
 {
     static const char *const prefixes[] = {"", "k", "M", "G", "T", "P"};

@@ -158,13 +158,13 @@ static const struct line_picture {
     const char *y_label;
 } line_pictures[] = {
     {"decode-over-batch", METRIC_DECODE_TPS, "decode", AXIS_BATCH, "Decode throughput over batch",
-     "tokens per second, all sequences"},
+     "tokens/s, all sequences"},
     {"decode-over-context", METRIC_DECODE_TPS, "decode", AXIS_CONTEXT,
-     "Decode throughput over context", "tokens per second, all sequences"},
+     "Decode throughput over context", "tokens/s, all sequences"},
     {"prefill-over-batch", METRIC_PREFILL_TPS, "prefill", AXIS_BATCH,
-     "Prefill throughput over batch", "prompt tokens per second"},
+     "Prefill throughput over batch", "prompt tokens/s"},
     {"prefill-over-context", METRIC_PREFILL_TPS, "prefill", AXIS_CONTEXT,
-     "Prefill throughput over context", "prompt tokens per second"},
+     "Prefill throughput over context", "prompt tokens/s"},
     {"ttft-over-context", METRIC_TTFT, "prefill", AXIS_CONTEXT, "Time to first token over context",
      "seconds"},
 };

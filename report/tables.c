@@ -55,7 +55,9 @@ static void bound_cell(struct str *out, const struct report_data *data, const st
     html_text(out, v->text);
     str_append(out, "\">");
     html_text(out, page_limit_word(v));
-    if (!isnan(v->eta))
+    if (v->eta > 0 && v->eta < 0.005)
+        str_append(out, " &lt;&thinsp;1&thinsp;%");
+    else if (!isnan(v->eta))
         str_printf(out, " %.0f&thinsp;%%%s", 100 * v->eta,
                    strstr(v->text, VERDICT_WRONG) ? "&thinsp;!" : "");
     str_append(out, "</td>");

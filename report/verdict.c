@@ -217,7 +217,7 @@ static void model_card(struct str *out, const struct report_data *data, const ch
     if (all && all != one && all->batch > 1)
         big_number(out, data, all, METRIC_DECODE_TPS, "decode", "token/s", "decode, all users");
     big_number(out, data, prefill, METRIC_PREFILL_TPS, "prefill", "token/s", "prefill");
-    big_number(out, data, ttft, METRIC_TTFT, "prefill", "ns", "first token after");
+    big_number(out, data, ttft, METRIC_TTFT, "prefill", "ns", "time to first token");
     str_append(out, "</div>");
     const struct cell_row *const shown[] = {one, all && all->batch > 1 ? all : NULL, prefill, ttft};
     only_disturbed(out, shown, sizeof shown / sizeof shown[0]);
@@ -242,6 +242,37 @@ static void count_cells(const struct report_data *data, size_t *measured, size_t
     }
 }
 
+// Letters of a reason before its first number: what disturbed the cell.
+static size_t reason_kind(const char *reason)
+{
+    return strcspn(reason, "0123456789;");
+}
+
+// The reason that most of the disturbed cells share, with the figures of the first of them.
+static void commonest_reason(struct str *out, const struct report_data *data)
+{
+    const char *reason = NULL;
+    size_t most = 0;
+    for (size_t i = 0; i < data->cell_count; i++) {
+        const struct cell_row *cell = &data->cells[i];
+        size_t letters = reason_kind(cell->reason), same = 0;
+        if (!query_cell_measured(cell) || str_equal(cell->status, "ok") || letters == 0)
+            continue;
+        for (size_t j = i; j < data->cell_count; j++)
+            same += query_cell_measured(&data->cells[j]) &&
+                    !str_equal(data->cells[j].status, "ok") &&
+                    reason_kind(data->cells[j].reason) == letters &&
+                    strncmp(data->cells[j].reason, cell->reason, letters) == 0;
+        if (same > most) {
+            most = same;
+            reason = cell->reason;
+        }
+    }
+    if (reason)
+        html_textf(out, " The commonest disturbance (%zu %s): %.*s.", most,
+                   most == 1 ? "cell" : "cells, here the first", (int)strcspn(reason, ";"), reason);
+}
+
 static void outcome(struct str *out, const struct report_data *data)
 {
     size_t measured, disturbed, failed, left_out, pending;
@@ -264,6 +295,7 @@ static void outcome(struct str *out, const struct report_data *data)
     if (pending)
         str_printf(out, "; %zu not run yet", pending);
     str_append(out, ".");
+    commonest_reason(out, data);
     if (!str_equal(data->run.status, "done")) {
         str_append(out, " The run did not end: it is ");
         html_status(out, data->run.status);
@@ -306,13 +338,13 @@ void page_verdict(struct str *out, const struct report_data *data)
     str_append(out, " on ");
     machine_words(out, data);
     str_append(out, "</h1><p class=soft>");
-    html_textf(out, "Run %lld, %s", (long long)data->run.id,
-               clock_iso8601(data->run.started_ns, when, sizeof when));
+    clock_iso8601(data->run.started_ns, when, sizeof when); // 2026-11-28T21:51:21Z
+    html_textf(out, "Run %lld, %.10s %.5s UTC", (long long)data->run.id, when, when + 11);
     if (data->run.ended_ns > data->run.started_ns) {
         char took[32];
         html_textf(
             out, ", took %s",
-            format_time_ns((double)(data->run.ended_ns - data->run.started_ns), took, sizeof took));
+            format_wait_ns((double)(data->run.ended_ns - data->run.started_ns), took, sizeof took));
     }
     str_append(out, "</p>");
     outcome(out, data);

@@ -11,22 +11,6 @@
 #include "engine/engine.h"
 #include "results/export.h"
 
-// "1 h 02 min", "4 min 10 s", "12.3 s"; "not known".
-static const char *format_wait(double ns, char *out, size_t out_bytes)
-{
-    double s = ns / 1e9;
-    if (ns <= 0)
-        snprintf(out, out_bytes, "not known");
-    else if (s < 60)
-        snprintf(out, out_bytes, "%.1f s", s);
-    else if (s < 3600)
-        snprintf(out, out_bytes, "%d min %02d s", (int)s / 60, (int)s % 60);
-    else
-        snprintf(out, out_bytes, "%.0f h %02d min", s / 3600 - (int)s % 3600 / 3600.0,
-                 (int)s % 3600 / 60);
-    return out;
-}
-
 static int label_width(const struct plan *plan)
 {
     size_t width = 4;
@@ -45,7 +29,7 @@ static void print_cell(const struct cell *cell, int width, FILE *out)
                  format_bytes((double)cell->memory.weights_bytes, weights, sizeof weights),
                  format_bytes((double)cell->memory.kv_bytes, kv, sizeof kv),
                  format_bytes((double)cell->memory.scratch_bytes, scratch, sizeof scratch),
-                 cell->procs, reps, format_wait(cell->predicted_ns, wait, sizeof wait),
+                 cell->procs, reps, format_wait_ns(cell->predicted_ns, wait, sizeof wait),
                  cell->beyond_limit ? "  beyond the model's own context" : "");
 }
 
@@ -113,7 +97,7 @@ static void print_qualities(const struct plan *plan, FILE *out)
         if (q->skip)
             plain_printf(out, "%s, %s\n", q->unsupported ? "unsupported" : "skipped", q->skip);
         else
-            plain_printf(out, "%s\n", format_wait(q->predicted_ns, wait, sizeof wait));
+            plain_printf(out, "%s\n", format_wait_ns(q->predicted_ns, wait, sizeof wait));
     }
 }
 
@@ -190,7 +174,7 @@ void cli_dry_run_print(const struct plan *plan, const char *basis, FILE *out)
     if (plan->memory_bytes > 0)
         plain_printf(out, "\nmemory a worker may use: %s",
                      format_bytes((double)plan->memory_bytes, memory, sizeof memory));
-    plain_printf(out, "\ntime in all: %s", format_wait(plan->predicted_ns, wait, sizeof wait));
+    plain_printf(out, "\ntime in all: %s", format_wait_ns(plan->predicted_ns, wait, sizeof wait));
     if (plan->unpredicted)
         plain_printf(out, " without the %zu cell%s whose time is not known", plan->unpredicted,
                      plan->unpredicted == 1 ? "" : "s");

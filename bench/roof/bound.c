@@ -182,17 +182,27 @@ static void write_inefficient(struct verdict *v, const char *share)
     snprintf(v->text, sizeof v->text, VERDICT_INEFFICIENT "%s of what %s", share, limits[v->bound]);
 }
 
+// "86", "under 1" for a share that would round to 0.
+static void percent_words(double share, char *out, size_t bytes)
+{
+    if (share > 0 && share < 0.005)
+        snprintf(out, bytes, "under 1");
+    else
+        snprintf(out, bytes, "%.0f", 100 * share);
+}
+
 // "86 %", or "57 to 93 %" where bandwidth moved and the two ends read differently: then true.
 static bool write_share(const struct verdict *v, char *out, size_t bytes)
 {
-    char low[16], high[16];
-    snprintf(low, sizeof low, "%.0f", 100 * v->eta_low);
-    snprintf(high, sizeof high, "%.0f", 100 * v->eta_high);
+    char low[16], high[16], middle[16];
+    percent_words(v->eta_low, low, sizeof low);
+    percent_words(v->eta_high, high, sizeof high);
+    percent_words(v->eta, middle, sizeof middle);
     bool range = !str_equal(low, high);
     if (range)
         snprintf(out, bytes, "%s to %s %%", low, high);
     else
-        snprintf(out, bytes, "%.0f %%", 100 * v->eta);
+        snprintf(out, bytes, "%s %%", middle);
     return range;
 }
 

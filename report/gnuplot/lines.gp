@@ -14,6 +14,7 @@ load home."frame.gp"
 set xlabel ARG3
 set ylabel ARG4
 set logscale x 2
+set autoscale xfix # else a point left of the first tick adds a whole octave
 set offsets graph 0.05, graph 0.05, 0, 0
 if (int(ARG5)) {
     set logscale y 10
@@ -21,5 +22,7 @@ if (int(ARG5)) {
 }
 set yrange [ARG6+0:ARG7+0]
 set format y (ARG7 >= 10000 ? "%.0s%c" : "%g")
-DRAW = "plot for [i=0:series-1] NAME.'.dat' index i using 1:2:3:4:xtic(1) with yerrorlines linewidth 1.8 linecolor rgb color(i) pointtype shape(i) pointsize 0.9 title columnheader(1)"
+# Series are drawn a little apart, so that the intervals of equal x do not cover each other. The ticks keep the true x.
+dodge(i) = 2 ** (0.06 * (i - (series - 1) / 2.0))
+DRAW = "plot for [i=0:series-1] NAME.'.dat' index i using ($1*dodge(i)):2:3:4 with yerrorlines linewidth 1.8 linecolor rgb color(i) pointtype shape(i) pointsize 0.9 title columnheader(1), for [i=0:series-1] NAME.'.dat' index i using 1:2:xtic(1) every ::1 with lines linetype nodraw notitle"
 load home."write.gp"

@@ -1,4 +1,5 @@
 // test_str.c - growing text, patterns, nearest words, whole-string numbers, figures for people.
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -156,6 +157,13 @@ static void figures_have_three_digits_and_a_unit(void **state)
     assert_string_equal(format_time_ns(12.345e6, text, sizeof text), "12.3 ms");
     assert_string_equal(format_time_ns(250, text, sizeof text), "250 ns");
     assert_string_equal(format_time_ns(3.6e12, text, sizeof text), "3600 s");
+    assert_string_equal(format_wait_ns(0, text, sizeof text), "not known");
+    assert_string_equal(format_wait_ns(NAN, text, sizeof text), "not known");
+    assert_string_equal(format_wait_ns(12.34e9, text, sizeof text), "12.3 s");
+    assert_string_equal(format_wait_ns(59.97e9, text, sizeof text), "1 min 00 s");
+    assert_string_equal(format_wait_ns(250e9, text, sizeof text), "4 min 10 s");
+    assert_string_equal(format_wait_ns(3599.7e9, text, sizeof text), "1 h 00 min");
+    assert_string_equal(format_wait_ns(3725e9, text, sizeof text), "1 h 02 min");
     assert_string_equal(format_rate(45.1e9, "B", text, sizeof text), "45.1 GB/s");
     assert_string_equal(format_rate(123, "tok", text, sizeof text), "123 tok/s");
     assert_string_equal(format_time_ns(-1500, text, sizeof text), "-1.50 us");

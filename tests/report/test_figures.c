@@ -177,15 +177,35 @@ static void has(const char *page, const char *text)
         fail_msg("'%s' is not in: %s", text, page);
 }
 
+static void the_commonest_disturbance(void **state)
+{
+    static struct made m;
+    struct str out = {0};
+    (void)state;
+    make(&m);
+    m.cells[0].status = "throttled";
+    m.cells[0].reason = "took 3 % more; 1 of 3 trials were disturbed";
+    m.cells[1].status = "noisy";
+    m.cells[1].reason = "took 29 % more; 2 of 3 trials were disturbed";
+    page_verdict(&out, &m.data);
+    has(str_text(&out), ">3 of them disturbed</span>");
+    has(str_text(&out), "The commonest disturbance (2 cells, here the first): took 3 % more.<");
+    str_fini(&out);
+}
+
 static void the_first_screen(void **state)
 {
     static struct made m;
     struct str out = {0};
     (void)state;
     make(&m);
+    m.data.run.started_ns = 951827696LL * 1000000000;
+    m.data.run.ended_ns = m.data.run.started_ns + 198LL * 1000000000;
     page_verdict(&out, &m.data);
     const char *page = str_text(&out), *one = strstr(page, "decode, one user"),
                *all = strstr(page, "decode, all users");
+    has(page, ", 2000-02-29 12:34 UTC, took 3 min 18 s<");
+    has(page, "The commonest disturbance (1 cell): canaries.");
     has(page, "3 of 6 cells were measured, <span class=doubt>1 of them disturbed</span>");
     has(page, "1 failed</span>");
     has(page, "2 left out</a>");
@@ -342,6 +362,7 @@ static void each_device_has_its_own_roof(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_commonest_disturbance),
         cmocka_unit_test(the_first_screen),
         cmocka_unit_test(the_table_of_cells),
         cmocka_unit_test(figures_of_failed_cells_are_none),

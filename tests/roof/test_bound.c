@@ -76,6 +76,8 @@ static const struct row ROWS[] = {
     {"waits less than half", 1e6, 1e6, 100e3, 49e3, 0, 0, BOUND_MEMORY, false, NULL},
     {"slow, but waits not measured", 1e6, 1e6, 1e6, NAN, 0, 0, BOUND_MEMORY, false,
      "inefficient here: 2 % of what memory allows"},
+    {"slow beyond a rounded share", 1e6, 1e6, 10e6, NAN, 0, 0, BOUND_MEMORY, false,
+     "inefficient here: under 1 % of what memory allows"},
     {"just over half of the roof", 1e6, 1e6, 39.9e3, NAN, 0, 0, BOUND_MEMORY, false,
      "memory-bound, 50 % of the roof"},
     {"just under half of the roof", 1e6, 1e6, 40.1e3, NAN, 0, 0, BOUND_MEMORY, false,
