@@ -249,7 +249,7 @@ char *format_wait_ns(double ns, char *out, size_t out_bytes)
     if (!(ns > 0))
         snprintf(out, out_bytes, "not known");
     else if (s < 59.95) // 59.96 would read "60.0 s"
-        snprintf(out, out_bytes, "%.1f s", s);
+        format_time_ns(ns, out, out_bytes);
     else if (s < 3599.5)
         snprintf(out, out_bytes, "%d min %02d s", (int)(s + 0.5) / 60, (int)(s + 0.5) % 60);
     else

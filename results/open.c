@@ -120,8 +120,9 @@ static enum status check_file(const char *path, struct error *err)
 {
     struct stat st;
     if (stat(path, &st) != 0)
-        return errno == ENOENT ? FAIL(err, ERR_IO, "%s: no such database", path)
-                               : FAIL_OS(err, errno, "%s", path);
+        return errno == ENOENT
+                   ? FAIL(err, ERR_IO, "%s: no such database; `bench run SUITE` makes one", path)
+                   : FAIL_OS(err, errno, "%s", path);
     if (!S_ISREG(st.st_mode))
         return FAIL(err, ERR_IO, "%s: %s, not a database file", path,
                     S_ISDIR(st.st_mode) ? "a directory" : "not a regular file");

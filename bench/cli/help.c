@@ -21,7 +21,7 @@ static void print_flags(const struct flag *flags, FILE *out)
         if (flags->fallback)
             fprintf(out, " (default: %s)", flags->fallback);
         if (flags->type == FLAG_LIST)
-            fputs("; may be given several times", out);
+            fputs("; may be repeated", out);
         fputc('\n', out);
     }
 }
@@ -68,8 +68,9 @@ void cli_help_program(FILE *out)
     fputs(
         "\n`bench COMMAND --help` lists the flags of a command, `bench help options` the keys of a "
         "suite.\ndocs/GLOSSARY.md explains the terms.\n\n"
-        "exit codes: 0 fine (skips included), 1 usage or internal error,\n"
-        "            4 a cell ended in wrong, oom, timeout or crashed, 130 interrupted\n",
+        "exit codes:\n  0    fine, even if cells were skipped\n  1    wrong usage, or an internal "
+        "error\n"
+        "  4    a cell ended in wrong, oom, timeout or crashed\n  130  interrupted\n",
         out);
 }
 

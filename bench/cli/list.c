@@ -137,7 +137,7 @@ static enum exit_code run_list(const struct arguments *args, struct error *err)
 
 const struct command command_list = {
     .name = "list",
-    .summary = "list the runs of a database, or the cells of a run",
+    .summary = "list the runs of a store, or the cells of a run",
     .flags = flags,
     .run = run_list,
 };

@@ -250,15 +250,16 @@ static enum exit_code run_run(const struct arguments *args, struct error *err)
 }
 
 static const struct flag flags[] = {
-    {"db", 0, FLAG_STRING, "FILE", NULL, "the store; bench.conf's or the user's own without it"},
+    {"db", 0, FLAG_STRING, "FILE", NULL,
+     "the store to write (without it: the one bench.conf names, else your own)"},
     {"set", 0, FLAG_LIST, "SECTION.KEY=VALUE", NULL,
-     "over what the suite says: 'sweep core.batch=1,2', defaults.procs=1"},
+     "replace a value of the suite: 'sweep core.batch=1,2', defaults.procs=1"},
     {"only", 0, FLAG_STRING, "PATTERN", NULL,
      "only cells whose label matches (* and ?), or whose key begins with it"},
     {"dry-run", 'n', FLAG_BOOL, NULL, NULL, "print the plan: cells, memory, time, what is skipped"},
     {"resume", 0, FLAG_BOOL, NULL, NULL, "run the trials that the suite's last run lacks"},
     {"take-over", 0, FLAG_BOOL, NULL, NULL,
-     "with --resume: the run's owner has ended, even if this machine cannot verify it"},
+     "with --resume: go on though this machine cannot verify that the run's owner has ended"},
     {"quiet", 'q', FLAG_BOOL, NULL, NULL, "print nothing but errors"},
     {"json", 0, FLAG_BOOL, NULL, NULL, "the plan of --dry-run as JSON"},
     {0},
@@ -269,10 +270,12 @@ const struct command command_run = {
     .positional = "SUITE",
     .min_positional = 1,
     .max_positional = 1,
-    .summary = "run a suite into the store",
-    .details =
-        "SUITE is a file; one of the program's own, like suites/smoke.conf, is found from any\n"
-        "folder. `bench help options` lists its keys, docs/SUITES.md has the rest.",
+    .summary = "measure a suite into the store",
+    .details = "SUITE is a file. The suites that come with the program, like suites/smoke.conf, "
+               "are found\n"
+               "from any folder. `bench help options` lists a suite's keys; docs/SUITES.md "
+               "explains them.\n"
+               "--dry-run shows how long the run will take.",
     .flags = flags,
     .run = run_run,
 };

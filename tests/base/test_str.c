@@ -160,6 +160,7 @@ static void figures_have_three_digits_and_a_unit(void **state)
     assert_string_equal(format_wait_ns(0, text, sizeof text), "not known");
     assert_string_equal(format_wait_ns(NAN, text, sizeof text), "not known");
     assert_string_equal(format_wait_ns(12.34e9, text, sizeof text), "12.3 s");
+    assert_string_equal(format_wait_ns(3e6, text, sizeof text), "3.00 ms");
     assert_string_equal(format_wait_ns(59.97e9, text, sizeof text), "1 min 00 s");
     assert_string_equal(format_wait_ns(250e9, text, sizeof text), "4 min 10 s");
     assert_string_equal(format_wait_ns(3599.7e9, text, sizeof text), "1 h 00 min");
