@@ -41,6 +41,7 @@ static const struct probe {
     {"defaults", "threads", STORED, "1", "2", NULL},
     {"defaults", "head", STORED, "f32", "bf16", NULL},
     {"defaults", "kv", STORED, "f32", "f16", NULL},
+    {"defaults", "step", STORED, "graph", "persistent", "defaults.device=cuda:0"},
     {"defaults", "chunk", STORED, "8", "16", NULL},
     {"defaults", "batch", STORED, "1", "2", NULL},
     {"defaults", "context", STORED, "16", "24", NULL},

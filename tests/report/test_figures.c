@@ -69,6 +69,7 @@ static void put_cell(struct made *m, int batch, int context, const char *status,
                                      .trials_planned = 1,
                                      .arithmetic = "",
                                      .stored = "",
+                                     .step = "",
                                      .caveat = ""};
 }
 
