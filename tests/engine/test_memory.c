@@ -239,8 +239,11 @@ static void test_memory_limit(void **state)
     teardown(f);
 }
 
+enum { LOADS_MOST = 8 }; // of one model, where the peak of a load is judged
+
 // The file (28 MiB of f32) never stands in memory beside the packed model (14 MiB of bf16): at most a tensor
-// of it does, the embedding with 4 MiB.
+// of it does, the embedding with 4 MiB. On a busy system a peak can hold what the kernel added, and what it adds
+// varies. A file held in memory is in every peak, so the least of several loads is judged.
 static void test_peak_of_a_load(void **state)
 {
     (void)state;
@@ -261,20 +264,27 @@ static void test_peak_of_a_load(void **state)
     expect_ok(engine_memory_plan(device_info(device), checkpoint_config(wide), options.scheme,
                                  &least, 2, &plan, &err),
               &err, "plan");
-    bool measured = os_rss_peak_reset() && COUNTED;
+    // Pages of code, and what a huge page rounds up.
+    int64_t most = (int64_t)plan.weights_bytes + (4 << 20) + (3 << 20), took = INT64_MAX;
+    // Read once: what the allocator keeps of one load must count in the next one's peak.
     int64_t before = os_rss_bytes();
-    expect_ok(model_load(wide, &options, NULL, NULL, &model, &err), &err, path);
-    int64_t took = os_rss_peak_bytes() - before, most = (int64_t)plan.weights_bytes + (4 << 20);
+    bool measured = COUNTED;
+    for (int load = 0; load < LOADS_MOST && took > most; load++) {
+        measured = os_rss_peak_reset() && measured;
+        expect_ok(model_load(wide, &options, NULL, NULL, &model, &err), &err, path);
+        int64_t peak = os_rss_peak_bytes() - before;
+        took = peak < took ? peak : took;
+        model_destroy(model);
+    }
     unlink(path);
     checkpoint_destroy(wide);
-    model_destroy(model);
     device_close(device);
     if (!measured) {
         print_message("the peak cannot be measured here: skipped\n");
         skip();
     }
     print_message("peak of the load %lld, packed model %zu\n", (long long)took, plan.weights_bytes);
-    assert_true(took <= most + (3 << 20)); // pages of code, and what a huge page rounds up
+    assert_true(took <= most);
 }
 
 int main(void)
