@@ -143,8 +143,9 @@ void gpu_buffers_place(struct gpu_cursor *cursor, const struct model_config *con
         gpu_take(cursor, inputs, b->head_ld * (size_t)cuda_element_bytes(scheme->head_activations));
     b->head_scale = gpu_take(cursor, rows, sizeof(float));
     b->linear_partial = gpu_take(cursor, 1, partial_bytes(config, scheme, b->rows));
-    b->attention_partial = gpu_take(
-        cursor, 1, cuda_attention_bytes(b->batch, config->heads, config->head_dim, b->positions));
+    b->attention_partial = gpu_take(cursor, 1,
+                                    cuda_attention_bytes(b->batch, config->heads, config->kv_heads,
+                                                         config->head_dim, b->positions));
     experts_place(cursor, config, element, b);
     b->exchange = gpu_take(cursor, 1, gpu_persistent_bytes(config, scheme, options));
     b->logits = gpu_take(cursor, logits, (size_t)config->vocab * sizeof(float));

@@ -153,7 +153,8 @@ enum status gpu_step(void *planned, const struct engine_step *step, struct step_
     if (step->observer && step->observer->tap)
         return FAIL(err, ERR_UNSUPPORTED, "calibration runs on the CPU alone");
     int rows = gpu_rows_upload(ctx, step, err);
-    if (is_decode(step, pass.b) && gpu_graph_fits(ctx) && !step->observer) {
+    if (step->phase == PHASE_DECODE && is_decode(step, pass.b) && gpu_graph_fits(ctx) &&
+        !step->observer) {
         gpu_decode_upload(&pass, step);
         gpu_graph_run(&pass);
     } else {

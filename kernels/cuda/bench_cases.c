@@ -114,6 +114,7 @@ static void make_attention(struct cuda_bench_case *c, const struct shape *s)
     *job = (struct cuda_attention){.rows = s->m,
                                    .heads = HEADS,
                                    .most_positions = s->k,
+                                   .multiprocessors = device_info(c->bench->device)->units,
                                    .single = !prefill,
                                    .ld = (size_t)(HEADS + 2 * s->n) * HEAD_DIM,
                                    .ldo = (size_t)HEADS * HEAD_DIM,
@@ -125,7 +126,15 @@ static void make_attention(struct cuda_bench_case *c, const struct shape *s)
                                .type = c->kernel->w};
     job->qkv = random_memory(c, rows * job->ld * 4);
     job->out = random_memory(c, rows * job->ldo * 4);
-    job->partial = random_memory(c, cuda_attention_bytes(s->m, HEADS, HEAD_DIM, s->k));
+    if (!prefill) { // counters begin as zeros
+        size_t bytes = cuda_attention_bytes(s->m, HEADS, s->n, HEAD_DIM, s->k);
+        void *zeros = calloc(1, bytes);
+        if (zeros)
+            job->partial = memory_of(c, zeros, bytes);
+        else
+            c->no_memory = true;
+        free(zeros);
+    }
     if (tokens)
         job->tokens = memory_of(c, tokens, rows * sizeof *tokens);
     else

@@ -144,10 +144,23 @@ struct cuda_rotate {
 };
 
 /* Attention of `rows` tokens over the cache; scores, window, cap and bias as in struct k_attention.
- * qkv: (rows, ld), of which the heads are read; out: (rows, ldo) f32
- * bias: (heads, bias_stride) or NULL; partial: cuda_attention_bytes() of scratch
- * Positions are taken in splits of CUDA_SPLIT, aligned, each in blocks of CUDA_KEYS; splits are merged in rising
- * order. So a token's bits depend neither on the other tokens nor on whether splits ran side by side. */
+ * qkv: (rows, ld), of which the heads are read, ld a multiple of 4; out: (rows, ldo) f32
+ * bias: (heads, bias_stride) or NULL
+ * partial: cuda_attention_bytes() of scratch, zeros before the first job on it; jobs on it run one after another
+ *
+ * f32 caches, and heads that are no multiple of 16 bytes or have more than 256 elements: f32 arithmetic. Positions are
+ * taken in splits of CUDA_SPLIT, aligned, each in blocks of CUDA_KEYS; splits are merged in rising order. A token's
+ * bits are the same in a chunk and in a decode step.
+ * Else tensor cores: cache codes are exact, sums are f32.
+ *   single: queries and weights are pairs of 16-bit floats, 16 bits or more of each. Splits of cuda_split_length()
+ *     positions from the first that the token sees, merged in rising order by the block that ends last
+ *   else: queries and weights are rounded to bf16 (f16 for f16 caches). Blocks of 64 or 128 positions,
+ *     by the device, type and size of head; aligned
+ * In each form a token's bits depend on its own sequence alone: not on the other tokens, the chunk or the batch. The two
+ * forms round differently, so a prompt's tokens keep to one of them: its chunks of one token are no decode step.
+ *
+ * On sm_90 a decode kernel may start before the launch in front of it has ended. Until that has, it reads only
+ * `tokens` and the cache's rows below each token's own position: these are written two launches before, or earlier. */
 struct cuda_attention {
     const float *qkv;
     const struct cuda_token *tokens;
@@ -156,13 +169,34 @@ struct cuda_attention {
     float *out;
     void *partial;
     int rows, heads, window;
-    int most_positions; // of any sequence: the splits launched
-    bool single;        // no two tokens are of one sequence: a decode step
+    int most_positions;  // of any sequence: the splits that there is room for
+    int multiprocessors; // of the device
+    bool single;         // no two tokens are of one sequence: a decode step
     size_t ld, ldo, bias_stride;
     float scale, softcap;
 };
 enum { CUDA_SPLIT = 256, CUDA_KEYS = 64, CUDA_MOST_HEAD_DIM = 512 };
-size_t cuda_attention_bytes(int rows, int heads, int head_dim, int positions);
+size_t cuda_attention_bytes(int rows, int heads, int kv_heads, int head_dim, int positions);
+
+#ifdef __CUDACC__
+#define CUDA_BOTH __host__ __device__
+#else
+#define CUDA_BOTH
+#endif
+// Splits of one sequence over all KV heads that fill a chip, and the multiple that their length is of.
+enum { CUDA_DECODE_BLOCKS = 384, CUDA_LEAST_SPLIT = 64 };
+// Of a token that sees `seen` positions.
+CUDA_BOTH static inline int cuda_split_length(int kv_heads, int seen)
+{
+    long long each = (long long)CUDA_DECODE_BLOCKS * CUDA_LEAST_SPLIT,
+              all = (long long)seen * kv_heads;
+    return all > each ? (int)((all + each - 1) / each) * CUDA_LEAST_SPLIT : (int)CUDA_LEAST_SPLIT;
+}
+// One counter a token and head, ahead of the outcomes.
+CUDA_BOTH static inline size_t cuda_attention_counters(int rows, int heads)
+{
+    return ((size_t)rows * (size_t)heads * 4 + 255) / 256 * 256;
+}
 
 // ---- a decode step in one kernel, sm_90 alone; step.h ------------------------------------------------------
 

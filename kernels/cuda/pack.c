@@ -164,8 +164,13 @@ size_t cuda_partial_bytes(const struct cuda_layout *layout, int tokens)
     return counters + (tokens > CUDA_FEW_TOKENS && wide > few ? wide : few);
 }
 
-size_t cuda_attention_bytes(int rows, int heads, int head_dim, int positions)
+size_t cuda_attention_bytes(int rows, int heads, int kv_heads, int head_dim, int positions)
 {
-    size_t splits = (size_t)(positions + CUDA_SPLIT - 1) / CUDA_SPLIT;
-    return splits * (size_t)rows * (size_t)heads * (size_t)(head_dim + 2) * sizeof(float);
+    size_t splits = (size_t)(positions + CUDA_LEAST_SPLIT - 1) / CUDA_LEAST_SPLIT;
+    size_t decode = (size_t)(CUDA_DECODE_BLOCKS + kv_heads - 1) / (size_t)kv_heads;
+    size_t plain = (size_t)(positions + CUDA_SPLIT - 1) / CUDA_SPLIT;
+    splits = splits < decode ? splits : decode;
+    splits = splits > plain ? splits : plain;
+    return cuda_attention_counters(rows, heads) +
+           splits * (size_t)rows * (size_t)heads * (size_t)(head_dim + 4) * sizeof(float);
 }

@@ -217,7 +217,23 @@ static void test_scratch_of_splits(void **state)
     assert_int_equal(cuda_partial_bytes(&l, 9), counters + (size_t)8 * 16 * 4112 * 4);
     assert_int_equal(cuda_partial_bytes(&l, 17), counters + (size_t)160 * 128 * 256 * 4);
     assert_int_equal(cuda_partial_bytes(&l, 1000), cuda_partial_bytes(&l, 17));
-    assert_int_equal(cuda_attention_bytes(2, 8, 64, 257), (size_t)2 * 2 * 8 * 66 * 4);
+    // counters, then 5 splits of 64; of long sequences as many as fill a chip, and one of f32 arithmetic every 256
+    assert_int_equal(cuda_attention_bytes(2, 8, 2, 64, 257), 256 + (size_t)5 * 2 * 8 * 68 * 4);
+    assert_int_equal(cuda_attention_bytes(1, 32, 32, 128, 2048), 256 + (size_t)12 * 32 * 132 * 4);
+    assert_int_equal(cuda_attention_bytes(1, 32, 32, 128, 8192), 256 + (size_t)32 * 32 * 132 * 4);
+}
+
+// Splits of a token cover what it sees, and no length needs more than there is scratch for.
+static void test_split_length(void **state)
+{
+    (void)state;
+    for (int kv_heads = 1; kv_heads <= 64; kv_heads++)
+        for (int seen = 1; seen < 300000; seen += seen / 7 + 1) {
+            int length = cuda_split_length(kv_heads, seen), splits = (seen + length - 1) / length;
+            assert_true(length >= CUDA_LEAST_SPLIT && length % CUDA_LEAST_SPLIT == 0);
+            assert_true(splits <= (CUDA_DECODE_BLOCKS + kv_heads - 1) / kv_heads);
+            assert_true(splits <= (seen + CUDA_LEAST_SPLIT - 1) / CUDA_LEAST_SPLIT);
+        }
 }
 
 // In every order each input of each token has one place of its own, and all places are used.
@@ -305,6 +321,7 @@ int main(void)
         cmocka_unit_test(test_scratch_of_splits),
         cmocka_unit_test(test_orders_of_inputs),
         cmocka_unit_test(test_inputs_meet_their_weights),
+        cmocka_unit_test(test_split_length),
         cmocka_unit_test(test_table),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
