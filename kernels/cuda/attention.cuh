@@ -101,13 +101,3 @@ static __device__ __forceinline__ void put_pair(const cuda_attention &job, int t
         out[1] = b;
     }
 }
-
-// On sm_90 and later: all that the kernels before on the stream wrote can be read from here on, and the next kernel
-// may be brought up. Where the launch has no programmatic dependence both do nothing.
-static __device__ __forceinline__ void wait_for_earlier_kernels()
-{
-#if __CUDA_ARCH__ >= 900
-    asm volatile("griddepcontrol.wait;" ::: "memory");
-    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
-#endif
-}

@@ -530,7 +530,7 @@ __global__ void __launch_bounds__(THREADS, shape<KV, DIMS>::blocks)
     int unit = (int)((long long)units * blockIdx.x / gridDim.x);
     const int end = (int)((long long)units * (blockIdx.x + 1) / gridDim.x);
     if (unit == end) {
-        wait_for_earlier_kernels();
+        previous_wait();
         return;
     }
     find_unit(job, grid, unit, at);
@@ -540,7 +540,8 @@ __global__ void __launch_bounds__(THREADS, shape<KV, DIMS>::blocks)
     from.last = max(at.position - 1, 0); // these are of steps before
     load_keys<KV, DIMS>(f, from, base, g, t);
     load_values<KV, DIMS>(f, from, base, g, t);
-    wait_for_earlier_kernels();
+    previous_wait();
+    next_may_start();
     from.last = at.position;
     if (base + S::keys > at.position) {
         load_keys<KV, DIMS, true>(f, from, base, g, t);
@@ -585,7 +586,7 @@ template <enum dtype KV, int DIMS> void launch_decode(const cuda_attention *job,
     const int bytes = sizeof(decode_space<DIMS>);
     if (bytes > 40 * 1024)
         cudaFuncSetAttribute(k_decode<KV, DIMS>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
-    launch_dependent(k_decode<KV, DIMS>, dim3(blocks), THREADS, bytes, stream, *job, grid);
+    launch_early(k_decode<KV, DIMS>, dim3(blocks), THREADS, bytes, stream, *job, grid);
 }
 
 } // namespace

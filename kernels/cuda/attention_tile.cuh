@@ -41,7 +41,8 @@ __device__ __forceinline__ bool next_run(const cuda_attention &job, const attent
         return false;
     run.sequence = token[run.from].sequence;
     run.least = token[run.from].position;
-    // Positions of a sequence are consecutive: where the last token is as far on in both, all between are its own.
+    // Positions of a sequence are consecutive: where the last token is as far on in both, all between are its own or of
+    // no sequence.
     const cuda_token end = token[tokens - 1];
     run.to = tokens;
     if (end.sequence != run.sequence || end.position - run.least != tokens - 1 - run.from)
@@ -58,10 +59,11 @@ __device__ __forceinline__ void fill_rows(const cuda_attention &job, const atten
     const int group = job.heads / job.kv.kv_heads, part = blockIdx.y % cut.cuts * cut.heads;
     for (int r = thread; r < ROWS; r += threads) {
         const int t = r / cut.heads, h = part + r % cut.heads;
-        const bool there = t >= run.from && t < run.to && h < group;
-        rows.token[r] = there ? run.token0 + t : -1;
-        rows.head[r] = run.head * group + (there ? h : 0);
-        rows.position[r] = there ? job.tokens[run.token0 + t].position : -1;
+        const bool own = t >= run.from && t < run.to && h < group;
+        const int position = own ? job.tokens[run.token0 + t].position : -1; // -1 too of tokens of no sequence
+        rows.token[r] = position < 0 ? -1 : run.token0 + t;
+        rows.head[r] = run.head * group + (own ? h : 0);
+        rows.position[r] = position;
     }
 }
 

@@ -56,6 +56,15 @@ __device__ __forceinline__ bool barrier_passed(uint64_t *b, int parity)
                  : "memory");
     return __all_sync(~0u, passed);
 }
+// By a whole warp. EACH: every lane arrives by itself. Of 1-byte caches the lanes' own stores and loads are ordered by
+// the barriers alone, which racecheck follows for the threads that arrive only; else one lane arrives for all.
+template <bool EACH> __device__ __forceinline__ void arrive(uint64_t *b)
+{
+    if (!EACH)
+        __syncwarp();
+    if (EACH || threadIdx.x % 32 == 0)
+        barrier_arrive(b);
+}
 __device__ __forceinline__ void fence_async()
 {
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
@@ -211,9 +220,7 @@ __device__ __forceinline__ void produce(const cuda_attention &job, const run_of 
     const int thread = threadIdx.x, row_bytes = job.kv.head_dim * cache_bytes<KV>, begin = 2 * n;
     auto announce = [&](int item) {
         fence_async();
-        __syncwarp();
-        if (thread % 32 == 0)
-            barrier_arrive(&b.full[item % 2][item / 2 % STAGES]);
+        arrive<codes>(&b.full[item % 2][item / 2 % STAGES]);
     };
     int item = begin;
     for (int first = run.first; first <= run.last; first += KEYS)
@@ -273,11 +280,7 @@ __device__ __forceinline__ void consume(const cuda_attention &job, const row_spa
     constexpr bool codes = cache_bytes<KV> == 1;
     const int warp = threadIdx.x / 32 - 4, row0 = warp * 16;
     auto wait = [&](int kind, int i) { barrier_wait(&b.full[kind][i % STAGES], i / STAGES % 2); };
-    auto release = [&](int kind, int i) {
-        __syncwarp();
-        if (threadIdx.x % 32 == 0)
-            barrier_arrive(&b.empty[kind][i % STAGES]);
-    };
+    auto release = [&](int kind, int i) { arrive<codes>(&b.empty[kind][i % STAGES]); };
     float out[DIMS / 2] = {}, s[KEYS / 2], keep[2], unit[2];
     uint32_t p[KEYS / 4];
     online state = {{-INFINITY, -INFINITY}, {0, 0}};
@@ -338,11 +341,12 @@ __global__ void __launch_bounds__(THREADS, 1) k_wgmma(const cuda_attention job, 
     __shared__ row_space rows;
     __shared__ barriers b;
     __shared__ scale_space scales;
+    constexpr bool codes = cache_bytes<KV> == 1;
     unsigned char *q = memory + (-shared_address(memory) & 1023), *tiles = q + ROWS * DIMS * 2;
     if (threadIdx.x == 0) {
         for (int i = 0; i < 2 * STAGES; i++) {
-            barrier_init(&b.full[i / STAGES][i % STAGES], 4);
-            barrier_init(&b.empty[i / STAGES][i % STAGES], 8);
+            barrier_init(&b.full[i / STAGES][i % STAGES], codes ? 128 : 4);
+            barrier_init(&b.empty[i / STAGES][i % STAGES], codes ? 256 : 8);
         }
         asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
     }
