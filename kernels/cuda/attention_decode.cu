@@ -1,22 +1,24 @@
 // attention_decode.cu - attention of a decode step on the tensor cores: one token a sequence, 2- and 1-byte caches.
 //
 // A unit is one split of the positions of one sequence, for up to 8 query heads of one KV head. A block takes a run of
-// units, and its warps take steps of KEYS positions in turn. K and V go from memory to registers in 16-byte vectors and
-// are operands as they lie: both products run over positions and elements in any order, as long as both operands agree.
-// Scores are Q K^T with the 8 heads as rows and, as the 8 rows below, what rounding took from them; so a score has 16
-// bits and more at the price of a rounded one. Outputs are V^T P^T, for which scores lie right; P is a sum of two
-// operands as well.
+// units, and its warps take steps of some positions in turn, a round of all warps at a time. K and V go from memory to
+// registers in 16-byte vectors and are operands as they lie: both products run over positions and elements in any order,
+// as long as both operands agree. Scores are Q K^T with the 8 heads as rows and, as the 8 rows below, what rounding took
+// from them; so a score has 16 bits and more at the price of a rounded one. Outputs are V^T P^T, for which scores lie
+// right; P is a sum of two operands as well.
 //
-// While a step is computed the next one is on its way, over the ends of units too. Warps are merged through shared
-// memory. Where a sequence has several splits the block that ends last merges them, all in rising order, and sets the
-// counter back.
+// While a step is computed the next one is on its way to registers and the rounds after it to the L2, over the ends of
+// units too. Warps are merged through shared memory. Where a sequence has several splits the block that ends last merges
+// them, all in rising order and at its own end, and sets the counter back.
 // Source: Dao et al. 2023 (flash decoding), Milakov and Gimelshein 2018 (online softmax)
 #include "kernels/cuda/attention.cuh"
 #include "kernels/cuda/launch.cuh"
 
 namespace {
 
-enum { WARPS = 4, THREADS = WARPS * 32, HEADS = 8 };
+enum { WARPS = 6, THREADS = WARPS * 32, HEADS = 8 };
+enum { AHEAD = 4 };                                           // rounds of steps that are on their way to L2
+enum { MOST_SPLITS = CUDA_DECODE_BLOCKS, LANE_SPLITS = MOST_SPLITS / 32 };
 
 // Lane 4 g + t holds of a key: K elements of vectors t, t + 4, ..., V elements of chunks g, g + 8, ...
 template <enum dtype KV, int DIMS> struct shape {
@@ -27,7 +29,8 @@ template <enum dtype KV, int DIMS> struct shape {
     static constexpr int words = DIMS * bytes / 32 < 4 ? DIMS * bytes / 32 : 4; // of a chunk of V
     static constexpr int chunks = DIMS * bytes / 32 / words;
     static constexpr int elements = words * 4 / bytes; // of a chunk
-    static constexpr int blocks = DIMS <= 128 ? 3 : 2; // a multiprocessor
+    static constexpr int round = WARPS * keys;                // of a step of every warp
+    static constexpr int blocks = DIMS <= 128 ? 2 : 1; // a multiprocessor
 };
 
 // What one lane has of a step.
@@ -38,11 +41,15 @@ template <enum dtype KV, int DIMS> struct fragment {
     float k_scale[S::bytes == 1 ? S::tiles * 2 : 1], v_scale[S::bytes == 1 ? S::tiles * 2 : 1];
 };
 
+// Where a unit's K is; V is a block further.
 struct source {
-    const unsigned char *k, *v;
-    size_t scales;
-    int row_bytes, last; // last: position that may be read
+    const unsigned char *k;
+    int last; // position that may be read
 };
+template <enum dtype KV> __device__ __forceinline__ int row_bytes_of(const cuda_kv &kv)
+{
+    return kv.head_dim * cache_bytes<KV>;
+}
 
 template <int WORDS>
 __device__ __forceinline__ void load_cache(uint32_t *to, const unsigned char *from, bool there)
@@ -72,42 +79,45 @@ __device__ __forceinline__ int score_key(int j, int c, int t)
 
 // Positions beyond the last are read as the last: their weights are zero. LATE: only the last and those are read.
 template <enum dtype KV, int DIMS, bool LATE = false>
-__device__ __forceinline__ void load_keys(fragment<KV, DIMS> &f, const source &from, int base, int g, int t)
+__device__ __forceinline__ void load_keys(fragment<KV, DIMS> &f, const cuda_kv &kv, const source &from, int base, int g, int t)
 {
     typedef shape<KV, DIMS> S;
+    const int row_bytes = row_bytes_of<KV>(kv);
 #pragma unroll
     for (int j = 0; j < S::tiles; j++) {
         const int key = base + 8 * j + g;
-        const unsigned char *row = from.k + (size_t)min(key, from.last) * from.row_bytes + t * 16;
+        const unsigned char *row = from.k + (unsigned)(min(key, from.last) * row_bytes + t * 16);
 #pragma unroll
         for (int i = 0; i < S::vectors; i++)
-            load_cache<4>(f.k[j][i], row + i * 64, i * 64 + t * 16 < from.row_bytes && (!LATE || key >= from.last));
+            load_cache<4>(f.k[j][i], row + i * 64, i * 64 + t * 16 < row_bytes && (!LATE || key >= from.last));
     }
     if constexpr (S::bytes == 1)
 #pragma unroll
         for (int i = 0; i < S::tiles * 2; i++)
-            f.k_scale[i] = load_scale(from.k + from.scales + (size_t)min(base + score_key(i / 2, i % 2, t), from.last) * 4);
+            f.k_scale[i] = load_scale(from.k + kv.scales_offset + (unsigned)min(base + score_key(i / 2, i % 2, t), from.last) * 4);
 }
 
 template <enum dtype KV, int DIMS, bool LATE = false>
-__device__ __forceinline__ void load_values(fragment<KV, DIMS> &f, const source &from, int base, int g, int t)
+__device__ __forceinline__ void load_values(fragment<KV, DIMS> &f, const cuda_kv &kv, const source &from, int base, int g, int t)
 {
     typedef shape<KV, DIMS> S;
+    const int row_bytes = row_bytes_of<KV>(kv);
 #pragma unroll
     for (int j = 0; j < S::keys / 16; j++)
 #pragma unroll
         for (int r = 0; r < 4; r++) {
             const int key = base + score_key(2 * j + r / 2, r % 2, t);
-            const unsigned char *row = from.v + (size_t)min(key, from.last) * from.row_bytes + g * S::words * 4;
+            const unsigned char *row =
+                from.k + kv.block_bytes + (unsigned)(min(key, from.last) * row_bytes + g * S::words * 4);
 #pragma unroll
             for (int i = 0; i < S::chunks; i++)
                 load_cache<S::words>(f.v[j][r][i], row + i * S::words * 32,
-                                     (g + 8 * i) * S::words * 4 < from.row_bytes && (!LATE || key >= from.last));
+                                     (g + 8 * i) * S::words * 4 < row_bytes && (!LATE || key >= from.last));
         }
     if constexpr (S::bytes == 1)
 #pragma unroll
         for (int i = 0; i < S::tiles * 2; i++)
-            f.v_scale[i] = load_scale(from.v + from.scales + (size_t)min(base + score_key(i / 2, i % 2, t), from.last) * 4);
+            f.v_scale[i] = load_scale(from.k + kv.block_bytes + kv.scales_offset + (unsigned)min(base + score_key(i / 2, i % 2, t), from.last) * 4);
 }
 
 // Of step s of Q K^T: the lane's operand of tile j, and the first of the four elements of a head that it stands for.
@@ -165,27 +175,30 @@ struct place {
 
 // What is the same in a launch.
 struct decode_grid {
+    const cuda_token *tokens;
+    int rows, kv_heads, group, window;
     int parts;  // of a group of heads
     int splits; // the most of a token
 };
 
 // Splits of a token, and their length.
-__device__ __forceinline__ int splits_of(const cuda_attention &job, int position, int &first, int &length)
+__device__ __forceinline__ int splits_of(const decode_grid &grid, int position, int &first, int &length)
 {
-    first = job.window ? max(0, position - job.window + 1) : 0;
+    first = grid.window ? max(0, position - grid.window + 1) : 0;
     const int seen = position + 1 - first;
-    length = cuda_split_length(job.kv.kv_heads, seen);
+    length = cuda_split_length(grid.kv_heads, seen);
     return (seen + length - 1) / length;
 }
 
-// Unit `index` of all, in the order tokens, heads, splits; returns the number of units. A warp does it together.
-__device__ __forceinline__ int find_unit(const cuda_attention &job, const decode_grid &grid, int index, place &at)
+// Puts unit `index` of all, in the order tokens, heads, splits, where `to` says; returns the number of units. A warp does
+// it together.
+__device__ __noinline__ int find_unit(decode_grid grid, int index, place *to)
 {
-    const int lane = threadIdx.x % 32, columns = job.kv.kv_heads * grid.parts;
+    const int lane = threadIdx.x % 32, columns = grid.kv_heads * grid.parts;
     int all = 0;
-    for (int row = 0; row < job.rows; row += 32) {
-        const cuda_token token = row + lane < job.rows ? job.tokens[row + lane] : cuda_token{-1, -1};
-        int first, length, splits = token.position < 0 ? 0 : splits_of(job, token.position, first, length);
+    for (int row = 0; row < grid.rows; row += 32) {
+        const cuda_token token = row + lane < grid.rows ? grid.tokens[row + lane] : cuda_token{-1, -1};
+        int first, length, splits = token.position < 0 ? 0 : splits_of(grid, token.position, first, length);
         int end = splits * columns;
 #pragma unroll
         for (int o = 1; o < 32; o *= 2) {
@@ -195,18 +208,21 @@ __device__ __forceinline__ int find_unit(const cuda_attention &job, const decode
         const unsigned behind = __ballot_sync(~0u, all + end > index);
         if (index >= all && behind) {
             const int owner = __ffs(behind) - 1;
+            place at;
             at.sequence = __shfl_sync(~0u, token.sequence, owner);
             at.position = __shfl_sync(~0u, token.position, owner);
             const int begin = all + __shfl_sync(~0u, end - splits * columns, owner);
             at.token = row + owner;
-            at.splits = splits_of(job, at.position, first, length);
+            at.splits = splits_of(grid, at.position, first, length);
             at.split = (index - begin) % at.splits;
-            const int column = (index - begin) / at.splits, group = job.heads / job.kv.kv_heads;
+            const int column = (index - begin) / at.splits;
             at.kv_head = column / grid.parts;
-            at.head = at.kv_head * group + column % grid.parts * HEADS;
-            at.heads = min((int)HEADS, group - column % grid.parts * HEADS);
+            at.head = at.kv_head * grid.group + column % grid.parts * HEADS;
+            at.heads = min((int)HEADS, grid.group - column % grid.parts * HEADS);
             at.begin = first + at.split * length;
             at.end = min(at.begin + length, at.position + 1);
+            if (lane == 0)
+                *to = at;
             index = -1;
         }
         all += __shfl_sync(~0u, end, 31);
@@ -214,10 +230,43 @@ __device__ __forceinline__ int find_unit(const cuda_attention &job, const decode
     return all;
 }
 
-template <enum dtype KV> __device__ __forceinline__ source source_of(const cuda_attention &job, const place &at)
+__device__ __forceinline__ source source_of(const cuda_attention &job, const place &at)
 {
-    return {head_block(job.kv, at.sequence, at.kv_head, 0), head_block(job.kv, at.sequence, at.kv_head, 1),
-            job.kv.scales_offset, job.kv.head_dim * cache_bytes<KV>, at.position};
+    return {head_block(job.kv, at.sequence, at.kv_head, 0), at.position};
+}
+
+__device__ __forceinline__ void prefetch_bytes(const unsigned char *from, const unsigned char *to)
+{
+#if __CUDA_ARCH__ >= 900
+    from -= (size_t)from % 16;
+    const uint32_t bytes = (uint32_t)(to - from + 15) / 16 * 16;
+    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
+#endif
+}
+
+// Positions [begin, end) of a head come to L2. By one thread.
+template <enum dtype KV>
+__device__ __forceinline__ void prefetch(const cuda_kv &kv, const unsigned char *k, int begin, int end)
+{
+    if (begin >= end)
+        return;
+    for (int values = 0; values < 2; values++, k += kv.block_bytes) {
+        prefetch_bytes(k + (size_t)begin * row_bytes_of<KV>(kv), k + (size_t)end * row_bytes_of<KV>(kv));
+        if (cache_bytes<KV> == 1)
+            prefetch_bytes(k + kv.scales_offset + (size_t)begin * 4, k + kv.scales_offset + (size_t)end * 4);
+    }
+}
+
+// The round AHEAD of the one at `base`, in this unit or the next.
+template <enum dtype KV, int ROUND>
+__device__ __forceinline__ void prefetch_ahead(const cuda_attention &job, const place &at, const place &then, bool more,
+                                               int base)
+{
+    const int begin = base + AHEAD * ROUND, beyond = begin - (at.end - at.begin + ROUND - 1) / ROUND * ROUND - at.begin;
+    if (begin < at.end)
+        prefetch<KV>(job.kv, source_of(job, at).k, begin, min(begin + ROUND, at.end));
+    else if (more && then.begin + beyond < then.end)
+        prefetch<KV>(job.kv, source_of(job, then).k, then.begin + beyond, min(then.begin + beyond + ROUND, then.end));
 }
 
 struct running {
@@ -277,7 +326,7 @@ __device__ __forceinline__ void take_step(const cuda_attention &job, const place
         max = fmaxf(max, v);
     }
     if (next >= 0)
-        load_keys<KV, DIMS>(f, from, next, g, t);
+        load_keys<KV, DIMS>(f, job.kv, from, next, g, t);
     max = fmaxf(max, __shfl_xor_sync(~0u, max, 1));
     max = fmaxf(max, __shfl_xor_sync(~0u, max, 2));
     const float base_of = max == -INFINITY ? 0.0f : max, keep = exp2_of(row.max - base_of);
@@ -317,18 +366,15 @@ __device__ __forceinline__ void take_step(const cuda_attention &job, const place
             mma_of<KV>(out[m], a, low[2 * j], low[2 * j + 1]);
         }
     if (next >= 0)
-        load_values<KV, DIMS>(f, from, next, g, t);
+        load_values<KV, DIMS>(f, job.kv, from, next, g, t);
 }
 
 template <int DIMS> struct decode_space {
     uint4 q[DIMS / 16 * 32];
     float max[2][WARPS][HEADS], sum[2][WARPS][HEADS]; // of even and odd units
-    float factor[HEADS], total[HEADS];
-    union {
-        float out[WARPS][HEADS][DIMS + 4];
-        float weight[HEADS][CUDA_DECODE_BLOCKS];
-    };
-    bool last;
+    float factor[HEADS];
+    float out[WARPS][HEADS][DIMS + 4];
+    place places[4]; // of units one after another
 };
 
 // Powers of two that bring each head's largest query near 1, so that f16 has it whole.
@@ -424,85 +470,94 @@ __device__ __forceinline__ void merge_warps(const place &at, int n, int odd, dec
     }
 }
 
-// By the block that ends last of a token's and head's: all splits in rising order.
-template <int DIMS>
-__device__ void merge_splits(const cuda_attention &job, const place &at, int most, decode_space<DIMS> &s)
+// Weights of a head's splits, split i * 32 + lane in a lane's element i, and their sum over all. Splits that are not
+// there weigh nothing.
+__device__ __forceinline__ void weigh_splits(const float2 (&outcome)[LANE_SPLITS], float (&weight)[LANE_SPLITS],
+                                             float &sum)
 {
-    enum { FLIGHT = 4 }; // outcomes requested before their weights are there
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, n = job.kv.head_dim;
-    const int each = THREADS / (n / 4), e = threadIdx.x % (n / 4) * 4; // each: heads at a time
-    const int own = (int)threadIdx.x / (n / 4) < each ? (int)threadIdx.x / (n / 4) : (int)HEADS;
-    float4 v[FLIGHT];
+    float max = -INFINITY;
 #pragma unroll
-    for (int i = 0; i < FLIGHT; i++)
-        v[i] = own < at.heads && i < at.splits
-                   ? __ldcg((const float4 *)(partial_of(job, most, i, at.token, at.head + own) + e))
-                   : make_float4(0, 0, 0, 0);
-    for (int head = warp; head < at.heads; head += WARPS) {
-        const float *of = partial_of(job, most, 0, at.token, at.head + head) + n;
-        float max = -INFINITY, sum = 0;
-        for (int i = lane; i < at.splits; i += 32)
-            max = fmaxf(max, __ldcg(of + (size_t)i * (n + 4)));
+    for (int i = 0; i < LANE_SPLITS; i++)
+        max = fmaxf(max, outcome[i].x);
 #pragma unroll
-        for (int o = 16; o; o >>= 1)
-            max = fmaxf(max, __shfl_xor_sync(~0u, max, o));
-        for (int i = lane; i < at.splits; i += 32) {
-            const float2 outcome = __ldcg((const float2 *)(of + (size_t)i * (n + 4)));
-            const float weight = max == -INFINITY ? 1.0f : exp2_of(outcome.x - max);
-            s.weight[head][i] = weight;
-            sum = fmaf(outcome.y, weight, sum);
-        }
+    for (int o = 16; o; o >>= 1)
+        max = fmaxf(max, __shfl_xor_sync(~0u, max, o));
+    sum = 0;
 #pragma unroll
-        for (int o = 16; o; o >>= 1)
-            sum += __shfl_xor_sync(~0u, sum, o);
-        if (lane == 0)
-            s.total[head] = sum;
+    for (int i = 0; i < LANE_SPLITS; i++) {
+        weight[i] = outcome[i].x == -INFINITY ? 0.0f : exp2_of(outcome[i].x - max);
+        sum = fmaf(outcome[i].y, weight[i], sum);
     }
-    __syncthreads();
-    for (int head = own; head < at.heads; head += each) {
-        const float *of = partial_of(job, most, 0, at.token, at.head + head) + e, *weight = s.weight[head];
-        float4 sum = make_float4(0, 0, 0, 0);
-        auto add = [&](const float4 &x, float w) {
-            sum = make_float4(fmaf(x.x, w, sum.x), fmaf(x.y, w, sum.y), fmaf(x.z, w, sum.z), fmaf(x.w, w, sum.w));
-        };
 #pragma unroll
-        for (int i = 0; i < FLIGHT; i++)
-            if (i < at.splits)
-                add(head == own ? v[i] : __ldcg((const float4 *)(of + (size_t)i * (n + 4))), weight[i]);
-#pragma unroll 8
-        for (int i = FLIGHT; i < at.splits; i++)
-            add(__ldcg((const float4 *)(of + (size_t)i * (n + 4))), weight[i]);
-        const float total = s.total[head];
-        const int to = (at.head + head) * n + e;
-        put_pair(job, at.token, to, sum.x / total, sum.y / total);
-        put_pair(job, at.token, to + 2, sum.z / total, sum.w / total);
+    for (int o = 16; o; o >>= 1)
+        sum += __shfl_xor_sync(~0u, sum, o);
+}
+
+// By the block that ends last of a token's and head's: all splits in rising order. A warp has a head; its lanes hold the
+// splits' weights and 4 elements each.
+__device__ __forceinline__ void merge_splits(const cuda_attention &job, const place &at, int room)
+{
+    enum { FLIGHT = 16 }; // outcomes on their way at once, the first before their weights are there
+    const int lane = threadIdx.x % 32, n = job.kv.head_dim, pitch = n + 4;
+    for (int head = threadIdx.x / 32; head < at.heads; head += WARPS) {
+        const float *of = partial_of(job, room, 0, at.token, at.head + head);
+        float weight[LANE_SPLITS], sum = 0;
+        float2 outcome[LANE_SPLITS];
+#pragma unroll
+        for (int i = 0; i < LANE_SPLITS; i++) {
+            outcome[i] = make_float2(-INFINITY, 0);
+            if (i * 32 + lane < at.splits)
+                outcome[i] = __ldcg((const float2 *)(of + (size_t)(i * 32 + lane) * pitch + n));
+        }
+        for (int e = lane * 4; e - lane * 4 < n; e += 128) {
+            float4 all = make_float4(0, 0, 0, 0);
+#pragma unroll
+            for (int part = 0; part < MOST_SPLITS; part += FLIGHT) {
+                if (part >= at.splits)
+                    break;
+                float4 v[FLIGHT];
+#pragma unroll
+                for (int i = 0; i < FLIGHT; i++)
+                    v[i] = part + i < at.splits && e < n ? __ldcg((const float4 *)(of + (size_t)(part + i) * pitch + e))
+                                                          : make_float4(0, 0, 0, 0);
+                if (part == 0 && e == lane * 4)
+                    weigh_splits(outcome, weight, sum);
+#pragma unroll
+                for (int i = 0; i < FLIGHT; i++) {
+                    const float w = __shfl_sync(~0u, weight[part / 32], part % 32 + i);
+                    all = make_float4(fmaf(v[i].x, w, all.x), fmaf(v[i].y, w, all.y), fmaf(v[i].z, w, all.z),
+                                      fmaf(v[i].w, w, all.w));
+                }
+            }
+            if (e < n) {
+                const int to = (at.head + head) * n + e;
+                put_pair(job, at.token, to, all.x / sum, all.y / sum);
+                put_pair(job, at.token, to + 2, all.z / sum, all.w / sum);
+            }
+        }
     }
 }
 
-// True in every thread of the block that is the last of `splits` to come here; the counter is zero again then.
-__device__ bool ends_last(unsigned *counter, int splits, bool *space)
+// By one thread once the block has stored its outcome: true for the last of `splits`; the counter is zero again then.
+__device__ __forceinline__ bool ends_last(unsigned *counter, int splits)
 {
     __threadfence();
-    __syncthreads();
-    if (threadIdx.x == 0) {
-        const bool last = atomicAdd(counter, 1u) == (unsigned)splits - 1;
-        if (last)
-            *counter = 0;
-        *space = last;
-        __threadfence();
-    }
-    __syncthreads();
-    return *space;
+    if (atomicAdd(counter, 1u) != (unsigned)splits - 1)
+        return false;
+    *counter = 0;
+    __threadfence();
+    return true;
 }
 
-// A unit's outcome: the output itself where it is the only split, else a partial one, and the output of all by whoever
-// comes last.
+// A unit's outcome: the output itself where it is the only split, else a partial one. Where that was the last of its
+// token's and head's, bit n of `due` is set.
 template <enum dtype KV, int DIMS>
-__device__ __forceinline__ void end_unit(const cuda_attention &job, const place &at, int most, int odd,
-                                         decode_space<DIMS> &s, const running &row, float (&out)[DIMS / 16][4])
+__device__ __forceinline__ void end_unit(const cuda_attention &job, const place &at, int most, int index,
+                                         decode_space<DIMS> &s, unsigned *due, const running &row,
+                                         float (&out)[DIMS / 16][4])
 {
     const int n = job.kv.head_dim;
-    merge_warps<KV, DIMS>(at, n, odd, s, row, out, [&](int head, int e, float max, float sum, float v) {
+    merge_warps<KV, DIMS>(at, n, index % 2, s, row, out, [&](int head, int e, float max, float sum, float v) {
         if (at.splits == 1) {
             job.out[(size_t)at.token * job.ldo + (at.head + head) * n + e] = v / sum;
             return;
@@ -512,9 +567,12 @@ __device__ __forceinline__ void end_unit(const cuda_attention &job, const place 
         if (e == 0)
             *(float2 *)(partial + n) = make_float2(max, sum);
     });
-    if (at.splits > 1 &&
-        ends_last((unsigned *)job.partial + (size_t)at.token * job.heads + at.head, at.splits, &s.last))
-        merge_splits<DIMS>(job, at, most, s);
+    if (at.splits == 1)
+        return;
+    __syncthreads();
+    if (threadIdx.x == 0 &&
+        ends_last((unsigned *)job.partial + (size_t)at.token * job.heads + at.head, at.splits))
+        due[index / 32] |= 1u << index % 32;
 }
 
 template <enum dtype KV, int DIMS>
@@ -525,65 +583,86 @@ __global__ void __launch_bounds__(THREADS, shape<KV, DIMS>::blocks)
     extern __shared__ __align__(16) unsigned char memory[];
     decode_space<DIMS> &s = *(decode_space<DIMS> *)memory;
     const int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
-    place at = {}, then = {};
-    const int units = find_unit(job, grid, -1, at);
-    int unit = (int)((long long)units * blockIdx.x / gridDim.x);
-    const int end = (int)((long long)units * (blockIdx.x + 1) / gridDim.x);
-    if (unit == end) {
+    next_may_start();
+    const int units = find_unit(grid, -1, NULL);
+    const int unit = (int)((long long)units * blockIdx.x / gridDim.x);
+    const int count = (int)((long long)units * (blockIdx.x + 1) / gridDim.x) - unit;
+    if (!count) {
         previous_wait();
         return;
     }
-    find_unit(job, grid, unit, at);
+    unsigned *due = (unsigned *)(memory + sizeof(decode_space<DIMS>)); // a bit for each unit of the block
+    for (int i = threadIdx.x; i * 32 < count; i += THREADS)
+        due[i] = 0;
+    if (warp < 2)
+        find_unit(grid, unit + warp, s.places + warp);
+    __syncthreads();
     fragment<KV, DIMS> f = {};
-    source from = source_of<KV>(job, at);
-    int base = at.begin + warp * S::keys;
-    from.last = max(at.position - 1, 0); // these are of steps before
-    load_keys<KV, DIMS>(f, from, base, g, t);
-    load_values<KV, DIMS>(f, from, base, g, t);
+    source from = source_of(job, s.places[0]);
+    int base = s.places[0].begin + warp * S::keys;
+    from.last = max(from.last - 1, 0); // these are of steps before
+    load_keys<KV, DIMS>(f, job.kv, from, base, g, t);
+    load_values<KV, DIMS>(f, job.kv, from, base, g, t);
+    if (threadIdx.x == 0)
+        prefetch<KV>(job.kv, from.k, base + S::round, min(base + AHEAD * S::round, s.places[0].end));
     previous_wait();
-    next_may_start();
-    from.last = at.position;
-    if (base + S::keys > at.position) {
-        load_keys<KV, DIMS, true>(f, from, base, g, t);
-        load_values<KV, DIMS, true>(f, from, base, g, t);
+    from.last = s.places[0].position;
+    if (base + S::keys > from.last) {
+        load_keys<KV, DIMS, true>(f, job.kv, from, base, g, t);
+        load_values<KV, DIMS, true>(f, job.kv, from, base, g, t);
     }
-    load_queries<KV, DIMS>(job, at, s);
-    for (int odd = 0;; odd ^= 1) {
-        const bool more = unit + 1 < end;
-        if (more)
-            find_unit(job, grid, unit + 1, then);
+    load_queries<KV, DIMS>(job, s.places[0], s);
+    for (int n = 0;; n++) {
+        const place &at = s.places[n % 4], &then = s.places[(n + 1) % 4];
+        const bool more = n + 1 < count;
+        if (warp == WARPS - 1 && n + 2 < count)
+            find_unit(grid, unit + n + 2, s.places + (n + 2) % 4);
         running row = {-INFINITY, 0};
         float out[DIMS / 16][4] = {};
         const float factor = KV == DT_F16 ? s.factor[g] : 1.0f;
         for (bool last = false; !last;) {
-            int next = base + WARPS * S::keys;
+            int next = base + S::round;
             last = next >= at.end;
+            if (threadIdx.x == 0)
+                prefetch_ahead<KV, S::round>(job, at, then, more, base);
             if (last) {
                 next = more ? then.begin + warp * S::keys : -1;
                 if (more)
-                    from = source_of<KV>(job, then);
+                    from = source_of(job, then);
             }
             take_step<KV, DIMS>(job, at, s.q, factor, f, base, from, next, row, out);
             base = next;
         }
-        end_unit<KV, DIMS>(job, at, grid.splits, odd, s, row, out);
+        end_unit<KV, DIMS>(job, at, grid.splits, n, s, due, row, out);
         if (!more)
-            return;
+            break;
         if (then.token != at.token || then.head != at.head) // all warps have left the queries: end_unit waits for them
             load_queries<KV, DIMS>(job, then, s);
-        at = then;
-        unit++;
+    }
+    __syncthreads();
+    for (int n = 0; n < count; n++) {
+        if (!(due[n / 32] >> n % 32 & 1))
+            continue;
+        const bool known = n + 1 == count;
+        if (!known) {
+            __syncthreads(); // the place before is done with
+            if (warp == 0)
+                find_unit(grid, unit + n, s.places + count % 4);
+            __syncthreads();
+        }
+        merge_splits(job, s.places[(known ? n : count) % 4], grid.splits);
     }
 }
 
 template <enum dtype KV, int DIMS> void launch_decode(const cuda_attention *job, cudaStream_t stream)
 {
-    decode_grid grid;
-    grid.parts = ceil_div(job->heads / job->kv.kv_heads, HEADS);
-    grid.splits = min(ceil_div(job->most_positions, (int)CUDA_LEAST_SPLIT), ceil_div(CUDA_DECODE_BLOCKS, job->kv.kv_heads));
+    const int group = job->heads / job->kv.kv_heads, parts = ceil_div(group, HEADS);
+    const decode_grid grid = {
+        job->tokens, job->rows, job->kv.kv_heads, group, job->window, parts,
+        min(ceil_div(job->most_positions, (int)CUDA_LEAST_SPLIT), ceil_div(CUDA_DECODE_BLOCKS, job->kv.kv_heads))};
     const long long most = (long long)job->rows * job->kv.kv_heads * grid.parts * grid.splits;
     const int blocks = (int)min(most, (long long)shape<KV, DIMS>::blocks * job->multiprocessors);
-    const int bytes = sizeof(decode_space<DIMS>);
+    const int bytes = sizeof(decode_space<DIMS>) + ceil_div((int)((most + blocks - 1) / blocks), 32) * 4;
     if (bytes > 40 * 1024)
         cudaFuncSetAttribute(k_decode<KV, DIMS>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
     launch_early(k_decode<KV, DIMS>, dim3(blocks), THREADS, bytes, stream, *job, grid);

@@ -178,22 +178,17 @@ struct cuda_attention {
 enum { CUDA_SPLIT = 256, CUDA_KEYS = 64, CUDA_MOST_HEAD_DIM = 512 };
 size_t cuda_attention_bytes(int rows, int heads, int kv_heads, int head_dim, int positions);
 
-#ifdef __CUDACC__
-#define CUDA_BOTH __host__ __device__
-#else
-#define CUDA_BOTH
-#endif
 // Splits of one sequence over all KV heads that fill a chip, and the multiple that their length is of.
-enum { CUDA_DECODE_BLOCKS = 384, CUDA_LEAST_SPLIT = 64 };
+enum { CUDA_DECODE_BLOCKS = 128, CUDA_LEAST_SPLIT = 64 };
 // Of a token that sees `seen` positions.
-CUDA_BOTH static inline int cuda_split_length(int kv_heads, int seen)
+static CUDA_BOTH inline int cuda_split_length(int kv_heads, int seen)
 {
     long long each = (long long)CUDA_DECODE_BLOCKS * CUDA_LEAST_SPLIT,
               all = (long long)seen * kv_heads;
     return all > each ? (int)((all + each - 1) / each) * CUDA_LEAST_SPLIT : (int)CUDA_LEAST_SPLIT;
 }
 // One counter a token and head, ahead of the outcomes.
-CUDA_BOTH static inline size_t cuda_attention_counters(int rows, int heads)
+static CUDA_BOTH inline size_t cuda_attention_counters(int rows, int heads)
 {
     return ((size_t)rows * (size_t)heads * 4 + 255) / 256 * 256;
 }
