@@ -34,6 +34,8 @@ template <enum dtype KV> __global__ void __launch_bounds__(THREADS) k_rotate(con
 {
     __shared__ float row[MOST_DIM], space[32];
     const int head = blockIdx.x, n = job.kv.head_dim, half = job.rotary / 2;
+    next_may_start();
+    previous_wait();
     const cuda_token token = job.tokens[blockIdx.y];
     if (token.position < 0)
         return;
@@ -73,7 +75,7 @@ template <enum dtype KV> __global__ void __launch_bounds__(THREADS) k_rotate(con
 
 template <enum dtype KV> void launch_rotate(const cuda_rotate *job, cudaStream_t stream)
 {
-    k_rotate<KV><<<dim3(job->heads + 2 * job->kv.kv_heads, job->rows), THREADS, 0, stream>>>(*job);
+    launch_early(k_rotate<KV>, dim3(job->heads + 2 * job->kv.kv_heads, job->rows), THREADS, 0, stream, *job);
 }
 
 } // namespace
@@ -96,5 +98,4 @@ extern "C" void k_rotate_f32_f32_cuda(const struct cuda_rotate *job, void *strea
     default:
         launch_rotate<DT_F32>(job, (cudaStream_t)stream);
     }
-    cuda_launched();
 }

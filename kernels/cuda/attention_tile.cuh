@@ -81,10 +81,6 @@ __device__ __forceinline__ int panel_at(int rows, int r, int c)
 {
     return (c / PANEL * rows + r) * 128 + ((c % PANEL / 8) ^ (r & 7)) * 16 + c % 8 * 2;
 }
-__device__ __forceinline__ uint32_t shared_address(const void *p)
-{
-    return (uint32_t)__cvta_generic_to_shared(p);
-}
 // 16 bytes, or zeros.
 __device__ __forceinline__ void copy_vector(uint32_t to, const void *from, bool there)
 {

@@ -8,6 +8,7 @@
 // Source: Shah et al. 2024 (FlashAttention-3), PTX ISA 8.0 (wgmma and its matrix descriptors)
 #include "kernels/cuda/attention_tile.cuh"
 #include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/wgmma.cuh"
 
 namespace {
 
@@ -23,7 +24,7 @@ template <int DIMS> struct shape {
 };
 
 // Other devices' code of this file is empty.
-#if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
 
 // ---- barriers --------------------------------------------------------------------------------------------
 
@@ -31,39 +32,24 @@ struct barriers {
     uint64_t full[2][STAGES], empty[2][STAGES]; // of K, of V
 };
 
-__device__ __forceinline__ void barrier_init(uint64_t *b, int count)
-{
-    asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(shared_address(b)), "r"(count) : "memory");
-}
-__device__ __forceinline__ void barrier_arrive(uint64_t *b)
-{
-    asm volatile("mbarrier.arrive.shared.b64 _, [%0];" ::"r"(shared_address(b)) : "memory");
-}
-__device__ __forceinline__ void barrier_wait(uint64_t *b, int parity)
-{
-    asm volatile("{\n.reg .pred p;\nwait:\nmbarrier.try_wait.parity.shared.b64 p, [%0], %1;\n@p bra done;\nbra wait;\n"
-                 "done:\n}" ::"r"(shared_address(b)),
-                 "r"(parity)
-                 : "memory");
-}
-// The same, without waiting; all lanes of a warp get one answer.
-__device__ __forceinline__ bool barrier_passed(uint64_t *b, int parity)
+// Whether a phase has ended, without waiting; all lanes of a warp get one answer.
+__device__ __forceinline__ bool barrier_passed(uint32_t at, int parity)
 {
     int passed;
-    asm volatile("{.reg .pred p; mbarrier.test_wait.parity.shared.b64 p, [%1], %2; selp.s32 %0, 1, 0, p;}"
+    asm volatile("{.reg .pred p; mbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2; selp.s32 %0, 1, 0, p;}"
                  : "=r"(passed)
-                 : "r"(shared_address(b)), "r"(parity)
+                 : "r"(at), "r"(parity)
                  : "memory");
     return __all_sync(~0u, passed);
 }
 // By a whole warp. EACH: every lane arrives by itself. Of 1-byte caches the lanes' own stores and loads are ordered by
 // the barriers alone, which racecheck follows for the threads that arrive only; else one lane arrives for all.
-template <bool EACH> __device__ __forceinline__ void arrive(uint64_t *b)
+template <bool EACH> __device__ __forceinline__ void arrive(const uint64_t &b)
 {
     if (!EACH)
         __syncwarp();
     if (EACH || threadIdx.x % 32 == 0)
-        barrier_arrive(b);
+        barrier_arrive(shared_address(&b));
 }
 __device__ __forceinline__ void fence_async()
 {
@@ -78,10 +64,6 @@ __device__ __forceinline__ uint64_t descriptor(uint32_t address, int leading, in
     return (uint64_t)((address & 0x3ffff) >> 4) | (uint64_t)(leading >> 4) << 16 | (uint64_t)(stride >> 4) << 32 |
            (uint64_t)1 << 62;
 }
-__device__ __forceinline__ void products_begin()
-{
-    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
-}
 __device__ __forceinline__ void products_commit()
 {
     asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
@@ -91,60 +73,44 @@ template <int LEFT> __device__ __forceinline__ void products_wait()
     asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(LEFT) : "memory");
 }
 
-#define D8(d, i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), \
-        "+f"(d[i + 6]), "+f"(d[i + 7])
-#define D32(d, i) D8(d, i), D8(d, i + 8), D8(d, i + 16), D8(d, i + 24)
-#define LIST32                                                                                                         \
-    "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,"   \
-    "%30,%31"
-#define LIST64                                                                                                         \
-    LIST32 ",%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57," \
-           "%58,%59,%60,%61,%62,%63"
-
-// s (64 x 128) = or += A B^T, both in shared memory, 16 elements of the inner dimension.
-template <enum dtype KV> __device__ __forceinline__ void product_shared(float (&s)[64], uint64_t a, uint64_t b, int add)
+// d (64 x 128) = or += A B^T, both in shared memory, 16 elements of the inner dimension.
+#define SHARED_PRODUCT(types)                                                                                          \
+    asm volatile("{.reg .pred p; setp.ne.b32 p, %66, 0; wgmma.mma_async.sync.aligned.m64n128k16." types " {" WG_D64   \
+                 "}, %64, %65, p, 1, 1, 0, 0;}"                                                                        \
+                 : WG_64(WG_FLOAT, 0)                                                                                  \
+                 : "l"(a), "l"(b), "r"(add))
+template <enum dtype KV> __device__ __forceinline__ void product_shared(float (&d)[64], uint64_t a, uint64_t b, int add)
 {
     if constexpr (KV == DT_F16)
-        asm volatile("{.reg .pred p; setp.ne.b32 p, %66, 0; wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 {" LIST64
-                     "}, %64, %65, p, 1, 1, 0, 0;}"
-                     : D32(s, 0), D32(s, 32)
-                     : "l"(a), "l"(b), "r"(add));
+        SHARED_PRODUCT("f32.f16.f16");
     else
-        asm volatile("{.reg .pred p; setp.ne.b32 p, %66, 0; wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" LIST64
-                     "}, %64, %65, p, 1, 1, 0, 0;}"
-                     : D32(s, 0), D32(s, 32)
-                     : "l"(a), "l"(b), "r"(add));
+        SHARED_PRODUCT("f32.bf16.bf16");
 }
 
-// o (64 x DIMS) += A B, A in registers, B in shared memory with columns as rows.
-template <enum dtype KV> __device__ __forceinline__ void product_mixed(float (&o)[64], const uint32_t *a, uint64_t b)
+// d (64 x DIMS) += A B, A in registers, B in shared memory with columns as rows.
+#define MIXED_PRODUCT(N, shape)                                                                                        \
+    asm volatile("wgmma.mma_async.sync.aligned." shape " {" WG_D##N "}, " WG_A##N ", 1, 1, 1, 1;"                      \
+                 : WG_##N(WG_FLOAT, 0)                                                                                 \
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b))
+template <enum dtype KV> __device__ __forceinline__ void product_mixed(float (&d)[64], const uint32_t *a, uint64_t b)
 {
     if constexpr (KV == DT_F16)
-        asm volatile("{.reg .pred p; setp.eq.b32 p, 0, 0; wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 {" LIST64 "}, {%64,%65,%66,%67}, %68, p, 1, 1, 1;}"
-                     : D32(o, 0), D32(o, 32)
-                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+        MIXED_PRODUCT(64, "m64n128k16.f32.f16.f16");
     else
-        asm volatile("{.reg .pred p; setp.eq.b32 p, 0, 0; wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" LIST64
-                     "}, {%64,%65,%66,%67}, %68, p, 1, 1, 1;}"
-                     : D32(o, 0), D32(o, 32)
-                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+        MIXED_PRODUCT(64, "m64n128k16.f32.bf16.bf16");
 }
-template <enum dtype KV> __device__ __forceinline__ void product_mixed(float (&o)[32], const uint32_t *a, uint64_t b)
+template <enum dtype KV> __device__ __forceinline__ void product_mixed(float (&d)[32], const uint32_t *a, uint64_t b)
 {
     if constexpr (KV == DT_F16)
-        asm volatile("{.reg .pred p; setp.eq.b32 p, 0, 0; wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 {" LIST32 "}, {%32,%33,%34,%35}, %36, p, 1, 1, 1;}"
-                     : D32(o, 0)
-                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+        MIXED_PRODUCT(32, "m64n64k16.f32.f16.f16");
     else
-        asm volatile("{.reg .pred p; setp.eq.b32 p, 0, 0; wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" LIST32 "}, {%32,%33,%34,%35}, %36, p, 1, 1, 1;}"
-                     : D32(o, 0)
-                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+        MIXED_PRODUCT(32, "m64n64k16.f32.bf16.bf16");
 }
 
 // Scores of a group's 64 rows: all of Q by a tile of K.
 template <enum dtype KV, int DIMS> __device__ __forceinline__ void score(float (&s)[64], uint32_t q, uint32_t k)
 {
-    products_begin();
+    wide_begin();
 #pragma unroll
     for (int step = 0; step < DIMS / 16; step++) {
         const int panel = step / 4, at = step % 4 * 32;
@@ -157,7 +123,7 @@ template <enum dtype KV, int DIMS> __device__ __forceinline__ void score(float (
 template <enum dtype KV, int DIMS>
 __device__ __forceinline__ void add_values(float (&o)[DIMS / 2], const uint32_t (&p)[KEYS / 4], uint32_t v)
 {
-    products_begin();
+    wide_begin();
 #pragma unroll
     for (int step = 0; step < KEYS / 16; step++)
         product_mixed<KV>(o, p + 4 * step, descriptor(v + step * 2048, KEYS * 128, 1024));
@@ -171,42 +137,70 @@ struct __align__(8) scale_space {
     float k[STAGES][KEYS], v[STAGES][KEYS];
 };
 
-// Requests a tile of K or V of a 2-byte cache; rows beyond the last are read as the last.
-template <int DIMS>
-__device__ __forceinline__ void request_tile(const unsigned char *block, int row_bytes, int first, int last, uint32_t to)
+// What a thread brings of each tile: one vector of every `step`-th row from `row` on. Steps are multiples of 8 rows, so all
+// its vectors lie alike under the swizzle.
+template <enum dtype KV, int DIMS> struct share {
+    static constexpr int line = DIMS * cache_bytes<KV> / 16; // vectors of a row
+    static constexpr int step = 128 / line, count = KEYS / step;
+    int row, column, to; // column: byte of a row; to: byte of a tile
+    bool there;
+};
+template <enum dtype KV, int DIMS> __device__ __forceinline__ share<KV, DIMS> share_of(int thread, int row_bytes)
 {
-    constexpr int line = DIMS / 8; // vectors of a row
-#pragma unroll 4
-    for (int j = 0; j < KEYS * line / 128; j++) {
-        const int i = threadIdx.x + j * 128, r = i / line, v = i % line;
-        const bool there = v * 16 < row_bytes;
-        const unsigned char *from = block + (size_t)min(first + r, last) * row_bytes;
-        copy_vector(to + panel_at(KEYS, r, v * 8), there ? from + v * 16 : from, there);
+    const int row = thread / share<KV, DIMS>::line, v = thread % share<KV, DIMS>::line;
+    return {row, v * 16, panel_at(KEYS, row, v * 16 / cache_bytes<KV>), v * 16 < row_bytes};
+}
+
+// Requests a tile of K or V of a 2-byte cache; rows beyond the last are read as the last.
+template <enum dtype KV, int DIMS>
+__device__ __forceinline__ void request_tile(const share<KV, DIMS> &own, const unsigned char *block, int row_bytes,
+                                             int first, int last, uint32_t to)
+{
+    typedef share<KV, DIMS> S;
+    const unsigned char *column = block + (own.there ? own.column : 0);
+    to += own.to;
+    if (first + KEYS - 1 <= last) { // nearly always: the address grows by one addition
+        const unsigned char *from = column + (size_t)(first + own.row) * row_bytes;
+        const unsigned stride = S::step * row_bytes;
+#pragma unroll
+        for (int j = 0; j < S::count; j++, from += stride)
+            copy_vector(to + j * S::step * 128, from, own.there);
+    } else {
+#pragma unroll 1
+        for (int j = 0; j < S::count; j++)
+            copy_vector(to + j * S::step * 128, column + (size_t)min(first + own.row + j * S::step, last) * row_bytes,
+                        own.there);
     }
     copies_commit();
 }
 
 // Loads a tile of a 1-byte cache, as bf16.
 template <enum dtype KV, int DIMS>
-__device__ __forceinline__ void load_tile(const unsigned char *block, int row_bytes, int first, int last,
-                                          unsigned char *to)
+__device__ __forceinline__ void load_tile(const share<KV, DIMS> &own, const unsigned char *block, int row_bytes, int first,
+                                          int last, unsigned char *to)
 {
-    enum { LINE = DIMS / 16, FLIGHT = 4 };
+    typedef share<KV, DIMS> S;
+    enum { FLIGHT = 4 };
+    const bool whole = first + KEYS - 1 <= last;
+    const unsigned char *from = block + (own.there ? own.column : 0);
+    const unsigned stride = S::step * row_bytes;
+    if (whole)
+        from += (size_t)(first + own.row) * row_bytes;
 #pragma unroll 1
-    for (int j = 0; j < KEYS * LINE / 128; j += FLIGHT) {
+    for (int j = 0; j < S::count; j += FLIGHT) {
         uint4 codes[FLIGHT];
 #pragma unroll
         for (int k = 0; k < FLIGHT; k++) {
-            const int i = threadIdx.x + (j + k) * 128, v = i % LINE;
             codes[k] = make_uint4(0, 0, 0, 0);
-            if (v * 16 < row_bytes)
-                codes[k] = *(const uint4 *)(block + (size_t)min(first + i / LINE, last) * row_bytes + v * 16);
+            if (own.there)
+                codes[k] = *(const uint4 *)(whole ? from : from + (size_t)min(first + own.row + (j + k) * S::step, last) *
+                                                                      row_bytes);
+            if (whole)
+                from += stride;
         }
 #pragma unroll
-        for (int k = 0; k < FLIGHT; k++) {
-            const int i = threadIdx.x + (j + k) * 128;
-            store_codes<KV>(to, KEYS, i / LINE, i % LINE * 16, codes[k]);
-        }
+        for (int k = 0; k < FLIGHT; k++)
+            store_codes<KV>(to + (j + k) * S::step * 128, KEYS, own.row, own.column, codes[k]);
     }
 }
 
@@ -218,9 +212,10 @@ __device__ __forceinline__ void produce(const cuda_attention &job, const run_of 
 {
     constexpr bool codes = cache_bytes<KV> == 1;
     const int thread = threadIdx.x, row_bytes = job.kv.head_dim * cache_bytes<KV>, begin = 2 * n;
+    const share<KV, DIMS> own = share_of<KV, DIMS>(thread, row_bytes);
     auto announce = [&](int item) {
         fence_async();
-        arrive<codes>(&b.full[item % 2][item / 2 % STAGES]);
+        arrive<codes>(b.full[item % 2][item / 2 % STAGES]);
     };
     int item = begin;
     for (int first = run.first; first <= run.last; first += KEYS)
@@ -229,14 +224,14 @@ __device__ __forceinline__ void produce(const cuda_attention &job, const run_of 
             const int stage = item / 2 % STAGES;
             unsigned char *to = tiles + (kind * STAGES + stage) * shape<DIMS>::tile;
             const int parity = (item / 2 / STAGES + 1) % 2;
-            const bool pending = !codes && item > begin, room = pending && barrier_passed(&b.empty[kind][stage], parity);
+            const bool pending = !codes && item > begin, room = pending && barrier_passed(shared_address(&b.empty[kind][stage]), parity);
             if (pending && !room) {
                 copies_wait<0>();
                 announce(item - 1);
             }
-            barrier_wait(&b.empty[kind][stage], parity);
+            barrier_wait(shared_address(&b.empty[kind][stage]), parity);
             if (codes) {
-                load_tile<KV, DIMS>(block, row_bytes, first, run.last, to);
+                load_tile<KV, DIMS>(own, block, row_bytes, first, run.last, to);
                 if (kind == 0) {
                     const float *of = (const float *)(block + job.kv.scales_offset) + min(first + thread, run.last);
                     scales.k[stage][thread] = *of;
@@ -245,7 +240,7 @@ __device__ __forceinline__ void produce(const cuda_attention &job, const run_of 
                 announce(item);
                 continue;
             }
-            request_tile<DIMS>(block, row_bytes, first, run.last, shared_address(to));
+            request_tile<KV, DIMS>(own, block, row_bytes, first, run.last, shared_address(to));
             if (room) {
                 copies_wait<1>();
                 announce(item - 1);
@@ -279,8 +274,8 @@ __device__ __forceinline__ void consume(const cuda_attention &job, const row_spa
     constexpr int tile = shape<DIMS>::tile;
     constexpr bool codes = cache_bytes<KV> == 1;
     const int warp = threadIdx.x / 32 - 4, row0 = warp * 16;
-    auto wait = [&](int kind, int i) { barrier_wait(&b.full[kind][i % STAGES], i / STAGES % 2); };
-    auto release = [&](int kind, int i) { arrive<codes>(&b.empty[kind][i % STAGES]); };
+    auto wait = [&](int kind, int i) { barrier_wait(shared_address(&b.full[kind][i % STAGES]), i / STAGES % 2); };
+    auto release = [&](int kind, int i) { arrive<codes>(b.empty[kind][i % STAGES]); };
     float out[DIMS / 2] = {}, s[KEYS / 2], keep[2], unit[2];
     uint32_t p[KEYS / 4];
     online state = {{-INFINITY, -INFINITY}, {0, 0}};
@@ -312,6 +307,7 @@ __device__ __forceinline__ void consume(const cuda_attention &job, const row_spa
         add_values<KV, DIMS>(out, p, tiles + (STAGES + n % STAGES) * tile);
         products_wait<1>();
         const bool grown = take_scores(n + 1, first);
+        pin(s); // else the wait for V comes before the softmax that it is to overlap with
         products_wait<0>();
         pin(out);
         release(1, n);
@@ -345,8 +341,8 @@ __global__ void __launch_bounds__(THREADS, 1) k_wgmma(const cuda_attention job, 
     unsigned char *q = memory + (-shared_address(memory) & 1023), *tiles = q + ROWS * DIMS * 2;
     if (threadIdx.x == 0) {
         for (int i = 0; i < 2 * STAGES; i++) {
-            barrier_init(&b.full[i / STAGES][i % STAGES], codes ? 128 : 4);
-            barrier_init(&b.empty[i / STAGES][i % STAGES], codes ? 256 : 8);
+            barrier_init(shared_address(&b.full[i / STAGES][i % STAGES]), codes ? 128 : 4);
+            barrier_init(shared_address(&b.empty[i / STAGES][i % STAGES]), codes ? 256 : 8);
         }
         asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
     }

@@ -231,8 +231,22 @@ static void compare_part(const struct scene *s, const float *out, float *part)
                     "a token has other bits in another chunk");
 }
 
-// The last token of every sequence as one decode step: right, and the bits of each alone; in f32 arithmetic also
-// those of the chunk.
+// Rows of tokens of no sequence are as they were, the others have the bits of `before`.
+static void compare_around_idle(const struct scene *s, const struct cuda_token *tokens, int rows,
+                                const float *before, const float *out)
+{
+    size_t width = (size_t)(s->heads * s->n);
+    unsigned char poison[4];
+    memset(poison, CHECK_POISON, sizeof poison);
+    for (size_t i = 0; i < (size_t)rows * width && !s->k->c.failed; i++) {
+        bool idle = tokens[i / width].sequence < 0;
+        if (memcmp(&out[i], idle ? poison : (const void *)&before[i], 4) != 0)
+            kernel_check_fail(&s->k->c, "out[%zu] differs where a token is of no sequence", i);
+    }
+}
+
+// The last token of every sequence as one decode step: right, and the bits of each alone, and with one of them idle;
+// in f32 arithmetic also those of the chunk.
 static void compare_steps(const struct scene *s, const float *out, float *step, float *want)
 {
     size_t width = (size_t)(s->heads * s->n);
@@ -256,21 +270,20 @@ static void compare_steps(const struct scene *s, const float *out, float *step, 
             cuda_check_same(s->k, want, out + (size_t)rows[i] * width, width * 4,
                             "a token has other bits in a decode step");
     }
+    float *idle = cuda_check_host(s->k, MOST_SEQUENCES * width * 4);
+    if (!idle || !count)
+        return;
+    tokens[count / 2] = (struct cuda_token){-1, -1};
+    run_tokens(s, tokens, queries, count, true, idle);
+    compare_around_idle(s, tokens, count, step, idle);
 }
 
-// Tokens of no sequence are left alone, whatever is next to them.
+// A token of no sequence amid a chunk.
 static void compare_idle(struct scene *s, const float *before, float *out)
 {
-    size_t width = (size_t)(s->heads * s->n);
-    int idle = s->rows / 2;
-    unsigned char poison[4];
-    memset(poison, CHECK_POISON, sizeof poison);
-    s->tokens[idle] = (struct cuda_token){-1, -1};
+    s->tokens[s->rows / 2] = (struct cuda_token){-1, -1};
     run(s, 0, s->rows, false, out);
-    for (size_t i = 0; i < (size_t)s->rows * width && !s->k->c.failed; i++)
-        if (memcmp(&out[i], i / width == (size_t)idle ? poison : (const void *)&before[i], 4) != 0)
-            kernel_check_fail(&s->k->c, "out[%zu] differs where token %d is of no sequence", i,
-                              idle);
+    compare_around_idle(s, s->tokens, s->rows, before, out);
 }
 
 void cuda_check_attention(struct cuda_check *k)

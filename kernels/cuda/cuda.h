@@ -159,8 +159,9 @@ struct cuda_rotate {
  * In each form a token's bits depend on its own sequence alone: not on the other tokens, the chunk or the batch. The two
  * forms round differently, so a prompt's tokens keep to one of them: its chunks of one token are no decode step.
  *
- * On sm_90 a decode kernel may start before the launch in front of it has ended. Until that has, it reads only
- * `tokens` and the cache's rows below each token's own position: these are written two launches before, or earlier. */
+ * On sm_90 a decode kernel may start before earlier ones have ended, as far back as the last launch that starts no
+ * kernel early; a pass begins with one. Until the launch in front has ended it reads only `tokens` and the cache's rows
+ * below each token's own position: earlier passes wrote these. */
 struct cuda_attention {
     const float *qkv;
     const struct cuda_token *tokens;
