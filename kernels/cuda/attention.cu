@@ -12,16 +12,16 @@ static bool attention_fits(const struct cuda_attention *job)
 template <enum dtype KV> static void attend(const struct cuda_attention *job, void *stream)
 {
     if (!attention_fits(job))
-        attention_plain<KV>(job, (cudaStream_t)stream);
+        cuda_attend_plain<KV>(job, (cudaStream_t)stream);
     else if (job->single)
-        attention_decode<KV>(job, (cudaStream_t)stream);
-    else if (!attention_wgmma<KV>(job, (cudaStream_t)stream))
-        attention_prefill<KV>(job, (cudaStream_t)stream);
+        cuda_attend_decode<KV>(job, (cudaStream_t)stream);
+    else if (!cuda_attend_wgmma<KV>(job, (cudaStream_t)stream))
+        cuda_attend_prefill<KV>(job, (cudaStream_t)stream);
 }
 
 extern "C" void k_attention_f32_f32_cuda(const struct cuda_attention *job, void *stream)
 {
-    attention_plain<DT_F32>(job, (cudaStream_t)stream);
+    cuda_attend_plain<DT_F32>(job, (cudaStream_t)stream);
 }
 extern "C" void k_attention_bf16_f32_cuda(const struct cuda_attention *job, void *stream)
 {

@@ -6,16 +6,16 @@
 
 // The kernels by cache type. plain: any size of head; decode and prefill: on the tensor cores, 2- and 1-byte types,
 // sizes for which attention_fits.
-template <enum dtype KV> void attention_plain(const struct cuda_attention *job, cudaStream_t stream);
-template <enum dtype KV> void attention_decode(const struct cuda_attention *job, cudaStream_t stream);
-template <enum dtype KV> void attention_prefill(const struct cuda_attention *job, cudaStream_t stream);
+template <enum dtype KV> void cuda_attend_plain(const struct cuda_attention *job, cudaStream_t stream);
+template <enum dtype KV> void cuda_attend_decode(const struct cuda_attention *job, cudaStream_t stream);
+template <enum dtype KV> void cuda_attend_prefill(const struct cuda_attention *job, cudaStream_t stream);
 // The same for chunks, of up to 128 elements a head; false, and nothing is done, for others and on devices other than
 // sm_90.
-template <enum dtype KV> bool attention_wgmma(const struct cuda_attention *job, cudaStream_t stream);
+template <enum dtype KV> bool cuda_attend_wgmma(const struct cuda_attention *job, cudaStream_t stream);
 
 static const float LOG2E = 1.44269504f;
 
-template <enum dtype KV> constexpr int cache_bytes = KV == DT_F32 ? 4 : KV == DT_I8 || KV == DT_F8E4M3 ? 1 : 2;
+template <enum dtype KV> static constexpr int cache_bytes = KV == DT_F32 ? 4 : KV == DT_I8 || KV == DT_F8E4M3 ? 1 : 2;
 
 static __device__ __forceinline__ unsigned char *head_block(const cuda_kv &kv, int sequence, int head, int values)
 {
@@ -82,7 +82,7 @@ template <enum dtype KV> static __device__ __forceinline__ uint32_t codes_to_bf1
 }
 
 // log2 of what weights are multiplied by: f16 keeps small ones.
-template <enum dtype KV> constexpr float weight_lift = KV == DT_F16 ? 14.0f : 0.0f;
+template <enum dtype KV> static constexpr float weight_lift = KV == DT_F16 ? 14.0f : 0.0f;
 
 // A power of two that brings the largest query of a row near 1, so that f16 holds the row.
 static __device__ __forceinline__ float power_below(float largest)

@@ -670,7 +670,7 @@ template <enum dtype KV, int DIMS> void launch_decode(const cuda_attention *job,
 
 } // namespace
 
-template <enum dtype KV> void attention_decode(const struct cuda_attention *job, cudaStream_t stream)
+template <enum dtype KV> void cuda_attend_decode(const struct cuda_attention *job, cudaStream_t stream)
 {
     if (job->kv.head_dim <= 64)
         launch_decode<KV, 64>(job, stream);
@@ -680,7 +680,7 @@ template <enum dtype KV> void attention_decode(const struct cuda_attention *job,
         launch_decode<KV, 256>(job, stream);
 }
 
-template void attention_decode<DT_BF16>(const struct cuda_attention *, cudaStream_t);
-template void attention_decode<DT_F16>(const struct cuda_attention *, cudaStream_t);
-template void attention_decode<DT_I8>(const struct cuda_attention *, cudaStream_t);
-template void attention_decode<DT_F8E4M3>(const struct cuda_attention *, cudaStream_t);
+template void cuda_attend_decode<DT_BF16>(const struct cuda_attention *, cudaStream_t);
+template void cuda_attend_decode<DT_F16>(const struct cuda_attention *, cudaStream_t);
+template void cuda_attend_decode<DT_I8>(const struct cuda_attention *, cudaStream_t);
+template void cuda_attend_decode<DT_F8E4M3>(const struct cuda_attention *, cudaStream_t);

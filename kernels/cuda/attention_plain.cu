@@ -439,13 +439,13 @@ template <enum dtype KV> void attend(const cuda_attention *job, cudaStream_t str
 
 } // namespace
 
-template <enum dtype KV> void attention_plain(const struct cuda_attention *job, cudaStream_t stream)
+template <enum dtype KV> void cuda_attend_plain(const struct cuda_attention *job, cudaStream_t stream)
 {
     attend<KV>(job, stream);
 }
 
-template void attention_plain<DT_F32>(const struct cuda_attention *, cudaStream_t);
-template void attention_plain<DT_BF16>(const struct cuda_attention *, cudaStream_t);
-template void attention_plain<DT_F16>(const struct cuda_attention *, cudaStream_t);
-template void attention_plain<DT_I8>(const struct cuda_attention *, cudaStream_t);
-template void attention_plain<DT_F8E4M3>(const struct cuda_attention *, cudaStream_t);
+template void cuda_attend_plain<DT_F32>(const struct cuda_attention *, cudaStream_t);
+template void cuda_attend_plain<DT_BF16>(const struct cuda_attention *, cudaStream_t);
+template void cuda_attend_plain<DT_F16>(const struct cuda_attention *, cudaStream_t);
+template void cuda_attend_plain<DT_I8>(const struct cuda_attention *, cudaStream_t);
+template void cuda_attend_plain<DT_F8E4M3>(const struct cuda_attention *, cudaStream_t);

@@ -222,7 +222,7 @@ template <enum dtype KV, int DIMS> void launch_prefill(const cuda_attention *job
 
 } // namespace
 
-template <enum dtype KV> void attention_prefill(const struct cuda_attention *job, cudaStream_t stream)
+template <enum dtype KV> void cuda_attend_prefill(const struct cuda_attention *job, cudaStream_t stream)
 {
     if (job->kv.head_dim <= 64)
         launch_prefill<KV, 64>(job, stream);
@@ -232,7 +232,7 @@ template <enum dtype KV> void attention_prefill(const struct cuda_attention *job
         launch_prefill<KV, 256>(job, stream);
 }
 
-template void attention_prefill<DT_BF16>(const struct cuda_attention *, cudaStream_t);
-template void attention_prefill<DT_F16>(const struct cuda_attention *, cudaStream_t);
-template void attention_prefill<DT_I8>(const struct cuda_attention *, cudaStream_t);
-template void attention_prefill<DT_F8E4M3>(const struct cuda_attention *, cudaStream_t);
+template void cuda_attend_prefill<DT_BF16>(const struct cuda_attention *, cudaStream_t);
+template void cuda_attend_prefill<DT_F16>(const struct cuda_attention *, cudaStream_t);
+template void cuda_attend_prefill<DT_I8>(const struct cuda_attention *, cudaStream_t);
+template void cuda_attend_prefill<DT_F8E4M3>(const struct cuda_attention *, cudaStream_t);

@@ -392,7 +392,7 @@ bool device_has_wgmma()
 
 } // namespace
 
-template <enum dtype KV> bool attention_wgmma(const struct cuda_attention *job, cudaStream_t stream)
+template <enum dtype KV> bool cuda_attend_wgmma(const struct cuda_attention *job, cudaStream_t stream)
 {
     if (job->kv.head_dim > 128 || !device_has_wgmma())
         return false;
@@ -403,7 +403,7 @@ template <enum dtype KV> bool attention_wgmma(const struct cuda_attention *job, 
     return true;
 }
 
-template bool attention_wgmma<DT_BF16>(const struct cuda_attention *, cudaStream_t);
-template bool attention_wgmma<DT_F16>(const struct cuda_attention *, cudaStream_t);
-template bool attention_wgmma<DT_I8>(const struct cuda_attention *, cudaStream_t);
-template bool attention_wgmma<DT_F8E4M3>(const struct cuda_attention *, cudaStream_t);
+template bool cuda_attend_wgmma<DT_BF16>(const struct cuda_attention *, cudaStream_t);
+template bool cuda_attend_wgmma<DT_F16>(const struct cuda_attention *, cudaStream_t);
+template bool cuda_attend_wgmma<DT_I8>(const struct cuda_attention *, cudaStream_t);
+template bool cuda_attend_wgmma<DT_F8E4M3>(const struct cuda_attention *, cudaStream_t);
