@@ -289,8 +289,10 @@ static inline void rig_make(struct rig *r)
     zeros = calloc(1, partial);
     r->partial = up(zeros, partial);
     free(zeros);
-    r->attention_partial =
-        up(NULL, cuda_attention_bytes(r->tokens, s->heads, s->head_dim, r->positions));
+    partial = cuda_attention_bytes(r->tokens, s->heads, s->kv_heads, s->head_dim, r->positions);
+    zeros = calloc(1, partial);
+    r->attention_partial = up(zeros, partial);
+    free(zeros);
     rig_job(r);
 }
 
@@ -390,6 +392,7 @@ static inline void rig_attend(const struct rig *r, int layer)
         .kv = kv,
         .out = r->attended,
         .partial = r->attention_partial,
+        .multiprocessors = device_info(gpu)->units,
         .rows = r->tokens,
         .heads = s->heads,
         .most_positions = r->positions,
