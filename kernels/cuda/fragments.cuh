@@ -60,7 +60,8 @@ static __device__ __forceinline__ uint32_t e4m3_to_bf16(uint32_t codes)
 // Two int4 codes in the low bits of each half, less their row's zero: 128 + code in bf16, less 128 + zero. Exact.
 static __device__ __forceinline__ uint32_t i4_to_bf16(uint32_t codes, __nv_bfloat162 offset)
 {
-    uint32_t magic = (codes & 0x000f000fu) | 0x43004300u;
+    uint32_t magic; // (codes & 0x000f000f) | 0x43004300 as one instruction, which the compiler makes two of
+    asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(magic) : "r"(codes), "r"(0x000f000fu), "r"(0x43004300u));
     return bf16x2_bits(__hsub2(bits_bf16x2(magic), offset));
 }
 
@@ -202,6 +203,31 @@ static __device__ __forceinline__ void load_inputs(uint32_t at, uint32_t b[4])
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
                  : "=r"(b[0]), "=r"(b[1]), "=r"(b[2]), "=r"(b[3])
                  : "r"(at)
+                 : "memory");
+}
+
+// Barriers that count arrivals: a phase ends with the last of them, the first phase has parity 0.
+static __device__ __forceinline__ void barrier_init(uint32_t at, int count)
+{
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(at), "r"(count) : "memory");
+}
+static __device__ __forceinline__ void barrier_arrive(uint32_t at)
+{
+    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(at) : "memory");
+}
+#if __CUDA_ARCH__ >= 900
+#define BARRIER_WAIT "mbarrier.try_wait.parity.shared::cta.b64"
+#else
+#define BARRIER_WAIT "mbarrier.test_wait.parity.shared::cta.b64"
+#endif
+static __device__ __forceinline__ void barrier_wait(uint32_t at, int parity)
+{
+    asm volatile("{\n"
+                 ".reg .pred done;\n"
+                 "again:\n" BARRIER_WAIT " done, [%0], %1;\n"
+                 "@!done bra again;\n"
+                 "}" ::"r"(at),
+                 "r"(parity)
                  : "memory");
 }
 

@@ -1,8 +1,9 @@
 // linear_few.cu - products of up to 16 tokens: bound by reading the weights, which stream through shared memory.
 //
 // One block a multiprocessor takes an even share of the tiles and keeps the inputs of its spans in shared memory.
-// Its warps form teams: a team takes a tile at a time, a warp one of its spans, through a ring of its own. The warps
-// of a team meet once a tile. Then one of them, each in its turn, adds the spans up while the others go on.
+// Its warps form teams: a team takes a tile at a time, a warp one of its spans, through a ring of its own. One warp of
+// the team, each in its turn, adds the spans of a tile up and ends it. It does so when its span of the next tile is
+// done: by then all spans of the first are there, and nobody waits for it unless it takes longer than a tile.
 // Where a block has not all spans, sums go to memory and the block that comes last to a tile adds them. Spans are
 // added as a tree in either case (pack.h).
 #include "kernels/cuda/fragments.cuh"
@@ -22,7 +23,7 @@ struct few_job {
     int team, sets;    // spans of a block, and how many blocks make up all
     int groups, group; // of 8 tokens: all, and the first of this launch
     int x_rows;        // tokens of a group whose inputs are kept; lanes of the others read the last one's
-    int sums_at, rings_at; // in shared memory, behind the inputs
+    int sums_at, meets_at, rings_at; // in shared memory, behind the inputs
 };
 
 // What a warp requests at a time: a run of 2 KiB of a tile, with the scales of a unit of int4.
@@ -39,13 +40,14 @@ template <int NT> __device__ __forceinline__ uint32_t pair_bytes(const few_job &
     return NT == 1 ? job.x_rows * 64 : 512;
 }
 
+// to, from: of the lane's first 16 bytes.
 template <int BYTES> __device__ __forceinline__ void request(uint32_t to, const unsigned char *from, int lane)
 {
 #pragma unroll
     for (int i = 0; i < BYTES / 512; i++)
-        copy_async(to + i * 512 + lane * 16, from + i * 512 + lane * 16);
+        copy_async(to + i * 512, from + i * 512);
     if (BYTES % 512 && lane < BYTES % 512 / 16)
-        copy_async(to + BYTES / 512 * 512 + lane * 16, from + BYTES / 512 * 512 + lane * 16);
+        copy_async(to + BYTES / 512 * 512, from + BYTES / 512 * 512);
 }
 
 template <enum dtype T>
@@ -169,31 +171,51 @@ __device__ __forceinline__ four<SUM> add_tree(const four<SUM> *spans, int stride
     return v[0];
 }
 
-// Adds the spans of a team's warps up; true for warp `ender` of the team, which has the sum. sums: of two tiles,
-// in turn: one is written while its last reader meets the others behind the next.
-template <typename SUM, int N>
-__device__ __forceinline__ bool add_team(const few_job &job, four<SUM> *sums, int there, int ender, int lane,
-                                         SUM (&acc)[N])
-{
-    const int team = threadIdx.x / 32 / job.team, rank = threadIdx.x / 32 % job.team;
-    if (job.team == 1)
-        return true;
-    four<SUM> *own = sums + team * job.team * (N / 4 * 32) + lane;
-#pragma unroll
-    for (int i = 0; i < N; i++)
-        own[(rank * (N / 4) + i / 4) * 32].of[i % 4] = acc[i];
-    asm volatile("bar.sync %0, %1;" ::"r"(1 + team), "r"(job.team * 32) : "memory");
-    if (rank != ender)
-        return false;
-#pragma unroll
-    for (int i = 0; i < N; i += 4) {
-        const four<SUM> sum = add_tree<SUM, CUDA_MOST_SPANS>(own + i / 4 * 32, N / 4 * 32, there);
-#pragma unroll
-        for (int j = 0; j < 4; j++)
-            acc[i + j] = sum.of[j];
+// Where the warps of a team leave their sums of two tiles in turn, and the barriers of each: `full` when all have
+// left theirs, `empty` when they have been added up. Every lane reports by itself (racecheck follows that).
+template <typename SUM, int N> struct team_sums {
+    four<SUM> *own; // of the lane: (2, warps of the block, N / 4, 32)
+    uint32_t meets; // (2) of full, (2) of empty
+    int stride;     // from a tile's sums to the next one's
+    int rank, size;
+
+    __device__ __forceinline__ team_sums(const few_job &job, unsigned char *shared, int lane)
+    {
+        const int warp = threadIdx.x / 32, team = warp / job.team;
+        own = reinterpret_cast<four<SUM> *>(shared + job.sums_at) + team * job.team * (N / 4 * 32) + lane;
+        meets = shared_address(shared + job.meets_at) + team * 32;
+        stride = blockDim.x * (N / 4);
+        rank = warp % job.team;
+        size = job.team;
+        if (rank == 0 && lane < 4)
+            barrier_init(meets + lane * 8, lane < 2 ? size * 32 : 32);
     }
-    return true;
-}
+    // The sums of the team's tile number `tile`.
+    __device__ __forceinline__ void leave(int tile, const SUM (&acc)[N])
+    {
+        four<SUM> *to = own + tile % 2 * stride + rank * (N / 4 * 32);
+        if (tile >= 2)
+            barrier_wait(meets + 16 + tile % 2 * 8, (tile / 2 - 1) % 2);
+#pragma unroll
+        for (int i = 0; i < N; i += 4)
+            to[i / 4 * 32] = {acc[i], acc[i + 1], acc[i + 2], acc[i + 3]};
+        barrier_arrive(meets + tile % 2 * 8);
+    }
+    // Adds them up, of spans [0, there) of the team.
+    __device__ __forceinline__ void add(int tile, int there, SUM (&acc)[N])
+    {
+        barrier_wait(meets + tile % 2 * 8, tile / 2 % 2);
+#pragma unroll
+        for (int i = 0; i < N; i += 4) {
+            const four<SUM> sum =
+                add_tree<SUM, CUDA_MOST_SPANS>(own + tile % 2 * stride + i / 4 * 32, N / 4 * 32, there);
+#pragma unroll
+            for (int j = 0; j < 4; j++)
+                acc[i + j] = sum.of[j];
+        }
+        barrier_arrive(meets + 16 + tile % 2 * 8);
+    }
+};
 
 // Stores a set's sum of a tile; true for the last of the sets to come, which gets the sum of all.
 template <typename SUM, int N>
@@ -276,25 +298,30 @@ __global__ void __launch_bounds__(MOST_WARPS * 32, 1) k_few(const few_job job)
     const int end = idle ? 0 : cuda_span_begin(job.units, job.spans, span + 1) * C::OF_UNIT;
     const unsigned char *ring = shared + job.rings_at + warp * (SLOTS * C::BYTES);
     const unsigned char *w = job.w + job.header_bytes;
-    const uint32_t to = shared_address(ring);
-    int asked_tile = first, asked = begin, asked_slot = 0;
+    const uint32_t to = shared_address(ring) + lane * 16;
+    const unsigned char *from = w + first * job.tile_bytes + (size_t)begin * C::BYTES + lane * 16;
+    const size_t next_tile = teams * job.tile_bytes - (size_t)(end - begin) * C::BYTES;
+    int asked_tile = idle ? last : first, asked = begin;
+    uint32_t asked_slot = to;
 
     const auto ask = [&] {
-        if (asked_tile < last && !idle) {
-            request<C::BYTES>(to + asked_slot * C::BYTES, w + asked_tile * job.tile_bytes + (size_t)asked * C::BYTES,
-                              lane);
+        if (asked_tile < last) {
+            request<C::BYTES>(asked_slot, from, lane);
+            from += C::BYTES;
             if (++asked == end) {
                 asked = begin;
                 asked_tile += teams;
+                from += next_tile;
             }
         }
-        asked_slot = asked_slot + 1 == SLOTS ? 0 : asked_slot + 1;
+        asked_slot = asked_slot == to + (SLOTS - 1) * C::BYTES ? to : asked_slot + C::BYTES;
         copies_commit();
     };
 
     next_may_start();
     for (int i = 0; i < SLOTS - 1; i++)
         ask(); // weights do not depend on the kernels before
+    team_sums<sum, N> sums(job, shared, lane);
     previous_wait();
     load_x<T, NT>(job, x_begin, cuda_span_begin(job.units, job.spans, min(span0 + job.team, job.spans)),
                   shared_address(shared));
@@ -302,7 +329,6 @@ __global__ void __launch_bounds__(MOST_WARPS * 32, 1) k_few(const few_job job)
     const uint32_t pair = pair_bytes<NT>(job), chunk_pairs = C::BLOCKS * NT * weights<T>::steps / 2;
     const uint32_t x0 = shared_address(shared) + lane / 8 * (pair / 4) + min(lane % 8, (int)pair / 64 - 1) * 16 -
                         x_begin * C::OF_UNIT * chunk_pairs * pair;
-    four<sum> *sums = reinterpret_cast<four<sum> *>(shared + job.sums_at);
     tile_end<T, NT> tile_by = {};
     float token_scale[NT][2] = {};
 #pragma unroll
@@ -310,11 +336,27 @@ __global__ void __launch_bounds__(MOST_WARPS * 32, 1) k_few(const few_job job)
         const int token = (job.group + i / 2) * 8 + lane % 4 * 2 + i % 2;
         token_scale[i / 2][i % 2] = token < job.out.tokens ? __ldcg(job.out.x_scale + token) : 0;
     }
-    int slot = 0, odd = 0, ender = 0; // of the team: what ends a tile takes long, so that warps take turns
-    for (int tile = first; tile < last; tile += teams) {
+    const auto end_tile = [&](int tile, sum(&flat)[N]) {
+        if (job.sets > 1 && !add_sets<sum, N>(job, set, tile, lane, flat))
+            return;
+#pragma unroll
+        for (int i = 0; i < N; i++) {
+            const int row = tile * CUDA_TILE_ROWS + lane / 4 + i % 4 / 2 * 8;
+            const int token = (job.group + i / 4) * 8 + lane % 4 * 2 + i % 2;
+            const sum_factors by = {tile_by.scale[i % 4 / 2], token_scale[i / 4][i % 2], tile_by.bias[i % 4 / 2],
+                                    tile_by.before[i / 4][i % 4]};
+            if (row < job.out.rows && token < job.out.tokens)
+                job.out.y[(size_t)token * job.out.ldy + row] = finish_sum<T>(job.out, flat[i], by);
+        }
+    };
+    const int there = min(job.team, job.spans - span0);
+    int slot = 0, ender = 0, ends = -1; // ends: the tile before, where this warp is the one to end it
+    int tile = first;
+    for (int number = 0; tile < last; tile += teams, number++) {
         sum acc[NT][4] = {};
-        if (warp % job.team == ender)
-            tile_by.request(job.out, tile * CUDA_TILE_ROWS, job.group * 8, lane);
+        sum(&flat)[N] = reinterpret_cast<sum(&)[N]>(acc);
+        if (job.team == 1 || ends >= 0)
+            tile_by.request(job.out, (job.team == 1 ? tile : ends) * CUDA_TILE_ROWS, job.group * 8, lane);
         for (int c = begin; c < end; c++) {
             copies_wait<SLOTS - 2>();
             __syncwarp(); // all lanes' copies are there, and all have left the slot that is asked for next
@@ -326,24 +368,23 @@ __global__ void __launch_bounds__(MOST_WARPS * 32, 1) k_few(const few_job job)
                 multiply<T, NT>(ring + slot * C::BYTES, x, pair, lane, acc);
             slot = slot + 1 == SLOTS ? 0 : slot + 1;
         }
-        sum(&flat)[N] = reinterpret_cast<sum(&)[N]>(acc);
-        const bool ends = add_team<sum, N>(job, sums + odd * (blockDim.x * (N / 4)),
-                                           min(job.team, job.spans - span0), ender, lane, flat);
-        odd ^= 1;
-        ender = ender + 1 == job.team ? 0 : ender + 1;
-        if (!ends || (job.sets > 1 && !add_sets<sum, N>(job, set, tile, lane, flat)))
+        if (job.team == 1) {
+            end_tile(tile, flat);
             continue;
-#pragma unroll
-        for (int n = 0; n < NT; n++)
-#pragma unroll
-            for (int i = 0; i < 4; i++) {
-                const int row = tile * CUDA_TILE_ROWS + lane / 4 + i / 2 * 8;
-                const int token = (job.group + n) * 8 + lane % 4 * 2 + i % 2;
-                const sum_factors by = {tile_by.scale[i / 2], token_scale[n][i % 2], tile_by.bias[i / 2],
-                                        tile_by.before[n][i]};
-                if (row < job.out.rows && token < job.out.tokens)
-                    job.out.y[(size_t)token * job.out.ldy + row] = finish_sum<T>(job.out, acc[n][i], by);
-            }
+        }
+        sums.leave(number, flat);
+        if (ends >= 0) {
+            sums.add(number - 1, there, flat);
+            end_tile(ends, flat);
+        }
+        ends = sums.rank == ender ? tile : -1;
+        ender = ender + 1 == job.team ? 0 : ender + 1;
+    }
+    if (ends >= 0) {
+        sum flat[N];
+        tile_by.request(job.out, ends * CUDA_TILE_ROWS, job.group * 8, lane);
+        sums.add((ends - first) / teams, there, flat);
+        end_tile(ends, flat);
     }
 }
 
@@ -351,7 +392,7 @@ __global__ void __launch_bounds__(MOST_WARPS * 32, 1) k_few(const few_job job)
 
 // How a launch is cut up.
 struct few_plan {
-    int warps, team, sets, slots, sums_at, rings_at, bytes;
+    int warps, team, sets, slots, sums_at, meets_at, rings_at, bytes;
     double worth; // share of the chip's time that reads weights; 0: does not fit
 };
 
@@ -366,7 +407,8 @@ few_plan plan_of(const struct cuda_layout *l, int multiprocessors, const few_pla
         units = max(units, cuda_span_begin(l->units, l->spans, min(s + plan.team, l->spans)) -
                                cuda_span_begin(l->units, l->spans, s));
     plan.sums_at = units * CUDA_BLOCKS * block_inputs;
-    plan.rings_at = plan.sums_at + (plan.team > 1 ? 2 * plan.warps * groups * 512 : 0);
+    plan.meets_at = plan.sums_at + (plan.team > 1 ? 2 * plan.warps * groups * 512 : 0);
+    plan.rings_at = plan.meets_at + MOST_WARPS * 32;
     plan.bytes = plan.rings_at + plan.warps * plan.slots * chunk_bytes;
     if (plan.warps % plan.team || plan.bytes > cuda_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin) ||
         l->tiles > CUDA_COUNTERS)
@@ -378,7 +420,17 @@ few_plan plan_of(const struct cuda_layout *l, int multiprocessors, const few_pla
         plan.worth *= 0.85 / (1 + (double)plan.sets * groups * 8 * CUDA_TILE_ROWS * 4 / (double)l->tile_bytes);
     const double busy = (double)min(of_block * plan.team, plan.warps) / MOST_WARPS;
     plan.worth *= min(1.0, 2 * busy);
+    // A warp that ends after a few chunks has cost more to start than it read: fewer warps are better then.
+    const int teams = plan.warps / plan.team, tiles = ceil_div(of_block, teams);
+    const double chunks = (double)l->tile_bytes / chunk_bytes / l->spans * tiles;
+    plan.worth *= 0.8 + 0.2 * min(1.0, chunks / 8);
     return plan;
+}
+
+// Slots of a ring at most. Decoded types are bound by their instructions before a fifth is worth its time to fill.
+template <enum dtype T, int NT> constexpr int most_slots()
+{
+    return NT == 1 && T != DT_I4 && T != DT_F8E4M3 ? 5 : 4;
 }
 
 template <enum dtype T, int GROUP, int NT>
@@ -388,7 +440,7 @@ bool launch_groups(const struct cuda_linear *job, int groups, int group, cudaStr
     const int x_rows = NT == 1 ? min(8, job->tokens - group * 8) : 8;
     few_plan best = {};
     for (int warps = MOST_WARPS; warps >= 4; warps -= 4)
-        for (int slots = NT == 1 ? 5 : 4; slots >= 4; slots--)
+        for (int slots = most_slots<T, NT>(); slots >= 4; slots--)
             for (int team = 1; team <= CUDA_MOST_SPANS && team < 2 * l->spans; team *= 2) {
                 few_plan cut = {};
                 cut.warps = warps;
@@ -418,9 +470,10 @@ bool launch_groups(const struct cuda_linear *job, int groups, int group, cudaStr
     few.group = group;
     few.x_rows = x_rows;
     few.sums_at = best.sums_at;
+    few.meets_at = best.meets_at;
     few.rings_at = best.rings_at;
     const int blocks = min(l->tiles, max(1, job->multiprocessors / best.sets)) * best.sets;
-    const auto kernel = NT == 1 && best.slots == 5 ? k_few<T, GROUP, NT, NT == 1 ? 5 : 4> : k_few<T, GROUP, NT, 4>;
+    const auto kernel = best.slots == 5 ? k_few<T, GROUP, NT, most_slots<T, NT>()> : k_few<T, GROUP, NT, 4>;
     cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, best.bytes);
     launch_early(kernel, dim3(blocks), best.warps * 32, best.bytes, stream, few);
     return true;

@@ -72,20 +72,20 @@ static __device__ __forceinline__ float code_of(float v, float scale, float top)
     return fminf(fmaxf(rintf(__fdiv_rn(v, scale)), -top), top);
 }
 
-// One line of 16 bytes of a row in the order of a product's inputs (pack.h): line `line` of block `block`, of the
-// elements that element(i) yields, zeros from n on.
-template <enum dtype T, typename ELEMENT>
-static __device__ __forceinline__ void store_line(void *out, enum cuda_order order, int tokens, int token, int block,
-                                                  int line, int n, ELEMENT element)
+// ---- quads: four elements of a row, the unit in which a thread reads and writes ----------------------------
+
+// Elements 4 q and on of a row of n, zeros from n on. aligned: the row begins at 16 bytes.
+static __device__ __forceinline__ float4 load_quad(const float *row, int q, int n, bool aligned)
 {
-    enum { EACH = T == DT_I8 ? 16 : 8 };
-    __align__(16) unsigned char bytes[16];
-#pragma unroll
-    for (int i = 0; i < EACH; i++) {
-        const int col = block * CUDA_BLOCK_COLS + cuda_line_col(order, line, i);
-        store_element<T>(bytes, i, col < n ? element(col) : 0.0f);
-    }
-    *(uint4 *)((char *)out + cuda_line_at(order, tokens, token, block, line)) = *(const uint4 *)bytes;
+    const int i = 4 * q;
+    if (aligned && i + 4 <= n)
+        return __ldcg(reinterpret_cast<const float4 *>(row + i));
+    return make_float4(i < n ? __ldcg(row + i) : 0, i + 1 < n ? __ldcg(row + i + 1) : 0,
+                       i + 2 < n ? __ldcg(row + i + 2) : 0, i + 3 < n ? __ldcg(row + i + 3) : 0);
+}
+static __device__ __forceinline__ bool quads_aligned(const float *row)
+{
+    return reinterpret_cast<size_t>(row) % 16 == 0;
 }
 
 // Where a row goes: row `row` of `rows`.
@@ -95,39 +95,100 @@ struct row_out {
     int row, rows, n, padded;
     size_t ldo;
 };
-
-// Stores elements [begin, end) of a row that element(i) yields, zeros from n on; begin and end are multiples of
-// 64 but in CUDA_ROWS. By all threads of the block.
-template <enum dtype T, typename ELEMENT>
-static __device__ __forceinline__ void store_run(const row_out &to, int begin, int end, ELEMENT element)
+static __device__ __forceinline__ int row_quads(const row_out &to)
 {
+    return (to.padded + 3) / 4;
+}
+
+// Two elements of 16 bits in one word.
+template <enum dtype T> static __device__ __forceinline__ uint32_t pack_pair(float a, float b)
+{
+    __align__(4) unsigned char bytes[4];
+    store_element<T>(bytes, 0, a);
+    store_element<T>(bytes, 1, b);
+    return *(const uint32_t *)bytes;
+}
+
+// Stores elements 4 q and on in the row's order (pack.h): a word of one line of int8, a word of two neighbouring
+// lines of 16 bits each. What is behind n becomes zero there.
+template <enum dtype T> static __device__ __forceinline__ void store_quad(const row_out &to, int q, const float4 &v)
+{
+    const int i = 4 * q;
+    const float of[4] = {i < to.n ? v.x : 0, i + 1 < to.n ? v.y : 0, i + 2 < to.n ? v.z : 0, i + 3 < to.n ? v.w : 0};
     if (T == DT_F32 || to.order == CUDA_ROWS) {
-        for (int i = begin + threadIdx.x; i < end; i += blockDim.x)
-            store_element<T>(to.out, (size_t)to.row * to.ldo + i, i < to.n ? element(i) : 0.0f);
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+            if (i + j < to.padded)
+                store_element<T>(to.out, (size_t)to.row * to.ldo + i + j, of[j]);
         return;
     }
-    if constexpr (T != DT_F32) {
-        const int lines = T == DT_I8 ? 4 : 8, all = end / CUDA_BLOCK_COLS * lines;
-        for (int i = begin / CUDA_BLOCK_COLS * lines + threadIdx.x; i < all; i += blockDim.x)
-            store_line<T>(to.out, to.order, to.rows, to.row, i / lines, i % lines, to.n, element);
+    const bool nibbles = to.order == CUDA_NIBBLES;
+    const int line = T == DT_I8 ? q % 4 : nibbles ? q / 8 % 2 * 4 + q % 2 * 2 : q % 4 * 2;
+    const int word = nibbles ? q / 2 % 4 : q / 4 % 4;
+    char *at = (char *)to.out + cuda_line_at(to.order, to.rows, to.row, i / CUDA_BLOCK_COLS, line) + word * 4;
+    if constexpr (T == DT_I8) {
+        *(char4 *)at = make_char4((signed char)of[0], (signed char)of[1], (signed char)of[2], (signed char)of[3]);
+    } else if constexpr (T != DT_F32) {
+        *(uint32_t *)at = pack_pair<T>(of[0], of[nibbles ? 2 : 1]);
+        *(uint32_t *)(at + CUDA_GROUP_TOKENS * 16) = pack_pair<T>(of[nibbles ? 1 : 2], of[3]);
     }
 }
 
-// Stores a row whose elements element(i) yields, with its scale for int8, for which it is called twice an
-// element. By all threads of the block.
-template <enum dtype T, typename ELEMENT>
-static __device__ __forceinline__ void store_row(const row_out &to, float *scale, float *space, ELEMENT element)
+// The quads of a row that a thread of the block has: KEPT of them in registers, others loaded each time.
+template <int KEPT, typename LOAD> struct thread_quads {
+    LOAD load;
+    float4 v[KEPT];
+    int count;
+
+    __device__ __forceinline__ thread_quads(int count, LOAD load) : load(load), count(count)
+    {
+#pragma unroll
+        for (int k = 0; k < KEPT; k++) {
+            const int q = k * blockDim.x + threadIdx.x;
+            v[k] = q < count ? load(q) : make_float4(0, 0, 0, 0);
+        }
+    }
+    // use(q, k, v): k is the number of the kept quad, KEPT for others.
+    template <typename USE> __device__ __forceinline__ void each(USE use)
+    {
+#pragma unroll
+        for (int k = 0; k < KEPT; k++) {
+            const int q = k * blockDim.x + threadIdx.x;
+            if (q < count)
+                use(q, k, v[k]);
+        }
+        for (int q = KEPT * blockDim.x + threadIdx.x; q < count; q += blockDim.x)
+            use(q, KEPT, load(q));
+    }
+};
+
+// Stores a row in its type, with its scale for int8. value(q, k, v): the elements to store, of a quad of `row`; what
+// it gives behind n does not matter. By all threads of the block.
+template <enum dtype T, int KEPT, typename LOAD, typename VALUE>
+static __device__ __forceinline__ void store_row(const row_out &to, float *scale, float *space,
+                                                 thread_quads<KEPT, LOAD> &row, VALUE value)
 {
     if constexpr (T == DT_I8) {
         float largest = 0;
-        for (int i = threadIdx.x; i < to.n; i += blockDim.x)
-            largest = most()(fabsf(element(i)), largest);
+        row.each([&](int q, int k, const float4 &v) {
+            const float4 of = value(q, k, v);
+            const int left = to.n - 4 * q;
+            largest = left > 0 ? most()(fabsf(of.x), largest) : largest;
+            largest = left > 1 ? most()(fabsf(of.y), largest) : largest;
+            largest = left > 2 ? most()(fabsf(of.z), largest) : largest;
+            largest = left > 3 ? most()(fabsf(of.w), largest) : largest;
+        });
         largest = block_reduce(largest, space, most());
         const float s = scale_of(largest, 127.0f);
         if (threadIdx.x == 0)
             *scale = s;
-        store_run<T>(to, 0, to.padded, [&](int i) { return code_of(element(i), s, 127.0f); });
+        row.each([&](int q, int k, const float4 &v) {
+            const float4 of = value(q, k, v);
+            store_quad<T>(to, q,
+                          make_float4(code_of(of.x, s, 127.0f), code_of(of.y, s, 127.0f), code_of(of.z, s, 127.0f),
+                                      code_of(of.w, s, 127.0f)));
+        });
     } else {
-        store_run<T>(to, 0, to.padded, element);
+        row.each([&](int q, int k, const float4 &v) { store_quad<T>(to, q, value(q, k, v)); });
     }
 }

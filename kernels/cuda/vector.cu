@@ -1,77 +1,74 @@
 // vector.cu - norms, casts, activations, residuals, soft caps and embeddings: a block a row, or an element a thread.
 //
 // Norms, activations and sums start early (launch.cuh): in a decode step they are short, and the product behind
-// them requests its first weights meanwhile. A row that is needed twice is kept in shared memory where it fits.
+// them requests its first weights meanwhile. A row that is needed twice is kept in registers, as far as they go.
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/rows.cuh"
 
 namespace {
 
-enum { LONG_THREADS = 1024, KEPT_FLOATS = 11 * 1024 };
+enum { LONG_THREADS = 1024 };
 
 // ---- norms -----------------------------------------------------------------------------------------------
 
-// x[0 .. n) of a row, kept in shared memory where `kept` has room; sums are those of each thread, over four
-// elements at a time where rows allow it: the order is the same wherever the row is read from.
-template <typename EACH>
-__device__ __forceinline__ void for_row(const float *x, int n, EACH each)
+// The threads of a block that has a row of `count` quads.
+int row_threads(int count)
 {
-    if ((reinterpret_cast<size_t>(x) | (size_t)n * 4) % 16 == 0) {
-        for (int i = threadIdx.x * 4; i < n; i += blockDim.x * 4) {
-            const float4 v = __ldcg(reinterpret_cast<const float4 *>(x + i));
-            each(i, v.x);
-            each(i + 1, v.y);
-            each(i + 2, v.z);
-            each(i + 3, v.w);
-        }
-        return;
-    }
-    for (int i = threadIdx.x * 4; i < n; i += blockDim.x * 4)
-        for (int j = i; j < min(i + 4, n); j++)
-            each(j, __ldcg(x + j));
+    return min((int)LONG_THREADS, ceil_div(count, 32) * 32);
 }
 
-template <enum dtype T> __global__ void __launch_bounds__(LONG_THREADS) k_norm(const cuda_norm job)
+template <enum dtype T, int KEPT> __global__ void __launch_bounds__(LONG_THREADS) k_norm(const cuda_norm job)
 {
-    extern __shared__ __align__(16) float kept[];
     __shared__ float space[32];
+    const row_out to = {job.out, job.order, (int)blockIdx.x, job.rows, job.n, job.padded, job.ldo};
+    const bool weights_aligned = quads_aligned(job.weight);
+    const auto weight_of = [&](int q) { return load_quad(job.weight, q, job.n, weights_aligned); };
+    float4 weight[KEPT];
     next_may_start();
+#pragma unroll
+    for (int k = 0; k < KEPT; k++) // does not depend on the kernels before
+        weight[k] = job.weight ? weight_of(k * blockDim.x + threadIdx.x) : make_float4(0, 0, 0, 0);
     previous_wait();
-    const int row = blockIdx.x, from = job.index ? job.index[row] : row;
+    const int from = job.index ? job.index[to.row] : to.row;
     const float *x = job.x + (size_t)from * job.ldx;
-    const bool keeps = job.n <= KEPT_FLOATS;
+    const bool aligned = quads_aligned(x);
+    const auto load = [&](int q) { return load_quad(x, q, job.n, aligned); };
+    thread_quads<KEPT, decltype(load)> row(row_quads(to), load);
     float mean = 0, sum = 0, factor = 1;
-    for_row(x, job.n, [&](int i, float v) {
-        if (keeps)
-            kept[i] = v;
-        sum += job.centered ? v : v * v;
-    });
-    const float *line = keeps ? kept : x;
+    if (job.weight && job.centered) {
+        row.each([&](int, int, const float4 &v) { sum += (v.x + v.y) + (v.z + v.w); });
+        mean = block_reduce(sum, space, plus()) / (float)job.n;
+        sum = 0;
+    }
     if (job.weight) {
+        row.each([&](int q, int, const float4 &v) {
+            const int left = job.n - 4 * q;
+            const float a = left > 0 ? v.x - mean : 0, b = left > 1 ? v.y - mean : 0, c = left > 2 ? v.z - mean : 0,
+                        d = left > 3 ? v.w - mean : 0;
+            sum += (a * a + b * b) + (c * c + d * d);
+        });
         sum = block_reduce(sum, space, plus());
-        if (job.centered) {
-            mean = sum / (float)job.n;
-            sum = 0;
-            for_row(x, job.n, [&](int, float v) { sum += (v - mean) * (v - mean); });
-            sum = block_reduce(sum, space, plus());
-        }
         factor = 1.0f / sqrtf(sum / (float)job.n + job.eps);
     }
-    __syncthreads(); // the row is kept; where it is written in place, it has been read
-    const row_out to = {job.out, job.order, row, job.rows, job.n, job.padded, job.ldo};
-    store_row<T>(to, job.scale + row, space, [&](int i) {
+    store_row<T>(to, job.scale + to.row, space, row, [&](int q, int k, const float4 &v) {
         if (!job.weight)
-            return line[i];
-        float v = (line[i] - mean) * factor * job.weight[i];
-        return job.bias ? v + job.bias[i] : v;
+            return v;
+        const float4 w = k < KEPT ? weight[k] : weight_of(q);
+        float4 y = make_float4((v.x - mean) * factor * w.x, (v.y - mean) * factor * w.y, (v.z - mean) * factor * w.z,
+                               (v.w - mean) * factor * w.w);
+        if (job.bias) {
+            const float4 bias = load_quad(job.bias, q, job.n, quads_aligned(job.bias));
+            y = make_float4(y.x + bias.x, y.y + bias.y, y.z + bias.z, y.w + bias.w);
+        }
+        return y;
     });
 }
 
 template <enum dtype T> void launch_norm(const cuda_norm *job, void *stream)
 {
-    const int kept = job->n <= KEPT_FLOATS ? job->n * 4 : 0;
-    launch_early(k_norm<T>, dim3(job->rows), job->n >= 2048 ? (int)LONG_THREADS : (int)ROW_THREADS, kept,
-                 (cudaStream_t)stream, *job);
+    const int quads = ceil_div(job->padded, 4);
+    const auto kernel = quads <= LONG_THREADS ? k_norm<T, 1> : k_norm<T, 3>;
+    launch_early(kernel, dim3(job->rows), row_threads(quads), 0, (cudaStream_t)stream, *job);
 }
 
 // ---- activations -----------------------------------------------------------------------------------------
@@ -91,59 +88,64 @@ __device__ __forceinline__ float activated(enum kernel_op op, float x)
     }
 }
 
-enum { RUN_COLS = 1024 }; // of a block, where each element stands for itself
+// Of the quads of a row.
+struct activated_quad {
+    enum kernel_op op;
+    const float *gate, *up;
+    int n;
+    bool aligned;
 
+    __device__ __forceinline__ float4 operator()(int q) const
+    {
+        const float4 u = load_quad(up, q, n, aligned);
+        if (!gate)
+            return make_float4(activated(op, u.x), activated(op, u.y), activated(op, u.z), activated(op, u.w));
+        const float4 g = load_quad(gate, q, n, aligned);
+        return make_float4(activated(op, g.x) * u.x, activated(op, g.y) * u.y, activated(op, g.z) * u.z,
+                           activated(op, g.w) * u.w);
+    }
+};
+__device__ __forceinline__ activated_quad activated_row(const cuda_activate &job, int row)
+{
+    const float *up = job.up + (size_t)row * job.ldx, *gate = job.gate ? job.gate + (size_t)row * job.ldx : NULL;
+    return {job.op, gate, up, job.n, quads_aligned(up) && (!gate || quads_aligned(gate))};
+}
+
+// A quad a thread.
 template <enum dtype T> __global__ void __launch_bounds__(ROW_THREADS) k_activate(const cuda_activate job)
 {
     next_may_start();
     previous_wait();
-    const int row = blockIdx.x, begin = blockIdx.y * RUN_COLS, end = min(begin + RUN_COLS, job.padded);
-    const float *up = job.up + (size_t)row * job.ldx;
-    const float *gate = job.gate ? job.gate + (size_t)row * job.ldx : NULL;
+    const int row = blockIdx.x, q = blockIdx.y * ROW_THREADS + threadIdx.x;
     const row_out to = {job.out, job.order, row, job.rows, job.n, job.padded, job.ldo};
-    store_run<T>(to, begin, end, [&](int i) {
-        return gate ? activated(job.op, __ldcg(gate + i)) * __ldcg(up + i) : activated(job.op, __ldcg(up + i));
-    });
+    if (q < row_quads(to))
+        store_quad<T>(to, q, activated_row(job, row)(q));
 }
 
-// int8: the scale needs the whole row, which is kept in shared memory where it fits.
-__global__ void __launch_bounds__(LONG_THREADS) k_activate_i8(const cuda_activate job, bool keeps)
+// int8: a row a block, because its scale needs the whole row.
+template <int KEPT> __global__ void __launch_bounds__(LONG_THREADS) k_activate_i8(const cuda_activate job)
 {
-    extern __shared__ __align__(16) float kept[];
     __shared__ float space[32];
     next_may_start();
     previous_wait();
-    const int row = blockIdx.x;
-    const float *up = job.up + (size_t)row * job.ldx;
-    const float *gate = job.gate ? job.gate + (size_t)row * job.ldx : NULL;
-    const auto value = [&](int i) {
-        return gate ? activated(job.op, __ldcg(gate + i)) * __ldcg(up + i) : activated(job.op, __ldcg(up + i));
-    };
-    const row_out to = {job.out, job.order, row, job.rows, job.n, job.padded, job.ldo};
-    if (!keeps) {
-        store_row<DT_I8>(to, job.scale + row, space, value);
-        return;
-    }
-#pragma unroll 4
-    for (int i = threadIdx.x; i < job.n; i += blockDim.x)
-        kept[i] = value(i);
-    __syncthreads();
-    store_row<DT_I8>(to, job.scale + row, space, [&](int i) { return kept[i]; });
+    const row_out to = {job.out, job.order, (int)blockIdx.x, job.rows, job.n, job.padded, job.ldo};
+    thread_quads<KEPT, activated_quad> row(row_quads(to), activated_row(job, to.row));
+    store_row<DT_I8>(to, job.scale + to.row, space, row, [](int, int, const float4 &v) { return v; });
 }
 
 template <enum dtype T> void launch_activate(const cuda_activate *job, void *stream)
 {
-    launch_early(k_activate<T>, dim3(job->rows, ceil_div(job->padded, RUN_COLS)), ROW_THREADS, 0,
+    launch_early(k_activate<T>, dim3(job->rows, ceil_div(ceil_div(job->padded, 4), ROW_THREADS)), ROW_THREADS, 0,
                  (cudaStream_t)stream, *job);
 }
 
 template <> void launch_activate<DT_I8>(const cuda_activate *job, void *stream)
 {
-    const int bytes = job->n * 4;
-    const bool keeps = bytes + 1024 <= cuda_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin);
-    if (keeps && bytes > 47 * 1024)
-        cudaFuncSetAttribute(k_activate_i8, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
-    launch_early(k_activate_i8, dim3(job->rows), LONG_THREADS, keeps ? bytes : 0, (cudaStream_t)stream, *job, keeps);
+    const int quads = ceil_div(job->padded, 4);
+    const auto kernel = quads <= LONG_THREADS       ? k_activate_i8<1>
+                        : quads <= 3 * LONG_THREADS ? k_activate_i8<3>
+                                                    : k_activate_i8<7>;
+    launch_early(kernel, dim3(job->rows), row_threads(quads), 0, (cudaStream_t)stream, *job);
 }
 
 // ---- residual and caps -----------------------------------------------------------------------------------

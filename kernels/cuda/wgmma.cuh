@@ -76,30 +76,11 @@ static __device__ __forceinline__ void wide_end()
     asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
 }
 
-// ---- barriers in shared memory, and bulk copies that report to them ---------------------------------------
+// ---- bulk copies that report to barriers in shared memory -------------------------------------------------
 
-static __device__ __forceinline__ void barrier_init(uint32_t at, int count)
-{
-    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(at), "r"(count) : "memory");
-}
-static __device__ __forceinline__ void barrier_arrive(uint32_t at)
-{
-    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(at) : "memory");
-}
 static __device__ __forceinline__ void barrier_expect(uint32_t at, int bytes)
 {
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(at), "r"(bytes) : "memory");
-}
-static __device__ __forceinline__ void barrier_wait(uint32_t at, int parity)
-{
-    asm volatile("{\n"
-                 ".reg .pred done;\n"
-                 "again:\n"
-                 "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
-                 "@!done bra again;\n"
-                 "}" ::"r"(at),
-                 "r"(parity)
-                 : "memory");
 }
 static __device__ __forceinline__ void copy_bulk(uint32_t to, const void *from, int bytes, uint32_t barrier)
 {
