@@ -248,6 +248,9 @@ static enum status phase_verdicts(struct trial *t, const struct ceilings *c, con
         return OK;
     for (int op = 0; op < OPC_COUNT; op++)
         op_ns[op] = trial_op_value(t, METRIC_OP_TIME, phase, op_class_name((enum op_class)op));
+    bool parts = bound_op_times_hold(op_ns, measured_ns);
+    for (int op = 0; op < OPC_COUNT && !parts; op++)
+        op_ns[op] = NAN;
     if (bound_decide(c, &in, &verdict, &missing) == OK)
         TRY(keep_verdict(t, phase, NULL, &verdict, thresholds, err));
     for (int op = 0; op < OPC_COUNT; op++) {

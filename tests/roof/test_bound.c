@@ -228,6 +228,35 @@ static void the_class_that_loses_most(void **state)
     assert_string_equal(v.text, "inefficient here: 25 % of what memory allows");
 }
 
+// 124, then 126 us of classes beside a step of 100 us; the clock is the observer's, on a GPU too.
+static void classes_that_are_no_parts_of_a_step(void **state)
+{
+    (void)state;
+    double op_ns[OPC_COUNT] = {[OPC_QKV] = 60e3, [OPC_ATTENTION] = 40e3, [OPC_DOWN] = 24e3};
+    op_ns[OPC_REST] = NAN;
+    assert_true(bound_op_times_hold(op_ns, 100e3));
+    op_ns[OPC_DOWN] = 26e3;
+    assert_false(bound_op_times_hold(op_ns, 100e3));
+    struct ceilings c = example();
+    struct phase_work work = work_of(0, 0, 1e9);
+    work.op[OPC_QKV] = (struct work){.weight_bytes = 0.25e6};
+    for (int i = 0; i < c.count; i++) {
+        snprintf(c.row[i].device, sizeof c.row[i].device, "cuda:0");
+        c.row[i].threads = 0;
+    }
+    struct bound_input in = {
+        .work = &work, .device = "cuda:0", .measured_ns = 60e3, .waits_ns = NAN};
+    struct verdict v;
+    struct error err = {0};
+    assert_int_equal(bound_decide(&c, &in, &v, &err), OK);
+    assert_string_equal(v.basis, "device events + analytic");
+    assert_int_equal(bound_decide_op(&c, &in, OPC_QKV, &v, &err), OK);
+    assert_string_equal(v.basis, "host clock + analytic");
+    in.measured_ns = NAN;
+    assert_int_equal(bound_decide_op(&c, &in, OPC_QKV, &v, &err), OK);
+    assert_string_equal(v.text, "memory-bound");
+}
+
 static void level_follows_working_set(void **state)
 {
     (void)state;
@@ -317,6 +346,7 @@ int main(void)
         cmocka_unit_test(the_bandwidth_beside_it_counts),
         cmocka_unit_test(sums_over_classes),
         cmocka_unit_test(the_class_that_loses_most),
+        cmocka_unit_test(classes_that_are_no_parts_of_a_step),
         cmocka_unit_test(level_follows_working_set),
         cmocka_unit_test(peaks),
         cmocka_unit_test(missing_ceilings),
