@@ -5,7 +5,6 @@
 // Source: cuBLASLt API reference, 12 and 13.
 #include "device/cuda_driver.h"
 
-#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -55,10 +54,7 @@ static struct blas {
                   size_t workspace_bytes, void *stream);
 } blas;
 
-static const struct {
-    const char *name;
-    size_t offset;
-} symbols[] = {
+static const struct cuda_symbol symbols[] = {
     {"cublasLtCreate", offsetof(struct blas, Create)},
     {"cublasLtDestroy", offsetof(struct blas, Destroy)},
     {"cublasLtMatmulDescCreate", offsetof(struct blas, MatmulDescCreate)},
@@ -78,24 +74,14 @@ static bool opened(void)
 {
     static const char *const files[] = {"libcublasLt.so.13", "libcublasLt.so.12"};
     static enum { UNTRIED, ABSENT, PRESENT } state;
-    void *library = NULL;
+    const char *missing;
     if (state != UNTRIED)
         return state == PRESENT;
     state = ABSENT;
-    for (size_t i = 0; !library && i < sizeof files / sizeof *files; i++)
-        library = dlopen(files[i], RTLD_NOW | RTLD_LOCAL);
-    if (!library)
-        return false;
-    for (size_t i = 0; i < sizeof symbols / sizeof *symbols; i++) {
-        void *symbol = dlsym(library, symbols[i].name);
-        if (!symbol) {
-            dlclose(library);
-            return false;
-        }
-        *(void **)((char *)&blas + symbols[i].offset) = symbol;
-    }
-    state = PRESENT;
-    return true;
+    for (size_t i = 0; state == ABSENT && i < sizeof files / sizeof *files; i++)
+        if (cuda_library_open(files[i], symbols, sizeof symbols / sizeof *symbols, &blas, &missing))
+            state = PRESENT;
+    return state == PRESENT;
 }
 
 // d (m, n) = a^T b, all stored by columns: a (k, m), b (k, n).

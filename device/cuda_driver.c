@@ -4,7 +4,6 @@
 // the driver does not survive being unloaded.
 #include "device/cuda_driver.h"
 
-#include <dlfcn.h>
 #include <stdio.h>
 
 // The kernels are linked with a runtime of this version, which asks for a driver at least as new.
@@ -14,10 +13,7 @@ enum { NEEDED_MAJOR = CUDA_MAJOR };
 enum { NEEDED_MAJOR = 12 };
 #endif
 
-static const struct {
-    const char *name;
-    size_t offset;
-} symbols[] = {
+static const struct cuda_symbol symbols[] = {
 #define SYMBOL(member, name)                                                                       \
     {                                                                                              \
         name, offsetof(struct cuda_driver, member)                                                 \
@@ -71,26 +67,18 @@ void cuda_driver_use(const struct cuda_driver *driver)
 static const struct cuda_driver *system_driver(char *reason, size_t reason_bytes)
 {
     static struct cuda_driver driver;
-    static void *library;
-    if (library)
+    static bool opened;
+    const char *missing = NULL;
+    if (!opened)
+        opened = cuda_library_open("libcuda.so.1", symbols, sizeof symbols / sizeof *symbols,
+                                   &driver, &missing);
+    if (opened)
         return &driver;
-    void *opened = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
-    if (!opened) {
+    if (missing)
+        snprintf(reason, reason_bytes, "the NVIDIA driver is too old: it has no %s", missing);
+    else
         snprintf(reason, reason_bytes, "no NVIDIA driver here (libcuda.so.1 is not found)");
-        return NULL;
-    }
-    for (size_t i = 0; i < sizeof symbols / sizeof *symbols; i++) {
-        void *symbol = dlsym(opened, symbols[i].name);
-        if (!symbol) {
-            snprintf(reason, reason_bytes, "the NVIDIA driver is too old: it has no %s",
-                     symbols[i].name);
-            dlclose(opened);
-            return NULL;
-        }
-        *(void **)((char *)&driver + symbols[i].offset) = symbol;
-    }
-    library = opened;
-    return &driver;
+    return NULL;
 }
 
 const char *cuda_driver_text(const struct cuda_driver *driver, cuda_result result)

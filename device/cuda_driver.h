@@ -25,6 +25,16 @@ enum {
     CUDA_PCI_DOMAIN = 50,
 };
 
+// A function of a library, and its place in a table of them.
+struct cuda_symbol {
+    const char *name;
+    size_t offset;
+};
+// Opens a library and fills `table` with its functions (cuda_library.c). False where it is not found, or lacks the
+// function *missing (else NULL); the table is not to be used then.
+bool cuda_library_open(const char *file, const struct cuda_symbol *symbols, size_t count,
+                       void *table, const char **missing);
+
 // The driver, ready to be asked for devices; NULL, with the reason in words, where it cannot be used.
 const struct cuda_driver *cuda_driver_get(char *reason, size_t reason_bytes);
 

@@ -5,7 +5,6 @@
 // Source: NVML API reference, 12.
 #include "device/cuda_driver.h"
 
-#include <dlfcn.h>
 #include <math.h>
 #include <stdio.h>
 
@@ -28,10 +27,7 @@ static struct nvml {
     int (*ThrottleReasons)(void *gpu, unsigned long long *mask);
 } nvml;
 
-static const struct {
-    const char *name;
-    size_t offset;
-} symbols[] = {
+static const struct cuda_symbol symbols[] = {
     {"nvmlInit_v2", offsetof(struct nvml, Init)},
     {"nvmlDeviceGetHandleByPciBusId_v2", offsetof(struct nvml, HandleByPciBusId)},
     {"nvmlDeviceGetClockInfo", offsetof(struct nvml, ClockInfo)},
@@ -46,19 +42,10 @@ static bool opened(void)
     static enum { UNTRIED, ABSENT, PRESENT } state;
     if (state != UNTRIED)
         return state == PRESENT;
-    state = ABSENT;
-    void *library = dlopen("libnvidia-ml.so.1", RTLD_NOW | RTLD_LOCAL);
-    if (!library)
-        return false;
-    for (size_t i = 0; i < sizeof symbols / sizeof *symbols; i++) {
-        void *symbol = dlsym(library, symbols[i].name);
-        if (!symbol) {
-            dlclose(library);
-            return false;
-        }
-        *(void **)((char *)&nvml + symbols[i].offset) = symbol;
-    }
-    state = nvml.Init() == 0 ? PRESENT : ABSENT;
+    const char *missing;
+    bool found = cuda_library_open("libnvidia-ml.so.1", symbols, sizeof symbols / sizeof *symbols,
+                                   &nvml, &missing);
+    state = found && nvml.Init() == 0 ? PRESENT : ABSENT;
     return state == PRESENT;
 }
 

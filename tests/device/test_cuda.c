@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "device/cuda.h"
+#include "device/cuda_driver.h"
 
 // What the driver says and how far it goes: call number `fail_at` (1 is the first after reset) fails.
 static struct {
@@ -426,6 +426,29 @@ static void test_opening_fails_whole(void **state)
     nothing_left();
 }
 
+// Of a library: this program's own names, dlopen's NULL, are there on every system.
+static void test_functions_of_a_library(void **state)
+{
+    (void)state;
+    struct functions {
+        void *before;
+        size_t (*length)(const char *);
+        void *after;
+    } table = {0};
+    const struct cuda_symbol symbols[] = {{"strlen", offsetof(struct functions, length)},
+                                          {"no_such_function", offsetof(struct functions, before)}};
+    const char *missing = "?";
+    assert_false(cuda_library_open("libno-such-library.so.1", symbols, 1, &table, &missing));
+    assert_null(missing);
+    assert_false(cuda_library_open(NULL, symbols, 2, &table, &missing));
+    assert_string_equal(missing, "no_such_function");
+    table.length = NULL;
+    assert_true(cuda_library_open(NULL, symbols, 1, &table, &missing));
+    assert_null(missing);
+    assert_true(table.length && table.length("four") == 4);
+    assert_true(!table.before && !table.after);
+}
+
 // Memory that runs out is told apart from a fault, in whatever call it shows.
 static void test_exhausted_memory(void **state)
 {
@@ -584,6 +607,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_refusals_of_a_gpu, reset, restore),
         cmocka_unit_test_setup_teardown(test_opening_fails_whole, reset, restore),
         cmocka_unit_test_setup_teardown(test_exhausted_memory, reset, restore),
+        cmocka_unit_test(test_functions_of_a_library),
         cmocka_unit_test_setup_teardown(test_vitals_of_an_unknown_gpu, reset, restore),
         cmocka_unit_test_setup_teardown(test_probes_follow_the_tiers, reset, restore),
         cmocka_unit_test_setup_teardown(test_memory, reset, restore),

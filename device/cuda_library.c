@@ -1,0 +1,26 @@
+// cuda_library.c - opens one of NVIDIA's libraries at run time and fills a table of its functions by their names.
+//
+// Building and starting need none of them: what cannot be opened is a reason, not an error. A library that was opened
+// stays open.
+#include "device/cuda_driver.h"
+
+#include <dlfcn.h>
+
+bool cuda_library_open(const char *file, const struct cuda_symbol *symbols, size_t count,
+                       void *table, const char **missing)
+{
+    void *library = dlopen(file, RTLD_NOW | RTLD_LOCAL);
+    *missing = NULL;
+    if (!library)
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        void *symbol = dlsym(library, symbols[i].name);
+        if (!symbol) {
+            *missing = symbols[i].name;
+            dlclose(library);
+            return false;
+        }
+        *(void **)((char *)table + symbols[i].offset) = symbol;
+    }
+    return true;
+}
