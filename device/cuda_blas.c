@@ -86,15 +86,19 @@ static bool opened(void)
 
 // d (m, n) = a^T b, all stored by columns: a (k, m), b (k, n).
 static const struct product {
+    const char *name;
     int inputs, outputs, compute, scale;
     uint64_t m, n, k;
     size_t a, b; // where the operands lie
 } products[CUDA_BLAS_TYPES] = {
-    [CUDA_BLAS_BF16] = {R_16BF, R_16BF, COMPUTE_32F, R_32F, 8192, 8192, 8192, WIDE, WIDE + HALF},
-    [CUDA_BLAS_FP8] = {R_8F_E4M3, R_16BF, COMPUTE_32F, R_32F, 8192, 8192, 8192, FP8,
+    [CUDA_BLAS_BF16] = {"bf16", R_16BF, R_16BF, COMPUTE_32F, R_32F, 8192, 8192, 8192, WIDE,
+                        WIDE + HALF},
+    [CUDA_BLAS_FP8] = {"fp8", R_8F_E4M3, R_16BF, COMPUTE_32F, R_32F, 8192, 8192, 8192, FP8,
                        FP8 + HALF / 2},
-    [CUDA_BLAS_INT8] = {R_8I, R_32I, COMPUTE_32I, R_32I, 8192, 4096, 8192, WIDE, WIDE + HALF},
-    [CUDA_BLAS_TF32] = {R_32F, R_32F, COMPUTE_TF32, R_32F, 4096, 4096, 8192, WIDE, WIDE + HALF},
+    [CUDA_BLAS_INT8] = {"int8", R_8I, R_32I, COMPUTE_32I, R_32I, 8192, 4096, 8192, WIDE,
+                        WIDE + HALF},
+    [CUDA_BLAS_TF32] = {"tf32", R_32F, R_32F, COMPUTE_TF32, R_32F, 4096, 4096, 8192, WIDE,
+                        WIDE + HALF},
 };
 
 struct plan {
@@ -109,10 +113,11 @@ struct cuda_blas {
     struct plan plan[CUDA_BLAS_TYPES];
 };
 
-static enum status refused(const struct cuda_device *cuda, int code, struct error *err)
+static enum status refused(const struct cuda_device *cuda, const struct plan *plan, int code,
+                           struct error *err)
 {
-    return FAIL(err, ERR_UNSUPPORTED, "device %s: cuBLASLt refused a product with status %d",
-                cuda->device.info.name, code);
+    return FAIL(err, ERR_UNSUPPORTED, "device %s: cuBLASLt refused the %s product with status %d",
+                cuda->device.info.name, plan->product->name, code);
 }
 
 static int multiply(const struct cuda_device *cuda, const struct plan *plan,
@@ -140,7 +145,7 @@ static enum status timed(struct cuda_device *cuda, const struct plan *plan,
             TRY(cuda_clock_read(cuda, &cuda->clock[1], err));
         int code = multiply(cuda, plan, algorithm);
         if (code)
-            return refused(cuda, code, err);
+            return refused(cuda, plan, code, err);
     }
     TRY(cuda_clock_read(cuda, &cuda->clock[2], err));
     TRY(cuda_check(cuda, cuda->driver->StreamSynchronize(cuda->stream), "cuBLASLt's products",
@@ -168,7 +173,7 @@ static enum status describe(const struct cuda_device *cuda, struct plan *plan, s
     if (!code)
         code = blas.PreferenceSetAttribute(plan->preference, PREFERENCE_WORKSPACE, &workspace,
                                            sizeof workspace);
-    return code ? refused(cuda, code, err) : OK;
+    return code ? refused(cuda, plan, code, err) : OK;
 }
 
 // Keeps the fastest of the algorithms that the library proposes. One that it then refuses is left out.
@@ -184,13 +189,23 @@ static enum status choose(struct cuda_device *cuda, struct plan *plan, struct er
         double ns = 0;
         if (found[i].state != 0)
             continue;
-        TRY(timed(cuda, plan, &found[i].algorithm, 1, &ns, err));
+        enum status status = timed(cuda, plan, &found[i].algorithm, 1, &ns, err);
+        if (status == ERR_UNSUPPORTED) {
+            error_clear(err);
+            continue;
+        }
+        TRY(status);
         if (usable++ > 0 && ns >= best_ns)
             continue;
         best_ns = ns;
         plan->algorithm = found[i].algorithm;
     }
-    return usable ? OK : refused(cuda, code, err);
+    if (code)
+        return refused(cuda, plan, code, err);
+    if (usable == 0)
+        return FAIL(err, ERR_UNSUPPORTED, "device %s: cuBLASLt has no algorithm for the %s product",
+                    cuda->device.info.name, plan->product->name);
+    return OK;
 }
 
 static void plan_fini(struct plan *plan)
