@@ -111,6 +111,12 @@ static size_t pick(bool (*test)(const char *known, const char *word), const char
     return out->count;
 }
 
+// Words beyond WORDS_MAX were dropped, so their number is not known.
+static const char *at_least(const struct words *words)
+{
+    return words->count == WORDS_MAX ? "at least " : "";
+}
+
 static void write_near(const struct words *near, char *out, size_t out_bytes)
 {
     struct str text = {0};
@@ -123,7 +129,7 @@ static void write_near(const struct words *near, char *out, size_t out_bytes)
                                           : ", ",
                    near->items[i]);
     if (shown < near->count)
-        str_printf(&text, " or one of %zu more", near->count - shown);
+        str_printf(&text, " or one of %s%zu more", at_least(near), near->count - shown);
     str_append(&text, "?");
     snprintf(out, out_bytes, "%s", str_text(&text));
     str_fini(&text);
@@ -152,7 +158,7 @@ char *words_list(const char *const *known, size_t count, char *out, size_t out_b
     for (; shown < all.count && text.length < LIST_LETTERS; shown++)
         str_printf(&text, "%s%s", shown ? ", " : " (known: ", all.items[shown]);
     if (shown < all.count)
-        str_printf(&text, " and %zu more", all.count - shown);
+        str_printf(&text, " and %s%zu more", at_least(&all), all.count - shown);
     snprintf(out, out_bytes, "%s)", str_text(&text));
     str_fini(&text);
     return out;

@@ -76,6 +76,25 @@ static void a_long_list_is_cut_at_a_word(void **state)
     assert_memory_equal(more - 14, "name number 14", 14);
 }
 
+// More words than are gathered: the number that is left is a lower bound, and called one.
+static void words_beyond_the_most_are_not_miscounted(void **state)
+{
+    (void)state;
+    static char names[WORDS_MAX + 44][16];
+    const char *known[COUNT(names)];
+    char out[WORDS_HINT_BYTES];
+    for (size_t i = 0; i < COUNT(names); i++) {
+        snprintf(names[i], sizeof names[i], "name %03zu", i);
+        known[i] = names[i];
+    }
+    words_list(known, COUNT(names), out, sizeof out);
+    assert_non_null(strstr(out, " and at least 23"));
+    words_near("name", known, COUNT(names), out, sizeof out);
+    assert_non_null(strstr(out, " or one of at least 250 more?"));
+    words_near("name", known, WORDS_MAX - 1, out, sizeof out);
+    assert_non_null(strstr(out, " or one of 249 more?"));
+}
+
 static void nothing_known_gives_no_hint(void **state)
 {
     (void)state;
@@ -105,6 +124,7 @@ int main(void)
         cmocka_unit_test(a_short_word_keeps_its_first_letter),
         cmocka_unit_test(a_word_is_named_once_and_many_are_counted),
         cmocka_unit_test(a_long_list_is_cut_at_a_word),
+        cmocka_unit_test(words_beyond_the_most_are_not_miscounted),
         cmocka_unit_test(nothing_known_gives_no_hint),
         cmocka_unit_test(a_part_of_a_label_gets_its_stars),
     };
