@@ -72,17 +72,14 @@ static enum status show_run(struct store *store, struct arena *arena, const stru
 
 // ---- a cell -------------------------------------------------------------------------------------
 
-static enum status print_figures(struct store *store, struct arena *arena,
-                                 const struct cell_row *cell, struct error *err)
+static enum status print_figures(const struct cell_row *cell, const struct summary_row *rows,
+                                 size_t count, struct error *err)
 {
     static const char *const heads[] = {"figure",  "phase",    "op",     "4source",
                                         ">median", "2>low",    "1>high", "5>level",
                                         "6>MAD",   "3>trials", NULL};
-    struct summary_row *rows = NULL;
-    size_t count = 0;
     struct table table;
     char text[64];
-    TRY(query_summaries(store, arena, cell->run, &rows, &count, err));
     table_begin(&table, heads);
     for (size_t i = 0; i < count; i++) {
         const struct stat_summary *s = &rows[i].stat;
@@ -255,13 +252,9 @@ static void print_quality(const struct quality_row *q)
 }
 
 // What the plan expected next to what was measured: of the whole process, so it is the larger one for small models.
-static enum status print_memory(struct store *store, struct arena *arena,
-                                const struct cell_row *cell, struct error *err)
+static void print_memory(const struct cell_row *cell, const struct summary_row *rows, size_t count)
 {
     char expected[40], peak[40], text[160];
-    struct summary_row *rows = NULL;
-    size_t count = 0;
-    TRY(query_summaries(store, arena, cell->run, &rows, &count, err));
     const struct summary_row *row =
         query_summary_find(rows, count, cell->id, METRIC_PEAK_MEM, NULL);
     double ratio = row ? query_cell_memory_ratio(cell, row->stat.median) : (double)NAN;
@@ -276,15 +269,16 @@ static enum status print_memory(struct store *store, struct arena *arena,
     if (!isnan(ratio))
         snprintf(text + used, sizeof text - (size_t)used, ", %.2f times that", ratio);
     cli_view_field("memory", text);
-    return OK;
 }
 
 static enum status show_cell(struct store *store, struct arena *arena, const struct cell_row *cell,
                              struct error *err)
 {
     char text[96];
+    struct summary_row *figures = NULL;
     struct quality_row *qualities = NULL;
-    size_t quality_count = 0;
+    size_t figure_count = 0, quality_count = 0;
+    TRY(query_summaries(store, arena, cell->run, &figures, &figure_count, err));
     TRY(query_quality(store, arena, cell->run, &qualities, &quality_count, err));
     cli_view_field("cell", cell->label);
     cli_view_field("key", cell->key);
@@ -301,10 +295,10 @@ static enum status show_cell(struct store *store, struct arena *arena, const str
     cli_view_field("engine", cell->engine);
     if (cell->stored[0])
         cli_view_field("weights", cell->caveat[0] ? cell->caveat : cell->stored);
-    TRY(print_memory(store, arena, cell, err));
+    print_memory(cell, figures, figure_count);
     cli_view_json_fields("parameters", cell->params);
     print_quality(query_quality_find(qualities, quality_count, cell->id));
-    TRY(print_figures(store, arena, cell, err));
+    TRY(print_figures(cell, figures, figure_count, err));
     TRY(print_verdicts(store, arena, cell, err));
     return print_trials(store, arena, cell, err);
 }
