@@ -324,21 +324,25 @@ static enum status listen(struct session *s, struct error *err)
 
 // A cell's first trial chooses the form of its decode steps, and the others run in it: another form may generate other
 // tokens.
-static enum decode_form step_of(const struct session *s, size_t index)
+static enum status step_of(const struct session *s, size_t index, enum decode_form *form,
+                           struct error *err)
 {
-    enum decode_form form = s->run->plan->cells[index].step;
     struct arena arena = {0};
-    struct error err = {0};
     const char *known = "";
-    if (form == DECODE_AUTO && query_step_form(s->run->record.store, &arena,
-                                               s->run->record.cells[index], &known, &err) == OK)
-        context_form_parse(known, &form);
+    enum status status = OK;
+    *form = s->run->plan->cells[index].step;
+    if (*form == DECODE_AUTO)
+        status =
+            query_step_form(s->run->record.store, &arena, s->run->record.cells[index], &known, err);
+    context_form_parse(known, form);
     arena_fini(&arena);
-    return form;
+    return status;
 }
 
-static char *cells_job(const struct session *s)
+// The caller frees *out.
+static enum status cells_job(const struct session *s, char **out, struct error *err)
 {
+    enum status status = OK;
     const struct cell *first = current(s);
     struct job job = {
         .task = JOB_CELLS,
@@ -357,7 +361,7 @@ static char *cells_job(const struct session *s)
         .cell_count = s->count,
     };
     job.cells = calloc(s->count, sizeof *job.cells);
-    for (size_t i = 0; job.cells && i < s->count; i++) {
+    for (size_t i = 0; job.cells && status == OK && i < s->count; i++) {
         const struct cell *c = &s->run->plan->cells[s->cells[i]];
         job.cells[i] = (struct job_cell){
             .index = (int)s->cells[i],
@@ -366,7 +370,6 @@ static char *cells_job(const struct session *s)
             .gen = c->gen,
             .chunk = c->chunk,
             .kv = c->kv,
-            .step = step_of(s, s->cells[i]),
             .prompt = c->prompt,
             .sampling = c->sampling,
             .reps = c->reps,
@@ -374,10 +377,11 @@ static char *cells_job(const struct session *s)
             .warmup = c->warmup,
             .collect = c->collect,
         };
+        status = step_of(s, s->cells[i], &job.cells[i].step, err);
     }
-    char *text = job.cells ? job_encode(&job) : NULL;
+    *out = job.cells && status == OK ? job_encode(&job) : NULL;
     free(job.cells);
-    return text;
+    return *out || status != OK ? status : FAIL(err, ERR_NOMEM, "runner: a job");
 }
 
 enum status session_cells(struct run_context *run, const size_t *cells, size_t count, int number,
@@ -385,10 +389,9 @@ enum status session_cells(struct run_context *run, const size_t *cells, size_t c
 {
     struct session s = {.run = run, .cells = cells, .count = count, .number = number};
     struct child_end end;
-    char *job = cells_job(&s);
+    char *job;
     s.loaded.cell = -1;
-    if (!job)
-        return FAIL(err, ERR_NOMEM, "runner: a job");
+    TRY(cells_job(&s, &job, err));
     enum status status = child_start(run->worker_command, job, &s.child, err);
     free(job);
     if (status != OK)
