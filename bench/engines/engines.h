@@ -82,7 +82,8 @@ struct bench_engine {
     struct device_clock_tie (*clock_tie)(const void *run); // of that clock to the host's
     uint64_t (*wait_ns)(
         const void *run); // its waits so far, or DEVICE_WAIT_UNKNOWN; callers take differences
-    struct decode_choice (*decode_choice)(const void *run); // context_decode_choice
+    // context_decode_choice. NULL: the engine has one form of decode steps.
+    struct decode_choice (*decode_choice)(const void *run);
     // Reports each operation; NULL observer: no more. The call itself may be NULL.
     void (*observe)(void *run, const struct engine_observer *observer);
 
