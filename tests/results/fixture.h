@@ -42,6 +42,9 @@ static inline int fixture_teardown(void **state)
     return failed;
 }
 
+// A row of a test's table: it begins with a folder of its own.
+#define fixture_test(test) cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
+
 static inline void must(enum status status, const struct error *err)
 {
     if (status != OK)

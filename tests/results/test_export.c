@@ -276,15 +276,13 @@ static void test_csv_fields(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_csv_round_trip, fixture_setup, fixture_teardown),
-        cmocka_unit_test_setup_teardown(test_csv_record, fixture_setup, fixture_teardown),
+        fixture_test(test_csv_round_trip),
+        fixture_test(test_csv_record),
         cmocka_unit_test(test_verdict_fields),
         cmocka_unit_test(test_a_time_that_has_not_been),
-        cmocka_unit_test_setup_teardown(test_csv_names_cells_without_figures, fixture_setup,
-                                        fixture_teardown),
-        cmocka_unit_test_setup_teardown(test_json, fixture_setup, fixture_teardown),
-        cmocka_unit_test_setup_teardown(test_json_of_bytes_that_are_no_text, fixture_setup,
-                                        fixture_teardown),
+        fixture_test(test_csv_names_cells_without_figures),
+        fixture_test(test_json),
+        fixture_test(test_json_of_bytes_that_are_no_text),
         cmocka_unit_test(test_csv_fields),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

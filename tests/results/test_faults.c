@@ -383,15 +383,12 @@ static void test_reader_beside_writer(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_failing_disk_during_trials, fixture_setup,
-                                        fixture_teardown),
-        cmocka_unit_test_setup_teardown(test_failing_disk_during_creation, fixture_setup,
-                                        fixture_teardown),
-        cmocka_unit_test_setup_teardown(test_file_size_limit_of_a_new_store, fixture_setup,
-                                        fixture_teardown),
-        cmocka_unit_test_setup_teardown(test_file_size_limit, fixture_setup, fixture_teardown),
-        cmocka_unit_test_setup_teardown(test_killed_writer, fixture_setup, fixture_teardown),
-        cmocka_unit_test_setup_teardown(test_reader_beside_writer, fixture_setup, fixture_teardown),
+        fixture_test(test_failing_disk_during_trials),
+        fixture_test(test_failing_disk_during_creation),
+        fixture_test(test_file_size_limit_of_a_new_store),
+        fixture_test(test_file_size_limit),
+        fixture_test(test_killed_writer),
+        fixture_test(test_reader_beside_writer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

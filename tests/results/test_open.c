@@ -568,23 +568,20 @@ static void test_uri_letters_in_names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_not_a_database, fixture_setup, fixture_teardown),
-        cmocka_unit_test_setup_teardown(test_missing_and_misplaced, fixture_setup,
-                                        fixture_teardown),
-        cmocka_unit_test_setup_teardown(test_foreign_and_newer, fixture_setup, fixture_teardown),
-        cmocka_unit_test_setup_teardown(test_damaged, fixture_setup, fixture_teardown),
-        cmocka_unit_test_setup_teardown(test_older_version, fixture_setup, fixture_teardown),
-        cmocka_unit_test_setup_teardown(test_captured_version, fixture_setup, fixture_teardown),
-        cmocka_unit_test_setup_teardown(test_an_empty_file_is_an_empty_store, fixture_setup,
-                                        fixture_teardown),
-        cmocka_unit_test_setup_teardown(test_the_folder_is_private, fixture_setup,
-                                        fixture_teardown),
-        cmocka_unit_test_setup_teardown(test_read_only, fixture_setup, fixture_teardown),
-        cmocka_unit_test_setup_teardown(test_no_files_beside, fixture_setup, fixture_teardown),
-        cmocka_unit_test_setup_teardown(test_few_descriptors, fixture_setup, fixture_teardown),
-        cmocka_unit_test_setup_teardown(test_unreadable, fixture_setup, fixture_teardown),
-        cmocka_unit_test_setup_teardown(test_locked, fixture_setup, fixture_teardown),
-        cmocka_unit_test_setup_teardown(test_uri_letters_in_names, fixture_setup, fixture_teardown),
+        fixture_test(test_not_a_database),
+        fixture_test(test_missing_and_misplaced),
+        fixture_test(test_foreign_and_newer),
+        fixture_test(test_damaged),
+        fixture_test(test_older_version),
+        fixture_test(test_captured_version),
+        fixture_test(test_an_empty_file_is_an_empty_store),
+        fixture_test(test_the_folder_is_private),
+        fixture_test(test_read_only),
+        fixture_test(test_no_files_beside),
+        fixture_test(test_few_descriptors),
+        fixture_test(test_unreadable),
+        fixture_test(test_locked),
+        fixture_test(test_uri_letters_in_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

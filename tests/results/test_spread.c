@@ -204,13 +204,11 @@ static void equal_runs_leave_no_width(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(by_canaries, fixture_setup, fixture_teardown),
-        cmocka_unit_test_setup_teardown(noise_of_an_even_number_of_looks, fixture_setup,
-                                        fixture_teardown),
-        cmocka_unit_test_setup_teardown(the_cost_is_of_the_run_not_of_the_store, fixture_setup,
-                                        fixture_teardown),
-        cmocka_unit_test_setup_teardown(by_runs, fixture_setup, fixture_teardown),
-        cmocka_unit_test_setup_teardown(by_runs_like_this_one, fixture_setup, fixture_teardown),
+        fixture_test(by_canaries),
+        fixture_test(noise_of_an_even_number_of_looks),
+        fixture_test(the_cost_is_of_the_run_not_of_the_store),
+        fixture_test(by_runs),
+        fixture_test(by_runs_like_this_one),
         cmocka_unit_test(equal_runs_leave_no_width),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -199,15 +199,22 @@ static void fill(double *x, double value)
         x[i] = value;
 }
 
+// Each of these counts, one of *f, is ok just below the limit and noisy, in these words, just above it.
+static void has_limit(const struct figures *f, double *counts, double limit_ns, const char *words)
+{
+    fill(counts, limit_ns - 0.0001 * second_ns);
+    expect(f, "ok", "");
+    fill(counts, limit_ns + 0.0001 * second_ns);
+    expect(f, "noisy", words);
+}
+
 // Two processors: 2 % of the time of both.
 static void stolen(void **state)
 {
     (void)state;
     struct figures f = quiet();
-    fill(f.steal, 0.0399 * second_ns);
-    expect(&f, "ok", "");
-    fill(f.steal, 0.0401 * second_ns);
-    expect(&f, "noisy", "the hypervisor took the processors away for 2 % of the time");
+    has_limit(&f, f.steal, 0.04 * second_ns,
+              "the hypervisor took the processors away for 2 % of the time");
     fill(f.steal, 2 * second_ns); // all of it, and no more than all
     expect(&f, "noisy", "for 100 % of the time");
     fill(f.steal, 2.02 * second_ns); // a tick at either end
@@ -244,10 +251,7 @@ static void quota(void **state)
 {
     (void)state;
     struct figures f = quiet();
-    fill(f.throttled, 0.0199 * second_ns);
-    expect(&f, "ok", "");
-    fill(f.throttled, 0.0201 * second_ns);
-    expect(&f, "noisy", "CPU quota held the process up for 2 %");
+    has_limit(&f, f.throttled, 0.02 * second_ns, "CPU quota held the process up for 2 %");
 }
 
 // A wait is counted in ns: one repetition is enough, however short.
@@ -255,10 +259,8 @@ static void starved(void **state)
 {
     (void)state;
     struct figures f = quiet();
-    fill(f.run_wait, 0.0199 * second_ns);
-    expect(&f, "ok", "");
-    fill(f.run_wait, 0.0201 * second_ns);
-    expect(&f, "noisy", "a thread waited for a processor that others used for 2 % of the time");
+    has_limit(&f, f.run_wait, 0.02 * second_ns,
+              "a thread waited for a processor that others used for 2 % of the time");
     f = quiet();
     f.count = 1;
     f.window[0] = 1e6;
@@ -295,10 +297,7 @@ static void memory_pressure(void **state)
 {
     (void)state;
     struct figures f = quiet();
-    fill(f.memory, 0.0199 * second_ns);
-    expect(&f, "ok", "");
-    fill(f.memory, 0.0201 * second_ns);
-    expect(&f, "noisy", "something waited for memory for 2 %");
+    has_limit(&f, f.memory, 0.02 * second_ns, "something waited for memory for 2 %");
 }
 
 // Of an even number the median is the mean of the middle two.
