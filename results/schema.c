@@ -283,7 +283,7 @@ static const char version_sql[] =
     "        AND reason <> '' ORDER BY number LIMIT 1), skip_reason, '') AS reason"
     "  FROM judged;";
 
-// The clocks of a device next to the samples of its ceiling. NULL in rows of older files, and where nothing told them.
+// Version 6: the clocks of a device next to the samples of its ceiling. NULL in rows of older files, and where nothing told them.
 static const char clock_sql[] =
     "ALTER TABLE ceiling ADD COLUMN clock_low_hz REAL;" // the lowest and the highest of its cores
     "ALTER TABLE ceiling ADD COLUMN clock_high_hz REAL;"

@@ -231,7 +231,9 @@ static void make_version(const char *path, int version)
         "INSERT INTO cell (id, run_id, key, params, label, trials_planned)"
         "  VALUES (1, 1, 'k', '{}', 'l', 1);"
         "INSERT INTO trial (id, cell_id, number, status, reason, started_ns, ended_ns)"
-        "  VALUES (1, 1, 1, 'oom', 'why', 1, 2);";
+        "  VALUES (1, 1, 1, 'oom', 'why', 1, 2);"
+        "INSERT INTO ceiling (run_id, name, level, kernel, threads, samples, value, low, high,"
+        "    unit, source) VALUES (1, 'read', 'DRAM', 'k', 1, 3, 2e9, 1e9, 3e9, 'B/s', 's');";
     assert_int_equal(sqlite3_exec(db, rows, NULL, NULL, NULL), SQLITE_OK);
     sqlite3_close(db);
 }
@@ -243,11 +245,23 @@ static void check_old_run(struct store *store)
     struct arena arena = {0};
     struct error err = {0};
     struct cell_row *cells;
+    struct trial_row *trials;
+    struct ceiling_row *ceilings;
     size_t count;
     must(query_cells(store, &arena, 1, &cells, &count, &err), &err);
     assert_int_equal(count, 1);
     assert_string_equal(cells[0].status, "oom");
     assert_string_equal(cells[0].reason, "why");
+    assert_string_equal(cells[0].step, "");
+    must(query_trials(store, &arena, cells[0].id, &trials, &count, &err), &err);
+    assert_int_equal(count, 1);
+    assert_null(trials[0].step_form);
+    assert_null(trials[0].step_reason);
+    must(query_ceilings(store, &arena, 1, &ceilings, &count, &err), &err);
+    assert_int_equal(count, 1);
+    assert_true(ceilings[0].value == 2e9);
+    assert_true(isnan(ceilings[0].clock_low_hz) && isnan(ceilings[0].clock_high_hz));
+    assert_true(isnan(ceilings[0].memory_clock_hz));
     must(query_quality(store, &arena, 1, &qualities, &quality_count, &err), &err);
     assert_int_equal(quality_count, 0);
     arena_fini(&arena);
@@ -312,6 +326,7 @@ static void check_captured_cell(struct store *store, const struct cell_row *cell
         assert_int_equal(trials[i].build_id, 0);
         assert_null(trials[i].build);
         assert_null(trials[i].engine_version);
+        assert_null(trials[i].step_form);
         assert_int_equal(trials[i].samples, 4);
     }
     must(query_summaries(store, &arena, cell->run, &rows, &count, &err), &err);
