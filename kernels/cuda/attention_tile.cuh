@@ -86,14 +86,6 @@ __device__ __forceinline__ void copy_vector(uint32_t to, const void *from, bool 
 {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(there ? 16 : 0) : "memory");
 }
-__device__ __forceinline__ void copies_commit()
-{
-    asm volatile("cp.async.commit_group;" ::: "memory");
-}
-template <int LEFT> __device__ __forceinline__ void copies_wait()
-{
-    asm volatile("cp.async.wait_group %0;" ::"n"(LEFT) : "memory");
-}
 
 // 16 codes of a 1-byte cache as bf16: elements c and on of row r.
 template <enum dtype KV>

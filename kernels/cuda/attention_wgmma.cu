@@ -64,14 +64,6 @@ __device__ __forceinline__ uint64_t descriptor(uint32_t address, int leading, in
     return (uint64_t)((address & 0x3ffff) >> 4) | (uint64_t)(leading >> 4) << 16 | (uint64_t)(stride >> 4) << 32 |
            (uint64_t)1 << 62;
 }
-__device__ __forceinline__ void products_commit()
-{
-    asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
-}
-template <int LEFT> __device__ __forceinline__ void products_wait()
-{
-    asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(LEFT) : "memory");
-}
 
 // d (64 x 128) = or += A B^T, both in shared memory, 16 elements of the inner dimension.
 #define SHARED_PRODUCT(types)                                                                                          \
@@ -380,21 +372,11 @@ template <enum dtype KV, int DIMS> void launch_wgmma(const cuda_attention *job, 
     cuda_launched();
 }
 
-// Which code of this file the driver took for the device: that of sm_90a, or that which does nothing.
-bool device_has_wgmma()
-{
-    static int version;
-    cudaFuncAttributes attributes;
-    if (!version && cudaFuncGetAttributes(&attributes, k_wgmma<DT_BF16, 64>) == cudaSuccess)
-        version = attributes.ptxVersion;
-    return version == 90;
-}
-
 } // namespace
 
 template <enum dtype KV> bool cuda_attend_wgmma(const struct cuda_attention *job, cudaStream_t stream)
 {
-    if (job->kv.head_dim > 128 || !device_has_wgmma())
+    if (job->kv.head_dim > 128 || !cuda_has_wgmma())
         return false;
     if (job->kv.head_dim <= 64)
         launch_wgmma<KV, 64>(job, stream);

@@ -15,6 +15,12 @@ static inline int ceil_div(int a, int b)
 // An attribute of the current device, asked for once. In launch.cu.
 int cuda_attribute(cudaDeviceAttr attribute);
 
+// Whether the current device runs the code for sm_90a, which every build has. wgmma is in no later device.
+static inline bool cuda_has_wgmma()
+{
+    return cuda_attribute(cudaDevAttrComputeCapabilityMajor) == 9;
+}
+
 // Launches a kernel whose blocks may start before the kernel before it on the stream has ended (programmatic
 // dependent launch; from sm_90 on). Such a kernel calls previous_wait in every block, before it reads what an
 // earlier kernel wrote or writes what one reads; by then all earlier kernels have ended.

@@ -44,7 +44,7 @@ template <enum dtype T> void linear_any(const struct cuda_linear *job, void *str
 {
     if (job->tokens <= CUDA_FEW_TOKENS)
         cuda_linear_few<T>(job, (cudaStream_t)stream);
-    else if (cuda_attribute(cudaDevAttrComputeCapabilityMajor) == 9) // wgmma is in no later one
+    else if (cuda_has_wgmma())
         cuda_linear_wide<T>(job, (cudaStream_t)stream);
     else
         cuda_linear_many<T>(job, (cudaStream_t)stream);

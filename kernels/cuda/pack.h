@@ -11,7 +11,7 @@
 //   unit   its 4 blocks; DT_I4: then for each group 16 words of a scale (low half) and a zero (high half), f16
 //   DT_F32 a tile is 16 plain rows of cuda_padded_cols() inputs
 //
-// Inputs lie as the same instructions read them, in groups of 8 tokens: cuda_input_at. So one copy brings a run of
+// Inputs lie as the same instructions read them, in groups of 8 tokens: cuda_line_at. So one copy brings a run of
 // inputs of all tokens into shared memory, where ldmatrix and wgmma take them as they are.
 //
 // A product of few tokens is summed in spans: up to 8 runs of whole units, nearly equal. Each span is summed by

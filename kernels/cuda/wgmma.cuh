@@ -70,10 +70,19 @@ static __device__ __forceinline__ void wide_begin()
 {
     asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
 }
-static __device__ __forceinline__ void wide_end()
+static __device__ __forceinline__ void products_commit()
 {
     asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
-    asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+}
+// Until at most LEFT groups of products are under way.
+template <int LEFT> static __device__ __forceinline__ void products_wait()
+{
+    asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(LEFT) : "memory");
+}
+static __device__ __forceinline__ void wide_end()
+{
+    products_commit();
+    products_wait<0>();
 }
 
 // ---- bulk copies that report to barriers in shared memory -------------------------------------------------
