@@ -286,6 +286,22 @@ static inline linear_out linear_out_of(const struct cuda_linear *job)
     return out;
 }
 
+// What the jobs of linear_few.cu and linear_wide.cu have in common.
+template <typename JOB> static inline JOB linear_job_of(const struct cuda_linear *job)
+{
+    JOB to = {};
+    to.out = linear_out_of(job);
+    to.w = (const unsigned char *)job->w;
+    to.x = (const unsigned char *)job->x;
+    to.counters = (uint32_t *)job->partial;
+    to.partial = (char *)job->partial + CUDA_COUNTERS * sizeof(uint32_t);
+    to.header_bytes = job->layout.header_bytes;
+    to.tiles = job->layout.tiles;
+    to.units = job->layout.units;
+    to.groups = cuda_padded_tokens(job->tokens) / CUDA_GROUP_TOKENS;
+    return to;
+}
+
 // The kernels for few tokens and for many, by weight type; T is not DT_F32. In linear_few.cu, linear_many.cu and,
 // where the device is Hopper's, linear_wide.cu.
 template <enum dtype T> void cuda_linear_few(const struct cuda_linear *job, cudaStream_t stream);

@@ -434,7 +434,7 @@ template <enum dtype T, int NT> constexpr int most_slots()
 }
 
 template <enum dtype T, int GROUP, int NT>
-bool launch_groups(const struct cuda_linear *job, int groups, int group, cudaStream_t stream)
+bool launch_groups(const struct cuda_linear *job, int group, cudaStream_t stream)
 {
     const struct cuda_layout *l = &job->layout;
     const int x_rows = NT == 1 ? min(8, job->tokens - group * 8) : 8;
@@ -453,20 +453,11 @@ bool launch_groups(const struct cuda_linear *job, int groups, int group, cudaStr
             }
     if (best.worth == 0)
         return false;
-    few_job few = {};
-    few.out = linear_out_of(job);
-    few.w = (const unsigned char *)job->w;
-    few.x = (const unsigned char *)job->x;
-    few.counters = (uint32_t *)job->partial;
-    few.partial = (char *)job->partial + CUDA_COUNTERS * sizeof(uint32_t);
+    few_job few = linear_job_of<few_job>(job);
     few.tile_bytes = l->tile_bytes;
-    few.header_bytes = l->header_bytes;
-    few.tiles = l->tiles;
-    few.units = l->units;
     few.spans = l->spans;
     few.team = best.team;
     few.sets = best.sets;
-    few.groups = groups;
     few.group = group;
     few.x_rows = x_rows;
     few.sums_at = best.sums_at;
@@ -484,10 +475,10 @@ template <enum dtype T, int GROUP> void launch_few(const struct cuda_linear *job
 {
     const int groups = ceil_div(job->tokens, CUDA_GROUP_TOKENS);
     for (int group = 0; group < groups;) {
-        if (groups - group > 1 && launch_groups<T, GROUP, 2>(job, groups, group, stream)) {
+        if (groups - group > 1 && launch_groups<T, GROUP, 2>(job, group, stream)) {
             group += 2;
         } else {
-            launch_groups<T, GROUP, 1>(job, groups, group, stream);
+            launch_groups<T, GROUP, 1>(job, group, stream);
             group += 1;
         }
     }

@@ -284,17 +284,8 @@ template <enum dtype T, int GROUP, int TOKENS> void launch_wide(const struct cud
 {
     typedef wide_stage<T, GROUP, TOKENS> S;
     const struct cuda_layout *l = &job->layout;
-    wide_job wide = {};
-    wide.out = linear_out_of(job);
-    wide.w = (const unsigned char *)job->w;
-    wide.x = (const unsigned char *)job->x;
-    wide.counters = (uint32_t *)job->partial;
-    wide.partial = (char *)job->partial + CUDA_COUNTERS * sizeof(uint32_t);
-    wide.header_bytes = l->header_bytes;
+    wide_job wide = linear_job_of<wide_job>(job);
     wide.unit_bytes = l->unit_bytes;
-    wide.tiles = l->tiles;
-    wide.units = l->units;
-    wide.groups = ceil_div(job->tokens, CUDA_GROUP_TOKENS);
     const int blocks = ceil_div(wide.groups, TOKENS / 8) * ceil_div(l->tiles, BLOCK_TILES);
     wide.splits = splits_of(l, blocks, TOKENS, max(1, job->multiprocessors) * (S::FEW ? 2 : 1));
     const dim3 grid(ceil_div(wide.groups, TOKENS / 8), ceil_div(l->tiles, BLOCK_TILES), wide.splits);
