@@ -50,12 +50,15 @@ static void *random_memory(struct cuda_bench_case *c, size_t bytes)
     return memory;
 }
 
-static void *memory_of(struct cuda_bench_case *c, const void *from, size_t bytes)
+// Takes host memory and frees it. NULL: there was none for it.
+static void *memory_from(struct cuda_bench_case *c, void *from, size_t bytes)
 {
     struct error err = {0};
     void *memory = random_memory(c, bytes);
+    c->no_memory |= !from;
     if (!c->no_memory)
         c->no_memory |= device_copy_in(c->bench->device, memory, from, bytes, &err) != OK;
+    free(from);
     return memory;
 }
 
@@ -87,13 +90,10 @@ static void make_linear(struct cuda_bench_case *c, const struct shape *s)
     size_t w_bytes = cuda_layout_bytes(&job->layout);
     size_t x_bytes = (size_t)cuda_padded_tokens(s->m) * job->ldx * type_bytes(c->kernel->x);
     size_t y_bytes = tokens * job->ldy * 4, scratch = cuda_partial_bytes(&job->layout, s->m);
-    void *zeros = calloc(1, scratch); // the first launch finds its counters so
     job->x = random_memory(c, x_bytes);
     job->x_scale = random_memory(c, tokens * 4);
     job->y = random_memory(c, y_bytes);
-    job->partial = zeros ? memory_of(c, zeros, scratch) : NULL;
-    c->no_memory |= !zeros;
-    free(zeros);
+    job->partial = memory_from(c, calloc(1, scratch), scratch); // counters begin as zeros
     make_copies(c, w_bytes);
     c->bytes = (double)(w_bytes + x_bytes + y_bytes);
     c->flop = 2.0 * s->m * s->n * s->k;
@@ -128,18 +128,9 @@ static void make_attention(struct cuda_bench_case *c, const struct shape *s)
     job->out = random_memory(c, rows * job->ldo * 4);
     if (!prefill) { // counters begin as zeros
         size_t bytes = cuda_attention_bytes(s->m, HEADS, s->n, HEAD_DIM, s->k);
-        void *zeros = calloc(1, bytes);
-        if (zeros)
-            job->partial = memory_of(c, zeros, bytes);
-        else
-            c->no_memory = true;
-        free(zeros);
+        job->partial = memory_from(c, calloc(1, bytes), bytes);
     }
-    if (tokens)
-        job->tokens = memory_of(c, tokens, rows * sizeof *tokens);
-    else
-        c->no_memory = true;
-    free(tokens);
+    job->tokens = memory_from(c, tokens, rows * sizeof *tokens);
     size_t cache = sequences * (size_t)s->n * 2 * job->kv.block_bytes;
     make_copies(c, cache);
     double seen =
@@ -170,11 +161,7 @@ static void make_rotate(struct cuda_bench_case *c, const struct shape *s)
     job->qkv = random_memory(c, rows * job->ld * 4);
     job->cos = random_memory(c, rows * HEAD_DIM / 2 * 4);
     job->sin = random_memory(c, rows * HEAD_DIM / 2 * 4);
-    if (tokens)
-        job->tokens = memory_of(c, tokens, rows * sizeof *tokens);
-    else
-        c->no_memory = true;
-    free(tokens);
+    job->tokens = memory_from(c, tokens, rows * sizeof *tokens);
     c->bytes = (double)rows * (2.0 * (double)job->ld * 4 + 2.0 * s->n * HEAD_DIM * 2);
     snprintf(c->text, sizeof c->text, "tokens=%d heads=%d kv_heads=%d", s->m, HEADS, s->n);
 }
@@ -192,11 +179,7 @@ static void make_sample(struct cuda_bench_case *c, const struct shape *s)
     job->id = random_memory(c, rows * 4);
     job->nonfinite = random_memory(c, 8);
     job->scratch = random_memory(c, floats * 8);
-    if (sequence)
-        job->sequence = memory_of(c, sequence, rows * sizeof *sequence);
-    else
-        c->no_memory = true;
-    free(sequence);
+    job->sequence = memory_from(c, sequence, rows * sizeof *sequence);
     c->bytes = (double)floats * 4;
     snprintf(c->text, sizeof c->text, "rows=%d vocab=%d greedy", s->m, s->n);
 }
@@ -230,12 +213,8 @@ static void make_rows(struct cuda_bench_case *c, const struct shape *s)
         index[i] = s->m - 1 - i;
     float *x = random_memory(c, 2 * floats * 4), *scale = random_memory(c, rows * 4);
     void *out = random_memory(c, (size_t)cuda_padded_tokens(s->m) * padded * 4);
-    enum cuda_order order = c->kernel->x == DT_F32  ? CUDA_ROWS
-                            : c->kernel->x == DT_I8 ? CUDA_BYTES
-                                                    : CUDA_HALVES;
-    const int32_t *picks = index ? memory_of(c, index, rows * sizeof *index) : NULL;
-    c->no_memory |= !index;
-    free(index);
+    enum cuda_order order = cuda_order_of(c->kernel->x); // of plain weights of that type
+    const int32_t *picks = memory_from(c, index, rows * sizeof *index);
     double moved = 3 * 4; // bytes an element
     switch (c->kernel->op) {
     case KOP_NORM:
