@@ -13,6 +13,12 @@ void cuda_launched(void)
         first_error = error;
 }
 
+void cuda_launch_refused(void)
+{
+    if (first_error == cudaSuccess)
+        first_error = cudaErrorInvalidConfiguration;
+}
+
 int cuda_attribute(cudaDeviceAttr attribute)
 {
     static int known_device = -1, values[256];

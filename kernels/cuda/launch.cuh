@@ -12,6 +12,9 @@ static inline int ceil_div(int a, int b)
     return (a + b - 1) / b;
 }
 
+// Counts as a failed launch: a job that no cut of a kernel fits.
+void cuda_launch_refused(void);
+
 // An attribute of the current device, asked for once. In launch.cu.
 int cuda_attribute(cudaDeviceAttr attribute);
 

@@ -477,9 +477,11 @@ template <enum dtype T, int GROUP> void launch_few(const struct cuda_linear *job
     for (int group = 0; group < groups;) {
         if (groups - group > 1 && launch_groups<T, GROUP, 2>(job, group, stream)) {
             group += 2;
-        } else {
-            launch_groups<T, GROUP, 1>(job, group, stream);
+        } else if (launch_groups<T, GROUP, 1>(job, group, stream)) {
             group += 1;
+        } else {
+            cuda_launch_refused(); // a span of so many inputs, or so many tiles
+            return;
         }
     }
 }
