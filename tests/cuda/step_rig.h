@@ -6,16 +6,13 @@
 #include "tests/cuda/gpu.h"
 
 #include "engine/model/kv.h"
+#include "tests/kernels/step_shape.h"
 
 // Each matrix is made of so many different tiles, in random order.
 enum { RIG_TILES = 24, RIG_BLOCKS = 6 };
 
-struct rig_shape {
-    int layers, width, heads, kv_heads, head_dim, ff, vocab;
-};
-
 struct rig {
-    struct rig_shape shape;
+    struct step_shape shape;
     enum dtype type, kv;
     int group, tokens, positions;
     bool bias, qk_norm, interleaved;
@@ -98,26 +95,21 @@ static inline size_t rig_place(size_t *at, size_t bytes)
 
 static inline void rig_weights(struct rig *r)
 {
-    const struct rig_shape *s = &r->shape;
-    const int rows[] = {
-        (s->heads + 2 * s->kv_heads) * s->head_dim, 0, s->width, 2 * s->ff, s->width, s->vocab};
-    const int cols[] = {s->width, 0, s->heads * s->head_dim, s->width, s->ff, s->width};
+    const struct step_shape *s = &r->shape;
     const int norms[] = {s->width, s->width, s->head_dim, s->head_dim};
-    enum dtype head = r->type == DT_F16 ? DT_F16 : DT_BF16;
     unsigned char *pool[STEP_PHASES] = {NULL};
     size_t at = 0;
+    step_shape_layouts(s, r->type, r->group, r->layout);
     for (int p = 0; p < STEP_PHASES; p++) {
         if (p == STEP_ATTEND)
             continue;
-        assert_true(cuda_layout_plan(p == STEP_HEAD ? head : r->type, rows[p], cols[p], r->group,
-                                     &r->layout[p]));
         pool[p] = malloc(RIG_TILES * r->layout[p].tile_bytes);
         for (size_t t = 0; t < RIG_TILES; t++)
             rig_tile(&r->layout[p], pool[p] + t * r->layout[p].tile_bytes);
         if (p == STEP_HEAD)
             continue;
         r->matrix_at[p] = rig_place(&at, cuda_layout_bytes(&r->layout[p]));
-        r->bias_at[p] = rig_place(&at, (size_t)rows[p] * sizeof(float));
+        r->bias_at[p] = rig_place(&at, (size_t)r->layout[p].rows * sizeof(float));
     }
     for (int i = 0; i < 4; i++)
         r->norm_at[i] = rig_place(&at, (size_t)norms[i] * sizeof(float));
@@ -130,7 +122,8 @@ static inline void rig_weights(struct rig *r)
         for (int p = 0; p < STEP_HEAD; p++)
             if (p != STEP_ATTEND) {
                 rig_matrix(&r->layout[p], pool[p], layer + r->matrix_at[p]);
-                rig_floats((float *)(void *)(layer + r->bias_at[p]), (size_t)rows[p], 0, 0.1f);
+                rig_floats((float *)(void *)(layer + r->bias_at[p]), (size_t)r->layout[p].rows, 0,
+                           0.1f);
             }
         for (int i = 0; i < 4; i++)
             rig_floats((float *)(void *)(layer + r->norm_at[i]), (size_t)norms[i], 1, 0.5f);
@@ -143,14 +136,13 @@ static inline void rig_weights(struct rig *r)
 // Every (head, keys or values) block is one of a few; positions behind the newest hold it too.
 static inline void rig_cache(struct rig *r)
 {
-    const struct rig_shape *s = &r->shape;
+    const struct step_shape *s = &r->shape;
     struct model_config config = {
         .layers = s->layers, .kv_heads = s->kv_heads, .heads = s->heads, .head_dim = s->head_dim};
     struct context_options options = {
         .batch = r->tokens, .positions = r->positions, .chunk = 1, .kv = r->kv};
     r->cache = kv_layout(&config, &options);
     size_t bytes = kv_bytes(&r->cache), block = r->cache.block_bytes;
-    size_t n = (size_t)r->positions * (size_t)s->head_dim;
     float *row = malloc((size_t)s->head_dim * sizeof *row);
     uint8_t *blocks = calloc(RIG_BLOCKS, block);
     r->cache_host = malloc(bytes);
@@ -161,9 +153,8 @@ static inline void rig_cache(struct rig *r)
             for (int i = 0; i < s->head_dim; i++)
                 row[i] = 2 * rng_f32(&gpu_rng) - 1;
             if (r->kv == DT_I8 || r->kv == DT_F8E4M3) {
-                float scale, zero;
+                float scale;
                 uint8_t codes[STEP_MOST_HEAD_DIM];
-                (void)zero;
                 quant_row_rtn(r->kv, row, s->head_dim, s->head_dim,
                               (struct quant_row){codes, &scale, codes});
                 memcpy(to + p * (size_t)s->head_dim, codes, (size_t)s->head_dim);
@@ -173,7 +164,6 @@ static inline void rig_cache(struct rig *r)
             }
         }
     }
-    (void)n;
     for (size_t at = 0; at < bytes; at += block)
         memcpy(r->cache_host + at, blocks + (size_t)between(0, RIG_BLOCKS - 1) * block, block);
     r->cache.memory = up(r->cache_host, bytes);
@@ -189,45 +179,31 @@ static inline void rig_reset_cache(struct rig *r)
 
 static inline void rig_job(struct rig *r)
 {
-    const struct rig_shape *s = &r->shape;
+    const struct step_shape *s = &r->shape;
     const char *why;
     struct cuda_step *j = &r->job;
-    *j = (struct cuda_step){
-        .type = r->type,
-        .head_type = r->layout[STEP_HEAD].type,
-        .kv_type = r->kv,
-        .activation = r->activation,
-        .group = r->layout[STEP_QKV].group,
-        .layers = s->layers,
-        .width = s->width,
-        .heads = s->heads,
-        .kv_heads = s->kv_heads,
-        .head_dim = s->head_dim,
-        .rotary = s->head_dim,
-        .ff = s->ff,
-        .vocab = s->vocab,
-        .interleaved = r->interleaved,
-        .eps = 1e-5f,
-        .scale = 1 / sqrtf((float)s->head_dim),
-        .tokens = r->tokens,
-        .most_tokens = r->tokens,
-        .blocks = device_info(gpu)->units,
-        .layer_stride = r->layer_bytes,
-        .attn_norm = (const float *)(void *)(r->arena + r->norm_at[0]),
-        .ff_norm = (const float *)(void *)(r->arena + r->norm_at[1]),
-        .q_norm = r->qk_norm ? (const float *)(void *)(r->arena + r->norm_at[2]) : NULL,
-        .k_norm = r->qk_norm ? (const float *)(void *)(r->arena + r->norm_at[3]) : NULL,
-        .final_norm = r->final_norm,
-        .cos = r->cos,
-        .sin = r->sin,
-        .kv = r->cache.memory,
-        .kv_block_bytes = r->cache.block_bytes,
-        .kv_scales_offset = r->cache.scales_offset,
-        .kv_layer_bytes = kv_bytes(&r->cache) / (size_t)s->layers,
-        .tokens_at = r->token,
-        .x = r->x,
-        .logits = r->logits,
-    };
+    *j = step_shape_job(s, r->layout, r->kv, r->tokens, device_info(gpu)->units);
+    j->activation = r->activation;
+    j->interleaved = r->interleaved;
+    j->eps = 1e-5f;
+    j->scale = 1 / sqrtf((float)s->head_dim);
+    j->layer_stride = r->layer_bytes;
+    j->attn_norm = (const float *)(void *)(r->arena + r->norm_at[0]);
+    j->ff_norm = (const float *)(void *)(r->arena + r->norm_at[1]);
+    if (r->qk_norm) {
+        j->q_norm = (const float *)(void *)(r->arena + r->norm_at[2]);
+        j->k_norm = (const float *)(void *)(r->arena + r->norm_at[3]);
+    }
+    j->final_norm = r->final_norm;
+    j->cos = r->cos;
+    j->sin = r->sin;
+    j->kv = r->cache.memory;
+    j->kv_block_bytes = r->cache.block_bytes;
+    j->kv_scales_offset = r->cache.scales_offset;
+    j->kv_layer_bytes = kv_bytes(&r->cache) / (size_t)s->layers;
+    j->tokens_at = r->token;
+    j->x = r->x;
+    j->logits = r->logits;
     for (int p = 0; p < STEP_PHASES; p++) {
         unsigned char *base = r->arena + (p == STEP_HEAD ? (size_t)s->layers * r->layer_bytes : 0);
         if (p == STEP_ATTEND)
@@ -248,7 +224,7 @@ static inline void rig_job(struct rig *r)
 
 static inline void rig_make(struct rig *r)
 {
-    const struct rig_shape *s = &r->shape;
+    const struct step_shape *s = &r->shape;
     size_t t = (size_t)r->tokens, width = (size_t)s->width, half = (size_t)s->head_dim / 2;
     size_t most = (size_t)(s->ff > s->width ? s->ff : s->width);
     size_t qkv = (size_t)((s->heads + 2 * s->kv_heads) * s->head_dim);
@@ -361,7 +337,7 @@ static inline void rig_product(const struct rig *r, int phase, int layer, float 
 
 static inline void rig_attend(const struct rig *r, int layer)
 {
-    const struct rig_shape *s = &r->shape;
+    const struct step_shape *s = &r->shape;
     const unsigned char *base = r->arena + (size_t)layer * r->layer_bytes;
     struct cuda_kv kv = {.layer = kv_keys(&r->cache, layer, 0, 0, 0),
                          .block_bytes = r->cache.block_bytes,
@@ -417,7 +393,7 @@ static inline void rig_reset_residual(const struct rig *r)
 // From the residual stream on, which rig_reset_residual makes the embedding.
 static inline void rig_run_kernels(const struct rig *r)
 {
-    const struct rig_shape *s = &r->shape;
+    const struct step_shape *s = &r->shape;
     enum dtype in = rig_inputs(r->type);
     for (int l = 0; l < s->layers; l++) {
         const unsigned char *base = r->arena + (size_t)l * r->layer_bytes;

@@ -6,7 +6,7 @@ enum { CASES = 24 };
 
 static const enum dtype types[] = {DT_BF16, DT_F16, DT_I8, DT_F8E4M3, DT_I4, DT_I4};
 static const enum dtype kvs[] = {DT_BF16, DT_F16, DT_I8, DT_F8E4M3};
-static const struct rig_shape shapes[] = {
+static const struct step_shape shapes[] = {
     {2, 256, 4, 4, 64, 512, 320},        {3, 512, 8, 2, 64, 1408, 1000},
     {2, 1024, 16, 16, 64, 2816, 777},    {2, 2048, 16, 8, 128, 5632, 512},
     {1, 64, 4, 1, 16, 96, 99},           {2, 96, 3, 3, 32, 160, 64},

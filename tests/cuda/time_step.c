@@ -74,8 +74,8 @@ static struct rig rig_of(int argc, char **argv)
     int context = argc > 2 ? atoi(argv[2]) : 512;
     bool wide = argc > 4 && strcmp(argv[4], "8b") == 0;
     int layers = argc > 5 ? atoi(argv[5]) : 32;
-    struct rig r = {.shape = wide ? (struct rig_shape){layers, 4096, 32, 8, 128, 14336, 128256}
-                                  : (struct rig_shape){layers, 4096, 32, 32, 128, 11008, 32000},
+    struct rig r = {.shape = wide ? (struct step_shape){layers, 4096, 32, 8, 128, 14336, 128256}
+                                  : (struct step_shape){layers, 4096, 32, 32, 128, 11008, 32000},
                     .kv = DT_BF16,
                     .tokens = argc > 3 ? atoi(argv[3]) : 1,
                     .positions = context + 16,

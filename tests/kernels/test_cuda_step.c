@@ -14,12 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernels/cuda/cuda.h"
+#include "tests/kernels/step_shape.h"
 
-struct shape {
-    int layers, width, heads, kv_heads, head_dim, ff, vocab;
-};
-static const struct shape shapes[] = {
+static const struct step_shape shapes[] = {
     {2, 4096, 32, 32, 128, 11008, 32000}, {2, 4096, 32, 8, 128, 14336, 128256},
     {3, 1536, 12, 2, 128, 8960, 151936},  {5, 64, 4, 1, 16, 96, 99},
     {2, 896, 14, 2, 64, 4864, 1000},
@@ -37,38 +34,18 @@ static unsigned char *place(size_t *at, size_t bytes)
     return (unsigned char *)(uintptr_t)here;
 }
 
-static bool make_job(const struct shape *s, enum dtype type, int group, enum dtype kv, int tokens,
-                     int blocks, struct cuda_layout layouts[STEP_PHASES], struct cuda_step *job,
-                     const char **why)
+static bool make_job(const struct step_shape *s, enum dtype type, int group, enum dtype kv,
+                     int tokens, int blocks, struct cuda_layout layouts[STEP_PHASES],
+                     struct cuda_step *job, const char **why)
 {
-    const int rows[] = {
-        (s->heads + 2 * s->kv_heads) * s->head_dim, 0, s->width, 2 * s->ff, s->width, s->vocab};
-    const int cols[] = {s->width, 0, s->heads * s->head_dim, s->width, s->ff, s->width};
     size_t at = 1 << 20;
     bool byte = kv == DT_I8 || kv == DT_F8E4M3;
-    *job = (struct cuda_step){.type = type,
-                              .head_type = type == DT_F16 ? DT_F16 : DT_BF16,
-                              .kv_type = kv,
-                              .layers = s->layers,
-                              .width = s->width,
-                              .heads = s->heads,
-                              .kv_heads = s->kv_heads,
-                              .head_dim = s->head_dim,
-                              .rotary = s->head_dim,
-                              .ff = s->ff,
-                              .vocab = s->vocab,
-                              .tokens = tokens,
-                              .most_tokens = tokens,
-                              .blocks = blocks,
-                              .logits = (float *)(uintptr_t)4096};
-    for (int p = 0; p < STEP_PHASES; p++) {
-        if (p == STEP_ATTEND)
-            continue;
-        assert_true(cuda_layout_plan(p == STEP_HEAD ? job->head_type : type, rows[p], cols[p],
-                                     group, &layouts[p]));
-        if (p != STEP_HEAD)
+    step_shape_layouts(s, type, group, layouts);
+    *job = step_shape_job(s, layouts, kv, tokens, blocks);
+    job->logits = (float *)(uintptr_t)4096;
+    for (int p = 0; p < STEP_HEAD; p++)
+        if (p != STEP_ATTEND)
             job->m[p].w = place(&at, cuda_layout_bytes(&layouts[p]));
-    }
     job->layer_stride = at - (1 << 20);
     at += job->layer_stride * (size_t)(s->layers - 1);
     job->m[STEP_HEAD].w = place(&at, cuda_layout_bytes(&layouts[STEP_HEAD]));
@@ -249,7 +226,7 @@ static void test_slots_are_apart(void **state)
 
 static void test_refusals(void **state)
 {
-    static const struct shape bad[] = {
+    static const struct step_shape bad[] = {
         {2, 4096, 16, 16, 256, 11008, 100}, // wide heads
         {2, 960, 20, 20, 48, 2048, 100},    // 6 lanes a head
         {2, 4096, 32, 32, 128, 11000, 100}, // a gate's last tile is half an up's
