@@ -17,11 +17,13 @@
 //   none has to be: a reader uses nothing but the word itself.
 // - Words live in slots, and a slot belongs to a thread of a block, not to a row: item i of a block's n-th round lies
 //   in slot n * blocks + block. One thread writes a slot in all layers and launches, so program order decides the
-//   coherence order of its values. They differ by one in the tag; a stale word is never taken for a new one.
-// - A slot is written again one layer later, by a thread whose value depends, through words and shared memory, on
-//   the values that every reader of the slot made from it: each output of a product depends on all its inputs.
-//   Overwriting a word before it was read would need a cycle of dependencies and reads, which the model forbids (No
-//   Thin Air). Launches are ordered by their kernels' ends.
+//   coherence order of its values. A last round that is not whole leaves out some blocks, in each layer others. But
+//   the layers that write a slot are those of every launch, so a value replaces one of at most `layers` tags before.
+//   STEP_MOST_LAYERS is less than there are tags: a stale word is never taken for a new one.
+// - A slot is written again a layer later at the earliest, by a thread whose value depends, through words and shared
+//   memory, on the values that every reader of the slot made from it: each output of a product depends on all its
+//   inputs. Overwriting a word before it was read would need a cycle of dependencies and reads, which the model
+//   forbids (No Thin Air). Launches are ordered by their kernels' ends.
 // - The residual stream passes exactly: as the rounded word that all blocks read, and the rest in a second one.
 // The counter of arrivals that one thread of a block polls is a hint that keeps the others off the memory system. No
 // value relies on it.
@@ -59,6 +61,8 @@ enum {
     STEP_WARPS = 16,  // that compute; one more streams
     STEP_VECTORS = 4, // of 16 bytes a lane has of its part of a stage
     STEP_MOST_TOKENS = 4,
+    STEP_MOST_LAYERS = 255, // tags have 8 bits
+    STEP_MOST_BLOCKS = 256,
     STEP_MOST_HEAD_DIM = 128,
     STEP_MOST_SPLITS = 8, // of the positions of a head
     STEP_KEYS = 16,       // positions: splits begin at multiples of it

@@ -94,7 +94,9 @@ static int fixed_bytes(const struct cuda_step *job)
 static const char *refusal(const struct cuda_step *job, const struct cuda_layout *layouts)
 {
     int dims = job->head_dim / 8;
-    if (job->blocks > 256)
+    if (job->layers > STEP_MOST_LAYERS)
+        return "more than 255 layers";
+    if (job->blocks > STEP_MOST_BLOCKS)
         return "a device of more than 256 multiprocessors";
     if (job->tokens > job->most_tokens || job->most_tokens > STEP_MOST_TOKENS)
         return "more tokens than 4";

@@ -224,6 +224,32 @@ static void test_slots_are_apart(void **state)
         }
 }
 
+// Where a word of any phase was last written before it is read: less than a round of tags ago, also over launches. A block
+// whose last round is not whole leaves its slot out.
+static void test_no_tag_comes_again(void **state)
+{
+    static const struct step_shape s = {STEP_MOST_LAYERS, 64, 4, 1, 16, 96, 99};
+    enum { LAUNCHES = 3, BLOCKS = 7 };
+    (void)state;
+    struct cuda_layout layouts[STEP_PHASES] = {{0}};
+    struct cuda_step job;
+    const char *why;
+    int written[STEP_LAYER_PHASES][64] = {{0}},
+        longest = 0; // epochs; zeros: the first launch finds tag 0
+    assert_true(make_job(&s, DT_BF16, 0, DT_BF16, 1, BLOCKS, layouts, &job, &why));
+    for (int epoch = 0; epoch < LAUNCHES * s.layers; epoch++)
+        for (int p = 0; p < STEP_LAYER_PHASES; p++)
+            for (int i = 0; i < job.m[p].items; i++) {
+                int slot = step_slot(&job, step_start(&job, p, epoch % s.layers), i);
+                assert_in_range(slot, 0, 63);
+                int since = epoch + 1 - written[p][slot];
+                longest = since > longest ? since : longest;
+                written[p][slot] = epoch + 1;
+            }
+    assert_true(longest > 1); // slots are left out
+    assert_true(longest < 256);
+}
+
 static void test_refusals(void **state)
 {
     static const struct step_shape bad[] = {
@@ -231,6 +257,7 @@ static void test_refusals(void **state)
         {2, 960, 20, 20, 48, 2048, 100},    // 6 lanes a head
         {2, 4096, 32, 32, 128, 11000, 100}, // a gate's last tile is half an up's
         {2, 4096, 32, 32, 128, 65536, 100}, // no room for a ring
+        {256, 64, 4, 1, 16, 96, 99},        // a tag would come again
     };
     (void)state;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
@@ -411,6 +438,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_everything_is_streamed_once),
         cmocka_unit_test(test_slots_are_apart),
+        cmocka_unit_test(test_no_tag_comes_again),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_words),
         cmocka_unit_test(test_quotients),
