@@ -7,9 +7,6 @@
 
 #include "base/stat.h"
 
-// What the exchange may take is known before the device is: of chips of up to this many multiprocessors.
-enum { MOST_BLOCKS = 256 };
-
 // NULL: the description is served, as far as it alone says.
 static const char *refusal(const struct model_config *c, const struct scheme *scheme,
                            const struct context_options *options)
@@ -134,6 +131,7 @@ static struct cuda_step job_of(const struct gpu_context *ctx, int tokens)
     return job;
 }
 
+// Known before the device is: enough for a chip of any number of multiprocessors that the step serves.
 size_t gpu_persistent_bytes(const struct model_config *c, const struct scheme *scheme,
                             const struct context_options *options)
 {
@@ -142,9 +140,9 @@ size_t gpu_persistent_bytes(const struct model_config *c, const struct scheme *s
     size_t tokens = (size_t)options->batch, tile = tokens * CUDA_TILE_ROWS;
     size_t rows = (size_t)(c->heads + 2 * c->kv_heads) * (size_t)c->head_dim + (size_t)c->ff +
                   4 * (size_t)c->width;
-    size_t splits = tokens * (size_t)c->heads * STEP_MOST_SPLITS + MOST_BLOCKS;
-    size_t words = (rows / CUDA_TILE_ROWS + 6 * (MOST_BLOCKS + 1)) * tile +
-                   splits * (size_t)(c->head_dim + 8) + 32 + MOST_BLOCKS;
+    size_t splits = tokens * (size_t)c->heads * STEP_MOST_SPLITS + STEP_MOST_BLOCKS;
+    size_t words = (rows / CUDA_TILE_ROWS + 6 * (STEP_MOST_BLOCKS + 1)) * tile +
+                   splits * (size_t)(c->head_dim + 8) + 32 + STEP_MOST_BLOCKS;
     return words * sizeof(uint32_t);
 }
 

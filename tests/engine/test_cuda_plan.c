@@ -6,6 +6,7 @@
 
 #include "engine/cuda/cuda.h"
 #include "tests/device/pretend.h"
+#include "tests/kernels/step_shape.h"
 
 static struct model_config small_config(void)
 {
@@ -207,6 +208,39 @@ static void test_persistent_descriptions(void **state)
     assert_true(gpu_persistent_bytes(&other, &bf16, &options) > 0);
 }
 
+// What a plan reserves for the exchange is enough on every chip.
+static void test_exchange_fits(void **state)
+{
+    static const struct step_shape shapes[] = {{2, 4096, 32, 32, 128, 11008, 32000},
+                                               {3, 1536, 12, 2, 128, 8960, 1000},
+                                               {5, 64, 4, 1, 16, 96, 99}};
+    (void)state;
+    struct scheme bf16 = gpu_scheme("bf16");
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        for (int run = 0; run < STEP_MOST_TOKENS * STEP_MOST_BLOCKS; run++) {
+            const struct step_shape *s = &shapes[i];
+            struct cuda_layout layouts[STEP_PHASES] = {{0}};
+            const char *why;
+            int tokens = 1 + run % STEP_MOST_TOKENS;
+            struct context_options options = {
+                .batch = tokens, .kv = DT_BF16, .decode = DECODE_AUTO};
+            struct model_config c = {.layers = s->layers,
+                                     .width = s->width,
+                                     .heads = s->heads,
+                                     .kv_heads = s->kv_heads,
+                                     .head_dim = s->head_dim,
+                                     .ff = s->ff};
+            step_shape_layouts(s, DT_BF16, 0, layouts);
+            struct cuda_step job =
+                step_shape_job(s, layouts, DT_BF16, tokens, 1 + run / STEP_MOST_TOKENS);
+            if (cuda_step_plan(&job, layouts, &why))
+                assert_in_range(cuda_step_exchange_bytes(&job), 1,
+                                gpu_persistent_bytes(&c, &bf16, &options));
+            else
+                assert_true(tokens > 1); // activations leave no room for a ring
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -216,6 +250,7 @@ int main(void)
         cmocka_unit_test(test_every_tensor_is_met_once),
         cmocka_unit_test(test_no_room),
         cmocka_unit_test(test_persistent_descriptions),
+        cmocka_unit_test(test_exchange_fits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
