@@ -163,7 +163,7 @@ static inline void fake_cell(const char *kind, const struct job_cell *cell)
                               : str_equal(kind, "outlier") && r == 2 ? 2
                                                                      : 1));
     say("{\"event\":\"trial\",\"cell\":%d,", cell->index);
-    if (str_equal(kind, "chooses"))
+    if (str_equal(kind, "chooses") || str_equal(kind, "chooses-then-hangs"))
         say("\"step_form\":\"%s\",\"step_reason\":\"%s\",", form,
             cell->step == DECODE_AUTO ? "the faster" : "as asked");
     say("\"metrics\":[{\"name\":\"peak_mem\",\"value\":1e6,\"source\":\"made up\"}]}\n");
@@ -197,6 +197,8 @@ static inline void fake_worker(const char *kind, int unlucky, const char *pids,
     snprintf(patient_for, sizeof patient_for, "%s.go", pids);
     if (str_equal(kind, "calms"))
         kind = first ? "spread" : "good";
+    if (str_equal(kind, "chooses-then-hangs") && job->cells[0].step != DECODE_AUTO)
+        kind = "hang"; // it has chosen
     os_die_with_parent();
     while (str_equal(kind, "silent"))
         sleep(1);

@@ -392,6 +392,32 @@ static void ends_are_kept_over_a_resume(void **state)
     test_plan_fini(&t);
 }
 
+// A cell's form is in the store: another process's trial runs in the one that the first trial chose.
+static void the_form_is_kept_over_a_resume(void **state)
+{
+    (void)state;
+    struct test_plan t;
+    struct look l;
+    struct error err = {0};
+    size_t count = 0;
+    test_plan_make(&t, MODEL, 1, 2);
+    t.cells[0].step = DECODE_AUTO;
+    pid_t pid = run_apart(&t, "chooses-then-hangs", "0");
+    wait_for_trials(&t, 1);
+    kill(pid, SIGKILL);
+    exit_of(pid);
+    wait_for_no_workers(&t);
+    assert_int_equal(run_with(&t, "chooses", "0", true, &err), EXIT_FINE);
+    look_open(&l, &t);
+    assert_cell(&l, 0, "ok", 2, "");
+    struct trial_row *trials = look_trials(&l, 0, &count);
+    assert_string_equal(trials[0].step_reason, "the faster");
+    assert_string_equal(trials[1].step_form, "persistent");
+    assert_string_equal(trials[1].step_reason, "as asked"); // not chosen again
+    look_close(&l);
+    test_plan_fini(&t);
+}
+
 // --only with --resume runs a part of what is missing: the run is not done by that.
 static void a_part_leaves_the_run_open(void **state)
 {
@@ -440,6 +466,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(nothing_to_resume_is_an_error),
         cmocka_unit_test(other_suite_is_not_resumed),
         cmocka_unit_test(ends_are_kept_over_a_resume),
+        cmocka_unit_test(the_form_is_kept_over_a_resume),
         cmocka_unit_test(a_part_leaves_the_run_open),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
