@@ -34,6 +34,15 @@ static inline struct made_store small(const char *name)
                                .quality = true};
 }
 
+// Options of a report into the folder "out" of the fixture, whose path is put into `dir`.
+static inline struct report_options report_to(const struct fixture *f, char dir[128],
+                                              unsigned formats, const char *gnuplot, int timeout_ms)
+{
+    snprintf(dir, 128, "%s/out", f->dir);
+    return (struct report_options){
+        .dir = dir, .formats = formats, .gnuplot = gnuplot, .timeout_ms = timeout_ms};
+}
+
 // Writes a report and returns the page, which is in place even where the status is not OK; note and error go to `note`.
 static inline char *page_of_status(const struct fixture *f, struct store *store,
                                    const char *gnuplot, int timeout_ms, enum status status,
@@ -43,11 +52,8 @@ static inline char *page_of_status(const struct fixture *f, struct store *store,
     char dir[128], *index = NULL;
     struct error err = {0};
     size_t size = 0;
-    snprintf(dir, sizeof dir, "%s/out", f->dir);
-    struct report_options options = {.dir = dir,
-                                     .formats = REPORT_HTML | REPORT_PNG | REPORT_CSV,
-                                     .gnuplot = gnuplot,
-                                     .timeout_ms = timeout_ms};
+    struct report_options options =
+        report_to(f, dir, REPORT_HTML | REPORT_PNG | REPORT_CSV, gnuplot, timeout_ms);
     assert_int_equal(report_write(store, NULL, &options, &index, note, &err), status);
     str_append(note, err.message);
     error_clear(&err);

@@ -101,10 +101,8 @@ static void test_only_pictures(void **state)
     struct str note = {0};
     char dir[128], path[160], *index = NULL;
     struct store *store = made(f->path, small(NULL));
-    snprintf(dir, sizeof dir, "%s/out", f->dir);
     fake_gnuplot(f, "#!/bin/sh\n: >\"$3\".svg; : >\"$3\".png\n", path, sizeof path);
-    struct report_options options = {
-        .dir = dir, .formats = REPORT_PNG, .gnuplot = path, .timeout_ms = 5000};
+    struct report_options options = report_to(f, dir, REPORT_PNG, path, 5000);
     assert_int_equal(report_write(store, NULL, &options, &index, &note, &err), ERR_IO);
     assert_non_null(strstr(err.message, "is not whole after 0 bytes"));
     assert_null(index);
@@ -120,11 +118,8 @@ static void test_needed_pictures(void **state)
     struct str note = {0};
     char dir[128], *index = NULL;
     struct store *store = made(f->path, small(NULL));
-    snprintf(dir, sizeof dir, "%s/out", f->dir);
-    struct report_options options = {.dir = dir,
-                                     .formats = REPORT_HTML | REPORT_CSV,
-                                     .gnuplot = "no-such-gnuplot",
-                                     .timeout_ms = 5000};
+    struct report_options options =
+        report_to(f, dir, REPORT_HTML | REPORT_CSV, "no-such-gnuplot", 5000);
     must(report_write(store, NULL, &options, &index, &note, &err), &err);
     assert_string_equal(str_text(&note), "pictures are missing: no-such-gnuplot: no such program");
     free(index);
@@ -147,12 +142,9 @@ static void test_interrupted(void **state)
     struct str note = {0};
     char dir[128], path[160], *index = NULL;
     struct store *store = made(f->path, small(NULL));
-    snprintf(dir, sizeof dir, "%s/out", f->dir);
     fake_gnuplot(f, "#!/bin/sh\nkill -TERM $PPID\nsleep 1000\n", path, sizeof path);
-    struct report_options options = {.dir = dir,
-                                     .formats = REPORT_HTML | REPORT_PNG | REPORT_CSV,
-                                     .gnuplot = path,
-                                     .timeout_ms = 600000};
+    struct report_options options =
+        report_to(f, dir, REPORT_HTML | REPORT_PNG | REPORT_CSV, path, 600000);
     interrupt_begin(&interrupt);
     assert_int_equal(report_write(store, NULL, &options, &index, &note, &err), ERR_INTERRUPTED);
     interrupt_end(&interrupt);

@@ -371,9 +371,7 @@ static void test_errors(void **state)
     unsigned formats = 0;
     struct store *store = made(f->path, small(NULL));
     check_unwritable(f->path);
-    snprintf(dir, sizeof dir, "%s/new", f->dir);
-    struct report_options options = {
-        .dir = dir, .formats = REPORT_HTML, .gnuplot = "true", .timeout_ms = 1000};
+    struct report_options options = report_to(f, dir, REPORT_HTML, "true", 1000);
     assert_int_equal(report_write(store, "42", &options, &index, &note, &err), ERR_USAGE);
     assert_int_not_equal(access(dir, F_OK), 0); // nothing was made
     error_clear(&err);
