@@ -22,21 +22,26 @@
 
 enum { CSS_MAX = 1 << 20 };
 
+static const struct format {
+    const char *name;
+    unsigned bit;
+} formats_known[] = {{"html", REPORT_HTML}, {"png", REPORT_PNG}, {"csv", REPORT_CSV}};
+
+enum { FORMATS = sizeof formats_known / sizeof formats_known[0] };
+
 static enum status unknown_format(const char *text, size_t length, struct error *err)
 {
-    static const char *const known[] = {"html", "png", "csv"};
+    struct words known = {.count = 0};
     char word[64], hint[WORDS_HINT_BYTES];
     snprintf(word, sizeof word, "%.*s", (int)length, text);
+    for (size_t i = 0; i < FORMATS; i++)
+        words_add(&known, formats_known[i].name);
     return FAIL(err, ERR_USAGE, "unknown report format '%s'%s", word,
-                words_hint(word, known, 3, hint, sizeof hint));
+                words_hint(word, known.items, known.count, hint, sizeof hint));
 }
 
 enum status report_formats(const char *text, unsigned *formats, struct error *err)
 {
-    static const struct {
-        const char *name;
-        unsigned bit;
-    } known[] = {{"html", REPORT_HTML}, {"png", REPORT_PNG}, {"csv", REPORT_CSV}};
     *formats = 0;
     while (*text) {
         size_t length = strcspn(text, ","), skip = strspn(text, " ");
@@ -44,10 +49,10 @@ enum status report_formats(const char *text, unsigned *formats, struct error *er
         while (end > skip && text[end - 1] == ' ')
             end--;
         unsigned bit = 0;
-        for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
-            if (end > skip && strlen(known[i].name) == end - skip &&
-                strncmp(known[i].name, text + skip, end - skip) == 0)
-                bit = known[i].bit;
+        for (size_t i = 0; i < FORMATS; i++)
+            if (end > skip && strlen(formats_known[i].name) == end - skip &&
+                strncmp(formats_known[i].name, text + skip, end - skip) == 0)
+                bit = formats_known[i].bit;
         if (bit == 0)
             return unknown_format(text, length, err);
         *formats |= bit;
