@@ -13,7 +13,7 @@ struct bar {
     const struct series *series;
     const struct cell_row *cell;
     double part[3]; // weights, KV cache, scratch: bytes
-    double peak;    // NaN: not measured
+    double peak;    // NaN: not measured, as of a GPU
 };
 
 static bool bar_of(const struct report_data *data, const struct cell_row *cell, struct bar *out)
@@ -25,7 +25,7 @@ static bool bar_of(const struct report_data *data, const struct cell_row *cell, 
         out->part[i] = report_data_value(data, cell, parts[i], NULL);
         known &= !isnan(out->part[i]);
     }
-    out->peak = report_data_value(data, cell, METRIC_PEAK_MEM, NULL);
+    out->peak = report_data_peak_memory(data, cell);
     return known;
 }
 
@@ -74,8 +74,11 @@ enum status picture_memory(const struct report_data *data, const char *dir,
     struct str text = {0};
     size_t all = collect(data, bars), count = all < BARS_MAX ? all : BARS_MAX;
     double most = 0;
-    for (size_t i = 0; i < count; i++)
+    bool peaks = false;
+    for (size_t i = 0; i < count; i++) {
         most = fmax(most, total(&bars[i]));
+        peaks |= !isnan(bars[i].peak);
+    }
     if (count == 0) {
         picture_absent(pictures, "Memory", "weights, KV cache and scratch were not stored");
         return OK;
@@ -91,12 +94,14 @@ enum status picture_memory(const struct report_data *data, const char *dir,
         write_bar(&text, &bars[i], large ? 1024.0 * 1024 * 1024 : 1024.0 * 1024);
     struct picture *p =
         picture_add(pictures, "memory", "memory.gp", "Memory of the largest cell of each series",
-                    "Stacked bars of weights, KV cache and scratch, with the "
-                    "measured peak; the table of all cells has the peaks.");
+                    peaks ? "Stacked bars of weights, KV cache and scratch, with the "
+                            "measured peak; the table of all cells has the peaks."
+                          : "Stacked bars of weights, KV cache and scratch.");
     enum status status = p ? picture_data(dir, p->name, ".dat", &text, err) : OK;
     if (p) {
         picture_arg(pictures, p, "%zu", count);
         picture_arg(pictures, p, "%s", large ? "GiB" : "MiB");
+        picture_arg(pictures, p, "%d", peaks);
     }
     str_fini(&text);
     return status;

@@ -217,12 +217,12 @@ static size_t points_of(const struct report_data *data, const struct pareto_kind
         const struct cell_row *cell = report_series_at(s, batch, context);
         if (!cell || !str_equal(s->model, model))
             continue;
-        struct pareto_point p = {.series = s,
-                                 .x = report_data_value(data, cell, kind->metric, kind->phase),
-                                 .perplexity =
-                                     report_data_value(data, cell, METRIC_PERPLEXITY, NULL)};
+        struct pareto_point p = {
+            .series = s, .perplexity = report_data_value(data, cell, METRIC_PERPLEXITY, NULL)};
         if (str_equal(kind->metric, METRIC_PEAK_MEM))
-            p.x /= 1024.0 * 1024;
+            p.x = report_data_peak_memory(data, cell) / (1024.0 * 1024);
+        else
+            p.x = report_data_value(data, cell, kind->metric, kind->phase);
         if (!isnan(p.x) && !isnan(p.perplexity))
             out[count++] = p;
     }

@@ -131,6 +131,18 @@ static void figure_column(struct str *out, const struct report_data *data,
     str_append(out, "</td>");
 }
 
+// The peak is the process's. Where the cell's memory is a GPU's, the figure says that it is another's.
+static void peak_column(struct str *out, const struct report_data *data,
+                        const struct cell_row *cell)
+{
+    const struct stat_summary *peak = report_data_figure(data, cell, METRIC_PEAK_MEM, NULL);
+    str_append(out, "<td class=n>");
+    html_figure(out, peak, "bytes");
+    if (peak && !report_cell_on_host(cell))
+        str_append(out, "<small>of the host</small>");
+    str_append(out, "</td>");
+}
+
 static void bound_column(struct str *out, const struct report_data *data,
                          const struct cell_row *cell, const char *phase)
 {
@@ -194,7 +206,7 @@ static void cell_row_html(struct str *out, const struct report_data *data,
     figure_column(out, data, cell, METRIC_TPOT, "decode", "ns");
     figure_column(out, data, cell, METRIC_PREFILL_TPS, "prefill", "token/s");
     figure_column(out, data, cell, METRIC_DECODE_TPS, "decode", "token/s");
-    figure_column(out, data, cell, METRIC_PEAK_MEM, NULL, "bytes");
+    peak_column(out, data, cell);
     if (data->quality_count)
         page_quality_column(out, data, cell);
     bound_column(out, data, cell, "prefill");
@@ -461,6 +473,26 @@ static void window_note(struct str *out, const struct report_data *data,
                    kv->source + strlen(METRIC_KV_WHOLE));
 }
 
+// What the columns mean: of cells on the host, and of others.
+static void memory_words(struct str *out, const struct report_data *data)
+{
+    bool host = false, others = false;
+    for (size_t i = 0; i < data->cell_count; i++) {
+        bool measured = query_cell_measured(&data->cells[i]);
+        host |= measured && report_cell_on_host(&data->cells[i]);
+        others |= measured && !report_cell_on_host(&data->cells[i]);
+    }
+    str_append(out, "<p>Predicted is what the plan expected a cell to allocate.");
+    if (host)
+        str_append(out, " The peak is of the whole process: it also has the program, its libraries "
+                        "and small allocations, some 10 to 20&thinsp;MiB. So the ratio of a small "
+                        "model is larger, and that of a large one is close to 1.");
+    if (others)
+        str_append(out, " A GPU's cells have no ratio: what is predicted is the GPU's memory, and "
+                        "the peak is of the process on the host.");
+    str_append(out, "</p>");
+}
+
 void page_memory(struct str *out, const struct report_data *data)
 {
     static const char *const heads[] = {"cell",
@@ -474,11 +506,7 @@ void page_memory(struct str *out, const struct report_data *data)
     static const char *const parts[] = {METRIC_MEM_WEIGHTS, METRIC_MEM_KV, METRIC_MEM_SCRATCH};
     size_t rows = 0;
     str_append(out, "<details><summary>Memory of all cells as a table</summary>");
-    str_append(
-        out, "<p>Predicted is what the plan expected a cell to allocate. The peak is of the whole "
-             "process: it also has the program, its libraries and small allocations, some 10 to "
-             "20&thinsp;MiB. So the ratio of a small model is larger, and that of a large one is "
-             "close to 1.</p>");
+    memory_words(out, data);
     page_table_head(out, heads);
     for (size_t i = 0; i < data->cell_count; i++) {
         const struct cell_row *cell = &data->cells[i];
@@ -495,7 +523,7 @@ void page_memory(struct str *out, const struct report_data *data)
         str_append(out, "<td class=n>");
         html_value(out, cell->predicted_memory_bytes, "bytes");
         str_append(out, "</td>");
-        figure_column(out, data, cell, METRIC_PEAK_MEM, NULL, "bytes");
+        peak_column(out, data, cell);
         double ratio =
             query_cell_memory_ratio(cell, report_data_value(data, cell, METRIC_PEAK_MEM, NULL));
         if (isnan(ratio))

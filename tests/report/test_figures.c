@@ -275,6 +275,7 @@ static void the_memory_of_the_largest_cell(void **state)
     assert_int_equal(pictures.count, 1);
     assert_string_equal(pictures.row[0].args[1], "1"); // bars
     assert_string_equal(pictures.row[0].args[2], "MiB");
+    assert_string_equal(pictures.row[0].args[3], "1"); // some bar has a peak
     pictures_fini(&pictures);
     for (size_t i = 0; i < m.data.summary_count; i++)
         m.figures[i].stat.median *= 1024;
@@ -296,8 +297,27 @@ static void the_peak_is_held_against_the_plan(void **state)
     m.cells[1].device = "cuda:0";
     page_memory(&out, &m.data);
     has(str_text(&out), "100 MiB</td><td class=n>150 MiB</td><td class=n>1.50</td></tr>");
-    has(str_text(&out), "100 MiB</td><td class=n>300 MiB</td><td class=n>&ndash;</td></tr>");
+    has(str_text(&out), "100 MiB</td><td class=n>300 MiB<small>of the host</small></td>"
+                        "<td class=n>&ndash;</td></tr>");
+    has(str_text(&out), "some 10 to 20&thinsp;MiB");
+    has(str_text(&out), "A GPU's cells have no ratio");
     str_fini(&out);
+}
+
+// No mark of the process's peak at a GPU's bar, and none in the legend where no bar has one.
+static void a_gpu_has_no_peak_in_the_picture(void **state)
+{
+    static struct made m;
+    struct error err = {0};
+    struct pictures pictures = {0};
+    (void)state;
+    make(&m);
+    m.cells[1].device = "cuda:0";
+    assert_int_equal(picture_memory(&m.data, folder, &pictures, &err), OK);
+    expect_file("memory.dat", "*b8 c128*\t100\t160\t20\t?\n");
+    assert_string_equal(pictures.row[0].args[3], "0");
+    assert_null(strstr(pictures.row[0].alt, "peak"));
+    pictures_fini(&pictures);
 }
 
 // 2 GFLOP and 1 GB in 4 ms: 2 FLOP/byte at 500 GFLOP/s. Prefill has no bytes, so no point.
@@ -369,6 +389,7 @@ int main(void)
         cmocka_unit_test(figures_of_failed_cells_are_none),
         cmocka_unit_test(the_memory_of_the_largest_cell),
         cmocka_unit_test(the_peak_is_held_against_the_plan),
+        cmocka_unit_test(a_gpu_has_no_peak_in_the_picture),
         cmocka_unit_test(points_under_the_roofline),
         cmocka_unit_test(each_device_has_its_own_roof),
     };
