@@ -47,13 +47,13 @@ static const struct cell_row *best_cell(const struct report_data *data, const ch
     return best;
 }
 
-static void where_text(struct str *out, const struct cell_row *cell)
+static void where_text(struct str *out, const struct cell_row *cell, const char *phase)
 {
     html_textf(out, "%s on %s, batch %d, context %d", cell->scheme, cell->device, cell->batch,
                cell->context);
     if (cell->caveat[0])
         html_textf(out, "; %s", cell->caveat);
-    if (cell->step[0])
+    if (cell->step[0] && str_equal(phase, "decode"))
         html_textf(out, "; decode step: %s", cell->step);
 }
 
@@ -66,7 +66,7 @@ static void big_number(struct str *out, const struct report_data *data, const st
     str_append(out, what);
     if (cell) {
         str_append(out, "<br>");
-        where_text(out, cell);
+        where_text(out, cell, phase);
         if (!str_equal(cell->status, "ok")) {
             str_append(out, "<br>");
             html_status(out, cell->status);

@@ -320,6 +320,23 @@ static void a_gpu_has_no_peak_in_the_picture(void **state)
     pictures_fini(&pictures);
 }
 
+// The form of a decode step is of decode's figures alone.
+static void the_form_of_a_step_is_of_decode(void **state)
+{
+    static struct made m;
+    struct str out = {0};
+    (void)state;
+    make(&m);
+    for (int i = 0; i < 6; i++)
+        m.cells[i].step = "graph";
+    page_verdict(&out, &m.data);
+    has(str_text(&out),
+        "decode, one user<br>bf16 on cpu, batch 1, context 64; decode step: graph<");
+    has(str_text(&out), ">prefill<br>bf16 on cpu, batch 8, context 128<");
+    has(str_text(&out), "time to first token<br>bf16 on cpu, batch 1, context 64<");
+    str_fini(&out);
+}
+
 // 2 GFLOP and 1 GB in 4 ms: 2 FLOP/byte at 500 GFLOP/s. Prefill has no bytes, so no point.
 static void points_under_the_roofline(void **state)
 {
@@ -390,6 +407,7 @@ int main(void)
         cmocka_unit_test(the_memory_of_the_largest_cell),
         cmocka_unit_test(the_peak_is_held_against_the_plan),
         cmocka_unit_test(a_gpu_has_no_peak_in_the_picture),
+        cmocka_unit_test(the_form_of_a_step_is_of_decode),
         cmocka_unit_test(points_under_the_roofline),
         cmocka_unit_test(each_device_has_its_own_roof),
     };
