@@ -158,9 +158,11 @@ static void json_rows(struct str *out, const char *prefix, const json_t *value, 
     str_fini(&words);
 }
 
-static void json_section(struct str *out, const char *title, const json_t *value, bool open)
+static void json_section(struct str *out, const char *title, const json_t *value)
 {
-    str_printf(out, "<details%s><summary>%s</summary><dl>", open ? " open" : "", title);
+    str_append(out, "<details><summary>");
+    html_text(out, title);
+    str_append(out, "</summary><dl>");
     json_rows(out, "", value, 0);
     str_append(out, "</dl></details>");
 }
@@ -170,9 +172,16 @@ void page_machine(struct str *out, const struct report_data *data)
     str_append(out, "<h2 id=machine>Machine and build</h2><p class=soft>Fingerprint ");
     html_text(out, data->run.fingerprint);
     str_append(out, "</p>");
-    json_section(out, "Hardware", data->hardware, false);
-    json_section(out, "Environment", data->environment, false);
-    json_section(out, "Build", data->build, false);
+    json_section(out, "Hardware", data->hardware);
+    const char *device;
+    json_t *content;
+    json_object_foreach(data->devices, device, content)
+    {
+        if (!str_equal(device, "cpu")) // its content repeats the hardware's
+            json_section(out, device, content);
+    }
+    json_section(out, "Environment", data->environment);
+    json_section(out, "Build", data->build);
 }
 
 // ---- again --------------------------------------------------------------------------------------

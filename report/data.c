@@ -145,6 +145,17 @@ static json_t *parse_or_empty(const char *text)
     return value ? value : json_object();
 }
 
+static json_t *parse_devices(const struct report_data *data)
+{
+    json_t *devices = json_object();
+    for (size_t i = 0; i < data->ceiling_count; i++) {
+        const struct ceiling_row *c = &data->ceilings[i];
+        if (c->device_content && !json_object_get(devices, c->device))
+            json_object_set_new(devices, c->device, parse_or_empty(c->device_content));
+    }
+    return devices;
+}
+
 static enum status load_rows(struct store *store, const char *run, struct report_data *d,
                              struct error *err)
 {
@@ -173,6 +184,7 @@ enum status report_data_load(struct store *store, const char *run, struct report
     out->hardware = parse_or_empty(out->run.hardware);
     out->environment = parse_or_empty(out->run.environment);
     out->build = parse_or_empty(out->run.build);
+    out->devices = parse_devices(out);
     return OK;
 }
 
@@ -181,6 +193,7 @@ void report_data_fini(struct report_data *data)
     json_decref(data->hardware);
     json_decref(data->environment);
     json_decref(data->build);
+    json_decref(data->devices);
     arena_fini(&data->arena);
     memset(data, 0, sizeof *data);
 }

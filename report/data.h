@@ -32,6 +32,7 @@ struct report_data {
     struct series *series;
     size_t series_count;
     json_t *hardware, *environment, *build; // owned; never NULL
+    json_t *devices; // likewise: what the store knows of the devices with ceilings, by word
 };
 
 // Reads one consistent view of the store. On failure nothing needs freeing.

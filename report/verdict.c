@@ -321,6 +321,47 @@ static void machine_words(struct str *out, const struct report_data *data)
         html_textf(out, ", virtual machine (%s)", hypervisor);
 }
 
+// Whether no measured cell before this one is of its device.
+static bool is_first_of_device(const struct report_data *data, size_t cell)
+{
+    for (size_t i = 0; i < cell; i++)
+        if (query_cell_measured(&data->cells[i]) &&
+            str_equal(data->cells[i].device, data->cells[cell].device))
+            return false;
+    return query_cell_measured(&data->cells[cell]);
+}
+
+// "NVIDIA H200 (cuda:0)": of "NVIDIA H200, sm_90, driver for CUDA 13.0" the name.
+static void device_words(struct str *out, const struct report_data *data, const char *device)
+{
+    const char *description =
+        report_json_text(json_object_get(data->devices, device), "description");
+    if (description)
+        html_textf(out, "%.*s (%s)", (int)strcspn(description, ","), description, device);
+    else
+        html_text(out, device);
+}
+
+// What the cells ran on. A machine is the host where all of them ran on other devices.
+static void devices_words(struct str *out, const struct report_data *data)
+{
+    size_t others = 0;
+    bool on_host = false;
+    for (size_t i = 0; i < data->cell_count; i++) {
+        if (!is_first_of_device(data, i))
+            continue;
+        if (report_cell_on_host(&data->cells[i])) {
+            on_host = true;
+            continue;
+        }
+        str_append(out, others++ ? ", " : "");
+        device_words(out, data, data->cells[i].device);
+    }
+    if (others)
+        str_append(out, on_host ? " and " : "; host: ");
+    machine_words(out, data);
+}
+
 // Whether no series before this one is of its model.
 static bool is_first_of_model(const struct report_data *data, size_t series)
 {
@@ -336,7 +377,7 @@ void page_verdict(struct str *out, const struct report_data *data)
     str_append(out, "<h1>");
     html_text(out, data->run.suite_name);
     str_append(out, " on ");
-    machine_words(out, data);
+    devices_words(out, data);
     str_append(out, "</h1><p class=soft>");
     clock_iso8601(data->run.started_ns, when, sizeof when); // 2026-11-28T21:51:21Z
     html_textf(out, "Run %lld, %.10s %.5s UTC", (long long)data->run.id, when, when + 11);

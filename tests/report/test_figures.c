@@ -320,6 +320,35 @@ static void a_gpu_has_no_peak_in_the_picture(void **state)
     pictures_fini(&pictures);
 }
 
+static void title_is(struct made *m, const char *expected)
+{
+    struct str out = {0};
+    page_verdict(&out, &m->data);
+    has(str_text(&out), expected);
+    str_fini(&out);
+}
+
+// What the cells ran on: the host, a GPU in it, or both. A GPU that the store does not describe has its word.
+static void the_title_names_what_was_measured(void **state)
+{
+    static struct made m;
+    (void)state;
+    make(&m);
+    m.data.hardware = json_pack("{s:{s:s}}", "processor", "model", "EPYC");
+    m.data.devices =
+        json_pack("{s:{s:s}}", "cuda:0", "description", "NVIDIA H200, sm_90, driver for CUDA 13.0");
+    m.cells[3].device = "cuda:0"; // it failed
+    title_is(&m, "<h1>s on EPYC</h1>");
+    m.cells[0].device = "cuda:0";
+    title_is(&m, "<h1>s on NVIDIA H200 (cuda:0) and EPYC</h1>");
+    m.cells[1].device = m.cells[2].device = "cuda:0";
+    title_is(&m, "<h1>s on NVIDIA H200 (cuda:0); host: EPYC</h1>");
+    m.cells[2].device = "cuda:1";
+    title_is(&m, "<h1>s on NVIDIA H200 (cuda:0), cuda:1; host: EPYC</h1>");
+    json_decref(m.data.hardware);
+    json_decref(m.data.devices);
+}
+
 // The form of a decode step is of decode's figures alone.
 static void the_form_of_a_step_is_of_decode(void **state)
 {
@@ -407,6 +436,7 @@ int main(void)
         cmocka_unit_test(the_memory_of_the_largest_cell),
         cmocka_unit_test(the_peak_is_held_against_the_plan),
         cmocka_unit_test(a_gpu_has_no_peak_in_the_picture),
+        cmocka_unit_test(the_title_names_what_was_measured),
         cmocka_unit_test(the_form_of_a_step_is_of_decode),
         cmocka_unit_test(points_under_the_roofline),
         cmocka_unit_test(each_device_has_its_own_roof),
