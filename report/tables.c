@@ -450,7 +450,10 @@ void page_ceilings(struct str *out, const struct report_data *data)
         str_append(out, "</td><td class=n>");
         if (c->set_bytes > 0)
             html_value(out, c->set_bytes, "bytes");
-        str_printf(out, "</td><td class=n>%d</td><td class=n>", c->threads);
+        str_append(out, "</td><td class=n>");
+        if (c->threads > 0) // a GPU's are not measured with threads of the host
+            str_printf(out, "%d", c->threads);
+        str_append(out, "</td><td class=n>");
         html_value(out, c->value, c->unit);
         str_append(out, "</td><td class=n>");
         html_textf(out, "%s to %s", metric_format(c->low, c->unit, low, sizeof low),

@@ -366,6 +366,21 @@ static void the_form_of_a_step_is_of_decode(void **state)
     str_fini(&out);
 }
 
+// Ceilings of a GPU have no threads.
+static void no_threads_are_none(void **state)
+{
+    static struct made m;
+    struct str out = {0};
+    (void)state;
+    make(&m);
+    m.ceilings[1].device = "cuda:0";
+    m.ceilings[1].threads = 0;
+    page_ceilings(&out, &m.data);
+    has(str_text(&out), "<td class=n></td><td class=n>2</td><td class=n>50.0 GB/s");
+    has(str_text(&out), "<td class=n></td><td class=n></td><td class=n>1.00 TFLOP/s");
+    str_fini(&out);
+}
+
 // 2 GFLOP and 1 GB in 4 ms: 2 FLOP/byte at 500 GFLOP/s. Prefill has no bytes, so no point.
 static void points_under_the_roofline(void **state)
 {
@@ -438,6 +453,7 @@ int main(void)
         cmocka_unit_test(a_gpu_has_no_peak_in_the_picture),
         cmocka_unit_test(the_title_names_what_was_measured),
         cmocka_unit_test(the_form_of_a_step_is_of_decode),
+        cmocka_unit_test(no_threads_are_none),
         cmocka_unit_test(points_under_the_roofline),
         cmocka_unit_test(each_device_has_its_own_roof),
     };
