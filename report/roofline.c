@@ -140,16 +140,36 @@ static void name_slanted(struct str *out, const struct roof *roof, const struct 
     str_append(out, "\n");
 }
 
-static void name_flat(struct str *out, const struct ceiling_row *c, double x, double y)
+// The slowest peak above `below`, or the slowest of all (NULL). Of equal ones the first comes first.
+static const struct ceiling_row *next_peak(const struct roof *roof, const struct ceiling_row *below)
 {
-    str_printf(out, "%.6g\t%.6g\t0\t", x, y);
-    append_name(out, c);
-    str_append(out, "\n");
+    const struct ceiling_row *next = NULL;
+    for (size_t i = 0; i < roof->data->ceiling_count; i++) {
+        const struct ceiling_row *c = &roof->data->ceilings[i];
+        bool above = !below || c->value > below->value || (c->value == below->value && c > below);
+        if (under_roof(roof, c) && is_peak(c) && above && (!next || c->value < next->value))
+            next = c;
+    }
+    return next;
+}
+
+// A name over each flat line, from the lowest up. Where two lines are close, the upper one's name moves up.
+static void name_flat(struct str *out, const struct roof *roof, const struct frame *f)
+{
+    double x = f->x_max / pow(f->x_max / f->x_min, 0.01), free_from = 0;
+    double half_line = pow(f->y_max / f->y_min, 0.028); // of text
+    for (const struct ceiling_row *c = NULL; (c = next_peak(roof, c)) != NULL;) {
+        double y = fmax(c->value * half_line, free_from);
+        str_printf(out, "%.6g\t%.6g\t0\t", x, y);
+        append_name(out, c);
+        str_append(out, "\n");
+        free_from = y * half_line * half_line;
+    }
 }
 
 // Writes each ceiling over the range in which it is the limit. Returns the number written.
 static size_t write_ceilings(const struct roof *roof, const struct frame *f, struct str *out,
-                             struct str *slanted, struct str *flat)
+                             struct str *slanted)
 {
     double bandwidth = 0, peak = 0;
     size_t count = 0;
@@ -174,13 +194,10 @@ static size_t write_ceilings(const struct roof *roof, const struct frame *f, str
             x0 = bandwidth > 0 ? fmax(f->x_min, c->value / bandwidth) : f->x_min;
         }
         str_printf(out, "%.6g\t%.6g\n%.6g\t%.6g\n\n\n", x0, y0, x1, y1);
-        double lift = pow(10, decades_y * 0.028); // half a line of text
         if (is_read(c)) {
             double x = x0 * pow(10, decades_x * 0.012);
-            name_slanted(slanted, roof, c, x, c->value * x * pow(lift, 1.5), angle,
+            name_slanted(slanted, roof, c, x, c->value * x * pow(10, decades_y * 0.042), angle,
                          pow(10, decades_y * 0.07));
-        } else {
-            name_flat(flat, c, f->x_max / pow(10, decades_x * 0.01), y1 * lift);
         }
         count++;
     }
@@ -287,7 +304,8 @@ static enum status draw(const struct report_data *data, const struct series_grou
     if (count > 0 && limits > 0) {
         char name[40];
         widen(&roof, &frame);
-        size_t lines = write_ceilings(&roof, &frame, &ceilings, &slanted, &flat);
+        size_t lines = write_ceilings(&roof, &frame, &ceilings, &slanted);
+        name_flat(&flat, &roof, &frame);
         write_names(data, group, &labels);
         snprintf(name, sizeof name, number ? "roofline-%zu" : "roofline", number + 1);
         struct picture *p = picture_add(pictures, name, "roofline.gp", str_text(&title),

@@ -396,6 +396,40 @@ static void points_under_the_roofline(void **state)
     pictures_fini(&pictures);
 }
 
+// Two ceilings that nearly coincide: the names are in the order of the lines, and a line of text apart.
+static void names_of_close_ceilings_do_not_overlap(void **state)
+{
+    static struct made m;
+    struct error err = {0};
+    struct pictures pictures = {0};
+    char *text = NULL, *path = file_join(folder, "roofline.flat"), low_name[32], high_name[32];
+    double low, high, x, angle;
+    (void)state;
+    make(&m);
+    m.ceilings[2] = m.ceilings[3] = m.ceilings[1];
+    m.ceilings[2].name = "int8_dot";
+    m.ceilings[2].value = 2.01e12;
+    m.ceilings[3].name = "fp8_dot";
+    m.ceilings[3].value = 2e12;
+    m.data.ceiling_count = 4;
+    assert_int_equal(picture_roofline(&m.data, folder, &pictures, &err), OK);
+    assert_int_equal(file_read(path, 1 << 16, &text, NULL, &err), OK);
+    const char *second = strchr(text, '\n') + 1; // the first is f32_fma's
+    assert_int_equal(sscanf(second, "%lf\t%lf\t%lf\t%31s dot 2.00 TFLOP/s\n%lf\t%lf\t%lf\t%31s", &x,
+                            &low, &angle, low_name, &x, &high, &angle, high_name),
+                     8);
+    assert_non_null(strstr(low_name, "fp8"));
+    assert_non_null(strstr(high_name, "int8"));
+    double y_min = strtod(pictures.row[0].args[5], NULL),
+           y_max = strtod(pictures.row[0].args[6], NULL);
+    double apart = 320 * log(high / low) / log(y_max / y_min); // in the frame of roofline.gp
+    assert_true(apart > 16);                                   // its names are 13 units high
+    assert_true(low > 2e12 && high < y_max);
+    free(text);
+    free(path);
+    pictures_fini(&pictures);
+}
+
 // A cell of a GPU beside those of the processor: two pictures, each under the ceilings of its own device.
 static void each_device_has_its_own_roof(void **state)
 {
@@ -455,6 +489,7 @@ int main(void)
         cmocka_unit_test(the_form_of_a_step_is_of_decode),
         cmocka_unit_test(no_threads_are_none),
         cmocka_unit_test(points_under_the_roofline),
+        cmocka_unit_test(names_of_close_ceilings_do_not_overlap),
         cmocka_unit_test(each_device_has_its_own_roof),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
