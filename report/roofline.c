@@ -46,7 +46,7 @@ static void include(struct frame *f, double x, double y)
 
 static bool is_peak(const struct ceiling_row *c)
 {
-    return c->level[0] == '\0' && c->value > 0;
+    return c->level[0] == '\0' && !str_equal(c->unit, "ns") && c->value > 0;
 }
 
 static bool is_read(const struct ceiling_row *c)
