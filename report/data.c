@@ -86,14 +86,20 @@ static void append_differences(struct str *label, const struct series *s,
     json_decref(theirs);
 }
 
-// How the file holds the weights, where that is not what ran: all cells of a series are of one file.
-static void append_stored(struct str *label, const struct series *s)
+// What a label says that did not run: how the file holds the weights, one file for all cells, and a form of decode
+// steps that not every cell ran in.
+static void append_caveats(struct str *label, const struct series *s)
 {
-    for (size_t i = 0; i < s->cell_count; i++)
-        if (s->cells[i]->caveat[0]) {
-            str_printf(label, " (stored %s)", s->cells[i]->stored);
-            return;
-        }
+    bool recoded = false, other_step = false;
+    for (size_t i = 0; i < s->cell_count; i++) {
+        const struct cell_row *cell = s->cells[i];
+        if (cell->weights_caveat[0] && !recoded)
+            str_printf(label, " (stored %s)", cell->stored);
+        recoded |= cell->weights_caveat[0] != '\0';
+        other_step |= !str_equal(cell->caveat, cell->weights_caveat);
+    }
+    if (other_step)
+        str_append(label, " (not every cell ran so)");
 }
 
 static enum status name_series(struct report_data *data, size_t which, struct error *err)
@@ -110,7 +116,7 @@ static enum status name_series(struct report_data *data, size_t which, struct er
         }
     if (!alone && label.length == bare)
         str_printf(&label, " #%zu", which + 1);
-    append_stored(&label, s);
+    append_caveats(&label, s);
     s->label = label.failed ? NULL : arena_strdup(&data->arena, str_text(&label));
     str_fini(&label);
     return s->label ? OK : out_of_memory(err);

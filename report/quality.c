@@ -115,8 +115,8 @@ static void quality_row_html(struct str *out, const struct report_data *data,
     html_textf(out, "%s %s %s", cell->model, cell->scheme, cell->device);
     str_append(out, " <small>");
     settings_of(out, q);
-    if (cell->caveat[0])
-        html_textf(out, "; %s", cell->caveat);
+    if (cell->weights_caveat[0])
+        html_textf(out, "; %s", cell->weights_caveat);
     str_append(out, "</small></td><td>");
     html_status(out, q->status);
     str_append(out, "</td>");

@@ -2,6 +2,7 @@
 
 #include "results/query.h"
 
+#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -127,19 +128,38 @@ enum status query_run(struct store *store, struct arena *arena, const char *whic
 // Codes that ran as the file holds them are the scheme; engine/load_model.c ends the arithmetic so.
 #define AS_STORED "; codes as stored"
 
-// "stored q8_0, measured as bf16", in the arena.
-static const char *caveat_of(struct row *row, const struct cell_row *cell)
+static const char *keep(struct row *row, struct str *text)
 {
-    size_t length = strlen(cell->arithmetic), ending = strlen(AS_STORED);
-    if (!cell->stored[0] ||
-        (length >= ending && str_equal(cell->arithmetic + length - ending, AS_STORED)))
-        return "";
-    struct str text = {0};
-    str_printf(&text, "stored %s, measured as %s", cell->stored, cell->scheme);
-    const char *kept = text.failed ? NULL : arena_strdup(row->arena, str_text(&text));
-    str_fini(&text);
+    const char *kept = text->failed ? NULL : arena_strdup(row->arena, str_text(text));
+    str_fini(text);
     row->failed |= kept == NULL;
     return kept;
+}
+
+// "stored q8_0, measured as bf16"
+static const char *weights_caveat_of(struct row *row, const struct cell_row *cell)
+{
+    size_t length = strlen(cell->arithmetic), ending = strlen(AS_STORED);
+    struct str text = {0};
+    if (cell->stored[0] &&
+        !(length >= ending && str_equal(cell->arithmetic + length - ending, AS_STORED)))
+        str_printf(&text, "stored %s, measured as %s", cell->stored, cell->scheme);
+    return keep(row, &text);
+}
+
+// The caveat of the weights, and "persistent decode step asked for, ran as graph".
+static const char *caveat_of(struct row *row, const struct cell_row *cell)
+{
+    json_t *params = json_loads(cell->params, 0, NULL);
+    const char *asked = json_string_value(json_object_get(params, "step"));
+    size_t ran = strcspn(cell->step, ":");
+    struct str text = {0};
+    str_append(&text, cell->weights_caveat ? cell->weights_caveat : "");
+    if (asked && ran && !(strlen(asked) == ran && str_starts(cell->step, asked)))
+        str_printf(&text, "%s%s decode step asked for, ran as %.*s", text.length ? "; " : "", asked,
+                   (int)ran, cell->step);
+    json_decref(params);
+    return keep(row, &text);
 }
 
 static void read_cell(struct row *row, void *out)
@@ -166,6 +186,7 @@ static void read_cell(struct row *row, void *out)
     cell->arithmetic = row_text(row, 22);
     cell->stored = row_text(row, 23);
     cell->step = row_text(row, 24);
+    cell->weights_caveat = weights_caveat_of(row, cell);
     cell->caveat = caveat_of(row, cell);
 }
 

@@ -59,8 +59,10 @@ struct cell_row {
     const char *stored;     // how the file holds the weights, where in codes: "q8_0"; else ""
     const char
         *step; // form of the decode steps of its first trial, and why: "graph: as asked"; or ""
-    // "stored q8_0, measured as bf16" where the file's codes are not what ran, else "": to be shown
-    // wherever a figure of the cell is shown
+    const char *
+        weights_caveat; // "stored q8_0, measured as bf16" where the file's codes are not what ran, else ""
+    // That, and a form of decode steps that was asked for and did not run; or "". To be shown wherever a figure of the
+    // cell is shown.
     const char *caveat;
 };
 // In the order they were planned.

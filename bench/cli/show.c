@@ -294,7 +294,7 @@ static enum status show_cell(struct store *store, struct arena *arena, const str
         cli_view_field("decode step", cell->step);
     cli_view_field("engine", cell->engine);
     if (cell->stored[0])
-        cli_view_field("weights", cell->caveat[0] ? cell->caveat : cell->stored);
+        cli_view_field("weights", cell->weights_caveat[0] ? cell->weights_caveat : cell->stored);
     print_memory(cell, figures, figure_count);
     cli_view_json_fields("parameters", cell->params);
     print_quality(query_quality_find(qualities, quality_count, cell->id));

@@ -502,6 +502,40 @@ static void test_a_trial_knows_its_build(void **state)
     store_close(store);
 }
 
+// A form of decode steps that was asked for and that the device did not serve is named with the figures.
+static void test_a_step_that_did_not_run_is_a_caveat(void **state)
+{
+    struct fixture *f = *state;
+    struct error err = {0};
+    struct arena arena = {0};
+    struct store *store = open_or_fail(f->path, STORE_WRITE);
+    int64_t first = 0, cell[2], id = 0, run = add_run(store, &first);
+    struct cell_row *cells;
+    size_t count;
+    for (int i = 0; i < 2; i++) {
+        struct store_cell c = {.run = run,
+                               .key = i ? "89abcdef" : "4567abcd",
+                               .params_json = "{\"step\":\"persistent\"}",
+                               .label = i ? "b8" : "b1"};
+        must(store_cell(store, &c, &cell[i], &err), &err);
+        struct store_trial trial = {.cell = cell[i],
+                                    .number = 1,
+                                    .status = "ok",
+                                    .arithmetic = "bf16 x bf16 -> f32",
+                                    .step_form = i ? "graph" : "persistent",
+                                    .step_reason = i ? "more than 4 sequences" : "as asked"};
+        must(store_trial(store, &trial, &id, &err), &err);
+    }
+    must(query_cells(store, &arena, run, &cells, &count, &err), &err);
+    assert_int_equal(count, 3);
+    assert_string_equal(cells[0].caveat, ""); // nothing was asked for
+    assert_string_equal(cells[1].caveat, "");
+    assert_string_equal(cells[2].caveat, "persistent decode step asked for, ran as graph");
+    assert_string_equal(cells[2].weights_caveat, "");
+    arena_fini(&arena);
+    store_close(store);
+}
+
 // Codes that run as they are stored are the scheme itself: nothing to add.
 static void test_codes_as_stored_need_no_caveat(void **state)
 {
@@ -695,6 +729,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         fixture_test(test_a_trial_knows_its_build),
+        fixture_test(test_a_step_that_did_not_run_is_a_caveat),
         fixture_test(test_codes_as_stored_need_no_caveat),
         fixture_test(test_ceilings_belong_to_a_device),
         fixture_test(test_engine_of_a_cell),
