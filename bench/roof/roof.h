@@ -153,8 +153,9 @@ enum status bound_decide(const struct ceilings *ceilings, const struct bound_inp
 enum status bound_decide_op(const struct ceilings *ceilings, const struct bound_input *in,
                             enum op_class op, struct verdict *out, struct error *err);
 // False where the classes, timed one by one in a repetition of their own, took over 1.25 times the phase: a GPU that is
-// waited for after each, or a step that runs as one kernel. Then their times are not parts of it. NaN counts as 0.
-bool bound_op_times_hold(const double op_ns[OPC_COUNT], double measured_ns);
+// waited for after each, or a step that runs as one kernel. Then their times are not parts of it. NaN counts as 0. *times: how many
+// times the phase they took.
+bool bound_op_times_hold(const double op_ns[OPC_COUNT], double measured_ns, double *times);
 // What the figures of a cell on this device are based on, as a verdict names it (results/basis.h).
 const char *bound_basis(const char *device, bool counters);
 // The thresholds used, as JSON, to be stored with the verdict.

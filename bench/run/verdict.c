@@ -2,6 +2,7 @@
 #include "bench/run/verdict.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/str.h"
@@ -248,7 +249,8 @@ static enum status phase_verdicts(struct trial *t, const struct ceilings *c, con
         return OK;
     for (int op = 0; op < OPC_COUNT; op++)
         op_ns[op] = trial_op_value(t, METRIC_OP_TIME, phase, op_class_name((enum op_class)op));
-    bool parts = bound_op_times_hold(op_ns, measured_ns);
+    double times;
+    bool parts = bound_op_times_hold(op_ns, measured_ns, &times);
     for (int op = 0; op < OPC_COUNT && !parts; op++)
         op_ns[op] = NAN;
     if (bound_decide(c, &in, &verdict, &missing) == OK)
@@ -260,8 +262,13 @@ static enum status phase_verdicts(struct trial *t, const struct ceilings *c, con
         error_clear(&missing);
         in.measured_ns = op_ns[op];
         in.waits_ns = NAN; // not measured for a single class
-        if (bound_decide_op(c, &in, (enum op_class)op, &verdict, &missing) == OK)
-            TRY(keep_verdict(t, phase, name, &verdict, thresholds, err));
+        if (bound_decide_op(c, &in, (enum op_class)op, &verdict, &missing) != OK)
+            continue;
+        size_t used = strlen(verdict.text);
+        if (!parts)
+            snprintf(verdict.text + used, sizeof verdict.text - used,
+                     "; no share: timed one by one, the classes took %.1f times the phase", times);
+        TRY(keep_verdict(t, phase, name, &verdict, thresholds, err));
     }
     return OK;
 }

@@ -234,9 +234,11 @@ static void classes_that_are_no_parts_of_a_step(void **state)
     (void)state;
     double op_ns[OPC_COUNT] = {[OPC_QKV] = 60e3, [OPC_ATTENTION] = 40e3, [OPC_DOWN] = 24e3};
     op_ns[OPC_REST] = NAN;
-    assert_true(bound_op_times_hold(op_ns, 100e3));
+    double times = 0;
+    assert_true(bound_op_times_hold(op_ns, 100e3, &times));
     op_ns[OPC_DOWN] = 26e3;
-    assert_false(bound_op_times_hold(op_ns, 100e3));
+    assert_false(bound_op_times_hold(op_ns, 100e3, &times));
+    assert_float_equal(times, 1.26, 1e-9);
     struct ceilings c = example();
     struct phase_work work = work_of(0, 0, 1e9);
     work.op[OPC_QKV] = (struct work){.weight_bytes = 0.25e6};

@@ -7,6 +7,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/str.h"
 #include "bench/run/verdict.h"
@@ -172,6 +173,51 @@ static void repetitions_of_another_shape_are_refused(void **state)
     }
 }
 
+static const struct store_verdict *class_verdict(const struct trial *t, enum op_class op)
+{
+    for (size_t i = 0; i < t->verdict_count; i++)
+        if (t->verdicts[i].op && str_equal(t->verdicts[i].phase, "decode") &&
+            str_equal(t->verdicts[i].op, op_class_name(op)))
+            return &t->verdicts[i];
+    fail_msg("no verdict of %s", op_class_name(op));
+    return NULL;
+}
+
+// Classes of 1.25 times a step of 410 ms have shares; of more they are not its parts, and say so.
+static void classes_longer_than_their_step_have_no_share(void **state)
+{
+    (void)state;
+    static const double head_ns[] = {0.24 * 410e6, 0.27 * 410e6};
+    for (int over = 0; over < 2; over++) {
+        struct error err = {0};
+        struct ceilings ceilings = example();
+        struct cell cell = cell_of_a_context_of_512();
+        struct trial t;
+        trial_begin(&t, &cell, 1, 1, NULL);
+        for (int i = 0; i < 3; i++)
+            add_repetition(&t, i);
+        struct store_metric *rows = calloc(2, sizeof *rows);
+        assert_non_null(rows);
+        rows[0] = (struct store_metric){.name = METRIC_OP_TIME,
+                                        .phase = "decode",
+                                        .op = op_class_name(OPC_DOWN),
+                                        .unit = "ns",
+                                        .value = 410e6};
+        rows[1] = rows[0];
+        rows[1].op = op_class_name(OPC_HEAD);
+        rows[1].value = head_ns[over];
+        struct event observed = {.type = EVENT_TRIAL, .metrics = rows, .metric_count = 2};
+        assert_int_equal(trial_add(&t, &observed, &err), OK);
+        assert_int_equal(trial_verdicts(&t, &ceilings, "{}", &err), OK);
+        const struct store_verdict *head = class_verdict(&t, OPC_HEAD);
+        assert_int_equal(isnan(head->eta), over);
+        const char *none = "; no share: timed one by one, the classes took 1.3 times the phase";
+        assert_int_equal(strstr(head->text, none) != NULL, over);
+        assert_null(strstr(whole(&t, "decode")->text, "no share"));
+        trial_fini(&t);
+    }
+}
+
 // A large cache of the host holds nothing that a GPU writes.
 static void the_hosts_cache_is_the_hosts(void **state)
 {
@@ -194,6 +240,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(figures_beside_the_ceilings),
         cmocka_unit_test(repetitions_of_another_shape_are_refused),
+        cmocka_unit_test(classes_longer_than_their_step_have_no_share),
         cmocka_unit_test(the_hosts_cache_is_the_hosts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
