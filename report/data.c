@@ -224,15 +224,10 @@ double report_data_value(const struct report_data *data, const struct cell_row *
     return figure ? figure->median : NAN;
 }
 
-bool report_cell_on_host(const struct cell_row *cell)
-{
-    return str_equal(cell->device, "cpu");
-}
-
 double report_data_peak_memory(const struct report_data *data, const struct cell_row *cell)
 {
-    return report_cell_on_host(cell) ? report_data_value(data, cell, METRIC_PEAK_MEM, NULL)
-                                     : (double)NAN;
+    return query_cell_on_host(cell) ? report_data_value(data, cell, METRIC_PEAK_MEM, NULL)
+                                    : (double)NAN;
 }
 
 const struct verdict_row *report_data_verdict(const struct report_data *data,

@@ -56,9 +56,6 @@ const struct verdict_row *report_data_verdict(const struct report_data *data,
 // Whether a sweep of the run's suite collects this: "quality". Read from the resolved text stored with it.
 bool report_data_asks_for(const struct report_data *data, const char *what);
 
-// Whether a cell ran on the host itself: its memory is then the process's, and the machine record describes its device.
-bool report_cell_on_host(const struct cell_row *cell);
-
 // The peak of the memory that a cell's weights are in, in bytes. NaN: not measured, as of every GPU; the process's peak
 // does not hold a GPU's memory.
 double report_data_peak_memory(const struct report_data *data, const struct cell_row *cell);

@@ -138,7 +138,7 @@ static void peak_column(struct str *out, const struct report_data *data,
     const struct stat_summary *peak = report_data_figure(data, cell, METRIC_PEAK_MEM, NULL);
     str_append(out, "<td class=n>");
     html_figure(out, peak, "bytes");
-    if (peak && !report_cell_on_host(cell))
+    if (peak && !query_cell_on_host(cell))
         str_append(out, "<small>of the host</small>");
     str_append(out, "</td>");
 }
@@ -482,13 +482,13 @@ static void memory_words(struct str *out, const struct report_data *data)
     bool host = false, others = false;
     for (size_t i = 0; i < data->cell_count; i++) {
         bool measured = query_cell_measured(&data->cells[i]);
-        host |= measured && report_cell_on_host(&data->cells[i]);
-        others |= measured && !report_cell_on_host(&data->cells[i]);
+        host |= measured && query_cell_on_host(&data->cells[i]);
+        others |= measured && !query_cell_on_host(&data->cells[i]);
     }
     str_append(out, "<p>Predicted is what the plan expected a cell to allocate.");
     if (host)
         str_append(out, " The peak is of the whole process: it also has the program, its libraries "
-                        "and small allocations, some 10 to 20&thinsp;MiB. So the ratio of a small "
+                        "and small allocations. So the ratio of a small "
                         "model is larger, and that of a large one is close to 1.");
     if (others)
         str_append(out, " A GPU's cells have no ratio: what is predicted is the GPU's memory, and "

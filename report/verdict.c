@@ -350,7 +350,7 @@ static void devices_words(struct str *out, const struct report_data *data)
     for (size_t i = 0; i < data->cell_count; i++) {
         if (!is_first_of_device(data, i))
             continue;
-        if (report_cell_on_host(&data->cells[i])) {
+        if (query_cell_on_host(&data->cells[i])) {
             on_host = true;
             continue;
         }

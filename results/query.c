@@ -279,9 +279,14 @@ bool query_cell_measured(const struct cell_row *cell)
     return status_is(cell->status, (const char *const[]){"ok", "noisy", "throttled", NULL});
 }
 
+bool query_cell_on_host(const struct cell_row *cell)
+{
+    return str_equal(cell->device, "cpu");
+}
+
 double query_cell_memory_ratio(const struct cell_row *cell, double peak_bytes)
 {
-    bool known = str_equal(cell->device, "cpu") && cell->predicted_memory_bytes > 0;
+    bool known = query_cell_on_host(cell) && cell->predicted_memory_bytes > 0;
     return known ? peak_bytes / cell->predicted_memory_bytes : (double)NAN;
 }
 

@@ -225,23 +225,20 @@ static void test_leftovers_are_swept(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_gnuplot_missing, fixture_setup, fixture_teardown),
-        cmocka_unit_test_setup_teardown(test_gnuplot_is_no_program, fixture_setup,
-                                        fixture_teardown),
-        cmocka_unit_test_setup_teardown(test_gnuplot_hangs, fixture_setup, fixture_teardown),
-        cmocka_unit_test_setup_teardown(test_gnuplot_fails, fixture_setup, fixture_teardown),
-        cmocka_unit_test_setup_teardown(test_gnuplot_dies, fixture_setup, fixture_teardown),
-        cmocka_unit_test_setup_teardown(test_gnuplot_lies, fixture_setup, fixture_teardown),
-        cmocka_unit_test_setup_teardown(test_half_a_picture_is_none, fixture_setup,
-                                        fixture_teardown),
-        cmocka_unit_test_setup_teardown(test_half_an_svg_is_none, fixture_setup, fixture_teardown),
-        cmocka_unit_test_setup_teardown(test_only_pictures, fixture_setup, fixture_teardown),
-        cmocka_unit_test_setup_teardown(test_needed_pictures, fixture_setup, fixture_teardown),
-        cmocka_unit_test_setup_teardown(test_interrupted, fixture_setup, fixture_teardown),
+        fixture_test(test_gnuplot_missing),
+        fixture_test(test_gnuplot_is_no_program),
+        fixture_test(test_gnuplot_hangs),
+        fixture_test(test_gnuplot_fails),
+        fixture_test(test_gnuplot_dies),
+        fixture_test(test_gnuplot_lies),
+        fixture_test(test_half_a_picture_is_none),
+        fixture_test(test_half_an_svg_is_none),
+        fixture_test(test_only_pictures),
+        fixture_test(test_needed_pictures),
+        fixture_test(test_interrupted),
         cmocka_unit_test(test_a_program_is_there_or_not),
-        cmocka_unit_test_setup_teardown(test_gnuplot_by_a_relative_path, fixture_setup,
-                                        fixture_teardown),
-        cmocka_unit_test_setup_teardown(test_leftovers_are_swept, fixture_setup, fixture_teardown),
+        fixture_test(test_gnuplot_by_a_relative_path),
+        fixture_test(test_leftovers_are_swept),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -260,18 +260,12 @@ static void test_a_level_slower_than_memory_is_explained(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_the_best_cell_is_an_undisturbed_one, fixture_setup,
-                                        fixture_teardown),
-        cmocka_unit_test_setup_teardown(test_threads_make_a_series_of_their_own, fixture_setup,
-                                        fixture_teardown),
-        cmocka_unit_test_setup_teardown(test_only_disturbed_cells_say_so, fixture_setup,
-                                        fixture_teardown),
-        cmocka_unit_test_setup_teardown(test_quality_that_did_not_come_yet, fixture_setup,
-                                        fixture_teardown),
-        cmocka_unit_test_setup_teardown(test_what_no_table_has_is_not_promised, fixture_setup,
-                                        fixture_teardown),
-        cmocka_unit_test_setup_teardown(test_weights_in_codes_say_so, fixture_setup,
-                                        fixture_teardown),
+        fixture_test(test_the_best_cell_is_an_undisturbed_one),
+        fixture_test(test_threads_make_a_series_of_their_own),
+        fixture_test(test_only_disturbed_cells_say_so),
+        fixture_test(test_quality_that_did_not_come_yet),
+        fixture_test(test_what_no_table_has_is_not_promised),
+        fixture_test(test_weights_in_codes_say_so),
         cmocka_unit_test(test_a_level_slower_than_memory_is_explained),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
