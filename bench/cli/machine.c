@@ -218,38 +218,43 @@ static void print_counters(const struct findings *f)
         line("refused", counters_reason(f->counters));
 }
 
-static void print_ceilings(const struct findings *f)
+static enum status print_ceilings(const struct findings *f, struct error *err)
 {
+    static const char *const heads[] = {"ceiling",   "level",      ">set",      ">threads",
+                                        ">measured", "3>interval", "4>samples", "1reached by",
+                                        "2clocks",   NULL};
+    struct table table;
     const struct ceilings *c = f->ceilings;
     printf("\nCeilings: median of samples taken in turn, and its interval; %s\n",
            f->pinned    ? "threads pinned"
            : f->threads ? "threads not pinned"
                         : "the device's own probes");
-    printf("  %-10s %-5s %10s %7s  %12s  %25s  %7s  %s\n", "", "level", "set", "threads", "",
-           "interval", "samples", "reached by");
+    table_begin(&table, heads);
     for (int i = 0; i < c->count; i++) {
         const struct ceiling *row = &c->row[i];
         const char *unit = ceilings_unit(row);
-        char value[32], low[32], high[32], interval[72], set[32] = "", clocks[96];
-        if (row->set_bytes > 0)
-            format_bytes(row->set_bytes, set, sizeof set);
-        metric_format(row->value, unit, value, sizeof value);
-        snprintf(interval, sizeof interval, "%s - %s",
-                 metric_format(row->low, unit, low, sizeof low),
-                 metric_format(row->high, unit, high, sizeof high));
-        if (i > 0 && strcmp(row->name, c->row[i - 1].name))
-            putchar('\n');
-        cli_view_clocks(row->clock_low_hz, row->clock_high_hz, row->memory_clock_hz, clocks,
-                        sizeof clocks);
-        printf("  %-10s %-5s %10s %7d  %12s  %25s  %7d  %s%s%s\n", row->name, row->level, set,
-               row->threads, value, interval, row->samples, row->kernel, *clocks ? "  at " : "",
-               clocks);
+        char low[32], high[32], text[96];
+        bool sized = row->set_bytes > 0; // a peak reads nothing
+        table_cell(&table, "%s", row->name);
+        table_cell(&table, "%s", row->level);
+        table_cell(&table, "%s", sized ? format_bytes(row->set_bytes, text, sizeof text) : "");
+        table_cell(&table, row->threads ? "%d" : "", row->threads); // 0: not the host's
+        table_cell(&table, "%s", metric_format(row->value, unit, text, sizeof text));
+        table_cell(&table, "%s - %s", metric_format(row->low, unit, low, sizeof low),
+                   metric_format(row->high, unit, high, sizeof high));
+        table_cell(&table, "%d", row->samples);
+        table_cell(&table, "%s", row->kernel);
+        table_cell(&table, "%s",
+                   cli_view_clocks(row->clock_low_hz, row->clock_high_hz, row->memory_clock_hz,
+                                   text, sizeof text));
     }
+    TRY(cli_view_table(&table, err));
     if (*c->note)
-        printf("\n  Note: %s\n", c->note);
+        printf("\nNote: %s\n", c->note);
+    return OK;
 }
 
-static void print_text(const struct findings *f)
+static enum status print_text(const struct findings *f, struct error *err)
 {
     printf("Machine %.16s\n", f->machine.fingerprint);
     print_processor(f->machine.hardware);
@@ -258,7 +263,7 @@ static void print_text(const struct findings *f)
     print_devices(f);
     print_counters(f);
     print_missing(f);
-    print_ceilings(f);
+    return print_ceilings(f, err);
 }
 
 // ---- json ---------------------------------------------------------------------------------------------
@@ -324,7 +329,7 @@ static enum exit_code run(const struct arguments *args, struct error *err)
         if (cli_flag_bool(args, "json"))
             print_json(&findings, err);
         else
-            print_text(&findings);
+            print_text(&findings, err);
     }
     counters_close(findings.counters);
     free(findings.ceilings);
