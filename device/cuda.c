@@ -478,6 +478,7 @@ const struct device_ops cuda_device_ops = {
     .failure = cuda_failure,
     .no_memory = cuda_no_memory,
     .vitals = cuda_vitals,
+    .energy = cuda_energy,
     .probes = cuda_probes,
     .probe_run = cuda_probe_run,
 };

@@ -66,8 +66,24 @@ enum status cuda_check(const struct cuda_device *cuda, cuda_result result, const
 // *out (pinned) = its counter when all before it on the clock's stream is done; enqueued.
 enum status cuda_clock_read(struct cuda_device *cuda, uint64_t *out, struct error *err);
 
-// Its clocks, power and temperature by NVML, opened at run time; NaN where that is not there (cuda_nvml.c).
+// NVIDIA's management library, opened at run time (cuda_nvml.c). Results: 0 is success. Names are the library's without
+// nvml and nvmlDevice. Source: NVML API reference, 12.
+struct cuda_nvml {
+    int (*Init)(void);
+    const char *(*ErrorString)(int result);
+    int (*HandleByPciBusId)(const char *bus_id, void **out);
+    int (*ClockInfo)(void *gpu, int clock, unsigned *mhz);
+    int (*PowerUsage)(void *gpu, unsigned *milliwatts);
+    int (*Temperature)(void *gpu, int sensor, unsigned *celsius);
+    int (*ThrottleReasons)(void *gpu, unsigned long long *mask);
+    int (*TotalEnergy)(void *gpu, unsigned long long *millijoules);
+};
+// Tests only: puts a scripted library in place of the system's. NULL: the system's again. Not while a device is open.
+void cuda_nvml_use(const struct cuda_nvml *library);
+
+// Clocks, power and temperature; NaN where the library is not there.
 struct device_vitals cuda_vitals(struct device *device);
+enum status cuda_energy(struct device *device, struct device_energy *out, struct error *err);
 
 // The text of a PTX module with one kernel for each datapath of wgmma, "probe_wgmma_bf16" and so on (cuda_wgmma.c).
 // Owned by the caller; NULL: out of memory.

@@ -1,15 +1,14 @@
-// cuda_nvml.c - a GPU's clocks, power, temperature and why it is held back, by NVIDIA's management library.
+// cuda_nvml.c - a GPU's clocks, power, temperature, energy and why it is held back, by NVIDIA's management library.
 //
 // The library is opened at run time, at the first question, and stays open. Without it, or where it refuses, nothing
-// is measured. The GPU is found by its PCI address: NVML counts GPUs that CUDA is told not to see.
-// Source: NVML API reference, 12.
+// is measured. No setting is changed. The GPU is found by its PCI address: NVML counts GPUs that CUDA is told not to see.
 #include "device/cuda_driver.h"
 
 #include <math.h>
 #include <stdio.h>
 
 enum { NVML_CLOCK_SM = 1, NVML_CLOCK_MEMORY = 2, NVML_TEMPERATURE_GPU = 0 };
-// Of the reasons for a lower clock.
+// Of the reasons for a lower clock. A slowdown by the board comes with the bit of its cause where that is known.
 enum {
     NVML_SOFTWARE_POWER = 0x4,
     NVML_SLOWDOWN = 0x8,
@@ -17,83 +16,154 @@ enum {
     NVML_HARDWARE_THERMAL = 0x40,
     NVML_POWER_BRAKE = 0x80,
 };
+enum { NVML_NOT_SUPPORTED = 3, NVML_NO_PERMISSION = 4 };
+// The counter of an A100 or H100 moves about every 100 ms.
+enum { NVML_ENERGY_UPDATE_NS = 100 * 1000 * 1000 };
 
-static struct nvml {
-    int (*Init)(void);
-    int (*HandleByPciBusId)(const char *bus_id, void **out);
-    int (*ClockInfo)(void *gpu, int clock, unsigned *mhz);
-    int (*PowerUsage)(void *gpu, unsigned *milliwatts);
-    int (*Temperature)(void *gpu, int sensor, unsigned *celsius);
-    int (*ThrottleReasons)(void *gpu, unsigned long long *mask);
-} nvml;
+#define NVML_FILE "libnvidia-ml.so.1"
 
 static const struct cuda_symbol symbols[] = {
-    {"nvmlInit_v2", offsetof(struct nvml, Init)},
-    {"nvmlDeviceGetHandleByPciBusId_v2", offsetof(struct nvml, HandleByPciBusId)},
-    {"nvmlDeviceGetClockInfo", offsetof(struct nvml, ClockInfo)},
-    {"nvmlDeviceGetPowerUsage", offsetof(struct nvml, PowerUsage)},
-    {"nvmlDeviceGetTemperature", offsetof(struct nvml, Temperature)},
-    {"nvmlDeviceGetCurrentClocksThrottleReasons", offsetof(struct nvml, ThrottleReasons)},
+    {"nvmlInit_v2", offsetof(struct cuda_nvml, Init)},
+    {"nvmlErrorString", offsetof(struct cuda_nvml, ErrorString)},
+    {"nvmlDeviceGetHandleByPciBusId_v2", offsetof(struct cuda_nvml, HandleByPciBusId)},
+    {"nvmlDeviceGetClockInfo", offsetof(struct cuda_nvml, ClockInfo)},
+    {"nvmlDeviceGetPowerUsage", offsetof(struct cuda_nvml, PowerUsage)},
+    {"nvmlDeviceGetTemperature", offsetof(struct cuda_nvml, Temperature)},
+    {"nvmlDeviceGetCurrentClocksThrottleReasons", offsetof(struct cuda_nvml, ThrottleReasons)},
+    {"nvmlDeviceGetTotalEnergyConsumption", offsetof(struct cuda_nvml, TotalEnergy)},
 };
 
-// Whether the library is open and started. A failure is not tried again.
-static bool opened(void)
+// ---- the library -----------------------------------------------------------------------------------------
+
+static const struct cuda_nvml *scripted; // a test's
+
+void cuda_nvml_use(const struct cuda_nvml *library)
 {
-    static enum { UNTRIED, ABSENT, PRESENT } state;
-    if (state != UNTRIED)
-        return state == PRESENT;
-    const char *missing;
-    bool found = cuda_library_open("libnvidia-ml.so.1", symbols, sizeof symbols / sizeof *symbols,
-                                   &nvml, &missing);
-    state = found && nvml.Init() == 0 ? PRESENT : ABSENT;
-    return state == PRESENT;
+    scripted = library;
 }
 
-static void *handle_of(struct cuda_device *cuda)
+// Opens and starts the system's library, once. NULL with the reason; a failure is not tried again.
+static const struct cuda_nvml *system_library(char *reason, size_t reason_bytes)
+{
+    static struct cuda_nvml library;
+    static enum { UNTRIED, ABSENT, OLD, STOPPED, PRESENT } state;
+    static const char *missing;
+    static int result;
+    if (state == UNTRIED && !cuda_library_open(NVML_FILE, symbols, sizeof symbols / sizeof *symbols,
+                                               &library, &missing))
+        state = missing ? OLD : ABSENT;
+    if (state == UNTRIED) {
+        result = library.Init();
+        state = result == 0 ? PRESENT : STOPPED;
+    }
+    if (state == ABSENT)
+        snprintf(reason, reason_bytes,
+                 NVML_FILE " is not found: install the NVIDIA driver's management library");
+    else if (state == OLD)
+        snprintf(reason, reason_bytes, NVML_FILE " is too old: it has no %s", missing);
+    else if (state == STOPPED)
+        snprintf(reason, reason_bytes, NVML_FILE " does not start: %s",
+                 library.ErrorString(result));
+    return state == PRESENT ? &library : NULL;
+}
+
+static const struct cuda_nvml *library_get(char *reason, size_t reason_bytes)
+{
+    if (!scripted)
+        return system_library(reason, reason_bytes);
+    int result = scripted->Init();
+    if (result == 0)
+        return scripted;
+    snprintf(reason, reason_bytes, NVML_FILE " does not start: %s", scripted->ErrorString(result));
+    return NULL;
+}
+
+// The library, and the GPU's handle in cuda->nvml. NULL with the reason where either is missing.
+static const struct cuda_nvml *library_of(struct cuda_device *cuda, char *reason,
+                                          size_t reason_bytes)
 {
     int domain = 0, bus = 0, slot = 0;
     char address[32];
     const struct cuda_driver *d = cuda->driver;
-    if (cuda->nvml || !opened())
-        return cuda->nvml;
+    const struct cuda_nvml *nvml = library_get(reason, reason_bytes);
+    if (cuda->nvml || !nvml)
+        return nvml;
     if (d->DeviceGetAttribute(&domain, CUDA_PCI_DOMAIN, cuda->ordinal) != 0 ||
         d->DeviceGetAttribute(&bus, CUDA_PCI_BUS, cuda->ordinal) != 0 ||
-        d->DeviceGetAttribute(&slot, CUDA_PCI_DEVICE, cuda->ordinal) != 0)
+        d->DeviceGetAttribute(&slot, CUDA_PCI_DEVICE, cuda->ordinal) != 0) {
+        snprintf(reason, reason_bytes, "the driver does not say its PCI address");
         return NULL;
+    }
     snprintf(address, sizeof address, "%08X:%02X:%02X.0", (unsigned)domain, (unsigned)bus,
              (unsigned)slot);
-    if (nvml.HandleByPciBusId(address, &cuda->nvml) != 0)
-        cuda->nvml = NULL;
-    return cuda->nvml;
+    int result = nvml->HandleByPciBusId(address, &cuda->nvml);
+    if (result == 0)
+        return nvml;
+    cuda->nvml = NULL;
+    snprintf(reason, reason_bytes, "NVML does not know the GPU at %s: %s", address,
+             nvml->ErrorString(result));
+    return NULL;
 }
 
-static double clock_hz(void *gpu, int clock)
+// ---- vital signs -----------------------------------------------------------------------------------------
+
+static double clock_hz(const struct cuda_nvml *nvml, void *gpu, int clock)
 {
     unsigned mhz = 0;
-    return nvml.ClockInfo(gpu, clock, &mhz) == 0 ? mhz * 1e6 : NAN;
+    return nvml->ClockInfo(gpu, clock, &mhz) == 0 ? mhz * 1e6 : NAN;
+}
+
+static enum device_hold hold_of(unsigned long long mask)
+{
+    return mask & (NVML_SOFTWARE_THERMAL | NVML_HARDWARE_THERMAL) ? DEVICE_HOLD_THERMAL
+           : mask & NVML_POWER_BRAKE                              ? DEVICE_HOLD_BRAKE
+           : mask & NVML_SLOWDOWN                                 ? DEVICE_HOLD_HARDWARE
+           : mask & NVML_SOFTWARE_POWER                           ? DEVICE_HOLD_POWER
+                                                                  : DEVICE_HOLD_NONE;
 }
 
 struct device_vitals cuda_vitals(struct device *device)
 {
     struct device_vitals v = {
         .clock_hz = NAN, .memory_clock_hz = NAN, .power_w = NAN, .temperature_c = NAN};
-    void *gpu = handle_of(cuda_of(device));
+    char unused[256];
+    struct cuda_device *cuda = cuda_of(device);
+    const struct cuda_nvml *nvml = library_of(cuda, unused, sizeof unused);
     unsigned value = 0;
     unsigned long long mask = 0;
-    if (!gpu)
+    if (!nvml)
         return v;
-    v.clock_hz = clock_hz(gpu, NVML_CLOCK_SM);
-    v.memory_clock_hz = clock_hz(gpu, NVML_CLOCK_MEMORY);
-    if (nvml.PowerUsage(gpu, &value) == 0)
+    v.clock_hz = clock_hz(nvml, cuda->nvml, NVML_CLOCK_SM);
+    v.memory_clock_hz = clock_hz(nvml, cuda->nvml, NVML_CLOCK_MEMORY);
+    if (nvml->PowerUsage(cuda->nvml, &value) == 0)
         v.power_w = value / 1e3;
-    if (nvml.Temperature(gpu, NVML_TEMPERATURE_GPU, &value) == 0)
+    if (nvml->Temperature(cuda->nvml, NVML_TEMPERATURE_GPU, &value) == 0)
         v.temperature_c = value;
-    if (nvml.ThrottleReasons(gpu, &mask) != 0)
-        return v;
-    const char *why = mask & (NVML_SOFTWARE_THERMAL | NVML_HARDWARE_THERMAL) ? "thermal"
-                      : mask & (NVML_SOFTWARE_POWER | NVML_POWER_BRAKE)      ? "power"
-                      : mask & NVML_SLOWDOWN                                 ? "slowdown"
-                                                                             : "";
-    snprintf(v.throttle, sizeof v.throttle, "%s", why);
+    if (nvml->ThrottleReasons(cuda->nvml, &mask) == 0)
+        v.hold = hold_of(mask);
     return v;
+}
+
+// ---- energy ----------------------------------------------------------------------------------------------
+
+enum status cuda_energy(struct device *device, struct device_energy *out, struct error *err)
+{
+    struct cuda_device *cuda = cuda_of(device);
+    char reason[256];
+    unsigned long long millijoules = 0;
+    const struct cuda_nvml *nvml = library_of(cuda, reason, sizeof reason);
+    if (!nvml)
+        return FAIL(err, ERR_UNSUPPORTED, "device %s: %s", device->info.name, reason);
+    int result = nvml->TotalEnergy(cuda->nvml, &millijoules);
+    if (result != 0)
+        return FAIL(err, ERR_UNSUPPORTED, "device %s: NVML does not read its energy counter: %s%s",
+                    device->info.name, nvml->ErrorString(result),
+                    result == NVML_NOT_SUPPORTED
+                        ? " (GPUs before Volta and most virtual GPUs have none)"
+                    : result == NVML_NO_PERMISSION ? " (run as root)"
+                                                   : "");
+    *out = (struct device_energy){.joules = (double)millijoules / 1e3,
+                                  .update_ns = NVML_ENERGY_UPDATE_NS,
+                                  .source = "NVML energy counter"};
+    return OK;
 }

@@ -276,6 +276,13 @@ struct device_vitals device_vitals(struct device *device)
         .clock_hz = NAN, .memory_clock_hz = NAN, .power_w = NAN, .temperature_c = NAN};
 }
 
+enum status device_energy(struct device *device, struct device_energy *out, struct error *err)
+{
+    if (device->ops->energy)
+        return device->ops->energy(device, out, err);
+    return FAIL(err, ERR_UNSUPPORTED, "device %s: nothing counts its energy", device->info.name);
+}
+
 size_t device_probes(const struct device *device, struct device_probe *out, size_t max)
 {
     return device->ops->probes ? device->ops->probes(device, out, max) : 0;

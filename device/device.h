@@ -151,13 +151,32 @@ void *device_queue_native(const struct device_queue *queue);
 
 // ---- vital signs -----------------------------------------------------------------------------------------
 
+// Why a device runs slower than it could.
+enum device_hold {
+    DEVICE_HOLD_NONE,     // it does not, or it is not known
+    DEVICE_HOLD_POWER,    // its power limit, as a card under full load often has
+    DEVICE_HOLD_HARDWARE, // a protection of the board that names no cause
+    DEVICE_HOLD_BRAKE,    // the power supply asked for it
+    DEVICE_HOLD_THERMAL,  // its temperature
+    DEVICE_HOLDS
+};
 struct device_vitals {
     double clock_hz, memory_clock_hz, power_w, temperature_c; // NaN: not measured
-    char
-        throttle[64]; // why it runs slower than it could: "power", "thermal"; "": not, or not known
+    enum device_hold hold;
 };
 // Cost: below a millisecond; never called inside a timeline.
 struct device_vitals device_vitals(struct device *device);
+
+// ---- energy ------------------------------------------------------------------------------------------------
+
+struct device_energy {
+    double joules;      // since a moment in the past: callers take differences
+    uint64_t update_ns; // the counter moves this often. Windows are many times as long
+    char source[64];    // "NVML energy counter", "RAPL: package-0, dram"
+};
+// What all of the device used, other programs' part included. Host: the processor's packages and their memory.
+// Errors: ERR_UNSUPPORTED where nothing counts it, with the reason and what would lift it. Cost: below a millisecond.
+enum status device_energy(struct device *device, struct device_energy *out, struct error *err);
 
 // ---- ceilings ----------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/os.h"
+#include "device/host_energy.h"
 #include "device/ops.h"
 
 enum { HUGE_PAGE_BYTES = 2 << 20 };
@@ -12,6 +13,8 @@ enum { HUGE_PAGE_BYTES = 2 << 20 };
 struct host_device {
     struct device device;
     struct pool *pool; // owned
+    struct device_rapl rapl;
+    bool rapl_open;
 };
 
 static const struct host_device *host_of(const struct device *device)
@@ -109,6 +112,17 @@ static enum status host_copy(struct device *device, void *to, const void *from, 
     return OK;
 }
 
+// ---- energy --------------------------------------------------------------------------------------------
+
+static enum status host_energy(struct device *device, struct device_energy *out, struct error *err)
+{
+    struct host_device *host = (struct host_device *)(void *)device;
+    if (!host->rapl_open)
+        TRY(device_rapl_open("", &host->rapl, err));
+    host->rapl_open = true;
+    return device_rapl_read(&host->rapl, out, err);
+}
+
 // ---- queues --------------------------------------------------------------------------------------------
 
 static enum status host_queue_create(struct device *device, struct device_queue **out,
@@ -154,4 +168,5 @@ const struct device_ops device_host_ops = {
     .queue_native = host_queue_native,
     .failure = host_failure,
     .no_memory = host_no_memory,
+    .energy = host_energy,
 };

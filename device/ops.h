@@ -43,6 +43,8 @@ struct device_ops {
     bool (*no_memory)(int code);
 
     struct device_vitals (*vitals)(struct device *device); // NULL: nothing is measured
+    // NULL: nothing counts it.
+    enum status (*energy)(struct device *device, struct device_energy *out, struct error *err);
     size_t (*probes)(const struct device *device, struct device_probe *out,
                      size_t max); // NULL: no probes
     enum status (*probe_run)(struct device *device, size_t index, double *value, bool *disturbed,

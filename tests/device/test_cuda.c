@@ -489,7 +489,7 @@ static void test_vitals_of_an_unknown_gpu(void **state)
     struct device *device = opened();
     struct device_vitals v = device_vitals(device);
     assert_true(isnan(v.clock_hz) && isnan(v.memory_clock_hz) && isnan(v.power_w));
-    assert_string_equal(v.throttle, "");
+    assert_int_equal(v.hold, DEVICE_HOLD_NONE);
     device_close(device);
 }
 

@@ -191,7 +191,7 @@ static void what_a_kind_leaves_out(void **state)
     struct device_vitals v = device_vitals(device);
     assert_true(isnan(v.clock_hz) && isnan(v.memory_clock_hz) && isnan(v.power_w) &&
                 isnan(v.temperature_c));
-    assert_string_equal(v.throttle, "");
+    assert_int_equal(v.hold, DEVICE_HOLD_NONE);
     struct device_clock_tie tie = device_clock_tie(device);
     assert_int_equal(tie.ahead_ns, 0);
     assert_int_equal(tie.uncertain_ns, 0);

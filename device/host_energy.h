@@ -1,0 +1,31 @@
+// host_energy.h - the energy of the processor's packages and their memory, by RAPL. For host.c and tests.
+//
+// Linux shows the counters of Intel and AMD as "power caps": a folder a domain. Packages are added up, and the memory
+// of each where it is counted apart; cores and graphics are parts of a package.
+// Source: Linux, Documentation/power/powercap/powercap.rst.
+#ifndef DEVICE_HOST_ENERGY_H
+#define DEVICE_HOST_ENERGY_H
+
+#include "device/device.h"
+
+enum { DEVICE_RAPL_DOMAINS = 32 };
+
+struct device_rapl {
+    int count;
+    struct device_rapl_domain {
+        char path[640];  // of its counter
+        double range_uj; // the counter begins again above it
+        double last_uj;
+    } domain[DEVICE_RAPL_DOMAINS];
+    double
+        joules; // so far: counters that began again are followed as long as they are read in time
+    char source[64];
+};
+
+// root: put before every path: "" for this machine, a folder for a captured one.
+// Errors: ERR_UNSUPPORTED with what is missing and what would lift it.
+enum status device_rapl_open(const char *root, struct device_rapl *out, struct error *err);
+enum status device_rapl_read(struct device_rapl *rapl, struct device_energy *out,
+                             struct error *err);
+
+#endif
