@@ -120,6 +120,7 @@ void page_write(struct str *out, const struct report_data *data, const struct pi
     str_append(out, "\n<h2 id=memory>Memory</h2>");
     pictures_of(out, pictures, "memory.gp", measured);
     page_memory(out, data);
+    page_energy(out, data);
     str_append(out, "\n<h2 id=quality>Quality</h2>");
     if (data->quality_count)
         pictures_of(out, pictures, "pareto.gp", true);

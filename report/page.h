@@ -23,6 +23,9 @@ void page_memory(struct str *out, const struct report_data *data);
 void page_table_head(struct str *out, const char *const *heads);
 void page_table_end(struct str *out);
 
+// energy.c: nothing where no cell has energy.
+void page_energy(struct str *out, const struct report_data *data);
+
 // quality.c: the table of evaluations, and a cell's perplexity next to its speed.
 void page_quality(struct str *out, const struct report_data *data);
 void page_quality_column(struct str *out, const struct report_data *data,

@@ -56,6 +56,11 @@ static const struct metric_info metrics[] = {
     {METRIC_QUALITY_WINDOWS, "1", "windows of the quality text", METRIC_NEITHER},
     {METRIC_QUALITY_TOKENS, "1", "tokens scored", METRIC_NEITHER},
     {METRIC_QUALITY_TIME, "ns", "time of the quality evaluation", METRIC_LOWER},
+    {METRIC_ENERGY_TOKEN, "J", "energy a generated token", METRIC_LOWER},
+    {METRIC_ENERGY_PROMPT, "J", "energy a prompt token", METRIC_LOWER},
+    {METRIC_POWER, "W", "power, mean", METRIC_NEITHER},
+    {METRIC_POWER_IDLE, "W", "power at rest", METRIC_NEITHER},
+    {METRIC_ENERGY_WINDOW, "ns", "window of the energy counter", METRIC_NEITHER},
     {METRIC_COUNTER_PREFIX "task-clock", "ns", "processor time", METRIC_LOWER},
     {NOISE_STEAL, "ns", "time taken by the hypervisor", METRIC_LOWER},
     {NOISE_SWITCHES, "1", "involuntary context switches", METRIC_LOWER},
@@ -77,6 +82,13 @@ static const struct metric_info metrics[] = {
     {NOISE_BANDWIDTH_LAST, "B/s", "bandwidth after", METRIC_HIGHER},
     {NOISE_BANDWIDTH_MIN, "B/s", "lowest bandwidth seen", METRIC_HIGHER},
     {NOISE_BANDWIDTH_MAX, "B/s", "highest bandwidth seen", METRIC_HIGHER},
+    {NOISE_DEVICE_CLOCK, "Hz", "device's clock, lowest seen", METRIC_HIGHER},
+    {NOISE_DEVICE_MEMORY_CLOCK, "Hz", "its memory's clock, lowest seen", METRIC_HIGHER},
+    {NOISE_DEVICE_POWER, "W", "device's power, highest seen", METRIC_NEITHER},
+    {NOISE_DEVICE_TEMPERATURE, "C", "device's temperature, highest seen", METRIC_LOWER},
+    {NOISE_HELD_POWER, "1", "looks at which its power limit held it back", METRIC_LOWER},
+    {NOISE_HELD_THERMAL, "1", "looks at which its temperature did", METRIC_LOWER},
+    {NOISE_HELD_BRAKE, "1", "looks at which its board did", METRIC_LOWER},
 };
 
 const struct metric_info *metric_find(const char *name)
@@ -195,6 +207,10 @@ char *metric_format(double value, const char *unit, char *out, size_t out_bytes)
         return format_plain(value, "", out, out_bytes);
     if (str_equal(unit, "token/s"))
         return format_plain(value, "tok/s", out, out_bytes);
+    if (str_equal(unit, "Hz")) {
+        snprintf(out, out_bytes, "%.0f MHz", value / 1e6);
+        return out;
+    }
     if (str_equal(unit, "FLOP")) { // a count, not a rate: the same prefixes
         format_rate(value, unit, out, out_bytes);
         out[strcspn(out, "/")] = '\0';

@@ -35,6 +35,12 @@
 #define METRIC_OP_TIME     "op_time" // ns, phase prefill (whole) or decode (one step), per op class
 // 1, phase prefill (whole) or decode (one step): any counter
 #define METRIC_COUNTER_PREFIX "counter_"
+// Of the instrument energy. The idle device's power is taken off energies, and is part of powers.
+#define METRIC_ENERGY_PROMPT "energy_prompt_token" // J, phase prefill: of one prompt token
+#define METRIC_ENERGY_TOKEN  "energy_token"        // J, phase decode: of one generated token
+#define METRIC_POWER         "power"               // W, phase prefill or decode: mean while it ran
+#define METRIC_POWER_IDLE    "power_idle"    // W: of the device that holds the model and rests
+#define METRIC_ENERGY_WINDOW "energy_window" // ns, phase prefill or decode: that was counted over
 // NULL, with the reason as its source: what an instrument of the worker could not measure, by the instrument's name
 #define METRIC_INSTRUMENT_PREFIX "instrument_"
 #define METRIC_MEM_WEIGHTS       "mem_weights" // bytes, what the engine knows it holds
@@ -90,6 +96,14 @@
 #define NOISE_BANDWIDTH_LAST   "bandwidth_after"  // B/s
 #define NOISE_BANDWIDTH_MIN    "bandwidth_min"    // B/s, over all canaries of the repetition
 #define NOISE_BANDWIDTH_MAX    "bandwidth_max"    // B/s
+// Of a device whose vital signs can be read, over the looks at them of one repetition.
+#define NOISE_DEVICE_CLOCK        "device_clock"        // Hz, the lowest
+#define NOISE_DEVICE_MEMORY_CLOCK "device_memory_clock" // Hz, the lowest
+#define NOISE_DEVICE_POWER        "device_power"        // W, the highest
+#define NOISE_DEVICE_TEMPERATURE  "device_temperature"  // C, the highest
+#define NOISE_HELD_POWER          "held_by_power_limit" // 1, share of the looks
+#define NOISE_HELD_THERMAL        "held_by_temperature" // 1
+#define NOISE_HELD_BRAKE          "held_by_hardware" // 1: power brake, or a slowdown without a cause
 
 enum metric_better { METRIC_NEITHER, METRIC_LOWER, METRIC_HIGHER };
 

@@ -144,6 +144,11 @@ double canary_compute_ns(struct canary *canary)
     return (double)(clock_ns() - begin);
 }
 
+struct device_vitals canary_vitals(struct canary *canary)
+{
+    return device_vitals(canary->device);
+}
+
 struct machine_state canary_state(struct canary *canary)
 {
     if (!canary->state)

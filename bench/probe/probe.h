@@ -62,6 +62,13 @@ int topology_level_of(const struct memory_level *levels, int count, int threads,
 
 // ---- noise ------------------------------------------------------------------------------------------------
 // Noise around one repetition: time that the system took away, and canaries of compute and bandwidth.
+// Looks at a device's vital signs over a repetition: the lowest clocks, the highest power and temperature. NaN: not
+// measured.
+struct noise_vitals {
+    double clock_hz, memory_clock_hz, power_w, temperature_c;
+    int looks;              // of those that measured a clock
+    int held[DEVICE_HOLDS]; // looks at which it was held back, by reason
+};
 struct noise {
     struct os_noise os;       // differences over the repetition
     int64_t run_wait_ns;      // the most that one thread waited for a processor over the repetition
@@ -73,6 +80,7 @@ struct noise {
     // between decode steps, and after; then the extremes of all.
     double bandwidth_before, bandwidth_during, bandwidth_after;
     double bandwidth_min, bandwidth_max;
+    struct noise_vitals vitals;
 };
 struct canary; // preallocated buffers of one level, and fixed work
 // Host: reads on the device's threads. Elsewhere: the device's own probes; ERR_UNSUPPORTED where it has none.
@@ -83,8 +91,9 @@ const char *
 canary_level(const struct canary *canary); // Tests only: "L3", what canary_bandwidth reads
 size_t canary_memory_bytes(const struct canary *canary); // Tests only: of its buffers, all resident
 double canary_bandwidth(struct canary *canary); // bytes/s read: median of a few samples, about 2 ms
-double canary_compute_ns(struct canary *canary);          // fixed work of about 200 us
-struct machine_state canary_state(struct canary *canary); // 1 to 3 ms
+double canary_compute_ns(struct canary *canary);           // fixed work of about 200 us
+struct machine_state canary_state(struct canary *canary);  // 1 to 3 ms
+struct device_vitals canary_vitals(struct canary *canary); // of its device
 
 // ---- counters ------------------------------------------------------------------------------------------------
 // PAPI where it works, else kernel perf events, else software events. A counter is accepted only after it has counted a

@@ -193,6 +193,29 @@ static bool judge_wrong(struct trial *t, const char *expected_hash)
     return false;
 }
 
+// The share of all looks at the device; 0 where nobody could look.
+static double share_held(const struct trial *t, const char *name)
+{
+    struct range held = range_of(t, true, name, NULL);
+    return held.count ? held.sum / (double)held.count : 0;
+}
+
+// A device that its temperature or its board held back at any look.
+static bool judge_held(struct trial *t)
+{
+    double thermal = share_held(t, NOISE_HELD_THERMAL), brake = share_held(t, NOISE_HELD_BRAKE);
+    if (thermal > 0)
+        trial_fail(t, "throttled",
+                   "its temperature held the device back at %.0f %% of the looks at it",
+                   100 * thermal);
+    else if (brake > 0)
+        trial_fail(t, "throttled",
+                   "its board held the device back (power brake or slowdown) at %.0f %% of the "
+                   "looks at it",
+                   100 * brake);
+    return thermal > 0 || brake > 0;
+}
+
 // The processor got slower while the trial ran.
 static bool judge_throttled(struct trial *t)
 {
@@ -295,12 +318,18 @@ void trial_judge(struct trial *t, const char *expected_hash)
         return;
     }
     // What took the time comes before what shows it, so that the reason names the cause.
-    if (judge_wrong(t, expected_hash) || judge_throttled(t) || judge_time(t) ||
+    if (judge_wrong(t, expected_hash) || judge_held(t) || judge_throttled(t) || judge_time(t) ||
         judge_scatter(t, METRIC_TPOT, "decode", "TPOT") ||
         judge_scatter(t, METRIC_TTFT, "prefill", "TTFT") || judge_canaries(t) || judge_work(t))
         return;
     t->status = "ok";
     t->reason[0] = '\0';
+    // Cards at full load run at their power limit by design: a remark, no fault.
+    double power = share_held(t, NOISE_HELD_POWER);
+    if (power > 0)
+        snprintf(t->reason, sizeof t->reason,
+                 "its power limit lowered the device's clock at %.0f %% of the looks at it",
+                 100 * power);
 }
 
 // ---- storing ------------------------------------------------------------------------------------------------

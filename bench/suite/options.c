@@ -94,7 +94,7 @@ const struct option option_table[] = {
     {BOTH, "warmup", OPTION_CHOICE, OF(suite_sweep, warmup), "full", 0, 0, "none short full",
      "before the repetitions; short: one step of each phase; full: the same shape"},
     {BOTH, "collect", OPTION_WORDS, OF(suite_sweep, collect), "timing, memory", 0, 0,
-     "timing memory counters quality", "what is recorded; timing always is"},
+     "timing memory counters quality energy", "what is recorded; timing always is"},
     {BOTH, "quality_text", OPTION_TEXT, OF(suite_sweep, quality_text), "models/reference/eval.txt",
      0, 0, NULL, "text that quality is measured on; never one that a scheme was calibrated on"},
     {BOTH, "quality_convention", OPTION_CHOICE, OF(suite_sweep, quality_convention), "half-512", 0,

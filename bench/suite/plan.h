@@ -20,10 +20,11 @@ enum collect {
     COLLECT_MEMORY = 1 << 1,
     COLLECT_COUNTERS = 1 << 2,
     COLLECT_QUALITY = 1 << 3,
+    COLLECT_ENERGY = 1 << 4,
 };
 
 // What the worker's table of instruments measures, each in a repetition of its own.
-enum { COLLECT_INSTRUMENTS = COLLECT_TIMING | COLLECT_MEMORY | COLLECT_COUNTERS };
+enum { COLLECT_INSTRUMENTS = COLLECT_TIMING | COLLECT_MEMORY | COLLECT_COUNTERS | COLLECT_ENERGY };
 
 // The program's own engine and the version of what it computes. Raised when the same cell begins to do other work
 // (not when it does the same work faster).

@@ -24,6 +24,8 @@ static const double canary_share = 1.10;      // canaries, and the steps repeate
 static const double score_logit_ns = 6;     // of both models, one thread
 static const double text_bytes_a_token = 3; // few: a text has rather fewer tokens than that
 
+static const double energy_ns = 12e9; // windows of 3 s: rest, prefill, decode, and what is between
+
 // A worker's start: process, libraries, pool, topology. Then the load.
 static const double start_ns = 0.5e9;
 static const double read_bytes_per_s = 0.7e9;  // checkpoint from the file cache, packing included
@@ -94,13 +96,14 @@ static double phase_ns(const struct phase_work *work, const struct place *at)
     return total;
 }
 
-// Instruments of the worker that a cell asks for: a repetition each.
-static int instruments_of(unsigned collect)
+// Instruments of the worker that a cell asks for: a repetition each. Energy has windows of its own, and ends them after
+// whole phases.
+static double instruments_ns(unsigned collect, double repetition_ns)
 {
-    int count = 0;
+    double count = 0;
     for (unsigned left = collect & COLLECT_INSTRUMENTS; left; left &= left - 1)
         count++;
-    return count;
+    return count * repetition_ns + (collect & COLLECT_ENERGY ? energy_ns + repetition_ns : 0);
 }
 
 double predict_trial_ns(const struct cell *cell, const struct plan_machine *machine)
@@ -126,10 +129,10 @@ double predict_trial_ns(const struct cell *cell, const struct plan_machine *mach
     double warmup_ns = cell->warmup == WARMUP_FULL    ? repetition_ns
                        : cell->warmup == WARMUP_SHORT ? 2 * step_ns
                                                       : 0;
-    double instruments_ns = repetition_ns * instruments_of(cell->collect);
     double repetitions = fmin(fmax(cell->reps, ceil((double)cell->min_time_ns / repetition_ns)),
                               fmax(cell->reps, REPETITIONS_MOST));
-    return canary_share * repetitions * repetition_ns + warmup_ns + instruments_ns;
+    return canary_share * repetitions * repetition_ns + warmup_ns +
+           instruments_ns(cell->collect, repetition_ns);
 }
 
 // One window through one model. The head, which the analytic model counts for one position, runs for all

@@ -98,6 +98,24 @@ static double known(int64_t value)
     return value == OS_UNKNOWN ? NAN : (double)value;
 }
 
+// Of a device whose vital signs can be read.
+static void vitals_noise(const struct noise_vitals *v, json_t *out)
+{
+    const double looks = v->looks;
+    if (v->looks == 0)
+        return;
+    wire_metric(out, NOISE_DEVICE_CLOCK, v->clock_hz, NULL, NULL, "device");
+    wire_metric(out, NOISE_DEVICE_MEMORY_CLOCK, v->memory_clock_hz, NULL, NULL, "device");
+    wire_metric(out, NOISE_DEVICE_POWER, v->power_w, NULL, NULL, "device");
+    wire_metric(out, NOISE_DEVICE_TEMPERATURE, v->temperature_c, NULL, NULL, "device");
+    wire_metric(out, NOISE_HELD_POWER, v->held[DEVICE_HOLD_POWER] / looks, NULL, NULL, "device");
+    wire_metric(out, NOISE_HELD_THERMAL, v->held[DEVICE_HOLD_THERMAL] / looks, NULL, NULL,
+                "device");
+    wire_metric(out, NOISE_HELD_BRAKE,
+                (v->held[DEVICE_HOLD_BRAKE] + v->held[DEVICE_HOLD_HARDWARE]) / looks, NULL, NULL,
+                "device");
+}
+
 json_t *repetition_noise(const struct subject *s, const struct repetition *r)
 {
     const struct noise *n = &r->noise;
@@ -123,5 +141,6 @@ json_t *repetition_noise(const struct subject *s, const struct repetition *r)
     wire_metric(out, NOISE_BANDWIDTH_LAST, n->bandwidth_after, NULL, NULL, source);
     wire_metric(out, NOISE_BANDWIDTH_MIN, n->bandwidth_min, NULL, NULL, source);
     wire_metric(out, NOISE_BANDWIDTH_MAX, n->bandwidth_max, NULL, NULL, source);
+    vitals_noise(&n->vitals, out);
     return out;
 }

@@ -1,4 +1,4 @@
-// instruments.h - what is measured next to time: op classes, memory, counters. One row an instrument.
+// instruments.h - what is measured next to time: op classes, memory, counters, energy. One row an instrument.
 //
 // Each instrument runs in a repetition of its own, without canaries and never in a timed one, so it may slow the
 // engine down. What it could not measure is reported with the reason: a metric "instrument_NAME" without a value,
@@ -22,6 +22,8 @@ struct instrument {
     // borrowed until close. *state: its own, or NULL.
     // False: it can measure nothing here. reason: why, or what part it cannot measure; else "".
     bool (*open)(struct device *device, void **state, char reason[INSTRUMENT_REASON_BYTES]);
+    // Runs the subject as it likes; begin and end are not called. NULL: one repetition, with those around its phases.
+    enum status (*run)(void *state, struct subject *s, struct error *err);
     // Around each phase of its repetition, outside the timeline.
     void (*begin)(void *state, struct subject *s, enum phase phase);
     void (*end)(void *state, struct subject *s, enum phase phase);
@@ -32,6 +34,7 @@ struct instrument {
 extern const struct instrument instrument_observer; // time of each op class
 extern const struct instrument instrument_memory;   // high-water mark
 extern const struct instrument instrument_counters; // hardware and software events
+extern const struct instrument instrument_energy;   // J a token
 
 struct instruments {
     size_t count;

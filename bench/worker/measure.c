@@ -58,6 +58,20 @@ static void keep_tokens(struct subject *s, const struct timeline *t, int token,
 
 // ---- canaries ----------------------------------------------------------------------------------------------
 
+// Before the bandwidth is probed: the device has just worked for the engine.
+static void look_at_vitals(struct subject *s, struct noise_vitals *seen)
+{
+    struct device_vitals now = s->probes.vitals(s->canary);
+    if (isnan(now.clock_hz))
+        return;
+    seen->clock_hz = fmin(seen->clock_hz, now.clock_hz); // fmin and fmax drop the first NaN
+    seen->memory_clock_hz = fmin(seen->memory_clock_hz, now.memory_clock_hz);
+    seen->power_w = fmax(seen->power_w, now.power_w);
+    seen->temperature_c = fmax(seen->temperature_c, now.temperature_c);
+    seen->looks++;
+    seen->held[now.hold]++;
+}
+
 static double look(struct subject *s, struct noise *noise)
 {
     double bytes_per_s = s->probes.bandwidth(s->canary);
@@ -114,6 +128,7 @@ static double compute_canary(const struct subject *s)
 static enum status canary_before(struct subject *s, int token, int64_t at_ns, struct noise *noise,
                                  struct error *err)
 {
+    look_at_vitals(s, &noise->vitals);
     s->looks[s->look_count++] = (struct canary_look){at_ns, look(s, noise)};
     look_at_state(s);
     if (s->streaming)
@@ -154,6 +169,7 @@ static double bandwidth_over(const struct canary_look *looks, size_t count, stru
 
 static void canary_last(struct subject *s, int64_t at_ns, struct noise *noise)
 {
+    look_at_vitals(s, &noise->vitals);
     noise->bandwidth_after = median_look(s, noise);
     look_at_state(s);
     noise->state = median_state(s);
@@ -357,7 +373,8 @@ enum status measure_repetition(struct subject *s, const struct repetition_option
                                          .bandwidth_during = NAN,
                                          .bandwidth_after = NAN,
                                          .bandwidth_min = NAN,
-                                         .bandwidth_max = NAN}};
+                                         .bandwidth_max = NAN,
+                                         .vitals = {NAN, NAN, NAN, NAN}}};
     s->look_count = s->state_count = 0;
     TRY(s->engine->begin(s->run, &s->cell->sampling, err));
     uint64_t window_began_ns = clock_ns();
@@ -378,6 +395,44 @@ enum status measure_repetition(struct subject *s, const struct repetition_option
     out->noise.run_wait_ns = os_run_wait_longest_ns(&s->waits[0], &s->waits[1]);
     out->noise.window_ns = (int64_t)(clock_ns() - window_began_ns);
     return OK;
+}
+
+// ---- one phase, again and again ----------------------------------------------------------------------------
+
+// The prompt of empty sequences. Its first tokens are where the decode begins.
+static enum status repeat_prefill(struct drive *d, struct error *err)
+{
+    struct step_result first;
+    TRY(d->s->engine->begin(d->s->run, &d->s->cell->sampling, err));
+    TRY(prefill(d, &first, err));
+    keep_tokens(d->s, &d->timeline, 0, &first, d->out);
+    return OK;
+}
+
+static enum status repeat_decode(struct drive *d, struct error *err)
+{
+    for (int i = 0; i < d->s->cell->batch; i++)
+        d->s->engine->truncate(d->s->run, i, d->s->prompt_tokens);
+    return decode(d, err);
+}
+
+enum status measure_phase(struct subject *s, enum phase phase, phase_more *more, void *user,
+                          struct error *err)
+{
+    struct repetition unused = {0};
+    struct drive d = {.s = s, .options = &(struct repetition_options){0}, .out = &unused};
+    timeline_start(&d.timeline, &s->clock);
+    TRY(repeat_prefill(&d, err));
+    for (int done = 1;; done++) {
+        bool go_on = true;
+        if (phase == PHASE_DECODE)
+            TRY(repeat_decode(&d, err));
+        else
+            TRY(repeat_prefill(&d, err));
+        TRY(more(user, done, &go_on, err));
+        if (!go_on)
+            return OK;
+    }
 }
 
 // ---- a trial ---------------------------------------------------------------------------------------------------

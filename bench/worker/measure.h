@@ -41,6 +41,7 @@ struct subject_probes {
     double (*bandwidth)(struct canary *canary);  // bytes/s
     double (*compute_ns)(struct canary *canary); // time of fixed work
     struct machine_state (*state)(struct canary *canary);
+    struct device_vitals (*vitals)(struct canary *canary);
 };
 
 // One cell, ready to be measured. Arrays are made once, before anything is timed.
@@ -108,6 +109,13 @@ void worker_subject_fini(struct subject *s);
 // Runs one repetition and fills ids and token_ns of the subject.
 enum status measure_repetition(struct subject *s, const struct repetition_options *options,
                                struct repetition *out, struct error *err);
+
+// Runs one phase of a driven engine until *go_on is false: prompts of empty sequences, or the decode from the prompt's
+// end on. `more` is called after each; its error ends it. No time is kept; ids and token_ns are overwritten. The decode
+// needs gen > 1.
+typedef enum status phase_more(void *user, int done, bool *go_on, struct error *err);
+enum status measure_phase(struct subject *s, enum phase phase, phase_more *more, void *user,
+                          struct error *err);
 
 // Warms up, then repeats as the cell says: `reps` times, and on until min_ns are measured, REPETITIONS_MOST at
 // most. `keep` is called after each, numbers from 1; its error ends the trial.

@@ -57,7 +57,8 @@ enum status worker_subject_create(const struct job_cell *cell, const struct benc
         .wire = wire,
         .probes = {.bandwidth = canary_bandwidth,
                    .compute_ns = canary_compute_ns,
-                   .state = canary_state},
+                   .state = canary_state,
+                   .vitals = canary_vitals},
         .prompt_tokens = cell->context - cell->gen,
     };
     if (worker_prompt_make(cell, facts.tokenizer, facts.config->vocab, &out->prompt, tokenize_ns,

@@ -305,6 +305,28 @@ static void the_peak_is_held_against_the_plan(void **state)
     str_fini(&out);
 }
 
+// Cells that have energy, and no table where none has.
+static void energy_has_a_table(void **state)
+{
+    static struct made m;
+    struct str out = {0};
+    (void)state;
+    make(&m);
+    page_energy(&out, &m.data);
+    assert_string_equal(str_text(&out), "");
+    m.data.summary_count -= 4; // of cell 4: rows lie in the order of cells
+    put_figure(&m, 3, METRIC_ENERGY_TOKEN, "decode", "J", 1.25);
+    put_figure(&m, 3, METRIC_POWER, "decode", "W", 612);
+    put_figure(&m, 3, METRIC_POWER_IDLE, NULL, "W", 76.5);
+    page_energy(&out, &m.data);
+    has(str_text(&out), "<td class=n>1.25 J</td><td class=n><span class=none>not "
+                        "measured</span></td><td class=n>612 W</td>"
+                        "<td class=n><span class=none>not measured</span></td><td class=n>76.5 "
+                        "W</td></tr></tbody>");
+    has(str_text(&out), "href=\"#term-energy\"");
+    str_fini(&out);
+}
+
 // No mark of the process's peak at a GPU's bar, and none in the legend where no bar has one.
 static void a_gpu_has_no_peak_in_the_picture(void **state)
 {
@@ -489,6 +511,7 @@ int main(void)
         cmocka_unit_test(figures_of_failed_cells_are_none),
         cmocka_unit_test(the_memory_of_the_largest_cell),
         cmocka_unit_test(the_peak_is_held_against_the_plan),
+        cmocka_unit_test(energy_has_a_table),
         cmocka_unit_test(a_gpu_has_no_peak_in_the_picture),
         cmocka_unit_test(the_title_names_what_was_measured),
         cmocka_unit_test(the_form_of_a_step_is_of_decode),

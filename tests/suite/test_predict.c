@@ -67,6 +67,8 @@ static void a_trial_is_its_repetitions(void **state)
     cell.min_time_ns = 0;
     cell.collect = COLLECT_TIMING | COLLECT_MEMORY;
     expect_ratio(trial_ns(cell), one, 1.1 + 2);
+    cell.collect = COLLECT_ENERGY; // windows, and a first and a last repetition
+    expect_ratio(trial_ns(cell) - 12e9, one, 1.1 + 2);
     cell.collect = COLLECT_QUALITY; // measured elsewhere
     expect_ratio(trial_ns(cell), one, 1.1);
     cell.collect = 0;

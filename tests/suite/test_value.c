@@ -256,7 +256,8 @@ static void collected_words_are_bits(void **state)
     } words[] = {{"timing", COLLECT_TIMING},
                  {"memory", COLLECT_MEMORY},
                  {"counters", COLLECT_COUNTERS},
-                 {"quality", COLLECT_QUALITY}};
+                 {"quality", COLLECT_QUALITY},
+                 {"energy", COLLECT_ENERGY}};
     const struct option *option = option_find(SECTION_SWEEP, "collect");
     size_t choices = 1;
     for (const char *at = option->choices; *at; at++)

@@ -42,6 +42,9 @@ struct script {
     int ties;           // looks at the clocks' tie
     int probes, states; // probes of the bandwidth, and of the machine's state
     double rate;        // that the next bandwidth probe sees
+    int vitals;         // looks at the vital signs, where the device has them
+    double
+        clock_hz; // that it shows; each look sees 1 MHz less, and 10 W and 1 C more. 0: it shows nothing
     int32_t ids[8];
     const struct engine_observer *observer;
     int observed; // operations reported
@@ -201,6 +204,22 @@ static inline struct machine_state script_state(struct canary *canary)
     return (struct machine_state){.sync_ns = k, .latency_ns = 10 * k, .work_ns = 100 * k};
 }
 
+// The first look finds it held back by its power limit, the third by its temperature.
+static inline struct device_vitals script_vitals(struct canary *canary)
+{
+    (void)canary;
+    if (probed->clock_hz <= 0)
+        return (struct device_vitals){NAN, NAN, NAN, NAN, DEVICE_HOLD_NONE};
+    int look = probed->vitals++;
+    return (struct device_vitals){.clock_hz = probed->clock_hz - 1e6 * look,
+                                  .memory_clock_hz = NAN,
+                                  .power_w = 500 + 10 * look,
+                                  .temperature_c = 60 + look,
+                                  .hold = look == 0   ? DEVICE_HOLD_POWER
+                                          : look == 2 ? DEVICE_HOLD_THERMAL
+                                                      : DEVICE_HOLD_NONE};
+}
+
 static struct wire nowhere;
 
 // A subject on the script. worker_subject_fini frees it; the script stays the test's.
@@ -215,7 +234,7 @@ static inline void scripted_subject(struct script *script, const struct job_cell
         .engine = engine,
         .run = script,
         .clock = {script_clock_ns, script_wait_ns, script},
-        .probes = {script_bandwidth, script_compute_ns, script_state},
+        .probes = {script_bandwidth, script_compute_ns, script_state, script_vitals},
         .prompt_tokens = cell->context - cell->gen,
         .prompt = calloc(batch * (size_t)cell->context, sizeof *out->prompt),
         .ids = calloc(batch * gen, sizeof *out->ids),

@@ -2,6 +2,10 @@
 #include "tests/worker/scripted.h"
 
 #include "results/metric.h"
+#include "tests/device/pretend.h"
+
+// The worker's device; it counts no energy.
+static struct device *gpu;
 
 enum { PROMPT = 8, GEN = 5, CHUNKS = 2 };
 
@@ -22,7 +26,7 @@ static json_t *run(const struct bench_engine *engine, unsigned collect, int gen,
     json_t *metrics = json_array();
     *script = (struct script){.jump_ns = 1000000};
     scripted_subject(script, &cell, engine, &s);
-    instruments_open(&instruments, NULL,
+    instruments_open(&instruments, gpu,
                      COLLECT_INSTRUMENTS); // another cell of the job asks for all
     if (instruments_run(&instruments, &s, metrics, &err) != OK)
         fail_msg("%s", err.message);
@@ -76,7 +80,7 @@ static void each_runs_alone_without_canaries(void **state)
     json_t *m = run(&SCRIPTED, COLLECT_INSTRUMENTS, GEN, &script);
     struct instruments open;
     int works = 0;
-    instruments_open(&open, NULL, COLLECT_INSTRUMENTS);
+    instruments_open(&open, gpu, COLLECT_INSTRUMENTS);
     assert_true(open.count > 0);
     for (size_t i = 0; i < open.count; i++)
         works += open.at[i].works;
@@ -137,7 +141,7 @@ static void what_an_engine_cannot_do_is_reported(void **state)
         .name = "whole", .begin = script_begin, .close = script_close, .generate = whole_generate};
     m = run(&whole, COLLECT_INSTRUMENTS, GEN, &script);
     struct instruments open;
-    instruments_open(&open, NULL, COLLECT_INSTRUMENTS);
+    instruments_open(&open, gpu, COLLECT_INSTRUMENTS);
     for (size_t i = 0; i < open.count; i++) {
         char name[64];
         snprintf(name, sizeof name, METRIC_INSTRUMENT_PREFIX "%s", open.at[i].row->name);
@@ -156,16 +160,46 @@ static void the_plan_knows_the_table(void **state)
     (void)state;
     struct instruments open;
     unsigned asked = 0;
-    instruments_open(&open, NULL, ~0u);
+    instruments_open(&open, gpu, ~0u);
     for (size_t i = 0; i < open.count; i++) {
         assert_int_equal(asked & open.at[i].row->collect, 0); // one bit, one repetition
         asked |= open.at[i].row->collect;
     }
     assert_int_equal(asked, COLLECT_INSTRUMENTS);
     instruments_close(&open);
-    instruments_open(&open, NULL, COLLECT_QUALITY);
+    instruments_open(&open, gpu, COLLECT_QUALITY);
     assert_int_equal(open.count, 0);
     instruments_close(&open);
+}
+
+// A row that a device cannot serve is kept with the reason, which names the device.
+static void energy_needs_a_counter(void **state)
+{
+    (void)state;
+    struct script script;
+    json_t *m = run(&SCRIPTED, COLLECT_ENERGY, GEN, &script);
+    assert_int_equal(json_array_size(m), 1);
+    json_t *row = metric_row(m, METRIC_INSTRUMENT_PREFIX "energy", NULL);
+    assert_non_null(row);
+    assert_true(json_is_null(json_object_get(row, "value")));
+    assert_string_equal(json_string_value(json_object_get(row, "source")),
+                        "device cuda:0: nothing counts its energy");
+    assert_int_equal(script.begun, 0);
+    json_decref(m);
+}
+
+static int open_gpu(void **state)
+{
+    (void)state;
+    gpu = pretend_opened("cuda:0", ISA_ALL);
+    return 0;
+}
+
+static int close_gpu(void **state)
+{
+    (void)state;
+    device_close(gpu);
+    return 0;
 }
 
 int main(void)
@@ -176,6 +210,7 @@ int main(void)
         cmocka_unit_test(counters_count_or_say_why),
         cmocka_unit_test(what_an_engine_cannot_do_is_reported),
         cmocka_unit_test(the_plan_knows_the_table),
+        cmocka_unit_test(energy_needs_a_counter),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, open_gpu, close_gpu);
 }

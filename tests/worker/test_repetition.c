@@ -333,6 +333,39 @@ static void unknown_noise_is_not_measured(void **state)
     json_decref(m);
 }
 
+// The worst that was seen, and the share of the looks at which the device was held back.
+static void vital_signs_are_noise(void **state)
+{
+    (void)state;
+    struct job_cell cell = cell_of(1, GEN);
+    struct script script = {.jump_ns = SECOND, .clock_hz = 1980e6};
+    struct subject s;
+    struct repetition r;
+    scripted_subject(&script, &cell, &SCRIPTED, &s);
+    repeat(&s, true, &r);
+    json_t *m = repetition_noise(&s, &r);
+    assert_true(script.vitals >= 2);
+    const double last = script.vitals - 1;
+    assert_close(metric_value(m, NOISE_DEVICE_CLOCK, NULL), 1980e6 - 1e6 * last);
+    assert_true(isnan(metric_value(m, NOISE_DEVICE_MEMORY_CLOCK, NULL)));
+    assert_close(metric_value(m, NOISE_DEVICE_POWER, NULL), 500 + 10 * last);
+    assert_close(metric_value(m, NOISE_DEVICE_TEMPERATURE, NULL), 60 + last);
+    assert_close(metric_value(m, NOISE_HELD_POWER, NULL), 1.0 / script.vitals);
+    assert_close(metric_value(m, NOISE_HELD_THERMAL, NULL),
+                 script.vitals > 2 ? 1.0 / script.vitals : 0);
+    assert_close(metric_value(m, NOISE_HELD_BRAKE, NULL), 0);
+    json_decref(m);
+    scripted_fini(&s);
+    script.clock_hz = 0; // a device without them: nothing is stored
+    scripted_subject(&script, &cell, &SCRIPTED, &s);
+    repeat(&s, true, &r);
+    m = repetition_noise(&s, &r);
+    assert_null(metric_row(m, NOISE_DEVICE_CLOCK, NULL));
+    assert_null(metric_row(m, NOISE_HELD_POWER, NULL));
+    json_decref(m);
+    scripted_fini(&s);
+}
+
 // ---- a trial ---------------------------------------------------------------------------------------------
 
 struct kept {
@@ -466,6 +499,7 @@ int main(void)
         cmocka_unit_test(figures_name_their_clock),
         cmocka_unit_test(one_token_has_no_gaps),
         cmocka_unit_test(unknown_noise_is_not_measured),
+        cmocka_unit_test(vital_signs_are_noise),
         cmocka_unit_test(min_time_adds_repetitions),
         cmocka_unit_test(warm_ups_are_not_kept),
         cmocka_unit_test(token_times_are_enough),
