@@ -1,8 +1,8 @@
 // cuda.c - NVIDIA GPUs as devices: the primary context of each, its memory, streams, graphs and clock.
 //
-// The context is the one that the CUDA runtime uses, so that kernels launched through the runtime see this
-// memory and these streams. The clock is the GPU's nanosecond counter, read by a kernel of a few instructions. It is
-// tied to the host's by the shortest of several readings.
+// The context is the one that the CUDA runtime uses, so that kernels launched through the runtime can use this memory
+// and these streams. The clock is the GPU's nanosecond counter, read by a kernel of a few instructions. The shortest of
+// several readings ties it to the host's clock.
 #include "device/cuda.h"
 
 #include <stdio.h>
@@ -41,7 +41,7 @@ static void *stream_of(const struct device_queue *queue)
     return ((const struct cuda_queue *)(const void *)queue)->stream;
 }
 
-// The context is current in the calling thread from here on.
+// Makes the context current in the calling thread.
 const struct cuda_driver *cuda_enter(const struct cuda_device *cuda)
 {
     cuda->driver->CtxSetCurrent(cuda->context);
@@ -62,7 +62,7 @@ enum status cuda_check(const struct cuda_device *cuda, cuda_result result, const
                 cuda->device.info.name, what, cuda_driver_text(cuda->driver, result));
 }
 
-// ---- what is there -------------------------------------------------------------------------------------
+// ---- listing -------------------------------------------------------------------------------------
 
 static unsigned tiers_of(int capability)
 {
@@ -78,7 +78,7 @@ static unsigned tiers_of(int capability)
     return isa;
 }
 
-// What this GPU lacks; nothing is written where it can be used.
+// Writes what this GPU lacks; writes nothing if it can be used.
 static void refuse(struct device_info *info, const char *name, int capability)
 {
     if (!HAVE_CUDA)
@@ -92,7 +92,8 @@ static void refuse(struct device_info *info, const char *name, int capability)
                  capability % 10);
 }
 
-// Its clock and the rate of its memory, which moves two bits a clock and line; left at 0 where the driver does not say.
+// Its clock, and the rate of its memory, which moves two bits per clock and line. They stay 0 if the driver does not
+// report them.
 static void describe_rates(const struct cuda_driver *driver, int device, struct device_info *info)
 {
     int clock_khz = 0, memory_khz = 0, bus_bits = 0;
@@ -152,7 +153,7 @@ static size_t cuda_list(struct device_info *out, size_t max)
     if (!driver || count < 1) {
         *out = (struct device_info){0};
         snprintf(out->name, sizeof out->name, "cuda:0");
-        // With a driver this build would run no kernel either, so that is the reason to give.
+        // Even with a driver, this build could not run a kernel, so that is the reason to report.
         snprintf(out->reason, sizeof out->reason, "%s", HAVE_CUDA ? reason : NO_KERNELS);
         return 1;
     }
@@ -164,7 +165,7 @@ static size_t cuda_list(struct device_info *out, size_t max)
 
 // ---- the clock -----------------------------------------------------------------------------------------
 
-// Writes %globaltimer to its argument. The driver compiles it for whatever GPU this is.
+// Writes %globaltimer to its argument. The driver compiles it for the GPU at hand.
 static const char clock_ptx[] = ".version 7.0\n.target sm_80\n.address_size 64\n"
                                 ".visible .entry read_clock(.param .u64 out)\n{\n"
                                 ".reg .u64 %p, %t;\n"
@@ -186,7 +187,7 @@ static enum status clock_create(struct cuda_device *cuda, struct error *err)
                       "the kernel of its clock", err);
 }
 
-// The GPU's counter when what was launched on the clock's stream before is done.
+// The GPU's counter once all earlier work on the clock's stream is done.
 enum status cuda_clock_read(struct cuda_device *cuda, uint64_t *out, struct error *err)
 {
     const struct cuda_driver *d = cuda_enter(cuda);
@@ -244,7 +245,7 @@ static void cuda_close(struct device *device)
 static enum status cuda_open(const struct device_info *info, const struct device_options *options,
                              struct device **out, struct error *err)
 {
-    (void)options; // its tiers are in info
+    (void)options; // info has the tiers
     char reason[sizeof info->reason];
     struct cuda_device *cuda = calloc(1, sizeof *cuda);
     if (!cuda)
@@ -297,7 +298,7 @@ static enum status cuda_copy_in(struct device *device, void *to, const void *fro
     const struct cuda_device *cuda = cuda_of(device);
     const struct cuda_driver *d = cuda_enter(cuda);
     cuda_result result = d->MemcpyHtoD((uintptr_t)to, from, bytes);
-    // The call returns when the bytes have left, and the queues do not wait for the stream that carries them.
+    // The call returns when the bytes have left the host, but the queues do not wait for the stream that carries them.
     if (result == 0)
         result = d->StreamSynchronize(NULL);
     return cuda_check(cuda, result, "copy to the device", err);
@@ -360,7 +361,7 @@ static void cuda_queue_destroy(struct device_queue *queue)
 
 static void *cuda_queue_native(const struct device_queue *queue)
 {
-    cuda_enter(queue_device(queue)); // who launches on it does so in this context
+    cuda_enter(queue_device(queue)); // launches on the stream need this context
     return stream_of(queue);
 }
 

@@ -1,6 +1,6 @@
-// cuda.h - what only a CUDA device has: graphs, pinned memory, copies in a queue, and the driver behind it all.
+// cuda.h - features that only a CUDA device has: graphs, pinned memory, copies in a queue, and its driver.
 //
-// For the backend and the kernels' checks of that kind, and for tests. Everyone else asks device.h.
+// For the CUDA backend, the checks of its kernels, and tests. All other code uses device.h.
 #ifndef DEVICE_CUDA_H
 #define DEVICE_CUDA_H
 
@@ -8,12 +8,12 @@
 
 // ---- for a backend of the kind -------------------------------------------------------------------------
 
-// Host memory that copies in a queue need: it is not paged out. Both sides see it at the same address. NULL when
-// exhausted. Freed before the device is closed; free takes NULL.
+// Pinned host memory, which copies in a queue need. The host and the device use the same address. NULL when memory is
+// exhausted. Free it before the device is closed; free accepts NULL.
 void *cuda_pinned_alloc(struct device *device, size_t bytes);
 void cuda_pinned_free(struct device *device, void *memory);
 
-// Enqueue a copy, or set bytes, and return at once. Host memory is pinned and left alone until the queue is
+// Enqueue a copy or a fill and return at once. Host memory must be pinned and must not change until the queue has been
 // waited for.
 enum status cuda_queue_copy_in(struct device_queue *queue, void *to, const void *from, size_t bytes,
                                struct error *err);
@@ -25,8 +25,8 @@ enum status cuda_queue_fill(struct device_queue *queue, void *to, unsigned char 
 // *idle: all submitted work is done. Returns at once. Errors: as device_queue_wait.
 enum status cuda_queue_idle(struct device_queue *queue, bool *idle, struct error *err);
 
-// Work recorded once and submitted as a whole. Between begin and end what is submitted to the queue is recorded and
-// does not run. end hands over the graph; on an error *out is NULL. The queue is usable in any case.
+// Work that is recorded once and submitted as a whole. Between begin and end, work submitted to the queue is recorded
+// and does not run. end returns the graph; on an error *out is NULL. The queue stays usable in either case.
 struct cuda_graph;
 enum status cuda_graph_begin(struct device_queue *queue, struct error *err);
 enum status cuda_graph_end(struct device_queue *queue, struct cuda_graph **out, struct error *err);
@@ -36,8 +36,8 @@ void cuda_graph_destroy(struct device *device, struct cuda_graph *graph); // NUL
 
 // ---- the driver ----------------------------------------------------------------------------------------
 
-// Functions of libcuda with their types spelled out, so that building needs no header of NVIDIA's. Results: 0 is
-// success. Names are the library's without cu, the _v2 of the ABI where there is one.
+// Functions of libcuda with their types written out, so that a build needs no NVIDIA header. A result of 0 is success.
+// Names are those of the library without "cu"; where the ABI has a _v2 function, it is that one.
 // Source: CUDA driver API reference, 12.0 and later.
 typedef int cuda_result;
 typedef uint64_t cuda_address;
@@ -82,7 +82,7 @@ struct cuda_driver {
                                 void **extra);
 };
 
-// Tests only: puts a scripted driver in place of the system's. NULL: the system's again. Not while a device is open.
+// Tests only: replaces the system's driver with a scripted one; NULL restores it. Not while a device is open.
 void cuda_driver_use(const struct cuda_driver *driver);
 
 #endif

@@ -1,15 +1,15 @@
-// cuda_blas.c - the tensor cores' rates by NVIDIA's own products: cuBLASLt, opened at run time.
+// cuda_blas.c - measures the tensor cores with NVIDIA's own products: cuBLASLt, opened at run time.
 //
 // Building and starting need neither the library nor its headers. It is opened when the first of its probes runs, and
-// stays open. Of the algorithms that it proposes for a product the fastest of one trial each is kept.
-// Source: cuBLASLt API reference, 12 and 13.
+// stays open. Each algorithm that it proposes for a product is tried once, and the fastest is kept. Source: cuBLASLt
+// API reference, 12 and 13.
 #include "device/cuda_driver.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 enum { ALGORITHMS = 8, WORKSPACE_BYTES = 32 << 20 };
-// Where operands and results lie in the memory of the probes.
+// Offsets of operands and results in the memory of the probes.
 enum {
     HALF = 128 << 20, // one operand of 8192 x 8192 in bf16
     WIDE = 0,
@@ -69,7 +69,7 @@ static const struct cuda_symbol symbols[] = {
     {"cublasLtMatmul", offsetof(struct blas, Matmul)},
 };
 
-// Whether the library is open. A failure is not tried again.
+// Opens the library on the first call; whether it is open. A failure is not retried.
 static bool opened(void)
 {
     static const char *const files[] = {"libcublasLt.so.13", "libcublasLt.so.12"};
@@ -89,7 +89,7 @@ static const struct product {
     const char *name;
     int inputs, outputs, compute, scale;
     uint64_t m, n, k;
-    size_t a, b; // where the operands lie
+    size_t a, b; // offsets of the operands
 } products[CUDA_BLAS_TYPES] = {
     [CUDA_BLAS_BF16] = {"bf16", R_16BF, R_16BF, COMPUTE_32F, R_32F, 8192, 8192, 8192, WIDE,
                         WIDE + HALF},
@@ -135,12 +135,12 @@ static int multiply(const struct cuda_device *cuda, const struct plan *plan,
                        cuda->stream);
 }
 
-// ns of one product.
+// Measures the ns of one product.
 static enum status timed(struct cuda_device *cuda, const struct plan *plan,
                          const struct algorithm *algorithm, int times, double *ns,
                          struct error *err)
 {
-    for (int i = 0; i <= times; i++) { // the first loads the kernel
+    for (int i = 0; i <= times; i++) { // the first run loads the kernel
         if (i == 1)
             TRY(cuda_clock_read(cuda, &cuda->clock[1], err));
         int code = multiply(cuda, plan, algorithm);
@@ -176,7 +176,7 @@ static enum status describe(const struct cuda_device *cuda, struct plan *plan, s
     return code ? refused(cuda, plan, code, err) : OK;
 }
 
-// Keeps the fastest of the algorithms that the library proposes. One that it then refuses is left out.
+// Keeps the fastest of the algorithms that the library proposes. An algorithm that it then refuses is skipped.
 static enum status choose(struct cuda_device *cuda, struct plan *plan, struct error *err)
 {
     struct heuristic found[ALGORITHMS];

@@ -1,12 +1,12 @@
-// cuda_driver.c - opens libcuda at run time, so that one program starts with and without NVIDIA's driver.
+// cuda_driver.c - opens libcuda at run time, so that the program starts with or without NVIDIA's driver.
 //
-// The only place that knows the library's file and its symbols. It is opened at the first question and stays open:
+// Only this file knows the library's file name and symbols. The library is opened on first use and stays open, because
 // the driver does not survive being unloaded.
 #include "device/cuda_driver.h"
 
 #include <stdio.h>
 
-// The kernels are linked with a runtime of this version, which asks for a driver at least as new.
+// The kernels are linked with a runtime of this version, which needs a driver at least as new.
 #if HAVE_CUDA
 enum { NEEDED_MAJOR = CUDA_MAJOR };
 #else
@@ -63,7 +63,7 @@ void cuda_driver_use(const struct cuda_driver *driver)
     scripted = driver;
 }
 
-// Fills the table, once. NULL with the reason where the library or one of its functions is missing.
+// Fills the table once. Returns NULL with the reason if the library or one of its functions is missing.
 static const struct cuda_driver *system_driver(char *reason, size_t reason_bytes)
 {
     static struct cuda_driver driver;

@@ -1,7 +1,7 @@
 // cuda_library.c - opens one of NVIDIA's libraries at run time and fills a table of its functions by their names.
 //
-// Building and starting need none of them: what cannot be opened is a reason, not an error. A library that was opened
-// stays open.
+// Building and starting need none of these libraries. If one cannot be opened, that is a reason to report, not an
+// error. An opened library stays open.
 #include "device/cuda_driver.h"
 
 #include <dlfcn.h>

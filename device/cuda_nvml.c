@@ -8,7 +8,7 @@
 #include <stdio.h>
 
 enum { NVML_CLOCK_SM = 1, NVML_CLOCK_MEMORY = 2, NVML_TEMPERATURE_GPU = 0 };
-// Of the reasons for a lower clock. A slowdown by the board comes with the bit of its cause where that is known.
+// Bits of the reasons for a lower clock. A slowdown by the board comes with the bit of its cause where that is known.
 enum {
     NVML_SOFTWARE_POWER = 0x4,
     NVML_SLOWDOWN = 0x8,

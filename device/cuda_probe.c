@@ -1,9 +1,9 @@
-// cuda_probe.c - what a GPU can do at best, measured on itself. These are reading, copying and adding its memory,
-// reading its L2, the rates of its multipliers, and the times of a launch and of a barrier of all blocks.
+// cuda_probe.c - measures a GPU's ceilings on itself: streams through memory and L2, peaks, launches and barriers.
 //
-// The kernels are PTX that the driver compiles for whatever GPU this is, so that the room of devices needs no
-// compiler. The peaks are on random operands: of fused multiply-adds from registers, and of the tensor cores by wgmma
-// (cuda_wgmma.c) where the chip has it, by mma.sync elsewhere. Rates are by the GPU's own clock.
+// The probes read, copy and add arrays in memory, read the L2, measure the rates of the multipliers, and time a launch
+// and a barrier of all blocks. The kernels are PTX that the driver compiles for the GPU at hand, so that the room of
+// devices needs no compiler. Peaks use random operands. Fused multiply-adds take them from registers. Tensor cores are
+// driven by wgmma (cuda_wgmma.c) where the chip has it, else by mma.sync. The GPU's own clock gives the times.
 #include "device/cuda_driver.h"
 
 #include <stdio.h>
@@ -12,27 +12,27 @@
 #include "base/rng.h"
 
 enum {
-    MEMORY_BYTES = 512 << 20, // several times any L2
+    MEMORY_BYTES = 512 << 20, // several times the size of any L2
     STREAM_THREADS = 512,
     STREAM_BLOCKS = 4, // a multiprocessor
     STREAM_PASSES = 16,
     CACHE_PASSES = 1024,
-    CACHE_SHARE = 4, // of the L2: each half of it may hold a copy
-    READ_FLIGHT = 8, // 16-byte loads of a thread
-    COPY_FLIGHT = 4, // of a copy, and of each array of a triad
+    CACHE_SHARE = 4, // fraction of the L2: each half of it may hold a copy
+    READ_FLIGHT = 8, // 16-byte loads in flight per thread
+    COPY_FLIGHT = 4, // the same for a copy, and for each array of a triad
     PEAK_THREADS = 256,
     PEAK_BLOCKS = 4,  // a multiprocessor
     WGMMA_BLOCKS = 2, // a multiprocessor
-    CHAINS = 8,       // independent products of a warp
+    CHAINS = 8,       // independent products per warp
     SYNC_THREADS = 512,
     SYNC_ROUNDS = 4096,
     GAP_LAUNCHES = 1024,
-    WORD_BYTES = 16, // behind all operands: what these two write
+    WORD_BYTES = 16, // behind all operands: the word that these two write
 };
-#define ROUNDS 8192 // of each chain
+#define ROUNDS 8192 // rounds of each chain
 
 #define PTX_HEAD ".version 7.0\n.target sm_80\n.address_size 64\n"
-// %index: of this thread; %threads: of all.
+// %index: the number of this thread; %threads: the number of all threads.
 #define PTX_INDEX                                                                                  \
     "mov.u32 %index, %ctaid.x;\nmov.u32 %threads, %ntid.x;\nmov.u32 %own, %tid.x;\n"               \
     "mad.lo.u32 %index, %index, %threads, %own;\nmov.u32 %own, %nctaid.x;\n"                       \
@@ -74,7 +74,7 @@ enum {
 #define EACH4(X)       X(0) X(1) X(2) X(3)
 #define EACH8(X)       EACH4(X) X(4) X(5) X(6) X(7)
 
-// Four sums a lane and chain; operands from memory: 6 words a lane.
+// Four sums per lane and chain. Operands come from memory, 6 words per lane.
 #define PTX_MMA(j, op)                                                                             \
     op " {%c" #j "_0, %c" #j "_1, %c" #j "_2, %c" #j "_3}, {%x0, %x1, %x2, %x3}, {%x4, %x5}, "     \
        "{%c" #j "_0, %c" #j "_1, %c" #j "_2, %c" #j "_3};\n"
@@ -82,10 +82,10 @@ enum {
 #define INT8_MMA(j) PTX_MMA(j, "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32")
 #define F32_SUMS(j) ".reg .f32 %c" #j "_<4>;\n"
 #define S32_SUMS(j) ".reg .s32 %c" #j "_<4>;\n"
-// All sums begin with another value: the compiler may merge sums that are equal.
+// Each sum begins with a different value, because the compiler may merge equal sums.
 #define BEGIN_ONE(j, i) "mov.b32 %c" #j "_" #i ", 0x3f80" #j "" #i "00;\n"
 #define BEGIN(j)        BEGIN_ONE(j, 0) BEGIN_ONE(j, 1) BEGIN_ONE(j, 2) BEGIN_ONE(j, 3)
-// Of every sum: the compiler drops what nothing reads.
+// The total of every sum, because the compiler drops values that nothing reads.
 #define TOTAL(j, type)                                                                             \
     "add." type " %c0_0, %c0_0, %c" #j "_0;\nadd." type " %c0_0, %c0_0, %c" #j "_1;\n"             \
     "add." type " %c0_0, %c0_0, %c" #j "_2;\nadd." type " %c0_0, %c0_0, %c" #j "_3;\n"
@@ -101,7 +101,7 @@ enum {
 #define PTX_ROUNDS         PTX_NUMBER(ROUNDS)
 #define PTX_BEGIN          EACH8(BEGIN)
 
-// sums, work, total: of all chains. prepare: what the work needs besides %x.
+// sums, work, total: for all chains. prepare: what the work needs besides %x.
 #define PTX_PEAK(name, sums, prepare, work, total)                                                 \
     ".visible .entry " name PTX_PARAMETERS "{\n" PTX_ADDRESSES                                     \
     ".reg .b32 %x<6>;\n.reg .u32 %left;\n.reg .f32 %f<2>;\n" sums                                  \
@@ -111,8 +111,8 @@ enum {
     "sub.u32 %left, %left, 1;\nsetp.ne.u32 %more, %left, 0;\n@%more bra LOOP;\n" total             \
     "st.global.b32 [%b], %c0_0;\nret;\n}\n"
 
-// Walks its arrays `passes` times, so that launches do not count. declare, work: of all vectors in flight. before,
-// after: around all passes; again: before each.
+// Walks its arrays `passes` times, so that the launch does not count. declare, work: for all vectors in flight. before,
+// after: around all passes; again: before each pass.
 #define PTX_STREAM(name, declare, before, again, work, after)                                      \
     ".visible .entry " name PTX_PARAMETERS "{\n" PTX_ADDRESSES declare                             \
     ".reg .u64 %a0, %b0;\n.reg .u32 %left;\nld.param.u32 %left, [passes];\n"                       \
@@ -141,7 +141,8 @@ enum {
     PTX_PEAK("probe_f32", EACH8(F32_SUMS), "mov.b32 %f0, %x0;\nmov.b32 %f1, %x1;\n", EACH8(FMA),   \
              EACH8(F32_TOTAL))
 
-// A barrier of all blocks, `passes` times: the word at `to` counts arrivals from a multiple of the number of blocks.
+// A barrier of all blocks, `passes` times. The word at `to` counts arrivals; it starts at a multiple of the number of
+// blocks.
 #define PTX_SYNC                                                                                   \
     ".visible .entry probe_sync" PTX_PARAMETERS "{\n.reg .u64 %count;\n"                           \
     ".reg .u32 %left, %own, %blocks, %now, %goal;\n.reg .pred %first, %more, %early;\n"            \
@@ -153,7 +154,7 @@ enum {
     "setp.lt.u32 %early, %now, %goal;\n@%early bra WAIT;\n"                                        \
     "DONE:\nbar.sync 0;\nsub.u32 %left, %left, 1;\nsetp.ne.u32 %more, %left, 0;\n"                 \
     "@%more bra LOOP;\nret;\n}\n"
-// One thread that stores a word: what is left is the launch.
+// One thread stores a word, so that the time is that of the launch.
 #define PTX_GAP                                                                                    \
     ".visible .entry probe_gap" PTX_PARAMETERS "{\n.reg .u64 %out;\n.reg .u32 %word;\n"            \
     "ld.param.u64 %out, [to];\nmov.u32 %word, 1;\nst.global.u32 [%out], %word;\nret;\n}\n"
@@ -164,17 +165,17 @@ static const char probes_ptx[] =
 enum probe_kind { STREAM, CACHE, THREADS, WARPS, WGMMA, SYNC, GAP, LIBRARY };
 
 #define MMA_WORK(inputs)   (CHAINS * 2.0 * 16 * 8 * (inputs))
-#define WGMMA_WORK(inputs) (8 * 2.0 * 64 * 128 * (inputs)) // a round of a warpgroup: cuda_wgmma.c
+#define WGMMA_WORK(inputs) (8 * 2.0 * 64 * 128 * (inputs)) // per round of a warpgroup: cuda_wgmma.c
 
-// A probe's figure for the public list, and how much it does.
+// A probe's entry in the public list, and its amount of work.
 static const struct probe {
     struct device_probe public;
     const char *entry;
     enum probe_kind kind;
     double
-        work; // streams: arrays of memory; peaks: operations a round, of a thread, warp or warpgroup
-    unsigned needs, replaced; // tiers it needs, and tiers where another is better
-    enum cuda_blas_type type; // of the library
+        work; // streams: arrays in memory; peaks: operations per round of a thread, warp or warpgroup
+    unsigned needs, replaced; // tiers it needs, and tiers with a better probe
+    enum cuda_blas_type type; // type of the library's product
 } table[] = {
     {.public = {.name = "read", .level = "DRAM", .kernel = "ptx_read", .quick = true},
      .entry = "probe_read",
@@ -243,7 +244,7 @@ static const struct probe {
      .type = CUDA_BLAS_BF16},
 };
 
-// Row `index` of those that this device has; NULL: there are no more.
+// Probe `index` among those that this device supports; NULL: there are no more.
 static const struct probe *probe_at(const struct device *device, size_t index)
 {
     unsigned isa = device->info.isa;
@@ -304,7 +305,7 @@ void cuda_probes_fini(struct cuda_device *cuda)
         cuda->driver->MemFree(cuda->probe_memory);
 }
 
-// The driver compiles wgmma's kernels when the first of them is asked for.
+// Lets the driver compile the kernels of wgmma, before the first of them runs.
 static enum status wgmma_init(struct cuda_device *cuda, struct error *err)
 {
     if (cuda->wgmma)
@@ -321,7 +322,7 @@ static enum status wgmma_init(struct cuda_device *cuda, struct error *err)
 struct launch {
     void *function;
     unsigned blocks, threads, passes;
-    uint64_t from, to, bytes; // whole rounds of all threads, of each array
+    uint64_t from, to, bytes; // whole rounds of all threads, in each array
     double work;
 };
 
@@ -332,7 +333,7 @@ static void plan_stream(const struct cuda_device *cuda, const struct probe *p, s
     l->threads = STREAM_THREADS;
     l->passes = p->kind == CACHE ? CACHE_PASSES : STREAM_PASSES;
     uint64_t vectors = (uint64_t)l->blocks * l->threads * 16, round = vectors * (unsigned)flight;
-    // A read stores a word of each thread behind what it reads.
+    // A read stores one word per thread behind the array that it reads.
     uint64_t space = (cuda->probe_bytes - (arrays == 1 ? vectors : 0)) / (unsigned)arrays;
     if (p->kind == CACHE && cuda->device.info.cache_bytes / CACHE_SHARE < space)
         space = cuda->device.info.cache_bytes / CACHE_SHARE;
@@ -360,7 +361,7 @@ static enum status launch_probe(struct cuda_device *cuda, struct launch *l, stru
                       "its probes", err);
 }
 
-// ns from one reading of the clock to the next.
+// The ns between two readings of the clock.
 static enum status clock_span(struct cuda_device *cuda, double *ns, struct error *err)
 {
     TRY(cuda_clock_read(cuda, &cuda->clock[2], err));
@@ -372,7 +373,7 @@ static enum status clock_span(struct cuda_device *cuda, double *ns, struct error
 static enum status run_kernel(struct cuda_device *cuda, const struct probe *p, struct launch *l,
                               double *ns, struct error *err)
 {
-    for (int i = 0; i < 2; i++) { // the first loads the kernel and wakes the clocks
+    for (int i = 0; i < 2; i++) { // the first loads the kernel and raises the clocks
         if (p->kind == SYNC)
             TRY(cuda_check(cuda,
                            cuda->driver->MemsetD8Async(l->to, 0, sizeof(uint32_t), cuda->stream),
@@ -384,7 +385,7 @@ static enum status run_kernel(struct cuda_device *cuda, const struct probe *p, s
     return clock_span(cuda, ns, err);
 }
 
-// Launches recorded one after another, run as a graph.
+// Records launches one after another, to run as a graph.
 static enum status record_gap(struct cuda_device *cuda, struct launch *l, void **graph, void **exec,
                               struct error *err)
 {
@@ -408,7 +409,7 @@ static enum status run_gap(struct cuda_device *cuda, struct launch *l, double *n
     const struct cuda_driver *d = cuda->driver;
     void *graph = NULL, *exec = NULL;
     record_gap(cuda, l, &graph, &exec, err);
-    for (int i = 0; i < 2 && !err->code; i++) { // the first wakes the clocks
+    for (int i = 0; i < 2 && !err->code; i++) { // the first raises the clocks
         if (i == 1)
             cuda_clock_read(cuda, &cuda->clock[1], err);
         cuda_check(cuda, d->GraphLaunch(exec, cuda->stream), "its probes", err);

@@ -1,27 +1,28 @@
-// cuda_wgmma.c - PTX that keeps Hopper's tensor cores busy: two warpgroups a multiprocessor, operands in shared memory.
+// cuda_wgmma.c - PTX that keeps Hopper's tensor cores busy, with operands in shared memory.
 //
-// A round of a warpgroup is 8 products of 64 x 128, of 32 bytes of inputs each, over 4 tiles of random operands. Where
-// an operand lies in a tile does not matter: values are random, and the order of the tiles has no bank conflicts. The
-// text is made with loops, since each product names 64 registers. Source: PTX ISA 8.0, wgmma.mma_async.
+// A multiprocessor runs two warpgroups. A round of a warpgroup is 8 products of 64 x 128, each over 32 bytes of inputs,
+// from 4 tiles of random operands. The place of an operand in a tile does not matter: values are random, and the order
+// of the tiles causes no bank conflicts. Loops generate the text, because each product names 64 registers.
+// Source: PTX ISA 8.0, wgmma.mma_async
 #include "device/cuda_driver.h"
 
 #include "base/str.h"
 
 enum {
-    SUMS = 64,          // registers of a thread
-    TILES = 4,          // of each operand
+    SUMS = 64,          // registers per thread
+    TILES = 4,          // tiles of each operand
     A_BYTES = 64 * 32,  // of a tile
     B_BYTES = 128 * 32, //
     TILE_BYTES = A_BYTES + B_BYTES,
     ALL_BYTES = TILES * TILE_BYTES,
-    UNROLL = 2,         // times over all tiles in a round
-    LEADING = 128 >> 4, // from one 8 x 16 bytes of a tile to the next along the inputs
-    STRIDE = 256 >> 4,  // and along the rows
+    UNROLL = 2,         // passes over all tiles in a round
+    LEADING = 128 >> 4, // step from one 8 x 16 bytes of a tile to the next along the inputs
+    STRIDE = 256 >> 4,  // the same along the rows
 };
 
 static const struct datapath {
     const char *name, *shape, *types, *sum, *modifiers;
-    unsigned mask; // of each word of the operands
+    unsigned mask; // bits allowed in each word of the operands
 } datapaths[] = {
     {"bf16", "m64n128k16", "f32.bf16.bf16", "f32", ", 1, 1, 0, 0", 0xffffffffu},
     {"fp8", "m64n128k32", "f32.e4m3.e4m3", "f32", ", 1, 1", 0xbfbfbfbfu}, // below 2: no NaN
@@ -43,7 +44,7 @@ static void fill_tiles(struct str *s, const struct datapath *d)
     str_append(s, "fence.proxy.async.shared::cta;\nbar.sync 0;\n");
 }
 
-// %a<i>, %b<i>: descriptors of tile i. The address is in units of 16 bytes.
+// Computes %a<i> and %b<i>, the descriptors of tile i. Addresses are in units of 16 bytes.
 static void describe_tiles(struct str *s)
 {
     unsigned long long fixed = (unsigned long long)LEADING << 16 | (unsigned long long)STRIDE << 32;

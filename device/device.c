@@ -11,7 +11,7 @@
 
 // ---- words ---------------------------------------------------------------------------------------------
 
-// Is `word` the row's, or one of its numbered devices'?
+// Whether `word` is the row's word or names one of its numbered devices.
 static bool row_has(const struct device_row *row, const char *word)
 {
     size_t length = strlen(row->word);
@@ -21,7 +21,7 @@ static bool row_has(const struct device_row *row, const char *word)
         return true;
     const char *number = word + length + 1;
     return row->numbered && word[length] == ':' && *number &&
-           (number[0] != '0' || number[1] == '\0') && // one word for one device
+           (number[0] != '0' || number[1] == '\0') && // each device has one word
            number[strspn(number, "0123456789")] == '\0' && strlen(word) < DEVICE_NAME_BYTES;
 }
 
@@ -70,7 +70,7 @@ size_t device_words(const char *const **out)
     return count;
 }
 
-// ---- what is there -------------------------------------------------------------------------------------
+// ---- listing -------------------------------------------------------------------------------------
 
 static void absent_info(const struct device_row *row, struct device_info *out)
 {
@@ -123,7 +123,7 @@ enum status device_find(const char *word, struct device_info *out, struct error 
             *out = found[i];
             return OK;
         }
-    // A device that was not found gets the reason for which the kind's first device is absent, if it is.
+    // A device that was not found gets the reason why the kind's first device is absent, if it is.
     *out = (struct device_info){.kind = row->kind};
     snprintf(out->name, sizeof out->name, "%s", word);
     snprintf(out->reason, sizeof out->reason, "%s",

@@ -1,11 +1,11 @@
 // device.h - a place that computes: what it is, its memory, its queue, its clock and its vital signs.
 //
-// Kernels, engine and bench take a device and ask it; none of them asks which kind it is in order to measure.
-// Each kind implements this header (host.c, cuda.c) as a table of functions (ops.h). devices.c has the one list of
-// device words. It includes those of kinds that are not in this build.
+// Kernels, engine and bench take a device and query it. None of them looks at its kind in order to measure. Each kind
+// implements this header (host.c, cuda.c) as a table of functions (ops.h). devices.c has the only list of device words,
+// including those of kinds that are not in this build.
 //
-// Life: device_list (what is there) -> device_open -> memory and queues, or its pool -> device_close. An
-// opened device is used by one thread at a time and outlives all that was made on it.
+// Life: device_list (what exists) -> device_open -> memory and queues, or its pool -> device_close. An opened device is
+// used by one thread at a time and must outlive everything created on it.
 #ifndef DEVICE_DEVICE_H
 #define DEVICE_DEVICE_H
 
@@ -17,13 +17,13 @@
 #include "base/status.h"
 #include "device/isa.h"
 
-// The device that is meant where none is named.
+// The device to use when none is named.
 #define DEVICE_DEFAULT "cpu"
 
-// ---- what is there -----------------------------------------------------------------------------------
+// ---- listing -----------------------------------------------------------------------------------
 
-// Where code runs, and the tiers it may use there. What plans (schemes, memory, kernels) takes this, so that
-// a cell is planned for its own device and never with the instruction sets of the host.
+// Where code runs, and the tiers it may use there. All planning (schemes, memory, kernels) takes a target, so that a
+// cell is planned for its own device and never with the instruction sets of the host.
 struct device_target {
     enum device_kind where;
     unsigned isa; // mask of enum device_isa
@@ -37,31 +37,31 @@ struct device_info {
     char description[128]; // for people: "NVIDIA H100 80GB HBM3, sm_90, driver 570.86"
     bool available;
     char reason[192];      // why it is not available; empty when it is
-    unsigned isa;          // tiers it has; of an opened device: those that may be used
+    unsigned isa;          // its tiers; for an opened device: those that may be used
     uint64_t memory_bytes; // in total; 0: unknown
-    size_t cache_bytes;    // last level, as far as the opened device reaches it; 0: unknown
-    int units;             // what a job is split over: threads of the opened host, SMs; 0: unknown
-    // What its maker promises, for plans made before anything is measured; 0: unknown, as of the host.
+    size_t cache_bytes;    // last level, as far as the opened device can use it; 0: unknown
+    int units;             // workers of a job: threads of the opened host, SMs of a GPU; 0: unknown
+    // Rates promised by the vendor, for plans made before anything is measured. 0: unknown, as for the host.
     double clock_hz, memory_bytes_per_s;
 };
 
-// Every device word of this build with what is known of it, available or not. Each kind has at least one row, so a
-// request for an absent device is recorded with a reason. Returns how many were written. Cost: a GPU's driver is asked
-// when its kind is in the build; no device is opened.
+// Lists every device word of this build with what is known about the device, available or not. Each kind has at least
+// one row, so that a request for an absent device is recorded with a reason. Returns the number of rows written. Cost:
+// queries the driver of each GPU kind in the build; opens no device.
 size_t device_list(struct device_info *out, size_t max);
 
-// The row of a word: "cpu", "cuda:1", or a kind ("cuda": its first device). A known word without a row
-// ("cuda:7") gives one that is not available, with the reason. Errors: ERR_USAGE for an unknown word, naming
-// the nearest known one.
+// Finds the row of a word: "cpu", "cuda:1", or a kind ("cuda": its first device). For a known word without a row
+// ("cuda:7") it returns an unavailable device with the reason. Errors: ERR_USAGE for an unknown word; the message names
+// the nearest known word.
 enum status device_find(const char *word, struct device_info *out, struct error *err);
 
-// Whether this word names a device, available or not: "cpu", "cuda", "cuda:3".
+// Whether the word names a device, available or not: "cpu", "cuda", "cuda:3".
 bool device_word_known(const char *word);
 // The kind of a known word; DEVICE_KINDS for another.
 enum device_kind device_word_kind(const char *word);
-// Is `device` ("cuda:1") the one that `word` names ("cuda:1"), or of its kind ("cuda")?
+// Whether `word` names `device` ("cuda:1") exactly ("cuda:1") or by its kind ("cuda").
 bool device_word_matches(const char *device, const char *word);
-// The words of the kinds, to suggest one from: "cpu", "cuda", "metal". Static. Returns how many there are.
+// The words of the kinds, for suggestions: "cpu", "cuda", "metal". Static memory. Returns their number.
 size_t device_words(const char *const **out);
 
 struct device_target device_info_target(const struct device_info *info);
@@ -71,39 +71,41 @@ struct device_target device_info_target(const struct device_info *info);
 struct device;
 
 struct device_options {
-    int threads;  // host: as pool_create; others ignore it
+    int threads;  // host: as for pool_create; others ignore it
     bool pin;     // host: as pool_create
     unsigned isa; // most tiers that may be used; ISA_ALL: no limit. 0: portable C on the host
 };
 
-// Owned by the caller. name: as device_find. Errors: ERR_USAGE for an unknown word or too many threads;
-// ERR_UNSUPPORTED, with the reason, for a device that is not available here; ERR_NOMEM; ERR_IO.
+// The caller owns the device. name: as for device_find. Errors: ERR_USAGE for an unknown word or too many threads;
+// ERR_UNSUPPORTED, with the reason, for a device that is not available; ERR_NOMEM; ERR_IO.
 enum status device_open(const char *name, const struct device_options *options, struct device **out,
                         struct error *err);
 void device_close(struct device *device); // NULL: nothing is done
 
 const struct device_info *device_info(const struct device *device);
 struct device_target device_target(const struct device *device);
-// The threads that run its kernels, borrowed; NULL where kernels do not run on threads of this process.
+// The threads that run its kernels, borrowed. NULL if kernels do not run on threads of this process.
 struct pool *device_pool(const struct device *device);
 
 // ---- clock and waits ---------------------------------------------------------------------------------
 
-// Where times on the clock of such a device come from, in the words stored with every figure: "host clock"; of the
-// others "device event".
+// The source of times on the clock of such a device, as stored with every figure: "host clock" for the host, "device
+// event" for others.
 const char *device_time_source(enum device_kind kind);
 
-// Now on the device's own clock, ns; times of steps are read from it. Host: clock_ns(). It never goes back.
+// The current time on the device's own clock, in ns. Times of steps use this clock. Host: clock_ns(). It never goes
+// back.
 uint64_t device_now_ns(struct device *device);
-// How far the device's clock is ahead of clock_ns() now, and by how much that may be wrong. Host: 0 and 0.
+// How far the device's clock is ahead of clock_ns() now, and the error of that. Host: 0 and 0.
 struct device_clock_tie {
     int64_t ahead_ns;
     uint64_t uncertain_ns;
 };
 struct device_clock_tie device_clock_tie(struct device *device);
 
-// Time, in ns since it was opened, that the device spent blocked. The bound rule calls it waits. Callers take differences.
-// Host: the calling thread's waits in the pool. DEVICE_WAIT_UNKNOWN: this kind does not measure it (CUDA, so far).
+// The time that the device has been blocked since it was opened, in ns. The bound rule calls it waits. Callers take
+// differences. Host: the calling thread's waits in the pool. DEVICE_WAIT_UNKNOWN: this kind does not measure it (CUDA,
+// so far).
 #define DEVICE_WAIT_UNKNOWN UINT64_MAX
 uint64_t device_wait_ns(const struct device *device);
 
@@ -114,12 +116,12 @@ struct device_memory {
 };
 struct device_memory device_memory(const struct device *device);
 
-// Aligned to 256 bytes at least, contents undefined; NULL when memory is exhausted. Host: on huge pages where
-// the system gives them, not touched yet. Freed before the device is closed. Free takes NULL.
+// Memory aligned to at least 256 bytes, with undefined contents; NULL when memory is exhausted. Host: on huge pages
+// where the system provides them, untouched. Free it before the device is closed; free accepts NULL.
 void *device_alloc(struct device *device, size_t bytes);
 void device_free(struct device *device, void *memory);
-// Between memory of the host and of the device; returns when the bytes have arrived.
-// Errors: ERR_IO when the device failed; it says so at every later call too.
+// Copies between host and device memory; returns when the bytes have arrived. Errors: ERR_IO if the device has failed;
+// every later call then fails as well.
 enum status device_copy_in(struct device *device, void *to, const void *from, size_t bytes,
                            struct error *err);
 enum status device_copy_out(struct device *device, void *to, const void *from, size_t bytes,
@@ -127,26 +129,27 @@ enum status device_copy_out(struct device *device, void *to, const void *from, s
 
 // ---- queues ----------------------------------------------------------------------------------------------
 
-// Work runs in the order in which it was submitted to one queue. Host: submit runs the job before it returns.
+// Work in a queue runs in the order of submission. Host: submit runs the job before it returns.
 struct device_queue;
 
-// launch enqueues one piece of work and returns at once. native: the pool of the host, the stream
-// (cudaStream_t) of a CUDA device. 0: enqueued; else the device's own code.
+// Enqueues one piece of work and returns at once. native: the pool of the host, or the stream (cudaStream_t) of a CUDA
+// device. Returns 0 if the work was enqueued, else the device's own error code.
 typedef int device_launch(void *native, void *arg);
 
 enum status device_queue_create(struct device *device, struct device_queue **out,
                                 struct error *err);
 void device_queue_destroy(struct device_queue *queue); // waits first; NULL: nothing is done
-// Tests only: the backends launch on device_queue_native.
+// Tests only; the backends launch on device_queue_native.
 enum status device_queue_submit(struct device_queue *queue, device_launch *launch, void *arg,
                                 struct error *err);
-// The error of a launch that returned this code: ERR_NOMEM where it says that memory is exhausted, else ERR_IO.
-// text: the launcher's words for it; NULL: the device's. Never OK.
+// Sets the error of a launch that returned this code: ERR_NOMEM if the code means exhausted memory, else ERR_IO. text:
+// the launcher's description; NULL: the device's own. Never returns OK.
 enum status device_launch_failed(const struct device *device, int code, const char *text,
                                  struct error *err);
-// Returns when all that was submitted is done. Errors: ERR_NOMEM, ERR_IO with what the device says of the first failure.
+// Returns when all submitted work is done. Errors: ERR_NOMEM, ERR_IO with the device's description of the first
+// failure.
 enum status device_queue_wait(struct device_queue *queue, struct error *err);
-// For a backend of the device's kind: the `native` that `launch` gets.
+// For a backend of the device's kind: the `native` that a launch receives.
 void *device_queue_native(const struct device_queue *queue);
 
 // ---- vital signs -----------------------------------------------------------------------------------------
@@ -164,7 +167,7 @@ struct device_vitals {
     double clock_hz, memory_clock_hz, power_w, temperature_c; // NaN: not measured
     enum device_hold hold;
 };
-// Cost: below a millisecond; never called inside a timeline.
+// Cost: below a millisecond. Never called inside a timeline.
 struct device_vitals device_vitals(struct device *device);
 
 // ---- energy ------------------------------------------------------------------------------------------------
@@ -180,21 +183,21 @@ enum status device_energy(struct device *device, struct device_energy *out, stru
 
 // ---- ceilings ----------------------------------------------------------------------------------------------
 
-// What a device can do at best, as it measures it on itself. The host has no probes here: kernels of the
-// registry measure it on its pool (bench/roof/ceilings.c).
-// Several probes may have one name and level: they are ways to one ceiling.
+// The best rates of a device, measured on itself. The host has no probes here: kernels of the registry measure it on
+// its pool (bench/roof/ceilings.c). Several probes may have the same name and level: they are ways to reach one
+// ceiling.
 struct device_probe {
     char name
         [32]; // "read", "copy", "triad"; "bf16_dot", "int8_dot", "f32_fma"; "launch_gap", "grid_sync"
     char level[8];   // "DRAM", "L2" for bandwidths; "" for the others
-    char kernel[64]; // what reached it
-    bool quick;      // also taken when there is little time
+    char kernel[64]; // the kernel that reached it
+    bool quick;      // also run when there is little time
 };
 // Returns how many were written.
 size_t device_probes(const struct device *device, struct device_probe *out, size_t max);
-// One sample of probe `index`, some milliseconds long: bytes/s or operations/s; of launch_gap and grid_sync ns.
-// *disturbed: clocks fell or another program ran meanwhile; take it again.
-// Errors: ERR_UNSUPPORTED, with the reason, where it needs a library that is not here; ERR_NOMEM, ERR_IO.
+// Takes one sample of probe `index`, which takes some milliseconds: bytes/s, operations/s, or ns for launch_gap and
+// grid_sync. *disturbed: clocks fell or another program ran meanwhile, so take it again. Errors: ERR_UNSUPPORTED, with
+// the reason, if it needs a library that is missing; ERR_NOMEM, ERR_IO.
 enum status device_probe_run(struct device *device, size_t index, double *value, bool *disturbed,
                              struct error *err);
 

@@ -1,6 +1,6 @@
-// devices.c - the one list of device words: the kinds this program knows, including those not in this build.
+// devices.c - the only list of device words: all kinds of devices, including those not in this build.
 //
-// Separate from device.c so that a test can link another list.
+// It is separate from device.c so that a test can link another list.
 #include "device/ops.h"
 
 static const struct device_row rows[] = {

@@ -1,4 +1,4 @@
-// host.c - the processor as a device: base/pool runs its kernels, and memory is this process's own.
+// host.c - the processor as a device: base/pool runs its kernels, and its memory is that of this process.
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -93,7 +93,7 @@ static void *host_alloc(struct device *device, size_t bytes)
     void *memory = NULL;
     if (bytes > SIZE_MAX / 2 || posix_memalign(&memory, HUGE_PAGE_BYTES, bytes ? bytes : 1) != 0)
         return NULL;
-    os_advise_huge(memory, bytes); // small pages do as well, only slower
+    os_advise_huge(memory, bytes); // small pages also work, but are slower
     return memory;
 }
 

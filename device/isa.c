@@ -1,9 +1,9 @@
-// isa.c - the words of tiers, and which instruction sets this processor has and its system saves.
+// isa.c - the names of tiers, and the instruction sets that both this processor and its system support.
 //
-// A CPUID bit alone is not enough: where the system does not save a register file on a context switch,
-// its instructions fault or lose data. XGETBV says what it saves (Intel SDM vol. 1, 13.3). On Linux AMX needs a
-// permission for each process on top of that (arch_prctl ARCH_REQ_XCOMP_PERM). The first AMX row of the kernel registry
-// must request it. Until then the AMX bits only describe the machine.
+// A CPUID bit alone is not enough: if the system does not save a register file on a context switch, its instructions
+// fault or lose data. XGETBV reports which register files it saves (Intel SDM vol. 1, 13.3). On Linux, AMX also needs a
+// permission for each process (arch_prctl ARCH_REQ_XCOMP_PERM). The first AMX row of the kernel registry must request
+// it. Until then the AMX bits only describe the machine.
 #include "device/isa.h"
 
 #include <stdint.h>
@@ -12,7 +12,7 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 
-// State components of XCR0: SSE and AVX; the three of AVX-512; the two of AMX.
+// State components of XCR0: SSE and AVX; three for AVX-512; two for AMX.
 enum { XCR0_AVX = 0x6, XCR0_AVX512 = 0xe0, XCR0_AMX = 0x60000 };
 
 static uint64_t saved_state(void)
@@ -97,9 +97,9 @@ unsigned device_isa_host(void)
 
 // ---- tiers by name -----------------------------------------------------------------------------------
 
-// Each tier with all it builds on, so that its name forces that tier.
+// Each tier includes all tiers that it builds on, so that its name forces that tier.
 struct isa_word {
-    enum device_kind kind; // DEVICE_KINDS: of every kind
+    enum device_kind kind; // DEVICE_KINDS: for every kind
     const char *word;
     unsigned bit, mask;
 };

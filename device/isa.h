@@ -1,7 +1,7 @@
 // isa.h - the tiers of a device: instruction sets of a processor, compute capabilities of a GPU.
 //
-// A tier is a bit, and a mask of them is an argument everywhere: any tier can be forced, and every kernel
-// variant is tested on one machine. Bits have their meaning within one kind of device only.
+// A tier is a bit, and functions take a mask of tiers as an argument. So any tier can be forced, and one machine can
+// test every kernel variant. A bit has its meaning within one kind of device only.
 #ifndef DEVICE_ISA_H
 #define DEVICE_ISA_H
 
@@ -21,7 +21,7 @@ enum device_isa {
     ISA_NEON_BF16 = 1 << 9,
     ISA_NEON_DOT = 1 << 10,
 
-    // DEVICE_CUDA: each capability includes those below it, except that sm_90a is for that chip alone.
+    // DEVICE_CUDA: each capability includes the lower ones, but only that chip runs sm_90a.
     ISA_SM80 = 1 << 0,
     ISA_SM89 = 1 << 1, // fp8 tensor cores
     ISA_SM90 = 1 << 2,
@@ -30,12 +30,12 @@ enum device_isa {
     ISA_ALL = 0xffff, // no limit, on any kind
 };
 
-// What this processor has and its operating system saves (CPUID and XGETBV; hwcaps; sysctl).
+// The tiers that this processor has and its operating system saves (CPUID and XGETBV; hwcaps; sysctl).
 unsigned device_isa_host(void);
 
-// "avx2,avx512,avx512_bf16"; when parsed, a tier's name includes all it builds on:
-// "ref" (none), "avx2", "avx512", "avx512_bf16", ..., "all". False, and *mask as it was, for an unknown
-// word. The text of no tier is "ref"; words that do not fit in out_bytes are left out.
+// Parses a list such as "avx2,avx512,avx512_bf16". A tier's name includes all tiers that it builds on: "ref" (none),
+// "avx2", "avx512", "avx512_bf16", ..., "all". An unknown word returns false and leaves *mask unchanged. The text for
+// no tier is "ref"; words that do not fit in out_bytes are omitted.
 bool device_isa_parse(enum device_kind kind, const char *words, unsigned *mask);
 char *device_isa_text(enum device_kind kind, unsigned mask, char *out, size_t out_bytes);
 

@@ -1,20 +1,20 @@
-// ops.h - what one kind of device implements: the seam between device.c and the kinds (host.c, cuda.c).
+// ops.h - the functions that each kind of device implements: the seam between device.c and the kinds (host.c, cuda.c).
 //
-// For the files of device/ only, and for tests that bring a pretend device. A kind is one const table in files of
-// its own, listed in devices.c. Its struct begins with struct device, which device.c fills in after open.
-// Members that are NULL have the meaning written next to them.
+// For the files of device/ only, and for tests with a fake device. A kind is one const table in its own files, listed
+// in devices.c. Its struct begins with struct device, which device.c fills in after open. The comment of each member
+// says what NULL means.
 #ifndef DEVICE_OPS_H
 #define DEVICE_OPS_H
 
 #include "device/device.h"
 
 struct device_ops {
-    // One row a device found, at least one row: a kind without a device writes one that is not available.
-    // Sets all members but `kind`.
+    // Writes one row per device found. A kind without a device writes one row that is not available. Sets all members
+    // except `kind`.
     size_t (*list)(struct device_info *out, size_t max);
 
-    // info: an available row of `list`, with `isa` cut down to the options'. On OK *out is a new struct of the
-    // kind, *out->info may be completed (cache_bytes, units); ops is set by the caller.
+    // info: an available row of `list`, with `isa` limited by the options. On OK *out is a new struct of the kind, and
+    // open may complete (*out)->info (cache_bytes, units). The caller sets ops.
     enum status (*open)(const struct device_info *info, const struct device_options *options,
                         struct device **out, struct error *err);
     void (*close)(struct device *device);
@@ -32,13 +32,13 @@ struct device_ops {
     enum status (*copy_out)(struct device *device, void *to, const void *from, size_t bytes,
                             struct error *err);
 
-    // A queue's struct begins with struct device_queue, whose members are set by the caller.
+    // A queue's struct begins with struct device_queue, whose members the caller sets.
     enum status (*queue_create)(struct device *device, struct device_queue **out,
                                 struct error *err);
     void (*queue_destroy)(struct device_queue *queue);
     enum status (*queue_wait)(struct device_queue *queue, struct error *err); // NULL: always done
     void *(*queue_native)(const struct device_queue *queue);
-    // The text of a code that a launch returned, static; and whether it says that memory is exhausted.
+    // The static text of a code that a launch returned, and whether it means exhausted memory.
     const char *(*failure)(int code);
     bool (*no_memory)(int code);
 
@@ -51,7 +51,7 @@ struct device_ops {
                              struct error *err);
 };
 
-// What the struct of every kind begins with.
+// The struct of every kind begins with this one.
 struct device {
     const struct device_ops *ops;
     struct device_info info;
@@ -62,7 +62,7 @@ struct device_queue {
     struct device *device;
 };
 
-// A row of the one list of device words (devices.c).
+// A row of the only list of device words (devices.c).
 struct device_row {
     enum device_kind kind;
     const char *word;             // "cpu", "cuda", "metal"

@@ -1,11 +1,10 @@
-// cuda.h - the CUDA backend's inner structures, in reading order: weights, a context's memory, one pass.
+// cuda.h - the inner structures of the CUDA backend, in reading order: weights, a context's memory, one pass.
 //
-// weights.c says where each weight lies, pack.c packs and uploads them, prepare.c makes a model ready. plan.c lays out a
-// context, forward.c enqueues a pass, experts.c the routed experts, step.c runs steps, decode.c draws ids and runs decode
-// steps ahead of the host. Memory is laid
-// out by functions that run twice over the same code: once without memory, to measure, once to place.
-// All pointers are device memory unless their comment says host. Shapes: T tokens of a pass, d width, f
-// feed-forward.
+// weights.c says where each weight lies, pack.c packs and uploads them, prepare.c makes a model ready. plan.c lays out
+// a context, forward.c enqueues a pass, experts.c the routed experts. step.c runs steps, decode.c draws ids and runs
+// decode steps ahead of the host, persistent.c runs them as one kernel. Each function that lays out memory runs twice:
+// once without memory to measure, once to place. All pointers are device memory unless their comment says host. Shapes:
+// T tokens of a pass, d width, f feed-forward.
 #ifndef ENGINE_CUDA_CUDA_H
 #define ENGINE_CUDA_CUDA_H
 
@@ -19,7 +18,7 @@
 // ---- laying out memory -------------------------------------------------------------------------------
 
 struct gpu_cursor {
-    unsigned char *base; // NULL: only measures
+    unsigned char *base; // NULL: only measure
     size_t used_bytes;
 };
 // 256-byte aligned; NULL while measuring.
@@ -28,25 +27,26 @@ void *gpu_take(struct gpu_cursor *cursor, size_t count, size_t size_bytes);
 // ---- a prepared model --------------------------------------------------------------------------------
 
 struct gpu_matrix {
-    struct cuda_layout layout; // of 0 rows: the description has no such product
+    struct cuda_layout layout; // 0 rows: the description has no such product
     void *w;
     float *bias; // (rows) or NULL
 };
 
 struct gpu_norm {
-    float *weight, *bias; // weight NULL: there is none
+    float *weight, *bias; // weight NULL: no norm
 };
 
 struct gpu_expert {
-    struct gpu_matrix gate_up, down; // gate above up; up alone where there is no gate
+    struct gpu_matrix gate_up,
+        down; // gate_up: rows of gate, then up; only up where there is no gate
 };
 
 struct gpu_layer {
     struct gpu_norm attn_norm, ff_norm, attn_post_norm, ff_post_norm; // (d)
     float *q_norm, *k_norm;                                           // (head_dim) or NULL
-    struct gpu_matrix qkv;                                            // q above k above v
+    struct gpu_matrix qkv;                                            // rows of q, then k, then v
     struct gpu_matrix out, gate_up, down;
-    // Instead of gate, up and down, where there are experts:
+    // With experts, these replace gate, up and down:
     struct gpu_matrix router, shared_router; // f32
     struct gpu_expert *experts;              // (experts), host
     struct gpu_expert shared;
@@ -54,9 +54,9 @@ struct gpu_layer {
 
 struct gpu_weights {
     struct gpu_layer *layers;   // host
-    struct gpu_expert *experts; // (layers, experts), host: what the layers' point into
-    void *embedding;            // (vocab, d) rows of scheme_embedding(); NULL when tied
-    void *positions;            // (learned_positions, d), alike; NULL: none
+    struct gpu_expert *experts; // (layers, experts), host; the experts of the layers point into it
+    void *embedding;            // (vocab, d) in the type of scheme_embedding(); NULL when tied
+    void *positions;            // (learned_positions, d), same type; NULL: none
     struct gpu_norm embedding_norm, final_norm;
     struct gpu_matrix head;
 };
@@ -64,7 +64,7 @@ struct gpu_weights {
 // The kernels of a scheme.
 struct gpu_kernels {
     cuda_linear_fn *linear, *head, *router;
-    cuda_norm_fn *norm, *head_norm, *plain_norm; // to the scheme's inputs, the head's, f32
+    cuda_norm_fn *norm, *head_norm, *plain_norm; // outputs: the scheme's inputs, the head's, f32
     cuda_activate_fn *activate;
     cuda_add_fn *add;
     cuda_softcap_fn *softcap;
@@ -81,33 +81,33 @@ struct gpu_model {
     struct device *device; // borrowed
     struct gpu_kernels kernels;
     struct gpu_weights weights;
-    void *memory; // what weights point into
+    void *memory; // the memory that weights point into
     size_t weights_bytes;
 };
 
-// Visits every weight the description has, in memory order: vectors are float *, tables void *, all others struct
-// gpu_matrix. weights->layers and weights->experts must be there.
+// Visits every weight of the description, in memory order. Vectors are float *, tables void *, all others struct
+// gpu_matrix. weights->layers and weights->experts must be allocated.
 void gpu_weights_walk(const struct model_config *config, const struct scheme *scheme,
                       struct gpu_weights *weights, weight_visit *visit, void *arg);
-// Takes memory for all of them, or measures it. False: a group of int4 that the kernels do not have.
+// Takes memory for all weights, or measures it. False: the kernels do not serve this group size of int4.
 bool gpu_weights_place(struct gpu_cursor *cursor, const struct model_config *config,
                        const struct scheme *scheme, struct gpu_weights *weights);
-// Packs the weights that `ck` hands out and uploads them to where they were placed. Errors: ERR_FORMAT for a weight
-// that is no number; ERR_NOMEM; ERR_INTERRUPTED; ERR_IO from the device.
+// Packs the weights of `ck` and uploads them to their places. Errors: ERR_FORMAT for a weight that is not finite;
+// ERR_NOMEM; ERR_INTERRUPTED; ERR_IO from the device.
 enum status gpu_pack(struct gpu_model *m, const struct checkpoint *ck, engine_progress *progress,
                      void *user, struct error *err);
 
 // ---- a planned context -------------------------------------------------------------------------------
 
-// Decode steps under way at most, and slots of results.
+// The most decode steps in flight, and the number of slots for results.
 enum { GPU_AHEAD = 8 };
 
-// The host's side of a pass, pinned: what is copied in before it, what comes back after.
+// The host's side of a pass, in pinned memory: inputs copied in before it, and results copied back after it.
 struct gpu_host {
     struct cuda_token *tokens; // (rows)
     int32_t *ids;              // (rows)
-    int32_t *wanted;           // (rows) rows of the pass whose logits are made
-    int32_t *sequence;         // (logit rows) whose stream a row is drawn with; -1: it is not
+    int32_t *wanted;           // (rows) rows of the pass whose logits are computed
+    int32_t *sequence;         // (logit rows) sequence whose stream draws for a row; -1: none
     struct cuda_arrival *ring; // (GPU_AHEAD)
     int32_t *ring_ids;         // (GPU_AHEAD, logit rows)
     float *logits;             // (logit rows, vocab)
@@ -119,33 +119,33 @@ struct gpu_host {
 struct gpu_buffers {
     struct kv_cache kv;
     float *cos, *sin, *local_cos, *local_sin; // (positions, rotary / 2)
-    float *bias;                              // (heads, positions) ALiBi; NULL: none
+    float *bias;                              // (heads, positions) of ALiBi; NULL: none
     struct cuda_token *tokens;                // (rows)
     int32_t *ids, *wanted;                    // (rows)
-    float *x, *branch;                        // (rows, d); branch NULL: nothing is normed behind
+    float *x, *branch;                        // (rows, d); branch NULL: no norm follows a branch
     float *qkv, *attended;                    // (rows, qkv width), (rows, heads * head_dim)
     void
-        *input; // what a product reads, in the order of its weights: whole groups of rows, input_ld
+        *input; // inputs of a product in the order of its weights: whole groups of rows of input_ld
     float *input_scale; // (rows)
     float *gate_up;     // (slots, 2 f)
-    void *ff;           // as input: (slots, ff_ld)
+    void *ff;           // ordered like input: (slots, ff_ld)
     float *ff_scale;    // (slots)
-    void *head_input;   // as input: (rows, head_ld)
+    void *head_input;   // ordered like input: (rows, head_ld)
     float *head_scale;
     void *linear_partial, *attention_partial;
     float *normed, *scores; // experts: (rows, padded d), (rows, experts + 1)
-    void *slot_input;       // as input: of one expert's tokens
+    void *slot_input;       // ordered like input: the tokens of one expert
     float *slot_scale, *slot_y;
     int32_t *slot_token;
     float *slot_share;
-    uint32_t *exchange; // of the persistent step
+    uint32_t *exchange; // words of the persistent step
     float *logits;      // (logit rows, vocab)
     int32_t *sequence, *drawn;
     unsigned long long *nonfinite;
     uint64_t *streams; // (batch)
-    void *candidates;  // (batch, vocab) of 8 bytes: weights that ids are drawn by
-    uint64_t *stamps;  // begin, logits
-    uint64_t *number;  // steps that have ended
+    void *candidates;  // (batch, vocab) of 8 bytes: weights for the draw
+    uint64_t *stamps;  // times of the begin and of the logits
+    uint64_t *number;  // number of finished steps
 
     int rows, logit_rows, positions, batch;
     size_t qkv_width, input_ld, ff_ld, head_ld;
@@ -153,13 +153,13 @@ struct gpu_buffers {
 
 // The decode step as one kernel.
 struct gpu_persistent {
-    const char *why_not; // NULL: it serves this context
+    const char *why_not; // reason; NULL: the form serves this context
     cuda_step_fn *step;
-    struct cuda_step job[STEP_MOST_TOKENS]; // by the number of tokens, less one
-    int most_tokens;                        // that it serves; 0: none
-    int tokens;                             // of the last step: the exchange is laid out for them
-    bool chosen;                            // decode steps run in this form
-    char reason[128];                       // of the choice
+    struct cuda_step job[STEP_MOST_TOKENS]; // indexed by the number of tokens minus one
+    int most_tokens;                        // the most that it serves; 0: none
+    int tokens;       // of the last step; the exchange is laid out for so many
+    bool chosen;      // decode steps run in this form
+    char reason[128]; // why this form was chosen
 };
 
 struct gpu_context {
@@ -170,12 +170,13 @@ struct gpu_context {
     cuda_attention_fn *attention;
     void *memory, *pinned;
     struct sampling sampling;
-    uint64_t number; // of the last step enqueued, from 1
+    uint64_t number; // number of the last enqueued step, from 1
     int *chosen;     // experts: (rows, used), host
     float *shares;   // the same
     int *first;      // (experts + 1)
     struct gpu_persistent persistent;
-    // The decode step as a graph: of so many tokens, each drawn from, sampled so; NULL: none yet.
+    // The decode step as a graph, for `graph_tokens` tokens that are all drawn for, with this sampling. NULL: not
+    // recorded yet.
     struct cuda_graph *graph;
     int graph_tokens;
     bool graph_persistent;
@@ -194,15 +195,15 @@ enum status gpu_context_sample(void *planned, const struct sampling *sampling, s
 
 // ---- one pass ----------------------------------------------------------------------------------------
 
-// Up to ENGINE_PASS_TOKENS tokens through the whole model, enqueued.
+// One enqueued pass of up to ENGINE_PASS_TOKENS tokens through the whole model.
 struct gpu_pass {
     struct gpu_context *ctx;
     const struct gpu_model *model;
     struct gpu_buffers *b;
     int tokens, wanted;
-    int logits_row;  // of the step's logits, where this pass's begin
-    bool single;     // no two tokens are of one sequence
-    bool persistent; // it runs as one kernel
+    int logits_row;  // first row of this pass in the step's logits
+    bool single;     // no two tokens belong to one sequence
+    bool persistent; // the pass runs as one kernel
     enum phase phase;
     const struct engine_observer *observer;
     uint64_t mark_ns;  // end of the last event
@@ -210,9 +211,9 @@ struct gpu_pass {
 };
 
 void gpu_forward(struct gpu_pass *pass);
-// x = the embedding of the pass's tokens.
+// x = the embeddings of the pass's tokens.
 void gpu_embed(struct gpu_pass *pass);
-// x += the experts' output, in place of the feed-forward. Waits for the router's scores.
+// x += the output of the experts, which replaces the feed-forward. Waits for the router's scores.
 void gpu_experts(struct gpu_pass *pass, int index);
 
 void *gpu_stream(const struct gpu_pass *pass);
@@ -220,24 +221,24 @@ void *gpu_stream(const struct gpu_pass *pass);
 void gpu_product(const struct gpu_pass *pass, cuda_linear_fn *linear, const struct gpu_matrix *m,
                  const void *x, size_t ldx, const float *scale, int tokens, float *y, size_t ldy,
                  bool accumulate);
-// Where rows of inputs go: of an order of products, or plain rows of ld.
+// The destination of rows of inputs: an order of products, or plain rows of ld elements.
 struct gpu_input {
     void *x;
     float *scale;
     enum cuda_order order;
     size_t ld;
 };
-// out = norm(x) as `kernel` stores it; norm->weight NULL: a cast. index: which rows of x, or NULL
+// out = norm(x) as `kernel` stores it; norm->weight NULL: a cast. index: rows of x to read, or NULL for all
 void gpu_norm(const struct gpu_pass *pass, cuda_norm_fn *kernel, const struct gpu_norm *norm,
               const float *x, size_t ldx, const int32_t *index, int rows, int n,
               struct gpu_input out);
-// What the scheme's products read: `x` with `ld` elements a row.
+// The inputs of the scheme's products: `x` with `ld` elements per row.
 struct gpu_input gpu_scheme_input(const struct gpu_pass *pass, void *x, size_t ld, float *scale);
-// act(gate) * up of `tokens` rows of gate_up, as the down projection reads it.
+// act(gate) * up for `tokens` rows of gate_up, in the order that the down projection reads.
 void gpu_activate(const struct gpu_pass *pass, const struct gpu_matrix *gate_up, const float *from,
                   int tokens, void *out, float *scale);
 
-// Reports an operation to the observer: waits until it is done.
+// Waits until an operation is done and reports it to the observer.
 void gpu_emit(struct gpu_pass *pass, int layer, enum op_class op, struct op_cost cost);
 struct op_cost gpu_product_cost(const struct gpu_matrix *m, enum dtype inputs, int tokens);
 struct op_cost gpu_norm_cost(const struct gpu_pass *pass, int tokens, const struct gpu_norm *norm);
@@ -246,21 +247,22 @@ struct op_cost gpu_norm_cost(const struct gpu_pass *pass, int tokens, const stru
 
 struct gpu_pass gpu_pass_begin(struct gpu_context *ctx, const struct engine_step *step,
                                struct error *err);
-// Whose stream each row of logits is drawn with, to the device; returns how many rows there are.
+// Uploads the sequence whose stream draws for each row of logits. Returns the number of rows.
 int gpu_rows_upload(struct gpu_context *ctx, const struct engine_step *step, struct error *err);
-// A decode step's tokens into the pass and to the device.
+// Copies a decode step's tokens into the pass and uploads them.
 void gpu_decode_upload(struct gpu_pass *pass, const struct engine_step *step);
 
-// The device's clock into place `which` of the stamps, once all before it is done.
+// Stores the device's clock in place `which` of the stamps, once all earlier work is done.
 void gpu_stamp(const struct gpu_context *ctx, int which);
-// Enqueues the end of a step: stamps its logits, counts and draws for `rows` rows, and hands over.
+// Enqueues the end of a step: stamps its logits, counts non-finite ones, draws for `rows` rows, and hands over the
+// results.
 void gpu_step_end(struct gpu_context *ctx, int rows);
-// Waits for step `number` and fills in *out but for the logits; ids are by row of logits.
+// Waits for step `number` and fills in *out except the logits. ids are ordered by row of logits.
 enum status gpu_result(struct gpu_context *ctx, uint64_t number, struct step_result *out,
                        struct error *err);
-void gpu_wait(struct gpu_context *ctx, struct error *err); // for all that was enqueued
+void gpu_wait(struct gpu_context *ctx, struct error *err); // waits for all enqueued work
 
-// Decode steps as graphs: whether this model's can be one; runs the pass that was uploaded.
+// Decode steps as graphs: whether this model's steps can be a graph; run the uploaded pass as one.
 bool gpu_graph_fits(const struct gpu_context *ctx);
 void gpu_graph_run(struct gpu_pass *pass);
 int gpu_ahead(const void *planned);
@@ -269,16 +271,16 @@ enum status gpu_decode(void *planned, const struct engine_step *first, const str
 
 // ---- the decode step as one kernel -------------------------------------------------------------------
 
-// Of the exchange; 0: the description is not served.
+// Bytes of the exchange; 0: the form does not serve this description.
 size_t gpu_persistent_bytes(const struct model_config *config, const struct scheme *scheme,
                             const struct context_options *options);
-// Plans the form, and chooses between it and the graph: as asked, or by measuring both. The caches are empty: what the
-// measured steps append is written anew before it is read.
+// Plans the form and chooses between it and the graph, as requested or by measuring both. The caches are empty, and
+// later steps overwrite what the measured steps append before anything reads it.
 enum status gpu_persistent_create(struct gpu_context *ctx, const struct context_options *options,
                                   struct error *err);
 struct decode_choice gpu_decode_choice(const void *planned);
 bool gpu_persistent_serves(const struct gpu_pass *pass);
-// Enqueued before a graph of gpu_persistent_forward is launched, not in it.
+// Enqueues what must run before the launch of a graph of gpu_persistent_forward, outside that graph.
 void gpu_persistent_ready(struct gpu_pass *pass);
 void gpu_persistent_forward(struct gpu_pass *pass);
 

@@ -1,8 +1,8 @@
-// decode.c - the end of a step on the device, decode steps as graphs, and runs of them enqueued ahead of the host.
+// decode.c - the end of a step on the device, decode steps as graphs, and runs of steps enqueued ahead of the host.
 //
-// A step's last kernel writes its results into a ring of pinned memory and makes what was drawn the next step's input.
-// So a run of decode steps is one graph launched again and again, and the host follows behind. The graph is recorded
-// the first time, and again when the number of tokens or the sampling changes.
+// The last kernel of a step writes its results into a ring in pinned memory and makes the drawn ids the next step's
+// input. So a run of decode steps is one graph, launched again and again, and the host reads results later. The graph
+// is recorded the first time, and again when the number of tokens or the sampling changes.
 #include "engine/cuda/cuda.h"
 
 #include <time.h>
@@ -31,7 +31,7 @@ static void draw(struct gpu_context *ctx, int rows)
     ctx->model->kernels.sample(&job, device_queue_native(ctx->queue));
 }
 
-// next: how many of the rows' ids are the next step's input, in the order of tokens.
+// next: the number of rows whose ids are the next step's input, in the order of tokens.
 static void step_end(struct gpu_context *ctx, int rows, int next)
 {
     struct gpu_buffers *b = &ctx->buffers;
@@ -55,11 +55,11 @@ static void step_end(struct gpu_context *ctx, int rows, int next)
 
 void gpu_step_end(struct gpu_context *ctx, int rows)
 {
-    step_end(ctx, rows, 0); // the host brings the next step's input
+    step_end(ctx, rows, 0); // the host provides the next step's input
     ctx->number++;
 }
 
-// ---- what comes back -----------------------------------------------------------------------------------
+// ---- results -----------------------------------------------------------------------------------
 
 static const struct cuda_arrival *slot_of(const struct gpu_context *ctx, uint64_t number)
 {
@@ -86,8 +86,8 @@ static bool has_arrived(const struct gpu_context *ctx, uint64_t number)
     return __atomic_load_n(&slot_of(ctx, number)->number, __ATOMIC_ACQUIRE) == number;
 }
 
-// Sleeps while the ring is full. Towards the end of a run the caller is about to look at the clock, and the time until
-// it does is the device's to wait.
+// Sleeps while the ring is full. Near the end of a run it polls instead, because the caller is about to read the clock
+// and a late wake-up would count as the device's time.
 static void await(struct gpu_context *ctx, uint64_t number, struct error *err)
 {
     const struct timespec pause = {.tv_nsec = POLL_NS};
@@ -122,7 +122,7 @@ enum status gpu_result(struct gpu_context *ctx, uint64_t number, struct step_res
 
 bool gpu_graph_fits(const struct gpu_context *ctx)
 {
-    return ctx->model->config.experts == 0; // routing them waits for the host
+    return ctx->model->config.experts == 0; // routing waits for the host
 }
 
 static void graph_record(struct gpu_pass *pass)

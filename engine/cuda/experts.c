@@ -1,14 +1,15 @@
-// experts.c - routed experts: the router's scores come to the host, which groups the tokens as the CPU backend does;
-// each touched expert then multiplies its own. Experts are added in rising order, the shared one last.
+// experts.c - routed experts, grouped on the host.
+// The router's scores are copied to the host, which groups the tokens as the CPU backend does. Each expert with tokens
+// then multiplies its own. Experts are added in rising order, the shared one last.
 //
-// The wait for the scores is one a layer: such models decode without a graph.
+// Each layer waits for its scores, so such models decode without a graph.
 #include "engine/cuda/cuda.h"
 
 #include <math.h>
 
 #include "engine/model/route.h"
 
-// Scores of all tokens to the host: (T, experts), and behind them the shared expert's.
+// Copies the scores of all tokens to the host: (T, experts), then the shared expert's.
 static void score(struct gpu_pass *pass, const struct gpu_layer *layer)
 {
     const struct gpu_model *m = pass->model;
@@ -24,7 +25,7 @@ static void score(struct gpu_pass *pass, const struct gpu_layer *layer)
         device_queue_wait(pass->ctx->queue, pass->err);
 }
 
-// Groups the tokens and uploads who is where, and by what share; behind the slots the shared expert's shares.
+// Groups the tokens and uploads the token and share of each slot, then the shares of the shared expert.
 static void group(struct gpu_pass *pass)
 {
     const struct model_config *c = &pass->model->config;
@@ -46,7 +47,7 @@ static void group(struct gpu_pass *pass)
                            (slots + (size_t)pass->tokens) * sizeof *h->slot_share, pass->err);
 }
 
-// y (tokens, d) = D act(G x, U x) of one expert; slots from `slot` on hold what is between.
+// y (tokens, d) = D act(G x, U x) for one expert. Slots from `slot` on hold the values in between.
 static void expert(struct gpu_pass *pass, const struct gpu_expert *e, const void *x,
                    const float *scale, int tokens, float *y)
 {

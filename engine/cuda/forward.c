@@ -1,7 +1,7 @@
 // forward.c - one pass through the model, enqueued on the context's queue: embedding, layers, head.
 //
-// Reads as the papers write it; each call is a launch or two. Shapes in comments: T tokens of the pass, d width,
-// f feed-forward.
+// The code follows the notation of the papers. Each call is one or two launches. Shapes in comments: T tokens of the
+// pass, d width, f feed-forward.
 #include "engine/cuda/cuda.h"
 
 #include <math.h>
@@ -139,7 +139,7 @@ void gpu_activate(const struct gpu_pass *pass, const struct gpu_matrix *gate_up,
     pass->model->kernels.activate(&job, gpu_stream(pass));
 }
 
-// The normed residual stream as a product reads it: (T, d)
+// The normed residual stream in the order of a product's inputs: (T, d)
 static void normed_input(struct gpu_pass *pass, int layer, const struct gpu_norm *norm)
 {
     struct gpu_buffers *b = pass->b;
@@ -158,7 +158,7 @@ static void add_rows(struct gpu_pass *pass, const float *y)
     pass->model->kernels.add(&job, gpu_stream(pass));
 }
 
-// x += W input; by way of a buffer where what is added has a norm of its own.
+// x += W input, through a buffer where the product has a norm of its own.
 static void add_product(struct gpu_pass *pass, int layer, const struct gpu_matrix *w,
                         const void *input, size_t ld, const float *scale,
                         const struct gpu_norm *post, enum op_class op)
@@ -179,7 +179,7 @@ static void add_product(struct gpu_pass *pass, int layer, const struct gpu_matri
 
 // ---- the blocks ----------------------------------------------------------------------------------------
 
-// x = norm(scale * embedding + position) (T, d), what of it the description has
+// x = norm(scale * embedding + position) (T, d), with the parts that the description has
 void gpu_embed(struct gpu_pass *pass)
 {
     const struct gpu_model *m = pass->model;
@@ -223,7 +223,7 @@ static struct cuda_kv layer_kv(const struct gpu_pass *pass, int layer)
     };
 }
 
-// q, k = rope(norm(q, k)); k and v into the cache
+// q, k = rope(norm(q, k)); k and v are appended to the cache
 static void rotate(struct gpu_pass *pass, int index)
 {
     const struct model_config *c = &pass->model->config;
@@ -250,7 +250,7 @@ static void rotate(struct gpu_pass *pass, int index)
     gpu_emit(pass, index, OPC_REST, cost_rotation(c, pass->tokens));
 }
 
-// attended = softmax(q k) v (T, heads * head_dim), as the output projection reads it
+// attended = softmax(q k) v (T, heads * head_dim), in the order that the output projection reads
 static void attend(struct gpu_pass *pass, int index)
 {
     const struct model_config *c = &pass->model->config;
@@ -295,8 +295,8 @@ static void feed_forward_up(struct gpu_pass *pass, int index)
     gpu_emit(pass, index, OPC_GATE_UP, product_cost(pass, &layer->gate_up));
 }
 
-// x += O attention(rope(Q h), rope(K h), V h), h = norm(x). In a parallel block the feed-forward starts from the
-// same x: its first half runs while that is still there.
+// x += O attention(rope(Q h), rope(K h), V h), h = norm(x). In a parallel block the feed-forward starts from the same
+// x, so its first half runs before x changes.
 static void attention_block(struct gpu_pass *pass, int index)
 {
     const struct gpu_layer *layer = &pass->model->weights.layers[index];
@@ -334,7 +334,7 @@ static void feed_forward_block(struct gpu_pass *pass, int index)
                 OPC_DOWN);
 }
 
-// logits of the wanted rows alone: (wanted, vocab)
+// logits of the wanted rows only: (wanted, vocab)
 static void head_block(struct gpu_pass *pass)
 {
     const struct gpu_model *m = pass->model;

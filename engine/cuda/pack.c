@@ -1,7 +1,7 @@
-// pack.c - weights are packed once, tile by tile on all cores, and uploaded in pieces.
+// pack.c - packs weights once, tile by tile on all cores, and uploads them in pieces.
 //
-// Host memory holds one piece of a matrix at a time. Codes are the checkpoint's own where it stores them in the
-// scheme's format.
+// Host memory holds one piece of a matrix at a time. Codes of the checkpoint are used unchanged where it stores them in
+// the scheme's format.
 #include "engine/cuda/cuda.h"
 
 #include <math.h>
@@ -14,7 +14,7 @@
 
 enum { PIECE_BYTES = 64 << 20 };
 
-// Of one thread: 16 rows as f32, and as codes with their scales and zeros.
+// Scratch of one thread: 16 rows as f32, and as codes with their scales and zeros.
 struct packing_scratch {
     float *rows, *scales;
     uint8_t *codes, *zeros;
@@ -28,13 +28,13 @@ struct packing {
     size_t widest;
     unsigned char *piece; // (PIECE_BYTES, or a tile where that is larger)
     size_t piece_bytes;
-    const struct weight *item; // under way: its tiles, or rows, [begin, end)
+    const struct weight *item; // the current weight: its tiles, or rows, [begin, end)
     int begin, end;
-    int done; // layers
+    int done; // layers so far
     engine_progress *progress;
     void *user;
     bool stop;
-    atomic_flag bad; // set by the first thread that meets a weight that is no finite number
+    atomic_flag bad; // set by the first thread that finds a weight that is not finite
     char bad_text[TENSOR_BAD_BYTES];
     struct error *err;
 };
@@ -56,7 +56,7 @@ static void read_row(struct packing *p, enum tensor_role role, int layer, int ro
         }
 }
 
-// The role that a stacked row belongs to, and its row there.
+// The role that a stacked row belongs to, and its row in that role.
 static enum tensor_role role_of(const struct weight *item, int row, int *own)
 {
     int i = 0;
@@ -66,7 +66,7 @@ static enum tensor_role role_of(const struct weight *item, int row, int *own)
     return item->part[i].role;
 }
 
-// The codes the checkpoint itself stores, where they mean what this matrix's do; else rounded to nearest.
+// Copies the codes of the checkpoint where they have the meaning of this matrix's codes; else rounds to nearest.
 static void code_row(struct packing *p, enum tensor_role role, int row, float *space,
                      struct quant_row out)
 {
@@ -126,7 +126,7 @@ static void pack_job(void *arg, int worker, int workers)
     }
 }
 
-// Tiles of a matrix or rows of a table, `bytes` each, `count` of them, to `to`.
+// Uploads `count` tiles of a matrix or rows of a table, `bytes` each, to `to`.
 static void upload(struct packing *p, const struct weight *item, unsigned char *to, int count,
                    size_t bytes)
 {
@@ -177,7 +177,7 @@ static void pack_item(void *arg, const struct weight *item)
                             item->part[i].rows);
 }
 
-// The longest row, and the largest tile or table row.
+// Updates the longest row, and the largest tile or table row.
 static void size_item(void *arg, const struct weight *item)
 {
     struct packing *p = arg;

@@ -1,5 +1,5 @@
 // persistent.c - the decode step as one kernel: which descriptions it serves, its job for each number of tokens, and
-// when it takes the place of the kernels of forward.c. See kernels/cuda/step.h.
+// when it replaces the kernels of forward.c. See kernels/cuda/step.h.
 #include "engine/cuda/cuda.h"
 
 #include <math.h>
@@ -7,14 +7,14 @@
 
 #include "base/stat.h"
 
-// NULL: the description is served, as far as it alone says.
+// Why the form cannot serve the description and options; NULL: nothing here speaks against it.
 static const char *refusal(const struct model_config *c, const struct scheme *scheme,
                            const struct context_options *options)
 {
     enum dtype head = scheme->weights == DT_F16 ? DT_F16 : DT_BF16;
     if (options->decode == DECODE_GRAPH)
         return "the graph was asked for";
-    // Of one context all steps have one form: no neighbour changes a bit.
+    // All steps of a context have the same form, so that other sequences never change a sequence's bits.
     if (options->batch > STEP_MOST_TOKENS)
         return "more than 4 sequences";
     if (c->norm != NORM_RMS || c->norm_bias || c->post_norms)
@@ -31,7 +31,7 @@ static const char *refusal(const struct model_config *c, const struct scheme *sc
     return NULL;
 }
 
-// The first layer's matrices as the kernel's phases take them.
+// The first layer's matrix of a phase.
 static const struct gpu_matrix *matrix_of(const struct gpu_weights *w, int layer, int phase)
 {
     const struct gpu_layer *l = &w->layers[layer];
@@ -54,7 +54,7 @@ static bool apart(const void *first, const void *other, size_t bytes)
     return first ? (const char *)other - (const char *)first == (ptrdiff_t)bytes : !other;
 }
 
-// Whether every layer lies `stride` bytes behind the one before, each weight at the same place.
+// Whether each weight of every layer lies `stride` bytes after the same weight of the previous layer.
 static bool layers_regular(const struct gpu_weights *w, int layers, size_t stride)
 {
     bool regular = true;
@@ -73,7 +73,7 @@ static bool layers_regular(const struct gpu_weights *w, int layers, size_t strid
     return regular;
 }
 
-// Everything of a job that the plan does not fill in.
+// All fields of a job that the plan does not fill in.
 static struct cuda_step job_of(const struct gpu_context *ctx, int tokens)
 {
     static const enum kernel_op ops[] = {[ACT_SILU] = KOP_SWIGLU,
@@ -131,7 +131,7 @@ static struct cuda_step job_of(const struct gpu_context *ctx, int tokens)
     return job;
 }
 
-// Known before the device is: enough for a chip of any number of multiprocessors that the step serves.
+// Does not depend on the device: enough for any number of multiprocessors that the step serves.
 size_t gpu_persistent_bytes(const struct model_config *c, const struct scheme *scheme,
                             const struct context_options *options)
 {
@@ -146,7 +146,7 @@ size_t gpu_persistent_bytes(const struct model_config *c, const struct scheme *s
     return words * sizeof(uint32_t);
 }
 
-// Jobs for every number of tokens; *why_not where there are none.
+// Plans a job for every number of tokens. Sets why_not if none can be planned.
 static void jobs_plan(struct gpu_context *ctx, const struct context_options *options)
 {
     const struct gpu_model *m = ctx->model;
@@ -177,7 +177,7 @@ static void jobs_plan(struct gpu_context *ctx, const struct context_options *opt
 
 // ---- the choice ----------------------------------------------------------------------------------------
 
-// One decode step of all sequences at their last position, in the form that is chosen at present.
+// Measures one decode step of all sequences at their last position, in the form currently chosen.
 static enum status measure_step(struct gpu_context *ctx, double *ns, struct error *err)
 {
     const int batch = ctx->buffers.batch;
@@ -196,7 +196,7 @@ static enum status measure_step(struct gpu_context *ctx, double *ns, struct erro
     return OK;
 }
 
-// The median of a few steps, behind two that record the graph and warm the clocks.
+// The median time of a few steps, after two that record the graph and raise the clocks.
 static enum status measure_form(struct gpu_context *ctx, bool persistent, double *ns,
                                 struct error *err)
 {

@@ -1,4 +1,4 @@
-// plan.c - the memory of a context: everything a step needs, taken once. See cuda.h for the shapes.
+// plan.c - the memory of a context, taken once for everything that a step needs. See cuda.h for the shapes.
 #include "engine/cuda/cuda.h"
 
 #include <limits.h>
@@ -12,7 +12,7 @@
 #include "engine/model/sampler.h"
 #include "engine/model/sizes.h"
 
-// Left free for what the driver takes later: graphs, and the code of kernels at their first launch.
+// Left free for later allocations of the driver: graphs, and the code of kernels at their first launch.
 enum { HEADROOM_BYTES = 128 << 20 };
 
 static int max_int(int a, int b)
@@ -25,21 +25,21 @@ static int widest_ff(const struct model_config *config)
     return max_int(config->ff, config->shared_ff);
 }
 
-// (token, expert) pairs of a pass; its tokens where there are no experts.
+// The number of (token, expert) pairs of a pass, or of its tokens where there are no experts.
 static size_t slot_count(const struct model_config *config, const struct gpu_buffers *b)
 {
     return sat_mul((size_t)b->rows, (size_t)max_int(config->experts_used, 1));
 }
 
-// Rows that the host may ask for, and one of each sequence to draw from. An absurd batch stays absurd: it is
-// refused for its bytes.
+// Rows that the host may ask for, and one row per sequence to draw from. An absurd batch stays absurd, so that its size
+// in bytes is refused.
 static int logit_rows_of(const struct context_options *options)
 {
     int most = max_int(options->logit_rows, options->batch);
     return most > INT_MAX - options->batch ? INT_MAX : most + options->batch;
 }
 
-// Rows of a product's inputs come in whole groups.
+// Rows of a product's inputs are padded to whole groups.
 static size_t padded_rows(size_t rows)
 {
     return sat_add(rows, CUDA_GROUP_TOKENS - 1) / CUDA_GROUP_TOKENS * CUDA_GROUP_TOKENS;
@@ -90,7 +90,7 @@ static void experts_place(struct gpu_cursor *cursor, const struct model_config *
     b->slot_share = gpu_take(cursor, slots + rows, sizeof(float));
 }
 
-// Partial sums of the largest product of few tokens.
+// Bytes of partial sums for the largest product of few tokens.
 static size_t partial_bytes(const struct model_config *config, const struct scheme *scheme,
                             int rows)
 {
@@ -172,7 +172,7 @@ struct memory_plan gpu_memory_plan(const struct device_info *device,
                                    const struct model_config *config, const struct scheme *scheme,
                                    const struct context_options *options, int threads)
 {
-    (void)device; // every GPU needs the same
+    (void)device; // all GPUs need the same
     (void)threads;
     struct gpu_cursor weights = {0};
     struct gpu_weights w = {0};
@@ -209,12 +209,12 @@ static void host_place(struct gpu_cursor *cursor, const struct model_config *con
     h->slot_share = gpu_take(cursor, slots + rows, sizeof *h->slot_share);
 }
 
-// Cosines and sines of all positions, made on the host as the CPU makes them.
+// Uploads cosines and sines of all positions, computed on the host as for the CPU backend.
 static enum status upload_tables(struct gpu_context *ctx, struct error *err)
 {
     const struct model_config *c = &ctx->model->config;
     struct device *device = ctx->model->device;
-    struct model_config plain = *c; // layers with a theta of their own take nothing of the scaling
+    struct model_config plain = *c; // layers with a theta of their own are not scaled
     const struct gpu_buffers *b = &ctx->buffers;
     size_t half = (size_t)c->rotary / 2, n = (size_t)b->positions * half;
     size_t most = n > (size_t)(c->heads * b->positions) ? n : (size_t)(c->heads * b->positions);
@@ -244,7 +244,7 @@ static enum status upload_tables(struct gpu_context *ctx, struct error *err)
     return err->code;
 }
 
-// Whether a context of so many bytes fits beside the weights. The device is asked what it has.
+// Checks that a context of `bytes` bytes fits next to the weights, in the memory that the device reports.
 static enum status room_check(const struct gpu_model *m, size_t bytes, struct error *err)
 {
     char need[32], have[32];
@@ -278,14 +278,14 @@ static enum status memory_take(struct gpu_context *ctx, const struct context_opt
         return FAIL(err, ERR_NOMEM, "%s of pinned host memory: refused",
                     format_bytes((double)host.used_bytes, need, sizeof need));
     host_place(&pinned, &m->config, &ctx->buffers, &ctx->host);
-    memset(ctx->host.ring, 0, GPU_AHEAD * sizeof *ctx->host.ring); // no step has arrived
+    memset(ctx->host.ring, 0, GPU_AHEAD * sizeof *ctx->host.ring); // no step has arrived yet
     size_t slots = slot_count(&m->config, &ctx->buffers);
     ctx->chosen = malloc(slots * sizeof *ctx->chosen);
     ctx->shares = malloc(slots * sizeof *ctx->shares);
     ctx->first = malloc(((size_t)m->config.experts + 1) * sizeof *ctx->first);
     if (!ctx->chosen || !ctx->shares || !ctx->first)
         return FAIL(err, ERR_NOMEM, "context: out of memory");
-    // Zeros: what is behind the inputs of a row is never written.
+    // Zeros, because the padding behind the inputs of a row is never written.
     TRY(cuda_queue_fill(ctx->queue, ctx->memory, 0, bytes, err));
     return device_queue_wait(ctx->queue, err);
 }
@@ -337,7 +337,7 @@ void gpu_context_destroy(void *planned)
     free(ctx);
 }
 
-// Whether a graph that draws with `a` draws with `b` as well: streams are in memory.
+// Whether a graph recorded for `a` can also draw with `b`. The streams are in memory.
 static bool draws_alike(const struct sampling *a, const struct sampling *b)
 {
     return a->temperature == b->temperature && a->top_k == b->top_k && a->top_p == b->top_p;

@@ -1,4 +1,5 @@
-// prepare.c - a model made ready on the GPU: kernels found, weights placed, packed and uploaded; the backend's table.
+// prepare.c - makes a model ready on the GPU: finds kernels; places, packs and uploads weights. Also the backend's
+// table.
 #include "engine/cuda/cuda.h"
 
 #include <stdlib.h>
@@ -39,7 +40,7 @@ static enum status find_kernels(struct gpu_model *m, struct error *err)
     return err->code;
 }
 
-// The longest product of int8 inputs must not overflow its exact sum.
+// Checks that the longest product of int8 inputs cannot overflow its exact sum.
 static void check_width(void *arg, const struct weight *item)
 {
     struct error *err = arg;

@@ -1,16 +1,16 @@
-// step.c - a step: passes are enqueued, ids are drawn on the device, and what the host asked for comes back.
+// step.c - runs a step: enqueues passes, draws ids on the device, and returns what the host asked for.
 //
-// Everything has its place from the context's creation on. So a decode step (one pass, a token of each sequence) can
-// run as a graph (decode.c): its own values, tokens and positions, are in memory and are no arguments. Steps that are
-// observed, and models with experts, are enqueued launch by launch.
+// All memory has a fixed place once the context is created. So a decode step (one pass, one token per sequence) can run
+// as a graph (decode.c): its tokens and positions are values in memory, not arguments. Observed steps, and models with
+// experts, are enqueued launch by launch.
 #include "engine/cuda/cuda.h"
 
 static bool row_wanted(const struct span *span, int token)
 {
-    return token >= span->count - span_logit_rows(span); // the last ones, or all
+    return token >= span->count - span_logit_rows(span); // the last tokens, or all
 }
 
-// Adds tokens [done, ...) of a span to the pass, as many as fit; returns how many.
+// Adds tokens of a span to the pass, from `done` on, as many as fit. Returns their number.
 static int pass_add(struct gpu_pass *pass, const struct span *span, int position, int done)
 {
     struct gpu_host *h = &pass->ctx->host;
@@ -28,7 +28,7 @@ static int pass_add(struct gpu_pass *pass, const struct span *span, int position
     return count;
 }
 
-// The pass's own values to the device.
+// Uploads the values of the pass.
 static void pass_upload(struct gpu_pass *pass)
 {
     struct gpu_context *ctx = pass->ctx;
@@ -60,7 +60,7 @@ int gpu_rows_upload(struct gpu_context *ctx, const struct engine_step *step, str
     return row;
 }
 
-// Rows of logits that spans asked for come to the host, in span order.
+// Copies the rows of logits that spans asked for to the host, in span order.
 static const float *rows_for_host(struct gpu_context *ctx, const struct engine_step *step,
                                   struct error *err)
 {
@@ -80,7 +80,7 @@ static const float *rows_for_host(struct gpu_context *ctx, const struct engine_s
     return kept ? ctx->host.logits : NULL;
 }
 
-// What was drawn, by row of logits, becomes ids, by span.
+// Sorts the drawn ids from rows of logits to spans.
 static void ids_of_spans(struct gpu_context *ctx, const struct engine_step *step,
                          const int32_t *drawn)
 {
@@ -106,7 +106,7 @@ static void passes_run(struct gpu_pass *pass, const struct engine_step *step, in
                 gpu_forward(pass);
             pass->logits_row += pass->wanted;
             if (!last)
-                gpu_wait(ctx, pass->err); // what was copied in is written anew
+                gpu_wait(ctx, pass->err); // the host's copies are about to be overwritten
             pass->tokens = pass->wanted = 0;
             pass->single = true;
         }
@@ -114,8 +114,8 @@ static void passes_run(struct gpu_pass *pass, const struct engine_step *step, in
         gpu_step_end(ctx, rows);
 }
 
-// Whether all spans are one token with a row of logits each and fit one pass. Other steps would record the graph anew:
-// a prompt's token that warms the caches must not cost the next decode step that.
+// Whether each span is one token with a row of logits and all fit one pass. Other steps would record the graph again. A
+// prompt's last token must not make the next decode step pay for that.
 static bool is_decode(const struct engine_step *step, const struct gpu_buffers *b)
 {
     bool single = step->span_count <= b->rows;

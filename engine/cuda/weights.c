@@ -1,6 +1,6 @@
-// weights.c - where the CUDA backend keeps each role of the table of weights (engine/model/weights.h), and their memory.
+// weights.c - where the CUDA backend keeps each role of the weights table (engine/model/weights.h), and its memory.
 //
-// Measuring, placing, packing and uploading all walk that table (gpu_weights_walk). Products that read one input are
+// Measuring, placing, packing and uploading all walk that table (gpu_weights_walk). Products that share an input are
 // stacked.
 #include "engine/cuda/cuda.h"
 
@@ -21,7 +21,7 @@ void *gpu_take(struct gpu_cursor *cursor, size_t count, size_t size_bytes)
 #define AT_LAYER(field)  WEIGHT_AT(struct gpu_layer, field)
 #define AT_EXPERT(field) WEIGHT_AT(struct gpu_expert, field)
 
-// A stack has one field, that of its first role.
+// A stack has one field, which belongs to its first role.
 static const struct weight_fields fields = {
     .stacked = true,
     .at = {

@@ -1,4 +1,4 @@
-// absent.c - what a build without nvcc answers: it has no rows and launches nothing.
+// absent.c - stands in for the CUDA kernels in a build without nvcc: no rows, no launches.
 #include "kernels/cuda/cuda.h"
 
 #if !HAVE_CUDA

@@ -1,7 +1,7 @@
-// advance.cu - the end of a step: its results go to the host, and what it drew becomes the next step's input.
+// advance.cu - the end of a step: hands its results to the host and makes the drawn ids the next step's input.
 //
-// The host polls a slot's number. It is written after all else of the slot, behind a fence for the whole system, so
-// that who sees it sees the rest.
+// The host polls the number of a slot. It is written last, behind a fence of system scope, so that the host sees the
+// rest of the slot once it sees the number.
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/variants.h"
 
@@ -23,7 +23,7 @@ __global__ void __launch_bounds__(THREADS) k_advance(const cuda_advance job)
     __syncthreads();
     if (threadIdx.x != 0)
         return;
-    uint64_t now; // the ids are the host's: the step ends here
+    uint64_t now; // the host has the ids: the step ends here
     asm volatile("mov.u64 %0, %globaltimer;" : "=l"(now));
     cuda_arrival *arrival = job.ring + slot;
     arrival->begin_ns = job.stamps[0];

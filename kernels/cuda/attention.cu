@@ -1,8 +1,8 @@
-// attention.cu - picks the kernel of an attention: tensor cores where the cache's type and the size of a head allow
-// them, else plain f32 arithmetic.
+// attention.cu - picks the kernel for an attention job: tensor cores where the type of the cache and the size of a head
+// allow them, else plain f32 arithmetic.
 #include "kernels/cuda/attention.cuh"
 
-// Rows of the cache are whole 16-byte vectors, and the accumulators fit the registers.
+// Tensor cores need cache rows of whole 16-byte vectors and accumulators that fit the registers.
 static bool attention_fits(const struct cuda_attention *job)
 {
     return job->kv.head_dim <= 256 && job->kv.head_dim * cuda_element_bytes(job->kv.type) % 16 == 0 &&

@@ -1,16 +1,16 @@
-// attention.cuh - what the attention kernels share: where the cache and the partial outcomes lie, scores, outputs.
+// attention.cuh - shared by the attention kernels: addresses in the cache and of partial outcomes, scores, outputs.
 #pragma once
 
 #include "kernels/cuda/fragments.cuh"
 #include "kernels/cuda/rows.cuh"
 
-// The kernels by cache type. plain: any size of head; decode and prefill: on the tensor cores, 2- and 1-byte types,
-// sizes for which attention_fits.
+// The kernels by cache type. plain: any size of head. decode and prefill: on the tensor cores, for 2- and 1-byte types
+// and sizes that pass attention_fits.
 template <enum dtype KV> void cuda_attend_plain(const struct cuda_attention *job, cudaStream_t stream);
 template <enum dtype KV> void cuda_attend_decode(const struct cuda_attention *job, cudaStream_t stream);
 template <enum dtype KV> void cuda_attend_prefill(const struct cuda_attention *job, cudaStream_t stream);
-// The same for chunks, of up to 128 elements a head; false, and nothing is done, for others and on devices other than
-// sm_90.
+// The same for chunks, by wgmma, for heads of up to 128 elements. Does nothing and returns false for larger heads and
+// on devices other than sm_90.
 template <enum dtype KV> bool cuda_attend_wgmma(const struct cuda_attention *job, cudaStream_t stream);
 
 static const float LOG2E = 1.44269504f;
@@ -22,7 +22,7 @@ static __device__ __forceinline__ unsigned char *head_block(const cuda_kv &kv, i
     return kv.layer + ((size_t)(sequence * kv.kv_heads + head) * 2 + values) * kv.block_bytes;
 }
 
-// The outcome of a split in memory: (token, head, split) of head_dim outputs, maximum and sum.
+// The outcome of a split in memory, (token, head, split): head_dim outputs, maximum and sum.
 static __device__ __forceinline__ float *partial_of(const cuda_attention &job, int splits, int split, int token,
                                                     int head)
 {
@@ -38,7 +38,7 @@ static __device__ __forceinline__ float exp2_of(float x)
     return y;
 }
 
-// Two floats as a pair of the type that the tensor cores take for a cache: f16 for f16, else bf16. `a` is the low half.
+// Casts two floats to the type in which the tensor cores read a cache: f16 for f16, else bf16. `a` is the low half.
 template <enum dtype KV> static __device__ __forceinline__ uint32_t pair_of(float a, float b)
 {
     if constexpr (KV == DT_F16) {
@@ -55,7 +55,7 @@ template <enum dtype KV> static __device__ __forceinline__ float2 pair_values(ui
     else
         return __bfloat1622float2(bits_bf16x2(v));
 }
-// What pair_of rounds away of a and b, as a pair: the two together hold 16 bits and more of each.
+// What pair_of rounds away of a and b, as a pair. The two pairs together hold at least 16 significant bits of each.
 template <enum dtype KV> static __device__ __forceinline__ uint32_t rest_of(float a, float b, uint32_t pair)
 {
     const float2 v = pair_values<KV>(pair);
@@ -71,7 +71,8 @@ static __device__ __forceinline__ void mma_of(float c[4], const uint32_t a[4], u
         mma_bf16(c, a, b0, b1);
 }
 
-// Two codes of a 1-byte cache as bf16: for int8 in the low bytes of both halves, for e4m3 in the high ones. Exact.
+// Casts two codes of a 1-byte cache to bf16, exactly. int8 codes are in the low bytes of both halves, e4m3 in the high
+// ones.
 template <enum dtype KV> static __device__ __forceinline__ uint32_t codes_to_bf16(uint32_t codes)
 {
     if constexpr (KV == DT_I8) // 128 + the low seven bits, less 128 or 256 by the sign
@@ -81,10 +82,10 @@ template <enum dtype KV> static __device__ __forceinline__ uint32_t codes_to_bf1
         return e4m3_to_bf16(codes);
 }
 
-// log2 of what weights are multiplied by: f16 keeps small ones.
+// log2 of the factor of weights, so that f16 can hold small ones.
 template <enum dtype KV> static constexpr float weight_lift = KV == DT_F16 ? 14.0f : 0.0f;
 
-// A power of two that brings the largest query of a row near 1, so that f16 holds the row.
+// The power of two at or below the largest query of a row. Divided by it, the row fits f16.
 static __device__ __forceinline__ float power_below(float largest)
 {
     return largest > 0x1p-100f && largest < 0x1p100f ? exp2f((float)ilogbf(largest)) : 1.0f;

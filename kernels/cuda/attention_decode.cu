@@ -1,15 +1,15 @@
 // attention_decode.cu - attention of a decode step on the tensor cores: one token a sequence, 2- and 1-byte caches.
 //
 // A unit is one split of the positions of one sequence, for up to 8 query heads of one KV head. A block takes a run of
-// units, and its warps take steps of some positions in turn, a round of all warps at a time. K and V go from memory to
-// registers in 16-byte vectors and are operands as they lie: both products run over positions and elements in any order,
-// as long as both operands agree. Scores are Q K^T with the 8 heads as rows and, as the 8 rows below, what rounding took
-// from them; so a score has 16 bits and more at the price of a rounded one. Outputs are V^T P^T, for which scores lie
-// right; P is a sum of two operands as well.
+// units. Its warps take steps of some positions in turn, a round of all warps at a time. K and V are loaded from memory
+// into registers as 16-byte vectors and used as operands without reordering. The products may run over positions and
+// elements in any order, as long as both operands agree. Scores are Q K^T. Its upper 8 rows are the rounded heads, and
+// its lower 8 rows are what rounding removed. So a score keeps at least 16 bits at the price of a rounded one. Outputs
+// are V^T P^T, which takes the scores in the order in which they lie. P is a sum of two operands as well.
 //
-// While a step is computed the next one is on its way to registers and the rounds after it to the L2, over the ends of
-// units too. Warps are merged through shared memory. Where a sequence has several splits the block that ends last merges
-// them, all in rising order and at its own end, and sets the counter back.
+// While a step is computed, the next one is loaded into registers and the rounds after it into the L2, also across the
+// ends of units. Warps are merged through shared memory. Where a sequence has several splits, the block that ends last
+// merges them, in rising order and at its own end, and resets the counter.
 // Source: Dao et al. 2023 (flash decoding), Milakov and Gimelshein 2018 (online softmax)
 #include "kernels/cuda/attention.cuh"
 #include "kernels/cuda/launch.cuh"
@@ -17,23 +17,23 @@
 namespace {
 
 enum { WARPS = 6, THREADS = WARPS * 32, HEADS = 8 };
-enum { AHEAD = 4 };                                           // rounds of steps that are on their way to L2
+enum { AHEAD = 4 };                                           // rounds that are prefetched into the L2
 enum { MOST_SPLITS = CUDA_DECODE_BLOCKS, LANE_SPLITS = MOST_SPLITS / 32 };
 
-// Lane 4 g + t holds of a key: K elements of vectors t, t + 4, ..., V elements of chunks g, g + 8, ...
+// Lane 4 g + t holds these parts of a key: vectors t, t + 4, ... of K, and chunks g, g + 8, ... of V.
 template <enum dtype KV, int DIMS> struct shape {
     static constexpr int bytes = cache_bytes<KV>;
-    static constexpr int keys = DIMS == 64 ? 32 : 16; // a step
+    static constexpr int keys = DIMS == 64 ? 32 : 16; // per step
     static constexpr int tiles = keys / 8;
-    static constexpr int vectors = DIMS * bytes / 64; // of K, a lane and key
-    static constexpr int words = DIMS * bytes / 32 < 4 ? DIMS * bytes / 32 : 4; // of a chunk of V
+    static constexpr int vectors = DIMS * bytes / 64; // of K, per lane and key
+    static constexpr int words = DIMS * bytes / 32 < 4 ? DIMS * bytes / 32 : 4; // per chunk of V
     static constexpr int chunks = DIMS * bytes / 32 / words;
-    static constexpr int elements = words * 4 / bytes; // of a chunk
-    static constexpr int round = WARPS * keys;                // of a step of every warp
-    static constexpr int blocks = DIMS <= 128 ? 2 : 1; // a multiprocessor
+    static constexpr int elements = words * 4 / bytes; // per chunk
+    static constexpr int round = WARPS * keys;                // positions of one step of every warp
+    static constexpr int blocks = DIMS <= 128 ? 2 : 1; // per multiprocessor
 };
 
-// What one lane has of a step.
+// One lane's part of a step.
 template <enum dtype KV, int DIMS> struct fragment {
     typedef shape<KV, DIMS> S;
     uint32_t k[S::tiles][S::vectors][4];
@@ -41,10 +41,10 @@ template <enum dtype KV, int DIMS> struct fragment {
     float k_scale[S::bytes == 1 ? S::tiles * 2 : 1], v_scale[S::bytes == 1 ? S::tiles * 2 : 1];
 };
 
-// Where a unit's K is; V is a block further.
+// Where the K of a unit lies; its V lies one block further.
 struct source {
     const unsigned char *k;
-    int last; // position that may be read
+    int last; // last position that may be read
 };
 template <enum dtype KV> __device__ __forceinline__ int row_bytes_of(const cuda_kv &kv)
 {
@@ -71,15 +71,16 @@ __device__ __forceinline__ float load_scale(const unsigned char *from)
     return v;
 }
 
-// Key of a lane's column c (0 or 1) of tile j, among a step's.
+// The key, within a step, of a lane's column c (0 or 1) of tile j.
 __device__ __forceinline__ int score_key(int j, int c, int t)
 {
     return 8 * j + 2 * t + c;
 }
 
-// Positions beyond the last are read as the last: their weights are zero. LATE: only the last and those are read.
+// Positions beyond the last are read as the last, because their weights are zero. LATE: only the last one and those.
 template <enum dtype KV, int DIMS, bool LATE = false>
-__device__ __forceinline__ void load_keys(fragment<KV, DIMS> &f, const cuda_kv &kv, const source &from, int base, int g, int t)
+__device__ __forceinline__ void load_keys(fragment<KV, DIMS> &f, const cuda_kv &kv, const source &from, int base, int g,
+                                          int t)
 {
     typedef shape<KV, DIMS> S;
     const int row_bytes = row_bytes_of<KV>(kv);
@@ -94,11 +95,13 @@ __device__ __forceinline__ void load_keys(fragment<KV, DIMS> &f, const cuda_kv &
     if constexpr (S::bytes == 1)
 #pragma unroll
         for (int i = 0; i < S::tiles * 2; i++)
-            f.k_scale[i] = load_scale(from.k + kv.scales_offset + (unsigned)min(base + score_key(i / 2, i % 2, t), from.last) * 4);
+            f.k_scale[i] =
+                load_scale(from.k + kv.scales_offset + (unsigned)min(base + score_key(i / 2, i % 2, t), from.last) * 4);
 }
 
 template <enum dtype KV, int DIMS, bool LATE = false>
-__device__ __forceinline__ void load_values(fragment<KV, DIMS> &f, const cuda_kv &kv, const source &from, int base, int g, int t)
+__device__ __forceinline__ void load_values(fragment<KV, DIMS> &f, const cuda_kv &kv, const source &from, int base,
+                                            int g, int t)
 {
     typedef shape<KV, DIMS> S;
     const int row_bytes = row_bytes_of<KV>(kv);
@@ -117,10 +120,11 @@ __device__ __forceinline__ void load_values(fragment<KV, DIMS> &f, const cuda_kv
     if constexpr (S::bytes == 1)
 #pragma unroll
         for (int i = 0; i < S::tiles * 2; i++)
-            f.v_scale[i] = load_scale(from.k + kv.block_bytes + kv.scales_offset + (unsigned)min(base + score_key(i / 2, i % 2, t), from.last) * 4);
+            f.v_scale[i] = load_scale(from.k + kv.block_bytes + kv.scales_offset +
+                                      (unsigned)min(base + score_key(i / 2, i % 2, t), from.last) * 4);
 }
 
-// Of step s of Q K^T: the lane's operand of tile j, and the first of the four elements of a head that it stands for.
+// The lane's operand of tile j in step s of Q K^T, and the first of the four elements of a head that it holds.
 template <enum dtype KV, int DIMS>
 __device__ __forceinline__ void key_operand(const fragment<KV, DIMS> &f, int j, int s, uint32_t &b0, uint32_t &b1)
 {
@@ -138,7 +142,7 @@ template <enum dtype KV> __device__ __forceinline__ int key_element(int s, int t
     return cache_bytes<KV> == 2 ? s / 2 * 32 + t * 8 + s % 2 * 4 : s / 4 * 64 + t * 16 + s % 4 * 4;
 }
 
-// Tile m of V^T, 16 positions of a step: rows are elements value_element(m) and the one after it.
+// Tile m of V^T, for 16 positions of a step. Its rows are element value_element(m) and the next one.
 template <enum dtype KV, int DIMS>
 __device__ __forceinline__ void value_operand(const fragment<KV, DIMS> &f, int j, int m, uint32_t a[4])
 {
@@ -165,23 +169,23 @@ template <enum dtype KV, int DIMS> __device__ __forceinline__ int value_element(
     return (m / each * 8 + g) * S::elements + m % each * 2;
 }
 
-// A unit: which heads of which token, and which of its positions.
+// The heads, the token and the positions of a unit.
 struct place {
     int token, sequence, position;
-    int kv_head, head, heads; // head: the first; heads: how many
+    int kv_head, head, heads; // head: the first one; heads: their number
     int begin, end;           // positions of the split
     int split, splits;
 };
 
-// What is the same in a launch.
+// What all blocks of a launch share.
 struct decode_grid {
     const cuda_token *tokens;
     int rows, kv_heads, group, window;
-    int parts;  // of a group of heads
-    int splits; // the most of a token
+    int parts;  // parts that a group of heads is cut into
+    int splits; // largest number of splits of a token
 };
 
-// Splits of a token, and their length.
+// The number of a token's splits, the first position, and the length of a split.
 __device__ __forceinline__ int splits_of(const decode_grid &grid, int position, int &first, int &length)
 {
     first = grid.window ? max(0, position - grid.window + 1) : 0;
@@ -190,8 +194,8 @@ __device__ __forceinline__ int splits_of(const decode_grid &grid, int position, 
     return (seen + length - 1) / length;
 }
 
-// Puts unit `index` of all, in the order tokens, heads, splits, where `to` says; returns the number of units. A warp does
-// it together.
+// Stores the place of unit `index`, in the order tokens, heads, splits, in *to. Returns the number of units. All lanes
+// of a warp call it.
 __device__ __noinline__ int find_unit(decode_grid grid, int index, place *to)
 {
     const int lane = threadIdx.x % 32, columns = grid.kv_heads * grid.parts;
@@ -244,7 +248,7 @@ __device__ __forceinline__ void prefetch_bytes(const unsigned char *from, const 
 #endif
 }
 
-// Positions [begin, end) of a head come to L2. By one thread.
+// Prefetches positions [begin, end) of a head into the L2. Called by one thread.
 template <enum dtype KV>
 __device__ __forceinline__ void prefetch(const cuda_kv &kv, const unsigned char *k, int begin, int end)
 {
@@ -257,7 +261,7 @@ __device__ __forceinline__ void prefetch(const cuda_kv &kv, const unsigned char 
     }
 }
 
-// The round AHEAD of the one at `base`, in this unit or the next.
+// Prefetches the round that is AHEAD rounds after the one at `base`, in this unit or the next.
 template <enum dtype KV, int ROUND>
 __device__ __forceinline__ void prefetch_ahead(const cuda_attention &job, const place &at, const place &then, bool more,
                                                int base)
@@ -270,11 +274,11 @@ __device__ __forceinline__ void prefetch_ahead(const cuda_attention &job, const 
 }
 
 struct running {
-    float max, sum; // of head g: sum of the lane's own keys
+    float max, sum; // of head g; the sum is over the lane's own keys
 };
 
-// Bias and cap of the scores of a step, where a model has them. A pass of its own: within other loops its code is more
-// than the instruction cache holds.
+// Applies bias and cap to the scores of a step, where a model has them. It is a separate pass, because inside other
+// loops its code would overflow the instruction cache.
 template <int TILES>
 __device__ __forceinline__ void bias_and_cap(const cuda_attention &job, const place &at, int base, int head, int t,
                                              float (&s)[TILES][4])
@@ -290,8 +294,8 @@ __device__ __forceinline__ void bias_and_cap(const cuda_attention &job, const pl
             s[i / 2][i % 2] = job.softcap * tanhf(s[i / 2][i % 2] / job.softcap);
 }
 
-// One step: scores from K, the next K on its way, weights, outputs from V, the next V on its way: `next` of `from`, if
-// that is not below 0.
+// One step: scores from K, request the next K, weights, outputs from V, request the next V. `next`: the step of `from`
+// to request, or a negative number.
 template <enum dtype KV, int DIMS>
 __device__ __forceinline__ void take_step(const cuda_attention &job, const place &at, const uint4 *q, float factor,
                                           fragment<KV, DIMS> &f, int base, const source &from, int next, running &row,
@@ -371,13 +375,13 @@ __device__ __forceinline__ void take_step(const cuda_attention &job, const place
 
 template <int DIMS> struct decode_space {
     uint4 q[DIMS / 16 * 32];
-    float max[2][WARPS][HEADS], sum[2][WARPS][HEADS]; // of even and odd units
+    float max[2][WARPS][HEADS], sum[2][WARPS][HEADS]; // for even and odd units
     float factor[HEADS];
     float out[WARPS][HEADS][DIMS + 4];
-    place places[4]; // of units one after another
+    place places[4]; // of consecutive units
 };
 
-// Powers of two that bring each head's largest query near 1, so that f16 has it whole.
+// Powers of two that scale each head's largest query to near 1, so that f16 can hold it.
 template <int DIMS>
 __device__ void find_factors(const cuda_attention &job, const place &at, decode_space<DIMS> &s)
 {
@@ -396,7 +400,7 @@ __device__ void find_factors(const cuda_attention &job, const place &at, decode_
     __syncthreads();
 }
 
-// Queries as operands of every step.
+// Loads the queries as operands for every step.
 template <enum dtype KV, int DIMS>
 __device__ __forceinline__ void load_queries(const cuda_attention &job, const place &at, decode_space<DIMS> &s)
 {
@@ -423,8 +427,8 @@ __device__ __forceinline__ void load_queries(const cuda_attention &job, const pl
     __syncthreads();
 }
 
-// Outputs of all warps, scaled to a common maximum, into shared memory; then value(head, element, sum of warps) once
-// for each.
+// Stores the outputs of all warps, scaled to a common maximum, in shared memory. Then calls value(head, element, sum
+// over warps) once for each element.
 template <enum dtype KV, int DIMS, typename PUT>
 __device__ __forceinline__ void merge_warps(const place &at, int n, int odd, decode_space<DIMS> &s, running row,
                                             float (&out)[DIMS / 16][4], PUT put)
@@ -470,8 +474,8 @@ __device__ __forceinline__ void merge_warps(const place &at, int n, int odd, dec
     }
 }
 
-// Weights of a head's splits, split i * 32 + lane in a lane's element i, and their sum over all. Splits that are not
-// there weigh nothing.
+// The weights of a head's splits, where element i of a lane is split i * 32 + lane, and their sum. Splits that do not
+// exist have weight 0.
 __device__ __forceinline__ void weigh_splits(const float2 (&outcome)[LANE_SPLITS], float (&weight)[LANE_SPLITS],
                                              float &sum)
 {
@@ -493,11 +497,11 @@ __device__ __forceinline__ void weigh_splits(const float2 (&outcome)[LANE_SPLITS
         sum += __shfl_xor_sync(~0u, sum, o);
 }
 
-// By the block that ends last of a token's and head's: all splits in rising order. A warp has a head; its lanes hold the
-// splits' weights and 4 elements each.
+// Merges all splits of a token's heads in rising order, in the block that ends last. A warp merges one head; its lanes
+// hold the weights of the splits and 4 elements each.
 __device__ __forceinline__ void merge_splits(const cuda_attention &job, const place &at, int room)
 {
-    enum { FLIGHT = 16 }; // outcomes on their way at once, the first before their weights are there
+    enum { FLIGHT = 16 }; // outcomes in flight at once; the first are requested before the weights are known
     const int lane = threadIdx.x % 32, n = job.kv.head_dim, pitch = n + 4;
     for (int head = threadIdx.x / 32; head < at.heads; head += WARPS) {
         const float *of = partial_of(job, room, 0, at.token, at.head + head);
@@ -538,7 +542,8 @@ __device__ __forceinline__ void merge_splits(const cuda_attention &job, const pl
     }
 }
 
-// By one thread once the block has stored its outcome: true for the last of `splits`; the counter is zero again then.
+// Called by one thread once the block has stored its outcome. Returns true for the last of `splits`, and resets the
+// counter to zero then.
 __device__ __forceinline__ bool ends_last(unsigned *counter, int splits)
 {
     __threadfence();
@@ -549,8 +554,8 @@ __device__ __forceinline__ bool ends_last(unsigned *counter, int splits)
     return true;
 }
 
-// A unit's outcome: the output itself where it is the only split, else a partial one. Where that was the last of its
-// token's and head's, bit n of `due` is set.
+// Stores a unit's outcome: the output itself where it is the only split, else a partial outcome. Sets bit n of `due`
+// where it was the last split of its token and head.
 template <enum dtype KV, int DIMS>
 __device__ __forceinline__ void end_unit(const cuda_attention &job, const place &at, int most, int index,
                                          decode_space<DIMS> &s, unsigned *due, const running &row,
@@ -591,7 +596,7 @@ __global__ void __launch_bounds__(THREADS, shape<KV, DIMS>::blocks)
         previous_wait();
         return;
     }
-    unsigned *due = (unsigned *)(memory + sizeof(decode_space<DIMS>)); // a bit for each unit of the block
+    unsigned *due = (unsigned *)(memory + sizeof(decode_space<DIMS>)); // one bit per unit of the block
     for (int i = threadIdx.x; i * 32 < count; i += THREADS)
         due[i] = 0;
     if (warp < 2)
@@ -600,7 +605,7 @@ __global__ void __launch_bounds__(THREADS, shape<KV, DIMS>::blocks)
     fragment<KV, DIMS> f = {};
     source from = source_of(job, s.places[0]);
     int base = s.places[0].begin + warp * S::keys;
-    from.last = max(from.last - 1, 0); // these are of steps before
+    from.last = max(from.last - 1, 0); // this step's own position is not in the cache yet
     load_keys<KV, DIMS>(f, job.kv, from, base, g, t);
     load_values<KV, DIMS>(f, job.kv, from, base, g, t);
     if (threadIdx.x == 0)
@@ -636,7 +641,7 @@ __global__ void __launch_bounds__(THREADS, shape<KV, DIMS>::blocks)
         end_unit<KV, DIMS>(job, at, grid.splits, n, s, due, row, out);
         if (!more)
             break;
-        if (then.token != at.token || then.head != at.head) // all warps have left the queries: end_unit waits for them
+        if (then.token != at.token || then.head != at.head) // end_unit waited for their last reader
             load_queries<KV, DIMS>(job, then, s);
     }
     __syncthreads();
@@ -645,7 +650,7 @@ __global__ void __launch_bounds__(THREADS, shape<KV, DIMS>::blocks)
             continue;
         const bool known = n + 1 == count;
         if (!known) {
-            __syncthreads(); // the place before is done with
+            __syncthreads(); // the previous place is free
             if (warp == 0)
                 find_unit(grid, unit + n, s.places + count % 4);
             __syncthreads();

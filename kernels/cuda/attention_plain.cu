@@ -1,11 +1,11 @@
-// attention_plain.cu - attention in f32 arithmetic, for any type of cache and size of head: f32 caches, and the sizes that
-// the tensor cores are not given.
+// attention_plain.cu - attention in f32 arithmetic, for any type of cache and size of head. It serves f32 caches and
+// the sizes that the tensor cores do not.
 //
-// One block takes a run of query rows (tokens times the heads of a group) of one KV head. Keys come 64 at a time through
-// shared memory as f32; a thread has a key's score of all rows, then an element of all rows' outputs. Positions are cut
-// into splits of 256 that begin at multiples of it. In a decode step each split is a block of its own, which fills the
-// chip, and a second launch merges them; else one block goes through them all. Each does the same operations in the same
-// order for a row, so a token's bits are the same.
+// One block takes a run of query rows (tokens times the heads of a group) of one KV head. Keys pass through shared
+// memory as f32, 64 at a time. A thread computes the scores of one key for all rows, then one element of all rows'
+// outputs. Positions are cut into splits of 256 that begin at multiples of 256. In a decode step each split is a block
+// of its own, which fills the chip, and a second launch merges them. In a chunk one block goes through all splits. Both
+// do the same operations in the same order for a row, so a token's bits are the same.
 // Source: Dao et al. 2023 (flash decoding), Milakov and Gimelshein 2018 (online softmax)
 #include "kernels/cuda/attention.cuh"
 #include "kernels/cuda/launch.cuh"
@@ -51,8 +51,8 @@ template <> struct cache_element<DT_F8E4M3> {
     }
 };
 
-// 64 rows of K or V as f32 rows of `pitch`; rows from `count` on are zeros. 4 elements a thread at a time where
-// rows allow it.
+// Loads 64 rows of K or V as f32 rows of `pitch`; rows from `count` on become zeros. A thread loads 4 elements at a
+// time where the rows are aligned.
 template <enum dtype KV>
 __device__ __forceinline__ void load_rows(const cuda_kv &kv, const unsigned char *block, int first, int count,
                                           int pitch, float *to)
@@ -72,7 +72,7 @@ __device__ __forceinline__ void load_rows(const cuda_kv &kv, const unsigned char
     struct __align__(4 * sizeof(typename E::type)) four {
         typename E::type v[4];
     };
-    enum { FLIGHT = 8 }; // loads that are under way before the first is stored
+    enum { FLIGHT = 8 }; // loads in flight before the first is stored
     const int line = n / 4, all = CUDA_KEYS * line;
     for (int begin = threadIdx.x; begin < all; begin += FLIGHT * THREADS) {
         four f[FLIGHT] = {};
@@ -95,18 +95,18 @@ __device__ __forceinline__ void load_rows(const cuda_kv &kv, const unsigned char
     }
 }
 
-// A split's outcome for one row: its maximum, the sum of exp(score - maximum), and outputs not yet divided.
+// A split's outcome for one row: its maximum, and the sum of exp(score - maximum). Its outputs are not divided yet.
 struct outcome {
     float max, sum;
 };
 
-// a x + b y, rounded alike wherever it is inlined.
+// a x + b y, rounded the same way wherever it is inlined.
 __device__ __forceinline__ float blend(float a, float x, float b, float y)
 {
     return fmaf(b, y, __fmul_rn(a, x));
 }
 
-// Merges what a split yields into what the splits before it did; the one place where their order counts.
+// Merges a split's outcome into the outcome of the earlier splits. Their order matters only here.
 __device__ __forceinline__ void merge(outcome &all, const outcome &split, float &keep, float &take)
 {
     const float max = fmaxf(all.max, split.max);
@@ -116,14 +116,14 @@ __device__ __forceinline__ void merge(outcome &all, const outcome &split, float 
     all.max = max;
 }
 
-// Rows of a block: query row r of ROWS is token row0 + r / group of the pass and head r % group of the KV head's,
+// Rows of a block. Query row r of ROWS is token row0 + r / group of the pass, and head r % group of the KV head's,
 // counted from `first`.
 template <int ROWS> struct query_rows {
-    int token[ROWS], head[ROWS], position[ROWS], begin[ROWS]; // begin: first position it sees
-    int sequence, least, last;                                // over all rows: positions [least, last]
+    int token[ROWS], head[ROWS], position[ROWS], begin[ROWS]; // begin: its first visible position
+    int sequence, least, last;                                // [least, last]: visible positions of all rows
 };
 
-// In shared memory; q is (ROWS, pitch), keys and values share (CUDA_KEYS, pitch), scores (CUDA_KEYS, ROWS).
+// In shared memory. q is (ROWS, pitch); keys and values share (CUDA_KEYS, pitch); scores are (CUDA_KEYS, ROWS).
 template <int ROWS> struct attention_space {
     float *q, *kv, *scores;
     int pitch;
@@ -133,10 +133,10 @@ template <int ROWS> struct attention_space {
 
 __host__ __device__ inline int pitch_of(int head_dim)
 {
-    return (head_dim + 3) / 4 * 4 + 4; // rows of 16 bytes that begin 4 banks apart
+    return (head_dim + 3) / 4 * 4 + 4; // 16-byte aligned rows that begin 4 banks apart
 }
 
-// Scores of the block of keys that begins at `first`: thread = key and half of the rows.
+// Computes the scores of the block of keys at `first`. A thread takes one key and half of the rows.
 template <int ROWS>
 __device__ __forceinline__ void score_keys(const cuda_attention &job, attention_space<ROWS> &s, int first, int count)
 {
@@ -169,13 +169,13 @@ __device__ __forceinline__ void score_keys(const cuda_attention &job, attention_
     __syncthreads();
 }
 
-// Scores become weights; a row's maximum and sum go on. A warp takes every fourth row, two keys a lane.
+// Turns scores into weights and updates each row's maximum and sum. A warp takes every fourth row, a lane two keys.
 template <int ROWS> __device__ __forceinline__ void weigh_keys(attention_space<ROWS> &s)
 {
     const int lane = threadIdx.x % 32;
     for (int row = threadIdx.x / 32; row < ROWS; row += THREADS / 32) {
         const float a = s.scores[lane * ROWS + row], b = s.scores[(lane + 32) * ROWS + row];
-        float max = fmaxf(a, b); // a NaN is none of it, and makes the sum one
+        float max = fmaxf(a, b); // fmaxf ignores a NaN, but the sum becomes NaN
 #pragma unroll
         for (int o = 16; o; o >>= 1)
             max = fmaxf(max, __shfl_xor_sync(~0u, max, o));
@@ -197,7 +197,7 @@ template <int ROWS> __device__ __forceinline__ void weigh_keys(attention_space<R
     __syncthreads();
 }
 
-// out[d][row] = factor out + sum over keys of weight V[key][dim]: thread = dims threadIdx.x + 128 d.
+// out[d][row] = factor out + sum over keys of weight V[key][dim]. A thread takes dims threadIdx.x + 128 d.
 template <int ROWS, int DIMS>
 __device__ __forceinline__ void add_values(const cuda_attention &job, const attention_space<ROWS> &s,
                                            float (&out)[DIMS][ROWS])
@@ -219,8 +219,8 @@ __device__ __forceinline__ void add_values(const cuda_attention &job, const atte
     }
 }
 
-// One split for all rows of the block. On return out, s.max and s.sum are its outcome.
-// DIMS: elements of an output that a thread has.
+// Computes one split for all rows of the block. On return out, s.max and s.sum are its outcome. DIMS: output elements
+// per thread.
 template <enum dtype KV, int ROWS, int DIMS>
 __device__ void attend_split(const cuda_attention &job, attention_space<ROWS> &s, int head, int split,
                              float (&out)[DIMS][ROWS])
@@ -239,7 +239,7 @@ __device__ void attend_split(const cuda_attention &job, attention_space<ROWS> &s
     const unsigned char *values = head_block(job.kv, s.rows.sequence, head, 1);
     const int end = min((split + 1) * CUDA_SPLIT, s.rows.last + 1);
     for (int first = split * CUDA_SPLIT; first < end; first += CUDA_KEYS) {
-        if (first + CUDA_KEYS <= s.rows.least) // seen by none of the rows
+        if (first + CUDA_KEYS <= s.rows.least) // visible to none of the rows
             continue;
         const int count = min(CUDA_KEYS, end - first);
         load_rows<KV>(job.kv, keys, first, count, s.pitch, s.kv);
@@ -252,7 +252,7 @@ __device__ void attend_split(const cuda_attention &job, attention_space<ROWS> &s
     }
 }
 
-// Fills the rows of the block and copies their queries; false where all of them are of no sequence.
+// Fills the rows of the block and copies their queries. Returns false if no row belongs to a sequence.
 template <int ROWS>
 __device__ bool begin_rows(const cuda_attention &job, attention_space<ROWS> &s, int token0, int tokens, int head,
                            int first, int heads)
@@ -267,7 +267,7 @@ __device__ bool begin_rows(const cuda_attention &job, attention_space<ROWS> &s, 
         s.rows.position[r] = there ? token.position : -1;
         s.rows.begin[r] = job.window ? max(0, token.position - job.window + 1) : 0;
     }
-    if (threadIdx.x == 0) { // tokens of a run are of one sequence and stand in rising order
+    if (threadIdx.x == 0) { // tokens of a run belong to one sequence and are in rising order
         const int to = job.tokens[token0].position, last = job.tokens[token0 + tokens - 1].position;
         s.rows.sequence = job.tokens[token0].sequence;
         s.rows.least = job.window ? max(0, to - job.window + 1) : 0;
@@ -281,7 +281,7 @@ __device__ bool begin_rows(const cuda_attention &job, attention_space<ROWS> &s, 
                      : 0.0f;
     }
     for (int i = threadIdx.x; i < CUDA_KEYS * s.pitch; i += THREADS)
-        s.kv[i] = 0; // the pitch's own elements stay zeros
+        s.kv[i] = 0; // the padding up to the pitch stays zero
     __syncthreads();
     return s.rows.last >= 0;
 }
@@ -293,11 +293,11 @@ template <int ROWS> __device__ void divide_rows(const cuda_attention &job, const
         job.out[(size_t)rows.token[row] * job.ldo + (size_t)rows.head[row] * job.kv.head_dim + dim] = value / sum;
 }
 
-// Where the tokens of a block come from. `heads` of the group at a time, ROWS / heads tokens.
+// How tokens and heads are cut into blocks: `heads` heads of a group and ROWS / heads tokens each.
 struct attention_cut {
-    int heads, cuts; // heads of a group that a block takes; blocks that a group takes
-    int tokens;      // of a block
-    int splits;      // 0: the block goes through all of them
+    int heads, cuts; // heads of a group per block; blocks per group
+    int tokens;      // tokens per block
+    int splits;      // 0: a block goes through all splits
 };
 
 template <enum dtype KV, int ROWS, int DIMS>
@@ -314,9 +314,9 @@ __global__ void __launch_bounds__(THREADS) k_attend(const cuda_attention job, co
         s.scores = s.kv + CUDA_KEYS * s.pitch;
     }
     __syncthreads();
-    // A run of tokens may cross from one sequence to the next: it is cut there.
+    // The block's tokens are cut into runs where one sequence ends and the next begins.
     for (int from = 0, to; from < tokens; from = to) {
-        __syncthreads(); // the rows before these are done with
+        __syncthreads(); // all threads have finished the previous rows
         to = from + 1;
         while (to < tokens && job.tokens[token0 + to].sequence == job.tokens[token0 + from].sequence)
             to++;
@@ -418,7 +418,8 @@ void launch_rows(const cuda_attention *job, const attention_cut &cut, cudaStream
         launch_dims<KV, ROWS, MOST_DIM / THREADS>(job, cut, stream);
 }
 
-// Decode: a block is the heads of a group of one token. Prefill: 8 rows, of several tokens where groups are small.
+// In decode a block takes the heads of a group of one token. In prefill it takes 8 rows, of several tokens where groups
+// are small.
 template <enum dtype KV> void attend(const cuda_attention *job, cudaStream_t stream)
 {
     const int group = job->heads / job->kv.kv_heads;

@@ -1,9 +1,9 @@
 // attention_prefill.cu - attention of chunks of tokens on the tensor cores by mma.sync, 2- and 1-byte caches.
 //
-// A block has 128 query rows (tokens times the heads of a group) of one KV head and goes through 64 positions at a time.
-// K and V come by cp.async into two stages of shared memory; 1-byte codes come as they are and are made bf16 there, their
-// scales go to scores and weights. A warp has 32 rows (16 where heads are wider than 128) of scores and outputs in
-// registers, and scores become the weights' operand without leaving them.
+// A block takes 128 query rows (tokens times the heads of a group) of one KV head and goes through 64 positions at a
+// time. cp.async copies K and V into two stages of shared memory. 1-byte codes are copied unchanged and cast to bf16
+// there; their scales are applied to scores and weights. A warp holds 32 rows of scores and outputs in registers, or 16
+// where heads are wider than 128. The weights become an operand without leaving the registers.
 // Source: Dao 2023 (FlashAttention-2), Milakov and Gimelshein 2018 (online softmax)
 #include "kernels/cuda/attention_tile.cuh"
 #include "kernels/cuda/launch.cuh"
@@ -14,12 +14,12 @@ enum { KEYS = CUDA_KEYS };
 
 template <enum dtype KV, int DIMS> struct shape {
     static constexpr int bytes = cache_bytes<KV>;
-    static constexpr int each = DIMS <= 128 ? 2 : 1; // tiles of 16 rows a warp
+    static constexpr int each = DIMS <= 128 ? 2 : 1; // tiles of 16 rows per warp
     static constexpr int warps = ROWS / 16 / each, threads = warps * 32;
-    static constexpr int blocks = DIMS <= 128 ? 2 : 1; // a multiprocessor
+    static constexpr int blocks = DIMS <= 128 ? 2 : 1; // blocks per multiprocessor
     static constexpr int tile = KEYS * DIMS * 2;       // bytes of K or V as operands
     static constexpr int raw = KEYS * DIMS * bytes;
-    static constexpr int stages = bytes == 2 ? 2 : 1; // of operands; raw codes have two
+    static constexpr int stages = bytes == 2 ? 2 : 1; // stages of operands; raw codes have two
     static constexpr int shared = ROWS * DIMS * 2 + 2 * stages * tile + (bytes == 1 ? 4 * raw : 0);
 };
 
@@ -42,14 +42,14 @@ __device__ __forceinline__ void load_transposed(uint32_t m[4], uint32_t from)
 
 // ---- keys and values -------------------------------------------------------------------------------------
 
-// Requests KEYS rows of K or V from `first` on: operands of 2-byte types, codes of 1-byte ones. Rows beyond the last
-// are read as the last: their weights are zero.
+// Requests KEYS rows of K or V from `first` on, as operands for 2-byte types, as codes for 1-byte types. Rows beyond
+// the last are read as the last, because their weights are zero.
 template <enum dtype KV, int DIMS>
 __device__ __forceinline__ void request(const cuda_kv &kv, const unsigned char *block, int first, int last,
                                         unsigned char *to)
 {
     typedef shape<KV, DIMS> S;
-    constexpr int line = DIMS * S::bytes / 16; // vectors of a row
+    constexpr int line = DIMS * S::bytes / 16; // vectors per row
     const int row_bytes = kv.head_dim * S::bytes;
     const uint32_t base = shared_address(to);
 #pragma unroll
@@ -69,7 +69,7 @@ __device__ __forceinline__ void request_scales(const cuda_kv &kv, const unsigned
                      "l"((const float *)(block + kv.scales_offset) + min(first + (int)threadIdx.x, last)));
 }
 
-// Codes as bf16 operands.
+// Casts codes to bf16 operands.
 template <enum dtype KV, int DIMS> __device__ __forceinline__ void unpack(const unsigned char *raw, unsigned char *to)
 {
     typedef shape<KV, DIMS> S;
@@ -159,7 +159,7 @@ __device__ __forceinline__ void attend_run(const cuda_attention &job, const row_
     int stage = 0;
     for (int first = run.first; first <= run.last; first += KEYS, stage ^= 1) {
         copies_wait<0>();
-        __syncthreads(); // this tile is there, the one before it is done with
+        __syncthreads(); // this tile has arrived, and no warp reads the previous one
         if (S::bytes == 1) {
             unpack<KV, DIMS>(raw + stage * 2 * S::raw, operands);
             unpack<KV, DIMS>(raw + stage * 2 * S::raw + S::raw, operands + S::tile);
@@ -188,7 +188,7 @@ __device__ __forceinline__ void attend_run(const cuda_attention &job, const row_
         store_rows<DIMS>(job, rows, row0 + 16 * m, state[m], out[m]);
 }
 
-// Grid: runs of tokens, the last and longest first; KV heads times parts of a group.
+// Grid: runs of tokens, with the last and longest first, by KV heads times parts of a group.
 template <enum dtype KV, int DIMS>
 __global__ void __launch_bounds__(shape<KV, DIMS>::threads, shape<KV, DIMS>::blocks)
     k_prefill(const cuda_attention job, const attention_cut cut)
@@ -201,7 +201,7 @@ __global__ void __launch_bounds__(shape<KV, DIMS>::threads, shape<KV, DIMS>::blo
     while (next_run(job, cut, KEYS, run)) {
         if (run.least < 0)
             continue;
-        __syncthreads(); // the run before is done with
+        __syncthreads(); // no warp reads the previous run
         fill_rows(job, cut, run, rows, threadIdx.x, S::threads);
         __syncthreads();
         load_queries<KV, DIMS>(job, rows, memory, threadIdx.x / 32, S::warps);

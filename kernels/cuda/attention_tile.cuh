@@ -1,35 +1,34 @@
-// attention_tile.cuh - what both kernels for chunks share: which rows a block has, tiles in shared memory, and the
-// softmax of 16 rows whose scores lie as mma.sync and wgmma leave them.
+// attention_tile.cuh - shared by both kernels for chunks: the rows of a block, tiles in shared memory, and the softmax.
 //
-// Lane 4 g + t of a warp has of 16 rows: s[4 j + c], columns 8 j + 2 t and the next, c = 0, 1 of row g, c = 2, 3 of
-// row g + 8.
+// Scores of 16 rows are in the register order of mma.sync and wgmma. Lane 4 g + t of a warp holds s[4 j + c], columns 8
+// j + 2 t and the next. c = 0, 1 belong to row g, and c = 2, 3 to row g + 8.
 #pragma once
 
 #include "kernels/cuda/attention.cuh"
 
 namespace {
 
-enum { ROWS = 128, PANEL = 64 }; // elements of a panel: rows of 128 bytes
+enum { ROWS = 128, PANEL = 64 }; // PANEL: elements in a panel's row of 128 bytes
 
 // ---- rows ------------------------------------------------------------------------------------------------
 
-// Where the tokens of a block come from: `heads` of the group, ROWS / heads tokens.
+// How tokens and heads are cut into blocks: `heads` heads of a group and ROWS / heads tokens each.
 struct attention_cut {
     int heads, cuts, tokens;
 };
 
 struct row_space {
-    int token[ROWS], head[ROWS], position[ROWS]; // token -1: no such row
-    float factor[ROWS];                          // f16: what queries were divided by
+    int token[ROWS], head[ROWS], position[ROWS]; // token -1: an unused row
+    float factor[ROWS];                          // f16: the divisor of the queries
 };
 
-// Tokens [from, to) of a block, of one sequence: they see positions up to `last`, tiles begin at `first`.
+// Tokens [from, to) of a block, which belong to one sequence. They see positions up to `last`; tiles begin at `first`.
 struct run_of {
     int sequence, head, first, last, least; // least: lowest position of a token; below 0: no sequence
     int token0, from, to;
 };
 
-// The next run of the block's tokens; false behind the last. A block's tokens may be of several sequences.
+// The next run of the block's tokens; false after the last. A block's tokens may belong to several sequences.
 __device__ __forceinline__ bool next_run(const cuda_attention &job, const attention_cut &cut, int keys, run_of &run)
 {
     run.token0 = (gridDim.x - 1 - blockIdx.x) * cut.tokens;
@@ -41,8 +40,8 @@ __device__ __forceinline__ bool next_run(const cuda_attention &job, const attent
         return false;
     run.sequence = token[run.from].sequence;
     run.least = token[run.from].position;
-    // Positions of a sequence are consecutive: where the last token is as far on in both, all between are its own or of
-    // no sequence.
+    // Positions of a sequence are consecutive. If the last token's distance is the same in rows and in positions, all
+    // tokens between belong to its sequence or to none.
     const cuda_token end = token[tokens - 1];
     run.to = tokens;
     if (end.sequence != run.sequence || end.position - run.least != tokens - 1 - run.from)
@@ -60,7 +59,7 @@ __device__ __forceinline__ void fill_rows(const cuda_attention &job, const atten
     for (int r = thread; r < ROWS; r += threads) {
         const int t = r / cut.heads, h = part + r % cut.heads;
         const bool own = t >= run.from && t < run.to && h < group;
-        const int position = own ? job.tokens[run.token0 + t].position : -1; // -1 too of tokens of no sequence
+        const int position = own ? job.tokens[run.token0 + t].position : -1; // also -1 for tokens of no sequence
         rows.token[r] = position < 0 ? -1 : run.token0 + t;
         rows.head[r] = run.head * group + (own ? h : 0);
         rows.position[r] = position;
@@ -75,19 +74,19 @@ inline attention_cut cut_of(const cuda_attention *job)
 
 // ---- shared memory ---------------------------------------------------------------------------------------
 
-// Byte of element c of row r in panels of `rows` rows: the 128-byte swizzle, in which eight rows of a column lie in
+// Byte offset of element c of row r in panels of `rows` rows. Under the 128-byte swizzle, eight rows of a column lie in
 // different banks.
 __device__ __forceinline__ int panel_at(int rows, int r, int c)
 {
     return (c / PANEL * rows + r) * 128 + ((c % PANEL / 8) ^ (r & 7)) * 16 + c % 8 * 2;
 }
-// 16 bytes, or zeros.
+// Copies 16 bytes, or writes zeros.
 __device__ __forceinline__ void copy_vector(uint32_t to, const void *from, bool there)
 {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(there ? 16 : 0) : "memory");
 }
 
-// 16 codes of a 1-byte cache as bf16: elements c and on of row r.
+// Casts 16 codes of a 1-byte cache to bf16 and stores them from element c of row r on.
 template <enum dtype KV>
 __device__ __forceinline__ void store_codes(unsigned char *to, int rows, int r, int c, const uint4 &codes)
 {
@@ -102,12 +101,13 @@ __device__ __forceinline__ void store_codes(unsigned char *to, int rows, int r, 
     *(uint4 *)(to + panel_at(rows, r, c + 8)) = make_uint4(w[4], w[5], w[6], w[7]);
 }
 
-// Queries as 16-bit operands; warp `warp` of `warps` has every warps-th row. Rows without a token are zeros.
+// Loads the queries as 16-bit operands. Warp `warp` of `warps` takes every warps-th row. Rows without a token become
+// zeros.
 template <enum dtype KV, int DIMS>
 __device__ __forceinline__ void load_queries(const cuda_attention &job, row_space &rows, unsigned char *q, int warp,
                                              int warps)
 {
-    enum { VECTORS = (DIMS + 127) / 128, FLIGHT = 8 / VECTORS }; // rows that are under way together
+    enum { VECTORS = (DIMS + 127) / 128, FLIGHT = 8 / VECTORS }; // FLIGHT: rows in flight at once
     const int lane = threadIdx.x % 32, n = job.kv.head_dim;
     for (int row0 = warp; row0 < ROWS; row0 += FLIGHT * warps) {
         float4 v[FLIGHT][VECTORS];
@@ -152,21 +152,21 @@ __device__ __forceinline__ void load_queries(const cuda_attention &job, row_spac
 
 // ---- softmax of 16 rows ----------------------------------------------------------------------------------
 
-// Of rows g and g + 8; sum: of the lane's own columns.
+// For rows g and g + 8. The sum is over the lane's own columns.
 struct online {
     float max[2], sum[2];
 };
 
-// Scores are exponents of 2 once they are multiplied by this, each row's own.
+// The factor of each row that turns scores into exponents of 2.
 __device__ __forceinline__ void score_units(const cuda_attention &job, const row_space &rows, int row0, float unit[2])
 {
-    const bool special = job.bias || job.softcap != 0; // adjust scales them
+    const bool special = job.bias || job.softcap != 0; // then adjust scales the scores
     for (int half = 0; half < 2; half++)
         unit[half] = special ? LOG2E : job.scale * LOG2E * rows.factor[row0 + half * 8 + threadIdx.x % 32 / 4];
 }
 
-// Scale, bias and cap of scores, where a model has bias or cap. A pass of its own: within other loops its code is more
-// than the instruction cache holds.
+// Applies scale, bias and cap to the scores, where a model has bias or cap. It is a separate pass, because inside other
+// loops its code would overflow the instruction cache.
 template <int KEYS>
 __device__ __forceinline__ void bias_and_cap(const cuda_attention &job, const row_space &rows, const run_of &run,
                                              int row0, int first, float (&s)[KEYS / 2])
@@ -188,7 +188,7 @@ __device__ __forceinline__ void bias_and_cap(const cuda_attention &job, const ro
             s[i] = job.softcap * tanhf(s[i] / job.softcap);
 }
 
-// Scales of keys, bias, cap and mask, where there are any. k_scale: (KEYS) of 1-byte caches.
+// Applies the scales of keys, bias, cap and mask, where there are any. k_scale: (KEYS), for 1-byte caches.
 template <enum dtype KV, int KEYS>
 __device__ __forceinline__ void adjust(const cuda_attention &job, const row_space &rows, const run_of &run, int row0,
                                        int first, const float *k_scale, float (&s)[KEYS / 2])
@@ -222,8 +222,8 @@ __device__ __forceinline__ void adjust(const cuda_attention &job, const row_spac
     }
 }
 
-// Scores become weights, 2^lift times themselves; maxima and sums go on. keep: what outputs so far are multiplied by;
-// false where that is 1 in all rows of the warp.
+// Turns scores into weights times 2^lift and updates maxima and sums. keep: the factor of the outputs so far. Returns
+// false where it is 1 in all rows of the warp.
 template <enum dtype KV, int KEYS>
 __device__ __forceinline__ bool weigh(const float unit[2], online &state, float (&s)[KEYS / 2], float keep[2])
 {
@@ -254,7 +254,7 @@ __device__ __forceinline__ bool weigh(const float unit[2], online &state, float 
     return __any_sync(~0u, grown);
 }
 
-// Weights as the left operand of KEYS / 16 products. v_scale: (KEYS) of 1-byte caches.
+// Packs the weights as the left operand of KEYS / 16 products. v_scale: (KEYS), for 1-byte caches.
 template <enum dtype KV, int KEYS>
 __device__ __forceinline__ void pack_weights(const float *v_scale, const float (&s)[KEYS / 2], uint32_t (&p)[KEYS / 4])
 {
@@ -286,8 +286,8 @@ __device__ __forceinline__ void store_rows(const cuda_attention &job, const row_
 #pragma unroll
         for (int d = 0; d < DIMS / 8; d++)
             if (d * 8 < job.kv.head_dim)
-                put_pair(job, rows.token[r], rows.head[r] * job.kv.head_dim + d * 8 + 2 * t, out[4 * d + 2 * half] / sum,
-                         out[4 * d + 2 * half + 1] / sum);
+                put_pair(job, rows.token[r], rows.head[r] * job.kv.head_dim + d * 8 + 2 * t,
+                         out[4 * d + 2 * half] / sum, out[4 * d + 2 * half + 1] / sum);
     }
 }
 

@@ -1,11 +1,11 @@
 // attention_wgmma.cu - attention of chunks of tokens by wgmma, for sm_90a: 2- and 1-byte caches, heads of up to 128
 // elements.
 //
-// A block has 128 query rows (tokens times the heads of a group) of one KV head. One group of four warps brings K and V,
-// 128 positions at a time, into two stages each, 1-byte codes as bf16; two groups have 64 rows each. A group multiplies Q by the
-// next K while V is multiplied by the weights it has, and turns those scores into weights meanwhile. Tiles lie in panels
-// of 128-byte rows under the 128-byte swizzle, K as rows of the inner dimension, V as its columns.
-// Source: Shah et al. 2024 (FlashAttention-3), PTX ISA 8.0 (wgmma and its matrix descriptors)
+// A block takes 128 query rows (tokens times the heads of a group) of one KV head. One group of four warps loads K and
+// V, 128 positions at a time, into two stages each; it casts 1-byte codes to bf16. Two groups compute 64 rows each. A
+// group multiplies Q by the next K while it multiplies the weights by V, and meanwhile turns the new scores into
+// weights. Tiles lie in panels of 128-byte rows under the 128-byte swizzle. K has the inner dimension along its rows, V
+// down its columns. Source: Shah et al. 2024 (FlashAttention-3), PTX ISA 8.0 (wgmma and its matrix descriptors)
 #include "kernels/cuda/attention_tile.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/wgmma.cuh"
@@ -14,25 +14,25 @@ namespace {
 
 enum { KEYS = 128, GROUP_ROWS = 64, THREADS = 384, STAGES = 2 };
 
-// Registers of a thread: those that bring K and V, those that compute.
+// Registers per thread, for the warps that load K and V and for those that compute.
 template <enum dtype KV> constexpr int producer_registers = cache_bytes<KV> == 1 ? 56 : 40;
 template <enum dtype KV> constexpr int consumer_registers = cache_bytes<KV> == 1 ? 224 : 232;
 
 template <int DIMS> struct shape {
-    static constexpr int tile = KEYS * DIMS * 2; // bytes of K or V
+    static constexpr int tile = KEYS * DIMS * 2; // bytes of a tile of K or V
     static constexpr int shared = ROWS * DIMS * 2 + 2 * STAGES * tile + 1024;
 };
 
-// Other devices' code of this file is empty.
+// For other devices the code of this file is empty.
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 
 // ---- barriers --------------------------------------------------------------------------------------------
 
 struct barriers {
-    uint64_t full[2][STAGES], empty[2][STAGES]; // of K, of V
+    uint64_t full[2][STAGES], empty[2][STAGES]; // [0]: of K, [1]: of V
 };
 
-// Whether a phase has ended, without waiting; all lanes of a warp get one answer.
+// Whether a phase has ended, without waiting. All lanes of a warp get the same answer.
 __device__ __forceinline__ bool barrier_passed(uint32_t at, int parity)
 {
     int passed;
@@ -42,8 +42,8 @@ __device__ __forceinline__ bool barrier_passed(uint32_t at, int parity)
                  : "memory");
     return __all_sync(~0u, passed);
 }
-// By a whole warp. EACH: every lane arrives by itself. Of 1-byte caches the lanes' own stores and loads are ordered by
-// the barriers alone, which racecheck follows for the threads that arrive only; else one lane arrives for all.
+// Called by a whole warp. With EACH every lane arrives, else one lane arrives for all. For 1-byte caches only the
+// barriers order the lanes' own stores and loads, and racecheck tracks only the threads that arrive.
 template <bool EACH> __device__ __forceinline__ void arrive(const uint64_t &b)
 {
     if (!EACH)
@@ -58,14 +58,14 @@ __device__ __forceinline__ void fence_async()
 
 // ---- wgmma -----------------------------------------------------------------------------------------------
 
-// A matrix in shared memory under the 128-byte swizzle; strides in bytes.
+// The descriptor of a matrix in shared memory under the 128-byte swizzle; strides in bytes.
 __device__ __forceinline__ uint64_t descriptor(uint32_t address, int leading, int stride)
 {
     return (uint64_t)((address & 0x3ffff) >> 4) | (uint64_t)(leading >> 4) << 16 | (uint64_t)(stride >> 4) << 32 |
            (uint64_t)1 << 62;
 }
 
-// d (64 x 128) = or += A B^T, both in shared memory, 16 elements of the inner dimension.
+// d (64 x 128) = or += A B^T over 16 elements of the inner dimension, with both operands in shared memory.
 #define SHARED_PRODUCT(types)                                                                                          \
     asm volatile("{.reg .pred p; setp.ne.b32 p, %66, 0; wgmma.mma_async.sync.aligned.m64n128k16." types " {" WG_D64   \
                  "}, %64, %65, p, 1, 1, 0, 0;}"                                                                        \
@@ -79,7 +79,7 @@ template <enum dtype KV> __device__ __forceinline__ void product_shared(float (&
         SHARED_PRODUCT("f32.bf16.bf16");
 }
 
-// d (64 x DIMS) += A B, A in registers, B in shared memory with columns as rows.
+// d (64 x DIMS) += A B, with A in registers and B in shared memory, transposed.
 #define MIXED_PRODUCT(N, shape)                                                                                        \
     asm volatile("wgmma.mma_async.sync.aligned." shape " {" WG_D##N "}, " WG_A##N ", 1, 1, 1, 1;"                      \
                  : WG_##N(WG_FLOAT, 0)                                                                                 \
@@ -99,7 +99,7 @@ template <enum dtype KV> __device__ __forceinline__ void product_mixed(float (&d
         MIXED_PRODUCT(32, "m64n64k16.f32.bf16.bf16");
 }
 
-// Scores of a group's 64 rows: all of Q by a tile of K.
+// Scores of a group's 64 rows: Q times a tile of K.
 template <enum dtype KV, int DIMS> __device__ __forceinline__ void score(float (&s)[64], uint32_t q, uint32_t k)
 {
     wide_begin();
@@ -124,17 +124,17 @@ __device__ __forceinline__ void add_values(float (&o)[DIMS / 2], const uint32_t 
 
 // ---- the two parts of a block ----------------------------------------------------------------------------
 
-// Of 1-byte caches; those of V come with K, as weights need them before V is there.
+// The scales of 1-byte caches. Those of V come with K, because the weights need them before V arrives.
 struct __align__(8) scale_space {
     float k[STAGES][KEYS], v[STAGES][KEYS];
 };
 
-// What a thread brings of each tile: one vector of every `step`-th row from `row` on. Steps are multiples of 8 rows, so all
-// its vectors lie alike under the swizzle.
+// A thread's share of each tile: one vector of every `step`-th row from `row` on. `step` is a multiple of 8 rows, so
+// all its vectors have the same place under the swizzle.
 template <enum dtype KV, int DIMS> struct share {
-    static constexpr int line = DIMS * cache_bytes<KV> / 16; // vectors of a row
+    static constexpr int line = DIMS * cache_bytes<KV> / 16; // vectors per row
     static constexpr int step = 128 / line, count = KEYS / step;
-    int row, column, to; // column: byte of a row; to: byte of a tile
+    int row, column, to; // column: byte offset in a row; to: byte offset in a tile
     bool there;
 };
 template <enum dtype KV, int DIMS> __device__ __forceinline__ share<KV, DIMS> share_of(int thread, int row_bytes)
@@ -143,7 +143,7 @@ template <enum dtype KV, int DIMS> __device__ __forceinline__ share<KV, DIMS> sh
     return {row, v * 16, panel_at(KEYS, row, v * 16 / cache_bytes<KV>), v * 16 < row_bytes};
 }
 
-// Requests a tile of K or V of a 2-byte cache; rows beyond the last are read as the last.
+// Requests a tile of K or V from a 2-byte cache. Rows beyond the last are read as the last.
 template <enum dtype KV, int DIMS>
 __device__ __forceinline__ void request_tile(const share<KV, DIMS> &own, const unsigned char *block, int row_bytes,
                                              int first, int last, uint32_t to)
@@ -151,7 +151,7 @@ __device__ __forceinline__ void request_tile(const share<KV, DIMS> &own, const u
     typedef share<KV, DIMS> S;
     const unsigned char *column = block + (own.there ? own.column : 0);
     to += own.to;
-    if (first + KEYS - 1 <= last) { // nearly always: the address grows by one addition
+    if (first + KEYS - 1 <= last) { // the usual case: one addition per address
         const unsigned char *from = column + (size_t)(first + own.row) * row_bytes;
         const unsigned stride = S::step * row_bytes;
 #pragma unroll
@@ -166,10 +166,10 @@ __device__ __forceinline__ void request_tile(const share<KV, DIMS> &own, const u
     copies_commit();
 }
 
-// Loads a tile of a 1-byte cache, as bf16.
+// Loads a tile from a 1-byte cache as bf16.
 template <enum dtype KV, int DIMS>
-__device__ __forceinline__ void load_tile(const share<KV, DIMS> &own, const unsigned char *block, int row_bytes, int first,
-                                          int last, unsigned char *to)
+__device__ __forceinline__ void load_tile(const share<KV, DIMS> &own, const unsigned char *block, int row_bytes,
+                                          int first, int last, unsigned char *to)
 {
     typedef share<KV, DIMS> S;
     enum { FLIGHT = 4 };
@@ -185,8 +185,9 @@ __device__ __forceinline__ void load_tile(const share<KV, DIMS> &own, const unsi
         for (int k = 0; k < FLIGHT; k++) {
             codes[k] = make_uint4(0, 0, 0, 0);
             if (own.there)
-                codes[k] = *(const uint4 *)(whole ? from : from + (size_t)min(first + own.row + (j + k) * S::step, last) *
-                                                                      row_bytes);
+                codes[k] =
+                    *(const uint4 *)(whole ? from
+                                           : from + (size_t)min(first + own.row + (j + k) * S::step, last) * row_bytes);
             if (whole)
                 from += stride;
         }
@@ -196,8 +197,8 @@ __device__ __forceinline__ void load_tile(const share<KV, DIMS> &own, const unsi
     }
 }
 
-// K and V of a run, tile after tile. Of 2-byte caches each is a group of copies; the one before is announced once it is
-// there, before the next is requested where that has to wait for room.
+// Loads K and V of a run, tile after tile. For 2-byte caches each tile is one group of copies. The previous tile is
+// announced once it has arrived; if the next request has to wait for room, the announcement comes first.
 template <enum dtype KV, int DIMS>
 __device__ __forceinline__ void produce(const cuda_attention &job, const run_of &run, unsigned char *tiles,
                                         scale_space &scales, barriers &b, int &n)
@@ -216,7 +217,8 @@ __device__ __forceinline__ void produce(const cuda_attention &job, const run_of 
             const int stage = item / 2 % STAGES;
             unsigned char *to = tiles + (kind * STAGES + stage) * shape<DIMS>::tile;
             const int parity = (item / 2 / STAGES + 1) % 2;
-            const bool pending = !codes && item > begin, room = pending && barrier_passed(shared_address(&b.empty[kind][stage]), parity);
+            const bool pending = !codes && item > begin,
+                       room = pending && barrier_passed(shared_address(&b.empty[kind][stage]), parity);
             if (pending && !room) {
                 copies_wait<0>();
                 announce(item - 1);
@@ -245,7 +247,7 @@ __device__ __forceinline__ void produce(const cuda_attention &job, const run_of 
     n = item / 2;
 }
 
-// Sets off what the compiler does to these registers from the products that write them.
+// Keeps the compiler from moving uses of these registers across the products that write them.
 template <int N> __device__ __forceinline__ void pin(float (&d)[N])
 {
 #pragma unroll
@@ -258,7 +260,7 @@ __device__ __forceinline__ void consumers_sync()
     asm volatile("bar.sync 1, 256;" ::: "memory");
 }
 
-// 64 rows of a group of warps. n: tiles of the block so far.
+// Computes the 64 rows of a group of warps. n: tiles of the block so far.
 template <enum dtype KV, int DIMS>
 __device__ __forceinline__ void consume(const cuda_attention &job, const row_space &rows, const run_of &run, uint32_t q,
                                         uint32_t tiles, const scale_space &scales, barriers &b, int &n)
@@ -273,8 +275,8 @@ __device__ __forceinline__ void consume(const cuda_attention &job, const row_spa
     online state = {{-INFINITY, -INFINITY}, {0, 0}};
     score_units(job, rows, row0, unit);
     q += warp / 4 * GROUP_ROWS * 128;
-    // Scores of tile i become its weights; what `out` is to be multiplied by in `keep`. K is free when its scores are
-    // there, or its scales are used.
+    // Turns the scores of tile i into weights and stores the factor of `out` in `keep`. K is released once its scores
+    // are complete, or once its scales have been used.
     auto take_scores = [&](int i, int first) {
         pin(s);
         if (!codes)
@@ -299,7 +301,7 @@ __device__ __forceinline__ void consume(const cuda_attention &job, const row_spa
         add_values<KV, DIMS>(out, p, tiles + (STAGES + n % STAGES) * tile);
         products_wait<1>();
         const bool grown = take_scores(n + 1, first);
-        pin(s); // else the wait for V comes before the softmax that it is to overlap with
+        pin(s); // without this, the wait for V moves ahead of the softmax that should overlap it
         products_wait<0>();
         pin(out);
         release(1, n);
@@ -320,7 +322,7 @@ __device__ __forceinline__ void consume(const cuda_attention &job, const row_spa
 
 #endif
 
-// Grid: runs of tokens, the last and longest first; KV heads times parts of a group.
+// Grid: runs of tokens, with the last and longest first, by KV heads times parts of a group.
 template <enum dtype KV, int DIMS>
 __global__ void __launch_bounds__(THREADS, 1) k_wgmma(const cuda_attention job, const attention_cut cut)
 {
@@ -351,7 +353,7 @@ __global__ void __launch_bounds__(THREADS, 1) k_wgmma(const cuda_attention job, 
         while (next_run(job, cut, KEYS, run)) {
             if (run.least < 0)
                 continue;
-            consumers_sync(); // the run before is done with
+            consumers_sync(); // no warp reads the previous run
             fill_rows(job, cut, run, rows, threadIdx.x - 128, 256);
             consumers_sync();
             load_queries<KV, DIMS>(job, rows, q, threadIdx.x / 32 - 4, 8);

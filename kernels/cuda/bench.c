@@ -1,7 +1,7 @@
 // bench.c - times launches on an NVIDIA GPU by its own clock.
 //
-// A sample is one graph of many launches between two stamps of the device's clock, so that no host work separates
-// them. The figure is the median of the samples.
+// A sample is one graph of many launches between two stamps of the device's clock, so that no host work separates the
+// launches. The result is the median of the samples.
 #include "kernels/cuda/bench.h"
 
 #include <stdio.h>
@@ -11,7 +11,7 @@
 #include "device/cuda.h"
 
 enum { SAMPLES = 9, LAUNCHES = 16 };
-enum { MOST_SAMPLE_NS = 20000000 }; // so that slow rows end too
+enum { MOST_SAMPLE_NS = 20000000 }; // limits the time of slow rows
 
 enum status cuda_bench_open(struct cuda_bench *bench, struct device *device, size_t cache_bytes,
                             struct error *err)
@@ -45,8 +45,8 @@ static enum status failed_launch(const struct cuda_bench_case *c, struct error *
     return error_context(err, "%s at %s", c->kernel->name, c->text);
 }
 
-// How many launches a sample has: each copy once, but no more than its time allows. The first launch loads the
-// kernel, the second tells its time.
+// Chooses the number of launches in a sample: one per copy, but no more than its time allows. The first launch loads
+// the kernel; the second measures its time.
 static enum status choose_launches(struct cuda_bench_case *c, int *launches, struct error *err)
 {
     const struct cuda_bench *b = c->bench;
@@ -75,7 +75,7 @@ static enum status record(struct cuda_bench_case *c, int launches, struct cuda_g
     return failed_launch(c, err);
 }
 
-// Median time of one launch.
+// The median time of one launch.
 static enum status time_case(struct cuda_bench_case *c, double *time_ns, struct error *err)
 {
     const struct cuda_bench *b = c->bench;
@@ -85,7 +85,7 @@ static enum status time_case(struct cuda_bench_case *c, double *time_ns, struct 
     struct cuda_graph *graph = NULL;
     TRY(choose_launches(c, &launches, err));
     record(c, launches, &graph, err);
-    for (int i = -1; i < SAMPLES && !err->code; i++) { // the first wakes the clocks
+    for (int i = -1; i < SAMPLES && !err->code; i++) { // the first raises the clocks
         b->stamp(&b->stamps[0], stream);
         cuda_graph_launch(graph, b->queue, err);
         b->stamp(&b->stamps[1], stream);

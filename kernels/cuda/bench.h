@@ -4,7 +4,7 @@
 
 #include "kernels/cuda/cuda.h"
 
-// What every case of a run shares.
+// Shared by all cases of a run.
 struct cuda_bench {
     struct device *device;
     struct device_queue *queue;
@@ -29,24 +29,24 @@ union cuda_bench_job {
     uint64_t *stamp;
 };
 
-// One row at one shape, ready to be launched. Launches take turns over copies of what they read, which no cache
-// holds together.
+// One row at one shape, ready to launch. Launches take turns over copies of what they read. All copies together exceed
+// every cache.
 struct cuda_bench_case {
     const struct cuda_bench *bench;
     const struct kernel *kernel;
     union cuda_bench_job job;
     unsigned char
-        *first; // copy of the weights or of the cache; NULL: what is read stays where it is
+        *first; // the first copy of the weights or of the cache; NULL: there are no copies
     size_t copy_bytes;
     int copies;
-    double bytes, flop; // of one launch
+    double bytes, flop; // per launch
     void *buffer[CUDA_BENCH_BUFFERS];
     int buffers;
     bool no_memory;
     char text[64];
 };
 
-// Case `index` of the row. False: there are no more. Call cuda_bench_fini in any case.
+// Prepares case `index` of the row. False: there are no more. Call cuda_bench_fini in either case.
 bool cuda_bench_make(struct cuda_bench_case *c, const struct cuda_bench *bench,
                      const struct kernel *kernel, int index);
 void cuda_bench_launch(struct cuda_bench_case *c, int launch, void *stream);

@@ -1,7 +1,7 @@
-// bench_cases.c - the shapes that NVIDIA kernels are timed at, their memory and their launches.
+// bench_cases.c - the shapes at which NVIDIA kernels are timed, with their memory and launches.
 //
-// Shapes are those of llama-2-7b and llama-3.1-8b. Weights and caches are copied until the L2 holds a quarter of them
-// at most; vectors of a decode step stay in the L2, as they do there.
+// Shapes are those of llama-2-7b and llama-3.1-8b. Weights and caches are copied until the L2 holds at most a quarter
+// of them. The vectors of a decode step stay in the L2, as they do in a real step.
 #include "kernels/cuda/bench.h"
 
 #include <stdio.h>
@@ -11,8 +11,9 @@
 
 enum { COLD_CACHES = 4, BLOCK_BYTES = 1 << 22, HEAD_DIM = 128, HEADS = 32 };
 
-// By operation. Products: m tokens, n rows, k inputs. Rows: m rows of n. Attention: m tokens, n KV heads, k positions;
-// m of 2048 is the end of one prompt. Rotation: m tokens, n KV heads. Sampling: m rows, n logits. The end of a step: m rows.
+// The meaning depends on the operation. Products: m tokens, n rows, k inputs. Operations on rows: m rows of n.
+// Attention: m tokens, n KV heads, k positions; m = 2048 is the end of one prompt. Rotation: m tokens, n KV heads.
+// Sampling: m rows, n logits. The end of a step: m rows.
 static const struct shape {
     enum kernel_op op;
     int m, n, k;
@@ -30,7 +31,7 @@ static const struct shape {
     {KOP_SAMPLE, 64, 128256, 0},     {KOP_ADVANCE, 64, 1, 0},       {KOP_STAMP, 1, 1, 0},
 };
 
-// Random bytes whose 16-bit halves are finite and moderate in every type.
+// Random bytes whose 16-bit halves are finite and of moderate size in every type.
 static void *random_memory(struct cuda_bench_case *c, size_t bytes)
 {
     struct error err = {0};
@@ -50,7 +51,7 @@ static void *random_memory(struct cuda_bench_case *c, size_t bytes)
     return memory;
 }
 
-// Takes host memory and frees it. NULL: there was none for it.
+// Copies host memory to the device and frees it. NULL: out of memory.
 static void *memory_from(struct cuda_bench_case *c, void *from, size_t bytes)
 {
     struct error err = {0};
@@ -62,7 +63,7 @@ static void *memory_from(struct cuda_bench_case *c, void *from, size_t bytes)
     return memory;
 }
 
-// Copies of `bytes` of weights or of a cache, of which launch i reads number i.
+// Makes copies of `bytes` bytes of weights or of a cache. Launch i reads copy i.
 static void make_copies(struct cuda_bench_case *c, size_t bytes)
 {
     size_t enough = COLD_CACHES * c->bench->cache_bytes / bytes + 1;
@@ -184,7 +185,8 @@ static void make_sample(struct cuda_bench_case *c, const struct shape *s)
     snprintf(c->text, sizeof c->text, "rows=%d vocab=%d greedy", s->m, s->n);
 }
 
-// The ring is in the device's memory here, not in the host's: what is timed is the launch, not the way to the host.
+// The ring lies in device memory here, not in host memory, so that the launch is timed without the transfer to the
+// host.
 static void make_advance(struct cuda_bench_case *c, const struct shape *s)
 {
     enum { SLOTS = 8 };
@@ -203,7 +205,7 @@ static void make_advance(struct cuda_bench_case *c, const struct shape *s)
     snprintf(c->text, sizeof c->text, "rows=%d", s->m);
 }
 
-// One operation over m rows of n.
+// Prepares one operation over m rows of n.
 static void make_rows(struct cuda_bench_case *c, const struct shape *s)
 {
     size_t rows = (size_t)s->m, n = (size_t)s->n, floats = rows * n;
@@ -213,9 +215,9 @@ static void make_rows(struct cuda_bench_case *c, const struct shape *s)
         index[i] = s->m - 1 - i;
     float *x = random_memory(c, 2 * floats * 4), *scale = random_memory(c, rows * 4);
     void *out = random_memory(c, (size_t)cuda_padded_tokens(s->m) * padded * 4);
-    enum cuda_order order = cuda_order_of(c->kernel->x); // of plain weights of that type
+    enum cuda_order order = cuda_order_of(c->kernel->x); // the order for plain weights of that type
     const int32_t *picks = memory_from(c, index, rows * sizeof *index);
-    double moved = 3 * 4; // bytes an element
+    double moved = 3 * 4; // bytes per element
     switch (c->kernel->op) {
     case KOP_NORM:
         c->job.norm = (struct cuda_norm){.x = x,
@@ -289,7 +291,7 @@ bool cuda_bench_make(struct cuda_bench_case *c, const struct cuda_bench *bench,
     case KOP_ADVANCE:
         make_advance(c, found);
         break;
-    case KOP_STAMP: // one thread that stores a word: what a launch in a graph costs
+    case KOP_STAMP: // one thread stores a word: the cost of a launch in a graph
         c->job.stamp = random_memory(c, sizeof *c->job.stamp);
         c->bytes = sizeof *c->job.stamp;
         snprintf(c->text, sizeof c->text, "launch gap in a graph");

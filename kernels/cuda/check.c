@@ -1,4 +1,4 @@
-// check.c - one NVIDIA row after another against kernels/ref: guarded device memory, and the cases of a row.
+// check.c - compares NVIDIA rows with kernels/ref, one after another: guarded device memory, and the cases of a row.
 #include "kernels/cuda/check.h"
 
 #include <stdlib.h>
@@ -44,7 +44,7 @@ float *cuda_check_plain(struct cuda_check *k, size_t n)
 
 // ---- the device's side ---------------------------------------------------------------------------------
 
-// A device that fails once fails at every call after.
+// Once a device has failed, every later call fails as well.
 static bool works(struct cuda_check *k, enum status status, const struct error *err)
 {
     if (status != OK) {
@@ -54,7 +54,7 @@ static bool works(struct cuda_check *k, enum status status, const struct error *
     return status == OK;
 }
 
-// from NULL: poison.
+// from NULL: the buffer is filled with poison.
 static void *add_buffer(struct cuda_check *k, const void *from, size_t bytes, bool output)
 {
     struct error err = {0};
@@ -196,7 +196,7 @@ static void run_case(struct cuda_check *k)
         kernel_check_fail(&k->c, "no check is written for %s on a GPU",
                           kernel_op_name(k->c.kernel->op));
     cuda_check_release(k);
-    cuda_launch_error(NULL); // of a case that failed before it asked
+    cuda_launch_error(NULL); // drops the error of a case that failed before it asked
     for (int i = 0; i < k->hosts; i++)
         free(k->host[i]);
     k->hosts = 0;

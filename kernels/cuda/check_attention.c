@@ -1,10 +1,10 @@
-// check_attention.c - rotation, KV append and attention on a GPU against kernels/ref, and that a token's bits depend
-// neither on the chunk nor on the other tokens.
+// check_attention.c - compares rotation, KV append and attention on a GPU with kernels/ref. Also checks that a token's
+// bits depend neither on the chunk nor on the other tokens.
 //
-// Queries, keys and values are below 1, u is the unit roundoff of queries and weights in the arithmetic that cuda.h
-// states. A score is off by scale sum |q||k| u <= sqrt(n) u, a weight by that and u, an output by twice a weight and
-// by 2^-18 for sums and exponentials in f32. Over a row roundings average out: the error's norm is at most
-// 10 (u + 2^-20) of the row's, so that one key of 700 too many or too few shows.
+// Queries, keys and values are below 1. u is the unit roundoff of queries and weights in the arithmetic that cuda.h
+// states. The error of a score is at most scale sum |q||k| u <= sqrt(n) u, and that of a weight is u more. The error of
+// an output is twice that of a weight, plus 2^-18 for sums and exponentials in f32. Rounding errors average out over a
+// row: the norm of the error is at most 10 (u + 2^-20) of the row's norm. So one key of 700 too many or too few shows.
 #include "kernels/cuda/check.h"
 
 #include <math.h>
@@ -13,7 +13,7 @@
 #include "kernels/ref/element.h"
 
 enum { MOST_SEQUENCES = 3, MOST_TOKENS = 160 };
-// Products of q and K in one case, so that portable C takes a fraction of a second for it.
+// Most products of q and K in one case, so that it takes portable C a fraction of a second.
 enum { MOST_WORK = 48 << 20 };
 
 // One attention over caches of up to 3 sequences, on the host.
@@ -50,8 +50,8 @@ static void store(const struct scene *s, int sequence, int head, int is_values, 
         ((float *)(void *)(block + s->scales_offset))[position] = scale;
 }
 
-// Cases of heads of 128 and 64 elements whose last token has splits of 256 positions: 40 KV heads of 640 positions and
-// more (cuda_split_length). A decode block reads such a split in several rounds.
+// Some cases of heads of 128 and 64 elements have splits of 256 positions at their last token, with 40 KV heads of 640
+// positions or more (cuda_split_length). A decode block reads such a split in several rounds.
 static bool has_long_splits(const struct scene *s)
 {
     int index = s->k->c.index;
@@ -81,7 +81,7 @@ static void draw_shape(struct scene *s)
     s->ld = (size_t)((s->heads + 2 * s->kv_heads) * s->n);
 }
 
-// Up to 40 tokens at the end of each sequence, and the cache up to there.
+// Draws up to 40 tokens at the end of each sequence, and the cache before them.
 static void fill_sequence(struct scene *s, int sequence)
 {
     struct check_case *c = &s->k->c;
@@ -104,10 +104,10 @@ static void fill_sequence(struct scene *s, int sequence)
 static void scene_make(struct scene *s, struct cuda_check *k, enum dtype type)
 {
     *s = (struct scene){.k = k, .type = type};
-    k->c.mode = CHECK_PLAIN; // infinite scores are not defined
+    k->c.mode = CHECK_PLAIN; // the result of infinite scores is undefined
     draw_shape(s);
     s->cache = cuda_check_host(k, cache_bytes(s));
-    if (s->cache) // what no token may see is NaN in the types that have one
+    if (s->cache) // positions that no token may see are NaN, in the types that have NaN
         memset(s->cache, 0xff, cache_bytes(s));
     for (int i = 0; s->cache && i < s->sequences; i++)
         fill_sequence(s, i);
@@ -121,7 +121,7 @@ static void scene_make(struct scene *s, struct cuda_check *k, enum dtype type)
 
 // ---- attention -----------------------------------------------------------------------------------------
 
-// out (rows, heads * n) of `tokens`, whose queries are at `queries`.
+// out (rows, heads * n) = attention of `tokens`, whose queries are at `queries`.
 static void run_tokens(const struct scene *s, const struct cuda_token *tokens, const float *queries,
                        int rows, bool single, float *out)
 {
@@ -153,7 +153,7 @@ static void run_tokens(const struct scene *s, const struct cuda_token *tokens, c
     if (!k->c.failed)
         k->c.kernel->fn.cuda.attention(&job, cuda_check_stream(k));
     cuda_check_back(k, out, to, out_bytes);
-    if (zeros) // the counters are zeros again
+    if (zeros) // the kernel has reset the counters to zero
         cuda_check_back(k, zeros, job.partial, cuda_attention_counters(rows, s->heads));
     for (size_t i = 0; zeros && i < cuda_attention_counters(rows, s->heads); i++)
         if (((unsigned char *)zeros)[i])
@@ -229,7 +229,7 @@ static void compare_row(const struct scene *s, int row, bool single, const float
         kernel_check_fail(&s->k->c, "row %d is off by %.3g of its norm", row, sqrt(off / all));
 }
 
-// Any part of the chunk: the same bits.
+// Any part of the chunk gives the same bits.
 static void compare_part(const struct scene *s, const float *out, float *part)
 {
     size_t width = (size_t)(s->heads * s->n);
@@ -240,7 +240,7 @@ static void compare_part(const struct scene *s, const float *out, float *part)
                     "a token has other bits in another chunk");
 }
 
-// Rows of tokens of no sequence are as they were, the others have the bits of `before`.
+// Rows of tokens of no sequence must be unchanged. All others must have the bits of `before`.
 static void compare_around_idle(const struct scene *s, const struct cuda_token *tokens, int rows,
                                 const float *before, const float *out)
 {
@@ -254,8 +254,8 @@ static void compare_around_idle(const struct scene *s, const struct cuda_token *
     }
 }
 
-// The last token of every sequence as one decode step: right, and the bits of each alone, and with one of them idle;
-// in f32 arithmetic also those of the chunk.
+// Runs the last token of every sequence as one decode step. The outputs must be right, and have the same bits as each
+// token alone and as a step with one of them idle. In f32 arithmetic they must also have the bits of the chunk.
 static void compare_steps(const struct scene *s, const float *out, float *step, float *want)
 {
     size_t width = (size_t)(s->heads * s->n);
@@ -287,7 +287,7 @@ static void compare_steps(const struct scene *s, const float *out, float *step, 
     compare_around_idle(s, tokens, count, step, idle);
 }
 
-// A token of no sequence amid a chunk.
+// Puts a token of no sequence inside a chunk.
 static void compare_idle(struct scene *s, const float *before, float *out)
 {
     s->tokens[s->rows / 2] = (struct cuda_token){-1, -1};
@@ -315,12 +315,12 @@ void cuda_check_attention(struct cuda_check *k)
 
 // ---- rotation ------------------------------------------------------------------------------------------
 
-// A rotation with its host side.
+// A rotation with its data on the host.
 struct rotation {
     int rotary;
     bool interleaved;
     float clip;
-    float *q_norm, *k_norm, *cosine, *sine; // norms NULL: none
+    float *q_norm, *k_norm, *cosine, *sine; // norms: NULL for none
 };
 
 static void rotation_make(struct rotation *r, const struct scene *s)
@@ -346,7 +346,7 @@ static void clip(float *x, int n, float limit)
         x[i] = fmaxf(-limit, fminf(limit, x[i]));
 }
 
-// One head of one row on the host. Values are only clipped.
+// Rotates one head of one row on the host. Values (v) are only clipped.
 static void rotate_head(const struct scene *s, const struct rotation *r, int position, int head,
                         float *x)
 {
@@ -368,7 +368,8 @@ static void rotate_head(const struct scene *s, const struct rotation *r, int pos
         kernel_reference(KOP_ROPE, DT_F32, DT_F32)->fn.rope(&rope);
 }
 
-// Rotates the scene's rows on the host, compares, and stores what the GPU has of them: the same bits then.
+// Rotates the rows of the scene on the host and compares them. Then stores the rows of the GPU, so that the caches must
+// have the same bits.
 static void compare_rotated(struct scene *s, const struct rotation *r, const float *got)
 {
     for (int row = 0; row < s->rows; row++)
@@ -391,7 +392,7 @@ void cuda_check_rotate(struct cuda_check *k)
     static const enum dtype types[] = {DT_F32, DT_BF16, DT_F16, DT_I8, DT_F8E4M3};
     struct scene s;
     struct rotation r;
-    scene_make(&s, k, types[(k->c.index + k->c.index / 10) % 5]); // each with every head size
+    scene_make(&s, k, types[(k->c.index + k->c.index / 10) % 5]); // each type meets every head size
     rotation_make(&r, &s);
     size_t bytes = (size_t)s.rows * s.ld * 4, head_bytes = (size_t)s.n * 4;
     size_t angle_bytes = (size_t)(s.positions * (r.rotary / 2 + 1)) * 4;

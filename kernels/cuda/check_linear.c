@@ -1,5 +1,5 @@
-// check_linear.c - products on a GPU against kernels/ref: every type, tails of rows, inputs and tokens, bias,
-// accumulation; and that a token's bits depend neither on the other tokens nor on how spans are shared out.
+// check_linear.c - compares products on a GPU with kernels/ref: every type, tails of rows, inputs and tokens, bias,
+// accumulation. Also checks that a token's bits depend neither on the other tokens nor on how blocks share the spans.
 #include "kernels/cuda/check.h"
 
 #include <math.h>
@@ -17,7 +17,7 @@ static const struct shape corners[] = {
 };
 enum { CORNERS = sizeof corners / sizeof *corners };
 
-// One product with its host side: weights as ref reads them and as the GPU does.
+// One product with its data on the host: weights in the layout of ref and in that of the GPU.
 struct product {
     struct cuda_check *k;
     enum dtype w, x_type;
@@ -25,11 +25,11 @@ struct product {
     int group;
     struct cuda_layout layout;
     unsigned char *panels, *packed, *x;                   // x: (tokens, ldx)
-    float *x_scale, *bias, *start, *expected, *magnitude; // (tokens, rows) the last three
+    float *x_scale, *bias, *start, *expected, *magnitude; // the last three: (tokens, rows)
     size_t ldx, element;
 };
 
-// Room for 16 rows as f32, codes, scales and zeros.
+// Scratch for 16 rows as f32, and as codes, scales and zeros.
 struct packing {
     float *rows, *scales;
     uint8_t *codes;
@@ -51,7 +51,7 @@ static void quantize(struct product *p, const struct packing *room, int count, i
                     p->packed + (size_t)(row0 / 16) * p->layout.tile_bytes);
 }
 
-// Infinities are drawn for inputs only: an infinite weight times a padding zero is NaN.
+// Infinities are drawn for inputs only, because an infinite weight times a padding zero is NaN.
 static void make_weights(struct product *p)
 {
     struct check_case *c = &p->k->c;
@@ -121,7 +121,7 @@ static void product_make(struct product *p, struct cuda_check *k)
                        p->start ? " accumulate" : "");
 }
 
-// The sums of magnitudes that rounding is relative to. One row of weights and one of inputs at a time.
+// The sums of magnitudes that bound the rounding errors. Takes one row of weights and one of inputs at a time.
 static void sum_magnitudes(struct product *p)
 {
     size_t rows = (size_t)p->s.rows, cols = (size_t)p->s.cols, tokens = (size_t)p->s.tokens;
@@ -167,7 +167,7 @@ static void expect(struct product *p)
     sum_magnitudes(p);
 }
 
-// Tokens [token, token + tokens) alone; y (tokens, rows). multiprocessors: how many blocks share the work.
+// Computes only tokens [token, token + tokens); y (tokens, rows). multiprocessors: how many blocks share the work.
 static void run(const struct product *p, int token, int tokens, int multiprocessors, float *y)
 {
     struct cuda_check *k = p->k;
@@ -199,18 +199,18 @@ static void run(const struct product *p, int token, int tokens, int multiprocess
         k->c.kernel->fn.cuda.linear(&job, cuda_check_stream(k));
     cuda_check_back(k, y, out, bytes);
     cuda_check_release(k);
-    cuda_check_host_drop(k); // zeros, then the ordered inputs
+    cuda_check_host_drop(k); // drops the zeros, then the ordered inputs
     cuda_check_host_drop(k);
 }
 
-// A sum of n terms in f32, of which the tensor cores add 16 or more at a time and cut what falls below.
+// The allowed error of a sum of n terms in f32. Tensor cores add at least 16 terms at a time and truncate the low bits.
 static double allowed(const struct product *p, size_t i)
 {
     double terms = p->w == DT_I8 ? 4 : p->s.cols / 8.0 + 32;
     return terms * 0x1p-23 * (double)p->magnitude[i] + 0x1p-110;
 }
 
-// A NaN among the inputs of token 1 is that token's own.
+// A NaN among the inputs of token 1 must affect that token alone.
 static void check_neighbours(const struct product *p, const float *clean, float *y)
 {
     size_t rows = (size_t)p->s.rows, n = (size_t)p->s.tokens * rows;
@@ -237,8 +237,8 @@ void cuda_check_linear(struct cuda_check *k)
     run(&p, 0, tokens, units, y);
     for (size_t i = 0; i < n && !k->c.failed; i++)
         kernel_check_close(&k->c, "y", i, y[i], p.expected[i], allowed(&p, i));
-    // The same bits however many blocks share the spans, and for the last token alone. Of many tokens the order of
-    // a sum depends on how many there are.
+    // The bits are the same however many blocks share the spans, and for the last token alone. With many tokens, the
+    // order of a sum depends on their number.
     for (int shares = 1; tokens <= CUDA_FEW_TOKENS && shares <= 49; shares *= 7) {
         run(&p, 0, tokens, shares, again);
         cuda_check_same(k, y, again, n * sizeof *y, "other bits on fewer multiprocessors");

@@ -1,7 +1,8 @@
-// check_rows.c - norms, casts, activations, residuals, caps and embeddings on a GPU against kernels/ref.
+// check_rows.c - compares norms, casts, activations, residuals, caps and embeddings on a GPU with kernels/ref.
 //
-// Allowed differences: f32 arithmetic in another order than ref's, then the rounding of the output type: half a step of
-// a 16-bit type, one code of int8. An activation's exponential may be off by 2^-22 of its exponent.
+// Two differences are allowed. One is f32 arithmetic in another order than ref's. The other is the rounding of the
+// output type: half a step of a 16-bit type, or one code of int8. The exponential of an activation may be off by 2^-22
+// of its exponent.
 #include "kernels/cuda/check.h"
 
 #include <math.h>
@@ -9,17 +10,17 @@
 
 #include "kernels/ref/element.h"
 
-// Rows that an operation writes in an activation type, and what they should hold.
+// Rows that an operation writes in an activation type, with their expected values.
 struct rows {
     struct cuda_check *k;
     enum dtype type;
     enum cuda_order order;
     int rows, n, padded;
-    size_t out_bytes, scale_bytes; // of whole groups of rows
-    unsigned char *got, *plain;    // as stored, and as rows of `padded`
+    size_t out_bytes, scale_bytes; // for whole groups of rows
+    unsigned char *got, *plain;    // as stored, and as rows of `padded` elements
     float *scale, *expected;       // (rows), (rows, n)
-    double *slack;         // (rows, n) allowed before the output is rounded; NULL: the default
-    void *out, *out_scale; // on the device
+    double *slack;                 // (rows, n) allowed errors before rounding; NULL: the default
+    void *out, *out_scale;         // on the device
 };
 
 static void rows_make(struct rows *r, struct cuda_check *k, int most_rows)
@@ -55,7 +56,7 @@ static float largest_of(const float *x, int n)
     return largest;
 }
 
-// What rounding to the output type may add to an element of value v, in a row whose largest is `largest`.
+// The rounding error of the output type for an element of value v, in a row whose largest element is `largest`.
 static double step_of(enum dtype type, float v, float largest)
 {
     switch (type) {
@@ -65,12 +66,12 @@ static double step_of(enum dtype type, float v, float largest)
         return 0x1p-8 * fabs((double)v) + 0x1p-133;
     case DT_F16:
         return 0x1p-11 * fabs((double)v) + 0x1p-24;
-    default: // a row this small has no codes but zeros (quant.h)
+    default: // all codes of a row this small are zero (quant.h)
         return largest < 0x1p-99f ? (double)largest : 1.01 * (double)largest / 127;
     }
 }
 
-// Rows of the output type against f32 rows; elements from n to padded are zeros.
+// Compares rows of the output type with f32 rows. Elements from n to padded must be zeros.
 static void rows_compare(struct rows *r)
 {
     cuda_check_back(r->k, r->got, r->out, r->out_bytes);
@@ -91,7 +92,7 @@ static void rows_compare(struct rows *r)
             }
             size_t own = (size_t)row * (size_t)r->n + (size_t)i;
             double slack = r->slack ? r->slack[own] : 0x1p-18 * fabs((double)want[i]);
-            if (r->type == DT_F16 && fabsf(want[i]) >= 65504) // beyond is infinite
+            if (r->type == DT_F16 && fabsf(want[i]) >= 65504) // larger values become infinite
                 want[i] = f16_to_f32(f16_from_f32(want[i]));
             kernel_check_close(&r->k->c, "out", at, got, want[i],
                                slack + 0x1p-20 * (double)largest +
@@ -115,7 +116,8 @@ static void expect_norm(const struct rows *r, enum norm_kind kind, const float *
         memcpy(to, from, (size_t)r->n * sizeof *to);
 }
 
-// Rows of zeros, with a NaN, with an infinity: as codes they are zeros, with a scale of 0, NaN and NaN.
+// Checks a row of zeros, one with a NaN, and one with an infinity. All codes must be zero; the scales are 0, NaN and
+// NaN.
 static void check_int8_not_finite(struct cuda_check *k)
 {
     enum { ROWS = 3, N = 256 };
@@ -203,7 +205,7 @@ void cuda_check_norm(struct cuda_check *k)
 
 // ---- activations ---------------------------------------------------------------------------------------
 
-// What the exponential inside may be off by, times what it is multiplied by.
+// The allowed error of the exponential, times its factor.
 static double activation_slack(enum kernel_op op, double x, double up, double result)
 {
     double inner = op == KOP_GELU        ? x * x / 2
@@ -230,7 +232,7 @@ void cuda_check_activate(struct cuda_check *k)
         return;
     for (int row = 0; row < r.rows; row++) {
         float *gate = x + (size_t)row * ldx, *to = r.expected + (size_t)row * n;
-        for (size_t i = 0; i < n; i++) // where activations bend
+        for (size_t i = 0; i < n; i++) // where activations are most curved
             gate[i] *= 8;
         kernel_reference(op, DT_F32, DT_F32)->fn.activate(to, gate, gated ? gate + n : NULL, r.n);
         for (size_t i = 0; i < n; i++)
@@ -259,7 +261,7 @@ void cuda_check_activate(struct cuda_check *k)
 
 enum { MOST_ROWS = 8 };
 
-// Row r goes to, or comes from, row pick[r]. No row twice.
+// Draws an index for each row: row r goes to, or comes from, row pick[r]. No index occurs twice.
 static void draw_picks(struct cuda_check *k, int rows, int32_t pick[MOST_ROWS])
 {
     int shift = kernel_check_between(&k->c, 0, rows - 1);
@@ -333,7 +335,7 @@ void cuda_check_softcap(struct cuda_check *k)
 
 enum { EMBED_TOKENS = 5, EMBED_POSITIONS = 9 };
 
-// A table of plain rows, or a packed matrix (a tied head), and perhaps learned positions.
+// A table of plain rows or a packed matrix (a tied head), with or without learned positions.
 struct embedding {
     struct cuda_layout layout;
     int rows, cols;
@@ -344,7 +346,7 @@ struct embedding {
     float *row; // (cols) scratch
 };
 
-// Any bits that are finite in every type.
+// Random bits that are finite in every type.
 static unsigned char *random_bits(struct cuda_check *k, size_t bytes)
 {
     unsigned char *to = cuda_check_host(k, bytes);

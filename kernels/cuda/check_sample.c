@@ -1,7 +1,7 @@
-// check_sample.c - the end of a step on a GPU: ids, streams, counts of logits that are not finite, and the clock.
+// check_sample.c - checks the end of a step on a GPU: ids, streams, counts of non-finite logits, and the clock.
 //
-// The rule of drawing is written out here in its plainest form: sort, sum, walk. tests/cuda/test_sample.c compares
-// with the CPU's sampler too. A draw within 2^-22 of a boundary may fall on either side (cuda.h).
+// The rule for drawing is written here in its simplest form: sort, sum, walk. tests/cuda/test_sample.c also compares
+// with the CPU's sampler. A draw within 2^-22 of a boundary may fall on either side (cuda.h).
 #include "kernels/cuda/check.h"
 
 #include <math.h>
@@ -21,7 +21,7 @@ struct draw {
     float temperature, top_p;
     float *logits; // (ROWS, vocab)
     struct candidate *sorted;
-    uint64_t stream[ROWS]; // of sequences
+    uint64_t stream[ROWS]; // of the sequences
     int32_t sequence[ROWS];
 };
 
@@ -39,7 +39,7 @@ static int rising_ids(const void *a, const void *b)
     return x->id < y->id ? -1 : x->id > y->id;
 }
 
-// Wide, flat, full of ties, or with some that are not finite.
+// Fills the logits: widely spread, flat, full of ties, or with some that are not finite.
 static void fill_logits(struct draw *d)
 {
     struct check_case *c = &d->k->c;
@@ -76,12 +76,12 @@ static void draw_make(struct draw *d, struct cuda_check *k)
         d->stream[i] = rng_u64(&c->rng);
         d->sequence[i] = (i + 1) % ROWS;
     }
-    d->sequence[3] = kernel_check_flip(c) ? -1 : 0; // a row that is not drawn
+    d->sequence[3] = kernel_check_flip(c) ? -1 : 0; // -1: nothing is drawn for this row
     kernel_check_shape(c, "vocab=%d temperature=%g top_k=%d top_p=%g", d->vocab,
                        (double)d->temperature, d->top_k, (double)d->top_p);
 }
 
-// The candidates that the filters keep, in the order in which they are walked. *kept: the sum of their weights.
+// The candidates that pass the filters, in the order of the walk. *kept: the sum of their weights.
 static int keep(const struct draw *d, const float *row, double *kept)
 {
     struct candidate *s = d->sorted;
@@ -115,7 +115,7 @@ static void check_drawn(const struct draw *d, int row, double u, int32_t id)
                           high, u);
 }
 
-// What a row draws, and the state of its stream after.
+// Checks the id that a row draws, and the state of its stream afterwards.
 static void check_row(const struct draw *d, int row, int32_t id, uint64_t *stream)
 {
     const float *x = d->logits + (size_t)(row * d->vocab);
@@ -186,7 +186,7 @@ void cuda_check_sample(struct cuda_check *k)
         kernel_check_fail(c, "%llu logits not finite were counted, expected %llu", odd, expected);
 }
 
-// Two steps through the ring: what was drawn is there and is the next input, and the counts are as they should be.
+// Runs two steps through the ring. The drawn ids must be there and be the next input, and the counts must be right.
 void cuda_check_advance(struct cuda_check *k)
 {
     enum { LD = ROWS + 1, SLOTS = 3, STEPS = 2 };
@@ -244,7 +244,7 @@ void cuda_check_advance(struct cuda_check *k)
     }
 }
 
-// The clock does not go back.
+// The clock must not go back.
 void cuda_check_stamp(struct cuda_check *k)
 {
     uint64_t now[2] = {0};

@@ -1,7 +1,8 @@
-// fragments.cuh - how each weight type becomes operands of mma.sync: for the product kernels alone.
+// fragments.cuh - turns each weight type into operands of mma.sync. For the product kernels only.
 //
-// Register names are those of the PTX manual: lane 4 g + t; a0, a2 hold row g, a1, a3 row g + 8; b0, b1 hold
-// token g; c0, c1 are row g, c2, c3 row g + 8, for tokens 2 t and 2 t + 1. pack.h says which inputs they are.
+// Register names are those of the PTX manual, for lane 4 g + t. a0 and a2 hold row g, a1 and a3 row g + 8. b0 and b1
+// hold token g. c0 and c1 are row g, c2 and c3 row g + 8, for tokens 2 t and 2 t + 1. pack.h says which inputs they
+// are.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -49,27 +50,28 @@ static __device__ __forceinline__ __nv_bfloat162 bits_bf16x2(uint32_t v)
     return *reinterpret_cast<__nv_bfloat162 *>(&v);
 }
 
-// Two e4m3 codes, each in the high byte of a half: exponent and mantissa move to where bf16 has the low four and
-// the high three bits of its own, and 2^120 makes up for the difference of biases. Exact, subnormals too.
+// Casts two e4m3 codes, each in the high byte of a half, to bf16. Exponent and mantissa move to the low four bits of
+// bf16's exponent and the high three bits of its mantissa. A factor of 2^120 makes up for the difference of biases.
+// Exact, also for subnormals.
 static __device__ __forceinline__ uint32_t e4m3_to_bf16(uint32_t codes)
 {
     uint32_t moved = (codes & 0x80008000u) | (codes & 0x7f007f00u) >> 4;
     return bf16x2_bits(__hmul2(bits_bf16x2(moved), bits_bf16x2(0x7b807b80u)));
 }
 
-// Two int4 codes in the low bits of each half, less their row's zero: 128 + code in bf16, less 128 + zero. Exact.
+// Two int4 codes in the low bits of each half, minus their row's zero: (128 + code) - (128 + zero) in bf16, which is
+// exact.
 static __device__ __forceinline__ uint32_t i4_to_bf16(uint32_t codes, __nv_bfloat162 offset)
 {
-    uint32_t magic; // (codes & 0x000f000f) | 0x43004300 as one instruction, which the compiler makes two of
+    uint32_t magic; // (codes & 0x000f000f) | 0x43004300 as one instruction; the compiler would emit two
     asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(magic) : "r"(codes), "r"(0x000f000fu), "r"(0x43004300u));
     return bf16x2_bits(__hsub2(bits_bf16x2(magic), offset));
 }
 
-// What the product kernels need to know of a weight type.
-//   words     16-byte vectors that a lane holds of a block of 64 inputs
-//   steps     products of a block
-//   x_bytes   of a block's inputs of 8 tokens
-//   fragment  a0 .. a3 of step m from a block's words; int4: less the zeros of rows g and g + 8
+// What the product kernels need to know about a weight type. words 16-byte vectors of a lane in a block of 64 inputs
+//   steps products in a block
+//   x_bytes bytes of a block's inputs for 8 tokens
+//   fragment a0 .. a3 of step m from a block's words; int4: minus the zeros of rows g and g + 8
 template <enum dtype T> struct weights;
 
 template <> struct weights<DT_BF16> {
@@ -147,7 +149,7 @@ template <> struct weights<DT_I4> {
     }
 };
 
-// Scales of rows g and g + 8 and their zeros, of one group of one tile.
+// Scales and zeros of rows g and g + 8, for one group of one tile.
 struct group_scales {
     float scale[2];
     __nv_bfloat162 offset[2];
@@ -165,7 +167,7 @@ static __device__ __forceinline__ group_scales load_group(const unsigned char *w
     return s;
 }
 
-// A block's half of 32 inputs, two steps: does its group begin or end there, and which of the unit's it is.
+// For half a block (32 inputs, two steps): whether a group begins or ends there, and the group's number in the unit.
 template <int GROUP> static __device__ __forceinline__ bool group_begins(int block, int half)
 {
     return (block * CUDA_BLOCK_COLS + half * 32) % GROUP == 0;
@@ -197,7 +199,7 @@ template <int LEFT> static __device__ __forceinline__ void copies_wait()
 {
     asm volatile("cp.async.wait_group %0;" ::"n"(LEFT) : "memory");
 }
-// b0, b1 of two steps: four lines of 8 tokens. at: of lane 8 i + t, token t of line i
+// Loads b0 and b1 of two steps: four lines of 8 tokens. at: for lane 8 i + t, the address of token t of line i
 static __device__ __forceinline__ void load_inputs(uint32_t at, uint32_t b[4])
 {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
@@ -206,7 +208,7 @@ static __device__ __forceinline__ void load_inputs(uint32_t at, uint32_t b[4])
                  : "memory");
 }
 
-// Barriers that count arrivals: a phase ends with the last of them, the first phase has parity 0.
+// Barriers that count arrivals. A phase ends with its last arrival; the first phase has parity 0.
 static __device__ __forceinline__ void barrier_init(uint32_t at, int count)
 {
     asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(at), "r"(count) : "memory");
@@ -231,7 +233,7 @@ static __device__ __forceinline__ void barrier_wait(uint32_t at, int parity)
                  : "memory");
 }
 
-// A sum becomes an element of y: scaled by its row's scale and the token's, with bias and what was there.
+// Where sums go: a sum is scaled by its row and its token, and bias and the old element are added.
 struct linear_out {
     const unsigned char *w;
     const float *bias, *x_scale;
@@ -241,7 +243,7 @@ struct linear_out {
     bool accumulate;
 };
 
-// What a sum is multiplied by and added to. Values that the type or the job does not use are not read.
+// The factors and addends of a sum. Values that the type or the job does not use are not read.
 struct sum_factors {
     float row_scale, token_scale, bias, before;
 };
@@ -254,7 +256,7 @@ static __device__ __forceinline__ float row_scale_of(const linear_out &out, int 
     return 1;
 }
 
-// No operation is fused here: every kernel rounds alike.
+// No operation is fused here, so that every kernel rounds alike.
 template <enum dtype T, typename SUM>
 static __device__ __forceinline__ float finish_sum(const linear_out &out, SUM sum, const sum_factors &by)
 {
@@ -286,7 +288,7 @@ static inline linear_out linear_out_of(const struct cuda_linear *job)
     return out;
 }
 
-// What the jobs of linear_few.cu and linear_wide.cu have in common.
+// The common fields of the jobs of linear_few.cu and linear_wide.cu.
 template <typename JOB> static inline JOB linear_job_of(const struct cuda_linear *job)
 {
     JOB to = {};
@@ -302,8 +304,8 @@ template <typename JOB> static inline JOB linear_job_of(const struct cuda_linear
     return to;
 }
 
-// The kernels for few tokens and for many, by weight type; T is not DT_F32. In linear_few.cu, linear_many.cu and,
-// where the device is Hopper's, linear_wide.cu.
+// The kernels for few tokens and for many, by weight type; T is not DT_F32. They are in linear_few.cu, linear_many.cu
+// and, for Hopper, linear_wide.cu.
 template <enum dtype T> void cuda_linear_few(const struct cuda_linear *job, cudaStream_t stream);
 template <enum dtype T> void cuda_linear_many(const struct cuda_linear *job, cudaStream_t stream);
 template <enum dtype T> void cuda_linear_wide(const struct cuda_linear *job, cudaStream_t stream);

@@ -1,5 +1,5 @@
-// launch.cu - the first launch that failed since it was asked last, and attributes of the device. Launches of one
-// thread at a time: the engine's.
+// launch.cu - keeps the first failed launch since the last query, and attributes of the device. Only one thread
+// launches at a time: the engine's.
 #include "kernels/cuda/launch.cuh"
 
 #include "kernels/cuda/cuda.h"

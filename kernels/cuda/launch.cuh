@@ -1,10 +1,10 @@
-// launch.cuh - what all launchers share: the first failed launch is kept until it is asked for, and launches that
-// overlap the end of the kernel before them.
+// launch.cuh - shared by all launchers: a record of the first failed launch, attributes of the device, and launches
+// that overlap the end of the kernel before them.
 #pragma once
 
 #include <cuda_runtime.h>
 
-// After each launch. In launch.cu.
+// Records a failure of the last launch. Called after each launch. In launch.cu.
 void cuda_launched(void);
 
 static inline int ceil_div(int a, int b)
@@ -12,21 +12,21 @@ static inline int ceil_div(int a, int b)
     return (a + b - 1) / b;
 }
 
-// Counts as a failed launch: a job that no cut of a kernel fits.
+// Records a failed launch for a job that no variant of a kernel can run.
 void cuda_launch_refused(void);
 
-// An attribute of the current device, asked for once. In launch.cu.
+// An attribute of the current device, cached after the first call. In launch.cu.
 int cuda_attribute(cudaDeviceAttr attribute);
 
-// Whether the current device runs the code for sm_90a, which every build has. wgmma is in no later device.
+// Whether the current device runs the code for sm_90a, which is in every build. No later device has wgmma.
 static inline bool cuda_has_wgmma()
 {
     return cuda_attribute(cudaDevAttrComputeCapabilityMajor) == 9;
 }
 
-// Launches a kernel whose blocks may start before the kernel before it on the stream has ended (programmatic
-// dependent launch; from sm_90 on). Such a kernel calls previous_wait in every block, before it reads what an
-// earlier kernel wrote or writes what one reads; by then all earlier kernels have ended.
+// Launches a kernel whose blocks may start before the previous kernel on the stream has ended (programmatic dependent
+// launch, from sm_90 on). Each block of such a kernel calls previous_wait before it reads what an earlier kernel wrote,
+// or writes what one reads. When previous_wait returns, all earlier kernels have ended.
 template <typename... PARAMETERS, typename... ARGUMENTS>
 static inline void launch_early(void (*kernel)(PARAMETERS...), dim3 grid, int threads, int shared_bytes,
                                 cudaStream_t stream, const ARGUMENTS &...arguments)
@@ -45,7 +45,7 @@ static inline void launch_early(void (*kernel)(PARAMETERS...), dim3 grid, int th
     cuda_launched();
 }
 
-// Lets the blocks of the next kernel start where there is room.
+// Lets blocks of the next kernel start wherever there is room.
 static __device__ __forceinline__ void next_may_start()
 {
 #if __CUDA_ARCH__ >= 900
@@ -53,7 +53,7 @@ static __device__ __forceinline__ void next_may_start()
 #endif
 }
 
-// Waits until the kernel before this one has ended and what it wrote is visible.
+// Waits until the previous kernel has ended and its writes are visible.
 static __device__ __forceinline__ void previous_wait()
 {
 #if __CUDA_ARCH__ >= 900

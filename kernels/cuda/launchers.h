@@ -1,7 +1,7 @@
 // launchers.h - the types of the NVIDIA launchers, for the rows of the registry. cuda.h defines their jobs.
 //
-// A launcher enqueues one operation on a stream and returns at once; `stream` is a CUstream, which is a
-// cudaStream_t. A new operation is a job in cuda.h, a type and a member here, and its rows in rows.def.
+// A launcher enqueues one operation on a stream and returns at once. `stream` is a CUstream, which is a cudaStream_t.
+// To add an operation, add a job to cuda.h, a type and a member here, and its rows to rows.def.
 #ifndef KERNELS_CUDA_LAUNCHERS_H
 #define KERNELS_CUDA_LAUNCHERS_H
 
@@ -28,7 +28,7 @@ typedef void cuda_rotate_fn(const struct cuda_rotate *job, void *stream);
 typedef void cuda_attention_fn(const struct cuda_attention *job, void *stream);
 typedef void cuda_sample_fn(const struct cuda_sample *job, void *stream);
 typedef void cuda_advance_fn(const struct cuda_advance *job, void *stream);
-// *out = the device's nanosecond clock when all before it on the stream is done.
+// *out = the device's nanosecond clock once all earlier work on the stream is done.
 typedef void cuda_stamp_fn(uint64_t *out, void *stream);
 
 union cuda_fn {

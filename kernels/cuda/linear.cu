@@ -7,7 +7,7 @@ namespace {
 
 enum { F32_TILE = 64, F32_DEPTH = 16, F32_THREADS = 256, F32_EACH = 4 };
 
-// 64 rows by 64 tokens a block, 4 by 4 a thread. One sum an element, inputs in rising order.
+// A block computes 64 rows by 64 tokens, a thread 4 by 4. Each element is one sum, over inputs in rising order.
 __global__ void __launch_bounds__(F32_THREADS) k_f32(const linear_out out, const float *x, size_t ldx, int cols)
 {
     __shared__ float ws[F32_DEPTH][F32_TILE + 4], xs[F32_DEPTH][F32_TILE + 4];
@@ -32,7 +32,7 @@ __global__ void __launch_bounds__(F32_THREADS) k_f32(const linear_out out, const
                     acc[i][j] = fmaf(ws[k][tx + 16 * j], xs[k][ty * F32_EACH + i], acc[i][j]);
         __syncthreads();
     }
-    next_may_start(); // no sooner: blocks of two products side by side take longer than one after the other
+    next_may_start(); // not earlier: two products side by side take longer than one after the other
 #pragma unroll
     for (int i = 0; i < F32_EACH; i++)
 #pragma unroll

@@ -1,11 +1,11 @@
-// linear_few.cu - products of up to 16 tokens: bound by reading the weights, which stream through shared memory.
+// linear_few.cu - products of up to 16 tokens, limited by reading the weights, which stream through shared memory.
 //
-// One block a multiprocessor takes an even share of the tiles and keeps the inputs of its spans in shared memory.
-// Its warps form teams: a team takes a tile at a time, a warp one of its spans, through a ring of its own. One warp of
-// the team, each in its turn, adds the spans of a tile up and ends it. It does so when its span of the next tile is
-// done: by then all spans of the first are there, and nobody waits for it unless it takes longer than a tile.
-// Where a block has not all spans, sums go to memory and the block that comes last to a tile adds them. Spans are
-// added as a tree in either case (pack.h).
+// Each multiprocessor has one block, which takes an even share of the tiles and keeps the inputs of its spans in shared
+// memory. Its warps form teams. A team takes one tile at a time, and each of its warps one span, through a ring of its
+// own. The warps of a team take turns at finishing a tile: one adds up the spans and stores the outputs. It does so
+// after its span of the next tile. By then all spans of the first tile are complete, and no warp waits for it unless it
+// takes longer than a tile. Where a block does not have all spans, sums go through memory, and the last block to arrive
+// at a tile adds them. In both cases the spans are added as a tree (pack.h).
 #include "kernels/cuda/fragments.cuh"
 #include "kernels/cuda/launch.cuh"
 
@@ -20,13 +20,13 @@ struct few_job {
     uint32_t *counters;
     size_t tile_bytes, header_bytes;
     int tiles, units, spans;
-    int team, sets;    // spans of a block, and how many blocks make up all
-    int groups, group; // of 8 tokens: all, and the first of this launch
-    int x_rows;        // tokens of a group whose inputs are kept; lanes of the others read the last one's
-    int sums_at, meets_at, rings_at; // in shared memory, behind the inputs
+    int team, sets;    // spans of a block; blocks that make up all spans
+    int groups, group; // groups of 8 tokens, and the first group of this launch
+    int x_rows;        // tokens of a group whose inputs are kept; lanes of other tokens read the last one's
+    int sums_at, meets_at, rings_at; // offsets in shared memory, behind the inputs
 };
 
-// What a warp requests at a time: a run of 2 KiB of a tile, with the scales of a unit of int4.
+// One request of a warp: 2 KiB of a tile; for int4 also the scales of the unit.
 template <enum dtype T, int GROUP> struct chunk {
     enum {
         BLOCKS = 2048 / (weights<T>::words * 512),
@@ -34,13 +34,13 @@ template <enum dtype T, int GROUP> struct chunk {
         BYTES = 2048 + (T == DT_I4 ? CUDA_UNIT_COLS / (GROUP ? GROUP : 1) * CUDA_TILE_ROWS * 4 : 0),
     };
 };
-// Bytes between the inputs of a pair of steps and of the next.
+// Bytes from the inputs of one pair of steps to those of the next.
 template <int NT> __device__ __forceinline__ uint32_t pair_bytes(const few_job &job)
 {
     return NT == 1 ? job.x_rows * 64 : 512;
 }
 
-// to, from: of the lane's first 16 bytes.
+// to, from: addresses of the lane's first 16 bytes.
 template <int BYTES> __device__ __forceinline__ void request(uint32_t to, const unsigned char *from, int lane)
 {
 #pragma unroll
@@ -60,8 +60,8 @@ __device__ __forceinline__ void load_block(const unsigned char *stage, int block
         v[i] = *reinterpret_cast<const uint4 *>(stage + (block * W::words + i) * 512 + lane * 16);
 }
 
-// One chunk for NT times 8 tokens. x: where the lane reads the chunk's inputs, `pair` bytes from one pair of steps
-// to the next.
+// Multiplies one chunk by NT times 8 tokens. x: the lane's inputs of the chunk, `pair` bytes from one pair of steps to
+// the next.
 template <enum dtype T, int NT>
 __device__ __forceinline__ void multiply(const unsigned char *stage, uint32_t x, uint32_t pair, int lane,
                                          typename weights<T>::sum (&acc)[NT][4])
@@ -88,7 +88,7 @@ __device__ __forceinline__ void multiply(const unsigned char *stage, uint32_t x,
     }
 }
 
-// The same of int4, a unit: each group is summed by itself, then scaled and added.
+// The same for int4, where a chunk is a unit. Each group is summed by itself, then scaled and added.
 template <int GROUP, int NT>
 __device__ __forceinline__ void multiply_i4(const unsigned char *stage, uint32_t x, uint32_t pair, int lane,
                                             float (&acc)[NT][4])
@@ -129,7 +129,7 @@ __device__ __forceinline__ void multiply_i4(const unsigned char *stage, uint32_t
     }
 }
 
-// The inputs of units [begin, end) to shared memory: (blocks, NT, lines, x_rows, 16 bytes).
+// Copies the inputs of units [begin, end) to shared memory: (blocks, NT, lines, x_rows, 16 bytes).
 template <enum dtype T, int NT>
 __device__ __forceinline__ void load_x(const few_job &job, int begin, int end, uint32_t to)
 {
@@ -137,7 +137,7 @@ __device__ __forceinline__ void load_x(const few_job &job, int begin, int end, u
     const int rows = NT == 1 ? job.x_rows : 8, all = (end - begin) * CUDA_BLOCKS * NT * LINES * rows;
     const unsigned char *x = job.x + ((size_t)begin * CUDA_BLOCKS * job.groups + job.group) * (LINES * 128);
     for (int i = threadIdx.x; i < all; i += blockDim.x) {
-        const int line = i / rows, group = line / LINES; // of the launch's groups
+        const int line = i / rows, group = line / LINES; // group: within the launch
         copy_async(to + i * 16, x + ((size_t)(group / NT) * job.groups + group % NT) * (LINES * 128) +
                                     line % LINES * 128 + i % rows * 16);
     }
@@ -146,7 +146,7 @@ __device__ __forceinline__ void load_x(const few_job &job, int begin, int end, u
     __syncthreads();
 }
 
-// Four sums of a lane.
+// Four sums of one lane.
 template <typename SUM> struct __align__(16) four {
     SUM of[4];
 };
@@ -171,11 +171,12 @@ __device__ __forceinline__ four<SUM> add_tree(const four<SUM> *spans, int stride
     return v[0];
 }
 
-// Where the warps of a team leave their sums of two tiles in turn, and the barriers of each: `full` when all have
-// left theirs, `empty` when they have been added up. Every lane reports by itself (racecheck follows that).
+// The place where the warps of a team store their sums, with room for two tiles in turn. Each tile has two barriers:
+// `full` once all warps have stored their sums, and `empty` once these are added up. Every lane arrives by itself,
+// because racecheck can follow that.
 template <typename SUM, int N> struct team_sums {
-    four<SUM> *own; // of the lane: (2, warps of the block, N / 4, 32)
-    uint32_t meets; // (2) of full, (2) of empty
+    four<SUM> *own; // the lane's place in (2, warps of the block, N / 4, 32)
+    uint32_t meets; // barriers: (2) full, (2) empty
     int stride;     // from a tile's sums to the next one's
     int rank, size;
 
@@ -190,7 +191,7 @@ template <typename SUM, int N> struct team_sums {
         if (rank == 0 && lane < 4)
             barrier_init(meets + lane * 8, lane < 2 ? size * 32 : 32);
     }
-    // The sums of the team's tile number `tile`.
+    // Stores this warp's sums of the team's tile number `tile`.
     __device__ __forceinline__ void leave(int tile, const SUM (&acc)[N])
     {
         four<SUM> *to = own + tile % 2 * stride + rank * (N / 4 * 32);
@@ -201,7 +202,7 @@ template <typename SUM, int N> struct team_sums {
             to[i / 4 * 32] = {acc[i], acc[i + 1], acc[i + 2], acc[i + 3]};
         barrier_arrive(meets + tile % 2 * 8);
     }
-    // Adds them up, of spans [0, there) of the team.
+    // Adds up the sums of spans [0, there) of the team.
     __device__ __forceinline__ void add(int tile, int there, SUM (&acc)[N])
     {
         barrier_wait(meets + tile % 2 * 8, tile / 2 % 2);
@@ -217,7 +218,7 @@ template <typename SUM, int N> struct team_sums {
     }
 };
 
-// Stores a set's sum of a tile; true for the last of the sets to come, which gets the sum of all.
+// Stores a set's sum of a tile. Returns true for the last set to arrive, which gets the total.
 template <typename SUM, int N>
 __device__ __forceinline__ bool add_sets(const few_job &job, int set, int tile, int lane, SUM (&acc)[N])
 {
@@ -253,11 +254,11 @@ __device__ __forceinline__ bool add_sets(const few_job &job, int set, int tile, 
     return true;
 }
 
-// What a tile's sums of a lane are multiplied by and added to: rows lane / 4 and 8 more.
+// The factors and addends of a lane's sums of a tile, for rows lane / 4 and lane / 4 + 8.
 template <enum dtype T, int NT> struct tile_end {
     float scale[2], bias[2], before[NT][4];
 
-    // Of the tile whose rows begin at row0, for tokens from token0 on: loads that nothing waits for yet.
+    // Requests those of the tile at row0, for tokens from token0 on. Nothing waits for these loads yet.
     __device__ __forceinline__ void request(const linear_out &out, int row0, int token0, int lane)
     {
 #pragma unroll
@@ -279,7 +280,7 @@ template <enum dtype T, int NT> struct tile_end {
     }
 };
 
-// SLOTS: of a warp's ring, of which one is being read.
+// SLOTS: slots of a warp's ring, one of which is being read.
 template <enum dtype T, int GROUP, int NT, int SLOTS>
 __global__ void __launch_bounds__(MOST_WARPS * 32, 1) k_few(const few_job job)
 {
@@ -320,7 +321,7 @@ __global__ void __launch_bounds__(MOST_WARPS * 32, 1) k_few(const few_job job)
 
     next_may_start();
     for (int i = 0; i < SLOTS - 1; i++)
-        ask(); // weights do not depend on the kernels before
+        ask(); // weights do not depend on earlier kernels
     team_sums<sum, N> sums(job, shared, lane);
     previous_wait();
     load_x<T, NT>(job, x_begin, cuda_span_begin(job.units, job.spans, min(span0 + job.team, job.spans)),
@@ -350,7 +351,7 @@ __global__ void __launch_bounds__(MOST_WARPS * 32, 1) k_few(const few_job job)
         }
     };
     const int there = min(job.team, job.spans - span0);
-    int slot = 0, ender = 0, ends = -1; // ends: the tile before, where this warp is the one to end it
+    int slot = 0, ender = 0, ends = -1; // ends: the previous tile, if this warp has to finish it
     int tile = first;
     for (int number = 0; tile < last; tile += teams, number++) {
         sum acc[NT][4] = {};
@@ -359,7 +360,7 @@ __global__ void __launch_bounds__(MOST_WARPS * 32, 1) k_few(const few_job job)
             tile_by.request(job.out, (job.team == 1 ? tile : ends) * CUDA_TILE_ROWS, job.group * 8, lane);
         for (int c = begin; c < end; c++) {
             copies_wait<SLOTS - 2>();
-            __syncwarp(); // all lanes' copies are there, and all have left the slot that is asked for next
+            __syncwarp(); // all lanes' copies have arrived, and no lane reads the slot requested next
             ask();
             const uint32_t x = x0 + c * (chunk_pairs * pair);
             if constexpr (T == DT_I4)
@@ -390,13 +391,13 @@ __global__ void __launch_bounds__(MOST_WARPS * 32, 1) k_few(const few_job job)
 
 // ---- launching -------------------------------------------------------------------------------------------
 
-// How a launch is cut up.
+// The cut of a launch.
 struct few_plan {
     int warps, team, sets, slots, sums_at, meets_at, rings_at, bytes;
-    double worth; // share of the chip's time that reads weights; 0: does not fit
+    double worth; // share of the chip's time spent on reading weights; 0: does not fit
 };
 
-// block_inputs: bytes of a block's inputs of all tokens of the launch; chunk_bytes: of a slot of a ring.
+// block_inputs: bytes of a block of 64 inputs of all tokens of the launch; chunk_bytes: bytes of a slot of a ring.
 few_plan plan_of(const struct cuda_layout *l, int multiprocessors, const few_plan &cut, int block_inputs,
                  int chunk_bytes, int groups)
 {
@@ -415,19 +416,19 @@ few_plan plan_of(const struct cuda_layout *l, int multiprocessors, const few_pla
         return plan;
     const int blocks = max(1, multiprocessors / plan.sets), of_block = ceil_div(l->tiles, blocks);
     plan.worth = (double)l->tiles * plan.sets / ((double)of_block * max(1, multiprocessors));
-    // Sums that go through memory keep a warp from its weights for about 3 us a tile; and warps with nothing to do.
+    // Sums that go through memory keep a warp from its weights for about 3 us per tile. Idle warps also cost time.
     if (plan.sets > 1)
         plan.worth *= 0.85 / (1 + (double)plan.sets * groups * 8 * CUDA_TILE_ROWS * 4 / (double)l->tile_bytes);
     const double busy = (double)min(of_block * plan.team, plan.warps) / MOST_WARPS;
     plan.worth *= min(1.0, 2 * busy);
-    // A warp that ends after a few chunks has cost more to start than it read: fewer warps are better then.
+    // A warp that ends after a few chunks costs more to start than its reads gain; then fewer warps are better.
     const int teams = plan.warps / plan.team, tiles = ceil_div(of_block, teams);
     const double chunks = (double)l->tile_bytes / chunk_bytes / l->spans * tiles;
     plan.worth *= 0.8 + 0.2 * min(1.0, chunks / 8);
     return plan;
 }
 
-// Slots of a ring at most. Decoded types are bound by their instructions before a fifth is worth its time to fill.
+// The most slots of a ring. Types that need decoding are limited by instructions before a fifth slot pays for its fill.
 template <enum dtype T, int NT> constexpr int most_slots()
 {
     return NT == 1 && T != DT_I4 && T != DT_F8E4M3 ? 5 : 4;
@@ -470,7 +471,7 @@ bool launch_groups(const struct cuda_linear *job, int group, cudaStream_t stream
     return true;
 }
 
-// As many groups of tokens at a time as fit: inputs of a span are in shared memory as a whole.
+// Launches as many groups of tokens at a time as fit, because shared memory holds all inputs of a span.
 template <enum dtype T, int GROUP> void launch_few(const struct cuda_linear *job, cudaStream_t stream)
 {
     const int groups = ceil_div(job->tokens, CUDA_GROUP_TOKENS);
@@ -480,7 +481,7 @@ template <enum dtype T, int GROUP> void launch_few(const struct cuda_linear *job
         } else if (launch_groups<T, GROUP, 1>(job, group, stream)) {
             group += 1;
         } else {
-            cuda_launch_refused(); // a span of so many inputs, or so many tiles
+            cuda_launch_refused(); // a span has too many inputs, or there are too many tiles
             return;
         }
     }

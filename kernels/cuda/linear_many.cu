@@ -1,6 +1,6 @@
-// linear_many.cu - products of many tokens by mma.sync: bound by arithmetic. 128 rows by 128 tokens (int4: by 64) a
-// block of 8 warps; weights, still in fragment order, and inputs stream through shared memory, three blocks of 64
-// inputs ahead.
+// linear_many.cu - products of many tokens by mma.sync, limited by arithmetic.
+// A block of 8 warps computes 128 rows by 128 tokens (int4: by 64). Weights, still in fragment order, and inputs stream
+// through shared memory, three blocks of 64 inputs ahead.
 #include "kernels/cuda/fragments.cuh"
 #include "kernels/cuda/launch.cuh"
 
@@ -19,7 +19,7 @@ struct many_job {
 template <enum dtype T> struct stage {
     typedef weights<T> W;
     enum {
-        WARP_GROUPS = T == DT_I4 ? 4 : 8, // of 8 tokens
+        WARP_GROUPS = T == DT_I4 ? 4 : 8, // groups of 8 tokens
         GROUPS = TOKEN_WARPS * WARP_GROUPS,
         TILE_BYTES = W::words * 512,
         W_BYTES = BLOCK_TILES * TILE_BYTES,
@@ -27,7 +27,8 @@ template <enum dtype T> struct stage {
     };
 };
 
-// Requests block `index` of the inputs: of the tiles from `tile` on and of the groups of tokens from `group` on.
+// Requests block `index` of 64 inputs: weights of the tiles from `tile` on, inputs of the groups of tokens from `group`
+// on.
 template <enum dtype T>
 __device__ __forceinline__ void request(const many_job &job, int tile, int group, int index, uint32_t to)
 {
@@ -47,7 +48,7 @@ __device__ __forceinline__ void request(const many_job &job, int tile, int group
             copy_async(to + S::W_BYTES + i, x + i);
 }
 
-// A warp's tiles and tokens of one stage. w: its first tile; x: its first group, + 16 lane.
+// Multiplies a warp's tiles and tokens of one stage. w: its first tile; x: its first group, plus 16 * lane.
 template <enum dtype T, int NT>
 __device__ __forceinline__ void multiply(const unsigned char *w, uint32_t x, int lane,
                                          typename weights<T>::sum (&acc)[WARP_TILES][NT][4])
@@ -80,7 +81,7 @@ __device__ __forceinline__ void multiply(const unsigned char *w, uint32_t x, int
     }
 }
 
-// The same of int4; block `index` of the tiles from `tile` on. group: sums since the group began.
+// The same for int4, for block `index` of the tiles from `tile` on. group: the sums since the group began.
 template <int GROUP, int NT>
 __device__ __forceinline__ void multiply_i4(const many_job &job, const unsigned char *w, uint32_t x, int lane, int tile,
                                             int index, float (&group)[WARP_TILES][NT][4],
@@ -140,7 +141,7 @@ template <enum dtype T, int GROUP> __global__ void __launch_bounds__(THREADS) k_
     }
     for (int i = 0; i < blocks; i++) {
         copies_wait<STAGES - 2>();
-        __syncthreads(); // stage i is there, and everybody has left the stage that is requested next
+        __syncthreads(); // stage i has arrived, and no warp reads the stage requested next
         if (i + STAGES - 1 < blocks)
             request<T>(job, tile0, group0, i + STAGES - 1, base + (i + STAGES - 1) % STAGES * S::BYTES);
         copies_commit();

@@ -1,9 +1,9 @@
 // linear_wide.cu - products of more than 16 tokens on Hopper: 128 rows by 32, 64, 128 or 256 tokens a block.
 //
-// A warp of its own streams weights, still in fragment order, and inputs through a ring of stages in shared
-// memory. Two groups of four warps take 64 rows each: a lane loads its weights into registers, decodes them there,
-// and wgmma multiplies them with the inputs in shared memory. While one group decodes, the other multiplies.
-// Where tiles do not fill the chip, blocks share a tile's inputs and the last to come adds the sums up in order.
+// One warp only streams weights, still in fragment order, and inputs through a ring of stages in shared memory. Two
+// groups of four warps take 64 rows each. A lane loads its weights into registers and decodes them there, and wgmma
+// multiplies them with the inputs in shared memory. While one group decodes, the other multiplies. Where tiles do not
+// fill the chip, blocks share the inputs of a tile, and the last block to arrive adds up the sums in order.
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/wgmma.cuh"
 
@@ -21,37 +21,37 @@ struct wide_job {
     int splits;
 };
 
-// Whether registers of a lane leave room for two blocks a multiprocessor; int4 keeps two sets of sums.
+// Whether the registers of a lane leave room for two blocks per multiprocessor; int4 keeps two sets of sums.
 constexpr bool wide_is_few(enum dtype type, int tokens)
 {
     return tokens <= (type == DT_I4 ? 32 : 64);
 }
 
-// What a stage holds: BLOCKS times 64 inputs of 8 tiles and TOKENS tokens; of int4 a unit with its scales.
+// The contents of a stage: BLOCKS times 64 inputs of 8 tiles and TOKENS tokens. For int4 it is a unit with its scales.
 template <enum dtype T, int GROUP, int TOKENS> struct wide_stage {
     typedef weights<T> W;
-    // The copy engine takes about 100 cycles a copy, so copies are of 2 KiB at least. Few of them make a stage, so
-    // that a ring has four or so.
+    // The copy engine takes about 100 cycles per copy, so a copy has at least 2 KiB. A stage is only a few copies, so
+    // that the ring has room for about four stages.
     enum {
-        FEW = wide_is_few(T, TOKENS), // bound by reading: two blocks a multiprocessor
+        FEW = wide_is_few(T, TOKENS), // limited by reading: two blocks per multiprocessor
         BLOCKS = T == DT_I4 ? 4 : T == DT_I8 ? 2 : T == DT_F8E4M3 ? (FEW ? 2 : 1) : 1,
         OF_UNIT = CUDA_BLOCKS / BLOCKS,
-        SCALES = T == DT_I4 ? CUDA_UNIT_COLS / (GROUP ? GROUP : 1) * CUDA_TILE_ROWS * 4 : 0, // of a unit
+        SCALES = T == DT_I4 ? CUDA_UNIT_COLS / (GROUP ? GROUP : 1) * CUDA_TILE_ROWS * 4 : 0, // bytes per unit
         TILE_BYTES = W::words * 512 * BLOCKS + SCALES,
         W_BYTES = BLOCK_TILES * TILE_BYTES,
-        X_BLOCK = TOKENS / 8 * W::x_bytes, // of 64 inputs
+        X_BLOCK = TOKENS / 8 * W::x_bytes, // bytes per 64 inputs
         BYTES = W_BYTES + BLOCKS * X_BLOCK,
         ROOM = (FEW ? 110 : 220) * 1024,
         STAGES = ROOM / (BYTES + 16),
-        SUMS = TOKENS / 2, // of a lane
+        SUMS = TOKENS / 2, // sums per lane
     };
 };
 
 #if __CUDA_ARCH_FEAT_SM90_ALL
 
-// The copying warp: stages [begin, end) of the inputs. Lanes 0 .. 7 copy weights, 8 .. inputs. Each lane tells the
-// barrier of a stage what it copies, and each consumer arrives by itself: so the order of every access to the ring
-// follows from the barriers alone, which is what racecheck can follow.
+// The copying warp streams stages [begin, end) of the inputs. Lanes 0 .. 7 copy weights, lanes from 8 on inputs. Each
+// lane announces its bytes to the barrier of a stage, and each consumer arrives by itself. So the barriers alone order
+// every access to the ring, and racecheck can follow that.
 template <enum dtype T, int GROUP, int TOKENS>
 __device__ __forceinline__ void feed(const wide_job &job, int tile0, int group0, int begin, int end, uint32_t base,
                                      uint32_t full, uint32_t empty)
@@ -72,10 +72,10 @@ __device__ __forceinline__ void feed(const wide_job &job, int tile0, int group0,
         copy_bulk(base + slot * S::BYTES + S::W_BYTES + x_block * S::X_BLOCK,
                   job.x + (block * job.groups + group0) * S::W::x_bytes, there, full + slot * 8);
     };
-    const int fill = min(end - begin, (int)S::STAGES); // stages that are empty
+    const int fill = min(end - begin, (int)S::STAGES); // stages that are still empty
     if (lane < BLOCK_TILES)
         for (int i = 0; i < fill; i++)
-            copy_weights(begin + i, i); // weights do not depend on the kernels before
+            copy_weights(begin + i, i); // weights do not depend on earlier kernels
     previous_wait();
     if (x_block >= 0 && x_block < S::BLOCKS)
         for (int i = 0; i < fill; i++)
@@ -94,14 +94,14 @@ __device__ __forceinline__ void feed(const wide_job &job, int tile0, int group0,
     }
 }
 
-// A stage of one group of warps. w: its warp's tile; x: of the stage.
+// Multiplies a stage for one group of warps. w: the warp's tile; x: the inputs of the stage.
 template <enum dtype T, int TOKENS>
 __device__ __forceinline__ void multiply(const unsigned char *w, uint32_t x, int lane,
                                          typename weights<T>::sum (&acc)[TOKENS / 2])
 {
     typedef wide_stage<T, 0, TOKENS> S;
     typedef weights<T> W;
-    enum { TOGETHER = T == DT_I8 ? 2 : 1 }; // blocks: four or so products in flight
+    enum { TOGETHER = T == DT_I8 ? 2 : 1 }; // blocks: about four products in flight
 #pragma unroll
     for (int first = 0; first < S::BLOCKS; first += TOGETHER) {
         uint32_t a[TOGETHER][W::steps][4];
@@ -126,7 +126,7 @@ __device__ __forceinline__ void multiply(const unsigned char *w, uint32_t x, int
     }
 }
 
-// The same of int4, one block of its unit. sum: since the group began; words: the unit's scales.
+// The same for int4, for one block of a unit. sum: the sums since the group began; words: the scales of the unit.
 template <int GROUP, int TOKENS>
 __device__ __forceinline__ void multiply_i4(const unsigned char *w, uint32_t x, int lane, int block,
                                             const unsigned char *words, float (&sum)[TOKENS / 2],
@@ -160,7 +160,8 @@ __device__ __forceinline__ void multiply_i4(const unsigned char *w, uint32_t x, 
     }
 }
 
-// Adds the sums of the blocks that share a tile up, in order; true for the last to come. By a group of warps.
+// Adds up, in order, the sums of the blocks that share a tile. Returns true for the last block to arrive. Called by a
+// group of warps.
 template <typename SUM, int N>
 __device__ __forceinline__ bool add_splits(const wide_job &job, int group, SUM (&acc)[N])
 {
@@ -260,8 +261,8 @@ __global__ void __launch_bounds__(THREADS, wide_is_few(T, TOKENS) ? 2 : 1) k_wid
 #endif
 }
 
-// How many blocks share a tile's inputs, so that `slots` blocks at a time are well used. Sums that go through
-// memory cost about half of what reading as many weights does.
+// The number of blocks that share a tile's inputs, chosen to keep `slots` blocks busy at a time. Sums that go through
+// memory cost about half as much as reading the same number of weights.
 int splits_of(const struct cuda_layout *l, int blocks, int tokens, int slots)
 {
     const double room = (double)CUDA_WIDE_BLOCKS * 256 / ((double)blocks * tokens);
@@ -294,7 +295,7 @@ template <enum dtype T, int GROUP, int TOKENS> void launch_wide(const struct cud
     launch_early(k_wide<T, GROUP, TOKENS>, grid, THREADS, bytes, stream, wide);
 }
 
-// int4 keeps two sets of sums, so that 128 tokens are its most.
+// int4 keeps two sets of sums, so a block takes at most 128 tokens.
 template <enum dtype T, int GROUP> void launch_tokens(const struct cuda_linear *job, cudaStream_t stream)
 {
     if (job->tokens <= 32)

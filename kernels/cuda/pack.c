@@ -1,4 +1,4 @@
-// pack.c - rows into tiles for the tensor cores, and back. See pack.h for the order.
+// pack.c - packs rows into tiles for the tensor cores, and unpacks them. pack.h defines the order.
 #include "kernels/cuda/cuda.h"
 
 #include <assert.h>
@@ -6,7 +6,7 @@
 
 #include "base/fp.h"
 
-// The group a source's groups are packed in; 0: none fits.
+// The packed group size for a source's group size; 0: none fits.
 static int packed_group(int cols, int group)
 {
     if (group >= cols || group % 128 == 0)
@@ -114,7 +114,7 @@ void cuda_unpack_row(const struct cuda_layout *layout, const void *packed, int r
         out[c] = decoded(layout, tile, row % CUDA_TILE_ROWS, c);
 }
 
-// Byte of element `col` of a token's row.
+// Byte offset of element `col` of a token's row.
 static size_t input_at(enum cuda_order order, int tokens, int token, int cols, int col)
 {
     int bytes = order == CUDA_ROWS ? 4 : cuda_order_bytes(order), each = 16 / bytes;
@@ -124,7 +124,7 @@ static size_t input_at(enum cuda_order order, int tokens, int token, int cols, i
     return cuda_line_at(order, tokens, token, block, line) + (size_t)(col % each * bytes);
 }
 
-// The element of a row that is stored where element `col` would be if lines were rows.
+// The element of a row that is stored in the place that element `col` would have in a plain row.
 static int input_col(enum cuda_order order, int col)
 {
     int each = order == CUDA_ROWS ? 1 : 16 / cuda_order_bytes(order);

@@ -1,21 +1,21 @@
 // pack.h - how weights lie in the memory of an NVIDIA GPU: in the order in which the tensor cores read them.
 //
-// A matrix is cut into tiles of 16 rows, a tile into units of 256 inputs, a unit into blocks of 64. Rows and
-// inputs beyond the matrix are zeros. A tile is one contiguous stream, so that one warp, or one bulk copy, reads
-// it from end to end with 16 bytes a lane. Within a block lane 4 g + t of a warp holds 16 inputs of rows g and
-// g + 8, the rows that mma.m16n8k16 and m16n8k32 give it: inputs 16 t .. 16 t + 15, and of DT_I4, where a step
-// must not mix groups of 32, inputs 8 t .. 8 t + 7 of each half. Which inputs share a step of the product does not
-// matter as long as both operands agree.
+// A matrix is cut into tiles of 16 rows, a tile into units of 256 inputs, a unit into blocks of 64. Rows and inputs
+// beyond the matrix are zeros. A tile is one contiguous stream, so that one warp, or one bulk copy, reads it from end
+// to end with 16 bytes per lane. Within a block, lane 4 g + t of a warp holds 16 inputs of rows g and g + 8, the rows
+// that mma.m16n8k16 and m16n8k32 assign to it. They are inputs 16 t .. 16 t + 15. For DT_I4, where a step must not mix
+// groups of 32, they are inputs 8 t .. 8 t + 7 of each half. Any inputs may share a step of the product, as long as
+// both operands agree.
 //
-//   tile   DT_I8, DT_F8E4M3: 16 f32 scales of its rows, then its units; other types: its units
-//   unit   its 4 blocks; DT_I4: then for each group 16 words of a scale (low half) and a zero (high half), f16
-//   DT_F32 a tile is 16 plain rows of cuda_padded_cols() inputs
+//   tile DT_I8, DT_F8E4M3: 16 f32 scales of its rows, then its units; other types: only its units unit its 4 blocks.
+//   DT_I4: then 16 words for each group, with a scale (low half) and a zero (high half), f16 DT_F32 a tile is 16 plain
+//   rows of cuda_padded_cols() inputs
 //
-// Inputs lie as the same instructions read them, in groups of 8 tokens: cuda_line_at. So one copy brings a run of
-// inputs of all tokens into shared memory, where ldmatrix and wgmma take them as they are.
+// Inputs lie in the order in which the same instructions read them, in groups of 8 tokens (cuda_line_at). So one copy
+// loads a run of inputs of all tokens into shared memory, where ldmatrix and wgmma read them without conversion.
 //
-// A product of few tokens is summed in spans: up to 8 runs of whole units, nearly equal. Each span is summed by
-// itself and the spans are added as a tree: 0 + 1, 2 + 3, .., then those sums, whoever holds them.
+// A product of few tokens is summed in spans: up to 8 runs of whole units, of nearly equal length. Each span is summed
+// by itself. The spans are then added as a tree, 0 + 1, 2 + 3, .., then those sums, whichever warp or block holds them.
 #ifndef KERNELS_CUDA_PACK_H
 #define KERNELS_CUDA_PACK_H
 
@@ -50,32 +50,33 @@ enum {
 struct cuda_layout {
     enum dtype type;
     int rows, cols;
-    int group; // DT_I4: inputs that share a scale as packed, 32 or 128; else 0
+    int group; // DT_I4: inputs per packed scale, 32 or 128; else 0
     int tiles; // of 16 rows
-    int units; // of a tile
+    int units; // per tile
     int spans; // 1 .. CUDA_MOST_SPANS
     size_t header_bytes, block_bytes, unit_bytes, tile_bytes;
 };
 
-// group: of the source, for DT_I4. Groups that are multiples of 128 are packed as several of 128, multiples of 32
-// as several of 32; a group of all inputs stands for any. False: the group is no multiple of 32.
+// group: the group size of the source, for DT_I4. A group of a multiple of 128 is packed as several groups of 128,
+// another multiple of 32 as several groups of 32. A group of all inputs fits any packed size. False: the group is no
+// multiple of 32.
 bool cuda_layout_plan(enum dtype type, int rows, int cols, int group, struct cuda_layout *out);
 size_t cuda_layout_bytes(const struct cuda_layout *layout);
 
-// Inputs of a row of x as the kernels read it: cols rounded up to whole units, zeros behind the row's own.
+// The number of inputs in a row of x as the kernels read it: cols rounded up to whole units, filled with zeros.
 static inline int cuda_padded_cols(int cols)
 {
     return (cols + CUDA_UNIT_COLS - 1) / CUDA_UNIT_COLS * CUDA_UNIT_COLS;
 }
 
-// Bytes of one element of a plain type, or of a code of a byte; 0 for DT_I4.
+// Bytes of one element of a plain type or of a one-byte code; 0 for DT_I4.
 static CUDA_BOTH inline int cuda_element_bytes(enum dtype type)
 {
     return type == DT_F32 ? 4 : type == DT_I4 ? 0 : type == DT_I8 || type == DT_F8E4M3 ? 1 : 2;
 }
 
-// Byte of element (row, col) from the beginning of its tile; *shift: bits it is shifted by within the byte. The
-// only place that knows the order; kernels that read whole blocks rely on it.
+// Byte offset of element (row, col) within its tile; *shift: its bit offset within the byte. This function alone
+// defines the order; kernels that read whole blocks rely on it.
 static CUDA_BOTH inline size_t cuda_element_at(const struct cuda_layout *l, int row, int col,
                                                int *shift)
 {
@@ -99,7 +100,7 @@ static CUDA_BOTH inline size_t cuda_element_at(const struct cuda_layout *l, int 
     }
 }
 
-// Byte of the scale and zero of (row, col) of a DT_I4 tile.
+// Byte offset of the scale and zero of (row, col) in a DT_I4 tile.
 static CUDA_BOTH inline size_t cuda_group_at(const struct cuda_layout *l, int row, int col)
 {
     size_t unit = (size_t)(col / CUDA_UNIT_COLS) * l->unit_bytes;
@@ -107,7 +108,7 @@ static CUDA_BOTH inline size_t cuda_group_at(const struct cuda_layout *l, int ro
            (size_t)(col % CUDA_UNIT_COLS / l->group * CUDA_TILE_ROWS + row) * 4;
 }
 
-// First unit of a span; of span `spans` the end of the last.
+// First unit of a span. For span `spans` it is the end of the last span.
 static CUDA_BOTH inline int cuda_span_begin(int units, int spans, int span)
 {
     return (int)((long long)units * span / spans);
@@ -115,7 +116,7 @@ static CUDA_BOTH inline int cuda_span_begin(int units, int spans, int span)
 
 // ---- inputs --------------------------------------------------------------------------------------------
 
-// The order of a product's inputs in memory, by the type of its weights.
+// The order of a product's inputs in memory. It depends on the type of the weights.
 enum cuda_order {
     CUDA_ROWS,    // f32: rows of `ld` elements
     CUDA_HALVES,  // 16-bit inputs of bf16, f16 and f8e4m3 weights
@@ -131,8 +132,8 @@ static inline enum cuda_order cuda_order_of(enum dtype weights)
                               : CUDA_HALVES;
 }
 
-// Inputs are cut into blocks of 64, a block into lines of 16 bytes of a token: 8 of 16-bit inputs, 4 of int8. A
-// block is (groups of 8 tokens, lines, 8 tokens, 16 bytes). Two lines are a step of the product.
+// Inputs are cut into blocks of 64, and a token's part of a block into lines of 16 bytes: 8 lines of 16-bit inputs, 4
+// of int8. A block is (groups of 8 tokens, lines, 8 tokens, 16 bytes). A step of the product takes two lines.
 static CUDA_BOTH inline int cuda_order_lines(enum cuda_order order)
 {
     return order == CUDA_BYTES ? 4 : 8;
@@ -141,7 +142,7 @@ static CUDA_BOTH inline int cuda_order_bytes(enum cuda_order order)
 {
     return order == CUDA_BYTES ? 1 : 2;
 }
-// Which of the block's 64 inputs is element i of a line.
+// The number, within the block's 64 inputs, of element i of a line.
 static CUDA_BOTH inline int cuda_line_col(enum cuda_order order, int line, int i)
 {
     switch (order) {
@@ -153,7 +154,7 @@ static CUDA_BOTH inline int cuda_line_col(enum cuda_order order, int line, int i
         return i / 2 * 16 + line * 2 + i % 2;
     }
 }
-// Byte of a line of token `token` of a pass of `tokens`.
+// Byte offset of a line of token `token` in a pass of `tokens`.
 static CUDA_BOTH inline size_t cuda_line_at(enum cuda_order order, int tokens, int token, int block,
                                             int line)
 {
@@ -163,21 +164,21 @@ static CUDA_BOTH inline size_t cuda_line_at(enum cuda_order order, int tokens, i
             (size_t)(token % CUDA_GROUP_TOKENS)) *
            16;
 }
-// Rows of inputs as they are stored: whole groups.
+// Rows of inputs as stored: whole groups of tokens.
 static inline int cuda_padded_tokens(int tokens)
 {
     return (tokens + CUDA_GROUP_TOKENS - 1) / CUDA_GROUP_TOKENS * CUDA_GROUP_TOKENS;
 }
 
-// Rows of `cols` elements (a multiple of 64; row stride ld) in an order of inputs, `to` with room for whole groups of
-// tokens; and back. CUDA_ROWS: they stay rows, of cols.
+// Copies rows of `cols` elements (a multiple of 64; row stride ld) into an order of inputs, and back. `to` has room for
+// whole groups of tokens. CUDA_ROWS: they stay rows of cols elements.
 void cuda_order_inputs(enum cuda_order order, const void *rows, int tokens, int cols, size_t ld,
                        void *to);
 void cuda_plain_inputs(enum cuda_order order, const void *from, int tokens, int cols, size_t ld,
                        void *rows);
 
-// Up to 16 rows into the tile at `tile`, plain types from f32 (row stride ld), others from codes with scales in
-// groups of `group` inputs. unpack: the exact inverse, as f32, of row `row` of a whole matrix.
+// Packs up to 16 rows into the tile at `tile`: plain types from f32 (row stride ld), others from codes with scales in
+// groups of `group` inputs. unpack: the exact inverse, as f32, for row `row` of a whole matrix.
 void cuda_pack_plain(const struct cuda_layout *layout, const float *rows, int count, size_t ld,
                      void *tile);
 void cuda_pack_codes(const struct cuda_layout *layout, const struct quant_row *rows, int count,

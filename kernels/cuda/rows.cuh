@@ -1,5 +1,5 @@
-// rows.cuh - what kernels that work row by row share: sums and maxima of a block, and storing a row's elements in
-// the type the next product reads.
+// rows.cuh - shared by kernels that work row by row: sums and maxima over a block, and stores of a row in the type that
+// the next product reads.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -11,15 +11,15 @@
 
 enum { ROW_THREADS = 256 };
 
-// Of all threads of a block of at most 1024; every thread gets the result. The order is that of the lanes and
-// warps, so it is the same every time. `space`: 32 floats of shared memory.
+// Reduces over all threads of a block, at most 1024; every thread gets the result. Lanes and warps are combined in a
+// fixed order, so the result is always the same. `space`: 32 floats of shared memory.
 template <typename OP> static __device__ __forceinline__ float block_reduce(float v, float *space, OP op)
 {
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
 #pragma unroll
     for (int o = 16; o; o >>= 1)
         v = op(v, __shfl_xor_sync(~0u, v, o));
-    __syncthreads(); // the space may still be read
+    __syncthreads(); // other threads may still read the space
     if (lane == 0)
         space[warp] = v;
     __syncthreads();
@@ -35,7 +35,7 @@ struct plus {
         return a + b;
     }
 };
-// Of magnitudes; a NaN stays.
+// The maximum of magnitudes. A NaN stays a NaN.
 struct most {
     __device__ float operator()(float a, float b) const
     {
@@ -43,7 +43,7 @@ struct most {
     }
 };
 
-// One element in an activation type; int8 goes through quantize_row.
+// Stores one element in an activation type. int8 goes through quantize_row.
 template <enum dtype T> static __device__ __forceinline__ void store_element(void *out, size_t i, float v)
 {
     if constexpr (T == DT_F32)
@@ -58,7 +58,7 @@ template <enum dtype T> static __device__ __forceinline__ void store_element(voi
         static_cast<signed char *>(out)[i] = (signed char)v;
 }
 
-// The rule of quant_row_rtn (kernels/quant.h): scale = max / top; 0 below 2^-100; NaN where a value is not finite.
+// The rule of quant_row_rtn (kernels/quant.h): scale = max / top, 0 below 2^-100, NaN where a value is not finite.
 static __device__ __forceinline__ float scale_of(float magnitude, float top)
 {
     if (!(magnitude <= 3.4028235e38f))
@@ -74,7 +74,7 @@ static __device__ __forceinline__ float code_of(float v, float scale, float top)
 
 // ---- quads: four elements of a row, the unit in which a thread reads and writes ----------------------------
 
-// Elements 4 q and on of a row of n, zeros from n on. aligned: the row begins at 16 bytes.
+// Loads elements 4 q .. 4 q + 3 of a row of n, with zeros from n on. aligned: the row begins at a multiple of 16 bytes.
 static __device__ __forceinline__ float4 load_quad(const float *row, int q, int n, bool aligned)
 {
     const int i = 4 * q;
@@ -88,7 +88,7 @@ static __device__ __forceinline__ bool quads_aligned(const float *row)
     return reinterpret_cast<size_t>(row) % 16 == 0;
 }
 
-// Where a row goes: row `row` of `rows`.
+// The destination of a row: row `row` of `rows`.
 struct row_out {
     void *out;
     enum cuda_order order;
@@ -100,7 +100,7 @@ static __device__ __forceinline__ int row_quads(const row_out &to)
     return (to.padded + 3) / 4;
 }
 
-// Two elements of 16 bits in one word.
+// Packs two 16-bit elements into one word.
 template <enum dtype T> static __device__ __forceinline__ uint32_t pack_pair(float a, float b)
 {
     __align__(4) unsigned char bytes[4];
@@ -109,8 +109,8 @@ template <enum dtype T> static __device__ __forceinline__ uint32_t pack_pair(flo
     return *(const uint32_t *)bytes;
 }
 
-// Stores elements 4 q and on in the row's order (pack.h): a word of one line of int8, a word of two neighbouring
-// lines of 16 bits each. What is behind n becomes zero there.
+// Stores elements 4 q .. 4 q + 3 in the row's order (pack.h): one word in a line of int8, or one word in each of two
+// neighbouring lines of 16-bit elements. Elements from n on become zero.
 template <enum dtype T> static __device__ __forceinline__ void store_quad(const row_out &to, int q, const float4 &v)
 {
     const int i = 4 * q;
@@ -134,7 +134,8 @@ template <enum dtype T> static __device__ __forceinline__ void store_quad(const 
     }
 }
 
-// The quads of a row that a thread of the block has: KEPT of them in registers, others loaded each time.
+// The quads of a row that belong to one thread of the block. KEPT of them stay in registers; others are loaded each
+// time.
 template <int KEPT, typename LOAD> struct thread_quads {
     LOAD load;
     float4 v[KEPT];
@@ -148,7 +149,7 @@ template <int KEPT, typename LOAD> struct thread_quads {
             v[k] = q < count ? load(q) : make_float4(0, 0, 0, 0);
         }
     }
-    // use(q, k, v): k is the number of the kept quad, KEPT for others.
+    // Calls use(q, k, v) for each quad. k is the number of a kept quad, KEPT for others.
     template <typename USE> __device__ __forceinline__ void each(USE use)
     {
 #pragma unroll
@@ -162,8 +163,8 @@ template <int KEPT, typename LOAD> struct thread_quads {
     }
 };
 
-// Stores a row in its type, with its scale for int8. value(q, k, v): the elements to store, of a quad of `row`; what
-// it gives behind n does not matter. By all threads of the block.
+// Stores a row in its type, with its scale for int8. value(q, k, v) returns the elements to store for a quad of `row`;
+// its values from n on do not matter. Called by all threads of the block.
 template <enum dtype T, int KEPT, typename LOAD, typename VALUE>
 static __device__ __forceinline__ void store_row(const row_out &to, float *scale, float *space,
                                                  thread_quads<KEPT, LOAD> &row, VALUE value)

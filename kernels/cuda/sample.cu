@@ -1,10 +1,10 @@
-// sample.cu - logits become ids: the filters and streams of engine/model/sampler.c, and the count of logits that are no
-// finite numbers. A block a sequence.
+// sample.cu - draws ids from logits with the filters and streams of engine/model/sampler.c, and counts non-finite
+// logits. Each sequence has one block.
 //
-// Nothing is sorted. In the order of falling logits (ties: rising ids) each step asks for the first candidate at which
-// a sum goes past a target. The sum is of ones for top-k, of weights for top-p and for the draw. The answer is found
-// digit by digit of a 64-bit key, with a histogram of 256 bins summed in each pass. Sums are of integers, so they are
-// exact and the same in any order.
+// Nothing is sorted. Candidates are ordered by falling logits, and ties by rising ids. Each step looks for the first
+// candidate at which a running sum exceeds a target. Top-k sums ones; top-p and the draw sum weights. The candidate is
+// found digit by digit of a 64-bit key: each pass adds up a histogram of 256 bins. Sums are integers, so they are exact
+// and the same in any order.
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/rows.cuh"
 
@@ -13,7 +13,7 @@ namespace {
 enum { THREADS = 1024, BINS = 256, DIGITS = 8 };
 typedef unsigned long long u64;
 
-// splitmix64, as base/rng.h has it for the host.
+// splitmix64, as in base/rng.h for the host.
 __device__ __forceinline__ u64 hash(u64 counter)
 {
     u64 z = counter + 0x9e3779b97f4a7c15ull;
@@ -28,7 +28,7 @@ __device__ __forceinline__ u64 draw(u64 *state)
     return value;
 }
 
-// Falls as the candidate order rises: the greatest key comes first.
+// A key that falls along the order of candidates: the greatest key is the first candidate.
 __device__ __forceinline__ u64 key_of(float logit, int id)
 {
     const uint32_t bits = __float_as_uint(logit == 0 ? 0.0f : logit);
@@ -38,13 +38,13 @@ __device__ __forceinline__ u64 key_of(float logit, int id)
 
 struct candidates {
     const float *logits;
-    const u64 *weights; // in units of 2^-40 of the largest
+    const u64 *weights; // in units of 2^-40 of the largest weight
     int vocab;
-    u64 least; // keys from here up are candidates
+    u64 least; // only keys from this one up are candidates
 };
 
-// The key of the first candidate at which the sum, of ones or of weights, is above `target`; *before: the sum
-// ahead of it. The last candidate where there is none. All threads; bins: BINS of shared memory.
+// The key of the first candidate at which the sum, of ones or of weights, exceeds `target`, or of the last candidate if
+// none does. *before: the sum ahead of it. Called by all threads. bins: BINS words of shared memory.
 __device__ u64 first_past(const candidates &c, bool ones, u64 target, u64 *before, u64 *bins)
 {
     __shared__ u64 found_prefix, found_sum;
@@ -70,7 +70,7 @@ __device__ u64 first_past(const candidates &c, bool ones, u64 target, u64 *befor
                     break;
                 sum += bins[bin];
             }
-            if (bin < 0) { // the sum never gets there: the last that counts
+            if (bin < 0) { // the sum never exceeds the target: the last nonempty bin
                 bin = last;
                 sum -= bins[bin];
             }
@@ -99,11 +99,11 @@ __device__ u64 weight_of(const candidates &c, u64 *space)
     atomicAdd(space, sum);
     __syncthreads();
     sum = *space;
-    __syncthreads(); // the space is the caller's again
+    __syncthreads(); // the caller may use the space again
     return sum;
 }
 
-// target * share, rounded down; less than `of` where share is below 1.
+// of * share, rounded down. It is less than `of` where share is below 1.
 __device__ __forceinline__ u64 share_of(u64 of, double share)
 {
     return (u64)((double)of * share);
@@ -120,7 +120,7 @@ __device__ int drawn(const cuda_sample &job, const float *logits, u64 *weights, 
     if (job.top_k && job.top_k < job.vocab)
         c.least = first_past(c, true, (u64)job.top_k - 1, &before, bins);
     u64 total = weight_of(c, bins);
-    if (all) { // drawn in the order of ids
+    if (all) { // draws in the order of ids
         __shared__ int id;
         if (threadIdx.x == 0) {
             const u64 target = share_of(total, u);
@@ -135,7 +135,7 @@ __device__ int drawn(const cuda_sample &job, const float *logits, u64 *weights, 
         __syncthreads();
         return id;
     }
-    if (job.top_p < 1) { // the smallest set that holds top_p: its last is the first with a sum of at least that
+    if (job.top_p < 1) { // the smallest set with a sum of at least top_p ends at the first candidate that reaches it
         const double wanted = (double)total * (double)job.top_p;
         const u64 least = (u64)ceil(wanted);
         c.least = first_past(c, false, least ? least - 1 : 0, &before, bins);
@@ -173,7 +173,7 @@ __global__ void __launch_bounds__(THREADS) k_sample(const cuda_sample job)
     if (threadIdx.x == 0 && bad)
         atomicAdd(job.nonfinite, (u64)bad);
     const int greedy = (int)~(uint32_t)best, sequence = job.sequence[row];
-    int id = sequence < 0 || odd[0] || bad == job.vocab ? -1 : greedy; // as sampler_next: a NaN, or nothing finite
+    int id = sequence < 0 || odd[0] || bad == job.vocab ? -1 : greedy; // as sampler_next: a NaN, or no finite logit
     if (id >= 0 && job.temperature > 0) {
         __shared__ double u;
         if (threadIdx.x == 0)

@@ -1,4 +1,4 @@
-// step.cu - a decode step as one persistent kernel, for sm_90: see step.h for its order and its exchange.
+// step.cu - a decode step as one persistent kernel, for sm_90. step.h explains its order and its exchange.
 #include "kernels/cuda/launch.cuh"
 
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
@@ -26,16 +26,16 @@ __device__ __forceinline__ ring_at run_keys(const block_state &b)
     }
 }
 
-// The next phase's norm comes to the second-level cache while the block waits.
+// Prefetches the next phase's norm into the L2 while the block waits.
 __device__ __forceinline__ void prefetch_norm(const block_state &b, const float *norm, int layer)
 {
-    const int i = threadIdx.x * 32; // a line of 128 bytes
+    const int i = threadIdx.x * 32; // one line of 128 bytes
     if ((int)blockIdx.x == b.phase - step_rounds(&b.job, b.phase) * b.job.blocks && i < b.job.width)
         asm volatile("prefetch.global.L2 [%0];" ::"l"(reinterpret_cast<const unsigned char *>(norm + i) +
                                                       layer * b.job.layer_stride));
 }
 
-// Barriers, tokens and their cosines; all threads of the block.
+// Sets up barriers, tokens and their cosines. Called by all threads of the block.
 __device__ __forceinline__ void set_up(const cuda_step &job, step_space &s)
 {
     if (threadIdx.x == 0) {
@@ -77,7 +77,7 @@ __global__ void __launch_bounds__(STEP_WARPS * 32 + 32, 1) k_step(const __grid_c
             stream_stages(job, s, shared_memory() + STEP_SPACE_BYTES);
         return;
     }
-    uint32_t *count = job.exchange + job.counters + 32 + blockIdx.x; // of layers: this block's alone
+    uint32_t *count = job.exchange + job.counters + 32 + blockIdx.x; // layers so far; only this block writes it
     const uint32_t epoch = *count;
     block_state b({0, 0, 0, epoch * STEP_LAYER_PHASES * job.blocks, {0, 0}}, job);
     for (b.layer = 0; b.layer < job.layers; b.layer++) {
@@ -134,7 +134,7 @@ template <enum dtype T, int GROUP> void launch_tokens(const struct cuda_step *jo
 
 } // namespace
 
-// Blocks wait for each other: all of them must be on the device at once.
+// Whether all blocks are on the device at once. They must be, because they wait for each other.
 static bool runs_here(void)
 {
     return cuda_attribute(cudaDevAttrComputeCapabilityMajor) == 9 && cuda_attribute(cudaDevAttrCooperativeLaunch);

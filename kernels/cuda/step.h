@@ -1,31 +1,31 @@
-// step.h - a decode step as one persistent kernel: its job, the order in which it reads weights, and the words in
-// which its blocks exchange values. Plain C, so that the host tests the plan and the protocol.
+// step.h - a decode step as one persistent kernel: its job, the order of its reads, and the words that its blocks
+// exchange. It is plain C, so that tests on the host cover the plan and the protocol.
 //
 // The kernel runs one block on each multiprocessor, all of them at once. A layer is five phases: qkv, attention,
-// output, gate and up, down; the head follows the last layer. A phase is cut into items (tiles of rows, pairs of a
-// gate's and an up's tile, or parts of a head's attention). Item i of a phase belongs to block (i + start) mod
-// blocks, and `start` goes on from phase to phase and from layer to layer, so that no block has more than its share
-// for long. A producer warp streams the weights of a block's items, in order, over all phases, into a ring in shared
-// memory (struct step_cursor). It does not wait where a phase begins: only values pass between blocks.
+// output, gate and up, down; the head follows the last layer. A phase is cut into items: tiles of rows, pairs of a gate
+// tile and an up tile, or parts of a head's attention. Item i of a phase belongs to block (i + start) mod blocks.
+// `start` advances from phase to phase and from layer to layer, so that no block has more than its share for long. A
+// producer warp streams the weights of a block's items into a ring in shared memory, in order and over all phases
+// (struct step_cursor). It does not wait where a phase begins, because weights do not depend on other blocks.
 //
 // The exchange. A block posts each value as one 32-bit word: an f32 rounded to 16 significant bits, whose low 8 bits
-// hold a tag. Attention and the feed-forward's middle post four values as one 64-bit word, 12 bits each. The tag counts
+// hold a tag. Attention and the gate and up phase post four values of 12 bits each as one 64-bit word. The tag counts
 // layers, over all launches. A reader loads a word until its tag is the current one.
-// Why this is right by the memory model of PTX (all accesses to words are relaxed, of the GPU's scope, 32 or 64 bits;
-// those of a vector are as many accesses):
-// - A word is a single-copy atomic access, so the value belongs to its tag. No other access is ordered by it, and
-//   none has to be: a reader uses nothing but the word itself.
-// - Words live in slots, and a slot belongs to a thread of a block, not to a row: item i of a block's n-th round lies
-//   in slot n * blocks + block. One thread writes a slot in all layers and launches, so program order decides the
-//   coherence order of its values. A last round that is not whole leaves out some blocks, in each layer others. But
-//   the layers that write a slot are those of every launch, so a value replaces one of at most `layers` tags before.
-//   STEP_MOST_LAYERS is less than there are tags: a stale word is never taken for a new one.
-// - A slot is written again a layer later at the earliest, by a thread whose value depends, through words and shared
-//   memory, on the values that every reader of the slot made from it: each output of a product depends on all its
-//   inputs. Overwriting a word before it was read would need a cycle of dependencies and reads, which the model
-//   forbids (No Thin Air). Launches are ordered by their kernels' ends.
-// - The residual stream passes exactly: as the rounded word that all blocks read, and the rest in a second one.
-// The counter of arrivals that one thread of a block polls is a hint that keeps the others off the memory system. No
+// This is correct under the memory model of PTX. All accesses to words are relaxed, of GPU scope, of 32 or 64 bits; a
+// vector is that many accesses.
+// - An access to a word is single-copy atomic, so the value belongs to its tag. It orders no other access, and none
+//   needs to be ordered: a reader uses nothing but the word itself.
+// - Words live in slots. A slot belongs to a thread of a block, not to a row: the item of a block's n-th round lies in
+//   slot n * blocks + block. The same thread writes a slot in all layers and launches, so program order decides the
+//   coherence order of its values. A partial last round leaves out some blocks, and in each layer different ones. But
+//   every launch writes a slot in the same layers, so a value replaces one that is at most `layers` tags old.
+//   STEP_MOST_LAYERS is less than the number of tags, so a stale word is never taken for a new one.
+// - A slot is written again a layer later at the earliest. Each output of a product depends on all inputs. So the new
+//   value depends, through words and shared memory, on the values that every reader of the slot made from the old one.
+//   Overwriting a word before it was read would need a cycle of dependencies and reads, which the model forbids (No
+//   Thin Air). The end of each kernel orders the launches.
+// - The residual stream is passed exactly: all blocks read the rounded word, and a second word holds the rest.
+// One thread of each block polls a counter of arrivals. It is a hint that keeps the others off the memory system; no
 // value relies on it.
 #ifndef KERNELS_CUDA_STEP_H
 #define KERNELS_CUDA_STEP_H
@@ -39,7 +39,7 @@
 extern "C" {
 #endif
 
-// Of a type: also where C++ wants a constant.
+// Marks functions of a type that C++ also needs as constant expressions.
 #ifdef __cplusplus
 #define STEP_CONSTANT constexpr
 #else
@@ -58,24 +58,24 @@ enum step_phase {
 };
 
 enum {
-    STEP_WARPS = 16,  // that compute; one more streams
-    STEP_VECTORS = 4, // of 16 bytes a lane has of its part of a stage
+    STEP_WARPS = 16,  // warps that compute; one more streams
+    STEP_VECTORS = 4, // 16-byte vectors of a lane in its part of a stage
     STEP_MOST_TOKENS = 4,
     STEP_MOST_LAYERS = 255, // tags have 8 bits
     STEP_MOST_BLOCKS = 256,
     STEP_MOST_HEAD_DIM = 128,
-    STEP_MOST_SPLITS = 8, // of the positions of a head
-    STEP_KEYS = 16,       // positions: splits begin at multiples of it
+    STEP_MOST_SPLITS = 8, // splits of a head's positions
+    STEP_KEYS = 16,       // splits begin at multiples of so many positions
     STEP_SHARED_BYTES = 227 * 1024,
-    STEP_LEAST_STAGES = 3, // of the ring
+    STEP_LEAST_STAGES = 3, // stages of the ring
     STEP_MOST_STAGES = 8,
-    STEP_SPACE_BYTES = 23 * 1024, // of shared memory before ring and inputs
-    STEP_SUMS_BYTES = 64, // of an int4 part's inputs: behind them a scale and a sum for each group
+    STEP_SPACE_BYTES = 23 * 1024, // shared memory in front of the ring and the inputs
+    STEP_SUMS_BYTES = 64, // behind the inputs of an int4 part: a scale and a sum for each group
 };
 
-// A matrix of the first layer, or the head. A part is what a warp takes of a stage: 2 KB of codes and their scales.
+// A matrix of the first layer, or the head. A part is one warp's share of a stage: 2 KB of codes and their scales.
 struct step_matrix {
-    const unsigned char *w; // as pack.h lays it out
+    const unsigned char *w; // in the layout of pack.h
     const float *bias;      // (rows) or NULL
     int rows, cols, tiles, items;
     int parts, stages; // of a tile
@@ -83,12 +83,12 @@ struct step_matrix {
     size_t tile_bytes;
 };
 
-/* logits[t] = head(layers(x[t])) of 1 .. STEP_MOST_TOKENS tokens of distinct sequences; k and v are appended.
+/* logits[t] = head(layers(x[t])) for 1 .. STEP_MOST_TOKENS tokens of distinct sequences; k and v are appended.
  * x: (tokens, width) f32, the embedding. logits: (tokens, vocab); NULL: the head is left out
- * matrices, norms: of layer 0; layer l has its own layer_stride bytes behind
- * exchange: cuda_step_exchange_bytes(), zeros before the first launch and whenever `tokens` changes
- * w: bf16, f16, i8, f8e4m3, i4 of group 32 or 128. Inputs round to f16 for f16 weights, int8 per token for int8,
- * bf16 else; the head's to bf16, or f16 beside f16 weights */
+ * matrices, norms: of layer 0; those of layer l follow l * layer_stride bytes later
+ * exchange: cuda_step_exchange_bytes() bytes, zeroed before the first launch and whenever `tokens` changes
+ * w: bf16, f16, i8, f8e4m3, i4 of group 32 or 128. Inputs are rounded to f16 for f16 weights, to int8 per token for
+ * int8 weights, and to bf16 for others. Inputs of the head are rounded to f16 with f16 weights, else to bf16 */
 struct cuda_step {
     enum dtype type, head_type, kv_type;
     enum kernel_op activation; // KOP_SWIGLU, KOP_GELU, KOP_GELU_TANH, KOP_RELU
@@ -98,13 +98,13 @@ struct cuda_step {
     float eps, scale; // scale: of q k
     int tokens, most_tokens;
     int blocks; // multiprocessors
-    // 2^32 / blocks, splits, heads and heads of a KV head, rounded up: step_quotient
+    // 2^32 / n, rounded up, of the blocks, splits, heads, and heads of a KV head: for step_quotient
     uint32_t per_blocks, per_splits, per_heads, per_group;
-    int splits;    // of a head's positions
-    int key_stage; // positions of a stage of keys and values
+    int splits;    // splits of a head's positions
+    int key_stage; // positions per stage of keys and values
     int ring, stage_bytes, shared_bytes;
-    struct step_matrix m[STEP_PHASES]; // [STEP_ATTEND]: items alone
-    int start[STEP_PHASES], rotation;  // start of phases in layer 0; what a layer adds
+    struct step_matrix m[STEP_PHASES]; // of [STEP_ATTEND] only the items
+    int start[STEP_PHASES], rotation;  // starts of the phases in layer 0, and what each layer adds
     size_t layer_stride;
     const float *attn_norm, *ff_norm, *final_norm, *q_norm, *k_norm; // q_norm, k_norm: NULL: none
     const float *cos, *sin;                                          // (positions, rotary / 2)
@@ -114,16 +114,16 @@ struct cuda_step {
     const float *x;
     float *logits;
     uint32_t *exchange;
-    uint32_t slots[STEP_PHASES]; // where a phase's words begin: those that it writes
+    uint32_t slots[STEP_PHASES]; // where the words begin that a phase writes
     uint32_t
         rests[STEP_PHASES]; // STEP_OUT, STEP_DOWN: where the rest of the residual stream begins
-    uint32_t counters;      // then: arrivals, and each block's count of layers
+    uint32_t counters;      // behind the words: arrivals, and each block's count of layers
     int ahead, inside, far,
-        pace; // stages in flight past the phase and inside it; stages prefetched; clocks apart
+        pace; // stages in flight past the phase, and inside it; stages prefetched, and clocks between them
 };
 
-// Fills in what follows from shapes: matrices' parts and stages, splits, starts, slots, the ring. Pointers, types
-// and shapes must be there. False: this shape is not served, *why says what of it is not.
+// Fills in what follows from the shapes: parts and stages of matrices, splits, starts, slots, the ring. Pointers, types
+// and shapes must be set. Returns false where this shape is not served; *why is the reason.
 bool cuda_step_plan(struct cuda_step *job, const struct cuda_layout layouts[STEP_PHASES],
                     const char **why);
 size_t cuda_step_exchange_bytes(const struct cuda_step *job);
@@ -137,7 +137,7 @@ static CUDA_BOTH inline uint32_t step_bits(float v)
     return bits;
 }
 
-// To 16 significant bits, to nearest, ties to even; a NaN stays one.
+// Rounds to 16 significant bits, to nearest, ties to even. A NaN stays a NaN.
 static CUDA_BOTH inline uint32_t step_word(float v, uint32_t tag)
 {
     uint32_t bits = step_bits(v);
@@ -158,14 +158,15 @@ static CUDA_BOTH inline bool step_fresh(uint32_t word, uint32_t tag)
     return ((word ^ tag) & 0xffu) == 0;
 }
 
-// A packed word of 64 bits has four values of 12 bits with the exponent of the largest: tag, v0, v1 in its low half (8, 12
-// and 12 bits), exponent, v2, v3 in the high one. An access of 64 bits is one, too.
+// A packed word of 64 bits holds four values of 12 bits with the exponent of the largest. Its low half is the tag, v0
+// and v1 (8, 12 and 12 bits); its high half is the exponent, v2 and v3. An access of 64 bits is single-copy atomic,
+// too.
 static CUDA_BOTH inline int step_exponent(float largest)
 {
-    return (int)(step_bits(largest) >> 23 & 0xffu); // 255: infinite, or a NaN
+    return (int)(step_bits(largest) >> 23 & 0xffu); // 255: infinity or NaN
 }
 
-static CUDA_BOTH inline float step_power(int field) // of 2, by the exponent field of its f32
+static CUDA_BOTH inline float step_power(int field) // the power of 2 with this exponent field
 {
     uint32_t bits = (uint32_t)field << 23;
     float v;
@@ -173,7 +174,7 @@ static CUDA_BOTH inline float step_power(int field) // of 2, by the exponent fie
     return v;
 }
 
-// The 12 bits of v. Values below 2^-116 become zeros.
+// The 12 bits of v. Values below 2^-116 become zero.
 static CUDA_BOTH inline uint32_t step_mantissa(float v, int exponent)
 {
     if (exponent <= 10 || exponent == 255)
@@ -202,9 +203,9 @@ static CUDA_BOTH inline uint32_t step_tag(uint32_t epoch, int layer)
     return (epoch + (uint32_t)layer + 1u) & 0xffu;
 }
 
-// ---- who has what --------------------------------------------------------------------------------------
+// ---- shares of the blocks --------------------------------------------------------------------------------------
 
-// n / d without a division, of n >= 0 and n d < 2^32. per: 2^32 / d, rounded up, whose low half of d = 1 is 0.
+// n / d without a division, for n >= 0 and n d < 2^32. per: the low 32 bits of 2^32 / d, rounded up; 0 for d = 1.
 static CUDA_BOTH inline int step_quotient(int n, uint32_t per)
 {
     return per ? (int)((uint64_t)(uint32_t)n * per >> 32) : n;
@@ -218,15 +219,16 @@ static CUDA_BOTH inline int step_rounds(const struct cuda_step *job, int n)
     return step_quotient(n, job->per_blocks);
 }
 
-// Where the items of a phase start in a layer; the head: layer = layers.
+// The block at which the items of a phase start in a layer. For the head, layer = layers.
 static CUDA_BOTH inline int step_start(const struct cuda_step *job, int phase, int layer)
 {
     int n = job->rotation * layer + job->start[phase];
     return n - step_rounds(job, n) * job->blocks;
 }
 
-// Inputs of a part, 2 KB of codes, and what they take of shared memory for each token: int8 needs a row's largest
-// input, and f16 its norm, before any is rounded: until then inputs are f32. Those of int4 are 16 bits, as two planes of bytes.
+// The number of inputs of a part (2 KB of codes), and the bytes of shared memory that they take for each token. int8
+// needs a row's largest input, and f16 its norm, before it rounds any of them, so inputs are f32 until then. Inputs of
+// int4 weights have 16 bits, in two planes of bytes.
 static CUDA_BOTH inline STEP_CONSTANT int step_part_cols(enum dtype type)
 {
     return type == DT_I4 ? CUDA_UNIT_COLS : type == DT_I8 || type == DT_F8E4M3 ? 128 : 64;
@@ -237,22 +239,23 @@ static CUDA_BOTH inline STEP_CONSTANT int step_input_bytes(enum dtype type)
            (type == DT_I4 ? STEP_SUMS_BYTES : 0);
 }
 
-// The first item of a block; its others are job->blocks apart.
+// The first item of a block. Its others follow at distances of job->blocks.
 static CUDA_BOTH inline int step_first(const struct cuda_step *job, int start, int block)
 {
     int first = block - start;
     return first < 0 ? first + job->blocks : first;
 }
 
-// The slot of an item: rounds of all blocks.
+// The slot of an item: its round times the blocks, plus its block.
 static CUDA_BOTH inline int step_slot(const struct cuda_step *job, int start, int item)
 {
     int round = step_rounds(job, item), at = item - round * job->blocks + start;
     return round * job->blocks + (at >= job->blocks ? at - job->blocks : at);
 }
 
-// Words of 32 bits of a row of a tile of a phase's outputs; packed ones, of gate and up; and of the attention of a split:
-// its packed outputs, then what they weigh (the logarithm of 2, after its tag); rows of 32 bytes.
+// Offsets in the exchange, in words of 32 bits. They are those of a row of a tile of a phase's outputs, of the packed
+// words of gate and up, and of a split of attention. A split has rows of 32 bytes: its packed outputs, then the base-2
+// logarithm of their weight, after its tag.
 static CUDA_BOTH inline uint32_t step_row_at(const struct cuda_step *job, int slot, int token,
                                              int row)
 {
@@ -268,7 +271,7 @@ static CUDA_BOTH inline uint32_t step_packed_at(const struct cuda_step *job, int
     return (uint32_t)(((slot * job->tokens + token) * CUDA_TILE_ROWS + row) / 2);
 }
 
-// Positions [*begin, *end) of the cache that a split covers, of `cached` ones.
+// Positions [*begin, *end), of `cached` ones in the cache, that a split covers.
 static CUDA_BOTH inline void step_split(const struct cuda_step *job, int cached, int split,
                                         int *begin, int *end)
 {
@@ -278,23 +281,23 @@ static CUDA_BOTH inline void step_split(const struct cuda_step *job, int cached,
     *end = *begin + each < cached ? *begin + each : cached;
 }
 
-// ---- what a block streams ------------------------------------------------------------------------------
+// ---- the stream of a block ------------------------------------------------------------------------------
 
-// One stage of the ring: a run of a tile's stream, or keys, values behind them, and their scales behind those.
+// One stage of the ring: a run of a tile's stream, or keys, then values, then the scales of both.
 struct step_stage {
     const unsigned char *from, *values,
-        *scales; // values, scales of keys: NULL: none; those of values lie a block behind
+        *scales; // values, and scales of keys, or NULL; scales of values lie one block later
     uint32_t bytes, scales_bytes; // of one copy
     uint32_t total_bytes;
     int phase; // counted over all layers
 };
 
-// Walks a block's stages: layer, phase, item, tile of a pair, stage of a tile. Cheap: one thread feeds a whole
-// multiprocessor.
+// Walks the stages of a block: layer, phase, item, tile of a pair, stage of a tile. It must be cheap, because one
+// thread feeds a whole multiprocessor.
 struct step_cursor {
     int layer, phase, item, tile, all; // all: the phase counted over all layers
     int stage;                         // of keys
-    uint32_t left;                     // bytes of the tile that are still to come, from `at` on
+    uint32_t left;                     // bytes of the tile not yet requested, from `at` on
     const unsigned char *at;
     bool done;
 };
@@ -363,8 +366,8 @@ static CUDA_BOTH inline void step_weights_stage(const struct cuda_step *job, str
     step_tile(job, c);
 }
 
-// Item of STEP_ATTEND: (token, head, split). Returns the sequence's cached positions; positions: of each token, -1 of
-// tokens that are none.
+// Splits an item of STEP_ATTEND into token, head and split. Returns the number of cached positions of its sequence.
+// positions: of each token; -1 for tokens of no sequence.
 static CUDA_BOTH inline int step_attend_item(const struct cuda_step *job, int item,
                                              const int *positions, int *token, int *head,
                                              int *split)
@@ -376,7 +379,7 @@ static CUDA_BOTH inline int step_attend_item(const struct cuda_step *job, int it
     return positions[*token] < 0 ? 0 : positions[*token];
 }
 
-// Whether the cache has a scale for each row.
+// Whether the cache has one scale per row.
 static CUDA_BOTH inline bool step_scaled(const struct cuda_step *job)
 {
     return job->kv_type == DT_I8 || job->kv_type == DT_F8E4M3;
@@ -386,7 +389,7 @@ static CUDA_BOTH inline int step_key_bytes(const struct cuda_step *job)
     return job->head_dim * (step_scaled(job) ? 1 : 2);
 }
 
-// False: the item has no more stages, and none was made. sequences: of each token.
+// Makes the item's next stage; false when it has no more. sequences: of each token.
 static CUDA_BOTH inline bool step_keys_stage(const struct cuda_step *job, const int *sequences,
                                              const int *positions, struct step_cursor *c,
                                              struct step_stage *out)
@@ -414,7 +417,7 @@ static CUDA_BOTH inline bool step_keys_stage(const struct cuda_step *job, const 
     return true;
 }
 
-// The next stage of the block; false: there is none any more.
+// The block's next stage; false when there are no more.
 static CUDA_BOTH inline bool step_next(const struct cuda_step *job, int block, const int *sequences,
                                        const int *positions, struct step_cursor *c,
                                        struct step_stage *out)

@@ -1,13 +1,13 @@
-// step_attend.cuh - attention of the persistent kernel: a block takes one split of one head's positions, whose keys and
-// values come through the ring. The block of the last split also has the new position: it rotates, appends and adds
-// it. For step.cu alone.
+// step_attend.cuh - attention of the persistent kernel. For step.cu only.
+// A block takes one split of one head's positions. Their keys and values arrive through the ring. The block of the last
+// split also rotates, appends and adds the new position.
 #pragma once
 
 #include "kernels/cuda/step_block.cuh"
 
 // ---- elements of the cache -------------------------------------------------------------------------------
 
-// 8 elements as f32; of one byte each where KV is scaled.
+// Loads 8 elements as f32. They have one byte each where KV is scaled.
 template <enum dtype KV> static __device__ __forceinline__ void load_keys(const unsigned char *from, float (&v)[8])
 {
     if constexpr (KV == DT_BF16 || KV == DT_F16) {
@@ -25,12 +25,13 @@ template <enum dtype KV> static __device__ __forceinline__ void load_keys(const 
 #pragma unroll
         for (int i = 0; i < 8; i++) {
             const uint32_t code = (i < 4 ? u.x : u.y) >> i % 4 * 8 & 0xff;
-            v[i] = KV == DT_I8 ? (float)(signed char)code : __half2float(__half(__nv_cvt_fp8_to_halfraw(code, __NV_E4M3)));
+            v[i] =
+                KV == DT_I8 ? (float)(signed char)code : __half2float(__half(__nv_cvt_fp8_to_halfraw(code, __NV_E4M3)));
         }
     }
 }
 
-// One element rounded as the cache stores it; its code goes to `to` unless that is NULL.
+// Rounds one element as the cache stores it, and stores its code in `to` unless that is NULL.
 template <enum dtype KV> static __device__ __forceinline__ float store_key(void *to, size_t i, float v, float scale)
 {
     if constexpr (KV == DT_I8) {
@@ -39,7 +40,8 @@ template <enum dtype KV> static __device__ __forceinline__ float store_key(void 
             store_element<KV>(to, i, code);
         return code * scale;
     } else if constexpr (KV == DT_F8E4M3) {
-        const unsigned char code = __nv_cvt_float_to_fp8(scale > 0 ? __fdiv_rn(v, scale) : 0.0f, __NV_SATFINITE, __NV_E4M3);
+        const unsigned char code =
+            __nv_cvt_float_to_fp8(scale > 0 ? __fdiv_rn(v, scale) : 0.0f, __NV_SATFINITE, __NV_E4M3);
         if (to)
             static_cast<unsigned char *>(to)[i] = code;
         return __half2float(__half(__nv_cvt_fp8_to_halfraw(code, __NV_E4M3))) * scale;
@@ -52,12 +54,12 @@ template <enum dtype KV> static __device__ __forceinline__ float store_key(void 
 
 // ---- heads -----------------------------------------------------------------------------------------------
 
-// What a lane has of a head of q, k or v: dimensions 32 apart. All but the values is there before the phase begins.
+// A lane's part of a head of q, k or v: dimensions 32 apart. All but the values is known before the phase begins.
 struct head_lane {
     enum { EACH = STEP_MOST_HEAD_DIM / 32 };
-    const uint32_t *at[EACH]; // NULL: the head has fewer
+    const uint32_t *at[EACH]; // NULL: the head has fewer dimensions
     float cosine[EACH], sine[EACH], weight[EACH];
-    int partner[EACH]; // that it is rotated with
+    int partner[EACH]; // the dimension it is rotated with
 
     __device__ __forceinline__ head_lane(const block_state &b, int start, int token, int row0, const float *norm,
                                          bool turned)
@@ -79,7 +81,7 @@ struct head_lane {
     }
 };
 
-// A warp reads a head from the exchange, norms and rotates it: (head_dim) f32 in shared memory.
+// A warp reads a head from the exchange, norms and rotates it, and stores it in shared memory as (head_dim) f32.
 static __device__ __forceinline__ void take_head(const block_state &b, const head_lane &of, bool normed, float *head)
 {
     enum { EACH = head_lane::EACH };
@@ -123,7 +125,8 @@ static __device__ __forceinline__ void take_head(const block_state &b, const hea
 
 // A warp rounds a new row of k or v as the cache stores it, and appends it where `block` is not NULL.
 template <enum dtype KV>
-static __device__ __forceinline__ void append_head(const block_state &b, unsigned char *block, int position, float *head)
+static __device__ __forceinline__ void append_head(const block_state &b, unsigned char *block, int position,
+                                                   float *head)
 {
     const int n = b.job.head_dim;
     float scale = 1;
@@ -145,7 +148,7 @@ static __device__ __forceinline__ void append_head(const block_state &b, unsigne
 
 // ---- scores ----------------------------------------------------------------------------------------------
 
-// What a lane has seen of its rows: their largest score (of base 2), the sum of weights, and its 8 dimensions.
+// What a lane has accumulated over its rows: the largest score (base 2), the sum of weights, and its 8 dimensions.
 struct attended {
     float max, sum, v[8];
 };
@@ -153,7 +156,8 @@ struct attended {
 static __device__ __forceinline__ void merge(attended &a, float max, float sum, const float (&v)[8])
 {
     const float now = fmaxf(a.max, max);
-    const float keep = a.max == -INFINITY ? 0.0f : exp2f(a.max - now), take = max == -INFINITY ? 0.0f : exp2f(max - now);
+    const float keep = a.max == -INFINITY ? 0.0f : exp2f(a.max - now),
+                take = max == -INFINITY ? 0.0f : exp2f(max - now);
     a.sum = fmaf(take, sum, keep * a.sum);
 #pragma unroll
     for (int i = 0; i < 8; i++)
@@ -161,7 +165,7 @@ static __device__ __forceinline__ void merge(attended &a, float max, float sum, 
     a.max = now;
 }
 
-// q k over the lanes of a row.
+// q k, summed over the lanes of a row.
 static __device__ __forceinline__ float score(const float (&q)[8], const float (&k)[8], int lanes)
 {
     float dot = 0;
@@ -176,7 +180,7 @@ static __device__ __forceinline__ float score(const float (&q)[8], const float (
     return dot;
 }
 
-// Positions of one stage: `lanes` lanes a row, two rows of each group of lanes at a time.
+// Attends to the positions of one stage, with `lanes` lanes per row. Each group of lanes takes two rows at a time.
 template <enum dtype KV>
 static __device__ __forceinline__ void attend_stage(const block_state &b, const unsigned char *at, int count, int shift,
                                              const float (&q)[8], attended &a)
@@ -223,8 +227,8 @@ static __device__ __forceinline__ void attend_stage(const block_state &b, const 
     }
 }
 
-// The warps' outcomes become the split's words: its outputs, and the logarithm of what they weigh. A lane finds what one
-// warp's weigh, and all add them up in the warps' order.
+// Merges the outcomes of the warps and posts the split's words: its outputs and the logarithm of their weight. Each
+// lane computes the weight of one warp, and all lanes add the warps up in order.
 static __device__ __forceinline__ void post_split(const block_state &b, int slot)
 {
     const cuda_step &job = b.job;
@@ -257,7 +261,7 @@ template <enum dtype KV> static __device__ __noinline__ ring_at run_attention(co
     block_state b(place);
     const cuda_step &job = b.job;
     const int start = step_start(&job, STEP_ATTEND, b.layer), from = step_start(&job, STEP_QKV, b.layer);
-    const int n = job.head_dim, shift = 28 - __clz(n), lanes = 1 << shift; // of a row, 8 dimensions each
+    const int n = job.head_dim, shift = 28 - __clz(n), lanes = 1 << shift; // lanes per row, 8 dimensions each
     const size_t layer_bytes = b.layer * job.layer_stride;
     const int first = step_first(&job, start, blockIdx.x);
     if (first >= job.m[STEP_ATTEND].items)

@@ -1,30 +1,32 @@
-// step_block.cuh - what all phases of the persistent kernel share: a block's state, its waits, and exchange words by
-// phase, item and row. For step.cu alone.
+// step_block.cuh - shared by all phases of the persistent kernel: a block's state, its waits, and the exchange words by
+// phase, item and row. For step.cu only.
 #pragma once
 
 #include "kernels/cuda/fragments.cuh"
 #include "kernels/cuda/rows.cuh"
 #include "kernels/cuda/step_ring.cuh"
 
-// Inputs of a part, its blocks of 64, and lanes that gather its inputs, 8 each.
+// The inputs of a part, its blocks of 64, and the lanes that gather its inputs, 8 each.
 template <enum dtype T> struct part_of {
     enum { blocks = STEP_VECTORS / weights<T>::words, cols = blocks * CUDA_BLOCK_COLS, lanes = cols / 8 };
-    // Rows are rounded when all of them is there.
+    // whole: a row is rounded only once all of it has arrived.
     enum { whole = T == DT_I8 || T == DT_F16 };
-    // Of a block, rounded, in the order of its columns: a lane's 16 inputs lie together, `vectors` of 16 bytes.
+    // The rounded inputs of a block, in the order of its columns: a lane's 16 inputs lie together in `vectors` 16-byte
+    // vectors.
     enum { element_bytes = T == DT_I8 ? 1 : 2, vectors = element_bytes };
-    static constexpr int bytes = step_input_bytes(T); // of its inputs
+    static constexpr int bytes = step_input_bytes(T); // bytes of the inputs of a part
 };
 
-// Where a block is: what passes from phase to phase.
+// The position of a block, which passes from phase to phase.
 struct block_place {
-    int layer, phase;       // phase: over all layers
-    uint32_t tag, arrivals; // arrivals: that the next wait expects
+    int layer, phase;       // phase: counted over all layers
+    uint32_t tag, arrivals; // arrivals: the count that the next wait expects
     ring_at at;
 };
 
-// The same with what follows from it. The job is the kernel's parameter where all is inlined, so that its fields are
-// operands; functions that are not inlined take the place, and the copy in shared memory.
+// A block_place with the values that follow from it. Inlined code uses the job in the kernel's parameter, so that its
+// fields are operands. Functions that are not inlined take the block_place and use the copy of the job in shared
+// memory.
 struct block_state : block_place {
     step_space &s;
     const cuda_step &job;
@@ -42,34 +44,34 @@ struct block_state : block_place {
     {
     }
 
-    // All warps that compute.
+    // Waits for all warps that compute.
     __device__ __forceinline__ void sync() const
     {
         asm volatile("bar.sync 1, %0;" ::"n"(STEP_WARPS * 32) : "memory");
     }
 
-    // The next stage of the ring; it is read until release.
+    // Waits for the next stage of the ring, which may be read until release.
     __device__ __forceinline__ const unsigned char *wait() const
     {
         barrier_wait(&s.full[at.slot], at.parity);
         return ring + at.slot * stage_bytes;
     }
-    // Every lane gives back what it read itself: one that arrived for its warp would be as right, but racecheck does not
-    // follow that.
+    // Every lane releases the stage itself. One lane could arrive for its warp, but racecheck cannot follow that.
     __device__ __forceinline__ void release()
     {
         barrier_arrive(&s.empty[at.slot]);
         at.next(slots);
     }
 
-    // The end of a phase: this block's words are posted.
+    // Ends a phase: this block has posted its words.
     __device__ __forceinline__ void leave_phase()
     {
         sync();
         if (threadIdx.x == 0)
             arrive(job.exchange + job.counters);
     }
-    // All blocks have left the phase before. A hint: words themselves say whether they are there.
+    // Waits until all blocks have left the previous phase. This is only a hint, because each word shows whether it has
+    // arrived.
     __device__ __forceinline__ void enter_phase() const
     {
         if (threadIdx.x == 0) {
@@ -92,7 +94,7 @@ struct block_state : block_place {
         store_word(job.exchange + word, step_word(v, tag));
     }
 
-    // Four lanes next to each other post their values as one packed word, at the first one's.
+    // Four neighbouring lanes post their values as one packed word, at the first lane's place.
     __device__ __forceinline__ void post_packed(uint32_t word, float v) const
     {
         const uint32_t four = 0xfu << (lane & 28);
@@ -107,7 +109,7 @@ struct block_state : block_place {
             store_packed(job.exchange + word, half | tag, high | exponent);
     }
 
-    // Where the words of a row begin that `phase` wrote with these starts; rows of 16 are contiguous.
+    // The first word of a row that phase `which` wrote with this start. Rows of 16 are contiguous.
     __device__ __forceinline__ uint32_t row_word(int which, int start, int token, int row) const
     {
         return (uint32_t)job.slots[which] + step_row_at(&job, step_slot(&job, start, row / CUDA_TILE_ROWS), token,

@@ -1,4 +1,4 @@
-// step_plan.c - how a decode step is cut for the persistent kernel, and which shapes it serves. See step.h.
+// step_plan.c - cuts a decode step for the persistent kernel, and decides which shapes it serves. See step.h.
 #include "kernels/cuda/cuda.h"
 
 static int stage_bytes(const struct step_matrix *m)
@@ -37,7 +37,7 @@ static void plan_attention(struct cuda_step *job)
         job->key_stage *= 2;
 }
 
-// Starts go on from phase to phase, but attention's, which has items of its own size.
+// Starts advance from phase to phase, except that of attention, whose items have another size.
 static void plan_starts(struct cuda_step *job)
 {
     int at = 0;
@@ -80,7 +80,7 @@ size_t cuda_step_exchange_bytes(const struct cuda_step *job)
     return ((size_t)job->counters + 32 + (size_t)job->blocks) * sizeof(uint32_t);
 }
 
-// What a block's shared memory holds beside the ring; before them struct step_space of step_ring.cuh.
+// Bytes of a block's shared memory besides the ring, which include struct step_space of step_ring.cuh.
 static int fixed_bytes(const struct cuda_step *job)
 {
     int most = 0;

@@ -1,16 +1,16 @@
-// step_product.cuh - the products of the persistent kernel: inputs are gathered from the exchange, normed or merged,
-// and rounded; a warp sums its parts of each tile; the block adds the warps up in order and posts the outputs. For
-// step.cu alone.
+// step_product.cuh - the products of the persistent kernel. For step.cu only.
+// Inputs are gathered from the exchange, normed or merged, and rounded. A warp sums its parts of each tile. The block
+// adds up the warps in order and posts the outputs.
 #pragma once
 
 #include "kernels/cuda/step_block.cuh"
 
 // ---- inputs ----------------------------------------------------------------------------------------------
 
-// Where a lane's 8 inputs of round r are: a part of its warp, and inputs from k on.
+// The place of a lane's 8 inputs of round r: a part of its warp, and inputs from k on.
 template <enum dtype T> struct lane_inputs {
     int part, k;
-    bool any; // the part is there
+    bool any; // the part exists
     __device__ __forceinline__ lane_inputs(const step_matrix &m, int lane, int warp, int round)
     {
         typedef part_of<T> P;
@@ -57,14 +57,15 @@ template <enum dtype T> static __device__ __forceinline__ void store_8(unsigned 
     }
 }
 
-// Byte `at` of each of four codes, after `add`.
+// Byte `at` of each of four codes, after adding `add`.
 static __device__ __forceinline__ uint32_t bytes_of(const int *code, int at, int add)
 {
     const uint32_t pick = at | (4 + at) << 4;
-    return __byte_perm(__byte_perm(code[0] + add, code[1] + add, pick), __byte_perm(code[2] + add, code[3] + add, pick), 0x5410);
+    return __byte_perm(__byte_perm(code[0] + add, code[1] + add, pick), __byte_perm(code[2] + add, code[3] + add, pick),
+                       0x5410);
 }
 
-// Of magnitudes; a NaN stays.
+// The larger of two magnitudes. A NaN stays a NaN.
 static __device__ __forceinline__ float larger(float a, float b)
 {
     float v;
@@ -72,17 +73,19 @@ static __device__ __forceinline__ float larger(float a, float b)
     return v;
 }
 
-// Inputs of int4 weights: 16 bits with a scale for each part, as two bytes, so that codes and inputs multiply as integers.
-// A block of 64 is 4 runs of 16 bytes of high bytes, then of low ones; run t holds inputs 8 t .. 8 t + 7 of either half.
-// Behind the part: for each group the scale and the scaled sum of its inputs. All lanes of a warp call it.
-template <int GROUP> static __device__ __forceinline__ void keep_codes(unsigned char *part, int lane, bool there, const float (&v)[8])
+// Stores inputs of int4 weights as codes of 16 bits, with one scale per part. A code is kept as two bytes, so that
+// codes of weights and inputs multiply as integers. A block of 64 inputs is 4 runs of 16 high bytes, then 4 runs of 16
+// low bytes. Run t holds inputs 8 t .. 8 t + 7 of both halves. Behind the part follow the scale and the scaled sum of
+// the inputs of each group. All lanes of a warp call it.
+template <int GROUP>
+static __device__ __forceinline__ void keep_codes(unsigned char *part, int lane, bool there, const float (&v)[8])
 {
     float largest = 0;
 #pragma unroll
     for (int i = 0; i < 8; i++)
         largest = larger(fabsf(v[i]), largest);
-    largest = __uint_as_float(__reduce_max_sync(~0u, __float_as_uint(largest))); // bits of magnitudes are in their order
-    // Inputs that no f32 can scale make NaNs, and those below 2^-100 zeros.
+    largest = __uint_as_float(__reduce_max_sync(~0u, __float_as_uint(largest))); // bits sort like magnitudes
+    // Inputs that no f32 can scale become NaNs, and inputs below 2^-100 become zeros.
     const bool tiny = largest < 0x1p-100f, huge = !(largest < 0x1p120f);
     const float inverse = tiny ? 0.0f : __fdividef(32512.0f, largest);
     const float scale = tiny ? 0.0f : huge ? NAN : largest * (1.0f / 32512.0f);
@@ -103,15 +106,15 @@ template <int GROUP> static __device__ __forceinline__ void keep_codes(unsigned 
     unsigned char *to = part + lane / 8 * 128 + lane % 4 * 16 + lane % 8 / 4 * 8;
     *reinterpret_cast<uint2 *>(to) = high;
     *reinterpret_cast<uint2 *>(to + 64) = low;
-    if (lane % (GROUP / 8) == 0) // sum_codes of whole groups of 128 counts in sixteenths
+    if (lane % (GROUP / 8) == 0) // sum_codes counts in sixteenths for whole groups of 128
         *reinterpret_cast<float2 *>(part + CUDA_UNIT_COLS * 2 + lane / (GROUP / 8) * 8) =
             make_float2(GROUP == 128 ? scale * 0.0625f : scale, scale * (float)sum);
 }
 
-// Keeps 8 inputs: rounded, or as f32 until the whole row is there.
+// Stores 8 inputs: rounded, or as f32 until the whole row has arrived.
 template <enum dtype T, int GROUP>
-static __device__ __forceinline__ void keep_8(const block_state &b, const step_matrix &m, const lane_inputs<T> &in, int token,
-                                       const float (&v)[8], float &largest)
+static __device__ __forceinline__ void keep_8(const block_state &b, const step_matrix &m, const lane_inputs<T> &in,
+                                              int token, const float (&v)[8], float &largest)
 {
     typedef part_of<T> P;
     unsigned char *to = input_row<T>(b, m, token) + in.part * P::bytes;
@@ -133,7 +136,8 @@ static __device__ __forceinline__ void keep_8(const block_state &b, const step_m
 
 static __device__ __forceinline__ void load_8(const float *from, float (&v)[8])
 {
-    const float4 a = __ldg(reinterpret_cast<const float4 *>(from)), c = __ldg(reinterpret_cast<const float4 *>(from) + 1);
+    const float4 a = __ldg(reinterpret_cast<const float4 *>(from)),
+                 c = __ldg(reinterpret_cast<const float4 *>(from) + 1);
     v[0] = a.x, v[1] = a.y, v[2] = a.z, v[3] = a.w, v[4] = c.x, v[5] = c.y, v[6] = c.z, v[7] = c.w;
 }
 
@@ -143,16 +147,16 @@ static __device__ __forceinline__ void values_of(const uint4 &a, const uint4 &c,
     v[4] = step_value(c.x), v[5] = step_value(c.y), v[6] = step_value(c.z), v[7] = step_value(c.w);
 }
 
-// What a row of inputs is read from.
+// The source of a row of inputs.
 struct input_source {
-    const float *plain;  // (tokens, cols) f32: the embedding; else words:
-    int which, start;    // posted by this phase
+    const float *plain;  // (tokens, cols) f32: the embedding; NULL: words
+    int which, start;    // the phase that posted the words
     uint32_t tag;
-    const float *weight; // of the norm
+    const float *weight; // weights of the norm
 };
 
-// Rows of words or of the embedding, times the norm's weight; their squares are summed. Where they lie and what they are
-// multiplied by is found before the block enters the phase.
+// Gathers rows of words or of the embedding, times the norm's weight, and sums their squares. Addresses and factors are
+// computed before the block enters the phase.
 template <enum dtype T, int GROUP, int TOK>
 static __device__ __forceinline__ void gather_rows(block_state &b, const step_matrix &m, const input_source &from,
                                             float (&squares)[TOK], float (&largest)[TOK])
@@ -188,7 +192,8 @@ static __device__ __forceinline__ void gather_rows(block_state &b, const step_ma
     }
 }
 
-// Rows of packed words. Three rounds are under way, in registers that take turns, so that there is one copy of the code.
+// Gathers rows of packed words. Three rounds are in flight, in registers that rotate, so that there is one copy of the
+// code.
 template <enum dtype T, int GROUP, int TOK>
 static __device__ __forceinline__ void gather_packed(block_state &b, const step_matrix &m, int which, int start,
                                               float (&largest)[TOK])
@@ -196,7 +201,7 @@ static __device__ __forceinline__ void gather_packed(block_state &b, const step_
     const cuda_step &job = b.job;
     const int rounds = input_rounds<T>(m), all = rounds * job.tokens;
     const uint32_t *words = job.exchange + job.slots[which];
-    auto place = [&](int step) { // round by round, token by token
+    auto place = [&](int step) { // steps run over rounds, then tokens
         const int round = TOK == 1 ? step : step / job.tokens;
         const lane_inputs<T> in(m, b.lane, b.warp, round);
         const int slot = step_slot(&job, start, in.k / CUDA_TILE_ROWS);
@@ -240,13 +245,14 @@ static __device__ __forceinline__ void add_packed(float *v, uint32_t low, uint32
     v[3] = fmaf(unit, (float)((int32_t)high >> 20), v[3]);
 }
 
-// Attention's outputs: the splits of each head, merged in rising order, four at a time.
+// Gathers the outputs of attention: merges the splits of each head in rising order, four at a time.
 template <enum dtype T, int GROUP, int TOK>
-static __device__ __forceinline__ void gather_splits(block_state &b, const step_matrix &m, int start, float (&largest)[TOK])
+static __device__ __forceinline__ void gather_splits(block_state &b, const step_matrix &m, int start,
+                                                     float (&largest)[TOK])
 {
     enum { FLIGHT = 4 };
     const cuda_step &job = b.job;
-    const int rounds = input_rounds<T>(m), shift = 31 - __clz(job.head_dim), half = job.head_dim / 2; // a power of 2
+    const int rounds = input_rounds<T>(m), shift = 31 - __clz(job.head_dim), half = job.head_dim / 2; // power of 2
     const uint32_t *words = job.exchange + job.slots[STEP_ATTEND];
     bool entered = false;
 #pragma unroll 1
@@ -309,7 +315,7 @@ static __device__ __forceinline__ void gather_splits(block_state &b, const step_
     }
 }
 
-// Of all warps, in their order.
+// The factor of the norm, from the sums of all warps in order.
 static __device__ __forceinline__ float norm_factor(const block_state &b, int token)
 {
     float sum = 0;
@@ -319,7 +325,7 @@ static __device__ __forceinline__ float norm_factor(const block_state &b, int to
     return rsqrtf(__fdividef(sum, (float)b.job.width) + b.job.eps);
 }
 
-// The scale of int8 inputs as the graph form's kernels find it: of the largest normed input.
+// The scale of int8 inputs, computed from the largest normed input, as the kernels of the graph form do.
 static __device__ __forceinline__ float input_scale(const block_state &b, int token, float factor)
 {
     float largest = 0;
@@ -329,7 +335,7 @@ static __device__ __forceinline__ float input_scale(const block_state &b, int to
     return scale_of(largest * factor, 127.0f);
 }
 
-// f32 inputs of whole rows become int8 or f16, in place: the front of each part's space.
+// Rounds the f32 inputs of whole rows to int8 or f16, in place at the front of each part's space.
 template <enum dtype T, int TOK>
 static __device__ __forceinline__ void round_rows(block_state &b, const step_matrix &m, bool normed)
 {
@@ -364,7 +370,7 @@ static __device__ __forceinline__ void round_rows(block_state &b, const step_mat
 
 // ---- sums ------------------------------------------------------------------------------------------------
 
-// A part of a tile, times the inputs of all tokens.
+// Multiplies a part of a tile by the inputs of all tokens.
 template <enum dtype T>
 static __device__ __forceinline__ void sum_part(const uint4 (&v)[STEP_VECTORS], const unsigned char *x, bool any,
                                          typename weights<T>::sum (&acc)[4])
@@ -378,7 +384,7 @@ static __device__ __forceinline__ void sum_part(const uint4 (&v)[STEP_VECTORS], 
 #pragma unroll
         for (int i = 0; i < P::vectors; i++) {
             uint4 u = make_uint4(0, 0, 0, 0);
-            if (any) // there is such a token
+            if (any) // the token exists
                 u = *reinterpret_cast<const uint4 *>(x + (block * 4 + t) * 16 * P::vectors + i * 16);
             in[4 * i] = u.x, in[4 * i + 1] = u.y, in[4 * i + 2] = u.z, in[4 * i + 3] = u.w;
         }
@@ -391,17 +397,19 @@ static __device__ __forceinline__ void sum_part(const uint4 (&v)[STEP_VECTORS], 
     }
 }
 
-// Unsigned codes times signed inputs. Columns of b: the high bytes of token 0, its low ones, those of token 1, ...
-static __device__ __forceinline__ void mma_codes(int (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0,
-                                          uint32_t b1)
+// Multiplies unsigned codes by signed inputs. Columns of b: the high bytes of token 0, its low bytes, those of token 1,
+// ...
+static __device__ __forceinline__ void mma_codes(int (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3,
+                                                 uint32_t b0, uint32_t b1)
 {
     asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
                  : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
                  : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 
-// sum += scale (x . codes - zero x . 1) of one group of rows g and g + 8. of: the inputs' scale, and their scaled sum.
-static __device__ __forceinline__ void add_group(float (&acc)[2], int low, int high, const float2 of, const uint32_t (&pair)[2])
+// sum += scale (x . codes - zero x . 1) for one group of rows g and g + 8. of: the inputs' scale, and their scaled sum.
+static __device__ __forceinline__ void add_group(float (&acc)[2], int low, int high, const float2 of,
+                                                 const uint32_t (&pair)[2])
 {
 #pragma unroll
     for (int i = 0; i < 2; i++) {
@@ -410,12 +418,13 @@ static __device__ __forceinline__ void add_group(float (&acc)[2], int low, int h
     }
 }
 
-// A part of int4 codes as integers. pairs: of each group, of rows g and g + 8; x: this lane's run of the part; of: of
-// this lane's token. Codes in the upper halves of bytes count 16 times: in whole groups of 128 they have sums of their own
-// and are not shifted down.
+// Multiplies a part of int4 codes as integers. pairs: scale and zero of each group, for rows g and g + 8; x: this
+// lane's run of the part; of: scale and scaled sum of this lane's token. Codes in the upper halves of bytes count 16
+// times. In whole groups of 128 they have separate sums and are not shifted down.
 template <int GROUP>
-static __device__ __forceinline__ void sum_codes(const uint4 (&v)[STEP_VECTORS], const uint32_t (&pairs)[CUDA_UNIT_COLS / GROUP][2],
-                                          const unsigned char *x, const float2 *of, float (&acc)[2])
+static __device__ __forceinline__ void sum_codes(const uint4 (&v)[STEP_VECTORS],
+                                                 const uint32_t (&pairs)[CUDA_UNIT_COLS / GROUP][2],
+                                                 const unsigned char *x, const float2 *of, float (&acc)[2])
 {
     const uint32_t M = 0x0f0f0f0fu;
     uint4 in[STEP_VECTORS];
@@ -446,7 +455,7 @@ static __device__ __forceinline__ void sum_codes(const uint4 (&v)[STEP_VECTORS],
     }
 }
 
-// Vectors of a part, of this lane.
+// Loads this lane's vectors of a part.
 static __device__ __forceinline__ void load_part(uint4 (&v)[STEP_VECTORS], const unsigned char *at, int lane)
 {
 #pragma unroll
@@ -454,13 +463,13 @@ static __device__ __forceinline__ void load_part(uint4 (&v)[STEP_VECTORS], const
         v[i] = *reinterpret_cast<const uint4 *>(at + i * 512 + lane * 16);
 }
 
-// The same as sum_tile below, of int4 codes.
+// The same as sum_tile below, for int4 codes.
 template <int GROUP, int TOK>
 static __device__ __forceinline__ void sum_code_tile(block_state &b, const step_matrix &m, float *part)
 {
     typedef part_of<DT_I4> P;
     const int g = b.lane / 4, t = b.lane % 4, parts = m.parts, part_bytes = m.part_bytes, tokens = b.job.tokens;
-    // Columns of tokens that are none multiply what others have: nobody takes their sums.
+    // Columns without a token multiply the inputs of another token; nothing reads their sums.
     const unsigned char *x =
         input_row<DT_I4>(b, m, g / 2 < tokens ? g / 2 : 0) + b.warp * P::bytes + g % 2 * 64 + t * 16;
     const unsigned char *of = input_row<DT_I4>(b, m, t < tokens ? t : 0) + b.warp * P::bytes + CUDA_UNIT_COLS * 2;
@@ -489,7 +498,7 @@ static __device__ __forceinline__ void sum_code_tile(block_state &b, const step_
     }
 }
 
-// All parts of this warp of one tile; its sums go to `part`, (token, row), the scales of its rows to `scales`.
+// Sums all parts of this warp in one tile. The sums go to `part`, (token, row), and the scales of the rows to `scales`.
 template <enum dtype T, int TOK>
 static __device__ __forceinline__ void sum_tile(block_state &b, const step_matrix &m, typename weights<T>::sum *part,
                                          float *scales)
@@ -542,9 +551,9 @@ static __device__ __forceinline__ float gated(enum kernel_op op, float x)
     }
 }
 
-// What a thread's output row is, of the tiles that a block sums at a time.
+// The output row of a thread, among the tiles that a block sums at a time.
 template <int TOK> struct output_row {
-    int tile, token, row; // tile: of the batch
+    int tile, token, row; // tile: within the batch
     __device__ __forceinline__ output_row()
     {
         row = threadIdx.x % CUDA_TILE_ROWS;
@@ -554,11 +563,12 @@ template <int TOK> struct output_row {
 };
 
 template <enum dtype T, int TOK>
-static __device__ __forceinline__ float output_of(const block_state &b, const step_matrix &m, int tile, int token, int row,
-                                           int matrix_row, size_t layer_bytes, float factor)
+static __device__ __forceinline__ float output_of(const block_state &b, const step_matrix &m, int tile, int token,
+                                                  int row, int matrix_row, size_t layer_bytes, float factor)
 {
     typedef typename weights<T>::sum sum;
-    const sum *part = reinterpret_cast<const sum *>(b.s.part) + (tile * STEP_WARPS * TOK + token) * CUDA_TILE_ROWS + row;
+    const sum *part =
+        reinterpret_cast<const sum *>(b.s.part) + (tile * STEP_WARPS * TOK + token) * CUDA_TILE_ROWS + row;
     sum total = part[0];
 #pragma unroll
     for (int w = 1; w < STEP_WARPS; w++)
@@ -573,19 +583,22 @@ static __device__ __forceinline__ float output_of(const block_state &b, const st
     return v;
 }
 
-// The residual stream of a row before this layer's half, asked for: its words, or the embedding's bits and no tag.
+// A row of the residual stream before this half of the layer, as requested: its words, or the bits of the embedding
+// without a tag.
 struct residual_words {
     uint32_t high, rest;
 };
 
-template <int phase> static __device__ __forceinline__ const uint32_t *residual_at(const block_state &b, int token, int row)
+template <int phase>
+static __device__ __forceinline__ const uint32_t *residual_at(const block_state &b, int token, int row)
 {
     constexpr int which = phase == STEP_OUT ? STEP_DOWN : STEP_OUT;
     const int start = step_start(&b.job, which, phase == STEP_OUT ? b.layer - 1 : b.layer);
     return b.job.exchange + b.row_word(which, start, token, row);
 }
 
-template <int phase> static __device__ __forceinline__ residual_words residual_ask(const block_state &b, int token, int row)
+template <int phase>
+static __device__ __forceinline__ residual_words residual_ask(const block_state &b, int token, int row)
 {
     constexpr int which = phase == STEP_OUT ? STEP_DOWN : STEP_OUT;
     if (phase == STEP_OUT && b.layer == 0)
@@ -594,8 +607,9 @@ template <int phase> static __device__ __forceinline__ residual_words residual_a
     return {load_word(at), load_word(at + (b.job.rests[which] - b.job.slots[which]))};
 }
 
-// Words that had not come are looked for anew.
-template <int phase> static __device__ __forceinline__ float residual_take(const block_state &b, residual_words words, int token, int row)
+// Reloads words that had not arrived.
+template <int phase>
+static __device__ __forceinline__ float residual_take(const block_state &b, residual_words words, int token, int row)
 {
     const uint32_t tag = phase == STEP_OUT ? b.tag - 1 : b.tag;
     if (phase == STEP_OUT && b.layer == 0)
@@ -605,7 +619,7 @@ template <int phase> static __device__ __forceinline__ float residual_take(const
     return step_value(words.high) + step_value(words.rest);
 }
 
-// Items [batch, batch + count) of the block's, whose sums are in shared memory, become outputs.
+// Turns the sums of the block's items [batch, batch + count), which are in shared memory, into outputs.
 template <enum dtype T, int TOK, int phase>
 static __device__ __forceinline__ void finish(const block_state &b, int first, int batch, int count, int start,
                                        residual_words before, bool normed)
@@ -619,7 +633,7 @@ static __device__ __forceinline__ void finish(const block_state &b, int first, i
         return;
     const int slot = step_slot(&job, start, item);
     const size_t at = step_row_at(&job, slot, o.token, o.row);
-    float factor = normed && T != DT_F16 ? norm_factor(b, o.token) : 1.0f; // f16 inputs are whole
+    float factor = normed && T != DT_F16 ? norm_factor(b, o.token) : 1.0f; // f16 inputs are already normed
     if (T == DT_I8)
         factor = input_scale(b, o.token, factor);
     if constexpr (phase == STEP_GATE_UP) {
@@ -657,12 +671,13 @@ static __device__ __forceinline__ void gather(block_state &b, bool normed)
     } else if constexpr (phase == STEP_DOWN) {
         gather_packed<T, GROUP, TOK>(b, m, STEP_GATE_UP, step_start(&job, STEP_GATE_UP, b.layer), largest);
     } else {
-        const bool behind = phase != STEP_GATE_UP; // of the layer before
+        const bool behind = phase != STEP_GATE_UP; // the starts of the previous layer
         const int which = behind ? STEP_DOWN : STEP_OUT, layer = behind ? b.layer - 1 : b.layer;
         const float *norm = phase == STEP_HEAD ? job.final_norm : phase == STEP_QKV ? job.attn_norm : job.ff_norm;
         const size_t bytes = phase == STEP_HEAD ? 0 : b.layer * job.layer_stride;
         const input_source from = {
-            layer < 0 ? job.x : NULL, which, layer < 0 ? 0 : step_start(&job, which, layer), behind ? (b.tag - 1) : b.tag,
+            layer < 0 ? job.x : NULL, which, layer < 0 ? 0 : step_start(&job, which, layer),
+            behind ? (b.tag - 1) : b.tag,
             reinterpret_cast<const float *>(reinterpret_cast<const unsigned char *>(norm) + bytes)};
         gather_rows<T, GROUP, TOK>(b, m, from, squares, largest);
     }
@@ -690,7 +705,8 @@ static __device__ __forceinline__ void gather(block_state &b, bool normed)
     }
 }
 
-template <enum dtype T, int GROUP, int TOK, int phase> static __device__ __forceinline__ void run_product(block_state &b)
+template <enum dtype T, int GROUP, int TOK, int phase>
+static __device__ __forceinline__ void run_product(block_state &b)
 {
     typedef typename weights<T>::sum sum;
     const cuda_step &job = b.job;

@@ -1,23 +1,23 @@
-// step_ring.cuh - the persistent kernel's ring of stages in shared memory, the warp that fills it, and how words pass
-// between blocks. For step.cu alone.
+// step_ring.cuh - the persistent kernel's ring of stages in shared memory, the warp that fills it, and the words that
+// pass between blocks. For step.cu only.
 #pragma once
 
 #include <cuda_runtime.h>
 
 #include "kernels/cuda/fragments.cuh"
 
-// Shared memory: this, then the ring, then the inputs of a product.
+// The layout of shared memory: this struct, then the ring, then the inputs of a product.
 struct step_space {
     cuda_step job;
     uint64_t full[STEP_MOST_STAGES], empty[STEP_MOST_STAGES];
-    float part[4096];      // sums of products: (tile, warp, token, row); of attention: (warp, dimension)
-    float scales[16 * 16]; // of the rows of tiles
+    float part[4096];      // sums: of products (tile, warp, token, row), of attention (warp, dimension)
+    float scales[16 * 16]; // scales of the rows of tiles
     float squares[STEP_WARPS][STEP_MOST_TOKENS], largest[STEP_WARPS][STEP_MOST_TOKENS];
     float turn[STEP_MOST_TOKENS][STEP_MOST_HEAD_DIM]; // cosines, then sines
     float q[STEP_MOST_HEAD_DIM], k[STEP_MOST_HEAD_DIM], v[STEP_MOST_HEAD_DIM];
     float max[STEP_WARPS], sum[STEP_WARPS];
     int sequence[STEP_MOST_TOKENS], position[STEP_MOST_TOKENS];
-    int phase; // that the block is in, over all layers
+    int phase; // the block's current phase, counted over all layers
 };
 static_assert(sizeof(step_space) <= STEP_SPACE_BYTES, "step.h says how much there is");
 
@@ -41,7 +41,7 @@ static __device__ __forceinline__ uint32_t load_word(const uint32_t *at)
     return v;
 }
 
-// Each word of a vector is an access of its own.
+// Each word of the vector is a separate access.
 static __device__ __forceinline__ uint4 load_words(const uint32_t *at)
 {
     uint4 v;
@@ -63,7 +63,7 @@ static __device__ __forceinline__ void await(uint4 &v, const uint32_t *at, uint3
         v = load_words(at);
 }
 
-// Packed words of 64 bits: one, and two of them.
+// Stores one packed word of 64 bits, or two of them.
 static __device__ __forceinline__ void store_packed(uint32_t *at, uint32_t low, uint32_t high)
 {
     const uint64_t word = (uint64_t)high << 32 | low;
@@ -95,8 +95,8 @@ static __device__ __forceinline__ void await_packed(uint4 &v, const uint32_t *at
         v = load_two_packed(at);
 }
 
-// 8 words a lane, 16 of each pair of lanes. A load takes whole sectors of 32 bytes: the lanes of a pair read 4 words
-// next to each other, and swap what is the other's. `at`: this lane's first word.
+// 8 words per lane, 16 per pair of lanes. A load moves whole sectors of 32 bytes, so the lanes of a pair read 4
+// adjacent words each and swap those that belong to the other. `at`: this lane's first word.
 struct eight_words {
     uint4 v[2];
     __device__ __forceinline__ const uint32_t *mine(const uint32_t *at) const
@@ -108,7 +108,7 @@ struct eight_words {
         v[0] = here ? load_words(mine(at)) : make_uint4(0, 0, 0, 0);
         v[1] = here ? load_words(mine(at) + 8) : make_uint4(0, 0, 0, 0);
     }
-    // All lanes of the warp.
+    // Called by all lanes of the warp.
     __device__ __forceinline__ void take(const uint32_t *at, bool here, uint32_t tag)
     {
         if (here) {
@@ -135,7 +135,7 @@ static __device__ __forceinline__ void arrive(uint32_t *counter)
     asm volatile("red.relaxed.gpu.global.add.u32 [%0], 1;" ::"l"(counter) : "memory");
 }
 
-// The phase that a block is in, for its producer: a hint, which orders nothing.
+// Tells the producer which phase its block is in. It is a hint, which orders nothing.
 static __device__ __forceinline__ void set_phase(int *at, int phase)
 {
     atomicExch_block(at, phase);
@@ -204,7 +204,7 @@ static __device__ __forceinline__ void copy_stage(void *to, const void *from, ui
 
 // ---- the ring --------------------------------------------------------------------------------------------
 
-// A place in the ring, and the parity of the barriers' phase there.
+// A place in the ring, and the parity of the current phase of its barriers.
 struct ring_at {
     int slot;
     uint32_t parity;
@@ -217,7 +217,7 @@ struct ring_at {
     }
 };
 
-// Keys, values and their scales lie apart in the cache, and at fixed places of a stage.
+// Loads one stage. Keys, values and their scales are apart in the cache, and at fixed places in a stage.
 static __device__ __forceinline__ void load_stage(const cuda_step &job, const step_stage &stage, unsigned char *to,
                                                   uint64_t *barrier, uint64_t policy)
 {
@@ -230,7 +230,8 @@ static __device__ __forceinline__ void load_stage(const cuda_step &job, const st
     if (!stage.scales)
         return;
     copy_stage(to + 2 * all, stage.scales, stage.scales_bytes, barrier, policy);
-    copy_stage(to + 2 * all + job.key_stage * 4, stage.scales + job.kv_block_bytes, stage.scales_bytes, barrier, policy);
+    copy_stage(to + 2 * all + job.key_stage * 4, stage.scales + job.kv_block_bytes, stage.scales_bytes, barrier,
+               policy);
 }
 
 static __device__ __forceinline__ void prefetch(const void *from, uint32_t bytes)
@@ -238,10 +239,10 @@ static __device__ __forceinline__ void prefetch(const void *from, uint32_t bytes
     asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
 }
 
-// While the ring is full: now and then a stage further on goes to the second-level cache.
+// Prefetches stages further ahead into the L2, at intervals, while the ring is full.
 struct prefetcher {
     step_cursor cursor;
-    int made; // stages behind the cursor
+    int made; // stages prefetched so far
     long long last;
 
     __device__ __forceinline__ void poll(const cuda_step &job, const step_space &s, int done, const step_cursor &at)
@@ -265,8 +266,8 @@ struct prefetcher {
 };
 
 
-// One thread: streams all of the block's stages. Past the phase that the block is in it keeps fewer in flight, so
-// that what the blocks exchange does not queue behind them.
+// One thread streams all of the block's stages. Past the block's current phase it keeps fewer in flight, so that
+// exchanged words do not queue behind them.
 static __device__ __forceinline__ void stream_stages(const cuda_step &job, step_space &s, unsigned char *ring)
 {
     ring_at put = {0, 0}, landed = {0, 0};

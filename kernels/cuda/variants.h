@@ -1,4 +1,5 @@
-// variants.h - declares every NVIDIA launcher, from the same rows the registry is made of. For kernels/cuda and the registry.
+// variants.h - declares every NVIDIA launcher, from the rows that also make up the registry. For kernels/cuda and the
+// registry only.
 #ifndef KERNELS_CUDA_VARIANTS_H
 #define KERNELS_CUDA_VARIANTS_H
 

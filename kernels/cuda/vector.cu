@@ -1,7 +1,8 @@
-// vector.cu - norms, casts, activations, residuals, soft caps and embeddings: a block a row, or an element a thread.
+// vector.cu - norms, casts, activations, residuals, soft caps and embeddings, with a block per row or a thread per
+// element.
 //
-// Norms, activations and sums start early (launch.cuh): in a decode step they are short, and the product behind
-// them requests its first weights meanwhile. A row that is needed twice is kept in registers, as far as they go.
+// Norms, activations and sums start early (launch.cuh). In a decode step they are short, and the next product requests
+// its first weights meanwhile. A row that is needed twice stays in registers, as far as there is room.
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/rows.cuh"
 
@@ -11,7 +12,7 @@ enum { LONG_THREADS = 1024 };
 
 // ---- norms -----------------------------------------------------------------------------------------------
 
-// The threads of a block that has a row of `count` quads.
+// The number of threads for a row of `count` quads.
 int row_threads(int count)
 {
     return min((int)LONG_THREADS, ceil_div(count, 32) * 32);
@@ -26,7 +27,7 @@ template <enum dtype T, int KEPT> __global__ void __launch_bounds__(LONG_THREADS
     float4 weight[KEPT];
     next_may_start();
 #pragma unroll
-    for (int k = 0; k < KEPT; k++) // does not depend on the kernels before
+    for (int k = 0; k < KEPT; k++) // does not depend on earlier kernels
         weight[k] = job.weight ? weight_of(k * blockDim.x + threadIdx.x) : make_float4(0, 0, 0, 0);
     previous_wait();
     const int from = job.index ? job.index[to.row] : to.row;
@@ -88,7 +89,7 @@ __device__ __forceinline__ float activated(enum kernel_op op, float x)
     }
 }
 
-// Of the quads of a row.
+// The activation of a quad.
 struct activated_quad {
     enum kernel_op op;
     const float *gate, *up;
@@ -111,7 +112,7 @@ __device__ __forceinline__ activated_quad activated_row(const cuda_activate &job
     return {job.op, gate, up, job.n, quads_aligned(up) && (!gate || quads_aligned(gate))};
 }
 
-// A quad a thread.
+// Each thread takes one quad.
 template <enum dtype T> __global__ void __launch_bounds__(ROW_THREADS) k_activate(const cuda_activate job)
 {
     next_may_start();
@@ -122,7 +123,7 @@ template <enum dtype T> __global__ void __launch_bounds__(ROW_THREADS) k_activat
         store_quad<T>(to, q, activated_row(job, row)(q));
 }
 
-// int8: a row a block, because its scale needs the whole row.
+// int8: each block takes one row, because the scale needs the whole row.
 template <int KEPT> __global__ void __launch_bounds__(LONG_THREADS) k_activate_i8(const cuda_activate job)
 {
     __shared__ float space[32];
@@ -180,7 +181,7 @@ __device__ __forceinline__ float plain_element(enum dtype type, const void *row,
     return __half2float(((const __half *)row)[i]);
 }
 
-// Of a packed matrix: what cuda_unpack_row does on the host.
+// One element of a packed matrix, as cuda_unpack_row computes it on the host.
 __device__ float packed_element(const cuda_layout &l, const unsigned char *packed, int row, int col)
 {
     int shift;
@@ -210,8 +211,8 @@ __global__ void k_embed(const cuda_embed job)
     if (job.scale != 0)
         v *= job.scale;
     if (job.positions)
-        v += plain_element(job.type, (const char *)job.positions + (size_t)max(job.tokens[row].position, 0) * job.n * bytes,
-                           i);
+        v += plain_element(job.type,
+                           (const char *)job.positions + (size_t)max(job.tokens[row].position, 0) * job.n * bytes, i);
     job.x[(size_t)row * job.ldx + i] = v;
 }
 

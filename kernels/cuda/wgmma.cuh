@@ -1,7 +1,7 @@
-// wgmma.cuh - Hopper's asynchronous products, weights from registers and inputs from shared memory, and the copies
-// and barriers that feed them. sm_90a alone.
+// wgmma.cuh - Hopper's asynchronous products, with weights in registers and inputs in shared memory, and the copies and
+// barriers that feed them. For sm_90a only.
 //
-// D (64 rows, N tokens) of a group of four warps: warp w has rows 16 w and on, in the order of mma.sync.
+// D has 64 rows and N tokens for a group of four warps. Warp w holds rows 16 w .. 16 w + 15, in the order of mma.sync.
 // Source: PTX ISA 8.x, wgmma.mma_async, mbarrier and cp.async.bulk
 #pragma once
 
@@ -32,7 +32,7 @@
 #define WG_A64 "{%64,%65,%66,%67}, %68"
 #define WG_A128 "{%128,%129,%130,%131}, %132"
 
-// One step: 16 inputs of 16 bits, or 32 of int8.
+// One step: 16 inputs of 16 bits, or 32 inputs of int8.
 #define WG_STEP(shape, types, scales, N, c)                                                                            \
     asm volatile("wgmma.mma_async.sync.aligned." shape "." types " {" WG_D##N "}, " WG_A##N ", 1" scales ";"          \
                  : WG_##N(c, 0)                                                                                        \
@@ -61,7 +61,8 @@ WIDE_PRODUCT(DT_I8, 64, 32, int, "m64n64k32", "s32.s8.s8", "", WG_INT);
 WIDE_PRODUCT(DT_I8, 128, 64, int, "m64n128k32", "s32.s8.s8", "", WG_INT);
 WIDE_PRODUCT(DT_I8, 256, 128, int, "m64n256k32", "s32.s8.s8", "", WG_INT);
 
-// Inputs of a step in shared memory: lines of 8 tokens 128 bytes apart, groups of tokens group_bytes apart.
+// The descriptor of a step's inputs in shared memory: lines of 8 tokens are 128 bytes apart, groups of tokens
+// group_bytes.
 static __device__ __forceinline__ uint64_t wide_inputs(uint32_t at, int group_bytes)
 {
     return (uint64_t)(at >> 4 & 0x3fff) | (uint64_t)(128 >> 4) << 16 | (uint64_t)(group_bytes >> 4) << 32;
@@ -74,7 +75,7 @@ static __device__ __forceinline__ void products_commit()
 {
     asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
 }
-// Until at most LEFT groups of products are under way.
+// Waits until at most LEFT groups of products are in flight.
 template <int LEFT> static __device__ __forceinline__ void products_wait()
 {
     asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(LEFT) : "memory");
