@@ -1,7 +1,7 @@
-// arena.h - many small allocations that end together, and one large one that never moves.
+// arena.h - many small allocations that are freed together, and one large one that never moves.
 //
-// An arena grows by blocks and is freed whole. What comes out of it is zeroed and aligned to 64 bytes,
-// the width of a cache line and of an AVX-512 register. It is not for threads to share.
+// An arena grows by blocks and is freed as a whole. Its memory is zeroed and aligned to 64 bytes, the width of a cache
+// line and of an AVX-512 register. Threads must not share one.
 #ifndef BASE_ARENA_H
 #define BASE_ARENA_H
 
@@ -16,7 +16,7 @@ struct arena {
     size_t used_bytes;          // handed out, alignment included
 };
 
-// Cost: amortized one malloc a block (64 KiB, or the request when larger).
+// Cost: amortized one malloc per block (64 KiB, or the request when larger).
 // Returns NULL when memory is exhausted or count * size_bytes overflows; the arena stays usable.
 void *arena_alloc(struct arena *arena, size_t count, size_t size_bytes);
 

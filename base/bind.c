@@ -10,7 +10,7 @@ enum status bind_topology(hwloc_topology_t *out, struct error *err)
 {
     if (hwloc_topology_init(out) != 0)
         return FAIL(err, ERR_NOMEM, "hwloc: no memory for the topology");
-    // Cores and units are all a pool asks for: leaving the rest out makes loading several times faster.
+    // A pool needs only cores and units. Leaving out the rest makes loading several times faster.
     hwloc_topology_set_all_types_filter(*out, HWLOC_TYPE_FILTER_KEEP_NONE);
     hwloc_topology_set_type_filter(*out, HWLOC_OBJ_CORE, HWLOC_TYPE_FILTER_KEEP_ALL);
     if (hwloc_topology_load(*out) != 0) {
@@ -21,8 +21,8 @@ enum status bind_topology(hwloc_topology_t *out, struct error *err)
     return OK;
 }
 
-// The sets that shrink while the order is made: units not yet given out, and those of them whose core
-// has not given one in this pass.
+// The sets that shrink while the order is built: units not yet taken, and those of them whose core has not given one in
+// this pass.
 struct remaining {
     hwloc_cpuset_t left, pass;
 };
@@ -47,7 +47,7 @@ static void take_one_per_core(hwloc_topology_t topology, hwloc_const_cpuset_t wa
     }
 }
 
-// One pass over the machine: kind by kind from the fastest, then whatever no ranked kind claims.
+// One pass over the machine: kind by kind from the fastest, then all units without a ranked kind.
 static void take_pass(hwloc_topology_t topology, struct remaining *rest, hwloc_cpuset_t kind_set,
                       struct bind_order *order)
 {
@@ -89,7 +89,7 @@ enum status bind_order(hwloc_topology_t topology, hwloc_const_cpuset_t allowed,
         take_pass(topology, &rest, kind_set, out);
         if (!before)
             out->cores = out->count;
-        if (out->count == before) // units outside every core: nothing more to give
+        if (out->count == before) // the rest are units outside every core
             break;
     }
 out:

@@ -10,7 +10,7 @@
 
 struct bind_order {
     unsigned *units; // os_index of each usable processing unit, owned
-    int count;       // how many
+    int count;       // number of units
     int cores;       // the first `cores` of them are on separate cores
 };
 
@@ -24,8 +24,8 @@ enum status bind_order(hwloc_topology_t topology, hwloc_const_cpuset_t allowed,
                        struct bind_order *out, struct error *err);
 void bind_order_fini(struct bind_order *order);
 
-// Bytes of last-level cache that the first `count` units of the order reach together; a cache they share
-// counts once. 0 where the system reports no caches.
+// Bytes of last-level cache that the first `count` units of the order reach together. A shared cache counts once. 0 if
+// the system reports no caches.
 size_t bind_cache_bytes(hwloc_topology_t topology, const struct bind_order *order, int count);
 
 #endif

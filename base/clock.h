@@ -1,4 +1,4 @@
-// clock.h - the one monotonic clock every time in this program is read from.
+// clock.h - the monotonic clock that all times in this program are read from.
 #ifndef BASE_CLOCK_H
 #define BASE_CLOCK_H
 
@@ -7,19 +7,18 @@
 // Nanoseconds since an arbitrary start, never going back. Cost: about 20-40 ns (vDSO).
 uint64_t clock_ns(void);
 
-// Processor time of the calling thread. Less of it than of clock_ns() shows that another program had the processor
-// meanwhile. It does not show what a hypervisor takes.
+// Processor time of the calling thread. If it advances less than clock_ns(), another program had the processor
+// meanwhile. It does not show time taken by a hypervisor.
 uint64_t clock_thread_cpu_ns(void);
 
-// A clock that leaves out the time in which its owner did not run: stopped (Ctrl-Z, SIGSTOP), frozen by a
-// control group or a debugger, starved. The owner looks at it at least every `look_ns`; a longer gap counts
-// as one of `look_ns` and the rest is lost. Starts as {0}. A deadline compared with it does not pass while
-// its owner could not run.
+// A clock that leaves out the time in which its owner did not run: stopped (Ctrl-Z, SIGSTOP), frozen by a control group
+// or a debugger, or starved. The owner looks at it at least every `look_ns`. A longer gap counts as `look_ns`, and the
+// rest is lost. Starts as {0}. A deadline on this clock does not pass while its owner cannot run.
 struct clock_awake {
     uint64_t last_ns; // clock_ns() at the last look; 0: none yet
     uint64_t lost_ns; // left out so far
 };
-// now_ns: clock_ns(). Returns the awake time: now_ns less what was lost.
+// now_ns: clock_ns(). Returns the awake time: now_ns minus the lost time.
 uint64_t clock_awake_look(struct clock_awake *clock, uint64_t now_ns, uint64_t look_ns);
 
 // Nanoseconds since 1970, UTC; for records, never for durations.

@@ -1,7 +1,6 @@
 // deal.c - counters from which free workers take work. See deal.h for why.
 //
-// The counters order nothing but themselves: what the units read was written before a barrier, and what
-// they write is read after one.
+// The counters order nothing but themselves: barriers before and after order the reads and writes of the units.
 #include "base/deal.h"
 
 #include "base/pool.h"

@@ -15,24 +15,24 @@
 
 enum { DEAL_ROUNDS = 2 };
 
-// What one worker has taken of its share, by round; one cache line each.
+// How much of its share a worker has taken, by round. Each slot fills one cache line.
 struct deal_slot {
     _Alignas(64) _Atomic int next[DEAL_ROUNDS];
-    unsigned deals; // begun by this worker
+    unsigned deals; // deals begun by this worker
 };
 
 // One worker's view of a deal.
 struct deal {
     struct deal_slot *slots;
     int worker, workers, round, count, piece;
-    int helped; // shares this worker is through with, its own the first
+    int helped; // shares that this worker has finished, its own first
 };
 
 // slots: (workers), borrowed, all zeros before the first deal. piece: units taken at a time, at least 1.
 void deal_begin(struct deal *deal, struct deal_slot *slots, int count, int piece, int worker,
                 int workers);
 
-// The next units [*begin, *end) for this worker; false when all are taken. Every unit is given out once.
+// Takes the next units [*begin, *end) for this worker; false when all are taken. Every unit is taken once.
 bool deal_next(struct deal *deal, int *begin, int *end);
 
 #endif

@@ -20,7 +20,7 @@
 
 #define TEMPORARY_MARK ".tmp-"
 
-// An open regular file and its size. Anything else (a folder, a pipe that would never answer) is refused.
+// Opens a regular file and reads its size. Anything else (a folder, a pipe that would never answer) is refused.
 static enum status open_regular(const char *path, int *fd, size_t *size_bytes, struct error *err)
 {
     *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -208,10 +208,10 @@ enum status file_unnamed(const void *bytes, size_t count, int *fd, struct error 
 
 struct file_writer {
     char *path;
-    char *temporary; // NULL: a device or a pipe, which is written as it comes
+    char *temporary; // NULL: a device or a pipe, which is written directly
     int fd;          // -1: closed
     char *held;
-    size_t held_bytes; // not yet given to the system
+    size_t held_bytes; // bytes not yet written
 };
 
 enum { HELD_MAX = 1 << 16 };
@@ -232,7 +232,8 @@ enum status file_refuse_dangling(const char *path, struct error *err)
     return FAIL(err, ERR_IO, "%s: a link to %s, which does not exist", path, target);
 }
 
-// The rename's target: behind links, so that a link stays one. Caller frees; NULL when memory is exhausted.
+// The target of the rename, with links resolved, so that a link stays a link. Caller frees; NULL when memory is
+// exhausted.
 static char *behind_links(const char *path)
 {
     struct stat info;
@@ -388,14 +389,14 @@ enum status file_remove_tree(const char *path, struct error *err)
 
 // ---- leftovers of killed processes -----------------------------------------------------------------------
 
-// This process's own number counts: an earlier process had it, as happens in containers.
+// This process's own number counts as gone: an earlier process had it, as happens in containers.
 static bool is_gone(long pid)
 {
     return pid <= INT32_MAX &&
            (pid == (long)getpid() || (kill((pid_t)pid, 0) != 0 && errno == ESRCH));
 }
 
-// Skips "123" or "123-0123456789abcdef" and returns what follows; NULL when there is no such thing.
+// Skips "123" or "123-0123456789abcdef" and returns the rest; NULL if the text does not begin that way.
 static const char *skip_number(const char *text, long *pid)
 {
     char *end;

@@ -72,7 +72,7 @@ static inline float f8e4m3_to_f32(uint8_t code)
     return f32_from_bits(sign | f32_bits(subnormal));
 }
 
-// Saturates: what is beyond 448, infinity too, becomes 448.
+// Saturates: values beyond 448, also infinity, become 448.
 static inline uint8_t f8e4m3_from_f32(float f)
 {
     uint32_t bits = f32_bits(f), sign = (bits >> 24) & 0x80, magnitude = bits & 0x7fffffffu;

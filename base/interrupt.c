@@ -1,4 +1,4 @@
-// interrupt.c - sigpending, and sigwait to take what is pending.
+// interrupt.c - polls with sigpending, and takes pending signals with sigwait.
 #include "base/interrupt.h"
 
 #include <stddef.h>
@@ -66,7 +66,7 @@ void interrupt_accept(struct interrupt *in)
     pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 }
 
-// A signal of the last moment is taken too: the work was over, or the caller knows already.
+// Also takes a signal of the last moment: the work was done, or the caller already knows.
 void interrupt_end(struct interrupt *in)
 {
     take_pending(in);
@@ -100,7 +100,7 @@ static void do_nothing(int signal)
     (void)signal;
 }
 
-// A handler, not SIG_IGN: programs that this one starts get the default back.
+// Uses a handler, not SIG_IGN, so that programs started from here get the default action back.
 void interrupt_spare_writes(void)
 {
     struct sigaction action = {.sa_handler = do_nothing, .sa_flags = SA_RESTART};

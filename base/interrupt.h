@@ -9,27 +9,27 @@
 #include <stdbool.h>
 
 struct interrupt {
-    sigset_t before; // the thread's mask
+    sigset_t before; // the thread's previous mask
     bool told;       // a signal arrived
 };
 
 void interrupt_set(sigset_t *out); // SIGINT, SIGTERM, SIGHUP and SIGQUIT
-// Blocks them, except those that are ignored: nohup's SIGHUP stays ignored.
+// Blocks these signals, except ignored ones: nohup's SIGHUP stays ignored.
 void interrupt_begin(struct interrupt *in);
-bool interrupt_pending(void); // one of them is pending
-// Call after the first signal: a second one then ends the program at once, the default.
+bool interrupt_pending(void); // whether one of them is pending
+// Call after the first signal. A second one then ends the program at once, by the default action.
 void interrupt_accept(struct interrupt *in);
 // Takes a pending signal (in->told) and restores the signals' previous actions.
 void interrupt_end(struct interrupt *in);
 
-// For a program that has to stop its children with itself: between begin and end, Ctrl-Z (SIGTSTP) is held back too.
-// interrupt_end restores the mask. interrupt_take_stop returns whether a Ctrl-Z came and takes it. The caller then
-// stops itself.
+// For a program that stops its children together with itself: also holds back Ctrl-Z (SIGTSTP) between begin and end.
+// interrupt_end restores the mask. interrupt_take_stop takes a pending Ctrl-Z and returns whether there was one. The
+// caller then stops itself.
 void interrupt_hold_stop(void);
 bool interrupt_take_stop(void);
 
-// For the whole program: a reader that is gone (SIGPIPE) and a file that may not grow (SIGXFSZ) make a write fail and
-// do not end the process. It then reports one line and removes its files.
+// For the whole program: a closed pipe (SIGPIPE) or a file at its size limit (SIGXFSZ) makes a write fail instead of
+// ending the process. The process can then report one line and remove its files.
 void interrupt_spare_writes(void);
 
 #endif

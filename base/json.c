@@ -1,7 +1,7 @@
 // json.c - jansson with one-line errors, typed fields, and a canonical text of our own.
 //
-// jansson prints doubles differently from version to version, and a cell key must not depend on the
-// library that happens to be installed: so canonical text is written here.
+// jansson prints doubles differently from version to version, and a cell key must not depend on the installed library.
+// So canonical text is written here.
 #include "base/json.h"
 
 #include <stdlib.h>

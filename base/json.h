@@ -13,7 +13,7 @@ enum status json_read(const char *path, size_t max_bytes, json_t **out, struct e
 enum status json_parse(const char *name, const char *text, size_t count, json_t **out,
                        struct error *err);
 
-// Fields of an object. `where` is what error messages begin with (a path, say). The required forms fail on a missing
+// Fields of an object. Error messages begin with `where` (a path, for example). The required forms fail on a missing
 // field and on a wrong type. The optional ones return the default when the field is missing or null, and fail on a
 // wrong type. Strings are borrowed from the object.
 enum status json_get_i64(const json_t *object, const char *where, const char *key, int64_t min,

@@ -6,7 +6,8 @@
 
 #include "base/str.h"
 
-static enum log_level threshold = LOG_INFO; // written once, before threads: see log_set_level
+static enum log_level threshold =
+    LOG_INFO; // written once, before any thread starts: see log_set_level
 
 void log_set_level(enum log_level level)
 {

@@ -1,7 +1,7 @@
 // os_cgroup.c - control groups, version 2 and the memory and cpu controllers of version 1.
 //
 // /proc/self/cgroup names our own group. In a container that path may be the host's and not exist inside. So every
-// folder from it up to the mount point is tried. The container's own root, which then has the limit, is among them.
+// folder from it up to the mount point is tried, among them the container's own root, which then has the limit.
 //
 // Sources: admin-guide/cgroup-v2.rst, cgroup-v1/memory.rst and scheduler/sched-bwc.rst of the kernel.
 #ifdef __linux__
@@ -15,11 +15,11 @@
 
 enum { PATH_BYTES = 4096, MOUNTS = 2 };
 
-// How the two versions spell the same things.
+// The files and words of the two versions.
 struct spelling {
-    const char *mounts[MOUNTS]; // where it is mounted, by the layouts of several distributions
-    const char *controller;     // one of those in the second field of /proc/self/cgroup
-    const char *limit, *period, *usage;       // files of one number; period NULL: in `limit`
+    const char *mounts[MOUNTS];         // where distributions mount it
+    const char *controller;             // one of those in the second field of /proc/self/cgroup
+    const char *limit, *period, *usage; // files with one number; period NULL: it is in `limit`
     const char *stat, *stat_key, *stat_count; // a file of lines, and keys in it
     int64_t stat_unit;                        // ns of stat_key's value
     const char *events, *kill_key;
@@ -64,8 +64,8 @@ static const struct spelling cpu[] = {
     {.controller = NULL},
 };
 
-// Up to two numbers of a file: those on its first line (key NULL), or after `key` at the start of a line.
-// Returns how many there are; "max" is none.
+// Reads up to two numbers of a file: from its first line (key NULL), or after `key` at the start of a line. Returns
+// their count; "max" is no number.
 static int read_numbers(const char *folder, const char *name, const char *key, long long out[2])
 {
     char path[PATH_BYTES + 64], line[256];
@@ -101,7 +101,7 @@ static bool has_controller(const char *list, const char *name)
     }
 }
 
-// Our group's path below the mount point ("/user.slice/x"); "" for the root, or when it is not given.
+// Our group's path below the mount point ("/user.slice/x"); "" for the root, or if the file does not name it.
 static void own_path(const char *root, const char *controller, char *out, size_t out_bytes)
 {
     char line[PATH_BYTES];

@@ -1,7 +1,7 @@
 // os_darwin.c - os.h on macOS: sysctl, Mach, dyld.
 //
-// Sources: sysctl(3), <mach/mach_host.h>, <mach/task_info.h>, dyld(3). macOS has no enforced limit on a
-// process's memory, no page-cache advice, no steal or pressure counts: those say so.
+// Sources: sysctl(3), <mach/mach_host.h>, <mach/task_info.h>, dyld(3). macOS has no enforced limit on a process's
+// memory, no page-cache advice, and no steal or pressure counts. Those functions report that.
 #ifdef __APPLE__
 #include "base/os.h"
 
@@ -32,7 +32,7 @@ int64_t os_memory_available_bytes(void)
     mach_port_deallocate(mach_task_self(), host);
     if (result != KERN_SUCCESS)
         return OS_UNKNOWN;
-    // Free, and what can be dropped without writing: the file cache's inactive and purgeable pages.
+    // Free pages, and those that can be dropped without writing: the file cache's inactive and purgeable pages.
     return ((int64_t)pages.free_count + pages.inactive_count + pages.purgeable_count) *
            (int64_t)vm_kernel_page_size;
 }

@@ -93,9 +93,9 @@ bool os_rss_peak_reset(void)
     return done;
 }
 
-// glibc maps an allocation of its own for what is larger than a threshold. Each time such a one is freed, the threshold
-// grows to its size, up to 32 MiB, and what is smaller then comes from the heap, which keeps twice that (mallopt(3)).
-// A threshold that was set stays.
+// glibc maps allocations above a threshold separately. Each time one is freed, the threshold grows to its size, up to
+// 32 MiB. Smaller allocations then come from the heap, which keeps twice that (mallopt(3)). A threshold that was set
+// explicitly stays.
 void os_return_freed_memory(void)
 {
 #ifdef __GLIBC__
@@ -103,8 +103,8 @@ void os_return_freed_memory(void)
 #endif
 }
 
-// RLIMIT_DATA counts private writable memory, heap and anonymous mappings (since Linux 4.7). RLIMIT_AS
-// would also count the weights mapped from their file and what a GPU driver reserves.
+// RLIMIT_DATA counts private writable memory, heap and anonymous mappings (since Linux 4.7). RLIMIT_AS would also count
+// the weights mapped from their file and the reservations of a GPU driver.
 enum status os_limit_memory(int64_t bytes, struct error *err)
 {
     int64_t used = from_kib(proc_value("/proc/self/status", "VmData:"));
@@ -116,7 +116,7 @@ enum status os_limit_memory(int64_t bytes, struct error *err)
     struct rlimit limit;
     if (getrlimit(RLIMIT_DATA, &limit) != 0)
         return FAIL(err, ERR_UNSUPPORTED, "memory limit: %s", strerror(errno));
-    limit.rlim_cur = (rlim_t)bytes; // the soft limit only: a later, larger one stays possible
+    limit.rlim_cur = (rlim_t)bytes; // only the soft limit, so that it can be raised later
     if (limit.rlim_max != RLIM_INFINITY && limit.rlim_cur > limit.rlim_max)
         limit.rlim_cur = limit.rlim_max;
     if (setrlimit(RLIMIT_DATA, &limit) != 0)
@@ -141,7 +141,7 @@ bool os_advise_huge(void *memory, size_t bytes)
 
 // ---- page cache ----------------------------------------------------------------------------------
 
-// Pages of a mapped file that are in memory, or -1.
+// The number of pages of a mapped file that are in memory, or -1.
 static int64_t resident_pages(void *memory, size_t bytes, size_t page)
 {
     size_t pages = (bytes + page - 1) / page;
@@ -156,8 +156,8 @@ static int64_t resident_pages(void *memory, size_t bytes, size_t page)
     return count;
 }
 
-// fadvise is advice: whether the pages went is asked of mincore. A file someone has mapped keeps its
-// pages. Up to a hundredth may stay (the kernel keeps pages in flight) and still be called dropped.
+// fadvise is only advice, so mincore checks whether the pages are gone. A mapped file keeps its pages. The file still
+// counts as dropped if up to a hundredth stays, because the kernel keeps pages in flight.
 bool os_drop_file_cache(const char *path)
 {
     bool dropped = false;
@@ -184,7 +184,7 @@ out:
 
 // ---- noise ---------------------------------------------------------------------------------------
 
-// The eighth figure of /proc/stat's "cpu" line, in ticks.
+// The eighth number of the "cpu" line of /proc/stat, in ticks.
 static int64_t steal_ns(void)
 {
     FILE *file = fopen("/proc/stat", "re");
@@ -234,8 +234,8 @@ void os_noise_read(struct os_noise *out)
     };
 }
 
-// The second field of /proc/self/task/ID/schedstat, as the kernel's sched-stats.rst names it; the third counts the
-// thread's turns. All are 0 where the kernel keeps none.
+// The second field of /proc/self/task/ID/schedstat (the kernel's sched-stats.rst); the third counts the thread's turns.
+// All are 0 if the kernel keeps no counts.
 static bool run_wait_of(int folder, const char *name, struct os_run_wait *out)
 {
     char path[64], text[96];
@@ -285,7 +285,7 @@ bool os_die_with_parent(void)
 
 // ---- processes -----------------------------------------------------------------------------------
 
-// A sandbox may refuse the call, and then the device file gives the same bytes.
+// A sandbox may refuse the call; then the device file provides random bytes.
 void os_random(void *bytes, size_t count)
 {
     char *at = bytes;
@@ -301,7 +301,7 @@ void os_random(void *bytes, size_t count)
         count -= fread(at, 1, count, file);
         fclose(file);
     }
-    // Without either, names differ by time alone; their files are still created with O_EXCL.
+    // Without either, names differ only by time. Their files are still created with O_EXCL.
     uint64_t time_ns = clock_ns();
     for (size_t i = 0; i < count; i++)
         at[i] = (char)(time_ns >> (8 * (i % sizeof time_ns)));

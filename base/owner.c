@@ -46,7 +46,7 @@ enum owner_state owner_find(const char *json, struct os_process *out)
     bool running = os_process_find(out->pid, &here);
     if (here.boot[0] && str_equal(here.boot, out->boot))
         return running && here.started == out->started ? OWNER_RUNS : OWNER_GONE;
-    // "BOOT NAMESPACE": another boot of this host ended all its processes, another namespace hides them.
+    // "BOOT NAMESPACE": a reboot of this host ends all its processes; another namespace hides them.
     size_t boot = strcspn(here.boot, " ");
     bool same_boot =
         boot > 0 && strcspn(out->boot, " ") == boot && strncmp(here.boot, out->boot, boot) == 0;

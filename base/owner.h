@@ -1,7 +1,7 @@
 // owner.h - the process that a record in a file belongs to, and whether it still runs.
 //
-// Process numbers are reused; with the start time and the boot of the machine one is unique. The number of a
-// process in another container means nothing here.
+// Process numbers are reused. A number is unique together with the start time and the boot of the machine. The number
+// of a process in another container means nothing here.
 #ifndef BASE_OWNER_H
 #define BASE_OWNER_H
 
@@ -12,11 +12,11 @@
 char *owner_self(void);
 
 enum owner_state {
-    OWNER_GONE,   // it has ended, or its machine was started again; also where json is NULL
+    OWNER_GONE,   // it has ended, or its machine was rebooted; also if json is NULL
     OWNER_RUNS,   // it runs
-    OWNER_UNSEEN, // of another machine or container: cannot be known here
+    OWNER_UNSEEN, // it belongs to another machine or container: cannot be known here
 };
-// json: as owner_self made it, in whatever process. out: its fields, zeros where they are missing.
+// json: the text of owner_self, from any process. out: its fields; missing ones are zero.
 enum owner_state owner_find(const char *json, struct os_process *out);
 
 #endif

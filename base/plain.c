@@ -1,4 +1,4 @@
-// plain.c - printing text of others.
+// plain.c - prints untrusted text.
 #include "base/plain.h"
 
 #include <stdarg.h>
@@ -46,7 +46,7 @@ int plain_columns(FILE *out)
     return known ? size.ws_col : COLUMNS_USUAL;
 }
 
-// A NUL would end the text early: it is a control character as well.
+// A NUL would end the text early, so it counts as a control character as well.
 static void append_plain(struct str *to, const char *bytes, size_t count)
 {
     size_t began = to->length;
@@ -76,7 +76,7 @@ void plain_write(FILE *out, const char *bytes, size_t count)
     write_str(out, &text);
 }
 
-// How many bytes at the end begin a character that is not whole yet: at most 3.
+// The number of bytes at the end that begin an incomplete character: at most 3.
 static size_t unfinished(const char *bytes, size_t count)
 {
     for (size_t back = 1; back <= 3 && back <= count; back++) {

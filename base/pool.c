@@ -1,4 +1,4 @@
-// pool.c - workers that wait spinning, then sleeping; jobs handed over by one generation counter.
+// pool.c - workers that spin, then sleep, while they wait; one generation counter hands over jobs.
 //
 // A job is published by raising `generation`; `running` counts the workers that have yet to finish it.
 // Both are C11 atomics, and they alone order the plain fields `job` and `arg`. A worker that has spun long enough
@@ -6,8 +6,8 @@
 // `generation` before it reads `sleepers`. All four accesses are sequentially consistent, so one side always sees the
 // other and no wake-up is lost.
 //
-// Within a job nobody sleeps: a peer is at work and will come. After a while the waiting thread yields
-// between looks, so that more threads than processors still make progress.
+// Within a job no worker sleeps, because its peers will arrive soon. After a while the waiting thread yields between
+// looks, so that more threads than processors still make progress.
 #include "base/pool.h"
 
 #include <errno.h>
@@ -31,7 +31,7 @@ enum {
 };
 
 struct pool {
-    // Written by the driver once a job, read by all.
+    // Written by the driver once per job, read by all.
     _Alignas(CACHE_LINE) _Atomic uint32_t generation;
     pool_job *job;
     void *arg;
@@ -168,7 +168,7 @@ void pool_barrier(struct pool *pool, int worker)
 {
     if (pool->threads == 1)
         return;
-    // The phase cannot pass on before this worker has arrived, so it is read first.
+    // The phase cannot advance before this worker has arrived, so it is read first.
     uint32_t phase = atomic_load_explicit(&pool->barrier_phase, memory_order_relaxed);
     if (atomic_fetch_add_explicit(&pool->arrived, 1, memory_order_acq_rel) == pool->threads - 1) {
         atomic_store_explicit(&pool->arrived, 0, memory_order_relaxed);
@@ -211,9 +211,9 @@ uint64_t pool_wait_ns(const struct pool *pool)
     return pool->wait_ns;
 }
 
-// ---- making and ending ---------------------------------------------------------------------------
+// ---- creating and destroying ---------------------------------------------------------------------------
 
-// The units this thread may use: its own binding where the system reports it, else all of the machine's.
+// The units that this thread may use: its own binding if the system reports it, else all units of the machine.
 static enum status find_units(struct pool *pool, struct error *err)
 {
     TRY(bind_topology(&pool->topology, err));
@@ -277,7 +277,7 @@ static bool bind_caller(struct pool *pool)
     return bound;
 }
 
-// Starts it with the signals that end a program blocked: they are for the caller (base/interrupt.h).
+// Starts a worker with the signals that end a program blocked, because they belong to the caller (base/interrupt.h).
 static int start_worker(struct worker *worker)
 {
     sigset_t signals, before;

@@ -1,9 +1,9 @@
-// pool.h - the thread pool, pinned with hwloc. The engine, the kernels and the ceilings share one, so a measured limit
-// and the work compared with it ran on the same cores.
+// pool.h - the thread pool, pinned with hwloc. The engine, the kernels and the ceilings share one pool, so that a
+// measured limit and the work compared with it run on the same cores.
 //
-// The calling thread is worker 0 and takes part. Between jobs workers spin for a short time, because a
-// decode step issues hundreds of jobs a few microseconds apart, and sleep afterwards, so that an idle
-// engine costs nothing. One thread drives a pool; jobs do not nest.
+// The calling thread is worker 0 and takes part. Between jobs workers spin for a short time, because a decode step
+// issues hundreds of jobs a few microseconds apart. Then they sleep, so that an idle engine costs nothing. One thread
+// drives a pool; jobs do not nest.
 #ifndef BASE_POOL_H
 #define BASE_POOL_H
 
@@ -15,15 +15,15 @@
 
 struct pool;
 
-// How many threads a pool may have in this process, and how many it takes by default.
+// How many threads a pool may have in this process, and its default number.
 struct pool_room {
-    int units; // processing units the process may use: the most
+    int units; // processing units that the process may use: the maximum
     int cores; // physical cores among them
     int64_t
         quota_millis; // CPU quota of the control group, thousandths of a processor; OS_UNKNOWN: none
     int automatic;    // the smaller of the cores and the quota rounded up, and at least 1
 };
-// Errors: ERR_IO, ERR_NOMEM, ERR_INTERNAL when nothing may be used.
+// Errors: ERR_IO, ERR_NOMEM, ERR_INTERNAL if no unit may be used.
 enum status pool_room(struct pool_room *out, struct error *err);
 // "the control group's quota of 1.50 processors; 8 cores may be used" where the quota decides, else "". Returns out.
 const char *pool_room_note(const struct pool_room *room, char *out, size_t out_bytes);
@@ -38,21 +38,21 @@ void pool_destroy(struct pool *pool);
 
 int pool_threads(const struct pool *pool);
 bool pool_pinned(const struct pool *pool);
-// Last-level cache that the pool's threads reach together; 0: not known.
+// Bytes of last-level cache that the pool's threads reach together; 0: unknown.
 size_t pool_cache_bytes(const struct pool *pool);
 
-// Runs job(arg, worker, workers) once on every worker and returns when all are done. What the caller
-// wrote before is seen by the workers; what they wrote is seen by the caller after. Allocates nothing.
-// Cost: about a microsecond on spinning workers.
+// Runs job(arg, worker, workers) once on every worker and returns when all are done. The workers see the caller's
+// earlier writes, and the caller sees theirs afterwards. Allocates nothing. Cost: about a microsecond on spinning
+// workers.
 typedef void pool_job(void *arg, int worker, int workers);
 void pool_run(struct pool *pool, pool_job *job, void *arg);
 
-// A barrier of all workers inside a job: none returns before all have called it. For phases that depend on each other
-// without the cost of a new job.
+// A barrier of all workers inside a job: none returns before all have called it. It separates dependent phases without
+// the cost of a new job.
 void pool_barrier(struct pool *pool, int worker);
 
-// The share of [0, count) that falls to one worker, in whole multiples of `grain` (the last may be
-// short): contiguous, disjoint, and sizes differ by at most one grain.
+// The share of [0, count) of one worker, in whole multiples of `grain` (the last may be short). Shares are contiguous
+// and disjoint, and their sizes differ by at most one grain.
 void pool_share(int count, int grain, int worker, int workers, int *begin, int *end);
 
 // Time, in ns since the pool was created, that the calling thread has waited in pool_run and pool_barrier. The bound

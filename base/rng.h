@@ -1,7 +1,7 @@
 // rng.h - deterministic random numbers: the same seed gives the same bits on every machine.
 //
-// splitmix64 (Steele, Lea, Flood 2014) hashes a counter, so any position of the stream can be made without the ones
-// before it. Threads fill a tensor by rows, and the result does not depend on their number.
+// splitmix64 (Steele, Lea, Flood 2014) hashes a counter, so any position of the stream can be computed without the
+// earlier ones. Threads fill a tensor by rows, and the result does not depend on their number.
 #ifndef BASE_RNG_H
 #define BASE_RNG_H
 

@@ -86,9 +86,9 @@ double stat_quantile(const double *x, size_t n, double q, struct error *err)
 
 // ---- interval of the median ----------------------------------------------------------------------
 
-// The narrowest pair (k-th smallest, k-th largest) that covers the median with LEVEL, or the widest
-// there is. The number of values below the median is Binomial(n, 1/2), so the pair misses it with
-// probability 2 P(fewer than k). Conover, section 3.2.
+// The narrowest pair (k-th smallest, k-th largest) that covers the median with LEVEL, or else the widest pair. The
+// number of values below the median is Binomial(n, 1/2), so the pair misses it with probability 2 P(fewer than k).
+// Conover, section 3.2.
 static struct stat_interval order_interval(const double *sorted, size_t n)
 {
     if (n == 1)

@@ -24,7 +24,7 @@ enum status error_set(struct error *err, enum status code, const char *file, int
     return code;
 }
 
-// "File too large" of 100 KB: a limit of the process, not of the file system.
+// "File too large" for 100 KB means a limit of the process, not of the file system.
 const char *error_reason(int os_error, char *out, size_t out_bytes)
 {
     struct rlimit limit;
@@ -61,7 +61,7 @@ enum status error_context(struct error *err, const char *format, ...)
     int used = vsnprintf(err->message, sizeof err->message, format, args);
     va_end(args);
     size_t at = used < 0 ? 0 : (size_t)used;
-    if (at < sizeof err->message - 2) { // else the context alone fills it
+    if (at < sizeof err->message - 2) { // else the context alone fills the message
         memcpy(err->message + at, ": ", 2);
         size_t room = sizeof err->message - at - 2;
         memcpy(err->message + at + 2, inner, room);

@@ -1,8 +1,8 @@
 // status.h - how a call says that it failed, and why.
 //
-// Every fallible call returns an `enum status` and takes a `struct error *` (never NULL). The first
-// failure is the one that is kept: a later one, met while cleaning up, does not hide it. Callers add
-// where they were with error_context(): "models/x/config.json: hidden_size: not a number".
+// Every fallible call returns an `enum status` and takes a `struct error *` (never NULL). The first failure is kept: a
+// later one during cleanup does not hide it. Callers add their context with error_context(): "models/x/config.json:
+// hidden_size: not a number".
 #ifndef BASE_STATUS_H
 #define BASE_STATUS_H
 
@@ -13,12 +13,12 @@ enum status {
     OK = 0,
     ERR_USAGE,       // an invalid request: flag, key, value
     ERR_IO,          // the operating system refused: file, pipe, process
-    ERR_FORMAT,      // a file or a message is not what it says it is
+    ERR_FORMAT,      // a file or a message is malformed
     ERR_NOMEM,       // memory, of host or device, is exhausted
     ERR_UNSUPPORTED, // well-formed, but this build or machine cannot do it
     ERR_TIMEOUT,
     ERR_INTERRUPTED, // Ctrl-C or SIGTERM
-    ERR_INTERNAL,    // a defect of ours
+    ERR_INTERNAL,    // a bug in this program
 };
 
 struct error {
@@ -29,15 +29,16 @@ struct error {
     char message[1024];
 };
 
-// Keeps the failure unless one is kept already, and returns the kept code.
+// Keeps the failure unless an earlier one is kept, and returns the kept code.
 #define FAIL(err, code, ...) error_set((err), (code), __FILE__, __LINE__, __VA_ARGS__)
 
-// The same for what the system refused: the message, then ": " and what `os_error` says. Its code is
-// ERR_NOMEM for ENOMEM, else ERR_IO. os_error: errno. The caller keeps it from the failed call on when anything runs in
-// between, because any library call may overwrite it.
+// The same for a refusal by the system: the message is followed by ": " and the text of `os_error`. The code is
+// ERR_NOMEM for ENOMEM, else ERR_IO. os_error: errno. If anything runs in between, the caller saves it right after the
+// failed call, because any library call may overwrite it.
 #define FAIL_OS(err, os_error, ...) error_set_os((err), (os_error), __FILE__, __LINE__, __VA_ARGS__)
 
-// The words for an errno value, in `out`: strerror's, but a file that may not grow names the limit. Returns `out`.
+// Writes the text for an errno value to `out`: that of strerror, except that a file at its size limit names the limit.
+// Returns `out`.
 enum { ERROR_REASON_BYTES = 128 };
 const char *error_reason(int os_error, char *out, size_t out_bytes);
 

@@ -96,8 +96,8 @@ void str_fini(struct str *s)
     memset(s, 0, sizeof *s);
 }
 
-// Whether the well-formed character at p moves text instead of being text. These are the line separators and the
-// controls of bidirectional text (Unicode 15, Bidi_Control), which show a name in another order.
+// Whether the well-formed character at p moves text instead of being text. These are line separators and controls of
+// bidirectional text (Unicode 15, Bidi_Control), which can show a name in another order.
 static bool moves_text(const unsigned char *p)
 {
     static const unsigned char pairs[][4] = {
@@ -115,8 +115,8 @@ static bool moves_text(const unsigned char *p)
     return false;
 }
 
-// Bytes of the printable, well-formed character at p; 0 for a control character or a malformed sequence (Unicode 15,
-// table 3-7).
+// The number of bytes of the printable, well-formed character at p. 0 for a control character or a malformed sequence
+// (Unicode 15, table 3-7).
 static size_t printable(const unsigned char *p)
 {
     size_t n = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
@@ -177,7 +177,7 @@ bool str_ends(const char *text, const char *ending)
 bool str_glob(const char *pattern, const char *text)
 {
     const char *star = NULL,
-               *resume = NULL; // where to come back to when a greedy * took too little
+               *resume = NULL; // where to continue if the * matched too little
     while (*text) {
         if (*pattern == '*') {
             star = pattern++;

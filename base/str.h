@@ -30,12 +30,12 @@ bool str_equal(const char *a, const char *b); // NULL equals only NULL
 bool str_starts(const char *text, const char *prefix);
 bool str_ends(const char *text, const char *ending);
 
-// Makes text fit for a terminal, a page, a line of a log and JSON, in place. Each byte of a control character or of a
-// bidirectional control becomes "?", and so does each byte that is no UTF-8. For names and texts out of files. plain.h
-// prints what went through it.
+// Makes text safe for a terminal, a page, a line of a log and JSON, in place. Each byte of a control character, of a
+// bidirectional control or of malformed UTF-8 becomes "?". For names and texts from files. plain.h prints text that
+// went through it.
 void str_plain(char *text);
 void str_plain_lines(char *text); // the same, but line ends and tabs stay
-void str_append_plain(struct str *s, const char *text, size_t count); // appends it so
+void str_append_plain(struct str *s, const char *text, size_t count); // appends text made plain
 
 // Shell-style match: * any run, ? one character; nothing else is special.
 bool str_glob(const char *pattern, const char *text);
@@ -47,7 +47,7 @@ bool str_to_f64(const char *text, double *out); // finite values only
 // "1.5 GiB", "12.3 ms": three significant digits, binary for bytes, SI for the rest. Returns `out`.
 char *format_bytes(double bytes, char *out, size_t out_bytes);
 char *format_time_ns(double ns, char *out, size_t out_bytes);
-// A time that somebody waits: "1 h 02 min", "4 min 10 s", "12.3 s", "3.00 ms"; "not known" for 0 and less.
+// A waiting time: "1 h 02 min", "4 min 10 s", "12.3 s", "3.00 ms"; "not known" for 0 and less.
 char *format_wait_ns(double ns, char *out, size_t out_bytes);
 char *format_rate(double per_s, const char *unit, char *out, size_t out_bytes); // "45.1 GB/s"
 

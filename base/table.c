@@ -48,7 +48,7 @@ void table_cell(struct table *table, const char *format, ...)
 
 // ---- widths -----------------------------------------------------------------------------------------------
 
-// Letters of UTF-8 text.
+// The number of letters in UTF-8 text.
 static int letters(const char *text)
 {
     int count = 0;
@@ -102,7 +102,7 @@ static size_t last_shown(const struct table *table, const struct layout *layout)
     return last;
 }
 
-// The width of what is shown in front of a column.
+// The width of all shown columns in front of a column.
 static int width_before(const struct layout *layout, size_t column)
 {
     int sum = 0;
@@ -147,7 +147,8 @@ static void fit(const struct table *table, int width, struct layout *layout)
 
 // ---- printing ---------------------------------------------------------------------------------------------
 
-// How many bytes of the text go on a line of this width: to a blank where there is one, but not between "16" and "%".
+// The number of bytes of the text that go on a line of this width. Breaks at a blank where there is one, but not
+// between "16" and "%".
 static size_t line_bytes(const char *text, int width)
 {
     size_t at = 0, blank = 0;
@@ -160,7 +161,7 @@ static size_t line_bytes(const char *text, int width)
     return at;
 }
 
-// From where the cursor is: the lines of a text, the later ones indented.
+// Prints the lines of a text from the cursor on, later lines indented.
 static void print_lines(FILE *out, int indent, int width, const char *text)
 {
     for (;;) {

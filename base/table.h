@@ -1,8 +1,8 @@
 // table.h - columns of text for people, fitted to the width of a terminal.
 //
-// A file or a pipe gets every column in full, so that its text does not depend on where it was made. On a terminal the
-// last column is wrapped where it is text. Columns whose head marks them as dispensable are left out where the width is
-// short, and their names are printed below.
+// A file or a pipe gets every column in full, so that its text is the same everywhere. On a terminal the last column is
+// wrapped if it is text. Columns whose head marks them as dispensable are left out if the width is too small, and their
+// names are printed below.
 #ifndef BASE_TABLE_H
 #define BASE_TABLE_H
 
@@ -22,16 +22,16 @@ struct table {
     bool failed;
 };
 
-// heads: borrowed until table_print, ends with NULL. In front of a head '>' aligns its column to the right, and before that
-// a digit marks it as dispensable: the highest digit is left out first ("2>MAD").
+// heads: borrowed until table_print, ended by NULL. '>' in front of a head aligns its column to the right. A digit
+// before that marks it as dispensable; the highest digit is left out first ("2>MAD").
 void table_begin(struct table *table, const char *const *heads);
-// The next cell, made plain (str_plain). NULL as "%s" is an empty one.
+// Appends the next cell, made plain (str_plain). NULL as "%s" is an empty cell.
 void table_cell(struct table *table, const char *format, ...) PRINTF_LIKE(2, 3);
-// Prints the table and frees it. width: plain_columns(out); 0: as wide as it is. Errors: ERR_NOMEM.
+// Prints the table and frees it. width: plain_columns(out); 0: no limit. Errors: ERR_NOMEM.
 enum status table_print(struct table *table, FILE *out, int width, struct error *err);
 
-// Prints a text whose first line begins at column `indent`, where the cursor is, and a line end. Further lines begin there
-// too. width 0: one line. Made plain.
+// Prints a text, made plain, and a line end. The cursor is at column `indent`, and all lines begin there. width 0: one
+// line.
 void table_text(FILE *out, int indent, int width, const char *text);
 
 #endif

@@ -1,4 +1,4 @@
-// words.c - words that begin like a mistyped one, hold it, or differ from it by a few letters.
+// words.c - finds words that begin with a mistyped one, contain it, or differ from it by a few letters.
 #include "base/words.h"
 
 #include <ctype.h>
@@ -54,12 +54,12 @@ static size_t smallest(size_t a, size_t b, size_t c)
     return least < c ? least : c;
 }
 
-// Letters that are missing, too many or wrong; two neighbours that changed places count once.
+// The number of letters that are missing, added or wrong. Two swapped neighbours count once.
 static size_t edit_distance(const char *a, const char *b)
 {
     size_t la = strlen(a), lb = strlen(b), rows[3][LETTERS_MAX + 1];
     if (la > LETTERS_MAX || lb > LETTERS_MAX)
-        return SIZE_MAX; // no word is that long
+        return SIZE_MAX; // no known word is that long
     size_t *before = rows[0], *above = rows[1], *row = rows[2];
     for (size_t j = 0; j <= lb; j++)
         above[j] = j;
@@ -80,14 +80,14 @@ static size_t edit_distance(const char *a, const char *b)
     return above[lb];
 }
 
-// The words with the fewest mistakes, where those are few enough.
+// The words with the fewest mistakes, if those are few enough.
 static void nearest(const char *word, const char *const *known, size_t count, struct words *out)
 {
-    size_t letters = strlen(word + strspn(word, "-")); // a flag's dashes are no letters
+    size_t letters = strlen(word + strspn(word, "-")); // the dashes of a flag are not letters
     size_t least = letters > SHORT_LETTERS ? letters / 3 : 1;
     for (size_t i = 0; i < count; i++) {
         size_t distance = edit_distance(word, known[i]);
-        // Of a short word the first letter is right: "gpu" is not "cpu".
+        // In a short word the first letter must match: "gpu" does not suggest "cpu".
         if (distance > least || (letters <= SHORT_LETTERS && !same_letter(*word, *known[i])))
             continue;
         if (distance < least)

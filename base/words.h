@@ -1,7 +1,7 @@
-// words.h - a word that is not in its table: what was probably meant, else what there is.
+// words.h - hints for a word that is not in its table: likely corrections, else the known words.
 //
-// Every table of words (commands, flags, sections, keys, schemes, devices, suites, cells) answers a mistyped word through
-// these, so that all answer alike.
+// Every table of words (commands, flags, sections, keys, schemes, devices, suites, cells) answers a mistyped word
+// through these functions, so that all answers look alike.
 #ifndef BASE_WORDS_H
 #define BASE_WORDS_H
 
@@ -17,22 +17,22 @@ struct words {
 };
 void words_add(struct words *words, const char *word);
 
-// Writes ": did you mean 'int4-rtn' or 'int4-awq'?" and returns true, or writes "" and returns false.
-// Near are, in this order: words that begin with `word`; words that hold it; those with the fewest letters changed,
-// at most a third of them, at least one. Case does not count. A word that is there twice is named once.
+// Writes ": did you mean 'int4-rtn' or 'int4-awq'?" and returns true, or writes "" and returns false. Candidates, in
+// this order: words that begin with `word`; words that contain it; words with the fewest changed letters, at most a
+// third of the letters but at least one. Case does not count. A duplicate is named once.
 bool words_near(const char *word, const char *const *known, size_t count, char *out,
                 size_t out_bytes);
 
-// The same, and where nothing is near " (known: a, b, c)". Empty only where no word is known. Returns `out`.
+// The same, or " (known: a, b, c)" if no word is near. Empty only if no word is known. Returns `out`.
 char *words_hint(const char *word, const char *const *known, size_t count, char *out,
                  size_t out_bytes);
 
-// The same for a pattern (str_glob) that matches no whole word. Where it is a part of some: ": did you mean '*tiny*' (10
-// of them)?".
+// The same for a pattern (str_glob) that matches no whole word. If it matches a part of some, writes ": did you mean
+// '*tiny*' (10 of them)?".
 char *words_hint_glob(const char *pattern, const char *const *known, size_t count, char *out,
                       size_t out_bytes);
 
-// Writes " (known: a, b, c)": as many as fit on a line, and how many more there are. Returns `out`.
+// Writes " (known: a, b, c)": as many words as fit on a line, and the number of the rest. Returns `out`.
 char *words_list(const char *const *known, size_t count, char *out, size_t out_bytes);
 
 #endif

@@ -1,4 +1,4 @@
-// args.c - command lines into parsed flags; every flag is a row, so nothing is parsed twice.
+// args.c - parses command lines. Every flag is a row, so nothing is parsed twice.
 #include "bench/cli/args.h"
 
 #include <assert.h>
@@ -36,7 +36,7 @@ struct arguments {
 
 // ---- which command ------------------------------------------------------------------------------
 
-// Does `name` ("model info") consist of exactly the first words of argv? Returns how many, else 0.
+// The number of words of `name` ("model info") if argv begins with exactly these, else 0.
 static int words_matching(const char *name, int argc, char *const *argv)
 {
     const char *space = strchr(name, ' ');
@@ -58,7 +58,7 @@ static void add_group(struct words *known, const char *name, char (*groups)[GROU
     char *group = groups[*count];
     snprintf(group, GROUP_LETTERS, "%.*s", (int)(space - name), name);
     if (*count && str_equal(groups[*count - 1], group))
-        return; // commands of a group are neighbours in the table
+        return; // commands of a group are adjacent in the table
     words_add(known, group);
     ++*count;
 }
@@ -199,8 +199,7 @@ static enum status set_value(const struct command *command, struct arguments *ar
     return OK;
 }
 
-// One flag at argv[*i], and its value where it takes one: "--db FILE", "--db=FILE", "-o FILE",
-// "-oFILE".
+// Parses one flag at argv[*i], and its value if it takes one: "--db FILE", "--db=FILE", "-o FILE", "-oFILE".
 static enum status parse_flag(const struct command *command, struct arguments *args, int argc,
                               char *const *argv, int *i, struct error *err)
 {
@@ -290,7 +289,7 @@ void cli_arguments_destroy(struct arguments *args)
     free(args);
 }
 
-// ---- what commands ask --------------------------------------------------------------------------
+// ---- queries of commands --------------------------------------------------------------------------
 
 static const struct flag_value *value_of(const struct arguments *args, const char *name)
 {

@@ -12,20 +12,20 @@
 // Flags of all commands: --help, --verbose. Ends with a NULL name.
 extern const struct flag cli_common_flags[];
 
-// The command that argv[1] (and argv[2], for names of two words) names. *words: the number of words of argv used, with
-// the program's name. NULL with an error that names the nearest known command.
+// Finds the command that argv[1] names (and argv[2], for names of two words). *words: the number of words of argv used,
+// including the program's name. Returns NULL with an error that names the nearest known command.
 const struct command *command_find(int argc, char *const *argv, int *words, struct error *err);
 
-// Parses the arguments after the command's name. argv is borrowed until cli_arguments_destroy.
-// After "--" all words are positional. Errors: ERR_USAGE for an unknown flag (naming the nearest known one), a missing or
-// malformed value, a repeated flag that is not a list, too few or too many words. With --help the number of positional
-// words is not checked.
+// Parses the arguments after the command's name. argv is borrowed until cli_arguments_destroy. After "--" all words are
+// positional. Errors: ERR_USAGE for an unknown flag (naming the nearest known one), a missing or malformed value, a
+// repeated flag that is not a list, too few or too many words. With --help the number of positional words is not
+// checked.
 enum status cli_arguments_parse(const struct command *command, int argc, char *const *argv,
                                 struct arguments **out, struct error *err);
 void cli_arguments_destroy(struct arguments *args);
 
 void cli_help_program(FILE *out);
-// Prints the commands whose first word is `word` ("model"). False when there are none; nothing is printed then.
+// Prints the commands whose first word is `word` ("model"). Returns false and prints nothing if there are none.
 bool cli_help_group(const char *word, FILE *out);
 void cli_help_command(const struct command *command, FILE *out);
 

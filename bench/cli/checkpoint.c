@@ -1,4 +1,4 @@
-// checkpoint.c - finds models by path or name, schemes by name, prompts by text.
+// checkpoint.c - finds models by path or name and schemes by name, and encodes prompts.
 #include "bench/cli/checkpoint.h"
 
 #include <stdlib.h>
@@ -16,7 +16,7 @@ static bool is_there(const char *path)
     return file_exists(path) || file_is_dir(path);
 }
 
-// Shapes are named where the command takes them.
+// Lists shapes as well if the command accepts them.
 static enum status no_such_model(const char *name, bool shapes, struct error *err)
 {
     struct words known = {0};

@@ -9,11 +9,11 @@
 // from any directory). Owned by the caller. Errors: as checkpoint_open.
 enum status cli_checkpoint_find(const char *name, struct checkpoint **out, struct error *err);
 
-// The path of a checkpoint of this name: a folder, or a file that is not a .json. NULL: there is none, or it is a shape.
+// The path of a checkpoint of this name: a folder, or a file other than a .json. NULL: there is none, or it is a shape.
 // Caller frees.
 char *cli_checkpoint_path(const char *name);
 
-// The same, and also a config.json or the name of a shape in models/shapes, with random weights.
+// The same, but also accepts a config.json or the name of a shape in models/shapes, with random weights.
 enum status cli_checkpoint_or_shape_find(const char *name, struct checkpoint **out,
                                          struct error *err);
 

@@ -1,7 +1,7 @@
 // command.h - a command of `bench`: one file, one row in the table of commands.c.
 //
-// Flags are rows too. main parses them, checks types, and prints --help and "did you mean" from the same rows; it passes
-// each command its parsed values. A command returns its exit code and never calls exit.
+// Flags are rows too. main parses them, checks types, and prints --help and "did you mean" from the same rows; it
+// passes each command its parsed values. A command returns its exit code and never calls exit.
 #ifndef BENCH_CLI_COMMAND_H
 #define BENCH_CLI_COMMAND_H
 
@@ -53,8 +53,8 @@ extern const struct command *const cli_commands[];
 enum exit_code cli_exit_code(const struct error *err);
 
 struct suite;
-// Reads bench.conf alone, with the table's defaults for missing keys. The caller calls suite_fini. path: of the file,
-// owned by the suite's arena; NULL: there is no file.
+// Reads only bench.conf, with the table's defaults for missing keys. The caller calls suite_fini. *path: the path of
+// the file, owned by the suite's arena; NULL: there is no file.
 enum status command_config(struct suite *out, const char **path, struct error *err);
 
 // The formats of a report (report_formats): from --format, else bench.conf, else the option table.
@@ -63,7 +63,7 @@ enum status command_report_formats(const struct arguments *args, unsigned *forma
 
 // Database of this invocation: --db, else bench.conf's, else the user's data directory. Caller frees.
 char *command_database(const struct arguments *args, struct error *err);
-// Whether the same database is found without --db.
+// Whether this is the database that is used without --db.
 bool command_database_is_own(const char *path);
 
 #endif

@@ -1,7 +1,6 @@
 // commands.c - the table of commands, in the order `bench --help` shows them.
 //
-// A command is one file that defines one `const struct command`; its row here is all that makes it
-// known.
+// A command is one file that defines one `const struct command`. Its row here registers it.
 #include "bench/cli/command.h"
 
 extern const struct command command_convert;

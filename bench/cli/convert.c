@@ -1,4 +1,5 @@
-// convert.c - `bench convert IN -o X.gguf`: any checkpoint as one GGUF file, so that a peer runs the very same weights.
+// convert.c - `bench convert IN -o X.gguf`: writes any checkpoint as one GGUF file, so that a peer runs the very same
+// weights.
 #include <jansson.h>
 #include <stdio.h>
 

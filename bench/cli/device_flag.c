@@ -1,4 +1,4 @@
-// device_flag.c - --device, --threads and --isa, read from the one list of devices and opened.
+// device_flag.c - reads --device, --threads and --isa with the list of devices, and opens the device.
 #include "bench/cli/device_flag.h"
 
 #include <string.h>

@@ -16,15 +16,15 @@
 enum status cli_device_find(const struct arguments *args, struct device_info *out,
                             struct error *err);
 
-// The PATTERN word of a command on kernels; "*" where none is given. Errors: ERR_USAGE for a device's word.
+// The PATTERN argument of a command on kernels; "*" if none is given. Errors: ERR_USAGE if it is the word of a device.
 enum status cli_kernel_pattern(const struct arguments *args, const char **out, struct error *err);
 
-// Opens it with pinned threads. threads: as pool_create. isa: the value of --isa, the words of permitted tiers; NULL: all.
-// Errors: as above, ERR_USAGE for unknown tiers, and device_open's.
+// Opens it with pinned threads. threads: as for pool_create. isa: the value of --isa, the words of permitted tiers;
+// NULL: all. Errors: as above, ERR_USAGE for unknown tiers, and those of device_open.
 enum status cli_device_open(const struct arguments *args, int64_t threads, const char *isa,
                             struct device **out, struct error *err);
 
-// The number of threads of a device (0: it has none), and whether they are pinned.
+// The number of a device's threads (0: it has none), and whether they are pinned.
 int cli_device_threads(const struct device *device);
 bool cli_device_pinned(const struct device *device);
 

@@ -1,4 +1,4 @@
-// dry_run.c - prints a plan as text or JSON: cells, memory, time, and the reason for each cell left out.
+// dry_run.c - prints a plan as text or JSON: cells, memory, time, and the reason for each skipped cell.
 #include "bench/cli/dry_run.h"
 
 #include <jansson.h>
@@ -63,7 +63,7 @@ static void print_products(const struct plan *plan, size_t first, FILE *out)
     }
 }
 
-// Cells left out, under their reasons, each reason once.
+// Prints the skipped cells under their reasons, each reason once.
 static void print_skipped(const struct plan *plan, FILE *out)
 {
     for (size_t i = 0; i < plan->cell_count; i++) {
@@ -85,7 +85,7 @@ static void print_skipped(const struct plan *plan, FILE *out)
     }
 }
 
-// Evaluations of quality, each with its time or why there is none.
+// Prints the evaluations of quality, each with its time or the reason why it is skipped.
 static void print_qualities(const struct plan *plan, FILE *out)
 {
     char wait[24];
@@ -109,7 +109,7 @@ static bool adds_repetitions(const struct plan *plan)
     return adds;
 }
 
-// The cell of a model that runs with the longest context, where layers with a window do not need all of it.
+// The cell of a model that runs with the longest context, if its layers with a window do not need all of it.
 static const struct cell *longest_windowed(const struct plan *plan, const struct plan_model *model)
 {
     const struct cell *longest = NULL;
@@ -123,7 +123,7 @@ static const struct cell *longest_windowed(const struct plan *plan, const struct
     return longest;
 }
 
-// Why the kv of layers with a window is not the window's, one line for each model that has them.
+// Prints why the KV cache of layers with a window is larger than the window, one line per model with such layers.
 static void print_windows(const struct plan *plan, FILE *out)
 {
     for (size_t i = 0; i < plan->model_count; i++) {
@@ -181,7 +181,7 @@ void cli_dry_run_print(const struct plan *plan, const char *basis, FILE *out)
     plain_printf(out, " (%s)\n", basis);
 }
 
-// As export_json_text; NULL, which json_pack leaves out after a star, where there is none.
+// Like export_json_text, but returns NULL for no text, which json_pack omits after a star.
 static json_t *text_if_any(const char *text)
 {
     return text ? export_json_text(text) : NULL;
@@ -198,7 +198,7 @@ static json_t *cell_json(const struct cell *cell)
                   : cell->unsupported ? "unsupported"
                                       : "skipped",
                   "reason", text_if_any(cell->skip));
-    // What was left out before its memory or time was worked out has none: null, not zero.
+    // A cell that was skipped before its memory or time was predicted has null there, not zero.
     bool planned = cell->memory.weights_bytes > 0;
     json_t *memory = planned ? json_pack("{s:I, s:I, s:I}", "weights_bytes",
                                          (json_int_t)cell->memory.weights_bytes, "kv_bytes",

@@ -1,4 +1,4 @@
-// export.c - `bench export`: a run for other programs, as JSON or CSV.
+// export.c - `bench export`: writes a run for other programs, as JSON or CSV.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +18,7 @@ static const struct flag flags[] = {
     {0},
 };
 
-// out: NULL for a file.
+// out: NULL if the text goes to a file.
 static enum status to_text(struct store *store, const char *run, bool csv, FILE *out,
                            struct str *text, struct error *err)
 {
@@ -41,7 +41,7 @@ static enum status write_text(const char *path, const struct str *text, struct e
 {
     if (path)
         return file_write(path, str_text(text), text->length, err);
-    plain_write(stdout, str_text(text), text->length); // main reports what did not get out
+    plain_write(stdout, str_text(text), text->length); // main reports output errors
     return OK;
 }
 

@@ -1,6 +1,6 @@
 // generate.c - `bench generate MODEL PROMPT`: streams text to standard output, and prints timings to standard error.
 //
-// For a look at what a model says and how fast; a measurement is `bench run`, which repeats and judges.
+// It shows what a model says and how fast. Use `bench run` to measure; it repeats and judges.
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +19,7 @@
 
 enum { MAX_TOKENS = 1 << 20 };
 
-// What the flags ask for, checked.
+// The checked values of the flags.
 struct request {
     const char *model, *prompt, *calib;
     struct scheme scheme;
@@ -36,12 +36,12 @@ struct session {
     struct tokenizer *tok;
     struct model *model;
     struct context *ctx;
-    int32_t *ids; // the prompt's, bos first where the model has one
+    int32_t *ids; // ids of the prompt, bos first if the model has one
     size_t prompt;
     uint64_t *token_ns; // (gen) when each id was drawn, on the context's clock, as begin_ns
     uint64_t load_ns, encode_ns, begin_ns;
     struct str text;
-    struct plain_stream shown; // of the text, as far as a terminal has it
+    struct plain_stream shown; // the part of the text already shown on a terminal
 };
 
 // ---- flags -----------------------------------------------------------------------------------------------
@@ -92,7 +92,7 @@ static enum status session_open(const struct arguments *args, struct session *s,
 {
     struct request *r = &s->request;
     machine_limit_memory(
-        0); // an allocation that does not fit is reported in one line, and nothing is killed
+        0); // so an allocation that does not fit is an error of one line, not a killed process
     TRY(cli_device_open(args, r->threads, cli_flag_string(args, "isa"), &s->device, err));
     TRY(cli_scheme_flags_read(args, device_target(s->device), &r->scheme, &r->kv, err));
     uint64_t begin = clock_ns();
@@ -150,7 +150,7 @@ static enum status prefill(struct session *s, struct step_result *result, struct
     return OK;
 }
 
-// The token's bytes go out at once; to a terminal half a character waits for its rest.
+// Writes the token's bytes at once. For a terminal an incomplete character is held back until its rest arrives.
 static void show(struct session *s, int32_t id)
 {
     size_t before = s->text.length;
@@ -182,7 +182,7 @@ static enum status generate(struct session *s, struct error *err)
 
 struct timings {
     double ttft_ns, prefill_tok_s;
-    double tpot_ns, decode_tok_s; // 0 when one token was generated: there is no decode
+    double tpot_ns, decode_tok_s; // 0 if only one token was generated: there is no decode
 };
 
 static struct timings timings_of(const struct session *s)
@@ -219,7 +219,7 @@ static void timings_print(const struct session *s, FILE *out)
         fprintf(out, "%s\n", device_info(s->device)->name);
 }
 
-// The text may end inside a character, which is no JSON string: up to three bytes are left out then.
+// The text may end inside a character, which is not valid in a JSON string. Up to three bytes are then left out.
 static json_t *text_json(const struct str *text)
 {
     for (size_t cut = 0; cut < 4 && cut <= text->length; cut++) {

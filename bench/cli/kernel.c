@@ -1,4 +1,4 @@
-// kernel.c - `bench kernel check` and `bench kernel bench`: the kernels proved and timed, a row a variant.
+// kernel.c - `bench kernel check` and `bench kernel bench`: check and time the kernels, one row per variant.
 #include <stdio.h>
 #include <string.h>
 
@@ -23,7 +23,7 @@ static enum status print_json(json_t *rows, struct error *err)
 enum { CASES_MAX = 1000000 };
 
 struct check_table {
-    json_t *rows; // NULL: printed as they come
+    json_t *rows; // NULL: rows are printed at once
     int failed, checked;
 };
 
@@ -49,7 +49,7 @@ static enum exit_code run_check(const struct arguments *args, struct error *err)
     struct check_table table = {0};
     char text[128];
     struct device *device = NULL;
-    // A new seed each time finds more; the one given finds the same again.
+    // A new seed each time finds more; a given seed repeats the same cases.
     uint64_t seed = cli_flag_given(args, "seed") ? (uint64_t)cli_flag_int(args, "seed")
                                                  : (uint64_t)clock_wall_ns() % 1000000;
     int64_t cases = cli_flag_int(args, "cases");
@@ -80,7 +80,7 @@ static enum exit_code run_check(const struct arguments *args, struct error *err)
 
 // ---- bench ---------------------------------------------------------------------------------------------
 
-// What the READ and PEAK kernels reached in this run with the same pool, or a GPU's own probes: 0 while not measured.
+// The rates of the READ and PEAK kernels in this run with the same pool, or of a GPU's own probes. 0 until measured.
 struct limits {
     double read_cached, read_memory; // bytes per ns
     double peak[DT_COUNT];           // operations per ns
@@ -88,7 +88,7 @@ struct limits {
 
 struct bench_table {
     struct limits limits;
-    json_t *rows; // NULL: printed as they come
+    json_t *rows; // NULL: rows are printed at once
 };
 
 static double larger(double a, double b)
@@ -116,7 +116,7 @@ static enum dtype datapath_on_gpu(const struct kernel *k)
     return k->op != KOP_LINEAR ? DT_F32 : k->x == DT_F16 ? DT_BF16 : k->x;
 }
 
-// On the host attention calculates in f32 whatever its cache holds; products in the type of their inputs.
+// On the host, attention calculates in f32 for any type of cache, and products in the type of their inputs.
 static enum dtype datapath(const struct kernel *k)
 {
     if (k->where == DEVICE_CUDA)
@@ -127,7 +127,7 @@ static enum dtype datapath(const struct kernel *k)
     return type == DT_I8 || (type == DT_BF16 && dot) ? type : DT_F32;
 }
 
-// The larger share of a limit, and its name; 0 when there is no limit to hold it against.
+// The larger share of a limit, and the limit's name; 0 if there is no limit to compare with.
 static double share(const struct limits *limits, const struct kernel_bench_result *r,
                     const char **of)
 {
@@ -166,7 +166,7 @@ static void bench_row(void *user, const struct kernel_bench_result *r)
     fflush(stdout);
 }
 
-// The threads' part of the last-level cache; 0 when the topology does not report it.
+// The threads' part of the last-level cache; 0 if the topology does not report it.
 static size_t cache_bytes(int threads)
 {
     struct memory_level levels[MEMORY_LEVELS_MAX];
@@ -174,7 +174,7 @@ static size_t cache_bytes(int threads)
     return count > 1 ? topology_level_capacity(&levels[count - 2], threads) : 0;
 }
 
-// A GPU measures itself: the medians of a few samples of each probe.
+// Measures a GPU by its own probes: the medians of a few samples of each.
 static enum status probe_limits(struct device *device, struct limits *limits, struct error *err)
 {
     enum { PROBES_MAX = 32, SAMPLES = 5 };
@@ -190,7 +190,7 @@ static enum status probe_limits(struct device *device, struct limits *limits, st
         bool disturbed;
         for (int s = 0; s < SAMPLES && !err->code; s++)
             device_probe_run(device, i, &rates[s], &disturbed, err);
-        if (err->code == ERR_UNSUPPORTED) { // a library that is not here
+        if (err->code == ERR_UNSUPPORTED) { // its library is missing
             error_clear(err);
             continue;
         }

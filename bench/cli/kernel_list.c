@@ -23,7 +23,7 @@ static json_t *json_row(const struct kernel *k, const char *tiers, bool runs)
                      dtype_name(k->x), "tiers", tiers, "runs", runs);
 }
 
-// Rows of the device's kind, whether or not the device is available: the column says what it can run.
+// Lists the rows of the device's kind, whether or not the device is available. A column says which rows it can run.
 static enum status list_rows(const char *pattern, const struct device_info *info, json_t *rows,
                              struct error *err)
 {
@@ -47,7 +47,7 @@ static enum status list_rows(const char *pattern, const struct device_info *info
     if (matched)
         return OK;
     char hint[WORDS_HINT_BYTES];
-    if (!info->available && str_equal(pattern, "*")) // a kind whose rows this build lacks
+    if (!info->available && str_equal(pattern, "*")) // this build has no rows of that kind
         return FAIL(err, ERR_UNSUPPORTED, "--device %s: %s", info->name, info->reason);
     return FAIL(err, ERR_USAGE, "no kernel for %s matches '%s'%s", info->name, pattern,
                 kernel_hint(pattern, info->kind, hint, sizeof hint));

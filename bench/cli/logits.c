@@ -1,4 +1,4 @@
-// logits.c - `bench model logits MODEL`: the raw logits of a prompt, to hold against another engine.
+// logits.c - `bench model logits MODEL`: the raw logits of a prompt, to compare with another engine.
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -74,7 +74,7 @@ static enum status open_request(const struct arguments *args, struct logits_requ
     struct scheme scheme;
     enum dtype kv;
     machine_limit_memory(
-        0); // an allocation that does not fit is reported in one line, and nothing is killed
+        0); // so an allocation that does not fit is an error of one line, not a killed process
     TRY(cli_device_open(args, cli_flag_int(args, "threads"), cli_flag_string(args, "isa"),
                         &r->device, err));
     TRY(cli_scheme_flags_read(args, device_target(r->device), &scheme, &kv, err));

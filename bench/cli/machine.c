@@ -1,4 +1,4 @@
-// machine.c - `bench machine`: what this machine is, what it lacks, and what it can do at best.
+// machine.c - `bench machine`: describes this machine, what it lacks, and its best rates.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +11,7 @@
 #include "bench/roof/roof.h"
 #include "results/metric.h"
 
-// What the command found, before it is shown one way or the other.
+// The findings of the command, before they are printed as text or JSON.
 struct findings {
     struct machine machine;
     struct memory_level level[MEMORY_LEVELS_MAX];
@@ -169,7 +169,7 @@ static void print_system(const struct findings *f)
     line_of("commit", json_object_get(build, "commit"));
 }
 
-// What is missing, why, and what that costs: one row each, nothing when nothing is.
+// Prints what is missing, why, and what that costs, one row each. Prints nothing if nothing is missing.
 static void print_missing(const struct findings *f)
 {
     const json_t *environment = f->machine.environment;

@@ -30,13 +30,13 @@ static enum exit_code run_command(int argc, char **argv, const char **name, bool
     return err->code != OK && code == EXIT_FINE ? EXIT_ERROR : code;
 }
 
-// Writes again to get an errno: that of the failed write was not kept.
+// Writes again to get an errno, because that of the failed write was not kept.
 static int output_refusal(void)
 {
     return write(STDOUT_FILENO, "\n", 1) < 0 ? errno : EIO;
 }
 
-// Results that did not reach their file or pipe are no results.
+// Results that did not reach their file or pipe count as an error.
 static enum exit_code close_output(enum exit_code code, struct error *err)
 {
     bool failed_before = ferror(stdout) != 0;

@@ -1,4 +1,4 @@
-// model.c - `bench model info MODEL`: what a model is, and the memory it needs.
+// model.c - `bench model info MODEL`: describes a model and the memory it needs.
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,7 +26,7 @@ struct findings {
     struct error tokenizer_none; // and why
     char hash[65];               // empty unless asked for
     struct support support;
-    struct device_info device; // memory is predicted for it
+    struct device_info device; // the device that memory is predicted for
     int batch, threads;
     int contexts[CONTEXTS_MAX];
     size_t context_count;
@@ -87,7 +87,7 @@ static enum status find(const struct arguments *args, struct findings *f, struct
     return cli_flag_bool(args, "hash") ? checkpoint_content_hash(f->ck, f->hash, err) : OK;
 }
 
-// False: the checkpoint does not run in that scheme.
+// False if the checkpoint does not run in that scheme.
 static bool plan_of(const struct findings *f, const struct scheme *row, int context,
                     struct memory_plan *out)
 {
@@ -187,7 +187,7 @@ static void print_positions(const struct model_config *c)
     putchar('\n');
 }
 
-// Modules that the folder does not quantize are listed in one line.
+// Lists the modules that the folder does not quantize in one line.
 static void print_quantization(const struct checkpoint *ck)
 {
     const struct checkpoint_quantization *q = checkpoint_quantization(ck);
@@ -263,7 +263,7 @@ static void print_classes(const struct findings *f)
         printf("    %.*s\n", (int)(end - unused), unused);
 }
 
-// Why the kv of layers with a window is not the window's: one line, at the longest context that has a plan.
+// Prints why the KV cache of layers with a window is larger than the window: one line, for the longest planned context.
 static void print_windows(const struct findings *f)
 {
     size_t count;
@@ -421,7 +421,7 @@ static enum status print_json(const struct findings *f, struct error *err)
     return OK;
 }
 
-// What could be found out about a checkpoint that does not load.
+// Prints what is known about a checkpoint that does not load.
 static void print_refused(const struct support *support, bool as_json, const struct error *err)
 {
     if (!as_json) {
@@ -451,7 +451,7 @@ static enum exit_code model_info_run(const struct arguments *args, struct error 
         print_memory(&f);
         print_windows(&f);
         cli_support_print(&f.support);
-    } else if (!f.ck && f.support.count) { // else a wrong option, or nothing of that name
+    } else if (!f.ck && f.support.count) { // else an option is wrong, or nothing has that name
         print_refused(&f.support, as_json, err);
     }
     checkpoint_destroy(f.ck);

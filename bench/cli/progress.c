@@ -19,7 +19,7 @@ void cli_progress_begin(struct progress *p, const char *verb, const char *name)
     interrupt_begin(&p->interrupt);
 }
 
-// The remaining time at the present pace; -1 while too little is done for an estimate.
+// The remaining time at the current pace; -1 while too little is done for an estimate.
 static long seconds_left(const struct progress *p, uint64_t now, double done)
 {
     return done > 0.01 ? (long)((double)(now - p->begin_ns) / 1e9 * (1 - done) / done + 0.5) : -1;

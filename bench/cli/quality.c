@@ -25,13 +25,13 @@ struct quality_request {
     const struct quality_convention *convention;
     const char *text_path; // borrowed, or own_path
     char *own_path;        // owned: a text among the program's own files
-    struct scheme scheme;  // the table's row with the head that was asked for
+    struct scheme scheme;  // the table's row with the requested head
     enum dtype kv;
     struct checkpoint *ck;
     struct device *device;
     struct model *model, *baseline; // may be the same
     struct quality_text text;
-    char why[256]; // nothing is compared with f32, for this reason
+    char why[256]; // the reason why nothing is compared with f32
     struct quality quality;
     struct progress progress;
 };
@@ -52,7 +52,7 @@ static enum status convention_read(const char *name, const struct quality_conven
                 words_hint(name, known.items, known.count, hint, sizeof hint));
 }
 
-// As given, else among the program's own files.
+// Finds the text at the given path, else among the program's own files.
 static enum status text_find(const char *name, struct quality_request *r, struct error *err)
 {
     r->text_path = name;
@@ -71,7 +71,7 @@ static enum status request_read(const struct arguments *args, struct quality_req
         return FAIL(err, ERR_USAGE, "--windows cannot be negative");
     TRY(convention_read(cli_flag_string(args, "convention"), &r->convention, err));
     machine_limit_memory(
-        0); // an allocation that does not fit is reported in one line, and nothing is killed
+        0); // so an allocation that does not fit is an error of one line, not a killed process
     TRY(cli_device_open(args, cli_flag_int(args, "threads"), NULL, &r->device, err));
     TRY(cli_scheme_flags_read(args, device_target(r->device), &r->scheme, &r->kv, err));
     TRY(text_find(cli_flag_string(args, "text"), r, err));

@@ -1,4 +1,4 @@
-// quantize.c - `bench quantize MODEL --scheme S -o OUT`: a quantized folder that other programs read too.
+// quantize.c - `bench quantize MODEL --scheme S -o OUT`: writes a quantized folder that other programs can read too.
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
@@ -23,7 +23,7 @@ static uint64_t stored_size(const struct checkpoint *ck)
     return bytes;
 }
 
-// Reads back what was written: the same checks as anyone's folder gets.
+// Reads back what was written, with the checks that any folder gets.
 static enum status report(const struct arguments *args, const struct checkpoint *source,
                           const char *out, uint64_t time_ns, struct error *err)
 {
@@ -90,7 +90,7 @@ static enum exit_code quantize_run(const struct arguments *args, struct error *e
     struct device_options options = {.pin = true, .isa = ISA_ALL};
     bool told = false;
     machine_limit_memory(
-        0); // an allocation that does not fit is reported in one line, and nothing is killed
+        0); // so an allocation that does not fit is an error of one line, not a killed process
     if (check_arguments(args, err) == OK &&
         cli_checkpoint_find(cli_positional(args, 0), &ck, err) == OK &&
         device_open(DEVICE_DEFAULT, &options, &device, err) == OK)

@@ -1,4 +1,4 @@
-// report.c - `bench report`: one run of the store as a page with pictures.
+// report.c - `bench report`: writes one run of the store as a page with pictures.
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -60,7 +60,7 @@ static enum status write_report(const struct arguments *args, struct error *err)
     enum status status = report_write(store, cli_positional(args, 0), &options, &index, &note, err);
     if (note.length)
         log_line(LOG_WARN, "%s", str_text(&note));
-    if (index) // in place, perhaps without its pictures
+    if (index) // the page is in place, perhaps without its pictures
         plain_printf(stdout, "%s\n", index);
     str_fini(&note);
     free(index);

@@ -21,20 +21,20 @@
 #include "bench/suite/suite.h"
 #include "results/query.h"
 
-// What one invocation gathers before anything is measured.
+// Gathered by an invocation before anything is measured.
 struct preparation {
     char *config_path, *suite_path, *database; // owned
     struct suite suite;
     struct ceilings *ceilings; // owned
     struct pool_room room;
     char threads_note[128];
-    char basis[192]; // where they and the times come from
+    char basis[192]; // the source of the ceilings and the times
     struct device_info devices[DEVICES_MAX];
     struct plan_machine machine;
     struct plan *plan;
 };
 
-// ---- what the machine offers --------------------------------------------------------------------
+// ---- the machine --------------------------------------------------------------------
 
 // The ceilings of the newest run in the store that was on this machine.
 static enum status stored_ceilings(struct preparation *p, struct store *store,
@@ -52,7 +52,7 @@ static enum status stored_ceilings(struct preparation *p, struct store *store,
     return OK;
 }
 
-// Whether there is a run to resume, asked before anything is measured; and the machine's ceilings.
+// Checks, before anything is measured, that there is a run to resume. Also reads the machine's ceilings.
 static enum status ask_store(struct preparation *p, bool resume, bool take_over, struct error *err)
 {
     struct store *store = NULL;
@@ -109,7 +109,7 @@ static enum status look_at_machine(struct preparation *p, bool resume, bool take
     return err->code;
 }
 
-// Names the devices of the plan that were not measured yet.
+// Names the devices of the plan that have not been measured yet.
 static void note_unmeasured(struct preparation *p)
 {
     for (size_t d = 0; d < p->machine.device_count; d++) {
@@ -128,7 +128,7 @@ static void note_unmeasured(struct preparation *p)
 
 // ---- the suite ----------------------------------------------------------------------------------
 
-// As named, else among the program's own files: `bench run suites/m1.conf` works from any folder.
+// Finds a suite by its path, else among the program's own files: `bench run suites/m1.conf` works from any folder.
 static enum status find_suite(const char *name, char **out, struct error *err)
 {
     struct words known = {0};
@@ -172,7 +172,7 @@ static void preparation_fini(struct preparation *p)
 
 // ---- the command --------------------------------------------------------------------------------
 
-// The command that reproduces the run, without --db, --resume and how it is shown.
+// The command that reproduces the run, without --db, --resume and the flags for output.
 static char *command_text(const struct arguments *args)
 {
     const char *const *set = NULL;
@@ -239,7 +239,7 @@ static enum exit_code prepare_and_run(const struct arguments *args, struct error
     return err->code == ERR_INTERRUPTED ? EXIT_INTERRUPTED : code;
 }
 
-// A signal that arrives before the store has the run ends in a line too, and nothing is stored.
+// A signal that arrives before the run is in the store also ends the command with one line, and nothing is stored.
 static enum exit_code run_run(const struct arguments *args, struct error *err)
 {
     struct interrupt interrupt;

@@ -1,4 +1,4 @@
-// show.c - `bench show RUN|CELL`: what is known of one run or one cell, in full.
+// show.c - `bench show RUN|CELL`: prints all that is known about one run or one cell.
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -138,7 +138,7 @@ static enum status print_verdicts(struct store *store, struct arena *arena,
     return cli_view_table(&table, err);
 }
 
-// The builds that measured a cell's trials, where any is not the run's.
+// Prints the builds that measured a cell's trials, if any differs from the run's build.
 static void print_builds(const struct trial_row *trials, size_t count, const char *run_build)
 {
     bool other = false;
@@ -155,7 +155,7 @@ static void print_builds(const struct trial_row *trials, size_t count, const cha
     }
 }
 
-// Which version of the cell's engine measured a trial, where it is not that of the trial before.
+// Prints the version of the cell's engine for each trial where it differs from that of the previous trial.
 static void print_engines(const struct trial_row *trials, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
@@ -198,8 +198,8 @@ static void value_cells(struct table *table, const struct trial_row *trial,
     table_cell(table, "%s", value->source);
 }
 
-// Every value of each repetition of each trial, with what disturbed it. Of a trial's own values those alone that were not
-// measured: the others are among the figures.
+// Prints every value of each repetition of each trial, with what disturbed it. Of a trial's own values only those that
+// were not measured are printed, because the others are among the figures.
 static enum status print_values(struct store *store, struct arena *arena,
                                 const struct trial_row *trials, size_t count, struct error *err)
 {
@@ -238,7 +238,7 @@ static enum status print_trials(struct store *store, struct arena *arena,
     return print_values(store, arena, trials, count, err);
 }
 
-// How the quality was measured, or why there is none; its figures are among the others.
+// Prints how the quality was measured, or why it was not. Its values are among the figures.
 static void print_quality(const struct quality_row *q)
 {
     char text[512];
@@ -252,7 +252,8 @@ static void print_quality(const struct quality_row *q)
     cli_view_json_fields("quality of", q->params);
 }
 
-// What the plan expected next to what was measured: of the whole process, so it is the larger one for small models.
+// Prints the predicted memory next to the measured one. The measurement covers the whole process, so it is larger for
+// small models.
 static void print_memory(const struct cell_row *cell, const struct summary_row *rows, size_t count)
 {
     char expected[40], peak[40], text[160];

@@ -1,4 +1,5 @@
-// support.c - the table behind `bench model info`: each thing a checkpoint asks for, yes or no, and why.
+// support.c - the table behind `bench model info`: each feature that a checkpoint needs, whether it is supported, and
+// why.
 #include "bench/cli/support.h"
 
 #include <stdio.h>

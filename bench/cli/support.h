@@ -10,7 +10,7 @@ enum { SUPPORT_MAX = 16 };
 
 struct support {
     struct checkpoint_item items[SUPPORT_MAX];
-    size_t count; // 0: a shape, or no such file
+    size_t count; // 0: a shape, or there is no such file
 };
 
 // name: the MODEL word of `model info`.

@@ -1,6 +1,6 @@
 // tokenize.c - `bench model tokenize MODEL [TEXT]`: the ids of a text, or the text of ids.
 //
-// To hold a model's tokenizer against another implementation, to see what a prompt costs, and to time it.
+// For comparing a model's tokenizer with another implementation, for seeing the cost of a prompt, and for timing.
 // Nothing is added: no bos, no template.
 #include <errno.h>
 #include <jansson.h>
@@ -37,7 +37,7 @@ static enum status read_input(struct str *out, struct error *err)
 
 // ---- plain text -----------------------------------------------------------------------------------
 
-// One line of ids, spaces between.
+// Prints one line of ids, separated by spaces.
 static enum status print_ids(const struct request *r, const char *text, size_t bytes,
                              struct error *err)
 {
@@ -56,7 +56,7 @@ static bool between_ids(char c)
     return c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == ',';
 }
 
-// Words of the input are ids.
+// Parses the words of the input as ids.
 static enum status parse_ids(const struct request *r, const char *text, size_t bytes, int32_t **out,
                              size_t *count, struct error *err)
 {
@@ -180,8 +180,8 @@ static double processor_ns(void)
     return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
 }
 
-// The first pass is reported separately: it fills the cache of words. Processor time shows the tokenizer's own cost on a
-// busy machine.
+// The first pass is reported separately, because it fills the cache of words. On a busy machine, processor time shows
+// the tokenizer's own cost.
 static enum status print_time(const struct request *r, const char *text, size_t bytes,
                               struct error *err)
 {
@@ -242,7 +242,7 @@ static enum status tokenize(const struct arguments *args, const struct request *
     return status;
 }
 
-// A model's tokenizer, or a standalone one: a tokenizer.json, a .gguf file without tensors.
+// Finds a model's tokenizer, or a standalone one: a tokenizer.json or a .gguf file without tensors.
 static enum status find_tokenizer(const char *name, struct tokenizer **out, struct error *err)
 {
     struct checkpoint *ck = NULL;

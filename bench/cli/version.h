@@ -1,4 +1,4 @@
-// version.h - the release this source is, for --version and the build record.
+// version.h - the version of this source, for --version and the build record.
 #ifndef BENCH_CLI_VERSION_H
 #define BENCH_CLI_VERSION_H
 

@@ -1,4 +1,4 @@
-// view.c - opening the store for a command, and printing what it holds.
+// view.c - opens the store for a command, and prints its contents.
 #include "bench/cli/view.h"
 
 #include <stdio.h>
@@ -66,7 +66,7 @@ void cli_view_field(const char *name, const char *text)
     table_text(stdout, NAME_COLUMN, plain_columns(stdout), text);
 }
 
-// "2 cores": a value in words. Members of objects are "name value", apart by commas.
+// Appends a value in words: "2 cores". Members of objects are "name value", separated by commas.
 static void append_words(struct str *out, const json_t *value)
 {
     const char *key;

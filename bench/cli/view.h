@@ -9,11 +9,12 @@
 #include "bench/cli/command.h"
 #include "results/store.h"
 
-// Opens the database of this invocation for reading; the caller closes it. Without --db a missing file is an empty store.
+// Opens the database of this invocation for reading; the caller closes it. Without --db a missing file is an empty
+// store.
 enum status cli_view_open(const struct arguments *args, struct store **out, struct error *err);
 
-// A flag of jansson for JSON written to `out` (NULL: a file). For a terminal JSON is pure ASCII, so that no text in it
-// controls the terminal.
+// The flags of jansson for JSON written to `out` (NULL: a file). For a terminal JSON is pure ASCII, so that no text in
+// it can control the terminal.
 size_t cli_view_json_ascii(FILE *out);
 
 // Prints one JSON document and a newline, and takes `value`.
@@ -24,7 +25,8 @@ enum status cli_view_table(struct table *table, struct error *err);
 
 // Prints "name           text" on standard output, wrapped to a terminal's width.
 void cli_view_field(const char *name, const char *text);
-// The same for stored JSON: a line for each member of the object, in words. Text that is no object is printed as it is.
+// The same for stored JSON: a line for each member of the object, in words. Text that is no object is printed
+// unchanged.
 void cli_view_json_fields(const char *name, const char *json);
 
 // "1905 to 1980 MHz, memory 3201 MHz", as far as it was measured; "" where nothing was (not a number, or 0).
