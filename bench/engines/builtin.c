@@ -1,4 +1,4 @@
-// builtin.c - the program's own engine, in this process: each step is the harness's.
+// builtin.c - the program's own engine, in this process: the harness runs each step.
 #include "bench/engines/builtin.h"
 
 #include <stdlib.h>
@@ -11,7 +11,7 @@
 
 struct builtin_model {
     struct model *model;
-    struct tokenizer *tokenizer; // NULL: no prompt is a text
+    struct tokenizer *tokenizer; // NULL: all prompts are random
     struct scheme scheme;
     char stored[STORED_BYTES];
     struct device *device; // borrowed
@@ -66,8 +66,8 @@ static double plan_bytes(const struct memory_plan *plan)
     return (double)plan->weights_bytes + (double)plan->kv_bytes + (double)plan->scratch_bytes;
 }
 
-// Refuses a job whose smallest cell does not fit into what the device has free: loading may take minutes. Whether a
-// larger one fits is asked when it is opened.
+// Refuses a job whose smallest cell does not fit the device's free memory, because loading may take minutes. Larger
+// cells are checked when they are opened.
 static enum status room_check(const struct bench_engine_load *in, const struct checkpoint *ck,
                               const struct scheme *scheme, struct error *err)
 {
@@ -124,7 +124,7 @@ static void builtin_unload(void *model)
     free(m);
 }
 
-// The checkpoint is closed once all is packed: its mapped pages would count as the cell's memory.
+// The checkpoint is closed once everything is packed, because its mapped pages would count as the cell's memory.
 static enum status builtin_load(const struct bench_engine_load *in, void **model, struct error *err)
 {
     struct checkpoint *ck = NULL;

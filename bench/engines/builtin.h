@@ -1,4 +1,4 @@
-// builtin.h - parts of the built-in engine that measuring speed and measuring quality share.
+// builtin.h - parts of the built-in engine that measurements of speed and of quality share.
 #ifndef BENCH_ENGINES_BUILTIN_H
 #define BENCH_ENGINES_BUILTIN_H
 

@@ -1,5 +1,6 @@
-// build.c - how this binary was made. tools/build_info.sh writes build_info.h (commit, flags, versions of
-// the libraries compiled against), and this one file is rebuilt when it changes.
+// build.c - how this binary was built.
+// tools/build_info.sh writes build_info.h: commit, flags, versions of the libraries compiled against. Only this file is
+// rebuilt when it changes.
 #include "build_info.h"
 
 #include <string.h>
@@ -30,7 +31,7 @@ json_t *machine_build_json(void)
     machine_record_text(&build, "target", BUILD_TARGET);
     machine_record_text(&build, "flags", BUILD_FLAGS);
     machine_record_text(&build, "commit", known(BUILD_COMMIT));
-    machine_record_text(&build, "source", BUILD_SOURCE); // hash of the files it is made of
+    machine_record_text(&build, "source", BUILD_SOURCE); // hash of its source files
     features(&build);
     for (size_t i = 0; i < sizeof libraries / sizeof *libraries; i++)
         machine_record_text(&versions, libraries[i][0], known(libraries[i][1]));

@@ -10,9 +10,9 @@
 
 enum {
     PROBES_MAX = 24,
-    LOOKS = 5,              // the median of five forgets two interruptions
-    LOOK_NS = 350 * 1000,   // with warming, about 2 ms together
-    COMPUTE_STEPS = 150000, // a multiply-add chain of 4 to 5 cycles a step: 200 us near 3.5 GHz
+    LOOKS = 5,              // the median of five ignores two interruptions
+    LOOK_NS = 350 * 1000,   // with warm-up, about 2 ms in total
+    COMPUTE_STEPS = 150000, // a multiply-add chain of 4 to 5 cycles per step: 200 us near 3.5 GHz
 };
 
 static const double PROBE_OPERATIONS = 1e9; // the fixed work of a device that measures itself
@@ -24,7 +24,7 @@ struct canary {
     struct memory_level level[MEMORY_LEVELS_MAX];
     int at_level, threads;
     struct state_probe *state;
-    // Elsewhere.
+    // Other devices.
     struct device *device;
     size_t read_probe, peak_probe;
     char probe_level[8];
@@ -42,13 +42,13 @@ static enum status open_stream(struct canary *canary, size_t working_set_bytes, 
     canary->at_level =
         topology_level_of(canary->level, levels, canary->threads, (double)working_set_bytes);
     while (stream_share(canary->level, levels, canary->at_level, canary->threads) == 0)
-        canary->at_level++; // DRAM, the last, has a share always
+        canary->at_level++; // DRAM, the last one, always has a share
     TRY(stream_create(pool, canary->level, levels, canary->at_level, canary->threads,
                       &canary->stream, err));
     return state_probe_create(canary->device, working_set_bytes, &canary->state, err);
 }
 
-// The device's read of its memory, and its first peak.
+// Finds the device's probe that reads its memory, and its first peak.
 static enum status find_probes(struct canary *canary, struct error *err)
 {
     struct device_probe probes[PROBES_MAX];
@@ -64,7 +64,7 @@ static enum status find_probes(struct canary *canary, struct error *err)
         return FAIL(err, ERR_UNSUPPORTED, "canary: device %s does not probe its memory and a peak",
                     device_info(canary->device)->name);
     snprintf(canary->probe_level, sizeof canary->probe_level, "%s", "DRAM");
-    // The first probe takes what all of them need. So it is taken before a cell asks what is left.
+    // The first probe allocates what all of them need, so it runs before a cell checks the free memory.
     double rate;
     bool disturbed;
     return device_probe_run(canary->device, canary->read_probe, &rate, &disturbed, err);
@@ -135,7 +135,7 @@ double canary_compute_ns(struct canary *canary)
 {
     if (!canary->stream)
         return 1e9 * PROBE_OPERATIONS / probe_rate(canary, canary->peak_probe);
-    // Each step needs the one before, so neither compiler nor processor can shorten the chain.
+    // Each step depends on the previous one, so neither compiler nor processor can shorten the chain.
     volatile uint64_t seed = (uint64_t)canary->threads;
     uint64_t x = seed, begin = clock_ns();
     for (int i = 0; i < COMPUTE_STEPS; i++)

@@ -28,18 +28,19 @@ enum { COUNTER_REASON_BYTES = 160 };
 // Events counted together over a list of threads.
 struct counter_source {
     const char *name;
-    // NULL, with the reason, when an event or a thread cannot be counted. thread_ids: (thread_count) the system's.
+    // Returns NULL, with the reason, if an event or a thread cannot be counted. thread_ids: (thread_count) ids of the
+    // system.
     void *(*open)(const struct counter_event *const *events, size_t count, const int *thread_ids,
                   size_t thread_count, char reason[COUNTER_REASON_BYTES]);
     void (*start)(void *set);
-    void (*stop)(void *set, int64_t *values); // OS_UNKNOWN: could not be read
+    void (*stop)(void *set, int64_t *values); // OS_UNKNOWN: cannot be read
     void (*close)(void *set);
 };
 
 extern const struct counter_source counter_papi;
 extern const struct counter_source counter_perf;
 
-// Threads of this process; at most `max` are written. The caller's is first.
+// Lists at most `max` threads of this process, the caller's first.
 size_t counter_threads(int *thread_ids, size_t max);
 
 #endif

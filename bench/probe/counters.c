@@ -1,8 +1,8 @@
-// counters.c - chooses the best source of counters, and believes none that miscounts a known load.
+// counters.c - chooses the best source of counters, and rejects counters that miscount a known load.
 //
-// Virtual machines and containers offer counters that open and read zero. So every event is opened
-// alone, on the calling thread, and counts work whose size is known; only what comes out right is
-// counted later. Every refusal is kept in words, because "no counters" without a reason is no finding.
+// Virtual machines and containers offer counters that open but read zero. So every event is opened alone, on the
+// calling thread, and counts work of known size. Only events with a right count are used later. The reason for every
+// rejection is kept, because "no counters" without a reason helps nobody.
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,9 +38,9 @@ static const struct counter_event EVENTS[] = {
 enum { EVENT_COUNT = sizeof EVENTS / sizeof *EVENTS };
 _Static_assert((int)EVENT_COUNT <= (int)COUNTERS_MAX, "every event fits");
 
-// ---- known loads ----------------------------------------------------------------------------------------
-// Each runs its load between start and stop and returns whether the count fits. If not, `reason` has the counted and the
-// expected value.
+// ---- known loads ---------------------------------------------------------------------------------------- Each runs
+// its load between start and stop and returns whether the count fits. If not, `reason` has the counted and the expected
+// value.
 
 struct trial {
     const struct counter_source *source;
@@ -72,13 +72,13 @@ static int64_t count_loop(const struct trial *trial, int64_t rounds)
     volatile int64_t sink = 0;
     trial->source->start(trial->set);
     for (int64_t i = 0; i < rounds; i++)
-        sink = i; // one store, and what the loop costs: some whole number of instructions
+        sink = i; // one store; the loop adds a whole number of instructions
     (void)sink;
     return end_trial(trial);
 }
 
 // However the compiler translates the loop, a round is a whole number of instructions. The difference of two lengths
-// cancels the instructions around the loop.
+// cancels the instructions outside the loop.
 static bool try_instructions(const struct trial *trial, char reason[COUNTER_REASON_BYTES])
 {
     enum { ROUNDS = 1000000 };
@@ -121,7 +121,7 @@ static bool try_cache_misses(const struct trial *trial, char reason[COUNTER_REAS
         (void)memory[i];
     int64_t counted = end_trial(trial);
     free((void *)memory);
-    // Prefetchers take part of the misses, and some processors count theirs too.
+    // Prefetchers take some of the misses, and some processors count those too.
     double lines = (double)(size / line);
     char expected[64];
     snprintf(expected, sizeof expected, "%.0f lines from memory", lines);
@@ -131,7 +131,7 @@ static bool try_cache_misses(const struct trial *trial, char reason[COUNTER_REAS
 
 static bool try_page_faults(const struct trial *trial, char reason[COUNTER_REASON_BYTES])
 {
-    enum { PAGES = 200 }; // less than a huge page holds
+    enum { PAGES = 200 }; // fewer than a huge page holds
     size_t page = (size_t)sysconf(_SC_PAGESIZE), size = PAGES * page;
     volatile unsigned char *memory =
         mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -188,7 +188,7 @@ static bool accept(const struct counter_source *source, const struct counter_eve
     return right;
 }
 
-// "perf instructions, cycles: no such counter": one clause for events refused with the same words.
+// Adds to a text like "perf instructions, cycles: no such counter": one clause for events with the same reason.
 static void add_reason(struct counters *c, const struct counter_source *source, const char *event,
                        const char *reason)
 {
@@ -217,8 +217,7 @@ static void choose(struct counters *c, const struct counter_source *source, bool
     }
 }
 
-// The accepted events, together and on all threads: fewer at a time where a processor runs out of
-// counters.
+// Opens the accepted events together, on all threads. If the processor runs out of counters, opens fewer at a time.
 static void open_all(struct counters *c)
 {
     int *threads = malloc(THREADS_MAX * sizeof *threads);

@@ -14,7 +14,7 @@
 
 struct papi_set {
     size_t events, threads;
-    int set[]; // one a thread
+    int set[]; // one per thread
 };
 
 static void papi_close(void *opaque)
@@ -34,7 +34,7 @@ static int open_thread(const struct counter_event *const *events, size_t count, 
 {
     int code = PAPI_create_eventset(set);
     if (code == PAPI_OK)
-        code = PAPI_assign_eventset_component(*set, 0); // the processor's
+        code = PAPI_assign_eventset_component(*set, 0); // the processor's component
     if (code == PAPI_OK)
         code = PAPI_attach(*set, (unsigned long)thread);
     for (size_t e = 0; code == PAPI_OK && e < count; e++)
@@ -78,7 +78,7 @@ static void papi_start(void *opaque)
 {
     struct papi_set *papi = opaque;
     for (size_t t = 0; t < papi->threads; t++)
-        PAPI_start(papi->set[t]); // a failure shows in the stop
+        PAPI_start(papi->set[t]); // a failure shows when it is stopped
 }
 
 static void papi_stop(void *opaque, int64_t *values)
@@ -109,7 +109,7 @@ static void *papi_open(const struct counter_event *const *events, size_t count,
     return NULL;
 }
 
-// Nothing was opened, so none of these is called.
+// Nothing can be opened, so none of these is called.
 #define papi_start NULL
 #define papi_stop  NULL
 #define papi_close NULL

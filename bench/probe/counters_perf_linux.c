@@ -111,7 +111,7 @@ static void perf_start(void *opaque)
     }
 }
 
-// Scaled up where the kernel had to share a counter between events.
+// The value is scaled up if the kernel had to share a counter between events.
 static int64_t read_event(int fd)
 {
     struct {

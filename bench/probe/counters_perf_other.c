@@ -1,4 +1,4 @@
-// counters_perf_other.c - systems without the kernel interface of Linux: no perf events.
+// counters_perf_other.c - no perf events: for systems without the kernel interface of Linux.
 #ifndef __linux__
 
 #include <stdio.h>
@@ -14,7 +14,7 @@ static void *none_open(const struct counter_event *const *events, size_t count,
     return NULL;
 }
 
-// Nothing was opened, so none of the others is called.
+// Nothing can be opened, so none of the other calls is used.
 const struct counter_source counter_perf = {.name = "perf", .open = none_open};
 
 size_t counter_threads(int *thread_ids, size_t max)

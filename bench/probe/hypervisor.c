@@ -1,4 +1,4 @@
-// hypervisor.c - the hypervisor's signature in CPUID, which no file has.
+// hypervisor.c - reads the hypervisor's signature from CPUID; no file has it.
 #include <stddef.h>
 #include <string.h>
 
@@ -10,8 +10,7 @@
 const char *system_hypervisor(char out[13])
 {
     unsigned a, b, c, d;
-    const unsigned present =
-        1u << 31; // leaf 1, ECX: kept for hypervisors to set (AMD APM, Intel SDM)
+    const unsigned present = 1u << 31; // leaf 1, ECX: reserved for hypervisors (AMD APM, Intel SDM)
     if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & present))
         return NULL;
     __cpuid(0x40000000, a, b, c, d);

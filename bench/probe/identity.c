@@ -1,9 +1,9 @@
-// identity.c - what makes a machine the same machine, and a processor the same processor: fingerprints.
+// identity.c - fingerprints: which machine is the same machine, and which processor the same processor.
 //
-// A fingerprint hashes only what does not change while the machine stays the same. Parts of the machine record are left
-// out. Memory of the machine and its NUMA nodes: virtual machines grow it, and nodes come with it. Limits of a control
-// group: each session sets them. The instruction sets that kernels may use: a newer build knows more of them. The kinds
-// of cores: they follow the clock driver.
+// A fingerprint hashes only what does not change while the machine stays the same. These parts of the machine record
+// are left out. Memory and NUMA nodes: virtual machines grow memory, and nodes come with it. Limits of a control group:
+// each session sets them. The instruction sets that kernels may use: a newer build knows more of them. The kinds of
+// cores: they depend on the clock driver.
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,7 +11,7 @@
 #include "base/json.h"
 #include "bench/probe/probe.h"
 
-// Copies the keys of `from` that are there into a new object; NULL when memory is exhausted.
+// Copies those of `keys` that `from` has into a new object; NULL when memory is exhausted.
 static json_t *picked(const json_t *from, const char *const *keys)
 {
     json_t *out = json_object();

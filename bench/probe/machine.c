@@ -1,4 +1,4 @@
-// machine.c - the machine record: what the topology, the processor and the system say.
+// machine.c - the machine record: facts from the topology, the processor and the system.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,11 +7,11 @@
 #include "kernels/kernels.h"
 
 enum {
-    HEADROOM_SHARE = 20,                // a twentieth of what is available stays free,
-    HEADROOM_BYTES = 256 * 1024 * 1024, // and never less than this
+    HEADROOM_SHARE = 20,                // a twentieth of the available memory stays free,
+    HEADROOM_BYTES = 256 * 1024 * 1024, // and at least this much
 };
 
-// "avx2,avx512" as a list: what kernels may use, with the state the system saves taken into account.
+// The tiers that kernels may use, as a list: "avx2,avx512". Only those whose state the system saves.
 static json_t *isa_list(unsigned isa)
 {
     char words[256];
@@ -24,7 +24,7 @@ static json_t *isa_list(unsigned isa)
 }
 
 // The kernel reserves a little memory, and the amount changes with its version. Whole GiB keep the record stable. The
-// environment has the exact figure.
+// environment has the exact number.
 static json_t *memory_gib(int64_t bytes)
 {
     return bytes == OS_UNKNOWN ? json_null() : json_integer((bytes + (1 << 29)) >> 30);

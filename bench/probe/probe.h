@@ -11,10 +11,10 @@
 #include "bench/probe/state.h"
 #include "device/device.h"
 
-// ---- machine record -----------------------------------------------------------------------------------
-// Topology (hwloc), caches, NUMA, core kinds, ISA flags with the OS's state support, kernel,
-// virtualization, governor, memory, huge pages, compiler and flags, library versions. No host name.
-// A value that the system does not report is json null, never "" or 0.
+// ---- machine record ----------------------------------------------------------------------------------- Topology
+// (hwloc), caches, NUMA, core kinds, ISA flags that the system supports, kernel, virtualization, governor, memory, huge
+// pages, compiler and flags, library versions. It has no host name. A value that the system does not report is JSON
+// null, never "" or 0.
 struct machine {
     json_t *hardware;     // topology, processor, memory in GiB, virtualization
     json_t *environment;  // kernel, microcode, governor, libraries: may change from night to night
@@ -25,24 +25,24 @@ struct machine {
 enum status machine_probe(struct machine *out, struct error *err);
 void machine_fini(struct machine *machine);
 
-// SHA-256 of the part of a machine's `hardware` that never changes (identity.c). Accepts any stored record, so runs of
-// older builds, whose fingerprints hashed all of it, are still recognized.
+// SHA-256 of the part of a machine's `hardware` that never changes (identity.c). It accepts any stored record, so that
+// runs of older builds, whose fingerprints hashed all of it, are still recognized.
 enum status machine_fingerprint(const json_t *hardware, char out[65], struct error *err);
-// The host processor as a device: its record, which the caller json_decref's (NULL when memory is exhausted), and the
+// The host processor as a device: its record (the caller json_decref's it; NULL when memory is exhausted), and the
 // SHA-256 of its identifying fields.
 json_t *machine_processor(const struct machine *machine);
 enum status machine_processor_fingerprint(const struct machine *machine, char out[65],
                                           struct error *err);
 
-// The most memory a process may take now: the available memory less some head-room, so that an allocation fails before
-// the machine swaps or kills. OS_UNKNOWN where the system does not report it.
+// The most memory that a process may take now: the available memory minus some headroom, so that an allocation fails
+// before the machine swaps or kills processes. OS_UNKNOWN if the system does not report it.
 int64_t machine_room_bytes(void);
-// Limits this process to that, or to `wanted_bytes` if it is smaller and not 0: allocations beyond it fail. Returns the
-// limit; OS_UNKNOWN where the system has none.
+// Limits this process to that, or to `wanted_bytes` if it is smaller and not 0. Allocations beyond the limit fail.
+// Returns the limit; OS_UNKNOWN if the system has no limits.
 int64_t machine_limit_memory(int64_t wanted_bytes);
 
 // Memory levels, nearest first: "L1" (data), "L2", "L3", "DRAM". If instances of a level differ (core kinds), the one
-// with the least per core represents all.
+// with the fewest bytes per core represents all.
 struct memory_level {
     char name[8];
     size_t size_bytes; // of one instance; DRAM: all memory
@@ -60,36 +60,36 @@ size_t topology_level_capacity(const struct memory_level *level, int threads);
 int topology_level_of(const struct memory_level *levels, int count, int threads,
                       double working_set_bytes);
 
-// ---- noise ------------------------------------------------------------------------------------------------
-// Noise around one repetition: time that the system took away, and canaries of compute and bandwidth.
-// Looks at a device's vital signs over a repetition: the lowest clocks, the highest power and temperature. NaN: not
-// measured.
+// ---- noise ------------------------------------------------------------------------------------------------ Noise
+// around one repetition: lost time, and canaries of compute and bandwidth. Looks at a device's vital signs over a
+// repetition: the lowest clocks, the highest power and temperature. NaN: not measured.
 struct noise_vitals {
     double clock_hz, memory_clock_hz, power_w, temperature_c;
     int looks;              // of those that measured a clock
     int held[DEVICE_HOLDS]; // looks at which it was held back, by reason
 };
 struct noise {
-    struct os_noise os;       // differences over the repetition
-    int64_t run_wait_ns;      // the most that one thread waited for a processor over the repetition
-    int64_t window_ns;        // between the two readings of os
-    double compute_canary_ns; // fixed work, before and after: the mean
-    // Medians of all looks of the repetition (state.h), NaN where there was none.
+    struct os_noise os;  // differences over the repetition
+    int64_t run_wait_ns; // the longest wait of one thread for a processor during the repetition
+    int64_t window_ns;   // between the two readings of os
+    double compute_canary_ns; // fixed work: the mean of before and after
+    // Medians of all probes during the repetition (state.h); NaN if there were none.
     struct machine_state state;
-    // bytes/s of the level that holds the working set; NaN: no canary ran. Medians of the canaries before the prefill,
-    // between decode steps, and after; then the extremes of all.
+    // Bytes/s of the level that holds the working set; NaN: no canary ran. These are the medians of the canaries before
+    // the prefill, between decode steps, and after; then the extremes of all.
     double bandwidth_before, bandwidth_during, bandwidth_after;
     double bandwidth_min, bandwidth_max;
     struct noise_vitals vitals;
 };
 struct canary; // preallocated buffers of one level, and fixed work
-// Host: reads on the device's threads. Elsewhere: the device's own probes; ERR_UNSUPPORTED where it has none.
+// Host: reads on the device's threads. Other devices: their own probes; ERR_UNSUPPORTED if there are none.
 enum status canary_create(struct device *device, size_t working_set_bytes, struct canary **out,
                           struct error *err);
 void canary_destroy(struct canary *canary);
-const char *
-canary_level(const struct canary *canary); // Tests only: "L3", what canary_bandwidth reads
-size_t canary_memory_bytes(const struct canary *canary); // Tests only: of its buffers, all resident
+const char *canary_level(
+    const struct canary *canary); // Tests only: the level that canary_bandwidth reads, "L3"
+size_t
+canary_memory_bytes(const struct canary *canary); // Tests only: resident bytes of its buffers
 double canary_bandwidth(struct canary *canary); // bytes/s read: median of a few samples, about 2 ms
 double canary_compute_ns(struct canary *canary);           // fixed work of about 200 us
 struct machine_state canary_state(struct canary *canary);  // 1 to 3 ms
@@ -100,7 +100,7 @@ struct device_vitals canary_vitals(struct canary *canary); // of its device
 // known load correctly. The reasons of all rejections are kept.
 struct counters;
 enum { COUNTERS_MAX = 8 }; // the most that counters_count returns
-// Counts the threads that the process has at this call: create the pool first. OK even when nothing is usable. Cost:
+// Counts the threads that exist at this call, so create the pool first. Returns OK even if nothing is usable. Cost:
 // about 50 ms for the known loads.
 enum status counters_open(struct counters **out, struct error *err);
 void counters_close(struct counters *c);

@@ -1,4 +1,4 @@
-// record.c - a JSON object under construction: a value that a machine does not report is null, not missing.
+// record.c - builds a JSON object. A value that a machine does not report is null, not missing.
 #include <math.h>
 #include <stdlib.h>
 
@@ -13,7 +13,7 @@ struct record machine_record_begin(void)
 
 void machine_record_set(struct record *record, const char *key, json_t *value)
 {
-    if (json_object_set_new(record->object, key, value) != 0) // refuses a NULL value or object
+    if (json_object_set_new(record->object, key, value) != 0) // fails for a NULL value or object
         record->failed = true;
 }
 

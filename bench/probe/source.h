@@ -1,7 +1,7 @@
-// source.h - the source of a machine's record: this machine, or a captured one.
+// source.h - the source of a machine's record: this machine or a captured one.
 //
-// The probe reads everything through this header, so tests can read other machines. Such a machine
-// (tests/machines/NAME) is a folder with copies of a few files of /proc and /sys, and a topology that hwloc exported as
+// The probe reads everything through this header, so that tests can read other machines. Such a machine
+// (tests/machines/NAME) is a folder with copies of a few files of /proc and /sys, and a topology exported by hwloc as
 // XML. Results of CPUID are fields.
 #ifndef BENCH_PROBE_SOURCE_H
 #define BENCH_PROBE_SOURCE_H
@@ -50,7 +50,7 @@ int64_t system_memory_bytes(const struct machine_source *source); // OS_UNKNOWN 
 
 // ---- building records (record.c) -------------------------------------------------------------------
 
-// A JSON object under construction. A failed allocation is recorded, and checked once at the end.
+// A JSON object being built. A failed allocation is recorded, and checked once at the end.
 struct record {
     json_t *object;
     bool failed;
@@ -60,7 +60,7 @@ void machine_record_text(struct record *record, const char *key,
                          const char *value);                                    // NULL, "": null
 void machine_record_int(struct record *record, const char *key, int64_t value); // OS_UNKNOWN: null
 void machine_record_number_text(struct record *record, const char *key,
-                                const char *digits); // else null
+                                const char *digits); // other text becomes null
 struct record machine_record_begin(void);
 void machine_record_end(struct record *parent, const char *key,
                         struct record *child); // takes the child

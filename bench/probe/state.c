@@ -1,4 +1,4 @@
-// state.c - the machine's state by probes: a ring of cache lines, a random walk, a slice of decode.
+// state.c - probes the machine's state: a ring of cache lines, a random walk, a slice of decode.
 #include "bench/probe/state.h"
 
 #include <math.h>
@@ -15,10 +15,10 @@
 enum {
     LINE_BYTES = 128, // processors fetch lines in pairs
     LOOKS_BEFORE_YIELD = 20000,
-    LAPS = 300, // of the ring: 75 us at 250 ns a hop and two threads
+    LAPS = 300, // laps of the ring: 75 us at 250 ns per hop and two threads
     WALK_STEPS = 2000,
     WALK_STRIDE = 64,
-    // The slice: 32 products of 16 panels or one a thread, 256 inputs each, as in the layers of a small
+    // The slice has 32 products of 16 panels, or of one per thread, with 256 inputs each, as in the layers of a small
     // model. One product is 256 KiB with 16 panels in f32.
     SLICE_PRODUCTS = 32,
     SLICE_COLS = 256,
@@ -35,7 +35,7 @@ struct state_probe {
     int threads;
     struct station *stations; // (threads)
     uint32_t lap;
-    uint32_t *walk; // (walk_count, WALK_STRIDE bytes): where to go next
+    uint32_t *walk; // (walk_count, WALK_STRIDE bytes): the next index
     size_t walk_count;
     uint32_t walk_at;
     k_linear_fn *gemv;
@@ -43,12 +43,12 @@ struct state_probe {
     float *x, *y;
     int matrices, panels;
     size_t matrix_bytes;
-    double ns; // of the probe under way; written by worker 0
+    double ns; // of the current probe; written by worker 0
 };
 
 // ---- the ring ------------------------------------------------------------------------------------------
 
-// More threads than processors still get round: after a while a thread gives its processor away.
+// After a while a thread yields its processor, so that more threads than processors still make progress.
 static void wait_for(_Atomic uint32_t *lap, uint32_t wanted)
 {
     for (unsigned look = 1; atomic_load_explicit(lap, memory_order_acquire) != wanted; look++)
@@ -56,7 +56,7 @@ static void wait_for(_Atomic uint32_t *lap, uint32_t wanted)
             sched_yield();
 }
 
-// Worker 0 sends each lap off and waits until it has come round; the others hand it on.
+// Worker 0 starts each lap and waits until it has come round; the others pass it on.
 static void ring_job(void *arg, int worker, int workers)
 {
     struct state_probe *probe = arg;
@@ -85,7 +85,7 @@ static double ring_ns(struct state_probe *probe)
 
 // ---- the walk ------------------------------------------------------------------------------------------
 
-// Sattolo 1986: a random permutation that is one cycle, so that no short circle stays in a near cache.
+// Sattolo 1986: a random permutation that is one cycle, so that no short cycle stays in a near cache.
 void state_walk_fill(uint32_t *walk, size_t count, size_t stride)
 {
     struct rng rng = {1};
@@ -229,7 +229,7 @@ size_t state_probe_bytes(const struct state_probe *probe)
 static double median_of(struct state_probe *probe, double (*run)(struct state_probe *))
 {
     double ns[LOOKS];
-    struct error ignored = {0}; // the median of so few needs no memory
+    struct error ignored = {0}; // the median of so few values needs no memory
     for (int i = 0; i < LOOKS; i++)
         ns[i] = run(probe);
     return isnan(ns[0]) ? NAN : stat_median(ns, LOOKS, &ignored);

@@ -1,4 +1,4 @@
-// stream.c - regions per worker, and the timed streaming through them.
+// stream.c - allocates one region per worker, and times streams through them.
 #include "bench/probe/stream.h"
 
 #include <math.h>
@@ -11,7 +11,7 @@
 #include "base/str.h"
 
 enum {
-    BLOCK_BYTES = 1 << 20,       // between two looks at the clock: some 20 us at 50 GB/s
+    BLOCK_BYTES = 1 << 20,       // bytes between two reads of the clock: about 20 us at 50 GB/s
     STORE_BLOCK_BYTES = 8 << 20, // stores past the caches begin to pay at this size
     HUGE_BYTES = 2 << 20,        // regions are aligned for huge pages
     STAGGER_BYTES =
@@ -26,20 +26,20 @@ struct region {
     size_t cursor; // where the next window in DRAM begins
     double rate;   // of the last window
     bool disturbed;
-    uint64_t sink; // keeps what was read alive
+    uint64_t sink; // keeps the reads from being optimized away
 };
 
 struct stream {
     struct pool *pool;
     struct memory_level level[MEMORY_LEVELS_MAX];
     int levels, workers;
-    struct region *region; // one a worker
-    // the window under way
+    struct region *region; // one per worker
+    // the current window
     const struct kernel *row;
-    size_t share; // that each thread streams through
-    bool dram;    // continues where the last window stopped
+    size_t share; // bytes that each thread streams through
+    bool dram;    // continue where the last window stopped
     int threads;
-    uint64_t window_ns; // 0: one pass, to warm
+    uint64_t window_ns; // 0: one pass, to warm up
 };
 
 static int min_int(int a, int b)
@@ -89,7 +89,7 @@ static void touch(void *arg, int worker, int workers)
     (void)workers;
     if (!words)
         return;
-    // Small floats, so that TRIAD meets neither zeros nor infinities.
+    // Small floats, so that TRIAD reads neither zeros nor infinities.
     for (size_t i = 0; i < region->size_bytes / 8; i++)
         words[i] = 0x3f8000003f800000u | (rng_hash(i) & 0x007fffff007fffffu);
 }
@@ -98,7 +98,7 @@ static enum status allocate(struct stream *stream, int deepest, int fewest, stru
 {
     size_t total = 0;
     for (int w = 0; w < stream->workers; w++) {
-        // Shares shrink as threads are added, so the fewest threads that use this worker decide.
+        // Shares shrink as threads are added, so the smallest number of threads that uses this worker decides.
         int threads = w + 1 > fewest ? w + 1 : fewest;
         size_t share = 0;
         for (int level = 0; level <= deepest; level++) {

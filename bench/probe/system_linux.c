@@ -1,4 +1,4 @@
-// system_linux.c - what Linux says of the machine in /proc and /sys, below a root that tests choose.
+// system_linux.c - reads facts about the machine on Linux, from /proc and /sys below a root that tests choose.
 //
 // Sources: Documentation/ABI/testing/sysfs-devices-system-cpu, Documentation/admin-guide/cgroup-v2.rst
 // and mm/transhuge.rst of the kernel; CPUID signatures: each hypervisor's own documentation.
@@ -18,8 +18,8 @@ enum { TEXT_BYTES = 8192, PATH_BYTES = 512 };
 
 // ---- reading ------------------------------------------------------------------------------------------
 
-// The start of a file, without the white space around it; false when it is missing or empty. These
-// files have no size, so they are read and not mapped.
+// Reads the start of a file, without the white space around it; false if it is missing or empty. These files report no
+// size, so they cannot be mapped.
 static bool read_text(const char *root, const char *path, char *out, size_t out_bytes)
 {
     char full[PATH_BYTES];
@@ -37,7 +37,7 @@ static bool read_text(const char *root, const char *path, char *out, size_t out_
     return count > blank;
 }
 
-// "key : value" of a file like /proc/cpuinfo or /proc/meminfo, the first one; false when there is none.
+// Reads the first "key : value" of a file like /proc/cpuinfo or /proc/meminfo; false if there is none.
 static bool read_field(const char *root, const char *path, const char *key, char *out,
                        size_t out_bytes)
 {
@@ -182,7 +182,7 @@ static const char *hypervisor_of_signature(const char *signature)
     return NULL;
 }
 
-// "none" only where an x86 processor says that nothing runs below it; NULL: no evidence either way.
+// "none" only if an x86 processor reports that there is no hypervisor; NULL: no evidence either way.
 static const char *hypervisor_name(const struct machine_source *source)
 {
     char text[256];
@@ -327,7 +327,7 @@ void system_environment(const struct machine_source *source, struct record *envi
     huge_pages(root, environment);
     bool told = read_field(root, "/proc/cpuinfo", "microcode", text, sizeof text);
     machine_record_text(environment, "microcode", told ? text : NULL);
-    // The kernel adds and renames words, so the list is no part of the fingerprint.
+    // The kernel adds and renames words, so the list is not part of the fingerprint.
     told = read_field(root, "/proc/cpuinfo", "flags", text, sizeof text) ||
            read_field(root, "/proc/cpuinfo", "Features", text, sizeof text);
     machine_record_text(environment, "processor_flags", told ? text : NULL);

@@ -1,4 +1,4 @@
-// topology.c - cores, caches, NUMA nodes and core kinds as hwloc knows them, and the memory levels.
+// topology.c - cores, caches, NUMA nodes and core kinds from hwloc, and the memory levels.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,7 +28,7 @@ const char *topology_cpu_info(hwloc_topology_t topology, const char *name)
 {
     hwloc_obj_t package = hwloc_get_obj_by_type(topology, HWLOC_OBJ_PACKAGE, 0);
     const char *value = package ? hwloc_obj_get_info_by_name(package, name) : NULL;
-    if (!value) // some systems put it on the machine
+    if (!value) // some systems store it at the machine
         value = hwloc_obj_get_info_by_name(hwloc_get_root_obj(topology), name);
     return value;
 }
@@ -78,7 +78,7 @@ static void add_cache(json_t *caches, hwloc_topology_t topology, hwloc_obj_t cac
             return;
         }
     }
-    // A virtual machine may leave size or line out: null, not zero.
+    // A virtual machine may omit size or line; they become null, not zero.
     json_array_append_new(caches,
                           json_pack("{s:i, s:s, s:o, s:o, s:I, s:i}", "level", (int)attr->depth,
                                     "type", cache_type_name(attr->type), "size_bytes",

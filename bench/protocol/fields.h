@@ -1,4 +1,4 @@
-// fields.h - what reading a job and reading an event share.
+// fields.h - shared by the readers of jobs and of events.
 #ifndef BENCH_PROTOCOL_FIELDS_H
 #define BENCH_PROTOCOL_FIELDS_H
 
@@ -7,9 +7,9 @@
 #include "base/status.h"
 
 enum {
-    PROTOCOL_METRICS_MAX = 4096,    // of one event
-    PROTOCOL_SEQUENCES_MAX = 65536, // of one repetition
-    PROTOCOL_TOKENS_MAX = 1 << 24,  // a sequence
+    PROTOCOL_METRICS_MAX = 4096,    // metrics of one event
+    PROTOCOL_SEQUENCES_MAX = 65536, // sequences of one repetition
+    PROTOCOL_TOKENS_MAX = 1 << 24,  // tokens of a sequence
 };
 
 // An integer field between `min` and `max`. Errors: ERR_FORMAT naming the field.

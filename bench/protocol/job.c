@@ -1,4 +1,4 @@
-// job.c - the job of a worker, to and from JSON.
+// job.c - encodes and decodes the job of a worker as JSON.
 #include <stdlib.h>
 #include <string.h>
 

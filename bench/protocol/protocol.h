@@ -1,8 +1,8 @@
 // protocol.h - the messages between runner and worker.
 //
-// The runner gives the worker one JSON object, the job, on standard input. The worker answers with
-// events, one JSON object a line, on a separate descriptor. So output of a library on standard output or error
-// cannot come between them. Times are ns, sizes bytes. In order:
+// The runner gives the worker one JSON object, the job, on standard input. The worker answers with events, one JSON
+// object per line, on a separate descriptor. So output of a library on standard output or error cannot mix with them.
+// Times are ns, sizes bytes. In order:
 //
 //   {"event":"hello","version":1,"pid":412,"memory_limit":21474836480,"threads":2,"pinned":true}
 //   {"event":"progress","phase":"load","done":0.41}                 at most ten a second, any phase
@@ -24,9 +24,9 @@
 //                                                                   only of a quality job, after "loaded"
 //   {"event":"bye"}
 //
-// "value":null is "not measured". Names and units of metrics are the rows of results/metric.h. The runner checks
-// every line: one that is not an event, is too long or comes out of order makes the trial in flight `crashed` and
-// ends the worker.
+// "value":null is "not measured". Names and units of metrics are the rows of results/metric.h. The runner checks every
+// line. A line that is not an event, is too long or is out of order makes the current trial `crashed` and ends the
+// worker.
 #ifndef BENCH_PROTOCOL_PROTOCOL_H
 #define BENCH_PROTOCOL_PROTOCOL_H
 
@@ -44,49 +44,49 @@
 enum {
     PROTOCOL_VERSION = 1,
     PROTOCOL_LINE_MAX = 64 << 20, // a repetition of 64 sequences of 32768 tokens fits
-    PROTOCOL_EVENTS_FD = 3,       // of the runner's pipe; the worker gets the number as an argument
+    PROTOCOL_EVENTS_FD =
+        3, // descriptor of the runner's pipe; the worker gets the number as an argument
 };
 
 // ---- job: runner -> worker --------------------------------------------------------------------------
 
 enum job_task { JOB_CELLS, JOB_CEILINGS, JOB_QUALITY };
 
-// JOB_QUALITY: the evaluation's settings, in addition to the job's model, scheme and device.
+// JOB_QUALITY: settings of the evaluation, in addition to the job's model, scheme and device.
 struct job_quality {
     enum dtype kv;
-    const char *text, *text_hash; // the path, and what its bytes were when the run was planned
+    const char *text, *text_hash; // the path, and the hash of its bytes when the run was planned
     const char *convention;
-    int windows; // at most; 0: all
+    int windows; // the most windows; 0: all
 };
 
 struct job_cell {
-    int index; // into plan.cells: comes back in every event
+    int index; // index into plan.cells; every event returns it
     int batch, context, gen, chunk;
     enum dtype kv;
     enum decode_form step;
     const char *prompt; // "random" or "text:FILE"
     struct sampling sampling;
     int reps;
-    int64_t min_ns; // measured time from which on `reps` repetitions are enough
+    int64_t min_ns; // measured time after which `reps` repetitions are enough
     enum warmup warmup;
     unsigned collect;
 };
 
 struct job {
     enum job_task task;
-    int threads;  // of the pool
-    unsigned isa; // mask of kernel tiers
-    int64_t
-        memory_limit_bytes; // 0: the most there is, which is the memory available less some head-room
+    int threads;                // threads of the pool
+    unsigned isa;               // mask of kernel tiers
+    int64_t memory_limit_bytes; // 0: the available memory minus some headroom
 
     // JOB_CELLS and JOB_QUALITY: one model, in one scheme, on one device
     const char *engine; // a name of bench/engines
     const char *device, *scheme;
     enum dtype head;
-    const char *calib;                   // of int4-awq, or NULL
+    const char *calib;                   // calibration text of int4-awq, or NULL
     const char *model_path, *shape_path; // one of them is NULL
     uint64_t seed;
-    bool cold; // drop the files from the page cache before loading, where the system lets us
+    bool cold; // drop the files from the page cache before loading, if the system allows it
     struct job_cell *cells; // none in JOB_QUALITY
     size_t cell_count;
     struct job_quality quality;
@@ -95,7 +95,7 @@ struct job {
 // The job as text; caller frees. NULL when memory is exhausted.
 char *job_encode(const struct job *job);
 
-// Strings are borrowed from *root, which the caller json_decref's after; cells are the caller's to free.
+// Strings are borrowed from *root, which the caller json_decref's afterwards. The caller frees the cells.
 enum status job_decode(const char *text, size_t length, struct job *out, json_t **root,
                        struct error *err);
 
@@ -123,22 +123,22 @@ struct event {
     int repetition;    // from 1
     const char *phase; // "load", WIRE_CALIBRATE, "prefill", "decode", "quality"
     double done;       // share of the phase
-    // of a loaded event; stored: how the file holds the weights, where in codes, or NULL
+    // of a loaded event; stored: types of weights that the file stores as codes, or NULL
     const char *engine, *engine_version, *arithmetic, *stored;
     const char *token_hash;
-    // of a trial event: the form of decode steps and why, or NULL: there is one form
+    // of a trial event: the form of decode steps and the reason; NULL: there is only one form
     const char *step_form, *step_reason;
     int64_t nonfinite;
     struct store_metric *metrics, *noise; // owned
     size_t metric_count, noise_count;
     int64_t *token_ns; // owned: (sequences, tokens)
     int sequences, tokens;
-    enum status code;    // of an error
-    const char *message; // of an error; of a quality event: what could not be measured, and why
-    struct ceilings *ceilings; // owned; without the levels, which the runner reads itself
+    enum status code;          // of an error
+    const char *message;       // of an error; of a quality event: what was not measured, and why
+    struct ceilings *ceilings; // owned; without levels, which the runner reads itself
 };
 
-// Errors: ERR_FORMAT with what is wrong in the line; ERR_NOMEM. *out is empty then.
+// Errors: ERR_FORMAT with the fault in the line; ERR_NOMEM. *out is then empty.
 enum status event_parse(const char *line, size_t length, struct event *out, struct error *err);
 void event_fini(struct event *event);
 
@@ -149,7 +149,7 @@ struct wire {
     uint64_t last_progress_ns;
 };
 
-// Takes `event`. When the runner is gone, SIGPIPE ends the worker.
+// Takes `event`. If the runner has ended, SIGPIPE ends the worker.
 enum status wire_send(struct wire *wire, json_t *event, struct error *err);
 
 // {"event": name}, to be filled and sent.
@@ -165,10 +165,11 @@ json_t *wire_loaded(const struct wire_loaded *loaded, json_t *metrics);
 void wire_metric(json_t *metrics, const char *name, double value, const char *phase, const char *op,
                  const char *source);
 
-// The phase in which int4-awq is calibrated: once a model and text, and no part of any trial's time limit.
+// The phase that calibrates int4-awq. It runs once per model and text, and does not count against the time limit of a
+// trial.
 #define WIRE_CALIBRATE "calibrate"
 
-// Reports how far the present phase is, at most ten times a second. cell < 0: none; repetition 0: none.
+// Reports the progress of the current phase, at most ten times a second. cell < 0: none; repetition 0: none.
 void wire_progress(struct wire *wire, const char *phase, int cell, int repetition, double done);
 
 #endif

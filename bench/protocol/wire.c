@@ -1,4 +1,4 @@
-// wire.c - the worker's side: events written to the runner, one JSON object a line.
+// wire.c - the worker's side: writes events to the runner, one JSON object per line.
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -31,7 +31,7 @@ enum status wire_send(struct wire *wire, json_t *event, struct error *err)
         return FAIL(err, ERR_NOMEM, "worker: an event's text");
     size_t length = strlen(text), sent = 0;
     int failed = 0;
-    text[length++] = '\n'; // takes the place of the NUL: the length is known
+    text[length++] = '\n'; // replaces the NUL; the length is known
     while (sent < length) {
         ssize_t wrote = write(wire->fd, text + sent, length - sent);
         if (wrote < 0 && errno != EINTR) {
@@ -63,6 +63,7 @@ void wire_progress(struct wire *wire, const char *phase, int cell, int repetitio
         json_object_set_new(event, "cell", json_integer(cell));
     if (repetition > 0)
         json_object_set_new(event, "repetition", json_integer(repetition));
-    struct error ignored = {0}; // progress is for the eye: the next real event will fail as well
+    struct error ignored = {
+        0}; // progress is only for display: the next real event will fail as well
     wire_send(wire, event, &ignored);
 }

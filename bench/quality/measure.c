@@ -1,4 +1,4 @@
-// measure.c - the models over the windows, side by side, and the f32 model to hold one against.
+// measure.c - runs both models over the windows side by side, and prepares the f32 model to compare with.
 #include <math.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -11,8 +11,7 @@
 #include "bench/quality/score.h"
 #include "results/metric.h"
 
-// Rows of logits a step makes: enough for the products to be efficient, and with a large vocabulary no
-// more than this many bytes.
+// Rows of logits per step: enough for efficient products, but with a large vocabulary no more than this many bytes.
 enum { ROWS_MOST = 512, ROWS_LEAST = 16 };
 static const double logits_bytes_most = 128e6;
 
@@ -66,14 +65,15 @@ static struct context_options context_shape(const struct model_config *config,
 
 struct evaluation {
     const struct quality_input *in;
-    struct context *ctx, *base; // base NULL: none; the same as ctx: the model is its own baseline
+    struct context *ctx,
+        *base; // base NULL: no baseline; same as ctx: the model is its own baseline
     int chunk, vocab;
     int32_t *window;
     struct score *scores; // (windows, scored)
     size_t windows, scored;
 };
 
-// Rows of logits of consecutive positions, and the tokens that came after each.
+// Rows of logits of consecutive positions, and the token that follows each.
 struct rows {
     const float *logits, *base;
     const int32_t *targets;
@@ -93,7 +93,7 @@ static void score_rows(void *arg, int worker, int workers)
     }
 }
 
-// On all threads of the pool; without one, here.
+// Scores on all threads of the pool; without a pool, on the calling thread.
 static void score_all(struct pool *pool, struct rows *rows)
 {
     if (pool)
@@ -136,7 +136,7 @@ static enum status check_finite(const struct evaluation *e, size_t window,
     return OK;
 }
 
-// The last token of a window predicts nothing that is scored, so it is not run.
+// The last token of a window predicts no scored token, so it is not run.
 static enum status run_window(struct evaluation *e, size_t index, struct error *err)
 {
     const struct quality_convention *c = e->in->convention;
@@ -254,7 +254,7 @@ static size_t plan_bytes(const struct memory_plan *plan)
     return plan->kv_bytes + plan->scratch_bytes;
 }
 
-// What is still to be taken: the f32 weights, and both contexts.
+// Bytes still to be allocated: the f32 weights and both contexts.
 static enum status baseline_bytes(const struct quality_baseline *in, const struct scheme *f32,
                                   double *bytes, struct error *err)
 {

@@ -1,10 +1,10 @@
-// quality.h - what a scheme costs in quality: perplexity, and how far it is from the same model in f32.
+// quality.h - the quality cost of a scheme: perplexity, and the distance from the same model in f32.
 //
-// A text becomes ids, ids become windows, and the model predicts every scored token of a window from those
-// before it. The same model in f32 runs next to it, window by window on the same ids. So no logits are stored:
-// only the five numbers of score.h are kept for each scored token. The convention decides which tokens are
-// scored. Perplexities of different conventions cannot be compared, so each figure carries its convention's
-// name. Formulas: docs/METRICS.md.
+// A text becomes ids, ids become windows, and the model predicts every scored token of a window from the tokens before
+// it. The same model in f32 runs next to it, window by window on the same ids. So no logits are stored: only the five
+// numbers of score.h are kept for each scored token. The convention decides which tokens are scored. Perplexities of
+// different conventions cannot be compared, so each figure carries the name of its convention. Formulas:
+// docs/METRICS.md.
 //
 // The number of threads never changes a bit: threads split rows of logits, one thread scores a row, and sums run
 // over tokens in order, in double.
@@ -23,15 +23,15 @@
 
 struct quality_convention {
     const char *name;
-    int window; // tokens; an incomplete last one is left out
-    int first;  // the first scored position, predicted from those before it; then all that follow
-    bool documents; // the text is cut at lines holding a form feed, each document begins with bos;
-                    // else the text is one, with one bos before it
+    int window;     // tokens; an incomplete last window is dropped
+    int first;      // the first scored position; all later ones are scored too
+    bool documents; // the text is cut at lines with a form feed, and each document begins with bos;
+                    // else it is one document with one bos before it
     // As llama.cpp's perplexity tool reads a file: the last newline is dropped and special tokens are text. Where
     // the tokenizer adds bos, it precedes the text and replaces every window's first token. A text of fewer than
     // two windows is refused.
     bool llama;
-    int revision;      // of its definition: figures of two revisions are not the same thing
+    int revision;      // of its definition: figures of two revisions cannot be compared
     const char *words; // for help
 };
 // Rows end with a NULL name.
@@ -48,23 +48,23 @@ enum { QUALITY_TEXT_MAX = 256 << 20 };
 struct quality_text {
     int32_t *ids; // owned
     size_t count;
-    size_t documents;          // 1 when the convention does not separate them
+    size_t documents;          // 1 if the convention does not separate documents
     int32_t window_bos;        // replaces every window's first token; -1: nothing does
     char hash[HASH_HEX_BYTES]; // of the file's bytes
 };
 
-// bos -1: the model has none, and none is put anywhere. Errors: ERR_IO, ERR_FORMAT (no text, ids outside
-// the vocabulary), ERR_NOMEM.
+// bos -1: the model has none, and none is inserted. Errors: ERR_IO, ERR_FORMAT (no text, ids outside the vocabulary),
+// ERR_NOMEM.
 enum status quality_text_read(const char *path, const struct quality_convention *convention,
                               const struct tokenizer *tok, const struct model_config *config,
                               struct quality_text *out, struct error *err);
 void quality_text_fini(struct quality_text *text);
 
-// ERR_USAGE where the text is too short for the convention.
+// ERR_USAGE if the text is too short for the convention.
 enum status quality_check_length(const struct quality_convention *convention,
                                  const struct quality_text *text, struct error *err);
 
-// Copies window `index`, as the model is to see it, to out (convention->window).
+// Copies window `index`, as the model sees it, to out (convention->window).
 void quality_window(const struct quality_convention *convention, const struct quality_text *text,
                     size_t index, int32_t *out);
 
@@ -81,7 +81,7 @@ struct quality {
     double time_ns;
 };
 
-// The figures by the names of results/metric.h: events, JSON and tables go through these rows.
+// The figures by the names of results/metric.h. Events, JSON and tables use these rows.
 struct quality_figure {
     const char *metric;
     size_t offset; // of a double in struct quality
@@ -97,26 +97,26 @@ struct quality_input {
     struct model *baseline; // the same weights in f32, may be `model` itself; NULL: no comparison
     const struct quality_convention *convention;
     const struct quality_text *text;
-    size_t windows;            // at most; 0: all
-    struct pool *pool;         // scores rows of logits; NULL: the calling thread does
+    size_t windows;            // the most windows; 0: all
+    struct pool *pool;         // scores rows of logits; NULL: the calling thread scores them
     engine_progress *progress; // may be NULL
     void *user;
 };
 
 // Errors: ERR_UNSUPPORTED: windows longer than the model's positions. ERR_USAGE: a text shorter than a window, or the
-// one the weights were calibrated on. ERR_FORMAT: logits that are not finite, with window and token. ERR_NOMEM.
+// text that the weights were calibrated on. ERR_FORMAT: non-finite logits, with window and token. ERR_NOMEM.
 enum status quality_measure(const struct quality_input *in, struct quality *out, struct error *err);
 
-// Errors: ERR_UNSUPPORTED, with the reason, when the convention cannot judge this model.
+// Errors: ERR_UNSUPPORTED, with the reason, if the convention cannot judge this model.
 enum status quality_check_window(const struct model_config *config,
                                  const struct quality_convention *convention, struct error *err);
-// The same, and that it has a quality: synthetic weights have none.
+// The same; also refuses synthetic weights, which have no quality.
 enum status quality_check(const struct checkpoint *ck, const struct quality_convention *convention,
                           struct error *err);
 
-// The f32 model to hold `model` against: `model` itself where that is f32 throughout, else loaded from ck.
-// *out is NULL, with the reason in `why`, when both together do not fit into the memory that is free
-// (OS_UNKNOWN: nothing is known, so it is tried). The caller destroys *out unless it is `model`.
+// The f32 model to compare `model` with: `model` itself if that is f32 throughout, else loaded from ck. *out is NULL,
+// with the reason in `why`, if both together do not fit the free memory (OS_UNKNOWN: tries anyway). The caller destroys
+// *out unless it is `model`.
 struct quality_baseline {
     struct checkpoint *ck;
     struct model *model;

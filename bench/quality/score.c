@@ -1,9 +1,9 @@
 // score.c - log-softmax of rows of logits, their divergence, and the sums over tokens.
 //
-// With a_i and b_i the logits of P and Q, Z their sums of exponentials: KL(P || Q) = sum p_i (ln p_i - ln q_i) = sum
-// e^a_i (a_i - b_i) / Z_a - (ln Z_a - ln Z_b). This needs no logarithm per element. The loops work on LANES independent
-// sums, because a compiler may not reorder one sum of floats into lanes. The lanes' order is fixed, so the result is
-// too.
+// P has logits a_i and Q has b_i; Z_a and Z_b are their sums of exponentials. Then KL(P || Q) = sum p_i (ln p_i - ln
+// q_i) = sum e^a_i (a_i - b_i) / Z_a - (ln Z_a - ln Z_b). This needs no logarithm per element. The loops work on LANES
+// independent sums, because a compiler may not reorder one sum of floats into lanes. The order of the lanes is fixed,
+// so the result is fixed as well.
 #include "bench/quality/score.h"
 
 #include <math.h>
@@ -21,7 +21,7 @@ static inline float exp_negative(float x)
 {
     const float round =
         12582912.0f; // 1.5 * 2^23: adding it leaves the nearest integer in the low bits
-    // From -87 to minus infinity, as bits and by a mask: a branch would keep loops from vectors.
+    // From -87 to minus infinity, as bits. They are selected by a mask, because a branch would prevent vectorization.
     const uint32_t least = 0xc2ae0000u, infinity = 0xff800000u;
     uint32_t bits = f32_bits(x), below = 0u - (uint32_t)(bits - least <= infinity - least);
     x = f32_from_bits((bits & ~below) | (least & below));
@@ -65,7 +65,7 @@ static int first_at(const float *x, int n, float value)
     for (int i = 0; i < n; i++)
         if (x[i] == value)
             return i;
-    return -1; // the row holds nothing but NaN
+    return -1; // all values of the row are NaN
 }
 
 // e[i] = e^(x[i] - max)
@@ -75,7 +75,7 @@ static void exp_block(const float *restrict x, float max, int n, float *restrict
         e[i] = exp_negative(x[i] - max);
 }
 
-// The sum of a block, LANES sums side by side.
+// The sum of a block, in LANES parallel sums.
 static double block_sum(const float *e, int n)
 {
     double lanes[LANES] = {0}, sum = 0;

@@ -1,8 +1,8 @@
-// text.c - the conventions, and a text cut into windows by them.
+// text.c - the conventions, and cutting a text into windows.
 //
-// Sources: half-512, the reference model's README; llama-512, tools/perplexity/perplexity.cpp of llama.cpp at
-// commit 050fc7f (docs/METRICS.md lists its steps); full-2048, the evaluation of GPTQ (Frantar 2023) that AWQ
-// and others took over.
+// Sources. half-512: README of the reference model. llama-512: tools/perplexity/perplexity.cpp of llama.cpp at commit
+// 050fc7f (docs/METRICS.md lists its steps). full-2048: the evaluation of GPTQ (Frantar 2023), which AWQ and others
+// adopted.
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,7 +74,7 @@ static bool is_blank(const char *text, size_t bytes)
     return true;
 }
 
-// Where the next line that holds a form feed begins, or the end.
+// The start of the next line with a form feed, or the end.
 static size_t document_length(const char *text, size_t bytes)
 {
     for (size_t i = 0; i + 1 < bytes; i++)
@@ -96,7 +96,7 @@ static enum status add_documents(struct quality_text *out, const char *text, siz
     return OK;
 }
 
-// The model's own bos, where the tokenizer adds one.
+// Adds the model's own bos, if the tokenizer adds one.
 static enum status add_as_llama(struct quality_text *out, const char *text, size_t bytes,
                                 const struct tokenizer *tok, const struct model_config *config,
                                 struct error *err)

@@ -1,10 +1,10 @@
-// bound.c - the rule that says what limits a cell, and how sure that is.
+// bound.c - the rule that decides what limits a cell, and how certain that is.
 //
-// docs/METRICS.md, "The bound rule". T_roof is the sum over op classes of max(T_memory, T_compute). Only
-// measured waits give "overhead". Otherwise rho = sum T_compute / sum T_memory decides. The verdict is
-// "undetermined" where the class flips within rho's interval, which includes what the bandwidth canaries saw.
-// How far bandwidth moved does not matter by itself: what is limited by memory at both ends of its range is
-// limited by memory. The share of the roof is then a range.
+// docs/METRICS.md, "The bound rule". T_roof is the sum over op classes of max(T_memory, T_compute). Only measured waits
+// give "overhead". Otherwise rho = sum T_compute / sum T_memory decides. The verdict is "undetermined" where the class
+// flips within rho's interval, which includes what the bandwidth canaries saw. A change of bandwidth alone does not
+// matter: a cell that is limited by memory at both ends of the range is limited by memory. The share of the roof is
+// then a range.
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,12 +16,12 @@
 static const double RHO_MEMORY = 0.8;      // below: memory
 static const double RHO_COMPUTE = 1.25;    // above: compute
 static const double ETA_SUSPICIOUS = 1.05; // above: the model or a ceiling is wrong
-static const double ETA_INEFFICIENT = 0.5; // below: the class is that of perfect kernels
+static const double ETA_INEFFICIENT = 0.5; // below: the class describes perfect kernels
 static const double OVERHEAD_SHARE = 0.5;  // waits beyond this share of the time: overhead
 static const double CANARY_SPREAD =
-    0.05; // canaries further apart than this: the share of the roof is a range
+    0.05; // canaries differ by more than this: the share of the roof is a range
 static const double OP_TIMES_MOST =
-    1.25; // classes that took more of the phase's time: not its parts
+    1.25; // classes that took more than this share of the phase's time are not its parts
 
 json_t *bound_thresholds(void)
 {
@@ -62,8 +62,8 @@ struct rate {
     double value, low, high;
 };
 
-// Scales the rate that canaries saw of their level to the working set. The curve of the ceilings says how much faster
-// or slower than that level the set is read.
+// Scales the rate of the canaries, which read one level, to the working set. The curve of the ceilings tells how much
+// faster or slower than that level the set is read.
 static struct rate rate_beside(const struct bound_input *in, const struct ceiling *level,
                                const struct read_rate *curve)
 {
@@ -114,8 +114,8 @@ static enum status find_peak(const struct ceilings *ceilings, const struct bound
 
 struct roof {
     double memory_ns, compute_ns, roof_ns;
-    double compute_low_ns, compute_high_ns; // with the peaks at the ends of their intervals
-    double fast_ns, slow_ns; // roof_ns with the most and the least bandwidth that canaries saw
+    double compute_low_ns, compute_high_ns; // with peaks at the ends of their intervals
+    double fast_ns, slow_ns; // roof_ns at the highest and the lowest bandwidth of the canaries
 };
 
 static bool bandwidth_moved(const struct bound_input *in)
@@ -155,7 +155,7 @@ static enum bound class_of(double rho)
     return rho < RHO_MEMORY ? BOUND_MEMORY : rho > RHO_COMPUTE ? BOUND_COMPUTE : BOUND_BALANCED;
 }
 
-// Decides and says why; `why` stays empty for a plain class.
+// Decides and gives the reason; `why` stays empty for a plain class.
 static enum bound decide(const struct bound_input *in, const struct verdict *v, char *why,
                          size_t why_bytes)
 {
@@ -178,7 +178,7 @@ static enum bound decide(const struct bound_input *in, const struct verdict *v, 
     return class_of(v->rho);
 }
 
-// Far from the roof, the resource that limits a perfect kernel did not limit this run.
+// Far from the roof, this run was not limited by the resource that limits a perfect kernel.
 static bool is_inefficient(const struct verdict *v)
 {
     return v->bound != BOUND_OVERHEAD && v->bound != BOUND_UNDETERMINED &&
@@ -202,7 +202,7 @@ static void percent_words(double share, char *out, size_t bytes)
         snprintf(out, bytes, "%.0f", 100 * share);
 }
 
-// "86 %", or "57 to 93 %" where bandwidth moved and the two ends read differently: then true.
+// Writes "86 %". If bandwidth moved and the two ends round differently, writes "57 to 93 %" and returns true.
 static bool write_share(const struct verdict *v, char *out, size_t bytes)
 {
     char low[16], high[16], middle[16];
@@ -236,7 +236,7 @@ static void write_text(const struct bound_input *in, struct verdict *v, const ch
     snprintf(v->text + used, sizeof v->text - used, "%s", moved);
 }
 
-// Appends the op class that loses most: its time less its roof. Nothing where the classes were not timed.
+// Appends the op class that loses most, by its time minus its roof. Appends nothing if the classes were not timed.
 static enum status write_loss(const struct ceilings *ceilings, const struct bound_input *in,
                               struct verdict *v, struct error *err)
 {
@@ -305,6 +305,6 @@ enum status bound_decide_op(const struct ceilings *ceilings, const struct bound_
 {
     TRY(judge(ceilings, in, (int)op, (int)op + 1, out, err));
     if (!in->counters)
-        out->basis = BASIS_CLOCK; // the observer's, on every device
+        out->basis = BASIS_CLOCK; // the observer's clock, on every device
     return OK;
 }

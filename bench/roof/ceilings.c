@@ -1,10 +1,9 @@
-// ceilings.c - measures what this machine can do at best: bytes a second of each memory level, and
-// operations a second of each datapath.
+// ceilings.c - measures this machine's best rates: bytes/s of each memory level, and operations/s of each datapath.
 //
-// A ceiling is the median of samples taken in turn with those of all others. One round samples every row once, so that
-// a neighbour's burst or a change of clock hits all rows and not one. First a short pilot finds the registry row that
-// is fastest at each task on this machine. That is not always the widest instruction set. The number of rounds follows
-// from the time there is.
+// A ceiling is the median of samples taken in turn with those of all other ceilings. One round samples every row once,
+// so that a burst of a neighbour or a change of clock affects all rows. First a short pilot finds the registry row that
+// is fastest at each task on this machine, which is not always the widest instruction set. The available time decides
+// the number of rounds.
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -24,7 +23,7 @@ enum {
     WINDOW_DRAM_NS = 3 * 1000 * 1000,  // continues where the last one stopped
     WINDOW_STORE_NS = 8 * 1000 * 1000, // stores past the caches go in larger blocks
     WINDOW_PEAK_NS = 2 * 1000 * 1000,
-    WINDOW_TRIES = 5, // on a busy machine most windows are lost
+    WINDOW_TRIES = 5, // on a busy machine most windows are disturbed
     PILOT_ROUNDS = 4,
     PILOT_ROWS_MAX = 16,
     ROUNDS_MIN = 7,
@@ -32,15 +31,15 @@ enum {
     THREAD_COUNTS_MAX = 16,
 };
 static const double SET_MOST_BYTES = 96 << 20;
-static const double PILOT_MARGIN = 1.03; // of a later row over an earlier one
+static const double PILOT_MARGIN = 1.03; // speed-up needed of a later row over an earlier one
 static const uint64_t BUDGET_QUICK_NS = 800 * 1000000ull, BUDGET_FULL_NS = 6000 * 1000000ull;
 
-// One row to be: what to run, and the samples of it.
+// One future row: what to run, and its samples.
 struct task {
     const struct kernel *kernel;
-    int level; // of a bandwidth; -1: a peak
+    int level; // level of a bandwidth; -1: a peak
     int threads;
-    size_t share; // bytes a thread reads; 0: the level's own (stream_share)
+    size_t share; // bytes that a thread reads; 0: the level's share (stream_share)
     double sample[ROUNDS_MAX];
     int samples;
 };
@@ -60,12 +59,13 @@ struct bench {
     struct task *task; // CEILINGS_MAX
     int tasks;
     // peaks
-    struct peak_worker *peak; // one a worker
+    struct peak_worker *peak; // one per worker
     _Alignas(64) unsigned char seed[PEAK_SEED_BYTES];
     const struct kernel *peak_kernel;
     int peak_threads;
-    uint64_t peak_rounds; // some 20 us of work
-    int windows, retaken; // of the samples; taken again because another program had the processor
+    uint64_t peak_rounds; // about 20 us of work
+    int windows,
+        retaken; // windows of the samples; windows retaken because another program had the processor
 };
 
 // ---- peaks ----------------------------------------------------------------------------------------------
@@ -93,7 +93,7 @@ static double peak_rate(struct bench *bench, const struct kernel *kernel, int th
     bench->peak_kernel = kernel;
     bench->peak_threads = threads;
     kernel_peak_seed(kernel->w, 1, bench->seed);
-    // Rounds of about 20 us between two looks at the clock, whatever a round of this row costs.
+    // About 20 us of rounds between two reads of the clock, whatever the cost of one round.
     bench->peak_rounds = 16;
     float sink;
     uint64_t begin = clock_ns();
@@ -132,8 +132,8 @@ static double window(struct bench *bench, const struct task *task, const struct 
     return stream_rate(bench->stream, kernel, task->level, task->threads, window_ns, disturbed);
 }
 
-// One sample. A window in which another program had the processor says nothing of the machine: it is taken
-// again, a few times, and the best is kept when none is clean.
+// Takes one sample. A window in which another program had the processor says nothing about the machine, so it is
+// retaken a few times. If none is clean, the best is kept.
 static double sample(struct bench *bench, const struct task *task, const struct kernel *kernel)
 {
     double best = 0;
@@ -154,8 +154,8 @@ static bool fits(const struct bench *bench, const struct kernel *kernel, enum ke
            kernel_runs_on(kernel, device_target(bench->device));
 }
 
-// The row of the registry that is fastest at a task, by the best of a few samples each in turn. The last
-// row, the registry's own choice, stays unless another is clearly ahead: noise must not choose.
+// The registry row that is fastest at a task, by the best of a few samples each, taken in turn. The last row, which is
+// the registry's choice, stays unless another is clearly faster, so that noise does not decide.
 static const struct kernel *pilot(struct bench *bench, const struct task *task, enum kernel_op op,
                                   enum dtype type)
 {
@@ -198,7 +198,7 @@ static int thread_counts(int all, bool quick, int out[THREAD_COUNTS_MAX])
 
 static void note(struct ceilings *out, const char *format, ...) PRINTF_LIKE(2, 3);
 
-// Adds a remark; one that has no room is cut short.
+// Adds a remark, cut short if there is no room.
 static void note(struct ceilings *out, const char *format, ...)
 {
     size_t length = strlen(out->note);
@@ -232,9 +232,9 @@ static void plan_task(struct bench *bench, bool quick, enum kernel_op op, enum d
     }
 }
 
-// Plans reads of sets between the levels, each twice as large as the one before. No system reports the size at which a
-// cache stops holding a set, and between its own cache and the last one a processor's rate falls by half or more. Sets
-// that take longer than one sample to read are left out.
+// Plans reads of sets between the levels, each twice as large as the previous one. No system reports the size at which
+// a cache stops holding a set, and a processor's rate falls by half or more between its own cache and the last one.
+// Sets that take longer than one sample to read are left out.
 static void plan_sets(struct bench *bench, const struct kernel *read, int threads)
 {
     int last = bench->levels - 2;
@@ -400,9 +400,9 @@ struct probing {
     struct device *device;
     struct device_probe probe[PROBES_MAX];
     size_t count;
-    bool absent[PROBES_MAX]; // what it needs is not here
+    bool absent[PROBES_MAX]; // a library it needs is missing
     double sample[PROBES_MAX][ROUNDS_MAX];
-    struct ceiling clocks[PROBES_MAX]; // next to the samples; the other members are not used
+    struct ceiling clocks[PROBES_MAX]; // clocks next to the samples; the other members are not used
     int rounds, windows, retaken;
 };
 
@@ -419,13 +419,13 @@ static void keep_clock(struct probing *p, size_t i)
     c->clock_low_hz = c->clock_low_hz > 0 ? fmin(c->clock_low_hz, v.clock_hz) : v.clock_hz;
 }
 
-// Whether value a is better than b: a higher rate, a shorter time.
+// Whether a is better than b: a higher rate or a shorter time.
 static bool better(const char *name, double a, double b)
 {
     return is_time(name) ? a < b : a > b;
 }
 
-// As `sample`: the best is kept when none is clean.
+// Like `sample`: if none is clean, the best is kept.
 static enum status probe_sample(struct probing *p, size_t i, double *out, struct error *err)
 {
     bool disturbed = true;
@@ -442,7 +442,7 @@ static enum status probe_sample(struct probing *p, size_t i, double *out, struct
     return OK;
 }
 
-// What a probe needs and this machine lacks is a remark, once for all probes that need it.
+// Adds a remark about what a probe needs and this machine lacks, once for all probes that need it.
 static enum status probe_lacks(struct probing *p, size_t i, struct ceilings *out, struct error *err)
 {
     if (err->code != ERR_UNSUPPORTED)
@@ -473,7 +473,7 @@ static enum status probe_rounds(struct probing *p, bool quick, struct ceilings *
     return OK;
 }
 
-// Two ways to one ceiling are one row, that of the better; a remark names the other.
+// Two ways to reach one ceiling share one row, which is that of the better one. A remark names the other.
 static struct ceiling *row_for(struct ceilings *out, const struct ceiling *way)
 {
     for (int i = 0; i < out->count; i++) {
@@ -540,7 +540,7 @@ enum status ceilings_measure(struct device *device, bool quick, struct ceilings 
                                : measure_probes(device, quick, out, err);
 }
 
-// ---- looking up -----------------------------------------------------------------------------------------
+// ---- lookup -----------------------------------------------------------------------------------------
 
 const struct ceiling *ceilings_find(const struct ceilings *c, const char *device, const char *name,
                                     const char *level, int threads)
@@ -561,7 +561,7 @@ const struct ceiling *ceilings_read(const struct ceilings *c, const char *device
         return ceilings_find(c, device, "read", "DRAM", threads);
     if (c->levels == 0)
         return NULL;
-    // A level that could not be told apart from its neighbour has no row: the next one is used for it.
+    // A level that could not be distinguished from its neighbour has no row; the next one is used instead.
     int level = topology_level_of(c->level, c->levels, threads, working_set_bytes);
     for (; level < c->levels; level++) {
         const struct ceiling *row = ceilings_find(c, device, "read", c->level[level].name, threads);
@@ -575,7 +575,7 @@ const struct ceiling *ceilings_peak(const struct ceilings *c, const char *device
                                     enum dtype datapath, int threads)
 {
     const struct ceiling *f32 = ceilings_find(c, device, "f32_fma", "", threads), *narrow = NULL;
-    // Tensor cores multiply f16 as fast as bf16. A processor has no such instruction: it widens f16.
+    // Tensor cores multiply f16 as fast as bf16. A processor has no such instruction and widens f16.
     if (datapath == DT_BF16 || (datapath == DT_F16 && device_word_kind(device) != DEVICE_HOST))
         narrow = ceilings_find(c, device, "bf16_dot", "", threads);
     else if (datapath == DT_I8)

@@ -1,4 +1,4 @@
-// levels.c - the read bandwidth of a working set: from the measured curve of bandwidth over size.
+// levels.c - the read bandwidth of a working set, from the measured curve of bandwidth over size.
 //
 // Each read ceiling is a point of that curve: the size of a set that all threads of a device read repeatedly, and the
 // rate. A working set is compared with the curve, never with a reported cache size: virtual machines report caches that
@@ -7,12 +7,12 @@
 //   bytes/s |  *----*                    value of the set: on the line between its two neighbours,
 //           |        \                   in the logarithms of both axes. Its interval reaches from the
 //           |         *                  lower end of the farther point to the upper end of the nearer
-//           |           \                one, because a cache gives way at a size nobody measured.
+//           |           \                one, because the size at which a cache gives way is unknown.
 //           |            *-----*         Beyond both ends the curve is flat.
 //           +--------------------- bytes
 //
-// A point that is slower than one farther away is no level: the same bytes could be read faster as a part
-// of the larger set. It is left out, and ceilings_explain_levels says so.
+// A point that is slower than a farther one is not a level: the same bytes could be read faster as a part of the larger
+// set. It is left out, and ceilings_explain_levels reports that.
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,24 +23,24 @@
 #include "bench/roof/roof.h"
 
 enum { POINTS_MAX = 24 };
-static const double MEMORY_BYTES = 1e12; // beyond every cache
+static const double MEMORY_BYTES = 1e12; // larger than every cache
 
 struct point {
     const struct ceiling *row;
     double set_bytes;
 };
 
-// Rows of older stores have no size: it follows from the levels, as it did when they were measured.
+// Rows of older stores have no size. It is computed from the levels, as it was when they were measured.
 static double set_of(const struct ceilings *c, const struct ceiling *row)
 {
     if (row->set_bytes > 0)
         return row->set_bytes;
-    // The levels are the host's: a device's own rows are of no thread, though they name a level alike.
+    // The levels belong to the host. Rows of other devices have no threads, although their levels have the same names.
     for (int level = 0; row->threads > 0 && level < c->levels; level++)
         if (str_equal(c->level[level].name, row->level))
             return (double)row->threads *
                    (double)stream_share(c->level, c->levels, level, row->threads);
-    // A device that does not say how large its caches are: its memory is one flat level.
+    // For a device that does not report the size of its caches, memory is one flat level.
     return str_equal(row->level, "DRAM") ? MEMORY_BYTES : 0;
 }
 
@@ -73,7 +73,7 @@ static size_t points_of(const struct ceilings *c, const char *device, const char
     return count;
 }
 
-// The fastest of the points farther than `at` that is at least as fast, or NULL.
+// The fastest of the farther points that is at least as fast as `at`, or NULL.
 static const struct ceiling *faster_beyond(const struct point *points, size_t count, size_t at)
 {
     const struct ceiling *best = NULL;
@@ -84,7 +84,7 @@ static const struct ceiling *faster_beyond(const struct point *points, size_t co
     return best;
 }
 
-// Leaves out what is no level. Returns how many are left: each is faster than all behind it.
+// Removes points that are not levels. Returns the number that stay; each is faster than all later ones.
 static size_t keep_levels(struct point *points, size_t count)
 {
     size_t kept = 0;
@@ -124,7 +124,8 @@ bool ceilings_read_rate(const struct ceilings *c, const char *device, int thread
     if (nearer == farther)
         return true;
     double from = points[at - 1].set_bytes, to = points[at].set_bytes;
-    double along = log(set_bytes / from) / log(to / from); // 0 at the nearer, 1 at the farther
+    double along =
+        log(set_bytes / from) / log(to / from); // 0 at the nearer point, 1 at the farther
     out->value = nearer->value * pow(farther->value / nearer->value, along);
     return true;
 }
@@ -141,7 +142,7 @@ void ceilings_explain_levels(const struct ceilings *c, char *out, size_t out_byt
             for (size_t p = 0; p < count; p++)
                 if (points[p].row == row)
                     faster = faster_beyond(points, count, p);
-            // Only where the intervals are apart: neighbours within the noise are no news.
+            // Only if the intervals do not overlap: a difference within the noise means nothing.
             if (faster && str_equal(row->name, names[n]) && row->high < faster->low)
                 str_printf(&text, "%s%s of %s with %d thread%s reaches %.1f GB/s, %s %.1f",
                            text.length ? "; " : "", row->name, row->level, row->threads,

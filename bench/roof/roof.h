@@ -20,60 +20,60 @@ struct ceiling {
     char name
         [32]; // "read", "copy", "triad"; READ_SET; "f32_fma", "bf16_dot"; "launch_gap", "grid_sync"
     char level[8];    // "L1".."DRAM" for bandwidths, "" for the others
-    char kernel[64];  // what reached it: a registry row, a probe of the device, a library
-    int threads;      // 0: the device has none, and the row is for any number
+    char kernel[64];  // what reached it: a registry row, a probe of the device, or a library
+    int threads;      // 0: the device has no threads; the row holds for any number
     double value;     // bytes/s, operations/s or ns: the median of the samples
     double low, high; // interval of the median
     int samples;
-    double set_bytes; // of a bandwidth: what all threads read over and over; 0: not known
-    // Next to its samples: the lowest and the highest clock of the device, the lowest of its memory. 0: not measured.
+    double set_bytes; // of a bandwidth: the set that all threads read repeatedly; 0: unknown
+    // The lowest and the highest clock of the device next to the samples, and the lowest of its memory. 0: not
+    // measured.
     double clock_low_hz, clock_high_hz, memory_clock_hz;
 };
-// The read of a set that is larger than what the last cache surely holds and smaller than the set that memory is
-// measured with. It is a point between the two on the curve of levels.c. Its level is the cache's.
+// The read of a set that is larger than what the last cache surely holds, and smaller than the set that measures
+// memory. It is a point between the two on the curve of levels.c. Its level is that of the cache.
 #define READ_SET "read_set"
 enum { CEILINGS_MAX = 192 };
 struct ceilings {
     struct ceiling row[CEILINGS_MAX];
     int count;
-    struct memory_level level[MEMORY_LEVELS_MAX]; // what the levels of the rows hold
+    struct memory_level level[MEMORY_LEVELS_MAX]; // sizes of the rows' levels
     int levels;
-    char
-        note[512]; // what could not be measured or was disturbed, for a person; "" when nothing was
+    char note[512]; // for people: what was disturbed or could not be measured; "" if nothing
 };
-// quick: reads of every level and the peaks, with one thread and with all, in about a second. full: copy and triad too,
-// and the powers of two between, in less than ten seconds. Samples of all rows are interleaved, so that drift hits all
-// alike. Host: the best of the registry's rows on the device's pool; no library is tried for the peaks. Elsewhere: the
-// device's own probes; the best of each name and level becomes the row.
-// Errors: ERR_UNSUPPORTED for a device with neither.
+// quick: reads of every level and the peaks, with one thread and with all, in about a second. full: also copy and
+// triad, and numbers of threads that are powers of two, in less than ten seconds. Samples of all rows are interleaved,
+// so that drift affects all alike. Host: the best of the registry's rows on the device's pool; no library is tried for
+// the peaks. Other devices: their own probes; the best of each name and level becomes the row. Errors: ERR_UNSUPPORTED
+// for a device with neither.
 enum status ceilings_measure(struct device *device, bool quick, struct ceilings *out,
                              struct error *err);
 // "B/s", "FLOP/s", "op/s" (integers) or "ns".
 const char *ceilings_unit(const struct ceiling *ceiling);
-// device: a name as struct ceiling has it.
+// device: a name as in struct ceiling.
 const struct ceiling *ceilings_find(const struct ceilings *c, const char *device, const char *name,
                                     const char *level, int threads);
-// The read ceiling of the level whose reported size holds a working set, or NULL: the level that a canary of
-// that set reads. A device whose levels are not among c->level is read from its memory.
+// The read ceiling of the level whose reported size holds a working set, or NULL. A canary for that set reads this
+// level. A device whose levels are not in c->level is read from its memory.
 const struct ceiling *ceilings_read(const struct ceilings *c, const char *device, int threads,
                                     double working_set_bytes);
 
-// ---- levels.c: what a working set is compared with -------------------------------------------------------
+// ---- levels.c: the rate for a working set -------------------------------------------------------
 struct read_rate {
     double value, low, high; // bytes/s
     const struct ceiling *nearer,
         *farther; // its neighbours on the curve; the same one beyond its ends
 };
-// The read bandwidth of a working set, on the curve through the measured read ceilings; levels.c defines
-// the interpolation. False when nothing was measured with that number of threads.
+// The read bandwidth of a working set, on the curve through the measured read ceilings; levels.c defines the
+// interpolation. False if nothing was measured with that number of threads.
 bool ceilings_read_rate(const struct ceilings *c, const char *device, int threads, double set_bytes,
                         struct read_rate *out);
-// Names each level that is slower than one farther away, in words; "" when there is none.
+// Names each level that is slower than a farther one, as text; "" if there is none.
 void ceilings_explain_levels(const struct ceilings *c, char *out, size_t out_bytes);
 
-// ---- peaks --------------------------------------------------------------------------------------------------
-// The peak that products of this input type can reach, or NULL: the denominator of MFU. Narrow types
-// can always be widened and multiplied as f32, so the better of the two counts.
+// ---- peaks -------------------------------------------------------------------------------------------------- The
+// peak that products of this input type can reach, which is the denominator of MFU, or NULL. Narrow types can always be
+// widened and multiplied as f32, so the better of the two counts.
 const struct ceiling *ceilings_peak(const struct ceilings *c, const char *device,
                                     enum dtype datapath, int threads);
 
@@ -92,22 +92,22 @@ struct phase_work {
     struct work total;
     double working_set_bytes; // decides the memory level
 };
-// What the formulas need to know of a cell and of the machine.
+// What the formulas need to know about a cell and the machine.
 struct work_input {
     const struct model_config *config;
     const struct scheme *scheme; // resolved
     enum dtype kv;
     enum device_kind where;
     int batch, prompt;
-    int chunk; // prefill: most tokens of one sequence a step
-    int gen;   // decode: generated tokens, the first of them by the prefill
-    // The threads' share of the last cache. Inputs and outputs of an operation count as read and written when together
-    // they exceed it. 0: all count, as the engine's observer does.
+    int chunk; // prefill: the most tokens of one sequence per step
+    int gen;   // decode: generated tokens; the prefill makes the first
+    // The threads' share of the last cache. Inputs and outputs of an operation count as memory traffic if together they
+    // exceed it. 0: all count, as in the engine's observer.
     double cache_bytes;
 };
-// One prefill of `prompt` tokens a sequence in chunks, logits of the last position.
+// One prefill of `prompt` tokens per sequence, in chunks, with logits of the last position.
 void work_prefill(const struct work_input *in, struct phase_work *out);
-// The mean of the gen - 1 decode steps that follow it (of one step when gen is 1).
+// The mean of the gen - 1 decode steps after it (of one step if gen is 1).
 void work_decode_step(const struct work_input *in, struct phase_work *out);
 
 // ---- the bound rule -------------------------------------------------------------------------------------
@@ -120,7 +120,7 @@ struct verdict {
     double measured_ns;
     double eta; // t_roof / measured, never clipped
     double eta_low,
-        eta_high; // with the most and the least bandwidth that canaries saw; equal to eta where it did not move
+        eta_high; // at the highest and lowest bandwidth of the canaries; equal to eta if it did not move
     double rho, rho_low, rho_high;
     double overhead_share; // measured waits and gaps over time; NaN: not measured
     bool suspicious;       // eta_low > 1.05: the model or a ceiling is wrong
@@ -135,28 +135,29 @@ struct bound_input {
     int threads;
     double measured_ns;
     double waits_ns; // NaN: not measured
-    // (OPC_COUNT) time of each class, NaN where not measured; NULL: not timed. Only names the one that loses most.
+    // (OPC_COUNT) time of each class, NaN where not measured; NULL: not timed. Only used to name the class that loses
+    // most.
     const double *op_ns;
-    // Bandwidth canaries around the samples, 0: none taken. The least and the greatest of the medians before, during
-    // and after: single looks scatter by some per cent by themselves.
+    // Bandwidth canaries around the samples; 0: none. They are the smallest and the largest of the medians before,
+    // during and after, because single canaries scatter by some per cent.
     double canary_min, canary_max;
-    // Read bandwidth of the working set's level, measured next to the samples by the canaries; 0: none, and the
-    // ceiling of the run is taken. Where neighbours share the memory, the ceiling is of another minute.
+    // Read bandwidth of the working set's level, measured by the canaries next to the samples. 0: none; the run's
+    // ceiling is used. If neighbours share the memory, the ceiling may no longer hold.
     double bandwidth;
-    bool counters; // bytes and operations of `work` were counted, not derived
+    bool counters; // bytes and operations of `work` were counted, not computed
 };
-// Errors: ERR_USAGE when a needed ceiling is missing.
+// Errors: ERR_USAGE if a needed ceiling is missing.
 enum status bound_decide(const struct ceilings *ceilings, const struct bound_input *in,
                          struct verdict *out, struct error *err);
-// The same for one op class: in->work is the whole phase, in->measured_ns the time of this class, NaN
-// when the classes were not timed (eta is NaN then).
+// The same for one op class. in->work is the whole phase; in->measured_ns is the time of this class, NaN if the classes
+// were not timed (eta is then NaN).
 enum status bound_decide_op(const struct ceilings *ceilings, const struct bound_input *in,
                             enum op_class op, struct verdict *out, struct error *err);
-// False where the classes, timed one by one in a repetition of their own, took over 1.25 times the phase: a GPU that is
-// waited for after each, or a step that runs as one kernel. Then their times are not parts of it. NaN counts as 0. *times: how many
-// times the phase they took.
+// False if the classes, timed one by one in a separate repetition, took over 1.25 times the phase. This happens if a
+// GPU is waited for after each class, or if a step runs as one kernel. Their times are then not parts of the phase. NaN
+// counts as 0. *times: the sum of the classes over the time of the phase.
 bool bound_op_times_hold(const double op_ns[OPC_COUNT], double measured_ns, double *times);
-// What the figures of a cell on this device are based on, as a verdict names it (results/basis.h).
+// The basis of the figures of a cell on this device, as named in a verdict (results/basis.h).
 const char *bound_basis(const char *device, bool counters);
 // The thresholds used, as JSON, to be stored with the verdict.
 json_t *bound_thresholds(void);

@@ -1,22 +1,22 @@
 // work.c - the analytic model: bytes and operations of a phase by op class, from the shapes alone.
 //
-// docs/METRICS.md, "Bytes and operations", has the formulas. This file shares no code with the engine's own
-// count (engine/model/observe.c); tests/roof/test_work.c compares the two. All figures are compulsory: each
-// byte counts once an operation, each weight once a pass.
+// docs/METRICS.md, "Bytes and operations", has the formulas. This file shares no code with the engine's own count
+// (engine/model/observe.c); tests/roof/test_work.c compares the two. All traffic is compulsory: each byte counts once
+// per operation, each weight once per pass.
 #include <math.h>
 #include <string.h>
 
 #include "bench/roof/roof.h"
 
-// The engine takes the new tokens of a step in passes of at most ENGINE_PASS_TOKENS, filled sequence after
-// sequence, and each pass reads the weights: this counts one pass.
+// The engine runs the new tokens of a step in passes of at most ENGINE_PASS_TOKENS, filled sequence after sequence.
+// Each pass reads the weights. This struct counts one pass.
 struct pass {
     const struct work_input *in;
     double tokens; // of all sequences
-    double wanted; // positions whose logits are made
-    bool resident; // count what there is, not what one pass touches: all experts
-    // Of one layer, added up over the parts of sequences in the pass: [0] of layers that see everything,
-    // [1] of those with a window.
+    double wanted; // positions whose logits are computed
+    bool resident; // count all experts, not only those that one pass touches
+    // The work of one layer, summed over the parts of sequences in the pass. [0]: layers that see all positions; [1]:
+    // layers with a window.
     struct work attention[2];
 };
 
@@ -43,13 +43,13 @@ static double element_bytes(enum dtype type)
 
 // ---- classes ----------------------------------------------------------------------------------------------
 
-// Inputs and outputs that the last cache cannot hold are read and written in memory.
+// Inputs and outputs that do not fit the last cache are read from and written to memory.
 static double beyond_cache(const struct work_input *in, double bytes)
 {
     return bytes > in->cache_bytes ? bytes : 0;
 }
 
-// What a product multiplies: its weights, int4 in groups, and its inputs.
+// The operands of a product: its weights (int4 in groups) and its inputs.
 struct product {
     enum dtype weights, inputs;
     int group;
@@ -60,8 +60,8 @@ static struct product layer_product(const struct scheme *scheme)
     return (struct product){scheme->weights, scheme->activations, scheme->group};
 }
 
-// y = W x: `rows` outputs of `cols` inputs for `tokens` tokens. Stored scales and zeros of quantized weights count; the
-// few bytes of the tokens' own scales do not.
+// y = W x: `rows` outputs from `cols` inputs for `tokens` tokens. Stored scales and zeros of quantized weights count;
+// the few bytes of the tokens' own scales do not.
 static void add_linear(struct work *work, const struct work_input *in, struct product p, int rows,
                        int cols, double tokens)
 {
@@ -71,7 +71,7 @@ static void add_linear(struct work *work, const struct work_input *in, struct pr
     work->flop += 2 * tokens * rows * cols;
 }
 
-// f32 rows read and written: norms, rotation, embedding.
+// Reads and writes of f32 rows: norms, rotation, embedding.
 static void add_rows(struct work *work, const struct work_input *in, double tokens, double width)
 {
     work->activation_bytes += beyond_cache(in, 2 * tokens * width * 4);
@@ -88,9 +88,8 @@ static void add_bias(struct work *work, bool there, int rows)
     work->weight_bytes += there ? 4.0 * rows : 0;
 }
 
-// How many experts at least one token uses: the expectation when every choice is as likely as any
-// other. Which ones a trained router prefers is not known from the shape; the engine's observer counts what
-// was touched.
+// The expected number of experts that at least one token uses, if every choice is equally likely. The shape does not
+// tell which experts a trained router prefers. The engine's observer counts those actually touched.
 static double experts_touched(const struct pass *pass)
 {
     const struct model_config *c = pass->in->config;
@@ -98,7 +97,7 @@ static double experts_touched(const struct pass *pass)
     return pass->resident ? c->experts : c->experts * (1 - pow(missed, pass->tokens));
 }
 
-// `count` experts read, `tokens` of all of them together computed.
+// Adds reads of `count` experts, and the computation for `tokens` tokens over all of them.
 static void add_expert_linear(struct work *work, const struct work_input *in, double count,
                               int rows, int cols, double tokens)
 {
@@ -109,7 +108,7 @@ static void add_expert_linear(struct work *work, const struct work_input *in, do
     work->flop += one.flop;
 }
 
-// The router multiplies in f32, and counts with gate and up.
+// The router multiplies in f32. It counts with gate and up.
 static void add_experts(const struct pass *pass, struct work op[OPC_COUNT])
 {
     const struct work_input *in = pass->in;
@@ -183,8 +182,8 @@ static void add_layer(const struct pass *pass, struct work op[OPC_COUNT])
     add_rest(pass, &op[OPC_REST]);
 }
 
-// Positions that the new tokens of one sequence see, all together: token t (from 1) sees
-// min(earlier + t, window).
+// The total number of positions that the new tokens of one sequence see: token t (from 1) sees min(earlier + t,
+// window).
 static double positions_seen(double earlier, double tokens, double window)
 {
     double all = tokens * earlier + tokens * (tokens + 1) / 2;
@@ -193,11 +192,12 @@ static double positions_seen(double earlier, double tokens, double window)
     double beyond = tokens; // tokens whose view the window cuts short
     if (earlier < window)
         beyond = earlier + tokens - window;
-    double excess_last = earlier + tokens - window; // of the last token, one less for each before
+    double excess_last =
+        earlier + tokens - window; // of the last token; one less for each earlier token
     return all - beyond * excess_last + beyond * (beyond - 1) / 2;
 }
 
-// K or V of one position and head, with its scale where it is quantized.
+// K or V of one position and head, with its scale if it is quantized.
 static double kv_row_bytes(const struct work_input *in)
 {
     double scale = dtype_is_quantized(in->kv) ? 4 : 0;
@@ -214,7 +214,7 @@ static void add_attention(struct work *work, const struct work_input *in, double
     double seen = window > 0 && earlier > window - 1 ? window - 1 : earlier;
     work->kv_read_bytes += (seen + tokens) * row_bytes;
     work->kv_write_bytes += tokens * row_bytes;
-    work->activation_bytes += 2 * tokens * query * 4; // weighed against the cache by the pass
+    work->activation_bytes += 2 * tokens * query * 4; // the pass compares it with the cache
     work->flop += 4 * query * positions_seen(earlier, tokens, window);
 }
 
@@ -227,7 +227,7 @@ static void add_scaled(struct work *sum, const struct work *work, double factor)
     sum->flop += factor * work->flop;
 }
 
-// One row of the embedding: of the head's matrix when tied, else of a table in a plain type.
+// One row of the embedding: from the head's matrix if tied, else from a table in a plain type.
 static double embedding_row_bytes(const struct work_input *in)
 {
     const struct model_config *c = in->config;
@@ -238,7 +238,7 @@ static double embedding_row_bytes(const struct work_input *in)
     return ceil(c->width * element_bytes(head) + (head == DT_I4 ? 2.5 * groups : 4));
 }
 
-// What is done outside the layers.
+// Adds the work outside the layers.
 static void add_outside(const struct pass *pass, struct work op[OPC_COUNT])
 {
     const struct work_input *in = pass->in;
@@ -260,7 +260,7 @@ static void add_outside(const struct pass *pass, struct work op[OPC_COUNT])
         add_rows(rest, in, pass->wanted, c->vocab);
 }
 
-// Adds a full pass to `op`, and makes it empty again.
+// Adds a full pass to `op` and resets it.
 static void end_pass(struct pass *pass, struct work op[OPC_COUNT])
 {
     const struct work_input *in = pass->in;
@@ -278,8 +278,8 @@ static void end_pass(struct pass *pass, struct work op[OPC_COUNT])
     *pass = (struct pass){.in = in, .resident = pass->resident};
 }
 
-// One step: `tokens` new tokens of each sequence after `earlier` positions. logits: those of the last token are computed.
-// resident: all weights count, touched or not.
+// One step: `tokens` new tokens of each sequence after `earlier` positions. logits: those of the last token are
+// computed. resident: all weights count, touched or not.
 static void add_step(const struct work_input *in, int tokens, int earlier, bool logits,
                      bool resident, struct work op[OPC_COUNT])
 {
@@ -307,7 +307,7 @@ static void add_step(const struct work_input *in, int tokens, int earlier, bool 
 static void set_datapaths(const struct work_input *in, struct phase_work *out)
 {
     const struct scheme *scheme = in->scheme;
-    // On a processor scores and sums are f32 whatever the cache holds. Tensor cores multiply what is narrower as bf16.
+    // On a processor, scores and sums are f32 for any type of cache. Tensor cores multiply narrower types as bf16.
     const bool tensor = in->where != DEVICE_HOST && in->kv != DT_F32;
     for (int i = 0; i < OPC_COUNT; i++)
         out->datapath[i] = scheme->activations;
@@ -316,8 +316,8 @@ static void set_datapaths(const struct work_input *in, struct phase_work *out)
     out->datapath[OPC_REST] = DT_F32;
 }
 
-// What one step comes back to at the next: all weights, and the KV cache. A level that holds less than
-// that has lost the first byte before the last was read.
+// The bytes that every step reads again: all weights and the KV cache. A level that holds less has lost the first byte
+// before the last is read.
 static double working_set(const struct work_input *in, double positions)
 {
     const struct model_config *c = in->config;
@@ -363,8 +363,8 @@ void work_decode_step(const struct work_input *in, struct phase_work *out)
     struct work op[OPC_COUNT] = {0};
     memset(out, 0, sizeof *out);
     set_datapaths(in, out);
-    // Step i (from 0) of gen - 1 has prompt + i earlier positions. Averaged one by one: with a window the
-    // mean of the steps is not the step at the mean.
+    // Step i (from 0) of gen - 1 has prompt + i earlier positions. Steps are averaged one by one, because with a window
+    // their mean is not the step at the mean position.
     int steps = in->gen > 1 ? in->gen - 1 : 1;
     for (int i = 0; i < steps; i++)
         add_step(in, 1, in->prompt + i, true, false, op);

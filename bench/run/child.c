@@ -1,4 +1,4 @@
-// child.c - posix_spawn, poll, and the words for how a process died.
+// child.c - starts a worker with posix_spawn, polls it, and describes how it died.
 #include "bench/run/child.h"
 
 #include <errno.h>
@@ -24,24 +24,26 @@ extern char **environ;
 
 enum {
     LAST_WORDS_BYTES = 2048,
-    LOOK_AROUND_MS = 100, // how long a signal to the runner may go unnoticed
+    LOOK_AROUND_MS = 100, // the longest time that a signal to the runner stays unnoticed
     GRACE_NS = 2000000000,
 };
-// A gap between two looks beyond the first is no time that a worker had; one beyond the second is a stop.
+// In a gap between two looks that is longer than the first limit, a worker could not run. A gap longer than the second
+// is a stop.
 static const uint64_t look_most_ns = 1000000000, stop_least_ns = 1500000000;
 
 struct child {
     pid_t pid;
-    int events, errors;    // descriptors read from, -1: closed
-    struct str buffer;     // events received
-    size_t used, searched; // of buffer: lines handed out; bytes known to hold no newline
+    int events, errors; // descriptors read from, -1: closed
+    struct str buffer;  // events received
+    size_t used,
+        searched; // offsets in buffer: end of the lines handed out; end of the bytes known to hold no newline
     bool too_long;
-    char last_words[LAST_WORDS_BYTES]; // the end of what it printed
+    char last_words[LAST_WORDS_BYTES]; // the end of its output
     size_t last_words_length;
-    int64_t oom_kills; // of the kernel, when it started
+    int64_t oom_kills; // the kernel's count when the worker started
     struct clock_awake awake;
-    uint64_t stops_ns;      // of awake.lost_ns: in gaps that are stops, not yet taken
-    uint64_t drained_after; // the deadline after which everything written was read
+    uint64_t stops_ns;      // the part of awake.lost_ns in stops, not yet reported
+    uint64_t drained_after; // the deadline after which all output was read
 };
 
 // ---- start -----------------------------------------------------------------------------------------------
@@ -111,7 +113,7 @@ enum status child_start(const char *const *argv, const char *job, struct child *
                         struct error *err)
 {
     int events[2] = {-1, -1}, errors[2] = {-1, -1};
-    int input = -1; // a file: the worker reads it whenever it gets there
+    int input = -1; // a file, so that the worker can read it at any time
     *out = NULL;
     struct child *child = calloc(1, sizeof *child);
     if (!child)
@@ -159,7 +161,7 @@ static void remember_words(struct child *child, const char *bytes, size_t count)
     child->last_words_length = keep + count;
 }
 
-// Reads what there is. Closes the descriptor at its end.
+// Reads the available bytes. Closes the descriptor at its end.
 static void drain(struct child *child, int *fd, bool events)
 {
     char block[65536];
@@ -185,7 +187,7 @@ static void drain(struct child *child, int *fd, bool events)
     *fd = -1;
 }
 
-// A line that is already here, or at the end what is left of one.
+// Takes a line that has been read or, at the end, an incomplete last line.
 static bool take_line(struct child *child, const char **line, size_t *length)
 {
     struct str *b = &child->buffer;
@@ -201,7 +203,7 @@ static bool take_line(struct child *child, const char **line, size_t *length)
     return true;
 }
 
-// Moves what is not handed out yet to the front, before more is read.
+// Moves the bytes not yet handed out to the front, before more is read.
 static void compact(struct child *child)
 {
     struct str *b = &child->buffer;
@@ -234,7 +236,7 @@ static void stop_together(struct child *child)
     kill(-child->pid, SIGSTOP);
     child_clock_ns(child);
     raise(SIGSTOP);
-    child->stops_ns += 1; // however short: the worker's figures have a hole
+    child->stops_ns += 1; // however short, the stop distorts the worker's figures
     kill(-child->pid, SIGCONT);
 }
 
@@ -317,7 +319,7 @@ static const char *signal_word(int signal)
     }
 }
 
-// The last line it printed, without what would break ours.
+// The last line that it printed, made safe for our own line.
 static void last_line(struct child *child, char *out, size_t out_bytes)
 {
     size_t end = child->last_words_length, from;

@@ -1,4 +1,4 @@
-// errands.c - jobs that measure no cell: the ceilings of the machine, the quality of a scheme.
+// errands.c - runs jobs that measure no cell: the ceilings of the machine, and the quality of a scheme.
 #include "bench/run/session.h"
 
 #include <stdio.h>
@@ -18,9 +18,8 @@ struct errand {
     uint64_t deadline_ns;
     uint64_t limit_ns;
     struct live *live;
-    struct event
-        *answers[EVENT_TYPE_COUNT]; // where events of these types go; NULL: they are not wanted
-    struct error failure;           // why it did not answer; OK when it did
+    struct event *answers[EVENT_TYPE_COUNT]; // where events of each type go; NULL: unwanted
+    struct error failure;                    // why it did not answer; OK if it did
     struct child_end end;
 };
 
@@ -77,7 +76,7 @@ static bool listen(struct errand *e)
     return false;
 }
 
-// Runs the job. `wanted` is the event that must have come. Errors are the runner's own; ERR_INTERRUPTED.
+// Runs the job. `wanted` is the event that must arrive. Errors: the runner's own; ERR_INTERRUPTED.
 static enum status errand_run(struct run_context *run, const struct job *job, struct errand *e,
                               enum event_type wanted, struct error *err)
 {
@@ -102,7 +101,7 @@ static enum status errand_run(struct run_context *run, const struct job *job, st
 
 // ---- ceilings ---------------------------------------------------------------------------------------
 
-// Sets of several sizes have one name and level.
+// Whether two ceilings are the same limit. Sets of several sizes share one name and level.
 static bool is_same_limit(const struct ceiling *a, const struct ceiling *b)
 {
     return str_equal(a->device, b->device) && str_equal(a->name, b->name) &&
@@ -110,7 +109,7 @@ static bool is_same_limit(const struct ceiling *a, const struct ceiling *b)
            a->set_bytes == b->set_bytes;
 }
 
-// What was measured with other threads before comes along again, and is left out.
+// Appends new ceilings. Those measured earlier with other numbers of threads arrive again and are skipped.
 static void append_ceilings(struct ceilings *all, const struct ceilings *more)
 {
     for (int i = 0; i < more->count && all->count < CEILINGS_MAX; i++) {

@@ -55,7 +55,7 @@ void live_wipe(struct live *live)
     live->drawn = false;
 }
 
-// Draws the line that the next one replaces, cut to the terminal's width.
+// Draws a line that the next one replaces, cut to the width of the terminal.
 static void draw(struct live *live, const char *format, ...) PRINTF_LIKE(2, 3);
 static void draw(struct live *live, const char *format, ...)
 {
@@ -125,7 +125,7 @@ void live_tick(struct live *live)
     }
 }
 
-// What has ended says how true the predictions are.
+// Compares the predictions with the time of what has ended.
 static void count_done(struct live *live, double predicted_ns)
 {
     live->predicted_done_ns += predicted_ns;
@@ -151,8 +151,8 @@ void live_cell(struct live *live, const struct cell *cell)
     live->last_say_ns = clock_ns();
 }
 
-// What is left: the predictions, scaled by how true they were for what has ended, less the time since then. It never goes
-// below what is predicted beyond the trial that runs.
+// The remaining time: the predictions, scaled by their accuracy so far, minus the time since the last end. It never
+// falls below the prediction for everything after the current trial.
 static double left_ns(const struct live *live)
 {
     double planned = live->predicted_ns - live->predicted_done_ns;
@@ -266,7 +266,7 @@ static const char *median_text(const struct summary_row *rows, size_t count, int
     return row ? metric_format(row->stat.median, row->unit, out, out_bytes) : out;
 }
 
-// What a cell's speed is limited by, or why there is none; each further sentence on a row of its own.
+// Adds what limits a cell's speed, or why it has none. Each further sentence gets its own row.
 static void sentence_rows(struct table *table, const struct cell_row *cell,
                           const struct verdict_row *verdict)
 {
@@ -305,7 +305,7 @@ static void cell_row(struct table *table, const struct cell_row *cell,
     if (cell->trials < cell->trials_planned)
         table_cell(table, "%d of %d", cell->trials, cell->trials_planned);
     else
-        table_cell(table, "%d", cell->trials); // more than planned where some were disturbed
+        table_cell(table, "%d", cell->trials); // more than planned if some were disturbed
     for (size_t i = 0; i < figure_count; i++)
         table_cell(table, "%s",
                    median_text(rows, count, cell->id, figures[i].name, figures[i].phase, text,
@@ -313,7 +313,7 @@ static void cell_row(struct table *table, const struct cell_row *cell,
     sentence_rows(table, cell, verdict);
 }
 
-// What to do with the run next, as commands to copy.
+// Prints the next commands for this run, ready to copy.
 static void print_next(const struct live *live, const struct store *store, int64_t run,
                        size_t left_out)
 {

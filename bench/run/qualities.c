@@ -1,4 +1,4 @@
-// qualities.c - looks each quality up, has a worker evaluate it where it is not known, and stores it for its cells.
+// qualities.c - looks up each quality, lets a worker evaluate it if it is unknown, and stores it for its cells.
 #include "bench/run/qualities.h"
 
 #include <math.h>
@@ -45,7 +45,7 @@ static struct quality_outcome left_out(const char *status, const char *reason)
     return out;
 }
 
-// Whether any of its cells had a chance to be measured.
+// Whether any of its cells could be measured.
 static bool has_cells(const struct run_context *run, const struct plan_quality *q)
 {
     for (size_t i = 0; i < run->plan->cell_count; i++)

@@ -1,4 +1,4 @@
-// record.c - run, machine, cells and ceilings into the store.
+// record.c - writes run, machine, cells and ceilings to the store.
 #include "bench/run/record.h"
 
 #include <math.h>
@@ -65,7 +65,7 @@ bool record_same_machine(const struct run_row *run, const char *fingerprint)
     return same;
 }
 
-// The newest run of this suite text on this machine that did not end as "done". *out NULL: there is none.
+// Finds the newest run of this suite text on this machine that did not end as "done". *out NULL: there is none.
 static enum status find_unfinished(struct store *store, struct arena *arena, const char *suite_text,
                                    const char *fingerprint, const struct run_row **out,
                                    struct error *err)
@@ -81,11 +81,11 @@ static enum status find_unfinished(struct store *store, struct arena *arena, con
     return OK;
 }
 
-// Two processes on one run would measure the same trials, at the same time.
+// Refuses a run that another process owns. Both would measure the same trials at the same time.
 static enum status check_owner(const struct run_row *run, bool take_over, struct error *err)
 {
     struct os_process owner;
-    if (!str_equal(run->status, "running")) // it ended, or its owner did
+    if (!str_equal(run->status, "running")) // the run or its owner has ended
         return OK;
     enum owner_state state = owner_find(run->owner, &owner);
     if (state == OWNER_RUNS)
@@ -216,7 +216,7 @@ enum status record_ceilings_of(struct store *store, int64_t run, struct ceilings
     return status;
 }
 
-// The store's row of a device that a ceiling names.
+// Finds the store's row of the device that a ceiling names.
 static enum status ceiling_device(const struct record *record, const char *name, int64_t *id,
                                   struct error *err)
 {
@@ -315,7 +315,8 @@ static enum status record_cell(struct record *record, const struct cell *cell,
     return status;
 }
 
-// A cell that ran out of memory or time would do so again; what was skipped stays so.
+// Whether a cell needs no more trials. One that ran out of memory or time would do so again; a skipped one stays
+// skipped.
 static bool at_its_end(const struct cell_row *row)
 {
     return str_equal(row->status, "oom") || str_equal(row->status, "timeout") ||

@@ -15,46 +15,45 @@
 struct record {
     struct store *store;
     int64_t run;
-    int64_t build;     // this program's
+    int64_t build;     // the row of this program's build
     int64_t processor; // the device row of the host processor
     bool resumed;
-    int64_t *cells; // (plan->cell_count) rows of the store
+    int64_t *cells; // (plan->cell_count) the cells' rows in the store
     bool *
-        stopped; // (plan->cell_count) no more trials: skipped, pruned, out of memory or out of time
+        stopped; // (plan->cell_count) needs no more trials: skipped, pruned, out of memory or out of time
 };
 
-// Whether a stored run is from the machine with this fingerprint. Runs from before schema 4 have fingerprints by another
-// rule; theirs is computed again from their stored hardware.
+// Whether a stored run is from the machine with this fingerprint. Runs from before schema 4 have fingerprints by
+// another rule, so theirs is recomputed from their stored hardware.
 bool record_same_machine(const struct run_row *run, const char *fingerprint);
 
-// What --resume asks for.
+// The request of --resume.
 struct record_wish {
     const char *database, *suite_name, *suite_text, *fingerprint;
     bool take_over;
 };
-// The newest unfinished run of this suite text on this machine. Changes nothing, so that a refusal costs nothing.
-// store NULL: there is none yet. Errors: ERR_USAGE when there is no such run, or another process has it.
+// Finds the newest unfinished run of this suite text on this machine. Changes nothing, so that a refusal costs nothing.
+// store NULL: there is no store yet. Errors: ERR_USAGE if there is no such run, or another process owns it.
 enum status record_resumable(struct store *store, const struct record_wish *wish,
                              struct arena *arena, const struct run_row **run, struct error *err);
 
-// Opens the store, probes the machine, begins a run or finds the newest unfinished one of the same suite
-// text on the same machine.
-// Errors: ERR_USAGE when there is nothing to resume; those of the store.
+// Opens the store and probes the machine. Begins a run, or finds the newest unfinished one of the same suite text on
+// the same machine. Errors: ERR_USAGE if there is nothing to resume; those of the store.
 enum status record_open(const struct plan *plan, const struct runner_options *options,
                         struct record *out, struct error *err);
 void record_close(struct record *record);
 
-// The ceilings stored with a run, with this machine's memory levels; count 0 when it has none.
+// Reads the ceilings stored with a run, and adds this machine's memory levels; count 0 if it has none.
 enum status record_ceilings_of(struct store *store, int64_t run, struct ceilings *out,
                                struct error *err);
 enum status record_ceilings(const struct record *record, const struct ceilings *ceilings,
                             struct error *err);
 
-// Stores all cells of the plan, also skipped ones, and finds those that need no more trials.
+// Stores all cells of the plan, including skipped ones, and finds those that need no more trials.
 enum status record_cells(struct record *record, const struct plan *plan,
                          const struct ceilings *ceilings, struct error *err);
 
-// Whether all cells of the run are the plan's: a resumed run may have more than --only picked.
+// Whether all cells of the run are in the plan. A resumed run may have cells that --only left out.
 enum status record_covered(const struct record *record, const struct plan *plan, bool *out,
                            struct error *err);
 

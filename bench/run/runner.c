@@ -1,4 +1,4 @@
-// runner.c - the order of a run: ceilings first, then trial after trial, group after group.
+// runner.c - runs the parts of a run in order: ceilings first, then trial after trial, group after group.
 #include "bench/run/runner.h"
 
 #include <jansson.h>
@@ -23,7 +23,7 @@ struct runner {
     char *executable;
     const char *own_worker[3]; // executable, "worker", NULL
     size_t *picked;            // (plan->cell_count) cells of the next job
-    size_t failed_qualities;   // ended in oom, timeout or crashed
+    size_t failed_qualities;   // qualities that ended in oom, timeout or crashed
 };
 
 // ---- which cells next --------------------------------------------------------------------------------------
@@ -44,15 +44,15 @@ static enum status wanted(const struct runner *r, size_t cell, int number, bool 
     return OK;
 }
 
-// One pool, one packing of the weights and one tokenizer serve a job.
+// Whether two cells can share a worker: a job has one pool, one packing of the weights and one tokenizer.
 static bool same_process(const struct cell *a, const struct cell *b)
 {
     return a->threads == b->threads && a->head == b->head && str_equal(a->calib, b->calib) &&
            !prompt_text_path(a->prompt) == !prompt_text_path(b->prompt);
 }
 
-// Of `count` cells of the plan's order, those that lack trial `number` and can share a worker with the
-// first that does.
+// Picks, from `count` cells of the plan's order, the first that lacks trial `number`, and all others that lack it and
+// can share its worker.
 static enum status pick(struct runner *r, size_t first, size_t count, int number, size_t *picked,
                         struct error *err)
 {
@@ -68,7 +68,7 @@ static enum status pick(struct runner *r, size_t first, size_t count, int number
     return OK;
 }
 
-// Trial `number` of a stretch of the plan's order, in as many workers as it takes.
+// Runs trial `number` of a stretch of the plan's order, in as many workers as needed.
 static enum status run_stretch(struct runner *r, size_t first, size_t count, int number,
                                struct error *err)
 {
@@ -84,7 +84,7 @@ static enum status run_stretch(struct runner *r, size_t first, size_t count, int
     }
 }
 
-// Those added to disturbed cells included.
+// The most trials of a cell, including those added to disturbed cells.
 static int most_trials(const struct plan *plan)
 {
     int most = 0;
@@ -109,8 +109,8 @@ static enum status run_trials(struct runner *r, struct error *err)
 
 // ---- before the trials ---------------------------------------------------------------------------------------
 
-// The cell that will run with the most threads, of those whose device and threads have no ceilings yet and
-// are not in `tried`; NULL: there is none.
+// Among cells that will run, and whose device and threads have no ceilings yet and are not in `tried`, the one with the
+// most threads. NULL: there is none.
 static const struct cell *without_ceilings(const struct run_context *c, const bool *tried)
 {
     const struct cell *most = NULL;
@@ -123,8 +123,8 @@ static const struct cell *without_ceilings(const struct run_context *c, const bo
     return most;
 }
 
-// Measured for every device and number of threads that a cell uses, the largest first, because smaller ones
-// come along; a resumed run has them already.
+// Measures the ceilings for every device and number of threads that a cell uses. The largest number comes first,
+// because smaller ones are measured with it. A resumed run already has its ceilings.
 static enum status measure_ceilings(struct runner *r, struct error *err)
 {
     struct run_context *c = &r->context;
@@ -140,7 +140,7 @@ static enum status measure_ceilings(struct runner *r, struct error *err)
         live_note(&c->live, "measuring what %s can do with %d thread%s", cell->device,
                   cell->threads, cell->threads == 1 ? "" : "s");
         status = session_ceilings(c, cell->device, cell->threads, err);
-        for (size_t i = 0; i < c->plan->cell_count; i++) // failed or not, once is enough
+        for (size_t i = 0; i < c->plan->cell_count; i++) // failed or not, one attempt is enough
             tried[i] |= str_equal(c->plan->cells[i].device, cell->device) &&
                         c->plan->cells[i].threads == cell->threads;
     }
@@ -148,7 +148,7 @@ static enum status measure_ceilings(struct runner *r, struct error *err)
     return status == OK ? record_ceilings(&c->record, c->ceilings, err) : status;
 }
 
-// How much there is to do, for the time left.
+// Counts the work to do, for the display of the remaining time.
 static enum status count_work(struct runner *r, size_t *trials, double *predicted_ns,
                               struct error *err)
 {
@@ -191,7 +191,7 @@ static enum status prepare(struct runner *r, const struct runner_options *option
     return OK;
 }
 
-// ---- whole -----------------------------------------------------------------------------------------------------
+// ---- the run -----------------------------------------------------------------------------------------------------
 
 static enum status runner_init(struct runner *r, const struct plan *plan,
                                const struct runner_options *options, struct error *err)
@@ -226,8 +226,8 @@ static void runner_fini(struct runner *r)
     free(r->context.thresholds);
 }
 
-// The run's last word in the store; one that has more cells than this plan can still be gone on with. A
-// failure to write it is reported, unless something failed before.
+// Writes the run's final status to the store. A run with more cells than this plan stays resumable. A failure to write
+// is reported, unless something failed before.
 static void end_run(struct runner *r, enum status status, struct error *err)
 {
     const struct record *record = &r->context.record;
@@ -286,7 +286,7 @@ enum exit_code runner_run(const struct plan *plan, const struct runner_options *
     struct runner runner;
     enum exit_code code = EXIT_ERROR;
     if (runner_init(&runner, plan, options, err) == OK) {
-        interrupt_begin(&runner.interrupt); // before the store says that the run is going
+        interrupt_begin(&runner.interrupt); // before the store says that the run is running
         interrupt_hold_stop();
         if (record_open(plan, options, &runner.context.record, err) == OK) {
             code = run_opened(&runner, options, err);

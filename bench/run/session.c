@@ -1,4 +1,4 @@
-// session.c - listens to one worker and turns what happens to it into trials.
+// session.c - listens to one worker and turns its events, and its end, into trials.
 #include "bench/run/session.h"
 
 #include <stdio.h>
@@ -15,16 +15,16 @@
 
 struct session {
     struct run_context *run;
-    const size_t *cells; // into the plan, in the order of the job
-    size_t count, at;    // at: the first that has no trial yet
+    const size_t *cells; // indices into the plan, in the order of the job
+    size_t count, at;    // at: the first one without a trial
     int number;
     struct child *child;
-    uint64_t deadline_ns; // of child_clock_ns
-    struct event loaded;  // type EVENT_LOADED once it came
-    bool in_cell;         // the worker said that cells[at] began
+    uint64_t deadline_ns; // on child_clock_ns
+    struct event loaded;  // type EVENT_LOADED once it has arrived
+    bool in_cell;         // the worker has reported the start of cells[at]
     struct trial trial;   // of cells[at]
-    char phase[32];       // the last one reported
-    bool over;            // nothing more is wanted of this worker
+    char phase[32];       // the last reported phase
+    bool over;            // this worker is no longer needed
 };
 
 static const struct cell *current(const struct session *s)
@@ -38,7 +38,7 @@ static void begin_trial(struct session *s)
         return;
     const struct event *loaded = s->loaded.type == EVENT_LOADED ? &s->loaded : NULL;
     trial_begin(&s->trial, current(s), s->run->record.cells[s->cells[s->at]], s->number, loaded);
-    if (s->child) // else it ended, and the session with it
+    if (s->child) // else it has ended, and so has the session
         s->deadline_ns = child_clock_ns(s->child) + current(s)->timeout_ns;
     s->in_cell = false;
     live_cell(&s->run->live, current(s));
@@ -52,7 +52,8 @@ static double needs_bytes(const struct cell *c)
            (double)c->memory.scratch_bytes;
 }
 
-// Whether `other` cannot have what `cell` could not: as much of everything, and of memory in all.
+// Whether `other` must fail as well because `cell` ran out of memory: it needs at least as much of everything, and as
+// much memory in total.
 static bool as_large(const struct cell *other, const struct cell *cell, bool loading)
 {
     if (other->model != cell->model || other->scheme != cell->scheme ||
@@ -68,7 +69,7 @@ static size_t trials_left(const struct run_context *run, size_t cell, int from)
     return run->record.stopped[cell] || left < 0 ? 0 : (size_t)left;
 }
 
-// Takes the trials from `from` on of a cell out of what is to come.
+// Removes the trials of a cell from `from` on from the work to do.
 static void drop_trials(struct run_context *run, size_t cell, int from)
 {
     size_t left = trials_left(run, cell, from);
@@ -93,7 +94,7 @@ static enum status prune(struct session *s, bool loading, struct error *err)
     return OK;
 }
 
-// Any of the cells still to come was just pruned: the worker must not begin it.
+// Whether any of the remaining cells was just pruned: the worker must not begin it.
 static bool rest_is_pruned(const struct session *s)
 {
     for (size_t i = s->at; i < s->count; i++)
@@ -104,7 +105,7 @@ static bool rest_is_pruned(const struct session *s)
 
 // ---- a trial ends -----------------------------------------------------------------------------------------------
 
-// The trial is judged or failed: stores it, shows it, moves on to the next.
+// Stores and shows a judged or failed trial, and moves on to the next.
 static enum status end_trial(struct session *s, struct error *err)
 {
     struct trial *t = &s->trial;
@@ -116,21 +117,21 @@ static enum status end_trial(struct session *s, struct error *err)
     live_trial(&s->run->live, t);
     if (oom)
         TRY(prune(s, s->loaded.type != EVENT_LOADED, err));
-    if (!again) { // it would end so again
+    if (!again) { // it would end the same way again
         drop_trials(s->run, s->cells[s->at], s->number + 1);
         s->run->record.stopped[s->cells[s->at]] = true;
     }
     trial_fini(t);
     if (s->child)
-        child_take_stopped_ns(s->child); // of the trial that ended
+        child_take_stopped_ns(s->child); // drops the stops of the trial that ended
     s->at++;
     s->over |= rest_is_pruned(s);
     begin_trial(s);
     return OK;
 }
 
-// The worker's figures have a hole in them, whatever they say. A stop of the load counts as well: its time is
-// the trial's, and the runner may have been stopped before it read that the load was over.
+// Judges a trial during which the worker was stopped: its figures are distorted. A stop during the load counts as well,
+// because the runner may have been stopped before it read that the load was over.
 static void judge_stopped(struct session *s)
 {
     char stopped[32];
@@ -172,13 +173,13 @@ const char *session_status_of(enum status code)
 
 static enum status on_error(struct session *s, const struct event *event, struct error *err)
 {
-    if (event->cell < 0) // the whole job: the next cell gets a fresh worker
+    if (event->cell < 0) // the whole job failed: the next cell gets a new worker
         s->over = true;
     trial_fail(&s->trial, session_status_of(event->code), "%s", event->message);
     return end_trial(s, err);
 }
 
-// Whether this event may come now. Returns OK, or says in `bad` why not.
+// Whether this event may arrive now. Returns OK, or puts the reason in `bad`.
 static enum status in_turn(const struct session *s, const struct event *event, struct error *bad)
 {
     bool loaded = s->loaded.type == EVENT_LOADED;
@@ -235,7 +236,7 @@ static enum status on_event(struct session *s, struct event *event, struct error
 
 // ---- the worker's end -------------------------------------------------------------------------------------------
 
-// The cell in flight pays for a worker that has to go.
+// Fails the current cell, because its worker must be ended.
 static enum status fail_current(struct session *s, const char *status, const char *words,
                                 struct error *err)
 {
@@ -247,7 +248,7 @@ static enum status fail_current(struct session *s, const char *status, const cha
     return end_trial(s, err);
 }
 
-// Reaps the worker and lets the cell in flight, if any, bear its end.
+// Reaps the worker. If a cell was running, it fails with the reason for the worker's end.
 static enum status on_closed(struct session *s, struct error *err)
 {
     struct child_end end;
@@ -276,7 +277,7 @@ static enum status on_timeout(struct session *s, struct error *err)
     return fail_current(s, "timeout", words, err);
 }
 
-// One line: an event, or the end of this worker.
+// Handles one line: an event, or the end of this worker.
 static enum status on_line(struct session *s, const char *line, size_t length, struct error *err)
 {
     struct event event = {.cell = -1};
@@ -310,7 +311,7 @@ static enum status listen(struct session *s, struct error *err)
             return fail_current(s, "crashed", "what it said is not the protocol: an endless line",
                                 err);
         case CHILD_TIMEOUT:
-            if (s->at == s->count) // all is stored: it only does not go
+            if (s->at == s->count) // all trials are stored; the worker just does not end
                 return OK;
             return on_timeout(s, err);
         case CHILD_INTERRUPTED:
@@ -322,8 +323,8 @@ static enum status listen(struct session *s, struct error *err)
 
 // ---- jobs -------------------------------------------------------------------------------------------------------
 
-// A cell's first trial chooses the form of its decode steps, and the others run in it: another form may generate other
-// tokens.
+// The form of decode steps for a trial. A cell's first trial chooses it and the others use it, because another form may
+// generate other tokens.
 static enum status step_of(const struct session *s, size_t index, enum decode_form *form,
                            struct error *err)
 {

@@ -1,5 +1,5 @@
-// session.h - one worker's life, from the runner's side: a job, and a trial for each cell that ends; or an
-// errand, which is a job that measures no cell.
+// session.h - runs one worker, from the runner's side. Its job yields a trial for each cell, or is an errand without
+// cells.
 #ifndef BENCH_RUN_SESSION_H
 #define BENCH_RUN_SESSION_H
 
@@ -11,21 +11,21 @@
 #include "bench/run/record.h"
 #include "bench/suite/plan.h"
 
-// What all sessions of a run share.
+// Shared by all sessions of a run.
 struct run_context {
     const struct plan *plan;
     const char *const *worker_command;
     int64_t memory_limit_bytes;
     struct record record;
     struct ceilings *ceilings;
-    char *thresholds; // JSON, of the bound rule
+    char *thresholds; // of the bound rule, as JSON
     struct live live;
 };
 
-// Runs trial `number` of `count` cells, which share model, scheme, head, device and threads, in one
-// worker, and stores each as it ends. Returns early, with at least one trial stored, when the worker died, hung or
-// sent an invalid line, or when remaining cells were pruned. The caller then calls again for the missing ones.
-// Errors are the runner's own (the store, starting a process); ERR_INTERRUPTED.
+// Runs trial `number` of `count` cells in one worker, and stores each as it ends. The cells share model, scheme, head,
+// device and threads. Returns early, with at least one trial stored, if the worker died, hung or sent an invalid line,
+// or if remaining cells were pruned. The caller then calls again for the missing ones. Errors: the runner's own (the
+// store, starting a process); ERR_INTERRUPTED.
 enum status session_cells(struct run_context *run, const size_t *cells, size_t count, int number,
                           struct error *err);
 
@@ -34,19 +34,18 @@ const char *session_status_of(enum status code);
 
 // ---- errands.c --------------------------------------------------------------------------------------
 
-// Measures the ceilings for `threads` threads (some smaller numbers come along) and adds them to
-// run->ceilings. When the worker fails, they do not change and a warning is printed. There are then
-// no verdicts.
+// Measures the ceilings for `threads` threads, and for some smaller numbers, and adds them to run->ceilings. If the
+// worker fails, it prints a warning and changes nothing; there are then no verdicts.
 enum status session_ceilings(struct run_context *run, const char *device, int threads,
                              struct error *err);
 
 // How an evaluation of quality ended.
 struct quality_outcome {
     const char *status;           // ok, unsupported, oom, timeout, crashed
-    char reason[600];             // of ok: what could not be measured, or ""
-    struct event loaded, figures; // as far as they came; the caller calls event_fini
+    char reason[600];             // of ok: what was not measured, or ""
+    struct event loaded, figures; // as far as they arrived; the caller calls event_fini
 };
-// Evaluates one quality in a separate worker. Errors are the runner's own; ERR_INTERRUPTED.
+// Evaluates one quality in a separate worker. Errors: the runner's own; ERR_INTERRUPTED.
 enum status session_quality(struct run_context *run, const struct plan_quality *quality,
                             struct quality_outcome *out, struct error *err);
 

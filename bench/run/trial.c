@@ -1,4 +1,4 @@
-// trial.c - the rules by which a trial is wrong, throttled, noisy or ok, and its way into the store.
+// trial.c - the rules by which a trial is wrong, throttled, noisy or ok, and its storage.
 #include "bench/run/trial.h"
 
 #include <math.h>
@@ -12,22 +12,22 @@
 #include "base/str.h"
 #include "results/metric.h"
 
-// Beyond these a trial is not `ok`. They are wide: a shared machine moves by several per cent all the time, and
-// the spread over trials is reported anyway. They catch a trial whose median cannot be trusted. docs/METRICS.md
-// names this table and repeats no number of it.
+// Beyond these limits a trial is not `ok`. They are wide, because the speed of a shared machine changes by several per
+// cent all the time, and the spread over trials is reported anyway. They catch trials whose median cannot be trusted.
+// docs/METRICS.md refers to this table and does not repeat its numbers.
 //
-// A trial's figure is the median over its repetitions, which one bad repetition does not move. So scatter is the
-// median distance from that median (MAD), and time that others took counts by its median too.
+// A trial's figure is the median over its repetitions, which one bad repetition does not move. So scatter is the median
+// distance from that median (MAD), and time taken by others also counts by its median.
 static const double scatter_max = 0.10;  // MAD / median of TTFT and TPOT over the repetitions
-static const double canary_max = 0.15;   // the same, of the bandwidth canaries during the decode
-static const double work_max = 0.10;     // the same, of the slice of work the canaries repeat
+static const double canary_max = 0.15;   // the same for the bandwidth canaries during the decode
+static const double work_max = 0.10;     // the same for the slice of work that the canaries repeat
 static const double taken_max = 0.02;    // share of each processor's time that others took
-static const double pressure_max = 0.02; // share of time something waited for memory
+static const double pressure_max = 0.02; // share of time in which something waited for memory
 static const double throttle_max =
     0.10; // the compute canary's slow-down from first to last repetition
 
-// The system counts stolen time in whole ticks of each processor. A window of fewer ticks than this says
-// nothing: one tick in it would be 5 %, over the threshold by itself.
+// The system counts stolen time in whole ticks of each processor. A window of fewer ticks than this says nothing: a
+// single tick would be 5 % of it, which is over the threshold.
 enum { WINDOW_TICKS_MIN = 20 };
 
 void trial_begin(struct trial *t, const struct cell *cell, int64_t cell_id, int number,
@@ -103,7 +103,7 @@ static double value_of(const struct store_metric *rows, size_t count, const char
     return NAN;
 }
 
-// The values of one metric over the repetitions, those that were measured. Returns how many.
+// Collects the measured values of one metric over the repetitions. Returns their number.
 static size_t values_of(const struct trial *t, bool noise, const char *name, const char *phase,
                         double *out)
 {
@@ -120,7 +120,7 @@ static size_t values_of(const struct trial *t, bool noise, const char *name, con
 
 struct range {
     size_t count;
-    double min, median, max, first, last; // NaN when count is 0
+    double min, median, max, first, last; // NaN if count is 0
     double sum;
     double scatter; // median distance from the median / median
 };
@@ -216,7 +216,7 @@ static bool judge_held(struct trial *t)
     return thermal > 0 || brake > 0;
 }
 
-// The processor got slower while the trial ran.
+// Whether the processor slowed down while the trial ran.
 static bool judge_throttled(struct trial *t)
 {
     struct range canary = range_of(t, true, NOISE_COMPUTE_CANARY, NULL);
@@ -265,9 +265,9 @@ static bool judge_work(struct trial *t)
     return true;
 }
 
-// The share of its time that each of `processors` lost, by a count of ns summed over them in steps of `tick_ns`. It is
-// the median over the repetitions where each window has enough ticks, else the mean over all of them. NaN where even
-// that window is too short, or nothing was counted.
+// The share of its time that each of `processors` lost, from a count of ns that is summed over them in steps of
+// `tick_ns`. It is the median over the repetitions if each window has enough ticks, else the mean over all of them. NaN
+// if even that window is too short, or nothing was counted.
 static double share_taken(const struct trial *t, const char *name, double tick_ns,
                           double processors)
 {
@@ -295,9 +295,9 @@ static bool judge_taken(struct trial *t, const char *name, double tick_ns, doubl
     return true;
 }
 
-// Time that the hypervisor, the CPU quota or other programs took, or that something waited for memory. The threads meet
-// at barriers, so all of them lose what one waits for its processor: the longest wait counts, not the mean.
-// Pressure of processors (psi_cpu) is no rule: it is high where other programs wait for these threads.
+// Judges time taken by the hypervisor, the CPU quota or other programs, and waits for memory. The threads meet at
+// barriers, so all of them lose the time that one waits for a processor: the longest wait counts, not the mean.
+// Pressure on processors (psi_cpu) is not a rule, because it is also high if other programs wait for these threads.
 static bool judge_time(struct trial *t)
 {
     const struct os_steal_resolution *steal = &t->steal;
@@ -317,7 +317,7 @@ void trial_judge(struct trial *t, const char *expected_hash)
         trial_fail(t, "crashed", "the worker measured nothing");
         return;
     }
-    // What took the time comes before what shows it, so that the reason names the cause.
+    // Rules about causes come before rules about symptoms, so that the reason names the cause.
     if (judge_wrong(t, expected_hash) || judge_held(t) || judge_throttled(t) || judge_time(t) ||
         judge_scatter(t, METRIC_TPOT, "decode", "TPOT") ||
         judge_scatter(t, METRIC_TTFT, "prefill", "TTFT") || judge_canaries(t) || judge_work(t))
@@ -334,7 +334,7 @@ void trial_judge(struct trial *t, const char *expected_hash)
 
 // ---- storing ------------------------------------------------------------------------------------------------
 
-// a then b in one array of the caller's; NULL when memory is exhausted.
+// a then b in one new array, which the caller frees; NULL when memory is exhausted.
 static struct store_metric *joined(const struct store_metric *a, size_t a_count,
                                    const struct store_metric *b, size_t b_count)
 {

@@ -18,19 +18,19 @@ enum { VERDICTS_MAX = 2 * (1 + OPC_COUNT) }; // two phases, whole and by op clas
 struct trial {
     const struct cell *cell; // borrowed
     int64_t cell_id;
-    int number;                 // 1..procs, beyond it those added to a disturbed cell
+    int number;                 // 1..procs, and beyond that for trials added to a disturbed cell
     int64_t started_ns;         // wall clock
-    const struct event *loaded; // borrowed: its process's loaded event; NULL: not received
+    const struct event *loaded; // borrowed: the loaded event of its process; NULL: not received
     struct event *repetitions;  // owned
     size_t repetition_count;
-    struct event summary; // the trial event; type EVENT_TRIAL when it came
+    struct event summary; // the trial event; type EVENT_TRIAL once it has arrived
 
-    struct os_steal_resolution steal; // of this machine, by which stolen time is judged
+    struct os_steal_resolution steal; // of this machine, for judging stolen time
 
     const char *status; // NULL until judged
     char reason[600];
 
-    struct arena arena;          // of what verdict.c adds
+    struct arena arena;          // memory of what verdict.c adds
     struct store_metric **added; // (repetition_count) figures that need the ceilings, by repetition
     size_t *added_count;
     struct store_metric *work; // analytic bytes and operations
@@ -41,26 +41,26 @@ struct trial {
 
 void trial_begin(struct trial *t, const struct cell *cell, int64_t cell_id, int number,
                  const struct event *loaded);
-// Takes a repetition or trial event. ERR_FORMAT when it does not fit the cell: a repetition out of order,
-// token times of another shape.
+// Takes a repetition or trial event. ERR_FORMAT if it does not fit the cell: a repetition out of order, or token times
+// of another shape.
 enum status trial_add(struct trial *t, struct event *event, struct error *err);
 
-// Ends it as failed, with the reason.
+// Ends the trial as failed, with the reason.
 void trial_fail(struct trial *t, const char *status, const char *format, ...) PRINTF_LIKE(3, 4);
 
-// Judges it by its repetitions: wrong, throttled, noisy or ok. expected_hash: of an earlier trial
+// Judges the trial by its repetitions: wrong, throttled, noisy or ok. expected_hash: the token hash of an earlier trial
 // of the same cell, or "".
 void trial_judge(struct trial *t, const char *expected_hash);
 bool trial_measured(const struct trial *t); // ok, noisy, throttled
 bool trial_failed(const struct trial *t);   // wrong, oom, timeout, crashed
 
-// The median over the repetitions, NaN when nothing was measured; phase NULL: any. And the same of the
+// The median over the repetitions, NaN if nothing was measured; phase NULL: any. The second does the same for the
 // trial's own figures, by op class.
 double trial_median(const struct trial *t, const char *name, const char *phase);
 double trial_op_value(const struct trial *t, const char *name, const char *phase, const char *op);
 double trial_noise_median(const struct trial *t, const char *name);
 
-// One transaction. build: the row of the program that measured it.
+// Stores the trial in one transaction. build: the row of the program that measured it.
 enum status trial_store(const struct trial *t, struct store *store, int64_t build,
                         struct error *err);
 void trial_fini(struct trial *t);

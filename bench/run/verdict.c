@@ -1,4 +1,4 @@
-// verdict.c - the analytic model and the bound rule, applied to one trial.
+// verdict.c - applies the analytic model and the bound rule to one trial.
 #include "bench/run/verdict.h"
 
 #include <math.h>
@@ -11,7 +11,7 @@
 
 enum { ADDED_MAX = 3 }; // per repetition: mbu, and mfu of both phases
 
-// What a cell has of its device's last cache before memory. The levels among the ceilings are the host's.
+// The cell's share of its device's last cache. The levels among the ceilings belong to the host.
 static double last_cache_bytes(const struct cell *cell, const struct ceilings *c)
 {
     struct device_info info;
@@ -76,7 +76,7 @@ static double repetition_value(const struct event *r, const char *name, const ch
     return NAN;
 }
 
-// The time the phase's operations would take at the peaks of their datapaths, ns; NaN without the peaks.
+// The time in ns that the phase's operations would take at the peaks of their datapaths; NaN without peaks.
 static double peak_time_ns(const struct phase_work *work, const struct ceilings *c,
                            const struct cell *cell)
 {
@@ -100,7 +100,7 @@ static void add_share(struct store_metric *rows, size_t *count, const char *name
         .name = name, .unit = "1", .source = source, .phase = phase, .value = value};
 }
 
-// What the canaries between the steps of a repetition's decode read, bytes/s; NaN: none ran.
+// The bandwidth of the canaries between the decode steps of a repetition, in bytes/s; NaN: none ran.
 static double bandwidth_beside(const struct event *r)
 {
     for (size_t i = 0; i < r->noise_count; i++)
@@ -118,13 +118,14 @@ static enum status add_shares(struct trial *t, const struct phase_work *prefill,
         ceilings_read(c, cell->device, cell->threads, decode->working_set_bytes);
     struct read_rate curve = {.value = NAN};
     ceilings_read_rate(c, cell->device, cell->threads, decode->working_set_bytes, &curve);
-    double set_share = level ? curve.value / level->value : NAN; // of the rate the canaries see
+    double set_share =
+        level ? curve.value / level->value : NAN; // of the rate that the canaries measure
     double prefill_peak_ns = peak_time_ns(prefill, c, cell);
     double decode_peak_ns = peak_time_ns(decode, c, cell);
     const char *basis = bound_basis(cell->device, false);
     char text[64];
     snprintf(text, sizeof text, "%s + canary",
-             basis); // the bandwidth is the canaries' of that decode
+             basis); // the bandwidth is that of the canaries in the same decode
     const char *with_canary = arena_strdup(&t->arena, text);
     t->added = arena_alloc(&t->arena, t->repetition_count + 1, sizeof *t->added);
     t->added_count = arena_alloc(&t->arena, t->repetition_count + 1, sizeof *t->added_count);
@@ -210,8 +211,8 @@ static enum status keep_verdict(struct trial *t, const char *phase, const char *
     return OK;
 }
 
-// The canaries' view of a phase: the bandwidth during it, and the smallest and largest of the medians before, during
-// and after. A prefill is between the first two. All stay 0 where no canary ran.
+// Sets the bandwidth of the canaries for a phase: that during it, and the smallest and largest of the medians before,
+// during and after. A prefill is between the first two. All stay 0 if no canary ran.
 static void canaries_of(const struct trial *t, const char *phase, struct bound_input *in)
 {
     const double median[] = {trial_noise_median(t, NOISE_BANDWIDTH_FIRST),
@@ -228,7 +229,8 @@ static void canaries_of(const struct trial *t, const char *phase, struct bound_i
     }
 }
 
-// The whole phase, then each op class that does anything. A missing ceiling leaves the verdict out.
+// Adds the verdict of the whole phase, then of each op class with any work. Without a needed ceiling there is no
+// verdict.
 static enum status phase_verdicts(struct trial *t, const struct ceilings *c, const char *phase,
                                   const struct phase_work *work, double measured_ns,
                                   const char *thresholds, struct error *err)

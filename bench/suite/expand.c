@@ -1,4 +1,4 @@
-// expand.c - every sweep's cross product into cells, each with its key, or with why it is left out.
+// expand.c - expands each sweep's cross product into cells, each with its key or with the reason why it is skipped.
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,9 +21,9 @@ struct product {
     const char *section, *name; // "sweep core", "core"
     struct word_list words[AXIS_COUNT];
     struct int_list numbers[AXIS_COUNT];
-    const char *prompt;   // "random", or "text:" and the path found
+    const char *prompt;   // "random", or "text:" and the resolved path
     char prompt_hash[65]; // "" for random
-    const char *calib;    // path of the text int4-awq is calibrated on; NULL: no such scheme
+    const char *calib;    // path of the calibration text of int4-awq; NULL: the scheme is not used
     char calib_hash[65];
     struct quality_wish *wish; // NULL: quality is not collected
 };
@@ -40,7 +40,7 @@ static size_t axis_count(const struct product *p, enum axis axis)
 
 // ---- the values of a sweep ----------------------------------------------------------------------
 
-// The plan's own copy: it outlives the suite.
+// Copies words into the plan, which outlives the suite.
 static enum status own_words(struct expansion *x, const struct word_list *from,
                              struct word_list *out, struct error *err)
 {
@@ -65,7 +65,7 @@ static enum status all_models(struct expansion *x, struct word_list *out, struct
     return OK;
 }
 
-// Once, however many of the words mean it ("auto, cpu"). name: NULL without memory.
+// Adds a device once, even if several words mean it ("auto, cpu"). name: NULL without memory.
 static void add_device(struct word_list *out, const char *name)
 {
     for (size_t i = 0; i < out->count; i++)
@@ -74,8 +74,7 @@ static void add_device(struct word_list *out, const char *name)
     out->items[out->count++] = name;
 }
 
-// "auto" means the devices that are available, "cuda" all of its kind, any other word only itself,
-// there or not.
+// "auto" means all available devices, "cuda" all of that kind, and any other word only itself, available or not.
 static enum status list_devices(struct expansion *x, const struct word_list *named,
                                 struct word_list *out, struct error *err)
 {
@@ -117,7 +116,7 @@ static enum status hash_text(const char *path, const char *where, const char *ke
     return error_context(err, "%s: %s", where, key);
 }
 
-// The text int4-awq is calibrated on, where the sweep has that scheme.
+// Finds the calibration text of int4-awq, if the sweep has that scheme.
 static enum status find_calib(struct expansion *x, struct product *p, struct error *err)
 {
     const char *given = p->sweep->calib, *where = suite_where(x->suite, p->section, "calib");
@@ -137,7 +136,7 @@ static enum status find_calib(struct expansion *x, struct product *p, struct err
     return p->calib ? hash_text(p->calib, where, "calib", p->calib_hash, err) : no_memory(err);
 }
 
-// "text:FILE" -> the file found, and the hash of its bytes.
+// Resolves "text:FILE" to a file, and hashes its bytes.
 static enum status find_prompt(struct expansion *x, struct product *p, struct error *err)
 {
     const char *text = p->sweep->prompt, *where = suite_where(x->suite, p->section, "prompt");
@@ -204,7 +203,7 @@ static enum status prepare(struct expansion *x, const struct suite_sweep *sweep,
     return find_prompt(x, p, err);
 }
 
-// ---- why a cell is left out ---------------------------------------------------------------------
+// ---- why a cell is skipped ---------------------------------------------------------------------
 
 const struct device_info *plan_device(const struct plan_machine *machine, const char *name)
 {
@@ -214,7 +213,7 @@ const struct device_info *plan_device(const struct plan_machine *machine, const 
     return NULL;
 }
 
-// The machine's row of a device, or one that says that it is not there.
+// The machine's row of a device, or a row that says that it does not exist.
 static struct device_info find_device(const struct plan_machine *machine, const char *name)
 {
     const struct device_info *row = plan_device(machine, name);
@@ -287,7 +286,7 @@ static const char *skip_by_length(struct expansion *x, struct cell *cell)
     return NULL;
 }
 
-// What a worker may take where the weights and the cache are; 0: unknown.
+// The memory that a worker may take on the device of its weights and cache; 0: unknown.
 static double memory_room(const struct plan_machine *machine, const struct device_info *device)
 {
     return device->kind == DEVICE_HOST ? (double)machine->memory_bytes
@@ -296,7 +295,7 @@ static double memory_room(const struct plan_machine *machine, const struct devic
 
 static const char *skip_by_memory(struct expansion *x, struct cell *cell)
 {
-    // what the process itself takes: code, libraries, the tables of a repetition
+    // the process itself: code, libraries, the tables of a repetition
     const double process_bytes = 64 << 20;
     struct context_options shape = {.batch = cell->batch,
                                     .positions = cell->context,
@@ -328,7 +327,7 @@ static const char *skip_by_time(struct expansion *x, const struct product *p, st
     if (trial == PREDICT_UNKNOWN)
         return NULL;
     cell->predicted_ns =
-        cell->procs * (trial + predict_load_ns(cell)); // alone; plan.c shares loads
+        cell->procs * (trial + predict_load_ns(cell)); // for the cell alone; plan.c shares loads
     if (x->machine->resuming)
         return NULL;
     if (cell->predicted_ns > p->sweep->max_cell_time_ns)
@@ -361,7 +360,7 @@ static const char *skip_reason(struct expansion *x, const struct product *p,
 
 // ---- cells --------------------------------------------------------------------------------------
 
-// `auto`: what the scheme says; bf16 where it is none yet.
+// `auto`: the type of the scheme; bf16 if there is no scheme yet.
 static enum dtype type_of(const char *word, const struct scheme *scheme, enum dtype of_scheme)
 {
     enum dtype type = DT_BF16;
@@ -410,7 +409,7 @@ static void fill_cell(struct expansion *x, const struct product *p, const struct
     cell->kv = type_of(point->word[AXIS_KV], scheme, scheme ? scheme->default_kv : DT_BF16);
     cell->step = DECODE_AUTO;
     if (device_word_kind(cell->device) == DEVICE_CUDA)
-        context_form_parse(point->word[AXIS_STEP], &cell->step); // one of its choices
+        context_form_parse(point->word[AXIS_STEP], &cell->step); // a valid choice
     if (scheme) {
         struct scheme row = *scheme;
         row.group = cell->model->group[scheme_index(scheme)];
@@ -441,7 +440,7 @@ static enum status add_cell(struct expansion *x, const struct product *p, const 
     return OK;
 }
 
-// How many points the sweep has; 0 when they are more than a plan may have.
+// The number of points of the sweep; 0 if they exceed the limit of a plan.
 static size_t count_points(const struct product *p)
 {
     size_t count = 1;
@@ -455,7 +454,7 @@ static size_t count_points(const struct product *p)
     return count;
 }
 
-// The n-th point, the last axis varying fastest.
+// Builds the n-th point; the last axis varies fastest.
 static void make_point(const struct product *p, size_t n, struct point *out)
 {
     size_t index[AXIS_COUNT] = {0};
@@ -474,7 +473,7 @@ static void make_point(const struct product *p, size_t n, struct point *out)
     }
 }
 
-// Room is counted first, over all sweeps, so that cells never move.
+// Counts the points of all sweeps first, so that the array of cells never moves.
 enum status expand_sweeps(struct expansion *x, struct error *err)
 {
     struct plan *plan = x->plan;

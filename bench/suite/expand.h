@@ -17,22 +17,21 @@ struct text_verdict {
     const char *path, *refused;
 };
 
-// A plan being made: cells grow in one array.
+// A plan under construction. Cells grow in one array.
 struct expansion {
     struct suite *suite;
     const struct plan_machine *machine;
     struct plan *plan;
     struct text_verdict *texts; // in the plan's arena
     size_t text_count;
-    struct tokenizer *tokenizer; // of the model whose texts were looked at last, or NULL
+    struct tokenizer *tokenizer; // of the model whose texts were checked last, or NULL
     const struct plan_model *tokenizer_of;
 };
 
 // models.c: opens every model's headers, hashes its content, fills plan->models.
 enum status expand_models(struct expansion *x, struct error *err);
 
-// expand.c: the cross product of every sweep, in plan->cells, with keys; what cannot run has its
-// reason.
+// expand.c: expands the cross product of every sweep into plan->cells, with keys. Cells that cannot run have a reason.
 enum status expand_sweeps(struct expansion *x, struct error *err);
 
 // key.c: the same for an evaluation of quality.
@@ -41,24 +40,26 @@ enum status plan_quality_key(struct plan_quality *quality, struct error *err);
 // key.c: cell->params and cell->key. prompt_hash: SHA-256 of the prompt's text, NULL for random.
 enum status plan_cell_key(struct cell *cell, const char *prompt_hash, struct error *err);
 
-// quality.c: finds the text a sweep names, in the plan's arena. Errors: ERR_USAGE with file and line.
+// quality.c: finds the text that a sweep names; the result is in the plan's arena. Errors: ERR_USAGE with file and
+// line.
 enum status expand_quality_wish(struct expansion *x, const char *section,
                                 const struct suite_sweep *sweep, struct quality_wish **out,
                                 struct error *err);
-// quality.c: the evaluations of quality that the cells which will run share.
+// quality.c: adds the evaluations of quality that the cells to run share.
 enum status expand_qualities(struct expansion *x, struct error *err);
 
-// texts.c: why the model cannot read the text, in the plan's arena (no tokenizer, another model's, ids beyond its
-// vocabulary, too short for the convention). NULL: it can. convention NULL: the text is a prompt. A tokenizer is opened
-// for the first text of a model and kept for its next ones, until expand_close_texts.
+// texts.c: the reason why the model cannot read the text, in the plan's arena; NULL: it can. Reasons: it has no
+// tokenizer or another model's, ids exceed the vocabulary, the text is too short for the convention. convention NULL:
+// the text is a prompt. The tokenizer is opened for a model's first text and kept for the next ones, until
+// expand_close_texts.
 const char *plan_text_refused(struct expansion *x, const struct plan_model *model, const char *path,
                               const struct quality_convention *convention);
 void expand_close_texts(struct expansion *x);
 
-// predict.c: from the analytic model, the machine's ceilings and calibrated shares of them. Without ceilings: the host by
-// rough figures, a GPU by its clocks. PREDICT_UNKNOWN where those are not known either.
+// predict.c: predicts times from the analytic model, the machine's ceilings and calibrated shares of them. Without
+// ceilings it uses rough figures for the host, and the clocks of a GPU. PREDICT_UNKNOWN if those are unknown too.
 #define PREDICT_UNKNOWN 0.0
-double predict_load_ns(const struct cell *cell); // one worker: start, load
+double predict_load_ns(const struct cell *cell); // one worker: start and load
 double predict_trial_ns(const struct cell *cell,
                         const struct plan_machine *machine); // without the load
 double predict_quality_ns(const struct plan_quality *quality, const struct plan_machine *machine);
@@ -67,7 +68,7 @@ double predict_ceilings_ns(void); // the runner's full measurement at its start
 // expand.c: the machine's row of a device, or NULL.
 const struct device_info *plan_device(const struct plan_machine *machine, const char *name);
 
-// Printed into the plan's arena; NULL without memory.
+// Formats a text in the plan's arena; NULL without memory.
 const char *plan_text(struct plan *plan, const char *format, ...) PRINTF_LIKE(2, 3);
 
 #endif

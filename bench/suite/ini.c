@@ -1,4 +1,4 @@
-// ini.c - feeds inih line by line, refusing what it would cut, swallow or overlook.
+// ini.c - feeds inih line by line, and refuses lines that it would cut, swallow or misread.
 #include "bench/suite/ini.h"
 
 #include <ctype.h>
@@ -10,13 +10,13 @@
 #include "base/file.h"
 #include "base/str.h"
 
-// What reader and handler share. The reader runs ahead of the handler by nothing: inih handles each
-// line before it asks for the next, so `line` is the line of the key being handled.
+// Shared by reader and handler. inih handles each line before it asks for the next, so `line` is always the line of the
+// key being handled.
 struct reading {
     const char *name;
     const char *next, *end; // text not yet read
     int line;
-    const char *section; // of the last header
+    const char *section; // the last header
     struct arena *arena;
     struct ini_file *out;
     struct error *err;
@@ -71,8 +71,7 @@ static enum status begin_section(struct reading *r, const char *text, size_t len
     return add_entry(r, NULL, NULL);
 }
 
-// Refuses what inih would misread; strips a comment that begins with '#' after a blank, which it
-// keeps.
+// Refuses lines that inih would misread. Strips a comment that begins with '#' after a blank, which inih would keep.
 static enum status check_line(struct reading *r, const char *text, size_t *length)
 {
     if (*length > INI_LINE_MAX)
@@ -110,7 +109,7 @@ static enum status check_line(struct reading *r, const char *text, size_t *lengt
     return OK;
 }
 
-// inih's reader: like fgets on the text, one line a call, without its end of line.
+// inih's reader: like fgets on the text, one line per call, without its line end.
 static char *read_line(char *buffer, int size, void *user)
 {
     struct reading *r = user;
@@ -128,7 +127,7 @@ static char *read_line(char *buffer, int size, void *user)
     }
     if (check_line(r, line, &length) != OK)
         return NULL;
-    if (length + 1 > (size_t)size) { // an inih built for shorter lines than any we know of
+    if (length + 1 > (size_t)size) { // an inih built for shorter lines than any known one
         FAIL(r->err, ERR_USAGE, "%s:%d: line of %zu bytes: this inih takes %d", r->name, r->line,
              length, size - 1);
         return NULL;
@@ -140,7 +139,7 @@ static char *read_line(char *buffer, int size, void *user)
 
 static int handle_key(void *user, const char *section, const char *key, const char *value)
 {
-    (void)section; // the reader knows it, with its blanks made one
+    (void)section; // the reader knows it, with blanks collapsed
     struct reading *r = user;
     for (size_t i = r->out->count; i-- > 0 && r->out->entries[i].key;) {
         if (strcmp(r->out->entries[i].key, key) == 0) {

@@ -15,21 +15,20 @@
 enum { INI_LINE_MAX = 199, INI_NAME_MAX = 49, INI_FILE_MAX = 256 << 10, INI_ENTRIES_MAX = 4096 };
 
 struct ini_entry {
-    const char *section;     // "sweep core": inner blanks made one
+    const char *section;     // "sweep core": inner blanks collapsed
     const char *key, *value; // both NULL for the section's header itself
     int line;
 };
 
 struct ini_file {
     const char *path;
-    struct ini_entry *entries; // in the file's order, headers among them
+    struct ini_entry *entries; // in the file's order, including headers
     size_t count;
 };
 
-// Everything is the arena's. `name` is what messages call the file.
-// Errors: ERR_IO; ERR_USAGE "NAME:LINE: reason": line too long, indented key, no '=', a key outside
-// any section, a section or key given twice (with both lines), a NUL byte, a file or names too
-// large.
+// The arena owns everything. Messages call the file `name`. Errors: ERR_IO; ERR_USAGE "NAME:LINE: reason". Reasons:
+// line too long, indented key, no '=', a key outside any section, a duplicate section or key (with both lines), a NUL
+// byte, a file or names too large.
 enum status ini_read(const char *path, const char *name, struct arena *arena, struct ini_file *out,
                      struct error *err);
 enum status ini_parse_text(const char *text, size_t length, const char *name, struct arena *arena,

@@ -1,8 +1,8 @@
 // key.c - the cell key: SHA-256 of the canonical JSON of everything that changes the work.
 //
-// Keys join the nights of a machine's history: whatever changes here starts every history anew, so
-// tests/suite/test_plan.c holds a known key. Not in it: commit, trials, repetitions, warm-up, names
-// of models and sweeps, and anything else that changes how a cell is measured and not what it does.
+// Keys connect the runs of a machine's history. Any change here starts every history anew, so tests/suite/test_plan.c
+// checks a known key. The key does not include commit, trials, repetitions, warm-up, names of models and sweeps, or
+// anything else that changes how a cell is measured but not what it does.
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,7 +13,7 @@
 
 static json_t *sampling_json(const struct sampling *s)
 {
-    if (s->temperature == 0) // greedy: nothing else is read
+    if (s->temperature == 0) // greedy: nothing else matters
         return json_pack("{s:s}", "method", "greedy");
     return json_pack("{s:s, s:f, s:i, s:f, s:I}", "method", "random", "temperature",
                      (double)s->temperature, "top_k", s->top_k, "top_p", (double)s->top_p, "seed",
@@ -37,15 +37,15 @@ static enum status hash_params(const json_t *params, char key[65], struct error 
     return status;
 }
 
-// Only where there is one, so that the keys of other schemes stay what they were.
+// Only if there is one, so that the keys of other schemes do not change.
 static void add_calib(json_t *params, const char *calib_hash)
 {
     if (params && calib_hash)
         json_object_set_new(params, "calib", json_string(calib_hash));
 }
 
-// The number of threads is not in it: it changes no bit. The arithmetic is: another card in the same slot, or a processor
-// with other instructions, may multiply otherwise.
+// The key omits the number of threads, which changes no bit. It includes the arithmetic, because another card in the
+// same slot, or a processor with other instructions, may multiply differently.
 enum status plan_quality_key(struct plan_quality *q, struct error *err)
 {
     q->params = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i}", "engine",
@@ -70,7 +70,7 @@ enum status plan_cell_key(struct cell *cell, const char *prompt_hash, struct err
         cell->threads, "chunk", cell->chunk, "batch", cell->batch, "context", cell->context, "gen",
         cell->gen, "prompt", prompt, "sampling", sampling);
     add_calib(cell->params, cell->calib_hash);
-    // Keys from before there was a choice stay, and those of devices with one form.
+    // Keys do not change for devices with one form, nor from before there was a choice.
     bool forced = cell->step != DECODE_AUTO && device_word_kind(cell->device) == DEVICE_CUDA;
     if (cell->params && forced)
         json_object_set_new(cell->params, "step", json_string(context_form_name(cell->step)));

@@ -1,4 +1,4 @@
-// models.c - the models of a suite: where they are, what they are, and the hash of what they hold.
+// models.c - finds the models of a suite, reads their headers, and hashes their content.
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +17,7 @@ static enum status unknown_shape(struct expansion *x, const char *where, const c
                 words_hint(shape, known.items, known.count, hint, sizeof hint));
 }
 
-// "llama-2-7b" is models/shapes/llama-2-7b.json; anything with a '/' or ".json" is a file's name.
+// "llama-2-7b" is models/shapes/llama-2-7b.json; anything with a '/' or ".json" is a file name.
 static enum status find_shape(struct expansion *x, const char *section,
                               const struct suite_model *from, struct plan_model *model,
                               struct error *err)
@@ -115,7 +115,7 @@ static enum status expand_model(struct expansion *x, const struct suite_model *f
     return OK;
 }
 
-// Is the model used by any sweep? One that is not is not opened: hashing it may take minutes.
+// Whether any sweep uses the model. Others are not opened, because hashing may take minutes.
 static bool is_used(const struct suite *suite, const char *name)
 {
     for (size_t i = 0; i < suite->sweep_count; i++) {

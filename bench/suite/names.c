@@ -1,4 +1,4 @@
-// names.c - checks names where the suite gives them: with file, line and the nearest known.
+// names.c - checks the names in a suite; errors have file, line and the nearest known name.
 #include "bench/suite/names.h"
 
 #include <string.h>

@@ -1,4 +1,4 @@
-// options.c - the option table and the few functions that read it.
+// options.c - the option table and the functions that read it.
 #include "bench/suite/options.h"
 
 #include <assert.h>
@@ -151,7 +151,7 @@ char *option_hint(enum section section, const char *key, char *out, size_t out_b
     return out;
 }
 
-// Which of "none short full" `word` is; -1: none of them.
+// The index of `word` in "none short full"; -1: not one of them.
 static int choice_index(const char *choices, const char *word)
 {
     int index = 0;
@@ -284,7 +284,7 @@ static bool choices_shown(const struct option *option)
     return option->choices && (option->type == OPTION_CHOICE || option->type == OPTION_WORDS);
 }
 
-// Rows are shown under the first of their sections.
+// A row is shown under the first of its sections.
 static bool shown_in(const struct option *option, enum section section)
 {
     return (option->sections & section) && (option->sections & (section - 1u)) == 0;

@@ -1,4 +1,4 @@
-// plan.c - makes a plan of a suite: models, cells, labels, the `only` filter, groups, time.
+// plan.c - turns a suite into a plan: models, cells, labels, the `only` filter, groups, time.
 #include "bench/suite/plan.h"
 
 #include <ctype.h>
@@ -29,7 +29,7 @@ const char *plan_text(struct plan *plan, const char *format, ...)
 
 // ---- labels -------------------------------------------------------------------------------------
 
-// The axes a label only names where the plan has several values of them.
+// Axes that a label names only if the plan has several values of them.
 struct varied {
     bool threads, head, kv, step, chunk, gen, prompt;
 };
@@ -44,7 +44,7 @@ static struct varied what_varies(const struct plan *plan)
         v.chunk |= cell->chunk != first->chunk;
         v.gen |= cell->gen != first->gen;
         v.prompt |= strcmp(cell->prompt, first->prompt) != 0;
-        // `auto` follows the scheme, which the label has: only head and kv of one scheme count
+        // `auto` follows the scheme, which is in the label: only head and kv of one scheme count
         for (size_t k = 0; k < i && !(v.kv && v.head); k++) {
             const struct cell *other = &plan->cells[k];
             bool same = strcmp(other->scheme_name, cell->scheme_name) == 0;
@@ -150,7 +150,7 @@ static bool same_group(const struct cell *a, const struct cell *b)
            a->threads == b->threads && a->procs == b->procs;
 }
 
-// Groups in the order of their first cells, cells within them in the order of the plan.
+// Makes groups in the order of their first cells, with cells in the order of the plan.
 static enum status make_groups(struct plan *plan, struct error *err)
 {
     plan->order = arena_alloc(&plan->arena, plan->cell_count + 1, sizeof *plan->order);
@@ -176,7 +176,7 @@ static enum status make_groups(struct plan *plan, struct error *err)
     return OK;
 }
 
-// Loads are shared by the cells of a group; until here each cell's time held one of its own.
+// The cells of a group share a load. Up to here, each cell's time included its own.
 static void add_up_time(struct plan *plan)
 {
     plan->predicted_ns = plan->run_count ? predict_ceilings_ns() : 0;

@@ -1,7 +1,7 @@
-// plan.h - a suite expanded: every cell, with what it will need and why some are left out.
+// plan.h - an expanded suite: every cell with its needs, and the reason for each skipped cell.
 //
-// suite file (+ includes, bench.conf below it, --set above it) -> struct suite (suite.h) -> struct
-// plan. The plan is all the runner knows: no file is read again during a run.
+// suite file (+ includes, bench.conf below it, --set above it) -> struct suite (suite.h) -> struct plan. The runner
+// knows only the plan: no file is read again during a run.
 #ifndef BENCH_SUITE_PLAN_H
 #define BENCH_SUITE_PLAN_H
 
@@ -23,40 +23,40 @@ enum collect {
     COLLECT_ENERGY = 1 << 4,
 };
 
-// What the worker's table of instruments measures, each in a repetition of its own.
+// Measured by the worker's table of instruments, each in a separate repetition.
 enum { COLLECT_INSTRUMENTS = COLLECT_TIMING | COLLECT_MEMORY | COLLECT_COUNTERS | COLLECT_ENERGY };
 
-// The program's own engine and the version of what it computes. Raised when the same cell begins to do other work
-// (not when it does the same work faster).
+// The program's own engine and the version of what it computes. It changes when the same cell does different work, not
+// when it does the same work faster.
 #define PLAN_ENGINE_WORK "ridge-2"
 
 enum warmup { WARMUP_NONE, WARMUP_SHORT, WARMUP_FULL }; // short: one decode step; full: same shape
 
 // A model as a suite names it.
-enum { PLAN_SCHEMES = 16 }; // rows of scheme_table, at most
+enum { PLAN_SCHEMES = 16 }; // most rows of scheme_table
 
 struct plan_model {
     const char *label;      // "7b"
     const char *path;       // checkpoint, or NULL
     const char *shape;      // "llama-2-7b", or NULL
     const char *shape_path; // its config.json
-    uint64_t seed;          // of a shape's weights
+    uint64_t seed;          // seed of a shape's weights
     struct model_config config;
-    char content[65];                // hash of content, or of config and seed: part of the key
-    double parameters, stored_bytes; // for the load's prediction; stored_bytes 0 of a shape
-    // In each scheme, in scheme_table's order: inputs that share a scale, and why it cannot run, or NULL.
+    char content[65];                // hash of the content, or of config and seed: part of the key
+    double parameters, stored_bytes; // for predicting the load; stored_bytes is 0 for a shape
+    // For each scheme, in the order of scheme_table: inputs that share a scale; why it cannot run, or NULL.
     int group[PLAN_SCHEMES];
     const char *refused[PLAN_SCHEMES];
 };
 
-// What a sweep that collects quality asks for.
+// The request of a sweep that collects quality.
 struct quality_wish {
     const char *text;      // path
-    const char *text_hash; // of its bytes
+    const char *text_hash; // hash of its bytes
     double text_bytes;
-    const char *convention; // of bench/quality/quality.h
-    int windows;            // at most; 0: all
-    double max_ns;          // predicted to take longer: skipped
+    const char *convention; // a name of bench/quality/quality.h
+    int windows;            // the most windows; 0: all
+    double max_ns;          // skipped if predicted to take longer
 };
 
 // One evaluation of quality, for all cells of the same model, scheme, head, KV type, device and wish. It runs in a
@@ -69,65 +69,65 @@ struct plan_quality {
     const struct plan_model *model;
     const struct scheme *scheme;
     const char *device;
-    const char *arithmetic; // of the scheme as the device runs it
+    const char *arithmetic; // arithmetic of the scheme on the device
     enum dtype head, kv;
-    const char *calib, *calib_hash; // as a cell's
-    int threads;                    // the most its cells have; changes no figure
+    const char *calib, *calib_hash; // as in struct cell
+    int threads;                    // the most of its cells; changes no figure
     uint64_t timeout_ns;
-    double predicted_ns; // both models loaded and run; 0: not known
+    double predicted_ns; // for loading and running both models; 0: unknown
     const char *skip;    // reason, or NULL: it will run
-    bool unsupported;    // of a skipped one: "unsupported", not "skipped"
+    bool unsupported;    // skipped with status "unsupported" instead of "skipped"
 };
 
-// Repetitions that min_time adds up to; `reps` may ask for more.
+// The most repetitions that min_time may add; `reps` may ask for more.
 enum { REPETITIONS_MOST = 100 };
 
-// Everything that changes the work; the canonical JSON of these is what the key hashes.
+// One cell: everything that changes the work. The key hashes the canonical JSON of these.
 struct cell {
     char key[65];
-    const char *label; // "7b int8 cpu b1 c512": what varies in this plan; unique in it
+    const char *label; // "7b int8 cpu b1 c512": what varies in this plan; unique in the plan
     json_t *params;    // owned by the plan; canonical form is what `key` is the SHA-256 of
     const struct plan_model *model;
-    const char *sweep;  // section it came from (not in the key)
+    const char *sweep;  // name of its sweep (not in the key)
     const char *engine; // a name of bench/engines
     const char *scheme_name;
-    const struct scheme *scheme; // NULL when planned but not implemented: the cell is skipped
-    struct scheme runs;          // what it is with this head and the kernels of its device
+    const struct scheme *scheme; // NULL if planned but not implemented: the cell is skipped
+    struct scheme runs;          // the scheme with this head and the kernels of its device
     const char *device;
     enum dtype head, kv;
-    enum decode_form step; // DECODE_AUTO where the device has one form
+    enum decode_form step; // DECODE_AUTO if the device has only one form
     int threads, chunk;
     int batch;
-    int context;        // positions a sequence: prompt and generated together
-    int gen;            // tokens generated a sequence; prompt length is context - gen
+    int context;        // positions per sequence: prompt and generated together
+    int gen;            // tokens generated per sequence; the prompt has context - gen
     const char *prompt; // "random" or "text:FILE"; the key has the hash of FILE's bytes
     const char *calib,
-        *calib_hash;          // int4-awq of a checkpoint: its text and the SHA-256 of it; or NULL
-    struct sampling sampling; // its seed makes the random prompt, too
+        *calib_hash;          // int4-awq of a checkpoint: calibration text and its SHA-256; or NULL
+    struct sampling sampling; // its seed also makes the random prompt
 
-    // how it is measured (not in the key)
+    // how the cell is measured (not in the key)
     int procs, reps;
     int retries;          // trials beyond `procs` while half or more were noisy or throttled
-    uint64_t min_time_ns; // repetitions beyond `reps` until this much is measured
+    uint64_t min_time_ns; // repeats beyond `reps` until this much is measured
     enum warmup warmup;
     uint64_t timeout_ns;
     unsigned collect;
     const struct quality_wish *wish;    // NULL: quality is not collected
     const struct plan_quality *quality; // NULL: not collected, or the cell does not run
 
-    // what is expected of it
+    // predictions
     struct memory_plan memory;
-    double predicted_ns; // all trials, with its share of the loads; 0: not known
+    double predicted_ns; // all trials, with its share of the loads; 0: unknown
     const char *skip;    // reason, or NULL: it will run
-    bool unsupported;    // of a skipped one: its status is "unsupported", not "skipped"
-    bool beyond_limit;   // context beyond the model's own limit (allowed for shapes, marked)
+    bool unsupported;    // skipped with status "unsupported" instead of "skipped"
+    bool beyond_limit;   // context exceeds the model's own limit (allowed for shapes; marked)
 };
 
 // Cells that share model, scheme, device, threads and procs. For each trial one worker process runs the group.
 // Only cells that will run are in groups.
 struct cell_group {
     size_t first, count; // into plan.order
-    double load_ns;      // predicted start of one worker and load of the model
+    double load_ns;      // predicted time for starting one worker and loading the model
 };
 
 struct plan {
@@ -140,48 +140,47 @@ struct plan {
     struct cell *cells;
     size_t cell_count;
     size_t *order;    // indices of the cells that will run, grouped
-    size_t run_count; // how many
+    size_t run_count; // their number
     struct cell_group *groups;
     size_t group_count;
     struct plan_quality *qualities;
     size_t quality_count;
     bool interleaved; // trials outside, cells inside
     bool prune_larger_on_oom;
-    const char *threads_note; // "threads = auto is 2: ..." where a quota decides, else ""
+    const char *threads_note; // "threads = auto is 2: ..." if a quota decides, else ""
     double predicted_ns;      // of the whole run, ceilings included
-    size_t unpredicted;       // cells that run and whose time is not known: not part of it
-    int64_t memory_bytes; // most a worker may take of the host; what is planned above it is skipped
-    size_t duplicates;    // cells that several sweeps have: the first one's settings hold
+    size_t unpredicted;       // cells to run whose time is unknown and not included
+    int64_t memory_bytes;     // most host memory of a worker; cells that need more are skipped
+    size_t duplicates; // cells that occur in several sweeps: the settings of the first one hold
 };
 
 struct ceilings;
 
-// What the machine offers, so that a test can plan for one that is not there.
+// The properties of the machine, so that tests can plan for other machines.
 struct plan_machine {
-    const struct ceilings *ceilings; // bench/roof/roof.h; NULL: rough figures, and the plan says so
-    int64_t memory_bytes;            // most a worker may take of the host
-    int physical_cores;              // what threads = auto is
-    int most_threads;                // processing units a worker may use; 0: not known
-    const char *threads_note;        // why auto is less than the cores; NULL or "": it is not
-    const struct device_info *devices; // there or not
+    const struct ceilings *ceilings;   // NULL: uses rough figures, and the plan says so
+    int64_t memory_bytes;              // most host memory of a worker
+    int physical_cores;                // the value of threads = auto
+    int most_threads;                  // processing units that a worker may use; 0: unknown
+    const char *threads_note;          // why auto is less than the cores; NULL or "": it is not
+    const struct device_info *devices; // available or not
     size_t device_count;
-    // --resume continues a run. Its record says which cells memory and time left out when it began. A new
-    // decision, from today's ceilings, could drop a cell whose trials are missing.
+    // The plan continues a run with --resume. The run's record tells which cells were skipped for memory and time when
+    // it began. A new decision from today's ceilings could drop a cell whose trials are missing.
     bool resuming;
 };
 
 struct suite;
 
-// Expands a suite: reads each model's headers and hashes its content. Cells are in the order of the sweeps, and within
-// one in the order of the axes of rules.h. only: NULL, a glob over labels, or the first 6 or more digits of a key.
-// Other cells are not part of the plan. Errors: ERR_USAGE with "file:line: reason" (a model that cannot be opened,
-// unknown names, lists of linked keys of different length, more than PLAN_CELLS_MAX cells, nothing matches `only`);
-// ERR_NOMEM.
+// Expands a suite: reads each model's headers and hashes its content. Cells are in the order of the sweeps and, within
+// a sweep, of the axes of rules.h. only: NULL, a glob over labels, or at least the first 6 digits of a key; other cells
+// are not part of the plan. Errors: ERR_NOMEM; ERR_USAGE with "file:line: reason": a model that cannot be opened,
+// unknown names, linked lists of different length, more than PLAN_CELLS_MAX cells, nothing matches `only`.
 enum { PLAN_CELLS_MAX = 10000 };
 enum status plan_create(struct suite *suite, const struct plan_machine *machine, const char *only,
                         struct plan **out, struct error *err);
 
-// ERR_UNSUPPORTED, with the first reason, when nothing of the plan will run.
+// ERR_UNSUPPORTED, with the first reason, if no cell of the plan will run.
 enum status plan_check_any(const struct plan *plan, struct error *err);
 
 void plan_destroy(struct plan *plan); // NULL is legal

@@ -1,35 +1,36 @@
-// predict.c - how long a cell will take, from the analytic model and the machine's ceilings.
+// predict.c - predicts the time of a cell from the analytic model and the machine's ceilings.
 //
-// Meant to be a little pessimistic: a run should end within what its dry run says. The shares below
-// are what cells reach of their roof; each one names its source.
+// Predictions are a little pessimistic on purpose: a run should end within the time of its dry run. The shares below
+// are those that cells reach of their roof.
 #include <math.h>
 
 #include "bench/quality/quality.h"
 #include "bench/roof/roof.h"
 #include "bench/suite/expand.h"
 
-// Where no ceilings are known: a slow server core with 256-bit vectors. Rough, and said to be so.
+// Used without ceilings: a slow server core with 256-bit vectors. The plan says that these figures are rough.
 static const double rough_bytes_per_s = 10e9, rough_flop_per_s_thread = 30e9;
-// The same for a GPU: of what its maker promises. The tensor cores of Hopper do four times this, Ampere's twice; in f32
-// Hopper does twice this (67 TFLOP/s of 132 multiprocessors at 1.98 GHz), Ampere this (19.5 of 108 at 1.41 GHz).
-static const double rough_flop_a_clock = 1024, rough_f32_a_clock = 128; // of a multiprocessor
+// The same for a GPU, below the vendor's figures. Tensor cores of Hopper reach four times this rate, those of Ampere
+// twice. In f32 Hopper reaches twice this rate (67 TFLOP/s from 132 multiprocessors at 1.98 GHz). Ampere reaches this
+// rate (19.5 TFLOP/s from 108 at 1.41 GHz).
+static const double rough_flop_a_clock = 1024, rough_f32_a_clock = 128; // per multiprocessor
 
-// Shares of the roof that cells reach, at the low end of what was seen on two-core cloud machines.
+// Shares of the roof that cells reach, at the low end of the range seen on two-core cloud machines.
 static const double memory_share = 0.70;      // of the read bandwidth
 static const double compute_share = 0.40;     // of the peak of the datapath, products
-static const double attention_share = 0.20;   // the same, attention: short rows, exponentials
+static const double attention_share = 0.20;   // the same for attention: short rows, exponentials
 static const double step_overhead_ns = 500e3; // dispatch, sampling, check of the logits
-static const double canary_share = 1.10;      // canaries, and the steps repeated after them
+static const double canary_share = 1.10;      // canaries and the steps repeated after them
 
-static const double score_logit_ns = 6;     // of both models, one thread
-static const double text_bytes_a_token = 3; // few: a text has rather fewer tokens than that
+static const double score_logit_ns = 6;     // for both models, on one thread
+static const double text_bytes_a_token = 3; // low on purpose: a text usually has fewer tokens
 
 static const double energy_ns = 12e9; // windows of 3 s: rest, prefill, decode, and what is between
 
-// A worker's start: process, libraries, pool, topology. Then the load.
+// The start of a worker: process, libraries, pool, topology. Then the load.
 static const double start_ns = 0.5e9;
-static const double read_bytes_per_s = 0.7e9;  // checkpoint from the file cache, packing included
-static const double make_per_s_thread = 150e6; // parameters of a shape: generated and packed
+static const double read_bytes_per_s = 0.7e9; // a checkpoint from the file cache, including packing
+static const double make_per_s_thread = 150e6; // parameters of a shape, generated and packed
 
 double predict_load_ns(const struct cell *cell)
 {
@@ -39,7 +40,7 @@ double predict_load_ns(const struct cell *cell)
     return start_ns + seconds * 1e9;
 }
 
-// Where work runs, and what is known of its speed.
+// Where work runs, and what is known about its speed.
 struct place {
     const struct ceilings *ceilings; // NULL: none
     const struct device_info *info;  // NULL: not listed
@@ -55,7 +56,7 @@ static struct place place_of(const struct plan_machine *machine, const char *dev
                           .threads = threads};
 }
 
-// bytes/s of a working set; 0: nothing is known.
+// bytes/s of a working set; 0: unknown.
 static double read_rate(const struct place *at, double working_set_bytes)
 {
     struct read_rate read = {0};
@@ -67,7 +68,7 @@ static double read_rate(const struct place *at, double working_set_bytes)
     return at->info ? at->info->memory_bytes_per_s : 0;
 }
 
-// FLOP/s of a datapath; 0: nothing is known.
+// FLOP/s of a datapath; 0: unknown.
 static double peak_rate(const struct place *at, enum dtype datapath)
 {
     const struct ceiling *peak =
@@ -80,7 +81,7 @@ static double peak_rate(const struct place *at, enum dtype datapath)
     return at->info ? a_clock * at->info->units * at->info->clock_hz : 0;
 }
 
-// Infinite where a rate is not known.
+// The time of a phase; infinite if a rate is unknown.
 static double phase_ns(const struct phase_work *work, const struct place *at)
 {
     double bytes_per_s = read_rate(at, work->working_set_bytes), total = 0;
@@ -96,8 +97,8 @@ static double phase_ns(const struct phase_work *work, const struct place *at)
     return total;
 }
 
-// Instruments of the worker that a cell asks for: a repetition each. Energy has windows of its own, and ends them after
-// whole phases.
+// The number of instruments that a cell requests; each takes a repetition. Energy has windows of its own, and ends them
+// after whole phases.
 static double instruments_ns(unsigned collect, double repetition_ns)
 {
     double count = 0;
@@ -135,8 +136,8 @@ double predict_trial_ns(const struct cell *cell, const struct plan_machine *mach
            instruments_ns(cell->collect, repetition_ns);
 }
 
-// One window through one model. The head, which the analytic model counts for one position, runs for all
-// that are scored.
+// The time of one window through one model. The analytic model counts the head for one position; here it runs for all
+// scored positions.
 static double window_ns(const struct plan_quality *q, const struct scheme *scheme, enum dtype kv,
                         const struct quality_convention *convention, const struct place *at)
 {

@@ -1,4 +1,4 @@
-// prompt_word.h - what a suite's `prompt` says: "random", or "text:" and a file.
+// prompt_word.h - the value of a suite's `prompt`: "random", or "text:" and a file.
 #ifndef BENCH_SUITE_PROMPT_WORD_H
 #define BENCH_SUITE_PROMPT_WORD_H
 
@@ -7,7 +7,7 @@
 #define PROMPT_RANDOM      "random"
 #define PROMPT_TEXT_PREFIX "text:"
 
-// The file's path within the word; NULL: the prompt is not a text.
+// The path of the file in the word; NULL: the prompt is not a text.
 static inline const char *prompt_text_path(const char *word)
 {
     size_t length = sizeof PROMPT_TEXT_PREFIX - 1;

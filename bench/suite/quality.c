@@ -1,4 +1,4 @@
-// quality.c - which evaluations of quality a plan needs: one for all cells that share what it depends on.
+// quality.c - finds the evaluations of quality that a plan needs. Cells with the same inputs share one.
 #include "bench/quality/quality.h"
 
 #include <stdlib.h>
@@ -13,7 +13,7 @@ static enum status no_memory(struct error *err)
     return FAIL(err, ERR_NOMEM, "no memory for the plan");
 }
 
-// ---- what a sweep wants -----------------------------------------------------------------------------
+// ---- the request of a sweep -----------------------------------------------------------------------------
 
 static enum status read_text(struct quality_wish *wish, const char *path, char hash[HASH_HEX_BYTES],
                              struct error *err)
@@ -58,7 +58,7 @@ enum status expand_quality_wish(struct expansion *x, const char *section,
 
 // ---- evaluations ------------------------------------------------------------------------------------
 
-// Why it cannot or should not be made, or NULL.
+// The reason why an evaluation cannot or should not run, or NULL.
 static const char *skip_reason(struct expansion *x, struct plan_quality *q)
 {
     struct error err = {0};

@@ -1,4 +1,4 @@
-// rules.c - reads `skip` and `link`, and says which cells a rule matches.
+// rules.c - parses `skip` and `link`, and matches cells with rules.
 #include "bench/suite/rules.h"
 
 #include <ctype.h>
@@ -119,7 +119,7 @@ static enum status read_operand(const char **text, struct arena *arena, struct r
     return OK;
 }
 
-// One term at *text; `device` when it follows '@'.
+// Reads one term at *text. `device`: it follows '@'.
 static enum status read_term(const char **text, bool device, struct arena *arena,
                              struct rule_term *term, struct error *err)
 {

@@ -1,4 +1,4 @@
-// rules.h - `skip` and `link`: which points of the cross product are left out, and which keys go together.
+// rules.h - `skip` and `link`: which points of the cross product are skipped, and which keys vary together.
 //
 // skip = RULE, RULE, ...     a cell that matches any rule is skipped
 // RULE = TERM & TERM ...     it matches when all its terms do; `A @ B` is `A & device = B`
@@ -6,8 +6,8 @@
 //      | AXIS = WORD         also !=; AXIS: model, scheme, device, kv, step
 //      | AXIS OP NUMBER      AXIS: batch, context, gen, threads, chunk; OP: = != < <= > >=
 //
-// link = AXIS AXIS ..., ...  the listed keys take their values side by side (first with first, ...), not each with
-//                            each; their lists are of one length
+// link = AXIS AXIS ..., ... the listed keys take their values in parallel (first with first, ...), not in all
+//                            combinations; their lists have the same length
 #ifndef BENCH_SUITE_RULES_H
 #define BENCH_SUITE_RULES_H
 
@@ -17,7 +17,7 @@
 #include "base/arena.h"
 #include "base/status.h"
 
-// What a sweep varies, in the order of the plan: the last varies fastest.
+// The axes that a sweep varies, in the order of the plan: the last varies fastest.
 enum axis {
     AXIS_MODEL,
     AXIS_SCHEME,
@@ -31,9 +31,9 @@ enum axis {
     AXIS_CONTEXT,
     AXIS_GEN,
     AXIS_COUNT,
-    AXIS_ANY = AXIS_COUNT, // a bare word of a rule
+    AXIS_ANY = AXIS_COUNT, // a bare word in a rule
 };
-const char *axis_name(enum axis axis); // also the key of its option
+const char *axis_name(enum axis axis); // also the key of the option
 bool axis_is_number(enum axis axis);
 
 enum rule_op { RULE_EQ, RULE_NE, RULE_LT, RULE_LE, RULE_GT, RULE_GE };
@@ -43,8 +43,8 @@ enum { RULE_TERMS_MAX = 8, RULES_MAX = 32 };
 struct rule_term {
     enum axis axis;
     enum rule_op op;
-    const char *word; // of word axes
-    int number;       // of number axes
+    const char *word; // for word axes
+    int number;       // for number axes
 };
 struct rule {
     const char *text;
@@ -62,7 +62,7 @@ struct point {
     int number[AXIS_COUNT];
 };
 
-// leader[axis] is the first axis of the group that `axis` is linked with; itself when it is alone.
+// leader[axis] is the first axis of the group linked with `axis`, or `axis` itself if it is not linked.
 struct link_list {
     enum axis leader[AXIS_COUNT];
 };

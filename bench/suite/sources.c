@@ -1,4 +1,4 @@
-// sources.c - bench.conf, includes, suite and --set into one list: the later wins, key by key.
+// sources.c - merges bench.conf, includes, suite and --set into one list: the later one wins, key by key.
 #include "bench/suite/sources.h"
 
 #include <ctype.h>
@@ -15,7 +15,7 @@ struct merging {
     struct arena *arena;
     struct entry_list *out;
     const char *open[INCLUDES_MAX];  // real paths of the files being read, outermost first
-    const char *shown[INCLUDES_MAX]; // the same, as they were named
+    const char *shown[INCLUDES_MAX]; // the same, as the user named them
     size_t open_count;
     const char *done[INCLUDES_MAX]; // real paths of included files already merged
     size_t done_count;
@@ -233,7 +233,7 @@ static enum status merge_entries(struct merging *m, const struct ini_file *file)
     return OK;
 }
 
-// A file that includes one of the files it is included from: names the whole circle.
+// Fails because a file includes one of the files that it is included from. Names the whole cycle.
 static enum status cycle(struct merging *m, size_t first, const char *path, const char *from)
 {
     struct str circle = {0};
@@ -244,7 +244,7 @@ static enum status cycle(struct merging *m, size_t first, const char *path, cons
     return m->err->code;
 }
 
-// from: "file:line" of the include, or NULL for a file the person named.
+// from: "file:line" of the include, or NULL for a file that the user named.
 static enum status merge_file(struct merging *m, const char *path, const char *from)
 {
     char *real = realpath(path, NULL);
@@ -290,7 +290,7 @@ static enum status no_such_section(struct merging *m, const char *section, const
                 words_hint(section, known.items, known.count, hint, sizeof hint));
 }
 
-// "sweep *" reaches every sweep; a section without a name is made when it is not there.
+// "sweep *" reaches every sweep. A section without a name is created if it does not exist.
 static enum status set_in_sections(struct merging *m, const char *section, const char *key,
                                    const char *value, const char *where)
 {

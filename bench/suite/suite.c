@@ -1,4 +1,4 @@
-// suite.c - merged entries into the structs of suite.h, through the option table.
+// suite.c - parses merged entries into the structs of suite.h, through the option table.
 #include "bench/suite/suite.h"
 
 #include <stdio.h>
@@ -25,7 +25,7 @@ static enum status apply(struct suite *suite, const struct suite_entry *entry, v
     return OK;
 }
 
-// All entries of one kind (and name) into the struct at `base`.
+// Parses all entries of one kind (and name) into the struct at `base`.
 static enum status apply_section(struct suite *suite, enum section section, const char *name,
                                  void *base, struct error *err)
 {
@@ -106,8 +106,8 @@ static enum status default_name(struct suite *suite, struct error *err)
     return OK;
 }
 
-// What the run was, without the files it came from. Sections of bench.conf alone are of the machine and are
-// left out.
+// Makes the text that describes the run without the files it came from. Sections that only bench.conf may have describe
+// the machine and are omitted.
 static enum status make_text(struct suite *suite, struct error *err)
 {
     struct str text = {0};

@@ -1,8 +1,7 @@
-// suite.h - a suite as written: bench.conf, includes, file and --set resolved, nothing expanded.
+// suite.h - a suite as written: bench.conf, includes, file and --set are resolved, and nothing is expanded.
 //
-// Precedence, lowest first: defaults of the option table, bench.conf, included files, the suite,
-// --set. Within one file a section or key given twice is an error; between files the higher one
-// wins key by key.
+// Precedence, lowest first: defaults of the option table, bench.conf, included files, the suite, --set. Within one file
+// a duplicate section or key is an error. Between files the higher one wins, key by key.
 #ifndef BENCH_SUITE_SUITE_H
 #define BENCH_SUITE_SUITE_H
 
@@ -27,13 +26,13 @@ struct suite_header { // [suite]
 
 // [defaults] and [sweep NAME]: a sweep begins as a copy of the defaults.
 struct suite_sweep {
-    const char *name; // NULL in the defaults
+    const char *name; // NULL for the defaults
     struct word_list model, scheme, device, head, kv, step;
     struct int_list threads, chunk, batch, context, gen;
     struct rule_list skip;
     struct link_list link;
     const char *prompt;
-    const char *calib; // NULL: the text that comes with the program
+    const char *calib; // NULL: the text shipped with the program
     double temperature, top_p;
     int64_t top_k;
     int64_t seed;
@@ -44,10 +43,10 @@ struct suite_sweep {
     int quality_convention; // index into quality_conventions
     int64_t quality_windows;
     double min_time_ns, timeout_ns, max_cell_time_ns;
-    // of the whole suite, [defaults] alone
+    // for the whole suite, only in [defaults]
     int order;           // 0: interleaved, 1: sequential
     int on_oom;          // 0: prune_larger, 1: go_on
-    double memory_bytes; // 0: all that the machine has free
+    double memory_bytes; // 0: all free memory of the machine
 };
 
 struct suite_model { // [model NAME]
@@ -63,7 +62,7 @@ struct suite_report { // [report]
 struct suite {
     struct arena arena; // owns everything below
     const char *path;   // as given; NULL: only bench.conf was read
-    char *text; // resolved: sections, keys and values after all of the above; what a run stores
+    char *text;         // resolved sections, keys and values, as stored with a run
     struct suite_header header;
     struct suite_bench bench;
     struct suite_sweep defaults;
@@ -77,27 +76,26 @@ struct suite {
 };
 
 struct suite_sources {
-    const char *suite_path;  // NULL: bench.conf alone
+    const char *suite_path;  // NULL: only bench.conf
     const char *config_path; // bench.conf, or NULL for none
     const char *const *set;  // "section.key=value"
     size_t set_count;
 };
 
-// Errors: one line with file, line and reason; then *out holds nothing.
+// Errors: one line with file, line and reason; *out is then empty.
 enum status suite_load(const struct suite_sources *sources, struct suite *out, struct error *err);
 void suite_fini(struct suite *suite);
 
-// "suites/m1.conf:12" of the entry that gave a key its value, or the suite's path where it is a
-// default.
+// "suites/m1.conf:12" of the entry that set a key, or the suite's path if the value is a default.
 const char *suite_where(const struct suite *suite, const char *section, const char *key);
 
-// Finds a file that a suite names: an absolute path, or a path next to the file that names it, in the working directory,
-// or among the program's own files. In the arena; NULL when there is none.
+// Finds a file that a suite names: an absolute path, or a path next to the file that names it, in the working
+// directory, or among the program's own files. Owned by the arena; NULL if there is none.
 const char *suite_find_file(struct suite *suite, const char *section, const char *key,
                             const char *name);
 
-// Where bench.conf is: $XDG_CONFIG_HOME/ridge, else ~/.config/ridge, else next to the program's own
-// files. Caller frees; NULL: there is none.
+// The path of bench.conf: in $XDG_CONFIG_HOME/ridge, else in ~/.config/ridge, else next to the program's own files.
+// Caller frees; NULL: there is none.
 char *suite_config_path(void);
 
 #endif

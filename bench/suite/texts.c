@@ -1,7 +1,7 @@
-// texts.c - whether a model can read the texts that a plan gives it: prompts, and what quality is judged on.
+// texts.c - checks whether a model can read the texts of a plan: prompts, and texts for quality.
 //
-// What a worker would find out after loading the weights is found here, by the same functions, once for each
-// model and text.
+// It runs the checks that a worker would make after loading the weights, with the same functions, once per model and
+// text.
 #include <stdlib.h>
 
 #include "base/file.h"
@@ -9,7 +9,7 @@
 #include "bench/quality/quality.h"
 #include "bench/suite/expand.h"
 
-enum { TEXTS_MAX = 256 }; // further texts are read again
+enum { TEXTS_MAX = 256 }; // further texts are checked again
 
 static enum status try_prompt(const struct tokenizer *tok, const char *path, struct error *err)
 {
@@ -36,7 +36,7 @@ static enum status try_quality(const struct tokenizer *tok, const struct plan_mo
     return status;
 }
 
-// A vocabulary of 150,000 tokens takes most of a second to read.
+// Opens the tokenizer once per model, because reading 150,000 tokens takes most of a second.
 static enum status open_tokenizer(struct expansion *x, const struct plan_model *model,
                                   struct error *err)
 {

@@ -1,4 +1,4 @@
-// value.c - numbers with units, lists, ranges.
+// value.c - parses numbers with units, lists, and ranges.
 #include "bench/suite/value.h"
 
 #include <ctype.h>
@@ -31,7 +31,7 @@ struct unit {
     double factor;
 };
 
-// A number and one of `units` right after it; `words` names them for the person.
+// Parses a number directly followed by one of `units`; `words` names them in messages.
 static enum status with_unit(const char *text, const struct unit *units, const char *words,
                              double *out, struct error *err)
 {
@@ -68,8 +68,7 @@ enum status value_bytes(const char *text, double *bytes, struct error *err)
 
 // ---- lists --------------------------------------------------------------------------------------
 
-// The next item of a comma list, trimmed, as the arena's own; *rest moves on, to NULL after the
-// last.
+// The next item of a comma list, trimmed and copied into the arena. *rest advances, to NULL after the last item.
 static enum status next_item(const char **rest, struct arena *arena, char **out, struct error *err)
 {
     const char *begin = *rest + strspn(*rest, " \t");
@@ -126,7 +125,7 @@ struct range {
     char op; // '*' or '+'
 };
 
-// "A-B", "A-B*K", "A-B+S" with nothing else in it; false when the text is no range at all.
+// Splits "A-B", "A-B*K" or "A-B+S" with nothing else in it; false if the text is not a range.
 static bool split_range(char *item, struct range *out)
 {
     char *dash = strchr(item + 1, '-');
@@ -161,7 +160,7 @@ static enum status append_range(struct int_list *list, const char *item, const s
         return FAIL(err, ERR_USAGE, "range '%s': the step must be at least 1", item);
     if ((double)range->first < min || (double)range->last > max)
         return FAIL(err, ERR_USAGE, "range '%s' is not within %.0f and %.0f", item, min, max);
-    // Bounds are within [min, max], which fit an int, so neither step below can overflow.
+    // Bounds are within [min, max], which fits an int, so neither step below can overflow.
     if (range->op == '+' && (range->last - range->first) / range->step >= LIST_MAX)
         return FAIL(err, ERR_USAGE, "range '%s' makes %lld values: at most %d", item,
                     (long long)((range->last - range->first) / range->step + 1), LIST_MAX);

@@ -1,4 +1,4 @@
-// evaluate.c - what `collect = quality` does in its worker.
+// evaluate.c - the worker's side of `collect = quality`.
 #include "bench/worker/evaluate.h"
 
 #include <math.h>
@@ -16,9 +16,9 @@ struct evaluation {
     struct wire *wire;
     const char *phase; // reported with the progress
     struct checkpoint *ck;
-    struct model *model, *baseline; // the same one where the job is in f32
+    struct model *model, *baseline; // the same model if the job is in f32
     struct quality_text text;
-    char why[256]; // why nothing is compared with f32; "": it is
+    char why[256]; // why nothing is compared with f32; "": it is compared
 };
 
 static bool tell_progress(void *user, double done)

@@ -1,4 +1,4 @@
-// figures.c - the figures of a repetition, from the times of its tokens.
+// figures.c - computes the figures of a repetition from the times of its tokens.
 #include <math.h>
 #include <stdlib.h>
 
@@ -6,7 +6,7 @@
 #include "bench/worker/measure.h"
 #include "results/metric.h"
 
-// Steps of a driven engine are stamped on its device's clock, tokens of a whole one on the host's.
+// The device's clock stamps steps of a driven engine; the host's clock stamps tokens of a whole engine.
 static const char *time_source(const struct subject *s)
 {
     return device_time_source(s->engine->step ? s->where : DEVICE_HOST);
@@ -61,7 +61,7 @@ static void gap_metrics(const struct subject *s, const char *source, json_t *out
     size_t count = 0;
     double *gaps = all_gaps(s, &count);
     for (size_t i = 0; i < sizeof quantiles / sizeof *quantiles; i++) {
-        struct error ignored = {0}; // a quantile that cannot be had is sent as not measured
+        struct error ignored = {0}; // a quantile that cannot be computed is sent as not measured
         double value = gaps ? stat_quantile(gaps, count, quantiles[i].q, &ignored) : NAN;
         wire_metric(out, quantiles[i].name, value, "decode", NULL, source);
     }

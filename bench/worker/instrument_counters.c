@@ -1,4 +1,4 @@
-// instrument_counters.c - events that the processor and the system count.
+// instrument_counters.c - counts events of the processor and the system.
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-// instrument_memory.c - the most memory that was resident during a repetition.
+// instrument_memory.c - measures the peak of resident memory during a repetition.
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,7 +8,8 @@
 #include "results/metric.h"
 
 struct peak {
-    bool own;      // the mark was reset before the repetition; else it is since the process began
+    bool
+        own; // the mark was reset before the repetition; else it counts from the start of the process
     int64_t bytes; // OS_UNKNOWN: the system does not report it
 };
 

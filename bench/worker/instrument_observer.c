@@ -1,4 +1,4 @@
-// instrument_observer.c - the time of each op class, from the engine's own reports.
+// instrument_observer.c - measures the time of each op class, from the engine's own reports.
 //
 // The engine reads the clock around every operation, so this repetition is a little slower than a timed one.
 #include <stdio.h>

@@ -65,7 +65,7 @@ static void on_end(void *user, enum phase phase)
     w->row->end(w->state, w->subject, phase);
 }
 
-// An engine that runs requests whole does not separate phases: the instrument sees one prefill.
+// A whole engine does not separate phases, so the instrument sees one prefill.
 static enum status watch_whole(struct watched *w, struct error *err)
 {
     struct repetition unused;
@@ -91,7 +91,7 @@ static enum status run_one(struct watched *w, struct error *err)
 enum status instruments_run(struct instruments *instruments, struct subject *s, json_t *metrics,
                             struct error *err)
 {
-    canary_destroy(s->canary); // its buffers are no memory of the cell's
+    canary_destroy(s->canary); // its buffers must not count as the cell's memory
     s->canary = NULL;
     for (size_t i = 0; i < instruments->count; i++) {
         const struct instrument *row = instruments->at[i].row;

@@ -8,7 +8,7 @@
 
 // ---- steps ------------------------------------------------------------------------------------------------
 
-// All sequences' prompt tokens [first, first + count); `sample`: draws the first id of each.
+// Runs prompt tokens [first, first + count) of all sequences. `sample`: draws the first id of each.
 static enum status prompt_step(struct subject *s, int first, int count, bool sample,
                                struct step_result *result, struct error *err)
 {
@@ -22,8 +22,8 @@ static enum status prompt_step(struct subject *s, int first, int count, bool sam
     return s->engine->step(s->run, s->spans, s->cell->batch, PHASE_PREFILL, result, err);
 }
 
-// Token `token` of every sequence is made out of the one before. Without `sample` the logits are made and nothing is
-// drawn, so that the random streams stay where they are.
+// Prepares a step that makes token `token` of every sequence from the previous one. Without `sample`, logits are
+// computed but nothing is drawn, so that the random streams do not advance.
 static void decode_spans(struct subject *s, int token, bool sample)
 {
     for (int i = 0; i < s->cell->batch; i++)
@@ -43,8 +43,8 @@ static enum status untimed_step(struct subject *s, int token, bool sample, struc
     return s->engine->step(s->run, s->spans, s->cell->batch, PHASE_DECODE, &unused, err);
 }
 
-// Keeps what a step drew as token `token` of every sequence, and when. Where nothing could be drawn the id is 0,
-// so that the repetition continues; its logits are counted as not finite and make it `wrong`.
+// Stores the ids that a step drew as token `token` of every sequence, and their times. If nothing could be drawn the id
+// is 0, so that the repetition continues. Its logits count as non-finite and make it `wrong`.
 static void keep_tokens(struct subject *s, const struct timeline *t, int token,
                         const struct step_result *result, struct repetition *out)
 {
@@ -84,13 +84,13 @@ static double look(struct subject *s, struct noise *noise)
 static double median_look(struct subject *s, struct noise *noise)
 {
     double rates[CANARY_LOOKS];
-    struct error ignored = {0}; // the median of so few needs no memory
+    struct error ignored = {0}; // the median of so few values needs no memory
     for (int i = 0; i < CANARY_LOOKS; i++)
         rates[i] = look(s, noise);
     return stat_median(rates, CANARY_LOOKS, &ignored);
 }
 
-// The machine's state, kept with the others of the repetition.
+// Probes the machine's state and stores it with the others of the repetition.
 static void look_at_state(struct subject *s)
 {
     if (s->state_count < s->state_room)
@@ -115,7 +115,7 @@ static struct machine_state median_state(struct subject *s)
     };
 }
 
-// The best of three: a preempted one says nothing about the clock rate.
+// The best of three, because a preempted run says nothing about the clock rate.
 static double compute_canary(const struct subject *s)
 {
     double best = s->probes.compute_ns(s->canary);
@@ -124,7 +124,7 @@ static double compute_canary(const struct subject *s)
     return best;
 }
 
-// A canary before the step that makes `token`, then that step once, untimed, to warm the caches.
+// Runs a canary before the step that makes `token`, then that step once, untimed, to warm the caches.
 static enum status canary_before(struct subject *s, int token, int64_t at_ns, struct noise *noise,
                                  struct error *err)
 {
@@ -139,8 +139,8 @@ static enum status canary_before(struct subject *s, int token, int64_t at_ns, st
     return OK;
 }
 
-// Canaries before the prefill, then one prompt token of every sequence: it sends the weights through the
-// caches, as the steps before a prefill would have.
+// Runs canaries before the prefill, then one prompt token of every sequence. This moves the weights through the caches,
+// as steps before a prefill would.
 static enum status canary_first(struct subject *s, struct noise *noise, struct error *err)
 {
     struct step_result unused;
@@ -153,8 +153,8 @@ static enum status canary_first(struct subject *s, struct noise *noise, struct e
     return s->engine->begin(s->run, &s->cell->sampling, err);
 }
 
-// The mean bandwidth over the decode's time. Between two canaries it is the mean of both. NaN when none ran or no
-// time passed.
+// The mean bandwidth over the time of the decode. Between two canaries it is their mean. NaN if none ran or no time
+// passed.
 static double bandwidth_over(const struct canary_look *looks, size_t count, struct canary_look last)
 {
     double bytes = 0, ns = 0;
@@ -188,15 +188,15 @@ static void noise_difference(struct os_noise *now, const struct os_noise *before
         a[i] = a[i] == OS_UNKNOWN || b[i] == OS_UNKNOWN ? OS_UNKNOWN : a[i] - b[i];
 }
 
-// What a driven repetition carries from token to token.
+// The state of a driven repetition from token to token.
 struct drive {
     struct subject *s;
     const struct repetition_options *options;
     struct repetition *out;
     struct timeline timeline;
-    int last_canary; // token before which the last canary ran
+    int last_canary; // the token before which the last canary ran
     uint64_t last_canary_ns;
-    int run_token; // that the first step of the present run makes
+    int run_token; // the token that the first step of the current run makes
     uint64_t run_began_ns;
 };
 
@@ -212,7 +212,7 @@ static void watch_end(const struct drive *d, enum phase phase)
         d->options->watch->end(d->options->watch->user, phase);
 }
 
-// `result` is the last step's. The timeline continues from that step's end.
+// `result` belongs to the last step. The timeline continues from the end of that step.
 static enum status prefill(struct drive *d, struct step_result *result, struct error *err)
 {
     struct subject *s = d->s;
@@ -241,7 +241,7 @@ static bool canary_due(const struct drive *d, int token)
                           s->clock.now_ns(s->clock.user) - d->last_canary_ns >= CANARY_EVERY_NS);
 }
 
-// The untimed part between two tokens: progress is reported, and now and then a canary runs.
+// The untimed part between two tokens: reports progress and, at intervals, runs a canary.
 static enum status between_tokens(struct drive *d, int token, struct noise *noise,
                                   struct error *err)
 {
@@ -261,8 +261,8 @@ static enum status between_tokens(struct drive *d, int token, struct noise *nois
     return status;
 }
 
-// Keeps what a step of a run made. The run ends where a canary could be due, and where progress is reported. The clock
-// is not read, because reading it may delay the steps under way.
+// Stores the results of a step of a run. The run ends where a canary may be due and where progress is reported. The
+// clock is not read, because reading it may delay the steps in flight.
 static bool keep_step(void *user, int step, const struct step_result *result)
 {
     struct drive *d = user;
@@ -276,7 +276,7 @@ static bool keep_step(void *user, int step, const struct step_result *result)
     return result->end_ns - d->run_began_ns < CANARY_EVERY_NS;
 }
 
-// As many steps as the engine takes at once, from the one that makes `token` on.
+// Runs as many steps as the engine takes at once, beginning with the one that makes `token`.
 static enum status decode_run(struct drive *d, int token, int *made, struct error *err)
 {
     struct subject *s = d->s;
@@ -307,7 +307,7 @@ static enum status decode(struct drive *d, struct error *err)
     return OK;
 }
 
-// Step by step.
+// Runs the repetition step by step.
 static enum status drive(struct subject *s, const struct repetition_options *options,
                          struct repetition *out, struct error *err)
 {
@@ -339,7 +339,7 @@ static enum status generate(struct subject *s, struct repetition *out, struct er
     return OK;
 }
 
-// The step times are the device's; the ties around them say how far they are the host's.
+// Step times are on the device's clock. The ties before and after show how well it agrees with the host's.
 static void tie_clocks(struct repetition *out, struct device_clock_tie first,
                        struct device_clock_tie last)
 {
@@ -437,7 +437,7 @@ enum status measure_phase(struct subject *s, enum phase phase, phase_more *more,
 
 // ---- a trial ---------------------------------------------------------------------------------------------------
 
-// One prompt token and one decode step.
+// Runs one prompt token and one decode step.
 static enum status short_warmup(struct subject *s, struct error *err)
 {
     struct step_result unused;

@@ -1,9 +1,9 @@
 // measure.h - one repetition of one cell: prefill, then decode, with the time of every token.
 //
-// Only the engine's time counts, sampling included. The timeline is paused while progress is reported, while canaries
-// run, and while the caches are warmed again after a canary. To warm them, the coming decode step runs once untimed and
-// is dropped (truncate). Where the device runs ahead of the host, decode steps between two pauses are one run, and the
-// timeline goes on while their results are kept. docs/METRICS.md defines each figure.
+// Only the engine's time counts, including sampling. The timeline is paused while progress is reported, while canaries
+// run, and while the caches are warmed again after a canary. To warm them, the next decode step runs once untimed and
+// is dropped (truncate). If the device runs ahead of the host, the decode steps between two pauses form one run, and
+// the timeline keeps running while their results are stored. docs/METRICS.md defines each figure.
 #ifndef BENCH_WORKER_MEASURE_H
 #define BENCH_WORKER_MEASURE_H
 
@@ -20,23 +20,24 @@
 #include "engine/engine.h"
 
 enum {
-    // Canaries of a decode (2 ms each) are at least this far apart, so that they stay a small part of it. Where a
-    // step must run again after each, they are also this many steps apart. Runs of steps are ended as often.
+    // Canaries during a decode (2 ms each) are at least this far apart, so that they stay a small part of it. If a step
+    // must run again after each, they are also this many steps apart. Runs of steps end at the same intervals.
     CANARY_EVERY_NS = 25 * 1000 * 1000,
     CANARY_EVERY_STEPS = 16,
-    // A working set of more than this many last-level caches keeps nothing in them from step to step. So there is
-    // nothing to warm again after a canary.
+    // If the working set exceeds this many last-level caches, nothing stays in them from step to step, and nothing must
+    // be warmed again after a canary.
     STREAMING_CACHES = 4,
-    CANARY_LOOKS = 3, // before and after a repetition: a single one scatters by some per cent
+    CANARY_LOOKS =
+        3, // before and after a repetition, because a single canary scatters by some per cent
 };
 
-// What a canary saw, and when on the timeline.
+// The result of a canary, and its time on the timeline.
 struct canary_look {
     int64_t at_ns;
     double bytes_per_s;
 };
 
-// The probes of a repetition, of bench/probe/probe.h outside tests.
+// The probes of a repetition. Outside tests they are those of bench/probe/probe.h.
 struct subject_probes {
     double (*bandwidth)(struct canary *canary);  // bytes/s
     double (*compute_ns)(struct canary *canary); // time of fixed work
@@ -44,13 +45,13 @@ struct subject_probes {
     struct device_vitals (*vitals)(struct canary *canary);
 };
 
-// One cell, ready to be measured. Arrays are made once, before anything is timed.
+// One cell, ready to be measured. Arrays are allocated once, before anything is timed.
 struct subject {
     const struct job_cell *cell;
     const struct bench_engine *engine;
-    void *run;                   // of the engine, owned
-    struct timeline_clock clock; // the engine's; unset for one that runs whole requests
-    enum device_kind where;      // where the engine runs and canaries probe; times are of its clock
+    void *run;                   // the engine's run, owned
+    struct timeline_clock clock; // the engine's clock; unset for a whole engine
+    enum device_kind where;      // where the engine runs and canaries probe; times are on its clock
     struct canary *canary;       // owned
     struct subject_probes probes;
     int prompt_tokens;
@@ -59,11 +60,10 @@ struct subject {
     int64_t *token_ns;         // (batch, gen) on the timeline of the last repetition, owned
     struct span *spans;        // (batch), owned
     bool streaming;            // see STREAMING_CACHES
-    struct canary_look *looks; // (gen) the decode's canaries, owned
+    struct canary_look *looks; // (gen) canaries of the decode, owned
     size_t look_count;
-    struct machine_state
-        *states;           // (state_room) what the state canaries saw in this repetition, owned
-    double *state_scratch; // (state_room) for their medians, owned
+    struct machine_state *states; // (state_room) machine states of this repetition, owned
+    double *state_scratch;        // (state_room) scratch for their medians, owned
     size_t state_count, state_room;
     struct os_run_waits *waits; // (2) at the start and the end of a repetition, owned
     struct wire *wire;          // for progress
@@ -74,7 +74,7 @@ static inline size_t subject_at(const struct subject *s, int sequence, int token
 {
     return (size_t)sequence * (size_t)s->cell->gen + (size_t)token;
 }
-// When the last of all sequences had its token `token`.
+// The time at which the last sequence had its token `token`.
 int64_t worker_subject_last_ns(const struct subject *s, int token);
 
 // Figures of one repetition. NaN: not measured.
@@ -82,13 +82,13 @@ struct repetition {
     double prefill_ns;   // to the logits of the last prompt position
     int64_t measured_ns; // to the last token of the last sequence
     double prefill_wait_ns, decode_wait_ns;
-    double between_ns;                   // of the decode's time: in no step
+    double between_ns;                   // part of the decode's time that is in no step
     double clock_tie_ns, clock_drift_ns; // see NOISE_CLOCK_TIE
     int64_t nonfinite_logits;
     struct noise noise;
 };
 
-// Called in pauses, when a phase begins and when it has ended.
+// Called during pauses, before a phase and after it.
 struct phase_watch {
     void (*begin)(void *user, enum phase phase);
     void (*end)(void *user, enum phase phase);
@@ -96,9 +96,9 @@ struct phase_watch {
 };
 
 struct repetition_options {
-    int number;    // reported with the progress; 0: warm-up or instrument
-    bool canaries; // probe before, between and after; only where the repetition is timed
-    const struct phase_watch *watch; // NULL where the repetition is timed; only of a driven engine
+    int number;                      // reported with the progress; 0: warm-up or instrument
+    bool canaries;                   // probe before, between and after; only in timed repetitions
+    const struct phase_watch *watch; // NULL in timed repetitions; only for driven engines
 };
 
 enum status worker_subject_create(const struct job_cell *cell, const struct bench_engine *engine,
@@ -117,8 +117,8 @@ typedef enum status phase_more(void *user, int done, bool *go_on, struct error *
 enum status measure_phase(struct subject *s, enum phase phase, phase_more *more, void *user,
                           struct error *err);
 
-// Warms up, then repeats as the cell says: `reps` times, and on until min_ns are measured, REPETITIONS_MOST at
-// most. `keep` is called after each, numbers from 1; its error ends the trial.
+// Warms up, then repeats as the cell requires: `reps` times, and further until min_ns are measured, but at most
+// REPETITIONS_MOST times. Calls `keep` after each, with numbers from 1. An error of `keep` ends the trial.
 typedef enum status keep_repetition(void *user, const struct subject *s, const struct repetition *r,
                                     int number, struct error *err);
 enum status measure_trial(struct subject *s, keep_repetition *keep, void *user, struct error *err);

@@ -1,4 +1,4 @@
-// prompt.c - random ids, or a file's, cut to the length every sequence needs.
+// prompt.c - makes random ids, or reads those of a file, in the length that each sequence needs.
 #include "bench/worker/prompt.h"
 
 #include <math.h>

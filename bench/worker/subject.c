@@ -1,4 +1,4 @@
-// subject.c - a cell made ready: its room in the engine, its prompts, its canary.
+// subject.c - prepares a cell: its memory in the engine, its prompts, its canary.
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,7 +15,7 @@ static enum status subject_arrays(struct subject *s, struct error *err)
     s->token_ns = calloc(tokens, sizeof *s->token_ns);
     s->spans = calloc(batch, sizeof *s->spans);
     s->looks = calloc((size_t)s->cell->gen, sizeof *s->looks);
-    s->state_room = (size_t)s->cell->gen + 2; // before and after, and at most one a token
+    s->state_room = (size_t)s->cell->gen + 2; // before and after, and at most one per token
     s->states = calloc(s->state_room, sizeof *s->states);
     s->state_scratch = calloc(s->state_room, sizeof *s->state_scratch);
     s->waits = calloc(2, sizeof *s->waits);
@@ -25,7 +25,7 @@ static enum status subject_arrays(struct subject *s, struct error *err)
     return OK;
 }
 
-// The bytes that a decode step touches decide which level canaries probe.
+// Creates the canary. The bytes that a decode step touches decide which level it probes.
 static enum status subject_canary(struct subject *s, struct device *device,
                                   const struct bench_engine_facts *facts, struct error *err)
 {

@@ -4,8 +4,8 @@
 
 #include <stdint.h>
 
-// What a timeline reads: the device's clock, on which steps are stamped, and the device's waits so far
-// (DEVICE_WAIT_UNKNOWN where it does not measure them).
+// The inputs of a timeline: the device's clock, which stamps steps, and the device's waits so far (DEVICE_WAIT_UNKNOWN
+// if it does not measure them).
 struct timeline_clock {
     uint64_t (*now_ns)(const void *user);
     uint64_t (*wait_ns)(const void *user);
@@ -19,12 +19,12 @@ struct timeline {
 };
 
 void timeline_start(struct timeline *t, const struct timeline_clock *clock);
-// Between the two the timeline does not advance. They do not nest.
+// The timeline does not advance between the two calls. They do not nest.
 void timeline_pause(struct timeline *t);
 void timeline_resume(struct timeline *t);
-// The place of a moment on the timeline. It was not paused then and has not been paused since.
+// The time of a moment on the timeline. The timeline must not have been paused at that moment or since.
 int64_t timeline_at(const struct timeline *t, uint64_t clock_ns);
-// Waits so far, those in pauses left out; NaN where the device does not measure them.
+// Waits so far, without those in pauses; NaN if the device does not measure them.
 double timeline_wait_ns(const struct timeline *t);
 
 #endif

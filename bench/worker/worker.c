@@ -30,7 +30,7 @@ struct worker {
     json_t *job_root; // owns the job's strings
     struct device *device;
     const struct bench_engine *engine;
-    void *model; // of the engine, owned
+    void *model; // the engine's model, owned
     struct instruments instruments;
 };
 
@@ -105,7 +105,8 @@ static enum status send_loaded(struct worker *w, bool cold, double load_ns, stru
     struct bench_engine_facts facts;
     json_t *metrics = json_array();
     w->engine->describe(w->model, &facts);
-    if (facts.calibration) { // its codes were just written, or read and hashed: never cold
+    if (facts
+            .calibration) { // its codes were just written, or read and hashed, so they are never cold
         load_ns -= facts.calibration->needed_ns;
         wire_metric(metrics, METRIC_CALIBRATION, facts.calibration->time_ns, "load", NULL,
                     facts.calibration->kept ? "host clock, when it was calibrated" : "host clock");
@@ -162,8 +163,8 @@ static enum status send_repetition(void *user, const struct subject *s, const st
     return wire_send(&w->wire, event, err);
 }
 
-// Layers with a window keep every position, because kernels find one by its number. The source also states what the
-// windows alone would take.
+// Layers with a window keep every position, because kernels address positions by number. The source also states the
+// size of the windows alone.
 static void kv_source(const struct worker *w, const struct job_cell *cell, double kv_bytes,
                       char *out, size_t bytes)
 {
@@ -192,7 +193,7 @@ static enum status memory_metrics(const struct worker *w, const struct job_cell 
     return OK;
 }
 
-// Without its metrics. The form of decode steps is the open context's to say.
+// A trial event without its metrics. The open context knows the form of decode steps.
 static json_t *trial_event(const struct worker *w, const struct job_cell *cell,
                            const struct subject *s)
 {
@@ -298,7 +299,7 @@ static enum status run_ceilings(struct worker *w, struct error *err)
     return status;
 }
 
-// ---- whole ---------------------------------------------------------------------------------------------
+// ---- the worker ---------------------------------------------------------------------------------------------
 
 static enum status work(struct worker *w, struct error *err)
 {
@@ -336,7 +337,7 @@ enum status worker_main(int events_fd, struct error *err)
     struct worker worker = {.wire = {.fd = events_fd}};
     struct error untold = {0};
     os_die_with_parent();
-    os_return_freed_memory(); // peak memory is a figure, and canaries are freed before it is taken
+    os_return_freed_memory(); // peak memory is measured after canaries are freed
     if (work(&worker, err) != OK)
         send_error(&worker, -1, err, &untold);
     else
