@@ -66,8 +66,8 @@ enum status cuda_check(const struct cuda_device *cuda, cuda_result result, const
 // Enqueues a reading: *out (pinned) = its counter once all earlier work on the clock's stream is done.
 enum status cuda_clock_read(struct cuda_device *cuda, uint64_t *out, struct error *err);
 
-// NVIDIA's management library, opened at run time (cuda_nvml.c). Results: 0 is success. Names are the library's without
-// nvml and nvmlDevice. Source: NVML API reference, 12.
+// NVIDIA's management library, opened at run time (cuda_nvml.c). A result of 0 is success. Names are those of the
+// library without "nvml" and "nvmlDevice". Source: NVML API reference, 12.
 struct cuda_nvml {
     int (*Init)(void);
     const char *(*ErrorString)(int result);
@@ -78,10 +78,10 @@ struct cuda_nvml {
     int (*ThrottleReasons)(void *gpu, unsigned long long *mask);
     int (*TotalEnergy)(void *gpu, unsigned long long *millijoules);
 };
-// Tests only: puts a scripted library in place of the system's. NULL: the system's again. Not while a device is open.
+// Tests only: replaces the system's library with a scripted one; NULL restores it. Not while a device is open.
 void cuda_nvml_use(const struct cuda_nvml *library);
 
-// Clocks, power and temperature; NaN where the library is not there.
+// Clocks, power and temperature; NaN if the library is missing.
 struct device_vitals cuda_vitals(struct device *device);
 enum status cuda_energy(struct device *device, struct device_energy *out, struct error *err);
 

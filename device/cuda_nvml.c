@@ -1,7 +1,9 @@
-// cuda_nvml.c - a GPU's clocks, power, temperature, energy and why it is held back, by NVIDIA's management library.
+// cuda_nvml.c - a GPU's clocks, power, temperature, energy and reasons for throttling, from NVIDIA's management
+// library.
 //
-// The library is opened at run time, at the first question, and stays open. Without it, or where it refuses, nothing
-// is measured. No setting is changed. The GPU is found by its PCI address: NVML counts GPUs that CUDA is told not to see.
+// The library is opened at run time, on first use, and stays open. Without it, or where it refuses, nothing is
+// measured. No setting is changed. The GPU is found by its PCI address, because NVML also counts GPUs that are hidden
+// from CUDA.
 #include "device/cuda_driver.h"
 
 #include <math.h>

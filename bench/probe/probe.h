@@ -86,10 +86,8 @@ struct canary; // preallocated buffers of one level, and fixed work
 enum status canary_create(struct device *device, size_t working_set_bytes, struct canary **out,
                           struct error *err);
 void canary_destroy(struct canary *canary);
-const char *canary_level(
-    const struct canary *canary); // Tests only: the level that canary_bandwidth reads, "L3"
-size_t
-canary_memory_bytes(const struct canary *canary); // Tests only: resident bytes of its buffers
+const char *canary_level(const struct canary *canary);   // Tests only: the level it reads, "L3"
+size_t canary_memory_bytes(const struct canary *canary); // Tests only: bytes of its buffers
 double canary_bandwidth(struct canary *canary); // bytes/s read: median of a few samples, about 2 ms
 double canary_compute_ns(struct canary *canary);           // fixed work of about 200 us
 struct machine_state canary_state(struct canary *canary);  // 1 to 3 ms

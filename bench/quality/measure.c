@@ -65,8 +65,7 @@ static struct context_options context_shape(const struct model_config *config,
 
 struct evaluation {
     const struct quality_input *in;
-    struct context *ctx,
-        *base; // base NULL: no baseline; same as ctx: the model is its own baseline
+    struct context *ctx, *base; // base NULL: none; same as ctx: its own baseline
     int chunk, vocab;
     int32_t *window;
     struct score *scores; // (windows, scored)

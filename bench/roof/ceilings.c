@@ -64,8 +64,7 @@ struct bench {
     const struct kernel *peak_kernel;
     int peak_threads;
     uint64_t peak_rounds; // about 20 us of work
-    int windows,
-        retaken; // windows of the samples; windows retaken because another program had the processor
+    int windows, retaken; // of the samples; retaken because of another program
 };
 
 // ---- peaks ----------------------------------------------------------------------------------------------

@@ -33,10 +33,9 @@ static const uint64_t look_most_ns = 1000000000, stop_least_ns = 1500000000;
 
 struct child {
     pid_t pid;
-    int events, errors; // descriptors read from, -1: closed
-    struct str buffer;  // events received
-    size_t used,
-        searched; // offsets in buffer: end of the lines handed out; end of the bytes known to hold no newline
+    int events, errors;    // descriptors read from, -1: closed
+    struct str buffer;     // events received
+    size_t used, searched; // offsets: lines handed out; searched for a newline
     bool too_long;
     char last_words[LAST_WORDS_BYTES]; // the end of its output
     size_t last_words_length;

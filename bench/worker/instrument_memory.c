@@ -8,8 +8,7 @@
 #include "results/metric.h"
 
 struct peak {
-    bool
-        own; // the mark was reset before the repetition; else it counts from the start of the process
+    bool own;      // reset before the repetition; else since the start of the process
     int64_t bytes; // OS_UNKNOWN: the system does not report it
 };
 

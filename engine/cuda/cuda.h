@@ -37,8 +37,7 @@ struct gpu_norm {
 };
 
 struct gpu_expert {
-    struct gpu_matrix gate_up,
-        down; // gate_up: rows of gate, then up; only up where there is no gate
+    struct gpu_matrix gate_up, down; // rows of gate, then up; only up if there is no gate
 };
 
 struct gpu_layer {
