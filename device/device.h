@@ -193,6 +193,7 @@ struct device_probe {
     char kernel[64]; // the kernel that reached it
     bool quick;      // also run when there is little time
 };
+enum { DEVICE_PROBES_MAX = 32 }; // that any device has
 // Returns how many were written.
 size_t device_probes(const struct device *device, struct device_probe *out, size_t max);
 // Takes one sample of probe `index`, which takes some milliseconds: bytes/s, operations/s, or ns for launch_gap and

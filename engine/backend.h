@@ -56,6 +56,7 @@ static inline int span_logit_rows(const struct span *span)
 
 struct backend {
     enum device_kind kind;
+    int pass_tokens; // most tokens of one pass, see engine_pass_tokens
 
     // model_load: *prepared is the backend's own.
     enum status (*prepare)(struct checkpoint *ck, const struct engine_options *options,

@@ -202,6 +202,7 @@ struct tensor_class {
               // shape; "unused"
     uint64_t tensors, parameters, bytes;
 };
+enum { CHECKPOINT_CLASSES_MAX = 8 }; // that any checkpoint has
 size_t checkpoint_tensor_classes(const struct checkpoint *ck, struct tensor_class *out, size_t max);
 
 // How the products of a quantized folder are stored.
@@ -387,9 +388,10 @@ struct context_options {
     enum decode_form decode;
 };
 
-// A step runs in passes of at most this many tokens, so that scratch does not grow with batch x chunk. Each pass
-// reads the weights once; with this many tokens a pass is limited by computation, not by that read.
-enum { ENGINE_PASS_TOKENS = 1024 };
+// A step runs in passes of at most this many tokens on such a device, so that scratch does not grow with batch x chunk.
+// Each pass reads the weights once; with this many tokens a pass is limited by computation, not by that read.
+// INT_MAX where this build has no backend for the device: nothing cuts a step.
+int engine_pass_tokens(enum device_kind kind);
 
 // device: the one the model would be on, opened or not. scheme: resolved for it. threads: of a host.
 // Errors: ERR_UNSUPPORTED when this build has no backend for the device; *out is then all zeros.

@@ -177,14 +177,14 @@ static size_t cache_bytes(int threads)
 // Measures a GPU by its own probes: the medians of a few samples of each.
 static enum status probe_limits(struct device *device, struct limits *limits, struct error *err)
 {
-    enum { PROBES_MAX = 32, SAMPLES = 5 };
+    enum { SAMPLES = 5 };
     static const struct {
         const char *probe;
         enum dtype type;
     } peaks[] = {
         {"f32_fma", DT_F32}, {"bf16_dot", DT_BF16}, {"int8_dot", DT_I8}, {"fp8_dot", DT_F8E4M3}};
-    struct device_probe probe[PROBES_MAX];
-    size_t count = device_probes(device, probe, PROBES_MAX);
+    struct device_probe probe[DEVICE_PROBES_MAX];
+    size_t count = device_probes(device, probe, DEVICE_PROBES_MAX);
     for (size_t i = 0; i < count; i++) {
         double rates[SAMPLES];
         bool disturbed;

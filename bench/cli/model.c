@@ -14,12 +14,12 @@
 #include "bench/cli/view.h"
 #include "engine/engine.h"
 
-enum { CLASSES_MAX = 8, CONTEXTS_MAX = 16, CHUNK = 512 };
+enum { CONTEXTS_MAX = 16, CHUNK = 512 };
 
 struct findings {
     struct checkpoint *ck;
     const struct model_config *config;
-    struct tensor_class classes[CLASSES_MAX];
+    struct tensor_class classes[CHECKPOINT_CLASSES_MAX];
     size_t class_count;
     uint64_t parameters;
     int tokenizer_ids;           // 0: none,
@@ -77,7 +77,7 @@ static enum status find(const struct arguments *args, struct findings *f, struct
     TRY(read_contexts(args, f, err));
     TRY(cli_device_find(args, &f->device, err));
     TRY(find_threads(f, err));
-    f->class_count = checkpoint_tensor_classes(f->ck, f->classes, CLASSES_MAX);
+    f->class_count = checkpoint_tensor_classes(f->ck, f->classes, CHECKPOINT_CLASSES_MAX);
     for (size_t i = 0; i < f->class_count; i++)
         f->parameters += f->classes[i].parameters;
     if (checkpoint_tokenizer(f->ck, &tok, &f->tokenizer_none) == OK) {

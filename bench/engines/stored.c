@@ -6,8 +6,6 @@
 
 #include "base/str.h"
 
-enum { CLASSES_MAX = 16 };
-
 static bool is_one_of(const char *word, const char *const *words)
 {
     for (; *words; words++)
@@ -43,8 +41,8 @@ static void add_codes(const char *types, char out[STORED_BYTES])
 void bench_engine_stored_codes(const struct checkpoint *ck, char out[STORED_BYTES])
 {
     static const char *const products[] = {"attention", "feed-forward", "experts", NULL};
-    struct tensor_class classes[CLASSES_MAX];
-    size_t count = checkpoint_tensor_classes(ck, classes, CLASSES_MAX);
+    struct tensor_class classes[CHECKPOINT_CLASSES_MAX];
+    size_t count = checkpoint_tensor_classes(ck, classes, CHECKPOINT_CLASSES_MAX);
     out[0] = '\0';
     for (size_t i = 0; i < count; i++)
         if (is_one_of(classes[i].name, products))

@@ -9,7 +9,6 @@
 #include "bench/probe/stream.h"
 
 enum {
-    PROBES_MAX = 24,
     LOOKS = 5,              // the median of five ignores two interruptions
     LOOK_NS = 350 * 1000,   // with warm-up, about 2 ms in total
     COMPUTE_STEPS = 150000, // a multiply-add chain of 4 to 5 cycles per step: 200 us near 3.5 GHz
@@ -51,8 +50,8 @@ static enum status open_stream(struct canary *canary, size_t working_set_bytes, 
 // Finds the device's probe that reads its memory, and its first peak.
 static enum status find_probes(struct canary *canary, struct error *err)
 {
-    struct device_probe probes[PROBES_MAX];
-    size_t count = device_probes(canary->device, probes, PROBES_MAX);
+    struct device_probe probes[DEVICE_PROBES_MAX];
+    size_t count = device_probes(canary->device, probes, DEVICE_PROBES_MAX);
     canary->read_probe = canary->peak_probe = count;
     for (size_t i = count; i-- > 0;) {
         if (str_equal(probes[i].name, "read") && str_equal(probes[i].level, "DRAM"))

@@ -393,15 +393,13 @@ const char *ceilings_unit(const struct ceiling *c)
 
 // ---- devices that measure themselves -----------------------------------------------------------------
 
-enum { PROBES_MAX = 24 };
-
 struct probing {
     struct device *device;
-    struct device_probe probe[PROBES_MAX];
+    struct device_probe probe[DEVICE_PROBES_MAX];
     size_t count;
-    bool absent[PROBES_MAX]; // a library it needs is missing
-    double sample[PROBES_MAX][ROUNDS_MAX];
-    struct ceiling clocks[PROBES_MAX]; // clocks next to the samples; the other members are not used
+    bool absent[DEVICE_PROBES_MAX]; // a library it needs is missing
+    double sample[DEVICE_PROBES_MAX][ROUNDS_MAX];
+    struct ceiling clocks[DEVICE_PROBES_MAX]; // clocks next to the samples; the other members are not used
     int rounds, windows, retaken;
 };
 
@@ -520,7 +518,7 @@ static enum status measure_probes(struct device *device, bool quick, struct ceil
     if (!p)
         return FAIL(err, ERR_NOMEM, "ceilings: out of memory");
     p->device = device;
-    p->count = device_probes(device, p->probe, PROBES_MAX);
+    p->count = device_probes(device, p->probe, DEVICE_PROBES_MAX);
     if (p->count == 0)
         FAIL(err, ERR_UNSUPPORTED, "ceilings: device %s has no probes", device_info(device)->name);
     else if (probe_rounds(p, quick, out, err) == OK)

@@ -8,10 +8,11 @@
 
 #include "bench/roof/roof.h"
 
-// The engine runs the new tokens of a step in passes of at most ENGINE_PASS_TOKENS, filled sequence after sequence.
+// The engine runs the new tokens of a step in passes, filled sequence after sequence.
 // Each pass reads the weights. This struct counts one pass.
 struct pass {
     const struct work_input *in;
+    int most;      // tokens of a pass on the cell's device
     double tokens; // of all sequences
     double wanted; // positions whose logits are computed
     bool resident; // count all experts, not only those that one pass touches
@@ -275,7 +276,7 @@ static void end_pass(struct pass *pass, struct work op[OPC_COUNT])
         add_scaled(&op[OPC_ATTENTION], attention, i ? windowed : in->config->layers - windowed);
     }
     add_outside(pass, op);
-    *pass = (struct pass){.in = in, .resident = pass->resident};
+    *pass = (struct pass){.in = in, .most = pass->most, .resident = pass->resident};
 }
 
 // One step: `tokens` new tokens of each sequence after `earlier` positions. logits: those of the last token are
@@ -283,10 +284,10 @@ static void end_pass(struct pass *pass, struct work op[OPC_COUNT])
 static void add_step(const struct work_input *in, int tokens, int earlier, bool logits,
                      bool resident, struct work op[OPC_COUNT])
 {
-    struct pass pass = {.in = in, .resident = resident};
+    struct pass pass = {.in = in, .most = engine_pass_tokens(in->where), .resident = resident};
     for (int sequence = 0; sequence < in->batch; sequence++) {
         for (int done = 0; done < tokens;) {
-            int room = ENGINE_PASS_TOKENS - (int)pass.tokens;
+            int room = pass.most - (int)pass.tokens;
             int count = tokens - done < room ? tokens - done : room;
             add_attention(&pass.attention[0], in, 0, (double)earlier + done, count);
             add_attention(&pass.attention[1], in, in->config->window, (double)earlier + done,
@@ -294,7 +295,7 @@ static void add_step(const struct work_input *in, int tokens, int earlier, bool 
             pass.tokens += count;
             done += count;
             pass.wanted += logits && done == tokens;
-            if (pass.tokens == ENGINE_PASS_TOKENS)
+            if (pass.tokens == pass.most)
                 end_pass(&pass, op);
         }
     }

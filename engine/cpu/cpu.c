@@ -32,6 +32,7 @@ enum dtype cpu_staged(const struct scheme *scheme)
 
 const struct backend cpu_backend = {
     .kind = DEVICE_HOST,
+    .pass_tokens = 1024,
     .prepare = cpu_prepare,
     .prepared_destroy = cpu_prepared_destroy,
     .memory_plan = cpu_memory_plan,

@@ -230,7 +230,7 @@ enum status cpu_context_sample(void *planned, const struct sampling *sampling, s
 
 // ---- one pass --------------------------------------------------------------------------------------------
 
-// Up to ENGINE_PASS_TOKENS tokens through the whole model. All workers read it; only worker 0 writes, and only
+// Up to engine_pass_tokens tokens through the whole model. All workers read it; only worker 0 writes, and only
 // the mark.
 struct cpu_pass {
     const struct cpu_context *ctx;

@@ -118,7 +118,7 @@ static void worker_place(struct cpu_cursor *cursor, const struct model_config *c
 static void sizes_plan(const struct model_config *config, const struct scheme *scheme,
                        const struct context_options *options, struct cpu_buffers *b)
 {
-    b->rows = pass_tokens(options);
+    b->rows = pass_tokens(&cpu_backend, options);
     int group = config->heads / config->kv_heads;
     b->tile = min_int(b->rows, max_int(ATTEND_ROWS / group, 1));
     b->qkv_width = (size_t)(config->heads + 2 * config->kv_heads) * (size_t)config->head_dim;

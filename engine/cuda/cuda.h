@@ -194,7 +194,7 @@ enum status gpu_context_sample(void *planned, const struct sampling *sampling, s
 
 // ---- one pass ----------------------------------------------------------------------------------------
 
-// One enqueued pass of up to ENGINE_PASS_TOKENS tokens through the whole model.
+// One enqueued pass of up to engine_pass_tokens tokens through the whole model.
 struct gpu_pass {
     struct gpu_context *ctx;
     const struct gpu_model *model;

@@ -49,7 +49,7 @@ static void sizes_plan(const struct model_config *config, const struct context_o
                        struct gpu_buffers *b)
 {
     *b = (struct gpu_buffers){
-        .rows = pass_tokens(options),
+        .rows = pass_tokens(&cuda_backend, options),
         .logit_rows = logit_rows_of(options),
         .positions = options->positions,
         .batch = options->batch,

@@ -113,6 +113,7 @@ static enum status gpu_prepare(struct checkpoint *ck, const struct engine_option
 
 const struct backend cuda_backend = {
     .kind = DEVICE_CUDA,
+    .pass_tokens = 1024,
     .prepare = gpu_prepare,
     .prepared_destroy = gpu_prepared_destroy,
     .memory_plan = gpu_memory_plan,

@@ -188,6 +188,7 @@ size_t checkpoint_tensor_classes(const struct checkpoint *ck, struct tensor_clas
     struct tensor_class all[] = {
         {.name = "embedding"}, {.name = "attention"}, {.name = "feed-forward"}, {.name = "experts"},
         {.name = "norm"},      {.name = "head"},      {.name = "other"}};
+    _Static_assert(sizeof all / sizeof *all <= CHECKPOINT_CLASSES_MAX, "callers have room");
     for (int role = 0; role < T_ROLE_COUNT; role++) {
         enum tensor_role r = (enum tensor_role)role;
         bool outside = r <= T_FINAL_NORM;

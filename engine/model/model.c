@@ -1,6 +1,7 @@
 // model.c - a model on a device: created by its backend, and its accessors.
 #include "engine/model/model.h"
 
+#include <limits.h>
 #include <stdlib.h>
 
 static enum status backend_of(const struct device_info *device, const struct backend **out,
@@ -57,6 +58,12 @@ const struct model_config *model_config(const struct model *model)
 const struct scheme *model_scheme(const struct model *model)
 {
     return &model->scheme;
+}
+
+int engine_pass_tokens(enum device_kind kind)
+{
+    const struct backend *backend = backend_find(kind);
+    return backend ? backend->pass_tokens : INT_MAX;
 }
 
 enum status engine_memory_plan(const struct device_info *device, const struct model_config *config,

@@ -1,17 +1,16 @@
 // pass.h - how a step is cut into passes, whatever the backend.
 //
-// A pass is up to ENGINE_PASS_TOKENS tokens through the whole model. Scratch is sized for one pass, so that it does
-// not grow with batch times chunk.
+// A pass takes up to engine_pass_tokens tokens through the whole model. Scratch is sized for one pass.
 #ifndef ENGINE_MODEL_PASS_H
 #define ENGINE_MODEL_PASS_H
 
-#include "engine/engine.h"
+#include "engine/backend.h"
 
-// Most tokens of one pass.
-static inline int pass_tokens(const struct context_options *options)
+// Most tokens of one pass of a context.
+static inline int pass_tokens(const struct backend *backend, const struct context_options *options)
 {
     long long tokens = (long long)options->batch * options->chunk;
-    return tokens < ENGINE_PASS_TOKENS ? (int)tokens : ENGINE_PASS_TOKENS;
+    return tokens < backend->pass_tokens ? (int)tokens : backend->pass_tokens;
 }
 
 #endif

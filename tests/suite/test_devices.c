@@ -12,6 +12,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "bench/roof/roof.h"
 #include "bench/suite/plan.h"
 #include "bench/suite/suite.h"
 #include "engine/backend.h"
@@ -37,7 +38,8 @@ static struct memory_plan gpu_plan(const struct device_info *device,
 
 const struct backend *backend_find(enum device_kind kind)
 {
-    static const struct backend gpu = {.kind = DEVICE_CUDA, .memory_plan = gpu_plan};
+    static const struct backend gpu = {
+        .kind = DEVICE_CUDA, .pass_tokens = 4, .memory_plan = gpu_plan};
     return kind == DEVICE_CUDA ? &gpu : NULL;
 }
 
@@ -113,6 +115,26 @@ static void bits_of_another_kind_mean_nothing(void **state)
     odd.isa = ISA_AVX512_VNNI;
     struct plan *plan = plan_of("device = cuda\nscheme = int4-rtn\n", &odd, 1);
     assert_int_equal(plan->cells[0].runs.activations, DT_BF16);
+    plan_destroy(plan);
+}
+
+// 16 tokens are four passes of this GPU. Without an engine for the device nothing cuts them.
+static void a_pass_is_as_large_as_its_device_takes(void **state)
+{
+    (void)state;
+    struct plan *plan = plan_of("device = cuda:0\n", here, HERE);
+    struct work_input in = {.config = &plan->cells[0].model->config,
+                            .scheme = &plan->cells[0].runs,
+                            .kv = DT_BF16,
+                            .where = DEVICE_CUDA,
+                            .batch = 1,
+                            .prompt = 16};
+    struct phase_work cut, whole;
+    work_prefill(&in, &cut);
+    in.where = DEVICE_HOST;
+    work_prefill(&in, &whole);
+    assert_true(whole.op[OPC_DOWN].weight_bytes > 0);
+    assert_float_equal(cut.op[OPC_DOWN].weight_bytes, 4 * whole.op[OPC_DOWN].weight_bytes, 0);
     plan_destroy(plan);
 }
 
@@ -200,6 +222,7 @@ int main(void)
         cmocka_unit_test(a_cell_is_planned_by_its_own_engine),
         cmocka_unit_test(a_cell_of_the_host_is_planned_for_the_host),
         cmocka_unit_test(bits_of_another_kind_mean_nothing),
+        cmocka_unit_test(a_pass_is_as_large_as_its_device_takes),
         cmocka_unit_test(a_gpu_has_its_own_memory),
         cmocka_unit_test(auto_plans_what_is_here),
         cmocka_unit_test(named_outright_is_recorded_as_unsupported),
