@@ -118,44 +118,6 @@ enum status checkpoint_tokenizer(const struct checkpoint *ck, struct tokenizer *
 
 // ---- classes of tensors ---------------------------------------------------------------------------
 
-enum {
-    CLASS_EMBEDDING,
-    CLASS_ATTENTION,
-    CLASS_FEED_FORWARD,
-    CLASS_EXPERTS,
-    CLASS_NORM,
-    CLASS_HEAD,
-    CLASS_OTHER
-};
-
-static int class_of(enum tensor_role role)
-{
-    if (tensor_role_is_norm(role))
-        return CLASS_NORM;
-    switch (role) {
-    case T_EMBEDDING:
-    case T_POSITIONS:
-        return CLASS_EMBEDDING;
-    case T_HEAD:
-    case T_HEAD_BIAS:
-        return CLASS_HEAD;
-    case T_EMBEDDING_NORM_BIAS:
-    case T_FINAL_NORM_BIAS:
-    case T_ATTN_NORM_BIAS:
-    case T_FF_NORM_BIAS:
-        return CLASS_NORM;
-    case T_GATE:
-    case T_UP:
-    case T_DOWN:
-    case T_GATE_BIAS:
-    case T_UP_BIAS:
-    case T_DOWN_BIAS:
-        return CLASS_FEED_FORWARD;
-    default:
-        return role >= T_ROUTER ? CLASS_EXPERTS : CLASS_ATTENTION;
-    }
-}
-
 // Appends a word to the list, unless the list has it or is full.
 static void add_type(struct tensor_class *class, const char *name)
 {
@@ -186,8 +148,10 @@ static void add_tensor(const struct checkpoint *ck, enum tensor_role role, int l
 size_t checkpoint_tensor_classes(const struct checkpoint *ck, struct tensor_class *out, size_t max)
 {
     struct tensor_class all[] = {
-        {.name = "embedding"}, {.name = "attention"}, {.name = "feed-forward"}, {.name = "experts"},
-        {.name = "norm"},      {.name = "head"},      {.name = "other"}};
+        [CLASS_EMBEDDING] = {.name = "embedding"}, [CLASS_ATTENTION] = {.name = "attention"},
+        [CLASS_FEED] = {.name = "feed-forward"},   [CLASS_EXPERTS] = {.name = "experts"},
+        [CLASS_NORM] = {.name = "norm"},           [CLASS_HEAD] = {.name = "head"},
+        [CLASS_OTHER] = {.name = "other"}};
     _Static_assert(sizeof all / sizeof *all <= CHECKPOINT_CLASSES_MAX, "callers have room");
     for (int role = 0; role < T_ROLE_COUNT; role++) {
         enum tensor_role r = (enum tensor_role)role;
@@ -195,7 +159,7 @@ size_t checkpoint_tensor_classes(const struct checkpoint *ck, struct tensor_clas
         if (tensor_shape(&ck->config, r).rows == 0)
             continue;
         for (int layer = outside ? -1 : 0; layer < (outside ? 0 : ck->config.layers); layer++)
-            add_tensor(ck, r, layer, &all[class_of(r)]);
+            add_tensor(ck, r, layer, &all[tensor_role_class(r)]);
     }
     if (ck->unused) { // stored but not in the description: only their bytes count
         all[CLASS_OTHER].tensors = ck->unused->extras;

@@ -1,11 +1,11 @@
-// roles.c - one row for each tensor role: its name, what it is, its shape, and which descriptions have it.
+// roles.c - what the rows of roles.def say of each tensor role: its name, its kind, its shape, and which descriptions have it.
 #include "engine/model/roles.h"
 
 #include <stdio.h>
 
 #include "engine/model/arch.h"
 
-enum kind { MATRIX, ROUTER, NORM, BIAS }; // ROUTER: a matrix that no scheme quantizes
+enum kind { NORM, BIAS, PRODUCT, ROUTER, HEAD, TABLE };
 
 enum size {
     ONE,
@@ -43,50 +43,15 @@ enum need {
 static const struct {
     const char *name;
     enum kind kind;
-    enum size rows, cols; // a size of 0 means that the role does not exist
+    enum size rows, cols;
+    enum tensor_class_id class;
+    int number;
     int needs;
-    int number; // see tensor_role_number
 } roles[T_ROLE_COUNT] = {
-    [T_EMBEDDING] = {"embedding", MATRIX, VOCAB, WIDTH, ALWAYS, 0},
-    [T_POSITIONS] = {"positions", MATRIX, POSITIONS, WIDTH, ALWAYS, 15},
-    [T_EMBEDDING_NORM] = {"embedding norm", NORM, ONE, WIDTH, EMBEDDING_NORM, 16},
-    [T_EMBEDDING_NORM_BIAS] = {"embedding norm bias", BIAS, ONE, WIDTH, EMBEDDING_NORM | NORM_BIAS,
-                               17},
-    [T_HEAD] = {"head", MATRIX, VOCAB, WIDTH, UNTIED, 1},
-    [T_HEAD_BIAS] = {"head bias", BIAS, ONE, VOCAB, HEAD_BIAS, 18},
-    [T_FINAL_NORM_BIAS] = {"final norm bias", BIAS, ONE, WIDTH, NORM_BIAS, 19},
-    [T_FINAL_NORM] = {"final norm", NORM, ONE, WIDTH, ALWAYS, 2},
-
-    [T_ATTN_NORM] = {"attention norm", NORM, ONE, WIDTH, ALWAYS, 3},
-    [T_ATTN_NORM_BIAS] = {"attention norm bias", BIAS, ONE, WIDTH, NORM_BIAS, 20},
-    [T_Q] = {"q", MATRIX, Q, WIDTH, ALWAYS, 4},
-    [T_K] = {"k", MATRIX, KV, WIDTH, ALWAYS, 5},
-    [T_V] = {"v", MATRIX, KV, WIDTH, ALWAYS, 6},
-    [T_O] = {"o", MATRIX, WIDTH, Q, ALWAYS, 7},
-    [T_Q_BIAS] = {"q bias", BIAS, ONE, Q, QKV_BIAS, 8},
-    [T_K_BIAS] = {"k bias", BIAS, ONE, KV, QKV_BIAS, 9},
-    [T_V_BIAS] = {"v bias", BIAS, ONE, KV, QKV_BIAS, 10},
-    [T_O_BIAS] = {"o bias", BIAS, ONE, WIDTH, O_BIAS, 21},
-    [T_Q_NORM] = {"q norm", NORM, ONE, HEAD_DIM, QK_NORM, 22},
-    [T_K_NORM] = {"k norm", NORM, ONE, HEAD_DIM, QK_NORM, 23},
-    [T_ATTN_POST_NORM] = {"attention's post norm", NORM, ONE, WIDTH, POST_NORMS, 24},
-    [T_FF_NORM] = {"feed-forward norm", NORM, ONE, WIDTH, FF_NORM, 11},
-    [T_FF_NORM_BIAS] = {"feed-forward norm bias", BIAS, ONE, WIDTH, FF_NORM | NORM_BIAS, 25},
-    [T_GATE] = {"gate", MATRIX, FF, WIDTH, DENSE | GATED, 12},
-    [T_UP] = {"up", MATRIX, FF, WIDTH, DENSE, 13},
-    [T_DOWN] = {"down", MATRIX, WIDTH, FF, DENSE, 14},
-    [T_GATE_BIAS] = {"gate bias", BIAS, ONE, FF, DENSE | GATED | FF_BIAS, 26},
-    [T_UP_BIAS] = {"up bias", BIAS, ONE, FF, DENSE | FF_BIAS, 27},
-    [T_DOWN_BIAS] = {"down bias", BIAS, ONE, WIDTH, DENSE | FF_BIAS, 28},
-    [T_FF_POST_NORM] = {"feed-forward's post norm", NORM, ONE, WIDTH, POST_NORMS, 29},
-    [T_ROUTER] = {"router", ROUTER, EXPERTS, WIDTH, ALWAYS, 30},
-    [T_SHARED_GATE] = {"shared expert's gate", MATRIX, SHARED_FF, WIDTH, ALWAYS, 31},
-    [T_SHARED_UP] = {"shared expert's up", MATRIX, SHARED_FF, WIDTH, ALWAYS, 32},
-    [T_SHARED_DOWN] = {"shared expert's down", MATRIX, WIDTH, SHARED_FF, ALWAYS, 33},
-    [T_SHARED_ROUTER] = {"shared expert's share", ROUTER, ONE, WIDTH, SHARED_SHARE, 34},
-    [T_EXPERT_GATE] = {"experts' gates", MATRIX, EXPERTS_FF, WIDTH, ALWAYS, 35},
-    [T_EXPERT_UP] = {"experts' ups", MATRIX, EXPERTS_FF, WIDTH, ALWAYS, 36},
-    [T_EXPERT_DOWN] = {"experts' downs", MATRIX, EXPERTS_WIDTH, FF, ALWAYS, 37},
+#define ROLE(role, text, kind, rows, cols, class, stack, number, needs)                            \
+    [T_##role] = {text, kind, rows, cols, CLASS_##class, number, needs},
+#include "engine/model/roles.def"
+#undef ROLE
 };
 
 void tensor_bad_text(enum tensor_role role, int layer, int row, float value,
@@ -109,6 +74,11 @@ int tensor_role_number(enum tensor_role role)
     return roles[role].number;
 }
 
+enum tensor_class_id tensor_role_class(enum tensor_role role)
+{
+    return roles[role].class;
+}
+
 bool tensor_role_is_vector(enum tensor_role role)
 {
     return roles[role].kind == NORM || roles[role].kind == BIAS;
@@ -121,7 +91,7 @@ bool tensor_role_is_norm(enum tensor_role role)
 
 bool tensor_role_is_product(enum tensor_role role)
 {
-    return role > T_FINAL_NORM && role < T_ROLE_COUNT && roles[role].kind == MATRIX;
+    return role < T_ROLE_COUNT && roles[role].kind == PRODUCT;
 }
 
 bool tensor_role_is_expert(enum tensor_role role)

@@ -5,57 +5,24 @@
 
 #include "engine/backend.h"
 
-enum part { MODEL, LAYER, EXPERT };    // whose struct holds it
-enum when { ANY, IF_TIED, IF_UNTIED }; // beyond the role's own conditions: who holds the embedding
+enum part { MODEL, LAYER, EXPERT }; // whose struct holds it
 
-// In memory order. first: the role that a stack begins with; a row without a stack names itself.
+// The words of roles.def.
+enum { NORM = WEIGHT_VECTOR, BIAS = WEIGHT_VECTOR, PRODUCT = WEIGHT_PRODUCT };
+enum { ROUTER = WEIGHT_ROUTER, HEAD = WEIGHT_HEAD, TABLE = WEIGHT_TABLE };
+enum stack { FIRST, NEXT };
+
+// In memory order.
 static const struct row {
     enum tensor_role role;
     enum weight_kind kind;
-    enum part part;
-    enum tensor_role first;
-    enum when when;
+    enum stack stack;
 } rows[] = {
-    {T_ATTN_NORM, WEIGHT_VECTOR, LAYER, T_ATTN_NORM, ANY},
-    {T_ATTN_NORM_BIAS, WEIGHT_VECTOR, LAYER, T_ATTN_NORM_BIAS, ANY},
-    {T_Q, WEIGHT_PRODUCT, LAYER, T_Q, ANY},
-    {T_K, WEIGHT_PRODUCT, LAYER, T_Q, ANY},
-    {T_V, WEIGHT_PRODUCT, LAYER, T_Q, ANY},
-    {T_Q_BIAS, WEIGHT_VECTOR, LAYER, T_Q_BIAS, ANY},
-    {T_K_BIAS, WEIGHT_VECTOR, LAYER, T_Q_BIAS, ANY},
-    {T_V_BIAS, WEIGHT_VECTOR, LAYER, T_Q_BIAS, ANY},
-    {T_Q_NORM, WEIGHT_VECTOR, LAYER, T_Q_NORM, ANY},
-    {T_K_NORM, WEIGHT_VECTOR, LAYER, T_K_NORM, ANY},
-    {T_O, WEIGHT_PRODUCT, LAYER, T_O, ANY},
-    {T_O_BIAS, WEIGHT_VECTOR, LAYER, T_O_BIAS, ANY},
-    {T_ATTN_POST_NORM, WEIGHT_VECTOR, LAYER, T_ATTN_POST_NORM, ANY},
-    {T_FF_NORM, WEIGHT_VECTOR, LAYER, T_FF_NORM, ANY},
-    {T_FF_NORM_BIAS, WEIGHT_VECTOR, LAYER, T_FF_NORM_BIAS, ANY},
-    {T_GATE, WEIGHT_PRODUCT, LAYER, T_GATE, ANY},
-    {T_UP, WEIGHT_PRODUCT, LAYER, T_GATE, ANY},
-    {T_GATE_BIAS, WEIGHT_VECTOR, LAYER, T_GATE_BIAS, ANY},
-    {T_UP_BIAS, WEIGHT_VECTOR, LAYER, T_GATE_BIAS, ANY},
-    {T_DOWN, WEIGHT_PRODUCT, LAYER, T_DOWN, ANY},
-    {T_DOWN_BIAS, WEIGHT_VECTOR, LAYER, T_DOWN_BIAS, ANY},
-    {T_FF_POST_NORM, WEIGHT_VECTOR, LAYER, T_FF_POST_NORM, ANY},
-    {T_ROUTER, WEIGHT_ROUTER, LAYER, T_ROUTER, ANY},
-    {T_SHARED_ROUTER, WEIGHT_ROUTER, LAYER, T_SHARED_ROUTER, ANY},
-    {T_SHARED_GATE, WEIGHT_PRODUCT, LAYER, T_SHARED_GATE, ANY},
-    {T_SHARED_UP, WEIGHT_PRODUCT, LAYER, T_SHARED_GATE, ANY},
-    {T_SHARED_DOWN, WEIGHT_PRODUCT, LAYER, T_SHARED_DOWN, ANY},
-    {T_EXPERT_GATE, WEIGHT_PRODUCT, EXPERT, T_EXPERT_GATE, ANY},
-    {T_EXPERT_UP, WEIGHT_PRODUCT, EXPERT, T_EXPERT_GATE, ANY},
-    {T_EXPERT_DOWN, WEIGHT_PRODUCT, EXPERT, T_EXPERT_DOWN, ANY},
-
-    {T_EMBEDDING, WEIGHT_TABLE, MODEL, T_EMBEDDING, IF_UNTIED},
-    {T_POSITIONS, WEIGHT_TABLE, MODEL, T_POSITIONS, ANY},
-    {T_EMBEDDING_NORM, WEIGHT_VECTOR, MODEL, T_EMBEDDING_NORM, ANY},
-    {T_EMBEDDING_NORM_BIAS, WEIGHT_VECTOR, MODEL, T_EMBEDDING_NORM_BIAS, ANY},
-    {T_FINAL_NORM, WEIGHT_VECTOR, MODEL, T_FINAL_NORM, ANY},
-    {T_FINAL_NORM_BIAS, WEIGHT_VECTOR, MODEL, T_FINAL_NORM_BIAS, ANY},
-    {T_HEAD, WEIGHT_HEAD, MODEL, T_HEAD, IF_UNTIED},
-    {T_EMBEDDING, WEIGHT_HEAD, MODEL, T_HEAD, IF_TIED}, // kept where a head of its own would be
-    {T_HEAD_BIAS, WEIGHT_VECTOR, MODEL, T_HEAD_BIAS, ANY},
+#define ROLE(role, text, kind, rows, cols, class, stack, number, needs)                            \
+    {T_##role, (enum weight_kind)(kind), stack},
+#include "engine/model/roles.def"
+#undef ROLE
+    {T_EMBEDDING, WEIGHT_HEAD, FIRST}, // a tied head: the embedding's rows where a head would be
 };
 enum { ROWS = sizeof rows / sizeof *rows };
 
@@ -95,11 +62,16 @@ struct walk {
     void *arg;
 };
 
+static enum part part_of(enum tensor_role role)
+{
+    return role <= T_FINAL_NORM ? MODEL : tensor_role_is_expert(role) ? EXPERT : LAYER;
+}
+
 // Appends a row's role to the weight; one that the description does not have adds nothing.
 static void add_part(const struct walk *w, const struct row *row, int expert, struct weight *weight)
 {
     struct tensor_shape shape = tensor_shape(w->config, row->role);
-    if (row->part == EXPERT)
+    if (part_of(row->role) == EXPERT)
         shape.rows /= w->config->experts;
     if (shape.rows == 0)
         return;
@@ -111,7 +83,8 @@ static void add_part(const struct walk *w, const struct row *row, int expert, st
 
 static bool is_here(const struct walk *w, const struct row *row, enum part part)
 {
-    return row->part == part && (row->when == ANY || (row->when == IF_TIED) == w->config->tied);
+    bool held = row->role != T_EMBEDDING || (row->kind == WEIGHT_HEAD) == w->config->tied;
+    return part_of(row->role) == part && held;
 }
 
 // All weights of one part, whose struct begins at `base`.
@@ -120,8 +93,7 @@ static void walk_part(const struct walk *w, enum part part, int expert, void *ba
     bool stacked = w->fields->stacked;
     for (int i = 0, next; i < ROWS; i = next) {
         const struct row *row = &rows[i];
-        // A tied head is the embedding's rows in the head's field.
-        enum tensor_role field = stacked || row->when == IF_TIED ? row->first : row->role;
+        enum tensor_role field = row->kind == WEIGHT_HEAD ? T_HEAD : row->role;
         struct weight weight = {
             .kind = row->kind,
             .type = type_of(row->kind, w->scheme),
@@ -130,8 +102,7 @@ static void walk_part(const struct walk *w, enum part part, int expert, void *ba
                                                  : 0,
             .layer = w->layer,
         };
-        for (next = i; next < ROWS && rows[next].first == row->first && (stacked || next == i);
-             next++)
+        for (next = i; next == i || (stacked && next < ROWS && rows[next].stack == NEXT); next++)
             if (is_here(w, &rows[next], part))
                 add_part(w, &rows[next], expert, &weight);
         if (weight.parts == 0)

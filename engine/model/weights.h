@@ -1,8 +1,8 @@
-// weights.h - the one table of weights: which roles a layer holds, in which order, and what each becomes.
+// weights.h - the walk over the one table of weights, roles.def.
 //
-// Every backend measures, places and packs by walking this table; it brings only where its own structs keep what. A new
-// role is a row in weights.c and a field of each backend. A backend may stack: rows of one input that the table groups
-// (q above k above v, gate above up) are one matrix then, and one vector of biases.
+// Every backend measures, places and packs by this walk and brings only its table of fields. A new role is a row of
+// roles.def and a field of each backend. A backend may stack rows of one input (q above k above v, gate above up): they
+// are one matrix then, and one vector of biases.
 #ifndef ENGINE_MODEL_WEIGHTS_H
 #define ENGINE_MODEL_WEIGHTS_H
 
