@@ -1,7 +1,7 @@
 // pictures.h - the pictures of a run, their data files, and gnuplot's results.
 //
 // To add a picture: a script in report/gnuplot/, a function here that writes its data file and names
-// its arguments, a row in picture_plan (README.md).
+// its arguments, a row in `plan` of pictures.c (README.md).
 #ifndef REPORT_PICTURES_H
 #define REPORT_PICTURES_H
 

@@ -2,7 +2,7 @@
 # shellcheck disable=SC2016 # the dollars in the programs below are awk's
 # lint.sh - the rules of the house that a compiler does not know.
 #
-# lint.sh [RULE...]: layers, names, seams, headers, format, sizes, habits; all of them when none is named. Every
+# lint.sh [RULE...]: layers, circles, names, seams, headers, format, sizes, habits; all of them when none is named. Every
 # violation is one line "file:line: what"; exit 1 when there is one. Ends with "N passed, N failed,
 # N skipped", counted in rules. Environment: CFLAGS, the include flags of the libraries.
 set -u
@@ -106,6 +106,73 @@ lint_layers() {
                 deny("intrinsics belong to kernels")
         }
         END { exit bad }'
+}
+
+# The picture that the includes draw. Rooms are the folders of bench/ and engine/ and every other top folder; a folder
+# further down belongs to its room. No arrows make a circle, and the first room of a row never reaches the second, not
+# through others either. Calibration (engine/quantize) stays above the models it measures in this way.
+lint_apart='
+engine/model engine/load
+engine/model engine/quantize
+engine/load engine/quantize
+engine/cpu engine/cuda
+engine/cpu engine/metal
+engine/cuda engine/cpu
+engine/cuda engine/metal
+engine/metal engine/cpu
+engine/metal engine/cuda
+'
+lint_circles() {
+    sources c h cu cuh | grep -v '^tests/' | xargs awk -v apart="$lint_apart" '
+        # The two headers on top of engine/ are what all below see; the files next to them see all below.
+        function room_of(path,   part, n) {
+            if (path == "engine/engine.h" || path == "engine/backend.h") return path
+            n = split(path, part, "/")
+            return n > 2 && part[1] ~ /^(bench|engine)$/ ? part[1] "/" part[2] : part[1]
+        }
+        # Follows the arrows from `at`, depth first; a room met again on the way is a circle.
+        function follow(at, way,   i, n, to) {
+            state[at] = "open"
+            n = split(arrows[at], to, " ")
+            for (i = 1; i <= n; i++)
+                if (state[to[i]] == "open") {
+                    print place[at, to[i]] ": a circle of rooms: " substr(way, index(way, to[i])) " -> " to[i]
+                    bad = 1
+                } else if (state[to[i]] == "") follow(to[i], way " -> " to[i])
+            state[at] = "done"
+        }
+        # The arrows from `at` to `to`, in words; "" when there is no way.
+        function way_to(at, to,   i, n, next_room, rest) {
+            if (at == to) return at
+            seen[at] = 1
+            n = split(arrows[at], next_room, " ")
+            for (i = 1; i <= n; i++)
+                if (!(next_room[i] in seen) && (rest = way_to(next_room[i], to)) != "") return at " -> " rest
+            return ""
+        }
+        /^ *# *include "[^"]*\// {
+            split($0, part, "\"")
+            from = room_of(FILENAME); to = room_of(part[2])
+            if (from != to && !((from, to) in place)) {
+                place[from, to] = FILENAME ":" FNR
+                arrows[from] = arrows[from] " " to
+                count++
+            }
+        }
+        END {
+            for (room in arrows) if (state[room] == "") follow(room, room)
+            rows = split(apart, row, "\n")
+            for (i = 1; i <= rows; i++) {
+                if (split(row[i], pair, " ") != 2) continue
+                split("", seen)
+                if ((way = way_to(pair[1], pair[2])) != "") {
+                    print "tools/lint.sh:1: " pair[1] " must not see " pair[2] ": " way
+                    bad = 1
+                }
+            }
+            printf "%d arrows between rooms\n", count
+            exit bad
+        }'
 }
 
 # The prefixes of global functions and tables. A row has one room, or rooms that share their prefixes, and a file
@@ -310,7 +377,7 @@ lint_habits() {
 }
 
 rules=("$@")
-[ $# -gt 0 ] || rules=(layers names seams headers format sizes habits)
+[ $# -gt 0 ] || rules=(layers circles names seams headers format sizes habits)
 for rule in "${rules[@]}"; do
     echo "lint $rule"
     "lint_$rule"

@@ -1,7 +1,16 @@
 // forward.c - one pass through the model: embedding, layers, head. All workers run it together.
 //
-// The whole pass is one job of the pool. A phase that reads what other workers wrote begins with a barrier;
-// between barriers each worker runs on. Shapes in comments: T tokens of the pass, d width, f feed-forward.
+// The whole pass is one job of the pool. A phase that reads what other workers wrote begins with a barrier; between
+// barriers each worker runs on. A layer has five: after q/k/v, attention, output, gate/up and down. Other steps are
+// arranged to need none:
+// - With few tokens (decode) every worker norms all rows for itself. That costs less than a barrier.
+// - Gate, up and their activation are split by the same rows, so a worker reads only rows that it wrote.
+// - In decode, rotation, storing and attention are split by the same (sequence, KV head) pairs. When there are fewer
+//   pairs than workers, the query heads of a group are split too. Then one more barrier separates storing and attention.
+// - Positions are not split: one sequence with one KV head keeps at most as many workers busy in attention as that head
+//   has query heads.
+//
+// Shapes in comments: T tokens of the pass, d width, f feed-forward.
 #include "engine/cpu/cpu.h"
 
 #include <string.h>

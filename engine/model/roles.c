@@ -1,4 +1,4 @@
-// roles.c - what the rows of roles.def say of each tensor role: its name, its kind, its shape, and which descriptions have it.
+// roles.c - what the rows of roles.def say of a role: name, kind, class, shape, and which descriptions have it.
 #include "engine/model/roles.h"
 
 #include <stdio.h>
