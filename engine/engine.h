@@ -377,6 +377,7 @@ struct memory_plan {
 // and takes the faster. The two sum in different orders, so token ids may differ: docs/ARCHITECTURE.md. The CPU has
 // one form and ignores this.
 enum decode_form { DECODE_GRAPH, DECODE_PERSISTENT, DECODE_AUTO };
+bool engine_decode_forms(enum device_kind kind); // decode steps have several forms on such a device
 const char *context_form_name(enum decode_form form); // "graph", "persistent", "auto"
 bool context_form_parse(const char *name, enum decode_form *out);
 struct context_options {

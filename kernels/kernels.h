@@ -254,6 +254,9 @@ const struct kernel *kernel_find(enum kernel_op op, enum dtype w, enum dtype x,
 // The row in portable C, which defines the correct result; NULL when the operation has no such types.
 const struct kernel *kernel_reference(enum kernel_op op, enum dtype w, enum dtype x);
 
+// The type whose peak a row is held against: what the units that it uses multiply.
+enum dtype kernel_datapath(const struct kernel *row);
+
 // "gemv", "gemm", ...
 const char *kernel_op_name(enum kernel_op op);
 

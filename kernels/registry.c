@@ -87,6 +87,25 @@ const struct kernel *kernel_reference(enum kernel_op op, enum dtype w, enum dtyp
     return kernel_find(op, w, x, (struct device_target){.where = DEVICE_HOST});
 }
 
+// A GPU's products and attention use the tensor cores for all types but f32.
+static enum dtype datapath_on_gpu(const struct kernel *row)
+{
+    if (row->op == KOP_ATTENTION)
+        return row->w == DT_F32 ? DT_F32 : DT_BF16;
+    return row->op != KOP_LINEAR ? DT_F32 : row->x == DT_F16 ? DT_BF16 : row->x;
+}
+
+// On the host, attention calculates in f32 for any type of cache, and products in the type of their inputs.
+enum dtype kernel_datapath(const struct kernel *row)
+{
+    if (row->where == DEVICE_CUDA)
+        return datapath_on_gpu(row);
+    bool product = row->op == KOP_GEMV || row->op == KOP_GEMM;
+    bool dot = (row->isa & (ISA_AVX512_BF16 | ISA_NEON_BF16)) != 0 || row->op == KOP_PEAK;
+    enum dtype type = product ? row->x : row->op == KOP_PEAK ? row->w : DT_F32;
+    return type == DT_I8 || (type == DT_BF16 && dot) ? type : DT_F32;
+}
+
 const char *kernel_op_name(enum kernel_op op)
 {
     static const char *const names[KOP_COUNT] = {

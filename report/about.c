@@ -177,7 +177,7 @@ void page_machine(struct str *out, const struct report_data *data)
     json_t *content;
     json_object_foreach(data->devices, device, content)
     {
-        if (!str_equal(device, "cpu")) // its content repeats the hardware's
+        if (!query_device_is_host(device)) // its content repeats the hardware's
             json_section(out, device, content);
     }
     json_section(out, "Environment", data->environment);

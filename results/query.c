@@ -279,9 +279,14 @@ bool query_cell_measured(const struct cell_row *cell)
     return status_is(cell->status, (const char *const[]){"ok", "noisy", "throttled", NULL});
 }
 
+bool query_device_is_host(const char *device)
+{
+    return str_equal(device, "cpu");
+}
+
 bool query_cell_on_host(const struct cell_row *cell)
 {
-    return str_equal(cell->device, "cpu");
+    return query_device_is_host(cell->device);
 }
 
 double query_cell_memory_ratio(const struct cell_row *cell, double peak_bytes)

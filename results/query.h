@@ -76,6 +76,7 @@ enum status query_cell(struct store *store, struct arena *arena, int64_t run, co
 bool query_cell_failed(const struct cell_row *cell);   // wrong, oom, timeout, crashed
 bool query_cell_left_out(const struct cell_row *cell); // skipped, unsupported
 bool query_cell_measured(const struct cell_row *cell); // ok, noisy, throttled
+bool query_device_is_host(const char *device); // by the word that cells name it with
 // Whether a cell ran on the host itself: its memory is then the process's, and the machine record describes its device.
 bool query_cell_on_host(const struct cell_row *cell);
 // The measured peak over what was predicted; NaN where one is missing, and for a GPU's cell: its memory is predicted, the

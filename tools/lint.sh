@@ -372,6 +372,8 @@ lint_habits() {
             deny("getenv: settings come from the option table") }
         code ~ /# *(if|ifdef|elif).*(__linux__|__APPLE__)/ && FILENAME !~ /^(base\/os_|device\/isa|bench\/probe\/|tests\/)/ {
             deny("the system belongs behind base/os.h") }
+        code ~ /DEVICE_(CUDA|METAL)/ && FILENAME ~ /^(bench|report|results)\// {
+            deny("a kind of device: ask the device or its backend, so that the next kind needs no line here") }
         /^#if 0/ { deny("#if 0: delete it") }
         END { exit bad }'
 }

@@ -8,7 +8,8 @@
 // For a command's table of flags.
 #define DEVICE_FLAG                                                                                \
     {                                                                                              \
-        "device", 'd', FLAG_STRING, "NAME", DEVICE_DEFAULT, "where it runs: cpu, cuda:N or metal"  \
+        "device", 'd', FLAG_STRING, "NAME", DEVICE_DEFAULT,                                        \
+            "where it runs: a device of 'bench machine'"                                           \
     }
 
 // Finds the device that --device names. Errors: ERR_USAGE for an unknown word, with the nearest known one;

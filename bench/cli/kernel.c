@@ -108,37 +108,18 @@ static void keep_limit(void *user, const struct kernel_bench_result *r)
         limits->read_memory = larger(limits->read_memory, rate);
 }
 
-// A GPU's products and attention use the tensor cores for all types but f32.
-static enum dtype datapath_on_gpu(const struct kernel *k)
-{
-    if (k->op == KOP_ATTENTION)
-        return k->w == DT_F32 ? DT_F32 : DT_BF16;
-    return k->op != KOP_LINEAR ? DT_F32 : k->x == DT_F16 ? DT_BF16 : k->x;
-}
-
-// On the host, attention calculates in f32 for any type of cache, and products in the type of their inputs.
-static enum dtype datapath(const struct kernel *k)
-{
-    if (k->where == DEVICE_CUDA)
-        return datapath_on_gpu(k);
-    bool product = k->op == KOP_GEMV || k->op == KOP_GEMM;
-    bool dot = (k->isa & (ISA_AVX512_BF16 | ISA_NEON_BF16)) != 0 || k->op == KOP_PEAK;
-    enum dtype type = product ? k->x : k->op == KOP_PEAK ? k->w : DT_F32;
-    return type == DT_I8 || (type == DT_BF16 && dot) ? type : DT_F32;
-}
-
 // The larger share of a limit, and the limit's name; 0 if there is no limit to compare with.
 static double share(const struct limits *limits, const struct kernel_bench_result *r,
                     const char **of)
 {
     double read = r->in_cache ? limits->read_cached : limits->read_memory;
-    double peak = limits->peak[datapath(r->kernel)];
+    double peak = limits->peak[kernel_datapath(r->kernel)];
     double of_read = read > 0 ? r->bytes / r->time_ns / read : 0;
     double of_peak = peak > 0 ? r->flop / r->time_ns / peak : 0;
     *of = of_read >= of_peak ? (r->in_cache ? "cache read" : "memory read")
-                             : (datapath(r->kernel) == DT_BF16 ? "bf16 dot peak"
-                                : datapath(r->kernel) == DT_I8 ? "int8 dot peak"
-                                                               : "f32 peak");
+                             : (kernel_datapath(r->kernel) == DT_BF16 ? "bf16 dot peak"
+                                : kernel_datapath(r->kernel) == DT_I8 ? "int8 dot peak"
+                                                                      : "f32 peak");
     return larger(of_read, of_peak);
 }
 

@@ -408,7 +408,7 @@ static void fill_cell(struct expansion *x, const struct product *p, const struct
     cell->head = type_of(point->word[AXIS_HEAD], scheme, scheme ? scheme->head : DT_BF16);
     cell->kv = type_of(point->word[AXIS_KV], scheme, scheme ? scheme->default_kv : DT_BF16);
     cell->step = DECODE_AUTO;
-    if (device_word_kind(cell->device) == DEVICE_CUDA)
+    if (engine_decode_forms(device_word_kind(cell->device)))
         context_form_parse(point->word[AXIS_STEP], &cell->step); // a valid choice
     if (scheme) {
         struct scheme row = *scheme;

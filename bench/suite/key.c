@@ -71,7 +71,7 @@ enum status plan_cell_key(struct cell *cell, const char *prompt_hash, struct err
         cell->gen, "prompt", prompt, "sampling", sampling);
     add_calib(cell->params, cell->calib_hash);
     // Keys do not change for devices with one form, nor from before there was a choice.
-    bool forced = cell->step != DECODE_AUTO && device_word_kind(cell->device) == DEVICE_CUDA;
+    bool forced = cell->step != DECODE_AUTO && engine_decode_forms(device_word_kind(cell->device));
     if (cell->params && forced)
         json_object_set_new(cell->params, "step", json_string(context_form_name(cell->step)));
     return hash_params(cell->params, cell->key, err);

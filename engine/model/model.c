@@ -66,6 +66,12 @@ int engine_pass_tokens(enum device_kind kind)
     return backend ? backend->pass_tokens : INT_MAX;
 }
 
+bool engine_decode_forms(enum device_kind kind)
+{
+    const struct backend *backend = backend_find(kind);
+    return backend && backend->decode_choice;
+}
+
 enum status engine_memory_plan(const struct device_info *device, const struct model_config *config,
                                const struct scheme *scheme, const struct context_options *options,
                                int threads, struct memory_plan *out, struct error *err)

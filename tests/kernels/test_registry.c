@@ -39,6 +39,30 @@ static void names_say_what_rows_are(void **state)
     }
 }
 
+// The same types meet other units: tensor cores on a GPU, lanes of f32 on a host without the dot product.
+static void a_row_is_held_against_what_it_multiplies(void **state)
+{
+    (void)state;
+    const struct {
+        struct kernel row;
+        enum dtype type;
+    } cases[] = {
+        {{.op = KOP_GEMV, .w = DT_F8E4M3, .x = DT_BF16, .isa = ISA_AVX512}, DT_F32},
+        {{.op = KOP_GEMM, .w = DT_BF16, .x = DT_BF16, .isa = ISA_AVX512_BF16}, DT_BF16},
+        {{.op = KOP_GEMM, .w = DT_I4, .x = DT_I8, .isa = ISA_AVX512_VNNI}, DT_I8},
+        {{.op = KOP_ATTENTION, .w = DT_BF16, .isa = ISA_AVX512_BF16}, DT_F32},
+        {{.op = KOP_PEAK, .w = DT_I8}, DT_I8},
+        {{.op = KOP_LINEAR, .w = DT_F8E4M3, .x = DT_BF16, .where = DEVICE_CUDA}, DT_BF16},
+        {{.op = KOP_LINEAR, .w = DT_F16, .x = DT_F16, .where = DEVICE_CUDA}, DT_BF16},
+        {{.op = KOP_LINEAR, .w = DT_F32, .x = DT_F32, .where = DEVICE_CUDA}, DT_F32},
+        {{.op = KOP_ATTENTION, .w = DT_I8, .where = DEVICE_CUDA}, DT_BF16},
+        {{.op = KOP_NORM, .w = DT_F32, .x = DT_BF16, .where = DEVICE_CUDA}, DT_F32},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        if (kernel_datapath(&cases[i].row) != cases[i].type)
+            fail_msg("case %zu: %s", i, dtype_name(kernel_datapath(&cases[i].row)));
+}
+
 static void every_operation_has_a_portable_row(void **state)
 {
     (void)state;
@@ -116,6 +140,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_say_what_rows_are),
+        cmocka_unit_test(a_row_is_held_against_what_it_multiplies),
         cmocka_unit_test(every_operation_has_a_portable_row),
         cmocka_unit_test(the_last_row_that_runs_is_found),
         cmocka_unit_test(a_target_keeps_to_its_kind),
