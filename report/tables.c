@@ -59,7 +59,7 @@ static void bound_cell(struct str *out, const struct report_data *data, const st
         str_append(out, " &lt;&thinsp;1&thinsp;%");
     else if (!isnan(v->eta))
         str_printf(out, " %.0f&thinsp;%%%s", 100 * v->eta,
-                   strstr(v->text, VERDICT_WRONG) ? "&thinsp;!" : "");
+                   str_equal(v->finding, FINDING_WRONG) ? "&thinsp;!" : "");
     str_append(out, "</td>");
 }
 

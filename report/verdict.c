@@ -77,29 +77,9 @@ static void big_number(struct str *out, const struct report_data *data, const st
 
 // ---- what limits a phase ------------------------------------------------------------------------
 
-// What follows "overhead-bound: " in a verdict's words: this page names the bound itself.
-static const char *reason_of(const struct verdict_row *v)
-{
-    const char *colon = strstr(v->text, ": ");
-    return colon ? colon + 2 : v->text;
-}
-
-// The verdict's own words are about this run then. Files of older builds have no such words.
 static bool is_inefficient(const struct verdict_row *v)
 {
-    return str_starts(v->text, VERDICT_INEFFICIENT);
-}
-
-// The words of a verdict, with its first "bandwidth moved" linked.
-static void verdict_words(struct str *out, const char *text)
-{
-    const char *moved = strstr(text, VERDICT_MOVED);
-    if (moved) {
-        html_textf(out, "%.*s (", (int)(moved - text), text);
-        page_term(out, "bandwidth-moved", "bandwidth moved");
-        text = moved + strlen(" (bandwidth moved");
-    }
-    html_text(out, text);
+    return str_equal(v->finding, FINDING_INEFFICIENT);
 }
 
 const char *page_limit_word(const struct verdict_row *v)
@@ -107,11 +87,26 @@ const char *page_limit_word(const struct verdict_row *v)
     return is_inefficient(v) ? "inefficient" : v->bound;
 }
 
-// Of "15 % of what memory allows", up to what else is said.
-static int share_length(const char *text)
+// "15 % of what memory allows", "88 % of the roof".
+static bool share_words(struct str *out, const struct verdict_row *v)
 {
-    const char *moved = strstr(text, VERDICT_MOVED);
-    return moved ? (int)(moved - text) : (int)strcspn(text, ";");
+    char share[64];
+    bool range = metric_share(v->eta, v->eta_low, v->eta_high, share, sizeof share);
+    if (is_inefficient(v))
+        html_textf(out, "%s of what %s", share, metric_allows(v->bound));
+    else
+        html_textf(out, "%s of the roof", share);
+    return range;
+}
+
+// The same in a sentence, with what made it a range.
+static void share_sentence(struct str *out, const struct verdict_row *v)
+{
+    if (!share_words(out, v))
+        return;
+    str_append(out, " (");
+    page_term(out, "bandwidth-moved", "bandwidth moved");
+    html_textf(out, " by %.0f %% while it ran)", 100 * v->bandwidth_moved);
 }
 
 void page_limit(struct str *out, const struct verdict_row *v)
@@ -119,13 +114,58 @@ void page_limit(struct str *out, const struct verdict_row *v)
     if (!v)
         return;
     html_text(out, page_limit_word(v));
-    const char *share = v->text + strlen(VERDICT_INEFFICIENT);
     str_append(out, " <small>");
-    if (is_inefficient(v))
-        html_textf(out, "%.*s", share_length(share), share);
-    else if (!isnan(v->eta))
-        html_textf(out, "%.0f %% of the roof", 100 * v->eta);
+    if (!isnan(v->eta))
+        share_words(out, v);
     str_append(out, "</small>");
+}
+
+// "Decode is inefficient here: 15 % of what memory allows; down loses most, 60 % of what is lost."
+static void inefficient_sentence(struct str *out, const struct verdict_row *v)
+{
+    str_append(out, "is inefficient here: ");
+    share_sentence(out, v);
+    if (v->loss_op)
+        html_textf(out, "; %s loses most, %.0f %% of what is lost", v->loss_op,
+                   100 * v->loss_share);
+    str_append(out, ".</p>");
+}
+
+// What limits the phase, without its share.
+static void bound_words(struct str *out, const struct verdict_row *v)
+{
+    bool open = str_equal(v->bound, "undetermined"), disagree = open && v->agree < v->trials;
+    if (!open)
+        html_textf(out, "is limited by %s",
+                   str_equal(v->bound, "balanced") ? "memory and compute alike" : v->bound);
+    else if (disagree)
+        html_textf(out, "has no clear limit: its %d trials disagree", v->trials);
+    else
+        str_append(out, "has no clear limit");
+    if (v->reason)
+        html_textf(out, "%s %s", disagree ? ";" : ":", v->reason);
+}
+
+// How far a phase with a clear limit got.
+static void reached_words(struct str *out, const struct verdict_row *v)
+{
+    char share[64];
+    bool range = metric_share(v->eta, v->eta_low, v->eta_high, share, sizeof share);
+    if (str_equal(v->finding, FINDING_WRONG)) {
+        html_textf(out,
+                   ": it is at %.0f %% of the measured roof, which cannot be, so the model of its "
+                   "work or a ceiling is wrong",
+                   100 * v->eta);
+        return;
+    }
+    str_append(out, ": it reaches ");
+    if (range) {
+        share_sentence(out, v);
+        return;
+    }
+    html_textf(out, "%s of the measured ", share);
+    page_term(out, "roof", "roof");
+    html_textf(out, ", so perfect kernels would be %.1f times as fast", fmax(1, 1 / v->eta));
 }
 
 // "Decode is limited by memory: it reaches 88 % of the measured roof, ..."
@@ -135,39 +175,19 @@ static void limit_sentence(struct str *out, const struct report_data *data,
     const struct verdict_row *v = cell ? report_data_verdict(data, cell, phase) : NULL;
     if (v == NULL)
         return;
-    bool open = str_equal(v->bound, "undetermined"), overhead = str_equal(v->bound, "overhead");
     str_printf(out, "<p><b>%s</b> ", name);
     if (is_inefficient(v)) {
-        str_append(out, "is ");
-        verdict_words(out, v->text);
-        str_append(out, ".</p>");
+        inefficient_sentence(out, v);
         return;
     }
-    if (open && v->agree < v->trials)
-        html_textf(out, "has no clear limit: its %d trials disagree; ", v->trials);
-    else if (open)
-        str_append(out, "has no clear limit: ");
-    else if (str_equal(v->bound, "balanced"))
-        str_append(out, "is limited by memory and compute alike: ");
-    else
-        html_textf(out, "is limited by %s: ", v->bound);
-    if (isnan(v->eta) || open || overhead)
-        verdict_words(out, reason_of(v));
-    else if (strstr(v->text, VERDICT_WRONG))
-        html_textf(out,
-                   "it is at %.0f %% of the measured roof, which cannot be, so the model of its "
-                   "work or a ceiling is wrong",
-                   100 * v->eta);
-    else if (strstr(v->text, VERDICT_MOVED) && strstr(v->text, ", ")) {
-        const char *reached = strstr(v->text, ", ") + 2;
-        if (str_starts(reached, VERDICT_KERNELS))
-            reached += strlen(VERDICT_KERNELS);
-        str_append(out, "it reaches ");
-        verdict_words(out, reached);
-    } else {
-        html_textf(out, "it reaches %.0f %% of the measured ", 100 * v->eta);
-        page_term(out, "roof", "roof");
-        html_textf(out, ", so perfect kernels would be %.1f times as fast", fmax(1, 1 / v->eta));
+    bound_words(out, v);
+    if (str_equal(v->bound, "undetermined") || str_equal(v->bound, "overhead")) {
+        if (!isnan(v->eta)) {
+            str_append(out, ", ");
+            share_sentence(out, v);
+        }
+    } else if (!isnan(v->eta)) {
+        reached_words(out, v);
     }
     str_append(out, ".</p>");
 }

@@ -1,6 +1,9 @@
-// basis.h - what writers and readers of verdicts agree on: the sources, best first, and how a text begins.
+// basis.h - what writers and readers of verdicts agree on: the sources, best first, and the words of a finding.
 #ifndef RESULTS_BASIS_H
 #define RESULTS_BASIS_H
+
+#include <stdbool.h>
+#include <stddef.h>
 
 // docs/METRICS.md, "Sources, best first". A writer may append what it added (BASIS_CLOCK " + canary").
 #define BASIS_COUNTERS "counters + analytic"
@@ -8,17 +11,19 @@
 #define BASIS_EVENTS   "device events + analytic"
 #define BASIS_CLOCK    "host clock + analytic"
 
-// How the text of a verdict begins where the phase is so far from its roof that the bound describes a perfect
-// kernel, not this run.
-#define VERDICT_INEFFICIENT "inefficient here: "
-// What a text holds where bandwidth moved during the run, so that it gives a range of the roof.
-#define VERDICT_MOVED " (bandwidth moved by "
-// What precedes the share where a phase is limited by compute.
-#define VERDICT_KERNELS "kernels at "
-// What a text holds where a phase is faster than its roof allows.
-#define VERDICT_WRONG "the model or a ceiling is wrong"
+// What a verdict's share of the roof means (column `finding`).
+#define FINDING_REACHED "reached" // the run got this far with the limit that is named
+// So far from the roof that the bound describes a perfect kernel, not this run.
+#define FINDING_INEFFICIENT "inefficient"
+#define FINDING_WRONG       "wrong" // above the roof: the model of the work or a ceiling is wrong
 
 // 0 is the best; an unknown source comes last.
 int metric_basis_rank(const char *basis);
+
+// The share of the roof in words: "86 %", "under 1 %" for one that would round to 0. "57 to 93 %" where the two ends read
+// differently: then true. low or high NaN: no range is known.
+bool metric_share(double share, double low, double high, char *out, size_t out_bytes);
+// What the share of an inefficient phase is a share of, by its bound: "memory allows".
+const char *metric_allows(const char *bound);
 
 #endif

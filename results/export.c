@@ -92,14 +92,19 @@ json_t *export_summary(const struct summary_row *row)
 json_t *export_verdict(const struct verdict_row *v)
 {
     return json_pack(
-        "{s:o, s:o, s:o, s:o, s:o, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "phase",
-        export_json_text(v->phase), "op", export_json_text(v->op), "bound",
+        "{s:o, s:o, s:o, s:o, s:o, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o,"
+        " s:o, s:o, s:o}",
+        "phase", export_json_text(v->phase), "op", export_json_text(v->op), "bound",
         export_json_text(v->bound), "basis", export_json_text(v->basis), "text",
         export_json_text(v->text), "trials", v->trials, "agree", v->agree, "t_roof_ns",
         export_json_number(v->t_roof_ns), "t_memory_ns", export_json_number(v->t_memory_ns),
         "t_compute_ns", export_json_number(v->t_compute_ns), "measured_ns",
         export_json_number(v->measured_ns), "eta", export_json_number(v->eta), "rho",
-        export_json_number(v->rho), "overhead_share", export_json_number(v->overhead_share));
+        export_json_number(v->rho), "overhead_share", export_json_number(v->overhead_share),
+        "finding", export_json_text(v->finding), "reason", export_json_text(v->reason), "eta_low",
+        export_json_number(v->eta_low), "eta_high", export_json_number(v->eta_high),
+        "bandwidth_moved", export_json_number(v->bandwidth_moved), "loss_op",
+        export_json_text(v->loss_op), "loss_share", export_json_number(v->loss_share));
 }
 
 json_t *export_quality(const struct quality_row *q)

@@ -107,9 +107,16 @@ struct verdict_row {
     int64_t cell;
     const char *phase, *bound, *basis; // never NULL
     const char *op;                    // or NULL: the whole phase
-    const char *text;                  // of the trial whose eta is the median one
+    // Of the trial with this bound whose eta is nearest to the median. `text` is a sentence for people.
+    const char *text;
+    const char *finding; // FINDING_* of basis.h; NULL: there is no share, or the trials disagree
+    const char *reason;  // in words, of a bound that needs one; or NULL
+    const char *loss_op; // the op class that loses most, or NULL
+    double loss_share;   // of that, of all that is lost; NaN: not known
     int trials, agree;
     double t_roof_ns, t_memory_ns, t_compute_ns, measured_ns, eta, rho, overhead_share;
+    double eta_low, eta_high; // the ends of eta where bandwidth moved; NaN: not recorded
+    double bandwidth_moved;   // as a share of the most that was seen; NaN: not recorded
 };
 // Sorted by cell.
 enum status query_verdicts(struct store *store, struct arena *arena, int64_t run,

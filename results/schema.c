@@ -294,8 +294,50 @@ static const char step_sql[] =
     "ALTER TABLE trial ADD COLUMN step_form TEXT;"    // "graph", "persistent"
     "ALTER TABLE trial ADD COLUMN step_reason TEXT;"; // in words
 
+// Version 8: what a verdict says, in columns; readers take nothing from its sentence. Of older files the columns are filled
+// from the sentences that have them; shares there are rounded to a per cent. A row keeps NULL for what its sentence does
+// not say: a range ("under 1 to 3 %" gives none), or how far bandwidth moved without making one.
+//
+// `reason` is for a bound that needs one: "62 % of the time is waiting", "memory to compute within the interval of the
+// ceilings". It follows the first ": " and, where there is a share, ends at the last ", ": rtrim cuts that off.
+#define MOVED "instr(explanation, ' (bandwidth moved by ')"
+#define LOSES "instr(explanation, ' loses most, ')"
+#define SHARE                                                                                      \
+    "replace(CASE WHEN explanation LIKE 'inefficient here: %' THEN substr(explanation, 19)"        \
+    " ELSE substr(explanation, instr(explanation, ', ') + 2) END, 'kernels at ', '')"
+static const char finding_sql[] =
+    "ALTER TABLE verdict ADD COLUMN finding TEXT"
+    "  CHECK (finding IN ('reached', 'inefficient', 'wrong'));" // NULL: there is no share
+    "ALTER TABLE verdict ADD COLUMN eta_low REAL;"         // with the most bandwidth that was seen
+    "ALTER TABLE verdict ADD COLUMN eta_high REAL;"        // with the least
+    "ALTER TABLE verdict ADD COLUMN bandwidth_moved REAL;" // of the most that was seen, while it ran
+    "ALTER TABLE verdict ADD COLUMN reason TEXT;"
+    "ALTER TABLE verdict ADD COLUMN loss_op TEXT;"    // the op class that loses most
+    "ALTER TABLE verdict ADD COLUMN loss_share REAL;" // of all that the classes lose
+
+    "UPDATE verdict SET finding = CASE"
+    "    WHEN explanation LIKE 'inefficient here: %' THEN 'inefficient'"
+    "    WHEN instr(explanation, 'the model or a ceiling is wrong') THEN 'wrong'"
+    "    ELSE 'reached' END WHERE eta IS NOT NULL;"
+    "UPDATE verdict SET bandwidth_moved = CAST(substr(explanation, " MOVED " + 21) AS REAL) / 100"
+    "  WHERE " MOVED ";"
+    "UPDATE verdict SET eta_low = CAST(" SHARE " AS REAL) / 100,"
+    "    eta_high = CAST(substr(" SHARE ", instr(" SHARE ", ' to ') + 4) AS REAL) / 100"
+    "  WHERE " MOVED " AND " SHARE " GLOB '[0-9]* to [0-9]* % of *';"
+    "UPDATE verdict SET reason = substr(explanation, instr(explanation, ': ') + 2)"
+    "  WHERE bound IN ('overhead', 'undetermined') AND instr(explanation, ': ');"
+    "UPDATE verdict SET reason = rtrim(rtrim(reason, replace(reason, ',', '')), ',')"
+    "  WHERE eta IS NOT NULL AND instr(reason, ', ');"
+    "UPDATE verdict SET loss_share = CAST(substr(explanation, " LOSES " + 13) AS REAL) / 100,"
+    "    loss_op = substr(explanation, instr(explanation, '; ') + 2,"
+    "      " LOSES " - instr(explanation, '; ') - 2)"
+    "  WHERE " LOSES " AND instr(explanation, '; ');";
+#undef MOVED
+#undef LOSES
+#undef SHARE
+
 static const char *const steps[] = {tables_sql,  views_sql, quality_sql, device_sql,
-                                    version_sql, clock_sql, step_sql};
+                                    version_sql, clock_sql, step_sql,    finding_sql};
 
 int schema_version(void)
 {

@@ -49,10 +49,13 @@ static const char *const statement_sql[STMT_COUNT] = {
                         " source) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
     [STMT_NOISE_ADD] = "INSERT INTO noise (sample_id, name, phase, value, unit, source)"
                        " VALUES (?, ?, ?, ?, ?, ?)",
-    [STMT_VERDICT_ADD] = "INSERT INTO verdict (trial_id, phase, op, basis, bound, explanation,"
-                         " t_roof_ns, t_memory_ns, t_compute_ns, measured_ns, eta, rho, rho_low,"
-                         " rho_high, overhead_share, thresholds)"
-                         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    [STMT_VERDICT_ADD] =
+        "INSERT INTO verdict (trial_id, phase, op, basis, bound, explanation,"
+        " t_roof_ns, t_memory_ns, t_compute_ns, measured_ns, eta, rho, rho_low,"
+        " rho_high, overhead_share, eta_low, eta_high, bandwidth_moved,"
+        " loss_share, thresholds, finding, reason, loss_op)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
+        " ?)",
     [STMT_QUALITY_ADD] = "INSERT INTO quality (run_id, key, params, status, reason, arithmetic,"
                          " stored, engine_version, build_id, started_ns, ended_ns)"
                          " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -406,12 +409,16 @@ static enum status add_verdict(struct store *store, int64_t trial, const struct 
     bind_text(&b, v->basis);
     bind_text(&b, v->bound);
     bind_text(&b, v->text);
-    const double values[] = {v->t_roof_ns,   v->t_memory_ns, v->t_compute_ns,
-                             v->measured_ns, v->eta,         v->rho,
-                             v->rho_low,     v->rho_high,    v->overhead_share};
+    const double values[] = {
+        v->t_roof_ns, v->t_memory_ns,     v->t_compute_ns, v->measured_ns,    v->eta,
+        v->rho,       v->rho_low,         v->rho_high,     v->overhead_share, v->eta_low,
+        v->eta_high,  v->bandwidth_moved, v->loss_share};
     for (size_t i = 0; i < sizeof values / sizeof values[0]; i++)
         bind_real(&b, values[i]);
     bind_text(&b, v->thresholds_json);
+    bind_text(&b, v->finding);
+    bind_text(&b, v->reason && v->reason[0] ? v->reason : NULL);
+    bind_text(&b, v->loss_op);
     return bind_run(&b, NULL, trial_lost, err);
 }
 

@@ -121,11 +121,17 @@ struct store_sample { // one repetition
     int sequences, tokens;
 };
 struct store_verdict {
-    const char *phase, *op; // op NULL: the whole phase
-    const char *basis;      // "host clock + analytic"
-    const char *bound, *text;
+    const char *phase, *op;   // op NULL: the whole phase
+    const char *basis;        // "host clock + analytic"
+    const char *bound, *text; // the text is for people alone: readers take nothing from it
+    const char *finding;      // FINDING_* of basis.h; NULL: there is no share
+    const char *reason;       // in words, of a bound that needs one; NULL or "": none
+    const char *loss_op;      // the op class that loses most, or NULL
     double t_roof_ns, t_memory_ns, t_compute_ns, measured_ns, eta, rho, rho_low, rho_high,
-        overhead_share; // NaN: NULL
+        overhead_share;       // NaN: NULL
+    double eta_low, eta_high; // with the most and the least bandwidth that canaries saw
+    double bandwidth_moved;   // how far that was apart, of the most; NaN: no canary ran
+    double loss_share;        // of loss_op, of all that the classes lose
     const char *thresholds_json;
 };
 struct store_trial {

@@ -144,18 +144,19 @@ const struct summary_row *query_summary_find(const struct summary_row *rows, siz
 
 static const char verdicts_sql[] =
     "SELECT cell.id, phase, op, bound, basis, explanation, t_roof_ns, t_memory_ns, t_compute_ns,"
-    "  measured_ns, eta, rho, overhead_share"
+    "  measured_ns, eta, rho, overhead_share, eta_low, eta_high, bandwidth_moved, finding,"
+    "  verdict.reason, loss_op, loss_share"
     " FROM verdict JOIN trial ON trial.id = trial_id JOIN cell ON cell.id = trial.cell_id"
     " WHERE run_id = ? AND trial.status IN ('ok', 'noisy', 'throttled')"
     " ORDER BY cell.id, phase, op, basis, trial.number";
 
-enum { VERDICT_FIGURES = 7 };
+enum { VERDICT_FIGURES = 10 };
 
 static double *figure(struct verdict_row *v, int i)
 {
-    double *all[VERDICT_FIGURES] = {&v->t_roof_ns,     &v->t_memory_ns, &v->t_compute_ns,
-                                    &v->measured_ns,   &v->eta,         &v->rho,
-                                    &v->overhead_share};
+    double *all[VERDICT_FIGURES] = {
+        &v->t_roof_ns, &v->t_memory_ns,    &v->t_compute_ns, &v->measured_ns, &v->eta,
+        &v->rho,       &v->overhead_share, &v->eta_low,      &v->eta_high,    &v->bandwidth_moved};
     return all[i];
 }
 
@@ -170,6 +171,10 @@ static void read_verdict(struct row *row, void *out)
     v->text = row_text(row, 5);
     for (int i = 0; i < VERDICT_FIGURES; i++)
         *figure(v, i) = row_real(row, 6 + i);
+    v->finding = row_text_or_null(row, 6 + VERDICT_FIGURES);
+    v->reason = row_text_or_null(row, 7 + VERDICT_FIGURES);
+    v->loss_op = row_text_or_null(row, 8 + VERDICT_FIGURES);
+    v->loss_share = row_real(row, 9 + VERDICT_FIGURES);
     v->trials = v->agree = 1;
 }
 
@@ -206,21 +211,33 @@ static double median_of(struct verdict_row *v, int n, int which, double *x, stru
     return count ? stat_median(x, count, err) : NAN;
 }
 
+// Takes over what one trial says in words.
+static void take_words(struct verdict_row *whole, const struct verdict_row *trial)
+{
+    whole->text = trial->text;
+    whole->finding = trial->finding;
+    whole->reason = trial->reason;
+    whole->loss_op = trial->loss_op;
+    whole->loss_share = trial->loss_share;
+}
+
 static enum status merge(struct verdict_row *v, int n, double *x, struct verdict_row *out,
                          struct error *err)
 {
     struct verdict_row whole = v[0];
     whole.trials = n;
     whole.bound = majority(v, n, &whole.agree);
-    if (3 * whole.agree < 2 * n)
+    if (3 * whole.agree < 2 * n) { // what the first trial found is then no finding of the cell
         whole.bound = "undetermined";
+        whole.finding = whole.reason = whole.loss_op = NULL;
+    }
     for (int i = 0; i < VERDICT_FIGURES; i++)
         *figure(&whole, i) = median_of(v, n, i, x, err);
     double nearest = INFINITY;
     for (int i = 0; i < n; i++)
         if (str_equal(v[i].bound, whole.bound) && fabs(v[i].eta - whole.eta) < nearest) {
             nearest = fabs(v[i].eta - whole.eta);
-            whole.text = v[i].text;
+            take_words(&whole, &v[i]);
         }
     *out = whole;
     return err->code;

@@ -6,6 +6,7 @@
 // matter: a cell that is limited by memory at both ends of the range is limited by memory. The share of the roof is
 // then a range.
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -118,10 +119,14 @@ struct roof {
     double fast_ns, slow_ns; // roof_ns at the highest and the lowest bandwidth of the canaries
 };
 
+static bool canaries_ran(const struct bound_input *in)
+{
+    return in->bandwidth > 0 && in->canary_min > 0;
+}
+
 static bool bandwidth_moved(const struct bound_input *in)
 {
-    return in->bandwidth > 0 && in->canary_min > 0 &&
-           (in->canary_max - in->canary_min) / in->canary_max > CANARY_SPREAD;
+    return canaries_ran(in) && (in->canary_max - in->canary_min) / in->canary_max > CANARY_SPREAD;
 }
 
 static enum status add_roof(const struct ceilings *ceilings, const struct bound_input *in,
@@ -155,22 +160,21 @@ static enum bound class_of(double rho)
     return rho < RHO_MEMORY ? BOUND_MEMORY : rho > RHO_COMPUTE ? BOUND_COMPUTE : BOUND_BALANCED;
 }
 
-// Decides and gives the reason; `why` stays empty for a plain class.
-static enum bound decide(const struct bound_input *in, const struct verdict *v, char *why,
-                         size_t why_bytes)
+// Decides and says why in v->reason, which stays empty for a plain class.
+static enum bound decide(const struct bound_input *in, struct verdict *v)
 {
-    *why = 0;
     if (v->overhead_share > OVERHEAD_SHARE) { // false for NaN: not measured
-        snprintf(why, why_bytes, ": %.0f %% of the time is waiting", 100 * v->overhead_share);
+        snprintf(v->reason, sizeof v->reason, "%.0f %% of the time is waiting",
+                 100 * v->overhead_share);
         return BOUND_OVERHEAD;
     }
     if (!isfinite(v->rho) && v->t_compute_ns <= 0) {
-        snprintf(why, why_bytes, ": nothing is moved or computed");
+        snprintf(v->reason, sizeof v->reason, "nothing is moved or computed");
         return BOUND_UNDETERMINED;
     }
     enum bound low = class_of(v->rho_low), high = class_of(v->rho_high);
     if (low != high) {
-        snprintf(why, why_bytes, ": %s to %s within the interval of the ceilings%s",
+        snprintf(v->reason, sizeof v->reason, "%s to %s within the interval of the ceilings%s",
                  bound_name(low), bound_name(high),
                  bandwidth_moved(in) ? " and of what bandwidth did" : "");
         return BOUND_UNDETERMINED;
@@ -178,71 +182,61 @@ static enum bound decide(const struct bound_input *in, const struct verdict *v, 
     return class_of(v->rho);
 }
 
-// Far from the roof, this run was not limited by the resource that limits a perfect kernel.
+// Far from the roof, the resource that limits a perfect kernel did not limit this run.
+static const char *finding_of(const struct verdict *v)
+{
+    if (!isfinite(v->eta))
+        return NULL;
+    if (v->suspicious)
+        return FINDING_WRONG;
+    bool clear = v->bound != BOUND_OVERHEAD && v->bound != BOUND_UNDETERMINED;
+    return clear && v->eta_high < ETA_INEFFICIENT ? FINDING_INEFFICIENT : FINDING_REACHED;
+}
+
 static bool is_inefficient(const struct verdict *v)
 {
-    return v->bound != BOUND_OVERHEAD && v->bound != BOUND_UNDETERMINED &&
-           v->eta_high < ETA_INEFFICIENT; // false for NaN: not timed
+    return str_equal(v->finding, FINDING_INEFFICIENT);
 }
 
-static void write_inefficient(struct verdict *v, const char *share)
+// Appends to the text as much as it holds.
+__attribute__((format(printf, 2, 3))) static void say(struct verdict *v, const char *format, ...)
 {
-    static const char *const limits[] = {[BOUND_MEMORY] = "memory allows",
-                                         [BOUND_COMPUTE] = "compute allows",
-                                         [BOUND_BALANCED] = "memory and compute allow"};
-    snprintf(v->text, sizeof v->text, VERDICT_INEFFICIENT "%s of what %s", share, limits[v->bound]);
-}
-
-// "86", "under 1" for a share that would round to 0.
-static void percent_words(double share, char *out, size_t bytes)
-{
-    if (share > 0 && share < 0.005)
-        snprintf(out, bytes, "under 1");
-    else
-        snprintf(out, bytes, "%.0f", 100 * share);
-}
-
-// Writes "86 %". If bandwidth moved and the two ends round differently, writes "57 to 93 %" and returns true.
-static bool write_share(const struct verdict *v, char *out, size_t bytes)
-{
-    char low[16], high[16], middle[16];
-    percent_words(v->eta_low, low, sizeof low);
-    percent_words(v->eta_high, high, sizeof high);
-    percent_words(v->eta, middle, sizeof middle);
-    bool range = !str_equal(low, high);
-    if (range)
-        snprintf(out, bytes, "%s to %s %%", low, high);
-    else
-        snprintf(out, bytes, "%s %%", middle);
-    return range;
-}
-
-static void write_text(const struct bound_input *in, struct verdict *v, const char *why)
-{
-    char share[48] = "", moved[64] = "";
-    const char *suffix = v->bound <= BOUND_OVERHEAD ? "-bound" : "";
-    if (isfinite(v->eta) && write_share(v, share, sizeof share))
-        snprintf(moved, sizeof moved, VERDICT_MOVED "%.0f %% while it ran)",
-                 100 * (in->canary_max - in->canary_min) / in->canary_max);
-    if (is_inefficient(v))
-        write_inefficient(v, share);
-    else
-        snprintf(v->text, sizeof v->text, "%s%s%s%s%s%s%s", bound_name(v->bound), suffix, why,
-                 share[0]
-                     ? v->bound == BOUND_COMPUTE && !v->suspicious ? ", " VERDICT_KERNELS : ", "
-                     : "",
-                 share, share[0] ? " of the roof" : "", v->suspicious ? ": " VERDICT_WRONG : "");
     size_t used = strlen(v->text);
-    snprintf(v->text + used, sizeof v->text - used, "%s", moved);
+    va_list args;
+    va_start(args, format);
+    vsnprintf(v->text + used, sizeof v->text - used, format, args);
+    va_end(args);
 }
 
-// Appends the op class that loses most, by its time minus its roof. Appends nothing if the classes were not timed.
-static enum status write_loss(const struct ceilings *ceilings, const struct bound_input *in,
-                              struct verdict *v, struct error *err)
+// The verdict's columns as one sentence.
+static void write_text(struct verdict *v)
+{
+    char share[48] = "";
+    bool range = v->finding && metric_share(v->eta, v->eta_low, v->eta_high, share, sizeof share);
+    if (is_inefficient(v)) {
+        say(v, "inefficient here: %s of what %s", share, metric_allows(bound_name(v->bound)));
+    } else {
+        say(v, "%s%s%s%s", bound_name(v->bound), v->bound <= BOUND_OVERHEAD ? "-bound" : "",
+            v->reason[0] ? ": " : "", v->reason);
+        if (v->finding)
+            say(v, ", %s%s of the roof",
+                v->bound == BOUND_COMPUTE && !v->suspicious ? "kernels at " : "", share);
+        if (v->suspicious)
+            say(v, ": the model or a ceiling is wrong");
+    }
+    if (range)
+        say(v, " (bandwidth moved by %.0f %% while it ran)", 100 * v->bandwidth_moved);
+    if (v->loss_op >= 0)
+        say(v, "; %s loses most, %.0f %% of what is lost", op_class_name((enum op_class)v->loss_op),
+            100 * v->loss_share);
+}
+
+// Finds the op class that loses most: its time less its roof. None where the classes were not timed.
+static enum status find_loss(const struct ceilings *ceilings, const struct bound_input *in,
+                             struct verdict *v, struct error *err)
 {
     struct rate bandwidth = {0};
     double most_ns = 0, lost_ns = 0;
-    int worst = -1;
     TRY(find_bandwidth(ceilings, in, &bandwidth, err));
     for (int op = 0; op < OPC_COUNT; op++) {
         struct roof roof = {0};
@@ -253,14 +247,11 @@ static enum status write_loss(const struct ceilings *ceilings, const struct boun
         lost_ns += loss_ns;
         if (loss_ns > most_ns) {
             most_ns = loss_ns;
-            worst = op;
+            v->loss_op = op;
         }
     }
-    if (worst < 0)
-        return OK;
-    size_t used = strlen(v->text);
-    snprintf(v->text + used, sizeof v->text - used, "; %s loses most, %.0f %% of what is lost",
-             op_class_name((enum op_class)worst), 100 * most_ns / lost_ns);
+    if (v->loss_op >= 0)
+        v->loss_share = most_ns / lost_ns;
     return OK;
 }
 
@@ -269,8 +260,9 @@ static enum status judge(const struct ceilings *ceilings, const struct bound_inp
 {
     struct rate bandwidth = {0};
     struct roof roof = {0};
-    char why[128];
     memset(out, 0, sizeof *out);
+    out->loss_op = -1;
+    out->loss_share = NAN;
     TRY(find_bandwidth(ceilings, in, &bandwidth, err));
     for (int op = first; op < end; op++)
         TRY(add_roof(ceilings, in, &bandwidth, (enum op_class)op, &roof, err));
@@ -288,8 +280,10 @@ static enum status judge(const struct ceilings *ceilings, const struct bound_inp
     out->rho_low = roof.compute_low_ns / roof.memory_ns * bandwidth.low / bandwidth.value;
     out->rho_high = roof.compute_high_ns / roof.memory_ns * bandwidth.high / bandwidth.value;
     out->basis = bound_basis(in->device, in->counters);
-    out->bound = decide(in, out, why, sizeof why);
-    write_text(in, out, why);
+    out->bandwidth_moved =
+        canaries_ran(in) ? (in->canary_max - in->canary_min) / in->canary_max : NAN;
+    out->bound = decide(in, out);
+    out->finding = finding_of(out);
     return OK;
 }
 
@@ -297,7 +291,10 @@ enum status bound_decide(const struct ceilings *ceilings, const struct bound_inp
                          struct verdict *out, struct error *err)
 {
     TRY(judge(ceilings, in, 0, OPC_COUNT, out, err));
-    return is_inefficient(out) ? write_loss(ceilings, in, out, err) : OK;
+    if (is_inefficient(out))
+        TRY(find_loss(ceilings, in, out, err));
+    write_text(out);
+    return OK;
 }
 
 enum status bound_decide_op(const struct ceilings *ceilings, const struct bound_input *in,
@@ -305,6 +302,7 @@ enum status bound_decide_op(const struct ceilings *ceilings, const struct bound_
 {
     TRY(judge(ceilings, in, (int)op, (int)op + 1, out, err));
     if (!in->counters)
-        out->basis = BASIS_CLOCK; // the observer's clock, on every device
+        out->basis = BASIS_CLOCK; // the observer's, on every device
+    write_text(out);
     return OK;
 }

@@ -122,9 +122,15 @@ struct verdict {
     double eta_low,
         eta_high; // at the highest and lowest bandwidth of the canaries; equal to eta if it did not move
     double rho, rho_low, rho_high;
-    double overhead_share; // measured waits and gaps over time; NaN: not measured
-    bool suspicious;       // eta_low > 1.05: the model or a ceiling is wrong
-    const char *basis;     // "host clock + analytic", "counters + analytic", ...
+    double overhead_share;  // measured waits and gaps over time; NaN: not measured
+    bool suspicious;        // eta_low > 1.05: the model or a ceiling is wrong
+    const char *basis;      // "host clock + analytic", "counters + analytic", ...
+    const char *finding;    // FINDING_* of results/basis.h; NULL where eta is NaN
+    double bandwidth_moved; // (most - least) / most that canaries saw; NaN: none ran
+    // Of an inefficient phase with timed classes the one that loses most, -1 elsewhere, and its share of all losses.
+    int loss_op;
+    double loss_share;
+    char reason[128]; // of a bound that needs one: "62 % of the time is waiting"; else ""
     // "memory-bound, 91 % of the roof". Below half of the roof the class describes a perfect kernel, not this run:
     // "inefficient here: 15 % of what memory allows; down loses most, 60 % of what is lost"
     char text[256];

@@ -188,8 +188,8 @@ static enum status add_works(struct trial *t, const struct phase_work *prefill,
 static enum status keep_verdict(struct trial *t, const char *phase, const char *op,
                                 const struct verdict *v, const char *thresholds, struct error *err)
 {
-    char *text = arena_strdup(&t->arena, v->text);
-    if (!text)
+    char *text = arena_strdup(&t->arena, v->text), *reason = arena_strdup(&t->arena, v->reason);
+    if (!text || !reason)
         return FAIL(err, ERR_NOMEM, "runner: a verdict");
     t->verdicts[t->verdict_count++] = (struct store_verdict){
         .phase = phase,
@@ -197,11 +197,18 @@ static enum status keep_verdict(struct trial *t, const char *phase, const char *
         .basis = v->basis,
         .bound = bound_name(v->bound),
         .text = text,
+        .finding = v->finding,
+        .reason = reason,
+        .loss_op = v->loss_op >= 0 ? op_class_name((enum op_class)v->loss_op) : NULL,
+        .loss_share = v->loss_share,
         .t_roof_ns = v->t_roof_ns,
         .t_memory_ns = v->t_memory_ns,
         .t_compute_ns = v->t_compute_ns,
         .measured_ns = v->measured_ns,
         .eta = v->eta,
+        .eta_low = v->eta_low,
+        .eta_high = v->eta_high,
+        .bandwidth_moved = v->bandwidth_moved,
         .rho = v->rho,
         .rho_low = v->rho_low,
         .rho_high = v->rho_high,

@@ -8,6 +8,7 @@
 
 #include "base/hash.h"
 #include "base/rng.h"
+#include "results/basis.h"
 #include "results/metric.h"
 
 static const char *const made_models[] = {"tiny", "1b", "7b", "8b", "qwen-1.5b"};
@@ -159,7 +160,12 @@ static struct store_verdict made_verdict(const char *phase, double flop, double 
                                   .t_memory_ns = memory,
                                   .t_compute_ns = compute,
                                   .measured_ns = measured,
+                                  .finding = FINDING_REACHED,
                                   .eta = roof / measured,
+                                  .eta_low = roof / measured,
+                                  .eta_high = roof / measured,
+                                  .bandwidth_moved = NAN,
+                                  .loss_share = NAN,
                                   .rho = rho,
                                   .rho_low = rho * 0.97,
                                   .rho_high = rho * 1.03,

@@ -102,17 +102,15 @@ static void test_whole_report(void **state)
     store_close(store);
 }
 
-// The page of a store whose decode verdicts are these.
-static char *page_of_verdict(struct fixture *f, const char *eta, const char *bound,
-                             const char *text)
+// The page of a store whose decode verdicts have these columns. Their sentence is not read.
+static char *page_of_verdict(struct fixture *f, const char *columns)
 {
     char sql[512];
     struct str note = {0};
     sqlite3 *db = NULL;
     struct store *store = made(f->path, small(NULL));
     snprintf(sql, sizeof sql,
-             "UPDATE verdict SET eta = %s, bound = '%s', explanation = '%s' WHERE phase = 'decode'",
-             eta, bound, text);
+             "UPDATE verdict SET explanation = 'a sentence', %s WHERE phase = 'decode'", columns);
     assert_int_equal(sqlite3_open(f->path, &db), SQLITE_OK);
     assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
     sqlite3_close(db);
@@ -125,9 +123,8 @@ static char *page_of_verdict(struct fixture *f, const char *eta, const char *bou
 // Far below the roof the page does not say what a perfect kernel would wait for, but what this run loses.
 static void test_inefficient(void **state)
 {
-    char *page = page_of_verdict(*state, "0.15", "memory",
-                                 "inefficient here: 15 % of what memory allows; down loses most, "
-                                 "60 % of what is lost");
+    char *page = page_of_verdict(*state, "eta = 0.15, bound = 'memory', finding = 'inefficient',"
+                                         " loss_op = 'down', loss_share = 0.6");
     has(page,
         "</b> is inefficient here: 15 % of what memory allows; down loses most, 60 % of what is "
         "lost.</p>");
@@ -135,30 +132,31 @@ static void test_inefficient(void **state)
     has(page, "<td class=limit>inefficient <small>15 % of what memory allows</small></td>");
     has(page, "<td class=\"memory inefficient\" title=");
     free(page);
-    page = page_of_verdict(
-        *state, "0.15", "memory",
-        "inefficient here: 14 to 15 % of what memory allows (bandwidth moved by 6 % "
-        "while it ran); rest loses most, 70 % of what is lost");
-    has(page, "<td class=limit>inefficient <small>14 to 15 % of what memory allows</small></td>");
-    has(page, "(<a class=term href=\"#term-bandwidth-moved\">bandwidth moved</a> by 6 % while it "
-              "ran); rest");
+    page = page_of_verdict(*state, "eta = 0.15, eta_low = 0.14, eta_high = 0.151,"
+                                   " bandwidth_moved = 0.06, bound = 'balanced',"
+                                   " finding = 'inefficient', loss_op = 'rest', loss_share = 0.7");
+    has(page, "<td class=limit>inefficient <small>14 to 15 % of what memory and compute allow"
+              "</small></td>");
+    has(page, "is inefficient here: 14 to 15 % of what memory and compute allow (<a class=term "
+              "href=\"#term-bandwidth-moved\">bandwidth moved</a> by 6 % while it ran); rest loses "
+              "most, 70 % of what is lost.</p>");
     free(page);
 }
 
 // Where bandwidth moved the page gives the range, and calls nothing wrong that is possible at one end of it.
 static void test_a_range_of_the_roof(void **state)
 {
-    char *page = page_of_verdict(
-        *state, "1.10", "memory",
-        "memory-bound, 95 to 155 % of the roof (bandwidth moved by 39 % while it ran)");
+    char *page = page_of_verdict(*state, "eta = 1.10, eta_low = 0.95, eta_high = 1.55,"
+                                         " bandwidth_moved = 0.39, bound = 'memory',"
+                                         " finding = 'reached'");
     has(page, "is limited by memory: it reaches 95 to 155 % of the roof (<a class=term "
               "href=\"#term-bandwidth-moved\">bandwidth moved</a> by 39 % while it ran).</p>");
     assert_null(strstr(page, "110&thinsp;%&thinsp;!"));
     assert_null(strstr(page, "which cannot be"));
     free(page);
-    page = page_of_verdict(
-        *state, "0.80", "compute",
-        "compute-bound, kernels at 78 to 82 % of the roof (bandwidth moved by 39 % while it ran)");
+    page = page_of_verdict(*state, "eta = 0.80, eta_low = 0.78, eta_high = 0.82,"
+                                   " bandwidth_moved = 0.39, bound = 'compute',"
+                                   " finding = 'reached'");
     has(page, "is limited by compute: it reaches 78 to 82 % of the roof (<a class=term "
               "href=\"#term-bandwidth-moved\">bandwidth moved</a> by 39 % while it ran).</p>");
     free(page);
@@ -166,11 +164,27 @@ static void test_a_range_of_the_roof(void **state)
 
 static void test_above_the_roof(void **state)
 {
-    char *page =
-        page_of_verdict(*state, "1.33", "memory",
-                        "memory-bound, 133 % of the roof: the model or a ceiling is wrong");
+    char *page = page_of_verdict(*state, "eta = 1.33, bound = 'memory', finding = 'wrong'");
     has(page, "133&thinsp;%&thinsp;!");
     has(page, "it is at 133 % of the measured roof, which cannot be");
+    free(page);
+}
+
+// A bound that needs a reason has it, with the share that was reached; and a tiny share is not none.
+static void test_reasons_and_tiny_shares(void **state)
+{
+    char *page = page_of_verdict(*state, "eta = 0.004, bound = 'overhead', finding = 'reached',"
+                                         " reason = '62 % of the time is waiting'");
+    has(page, "is limited by overhead: 62 % of the time is waiting, under 1 % of the roof.</p>");
+    has(page, "<td class=limit>overhead <small>under 1 % of the roof</small></td>");
+    assert_null(strstr(page, ">0 % of the roof"));
+    free(page);
+    page = page_of_verdict(*state, "eta = NULL, bound = 'undetermined', finding = NULL,"
+                                   " reason = 'nothing is moved or computed'");
+    has(page, "has no clear limit: nothing is moved or computed.</p>");
+    free(page);
+    page = page_of_verdict(*state, "eta = NULL, bound = 'memory', finding = NULL");
+    has(page, "is limited by memory.</p>");
     free(page);
 }
 
@@ -459,6 +473,7 @@ int main(void)
         fixture_test(test_inefficient),
         fixture_test(test_a_range_of_the_roof),
         fixture_test(test_above_the_roof),
+        fixture_test(test_reasons_and_tiny_shares),
         fixture_test(test_hostile_names),
         fixture_test(test_quality_stands_beside_the_speed),
         fixture_test(test_pareto_fronts),

@@ -171,14 +171,26 @@ static void test_verdict_fields(void **state)
                                   .measured_ns = 8,
                                   .eta = 9,
                                   .rho = 10,
-                                  .overhead_share = 11};
-    static const char *const keys[] = {"trials",      "agree",        "t_roof_ns",
-                                       "t_memory_ns", "t_compute_ns", "measured_ns",
-                                       "eta",         "rho",          "overhead_share"};
+                                  .overhead_share = 11,
+                                  .eta_low = 12,
+                                  .eta_high = 13,
+                                  .bandwidth_moved = 14,
+                                  .loss_share = 15,
+                                  .finding = "inefficient",
+                                  .reason = "why",
+                                  .loss_op = "down"};
+    static const char *const keys[] = {
+        "trials",    "agree", "t_roof_ns",      "t_memory_ns", "t_compute_ns", "measured_ns",
+        "eta",       "rho",   "overhead_share", "eta_low",     "eta_high",     "bandwidth_moved",
+        "loss_share"};
+    static const char *const words[][2] = {
+        {"finding", "inefficient"}, {"reason", "why"}, {"loss_op", "down"}};
     json_t *object = export_verdict(&v);
-    for (int i = 0; i < 9; i++) // 4, 3, 5, 6, 7, ...
+    for (int i = 0; i < 13; i++) // 4, 3, 5, 6, 7, ...
         assert_float_equal(json_number_value(json_object_get(object, keys[i])),
                            i < 2 ? 4 - i : 3 + i, 0);
+    for (int i = 0; i < 3; i++)
+        assert_string_equal(json_string_value(json_object_get(object, words[i][0])), words[i][1]);
     json_decref(object);
 }
 

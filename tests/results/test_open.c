@@ -297,6 +297,95 @@ static void test_older_version(void **state)
         check_older_version(*state, version);
 }
 
+// What the sentences of version 7 say becomes columns; NULL (NaN) is what they do not say.
+static const struct {
+    const char *bound, *text, *eta;
+    const char *finding, *reason, *loss_op;
+    double eta_low, eta_high, moved, loss_share;
+} old_sentences[] = {
+    {"memory", "memory-bound, 88 % of the roof", "0.88", "reached", NULL, NULL, NAN, NAN, NAN, NAN},
+    {"memory", "memory-bound", "NULL", NULL, NULL, NULL, NAN, NAN, NAN, NAN},
+    {"memory", "memory-bound, 57 to 93 % of the roof (bandwidth moved by 39 % while it ran)", "0.8",
+     "reached", NULL, NULL, 0.57, 0.93, 0.39, NAN},
+    {"compute",
+     "compute-bound, kernels at 78 to 82 % of the roof (bandwidth moved by 39 % while it ran)",
+     "0.8", "reached", NULL, NULL, 0.78, 0.82, 0.39, NAN},
+    {"compute", "inefficient here: 10 % of what compute allows", "0.1", "inefficient", NULL, NULL,
+     NAN, NAN, NAN, NAN},
+    {"memory",
+     "inefficient here: 14 to 15 % of what memory allows (bandwidth moved by 6 % while it ran); "
+     "gate-up loses most, 70 % of what is lost",
+     "0.145", "inefficient", NULL, "gate-up", 0.14, 0.15, 0.06, 0.7},
+    {"memory",
+     "inefficient here: under 1 to 3 % of what memory allows (bandwidth moved by 66 % while it "
+     "ran)",
+     "0.02", "inefficient", NULL, NULL, NAN, NAN, 0.66, NAN},
+    {"memory", "memory-bound, 133 % of the roof: the model or a ceiling is wrong", "1.33", "wrong",
+     NULL, NULL, NAN, NAN, NAN, NAN},
+    {"overhead", "overhead-bound: 60 % of the time is waiting, 20 % of the roof", "0.2", "reached",
+     "60 % of the time is waiting", NULL, NAN, NAN, NAN, NAN},
+    {"undetermined",
+     "undetermined: memory to balanced within the interval of the ceilings and of what bandwidth "
+     "did, 57 to 93 % of the roof (bandwidth moved by 39 % while it ran)",
+     "0.8", "reached",
+     "memory to balanced within the interval of the ceilings and of what bandwidth did", NULL, 0.57,
+     0.93, 0.39, NAN},
+    {"undetermined",
+     "undetermined: bandwidth moved by 9 % while it ran, memory by rho, 87 % of the roof", "0.87",
+     "reached", "bandwidth moved by 9 % while it ran, memory by rho", NULL, NAN, NAN, NAN, NAN},
+    {"undetermined", "undetermined: nothing is moved or computed", "NULL", NULL,
+     "nothing is moved or computed", NULL, NAN, NAN, NAN, NAN},
+};
+
+static void check_figure(const char *what, size_t row, double got, double wanted)
+{
+    if (isnan(wanted) ? !isnan(got) : !(fabs(got - wanted) < 1e-12))
+        fail_msg("%s of '%s': %g instead of %g", what, old_sentences[row].text, got, wanted);
+}
+
+static void check_word(const char *what, size_t row, const char *got, const char *wanted)
+{
+    if (!str_equal(got, wanted))
+        fail_msg("%s of '%s': %s", what, old_sentences[row].text, got ? got : "none");
+}
+
+static void test_old_sentences_become_columns(void **state)
+{
+    const struct fixture *f = *state;
+    enum { COUNT = sizeof old_sentences / sizeof old_sentences[0] };
+    sqlite3 *db = NULL;
+    struct arena arena = {0};
+    struct error err = {0};
+    struct verdict_row *rows;
+    size_t count;
+    make_version(f->path, 7);
+    assert_int_equal(sqlite3_open(f->path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "UPDATE trial SET status = 'ok'", NULL, NULL, NULL), 0);
+    for (size_t i = 0; i < COUNT; i++) {
+        char text[512];
+        snprintf(text, sizeof text,
+                 "INSERT INTO verdict (trial_id, phase, op, basis, bound, explanation, eta)"
+                 " VALUES (1, 'decode', 'op %02zu', 'b', '%s', '%s', %s)",
+                 i, old_sentences[i].bound, old_sentences[i].text, old_sentences[i].eta);
+        assert_int_equal(sqlite3_exec(db, text, NULL, NULL, NULL), SQLITE_OK);
+    }
+    sqlite3_close(db);
+    struct store *store = open_or_fail(f->path, STORE_READ);
+    must(query_verdicts(store, &arena, 1, &rows, &count, &err), &err);
+    assert_int_equal(count, COUNT);
+    for (size_t i = 0; i < COUNT; i++) {
+        check_word("finding", i, rows[i].finding, old_sentences[i].finding);
+        check_word("reason", i, rows[i].reason, old_sentences[i].reason);
+        check_word("loss", i, rows[i].loss_op, old_sentences[i].loss_op);
+        check_figure("low", i, rows[i].eta_low, old_sentences[i].eta_low);
+        check_figure("high", i, rows[i].eta_high, old_sentences[i].eta_high);
+        check_figure("moved", i, rows[i].bandwidth_moved, old_sentences[i].moved);
+        check_figure("loss share", i, rows[i].loss_share, old_sentences[i].loss_share);
+    }
+    arena_fini(&arena);
+    store_close(store);
+}
+
 // A store that the build before schema 4 wrote: two cells of batch 1, two trials of four repetitions each.
 static void make_captured(const char *path)
 {
@@ -588,6 +677,7 @@ int main(void)
         fixture_test(test_foreign_and_newer),
         fixture_test(test_damaged),
         fixture_test(test_older_version),
+        fixture_test(test_old_sentences_become_columns),
         fixture_test(test_captured_version),
         fixture_test(test_an_empty_file_is_an_empty_store),
         fixture_test(test_the_folder_is_private),

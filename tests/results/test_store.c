@@ -3,7 +3,6 @@
 #include "tests/results/fixture.h"
 
 #include "results/db.h"
-#include "results/basis.h"
 #include "results/metric.h"
 #include "results/query.h"
 
@@ -233,83 +232,6 @@ static void test_addressing(void **state)
     must(query_cell(store, &arena, 1, "tiny f32 cpu b1 c64", &row, &err), &err);
     assert_int_equal(row.run, 1);
     assert_int_equal(query_cell(store, &arena, 0, "012", &row, &err), ERR_USAGE); // too short
-    arena_fini(&arena);
-    store_close(store);
-}
-
-// Trials that disagree about the bound are not averaged into a wrong word.
-static void test_verdicts_must_agree(void **state)
-{
-    static const char *const bounds[][4] = {{"memory", "memory", "compute", "memory"},
-                                            {"memory", "compute", "compute", "memory"}};
-    struct fixture *f = *state;
-    struct error err = {0};
-    for (int i = 0; i < 2; i++) {
-        struct store *store = open_or_fail(f->path, STORE_WRITE);
-        struct arena arena = {0};
-        struct verdict_row *rows;
-        size_t count;
-        int64_t cell = 0, id, run = add_run(store, &cell);
-        for (int t = 0; t < 4; t++) {
-            struct store_verdict v = {.phase = "decode",
-                                      .basis = "b",
-                                      .bound = bounds[i][t],
-                                      .text = "",
-                                      .eta = 0.1 * (t + 1)};
-            struct store_trial trial = {
-                .cell = cell, .number = t + 1, .status = "ok", .verdicts = &v, .verdict_count = 1};
-            must(store_trial(store, &trial, &id, &err), &err);
-        }
-        must(query_verdicts(store, &arena, run, &rows, &count, &err), &err);
-        assert_int_equal(count, 1);
-        assert_string_equal(rows[0].bound, i == 0 ? "memory" : "undetermined");
-        assert_true(fabs(rows[0].eta - 0.25) < 1e-12);
-        arena_fini(&arena);
-        store_close(store);
-        unlink(f->path);
-    }
-}
-
-static void put_verdict(struct store *store, int64_t cell, int number, const char *status,
-                        const char *bound, double eta)
-{
-    struct error err = {0};
-    int64_t id;
-    struct store_verdict v = {
-        .phase = "decode", .basis = "b", .bound = bound, .text = bound, .eta = eta};
-    struct store_trial trial = {.cell = cell,
-                                .number = number,
-                                .status = status,
-                                .reason = str_equal(status, "ok") ? "" : "made up",
-                                .verdicts = &v,
-                                .verdict_count = 1};
-    must(store_trial(store, &trial, &id, &err), &err);
-}
-
-// The bound is that of two trials in three, wherever they stand; trials that failed have no say.
-static void test_most_trials_decide(void **state)
-{
-    struct fixture *f = *state;
-    struct error err = {0};
-    struct store *store = open_or_fail(f->path, STORE_WRITE);
-    struct arena arena = {0};
-    struct verdict_row *rows;
-    size_t count;
-    int64_t cell = 0, run = add_run(store, &cell);
-    put_verdict(store, cell, 1, "ok", "memory", 0.1);
-    put_verdict(store, cell, 2, "noisy", "compute", 0.2);
-    put_verdict(store, cell, 3, "throttled", "compute", 0.6);
-    must(query_verdicts(store, &arena, run, &rows, &count, &err), &err);
-    assert_string_equal(rows[0].bound, "compute");
-    assert_int_equal(rows[0].agree, 2);
-    put_verdict(store, cell, 4, "wrong", "memory", 0.9);
-    put_verdict(store, cell, 5, "wrong", "memory", 0.9);
-    must(query_verdicts(store, &arena, run, &rows, &count, &err), &err);
-    assert_int_equal(count, 1);
-    assert_string_equal(rows[0].bound, "compute");
-    assert_string_equal(rows[0].text, "compute");
-    assert_int_equal(rows[0].trials, 3);
-    assert_float_equal(rows[0].eta, 0.2, 0);
     arena_fini(&arena);
     store_close(store);
 }
@@ -615,7 +537,7 @@ static void test_engine_of_a_cell(void **state)
     store_close(store);
 }
 
-// ---- rates and verdicts -------------------------------------------------------------------------
+// ---- rates --------------------------------------------------------------------------------------
 
 // One trial whose repetitions have these decode times a token, at batch 1.
 static void add_times(struct store *store, int64_t cell, int number, const double *tpot_ns, int n)
@@ -686,45 +608,6 @@ static void test_median_of_one_metric(void **state)
     assert_int_equal(err.code, ERR_USAGE);
 }
 
-static void test_the_best_basis_speaks(void **state)
-{
-    struct fixture *f = *state;
-    struct error err = {0};
-    struct arena arena = {0};
-    struct store *store = open_or_fail(f->path, STORE_WRITE);
-    int64_t cell = 0, id = 0, run = add_run(store, &cell);
-    // best first, while the alphabet would have "activity" before "counters"
-    static const char *const bases[] = {BASIS_COUNTERS, BASIS_ACTIVITY, BASIS_EVENTS, BASIS_CLOCK,
-                                        "a guess"};
-    for (int first = 4; first >= 0; first--) {
-        struct store_verdict verdicts[5];
-        struct verdict_row *rows;
-        size_t count;
-        for (int i = first; i < 5; i++)
-            verdicts[i - first] = (struct store_verdict){.phase = "decode",
-                                                         .basis = bases[i],
-                                                         .bound = i == first ? "compute" : "memory",
-                                                         .text = "t"};
-        struct store_cell one = {
-            .run = run, .key = bases[first], .params_json = "{}", .label = "l"};
-        must(store_cell(store, &one, &cell, &err), &err);
-        struct store_trial trial = {.cell = cell,
-                                    .number = 1,
-                                    .status = "ok",
-                                    .verdicts = verdicts,
-                                    .verdict_count = (size_t)(5 - first)};
-        must(store_trial(store, &trial, &id, &err), &err);
-        must(query_verdicts(store, &arena, run, &rows, &count, &err), &err);
-        const struct verdict_row *v = query_verdict_find(rows, count, cell, "decode");
-        assert_string_equal(v->basis, bases[first]);
-        assert_string_equal(v->bound, "compute");
-    }
-    assert_true(metric_basis_rank("host clock + analytic + canary") ==
-                metric_basis_rank(BASIS_CLOCK));
-    arena_fini(&arena);
-    store_close(store);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -735,7 +618,6 @@ int main(void)
         fixture_test(test_engine_of_a_cell),
         fixture_test(test_rates_are_of_the_median_time),
         cmocka_unit_test(test_median_of_one_metric),
-        fixture_test(test_the_best_basis_speaks),
         fixture_test(test_quality_is_a_figure_of_its_cells),
         fixture_test(test_quality_is_measured_once),
         fixture_test(test_refused_quality_leaves_nothing),
@@ -747,8 +629,6 @@ int main(void)
         fixture_test(test_failed_trials_have_no_speed),
         fixture_test(test_skipped_cells),
         fixture_test(test_addressing),
-        fixture_test(test_verdicts_must_agree),
-        fixture_test(test_most_trials_decide),
         cmocka_unit_test(test_figures_are_of_their_phase),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,7 +9,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/str.h"
 #include "bench/roof/roof.h"
+#include "results/basis.h"
 
 // 50 GB/s from memory, 200 GB/s from a 32 MiB L3, 1 TFLOP/s bf16, 0.25 TFLOP/s f32, all within 2 %.
 static struct ceilings example(void)
@@ -127,6 +129,48 @@ static void every_branch(void **state)
     }
 }
 
+// The columns of a verdict say what its sentence says.
+static void what_was_found_is_in_columns(void **state)
+{
+    static const struct {
+        double measured_ns, waits_ns, canary_min, canary_max;
+        const char *finding, *reason;
+        double eta_low, eta_high, moved;
+    } rows[] = {
+        {25e3, NAN, 0, 0, FINDING_REACHED, "", 0.8, 0.8, NAN},
+        {25e3, NAN, 48e9, 50e9, FINDING_REACHED, "", 0.816327, 0.816327, 0.04},
+        {25e3, NAN, 43e9, 70e9, FINDING_REACHED, "", 0.571429, 0.930233, 27.0 / 70},
+        {60e3, NAN, 43e9, 70e9, FINDING_INEFFICIENT, "", 0.238095, 0.387597, 27.0 / 70},
+        {13e3, NAN, 43e9, 70e9, FINDING_WRONG, "", 1.098901, 1.788909, 27.0 / 70},
+        {100e3, 60e3, 0, 0, FINDING_REACHED, "60 % of the time is waiting", 0.2, 0.2, NAN},
+        {NAN, NAN, 0, 0, NULL, "", NAN, NAN, NAN},
+    };
+    (void)state;
+    struct ceilings c = example();
+    struct phase_work work = work_of(1e6, 1e6, 1e9);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct bound_input in = {.work = &work,
+                                 .device = "cpu",
+                                 .threads = 2,
+                                 .measured_ns = rows[i].measured_ns,
+                                 .waits_ns = rows[i].waits_ns,
+                                 .canary_min = rows[i].canary_min,
+                                 .canary_max = rows[i].canary_max,
+                                 .bandwidth = (rows[i].canary_min + rows[i].canary_max) / 2};
+        const double wanted[] = {rows[i].eta_low, rows[i].eta_high, rows[i].moved};
+        struct verdict v;
+        struct error err = {0};
+        assert_int_equal(bound_decide(&c, &in, &v, &err), OK);
+        const double got[] = {v.eta_low, v.eta_high, v.bandwidth_moved};
+        if (!str_equal(v.finding, rows[i].finding) || !str_equal(v.reason, rows[i].reason))
+            fail_msg("row %zu: %s, %s", i, v.finding ? v.finding : "none", v.reason);
+        for (int j = 0; j < 3; j++)
+            if (isnan(wanted[j]) ? !isnan(got[j]) : !(fabs(got[j] - wanted[j]) < 1e-6))
+                fail_msg("row %zu: %.7f instead of %.7f", i, got[j], wanted[j]);
+        assert_int_equal(v.loss_op, -1); // the classes were not timed
+    }
+}
+
 // The roof is of the minute of the samples where canaries saw that minute; 50 GB/s is the ceiling.
 static void the_bandwidth_beside_it_counts(void **state)
 {
@@ -216,6 +260,8 @@ static void the_class_that_loses_most(void **state)
     assert_string_equal(v.text,
                         "inefficient here: 25 % of what memory allows; qkv loses most, 60 % "
                         "of what is lost");
+    assert_int_equal(v.loss_op, OPC_QKV);
+    assert_float_equal(v.loss_share, 0.6, 1e-6);
     op_ns[OPC_DOWN] = 70e3; // 60 of 135 us
     assert_int_equal(bound_decide(&c, &in, &v, &err), OK);
     assert_non_null(strstr(v.text, "; down loses most, 44 % of what is lost"));
@@ -345,6 +391,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_branch),
+        cmocka_unit_test(what_was_found_is_in_columns),
         cmocka_unit_test(the_bandwidth_beside_it_counts),
         cmocka_unit_test(sums_over_classes),
         cmocka_unit_test(the_class_that_loses_most),

@@ -11,6 +11,7 @@
 
 #include "base/str.h"
 #include "bench/run/verdict.h"
+#include "results/basis.h"
 #include "results/metric.h"
 
 static const struct plan_model llama = {.label = "7b",
@@ -150,6 +151,12 @@ static void figures_beside_the_ceilings(void **state)
     expect_near(whole(&t, "prefill")->measured_ns, 9e9);
     expect_near(whole(&t, "decode")->t_memory_ns, 1e9 * work_bytes(&decode.total) / BESIDE);
     expect_near(whole(&t, "decode")->t_compute_ns, peak_ns(&decode));
+    const struct store_verdict *v = whole(&t, "decode"); // canaries ran in one decode alone
+    assert_string_equal(v->finding, v->eta < 0.5 ? FINDING_INEFFICIENT : FINDING_REACHED);
+    expect_near(v->eta, v->t_roof_ns / 410e6);
+    assert_true(v->bandwidth_moved == 0 && v->eta_low == v->eta && v->eta_high == v->eta);
+    assert_string_equal(v->reason, "");
+    assert_null(v->loss_op); // no class was timed
     trial_fini(&t);
 }
 

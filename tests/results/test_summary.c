@@ -1,0 +1,185 @@
+// test_summary.c - the verdicts of trials become one of their cell.
+#include "tests/results/fixture.h"
+
+#include "results/basis.h"
+#include "results/query.h"
+
+// Trials that disagree about the bound are not averaged into a wrong word.
+static void test_verdicts_must_agree(void **state)
+{
+    static const char *const bounds[][4] = {{"memory", "memory", "compute", "memory"},
+                                            {"memory", "compute", "compute", "memory"}};
+    struct fixture *f = *state;
+    struct error err = {0};
+    for (int i = 0; i < 2; i++) {
+        struct store *store = open_or_fail(f->path, STORE_WRITE);
+        struct arena arena = {0};
+        struct verdict_row *rows;
+        size_t count;
+        int64_t cell = 0, id, run = add_run(store, &cell);
+        for (int t = 0; t < 4; t++) {
+            struct store_verdict v = {.phase = "decode",
+                                      .basis = "b",
+                                      .bound = bounds[i][t],
+                                      .text = "",
+                                      .eta = 0.1 * (t + 1)};
+            struct store_trial trial = {
+                .cell = cell, .number = t + 1, .status = "ok", .verdicts = &v, .verdict_count = 1};
+            must(store_trial(store, &trial, &id, &err), &err);
+        }
+        must(query_verdicts(store, &arena, run, &rows, &count, &err), &err);
+        assert_int_equal(count, 1);
+        assert_string_equal(rows[0].bound, i == 0 ? "memory" : "undetermined");
+        assert_true(fabs(rows[0].eta - 0.25) < 1e-12);
+        arena_fini(&arena);
+        store_close(store);
+        unlink(f->path);
+    }
+}
+
+static void put_verdict(struct store *store, int64_t cell, int number, const char *status,
+                        const char *bound, double eta)
+{
+    struct error err = {0};
+    int64_t id;
+    struct store_verdict v = {
+        .phase = "decode", .basis = "b", .bound = bound, .text = bound, .eta = eta};
+    struct store_trial trial = {.cell = cell,
+                                .number = number,
+                                .status = status,
+                                .reason = str_equal(status, "ok") ? "" : "made up",
+                                .verdicts = &v,
+                                .verdict_count = 1};
+    must(store_trial(store, &trial, &id, &err), &err);
+}
+
+// Figures are medians; words are those of the trial in the middle. Trials that disagree found nothing together.
+static void test_columns_of_a_verdict(void **state)
+{
+    static const double etas[] = {0.3, 0.2, 0.4};
+    struct fixture *f = *state;
+    struct error err = {0};
+    struct store *store = open_or_fail(f->path, STORE_WRITE);
+    struct arena arena = {0};
+    struct verdict_row *rows;
+    size_t count;
+    int64_t cell = 0, id, run = add_run(store, &cell);
+    for (int t = 0; t < 3; t++) {
+        struct store_verdict v = {.phase = "decode",
+                                  .basis = "b",
+                                  .bound = "memory",
+                                  .text = "t",
+                                  .finding = t == 0 ? "inefficient" : "reached",
+                                  .reason = t == 0 ? "why" : "",
+                                  .loss_op = t == 0 ? "down" : NULL,
+                                  .eta = etas[t],
+                                  .eta_low = etas[t] - 0.1,
+                                  .eta_high = etas[t] + 0.1,
+                                  .bandwidth_moved = t == 0 ? (double)NAN : etas[t] / 2,
+                                  .loss_share = t == 0 ? 0.6 : (double)NAN};
+        struct store_trial trial = {
+            .cell = cell, .number = t + 1, .status = "ok", .verdicts = &v, .verdict_count = 1};
+        must(store_trial(store, &trial, &id, &err), &err);
+    }
+    must(query_verdicts(store, &arena, run, &rows, &count, &err), &err);
+    assert_int_equal(count, 1);
+    assert_string_equal(rows[0].finding, "inefficient");
+    assert_string_equal(rows[0].reason, "why");
+    assert_string_equal(rows[0].loss_op, "down");
+    assert_float_equal(rows[0].loss_share, 0.6, 0);
+    assert_float_equal(rows[0].eta_low, 0.2, 1e-12);
+    assert_float_equal(rows[0].eta_high, 0.4, 1e-12);
+    assert_float_equal(rows[0].bandwidth_moved, 0.15, 1e-12); // of the two that were recorded
+    put_verdict(store, cell, 4, "ok", "compute", 0.3);
+    put_verdict(store, cell, 5, "ok", "compute", 0.3);
+    must(query_verdicts(store, &arena, run, &rows, &count, &err), &err);
+    assert_string_equal(rows[0].bound, "undetermined"); // 3 of 5
+    assert_null(rows[0].finding);
+    assert_null(rows[0].reason);
+    assert_null(rows[0].loss_op);
+    struct store_verdict odd = {
+        .phase = "decode", .basis = "b", .bound = "memory", .text = "t", .finding = "odd"};
+    struct store_trial refused = {
+        .cell = cell, .number = 6, .status = "ok", .verdicts = &odd, .verdict_count = 1};
+    assert_int_equal(store_trial(store, &refused, &id, &err), ERR_INTERNAL);
+    arena_fini(&arena);
+    store_close(store);
+}
+
+// The bound is that of two trials in three, wherever they stand; trials that failed have no say.
+static void test_most_trials_decide(void **state)
+{
+    struct fixture *f = *state;
+    struct error err = {0};
+    struct store *store = open_or_fail(f->path, STORE_WRITE);
+    struct arena arena = {0};
+    struct verdict_row *rows;
+    size_t count;
+    int64_t cell = 0, run = add_run(store, &cell);
+    put_verdict(store, cell, 1, "ok", "memory", 0.1);
+    put_verdict(store, cell, 2, "noisy", "compute", 0.2);
+    put_verdict(store, cell, 3, "throttled", "compute", 0.6);
+    must(query_verdicts(store, &arena, run, &rows, &count, &err), &err);
+    assert_string_equal(rows[0].bound, "compute");
+    assert_int_equal(rows[0].agree, 2);
+    put_verdict(store, cell, 4, "wrong", "memory", 0.9);
+    put_verdict(store, cell, 5, "wrong", "memory", 0.9);
+    must(query_verdicts(store, &arena, run, &rows, &count, &err), &err);
+    assert_int_equal(count, 1);
+    assert_string_equal(rows[0].bound, "compute");
+    assert_string_equal(rows[0].text, "compute");
+    assert_int_equal(rows[0].trials, 3);
+    assert_float_equal(rows[0].eta, 0.2, 0);
+    arena_fini(&arena);
+    store_close(store);
+}
+
+static void test_the_best_basis_speaks(void **state)
+{
+    struct fixture *f = *state;
+    struct error err = {0};
+    struct arena arena = {0};
+    struct store *store = open_or_fail(f->path, STORE_WRITE);
+    int64_t cell = 0, id = 0, run = add_run(store, &cell);
+    // best first, while the alphabet would have "activity" before "counters"
+    static const char *const bases[] = {BASIS_COUNTERS, BASIS_ACTIVITY, BASIS_EVENTS, BASIS_CLOCK,
+                                        "a guess"};
+    for (int first = 4; first >= 0; first--) {
+        struct store_verdict verdicts[5];
+        struct verdict_row *rows;
+        size_t count;
+        for (int i = first; i < 5; i++)
+            verdicts[i - first] = (struct store_verdict){.phase = "decode",
+                                                         .basis = bases[i],
+                                                         .bound = i == first ? "compute" : "memory",
+                                                         .text = "t"};
+        struct store_cell one = {
+            .run = run, .key = bases[first], .params_json = "{}", .label = "l"};
+        must(store_cell(store, &one, &cell, &err), &err);
+        struct store_trial trial = {.cell = cell,
+                                    .number = 1,
+                                    .status = "ok",
+                                    .verdicts = verdicts,
+                                    .verdict_count = (size_t)(5 - first)};
+        must(store_trial(store, &trial, &id, &err), &err);
+        must(query_verdicts(store, &arena, run, &rows, &count, &err), &err);
+        const struct verdict_row *v = query_verdict_find(rows, count, cell, "decode");
+        assert_string_equal(v->basis, bases[first]);
+        assert_string_equal(v->bound, "compute");
+    }
+    assert_true(metric_basis_rank("host clock + analytic + canary") ==
+                metric_basis_rank(BASIS_CLOCK));
+    arena_fini(&arena);
+    store_close(store);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        fixture_test(test_verdicts_must_agree),
+        fixture_test(test_columns_of_a_verdict),
+        fixture_test(test_most_trials_decide),
+        fixture_test(test_the_best_basis_speaks),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
