@@ -244,10 +244,11 @@ enum status record_ceilings(const struct record *record, const struct ceilings *
     struct store_ceiling *rows = calloc((size_t)ceilings->count + 1, sizeof *rows);
     if (!rows)
         return FAIL(err, ERR_NOMEM, "runner: ceilings");
+    int64_t device = 0;
     for (int i = 0; i < ceilings->count && err->code == OK; i++) {
         const struct ceiling *c = &ceilings->row[i];
-        int64_t device = 0;
-        ceiling_device(record, c->device, &device, err);
+        if (i == 0 || !str_equal(c->device, ceilings->row[i - 1].device)) // asking lists the devices
+            ceiling_device(record, c->device, &device, err);
         rows[i] = (struct store_ceiling){
             .name = c->name,
             .level = c->level,

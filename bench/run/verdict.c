@@ -14,10 +14,8 @@ enum { ADDED_MAX = 3 }; // per repetition: mbu, and mfu of both phases
 // The cell's share of its device's last cache. The levels among the ceilings belong to the host.
 static double last_cache_bytes(const struct cell *cell, const struct ceilings *c)
 {
-    struct device_info info;
-    struct error unknown = {0};
     if (device_word_kind(cell->device) != DEVICE_HOST)
-        return device_find(cell->device, &info, &unknown) == OK ? (double)info.cache_bytes : 0;
+        return (double)cell->device_cache_bytes;
     if (c->levels < 2)
         return 0;
     return (double)topology_level_capacity(&c->level[c->levels - 2], cell->threads);

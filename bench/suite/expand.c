@@ -410,10 +410,11 @@ static void fill_cell(struct expansion *x, const struct product *p, const struct
     cell->step = DECODE_AUTO;
     if (engine_decode_forms(device_word_kind(cell->device)))
         context_form_parse(point->word[AXIS_STEP], &cell->step); // a valid choice
+    struct device_info device = find_device(x->machine, cell->device);
+    cell->device_cache_bytes = device.cache_bytes;
     if (scheme) {
         struct scheme row = *scheme;
         row.group = cell->model->group[scheme_index(scheme)];
-        struct device_info device = find_device(x->machine, cell->device);
         cell->runs = scheme_resolve(&row, cell->head, device_info_target(&device));
     }
 }

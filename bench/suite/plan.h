@@ -94,6 +94,7 @@ struct cell {
     const struct scheme *scheme; // NULL if planned but not implemented: the cell is skipped
     struct scheme runs;          // the scheme with this head and the kernels of its device
     const char *device;
+    size_t device_cache_bytes; // its last level; 0: unknown, as of the host before it is opened
     enum dtype head, kv;
     enum decode_form step; // DECODE_AUTO if the device has only one form
     int threads, chunk;

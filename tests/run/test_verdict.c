@@ -239,6 +239,9 @@ static void the_hosts_cache_is_the_hosts(void **state)
     trial_work(&cell, c, &gpu, &decode);
     assert_true(host.total.activation_bytes == 0);
     assert_true(gpu.total.activation_bytes > 0);
+    cell.device_cache_bytes = (size_t)1 << 40; // the plan has it: no device is looked for
+    trial_work(&cell, c, &gpu, &decode);
+    assert_true(gpu.total.activation_bytes == 0);
     free(c);
 }
 

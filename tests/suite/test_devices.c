@@ -72,7 +72,8 @@ static const struct device_info here[] = {
      .kind = DEVICE_CUDA,
      .available = true,
      .isa = ISA_SM80,
-     .memory_bytes = (uint64_t)80 << 30},
+     .memory_bytes = (uint64_t)80 << 30,
+     .cache_bytes = 50 << 20},
     {.name = "cuda:1", .kind = DEVICE_CUDA, .reason = "it is lost"},
     {.name = "metal", .kind = DEVICE_METAL, .reason = "no Metal here"},
 };
@@ -89,6 +90,7 @@ static void a_cell_is_planned_by_its_own_engine(void **state)
     assert_string_equal(asked_for.name, "cuda:0");
     assert_int_equal(asked_for.isa, ISA_SM80);
     assert_int_equal(cell->memory.weights_bytes, 1000);
+    assert_int_equal(cell->device_cache_bytes, 50 << 20);
     // ISA_SM80 has the bit of ISA_AVX2: only the kind tells that it multiplies int4 by bf16.
     assert_int_equal(cell->runs.activations, DT_BF16);
     plan_destroy(plan);
