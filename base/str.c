@@ -61,11 +61,17 @@ void str_append_shell(struct str *s, const char *word)
 
 void str_printf(struct str *s, const char *format, ...)
 {
-    va_list args, again;
+    va_list args;
     va_start(args, format);
+    str_vprintf(s, format, args);
+    va_end(args);
+}
+
+void str_vprintf(struct str *s, const char *format, va_list args)
+{
+    va_list again;
     va_copy(again, args);
     int need = vsnprintf(NULL, 0, format, args);
-    va_end(args);
     if (need >= 0 && reserve(s, (size_t)need)) {
         vsnprintf(s->data + s->length, (size_t)need + 1, format, again);
         s->length += (size_t)need;

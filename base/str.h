@@ -19,6 +19,7 @@ struct str {
 void str_append(struct str *s, const char *text);
 void str_append_bytes(struct str *s, const void *bytes, size_t count);
 void str_printf(struct str *s, const char *format, ...) PRINTF_LIKE(2, 3);
+void str_vprintf(struct str *s, const char *format, va_list args) PRINTF_LIKE(2, 0);
 const char *
 str_text(const struct str *s); // never NULL, NUL-terminated; borrowed until the next append
 // Appends one word for a POSIX shell, in single quotes where needed.

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { GAP = 2, WRAP_LEAST = 28, TEXT_LEAST = 16, CELL_BYTES = 1024 };
+enum { GAP = 2, WRAP_LEAST = 28, TEXT_LEAST = 16 };
 
 // ---- filling ----------------------------------------------------------------------------------------------
 
@@ -36,14 +36,15 @@ static struct str *add_cell(struct table *table)
 
 void table_cell(struct table *table, const char *format, ...)
 {
-    char text[CELL_BYTES];
+    struct str *cell = add_cell(table);
+    if (cell == NULL)
+        return;
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    str_vprintf(cell, format, args);
     va_end(args);
-    struct str *cell = add_cell(table);
-    if (cell)
-        str_append_plain(cell, text, strlen(text));
+    if (cell->data)
+        str_plain(cell->data);
 }
 
 // ---- widths -----------------------------------------------------------------------------------------------

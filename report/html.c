@@ -41,12 +41,14 @@ void html_text(struct str *out, const char *text)
 
 void html_textf(struct str *out, const char *format, ...)
 {
-    char text[1024];
+    struct str text = {0};
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    str_vprintf(&text, format, args);
     va_end(args);
-    html_text(out, text);
+    html_text(out, str_text(&text));
+    out->failed |= text.failed;
+    str_fini(&text);
 }
 
 void html_value(struct str *out, double value, const char *unit)

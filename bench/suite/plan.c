@@ -19,12 +19,14 @@ static enum status no_memory(struct error *err)
 
 const char *plan_text(struct plan *plan, const char *format, ...)
 {
-    char text[1024];
+    struct str text = {0};
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    str_vprintf(&text, format, args);
     va_end(args);
-    return arena_strdup(&plan->arena, text);
+    const char *kept = text.failed ? NULL : arena_strdup(&plan->arena, str_text(&text));
+    str_fini(&text);
+    return kept;
 }
 
 // ---- labels -------------------------------------------------------------------------------------

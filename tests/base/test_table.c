@@ -119,6 +119,27 @@ static void a_text_keeps_its_indent(void **state)
     free(text);
 }
 
+// A cell is as long as its text: nothing is cut off.
+static void a_long_cell_is_whole(void **state)
+{
+    (void)state;
+    static const char *const one[] = {"text", NULL};
+    static char words[5001];
+    struct error err = {0};
+    struct table table;
+    char *text = NULL;
+    size_t bytes;
+    FILE *out = open_memstream(&text, &bytes);
+    memset(words, 'x', sizeof words - 1);
+    table_begin(&table, one);
+    table_cell(&table, "%s\x1b[end", words);
+    assert_int_equal(table_print(&table, out, 0, &err), OK);
+    fclose(out);
+    assert_int_equal(bytes, strlen("text\n") + 5000 + strlen("?[end\n"));
+    assert_non_null(strstr(text, "xx?[end\n"));
+    free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -128,6 +149,7 @@ int main(void)
         cmocka_unit_test(columns_go_by_their_rank_and_are_named),
         cmocka_unit_test(a_right_aligned_last_column_is_not_wrapped),
         cmocka_unit_test(a_text_keeps_its_indent),
+        cmocka_unit_test(a_long_cell_is_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,7 @@
 // and why, and how the file holds the weights.
 #include "tests/results/fixture.h"
 
+#include "report/html.h"
 #include "report/page.h"
 #include "results/metric.h"
 
@@ -257,6 +258,18 @@ static void test_a_level_slower_than_memory_is_explained(void **state)
     str_fini(&out);
 }
 
+static void test_a_long_sentence_is_whole(void **state)
+{
+    char words[3001];
+    struct str out = {0};
+    (void)state;
+    memset(words, 'x', sizeof words - 1);
+    words[3000] = '\0';
+    html_textf(&out, "%s<end", words);
+    assert_int_equal(out.length, 3000 + strlen("&lt;end"));
+    str_fini(&out);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -266,6 +279,7 @@ int main(void)
         fixture_test(test_quality_that_did_not_come_yet),
         fixture_test(test_what_no_table_has_is_not_promised),
         fixture_test(test_weights_in_codes_say_so),
+        cmocka_unit_test(test_a_long_sentence_is_whole),
         cmocka_unit_test(test_a_level_slower_than_memory_is_explained),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
