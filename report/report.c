@@ -256,8 +256,10 @@ enum status report_write(struct store *store, const char *run, const struct repo
     enum status status = make_work_dir(options->dir, &work, err);
     if (status == OK)
         status = make_files(store, number, &data, options, work, &missing, err);
-    if (status == OK && is_nothing(options, &missing))
-        status = FAIL(err, ERR_IO, "%s", missing.message);
+    if (status == OK && is_nothing(options, &missing)) {
+        *err = missing;
+        status = err->code;
+    }
     if (status == OK)
         status = for_entries(work, options->dir, options->formats, move_entry, err);
     if (status == OK) {

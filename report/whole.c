@@ -1,9 +1,11 @@
 // whole.c - the beginning and the end of a picture's file.
 #include "report/whole.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/str.h"
@@ -41,8 +43,12 @@ static enum status check(const struct form *form, const char *dir, const char *n
     size_t count = 0;
     enum status status = OK;
     str_printf(&path, "%s/%s%s", dir, name, form->ending);
-    if (file_read(str_text(&path), PICTURE_MAX, &bytes, &count, &unread) != OK)
+    if (path.failed)
+        status = FAIL(err, ERR_NOMEM, "%s%s: no memory for its path", name, form->ending);
+    else if (access(str_text(&path), F_OK) != 0 && errno == ENOENT)
         status = FAIL(err, ERR_IO, "%s%s was not written", name, form->ending);
+    else if (file_read(str_text(&path), PICTURE_MAX, &bytes, &count, &unread) != OK)
+        status = FAIL(err, unread.code, "%s", unread.message);
     else if (!is_whole(form, bytes, count))
         status = FAIL(err, ERR_IO, "%s%s is not whole after %zu bytes: is the disk full?", name,
                       form->ending, count);

@@ -107,6 +107,16 @@ static void test_only_pictures(void **state)
     assert_non_null(strstr(err.message, "is not whole after 0 bytes"));
     assert_null(index);
     assert_int_not_equal(access(dir, F_OK), 0); // nothing was made
+    error_clear(&err);
+    fake_gnuplot(f, "#!/bin/sh\nsleep 1000\n", path, sizeof path);
+    options.timeout_ms = 50;
+    assert_int_equal(report_write(store, NULL, &options, &index, &note, &err), ERR_TIMEOUT);
+    assert_non_null(strstr(err.message, "no picture after 0.1 s, stopped"));
+    error_clear(&err);
+    options.gnuplot = "no-such-gnuplot";
+    assert_int_equal(report_write(store, NULL, &options, &index, &note, &err), ERR_UNSUPPORTED);
+    assert_string_equal(err.message, "pictures are missing: no-such-gnuplot: no such program");
+    assert_int_not_equal(access(dir, F_OK), 0);
     store_close(store);
 }
 
