@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/str.h"
@@ -315,28 +316,62 @@ static bool remarkable(const struct cell_row *cell)
            cell->disturbed > 0;
 }
 
-// The names of all cells left out for the reason of cell i, the first few of them in full.
-static void fate_names(struct str *out, const struct report_data *data, size_t i)
+// Cells that were left out, those of one fate together, in their own order.
+struct fates {
+    const struct cell_row **cells; // (count) sorted
+    size_t count;
+};
+
+static int by_fate(const void *a, const void *b)
+{
+    const struct cell_row *x = *(const struct cell_row *const *)a;
+    const struct cell_row *y = *(const struct cell_row *const *)b;
+    int order = strcmp(x->status, y->status);
+    order = order ? order : strcmp(x->reason, y->reason);
+    order = order ? order : (x->trials > y->trials) - (x->trials < y->trials);
+    return order ? order : (x > y) - (x < y);
+}
+
+static struct fates sort_fates(struct str *out, const struct report_data *data)
+{
+    struct fates fates = {.cells = calloc(data->cell_count + 1, sizeof *fates.cells)};
+    out->failed |= fates.cells == NULL;
+    for (size_t i = 0; fates.cells && i < data->cell_count; i++)
+        if (query_cell_left_out(&data->cells[i]))
+            fates.cells[fates.count++] = &data->cells[i];
+    if (fates.cells)
+        qsort(fates.cells, fates.count, sizeof *fates.cells, by_fate);
+    return fates;
+}
+
+// Where the cell is among them; NULL: it was not left out.
+static const struct cell_row **fate_of(const struct fates *fates, const struct cell_row *cell)
+{
+    return fates->count ? bsearch(&cell, fates->cells, fates->count, sizeof cell, by_fate) : NULL;
+}
+
+// The names of all cells left out for the reason of this one, the first few of them in full.
+static void fate_names(struct str *out, const struct fates *fates, const struct cell_row *cell)
 {
     enum { NAMED = 4 };
-    size_t count = 0;
-    for (size_t j = i; j < data->cell_count; j++)
-        if (j == i || same_fate(&data->cells[i], &data->cells[j])) {
-            if (count < NAMED)
-                str_append(out, count ? ", " : "");
-            if (count++ < NAMED)
-                html_text(out, data->cells[j].label);
+    size_t count = 1, rest = 0;
+    const struct cell_row **at = fate_of(fates, cell);
+    html_text(out, cell->label);
+    if (at)
+        rest = fates->count - (size_t)(at - fates->cells);
+    for (; count < rest && same_fate(cell, at[count]); count++)
+        if (count < NAMED) {
+            str_append(out, ", ");
+            html_text(out, at[count]->label);
         }
     if (count > NAMED)
         str_printf(out, " and %zu more", count - NAMED);
 }
 
-static bool told_before(const struct report_data *data, size_t i)
+static bool told_before(const struct fates *fates, const struct cell_row *cell)
 {
-    for (size_t j = 0; j < i; j++)
-        if (same_fate(&data->cells[i], &data->cells[j]))
-            return true;
-    return false;
+    const struct cell_row **at = fate_of(fates, cell);
+    return at && at > fates->cells && same_fate(cell, at[-1]);
 }
 
 // Failures first, then what was left out, then what ended well but not undisturbed or not whole.
@@ -345,11 +380,10 @@ static int rank(const struct cell_row *cell)
     return query_cell_failed(cell) ? 0 : query_cell_left_out(cell) ? 1 : 2;
 }
 
-static void fate_row(struct str *out, const struct report_data *data, size_t i)
+static void fate_row(struct str *out, const struct fates *fates, const struct cell_row *cell)
 {
-    const struct cell_row *cell = &data->cells[i];
     str_append(out, "<tr><td class=name>");
-    fate_names(out, data, i);
+    fate_names(out, fates, cell);
     str_append(out, "</td><td>");
     html_status(out, cell->status);
     str_append(out, "</td><td class=words>");
@@ -364,20 +398,22 @@ void page_failures(struct str *out, const struct report_data *data)
 {
     static const char *const heads[] = {"cell", "status", "reason", ">trials", NULL};
     size_t count = 0;
+    struct fates fates = sort_fates(out, data);
     str_append(out, "<h2 id=failed>Failed, disturbed and left-out cells</h2>");
     for (int r = 0; r < 3; r++)
         for (size_t i = 0; i < data->cell_count; i++) {
             const struct cell_row *cell = &data->cells[i];
-            if (rank(cell) != r || !remarkable(cell) || told_before(data, i))
+            if (rank(cell) != r || !remarkable(cell) || told_before(&fates, cell))
                 continue;
             if (count++ == 0)
                 page_table_head(out, heads);
-            fate_row(out, data, i);
+            fate_row(out, &fates, cell);
         }
     if (count)
         page_table_end(out);
     else
         str_append(out, "<p>None: every cell ended well, with all its trials.</p>");
+    free(fates.cells);
 }
 
 // ---- ceilings and memory ------------------------------------------------------------------------

@@ -6,6 +6,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -268,29 +269,50 @@ static size_t reason_kind(const char *reason)
     return strcspn(reason, "0123456789;");
 }
 
+static int compare_kinds(const struct cell_row *a, const struct cell_row *b)
+{
+    size_t a_letters = reason_kind(a->reason), b_letters = reason_kind(b->reason);
+    int order = strncmp(a->reason, b->reason, a_letters < b_letters ? a_letters : b_letters);
+    return order ? order : (a_letters > b_letters) - (a_letters < b_letters);
+}
+
+// For qsort: by kind, cells of one kind in their own order.
+static int by_kind(const void *a, const void *b)
+{
+    const struct cell_row *x = *(const struct cell_row *const *)a;
+    const struct cell_row *y = *(const struct cell_row *const *)b;
+    int order = compare_kinds(x, y);
+    return order ? order : (x > y) - (x < y);
+}
+
 // The reason that most of the disturbed cells share, with the figures of the first of them.
 static void commonest_reason(struct str *out, const struct report_data *data)
 {
-    const char *reason = NULL;
-    size_t most = 0;
-    for (size_t i = 0; i < data->cell_count; i++) {
+    const struct cell_row *first = NULL;
+    size_t count = 0, most = 0;
+    const struct cell_row **cells = calloc(data->cell_count + 1, sizeof *cells);
+    out->failed |= cells == NULL;
+    for (size_t i = 0; cells && i < data->cell_count; i++) {
         const struct cell_row *cell = &data->cells[i];
-        size_t letters = reason_kind(cell->reason), same = 0;
-        if (!query_cell_measured(cell) || str_equal(cell->status, "ok") || letters == 0)
-            continue;
-        for (size_t j = i; j < data->cell_count; j++)
-            same += query_cell_measured(&data->cells[j]) &&
-                    !str_equal(data->cells[j].status, "ok") &&
-                    reason_kind(data->cells[j].reason) == letters &&
-                    strncmp(data->cells[j].reason, cell->reason, letters) == 0;
-        if (same > most) {
+        if (query_cell_measured(cell) && !str_equal(cell->status, "ok") &&
+            reason_kind(cell->reason) > 0)
+            cells[count++] = cell;
+    }
+    if (cells)
+        qsort(cells, count, sizeof *cells, by_kind);
+    for (size_t i = 0, same; i < count; i += same) {
+        for (same = 1; i + same < count && compare_kinds(cells[i], cells[i + same]) == 0;)
+            same++;
+        if (same > most || (same == most && cells[i] < first)) {
             most = same;
-            reason = cell->reason;
+            first = cells[i];
         }
     }
-    if (reason)
+    if (first)
         html_textf(out, " The commonest disturbance (%zu %s): %.*s.", most,
-                   most == 1 ? "cell" : "cells, here the first", (int)strcspn(reason, ";"), reason);
+                   most == 1 ? "cell" : "cells, here the first", (int)strcspn(first->reason, ";"),
+                   first->reason);
+    free(cells);
 }
 
 static void outcome(struct str *out, const struct report_data *data)

@@ -195,6 +195,44 @@ static void the_commonest_disturbance(void **state)
     str_fini(&out);
 }
 
+// As many reasons as cells: comparing each with each would take minutes.
+static void a_reason_for_every_cell(void **state)
+{
+    enum { CELLS = 60000 };
+    static char reasons[CELLS][8];
+    static struct made m;
+    struct str out = {0};
+    (void)state;
+    make(&m);
+    struct cell_row *cells = calloc(CELLS, sizeof *cells);
+    assert_non_null(cells);
+    for (int i = 0; i < CELLS; i++) {
+        char *letter = reasons[i];
+        for (int rest = i < CELLS - 1 ? i : 7; rest || letter == reasons[i]; rest /= 26)
+            *letter++ = (char)('a' + rest % 26);
+        cells[i] = m.cells[0];
+        cells[i].id = 1000 + i;
+        cells[i].status = "noisy";
+        cells[i].reason = reasons[i];
+    }
+    m.data.cells = cells;
+    m.data.cell_count = CELLS;
+    m.data.series_count = 0;
+    page_verdict(&out, &m.data);
+    has(str_text(&out),
+        "The commonest disturbance (2 cells, here the first): h."); // 7 and the last
+    str_fini(&out);
+    for (int i = 0; i < CELLS; i++)
+        cells[i].status = "skipped";
+    cells[7].label = "seven";
+    cells[CELLS - 1].label = "last";
+    page_failures(&out, &m.data);
+    has(str_text(&out), "<td class=name>seven, last</td>");
+    assert_null(strstr(str_text(&out), "<td class=name>last</td>"));
+    str_fini(&out);
+    free(cells);
+}
+
 static void the_first_screen(void **state)
 {
     static struct made m;
@@ -506,6 +544,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_commonest_disturbance),
+        cmocka_unit_test(a_reason_for_every_cell),
         cmocka_unit_test(the_first_screen),
         cmocka_unit_test(the_table_of_cells),
         cmocka_unit_test(figures_of_failed_cells_are_none),
