@@ -249,6 +249,24 @@ char *format_time_ns(double ns, char *out, size_t out_bytes)
     return format_scaled(ns, 1000, units, 4, out, out_bytes);
 }
 
+char *format_limit_ns(double ns, char *out, size_t out_bytes)
+{
+    static const struct {
+        double ns;
+        const char *word;
+        double least; // of this unit
+    } units[] = {{3600e9, "h", 1}, {60e9, "min", 2}, {1e9, "s", 1}, {1e6, "ms", 1}, {1e3, "us", 1}};
+    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
+        double value = ns / units[i].ns;
+        if (value >= units[i].least && (value == rint(value) || units[i].ns < 60e9)) {
+            snprintf(out, out_bytes, "%.6g %s", value, units[i].word);
+            return out;
+        }
+    }
+    snprintf(out, out_bytes, "%.6g ns", ns);
+    return out;
+}
+
 char *format_wait_ns(double ns, char *out, size_t out_bytes)
 {
     double s = ns / 1e9;

@@ -48,7 +48,9 @@ bool str_to_f64(const char *text, double *out); // finite values only
 // "1.5 GiB", "12.3 ms": three significant digits, binary for bytes, SI for the rest. Returns `out`.
 char *format_bytes(double bytes, char *out, size_t out_bytes);
 char *format_time_ns(double ns, char *out, size_t out_bytes);
-// A waiting time: "1 h 02 min", "4 min 10 s", "12.3 s", "3.00 ms"; "not known" for 0 and less.
+// A time that somebody set, as it would be written: "60 s", "1.5 s", "400 ms", "10 min".
+char *format_limit_ns(double ns, char *out, size_t out_bytes);
+// A time that somebody waits: "1 h 02 min", "4 min 10 s", "12.3 s", "3.00 ms"; "not known" for 0 and less.
 char *format_wait_ns(double ns, char *out, size_t out_bytes);
 char *format_rate(double per_s, const char *unit, char *out, size_t out_bytes); // "45.1 GB/s"
 

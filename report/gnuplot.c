@@ -75,8 +75,9 @@ static enum status wait_child(pid_t child, const struct gnuplot *gnuplot, int *s
     kill_child(child);
     if (interrupt_pending())
         return FAIL(err, ERR_INTERRUPTED, "stopped");
-    return FAIL(err, ERR_TIMEOUT, "%s: no picture after %.1f s, stopped", gnuplot->program,
-                gnuplot->timeout_ms / 1e3);
+    char limit[32];
+    return FAIL(err, ERR_TIMEOUT, "%s: no picture after %s, stopped", gnuplot->program,
+                format_limit_ns(1e6 * gnuplot->timeout_ms, limit, sizeof limit));
 }
 
 // The first line that says something: gnuplot draws a caret under the place before it says what.

@@ -66,7 +66,7 @@ static bool listen(struct errand *e)
             break;
         case CHILD_TIMEOUT:
             FAIL(&e->failure, ERR_TIMEOUT, "no end within %s",
-                 format_time_ns((double)e->limit_ns, limit, sizeof limit));
+                 format_limit_ns((double)e->limit_ns, limit, sizeof limit));
             break;
         case CHILD_TOO_LONG:
             FAIL(&e->failure, ERR_FORMAT, "an endless line");

@@ -271,7 +271,7 @@ static enum status on_closed(struct session *s, struct error *err)
 static enum status on_timeout(struct session *s, struct error *err)
 {
     char words[128], limit[32];
-    format_time_ns((double)current(s)->timeout_ns, limit, sizeof limit);
+    format_limit_ns((double)current(s)->timeout_ns, limit, sizeof limit);
     snprintf(words, sizeof words, "no end within %s, in %s", limit,
              s->phase[0] ? s->phase : "its start");
     return fail_current(s, "timeout", words, err);

@@ -333,11 +333,11 @@ static const char *skip_by_time(struct expansion *x, const struct product *p, st
     if (cell->predicted_ns > p->sweep->max_cell_time_ns)
         return plan_text(x->plan, "predicted to take %s, max_cell_time is %s",
                          format_wait_ns(cell->predicted_ns, predicted, sizeof predicted),
-                         format_time_ns(p->sweep->max_cell_time_ns, most, sizeof most));
+                         format_limit_ns(p->sweep->max_cell_time_ns, most, sizeof most));
     if (trial + predict_load_ns(cell) > p->sweep->timeout_ns)
         return plan_text(x->plan, "a trial is predicted to take %s, timeout is %s",
                          format_wait_ns(trial + predict_load_ns(cell), predicted, sizeof predicted),
-                         format_time_ns(p->sweep->timeout_ns, most, sizeof most));
+                         format_limit_ns(p->sweep->timeout_ns, most, sizeof most));
     return NULL;
 }
 

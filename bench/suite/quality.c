@@ -81,7 +81,7 @@ static const char *skip_reason(struct expansion *x, struct plan_quality *q)
     if (!x->machine->resuming && q->predicted_ns > q->wish->max_ns)
         return plan_text(x->plan, "predicted to take %s, max_cell_time is %s",
                          format_wait_ns(q->predicted_ns, predicted, sizeof predicted),
-                         format_time_ns(q->wish->max_ns, most, sizeof most));
+                         format_limit_ns(q->wish->max_ns, most, sizeof most));
     return NULL;
 }
 

@@ -157,6 +157,16 @@ static void figures_have_three_digits_and_a_unit(void **state)
     assert_string_equal(format_time_ns(12.345e6, text, sizeof text), "12.3 ms");
     assert_string_equal(format_time_ns(250, text, sizeof text), "250 ns");
     assert_string_equal(format_time_ns(3.6e12, text, sizeof text), "3600 s");
+    assert_string_equal(format_limit_ns(60e9, text, sizeof text), "60 s");
+    assert_string_equal(format_limit_ns(1.5e9, text, sizeof text), "1.5 s");
+    assert_string_equal(format_limit_ns(90e9, text, sizeof text), "90 s");
+    assert_string_equal(format_limit_ns(100e9, text, sizeof text), "100 s");
+    assert_string_equal(format_limit_ns(600e9, text, sizeof text), "10 min");
+    assert_string_equal(format_limit_ns(3600e9, text, sizeof text), "1 h");
+    assert_string_equal(format_limit_ns(5400e9, text, sizeof text), "90 min");
+    assert_string_equal(format_limit_ns(4e8, text, sizeof text), "400 ms");
+    assert_string_equal(format_limit_ns(12.5e3, text, sizeof text), "12.5 us");
+    assert_string_equal(format_limit_ns(3, text, sizeof text), "3 ns");
     assert_string_equal(format_wait_ns(0, text, sizeof text), "not known");
     assert_string_equal(format_wait_ns(NAN, text, sizeof text), "not known");
     assert_string_equal(format_wait_ns(12.34e9, text, sizeof text), "12.3 s");
