@@ -467,10 +467,15 @@ void page_ceilings(struct str *out, const struct report_data *data)
         "ceiling#ceiling", "level",     "device",    "reached by", ">set",
         ">threads",        ">measured", ">interval", ">samples",   NULL};
     char low[48], high[48];
-    if (data->ceiling_count == 0) {
+    if (data->ceiling_count == 0)
         str_append(out, "<p class=none>No ceilings were measured in this run.</p>");
-        return;
+    if (data->run.ceilings_note && data->run.ceilings_note[0]) {
+        str_append(out, "<p class=soft>While they were measured: ");
+        html_text(out, data->run.ceilings_note);
+        str_append(out, ".</p>");
     }
+    if (data->ceiling_count == 0)
+        return;
     str_append(out, "<details><summary>The measured ceilings as a table</summary>");
     page_table_head(out, heads);
     for (size_t i = 0; i < data->ceiling_count; i++) {

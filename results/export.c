@@ -44,14 +44,15 @@ static json_t *json_time(int64_t wall_ns) // 0: it has not been yet
 json_t *export_run(const struct run_row *run)
 {
     return json_pack(
-        "{s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "run",
+        "{s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "run",
         (json_int_t)run->id, "suite", export_json_text(run->suite_name), "status",
         export_json_text(run->status), "started_ns", json_time(run->started_ns), "ended_ns",
         json_time(run->ended_ns), "command", export_json_text(run->command), "fingerprint",
         export_json_text(run->fingerprint), "cells", (json_int_t)run->cells, "trials",
         (json_int_t)run->trials, "ok", (json_int_t)run->ok, "disturbed", (json_int_t)run->disturbed,
         "failed", (json_int_t)run->failed, "left_out", (json_int_t)run->left_out, "pending",
-        (json_int_t)run->pending, "owner", export_json_stored(run->owner));
+        (json_int_t)run->pending, "owner", export_json_stored(run->owner), "ceilings_note",
+        export_json_text(run->ceilings_note));
 }
 
 json_t *export_cell(const struct cell_row *c)

@@ -39,7 +39,7 @@ static const char runs_sql[] =
     "  FROM cell_state GROUP BY run_id)"
     " SELECT run.id, suite_name, suite_text, command, run.status, fingerprint, hardware,"
     "  environment.content, build.content, started_ns, ended_ns, cells, trials, failed, left_out,"
-    "  pending, owner, ok, disturbed"
+    "  pending, owner, ok, disturbed, ceilings_note"
     " FROM run JOIN machine ON machine.id = machine_id"
     "  JOIN environment ON environment.id = environment_id JOIN build ON build.id = build_id"
     "  LEFT JOIN tally ON tally.run_id = run.id ORDER BY run.id";
@@ -62,6 +62,7 @@ static void read_run(struct row *row, void *out)
     run->owner = row_text_or_null(row, 16);
     run->ok = row_int(row, 17);
     run->disturbed = row_int(row, 18);
+    run->ceilings_note = row_text(row, 19);
     struct os_process owner;
     if (str_equal(run->status, "running") && owner_find(run->owner, &owner) == OWNER_GONE)
         run->status = "interrupted";

@@ -32,6 +32,8 @@ struct run_row {
     int64_t ok, disturbed;    // cells ok; cells noisy or throttled
     int64_t pending;          // cells without a trial that were not left out
     const char *owner;        // JSON of the process that writes it, or NULL
+    const char
+        *ceilings_note; // what was disturbed or not measured, in words; never NULL, "" for none
 };
 // Newest last.
 enum status query_runs(struct store *store, struct arena *arena, struct run_row **rows,
@@ -76,7 +78,7 @@ enum status query_cell(struct store *store, struct arena *arena, int64_t run, co
 bool query_cell_failed(const struct cell_row *cell);   // wrong, oom, timeout, crashed
 bool query_cell_left_out(const struct cell_row *cell); // skipped, unsupported
 bool query_cell_measured(const struct cell_row *cell); // ok, noisy, throttled
-bool query_device_is_host(const char *device); // by the word that cells name it with
+bool query_device_is_host(const char *device);         // by the word that cells name it with
 // Whether a cell ran on the host itself: its memory is then the process's, and the machine record describes its device.
 bool query_cell_on_host(const struct cell_row *cell);
 // The measured peak over what was predicted; NaN where one is missing, and for a GPU's cell: its memory is predicted, the

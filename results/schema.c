@@ -294,7 +294,8 @@ static const char step_sql[] =
     "ALTER TABLE trial ADD COLUMN step_form TEXT;"    // "graph", "persistent"
     "ALTER TABLE trial ADD COLUMN step_reason TEXT;"; // in words
 
-// Version 8: what a verdict says, in columns; readers take nothing from its sentence. Of older files the columns are filled
+// Version 8: what a verdict says, in columns; readers take nothing from its sentence. And a run's note on its ceilings.
+// Of older files the columns are filled
 // from the sentences that have them; shares there are rounded to a per cent. A row keeps NULL for what its sentence does
 // not say: a range ("under 1 to 3 %" gives none), or how far bandwidth moved without making one.
 //
@@ -314,6 +315,7 @@ static const char finding_sql[] =
     "ALTER TABLE verdict ADD COLUMN reason TEXT;"
     "ALTER TABLE verdict ADD COLUMN loss_op TEXT;"    // the op class that loses most
     "ALTER TABLE verdict ADD COLUMN loss_share REAL;" // of all that the classes lose
+    "ALTER TABLE run ADD COLUMN ceilings_note TEXT;" // what was disturbed or not measured, in words
 
     "UPDATE verdict SET finding = CASE"
     "    WHEN explanation LIKE 'inefficient here: %' THEN 'inefficient'"

@@ -35,6 +35,7 @@ static const char *const statement_sql[STMT_COUNT] = {
                          " value, low, high, unit, source, device_id, set_bytes,"
                          " clock_low_hz, clock_high_hz, memory_clock_hz)"
                          " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    [STMT_CEILINGS_NOTE] = "UPDATE run SET ceilings_note = ? WHERE id = ?",
     [STMT_TRIAL_ADD] = "INSERT INTO trial (cell_id, number, status, reason, started_ns, ended_ns,"
                        " arithmetic, stored, engine_version, step_form, step_reason, build_id)"
                        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -326,6 +327,15 @@ enum status store_ceilings(struct store *store, int64_t run, const struct store_
     for (size_t i = 0; i < count && status == OK; i++)
         status = add_ceiling(store, run, &rows[i], err);
     return finish(store, status, doing, err);
+}
+
+enum status store_ceilings_note(struct store *store, int64_t run, const char *note,
+                                struct error *err)
+{
+    struct bind b = bind_begin(store, STMT_CEILINGS_NOTE);
+    bind_text(&b, note);
+    bind_int(&b, run);
+    return bind_run(&b, NULL, "the note on the ceilings was not stored", err);
 }
 
 // ---- trials -----------------------------------------------------------------------------------------------

@@ -98,6 +98,9 @@ struct store_ceiling {
     // Of the device next to the samples: the lowest and the highest, and its memory's, the lowest; 0: not measured.
     double clock_low_hz, clock_high_hz, memory_clock_hz;
 };
+// What was disturbed or could not be measured, in words, for the whole run.
+enum status store_ceilings_note(struct store *store, int64_t run, const char *note,
+                                struct error *err);
 enum status store_ceilings(struct store *store, int64_t run, const struct store_ceiling *rows,
                            size_t count, struct error *err);
 

@@ -47,6 +47,8 @@ static enum status show_run(struct store *store, struct arena *arena, const stru
     cli_view_json_fields("hardware", run->hardware);
     cli_view_json_fields("environment", run->environment);
     cli_view_json_fields("build", run->build);
+    if (run->ceilings_note[0])
+        cli_view_field("ceilings", run->ceilings_note);
     if (count == 0)
         return OK;
     struct table table;

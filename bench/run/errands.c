@@ -119,8 +119,16 @@ static void append_ceilings(struct ceilings *all, const struct ceilings *more)
         if (at == all->count)
             all->row[all->count++] = more->row[i];
     }
-    if (more->note[0])
-        memcpy(all->note, more->note, sizeof all->note);
+}
+
+// Adds what a measurement of ceilings noted: "cpu with 2 threads: 3 of 90 windows were disturbed".
+static void add_note(struct str *notes, const char *device, int threads, const char *note)
+{
+    if (!note[0])
+        return;
+    str_printf(notes, "%s%s with %d thread%s: ", notes->length ? "; " : "", device, threads,
+               threads == 1 ? "" : "s");
+    str_append_plain(notes, note, strlen(note));
 }
 
 enum status session_ceilings(struct run_context *run, const char *device, int threads,
@@ -134,9 +142,11 @@ enum status session_ceilings(struct run_context *run, const char *device, int th
     struct event answer = {.cell = -1};
     struct errand e = {.limit_ns = ceilings_timeout_ns, .answers = {[EVENT_CEILINGS] = &answer}};
     enum status status = errand_run(run, &job, &e, EVENT_CEILINGS, err);
-    if (status == OK && e.failure.code == OK)
+    if (status == OK && e.failure.code == OK) {
         append_ceilings(run->ceilings, answer.ceilings);
-    else if (status == OK) {
+        add_note(&run->ceilings_note, device, threads, answer.ceilings->note);
+    } else if (status == OK) {
+        add_note(&run->ceilings_note, device, threads, e.failure.message);
         live_wipe(&run->live);
         log_line(LOG_WARN,
                  "ceilings for %d threads were not measured (%s): cells that use them get no "

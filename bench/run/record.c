@@ -247,7 +247,8 @@ enum status record_ceilings(const struct record *record, const struct ceilings *
     int64_t device = 0;
     for (int i = 0; i < ceilings->count && err->code == OK; i++) {
         const struct ceiling *c = &ceilings->row[i];
-        if (i == 0 || !str_equal(c->device, ceilings->row[i - 1].device)) // asking lists the devices
+        if (i == 0 ||
+            !str_equal(c->device, ceilings->row[i - 1].device)) // asking lists the devices
             ceiling_device(record, c->device, &device, err);
         rows[i] = (struct store_ceiling){
             .name = c->name,

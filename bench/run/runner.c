@@ -145,6 +145,13 @@ static enum status measure_ceilings(struct runner *r, struct error *err)
                         c->plan->cells[i].threads == cell->threads;
     }
     free(tried);
+    if (c->ceilings_note.failed && status == OK)
+        status = FAIL(err, ERR_NOMEM, "runner: the note on the ceilings");
+    if (c->ceilings_note.length && status == OK) {
+        live_line(&c->live, "ceilings: %s", str_text(&c->ceilings_note));
+        status =
+            store_ceilings_note(c->record.store, c->record.run, str_text(&c->ceilings_note), err);
+    }
     return status == OK ? record_ceilings(&c->record, c->ceilings, err) : status;
 }
 
@@ -224,6 +231,7 @@ static void runner_fini(struct runner *r)
     free(r->picked);
     free(r->context.ceilings);
     free(r->context.thresholds);
+    str_fini(&r->context.ceilings_note);
 }
 
 // Writes the run's final status to the store. A run with more cells than this plan stays resumable. A failure to write

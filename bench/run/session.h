@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 #include "base/status.h"
+#include "base/str.h"
 #include "bench/run/live.h"
 #include "bench/protocol/protocol.h"
 #include "bench/run/record.h"
@@ -18,7 +19,8 @@ struct run_context {
     int64_t memory_limit_bytes;
     struct record record;
     struct ceilings *ceilings;
-    char *thresholds; // of the bound rule, as JSON
+    struct str ceilings_note; // what was noted while they were measured, of all measurements
+    char *thresholds;         // JSON, of the bound rule
     struct live live;
 };
 

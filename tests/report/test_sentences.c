@@ -251,6 +251,13 @@ static void test_a_level_slower_than_memory_is_explained(void **state)
     (void)state;
     page_ceilings(&out, &data);
     has(str_text(&out), "With 1 thread L3 was read at 12.0 GB/s and DRAM at 16.7 GB/s");
+    has_not(str_text(&out), "While they were measured");
+    data.run.ceilings_note = "cpu with 2 threads: <3> of 90 windows were disturbed";
+    page_ceilings(&out, &data);
+    has(str_text(&out),
+        "While they were measured: cpu with 2 threads: &lt;3&gt; of 90 windows were "
+        "disturbed.</p>");
+    data.run.ceilings_note = "";
     str_fini(&out);
     rows[0].value = rows[0].low = rows[0].high = 16.6e9; // within DRAM's interval
     page_ceilings(&out, &data);

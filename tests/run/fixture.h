@@ -42,7 +42,7 @@ static inline void say(const char *format, ...)
 
 static inline void say_ceilings(void)
 {
-    say("{\"event\":\"ceilings\",\"note\":\"\",\"rows\":["
+    say("{\"event\":\"ceilings\",\"note\":\"3 of 90 windows were disturbed\",\"rows\":["
         "{\"device\":\"cpu\",\"name\":\"read\",\"level\":\"DRAM\",\"kernel\":\"k\",\"threads\":1,"
         "\"value\":2e10,"
         "\"low\":1.9e10,\"high\":2.1e10,\"samples\":5},"

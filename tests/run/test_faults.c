@@ -50,6 +50,7 @@ static void good_workers_make_ok(void **state)
     assert_cell(&l, 1, "ok", 2, "");
     assert_cell(&l, 2, "skipped", 0, "does not fit");
     assert_int_equal(sets_stored(&l), 2);
+    assert_string_equal(l.run.ceilings_note, "cpu with 1 thread: 3 of 90 windows were disturbed");
     look_close(&l);
     test_plan_fini(&t);
 }
