@@ -113,6 +113,11 @@ enum status query_run(struct store *store, struct arena *arena, const char *whic
 
 // ---- cells --------------------------------------------------------------------------------------
 
+// The trial that chose a cell's form of decode steps: the first that was measured. Later ones take the form over.
+#define STEP_TRIAL                                                                                 \
+    " FROM trial WHERE cell_id = cell.id AND status IN ('ok', 'noisy', 'throttled')"               \
+    " AND step_form IS NOT NULL ORDER BY number LIMIT 1"
+
 #define CELL_COLUMNS                                                                               \
     "SELECT cell.id, cell.run_id, key, label, params, model, scheme, device, sweep, engine,"       \
     "  threads,"                                                                                   \
@@ -122,8 +127,7 @@ enum status query_run(struct store *store, struct arena *arena, const char *whic
     "     ORDER BY number LIMIT 1),"                                                               \
     "  coalesce((SELECT stored FROM trial WHERE cell_id = cell.id AND stored IS NOT NULL"          \
     "     ORDER BY number LIMIT 1), (SELECT stored FROM quality WHERE quality.id = quality_id)),"  \
-    "  (SELECT step_form || ': ' || step_reason FROM trial WHERE cell_id = cell.id"                \
-    "     AND step_form IS NOT NULL ORDER BY number LIMIT 1)"                                      \
+    "  (SELECT step_form" STEP_TRIAL "), (SELECT step_form || ': ' || step_reason" STEP_TRIAL ")"  \
     " FROM cell JOIN cell_state AS state ON state.cell_id = cell.id "
 
 // Codes that ran as the file holds them are the scheme; engine/load_model.c ends the arithmetic so.
@@ -153,12 +157,11 @@ static const char *caveat_of(struct row *row, const struct cell_row *cell)
 {
     json_t *params = json_loads(cell->params, 0, NULL);
     const char *asked = json_string_value(json_object_get(params, "step"));
-    size_t ran = strcspn(cell->step, ":");
     struct str text = {0};
     str_append(&text, cell->weights_caveat ? cell->weights_caveat : "");
-    if (asked && ran && !(strlen(asked) == ran && str_starts(cell->step, asked)))
-        str_printf(&text, "%s%s decode step asked for, ran as %.*s", text.length ? "; " : "", asked,
-                   (int)ran, cell->step);
+    if (asked && cell->step_form[0] && !str_equal(asked, cell->step_form))
+        str_printf(&text, "%s%s decode step asked for, ran as %s", text.length ? "; " : "", asked,
+                   cell->step_form);
     json_decref(params);
     return keep(row, &text);
 }
@@ -186,7 +189,8 @@ static void read_cell(struct row *row, void *out)
     cell->prediction = row_text_or_null(row, 21);
     cell->arithmetic = row_text(row, 22);
     cell->stored = row_text(row, 23);
-    cell->step = row_text(row, 24);
+    cell->step_form = row_text(row, 24);
+    cell->step = row_text(row, 25);
     cell->weights_caveat = weights_caveat_of(row, cell);
     cell->caveat = caveat_of(row, cell);
 }
@@ -393,8 +397,7 @@ static const char token_hash_sql[] =
     " ORDER BY number, repetition LIMIT 1";
 
 static const char step_form_sql[] =
-    "SELECT step_form FROM trial WHERE cell_id = ? AND status IN ('ok', 'noisy', 'throttled')"
-    " AND step_form IS NOT NULL ORDER BY number LIMIT 1";
+    "SELECT form FROM (SELECT (SELECT step_form" STEP_TRIAL ") AS form FROM cell WHERE id = ?)";
 
 static void read_word(struct row *row, void *out)
 {

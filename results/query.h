@@ -59,8 +59,8 @@ struct cell_row {
     const char *prediction; // JSON or NULL
     const char *arithmetic; // of the first trial that reported it, or ""
     const char *stored;     // how the file holds the weights, where in codes: "q8_0"; else ""
-    const char
-        *step; // form of the decode steps of its first trial, and why: "graph: as asked"; or ""
+    const char *step_form;  // of decode steps, of the first trial that was measured; or ""
+    const char *step;       // the same with its reason: "graph: as asked"; or ""
     const char *
         weights_caveat; // "stored q8_0, measured as bf16" where the file's codes are not what ran, else ""
     // That, and a form of decode steps that was asked for and did not run; or "". To be shown wherever a figure of the

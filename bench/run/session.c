@@ -103,6 +103,38 @@ static bool rest_is_pruned(const struct session *s)
     return false;
 }
 
+// ---- the form of decode steps -----------------------------------------------------------------------------------
+
+// A cell's first trial chooses the form of its decode steps, and the others run in it: another form may generate other
+// tokens.
+static enum status step_of(const struct session *s, size_t index, enum decode_form *form,
+                           struct error *err)
+{
+    struct arena arena = {0};
+    const char *known = "";
+    enum status status = OK;
+    *form = s->run->plan->cells[index].step;
+    if (*form == DECODE_AUTO)
+        status =
+            query_step_form(s->run->record.store, &arena, s->run->record.cells[index], &known, err);
+    context_form_parse(known, form);
+    arena_fini(&arena);
+    return status;
+}
+
+// The engine was asked for the form that the first trial chose; the suite had asked for none.
+static enum status name_step(struct session *s, struct error *err)
+{
+    struct event *trial = &s->trial.summary;
+    enum decode_form form;
+    if (current(s)->step != DECODE_AUTO || !trial->step_form)
+        return OK;
+    TRY(step_of(s, s->cells[s->at], &form, err));
+    if (form != DECODE_AUTO && str_equal(trial->step_form, context_form_name(form)))
+        trial->step_reason = "as the cell's first trial chose";
+    return OK;
+}
+
 // ---- a trial ends -----------------------------------------------------------------------------------------------
 
 // Stores and shows a judged or failed trial, and moves on to the next.
@@ -113,6 +145,7 @@ static enum status end_trial(struct session *s, struct error *err)
     bool again = !oom && !str_equal(t->status, "timeout") && !str_equal(t->status, "unsupported");
     if (trial_measured(t) && s->run->ceilings->count > 0)
         TRY(trial_verdicts(t, s->run->ceilings, s->run->thresholds, err));
+    TRY(name_step(s, err));
     TRY(trial_store(t, s->run->record.store, s->run->record.build, err));
     live_trial(&s->run->live, t);
     if (oom)
@@ -322,23 +355,6 @@ static enum status listen(struct session *s, struct error *err)
 }
 
 // ---- jobs -------------------------------------------------------------------------------------------------------
-
-// The form of decode steps for a trial. A cell's first trial chooses it and the others use it, because another form may
-// generate other tokens.
-static enum status step_of(const struct session *s, size_t index, enum decode_form *form,
-                           struct error *err)
-{
-    struct arena arena = {0};
-    const char *known = "";
-    enum status status = OK;
-    *form = s->run->plan->cells[index].step;
-    if (*form == DECODE_AUTO)
-        status =
-            query_step_form(s->run->record.store, &arena, s->run->record.cells[index], &known, err);
-    context_form_parse(known, form);
-    arena_fini(&arena);
-    return status;
-}
 
 // The caller frees *out.
 static enum status cells_job(const struct session *s, char **out, struct error *err)

@@ -424,6 +424,37 @@ static void test_a_trial_knows_its_build(void **state)
     store_close(store);
 }
 
+// A trial that failed chose nothing: the form, its reason and the one that later trials take over are of the same trial.
+static void test_a_failed_trial_chooses_no_step(void **state)
+{
+    static const char *const statuses[] = {"wrong", "noisy", "ok"};
+    static const char *const forms[] = {"graph", "persistent", "graph"};
+    struct fixture *f = *state;
+    struct error err = {0};
+    struct arena arena = {0};
+    struct store *store = open_or_fail(f->path, STORE_WRITE);
+    int64_t cell = 0, id = 0, run = add_run(store, &cell);
+    struct cell_row *cells;
+    size_t count;
+    for (int i = 0; i < 3; i++) {
+        const char *form = NULL;
+        struct store_trial trial = {.cell = cell,
+                                    .number = i + 1,
+                                    .status = statuses[i],
+                                    .reason = i < 2 ? "why" : "",
+                                    .step_form = forms[i],
+                                    .step_reason = i == 1 ? "the faster" : "something else"};
+        must(store_trial(store, &trial, &id, &err), &err);
+        must(query_step_form(store, &arena, cell, &form, &err), &err);
+        assert_string_equal(form, i ? "persistent" : "");
+        must(query_cells(store, &arena, run, &cells, &count, &err), &err);
+        assert_string_equal(cells[0].step_form, i ? "persistent" : "");
+        assert_string_equal(cells[0].step, i ? "persistent: the faster" : "");
+    }
+    arena_fini(&arena);
+    store_close(store);
+}
+
 // A form of decode steps that was asked for and that the device did not serve is named with the figures.
 static void test_a_step_that_did_not_run_is_a_caveat(void **state)
 {
@@ -613,6 +644,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         fixture_test(test_a_trial_knows_its_build),
         fixture_test(test_a_step_that_did_not_run_is_a_caveat),
+        fixture_test(test_a_failed_trial_chooses_no_step),
         fixture_test(test_codes_as_stored_need_no_caveat),
         fixture_test(test_ceilings_belong_to_a_device),
         fixture_test(test_engine_of_a_cell),

@@ -192,7 +192,7 @@ static void silence_is_a_timeout(void **state)
     test_plan_fini(&t);
 }
 
-// The first trial of a cell chooses the form of its decode steps, and later ones run in it as if asked.
+// The first trial of a cell chooses the form of its decode steps, and later ones run in it.
 static void the_first_trial_chooses_the_form(void **state)
 {
     (void)state;
@@ -209,7 +209,8 @@ static void the_first_trial_chooses_the_form(void **state)
     assert_int_equal(count, 3);
     for (size_t i = 0; i < count; i++) {
         assert_string_equal(trials[i].step_form, "persistent");
-        assert_string_equal(trials[i].step_reason, i ? "as asked" : "the faster");
+        assert_string_equal(trials[i].step_reason,
+                            i ? "as the cell's first trial chose" : "the faster");
     }
     look_close(&l);
     test_plan_fini(&t);

@@ -413,7 +413,7 @@ static void the_form_is_kept_over_a_resume(void **state)
     struct trial_row *trials = look_trials(&l, 0, &count);
     assert_string_equal(trials[0].step_reason, "the faster");
     assert_string_equal(trials[1].step_form, "persistent");
-    assert_string_equal(trials[1].step_reason, "as asked"); // not chosen again
+    assert_string_equal(trials[1].step_reason, "as the cell's first trial chose");
     look_close(&l);
     test_plan_fini(&t);
 }
