@@ -5,6 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/interrupt.h"
+
+enum { BLOCK_BYTES = 16 << 20 }; // about 10 ms
+
 struct hash {
     EVP_MD_CTX *ctx;
 };
@@ -25,6 +29,19 @@ struct hash *hash_create(void)
 void hash_update(struct hash *hash, const void *bytes, size_t count)
 {
     EVP_DigestUpdate(hash->ctx, bytes, count);
+}
+
+enum status hash_update_file(struct hash *hash, const void *bytes, size_t count, struct error *err)
+{
+    const unsigned char *at = bytes;
+    while (count > BLOCK_BYTES) {
+        hash_update(hash, at, BLOCK_BYTES);
+        at += BLOCK_BYTES;
+        count -= BLOCK_BYTES;
+        TRY(interrupt_check(err));
+    }
+    hash_update(hash, at, count);
+    return OK;
 }
 
 void hash_finish(struct hash *hash, char hex[HASH_HEX_BYTES])
@@ -49,7 +66,10 @@ enum status hash_bytes(const void *bytes, size_t count, char hex[HASH_HEX_BYTES]
     struct hash *hash = hash_create();
     if (!hash)
         return FAIL(err, ERR_NOMEM, "no memory for a digest");
-    hash_update(hash, bytes, count);
-    hash_finish(hash, hex);
-    return OK;
+    enum status status = hash_update_file(hash, bytes, count, err);
+    if (status == OK)
+        hash_finish(hash, hex);
+    else
+        hash_destroy(hash);
+    return status;
 }

@@ -47,6 +47,11 @@ bool interrupt_pending(void)
     return false;
 }
 
+enum status interrupt_check(struct error *err)
+{
+    return interrupt_pending() ? FAIL(err, ERR_INTERRUPTED, "stopped") : OK;
+}
+
 static void take_pending(struct interrupt *in)
 {
     sigset_t set;

@@ -106,7 +106,7 @@ static enum status look_at_machine(struct preparation *p, bool resume, bool take
     p->machine.device_count = device_list(p->devices, DEVICES_MAX);
     p->machine.devices = p->devices;
     p->machine.resuming = resume;
-    return err->code;
+    return err->code == OK ? interrupt_check(err) : err->code;
 }
 
 // Names the devices of the plan that have not been measured yet.
@@ -157,7 +157,7 @@ static enum status prepare(const struct arguments *args, struct preparation *p, 
     TRY(look_at_machine(p, cli_flag_bool(args, "resume"), cli_flag_bool(args, "take-over"), err));
     TRY(plan_create(&p->suite, &p->machine, cli_flag_string(args, "only"), &p->plan, err));
     note_unmeasured(p);
-    return interrupt_pending() ? FAIL(err, ERR_INTERRUPTED, "stopped") : OK;
+    return interrupt_check(err);
 }
 
 static void preparation_fini(struct preparation *p)

@@ -2,10 +2,12 @@
 #include "bench/probe/stream.h"
 
 #include <math.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/interrupt.h"
 #include "base/os.h"
 #include "base/rng.h"
 #include "base/str.h"
@@ -33,8 +35,9 @@ struct stream {
     struct pool *pool;
     struct memory_level level[MEMORY_LEVELS_MAX];
     int levels, workers;
-    struct region *region; // one per worker
-    // the current window
+    struct region *region; // one a worker
+    atomic_bool stop;      // a signal came while the regions were filled
+    // the window under way
     const struct kernel *row;
     size_t share; // bytes that each thread streams through
     bool dram;    // continue where the last window stopped
@@ -89,9 +92,14 @@ static void touch(void *arg, int worker, int workers)
     (void)workers;
     if (!words)
         return;
-    // Small floats, so that TRIAD reads neither zeros nor infinities.
-    for (size_t i = 0; i < region->size_bytes / 8; i++)
+    // Small floats, so that TRIAD meets neither zeros nor infinities.
+    for (size_t i = 0; i < region->size_bytes / 8; i++) {
+        if (i % (BLOCK_BYTES / 8) == 0 && interrupt_pending())
+            atomic_store_explicit(&stream->stop, true, memory_order_relaxed);
+        if (i % (BLOCK_BYTES / 8) == 0 && atomic_load_explicit(&stream->stop, memory_order_relaxed))
+            return;
         words[i] = 0x3f8000003f800000u | (rng_hash(i) & 0x007fffff007fffffu);
+    }
 }
 
 static enum status allocate(struct stream *stream, int deepest, int fewest, struct error *err)
@@ -149,6 +157,10 @@ enum status stream_create(struct pool *pool, const struct memory_level *levels, 
         return err->code;
     }
     pool_run(pool, touch, stream);
+    if (atomic_load(&stream->stop)) {
+        stream_destroy(stream);
+        return FAIL(err, ERR_INTERRUPTED, "stopped");
+    }
     *out = stream;
     return OK;
 }

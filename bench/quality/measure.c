@@ -150,6 +150,9 @@ static enum status run_window(struct evaluation *e, size_t index, struct error *
     for (int at = 0, count; at < end; at += count) {
         int until = at < silent ? silent : end;
         count = until - at < e->chunk ? until - at : e->chunk;
+        if (e->in->progress &&
+            !e->in->progress(e->in->user, ((double)index + (double)at / end) / (double)e->windows))
+            return FAIL(err, ERR_INTERRUPTED, "stopped");
         TRY(step_both(e, at, count, at < silent ? LOGITS_NONE : LOGITS_ALL, &rows, err));
         if (at < silent)
             continue;

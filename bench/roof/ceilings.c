@@ -161,7 +161,7 @@ static const struct kernel *pilot(struct bench *bench, const struct task *task, 
     size_t count;
     const struct kernel *table = kernel_table(&count), *best = NULL;
     double reached[PILOT_ROWS_MAX] = {0}, best_rate = 0;
-    for (int round = 0; round < PILOT_ROUNDS; round++)
+    for (int round = 0; round < PILOT_ROUNDS && !interrupt_pending(); round++) // measure() says so
         for (size_t i = 0, row = 0; i < count && row < PILOT_ROWS_MAX; i++)
             if (fits(bench, &table[i], op, type)) {
                 reached[row] = fmax(reached[row], sample(bench, task, &table[i]));
@@ -321,8 +321,7 @@ static enum status measure(struct bench *bench, uint64_t budget_ns, struct error
             break;
         for (int i = 0; i < bench->tasks; i++) {
             struct task *task = &bench->task[i];
-            if (interrupt_pending())
-                return FAIL(err, ERR_INTERRUPTED, "stopped");
+            TRY(interrupt_check(err));
             task->sample[task->samples++] = sample(bench, task, task->kernel);
         }
     }
@@ -399,7 +398,8 @@ struct probing {
     size_t count;
     bool absent[DEVICE_PROBES_MAX]; // a library it needs is missing
     double sample[DEVICE_PROBES_MAX][ROUNDS_MAX];
-    struct ceiling clocks[DEVICE_PROBES_MAX]; // clocks next to the samples; the other members are not used
+    struct ceiling
+        clocks[DEVICE_PROBES_MAX]; // clocks next to the samples; the other members are not used
     int rounds, windows, retaken;
 };
 
@@ -459,8 +459,7 @@ static enum status probe_rounds(struct probing *p, bool quick, struct ceilings *
         if (p->rounds >= ROUNDS_MIN && clock_ns() - begin > budget_ns)
             break;
         for (size_t i = 0; i < p->count; i++) {
-            if (interrupt_pending())
-                return FAIL(err, ERR_INTERRUPTED, "stopped");
+            TRY(interrupt_check(err));
             if (p->absent[i] || (quick && !p->probe[i].quick))
                 continue;
             if (probe_sample(p, i, &p->sample[i][p->rounds], err) != OK)

@@ -8,6 +8,7 @@
 #include "base/arena.h"
 #include "base/clock.h"
 #include "base/hash.h"
+#include "base/interrupt.h"
 #include "base/json.h"
 #include "base/owner.h"
 #include "base/str.h"
@@ -331,8 +332,10 @@ enum status record_cells(struct record *record, const struct plan *plan,
     struct arena arena = {0};
     struct cell_row *rows = NULL;
     size_t count = 0;
-    for (size_t i = 0; i < plan->cell_count; i++)
+    for (size_t i = 0; i < plan->cell_count; i++) { // each waits for the disk
+        TRY(interrupt_check(err));
         TRY(record_cell(record, &plan->cells[i], ceilings, &record->cells[i], err));
+    }
     enum status status = query_cells(record->store, &arena, record->run, &rows, &count, err);
     for (size_t r = 0; status == OK && r < count; r++)
         for (size_t i = 0; i < plan->cell_count; i++)

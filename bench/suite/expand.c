@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "base/hash.h"
+#include "base/interrupt.h"
 #include "base/str.h"
 #include "bench/suite/expand.h"
 #include "bench/suite/names.h"
@@ -424,6 +425,7 @@ static enum status add_cell(struct expansion *x, const struct product *p, const 
 {
     struct plan *plan = x->plan;
     struct cell *cell = &plan->cells[plan->cell_count];
+    TRY(interrupt_check(err));
     fill_cell(x, p, point, cell);
     if (plan_cell_key(cell, p->prompt_hash[0] ? p->prompt_hash : NULL, err) != OK) {
         json_decref(cell->params);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/home.h"
+#include "base/interrupt.h"
 #include "base/str.h"
 #include "bench/suite/expand.h"
 
@@ -108,10 +109,13 @@ static enum status expand_model(struct expansion *x, const struct suite_model *f
                    : find_shape(x, section, from, model, err));
     if (!model->path && !model->shape_path)
         return FAIL(err, ERR_NOMEM, "no memory for the plan");
+    TRY(interrupt_check(err));
     if (read_model(x->plan, model, err) != OK)
-        return error_context(err, "%s: [%s]",
-                             suite_where(x->suite, section, from->path ? "path" : "shape"),
-                             section);
+        return err->code == ERR_INTERRUPTED
+                   ? err->code
+                   : error_context(err, "%s: [%s]",
+                                   suite_where(x->suite, section, from->path ? "path" : "shape"),
+                                   section);
     return OK;
 }
 

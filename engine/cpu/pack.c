@@ -30,7 +30,7 @@ struct packing {
     size_t widest;
     engine_progress *progress; // called by worker 0
     void *user;
-    atomic_bool stop; // progress asked to stop: no worker begins another layer
+    atomic_bool stop; // progress asked to stop: no worker packs another row
     atomic_flag *bad; // set by the first thread that meets a weight that is no finite number;
     char *bad_text;   // it says where, in TENSOR_BAD_BYTES
 };
@@ -38,7 +38,19 @@ struct packing {
 struct pack_worker {
     struct packing *packing;
     int worker, workers;
+    int steps; // layers that are done
 };
+
+// Whether to go on. Worker 0 asks before each few rows, so that a request to stop does not wait for a layer.
+static bool is_wanted(const struct pack_worker *w)
+{
+    struct packing *p = w->packing;
+    double steps = p->model->config.layers + 1;
+    if (w->worker == 0 && p->progress && !atomic_load_explicit(&p->stop, memory_order_relaxed) &&
+        !p->progress(p->user, w->steps / steps))
+        atomic_store_explicit(&p->stop, true, memory_order_relaxed);
+    return !atomic_load_explicit(&p->stop, memory_order_relaxed);
+}
 
 static void say_bad(const struct packing *p, enum tensor_role role, int layer, int row, float value)
 {
@@ -101,7 +113,7 @@ static void pack_matrix(const struct pack_worker *w, const struct weight *weight
     size_t bytes = cpu_panel_bytes(matrix);
     int begin, end;
     pool_share(kernel_panel_count(matrix->rows), 1, w->worker, w->workers, &begin, &end);
-    for (int panel = begin; panel < end; panel++) {
+    for (int panel = begin; panel < end && is_wanted(w); panel++) {
         int row0 = panel * PANEL_ROWS, rows = matrix->rows - row0;
         if (rows > PANEL_ROWS)
             rows = PANEL_ROWS;
@@ -139,7 +151,7 @@ static void pack_table(const struct pack_worker *w, const struct weight *weight)
     unsigned char *table = *(unsigned char **)weight->to;
     size_t row_bytes = (size_t)width * cpu_element_bytes(scheme_embedding(m->scheme));
     pool_share(part->rows, 1, w->worker, w->workers, &begin, &end);
-    for (int i = begin; i < end; i++) {
+    for (int i = begin; i < end && (i % PANEL_ROWS || is_wanted(w)); i++) {
         read_rows(p, part->role, -1, i, 1, row, p->widest);
         m->kernels.embedding_cast(table + (size_t)i * row_bytes, row, width, width);
     }
@@ -163,25 +175,16 @@ static void pack_weight(void *arg, const struct weight *weight)
     }
 }
 
-static void report(struct packing *p, int worker, int steps_done)
-{
-    double steps = p->model->config.layers + 1;
-    if (worker == 0 && p->progress && !p->progress(p->user, steps_done / steps))
-        atomic_store_explicit(&p->stop, true, memory_order_relaxed);
-}
-
 static void pack_job(void *arg, int worker, int workers)
 {
     struct packing *p = arg;
-    struct pack_worker w = {p, worker, workers};
+    struct pack_worker w = {p, worker, workers, 0};
     const struct model_config *config = &p->model->config;
-    for (int i = 0; i <= config->layers; i++) { // the last: what is outside the layers
-        if (atomic_load_explicit(&p->stop, memory_order_relaxed))
-            return;
-        cpu_weights_walk(config, p->model->scheme, &p->model->weights, i < config->layers ? i : -1,
-                         pack_weight, &w);
-        report(p, worker, i + 1);
-    }
+    for (; w.steps <= config->layers && is_wanted(&w);
+         w.steps++) // last: what is outside the layers
+        cpu_weights_walk(config, p->model->scheme, &p->model->weights,
+                         w.steps < config->layers ? w.steps : -1, pack_weight, &w);
+    is_wanted(&w);
 }
 
 // Cuts one block of memory into every thread's scratch; measures it where there is none.

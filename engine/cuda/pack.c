@@ -126,12 +126,20 @@ static void pack_job(void *arg, int worker, int workers)
     }
 }
 
-// Uploads `count` tiles of a matrix or rows of a table, `bytes` each, to `to`.
+// Whether to go on. It asks before each piece, so that a request to stop does not wait for a layer.
+static bool is_wanted(struct packing *p)
+{
+    double steps = p->model->config.layers + 1;
+    p->stop = p->stop || (p->progress && !p->progress(p->user, (p->done - 1) / steps));
+    return !p->stop;
+}
+
+// Tiles of a matrix or rows of a table, `bytes` each, `count` of them, to `to`.
 static void upload(struct packing *p, const struct weight *item, unsigned char *to, int count,
                    size_t bytes)
 {
     int most = (int)(p->piece_bytes / bytes);
-    for (int at = 0; at < count && !p->err->code; at += most) {
+    for (int at = 0; at < count && !p->err->code && is_wanted(p); at += most) {
         p->item = item;
         p->begin = at;
         p->end = at + most < count ? at + most : count;
@@ -158,11 +166,8 @@ static void pack_item(void *arg, const struct weight *item)
     struct packing *p = arg;
     if (p->err->code || p->stop)
         return;
-    if (item->layer + 1 > p->done) {
+    if (item->layer + 1 > p->done)
         p->done = item->layer + 1;
-        double steps = p->model->config.layers + 1;
-        p->stop = p->progress && !p->progress(p->user, (p->done - 1) / steps);
-    }
     if (item->kind == WEIGHT_VECTOR) {
         upload_vector(p, item);
     } else if (weight_is_matrix(item->kind)) {

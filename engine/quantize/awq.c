@@ -211,12 +211,11 @@ static enum status measure(struct search *s, enum engine_point point, double *lo
 }
 
 // Called between runs of the layer, so that a request to stop does not wait for long.
-static enum status report(const struct search *s, int site, int run, struct error *err)
+static enum status report(struct search *s, int site, int run, struct error *err)
 {
     double runs = (double)s->count * RUNS_A_SITE, done = site * RUNS_A_SITE + run;
-    if (s->options->progress &&
-        !s->options->progress(s->options->user,
-                              (s->layer + (done < runs ? done / runs : 1)) / s->ck->config.layers))
+    s->flow.done = (s->layer + (done < runs ? done / runs : 1)) / s->ck->config.layers;
+    if (s->options->progress && !s->options->progress(s->options->user, s->flow.done))
         return FAIL(err, ERR_INTERRUPTED, "stopped");
     return OK;
 }
@@ -444,7 +443,9 @@ enum status awq_search(const struct checkpoint *ck, const struct calib_text *tex
         .flow = {.device = options->device,
                  .windows = text->windows,
                  .length = text->length,
-                 .width = ck->config.width},
+                 .width = ck->config.width,
+                 .progress = options->progress,
+                 .user = options->user},
         .state = {.config = &ck->config, .group = options->group},
     };
     enum status status = search_alloc(&s, err);

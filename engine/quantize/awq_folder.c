@@ -15,9 +15,18 @@ enum status calib_default(char **path, struct error *err)
                         "program's files: name another one with --calib");
 }
 
+struct writing {
+    struct quantizer *quantizer;
+    const struct checkpoint *ck;
+    const struct awq_options *options;
+};
+
 static enum status take_layer(void *user, const struct awq_layer *layer, struct error *err)
 {
-    return quantizer_layer(user, layer->layer, layer->state, err);
+    const struct writing *w = user;
+    quantizer_watch(w->quantizer, w->options->progress, w->options->user,
+                    (layer->layer + 1) / (double)w->ck->config.layers);
+    return quantizer_layer(w->quantizer, layer->layer, layer->state, err);
 }
 
 struct quant_output awq_output(int group, bool by_role)
@@ -36,9 +45,11 @@ static enum status write_folder(const struct checkpoint *ck, const struct calib_
 {
     struct quantizer *q = NULL;
     TRY(quantizer_open(ck, output, device_pool(options->device), out, &q, err));
+    struct writing writing = {q, ck, options};
+    quantizer_watch(q, options->progress, options->user, 0);
     if (!output->by_role)
         quantizer_layer(q, -1, NULL, err);
-    if (err->code != OK || awq_search(ck, text, options, take_layer, q, err) != OK) {
+    if (err->code != OK || awq_search(ck, text, options, take_layer, &writing, err) != OK) {
         quantizer_destroy(q);
         return err->code;
     }

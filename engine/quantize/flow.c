@@ -57,25 +57,34 @@ static void on_rows(void *user, const struct engine_rows *rows)
 // ---- runs ------------------------------------------------------------------------------------------------
 
 // Each window is a sequence. tokens: (windows, length) ids; NULL: all 0.
+// The progress of the flow's owner, whatever a layer's load reports.
+static bool ask(void *user, double done)
+{
+    const struct flow *flow = user;
+    (void)done;
+    return !flow->progress || flow->progress(flow->user, flow->done);
+}
+
+// Window by window: all of them may take longer than a person waits for a stop. Their bits are the same in one step.
 static enum status step_all(const struct flow *flow, struct context *ctx, const int32_t *tokens,
                             struct error *err)
 {
     enum status status = OK;
     struct step_result unused;
-    struct span *spans = calloc((size_t)flow->windows, sizeof *spans);
     int32_t *zeros = calloc((size_t)flow->length, sizeof *zeros);
-    if (!spans || !zeros)
-        status = FAIL(err, ERR_NOMEM, "spans of %d windows", flow->windows);
-    for (int i = 0; status == OK && i < flow->windows; i++)
-        spans[i] = (struct span){
+    if (!zeros)
+        status = FAIL(err, ERR_NOMEM, "ids of %d tokens", flow->length);
+    for (int i = 0; status == OK && i < flow->windows; i++) {
+        struct span span = {
             .sequence = i,
             .count = flow->length,
             .tokens = tokens ? tokens + (size_t)i * (size_t)flow->length : zeros,
             .logits = LOGITS_NONE,
         };
-    if (status == OK)
-        status = context_step(ctx, spans, flow->windows, PHASE_PREFILL, &unused, err);
-    free(spans);
+        status = ask((void *)(uintptr_t)flow, 0)
+                     ? context_step(ctx, &span, 1, PHASE_PREFILL, &unused, err)
+                     : FAIL(err, ERR_INTERRUPTED, "stopped");
+    }
     free(zeros);
     return status;
 }
@@ -116,7 +125,8 @@ static enum status run(const struct flow *flow, struct checkpoint *layer, const 
     struct engine_observer observer = {.tap = &tap};
     struct model *model = NULL;
     struct context *ctx = NULL;
-    if (model_create(&layer->config, layer, &options, NULL, NULL, &model, err) == OK &&
+    if (model_create(&layer->config, layer, &options, ask, (void *)(uintptr_t)flow, &model, err) ==
+            OK &&
         context_create(model, &shape, &ctx, err) == OK) {
         context_observe(ctx, &observer);
         if (step_all(flow, ctx, tokens, err) == OK)

@@ -13,6 +13,9 @@
 struct flow {
     struct device *device; // borrowed; a host
     int windows, length, width;
+    engine_progress *progress; // or NULL; asked before each window, and while a layer is loaded
+    void *user;
+    double done; // what it is told
 };
 
 // Rows of one tap point of one run, in the order of the windows: (tokens, cols). Inputs of experts' down projections:
@@ -26,6 +29,7 @@ struct flow_rows {
 
 size_t flow_tokens(const struct flow *flow);
 
+// Errors: ERR_INTERRUPTED when `progress` asks to stop.
 // Runs the one layer of `layer` on `in` (tokens, width). kept: (ENGINE_POINTS) those with an `x` are filled.
 enum status flow_run(const struct flow *flow, struct checkpoint *layer, const float *in,
                      const struct flow_rows *kept, struct error *err);

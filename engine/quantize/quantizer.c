@@ -25,6 +25,9 @@ struct quantizer {
     uint8_t *codes, *zeros;
     float *scales;
     int widest;
+    engine_progress *progress; // or NULL; asked after each block of rows
+    void *user;
+    double done; // what it is told
 };
 
 static void round_rows(void *arg, int worker, int workers)
@@ -91,6 +94,8 @@ static enum status quantize_tensor(struct quantizer *b, struct error *err)
             TRY(quantize_writer_rows(b->writer, b->role, b->layer, b->row0, b->rows, b->rows_f32,
                                      (size_t)b->widest, err));
         }
+        if (b->progress && !b->progress(b->user, b->done))
+            return FAIL(err, ERR_INTERRUPTED, "stopped");
     }
     return OK;
 }
@@ -149,6 +154,13 @@ enum status quantizer_open(const struct checkpoint *ck, const struct quant_outpu
     return err->code;
 }
 
+void quantizer_watch(struct quantizer *q, engine_progress *progress, void *user, double done)
+{
+    q->progress = progress;
+    q->user = user;
+    q->done = done;
+}
+
 enum status quantizer_finish(struct quantizer *q, struct error *err)
 {
     enum status status = quantize_writer_finish(q->writer, err);
@@ -176,13 +188,15 @@ enum status quantizer_rtn(const struct checkpoint *ck, const struct quant_output
     struct quantizer *q = NULL;
     TRY(quantizer_open(ck, output, pool, out, &q, err));
     for (int layer = -1; layer < ck->config.layers; layer++) {
-        if (quantizer_layer(q, layer, NULL, err) == OK && progress &&
-            !progress(user, (layer + 2) / (double)(ck->config.layers + 1)))
-            FAIL(err, ERR_INTERRUPTED, "stopped");
-        if (err->code != OK) {
+        quantizer_watch(q, progress, user, (layer + 1) / (double)(ck->config.layers + 1));
+        if (quantizer_layer(q, layer, NULL, err) != OK) {
             quantizer_destroy(q);
             return err->code;
         }
+    }
+    if (progress && !progress(user, 1)) {
+        quantizer_destroy(q);
+        return FAIL(err, ERR_INTERRUPTED, "stopped");
     }
     return quantizer_finish(q, err);
 }

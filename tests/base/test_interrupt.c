@@ -22,6 +22,7 @@ static void what_comes_is_remembered_and_taken(void **state)
 {
     (void)state;
     struct interrupt in;
+    struct error err = {0};
     static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
     for (size_t i = 0; i < 4; i++) {
         signal(signals[i], SIG_DFL);
@@ -30,10 +31,13 @@ static void what_comes_is_remembered_and_taken(void **state)
         kill(getpid(), signals[i]);
         assert_true(interrupt_pending());
         assert_true(interrupt_pending()); // asking does not take it
+        assert_int_equal(interrupt_check(&err), ERR_INTERRUPTED);
+        error_clear(&err);
         assert_false(in.told);
         interrupt_end(&in);
         assert_true(in.told);
         assert_false(interrupt_pending());
+        assert_int_equal(interrupt_check(&err), OK);
     }
     interrupt_begin(&in);
     interrupt_end(&in);

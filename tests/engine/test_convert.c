@@ -355,7 +355,12 @@ static void a_stopped_load(void **state)
         struct device *device = device_of(threads);
         struct engine_options options = {.device = device, .scheme = scheme_find("bf16")};
         int steps = checkpoint_config(ck)->layers + 1;
-        for (struct stop stop = {.at = 1}; stop.at <= steps; stop.at++) {
+        struct stop all = {0};
+        struct model *whole;
+        expect_ok(model_load(ck, &options, stop_at, &all, &whole, &err), &err, "bf16");
+        model_destroy(whole);
+        assert_true(all.calls > 5 * steps); // within layers too
+        for (struct stop stop = {.at = 1}; stop.at <= all.calls; stop.at++) {
             struct model *model;
             stop.calls = 0;
             enum status status = model_load(ck, &options, stop_at, &stop, &model, &err);

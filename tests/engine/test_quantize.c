@@ -302,7 +302,7 @@ static void stopped(void **state)
     struct error err = {0};
     expect_ok(make_until(SOURCE, "int8", 0, out, &all, &err), &err, out);
     scratch_remove(out);
-    assert_true(all.calls >= 2);
+    assert_true(all.calls > 9); // after each tensor, not after each layer
     for (struct stop stop = {.at = 1}; stop.at <= all.calls; stop.at++) {
         stop.calls = 0;
         expect_error(make_until(SOURCE, "int8", 0, out, &stop, &err), &err, ERR_INTERRUPTED,

@@ -250,12 +250,16 @@ static void refusals_are_in_words(void **state)
     error_clear(&err);
     in.convention = quality_convention_find("half-512");
     expect_ok(quality_measure(&in, &q, &err), &err, "half-512"); // the well-formed twin
-    struct stop stop = {.at = 1};
     in.progress = stop_at;
-    in.user = &stop;
-    assert_int_equal(quality_measure(&in, &q, &err), ERR_INTERRUPTED);
-    assert_int_equal(stop.calls, 1);
-    error_clear(&err);
+    for (struct stop stop = {.at = 1}; stop.at <= 3;
+         stop.at++) { // within the one window, and after it
+        stop.calls = 0;
+        in.user = &stop;
+        assert_int_equal(quality_measure(&in, &q, &err), ERR_INTERRUPTED);
+        assert_int_equal(stop.calls, stop.at);
+        error_clear(&err);
+    }
+    in.progress = NULL;
     in.text = &brief;
     assert_int_equal(quality_measure(&in, &q, &err), ERR_USAGE);
     assert_string_equal(err.message, "a text of 511 tokens has no window of 512");

@@ -7,9 +7,12 @@
 #include <cmocka.h>
 
 #include <math.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/interrupt.h"
+#include "bench/probe/stream.h"
 #include "bench/roof/roof.h"
 
 static void rows_are_whole(const struct ceilings *c)
@@ -61,8 +64,33 @@ static void quick(void **state)
     free(c);
 }
 
+// The regions of memory's bandwidth are gigabytes on some machines: filling them looks for a signal.
+static void a_signal_stops_the_filling(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct interrupt in;
+    struct pool *pool = NULL;
+    struct stream *stream = NULL;
+    struct memory_level level[MEMORY_LEVELS_MAX];
+    int levels = machine_memory_levels(level);
+    assert_int_equal(pool_create(2, false, &pool, &err), OK);
+    signal(SIGINT, SIG_DFL);
+    interrupt_begin(&in);
+    raise(SIGINT);
+    assert_int_equal(stream_create(pool, level, levels, levels - 1, 1, &stream, &err),
+                     ERR_INTERRUPTED);
+    assert_null(stream);
+    interrupt_end(&in);
+    error_clear(&err);
+    assert_int_equal(stream_create(pool, level, levels, 0, 1, &stream, &err), OK); // its twin
+    stream_destroy(stream);
+    pool_destroy(pool);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(quick)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(quick),
+                                       cmocka_unit_test(a_signal_stops_the_filling)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
 // test_plan.c - expansion to the letter, cell keys that must not move, and the errors of a plan.
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -9,6 +10,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "base/interrupt.h"
 #include "base/str.h"
 #include "bench/suite/expand.h"
 #include "bench/suite/plan.h"
@@ -240,8 +242,7 @@ static void a_trial_beyond_its_timeout_is_left_out(void **state)
 {
     (void)state;
     expect_plan(BIG "[sweep s]\ndevice = cpu\ncontext = 512\ntimeout = 2s\nmax_cell_time = 999h\n",
-                64, NULL,
-                "7b bf16 cpu b1 c512: a trial is predicted to take *, timeout is 2 s\n");
+                64, NULL, "7b bf16 cpu b1 c512: a trial is predicted to take *, timeout is 2 s\n");
 }
 
 // Two cells of one worker load once: each bears half.
@@ -659,10 +660,27 @@ static void the_measuring_does_not_change_the_key(void **state)
     KEEPS(cell.sampling.top_k = 40); // greedy: never read
 }
 
+// Reading models and planning thousands of cells takes long: both look for a signal, and its error has no other words.
+static void a_signal_stops_a_plan(void **state)
+{
+    (void)state;
+    struct plan *plan = NULL;
+    struct error err;
+    struct interrupt in;
+    signal(SIGINT, SIG_DFL);
+    interrupt_begin(&in);
+    raise(SIGINT);
+    assert_int_equal(make_plan(TINY "[sweep s]\ncontext = 16\ngen = 4\n", 16, NULL, &plan, &err),
+                     ERR_INTERRUPTED);
+    assert_string_equal(err.message, "stopped");
+    interrupt_end(&in);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_order_is_that_of_the_axes),
+        cmocka_unit_test(a_signal_stops_a_plan),
         cmocka_unit_test(labels_name_what_varies),
         cmocka_unit_test(linked_keys_go_side_by_side),
         cmocka_unit_test(what_cannot_run_says_why),

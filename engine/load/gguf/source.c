@@ -71,10 +71,14 @@ static enum status gguf_content_hash(const void *self, char hex[65], struct erro
     struct hash *hash = hash_create();
     if (!hash)
         return FAIL(err, ERR_NOMEM, "%s: no memory for its hash", f->gguf->name);
-    for (int i = 0; i < f->count; i++)
-        hash_update(hash, f->maps[i].data, f->maps[i].size_bytes);
-    hash_finish(hash, hex);
-    return OK;
+    enum status status = OK;
+    for (int i = 0; i < f->count && status == OK; i++)
+        status = hash_update_file(hash, f->maps[i].data, f->maps[i].size_bytes, err);
+    if (status == OK)
+        hash_finish(hash, hex);
+    else
+        hash_destroy(hash);
+    return status;
 }
 
 static enum status gguf_source_tokenizer(const void *self, struct tokenizer **out,

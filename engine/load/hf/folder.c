@@ -363,7 +363,7 @@ static enum status hash_file(struct hash *hash, const char *dir, const char *nam
         uint64_t size = map->size_bytes;
         hash_update(hash, name, strlen(name) + 1);
         hash_update(hash, &size, sizeof size);
-        hash_update(hash, map->data, map->size_bytes);
+        status = hash_update_file(hash, map->data, map->size_bytes, err);
     }
     file_unmap(&opened);
     free(path);
