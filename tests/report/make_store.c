@@ -67,19 +67,39 @@ static enum status made_machine(struct store *store, struct store_run *run, stru
 
 static enum status made_ceilings(struct store *store, int64_t run, struct error *err)
 {
+#define READ(where, count, rate, least, most)                                                      \
+    {                                                                                              \
+        .name = "read", .level = where, .kernel = "k_read_f32_f32_avx512", .unit = "B/s",          \
+        .source = "host clock", .threads = count, .samples = 9, .value = rate, .low = least,       \
+        .high = most                                                                               \
+    }
+#define PEAK(what, row, of, rate, least, most)                                                     \
+    {                                                                                              \
+        .name = what, .level = "", .kernel = row, .unit = of, .source = "host clock",              \
+        .threads = 2, .samples = 9, .value = rate, .low = least, .high = most                      \
+    }
     static const struct store_ceiling rows[] = {
-        {"read", "L1", "k_read_f32_f32_avx512", "B/s", "host clock", 2, 9, 410e9, 405e9, 412e9},
-        {"read", "L2", "k_read_f32_f32_avx512", "B/s", "host clock", 2, 9, 190e9, 188e9, 193e9},
-        {"read", "L3", "k_read_f32_f32_avx512", "B/s", "host clock", 2, 9, 80e9, 74e9, 83e9},
-        {"read", "DRAM", "k_read_f32_f32_avx512", "B/s", "host clock", 2, 9, 45e9, 43e9, 46e9},
-        {"read", "DRAM", "k_read_f32_f32_avx512", "B/s", "host clock", 1, 9, 24e9, 23e9, 24e9},
-        {"copy", "DRAM", "k_copy_f32_f32_avx512", "B/s", "host clock", 2, 9, 36e9, 35e9, 37e9},
-        {"f32_fma", "", "k_peak_f32_f32_avx512", "FLOP/s", "host clock", 2, 9, 155e9, 154e9, 156e9},
-        {"bf16_dot", "", "k_peak_bf16_bf16_avx512_bf16", "FLOP/s", "host clock", 2, 9, 300e9, 297e9,
-         301e9},
-        {"int8_dot", "", "k_peak_i8_i8_avx512_vnni", "op/s", "host clock", 2, 9, 610e9, 600e9,
-         612e9},
+        READ("L1", 2, 410e9, 405e9, 412e9),
+        READ("L2", 2, 190e9, 188e9, 193e9),
+        READ("L3", 2, 80e9, 74e9, 83e9),
+        READ("DRAM", 2, 45e9, 43e9, 46e9),
+        READ("DRAM", 1, 24e9, 23e9, 24e9),
+        {.name = "copy",
+         .level = "DRAM",
+         .kernel = "k_copy_f32_f32_avx512",
+         .unit = "B/s",
+         .source = "host clock",
+         .threads = 2,
+         .samples = 9,
+         .value = 36e9,
+         .low = 35e9,
+         .high = 37e9},
+        PEAK("f32_fma", "k_peak_f32_f32_avx512", "FLOP/s", 155e9, 154e9, 156e9),
+        PEAK("bf16_dot", "k_peak_bf16_bf16_avx512_bf16", "FLOP/s", 300e9, 297e9, 301e9),
+        PEAK("int8_dot", "k_peak_i8_i8_avx512_vnni", "op/s", 610e9, 600e9, 612e9),
     };
+#undef READ
+#undef PEAK
     return store_ceilings(store, run, rows, sizeof rows / sizeof rows[0], err);
 }
 
