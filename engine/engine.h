@@ -61,6 +61,7 @@ struct model_config {
     float rope_beta_fast, rope_beta_slow;             // yarn: turns within the original positions
     bool rope_untruncated;                            // yarn: bounds are not rounded to whole pairs
     int rope_original_positions;
+    bool rope_original_assumed; // the file has none: its positions are taken, as the reference does
     float rope_attention_factor; // what cosines and sines are multiplied by; 0: 1
     // ROPE_SCALE_FACTORS and _LONGROPE: what each pair's frequency is divided by (GGUF's
     // rope_freqs.weight); _LONGROPE: the second in contexts of more than the original positions.
@@ -110,6 +111,10 @@ static inline int model_windowed_layers(const struct model_config *c)
         count += model_window(c, i) > 0;
     return count;
 }
+
+// What the file does not say about its positions and what is taken instead; "" where it says all.
+enum { FALLBACK_BYTES = 160 };
+void model_fallback_text(const struct model_config *c, char *out, size_t out_bytes);
 
 // The share of a KV cache of that many positions that layers with a window ever look back at, those without one
 // counted whole; 1: all of it. The cache holds all positions of every layer: kernels find one by its number.

@@ -142,6 +142,23 @@ static void print_windows(const struct plan *plan, FILE *out)
     }
 }
 
+static void print_fallbacks(const struct plan *plan, FILE *out)
+{
+    for (size_t i = 0; i < plan->model_count; i++)
+        if (plan->models[i].fallback[0])
+            plain_printf(out, "  %s: %s\n", plan->models[i].label, plan->models[i].fallback);
+}
+
+static json_t *fallbacks_json(const struct plan *plan)
+{
+    json_t *object = json_object();
+    for (size_t i = 0; i < plan->model_count; i++)
+        if (plan->models[i].fallback[0])
+            json_object_set_new(object, plan->models[i].label,
+                                export_json_text(plan->models[i].fallback));
+    return object;
+}
+
 void cli_dry_run_print(const struct plan *plan, const char *basis, FILE *out)
 {
     int width = label_width(plan);
@@ -161,6 +178,7 @@ void cli_dry_run_print(const struct plan *plan, const char *basis, FILE *out)
         if (!plan->cells[i].skip)
             print_cell(&plan->cells[i], width, out);
     print_windows(plan, out);
+    print_fallbacks(plan, out);
     if (adds_repetitions(plan))
         plain_printf(
             out,
@@ -233,12 +251,13 @@ enum status cli_dry_run_print_json(const struct plan *plan, const char *basis, F
     for (size_t i = 0; i < plan->cell_count; i++)
         json_array_append_new(cells, cell_json(&plan->cells[i]));
     json_t *root = json_pack(
-        "{s:o, s:o*, s:o, s:o, s:o, s:o, s:f, s:o, s:I, s:I, s:o}", "suite",
+        "{s:o, s:o*, s:o, s:o, s:o, s:o, s:f, s:o, s:I, s:I, s:o, s:o}", "suite",
         export_json_text(plan->suite_name), "about", text_if_any(plan->suite_about), "path",
         export_json_text(plan->suite_path), "resolved", export_json_text(plan->suite_text), "cells",
         cells, "qualities", qualities, "predicted_ns", plan->predicted_ns, "basis",
         export_json_text(basis), "duplicates", (json_int_t)plan->duplicates, "memory_bytes",
-        (json_int_t)plan->memory_bytes, "threads_note", export_json_text(plan->threads_note));
+        (json_int_t)plan->memory_bytes, "threads_note", export_json_text(plan->threads_note),
+        "fallbacks", fallbacks_json(plan));
     char *text = root ? json_dumps(root, JSON_INDENT(2) | cli_view_json_ascii(out)) : NULL;
     if (text)
         fprintf(out, "%s\n", text); // data: a terminal gets it in ASCII

@@ -185,6 +185,10 @@ static void print_positions(const struct model_config *c)
     if (c->rope_factor != 0)
         printf(" (factor %g)", (double)c->rope_factor);
     putchar('\n');
+    char fallback[FALLBACK_BYTES];
+    model_fallback_text(c, fallback, sizeof fallback);
+    if (fallback[0])
+        printf("                %s\n", fallback);
 }
 
 // Lists the modules that the folder does not quantize in one line.
@@ -330,6 +334,9 @@ static void add_features(json_t *root, const struct model_config *c)
     json_object_set_new(root, "gated", json_boolean(!c->plain_ff));
     json_object_set_new(root, "position_scheme", json_string(position_scheme(c)));
     json_object_set_new(root, "rotary", json_integer(c->rotary));
+    char fallback[FALLBACK_BYTES];
+    model_fallback_text(c, fallback, sizeof fallback);
+    json_object_set_new(root, "fallback", fallback[0] ? json_string(fallback) : json_null());
     json_object_set_new(root, "windowed_layers", json_integer(model_windowed_layers(c)));
     json_object_set_new(root, "attention_softcap", or_null((double)c->attention_softcap));
     json_object_set_new(root, "logit_softcap", or_null((double)c->logit_softcap));

@@ -84,6 +84,13 @@ void live_line(struct live *live, const char *format, ...)
     fflush(live->out);
 }
 
+void live_models(struct live *live, const struct plan *plan)
+{
+    for (size_t i = 0; i < plan->model_count; i++)
+        if (plan->models[i].fallback[0])
+            live_line(live, "%s: %s", plan->models[i].label, plan->models[i].fallback);
+}
+
 void live_note(struct live *live, const char *format, ...)
 {
     va_list args;

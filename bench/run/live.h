@@ -33,6 +33,8 @@ void live_begin(struct live *live, enum runner_output output, bool own_store);
 // Sets the number of trials to run, and the predicted time of all work.
 void live_expect(struct live *live, size_t trials, double predicted_ns);
 
+// What files of the plan's models do not say and what is taken instead, a line each.
+void live_models(struct live *live, const struct plan *plan);
 // Shows that an errand begins: "measuring what this machine can do with 2 threads".
 void live_note(struct live *live, const char *format, ...) PRINTF_LIKE(2, 3);
 // Call while waiting. Shows the errand's time: redraws at most ten times a second, or prints a line every ten seconds.

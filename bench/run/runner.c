@@ -188,6 +188,7 @@ static enum status prepare(struct runner *r, const struct runner_options *option
     size_t trials = 0;
     double predicted_ns = 0;
     live_begin(&c->live, options->output, options->own_store);
+    live_models(&c->live, c->plan);
     TRY(measure_ceilings(r, err));
     TRY(record_cells(&c->record, c->plan, c->ceilings, err));
     TRY(count_work(r, &trials, &predicted_ns, err));

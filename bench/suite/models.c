@@ -89,9 +89,13 @@ static enum status read_model(struct plan *plan, struct plan_model *model, struc
     if (status == OK)
         status = checkpoint_content_hash(ck, model->content, err);
     if (status == OK) {
+        char text[FALLBACK_BYTES];
         model->config = *checkpoint_config(ck);
+        model_fallback_text(&model->config, text, sizeof text);
+        model->fallback = arena_strdup(&plan->arena, text);
         count_parameters(model, ck);
-        status = read_schemes(plan, model, ck, err);
+        status = model->fallback ? read_schemes(plan, model, ck, err)
+                                 : FAIL(err, ERR_NOMEM, "no memory for the plan");
     }
     checkpoint_destroy(ck);
     return status;

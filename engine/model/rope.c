@@ -2,6 +2,7 @@
 #include "engine/model/rope.h"
 
 #include <math.h>
+#include <stdio.h>
 
 static const float two_pi = 6.283185307179586f;
 
@@ -97,4 +98,19 @@ void rope_fill(const struct model_config *config, const float *freq, int begin, 
             sin_row[i] = sinf(angle) * factor;
         }
     }
+}
+
+void model_fallback_text(const struct model_config *c, char *out, size_t out_bytes)
+{
+    static const char *const names[] = {[ROPE_SCALE_LLAMA3] = "llama3",
+                                        [ROPE_SCALE_YARN] = "yarn",
+                                        [ROPE_SCALE_LONGROPE] = "longrope"};
+    size_t scaling = (size_t)c->rope_scaling;
+    const char *name = scaling < sizeof names / sizeof *names ? names[scaling] : NULL;
+    *out = '\0';
+    if (name && c->rope_original_assumed)
+        snprintf(out, out_bytes,
+                 "its %s scaling has no original length (original_max_position_embeddings): the "
+                 "model's %d positions are taken",
+                 name, c->rope_original_positions);
 }

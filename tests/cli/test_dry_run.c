@@ -65,8 +65,22 @@ static void windows(void **state)
     free(text);
 }
 
+// llama3 scaling without the length it was trained at: as the reference, the model's positions, and said so.
+static void fallbacks(void **state)
+{
+    (void)state;
+    char *text = dry_run_of("llama-llama3-bare", 32);
+    if (!strstr(text, "  m: its llama3 scaling has no original length "
+                      "(original_max_position_embeddings): the model's 64 positions are taken\n"))
+        fail_msg("%s", text);
+    free(text);
+    text = dry_run_of("llama-llama3", 32);
+    assert_null(strstr(text, "original"));
+    free(text);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(windows)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(windows), cmocka_unit_test(fallbacks)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

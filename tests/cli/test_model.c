@@ -146,6 +146,15 @@ static void test_info_of_what_does_not_load(void **state)
     assert_int_equal(run_command(&command_model_info, good, out, sizeof out, &err), EXIT_FINE);
     root = json_loads(out, 0, &where);
     assert_true(json_is_true(json_object_get(root, "runs")));
+    assert_true(json_is_null(json_object_get(json_object_get(root, "config"), "fallback")));
+    json_decref(root);
+    good[0] = "tests/golden/models/llama-llama3-bare";
+    assert_int_equal(run_command(&command_model_info, good, out, sizeof out, &err), EXIT_FINE);
+    root = json_loads(out, 0, &where);
+    const char *fallback =
+        json_string_value(json_object_get(json_object_get(root, "config"), "fallback"));
+    assert_non_null(fallback);
+    assert_non_null(strstr(fallback, "the model's 64 positions are taken"));
     json_decref(root);
 }
 

@@ -53,7 +53,21 @@ static void rope(void **state)
         assert_float_equal(c.rope_factor, 8, 0);
         assert_float_equal(c.rope_high_freq, 4, 0);
         assert_int_equal(c.rope_original_positions, 64);
+        assert_false(c.rope_original_assumed);
     }
+    char fallback[FALLBACK_BYTES];
+    struct model_config bare = changed("{'max_position_embeddings':96,'rope_scaling':{'rope_type':"
+                                       "'llama3','factor':8.0,'low_freq_factor':1.0,"
+                                       "'high_freq_factor':4.0}}");
+    assert_int_equal(bare.rope_original_positions, 96);
+    assert_true(bare.rope_original_assumed);
+    model_fallback_text(&bare, fallback, sizeof fallback);
+    assert_string_equal(fallback,
+                        "its llama3 scaling has no original length "
+                        "(original_max_position_embeddings): the model's 96 positions are taken");
+    bare.rope_original_assumed = false;
+    model_fallback_text(&bare, fallback, sizeof fallback);
+    assert_string_equal(fallback, "");
     struct model_config c =
         changed("{'rope_theta':1e6,'rope_scaling':{'type':'linear','factor':4}}");
     assert_int_equal(c.rope_scaling, ROPE_SCALE_LINEAR);

@@ -320,8 +320,8 @@ static inline void test_plan_make(struct test_plan *t, const char *model_path, s
     memset(t, 0, sizeof *t);
     if (checkpoint_open(model_path, &ck, &err) != OK)
         fail_msg("%s", err.message);
-    t->model =
-        (struct plan_model){.label = "tiny", .path = model_path, .config = *checkpoint_config(ck)};
+    t->model = (struct plan_model){
+        .label = "tiny", .path = model_path, .fallback = "", .config = *checkpoint_config(ck)};
     checkpoint_destroy(ck);
     for (size_t i = 0; i < count; i++)
         test_cell_make(t, i, procs);

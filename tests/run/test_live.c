@@ -54,6 +54,18 @@ static struct trial a_trial(const struct cell *cell)
     return (struct trial){.cell = cell, .number = 1, .status = "crashed", .reason = "it fell"};
 }
 
+static void what_a_file_does_not_say(void **state)
+{
+    (void)state;
+    struct screen s;
+    struct plan_model models[] = {{.label = "a", .fallback = ""},
+                                  {.label = "b", .fallback = "64 positions are taken"}};
+    struct plan plan = {.models = models, .model_count = 2};
+    screen_open(&s, RUNNER_PLAIN);
+    live_models(&s.live, &plan);
+    assert_screen(&s, "b: 64 positions are taken\n");
+}
+
 // From the errand over its ticks to the first cell and its trial: nothing is glued to what was there before.
 static void a_redrawn_line_is_wiped_before_the_next(void **state)
 {
@@ -220,6 +232,7 @@ static void the_next_command_finds_the_store(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_a_file_does_not_say),
         cmocka_unit_test(a_redrawn_line_is_wiped_before_the_next),
         cmocka_unit_test(a_long_line_is_cut_to_the_terminal),
         cmocka_unit_test(an_errand_shows_how_long_it_takes),

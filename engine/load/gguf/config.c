@@ -196,6 +196,14 @@ static enum status read_attention(struct gguf *g, struct error *err)
 
 // ---- positions ------------------------------------------------------------------------------------
 
+static enum status read_original(struct gguf *g, struct error *err)
+{
+    static const char key[] = "rope.scaling.original_context_length";
+    struct model_config *c = &g->config;
+    c->rope_original_assumed = !has_key(g, key);
+    return config_int(g, key, c->max_positions, &c->rope_original_positions, err);
+}
+
 static enum status read_yarn(struct gguf *g, struct error *err)
 {
     struct model_config *c = &g->config;
@@ -203,8 +211,7 @@ static enum status read_yarn(struct gguf *g, struct error *err)
     c->rope_scaling = ROPE_SCALE_YARN;
     TRY(config_float(g, "rope.scaling.yarn_beta_fast", 32, &c->rope_beta_fast, err));
     TRY(config_float(g, "rope.scaling.yarn_beta_slow", 1, &c->rope_beta_slow, err));
-    TRY(config_int(g, "rope.scaling.original_context_length", c->max_positions,
-                   &c->rope_original_positions, err));
+    TRY(read_original(g, err));
     TRY(config_float(g, "rope.scaling.attn_factor", 1, &factor, err));
     TRY(config_float(g, "rope.scaling.yarn_attn_factor", 0, &whole, err));
     float usual = c->rope_factor > 1 ? 0.1f * logf(c->rope_factor) + 1 : 1;
@@ -282,8 +289,7 @@ static enum status read_longrope(struct gguf *g, const struct gguf_info *small,
     TRY(copy_factors(g, small, c->rope_factors, err));
     TRY(copy_factors(g, large, c->rope_long_factors, err));
     TRY(config_float(g, "rope.scaling.attn_factor", 1, &c->rope_attention_factor, err));
-    return config_int(g, "rope.scaling.original_context_length", c->max_positions,
-                      &c->rope_original_positions, err);
+    return read_original(g, err);
 }
 
 static enum status read_scaling_tensors(struct gguf *g, struct error *err)

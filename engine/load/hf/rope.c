@@ -19,6 +19,9 @@ static enum status read_original(const json_t *root, const json_t *rope, const c
     static const char key[] = "original_max_position_embeddings";
     const struct hf_arch *arch = hf_arch_find(out->arch);
     int inner, outer;
+    const json_t *inside = json_object_get(rope, key), *next_to = json_object_get(root, key);
+    out->rope_original_assumed = !arch->default_original && (!inside || json_is_null(inside)) &&
+                                 (!next_to || json_is_null(next_to));
     TRY(hf_opt_int(rope, where, key, out->max_positions, &inner, err));
     TRY(hf_opt_int(root, where, key, arch->default_original ? arch->default_original : inner,
                    &outer, err));
