@@ -5,10 +5,10 @@
 #include <jansson.h>
 
 #include "base/clock.h"
-#include "base/stat.h"
 #include "base/str.h"
 #include "bench/cli/command.h"
 #include "bench/cli/device_flag.h"
+#include "bench/cli/limits.h"
 #include "bench/cli/view.h"
 #include "bench/probe/probe.h"
 #include "kernels/kernels.h"
@@ -80,55 +80,17 @@ static enum exit_code run_check(const struct arguments *args, struct error *err)
 
 // ---- bench ---------------------------------------------------------------------------------------------
 
-// The rates of the READ and PEAK kernels in this run with the same pool, or of a GPU's own probes. 0 until measured.
-struct limits {
-    double read_cached, read_memory; // bytes per ns
-    double peak[DT_COUNT];           // operations per ns
-};
-
 struct bench_table {
-    struct limits limits;
-    json_t *rows; // NULL: rows are printed at once
+    struct cli_limits limits;
+    json_t *rows; // NULL: printed as they come
 };
-
-static double larger(double a, double b)
-{
-    return a > b ? a : b;
-}
-
-static void keep_limit(void *user, const struct kernel_bench_result *r)
-{
-    struct limits *limits = user;
-    double rate = r->bytes / r->time_ns;
-    if (r->kernel->op == KOP_PEAK)
-        limits->peak[r->kernel->w] = larger(limits->peak[r->kernel->w], r->flop / r->time_ns);
-    else if (r->in_cache)
-        limits->read_cached = larger(limits->read_cached, rate);
-    else
-        limits->read_memory = larger(limits->read_memory, rate);
-}
-
-// The larger share of a limit, and the limit's name; 0 if there is no limit to compare with.
-static double share(const struct limits *limits, const struct kernel_bench_result *r,
-                    const char **of)
-{
-    double read = r->in_cache ? limits->read_cached : limits->read_memory;
-    double peak = limits->peak[kernel_datapath(r->kernel)];
-    double of_read = read > 0 ? r->bytes / r->time_ns / read : 0;
-    double of_peak = peak > 0 ? r->flop / r->time_ns / peak : 0;
-    *of = of_read >= of_peak ? (r->in_cache ? "cache read" : "memory read")
-                             : (kernel_datapath(r->kernel) == DT_BF16 ? "bf16 dot peak"
-                                : kernel_datapath(r->kernel) == DT_I8 ? "int8 dot peak"
-                                                                      : "f32 peak");
-    return larger(of_read, of_peak);
-}
 
 static void bench_row(void *user, const struct kernel_bench_result *r)
 {
     struct bench_table *table = user;
     const char *of;
     char time[32], bytes[16] = "-", flop[16] = "-";
-    double part = share(&table->limits, r, &of);
+    double part = cli_limits_share(&table->limits, r, &of);
     if (table->rows) {
         json_array_append_new(table->rows,
                               json_pack("{s:s, s:s, s:f, s:f, s:f, s:b, s:b, s:f, s:s}", "kernel",
@@ -155,47 +117,6 @@ static size_t cache_bytes(int threads)
     return count > 1 ? topology_level_capacity(&levels[count - 2], threads) : 0;
 }
 
-// Measures a GPU by its own probes: the medians of a few samples of each.
-static enum status probe_limits(struct device *device, struct limits *limits, struct error *err)
-{
-    enum { SAMPLES = 5 };
-    static const struct {
-        const char *probe;
-        enum dtype type;
-    } peaks[] = {
-        {"f32_fma", DT_F32}, {"bf16_dot", DT_BF16}, {"int8_dot", DT_I8}, {"fp8_dot", DT_F8E4M3}};
-    struct device_probe probe[DEVICE_PROBES_MAX];
-    size_t count = device_probes(device, probe, DEVICE_PROBES_MAX);
-    for (size_t i = 0; i < count; i++) {
-        double rates[SAMPLES];
-        bool disturbed;
-        for (int s = 0; s < SAMPLES && !err->code; s++)
-            device_probe_run(device, i, &rates[s], &disturbed, err);
-        if (err->code == ERR_UNSUPPORTED) { // its library is missing
-            error_clear(err);
-            continue;
-        }
-        if (err->code)
-            return err->code;
-        double rate = stat_median(rates, SAMPLES, err) / 1e9;
-        if (str_equal(probe[i].name, "read") && str_equal(probe[i].level, "L2"))
-            limits->read_cached = larger(limits->read_cached, rate);
-        else if (str_equal(probe[i].name, "read"))
-            limits->read_memory = larger(limits->read_memory, rate);
-        for (size_t p = 0; p < sizeof peaks / sizeof *peaks; p++)
-            if (str_equal(probe[i].name, peaks[p].probe))
-                limits->peak[peaks[p].type] = larger(limits->peak[peaks[p].type], rate);
-    }
-    return err->code;
-}
-
-static enum status host_limits(struct device *device, size_t cache, struct limits *limits,
-                               struct error *err)
-{
-    TRY(kernel_bench("k_read_*", device, cache, keep_limit, limits, err));
-    return kernel_bench("k_peak_*", device, cache, keep_limit, limits, err);
-}
-
 static void bench_header(struct device *device, size_t cache)
 {
     int threads = cli_device_threads(device);
@@ -217,8 +138,7 @@ static enum status bench_all(const char *pattern, struct device *device, struct 
 {
     int threads = cli_device_threads(device);
     size_t cache = threads ? cache_bytes(threads) : device_info(device)->cache_bytes;
-    TRY(threads ? host_limits(device, cache, &table->limits, err)
-                : probe_limits(device, &table->limits, err));
+    TRY(cli_limits_measure(device, pattern, cache, &table->limits, err));
     if (!table->rows)
         bench_header(device, cache);
     TRY(kernel_bench(pattern, device, cache, bench_row, table, err));

@@ -33,6 +33,7 @@ static struct {
     int code;         // of a launch that fails: PRETEND_NO_MEMORY, or another
     size_t available; // memory
     int allocated;    // how often memory was asked for
+    int probed[5];    // how often each probe was run
 } pretend = {.rate = 1e12, .gap_ns = 1000, .available = PRETEND_MEMORY / 2};
 
 static size_t pretend_list(struct device_info *out, size_t max)
@@ -169,6 +170,7 @@ static enum status pretend_probe(struct device *device, size_t index, double *va
                                  bool *disturbed, struct error *err)
 {
     enum { LIBRARY = 3, GAP = 4 };
+    pretend.probed[index]++;
     if (pretend.fails)
         return FAIL(err, ERR_IO, "device %s: lost", device->info.name);
     if (index == LIBRARY && pretend.library == 0)

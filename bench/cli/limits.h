@@ -1,0 +1,27 @@
+// limits.h - what a device can do at best in this run of `bench kernel bench`, and a kernel's share of it.
+#ifndef BENCH_CLI_LIMITS_H
+#define BENCH_CLI_LIMITS_H
+
+#include "kernels/kernels.h"
+
+// What the READ and PEAK kernels reached in this run with the same pool, or a GPU's own probes: 0 while not measured.
+struct cli_limits {
+    double read_cached, read_memory; // bytes per ns
+    double peak[DT_COUNT];           // operations per ns
+};
+
+// Measures the limits that kernels of this pattern are held against; the host, which has kernels for it, all of them.
+// cache_bytes: as kernel_bench.
+enum status cli_limits_measure(struct device *device, const char *pattern, size_t cache_bytes,
+                               struct cli_limits *limits, struct error *err);
+
+// A GPU's own: reads, and the peaks of these types, as the medians of a few samples. Several probes of one name are ways to
+// one limit; the best counts. Other probes are not run.
+enum status cli_limits_probe(struct device *device, const bool needed[DT_COUNT],
+                             struct cli_limits *limits, struct error *err);
+
+// The larger share of a limit, and its name; 0 when there is no limit to hold it against.
+double cli_limits_share(const struct cli_limits *limits, const struct kernel_bench_result *r,
+                        const char **of);
+
+#endif
