@@ -18,10 +18,10 @@ struct interrupt {
 void interrupt_set(sigset_t *out); // SIGINT, SIGTERM, SIGHUP and SIGQUIT
 // Blocks these signals, except ignored ones: nohup's SIGHUP stays ignored.
 void interrupt_begin(struct interrupt *in);
-bool interrupt_pending(void); // one of them is pending
+bool interrupt_pending(void); // whether one of them is pending
 // ERR_INTERRUPTED, "stopped", when one is. For whatever may take longer than a person waits.
 enum status interrupt_check(struct error *err);
-// Call after the first signal: a second one then ends the program at once, the default.
+// Call after the first signal. A second one then ends the program at once, by the default action.
 void interrupt_accept(struct interrupt *in);
 // Takes a pending signal (in->told) and restores the signals' previous actions.
 void interrupt_end(struct interrupt *in);

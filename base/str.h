@@ -50,7 +50,7 @@ char *format_bytes(double bytes, char *out, size_t out_bytes);
 char *format_time_ns(double ns, char *out, size_t out_bytes);
 // A time that somebody set, as it would be written: "60 s", "1.5 s", "400 ms", "10 min".
 char *format_limit_ns(double ns, char *out, size_t out_bytes);
-// A time that somebody waits: "1 h 02 min", "4 min 10 s", "12.3 s", "3.00 ms"; "not known" for 0 and less.
+// A waiting time: "1 h 02 min", "4 min 10 s", "12.3 s", "3.00 ms"; "not known" for 0 and less.
 char *format_wait_ns(double ns, char *out, size_t out_bytes);
 char *format_rate(double per_s, const char *unit, char *out, size_t out_bytes); // "45.1 GB/s"
 

@@ -4,7 +4,7 @@
 
 #include "kernels/kernels.h"
 
-// What the READ and PEAK kernels reached in this run with the same pool, or a GPU's own probes: 0 while not measured.
+// The rates of the READ and PEAK kernels in this run with the same pool, or of a GPU's own probes. 0 until measured.
 struct cli_limits {
     double read_cached, read_memory; // bytes per ns
     double peak[DT_COUNT];           // operations per ns
@@ -20,7 +20,7 @@ enum status cli_limits_measure(struct device *device, const char *pattern, size_
 enum status cli_limits_probe(struct device *device, const bool needed[DT_COUNT],
                              struct cli_limits *limits, struct error *err);
 
-// The larger share of a limit, and its name; 0 when there is no limit to hold it against.
+// The larger share of a limit, and the limit's name; 0 if there is no limit to compare with.
 double cli_limits_share(const struct cli_limits *limits, const struct kernel_bench_result *r,
                         const char **of);
 

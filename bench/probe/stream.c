@@ -35,9 +35,9 @@ struct stream {
     struct pool *pool;
     struct memory_level level[MEMORY_LEVELS_MAX];
     int levels, workers;
-    struct region *region; // one a worker
+    struct region *region; // one per worker
     atomic_bool stop;      // a signal came while the regions were filled
-    // the window under way
+    // the current window
     const struct kernel *row;
     size_t share; // bytes that each thread streams through
     bool dram;    // continue where the last window stopped
@@ -92,7 +92,7 @@ static void touch(void *arg, int worker, int workers)
     (void)workers;
     if (!words)
         return;
-    // Small floats, so that TRIAD meets neither zeros nor infinities.
+    // Small floats, so that TRIAD reads neither zeros nor infinities.
     for (size_t i = 0; i < region->size_bytes / 8; i++) {
         if (i % (BLOCK_BYTES / 8) == 0 && interrupt_pending())
             atomic_store_explicit(&stream->stop, true, memory_order_relaxed);

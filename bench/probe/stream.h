@@ -20,8 +20,9 @@ struct stream;
 // cache, and at least 256 MiB for all threads. 0 if a thread's part cannot be distinguished from the previous level.
 size_t stream_share(const struct memory_level *levels, int count, int level, int threads);
 
-// For the levels up to `deepest`, and fewest_threads or more of the pool's workers. Borrows the pool.
-// Errors: ERR_NOMEM, naming what is needed and what there is; ERR_INTERRUPTED, because filling gigabytes takes seconds.
+// Creates regions for the levels up to `deepest`, and for fewest_threads or more of the pool's workers. Borrows the
+// pool. Errors: ERR_NOMEM, naming the needed and the available memory; ERR_INTERRUPTED, since filling gigabytes takes
+// seconds.
 enum status stream_create(struct pool *pool, const struct memory_level *levels, int count,
                           int deepest, int fewest_threads, struct stream **out, struct error *err);
 void stream_destroy(struct stream *stream);

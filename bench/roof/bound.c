@@ -160,7 +160,7 @@ static enum bound class_of(double rho)
     return rho < RHO_MEMORY ? BOUND_MEMORY : rho > RHO_COMPUTE ? BOUND_COMPUTE : BOUND_BALANCED;
 }
 
-// Decides and says why in v->reason, which stays empty for a plain class.
+// Decides and gives the reason in v->reason, which stays empty for a plain class.
 static enum bound decide(const struct bound_input *in, struct verdict *v)
 {
     if (v->overhead_share > OVERHEAD_SHARE) { // false for NaN: not measured
@@ -182,7 +182,7 @@ static enum bound decide(const struct bound_input *in, struct verdict *v)
     return class_of(v->rho);
 }
 
-// Far from the roof, the resource that limits a perfect kernel did not limit this run.
+// Far from the roof, this run was not limited by the resource that limits a perfect kernel.
 static const char *finding_of(const struct verdict *v)
 {
     if (!isfinite(v->eta))
@@ -231,7 +231,7 @@ static void write_text(struct verdict *v)
             100 * v->loss_share);
 }
 
-// Finds the op class that loses most: its time less its roof. None where the classes were not timed.
+// Finds the op class that loses most, by its time minus its roof. There is none if the classes were not timed.
 static enum status find_loss(const struct ceilings *ceilings, const struct bound_input *in,
                              struct verdict *v, struct error *err)
 {
@@ -302,7 +302,7 @@ enum status bound_decide_op(const struct ceilings *ceilings, const struct bound_
 {
     TRY(judge(ceilings, in, (int)op, (int)op + 1, out, err));
     if (!in->counters)
-        out->basis = BASIS_CLOCK; // the observer's, on every device
+        out->basis = BASIS_CLOCK; // the observer's clock, on every device
     write_text(out);
     return OK;
 }

@@ -105,8 +105,8 @@ static bool rest_is_pruned(const struct session *s)
 
 // ---- the form of decode steps -----------------------------------------------------------------------------------
 
-// A cell's first trial chooses the form of its decode steps, and the others run in it: another form may generate other
-// tokens.
+// The form of decode steps for a trial. A cell's first trial chooses it and the others use it, because another form may
+// generate other tokens.
 static enum status step_of(const struct session *s, size_t index, enum decode_form *form,
                            struct error *err)
 {

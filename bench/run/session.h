@@ -20,7 +20,7 @@ struct run_context {
     struct record record;
     struct ceilings *ceilings;
     struct str ceilings_note; // what was noted while they were measured, of all measurements
-    char *thresholds;         // JSON, of the bound rule
+    char *thresholds;         // of the bound rule, as JSON
     struct live live;
 };
 

@@ -43,9 +43,9 @@ struct plan_model {
     uint64_t seed;          // seed of a shape's weights
     struct model_config config;
     const char *fallback; // what its file does not say and what is taken instead; "": it says all
-    char content[65];     // hash of content, or of config and seed: part of the key
-    double parameters, stored_bytes; // for the load's prediction; stored_bytes 0 of a shape
-    // In each scheme, in scheme_table's order: inputs that share a scale, and why it cannot run, or NULL.
+    char content[65];     // hash of the content, or of config and seed: part of the key
+    double parameters, stored_bytes; // for predicting the load; stored_bytes is 0 for a shape
+    // For each scheme, in the order of scheme_table: inputs that share a scale; why it cannot run, or NULL.
     int group[PLAN_SCHEMES];
     const char *refused[PLAN_SCHEMES];
 };

@@ -134,7 +134,7 @@ static bool is_wanted(struct packing *p)
     return !p->stop;
 }
 
-// Tiles of a matrix or rows of a table, `bytes` each, `count` of them, to `to`.
+// Uploads `count` tiles of a matrix or rows of a table, `bytes` each, to `to`.
 static void upload(struct packing *p, const struct weight *item, unsigned char *to, int count,
                    size_t bytes)
 {
