@@ -486,7 +486,7 @@ void page_ceilings(struct str *out, const struct report_data *data)
         html_text(out, c->level);
         str_append(out, "</td><td>");
         html_text(out, c->device);
-        str_append(out, "</td><td>");
+        str_append(out, "</td><td class=kernel>");
         html_text(out, c->kernel);
         str_append(out, "</td><td class=n>");
         if (c->set_bytes > 0)

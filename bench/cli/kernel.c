@@ -82,7 +82,7 @@ static enum exit_code run_check(const struct arguments *args, struct error *err)
 
 struct bench_table {
     struct cli_limits limits;
-    json_t *rows; // NULL: printed as they come
+    json_t *rows; // NULL: rows are printed at once
 };
 
 static void bench_row(void *user, const struct kernel_bench_result *r)

@@ -71,6 +71,21 @@ static bool have_gnuplot(void)
     return false;
 }
 
+// Tables scroll within a frame of their own, so that the page never does; on a phone their first column stays in sight.
+static void check_tables(const char *page)
+{
+    static const char frame[] = "<div class=scroll>";
+    size_t tables = 0;
+    for (const char *p = page; (p = strstr(p, "<table")); p++, tables++)
+        if (strncmp(p - strlen(frame), frame, strlen(frame)) != 0)
+            fail_msg("a table has no frame: %.80s", p);
+    assert_true(tables > 4);
+    const char *phone = strstr(page, "@media (max-width: 520px)");
+    assert_non_null(phone);
+    const char *first = strstr(phone, ".scroll th:first-child, .scroll td:first-child");
+    assert_true(first && strstr(first, "position: sticky; left: 0"));
+}
+
 static void test_whole_report(void **state)
 {
     struct fixture *f = *state;
@@ -88,6 +103,7 @@ static void test_whole_report(void **state)
     assert_int_equal(files_in(dir, ".dat"), 0);
     check_nesting(page);
     check_links(page);
+    check_tables(page);
     check_glossary(page);
     check_text_colours(page);
     has(page, "is limited by memory");
