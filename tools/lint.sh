@@ -86,6 +86,9 @@ lint_layers() {
         FNR == 1 {
             room = room_of(FILENAME)
             if (room == "") deny("no room of the table in tools/lint.sh has this file")
+            # What a folder may see is decided for it, not inherited from a room that sees all its folders.
+            if (room ~ /^(bench|engine|kernels)$/ && folder(FILENAME) != room)
+                deny("folder " folder(FILENAME) " has no row in the table of rooms in tools/lint.sh")
         }
         /^ *# *include "/ {
             split($0, part, "\""); header = part[2]
@@ -110,20 +113,16 @@ lint_layers() {
 
 # The picture that the includes draw. Rooms are the folders of bench/ and engine/ and every other top folder; a folder
 # further down belongs to its room. No arrows make a circle, and the first room of a row never reaches the second, not
-# through others either. Calibration (engine/quantize) stays above the models it measures in this way.
+# through others either. Calibration (engine/quantize) stays above the models it measures in this way. No backend
+# reaches another.
+lint_backends='engine/cpu engine/cuda engine/metal'
 lint_apart='
 engine/model engine/load
 engine/model engine/quantize
 engine/load engine/quantize
-engine/cpu engine/cuda
-engine/cpu engine/metal
-engine/cuda engine/cpu
-engine/cuda engine/metal
-engine/metal engine/cpu
-engine/metal engine/cuda
 '
 lint_circles() {
-    sources c h cu cuh | grep -v '^tests/' | xargs awk -v apart="$lint_apart" '
+    sources c h cu cuh | grep -v '^tests/' | xargs awk -v apart="$lint_apart" -v backends="$lint_backends" '
         # The two headers on top of engine/ are what all below see; the files next to them see all below.
         function room_of(path,   part, n) {
             if (path == "engine/engine.h" || path == "engine/backend.h") return path
@@ -161,6 +160,10 @@ lint_circles() {
         }
         END {
             for (room in arrows) if (state[room] == "") follow(room, room)
+            count_of = split(backends, name, " ")
+            for (i = 1; i <= count_of; i++)
+                for (j = 1; j <= count_of; j++)
+                    if (i != j) apart = apart name[i] " " name[j] "\n"
             rows = split(apart, row, "\n")
             for (i = 1; i <= rows; i++) {
                 if (split(row[i], pair, " ") != 2) continue
