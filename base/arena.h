@@ -23,6 +23,7 @@ void *arena_alloc(struct arena *arena, size_t count, size_t size_bytes);
 // The arena's own copy of a string, or NULL when memory is exhausted.
 char *arena_strdup(struct arena *arena, const char *text);
 
+// Frees all that came from the arena.
 void arena_fini(struct arena *arena);
 
 // 64-byte aligned, zeroed memory outside any arena; free with aligned_release. NULL when exhausted.

@@ -14,6 +14,7 @@ struct file_map {
     size_t size_bytes;
 };
 
+// Errors: ERR_IO with the path; *out is then empty. file_unmap of an empty map does nothing.
 enum status file_map(const char *path, struct file_map *out, struct error *err);
 void file_unmap(struct file_map *map);
 
@@ -42,6 +43,7 @@ void file_writer_abandon(struct file_writer *w); // frees w; nothing is left beh
 // Errors: ERR_IO for a dangling link. No file is created through it, because someone else may have chosen its target.
 enum status file_refuse_dangling(const char *path, struct error *err);
 
+// Links are followed.
 bool file_exists(const char *path);
 bool file_is_dir(const char *path);
 

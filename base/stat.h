@@ -33,6 +33,7 @@ struct stat_summary {
     size_t outliers; // further than 5 MAD from the median; flagged, never dropped
 };
 
+// x: n values in any unit, not sorted, borrowed. Errors: ERR_USAGE for n = 0 or a value that is not finite; ERR_NOMEM.
 enum status stat_summarize(const double *x, size_t n, struct stat_summary *out, struct error *err);
 
 double stat_median(const double *x, size_t n, struct error *err); // NaN on error

@@ -16,6 +16,7 @@ struct str {
     bool failed;
 };
 
+// A failed allocation sets `failed`; later appends then do nothing, so callers check once, at str_take.
 void str_append(struct str *s, const char *text);
 void str_append_bytes(struct str *s, const void *bytes, size_t count);
 void str_printf(struct str *s, const char *format, ...) PRINTF_LIKE(2, 3);
@@ -28,6 +29,7 @@ char *str_take(struct str *s); // caller owns and frees; NULL after a failure; s
 void str_fini(struct str *s);
 
 bool str_equal(const char *a, const char *b); // NULL equals only NULL
+// Neither argument may be NULL.
 bool str_starts(const char *text, const char *prefix);
 bool str_ends(const char *text, const char *ending);
 

@@ -64,6 +64,7 @@ bool device_word_matches(const char *device, const char *word);
 // The words of the kinds, for suggestions: "cpu", "cuda", "metal". Static memory. Returns their number.
 size_t device_words(const char *const **out);
 
+// What plans need of a row of device_list.
 struct device_target device_info_target(const struct device_info *info);
 
 // ---- an opened device --------------------------------------------------------------------------------
@@ -82,6 +83,7 @@ enum status device_open(const char *name, const struct device_options *options, 
                         struct error *err);
 void device_close(struct device *device); // NULL: nothing is done
 
+// Borrowed until the device is closed. The tiers of both are cut down to those of the options.
 const struct device_info *device_info(const struct device *device);
 struct device_target device_target(const struct device *device);
 // The threads that run its kernels, borrowed. NULL if kernels do not run on threads of this process.
@@ -114,6 +116,7 @@ uint64_t device_wait_ns(const struct device *device);
 struct device_memory {
     uint64_t total_bytes, available_bytes; // 0: unknown
 };
+// What the device has now. Cost: one question to its driver or system.
 struct device_memory device_memory(const struct device *device);
 
 // Memory aligned to at least 256 bytes, with undefined contents; NULL when memory is exhausted. Host: on huge pages
@@ -136,6 +139,7 @@ struct device_queue;
 // device. Returns 0 if the work was enqueued, else the device's own error code.
 typedef int device_launch(void *native, void *arg);
 
+// The caller destroys the queue before the device is closed. Errors: ERR_NOMEM, ERR_IO.
 enum status device_queue_create(struct device *device, struct device_queue **out,
                                 struct error *err);
 void device_queue_destroy(struct device_queue *queue); // waits first; NULL: nothing is done

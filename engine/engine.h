@@ -168,6 +168,7 @@ enum status checkpoint_synthetic(const char *config_path, uint64_t seed, struct 
                                  struct error *err);
 void checkpoint_destroy(struct checkpoint *ck);
 
+// Borrowed until the checkpoint is destroyed.
 const struct model_config *checkpoint_config(const struct checkpoint *ck);
 bool checkpoint_is_synthetic(const struct checkpoint *ck);
 const char *checkpoint_format(const struct checkpoint *ck); // "safetensors", "gguf", "synthetic"
@@ -328,6 +329,7 @@ const char *storage_name(enum dtype type);
 // ---- observer ----------------------------------------------------------------------------------------------
 
 enum phase { PHASE_LOAD, PHASE_PREFILL, PHASE_DECODE, PHASE_COUNT };
+// "load", "prefill", "decode". Static.
 const char *phase_name(enum phase phase);
 
 // One operation of a step, over all of its sequences.

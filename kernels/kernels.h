@@ -35,6 +35,7 @@ const char *dtype_name(enum dtype type); // "f32", "bf16", ...
 enum { PANEL_ROWS = 16, PANEL_ALIGN = 64 };
 enum { QUANT_GROUP = 128 }; // DT_I4: inputs that share a scale and a zero, by default
 
+// Inputs of a group, see above: 1, 2, 4 or 8.
 int kernel_panel_group(enum dtype type);
 int kernel_panel_count(int rows);                     // panels of `rows` rows
 size_t kernel_panel_bytes(enum dtype type, int cols); // one panel; i4 in groups of QUANT_GROUP
@@ -246,6 +247,7 @@ const struct kernel *kernel_table(size_t *count);
 // What a pattern that matches no row of this kind of device may have meant (words_hint_glob). Returns `out`.
 char *kernel_hint(const char *pattern, enum device_kind where, char *out, size_t out_bytes);
 
+// The row is of the target's kind, and the target has every tier that it needs.
 bool kernel_runs_on(const struct kernel *row, struct device_target target);
 
 // The best row that runs on the target, or NULL when the operation has no such types there.

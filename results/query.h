@@ -136,6 +136,7 @@ struct ceiling_row {
     double set_bytes; // read over and over by all threads; NaN: not recorded
     double clock_low_hz, clock_high_hz, memory_clock_hz; // as in store.h; NaN: not recorded
 };
+// The ceilings of a run, in the order in which they were stored; rows live in the arena. Errors: ERR_NOMEM, ERR_IO.
 enum status query_ceilings(struct store *store, struct arena *arena, int64_t run,
                            struct ceiling_row **rows, size_t *count, struct error *err);
 

@@ -54,6 +54,7 @@ struct store_run {
     int64_t started_ns;     // wall clock
     const char *owner_json; // the process that writes it, or NULL
 };
+// *id is the new run, which is "running". Errors: ERR_IO naming the file; nothing is stored then.
 enum status store_run_begin(struct store *store, const struct store_run *run, int64_t *id,
                             struct error *err);
 // status: "done", "interrupted" or "failed" (the harness itself broke). A run is "running" before.

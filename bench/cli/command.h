@@ -26,6 +26,8 @@ struct flag {
 
 struct arguments; // parsed flags and positional words of one invocation
 
+// The value of a flag of the command's table, or its fallback if it was not given. A name that the table lacks, or one
+// of another type, is a programmer's mistake (assert).
 bool cli_flag_bool(const struct arguments *args, const char *name);
 const char *cli_flag_string(const struct arguments *args, const char *name); // fallback or NULL
 int64_t cli_flag_int(const struct arguments *args, const char *name);

@@ -112,6 +112,7 @@ void work_decode_step(const struct work_input *in, struct phase_work *out);
 
 // ---- the bound rule -------------------------------------------------------------------------------------
 enum bound { BOUND_MEMORY, BOUND_COMPUTE, BOUND_OVERHEAD, BOUND_BALANCED, BOUND_UNDETERMINED };
+// "memory", "compute", ...: the words of the store. Static.
 const char *bound_name(enum bound bound);
 
 struct verdict {

@@ -67,11 +67,14 @@ struct link_list {
     enum axis leader[AXIS_COUNT];
 };
 
+// text: the value of `skip`, rules with commas between them. What *out points to lives in the arena.
+// Errors: ERR_USAGE with the rule and what is accepted there; ERR_NOMEM.
 enum status rules_parse(const char *text, struct arena *arena, struct rule_list *out,
                         struct error *err);
 // The first rule that matches, or NULL.
 const struct rule *rules_match(const struct rule_list *rules, const struct point *point);
 
+// No axis is linked. links_parse: the value of `link`. Errors: ERR_USAGE with the group and what is accepted.
 void links_none(struct link_list *out);
 enum status links_parse(const char *text, struct arena *arena, struct link_list *out,
                         struct error *err);

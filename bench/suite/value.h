@@ -23,6 +23,7 @@ struct int_list {
     size_t count;
 };
 
+// A number from min to max, with nothing behind it. Errors: ERR_USAGE with the text and the range.
 enum status value_int(const char *text, double min, double max, int64_t *out, struct error *err);
 enum status value_float(const char *text, double min, double max, double *out, struct error *err);
 // Parses "300s", "5m", "1.5h", "200ms", "10us" or "1ns" to ns; the unit is required.

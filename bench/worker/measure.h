@@ -101,6 +101,9 @@ struct repetition_options {
     const struct phase_watch *watch; // NULL in timed repetitions; only for driven engines
 };
 
+// Opens the cell in the engine and makes its prompts and canary. All arguments are borrowed until fini.
+// *tokenize_ns: what encoding the prompt took; NaN if it is no text. Errors: those of engine, tokenizer and canary;
+// nothing is left then.
 enum status worker_subject_create(const struct job_cell *cell, const struct bench_engine *engine,
                                   void *model, struct device *device, struct wire *wire,
                                   struct subject *out, double *tokenize_ns, struct error *err);

@@ -18,6 +18,7 @@ struct timeline {
     uint64_t start_wait_ns, paused_wait_ns, pause_began_wait_ns;
 };
 
+// Time 0 is now. The clock's `user` is borrowed.
 void timeline_start(struct timeline *t, const struct timeline_clock *clock);
 // The timeline does not advance between the two calls. They do not nest.
 void timeline_pause(struct timeline *t);

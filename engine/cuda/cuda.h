@@ -181,6 +181,7 @@ struct gpu_context {
     bool graph_persistent;
 };
 
+// A context's memory: laid out or measured; planned; created, with the errors of struct backend.
 void gpu_buffers_place(struct gpu_cursor *cursor, const struct model_config *config,
                        const struct scheme *scheme, const struct context_options *options,
                        struct gpu_buffers *b);
@@ -209,6 +210,7 @@ struct gpu_pass {
     struct error *err; // the first failure; nothing is enqueued after it
 };
 
+// Enqueues a whole pass. A failure is in pass->err.
 void gpu_forward(struct gpu_pass *pass);
 // x = the embeddings of the pass's tokens.
 void gpu_embed(struct gpu_pass *pass);
@@ -244,6 +246,7 @@ struct op_cost gpu_norm_cost(const struct gpu_pass *pass, int tokens, const stru
 
 // ---- steps -------------------------------------------------------------------------------------------
 
+// A pass over the step's tokens, none of which are uploaded yet. err: where its first failure goes.
 struct gpu_pass gpu_pass_begin(struct gpu_context *ctx, const struct engine_step *step,
                                struct error *err);
 // Uploads the sequence whose stream draws for each row of logits. Returns the number of rows.

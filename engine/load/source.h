@@ -74,6 +74,8 @@ enum status model_config_read(const char *path, struct model_config *out, struct
 // .../NAME/config.json and .../NAME/model.gguf it is NAME.
 void model_name_from_path(const char *path, char out[MODEL_NAME_BYTES]);
 
+// Each fills in an empty *ck, which then owns what was opened. Errors: ERR_IO, ERR_FORMAT, ERR_UNSUPPORTED, ERR_NOMEM,
+// naming file and place; nothing is left open.
 enum status safetensors_open(const char *dir, struct checkpoint *ck, struct error *err);
 enum status gguf_open(const char *path, struct checkpoint *ck, struct error *err);
 enum status synthetic_open(const char *config_path, uint64_t seed, struct checkpoint *ck,

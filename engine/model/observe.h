@@ -34,6 +34,7 @@ struct op_cost cost_norm(int tokens, int width, bool has_bias); // its weights a
 // What happens to q, k and v before they are stored: clipping, norms, rotation, as the description asks.
 struct op_cost cost_rotation(const struct model_config *config, int tokens);
 
+// The sum, member by member.
 struct op_cost cost_add(struct op_cost a, struct op_cost b);
 
 #endif

@@ -8,6 +8,7 @@
 #include "base/rng.h"
 #include "engine/engine.h"
 
+// Errors: ERR_USAGE with the value and what is accepted.
 enum status sampling_check(const struct sampling *sampling, struct error *err);
 
 // What one pass over logits [begin, end) of a row finds.

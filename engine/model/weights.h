@@ -17,6 +17,7 @@ enum weight_kind {
     WEIGHT_HEAD,    // a matrix in the head's type
     WEIGHT_TABLE,   // rows of type scheme_embedding(), read one at a time
 };
+// Products, routers and heads.
 bool weight_is_matrix(enum weight_kind kind);
 
 enum { WEIGHT_PARTS = 3 }; // most roles of a stack
