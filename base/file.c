@@ -328,6 +328,15 @@ enum status file_write(const char *path, const void *bytes, size_t count, struct
     return err->code;
 }
 
+enum status file_sync(const char *path, struct error *err)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    int failed = fd < 0 || fsync(fd) != 0 ? errno : 0;
+    if (fd >= 0)
+        close(fd);
+    return failed ? FAIL_OS(err, failed, "%s: cannot be written", path) : OK;
+}
+
 bool file_exists(const char *path)
 {
     struct stat info;

@@ -43,6 +43,9 @@ void file_writer_abandon(struct file_writer *w); // frees w; nothing is left beh
 // Errors: ERR_IO for a dangling link. No file is created through it, because someone else may have chosen its target.
 enum status file_refuse_dangling(const char *path, struct error *err);
 
+// Writes what the system still holds of a file to its disk, before a rename makes it the only one.
+enum status file_sync(const char *path, struct error *err);
+
 // Links are followed.
 bool file_exists(const char *path);
 bool file_is_dir(const char *path);

@@ -71,6 +71,28 @@ enum status error_context(struct error *err, const char *format, ...)
     return err->code;
 }
 
+void error_replace(struct error *err, const char *was, const char *is)
+{
+    if (err->code == OK || !was || !*was || !is)
+        return;
+    char kept[sizeof err->message];
+    memcpy(kept, err->message, sizeof kept);
+    size_t used = 0;
+    for (const char *at = kept, *found; *at && used < sizeof err->message - 1; at = found) {
+        found = strstr(at, was);
+        if (found == at) {
+            found = at + strlen(was);
+            used += (size_t)snprintf(err->message + used, sizeof err->message - used, "%s", is);
+        } else {
+            if (!found)
+                found = at + strlen(at);
+            used += (size_t)snprintf(err->message + used, sizeof err->message - used, "%.*s",
+                                     (int)(found - at), at);
+        }
+    }
+    str_plain(err->message); // a cut may have split a character
+}
+
 void error_clear(struct error *err)
 {
     memset(err, 0, sizeof *err);

@@ -256,6 +256,7 @@ enum status report_write(struct store *store, const char *run, const struct repo
     enum status status = make_work_dir(options->dir, &work, err);
     if (status == OK)
         status = make_files(store, number, &data, options, work, &missing, err);
+    error_replace(&missing, work, options->dir);
     if (status == OK && is_nothing(options, &missing)) {
         *err = missing;
         status = err->code;
@@ -267,6 +268,7 @@ enum status report_write(struct store *store, const char *run, const struct repo
                                                 : strdup(options->dir);
         status = *index ? OK : FAIL(err, ERR_NOMEM, "no memory for a path");
     }
+    error_replace(err, work, options->dir);
     remove_work_dir(work);
     if (status != OK && !had_dir)
         rmdir(options->dir); // only when nothing is in it

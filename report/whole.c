@@ -52,6 +52,8 @@ static enum status check(const struct form *form, const char *dir, const char *n
     else if (!is_whole(form, bytes, count))
         status = FAIL(err, ERR_IO, "%s%s is not whole after %zu bytes: is the disk full?", name,
                       form->ending, count);
+    else
+        status = file_sync(str_text(&path), err);
     free(bytes);
     str_fini(&path);
     return status;

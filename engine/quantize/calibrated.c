@@ -58,6 +58,9 @@ static enum status make(struct checkpoint *ck, const struct quantize_options *op
         calib_cache_commit(dir, key, making, ck->config.name, recipe, *time_ns, path, err);
     else
         file_remove_tree(making, &ignored);
+    char *entry = file_join(dir, key);
+    error_replace(err, making, entry);
+    free(entry);
     free(folder);
     free(making);
     return err->code;

@@ -63,6 +63,7 @@ enum status quantize_writer_open(const struct checkpoint *source, const struct q
     if (!w)
         return FAIL(err, ERR_NOMEM, "%s: no memory", out);
     enum status status = open_writer(w, source, output, out, err);
+    error_replace(err, w->temporary, w->out);
     if (status == OK)
         *writer = w;
     else
@@ -231,6 +232,7 @@ static enum status finish(struct quant_writer *w, struct error *err)
 enum status quantize_writer_finish(struct quant_writer *w, struct error *err)
 {
     enum status status = finish(w, err);
+    error_replace(err, w->temporary, w->out);
     quantize_writer_destroy(w);
     return status;
 }

@@ -344,6 +344,7 @@ static enum status convert_checked(struct converting *c, const char *path, struc
         if (status != OK)
             unlink(name);
     }
+    error_replace(err, name, path);
     gguf_writer_destroy(c->writer);
     free(name);
     return status;

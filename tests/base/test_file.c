@@ -1,6 +1,4 @@
 // test_file.c - maps, whole reads and whole writes, temporary names, refusals.
-//
-// fsync is this program's own: while `failing_fsync` is set it fails as a broken disk does.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,18 +16,8 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "tests/broken_disk.h"
 #include "tests/pid.h"
-
-static int failing_fsync, fsyncs;
-
-int fsync(int fd)
-{
-    (void)fd;
-    fsyncs++;
-    if (failing_fsync)
-        errno = EIO;
-    return failing_fsync ? -1 : 0;
-}
 
 static char folder[] = "/tmp/ridge-test-file-XXXXXX";
 
@@ -168,11 +156,11 @@ static void a_failed_sync_keeps_the_old_file(void **state)
     const char *path = in_folder("synced");
     char *text = NULL;
     assert_int_equal(file_write(path, "old", 3, &err), OK);
-    int before = entries(), synced = fsyncs;
-    failing_fsync = 1;
+    int before = entries(), synced = disk_syncs;
+    broken_disk = true;
     assert_int_equal(file_write(path, "new", 3, &err), ERR_IO);
-    failing_fsync = 0;
-    assert_int_equal(fsyncs, synced + 1);
+    broken_disk = false;
+    assert_int_equal(disk_syncs, synced + 1);
     assert_non_null(strstr(err.message, strerror(EIO)));
     assert_non_null(strstr(err.message, path));
     error_clear(&err);
@@ -180,6 +168,26 @@ static void a_failed_sync_keeps_the_old_file(void **state)
     assert_string_equal(text, "old");
     assert_int_equal(entries(), before);
     free(text);
+}
+
+static void a_file_of_another_program_is_synced(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    const char *path = in_folder("drawn");
+    assert_int_equal(file_write(path, "x", 1, &err), OK);
+    int synced = disk_syncs;
+    assert_int_equal(file_sync(path, &err), OK);
+    assert_int_equal(disk_syncs, synced + 1);
+    broken_disk = true;
+    assert_int_equal(file_sync(path, &err), ERR_IO);
+    broken_disk = false;
+    assert_non_null(strstr(err.message, strerror(EIO)));
+    assert_non_null(strstr(err.message, path));
+    error_clear(&err);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(file_sync(path, &err), ERR_IO);
+    assert_non_null(strstr(err.message, strerror(ENOENT)));
 }
 
 static void a_full_disk_is_told(void **state)
@@ -471,6 +479,7 @@ int main(void)
         cmocka_unit_test(a_file_larger_than_accepted_names_both_sizes),
         cmocka_unit_test(a_failed_write_leaves_nothing),
         cmocka_unit_test(a_failed_sync_keeps_the_old_file),
+        cmocka_unit_test(a_file_of_another_program_is_synced),
         cmocka_unit_test(a_full_disk_is_told),
         cmocka_unit_test(temporary_names_cannot_be_guessed),
         cmocka_unit_test(an_unnamed_file_is_in_tmpdir),

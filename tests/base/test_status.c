@@ -73,6 +73,26 @@ static void a_message_is_one_line(void **state)
     assert_string_equal(err.message, "tensor ab??");
 }
 
+static void a_name_is_replaced_by_the_one_that_was_asked_for(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    char longer[2000];
+    error_replace(&err, "a", "b");
+    assert_string_equal(err.message, "");
+    FAIL(&err, ERR_IO, "out.tmp-7/x: cannot be written beside out.tmp-7");
+    error_replace(&err, NULL, "out");
+    error_replace(&err, "out.tmp-7", NULL);
+    error_replace(&err, "", "out");
+    error_replace(&err, "elsewhere", "out");
+    error_replace(&err, "out.tmp-7", "out");
+    assert_string_equal(err.message, "out/x: cannot be written beside out");
+    memset(longer, 'y', sizeof longer - 1);
+    longer[sizeof longer - 1] = '\0';
+    error_replace(&err, "out", longer);
+    assert_int_equal(strlen(err.message), sizeof err.message - 1);
+}
+
 static enum status passes_on(enum status status, int *reached)
 {
     TRY(status);
@@ -122,6 +142,7 @@ int main(void)
         cmocka_unit_test(context_comes_before_the_message),
         cmocka_unit_test(long_messages_are_cut_and_still_end),
         cmocka_unit_test(a_message_is_one_line),
+        cmocka_unit_test(a_name_is_replaced_by_the_one_that_was_asked_for),
         cmocka_unit_test(try_leaves_with_the_status),
         cmocka_unit_test(the_system_gives_the_reason),
         cmocka_unit_test(every_status_has_a_name),

@@ -5,6 +5,7 @@
 #include "base/str.h"
 #include "engine/load/gguf/gguf.h"
 #include "engine/save/gguf_plan.h"
+#include "tests/broken_disk.h"
 #include "tests/pid.h"
 
 static const char *target(const char *dir)
@@ -321,6 +322,26 @@ static void stopped(void **state)
     assert_int_equal(rmdir(dir), 0);
 }
 
+// The error names the file that was asked for, and that file is not made.
+static void a_broken_disk_leaves_nothing(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct conversion report;
+    const char *dir = scratch_make();
+    char place[200];
+    snprintf(place, sizeof place, "%s: cannot be written", target(dir));
+    struct checkpoint *ck = open_ok(MODELS "llama-gqa3");
+    broken_disk = true;
+    enum status status = checkpoint_convert(ck, NULL, target(dir), NULL, NULL, &report, &err);
+    broken_disk = false;
+    expect_error(status, &err, ERR_IO, place, strerror(EIO));
+    assert_int_equal(entries(dir), 0);
+    convert_ok(ck, NULL, target(dir)); // the same on a sound one
+    checkpoint_destroy(ck);
+    scratch_remove(dir);
+}
+
 // Killed while it wrote, or while it read back what it had written; and one that still does.
 static void leftovers(void **state)
 {
@@ -383,6 +404,7 @@ int main(void)
         cmocka_unit_test(what_a_type_cannot_hold),
         cmocka_unit_test(a_load_refuses_the_same),
         cmocka_unit_test(stopped),
+        cmocka_unit_test(a_broken_disk_leaves_nothing),
         cmocka_unit_test(leftovers),
         cmocka_unit_test(a_stopped_load),
     };

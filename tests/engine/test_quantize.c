@@ -7,6 +7,7 @@
 
 #include "engine/quantize/quantizer.h"
 #include "kernels/quant.h"
+#include "tests/broken_disk.h"
 #include "tests/pid.h"
 
 #define SOURCE MODELS "ct-int8" // width 64, feed-forward 104: a shorter last group of 32
@@ -266,6 +267,24 @@ static void a_full_disk_leaves_nothing(void **state)
     remove_tree(dir);
 }
 
+// Codes that did not reach the disk are no folder, and the error names the one that was asked for.
+static void a_broken_disk_leaves_nothing(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    char out[300], file[400];
+    const char *dir = scratch_make();
+    below(out, dir, "out");
+    snprintf(file, sizeof file, "%s/model.safetensors", out);
+    broken_disk = true;
+    enum status status = make(SOURCE, "int8", 0, out, &err);
+    broken_disk = false;
+    expect_error(status, &err, ERR_IO, file, strerror(EIO));
+    assert_int_equal(entries(dir), 0);
+    expect_ok(make(SOURCE, "int8", 0, out, &err), &err, out); // the same on a sound one
+    remove_tree(dir);
+}
+
 static void a_weight_that_is_no_number(void **state)
 {
     (void)state;
@@ -345,6 +364,7 @@ int main(void)
         cmocka_unit_test(files_beside),
         cmocka_unit_test(refused),
         cmocka_unit_test(a_full_disk_leaves_nothing),
+        cmocka_unit_test(a_broken_disk_leaves_nothing),
         cmocka_unit_test(a_weight_that_is_no_number),
         cmocka_unit_test(stopped),
         cmocka_unit_test(leftovers),

@@ -5,6 +5,7 @@
 
 #include "base/interrupt.h"
 #include "report/gnuplot.h"
+#include "tests/broken_disk.h"
 #include "tests/report/make_store.c"
 
 static void fake_gnuplot(const struct fixture *f, const char *script, char *path, size_t bytes)
@@ -91,6 +92,31 @@ static void test_half_an_svg_is_none(void **state)
 {
     without_pictures(state, "#!/bin/sh\nprintf '<?xml version=\"1.0\"?><svg><g>' >\"$3\".svg\n",
                      ERR_IO, ".svg is not whole after 29 bytes");
+}
+
+// Nothing gets into the report that did not reach the disk. The error names the folder that was asked for.
+static void test_a_broken_disk(void **state)
+{
+    struct fixture *f = *state;
+    struct error err = {0};
+    struct str note = {0};
+    char dir[128], *index = NULL;
+    struct store *store = made(f->path, small(NULL));
+    static const unsigned formats[] = {REPORT_HTML, REPORT_CSV};
+    for (int i = 0; i < 2; i++) {
+        struct report_options options = report_to(f, dir, formats[i], "no-such-gnuplot", 5000);
+        broken_disk = true;
+        assert_int_equal(report_write(store, NULL, &options, &index, &note, &err), ERR_IO);
+        broken_disk = false;
+        assert_non_null(strstr(err.message, strerror(EIO)));
+        assert_int_equal(strncmp(err.message, dir, strlen(dir)), 0);
+        assert_null(strstr(err.message, ".tmp-"));
+        assert_null(index);
+        assert_int_not_equal(access(dir, F_OK), 0);
+        error_clear(&err);
+    }
+    str_fini(&note);
+    store_close(store);
 }
 
 // Where pictures are all that was asked for, an error; what was there before stays.
@@ -243,6 +269,7 @@ int main(void)
         fixture_test(test_gnuplot_lies),
         fixture_test(test_half_a_picture_is_none),
         fixture_test(test_half_an_svg_is_none),
+        fixture_test(test_a_broken_disk),
         fixture_test(test_only_pictures),
         fixture_test(test_needed_pictures),
         fixture_test(test_interrupted),
