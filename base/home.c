@@ -35,7 +35,7 @@ static char *if_exists(const char *dir, const char *between, const char *relativ
 
 char *home_find(const char *relative)
 {
-    char *dir = os_executable_dir(), *found = NULL;
+    char *dir = *relative ? os_executable_dir() : NULL, *found = NULL;
     if (!dir)
         return NULL;
     if (go_up(dir)) {

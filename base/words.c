@@ -180,7 +180,7 @@ char *words_hint_glob(const char *pattern, const char *const *known, size_t coun
     str_printf(&part, "*%s*", pattern);
     for (size_t i = 0; i < count; i++)
         parts += str_glob(str_text(&part), known[i]);
-    if (parts)
+    if (*pattern && parts)
         snprintf(out, out_bytes, ": did you mean '%s' (%zu of them)?", str_text(&part), parts);
     else
         words_hint(pattern, known, count, out, out_bytes);

@@ -191,7 +191,9 @@ void cli_dry_run_print(const struct plan *plan, const char *basis, FILE *out)
     print_qualities(plan, out);
     if (plan->memory_bytes > 0)
         plain_printf(out, "\nmemory a worker may use: %s",
-                     format_bytes((double)plan->memory_bytes, memory, sizeof memory));
+                     plan->memory_bytes <= PLAN_NO_ROOM
+                         ? "none beyond what the system keeps"
+                         : format_bytes((double)plan->memory_bytes, memory, sizeof memory));
     plain_printf(out, "\ntime in all: %s", format_wait_ns(plan->predicted_ns, wait, sizeof wait));
     if (plan->unpredicted)
         plain_printf(out, " without the %zu cell%s whose time is not known", plan->unpredicted,

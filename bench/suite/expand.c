@@ -316,8 +316,11 @@ static const char *skip_by_memory(struct expansion *x, struct cell *cell)
     if (x->machine->resuming || room <= 0 || need <= room)
         return NULL;
     char needed[32], had[32];
-    return plan_text(x->plan, "needs %s of memory, %s are there",
-                     format_bytes(need, needed, sizeof needed),
+    format_bytes(need, needed, sizeof needed);
+    if (room <= PLAN_NO_ROOM)
+        return plan_text(x->plan, "needs %s of memory, none is free beyond what the system keeps",
+                         needed);
+    return plan_text(x->plan, "needs %s of memory, %s are there", needed,
                      format_bytes(room, had, sizeof had));
 }
 

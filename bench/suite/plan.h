@@ -158,6 +158,9 @@ struct plan {
 
 struct ceilings;
 
+// Of memory_bytes: the system keeps all that is free (machine_room_bytes). 0 means unknown.
+enum { PLAN_NO_ROOM = 1 };
+
 // The properties of the machine, so that tests can plan for other machines.
 struct plan_machine {
     const struct ceilings *ceilings;   // NULL: uses rough figures, and the plan says so

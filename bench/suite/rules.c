@@ -128,7 +128,8 @@ static enum status read_term(const char **text, bool device, struct arena *arena
     if (!word)
         return FAIL(err, ERR_NOMEM, "no memory for a rule");
     if (!*word)
-        return FAIL(err, ERR_USAGE, "a term is missing before '%s'", *text);
+        return **text ? FAIL(err, ERR_USAGE, "a term is missing before '%s'", *text)
+                      : FAIL(err, ERR_USAGE, "a term is missing at its end");
     term->word = word;
     if (device || !read_op(text, &term->op))
         return OK;

@@ -290,21 +290,31 @@ static enum status no_such_section(struct merging *m, const char *section, const
                 words_hint(section, known.items, known.count, hint, sizeof hint));
 }
 
-// "sweep *" reaches every sweep. A section without a name is created if it does not exist.
+// Includes are merged while files are read, before --set.
+static enum status set_option(struct merging *m, struct suite_entry *entry, const char *key)
+{
+    if (strcmp(entry->section, "suite") == 0 && strcmp(key, "include") == 0)
+        return FAIL(m->err, ERR_USAGE, "%s: include is a key of files", entry->where);
+    return find_option(m, entry, key);
+}
+
+// "sweep *" reaches every sweep. A section without a name is created if it does not exist. Sections of bench.conf are
+// not reached: `bench run` reads none of their keys from --set.
 static enum status set_in_sections(struct merging *m, const char *section, const char *key,
                                    const char *value, const char *where)
 {
     size_t known = m->out->count, matched = 0;
     struct suite_entry entry = {0};
     for (size_t i = 0; i < known; i++) {
-        if (m->out->items[i].option || !str_glob(section, m->out->items[i].section))
+        const struct suite_entry *at = &m->out->items[i];
+        if (at->option || !at->kind->in_suite || !str_glob(section, at->section))
             continue;
         matched++;
-        entry = m->out->items[i];
+        entry = *at;
         entry.where = where;
         entry.file = NULL;
         entry.value = value;
-        TRY(find_option(m, &entry, key));
+        TRY(set_option(m, &entry, key));
         TRY(put(m, &entry));
     }
     if (matched)
@@ -314,7 +324,7 @@ static enum status set_in_sections(struct merging *m, const char *section, const
     TRY(classify(m, section, where, &entry));
     TRY(put(m, &entry));
     entry.value = value;
-    TRY(find_option(m, &entry, key));
+    TRY(set_option(m, &entry, key));
     return put(m, &entry);
 }
 

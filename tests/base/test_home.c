@@ -25,6 +25,7 @@ static void data_is_found_from_any_directory(void **state)
     assert_non_null(path);
     free(path);
     assert_null(home_find("models/no-such-model"));
+    assert_null(home_find("")); // an empty argument is not the folder of all
 }
 
 static void expect_dirs(const char *data, const char *cache)

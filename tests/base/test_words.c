@@ -115,6 +115,8 @@ static void a_part_of_a_label_gets_its_stars(void **state)
                         ": did you mean '*tiny*' (2 of them)?");
     assert_string_equal(words_hint_glob("tinny*", labels, 3, out, sizeof out),
                         " (known: tiny f32 cpu b1, tiny f32 cpu b4, big f32 cpu b1)");
+    assert_string_equal(words_hint_glob("", labels, 3, out, sizeof out),
+                        " (known: tiny f32 cpu b1, tiny f32 cpu b4, big f32 cpu b1)");
 }
 
 int main(void)

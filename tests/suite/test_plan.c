@@ -157,6 +157,16 @@ static void what_cannot_run_says_why(void **state)
         "7b bf16 cpu b1 c8192: needs 1?.? GiB of memory, 16.0 GiB are there\n");
 }
 
+// In a small container: the number that stands for "no room" is not printed as a size.
+static void no_room_is_said_in_words(void **state)
+{
+    (void)state;
+    expect_plan(TINY "[sweep a]\nscheme = bf16\ndevice = cpu\ngen = 16\ncontext = 64\n", 0x1p-30,
+                NULL,
+                "tiny bf16 cpu b1 c64: needs ?* MiB of memory, none is free beyond what the system "
+                "keeps\n");
+}
+
 // Words that mean the same device name it once.
 static void a_device_is_planned_once(void **state)
 {
@@ -684,6 +694,7 @@ int main(void)
         cmocka_unit_test(labels_name_what_varies),
         cmocka_unit_test(linked_keys_go_side_by_side),
         cmocka_unit_test(what_cannot_run_says_why),
+        cmocka_unit_test(no_room_is_said_in_words),
         cmocka_unit_test(a_device_is_planned_once),
         cmocka_unit_test(more_threads_than_processors_are_left_out),
         cmocka_unit_test(stored_codes_decide_the_groups),

@@ -269,6 +269,10 @@ static const char *const bad_sets[][2] = {
     {"batch=1", "--set 'batch=1': not of the form section.key=value, such as defaults.batch=1"},
     {"sweep s.batch",
      "--set 'sweep s.batch': not of the form section.key=value, such as defaults.batch=1"},
+    {"suite.include=x.conf", "--set 'suite.include=x.conf': include is a key of files"},
+    {"report.formats=csv",
+     "--set 'report.formats=csv': [report] belongs in bench.conf, not in suites"},
+    {"bench.db=x", "--set 'bench.db=x': [bench] belongs in bench.conf, not in suites"},
     {".batch=1", "--set '.batch=1': not of the form section.key=value, such as defaults.batch=1"},
     {"sweep s.=1",
      "--set 'sweep s.=1': not of the form section.key=value, such as defaults.batch=1"},
@@ -304,6 +308,10 @@ static void bench_conf_has_its_own_sections(void **state)
     write_file("bench.conf", "[sweep s]\n");
     assert_int_equal(load("bench.conf", NULL, &suite, &err), ERR_USAGE);
     assert_string_equal(err.message, "bench.conf:1: [sweep] belongs in suites, not in bench.conf");
+    write_file("bench.conf", "[report]\nformats = html\n");
+    assert_int_equal(load("bench.conf", "report.formats=csv", &suite, &err), ERR_USAGE);
+    assert_string_equal(
+        err.message, "--set 'report.formats=csv': [report] belongs in bench.conf, not in suites");
 }
 
 // The option table itself: no key twice in a section, defaults that parse, help for all.

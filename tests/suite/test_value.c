@@ -201,7 +201,7 @@ static void bad_rules(void **state)
 {
     (void)state;
     static const char *const cases[][2] = {
-        {"7b &", "rule '7b &': a term is missing before ''"},
+        {"7b &", "rule '7b &': a term is missing at its end"},
         {"& 7b", "rule '& 7b': a term is missing before '& 7b'"},
         {"7b fp8", "rule '7b fp8': '&' or '@' expected before 'fp8'"},
         {"bacth>=8", "rule 'bacth>=8': unknown key 'bacth': did you mean 'batch'?"},
