@@ -219,6 +219,18 @@ static void remarks(void **state)
     expect_remarks("{'partial_rotary_factor':1,'rope_scaling':{'partial_rotary_factor':0.5}}", NULL,
                    "partial_rotary_factor is 0.5 in rope_scaling and counts");
     expect_remarks("{'rope_theta':10000.0,'rope_parameters':{'rope_theta':10000}}", NULL, "");
+    // gemma3's two kinds of layers, each with an object of its own
+    expect_remarks(
+        "{'rope_theta':1e6,'rope_parameters':{'full_attention':{'rope_theta':2e6}}}", NULL,
+        "rope_theta is 2000000.0 in full_attention and counts: the 1000000.0 next to it");
+    expect_remarks("{'rope_local_base_freq':555,'rope_parameters':{'full_attention':{},"
+                   "'sliding_attention':{'rope_theta':3000}}}",
+                   NULL,
+                   "rope_theta is 3000 in sliding_attention and counts: rope_local_base_freq 555 "
+                   "next to it does not");
+    expect_remarks("{'rope_local_base_freq':3000,'rope_parameters':{"
+                   "'sliding_attention':{'rope_theta':3000.0}}}",
+                   NULL, "");
     expect_remarks("{'rope_scaling':{'rope_type':'default','type':'linear','factor':2}}", NULL,
                    "rope_type is \"default\" in rope_scaling and counts: its older name type, "
                    "\"linear\", does not");

@@ -100,21 +100,29 @@ static void remark_ends(const json_t *root, const char *file, struct str *out)
 }
 
 // RoPE's own values may be next to its object and inside it; the inner one takes precedence.
+static void remark_next_to(const json_t *root, const char *outer_key, const json_t *rope,
+                           const char *key, const char *where, struct str *out)
+{
+    const json_t *outer = given(root, outer_key), *inner = given(rope, key);
+    char a[48], b[48];
+    if (!outer || !inner || same(outer, inner))
+        return;
+    show(inner, a);
+    show(outer, b);
+    str_printf(out, "%s is %s in %s and counts: %s %s next to it does not\n", key, a, where,
+               str_equal(key, outer_key) ? "the" : outer_key, b);
+}
+
 static void remark_inner(const json_t *root, struct str *out)
 {
-    static const char *const fields[] = {"rope_theta", "partial_rotary_factor"};
     const char *key;
     const json_t *rope = hf_rope_object(root, &key);
+    const json_t *full = given(rope, "full_attention"), *local = given(rope, "sliding_attention");
     char a[48], b[48];
-    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
-        const json_t *outer = given(root, fields[i]), *inner = given(rope, fields[i]);
-        if (!outer || !inner || same(outer, inner))
-            continue;
-        show(inner, a);
-        show(outer, b);
-        str_printf(out, "%s is %s in %s and counts: the %s next to it does not\n", fields[i], a,
-                   key, b);
-    }
+    remark_next_to(root, "rope_theta", rope, "rope_theta", key, out);
+    remark_next_to(root, "partial_rotary_factor", rope, "partial_rotary_factor", key, out);
+    remark_next_to(root, "rope_theta", full, "rope_theta", "full_attention", out);
+    remark_next_to(root, "rope_local_base_freq", local, "rope_theta", "sliding_attention", out);
     const json_t *type = given(rope, "rope_type"), *older = given(rope, "type");
     if (type && older && !same(type, older)) {
         show(type, a);
