@@ -5,6 +5,7 @@
 
 #include "base/interrupt.h"
 #include "report/gnuplot.h"
+#include "report/whole.h"
 #include "tests/broken_disk.h"
 #include "tests/report/make_store.c"
 
@@ -117,6 +118,27 @@ static void test_a_broken_disk(void **state)
     }
     str_fini(&note);
     store_close(store);
+}
+
+static void test_a_picture_that_did_not_reach_the_disk(void **state)
+{
+    struct fixture *f = *state;
+    struct error err = {0};
+    char path[160];
+    static const char svg[] = "<?xml version=\"1.0\"?><svg></svg>\n";
+    static const char png[] = "\x89PNG\r\n\x1a\nbytes\0\0\0\0IEND\xae\x42\x60\x82";
+    snprintf(path, sizeof path, "%s/x.svg", f->dir);
+    must(file_write(path, svg, sizeof svg - 1, &err), &err);
+    snprintf(path, sizeof path, "%s/x.png", f->dir);
+    must(file_write(path, png, sizeof png - 1, &err), &err);
+    must(picture_svg_check(f->dir, "x", &err), &err);
+    must(picture_png_check(f->dir, "x", &err), &err);
+    broken_disk = true;
+    assert_int_equal(picture_svg_check(f->dir, "x", &err), ERR_IO);
+    error_clear(&err);
+    assert_int_equal(picture_png_check(f->dir, "x", &err), ERR_IO);
+    broken_disk = false;
+    assert_non_null(strstr(err.message, strerror(EIO)));
 }
 
 // Where pictures are all that was asked for, an error; what was there before stays.
@@ -270,6 +292,7 @@ int main(void)
         fixture_test(test_half_a_picture_is_none),
         fixture_test(test_half_an_svg_is_none),
         fixture_test(test_a_broken_disk),
+        fixture_test(test_a_picture_that_did_not_reach_the_disk),
         fixture_test(test_only_pictures),
         fixture_test(test_needed_pictures),
         fixture_test(test_interrupted),
