@@ -198,7 +198,8 @@ static const struct {
      "a.conf:2: warmup: unknown value 'long' (known: none, short, full)"},
     {"[defaults]\ntop_p = 1.5\n" WHOLE, "a.conf:2: top_p: 1.5 is not within 0 and 1"},
     {"[defaults]\ncollect = timing, heat\n" WHOLE,
-     "a.conf:2: collect: unknown value 'heat' (known: timing, memory, counters, quality)"},
+     "a.conf:2: collect: unknown value 'heat' (known: timing, memory, counters, quality, "
+     "energy)"},
     {"[defaults]\nskip = bacth=1\n" WHOLE,
      "a.conf:2: skip: rule 'bacth=1': unknown key 'bacth': did you mean 'batch'?"},
     {"[defaults]\nlink = batch\n" WHOLE, "a.conf:2: link: 'batch' links fewer than two keys"},
