@@ -19,9 +19,9 @@ struct pool;
 struct pool_room {
     int units; // processing units that the process may use: the maximum
     int cores; // physical cores among them
-    int64_t
-        quota_millis; // CPU quota of the control group, thousandths of a processor; OS_UNKNOWN: none
-    int automatic;    // the smaller of the cores and the quota rounded up, and at least 1
+    // CPU quota of the control group, thousandths of a processor; OS_UNKNOWN: none.
+    int64_t quota_millis;
+    int automatic; // the smaller of the cores and the quota rounded up, and at least 1
 };
 // Errors: ERR_IO, ERR_NOMEM, ERR_INTERNAL if no unit may be used.
 enum status pool_room(struct pool_room *out, struct error *err);

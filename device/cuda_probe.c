@@ -172,8 +172,8 @@ static const struct probe {
     struct device_probe public;
     const char *entry;
     enum probe_kind kind;
-    double
-        work; // streams: arrays in memory; peaks: operations per round of a thread, warp or warpgroup
+    // Streams: arrays in memory. Peaks: operations per round of a thread, warp or warpgroup.
+    double work;
     unsigned needs, replaced; // tiers it needs, and tiers with a better probe
     enum cuda_blas_type type; // type of the library's product
 } table[] = {

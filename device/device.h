@@ -191,8 +191,8 @@ enum status device_energy(struct device *device, struct device_energy *out, stru
 // its pool (bench/roof/ceilings.c). Several probes may have the same name and level: they are ways to reach one
 // ceiling.
 struct device_probe {
-    char name
-        [32]; // "read", "copy", "triad"; "bf16_dot", "int8_dot", "f32_fma"; "launch_gap", "grid_sync"
+    // "read", "copy", "triad"; "bf16_dot", "int8_dot", "f32_fma"; "launch_gap", "grid_sync"
+    char name[32];
     char level[8];   // "DRAM", "L2" for bandwidths; "" for the others
     char kernel[64]; // the kernel that reached it
     bool quick;      // also run when there is little time

@@ -17,8 +17,8 @@ struct device_rapl {
         double range_uj; // the counter begins again above it
         double last_uj;
     } domain[DEVICE_RAPL_DOMAINS];
-    double
-        joules; // so far: counters that began again are followed as long as they are read in time
+    // So far: counters that began again are followed as long as they are read in time.
+    double joules;
     char source[64];
 };
 

@@ -1,21 +1,21 @@
 // backend.h - the interface of a backend: prepare weights once, plan a context, run steps.
 //
-// A step is a whole prefill chunk or decode step, so that a backend may fuse and graph as it likes.
+// A step is a whole prefill chunk or decode step, so that a backend is free to fuse operations and to record graphs.
 // Each backend is one folder with one designated-initialiser table; backends.c lists them.
 #ifndef ENGINE_BACKEND_H
 #define ENGINE_BACKEND_H
 
 #include "engine/engine.h"
 
-// Points of a layer at which a tap sees rows. Only models of scheme f32 are tapped, so rows are f32.
+// Points of a layer where a tap can read rows. Only models of scheme f32 are tapped, so rows are f32.
 enum engine_point {
     POINT_LAYER_INPUT, // the residual stream before the layer; may be written
-    POINT_QKV_INPUT,   // what the products of q, k and v read
+    POINT_QKV_INPUT,   // input of the products of q, k and v
     POINT_O_INPUT,
     POINT_MIDDLE,   // the residual stream after attention
-    POINT_FF_INPUT, // what gate and up read
+    POINT_FF_INPUT, // input of gate and up
     POINT_DOWN_INPUT,
-    POINT_SHARED_DOWN_INPUT, // of the expert all tokens go through
+    POINT_SHARED_DOWN_INPUT, // of the shared expert, which all tokens use
     POINT_EXPERT_DOWN_INPUT, // of each routed expert that a pass uses, in rising order
     POINT_LAYER_OUTPUT,      // the residual stream after the layer
     ENGINE_POINTS
@@ -25,10 +25,10 @@ enum engine_point {
 struct engine_rows {
     enum engine_point point;
     int layer;
-    float *x; // (rows, ld), of which `cols` count
+    float *x; // (rows, ld), of which `cols` are used
     int rows, cols;
     size_t ld;
-    int expert;         // POINT_EXPERT_DOWN_INPUT: which; the rows are those of its tokens only
+    int expert; // POINT_EXPERT_DOWN_INPUT: number of the expert; rows are only those of its tokens
     const float *share; // (rows) the factor of its output for each token; NULL at other points
 };
 
@@ -36,7 +36,7 @@ struct engine_rows {
 struct engine_tap {
     void (*on_rows)(void *user, const struct engine_rows *rows);
     void *user;
-    bool attention_alone; // nothing after POINT_MIDDLE is wanted: feed-forwards may be skipped
+    bool attention_alone; // nothing after POINT_MIDDLE is needed: feed-forwards may be skipped
 };
 
 // A step as the backend sees it. Spans were validated; the caller advances the lengths afterwards.
@@ -48,7 +48,7 @@ struct engine_step {
     const struct engine_observer *observer; // NULL: no operations are reported
 };
 
-// Rows of logits a step makes for a span: those for the host, and the last one when an id is drawn from it.
+// The rows of logits that a step computes for a span: those for the host, and the last one if an id is drawn from it.
 static inline int span_logit_rows(const struct span *span)
 {
     return span->logits == LOGITS_ALL ? span->count : span->logits == LOGITS_LAST || span->sample;
@@ -73,7 +73,7 @@ struct backend {
                            struct error *err);
     void (*context_destroy)(void *planned);
 
-    // Sets how ids are drawn and restarts the streams. Options were validated. Called once before any step.
+    // Sets how ids are drawn and restarts the streams. Options are already validated. Called once before any step.
     enum status (*sample)(void *planned, const struct sampling *sampling, struct error *err);
 
     // Fills in every field of *result.
@@ -81,7 +81,7 @@ struct backend {
                         struct error *err);
 
     // Runs of decode steps: context_ahead and context_decode. `first` is the run's first step, validated for all of
-    // them. Called only where `ahead` is above 0 and nobody observes. Both NULL: a run is a loop of steps.
+    // them. Called only if `ahead` is above 0 and there is no observer. Both NULL: a run is a loop of steps.
     int (*ahead)(const void *planned);
     enum status (*decode)(void *planned, const struct engine_step *first,
                           const struct decode_run *run, int *made, struct error *err);
@@ -92,7 +92,7 @@ struct backend {
 
 extern const struct backend cpu_backend, cuda_backend;
 
-// The backend of a kind of device, or NULL where this build has none.
+// The backend of a kind of device, or NULL if this build has none.
 const struct backend *backend_find(enum device_kind kind);
 
 #endif

@@ -1,6 +1,6 @@
-// backends.c - the list of backends of this build, one a kind of device.
+// backends.c - the list of backends in this build, one per kind of device.
 //
-// Separate from model.c so that a test can link another list.
+// It is separate from model.c so that a test can link another list.
 #include "engine/backend.h"
 
 static const struct backend *const backends[] = {&cpu_backend, &cuda_backend};

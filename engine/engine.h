@@ -23,19 +23,19 @@ enum rope_scaling {
     ROPE_SCALE_NONE,
     ROPE_SCALE_LINEAR,
     ROPE_SCALE_LLAMA3,
-    ROPE_SCALE_FACTORS,  // one divisor a pair
-    ROPE_SCALE_YARN,     // Peng et al. 2023
-    ROPE_SCALE_LONGROPE, // one divisor a pair, other ones in contexts beyond the original positions
+    ROPE_SCALE_FACTORS, // one divisor a pair
+    ROPE_SCALE_YARN,    // Peng et al. 2023
+    ROPE_SCALE_LONGROPE, // one divisor per pair, and other ones in contexts beyond the original positions
 };
 enum norm_kind { NORM_RMS, NORM_LAYER };
 enum activation { ACT_SILU, ACT_GELU, ACT_GELU_TANH, ACT_RELU };
-// Biases of scores that fall with the distance (Press et al. 2021). The slopes, and what they are rounded
-// and multiplied by, differ: model/alibi.h.
+// Biases of scores that fall with the distance (Press et al. 2021). The kinds differ in slopes, rounding and scaling:
+// model/alibi.h.
 enum alibi_kind { ALIBI_NONE, ALIBI_BLOOM, ALIBI_FALCON, ALIBI_MPT };
 enum { MODEL_NAME_BYTES = 96, MODEL_MAX_HEAD_DIM = 512, MODEL_MAX_LAYERS = 4096 };
 
-// Architecture as data: the forward pass reads it, a new architecture is a new row (engine/model/arch.c).
-// All zeros, but for the sizes, is llama: pre-norm RMSNorm blocks, one after the other, gated SiLU.
+// An architecture as data. The forward pass reads it, and a new architecture is a new row (engine/model/arch.c). With
+// all fields zero except the sizes it is llama: pre-norm RMSNorm blocks, one after the other, with gated SiLU.
 struct model_config {
     char arch[32];               // "llama", "qwen2", "mistral"
     char name[MODEL_NAME_BYTES]; // folder, file or shape name
@@ -44,17 +44,17 @@ struct model_config {
 
     // norms and blocks
     enum norm_kind norm;
-    bool norm_bias; // of all norms but those of q and k
+    bool norm_bias; // in all norms except those of q and k
     float norm_eps;
     bool embedding_norm; // the embedding is normed before the first layer
-    bool post_norms;     // what attention and feed-forward yield is normed before it is added
+    bool post_norms;     // outputs of attention and feed-forward are normed before they are added
     bool qk_norm;        // RMSNorm of each head of q and k, before they are rotated
     bool parallel;       // x += attention(norm(x)) + feed-forward(norm(x))
     bool shared_norm;    // in parallel blocks: one norm for both
 
     // positions
     enum rope_kind rope;
-    int rotary; // dimensions of a head that rotate, the first ones
+    int rotary; // the first so many dimensions of a head rotate
     float rope_theta;
     enum rope_scaling rope_scaling;
     float rope_factor, rope_low_freq, rope_high_freq; // llama3: wavelength bands
@@ -62,33 +62,33 @@ struct model_config {
     bool rope_untruncated;                            // yarn: bounds are not rounded to whole pairs
     int rope_original_positions;
     bool rope_original_assumed; // the file has none: its positions are taken, as the reference does
-    float rope_attention_factor; // what cosines and sines are multiplied by; 0: 1
-    // ROPE_SCALE_FACTORS and _LONGROPE: what each pair's frequency is divided by (GGUF's
-    // rope_freqs.weight); _LONGROPE: the second in contexts of more than the original positions.
+    float rope_attention_factor; // factor of cosines and sines; 0: 1
+    // ROPE_SCALE_FACTORS and _LONGROPE: the divisor of each pair's frequency (GGUF's rope_freqs.weight). _LONGROPE uses
+    // the second array in contexts beyond the original positions.
     float rope_factors[MODEL_MAX_HEAD_DIM / 2], rope_long_factors[MODEL_MAX_HEAD_DIM / 2];
-    float rope_local_theta; // of layers with a window, unscaled there; 0: as the others
+    float rope_local_theta; // for layers with a window, unscaled; 0: same as the others
     enum alibi_kind alibi;
     float alibi_max;       // mpt: the steepest slope is 2^-(alibi_max / heads)
     int learned_positions; // rows of a table added to the embedding; 0: none
 
     // attention
-    int window; // sliding window, 0: none; of every layer but those whose bit is set here:
+    int window; // sliding window, 0: none; applies to every layer except those whose bit is set here:
     uint64_t full_layers[MODEL_MAX_LAYERS / 64];
     bool qkv_bias, o_bias;
     float attention_scale;   // of q k; 0: 1 / sqrt(head_dim)
     float attention_softcap; // scores = cap tanh(scores / cap); 0: none
-    float clip_qkv;          // q, k and v are kept within +-clip_qkv; 0: not
+    float clip_qkv;          // q, k and v are clamped to +-clip_qkv; 0: no limit
 
     // feed-forward
     enum activation activation;
     bool plain_ff; // down(act(up x)), no gate
-    bool ff_bias;  // of gate, up and down
+    bool ff_bias;  // on gate, up and down
 
     // experts; none: all 0. ff is then an expert's width.
-    int experts, experts_used; // how many there are, and how many each token uses
-    bool experts_renormed;     // the chosen ones' probabilities are scaled to a sum of 1
-    int shared_ff;             // width of the expert that all tokens use; 0: no shared expert
-    bool shared_gated;         // its output is multiplied by sigmoid of another product
+    int experts, experts_used; // their number, and the number that each token uses
+    bool experts_renormed;     // probabilities of the chosen experts are scaled to a sum of 1
+    int shared_ff;             // width of the shared expert, which all tokens use; 0: none
+    bool shared_gated;         // its output is multiplied by the sigmoid of another product
 
     // embedding and head
     float embedding_scale; // 0: 1
@@ -116,8 +116,8 @@ static inline int model_windowed_layers(const struct model_config *c)
 enum { FALLBACK_BYTES = 160 };
 void model_fallback_text(const struct model_config *c, char *out, size_t out_bytes);
 
-// The share of a KV cache of that many positions that layers with a window ever look back at, those without one
-// counted whole; 1: all of it. The cache holds all positions of every layer: kernels find one by its number.
+// The share of a KV cache of this many positions that the layers ever read; layers without a window read all of it. The
+// cache holds all positions of every layer, because kernels address a position by its number.
 static inline double model_window_share(const struct model_config *c, int positions)
 {
     double rows = 0;
@@ -128,7 +128,7 @@ static inline double model_window_share(const struct model_config *c, int positi
     return rows / ((double)c->layers * positions);
 }
 
-// Classes in which bytes and operations are counted and timed.
+// Classes by which bytes, operations and time are counted.
 enum op_class {
     OPC_QKV,
     OPC_ATTENTION,
@@ -145,8 +145,8 @@ const char *op_class_name(enum op_class class);
 
 struct checkpoint;
 
-// path: a Hugging Face folder, or a .gguf file. Headers alone are read, and the scales of a
-// quantized folder; data is mapped.
+// path: a Hugging Face folder or a .gguf file. Reads only headers, and the scales of a quantized folder; data is
+// mapped.
 // Errors: ERR_IO, ERR_FORMAT (file, place and reason), ERR_UNSUPPORTED (what was found, what is known).
 enum status checkpoint_open(const char *path, struct checkpoint **out, struct error *err);
 
@@ -156,14 +156,15 @@ struct checkpoint_item {
         *area; // "architecture", "rope scaling", "quantization", "stored types", "tokenizer", ...
     char found[128]; // as in the files
     bool supported;
-    char note[256]; // why not
+    char note[256]; // why it is not supported
 };
 // Checks each property separately, so that an unsupported one hides no other. "loading" comes last and reports whether
-// checkpoint_open accepts the checkpoint. Reads headers alone. Returns the number of items; 16 suffice.
+// checkpoint_open accepts the checkpoint. Reads only headers. Returns the number of items; 16 are enough.
 size_t checkpoint_inspect(const char *path, struct checkpoint_item *out, size_t max);
 
-// Random weights in the shape of a real model: config is a config.json (models/shapes/NAME.json). Values are uniform with
-// the usual standard deviation; norm weights are 1, biases have mean 0. Element (tensor, row, col) depends on seed alone.
+// Random weights in the shape of a real model: config is a config.json (models/shapes/NAME.json). Values are uniform
+// with the usual standard deviation; norm weights are 1, biases have mean 0. Element (tensor, row, col) depends only on
+// the seed.
 enum status checkpoint_synthetic(const char *config_path, uint64_t seed, struct checkpoint **out,
                                  struct error *err);
 void checkpoint_destroy(struct checkpoint *ck);
@@ -173,27 +174,29 @@ const struct model_config *checkpoint_config(const struct checkpoint *ck);
 bool checkpoint_is_synthetic(const struct checkpoint *ck);
 const char *checkpoint_format(const struct checkpoint *ck); // "safetensors", "gguf", "synthetic"
 
-// Names of stored tensors that the description does not use (rotary tables of old checkpoints), one a
-// line; empty when there are none. Borrowed.
+// Names of stored tensors that the description does not use (rotary tables of old checkpoints), one per line; empty if
+// there are none. Borrowed.
 const char *checkpoint_unused_tensors(const struct checkpoint *ck);
 
-// SHA-256 of everything that decides the numbers: the files' content, or config and seed. The first call reads everything
-// once (about 2 GB/s) and keeps the hash.
+// SHA-256 of everything that decides the results: the content of the files, or config and seed. The first call reads
+// everything once (about 2 GB/s) and keeps the hash.
 enum status checkpoint_content_hash(struct checkpoint *ck, char hex[65], struct error *err);
 
 // Receives the progress of a long call, 0..1, on the calling thread. Returning false stops the call: it soon fails with
 // ERR_INTERRUPTED and leaves no files. A NULL pointer is legal: no progress is reported.
 typedef bool engine_progress(void *user, double done);
 
-// Writes a checkpoint as one GGUF file, in the conventions of llama.cpp. type, of the matrices: "f32", "f16", "bf16",
-// "q8_0" or "q4_0". NULL: for each matrix the smallest plain type that holds what is stored exactly. Vectors stay f32.
-// Memory: a few rows, and the tokenizer. Errors: ERR_USAGE when `path` exists or the type is none of these; ERR_FORMAT,
-// ERR_UNSUPPORTED for values that are not finite, there or in the type; ERR_IO. The file appears when it is whole;
-// leftovers of killed processes are removed.
+// Writes a checkpoint as one GGUF file, in the conventions of llama.cpp. type: the type of matrices, "f32", "f16",
+// "bf16", "q8_0" or "q4_0". NULL: for each matrix the smallest plain type that holds the stored values exactly. Vectors
+// stay f32. Memory: a few rows, and the tokenizer. The file appears when it is complete; leftovers of killed processes
+// are removed.
+// Errors: ERR_USAGE if `path` exists or the type is none of these; ERR_FORMAT, ERR_UNSUPPORTED for values that are not
+// finite, stored or in the new type; ERR_IO.
 struct conversion {
-    size_t tensors, unblocked; // unblocked: matrices that are f16, their rows being no whole blocks
+    size_t tensors,
+        unblocked; // unblocked: matrices written as f16 because their rows are not whole blocks
     uint64_t data_bytes;
-    char no_tokenizer[256]; // why none was written; empty: one was
+    char no_tokenizer[256]; // why none was written; "": one was written
 };
 enum status checkpoint_convert(struct checkpoint *ck, const char *type, const char *path,
                                engine_progress *progress, void *user, struct conversion *out,
@@ -204,8 +207,7 @@ struct tensor_class {
     const char *name; // "embedding", "attention", "feed-forward", "experts", "norm", "head",
                       // "other" (not used)
     char type
-        [64]; // stored types, in the order they are met: "q4_k, q6_k"; "generated" (0 bytes) for a
-              // shape; "unused"
+        [64]; // stored types in order of occurrence: "q4_k, q6_k"; "generated" (0 bytes) for a shape; "unused"
     uint64_t tensors, parameters, bytes;
 };
 enum { CHECKPOINT_CLASSES_MAX = 8 }; // that any checkpoint has
@@ -215,72 +217,72 @@ size_t checkpoint_tensor_classes(const struct checkpoint *ck, struct tensor_clas
 struct checkpoint_quantization {
     char method[32];   // quant_method: "awq"
     char text[192];    // for people: "AutoAWQ gemm, 4 bits, groups of 128, zero points"
-    int bits;          // of a code
-    int group;         // inputs a scale covers; 0: all of a row
+    int bits;          // bits per code
+    int group;         // inputs per scale; 0: all of a row
     bool zero_points;  // codes are not symmetric
-    const char *plain; // modules that the folder says are not quantized, one a line; borrowed
+    const char *plain; // modules that the folder lists as not quantized, one per line; borrowed
 };
-// NULL: the folder is not quantized. (For what GGUF stores: checkpoint_tensor_classes.)
+// NULL: the folder is not quantized. (For the types in a GGUF file, see checkpoint_tensor_classes.)
 const struct checkpoint_quantization *checkpoint_quantization(const struct checkpoint *ck);
 
-// The tokenizer next to or in the checkpoint, checked against its vocabulary. Errors: ERR_UNSUPPORTED for
-// a shape or a kind of tokenizer not known, ERR_IO where there is none, ERR_FORMAT ("of another model").
+// The tokenizer next to or in the checkpoint, checked against the model's vocabulary. Errors: ERR_UNSUPPORTED for a
+// shape or an unknown kind of tokenizer, ERR_IO if there is none, ERR_FORMAT ("of another model").
 struct tokenizer;
 enum status checkpoint_tokenizer(const struct checkpoint *ck, struct tokenizer **out,
                                  struct error *err);
 
-// Quantizes a Hugging Face folder to another one, in the layouts other programs read: int4-* as AutoAWQ's
-// gemm, int8 and fp8 as compressed-tensors. Products inside the layers are quantized, all else is kept.
-// Nothing is at `out` until all of it is there; leftovers of killed processes are removed.
-// Errors: ERR_USAGE when `out` exists. ERR_UNSUPPORTED for another scheme, a source that is no folder, a shape the
-// layout cannot hold. ERR_FORMAT where a weight is NaN or infinite. ERR_IO (disk full).
+// Quantizes a Hugging Face folder to another one, in layouts that other programs read: int4-* as AutoAWQ's gemm, int8
+// and fp8 as compressed-tensors. Products inside the layers are quantized; all else is kept. `out` appears when it is
+// complete; leftovers of killed processes are removed.
+// Errors: ERR_USAGE if `out` exists. ERR_UNSUPPORTED for another scheme, a source that is not a folder, or a shape that
+// the layout cannot hold. ERR_FORMAT if a weight is NaN or infinite. ERR_IO (disk full).
 struct quantize_options {
     const char *scheme;    // "int8", "fp8", "int4-rtn", "int4-awq"
-    int group;             // int4: inputs a scale covers; 0: 128
-    struct device *device; // borrowed; a host: quantizing runs on its threads
-    const char
-        *calib; // int4-awq: UTF-8 text to calibrate on, documents apart by lines that hold a form
-                // feed; NULL: the text that comes with the program
+    int group;             // int4: inputs per scale; 0: 128
+    struct device *device; // borrowed; a host, whose threads do the work
+    const char *
+        calib; // int4-awq: UTF-8 calibration text; lines with a form feed separate documents. NULL: the text shipped
+               // with the program
 };
 enum status checkpoint_quantize(const struct checkpoint *ck, const struct quantize_options *options,
                                 const char *out, engine_progress *progress, void *user,
                                 struct error *err);
 
-// int4-awq of a checkpoint in any format without int4 codes of its own. Codes and scaled weights of its layers are in the
-// user's cache, keyed by the hash of the model's content, of the text and of all parameters. They are computed when
-// missing, which takes seconds for millions of weights and minutes for billions.
+// int4-awq of a checkpoint in any format that has no int4 codes of its own. Codes and scaled weights of its layers are
+// kept in the user's cache. The key is the hash of the model's content, of the text and of all parameters. Missing
+// entries are computed, which takes seconds for millions of weights and minutes for billions.
 struct calibration {
     char path[1024];
     char text[65];    // SHA-256 of the calibration text
-    double time_ns;   // of the calibration, when it was computed
-    double needed_ns; // of this call: hashing, finding or calibrating
+    double time_ns;   // time of the calibration, when it was computed
+    double needed_ns; // time of this call: hashing, finding or calibrating
     bool kept;        // it was in the cache
 };
-// *out: the quantized checkpoint, which reads from ck too: ck outlives it. Errors: ERR_FORMAT where a weight is NaN
-// or infinite; ERR_IO, ERR_NOMEM, and those of text and tokenizer; ERR_USAGE where the cache has no place.
+// *out: the quantized checkpoint. It also reads from ck, which must outlive it. Errors: ERR_FORMAT if a weight is NaN
+// or infinite; ERR_IO, ERR_NOMEM, and those of text and tokenizer; ERR_USAGE if there is no folder for the cache.
 enum status checkpoint_calibrated(struct checkpoint *ck, const struct quantize_options *options,
                                   engine_progress *progress, void *user, struct checkpoint **out,
                                   struct calibration *result, struct error *err);
-// The text that comes with the program; caller frees. ERR_IO where it is not among the program's files.
+// The path of the text shipped with the program; caller frees. ERR_IO if it is not among the program's files.
 enum status calib_default(char **path, struct error *err);
-// Its folder in the cache ("~/.cache/ridge/awq"); caller frees.
+// The folder of calibrations in the cache ("~/.cache/ridge/awq"); caller frees.
 enum status calib_cache_folder(char **dir, struct error *err);
 
 // ---- tokenizers -----------------------------------------------------------------------------------------
 
-// path: a tokenizer.json, or a .gguf file, of which the metadata alone is read.
+// path: a tokenizer.json, or a .gguf file, of which only the metadata is read.
 enum status tokenizer_open(const char *path, struct tokenizer **out, struct error *err);
 void tokenizer_destroy(struct tokenizer *tok);
-int tokenizer_vocab(const struct tokenizer *tok); // ids, added tokens included
-// Encodes UTF-8 (invalid bytes become U+FFFD first, as the tokenizers library does). No bos is added.
-// *ids is a new array the caller frees.
-// Errors: ERR_FORMAT where an id beyond the model's vocabulary arises (checkpoint_tokenizer knows it).
+int tokenizer_vocab(const struct tokenizer *tok); // number of ids, including added tokens
+// Encodes UTF-8 (invalid bytes first become U+FFFD, as in the tokenizers library). Adds no bos. *ids is a new array,
+// which the caller frees. Errors: ERR_FORMAT if an id exceeds the model's vocabulary (known after
+// checkpoint_tokenizer).
 enum status tokenizer_encode(const struct tokenizer *tok, const char *text, size_t bytes,
                              int32_t **ids, size_t *count, struct error *err);
-// The same, but what spells a special token is text like any other, as when llama.cpp's tools read a file.
+// The same, but the spelling of a special token counts as plain text, as when llama.cpp's tools read a file.
 enum status tokenizer_encode_literal(const struct tokenizer *tok, const char *text, size_t bytes,
                                      int32_t **ids, size_t *count, struct error *err);
-// What the model's own tokenizer puts around a text; -1: nothing.
+// The ids that the model's own tokenizer puts around a text; -1: none.
 struct tokenizer_ends {
     int32_t before, after;
 };
@@ -288,26 +290,27 @@ struct tokenizer_ends tokenizer_ends(const struct tokenizer *tok);
 // Appends the bytes of one id to `out` (a token may be part of a character): caller's struct str.
 struct str;
 void tokenizer_decode(const struct tokenizer *tok, int32_t id, struct str *out);
-// Appends the text of a whole list of ids as the tokenizers library decodes it, special tokens included. Bytes that
-// make no character become U+FFFD, and a space that encoding put before the text is dropped again.
+// Appends the text of a whole list of ids as the tokenizers library decodes it, including special tokens. Bytes that
+// form no character become U+FFFD, and a space that encoding added before the text is dropped.
 void tokenizer_text(const struct tokenizer *tok, const int32_t *ids, size_t count, struct str *out);
 
 // ---- schemes -------------------------------------------------------------------------------------------
 
-// How weights are stored and inputs of products rounded: a row of the table in schemes.c. scheme_resolve derives from a
-// row what runs on a target.
+// How weights are stored and how inputs of products are rounded: a row of the table in schemes.c. scheme_resolve
+// derives the scheme that runs on a target.
 struct scheme {
-    const char *name;            // "f32", "bf16", "int4-awq"
-    enum dtype weights;          // packed linear weights
-    enum dtype activations;      // at the input of each product
-    int group;                   // DT_I4: inputs that share a scale
-    enum dtype head;             // head, and the embedding that is the head or can be stored so
+    const char *name;       // "f32", "bf16", "int4-awq"
+    enum dtype weights;     // packed linear weights
+    enum dtype activations; // at the input of each product
+    int group;              // DT_I4: inputs that share a scale
+    enum dtype
+        head; // type of the head, and of the embedding if it is the head or can have this type
     enum dtype head_activations; // at the head's input
     enum dtype default_kv;
     char arithmetic[224]; // "bf16 x bf16 -> f32": stored with every result
 };
 const struct scheme *scheme_find(const char *name); // NULL: unknown
-const struct scheme *scheme_table(size_t *count);   // the implemented ones
+const struct scheme *scheme_table(size_t *count);   // the implemented schemes
 // Planned schemes are known by name (docs/SCHEMES.md), so that a suite records them as unsupported.
 bool scheme_is_planned(const char *name);
 // The row with this type of head, as the target's kernels run it. int4 is multiplied by int8 inputs if the target has
@@ -315,8 +318,8 @@ bool scheme_is_planned(const char *name);
 struct scheme scheme_resolve(const struct scheme *row, enum dtype head,
                              struct device_target target);
 // The same for a checkpoint, with the row's own head: int4 has the group size of the checkpoint's codes if those are
-// packed unchanged. The arithmetic does not yet include calibration's part. Group and refusal depend on the checkpoint
-// alone. ERR_UNSUPPORTED if the scheme cannot run on it (q4_0 needs a q4_0 file).
+// packed unchanged. The arithmetic does not yet mention calibration. Group and refusal depend only on the checkpoint.
+// ERR_UNSUPPORTED if the scheme cannot run on it (q4_0 needs a q4_0 file).
 enum status checkpoint_scheme(const struct checkpoint *ck, const struct scheme *row,
                               struct device_target target, struct scheme *out, struct error *err);
 // The type of an embedding table that is not the head: the head's type, or bf16 if the head is quantized.
@@ -339,11 +342,11 @@ struct engine_event {
     enum op_class op;
     // activation_bytes: inputs read and outputs written, cached or not.
     uint64_t weight_bytes, kv_read_bytes, kv_write_bytes, activation_bytes;
-    uint64_t flop;             // of products; OPC_REST has none
+    uint64_t flop;             // operations of products; OPC_REST has none
     uint64_t begin_ns, end_ns; // clock_ns
 };
 
-// Without an observer an operation costs one branch more.
+// Without an observer, an operation costs one extra branch.
 struct engine_tap;
 struct engine_observer {
     void (*on_event)(void *user, const struct engine_event *event); // NULL: no events are emitted
@@ -358,14 +361,14 @@ struct engine_options {
     struct device *device;       // borrowed until model_destroy; runs all steps
     const struct scheme *scheme; // a row or a resolved one; resolved for the device and copied
     const char *calib;           // int4-awq: as in struct quantize_options
-    engine_progress
-        *calibrating; // of calibration, with model_load's user; NULL: no progress is reported
+    engine_progress *
+        calibrating; // progress of calibration, with model_load's user; NULL: no progress is reported
 };
 
 struct model;
 
-// Packs every weight for the scheme, panel by panel, straight from the mapping or the generator: peak
-// memory is the packed model and 16 rows a thread.
+// Packs every weight for the scheme, panel by panel, directly from the mapping or the generator. Peak memory is the
+// packed model and 16 rows per thread.
 enum status model_load(struct checkpoint *ck, const struct engine_options *options,
                        engine_progress *progress, void *user, struct model **out,
                        struct error *err);
@@ -379,20 +382,21 @@ const struct scheme *model_scheme(const struct model *model);
 struct memory_plan {
     size_t weights_bytes, kv_bytes, scratch_bytes;
 };
-// The form of decode steps on a GPU: a graph of kernels, or one persistent kernel, where the device, the description and
-// a batch of at most 4 allow it (the graph runs where they do not). DECODE_AUTO measures both when the context is made
-// and takes the faster. The two sum in different orders, so token ids may differ: docs/ARCHITECTURE.md. The CPU has
-// one form and ignores this.
+// The form of decode steps on a GPU: a graph of kernels, or one persistent kernel. The persistent kernel needs support
+// by the device and the description, and a batch of at most 4; otherwise the graph runs. DECODE_AUTO measures both when
+// the context is created and uses the faster one. The two sum in different orders, so token ids may differ
+// (docs/ARCHITECTURE.md). The CPU has one form and ignores this.
 enum decode_form { DECODE_GRAPH, DECODE_PERSISTENT, DECODE_AUTO };
 bool engine_decode_forms(enum device_kind kind); // decode steps have several forms on such a device
 const char *context_form_name(enum decode_form form); // "graph", "persistent", "auto"
 bool context_form_parse(const char *name, enum decode_form *out);
 struct context_options {
-    int batch;      // sequences
-    int positions;  // a sequence's KV capacity: prompt and generated together
-    int chunk;      // most tokens of one sequence in one step
-    enum dtype kv;  // DT_F32, DT_F16, DT_BF16; DT_I8 or DT_F8E4M3 with a scale a position and head
-    int logit_rows; // most rows of logits one step may ask for; below `batch` (0, say): batch
+    int batch;     // sequences
+    int positions; // KV capacity of a sequence: prompt and generated together
+    int chunk;     // most tokens of one sequence in one step
+    enum dtype
+        kv; // DT_F32, DT_F16, DT_BF16; or DT_I8, DT_F8E4M3 with a scale per position and head
+    int logit_rows; // most rows of logits that a step may request; at least `batch`, which 0 also means
     enum decode_form decode;
 };
 
@@ -401,8 +405,8 @@ struct context_options {
 // INT_MAX where this build has no backend for the device: nothing cuts a step.
 int engine_pass_tokens(enum device_kind kind);
 
-// device: the one the model would be on, opened or not. scheme: resolved for it. threads: of a host.
-// Errors: ERR_UNSUPPORTED when this build has no backend for the device; *out is then all zeros.
+// device: where the model would be, opened or not. scheme: resolved for it. threads: for a host. Errors:
+// ERR_UNSUPPORTED if this build has no backend for the device; *out is then all zeros.
 enum status engine_memory_plan(const struct device_info *device, const struct model_config *config,
                                const struct scheme *scheme, const struct context_options *options,
                                int threads, struct memory_plan *out, struct error *err);
@@ -420,16 +424,16 @@ void context_observe(struct context *ctx,
                      const struct engine_observer *observer); // NULL: stop reporting
 // Tests only: the positions of a sequence that are filled.
 int context_length(const struct context *ctx, int sequence);
-// Drops the positions of a sequence from `length` on (at most what is filled). The same step can then run
-// again, which the harness does untimed to warm the caches after a probe. Random streams are not rewound.
+// Drops the positions of a sequence from `length` on (at most its current length). The same step can then run again,
+// which the harness does, untimed, to warm the caches after a probe. Random streams are not rewound.
 void context_truncate(struct context *ctx, int sequence, int length);
 
-// Now, on the clock of the device the context runs on. The host's is clock_ns.
+// The current time on the clock of the context's device. The host's clock is clock_ns.
 uint64_t context_clock_ns(const struct context *ctx);
-// How far that clock is from the host's, measured now. Cost: about ten readings of it.
+// The offset of that clock from the host's, measured now. Cost: about ten readings of the clock.
 struct device_clock_tie context_clock_tie(const struct context *ctx);
-// Time the device has spent waiting since it was opened: on the host, the calling thread's waits for the
-// other threads of the pool. DEVICE_WAIT_UNKNOWN: not measured there. Callers take differences.
+// The time that the device has spent waiting since it was opened. On the host these are the calling thread's waits for
+// the other threads of the pool. DEVICE_WAIT_UNKNOWN: not measured. Callers take differences.
 uint64_t context_wait_ns(const struct context *ctx);
 
 // How the next id is drawn from logits. Filters apply in this order: temperature, top_k, top_p.
@@ -439,14 +443,14 @@ struct sampling {
     float top_p;       // 1: off
     uint64_t seed;
 };
-// Sets how steps draw ids, and restarts the random stream of every sequence. A new context is greedy. Sequence i
-// has its own stream, so that a batch draws what each sequence draws alone.
-// Errors: ERR_USAGE for an option out of range; ERR_NOMEM. On error the sampling stays what it was.
+// Sets how steps draw ids, and restarts the random stream of every sequence. A new context is greedy. Each sequence has
+// its own stream, so that it draws the same ids in a batch as alone. Errors: ERR_USAGE for an option out of range;
+// ERR_NOMEM. On error the sampling does not change.
 enum status context_sample(struct context *ctx, const struct sampling *sampling, struct error *err);
 
 enum logits_wanted { LOGITS_NONE, LOGITS_LAST, LOGITS_ALL };
 
-// New tokens of one sequence. Sequences of one step may differ in length; each gets what it gets alone.
+// New tokens of one sequence. Sequences of one step may differ in length; each gets the same results as alone.
 struct span {
     int sequence;
     int count;
@@ -462,17 +466,18 @@ struct step_result {
     const int32_t *ids;
     // (rows, vocab) f32: the rows that spans request, in span order. NULL: none requested.
     const float *logits;
-    int64_t nonfinite; // NaN and infinite logits among all rows made, for the host or for sampling
-    // On the clock of context_clock_ns: the step's begin, its logits complete, its ids drawn and handed over.
+    int64_t nonfinite; // number of NaN and infinite logits in all computed rows
+    // Times on context_clock_ns: the step began, its logits were complete, its ids were drawn and handed over.
     uint64_t begin_ns, logits_ns, end_ns;
 };
 
 // Runs all spans through the model. The device computes the logits, counts those that are not finite and draws the ids.
-// Logits are copied to the host only for spans that request them. phase is only passed to the observer.
-// Errors: ERR_USAGE for an id outside the vocabulary, a full sequence, a span longer than the chunk; nothing is done then,
-// and *result is zero. Cost: docs/METRICS.md, "Bytes and operations". Allocates nothing.
-// A sequence's numbers are the same bits whatever the other sequences of the step, and however its tokens are cut into
-// steps. On a GPU this holds between steps of up to 16 tokens (docs/ARCHITECTURE.md, "What is exact").
+// Logits are copied to the host only for spans that request them. phase is only passed to the observer. Allocates
+// nothing.
+// Errors: ERR_USAGE for an id outside the vocabulary, a full sequence, or a span longer than the chunk; nothing is then
+// done, and *result is zero. Cost: docs/METRICS.md, "Bytes and operations".
+// A sequence's results have the same bits whatever the other sequences of the step are, and however its tokens are cut
+// into steps. On a GPU this holds between steps of up to 16 tokens (docs/ARCHITECTURE.md, "What is exact").
 enum status context_step(struct context *ctx, const struct span *spans, int span_count,
                          enum phase phase, struct step_result *result, struct error *err);
 
@@ -480,8 +485,8 @@ enum status context_step(struct context *ctx, const struct span *spans, int span
 // enqueued.
 typedef bool decode_done(void *user, int step, const struct step_result *result);
 
-// Decode steps in one call. Each span has one token, the input of the first step, and draws. Each later step's input is
-// the id that the step before drew, or 0 where nothing could be drawn.
+// Decode steps in one call. Each span has one token, which is the input of the first step, and draws an id. The input
+// of each later step is the id that the previous step drew, or 0 if nothing could be drawn.
 struct decode_run {
     const struct span *spans;
     int span_count;
@@ -490,22 +495,22 @@ struct decode_run {
     void *user;
 };
 
-// How many steps of a run the device may have under way when a result is handed over. 0: steps run one by one. The
-// device waits for the caller between them.
+// The number of steps of a run that the device may have in flight when a result is handed over. 0: steps run one by
+// one, and the device waits for the caller between them.
 int context_ahead(const struct context *ctx);
 
-// Which form decode steps have, and why. Strings are borrowed from the context. form: "graph" or "persistent"; NULL
-// where there is one form alone.
+// The form of decode steps, and why. Strings are borrowed from the context. form: "graph" or "persistent"; NULL if
+// there is only one form.
 struct decode_choice {
     const char *form, *reason;
 };
 struct decode_choice context_decode_choice(const struct context *ctx);
 
-// Runs the steps, to the last bit as many calls of context_step would. Where the device runs ahead, no host work
-// separates tokens. After `done` said false, the steps under way (context_ahead of them at most) still
-// end and are handed over. *made: steps that ran; on an error, those handed over before it.
-// Errors: those of context_step; ERR_USAGE for a span of several tokens, without `sample` or with logits for the host,
-// and for a sequence that has no room for all steps. Nothing was done then.
+// Runs the steps, with the same bits as so many calls of context_step. If the device runs ahead, no host work separates
+// the tokens. After `done` returns false, the steps in flight (at most context_ahead of them) still end and are handed
+// over. *made: the number of steps that ran; on an error, those handed over before it.
+// Errors: those of context_step; ERR_USAGE for a span with several tokens, without `sample` or with logits for the
+// host, and for a sequence without room for all steps. Nothing is then done.
 enum status context_decode(struct context *ctx, const struct decode_run *run, int *made,
                            struct error *err);
 

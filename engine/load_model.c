@@ -1,6 +1,6 @@
-// load_model.c - a checkpoint becomes a model on a device: calibrated where the scheme asks for it, then packed.
+// load_model.c - turns a checkpoint into a model on a device: calibrates it if the scheme needs that, then packs it.
 //
-// The only place that knows both formats and calibration. Below it, model/ knows neither.
+// Only this file knows both formats and calibration. Below it, model/ knows neither.
 #include <stdio.h>
 #include <string.h>
 
@@ -39,13 +39,13 @@ static bool is_gguf(const struct checkpoint *ck)
     return str_equal(ck->ops->format, "gguf");
 }
 
-// Whether int4-awq takes the checkpoint's own codes. (GGUF's are not AWQ's.)
+// Whether int4-awq uses the checkpoint's own codes. (Codes of GGUF are not AWQ's.)
 static bool has_awq_codes(const struct checkpoint *ck)
 {
     return !is_gguf(ck) && count_stored(ck, DT_I4).stored;
 }
 
-// Where codes come from, when that is not rounding to nearest.
+// Adds the source of the codes to the arithmetic, unless they are rounded to nearest.
 static void tell_codes(const struct stored_products *count, const struct calibration *calibration,
                        bool random, struct scheme *s)
 {
@@ -75,7 +75,7 @@ static enum status scheme_of(const struct checkpoint *ck, const struct scheme *a
             "%s is not a GGUF file in q4_0, and this scheme runs the codes of one as they are",
             ck->config.name);
     if (str_equal(row.name, "int4-awq") && is_gguf(ck))
-        count = (struct stored_products){0}; // it is calibrated
+        count = (struct stored_products){0}; // the checkpoint is calibrated instead
     if (count.stored && row.weights == DT_I4)
         row.group = count.group;
     *out = scheme_resolve(&row, row.head, target);
@@ -90,8 +90,8 @@ enum status checkpoint_scheme(const struct checkpoint *ck, const struct scheme *
     return scheme_of(ck, row, target, &none, out, err);
 }
 
-// Calibration runs on a host with all its tiers, so that codes depend on no flag: on the model's device where
-// it is that, else on one of its own.
+// Calibration runs on a host with all its tiers, so that codes depend on no flag. It uses the model's device if that is
+// such a host, else a separate one.
 static enum status calibration_device(struct device *model, struct device **out,
                                       struct device **own, struct error *err)
 {
@@ -106,7 +106,7 @@ static enum status calibration_device(struct device *model, struct device **out,
     return OK;
 }
 
-// The checkpoint that codes come from: a calibrated one where the scheme asks for AWQ's and there are none.
+// The checkpoint that provides the codes: a calibrated one if the scheme needs AWQ codes and there are none.
 static enum status calibrate(struct checkpoint *ck, const struct engine_options *options,
                              void *user, struct checkpoint **made, struct calibration *result,
                              struct error *err)

@@ -66,8 +66,8 @@ static inline int attention_begin(const struct k_attention *job, int t)
 
 // One row's scores of one block. The row sees the positions [begin, end) of `count`.
 struct attention_row {
-    float
-        *scores; // in: q k scale; out: exp(score - maximum), zero outside [begin, end) up to count
+    // in: q k scale; out: exp(score - maximum), zero outside [begin, end) up to count.
+    float *scores;
     int begin, end, count; // count is a multiple of 16
     float softcap;         // as in k_attention
     float max;             // in: the running maximum; out: with this block's

@@ -230,9 +230,9 @@ enum { ALL_TOKENS = 0x7fffffff };
 struct kernel {
     const char *name; // "k_gemv_bf16_bf16_avx512_bf16"
     enum kernel_op op;
-    enum dtype w,
-        x; // types of weights and activations; DT_F32 where none applies. Other operations:
-           // CAST (f32, to), ATTENTION and KV_STORE (cache, f32), PEAK (datapath, f32)
+    // Types of weights and activations; DT_F32 where none applies. Other operations:.
+    enum dtype w, x;
+    // CAST (f32, to), ATTENTION and KV_STORE (cache, f32), PEAK (datapath, f32)
     enum device_kind where;
     unsigned isa; // every tier of `where` needed to run it; 0: portable C on the host
     // For products; zeros for all other operations.

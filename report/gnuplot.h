@@ -5,8 +5,8 @@
 #include "base/status.h"
 
 struct gnuplot {
-    const char
-        *program; // a path (of the caller's folder where relative), or a name looked up in PATH
+    // A path (of the caller's folder where relative), or a name looked up in PATH.
+    const char *program;
     int timeout_ms;
 };
 

@@ -29,8 +29,8 @@ struct pictures {
     size_t count;
     // Pictures that are missing, or hold less than all, by reason; a reason is there once.
     struct picture_absence {
-        const char *reason,
-            *what; // "no quality was measured"; "Decode over batch; Decode over context"
+        // "no quality was measured"; "Decode over batch; Decode over context"
+        const char *reason, *what;
     } * absent;
     size_t absent_count;
     struct error failure; // why gnuplot drew no more; OK when it drew all

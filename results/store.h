@@ -1,14 +1,13 @@
-// store.h - the SQLite store: what is kept, and the one way to write it.
+// store.h - the SQLite store: what it keeps, and the only way to write it.
 //
 // Tables: machine, environment, build, device, run, cell, trial, sample (one repetition), token_time, ceiling, metric,
-// noise, verdict, quality and quality_value. A metric has name, value, unit and source: a new metric is a row. A
-// quality is that of a model in a scheme over a text, shared by its cells. STRICT, foreign keys, WAL; migrations by
-// user_version (schema.c). A trial and all that belongs to it is one transaction: a killed run loses the trial in
-// flight and nothing earlier. Not measured is NULL, never zero.
+// noise, verdict, quality and quality_value. A metric has name, value, unit and source, so a new metric is just a row.
+// A quality belongs to a model in a scheme over a text, and its cells share it. Tables are STRICT, with foreign keys
+// and WAL; migrations use user_version (schema.c). A trial and all its values are one transaction: a killed run loses
+// only the current trial. A value that was not measured is NULL, never zero.
 //
-// Readers use the queries of query.h. Times are ns, sizes bytes, rates per second. The names of metrics,
-// their units and meanings are the rows of metric.h; a name without a row there is stored and shown too, without a
-// title.
+// Readers use the queries of query.h. Times are ns, sizes bytes, rates per second. The names of metrics, their units
+// and meanings are the rows of metric.h; a name without a row there is also stored and shown, but without a title.
 #ifndef RESULTS_STORE_H
 #define RESULTS_STORE_H
 
@@ -21,28 +20,28 @@
 struct store;
 
 enum store_mode {
-    STORE_READ,         // must exist; nothing is changed, not even by a migration
+    STORE_READ,         // must exist; nothing changes, not even by a migration
     STORE_READ_OR_NONE, // the same, but a missing file is an empty store
-    STORE_WRITE,        // made when missing, its folder too (0700); migrated when older
+    STORE_WRITE,        // created if missing, with its folder (0700); migrated if older
 };
-// An empty file is a store in which nothing was measured yet, for readers and writers alike. A reader of
-// an older version reads a migrated copy in memory. Where SQLite's side files cannot be made a reader
-// reads the file as immutable, and says so on standard error.
-// Errors: ERR_FORMAT (not a database; made by a newer version; not ours), ERR_IO (read-only, locked
-// beyond 5 s, folder missing, disk full), each naming the file. Nothing is written then.
+// An empty file is a store without measurements, for readers and writers alike. A reader of an older version reads a
+// migrated copy in memory. If SQLite's side files cannot be created, a reader opens the file as immutable and reports
+// that on standard error.
+// Errors: ERR_FORMAT (not a database; made by a newer version; of another program), ERR_IO (read-only, locked for over
+// 5 s, folder missing, disk full), each naming the file. Nothing is then written.
 enum status store_open(const char *path, enum store_mode mode, struct store **out,
                        struct error *err);
 void store_close(struct store *store);
 const char *store_path(const struct store *store);
 
-// ---- who measured -----------------------------------------------------------------------------------
-// Each returns the row with the same content when there is one. JSON texts are canonical.
+// ---- who measured ----------------------------------------------------------------------------------- Each returns
+// the row with the same content if there is one. JSON texts are canonical.
 enum status store_machine(struct store *store, const char *fingerprint, const char *hardware_json,
                           int64_t *id, struct error *err);
 enum status store_environment(struct store *store, const char *json, int64_t *id,
                               struct error *err);
 enum status store_build(struct store *store, const char *json, int64_t *id, struct error *err);
-// word: as cells name it ("cpu"). content: what is known of it; the fingerprint hashes what identifies it.
+// word: as named by cells ("cpu"). content: known facts; the fingerprint hashes the identifying ones.
 enum status store_device(struct store *store, const char *fingerprint, const char *word,
                          const char *json, int64_t *id, struct error *err);
 
@@ -60,8 +59,8 @@ enum status store_run_begin(struct store *store, const struct store_run *run, in
 // status: "done", "interrupted" or "failed" (the harness itself broke). A run is "running" before.
 enum status store_run_end(struct store *store, int64_t run, const char *status, int64_t ended_ns,
                           struct error *err);
-// A run that did not end is "running" again, by this owner instead of `before` (either may be NULL).
-// ERR_USAGE when it has another owner by now.
+// Marks an unfinished run as "running" again, with this owner instead of `before` (either may be NULL). ERR_USAGE if it
+// has another owner by now.
 enum status store_run_resume(struct store *store, int64_t run, const char *before,
                              const char *owner_json, struct error *err);
 
@@ -73,19 +72,19 @@ struct store_cell {
     const char *label; // "7b int8 cpu b1 c512"
     const char *sweep;
     const char *engine; // NULL: STORE_ENGINE
-    // the axes a report draws over, as the suite names them; params_json holds them all and more
+    // the axes of a report, as named in the suite; params_json holds these and more
     const char *model, *scheme, *device;
     int threads, batch, context, gen;
-    const char *skip_reason; // NULL when it is to run; else its status is skipped or unsupported
+    const char *skip_reason; // NULL if the cell will run; else its status is skipped or unsupported
     const char *skip_status; // "skipped" or "unsupported"
     int trials_planned;
     double predicted_memory_bytes, predicted_ns;
     const char *prediction_json; // memory split, analytic work by phase and op class; may be NULL
 };
 enum status store_cell(struct store *store, const struct store_cell *cell, int64_t *id,
-                       struct error *err); // the existing row when run and key are there already
-// Leaves out a cell that was to run: its larger neighbour ran out of memory, the time is up.
-// status: "skipped" or "unsupported". Trials already stored stay and decide the status.
+                       struct error *err); // returns the existing row if run and key exist
+// Skips a planned cell, because a smaller one ran out of memory or the time is up. status: "skipped" or "unsupported".
+// Trials already stored stay and decide the status.
 enum status store_cell_skip(struct store *store, int64_t cell, const char *status,
                             const char *reason, struct error *err);
 
@@ -94,9 +93,10 @@ struct store_ceiling {
         *source; // unit "B/s", "FLOP/s" ("op/s" for integers) or "ns"
     int threads, samples;
     double value, low, high;
-    double set_bytes; // of a bandwidth: what all threads read over and over; 0: not known
+    double set_bytes; // of a bandwidth: set that all threads read repeatedly; 0: unknown
     int64_t device;   // 0: not known
-    // Of the device next to the samples: the lowest and the highest, and its memory's, the lowest; 0: not measured.
+    // Clocks of the device next to the samples: the lowest and the highest, and the lowest of its memory. 0: not
+    // measured.
     double clock_low_hz, clock_high_hz, memory_clock_hz;
 };
 // What was disturbed or could not be measured, in words, for the whole run.
@@ -120,7 +120,7 @@ struct store_sample { // one repetition
     size_t metric_count;
     const struct store_metric *noise;
     size_t noise_count;
-    // token_ns[s * tokens + i]: when token i of sequence s was on the host, ns after the request
+    // token_ns[s * tokens + i]: the time at which token i of sequence s was on the host, in ns after the request
     const int64_t *token_ns;
     int sequences, tokens;
 };
@@ -142,12 +142,12 @@ struct store_trial {
     int64_t cell;
     int number;                   // 1..procs
     const char *status;           // ok, noisy, throttled, wrong, oom, timeout, crashed, unsupported
-    const char *reason;           // always words; "" only for ok
+    const char *reason;           // always a text; "" only for ok
     int64_t started_ns, ended_ns; // wall clock
     const char *arithmetic;
     const char *stored; // how the file holds the weights, where in codes: "q8_0"; else NULL or ""
     const char *engine_version;          // in the engine's own words; NULL: none was loaded
-    const char *step_form, *step_reason; // of decode steps; NULL: the device has one form
+    const char *step_form, *step_reason; // of decode steps; NULL: the device has only one form
     int64_t build;                       // that measured it; 0: not known
     const struct store_sample *samples;
     size_t sample_count;
@@ -158,34 +158,34 @@ struct store_trial {
 };
 enum status store_trial(struct store *store, const struct store_trial *trial, int64_t *id,
                         struct error *err);
-// Which of 1..procs of a cell are stored: done[number-1] becomes true.
+// Finds the stored trials, 1..procs, of a cell: done[number-1] becomes true.
 enum status store_trials_done(struct store *store, int64_t cell, bool *done, int procs,
                               struct error *err);
-// Whether the cell's state is noisy or throttled: at least half of its trials are.
+// Whether the cell is noisy or throttled, because at least half of its trials are.
 enum status store_cell_disturbed(struct store *store, int64_t cell, bool *out, struct error *err);
 
 // ---- quality ---------------------------------------------------------------------------------------------
 struct store_quality { // one evaluation
     int64_t run;
-    const char *key, *params_json;      // canonical: what the figures depend on
+    const char *key, *params_json;      // canonical; all inputs of the figures
     const char *status;                 // ok, wrong, oom, timeout, crashed, unsupported, skipped
-    const char *reason;                 // words; of ok: "", or what could not be measured and why
-    const char *arithmetic;             // NULL: it did not come so far
+    const char *reason;                 // text; for ok: "", or what was not measured and why
+    const char *arithmetic;             // NULL: it failed earlier
     const char *stored;                 // as of a trial
     const char *engine_version;         // as of a trial
     int64_t build;                      // that measured it; 0: the run's
     int64_t started_ns, ended_ns;       // wall clock
-    const struct store_metric *metrics; // phase and op are not kept
+    const struct store_metric *metrics; // phase and op are not stored
     size_t metric_count;
 };
-// One transaction.
+// Stores an evaluation in one transaction.
 enum status store_quality(struct store *store, const struct store_quality *quality, int64_t *id,
                           struct error *err);
-// The evaluation of this key by `build` (0: the run's), on the machine of `run`, that need not be made again: ok with
+// Finds the evaluation of this key by `build` (0: the run's) on the machine of `run` that need not be repeated: ok with
 // nothing missing, or unsupported. *id 0: there is none.
 enum status store_quality_find(struct store *store, int64_t run, int64_t build, const char *key,
                                int64_t *id, struct error *err);
-// The cell's quality is this one.
+// Links the cell to its quality.
 enum status store_cell_quality(struct store *store, int64_t cell, int64_t quality,
                                struct error *err);
 

@@ -33,8 +33,8 @@ struct bench_engine_load {
 struct bench_engine_facts {
     const char *version;    // of what the engine computes
     const char *arithmetic; // "bf16 x bf16 -> f32"
-    const char
-        *stored; // types of weights that the file stores as codes ("q8_0"); "": plain numbers
+    // Types of weights that the file stores as codes ("q8_0"); "": plain numbers.
+    const char *stored;
     const struct model_config *config;
     const struct scheme *scheme;           // resolved
     const struct tokenizer *tokenizer;     // NULL if the job needs none
@@ -45,8 +45,8 @@ struct bench_engine_facts {
 struct bench_engine_request {
     const int32_t *prompt; // (batch, prompt_tokens)
     int prompt_tokens;
-    int32_t *
-        ids; // (batch, gen), filled. Any number that identifies a token: they are hashed and compared.
+    // (batch, gen), filled. Any number that identifies a token: they are hashed and compared.
+    int32_t *ids;
     int64_t *token_ns; // (batch, gen), filled: from sending the request to token i of sequence s
     int64_t nonfinite; // filled: number of non-finite logits, if the engine sees logits
 };

@@ -15,8 +15,8 @@
 
 // NaN: not measured (sync needs two threads).
 struct machine_state {
-    double
-        sync_ns; // transfer of a cache line from one thread to the next, mean over a ring of all threads
+    // Transfer of a cache line from one thread to the next, mean over a ring of all threads.
+    double sync_ns;
     double latency_ns; // one step of a random walk over the working set, worker 0
     double work_ns; // a slice of decode-like work: matrix-vector products with a barrier after each
 };

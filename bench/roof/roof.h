@@ -17,8 +17,8 @@
 // ---- ceilings --------------------------------------------------------------------------------------------
 struct ceiling {
     char device[DEVICE_NAME_BYTES]; // "cpu", "cuda:0"
-    char name
-        [32]; // "read", "copy", "triad"; READ_SET; "f32_fma", "bf16_dot"; "launch_gap", "grid_sync"
+    // "read", "copy", "triad"; READ_SET; "f32_fma", "bf16_dot"; "launch_gap", "grid_sync"
+    char name[32];
     char level[8];    // "L1".."DRAM" for bandwidths, "" for the others
     char kernel[64];  // what reached it: a registry row, a probe of the device, or a library
     int threads;      // 0: the device has no threads; the row holds for any number
@@ -61,8 +61,8 @@ const struct ceiling *ceilings_read(const struct ceilings *c, const char *device
 // ---- levels.c: the rate for a working set -------------------------------------------------------
 struct read_rate {
     double value, low, high; // bytes/s
-    const struct ceiling *nearer,
-        *farther; // its neighbours on the curve; the same one beyond its ends
+    // Its neighbours on the curve; the same one beyond its ends.
+    const struct ceiling *nearer, *farther;
 };
 // The read bandwidth of a working set, on the curve through the measured read ceilings; levels.c defines the
 // interpolation. False if nothing was measured with that number of threads.
@@ -120,8 +120,8 @@ struct verdict {
     double t_roof_ns, t_memory_ns, t_compute_ns;
     double measured_ns;
     double eta; // t_roof / measured, never clipped
-    double eta_low,
-        eta_high; // at the highest and lowest bandwidth of the canaries; equal to eta if it did not move
+    // At the highest and lowest bandwidth of the canaries; equal to eta if it did not move.
+    double eta_low, eta_high;
     double rho, rho_low, rho_high;
     double overhead_share;  // measured waits and gaps over time; NaN: not measured
     bool suspicious;        // eta_low > 1.05: the model or a ceiling is wrong

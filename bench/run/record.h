@@ -19,8 +19,8 @@ struct record {
     int64_t processor; // the device row of the host processor
     bool resumed;
     int64_t *cells; // (plan->cell_count) the cells' rows in the store
-    bool *
-        stopped; // (plan->cell_count) needs no more trials: skipped, pruned, out of memory or out of time
+    // (plan->cell_count) needs no more trials: skipped, pruned, out of memory or out of time.
+    bool *stopped;
 };
 
 // Whether a stored run is from the machine with this fingerprint. Runs from before schema 4 have fingerprints by

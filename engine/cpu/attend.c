@@ -1,8 +1,8 @@
 // attend.c - attention over the KV cache: rotation, storing keys and values, and how the work is split.
 //
-// Units go to workers round robin (unit i to worker i mod workers): causal tiles grow, and neighbours cost about
-// the same. In a decode step rotation, storing and attention have the same units, (sequence, KV head) pairs. Each
-// worker then reads what it wrote itself, and no barrier is needed.
+// Units are assigned to workers round robin (unit i to worker i mod workers), because causal tiles grow and neighbours
+// cost about the same. In a decode step rotation, storing and attention have the same units, (sequence, KV head) pairs.
+// Each worker then reads what it wrote itself, and no barrier is needed.
 #include "engine/cpu/cpu.h"
 
 #include <math.h>
@@ -41,7 +41,7 @@ static void clip(float *x, int n, float limit)
         x[i] = x[i] < -limit ? -limit : x[i] > limit ? limit : x[i]; // NaN stays
 }
 
-// The q heads of one KV head's group, its k and its v of one token, as the description says.
+// Prepares the q heads of one KV head's group, its k and its v, for one token, as the description says.
 static void prepare_heads(const struct cpu_pass *pass, int layer, int row, int kv_head,
                           struct k_rope *job)
 {

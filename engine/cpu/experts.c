@@ -1,15 +1,15 @@
-// experts.c - routed experts: which experts each token goes to, and the products of each expert over its tokens.
+// experts.c - routed experts: chooses the experts of each token, and multiplies each expert by its tokens.
 //
 // Tokens are grouped by expert (model/route.h), so that a pass reads a chosen expert's weights once, for one token
 // or for many. Each phase ends at a barrier:
 //   route     norm; the router's scores, in f32 from the f32 row; the chosen experts of each token. With many
 //             tokens, the inputs of each expert are gathered into consecutive rows
 //   gate, up  of each expert over its tokens: the workers share (expert, panel) units
-//   quantize  the inputs of the down projections, where the scheme quantizes them, now that each row is complete
-//   down      times the token's share, added to the residual. The workers share panels of the output. Each adds
-//             up all experts of its panels in rising order: no two workers write one element, and the order of
-//             a token's sum does not depend on the rest of the pass
-// The shared expert, which every token goes through, is the last group.
+//   quantize the inputs of the down projections, where the scheme quantizes them, now that each row is complete down
+//   times the token's share, added to the residual. The workers share panels of the output. Each adds up all experts of
+//   its panels in rising order. So no two workers write the same element, and the order of a token's sum does not
+//   depend on the rest of the pass
+// The shared expert, which every token uses, is the last group.
 // Shapes: T tokens, S slots = T * experts_used, d width, f an expert's width.
 #include "engine/cpu/cpu.h"
 
@@ -42,8 +42,8 @@ struct group {
     const struct cpu_expert *expert;
     bool shared;
     int tokens, slot; // its slots are [slot, slot + tokens); the shared expert's are the tokens
-    struct cpu_input staged;  // (tokens, f) what gate and up yield
-    struct cpu_input to_down; // the same as the down projection reads it
+    struct cpu_input staged;  // (tokens, f) output of gate and up
+    struct cpu_input to_down; // the same, as input of the down projection
 };
 
 static struct group routed_group(const struct cpu_pass *pass, const struct cpu_layer *layer,
@@ -77,7 +77,7 @@ static struct group shared_group(const struct cpu_pass *pass, const struct cpu_l
     return g;
 }
 
-// The group of one expert; the shared expert is the last. False when no token goes through it.
+// The group of one expert; the shared expert is the last. False if no token uses it.
 static bool group_at(const struct cpu_pass *pass, int worker, const struct cpu_layer *layer,
                      int index, struct group *out)
 {
@@ -130,8 +130,8 @@ static void choose(const struct cpu_pass *pass, int token, int *chosen, float *s
                  shares + at);
 }
 
-// Norms rows, casts them for the products, scores and groups them. Few tokens: every worker makes all rows
-// for itself and scores its share of the panels. Many: each worker does everything for its share of the rows.
+// Norms rows, casts them for the products, scores and groups them. With few tokens, every worker computes all rows
+// itself and scores its share of the panels. With many, each worker does everything for its share of the rows.
 static struct cpu_input route(struct cpu_pass *pass, int worker, int index)
 {
     const struct cpu_layer *layer = &pass->model->weights.layers[index];
@@ -211,7 +211,7 @@ static struct cpu_input group_input(const struct cpu_pass *pass, int worker,
     return input;
 }
 
-// Panels [begin, end), counted over the panels of all groups.
+// Computes panels [begin, end), counted over the panels of all groups.
 static void gate_up_units(const struct cpu_pass *pass, int worker, const struct cpu_layer *layer,
                           struct cpu_input h, int begin, int end)
 {
@@ -307,7 +307,7 @@ static void show_staged(const struct cpu_pass *pass, int worker, int index)
 
 // ---- down ------------------------------------------------------------------------------------------------
 
-// How much of the shared expert's output a token takes.
+// The share of the shared expert's output that is added to a token.
 static float shared_share(const struct cpu_pass *pass, int token)
 {
     const struct model_config *c = &pass->model->config;
@@ -331,7 +331,7 @@ static void add_shares(const struct cpu_pass *pass, int worker, const struct gro
     }
 }
 
-// Output rows [row0, last) of all groups.
+// Computes output rows [row0, last) of all groups.
 static void down_rows(const struct cpu_pass *pass, int worker, const struct cpu_layer *layer,
                       int row0, int last)
 {
@@ -363,7 +363,7 @@ static void down(const struct cpu_pass *pass, int worker, const struct cpu_layer
 
 // ---- the block -------------------------------------------------------------------------------------------
 
-// The router counts with gate and up: it is read with them and is small.
+// The router is small and is read with gate and up, so it counts with them.
 static struct op_cost gate_up_cost(const struct cpu_pass *pass, const struct cpu_layer *layer)
 {
     struct op_cost cost = cpu_product_cost(pass, &layer->router, pass->tokens);

@@ -1,8 +1,8 @@
 // forward.c - one pass through the model: embedding, layers, head. All workers run it together.
 //
 // The whole pass is one job of the pool. A phase that reads what other workers wrote begins with a barrier; between
-// barriers each worker runs on. A layer has five: after q/k/v, attention, output, gate/up and down. Other steps are
-// arranged to need none:
+// barriers workers run independently. A layer has five: after q/k/v, attention, output, gate/up and down. Other steps
+// are arranged to need none:
 // - With few tokens (decode) every worker norms all rows for itself. That costs less than a barrier.
 // - Gate, up and their activation are split by the same rows, so a worker reads only rows that it wrote.
 // - In decode, rotation, storing and attention are split by the same (sequence, KV head) pairs. When there are fewer
@@ -85,8 +85,7 @@ static struct cpu_input normed(struct cpu_pass *pass, int worker, int layer,
     return input;
 }
 
-// Rows that all workers wrote together, as a product reads them: unchanged, or quantized now that each row is
-// complete.
+// Rows that all workers wrote together, as input of a product: unchanged, or quantized now that each row is complete.
 static struct cpu_input ready_input(const struct cpu_pass *pass, int worker,
                                     const unsigned char *staged, size_t row_bytes, int cols)
 {
@@ -100,8 +99,7 @@ static struct cpu_input ready_input(const struct cpu_pass *pass, int worker,
     return cpu_rows_end(pass, worker, &m);
 }
 
-// x += W input. Where the product is normed before it is added, it goes through a buffer whose rows the workers
-// share.
+// x += W input. If the product is normed before it is added, it goes through a buffer whose rows the workers share.
 static void add_product(struct cpu_pass *pass, int worker, int layer, const struct cpu_matrix *w,
                         struct cpu_input input, const struct cpu_norm *post, enum op_class op)
 {
@@ -145,7 +143,7 @@ static void table_row(const struct cpu_pass *pass, const unsigned char *table, i
     }
 }
 
-// Bytes of an embedding row, its scales included.
+// Bytes of an embedding row, including its scales.
 static uint64_t embedding_row_bytes(const struct cpu_model *m)
 {
     uint64_t width = (uint64_t)m->config.width;
@@ -156,7 +154,7 @@ static uint64_t embedding_row_bytes(const struct cpu_model *m)
     return width * cpu_element_bytes(type) + (dtype_is_quantized(type) ? sizeof(float) : 0);
 }
 
-// out = norm(scale * embedding + position), as far as the description has them
+// out = norm(scale * embedding + position), with the parts that the description has
 static void embedding_row(const struct cpu_pass *pass, int worker, int32_t id, int position,
                           float *out)
 {
@@ -344,10 +342,10 @@ static void forward(void *arg, int worker, int workers)
 
 static bool row_wanted(const struct span *span, int token)
 {
-    return token >= span->count - span_logit_rows(span); // the last ones, or all
+    return token >= span->count - span_logit_rows(span); // the last tokens, or all
 }
 
-// Adds tokens [done, ...) of a span to the pass, as many as fit; returns how many.
+// Adds tokens of a span to the pass, from `done` on, as many as fit. Returns their number.
 static int pass_add(struct cpu_pass *pass, const struct cpu_buffers *b, const struct span *span,
                     int position, int done)
 {
@@ -382,7 +380,7 @@ static void pass_run(struct cpu_pass *pass)
 enum status cpu_step(void *planned, const struct engine_step *step, struct step_result *result,
                      struct error *err)
 {
-    (void)err; // spans were validated and memory is there: nothing can fail
+    (void)err; // spans are validated and memory is allocated: nothing can fail
     const struct cpu_context *ctx = planned;
     const struct cpu_buffers *b = &ctx->buffers;
     struct cpu_pass pass = {

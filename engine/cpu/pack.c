@@ -1,9 +1,9 @@
-// pack.c - weights are packed once: source rows -> 16 f32 rows of scratch a thread -> one panel. Quantized ones
-// pass through codes, which are the checkpoint's own where it stores them in the same format.
+// pack.c - packs weights once: source rows -> 16 f32 rows of scratch per thread -> one panel.
+// Quantized weights pass through codes. These are the checkpoint's own codes if it stores them in the same format.
 //
-// Each thread packs the panels it reads in decode, so that on a machine with several memory nodes they lie near
-// it. No f32 copy larger than 16 rows exists, and the source's pages are released at once. So a load needs memory for
-// the packed model and for the part of the file being read.
+// Each thread packs the panels that it reads in decode, so that on a machine with several memory nodes they are local
+// to it. No f32 copy exceeds 16 rows, and pages of the source are released at once. So a load needs memory for the
+// packed model and for the part of the file being read.
 #include "engine/cpu/cpu.h"
 
 #include <float.h>
@@ -31,8 +31,8 @@ struct packing {
     engine_progress *progress; // called by worker 0
     void *user;
     atomic_bool stop; // progress asked to stop: no worker packs another row
-    atomic_flag *bad; // set by the first thread that meets a weight that is no finite number;
-    char *bad_text;   // it says where, in TENSOR_BAD_BYTES
+    atomic_flag *bad; // set by the first thread that finds a weight that is not finite;
+    char *bad_text;   // its location, TENSOR_BAD_BYTES
 };
 
 struct pack_worker {
@@ -58,7 +58,7 @@ static void say_bad(const struct packing *p, enum tensor_role role, int layer, i
         tensor_bad_text(role, layer, row, value, p->bad_text);
 }
 
-// Reads rows as f32 and checks each weight: a single NaN would spoil every token after it.
+// Reads rows as f32 and checks each weight, because a single NaN would spoil every later token.
 static void read_rows(const struct packing *p, enum tensor_role role, int layer, int row0, int rows,
                       float *out, size_t ld)
 {
@@ -103,11 +103,11 @@ static void pack_quantized(const struct packing *p, const struct packing_scratch
     quant_pack_panel(matrix->type, row, rows, matrix->cols, matrix->group, panel);
 }
 
-// Panels of a matrix: this worker's share.
+// Packs this worker's share of a matrix's panels.
 static void pack_matrix(const struct pack_worker *w, const struct weight *weight)
 {
     const struct packing *p = w->packing;
-    const struct weight_part *part = weight->part; // the CPU stacks nothing
+    const struct weight_part *part = weight->part; // the CPU backend stacks nothing
     const struct cpu_matrix *matrix = weight->to;
     float *scratch = p->scratch[w->worker].rows;
     size_t bytes = cpu_panel_bytes(matrix);
@@ -131,7 +131,7 @@ static void pack_matrix(const struct pack_worker *w, const struct weight *weight
                  (row1 < matrix->rows ? row1 : matrix->rows) - row0);
 }
 
-// Whole vectors, one worker each in turn.
+// Packs a whole vector; workers take vectors in turn.
 static void pack_vector(const struct pack_worker *w, const struct weight *weight)
 {
     const struct weight_part *part = weight->part;
@@ -140,7 +140,7 @@ static void pack_vector(const struct pack_worker *w, const struct weight *weight
                   (size_t)weight->cols);
 }
 
-// Rows of a table as they will be added to the residual stream: in a plain type, not in panels.
+// Packs rows of a table as they are added to the residual stream: in a plain type, not in panels.
 static void pack_table(const struct pack_worker *w, const struct weight *weight)
 {
     const struct packing *p = w->packing;
@@ -187,7 +187,7 @@ static void pack_job(void *arg, int worker, int workers)
     is_wanted(&w);
 }
 
-// Cuts one block of memory into every thread's scratch; measures it where there is none.
+// Cuts one block of memory into scratch for every thread; measures it if there is no memory yet.
 static size_t scratch_place(struct packing *p, unsigned char *memory, int threads)
 {
     struct cpu_cursor cursor = {.base = memory};

@@ -1,11 +1,11 @@
-// pass.c - what all phases of a pass share: events, the tap, norms, and rows made ready for a product.
+// pass.c - shared by all phases of a pass: events, the tap, norms, and inputs of products.
 #include "engine/cpu/cpu.h"
 
 #include "base/pool.h"
 
 // ---- observing -------------------------------------------------------------------------------------------
 
-// In phases that end at a barrier the event's time includes waiting there for the other workers.
+// In phases that end at a barrier, the event's time includes the wait for the other workers.
 bool cpu_observed(const struct cpu_pass *pass, int worker)
 {
     return pass->observer && pass->observer->on_event && worker == 0;
@@ -52,7 +52,7 @@ struct op_cost cpu_product_cost(const struct cpu_pass *pass, const struct cpu_ma
     const struct scheme *scheme = pass->model->scheme;
     bool head = m == &pass->model->weights.head;
     enum dtype input = head                ? scheme->head_activations
-                       : m->type == DT_F32 ? DT_F32 // a router, where the scheme says otherwise
+                       : m->type == DT_F32 ? DT_F32 // a router, whatever the scheme
                                            : scheme->activations;
     uint64_t bytes = (uint64_t)kernel_panel_count(m->rows) * cpu_panel_bytes(m);
     if (m->bias)

@@ -32,7 +32,7 @@ static size_t row_bytes(enum dtype type, enum dtype weights, int cols)
     return sat_align((size_t)cpu_padded(weights, cols) * cpu_element_bytes(type));
 }
 
-// Widest input of a layer's products, the down projection excepted.
+// Widest input of a layer's products, except the down projection.
 static int input_cols(const struct model_config *config)
 {
     return max_int(config->width, config->heads * config->head_dim);
@@ -46,7 +46,7 @@ static size_t input_row_bytes(const struct scheme *scheme, const struct model_co
     return max_size(layer, head);
 }
 
-// Bytes of a quantized input row; 0 where no inputs are quantized.
+// Bytes of a quantized input row; 0 if no inputs are quantized.
 static size_t codes_row_bytes(const struct scheme *scheme, const struct model_config *config)
 {
     int widest = max_int(input_cols(config), max_int(config->ff, config->shared_ff));

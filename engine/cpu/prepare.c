@@ -1,4 +1,4 @@
-// prepare.c - a model made ready: kernels chosen for scheme and device, memory taken, weights packed.
+// prepare.c - makes a model ready: chooses kernels for scheme and device, takes memory, packs weights.
 #include "engine/cpu/cpu.h"
 
 #include <stdlib.h>
@@ -8,7 +8,7 @@
 #include "engine/load/source.h"
 #include "engine/model/sizes.h"
 
-// The row for an operation, in the layout this backend packs; one without a function after an error.
+// The row for an operation, in the layout that this backend packs; after an error a row without a function.
 static const struct kernel *find_row(const struct cpu_model *m, enum kernel_op op, enum dtype w,
                                      enum dtype x, struct error *err)
 {
@@ -59,7 +59,7 @@ static enum status find_kernels(struct cpu_model *m, struct error *err)
     return err->code;
 }
 
-// int8 kernels sum a whole row in 32 bits. Rows longer than they guarantee to be exact are refused.
+// int8 kernels sum a whole row in 32 bits. Rows that are too long for an exact sum are refused.
 static enum status check_widths(const struct cpu_model *m, struct error *err)
 {
     int layers = m->scheme->weights == DT_I8 ? tensor_widest_row(&m->config) : 0;

@@ -1,4 +1,4 @@
-// products.c - the linear layers: how panels are shared, and GEMV or GEMM.
+// products.c - the linear layers: how workers share panels, and the choice of GEMV or GEMM.
 //
 // Matrices that read the same input (q, k, v) form one row of panels, cut into equal shares. A thread's share is then
 // one or two contiguous streams, and one barrier serves all three.
@@ -38,8 +38,8 @@ static int token_blocks(int panels, int tokens, int workers)
     return blocks > 1 ? blocks : 1;
 }
 
-// Cuts (token block, panel) units, blocks outermost, evenly. Takes the next patch off the share
-// [*unit, end); false when it is used up.
+// Cuts (token block, panel) units evenly, blocks outermost. Takes the next patch from the share [*unit, end); false
+// when the share is used up.
 static bool next_patch(int *unit, int end, int panels, int blocks, int tokens, struct patch *out)
 {
     if (*unit >= end)

@@ -1,8 +1,8 @@
-// sample.c - what happens to a step's logits: those that are not finite are counted, and ids are drawn.
+// sample.c - counts the non-finite logits of a step, and draws ids.
 //
-// One job of the pool, in two phases. First the threads share all logits of the step, cut across rows and within
-// them, so that a single sequence uses every thread too. After a barrier each sampled sequence falls to one
-// thread, which joins the scans of its row and draws.
+// This is one job of the pool, in two phases. First the threads share all logits of the step, cut across rows and
+// within them, so that even a single sequence uses every thread. After a barrier one thread per sampled sequence joins
+// the scans of its row and draws.
 #include "engine/cpu/cpu.h"
 
 #include <string.h>
@@ -12,12 +12,12 @@
 struct drawing {
     const struct cpu_context *ctx;
     const struct engine_step *step;
-    int rows; // of logits that the step made
+    int rows; // rows of logits that the step computed
 };
 
 enum { SCAN_COLUMNS = 256 }; // logits that a thread takes at a time
 
-// The columns of row `row` that belong to this worker; *begin == *end where none do.
+// The columns of row `row` that belong to this worker; *begin == *end if none do.
 static void share_of_row(const struct drawing *d, int row, int worker, int workers, int *begin,
                          int *end)
 {
@@ -59,7 +59,7 @@ static void scan_share(const struct drawing *d, int worker, int workers)
     b->nonfinite[worker] = nonfinite;
 }
 
-// Draws for span i out of its row.
+// Draws for span i from its row.
 static int32_t draw(const struct drawing *d, int worker, int workers, int i, int row)
 {
     const struct cpu_context *ctx = d->ctx;
@@ -87,7 +87,7 @@ static void sample_job(void *arg, int worker, int workers)
     }
 }
 
-// Makes the requested rows contiguous: rows computed for sampling alone may be between them.
+// Makes the requested rows contiguous, because rows computed only for sampling may be between them.
 static const float *rows_for_host(const struct drawing *d)
 {
     size_t vocab = (size_t)d->ctx->model->config.vocab;
@@ -124,8 +124,8 @@ void cpu_sample(const struct cpu_context *ctx, const struct engine_step *step,
     result->logits = rows_for_host(&d);
 }
 
-// Candidates for as many threads as can draw at once. They are made when a temperature above 0 is first asked
-// for: greedy contexts need none.
+// Allocates candidates for as many threads as can draw at once, when a temperature above 0 is first set. Greedy
+// contexts need none.
 static enum status candidates_alloc(struct cpu_context *ctx, struct error *err)
 {
     int threads = pool_threads(ctx->model->pool), batch = ctx->buffers.kv.batch;

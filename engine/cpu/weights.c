@@ -1,4 +1,4 @@
-// weights.c - where the CPU backend keeps each role of the table of weights (engine/model/weights.h), and their memory.
+// weights.c - where the CPU backend keeps each role of the weights table (engine/model/weights.h), and its memory.
 //
 // Placing and packing both walk that table (cpu_weights_walk).
 #include "engine/cpu/cpu.h"

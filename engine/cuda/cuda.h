@@ -123,8 +123,8 @@ struct gpu_buffers {
     int32_t *ids, *wanted;                    // (rows)
     float *x, *branch;                        // (rows, d); branch NULL: no norm follows a branch
     float *qkv, *attended;                    // (rows, qkv width), (rows, heads * head_dim)
-    void
-        *input; // inputs of a product in the order of its weights: whole groups of rows of input_ld
+    // Inputs of a product in the order of its weights: whole groups of rows of input_ld.
+    void *input;
     float *input_scale; // (rows)
     float *gate_up;     // (slots, 2 f)
     void *ff;           // ordered like input: (slots, ff_ld)

@@ -1,8 +1,8 @@
 // source.h - where weights come from: the seam between checkpoint formats and backends.
 //
 // A format (safetensors, GGUF, synthetic) is one file with one table of functions. Callers name tensors by role, so
-// backends know no formats. Rows are returned as f32, in the order of the model's description; GGUF's Q/K permutation is
-// undone here.
+// backends know no formats. Rows are returned as f32, in the order of the model's description; GGUF's Q/K permutation
+// is undone here.
 #ifndef ENGINE_LOAD_SOURCE_H
 #define ENGINE_LOAD_SOURCE_H
 
@@ -53,8 +53,8 @@ struct checkpoint {
     struct model_config config;
     const struct source_ops *ops;
     void *self; // owned by ops
-    const struct tensor_map
-        *unused; // its extras are tensors that the description does not have; or NULL
+    // Its extras are tensors that the description does not have; or NULL
+    const struct tensor_map *unused;
     const struct checkpoint_quantization *quantization; // owned by ops; or NULL
     const char *remarks; // decisions where the files contradict themselves, one per line; or NULL
     bool synthetic;
@@ -62,8 +62,8 @@ struct checkpoint {
     char hash[65]; // empty until computed
 };
 
-// Whether read_codes returns a tensor in codes of exactly this type and, for DT_I4, this group. They are then packed bit
-// for bit.
+// Whether read_codes returns a tensor in codes of exactly this type and, for DT_I4, this group. They are then packed
+// bit for bit.
 bool source_has_codes(const struct checkpoint *ck, enum tensor_role role, int layer,
                       enum dtype type, int group);
 

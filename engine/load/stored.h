@@ -1,8 +1,8 @@
 // stored.h - the types in which files store tensors: plain numbers, and blocks of codes with shared scales.
 //
-// One table (stored.c) has a row for each: its names in the formats, the elements and bytes of a block, and the function
-// that expands it to f32. Loaders check that a row of a tensor is a whole number of blocks, so any row can be read alone.
-// Sources of the block layouts: ggml's published descriptions of its types (ggml-common.h, docs/gguf.md).
+// One table (stored.c) has a row for each: its names in the formats, the elements and bytes of a block, and the
+// function that expands it to f32. Loaders check that a row of a tensor is a whole number of blocks, so any row can be
+// read alone. Sources of the block layouts: ggml's published descriptions of its types (ggml-common.h, docs/gguf.md).
 // tests/golden/blocks has the values that package `gguf` computes from them.
 #ifndef ENGINE_LOAD_STORED_H
 #define ENGINE_LOAD_STORED_H

@@ -3,8 +3,8 @@
 // Small blocks (32 elements): an f16 scale d, an f16 minimum m in the _1 types, then codes. The fifth bits of five-bit
 // codes are in a 32-bit word of their own. Four-bit codes: the low nibbles are the first half of the block, the high
 // ones the second.
-// K blocks (256 elements): eight or sixteen sub-blocks, each with a small integer scale (and minimum) that is multiplied
-// by an f16 value of the whole block.
+// K blocks (256 elements): eight or sixteen sub-blocks, each with a small integer scale (and minimum) that is
+// multiplied by an f16 value of the whole block.
 // The order of the roundings is the definition: (d * code) + m, (d * scale) * code - (dmin * min), each step
 // rounded to f32. Sums of products must not be contracted (the Makefile sets -ffp-contract=off for this folder).
 // Source: the block structures of ggml-common.h, as published.
@@ -90,9 +90,9 @@ void stored_expand_q5_1(float *out, const unsigned char *src)
 
 // ---- blocks of 256 --------------------------------------------------------------------------------
 
-// Reads scale and minimum of sub-block j (0..7), six bits each, from 12 bytes. The first four scales are in the low bits
-// of bytes 0..3, the first four minima in those of bytes 4..7. The others have their low four bits in bytes 8..11, and
-// the high two in the top bits of bytes 0..7.
+// Reads scale and minimum of sub-block j (0..7), six bits each, from 12 bytes. The first four scales are in the low
+// bits of bytes 0..3, the first four minima in those of bytes 4..7. The others have their low four bits in bytes 8..11,
+// and the high two in the top bits of bytes 0..7.
 static void scale_and_min(const unsigned char *packed, int j, int *scale, int *min)
 {
     if (j < 4) {
@@ -135,9 +135,9 @@ void stored_expand_q5_k(float *out, const unsigned char *src)
     }
 }
 
-// low nibbles[128], high pairs of bits[64], i8 scales[16], f16 d; codes of six bits around 32. Each half of
-// the block (128 elements) has 64 bytes of nibbles (elements 0..63 below, 64..127 above) and 32 bytes of
-// pairs (element e in byte e % 32, pair e / 32).
+// low nibbles[128], high pairs of bits[64], i8 scales[16], f16 d; codes of six bits around 32. Each half of the block
+// has 128 elements. Its 64 bytes of nibbles hold elements 0..63 below and 64..127 above. Its 32 bytes of pairs hold
+// element e in byte e % 32, pair e / 32.
 void stored_expand_q6_k(float *out, const unsigned char *src)
 {
     float d = half_at(src + 208);

@@ -1,8 +1,8 @@
 // synthetic.c - random weights of a real model's shape, generated row by row on request.
 //
 // Speed does not depend on the values of weights, so a shape can replace a model: same bytes, same operations, no
-// download. Nothing is stored: one 64-bit hash of (seed, tensor, row, column / 4) gives four elements, so any thread can
-// generate any row, in any order.
+// download. Nothing is stored: one 64-bit hash of (seed, tensor, row, column / 4) gives four elements, so any thread
+// can generate any row, in any order.
 // Matrices are uniform with standard deviation 0.02, the usual initializer_range. Norm weights are 1.
 #include <math.h>
 #include <stdio.h>

@@ -27,8 +27,8 @@ struct tensor_map {
     int layers, experts;      // experts: at least 1
     struct str extra_names;   // one per line
     uint64_t extras, extra_bytes;
-    struct quantized
-        *quantized; // owns the parts of quantized products; NULL: there are none; borrowed
+    // Owns the parts of quantized products; NULL: there are none; borrowed
+    struct quantized *quantized;
 };
 enum status tensor_map_init(struct tensor_map *map, const struct model_config *config,
                             struct error *err);
@@ -82,8 +82,8 @@ bool tensor_names_stray(const struct tensor_names *names, const char *name,
 char *tensor_names_text(const struct tensor_names *names, enum tensor_role role, int layer,
                         int expert, char *out, size_t out_bytes);
 
-// (rows, cols), as stored, of the tensor that holds a role, with all fused roles. It is transposed where the file has
-// it so. Where each expert has its own tensor, the shape is that of one expert.
+// (rows, cols), as stored, of the tensor that holds a role, with all fused roles. It is transposed if the file stores
+// it that way. Where each expert has its own tensor, the shape is that of one expert.
 struct tensor_shape tensor_names_shape(const struct tensor_names *names,
                                        const struct model_config *config, enum tensor_role role);
 // Maps row `row` of a role (of an expert) to its stored row; for vectors, the element.

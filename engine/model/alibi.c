@@ -1,4 +1,4 @@
-// alibi.c - the slopes of each family, and the tables of biases made from them.
+// alibi.c - the slopes of each family, and tables of biases from them.
 #include "engine/model/alibi.h"
 
 #include <math.h>
@@ -13,8 +13,8 @@ static int power_of_two_below(int n)
     return power;
 }
 
-// bloom, falcon: 2^(-8 i / p) for the first p heads, p the power of two below; then every other one of
-// those of 2 p heads.
+// bloom, falcon: 2^(-8 i / p) for the first p heads, where p is the largest power of two not above their number. The
+// other heads take every other slope of 2 p heads.
 static float slope_by_halves(int heads, int head)
 {
     int power = power_of_two_below(heads);
@@ -24,7 +24,8 @@ static float slope_by_halves(int heads, int head)
     return powf(base, (float)(more ? 1 + 2 * (head - power) : 1 + head));
 }
 
-// mpt: those of the power of two p above; where that is not the number of heads, first every other one.
+// mpt: the slopes of p heads, where p is the next power of two. If p is not the number of heads, every other one comes
+// first.
 static float slope_of_more(const struct model_config *c, int head)
 {
     int power = power_of_two_below(c->heads);

@@ -1,8 +1,8 @@
 // arch.c - the table of architectures, and the accepted range of a description's numbers.
 //
-// A row says in what an architecture differs from llama, whose description is all zeros: pre-norm blocks of
-// RMSNorm, attention with RoPE and grouped KV heads, SwiGLU. Sources: the model classes of Hugging Face
-// transformers, and llama.cpp's converter for the GGUF columns.
+// A row says how an architecture differs from llama, whose description is all zeros: pre-norm blocks of RMSNorm,
+// attention with RoPE and grouped KV heads, SwiGLU.
+// Sources: the model classes of Hugging Face transformers, and llama.cpp's converter for the GGUF columns.
 #include "engine/model/arch.h"
 
 #include <limits.h>
@@ -12,7 +12,7 @@
 
 #include "base/str.h"
 
-// What the first GPTs and those after them share.
+// Shared by the first GPTs and their successors.
 #define GPT_BLOCK                                                                                  \
     .norm = NORM_LAYER, .norm_bias = true, .qkv_bias = true, .o_bias = true, .ff_bias = true,      \
     .activation = ACT_GELU_TANH, .plain_ff = true
@@ -177,7 +177,8 @@ static enum status check_experts(const struct model_config *c, const char *where
     TRY(check_range(where, "experts", c->experts, 1, 1 << 12, err));
     TRY(check_range(where, "experts a token", c->experts_used, 1, c->experts, err));
     TRY(check_range(where, "the shared expert's width", c->shared_ff, 0, 1 << 20, err));
-    int64_t widest = c->ff > c->width ? c->ff : c->width; // rows of all experts together are an int
+    int64_t widest =
+        c->ff > c->width ? c->ff : c->width; // the rows of all experts together must fit an int
     return check_range(where, "rows of all experts", c->experts * widest, 1, INT_MAX, err);
 }
 

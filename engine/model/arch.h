@@ -1,8 +1,7 @@
-// arch.h - the architectures this engine runs, as data, and what follows from a description.
+// arch.h - the architectures that this engine runs, as data, and values that follow from a description.
 //
-// A new architecture is a row of the table in arch.c: what it computes. It is also a row of the table in load/hf/arch.c
-// (how config.json spells it) and a table in load/hf/names.c (what its tensors are called). For GGUF files, add the
-// names and keys in load/gguf/.
+// A new architecture needs a row in arch.c (what it computes), a row in load/hf/arch.c (how config.json spells it), and
+// a table in load/hf/names.c (the names of its tensors). For GGUF files, add the names and keys in load/gguf/.
 #ifndef ENGINE_MODEL_ARCH_H
 #define ENGINE_MODEL_ARCH_H
 
@@ -14,10 +13,11 @@
 
 struct arch {
     const char *name; // config.json's model_type
-    const char *gguf; // general.architecture llama.cpp writes for it; NULL: GGUF of it is not read
+    // General.architecture in llama.cpp's files; NULL: its GGUF files are not supported.
+    const char *gguf;
     bool gguf_permuted;    // llama.cpp interleaves the halves of each Q and K head
-    bool scaled_embedding; // times the root of the width
-    // What all models of the architecture share; loaders copy it and fill in the rest.
+    bool scaled_embedding; // the embedding is multiplied by the root of the width
+    // Fields that all models of the architecture share; loaders copy it and fill in the rest.
     struct model_config config;
 };
 
@@ -27,17 +27,17 @@ const struct arch *arch_find_gguf(const char *general_architecture);
 enum { ARCH_NAMES_BYTES = 256 };
 char *arch_names(char *out, size_t out_bytes);
 
-// The description a loader begins with.
+// The description that a loader starts from.
 void arch_start(const struct arch *arch, struct model_config *config);
-// What follows from a description that has been read: scales that depend on sizes.
+// Completes a description that has been read: scales that depend on sizes.
 void arch_finish(const struct arch *arch, struct model_config *config);
 
-// Refuses a description whose numbers are absurd or do not fit each other, so that nothing computed from
-// it overflows: vocab * width, layers * anything, heads * head_dim. `where` begins the message.
+// Refuses a description with absurd or inconsistent numbers, so that nothing computed from it overflows: vocab * width,
+// layers * anything, heads * head_dim. `where` begins the message.
 enum status model_config_check(const struct model_config *config, const char *where,
                                struct error *err);
 
-// Tests only, which compare it with published numbers: parameters of the whole model by its description (a tied head
+// Tests only; they compare it with published numbers. The parameters of the whole model by its description (a tied head
 // counts once).
 uint64_t model_parameters(const struct model_config *config);
 

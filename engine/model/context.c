@@ -14,7 +14,7 @@ struct context {
     const struct engine_observer *observer;
     int *lengths;   // (batch) positions filled
     int *positions; // (batch) where each span of the step begins
-    int *step_of;   // (batch) the last step that named this sequence, to find one named twice
+    int *step_of;   // (batch) the last step with this sequence, to detect duplicates
     int step;
     struct span *spans; // (batch) of a decode run's next step
     int32_t *drawn;     // (batch) their tokens
@@ -79,7 +79,7 @@ enum status context_create(struct model *model, const struct context_options *op
     *out = NULL;
     TRY(options_check(options, &model->config, err));
     void *planned = NULL;
-    // First, because it refuses what does not fit: an absurd batch takes nothing here either.
+    // This comes first, because it refuses what does not fit: an absurd batch allocates nothing here.
     TRY(model->backend->context(model->prepared, options, &planned, err));
     struct context *ctx = context_alloc(options->batch);
     if (!ctx) {

@@ -6,11 +6,11 @@
 
 struct model {
     struct model_config config;
-    struct scheme scheme;  // as it runs
+    struct scheme scheme;  // the scheme as it runs
     struct device *device; // borrowed
     const struct backend *backend;
     void *prepared;                 // owned by the backend: packed weights
-    struct calibration calibration; // path empty: none was needed
+    struct calibration calibration; // empty path: none was needed
 };
 
 // Packs the weights of `ck` with the backend of options->device. config: of `ck`. options->scheme: resolved; it is

@@ -49,7 +49,7 @@ struct op_cost cost_linear(uint64_t tokens, uint64_t rows, uint64_t cols, uint64
     };
 }
 
-// Positions that all tokens see together: token t sees min(first + t + 1, window).
+// The total number of positions that the tokens see: token t sees min(first + t + 1, window).
 static uint64_t positions_seen(uint64_t first, uint64_t tokens, uint64_t window)
 {
     if (!window || first + tokens <= window)

@@ -1,4 +1,4 @@
-// pass.h - how a step is cut into passes, whatever the backend.
+// pass.h - how a step is cut into passes, for all backends.
 //
 // A pass takes up to engine_pass_tokens tokens through the whole model. Scratch is sized for one pass.
 #ifndef ENGINE_MODEL_PASS_H

@@ -22,7 +22,7 @@ enum size {
     EXPERTS_WIDTH, // likewise
 };
 
-// What a description has; a role exists where all of its needs are met.
+// Properties of a description. A role exists if all of its needs are met.
 enum need {
     ALWAYS = 0,
     UNTIED = 1 << 0,

@@ -1,4 +1,4 @@
-// roles.h - the tensors a description has, by what they do: the words loaders and backends share.
+// roles.h - the tensors of a description by their roles: the vocabulary that loaders and backends share.
 //
 // roles.def has one row for each; CONTRIBUTING.md says how to add one.
 #ifndef ENGINE_MODEL_ROLES_H
@@ -6,8 +6,8 @@
 
 #include "engine/engine.h"
 
-// Roles of tensors outside the layers (layer = -1; up to T_FINAL_NORM) and in one layer (layer >= 0).
-// Norm weights are what the normed value is multiplied by, whatever a file stores.
+// Roles of tensors outside the layers (layer = -1; up to T_FINAL_NORM) and in one layer (layer >= 0). Norm weights are
+// the factors of the normed value, whatever a file stores.
 enum tensor_role {
 #define ROLE(role, text, kind, rows, cols, class, stack, number, needs) T_##role,
 #include "engine/model/roles.def"
@@ -26,27 +26,27 @@ enum tensor_class_id {
     CLASS_OTHER // stored, and not in the description
 };
 
-// (rows, cols) the description gives a role; vectors are one row. {0, 0}: the architecture has no such
-// tensor, or the role is none (T_ROLE_COUNT). Every format checks its headers against it.
+// The shape (rows, cols) of a role by the description; vectors have one row. {0, 0}: the architecture has no such
+// tensor, or the role is T_ROLE_COUNT. Every format checks its headers against it.
 struct tensor_shape {
     int rows, cols;
 };
 struct tensor_shape tensor_shape(const struct model_config *config, enum tensor_role role);
-// Most columns of any matrix the description has.
+// The most columns of any matrix of the description.
 int tensor_widest_row(const struct model_config *config);
 // "weights: q of layer 3: row 7 holds nan", for the error that refuses a model.
 enum { TENSOR_BAD_BYTES = 128 };
 void tensor_bad_text(enum tensor_role role, int layer, int row, float value,
                      char out[TENSOR_BAD_BYTES]);
 const char *tensor_role_name(enum tensor_role role);
-// The number a role has in the generator of synthetic weights, 0 .. T_ROLE_COUNT - 1. Results depend on it: it
-// never changes, and a new role takes the next one.
+// The number of a role in the generator of synthetic weights, 0 .. T_ROLE_COUNT - 1. Results depend on it, so it must
+// never change; a new role takes the next number.
 int tensor_role_number(enum tensor_role role);
 enum tensor_class_id tensor_role_class(enum tensor_role role);
 bool tensor_role_is_vector(enum tensor_role role); // norms and biases: stored with one dimension
 bool tensor_role_is_norm(enum tensor_role role);   // weights of norms, not their biases
 bool tensor_role_is_expert(enum tensor_role role); // T_EXPERT_*: `experts` blocks of rows
-// What quantized schemes quantize: the matrices of a layer but routers.
+// Whether quantized schemes quantize the role: all matrices of a layer except routers.
 bool tensor_role_is_product(enum tensor_role role);
 
 #endif

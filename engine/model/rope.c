@@ -1,4 +1,4 @@
-// rope.c - frequencies of RoPE, scaled as the description says, and the tables made from them.
+// rope.c - frequencies of RoPE, scaled as the description says, and tables from them.
 #include "engine/model/rope.h"
 
 #include <math.h>
@@ -27,8 +27,8 @@ static double yarn_pair(const struct model_config *config, double turns)
     return config->rotary * log(positions / (turns * 6.283185307179586)) / (2 * log(theta));
 }
 
-// Pairs that turn often keep their frequency, those that turn seldom are stretched by the factor, with a
-// ramp between.
+// Pairs that turn often keep their frequency, and pairs that turn seldom are stretched by the factor, with a ramp
+// between.
 static float yarn_scale(const struct model_config *config, int pair, float wave)
 {
     double low = yarn_pair(config, (double)config->rope_beta_fast);

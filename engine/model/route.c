@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-// Whether score a of expert i comes before score b of expert j.
+// Whether score a of expert i ranks before score b of expert j.
 static bool before(float a, int i, float b, int j)
 {
     if (isnan(b))
@@ -13,7 +13,7 @@ static bool before(float a, int i, float b, int j)
     return a > b || (a == b && i < j);
 }
 
-// Inserts into the sorted list of the best so far; `used` is small.
+// Inserts an expert into the sorted list of the best so far; `used` is small.
 static int insert(const float *scores, int *chosen, int count, int used, int expert)
 {
     int at = count;

@@ -1,4 +1,4 @@
-// route.h - which experts a token uses, and the tokens of a pass grouped by expert.
+// route.h - chooses the experts of each token, and groups the tokens of a pass by expert.
 //
 // Grouping makes an expert's tokens consecutive slots, so that a pass reads each chosen expert's weights once. Slots
 // of one expert keep the order of their tokens, and experts come in rising order. A token's experts are therefore
@@ -8,9 +8,9 @@
 
 #include <stdbool.h>
 
-/* The `used` experts of the highest scores, best first; ties go to the lower number.
- * scores: (experts) what the router yields; shares: their softmax over all experts in f32, scaled to a sum
- * of 1 over the chosen ones when renormed (the same as a softmax over the chosen scores alone)
+/* Chooses the `used` experts with the highest scores, best first; ties go to the lower number.
+ * scores: (experts) outputs of the router; shares: their softmax over all experts in f32. When renormed, the chosen
+ * shares are scaled to a sum of 1, which equals a softmax over the chosen scores alone
  * Requires: 1 <= used <= experts. A NaN is never chosen before a number. */
 void route_choose(const float *scores, int experts, int used, bool renormed, int *chosen,
                   float *shares);
@@ -18,8 +18,8 @@ void route_choose(const float *scores, int experts, int used, bool renormed, int
 // Slots by expert: those of expert e are [first[e], first[e + 1]).
 struct route_groups {
     int *first;   // (experts + 1)
-    int *token;   // (tokens * used) of each slot
-    float *share; // (tokens * used) of each slot
+    int *token;   // (tokens * used) token of each slot
+    float *share; // (tokens * used) share of each slot
 };
 // chosen, shares: (tokens, used) as route_choose left them.
 void route_group(const int *chosen, const float *shares, int tokens, int used, int experts,

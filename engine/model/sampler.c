@@ -1,8 +1,8 @@
-// sampler.c - logits become the next id: greedy, or drawn after temperature, top-k and top-p.
+// sampler.c - picks the next id from logits: greedily, or by a draw after temperature, top-k and top-p.
 //
-// The filters act in the order transformers uses: temperature, then the k most likely, then the smallest set of
-// those that holds top_p of their probability. Each sequence draws from its own stream, named by (seed,
-// sequence), one number a token. What a sequence gets does not depend on its batch.
+// The filters act in the order of transformers: temperature, then the k most likely ids, then the smallest set of those
+// that holds top_p of their probability. Each sequence draws from its own stream, named by (seed, sequence), one number
+// per token. So its ids do not depend on the batch.
 #include "engine/model/sampler.h"
 
 #include <math.h>
@@ -36,7 +36,7 @@ int64_t logits_nonfinite(const float *logits, size_t n)
     return count;
 }
 
-// The largest of n numbers, NaN left out; -INFINITY where there is none.
+// The largest of n numbers, ignoring NaN; -INFINITY if there is none.
 static float largest(const float *x, int n)
 {
     float lane[LANES], most = -INFINITY;
@@ -136,8 +136,8 @@ static void sift_down(struct candidate *heap, int count, int at)
     heap[at] = moving;
 }
 
-// Takes the first of the heap and puts it just past the end of the shrunken heap. After k pops the k likeliest are
-// at the array's end, the likeliest last.
+// Takes the first element of the heap and stores it just past the end of the shrunken heap. After k pops the k
+// likeliest ids are at the end of the array, the likeliest last.
 static struct candidate heap_pop(struct candidate *heap, int *count)
 {
     struct candidate first = heap[0];
@@ -152,7 +152,7 @@ static double weight(const struct draw *d, float logit)
     return exp(((double)logit - (double)d->max) / (double)d->sampling->temperature);
 }
 
-// No filter: one pass over the vocabulary in id order.
+// Draws without a filter: one pass over the vocabulary in id order.
 static int32_t draw_from_all(const struct draw *d, double u)
 {
     double *weights = d->scratch->weights, total = 0, reached = 0;
@@ -170,7 +170,7 @@ static int32_t draw_from_all(const struct draw *d, double u)
     return last;
 }
 
-// Candidates in falling order, as many as top_k and top_p keep.
+// Draws from the candidates in falling order, as many as top_k and top_p keep.
 static int32_t draw_from_top(const struct draw *d, double u)
 {
     struct candidate *heap = d->scratch->heap;

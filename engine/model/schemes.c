@@ -1,7 +1,7 @@
-// schemes.c - the table of schemes: how weights are stored, and to what the inputs of products round.
+// schemes.c - the table of schemes: how weights are stored, and how the inputs of products are rounded.
 //
-// What a row's products read follows from its weights and, for int4, from whether the target has an integer dot
-// product. The arithmetic in words is made from both. docs/SCHEMES.md has it whole.
+// The inputs of a row's products follow from its weights and, for int4, from whether the target has an integer dot
+// product. The text of the arithmetic is made from both. docs/SCHEMES.md describes all of it.
 #include "engine/engine.h"
 
 #include <stdio.h>
@@ -80,7 +80,7 @@ static const struct scheme schemes[] = {
         .arithmetic = "weight-only: fp8 x bf16 -> f32; head bf16",
     },
     {
-        .name = "q4_0", // a GGUF file's own codes: model_load refuses others
+        .name = "q4_0", // the codes of a GGUF file; model_load refuses others
         .weights = DT_I4,
         .activations = DT_I8,
         .group = 32,
@@ -91,7 +91,7 @@ static const struct scheme schemes[] = {
     },
 };
 
-// Words of shared vocabulary that have no row above yet.
+// Known names that have no row above yet.
 static const char *const planned[] = {"q8_0", "q4_k", "q6_k"};
 
 const struct scheme *scheme_find(const char *name)
@@ -116,7 +116,7 @@ bool scheme_is_planned(const char *name)
     return false;
 }
 
-// ---- types by the words people use -----------------------------------------------------------------------
+// ---- types by name -----------------------------------------------------------------------
 
 static const struct {
     const char *word;

@@ -1,5 +1,5 @@
-// sizes.h - sums and products of sizes that stick at SIZE_MAX. A plan too large for size_t does not fit: the allocation
-// that follows finds that, and the terms on the way need no check.
+// sizes.h - sums and products of sizes that saturate at SIZE_MAX.
+// A plan too large for size_t does not fit. The later allocation detects that, so the intermediate terms need no check.
 #ifndef ENGINE_MODEL_SIZES_H
 #define ENGINE_MODEL_SIZES_H
 

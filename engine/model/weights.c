@@ -1,11 +1,11 @@
-// weights.c - the one table of weights, and the walk over it.
+// weights.c - the only table of weights, and the walk over it.
 #include "engine/model/weights.h"
 
 #include <assert.h>
 
 #include "engine/backend.h"
 
-enum part { MODEL, LAYER, EXPERT }; // whose struct holds it
+enum part { MODEL, LAYER, EXPERT }; // the struct that holds it
 
 // The words of roles.def.
 enum { NORM = WEIGHT_VECTOR, BIAS = WEIGHT_VECTOR, PRODUCT = WEIGHT_PRODUCT };
@@ -67,7 +67,7 @@ static enum part part_of(enum tensor_role role)
     return role <= T_FINAL_NORM ? MODEL : tensor_role_is_expert(role) ? EXPERT : LAYER;
 }
 
-// Appends a row's role to the weight; one that the description does not have adds nothing.
+// Appends a row's role to the weight. Adds nothing if the description lacks the role.
 static void add_part(const struct walk *w, const struct row *row, int expert, struct weight *weight)
 {
     struct tensor_shape shape = tensor_shape(w->config, row->role);
@@ -87,7 +87,7 @@ static bool is_here(const struct walk *w, const struct row *row, enum part part)
     return part_of(row->role) == part && held;
 }
 
-// All weights of one part, whose struct begins at `base`.
+// Visits all weights of one part, whose struct begins at `base`.
 static void walk_part(const struct walk *w, enum part part, int expert, void *base)
 {
     bool stacked = w->fields->stacked;

@@ -20,43 +20,43 @@ enum weight_kind {
 // Products, routers and heads.
 bool weight_is_matrix(enum weight_kind kind);
 
-enum { WEIGHT_PARTS = 3 }; // most roles of a stack
+enum { WEIGHT_PARTS = 3 }; // the most roles in a stack
 
 // One weight of a backend: a role, an expert's part of a role, or several roles stacked.
 struct weight {
     enum weight_kind kind;
-    enum dtype type; // that it is stored in
+    enum dtype type; // stored type
     int group;       // DT_I4: inputs that share a scale
     int layer;       // -1: outside the layers
     void *to;        // the backend's field
-    int cols;        // inputs of a matrix or table; of stacked vectors each has its own
+    int cols;        // inputs of a matrix or table; stacked vectors differ
     int parts;
     struct weight_part {
         enum tensor_role role;
-        int row0; // where this part begins in the role: an expert's
+        int row0; // first row of this part in the role: for experts
         int rows, cols;
     } part[WEIGHT_PARTS];
 };
-int weight_rows(const struct weight *weight); // of all its parts
+int weight_rows(const struct weight *weight); // rows of all its parts
 
-// Where a backend keeps each role: WEIGHT_AT of a field in its struct of the model, of a layer, or of an expert,
-// whichever the role belongs to. A stack is kept where its first role is.
+// Where a backend keeps each role: WEIGHT_AT of a field in its struct for the model, a layer or an expert, whichever
+// the role belongs to. A stack is kept in the field of its first role.
 struct weight_fields {
     bool stacked;
     size_t at[T_ROLE_COUNT];
 };
-#define WEIGHT_AT(type, field) (offsetof(type, field) + 1) // 0: no field was given
+#define WEIGHT_AT(type, field) (offsetof(type, field) + 1) // 0: no field is set
 
 // The structs of one layer, or of the model.
 struct weight_structs {
     void *own;
-    unsigned char *experts; // of the layer: one struct after another, `expert_bytes` apart
-    size_t expert_bytes;    // 0: all share one struct, as while measuring
+    unsigned char *experts; // of the layer: consecutive structs, `expert_bytes` apart
+    size_t expert_bytes;    // 0: all share one struct, as for measuring
 };
 
 typedef void weight_visit(void *arg, const struct weight *weight);
-// Visits each weight that the description has, of one layer or (-1) outside the layers, in memory order: what a
-// layer's products read one after another lies one after another.
+// Visits each weight of the description, in one layer or (-1) outside the layers, in memory order. Weights lie in the
+// order in which a layer's products read them.
 void weights_walk(const struct model_config *config, const struct scheme *scheme,
                   const struct weight_fields *fields, int layer,
                   const struct weight_structs *structs, weight_visit *visit, void *arg);

@@ -29,7 +29,8 @@ struct awq_expert_search {
 };
 
 // Finds the scale and cuts of one expert. Requires: its cuts are all 0. *alone: it has too few tokens and is rounded
-// alone. Memory: its inputs and moments, and rows of weights for each thread. The number of threads never changes a bit.
+// alone. Memory: its inputs and moments, and rows of weights for each thread. The number of threads never changes a
+// bit.
 enum status awq_expert_search(const struct awq_expert_search *search, int expert, bool *alone,
                               struct error *err);
 

@@ -22,8 +22,8 @@ enum status calib_cache_folder(char **dir, struct error *err)
     return *dir ? OK : FAIL(err, ERR_NOMEM, "the cache's path");
 }
 
-// Everything that decides the codes. The tier of the kernels is left out: tiers differ in the last bits of a loss, which
-// seldom changes a choice.
+// Everything that decides the codes. The tier of the kernels is left out: tiers differ in the last bits of a loss,
+// which seldom changes a choice.
 static enum status recipe_of(struct checkpoint *ck, int group, const char *text,
                              struct calib_cache_recipe *recipe, char parameters[128],
                              struct error *err)

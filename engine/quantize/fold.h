@@ -18,8 +18,8 @@ struct fold_site {
     enum engine_point point; // the tap point that shows it
     enum tensor_role readers[FOLD_READERS_MAX];
     int count;
-    enum tensor_role giver,
-        giver_bias; // produces it; T_ROLE_COUNT: no scale can be folded; no bias
+    // Produces it; T_ROLE_COUNT: no scale can be folded; no bias
+    enum tensor_role giver, giver_bias;
 };
 
 // Writes the inputs of the quantized products of one layer, in the order of computation. Returns their number.

@@ -1,8 +1,8 @@
 // layer_view.h - one layer of a model as a checkpoint of its own, with its products quantized and expanded again.
 //
-// The engine computes from it what the quantized layer will compute. Rows are read from the source, scaled, cut, rounded
-// and expanded; then the scales are removed, so the layer's inputs stay unscaled. Nothing is stored: the engine's
-// threads make the rows while they pack them.
+// The engine computes from it what the quantized layer will compute. Rows are read from the source, scaled, cut,
+// rounded and expanded; then the scales are removed, so the layer's inputs stay unscaled. Nothing is stored: the
+// engine's threads make the rows while they pack them.
 #ifndef ENGINE_QUANTIZE_LAYER_VIEW_H
 #define ENGINE_QUANTIZE_LAYER_VIEW_H
 

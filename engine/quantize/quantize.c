@@ -1,4 +1,4 @@
-// quantize.c - the public call: which scheme is written by which method.
+// quantize.c - the public call: chooses the method for each scheme.
 #include "base/str.h"
 #include "base/words.h"
 #include "engine/quantize/awq_folder.h"

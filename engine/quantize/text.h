@@ -13,8 +13,8 @@ struct calib_text {
 // Reads a UTF-8 file whose documents are separated by lines with a form feed. Each document begins with the model's bos
 // id, if it has one. The documents are joined and cut into windows of `length` tokens, or one shorter window when the
 // text has fewer. At most `windows` of them are kept, evenly spaced.
-// Errors: those of reading and of the tokenizer; ERR_FORMAT for a text of fewer than CALIB_MIN_TOKENS tokens, or for ids
-// that the model does not have.
+// Errors: those of reading and of the tokenizer; ERR_FORMAT for a text of fewer than CALIB_MIN_TOKENS tokens, or for
+// ids that the model does not have.
 enum { CALIB_MIN_TOKENS = 32, CALIB_TEXT_MAX = 256 << 20 };
 enum status calib_text_read(const char *path, const struct checkpoint *ck, int windows, int length,
                             struct calib_text *out, struct error *err);

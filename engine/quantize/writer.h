@@ -3,8 +3,8 @@
 // The folder is written next to its destination under a temporary name, synced, and renamed: readers see a whole folder
 // or none. The layout is planned at open (targets.h), so tensors may come in any order.
 //
-// The products inside the layers (tensor_role_is_product) are quantized. Embedding, head, norms, biases and routers stay
-// plain.
+// The products inside the layers (tensor_role_is_product) are quantized. Embedding, head, norms, biases and routers
+// stay plain.
 #ifndef ENGINE_QUANTIZE_WRITER_H
 #define ENGINE_QUANTIZE_WRITER_H
 
@@ -14,8 +14,8 @@ struct quant_writer;
 
 // source: borrowed until the writer is destroyed; a Hugging Face folder, whose config.json and tokenizer are copied, or
 // any checkpoint with output->by_role. out: the folder to write.
-// Errors: ERR_USAGE when `out` exists; ERR_UNSUPPORTED naming a source or shape that the layout cannot hold; ERR_IO when
-// the disk is too small: all space is reserved here.
+// Errors: ERR_USAGE when `out` exists; ERR_UNSUPPORTED naming a source or shape that the layout cannot hold; ERR_IO
+// when the disk is too small: all space is reserved here.
 enum status quantize_writer_open(const struct checkpoint *source, const struct quant_output *output,
                                  const char *out, struct quant_writer **writer, struct error *err);
 

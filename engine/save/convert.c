@@ -1,8 +1,8 @@
-// convert.c - any checkpoint to one GGUF file that llama.cpp's family reads.
+// convert.c - converts any checkpoint to one GGUF file that llama.cpp and its relatives read.
 //
-// Names and keys come from the tables the loader reads with (gguf_plan.h). Memory: a batch of rows, and the
-// tokenizer's keys. Vectors stay f32, as llama.cpp keeps them. A matrix whose rows are no whole blocks of the
-// asked type is written as f16 and counted. What would be infinite or no number in the file is refused.
+// Names and keys come from the tables of the loader (gguf_plan.h). Memory: a batch of rows, and the tokenizer's keys.
+// Vectors stay f32, as in llama.cpp. A matrix whose rows are not whole blocks of the requested type is written as f16
+// and counted. Values that would be infinite or NaN in the file are refused.
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -20,18 +20,18 @@
 #include "engine/save/gguf_vocab.h"
 
 enum { BATCH_FLOATS = 1 << 20 };
-#define NEW ".new-" // and the process, behind the name until all is there
+#define NEW ".new-" // and the process id: suffix of the name until the file is complete
 
 struct converting {
     struct checkpoint *ck;
-    const struct stored_type *asked; // NULL: as stored
+    const struct stored_type *asked; // NULL: same as stored
     struct gguf_writer *writer;
     struct conversion *report;
     struct gguf_plan plan;
-    const struct stored_type **types; // of the plan's tensors
+    const struct stored_type **types; // types of the plan's tensors
     float *rows_f32;                  // a batch of rows,
-    unsigned char *stored;            // the same as they go out,
-    float *back;                      // and as a reader will find them
+    unsigned char *stored;            // the same rows as written,
+    float *back;                      // and as a reader will see them
     size_t widest;
     uint64_t rows_done, rows_all;
     engine_progress *progress;
@@ -40,7 +40,7 @@ struct converting {
 
 // ---- types ----------------------------------------------------------------------------------------
 
-// The asked type, or where none was asked the one that holds exactly what the source stores.
+// The requested type or, if there is none, the type that holds the source's values exactly.
 static const struct stored_type *type_for(struct converting *c, const struct gguf_tensor *t)
 {
     const struct stored_type *type = c->asked;
@@ -56,7 +56,7 @@ static const struct stored_type *type_for(struct converting *c, const struct ggu
     return stored_find("f16");
 }
 
-// llama.cpp's number for what the matrices are stored as; -1 where that is not one type.
+// llama.cpp's number for the type of the matrices; -1 if they have several types.
 static int file_type(const struct converting *c)
 {
     static const struct {
@@ -79,7 +79,7 @@ static int file_type(const struct converting *c)
 
 // ---- the head -------------------------------------------------------------------------------------
 
-// A model without a tokenizer still runs on ids alone (llama-bench), when the file says so.
+// A model without a tokenizer still runs on ids alone (llama-bench), if the file says so.
 static void put_no_tokenizer(struct converting *c, const char *reason)
 {
     snprintf(c->report->no_tokenizer, sizeof c->report->no_tokenizer, "%.255s", reason);
@@ -97,7 +97,7 @@ static enum status put_own_tokenizer(struct converting *c, struct error *err)
     tokenizer_destroy(tok);
     if (status == OK)
         return OK;
-    // What is not there, or has no words in GGUF, is named in the report; a broken one is an error.
+    // A tokenizer that is missing, or that GGUF cannot express, is named in the report; a broken one is an error.
     if (status != ERR_UNSUPPORTED && status != ERR_IO)
         return FAIL(err, status, "%s", why.message);
     put_no_tokenizer(c, why.message);
@@ -141,7 +141,7 @@ struct factors {
     float value[MODEL_MAX_HEAD_DIM / 2];
 };
 
-// What each pair's frequency is divided by: where the scaling is not a key.
+// The divisors of the pairs' frequencies, if no key describes the scaling.
 static void find_factors(const struct model_config *config, struct factors out[2])
 {
     size_t bytes = sizeof(float) * (size_t)config->rotary / 2;
@@ -178,7 +178,7 @@ static enum status write_factors(struct converting *c, const struct factors *fac
 
 // ---- rows -------------------------------------------------------------------------------------------
 
-// Rows [row0, row0 + rows) of one role in the file's order; a vector's elements are its rows.
+// Reads rows [row0, row0 + rows) of one role in the file's order; a vector's elements are its rows.
 static void read_rows(const struct converting *c, enum tensor_role role, int layer,
                       struct tensor_shape shape, int row0, int rows, float *out)
 {
@@ -199,7 +199,7 @@ static void read_rows(const struct converting *c, enum tensor_role role, int lay
                        out + (size_t)r * (size_t)shape.cols, (size_t)shape.cols);
 }
 
-// Index of the first element that is no finite number; n: none.
+// Index of the first non-finite element; n: none.
 static size_t first_nonfinite(const float *x, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -256,7 +256,7 @@ static enum status write_tensors(struct converting *c, struct error *err)
     return OK;
 }
 
-// ---- the whole ----------------------------------------------------------------------------------------
+// ---- the conversion ----------------------------------------------------------------------------------------
 
 static enum status plan_tensors(struct converting *c, const struct factors *factors,
                                 struct error *err)
@@ -329,7 +329,7 @@ static enum status check_type(const char *type, const struct stored_type **out, 
     return OK;
 }
 
-// Under a name of its own until it was read back.
+// Converts to a temporary name, which is renamed after the file was read back.
 static enum status convert_checked(struct converting *c, const char *path, struct error *err)
 {
     char *name = file_temporary_name(path, NEW);

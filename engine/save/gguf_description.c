@@ -1,8 +1,8 @@
-// gguf_description.c - a model's description as keys of a GGUF file.
+// gguf_description.c - writes a model's description as keys of a GGUF file.
 //
-// Written is what differs from what a reader would assume, and what every reader wants. What an architecture
-// fixes (bias, activation, parallel blocks) has no key: the name of the architecture says it.
-// Source: the package gguf (constants.py) for the keys; llama.cpp's converter for which go with which.
+// It writes values that differ from a reader's defaults, and values that every reader needs. Properties that an
+// architecture fixes (bias, activation, parallel blocks) have no key: the name of the architecture implies them.
+// Source: the package gguf (constants.py) for the keys; llama.cpp's converter for the keys of each architecture.
 #include <math.h>
 #include <stdio.h>
 
@@ -51,7 +51,7 @@ static void put_sizes(struct keys *k, const struct model_config *c)
 
 static void put_attention(struct keys *k, const struct model_config *c)
 {
-    if (c->window || str_equal(k->arch, "phi3")) // readers ask phi3 files for it
+    if (c->window || str_equal(k->arch, "phi3")) // readers of phi3 files require it
         put_u32(k, "attention.sliding_window", c->window);
     if (c->attention_softcap > 0)
         put_f32(k, "attn_logit_softcapping", c->attention_softcap);
@@ -65,14 +65,14 @@ static void put_attention(struct keys *k, const struct model_config *c)
         put_f32(k, "attention.max_alibi_bias", c->alibi_max);
 }
 
-// What the tables are multiplied by beyond yarn's own 0.1 ln(factor) + 1.
+// The factor of the tables beyond yarn's own 0.1 ln(factor) + 1.
 static float yarn_attn_factor(const struct model_config *c)
 {
     float usual = c->rope_factor > 1 ? 0.1f * logf(c->rope_factor) + 1 : 1;
     return (c->rope_attention_factor > 0 ? c->rope_attention_factor : 1) / usual;
 }
 
-// llama3's bands go out as factors of their own, a tensor (gguf_factors).
+// The bands of llama3 are written as a tensor of factors (gguf_factors).
 static void put_rope(struct keys *k, const struct model_config *c)
 {
     if (c->rope == ROPE_NONE)

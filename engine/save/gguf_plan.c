@@ -13,7 +13,7 @@ static bool is_plain(enum tensor_role role, struct tensor_shape shape)
            role == T_POSITIONS;
 }
 
-// Whether a role's rows belong to a tensor that an earlier role began.
+// The tensor that an earlier role began and that this role's rows belong to, or NULL.
 static struct gguf_tensor *begun(struct gguf_plan *plan, const char *name)
 {
     struct gguf_tensor *last = plan->count ? &plan->tensors[plan->count - 1] : NULL;
@@ -43,7 +43,7 @@ static enum status add_role(struct gguf_plan *plan, const struct model_config *c
                                   .matrices = 1,
                                   .plain = is_plain(role, shape)};
         memcpy(t->name, name, strlen(name) < sizeof t->name ? strlen(name) : sizeof t->name - 1);
-    } else if (shape.rows == 1) { // a fused vector grows along itself
+    } else if (shape.rows == 1) { // a fused vector grows in its only dimension
         t->cols += (uint64_t)shape.cols;
     }
     if (t->role_count == GGUF_FUSED_MAX)
@@ -60,7 +60,7 @@ bool gguf_plan_unties(const struct model_config *config)
     return config->tied && (str_equal(config->arch, "gpt2") || str_equal(config->arch, "bloom"));
 }
 
-// The embedding once more under the head's name.
+// Adds the embedding a second time, under the head's name.
 static void add_tied_head(struct gguf_plan *plan, const struct model_config *config,
                           const struct tensor_names *names)
 {

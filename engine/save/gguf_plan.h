@@ -1,4 +1,4 @@
-// gguf_plan.h - the plan of a GGUF file from a model's description: its keys, and its tensors in order.
+// gguf_plan.h - plans a GGUF file from a model's description: its keys, and its tensors in order.
 #ifndef ENGINE_SAVE_GGUF_PLAN_H
 #define ENGINE_SAVE_GGUF_PLAN_H
 
@@ -6,7 +6,7 @@
 
 enum { GGUF_FUSED_MAX = 4 };
 
-// One tensor of the file: the rows of its roles, one role after the other.
+// One tensor of the file: the rows of its roles, one role after another.
 struct gguf_tensor {
     char name[64];
     int layer; // -1: outside

@@ -1,9 +1,8 @@
-// gguf_vocab.c - tokens, types, merges and scores, as llama.cpp's converters write them.
+// gguf_vocab.c - writes tokens, types, merges and scores as llama.cpp's converters do.
 //
-// Two kinds exist in GGUF. "gpt2": byte-level BPE, with merges and the name of the regular expressions that
-// split text. "llama": SentencePiece, whose pieces merge by score. A llama.cpp model has as many rows as its
-// tokenizer has tokens. So ids that the tokenizer lacks become unused tokens, "[PAD7]", and added tokens beyond
-// the rows are left out.
+// Two kinds exist in GGUF. "gpt2": byte-level BPE, with merges and the name of the regular expressions that split text.
+// "llama": SentencePiece, whose pieces merge by score. A llama.cpp model has as many rows as its tokenizer has tokens.
+// So ids that the tokenizer lacks become unused tokens, "[PAD7]", and added tokens beyond the rows are omitted.
 #include "engine/save/gguf_vocab.h"
 
 #include <stdio.h>

@@ -1,4 +1,4 @@
-// gguf_writer.c - the head of a GGUF file is put together in memory, the data goes straight to the file.
+// gguf_writer.c - assembles the head of a GGUF file in memory, and writes the data directly to the file.
 #include "engine/save/gguf_writer.h"
 
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-// tokenizer.h - BPE tokenizers, inside: byte-level ones and SentencePiece-like ones.
+// tokenizer.h - the inside of BPE tokenizers, both byte-level and SentencePiece-like.
 //
 // Text becomes ids in six steps, one file each:
 //   utf8.c       invalid UTF-8 becomes U+FFFD; normal forms (utf8proc)
@@ -207,8 +207,8 @@ bool pretok_is_byte_level(const struct pretok *p);
 // Whether its steps are exactly these.
 bool pretok_equals(const struct pretok *p, const struct pretok_spec *specs, int count);
 
-// Calls word() for each word of valid UTF-8, in order, and stops at its first error. Words of a byte-level tokenizer are
-// bytes, not spellings. at_start: the text begins the whole input.
+// Calls word() for each word of valid UTF-8, in order, and stops at its first error. Words of a byte-level tokenizer
+// are bytes, not spellings. at_start: the text begins the whole input.
 typedef enum status pretok_word(void *user, const char *word, size_t bytes, struct error *err);
 enum status pretok_run(struct pretok *p, const char *text, size_t bytes, bool at_start,
                        pretok_word *word, void *user, struct error *err);
@@ -298,8 +298,8 @@ struct tokenizer {
     struct bpe *bpe;
     struct merge_pair *pairs; // by rank
     size_t pair_count;
-    uint8_t
-        *joins; // pieces: pairs of characters that are neighbours in a merged entry; NULL: unknown
+    // pieces: pairs of characters that are neighbours in a merged entry; NULL: unknown.
+    uint8_t *joins;
     struct decoder decoder;
     struct decoded_entry *decoded;
     size_t decoded_count;

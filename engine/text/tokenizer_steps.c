@@ -1,8 +1,8 @@
 // tokenizer_steps.c - the steps around the model in a tokenizer.json: normalizer, pre_tokenizer,
 // post_processor, decoder.
 //
-// Each is one object or a Sequence of objects. A step that is unknown, or that would not match the library, is refused by
-// name.
+// Each is one object or a Sequence of objects. A step that is unknown, or that would not match the library, is refused
+// by name.
 #include <stdlib.h>
 #include <string.h>
 

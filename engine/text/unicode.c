@@ -1,8 +1,8 @@
 // unicode.c - kinds of characters, as in the tokenizers library.
 //
-// The library's parts use different versions of Unicode: 16 in regular expressions and Rust's numbers, 8 in punctuation,
-// 9 in normal forms. The system's PCRE2 and utf8proc have 14 or 15. The differences are ranges here, found by asking the
-// library about every character.
+// The library's parts use different versions of Unicode: 16 in regular expressions and Rust's numbers, 8 in
+// punctuation, 9 in normal forms. The system's PCRE2 and utf8proc have 14 or 15. The differences are ranges here, found
+// by asking the library about every character.
 #include <string.h>
 #include <utf8proc.h>
 

@@ -9,8 +9,8 @@
 
 #include "engine/text/tokenizer.h"
 
-// Length of the well-formed character at p, or 0. *bad is then the number of bytes that one U+FFFD replaces: the longest
-// prefix of a well-formed character (Unicode 15, section 3.9, maximal subparts).
+// Length of the well-formed character at p, or 0. *bad is then the number of bytes that one U+FFFD replaces: the
+// longest prefix of a well-formed character (Unicode 15, section 3.9, maximal subparts).
 static size_t character(const unsigned char *p, size_t left, size_t *bad)
 {
     unsigned char low = 0x80, high = 0xbf;

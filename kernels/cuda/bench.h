@@ -35,8 +35,8 @@ struct cuda_bench_case {
     const struct cuda_bench *bench;
     const struct kernel *kernel;
     union cuda_bench_job job;
-    unsigned char
-        *first; // the first copy of the weights or of the cache; NULL: there are no copies
+    // The first copy of the weights or of the cache; NULL: there are no copies.
+    unsigned char *first;
     size_t copy_bytes;
     int copies;
     double bytes, flop; // per launch

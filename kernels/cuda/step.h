@@ -115,11 +115,11 @@ struct cuda_step {
     float *logits;
     uint32_t *exchange;
     uint32_t slots[STEP_PHASES]; // where the words begin that a phase writes
-    uint32_t
-        rests[STEP_PHASES]; // STEP_OUT, STEP_DOWN: where the rest of the residual stream begins
-    uint32_t counters;      // behind the words: arrivals, and each block's count of layers
-    int ahead, inside, far,
-        pace; // stages in flight past the phase, and inside it; stages prefetched, and clocks between them
+    // STEP_OUT, STEP_DOWN: where the rest of the residual stream begins
+    uint32_t rests[STEP_PHASES];
+    uint32_t counters; // behind the words: arrivals, and each block's count of layers
+    // Stages in flight past the phase, and inside it; stages prefetched, and clocks between them.
+    int ahead, inside, far, pace;
 };
 
 // Fills in what follows from the shapes: parts and stages of matrices, splits, starts, slots, the ring. Pointers, types
@@ -285,8 +285,8 @@ static CUDA_BOTH inline void step_split(const struct cuda_step *job, int cached,
 
 // One stage of the ring: a run of a tile's stream, or keys, then values, then the scales of both.
 struct step_stage {
-    const unsigned char *from, *values,
-        *scales; // values, and scales of keys, or NULL; scales of values lie one block later
+    // Values, and scales of keys, or NULL; scales of values lie one block later.
+    const unsigned char *from, *values, *scales;
     uint32_t bytes, scales_bytes; // of one copy
     uint32_t total_bytes;
     int phase; // counted over all layers

@@ -43,8 +43,8 @@ struct script {
     int probes, states; // probes of the bandwidth, and of the machine's state
     double rate;        // that the next bandwidth probe sees
     int vitals;         // looks at the vital signs, where the device has them
-    double
-        clock_hz; // that it shows; each look sees 1 MHz less, and 10 W and 1 C more. 0: it shows nothing
+    // That it shows; each look sees 1 MHz less, and 10 W and 1 C more. 0: it shows nothing.
+    double clock_hz;
     int32_t ids[8];
     const struct engine_observer *observer;
     int observed; // operations reported

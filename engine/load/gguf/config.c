@@ -1,8 +1,8 @@
 // config.c - derives a model's description from a GGUF file's metadata and tensors.
 //
-// Keys begin with the architecture's name. They omit what llama.cpp knows of the architecture. That comes from the row
-// of arch.c, the defaults here, and the tensors (biases, a tied head, factors of rope scaling). Source: the package gguf
-// (constants), llama.cpp's converter and its reading of each key.
+// Keys begin with the architecture's name. They omit what llama.cpp knows about the architecture. The row of arch.c,
+// the defaults here, and the tensors provide that (biases, a tied head, factors of rope scaling). Source: the package
+// gguf (constants), llama.cpp's converter and its reading of each key.
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -338,7 +338,7 @@ static enum status read_tensor_sizes(struct gguf *g, struct error *err)
         c->learned_positions = (int)positions->dims[1];
     if (has_rows(shared))
         c->shared_ff = (int)shared->dims[1];
-    if (is_arch(g, "falcon")) { // llama.cpp supports the parallel forms alone
+    if (is_arch(g, "falcon")) { // llama.cpp supports only the parallel forms
         c->parallel = true;
         c->shared_norm = !gguf_find_info(g, "blk.0.attn_norm_2.weight");
     }

@@ -1,6 +1,6 @@
 // files.c - the files of one GGUF model: one, or the parts of gguf-split.
 //
-// Part 1 has the metadata. The others are next to it as NAME-00002-of-00003.gguf and have tensors alone. A model is
+// Part 1 has the metadata. The others are next to it as NAME-00002-of-00003.gguf and have only tensors. A model is
 // opened by its first part.
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,8 +10,8 @@
 #include "base/str.h"
 #include "engine/load/gguf/gguf.h"
 
-// NAME-00001-of-00003.gguf -> NAME-00002-of-00003.gguf, which the caller frees. NULL after an error: ERR_USAGE for a name
-// of another form, ERR_NOMEM.
+// NAME-00001-of-00003.gguf -> NAME-00002-of-00003.gguf, which the caller frees. NULL after an error: ERR_USAGE for a
+// name of another form, ERR_NOMEM.
 static char *part_path(const char *first, int part, int parts, struct error *err)
 {
     char ending[48];

@@ -2,8 +2,8 @@
 //
 // A file is a head (magic, version, counts), typed key-value metadata, tensor descriptions, and aligned data. A cursor
 // that knows the end of the file reads all of it. No allocation is larger than the file could need. llama.cpp
-// interleaves the two halves of each Q and K head of the llama family. Rows are returned in Hugging Face's order, so rope
-// stays ROPE_HALF, and a model has the same weights in either format.
+// interleaves the two halves of each Q and K head of the llama family. Rows are returned in Hugging Face's order, so
+// rope stays ROPE_HALF, and a model has the same weights in either format.
 // Source: the format's description in ggml's docs/gguf.md; llama.cpp's converter for names and order.
 #include "engine/load/gguf/gguf.h"
 

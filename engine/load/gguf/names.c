@@ -1,8 +1,8 @@
 // names.c - the names and orders that llama.cpp's converter gives the tensors of each architecture.
 //
 // One table has the names that all architectures share. Small tables override it for the differences: fused tensors, a
-// second norm under another name. Older converters used other names for some tensors; the tensors of a file decide which
-// names apply.
+// second norm under another name. Older converters used other names for some tensors; the tensors of a file decide
+// which names apply.
 // Source: the package gguf (constants, tensor_mapping); llama.cpp's converter for the order of rows.
 #include "base/str.h"
 #include "engine/load/gguf/gguf.h"

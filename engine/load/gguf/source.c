@@ -41,8 +41,8 @@ static bool gguf_stored_form(const void *self, enum tensor_role role, int layer,
     return tensor_map_form(&g->tensors, &g->config, &g->names, role, layer, out);
 }
 
-// Q4_0 is int4 in groups of 32, with the zero in the middle and an f16 scale. The other types have scales or minima that
-// kernels/quant.h cannot hold.
+// Q4_0 is int4 in groups of 32, with the zero in the middle and an f16 scale. The other types have scales or minima
+// that kernels/quant.h cannot hold.
 static bool gguf_quantization(const void *self, enum tensor_role role, int layer,
                               struct stored_quant *out)
 {

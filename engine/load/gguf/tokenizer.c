@@ -106,8 +106,8 @@ static bool is_spaces(struct gguf_text text)
     return text.bytes > 0;
 }
 
-// Writers turn "▁" in user-defined pieces into spaces, but merged text never has spaces. Gemma's runs of "▁" are matched
-// as such before spaces become "▁"; runs of spaces reach them by merging.
+// Writers turn "▁" in user-defined pieces into spaces, but merged text never has spaces. Gemma's runs of "▁" are
+// matched as such before spaces become "▁"; runs of spaces reach them by merging.
 static enum status set_piece(struct tokenizer *tok, enum token_type type, struct gguf_text text,
                              const struct added_token *added, struct error *err)
 {

@@ -260,8 +260,8 @@ static bool same_rows(const struct stored_tensor *a, const struct stored_tensor 
     return same;
 }
 
-// config.json ties the head to the embedding, but the file may have both tensors. As in transformers 5, a head with other
-// values is used, and a head without an embedding serves as both. (transformers 4 always ties them.)
+// config.json ties the head to the embedding, but the file may have both tensors. As in transformers 5, a head with
+// other values is used, and a head without an embedding serves as both. (transformers 4 always ties them.)
 static void tie_head(struct folder *f)
 {
     struct stored_tensor *embedding = tensor_map_at(&f->tensors, T_EMBEDDING, -1);

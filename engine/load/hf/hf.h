@@ -17,9 +17,9 @@ struct hf_arch {
     int ff_times;          // without ff: this multiple of the width; 0: ff is required
     int default_positions; // 0: required
     double default_eps;    // 0: 1e-6
-    const char *attention_bias,
-        *ff_bias; // keys that add biases to q, k, v and o; gate, up and down
-    bool tied;    // without tie_word_embeddings
+    // Keys that add biases to q, k, v and o; gate, up and down
+    const char *attention_bias, *ff_bias;
+    bool tied; // without tie_word_embeddings
 
     const char *window;     // key of the sliding window; NULL: no window
     int default_window;     // without that key
@@ -27,8 +27,8 @@ struct hf_arch {
     int full_every; // every n-th layer has no window; 0: the first max_window_layers have none
     const char *full_every_key; // key that changes full_every; NULL: no key does
     bool layer_types;           // transformers reads layer_types; for others it must agree
-    bool
-        layer_types_only; // without layer_types the layers with windows depend on transformers' version
+    // Without layer_types the layers with windows depend on transformers' version.
+    bool layer_types_only;
 
     int default_original; // original_max_position_embeddings next to the object counts; its default
     double default_theta; // 0: 10000

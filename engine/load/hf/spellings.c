@@ -1,8 +1,8 @@
 // spellings.c - settings that config.json can spell in two ways.
 //
-// transformers renamed keys over the years and reads old and new ones; edited files can have both. Equal values are fine.
-// If they differ, the file is refused with the names of both keys. Where the reference has a precedence that loses
-// nothing, that key is used and a remark records it. rope.c decides RoPE's own keys, config.c windows. Reference:
+// transformers renamed keys over the years and reads old and new ones; edited files can have both. Equal values are
+// fine. If they differ, the file is refused with the names of both keys. Where the reference has a precedence that
+// loses nothing, that key is used and a remark records it. rope.c decides RoPE's own keys, config.c windows. Reference:
 // transformers 5.24, configuration_utils.py and the configuration of each model.
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-// cache.c - folders that quantize the KV cache alone: weights are plain, and nothing is bound.
+// cache.c - folders that quantize only the KV cache: weights are plain, and nothing is bound.
 //
 // The cache's scales are removed from the list of tensors and not used: the engine computes its own.
 #include <stdio.h>

@@ -22,8 +22,8 @@ enum status quantized_grouped_index(const struct quant_linear *l, const char *wh
     return OK;
 }
 
-// Unpacks word by word, the first code in the lowest bits; this avoids a division for each input. The last word of a row
-// may hold fewer codes.
+// Unpacks word by word, the first code in the lowest bits; this avoids a division for each input. The last word of a
+// row may hold fewer codes.
 static void read_words(const struct quant_linear *l, const struct quant_grid *grid, int row,
                        uint8_t *codes, float *as_f32)
 {

@@ -1,7 +1,7 @@
 // layout.h - the interface of quantization methods and layouts; private to engine/load/quantized.
 //
-// A method reads its quantization_config and picks a layout. A layout has the names of a product's parts, checks them and
-// reads rows. Scales and codes stay in the mapped file: nothing is copied at load.
+// A method reads its quantization_config and picks a layout. A layout has the names of a product's parts, checks them
+// and reads rows. Scales and codes stay in the mapped file: nothing is copied at load.
 #ifndef ENGINE_LOAD_QUANTIZED_LAYOUT_H
 #define ENGINE_LOAD_QUANTIZED_LAYOUT_H
 
@@ -112,8 +112,8 @@ enum status quantized_group_size(const json_t *q, const char *where, int *out, s
 
 // ---- for layouts ------------------------------------------------------------------------------------
 
-// The part must exist, with one of the types (a mask of 1 << enum part_type) and this shape. Trailing dimensions of 1 may
-// be missing.
+// The part must exist, with one of the types (a mask of 1 << enum part_type) and this shape. Trailing dimensions of 1
+// may be missing.
 enum { PARTS_SCALE = 1 << PART_F32 | 1 << PART_F16 | 1 << PART_BF16 };
 enum status quantized_part_expect(const struct quant_linear *linear, enum part_role role,
                                   unsigned types, uint64_t rows, uint64_t cols, const char *where,

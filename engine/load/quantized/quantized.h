@@ -38,15 +38,15 @@ void quantized_destroy(struct quantized *q);
 enum status quantized_take(struct quantized *q, const char *file, const struct quant_header *tensor,
                            bool *taken, struct error *err);
 
-// Checks the parts of each product and enters it in the map, at all of its roles. Products that the description does not
-// have become extras. `where` begins messages. Parts are borrowed until quantized_destroy. Errors: ERR_FORMAT for a part
-// that is missing or does not fit, a scale that is not finite, a product that is also stored plain.
+// Checks the parts of each product and enters it in the map, at all of its roles. Products that the description does
+// not have become extras. `where` begins messages. Parts are borrowed until quantized_destroy. Errors: ERR_FORMAT for a
+// part that is missing or does not fit, a scale that is not finite, a product that is also stored plain.
 enum status quantized_enter(struct quantized *q, const struct model_config *config,
                             const struct tensor_names *names, struct tensor_map *map,
                             const char *where, struct error *err);
 
-// These implement source_ops for a tensor of the map: its form, whether its codes can be read (for all experts), and one
-// row of codes.
+// These implement source_ops for a tensor of the map: its form, whether its codes can be read (for all experts), and
+// one row of codes.
 bool quantized_form(const struct tensor_map *map, const struct model_config *config,
                     const struct tensor_names *names, enum tensor_role role, int layer,
                     struct stored_form *out);

@@ -1,9 +1,9 @@
 // scaled.c - codes of one byte under the plain name, with a grid of scales.
 //
-// weight (outputs, inputs) F8_E4M3 or I8. weight_scale or weight_scale_inv (multiplied too, despite its name): one scale
-// per tensor, per row (outputs, 1), per group of inputs (outputs, groups), or per block of outputs and inputs, where
-// the last blocks of both directions may be short. weight_zero_point I8, shaped like the scale. w = (code - zero) *
-// scale, in f32 with one rounding, as PyTorch's float32. Scales of the inputs (input_scale, activation_scale) are not
+// weight (outputs, inputs) F8_E4M3 or I8. weight_scale or weight_scale_inv (multiplied too, despite its name) has one
+// scale per tensor, per row (outputs, 1), per group of inputs (outputs, groups), or per block of outputs and inputs.
+// The last blocks of both directions may be short. weight_zero_point I8, shaped like the scale. w = (code - zero)
+// * scale, in f32 with one rounding, as PyTorch's float32. Scales of the inputs (input_scale, activation_scale) are not
 // used: this engine scales inputs by their values.
 // Source: DeepSeek-V3, inference/kernel.py (weight_dequant); compressed-tensors, quantization/lifecycle.
 #include <stdio.h>
