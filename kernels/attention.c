@@ -1,8 +1,8 @@
-// attention.c - flash-style attention: blocks of query rows against blocks of keys and values, with a
-// running maximum and sum. An instruction set brings the inner loops (attention.h).
+// attention.c - flash-style attention: blocks of query rows against blocks of keys and values, with a running maximum
+// and sum. Each instruction set provides the inner loops (attention.h).
 //
-// Rows are in the order of their tokens, so the rows that see any of a block of keys are one range. Other rows
-// skip the block: a causal diagonal wastes one block at most.
+// Rows are in the order of their tokens, so the rows that see any key of a block form one range. Other rows skip the
+// block, so a causal diagonal wastes at most one block.
 #include "kernels/attention.h"
 
 #include <math.h>
@@ -64,8 +64,8 @@ static void rows_that_see(const struct k_attention *job, const struct rows *rows
     *end = clamp(past * job->group - rows->row0, 0, rows->count);
 }
 
-// Adds the bias of each position less the bias of the row's own position. So the added value is small where
-// the weights are large.
+// Adds the bias of each position minus the bias of the row's own position, so that the added value is small where the
+// weights are large.
 static void add_bias(const struct k_attention *job, struct attention_row *row, int head, int own,
                      int p0, int count)
 {
@@ -109,7 +109,7 @@ static void weigh_rows(const struct attention_ops *ops, const struct k_attention
     }
 }
 
-// One block of keys and values, against the rows that see any of it.
+// Processes one block of keys and values for the rows that see any of it.
 static void run_keys(const struct attention_ops *ops, const struct k_attention *job,
                      struct rows *rows, int p0, int count)
 {
@@ -123,7 +123,8 @@ static void run_keys(const struct attention_ops *ops, const struct k_attention *
     ops->keys(s->keys, (const char *)job->k + offset, count, job->head_dim);
     ops->product(scores, ATTENTION_KEYS, s->q + (size_t)from * d, d, s->keys, ATTENTION_KEYS,
                  to - from, job->head_dim, (count + 15) / 16 * 16, false);
-    // In a quantized cache the products take codes: a key's scale multiplies its score, a value's its weight.
+    // For a quantized cache the products use codes: the scale of a key multiplies its score, that of a value its
+    // weight.
     if (job->k_scale)
         scale_positions(scores, to - from, count, job->k_scale + p0);
     weigh_rows(ops, job, rows, p0, count, from, to);
@@ -154,8 +155,8 @@ void kernel_attention_run(const struct attention_ops *ops, const struct k_attent
         rows.count = total - rows.row0 < block ? total - rows.row0 : block;
         int end = job->first + token_of(job, &rows, rows.count - 1) + 1;
         start_rows(job, &rows);
-        // Blocks of keys begin at multiples of their size, with a window too. So the order of a token's
-        // sums does not depend on how its prompt was cut into calls.
+        // Blocks of keys begin at multiples of their size, also with a window. So the order of a token's sums does not
+        // depend on how its prompt was cut into calls.
         int begin = attention_begin(job, token_of(job, &rows, 0)) / ATTENTION_KEYS * ATTENTION_KEYS;
         for (int p = begin; p < end; p += ATTENTION_KEYS)
             run_keys(ops, job, &rows, p, end - p < ATTENTION_KEYS ? end - p : ATTENTION_KEYS);

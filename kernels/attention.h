@@ -1,9 +1,9 @@
 // attention.h - the loop over blocks that every fast attention kernel shares, its block sizes and its scratch.
 // For the files inside kernels/ only.
 //
-// A call is cut into blocks of ATTENTION_ROWS query rows; a row is one head of one token. Each block of rows
-// goes through the keys and values ATTENTION_KEYS positions at a time. Both are widened to f32, and keys are
-// transposed, so scores and outputs are the same small f32 product. K and V are read once a block.
+// A call is cut into blocks of ATTENTION_ROWS query rows; a row is one head of one token. Each block of rows goes
+// through the keys and values ATTENTION_KEYS positions at a time. Both are widened to f32, and keys are transposed, so
+// that scores and outputs are the same small f32 product. K and V are read once per block.
 #ifndef KERNELS_ATTENTION_H
 #define KERNELS_ATTENTION_H
 
@@ -57,7 +57,7 @@ static inline struct attention_scratch attention_cut(void *memory, int rows, int
     return s;
 }
 
-// First position token t sees; the last is job->first + t.
+// The first position that token t sees; the last is job->first + t.
 static inline int attention_begin(const struct k_attention *job, int t)
 {
     int begin = job->window ? job->first + t - job->window + 1 : 0;
@@ -70,7 +70,7 @@ struct attention_row {
     float *scores;
     int begin, end, count; // count is a multiple of 16
     float softcap;         // as in k_attention
-    float max;             // in: the running maximum; out: with this block's
+    float max;             // in: the running maximum; out: including this block
 };
 
 // The inner loops of one instruction set. All pointers into the scratch and all rows are 64-byte aligned.

@@ -1,8 +1,8 @@
-// bench.c - times kernels at model shapes, in cache and out of it, with all workers of the pool.
+// bench.c - times kernels at model shapes, in and out of cache, with all workers of the pool.
 //
-// One sample is a run of calls inside one job of at least MIN_SAMPLE_NS, so that the clock and the start of the
-// job do not show. The figure is the median of the samples. A sample is repeated when another program had a
-// worker's processor. Workers do not wait for each other between calls, as with enough work.
+// One sample is a run of calls inside one job of at least MIN_SAMPLE_NS, so that reading the clock and starting the job
+// do not matter. The result is the median of the samples. A sample is repeated if another program had a worker's
+// processor. Workers do not wait for each other between calls, as if there were always enough work.
 #include "kernels/bench.h"
 
 #include <stdatomic.h>
@@ -20,8 +20,8 @@ enum {
     MIN_SAMPLES = 3,
     TRIES = 3 * SAMPLES,
     MIN_SAMPLE_NS = 1000000,
-    MAX_SHAPE_NS = 300000000, // no more samples after this time, so that slow tiers end too
-    UNDISTURBED_PERCENT = 97, // of a sample's time that a worker must have had a processor
+    MAX_SHAPE_NS = 300000000, // no more samples after this time; limits slow tiers
+    UNDISTURBED_PERCENT = 97, // share of a sample's time that a worker must have had a processor
 };
 
 struct timed_run {
@@ -52,7 +52,7 @@ static double sample_ns(struct pool *pool, struct timed_run *run)
     return (double)(clock_ns() - start);
 }
 
-// Median time of one call, of the undisturbed samples, or of all samples when those are too few.
+// Median time of one call over the undisturbed samples, or over all samples if those are too few.
 static enum status time_case(struct pool *pool, const struct bench_case *c,
                              struct kernel_bench_result *result, struct error *err)
 {
@@ -75,7 +75,7 @@ static enum status time_case(struct pool *pool, const struct bench_case *c,
     return err->code;
 }
 
-// The parameters of a call, the same for all its kernels.
+// The parameters of one benchmark, shared by all its kernels.
 struct setting {
     struct pool *pool;
     size_t cache_bytes;
@@ -115,7 +115,7 @@ static enum status bench_kernel(const struct kernel *kernel, const struct settin
     return OK;
 }
 
-// Every row that matches, one after another: on the host's threads, or on the queue of a GPU.
+// Times each matching row in turn, on the host's threads or on the queue of a GPU.
 static enum status bench_rows(const char *pattern, struct device *device, const struct setting *set,
                               const struct cuda_bench *gpu, struct error *err)
 {

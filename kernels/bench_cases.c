@@ -1,4 +1,4 @@
-// bench_cases.c - the shapes kernels are timed at, their buffers and their calls.
+// bench_cases.c - the shapes at which kernels are timed, with their buffers and calls.
 //
 // Shapes are those of tinyllama-1.1b (width 2048, feed-forward 5632, 8 query heads of 64 to a KV head)
 // and of 7B models (heads of 128). Products split their panels over the workers, as the engine does. The
@@ -15,16 +15,16 @@
 #include "kernels/quant.h"
 
 enum {
-    COLD_CACHES = 6, // a working set this many times the last-level cache counts as out of cache,
-    MIN_COLD_BYTES = 256 << 20, // and is never less than this
+    COLD_CACHES = 6, // a working set this many times the last-level cache is out of cache,
+    MIN_COLD_BYTES = 256 << 20, // and has at least this size
     MIN_STREAM_BYTES = 16 << 20,
     MAX_COPIES = 4096,
     PEAK_ROUNDS = 100000,
 };
 
-// By operation. Products: m tokens, n rows, k inputs. Vectors: n elements. Attention: m query tokens on k earlier
-// positions, heads of n (64: groups of 8 query heads, 128: one). Rotation: m heads of n. Streams: n KiB each
-// (cold: as needed).
+// The meaning depends on the operation. Products: m tokens, n rows, k inputs. Vectors: n elements. Attention: m query
+// tokens on k earlier positions, heads of n (64: groups of 8 query heads, 128: one). Rotation: m heads of n. Streams: n
+// KiB each (cold: as needed).
 static const struct bench_shape shapes[] = {
     {KOP_GEMV, 1, 2048, 2048, false, false},    {KOP_GEMV, 1, 5632, 2048, true, false},
     {KOP_GEMV, 1, 2048, 5632, true, false},     {KOP_GEMV, 4, 5632, 2048, true, true},
@@ -95,7 +95,7 @@ static void size_attention(struct bench_case *c)
              s->k);
 }
 
-// Together larger than any cache; each at least as large as where stores begin to bypass the caches.
+// Bytes of the streams: together larger than any cache, and each large enough for stores that bypass the caches.
 static size_t cold_bytes(const struct bench_case *c)
 {
     size_t bytes = COLD_CACHES * c->cache_bytes;
@@ -218,7 +218,7 @@ enum status kernel_case_init(struct bench_case *c, const struct kernel *kernel,
     if (kernel->op == KOP_ROPE)
         fill_angles(c);
     if (kernel->op ==
-        KOP_PEAK) // the count that the kernel returns; the check proves that it grows with the rounds
+        KOP_PEAK) // the count returned by the kernel; the check proves that it grows with the rounds
         c->flop =
             (double)workers * (double)kernel->fn.peak(c->w, PEAK_ROUNDS, (float *)(void *)c->y);
     return OK;

@@ -1,15 +1,15 @@
-// check.c - every kernel variant against kernels/ref, and what to do with one that crashes.
+// check.c - compares every kernel variant with kernels/ref, and catches variants that crash.
 //
-// Tolerances, with u = 2^-24 and n the terms of a sum S = sum |x| |w|: linear (4 sqrt(n) + 8) u S, plus
-// what a dot product that takes denormals as zero may lose. That is a bound in probability: the worst
-// case n u S would hide a lost element, whose share of S is 1/n. The other operations' are next to
-// their checks (check_linear.c, check_attention.c, check_vector.c, check_activate.c).
+// With u = 2^-24 and n terms of a sum S = sum |x| |w|, the tolerance of a product is (4 sqrt(n) + 8) u S. A dot product
+// that takes denormals as zero adds its loss. This is a bound in probability: the worst case n u S would hide a lost
+// element, whose share of S is 1/n. The tolerances of other operations are next to their checks (check_linear.c,
+// check_attention.c, check_vector.c, check_activate.c).
 #include "kernels/check.h"
 
 #include <setjmp.h>
 #include <signal.h>
-// A signal handler takes no argument of ours: where to return to must be reachable from nothing. Only
-// set while kernel_check_row runs, one thread's each.
+// A signal handler takes no argument, so the place to return to must be a global. It is set only while kernel_check_row
+// runs, for each thread separately.
 static _Thread_local sigjmp_buf *return_point;
 
 static const int caught[] = {SIGILL, SIGSEGV, SIGBUS, SIGFPE};
@@ -19,7 +19,7 @@ static void on_signal(int number)
 {
     if (return_point)
         siglongjmp(*return_point, number);
-    signal(number, SIG_DFL); // another thread's fault, not ours: let it end the program
+    signal(number, SIG_DFL); // a fault of another thread: let it end the program
     raise(number);
 }
 

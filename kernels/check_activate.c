@@ -1,7 +1,7 @@
-// check_activate.c - activations and soft caps against ref.
+// check_activate.c - compares activations and soft caps with ref.
 //
-// Allowed differences. An activation: 2^-19 of the element, plus the effect of an error of 2^-22 in the exponent,
-// plus 2^-126 |x up| where the sigmoid itself is denormal. ReLU: none. A soft cap: 2^-20 of the cap.
+// Allowed differences. Activation: 2^-19 of the element, plus the effect of an error of 2^-22 in the exponent, plus
+// 2^-126 |x up| if the sigmoid itself is denormal. ReLU: none. Soft cap: 2^-20 of the cap.
 #include "kernels/check.h"
 
 #include <math.h>

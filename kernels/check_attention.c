@@ -1,5 +1,4 @@
-// check_attention.c - attention against ref: groups, odd head sizes, earlier context, windows, caps,
-// biases.
+// check_attention.c - compares attention with ref: groups, odd head sizes, earlier context, windows, caps, biases.
 //
 // Allowed difference of an output element: (4 d + 2^-18 + 4 sqrt(n) u) times the largest |v| seen. d is the
 // error of a score, (4 sqrt(head_dim) + 8) u times the largest sum |q| |k| scale. It moves a weight by a factor
@@ -14,7 +13,7 @@
 
 enum { MAX_HEAD_DIM = 256 };
 
-// Keys or values of `positions` positions. *scales: one for each, or NULL for plain types.
+// Keys or values of `positions` positions. *scales: one per position, or NULL for plain types.
 static void *cache(struct check_case *c, size_t positions, int head_dim, const float **scales)
 {
     enum dtype type = c->kernel->w;
@@ -28,7 +27,7 @@ static void *cache(struct check_case *c, size_t positions, int head_dim, const f
     for (size_t p = 0; rows && (scale || !quantized) && p < positions; p++) {
         float row[MAX_HEAD_DIM];
         for (size_t i = 0; i < n;
-             i++) // scores beyond a few thousand only test overflow; f16 ends at 65504
+             i++) // scores beyond a few thousand would only test overflow; f16 ends at 65504
             row[i] = fmaxf(-60, fminf(60, kernel_check_value(c)));
         float s = store->fn.cast(rows + p * n * element, row, head_dim, head_dim);
         if (scale)
@@ -84,7 +83,8 @@ static double allowed(const struct check_case *c, const struct k_attention *job,
 void kernel_check_attention(struct check_case *c)
 {
     struct k_attention job = {0};
-    c->mode = c->mode == CHECK_INFINITE ? CHECK_PLAIN : c->mode; // infinite scores are not defined
+    c->mode = c->mode == CHECK_INFINITE ? CHECK_PLAIN
+                                        : c->mode; // the result of infinite scores is undefined
     draw_job(c, &job);
     size_t positions = (size_t)(job.first + job.tokens), tokens = (size_t)job.tokens;
     size_t out_bytes = ((tokens - 1) * job.out_stride + (size_t)(job.group * job.head_dim)) * 4;

@@ -1,6 +1,6 @@
-// check_device.c - `kernel check`: every row of the table that runs on a device.
+// check_device.c - `kernel check`: checks every row of the table that runs on a device.
 //
-// Apart from check.c, which needs no device: tests/kernels/check_main.c checks on emulated processors.
+// It is separate from check.c, which needs no device: tests/kernels/check_main.c runs on emulated processors.
 #include "kernels/check.h"
 
 #include "base/str.h"

@@ -1,4 +1,4 @@
-// check_linear.c - GEMV and GEMM against ref: any shape, any part of the panels, bias, accumulation.
+// check_linear.c - compares GEMV and GEMM with ref: any shape, any part of the panels, bias, accumulation.
 #include "kernels/check.h"
 
 #include <math.h>
@@ -7,7 +7,7 @@
 #include "kernels/quant.h"
 #include "kernels/ref/element.h"
 
-// Shapes that random draws seldom give: single elements, whole tiles, more inputs than a block.
+// Shapes that random draws rarely produce: single elements, whole tiles, more inputs than a block.
 struct shape {
     int rows, cols, tokens;
 };
@@ -26,7 +26,7 @@ static struct shape draw_shape(struct check_case *c)
     return s;
 }
 
-// Up to 16 rows rounded to codes, then packed. Codes, zeros and scales lie in `space`, cols of each a row.
+// Rounds up to 16 rows to codes and packs them. `space` holds codes, zeros and scales, cols of each per row.
 static void quantize_panel(enum dtype type, const float *rows, int count, int cols, int group,
                            float *space, void *panel)
 {
@@ -51,7 +51,7 @@ static void *packed_weights(struct check_case *c, const struct shape *s, int gro
         kernel_check_input(c, 2 * PANEL_ROWS * row_floats * sizeof(float), sizeof(float));
     if (!w || !rows || !space)
         return NULL;
-    enum check_mode mode = c->mode; // an infinite weight times a zero input is NaN: inputs only
+    enum check_mode mode = c->mode; // only inputs: an infinite weight times a zero input is NaN
     c->mode = mode == CHECK_INFINITE ? CHECK_PLAIN : mode;
     for (int p = 0; p < kernel_panel_count(s->rows); p++) {
         int left = s->rows - p * PANEL_ROWS < PANEL_ROWS ? s->rows - p * PANEL_ROWS : PANEL_ROWS;
@@ -65,7 +65,7 @@ static void *packed_weights(struct check_case *c, const struct shape *s, int gro
     return w;
 }
 
-// *scales: one a token, or NULL for plain types.
+// *scales: one per token, or NULL for plain types.
 static void *inputs(struct check_case *c, const struct shape *s, size_t ldx, const float **scales)
 {
     enum dtype type = c->kernel->x;
@@ -87,7 +87,7 @@ static void *inputs(struct check_case *c, const struct shape *s, size_t ldx, con
     return x;
 }
 
-// Denormals: some dot products take them as zero.
+// Whether a value is denormal. Some dot products take denormals as zero.
 static bool denormal(double v)
 {
     return v != 0 && fabs(v) < 0x1p-126;
@@ -111,7 +111,7 @@ static double rounded_terms(const struct check_case *c, const struct k_linear *j
     return c->kernel->w == DT_I4 ? quant_groups(DT_I4, job->cols, job->group) : 1;
 }
 
-// The allowed difference of y[t][r]: rounding, plus the loss where denormals are taken as zero. w: row r
+// The allowed difference of y[t][r]: rounding, plus the loss of dot products that take denormals as zero. w: row r
 static double allowed(const struct check_case *c, const struct k_linear *job, const float *w, int r,
                       int t, double expected, double start)
 {

@@ -1,4 +1,4 @@
-// check_probe.c - the probes of the ceilings against what they claim to do.
+// check_probe.c - checks that the probes of the ceilings do what they claim.
 //
 // A read that skips a byte, a copy that copies nothing or a peak that overcounts would falsify every figure
 // that is compared with a ceiling.
@@ -56,7 +56,7 @@ static void check_write(struct check_case *c)
                            (fabs(a[i]) + 3 * fabs(b[i])) * 0x1p-23 + 0x1p-148);
 }
 
-// A random sum may be exactly zero for one seed but not for several. A kernel that sums nothing is always zero.
+// A random sum may be exactly zero for one seed, but not for several. A kernel that sums nothing always returns zero.
 static void check_peak(struct check_case *c)
 {
     enum { SEEDS = 4 };

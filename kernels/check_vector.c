@@ -1,7 +1,7 @@
-// check_vector.c - casts, norms, rotation and residual against ref.
+// check_vector.c - compares casts, norms, rotation and residual with ref.
 //
-// Allowed differences, u = 2^-24. Casts and residual: none. Norms: (2 sqrt(n) + 8) u of the element, for a
-// LayerNorm of the bias as well. Rotation: 4 u of |a c| + |b s|.
+// Allowed differences, with u = 2^-24. Casts and residual: none. Norms: (2 sqrt(n) + 8) u of the element, and for a
+// LayerNorm also of the bias. Rotation: 4 u of |a c| + |b s|.
 #include "kernels/check.h"
 
 #include <math.h>
@@ -44,7 +44,7 @@ static void check_cast(struct check_case *c)
         fill_ties(c, type, src, n);
     if (c->mode == CHECK_INFINITE)
         src[kernel_check_between(c, 0, n - 1)] = NAN;
-    // Any bits. One NaN makes a whole quantized row NaN, so most quantized rows get none.
+    // Random bits. One NaN makes a whole quantized row NaN, so most quantized rows get none.
     bool any = c->mode == CHECK_EXTREME &&
                (!dtype_is_quantized(type) || kernel_check_between(c, 0, 3) == 0);
     for (int i = 0; any && i < n; i += 7)
@@ -123,7 +123,7 @@ static double rope_allowed(const struct k_rope *job, const float *before, int i)
 {
     int half = job->rotary / 2, at = i % job->head_dim, head = i - at;
     if (at >= half * 2)
-        return 0; // dims past the rotated ones do not change
+        return 0; // dims beyond the rotated ones do not change
     int pair = job->interleaved ? at / 2 : at % half;
     int a = job->interleaved ? at & ~1 : pair, b = job->interleaved ? a + 1 : pair + half;
     double x = fabs(before[head + a]), y = fabs(before[head + b]);

@@ -57,8 +57,8 @@ void kernel_unpack_row(enum dtype type, const void *packed, int row, int cols, f
 // ---- operations ------------------------------------------------------------------------------------
 
 enum kernel_op {
-    KOP_GEMV, // linear, few tokens: bound by reading the weights
-    KOP_GEMM, // linear, many tokens: bound by arithmetic
+    KOP_GEMV, // linear, few tokens: limited by reading the weights
+    KOP_GEMM, // linear, many tokens: limited by arithmetic
     KOP_CAST, // f32 -> activation type of a product, with its scale
     KOP_RMSNORM,
     KOP_LAYERNORM,
@@ -92,13 +92,13 @@ enum kernel_op {
 /* y[t][r] = sum_c x[t][c] * W[r][c] + bias[r] (+ y[t][r] when accumulate), for the panels [panel0, panel1)
  * w: packed (rows, cols) in the row's weight type; x: (tokens, ldx) in the row's activation type, cols
  * zero-padded to whole groups of w, 64-byte aligned rows; y: (tokens, ldy) f32, must not alias x
- * bias: (rows) f32 or NULL; x_scale: (tokens) what a cast to i8 or f8 returned, NULL for plain inputs
+ * bias: (rows) f32 or NULL; x_scale: (tokens) results of the casts to i8 or f8, NULL for plain inputs
  * Arithmetic: products and sums in f32; bf16 pairs as the dot instruction adds them; ref sums in f64.
  * Quantized weights (quant.h): codes are multiplied and summed. The sum is then scaled in f32 by the row's (i4: the
  * group's) scale and the token's. i8 x i8 and i4 x i8: sums of a row (i4: of a group) are exact integers
  * Requires: i8 x i8: cols up to I8_COLS_MAX, so that the exact sum fits 32 bits
  * Cost: 2*tokens*rows*cols FLOP; reads W once (GEMV), or once per token tile that misses the cache (GEMM)
- * Threads: the caller splits panels. Tolerance against ref: the formula in kernels/check.c, a bound on rounding and
+ * Threads: the caller splits panels. Tolerance against ref: the formula in kernels/check.c bounds rounding and the
  * order of the sums */
 struct k_linear {
     const void *w;
@@ -115,9 +115,9 @@ struct k_linear {
 typedef void k_linear_fn(const struct k_linear *job, int panel0, int panel1);
 enum { I8_COLS_MAX = 131072 };
 
-/* dst[i] = round(src[i] / s), to nearest even; then zeros up to padded. Returns s: 1 for plain types; for i8 and
- * f8 the row's scale by the rule of quant_row_rtn (quant.h), 0 for a row of zeros, NaN when src has a NaN or an
- * infinity. Tolerance against ref: none, for the scale too */
+/* dst[i] = round(src[i] / s), to nearest even; then zeros up to padded. Returns s, which is 1 for plain types. For i8
+ * and f8 it is the row's scale by the rule of quant_row_rtn (quant.h): 0 for a row of zeros, NaN if src has a NaN or an
+ * infinity. Tolerance against ref: none, also for the scale */
 typedef float k_cast_fn(void *dst, const float *src, int n, int padded);
 
 /* y[i] = x[i] * w[i] / sqrt(mean(x^2) + eps), n elements; y may be x. Source: Zhang, Sennrich 2019 */
@@ -161,7 +161,7 @@ typedef void k_add_fn(float *y, const float *x, int n); // y += x
  * score of position p = scale * q k (+ bias[g][p] - bias[g][first+t]), then capped; bias: (group, bias_stride)
  * f32 or NULL: ALiBi, and any other term that depends on head and position alone
  * softmax in f32, running maximum; memory: scratch of kernel_attention_scratch(tokens, group, head_dim) bytes
- * Cost: 4*tokens*group*head_dim*(mean positions seen) FLOP; reads K and V once a query tile
+ * Cost: 4*tokens*group*head_dim*(mean positions seen) FLOP; reads K and V once per query tile
  * Source: Dao et al. 2022 (FlashAttention), Milakov and Gimelshein 2018 (online softmax) */
 struct k_attention {
     const float *q;
@@ -177,7 +177,7 @@ struct k_attention {
     size_t bias_stride;
 };
 typedef void k_attention_fn(const struct k_attention *job);
-// Bytes of scratch that suffice for every variant. The scratch may have any alignment.
+// Bytes of scratch that are enough for every variant. The scratch may have any alignment.
 size_t kernel_attention_scratch(int tokens, int group, int head_dim);
 
 /* Reads (READ), copies (COPY: dst = src) or computes a[i] = b[i] + s*c[i] (TRIAD) on `bytes` of each array, 64-byte
@@ -207,7 +207,7 @@ union kernel_fn {
     k_attention_fn *attention;
     k_stream_fn *stream;
     k_peak_fn *peak;
-    union cuda_fn cuda; // of rows whose `where` is DEVICE_CUDA
+    union cuda_fn cuda; // for rows whose `where` is DEVICE_CUDA
 };
 
 // ---- the registry ------------------------------------------------------------------------------------
@@ -230,7 +230,7 @@ enum { ALL_TOKENS = 0x7fffffff };
 struct kernel {
     const char *name; // "k_gemv_bf16_bf16_avx512_bf16"
     enum kernel_op op;
-    // Types of weights and activations; DT_F32 where none applies. Other operations:.
+    // Types of weights and activations; DT_F32 if none applies. Other operations:
     enum dtype w, x;
     // CAST (f32, to), ATTENTION and KV_STORE (cache, f32), PEAK (datapath, f32)
     enum device_kind where;
@@ -238,22 +238,22 @@ struct kernel {
     // For products; zeros for all other operations.
     enum kernel_layout layout;
     struct kernel_tile tile;
-    int most_tokens; // a GEMV row is used up to this many tokens, GEMM above (measured: docs/KERNELS.md)
+    int most_tokens; // a GEMV row is used for up to this many tokens, GEMM for more (measured: docs/KERNELS.md)
     union kernel_fn fn;
 };
 
 // All rows, in rising order within one (where, op, w, x). Borrowed, static.
 const struct kernel *kernel_table(size_t *count);
-// What a pattern that matches no row of this kind of device may have meant (words_hint_glob). Returns `out`.
+// Writes a hint for a pattern that matches no row of this kind of device (words_hint_glob). Returns `out`.
 char *kernel_hint(const char *pattern, enum device_kind where, char *out, size_t out_bytes);
 
 // The row is of the target's kind, and the target has every tier that it needs.
 bool kernel_runs_on(const struct kernel *row, struct device_target target);
 
-// The best row that runs on the target, or NULL when the operation has no such types there.
+// The best row that runs on the target, or NULL if the operation has no such types there.
 const struct kernel *kernel_find(enum kernel_op op, enum dtype w, enum dtype x,
                                  struct device_target target);
-// The row in portable C, which defines the correct result; NULL when the operation has no such types.
+// The row in portable C, which defines the correct result; NULL if the operation has no such types.
 const struct kernel *kernel_reference(enum kernel_op op, enum dtype w, enum dtype x);
 
 // The type whose peak a row is held against: what the units that it uses multiply.
@@ -264,7 +264,7 @@ const char *kernel_op_name(enum kernel_op op);
 
 // ---- proof and timing --------------------------------------------------------------------------------
 
-// One variant against kernels/ref on random, extreme, tail and misaligned shapes.
+// One variant compared with kernels/ref on random, extreme, tail and misaligned shapes.
 struct kernel_check_result {
     const struct kernel *kernel;
     int cases, failures;
@@ -272,10 +272,10 @@ struct kernel_check_result {
 };
 typedef void kernel_check_report(void *user, const struct kernel_check_result *result);
 
-// Checks each row that runs on the device and whose name matches `pattern` (glob), in `cases` cases each (0: enough
-// for a proof). Buffers have guard bytes, and guard pages on the host. SIGILL, SIGSEGV and SIGBUS are caught and
-// attributed to the row. Prints nothing. Failures are in the results; the status is OK all the same. Errors: ERR_USAGE
-// when nothing matches; ERR_IO when a GPU failed and nothing more can run on it.
+// Checks each row that runs on the device and whose name matches `pattern` (glob), in `cases` cases each (0: enough for
+// a proof). Buffers have guard bytes, and guard pages on the host. SIGILL, SIGSEGV and SIGBUS are caught and attributed
+// to the row. Prints nothing. Failures are in the results; the status is still OK. Errors: ERR_USAGE if nothing
+// matches; ERR_IO if a GPU failed and nothing more can run on it.
 enum status kernel_check(const char *pattern, struct device *device, uint64_t seed, int cases,
                          kernel_check_report *report, void *user, struct error *err);
 
@@ -284,10 +284,10 @@ struct kernel_bench_result {
     const struct kernel *kernel;
     char shape[64]; // "m=1 n=5632 k=2048"
     double time_ns; // of one call
-    double bytes;   // compulsory
+    double bytes;   // compulsory traffic
     double flop;
     bool in_cache;  // working set fits the last-level cache
-    bool disturbed; // other programs ran on the processors in most samples: the time is too long
+    bool disturbed; // other programs ran on the processors in most samples, so the time is too long
 };
 typedef void kernel_bench_report(void *user, const struct kernel_bench_result *result);
 // Times each matching row that runs on the device, with all its threads. cache_bytes: the threads' part of the

@@ -1,4 +1,4 @@
-// layout.c - element types and the packed panel layout every product kernel reads.
+// layout.c - element types, and the packed panel layout that every product kernel reads.
 //
 // Element (r, c) of a panel is at byte (c / group) * 64 + r * 4 + (c % group) * element bytes. A row's group is
 // always 4 bytes, and the 16 rows of a group always 64. kernels.h gives the reason, quant.h the types with

@@ -4,7 +4,7 @@
 #include "kernels/quant.h"
 
 enum {
-    // Groups of inputs at a time. Three panels of them are 384 KiB and stay in an L2 of 512 KiB.
+    // Groups of inputs in a block. Three panels of them are 384 KiB and stay in an L2 of 512 KiB.
     BLOCK_GROUPS = 2048,
     AHEAD_BYTES = 1024, // how far a tile prefetches its own weights; the next group can wait
 };
@@ -23,7 +23,7 @@ static void run_panels(const struct linear_shape *shape, const struct k_linear *
     const char *x = tile->x;
     const float *x_scale = tile->x_scale;
     float *y = tile->y;
-    for (int i = 0; i < tiles; i++) { // of about equal size: 9 tokens are 5 and 4, not 8 and 1
+    for (int i = 0; i < tiles; i++) { // of nearly equal size: 9 tokens are 5 and 4, not 8 and 1
         int t0 = (int)((int64_t)job->tokens * i / tiles);
         int t1 = (int)((int64_t)job->tokens * (i + 1) / tiles);
         tile->tokens = t1 - t0;
@@ -40,7 +40,7 @@ static int panels_of_tile(const struct linear_shape *shape, const struct k_linea
     return job->streamed && job->tokens <= shape->tokens ? shape->streamed : shape->panels;
 }
 
-// The panels [panel0, panel1) over the inputs of groups [g0, g0 + groups).
+// Runs panels [panel0, panel1) over the inputs of groups [g0, g0 + groups).
 static void run_block(const struct linear_shape *shape, const struct k_linear *job, int panel0,
                       int panel1, int g0, int groups)
 {

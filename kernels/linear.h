@@ -1,14 +1,14 @@
-// linear.h - the loops every fast product shares: panels in groups, tokens in tiles, inputs in blocks.
+// linear.h - the loops that all fast products share: panels in groups, tokens in tiles, inputs in blocks.
 //
-// A variant brings a tile function (panels by tokens, with the sums in registers) and the shape
-// of its tiles; kernel_linear_run cuts the job into them. For the files inside kernels/ only.
+// A variant provides a tile function (panels by tokens, with the sums in registers) and the shape of its tiles.
+// kernel_linear_run cuts the job into tiles. For the files inside kernels/ only.
 //
-// All tokens go through one group of panels before the next. After the first tile the panels come from L2, and
-// the last tile prefetches the next group. So with enough tokens the arithmetic never waits for memory.
-// With few tokens there is one tile a group, and the weights stream through once. From a cache several panels
-// run at a time, to have more sums in flight. From memory one panel runs at a time: the processor's own
-// prefetcher follows one long stream best, and prefetch instructions disturb it (docs/measured).
-// Quantized weights are not cut along the inputs: a row's sum is scaled once, when it is whole.
+// All tokens go through one group of panels before the next. After the first tile the panels come from L2, and the last
+// tile prefetches the next group. So with enough tokens the arithmetic never waits for memory. With few tokens there is
+// one tile per group, and the weights stream through once. From a cache, several panels run at a time, to have more
+// sums in flight. From memory, one panel runs at a time: the processor's own prefetcher follows one long stream best,
+// and prefetch instructions disturb it (docs/measured). Quantized weights are not cut along the inputs, because a row's
+// sum is scaled once, when it is complete.
 #ifndef KERNELS_LINEAR_H
 #define KERNELS_LINEAR_H
 
@@ -16,9 +16,9 @@
 
 enum { LINEAR_GROUP_BYTES = 64 }; // 16 rows of one group of inputs
 
-// What a tile function works on: pointers to its first panel, first token, first output.
+// The operands of a tile function: pointers to its first panel, first token, first output.
 struct linear_tile {
-    const char *w, *ahead; // ahead: as many panels, to be fetched while the tile runs; NULL: none
+    const char *w, *ahead; // ahead: the same number of panels to prefetch meanwhile; NULL: none
     const char *header; // of the first panel: its scales (quant.h); no more than w for plain types
     size_t w_stride;    // bytes from panel to panel, for w, ahead and header
     const char *x;
@@ -29,17 +29,17 @@ struct linear_tile {
     const float *x_scale; // of the first token, or NULL
     int groups;           // of inputs
     int quant_group;      // DT_I4: inputs that share a scale
-    int panels, tokens;   // within the shape's
+    int panels, tokens;   // at most those of the shape
     int last_rows;        // rows of the last panel that exist, 1..16
-    bool accumulate;      // on what y holds
+    bool accumulate;      // add to the contents of y
 };
 
 typedef void linear_tile_fn(const struct linear_tile *tile);
 
 struct linear_shape {
-    enum dtype w, x;    // of weights and inputs
-    int panels, tokens; // of the largest tile
-    int streamed;       // panels of a tile when the weights stream from memory
+    enum dtype w, x;    // types of weights and inputs
+    int panels, tokens; // size of the largest tile
+    int streamed;       // panels per tile when the weights stream from memory
     linear_tile_fn *tile;
 };
 

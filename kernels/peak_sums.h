@@ -1,6 +1,6 @@
 // peak_sums.h - the loop of the PEAK probes: independent sums of products of a few registers.
 //
-// Sixteen sums, of four registers of inputs by four of weights, cover a latency of 6 cycles at two instructions a
+// Sixteen sums, from four registers of inputs by four of weights, cover a latency of 6 cycles at two instructions per
 // cycle, and one of 4 cycles at four. Each instruction is inline assembly, so that no compiler merges sums or moves
 // them through memory. The operands are random: power, and with it the clock, depends on the bits that toggle.
 //
@@ -9,7 +9,7 @@
 //   PEAK_DOT       the instruction: %0 += %1 * %2
 //   PEAK_CLASS     the compiler's letter for the class of such registers
 //   PEAK_ADD(a, b) the sum of two registers of sums
-//   PEAK_SIDE, PEAK_SUMS  where there are too few registers for 4 and 16
+//   PEAK_SIDE, PEAK_SUMS if there are too few registers for 4 and 16
 #ifdef PEAK_REGISTER
 #ifndef KERNELS_PEAK_SUMS_H
 #define KERNELS_PEAK_SUMS_H
@@ -33,7 +33,7 @@ PEAK_INLINE peak_register peak_load(const void *seed, int i)
     return value;
 }
 
-// Runs the instruction PEAK_SUMS times a round and returns the sum of the sums.
+// Runs the instruction PEAK_SUMS times per round and returns the sum of the sums.
 PEAK_INLINE peak_register peak_run(const void *seed, uint64_t rounds)
 {
     peak_register x[PEAK_SIDE], w[PEAK_SIDE], sum[PEAK_SUMS], all = {0};

@@ -1,4 +1,4 @@
-// quant.c - rounding rows to codes, and codes into panels. See quant.h for what the bits mean.
+// quant.c - rounds rows to codes, and packs codes into panels. quant.h defines the bits.
 #include "kernels/quant.h"
 
 #include <assert.h>
@@ -23,7 +23,7 @@ int quant_groups(enum dtype type, int cols, int group)
 
 // ---- rounding --------------------------------------------------------------------------------------------
 
-// To nearest even for |x| < 2^22. In f32 alone, so that compilers make vectors of it.
+// Rounds to nearest even for |x| < 2^22. It uses only f32, so that compilers can vectorize it.
 static inline float round_even(float x)
 {
     return (x + 0x1.8p23f) - 0x1.8p23f;

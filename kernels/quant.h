@@ -1,8 +1,8 @@
-// quant.h - quantized weights: what a code means, how rows are rounded, how codes lie in a panel.
+// quant.h - quantized weights: the meaning of codes, the rounding of rows, the layout of codes in a panel.
 //
-// One row of a matrix at a time, before packing, with one code a byte:
-//   DT_I8      w = code * scale, code -127..127 in two's complement; one f32 scale a row
-//   DT_F8E4M3  w = e4m3(code) * scale (E4M3FN: no infinities); one f32 scale a row
+// Before packing, rows are separate and each code is a byte:
+//   DT_I8      w = code * scale, code -127..127 in two's complement; one f32 scale per row
+//   DT_F8E4M3  w = e4m3(code) * scale (E4M3FN: no infinities); one f32 scale per row
 //   DT_I4      w = (code - zero) * scale, code and zero 0..15; a scale (an f16 value) and a zero for each
 //              `group` inputs; the last group is shorter where cols is no multiple
 //
@@ -11,13 +11,13 @@
 //   DT_I4      for each quantization group 16 f16 scales, then for each group 8 bytes of zeros (byte i: row
 //              i low, row i + 8 high), filled up to 64 bytes; then groups of 8 inputs, where byte j of
 //              a row's four has input j low and input j + 4 high: a mask and a shift give two quads.
-// So int4 takes 0.5 + 2.5 / group bytes a weight, without padding.
+// So int4 takes 0.5 + 2.5 / group bytes per weight, without padding.
 #ifndef KERNELS_QUANT_H
 #define KERNELS_QUANT_H
 
 #include "kernels/kernels.h"
 
-// Buffers of one row, owned by the caller: cols codes, quant_groups() scales, and for DT_I4 as many zeros.
+// Buffers of one row, owned by the caller: cols codes, quant_groups() scales, and for DT_I4 the same number of zeros.
 struct quant_row {
     uint8_t *codes;
     float *scales;
@@ -35,7 +35,7 @@ int quant_groups(enum dtype type, int cols, int group); // scales of a row: 1 fo
  * A row or group with a scale of zero or a largest magnitude below 2^-100 gets codes, scale and zero of 0.
  * One with a NaN or an infinity gets a scale of NaN, so that every result shows it. */
 void quant_row_rtn(enum dtype type, const float *w, int cols, int group, struct quant_row out);
-// Whether all weights of the row are numbers: a scale or an fp8 code that is NaN comes from a weight that was not.
+// Whether all weights of the row are finite: a scale or an fp8 code that is NaN comes from a weight that is not.
 bool quant_row_is_finite(enum dtype type, struct quant_row row, int cols, int group);
 void quant_row_expand(enum dtype type, struct quant_row in, int cols, int group, float *w);
 

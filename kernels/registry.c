@@ -1,4 +1,4 @@
-// registry.c - the table of kernels and how a row of it is found.
+// registry.c - the table of kernels, and the search for a row.
 //
 // Rows come from one rows.def per folder, portable C first. Within one (where, op, w, x) they are in rising
 // order of speed, and the last one that a target can run is the one to use.

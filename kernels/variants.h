@@ -1,9 +1,9 @@
-// variants.h - declares every kernel function, from the same rows the registry is made of.
+// variants.h - declares every kernel function, from the rows that also make up the registry.
 //
-// For the files inside kernels/ only: everyone else goes through kernel_find(). A row is one line of a
-// rows.def file. KERNEL(kind, op, w, x, isa, function): `kind` names the member of kernel_fn. PRODUCT has the
-// columns of a linear layer: layout of the weights, tile, and the most tokens it is used for. The columns are
-// constants of the function's own file too (LINEAR_SHAPE), so that a tile is written down once.
+// For the files inside kernels/ only; all other code uses kernel_find(). A row is one line of a rows.def file. In
+// KERNEL(kind, op, w, x, isa, function), `kind` names the member of kernel_fn. PRODUCT has the columns of a linear
+// layer: layout of the weights, tile, and the most tokens it is used for. The columns are also constants in the
+// function's own file (LINEAR_SHAPE), so that a tile is written only once.
 #ifndef KERNELS_VARIANTS_H
 #define KERNELS_VARIANTS_H
 

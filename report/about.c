@@ -1,4 +1,4 @@
-// about.c - the end of the page: noise, machine and build, how to run it again, and what the metrics mean.
+// about.c - the end of the page: noise, machine and build, how to repeat the run, and the meaning of the metrics.
 
 #include <math.h>
 #include <stdio.h>
@@ -102,7 +102,7 @@ static void json_plain(struct str *out, const json_t *value)
     }
 }
 
-// "a, b, c" for lists of plain values.
+// Writes lists of plain values as "a, b, c".
 static bool json_words(struct str *out, const json_t *list)
 {
     size_t i;
@@ -121,7 +121,7 @@ static bool json_words(struct str *out, const json_t *list)
     return true;
 }
 
-// Nested objects become "cpu model", "cpu cores"; lists of objects "caches 1 size", one line a field.
+// Nested objects become "cpu model", "cpu cores"; lists of objects become "caches 1 size", one line per field.
 static void json_rows(struct str *out, const char *prefix, const json_t *value, int depth)
 {
     const char *key;
@@ -177,7 +177,7 @@ void page_machine(struct str *out, const struct report_data *data)
     json_t *content;
     json_object_foreach(data->devices, device, content)
     {
-        if (!query_device_is_host(device)) // its content repeats the hardware's
+        if (!query_device_is_host(device)) // its content repeats that of the hardware
             json_section(out, device, content);
     }
     json_section(out, "Environment", data->environment);

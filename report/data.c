@@ -17,7 +17,7 @@ static enum status out_of_memory(struct error *err)
     return FAIL(err, ERR_NOMEM, "no memory for the report's data");
 }
 
-// The parameters of a cell but batch and context, as canonical text in the arena.
+// The parameters of a cell except batch and context, as canonical text in the arena.
 static const char *rest_of(struct arena *arena, const struct cell_row *cell)
 {
     json_t *params = json_loads(cell->params, 0, NULL);
@@ -86,8 +86,8 @@ static void append_differences(struct str *label, const struct series *s,
     json_decref(theirs);
 }
 
-// What a label says that did not run: how the file holds the weights, one file for all cells, and a form of decode
-// steps that not every cell ran in.
+// Appends the caveats of a label. They are the types of weights in the file, which is one file for all cells, and a
+// form of decode steps in which not every cell ran.
 static void append_caveats(struct str *label, const struct series *s)
 {
     bool recoded = false, other_step = false;
@@ -238,7 +238,7 @@ const struct verdict_row *report_data_verdict(const struct report_data *data,
     return query_verdict_find(data->verdicts, data->verdict_count, cell->id, phase);
 }
 
-// The value of a line "key = value", or NULL when it is another's.
+// The value of a line "key = value", or NULL if the key differs.
 static const char *value_of(const char *line, const char *key)
 {
     size_t length = strlen(key);
@@ -286,7 +286,7 @@ const struct cell_row *report_series_at(const struct series *series, int batch, 
     return NULL;
 }
 
-// How many measured cells have this value on the axis.
+// The number of measured cells with this value on the axis.
 static size_t measured_at(const struct report_data *data, enum axis axis, int value)
 {
     size_t have = 0;

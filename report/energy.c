@@ -1,4 +1,4 @@
-// energy.c - joules a token and the power they were measured from, as a table of the cells that have them.
+// energy.c - a table of joules per token, and the power they were computed from, for the cells that have them.
 #include "report/html.h"
 #include "report/page.h"
 #include "results/metric.h"

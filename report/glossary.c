@@ -1,7 +1,7 @@
 // glossary.c - links terms of the page to the glossary at its end.
 //
-// The entries are docs/GLOSSARY.md, converted by tools/glossary.sh when the program is built. The page itself
-// is the record of what was linked: a term is linked where no link to it precedes.
+// The entries are docs/GLOSSARY.md, converted by tools/glossary.sh when the program is built. The page itself records
+// what is linked: a term becomes a link unless the page already links to it.
 
 #include <stdio.h>
 #include <string.h>

@@ -1,7 +1,7 @@
-// gnuplot.c - starts the program, waits no longer than its time limit, and reports what went wrong.
+// gnuplot.c - starts the program, waits at most for its time limit, and reports failures.
 //
-// Standard error is written to a file in the working folder, not to a pipe: a child that hangs with the
-// pipe open could make the reader hang with it.
+// Standard error is written to a file in the working folder, not to a pipe, because a hanging child with the pipe open
+// could block the reader.
 
 #include "report/gnuplot.h"
 
@@ -25,7 +25,7 @@ enum { ARGS_MAX = 16, EXEC_FAILED = 127, COMPLAINT_MAX = 1 << 16, POLL_NS = 5000
 
 #define COMPLAINT_FILE "gnuplot.err"
 
-// In the child: nothing here returns. `reason`, shared with the parent, is the errno of a failed start.
+// Runs in the child and never returns. `reason`, shared with the parent, is the errno of a failed start.
 static void exec_child(const char *program, const char *dir, const char *const *argv, int *reason)
 {
     sigset_t ending;
@@ -56,7 +56,7 @@ static void kill_child(pid_t child)
         ;
 }
 
-// Waits for the child, and kills its group when the time is up or a signal arrived.
+// Waits for the child, and kills its group if the time is up or a signal has arrived.
 static enum status wait_child(pid_t child, const struct gnuplot *gnuplot, int *status,
                               struct error *err)
 {
@@ -80,7 +80,7 @@ static enum status wait_child(pid_t child, const struct gnuplot *gnuplot, int *s
                 format_limit_ns(1e6 * gnuplot->timeout_ms, limit, sizeof limit));
 }
 
-// The first line that says something: gnuplot draws a caret under the place before it says what.
+// The first line with a message: gnuplot first draws a caret under the place of the error.
 static void first_complaint(const char *dir, char *out, size_t out_bytes)
 {
     char *path = file_join(dir, COMPLAINT_FILE), *text = NULL;
@@ -128,7 +128,7 @@ static enum status run_program(const struct gnuplot *gnuplot, const char *progra
     const char *argv[ARGS_MAX + 4] = {program, "-c", script};
     for (int i = 0; i < ARGS_MAX && args[i]; i++)
         argv[3 + i] = args[i];
-    // Memory needs no descriptor, so a shortage of them is reported as what it is.
+    // Shared memory needs no descriptor, so a shortage of descriptors is reported correctly.
     int *reason =
         mmap(NULL, sizeof *reason, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (reason == MAP_FAILED)
@@ -155,7 +155,7 @@ enum status gnuplot_check(const char *program, struct error *err)
 enum status gnuplot_run(const struct gnuplot *gnuplot, const char *dir, const char *script,
                         const char *const *args, struct error *err)
 {
-    // The child changes its folder first: a relative path is made absolute here. A bare name is looked up in PATH.
+    // The child changes its folder first, so a relative path is made absolute here. A bare name is looked up in PATH.
     bool path = strchr(gnuplot->program, '/') != NULL;
     char *absolute = path ? realpath(gnuplot->program, NULL) : NULL;
     if (path && !absolute)

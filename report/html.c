@@ -61,7 +61,7 @@ void html_value(struct str *out, double value, const char *unit)
     html_text(out, metric_format(value, unit, text, sizeof text));
 }
 
-// Where the unit of "41.2 ms" begins, or the end.
+// The offset of the unit in "41.2 ms", or the end.
 static size_t number_length(const char *text)
 {
     const char *space = strrchr(text, ' ');
@@ -81,7 +81,7 @@ void html_figure(struct str *out, const struct stat_summary *figure, const char 
     html_text(out, median);
     if (figure->n < 2)
         return;
-    // The unit is said once unless the ends need another one.
+    // The unit is written once unless the ends need another one.
     bool same = strcmp(low + number_length(low), high + number_length(high)) == 0 &&
                 strcmp(low + number_length(low), median + number_length(median)) == 0;
     str_append(out, " <small>");

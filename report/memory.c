@@ -1,4 +1,4 @@
-// memory.c - data of the memory picture: weights, KV cache and scratch of each series' largest cell.
+// memory.c - writes the data of the memory picture: weights, KV cache and scratch of each series' largest cell.
 
 #include <math.h>
 #include <stdio.h>
@@ -13,7 +13,7 @@ struct bar {
     const struct series *series;
     const struct cell_row *cell;
     double part[3]; // weights, KV cache, scratch: bytes
-    double peak;    // NaN: not measured, as of a GPU
+    double peak;    // NaN: not measured, as for a GPU
 };
 
 static bool bar_of(const struct report_data *data, const struct cell_row *cell, struct bar *out)
@@ -34,7 +34,7 @@ static double total(const struct bar *bar)
     return bar->part[0] + bar->part[1] + bar->part[2];
 }
 
-// The largest cell of each series, of the first BARS_MAX. Returns how many series there are.
+// Collects the largest cell of each series, for the first BARS_MAX series. Returns the number of series.
 static size_t collect(const struct report_data *data, struct bar *bars)
 {
     size_t count = 0;

@@ -1,4 +1,4 @@
-// page.c - puts the page together: one file, no script, nothing fetched from anywhere.
+// page.c - assembles the page: one file, without scripts or external resources.
 
 #include "report/page.h"
 
@@ -7,8 +7,8 @@
 
 #include "report/html.h"
 
-// Appends gnuplot's SVG from its root element on. Names that all pictures share would clash in one
-// document: each gets the picture's number.
+// Appends gnuplot's SVG from its root element on. Names that all pictures share would clash in one document, so the
+// picture's number is added to each.
 static void inline_svg(struct str *out, const char *svg, size_t number)
 {
     static const char *const names[] = {"gpPt", "gpDot", "gnuplot_canvas", "textbox", "greybox"};
@@ -20,7 +20,7 @@ static void inline_svg(struct str *out, const char *svg, size_t number)
             if (found && (!next || found < next))
                 next = found;
         }
-        // Only where the name begins an id or a reference to one; labels are text and follow '>'.
+        // Only if the name begins an id or a reference to one; labels are text and follow '>'.
         if (next == NULL) {
             str_append(out, p);
             break;
@@ -46,8 +46,8 @@ static void figure(struct str *out, const struct picture *p, size_t number)
     str_append(out, "</div></figure>");
 }
 
-// The pictures made by one script, and a sentence when there are none. tabled: a table of this section has
-// what they would show.
+// Appends the pictures of one script, or a sentence if there are none. tabled: a table of this section has the same
+// content.
 static void pictures_of(struct str *out, const struct pictures *pictures, const char *script,
                         bool tabled)
 {

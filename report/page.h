@@ -6,11 +6,11 @@
 #include "report/data.h"
 #include "report/pictures.h"
 
-// verdict.c: the title, what this machine did, what limits it, what failed.
+// verdict.c: the title, what this machine achieved, what limits it, what failed.
 void page_verdict(struct str *out, const struct report_data *data);
 // A verdict in a few words: "inefficient 5 % of what memory allows", "memory 88 % of the roof". NULL: nothing.
 void page_limit(struct str *out, const struct verdict_row *v);
-// The word of it alone.
+// Only the word of the verdict.
 const char *page_limit_word(const struct verdict_row *v);
 
 // tables.c
@@ -19,11 +19,12 @@ void page_cells(struct str *out, const struct report_data *data);
 void page_failures(struct str *out, const struct report_data *data);
 void page_ceilings(struct str *out, const struct report_data *data);
 void page_memory(struct str *out, const struct report_data *data);
-// A head that begins with '>' is above numbers. "TTFT#ttft" links to that entry of the glossary. NULL ends the list.
+// A head that begins with '>' belongs to a column of numbers. "TTFT#ttft" links to that entry of the glossary. NULL
+// ends the list.
 void page_table_head(struct str *out, const char *const *heads);
 void page_table_end(struct str *out);
 
-// energy.c: nothing where no cell has energy.
+// energy.c: appends nothing if no cell has energy.
 void page_energy(struct str *out, const struct report_data *data);
 
 // quality.c: the table of evaluations, and a cell's perplexity next to its speed.
@@ -36,9 +37,9 @@ void page_noise(struct str *out, const struct report_data *data);
 void page_machine(struct str *out, const struct report_data *data);
 void page_reproduce(struct str *out, const struct report_data *data);
 
-// glossary.c: `text`, HTML, as a link to an entry of the glossary, unless the page links to that entry already.
+// glossary.c: appends `text` (HTML) as a link to an entry of the glossary, unless the page already links to that entry.
 void page_term(struct str *out, const char *id, const char *text);
-// The entries that the page so far links to, and those that they link to. Comes last.
+// Appends the entries that the page links to so far, and those that they link to. Comes last.
 void page_glossary(struct str *out);
 
 // page.c: the whole document. css is inlined; pictures that were not drawn are named with the reason.

@@ -1,4 +1,4 @@
-// pictures.c - plans the pictures of a run, has them drawn, and reads them back for the page.
+// pictures.c - plans the pictures of a run, lets gnuplot draw them, and reads them back for the page.
 
 #include "report/pictures.h"
 
@@ -75,8 +75,7 @@ void picture_arg(struct pictures *pictures, struct picture *picture, const char 
         picture->args[i] = arena_strdup(&pictures->arena, text);
 }
 
-// gnuplot takes a quote as the start of a string and a backslash as an escape, and stumbles over bytes that
-// are no UTF-8.
+// gnuplot reads a quote as the start of a string and a backslash as an escape, and fails on bytes that are not UTF-8.
 void picture_label(struct str *out, const char *text)
 {
     struct str plain = {0}, label = {0};
@@ -109,7 +108,7 @@ enum status picture_data(const char *dir, const char *name, const char *ending,
     return status;
 }
 
-// The group that takes one more series of a model, or NULL.
+// The group with room for one more series of a model, or NULL.
 static struct series_group *group_with_room(struct series_group *groups, size_t count,
                                             const char *model)
 {
@@ -249,7 +248,7 @@ static enum status draw_lines(const struct report_data *data, const struct line_
             picture_arg(pictures, p, "%s",
                         what->axis == AXIS_BATCH ? "batch (sequences)" : "context (tokens)");
             picture_arg(pictures, p, "%s", what->y_label);
-            // Over more than a decade or so equal steps are equal factors.
+            // Over more than about a decade, the axis is logarithmic.
             bool log = extent.high > 20 * extent.low;
             picture_arg(pictures, p, "%d", log);
             picture_arg(pictures, p, "%.6g", log ? extent.low / 1.6 : 0);
@@ -274,7 +273,7 @@ static enum status read_svg(const char *dir, struct picture *p, struct error *er
     return status;
 }
 
-// What a failed drawing left is no picture.
+// Removes the remains of a failed drawing.
 static void remove_picture(const char *dir, const struct picture *p)
 {
     static const char *const endings[] = {".svg", ".png"};

@@ -27,13 +27,13 @@ struct pictures {
     struct arena arena; // owns titles and args
     struct picture row[PICTURES_MAX];
     size_t count;
-    // Pictures that are missing, or hold less than all, by reason; a reason is there once.
+    // Missing or incomplete pictures, by reason; each reason occurs once.
     struct picture_absence {
         // "no quality was measured"; "Decode over batch; Decode over context"
         const char *reason, *what;
     } * absent;
     size_t absent_count;
-    struct error failure; // why gnuplot drew no more; OK when it drew all
+    struct error failure; // why gnuplot failed; OK if it drew all
 };
 
 // Writes the data files into `dir` and runs gnuplot for each picture, until one fails: the others would
@@ -44,10 +44,10 @@ void pictures_fini(struct pictures *pictures);
 
 // ---- for the files that plan pictures -----------------------------------------------------------
 
-// Names what is missing, and why: a clause without a full stop. Without memory it is left out.
+// Records what is missing, and why: a clause without a full stop. Omitted without memory.
 void picture_absent(struct pictures *pictures, const char *what, const char *reason);
-// A new picture. NULL when there are PICTURES_MAX: it is then named in pictures->absent. Title and alt are formatted by
-// the caller.
+// Adds a picture. NULL if there are already PICTURES_MAX; it is then named in pictures->absent. The caller formats
+// title and alt.
 struct picture *picture_add(struct pictures *pictures, const char *name, const char *script,
                             const char *title, const char *alt);
 void picture_arg(struct pictures *pictures, struct picture *picture, const char *format, ...)
@@ -68,9 +68,9 @@ enum status picture_memory(const struct report_data *data, const char *dir,
 enum status picture_pareto(const struct report_data *data, const char *dir,
                            struct pictures *pictures, struct error *err);
 
-// Cuts the series into groups of at most PICTURE_SERIES_MAX that are drawn together: all in one where
-// they fit, else one model at a time. Groups hold series with a speed only, and each of these is in one. The groups live
-// in the arena of `pictures`.
+// Cuts the series into groups of at most PICTURE_SERIES_MAX that are drawn together: all in one if they fit, else one
+// model at a time. Groups hold only series with a speed, and each such series is in one group. The groups live in the
+// arena of `pictures`.
 struct series_group {
     const struct series *series[PICTURE_SERIES_MAX];
     size_t count;

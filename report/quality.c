@@ -1,9 +1,9 @@
-// quality.c - what each scheme costs: the table of quality, its column among the cells, the data of the
-// Pareto pictures.
+// quality.c - the cost of each scheme: the table of quality, its column among the cells, the data of the Pareto
+// pictures.
 //
-// Lower perplexity and more speed (or less memory) are both better. A point is on the Pareto front when no other point
-// is at least as good in both and better in one. Points of a picture are of one model, one batch and one context:
-// perplexities of different models are of different tokens.
+// Lower perplexity and more speed (or less memory) are both better. A point is on the Pareto front if no other point is
+// at least as good in both and better in one. A picture has points of one model, one batch and one context, because
+// perplexities of different models are over different tokens.
 
 #include <math.h>
 #include <stdio.h>
@@ -16,7 +16,7 @@
 
 // ---- figures ----------------------------------------------------------------------------------------
 
-// Of a cell's evaluation, whatever became of its trials. NaN: not measured.
+// A figure of a cell's evaluation, whatever the result of its trials. NaN: not measured.
 static double figure(const struct report_data *data, int64_t cell, const char *name)
 {
     const struct summary_row *row =
@@ -24,7 +24,7 @@ static double figure(const struct report_data *data, int64_t cell, const char *n
     return row ? row->stat.median : NAN;
 }
 
-// "+0.4 %" of a logarithm of a ratio, signed, with two digits that count.
+// Writes the logarithm of a ratio as "+0.4 %", signed, with two significant digits.
 static void change_text(struct str *out, double ln_ratio)
 {
     double percent = 100 * expm1(ln_ratio);
@@ -192,7 +192,7 @@ void page_quality(struct str *out, const struct report_data *data)
 struct pareto_point {
     const struct series *series;
     double x, perplexity;
-    bool front, below; // below: its name is drawn there
+    bool front, below; // below: its name is drawn below it
 };
 
 static const struct pareto_kind {
@@ -242,7 +242,7 @@ static int by_x(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-// Marks the front and sorts by x, so that a line can join it.
+// Marks the front, and sorts by x so that a line can connect it.
 static void find_front(struct pareto_point *points, size_t count, bool more_is_better)
 {
     for (size_t i = 0; i < count; i++) {
@@ -253,8 +253,8 @@ static void find_front(struct pareto_point *points, size_t count, bool more_is_b
     qsort(points, count, sizeof *points, by_x);
 }
 
-// Of two neighbours whose names would overlap the lower one's is drawn below. Sorted by x; the picture is so wide
-// and high.
+// If the names of two neighbours would overlap, the lower one's name is drawn below. Points are sorted by x; width and
+// height are those of the picture.
 static void place_names(struct pareto_point *points, size_t count, double width, double height)
 {
     for (size_t i = 1; i < count; i++) {
@@ -266,7 +266,7 @@ static void place_names(struct pareto_point *points, size_t count, double width,
     }
 }
 
-// The scheme alone where that is enough.
+// Only the scheme if that is enough.
 static const char *point_label(const struct pareto_point *points, size_t count, size_t i)
 {
     for (size_t j = 0; j < count; j++)
@@ -275,7 +275,7 @@ static const char *point_label(const struct pareto_point *points, size_t count, 
     return points[i].series->scheme;
 }
 
-// Two blocks: the points of the front, then the others; "?" in an empty one.
+// Writes two blocks: the points of the front, then the others. "?" stands in an empty block.
 static void write_points(struct str *out, const struct pareto_point *points, size_t count)
 {
     for (int front = 1; front >= 0; front--) {
@@ -338,7 +338,7 @@ static enum status draw(const struct report_data *data, const struct pareto_kind
     return status;
 }
 
-// The models that have a quality, each once.
+// The models with a quality, each once.
 static size_t models_of(const struct report_data *data, const char **out)
 {
     size_t count = 0;

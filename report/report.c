@@ -1,8 +1,8 @@
-// report.c - makes all files of a report in a folder next to their destination, then moves them there.
+// report.c - writes all files of a report to a folder next to their destination, then moves them there.
 //
-// A page is useful without its pictures. So where gnuplot is not installed they become a note, and where it fails the
-// rest is written, and then that is the error. Any other failure (no run, no space, no permission) leaves the report's
-// folder unchanged.
+// A page is useful without its pictures. If gnuplot is not installed, a note replaces them. If it fails, the rest is
+// written and the failure is reported as the error. Any other failure (no run, no space, no permission) leaves the
+// report's folder unchanged.
 
 #include "report/report.h"
 
@@ -135,7 +135,7 @@ static enum status for_entries(const char *work, const char *dir, unsigned forma
     return status;
 }
 
-// A folder of our own inside the report's, so that renames stay within one file system. Those of killed
+// The working folder is inside the report's folder, so that renames stay within one file system. Folders of killed
 // reports are removed first.
 #define WORK_STEM ".report"
 #define WORK_MARK ".tmp-"
@@ -199,7 +199,7 @@ static enum status write_csv(struct store *store, const char *run, const char *w
     return status;
 }
 
-// `missing`: why there are no pictures, or not all.
+// `missing`: why some or all pictures are missing.
 static enum status make_pictures(const struct report_data *data,
                                  const struct report_options *options, const char *work,
                                  struct error *missing, struct error *err)
@@ -225,13 +225,13 @@ static enum status make_files(struct store *store, const char *run, const struct
     return options->formats & REPORT_CSV ? write_csv(store, run, work, err) : OK;
 }
 
-// Pictures alone were requested, and they are not whole: the folder keeps what it has.
+// Whether only pictures were requested and they are incomplete: the folder then keeps its old files.
 static bool is_nothing(const struct report_options *options, const struct error *missing)
 {
     return missing->code != OK && !(options->formats & (REPORT_HTML | REPORT_CSV));
 }
 
-// What is missing is a note where gnuplot is, and nobody asked for it.
+// Missing pictures become a note if gnuplot is not installed and they were not requested.
 static enum status conclude(const struct report_options *options, const struct error *missing,
                             struct str *note, struct error *err)
 {
@@ -250,7 +250,7 @@ enum status report_write(struct store *store, const char *run, const struct repo
     char *work = NULL, number[24];
     *index = NULL;
     TRY(report_data_load(store, run, &data, err));
-    // From here on the run has a number: "last" may be another one by now.
+    // From here on the run is named by its number, because "last" may mean another one by now.
     snprintf(number, sizeof number, "%lld", (long long)data.run.id);
     bool had_dir = file_is_dir(options->dir);
     enum status status = make_work_dir(options->dir, &work, err);
@@ -271,7 +271,7 @@ enum status report_write(struct store *store, const char *run, const struct repo
     error_replace(err, work, options->dir);
     remove_work_dir(work);
     if (status != OK && !had_dir)
-        rmdir(options->dir); // only when nothing is in it
+        rmdir(options->dir); // only if it is empty
     if (status == OK)
         status = conclude(options, &missing, note, err);
     report_data_fini(&data);

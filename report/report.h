@@ -17,21 +17,22 @@ enum report_format {
 };
 
 struct report_options {
-    const char *dir;     // made when missing
-    unsigned formats;    // of enum report_format
+    const char *dir;     // created if missing
+    unsigned formats;    // bits of enum report_format
     const char *gnuplot; // program to draw with: a path, or a name looked up in PATH
-    int timeout_ms;      // of one picture
-    bool need_pictures;  // asked for outright: no gnuplot is an error, not a note
+    int timeout_ms;      // per picture
+    bool need_pictures;  // explicitly requested: without gnuplot an error, not a note
 };
 
 // "html,png" as formats. ERR_USAGE names the unknown one.
 enum status report_formats(const char *text, unsigned *formats, struct error *err);
 
-// Writes the report of one run (query.h defines the names of runs; NULL is the last). *index is the path of the page, or
-// of the folder when no page was requested; the caller frees it. Where there is no gnuplot, the page has no pictures, and
-// `note` has the reason in one line; it is empty otherwise. When gnuplot fails, hangs or writes half a file, or pictures
-// are needed, everything else is in place, *index is set, and the reason is the error. After any other error, and where
-// only pictures were requested, *index is NULL and the folder is as it was. ERR_INTERRUPTED: base/interrupt.h.
+// Writes the report of one run (query.h defines the names of runs; NULL is the last). *index is the path of the page,
+// or of the folder when no page was requested; the caller frees it. Without gnuplot the page has no pictures, and
+// `note` has the reason in one line; else it is empty. If gnuplot fails, hangs or writes half a file, or if pictures
+// are needed and missing, everything else is in place, *index is set, and the reason is the error. After any other
+// error, or if only pictures were requested, *index is NULL and the folder is unchanged. ERR_INTERRUPTED:
+// base/interrupt.h.
 enum status report_write(struct store *store, const char *run, const struct report_options *options,
                          char **index, struct str *note, struct error *err);
 

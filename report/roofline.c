@@ -1,8 +1,8 @@
-// roofline.c - data of the roofline picture: ceilings as lines, prefill and decode as points.
+// roofline.c - writes the data of the roofline picture: ceilings as lines, prefill and decode as points.
 //
-// Williams, Waterman, Patterson 2009. x is what the analytic model counts: operations over the bytes
-// that must move. y is what was measured: those operations over the measured time. A point right under
-// a line is at that limit; the distance below is what could still be won.
+// x comes from the analytic model: operations over the bytes that must move. y is measured: those operations over the
+// measured time. A point right under a line is at that limit; its distance to the line is the possible gain.
+// Source: Williams, Waterman, Patterson 2009
 
 #include <math.h>
 #include <stdio.h>
@@ -20,7 +20,7 @@ struct point {
     double intensity, rate;
 };
 
-// Of one phase of a cell; false where bytes, operations or time are not known.
+// The point of one phase of a cell; false if bytes, operations or time are unknown.
 static bool point_of(const struct report_data *data, const struct cell_row *cell, const char *phase,
                      struct point *out)
 {
@@ -54,7 +54,7 @@ static bool is_read(const struct ceiling_row *c)
     return str_equal(c->name, "read") && c->value > 0;
 }
 
-// The ceilings of one picture: those of its device, measured with the most threads that a cell on it used.
+// The ceilings of one picture: those of its device, with the most threads that a cell on it used.
 struct roof {
     const struct report_data *data;
     const char *device;
@@ -109,8 +109,8 @@ static void append_name(struct str *out, const struct ceiling_row *c)
     str_printf(out, " %s", metric_format(c->value, c->unit, value, sizeof value));
 }
 
-// The slowest read ceiling above (or the fastest below) ceiling i that is within `factor` of it, or
-// NULL: names of such neighbours would lie upon each other.
+// The slowest read ceiling above (or the fastest below) ceiling i that is within `factor` of it, or NULL. The names of
+// such neighbours would overlap.
 static const struct ceiling_row *neighbour(const struct roof *roof, const struct ceiling_row *of,
                                            bool above, double factor)
 {
@@ -125,7 +125,7 @@ static const struct ceiling_row *neighbour(const struct roof *roof, const struct
     return nearest;
 }
 
-// One name for a group of neighbours, over the fastest of them: "L2 230 GB/s, L3 183 GB/s".
+// Writes one name for a group of neighbours, above the fastest of them: "L2 230 GB/s, L3 183 GB/s".
 static void name_slanted(struct str *out, const struct roof *roof, const struct ceiling_row *c,
                          double x, double y, double angle, double factor)
 {
@@ -140,7 +140,7 @@ static void name_slanted(struct str *out, const struct roof *roof, const struct 
     str_append(out, "\n");
 }
 
-// The slowest peak above `below`, or the slowest of all (NULL). Of equal ones the first comes first.
+// The slowest peak above `below`, or the slowest of all (NULL). Among equal ones the first is taken first.
 static const struct ceiling_row *next_peak(const struct roof *roof, const struct ceiling_row *below)
 {
     const struct ceiling_row *next = NULL;
@@ -153,7 +153,7 @@ static const struct ceiling_row *next_peak(const struct roof *roof, const struct
     return next;
 }
 
-// A name over each flat line, from the lowest up. Where two lines are close, the upper one's name moves up.
+// Writes a name above each flat line, from the lowest up. If two lines are close, the upper one's name moves up.
 static void name_flat(struct str *out, const struct roof *roof, const struct frame *f)
 {
     double x = f->x_max / pow(f->x_max / f->x_min, 0.01), free_from = 0;
@@ -228,8 +228,8 @@ static size_t write_points(const struct report_data *data, const struct series *
     return count;
 }
 
-// Names the ends of a lone series: the slowest and the fastest point of each phase. With more series
-// the names would overlap; the colours and the bound map show them then.
+// Names the ends of a single series: the slowest and the fastest point of each phase. With more series the names would
+// overlap; colours and the bound map identify them instead.
 static void write_names(const struct report_data *data, const struct series_group *group,
                         struct str *out)
 {
@@ -256,7 +256,7 @@ static void write_names(const struct report_data *data, const struct series_grou
         str_append(out, "?\t?\t\n");
 }
 
-// Room around everything, and the knee of the highest roof in sight.
+// Adds room around everything, and keeps the knee of the highest roof visible.
 static void widen(const struct roof *roof, struct frame *f)
 {
     double bandwidth, peak;
@@ -271,7 +271,7 @@ static void widen(const struct roof *roof, struct frame *f)
             f->y_max = fmax(f->y_max, c->value);
     }
     f->x_min /= 3;
-    // The names of the flat lines take the right 36 % of the frame, free of points.
+    // The names of the flat lines take the right 36 % of the frame, which has no points.
     f->x_max = f->x_min * pow(1.3 * f->x_max / f->x_min, 1 / 0.64);
     f->y_min /= 4;
     f->y_max *= 2.5;
@@ -341,7 +341,7 @@ static enum status draw(const struct report_data *data, const struct series_grou
     return status;
 }
 
-// The series of a group on one device, the one of its series `first`. Empty when an earlier one has that device.
+// The series of a group on the device of its series `first`. Empty if an earlier series has that device.
 static struct series_group on_device(const struct series_group *group, size_t first)
 {
     struct series_group out = {.model = group->model};
@@ -358,7 +358,7 @@ static struct series_group on_device(const struct series_group *group, size_t fi
     return out;
 }
 
-// A point belongs under the ceilings of the device that made it: one picture a device.
+// A point belongs under the ceilings of its own device, so each device has one picture.
 enum status picture_roofline(const struct report_data *data, const char *dir,
                              struct pictures *pictures, struct error *err)
 {

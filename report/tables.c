@@ -1,6 +1,6 @@
 // tables.c - the tables of the page: bounds, cells, failures, ceilings, memory.
 //
-// Each number of a picture is in one of them, so the page has the same content without pictures.
+// Each number of a picture is in a table, so the page has the same content without pictures.
 
 #include <math.h>
 #include <stdio.h>
@@ -49,7 +49,7 @@ static void bound_cell(struct str *out, const struct report_data *data, const st
         return;
     }
     str_append(out, "<td class=\"");
-    html_text(out, v->bound); // page.css has a colour for each
+    html_text(out, v->bound); // page.css has a colour for each bound
     if (!str_equal(page_limit_word(v), v->bound))
         str_printf(out, " %s", page_limit_word(v));
     str_append(out, "\" title=\"");
@@ -132,7 +132,7 @@ static void figure_column(struct str *out, const struct report_data *data,
     str_append(out, "</td>");
 }
 
-// The peak is the process's. Where the cell's memory is a GPU's, the figure says that it is another's.
+// The peak is that of the process. If the cell's memory is on a GPU, the figure says that it is another memory.
 static void peak_column(struct str *out, const struct report_data *data,
                         const struct cell_row *cell)
 {
@@ -152,7 +152,7 @@ static void bound_column(struct str *out, const struct report_data *data,
     str_append(out, "</td>");
 }
 
-// The series a cell belongs to.
+// The series of a cell.
 static const struct series *series_of(const struct report_data *data, const struct cell_row *cell)
 {
     for (size_t i = 0; i < data->series_count; i++)
@@ -177,8 +177,8 @@ static void range_column(struct str *out, const struct cell_row *cells, size_t c
     str_append(out, "</td>");
 }
 
-// One row for `count` neighbours of one series that ended alike: a single cell that was measured, or
-// several that were left out for the same reason.
+// Appends one row for `count` adjacent cells of one series with the same result: a single measured cell, or several
+// that were skipped for the same reason.
 static void cell_row_html(struct str *out, const struct report_data *data,
                           const struct cell_row *cell, size_t count)
 {
@@ -221,7 +221,7 @@ static bool same_fate(const struct cell_row *a, const struct cell_row *b)
            str_equal(a->reason, b->reason) && a->trials == b->trials;
 }
 
-// What the intervals of times contain besides the scatter of trials.
+// Describes what the intervals of times include besides the scatter of trials.
 static void interval_widths(struct str *out, const struct report_data *data)
 {
     size_t runs = 0, canaries = 0;
@@ -239,7 +239,7 @@ static void interval_widths(struct str *out, const struct report_data *data)
                         "is not known yet.");
 }
 
-// "97 % with 6 trials" for each number of trials there is.
+// Writes "97 % with 6 trials" for each number of trials.
 static void interval_levels(struct str *out, const struct report_data *data)
 {
     bool seen[128] = {false};
@@ -308,7 +308,7 @@ void page_cells(struct str *out, const struct report_data *data)
     page_table_end(out);
 }
 
-// ---- failed and left out ------------------------------------------------------------------------
+// ---- failed and skipped ------------------------------------------------------------------------
 
 static bool remarkable(const struct cell_row *cell)
 {
@@ -374,7 +374,7 @@ static bool told_before(const struct fates *fates, const struct cell_row *cell)
     return at && at > fates->cells && same_fate(cell, at[-1]);
 }
 
-// Failures first, then what was left out, then what ended well but not undisturbed or not whole.
+// Order: failures first, then skipped cells, then cells that ended well but disturbed or incomplete.
 static int rank(const struct cell_row *cell)
 {
     return query_cell_failed(cell) ? 0 : query_cell_left_out(cell) ? 1 : 2;
@@ -418,7 +418,7 @@ void page_failures(struct str *out, const struct report_data *data)
 
 // ---- ceilings and memory ------------------------------------------------------------------------
 
-// The level farther away that is read faster than this one for certain, or NULL.
+// A farther level that is certainly read faster than this one, or NULL.
 static const struct ceiling_row *faster_beyond(const struct report_data *data,
                                                const struct ceiling_row *near)
 {
@@ -432,7 +432,7 @@ static const struct ceiling_row *faster_beyond(const struct report_data *data,
     return NULL;
 }
 
-// A cache that is slower than the level behind it is reported and explained: it is measured, not used.
+// Reports and explains caches that are slower than the next level: they are measured but not used.
 static void slower_levels(struct str *out, const struct report_data *data)
 {
     char slow[48], fast[48];

@@ -16,7 +16,7 @@ struct form {
     const char *ending;
     const char *begin;
     size_t begin_bytes;
-    const char *end; // trailing blanks are not counted where `blanks`
+    const char *end; // trailing blanks do not count if `blanks` is set
     size_t end_bytes;
     bool blanks;
 };

@@ -5,9 +5,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-// docs/METRICS.md, "Sources, best first". A writer may append what it added (BASIS_CLOCK " + canary").
+// docs/METRICS.md, "Sources, best first". A writer may append further sources (BASIS_CLOCK " + canary").
 #define BASIS_COUNTERS "counters + analytic"
-#define BASIS_ACTIVITY "activity trace + analytic" // of a GPU
+#define BASIS_ACTIVITY "activity trace + analytic" // for a GPU
 #define BASIS_EVENTS   "device events + analytic"
 #define BASIS_CLOCK    "host clock + analytic"
 
@@ -17,7 +17,7 @@
 #define FINDING_INEFFICIENT "inefficient"
 #define FINDING_WRONG       "wrong" // above the roof: the model of the work or a ceiling is wrong
 
-// 0 is the best; an unknown source comes last.
+// The rank of a source: 0 is the best; an unknown source comes last.
 int metric_basis_rank(const char *basis);
 
 // The share of the roof in words: "86 %", "under 1 %" for one that would round to 0. "57 to 93 %" where the two ends read

@@ -1,6 +1,6 @@
-// db.h - what the files of this folder share: the handle, its statements, and errors in one voice.
+// db.h - shared by the files of this folder: the handle, its statements, and uniform errors.
 //
-// Not for other folders: they use store.h and query.h.
+// For this folder only; others use store.h and query.h.
 #ifndef RESULTS_DB_H
 #define RESULTS_DB_H
 
@@ -9,7 +9,7 @@
 
 #include "results/store.h"
 
-// "RIDG": marks a database of ours (PRAGMA application_id).
+// "RIDG": marks a database of this program (PRAGMA application_id).
 #define SCHEMA_APPLICATION_ID 0x52494447
 #define SCHEMA_BUSY_MS        5000
 
@@ -53,8 +53,8 @@ struct store {
     sqlite3_stmt *stmt[STMT_COUNT];
 };
 
-// Turns the connection's last failure into one line: "bench.db: disk full: the trial was not stored".
-// `doing` names what did not happen: "the trial was not stored".
+// Turns the connection's last failure into one line: "bench.db: disk full: the trial was not stored". `doing` says what
+// did not happen: "the trial was not stored".
 enum status db_fail(sqlite3 *db, const char *path, const char *doing, struct error *err);
 
 enum status db_exec(struct store *store, const char *sql, const char *doing, struct error *err);
@@ -64,15 +64,15 @@ enum status db_int(sqlite3 *db, const char *path, const char *sql, int64_t *out,
 
 // ---- schema.c -----------------------------------------------------------------------------------
 
-// The version this build writes and reads.
+// The version that this build writes and reads.
 int schema_version(void);
 
-// Which version the file has, and whether it is ours. *version is 0 for a file with nothing in it.
-// ERR_FORMAT: not a database, another program's, or of a newer version.
+// The version of the file, and whether it belongs to this program. *version is 0 for an empty file. ERR_FORMAT: it is
+// not a database, belongs to another program, or has a newer version.
 enum status schema_inspect(sqlite3 *db, const char *path, int *version, struct error *err);
 
-// Brings a database of ours, or an empty one, up to version `target` in one transaction: all of it or
-// nothing. Two processes may try at once: the second finds the work done.
+// Migrates a database of this program, or an empty one, to version `target` in one transaction. Two processes may try
+// at once; the second finds the work done.
 enum status schema_migrate(sqlite3 *db, const char *path, int target, struct error *err);
 
 #endif

@@ -1,4 +1,4 @@
-// export.c - rows into JSON and CSV.
+// export.c - writes rows as JSON and CSV.
 
 #include "results/export.h"
 
@@ -34,7 +34,7 @@ json_t *export_json_stored(const char *text)
     return value ? value : json_null();
 }
 
-static json_t *json_time(int64_t wall_ns) // 0: it has not been yet
+static json_t *json_time(int64_t wall_ns) // 0: not yet
 {
     return wall_ns ? json_integer(wall_ns) : json_null();
 }
@@ -235,7 +235,7 @@ static enum status build(struct store *store, struct whole *w, json_t **out, str
     enum status status = OK;
     for (size_t i = 0; i < w->cell_count && status == OK; i++)
         status = add_cell(store, w, &w->cells[i], cells, err);
-    // "cells" was their number: the list says that too.
+    // Replaces "cells", their number, by the list, which also shows it.
     if (json_object_set_new(root, "cells", cells) != 0 && status == OK)
         status = FAIL(err, ERR_NOMEM, "%s: no memory for the export", store_path(store));
     return status;

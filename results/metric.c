@@ -1,4 +1,4 @@
-// metric.c - the rows of the metrics, and the format of their values.
+// metric.c - the rows of the metrics, and the formats of their values.
 
 #include "results/metric.h"
 
@@ -101,7 +101,7 @@ const struct metric_info *metric_find(const char *name)
 
 // ---- statistics ---------------------------------------------------------------------------------
 
-// Whether the values are a rate with a time to each: tokens a second, all above zero.
+// Whether the values are rates with times: tokens per second, all above zero.
 static bool has_times(const double *x, size_t n, const char *unit)
 {
     bool rate = str_equal(unit, "token/s");
@@ -131,7 +131,7 @@ double metric_median(const double *x, size_t n, const char *unit, struct error *
     return median;
 }
 
-// Median and interval from those of the times; the scatter round that median.
+// Median and interval from those of the times; the scatter around that median.
 static enum status of_times(const double *x, double *times, size_t n, struct stat_summary *out,
                             struct error *err)
 {
@@ -195,7 +195,7 @@ char *metric_format(double value, const char *unit, char *out, size_t out_bytes)
         snprintf(out, out_bytes, "0 %s", str_equal(unit, "token/s") ? "tok/s" : unit);
         return out;
     }
-    if (str_equal(unit, "ppl")) { // a tenth of a per cent counts
+    if (str_equal(unit, "ppl")) { // a tenth of a per cent matters
         snprintf(out, out_bytes, value < 1000 ? "%.2f" : "%.5g", value);
         return out;
     }

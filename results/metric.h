@@ -1,7 +1,7 @@
 // metric.h - the names of the metrics, in the tables metric and noise.
 //
-// One row a metric, read by `show`, `export` and the report alike; docs/METRICS.md says how each is
-// defined and measured. To add a metric: store it under its name, add its row in metric.c.
+// Each metric is one row, which `show`, `export` and the report read. docs/METRICS.md defines each metric and how it is
+// measured. To add one, store it under its name and add its row in metric.c.
 #ifndef RESULTS_METRIC_H
 #define RESULTS_METRIC_H
 
@@ -10,7 +10,7 @@
 
 #include "base/stat.h"
 
-// Of one repetition (struct store_sample).
+// Metrics of one repetition (struct store_sample).
 #define METRIC_TTFT        "ttft" // ns, phase prefill: ids handed over -> first token on the host
 #define METRIC_TPOT        "tpot" // ns, phase decode: (E2E - TTFT) / (gen - 1), mean of requests
 #define METRIC_PREFILL_TPS "prefill_tps" // token/s, phase prefill
@@ -26,7 +26,7 @@
 #define METRIC_BETWEEN      "between_steps" // 1, phase decode: share of the time that was in no step
 #define METRIC_WAIT         "wait" // ns, phase prefill (whole) or decode (one step): synchronization
 
-// Of one trial (struct store_trial).
+// Metrics of one trial (struct store_trial).
 #define METRIC_PEAK_MEM    "peak_mem" // bytes: host high-water mark of the cell
 #define METRIC_LOAD        "load" // ns, phase load: files in the page cache, or weights generated
 #define METRIC_CALIBRATION "calibration" // ns, phase load: of int4-awq, when its codes were made
@@ -35,7 +35,7 @@
 #define METRIC_OP_TIME     "op_time" // ns, phase prefill (whole) or decode (one step), per op class
 // 1, phase prefill (whole) or decode (one step): any counter
 #define METRIC_COUNTER_PREFIX "counter_"
-// Of the instrument energy. The idle device's power is taken off energies, and is part of powers.
+// Metrics of the instrument energy. The power of the idle device is subtracted from energies, and included in powers.
 #define METRIC_ENERGY_PROMPT "energy_prompt_token" // J, phase prefill: of one prompt token
 #define METRIC_ENERGY_TOKEN  "energy_token"        // J, phase decode: of one generated token
 #define METRIC_POWER         "power"               // W, phase prefill or decode: mean while it ran
@@ -45,13 +45,13 @@
 #define METRIC_INSTRUMENT_PREFIX "instrument_"
 #define METRIC_MEM_WEIGHTS       "mem_weights" // bytes, what the engine knows it holds
 #define METRIC_MEM_KV            "mem_kv"      // bytes
-// How the source of mem_kv begins where layers have a window; then the size that the windows would take.
+// The beginning of mem_kv's source if layers have a window; the size of the windows alone follows.
 #define METRIC_KV_WHOLE    "engine: every position, of layers with a window too; the windows alone: "
 #define METRIC_MEM_SCRATCH "mem_scratch" // bytes
 #define METRIC_FLOP        "flop"  // FLOP, phase prefill or decode (one step), op or the whole
 #define METRIC_BYTES       "bytes" // bytes moved at least, same phases and ops
 
-// Of a model in a scheme, over a text (struct store_quality); docs/METRICS.md has the formulas.
+// Metrics of a model in a scheme, over a text (struct store_quality); docs/METRICS.md has the formulas.
 #define METRIC_PERPLEXITY      "perplexity"                 // ppl
 #define METRIC_LN_PPL_STDERR   "ln_perplexity_stderr"       // nat
 #define METRIC_PERPLEXITY_F32  "perplexity_f32"             // ppl: of the same model in f32
@@ -75,7 +75,7 @@
 #define METRIC_QUALITY_TOKENS  "quality_tokens"  // 1: scored
 #define METRIC_QUALITY_TIME    "quality_time"    // ns: all windows, loads left out
 
-// Of one repetition's noise: differences over it, and canaries around it.
+// Noise of one repetition: differences over it, and canaries around it.
 #define NOISE_STEAL            "steal"                // ns
 #define NOISE_SWITCHES         "involuntary_switches" // 1
 #define NOISE_MAJOR_FAULTS     "major_faults"         // 1
@@ -96,7 +96,7 @@
 #define NOISE_BANDWIDTH_LAST   "bandwidth_after"  // B/s
 #define NOISE_BANDWIDTH_MIN    "bandwidth_min"    // B/s, over all canaries of the repetition
 #define NOISE_BANDWIDTH_MAX    "bandwidth_max"    // B/s
-// Of a device whose vital signs can be read, over the looks at them of one repetition.
+// Vital signs of a device, if they can be read, over all readings during one repetition.
 #define NOISE_DEVICE_CLOCK        "device_clock"        // Hz, the lowest
 #define NOISE_DEVICE_MEMORY_CLOCK "device_memory_clock" // Hz, the lowest
 #define NOISE_DEVICE_POWER        "device_power"        // W, the highest
@@ -116,18 +116,17 @@ struct metric_info {
 // The row of a name, or NULL.
 const struct metric_info *metric_find(const char *name);
 
-// The statistics of one metric's values, as every reader takes them (n values in `unit`). A rate
-// ("token/s") is taken of its times: the median is that of the median time, the ends of its interval are
-// those of the time's interval swapped. So "895 tok/s" and "1.12 ms a token" of one cell agree, for an even
-// number of values too. All else is base/stat.h's.
+// The statistics of one metric's values (n values in `unit`), which all readers use. A rate ("token/s") is computed
+// from its times: its median is that of the median time, and the ends of its interval are those of the time's interval,
+// swapped. So "895 tok/s" and "1.12 ms per token" of one cell agree, also for an even number of values. All else is
+// from base/stat.h.
 enum status metric_summarize(const double *x, size_t n, const char *unit, struct stat_summary *out,
                              struct error *err);
 double metric_median(const double *x, size_t n, const char *unit,
                      struct error *err); // NaN on error
 
-// Formats a value for display: "12.3 ms", "1.50 GiB", "45.1 GB/s", "87 %"; NaN: "not measured".
-// `unit` is one of ns, bytes, 1, ppl (perplexity: two decimals, no unit behind it), nat and rates
-// ("token/s"). Returns `out`.
+// Formats a value for display: "12.3 ms", "1.50 GiB", "45.1 GB/s", "87 %"; NaN: "not measured". `unit` is one of ns,
+// bytes, 1, ppl (perplexity: two decimals, no unit after it), nat and rates ("token/s"). Returns `out`.
 char *metric_format(double value, const char *unit, char *out, size_t out_bytes);
 
 #endif

@@ -1,8 +1,8 @@
-// open.c - opening the store: which files are accepted, in which mode, and the errors for the others.
+// open.c - opens the store: decides which files are accepted, and in which mode, and reports errors for others.
 //
-// Every check reads before anything is written, so a foreign, newer or damaged file stays as it was. A file
-// that this call created is removed again when it cannot be set up. An empty file (mktemp makes them) is
-// version 0 of the schema: a writer migrates it, a reader migrates a copy in memory.
+// All checks read the file before anything is written, so a foreign, newer or damaged file does not change. A file that
+// this call created is removed if it cannot be set up. An empty file (mktemp makes them) has version 0 of the schema: a
+// writer migrates it, a reader migrates a copy in memory.
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,8 +17,8 @@
 #include "base/str.h"
 #include "results/db.h"
 
-// The errno of a failed call of the system, 0 where SQLite kept none. sqlite3_system_errno is 0 where the transaction
-// was rolled back in between; the files keep their own.
+// The errno of a failed system call, 0 if SQLite kept none. sqlite3_system_errno is 0 if the transaction was rolled
+// back in between; then the files have kept their own.
 static int refusal_of(sqlite3 *db)
 {
     int os = sqlite3_system_errno(db);
@@ -84,8 +84,8 @@ enum status db_int(sqlite3 *db, const char *path, const char *sql, int64_t *out,
     return status;
 }
 
-// The folder of a store is private to the user, because it has names of models and machines. An existing one keeps its
-// mode.
+// Creates the store's folder, private to the user, because the store has names of models and machines. An existing
+// folder keeps its mode.
 static enum status make_parent(const char *path, struct error *err)
 {
     const char *slash = strrchr(path, '/');
@@ -99,7 +99,7 @@ static enum status make_parent(const char *path, struct error *err)
     return status;
 }
 
-// Creates the file where there is none, so that a failure knows whether it is ours to remove.
+// Creates the file if there is none, so that after a failure it is known whether to remove it.
 static enum status claim(const char *path, bool *made, struct error *err)
 {
     *made = false;
@@ -115,7 +115,7 @@ static enum status claim(const char *path, bool *made, struct error *err)
     return OK;
 }
 
-// SQLite would hang on a pipe and fail on a directory in words that do not help.
+// SQLite would hang on a pipe, and fail on a directory with an unhelpful message.
 static enum status check_file(const char *path, struct error *err)
 {
     struct stat st;
@@ -145,14 +145,14 @@ static enum status open_write(struct store *store, struct error *err)
     return db_exec(store, "PRAGMA journal_mode = WAL", "it was not opened", err);
 }
 
-// A folder that takes no files; a process without a free descriptor says nothing about its folder.
+// Whether the folder accepts no new files. A process without a free descriptor says nothing about its folder.
 static bool cannot_make_side_files(sqlite3 *db)
 {
     int code = sqlite3_errcode(db) & 0xff, os = sqlite3_system_errno(db);
     return code == SQLITE_READONLY || (code == SQLITE_CANTOPEN && os != EMFILE && os != ENFILE);
 }
 
-// "file:" with everything that a URI gives a meaning escaped.
+// A "file:" URI, with all special characters escaped.
 static char *immutable_uri(const char *path)
 {
     struct str uri = {0};
@@ -184,7 +184,7 @@ static enum status reopen_immutable(struct store *store, struct error *err)
     return OK;
 }
 
-// Replaces the connection by one to a copy in memory, brought up to this version.
+// Replaces the connection by one to a copy in memory, migrated to this version.
 static enum status read_through_copy(struct store *store, struct error *err)
 {
     sqlite3 *copy = NULL;
@@ -205,7 +205,7 @@ static enum status read_through_copy(struct store *store, struct error *err)
     return status;
 }
 
-// An empty store in memory, where there is no file.
+// Opens an empty store in memory, because there is no file.
 static enum status open_none(struct store *store, struct error *err)
 {
     if (sqlite3_open_v2(":memory:", &store->db, SQLITE_OPEN_READWRITE, NULL) != SQLITE_OK)
@@ -277,7 +277,7 @@ enum status store_open(const char *path, enum store_mode mode, struct store **ou
 }
 
 // Write-ahead mode is used only while a writer has the file open: readers of such a file leave an empty -wal and -shm
-// next to it. If another process has the file open, it stays in that mode, which is no loss.
+// next to it. If another process has the file open, it stays in that mode, which does no harm.
 static void leave_write_ahead(struct store *store)
 {
     sqlite3_busy_timeout(store->db, 0);

@@ -130,7 +130,7 @@ enum status query_run(struct store *store, struct arena *arena, const char *whic
     "  (SELECT step_form" STEP_TRIAL "), (SELECT step_form || ': ' || step_reason" STEP_TRIAL ")"  \
     " FROM cell JOIN cell_state AS state ON state.cell_id = cell.id "
 
-// Codes that ran as the file holds them are the scheme; engine/load_model.c ends the arithmetic so.
+// The end of the arithmetic, from engine/load_model.c, if the codes of the file ran unchanged and so are the scheme.
 #define AS_STORED "; codes as stored"
 
 static const char *keep(struct row *row, struct str *text)
@@ -152,7 +152,7 @@ static const char *weights_caveat_of(struct row *row, const struct cell_row *cel
     return keep(row, &text);
 }
 
-// The caveat of the weights, and "persistent decode step asked for, ran as graph".
+// The caveat about the weights, and "persistent decode step asked for, ran as graph".
 static const char *caveat_of(struct row *row, const struct cell_row *cell)
 {
     json_t *params = json_loads(cell->params, 0, NULL);
@@ -207,7 +207,7 @@ static bool cell_matches(const struct cell_row *cell, const char *which)
     return prefix || str_equal(cell->label, which);
 }
 
-// run 0: a run's name may have been meant too.
+// run 0: the word may also have meant the name of a run.
 static enum status no_such_cell(struct store *store, struct arena *arena, int64_t run,
                                 const char *which, const struct cell_row *cells, size_t count,
                                 struct error *err)
@@ -404,7 +404,7 @@ static void read_word(struct row *row, void *out)
     *(const char **)out = row_text(row, 0);
 }
 
-// The one word that `sql` finds of a cell, or "".
+// The single word that `sql` returns for a cell, or "".
 static enum status query_word(struct store *store, struct arena *arena, const char *sql,
                               int64_t cell, const char **word, struct error *err)
 {

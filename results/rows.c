@@ -1,4 +1,4 @@
-// rows.c - stepping through a query, once for all readers.
+// rows.c - steps through a query, for all readers.
 
 #include "results/rows.h"
 

@@ -1,11 +1,11 @@
-// rows.h - a query's rows into an array that lives in an arena. For the readers of this folder.
+// rows.h - reads a query's rows into an array in an arena. For the readers of this folder.
 #ifndef RESULTS_ROWS_H
 #define RESULTS_ROWS_H
 
 #include "base/arena.h"
 #include "results/db.h"
 
-// What a reader function gets for each row.
+// The argument of a reader function, for each row.
 struct row {
     sqlite3_stmt *stmt;
     struct arena *arena;
@@ -19,8 +19,8 @@ const char *row_text_or_null(struct row *row, int column); // NULL: NULL
 
 typedef void row_reader(struct row *row, void *out);
 
-// Runs `sql` with `id` as its one parameter (where it has one) and has `read` fill one element of
-// `row_bytes` a row. *rows is in the arena; NULL when there are none.
+// Runs `sql` with `id` as its parameter, if it has one. For each row `read` fills one element of `row_bytes` bytes.
+// *rows is in the arena; NULL if there are none.
 enum status rows_read(struct store *store, struct arena *arena, const char *sql, int64_t id,
                       row_reader *read, size_t row_bytes, void **rows, size_t *count,
                       struct error *err);

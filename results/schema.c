@@ -1,15 +1,15 @@
-// schema.c - the tables and views of the store, and how an older file becomes a newer one.
+// schema.c - the tables and views of the store, and the migration of older files.
 //
-// The schema is a list of steps; step i makes version i + 1 out of version i, and a step once released
-// is never edited. To change the schema, append a step. Views hold the definitions that several
-// readers need: which status a cell has, and what one trial says about one metric.
+// The schema is a list of steps. Step i turns version i into version i + 1. A released step must never be edited; to
+// change the schema, append a step. Views hold definitions that several readers need: the status of a cell, and a
+// trial's value of a metric.
 
 #include <stdio.h>
 #include <string.h>
 
 #include "results/db.h"
 
-// Version 1: the tables. What was not measured is NULL.
+// Version 1: the tables. A value that was not measured is NULL.
 static const char tables_sql[] =
     "CREATE TABLE machine ("
     "  id INTEGER PRIMARY KEY,"
@@ -124,14 +124,14 @@ static const char tables_sql[] =
     "  thresholds TEXT CHECK (thresholds IS NULL OR json_valid(thresholds))) STRICT;"
     "CREATE INDEX verdict_by_trial ON verdict (trial_id);";
 
-// Version 2: the definitions readers share.
+// Version 2: definitions that readers share.
 //
-// A cell's status: any trial that failed makes the cell failed, the worst word wins. It is throttled or
-// noisy when at least half of its trials are, for then their median may be a disturbed one. Without
-// trials it is what it was left out for, or 'pending'.
+// A cell's status: any failed trial makes the cell failed, and the worst word wins. It is throttled or noisy if at
+// least half of its trials are, because their median may then be disturbed. Without trials the status is that of a
+// skipped cell, or 'pending'.
 //
-// A trial's value of a metric: the median over its repetitions, or what was stored for the trial
-// itself. Failed trials have none: a wrong answer is never a speed.
+// A trial's value of a metric: the median over its repetitions, or the value stored for the trial itself. Failed trials
+// have none, because a wrong answer is never a speed.
 static const char views_sql[] =
     "CREATE VIEW cell_trials AS"
     "  SELECT cell.id AS cell_id, count(trial.id) AS trials,"
@@ -177,12 +177,12 @@ static const char views_sql[] =
     "  WHERE i IN ((n + 1) / 2, (n + 2) / 2) AND trial.status IN ('ok', 'noisy', 'throttled')"
     "  GROUP BY trial_id, name, phase, op;";
 
-// Version 3: quality. One row for each evaluation of a model in a scheme over a text, and its figures. A cell points at
-// the evaluation it shares with all cells of the same model, scheme, head, KV type and text.
+// Version 3: quality. One row for each evaluation of a model in a scheme over a text, and its figures. A cell refers to
+// the evaluation that it shares with all cells of the same model, scheme, head, KV type and text.
 static const char quality_sql[] =
     "CREATE TABLE quality ("
     "  id INTEGER PRIMARY KEY,"
-    "  run_id INTEGER NOT NULL REFERENCES run," // that measured it: its build and machine are its
+    "  run_id INTEGER NOT NULL REFERENCES run," // the run that measured it, with its build and machine
     "  key TEXT NOT NULL,"                      // SHA-256 of params
     "  params TEXT NOT NULL CHECK (json_valid(params)),"
     "  status TEXT NOT NULL CHECK (status IN ('ok', 'wrong', 'oom', 'timeout', 'crashed',"
@@ -201,23 +201,23 @@ static const char quality_sql[] =
 
     "ALTER TABLE cell ADD COLUMN quality_id INTEGER REFERENCES quality;";
 
-// Version 4: who measured what. A device is a processor or a GPU, known by what identifies it; ceilings
-// belong to one. A cell names its engine, a trial and an evaluation the build that ran them: a run can be
-// resumed with another. `stored` is how the file holds the weights, where that is in codes ("q8_0"). An
-// owner is the process that writes a run. NULL in rows of older files: not recorded.
+// Version 4: who measured what. A device is a processor or a GPU with its identifying fields; each ceiling belongs to
+// one. A cell names its engine. A trial and an evaluation name the build that ran them, because a run can be resumed
+// with another build. `stored` lists the types of weights that the file stores as codes ("q8_0"). An owner is the
+// process that writes a run. NULL in rows of older files: not recorded.
 //
-// A rate of a trial is that of its median time. Over an even number of repetitions the median of the rates
-// would be another number: the middle two are averaged.
+// A rate of a trial is that of its median time. Over an even number of repetitions the median of the rates would
+// differ, because the middle two are averaged.
 static const char device_sql[] =
     "CREATE TABLE device ("
     "  id INTEGER PRIMARY KEY,"
-    "  fingerprint TEXT NOT NULL," // hash of what identifies it
+    "  fingerprint TEXT NOT NULL," // hash of its identifying fields
     "  word TEXT NOT NULL,"        // as cells name it: "cpu", "cuda:0"
     "  content TEXT NOT NULL CHECK (json_valid(content)),"
     "  UNIQUE (fingerprint, word, content)) STRICT;"
 
     "ALTER TABLE ceiling ADD COLUMN device_id INTEGER REFERENCES device;"
-    "ALTER TABLE ceiling ADD COLUMN set_bytes REAL;" // read over and over by all threads
+    "ALTER TABLE ceiling ADD COLUMN set_bytes REAL;" // set that all threads read repeatedly
     "ALTER TABLE run ADD COLUMN owner TEXT CHECK (owner IS NULL OR json_valid(owner));"
     "ALTER TABLE cell ADD COLUMN engine TEXT NOT NULL DEFAULT 'builtin';"
     "ALTER TABLE trial ADD COLUMN build_id INTEGER REFERENCES build;"
@@ -244,11 +244,11 @@ static const char device_sql[] =
     "  WHERE i IN ((n + 1) / 2, (n + 2) / 2) AND trial.status IN ('ok', 'noisy', 'throttled')"
     "  GROUP BY trial_id, name, phase, op;";
 
-// Version 5: which version of its engine measured a trial or an evaluation, in the engine's own words; the build says
-// which program it was. NULL in rows of older files, and where no engine was loaded.
+// Version 5: the version of the engine that measured a trial or an evaluation, in the engine's own words. The build
+// identifies the program. NULL in rows of older files, and if no engine was loaded.
 //
-// Views that group all rows before they pick some cost as much as the store is large. So cell_state counts the trials of
-// one cell at a time (its rules are those of version 2), and trial_value is gone: results/summary.c has its definition.
+// The cost of views that group all rows before they pick some grows with the store. So cell_state counts the trials of
+// one cell at a time, by the rules of version 2. trial_value is removed; results/summary.c has its definition.
 static const char version_sql[] =
     "ALTER TABLE trial ADD COLUMN engine_version TEXT;"
     "ALTER TABLE quality ADD COLUMN engine_version TEXT;"
@@ -283,13 +283,13 @@ static const char version_sql[] =
     "        AND reason <> '' ORDER BY number LIMIT 1), skip_reason, '') AS reason"
     "  FROM judged;";
 
-// Version 6: the clocks of a device next to the samples of its ceiling. NULL in rows of older files, and where nothing told them.
+// Version 6: the clocks of a device next to the samples of its ceiling. NULL in rows of older files, and if unknown.
 static const char clock_sql[] =
     "ALTER TABLE ceiling ADD COLUMN clock_low_hz REAL;" // the lowest and the highest of its cores
     "ALTER TABLE ceiling ADD COLUMN clock_high_hz REAL;"
     "ALTER TABLE ceiling ADD COLUMN memory_clock_hz REAL;"; // the lowest
 
-// Version 7: the form of a trial's decode steps, where its device has several, and why it is that one.
+// Version 7: the form of a trial's decode steps, if its device has several, and the reason for it.
 static const char step_sql[] =
     "ALTER TABLE trial ADD COLUMN step_form TEXT;"    // "graph", "persistent"
     "ALTER TABLE trial ADD COLUMN step_reason TEXT;"; // in words

@@ -1,4 +1,4 @@
-// spread.c - intervals that hold for the next run too: from runs before this one, or from canaries.
+// spread.c - widens intervals so that they hold for the next run too: from earlier runs, or from canaries.
 #include "results/spread.h"
 
 #include <math.h>
@@ -14,15 +14,15 @@
 
 // ---- runs ----------------------------------------------------------------------------------------------
 
-// One repetition's value of one figure, in a run before or after this one.
+// One repetition's value of one figure, in another run.
 struct past {
     int64_t cell, run, trial; // cell: of this run
     const char *name, *phase;
     double value;
 };
 
-// The newest other runs of this machine and build, in which the cell was ok. By the indexes of its tables, and a
-// cell's state one at a time: to join a view would compute it for every run in the store.
+// The newest other runs of this machine and build in which the cell was ok. The query uses the indexes of the tables,
+// and the state of one cell at a time, because joining a view would compute it for every run in the store.
 static const char past_sql[] =
     "SELECT cur.id, other.run_id, trial.id, metric.name, metric.phase, metric.value"
     "  FROM cell AS cur"
@@ -77,10 +77,10 @@ static bool same_figure(const struct past *p, const struct summary_row *row)
     return p->cell == row->cell && str_equal(p->name, row->name) && str_equal(p->phase, row->phase);
 }
 
-enum { VALUES_MAX = 256 }; // repetitions of a trial, trials of a run: those beyond are left out
+enum { VALUES_MAX = 256 }; // most repetitions of a trial, and trials of a run, that are used
 
-// A run's median of one figure over its trials, each the median of its repetitions. past: the run's first row of
-// the figure. *used: how many rows it has; 0: past is another figure's.
+// A run's median of one figure over its trials, where a trial's value is the median of its repetitions. past: the run's
+// first row of the figure. *used: the number of its rows; 0: past belongs to another figure.
 static double run_median(const struct past *past, size_t count, const struct summary_row *row,
                          size_t *used, struct error *err)
 {
@@ -98,7 +98,8 @@ static double run_median(const struct past *past, size_t count, const struct sum
     return trial_count ? metric_median(trials, trial_count, row->unit, err) : NAN;
 }
 
-// The medians of the runs of one figure, the row's own first; returns how many. past: the first row of its cell.
+// The medians of one figure over the runs, the row's own run first. Returns their number. past: the first row of its
+// cell.
 static size_t run_medians(const struct past *past, size_t count, const struct summary_row *row,
                           double out[SPREAD_RUNS_MAX], struct error *err)
 {
@@ -137,14 +138,14 @@ static void read_look(struct row *row, void *out)
     look->value = row_real(row, 2);
 }
 
-// Each trial's median look as a share of its cell's median, because cells differ in what they touch. x: (count),
-// overwritten. Returns how many trials there are.
+// Each trial's median canary as a share of its cell's median, because cells touch different data. x: (count),
+// overwritten. Returns the number of trials.
 static size_t relative_trials(const struct look *looks, size_t count, double *x, struct error *err)
 {
-    size_t trials = 0, first = 0; // of the cell under way
+    size_t trials = 0, first = 0; // of the current cell
     for (size_t i = 0, n; i < count; i += n) {
         for (n = 0; i + n < count && looks[i + n].trial == looks[i].trial; n++)
-            x[trials + n] = looks[i + n].value; // behind the medians made so far: trials <= i
+            x[trials + n] = looks[i + n].value; // after the medians so far: trials <= i
         x[trials] = stat_median(x + trials, n, err);
         trials++;
         if (i + n < count && looks[i + n].cell == looks[i].cell)
@@ -156,7 +157,7 @@ static size_t relative_trials(const struct look *looks, size_t count, double *x,
     return trials;
 }
 
-// How far the slice of work moved from trial to trial of the run. 0 where there were no canaries.
+// How far the slice of work moved from trial to trial of the run. 0 if there were no canaries.
 static enum status canary_spread(struct store *store, struct arena *arena, int64_t run, double *out,
                                  struct error *err)
 {

@@ -1,8 +1,8 @@
-// spread.h - what trials of one run cannot show: how far a figure moves from one run to the next.
+// spread.h - how far a figure moves from one run to the next, which the trials of one run cannot show.
 //
-// Trials of a run are close together in time, and the state of a shared host drifts over minutes. Intervals of
-// two runs were seen not to overlap though nothing had changed. So the interval of a time is widened by
-// what the store knows, best first:
+// Trials of a run are close together in time, but the state of a shared host drifts over minutes. Intervals of two runs
+// have failed to overlap although nothing had changed. So the interval of a time is widened by what the store knows,
+// best first:
 //
 //   runs      3 to 12 runs of the same cell, build and machine, this one and the newest others: a 95 % prediction
 //             interval for the next run's median, round their mean, from the scatter of their logarithms
@@ -16,8 +16,7 @@
 
 #include "results/query.h"
 
-// A decode step was seen to move by up to twice what the slice of work moves
-// (docs/measured/2026-11-28-between-runs.md).
+// A decode step has moved by up to twice as much as the slice of work (docs/measured/2026-11-28-between-runs.md).
 #define SPREAD_GAIN 2.0
 
 enum { SPREAD_RUNS_MIN = 3, SPREAD_RUNS_MAX = 12 };

@@ -1,7 +1,6 @@
-// store.c - the writer: one function a thing that is kept, one transaction a trial.
+// store.c - the writer: one function for each kind of record, and one transaction per trial.
 //
-// A statement is prepared once and bound by position: each function binds in the order in which its
-// statement names the columns.
+// A statement is prepared once and bound by position: each function binds in the order of the columns in its statement.
 
 #include <assert.h>
 #include <math.h>
@@ -76,7 +75,7 @@ static const char *const statement_sql[STMT_COUNT] = {
 
 // ---- binding --------------------------------------------------------------------------------------
 
-// A statement being filled: parameters are bound in order.
+// A statement with its next parameter; parameters are bound in order.
 struct bind {
     struct store *store;
     sqlite3_stmt *stmt;
@@ -115,7 +114,7 @@ static void bind_id(struct bind *b, int64_t id) // 0: none
         bind_text(b, NULL);
 }
 
-// NaN is what was not measured; an infinity is a division by an unmeasured zero: both are NULL.
+// NaN means not measured, and an infinity is a division by an unmeasured zero. Both become NULL.
 static void bind_real(struct bind *b, double value)
 {
     if (!isfinite(value))
@@ -124,8 +123,8 @@ static void bind_real(struct bind *b, double value)
         b->failed = sqlite3_bind_double(b->stmt, ++b->at, value) != SQLITE_OK;
 }
 
-// Runs the statement and makes it ready for the next use. `id`: of the row added, or the first column of the row found;
-// may be NULL. 0 when no row was found.
+// Runs the statement and resets it for the next use. *id: the id of the added row, or the first column of the found
+// row; 0 if no row was found. `id` may be NULL.
 static enum status bind_run(struct bind *b, int64_t *id, const char *doing, struct error *err)
 {
     int code = b->failed ? SQLITE_ERROR : sqlite3_step(b->stmt);
@@ -151,7 +150,7 @@ static enum status begin(struct store *store, const char *doing, struct error *e
     return db_exec(store, "BEGIN IMMEDIATE", doing, err);
 }
 
-// Commits when all went well; else, or when the commit itself fails, nothing is stored.
+// Commits if all went well. Otherwise, or if the commit itself fails, nothing is stored.
 static enum status finish(struct store *store, enum status status, const char *doing,
                           struct error *err)
 {
@@ -164,7 +163,7 @@ static enum status finish(struct store *store, enum status status, const char *d
 
 // ---- who measured -------------------------------------------------------------------------------------
 
-// Adds the row of these texts unless it is there, and finds its id.
+// Adds the row of these texts unless it exists, and finds its id.
 static enum status intern(struct store *store, enum statement add, enum statement find,
                           const char *const *texts, int count, int64_t *id, struct error *err)
 {
@@ -342,7 +341,7 @@ enum status store_ceilings_note(struct store *store, int64_t run, const char *no
 
 static const char trial_lost[] = "the trial was not stored";
 
-// Of a trial, or of one of its samples: the other id is 0.
+// Adds metrics of a trial, or of one of its samples; the other id is 0.
 static enum status add_metrics(struct store *store, int64_t trial, int64_t sample,
                                const struct store_metric *rows, size_t count, struct error *err)
 {

@@ -1,7 +1,7 @@
-// summary.c - from trials to cells: medians with intervals, verdicts that agree, noise, quality.
+// summary.c - combines trials to cells: medians with intervals, majority of verdicts, noise, quality.
 //
-// SQLite returns one row a trial, sorted by cell and name; each run of equal names becomes one figure
-// here. metric.h has the statistics.
+// SQLite returns one row per trial, sorted by cell and name. Each run of equal names becomes one figure. metric.h has
+// the statistics.
 
 #include <math.h>
 #include <stdlib.h>
@@ -22,11 +22,13 @@ struct value {
     double value;
 };
 
-// A trial's value of a metric: the median over its repetitions, or what was stored for the trial itself. Failed trials
-// have none: a wrong answer is never a speed. A rate is that of the median time: over an even number of repetitions the
-// median of the rates would be another number. A cell's quality counts as one trial: it does not scatter.
+// A trial's value of a metric is the median over its repetitions, or the value stored for the trial itself. Failed
+// trials have none, because a wrong answer is never a speed. A rate is that of the median time, because over an even
+// number of repetitions the median of the rates would differ. A cell's quality counts as one trial, because it does not
+// scatter.
 //
-// The joins go from the run to its metrics by the indexes of their tables: the cost is that of the run, not the store's.
+// The joins go from the run to its metrics by the indexes of their tables, so the cost depends on the run, not on the
+// store.
 #define MEASURED                                                                                   \
     "run_id = ?1 AND trial.status IN ('ok', 'noisy', 'throttled') AND value IS NOT NULL"
 static const char values_sql[] =
@@ -67,7 +69,7 @@ static bool same_figure(const struct value *a, const struct value *b)
            str_equal(a->op, b->op);
 }
 
-// How many values from `begin` on belong to one figure; their numbers go to x.
+// The number of values from `begin` on that belong to one figure; copies them to x.
 static size_t gather(const struct value *values, size_t begin, size_t count, double *x)
 {
     size_t n = 0;
@@ -112,8 +114,8 @@ enum status query_summaries(struct store *store, struct arena *arena, int64_t ru
     return spread_widen(store, arena, run, *rows, *count, err);
 }
 
-// The first of `count` rows, sorted by cell, that belongs to `cell` or one after it. Every row begins
-// with the cell's id.
+// The first of `count` rows, sorted by cell, that belongs to `cell` or a later one. Every row begins with the cell's
+// id.
 static size_t first_of(const void *rows, size_t count, size_t row_bytes, int64_t cell)
 {
     size_t low = 0, high = count;
@@ -184,7 +186,7 @@ static bool same_verdict(const struct verdict_row *a, const struct verdict_row *
            str_equal(a->basis, b->basis);
 }
 
-// The bound most of n trials have, and how many they are.
+// The bound of most of n trials, and their number.
 static const char *majority(const struct verdict_row *v, int n, int *agree)
 {
     const char *best = v[0].bound;
@@ -201,7 +203,7 @@ static const char *majority(const struct verdict_row *v, int n, int *agree)
     return best;
 }
 
-// The median of the finite values, NaN when there are none.
+// The median of the finite values, NaN if there are none.
 static double median_of(struct verdict_row *v, int n, int which, double *x, struct error *err)
 {
     size_t count = 0;
@@ -255,7 +257,7 @@ enum status query_verdicts(struct store *store, struct arena *arena, int64_t run
     double *x = arena_alloc(arena, all, sizeof *x);
     if (x == NULL)
         return FAIL(err, ERR_NOMEM, "%s: no memory for its verdicts", store->path);
-    // Merged in place: a merged row is never after the rows it came from.
+    // Rows are merged in place: a merged row is never after its source rows.
     for (size_t i = 0, n; i < all; i += n) {
         for (n = 1; i + n < all && same_verdict(&(*rows)[i], &(*rows)[i + n]);)
             n++;

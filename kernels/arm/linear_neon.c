@@ -1,7 +1,6 @@
 // linear_neon.c - y = W x with NEON f32 multiply-adds: f32 by f32 and bf16 by bf16.
 //
-// bf16: a group is a pair of inputs in each 32-bit lane. A shift turns the even ones into f32, a mask the
-// odd ones.
+// bf16: a group is a pair of inputs in each 32-bit lane. A shift turns the even inputs into f32, a mask the odd ones.
 #include "kernels/arm/tiles_neon.h"
 #include "kernels/variants.h"
 

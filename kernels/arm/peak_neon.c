@@ -1,4 +1,4 @@
-// peak_neon.c - the most f32 multiply-adds in NEON registers a core can do, without memory.
+// peak_neon.c - the peak rate of f32 multiply-adds in NEON registers, without memory.
 #include "kernels/variants.h"
 
 #include <arm_neon.h>
@@ -14,5 +14,5 @@ enum { LANES = 4 };
 uint64_t k_peak_f32_f32_neon(const void *seed, uint64_t rounds, float *sink)
 {
     *sink = vaddvq_f32(peak_run(seed, rounds));
-    return rounds * PEAK_SUMS * LANES * 2; // a multiply and an add a lane
+    return rounds * PEAK_SUMS * LANES * 2; // a multiply and an add per lane
 }

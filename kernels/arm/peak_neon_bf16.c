@@ -1,4 +1,4 @@
-// peak_neon_bf16.c - the most bf16 pair dot products (BFDOT) a core can do, without memory.
+// peak_neon_bf16.c - the peak rate of bf16 pair dot products (BFDOT), without memory.
 #include "kernels/variants.h"
 
 #include <arm_neon.h>
@@ -14,5 +14,5 @@ enum { LANES = 4 };
 uint64_t k_peak_bf16_f32_neon_bf16(const void *seed, uint64_t rounds, float *sink)
 {
     *sink = vaddvq_f32(peak_run(seed, rounds));
-    return rounds * PEAK_SUMS * LANES * 4; // two multiplies and two adds a lane
+    return rounds * PEAK_SUMS * LANES * 4; // two multiplies and two adds per lane
 }

@@ -1,4 +1,4 @@
-// peak_neon_dot.c - the most int8 quad dot products (SDOT) a core can do, without memory.
+// peak_neon_dot.c - the peak rate of int8 quad dot products (SDOT), without memory.
 #include "kernels/variants.h"
 
 #include <arm_neon.h>
@@ -14,5 +14,5 @@ enum { LANES = 4 };
 uint64_t k_peak_i8_f32_neon_dot(const void *seed, uint64_t rounds, float *sink)
 {
     *sink = (float)vaddvq_s32(peak_run(seed, rounds));
-    return rounds * PEAK_SUMS * LANES * 8; // four multiplies and four adds a lane
+    return rounds * PEAK_SUMS * LANES * 8; // four multiplies and four adds per lane
 }

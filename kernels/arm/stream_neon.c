@@ -1,4 +1,4 @@
-// stream_neon.c - how fast memory and caches can be read: one sequential stream a thread, as a product reads its
+// stream_neon.c - reads memory and caches as fast as possible: one sequential stream per thread, as a product reads its
 // weights. COPY and TRIAD run in portable C, which the compiler vectorizes.
 #include "kernels/variants.h"
 

@@ -1,8 +1,8 @@
-// tiles_neon.h - what the products of NEON registers share: sums, outputs, and the tokens of a tile as constants.
+// tiles_neon.h - shared by the products in NEON registers: sums, outputs, and the tokens of a tile as constants.
 //
-// A panel's 16 rows are four registers. A tile is one panel by at most 6 tokens: 24 sums, 4 registers of
-// weights and a broadcast take 29 of the 32 registers. A file brings one function, always inlined, that
-// adds a tile's products to its sums; each number of tokens is a copy of it in which T is a constant.
+// A panel's 16 rows are four registers. A tile is one panel by at most 6 tokens: 24 sums, 4 registers of weights and a
+// broadcast take 29 of the 32 registers. A file provides one function, always inlined, that adds a tile's products to
+// its sums. Each number of tokens gets a copy of it in which T is a constant.
 #ifndef KERNELS_ARM_TILES_NEON_H
 #define KERNELS_ARM_TILES_NEON_H
 

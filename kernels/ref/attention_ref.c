@@ -1,7 +1,7 @@
 // attention_ref.c - attention in portable C, in two passes: the largest score, then the weighted sum.
 //
-// Two passes and sums in double define the right result. The fast variants keep a running maximum instead
-// (Milakov and Gimelshein 2018).
+// Two passes with sums in double define the right result. The fast variants keep a running maximum instead (Milakov and
+// Gimelshein 2018).
 #include "kernels/variants.h"
 
 #include <math.h>

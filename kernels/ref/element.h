@@ -24,7 +24,7 @@ static inline float element_get(enum dtype type, const void *array, size_t i)
     return type == DT_BF16 ? bf16_to_f32(half) : f16_to_f32(half);
 }
 
-// Plain types only: quantized types are written a row at a time.
+// Plain types only; quantized types are written row by row.
 static inline void element_set(enum dtype type, void *array, size_t i, float value)
 {
     if (type == DT_F32)

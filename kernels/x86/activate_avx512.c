@@ -1,4 +1,4 @@
-// activate_avx512.c - the activations of the feed-forward and the soft cap, 16 f32 a step.
+// activate_avx512.c - the activations of the feed-forward and the soft cap, 16 f32 per step.
 #include "kernels/variants.h"
 #include "kernels/x86/lanes_avx512.h"
 #include "kernels/x86/activate_lanes.h"

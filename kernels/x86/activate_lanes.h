@@ -1,4 +1,4 @@
-// activate_lanes.h - the activations of the feed-forward and the soft cap, one register a step.
+// activate_lanes.h - the activations of the feed-forward and the soft cap, one register per step.
 #ifdef KERNELS_X86_LANES
 #ifndef KERNELS_X86_ACTIVATE_LANES_H
 #define KERNELS_X86_ACTIVATE_LANES_H
@@ -39,7 +39,7 @@ INLINE f32s gelu(f32s x)
     return f32_mul(x, f32_select(f32_positive(x), f32_sub(one, tail), tail));
 }
 
-// y = f(x), times up where there is one. f is a constant at each call, so it is inlined.
+// y = f(x), times up if there is one. f is a constant at each call, so it is inlined.
 INLINE void activate(f32s (*f)(f32s), float *y, const float *x, const float *up, int n)
 {
     for (int i = 0; i < n; i += LANES) {

@@ -1,7 +1,7 @@
 // attention_avx512.c - the inner loops of attention with 512-bit f32 multiply-adds.
 //
-// A product holds 6 rows by 64 columns (24 sums) in registers. Queries and weights stay f32 whatever the
-// cache holds; keys and values are widened to f32 on the way into the scratch.
+// A product holds 6 rows by 64 columns (24 sums) in registers. Queries and weights stay f32 for any type of cache; keys
+// and values are widened to f32 on the way into the scratch.
 #include "kernels/variants.h"
 #include "kernels/x86/lanes_avx512.h"
 
@@ -10,8 +10,8 @@ typedef __mmask16 row_tail;
 
 #include "kernels/x86/attention_lanes.h"
 
-// 16 E4M3 codes as f32. Exponent and mantissa move to the places f32 keeps them in, and 120 is added to the
-// bias. Below 2^-6 a code is its mantissa times 2^-9.
+// Casts 16 E4M3 codes to f32. Exponent and mantissa move to their places in f32, and 120 is added to the bias. Below
+// 2^-6 a code is its mantissa times 2^-9.
 INLINE __m512 widen_f8(__m128i codes)
 {
     __m512i code = _mm512_cvtepu8_epi32(codes);

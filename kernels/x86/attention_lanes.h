@@ -1,6 +1,6 @@
-// attention_lanes.h - the inner loops of attention in f32, whatever the cache holds.
+// attention_lanes.h - the inner loops of attention in f32, for any type of cache.
 //
-// A file defines row_tail and TILE_REGISTERS before it includes this, and brings the functions declared here. The
+// A file defines row_tail and TILE_REGISTERS before it includes this, and provides the functions declared here. The
 // dispatch in product_columns picks how many registers of columns a tile has. Each count is a copy of product_tile in
 // which it is a constant.
 #ifdef KERNELS_X86_LANES
@@ -20,8 +20,7 @@ struct product {
     bool accumulate;
 };
 
-// LANES elements from `at` on as f32, zero outside `there`, the tail of that many elements. type is a constant
-// at each call.
+// LANES elements from `at` on as f32, zero outside the tail `there`. type is a constant at each call.
 INLINE f32s widen(enum dtype type, const void *from, size_t at, row_tail there);
 INLINE row_tail tail_of(int left);
 INLINE void transpose(f32s r[LANES]);
@@ -49,7 +48,7 @@ INLINE void put_register(enum dtype type, float *to, const void *from, int p, in
     }
 }
 
-// Sixteen positions a step, whatever LANES is: the scratch is zero up to the next multiple of 16.
+// Sixteen positions per step for any LANES: the scratch is zero up to the next multiple of 16.
 INLINE void put_keys(enum dtype type, float *to, const void *from, int count, int head_dim)
 {
     for (int p = 0; p < count; p += 16)
@@ -123,7 +122,7 @@ INLINE void product_rows(const struct product *p, int rows, const int C)
     }
 }
 
-// Columns are cut evenly: with four registers a tile, 80 are 48 and 32, not 64 and 16.
+// Columns are cut evenly: with four registers per tile, 80 are 48 and 32, not 64 and 16.
 static void product(float *c, size_t ldc, const float *a, size_t lda, const float *b, size_t ldb,
                     int rows, int depth, int cols, bool accumulate)
 {
@@ -148,7 +147,7 @@ static void product(float *c, size_t ldc, const float *a, size_t lda, const floa
 
 // ---- softmax -------------------------------------------------------------------------------------------
 
-// The lanes of positions i.. that the row sees.
+// The lanes, from position i on, that the row sees.
 INLINE lane_mask seen(const struct attention_row *row, int i)
 {
     return lanes_between(row->begin - i, row->end - i);

@@ -1,4 +1,4 @@
-// lanes_avx2.h - AVX2 registers under the names that the shared bodies (*_lanes.h) are written in.
+// lanes_avx2.h - AVX2 registers under the names that the shared bodies (*_lanes.h) use.
 //
 // lanes_avx512.h gives 512-bit registers the same names: a file includes one of the two, then the bodies
 // it needs. `left` is the number of elements from the address to the end of the array; lanes past it load
@@ -44,7 +44,7 @@ INLINE f32s f32_all(float x)
     return _mm256_set1_ps(x);
 }
 
-// A masked load or store is slower than a plain one on some processors: only tails take it.
+// A masked load or store is slower than a plain one on some processors, so only tails use it.
 INLINE f32s f32_load(const float *from, int left)
 {
     return left >= LANES ? _mm256_loadu_ps(from) : _mm256_maskload_ps(from, lanes_left(left));
@@ -94,7 +94,7 @@ INLINE f32s f32_div(f32s a, f32s b)
     return _mm256_div_ps(a, b);
 }
 
-// Where either is NaN, b.
+// Returns b if either is NaN.
 INLINE f32s f32_min(f32s a, f32s b)
 {
     return _mm256_min_ps(a, b);

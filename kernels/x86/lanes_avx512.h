@@ -1,4 +1,4 @@
-// lanes_avx512.h - AVX-512 registers under the names that the shared bodies (*_lanes.h) are written in.
+// lanes_avx512.h - AVX-512 registers under the names that the shared bodies (*_lanes.h) use.
 //
 // lanes_avx2.h explains the names. Tails are masked: a masked load or store costs no more here.
 #ifndef KERNELS_X86_LANES_AVX512_H
@@ -16,7 +16,7 @@ enum { LANES = 16, WIDE_LANES = 8, REGISTER_BYTES = 64 };
 typedef __m512 f32s;         // LANES f32
 typedef __m512d f64s;        // WIDE_LANES doubles
 typedef __m512i ints;        // REGISTER_BYTES bytes
-typedef __mmask16 lane_mask; // a bit for each f32 lane
+typedef __mmask16 lane_mask; // one bit per f32 lane
 
 // Lanes [0, left), left >= 0.
 INLINE __mmask16 lanes_left(int left)

@@ -1,7 +1,7 @@
 // linear_avx2.c - y = W x with 256-bit f32 multiply-adds: f32 by f32 and bf16 by bf16.
 //
-// As linear_avx512.c, with a panel's 16 rows in two registers of 8. A tile is one panel by 6 tokens or two
-// panels by 2 tokens. The first takes 15 of the 16 registers: 12 sums, 2 weights and a broadcast.
+// Like linear_avx512.c, but a panel's 16 rows are in two registers of 8. A tile is one panel by 6 tokens or two panels
+// by 2 tokens. The first takes 15 of the 16 registers: 12 sums, 2 weights and a broadcast.
 #include "kernels/linear.h"
 #include "kernels/variants.h"
 
@@ -12,7 +12,7 @@ enum {
     GEMM_PANELS = 1,
     MAX_TOKENS = 6,
     LANES = 8,
-    WIDEN_INPUTS = 512, // 6 tokens of them as f32 take 12 KiB of L1
+    WIDEN_INPUTS = 512, // for 6 tokens they take 12 KiB of L1 as f32
 };
 
 #define INLINE static inline __attribute__((always_inline))
@@ -190,7 +190,7 @@ static void tile_f16(const struct linear_tile *tile)
     run_any(DT_F16, tile);
 }
 
-// Two panels at a time only pay for one or two tokens; more go through one panel.
+// Two panels at a time pay only for one or two tokens; more tokens use one panel.
 static void gemv(const struct linear_shape *few, const struct k_linear *job, int panel0, int panel1)
 {
     struct linear_shape shape = *few;

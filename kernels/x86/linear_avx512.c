@@ -1,15 +1,15 @@
-// linear_avx512.c - y = W x with f32 multiply-adds: f32 by f32, f16 by f16, and bf16 by bf16 where the
-// processor has no pair dot product.
+// linear_avx512.c - y = W x with f32 multiply-adds: f32 by f32, f16 by f16, and bf16 by bf16 if the processor has no
+// pair dot product.
 //
-// f32: one register holds 16 rows of one input, and the token's input is broadcast. bf16: a group is a pair of
-// inputs in each 32-bit lane. A shift turns the even ones into f32, a mask the odd ones. The tokens' inputs are
-// widened to f32 a block at a time on the stack, so that each is broadcast once.
+// f32: one register holds 16 rows of one input, and the token's input is broadcast. bf16: a group is a pair of inputs
+// in each 32-bit lane. A shift turns the even inputs into f32, a mask the odd ones. The tokens' inputs are widened to
+// f32 on the stack, block by block, so that each is broadcast once.
 #include "kernels/variants.h"
 #include "kernels/x86/tiles_avx512.h"
 
 enum {
     GEMM_PANELS = 3,    // 3 x 8 sums, 3 weights and a broadcast take 28 of the 32 registers
-    WIDEN_INPUTS = 512, // 8 tokens of them as f32 take 16 KiB of the 32 KiB L1
+    WIDEN_INPUTS = 512, // for 8 tokens they take 16 KiB of the 32 KiB L1 as f32
 };
 
 // sum[p][t] += weights[p] * the tokens' inputs at x, `stride` floats apart.

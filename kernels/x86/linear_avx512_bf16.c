@@ -1,9 +1,9 @@
 // linear_avx512_bf16.c - y = W x, bf16 by bf16, with the pair dot product VDPBF16PS.
 //
-// One register holds a group of the panel: 16 output rows by 2 inputs, as the instruction takes them. The
-// token's two inputs are broadcast. A tile of P panels by T tokens keeps P * T sums in registers, so each
-// register of weights serves T products and each broadcast P. The instruction adds both products of a pair to
-// an f32 sum, rounds to nearest even and takes denormals as zero (Intel SDM, VDPBF16PS).
+// One register holds a group of the panel: 16 output rows by 2 inputs, in the order of the instruction. The token's two
+// inputs are broadcast. A tile of P panels by T tokens keeps P * T sums in registers, so each register of weights
+// serves T products and each broadcast P. The instruction adds both products of a pair to an f32 sum, rounds to nearest
+// even and takes denormals as zero (Intel SDM, VDPBF16PS).
 #include "kernels/variants.h"
 #include "kernels/x86/tiles_avx512.h"
 

@@ -1,21 +1,21 @@
 // linear_f8_avx512_bf16.c - y = W x with fp8 weights and bf16 inputs, by the pair dot product VDPBF16PS.
 //
-// Every E4M3 number is a bf16 number, so codes are widened without loss and multiplied as bf16. The row's scale
-// comes last. The even and the odd of a row's four codes are widened separately: each then needs only shifts
-// within 16-bit lanes. The inputs are put in the same order, a block at a time on the stack. The NaN codes read
-// as 480: packing refuses weights that hold them.
+// Every E4M3 number is a bf16 number, so codes are widened without loss and multiplied as bf16. The row's scale comes
+// last. The even and the odd of a row's four codes are widened separately, so that each needs only shifts within 16-bit
+// lanes. The inputs are copied to the stack in the same order, block by block. NaN codes read as 480; packing refuses
+// weights that hold them.
 #include <string.h>
 
 #include "kernels/variants.h"
 #include "kernels/x86/tiles_avx512.h"
 
 enum {
-    GEMM_PANELS = 3,    // as linear_avx512_bf16.c
-    BLOCK_INPUTS = 512, // 8 tokens of them take 8 KiB of the 32 KiB L1
+    GEMM_PANELS = 3,    // as in linear_avx512_bf16.c
+    BLOCK_INPUTS = 512, // for 8 tokens they take 8 KiB of the 32 KiB L1
 };
 
-// Codes in the high bytes of 16-bit lanes as bf16. The four exponent and three mantissa bits move to the places
-// bf16 keeps them in, and 120 is added to the bias. Codes below 2^-6 have no exponent and are looked up.
+// Codes in the high bytes of 16-bit lanes as bf16. The four exponent and three mantissa bits move to their places in
+// bf16, and 120 is added to the bias. Codes below 2^-6 have no exponent and are looked up.
 INLINE __m512bh widen(__m512i codes)
 {
     static const uint16_t tiny[32] = {0,      0x3b00, 0x3b80, 0x3bc0, // 0 to 7 times 2^-9

@@ -1,10 +1,10 @@
 // linear_quant_avx512_vnni.c - y = W x with int8 or int4 weights and int8 inputs, by the quad dot product
 // VPDPBUSD: four unsigned bytes times four signed ones, added to a 32-bit sum.
 //
-// int8: the instruction takes one side unsigned. So each code becomes code + 128 (one flipped bit), and 128 times
-// the sum of the inputs is subtracted at the end. int4: codes are unsigned already. A mask and a shift make two
-// quads of a register, and zero times the sum of the group's inputs is subtracted. All of it is exact in
-// integers that wrap: only the true sum must fit 32 bits (kernels.h, I8_COLS_MAX). From the scales on it is f32.
+// int8: the instruction takes one side unsigned. So each code becomes code + 128 (one flipped bit), and 128 times the
+// sum of the inputs is subtracted at the end. int4: codes are unsigned already. A mask and a shift make two quads of a
+// register, and zero times the sum of the group's inputs is subtracted. All of it is exact in integers that wrap: only
+// the true sum must fit 32 bits (kernels.h, I8_COLS_MAX). Scaling is in f32.
 #include <string.h>
 
 #include "kernels/quant.h"

@@ -1,7 +1,7 @@
-// peak_avx2.c - the most f32 multiply-adds a core can do with 256-bit registers, without memory.
+// peak_avx2.c - the peak rate of f32 multiply-adds in 256-bit registers, without memory.
 //
-// Twelve independent sums cover a latency of 4 or 5 cycles at two instructions a cycle, and leave four of the
-// 16 registers for the operands.
+// Twelve independent sums cover a latency of 4 or 5 cycles at two instructions per cycle, and leave four of the 16
+// registers for the operands.
 #include "kernels/variants.h"
 
 #include <immintrin.h>
@@ -23,5 +23,5 @@ uint64_t k_peak_f32_f32_avx2(const void *seed, uint64_t rounds, float *sink)
     *sink = 0;
     for (int i = 0; i < LANES; i++)
         *sink += lanes[i];
-    return rounds * PEAK_SUMS * LANES * 2; // a multiply and an add a lane
+    return rounds * PEAK_SUMS * LANES * 2; // a multiply and an add per lane
 }

@@ -1,4 +1,4 @@
-// peak_avx512.c - the most f32 multiply-adds in 512-bit registers a core can do, without memory.
+// peak_avx512.c - the peak rate of f32 multiply-adds in 512-bit registers, without memory.
 #include "kernels/variants.h"
 
 #include <immintrin.h>
@@ -14,5 +14,5 @@ enum { LANES = 16 };
 uint64_t k_peak_f32_f32_avx512(const void *seed, uint64_t rounds, float *sink)
 {
     *sink = _mm512_reduce_add_ps(peak_run(seed, rounds));
-    return rounds * PEAK_SUMS * LANES * 2; // a multiply and an add a lane
+    return rounds * PEAK_SUMS * LANES * 2; // a multiply and an add per lane
 }

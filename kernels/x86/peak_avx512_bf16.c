@@ -1,4 +1,4 @@
-// peak_avx512_bf16.c - the most bf16 pair dot products (VDPBF16PS) a core can do, without memory.
+// peak_avx512_bf16.c - the peak rate of bf16 pair dot products (VDPBF16PS), without memory.
 #include "kernels/variants.h"
 
 #include <immintrin.h>
@@ -14,5 +14,5 @@ enum { LANES = 16 };
 uint64_t k_peak_bf16_f32_avx512_bf16(const void *seed, uint64_t rounds, float *sink)
 {
     *sink = _mm512_reduce_add_ps(peak_run(seed, rounds));
-    return rounds * PEAK_SUMS * LANES * 4; // two multiplies and two adds a lane
+    return rounds * PEAK_SUMS * LANES * 4; // two multiplies and two adds per lane
 }

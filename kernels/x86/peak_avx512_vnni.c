@@ -1,4 +1,4 @@
-// peak_avx512_vnni.c - the most int8 quad dot products (VPDPBUSD) a core can do, without memory.
+// peak_avx512_vnni.c - the peak rate of int8 quad dot products (VPDPBUSD), without memory.
 #include "kernels/variants.h"
 
 #include <immintrin.h>
@@ -18,5 +18,5 @@ uint64_t k_peak_i8_f32_avx512_vnni(const void *seed, uint64_t rounds, float *sin
     for (int i = 0; i < LANES; i++)
         total += lane[i];
     *sink = (float)total;
-    return rounds * PEAK_SUMS * LANES * 8; // four multiplies and four adds a lane
+    return rounds * PEAK_SUMS * LANES * 8; // four multiplies and four adds per lane
 }

@@ -1,4 +1,4 @@
-// stream_avx2.c - how fast memory and caches can be read, copied and combined with 256-bit registers.
+// stream_avx2.c - reads, copies and combines arrays as fast as possible with 256-bit registers.
 #include "kernels/variants.h"
 #include "kernels/x86/lanes_avx2.h"
 #include "kernels/x86/stream_lanes.h"

@@ -1,4 +1,4 @@
-// stream_avx512.c - how fast memory and caches can be read, copied and combined with 512-bit registers.
+// stream_avx512.c - reads, copies and combines arrays as fast as possible with 512-bit registers.
 #include "kernels/variants.h"
 #include "kernels/x86/lanes_avx512.h"
 #include "kernels/x86/stream_lanes.h"

@@ -1,10 +1,9 @@
-// stream_lanes.h - how fast memory and caches can be read, copied and combined.
+// stream_lanes.h - reads, copies and combines arrays as fast as possible, in memory and caches.
 //
-// COPY and TRIAD bypass the caches from STREAM_PAST_BYTES on: a plain store first reads the line it is
-// about to overwrite. Smaller arrays may stay in cache, where plain stores are four times as fast.
-// READ is one sequential stream a thread, as a product reads its weights. Two or more streams and
-// software prefetch measured the same or worse on Zen 4 (docs/measured).
-// A file makes its variants with STREAM_VARIANT.
+// COPY and TRIAD bypass the caches from STREAM_PAST_BYTES on: a plain store first reads the line it is about to
+// overwrite. Smaller arrays may stay in cache, where plain stores are four times as fast. READ is one sequential stream
+// per thread, as a product reads its weights. Two or more streams and software prefetch measured the same or worse on
+// Zen 4 (docs/measured). A file defines its variants with STREAM_VARIANT.
 #ifdef KERNELS_X86_LANES
 #ifndef KERNELS_X86_STREAM_LANES_H
 #define KERNELS_X86_STREAM_LANES_H

@@ -1,9 +1,7 @@
-// tiles_avx512.h - what the products of 512-bit registers share: sums, outputs, and the shape of a tile as
-// constants.
+// tiles_avx512.h - shared by the products in 512-bit registers: sums, outputs, and the shape of a tile as constants.
 //
-// A file brings one function, always inlined, that runs a tile of P panels by T tokens. Each shape used here
-// is a copy of it in which both are constants, so that its sums are registers. AHEAD says whether it fetches
-// tile->ahead.
+// A file provides one function, always inlined, that runs a tile of P panels by T tokens. Each shape gets a copy of it
+// in which both are constants, so that its sums are registers. AHEAD says whether it prefetches tile->ahead.
 #ifndef KERNELS_X86_TILES_AVX512_H
 #define KERNELS_X86_TILES_AVX512_H
 
@@ -123,7 +121,7 @@ INLINE void tile_tokens(tile_run *run, const struct linear_tile *tile, const int
     }
 }
 
-// `most` panels (2 or 3), which another group may follow, or the rest of the panels.
+// Runs `most` panels (2 or 3), which another group may follow, or the rest of the panels.
 INLINE void tile_gemm(tile_run *run, const struct linear_tile *tile, const int most)
 {
     if (tile->panels == most && tile->ahead)

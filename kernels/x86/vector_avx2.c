@@ -1,4 +1,4 @@
-// vector_avx2.c - the operations on one vector at a time, 8 f32 a step.
+// vector_avx2.c - the operations on one vector at a time, 8 f32 per step.
 #include "kernels/variants.h"
 #include "kernels/x86/lanes_avx2.h"
 #include "kernels/x86/vector_lanes.h"

@@ -1,4 +1,4 @@
-// vector_avx512.c - the operations on one vector at a time, 16 f32 a step.
+// vector_avx512.c - the operations on one vector at a time, 16 f32 per step.
 #include "kernels/variants.h"
 #include "kernels/x86/lanes_avx512.h"
 #include "kernels/x86/vector_lanes.h"

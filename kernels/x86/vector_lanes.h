@@ -1,4 +1,4 @@
-// vector_lanes.h - norms, rotation and residual of one vector, one register a step.
+// vector_lanes.h - norms, rotation and residual of one vector, one register per step.
 #ifdef KERNELS_X86_LANES
 #ifndef KERNELS_X86_VECTOR_LANES_H
 #define KERNELS_X86_VECTOR_LANES_H
@@ -66,7 +66,7 @@ INLINE void rope_half_split(float *head, const float *cosine, const float *sine,
     }
 }
 
-// LANES / 2 pairs a step: (a, b) c + (-b, a) s.
+// LANES / 2 pairs per step: (a, b) c + (-b, a) s.
 INLINE void rope_interleaved(float *head, const float *cosine, const float *sine, int half)
 {
     for (int i = 0; i < half; i += LANES / 2) {
