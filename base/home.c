@@ -98,8 +98,7 @@ static enum status user_dir(const char *variable, const char *below_home, char *
     else if (home && home[0] == '/')
         str_printf(&path, "%s/%s/ridge", home, below_home);
     else
-        return FAIL(err, ERR_USAGE, "no folder of the user's: neither %s nor HOME is set",
-                    variable);
+        return FAIL(err, ERR_USAGE, "no user folder: neither %s nor HOME is set", variable);
     *out = str_take(&path);
     return *out ? OK : FAIL(err, ERR_NOMEM, "no memory for a path");
 }

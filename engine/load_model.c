@@ -72,7 +72,7 @@ static enum status scheme_of(const struct checkpoint *ck, const struct scheme *a
     if (str_equal(row.name, "q4_0") && !(is_gguf(ck) && count.stored) && !ck->synthetic)
         return FAIL(
             err, ERR_UNSUPPORTED,
-            "%s is not a GGUF file in q4_0, and this scheme runs the codes of one as they are",
+            "%s is not a GGUF file in q4_0, and this scheme only runs the codes of such a file",
             ck->config.name);
     if (str_equal(row.name, "int4-awq") && is_gguf(ck))
         count = (struct stored_products){0}; // the checkpoint is calibrated instead

@@ -113,8 +113,9 @@ void page_write(struct str *out, const struct report_data *data, const struct pi
     pictures_of(out, pictures, "lines.gp", measured);
     str_append(out, "\n<h2 id=roofline>Roofline</h2><p>Lines are ");
     page_term(out, "ceiling", "ceilings");
-    str_append(out, ", the best this machine was measured to do; points are what the cells did. A "
-                    "slanted line is a limit of memory, a flat one of arithmetic.</p>");
+    str_append(out,
+               ", the best measured rates of this machine; points are the rates of the cells. A "
+               "slanted line is a limit of memory, a flat one of arithmetic.</p>");
     pictures_of(out, pictures, "roofline.gp", data->ceiling_count > 0);
     page_ceilings(out, data);
     str_append(out, "\n<h2 id=memory>Memory</h2>");

@@ -445,7 +445,7 @@ static void slower_levels(struct str *out, const struct report_data *data)
         html_textf(
             out,
             "With %d thread%s %s was read at %s and %s at %s: this machine does not have the "
-            "cache it reports to itself. No cell is held against it.",
+            "cache it reports to itself. No cell is compared with it.",
             c->threads, c->threads == 1 ? "" : "s", c->level,
             metric_format(c->value, c->unit, slow, sizeof slow), faster->level,
             metric_format(faster->value, faster->unit, fast, sizeof fast));
@@ -526,14 +526,14 @@ static void memory_words(struct str *out, const struct report_data *data)
         host |= measured && query_cell_on_host(&data->cells[i]);
         others |= measured && !query_cell_on_host(&data->cells[i]);
     }
-    str_append(out, "<p>Predicted is what the plan expected a cell to allocate.");
+    str_append(out, "<p>The prediction is what the plan expected a cell to allocate.");
     if (host)
-        str_append(out, " The peak is of the whole process: it also has the program, its libraries "
-                        "and small allocations. So the ratio of a small "
+        str_append(out, " The peak is that of the whole process, which also has the program, its "
+                        "libraries and small allocations. So the ratio of a small "
                         "model is larger, and that of a large one is close to 1.");
     if (others)
-        str_append(out, " A GPU's cells have no ratio: what is predicted is the GPU's memory, and "
-                        "the peak is of the process on the host.");
+        str_append(out, " A GPU's cells have no ratio: the prediction is for the GPU's memory, and "
+                        "the peak is that of the process on the host.");
     str_append(out, "</p>");
 }
 

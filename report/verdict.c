@@ -204,7 +204,7 @@ static void no_speed(struct str *out, const struct report_data *data, const char
         str_printf(out, "<p>No speed was measured: %zu of its cells %s not run yet.</p></section>",
                    pending, pending == 1 ? "has" : "have");
     else
-        str_append(out, "<p>No speed was measured: every cell of it failed or was left out.</p>"
+        str_append(out, "<p>No speed was measured: every cell failed or was skipped.</p>"
                         "</section>");
 }
 

@@ -44,7 +44,7 @@ static enum exit_code convert_run(const struct arguments *args, struct error *er
     struct progress progress;
     bool told = false; // a signal asked to stop, perhaps too late
     if (!out) {
-        FAIL(err, ERR_USAGE, "-o FILE: where to write is missing");
+        FAIL(err, ERR_USAGE, "-o FILE is missing");
         return EXIT_ERROR;
     }
     if (cli_checkpoint_or_shape_find(in, &ck, err) == OK) {
@@ -64,9 +64,9 @@ static enum exit_code convert_run(const struct arguments *args, struct error *er
 static const struct flag flags[] = {
     {"output", 'o', FLAG_STRING, "FILE", NULL, "the file to write; it must not exist"},
     {"type", 't', FLAG_STRING, "TYPE", NULL,
-     "of the matrices: f32, f16, bf16, q8_0 or q4_0; default: what holds the stored values "
-     "exactly"},
-    {"json", 0, FLAG_BOOL, NULL, NULL, "what was written as one JSON object"},
+     "type of the matrices: f32, f16, bf16, q8_0 or q4_0; default: a plain type that holds the "
+     "stored values exactly"},
+    {"json", 0, FLAG_BOOL, NULL, NULL, "the result as one JSON object"},
     {0},
 };
 

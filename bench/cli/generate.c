@@ -275,15 +275,16 @@ static const struct flag flags[] = {
     {"head", 0, FLAG_STRING, "TYPE", "auto",
      "f32, bf16, f16, int8, int4 or fp8; auto: the scheme's"},
     {"kv", 0, FLAG_STRING, "TYPE", "auto",
-     "of the KV cache: f32, bf16, f16, int8 or fp8; auto: the scheme's"},
+     "type of the KV cache: f32, bf16, f16, int8 or fp8; auto: the scheme's"},
     {"gen", 'n', FLAG_INT, "N", "128",
      "tokens to generate; the model's end token does not stop it"},
     {"temperature", 0, FLAG_FLOAT, "T", "0", "0: always the likeliest token"},
     {"top-k", 0, FLAG_INT, "K", "0", "draw from the K likeliest tokens; 0: off"},
-    {"top-p", 0, FLAG_FLOAT, "P", "1", "draw from the likeliest that hold P of the probability"},
+    {"top-p", 0, FLAG_FLOAT, "P", "1",
+     "draw from the likeliest tokens with a total probability of P"},
     {"seed", 0, FLAG_INT, "N", "42", "of the draws"},
     {"calib", 0, FLAG_STRING, "FILE", NULL,
-     "text that int4-awq is calibrated on; models/reference/calib.txt without it"},
+     "calibration text of int4-awq; default: models/reference/calib.txt"},
     DEVICE_FLAG,
     {"threads", 't', FLAG_INT, "N", "0", "0: one per physical core"},
     {"chunk", 0, FLAG_INT, "N", "512", "prompt tokens in one step"},
@@ -298,9 +299,8 @@ const struct command command_generate = {
     .min_positional = 2,
     .max_positional = 2,
     .summary = "generate text from a prompt, with timings",
-    .details =
-        "MODEL is a Hugging Face folder or a .gguf file. The model's bos token is put before "
-        "the prompt where it has one.",
+    .details = "MODEL is a Hugging Face folder or a .gguf file. The model's bos token, if it has "
+               "one, is put before the prompt.",
     .flags = flags,
     .run = generate_run,
 };

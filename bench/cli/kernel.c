@@ -175,7 +175,7 @@ static const struct flag check_flags[] = {
      .type = FLAG_INT,
      .value = "N",
      .fallback = "0",
-     .help = "cases of each variant; 0: as many as are good for a proof"},
+     .help = "cases per variant; 0: enough for a proof"},
     {.name = "json", .type = FLAG_BOOL, .help = "print JSON"},
     {0},
 };
@@ -187,7 +187,7 @@ static const struct flag bench_flags[] = {
      .type = FLAG_INT,
      .value = "N",
      .fallback = "0",
-     .help = "threads that take part; 0: one a physical core"},
+     .help = "threads to use; 0: one per physical core"},
     {.name = "json", .type = FLAG_BOOL, .help = "print JSON"},
     {0},
 };
@@ -200,7 +200,7 @@ const struct command command_kernel_check = {
     .details =
         "PATTERN is matched against the names of the variants (k_gemm_*). Inputs are random,\n"
         "extreme and of odd shapes; the exit code is 1 when a variant disagrees, crashes or\n"
-        "strays from its buffers, or where the device is not there.",
+        "strays from its buffers, or if the device is missing.",
     .flags = check_flags,
     .run = run_check,
 };

@@ -227,13 +227,13 @@ static enum exit_code quality_run(const struct arguments *args, struct error *er
 static const struct flag flags[] = {
     {"scheme", 's', FLAG_STRING, "NAME", "bf16", "how weights are stored and multiplied"},
     {"text", 0, FLAG_STRING, "FILE", "models/reference/eval.txt",
-     "what is predicted; never the text a scheme was calibrated on"},
+     "text to predict; never a calibration text"},
     {"calib", 0, FLAG_STRING, "FILE", NULL,
-     "int4-awq: text to calibrate on; the program's own without it"},
-    {"convention", 0, FLAG_STRING, "NAME", "half-512", "which tokens of which windows are scored"},
+     "int4-awq: calibration text; default: the program's own"},
+    {"convention", 0, FLAG_STRING, "NAME", "half-512", "which tokens are scored, in which windows"},
     {"windows", 'n', FLAG_INT, "N", "0", "only the first N; 0: all"},
-    {"kv", 0, FLAG_STRING, "TYPE", NULL, "type of the KV cache; the scheme's without it"},
-    {"head", 0, FLAG_STRING, "TYPE", NULL, "type of head and embedding; the scheme's without it"},
+    {"kv", 0, FLAG_STRING, "TYPE", NULL, "type of the KV cache; default: the scheme's"},
+    {"head", 0, FLAG_STRING, "TYPE", NULL, "type of head and embedding; default: the scheme's"},
     DEVICE_FLAG,
     {"threads", 't', FLAG_INT, "N", "0", "0: one per physical core"},
     {"json", 0, FLAG_BOOL, NULL, NULL, "print JSON"},
@@ -254,7 +254,7 @@ const struct command command_quality = {
         "  full-2048  windows of 2048 that do not overlap, every token but the first scored\n"
         "Figures of different conventions cannot be compared. The same model in f32 runs next to "
         "it\n"
-        "where both fit into memory.",
+        "if both fit into memory.",
     .flags = flags,
     .run = quality_run,
 };

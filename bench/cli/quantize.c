@@ -74,7 +74,7 @@ static enum status check_arguments(const struct arguments *args, struct error *e
     if (!cli_flag_string(args, "scheme"))
         return FAIL(err, ERR_USAGE, "--scheme is missing (int8, fp8, int4-rtn, int4-awq)");
     if (!cli_flag_string(args, "output"))
-        return FAIL(err, ERR_USAGE, "-o is missing: the folder to make");
+        return FAIL(err, ERR_USAGE, "-o is missing: the folder to create");
     if (group < 8 || group > 1 << 20 || group % 8)
         return FAIL(err, ERR_USAGE, "--group %lld: must be a multiple of 8, at least 8",
                     (long long)group);
@@ -102,13 +102,12 @@ static enum exit_code quantize_run(const struct arguments *args, struct error *e
 
 static const struct flag flags[] = {
     {"scheme", 's', FLAG_STRING, "S", NULL, "int8, fp8, int4-rtn or int4-awq"},
-    {"output", 'o', FLAG_STRING, "OUT", NULL, "the folder to make; refused when it exists"},
+    {"output", 'o', FLAG_STRING, "OUT", NULL, "the folder to create; it must not exist"},
     {"calib", 0, FLAG_STRING, "FILE", NULL,
-     "int4-awq: UTF-8 text to calibrate on, documents apart by lines that hold a form feed; "
-     "default: the "
-     "text that comes with the program"},
-    {"group", 0, FLAG_INT, "N", "128", "int4: inputs a scale covers"},
-    {"json", 0, FLAG_BOOL, NULL, NULL, "what was made, as one JSON object"},
+     "int4-awq: UTF-8 calibration text, with lines of a form feed between documents; default: the "
+     "text shipped with the program"},
+    {"group", 0, FLAG_INT, "N", "128", "int4: inputs per scale"},
+    {"json", 0, FLAG_BOOL, NULL, NULL, "the result as one JSON object"},
     {0},
 };
 

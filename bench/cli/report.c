@@ -12,10 +12,10 @@
 #include "report/report.h"
 
 static const struct flag flags[] = {
-    {"output", 'o', FLAG_STRING, "DIR", "report-out", "folder to write, made when missing"},
+    {"output", 'o', FLAG_STRING, "DIR", "report-out", "folder to write, created if missing"},
     {"db", 0, FLAG_STRING, "FILE", NULL, "database to read"},
     {"format", 0, FLAG_STRING, "LIST", NULL,
-     "what to write: html, png, csv; `formats` of bench.conf's [report] without it (html, png)"},
+     "what to write: html, png, csv; default: `formats` in [report] of bench.conf (html, png)"},
     {"gnuplot", 0, FLAG_STRING, "PROGRAM", "gnuplot", "program that draws the pictures"},
     {"timeout", 0, FLAG_INT, "SECONDS", "20", "time limit of one picture"},
     {0},
@@ -85,7 +85,7 @@ const struct command command_report = {
     .details =
         "RUN is a run's number, \"last\" (the default) or a suite's name for its newest run.\n"
         "The last line printed is the path of the page. Without gnuplot the page has tables\n"
-        "and a note instead of pictures; that is an error where png or --gnuplot is given.",
+        "and a note instead of pictures; that is an error if png or --gnuplot is given.",
     .flags = flags,
     .run = run_report,
 };

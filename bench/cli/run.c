@@ -122,7 +122,7 @@ static void note_unmeasured(struct preparation *p)
         size_t length = strlen(p->basis);
         if (used && !measured)
             snprintf(p->basis + length, sizeof p->basis - length,
-                     "; %s is not measured yet: by its clocks, roughly", name);
+                     "; %s is not measured yet: roughly, by its clocks", name);
     }
 }
 
@@ -251,15 +251,15 @@ static enum exit_code run_run(const struct arguments *args, struct error *err)
 
 static const struct flag flags[] = {
     {"db", 0, FLAG_STRING, "FILE", NULL,
-     "the store to write (without it: the one bench.conf names, else your own)"},
+     "the store to write (default: that of bench.conf, else your own)"},
     {"set", 0, FLAG_LIST, "SECTION.KEY=VALUE", NULL,
      "replace a value of the suite: 'sweep core.batch=1,2', defaults.procs=1"},
     {"only", 0, FLAG_STRING, "PATTERN", NULL,
      "only cells whose label matches (* and ?), or whose key begins with it"},
     {"dry-run", 'n', FLAG_BOOL, NULL, NULL, "print the plan: cells, memory, time, what is skipped"},
-    {"resume", 0, FLAG_BOOL, NULL, NULL, "run the trials that the suite's last run lacks"},
+    {"resume", 0, FLAG_BOOL, NULL, NULL, "run the missing trials of the suite's last run"},
     {"take-over", 0, FLAG_BOOL, NULL, NULL,
-     "with --resume: go on though this machine cannot verify that the run's owner has ended"},
+     "with --resume: continue although this machine cannot verify that the run's owner has ended"},
     {"quiet", 'q', FLAG_BOOL, NULL, NULL, "print nothing but errors"},
     {"json", 0, FLAG_BOOL, NULL, NULL, "the plan of --dry-run as JSON"},
     {0},

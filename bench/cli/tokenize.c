@@ -277,7 +277,7 @@ static enum exit_code tokenize_run(const struct arguments *args, struct error *e
 }
 
 static const struct flag flags[] = {
-    {"lines", 0, FLAG_BOOL, NULL, NULL, "each line of the input is a text of its own"},
+    {"lines", 0, FLAG_BOOL, NULL, NULL, "each line of the input is a separate text"},
     {"decode", 0, FLAG_BOOL, NULL, NULL, "the input is ids; print their text"},
     {"json", 0, FLAG_BOOL, NULL, NULL, "lines are JSON: a string a text, an array a list of ids"},
     {"time", 0, FLAG_INT, "N", NULL, "encode the input N times more; print MB/s, not ids"},

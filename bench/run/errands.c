@@ -38,7 +38,7 @@ static void take(struct errand *e, struct event *event)
         *event = (struct event){.cell = -1};
     } else if (event->type != EVENT_HELLO && event->type != EVENT_PROGRESS &&
                event->type != EVENT_ERROR && event->type != EVENT_BYE) {
-        FAIL(&e->failure, ERR_FORMAT, "it answered what was not asked");
+        FAIL(&e->failure, ERR_FORMAT, "it sent an unexpected answer");
     }
 }
 

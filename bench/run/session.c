@@ -220,16 +220,17 @@ static enum status in_turn(const struct session *s, const struct event *event, s
     bool about_cell =
         event->type == EVENT_CELL || event->type == EVENT_REPETITION || event->type == EVENT_TRIAL;
     if (s->at == s->count)
-        return event->type == EVENT_BYE ? OK : FAIL(bad, ERR_FORMAT, "it spoke on after the end");
+        return event->type == EVENT_BYE ? OK
+                                        : FAIL(bad, ERR_FORMAT, "it sent an event after the end");
     if (event->type == EVENT_BYE)
         return FAIL(bad, ERR_FORMAT, "it ended with %zu cells to measure", s->count - s->at);
     if (errand || (event->type == EVENT_LOADED && loaded))
-        return FAIL(bad, ERR_FORMAT, "it answered what was not asked");
+        return FAIL(bad, ERR_FORMAT, "it sent an unexpected answer");
     if (event->type == EVENT_LOADED && !str_equal(event->engine, current(s)->engine))
         return FAIL(bad, ERR_FORMAT, "it loaded engine %.40s, the cell's is %s", event->engine,
                     current(s)->engine);
     if ((about_cell && !loaded) || (event->cell >= 0 && event->cell != (int)s->cells[s->at]))
-        return FAIL(bad, ERR_FORMAT, "it spoke of cell %d out of turn", event->cell);
+        return FAIL(bad, ERR_FORMAT, "it sent an event of cell %d out of order", event->cell);
     if (about_cell && (event->type == EVENT_CELL) == s->in_cell)
         return FAIL(bad, ERR_FORMAT, "it measured a cell it had not begun, or began one twice");
     return OK;
@@ -322,7 +323,7 @@ static enum status on_line(struct session *s, const char *line, size_t length, s
     if (err->code != OK || bad.code == OK)
         return err->code;
     char words[512];
-    snprintf(words, sizeof words, "what it said is not the protocol: %.450s", bad.message);
+    snprintf(words, sizeof words, "its output violates the protocol: %.450s", bad.message);
     return fail_current(s, "crashed", words, err);
 }
 
@@ -341,7 +342,7 @@ static enum status listen(struct session *s, struct error *err)
         case CHILD_CLOSED:
             return on_closed(s, err);
         case CHILD_TOO_LONG:
-            return fail_current(s, "crashed", "what it said is not the protocol: an endless line",
+            return fail_current(s, "crashed", "its output violates the protocol: an endless line",
                                 err);
         case CHILD_TIMEOUT:
             if (s->at == s->count) // all trials are stored; the worker just does not end

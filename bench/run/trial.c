@@ -206,13 +206,13 @@ static bool judge_held(struct trial *t)
     double thermal = share_held(t, NOISE_HELD_THERMAL), brake = share_held(t, NOISE_HELD_BRAKE);
     if (thermal > 0)
         trial_fail(t, "throttled",
-                   "its temperature held the device back at %.0f %% of the looks at it",
+                   "its temperature held the device back in %.0f %% of its readings",
                    100 * thermal);
     else if (brake > 0)
-        trial_fail(t, "throttled",
-                   "its board held the device back (power brake or slowdown) at %.0f %% of the "
-                   "looks at it",
-                   100 * brake);
+        trial_fail(
+            t, "throttled",
+            "its board held the device back (power brake or slowdown) in %.0f %% of its readings",
+            100 * brake);
     return thermal > 0 || brake > 0;
 }
 
@@ -328,7 +328,7 @@ void trial_judge(struct trial *t, const char *expected_hash)
     double power = share_held(t, NOISE_HELD_POWER);
     if (power > 0)
         snprintf(t->reason, sizeof t->reason,
-                 "its power limit lowered the device's clock at %.0f %% of the looks at it",
+                 "its power limit lowered the device's clock in %.0f %% of its readings",
                  100 * power);
 }
 

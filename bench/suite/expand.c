@@ -331,7 +331,8 @@ static const char *skip_by_time(struct expansion *x, const struct product *p, st
     if (trial == PREDICT_UNKNOWN)
         return NULL;
     cell->predicted_ns =
-        cell->procs * (trial + predict_load_ns(cell)); // for the cell alone; plan.c shares loads
+        cell->procs *
+        (trial + predict_load_ns(cell)); // for the cell for the cell alone; plan.c shares loads
     if (x->machine->resuming)
         return NULL;
     if (cell->predicted_ns > p->sweep->max_cell_time_ns)

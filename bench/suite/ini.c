@@ -65,7 +65,7 @@ static enum status begin_section(struct reading *r, const char *text, size_t len
         return FAIL(r->err, ERR_USAGE, "%s:%d: section without a name", r->name, r->line);
     for (size_t i = 0; i < r->out->count; i++)
         if (!r->out->entries[i].key && strcmp(r->out->entries[i].section, name) == 0)
-            return FAIL(r->err, ERR_USAGE, "%s:%d: section [%s] a second time (first at line %d)",
+            return FAIL(r->err, ERR_USAGE, "%s:%d: duplicate section [%s] (first at line %d)",
                         r->name, r->line, name, r->out->entries[i].line);
     r->section = name;
     return add_entry(r, NULL, NULL);
@@ -143,7 +143,7 @@ static int handle_key(void *user, const char *section, const char *key, const ch
     struct reading *r = user;
     for (size_t i = r->out->count; i-- > 0 && r->out->entries[i].key;) {
         if (strcmp(r->out->entries[i].key, key) == 0) {
-            FAIL(r->err, ERR_USAGE, "%s:%d: key '%s' a second time (first at line %d)", r->name,
+            FAIL(r->err, ERR_USAGE, "%s:%d: duplicate key '%s' (first at line %d)", r->name,
                  r->line, key, r->out->entries[i].line);
             return 0;
         }

@@ -239,7 +239,7 @@ static enum status cycle(struct merging *m, size_t first, const char *path, cons
     struct str circle = {0};
     for (size_t i = first; i < m->open_count; i++)
         str_printf(&circle, "%s -> ", m->shown[i]);
-    FAIL(m->err, ERR_USAGE, "%s: include goes in a circle: %s%s", from, str_text(&circle), path);
+    FAIL(m->err, ERR_USAGE, "%s: includes form a cycle: %s%s", from, str_text(&circle), path);
     str_fini(&circle);
     return m->err->code;
 }

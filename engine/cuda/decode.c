@@ -96,7 +96,7 @@ static void await(struct gpu_context *ctx, uint64_t number, struct error *err)
         bool idle = false;
         cuda_queue_idle(ctx->queue, &idle, err);
         if (idle && !has_arrived(ctx, number))
-            FAIL(err, ERR_INTERNAL, "device %s: a step ended and handed nothing over",
+            FAIL(err, ERR_INTERNAL, "device %s: a step ended without results",
                  device_info(ctx->model->device)->name);
         if (full)
             nanosleep(&pause, NULL);

@@ -252,7 +252,7 @@ static enum status room_check(const struct gpu_model *m, size_t bytes, struct er
     if (sat_add(bytes, HEADROOM_BYTES) <= available)
         return OK;
     return FAIL(err, ERR_NOMEM,
-                "KV cache and scratch of %s do not fit: %s available on %s beside the weights, of "
+                "KV cache and scratch of %s do not fit: %s available on %s next to the weights, of "
                 "which the driver keeps %s",
                 format_bytes((double)bytes, need, sizeof need),
                 format_bytes((double)available, have, sizeof have), device_info(m->device)->name,

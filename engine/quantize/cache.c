@@ -142,8 +142,8 @@ enum status calib_cache_find(const char *dir, const char *key, char **path, doub
         } else if (why.code == ERR_NOMEM) {
             no_memory(dir, err);
         } else {
-            log_line(LOG_WARN, "the calibrated model %s is damaged and is made again: %s", entry,
-                     why.message);
+            log_line(LOG_WARN, "the calibrated model %s is damaged and is computed again: %s",
+                     entry, why.message);
             entry_remove(dir, key);
         }
     }

@@ -221,7 +221,7 @@ static enum status finish(struct quant_writer *w, struct error *err)
         TRY(quantize_folder_copy(source->path, w->temporary, err));
     }
     if (file_exists(w->out)) // made meanwhile: rename would replace an empty folder
-        return FAIL(err, ERR_IO, "%s: has been made by someone else meanwhile", w->out);
+        return FAIL(err, ERR_IO, "%s: another process has created it meanwhile", w->out);
     if (rename(w->temporary, w->out) != 0)
         return FAIL_OS(err, errno, "%s: cannot be made", w->out);
     free(w->temporary);

@@ -312,7 +312,7 @@ static enum status add_cell(struct store *store, const struct made_store *made, 
                               .gen = gen,
                               .trials_planned = made->trials,
                               .skip_status = "skipped",
-                              .skip_reason = skip ? "needs 24.1 GiB, 22.9 GiB are there" : NULL,
+                              .skip_reason = skip ? "needs 24.1 GiB, 22.9 GiB are available" : NULL,
                               .predicted_memory_bytes = total,
                               .predicted_ns = t.point.prefill_ns * made->trials};
     TRY(store_cell(store, &cell, &t.cell, err));

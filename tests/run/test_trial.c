@@ -203,11 +203,11 @@ static void held_back(void **state)
     (void)state;
     struct figures f = quiet();
     f.power[0] = f.power[1] = 1;
-    expect(&f, "ok", "its power limit lowered the device's clock at 50 % of the looks at it");
+    expect(&f, "ok", "its power limit lowered the device's clock in 50 % of its readings");
     f.brake[2] = 0.5;
     expect(&f, "throttled", "its board held the device back (power brake or slowdown) at 12 % of");
     f.thermal[3] = 0.04;
-    expect(&f, "throttled", "its temperature held the device back at 1 % of the looks at it");
+    expect(&f, "throttled", "its temperature held the device back in 1 % of its readings");
 }
 
 static void fill(double *x, double value)

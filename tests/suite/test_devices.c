@@ -146,7 +146,7 @@ static void a_gpu_has_its_own_memory(void **state)
     struct device_info small = here[1];
     small.memory_bytes = 4096; // less than the plan with what a process takes; the host has 16 GiB
     struct plan *plan = plan_of("device = cuda\n", &small, 1);
-    assert_non_null(strstr(plan->cells[0].skip, "of memory, 4.00 KiB are there"));
+    assert_non_null(strstr(plan->cells[0].skip, "of memory, 4.00 KiB are available"));
     assert_false(plan->cells[0].unsupported);
     plan_destroy(plan);
 }

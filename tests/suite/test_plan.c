@@ -154,7 +154,7 @@ static void what_cannot_run_says_why(void **state)
         "tiny bf16 cpu b1 c4096: context 4096 is beyond the model's 512 positions\n"
         "tiny bf16 cuda:3 b1 c16: cuda:3: no such device here\n"
         "tiny bf16 cuda:3 b1 c4096: cuda:3: no such device here\n"
-        "7b bf16 cpu b1 c8192: needs 1?.? GiB of memory, 16.0 GiB are there\n");
+        "7b bf16 cpu b1 c8192: needs 1?.? GiB of memory, 16.0 GiB are available\n");
 }
 
 // In a small container: the number that stands for "no room" is not printed as a size.

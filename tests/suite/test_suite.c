@@ -174,9 +174,8 @@ static const struct {
     {"[ ]\n", "a.conf:1: section without a name"},
     {"[suite]\nname = x\n  more\n", "a.conf:3: indented line: keys begin in the first column"},
     {"[suite]\n [defaults]\n", "a.conf:2: indented line: keys begin in the first column"},
-    {"[suite]\nname = x\n\nname = y\n", "a.conf:4: key 'name' a second time (first at line 2)"},
-    {"[suite]\n[sweep  a]\n[sweep a]\n",
-     "a.conf:3: section [sweep a] a second time (first at line 2)"},
+    {"[suite]\nname = x\n\nname = y\n", "a.conf:4: duplicate key 'name' (first at line 2)"},
+    {"[suite]\n[sweep  a]\n[sweep a]\n", "a.conf:3: duplicate section [sweep a] (first at line 2)"},
     {"[siute]\n", "a.conf:1: unknown section [siute]: did you mean 'suite'?"},
     {"[weather]\n", "a.conf:1: unknown section [weather] (known: suite, defaults, model, sweep)"},
     {"[bench]\ndb = x\n", "a.conf:1: [bench] belongs in bench.conf, not in suites"},
@@ -218,9 +217,9 @@ static const struct {
     {"[model m]\npath = ${A B}\n", "a.conf:2: '${A B}' is neither ${NAME} nor ${NAME:-default}"},
     {"[suite]\ninclude = nowhere.conf\n",
      "a.conf:2: include: nowhere.conf: No such file or directory"},
-    {"[suite]\ninclude = a.conf\n", "a.conf:2: include goes in a circle: a.conf -> a.conf"},
+    {"[suite]\ninclude = a.conf\n", "a.conf:2: includes form a cycle: a.conf -> a.conf"},
     {"[suite]\ninclude = c.conf\n",
-     "b.conf:2: include goes in a circle: a.conf -> c.conf -> b.conf -> a.conf"},
+     "b.conf:2: includes form a cycle: a.conf -> c.conf -> b.conf -> a.conf"},
 };
 
 static void each_bad_file_is_one_line(void **state)
