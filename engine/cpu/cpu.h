@@ -184,10 +184,10 @@ struct cpu_buffers {
     float *branch; // (rows, width): outputs that are normed before they are added; NULL: none are
     float *x;      // (rows, width): the residual stream
     float *qkv;    // (rows, qkv_width): q heads, k heads, v heads of a token
-    unsigned char *
-        input; // (rows, input_bytes): inputs of the next product, or the values that they are quantized from
-    unsigned char
-        *ff; // (rows, ff_bytes): the same for the down projection; with experts (slots, ...)
+    // (rows, input_bytes): inputs of the next product, or the values that they are quantized from.
+    unsigned char *input;
+    // (rows, ff_bytes): the same for the down projection; with experts (slots, ...)
+    unsigned char *ff;
     unsigned char *codes; // (rows, codes_bytes): quantized inputs; NULL if there are none
     float *scales;        // (rows) of codes
     struct cpu_expert_buffers experts;
