@@ -256,7 +256,7 @@ const struct kernel *kernel_find(enum kernel_op op, enum dtype w, enum dtype x,
 // The row in portable C, which defines the correct result; NULL if the operation has no such types.
 const struct kernel *kernel_reference(enum kernel_op op, enum dtype w, enum dtype x);
 
-// The type whose peak a row is held against: what the units that it uses multiply.
+// The type whose peak a row is compared with: that of the units that it uses.
 enum dtype kernel_datapath(const struct kernel *row);
 
 // "gemv", "gemm", ...

@@ -10,7 +10,7 @@ bars = int(ARG2)
 peaks = int(ARG4)
 PLOT = 20 + 30 * bars
 ENTRIES = 3 + peaks
-LONGEST = 99 # beside the bars' labels there is room for one column
+LONGEST = 99 # next to the bars' labels there is room for one column
 load home."frame.gp"
 set lmargin at screen 0.42 # room for the bars' labels
 set xlabel ARG3

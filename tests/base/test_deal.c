@@ -1,4 +1,4 @@
-// test_deal.c - every unit is given out once, whoever is slow; deals follow each other without clearing.
+// test_deal.c - every unit is taken once, whichever worker is slow; deals follow each other without clearing.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

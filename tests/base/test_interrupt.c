@@ -1,5 +1,5 @@
-// test_interrupt.c - signals that end a program wait to be asked for, threads of a pool leave them alone, and
-// afterwards they do again what they did before.
+// test_interrupt.c - signals that end a program stay pending until polled, threads of a pool do not take them, and
+// afterwards they have their old actions.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -91,7 +91,7 @@ static void after_it_signals_end_the_program(void **state)
     assert_int_equal(in_child(again_when_ended), -SIGTERM);
 }
 
-// nohup ignores SIGHUP: a run goes on without a terminal. The system keeps a blocked one pending all the same.
+// nohup ignores SIGHUP, so a run continues without a terminal. The system still keeps a blocked signal pending.
 static void an_ignored_signal_stays_ignored(void **state)
 {
     (void)state;

@@ -226,7 +226,7 @@ static void waits_are_read_of_each_thread(void **state)
     assert_int_equal(pthread_create(&thread, NULL, look_at_waits, two), 0);
     pthread_join(thread, NULL);
     if (alone->count > 0) {
-        // The thread sanitizer starts a thread of its own beside the first one.
+        // The thread sanitizer starts a thread of its own next to the first one.
         assert_true(two->count > alone->count);
         for (int i = 1; i < two->count; i++)
             assert_true(two->of[i].thread != two->of[i - 1].thread);

@@ -49,8 +49,8 @@ static char *dry_run_of(const char *model, int context)
     return out;
 }
 
-// gemma3: six of seven layers look back over 6 positions. Keys and values of 1 head of 10 in f32 take 7 x 64 x
-// 80 = 35,840 bytes, of which (6 x 6 + 64) x 80 = 8,000 are ever looked at.
+// gemma3: six of seven layers look back over 6 positions. Keys and values of 1 head of 10 in f32 take 7 x 64 x 80 =
+// 35,840 bytes. Of these, (6 x 6 + 64) x 80 = 8,000 are ever read.
 static void windows(void **state)
 {
     (void)state;

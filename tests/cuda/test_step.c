@@ -1,5 +1,6 @@
-// test_step.c - the persistent decode step against the same step kernel by kernel: every weight type, KV type, number
-// of tokens and what shapes may have; and that its bits are the same on every run.
+// test_step.c - compares the persistent decode step with the same step kernel by kernel.
+// It covers every weight type, KV type, number of tokens and property of shapes, and checks that the bits are the same
+// on every run.
 #include "tests/cuda/step_rig.h"
 
 enum { CASES = 24 };

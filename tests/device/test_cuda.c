@@ -449,7 +449,7 @@ static void test_functions_of_a_library(void **state)
     assert_true(!table.before && !table.after);
 }
 
-// Memory that runs out is told apart from a fault, in whatever call it shows.
+// Exhausted memory is distinguished from a fault, in any call.
 static void test_exhausted_memory(void **state)
 {
     (void)state;

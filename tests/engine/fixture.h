@@ -54,7 +54,7 @@ static inline struct model *load(const char *path, const char *scheme, struct de
     return model;
 }
 
-// An engine_progress that asks to stop the `at`th time it is told something; 0: never.
+// An engine_progress that asks to stop at its `at`th call; 0: never.
 struct stop {
     int at, calls;
 };

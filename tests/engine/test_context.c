@@ -137,7 +137,7 @@ static void test_device_without_an_engine(void **state)
 enum { STEPS = 4 };
 static const int lengths[3][STEPS] = {{9, 1, 1, 1}, {14, 1, 5, 1}, {6, 16, 1, 1}};
 
-// Logits of all tokens of sequence `which`, run with the sequences of `mask` beside it: (tokens, vocab).
+// Logits of all tokens of sequence `which`, run with the sequences of `mask` next to it: (tokens, vocab).
 static float *run_sequences(struct model *model, int which, unsigned mask)
 {
     size_t vocab = (size_t)model_config(model)->vocab;

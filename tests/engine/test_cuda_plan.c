@@ -163,7 +163,7 @@ static void test_no_room(void **state)
     struct context_options cell = {.batch = 4, .positions = 512, .chunk = 64, .kv = DT_BF16};
     void *planned = &m;
     m.device = pretend_opened("cuda:0", ISA_ALL);
-    pretend.available = 100 << 20; // enough for it, and not for the driver's own beside it
+    pretend.available = 100 << 20; // enough for it, and not for the driver's own next to it
     pretend.allocated = 0;
     assert_int_equal(gpu_context_create(&m, &cell, &planned, &err), ERR_NOMEM);
     assert_null(planned);

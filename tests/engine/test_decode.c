@@ -1,5 +1,5 @@
-// test_decode.c - runs of decode steps on the CPU: they equal single steps, end where they are told to, and refuse what
-// they cannot do before doing anything.
+// test_decode.c - runs of decode steps on the CPU: they equal single steps, end when requested, and refuse what they
+// cannot do before doing anything.
 #include "tests/engine/runs.h"
 
 #include "engine/backend.h"
@@ -74,7 +74,7 @@ static void test_refusals(void **state)
     device_close(device);
 }
 
-// Every layer's input becomes NaN from a position on: what cannot be drawn is -1, and 0 goes on.
+// Every layer's input becomes NaN from a position on: an id that cannot be drawn is -1, and the run continues with 0.
 static int spoiled_from, spoiled_steps;
 static void spoil(void *user, const struct engine_rows *rows)
 {
@@ -90,7 +90,7 @@ static bool keep_odd(void *user, int step, const struct step_result *result)
     return true;
 }
 
-// A run goes on after a step that drew nothing, and says so of each.
+// A run continues after a step that drew nothing, and reports each such step.
 static void test_nothing_to_draw(void **state)
 {
     (void)state;

@@ -68,7 +68,7 @@ static void gguf_files_that_do_not_fit(void **state)
     gguf_with("older.gguf", "llama.feed_forward_length", 12, "ffn_");
 }
 
-// Experts of one role in two types of the same size: what holds both is told, and nothing reads one as the other.
+// Experts of one role in two types of the same size: the reported type holds both, and neither is read as the other.
 static void experts_of_several_types(void **state)
 {
     (void)state;

@@ -204,7 +204,7 @@ static int limited_child(struct model *model, struct checkpoint *ck, struct devi
         return 4;
     struct context_options fits = {.batch = 1, .positions = 64, .chunk = 8, .kv = DT_F32};
     error_clear(&err);
-    if (context_create(model, &fits, &ctx, &err) != OK) // and the engine goes on
+    if (context_create(model, &fits, &ctx, &err) != OK) // and the engine continues
         return 5;
     context_destroy(ctx);
     struct model *second;
@@ -241,9 +241,9 @@ static void test_memory_limit(void **state)
 
 enum { LOADS_MOST = 8 }; // of one model, where the peak of a load is judged
 
-// The file (28 MiB of f32) never stands in memory beside the packed model (14 MiB of bf16): at most a tensor
-// of it does, the embedding with 4 MiB. On a busy system a peak can hold what the kernel added, and what it adds
-// varies. A file held in memory is in every peak, so the least of several loads is judged.
+// The file (28 MiB of f32) is never in memory next to the packed model (14 MiB of bf16): at most a tensor of it does,
+// the embedding with 4 MiB. On a busy system a peak can hold what the kernel added, and what it adds varies. A file
+// held in memory is in every peak, so the least of several loads is judged.
 static void test_peak_of_a_load(void **state)
 {
     (void)state;

@@ -332,7 +332,7 @@ static void stopped(void **state)
     assert_int_equal(rmdir(dir), 0);
 }
 
-// What a killed process left beside the same OUT goes; what a living one is making, and others', stays.
+// Leftovers of a killed process next to the same OUT are removed. Files of a running process, and other files, stay.
 static void leftovers(void **state)
 {
     (void)state;

@@ -3,9 +3,9 @@
 //
 // Bounds, as shares of the largest logit. Both sides round to the same codes, so only f32 sums differ, by at most 1e-4.
 // But a value may lie so near the middle of two codes that sums in another order round it to the other one. One int8
-// code is 1/127 of a row's largest value, one bf16 step 1/256 of its own: seen in a logit as up to some 1e-3, and in
-// few of them. So every logit must be within 1 %, the root mean square of all differences within 1e-3. A wrong rounding
-// (scale, tie, zero) is all over: more than that.
+// code is 1/127 of a row's largest value, and one bf16 step is 1/256 of its own value. In a logit this is at most about
+// 1e-3, and in only a few of them. So every logit must be within 1 %, the root mean square of all differences within
+// 1e-3. A wrong rounding (scale, tie, zero) is all over: more than that.
 #include "tests/load/load_fixture.h"
 
 #define FOLDER "tests/golden/schemes"

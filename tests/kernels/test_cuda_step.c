@@ -1,7 +1,8 @@
 // test_cuda_step.c - the plan of the persistent decode step, and its exchange as threads of the host run it.
 //
-// Every part of every matrix is streamed exactly once, in order, to the block whose slot its outputs go to; which
-// shapes are served; and words that pass between threads by the kernel's protocol, for the thread sanitizer.
+// Every part of every matrix is streamed exactly once, in order, to the block that owns the slot of its outputs. The
+// tests also check which shapes are served. Words pass between threads by the kernel's protocol, for the thread
+// sanitizer.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -71,7 +71,7 @@ static void every_operation_has_a_portable_row(void **state)
     for (size_t i = 0; i < count; i++) {
         const struct kernel *ref = kernel_reference(table[i].op, table[i].w, table[i].x);
         if (table[i].where != DEVICE_HOST)
-            continue; // its scene names what it is held against (kernels/cuda/check_*.c)
+            continue; // its scene names what it is compared with (kernels/cuda/check_*.c)
         assert_non_null(ref);
         assert_int_equal(ref->isa, 0);
         assert_non_null(ref->fn.linear);

@@ -37,7 +37,7 @@ static void expect(const struct looked *l, const char *area, bool supported, con
                  supported, found, note);
 }
 
-// config.json of a golden model with some words replaced, beside its weights.
+// config.json of a golden model with some words replaced, next to its weights.
 static const char *changed(const char *model, const char *const *from, const char *const *to)
 {
     const char *dir = scratch_make();

@@ -1,7 +1,7 @@
 // test_quantized.c - quantized folders: every weight as its format's own dequantization has it, codes that
 // expand to the same weights, and what is refused.
 //
-// weights.sum beside each model (tools/golden/make_quantized.py) holds the SHA-256 of each product's f32 bytes.
+// weights.sum next to each model (tools/golden/make_quantized.py) holds the SHA-256 of each product's f32 bytes.
 #include "tests/load/load_fixture.h"
 
 #include "base/hash.h"
@@ -402,7 +402,7 @@ static void no_quantization_config(void **state)
     }
 }
 
-// ---- what is quantized beside weights -------------------------------------------------------------------
+// ---- quantization of other things than weights -------------------------------------------------------------------
 
 // A model's folder with one more field in config.json and one more tensor, an F32 of one element.
 static const char *with_tensor(const char *model, const char *key, const char *value,

@@ -1,4 +1,4 @@
-// test_synthetic.c - shapes: the same elements whoever asks and however, with the right spread.
+// test_synthetic.c - shapes: any thread gets the same elements in any order, with the right spread.
 #include "tests/load/load_fixture.h"
 
 #define SHAPE "models/shapes/smollm2-135m.json"

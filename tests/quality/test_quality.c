@@ -162,7 +162,7 @@ static void figures_are_transformers(void **state)
     remove_turned(dir);
 }
 
-// Threads change nothing, to the last bit; nor does what stands beside the judged model.
+// The number of threads changes no bit; nor does the model next to the judged one.
 static void threads_change_nothing(void **state)
 {
     (void)state;
@@ -279,7 +279,7 @@ static void refusals_are_in_words(void **state)
     device_close(device);
 }
 
-// What a model is held against is f32 throughout, its cache too, whatever the cell's is.
+// The model that a model is compared with is f32 throughout, including its cache, whatever the cell's cache is.
 static void the_baseline_has_a_cache_in_f32(void **state)
 {
     (void)state;
@@ -306,7 +306,7 @@ static void the_baseline_has_a_cache_in_f32(void **state)
     device_close(device);
 }
 
-// What does not fit beside the model is told with both sizes, and is no error.
+// An f32 model that does not fit next to the model is reported with both sizes, and is not an error.
 static void a_baseline_that_does_not_fit_is_told(void **state)
 {
     (void)state;

@@ -148,7 +148,7 @@ static void sums_follow_the_formulas(void **state)
     assert_near(q.dp_median, -0.125, 1e-12, "dp_median", 3);
     assert_near(q.dp_p25, -0.1875, 1e-12, "dp_p25", 3);
     assert_true(q.tokens == 3);
-    // without f32 beside it there is a perplexity and nothing else
+    // without f32 next to it there is only a perplexity
     assert_int_equal(quality_score_summarize(s, 3, false, &q, &err), OK);
     assert_near(q.perplexity, 4, 1e-12, "perplexity", 3);
     assert_true(isnan(q.kl_mean) && isnan(q.perplexity_f32) && isnan(q.same_top));

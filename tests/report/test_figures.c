@@ -491,7 +491,7 @@ static void names_of_close_ceilings_do_not_overlap(void **state)
     pictures_fini(&pictures);
 }
 
-// A cell of a GPU beside those of the processor: two pictures, each under the ceilings of its own device.
+// A cell of a GPU next to those of the processor: two pictures, each under the ceilings of its own device.
 static void each_device_has_its_own_roof(void **state)
 {
     static struct made m;

@@ -194,7 +194,7 @@ static void test_verdict_fields(void **state)
     json_decref(object);
 }
 
-// A run that goes on has not ended in 1970.
+// A run that is still running has not ended in 1970.
 static void test_a_time_that_has_not_been(void **state)
 {
     (void)state;

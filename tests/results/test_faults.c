@@ -1,4 +1,4 @@
-// test_faults.c - a failing disk, a full one, kill -9 in mid-transaction, readers beside a writer.
+// test_faults.c - a failing disk, a full disk, kill -9 in mid-transaction, readers next to a writer.
 //
 // The disk fails through a shim over SQLite's own file system layer (VFS): the Nth write or sync from
 // now reports that the disk is full or broken. N runs from the first operation until nothing fails any
@@ -366,7 +366,7 @@ static void test_reader_beside_writer(void **state)
         must(query_begin(store, &err), &err);
         must(query_cells(store, &arena, run, &cells, &count, &err), &err);
         struct timespec pause = {.tv_nsec = 2000000};
-        nanosleep(&pause, NULL); // the writer goes on; this reader must not see it
+        nanosleep(&pause, NULL); // the writer continues; this reader must not see it
         must(query_summaries(store, &arena, run, &sums, &sum_count, &err), &err);
         query_end(store);
         assert_int_equal(sum_count ? (int)sums[0].stat.n : 0, cells[0].trials);

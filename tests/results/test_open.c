@@ -536,7 +536,7 @@ static void test_read_only(void **state)
     }
 }
 
-// How many files lie beside the store.
+// The number of files next to the store.
 static int files_beside(const char *path)
 {
     static const char *const endings[] = {"-wal", "-shm", "-journal"};

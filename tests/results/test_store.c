@@ -593,7 +593,7 @@ static void add_times(struct store *store, int64_t cell, int number, const doubl
 }
 
 // Two repetitions of 1 and 4 ms in one trial, of 2 and 2 in the other: 2.5 and 2 ms, 2.25 ms in all. The
-// medians of the rates would be 625 and 500, 562 tok/s, beside a TPOT that says 444.
+// medians of the rates would be 625 and 500, 562 tok/s, next to a TPOT that says 444.
 static void test_rates_are_of_the_median_time(void **state)
 {
     struct fixture *f = *state;

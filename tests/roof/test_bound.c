@@ -274,7 +274,7 @@ static void the_class_that_loses_most(void **state)
     assert_string_equal(v.text, "inefficient here: 25 % of what memory allows");
 }
 
-// 124, then 126 us of classes beside a step of 100 us; the clock is the observer's, on a GPU too.
+// 124, then 126 us of classes next to a step of 100 us; the clock is the observer's, on a GPU too.
 static void classes_that_are_no_parts_of_a_step(void **state)
 {
     (void)state;

@@ -1,4 +1,4 @@
-// test_levels.c - which measured bandwidth a working set is held against, on ceilings made up for it.
+// test_levels.c - which measured bandwidth a working set is compared with, on invented ceilings.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -98,7 +98,7 @@ static void a_set_between_two_levels(void **state)
     assert_float_equal(rate.value, 30.17e9, 0.01e9);
     assert_float_equal(rate.low, 23e9, 1);
     assert_float_equal(rate.high, 33e9, 1);
-    // each measured size is held against what was measured there
+    // each measured size is compared with its own measurement
     static const double sizes[] = {6, 12, 24, 48, 256};
     static const double rates[] = {40e9, 38e9, 32e9, 24e9, 20e9};
     for (int i = 0; i < 5; i++)

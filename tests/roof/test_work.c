@@ -83,8 +83,8 @@ static void llama_2_7b_prefill(void **state)
     assert_float_equal(w.total.flop,
                        512 * 2 * 32 * LAYER_PARAMETERS + 262144000.0 + 4 * 32 * 4096.0 * 131328,
                        1e3);
-    // A chunk's gate has 256 * (2 * 4096 + 4 * 11008) bytes of input and output, 13 MB, and so has up;
-    // down has 256 * (2 * 11008 + 4 * 4096), 9.8 MB: beyond 8 MiB. Q has 6.3 MB and stays in cache.
+    // Inputs and outputs of a chunk's gate, and of its up, have 256 * (2 * 4096 + 4 * 11008) bytes, 13 MB. Those of
+    // down have 256 * (2 * 11008 + 4 * 4096) bytes, 9.8 MB. All exceed 8 MiB. Q has 6.3 MB and stays in cache.
     assert_float_equal(w.op[OPC_GATE_UP].activation_bytes, 2 * 32 * 2 * 256 * 52224.0, 0);
     assert_float_equal(w.op[OPC_DOWN].activation_bytes, 2 * 32 * 256 * 38400.0, 0);
     assert_float_equal(w.op[OPC_QKV].activation_bytes, 0, 0);
@@ -459,7 +459,7 @@ static void engine_cuts_the_same_passes(void **state)
     compare("tests/golden/models/mistral-window", "bf16", DT_BF16, 3, 600, 400, 2);
 }
 
-// On a GPU attention is held against the tensor cores, but for a cache in f32.
+// On a GPU, attention is compared with the tensor cores, except for a cache in f32.
 static void attention_runs_where_the_device_multiplies(void **state)
 {
     (void)state;

@@ -87,7 +87,7 @@ static inline void say_endlessly(void)
             _exit(9);
 }
 
-// The worker of kind "patient" goes on once PIDS.go exists.
+// The worker of kind "patient" continues once PIDS.go exists.
 static char patient_for[160];
 
 static inline void wait_for_word(void)
@@ -96,7 +96,7 @@ static inline void wait_for_word(void)
         usleep(5000);
 }
 
-// A kind of misfortune; returns when the cell goes on as usual.
+// A kind of misfortune; returns when the cell continues as usual.
 static inline void misfortune(const char *kind, const struct job_cell *cell)
 {
     if (str_equal(kind, "segv")) {

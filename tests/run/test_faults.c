@@ -1,4 +1,4 @@
-// test_faults.c - whatever a worker does, the runner turns into a status with a reason and goes on.
+// test_faults.c - whatever a worker does, the runner turns it into a status with a reason and continues.
 #include "bench/run/record.h"
 #include "tests/run/fixture.h"
 

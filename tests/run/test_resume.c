@@ -258,7 +258,7 @@ static void ctrl_z_stops_the_worker_too(void **state)
     test_plan_fini(&t);
 }
 
-// A run that goes on is its owner's alone, and stays whole.
+// A run that is still running belongs to its owner alone, and stays complete.
 static void a_live_run_is_not_joined(void **state)
 {
     (void)state;

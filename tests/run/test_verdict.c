@@ -1,4 +1,4 @@
-// test_verdict.c - what a trial's figures become beside the ceilings: shares of the limits, work, verdicts.
+// test_verdict.c - a trial's figures compared with the ceilings: shares of the limits, work, verdicts.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -23,7 +23,7 @@ static const struct plan_model llama = {.label = "7b",
                                                    .vocab = 32000,
                                                    .max_positions = 4096}};
 
-// One repetition, nothing before it and nothing beside it: 384 tokens of prompt, `gen` generated.
+// One repetition, with nothing before it and nothing next to it: 384 tokens of prompt, `gen` generated.
 static struct cell bare(int gen)
 {
     return (struct cell){.model = &llama,
@@ -51,7 +51,7 @@ static void expect_ratio(double got, double unit, double wanted)
         fail_msg("%.12g times, not %.12g", got / unit, wanted);
 }
 
-// Canaries take a tenth beside what is repeated, and neither beside instruments nor before the first.
+// Canaries add a tenth to repetitions, but nothing to instruments, nor before the first repetition.
 static void a_trial_is_its_repetitions(void **state)
 {
     (void)state;

@@ -16,7 +16,7 @@ static void golden_ids(void **state)
     }
 }
 
-// What a writer would write out of a tokenizer.json says what the GGUF file beside it says.
+// What a writer would write from a tokenizer.json agrees with the GGUF file next to it.
 static void facts_of_twins(void **state)
 {
     (void)state;

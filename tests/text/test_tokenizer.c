@@ -18,7 +18,7 @@ static void golden_ids(void **state)
     golden("reference", "models/reference/tokenizer.json");
 }
 
-// The tokenizer inside a GGUF file gives what the tokenizer.json beside it gives.
+// The tokenizer inside a GGUF file gives what the tokenizer.json next to it gives.
 static void gguf_twins(void **state)
 {
     (void)state;
@@ -169,7 +169,7 @@ static void added_tokens(void **state)
     encodes(vocab, "a  <l> a", "3 1 5 3 2 1");
     encodes(vocab, "<r>  a", "4 3 1");
     encodes(vocab, "<r> <l>", "4 5");
-    encodes(vocab, "<r> \t a", "4 6 3 2 1"); // found in what <r> took in; text goes on behind it
+    encodes(vocab, "<r> \t a", "4 6 3 2 1"); // found in what <r> included; text continues after it
     encodes(vocab, "one onea aone", "7 3 2 0 0 0 1 2 1 0 0 0");
     encodes(vocab, "na", "8 1"); // looked for as 'xn'
     encodes(vocab, "an", "3 1 0");
@@ -324,7 +324,7 @@ static void ends(void **state)
     tokenizer_destroy(tok);
 }
 
-// Text that goes on is decoded id by id: bytes as they are, and no space is dropped.
+// A stream of text is decoded id by id: bytes are unchanged, and no space is dropped.
 static void one_at_a_time(void **state)
 {
     (void)state;

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Makes tests/golden/reference/perplexity.bin: token windows of models/reference/eval.txt and what
-transformers says about them, so that the engine is held against it without a tokenizer between them.
+transformers says about them, so that the engine is compared with it without a tokenizer between them.
 
 The convention is that of models/reference/README.md, over the first WINDOWS windows only.
 Needs torch, transformers, tokenizers. The format is described in tools/golden/README.md.
