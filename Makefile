@@ -224,7 +224,7 @@ check-macos: ## compile every source for macOS on Apple silicon with zig's compi
 	tools/check_macos.sh
 
 .PHONY: lint format
-lint: ## check who includes whom, names of globals, headers alone, format, sizes and habits
+lint: ## check who includes whom, names of globals, headers alone, format, sizes, habits and prose
 	CFLAGS='$(PKG_CFLAGS)' tools/lint.sh
 
 format: ## let clang-format decide

@@ -90,8 +90,9 @@ enum kernel_op {
 };
 
 /* y[t][r] = sum_c x[t][c] * W[r][c] + bias[r] (+ y[t][r] when accumulate), for the panels [panel0, panel1)
- * w: packed (rows, cols) in the row's weight type; x: (tokens, ldx) in the row's activation type, cols
- * zero-padded to whole groups of w, 64-byte aligned rows; y: (tokens, ldy) f32, must not alias x
+ * w: packed (rows, cols) in the row's weight type
+ * x: (tokens, ldx) in the row's activation type, cols zero-padded to whole groups of w, 64-byte aligned rows
+ * y: (tokens, ldy) f32, must not alias x
  * bias: (rows) f32 or NULL; x_scale: (tokens) results of the casts to i8 or f8, NULL for plain inputs
  * Arithmetic: products and sums in f32; bf16 pairs as the dot instruction adds them; ref sums in f64.
  * Quantized weights (quant.h): codes are multiplied and summed. The sum is then scaled in f32 by the row's (i4: the

@@ -2,8 +2,8 @@
 # shellcheck disable=SC2016 # the dollars in the programs below are awk's
 # lint.sh - the rules of the house that a compiler does not know.
 #
-# lint.sh [RULE...]: layers, circles, names, seams, headers, format, sizes, habits; all of them when none is named. Every
-# violation is one line "file:line: what"; exit 1 when there is one. Ends with "N passed, N failed,
+# lint.sh [RULE...]: layers, circles, names, seams, headers, format, sizes, habits, prose; all of them when none is
+# named. Every violation is one line "file:line: what"; exit 1 when there is one. Ends with "N passed, N failed,
 # N skipped", counted in rules. Environment: CFLAGS, the include flags of the libraries.
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -381,8 +381,82 @@ lint_habits() {
         END { exit bad }'
 }
 
+# Comments and pages: sentences of at most 30 words, lines of at most 120 columns, no words that read as translated.
+# A sentence ends at a full stop, and at a line that begins an item: a dash, a number, "name:", a larger indentation or
+# the formula of a header's list. Pages in docs/measured/ keep their long lines of figures, but not long sentences.
+lint_prose() {
+    sources c h cu cuh def md | grep -v '^tests/golden/' | xargs awk -v most=30 '
+        function deny(line, why) { printf "%s:%d: %s\n", file, line, why; bad = 1 }
+        function words_of(text,   part, n, i, count) {
+            n = split(text, part, /[ \t]+/)
+            for (i = 1; i <= n; i++) if (part[i] ~ /[A-Za-z0-9]/) count++
+            return count + 0
+        }
+        # Ends the paragraph: counts the words of each of its sentences.
+        function flush(   sentence, n, i, size) {
+            if (text == "") return
+            gsub(/[.!?][\047")*]*[ ]+/, "&\n", text)
+            n = split(text, sentence, "\n")
+            for (i = 1; i <= n; i++)
+                if ((size = words_of(sentence[i])) > most)
+                    deny(start, "a sentence of " size " words, at most " most ": " substr(sentence[i], 1, 50) "...")
+            text = ""
+        }
+        function append(line) {
+            if (text == "") { start = FNR; file = FILENAME }
+            text = text " " line
+        }
+        function check_words(line) {
+            file = FILENAME
+            if (match(line, /(^|[^a-z_])(is told|are told|goes on|beside|held against|whoever)([^a-z_]|$)/))
+                deny(FNR, "\"" substr(line, RSTART, RLENGTH) "\" reads as translated")
+        }
+        FNR == 1 { flush(); inside = 0; fenced = 0; page = FILENAME ~ /\.md$/ }
+        page {
+            if (/^```/) { fenced = !fenced; flush(); next }
+            if (fenced || /^    /) { flush(); next }
+            check_words($0)
+            if (/^\|/) {
+                flush()
+                n = split($0, cell, /\|/)
+                for (i = 1; i <= n; i++) { append(cell[i]); flush() }
+                next
+            }
+            line = $0
+            if (line ~ /^[ ]*$/ || line ~ /^#/ || line ~ /^[ ]*([-*]|[0-9]+\.) /) flush()
+            sub(/^[ ]*([-*]|[0-9]+\.) /, "", line)
+            if (line !~ /^#/ && line !~ /^[ ]*$/) append(line)
+            next
+        }
+        FILENAME !~ /\.def$/ && length($0) > 120 { file = FILENAME; deny(FNR, length($0) " columns, at most 120") }
+        {
+            line = $0
+            gsub(/"([^"\\]|\\.)*"/, "\"\"", line)
+            if (inside) {
+                begun = 1
+                sub(/^ *\*? ?/, "", line)
+                if (line ~ /\*\//) { inside = 0; sub(/ *\*\/.*/, "", line) }
+            } else if (line ~ /^ *\/\*/) {
+                flush()
+                inside = line !~ /\*\//
+                sub(/^ *\/\* ?/, "", line); sub(/ *\*\/.*/, "", line)
+                begun = 0
+            } else if (line ~ /^ *\/\//) {
+                sub(/^ *\/\/ ?/, "", line)
+            } else {
+                flush()
+                if (line !~ /\/\//) next
+                sub(/^.*\/\/ ?/, "", line)
+            }
+            check_words(line)
+            if (line ~ /^ *$/ || line ~ /^( *- |  |[A-Za-z0-9_*,.()\[\]`+=|\/ ]+[:=] )/) flush()
+            if (line !~ /^ *$/) append(line)
+        }
+        END { flush(); exit bad }'
+}
+
 rules=("$@")
-[ $# -gt 0 ] || rules=(layers circles names seams headers format sizes habits)
+[ $# -gt 0 ] || rules=(layers circles names seams headers format sizes habits prose)
 for rule in "${rules[@]}"; do
     echo "lint $rule"
     "lint_$rule"

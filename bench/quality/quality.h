@@ -26,7 +26,7 @@ struct quality_convention {
     int window;     // tokens; an incomplete last window is dropped
     int first;      // the first scored position; all later ones are scored too
     bool documents; // the text is cut at lines with a form feed, and each document begins with bos;
-                    // else it is one document with one bos before it
+                    // else it is one document with one bos before it.
     // As llama.cpp's perplexity tool reads a file: the last newline is dropped and special tokens are text. Where
     // the tokenizer adds bos, it precedes the text and replaces every window's first token. A text of fewer than
     // two windows is refused.

@@ -124,8 +124,7 @@ bool ceilings_read_rate(const struct ceilings *c, const char *device, int thread
     if (nearer == farther)
         return true;
     double from = points[at - 1].set_bytes, to = points[at].set_bytes;
-    double along =
-        log(set_bytes / from) / log(to / from); // 0 at the nearer point, 1 at the farther
+    double along = log(set_bytes / from) / log(to / from); // 0 at the nearer, 1 at the farther
     out->value = nearer->value * pow(farther->value / nearer->value, along);
     return true;
 }

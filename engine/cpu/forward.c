@@ -6,7 +6,8 @@
 // - With few tokens (decode) every worker norms all rows for itself. That costs less than a barrier.
 // - Gate, up and their activation are split by the same rows, so a worker reads only rows that it wrote.
 // - In decode, rotation, storing and attention are split by the same (sequence, KV head) pairs. When there are fewer
-//   pairs than workers, the query heads of a group are split too. Then one more barrier separates storing and attention.
+//   pairs than workers, the query heads of a group are split too. Then one more barrier separates storing and
+//   attention.
 // - Positions are not split: one sequence with one KV head keeps at most as many workers busy in attention as that head
 //   has query heads.
 //
@@ -342,7 +343,7 @@ static void forward(void *arg, int worker, int workers)
 
 static bool row_wanted(const struct span *span, int token)
 {
-    return token >= span->count - span_logit_rows(span); // the last tokens, or all
+    return token >= span->count - span_logit_rows(span); // the last ones, or all
 }
 
 // Adds tokens of a span to the pass, from `done` on, as many as fit. Returns their number.

@@ -4,8 +4,8 @@
 // nest. Only texts that a step rewrites (a space before, "▁" for spaces, spelled bytes) are stored, one buffer each.
 //
 // ByteLevel is usually the last step, and its words are bytes. Steps after it see each byte as its printable character,
-// as in tokenizers: Falcon's Digits finds digits in "²" and in bytes spelled "¼". Such words are turned back into bytes
-// at the end.
+// as in tokenizers: Falcon's Digits finds digits in "²" and in bytes spelled "¼". Such words are turned back into
+// bytes at the end.
 // Source: the pre-tokenizers of the tokenizers library; matches and behaviors follow its rules.
 #include <stdlib.h>
 #include <string.h>

@@ -207,8 +207,8 @@ cuda_step_fn *cuda_step_find(enum dtype w, enum dtype x);
 // ---- the end of a step -----------------------------------------------------------------------------------
 
 /* id[i] = the next id of sequence sequence[i] from logits[i], as sampler_next draws it with the stream of that
- * sequence. Where sequence[i] is -1 nothing is drawn and id[i] is -1
- * streams: (sequences) states, advanced by one draw where sampler_next draws
+ * sequence. Where sequence[i] is -1 nothing is drawn and id[i] is -1.
+ * streams: (sequences) states, advanced by one draw where sampler_next draws.
  * Weights are summed as integers in units of 2^-40 of the largest, so the sum is the same in any order. A draw within
  * 2^-23 of a boundary may differ from the host's, which sums doubles
  * nonfinite: one counter, which grows by the number of logits that are NaN or infinite

@@ -1,8 +1,8 @@
 // time_step.c - what the persistent decode step reaches of this card's read bandwidth, on random weights, next to the
 // difference of its logits from the same step kernel by kernel.
 //
-// time_step [TYPE [CONTEXT [TOKENS [SHAPE [LAYERS [sweep]]]]]]: bf16, f16, int8, fp8, int4 or int4-32; SHAPE is 7b or 8b.
-// sweep: also with other numbers of stages in flight and other prefetching.
+// time_step [TYPE [CONTEXT [TOKENS [SHAPE [LAYERS [sweep]]]]]]: bf16, f16, int8, fp8, int4 or int4-32; SHAPE is 7b or
+// 8b. sweep: also with other numbers of stages in flight and other prefetching.
 #include "tests/cuda/step_rig.h"
 
 #include "base/stat.h"

@@ -241,7 +241,7 @@ static void test_memory_limit(void **state)
 
 enum { LOADS_MOST = 8 }; // of one model, where the peak of a load is judged
 
-// The file (28 MiB of f32) is never in memory next to the packed model (14 MiB of bf16): at most a tensor of it does,
+// The file (28 MiB of f32) is never in memory next to the packed model (14 MiB of bf16). At most a tensor of it is,
 // the embedding with 4 MiB. On a busy system a peak can hold what the kernel added, and what it adds varies. A file
 // held in memory is in every peak, so the least of several loads is judged.
 static void test_peak_of_a_load(void **state)

@@ -77,7 +77,8 @@ static void check_ids(struct model *model, struct sampling sampling, enum logits
     context_destroy(ctx);
 }
 
-// One thread or two (test_many_threads.c: many), with logits for the host and without, draws what one thread draws from the whole row.
+// One thread or two (test_many_threads.c: many), with logits for the host and without, draws what one thread draws from
+// the whole row.
 static void test_ids_are_those_of_one_thread(void **state)
 {
     (void)state;

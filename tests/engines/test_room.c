@@ -1,5 +1,5 @@
-// test_room.c - a cell that does not fit into what a device has free is refused before anything is loaded or taken. On a
-// pretend GPU, so that every build and machine tests it.
+// test_room.c - a cell that does not fit into what a device has free is refused before anything is loaded or taken. On
+// a pretend GPU, so that every build and machine tests it.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -225,8 +225,8 @@ static void test_slots_are_apart(void **state)
         }
 }
 
-// Where a word of any phase was last written before it is read: less than a round of tags ago, also over launches. A block
-// whose last round is not whole leaves its slot out.
+// Where a word of any phase was last written before it is read: less than a round of tags ago, also over launches. A
+// block whose last round is not whole leaves its slot out.
 static void test_no_tag_comes_again(void **state)
 {
     static const struct step_shape s = {STEP_MOST_LAYERS, 64, 4, 1, 16, 96, 99};

@@ -171,8 +171,8 @@ static void what_it_says_of_itself(void **state)
     checkpoint_destroy(ck);
 }
 
-// A group longer than all rows and no multiple of 8, which panels of int4 do not have: the same weights, but their codes are
-// made anew.
+// A group longer than all rows and no multiple of 8, which panels of int4 do not have: the same weights, but their
+// codes are made anew.
 static void groups_that_panels_do_not_have(void **state)
 {
     (void)state;

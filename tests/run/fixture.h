@@ -1,8 +1,9 @@
 // fixture.h - what the runner's tests share: plans made by hand, and workers that misbehave on order.
 //
-// The test program is its own worker: started as `test_x fake KIND CELL PIDS --events 3` it plays one. KIND
-// is what happens in cell CELL of the plan; the other cells get well-formed events with made-up figures, so
-// that no model is needed. Each appends its process number to the file PIDS. `test_x real --events 3` is the true worker, with made-up ceilings.
+// The test program is its own worker: started as `test_x fake KIND CELL PIDS --events 3` it plays one. KIND is what
+// happens in cell CELL of the plan; the other cells get well-formed events with made-up figures, so that no model is
+// needed. Each appends its process number to the file PIDS. `test_x real --events 3` is the true worker, with made-up
+// ceilings.
 #ifndef TESTS_RUN_FIXTURE_H
 #define TESTS_RUN_FIXTURE_H
 

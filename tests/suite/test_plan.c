@@ -612,7 +612,8 @@ static void the_work_changes_the_key(void **state)
     assert_string_not_equal(text, other);
 }
 
-// A form of decode steps that was asked for counts where the device has several. `auto` is as before there was a choice.
+// A form of decode steps that was asked for counts where the device has several. `auto` is as before there was a
+// choice.
 static void a_form_of_steps_counts_on_cuda(void **state)
 {
     (void)state;

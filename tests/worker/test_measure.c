@@ -160,8 +160,8 @@ static void figures_are_those_of_the_token_times(void **state)
     test_plan_fini(&t);
 }
 
-// A cell's peak holds neither its canaries' buffers nor what earlier cells of the worker freed: above the parts it is the
-// program, its libraries and small allocations alone.
+// A cell's peak holds neither its canaries' buffers nor what earlier cells of the worker freed: above the parts it is
+// the program, its libraries and small allocations alone.
 static void the_peak_is_the_cells_own(void **state)
 {
     (void)state;
