@@ -172,7 +172,7 @@ static void rubbish_is_a_crash(void **state)
     (void)state;
     one_fault("rubbish", "crashed", 2, "violates the protocol");
     one_fault("half-line", "crashed", 2, "violates the protocol");
-    one_fault("other-cell", "crashed", 2, "out of turn");
+    one_fault("other-cell", "crashed", 2, "out of order");
     one_fault("bye", "crashed", 2, "2 cells to measure");
     one_fault("unknown-metric", "crashed", 2, "no metric 'beauty'");
     one_fault("endless", "crashed", 2, "endless line");

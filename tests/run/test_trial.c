@@ -205,7 +205,7 @@ static void held_back(void **state)
     f.power[0] = f.power[1] = 1;
     expect(&f, "ok", "its power limit lowered the device's clock in 50 % of its readings");
     f.brake[2] = 0.5;
-    expect(&f, "throttled", "its board held the device back (power brake or slowdown) at 12 % of");
+    expect(&f, "throttled", "its board held the device back (power brake or slowdown) in 12 % of");
     f.thermal[3] = 0.04;
     expect(&f, "throttled", "its temperature held the device back in 1 % of its readings");
 }
