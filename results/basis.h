@@ -20,8 +20,8 @@
 // The rank of a source: 0 is the best; an unknown source comes last.
 int metric_basis_rank(const char *basis);
 
-// The share of the roof in words: "86 %", "under 1 %" for one that would round to 0. "57 to 93 %" where the two ends read
-// differently: then true. low or high NaN: no range is known.
+// The share of the roof in words: "86 %", or "under 1 %" for one that would round to 0. Where the two ends read
+// differently it is a range, "57 to 93 %", and the function returns true. low or high NaN: no range is known.
 bool metric_share(double share, double low, double high, char *out, size_t out_bytes);
 // What the share of an inefficient phase is a share of, by its bound: "memory allows".
 const char *metric_allows(const char *bound);

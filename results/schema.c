@@ -294,10 +294,10 @@ static const char step_sql[] =
     "ALTER TABLE trial ADD COLUMN step_form TEXT;"    // "graph", "persistent"
     "ALTER TABLE trial ADD COLUMN step_reason TEXT;"; // in words
 
-// Version 8: what a verdict says, in columns; readers take nothing from its sentence. And a run's note on its ceilings.
-// Of older files the columns are filled
-// from the sentences that have them; shares there are rounded to a per cent. A row keeps NULL for what its sentence does
-// not say: a range ("under 1 to 3 %" gives none), or how far bandwidth moved without making one.
+// Version 8: columns for what a verdict says, so that readers take nothing from its sentence, and a run's note on its
+// ceilings. In older files the columns are filled from the sentences; shares there are rounded to a per cent. A row
+// keeps NULL for what its sentence does not say: a range ("under 1 to 3 %" gives none), or how far bandwidth moved
+// without making one.
 //
 // `reason` is for a bound that needs one: "62 % of the time is waiting", "memory to compute within the interval of the
 // ceilings". It follows the first ": " and, where there is a share, ends at the last ", ": rtrim cuts that off.

@@ -416,7 +416,7 @@ lint_prose() {
             if (/^```/) { fenced = !fenced; flush(); next }
             if (fenced || /^    /) { flush(); next }
             check_words($0)
-            if (/^\|/) {
+            if (/^ *\|/) {
                 flush()
                 n = split($0, cell, /\|/)
                 for (i = 1; i <= n; i++) { append(cell[i]); flush() }

@@ -38,7 +38,7 @@ double cli_limits_share(const struct cli_limits *limits, const struct kernel_ben
 
 // ---- measuring -----------------------------------------------------------------------------------------
 
-// Which peaks kernels of this pattern are held against. Returns how many kernels there are.
+// Which peaks kernels of this pattern are compared with. Returns how many kernels there are.
 static size_t needed_peaks(const struct device *device, const char *pattern, bool needed[DT_COUNT])
 {
     size_t count, found = 0;

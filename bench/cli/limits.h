@@ -10,13 +10,14 @@ struct cli_limits {
     double peak[DT_COUNT];           // operations per ns
 };
 
-// Measures the limits that kernels of this pattern are held against; the host, which has kernels for it, all of them.
+// Measures the limits that kernels of this pattern are compared with. On the host, which has kernels for them, it
+// measures all of them.
 // cache_bytes: as kernel_bench.
 enum status cli_limits_measure(struct device *device, const char *pattern, size_t cache_bytes,
                                struct cli_limits *limits, struct error *err);
 
-// A GPU's own: reads, and the peaks of these types, as the medians of a few samples. Several probes of one name are ways to
-// one limit; the best counts. Other probes are not run.
+// Measures a GPU with its own probes: reads, and the peaks of these types, as the medians of a few samples. Several
+// probes of one name are ways to one limit, and the best counts. Other probes are not run.
 enum status cli_limits_probe(struct device *device, const bool needed[DT_COUNT],
                              struct cli_limits *limits, struct error *err);
 

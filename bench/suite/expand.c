@@ -320,7 +320,7 @@ static const char *skip_by_memory(struct expansion *x, struct cell *cell)
     if (room <= PLAN_NO_ROOM)
         return plan_text(x->plan, "needs %s of memory, none is free beyond what the system keeps",
                          needed);
-    return plan_text(x->plan, "needs %s of memory, %s are there", needed,
+    return plan_text(x->plan, "needs %s of memory, %s are available", needed,
                      format_bytes(room, had, sizeof had));
 }
 
@@ -331,8 +331,7 @@ static const char *skip_by_time(struct expansion *x, const struct product *p, st
     if (trial == PREDICT_UNKNOWN)
         return NULL;
     cell->predicted_ns =
-        cell->procs *
-        (trial + predict_load_ns(cell)); // for the cell for the cell alone; plan.c shares loads
+        cell->procs * (trial + predict_load_ns(cell)); // for the cell alone; plan.c shares loads
     if (x->machine->resuming)
         return NULL;
     if (cell->predicted_ns > p->sweep->max_cell_time_ns)

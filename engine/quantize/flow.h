@@ -15,7 +15,7 @@ struct flow {
     int windows, length, width;
     engine_progress *progress; // or NULL; asked before each window, and while a layer is loaded
     void *user;
-    double done; // what it is told
+    double done; // what progress receives
 };
 
 // Rows of one tap point of one run, in the order of the windows: (tokens, cols). Inputs of experts' down projections:

@@ -27,7 +27,7 @@ struct quantizer {
     int widest;
     engine_progress *progress; // or NULL; asked after each block of rows
     void *user;
-    double done; // what it is told
+    double done; // what progress receives
 };
 
 static void round_rows(void *arg, int worker, int workers)

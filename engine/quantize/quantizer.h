@@ -14,8 +14,8 @@ enum status quantizer_open(const struct checkpoint *ck, const struct quant_outpu
                            struct error *err);
 // Rounds and writes the tensors of one layer; layer -1 is the tensors outside layers. `state`: scales and cuts
 // (product.h) that are applied before rounding. NULL: the rows are rounded as they are.
-// From now on `progress` (NULL: none) is asked after every few rows, with `done`. Where it returns false, the call in hand
-// fails with ERR_INTERRUPTED.
+// From now on `progress` (NULL: none) is called after every few rows, with `done`. If it returns false, the current
+// call fails with ERR_INTERRUPTED.
 void quantizer_watch(struct quantizer *q, engine_progress *progress, void *user, double done);
 enum status quantizer_layer(struct quantizer *q, int layer, const struct layer_state *state,
                             struct error *err);

@@ -1,4 +1,4 @@
-// test_limits.c - `bench kernel bench` on a GPU samples the limits that its kernels are held against, and no others.
+// test_limits.c - `bench kernel bench` on a GPU samples the limits that its kernels are compared with, and no others.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -424,7 +424,7 @@ static void test_a_trial_knows_its_build(void **state)
     store_close(store);
 }
 
-// A trial that failed chose nothing: the form, its reason and the one that later trials take over are of the same trial.
+// A trial that failed chose nothing. The form, its reason and the form that later trials take over are of one trial.
 static void test_a_failed_trial_chooses_no_step(void **state)
 {
     static const char *const statuses[] = {"wrong", "noisy", "ok"};
