@@ -27,22 +27,33 @@ static inline bool cuda_has_wgmma()
 // Launches a kernel whose blocks may start before the previous kernel on the stream has ended (programmatic dependent
 // launch, from sm_90 on). Each block of such a kernel calls previous_wait before it reads what an earlier kernel wrote,
 // or writes what one reads. When previous_wait returns, all earlier kernels have ended.
+// cluster: the blocks that form a cluster, from sm_90 on.
 template <typename... PARAMETERS, typename... ARGUMENTS>
-static inline void launch_early(void (*kernel)(PARAMETERS...), dim3 grid, int threads, int shared_bytes,
-                                cudaStream_t stream, const ARGUMENTS &...arguments)
+static inline void launch_early_clusters(void (*kernel)(PARAMETERS...), dim3 grid, dim3 cluster, int threads,
+                                         int shared_bytes, cudaStream_t stream, const ARGUMENTS &...arguments)
 {
     cudaLaunchConfig_t config = {};
-    cudaLaunchAttribute early = {};
-    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    early.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchAttribute attributes[2] = {};
+    attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attributes[0].val.programmaticStreamSerializationAllowed = 1;
+    attributes[1].id = cudaLaunchAttributeClusterDimension;
+    attributes[1].val.clusterDim.x = cluster.x;
+    attributes[1].val.clusterDim.y = cluster.y;
+    attributes[1].val.clusterDim.z = cluster.z;
     config.gridDim = grid;
     config.blockDim = dim3(threads);
     config.dynamicSmemBytes = shared_bytes;
     config.stream = stream;
-    config.attrs = &early;
-    config.numAttrs = cuda_attribute(cudaDevAttrComputeCapabilityMajor) >= 9 ? 1 : 0;
+    config.attrs = attributes;
+    config.numAttrs = cuda_attribute(cudaDevAttrComputeCapabilityMajor) < 9 ? 0 : cluster.x * cluster.y * cluster.z > 1 ? 2 : 1;
     cudaLaunchKernelEx(&config, kernel, arguments...);
     cuda_launched();
+}
+template <typename... PARAMETERS, typename... ARGUMENTS>
+static inline void launch_early(void (*kernel)(PARAMETERS...), dim3 grid, int threads, int shared_bytes,
+                                cudaStream_t stream, const ARGUMENTS &...arguments)
+{
+    launch_early_clusters(kernel, grid, dim3(1), threads, shared_bytes, stream, arguments...);
 }
 
 // Lets blocks of the next kernel start wherever there is room.

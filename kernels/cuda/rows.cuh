@@ -2,6 +2,7 @@
 // the next product reads.
 #pragma once
 
+#include <cooperative_groups.h>
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <cuda_fp8.h>
@@ -11,8 +12,8 @@
 
 enum { ROW_THREADS = 256 };
 
-// Reduces over all threads of a block, at most 1024; every thread gets the result. Lanes and warps are combined in a
-// fixed order, so the result is always the same. `space`: 32 floats of shared memory.
+// Reduces over all threads of a block, at most 1024; every thread gets the result. Lanes, then warps, are combined as a
+// tree, so the result is always the same. op(v, 0) must be v. `space`: 32 floats of shared memory.
 template <typename OP> static __device__ __forceinline__ float block_reduce(float v, float *space, OP op)
 {
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
@@ -23,9 +24,10 @@ template <typename OP> static __device__ __forceinline__ float block_reduce(floa
     if (lane == 0)
         space[warp] = v;
     __syncthreads();
-    v = space[0];
-    for (int i = 1; i < warps; i++)
-        v = op(v, space[i]);
+    v = lane < warps ? space[lane] : 0;
+#pragma unroll
+    for (int o = 16; o; o >>= 1)
+        v = op(v, __shfl_xor_sync(~0u, v, o));
     return v;
 }
 
@@ -70,6 +72,37 @@ static __device__ __forceinline__ float code_of(float v, float scale, float top)
     if (!(scale > 0))
         return 0;
     return fminf(fmaxf(rintf(__fdiv_rn(v, scale)), -top), top);
+}
+
+static __device__ __forceinline__ float activated(enum kernel_op op, float x)
+{
+    switch (op) {
+    case KOP_GELU:
+        return x * normcdff(x);
+    case KOP_GELU_TANH:
+        // x (1 + tanh(z)) / 2 = x / (1 + exp(-2 z)): 1 + tanh(z) would lose all digits far below zero.
+        return x / (1.0f + expf(-1.5957691216057308f * (x + 0.044715f * x * x * x)));
+    case KOP_RELU:
+        return fmaxf(x, 0.0f);
+    default:
+        return x / (1.0f + expf(-x));
+    }
+}
+
+// The largest of a cluster's magnitudes, one of each block, which all its threads have; from sm_90 on.
+static __device__ __forceinline__ float cluster_most(float v)
+{
+#if __CUDA_ARCH__ >= 900
+    __shared__ float of_block;
+    const cooperative_groups::cluster_group cluster = cooperative_groups::this_cluster();
+    if (threadIdx.x == 0)
+        of_block = v;
+    cluster.sync();
+    for (unsigned r = 0; r < cluster.num_blocks(); r++)
+        v = most()(*cluster.map_shared_rank(&of_block, r), v);
+    cluster.sync(); // no block ends while its value is read
+#endif
+    return v;
 }
 
 // ---- quads: four elements of a row, the unit in which a thread reads and writes ----------------------------
@@ -134,37 +167,37 @@ template <enum dtype T> static __device__ __forceinline__ void store_quad(const 
     }
 }
 
-// The quads of a row that belong to one thread of the block. KEPT of them stay in registers; others are loaded each
-// time.
+// The quads of a row that belong to one thread of its block, or of its blocks along y. KEPT of them stay in registers;
+// others are loaded each time.
 template <int KEPT, typename LOAD> struct thread_quads {
     LOAD load;
     float4 v[KEPT];
-    int count;
+    int count, first, step;
 
     __device__ __forceinline__ thread_quads(int count, LOAD load) : load(load), count(count)
     {
+        first = blockIdx.y * blockDim.x + threadIdx.x;
+        step = gridDim.y * blockDim.x;
 #pragma unroll
-        for (int k = 0; k < KEPT; k++) {
-            const int q = k * blockDim.x + threadIdx.x;
-            v[k] = q < count ? load(q) : make_float4(0, 0, 0, 0);
-        }
+        for (int k = 0; k < KEPT; k++)
+            v[k] = first + k * step < count ? load(first + k * step) : make_float4(0, 0, 0, 0);
     }
     // Calls use(q, k, v) for each quad. k is the number of a kept quad, KEPT for others.
     template <typename USE> __device__ __forceinline__ void each(USE use)
     {
 #pragma unroll
         for (int k = 0; k < KEPT; k++) {
-            const int q = k * blockDim.x + threadIdx.x;
+            const int q = first + k * step;
             if (q < count)
                 use(q, k, v[k]);
         }
-        for (int q = KEPT * blockDim.x + threadIdx.x; q < count; q += blockDim.x)
+        for (int q = first + KEPT * step; q < count; q += step)
             use(q, KEPT, load(q));
     }
 };
 
 // Stores a row in its type, with its scale for int8. value(q, k, v) returns the elements to store for a quad of `row`;
-// its values from n on do not matter. Called by all threads of the block.
+// its values from n on do not matter. Called by all threads of the block, or of the cluster of blocks along y.
 template <enum dtype T, int KEPT, typename LOAD, typename VALUE>
 static __device__ __forceinline__ void store_row(const row_out &to, float *scale, float *space,
                                                  thread_quads<KEPT, LOAD> &row, VALUE value)
@@ -180,8 +213,10 @@ static __device__ __forceinline__ void store_row(const row_out &to, float *scale
             largest = left > 3 ? most()(fabsf(of.w), largest) : largest;
         });
         largest = block_reduce(largest, space, most());
+        if (gridDim.y > 1)
+            largest = cluster_most(largest);
         const float s = scale_of(largest, 127.0f);
-        if (threadIdx.x == 0)
+        if (threadIdx.x == 0 && blockIdx.y == 0)
             *scale = s;
         row.each([&](int q, int k, const float4 &v) {
             const float4 of = value(q, k, v);

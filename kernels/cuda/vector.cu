@@ -65,29 +65,24 @@ template <enum dtype T, int KEPT> __global__ void __launch_bounds__(LONG_THREADS
     });
 }
 
+// Blocks for each of a few rows of int8: a cluster, because the row's scale needs all of it. Largest values are the same
+// in any order, which sums are not.
+int row_blocks(int rows, int quads)
+{
+    const bool few = rows <= CUDA_FEW_TOKENS && quads > 512;
+    return few && cuda_attribute(cudaDevAttrComputeCapabilityMajor) >= 9 ? 8 : 1;
+}
+
 template <enum dtype T> void launch_norm(const cuda_norm *job, void *stream)
 {
     const int quads = ceil_div(job->padded, 4);
-    const auto kernel = quads <= LONG_THREADS ? k_norm<T, 1> : k_norm<T, 3>;
-    launch_early(kernel, dim3(job->rows), row_threads(quads), 0, (cudaStream_t)stream, *job);
+    const int blocks = T == DT_I8 && !job->weight ? row_blocks(job->rows, quads) : 1, of_block = ceil_div(quads, blocks);
+    const auto kernel = of_block <= LONG_THREADS ? k_norm<T, 1> : k_norm<T, 3>;
+    launch_early_clusters(kernel, dim3(job->rows, blocks), dim3(1, blocks), row_threads(of_block), 0, (cudaStream_t)stream,
+                          *job);
 }
 
 // ---- activations -----------------------------------------------------------------------------------------
-
-__device__ __forceinline__ float activated(enum kernel_op op, float x)
-{
-    switch (op) {
-    case KOP_GELU:
-        return x * normcdff(x);
-    case KOP_GELU_TANH:
-        // x (1 + tanh(z)) / 2 = x / (1 + exp(-2 z)): 1 + tanh(z) would lose all digits far below zero.
-        return x / (1.0f + expf(-1.5957691216057308f * (x + 0.044715f * x * x * x)));
-    case KOP_RELU:
-        return fmaxf(x, 0.0f);
-    default:
-        return x / (1.0f + expf(-x));
-    }
-}
 
 // The activation of a quad.
 struct activated_quad {
@@ -123,7 +118,7 @@ template <enum dtype T> __global__ void __launch_bounds__(ROW_THREADS) k_activat
         store_quad<T>(to, q, activated_row(job, row)(q));
 }
 
-// int8: each block takes one row, because the scale needs the whole row.
+// int8: a block or a cluster takes one row, because the scale needs the whole row.
 template <int KEPT> __global__ void __launch_bounds__(LONG_THREADS) k_activate_i8(const cuda_activate job)
 {
     __shared__ float space[32];
@@ -143,10 +138,12 @@ template <enum dtype T> void launch_activate(const cuda_activate *job, void *str
 template <> void launch_activate<DT_I8>(const cuda_activate *job, void *stream)
 {
     const int quads = ceil_div(job->padded, 4);
-    const auto kernel = quads <= LONG_THREADS       ? k_activate_i8<1>
-                        : quads <= 3 * LONG_THREADS ? k_activate_i8<3>
-                                                    : k_activate_i8<7>;
-    launch_early(kernel, dim3(job->rows), row_threads(quads), 0, (cudaStream_t)stream, *job);
+    const int blocks = row_blocks(job->rows, quads), of_block = ceil_div(quads, blocks);
+    const auto kernel = of_block <= LONG_THREADS       ? k_activate_i8<1>
+                        : of_block <= 3 * LONG_THREADS ? k_activate_i8<3>
+                                                       : k_activate_i8<7>;
+    launch_early_clusters(kernel, dim3(job->rows, blocks), dim3(1, blocks), row_threads(of_block), 0, (cudaStream_t)stream,
+                          *job);
 }
 
 // ---- residual and caps -----------------------------------------------------------------------------------
