@@ -126,10 +126,14 @@ struct gpu_buffers {
     // Inputs of a product in the order of its weights: whole groups of rows of input_ld.
     void *input;
     float *input_scale; // (rows)
-    float *gate_up;     // (slots, 2 f)
-    void *ff;           // ordered like input: (slots, ff_ld)
-    float *ff_scale;    // (slots)
-    void *head_input;   // ordered like input: (rows, head_ld)
+    // Where products carry norms (gpu_carries); else NULL. carried: ordered like input, for CUDA_GROUP_TOKENS tokens and
+    // without the norm's factor; squares: (CUDA_GROUP_TOKENS, d / 16)
+    void *carried;
+    float *squares;
+    float *gate_up;   // (slots, 2 f)
+    void *ff;         // ordered like input: (slots, ff_ld)
+    float *ff_scale;  // (slots)
+    void *head_input; // ordered like input: (rows, head_ld)
     float *head_scale;
     void *linear_partial, *attention_partial;
     float *normed, *scores; // experts: (rows, padded d), (rows, experts + 1)
@@ -181,6 +185,10 @@ struct gpu_context {
     bool graph_persistent;
 };
 
+// Whether products of this context's decode steps carry the norm that follows them (struct cuda_carry). All decode steps
+// of a context do or none does, so that no neighbour changes a bit. More than CUDA_GROUP_TOKENS sequences gain nothing.
+bool gpu_carries(const struct model_config *config, const struct scheme *scheme,
+                 const struct context_options *options);
 // A context's memory: laid out or measured; planned; created, with the errors of struct backend.
 void gpu_buffers_place(struct gpu_cursor *cursor, const struct model_config *config,
                        const struct scheme *scheme, const struct context_options *options,
@@ -204,6 +212,7 @@ struct gpu_pass {
     int logits_row;  // first row of this pass in the step's logits
     bool single;     // no two tokens belong to one sequence
     bool persistent; // the pass runs as one kernel
+    bool carried;    // the next norm of x is in `carried`
     enum phase phase;
     const struct engine_observer *observer;
     uint64_t mark_ns;  // end of the last event

@@ -58,11 +58,11 @@ static struct op_cost attention_cost(const struct gpu_pass *pass, int layer)
 
 // ---- operations ----------------------------------------------------------------------------------------
 
-void gpu_product(const struct gpu_pass *pass, cuda_linear_fn *linear, const struct gpu_matrix *m,
-                 const void *x, size_t ldx, const float *scale, int tokens, float *y, size_t ldy,
-                 bool accumulate)
+static struct cuda_linear product_job(const struct gpu_pass *pass, const struct gpu_matrix *m,
+                                      const void *x, size_t ldx, const float *scale, int tokens,
+                                      float *y, size_t ldy, bool accumulate)
 {
-    struct cuda_linear job = {
+    return (struct cuda_linear){
         .layout = m->layout,
         .w = m->w,
         .x = x,
@@ -76,6 +76,13 @@ void gpu_product(const struct gpu_pass *pass, cuda_linear_fn *linear, const stru
         .ldy = ldy,
         .accumulate = accumulate,
     };
+}
+
+void gpu_product(const struct gpu_pass *pass, cuda_linear_fn *linear, const struct gpu_matrix *m,
+                 const void *x, size_t ldx, const float *scale, int tokens, float *y, size_t ldy,
+                 bool accumulate)
+{
+    struct cuda_linear job = product_job(pass, m, x, ldx, scale, tokens, y, ldy, accumulate);
     linear(&job, gpu_stream(pass));
 }
 
@@ -139,14 +146,40 @@ void gpu_activate(const struct gpu_pass *pass, const struct gpu_matrix *gate_up,
     pass->model->kernels.activate(&job, gpu_stream(pass));
 }
 
-// The normed residual stream in the order of a product's inputs: (T, d)
+bool gpu_carries(const struct model_config *c, const struct scheme *scheme,
+                 const struct context_options *options)
+{
+    return options->batch <= CUDA_GROUP_TOKENS && scheme->activations == DT_BF16 &&
+           c->norm == NORM_RMS && !c->norm_bias && !c->post_norms && !c->parallel && !c->experts &&
+           c->width % CUDA_UNIT_COLS == 0;
+}
+
+// The normed residual stream in the order of a product's inputs: (T, d). Nothing is launched if the previous product
+// carried it.
 static void normed_input(struct gpu_pass *pass, int layer, const struct gpu_norm *norm)
 {
     struct gpu_buffers *b = pass->b;
     int width = pass->model->config.width;
-    gpu_norm(pass, pass->model->kernels.norm, norm, b->x, (size_t)width, NULL, pass->tokens, width,
-             gpu_scheme_input(pass, b->input, b->input_ld, b->input_scale));
+    if (!pass->carried)
+        gpu_norm(pass, pass->model->kernels.norm, norm, b->x, (size_t)width, NULL, pass->tokens,
+                 width, gpu_scheme_input(pass, b->input, b->input_ld, b->input_scale));
     gpu_emit(pass, layer, OPC_REST, gpu_norm_cost(pass, pass->tokens, norm));
+}
+
+// A product of it.
+static struct cuda_linear normed_product(const struct gpu_pass *pass, const struct gpu_matrix *m,
+                                         float *y, size_t ldy)
+{
+    const struct gpu_buffers *b = pass->b;
+    const void *x = pass->carried ? b->carried : b->input;
+    struct cuda_linear job =
+        product_job(pass, m, x, b->input_ld, b->input_scale, pass->tokens, y, ldy, false);
+    if (pass->carried) {
+        job.carry.from = b->squares;
+        job.carry.from_tiles = m->layout.cols / CUDA_TILE_ROWS;
+        job.carry.eps = pass->model->config.norm_eps;
+    }
+    return job;
 }
 
 // x += y (T, d)
@@ -158,16 +191,27 @@ static void add_rows(struct gpu_pass *pass, const float *y)
     pass->model->kernels.add(&job, gpu_stream(pass));
 }
 
-// x += W input, through a buffer where the product has a norm of its own.
+// x += W input, through a buffer where the product has a norm of its own. next: the norm of x that follows within the
+// layers, or NULL. Products of a decode step carry it.
 static void add_product(struct gpu_pass *pass, int layer, const struct gpu_matrix *w,
                         const void *input, size_t ld, const float *scale,
-                        const struct gpu_norm *post, enum op_class op)
+                        const struct gpu_norm *post, const struct gpu_norm *next, enum op_class op)
 {
     struct gpu_buffers *b = pass->b;
     size_t width = (size_t)pass->model->config.width;
     float *y = post->weight ? b->branch : b->x;
-    gpu_product(pass, pass->model->kernels.linear, w, input, ld, scale, pass->tokens, y, width,
-                !post->weight);
+    struct cuda_linear job =
+        product_job(pass, w, input, ld, scale, pass->tokens, y, width, !post->weight);
+    // Prompts come in passes of any size, whose tokens must not depend on it.
+    pass->carried =
+        next && b->carried && pass->phase == PHASE_DECODE && pass->tokens <= CUDA_GROUP_TOKENS;
+    if (pass->carried) {
+        job.carry.weight = next->weight;
+        job.carry.out = b->carried;
+        job.carry.order = cuda_order_of(pass->model->scheme->weights);
+        job.carry.squares = b->squares;
+    }
+    pass->model->kernels.linear(&job, gpu_stream(pass));
     gpu_emit(pass, layer, op, product_cost(pass, w));
     if (!post->weight)
         return;
@@ -288,9 +332,9 @@ static void feed_forward_up(struct gpu_pass *pass, int index)
 {
     const struct gpu_layer *layer = &pass->model->weights.layers[index];
     struct gpu_buffers *b = pass->b;
-    gpu_product(pass, pass->model->kernels.linear, &layer->gate_up, b->input, b->input_ld,
-                b->input_scale, pass->tokens, b->gate_up, (size_t)layer->gate_up.layout.rows,
-                false);
+    struct cuda_linear job =
+        normed_product(pass, &layer->gate_up, b->gate_up, (size_t)layer->gate_up.layout.rows);
+    pass->model->kernels.linear(&job, gpu_stream(pass));
     gpu_activate(pass, &layer->gate_up, b->gate_up, pass->tokens, b->ff, b->ff_scale);
     gpu_emit(pass, index, OPC_GATE_UP, product_cost(pass, &layer->gate_up));
 }
@@ -303,8 +347,8 @@ static void attention_block(struct gpu_pass *pass, int index)
     const struct model_config *c = &pass->model->config;
     struct gpu_buffers *b = pass->b;
     normed_input(pass, index, &layer->attn_norm);
-    gpu_product(pass, pass->model->kernels.linear, &layer->qkv, b->input, b->input_ld,
-                b->input_scale, pass->tokens, b->qkv, b->qkv_width, false);
+    struct cuda_linear qkv = normed_product(pass, &layer->qkv, b->qkv, b->qkv_width);
+    pass->model->kernels.linear(&qkv, gpu_stream(pass));
     gpu_emit(pass, index, OPC_QKV, product_cost(pass, &layer->qkv));
     if (c->parallel) {
         if (!c->shared_norm)
@@ -314,13 +358,14 @@ static void attention_block(struct gpu_pass *pass, int index)
     rotate(pass, index);
     attend(pass, index);
     add_product(pass, index, &layer->out, b->input, b->input_ld, b->input_scale,
-                &layer->attn_post_norm, OPC_OUTPUT);
+                &layer->attn_post_norm, &layer->ff_norm, OPC_OUTPUT);
 }
 
 // x += D (act(G h) * U h), h = norm(x)
 static void feed_forward_block(struct gpu_pass *pass, int index)
 {
     const struct gpu_layer *layer = &pass->model->weights.layers[index];
+    const bool last = index + 1 == pass->model->config.layers; // the head's rows may be others
     struct gpu_buffers *b = pass->b;
     if (pass->model->config.experts) {
         gpu_experts(pass, index);
@@ -331,7 +376,7 @@ static void feed_forward_block(struct gpu_pass *pass, int index)
         feed_forward_up(pass, index);
     }
     add_product(pass, index, &layer->down, b->ff, b->ff_ld, b->ff_scale, &layer->ff_post_norm,
-                OPC_DOWN);
+                last ? NULL : &layer[1].attn_norm, OPC_DOWN);
 }
 
 // logits of the wanted rows only: (wanted, vocab)
@@ -361,6 +406,7 @@ static void head_block(struct gpu_pass *pass)
 void gpu_forward(struct gpu_pass *pass)
 {
     pass->mark_ns = pass->observer ? clock_ns() : 0;
+    pass->carried = false;
     gpu_embed(pass);
     for (int i = 0; i < pass->model->config.layers && !pass->err->code; i++) {
         attention_block(pass, i);

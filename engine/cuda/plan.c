@@ -136,6 +136,10 @@ void gpu_buffers_place(struct gpu_cursor *cursor, const struct model_config *con
         gpu_take(cursor, rows, (size_t)(config->heads * config->head_dim) * sizeof(float));
     b->input = gpu_take(cursor, inputs, b->input_ld * element);
     b->input_scale = gpu_take(cursor, rows, sizeof(float));
+    if (gpu_carries(config, scheme, options)) {
+        b->carried = gpu_take(cursor, CUDA_GROUP_TOKENS, b->input_ld * element);
+        b->squares = gpu_take(cursor, CUDA_GROUP_TOKENS, width / CUDA_TILE_ROWS);
+    }
     b->gate_up = gpu_take(cursor, slots, 2 * (size_t)widest_ff(config) * sizeof(float));
     b->ff = gpu_take(cursor, padded_rows(slots), b->ff_ld * element);
     b->ff_scale = gpu_take(cursor, slots, sizeof(float));

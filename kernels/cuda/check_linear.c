@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/fp.h"
 #include "kernels/ref/element.h"
 
 struct shape {
@@ -98,17 +99,12 @@ static void make_inputs(struct product *p)
     }
 }
 
-static void product_make(struct product *p, struct cuda_check *k)
+static void product_make(struct product *p, struct cuda_check *k, struct shape shape)
 {
     static const int groups[] = {128, 32, 64, 128};
     struct check_case *c = &k->c;
-    int index = c->index;
-    *p = (struct product){.k = k, .w = c->kernel->w, .x_type = c->kernel->x};
-    p->group = groups[index % 4];
-    p->s = index < CORNERS
-               ? corners[index]
-               : (struct shape){kernel_check_between(c, 1, 200), kernel_check_between(c, 1, 900),
-                                kernel_check_between(c, 1, 140)};
+    *p = (struct product){.k = k, .w = c->kernel->w, .x_type = c->kernel->x, .s = shape};
+    p->group = groups[c->index % 4];
     size_t n = (size_t)p->s.tokens * (size_t)p->s.rows;
     make_weights(p);
     make_inputs(p);
@@ -224,10 +220,160 @@ static void check_neighbours(const struct product *p, const float *clean, float 
                               (double)y[i], (double)clean[i]);
 }
 
+// ---- what a product carries --------------------------------------------------------------------------------
+
+// A product that carries, and what it left, by rows.
+struct carrier {
+    const struct product *p;
+    struct cuda_carry carry; // without pointers
+    const float *weight, *from;
+    float *y, *squares;
+    uint16_t *out; // (tokens, out_cols)
+    int out_cols, multiprocessors;
+};
+
+static void run_carrier(struct carrier *c)
+{
+    const struct product *p = c->p;
+    struct cuda_check *k = p->k;
+    size_t rows = (size_t)p->s.rows, tokens = (size_t)p->s.tokens;
+    size_t bytes = tokens * rows * sizeof(float);
+    size_t x_bytes = (size_t)cuda_padded_tokens(p->s.tokens) * p->ldx * p->element;
+    size_t out_bytes = (size_t)cuda_padded_tokens(p->s.tokens) * (size_t)c->out_cols * 2;
+    size_t squares = tokens * rows / CUDA_TILE_ROWS * sizeof(float);
+    size_t from = tokens * (size_t)p->s.cols / CUDA_TILE_ROWS * sizeof(float);
+    size_t scratch = cuda_partial_bytes(&p->layout, p->s.tokens);
+    enum cuda_order order = cuda_order_of(p->w);
+    void *ordered = cuda_check_host(k, x_bytes), *out = cuda_check_host(k, out_bytes);
+    void *zeros = cuda_check_host(k, scratch);
+    if (k->c.failed)
+        return;
+    cuda_order_inputs(order, p->x, p->s.tokens, (int)p->ldx, p->ldx, ordered);
+    void *y_at = cuda_check_out(k, p->start, bytes), *out_at = cuda_check_out(k, out, out_bytes);
+    void *squares_at = cuda_check_out(k, NULL, squares);
+    struct cuda_linear job = {.layout = p->layout,
+                              .w = cuda_check_in(k, p->packed, cuda_layout_bytes(&p->layout)),
+                              .x = cuda_check_in(k, ordered, x_bytes),
+                              .bias =
+                                  p->bias ? cuda_check_in(k, p->bias, rows * sizeof(float)) : NULL,
+                              .y = y_at,
+                              .partial = cuda_check_out(k, zeros, scratch),
+                              .tokens = p->s.tokens,
+                              .multiprocessors = c->multiprocessors,
+                              .ldx = p->ldx,
+                              .ldy = rows,
+                              .accumulate = p->start != NULL,
+                              .carry = c->carry};
+    job.carry.out = out_at;
+    job.carry.squares = squares_at;
+    job.carry.weight = c->weight ? cuda_check_in(k, c->weight, rows * sizeof(float)) : NULL;
+    job.carry.from = c->from ? cuda_check_in(k, c->from, from) : NULL;
+    if (!k->c.failed)
+        k->c.kernel->fn.cuda.linear(&job, cuda_check_stream(k));
+    cuda_check_back(k, c->y, y_at, bytes);
+    cuda_check_back(k, c->squares, squares_at, squares);
+    cuda_check_back(k, out, out_at, out_bytes);
+    cuda_plain_inputs(order, out, p->s.tokens, c->out_cols, (size_t)c->out_cols, c->out);
+    cuda_check_release(k);
+    for (int i = 0; i < 3; i++)
+        cuda_check_host_drop(k);
+}
+
+static struct carrier carrier_make(const struct product *p, int out_cols)
+{
+    struct cuda_check *k = p->k;
+    size_t rows = (size_t)p->s.rows, tokens = (size_t)p->s.tokens;
+    return (struct carrier){.p = p,
+                            .carry = {.order = cuda_order_of(p->w),
+                                      .from_tiles = p->s.cols / CUDA_TILE_ROWS,
+                                      .eps = 1e-5f},
+                            .y = cuda_check_host(k, tokens * rows * sizeof(float)),
+                            .squares =
+                                cuda_check_host(k, tokens * rows / CUDA_TILE_ROWS * sizeof(float)),
+                            .out = cuda_check_host(k, tokens * (size_t)out_cols * sizeof(uint16_t)),
+                            .out_cols = out_cols,
+                            .multiprocessors = device_info(k->device)->units};
+}
+
+// y * weight in bf16, and each tile's sum of squares, behind the same y as without.
+static void check_norm_to(const struct product *p, const float *clean)
+{
+    struct cuda_check *k = p->k;
+    size_t rows = (size_t)p->s.rows, n = (size_t)p->s.tokens * rows;
+    struct carrier c = carrier_make(p, p->s.rows);
+    c.weight = cuda_check_plain(k, rows);
+    c.multiprocessors = kernel_check_flip(&k->c) ? c.multiprocessors : 5;
+    if (k->c.failed)
+        return;
+    run_carrier(&c);
+    cuda_check_same(k, clean, c.y, n * sizeof *clean, "other bits where the norm is carried");
+    for (size_t i = 0; i < n && !k->c.failed; i++)
+        if (c.out[i] != bf16_from_f32(c.y[i] * c.weight[i % rows]))
+            kernel_check_fail(&k->c, "carried[%zu] is not %g * %g", i, (double)c.y[i],
+                              (double)c.weight[i % rows]);
+    for (size_t tile = 0; tile < n / CUDA_TILE_ROWS && !k->c.failed; tile++) {
+        double sum = 0;
+        for (size_t i = tile * CUDA_TILE_ROWS; i < (tile + 1) * CUDA_TILE_ROWS; i++)
+            sum += (double)c.y[i] * (double)c.y[i];
+        kernel_check_close(&k->c, "squares", tile, c.squares[tile], (float)sum, 1e-6 * sum);
+    }
+}
+
+// Sums are scaled by 1 / rms of the squares before bias.
+static void check_norm_from(const struct product *p)
+{
+    struct cuda_check *k = p->k;
+    struct product bare = *p;
+    size_t rows = (size_t)p->s.rows, tokens = (size_t)p->s.tokens, n = tokens * rows;
+    size_t tiles = (size_t)p->s.cols / CUDA_TILE_ROWS;
+    struct carrier c = carrier_make(p, p->s.rows);
+    float *from = cuda_check_plain(k, tokens * tiles), *sums = cuda_check_host(k, n * sizeof *sums);
+    if (k->c.failed)
+        return;
+    for (size_t i = 0; i < tokens * tiles; i++)
+        from[i] = 16 * from[i] * from[i];
+    c.from = from;
+    bare.bias = bare.start = NULL;
+    run(&bare, 0, p->s.tokens, c.multiprocessors, sums);
+    run_carrier(&c);
+    for (size_t i = 0; i < n && !k->c.failed; i++) {
+        double squares = 0, bias = p->bias ? (double)p->bias[i % rows] : 0;
+        double start = p->start ? (double)p->start[i] : 0;
+        for (size_t t = 0; t < tiles; t++)
+            squares += (double)from[i / rows * tiles + t];
+        double v = (double)sums[i] / sqrt(squares / p->s.cols + 1e-5);
+        kernel_check_close(&k->c, "y of carried inputs", i, c.y[i], (float)(v + bias + start),
+                           2e-6 * (fabs(v) + fabs(bias) + fabs(start)));
+    }
+}
+
+static void check_carry(struct cuda_check *k)
+{
+    struct product p;
+    struct check_case *c = &k->c;
+    enum check_mode mode = c->mode;
+    c->mode = CHECK_PLAIN;
+    product_make(&p, k,
+                 (struct shape){512, 256 * kernel_check_between(c, 1, 12),
+                                kernel_check_between(c, 1, c->index % 16 ? 8 : CUDA_FEW_TOKENS)});
+    size_t n = (size_t)p.s.tokens * (size_t)p.s.rows;
+    float *clean = cuda_check_host(k, n * sizeof *clean);
+    if (!k->c.failed)
+        run(&p, 0, p.s.tokens, device_info(k->device)->units, clean);
+    if (!k->c.failed)
+        check_norm_to(&p, clean);
+    if (!k->c.failed)
+        check_norm_from(&p);
+    c->mode = mode;
+}
+
 void cuda_check_linear(struct cuda_check *k)
 {
     struct product p;
-    product_make(&p, k);
+    struct check_case *c = &k->c;
+    struct shape drawn = {kernel_check_between(c, 1, 200), kernel_check_between(c, 1, 900),
+                          kernel_check_between(c, 1, 140)};
+    product_make(&p, k, c->index < CORNERS ? corners[c->index] : drawn);
     int units = device_info(k->device)->units, tokens = p.s.tokens;
     size_t rows = (size_t)p.s.rows, n = (size_t)tokens * rows;
     float *y = cuda_check_host(k, n * sizeof *y), *again = cuda_check_host(k, n * sizeof *again);
@@ -250,4 +396,6 @@ void cuda_check_linear(struct cuda_check *k)
     }
     if (p.x_type == DT_BF16 && tokens > 1)
         check_neighbours(&p, y, again);
+    if (p.x_type == DT_BF16 && k->c.index % 8 == 0 && !k->c.failed)
+        check_carry(k);
 }

@@ -26,6 +26,22 @@ enum { CUDA_COUNTERS = 1 << 15 };
 // Most blocks of 128 rows by up to 256 tokens that may share the inputs of tiles.
 enum { CUDA_WIDE_BLOCKS = 160 };
 
+/* What a product of few tokens does for its neighbours, so that no launch has to stand between them. Of bf16 inputs
+ * and up to CUDA_FEW_TOKENS tokens.
+ * weight: (rows) of the RMS norm that follows: out[t][r] = y[t][r] * weight[r] once y is stored, and
+ *   squares[t * tiles + i] = the sum of y[t][r]^2 over tile i. rows is a multiple of CUDA_UNIT_COLS
+ * out: bf16 in `order`, inputs of the next product but for the norm's factor
+ * from: such squares of the inputs, (tokens, from_tiles); sums are multiplied by 1 / sqrt(sum / cols + eps). NULL: the
+ *   inputs are whole */
+struct cuda_carry {
+    const float *weight, *from;
+    void *out;
+    float *squares;
+    enum cuda_order order;
+    int from_tiles;
+    float eps;
+};
+
 /* y[t][r] = sum_c x[t][c] W[r][c] + bias[r] (+ y[t][r] when accumulate)
  * w: cuda_layout_bytes() bytes in the layout of pack.h
  * x: inputs in the order of the weights' type (cuda_order_of), zeros from cols to cuda_padded_cols(cols), in whole
@@ -48,6 +64,7 @@ struct cuda_linear {
     int multiprocessors; // of the device
     size_t ldx, ldy;
     bool accumulate;
+    struct cuda_carry carry;
 };
 size_t cuda_partial_bytes(const struct cuda_layout *layout, int tokens);
 

@@ -217,6 +217,11 @@ static __device__ __forceinline__ void barrier_arrive(uint32_t at)
 {
     asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(at) : "memory");
 }
+// Arrives when the thread's copies so far are there.
+static __device__ __forceinline__ void copies_arrive(uint32_t at)
+{
+    asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(at) : "memory");
+}
 #if __CUDA_ARCH__ >= 900
 #define BARRIER_WAIT "mbarrier.try_wait.parity.shared::cta.b64"
 #else

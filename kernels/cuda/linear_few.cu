@@ -6,15 +6,18 @@
 // after its span of the next tile. By then all spans of the first tile are complete, and no warp waits for it unless it
 // takes longer than a tile. Where a block does not have all spans, sums go through memory, and the last block to arrive
 // at a tile adds them. In both cases the spans are added as a tree (pack.h).
-#include "kernels/cuda/fragments.cuh"
 #include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/rows.cuh"
+#include "kernels/cuda/wgmma.cuh"
 
 namespace {
 
 enum { MOST_WARPS = 16 };
+enum { PIECES = 4 }; // that a block's inputs come in: the first unit of each span, the second, .., the rest
 
 struct few_job {
     linear_out out;
+    cuda_carry carry;
     const unsigned char *w, *x;
     void *partial; // (sets, tiles, sums of a lane, 32)
     uint32_t *counters;
@@ -22,8 +25,8 @@ struct few_job {
     int tiles, units, spans;
     int team, sets;    // spans of a block; blocks that make up all spans
     int groups, group; // groups of 8 tokens, and the first group of this launch
-    int x_rows;        // tokens of a group whose inputs are kept; lanes of other tokens read the last one's
-    int sums_at, meets_at, rings_at; // offsets in shared memory, behind the inputs
+    int x_shift;       // 1 << x_shift tokens of a group have their inputs kept; lanes of other tokens read the last one's
+    int sums_at, meets_at, inputs_at, rings_at; // offsets in shared memory, behind the inputs
 };
 
 // One request of a warp: 2 KiB of a tile; for int4 also the scales of the unit.
@@ -37,7 +40,7 @@ template <enum dtype T, int GROUP> struct chunk {
 // Bytes from the inputs of one pair of steps to those of the next.
 template <int NT> __device__ __forceinline__ uint32_t pair_bytes(const few_job &job)
 {
-    return NT == 1 ? job.x_rows * 64 : 512;
+    return NT == 1 ? 64 << job.x_shift : 512;
 }
 
 // to, from: addresses of the lane's first 16 bytes.
@@ -129,21 +132,88 @@ __device__ __forceinline__ void multiply_i4(const unsigned char *stage, uint32_t
     }
 }
 
-// Copies the inputs of units [begin, end) to shared memory: (blocks, NT, lines, x_rows, 16 bytes).
-template <enum dtype T, int NT>
-__device__ __forceinline__ void load_x(const few_job &job, int begin, int end, uint32_t to)
+// The spans that a block has, and the barriers that tell its warps which of their inputs are there, and that the norm's
+// factors are.
+struct few_inputs {
+    int begin[CUDA_MOST_SPANS + 1]; // units
+    float factor[CUDA_FEW_TOKENS];  // of a launch's tokens
+    __align__(8) uint64_t full[PIECES], factored;
+};
+
+// Whether a run of units of the launch's inputs is one piece of memory, as bulk copies need it.
+template <int NT> __device__ __forceinline__ bool inputs_whole(const few_job &job)
 {
-    enum { LINES = weights<T>::x_bytes / 128 };
-    const int rows = NT == 1 ? job.x_rows : 8, all = (end - begin) * CUDA_BLOCKS * NT * LINES * rows;
-    const unsigned char *x = job.x + ((size_t)begin * CUDA_BLOCKS * job.groups + job.group) * (LINES * 128);
-    for (int i = threadIdx.x; i < all; i += blockDim.x) {
-        const int line = i / rows, group = line / LINES; // group: within the launch
-        copy_async(to + i * 16, x + ((size_t)(group / NT) * job.groups + group % NT) * (LINES * 128) +
-                                    line % LINES * 128 + i % rows * 16);
+#if __CUDA_ARCH_FEAT_SM90_ALL
+    return job.groups == NT && job.x_shift == 3;
+#else
+    return false;
+#endif
+}
+
+// Ahead of request_inputs, with a barrier of the block between them.
+template <int NT> __device__ __forceinline__ void plan_inputs(const few_job &job, int span0, few_inputs &inputs)
+{
+    const int thread = threadIdx.x;
+    if (thread <= job.team)
+        inputs.begin[thread] = cuda_span_begin(job.units, job.spans, min(span0 + thread, job.spans));
+    if (thread < PIECES)
+        barrier_init(shared_address(inputs.full + thread), inputs_whole<NT>(job) ? job.team : blockDim.x);
+    if (thread == PIECES)
+        barrier_init(shared_address(&inputs.factored), blockDim.x);
+#if __CUDA_ARCH_FEAT_SM90_ALL
+    if (thread <= PIECES)
+        asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+#endif
+}
+
+// The inputs of a block's spans to shared memory: (blocks, NT, lines, x_rows, 16 bytes). A lane copies a span.
+template <enum dtype T, int NT>
+__device__ __forceinline__ void request_inputs(const few_job &job, const few_inputs &inputs, uint32_t to)
+{
+    enum { LINES = weights<T>::x_bytes / 128, UNIT = CUDA_BLOCKS * NT * weights<T>::x_bytes };
+    const int first = inputs.begin[0], thread = threadIdx.x;
+    const uint32_t full = shared_address(inputs.full);
+    if (inputs_whole<NT>(job)) {
+#if __CUDA_ARCH_FEAT_SM90_ALL
+        for (int p = 0; thread < job.team && p < PIECES; p++) {
+            const int end = inputs.begin[thread + 1], unit = min(inputs.begin[thread] + p, end);
+            const uint32_t bytes = (p + 1 == PIECES ? end - unit : min(end - unit, 1)) * UNIT;
+            barrier_expect(full + p * 8, bytes);
+            if (bytes)
+                copy_bulk(to + (unit - first) * UNIT, job.x + (size_t)unit * UNIT, bytes, full + p * 8);
+        }
+#endif
+        return;
     }
-    copies_commit();
-    copies_wait<0>();
-    __syncthreads();
+    const int shift = NT == 1 ? job.x_shift : 3;
+    const int all = (inputs.begin[job.team] - first) * CUDA_BLOCKS * NT * LINES << shift;
+    const unsigned char *x = job.x + ((size_t)first * CUDA_BLOCKS * job.groups + job.group) * (LINES * 128);
+    for (int i = thread; i < all; i += blockDim.x) {
+        const int line = i >> shift, group = line / LINES, row = i - (line << shift);
+        copy_async(to + i * 16, x + ((size_t)(group / NT) * job.groups + group % NT) * (LINES * 128) +
+                                    line % LINES * 128 + row * 16);
+    }
+#pragma unroll
+    for (int p = 0; p < PIECES; p++)
+        copies_arrive(full + p * 8);
+}
+
+// 1 / rms of each token of the launch, from the squares that the product before has left. A warp has a token.
+__device__ __forceinline__ void find_factors(const few_job &job, int tokens, few_inputs &inputs)
+{
+    const int lane = threadIdx.x % 32;
+    for (int t = threadIdx.x / 32; t < tokens; t += blockDim.x / 32) {
+        const int token = job.group * 8 + t;
+        float sum = 0;
+        for (int i = lane; token < job.out.tokens && i < job.carry.from_tiles; i += 32)
+            sum += __ldcg(job.carry.from + (size_t)token * job.carry.from_tiles + i);
+#pragma unroll
+        for (int o = 16; o; o >>= 1)
+            sum += __shfl_xor_sync(~0u, sum, o);
+        if (lane == 0)
+            inputs.factor[t] = 1.0f / sqrtf(sum / (float)(job.carry.from_tiles * CUDA_TILE_ROWS) + job.carry.eps);
+    }
+    barrier_arrive(shared_address(&inputs.factored));
 }
 
 // Four sums of one lane.
@@ -280,6 +350,84 @@ template <enum dtype T, int NT> struct tile_end {
     }
 };
 
+// What is left of a tile's sums once they are added up. A lane has rows lane / 4 and 8 more of tokens 2 (lane % 4) and the
+// next of each group.
+template <enum dtype T, int NT> struct tile_rest {
+    enum { N = NT * 4, CARRIES = T == DT_BF16 || T == DT_F8E4M3 || T == DT_I4 };
+    float token_scale[T == DT_I8 ? N / 2 : 1];
+
+    __device__ __forceinline__ tile_rest(const few_job &job, int lane)
+    {
+#pragma unroll
+        for (int i = 0; T == DT_I8 && i < N / 2; i++) {
+            const int token = (job.group + i / 2) * 8 + lane % 4 * 2 + i % 2;
+            token_scale[i] = token < job.out.tokens ? __ldcg(job.out.x_scale + token) : 0;
+        }
+    }
+    static __device__ __forceinline__ int row_of(int tile, int i, int lane)
+    {
+        return tile * CUDA_TILE_ROWS + lane / 4 + i % 4 / 2 * 8;
+    }
+    static __device__ __forceinline__ int token_of(const few_job &job, int i, int lane)
+    {
+        return (job.group + i / 4) * 8 + lane % 4 * 2 + i % 2;
+    }
+    // Sums become elements of y.
+    __device__ __forceinline__ void finish(const few_job &job, const few_inputs &inputs, const tile_end<T, NT> &by,
+                                           int lane, const typename weights<T>::sum (&sums)[N], float (&v)[N])
+    {
+        if (CARRIES && job.carry.from)
+            barrier_wait(shared_address(&inputs.factored), 0);
+#pragma unroll
+        for (int i = 0; i < N; i++) {
+            const sum_factors factors = {by.scale[i % 4 / 2], token_scale[T == DT_I8 ? i / 4 * 2 + i % 2 : 0],
+                                         by.bias[i % 4 / 2], by.before[i / 4][i % 4]};
+            typename weights<T>::sum sum = sums[i];
+            if (CARRIES && job.carry.from)
+                sum *= inputs.factor[i / 4 * 8 + lane % 4 * 2 + i % 2];
+            v[i] = finish_sum<T>(job.out, sum, factors);
+        }
+    }
+    // Element `row` of a token's inputs of the next product.
+    static __device__ __forceinline__ void put_input(const few_job &job, int row, int token, float v)
+    {
+        int i;
+        const int line = cuda_col_line(job.carry.order, row % CUDA_BLOCK_COLS, &i);
+        unsigned char *to = static_cast<unsigned char *>(job.carry.out) +
+                            cuda_line_at(job.carry.order, job.out.tokens, token, row / CUDA_BLOCK_COLS, line);
+        store_element<DT_BF16>(to, i, v);
+    }
+    __device__ __forceinline__ void put(const few_job &job, int tile, int lane, const float (&v)[N])
+    {
+#pragma unroll
+        for (int i = 0; i < N; i++) {
+            const int row = row_of(tile, i, lane), token = token_of(job, i, lane);
+            if (row < job.out.rows && token < job.out.tokens)
+                job.out.y[(size_t)token * job.out.ldy + row] = v[i];
+        }
+        if constexpr (CARRIES)
+            if (job.carry.weight)
+                put_norm(job, tile, lane, v);
+    }
+    __device__ __forceinline__ void put_norm(const few_job &job, int tile, int lane, const float (&v)[N])
+    {
+#pragma unroll
+        for (int i = 0; i < N; i++) {
+            const int row = row_of(tile, i, lane), token = token_of(job, i, lane);
+            if (token < job.out.tokens)
+                put_input(job, row, token, __fmul_rn(v[i], __ldg(job.carry.weight + row)));
+            if (i % 4 >= 2)
+                continue;
+            float squares = fmaf(v[i], v[i], v[i + 2] * v[i + 2]);
+#pragma unroll
+            for (int o = 16; o >= 4; o >>= 1)
+                squares += __shfl_xor_sync(~0u, squares, o);
+            if (lane < 4 && token < job.out.tokens)
+                job.carry.squares[(size_t)token * job.tiles + tile] = squares;
+        }
+    }
+};
+
 // SLOTS: slots of a warp's ring, one of which is being read.
 template <enum dtype T, int GROUP, int NT, int SLOTS>
 __global__ void __launch_bounds__(MOST_WARPS * 32, 1) k_few(const few_job job)
@@ -288,6 +436,7 @@ __global__ void __launch_bounds__(MOST_WARPS * 32, 1) k_few(const few_job job)
     typedef typename weights<T>::sum sum;
     enum { N = NT * 4 };
     extern __shared__ __align__(128) unsigned char shared[];
+    few_inputs &inputs = *reinterpret_cast<few_inputs *>(shared + job.inputs_at);
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, teams = blockDim.x / 32 / job.team;
     const int set = blockIdx.x % job.sets, block = blockIdx.x / job.sets, blocks = gridDim.x / job.sets;
     const int first = (int)((long long)job.tiles * block / blocks) + warp / job.team;
@@ -323,37 +472,29 @@ __global__ void __launch_bounds__(MOST_WARPS * 32, 1) k_few(const few_job job)
     for (int i = 0; i < SLOTS - 1; i++)
         ask(); // weights do not depend on earlier kernels
     team_sums<sum, N> sums(job, shared, lane);
+    plan_inputs<NT>(job, span0, inputs);
+    __syncthreads();
     previous_wait();
-    load_x<T, NT>(job, x_begin, cuda_span_begin(job.units, job.spans, min(span0 + job.team, job.spans)),
-                  shared_address(shared));
+    request_inputs<T, NT>(job, inputs, shared_address(shared));
+    if (job.carry.from)
+        find_factors(job, NT * 8, inputs);
 
     const uint32_t pair = pair_bytes<NT>(job), chunk_pairs = C::BLOCKS * NT * weights<T>::steps / 2;
     const uint32_t x0 = shared_address(shared) + lane / 8 * (pair / 4) + min(lane % 8, (int)pair / 64 - 1) * 16 -
                         x_begin * C::OF_UNIT * chunk_pairs * pair;
     tile_end<T, NT> tile_by = {};
-    float token_scale[NT][2] = {};
-#pragma unroll
-    for (int i = 0; T == DT_I8 && i < NT * 2; i++) {
-        const int token = (job.group + i / 2) * 8 + lane % 4 * 2 + i % 2;
-        token_scale[i / 2][i % 2] = token < job.out.tokens ? __ldcg(job.out.x_scale + token) : 0;
-    }
+    tile_rest<T, NT> rest(job, lane);
     const auto end_tile = [&](int tile, sum(&flat)[N]) {
         if (job.sets > 1 && !add_sets<sum, N>(job, set, tile, lane, flat))
             return;
-#pragma unroll
-        for (int i = 0; i < N; i++) {
-            const int row = tile * CUDA_TILE_ROWS + lane / 4 + i % 4 / 2 * 8;
-            const int token = (job.group + i / 4) * 8 + lane % 4 * 2 + i % 2;
-            const sum_factors by = {tile_by.scale[i % 4 / 2], token_scale[i / 4][i % 2], tile_by.bias[i % 4 / 2],
-                                    tile_by.before[i / 4][i % 4]};
-            if (row < job.out.rows && token < job.out.tokens)
-                job.out.y[(size_t)token * job.out.ldy + row] = finish_sum<T>(job.out, flat[i], by);
-        }
+        float v[N];
+        rest.finish(job, inputs, tile_by, lane, flat, v);
+        rest.put(job, tile, lane, v);
     };
     const int there = min(job.team, job.spans - span0);
     int slot = 0, ender = 0, ends = -1; // ends: the previous tile, if this warp has to finish it
-    int tile = first;
-    for (int number = 0; tile < last; tile += teams, number++) {
+    int tile = first, number = 0, piece = 0, due = begin; // due: the first chunk whose inputs may not have arrived
+    for (; tile < last; tile += teams, number++) {
         sum acc[NT][4] = {};
         sum(&flat)[N] = reinterpret_cast<sum(&)[N]>(acc);
         if (job.team == 1 || ends >= 0)
@@ -362,6 +503,10 @@ __global__ void __launch_bounds__(MOST_WARPS * 32, 1) k_few(const few_job job)
             copies_wait<SLOTS - 2>();
             __syncwarp(); // all lanes' copies have arrived, and no lane reads the slot requested next
             ask();
+            if (c == due) {
+                barrier_wait(shared_address(inputs.full + piece), 0);
+                due = ++piece < PIECES ? due + C::OF_UNIT : -1;
+            }
             const uint32_t x = x0 + c * (chunk_pairs * pair);
             if constexpr (T == DT_I4)
                 multiply_i4<GROUP, NT>(ring + slot * C::BYTES, x, pair, lane, acc);
@@ -384,7 +529,7 @@ __global__ void __launch_bounds__(MOST_WARPS * 32, 1) k_few(const few_job job)
     if (ends >= 0) {
         sum flat[N];
         tile_by.request(job.out, ends * CUDA_TILE_ROWS, job.group * 8, lane);
-        sums.add((ends - first) / teams, there, flat);
+        sums.add(number - 1, there, flat);
         end_tile(ends, flat);
     }
 }
@@ -393,7 +538,7 @@ __global__ void __launch_bounds__(MOST_WARPS * 32, 1) k_few(const few_job job)
 
 // The cut of a launch.
 struct few_plan {
-    int warps, team, sets, slots, sums_at, meets_at, rings_at, bytes;
+    int warps, team, sets, slots, sums_at, meets_at, inputs_at, rings_at, bytes;
     double worth; // share of the chip's time spent on reading weights; 0: does not fit
 };
 
@@ -409,7 +554,8 @@ few_plan plan_of(const struct cuda_layout *l, int multiprocessors, const few_pla
                                cuda_span_begin(l->units, l->spans, s));
     plan.sums_at = units * CUDA_BLOCKS * block_inputs;
     plan.meets_at = plan.sums_at + (plan.team > 1 ? 2 * plan.warps * groups * 512 : 0);
-    plan.rings_at = plan.meets_at + MOST_WARPS * 32;
+    plan.inputs_at = plan.meets_at + MOST_WARPS * 32;
+    plan.rings_at = plan.inputs_at + ceil_div(sizeof(few_inputs), 128) * 128;
     plan.bytes = plan.rings_at + plan.warps * plan.slots * chunk_bytes;
     if (plan.warps % plan.team || plan.bytes > cuda_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin) ||
         l->tiles > CUDA_COUNTERS)
@@ -438,7 +584,9 @@ template <enum dtype T, int GROUP, int NT>
 bool launch_groups(const struct cuda_linear *job, int group, cudaStream_t stream)
 {
     const struct cuda_layout *l = &job->layout;
-    const int x_rows = NT == 1 ? min(8, job->tokens - group * 8) : 8;
+    int x_shift = NT == 1 ? 0 : 3; // for whole lines, a power of two
+    while (1 << x_shift < min(8, job->tokens - group * 8))
+        x_shift++;
     few_plan best = {};
     for (int warps = MOST_WARPS; warps >= 4; warps -= 4)
         for (int slots = most_slots<T, NT>(); slots >= 4; slots--)
@@ -447,7 +595,7 @@ bool launch_groups(const struct cuda_linear *job, int group, cudaStream_t stream
                 cut.warps = warps;
                 cut.team = team;
                 cut.slots = slots;
-                const few_plan plan = plan_of(l, job->multiprocessors, cut, NT * weights<T>::x_bytes / 8 * x_rows,
+                const few_plan plan = plan_of(l, job->multiprocessors, cut, NT * weights<T>::x_bytes / 8 << x_shift,
                                               chunk<T, GROUP>::BYTES, NT);
                 if (plan.worth > best.worth * 1.02)
                     best = plan;
@@ -455,14 +603,16 @@ bool launch_groups(const struct cuda_linear *job, int group, cudaStream_t stream
     if (best.worth == 0)
         return false;
     few_job few = linear_job_of<few_job>(job);
+    few.carry = job->carry;
     few.tile_bytes = l->tile_bytes;
     few.spans = l->spans;
     few.team = best.team;
     few.sets = best.sets;
     few.group = group;
-    few.x_rows = x_rows;
+    few.x_shift = x_shift;
     few.sums_at = best.sums_at;
     few.meets_at = best.meets_at;
+    few.inputs_at = best.inputs_at;
     few.rings_at = best.rings_at;
     const int blocks = min(l->tiles, max(1, job->multiprocessors / best.sets)) * best.sets;
     const auto kernel = best.slots == 5 ? k_few<T, GROUP, NT, most_slots<T, NT>()> : k_few<T, GROUP, NT, 4>;

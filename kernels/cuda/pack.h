@@ -154,6 +154,21 @@ static CUDA_BOTH inline int cuda_line_col(enum cuda_order order, int line, int i
         return i / 2 * 16 + line * 2 + i % 2;
     }
 }
+// The inverse: the line that has input `col` of the block, as element *i.
+static CUDA_BOTH inline int cuda_col_line(enum cuda_order order, int col, int *i)
+{
+    switch (order) {
+    case CUDA_BYTES:
+        *i = col / 16 * 4 + col % 4;
+        return col % 16 / 4;
+    case CUDA_NIBBLES:
+        *i = col % 32 / 8 * 2 + col % 4 / 2;
+        return col / 32 * 4 + col % 8 / 4 * 2 + col % 2;
+    default:
+        *i = col / 16 * 2 + col % 2;
+        return col % 16 / 2;
+    }
+}
 // Byte offset of a line of token `token` in a pass of `tokens`.
 static CUDA_BOTH inline size_t cuda_line_at(enum cuda_order order, int tokens, int token, int block,
                                             int line)

@@ -9,7 +9,25 @@
 #include "tests/kernels/step_shape.h"
 
 // Each matrix is made of so many different tiles, in random order.
-enum { RIG_TILES = 24, RIG_BLOCKS = 6 };
+enum { RIG_TILES = 24, RIG_BLOCKS = 6, RIG_MOST_TOKENS = 64 };
+
+// The launches of a step kernel by kernel. A mask of them leaves the others out.
+enum rig_part {
+    RIG_ATTN_NORM,
+    RIG_QKV,
+    RIG_ROTATE,
+    RIG_ATTEND,
+    RIG_CAST,
+    RIG_OUT,
+    RIG_FF_NORM,
+    RIG_GATE_UP,
+    RIG_ACTIVATE,
+    RIG_DOWN,
+    RIG_HEAD, // with its norm
+    RIG_PARTS,
+    RIG_CARRY = RIG_PARTS, // products carry norms, where they can
+    RIG_ALL = (1 << RIG_PARTS) - 1,
+};
 
 struct rig {
     struct step_shape shape;
@@ -18,7 +36,7 @@ struct rig {
     bool bias, qk_norm, interleaved;
     bool served; // with so many tokens
     enum kernel_op activation;
-    int position[STEP_MOST_TOKENS];
+    int position[RIG_MOST_TOKENS];
     struct cuda_layout layout[STEP_PHASES];
     size_t matrix_at[STEP_PHASES], bias_at[STEP_PHASES], norm_at[4],
         layer_bytes;      // norms: attention, ff, q, k
@@ -28,8 +46,8 @@ struct rig {
     struct kv_cache cache;
     unsigned char *cache_host; // what it holds at first
     float *logits, *residual, *qkv, *attended, *gate_up;
-    void *input, *partial, *attention_partial;
-    float *input_scale;
+    void *input, *carried, *ff, *partial, *attention_partial;
+    float *input_scale, *squares;
     uint32_t *exchange;
     struct cuda_step job;
 };
@@ -228,7 +246,7 @@ static inline void rig_make(struct rig *r)
     size_t t = (size_t)r->tokens, width = (size_t)s->width, half = (size_t)s->head_dim / 2;
     size_t most = (size_t)(s->ff > s->width ? s->ff : s->width);
     size_t qkv = (size_t)((s->heads + 2 * s->kv_heads) * s->head_dim);
-    struct cuda_token tokens[STEP_MOST_TOKENS];
+    struct cuda_token tokens[RIG_MOST_TOKENS];
     most = most > qkv ? most : qkv;
     rig_weights(r);
     rig_cache(r);
@@ -256,6 +274,9 @@ static inline void rig_make(struct rig *r)
     size_t input = (size_t)cuda_padded_tokens(r->tokens) * 4 * ((most + 255) / 256 * 256);
     void *zeros = calloc(1, input);
     r->input = up(zeros, input);
+    r->carried = up(zeros, input);
+    r->ff = up(zeros, input);
+    r->squares = up(NULL, CUDA_GROUP_TOKENS * width / CUDA_TILE_ROWS * sizeof(float));
     free(zeros);
     r->input_scale = up(NULL, t * sizeof(float));
     size_t partial = 1;
@@ -278,7 +299,7 @@ static inline void rig_drop(struct rig *r)
                       r->final_norm, r->cos,          r->sin,      r->logits,
                       r->residual,   r->qkv,          r->attended, r->gate_up,
                       r->input,      r->input_scale,  r->partial,  r->attention_partial,
-                      r->exchange};
+                      r->exchange,   r->carried,      r->ff,       r->squares};
     for (size_t i = 0; i < sizeof memory / sizeof *memory; i++)
         drop(memory[i]);
     free(r->cache_host);
@@ -312,14 +333,15 @@ static inline void rig_norm(const struct rig *r, enum dtype of, const float *x, 
     rig_find(KOP_NORM, DT_F32, to).norm(&job, stream());
 }
 
-static inline void rig_product(const struct rig *r, int phase, int layer, float *y, bool accumulate)
+static inline struct cuda_linear rig_product_job(const struct rig *r, int phase, int layer,
+                                                 const void *x, float *y, bool accumulate)
 {
     const struct cuda_layout *l = &r->layout[phase];
     const unsigned char *base = r->arena + (size_t)layer * r->layer_bytes;
-    struct cuda_linear job = {
+    return (struct cuda_linear){
         .layout = *l,
         .w = base + r->matrix_at[phase],
-        .x = r->input,
+        .x = x,
         .bias = r->bias && phase != STEP_HEAD
                     ? (const float *)(const void *)(base + r->bias_at[phase])
                     : NULL,
@@ -332,10 +354,44 @@ static inline void rig_product(const struct rig *r, int phase, int layer, float 
         .ldy = (size_t)l->rows,
         .accumulate = accumulate,
     };
-    rig_find(KOP_LINEAR, l->type, rig_inputs(l->type)).linear(&job, stream());
 }
 
-static inline void rig_attend(const struct rig *r, int layer)
+static inline void rig_multiply(const struct rig *r, int phase, const struct cuda_linear *job)
+{
+    const enum dtype type = r->layout[phase].type;
+    rig_find(KOP_LINEAR, type, rig_inputs(type)).linear(job, stream());
+}
+
+static inline void rig_product(const struct rig *r, int phase, int layer, const void *x, float *y,
+                               bool accumulate)
+{
+    struct cuda_linear job = rig_product_job(r, phase, layer, x, y, accumulate);
+    rig_multiply(r, phase, &job);
+}
+
+// Of a normed residual stream that is carried.
+static inline void rig_product_from(const struct rig *r, int phase, int layer, float *y)
+{
+    struct cuda_linear job = rig_product_job(r, phase, layer, r->carried, y, false);
+    job.carry.from = r->squares;
+    job.carry.from_tiles = r->shape.width / CUDA_TILE_ROWS;
+    job.carry.eps = 1e-5f;
+    rig_multiply(r, phase, &job);
+}
+
+// Onto the residual stream, whose norm by `weight` it carries.
+static inline void rig_product_to(const struct rig *r, int phase, int layer, const void *x,
+                                  const float *weight)
+{
+    struct cuda_linear job = rig_product_job(r, phase, layer, x, r->residual, true);
+    job.carry.weight = weight;
+    job.carry.out = r->carried;
+    job.carry.squares = r->squares;
+    job.carry.order = cuda_order_of(r->type);
+    rig_multiply(r, phase, &job);
+}
+
+static inline void rig_attend(const struct rig *r, int layer, unsigned parts)
 {
     const struct step_shape *s = &r->shape;
     const unsigned char *base = r->arena + (size_t)layer * r->layer_bytes;
@@ -361,7 +417,8 @@ static inline void rig_attend(const struct rig *r, int layer)
         .eps = 1e-5f,
         .interleaved = r->interleaved,
     };
-    rig_find(KOP_ROTATE, DT_F32, DT_F32).rotate(&rotate, stream());
+    if (parts >> RIG_ROTATE & 1)
+        rig_find(KOP_ROTATE, DT_F32, DT_F32).rotate(&rotate, stream());
     struct cuda_attention job = {
         .qkv = r->qkv,
         .tokens = r->token,
@@ -377,7 +434,8 @@ static inline void rig_attend(const struct rig *r, int layer)
         .ldo = (size_t)(s->heads * s->head_dim),
         .scale = 1 / sqrtf((float)s->head_dim),
     };
-    rig_find(KOP_ATTENTION, r->kv, DT_F32).attention(&job, stream());
+    if (parts >> RIG_ATTEND & 1)
+        rig_find(KOP_ATTENTION, r->kv, DT_F32).attention(&job, stream());
 }
 
 static inline void rig_reset_residual(const struct rig *r)
@@ -390,38 +448,85 @@ static inline void rig_reset_residual(const struct rig *r)
     free(host);
 }
 
-// From the residual stream on, which rig_reset_residual makes the embedding.
-static inline void rig_run_kernels(const struct rig *r)
+static inline void rig_activate(const struct rig *r)
+{
+    int ff = r->shape.ff;
+    struct cuda_activate job = {.op = r->activation,
+                                .gate = r->gate_up,
+                                .up = r->gate_up + ff,
+                                .out = r->ff,
+                                .scale = r->input_scale,
+                                .order = cuda_order_of(r->type),
+                                .rows = r->tokens,
+                                .n = ff,
+                                .padded = cuda_padded_cols(ff),
+                                .ldx = 2 * (size_t)ff};
+    rig_find(KOP_ACTIVATE, DT_F32, rig_inputs(r->type)).activate(&job, stream());
+}
+
+static inline const float *rig_norm_weight(const struct rig *r, int layer, int which)
+{
+    const unsigned char *base = r->arena + (size_t)layer * r->layer_bytes;
+    return (const float *)(const void *)(base + r->norm_at[which]);
+}
+
+static inline void rig_run_layer(const struct rig *r, int layer, unsigned parts)
 {
     const struct step_shape *s = &r->shape;
-    enum dtype in = rig_inputs(r->type);
-    for (int l = 0; l < s->layers; l++) {
-        const unsigned char *base = r->arena + (size_t)l * r->layer_bytes;
-        int heads = s->heads * s->head_dim;
-        rig_norm(r, r->type, r->residual, (const float *)(const void *)(base + r->norm_at[0]),
-                 s->width);
-        rig_product(r, STEP_QKV, l, r->qkv, false);
-        rig_attend(r, l);
-        rig_norm(r, r->type, r->attended, NULL, heads);
-        rig_product(r, STEP_OUT, l, r->residual, true);
-        rig_norm(r, r->type, r->residual, (const float *)(const void *)(base + r->norm_at[1]),
-                 s->width);
-        rig_product(r, STEP_GATE_UP, l, r->gate_up, false);
-        struct cuda_activate act = {.op = r->activation,
-                                    .gate = r->gate_up,
-                                    .up = r->gate_up + s->ff,
-                                    .out = r->input,
-                                    .scale = r->input_scale,
-                                    .order = cuda_order_of(r->type),
-                                    .rows = r->tokens,
-                                    .n = s->ff,
-                                    .padded = cuda_padded_cols(s->ff),
-                                    .ldx = 2 * (size_t)s->ff};
-        rig_find(KOP_ACTIVATE, DT_F32, in).activate(&act, stream());
-        rig_product(r, STEP_DOWN, l, r->residual, true);
-    }
-    rig_norm(r, r->layout[STEP_HEAD].type, r->residual, r->final_norm, s->width);
-    rig_product(r, STEP_HEAD, s->layers, r->logits, false);
+    if (parts >> RIG_ATTN_NORM & 1)
+        rig_norm(r, r->type, r->residual, rig_norm_weight(r, layer, 0), s->width);
+    if (parts >> RIG_QKV & 1)
+        rig_product(r, STEP_QKV, layer, r->input, r->qkv, false);
+    rig_attend(r, layer, parts);
+    if (parts >> RIG_CAST & 1)
+        rig_norm(r, r->type, r->attended, NULL, s->heads * s->head_dim);
+    if (parts >> RIG_OUT & 1)
+        rig_product(r, STEP_OUT, layer, r->input, r->residual, true);
+    if (parts >> RIG_FF_NORM & 1)
+        rig_norm(r, r->type, r->residual, rig_norm_weight(r, layer, 1), s->width);
+    if (parts >> RIG_GATE_UP & 1)
+        rig_product(r, STEP_GATE_UP, layer, r->input, r->gate_up, false);
+    if (parts >> RIG_ACTIVATE & 1)
+        rig_activate(r);
+    if (parts >> RIG_DOWN & 1)
+        rig_product(r, STEP_DOWN, layer, r->ff, r->residual, true);
+}
+
+// The same where products carry norms.
+static inline void rig_carry_layer(const struct rig *r, int layer, unsigned parts)
+{
+    const struct step_shape *s = &r->shape;
+    const bool last = layer + 1 == s->layers;
+    if (layer == 0 && parts >> RIG_ATTN_NORM & 1)
+        rig_norm(r, r->type, r->residual, rig_norm_weight(r, layer, 0), s->width);
+    if (parts >> RIG_QKV & 1 && layer == 0)
+        rig_product(r, STEP_QKV, layer, r->input, r->qkv, false);
+    else if (parts >> RIG_QKV & 1)
+        rig_product_from(r, STEP_QKV, layer, r->qkv);
+    rig_attend(r, layer, parts);
+    if (parts >> RIG_CAST & 1)
+        rig_norm(r, r->type, r->attended, NULL, s->heads * s->head_dim);
+    if (parts >> RIG_OUT & 1)
+        rig_product_to(r, STEP_OUT, layer, r->input, rig_norm_weight(r, layer, 1));
+    if (parts >> RIG_GATE_UP & 1)
+        rig_product_from(r, STEP_GATE_UP, layer, r->gate_up);
+    if (parts >> RIG_ACTIVATE & 1)
+        rig_activate(r);
+    if (parts >> RIG_DOWN & 1)
+        rig_product_to(r, STEP_DOWN, layer, r->ff, last ? NULL : rig_norm_weight(r, layer + 1, 0));
+}
+
+// From the residual stream on, which rig_reset_residual makes the embedding.
+static inline void rig_run_kernels(const struct rig *r, unsigned parts)
+{
+    const bool carry = parts >> RIG_CARRY & 1 && r->tokens <= CUDA_GROUP_TOKENS &&
+                       rig_inputs(r->type) == DT_BF16 && r->shape.width % CUDA_UNIT_COLS == 0;
+    for (int l = 0; l < r->shape.layers; l++)
+        carry ? rig_carry_layer(r, l, parts) : rig_run_layer(r, l, parts);
+    if (!(parts >> RIG_HEAD & 1))
+        return;
+    rig_norm(r, r->layout[STEP_HEAD].type, r->residual, r->final_norm, r->shape.width);
+    rig_product(r, STEP_HEAD, r->shape.layers, r->input, r->logits, false);
 }
 
 static inline void rig_run_step(const struct rig *r)

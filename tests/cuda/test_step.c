@@ -56,7 +56,7 @@ static void check_case(int type, int index)
     float *kernels = malloc(bytes), *step = malloc(bytes), *again = malloc(bytes);
     unsigned char *cache = malloc(kv), *cache_step = malloc(kv);
     rig_reset_residual(&r);
-    rig_run_kernels(&r);
+    rig_run_kernels(&r, RIG_ALL);
     down(kernels, r.logits, bytes);
     down(cache, r.cache.memory, kv);
     rig_reset_cache(&r);

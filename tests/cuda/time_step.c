@@ -1,8 +1,9 @@
 // time_step.c - what the persistent decode step reaches of this card's read bandwidth, on random weights, next to the
 // difference of its logits from the same step kernel by kernel.
 //
-// time_step [TYPE [CONTEXT [TOKENS [SHAPE [LAYERS [sweep]]]]]]: bf16, f16, int8, fp8, int4 or int4-32; SHAPE is 7b or
-// 8b. sweep: also with other numbers of stages in flight and other prefetching.
+// time_step [TYPE [CONTEXT [TOKENS [SHAPE [LAYERS [sweep|parts]]]]]]: bf16, f16, int8, fp8, int4 or int4-32; SHAPE is 7b
+// or 8b. sweep: also with other numbers of stages in flight and other prefetching. parts: what each launch of the graph
+// takes, by itself and by what the graph loses without it. Of more tokens than one kernel serves the graph alone.
 #include "tests/cuda/step_rig.h"
 
 #include "base/stat.h"
@@ -96,7 +97,7 @@ static double difference(struct rig *r)
     size_t n = (size_t)r->tokens * (size_t)r->shape.vocab;
     float *kernels = malloc(n * sizeof *kernels), *step = malloc(n * sizeof *step);
     rig_reset_residual(r);
-    rig_run_kernels(r);
+    rig_run_kernels(r, RIG_ALL);
     down(kernels, r->logits, n * sizeof(float));
     rig_reset_cache(r);
     rig_run_step(r);
@@ -107,14 +108,44 @@ static double difference(struct rig *r)
     return off;
 }
 
-static struct cuda_graph *graph_of(const struct rig *r)
+static struct cuda_graph *graph_of(const struct rig *r, unsigned parts)
 {
     struct cuda_graph *graph = NULL;
     struct error err = {0};
     gpu_ok(cuda_graph_begin(queue, &err), &err);
-    rig_run_kernels(r);
+    rig_run_kernels(r, parts);
     gpu_ok(cuda_graph_end(queue, &graph, &err), &err);
     return graph;
+}
+
+static double parts_ns(const struct rig *r, unsigned parts)
+{
+    struct cuda_graph *graph = graph_of(r, parts);
+    double ns = time_ns(r, graph);
+    cuda_graph_destroy(gpu, graph);
+    return ns;
+}
+
+// us a layer, of the head a step. carry: as the engine runs it, where products carry norms.
+static void print_parts(const struct rig *r, unsigned carry)
+{
+    static const char *const names[RIG_PARTS] = {"norm",     "qkv",  "rotate", "attend",
+                                                 "cast",     "out",  "norm",   "gate, up",
+                                                 "activate", "down", "head"};
+    const unsigned products =
+        carry | 1 << RIG_QKV | 1 << RIG_OUT | 1 << RIG_GATE_UP | 1 << RIG_DOWN;
+    const unsigned all = carry | RIG_ALL, layer = all & ~(1u << RIG_HEAD), attend = 1 << RIG_ATTEND;
+    const double each = 1e3 * r->shape.layers, step = parts_ns(r, all);
+    printf("us a layer: all %.2f, products %.2f, products and attention %.2f, others %.2f\n",
+           parts_ns(r, layer) / each, parts_ns(r, products) / each,
+           parts_ns(r, products | attend) / each,
+           parts_ns(r, (layer & ~products & ~attend) | carry) / each);
+    for (int p = 0; p < RIG_PARTS; p++) {
+        const bool head = p == RIG_HEAD;
+        const double alone = parts_ns(r, carry | 1u << p), without = parts_ns(r, all & ~(1u << p));
+        printf("%s: alone %.2f, in the graph %.2f\n", names[p], alone / (head ? 1e3 : each),
+               (step - without) / (head ? 1e3 : each));
+    }
 }
 
 static void sweep(struct rig *r)
@@ -134,6 +165,48 @@ static void sweep(struct rig *r)
     }
 }
 
+// The graph's logits where products carry, from those where they do not.
+static double carried_difference(const struct rig *r)
+{
+    size_t n = (size_t)r->tokens * (size_t)r->shape.vocab;
+    float *apart = malloc(n * sizeof *apart), *carried = malloc(n * sizeof *carried);
+    rig_reset_residual(r);
+    rig_run_kernels(r, RIG_ALL);
+    down(apart, r->logits, n * sizeof(float));
+    rig_reset_cache((struct rig *)r);
+    rig_reset_residual(r);
+    rig_run_kernels(r, RIG_ALL | 1 << RIG_CARRY);
+    down(carried, r->logits, n * sizeof(float));
+    double off = rig_difference(carried, apart, n);
+    free(apart);
+    free(carried);
+    return off;
+}
+
+static void print_graph(const struct rig *r, double rate)
+{
+    const double off = carried_difference(r), apart = parts_ns(r, RIG_ALL);
+    const double ns = parts_ns(r, RIG_ALL | 1 << RIG_CARRY);
+    printf("%s, context %d, %d tokens, %d layers: read %.3f TB/s; kernel by kernel %.4f ms, %.1f "
+           "%% of read; "
+           "where products carry %.4f ms, %.1f %%, logits differ by %.1e\n",
+           dtype_name(r->type), r->position[0], r->tokens, r->shape.layers, rate / 1e3, apart / 1e6,
+           100 * bytes_of(r) / apart / rate, ns / 1e6, 100 * bytes_of(r) / ns / rate, off);
+}
+
+static void print_step(struct rig *r, double rate)
+{
+    double before = difference(r), ns = time_ns(r, NULL), after = difference(r);
+    printf("%s, context %d, %d tokens, %d layers, ring %d of %d bytes: read %.3f TB/s\n",
+           dtype_name(r->type), r->position[0], r->tokens, r->shape.layers, r->job.ring,
+           r->job.stage_bytes, rate / 1e3);
+    printf(
+        "%.4f ms, %.1f tok/s, %.1f %% of read; logits differ by %.1e before and %.1e after; kernel "
+        "by kernel %.4f ms\n",
+        ns / 1e6, 1e9 * r->tokens / ns, 100 * bytes_of(r) / ns / rate, before, after,
+        parts_ns(r, RIG_ALL) / 1e6);
+}
+
 int main(int argc, char **argv)
 {
     struct rig r = rig_of(argc, argv);
@@ -142,19 +215,13 @@ int main(int argc, char **argv)
     stamps = cuda_pinned_alloc(gpu, 4 * sizeof *stamps);
     double rate = read_rate();
     rig_make(&r);
-    if (!r.served)
-        return 1;
-    double before = difference(&r), ns = time_ns(&r, NULL), after = difference(&r);
-    double graph_ns = time_ns(&r, graph_of(&r));
-    printf("%s, context %d, %d tokens, %d layers, ring %d of %d bytes: read %.3f TB/s\n",
-           dtype_name(r.type), r.position[0], r.tokens, r.shape.layers, r.job.ring,
-           r.job.stage_bytes, rate / 1e3);
-    printf(
-        "%.4f ms, %.1f tok/s, %.1f %% of read; logits differ by %.1e before and %.1e after; kernel "
-        "by kernel %.4f ms\n",
-        ns / 1e6, 1e9 * r.tokens / ns, 100 * bytes_of(&r) / ns / rate, before, after,
-        graph_ns / 1e6);
-    if (argc > 6)
+    if (r.served)
+        print_step(&r, rate);
+    else
+        print_graph(&r, rate);
+    if (argc > 6 && strcmp(argv[6], "parts") == 0)
+        print_parts(&r, 1 << RIG_CARRY);
+    else if (argc > 6 && r.served)
         sweep(&r);
     return 0;
 }

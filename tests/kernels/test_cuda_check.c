@@ -7,6 +7,7 @@
 #include <cmocka.h>
 #include <math.h>
 
+#include "base/fp.h"
 #include "kernels/cuda/check.h"
 #include "kernels/ref/element.h"
 #include "tests/device/pretend.h"
@@ -16,6 +17,31 @@ enum { SEED = 7, CASES = 24 };
 
 // ---- right ones, in plain C --------------------------------------------------------------------------------
 
+static double factor_of(const struct cuda_carry *carry, int token)
+{
+    double sum = 0;
+    for (int i = 0; carry->from && i < carry->from_tiles; i++)
+        sum += (double)carry->from[token * carry->from_tiles + i];
+    double mean = sum / (carry->from_tiles * CUDA_TILE_ROWS);
+    return carry->from ? 1 / sqrt(mean + (double)carry->eps) : 1;
+}
+
+static void carry_norm(const struct cuda_linear *job)
+{
+    const struct cuda_carry *carry = &job->carry;
+    size_t rows = (size_t)job->layout.rows, tokens = (size_t)job->tokens;
+    uint16_t *out = malloc(tokens * rows * sizeof *out);
+    assert_non_null(out);
+    memset(carry->squares, 0, tokens * rows / CUDA_TILE_ROWS * sizeof(float));
+    for (size_t i = 0; i < tokens * rows; i++) {
+        float y = job->y[i / rows * job->ldy + i % rows];
+        out[i] = bf16_from_f32(y * carry->weight[i % rows]);
+        carry->squares[i / CUDA_TILE_ROWS] += y * y;
+    }
+    cuda_order_inputs(carry->order, out, job->tokens, (int)rows, rows, carry->out);
+    free(out);
+}
+
 static void linear(const struct cuda_linear *job, void *stream)
 {
     (void)stream;
@@ -23,6 +49,9 @@ static void linear(const struct cuda_linear *job, void *stream)
     int padded = cuda_padded_cols(l->cols);
     float *row = calloc((size_t)l->cols, sizeof *row);
     char *inputs = malloc((size_t)job->tokens * (size_t)padded * 2);
+    double factor[CUDA_FEW_TOKENS];
+    for (int t = 0; t < job->tokens && t < CUDA_FEW_TOKENS; t++)
+        factor[t] = factor_of(&job->carry, t);
     assert_true(row && inputs);
     cuda_plain_inputs(cuda_order_of(l->type), job->x, job->tokens, padded, (size_t)padded, inputs);
     for (int r = 0; r < l->rows; r++) {
@@ -33,12 +62,15 @@ static void linear(const struct cuda_linear *job, void *stream)
             double sum = 0;
             for (int c = 0; c < l->cols; c++)
                 sum += (double)row[c] * (double)element_get(DT_BF16, x, (size_t)c);
+            sum *= t < CUDA_FEW_TOKENS ? factor[t] : 1;
             sum += job->bias ? (double)job->bias[r] : 0;
             *y = (float)(sum + (job->accumulate ? (double)*y : 0));
         }
     }
     free(row);
     free(inputs);
+    if (job->carry.weight)
+        carry_norm(job);
 }
 
 static void add(const struct cuda_add *job, void *stream)
@@ -124,6 +156,20 @@ static void forgets_the_bias(const struct cuda_linear *job, void *stream)
     struct cuda_linear wrong = *job;
     wrong.bias = NULL;
     linear(&wrong, stream);
+}
+
+static void forgets_the_factor(const struct cuda_linear *job, void *stream)
+{
+    struct cuda_linear wrong = *job;
+    wrong.carry.from = NULL;
+    linear(&wrong, stream);
+}
+
+static void carries_old_squares(const struct cuda_linear *job, void *stream)
+{
+    linear(job, stream);
+    if (job->carry.weight)
+        job->carry.squares[0] += 1;
 }
 
 static void counts_on_its_neighbours(const struct cuda_linear *job, void *stream)
@@ -217,6 +263,8 @@ static const struct launcher_row rows[] = {
     LAUNCHER_ROW(advance, KOP_ADVANCE, DT_F32, DT_F32, advance, NULL),
     LAUNCHER_ROW(stamp, KOP_STAMP, DT_F32, DT_F32, stamp, NULL),
     LAUNCHER_ROW(linear, KOP_LINEAR, DT_BF16, DT_BF16, forgets_the_bias, "bias"),
+    LAUNCHER_ROW(linear, KOP_LINEAR, DT_BF16, DT_BF16, forgets_the_factor, "carried inputs"),
+    LAUNCHER_ROW(linear, KOP_LINEAR, DT_I4, DT_BF16, carries_old_squares, "squares"),
     LAUNCHER_ROW(linear, KOP_LINEAR, DT_BF16, DT_BF16, counts_on_its_neighbours,
                  "than it gets alone"),
     LAUNCHER_ROW(linear, KOP_LINEAR, DT_BF16, DT_BF16, reads_past_the_end, "y["),

@@ -253,8 +253,12 @@ static void test_orders_of_inputs(void **state)
                     size_t at = cuda_line_at(order, TOKENS, t, block, line);
                     assert_true(at % 16 == 0 && at + 16 <= size * (size_t)bytes);
                     assert_false(seen[at / 16]++);
-                    for (int i = 0; i < each; i++)
-                        cols |= (uint64_t)1 << cuda_line_col(order, line, i);
+                    for (int i = 0; i < each; i++) {
+                        int col = cuda_line_col(order, line, i), back;
+                        assert_int_equal(cuda_col_line(order, col, &back), line);
+                        assert_int_equal(back, i);
+                        cols |= (uint64_t)1 << col;
+                    }
                 }
                 assert_true(cols == UINT64_MAX);
             }
