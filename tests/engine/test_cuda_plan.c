@@ -82,6 +82,38 @@ static void test_context(void **state)
     assert_int_equal(gpu_memory_plan(NULL, &c, &s, &options, 0).scratch_bytes, far.scratch_bytes);
 }
 
+// Which contexts' decode steps carry norms in products.
+static void test_carried_norms(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *scheme;
+        int batch;
+        bool carries;
+    } rows[] = {{"bf16", 1, true},     {"bf16", 8, true},  {"bf16", 9, false}, {"fp8", 8, true},
+                {"int4-rtn", 8, true}, {"int8", 8, false}, {"f16", 8, false},  {"f32", 8, false}};
+    struct model_config c = small_config();
+    c.width = 256;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct scheme s = gpu_scheme(rows[i].scheme);
+        struct context_options options = {
+            .batch = rows[i].batch, .positions = 32, .chunk = 64, .kv = DT_BF16};
+        assert_int_equal(gpu_carries(&c, &s, &options), rows[i].carries);
+    }
+    struct scheme s = gpu_scheme("bf16");
+    struct context_options options = {.batch = 1, .positions = 32, .chunk = 64, .kv = DT_BF16};
+    struct model_config odd[5];
+    for (int i = 0; i < 5; i++)
+        odd[i] = c;
+    odd[0].norm = NORM_LAYER;
+    odd[1].parallel = true;
+    odd[2].experts = 4;
+    odd[3].width = 96;
+    odd[4].post_norms = true;
+    for (int i = 0; i < 5; i++)
+        assert_false(gpu_carries(&odd[i], &s, &options));
+}
+
 static void test_sizes_that_overflow(void **state)
 {
     (void)state;
@@ -246,6 +278,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_weights),
         cmocka_unit_test(test_context),
+        cmocka_unit_test(test_carried_norms),
         cmocka_unit_test(test_sizes_that_overflow),
         cmocka_unit_test(test_every_tensor_is_met_once),
         cmocka_unit_test(test_no_room),
