@@ -480,6 +480,11 @@ const struct device_ops cuda_device_ops = {
     .no_memory = cuda_no_memory,
     .vitals = cuda_vitals,
     .energy = cuda_energy,
+    .trace_check = cuda_trace_check,
+    .trace_begin = cuda_trace_begin,
+    .trace_mark = cuda_trace_mark,
+    .trace_end = cuda_trace_end,
+    .trace_destroy = cuda_trace_destroy,
     .probes = cuda_probes,
     .probe_run = cuda_probe_run,
 };

@@ -80,6 +80,7 @@ struct cuda_driver {
                                 unsigned block_x, unsigned block_y, unsigned block_z,
                                 unsigned shared_bytes, void *stream, void **arguments,
                                 void **extra);
+    cuda_result (*CtxSynchronize)(void);
 };
 
 // Tests only: replaces the system's driver with a scripted one; NULL restores it. Not while a device is open.

@@ -53,6 +53,7 @@ static const struct cuda_symbol symbols[] = {
     SYMBOL(ModuleUnload, "cuModuleUnload"),
     SYMBOL(ModuleGetFunction, "cuModuleGetFunction"),
     SYMBOL(LaunchKernel, "cuLaunchKernel"),
+    SYMBOL(CtxSynchronize, "cuCtxSynchronize"),
 #undef SYMBOL
 };
 

@@ -85,6 +85,45 @@ void cuda_nvml_use(const struct cuda_nvml *library);
 struct device_vitals cuda_vitals(struct device *device);
 enum status cuda_energy(struct device *device, struct device_energy *out, struct error *err);
 
+// CUPTI, opened at run time (cuda_cupti.c). Results: 0 is success. Names are the library's without cupti.
+// Source: CUPTI API reference, 13.
+struct cuda_cupti {
+    int (*GetResultString)(int result, const char **text);
+    int (*Subscribe)(void **subscriber,
+                     void (*callback)(void *user, int domain, uint32_t id, const void *data),
+                     void *user);
+    int (*Unsubscribe)(void *subscriber);
+    int (*EnableCallback)(uint32_t enable, void *subscriber, int domain, uint32_t id);
+    int (*GetGraphNodeId)(void *node, uint64_t *id);
+    int (*ActivityRegisterCallbacks)(void (*requested)(uint8_t **buffer, size_t *bytes,
+                                                       size_t *records),
+                                     void (*completed)(void *context, uint32_t stream,
+                                                       uint8_t *buffer, size_t bytes,
+                                                       size_t valid_bytes));
+    int (*ActivityEnable)(int kind);
+    int (*ActivityDisable)(int kind);
+    int (*ActivityFlushAll)(uint32_t flags);
+    int (*ActivityGetNextRecord)(uint8_t *buffer, size_t valid_bytes, void **record);
+    int (*ActivityGetNumDroppedRecords)(void *context, uint32_t stream, size_t *dropped);
+    int (*ActivityPushExternalCorrelationId)(int kind, uint64_t id);
+    int (*ActivityPopExternalCorrelationId)(int kind, uint64_t *last);
+    int (*Finalize)(void);
+};
+// Tests only: puts a scripted library in place of the system's. NULL: the system's again. Not while a trace runs.
+void cuda_cupti_use(const struct cuda_cupti *library);
+// The library; NULL with the reason in words.
+const struct cuda_cupti *cuda_cupti_get(char *reason, size_t reason_bytes);
+// A result in words, with what would lift a refusal.
+void cuda_cupti_explain(const struct cuda_cupti *cupti, int result, char *out, size_t bytes);
+
+// The activity trace (cuda_trace.c).
+enum status cuda_trace_check(struct device *device, struct error *err);
+enum status cuda_trace_begin(struct device *device, struct device_trace **out, struct error *err);
+void cuda_trace_mark(struct device_trace *trace, uint32_t label);
+enum status cuda_trace_end(struct device_trace *trace, const struct device_activity **out,
+                           size_t *count, struct error *err);
+void cuda_trace_destroy(struct device_trace *trace);
+
 // The text of a PTX module with one kernel per datapath of wgmma: "probe_wgmma_bf16" and so on (cuda_wgmma.c). The
 // caller owns it; NULL: out of memory.
 char *cuda_wgmma_ptx(void);

@@ -283,6 +283,39 @@ enum status device_energy(struct device *device, struct device_energy *out, stru
     return FAIL(err, ERR_UNSUPPORTED, "device %s: nothing counts its energy", device->info.name);
 }
 
+enum status device_trace_check(struct device *device, struct error *err)
+{
+    if (device->ops->trace_check)
+        return device->ops->trace_check(device, err);
+    return FAIL(err, ERR_UNSUPPORTED, "device %s: nothing traces its work", device->info.name);
+}
+
+enum status device_trace_begin(struct device *device, struct device_trace **out, struct error *err)
+{
+    *out = NULL;
+    TRY(device_trace_check(device, err));
+    TRY(device->ops->trace_begin(device, out, err));
+    (*out)->ops = device->ops;
+    return OK;
+}
+
+void device_trace_mark(struct device_trace *trace, uint32_t label)
+{
+    trace->ops->trace_mark(trace, label);
+}
+
+enum status device_trace_end(struct device_trace *trace, const struct device_activity **out,
+                             size_t *count, struct error *err)
+{
+    return trace->ops->trace_end(trace, out, count, err);
+}
+
+void device_trace_destroy(struct device_trace *trace)
+{
+    if (trace)
+        trace->ops->trace_destroy(trace);
+}
+
 size_t device_probes(const struct device *device, struct device_probe *out, size_t max)
 {
     return device->ops->probes ? device->ops->probes(device, out, max) : 0;

@@ -185,6 +185,33 @@ struct device_energy {
 // Errors: ERR_UNSUPPORTED where nothing counts it, with the reason and what would lift it. Cost: below a millisecond.
 enum status device_energy(struct device *device, struct device_energy *out, struct error *err);
 
+// ---- trace -------------------------------------------------------------------------------------------------
+
+enum device_activity_kind { DEVICE_KERNEL, DEVICE_COPY, DEVICE_SET };
+// What the device did, from when to when, on the tracer's clock.
+struct device_activity {
+    enum device_activity_kind kind;
+    uint32_t label; // that device_trace_mark gave it; 0: none
+    uint64_t begin_ns, end_ns;
+    const char *name; // of a kernel; "copy", "set"
+    bool in_graph;
+};
+
+// One trace a process and time, of work that is enqueued by the thread that began it. It slows the work down.
+// Graphs are traced node by node where they are recorded after the begin.
+// Errors: ERR_UNSUPPORTED where nothing traces here: which library or right is missing, and what would lift it.
+struct device_trace;
+// What can be known without beginning one.
+enum status device_trace_check(struct device *device, struct error *err);
+enum status device_trace_begin(struct device *device, struct device_trace **out, struct error *err);
+// What was enqueued or recorded since the mark before, or the begin, belongs to `label`, from 1.
+void device_trace_mark(struct device_trace *trace, uint32_t label);
+// Waits until the device is idle, ends the trace and hands out its records by their begin, borrowed until destroy.
+// Nothing slows the device down from here on. Errors: ERR_IO when records were lost; ERR_NOMEM; those of the device.
+enum status device_trace_end(struct device_trace *trace, const struct device_activity **out,
+                             size_t *count, struct error *err);
+void device_trace_destroy(struct device_trace *trace); // ended or not; NULL: nothing is done
+
 // ---- ceilings ----------------------------------------------------------------------------------------------
 
 // The best rates of a device, measured on itself. The host has no probes here: kernels of the registry measure it on

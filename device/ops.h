@@ -45,6 +45,13 @@ struct device_ops {
     struct device_vitals (*vitals)(struct device *device); // NULL: nothing is measured
     // NULL: nothing counts it.
     enum status (*energy)(struct device *device, struct device_energy *out, struct error *err);
+    // A trace's struct begins with struct device_trace, whose members are set by the caller. NULL: it has no tracer.
+    enum status (*trace_check)(struct device *device, struct error *err);
+    enum status (*trace_begin)(struct device *device, struct device_trace **out, struct error *err);
+    void (*trace_mark)(struct device_trace *trace, uint32_t label);
+    enum status (*trace_end)(struct device_trace *trace, const struct device_activity **out,
+                             size_t *count, struct error *err);
+    void (*trace_destroy)(struct device_trace *trace);
     size_t (*probes)(const struct device *device, struct device_probe *out,
                      size_t max); // NULL: no probes
     enum status (*probe_run)(struct device *device, size_t index, double *value, bool *disturbed,
@@ -60,6 +67,10 @@ struct device {
 struct device_queue {
     const struct device_ops *ops;
     struct device *device;
+};
+
+struct device_trace {
+    const struct device_ops *ops;
 };
 
 // A row of the only list of device words (devices.c).

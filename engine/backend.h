@@ -48,6 +48,13 @@ struct engine_step {
     const struct engine_observer *observer; // NULL: no operations are reported
 };
 
+// Whether steps wait for each operation to report it: they run neither as graphs nor ahead of the host. All observers
+// ask for that but those that are only told what was enqueued.
+static inline bool engine_observer_waits(const struct engine_observer *observer)
+{
+    return observer && (!observer->on_enqueued || observer->on_event || observer->tap);
+}
+
 // The rows of logits that a step computes for a span: those for the host, and the last one if an id is drawn from it.
 static inline int span_logit_rows(const struct span *span)
 {

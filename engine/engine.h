@@ -350,6 +350,10 @@ struct engine_event {
 struct engine_tap;
 struct engine_observer {
     void (*on_event)(void *user, const struct engine_event *event); // NULL: no events are emitted
+    // Called when an operation's work has been enqueued, or recorded into a graph, since the call before; nothing is
+    // waited for. So a tracer of the device learns what that work belongs to. Backends of GPUs alone call it, where
+    // on_event is NULL. op OPC_COUNT: of no class, as sampling.
+    void (*on_enqueued)(void *user, enum phase phase, int layer, enum op_class op);
     void *user;
     const struct engine_tap
         *tap; // for calibration inside the engine (engine/backend.h); NULL: no tap

@@ -41,6 +41,16 @@
 #define METRIC_POWER         "power"               // W, phase prefill or decode: mean while it ran
 #define METRIC_POWER_IDLE    "power_idle"    // W: of the device that holds the model and rests
 #define METRIC_ENERGY_WINDOW "energy_window" // ns, phase prefill or decode: that was counted over
+// Of the instrument activity: phase prefill (whole) or decode (one step).
+#define METRIC_BUSY        "device_busy" // ns in which the device worked
+#define METRIC_LAUNCH_GAPS "launch_gaps" // ns in which it did not, between the work of one step
+#define METRIC_LAUNCHES    "launches"    // 1: kernels
+#define METRIC_KERNEL_TIME "kernel_time" // ns, op: the kernel's name; of those that take most
+#define METRIC_TRACED_TIME "traced_time" // ns, the phase's while it was traced
+#define METRIC_UNTRACED_TIME                                                                       \
+    "untraced_time" // ns, the same in the repetition after it, without the trace
+// The source of op_time from that trace: times of the device itself.
+#define METRIC_SOURCE_ACTIVITY "activity trace"
 // NULL, with the reason as its source: what an instrument of the worker could not measure, by the instrument's name
 #define METRIC_INSTRUMENT_PREFIX "instrument_"
 #define METRIC_MEM_WEIGHTS       "mem_weights" // bytes, what the engine knows it holds

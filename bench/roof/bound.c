@@ -302,7 +302,8 @@ enum status bound_decide_op(const struct ceilings *ceilings, const struct bound_
 {
     TRY(judge(ceilings, in, (int)op, (int)op + 1, out, err));
     if (!in->counters)
-        out->basis = BASIS_CLOCK; // the observer's clock, on every device
+        // The observer's clock, on every device.
+        out->basis = in->traced ? BASIS_ACTIVITY : BASIS_CLOCK;
     write_text(out);
     return OK;
 }

@@ -151,6 +151,7 @@ struct bound_input {
     // Read bandwidth of the working set's level, measured by the canaries next to the samples. 0: none; the run's
     // ceiling is used. If neighbours share the memory, the ceiling may no longer hold.
     double bandwidth;
+    bool traced;   // op_ns, and measured_ns of a class, come from the device's activity trace
     bool counters; // bytes and operations of `work` were counted, not computed
 };
 // Errors: ERR_USAGE if a needed ceiling is missing.

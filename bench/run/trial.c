@@ -159,6 +159,16 @@ double trial_op_value(const struct trial *t, const char *name, const char *phase
     return value_of(t->summary.metrics, t->summary.metric_count, name, phase, op);
 }
 
+bool trial_traced(const struct trial *t, const char *phase)
+{
+    for (size_t i = 0; i < t->summary.metric_count; i++) {
+        const struct store_metric *row = &t->summary.metrics[i];
+        if (str_equal(row->name, METRIC_OP_TIME) && str_equal(row->phase, phase))
+            return str_equal(row->source, METRIC_SOURCE_ACTIVITY);
+    }
+    return false;
+}
+
 double trial_noise_median(const struct trial *t, const char *name)
 {
     return range_of(t, true, name, NULL).median;

@@ -59,6 +59,8 @@ bool trial_failed(const struct trial *t);   // wrong, oom, timeout, crashed
 double trial_median(const struct trial *t, const char *name, const char *phase);
 double trial_op_value(const struct trial *t, const char *name, const char *phase, const char *op);
 double trial_noise_median(const struct trial *t, const char *name);
+// Whether the op classes of a phase were timed by the device's activity trace.
+bool trial_traced(const struct trial *t, const char *phase);
 
 // Stores the trial in one transaction. build: the row of the program that measured it.
 enum status trial_store(const struct trial *t, struct store *store, int64_t build,

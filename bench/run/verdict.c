@@ -250,6 +250,7 @@ static enum status phase_verdicts(struct trial *t, const struct ceilings *c, con
         .measured_ns = measured_ns,
         .waits_ns = trial_median(t, METRIC_WAIT, phase),
         .op_ns = op_ns,
+        .traced = trial_traced(t, phase),
     };
     canaries_of(t, phase, &in);
     if (!(measured_ns > 0))

@@ -95,7 +95,7 @@ const struct option option_table[] = {
     {BOTH, "warmup", OPTION_CHOICE, OF(suite_sweep, warmup), "full", 0, 0, "none short full",
      "warm-up before the repetitions; short: one step of each phase; full: the same shape"},
     {BOTH, "collect", OPTION_WORDS, OF(suite_sweep, collect), "timing, memory", 0, 0,
-     "timing memory counters quality energy", "what is recorded; timing always is"},
+     "timing memory counters quality energy activity", "what is recorded; timing always is"},
     {BOTH, "quality_text", OPTION_TEXT, OF(suite_sweep, quality_text), "models/reference/eval.txt",
      0, 0, NULL, "text for measuring quality; never a calibration text"},
     {BOTH, "quality_convention", OPTION_CHOICE, OF(suite_sweep, quality_convention), "half-512", 0,

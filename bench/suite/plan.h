@@ -21,10 +21,14 @@ enum collect {
     COLLECT_COUNTERS = 1 << 2,
     COLLECT_QUALITY = 1 << 3,
     COLLECT_ENERGY = 1 << 4,
+    COLLECT_ACTIVITY = 1 << 5,
 };
 
 // Measured by the worker's table of instruments, each in a separate repetition.
-enum { COLLECT_INSTRUMENTS = COLLECT_TIMING | COLLECT_MEMORY | COLLECT_COUNTERS | COLLECT_ENERGY };
+enum {
+    COLLECT_INSTRUMENTS =
+        COLLECT_TIMING | COLLECT_MEMORY | COLLECT_COUNTERS | COLLECT_ENERGY | COLLECT_ACTIVITY
+};
 
 // The program's own engine and the version of what it computes. It changes when the same cell does different work, not
 // when it does the same work faster.

@@ -48,6 +48,8 @@ static void observer_end(void *state, struct subject *s, enum phase phase)
 static void report_phase(const struct observed *o, const struct subject *s, enum phase phase,
                          json_t *metrics)
 {
+    if (instrument_reported(metrics, METRIC_OP_TIME, phase))
+        return;
     for (int op = 0; op < OPC_COUNT; op++)
         if (o->time_ns[phase][op] > 0)
             wire_metric(metrics, METRIC_OP_TIME, o->time_ns[phase][op] / instrument_steps(s, phase),

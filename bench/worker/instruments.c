@@ -4,13 +4,13 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "base/str.h"
 #include "results/metric.h"
 
+// The trace comes before the observer, which reports the phases that have no op classes from it.
 static const struct instrument *const table[] = {
-    &instrument_observer,
-    &instrument_memory,
-    &instrument_counters,
-    &instrument_energy,
+    &instrument_activity, &instrument_observer, &instrument_memory,
+    &instrument_counters, &instrument_energy,
 };
 _Static_assert(sizeof table / sizeof *table <= INSTRUMENTS_MAX, "room for each row");
 
@@ -38,6 +38,20 @@ void instrument_cannot(const struct instrument *row, const char *reason, json_t 
     char name[64];
     snprintf(name, sizeof name, METRIC_INSTRUMENT_PREFIX "%s", row->name);
     wire_metric(metrics, name, NAN, NULL, NULL, reason);
+}
+
+bool instrument_reported(const json_t *metrics, const char *name, enum phase phase)
+{
+    size_t i;
+    const json_t *row;
+    json_array_foreach(metrics, i, row)
+    {
+        const char *of = json_string_value(json_object_get(row, "phase"));
+        if (str_equal(json_string_value(json_object_get(row, "name")), name) &&
+            str_equal(of, phase_name(phase)))
+            return true;
+    }
+    return false;
 }
 
 double instrument_steps(const struct subject *s, enum phase phase)

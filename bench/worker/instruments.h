@@ -1,4 +1,4 @@
-// instruments.h - what is measured next to time: op classes, memory, counters, energy. One row an instrument.
+// instruments.h - what is measured next to time: op classes, activity, memory, counters, energy. One row an instrument.
 //
 // Each instrument runs in a separate repetition, which is not timed and has no canaries, so it may slow the engine
 // down. What it could not measure is reported as a metric "instrument_NAME" without a value, whose source is the
@@ -35,6 +35,7 @@ extern const struct instrument instrument_observer; // time of each op class
 extern const struct instrument instrument_memory;   // high-water mark
 extern const struct instrument instrument_counters; // hardware and software events
 extern const struct instrument instrument_energy;   // J a token
+extern const struct instrument instrument_activity; // what a GPU did, kernel by kernel
 
 struct instruments {
     size_t count;
@@ -57,6 +58,9 @@ enum status instruments_run(struct instruments *instruments, struct subject *s, 
 
 // Appends the reason why an instrument did not measure everything.
 void instrument_cannot(const struct instrument *row, const char *reason, json_t *metrics);
+
+// Whether an instrument before has reported this figure of this phase.
+bool instrument_reported(const json_t *metrics, const char *name, enum phase phase);
 
 // The number of steps by which figures of a phase are divided: 1 for a prefill, gen - 1 for a decode.
 double instrument_steps(const struct subject *s, enum phase phase);

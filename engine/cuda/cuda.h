@@ -183,6 +183,7 @@ struct gpu_context {
     struct cuda_graph *graph;
     int graph_tokens;
     bool graph_persistent;
+    const struct engine_observer *graph_observer; // that its recording was reported to, or NULL
 };
 
 // Whether products of this context's decode steps carry the norm that follows them (struct cuda_carry). All decode steps
@@ -248,7 +249,9 @@ struct gpu_input gpu_scheme_input(const struct gpu_pass *pass, void *x, size_t l
 void gpu_activate(const struct gpu_pass *pass, const struct gpu_matrix *gate_up, const float *from,
                   int tokens, void *out, float *scale);
 
-// Waits until an operation is done and reports it to the observer.
+// What was enqueued since the call before is an operation of this class, OPC_COUNT: of none.
+void gpu_enqueued(const struct gpu_pass *pass, int layer, enum op_class op);
+// The same, and reports the operation to an observer that waits until it is done.
 void gpu_emit(struct gpu_pass *pass, int layer, enum op_class op, struct op_cost cost);
 struct op_cost gpu_product_cost(const struct gpu_matrix *m, enum dtype inputs, int tokens);
 struct op_cost gpu_norm_cost(const struct gpu_pass *pass, int tokens, const struct gpu_norm *norm);

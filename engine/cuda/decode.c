@@ -2,7 +2,7 @@
 //
 // The last kernel of a step writes its results into a ring in pinned memory and makes the drawn ids the next step's
 // input. So a run of decode steps is one graph, launched again and again, and the host reads results later. The graph
-// is recorded the first time, and again when the number of tokens or the sampling changes.
+// is recorded the first time, and again when the number of tokens, the sampling or the observer changes.
 #include "engine/cuda/cuda.h"
 
 #include <time.h>
@@ -137,11 +137,13 @@ static void graph_record(struct gpu_pass *pass)
     else
         gpu_forward(pass);
     step_end(ctx, pass->wanted, pass->tokens);
+    gpu_enqueued(pass, -1, OPC_COUNT);
     if (cuda_graph_end(ctx->queue, &ctx->graph, &ending) != OK && !pass->err->code)
         *pass->err = ending;
     launches_check(ctx, pass->err);
     ctx->graph_tokens = pass->tokens;
     ctx->graph_persistent = pass->persistent;
+    ctx->graph_observer = pass->observer;
 }
 
 void gpu_graph_run(struct gpu_pass *pass)
@@ -149,7 +151,8 @@ void gpu_graph_run(struct gpu_pass *pass)
     struct gpu_context *ctx = pass->ctx;
     pass->persistent = gpu_persistent_serves(pass);
     if (ctx->graph &&
-        (ctx->graph_tokens != pass->tokens || ctx->graph_persistent != pass->persistent)) {
+        (ctx->graph_tokens != pass->tokens || ctx->graph_persistent != pass->persistent ||
+         ctx->graph_observer != pass->observer)) {
         cuda_graph_destroy(ctx->model->device, ctx->graph);
         ctx->graph = NULL;
     }

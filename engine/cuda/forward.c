@@ -15,8 +15,16 @@ void *gpu_stream(const struct gpu_pass *pass)
 
 // ---- observing -----------------------------------------------------------------------------------------
 
+void gpu_enqueued(const struct gpu_pass *pass, int layer, enum op_class op)
+{
+    const struct engine_observer *o = pass->observer;
+    if (o && o->on_enqueued && !o->on_event)
+        o->on_enqueued(o->user, pass->phase, layer, op);
+}
+
 void gpu_emit(struct gpu_pass *pass, int layer, enum op_class op, struct op_cost cost)
 {
+    gpu_enqueued(pass, layer, op);
     if (!pass->observer || !pass->observer->on_event || pass->err->code)
         return;
     device_queue_wait(pass->ctx->queue, pass->err);

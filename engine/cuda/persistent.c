@@ -251,7 +251,7 @@ struct decode_choice gpu_decode_choice(const void *planned)
 bool gpu_persistent_serves(const struct gpu_pass *pass)
 {
     const struct gpu_persistent *p = &pass->ctx->persistent;
-    return p->chosen && pass->phase == PHASE_DECODE && !pass->observer &&
+    return p->chosen && pass->phase == PHASE_DECODE && !engine_observer_waits(pass->observer) &&
            pass->tokens <= p->most_tokens && (pass->wanted == pass->tokens || pass->wanted == 0);
 }
 

@@ -112,6 +112,7 @@ static void passes_run(struct gpu_pass *pass, const struct engine_step *step, in
         }
     if (!pass->err->code)
         gpu_step_end(ctx, rows);
+    gpu_enqueued(pass, -1, OPC_COUNT);
 }
 
 // Whether each span is one token with a row of logits and all fit one pass. Other steps would record the graph again. A
@@ -154,7 +155,7 @@ enum status gpu_step(void *planned, const struct engine_step *step, struct step_
         return FAIL(err, ERR_UNSUPPORTED, "calibration runs on the CPU alone");
     int rows = gpu_rows_upload(ctx, step, err);
     if (step->phase == PHASE_DECODE && is_decode(step, pass.b) && gpu_graph_fits(ctx) &&
-        !step->observer) {
+        !engine_observer_waits(step->observer)) {
         gpu_decode_upload(&pass, step);
         gpu_graph_run(&pass);
     } else {

@@ -248,7 +248,7 @@ static enum status run_check(struct context *ctx, const struct decode_run *run, 
 int context_ahead(const struct context *ctx)
 {
     const struct backend *b = ctx->model->backend;
-    return b->ahead && !ctx->observer ? b->ahead(ctx->planned) : 0;
+    return b->ahead && !engine_observer_waits(ctx->observer) ? b->ahead(ctx->planned) : 0;
 }
 
 struct decode_choice context_decode_choice(const struct context *ctx)

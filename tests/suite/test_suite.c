@@ -198,7 +198,7 @@ static const struct {
     {"[defaults]\ntop_p = 1.5\n" WHOLE, "a.conf:2: top_p: 1.5 is not within 0 and 1"},
     {"[defaults]\ncollect = timing, heat\n" WHOLE,
      "a.conf:2: collect: unknown value 'heat' (known: timing, memory, counters, quality, "
-     "energy)"},
+     "energy, activity)"},
     {"[defaults]\nskip = bacth=1\n" WHOLE,
      "a.conf:2: skip: rule 'bacth=1': unknown key 'bacth': did you mean 'batch'?"},
     {"[defaults]\nlink = batch\n" WHOLE, "a.conf:2: link: 'batch' links fewer than two keys"},

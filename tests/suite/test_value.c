@@ -253,11 +253,9 @@ static void collected_words_are_bits(void **state)
     static const struct {
         const char *word;
         unsigned bit;
-    } words[] = {{"timing", COLLECT_TIMING},
-                 {"memory", COLLECT_MEMORY},
-                 {"counters", COLLECT_COUNTERS},
-                 {"quality", COLLECT_QUALITY},
-                 {"energy", COLLECT_ENERGY}};
+    } words[] = {{"timing", COLLECT_TIMING},     {"memory", COLLECT_MEMORY},
+                 {"counters", COLLECT_COUNTERS}, {"quality", COLLECT_QUALITY},
+                 {"energy", COLLECT_ENERGY},     {"activity", COLLECT_ACTIVITY}};
     const struct option *option = option_find(SECTION_SWEEP, "collect");
     size_t choices = 1;
     for (const char *at = option->choices; *at; at++)
