@@ -66,6 +66,48 @@ static void test_long_runs(void **state)
     model_destroy(model);
 }
 
+static void count_marks(void *user, enum phase phase, int layer, enum op_class op)
+{
+    int *marks = user;
+    (void)layer;
+    assert_int_equal(phase, PHASE_DECODE);
+    assert_true(op <= OPC_COUNT);
+    ++*marks;
+}
+
+// Steps run ahead of an observer that is only told what was enqueued. It is told once, when their graph is recorded.
+static void test_told_runs(void **state)
+{
+    (void)state;
+    NEED_GPU();
+    enum { STEPS = 5 };
+    struct error err = {0};
+    int32_t token = 1;
+    int marks = 0, made = 0;
+    struct span span = {.count = 1, .tokens = &token, .sample = true};
+    struct step_result last = {0};
+    struct decode_run run = {
+        .spans = &span, .span_count = 1, .steps = STEPS, .done = count_steps, .user = &last};
+    struct model *model = load(MODELS "llama-gqa3", "bf16", gpu);
+    struct context *ctx = context_of(
+        model,
+        (struct context_options){.batch = 1, .positions = 4 * STEPS, .chunk = 1, .kv = DT_BF16});
+    const struct engine_observer told = {.on_enqueued = count_marks, .user = &marks};
+    expect_ok(context_decode(ctx, &run, &made, &err), &err, "context_decode"); // a graph before it
+    context_observe(ctx, &told);
+    assert_true(context_ahead(ctx) > 0);
+    expect_ok(context_decode(ctx, &run, &made, &err), &err, "context_decode");
+    const int once = marks;
+    assert_true(once > 1);
+    expect_ok(context_decode(ctx, &run, &made, &err), &err, "context_decode");
+    assert_int_equal(marks, once);
+    context_observe(ctx, NULL);
+    expect_ok(context_decode(ctx, &run, &made, &err), &err, "context_decode");
+    assert_int_equal(marks, once);
+    context_destroy(ctx);
+    model_destroy(model);
+}
+
 // A prompt and a decode run from empty sequences.
 static void prompt_and_decode(struct context *ctx, int prompt_tokens, int steps)
 {
@@ -117,6 +159,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_runs_equal_steps),
         cmocka_unit_test(test_long_runs),
+        cmocka_unit_test(test_told_runs),
         cmocka_unit_test(test_steps_allocate_nothing),
     };
     return cmocka_run_group_tests(tests, gpu_setup, gpu_teardown);

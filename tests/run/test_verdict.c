@@ -225,6 +225,35 @@ static void classes_longer_than_their_step_have_no_share(void **state)
     }
 }
 
+// Classes that the activity trace timed are of its basis; the phase keeps its own.
+static void traced_classes_name_the_trace(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct ceilings ceilings = example();
+    struct cell cell = cell_of_a_context_of_512();
+    struct trial t;
+    trial_begin(&t, &cell, 1, 1, NULL);
+    for (int i = 0; i < 3; i++)
+        add_repetition(&t, i);
+    struct store_metric *row = calloc(1, sizeof *row);
+    assert_non_null(row);
+    *row = (struct store_metric){.name = METRIC_OP_TIME,
+                                 .phase = "decode",
+                                 .op = op_class_name(OPC_DOWN),
+                                 .unit = "ns",
+                                 .source = METRIC_SOURCE_ACTIVITY,
+                                 .value = 100e6};
+    struct event traced = {.type = EVENT_TRIAL, .metrics = row, .metric_count = 1};
+    assert_int_equal(trial_add(&t, &traced, &err), OK);
+    assert_int_equal(trial_verdicts(&t, &ceilings, "{}", &err), OK);
+    assert_string_equal(class_verdict(&t, OPC_DOWN)->basis, "activity trace + analytic");
+    assert_string_equal(whole(&t, "decode")->basis, "host clock + analytic");
+    assert_true(trial_traced(&t, "decode"));
+    assert_false(trial_traced(&t, "prefill"));
+    trial_fini(&t);
+}
+
 // A large cache of the host holds nothing that a GPU writes.
 static void the_hosts_cache_is_the_hosts(void **state)
 {
@@ -250,6 +279,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(figures_beside_the_ceilings),
         cmocka_unit_test(repetitions_of_another_shape_are_refused),
+        cmocka_unit_test(traced_classes_name_the_trace),
         cmocka_unit_test(classes_longer_than_their_step_have_no_share),
         cmocka_unit_test(the_hosts_cache_is_the_hosts),
     };

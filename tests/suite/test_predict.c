@@ -69,6 +69,8 @@ static void a_trial_is_its_repetitions(void **state)
     expect_ratio(trial_ns(cell), one, 1.1 + 2);
     cell.collect = COLLECT_ENERGY; // windows, and a first and a last repetition
     expect_ratio(trial_ns(cell) - 12e9, one, 1.1 + 2);
+    cell.collect = COLLECT_ACTIVITY; // with the trace and without
+    expect_ratio(trial_ns(cell), one, 1.1 + 2);
     cell.collect = COLLECT_QUALITY; // measured elsewhere
     expect_ratio(trial_ns(cell), one, 1.1);
     cell.collect = 0;
