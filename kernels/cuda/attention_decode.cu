@@ -1,336 +1,333 @@
 // attention_decode.cu - attention of a decode step on the tensor cores: one token a sequence, 2- and 1-byte caches.
 //
-// A unit is one split of the positions of one sequence, for up to 8 query heads of one KV head. A block takes a run of
-// units. Its warps take steps of some positions in turn, a round of all warps at a time. K and V are loaded from memory
-// into registers as 16-byte vectors and used as operands without reordering. The products may run over positions and
-// elements in any order, as long as both operands agree. Scores are Q K^T. Its upper 8 rows are the rounded heads, and
-// its lower 8 rows are what rounding removed. So a score keeps at least 16 bits at the price of a rounded one. Outputs
-// are V^T P^T, which takes the scores in the order in which they lie. P is a sum of two operands as well.
+// A block computes a run of units (attention_units.cuh). One warp copies tiles of K and V into a ring in shared memory,
+// as far ahead as the ring holds and across the ends of units. Four warps compute, and a sixth counts finished units. A
+// tile is stored as columns of 128 bytes of its positions. Their 16-byte vectors are permuted so that the eight rows of
+// a matrix that ldmatrix reads lie in different banks.
 //
-// While a step is computed, the next one is loaded into registers and the rounds after it into the L2, also across the
-// ends of units. Warps are merged through shared memory. Where a sequence has several splits, the block that ends last
-// merges them, in rising order and at its own end, and resets the counter.
+// Scores are Q K^T. The upper 8 rows of Q are the rounded heads, and the lower 8 rows are what rounding removed. So a
+// score keeps at least 16 bits at the price of a rounded one. Outputs are V^T P^T, which takes the scores in the order
+// in which they lie. P is a sum of two operands as well. Codes of 1-byte caches become f16. The scales of V are added to
+// the exponents of the weights, so that f16 holds their product. Warps are merged through shared memory.
 // Source: Dao et al. 2023 (flash decoding), Milakov and Gimelshein 2018 (online softmax)
-#include "kernels/cuda/attention.cuh"
+#include "kernels/cuda/attention_units.cuh"
 #include "kernels/cuda/launch.cuh"
 
 namespace {
 
-enum { WARPS = 6, THREADS = WARPS * 32, HEADS = 8 };
-enum { AHEAD = 4 };                                           // rounds that are prefetched into the L2
-enum { MOST_SPLITS = CUDA_DECODE_BLOCKS, LANE_SPLITS = MOST_SPLITS / 32 };
+enum { WARPS = 4, COMPUTING = WARPS * 32, THREADS = COMPUTING + 64, HEADS = UNIT_HEADS, COLUMN = 128 };
+enum { MOST_SLOTS = 16 };
 
-// Lane 4 g + t holds these parts of a key: vectors t, t + 4, ... of K, and chunks g, g + 8, ... of V.
+// What the tensor cores take. f16 holds codes of 1 byte too.
+template <enum dtype KV> static constexpr dtype operand = KV == DT_BF16 ? DT_BF16 : DT_F16;
+
 template <enum dtype KV, int DIMS> struct shape {
     static constexpr int bytes = cache_bytes<KV>;
-    static constexpr int keys = DIMS == 64 ? 32 : 16; // per step
-    static constexpr int tiles = keys / 8;
-    static constexpr int vectors = DIMS * bytes / 64; // of K, per lane and key
-    static constexpr int words = DIMS * bytes / 32 < 4 ? DIMS * bytes / 32 : 4; // per chunk of V
-    static constexpr int chunks = DIMS * bytes / 32 / words;
-    static constexpr int elements = words * 4 / bytes; // per chunk
-    static constexpr int round = WARPS * keys;                // positions of one step of every warp
-    static constexpr int blocks = DIMS <= 128 ? 2 : 1; // per multiprocessor
+    static constexpr int columns = DIMS * bytes < COLUMN ? 1 : DIMS * bytes / COLUMN; // of a position
+    static constexpr int positions = columns == 1 ? 128 : 64;                         // of a tile
+    static constexpr int column_bytes = positions * COLUMN;
+    static constexpr int tile_bytes = columns * column_bytes;
+    static constexpr int scale_bytes = bytes == 1 ? positions * 4 : 0;
+    static constexpr int tiles = positions / WARPS / 8; // of 8 positions, a warp
+    static constexpr int blocks = DIMS <= 128 ? 2 : 1;  // a multiprocessor
 };
 
-// One lane's part of a step.
-template <enum dtype KV, int DIMS> struct fragment {
-    typedef shape<KV, DIMS> S;
-    uint32_t k[S::tiles][S::vectors][4];
-    uint32_t v[S::keys / 16][4][S::chunks][S::words];
-    float k_scale[S::bytes == 1 ? S::tiles * 2 : 1], v_scale[S::bytes == 1 ? S::tiles * 2 : 1];
+// ---- the ring --------------------------------------------------------------------------------------------
+
+struct alignas(128) decode_space {
+    uint64_t full[MOST_SLOTS], empty[MOST_SLOTS];
+    uint64_t stored,
+        taken; // the outcome of a unit: by the computing warps, by the one that reports it
+    float max[2][WARPS][HEADS], sum[2][WARPS][HEADS]; // of even and odd units
+    int last;                                         // the block ended last of a token's splits
 };
 
-// Where the K of a unit lies; its V lies one block further.
-struct source {
-    const unsigned char *k;
-    int last; // last position that may be read
-};
-template <enum dtype KV> __device__ __forceinline__ int row_bytes_of(const cuda_kv &kv)
-{
-    return kv.head_dim * cache_bytes<KV>;
-}
-
-template <int WORDS>
-__device__ __forceinline__ void load_cache(uint32_t *to, const unsigned char *from, bool there)
-{
-    if constexpr (WORDS == 4)
-        asm volatile("{.reg .pred p; setp.ne.u32 p, %5, 0; @p ld.global.cg.v4.u32 {%0,%1,%2,%3}, [%4];}"
-                     : "+r"(to[0]), "+r"(to[1]), "+r"(to[2]), "+r"(to[3])
-                     : "l"(from), "r"((int)there));
-    else
-        asm volatile("{.reg .pred p; setp.ne.u32 p, %3, 0; @p ld.global.cg.v2.u32 {%0,%1}, [%2];}"
-                     : "+r"(to[0]), "+r"(to[1])
-                     : "l"(from), "r"((int)there));
-}
-
-__device__ __forceinline__ float load_scale(const unsigned char *from)
-{
-    float v;
-    asm volatile("ld.global.cg.f32 %0, [%1];" : "=f"(v) : "l"(from));
-    return v;
-}
-
-// The key, within a step, of a lane's column c (0 or 1) of tile j.
-__device__ __forceinline__ int score_key(int j, int c, int t)
-{
-    return 8 * j + 2 * t + c;
-}
-
-// Positions beyond the last are read as the last, because their weights are zero. LATE: only the last one and those.
-template <enum dtype KV, int DIMS, bool LATE = false>
-__device__ __forceinline__ void load_keys(fragment<KV, DIMS> &f, const cuda_kv &kv, const source &from, int base, int g,
-                                          int t)
-{
-    typedef shape<KV, DIMS> S;
-    const int row_bytes = row_bytes_of<KV>(kv);
-#pragma unroll
-    for (int j = 0; j < S::tiles; j++) {
-        const int key = base + 8 * j + g;
-        const unsigned char *row = from.k + (unsigned)(min(key, from.last) * row_bytes + t * 16);
-#pragma unroll
-        for (int i = 0; i < S::vectors; i++)
-            load_cache<4>(f.k[j][i], row + i * 64, i * 64 + t * 16 < row_bytes && (!LATE || key >= from.last));
-    }
-    if constexpr (S::bytes == 1)
-#pragma unroll
-        for (int i = 0; i < S::tiles * 2; i++)
-            f.k_scale[i] =
-                load_scale(from.k + kv.scales_offset + (unsigned)min(base + score_key(i / 2, i % 2, t), from.last) * 4);
-}
-
-template <enum dtype KV, int DIMS, bool LATE = false>
-__device__ __forceinline__ void load_values(fragment<KV, DIMS> &f, const cuda_kv &kv, const source &from, int base,
-                                            int g, int t)
-{
-    typedef shape<KV, DIMS> S;
-    const int row_bytes = row_bytes_of<KV>(kv);
-#pragma unroll
-    for (int j = 0; j < S::keys / 16; j++)
-#pragma unroll
-        for (int r = 0; r < 4; r++) {
-            const int key = base + score_key(2 * j + r / 2, r % 2, t);
-            const unsigned char *row =
-                from.k + kv.block_bytes + (unsigned)(min(key, from.last) * row_bytes + g * S::words * 4);
-#pragma unroll
-            for (int i = 0; i < S::chunks; i++)
-                load_cache<S::words>(f.v[j][r][i], row + i * S::words * 32,
-                                     (g + 8 * i) * S::words * 4 < row_bytes && (!LATE || key >= from.last));
+// A place in the ring, and the parity of the barriers' phase there.
+struct ring_at {
+    int slot, parity;
+    __device__ __forceinline__ void next(int slots)
+    {
+        if (++slot == slots) {
+            slot = 0;
+            parity ^= 1;
         }
-    if constexpr (S::bytes == 1)
-#pragma unroll
-        for (int i = 0; i < S::tiles * 2; i++)
-            f.v_scale[i] = load_scale(from.k + kv.block_bytes + kv.scales_offset +
-                                      (unsigned)min(base + score_key(i / 2, i % 2, t), from.last) * 4);
+    }
+};
+
+__device__ __forceinline__ void copy_or_clear(uint32_t to, const void *from, bool there)
+{
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(there ? 16 : 0) : "memory");
 }
 
-// The lane's operand of tile j in step s of Q K^T, and the first of the four elements of a head that it holds.
+// Copies a tile of K or V, zeros for rows beyond `position` and elements that a head lacks, and scales of its first
+// `count` positions. `full` ends its phase when all are there. By a warp.
 template <enum dtype KV, int DIMS>
-__device__ __forceinline__ void key_operand(const fragment<KV, DIMS> &f, int j, int s, uint32_t &b0, uint32_t &b1)
+__device__ __forceinline__ void copy_tile(const cuda_attention &job, int block, int base, int position, int count,
+                                          uint32_t to, uint32_t scales, uint32_t full)
 {
-    if constexpr (cache_bytes<KV> == 2) {
-        b0 = f.k[j][s / 2][s % 2 * 2];
-        b1 = f.k[j][s / 2][s % 2 * 2 + 1];
-    } else { // elements 0 and 2, 1 and 3
-        const uint32_t w = f.k[j][s / 4][s % 4];
-        b0 = codes_to_bf16<KV>(KV == DT_I8 ? w : w << 8);
-        b1 = codes_to_bf16<KV>(KV == DT_I8 ? w >> 8 : w);
+    typedef shape<KV, DIMS> S;
+    enum { VECTORS = S::columns * 8, ROWS = 32 / VECTORS }; // of a row; that a warp copies at once
+    const int lane = threadIdx.x % 32, row_bytes = job.kv.head_dim * S::bytes;
+    const int row = lane / VECTORS, vector = lane % VECTORS;
+    const unsigned char *from = job.kv.layer + (size_t)block * job.kv.block_bytes;
+    const unsigned char *tile = from + (size_t)base * row_bytes;
+    to += vector / 8 * S::column_bytes + row * COLUMN;
+    if (row_bytes == VECTORS * 16 && base + S::positions <= position + 1) {
+#pragma unroll 8
+        for (int i = 0; i < S::positions; i += ROWS)
+            copy_async(to + i * COLUMN + (vector % 8 ^ row ^ i % 8) * 16, tile + lane * 16 + i * VECTORS * 16);
+    } else {
+        for (int i = 0; i < S::positions; i += ROWS) {
+            const bool there = base + i + row <= position && vector * 16 < row_bytes;
+            copy_or_clear(to + i * COLUMN + (vector % 8 ^ row ^ i % 8) * 16,
+                          there ? tile + (i + row) * row_bytes + vector * 16 : from, there);
+        }
     }
-}
-template <enum dtype KV> __device__ __forceinline__ int key_element(int s, int t)
-{
-    return cache_bytes<KV> == 2 ? s / 2 * 32 + t * 8 + s % 2 * 4 : s / 4 * 64 + t * 16 + s % 4 * 4;
+    if (S::bytes == 1 && lane * 4 < count)
+        copy_async(scales + lane * 16, from + job.kv.scales_offset + (size_t)base * 4 + lane * 16);
+    asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(full) : "memory");
 }
 
-// Tile m of V^T, for 16 positions of a step. Its rows are element value_element(m) and the next one.
+// The copying warp: all tiles of `count` units from `at` on.
 template <enum dtype KV, int DIMS>
-__device__ __forceinline__ void value_operand(const fragment<KV, DIMS> &f, int j, int m, uint32_t a[4])
+__device__ __forceinline__ void copy_units(const cuda_attention &job, const decode_grid &grid, decode_space &s,
+                                           uint32_t ring_from, place at, int count)
 {
     typedef shape<KV, DIMS> S;
-    constexpr int each = S::elements / 2;
-    const int i = m / each, e = m % each * 2;
+    const uint32_t full = shared_address(s.full), empty = shared_address(s.empty);
+    const uint32_t scales = ring_from + grid.slots * S::tile_bytes;
+    ring_at ring = {0, 1};
+    bool waited = false;
+    for (int n = 0; n < count; n++) {
+        const int block = (at.sequence * grid.kv_heads + at.column / grid.parts) * 2, end = end_of(at);
+        for (int base = begin_of(at); base < end; base += S::positions) {
+            if (!waited && base + S::positions > at.position) { // only rows of steps before may be read early
+                previous_wait();
+                waited = true;
+            }
 #pragma unroll
-    for (int half = 0; half < 2; half++) {
-        const uint32_t x = f.v[j][2 * half][i][e * S::bytes / 4], y = f.v[j][2 * half + 1][i][e * S::bytes / 4];
-        if constexpr (S::bytes == 2) {
-            a[2 * half] = __byte_perm(x, y, 0x5410);
-            a[2 * half + 1] = __byte_perm(x, y, 0x7632);
-        } else {
-            const int pick = (KV == DT_I8 ? 0x0400 : 0x4000) + e % 4 * (KV == DT_I8 ? 0x0101 : 0x1010);
-            a[2 * half] = codes_to_bf16<KV>(__byte_perm(x, y, pick));
-            a[2 * half + 1] = codes_to_bf16<KV>(__byte_perm(x, y, pick + (KV == DT_I8 ? 0x0101 : 0x1010)));
+            for (int values = 0; values < 2; values++) {
+                barrier_wait(empty + ring.slot * 8, ring.parity);
+                copy_tile<KV, DIMS>(job, block + values, base, at.position, min((int)S::positions, end - base),
+                                    ring_from + ring.slot * S::tile_bytes, scales + ring.slot * S::scale_bytes,
+                                    full + ring.slot * 8);
+                ring.next(grid.slots);
+            }
         }
+        next_unit(grid, at);
     }
-}
-template <enum dtype KV, int DIMS> __device__ __forceinline__ int value_element(int m, int g)
-{
-    typedef shape<KV, DIMS> S;
-    constexpr int each = S::elements / 2;
-    return (m / each * 8 + g) * S::elements + m % each * 2;
+    if (!waited)
+        previous_wait();
 }
 
-// The heads, the token and the positions of a unit.
-struct place {
-    int token, sequence, position;
-    int kv_head, head, heads; // head: the first one; heads: their number
-    int begin, end;           // positions of the split
-    int split, splits;
-};
+// ---- computing -------------------------------------------------------------------------------------------
 
-// What all blocks of a launch share.
-struct decode_grid {
-    const cuda_token *tokens;
-    int rows, kv_heads, group, window;
-    int parts;  // parts that a group of heads is cut into
-    int splits; // largest number of splits of a token
-};
-
-// The number of a token's splits, the first position, and the length of a split.
-__device__ __forceinline__ int splits_of(const decode_grid &grid, int position, int &first, int &length)
+__device__ __forceinline__ void meet()
 {
-    first = grid.window ? max(0, position - grid.window + 1) : 0;
-    const int seen = position + 1 - first;
-    length = cuda_split_length(grid.kv_heads, seen);
-    return (seen + length - 1) / length;
+    asm volatile("bar.sync 1, %0;" ::"n"((int)COMPUTING) : "memory");
 }
 
-// Stores the place of unit `index`, in the order tokens, heads, splits, in *to. Returns the number of units. All lanes
-// of a warp call it.
-__device__ __noinline__ int find_unit(decode_grid grid, int index, place *to)
+__device__ __forceinline__ void load_matrices(uint32_t (&v)[4], uint32_t at)
 {
-    const int lane = threadIdx.x % 32, columns = grid.kv_heads * grid.parts;
-    int all = 0;
-    for (int row = 0; row < grid.rows; row += 32) {
-        const cuda_token token = row + lane < grid.rows ? grid.tokens[row + lane] : cuda_token{-1, -1};
-        int first, length, splits = token.position < 0 ? 0 : splits_of(grid, token.position, first, length);
-        int end = splits * columns;
-#pragma unroll
-        for (int o = 1; o < 32; o *= 2) {
-            const int before = __shfl_up_sync(~0u, end, o);
-            end += lane >= o ? before : 0;
-        }
-        const unsigned behind = __ballot_sync(~0u, all + end > index);
-        if (index >= all && behind) {
-            const int owner = __ffs(behind) - 1;
-            place at;
-            at.sequence = __shfl_sync(~0u, token.sequence, owner);
-            at.position = __shfl_sync(~0u, token.position, owner);
-            const int begin = all + __shfl_sync(~0u, end - splits * columns, owner);
-            at.token = row + owner;
-            at.splits = splits_of(grid, at.position, first, length);
-            at.split = (index - begin) % at.splits;
-            const int column = (index - begin) / at.splits;
-            at.kv_head = column / grid.parts;
-            at.head = at.kv_head * grid.group + column % grid.parts * HEADS;
-            at.heads = min((int)HEADS, grid.group - column % grid.parts * HEADS);
-            at.begin = first + at.split * length;
-            at.end = min(at.begin + length, at.position + 1);
-            if (lane == 0)
-                *to = at;
-            index = -1;
-        }
-        all += __shfl_sync(~0u, end, 31);
-    }
-    return all;
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(v[0]), "=r"(v[1]), "=r"(v[2]), "=r"(v[3])
+                 : "r"(at)
+                 : "memory");
+}
+__device__ __forceinline__ void load_transposed(uint32_t (&v)[4], uint32_t at)
+{
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(v[0]), "=r"(v[1]), "=r"(v[2]), "=r"(v[3])
+                 : "r"(at)
+                 : "memory");
 }
 
-__device__ __forceinline__ source source_of(const cuda_attention &job, const place &at)
+// Two int8 codes in the low bytes of the halves as f16: 1024 + 128 + code, less 1152. Exact.
+__device__ __forceinline__ uint32_t i8_to_f16(uint32_t codes)
 {
-    return {head_block(job.kv, at.sequence, at.kv_head, 0), at.position};
+    uint32_t moved; // (codes & 0x00ff00ff) ^ 0x64806480
+    asm("lop3.b32 %0, %1, %2, %3, 0x6a;" : "=r"(moved) : "r"(codes), "r"(0x00ff00ffu), "r"(0x64806480u));
+    const __half2 v = __hsub2(*reinterpret_cast<const __half2 *>(&moved), __half2half2(__ushort_as_half(0x6480)));
+    return *reinterpret_cast<const uint32_t *>(&v);
+}
+// Two e4m3 codes in the low bytes of a word as f16. Exact.
+__device__ __forceinline__ uint32_t e4m3_to_f16(uint32_t codes)
+{
+    const __half2_raw v = __nv_cvt_fp8x2_to_halfraw2((__nv_fp8x2_storage_t)codes, __NV_E4M3);
+    return v.x | (uint32_t)v.y << 16;
+}
+// Four codes of a key: elements 0 and 2, 1 and 3 of int8, 0 and 1, 2 and 3 of e4m3.
+template <enum dtype KV> __device__ __forceinline__ void key_operand(uint32_t w, uint32_t &b0, uint32_t &b1)
+{
+    b0 = KV == DT_I8 ? i8_to_f16(w) : e4m3_to_f16(w);
+    b1 = KV == DT_I8 ? i8_to_f16(w >> 8) : e4m3_to_f16(w >> 16);
+}
+// Two codes of one position, then two of the next: the first of both, the second of both.
+template <enum dtype KV> __device__ __forceinline__ void value_operand(uint32_t w, uint32_t &a0, uint32_t &a1)
+{
+    if (KV == DT_F8E4M3)
+        w = __byte_perm(w, 0, 0x3120);
+    a0 = KV == DT_I8 ? i8_to_f16(w) : e4m3_to_f16(w);
+    a1 = KV == DT_I8 ? i8_to_f16(w >> 8) : e4m3_to_f16(w >> 16);
 }
 
-__device__ __forceinline__ void prefetch_bytes(const unsigned char *from, const unsigned char *to)
+// Elements of an output's rows g and g + 8 of tile m.
+template <enum dtype KV> __device__ __forceinline__ int value_element(int m, int g, int half)
 {
-#if __CUDA_ARCH__ >= 900
-    from -= (size_t)from % 16;
-    const uint32_t bytes = (uint32_t)(to - from + 15) / 16 * 16;
-    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
-#endif
-}
-
-// Prefetches positions [begin, end) of a head into the L2. Called by one thread.
-template <enum dtype KV>
-__device__ __forceinline__ void prefetch(const cuda_kv &kv, const unsigned char *k, int begin, int end)
-{
-    if (begin >= end)
-        return;
-    for (int values = 0; values < 2; values++, k += kv.block_bytes) {
-        prefetch_bytes(k + (size_t)begin * row_bytes_of<KV>(kv), k + (size_t)end * row_bytes_of<KV>(kv));
-        if (cache_bytes<KV> == 1)
-            prefetch_bytes(k + kv.scales_offset + (size_t)begin * 4, k + kv.scales_offset + (size_t)end * 4);
-    }
-}
-
-// Prefetches the round that is AHEAD rounds after the one at `base`, in this unit or the next.
-template <enum dtype KV, int ROUND>
-__device__ __forceinline__ void prefetch_ahead(const cuda_attention &job, const place &at, const place &then, bool more,
-                                               int base)
-{
-    const int begin = base + AHEAD * ROUND, beyond = begin - (at.end - at.begin + ROUND - 1) / ROUND * ROUND - at.begin;
-    if (begin < at.end)
-        prefetch<KV>(job.kv, source_of(job, at).k, begin, min(begin + ROUND, at.end));
-    else if (more && then.begin + beyond < then.end)
-        prefetch<KV>(job.kv, source_of(job, then).k, then.begin + beyond, min(then.begin + beyond + ROUND, then.end));
+    return cache_bytes<KV> == 2 ? 16 * m + g + 8 * half : 16 * m + 2 * g + half;
 }
 
 struct running {
-    float max, sum; // of head g; the sum is over the lane's own keys
+    float max, sum; // of head g: sum of the lane's own positions
 };
 
-// Applies bias and cap to the scores of a step, where a model has them. It is a separate pass, because inside other
-// loops its code would overflow the instruction cache.
-template <int TILES>
-__device__ __forceinline__ void bias_and_cap(const cuda_attention &job, const place &at, int base, int head, int t,
-                                             float (&s)[TILES][4])
+// Where a warp's part of a tile is.
+struct tile_at {
+    int base;       // position of the tile's first
+    int begin, end; // that count
+    const float *k_scale, *v_scale;
+};
+
+// Position of a lane's column c (0 or 1) of the warp's tile j, within a tile.
+template <enum dtype KV, int DIMS> __device__ __forceinline__ int key_of(int warp, int j, int c, int t)
 {
+    return (warp * shape<KV, DIMS>::tiles + j) * 8 + 2 * t + c;
+}
+
+// Q K^T of a warp's positions.
+template <enum dtype KV, int DIMS>
+__device__ __forceinline__ void score_tile(const uint32_t (&q)[DIMS / 16][4], uint32_t slot,
+                                           float (&s)[shape<KV, DIMS>::tiles][4])
+{
+    typedef shape<KV, DIMS> S;
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    const uint32_t row = (warp * S::tiles * 8 + lane % 8) * COLUMN, vector = (lane / 8 ^ lane % 8) * 16;
+    const uint32_t at[2] = {slot + row + vector, slot + row + (vector ^ 64)}; // vectors 0 and on, 4 and on of a column
+#pragma unroll
+    for (int c = 0; c < DIMS * S::bytes / 16; c += 4) {
+#pragma unroll
+        for (int j = 0; j < S::tiles; j++) {
+            uint32_t v[4];
+            load_matrices(v, at[c / 4 % 2] + c / 8 * S::column_bytes + j * 8 * COLUMN);
+            if constexpr (S::bytes == 2) {
+                mma_of<KV>(s[j], q[c / 2], v[0], v[1]);
+                mma_of<KV>(s[j], q[c / 2 + 1], v[2], v[3]);
+            } else {
+#pragma unroll
+                for (int i = 0; i < 4; i++) {
+                    uint32_t b0, b1;
+                    key_operand<KV>(v[i], b0, b1);
+                    mma_f16(s[j], q[c + i], b0, b1);
+                }
+            }
+        }
+    }
+}
+
+// Adds V^T P^T of a warp's positions.
+template <enum dtype KV, int DIMS>
+__device__ __forceinline__ void add_values(const uint32_t (&high)[shape<KV, DIMS>::tiles],
+                                           const uint32_t (&low)[shape<KV, DIMS>::tiles], uint32_t slot,
+                                           float (&out)[DIMS / 16][4])
+{
+    typedef shape<KV, DIMS> S;
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, of = lane / 8;
+    const int chunk = S::bytes == 2 ? of % 2 : of / 2, half = S::bytes == 2 ? of / 2 : of % 2;
+    const uint32_t row = slot + ((warp * S::tiles + half) * 8 + lane % 8) * COLUMN, vector = (chunk ^ lane % 8) * 16;
+#pragma unroll
+    for (int c = 0; c < DIMS * S::bytes / 16; c += 2) {
+        const uint32_t at = row + (vector ^ c % 8 * 16) + c / 8 * S::column_bytes;
+#pragma unroll
+        for (int j = 0; j < S::tiles; j += 2) {
+            uint32_t v[4];
+            load_transposed(v, at + j * 8 * COLUMN);
+            if constexpr (S::bytes == 2) {
+                mma_of<KV>(out[c / 2], v, high[j], high[j + 1]);
+                mma_of<KV>(out[c / 2], v, low[j], low[j + 1]);
+            } else {
+#pragma unroll
+                for (int i = 0; i < 2; i++) {
+                    uint32_t a[4];
+                    value_operand<KV>(v[2 * i], a[0], a[1]);
+                    value_operand<KV>(v[2 * i + 1], a[2], a[3]);
+                    mma_f16(out[c + i], a, high[j], high[j + 1]);
+                    mma_f16(out[c + i], a, low[j], low[j + 1]);
+                }
+            }
+        }
+    }
+}
+
+// Bias and cap of the scores of a tile, where a model has them.
+template <enum dtype KV, int DIMS>
+__device__ __forceinline__ void bias_and_cap(const cuda_attention &job, int position, int base, int head,
+                                             float (&s)[shape<KV, DIMS>::tiles][4])
+{
+    typedef shape<KV, DIMS> S;
+    const int t = threadIdx.x % 4, warp = threadIdx.x / 32;
     const float *bias = job.bias + (size_t)head * job.bias_stride;
     if (job.bias)
 #pragma unroll
-        for (int i = 0; i < TILES * 2; i++)
-            s[i / 2][i % 2] += bias[min(base + score_key(i / 2, i % 2, t), at.position)] - bias[at.position];
+        for (int i = 0; i < S::tiles * 2; i++)
+            s[i / 2][i % 2] += bias[min(base + key_of<KV, DIMS>(warp, i / 2, i % 2, t), position)] - bias[position];
     if (job.softcap != 0)
 #pragma unroll
-        for (int i = 0; i < TILES * 2; i++)
+        for (int i = 0; i < S::tiles * 2; i++)
             s[i / 2][i % 2] = job.softcap * tanhf(s[i / 2][i % 2] / job.softcap);
 }
 
-// One step: scores from K, request the next K, weights, outputs from V, request the next V. `next`: the step of `from`
-// to request, or a negative number.
+// Scales of a warp's positions.
 template <enum dtype KV, int DIMS>
-__device__ __forceinline__ void take_step(const cuda_attention &job, const place &at, const uint4 *q, float factor,
-                                          fragment<KV, DIMS> &f, int base, const source &from, int next, running &row,
-                                          float (&out)[DIMS / 16][4])
+__device__ __forceinline__ void load_scales(const float *from, float (&scale)[shape<KV, DIMS>::tiles][2])
 {
     typedef shape<KV, DIMS> S;
-    const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-    float s[S::tiles][4] = {};
+    const int t = threadIdx.x % 4, warp = threadIdx.x / 32;
 #pragma unroll
-    for (int k = 0; k < DIMS / 16; k++) {
-        const uint4 v = q[k * 32 + lane];
-        const uint32_t a[4] = {v.x, v.y, v.z, v.w};
+    for (int j = 0; j < S::tiles; j++)
 #pragma unroll
-        for (int j = 0; j < S::tiles; j++) {
-            uint32_t b0, b1;
-            key_operand<KV, DIMS>(f, j, k, b0, b1);
-            mma_of<KV>(s[j], a, b0, b1);
-        }
-    }
+        for (int c = 0; c < 2; c++)
+            scale[j][c] = from[key_of<KV, DIMS>(warp, j, c, t)];
+}
+
+// log2 of V's scales. Those below 2^-90 count as that: then no sum of weights without them is infinite.
+__device__ __forceinline__ float log2_of(float scale)
+{
+    float y;
+    asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(fmaxf(scale, 0x1p-90f)));
+    return y;
+}
+
+// Scores become logarithms of weights; `lifted`, which is what V is multiplied by, has V's scales in it. Its maximum
+// goes on, so that f16 holds it.
+template <enum dtype KV, int DIMS>
+__device__ __forceinline__ void weigh_tile(const cuda_attention &job, int position, const tile_at &tile, int head,
+                                           float factor, float (&s)[shape<KV, DIMS>::tiles][4], running &row,
+                                           float (&out)[DIMS / 16][4])
+{
+    typedef shape<KV, DIMS> S;
+    const int t = threadIdx.x % 4, warp = threadIdx.x / 32;
+    float scale[S::tiles][2];
+    if (S::bytes == 1)
+        load_scales<KV, DIMS>(tile.k_scale, scale);
 #pragma unroll
     for (int i = 0; i < S::tiles * 2; i++) {
-        const float k_scale = S::bytes == 1 ? f.k_scale[i] : 1.0f;
-        s[i / 2][i % 2] = (s[i / 2][i % 2] + s[i / 2][i % 2 + 2]) * factor * (job.scale * k_scale);
+        const float by = S::bytes == 1 ? job.scale * scale[i / 2][i % 2] : job.scale;
+        s[i / 2][i % 2] = (s[i / 2][i % 2] + s[i / 2][i % 2 + 2]) * factor * by;
     }
     if (job.bias || job.softcap != 0)
-        bias_and_cap<S::tiles>(job, at, base, at.head + min(g, at.heads - 1), t, s);
+        bias_and_cap<KV, DIMS>(job, position, tile.base, head, s);
+    if (S::bytes == 1)
+        load_scales<KV, DIMS>(tile.v_scale, scale);
     float max = row.max;
 #pragma unroll
     for (int i = 0; i < S::tiles * 2; i++) {
-        float &v = s[i / 2][i % 2];
-        v = base + score_key(i / 2, i % 2, t) < at.end ? v * LOG2E : -INFINITY;
-        max = fmaxf(max, v);
+        const int p = tile.base + key_of<KV, DIMS>(warp, i / 2, i % 2, t);
+        float &v = s[i / 2][i % 2], &lifted = s[i / 2][i % 2 + 2];
+        const bool seen = p >= tile.begin && p < tile.end;
+        v = seen ? v * LOG2E : -INFINITY;
+        lifted = S::bytes == 1 && seen ? v + log2_of(scale[i / 2][i % 2]) : v;
+        max = fmaxf(max, lifted);
     }
-    if (next >= 0)
-        load_keys<KV, DIMS>(f, job.kv, from, next, g, t);
     max = fmaxf(max, __shfl_xor_sync(~0u, max, 1));
     max = fmaxf(max, __shfl_xor_sync(~0u, max, 2));
     const float base_of = max == -INFINITY ? 0.0f : max, keep = exp2_of(row.max - base_of);
@@ -346,93 +343,73 @@ __device__ __forceinline__ void take_step(const cuda_attention &job, const place
         row.sum *= keep;
         row.max = max;
     }
-    uint32_t high[S::tiles], low[S::tiles];
+#pragma unroll
+    for (int i = 0; i < S::tiles * 2; i++) {
+        float &v = s[i / 2][i % 2], &lifted = s[i / 2][i % 2 + 2];
+        v = exp2_of(v - base_of + weight_lift<operand<KV>>);
+        lifted = S::bytes == 1 ? exp2_of(lifted - base_of + weight_lift<operand<KV>>) : v;
+        row.sum += v;
+    }
+}
+
+// Weights as two operands: the higher bits and the rest.
+template <enum dtype KV, int DIMS>
+__device__ __forceinline__ void split_weights(const float (&s)[shape<KV, DIMS>::tiles][4],
+                                              uint32_t (&high)[shape<KV, DIMS>::tiles],
+                                              uint32_t (&low)[shape<KV, DIMS>::tiles])
+{
+    typedef shape<KV, DIMS> S;
 #pragma unroll
     for (int j = 0; j < S::tiles; j++) {
-        float w[2];
-#pragma unroll
-        for (int c = 0; c < 2; c++) {
-            w[c] = exp2_of(s[j][c] - base_of + weight_lift<KV>);
-            row.sum += w[c];
-            if (S::bytes == 1)
-                w[c] *= f.v_scale[2 * j + c];
-        }
-        high[j] = pair_of<KV>(w[0], w[1]);
-        low[j] = rest_of<KV>(w[0], w[1], high[j]);
+        high[j] = pair_of<operand<KV>>(s[j][2], s[j][3]);
+        low[j] = rest_of<operand<KV>>(s[j][2], s[j][3], high[j]);
     }
-#pragma unroll
-    for (int j = 0; j < S::keys / 16; j++)
-#pragma unroll
-        for (int m = 0; m < DIMS / 16; m++) {
-            uint32_t a[4];
-            value_operand<KV, DIMS>(f, j, m, a);
-            mma_of<KV>(out[m], a, high[2 * j], high[2 * j + 1]);
-            mma_of<KV>(out[m], a, low[2 * j], low[2 * j + 1]);
-        }
-    if (next >= 0)
-        load_values<KV, DIMS>(f, job.kv, from, next, g, t);
 }
 
-template <int DIMS> struct decode_space {
-    uint4 q[DIMS / 16 * 32];
-    float max[2][WARPS][HEADS], sum[2][WARPS][HEADS]; // for even and odd units
-    float factor[HEADS];
-    float out[WARPS][HEADS][DIMS + 4];
-    place places[4]; // of consecutive units
-};
-
-// Powers of two that scale each head's largest query to near 1, so that f16 can hold it.
-template <int DIMS>
-__device__ void find_factors(const cuda_attention &job, const place &at, decode_space<DIMS> &s)
-{
-    const int lane = threadIdx.x % 32, n = job.kv.head_dim;
-    for (int head = threadIdx.x / 32; head < HEADS; head += WARPS) {
-        const float *q = job.qkv + (size_t)at.token * job.ld + (size_t)(at.head + min(head, at.heads - 1)) * n;
-        float largest = 0;
-        for (int i = lane; i < n; i += 32)
-            largest = fmaxf(largest, fabsf(q[i]));
-#pragma unroll
-        for (int o = 16; o; o >>= 1)
-            largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, o));
-        if (lane == 0)
-            s.factor[head] = power_below(largest);
-    }
-    __syncthreads();
-}
-
-// Loads the queries as operands for every step.
+// Power of two that brings head g's largest query near 1, so that f16 has it whole. The four lanes of a head hold it.
 template <enum dtype KV, int DIMS>
-__device__ __forceinline__ void load_queries(const cuda_attention &job, const place &at, decode_space<DIMS> &s)
+__device__ __forceinline__ float load_queries(const cuda_attention &job, const float *from, bool there,
+                                              uint32_t (&q)[DIMS / 16][4])
 {
-    const int n = job.kv.head_dim;
-    if (KV == DT_F16)
-        find_factors<DIMS>(job, at, s);
-    for (int i = threadIdx.x; i < DIMS / 16 * 32; i += THREADS) {
-        const int g = i % 32 / 4, e = key_element<KV>(i / 32, i % 4);
-        float4 v = make_float4(0, 0, 0, 0);
-        if (g < at.heads && e < n)
-            v = *(const float4 *)(job.qkv + (size_t)at.token * job.ld + (size_t)(at.head + g) * n + e);
-        if (KV == DT_F16) {
-            const float by = 1 / s.factor[g];
-            v = make_float4(v.x * by, v.y * by, v.z * by, v.w * by);
+    const int t = threadIdx.x % 4, n = job.kv.head_dim;
+    float v[DIMS / 16][4], largest = 0, by = 1, factor = 1;
+#pragma unroll
+    for (int s = 0; s < DIMS / 16; s++)
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            const int e = cache_bytes<KV> == 2 ? 16 * s + 8 * i + 2 * t : 16 * s + 4 * t + 2 * i;
+            const float2 f = there && e < n ? *(const float2 *)(from + e) : make_float2(0, 0);
+            v[s][2 * i] = f.x;
+            v[s][2 * i + 1] = f.y;
+            largest = fmaxf(largest, fmaxf(fabsf(f.x), fabsf(f.y)));
         }
-        if (cache_bytes<KV> == 1) {
-            const float y = v.y;
-            v.y = v.z;
-            v.z = y;
-        }
-        const uint32_t a = pair_of<KV>(v.x, v.y), b = pair_of<KV>(v.z, v.w);
-        s.q[i] = make_uint4(a, rest_of<KV>(v.x, v.y, a), b, rest_of<KV>(v.z, v.w, b));
+    if (operand<KV> == DT_F16) {
+        largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, 1));
+        largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, 2));
+        factor = power_below(largest);
+        by = 1 / factor;
     }
-    __syncthreads();
+#pragma unroll
+    for (int s = 0; s < DIMS / 16; s++) {
+        const bool codes = KV == DT_I8; // operands are elements 0 and 2, 1 and 3
+        const float a = v[s][0] * by, b = v[s][codes ? 2 : 1] * by, c = v[s][codes ? 1 : 2] * by, d = v[s][3] * by;
+        q[s][0] = pair_of<operand<KV>>(a, b);
+        q[s][1] = rest_of<operand<KV>>(a, b, q[s][0]);
+        q[s][2] = pair_of<operand<KV>>(c, d);
+        q[s][3] = rest_of<operand<KV>>(c, d, q[s][2]);
+    }
+    return factor;
 }
 
-// Stores the outputs of all warps, scaled to a common maximum, in shared memory. Then calls value(head, element, sum
-// over warps) once for each element.
+// ---- merges ----------------------------------------------------------------------------------------------
+
+// Outputs of all warps, scaled to a common maximum, into shared memory; then value(head, element, sum of warps) once
+// for each.
 template <enum dtype KV, int DIMS, typename PUT>
-__device__ __forceinline__ void merge_warps(const place &at, int n, int odd, decode_space<DIMS> &s, running row,
-                                            float (&out)[DIMS / 16][4], PUT put)
+__device__ __forceinline__ void merge_warps(int heads, int n, int odd, decode_space &s, float *space, int space_heads,
+                                            running row, float (&out)[DIMS / 16][4], PUT put)
 {
+    enum { PITCH = DIMS + 4 };
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, t = lane % 4;
     row.sum += __shfl_xor_sync(~0u, row.sum, 1);
     row.sum += __shfl_xor_sync(~0u, row.sum, 2);
@@ -440,7 +417,7 @@ __device__ __forceinline__ void merge_warps(const place &at, int n, int odd, dec
         s.max[odd][warp][g] = row.max;
         s.sum[odd][warp][g] = row.sum;
     }
-    __syncthreads();
+    meet();
     float scale[2];
 #pragma unroll
     for (int c = 0; c < 2; c++) {
@@ -451,21 +428,30 @@ __device__ __forceinline__ void merge_warps(const place &at, int n, int odd, dec
         scale[c] = max == -INFINITY ? 1.0f : exp2_of(s.max[odd][warp][2 * t + c] - max);
     }
 #pragma unroll
-    for (int m = 0; m < DIMS / 16; m++) {
-        const int e = value_element<KV, DIMS>(m, g);
+    for (int c = 0; c < 2; c++)
+        if (2 * t + c < heads) {
+            float *to = space + (size_t)(warp * space_heads + 2 * t + c) * PITCH;
 #pragma unroll
-        for (int c = 0; c < 2; c++)
-            if (2 * t + c < at.heads)
-                *(float2 *)&s.out[warp][2 * t + c][e] = make_float2(out[m][c] * scale[c], out[m][c + 2] * scale[c]);
-    }
-    __syncthreads();
-    for (int i = threadIdx.x; i < at.heads * n; i += THREADS) {
+            for (int m = 0; m < DIMS / 16; m++) {
+                if (cache_bytes<KV> == 1) {
+                    *(float2 *)(to + value_element<KV>(m, g, 0)) =
+                        make_float2(out[m][c] * scale[c], out[m][c + 2] * scale[c]);
+                } else {
+                    to[value_element<KV>(m, g, 0)] = out[m][c] * scale[c];
+                    to[value_element<KV>(m, g, 1)] = out[m][c + 2] * scale[c];
+                }
+            }
+        }
+    meet();
+    for (int i = threadIdx.x * 4; i < heads * n; i += COMPUTING * 4) {
         const int head = i / n, e = i % n;
-        float max = s.max[odd][0][head], v = s.out[0][head][e], sum = 0;
+        float max = s.max[odd][0][head], sum = 0;
+        float4 v = *(const float4 *)(space + (size_t)head * PITCH + e);
 #pragma unroll
         for (int w = 1; w < WARPS; w++) {
+            const float4 u = *(const float4 *)(space + (size_t)(w * space_heads + head) * PITCH + e);
             max = fmaxf(max, s.max[odd][w][head]);
-            v += s.out[w][head][e];
+            v = make_float4(v.x + u.x, v.y + u.y, v.z + u.z, v.w + u.w);
         }
 #pragma unroll
         for (int w = 0; w < WARPS; w++)
@@ -474,202 +460,183 @@ __device__ __forceinline__ void merge_warps(const place &at, int n, int odd, dec
     }
 }
 
-// The weights of a head's splits, where element i of a lane is split i * 32 + lane, and their sum. Splits that do not
-// exist have weight 0.
-__device__ __forceinline__ void weigh_splits(const float2 (&outcome)[LANE_SPLITS], float (&weight)[LANE_SPLITS],
-                                             float &sum)
-{
-    float max = -INFINITY;
-#pragma unroll
-    for (int i = 0; i < LANE_SPLITS; i++)
-        max = fmaxf(max, outcome[i].x);
-#pragma unroll
-    for (int o = 16; o; o >>= 1)
-        max = fmaxf(max, __shfl_xor_sync(~0u, max, o));
-    sum = 0;
-#pragma unroll
-    for (int i = 0; i < LANE_SPLITS; i++) {
-        weight[i] = outcome[i].x == -INFINITY ? 0.0f : exp2_of(outcome[i].x - max);
-        sum = fmaf(outcome[i].y, weight[i], sum);
-    }
-#pragma unroll
-    for (int o = 16; o; o >>= 1)
-        sum += __shfl_xor_sync(~0u, sum, o);
-}
-
-// Merges all splits of a token's heads in rising order, in the block that ends last. A warp merges one head; its lanes
-// hold the weights of the splits and 4 elements each.
-__device__ __forceinline__ void merge_splits(const cuda_attention &job, const place &at, int room)
-{
-    enum { FLIGHT = 16 }; // outcomes in flight at once; the first are requested before the weights are known
-    const int lane = threadIdx.x % 32, n = job.kv.head_dim, pitch = n + 4;
-    for (int head = threadIdx.x / 32; head < at.heads; head += WARPS) {
-        const float *of = partial_of(job, room, 0, at.token, at.head + head);
-        float weight[LANE_SPLITS], sum = 0;
-        float2 outcome[LANE_SPLITS];
-#pragma unroll
-        for (int i = 0; i < LANE_SPLITS; i++) {
-            outcome[i] = make_float2(-INFINITY, 0);
-            if (i * 32 + lane < at.splits)
-                outcome[i] = __ldcg((const float2 *)(of + (size_t)(i * 32 + lane) * pitch + n));
-        }
-        for (int e = lane * 4; e - lane * 4 < n; e += 128) {
-            float4 all = make_float4(0, 0, 0, 0);
-#pragma unroll
-            for (int part = 0; part < MOST_SPLITS; part += FLIGHT) {
-                if (part >= at.splits)
-                    break;
-                float4 v[FLIGHT];
-#pragma unroll
-                for (int i = 0; i < FLIGHT; i++)
-                    v[i] = part + i < at.splits && e < n ? __ldcg((const float4 *)(of + (size_t)(part + i) * pitch + e))
-                                                          : make_float4(0, 0, 0, 0);
-                if (part == 0 && e == lane * 4)
-                    weigh_splits(outcome, weight, sum);
-#pragma unroll
-                for (int i = 0; i < FLIGHT; i++) {
-                    const float w = __shfl_sync(~0u, weight[part / 32], part % 32 + i);
-                    all = make_float4(fmaf(v[i].x, w, all.x), fmaf(v[i].y, w, all.y), fmaf(v[i].z, w, all.z),
-                                      fmaf(v[i].w, w, all.w));
-                }
-            }
-            if (e < n) {
-                const int to = (at.head + head) * n + e;
-                put_pair(job, at.token, to, all.x / sum, all.y / sum);
-                put_pair(job, at.token, to + 2, all.z / sum, all.w / sum);
-            }
-        }
-    }
-}
-
-// Called by one thread once the block has stored its outcome. Returns true for the last of `splits`, and resets the
-// counter to zero then.
-__device__ __forceinline__ bool ends_last(unsigned *counter, int splits)
-{
-    __threadfence();
-    if (atomicAdd(counter, 1u) != (unsigned)splits - 1)
-        return false;
-    *counter = 0;
-    __threadfence();
-    return true;
-}
-
-// Stores a unit's outcome: the output itself where it is the only split, else a partial outcome. Sets bit n of `due`
-// where it was the last split of its token and head.
+// A unit's outcome: the output itself where it is the only split, else a partial one.
 template <enum dtype KV, int DIMS>
-__device__ __forceinline__ void end_unit(const cuda_attention &job, const place &at, int most, int index,
-                                         decode_space<DIMS> &s, unsigned *due, const running &row,
-                                         float (&out)[DIMS / 16][4])
+__device__ __forceinline__ void put_unit(const cuda_attention &job, const decode_grid &grid, const place &at, int odd,
+                                         decode_space &s, float *space, const running &row, float (&out)[DIMS / 16][4])
 {
-    const int n = job.kv.head_dim;
-    merge_warps<KV, DIMS>(at, n, index % 2, s, row, out, [&](int head, int e, float max, float sum, float v) {
-        if (at.splits == 1) {
-            job.out[(size_t)at.token * job.ldo + (at.head + head) * n + e] = v / sum;
-            return;
+    const int n = job.kv.head_dim, head0 = first_head(grid, at), heads = heads_of(grid, at);
+    merge_warps<KV, DIMS>(heads, n, odd, s, space, grid.heads, row, out,
+                          [&](int head, int e, float max, float sum, const float4 &v) {
+                              if (at.splits == 1) {
+                                  const int to = (head0 + head) * n + e;
+                                  put_pair(job, at.token, to, v.x / sum, v.y / sum);
+                                  put_pair(job, at.token, to + 2, v.z / sum, v.w / sum);
+                                  return;
+                              }
+                              float *partial = partial_of(job, grid.splits, at.split, at.token, head0 + head);
+                              *(float4 *)(partial + e) = v;
+                              if (e == 0)
+                                  *(float2 *)(partial + n) = make_float2(max, sum);
+                          });
+}
+
+// The block's last unit is counted and merged by all computing warps: nothing else is left to do.
+__device__ __forceinline__ void end_block(const cuda_attention &job, const decode_grid &grid, const place &at, int n,
+                                          decode_space &s)
+{
+    meet();
+    if (threadIdx.x == 0)
+        s.last = ends_last(job, grid, at, n);
+    meet();
+    if (s.last)
+        merge_splits(job, at.token, first_head(grid, at), heads_of(grid, at), at.splits, grid.splits, threadIdx.x / 32,
+                     WARPS);
+}
+
+// Whether unit n of a block is its last one of a token's heads, which the reporting warp counts.
+__device__ __forceinline__ bool is_reported(const place &at, int n, int count)
+{
+    return at.splits > 1 && at.split + 1 == at.splits && n + 1 < count;
+}
+
+// The reporting warp: counts all units but the block's last ones, and merges the splits of those that ended last.
+__device__ __forceinline__ void report_units(const cuda_attention &job, const decode_grid &grid, decode_space &s,
+                                             place at, int count)
+{
+    int parity = 0;
+    previous_wait();
+    for (int n = 0; n + 1 < count; n++, next_unit(grid, at)) {
+        if (!is_reported(at, n, count))
+            continue;
+        barrier_wait(shared_address(&s.stored), parity);
+        barrier_arrive(shared_address(&s.taken));
+        parity ^= 1;
+        int last = 0;
+        if (threadIdx.x % 32 == 0)
+            last = ends_last(job, grid, at, n);
+        if (__shfl_sync(~0u, last, 0)) {
+            __syncwarp();
+            merge_splits(job, at.token, first_head(grid, at), heads_of(grid, at), at.splits, grid.splits, 0, 1);
         }
-        float *partial = partial_of(job, most, at.split, at.token, at.head + head);
-        partial[e] = v;
-        if (e == 0)
-            *(float2 *)(partial + n) = make_float2(max, sum);
-    });
-    if (at.splits == 1)
-        return;
-    __syncthreads();
-    if (threadIdx.x == 0 &&
-        ends_last((unsigned *)job.partial + (size_t)at.token * job.heads + at.head, at.splits))
-        due[index / 32] |= 1u << index % 32;
+    }
+}
+
+// The computing warps: `count` units from `at` on.
+template <enum dtype KV, int DIMS>
+__device__ __forceinline__ void compute_units(const cuda_attention &job, const decode_grid &grid, decode_space &s,
+                                              float *space, unsigned char *slots, place at, int count)
+{
+    typedef shape<KV, DIMS> S;
+    const uint32_t full = shared_address(s.full), empty = shared_address(s.empty), ring_from = shared_address(slots);
+    const int g = threadIdx.x % 32 / 4;
+    const float *scales = (const float *)(slots + grid.slots * S::tile_bytes);
+    ring_at ring = {0, 0};
+    uint32_t q[DIMS / 16][4];
+    float factor = 1;
+    int parity = 0,
+        held = -1; // slot of values that are given back a tile later, when they have been read for certain
+    previous_wait();
+    for (int n = 0, token = -1, column = -1; n < count; n++) {
+        const int head = first_head(grid, at) + min(g, heads_of(grid, at) - 1);
+        if (at.token != token || at.column != column)
+            factor = load_queries<KV, DIMS>(job, job.qkv + (size_t)at.token * job.ld + (size_t)head * job.kv.head_dim,
+                                            g < heads_of(grid, at), q);
+        token = at.token;
+        column = at.column;
+        running row = {-INFINITY, 0};
+        float out[DIMS / 16][4] = {};
+        tile_at tile = {begin_of(at), at.first, end_of(at), NULL, NULL};
+        for (; tile.base < tile.end; tile.base += S::positions) {
+            float v[S::tiles][4] = {};
+            uint32_t high[S::tiles], low[S::tiles];
+            const int keys = ring.slot;
+            barrier_wait(full + keys * 8, ring.parity);
+            score_tile<KV, DIMS>(q, ring_from + keys * S::tile_bytes, v);
+            if (held >= 0)
+                barrier_arrive(empty + held * 8);
+            ring.next(grid.slots);
+            if (S::bytes == 1) {
+                barrier_wait(full + ring.slot * 8, ring.parity);
+                tile.k_scale = scales + keys * S::positions;
+                tile.v_scale = scales + ring.slot * S::positions;
+            }
+            weigh_tile<KV, DIMS>(job, at.position, tile, head, factor, v, row, out);
+            split_weights<KV, DIMS>(v, high, low);
+            if (S::bytes == 2)
+                barrier_wait(full + ring.slot * 8, ring.parity);
+            barrier_arrive(empty + keys * 8);
+            add_values<KV, DIMS>(high, low, ring_from + ring.slot * S::tile_bytes, out);
+            held = ring.slot;
+            ring.next(grid.slots);
+        }
+        put_unit<KV, DIMS>(job, grid, at, n % 2, s, space, row, out);
+        if (at.splits > 1 && n + 1 == count)
+            end_block(job, grid, at, n, s);
+        if (is_reported(at, n, count)) {
+            barrier_wait(shared_address(&s.taken), parity ^ 1); // of the unit before
+            barrier_arrive(shared_address(&s.stored));
+            parity ^= 1;
+        }
+        next_unit(grid, at);
+    }
 }
 
 template <enum dtype KV, int DIMS>
 __global__ void __launch_bounds__(THREADS, shape<KV, DIMS>::blocks)
-    k_decode(const cuda_attention job, const decode_grid grid)
+    k_decode(const __grid_constant__ cuda_attention job, const __grid_constant__ decode_grid grid)
 {
     typedef shape<KV, DIMS> S;
-    extern __shared__ __align__(16) unsigned char memory[];
-    decode_space<DIMS> &s = *(decode_space<DIMS> *)memory;
-    const int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+    extern __shared__ __align__(1024) unsigned char memory[]; // slots, their scales, the rest
+    decode_space &s = *(decode_space *)(memory + grid.slots * (S::tile_bytes + S::scale_bytes));
+    float *space = (float *)(&s + 1);
+    const int warp = threadIdx.x / 32;
     next_may_start();
-    const int units = find_unit(grid, -1, NULL);
+    if (threadIdx.x == 0) {
+        for (int i = 0; i < grid.slots; i++) {
+            barrier_init(shared_address(s.full + i), 32);
+            barrier_init(shared_address(s.empty + i), COMPUTING);
+        }
+        barrier_init(shared_address(&s.stored), COMPUTING);
+        barrier_init(shared_address(&s.taken), 32);
+    }
+    place at = {};
+    const int units = find_unit(grid, -1, at);
     const int unit = (int)((long long)units * blockIdx.x / gridDim.x);
     const int count = (int)((long long)units * (blockIdx.x + 1) / gridDim.x) - unit;
-    if (!count) {
-        previous_wait();
-        return;
-    }
-    unsigned *due = (unsigned *)(memory + sizeof(decode_space<DIMS>)); // one bit per unit of the block
-    for (int i = threadIdx.x; i * 32 < count; i += THREADS)
-        due[i] = 0;
-    if (warp < 2)
-        find_unit(grid, unit + warp, s.places + warp);
+    find_unit(grid, unit, at);
     __syncthreads();
-    fragment<KV, DIMS> f = {};
-    source from = source_of(job, s.places[0]);
-    int base = s.places[0].begin + warp * S::keys;
-    from.last = max(from.last - 1, 0); // this step's own position is not in the cache yet
-    load_keys<KV, DIMS>(f, job.kv, from, base, g, t);
-    load_values<KV, DIMS>(f, job.kv, from, base, g, t);
-    if (threadIdx.x == 0)
-        prefetch<KV>(job.kv, from.k, base + S::round, min(base + AHEAD * S::round, s.places[0].end));
-    previous_wait();
-    from.last = s.places[0].position;
-    if (base + S::keys > from.last) {
-        load_keys<KV, DIMS, true>(f, job.kv, from, base, g, t);
-        load_values<KV, DIMS, true>(f, job.kv, from, base, g, t);
-    }
-    load_queries<KV, DIMS>(job, s.places[0], s);
-    for (int n = 0;; n++) {
-        const place &at = s.places[n % 4], &then = s.places[(n + 1) % 4];
-        const bool more = n + 1 < count;
-        if (warp == WARPS - 1 && n + 2 < count)
-            find_unit(grid, unit + n + 2, s.places + (n + 2) % 4);
-        running row = {-INFINITY, 0};
-        float out[DIMS / 16][4] = {};
-        const float factor = KV == DT_F16 ? s.factor[g] : 1.0f;
-        for (bool last = false; !last;) {
-            int next = base + S::round;
-            last = next >= at.end;
-            if (threadIdx.x == 0)
-                prefetch_ahead<KV, S::round>(job, at, then, more, base);
-            if (last) {
-                next = more ? then.begin + warp * S::keys : -1;
-                if (more)
-                    from = source_of(job, then);
-            }
-            take_step<KV, DIMS>(job, at, s.q, factor, f, base, from, next, row, out);
-            base = next;
-        }
-        end_unit<KV, DIMS>(job, at, grid.splits, n, s, due, row, out);
-        if (!more)
-            break;
-        if (then.token != at.token || then.head != at.head) // end_unit waited for their last reader
-            load_queries<KV, DIMS>(job, then, s);
-    }
-    __syncthreads();
-    for (int n = 0; n < count; n++) {
-        if (!(due[n / 32] >> n % 32 & 1))
-            continue;
-        const bool known = n + 1 == count;
-        if (!known) {
-            __syncthreads(); // the previous place is free
-            if (warp == 0)
-                find_unit(grid, unit + n, s.places + count % 4);
-            __syncthreads();
-        }
-        merge_splits(job, s.places[(known ? n : count) % 4], grid.splits);
-    }
+    if (warp < WARPS)
+        compute_units<KV, DIMS>(job, grid, s, space, memory, at, count);
+    else if (warp > WARPS)
+        report_units(job, grid, s, at, count);
+    else
+        copy_units<KV, DIMS>(job, grid, s, shared_address(memory), at, count);
 }
 
 template <enum dtype KV, int DIMS> void launch_decode(const cuda_attention *job, cudaStream_t stream)
 {
-    const int group = job->heads / job->kv.kv_heads, parts = ceil_div(group, HEADS);
-    const decode_grid grid = {
-        job->tokens, job->rows, job->kv.kv_heads, group, job->window, parts,
-        min(ceil_div(job->most_positions, (int)CUDA_LEAST_SPLIT), ceil_div(CUDA_DECODE_BLOCKS, job->kv.kv_heads))};
-    const long long most = (long long)job->rows * job->kv.kv_heads * grid.parts * grid.splits;
-    const int blocks = (int)min(most, (long long)shape<KV, DIMS>::blocks * job->multiprocessors);
-    const int bytes = sizeof(decode_space<DIMS>) + ceil_div((int)((most + blocks - 1) / blocks), 32) * 4;
-    if (bytes > 40 * 1024)
-        cudaFuncSetAttribute(k_decode<KV, DIMS>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+    typedef shape<KV, DIMS> S;
+    const int group = job->heads / job->kv.kv_heads, parts = ceil_div(group, (int)HEADS);
+    decode_grid grid = {};
+    grid.tokens = job->tokens;
+    grid.rows = job->rows;
+    grid.kv_heads = job->kv.kv_heads;
+    grid.group = group;
+    grid.window = job->window;
+    grid.parts = parts;
+    grid.heads = min(group, (int)HEADS);
+    grid.splits =
+        min(ceil_div(job->most_positions, (int)CUDA_LEAST_SPLIT), ceil_div(CUDA_DECODE_BLOCKS, job->kv.kv_heads));
+    const int fixed = sizeof(decode_space) + WARPS * grid.heads * (DIMS + 4) * 4;
+    const int most = min(cuda_attribute(cudaDevAttrMaxSharedMemoryPerMultiprocessor) / S::blocks - 1024,
+                         cuda_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin));
+    grid.slots = min((int)MOST_SLOTS, (most - fixed) / (S::tile_bytes + S::scale_bytes));
+    const int bytes = fixed + grid.slots * (S::tile_bytes + S::scale_bytes);
+    const long long units = (long long)job->rows * job->kv.kv_heads * parts * grid.splits;
+    const int blocks = (int)min(units, (long long)S::blocks * job->multiprocessors);
+    cudaFuncSetAttribute(k_decode<KV, DIMS>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+    cudaFuncSetAttribute(k_decode<KV, DIMS>, cudaFuncAttributePreferredSharedMemoryCarveout, 100);
     launch_early(k_decode<KV, DIMS>, dim3(blocks), THREADS, bytes, stream, *job, grid);
 }
 

@@ -50,7 +50,7 @@ static void store(const struct scene *s, int sequence, int head, int is_values, 
         ((float *)(void *)(block + s->scales_offset))[position] = scale;
 }
 
-// Some cases of heads of 128 and 64 elements have splits of 256 positions at their last token, with 40 KV heads of 640
+// Some cases of heads of 128 and 64 elements have splits of 256 positions at their last token, with 60 KV heads of 640
 // positions or more (cuda_split_length). A decode block reads such a split in several rounds.
 static bool has_long_splits(const struct scene *s)
 {
@@ -65,7 +65,7 @@ static void draw_shape(struct scene *s)
     struct check_case *c = &s->k->c;
     int index = c->index;
     bool many = has_long_splits(s);
-    s->kv_heads = many ? 40 : kernel_check_between(c, 1, 3);
+    s->kv_heads = many ? 60 : kernel_check_between(c, 1, 3);
     s->heads = s->kv_heads * groups[index % 7];
     s->n = dims[index % 10];
     s->positions = kernel_check_between(c, many ? 640 : 1, 700);

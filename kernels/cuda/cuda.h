@@ -172,8 +172,8 @@ struct cuda_rotate {
  * rising order. A token's bits are the same in a chunk and in a decode step.
  * Tensor cores serve all others: cache codes are exact, and sums are f32.
  *   single: queries and weights are pairs of 16-bit floats, which keep at least 16 significant bits. Splits have
- *     cuda_split_length() positions and start at the first position that the token sees. The block that ends last
- *     merges them in rising order
+ *     cuda_split_length() positions and start at the first position that the token sees, rounded down to a multiple of
+ *     4. The block that ends last merges them in rising order. Scales of V below 2^-90 count as 2^-90
  *   else: queries and weights are rounded to bf16 (f16 for f16 caches). Blocks are aligned and have 64 or 128
  *     positions, by the device, the type and the size of a head.
  * In each form a token's bits depend on its own sequence alone: not on the other tokens, the chunk or the batch. The
@@ -200,7 +200,7 @@ enum { CUDA_SPLIT = 256, CUDA_KEYS = 64, CUDA_MOST_HEAD_DIM = 512 };
 size_t cuda_attention_bytes(int rows, int heads, int kv_heads, int head_dim, int positions);
 
 // The number of splits of one sequence, over all KV heads, that fills a chip, and the granularity of their length.
-enum { CUDA_DECODE_BLOCKS = 128, CUDA_LEAST_SPLIT = 64 };
+enum { CUDA_DECODE_BLOCKS = 256, CUDA_LEAST_SPLIT = 128 };
 // The length of a split for a token that sees `seen` positions.
 static CUDA_BOTH inline int cuda_split_length(int kv_heads, int seen)
 {

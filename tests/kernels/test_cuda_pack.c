@@ -217,8 +217,8 @@ static void test_scratch_of_splits(void **state)
     assert_int_equal(cuda_partial_bytes(&l, 9), counters + (size_t)8 * 16 * 4112 * 4);
     assert_int_equal(cuda_partial_bytes(&l, 17), counters + (size_t)160 * 128 * 256 * 4);
     assert_int_equal(cuda_partial_bytes(&l, 1000), cuda_partial_bytes(&l, 17));
-    // counters, then 5 splits of 64; of long sequences as many as fill a chip, and one of f32 arithmetic every 256
-    assert_int_equal(cuda_attention_bytes(2, 8, 2, 64, 257), 256 + (size_t)5 * 2 * 8 * 68 * 4);
+    // counters, then 3 splits of 128; of long sequences as many as fill a chip, and one of f32 arithmetic every 256
+    assert_int_equal(cuda_attention_bytes(2, 8, 2, 64, 257), 256 + (size_t)3 * 2 * 8 * 68 * 4);
     assert_int_equal(cuda_attention_bytes(1, 32, 32, 128, 2048), 256 + (size_t)8 * 32 * 132 * 4);
     assert_int_equal(cuda_attention_bytes(1, 32, 32, 128, 8192), 256 + (size_t)32 * 32 * 132 * 4);
 }
