@@ -7,8 +7,8 @@
 //
 // Scores are Q K^T. The upper 8 rows of Q are the rounded heads, and the lower 8 rows are what rounding removed. So a
 // score keeps at least 16 bits at the price of a rounded one. Outputs are V^T P^T, which takes the scores in the order
-// in which they lie. P is a sum of two operands as well. Codes of 1-byte caches become f16. The scales of V are added to
-// the exponents of the weights, so that f16 holds their product. Warps are merged through shared memory.
+// in which they lie. P is a sum of two operands as well. Codes of 1-byte caches become f16. The scales of V are added
+// to the exponents of the weights, so that f16 holds their product. Warps are merged through shared memory.
 // Source: Dao et al. 2023 (flash decoding), Milakov and Gimelshein 2018 (online softmax)
 #include "kernels/cuda/attention_units.cuh"
 #include "kernels/cuda/launch.cuh"
@@ -18,7 +18,7 @@ namespace {
 enum { WARPS = 4, COMPUTING = WARPS * 32, THREADS = COMPUTING + 64, HEADS = UNIT_HEADS, COLUMN = 128 };
 enum { MOST_SLOTS = 16 };
 
-// What the tensor cores take. f16 holds codes of 1 byte too.
+// The type of the operands. f16 holds the codes of 1-byte caches exactly.
 template <enum dtype KV> static constexpr dtype operand = KV == DT_BF16 ? DT_BF16 : DT_F16;
 
 template <enum dtype KV, int DIMS> struct shape {
@@ -34,7 +34,8 @@ template <enum dtype KV, int DIMS> struct shape {
 
 // ---- the ring --------------------------------------------------------------------------------------------
 
-struct alignas(128) decode_space {
+struct __align__(128) decode_space
+{
     uint64_t full[MOST_SLOTS], empty[MOST_SLOTS];
     uint64_t stored,
         taken; // the outcome of a unit: by the computing warps, by the one that reports it
@@ -88,7 +89,7 @@ __device__ __forceinline__ void copy_tile(const cuda_attention &job, int block, 
     asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(full) : "memory");
 }
 
-// The copying warp: all tiles of `count` units from `at` on.
+// The copying warp copies all tiles of `count` units from `at` on.
 template <enum dtype KV, int DIMS>
 __device__ __forceinline__ void copy_units(const cuda_attention &job, const decode_grid &grid, decode_space &s,
                                            uint32_t ring_from, place at, int count)
@@ -101,7 +102,7 @@ __device__ __forceinline__ void copy_units(const cuda_attention &job, const deco
     for (int n = 0; n < count; n++) {
         const int block = (at.sequence * grid.kv_heads + at.column / grid.parts) * 2, end = end_of(at);
         for (int base = begin_of(at); base < end; base += S::positions) {
-            if (!waited && base + S::positions > at.position) { // only rows of steps before may be read early
+            if (!waited && base + S::positions > at.position) { // only rows of earlier steps may be read early
                 previous_wait();
                 waited = true;
             }
@@ -171,24 +172,24 @@ template <enum dtype KV> __device__ __forceinline__ void value_operand(uint32_t 
     a1 = KV == DT_I8 ? i8_to_f16(w >> 8) : e4m3_to_f16(w >> 16);
 }
 
-// Elements of an output's rows g and g + 8 of tile m.
+// The elements of an output that rows g (half 0) and g + 8 (half 1) of tile m hold.
 template <enum dtype KV> __device__ __forceinline__ int value_element(int m, int g, int half)
 {
     return cache_bytes<KV> == 2 ? 16 * m + g + 8 * half : 16 * m + 2 * g + half;
 }
 
 struct running {
-    float max, sum; // of head g: sum of the lane's own positions
+    float max, sum; // of head g; the sum is over the lane's own positions
 };
 
-// Where a warp's part of a tile is.
+// The positions of a tile and their scales.
 struct tile_at {
-    int base;       // position of the tile's first
-    int begin, end; // that count
+    int base;       // the first position
+    int begin, end; // of the positions that the unit counts
     const float *k_scale, *v_scale;
 };
 
-// Position of a lane's column c (0 or 1) of the warp's tile j, within a tile.
+// The position, within a tile, of a lane's column c (0 or 1) of the warp's matrix j.
 template <enum dtype KV, int DIMS> __device__ __forceinline__ int key_of(int warp, int j, int c, int t)
 {
     return (warp * shape<KV, DIMS>::tiles + j) * 8 + 2 * t + c;
@@ -289,7 +290,7 @@ __device__ __forceinline__ void load_scales(const float *from, float (&scale)[sh
             scale[j][c] = from[key_of<KV, DIMS>(warp, j, c, t)];
 }
 
-// log2 of V's scales. Those below 2^-90 count as that: then no sum of weights without them is infinite.
+// log2 of a scale of V. Scales below 2^-90 count as 2^-90, so that the sum of the unscaled weights stays finite.
 __device__ __forceinline__ float log2_of(float scale)
 {
     float y;
@@ -297,8 +298,8 @@ __device__ __forceinline__ float log2_of(float scale)
     return y;
 }
 
-// Scores become logarithms of weights; `lifted`, which is what V is multiplied by, has V's scales in it. Its maximum
-// goes on, so that f16 holds it.
+// Turns scores into weights: s[j][0] and s[j][1] are those that are summed, s[j][2] and s[j][3] those that multiply V,
+// which include its scales. The running maximum is that of the latter, so that f16 holds them.
 template <enum dtype KV, int DIMS>
 __device__ __forceinline__ void weigh_tile(const cuda_attention &job, int position, const tile_at &tile, int head,
                                            float factor, float (&s)[shape<KV, DIMS>::tiles][4], running &row,
@@ -366,7 +367,7 @@ __device__ __forceinline__ void split_weights(const float (&s)[shape<KV, DIMS>::
     }
 }
 
-// Power of two that brings head g's largest query near 1, so that f16 has it whole. The four lanes of a head hold it.
+// Loads the queries of head g as operands. Returns the power of two that they are divided by, so that f16 holds them.
 template <enum dtype KV, int DIMS>
 __device__ __forceinline__ float load_queries(const cuda_attention &job, const float *from, bool there,
                                               uint32_t (&q)[DIMS / 16][4])
@@ -403,8 +404,8 @@ __device__ __forceinline__ float load_queries(const cuda_attention &job, const f
 
 // ---- merges ----------------------------------------------------------------------------------------------
 
-// Outputs of all warps, scaled to a common maximum, into shared memory; then value(head, element, sum of warps) once
-// for each.
+// Stores the outputs of all warps in shared memory, scaled to a common maximum. Then calls put once for each four
+// elements of a head: put(head, first element, maximum, sum of weights, sums of elements).
 template <enum dtype KV, int DIMS, typename PUT>
 __device__ __forceinline__ void merge_warps(int heads, int n, int odd, decode_space &s, float *space, int space_heads,
                                             running row, float (&out)[DIMS / 16][4], PUT put)
@@ -460,7 +461,7 @@ __device__ __forceinline__ void merge_warps(int heads, int n, int odd, decode_sp
     }
 }
 
-// A unit's outcome: the output itself where it is the only split, else a partial one.
+// Stores a unit's outcome: the output itself where it is the only split, else a partial one.
 template <enum dtype KV, int DIMS>
 __device__ __forceinline__ void put_unit(const cuda_attention &job, const decode_grid &grid, const place &at, int odd,
                                          decode_space &s, float *space, const running &row, float (&out)[DIMS / 16][4])
@@ -481,7 +482,7 @@ __device__ __forceinline__ void put_unit(const cuda_attention &job, const decode
                           });
 }
 
-// The block's last unit is counted and merged by all computing warps: nothing else is left to do.
+// All computing warps count and merge the last unit of a block, because nothing else is left to do.
 __device__ __forceinline__ void end_block(const cuda_attention &job, const decode_grid &grid, const place &at, int n,
                                           decode_space &s)
 {
@@ -494,13 +495,13 @@ __device__ __forceinline__ void end_block(const cuda_attention &job, const decod
                      WARPS);
 }
 
-// Whether unit n of a block is its last one of a token's heads, which the reporting warp counts.
+// Whether the reporting warp counts unit n of a block: the last split of its token and heads.
 __device__ __forceinline__ bool is_reported(const place &at, int n, int count)
 {
     return at.splits > 1 && at.split + 1 == at.splits && n + 1 < count;
 }
 
-// The reporting warp: counts all units but the block's last ones, and merges the splits of those that ended last.
+// The reporting warp. It merges the splits of a token where this block ended last.
 __device__ __forceinline__ void report_units(const cuda_attention &job, const decode_grid &grid, decode_space &s,
                                              place at, int count)
 {
@@ -522,7 +523,7 @@ __device__ __forceinline__ void report_units(const cuda_attention &job, const de
     }
 }
 
-// The computing warps: `count` units from `at` on.
+// The computing warps compute `count` units from `at` on.
 template <enum dtype KV, int DIMS>
 __device__ __forceinline__ void compute_units(const cuda_attention &job, const decode_grid &grid, decode_space &s,
                                               float *space, unsigned char *slots, place at, int count)
@@ -534,8 +535,7 @@ __device__ __forceinline__ void compute_units(const cuda_attention &job, const d
     ring_at ring = {0, 0};
     uint32_t q[DIMS / 16][4];
     float factor = 1;
-    int parity = 0,
-        held = -1; // slot of values that are given back a tile later, when they have been read for certain
+    int parity = 0, held = -1; // the slot of V that is given back next, or -1
     previous_wait();
     for (int n = 0, token = -1, column = -1; n < count; n++) {
         const int head = first_head(grid, at) + min(g, heads_of(grid, at) - 1);
@@ -553,6 +553,8 @@ __device__ __forceinline__ void compute_units(const cuda_attention &job, const d
             const int keys = ring.slot;
             barrier_wait(full + keys * 8, ring.parity);
             score_tile<KV, DIMS>(q, ring_from + keys * S::tile_bytes, v);
+            // A slot is given back when products have used what ldmatrix read. An arrival right behind the ldmatrix
+            // may overtake it, and the next tile is then copied over rows that are still to be read.
             if (held >= 0)
                 barrier_arrive(empty + held * 8);
             ring.next(grid.slots);
@@ -614,6 +616,14 @@ __global__ void __launch_bounds__(THREADS, shape<KV, DIMS>::blocks)
         copy_units<KV, DIMS>(job, grid, s, shared_address(memory), at, count);
 }
 
+// Slots of a ring where a multiprocessor has `blocks` blocks, each with `fixed` bytes for the rest.
+int slots_for(int blocks, int fixed, int slot_bytes)
+{
+    const int most = min(cuda_attribute(cudaDevAttrMaxSharedMemoryPerMultiprocessor) / blocks - 1024,
+                         cuda_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin));
+    return min((int)MOST_SLOTS, (most - fixed) / slot_bytes);
+}
+
 template <enum dtype KV, int DIMS> void launch_decode(const cuda_attention *job, cudaStream_t stream)
 {
     typedef shape<KV, DIMS> S;
@@ -629,12 +639,18 @@ template <enum dtype KV, int DIMS> void launch_decode(const cuda_attention *job,
     grid.splits =
         min(ceil_div(job->most_positions, (int)CUDA_LEAST_SPLIT), ceil_div(CUDA_DECODE_BLOCKS, job->kv.kv_heads));
     const int fixed = sizeof(decode_space) + WARPS * grid.heads * (DIMS + 4) * 4;
-    const int most = min(cuda_attribute(cudaDevAttrMaxSharedMemoryPerMultiprocessor) / S::blocks - 1024,
-                         cuda_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin));
-    grid.slots = min((int)MOST_SLOTS, (most - fixed) / (S::tile_bytes + S::scale_bytes));
-    const int bytes = fixed + grid.slots * (S::tile_bytes + S::scale_bytes);
+    const int slot = S::tile_bytes + S::scale_bytes;
+    int each = S::blocks; // blocks of a multiprocessor: one where two would have no room for a tile of K and of V
+    grid.slots = slots_for(each, fixed, slot);
+    if (grid.slots < 2)
+        grid.slots = slots_for(each = 1, fixed, slot);
+    if (grid.slots < 2) {
+        cuda_launch_refused();
+        return;
+    }
+    const int bytes = fixed + grid.slots * slot;
     const long long units = (long long)job->rows * job->kv.kv_heads * parts * grid.splits;
-    const int blocks = (int)min(units, (long long)S::blocks * job->multiprocessors);
+    const int blocks = (int)min(units, (long long)each * job->multiprocessors);
     cudaFuncSetAttribute(k_decode<KV, DIMS>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
     cudaFuncSetAttribute(k_decode<KV, DIMS>, cudaFuncAttributePreferredSharedMemoryCarveout, 100);
     launch_early(k_decode<KV, DIMS>, dim3(blocks), THREADS, bytes, stream, *job, grid);

@@ -2,7 +2,8 @@
 // For attention_decode.cu alone.
 //
 // A unit is one split of the positions of one sequence, for up to 8 query heads of one KV head. Where a sequence has
-// several splits, their outcomes are stored. The block that ends last merges them in rising order and resets the counter.
+// several splits, their outcomes are stored. The block that ends last merges them in rising order and resets the
+// counter.
 #pragma once
 
 #include "kernels/cuda/attention.cuh"
@@ -12,22 +13,22 @@ enum { MOST_SPLITS = CUDA_DECODE_BLOCKS, LANE_SPLITS = MOST_SPLITS / 32 };
 
 // ---- units -----------------------------------------------------------------------------------------------
 
-// What is the same in a launch.
+// What all blocks of a launch share.
 struct decode_grid {
     const cuda_token *tokens;
     int rows, kv_heads, group, window;
-    int parts;  // of a group of heads
-    int heads;  // of a part, at most
-    int splits; // the most of a token
+    int parts;  // units that share the heads of a group
+    int heads;  // of a unit, at most
+    int splits; // of a token, at most
     int slots;  // of the ring
 };
 
-// A unit: which heads of which token, and which of its positions.
+// The heads, the token and the positions of a unit.
 struct place {
     int token, sequence, position;
     int column; // KV head and part of its group
-    int first;  // position that the token sees
-    int begin;  // of all splits: 16 bytes of scales are copied at least
+    int first;  // the first position that the token sees
+    int begin;  // of the first split: `first` rounded down, because scales are copied 16 bytes at a time
     int split, splits, length;
 };
 
@@ -59,7 +60,7 @@ static __device__ __forceinline__ void see_token(const decode_grid &grid, const 
     at.splits = token.position < 0 ? 0 : (seen + at.length - 1) / at.length;
 }
 
-// Unit `index` of all, in the order tokens, heads, splits; returns the number of units. A warp does it together.
+// Finds unit `index` of all, in the order tokens, heads, splits. Returns the number of units. Called by a whole warp.
 static __device__ __forceinline__ int find_unit(const decode_grid &grid, int index, place &at)
 {
     const int lane = threadIdx.x % 32, columns = grid.kv_heads * grid.parts;
@@ -133,8 +134,8 @@ static __device__ __forceinline__ void weigh_splits(const float2 (&outcome)[LANE
         sum += __shfl_xor_sync(~0u, sum, o);
 }
 
-// By the block that ends last of a token's and head's: all splits in rising order. A warp has every warps-th head; its
-// lanes hold the splits' weights and 4 elements each.
+// Merges all splits of a token's heads in rising order, called by the block that ends last. Warp `warp` of `warps`
+// takes every warps-th head. Its lanes hold the weights of the splits and 4 elements each.
 static __device__ __noinline__ void merge_splits(const cuda_attention &job, int token, int head0, int heads, int splits,
                                                  int room, int warp, int warps)
 {
@@ -179,8 +180,8 @@ static __device__ __noinline__ void merge_splits(const cuda_attention &job, int 
     }
 }
 
-// Counts the units of a token and its heads that end with unit `at`, number n of the block, by one thread; their outcomes
-// are stored. True where the block ended last: then all of them can be read, and the counter is zero again.
+// One thread counts the units of a token and its heads that end with unit `at`, number n of the block. Their outcomes
+// are stored before. Returns true where the block ended last: all outcomes can be read, and the counter is zero again.
 static __device__ __forceinline__ bool ends_last(const cuda_attention &job, const decode_grid &grid, const place &at,
                                                  int n)
 {
