@@ -126,7 +126,7 @@ struct gpu_buffers {
     // Inputs of a product in the order of its weights: whole groups of rows of input_ld.
     void *input;
     float *input_scale; // (rows)
-    // Where products carry norms (gpu_carries); else NULL. carried: ordered like input, for CUDA_GROUP_TOKENS tokens and
+    // Where products carry norms (gpu_carries), else NULL. carried: ordered like input, for CUDA_GROUP_TOKENS tokens,
     // without the norm's factor; squares: (CUDA_GROUP_TOKENS, d / 16)
     void *carried;
     float *squares;
@@ -186,8 +186,9 @@ struct gpu_context {
     const struct engine_observer *graph_observer; // that its recording was reported to, or NULL
 };
 
-// Whether products of this context's decode steps carry the norm that follows them (struct cuda_carry). All decode steps
-// of a context do or none does, so that no neighbour changes a bit. More than CUDA_GROUP_TOKENS sequences gain nothing.
+// Whether products of this context's decode steps carry the norm that follows them (struct cuda_carry). All decode
+// steps of a context do or none does, so that no neighbour changes a bit. More than CUDA_GROUP_TOKENS sequences gain
+// nothing.
 bool gpu_carries(const struct model_config *config, const struct scheme *scheme,
                  const struct context_options *options);
 // A context's memory: laid out or measured; planned; created, with the errors of struct backend.

@@ -45,7 +45,8 @@ static inline void launch_early_clusters(void (*kernel)(PARAMETERS...), dim3 gri
     config.dynamicSmemBytes = shared_bytes;
     config.stream = stream;
     config.attrs = attributes;
-    config.numAttrs = cuda_attribute(cudaDevAttrComputeCapabilityMajor) < 9 ? 0 : cluster.x * cluster.y * cluster.z > 1 ? 2 : 1;
+    const bool clustered = cluster.x * cluster.y * cluster.z > 1;
+    config.numAttrs = cuda_attribute(cudaDevAttrComputeCapabilityMajor) < 9 ? 0 : clustered ? 2 : 1;
     cudaLaunchKernelEx(&config, kernel, arguments...);
     cuda_launched();
 }

@@ -25,7 +25,7 @@ struct few_job {
     int tiles, units, spans;
     int team, sets;    // spans of a block; blocks that make up all spans
     int groups, group; // groups of 8 tokens, and the first group of this launch
-    int x_shift;       // 1 << x_shift tokens of a group have their inputs kept; lanes of other tokens read the last one's
+    int x_shift;       // inputs of 1 << x_shift tokens of a group are kept; lanes of other tokens read the last one's
     int sums_at, meets_at, inputs_at, rings_at; // offsets in shared memory, behind the inputs
 };
 
@@ -350,8 +350,8 @@ template <enum dtype T, int NT> struct tile_end {
     }
 };
 
-// What is left of a tile's sums once they are added up. A lane has rows lane / 4 and 8 more of tokens 2 (lane % 4) and the
-// next of each group.
+// What follows once a tile's sums are added up. A lane has rows lane / 4 and 8 more, of tokens 2 (lane % 4) and the
+// next in each group.
 template <enum dtype T, int NT> struct tile_rest {
     enum { N = NT * 4, CARRIES = T == DT_BF16 || T == DT_F8E4M3 || T == DT_I4 };
     float token_scale[T == DT_I8 ? N / 2 : 1];

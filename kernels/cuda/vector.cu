@@ -65,8 +65,8 @@ template <enum dtype T, int KEPT> __global__ void __launch_bounds__(LONG_THREADS
     });
 }
 
-// Blocks for each of a few rows of int8: a cluster, because the row's scale needs all of it. Largest values are the same
-// in any order, which sums are not.
+// Blocks for each of a few rows of int8: a cluster, because the row's scale needs all of it. Largest values are the
+// same in any order, which sums are not.
 int row_blocks(int rows, int quads)
 {
     const bool few = rows <= CUDA_FEW_TOKENS && quads > 512;
@@ -76,10 +76,11 @@ int row_blocks(int rows, int quads)
 template <enum dtype T> void launch_norm(const cuda_norm *job, void *stream)
 {
     const int quads = ceil_div(job->padded, 4);
-    const int blocks = T == DT_I8 && !job->weight ? row_blocks(job->rows, quads) : 1, of_block = ceil_div(quads, blocks);
+    const int blocks = T == DT_I8 && !job->weight ? row_blocks(job->rows, quads) : 1;
+    const int of_block = ceil_div(quads, blocks);
     const auto kernel = of_block <= LONG_THREADS ? k_norm<T, 1> : k_norm<T, 3>;
-    launch_early_clusters(kernel, dim3(job->rows, blocks), dim3(1, blocks), row_threads(of_block), 0, (cudaStream_t)stream,
-                          *job);
+    launch_early_clusters(kernel, dim3(job->rows, blocks), dim3(1, blocks), row_threads(of_block), 0,
+                          (cudaStream_t)stream, *job);
 }
 
 // ---- activations -----------------------------------------------------------------------------------------
@@ -142,8 +143,8 @@ template <> void launch_activate<DT_I8>(const cuda_activate *job, void *stream)
     const auto kernel = of_block <= LONG_THREADS       ? k_activate_i8<1>
                         : of_block <= 3 * LONG_THREADS ? k_activate_i8<3>
                                                        : k_activate_i8<7>;
-    launch_early_clusters(kernel, dim3(job->rows, blocks), dim3(1, blocks), row_threads(of_block), 0, (cudaStream_t)stream,
-                          *job);
+    launch_early_clusters(kernel, dim3(job->rows, blocks), dim3(1, blocks), row_threads(of_block), 0,
+                          (cudaStream_t)stream, *job);
 }
 
 // ---- residual and caps -----------------------------------------------------------------------------------

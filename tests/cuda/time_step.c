@@ -1,9 +1,9 @@
 // time_step.c - what the persistent decode step reaches of this card's read bandwidth, on random weights, next to the
 // difference of its logits from the same step kernel by kernel.
 //
-// time_step [TYPE [CONTEXT [TOKENS [SHAPE [LAYERS [sweep|parts]]]]]]: bf16, f16, int8, fp8, int4 or int4-32; SHAPE is 7b
-// or 8b. sweep: also with other numbers of stages in flight and other prefetching. parts: what each launch of the graph
-// takes, by itself and by what the graph loses without it. Of more tokens than one kernel serves the graph alone.
+// time_step [TYPE [CONTEXT [TOKENS [SHAPE [LAYERS [sweep|parts]]]]]]: bf16, f16, int8, fp8, int4 or int4-32. SHAPE is
+// 7b or 8b. sweep: also with other numbers of stages in flight and other prefetching. parts: the time of each launch of
+// the graph, alone and as what the graph saves without it. More tokens than one kernel serves run as a graph only.
 #include "tests/cuda/step_rig.h"
 
 #include "base/stat.h"
