@@ -294,7 +294,6 @@ size_t gpu_persistent_bytes(const struct model_config *config, const struct sche
 enum status gpu_persistent_create(struct gpu_context *ctx, const struct context_options *options,
                                   struct error *err);
 struct decode_choice gpu_decode_choice(const void *planned);
-bool gpu_persistent_serves(const struct gpu_pass *pass);
 // Enqueues what must run before the launch of a graph of gpu_persistent_forward, outside that graph.
 void gpu_persistent_ready(struct gpu_pass *pass);
 void gpu_persistent_forward(struct gpu_pass *pass);

@@ -149,7 +149,7 @@ static void graph_record(struct gpu_pass *pass)
 void gpu_graph_run(struct gpu_pass *pass)
 {
     struct gpu_context *ctx = pass->ctx;
-    pass->persistent = gpu_persistent_serves(pass);
+    pass->persistent = ctx->persistent.chosen;
     if (ctx->graph &&
         (ctx->graph_tokens != pass->tokens || ctx->graph_persistent != pass->persistent ||
          ctx->graph_observer != pass->observer)) {
