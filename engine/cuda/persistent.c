@@ -248,16 +248,6 @@ struct decode_choice gpu_decode_choice(const void *planned)
         ctx->persistent.reason};
 }
 
-<<<<<<< HEAD
-bool gpu_persistent_serves(const struct gpu_pass *pass)
-{
-    const struct gpu_persistent *p = &pass->ctx->persistent;
-    return p->chosen && pass->phase == PHASE_DECODE && !engine_observer_waits(pass->observer) &&
-           pass->tokens <= p->most_tokens && (pass->wanted == pass->tokens || pass->wanted == 0);
-}
-
-=======
->>>>>>> e604fd5 (Decode steps are one kernel where that form was chosen, nothing else is asked; tests fail where no model runs in it)
 void gpu_persistent_ready(struct gpu_pass *pass)
 {
     struct gpu_persistent *p = &pass->ctx->persistent;
