@@ -1,4 +1,4 @@
-// cuda_records.h - the members of CUPTI's records that all its versions have, in their places. For cuda_trace.c and tests.
+// cuda_records.h - the members of CUPTI's records that all its versions have, in their places.
 //
 // Newer versions hand over longer records: what is read comes first in each. tests/device/test_cuda_trace.c holds the
 // places against CUPTI's own header where that is installed.

@@ -75,7 +75,7 @@ static void count_marks(void *user, enum phase phase, int layer, enum op_class o
     ++*marks;
 }
 
-// Steps run ahead of an observer that is only told what was enqueued. It is told once, when their graph is recorded.
+// Steps run ahead of an observer that only hears what was enqueued. It hears it once, when their graph is recorded.
 static void test_told_runs(void **state)
 {
     (void)state;

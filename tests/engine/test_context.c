@@ -387,7 +387,7 @@ static void test_observer_counts(void **state)
     step(ctx, 1, ids, 5, LOGITS_NONE);
 
     struct totals t = {0};
-    struct engine_observer observer = {add_event, &t};
+    struct engine_observer observer = {.on_event = add_event, .user = &t};
     context_observe(ctx, &observer);
     struct error err = {0};
     struct step_result result;

@@ -131,7 +131,7 @@ static void a_failed_evaluation_costs_no_trial(void **state)
         {"quality-exit", "crashed", "ended with status 7"},
         {"quality-oom", "oom", "weights: 9 TiB"},
         {"quality-hang", "timeout", "no end within"},
-        {"quality-trial", "crashed", "not asked"},
+        {"quality-trial", "crashed", "unexpected answer"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct shared s;

@@ -1,5 +1,5 @@
-// test_activity.c - figures of a trace: classes add up to the time the device worked, overlaps count once, gaps are those
-// within steps; and the repetitions that the instrument runs.
+// test_activity.c - figures of a trace: classes add up to the time the device worked, overlaps count once, gaps are
+// those within steps; and the repetitions that the instrument runs.
 #include "tests/worker/scripted.h"
 
 #include "bench/worker/instrument_activity.h"
@@ -87,7 +87,7 @@ static void classes_add_up_to_the_busy_time(void **state)
     json_decref(m);
 }
 
-// A step that is one kernel has no classes; what else is known of it is told.
+// A step that is one kernel has no classes; its other figures are stored.
 static void one_kernel_has_no_classes(void **state)
 {
     (void)state;
