@@ -250,12 +250,14 @@ static enum status blas_init(struct cuda_device *cuda, struct error *err)
     if (blas.Create(&cuda->blas->handle) != 0) {
         cuda->blas->handle = NULL;
         FAIL(err, ERR_UNSUPPORTED, "device %s: cuBLASLt does not start", name);
-    } else if (cuda->driver->MemAlloc(&cuda->blas->memory, ALL_BYTES) != 0) {
+    } else if (cuda_check(cuda, cuda->driver->MemAlloc(&cuda->blas->memory, ALL_BYTES),
+                          "memory for its probes", err) != OK) {
         cuda->blas->memory = 0;
-        FAIL(err, ERR_UNSUPPORTED,
-             "device %s: no %d MiB are free for cuBLASLt's products: peaks are those of this "
-             "program's own loops",
-             name, ALL_BYTES >> 20);
+        if (err->code == ERR_NOMEM)
+            FAIL(err, ERR_UNSUPPORTED,
+                 "device %s: no %d MiB are free for cuBLASLt's products: peaks are those of this "
+                 "program's own loops",
+                 name, ALL_BYTES >> 20);
     } else if (cuda_probe_fill(cuda, cuda->blas->memory + WIDE, 2 * HALF, 0xffffffffu, err) == OK) {
         cuda_probe_fill(cuda, cuda->blas->memory + FP8, HALF, 0xbfbfbfbfu, err); // no NaN
     }

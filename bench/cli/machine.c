@@ -22,6 +22,8 @@ struct findings {
     bool pinned;
     struct counters *counters;
     struct ceilings *ceilings;
+    struct device_energy energy;
+    struct error no_energy; // the reason if it cannot be read
 };
 
 // ---- values -------------------------------------------------------------------------------------------
@@ -189,7 +191,8 @@ static void print_missing(const struct findings *f)
         line("pinning", "threads move between cores: more noise");
     if (!pages || !strcmp(pages, "never"))
         line("huge pages", "more address translation in streams over memory");
-    line("energy", "not measured yet");
+    if (f->no_energy.code)
+        line("energy", f->no_energy.message);
     line("CPU math library", "none is tried: peaks are those of this program's own loops");
 }
 
@@ -216,6 +219,8 @@ static void print_counters(const struct findings *f)
     str_fini(&names);
     if (*counters_reason(f->counters))
         line("refused", counters_reason(f->counters));
+    if (!f->no_energy.code)
+        line("energy", f->energy.source);
 }
 
 static enum status print_ceilings(const struct findings *f, struct error *err)
@@ -288,12 +293,13 @@ static enum status print_json(const struct findings *f, struct error *err)
     for (size_t i = 0; names && i < counters_count(f->counters); i++)
         json_array_append_new(names, json_string(counters_name(f->counters, i)));
     json_t *root = json_pack(
-        "{s:s, s:O, s:O, s:O, s:O, s:o, s:{s:s, s:s, s:o}, s:i, s:b, s:o, s:s}", "fingerprint",
-        f->machine.fingerprint, "hardware", f->machine.hardware, "environment",
+        "{s:s, s:O, s:O, s:O, s:O, s:o, s:{s:s, s:s, s:o}, s:{s:s, s:s}, s:i, s:b, s:o, s:s}",
+        "fingerprint", f->machine.fingerprint, "hardware", f->machine.hardware, "environment",
         f->machine.environment, "build", f->machine.build, "now", f->machine.now, "devices",
         devices_json(f), "counters", "source", counters_source(f->counters), "refused",
-        counters_reason(f->counters), "names", names, "threads", f->threads, "pinned", f->pinned,
-        "ceilings", ceilings_json(f->ceilings), "note", f->ceilings->note);
+        counters_reason(f->counters), "names", names, "energy", "source", f->energy.source,
+        "refused", f->no_energy.message, "threads", f->threads, "pinned", f->pinned, "ceilings",
+        ceilings_json(f->ceilings), "note", f->ceilings->note);
     return cli_view_json(root, err);
 }
 
@@ -314,6 +320,7 @@ static enum status find_out(const struct arguments *args, struct findings *f, st
     TRY(cli_device_open(args, threads, NULL, &device, err));
     f->threads = cli_device_threads(device);
     f->pinned = cli_device_pinned(device);
+    device_energy(device, &f->energy, &f->no_energy);
     if (counters_open(&f->counters, err) == OK)
         ceilings_measure(device, cli_flag_bool(args, "quick"), f->ceilings, err);
     device_close(device);

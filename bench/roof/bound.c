@@ -199,7 +199,7 @@ static bool is_inefficient(const struct verdict *v)
 }
 
 // Appends to the text as much as it holds.
-__attribute__((format(printf, 2, 3))) static void say(struct verdict *v, const char *format, ...)
+PRINTF_LIKE(2, 3) static void say(struct verdict *v, const char *format, ...)
 {
     size_t used = strlen(v->text);
     va_list args;

@@ -126,8 +126,11 @@ static void add_note(struct str *notes, const char *device, int threads, const c
 {
     if (!note[0])
         return;
-    str_printf(notes, "%s%s with %d thread%s: ", notes->length ? "; " : "", device, threads,
-               threads == 1 ? "" : "s");
+    str_printf(notes, "%s%s", notes->length ? "; " : "", device);
+    if (device_word_kind(device) ==
+        DEVICE_HOST) // a GPU's are not measured with threads of the host
+        str_printf(notes, " with %d thread%s", threads, threads == 1 ? "" : "s");
+    str_append(notes, ": ");
     str_append_plain(notes, note, strlen(note));
 }
 

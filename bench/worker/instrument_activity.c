@@ -5,6 +5,7 @@
 #include "bench/worker/instrument_activity.h"
 
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +25,19 @@ struct activity {
     bool measured;
     char reason[INSTRUMENT_REASON_BYTES];
 };
+
+// What a trace that is missing or refused means for the figures.
+PRINTF_LIKE(2, 3)
+static void say_instead(char reason[INSTRUMENT_REASON_BYTES], const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(reason, INSTRUMENT_REASON_BYTES, format, args);
+    va_end(args);
+    const char *instead = "; op classes are timed one by one instead";
+    size_t used = strlen(reason), room = INSTRUMENT_REASON_BYTES - strlen(instead) - 1;
+    strcpy(reason + (used < room ? used : room), instead);
+}
 
 // ---- labels ----------------------------------------------------------------------------------------------
 
@@ -123,8 +137,7 @@ static enum status run_traced(struct activity *a, struct subject *s, struct erro
     size_t count;
     struct error failed = {0};
     if (device_trace_begin(a->device, &a->trace, &failed) != OK) {
-        snprintf(a->reason, sizeof a->reason, "%.900s; op classes are timed one by one instead",
-                 failed.message);
+        say_instead(a->reason, "%s", failed.message);
         return OK;
     }
     a->observer = (struct engine_observer){.on_enqueued = on_enqueued, .user = a};
@@ -136,8 +149,7 @@ static enum status run_traced(struct activity *a, struct subject *s, struct erro
         phase_times(s, &repetition, a->traced_ns);
         a->measured = true;
     } else if (status == OK) {
-        snprintf(a->reason, sizeof a->reason, "%.900s; op classes are timed one by one instead",
-                 failed.message);
+        say_instead(a->reason, "%s", failed.message);
     }
     return status;
 }
@@ -187,10 +199,10 @@ static void report_classes(const struct activity_phase *sums, enum phase phase, 
 {
     char reason[INSTRUMENT_REASON_BYTES];
     if (sums->op_ns[OPC_COUNT] > sums->busy_ns / 2) {
-        snprintf(reason, sizeof reason,
-                 "%s: %.0f %% of its time is in work of no single op class, as a step that is one "
-                 "kernel; op classes are timed one by one instead",
-                 phase_name(phase), 100 * sums->op_ns[OPC_COUNT] / sums->busy_ns);
+        say_instead(reason,
+                    "%s: %.0f %% of its time is in work of no single op class, as a step that is "
+                    "one kernel",
+                    phase_name(phase), 100 * sums->op_ns[OPC_COUNT] / sums->busy_ns);
         instrument_cannot(&instrument_activity, reason, metrics);
         return;
     }
@@ -238,11 +250,9 @@ static void activity_report(void *state, const struct subject *s, json_t *metric
         all_ns += a->sums.phase[phase].busy_ns;
     if (a->sums.unlabelled_ns > unlabelled_most * all_ns) {
         char reason[INSTRUMENT_REASON_BYTES];
-        snprintf(
-            reason, sizeof reason,
-            "%.0f %% of the kernels' time could not be matched to what the engine enqueued; op "
-            "classes are timed one by one instead",
-            100 * a->sums.unlabelled_ns / all_ns);
+        say_instead(reason,
+                    "%.0f %% of the kernels' time could not be matched to what the engine enqueued",
+                    100 * a->sums.unlabelled_ns / all_ns);
         instrument_cannot(&instrument_activity, reason, metrics);
         return;
     }
@@ -262,8 +272,7 @@ static bool activity_open(struct device *device, void **state, char reason[INSTR
     else
         device_trace_check(device, &err);
     if (err.code != OK) {
-        snprintf(reason, INSTRUMENT_REASON_BYTES, "%.900s; op classes are timed one by one instead",
-                 err.message);
+        say_instead(reason, "%s", err.message);
         free(a);
         return false;
     }
