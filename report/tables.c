@@ -215,10 +215,16 @@ static void cell_row_html(struct str *out, const struct report_data *data,
     str_append(out, "</tr>");
 }
 
+static int compare_fates(const struct cell_row *a, const struct cell_row *b)
+{
+    int order = strcmp(a->status, b->status);
+    order = order ? order : strcmp(a->reason, b->reason);
+    return order ? order : (a->trials > b->trials) - (a->trials < b->trials);
+}
+
 static bool same_fate(const struct cell_row *a, const struct cell_row *b)
 {
-    return query_cell_left_out(a) && str_equal(a->status, b->status) &&
-           str_equal(a->reason, b->reason) && a->trials == b->trials;
+    return query_cell_left_out(a) && compare_fates(a, b) == 0;
 }
 
 // Describes what the intervals of times include besides the scatter of trials.
@@ -326,9 +332,7 @@ static int by_fate(const void *a, const void *b)
 {
     const struct cell_row *x = *(const struct cell_row *const *)a;
     const struct cell_row *y = *(const struct cell_row *const *)b;
-    int order = strcmp(x->status, y->status);
-    order = order ? order : strcmp(x->reason, y->reason);
-    order = order ? order : (x->trials > y->trials) - (x->trials < y->trials);
+    int order = compare_fates(x, y);
     return order ? order : (x > y) - (x < y);
 }
 

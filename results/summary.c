@@ -232,6 +232,7 @@ static enum status merge(struct verdict_row *v, int n, double *x, struct verdict
     if (3 * whole.agree < 2 * n) { // what the first trial found is then no finding of the cell
         whole.bound = "undetermined";
         whole.finding = whole.reason = whole.loss_op = NULL;
+        whole.loss_share = NAN;
     }
     for (int i = 0; i < VERDICT_FIGURES; i++)
         *figure(&whole, i) = median_of(v, n, i, x, err);

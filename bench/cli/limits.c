@@ -1,39 +1,44 @@
 // limits.c - reads and peaks by the registry's own kernels on the host, by a GPU's own probes elsewhere.
 #include "bench/cli/limits.h"
 
+#include <math.h>
+
 #include "base/stat.h"
 #include "base/str.h"
 #include "device/device.h"
 
-static double larger(double a, double b)
-{
-    return a > b ? a : b;
-}
+// Peaks by datapath: a GPU's probe, and the limit's name.
+static const struct {
+    const char *probe, *words;
+} peaks[DT_COUNT] = {
+    [DT_F32] = {"f32_fma", "f32 peak"},
+    [DT_BF16] = {"bf16_dot", "bf16 dot peak"},
+    [DT_I8] = {"int8_dot", "int8 dot peak"},
+    [DT_F8E4M3] = {"fp8_dot", "fp8 dot peak"},
+};
 
 static void keep(void *user, const struct kernel_bench_result *r)
 {
     struct cli_limits *limits = user;
     double rate = r->bytes / r->time_ns;
     if (r->kernel->op == KOP_PEAK)
-        limits->peak[r->kernel->w] = larger(limits->peak[r->kernel->w], r->flop / r->time_ns);
+        limits->peak[r->kernel->w] = fmax(limits->peak[r->kernel->w], r->flop / r->time_ns);
     else if (r->in_cache)
-        limits->read_cached = larger(limits->read_cached, rate);
+        limits->read_cached = fmax(limits->read_cached, rate);
     else
-        limits->read_memory = larger(limits->read_memory, rate);
+        limits->read_memory = fmax(limits->read_memory, rate);
 }
 
 double cli_limits_share(const struct cli_limits *limits, const struct kernel_bench_result *r,
                         const char **of)
 {
     double read = r->in_cache ? limits->read_cached : limits->read_memory;
-    double peak = limits->peak[kernel_datapath(r->kernel)];
+    const enum dtype path = kernel_datapath(r->kernel);
+    double peak = limits->peak[path];
     double of_read = read > 0 ? r->bytes / r->time_ns / read : 0;
     double of_peak = peak > 0 ? r->flop / r->time_ns / peak : 0;
-    *of = of_read >= of_peak ? (r->in_cache ? "cache read" : "memory read")
-                             : (kernel_datapath(r->kernel) == DT_BF16 ? "bf16 dot peak"
-                                : kernel_datapath(r->kernel) == DT_I8 ? "int8 dot peak"
-                                                                      : "f32 peak");
-    return larger(of_read, of_peak);
+    *of = of_read < of_peak ? peaks[path].words : r->in_cache ? "cache read" : "memory read";
+    return fmax(of_read, of_peak);
 }
 
 // ---- measuring -----------------------------------------------------------------------------------------
@@ -56,16 +61,11 @@ static size_t needed_peaks(const struct device *device, const char *pattern, boo
 static double *limit_of(struct cli_limits *limits, const struct device_probe *probe,
                         const bool needed[DT_COUNT])
 {
-    static const struct {
-        const char *probe;
-        enum dtype type;
-    } peaks[] = {
-        {"f32_fma", DT_F32}, {"bf16_dot", DT_BF16}, {"int8_dot", DT_I8}, {"fp8_dot", DT_F8E4M3}};
     if (str_equal(probe->name, "read"))
         return str_equal(probe->level, "L2") ? &limits->read_cached : &limits->read_memory;
-    for (size_t p = 0; p < sizeof peaks / sizeof *peaks; p++)
-        if (str_equal(probe->name, peaks[p].probe) && needed[peaks[p].type])
-            return &limits->peak[peaks[p].type];
+    for (int type = 0; type < DT_COUNT; type++)
+        if (needed[type] && str_equal(probe->name, peaks[type].probe))
+            return &limits->peak[type];
     return NULL;
 }
 
@@ -87,7 +87,7 @@ enum status cli_limits_probe(struct device *device, const bool needed[DT_COUNT],
         if (err->code)
             return err->code;
         if (limit)
-            *limit = larger(*limit, stat_median(rates, SAMPLES, err) / 1e9);
+            *limit = fmax(*limit, stat_median(rates, SAMPLES, err) / 1e9);
     }
     return err->code;
 }

@@ -238,14 +238,12 @@ static enum status print_ceilings(const struct findings *f, struct error *err)
     for (int i = 0; i < c->count; i++) {
         const struct ceiling *row = &c->row[i];
         const char *unit = ceilings_unit(row);
-        char low[32], high[32], text[96], threads[16] = "";
+        char low[32], high[32], text[96];
         bool sized = row->set_bytes > 0; // a peak reads nothing
-        if (row->threads)                // 0: not the host's
-            snprintf(threads, sizeof threads, "%d", row->threads);
         table_cell(&table, "%s", row->name);
         table_cell(&table, "%s", row->level);
         table_cell(&table, "%s", sized ? format_bytes(row->set_bytes, text, sizeof text) : "");
-        table_cell(&table, "%s", threads);
+        cli_view_threads(&table, row->threads);
         table_cell(&table, "%s", metric_format(row->value, unit, text, sizeof text));
         table_cell(&table, "%s - %s", metric_format(row->low, unit, low, sizeof low),
                    metric_format(row->high, unit, high, sizeof high));

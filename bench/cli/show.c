@@ -58,10 +58,7 @@ static enum status show_run(struct store *store, struct arena *arena, const stru
         table_cell(&table, "%s", ceilings[i].name);
         table_cell(&table, "%s", ceilings[i].level);
         table_cell(&table, "%s", ceilings[i].device);
-        if (ceilings[i].threads) // 0: not the host's
-            table_cell(&table, "%d", ceilings[i].threads);
-        else
-            table_cell(&table, "%s", "");
+        cli_view_threads(&table, ceilings[i].threads);
         bool sized = ceilings[i].set_bytes > 0; // a peak reads nothing
         table_cell(&table, "%s",
                    sized ? metric_format(ceilings[i].set_bytes, "bytes", text, sizeof text) : "");

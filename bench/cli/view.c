@@ -51,6 +51,14 @@ const char *cli_view_clocks(double low_hz, double high_hz, double memory_hz, cha
     return out;
 }
 
+void cli_view_threads(struct table *table, int threads)
+{
+    if (threads)
+        table_cell(table, "%d", threads);
+    else
+        table_cell(table, "%s", "");
+}
+
 enum status cli_view_table(struct table *table, struct error *err)
 {
     return table_print(table, stdout, plain_columns(stdout), err);

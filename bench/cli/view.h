@@ -33,4 +33,7 @@ void cli_view_json_fields(const char *name, const char *json);
 const char *cli_view_clocks(double low_hz, double high_hz, double memory_hz, char *out,
                             size_t out_bytes);
 
+// Adds a cell with a number of the host's threads; an empty one for 0, a device that uses none.
+void cli_view_threads(struct table *table, int threads);
+
 #endif

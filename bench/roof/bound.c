@@ -119,14 +119,11 @@ struct roof {
     double fast_ns, slow_ns; // roof_ns at the highest and the lowest bandwidth of the canaries
 };
 
-static bool canaries_ran(const struct bound_input *in)
+// The spread of the canaries, a share of the highest. NaN if none ran.
+static double bandwidth_moved(const struct bound_input *in)
 {
-    return in->bandwidth > 0 && in->canary_min > 0;
-}
-
-static bool bandwidth_moved(const struct bound_input *in)
-{
-    return canaries_ran(in) && (in->canary_max - in->canary_min) / in->canary_max > CANARY_SPREAD;
+    bool ran = in->bandwidth > 0 && in->canary_min > 0;
+    return ran ? (in->canary_max - in->canary_min) / in->canary_max : (double)NAN;
 }
 
 static enum status add_roof(const struct ceilings *ceilings, const struct bound_input *in,
@@ -145,7 +142,7 @@ static enum status add_roof(const struct ceilings *ceilings, const struct bound_
     roof->memory_ns += memory_ns;
     roof->compute_ns += compute_ns;
     roof->roof_ns += fmax(memory_ns, compute_ns);
-    bool moved = bandwidth_moved(in);
+    bool moved = bandwidth_moved(in) > CANARY_SPREAD;
     roof->fast_ns +=
         fmax(moved ? memory_ns * in->bandwidth / in->canary_max : memory_ns, compute_ns);
     roof->slow_ns +=
@@ -161,7 +158,7 @@ static enum bound class_of(double rho)
 }
 
 // Decides and gives the reason in v->reason, which stays empty for a plain class.
-static enum bound decide(const struct bound_input *in, struct verdict *v)
+static enum bound decide(struct verdict *v)
 {
     if (v->overhead_share > OVERHEAD_SHARE) { // false for NaN: not measured
         snprintf(v->reason, sizeof v->reason, "%.0f %% of the time is waiting",
@@ -176,7 +173,7 @@ static enum bound decide(const struct bound_input *in, struct verdict *v)
     if (low != high) {
         snprintf(v->reason, sizeof v->reason, "%s to %s within the interval of the ceilings%s",
                  bound_name(low), bound_name(high),
-                 bandwidth_moved(in) ? " and of what bandwidth did" : "");
+                 v->bandwidth_moved > CANARY_SPREAD ? " and of what bandwidth did" : "");
         return BOUND_UNDETERMINED;
     }
     return class_of(v->rho);
@@ -280,9 +277,8 @@ static enum status judge(const struct ceilings *ceilings, const struct bound_inp
     out->rho_low = roof.compute_low_ns / roof.memory_ns * bandwidth.low / bandwidth.value;
     out->rho_high = roof.compute_high_ns / roof.memory_ns * bandwidth.high / bandwidth.value;
     out->basis = bound_basis(in->device, in->counters);
-    out->bandwidth_moved =
-        canaries_ran(in) ? (in->canary_max - in->canary_min) / in->canary_max : NAN;
-    out->bound = decide(in, out);
+    out->bandwidth_moved = bandwidth_moved(in);
+    out->bound = decide(out);
     out->finding = finding_of(out);
     return OK;
 }

@@ -66,6 +66,11 @@ failed:
     return false;
 }
 
+static double watts_of(const struct energy_window *w)
+{
+    return w->joules / ((double)w->ns / 1e9);
+}
+
 static bool measure_idle(struct energy_meter *m)
 {
     struct moment begin, end;
@@ -136,7 +141,7 @@ static double energy_above_rest(const struct energy_meter *m, const struct energ
                                 enum phase phase, json_t *metrics)
 {
     char reason[INSTRUMENT_REASON_BYTES];
-    double idle_w = m->idle.joules / ((double)m->idle.ns / 1e9);
+    double idle_w = watts_of(&m->idle);
     double net_j = w->joules - idle_w * (double)w->ns / 1e9;
     if (w->ns < WINDOW_UPDATES * m->first.update_ns)
         snprintf(reason, sizeof reason,
@@ -145,7 +150,7 @@ static double energy_above_rest(const struct energy_meter *m, const struct energ
     else if (!(net_j > 0))
         snprintf(reason, sizeof reason,
                  "%s: the device drew %.1f W, and at rest before it %.1f W: other programs used it",
-                 phase_name(phase), w->joules / ((double)w->ns / 1e9), idle_w);
+                 phase_name(phase), watts_of(w), idle_w);
     else
         return net_j;
     instrument_cannot(&instrument_energy, reason, metrics);
@@ -161,13 +166,12 @@ static void report_phase(const struct energy_meter *m, const struct subject *s, 
         return;
     double net_j = energy_above_rest(m, w, phase, metrics);
     double tokens = batch * (phase == PHASE_DECODE ? s->cell->gen - 1 : s->prompt_tokens);
-    double idle_w = m->idle.joules / ((double)m->idle.ns / 1e9);
     if (isnan(net_j))
         return;
     wire_metric(metrics, phase == PHASE_DECODE ? METRIC_ENERGY_TOKEN : METRIC_ENERGY_PROMPT,
                 net_j / (w->passes * tokens), phase_name(phase), NULL, source);
-    wire_metric(metrics, METRIC_POWER, net_j / active_s + idle_w, phase_name(phase), NULL,
-                m->first.source);
+    wire_metric(metrics, METRIC_POWER, net_j / active_s + watts_of(&m->idle), phase_name(phase),
+                NULL, m->first.source);
     wire_metric(metrics, METRIC_ENERGY_WINDOW, (double)w->ns, phase_name(phase), NULL,
                 "host clock");
 }
@@ -181,8 +185,7 @@ void instrument_energy_report(const struct energy_meter *m, const struct subject
         instrument_cannot(&instrument_energy, m->reason, metrics);
     if (m->idle.ns == 0)
         return;
-    wire_metric(metrics, METRIC_POWER_IDLE, m->idle.joules / ((double)m->idle.ns / 1e9), NULL, NULL,
-                m->first.source);
+    wire_metric(metrics, METRIC_POWER_IDLE, watts_of(&m->idle), NULL, NULL, m->first.source);
     report_phase(m, s, PHASE_PREFILL, source, metrics);
     report_phase(m, s, PHASE_DECODE, source, metrics);
 }

@@ -34,8 +34,46 @@ static void only_what_is_asked_is_sampled(void **state)
     }
 }
 
+// A kernel is compared with the read of its level or the peak of its datapath, whichever it is nearer to.
+static void the_nearer_limit_is_named(void **state)
+{
+    (void)state;
+    const struct cli_limits limits = {.read_cached = 200,
+                                      .read_memory = 50,
+                                      .peak = {[DT_F32] = 100, [DT_BF16] = 400, [DT_I8] = 800}};
+    static const struct {
+        struct kernel row;
+        double bytes, flop; // in 1 ns
+        bool in_cache;
+        const char *of;
+        double share;
+    } cases[] = {
+        {{.op = KOP_GEMV, .w = DT_F32, .x = DT_F32}, 40, 20, false, "memory read", 0.8},
+        {{.op = KOP_GEMV, .w = DT_F32, .x = DT_F32}, 100, 20, true, "cache read", 0.5},
+        {{.op = KOP_GEMM, .w = DT_F32, .x = DT_F32}, 10, 90, false, "f32 peak", 0.9},
+        {{.op = KOP_GEMM, .w = DT_I4, .x = DT_I8}, 10, 400, false, "int8 dot peak", 0.5},
+        {{.op = KOP_LINEAR, .w = DT_BF16, .x = DT_BF16, .where = DEVICE_CUDA},
+         10,
+         300,
+         false,
+         "bf16 dot peak",
+         0.75},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const struct kernel_bench_result r = {.kernel = &cases[i].row,
+                                              .time_ns = 1,
+                                              .bytes = cases[i].bytes,
+                                              .flop = cases[i].flop,
+                                              .in_cache = cases[i].in_cache};
+        const char *of = NULL;
+        assert_float_equal(cli_limits_share(&limits, &r, &of), cases[i].share, 1e-12);
+        assert_string_equal(of, cases[i].of);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(only_what_is_asked_is_sampled)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(only_what_is_asked_is_sampled),
+                                       cmocka_unit_test(the_nearer_limit_is_named)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,6 +4,28 @@
 #include "results/basis.h"
 #include "results/query.h"
 
+static enum status add_verdicts(struct store *store, int64_t cell, int number, const char *status,
+                                struct store_verdict *verdicts, size_t count)
+{
+    struct error err = {0};
+    int64_t id;
+    struct store_trial trial = {.cell = cell,
+                                .number = number,
+                                .status = status,
+                                .reason = str_equal(status, "ok") ? "" : "made up",
+                                .verdicts = verdicts,
+                                .verdict_count = count};
+    return store_trial(store, &trial, &id, &err);
+}
+
+static void put_verdict(struct store *store, int64_t cell, int number, const char *status,
+                        const char *bound, double eta)
+{
+    struct store_verdict v = {
+        .phase = "decode", .basis = "b", .bound = bound, .text = bound, .eta = eta};
+    assert_int_equal(add_verdicts(store, cell, number, status, &v, 1), OK);
+}
+
 // Trials that disagree about the bound are not averaged into a wrong word.
 static void test_verdicts_must_agree(void **state)
 {
@@ -16,17 +38,9 @@ static void test_verdicts_must_agree(void **state)
         struct arena arena = {0};
         struct verdict_row *rows;
         size_t count;
-        int64_t cell = 0, id, run = add_run(store, &cell);
-        for (int t = 0; t < 4; t++) {
-            struct store_verdict v = {.phase = "decode",
-                                      .basis = "b",
-                                      .bound = bounds[i][t],
-                                      .text = "",
-                                      .eta = 0.1 * (t + 1)};
-            struct store_trial trial = {
-                .cell = cell, .number = t + 1, .status = "ok", .verdicts = &v, .verdict_count = 1};
-            must(store_trial(store, &trial, &id, &err), &err);
-        }
+        int64_t cell = 0, run = add_run(store, &cell);
+        for (int t = 0; t < 4; t++)
+            put_verdict(store, cell, t + 1, "ok", bounds[i][t], 0.1 * (t + 1));
         must(query_verdicts(store, &arena, run, &rows, &count, &err), &err);
         assert_int_equal(count, 1);
         assert_string_equal(rows[0].bound, i == 0 ? "memory" : "undetermined");
@@ -35,22 +49,6 @@ static void test_verdicts_must_agree(void **state)
         store_close(store);
         unlink(f->path);
     }
-}
-
-static void put_verdict(struct store *store, int64_t cell, int number, const char *status,
-                        const char *bound, double eta)
-{
-    struct error err = {0};
-    int64_t id;
-    struct store_verdict v = {
-        .phase = "decode", .basis = "b", .bound = bound, .text = bound, .eta = eta};
-    struct store_trial trial = {.cell = cell,
-                                .number = number,
-                                .status = status,
-                                .reason = str_equal(status, "ok") ? "" : "made up",
-                                .verdicts = &v,
-                                .verdict_count = 1};
-    must(store_trial(store, &trial, &id, &err), &err);
 }
 
 // Figures are medians; words are those of the trial in the middle. Trials that disagree found nothing together.
@@ -63,7 +61,7 @@ static void test_columns_of_a_verdict(void **state)
     struct arena arena = {0};
     struct verdict_row *rows;
     size_t count;
-    int64_t cell = 0, id, run = add_run(store, &cell);
+    int64_t cell = 0, run = add_run(store, &cell);
     for (int t = 0; t < 3; t++) {
         struct store_verdict v = {.phase = "decode",
                                   .basis = "b",
@@ -77,9 +75,7 @@ static void test_columns_of_a_verdict(void **state)
                                   .eta_high = etas[t] + 0.1,
                                   .bandwidth_moved = t == 0 ? (double)NAN : etas[t] / 2,
                                   .loss_share = t == 0 ? 0.6 : (double)NAN};
-        struct store_trial trial = {
-            .cell = cell, .number = t + 1, .status = "ok", .verdicts = &v, .verdict_count = 1};
-        must(store_trial(store, &trial, &id, &err), &err);
+        assert_int_equal(add_verdicts(store, cell, t + 1, "ok", &v, 1), OK);
     }
     must(query_verdicts(store, &arena, run, &rows, &count, &err), &err);
     assert_int_equal(count, 1);
@@ -97,11 +93,10 @@ static void test_columns_of_a_verdict(void **state)
     assert_null(rows[0].finding);
     assert_null(rows[0].reason);
     assert_null(rows[0].loss_op);
+    assert_true(isnan(rows[0].loss_share));
     struct store_verdict odd = {
         .phase = "decode", .basis = "b", .bound = "memory", .text = "t", .finding = "odd"};
-    struct store_trial refused = {
-        .cell = cell, .number = 6, .status = "ok", .verdicts = &odd, .verdict_count = 1};
-    assert_int_equal(store_trial(store, &refused, &id, &err), ERR_INTERNAL);
+    assert_int_equal(add_verdicts(store, cell, 6, "ok", &odd, 1), ERR_INTERNAL);
     arena_fini(&arena);
     store_close(store);
 }
@@ -140,7 +135,7 @@ static void test_the_best_basis_speaks(void **state)
     struct error err = {0};
     struct arena arena = {0};
     struct store *store = open_or_fail(f->path, STORE_WRITE);
-    int64_t cell = 0, id = 0, run = add_run(store, &cell);
+    int64_t cell = 0, run = add_run(store, &cell);
     // best first, while the alphabet would have "activity" before "counters"
     static const char *const bases[] = {BASIS_COUNTERS, BASIS_ACTIVITY, BASIS_EVENTS, BASIS_CLOCK,
                                         "a guess"};
@@ -156,12 +151,7 @@ static void test_the_best_basis_speaks(void **state)
         struct store_cell one = {
             .run = run, .key = bases[first], .params_json = "{}", .label = "l"};
         must(store_cell(store, &one, &cell, &err), &err);
-        struct store_trial trial = {.cell = cell,
-                                    .number = 1,
-                                    .status = "ok",
-                                    .verdicts = verdicts,
-                                    .verdict_count = (size_t)(5 - first)};
-        must(store_trial(store, &trial, &id, &err), &err);
+        assert_int_equal(add_verdicts(store, cell, 1, "ok", verdicts, (size_t)(5 - first)), OK);
         must(query_verdicts(store, &arena, run, &rows, &count, &err), &err);
         const struct verdict_row *v = query_verdict_find(rows, count, cell, "decode");
         assert_string_equal(v->basis, bases[first]);

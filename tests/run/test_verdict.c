@@ -99,6 +99,14 @@ static void add_repetition(struct trial *t, int i)
     assert_int_equal(trial_add(t, &e, &err), OK);
 }
 
+// A trial of three repetitions.
+static void begin_trial(struct trial *t, const struct cell *cell)
+{
+    trial_begin(t, cell, 1, 1, NULL);
+    for (int i = 0; i < 3; i++)
+        add_repetition(t, i);
+}
+
 static double added(const struct trial *t, size_t i, const char *name, const char *phase)
 {
     for (size_t m = 0; m < t->added_count[i]; m++)
@@ -130,9 +138,7 @@ static void figures_beside_the_ceilings(void **state)
     struct cell cell = cell_of_a_context_of_512();
     struct phase_work prefill, decode;
     struct trial t;
-    trial_begin(&t, &cell, 1, 1, NULL);
-    for (int i = 0; i < 3; i++)
-        add_repetition(&t, i);
+    begin_trial(&t, &cell);
     assert_int_equal(trial_verdicts(&t, &ceilings, "{}", &err), OK);
     work_of_384_and_127(&prefill, &decode);
     for (size_t i = 0; i < 3; i++) {
@@ -152,8 +158,9 @@ static void figures_beside_the_ceilings(void **state)
     expect_near(whole(&t, "decode")->t_memory_ns, 1e9 * work_bytes(&decode.total) / BESIDE);
     expect_near(whole(&t, "decode")->t_compute_ns, peak_ns(&decode));
     const struct store_verdict *v = whole(&t, "decode"); // canaries ran in one decode alone
-    assert_string_equal(v->finding, v->eta < 0.5 ? FINDING_INEFFICIENT : FINDING_REACHED);
+    assert_string_equal(v->finding, FINDING_REACHED);
     expect_near(v->eta, v->t_roof_ns / 410e6);
+    assert_true(v->eta > 0.8 && v->eta < 0.9); // 13.6 GB at 40 GB/s take 340 ms of 410
     assert_true(v->bandwidth_moved == 0 && v->eta_low == v->eta && v->eta_high == v->eta);
     assert_string_equal(v->reason, "");
     assert_null(v->loss_op); // no class was timed
@@ -200,9 +207,7 @@ static void classes_longer_than_their_step_have_no_share(void **state)
         struct ceilings ceilings = example();
         struct cell cell = cell_of_a_context_of_512();
         struct trial t;
-        trial_begin(&t, &cell, 1, 1, NULL);
-        for (int i = 0; i < 3; i++)
-            add_repetition(&t, i);
+        begin_trial(&t, &cell);
         struct store_metric *rows = calloc(2, sizeof *rows);
         assert_non_null(rows);
         rows[0] = (struct store_metric){.name = METRIC_OP_TIME,
@@ -233,9 +238,7 @@ static void traced_classes_name_the_trace(void **state)
     struct ceilings ceilings = example();
     struct cell cell = cell_of_a_context_of_512();
     struct trial t;
-    trial_begin(&t, &cell, 1, 1, NULL);
-    for (int i = 0; i < 3; i++)
-        add_repetition(&t, i);
+    begin_trial(&t, &cell);
     struct store_metric *row = calloc(1, sizeof *row);
     assert_non_null(row);
     *row = (struct store_metric){.name = METRIC_OP_TIME,

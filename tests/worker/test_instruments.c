@@ -120,6 +120,16 @@ static enum status whole_generate(void *run, struct bench_engine_request *reques
     return OK;
 }
 
+// The one row is the reason why an instrument measured nothing.
+static void reason_alone(json_t *metrics, const char *instrument, const char *reason)
+{
+    assert_int_equal(json_array_size(metrics), 1);
+    json_t *row = metric_row(metrics, instrument, NULL);
+    assert_non_null(row);
+    assert_true(json_is_null(json_object_get(row, "value")));
+    assert_string_equal(json_string_value(json_object_get(row, "source")), reason);
+}
+
 static void what_an_engine_cannot_do_is_reported(void **state)
 {
     (void)state;
@@ -128,12 +138,8 @@ static void what_an_engine_cannot_do_is_reported(void **state)
     silent.name = "silent";
     silent.observe = NULL;
     json_t *m = run(&silent, COLLECT_TIMING, GEN, &script);
-    assert_int_equal(json_array_size(m), 1);
-    json_t *row = metric_row(m, METRIC_INSTRUMENT_PREFIX "observer", NULL);
-    assert_non_null(row);
-    assert_true(json_is_null(json_object_get(row, "value")));
-    assert_string_equal(json_string_value(json_object_get(row, "source")),
-                        "engine silent does not report its operations");
+    reason_alone(m, METRIC_INSTRUMENT_PREFIX "observer",
+                 "engine silent does not report its operations");
     json_decref(m);
 
     // An engine that runs its requests elsewhere: nothing of this process is taken for its own.
@@ -149,7 +155,7 @@ static void what_an_engine_cannot_do_is_reported(void **state)
             assert_non_null(metric_row(m, name, NULL));
     }
     instruments_close(&open);
-    row = metric_row(m, METRIC_INSTRUMENT_PREFIX "memory", NULL);
+    json_t *row = metric_row(m, METRIC_INSTRUMENT_PREFIX "memory", NULL);
     assert_non_null(strstr(json_string_value(json_object_get(row, "source")), "engine whole"));
     json_decref(m);
 }
@@ -178,12 +184,7 @@ static void energy_needs_a_counter(void **state)
     (void)state;
     struct script script;
     json_t *m = run(&SCRIPTED, COLLECT_ENERGY, GEN, &script);
-    assert_int_equal(json_array_size(m), 1);
-    json_t *row = metric_row(m, METRIC_INSTRUMENT_PREFIX "energy", NULL);
-    assert_non_null(row);
-    assert_true(json_is_null(json_object_get(row, "value")));
-    assert_string_equal(json_string_value(json_object_get(row, "source")),
-                        "device cuda:0: nothing counts its energy");
+    reason_alone(m, METRIC_INSTRUMENT_PREFIX "energy", "device cuda:0: nothing counts its energy");
     assert_int_equal(script.begun, 0);
     json_decref(m);
 }
