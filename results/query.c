@@ -115,7 +115,7 @@ enum status query_run(struct store *store, struct arena *arena, const char *whic
 
 // The trial that chose a cell's form of decode steps: the first that was measured. Later ones take the form over.
 #define STEP_TRIAL                                                                                 \
-    " FROM trial WHERE cell_id = cell.id AND status IN ('ok', 'noisy', 'throttled')"               \
+    " FROM trial WHERE cell_id = cell.id AND status" TRIAL_MEASURED                                \
     " AND step_form IS NOT NULL ORDER BY number LIMIT 1"
 
 #define CELL_COLUMNS                                                                               \
@@ -393,11 +393,11 @@ enum status query_values(struct store *store, struct arena *arena, int64_t trial
 
 static const char token_hash_sql[] =
     "SELECT token_hash FROM sample JOIN trial ON trial.id = trial_id"
-    " WHERE cell_id = ? AND status IN ('ok', 'noisy', 'throttled') AND token_hash IS NOT NULL"
+    " WHERE cell_id = ? AND status" TRIAL_MEASURED " AND token_hash IS NOT NULL"
     " ORDER BY number, repetition LIMIT 1";
 
 static const char step_form_sql[] =
-    "SELECT form FROM (SELECT (SELECT step_form" STEP_TRIAL ") AS form FROM cell WHERE id = ?)";
+    "SELECT (SELECT step_form" STEP_TRIAL ") FROM cell WHERE id = ?";
 
 static void read_word(struct row *row, void *out)
 {

@@ -5,6 +5,10 @@
 #include "base/arena.h"
 #include "results/db.h"
 
+// Of trials whose figures count, for the SQL of queries: "status" TRIAL_MEASURED. The steps of schema.c keep their own
+// text, because stores were made with it.
+#define TRIAL_MEASURED " IN ('ok', 'noisy', 'throttled')"
+
 // The argument of a reader function, for each row.
 struct row {
     sqlite3_stmt *stmt;

@@ -29,8 +29,7 @@ struct value {
 //
 // The joins go from the run to its metrics by the indexes of their tables, so the cost depends on the run, not on the
 // store.
-#define MEASURED                                                                                   \
-    "run_id = ?1 AND trial.status IN ('ok', 'noisy', 'throttled') AND value IS NOT NULL"
+#define MEASURED "run_id = ?1 AND trial.status" TRIAL_MEASURED " AND value IS NOT NULL"
 static const char values_sql[] =
     "WITH one AS ("
     "  SELECT cell.id AS cell, trial.id AS trial, number, name, phase, op, value, unit, source"
@@ -149,7 +148,7 @@ static const char verdicts_sql[] =
     "  measured_ns, eta, rho, overhead_share, eta_low, eta_high, bandwidth_moved, finding,"
     "  verdict.reason, loss_op, loss_share"
     " FROM verdict JOIN trial ON trial.id = trial_id JOIN cell ON cell.id = trial.cell_id"
-    " WHERE run_id = ? AND trial.status IN ('ok', 'noisy', 'throttled')"
+    " WHERE run_id = ? AND trial.status" TRIAL_MEASURED
     " ORDER BY cell.id, phase, op, basis, trial.number";
 
 enum { VERDICT_FIGURES = 10 };
