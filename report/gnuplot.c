@@ -73,8 +73,7 @@ static enum status wait_child(pid_t child, const struct gnuplot *gnuplot, int *s
         nanosleep(&pause, NULL);
     }
     kill_child(child);
-    if (interrupt_pending())
-        return FAIL(err, ERR_INTERRUPTED, "stopped");
+    TRY(interrupt_check(err));
     char limit[32];
     return FAIL(err, ERR_TIMEOUT, "%s: no picture after %s, stopped", gnuplot->program,
                 format_limit_ns(1e6 * gnuplot->timeout_ms, limit, sizeof limit));

@@ -6,12 +6,11 @@
 
 #include <cmocka.h>
 
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/hash.h"
-#include "base/interrupt.h"
+#include "tests/pending.h"
 
 static const char message[] = "abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq";
 static const char digest[] = "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1";
@@ -58,9 +57,7 @@ static void a_signal_stops_a_large_file(void **state)
     hash_update(hash, bytes, LARGE);
     hash_finish(hash, again);
     assert_string_equal(hex, again);
-    signal(SIGTERM, SIG_DFL);
-    interrupt_begin(&in);
-    raise(SIGTERM);
+    pending_begin(&in, SIGTERM);
     assert_int_equal(hash_bytes(bytes, LARGE, hex, &err), ERR_INTERRUPTED);
     error_clear(&err);
     assert_int_equal(hash_bytes(message, strlen(message), hex, &err), OK);

@@ -7,13 +7,12 @@
 #include <cmocka.h>
 
 #include <math.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/interrupt.h"
 #include "bench/probe/stream.h"
 #include "bench/roof/roof.h"
+#include "tests/pending.h"
 
 static void rows_are_whole(const struct ceilings *c)
 {
@@ -75,9 +74,7 @@ static void a_signal_stops_the_filling(void **state)
     struct memory_level level[MEMORY_LEVELS_MAX];
     int levels = machine_memory_levels(level);
     assert_int_equal(pool_create(2, false, &pool, &err), OK);
-    signal(SIGINT, SIG_DFL);
-    interrupt_begin(&in);
-    raise(SIGINT);
+    pending_begin(&in, SIGINT);
     assert_int_equal(stream_create(pool, level, levels, levels - 1, 1, &stream, &err),
                      ERR_INTERRUPTED);
     assert_null(stream);

@@ -7,6 +7,7 @@
 
 #include "bench/roof/roof.h"
 #include "tests/device/pretend.h"
+#include "tests/pending.h"
 
 static void ceilings_are_the_devices_own(void **state)
 {
@@ -148,6 +149,24 @@ static void canaries_ask_the_device(void **state)
     device_close(device);
 }
 
+// A signal ends a measurement before its next sample. What was measured so far is no ceiling.
+static void a_signal_stops_the_probes(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct interrupt in;
+    struct device *device = pretend_opened("cuda", ISA_ALL);
+    struct ceilings *c = calloc(1, sizeof *c);
+    memset(pretend.probed, 0, sizeof pretend.probed);
+    pending_begin(&in, SIGINT);
+    assert_int_equal(ceilings_measure(device, false, c, &err), ERR_INTERRUPTED);
+    interrupt_end(&in);
+    assert_int_equal(pretend.probed[0], 0);
+    assert_int_equal(c->count, 0);
+    free(c);
+    device_close(device);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -157,6 +176,7 @@ int main(void)
         cmocka_unit_test(disturbed_windows_are_taken_again),
         cmocka_unit_test(a_lost_device_is_an_error),
         cmocka_unit_test(canaries_ask_the_device),
+        cmocka_unit_test(a_signal_stops_the_probes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

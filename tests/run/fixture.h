@@ -97,7 +97,7 @@ static inline void wait_for_word(void)
         usleep(5000);
 }
 
-// A kind of misfortune; returns when the cell continues as usual.
+// A kind of failure; returns when the cell continues as usual.
 static inline void misfortune(const char *kind, const struct job_cell *cell)
 {
     if (str_equal(kind, "segv")) {
@@ -250,7 +250,9 @@ static inline int worker_of_test(int argc, char **argv)
     struct job job;
     json_t *root = NULL;
     take_job(&job, &root);
-    if (job.task == JOB_CEILINGS)
+    if (job.task == JOB_CEILINGS && argc >= 3 && str_equal(argv[2], "no-ceilings"))
+        say("{\"event\":\"error\",\"code\":\"io\",\"message\":\"the probe is lost\"}\n");
+    else if (job.task == JOB_CEILINGS)
         say_ceilings();
     else if (str_equal(argv[1], "fake") && argc >= 5 && job.task == JOB_QUALITY)
         fake_quality(argv[2], argv[4]);

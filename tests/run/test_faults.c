@@ -1,5 +1,6 @@
 // test_faults.c - whatever a worker does, the runner turns it into a status with a reason and continues.
 #include "bench/run/record.h"
+#include "tests/pending.h"
 #include "tests/run/fixture.h"
 
 #define MODEL "tests/golden/models/llama-gqa3"
@@ -51,6 +52,22 @@ static void good_workers_make_ok(void **state)
     assert_cell(&l, 2, "skipped", 0, "does not fit");
     assert_int_equal(sets_stored(&l), 2);
     assert_string_equal(l.run.ceilings_note, "cpu with 1 thread: 3 of 90 windows were disturbed");
+    look_close(&l);
+    test_plan_fini(&t);
+}
+
+// Cells are measured without ceilings too. The run has the reason why there are none.
+static void ceilings_that_fail_are_noted(void **state)
+{
+    (void)state;
+    struct test_plan t;
+    struct look l;
+    test_plan_make(&t, MODEL, 1, 1);
+    assert_int_equal(run_ok(&t, "no-ceilings", "-1"), EXIT_FINE);
+    look_open(&l, &t);
+    assert_cell(&l, 0, "ok", 1, "");
+    assert_int_equal(sets_stored(&l), 0);
+    assert_string_equal(l.run.ceilings_note, "cpu with 1 thread: the probe is lost");
     look_close(&l);
     test_plan_fini(&t);
 }
@@ -346,12 +363,35 @@ static void worker_that_cannot_start_fails_the_run(void **state)
     test_plan_fini(&t);
 }
 
+// Each cell waits for the disk: a signal ends a plan of thousands before the next one is stored.
+static void a_signal_stops_the_storing_of_cells(void **state)
+{
+    (void)state;
+    struct test_plan t;
+    struct error err = {0};
+    struct record record;
+    struct interrupt in;
+    struct ceilings *none = calloc(1, sizeof *none);
+    test_plan_make(&t, MODEL, 2, 1);
+    const struct runner_options options = {.database = t.database, .command = "bench run"};
+    if (record_open(&t.plan, &options, &record, &err) != OK)
+        fail_msg("%s", err.message);
+    pending_begin(&in, SIGINT);
+    assert_int_equal(record_cells(&record, &t.plan, none, &err), ERR_INTERRUPTED);
+    interrupt_end(&in);
+    assert_int_equal(record.cells[0], 0);
+    record_close(&record);
+    test_plan_fini(&t);
+    free(none);
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1)
         return worker_of_test(argc, argv);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(good_workers_make_ok),
+        cmocka_unit_test(ceilings_that_fail_are_noted),
         cmocka_unit_test(a_run_of_nothing_fails),
         cmocka_unit_test(ceilings_keep_their_device),
         cmocka_unit_test(one_cell_after_another_too),
@@ -373,6 +413,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(oom_prunes_what_is_larger),
         cmocka_unit_test(oom_while_loading_prunes_all),
         cmocka_unit_test(worker_that_cannot_start_fails_the_run),
+        cmocka_unit_test(a_signal_stops_the_storing_of_cells),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,12 +6,14 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "base/interrupt.h"
 #include "bench/roof/roof.h"
 #include "bench/suite/plan.h"
 #include "bench/suite/suite.h"
@@ -20,7 +22,7 @@
 #define SUITE                                                                                      \
     "[model tiny]\npath = tests/golden/models/llama-gqa3\n[sweep s]\ncontext = 16\ngen = 4\n"
 
-static int asked;
+static int asked, stops_at; // stops_at: a signal comes with this question; 0: none comes
 static struct device_info asked_for;
 
 static struct memory_plan gpu_plan(const struct device_info *device,
@@ -31,8 +33,9 @@ static struct memory_plan gpu_plan(const struct device_info *device,
     (void)scheme;
     (void)options;
     (void)threads;
-    asked++;
     asked_for = *device;
+    if (++asked == stops_at)
+        raise(SIGINT);
     return (struct memory_plan){.weights_bytes = 1000, .kv_bytes = 20, .scratch_bytes = 3};
 }
 
@@ -43,26 +46,33 @@ const struct backend *backend_find(enum device_kind kind)
     return kind == DEVICE_CUDA ? &gpu : NULL;
 }
 
-static struct plan *plan_of(const char *sweep, const struct device_info *devices, size_t count)
+static enum status try_plan(const char *sweep, const struct device_info *devices, size_t count,
+                            struct plan **plan, struct error *err)
 {
     char path[] = "/tmp/test_devices.XXXXXX";
     int fd = mkstemp(path);
     assert_true(fd >= 0);
     assert_true(write(fd, SUITE, strlen(SUITE)) > 0 && write(fd, sweep, strlen(sweep)) > 0);
     close(fd);
-    struct error err = {0};
     struct suite suite;
-    struct plan *plan = NULL;
     struct suite_sources sources = {.suite_path = path};
     struct plan_machine machine = {.memory_bytes = (int64_t)1 << 34,
                                    .physical_cores = 2,
                                    .devices = devices,
                                    .device_count = count};
-    if (suite_load(&sources, &suite, &err) != OK ||
-        plan_create(&suite, &machine, NULL, &plan, &err) != OK)
-        fail_msg("%s", err.message);
+    TRY(suite_load(&sources, &suite, err));
+    enum status status = plan_create(&suite, &machine, NULL, plan, err);
     suite_fini(&suite);
     unlink(path);
+    return status;
+}
+
+static struct plan *plan_of(const char *sweep, const struct device_info *devices, size_t count)
+{
+    struct plan *plan = NULL;
+    struct error err = {0};
+    if (try_plan(sweep, devices, count, &plan, &err) != OK)
+        fail_msg("%s", err.message);
     return plan;
 }
 
@@ -138,6 +148,25 @@ static void a_pass_is_as_large_as_its_device_takes(void **state)
     assert_true(whole.op[OPC_DOWN].weight_bytes > 0);
     assert_float_equal(cut.op[OPC_DOWN].weight_bytes, 4 * whole.op[OPC_DOWN].weight_bytes, 0);
     plan_destroy(plan);
+}
+
+// Thousands of cells take long: a signal ends the plan between two of them.
+static void a_signal_stops_between_cells(void **state)
+{
+    (void)state;
+    struct plan *plan = NULL;
+    struct error err = {0};
+    struct interrupt in;
+    signal(SIGINT, SIG_DFL);
+    interrupt_begin(&in);
+    asked = 0;
+    stops_at = 1;
+    assert_int_equal(try_plan("device = cuda:0\nbatch = 1, 2, 4\n", here, HERE, &plan, &err),
+                     ERR_INTERRUPTED);
+    stops_at = 0;
+    assert_int_equal(asked, 1);
+    assert_string_equal(err.message, "stopped");
+    interrupt_end(&in);
 }
 
 static void a_gpu_has_its_own_memory(void **state)
@@ -225,6 +254,7 @@ int main(void)
         cmocka_unit_test(a_cell_of_the_host_is_planned_for_the_host),
         cmocka_unit_test(bits_of_another_kind_mean_nothing),
         cmocka_unit_test(a_pass_is_as_large_as_its_device_takes),
+        cmocka_unit_test(a_signal_stops_between_cells),
         cmocka_unit_test(a_gpu_has_its_own_memory),
         cmocka_unit_test(auto_plans_what_is_here),
         cmocka_unit_test(named_outright_is_recorded_as_unsupported),

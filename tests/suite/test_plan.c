@@ -1,6 +1,5 @@
 // test_plan.c - expansion to the letter, cell keys that must not move, and the errors of a plan.
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -10,11 +9,11 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "base/interrupt.h"
 #include "base/str.h"
 #include "bench/suite/expand.h"
 #include "bench/suite/plan.h"
 #include "bench/suite/suite.h"
+#include "tests/pending.h"
 
 #define TINY "[model tiny]\npath = tests/golden/models/llama-gqa3\n"
 #define BIG  "[model 7b]\nshape = llama-2-7b\n"
@@ -671,17 +670,16 @@ static void the_measuring_does_not_change_the_key(void **state)
     KEEPS(cell.sampling.top_k = 40); // greedy: never read
 }
 
-// Reading models and planning thousands of cells takes long: both look for a signal, and its error has no other words.
+// Reading models takes long: a signal ends it, and its error has no other words. test_devices.c stops between cells.
 static void a_signal_stops_a_plan(void **state)
 {
     (void)state;
     struct plan *plan = NULL;
     struct error err;
     struct interrupt in;
-    signal(SIGINT, SIG_DFL);
-    interrupt_begin(&in);
-    raise(SIGINT);
-    assert_int_equal(make_plan(TINY "[sweep s]\ncontext = 16\ngen = 4\n", 16, NULL, &plan, &err),
+    pending_begin(&in, SIGINT);
+    // A file that is no shape is not read any more.
+    assert_int_equal(make_plan("[model m]\nshape = ./Makefile\n[sweep s]\n", 16, NULL, &plan, &err),
                      ERR_INTERRUPTED);
     assert_string_equal(err.message, "stopped");
     interrupt_end(&in);
