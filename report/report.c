@@ -207,6 +207,7 @@ static enum status make_pictures(const struct report_data *data,
     struct pictures pictures;
     const struct gnuplot gnuplot = {options->gnuplot, options->timeout_ms};
     TRY(pictures_draw(data, &gnuplot, work, &pictures, err));
+    error_replace(&pictures.failure, work, options->dir); // the page prints it
     *missing = pictures.failure;
     error_context(missing, "pictures are missing");
     enum status status = OK;
@@ -256,7 +257,6 @@ enum status report_write(struct store *store, const char *run, const struct repo
     enum status status = make_work_dir(options->dir, &work, err);
     if (status == OK)
         status = make_files(store, number, &data, options, work, &missing, err);
-    error_replace(&missing, work, options->dir);
     if (status == OK && is_nothing(options, &missing)) {
         *err = missing;
         status = err->code;

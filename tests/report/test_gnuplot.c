@@ -33,6 +33,8 @@ static void without_pictures(void **state, const char *script, enum status statu
         fail_msg("'%s' does not say '%s'", str_text(&note), reason);
     has(page, "Pictures are missing: ");
     has(page, reason);
+    assert_null(strstr(page, ".tmp-")); // the folder that pictures are drawn in
+    assert_null(strstr(str_text(&note), ".tmp-"));
     has(page, "All cells"); // the tables are there all the same
     check_nesting(page);
     snprintf(dir, sizeof dir, "%s/out", f->dir);
@@ -95,13 +97,20 @@ static void test_half_an_svg_is_none(void **state)
                      ERR_IO, ".svg is not whole after 29 bytes");
 }
 
+// The error of a file names the folder that was asked for, on the page too.
+static void test_a_picture_that_cannot_be_read(void **state)
+{
+    without_pictures(state, "#!/bin/sh\nhead -c 17000000 /dev/zero >\"$3\".svg\n", ERR_FORMAT,
+                     "/out/decode-over-batch.svg: 17000000 bytes");
+}
+
 // Nothing gets into the report that did not reach the disk. The error names the folder that was asked for.
 static void test_a_broken_disk(void **state)
 {
     struct fixture *f = *state;
     struct error err = {0};
     struct str note = {0};
-    char dir[128], *index = NULL;
+    char dir[128], path[160], *index = NULL;
     struct store *store = made(f->path, small(NULL));
     static const unsigned formats[] = {REPORT_HTML, REPORT_CSV};
     for (int i = 0; i < 2; i++) {
@@ -116,6 +125,15 @@ static void test_a_broken_disk(void **state)
         assert_int_not_equal(access(dir, F_OK), 0);
         error_clear(&err);
     }
+    fake_gnuplot(f, "#!/bin/sh\nprintf '<?xml version=\"1.0\"?><svg></svg>\\n' >\"$3\".svg\n", path,
+                 sizeof path);
+    struct report_options options = report_to(f, dir, REPORT_PNG, path, 5000);
+    broken_disk = true;
+    assert_int_equal(report_write(store, NULL, &options, &index, &note, &err), ERR_IO);
+    broken_disk = false;
+    assert_non_null(strstr(err.message, strerror(EIO)));
+    assert_non_null(strstr(err.message, dir));
+    assert_null(strstr(err.message, ".tmp-"));
     str_fini(&note);
     store_close(store);
 }
@@ -291,6 +309,7 @@ int main(void)
         fixture_test(test_gnuplot_lies),
         fixture_test(test_half_a_picture_is_none),
         fixture_test(test_half_an_svg_is_none),
+        fixture_test(test_a_picture_that_cannot_be_read),
         fixture_test(test_a_broken_disk),
         fixture_test(test_a_picture_that_did_not_reach_the_disk),
         fixture_test(test_only_pictures),
