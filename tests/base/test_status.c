@@ -80,13 +80,13 @@ static void a_name_is_replaced_by_the_one_that_was_asked_for(void **state)
     char longer[2000];
     error_replace(&err, "a", "b");
     assert_string_equal(err.message, "");
-    FAIL(&err, ERR_IO, "out.tmp-7/x: cannot be written beside out.tmp-7");
+    FAIL(&err, ERR_IO, "out.tmp-7/x: cannot be written beside out.tmp-7: disk full");
     error_replace(&err, NULL, "out");
     error_replace(&err, "out.tmp-7", NULL);
     error_replace(&err, "", "out");
     error_replace(&err, "elsewhere", "out");
     error_replace(&err, "out.tmp-7", "out");
-    assert_string_equal(err.message, "out/x: cannot be written beside out");
+    assert_string_equal(err.message, "out/x: cannot be written beside out: disk full");
     memset(longer, 'y', sizeof longer - 1);
     longer[sizeof longer - 1] = '\0';
     error_replace(&err, "out", longer);

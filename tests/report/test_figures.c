@@ -193,6 +193,10 @@ static void the_commonest_disturbance(void **state)
     has(str_text(&out), ">3 of them disturbed</span>");
     has(str_text(&out), "The commonest disturbance (2 cells, here the first): took 3 % more.<");
     str_fini(&out);
+    m.cells[1].status = "ok"; // of two as common, that of the first cell
+    page_verdict(&out, &m.data);
+    has(str_text(&out), "The commonest disturbance (1 cell): took 3 % more.<");
+    str_fini(&out);
 }
 
 // As many reasons as cells: comparing each with each would take minutes.

@@ -53,6 +53,11 @@ static void classes_add_up_to_the_busy_time(void **state)
         work(PHASE_DECODE, -1, OPC_REST, 8000, 8100, "k_embed"),
         work(PHASE_DECODE, 0, OPC_QKV, 8110, 8400, "k_few"), // of 10
         work(PHASE_DECODE, -1, OPC_COUNT, 8400, 8450, "k_draw"),
+        {.kind = DEVICE_COPY, // of a step, and no launch
+         .label = instrument_activity_label(PHASE_DECODE, -1, OPC_COUNT),
+         .begin_ns = 8450,
+         .end_ns = 8460,
+         .name = "copy"},
     };
     instrument_activity_sum(records, sizeof records / sizeof *records, &sums);
     const struct activity_phase *d = &sums.phase[PHASE_DECODE];
@@ -62,18 +67,18 @@ static void classes_add_up_to_the_busy_time(void **state)
     assert_close(d->op_ns[OPC_QKV], 300 + 180 + 290);
     assert_close(d->op_ns[OPC_ATTENTION], 100);
     assert_close(d->op_ns[OPC_REST], 200);
-    assert_close(d->op_ns[OPC_COUNT], 35 + 50);
-    assert_close(d->busy_ns, 770 + 100 + 200 + 85);
+    assert_close(d->op_ns[OPC_COUNT], 35 + 50 + 10);
+    assert_close(d->busy_ns, 770 + 100 + 200 + 95);
     assert_close(d->gap_ns, 20 + 5 + 10);
     assert_int_equal(d->launches, 9);
 
     json_t *m = json_array();
     instrument_activity_phase(d, PHASE_DECODE, 2, m);
-    assert_close(metric_value(m, METRIC_BUSY, "decode"), 1155.0 / 2);
+    assert_close(metric_value(m, METRIC_BUSY, "decode"), 1165.0 / 2);
     assert_close(metric_value(m, METRIC_LAUNCH_GAPS, "decode"), 35.0 / 2);
     assert_close(metric_value(m, METRIC_LAUNCHES, "decode"), 4.5);
     assert_close(op_value(m, METRIC_OP_TIME, "decode", "qkv"), 770.0 / 2);
-    assert_close(op_value(m, METRIC_OP_TIME, "decode", "end of step"), 85.0 / 2);
+    assert_close(op_value(m, METRIC_OP_TIME, "decode", "end of step"), 95.0 / 2);
     assert_true(isnan(op_value(m, METRIC_OP_TIME, "decode", "head"))); // it did not run
     assert_close(op_value(m, METRIC_KERNEL_TIME, "decode", "k_few"), 770.0 / 2);
     assert_close(op_value(m, METRIC_KERNEL_TIME, "decode", "k_draw"), 80.0 / 2);

@@ -113,10 +113,10 @@ static void the_rest_is_taken_off(void **state)
     json_t *m = measured(&card, GEN);
     assert_near(metric_value(m, METRIC_POWER_IDLE, NULL), rest_w, 1e-6);
     assert_near(metric_value(m, METRIC_ENERGY_PROMPT, "prefill"),
-                work_w * 2 * CHUNK_NS / 1e9 / (BATCH * PROMPT), 0.005);
+                work_w * 2 * CHUNK_NS / 1e9 / (BATCH * PROMPT), 1e-6);
     assert_near(metric_value(m, METRIC_ENERGY_TOKEN, "decode"),
-                work_w * decode_ns() / 1e9 / (BATCH * (GEN - 1)), 0.005);
-    assert_near(metric_value(m, METRIC_POWER, "decode"), rest_w + work_w, 0.005);
+                work_w * decode_ns() / 1e9 / (BATCH * (GEN - 1)), 1e-6);
+    assert_near(metric_value(m, METRIC_POWER, "decode"), rest_w + work_w, 1e-6);
     assert_true(metric_value(m, METRIC_ENERGY_WINDOW, "decode") >= 30.0 * UPDATE_NS);
     assert_string_equal(
         json_string_value(json_object_get(metric_row(m, METRIC_ENERGY_TOKEN, NULL), "source")),
@@ -133,7 +133,7 @@ static void windows_follow_the_counter(void **state)
     late.rested_ns = 99 * 1000 * 1000;
     json_t *a = measured(&early, GEN), *b = measured(&late, GEN);
     assert_near(metric_value(a, METRIC_ENERGY_TOKEN, "decode"),
-                metric_value(b, METRIC_ENERGY_TOKEN, "decode"), 0.005);
+                metric_value(b, METRIC_ENERGY_TOKEN, "decode"), 1e-6);
     json_decref(a);
     json_decref(b);
 }
