@@ -184,7 +184,7 @@ static const char *finding_of(const struct verdict *v)
 {
     if (!isfinite(v->eta))
         return NULL;
-    if (v->suspicious)
+    if (v->eta_low > ETA_SUSPICIOUS)
         return FINDING_WRONG;
     bool clear = v->bound != BOUND_OVERHEAD && v->bound != BOUND_UNDETERMINED;
     return clear && v->eta_high < ETA_INEFFICIENT ? FINDING_INEFFICIENT : FINDING_REACHED;
@@ -209,6 +209,7 @@ PRINTF_LIKE(2, 3) static void say(struct verdict *v, const char *format, ...)
 static void write_text(struct verdict *v)
 {
     char share[48] = "";
+    bool wrong = str_equal(v->finding, FINDING_WRONG);
     bool range = v->finding && metric_share(v->eta, v->eta_low, v->eta_high, share, sizeof share);
     if (is_inefficient(v)) {
         say(v, "inefficient here: %s of what %s", share, metric_allows(bound_name(v->bound)));
@@ -216,9 +217,9 @@ static void write_text(struct verdict *v)
         say(v, "%s%s%s%s", bound_name(v->bound), v->bound <= BOUND_OVERHEAD ? "-bound" : "",
             v->reason[0] ? ": " : "", v->reason);
         if (v->finding)
-            say(v, ", %s%s of the roof",
-                v->bound == BOUND_COMPUTE && !v->suspicious ? "kernels at " : "", share);
-        if (v->suspicious)
+            say(v, ", %s%s of the roof", v->bound == BOUND_COMPUTE && !wrong ? "kernels at " : "",
+                share);
+        if (wrong)
             say(v, ": the model or a ceiling is wrong");
     }
     if (range)
@@ -271,7 +272,6 @@ static enum status judge(const struct ceilings *ceilings, const struct bound_inp
     out->eta = in->measured_ns > 0 ? roof.roof_ns / in->measured_ns : NAN;
     out->eta_low = in->measured_ns > 0 ? roof.fast_ns / in->measured_ns : NAN;
     out->eta_high = in->measured_ns > 0 ? roof.slow_ns / in->measured_ns : NAN;
-    out->suspicious = out->eta_low > ETA_SUSPICIOUS;
     out->overhead_share = in->measured_ns > 0 ? in->waits_ns / in->measured_ns : NAN;
     out->rho = roof.compute_ns / roof.memory_ns;
     out->rho_low = roof.compute_low_ns / roof.memory_ns * bandwidth.low / bandwidth.value;

@@ -124,7 +124,6 @@ struct verdict {
     double eta_low, eta_high;
     double rho, rho_low, rho_high;
     double overhead_share;  // measured waits and gaps over time; NaN: not measured
-    bool suspicious;        // eta_low > 1.05: the model or a ceiling is wrong
     const char *basis;      // "host clock + analytic", "counters + analytic", ...
     const char *finding;    // FINDING_* of results/basis.h; NULL where eta is NaN
     double bandwidth_moved; // (most - least) / most that canaries saw; NaN: none ran

@@ -32,7 +32,7 @@ struct row {
     double measured_ns, waits_ns;
     double canary_min, canary_max;
     enum bound bound;
-    bool suspicious;
+    bool wrong;
     const char *text; // part of the text
 };
 
@@ -122,7 +122,7 @@ static void every_branch(void **state)
         struct verdict v;
         struct error err = {0};
         assert_int_equal(bound_decide(&c, &in, &v, &err), OK);
-        if (v.bound != r->bound || v.suspicious != r->suspicious)
+        if (v.bound != r->bound || str_equal(v.finding, FINDING_WRONG) != r->wrong)
             fail_msg("%s: %s", r->why, v.text);
         if (r->text && !strstr(v.text, r->text))
             fail_msg("%s: '%s' has no '%s'", r->why, v.text, r->text);
@@ -228,7 +228,7 @@ static void sums_over_classes(void **state)
     assert_int_equal(bound_decide_op(&c, &in, OPC_ATTENTION, &v, &err), OK);
     assert_int_equal(v.bound, BOUND_COMPUTE);
     assert_float_equal(v.t_roof_ns, 20e3, 1);
-    assert_true(isnan(v.eta) && !v.suspicious);
+    assert_true(isnan(v.eta) && !v.finding);
     assert_string_equal(v.text, "compute-bound");
     assert_string_equal(v.basis, "counters + analytic");
     assert_string_equal(bound_basis("cuda:1", false), "device events + analytic");
