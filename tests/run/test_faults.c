@@ -56,20 +56,25 @@ static void good_workers_make_ok(void **state)
     test_plan_fini(&t);
 }
 
-// Cells are measured without ceilings too. The run has the reason why there are none.
+// Cells are measured without ceilings too. The run has the reason why there are none; a GPU's names no threads.
 static void ceilings_that_fail_are_noted(void **state)
 {
     (void)state;
-    struct test_plan t;
-    struct look l;
-    test_plan_make(&t, MODEL, 1, 1);
-    assert_int_equal(run_ok(&t, "no-ceilings", "-1"), EXIT_FINE);
-    look_open(&l, &t);
-    assert_cell(&l, 0, "ok", 1, "");
-    assert_int_equal(sets_stored(&l), 0);
-    assert_string_equal(l.run.ceilings_note, "cpu with 1 thread: the probe is lost");
-    look_close(&l);
-    test_plan_fini(&t);
+    static const char *const notes[][2] = {{"cpu", "cpu with 1 thread: the probe is lost"},
+                                           {"cuda:0", "cuda:0: the probe is lost"}};
+    for (size_t i = 0; i < 2; i++) {
+        struct test_plan t;
+        struct look l;
+        test_plan_make(&t, MODEL, 1, 1);
+        t.cells[0].device = notes[i][0];
+        assert_int_equal(run_ok(&t, "no-ceilings", "-1"), EXIT_FINE);
+        look_open(&l, &t);
+        assert_cell(&l, 0, "ok", 1, "");
+        assert_int_equal(sets_stored(&l), 0);
+        assert_string_equal(l.run.ceilings_note, notes[i][1]);
+        look_close(&l);
+        test_plan_fini(&t);
+    }
 }
 
 // The reason is in the store and in the error: a night whose every cell was left out does not look like success.
