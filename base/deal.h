@@ -1,8 +1,8 @@
 // deal.h - dynamic work sharing: each worker does its own share first, then helps the others.
 //
-// Equal shares take equal time only on equally fast processors. On a shared host, or where two cores split one
-// memory bus unevenly, all would wait at the barrier for the slowest. Here each worker
-// takes its contiguous share of [0, count) piece by piece, and helps the others when it is done.
+// Equal shares take equal time only on equally fast processors. On a shared host, or where two cores split one memory
+// bus unevenly, all would wait at the barrier for the slowest. Here each worker takes its contiguous share of [0,
+// count) piece by piece, and helps the others when it is done.
 //
 // All workers begin each deal, and between two deals on the same slots they meet at a barrier or at the end of the job.
 // Deals alternate between two sets of counters. In one deal each worker clears its counter of the other set, which no

@@ -1,8 +1,8 @@
 // cuda_blas.c - measures the tensor cores with NVIDIA's own products: cuBLASLt, opened at run time.
 //
 // Building and starting need neither the library nor its headers. It is opened when the first of its probes runs, and
-// stays open. Each algorithm that it proposes for a product is tried once, and the fastest is kept. Source: cuBLASLt
-// API reference, 12 and 13.
+// stays open. Each algorithm that it proposes for a product is tried once, and the fastest is kept.
+// Source: cuBLASLt API reference, 12 and 13.
 #include "device/cuda_driver.h"
 
 #include <stdio.h>

@@ -9,7 +9,7 @@
 //   PEAK_DOT       the instruction: %0 += %1 * %2
 //   PEAK_CLASS     the compiler's letter for the class of such registers
 //   PEAK_ADD(a, b) the sum of two registers of sums
-//   PEAK_SIDE, PEAK_SUMS if there are too few registers for 4 and 16
+//   PEAK_SIDE, PEAK_SUMS  if there are too few registers for 4 and 16
 #ifdef PEAK_REGISTER
 #ifndef KERNELS_PEAK_SUMS_H
 #define KERNELS_PEAK_SUMS_H

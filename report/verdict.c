@@ -1,8 +1,7 @@
-// verdict.c - the first screen: what this machine is good for, what limits it, what failed.
+// verdict.c - the first screen: the best figures, what limits them, and what failed.
 //
-// Plain sentences, one card a model. "Best" is the best median of a cell that was not disturbed; where all
-// were, the best of those, and the card says so. A bound belongs to the cell of its sentence, never to a
-// mixture.
+// It has one card per model, in plain sentences. "Best" is the best median among undisturbed cells. If every cell was
+// disturbed, it is the best of those, and the card says so. A sentence about a bound describes one cell.
 
 #include <math.h>
 #include <stdio.h>

@@ -34,8 +34,8 @@ enum status store_open(const char *path, enum store_mode mode, struct store **ou
 void store_close(struct store *store);
 const char *store_path(const struct store *store);
 
-// ---- who measured ----------------------------------------------------------------------------------- Each returns
-// the row with the same content if there is one. JSON texts are canonical.
+// ---- who measured -----------------------------------------------------------------------------------
+// Each returns the row with the same content if there is one. JSON texts are canonical.
 enum status store_machine(struct store *store, const char *fingerprint, const char *hardware_json,
                           int64_t *id, struct error *err);
 enum status store_environment(struct store *store, const char *json, int64_t *id,

@@ -448,6 +448,7 @@ lint_prose() {
                 if (line !~ /\/\//) next
                 sub(/^.*\/\/ ?/, "", line)
             }
+            if (line ~ /^---- .*----+ +[^ ]/) { file = FILENAME; deny(FNR, "a section rule ends its line") }
             check_words(line)
             if (line ~ /^ *$/ || line ~ /^( *- |  |[A-Za-z0-9_*,.()\[\]`+=|\/ ]+[:=] )/) flush()
             if (line !~ /^ *$/) append(line)

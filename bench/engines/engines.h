@@ -54,8 +54,8 @@ struct bench_engine_request {
 struct bench_engine {
     const char *name;
 
-    // ---- the model, once per worker ---------------------------------------------------------------- *model is owned
-    // by the caller. Errors: those of reading and of memory; ERR_UNSUPPORTED.
+    // ---- the model, once per worker ----------------------------------------------------------------
+    // *model is owned by the caller. Errors: those of reading and of memory; ERR_UNSUPPORTED.
     enum status (*load)(const struct bench_engine_load *in, void **model, struct error *err);
     void (*describe)(const void *model, struct bench_engine_facts *out);
     // The memory that a cell will need. NULL: the engine does not know.
@@ -63,8 +63,8 @@ struct bench_engine {
                           struct error *err);
     void (*unload)(void *model); // NULL is legal
 
-    // ---- a cell ------------------------------------------------------------------------------------ *run: memory for
-    // the cell's sequences, owned by the caller. It borrows the model.
+    // ---- a cell ------------------------------------------------------------------------------------
+    // *run: memory for the cell's sequences, owned by the caller. It borrows the model.
     enum status (*open)(void *model, const struct job_cell *cell, void **run, struct error *err);
     void (*close)(void *run); // NULL is legal
     // Empties every sequence and restarts the random streams.

@@ -38,9 +38,9 @@ static const struct counter_event EVENTS[] = {
 enum { EVENT_COUNT = sizeof EVENTS / sizeof *EVENTS };
 _Static_assert((int)EVENT_COUNT <= (int)COUNTERS_MAX, "every event fits");
 
-// ---- known loads ---------------------------------------------------------------------------------------- Each runs
-// its load between start and stop and returns whether the count fits. If not, `reason` has the counted and the expected
-// value.
+// ---- known loads ----------------------------------------------------------------------------------------
+// Each runs its load between start and stop and returns whether the count fits. If not, `reason` has the counted and
+// the expected value.
 
 struct trial {
     const struct counter_source *source;

@@ -11,10 +11,10 @@
 #include "bench/probe/state.h"
 #include "device/device.h"
 
-// ---- machine record ----------------------------------------------------------------------------------- Topology
-// (hwloc), caches, NUMA, core kinds, ISA flags that the system supports, kernel, virtualization, governor, memory, huge
-// pages, compiler and flags, library versions. It has no host name. A value that the system does not report is JSON
-// null, never "" or 0.
+// ---- machine record -----------------------------------------------------------------------------------
+// Topology (hwloc), caches, NUMA, core kinds, ISA flags that the system supports, kernel, virtualization, governor,
+// memory, huge pages, compiler and flags, library versions. It has no host name. A value that the system does not
+// report is JSON null, never "" or 0.
 struct machine {
     json_t *hardware;     // topology, processor, memory in GiB, virtualization
     json_t *environment;  // kernel, microcode, governor, libraries: may change from night to night
@@ -60,14 +60,14 @@ size_t topology_level_capacity(const struct memory_level *level, int threads);
 int topology_level_of(const struct memory_level *levels, int count, int threads,
                       double working_set_bytes);
 
-// ---- noise ------------------------------------------------------------------------------------------------ Noise
-// around one repetition: lost time, and canaries of compute and bandwidth. Looks at a device's vital signs over a
-// repetition: the lowest clocks, the highest power and temperature. NaN: not measured.
+// ---- noise ------------------------------------------------------------------------------------------------
+// A device's vital signs over one repetition: the lowest clocks, the highest power and temperature. NaN: not measured.
 struct noise_vitals {
     double clock_hz, memory_clock_hz, power_w, temperature_c;
-    int looks;              // of those that measured a clock
-    int held[DEVICE_HOLDS]; // looks at which it was held back, by reason
+    int looks;              // readings that have a clock
+    int held[DEVICE_HOLDS]; // readings in which it was held back, by reason
 };
+// Noise around one repetition: lost time, and canaries of compute and bandwidth.
 struct noise {
     struct os_noise os;  // differences over the repetition
     int64_t run_wait_ns; // the longest wait of one thread for a processor during the repetition

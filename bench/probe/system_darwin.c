@@ -1,7 +1,7 @@
 // system_darwin.c - reads facts about the machine on macOS, through sysctl.
 //
-// sysctl cannot be captured, so `root` is ignored here, and tests of captured machines read only the topology. Source:
-// sysctl(3), "Determining system capabilities" (Apple developer documentation).
+// sysctl cannot be captured, so `root` is ignored here, and tests of captured machines read only the topology.
+// Source: sysctl(3), "Determining system capabilities" (Apple developer documentation).
 #ifdef __APPLE__
 
 #include <stdlib.h>

@@ -1,9 +1,9 @@
 // score.c - log-softmax of rows of logits, their divergence, and the sums over tokens.
 //
-// P has logits a_i and Q has b_i; Z_a and Z_b are their sums of exponentials. Then KL(P || Q) = sum p_i (ln p_i - ln
-// q_i) = sum e^a_i (a_i - b_i) / Z_a - (ln Z_a - ln Z_b). This needs no logarithm per element. The loops work on LANES
-// independent sums, because a compiler may not reorder one sum of floats into lanes. The order of the lanes is fixed,
-// so the result is fixed as well.
+// P has logits a_i and Q has b_i; Z_a and Z_b are their sums of exponentials. Then
+//   KL(P || Q) = sum p_i (ln p_i - ln q_i) = sum e^a_i (a_i - b_i) / Z_a - (ln Z_a - ln Z_b)
+// This needs no logarithm per element. The loops work on LANES independent sums, because a compiler may not reorder one
+// sum of floats into lanes. The order of the lanes is fixed, so the result is fixed as well.
 #include "bench/quality/score.h"
 
 #include <math.h>

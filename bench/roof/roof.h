@@ -71,9 +71,9 @@ bool ceilings_read_rate(const struct ceilings *c, const char *device, int thread
 // Names each level that is slower than a farther one, as text; "" if there is none.
 void ceilings_explain_levels(const struct ceilings *c, char *out, size_t out_bytes);
 
-// ---- peaks -------------------------------------------------------------------------------------------------- The
-// peak that products of this input type can reach, which is the denominator of MFU, or NULL. Narrow types can always be
-// widened and multiplied as f32, so the better of the two counts.
+// ---- peaks --------------------------------------------------------------------------------------------------
+// The peak that products of this input type can reach, which is the denominator of MFU, or NULL. Narrow types can
+// always be widened and multiplied as f32, so the better of the two counts.
 const struct ceiling *ceilings_peak(const struct ceilings *c, const char *device,
                                     enum dtype datapath, int threads);
 

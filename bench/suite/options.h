@@ -1,7 +1,7 @@
 // options.h - the option table: every key of bench.conf, of suites and of --set is one row.
 //
-// Parsing, checks, defaults, `bench help options` and the table in docs/SUITES.md all read that
-// row; a new option is a row here and a field in suite.h.
+// Parsing, checks, defaults, `bench help options` and the table in docs/SUITES.md all read that row. A new option is a
+// row here and a field in suite.h.
 #ifndef BENCH_SUITE_OPTIONS_H
 #define BENCH_SUITE_OPTIONS_H
 

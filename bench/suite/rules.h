@@ -6,7 +6,7 @@
 //      | AXIS = WORD         also !=; AXIS: model, scheme, device, kv, step
 //      | AXIS OP NUMBER      AXIS: batch, context, gen, threads, chunk; OP: = != < <= > >=
 //
-// link = AXIS AXIS ..., ... the listed keys take their values in parallel (first with first, ...), not in all
+// link = AXIS AXIS ..., ...  the listed keys take their values in parallel (first with first, ...), not in all
 //                            combinations; their lists have the same length
 #ifndef BENCH_SUITE_RULES_H
 #define BENCH_SUITE_RULES_H

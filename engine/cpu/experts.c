@@ -5,10 +5,10 @@
 //   route     norm; the router's scores, in f32 from the f32 row; the chosen experts of each token. With many
 //             tokens, the inputs of each expert are gathered into consecutive rows
 //   gate, up  of each expert over its tokens: the workers share (expert, panel) units
-//   quantize the inputs of the down projections, where the scheme quantizes them, now that each row is complete down
-//   times the token's share, added to the residual. The workers share panels of the output. Each adds up all experts of
-//   its panels in rising order. So no two workers write the same element, and the order of a token's sum does not
-//   depend on the rest of the pass
+//   quantize  the inputs of the down projections, where the scheme quantizes them: each row is complete now
+//   down      times the token's share, added to the residual. The workers share panels of the output. Each adds
+//             up all experts of its panels in rising order. So no two workers write the same element, and the order
+//             of a token's sum does not depend on the rest of the pass
 // The shared expert, which every token uses, is the last group.
 // Shapes: T tokens, S slots = T * experts_used, d width, f an expert's width.
 #include "engine/cpu/cpu.h"

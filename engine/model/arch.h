@@ -13,7 +13,7 @@
 
 struct arch {
     const char *name; // config.json's model_type
-    // General.architecture in llama.cpp's files; NULL: its GGUF files are not supported.
+    // The value of general.architecture in llama.cpp's files; NULL: its GGUF files are not supported.
     const char *gguf;
     bool gguf_permuted;    // llama.cpp interleaves the halves of each Q and K head
     bool scaled_embedding; // the embedding is multiplied by the root of the width

@@ -5,7 +5,8 @@
 // V, 128 positions at a time, into two stages each; it casts 1-byte codes to bf16. Two groups compute 64 rows each. A
 // group multiplies Q by the next K while it multiplies the weights by V, and meanwhile turns the new scores into
 // weights. Tiles lie in panels of 128-byte rows under the 128-byte swizzle. K has the inner dimension along its rows, V
-// down its columns. Source: Shah et al. 2024 (FlashAttention-3), PTX ISA 8.0 (wgmma and its matrix descriptors)
+// down its columns.
+// Source: Shah et al. 2024 (FlashAttention-3), PTX ISA 8.0 (wgmma and its matrix descriptors)
 #include "kernels/cuda/attention_tile.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/wgmma.cuh"

@@ -68,10 +68,11 @@ static __device__ __forceinline__ uint32_t i4_to_bf16(uint32_t codes, __nv_bfloa
     return bf16x2_bits(__hsub2(bits_bf16x2(magic), offset));
 }
 
-// What the product kernels need to know about a weight type. words 16-byte vectors of a lane in a block of 64 inputs
-//   steps products in a block
-//   x_bytes bytes of a block's inputs for 8 tokens
-//   fragment a0 .. a3 of step m from a block's words; int4: minus the zeros of rows g and g + 8
+// What the product kernels need to know about a weight type:
+//   words     16-byte vectors of a lane in a block of 64 inputs
+//   steps     products in a block
+//   x_bytes   bytes of a block's inputs for 8 tokens
+//   fragment  a0 .. a3 of step m from a block's words; int4: minus the zeros of rows g and g + 8
 template <enum dtype T> struct weights;
 
 template <> struct weights<DT_BF16> {

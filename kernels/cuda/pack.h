@@ -7,9 +7,9 @@
 // groups of 32, they are inputs 8 t .. 8 t + 7 of each half. Any inputs may share a step of the product, as long as
 // both operands agree.
 //
-//   tile DT_I8, DT_F8E4M3: 16 f32 scales of its rows, then its units; other types: only its units unit its 4 blocks.
-//   DT_I4: then 16 words for each group, with a scale (low half) and a zero (high half), f16 DT_F32 a tile is 16 plain
-//   rows of cuda_padded_cols() inputs
+//   tile    DT_I8, DT_F8E4M3: 16 f32 scales of its rows, then its units; other types: only its units
+//   unit    its 4 blocks; DT_I4: then 16 words for each group, with a scale (low half) and a zero (high half), f16
+//   DT_F32  a tile is 16 plain rows of cuda_padded_cols() inputs
 //
 // Inputs lie in the order in which the same instructions read them, in groups of 8 tokens (cuda_line_at). So one copy
 // loads a run of inputs of all tokens into shared memory, where ldmatrix and wgmma read them without conversion.

@@ -1,8 +1,8 @@
 // config.c - derives a model's description from a GGUF file's metadata and tensors.
 //
 // Keys begin with the architecture's name. They omit what llama.cpp knows about the architecture. The row of arch.c,
-// the defaults here, and the tensors provide that (biases, a tied head, factors of rope scaling). Source: the package
-// gguf (constants), llama.cpp's converter and its reading of each key.
+// the defaults here, and the tensors provide that (biases, a tied head, factors of rope scaling).
+// Source: the package gguf (constants), llama.cpp's converter and its reading of each key.
 #include <math.h>
 #include <stdio.h>
 #include <string.h>

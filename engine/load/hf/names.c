@@ -1,5 +1,6 @@
 // names.c - the names that Hugging Face's model classes give the tensors of each architecture, and their fusions. A new
-// architecture is a new table here. Source: the modeling files of transformers.
+// architecture is a new table here.
+// Source: the modeling files of transformers.
 #include <stddef.h>
 
 #include "base/str.h"

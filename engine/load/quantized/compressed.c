@@ -1,8 +1,8 @@
 // compressed.c - quantization_config of compressed-tensors: the layout, and the extent of a scale.
 //
 // Supports int-quantized and float-quantized of 8 bits, and pack-quantized of 4 and 8. All groups of the config must
-// quantize weights alike; their settings for inputs are not used. Source: compressed-tensors,
-// quantization/quant_args.py and quant_config.py.
+// quantize weights alike; their settings for inputs are not used.
+// Source: compressed-tensors, quantization/quant_args.py and quant_config.py.
 #include <stdio.h>
 
 #include "base/json.h"

@@ -5,8 +5,9 @@
 // (checkpoint_format gptq_v2) the zero. scales (groups, outputs). g_idx (inputs) I32: the group of each input, in any
 // order with desc_act. w = (code - zero) * scale[g_idx].
 // A stored 15 in version 1 (8 bits: 255) is a zero of 0 that wrapped when 1 was subtracted. It is read as 0, as in
-// AutoGPTQ ((stored + 1) & mask). Source: AutoGPTQ, auto_gptq/nn_modules/qlinear/qlinear_cuda.py;
-// GPTQModel, gptqmodel/utils/model.py (convert_gptq_v1_to_v2_format).
+// AutoGPTQ ((stored + 1) & mask).
+// Source: AutoGPTQ, auto_gptq/nn_modules/qlinear/qlinear_cuda.py; GPTQModel, gptqmodel/utils/model.py
+// (convert_gptq_v1_to_v2_format).
 #include <stdio.h>
 #include <string.h>
 

@@ -4,7 +4,8 @@
 // lowest bits, each as code + 2^(bits - 1). weight_scale (outputs, groups). weight_zero_point (outputs *
 // bits / 32 rounded up, groups) I32, packed along the outputs with the same offset; absent when symmetric:
 // the zero is the middle. weight_shape (2): outputs and inputs. weight_g_idx (inputs) I32 as in GPTQ.
-// w = (code - zero) * scale. Source: compressed-tensors, compressors/pack_quantized.py.
+// w = (code - zero) * scale.
+// Source: compressed-tensors, compressors/pack_quantized.py.
 #include <string.h>
 
 #include "engine/load/quantized/layout.h"
