@@ -1,8 +1,8 @@
 // device.h - a place that computes: what it is, its memory, its queue, its clock and its vital signs.
 //
-// Kernels, engine and bench take a device and query it. None of them looks at its kind in order to measure. Each kind
-// implements this header (host.c, cuda.c) as a table of functions (ops.h). devices.c has the only list of device words,
-// including those of kinds that are not in this build.
+// Kernels, engine and bench take a device and query it. Code that measures asks at most whether the device is the host.
+// Each kind implements this header (host.c, cuda.c) as a table of functions (ops.h). devices.c has the only list of
+// device words, including those of kinds that are not in this build.
 //
 // Life: device_list (what exists) -> device_open -> memory and queues, or its pool -> device_close. An opened device is
 // used by one thread at a time and must outlive everything created on it.

@@ -203,7 +203,7 @@ enum status query_cells(struct store *store, struct arena *arena, int64_t run,
 
 static bool cell_matches(const struct cell_row *cell, const char *which)
 {
-    bool prefix = strlen(which) >= 4 && str_starts(cell->key, which);
+    bool prefix = strlen(which) >= QUERY_KEY_DIGITS && str_starts(cell->key, which);
     return prefix || str_equal(cell->label, which);
 }
 

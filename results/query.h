@@ -70,8 +70,9 @@ struct cell_row {
 // Lists the cells in the order of the plan.
 enum status query_cells(struct store *store, struct arena *arena, int64_t run,
                         struct cell_row **rows, size_t *count, struct error *err);
-// Finds one cell by a prefix of its key (4 digits or more) or by its label. run 0: the newest run that has it.
+// Finds one cell by a prefix of its key (QUERY_KEY_DIGITS or more) or by its label. run 0: the newest run that has it.
 // ERR_USAGE if none or several match.
+enum { QUERY_KEY_DIGITS = 6 };
 enum status query_cell(struct store *store, struct arena *arena, int64_t run, const char *which,
                        struct cell_row *out, struct error *err);
 

@@ -68,7 +68,7 @@ lint_layers() {
         function folder(path) { return path ~ /\// ? substr(path, 1, match(path, /\/[^\/]*$/) - 1) : "" }
         function may(room, header,   words, n, i, to, above) {
             to = folder(header)
-            # Subfolders without a row of their own (kernels/x86) belong to the room above.
+            # Folders of tests without a row of their own belong to the room above.
             if (room_of(header) == room || to == room) return 1
             n = split(sees[room], words, " ")
             for (i = 1; i <= n; i++) {
@@ -360,7 +360,7 @@ lint_sizes() {
         }'
 }
 
-# First lines, exits, environment variables, system #ifdefs, arrays of unknown length.
+# First lines, exits, environment variables, system #ifdefs.
 lint_habits() {
     sources c h cu cuh | xargs awk '
         function deny(why) { printf "%s:%d: %s\n", FILENAME, FNR, why; bad = 1 }

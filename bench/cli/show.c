@@ -395,7 +395,7 @@ const struct command command_show = {
     .summary = "show one run or one cell in full",
     .details =
         "RUN is a run's number, \"last\" or the name of a suite, whose newest run is meant.\n"
-        "CELL is the start of a cell's key, at least 4 digits, or its label.",
+        "CELL is the start of a cell's key, at least 6 digits, or its label.",
     .flags = flags,
     .run = run_show,
 };

@@ -6,7 +6,7 @@
 //
 //   {"event":"hello","version":1,"pid":412,"memory_limit":21474836480,"threads":2,"pinned":true}
 //   {"event":"progress","phase":"load","done":0.41}                 at most ten a second, any phase
-//   {"event":"loaded","engine":"builtin","engine_version":"ridge-1",
+//   {"event":"loaded","engine":"builtin","engine_version":"ridge-2",
 //     "arithmetic":"bf16 x bf16 -> f32","stored":"q8_0",            stored: null unless in codes
 //     "metrics":[{"name":"load","value":1.2e9,"phase":"load","source":"host clock"}]}
 //   {"event":"cell","cell":3}                                       index into the plan: it begins

@@ -11,6 +11,7 @@
 #include "base/words.h"
 #include "bench/suite/expand.h"
 #include "bench/suite/prompt_word.h"
+#include "results/query.h"
 
 static enum status no_memory(struct error *err)
 {
@@ -104,7 +105,7 @@ static bool is_key_prefix(const char *text)
     size_t length = 0;
     while (isxdigit((unsigned char)text[length]))
         length++;
-    return length >= 6 && length <= 64 && !text[length];
+    return length >= QUERY_KEY_DIGITS && length <= 64 && !text[length];
 }
 
 static bool is_wanted(const struct cell *cell, const char *only, bool key)

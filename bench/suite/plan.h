@@ -182,9 +182,9 @@ struct plan_machine {
 struct suite;
 
 // Expands a suite: reads each model's headers and hashes its content. Cells are in the order of the sweeps and, within
-// a sweep, of the axes of rules.h. only: NULL, a glob over labels, or at least the first 6 digits of a key; other cells
-// are not part of the plan. Errors: ERR_NOMEM; ERR_USAGE with "file:line: reason": a model that cannot be opened,
-// unknown names, linked lists of different length, more than PLAN_CELLS_MAX cells, nothing matches `only`.
+// a sweep, of the axes of rules.h. only: NULL, a glob over labels, or at least the first QUERY_KEY_DIGITS of a key;
+// other cells are not part of the plan. Errors: ERR_NOMEM; ERR_USAGE with "file:line: reason": a model that cannot be
+// opened, unknown names, linked lists of different length, more than PLAN_CELLS_MAX cells, nothing matches `only`.
 enum { PLAN_CELLS_MAX = 10000 };
 enum status plan_create(struct suite *suite, const struct plan_machine *machine, const char *only,
                         struct plan **out, struct error *err);

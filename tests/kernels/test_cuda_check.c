@@ -46,27 +46,30 @@ static void linear(const struct cuda_linear *job, void *stream)
 {
     (void)stream;
     const struct cuda_layout *l = &job->layout;
-    int padded = cuda_padded_cols(l->cols);
-    float *row = calloc((size_t)l->cols, sizeof *row);
-    char *inputs = malloc((size_t)job->tokens * (size_t)padded * 2);
+    size_t padded = (size_t)cuda_padded_cols(l->cols), elements = (size_t)job->tokens * padded;
+    uint16_t *plain = malloc(elements * sizeof *plain);
+    float *row = malloc(padded * sizeof *row), *inputs = malloc(elements * sizeof *inputs);
     double factor[CUDA_FEW_TOKENS];
     for (int t = 0; t < job->tokens && t < CUDA_FEW_TOKENS; t++)
         factor[t] = factor_of(&job->carry, t);
-    assert_true(row && inputs);
-    cuda_plain_inputs(cuda_order_of(l->type), job->x, job->tokens, padded, (size_t)padded, inputs);
+    assert_true(plain && row && inputs);
+    cuda_plain_inputs(cuda_order_of(l->type), job->x, job->tokens, (int)padded, padded, plain);
+    for (size_t i = 0; i < elements; i++)
+        inputs[i] = bf16_to_f32(plain[i]);
     for (int r = 0; r < l->rows; r++) {
         cuda_unpack_row(l, job->w, r, row);
         for (int t = 0; t < job->tokens; t++) {
-            const char *x = inputs + (size_t)t * (size_t)padded * 2;
+            const float *x = inputs + (size_t)t * padded;
             float *y = job->y + (size_t)t * job->ldy + r;
             double sum = 0;
             for (int c = 0; c < l->cols; c++)
-                sum += (double)row[c] * (double)element_get(DT_BF16, x, (size_t)c);
+                sum += (double)row[c] * (double)x[c];
             sum *= t < CUDA_FEW_TOKENS ? factor[t] : 1;
             sum += job->bias ? (double)job->bias[r] : 0;
             *y = (float)(sum + (job->accumulate ? (double)*y : 0));
         }
     }
+    free(plain);
     free(row);
     free(inputs);
     if (job->carry.weight)
