@@ -13,7 +13,7 @@ struct hash; // a running digest
 // NULL when memory is exhausted.
 struct hash *hash_create(void);
 void hash_update(struct hash *hash, const void *bytes, size_t count);
-// The same for a whole file, which may be many gigabytes: between blocks it looks for a signal (interrupt.h).
+// The same for a whole file, which may be many gigabytes: between blocks it checks for a signal (interrupt.h).
 // Errors: ERR_INTERRUPTED.
 enum status hash_update_file(struct hash *hash, const void *bytes, size_t count, struct error *err);
 // Writes the digest as lower-case hex and frees `hash`.

@@ -1,4 +1,4 @@
-// cuda_cupti.c - opens CUPTI at run time, and says in words why it refuses. The only file that opens libcupti.
+// cuda_cupti.c - opens CUPTI at run time, or explains why it cannot be used. The only file that opens libcupti.
 #include "device/cuda_driver.h"
 
 #include <stdio.h>

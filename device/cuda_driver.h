@@ -109,11 +109,11 @@ struct cuda_cupti {
     int (*ActivityPopExternalCorrelationId)(int kind, uint64_t *last);
     int (*Finalize)(void);
 };
-// Tests only: puts a scripted library in place of the system's. NULL: the system's again. Not while a trace runs.
+// Tests only: replaces the system's library with a scripted one; NULL restores it. Not while a trace runs.
 void cuda_cupti_use(const struct cuda_cupti *library);
-// The library; NULL with the reason in words.
+// The library. NULL, with the reason as text, if it cannot be used.
 const struct cuda_cupti *cuda_cupti_get(char *reason, size_t reason_bytes);
-// A result in words, with what would lift a refusal.
+// The text of a result, with the remedy if permission was refused.
 void cuda_cupti_explain(const struct cuda_cupti *cupti, int result, char *out, size_t bytes);
 
 // The activity trace (cuda_trace.c).

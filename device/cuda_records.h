@@ -1,7 +1,7 @@
-// cuda_records.h - the members of CUPTI's records that all its versions have, in their places.
+// cuda_records.h - the members of CUPTI's records that all its versions have, at their offsets.
 //
-// Newer versions hand over longer records: what is read comes first in each. tests/device/test_cuda_trace.c holds the
-// places against CUPTI's own header where that is installed.
+// Newer versions return longer records, but the members read here keep their offsets. tests/device/test_cuda_trace.c
+// compares the offsets with CUPTI's own header where that is installed.
 #ifndef DEVICE_CUDA_RECORDS_H
 #define DEVICE_CUDA_RECORDS_H
 

@@ -3,7 +3,8 @@
 // A mark ends a segment: what was enqueued in it gets the mark's label. Launches are matched to segments by external
 // correlation ids, nodes of graphs by the segment in which they were recorded: CUPTI reports each node that is
 // created, and each copy of it in an executable graph. Records are read by the members that all versions share, which
-// come first. CUPTI takes one subscriber a process, so there is one trace at a time. After the end CUPTI is detached.
+// come first. CUPTI allows one subscriber per process, so there is one trace at a time. After the end CUPTI is
+// detached.
 #include "device/cuda_driver.h"
 #include "device/cuda_records.h"
 
@@ -44,7 +45,7 @@ struct cuda_trace {
     bool failed; // out of memory
 };
 
-// CUPTI's callbacks have no pointer of ours. Buffers come from a thread of CUPTI.
+// CUPTI's callbacks take no user pointer. Buffers are delivered on one of CUPTI's own threads.
 static struct {
     pthread_mutex_t lock;
     struct {
@@ -211,7 +212,7 @@ static int start(struct cuda_trace *t)
     return result;
 }
 
-// Detaches CUPTI: later passes are not slowed.
+// Detaches CUPTI, so that later passes run at full speed.
 static void stop(struct cuda_trace *t)
 {
     const struct cuda_cupti *c = t->cupti;
@@ -258,8 +259,8 @@ enum status cuda_trace_begin(struct device *device, struct device_trace **out, s
 
 // ---- records ---------------------------------------------------------------------------------------------
 
-// The name in the code of a C++ symbol: "_ZN..13linear_kernelI...": the last plain word before template arguments or
-// parameters. Others stay as they are.
+// The function name inside a mangled C++ symbol such as "_ZN..13linear_kernelI...": the last plain word before template
+// arguments or parameters. Other names stay as they are.
 static void short_name(const char *symbol, char out[NAME_BYTES])
 {
     const char *at = symbol;

@@ -116,7 +116,7 @@ uint64_t device_wait_ns(const struct device *device);
 struct device_memory {
     uint64_t total_bytes, available_bytes; // 0: unknown
 };
-// What the device has now. Cost: one question to its driver or system.
+// Current memory. Cost: one query of the driver or system.
 struct device_memory device_memory(const struct device *device);
 
 // Memory aligned to at least 256 bytes, with undefined contents; NULL when memory is exhausted. Host: on huge pages
@@ -178,36 +178,38 @@ struct device_vitals device_vitals(struct device *device);
 
 struct device_energy {
     double joules;      // since a moment in the past: callers take differences
-    uint64_t update_ns; // the counter moves this often. Windows are many times as long
+    uint64_t update_ns; // interval of the counter's updates; a window must be many times longer
     char source[64];    // "NVML energy counter", "RAPL: package-0, dram"
 };
-// What all of the device used, other programs' part included. Host: the processor's packages and their memory.
-// Errors: ERR_UNSUPPORTED where nothing counts it, with the reason and what would lift it. Cost: below a millisecond.
+// The energy used by the whole device, including other programs. Host: the processor's packages and their memory.
+// Errors: ERR_UNSUPPORTED if there is no counter, with the reason and the remedy. Cost: below a millisecond.
 enum status device_energy(struct device *device, struct device_energy *out, struct error *err);
 
 // ---- trace -------------------------------------------------------------------------------------------------
 
 enum device_activity_kind { DEVICE_KERNEL, DEVICE_COPY, DEVICE_SET };
-// What the device did, from when to when, on the tracer's clock.
+// One piece of work of the device, with its start and end on the tracer's clock.
 struct device_activity {
     enum device_activity_kind kind;
-    uint32_t label; // that device_trace_mark gave it; 0: none
+    uint32_t label; // given by device_trace_mark; 0: none
     uint64_t begin_ns, end_ns;
     const char *name; // of a kernel; "copy", "set"
     bool in_graph;
 };
 
-// One trace a process and time, of work that is enqueued by the thread that began it. It slows the work down.
-// Graphs are traced node by node where they are recorded after the begin.
-// Errors: ERR_UNSUPPORTED where nothing traces here: which library or right is missing, and what would lift it.
+// A process has at most one trace at a time. It covers the work enqueued by the thread that began it, and slows it
+// down. Graphs are traced node by node if they are recorded after the trace began.
+// Errors: ERR_UNSUPPORTED if tracing is impossible here. The message names the missing library or permission and the
+// remedy.
 struct device_trace;
-// What can be known without beginning one.
+// Checks whether a trace could begin, as far as that is known without beginning one.
 enum status device_trace_check(struct device *device, struct error *err);
 enum status device_trace_begin(struct device *device, struct device_trace **out, struct error *err);
-// What was enqueued or recorded since the mark before, or the begin, belongs to `label`, from 1.
+// Gives `label` (1 or more) to all work enqueued or recorded since the previous mark, or since the trace began.
 void device_trace_mark(struct device_trace *trace, uint32_t label);
-// Waits until the device is idle, ends the trace and hands out its records by their begin, borrowed until destroy.
-// Nothing slows the device down from here on. Errors: ERR_IO when records were lost; ERR_NOMEM; those of the device.
+// Waits until the device is idle, ends the trace and returns its records in order of their start. They are borrowed
+// until destroy. The device runs at full speed again. Errors: ERR_IO if records were lost; ERR_NOMEM; those of the
+// device.
 enum status device_trace_end(struct device_trace *trace, const struct device_activity **out,
                              size_t *count, struct error *err);
 void device_trace_destroy(struct device_trace *trace); // ended or not; NULL: nothing is done
@@ -224,7 +226,7 @@ struct device_probe {
     char kernel[64]; // the kernel that reached it
     bool quick;      // also run when there is little time
 };
-enum { DEVICE_PROBES_MAX = 32 }; // that any device has
+enum { DEVICE_PROBES_MAX = 32 }; // the most that any device has
 // Returns how many were written.
 size_t device_probes(const struct device *device, struct device_probe *out, size_t max);
 // Takes one sample of probe `index`, which takes some milliseconds: bytes/s, operations/s, or ns for launch_gap and

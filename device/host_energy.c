@@ -48,7 +48,7 @@ static bool is_counted(const char *name)
     return str_starts(name, "package") || str_equal(name, "dram");
 }
 
-// Names them once each: packages of one machine differ only in their number.
+// Names each kind once, because the packages of a machine differ only in number.
 static void add_source(struct device_rapl *rapl, const char *name)
 {
     size_t used = strlen(rapl->source), length = strcspn(name, "-");

@@ -43,9 +43,10 @@ struct device_ops {
     bool (*no_memory)(int code);
 
     struct device_vitals (*vitals)(struct device *device); // NULL: nothing is measured
-    // NULL: nothing counts it.
+    // NULL: this kind has no counter.
     enum status (*energy)(struct device *device, struct device_energy *out, struct error *err);
-    // A trace's struct begins with struct device_trace, whose members are set by the caller. NULL: it has no tracer.
+    // A trace's struct begins with struct device_trace, whose members are set by the caller. All five members are NULL
+    // if this kind cannot be traced.
     enum status (*trace_check)(struct device *device, struct error *err);
     enum status (*trace_begin)(struct device *device, struct device_trace **out, struct error *err);
     void (*trace_mark)(struct device_trace *trace, uint32_t label);

@@ -48,8 +48,8 @@ struct engine_step {
     const struct engine_observer *observer; // NULL: no operations are reported
 };
 
-// Whether steps wait for each operation to report it: they run neither as graphs nor ahead of the host. All observers
-// ask for that but those that are only told what was enqueued.
+// Whether steps must wait for each operation in order to report it. Such steps run neither as graphs nor ahead of the
+// host. Only an observer with on_enqueued alone does not require this.
 static inline bool engine_observer_waits(const struct engine_observer *observer)
 {
     return observer && (!observer->on_enqueued || observer->on_event || observer->tap);

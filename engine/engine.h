@@ -23,9 +23,9 @@ enum rope_scaling {
     ROPE_SCALE_NONE,
     ROPE_SCALE_LINEAR,
     ROPE_SCALE_LLAMA3,
-    ROPE_SCALE_FACTORS, // one divisor a pair
+    ROPE_SCALE_FACTORS, // one divisor per pair
     ROPE_SCALE_YARN,    // Peng et al. 2023
-    ROPE_SCALE_LONGROPE, // one divisor per pair, and other ones in contexts beyond the original positions
+    ROPE_SCALE_LONGROPE, // one divisor per pair, with a second set for contexts beyond the original positions
 };
 enum norm_kind { NORM_RMS, NORM_LAYER };
 enum activation { ACT_SILU, ACT_GELU, ACT_GELU_TANH, ACT_RELU };
@@ -54,14 +54,14 @@ struct model_config {
 
     // positions
     enum rope_kind rope;
-    int rotary; // the first so many dimensions of a head rotate
+    int rotary; // the first `rotary` dimensions of a head rotate
     float rope_theta;
     enum rope_scaling rope_scaling;
     float rope_factor, rope_low_freq, rope_high_freq; // llama3: wavelength bands
     float rope_beta_fast, rope_beta_slow;             // yarn: turns within the original positions
     bool rope_untruncated;                            // yarn: bounds are not rounded to whole pairs
     int rope_original_positions;
-    bool rope_original_assumed; // the file has none: its positions are taken, as the reference does
+    bool rope_original_assumed;  // the file has none: max_positions is used, as in transformers
     float rope_attention_factor; // factor of cosines and sines; 0: 1
     // ROPE_SCALE_FACTORS and _LONGROPE: the divisor of each pair's frequency (GGUF's rope_freqs.weight). _LONGROPE uses
     // the second array in contexts beyond the original positions.
@@ -112,7 +112,7 @@ static inline int model_windowed_layers(const struct model_config *c)
     return count;
 }
 
-// What the file does not say about its positions and what is taken instead; "" where it says all.
+// The settings of positions that the file lacks, and the values used instead; "" if it lacks none.
 enum { FALLBACK_BYTES = 160 };
 void model_fallback_text(const struct model_config *c, char *out, size_t out_bytes);
 
@@ -210,7 +210,7 @@ struct tensor_class {
         [64]; // stored types in order of occurrence: "q4_k, q6_k"; "generated" (0 bytes) for a shape; "unused"
     uint64_t tensors, parameters, bytes;
 };
-enum { CHECKPOINT_CLASSES_MAX = 8 }; // that any checkpoint has
+enum { CHECKPOINT_CLASSES_MAX = 8 }; // the most that any checkpoint has
 size_t checkpoint_tensor_classes(const struct checkpoint *ck, struct tensor_class *out, size_t max);
 
 // How the products of a quantized folder are stored.
@@ -350,9 +350,9 @@ struct engine_event {
 struct engine_tap;
 struct engine_observer {
     void (*on_event)(void *user, const struct engine_event *event); // NULL: no events are emitted
-    // Called when an operation's work has been enqueued, or recorded into a graph, since the call before; nothing is
-    // waited for. So a tracer of the device learns what that work belongs to. Backends of GPUs alone call it, where
-    // on_event is NULL. op OPC_COUNT: of no class, as sampling.
+    // Called after an operation has been enqueued or recorded into a graph. It covers the work since the previous call
+    // and waits for nothing. A tracer uses it to label the work. Only GPU backends call it, and only if on_event is
+    // NULL. OPC_COUNT: no class, such as sampling.
     void (*on_enqueued)(void *user, enum phase phase, int layer, enum op_class op);
     void *user;
     const struct engine_tap
@@ -510,7 +510,7 @@ struct decode_choice {
 };
 struct decode_choice context_decode_choice(const struct context *ctx);
 
-// Runs the steps, with the same bits as so many calls of context_step. If the device runs ahead, no host work separates
+// Runs the steps, with the same bits as `steps` calls of context_step. If the device runs ahead, no host work separates
 // the tokens. After `done` returns false, the steps in flight (at most context_ahead of them) still end and are handed
 // over. *made: the number of steps that ran; on an error, those handed over before it.
 // Errors: those of context_step; ERR_USAGE for a span with several tokens, without `sample` or with logits for the

@@ -139,10 +139,10 @@ enum {
 // The experts of each token. Every worker computes its own identical copy. See model/route.h.
 struct cpu_routing {
     int *chosen;          // (SHARED_NORM_TOKENS, experts_used)
-    float *shares;        // the same
+    float *shares;        // (SHARED_NORM_TOKENS, experts_used)
     int *first;           // (experts + 1)
     int *slot_token;      // (rows * experts_used)
-    float *slot_share;    // the same
+    float *slot_share;    // (rows * experts_used)
     unsigned char *input; // (SHARED_NORM_TOKENS, input stride) rows of one expert
     float *scales;        // (SHARED_NORM_TOKENS) of input
 };
@@ -151,7 +151,7 @@ struct cpu_routing {
 struct cpu_expert_buffers {
     float *scores;         // (rows, score_stride): scores of the router, then of the shared expert
     int *chosen;           // (rows, experts_used)
-    float *shares;         // the same
+    float *shares;         // (rows, experts_used)
     unsigned char *input;  // (slots, input_bytes): inputs of the routed experts' products
     float *scales;         // (slots) of input
     unsigned char *shared; // (rows, shared_bytes): input of the shared expert's down projection

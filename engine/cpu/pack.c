@@ -41,7 +41,7 @@ struct pack_worker {
     int steps; // layers that are done
 };
 
-// Whether to go on. Worker 0 asks before each few rows, so that a request to stop does not wait for a layer.
+// Whether to continue. Worker 0 asks before each few rows, so that a request to stop does not wait for a layer.
 static bool is_wanted(const struct pack_worker *w)
 {
     struct packing *p = w->packing;

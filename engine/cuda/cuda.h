@@ -126,8 +126,8 @@ struct gpu_buffers {
     // Inputs of a product in the order of its weights: whole groups of rows of input_ld.
     void *input;
     float *input_scale; // (rows)
-    // Where products carry norms (gpu_carries), else NULL. carried: ordered like input, for CUDA_GROUP_TOKENS tokens,
-    // without the norm's factor; squares: (CUDA_GROUP_TOKENS, d / 16)
+    // NULL unless norms are fused into products (gpu_carries). carried: ordered like input, for CUDA_GROUP_TOKENS
+    // tokens, without the norm's factor; squares: (CUDA_GROUP_TOKENS, d / 16)
     void *carried;
     float *squares;
     float *gate_up;   // (slots, 2 f)
@@ -160,9 +160,9 @@ struct gpu_persistent {
     cuda_step_fn *step;
     struct cuda_step job[STEP_MOST_TOKENS]; // indexed by the number of tokens minus one
     int most_tokens;                        // the most that it serves; 0: none
-    int tokens;       // of the last step; the exchange is laid out for so many
-    bool chosen;      // decode steps run in this form
-    char reason[128]; // why this form was chosen
+    int tokens;                             // of the last step, for which the exchange is laid out
+    bool chosen;                            // decode steps run in this form
+    char reason[128];                       // why this form was chosen
 };
 
 struct gpu_context {
@@ -175,7 +175,7 @@ struct gpu_context {
     struct sampling sampling;
     uint64_t number; // number of the last enqueued step, from 1
     int *chosen;     // experts: (rows, used), host
-    float *shares;   // the same
+    float *shares;   // (rows, used), host
     int *first;      // (experts + 1)
     struct gpu_persistent persistent;
     // The decode step as a graph, for `graph_tokens` tokens that are all drawn for, with this sampling. NULL: not
@@ -183,12 +183,12 @@ struct gpu_context {
     struct cuda_graph *graph;
     int graph_tokens;
     bool graph_persistent;
-    const struct engine_observer *graph_observer; // that its recording was reported to, or NULL
+    const struct engine_observer *graph_observer; // the observer that saw the recording, or NULL
 };
 
-// Whether products of this context's decode steps carry the norm that follows them (struct cuda_carry). All decode
-// steps of a context do or none does, so that no neighbour changes a bit. More than CUDA_GROUP_TOKENS sequences gain
-// nothing.
+// Whether this context's decode steps fuse the following norm into each product (struct cuda_carry). All of its steps
+// do, or none, so that a sequence's results never depend on its neighbours. Batches of more than CUDA_GROUP_TOKENS
+// sequences gain nothing from it.
 bool gpu_carries(const struct model_config *config, const struct scheme *scheme,
                  const struct context_options *options);
 // A context's memory: laid out or measured; planned; created, with the errors of struct backend.
@@ -250,7 +250,7 @@ struct gpu_input gpu_scheme_input(const struct gpu_pass *pass, void *x, size_t l
 void gpu_activate(const struct gpu_pass *pass, const struct gpu_matrix *gate_up, const float *from,
                   int tokens, void *out, float *scale);
 
-// What was enqueued since the call before is an operation of this class, OPC_COUNT: of none.
+// Marks the work enqueued since the previous call as one operation of this class; OPC_COUNT: of no class.
 void gpu_enqueued(const struct gpu_pass *pass, int layer, enum op_class op);
 // The same, and reports the operation to an observer that waits until it is done.
 void gpu_emit(struct gpu_pass *pass, int layer, enum op_class op, struct op_cost cost);

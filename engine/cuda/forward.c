@@ -174,7 +174,7 @@ static void normed_input(struct gpu_pass *pass, int layer, const struct gpu_norm
     gpu_emit(pass, layer, OPC_REST, gpu_norm_cost(pass, pass->tokens, norm));
 }
 
-// A product of it.
+// A product of the normed residual stream.
 static struct cuda_linear normed_product(const struct gpu_pass *pass, const struct gpu_matrix *m,
                                          float *y, size_t ldy)
 {
@@ -200,7 +200,7 @@ static void add_rows(struct gpu_pass *pass, const float *y)
 }
 
 // x += W input, through a buffer where the product has a norm of its own. next: the norm of x that follows within the
-// layers, or NULL. Products of a decode step carry it.
+// layers, or NULL. Decode steps fuse it into the product.
 static void add_product(struct gpu_pass *pass, int layer, const struct gpu_matrix *w,
                         const void *input, size_t ld, const float *scale,
                         const struct gpu_norm *post, const struct gpu_norm *next, enum op_class op)
@@ -210,7 +210,7 @@ static void add_product(struct gpu_pass *pass, int layer, const struct gpu_matri
     float *y = post->weight ? b->branch : b->x;
     struct cuda_linear job =
         product_job(pass, w, input, ld, scale, pass->tokens, y, width, !post->weight);
-    // Prompts come in passes of any size, whose tokens must not depend on it.
+    // A prompt's tokens must not depend on how it is cut into passes.
     pass->carried =
         next && b->carried && pass->phase == PHASE_DECODE && pass->tokens <= CUDA_GROUP_TOKENS;
     if (pass->carried) {

@@ -126,7 +126,7 @@ static void pack_job(void *arg, int worker, int workers)
     }
 }
 
-// Whether to go on. It asks before each piece, so that a request to stop does not wait for a layer.
+// Whether to continue. Called before each piece, so that a request to stop does not wait for a layer.
 static bool is_wanted(struct packing *p)
 {
     double steps = p->model->config.layers + 1;

@@ -7,13 +7,13 @@
 
 #include "base/stat.h"
 
-// Why the form cannot serve the description and options; NULL: nothing here speaks against it.
+// Why the form cannot serve the description and options; NULL: it can.
 static const char *refusal(const struct model_config *c, const struct scheme *scheme,
                            const struct context_options *options)
 {
     enum dtype head = scheme->weights == DT_F16 ? DT_F16 : DT_BF16;
     if (options->decode == DECODE_GRAPH)
-        return "the graph was asked for";
+        return "the graph was requested";
     // All steps of a context have the same form, so that other sequences never change a sequence's bits.
     if (options->batch > STEP_MOST_TOKENS)
         return "more than 4 sequences";

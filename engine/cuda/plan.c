@@ -31,8 +31,8 @@ static size_t slot_count(const struct model_config *config, const struct gpu_buf
     return sat_mul((size_t)b->rows, (size_t)max_int(config->experts_used, 1));
 }
 
-// Rows that the host may ask for, and one row per sequence to draw from. An absurd batch stays absurd, so that its size
-// in bytes is refused.
+// Rows that the host may ask for, and one row per sequence to draw from. An absurdly large batch saturates, so that the
+// allocation refuses it.
 static int logit_rows_of(const struct context_options *options)
 {
     int most = max_int(options->logit_rows, options->batch);

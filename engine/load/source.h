@@ -53,7 +53,7 @@ struct checkpoint {
     struct model_config config;
     const struct source_ops *ops;
     void *self; // owned by ops
-    // Its extras are tensors that the description does not have; or NULL
+    // The map of stored tensors, or NULL. Its extras are the tensors that the description does not have.
     const struct tensor_map *unused;
     const struct checkpoint_quantization *quantization; // owned by ops; or NULL
     const char *remarks; // decisions where the files contradict themselves, one per line; or NULL

@@ -19,7 +19,7 @@ enum size {
     SHARED_FF,
     EXPERTS,
     EXPERTS_FF,    // of all experts, one after another
-    EXPERTS_WIDTH, // likewise
+    EXPERTS_WIDTH, // of all experts, one after another
 };
 
 // Properties of a description. A role exists if all of its needs are met.

@@ -22,7 +22,7 @@ static const struct row {
     {T_##role, (enum weight_kind)(kind), stack},
 #include "engine/model/roles.def"
 #undef ROLE
-    {T_EMBEDDING, WEIGHT_HEAD, FIRST}, // a tied head: the embedding's rows where a head would be
+    {T_EMBEDDING, WEIGHT_HEAD, FIRST}, // a tied head is packed from the embedding's rows
 };
 enum { ROWS = sizeof rows / sizeof *rows };
 

@@ -30,7 +30,7 @@ struct search {
     struct moments *moments[FOLD_SITES_MAX]; // NULL for experts' down projections
     float *scale[FOLD_SITES_MAX], *trial;    // (widest input)
     int count;
-    int rare; // experts so far with too few tokens
+    int undersampled; // experts so far with too few tokens
     struct layer_state state;
 };
 
@@ -229,7 +229,7 @@ static void set_readers(struct search *s, const struct fold_site *site, bool qua
             quantized && tensor_role_is_product(site->readers[i]);
 }
 
-// Sets columns alone: while its site is searched, a scale is removed again and the giver stays unscaled.
+// Sets columns alone: while its site is searched, a scale is removed again and the target stays unscaled.
 static void set_columns(struct search *s, const struct fold_site *site, const float *scale)
 {
     for (int i = 0; i < site->count; i++)
@@ -285,7 +285,7 @@ static enum status search_site(struct search *s, int index, struct error *err)
     struct grid_best best = {0};
     set_readers(s, site, true);
     TRY(measure(s, point, &best.loss, err));
-    if (site->giver != T_ROLE_COUNT)
+    if (site->target != T_ROLE_COUNT)
         TRY(awq_grid_search(try_alpha, &trying, &best, err));
     moments_scale(s->moments[index], (double)best.alpha / AWQ_ALPHAS, s->scale[index]);
     set_columns(s, site, best.alpha ? s->scale[index] : NULL);
@@ -293,8 +293,8 @@ static enum status search_site(struct search *s, int index, struct error *err)
     return report(s, index, RUNS_A_SITE, err);
 }
 
-// *rare: the number of experts with too few tokens.
-static enum status search_experts(struct search *s, int index, int *rare, struct error *err)
+// *undersampled: the number of experts with too few tokens.
+static enum status search_experts(struct search *s, int index, int *undersampled, struct error *err)
 {
     const struct fold_site *site = &s->sites[index];
     int experts = s->ck->config.experts;
@@ -304,14 +304,14 @@ static enum status search_experts(struct search *s, int index, int *rare, struct
         .state = &s->state,
         .inputs = &s->kept[site->point],
         .slots = rows_shown(s, site->point),
-        .scaled = site->giver != T_ROLE_COUNT,
+        .scaled = site->target != T_ROLE_COUNT,
         .scales = s->scale[index],
         .device = s->options->device,
     };
     for (int expert = 0; expert < experts; expert++) {
         bool alone = false;
         TRY(awq_expert_search(&search, expert, &alone, err));
-        *rare += alone;
+        *undersampled += alone;
         TRY(report(s, index, RUNS_A_SITE * (expert + 1) / experts, err));
     }
     forget_input(s, site->point);
@@ -364,7 +364,7 @@ static enum status search_sites(struct search *s, struct awq_layer *out, struct 
         if (s->sites[i].point == POINT_FF_INPUT)
             memset(s->state.quantized, 0, sizeof s->state.quantized);
         if (s->sites[i].point == POINT_EXPERT_DOWN_INPUT)
-            TRY(search_experts(s, i, &out->experts_rare, err));
+            TRY(search_experts(s, i, &out->experts_undersampled, err));
         else
             TRY(search_site(s, i, err));
     }
@@ -388,7 +388,7 @@ static void drop_expert_scales(struct fold_scales *scales)
     scales->rows[T_EXPERT_UP] = NULL;
 }
 
-// Finishes the whole layer: with the scales found, folded into their givers; without those of experts' down
+// Finishes the whole layer: with the scales found, folded into their targets; without those of experts' down
 // projections, or with rounding alone, where that is better.
 static enum status settle(struct search *s, struct awq_layer *out, struct error *err)
 {
@@ -427,7 +427,7 @@ static enum status search_layer(struct search *s, awq_take *take, void *user, st
     TRY(observe(s, err));
     TRY(search_sites(s, &done, err));
     TRY(settle(s, &done, err));
-    s->rare += done.experts_rare;
+    s->undersampled += done.experts_undersampled;
     memcpy(s->x, s->run[POINT_LAYER_OUTPUT].x,
            bytes); // the next layer reads this one's quantized output
     return take(user, &done, err);
@@ -454,11 +454,11 @@ enum status awq_search(const struct checkpoint *ck, const struct calib_text *tex
     for (; status == OK && s.layer < ck->config.layers; s.layer++)
         status = search_layer(&s, take, user, err);
     search_fini(&s);
-    if (status == OK && s.rare)
+    if (status == OK && s.undersampled)
         log_line(LOG_WARN,
                  "calibrating %s: %d of its %d experts' down projections are rounded to nearest: "
                  "fewer than %d tokens of the text reach them",
-                 ck->config.name, s.rare, ck->config.layers * ck->config.experts,
+                 ck->config.name, s.undersampled, ck->config.layers * ck->config.experts,
                  EXPERT_TOKENS_MIN);
     return status == OK ? OK : error_context(err, "calibrating %s", ck->config.name);
 }

@@ -34,7 +34,7 @@ struct awq_layer {
     double rounded, found; // with rounding alone; with the state found
     // With experts: with the state found, but down projections rounded alone. Without experts 0.
     double experts_rounded;
-    int experts_rare; // experts with too few tokens: their down projections are rounded alone
+    int experts_undersampled; // experts with too few tokens: their down projections are rounded alone
     const struct layer_state *state;
 };
 // Called for each finished layer. The layer's data is borrowed until it returns.

@@ -65,7 +65,7 @@ static bool ask(void *user, double done)
     return !flow->progress || flow->progress(flow->user, flow->done);
 }
 
-// Window by window: all of them may take longer than a person waits for a stop. Their bits are the same in one step.
+// Windows run one by one, so that a stop request is answered soon. One step for all would give the same bits.
 static enum status step_all(const struct flow *flow, struct context *ctx, const int32_t *tokens,
                             struct error *err)
 {
@@ -89,7 +89,7 @@ static enum status step_all(const struct flow *flow, struct context *ctx, const 
     return status;
 }
 
-// A requested point that the run never showed would be zeros that nobody notices.
+// If the run never reached a requested point, its rows would silently be zeros.
 static enum status check_shown(const struct flow *flow, const struct model_config *config,
                                const struct tapping *tapping, struct error *err)
 {

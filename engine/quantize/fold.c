@@ -16,16 +16,16 @@ static void add_reader(const struct model_config *c, struct fold_site *site, enu
     site->readers[site->count++] = role;
 }
 
-static void set_giver(const struct model_config *c, struct fold_site *site, enum tensor_role giver,
-                      enum tensor_role bias)
+static void set_target(const struct model_config *c, struct fold_site *site,
+                       enum tensor_role target, enum tensor_role bias)
 {
-    site->giver = giver;
-    site->giver_bias = has(c, bias) ? bias : T_ROLE_COUNT;
+    site->target = target;
+    site->target_bias = has(c, bias) ? bias : T_ROLE_COUNT;
 }
 
 static struct fold_site site_at(enum engine_point point)
 {
-    return (struct fold_site){.point = point, .giver = T_ROLE_COUNT, .giver_bias = T_ROLE_COUNT};
+    return (struct fold_site){.point = point, .target = T_ROLE_COUNT, .target_bias = T_ROLE_COUNT};
 }
 
 static void add_ff_readers(const struct model_config *c, struct fold_site *site)
@@ -46,7 +46,7 @@ static struct fold_site attention_input(const struct model_config *c)
     add_reader(c, &site, T_V);
     if (c->shared_norm)
         add_ff_readers(c, &site);
-    set_giver(c, &site, T_ATTN_NORM, T_ATTN_NORM_BIAS);
+    set_target(c, &site, T_ATTN_NORM, T_ATTN_NORM_BIAS);
     return site;
 }
 
@@ -56,7 +56,7 @@ static struct fold_site output_input(const struct model_config *c)
     struct fold_site site = site_at(POINT_O_INPUT);
     add_reader(c, &site, T_O);
     if (c->heads == c->kv_heads && !(c->clip_qkv > 0))
-        set_giver(c, &site, T_V, T_V_BIAS);
+        set_target(c, &site, T_V, T_V_BIAS);
     return site;
 }
 
@@ -64,7 +64,7 @@ static struct fold_site ff_input(const struct model_config *c)
 {
     struct fold_site site = site_at(POINT_FF_INPUT);
     add_ff_readers(c, &site);
-    set_giver(c, &site, T_FF_NORM, T_FF_NORM_BIAS);
+    set_target(c, &site, T_FF_NORM, T_FF_NORM_BIAS);
     return site;
 }
 
@@ -76,7 +76,7 @@ static struct fold_site down_input(const struct model_config *c, enum engine_poi
     struct fold_site site = site_at(point);
     add_reader(c, &site, down);
     if (!c->plain_ff || c->activation == ACT_RELU)
-        set_giver(c, &site, up, bias);
+        set_target(c, &site, up, bias);
     return site;
 }
 
@@ -111,13 +111,13 @@ size_t fold_scale_length(const struct model_config *c, const struct fold_site *s
 
 void fold_enter(const struct fold_site *site, const float *scale, struct fold_scales *scales)
 {
-    if (site->giver == T_ROLE_COUNT)
+    if (site->target == T_ROLE_COUNT)
         return;
     for (int i = 0; i < site->count; i++)
         scales->columns[site->readers[i]] = scale;
-    scales->rows[site->giver] = scale;
-    if (site->giver_bias != T_ROLE_COUNT)
-        scales->rows[site->giver_bias] = scale;
+    scales->rows[site->target] = scale;
+    if (site->target_bias != T_ROLE_COUNT)
+        scales->rows[site->target_bias] = scale;
 }
 
 const float *fold_columns(const struct fold_scales *scales, const struct model_config *config,

@@ -18,8 +18,8 @@ struct fold_site {
     enum engine_point point; // the tap point that shows it
     enum tensor_role readers[FOLD_READERS_MAX];
     int count;
-    // Produces it; T_ROLE_COUNT: no scale can be folded; no bias
-    enum tensor_role giver, giver_bias;
+    // The tensor that a scale is folded into, and its bias; T_ROLE_COUNT: no scale can be folded; no bias
+    enum tensor_role target, target_bias;
 };
 
 // Writes the inputs of the quantized products of one layer, in the order of computation. Returns their number.
@@ -29,11 +29,12 @@ int fold_sites(const struct model_config *config, struct fold_site out[FOLD_SITE
 int fold_rows_alike(const struct model_config *config, enum tensor_role role);
 
 // The scales of a layer's inputs. columns[role] (inputs, cols) multiplies the columns of a reader; inputs is 1, or the
-// number of experts. And rows[role] (rows, or elements of a vector) divides the rows of a giver. NULL: ones. Borrowed.
+// number of experts. rows[role] (rows, or elements of a vector) divides the rows of a tensor that a scale is folded
+// into. NULL: ones. Borrowed.
 struct fold_scales {
     const float *columns[T_ROLE_COUNT], *rows[T_ROLE_COUNT];
 };
-// Length of a site's scale. fold_enter sets it for the readers and the giver.
+// Length of a site's scale. fold_enter sets it for the readers and for the tensor that it is folded into.
 size_t fold_scale_length(const struct model_config *config, const struct fold_site *site);
 void fold_enter(const struct fold_site *site, const float *scale, struct fold_scales *scales);
 

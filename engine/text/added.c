@@ -11,7 +11,7 @@
 enum { CONTENT_MAX_BYTES = 1024 }; // the longest known have 100
 
 struct added_node {
-    uint32_t child, sibling; // 0: none (node 0 is the root, nobody's child)
+    uint32_t child, sibling; // 0: none (node 0 is the root, which is no node's child)
     uint32_t token;          // index + 1, 0: no token ends here
     unsigned char byte;
 };

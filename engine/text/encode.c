@@ -57,7 +57,7 @@ enum status tokenizer_seal(struct tokenizer *tok, struct error *err)
         const struct vocab_entry *e = &tok->entries[tok->pairs[i].merged];
         const char *text = tok->blob.data + e->offset;
         size_t n;
-        if (!utf8_valid(text, e->bytes)) // no text makes it
+        if (!utf8_valid(text, e->bytes)) // no text can contain this entry
             continue;
         int32_t last = utf8_next(text, e->bytes, &n), next;
         for (size_t at = n; at < e->bytes; at += n, last = next) {

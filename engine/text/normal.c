@@ -6,8 +6,8 @@
 
 #include "engine/text/tokenizer.h"
 
-// The limit of growth: normal forms make at most 18 bytes of one, "▁" makes three of a space. It stops the steps of a
-// hostile file from filling the memory.
+// The limit of growth: normal forms make at most 18 bytes of one, "▁" makes three of a space. The limit keeps a
+// hostile file from exhausting memory.
 enum { GROWTH_MAX = 64, SMALL_BYTES = 1 << 20 };
 
 static void step_fini(struct normal_step *step)

@@ -1,4 +1,4 @@
-// attention.cuh - shared by the attention kernels: addresses in the cache and of partial outcomes, scores, outputs.
+// attention.cuh - shared by the attention kernels: addresses in the cache and of partial results, scores, outputs.
 #pragma once
 
 #include "kernels/cuda/fragments.cuh"
@@ -22,7 +22,7 @@ static __device__ __forceinline__ unsigned char *head_block(const cuda_kv &kv, i
     return kv.layer + ((size_t)(sequence * kv.kv_heads + head) * 2 + values) * kv.block_bytes;
 }
 
-// The outcome of a split in memory, (token, head, split): head_dim outputs, maximum and sum.
+// The partial result of a split in memory, (token, head, split): head_dim outputs, maximum and sum.
 static __device__ __forceinline__ float *partial_of(const cuda_attention &job, int splits, int split, int token,
                                                     int head)
 {

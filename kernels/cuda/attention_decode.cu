@@ -37,10 +37,10 @@ template <enum dtype KV, int DIMS> struct shape {
 struct __align__(128) decode_space
 {
     uint64_t full[MOST_SLOTS], empty[MOST_SLOTS];
-    uint64_t stored,
-        taken; // the outcome of a unit: by the computing warps, by the one that reports it
+    // Barriers: the computing warps have stored a unit's partial result; the reporting warp has read it.
+    uint64_t stored, taken;
     float max[2][WARPS][HEADS], sum[2][WARPS][HEADS]; // of even and odd units
-    int last;                                         // the block ended last of a token's splits
+    int last;                                         // this block was the last to finish a split of the token
 };
 
 // A place in the ring, and the parity of the barriers' phase there.
@@ -61,7 +61,7 @@ __device__ __forceinline__ void copy_or_clear(uint32_t to, const void *from, boo
 }
 
 // Copies a tile of K or V, zeros for rows beyond `position` and elements that a head lacks, and scales of its first
-// `count` positions. `full` ends its phase when all are there. By a warp.
+// `count` positions. `full` ends its phase when all have arrived. By a warp.
 template <enum dtype KV, int DIMS>
 __device__ __forceinline__ void copy_tile(const cuda_attention &job, int block, int base, int position, int count,
                                           uint32_t to, uint32_t scales, uint32_t full)
@@ -461,7 +461,7 @@ __device__ __forceinline__ void merge_warps(int heads, int n, int odd, decode_sp
     }
 }
 
-// Stores a unit's outcome: the output itself where it is the only split, else a partial one.
+// Stores a unit's result: the output itself if it is the only split, else a partial result.
 template <enum dtype KV, int DIMS>
 __device__ __forceinline__ void put_unit(const cuda_attention &job, const decode_grid &grid, const place &at, int odd,
                                          decode_space &s, float *space, const running &row, float (&out)[DIMS / 16][4])
@@ -553,8 +553,9 @@ __device__ __forceinline__ void compute_units(const cuda_attention &job, const d
             const int keys = ring.slot;
             barrier_wait(full + keys * 8, ring.parity);
             score_tile<KV, DIMS>(q, ring_from + keys * S::tile_bytes, v);
-            // A slot is given back when products have used what ldmatrix read. An arrival right behind the ldmatrix
-            // may overtake it, and the next tile is then copied over rows that are still to be read.
+            // A slot is released once the products have consumed the registers that ldmatrix loaded. An arrive issued
+            // right after ldmatrix could become visible first, and the next tile would overwrite rows that are still to
+            // be read.
             if (held >= 0)
                 barrier_arrive(empty + held * 8);
             ring.next(grid.slots);

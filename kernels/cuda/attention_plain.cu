@@ -95,7 +95,8 @@ __device__ __forceinline__ void load_rows(const cuda_kv &kv, const unsigned char
     }
 }
 
-// A split's outcome for one row: its maximum, and the sum of exp(score - maximum). Its outputs are not divided yet.
+// A split's partial result for one row: its maximum, and the sum of exp(score - maximum). Its outputs are not divided
+// yet.
 struct outcome {
     float max, sum;
 };
@@ -106,7 +107,7 @@ __device__ __forceinline__ float blend(float a, float x, float b, float y)
     return fmaf(b, y, __fmul_rn(a, x));
 }
 
-// Merges a split's outcome into the outcome of the earlier splits. Their order matters only here.
+// Merges a split's result into that of the earlier splits. Their order matters only here.
 __device__ __forceinline__ void merge(outcome &all, const outcome &split, float &keep, float &take)
 {
     const float max = fmaxf(all.max, split.max);
@@ -219,8 +220,8 @@ __device__ __forceinline__ void add_values(const cuda_attention &job, const atte
     }
 }
 
-// Computes one split for all rows of the block. On return out, s.max and s.sum are its outcome. DIMS: output elements
-// per thread.
+// Computes one split for all rows of the block. On return out, s.max and s.sum are its partial result. DIMS: output
+// elements per thread.
 template <enum dtype KV, int ROWS, int DIMS>
 __device__ void attend_split(const cuda_attention &job, attention_space<ROWS> &s, int head, int split,
                              float (&out)[DIMS][ROWS])

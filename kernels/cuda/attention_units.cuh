@@ -2,8 +2,8 @@
 // For attention_decode.cu alone.
 //
 // A unit is one split of the positions of one sequence, for up to 8 query heads of one KV head. Where a sequence has
-// several splits, their outcomes are stored. The block that ends last merges them in rising order and resets the
-// counter.
+// several splits, their partial results are stored. The block that finishes last merges them in rising order and resets
+// the counter.
 #pragma once
 
 #include "kernels/cuda/attention.cuh"
@@ -139,7 +139,7 @@ static __device__ __forceinline__ void weigh_splits(const float2 (&outcome)[LANE
 static __device__ __noinline__ void merge_splits(const cuda_attention &job, int token, int head0, int heads, int splits,
                                                  int room, int warp, int warps)
 {
-    enum { FLIGHT = 16 }; // outcomes on their way at once, the first before their weights are there
+    enum { FLIGHT = 16 }; // partial results in flight, the first of them before the weights are known
     const int lane = threadIdx.x % 32, n = job.kv.head_dim, pitch = n + 4;
     for (int head = warp; head < heads; head += warps) {
         const float *of = partial_of(job, room, 0, token, head0 + head);
@@ -180,8 +180,9 @@ static __device__ __noinline__ void merge_splits(const cuda_attention &job, int 
     }
 }
 
-// One thread counts the units of a token and its heads that end with unit `at`, number n of the block. Their outcomes
-// are stored before. Returns true where the block ended last: all outcomes can be read, and the counter is zero again.
+// One thread adds the units that this block has finished, up to `at` (number n of the block), to the counter of their
+// token and heads. Their partial results must already be stored. Returns true if the block finished last: all partial
+// results can be read, and the counter is zero again.
 static __device__ __forceinline__ bool ends_last(const cuda_attention &job, const decode_grid &grid, const place &at,
                                                  int n)
 {

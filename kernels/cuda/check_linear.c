@@ -220,9 +220,9 @@ static void check_neighbours(const struct product *p, const float *clean, float 
                               (double)y[i], (double)clean[i]);
 }
 
-// ---- what a product carries --------------------------------------------------------------------------------
+// ---- products with a fused norm ----------------------------------------------------------------------------
 
-// A product that carries, and what it left, by rows.
+// A product with a fused norm, and its outputs row by row.
 struct carrier {
     const struct product *p;
     struct cuda_carry carry; // without pointers
@@ -295,7 +295,7 @@ static struct carrier carrier_make(const struct product *p, int out_cols)
                             .multiprocessors = device_info(k->device)->units};
 }
 
-// y * weight in bf16, and each tile's sum of squares, behind the same y as without.
+// y * weight in bf16, and each tile's sum of squares, in addition to the y of the plain product.
 static void check_norm_to(const struct product *p, const float *clean)
 {
     struct cuda_check *k = p->k;

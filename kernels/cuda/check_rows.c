@@ -192,7 +192,7 @@ static void check_norm(struct cuda_check *k)
     if (!c->failed)
         c->kernel->fn.cuda.norm(&job, cuda_check_stream(k));
     rows_compare(&r);
-    cuda_check_release(k); // while `pick` is there to compare with
+    cuda_check_release(k); // before `pick`, which it compares with, is freed
 }
 
 void cuda_check_norm(struct cuda_check *k)
@@ -307,7 +307,7 @@ void cuda_check_add(struct cuda_check *k)
                 c, "x", to, got[to], i < (size_t)n ? x[to] + v : x[to],
                 i < (size_t)n ? 0x1p-22 * (fabs((double)x[to]) + fabs((double)v)) + 0x1p-140 : 0);
         }
-    cuda_check_release(k); // while `pick` is there to compare with
+    cuda_check_release(k); // before `pick`, which it compares with, is freed
 }
 
 void cuda_check_softcap(struct cuda_check *k)
@@ -422,5 +422,5 @@ void cuda_check_embed(struct cuda_check *k)
             kernel_check_close(c, "x", (size_t)i, got[(size_t)t * ldx + (size_t)i], e.row[i],
                                0x1p-21 * fabs((double)e.row[i]) + 0x1p-30);
     }
-    cuda_check_release(k); // while ids and tokens are there to compare with
+    cuda_check_release(k); // before ids and tokens, which it compares with, are freed
 }

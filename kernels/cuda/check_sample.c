@@ -172,7 +172,7 @@ void cuda_check_sample(struct cuda_check *k)
     cuda_check_back(k, id, ids, sizeof id);
     cuda_check_back(k, stream, streams, sizeof stream);
     cuda_check_back(k, &odd, count, sizeof odd);
-    cuda_check_release(k); // while the host's arrays are there to compare with
+    cuda_check_release(k); // before the host's arrays, which it compares with, are freed
     for (size_t i = 0; i < floats && !c->failed; i++)
         expected += !isfinite(d.logits[i]);
     for (int r = 0; r < ROWS && !c->failed; r++) {
@@ -223,7 +223,7 @@ void cuda_check_advance(struct cuda_check *k)
     cuda_check_back(k, &number, job.number, sizeof number);
     cuda_check_back(k, ring, job.ring, sizeof ring);
     cuda_check_back(k, ring_ids, job.ring_ids, sizeof ring_ids);
-    cuda_check_release(k); // while the host's arrays are there to compare with
+    cuda_check_release(k); // before the host's arrays, which it compares with, are freed
     for (int i = 0; i < ROWS && !c->failed; i++) {
         int32_t id = i < next && drawn[i] > 0 ? drawn[i] : 0;
         if (ids[i] != id || moved[i].position != tokens[i].position + (i < next ? STEPS : 0))

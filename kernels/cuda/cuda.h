@@ -26,8 +26,8 @@ enum { CUDA_COUNTERS = 1 << 15 };
 // Most blocks of 128 rows by up to 256 tokens that may share the inputs of tiles.
 enum { CUDA_WIDE_BLOCKS = 160 };
 
-/* What a product of few tokens does for its neighbours, so that no launch has to stand between them. Of bf16 inputs
- * and up to CUDA_FEW_TOKENS tokens.
+/* The RMS norm between two products, fused into them, so that it needs no launch of its own. For bf16 inputs and up to
+ * CUDA_FEW_TOKENS tokens. The first product carries the norm (weight), the second applies its factor (from).
  * weight: (rows) of the RMS norm that follows: out[t][r] = y[t][r] * weight[r] once y is stored, and
  *   squares[t * tiles + i] = the sum of y[t][r]^2 over tile i. rows is a multiple of CUDA_UNIT_COLS
  * out: bf16 in `order`, inputs of the next product but for the norm's factor
@@ -208,7 +208,7 @@ static CUDA_BOTH inline int cuda_split_length(int kv_heads, int seen)
               all = (long long)seen * kv_heads;
     return all > each ? (int)((all + each - 1) / each) * CUDA_LEAST_SPLIT : (int)CUDA_LEAST_SPLIT;
 }
-// Bytes of the counters, one for each token and head, which lie in front of the partial outcomes.
+// Bytes of the counters, one for each token and head, which precede the partial results.
 static CUDA_BOTH inline size_t cuda_attention_counters(int rows, int heads)
 {
     return ((size_t)rows * (size_t)heads * 4 + 255) / 256 * 256;

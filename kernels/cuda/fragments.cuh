@@ -218,7 +218,7 @@ static __device__ __forceinline__ void barrier_arrive(uint32_t at)
 {
     asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(at) : "memory");
 }
-// Arrives when the thread's copies so far are there.
+// Arrives when the thread's copies so far are complete.
 static __device__ __forceinline__ void copies_arrive(uint32_t at)
 {
     asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(at) : "memory");

@@ -132,8 +132,7 @@ __device__ __forceinline__ void multiply_i4(const unsigned char *stage, uint32_t
     }
 }
 
-// The spans that a block has, and the barriers that tell its warps which of their inputs are there, and that the norm's
-// factors are.
+// The spans of a block, and the barriers that signal which inputs have arrived, and that the norm's factors are ready.
 struct few_inputs {
     int begin[CUDA_MOST_SPANS + 1]; // units
     float factor[CUDA_FEW_TOKENS];  // of a launch's tokens
@@ -150,7 +149,7 @@ template <int NT> __device__ __forceinline__ bool inputs_whole(const few_job &jo
 #endif
 }
 
-// Ahead of request_inputs, with a barrier of the block between them.
+// Call before request_inputs, with a block barrier in between.
 template <int NT> __device__ __forceinline__ void plan_inputs(const few_job &job, int span0, few_inputs &inputs)
 {
     const int thread = threadIdx.x;
@@ -350,8 +349,8 @@ template <enum dtype T, int NT> struct tile_end {
     }
 };
 
-// What follows once a tile's sums are added up. A lane has rows lane / 4 and 8 more, of tokens 2 (lane % 4) and the
-// next in each group.
+// Finishes a tile once its sums are complete: scales, bias, residual, and the parts of a fused norm. A lane has rows
+// lane / 4 and 8 more, of tokens 2 (lane % 4) and the next in each group.
 template <enum dtype T, int NT> struct tile_rest {
     enum { N = NT * 4, CARRIES = T == DT_BF16 || T == DT_F8E4M3 || T == DT_I4 };
     float token_scale[T == DT_I8 ? N / 2 : 1];

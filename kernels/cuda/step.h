@@ -65,7 +65,7 @@ enum {
     STEP_MOST_BLOCKS = 256,
     STEP_MOST_HEAD_DIM = 128,
     STEP_MOST_SPLITS = 8, // splits of a head's positions
-    STEP_KEYS = 16,       // splits begin at multiples of so many positions
+    STEP_KEYS = 16,       // splits begin at multiples of this, in positions
     STEP_SHARED_BYTES = 227 * 1024,
     STEP_LEAST_STAGES = 3, // stages of the ring
     STEP_MOST_STAGES = 8,
@@ -253,9 +253,9 @@ static CUDA_BOTH inline int step_slot(const struct cuda_step *job, int start, in
     return round * job->blocks + (at >= job->blocks ? at - job->blocks : at);
 }
 
-// Offsets in the exchange, in words of 32 bits. They are those of a row of a tile of a phase's outputs, of the packed
-// words of gate and up, and of a split of attention. A split has rows of 32 bytes: its packed outputs, then the base-2
-// logarithm of their weight, after its tag.
+// Offsets in the exchange, in 32-bit words, of: a row of a phase's output tile; the packed words of gate and up; a
+// split of attention. A split has rows of 32 bytes: its packed outputs, then the base-2 logarithm of their weight,
+// after its tag.
 static CUDA_BOTH inline uint32_t step_row_at(const struct cuda_step *job, int slot, int token,
                                              int row)
 {

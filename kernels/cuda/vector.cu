@@ -65,8 +65,8 @@ template <enum dtype T, int KEPT> __global__ void __launch_bounds__(LONG_THREADS
     });
 }
 
-// Blocks for each of a few rows of int8: a cluster, because the row's scale needs all of it. Largest values are the
-// same in any order, which sums are not.
+// Few int8 rows: one cluster of blocks per row, because the scale needs the whole row. A maximum, unlike a sum, does
+// not depend on the order.
 int row_blocks(int rows, int quads)
 {
     const bool few = rows <= CUDA_FEW_TOKENS && quads > 512;

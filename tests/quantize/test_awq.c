@@ -95,7 +95,7 @@ static void folding_keeps_logits(const char *path, int scales_expected)
         for (size_t c = 0; c < length; c++)
             f.scale[i][c] = 0.25f + 3 * rng_f32(&rng);
         fold_enter(&sites[i], f.scale[i], &f.scales);
-        entered += sites[i].giver != T_ROLE_COUNT;
+        entered += sites[i].target != T_ROLE_COUNT;
     }
     assert_int_equal(entered, scales_expected);
     struct checkpoint folded = {.config = ck->config, .ops = &folded_ops, .self = &f};
@@ -131,7 +131,7 @@ struct taken {
     const struct checkpoint *ck;
     int layers, better;
     int experts_better; // layers where calibrating experts' down projections helps
-    int experts_rare;
+    int experts_undersampled;
 };
 
 static enum status take(void *user, const struct awq_layer *layer, struct error *err)
@@ -146,7 +146,7 @@ static enum status take(void *user, const struct awq_layer *layer, struct error 
                  layer->found, layer->experts_rounded);
     t->better += layer->found < layer->rounded;
     t->experts_better += layer->found < layer->experts_rounded;
-    t->experts_rare += layer->experts_rare;
+    t->experts_undersampled += layer->experts_undersampled;
     for (int role = T_FINAL_NORM + 1; role < T_ROLE_COUNT; role++) {
         enum tensor_role r = (enum tensor_role)role;
         struct tensor_shape shape = tensor_shape(&t->ck->config, r);
@@ -213,7 +213,7 @@ static void test_experts(void **state)
         char one[65], two[65];
         struct taken taken = search(models[i], 8, 1, one);
         assert_true(taken.better > 0 && taken.experts_better > 0);
-        assert_int_equal(taken.experts_rare, 0);
+        assert_int_equal(taken.experts_undersampled, 0);
         search(models[i], 8, 2, two);
         assert_string_equal(one, two);
     }
@@ -225,7 +225,7 @@ static void test_experts_that_few_tokens_reach_are_counted(void **state)
     (void)state;
     char hex[65];
     struct taken taken = search(MODELS "mixtral", 1, 2, hex);
-    assert_in_range(taken.experts_rare, 6, 10);
+    assert_in_range(taken.experts_undersampled, 6, 10);
 }
 
 // ---- stopped -----------------------------------------------------------------------------------------------

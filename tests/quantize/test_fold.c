@@ -34,36 +34,36 @@ static struct fold_site site_of(const struct model_config *c, enum engine_point 
     return sites[0];
 }
 
-static void givers(const struct model_config *c, enum engine_point point, enum tensor_role giver,
-                   enum tensor_role bias)
+static void targets(const struct model_config *c, enum engine_point point, enum tensor_role target,
+                    enum tensor_role bias)
 {
     struct fold_site site = site_of(c, point);
-    assert_int_equal(site.giver, giver);
-    assert_int_equal(site.giver_bias, bias);
+    assert_int_equal(site.target, target);
+    assert_int_equal(site.target_bias, bias);
 }
 
 static void who_can_take_a_scale(void **state)
 {
     (void)state;
     struct model_config c = description();
-    givers(&c, POINT_QKV_INPUT, T_ATTN_NORM, T_ATTN_NORM_BIAS);
-    givers(&c, POINT_FF_INPUT, T_FF_NORM, T_FF_NORM_BIAS);
-    givers(&c, POINT_O_INPUT, T_V, T_V_BIAS);
-    givers(&c, POINT_DOWN_INPUT, T_UP, T_UP_BIAS);
+    targets(&c, POINT_QKV_INPUT, T_ATTN_NORM, T_ATTN_NORM_BIAS);
+    targets(&c, POINT_FF_INPUT, T_FF_NORM, T_FF_NORM_BIAS);
+    targets(&c, POINT_O_INPUT, T_V, T_V_BIAS);
+    targets(&c, POINT_DOWN_INPUT, T_UP, T_UP_BIAS);
     c.clip_qkv = 8; // v is clamped after its product
-    givers(&c, POINT_O_INPUT, T_ROLE_COUNT, T_ROLE_COUNT);
+    targets(&c, POINT_O_INPUT, T_ROLE_COUNT, T_ROLE_COUNT);
     c.clip_qkv = 0;
     c.kv_heads = 1; // query heads share v: o's inputs are more than its rows
-    givers(&c, POINT_O_INPUT, T_ROLE_COUNT, T_ROLE_COUNT);
+    targets(&c, POINT_O_INPUT, T_ROLE_COUNT, T_ROLE_COUNT);
     c.plain_ff = true; // GELU(s x) is not s GELU(x)
-    givers(&c, POINT_DOWN_INPUT, T_ROLE_COUNT, T_ROLE_COUNT);
+    targets(&c, POINT_DOWN_INPUT, T_ROLE_COUNT, T_ROLE_COUNT);
     c.activation = ACT_RELU; // and ReLU's is
-    givers(&c, POINT_DOWN_INPUT, T_UP, T_UP_BIAS);
+    targets(&c, POINT_DOWN_INPUT, T_UP, T_UP_BIAS);
     c.norm_bias = false;
-    givers(&c, POINT_QKV_INPUT, T_ATTN_NORM, T_ROLE_COUNT);
+    targets(&c, POINT_QKV_INPUT, T_ATTN_NORM, T_ROLE_COUNT);
 }
 
-// Readers' columns are multiplied, the giver's outputs and its bias are divided.
+// Readers' columns are multiplied, the target's outputs and its bias are divided.
 static void a_fold_reaches_the_bias(void **state)
 {
     (void)state;
