@@ -21,13 +21,13 @@ enum status bind_topology(hwloc_topology_t *out, struct error *err)
     return OK;
 }
 
-// The sets that shrink while the order is built: units not yet taken, and those of them whose core has not given one in
-// this pass.
+// The sets that shrink while the order is built: units not yet taken, and those of them whose core has not contributed
+// a unit in this pass.
 struct remaining {
     hwloc_cpuset_t left, pass;
 };
 
-// Takes one unit of every core that still has one in `wanted` and has not given one in this pass.
+// Takes one unit of every core that still has one in `wanted` and has not contributed one in this pass.
 static void take_one_per_core(hwloc_topology_t topology, hwloc_const_cpuset_t wanted,
                               struct remaining *rest, struct bind_order *order)
 {

@@ -12,10 +12,10 @@ uint64_t clock_ns(void);
 uint64_t clock_thread_cpu_ns(void);
 
 // A clock that leaves out the time in which its owner did not run: stopped (Ctrl-Z, SIGSTOP), frozen by a control group
-// or a debugger, or starved. The owner looks at it at least every `look_ns`. A longer gap counts as `look_ns`, and the
+// or a debugger, or starved. The owner reads it at least every `look_ns`. A longer gap counts as `look_ns`, and the
 // rest is lost. Starts as {0}. A deadline on this clock does not pass while its owner cannot run.
 struct clock_awake {
-    uint64_t last_ns; // clock_ns() at the last look; 0: none yet
+    uint64_t last_ns; // clock_ns() at the last reading; 0: none yet
     uint64_t lost_ns; // left out so far
 };
 // now_ns: clock_ns(). Returns the awake time: now_ns minus the lost time.

@@ -67,9 +67,9 @@ enum status file_temporary_dir(const char *stem, const char *mark, char **name, 
 // A file without a name that holds `bytes`, open at its start, in home_temporary_dir(). Caller closes *fd.
 enum status file_unnamed(const void *bytes, size_t count, int *fd, struct error *err);
 
-// Removes from `dir` the temporary files and folders of processes that no longer run, with or without the ending of a
-// file_writer. stem NULL: any. This process counts as gone, so it must sweep before it creates its own. Files that
-// cannot be removed stay. A process of another machine that shares the folder counts as gone.
+// Removes from `dir` the temporary files and folders of processes that no longer run, whether or not the name ends as a
+// file_writer's does. stem NULL: any. This process counts as gone, so it must sweep before it creates its own. Files
+// that cannot be removed stay. A process of another machine that shares the folder counts as gone.
 void file_sweep(const char *dir, const char *stem, const char *mark);
 void file_sweep_beside(const char *path,
                        const char *mark); // in the folder of `path`, for files of this name

@@ -33,7 +33,7 @@ void interrupt_begin(struct interrupt *in)
 {
     sigset_t set;
     wanted_set(&set);
-    in->told = false;
+    in->arrived = false;
     pthread_sigmask(SIG_BLOCK, &set, &in->before);
 }
 
@@ -59,7 +59,7 @@ static void take_pending(struct interrupt *in)
     wanted_set(&set);
     while (interrupt_pending()) {
         sigwait(&set, &which);
-        in->told = true;
+        in->arrived = true;
     }
 }
 

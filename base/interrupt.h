@@ -12,7 +12,7 @@
 
 struct interrupt {
     sigset_t before; // the thread's previous mask
-    bool told;       // a signal arrived
+    bool arrived;    // whether a signal arrived
 };
 
 void interrupt_set(sigset_t *out); // SIGINT, SIGTERM, SIGHUP and SIGQUIT
@@ -23,7 +23,7 @@ bool interrupt_pending(void); // whether one of them is pending
 enum status interrupt_check(struct error *err);
 // Call after the first signal. A second one then ends the program at once, by the default action.
 void interrupt_accept(struct interrupt *in);
-// Takes a pending signal (in->told) and restores the signals' previous actions.
+// Takes a pending signal (in->arrived) and restores the signals' previous actions.
 void interrupt_end(struct interrupt *in);
 
 // For a program that stops its children together with itself: also holds back Ctrl-Z (SIGTSTP) between begin and end.

@@ -66,7 +66,7 @@ enum status error_set_os(struct error *err, int os_error, const char *file, int 
 enum status error_context(struct error *err, const char *format, ...) PRINTF_LIKE(2, 3);
 
 // Names `is` wherever the kept message has `was`: the file that the user asked for, not the temporary one that no
-// longer exists. Does nothing when nothing failed, or a name is NULL for want of memory.
+// longer exists. Does nothing when nothing failed, or a name is NULL because memory ran out.
 void error_replace(struct error *err, const char *was, const char *is);
 
 // Clears the error, for callers that continue (a sweep records a failed cell, then runs the next).

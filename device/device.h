@@ -163,7 +163,7 @@ enum device_hold {
     DEVICE_HOLD_NONE,     // it does not, or it is not known
     DEVICE_HOLD_POWER,    // its power limit, as a card under full load often has
     DEVICE_HOLD_HARDWARE, // a protection of the board that names no cause
-    DEVICE_HOLD_BRAKE,    // the power supply asked for it
+    DEVICE_HOLD_BRAKE,    // the power supply requested it
     DEVICE_HOLD_THERMAL,  // its temperature
     DEVICE_HOLDS
 };

@@ -41,8 +41,8 @@ void page_energy(struct str *out, const struct report_data *data)
             continue;
         if (rows++ == 0) {
             str_append(out, "<details><summary>Energy of all cells as a table</summary><p>From the "
-                            "device's energy counter. The power at rest, with the model loaded, is "
-                            "taken off the energies and is part of the powers.</p>");
+                            "device's energy counter. The energies exclude the power at rest, "
+                            "measured with the model loaded. The powers include it.</p>");
             page_table_head(out, heads);
         }
         cell_row(out, data, &data->cells[i]);

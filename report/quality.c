@@ -176,12 +176,12 @@ void page_quality(struct str *out, const struct report_data *data)
     page_table_head(out, heads);
     for (size_t i = 0; i < data->cell_count; i++) {
         const struct quality_row *q = report_data_quality(data, &data->cells[i]);
-        bool told = false;
-        for (size_t j = 0; q && j < i && !told; j++) {
+        bool shown = false;
+        for (size_t j = 0; q && j < i && !shown; j++) {
             const struct quality_row *before = report_data_quality(data, &data->cells[j]);
-            told = before && before->id == q->id;
+            shown = before && before->id == q->id;
         }
-        if (q && !told)
+        if (q && !shown)
             quality_row_html(out, data, &data->cells[i], q);
     }
     page_table_end(out);

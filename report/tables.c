@@ -322,7 +322,7 @@ static bool remarkable(const struct cell_row *cell)
            cell->disturbed > 0;
 }
 
-// Cells that were left out, those of one fate together, in their own order.
+// Cells that were left out, grouped by status and reason, in plan order.
 struct fates {
     const struct cell_row **cells; // (count) sorted
     size_t count;
@@ -348,7 +348,7 @@ static struct fates sort_fates(struct str *out, const struct report_data *data)
     return fates;
 }
 
-// Where the cell is among them; NULL: it was not left out.
+// The cell's entry among them; NULL: it was not left out.
 static const struct cell_row **fate_of(const struct fates *fates, const struct cell_row *cell)
 {
     return fates->count ? bsearch(&cell, fates->cells, fates->count, sizeof cell, by_fate) : NULL;
@@ -372,7 +372,7 @@ static void fate_names(struct str *out, const struct fates *fates, const struct 
         str_printf(out, " and %zu more", count - NAMED);
 }
 
-static bool told_before(const struct fates *fates, const struct cell_row *cell)
+static bool named_before(const struct fates *fates, const struct cell_row *cell)
 {
     const struct cell_row **at = fate_of(fates, cell);
     return at && at > fates->cells && same_fate(cell, at[-1]);
@@ -407,7 +407,7 @@ void page_failures(struct str *out, const struct report_data *data)
     for (int r = 0; r < 3; r++)
         for (size_t i = 0; i < data->cell_count; i++) {
             const struct cell_row *cell = &data->cells[i];
-            if (rank(cell) != r || !remarkable(cell) || told_before(&fates, cell))
+            if (rank(cell) != r || !remarkable(cell) || named_before(&fates, cell))
                 continue;
             if (count++ == 0)
                 page_table_head(out, heads);
@@ -422,7 +422,7 @@ void page_failures(struct str *out, const struct report_data *data)
 
 // ---- ceilings and memory ------------------------------------------------------------------------
 
-// A farther level that is certainly read faster than this one, or NULL.
+// A farther level with a clearly higher read rate than this one, or NULL.
 static const struct ceiling_row *faster_beyond(const struct report_data *data,
                                                const struct ceiling_row *near)
 {
@@ -521,7 +521,7 @@ static void window_note(struct str *out, const struct report_data *data,
                    kv->source + strlen(METRIC_KV_WHOLE));
 }
 
-// What the columns mean: of cells on the host, and of others.
+// Explains the columns, for cells on the host and for others.
 static void memory_words(struct str *out, const struct report_data *data)
 {
     bool host = false, others = false;

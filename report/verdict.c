@@ -26,8 +26,8 @@ static bool beats(const struct cell_row *cell, double v, const struct cell_row *
     return lowest ? v < value : v > value;
 }
 
-// Of the model's measured cells the one with the best median; only batch 1 when `single`. One that was
-// disturbed only where all were.
+// The model's measured cell with the best median; if `single`, only batch 1. Disturbed cells are used only if all are
+// disturbed.
 static const struct cell_row *best_cell(const struct report_data *data, const char *model,
                                         const char *metric, const char *phase, bool single,
                                         bool lowest)
@@ -207,15 +207,16 @@ static void no_speed(struct str *out, const struct report_data *data, const char
                         "</section>");
 }
 
-// Says so where a figure of the card is of a disturbed cell: then all that could have given it were.
+// Adds a remark if a figure of the card comes from a disturbed cell, which means that no undisturbed cell has it.
 static void only_disturbed(struct str *out, const struct cell_row *const *cells, size_t count)
 {
     bool disturbed = false;
     for (size_t i = 0; i < count; i++)
         disturbed |= cells[i] && !str_equal(cells[i]->status, "ok");
     if (disturbed)
-        str_append(out, "<p class=doubt>Figures marked noisy or throttled are of disturbed cells: "
-                        "no undisturbed cell has them.</p>");
+        str_append(out,
+                   "<p class=doubt>Figures marked noisy or throttled come from disturbed cells: "
+                   "no undisturbed cell has them.</p>");
 }
 
 static void model_card(struct str *out, const struct report_data *data, const char *model)
@@ -362,7 +363,7 @@ static void machine_words(struct str *out, const struct report_data *data)
         html_textf(out, ", virtual machine (%s)", hypervisor);
 }
 
-// Whether no measured cell before this one is of its device.
+// Whether this is the first measured cell on its device.
 static bool is_first_of_device(const struct report_data *data, size_t cell)
 {
     for (size_t i = 0; i < cell; i++)
@@ -372,7 +373,7 @@ static bool is_first_of_device(const struct report_data *data, size_t cell)
     return query_cell_measured(&data->cells[cell]);
 }
 
-// "NVIDIA H200 (cuda:0)": of "NVIDIA H200, sm_90, driver for CUDA 13.0" the name.
+// The name alone: "NVIDIA H200 (cuda:0)" for "NVIDIA H200, sm_90, driver for CUDA 13.0".
 static void device_words(struct str *out, const struct report_data *data, const char *device)
 {
     const char *description =
@@ -383,7 +384,7 @@ static void device_words(struct str *out, const struct report_data *data, const 
         html_text(out, device);
 }
 
-// What the cells ran on. A machine is the host where all of them ran on other devices.
+// The devices that the cells ran on. The machine is called the host if all cells ran elsewhere.
 static void devices_words(struct str *out, const struct report_data *data)
 {
     size_t others = 0;
@@ -403,7 +404,7 @@ static void devices_words(struct str *out, const struct report_data *data)
     machine_words(out, data);
 }
 
-// Whether no series before this one is of its model.
+// Whether this is the first series of its model.
 static bool is_first_of_model(const struct report_data *data, size_t series)
 {
     for (size_t i = 0; i < series; i++)

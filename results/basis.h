@@ -13,17 +13,17 @@
 
 // What a verdict's share of the roof means (column `finding`).
 #define FINDING_REACHED "reached" // the run got this far with the limit that is named
-// So far from the roof that the bound describes a perfect kernel, not this run.
+// The phase is so far from the roof that the bound describes a perfect kernel, not this run.
 #define FINDING_INEFFICIENT "inefficient"
 #define FINDING_WRONG       "wrong" // above the roof: the model of the work or a ceiling is wrong
 
 // The rank of a source: 0 is the best; an unknown source comes last.
 int metric_basis_rank(const char *basis);
 
-// The share of the roof in words: "86 %", or "under 1 %" for one that would round to 0. Where the two ends read
-// differently it is a range, "57 to 93 %", and the function returns true. low or high NaN: no range is known.
+// The share of the roof as text: "86 %", or "under 1 %" for one that would round to 0. If the two ends read
+// differently, it is a range, "57 to 93 %", and the function returns true. low or high NaN: no range is known.
 bool metric_share(double share, double low, double high, char *out, size_t out_bytes);
-// What the share of an inefficient phase is a share of, by its bound: "memory allows".
+// The quantity that an inefficient phase's share refers to, for its bound: "memory allows".
 const char *metric_allows(const char *bound);
 
 #endif

@@ -35,12 +35,12 @@
 #define METRIC_OP_TIME     "op_time" // ns, phase prefill (whole) or decode (one step), per op class
 // 1, phase prefill (whole) or decode (one step): any counter
 #define METRIC_COUNTER_PREFIX "counter_"
-// Metrics of the instrument energy. The power of the idle device is subtracted from energies, and included in powers.
+// Metrics of the instrument energy. Energies exclude the idle power of the device; powers include it.
 #define METRIC_ENERGY_PROMPT "energy_prompt_token" // J, phase prefill: of one prompt token
 #define METRIC_ENERGY_TOKEN  "energy_token"        // J, phase decode: of one generated token
 #define METRIC_POWER         "power"               // W, phase prefill or decode: mean while it ran
-#define METRIC_POWER_IDLE    "power_idle"    // W: of the device that holds the model and rests
-#define METRIC_ENERGY_WINDOW "energy_window" // ns, phase prefill or decode: that was counted over
+#define METRIC_POWER_IDLE    "power_idle"          // W: of the idle device with the model loaded
+#define METRIC_ENERGY_WINDOW "energy_window" // ns, phase prefill or decode: the measured window
 // Of the instrument activity: phase prefill (whole) or decode (one step).
 #define METRIC_BUSY        "device_busy" // ns in which the device worked
 #define METRIC_LAUNCH_GAPS "launch_gaps" // ns in which it did not, between the work of one step
@@ -67,12 +67,12 @@
 #define METRIC_PERPLEXITY_F32  "perplexity_f32"             // ppl: of the same model in f32
 #define METRIC_LN_RATIO        "ln_perplexity_ratio"        // nat: ln(perplexity / perplexity_f32)
 #define METRIC_LN_RATIO_STDERR "ln_perplexity_ratio_stderr" // nat, of the paired differences
-#define METRIC_KL_MEAN         "kl_mean"                    // nat: KL(f32 || this), a token
+#define METRIC_KL_MEAN         "kl_mean"                    // nat: KL(f32 || this), per token
 #define METRIC_KL_MEDIAN       "kl_median"                  // nat
 #define METRIC_KL_P99          "kl_p99"                     // nat
 #define METRIC_KL_MAX          "kl_max"                     // nat
 #define METRIC_SAME_TOP        "same_top"     // 1: share of tokens with the same likeliest id
-#define METRIC_DP_MEAN         "delta_p_mean" // 1: probability of the token that came, less f32's
+#define METRIC_DP_MEAN         "delta_p_mean" // 1: probability of the actual next token, minus f32's
 #define METRIC_DP_RMS          "delta_p_rms"  // 1
 #define METRIC_DP_P1           "delta_p_p1"   // 1, quantiles
 #define METRIC_DP_P5           "delta_p_p5"

@@ -113,7 +113,7 @@ enum status query_run(struct store *store, struct arena *arena, const char *whic
 
 // ---- cells --------------------------------------------------------------------------------------
 
-// The trial that chose a cell's form of decode steps: the first that was measured. Later ones take the form over.
+// The trial that chose a cell's form of decode steps: the first that was measured. Later trials use the same form.
 #define STEP_TRIAL                                                                                 \
     " FROM trial WHERE cell_id = cell.id AND status" TRIAL_MEASURED                                \
     " AND step_form IS NOT NULL ORDER BY number LIMIT 1"
@@ -152,7 +152,7 @@ static const char *weights_caveat_of(struct row *row, const struct cell_row *cel
     return keep(row, &text);
 }
 
-// The caveat about the weights, and "persistent decode step asked for, ran as graph".
+// The caveat about the weights, and "requested the persistent decode step, ran as graph".
 static const char *caveat_of(struct row *row, const struct cell_row *cell)
 {
     json_t *params = json_loads(cell->params, 0, NULL);
@@ -160,8 +160,8 @@ static const char *caveat_of(struct row *row, const struct cell_row *cell)
     struct str text = {0};
     str_append(&text, cell->weights_caveat ? cell->weights_caveat : "");
     if (asked && cell->step_form[0] && !str_equal(asked, cell->step_form))
-        str_printf(&text, "%s%s decode step asked for, ran as %s", text.length ? "; " : "", asked,
-                   cell->step_form);
+        str_printf(&text, "%srequested the %s decode step, ran as %s", text.length ? "; " : "",
+                   asked, cell->step_form);
     json_decref(params);
     return keep(row, &text);
 }

@@ -283,7 +283,7 @@ static const char version_sql[] =
     "        AND reason <> '' ORDER BY number LIMIT 1), skip_reason, '') AS reason"
     "  FROM judged;";
 
-// Version 6: the clocks of a device next to the samples of its ceiling. NULL in rows of older files, and if unknown.
+// Version 6: the clocks of a device around the samples of its ceiling. NULL in rows of older files, and if unknown.
 static const char clock_sql[] =
     "ALTER TABLE ceiling ADD COLUMN clock_low_hz REAL;" // the lowest and the highest of its cores
     "ALTER TABLE ceiling ADD COLUMN clock_high_hz REAL;"
@@ -292,9 +292,9 @@ static const char clock_sql[] =
 // Version 7: the form of a trial's decode steps, if its device has several, and the reason for it.
 static const char step_sql[] =
     "ALTER TABLE trial ADD COLUMN step_form TEXT;"    // "graph", "persistent"
-    "ALTER TABLE trial ADD COLUMN step_reason TEXT;"; // in words
+    "ALTER TABLE trial ADD COLUMN step_reason TEXT;"; // text
 
-// Version 8: columns for what a verdict says, so that readers take nothing from its sentence, and a run's note on its
+// Version 8: columns for what a verdict says, so that readers need not parse its sentence, and a run's note on its
 // ceilings. In older files the columns are filled from the sentences; shares there are rounded to a per cent. A row
 // keeps NULL for what its sentence does not say: a range ("under 1 to 3 %" gives none), or how far bandwidth moved
 // without making one.

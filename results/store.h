@@ -95,11 +95,11 @@ struct store_ceiling {
     double value, low, high;
     double set_bytes; // of a bandwidth: set that all threads read repeatedly; 0: unknown
     int64_t device;   // 0: not known
-    // Clocks of the device next to the samples: the lowest and the highest, and the lowest of its memory. 0: not
+    // Clocks of the device around the samples: the lowest and the highest, and the lowest of its memory. 0: not
     // measured.
     double clock_low_hz, clock_high_hz, memory_clock_hz;
 };
-// What was disturbed or could not be measured, in words, for the whole run.
+// What was disturbed or could not be measured, as text, for the whole run.
 enum status store_ceilings_note(struct store *store, int64_t run, const char *note,
                                 struct error *err);
 enum status store_ceilings(struct store *store, int64_t run, const struct store_ceiling *rows,
@@ -127,14 +127,14 @@ struct store_sample { // one repetition
 struct store_verdict {
     const char *phase, *op;   // op NULL: the whole phase
     const char *basis;        // "host clock + analytic"
-    const char *bound, *text; // the text is for people alone: readers take nothing from it
+    const char *bound, *text; // the text is for people alone: programs need not parse it
     const char *finding;      // FINDING_* of basis.h; NULL: there is no share
-    const char *reason;       // in words, of a bound that needs one; NULL or "": none
+    const char *reason;       // text, for a bound that needs one; NULL or "": none
     const char *loss_op;      // the op class that loses most, or NULL
     double t_roof_ns, t_memory_ns, t_compute_ns, measured_ns, eta, rho, rho_low, rho_high,
-        overhead_share;       // NaN: NULL
+        overhead_share;       // NaN is stored as NULL
     double eta_low, eta_high; // with the most and the least bandwidth that canaries saw
-    double bandwidth_moved;   // how far that was apart, of the most; NaN: no canary ran
+    double bandwidth_moved;   // their difference, as a share of the larger; NaN: no canary ran
     double loss_share;        // of loss_op, of all that the classes lose
     const char *thresholds_json;
 };

@@ -212,7 +212,7 @@ static double median_of(struct verdict_row *v, int n, int which, double *x, stru
     return count ? stat_median(x, count, err) : NAN;
 }
 
-// Takes over what one trial says in words.
+// Copies the texts of one trial's verdict.
 static void take_words(struct verdict_row *whole, const struct verdict_row *trial)
 {
     whole->text = trial->text;
@@ -228,7 +228,7 @@ static enum status merge(struct verdict_row *v, int n, double *x, struct verdict
     struct verdict_row whole = v[0];
     whole.trials = n;
     whole.bound = majority(v, n, &whole.agree);
-    if (3 * whole.agree < 2 * n) { // what the first trial found is then no finding of the cell
+    if (3 * whole.agree < 2 * n) { // the trials disagree, so the cell has no finding
         whole.bound = "undetermined";
         whole.finding = whole.reason = whole.loss_op = NULL;
         whole.loss_share = NAN;

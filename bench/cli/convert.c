@@ -1,5 +1,5 @@
-// convert.c - `bench convert IN -o X.gguf`: writes any checkpoint as one GGUF file, so that a peer runs the very same
-// weights.
+// convert.c - `bench convert IN -o X.gguf`: writes any checkpoint as one GGUF file, so that another engine can run
+// exactly these weights.
 #include <jansson.h>
 #include <stdio.h>
 
@@ -42,7 +42,7 @@ static enum exit_code convert_run(const struct arguments *args, struct error *er
     struct checkpoint *ck = NULL;
     struct conversion report;
     struct progress progress;
-    bool told = false; // a signal asked to stop, perhaps too late
+    bool interrupted = false; // a signal asked to stop, perhaps too late
     if (!out) {
         FAIL(err, ERR_USAGE, "-o FILE is missing");
         return EXIT_ERROR;
@@ -51,14 +51,14 @@ static enum exit_code convert_run(const struct arguments *args, struct error *er
         cli_progress_begin(&progress, "converting", checkpoint_config(ck)->name);
         checkpoint_convert(ck, cli_flag_string(args, "type"), out, cli_progress_update, &progress,
                            &report, err);
-        told = !cli_progress_end(&progress);
+        interrupted = !cli_progress_end(&progress);
     }
     if (err->code == OK && cli_flag_bool(args, "json"))
         print_json(out, &report, err);
     else if (err->code == OK)
         print_report(out, &report);
     checkpoint_destroy(ck);
-    return told ? EXIT_INTERRUPTED : cli_exit_code(err);
+    return interrupted ? EXIT_INTERRUPTED : cli_exit_code(err);
 }
 
 static const struct flag flags[] = {

@@ -24,7 +24,7 @@ struct findings {
     uint64_t parameters;
     int tokenizer_ids;           // 0: none,
     struct error tokenizer_none; // and why
-    char hash[65];               // empty unless asked for
+    char hash[65];               // empty unless requested
     struct support support;
     struct device_info device; // the device that memory is predicted for
     int batch, threads;

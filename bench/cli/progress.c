@@ -76,7 +76,7 @@ bool cli_progress_end(struct progress *p)
     p->drawn = false;
     fflush(stderr);
     interrupt_end(&p->interrupt);
-    return !p->interrupt.told;
+    return !p->interrupt.arrived;
 }
 
 enum status cli_progress_finish(struct progress *p, struct error *err)

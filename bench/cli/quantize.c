@@ -50,9 +50,9 @@ static enum status report(const struct arguments *args, const struct checkpoint 
     return OK;
 }
 
-// *told: a signal asked to stop, perhaps too late.
+// *interrupted: a signal asked to stop, perhaps too late.
 static enum status quantize(const struct arguments *args, const struct checkpoint *ck,
-                            struct device *device, bool *told, struct error *err)
+                            struct device *device, bool *interrupted, struct error *err)
 {
     const char *out = cli_flag_string(args, "output");
     struct quantize_options options = {.scheme = cli_flag_string(args, "scheme"),
@@ -64,7 +64,7 @@ static enum status quantize(const struct arguments *args, const struct checkpoin
     cli_progress_begin(&progress, "quantizing", checkpoint_config(ck)->name);
     enum status status =
         checkpoint_quantize(ck, &options, out, cli_progress_update, &progress, err);
-    *told = !cli_progress_end(&progress);
+    *interrupted = !cli_progress_end(&progress);
     return status == OK ? report(args, ck, out, clock_ns() - begin, err) : status;
 }
 
@@ -88,16 +88,16 @@ static enum exit_code quantize_run(const struct arguments *args, struct error *e
     struct checkpoint *ck = NULL;
     struct device *device = NULL;
     struct device_options options = {.pin = true, .isa = ISA_ALL};
-    bool told = false;
+    bool interrupted = false;
     machine_limit_memory(
         0); // so an allocation that does not fit is an error of one line, not a killed process
     if (check_arguments(args, err) == OK &&
         cli_checkpoint_find(cli_positional(args, 0), &ck, err) == OK &&
         device_open(DEVICE_DEFAULT, &options, &device, err) == OK)
-        quantize(args, ck, device, &told, err);
+        quantize(args, ck, device, &interrupted, err);
     device_close(device);
     checkpoint_destroy(ck);
-    return told ? EXIT_INTERRUPTED : cli_exit_code(err);
+    return interrupted ? EXIT_INTERRUPTED : cli_exit_code(err);
 }
 
 static const struct flag flags[] = {

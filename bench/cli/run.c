@@ -246,7 +246,7 @@ static enum exit_code run_run(const struct arguments *args, struct error *err)
     interrupt_begin(&interrupt);
     enum exit_code code = prepare_and_run(args, err);
     interrupt_end(&interrupt);
-    return interrupt.told && code == EXIT_FINE ? EXIT_INTERRUPTED : code;
+    return interrupt.arrived && code == EXIT_FINE ? EXIT_INTERRUPTED : code;
 }
 
 static const struct flag flags[] = {

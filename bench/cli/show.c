@@ -244,7 +244,7 @@ static void print_quality(const struct quality_row *q)
 {
     char text[512];
     if (q == NULL) {
-        cli_view_field("quality", "not asked for");
+        cli_view_field("quality", "not requested");
         return;
     }
     snprintf(text, sizeof text, "%s%s%s, measured in run %lld", q->status, q->reason[0] ? ": " : "",

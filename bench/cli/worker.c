@@ -1,4 +1,4 @@
-// worker.c - `bench worker`: started by the runner, never typed by hand.
+// worker.c - `bench worker`: started by the runner, not by users.
 #include "bench/cli/command.h"
 
 #include "bench/worker/worker.h"

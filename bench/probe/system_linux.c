@@ -134,9 +134,9 @@ static void cpuinfo_number(const struct machine_source *source, hwloc_topology_t
                            const char *hwloc_name)
 {
     char value[256];
-    bool told = read_field(source->root, "/proc/cpuinfo", key, value, sizeof value);
+    bool found = read_field(source->root, "/proc/cpuinfo", key, value, sizeof value);
     machine_record_number_text(processor, name,
-                               told ? value : topology_cpu_info(topology, hwloc_name));
+                               found ? value : topology_cpu_info(topology, hwloc_name));
 }
 
 void system_processor(const struct machine_source *source, hwloc_topology_t topology,
@@ -151,8 +151,8 @@ void system_processor(const struct machine_source *source, hwloc_topology_t topo
     // ARM names its cores by numbers only (Arm ARM, MIDR_EL1).
     if (read_field(source->root, "/proc/cpuinfo", "CPU implementer", value, sizeof value)) {
         machine_record_text(processor, "arm_implementer", value);
-        bool told = read_field(source->root, "/proc/cpuinfo", "CPU part", value, sizeof value);
-        machine_record_text(processor, "arm_part", told ? value : NULL);
+        bool found = read_field(source->root, "/proc/cpuinfo", "CPU part", value, sizeof value);
+        machine_record_text(processor, "arm_part", found ? value : NULL);
     }
 }
 
@@ -289,13 +289,14 @@ static void huge_pages(const char *root, struct record *environment)
 {
     char text[64];
     struct record pages = machine_record_begin();
-    bool told = read_choice(root, "/sys/kernel/mm/transparent_hugepage/enabled", text, sizeof text);
-    machine_record_text(&pages, "transparent", told ? text : NULL);
-    told = read_choice(root, "/sys/kernel/mm/transparent_hugepage/defrag", text, sizeof text);
-    machine_record_text(&pages, "defrag", told ? text : NULL);
+    bool found =
+        read_choice(root, "/sys/kernel/mm/transparent_hugepage/enabled", text, sizeof text);
+    machine_record_text(&pages, "transparent", found ? text : NULL);
+    found = read_choice(root, "/sys/kernel/mm/transparent_hugepage/defrag", text, sizeof text);
+    machine_record_text(&pages, "defrag", found ? text : NULL);
     machine_record_int(&pages, "huge_page_bytes", meminfo_bytes(root, "Hugepagesize"));
-    told = read_field(root, "/proc/meminfo", "HugePages_Total", text, sizeof text);
-    machine_record_number_text(&pages, "reserved", told ? text : NULL);
+    found = read_field(root, "/proc/meminfo", "HugePages_Total", text, sizeof text);
+    machine_record_number_text(&pages, "reserved", found ? text : NULL);
     machine_record_end(environment, "huge_pages", &pages);
 }
 
@@ -325,12 +326,12 @@ void system_environment(const struct machine_source *source, struct record *envi
     machine_record_int(environment, "memory_bytes", meminfo_bytes(root, "MemTotal"));
     machine_record_int(environment, "swap_bytes", meminfo_bytes(root, "SwapTotal"));
     huge_pages(root, environment);
-    bool told = read_field(root, "/proc/cpuinfo", "microcode", text, sizeof text);
-    machine_record_text(environment, "microcode", told ? text : NULL);
+    bool found = read_field(root, "/proc/cpuinfo", "microcode", text, sizeof text);
+    machine_record_text(environment, "microcode", found ? text : NULL);
     // The kernel adds and renames words, so the list is not part of the fingerprint.
-    told = read_field(root, "/proc/cpuinfo", "flags", text, sizeof text) ||
-           read_field(root, "/proc/cpuinfo", "Features", text, sizeof text);
-    machine_record_text(environment, "processor_flags", told ? text : NULL);
+    found = read_field(root, "/proc/cpuinfo", "flags", text, sizeof text) ||
+            read_field(root, "/proc/cpuinfo", "Features", text, sizeof text);
+    machine_record_text(environment, "processor_flags", found ? text : NULL);
     clock_control(root, environment);
     record_file(environment, "smt", root, "/sys/devices/system/cpu/smt/control");
     record_file_int(environment, "numa_balancing", root, "/proc/sys/kernel/numa_balancing");
@@ -348,9 +349,9 @@ void system_now(const struct machine_source *source, struct record *now)
         machine_record_int(now, "frequency_hz", khz * 1000);
     } else {
         double mhz = 0;
-        bool told = read_field(root, "/proc/cpuinfo", "cpu MHz", text, sizeof text) &&
-                    str_to_f64(text, &mhz);
-        machine_record_int(now, "frequency_hz", told ? (int64_t)(mhz * 1e6) : OS_UNKNOWN);
+        bool found = read_field(root, "/proc/cpuinfo", "cpu MHz", text, sizeof text) &&
+                     str_to_f64(text, &mhz);
+        machine_record_int(now, "frequency_hz", found ? (int64_t)(mhz * 1e6) : OS_UNKNOWN);
     }
     machine_record_int(now, "memory_available_bytes", meminfo_bytes(root, "MemAvailable"));
     char *end = read_text(root, "/proc/loadavg", text, sizeof text) ? strchr(text, ' ') : NULL;

@@ -399,7 +399,7 @@ struct probing {
     bool absent[DEVICE_PROBES_MAX]; // a library it needs is missing
     double sample[DEVICE_PROBES_MAX][ROUNDS_MAX];
     struct ceiling
-        clocks[DEVICE_PROBES_MAX]; // clocks next to the samples; the other members are not used
+        clocks[DEVICE_PROBES_MAX]; // clocks around the samples; the other members are not used
     int rounds, windows, retaken;
 };
 

@@ -26,7 +26,7 @@ struct ceiling {
     double low, high; // interval of the median
     int samples;
     double set_bytes; // of a bandwidth: the set that all threads read repeatedly; 0: unknown
-    // The lowest and the highest clock of the device next to the samples, and the lowest of its memory. 0: not
+    // The lowest and the highest clock of the device, measured around the samples, and the lowest of its memory. 0: not
     // measured.
     double clock_low_hz, clock_high_hz, memory_clock_hz;
 };
@@ -147,7 +147,7 @@ struct bound_input {
     // Bandwidth canaries around the samples; 0: none. They are the smallest and the largest of the medians before,
     // during and after, because single canaries scatter by some per cent.
     double canary_min, canary_max;
-    // Read bandwidth of the working set's level, measured by the canaries next to the samples. 0: none; the run's
+    // Read bandwidth of the working set's level, measured by the canaries around the samples. 0: none; the run's
     // ceiling is used. If neighbours share the memory, the ceiling may no longer hold.
     double bandwidth;
     bool traced;   // op_ns, and measured_ns of a class, come from the device's activity trace

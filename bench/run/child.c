@@ -27,7 +27,7 @@ enum {
     LOOK_AROUND_MS = 100, // the longest time that a signal to the runner stays unnoticed
     GRACE_NS = 2000000000,
 };
-// In a gap between two looks that is longer than the first limit, a worker could not run. A gap longer than the second
+// In a gap between two checks that is longer than the first limit, a worker could not run. A gap longer than the second
 // is a stop.
 static const uint64_t look_most_ns = 1000000000, stop_least_ns = 1500000000;
 
@@ -347,14 +347,14 @@ static void explain(struct child *child, int status, struct child_end *out)
         return;
     }
     int64_t kills = os_oom_kill_count();
-    bool told = kills != OS_UNKNOWN && child->oom_kills != OS_UNKNOWN;
-    out->out_of_memory = out->signal == SIGKILL && told && kills > child->oom_kills;
+    bool counted = kills != OS_UNKNOWN && child->oom_kills != OS_UNKNOWN;
+    out->out_of_memory = out->signal == SIGKILL && counted && kills > child->oom_kills;
     const char *note = "";
     if (out->out_of_memory)
         note = "; the kernel says it was out of memory";
     else if (out->signal == SIGKILL)
-        note = told ? "; the kernel counts no kill for lack of memory"
-                    : "; the kernel does not report whether memory ran out";
+        note = counted ? "; the kernel counts no kill for lack of memory"
+                       : "; the kernel does not report whether memory ran out";
     snprintf(out->words, sizeof out->words, "killed by %s (%s)%s%s%s", signal_word(out->signal),
              strsignal(out->signal), note, before, printed);
 }

@@ -33,7 +33,7 @@ void live_begin(struct live *live, enum runner_output output, bool own_store);
 // Sets the number of trials to run, and the predicted time of all work.
 void live_expect(struct live *live, size_t trials, double predicted_ns);
 
-// What files of the plan's models do not say and what is taken instead, a line each.
+// Prints one line for each model whose file lacks a setting, with the value used instead.
 void live_models(struct live *live, const struct plan *plan);
 // Shows that an errand begins: "measuring what this machine can do with 2 threads".
 void live_note(struct live *live, const char *format, ...) PRINTF_LIKE(2, 3);

@@ -91,8 +91,8 @@ static enum status check_owner(const struct run_row *run, bool take_over, struct
     enum owner_state state = owner_find(run->owner, &owner);
     if (state == OWNER_RUNS)
         return FAIL(err, ERR_USAGE,
-                    "run %lld of suite %s is still going, in process %lld: --resume takes up runs "
-                    "that have ended",
+                    "run %lld of suite %s is still running, in process %lld: --resume continues "
+                    "only runs that have ended",
                     (long long)run->id, run->suite_name, (long long)owner.pid);
     if (state == OWNER_UNSEEN && !take_over)
         return FAIL(err, ERR_USAGE,

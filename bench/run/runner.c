@@ -246,7 +246,7 @@ static void end_run(struct runner *r, enum status status, struct error *err)
         status = record_covered(record, r->context.plan, &covered, err);
     if (!covered)
         live_line(&r->context.live,
-                  "run %lld has cells that --only left out this time: it stays open for --resume",
+                  "run %lld still has cells that --only excluded; continue it with --resume",
                   (long long)record->run);
     const char *word = status == OK && covered                     ? "done"
                        : status == OK || status == ERR_INTERRUPTED ? "interrupted"
@@ -303,7 +303,7 @@ enum exit_code runner_run(const struct plan *plan, const struct runner_options *
             record_close(&runner.context.record);
         }
         interrupt_end(&runner.interrupt);
-        if (runner.interrupt.told && code == EXIT_FINE)
+        if (runner.interrupt.arrived && code == EXIT_FINE)
             code = EXIT_INTERRUPTED;
     }
     runner_fini(&runner);

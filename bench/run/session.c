@@ -122,7 +122,7 @@ static enum status step_of(const struct session *s, size_t index, enum decode_fo
     return status;
 }
 
-// The engine was asked for the form that the first trial chose; the suite had asked for none.
+// The engine was given the form that the first trial chose; the suite had requested none.
 static enum status name_step(struct session *s, struct error *err)
 {
     struct event *trial = &s->trial.summary;

@@ -1,5 +1,5 @@
-// session.h - runs one worker, from the runner's side. Its job yields a trial for each cell, or is an errand without
-// cells.
+// session.h - runs one worker, from the runner's side. Its job yields a trial for each cell, or is an errand. An errand
+// is a job without cells: it measures the machine's ceilings or evaluates a quality.
 #ifndef BENCH_RUN_SESSION_H
 #define BENCH_RUN_SESSION_H
 

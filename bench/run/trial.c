@@ -203,14 +203,14 @@ static bool judge_wrong(struct trial *t, const char *expected_hash)
     return false;
 }
 
-// The share of all looks at the device; 0 where nobody could look.
+// The share of all readings of the device; 0 if it could not be read.
 static double share_held(const struct trial *t, const char *name)
 {
     struct range held = range_of(t, true, name, NULL);
     return held.count ? held.sum / (double)held.count : 0;
 }
 
-// A device that its temperature or its board held back at any look.
+// Whether any reading shows that temperature or the board slowed the device down.
 static bool judge_held(struct trial *t)
 {
     double thermal = share_held(t, NOISE_HELD_THERMAL), brake = share_held(t, NOISE_HELD_BRAKE);
@@ -334,7 +334,7 @@ void trial_judge(struct trial *t, const char *expected_hash)
         return;
     t->status = "ok";
     t->reason[0] = '\0';
-    // Cards at full load run at their power limit by design: a remark, no fault.
+    // Cards at full load run at their power limit by design, so this is a remark and not a fault.
     double power = share_held(t, NOISE_HELD_POWER);
     if (power > 0)
         snprintf(t->reason, sizeof t->reason,

@@ -10,7 +10,7 @@ struct quality_convention;
 
 struct tokenizer;
 
-// Whether one model's tokenizer can read one text (texts.c).
+// Whether one model's tokenizer can encode one text (texts.c).
 struct text_verdict {
     const struct plan_model *model;
     const struct quality_convention *convention; // NULL: a prompt
@@ -48,7 +48,7 @@ enum status expand_quality_wish(struct expansion *x, const char *section,
 // quality.c: adds the evaluations of quality that the cells to run share.
 enum status expand_qualities(struct expansion *x, struct error *err);
 
-// texts.c: the reason why the model cannot read the text, in the plan's arena; NULL: it can. Reasons: it has no
+// texts.c: the reason why the model cannot encode the text, in the plan's arena; NULL: it can. Reasons: it has no
 // tokenizer or another model's, ids exceed the vocabulary, the text is too short for the convention. convention NULL:
 // the text is a prompt. The tokenizer is opened for a model's first text and kept for the next ones, until
 // expand_close_texts.
@@ -57,7 +57,8 @@ const char *plan_text_refused(struct expansion *x, const struct plan_model *mode
 void expand_close_texts(struct expansion *x);
 
 // predict.c: predicts times from the analytic model, the machine's ceilings and calibrated shares of them. Without
-// ceilings it uses rough figures for the host, and the clocks of a GPU. PREDICT_UNKNOWN if those are unknown too.
+// ceilings it uses rough figures for the host, and estimates from a GPU's clock and multiprocessors. PREDICT_UNKNOWN if
+// those are unknown too.
 #define PREDICT_UNKNOWN 0.0
 double predict_load_ns(const struct cell *cell); // one worker: start and load
 double predict_trial_ns(const struct cell *cell,

@@ -46,7 +46,7 @@ struct plan_model {
     const char *shape_path; // its config.json
     uint64_t seed;          // seed of a shape's weights
     struct model_config config;
-    const char *fallback; // what its file does not say and what is taken instead; "": it says all
+    const char *fallback; // the settings that its file lacks, and the values used instead; "": none
     char content[65];     // hash of the content, or of config and seed: part of the key
     double parameters, stored_bytes; // for predicting the load; stored_bytes is 0 for a shape
     // For each scheme, in the order of scheme_table: inputs that share a scale; why it cannot run, or NULL.
@@ -157,7 +157,7 @@ struct plan {
     double predicted_ns;      // of the whole run, ceilings included
     size_t unpredicted;       // cells to run whose time is unknown and not included
     int64_t memory_bytes;     // most host memory of a worker; cells that need more are skipped
-    size_t duplicates; // cells that occur in several sweeps: the settings of the first one hold
+    size_t duplicates; // cells that occur in several sweeps: the settings of the first one apply
 };
 
 struct ceilings;

@@ -104,7 +104,7 @@ static double instruments_ns(unsigned collect, double repetition_ns)
     double count = 0;
     for (unsigned left = collect & COLLECT_INSTRUMENTS; left; left &= left - 1)
         count++;
-    count += (collect & COLLECT_ACTIVITY) != 0; // without the trace, next to it
+    count += (collect & COLLECT_ACTIVITY) != 0; // one more repetition without the trace
     return count * repetition_ns + (collect & COLLECT_ENERGY ? energy_ns + repetition_ns : 0);
 }
 

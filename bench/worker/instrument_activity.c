@@ -1,7 +1,7 @@
 // instrument_activity.c - what a GPU did in a repetition, kernel by kernel: op classes, gaps, and the largest kernels.
 //
-// The engine marks what it has enqueued, the device's trace says when it ran. A second repetition, without the trace,
-// shows what the trace costs. Kernels may overlap the end of the kernel before: time counts for the earlier one.
+// The engine labels the work it enqueues, and the device's trace records when that work ran. A second repetition,
+// without the trace, shows what the trace costs. Where two kernels overlap, the time counts for the earlier one.
 #include "bench/worker/instrument_activity.h"
 
 #include <math.h>

@@ -11,14 +11,15 @@ struct activity_kernel {
     double ns;
 };
 
-// Of one phase, all of its steps.
+// The sums of one phase, over all of its steps.
 struct activity_phase {
-    // Time in which the device worked and no earlier work still did: the classes add up to busy_ns. The last one is of
-    // no class: sampling and the end of a step, and a step that is one kernel.
+    // Time in which work of this class ran and no earlier work was still running. The classes add up to busy_ns. The
+    // last one is work of no class: sampling, the end of a step, and a step that is one kernel.
     double op_ns[OPC_COUNT + 1];
     double busy_ns, gap_ns;
     int launches;
-    struct activity_kernel kernels[ACTIVITY_KERNELS]; // in no order; what has no place is not there
+    // Unordered. Kernels beyond the array's size are dropped.
+    struct activity_kernel kernels[ACTIVITY_KERNELS];
     int kernel_count;
 };
 
@@ -28,10 +29,11 @@ struct activity_sums {
 };
 
 uint32_t instrument_activity_label(enum phase phase, int layer, enum op_class op);
-// records: by their begin.
+// records: in order of their start.
 void instrument_activity_sum(const struct device_activity *records, size_t count,
                              struct activity_sums *out);
-// Figures of a phase, divided by its steps. The classes are left out, with the reason, where most of the time has none.
+// Figures of a phase, divided by its steps. If most of the time belongs to no op class, the classes are omitted and the
+// reason is stored.
 void instrument_activity_phase(const struct activity_phase *sums, enum phase phase, double steps,
                                json_t *metrics);
 

@@ -1,8 +1,8 @@
-// instrument_energy.c - J a token, from the device's energy counter over windows of seconds.
+// instrument_energy.c - J per token, from the device's energy counter over windows of seconds.
 //
-// A window begins and ends when the counter moves, so that the time between its movements is no error. Each phase runs
-// again and again until the window is many movements long. Power at rest, taken with the model loaded, is taken off the
-// whole window: what follows the last pass until the counter moves adds nothing then.
+// A window begins and ends when the counter moves, so its resolution causes no error. Each phase is repeated until the
+// window is many movements long. The power at rest is measured with the model loaded and subtracted over the whole
+// window. So the idle time between the last pass and the counter's next movement does not count.
 #include "bench/worker/instrument_energy.h"
 
 #include <math.h>
@@ -14,15 +14,16 @@
 #include "results/metric.h"
 
 enum {
-    // A window is so many movements of the counter long, and at least so long: a movement lost at its ends is 3 %, and
-    // the ends are looked for.
+    // A window lasts at least this many movements of the counter, and at least this long. Missing one movement would
+    // then be an error of 3 %.
     WINDOW_UPDATES = 30,
     WINDOW_LEAST_NS = 1000 * 1000 * 1000,
-    SETTLE_NS = 1000 * 1000 * 1000,      // after work, before the rest is measured
-    LOOKS_AN_UPDATE = 50,                // for the movement
-    LOOK_NS_LEAST = 50 * 1000,           //
-    STILL_NS_LEAST = 1000 * 1000 * 1000, // a counter that does not move for this long, and
-    STILL_UPDATES = 10,                  // for so many of its movements, stands still
+    SETTLE_NS = 1000 * 1000 * 1000, // after work, before the rest is measured
+    LOOKS_AN_UPDATE = 50,           // readings per update interval while a movement is awaited
+    LOOK_NS_LEAST = 50 * 1000,      // the shortest time between two readings
+    // A counter that has not moved for this long, and for this many update intervals, has stopped.
+    STILL_NS_LEAST = 1000 * 1000 * 1000,
+    STILL_UPDATES = 10,
 };
 
 static uint64_t most(uint64_t a, uint64_t b)
@@ -135,8 +136,8 @@ enum status instrument_energy_run(struct energy_meter *m, struct subject *s, str
 
 // ---- figures ---------------------------------------------------------------------------------------------
 
-// What the phase used above the rest, J. NaN with the reason where it cannot be told from the rest, or the window is
-// too short for the counter.
+// The energy that the phase used beyond the power at rest, in J. NaN, with the reason, if the two cannot be told apart
+// or the window is too short for the counter.
 static double energy_above_rest(const struct energy_meter *m, const struct energy_window *w,
                                 enum phase phase, json_t *metrics)
 {

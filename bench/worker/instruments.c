@@ -7,7 +7,8 @@
 #include "base/str.h"
 #include "results/metric.h"
 
-// The trace comes before the observer, which reports the phases that have no op classes from it.
+// The trace comes before the observer, because the observer reports only phases whose op classes the trace could not
+// time.
 static const struct instrument *const table[] = {
     &instrument_activity, &instrument_observer, &instrument_memory,
     &instrument_counters, &instrument_energy,

@@ -1,4 +1,5 @@
-// instruments.h - what is measured next to time: op classes, activity, memory, counters, energy. One row an instrument.
+// instruments.h - what is measured besides time: op classes, activity, memory, counters, energy. Each instrument is one
+// row of the table in instruments.c.
 //
 // Each instrument runs in a separate repetition, which is not timed and has no canaries, so it may slow the engine
 // down. What it could not measure is reported as a metric "instrument_NAME" without a value, whose source is the
@@ -22,7 +23,8 @@ struct instrument {
     // borrowed until close. *state: the instrument's own, or NULL. Returns false if it can measure nothing here.
     // reason: why, or which part it cannot measure; else "".
     bool (*open)(struct device *device, void **state, char reason[INSTRUMENT_REASON_BYTES]);
-    // Runs the subject as it likes; begin and end are not called. NULL: one repetition, with those around its phases.
+    // Runs its own repetitions. begin and end are then not called. NULL: one repetition is run, with begin and end
+    // around each phase.
     enum status (*run)(void *state, struct subject *s, struct error *err);
     // Called before and after each phase of its repetition, outside the timeline.
     void (*begin)(void *state, struct subject *s, enum phase phase);
@@ -34,7 +36,7 @@ struct instrument {
 extern const struct instrument instrument_observer; // time of each op class
 extern const struct instrument instrument_memory;   // high-water mark
 extern const struct instrument instrument_counters; // hardware and software events
-extern const struct instrument instrument_energy;   // J a token
+extern const struct instrument instrument_energy;   // J per token
 extern const struct instrument instrument_activity; // what a GPU did, kernel by kernel
 
 struct instruments {
@@ -59,7 +61,7 @@ enum status instruments_run(struct instruments *instruments, struct subject *s, 
 // Appends the reason why an instrument did not measure everything.
 void instrument_cannot(const struct instrument *row, const char *reason, json_t *metrics);
 
-// Whether an instrument before has reported this figure of this phase.
+// Whether an earlier instrument has already reported this figure for this phase.
 bool instrument_reported(const json_t *metrics, const char *name, enum phase phase);
 
 // The number of steps by which figures of a phase are divided: 1 for a prefill, gen - 1 for a decode.

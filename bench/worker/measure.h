@@ -31,7 +31,7 @@ enum {
         3, // before and after a repetition, because a single canary scatters by some per cent
 };
 
-// The result of a canary, and its time on the timeline.
+// One reading of a canary: its result, and its time on the timeline.
 struct canary_look {
     int64_t at_ns;
     double bytes_per_s;
@@ -60,7 +60,7 @@ struct subject {
     int64_t *token_ns;         // (batch, gen) on the timeline of the last repetition, owned
     struct span *spans;        // (batch), owned
     bool streaming;            // see STREAMING_CACHES
-    struct canary_look *looks; // (gen) canaries of the decode, owned
+    struct canary_look *looks; // (gen) canary readings of the decode, owned
     size_t look_count;
     struct machine_state *states; // (state_room) machine states of this repetition, owned
     double *state_scratch;        // (state_room) scratch for their medians, owned
@@ -113,9 +113,9 @@ void worker_subject_fini(struct subject *s);
 enum status measure_repetition(struct subject *s, const struct repetition_options *options,
                                struct repetition *out, struct error *err);
 
-// Runs one phase of a driven engine until *go_on is false: prompts of empty sequences, or the decode from the prompt's
-// end on. `more` is called after each; its error ends it. No time is kept; ids and token_ns are overwritten. The decode
-// needs gen > 1.
+// Repeats one phase of a driven engine until *go_on is false. Each pass is a prefill of empty sequences, or a decode
+// that starts after the prompt. `more` is called after each pass; an error from it ends the call. No times are
+// recorded; ids and token_ns are overwritten. The decode needs gen > 1.
 typedef enum status phase_more(void *user, int done, bool *go_on, struct error *err);
 enum status measure_phase(struct subject *s, enum phase phase, phase_more *more, void *user,
                           struct error *err);

@@ -33,15 +33,15 @@ static void what_comes_is_remembered_and_taken(void **state)
         assert_true(interrupt_pending()); // asking does not take it
         assert_int_equal(interrupt_check(&err), ERR_INTERRUPTED);
         error_clear(&err);
-        assert_false(in.told);
+        assert_false(in.arrived);
         interrupt_end(&in);
-        assert_true(in.told);
+        assert_true(in.arrived);
         assert_false(interrupt_pending());
         assert_int_equal(interrupt_check(&err), OK);
     }
     interrupt_begin(&in);
     interrupt_end(&in);
-    assert_false(in.told);
+    assert_false(in.arrived);
 }
 
 // The exit status of a child that does this, or minus the signal that ended it.
@@ -101,7 +101,7 @@ static void an_ignored_signal_stays_ignored(void **state)
     kill(getpid(), SIGHUP);
     assert_false(interrupt_pending());
     interrupt_end(&in);
-    assert_false(in.told);
+    assert_false(in.arrived);
     sigset_t blocked;
     sigemptyset(&blocked);
     sigaddset(&blocked, SIGHUP);
@@ -127,7 +127,7 @@ static void a_held_stop_is_taken(void **state)
     assert_true(interrupt_take_stop());
     assert_false(interrupt_take_stop());
     interrupt_end(&in);
-    assert_false(in.told);
+    assert_false(in.arrived);
     signal(SIGTSTP, before);
 }
 

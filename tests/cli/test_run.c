@@ -21,7 +21,7 @@ static enum exit_code interrupted(const struct command *command, int number,
     enum exit_code code = run_command(command, words, out, sizeof out, err);
     interrupt_end(&interrupt);
     assert_string_equal(out, "");
-    assert_false(interrupt.told); // the command took it
+    assert_false(interrupt.arrived); // the command took it
     return code;
 }
 

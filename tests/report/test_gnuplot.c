@@ -224,7 +224,7 @@ static void test_interrupted(void **state)
     interrupt_begin(&interrupt);
     assert_int_equal(report_write(store, NULL, &options, &index, &note, &err), ERR_INTERRUPTED);
     interrupt_end(&interrupt);
-    assert_true(interrupt.told);
+    assert_true(interrupt.arrived);
     assert_null(index);
     assert_int_not_equal(access(dir, F_OK), 0);
     store_close(store);

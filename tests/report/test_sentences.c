@@ -115,7 +115,7 @@ static void test_the_best_cell_is_an_undisturbed_one(void **state)
     has_not(card, ">1,000 tok/s");
     has_not(card, ">500 tok/s");
     has_not(card, ">2,000 tok/s");
-    has_not(card, "are of disturbed cells");
+    has_not(card, "come from disturbed cells");
     free(card);
 }
 
@@ -162,7 +162,7 @@ static void test_only_disturbed_cells_say_so(void **state)
         {"noisy", 4e6, 1, NULL}, {"throttled", 2e6, 1, NULL}, {"crashed", 5e5, 1, NULL}};
     char *card = card_of(page_with(*state, "", "done", cells, 3));
     has(card, ">500 tok/s"); // the better of the two
-    has(card, "Figures marked noisy or throttled are of disturbed cells");
+    has(card, "Figures marked noisy or throttled come from disturbed cells");
     has(card, ">throttled</span>");
     free(card);
 }

@@ -483,7 +483,7 @@ static void test_a_step_that_did_not_run_is_a_caveat(void **state)
     assert_int_equal(count, 3);
     assert_string_equal(cells[0].caveat, ""); // nothing was asked for
     assert_string_equal(cells[1].caveat, "");
-    assert_string_equal(cells[2].caveat, "persistent decode step asked for, ran as graph");
+    assert_string_equal(cells[2].caveat, "requested the persistent decode step, ran as graph");
     assert_string_equal(cells[2].weights_caveat, "");
     arena_fini(&arena);
     store_close(store);

@@ -271,7 +271,7 @@ static void a_live_run_is_not_joined(void **state)
     wait_for_trials(&t, 1);
     assert_int_equal(run_with(&t, "good", "-1", true, &err), EXIT_ERROR);
     assert_int_equal(err.code, ERR_USAGE);
-    assert_non_null(strstr(err.message, "run 1 of suite test is still going"));
+    assert_non_null(strstr(err.message, "run 1 of suite test is still running"));
     snprintf(number, sizeof number, "process %d", (int)pid);
     assert_non_null(strstr(err.message, number));
     look_open(&l, &t);
