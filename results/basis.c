@@ -1,4 +1,4 @@
-// basis.c - the order of the bases of verdicts, and a share of the roof in words.
+// basis.c - the order of the bases of verdicts, and a share of the roof as text.
 #include "results/basis.h"
 
 #include <math.h>

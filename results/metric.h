@@ -111,7 +111,7 @@
 #define NOISE_DEVICE_MEMORY_CLOCK "device_memory_clock" // Hz, the lowest
 #define NOISE_DEVICE_POWER        "device_power"        // W, the highest
 #define NOISE_DEVICE_TEMPERATURE  "device_temperature"  // C, the highest
-#define NOISE_HELD_POWER          "held_by_power_limit" // 1, share of the looks
+#define NOISE_HELD_POWER          "held_by_power_limit" // 1, share of the readings
 #define NOISE_HELD_THERMAL        "held_by_temperature" // 1
 #define NOISE_HELD_BRAKE          "held_by_hardware" // 1: power brake, or a slowdown without a cause
 

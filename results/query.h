@@ -28,12 +28,11 @@ struct run_row {
     const char *fingerprint, *hardware, *environment, *build; // never NULL; JSON except the first
     int64_t started_ns, ended_ns;                             // wall clock; ended 0: not yet
     int64_t cells, trials;                                    // their numbers
-    int64_t failed, left_out; // cells wrong, oom, timeout or crashed; cells skipped or unsupported
-    int64_t ok, disturbed;    // cells ok; cells noisy or throttled
-    int64_t pending;          // cells without a trial that were not skipped
-    const char *owner;        // JSON of the process that writes it, or NULL
-    const char
-        *ceilings_note; // what was disturbed or not measured, in words; never NULL, "" for none
+    int64_t failed, left_out;  // cells wrong, oom, timeout or crashed; cells skipped or unsupported
+    int64_t ok, disturbed;     // cells ok; cells noisy or throttled
+    int64_t pending;           // cells without a trial that were not skipped
+    const char *owner;         // JSON of the process that writes it, or NULL
+    const char *ceilings_note; // what was disturbed or not measured; never NULL, "" for none
 };
 // Lists the runs, newest last.
 enum status query_runs(struct store *store, struct arena *arena, struct run_row **rows,
@@ -114,7 +113,7 @@ struct verdict_row {
     // Of the trial with this bound whose eta is nearest to the median. `text` is a sentence for people.
     const char *text;
     const char *finding; // FINDING_* of basis.h; NULL: there is no share, or the trials disagree
-    const char *reason;  // in words, of a bound that needs one; or NULL
+    const char *reason;  // text, for a bound that needs one; or NULL
     const char *loss_op; // the op class that loses most, or NULL
     double loss_share;   // of that, of all that is lost; NaN: not known
     int trials, agree;

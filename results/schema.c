@@ -315,7 +315,7 @@ static const char finding_sql[] =
     "ALTER TABLE verdict ADD COLUMN reason TEXT;"
     "ALTER TABLE verdict ADD COLUMN loss_op TEXT;"    // the op class that loses most
     "ALTER TABLE verdict ADD COLUMN loss_share REAL;" // of all that the classes lose
-    "ALTER TABLE run ADD COLUMN ceilings_note TEXT;" // what was disturbed or not measured, in words
+    "ALTER TABLE run ADD COLUMN ceilings_note TEXT;"  // text: what was disturbed or not measured
 
     "UPDATE verdict SET finding = CASE"
     "    WHEN explanation LIKE 'inefficient here: %' THEN 'inefficient'"

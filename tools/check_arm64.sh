@@ -1,7 +1,7 @@
 #!/bin/bash
 # check_arm64.sh - compiles every source for 64-bit ARM Linux, warnings as errors, without linking.
 #
-# The cross compiler brings its own C library and none of ours, so the libraries' headers are this
+# The cross compiler brings its own C library and no others, so the libraries' headers are this
 # machine's: the few that differ by architecture agree between 64-bit Linux systems. This proves that the
 # sources are well-formed there, and nothing about how they run.
 set -u

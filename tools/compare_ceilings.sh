@@ -1,10 +1,10 @@
 #!/bin/sh
-# compare_ceilings.sh - holds the ceilings of `bench machine` against an independently written probe.
+# compare_ceilings.sh - compares the ceilings of `bench machine` with an independently written probe.
 #
 # compare_ceilings.sh [ROUNDS] [BENCH]: builds tests/roof/probe_independent.c for this machine and runs the two in turn
 # ROUNDS times (default 5). For each figure it prints the median of the probe, the median of the ceilings and their
-# ratio. In turn, because a shared host's bandwidth changes within seconds: what is compared was measured in the same
-# minute. The last column is the median of the ratios of each turn.
+# ratio. They run in turn because a shared host's bandwidth changes within seconds. So
+# compared figures come from the same minute. The last column is the median of the ratios of each turn.
 set -eu
 rounds=${1:-5}
 bench=${2:-build/bench}

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Holds our tokenizers against the `tokenizers` library on many hostile lines, id for id, and back to text.
+"""Compares our tokenizers with the `tokenizers` library on many hostile lines, id for id, and back to text.
 
-Each kind that tools/golden/make_tokenizer.py can train is trained anew into a temporary folder and compared
+Each kind that tools/golden/make_tokenizer.py can train is trained again into a temporary folder and compared
 as tokenizer.json and, where GGUF can say the same, as GGUF. Further arguments are real tokenizers: a
 tokenizer.json, or a GGUF file, of which the tokenizer.json is rebuilt as its family publishes it. Lines go to
 `bench model tokenize --json`, so that they may hold anything.

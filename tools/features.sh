@@ -1,5 +1,5 @@
 #!/bin/sh
-# features.sh - what this machine has of what the program can use, and what is lost without the rest.
+# features.sh - which optional parts this machine has, and what is lost without the missing ones.
 #
 # features.sh             prints the table
 # features.sh --required  prints nothing when everything needed to build is there; else one line with the

@@ -140,7 +140,7 @@ lint_circles() {
                 } else if (state[to[i]] == "") follow(to[i], way " -> " to[i])
             state[at] = "done"
         }
-        # The arrows from `at` to `to`, in words; "" when there is no way.
+        # The arrows from `at` to `to`, as text; "" when there is no way.
         function way_to(at, to,   i, n, next_room, rest) {
             if (at == to) return at
             seen[at] = 1
@@ -384,8 +384,13 @@ lint_habits() {
 # Comments and pages: sentences of at most 30 words, lines of at most 120 columns, no words that read as translated.
 # A sentence ends at a full stop, and at a line that begins an item: a dash, a number, "name:", a larger indentation or
 # the formula of a header's list. Pages in docs/measured/ keep their long lines of figures, but not long sentences.
+# Of scripts and settings, the lines that are comments are read, and the docstrings of Python.
+prose_scripts() {
+    sources sh py conf | grep -v '^tests/fuzz/'
+    for f in tools/gpu-check tools/mutate; do [ -e "$f" ] && echo "$f"; done
+}
 lint_prose() {
-    sources c h cu cuh def md | grep -v '^tests/golden/' | xargs awk -v most=30 '
+    { sources c h cu cuh def md | grep -v '^tests/golden/'; prose_scripts; } | xargs awk -v most=30 '
         function deny(line, why) { printf "%s:%d: %s\n", file, line, why; bad = 1 }
         function words_of(text,   part, n, i, count) {
             n = split(text, part, /[ \t]+/)
@@ -408,10 +413,40 @@ lint_prose() {
         }
         function check_words(line) {
             file = FILENAME
-            if (match(line, /(^|[^a-z_])(is told|are told|goes on|beside|held against|whoever)([^a-z_]|$)/))
+            line = tolower(line)
+            if (match(line, "(^|[^a-z_])(" translated ")([^a-z_]|$)"))
                 deny(FNR, "\"" substr(line, RSTART, RLENGTH) "\" reads as translated")
         }
-        FNR == 1 { flush(); inside = 0; fenced = 0; page = FILENAME ~ /\.md$/ }
+        BEGIN {
+            translated = "is told|are told|only told|goes on|beside|whoever|as it likes|anew|of ours|in words|taken off" \
+                "|(hold|holds|held) ([a-z]+ )*against|(has|have|with|for|of|the first|takes|than) so (many|long)" \
+                "|so many (more|tokens|windows|steps|calls|times)|(a|each|every|any|last|all|two|the) looks?( at| after)?" \
+                "|the [a-z]+ before(, [a-tv-z]|[.;])|one " noun() " an? [a-z]+"
+        }
+        function noun() { return "(row|file|scale|group|write|line|token|divisor|card|query|question|folder|trace|subscriber)" }
+        FNR == 1 {
+            flush(); inside = 0; fenced = 0
+            page = FILENAME ~ /\.md$/
+            mark = FILENAME ~ /\.(c|h|cu|cuh|def|md)$/ ? "" : FILENAME ~ /\.conf$/ ? "[;#]" : "#"
+            quoted = other = 0
+        }
+        mark != "" {
+            line = $0
+            n = gsub(/"""/, "&", line)
+            if (other) { other = n % 2 == 0; next } # a string of several lines
+            if (!quoted && n % 2 && line !~ /^ *"""/) { other = 1; flush(); next }
+            if (quoted || line ~ /^ *"""/) {
+                if (!quoted) sub(/^ *"""/, "", line)
+                quoted = !(line ~ /"""/)
+                sub(/""".*/, "", line)
+            } else if (line ~ "^ *" mark "+( |$)") sub("^ *" mark "+ ?", "", line)
+            else { flush(); next }
+            if (length($0) > 120) { file = FILENAME; deny(FNR, length($0) " columns, at most 120") }
+            check_words(line)
+            if (line ~ /^ *$/ || line ~ /^( *- |  |[A-Za-z0-9_*,.()\[\]`+=|\/ -]+[:=] )/) flush()
+            if (line !~ /^ *$/) append(line)
+            next
+        }
         page {
             if (/^```/) { fenced = !fenced; flush(); next }
             if (fenced || /^    /) { flush(); next }

@@ -5,6 +5,7 @@
 
 #include "base/words.h"
 
+// Refuses typing errors only. Counters and waits cover the first 1024 threads (OS_THREADS_MOST).
 enum { THREADS_MAX = 1 << 16 };
 
 enum status cli_device_find(const struct arguments *args, struct device_info *out,

@@ -74,7 +74,7 @@ void cli_view_field(const char *name, const char *text)
     table_text(stdout, NAME_COLUMN, plain_columns(stdout), text);
 }
 
-// Appends a value in words: "2 cores". Members of objects are "name value", separated by commas.
+// Appends a value as text: "2 cores". Members of objects are "name value", separated by commas.
 static void append_words(struct str *out, const json_t *value)
 {
     const char *key;

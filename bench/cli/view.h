@@ -25,8 +25,7 @@ enum status cli_view_table(struct table *table, struct error *err);
 
 // Prints "name           text" on standard output, wrapped to a terminal's width.
 void cli_view_field(const char *name, const char *text);
-// The same for stored JSON: a line for each member of the object, in words. Text that is no object is printed
-// unchanged.
+// The same for stored JSON: a line of text for each member of the object. Text that is no object is printed unchanged.
 void cli_view_json_fields(const char *name, const char *json);
 
 // "1905 to 1980 MHz, memory 3201 MHz", as far as it was measured; "" where nothing was (not a number, or 0).

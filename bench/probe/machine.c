@@ -7,6 +7,7 @@
 #include "kernels/kernels.h"
 
 enum {
+    // More than engine/cuda/plan.c leaves on a GPU: running out of host memory kills processes.
     HEADROOM_SHARE = 20,                // a twentieth of the available memory stays free,
     HEADROOM_BYTES = 256 * 1024 * 1024, // and at least this much
 };

@@ -144,8 +144,8 @@ struct bound_input {
     // (OPC_COUNT) time of each class, NaN where not measured; NULL: not timed. Only used to name the class that loses
     // most.
     const double *op_ns;
-    // Bandwidth canaries around the samples; 0: none. They are the smallest and the largest of the medians before,
-    // during and after, because single canaries scatter by some per cent.
+    // Bandwidth canaries around the samples; 0: none. They are the smallest and the largest of the medians taken
+    // before, during and after, because single canaries scatter by some per cent.
     double canary_min, canary_max;
     // Read bandwidth of the working set's level, measured by the canaries around the samples. 0: none; the run's
     // ceiling is used. If neighbours share the memory, the ceiling may no longer hold.

@@ -216,8 +216,8 @@ static enum status keep_verdict(struct trial *t, const char *phase, const char *
     return OK;
 }
 
-// Sets the bandwidth of the canaries for a phase: that during it, and the smallest and largest of the medians before,
-// during and after. A prefill is between the first two. All stay 0 if no canary ran.
+// Sets the bandwidth of the canaries for a phase: that during it, and the smallest and largest of the medians taken
+// before, during and after. A prefill is between the first two. All stay 0 if no canary ran.
 static void canaries_of(const struct trial *t, const char *phase, struct bound_input *in)
 {
     const double median[] = {trial_noise_median(t, NOISE_BANDWIDTH_FIRST),

@@ -1,8 +1,8 @@
 // key.c - the cell key: SHA-256 of the canonical JSON of everything that changes the work.
 //
-// Keys connect the runs of a machine's history. Any change here starts every history anew, so tests/suite/test_plan.c
-// checks a known key. The key does not include commit, trials, repetitions, warm-up, names of models and sweeps, or
-// anything else that changes how a cell is measured but not what it does.
+// Keys connect the runs of a machine's history. Any change here makes every history start over, so
+// tests/suite/test_plan.c checks a known key. The key does not include commit, trials, repetitions, warm-up, names of
+// models and sweeps, or anything else that changes how a cell is measured but not what it does.
 #include <stdlib.h>
 #include <string.h>
 

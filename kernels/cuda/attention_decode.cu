@@ -1,4 +1,4 @@
-// attention_decode.cu - attention of a decode step on the tensor cores: one token a sequence, 2- and 1-byte caches.
+// attention_decode.cu - attention of a decode step on the tensor cores: one token per sequence, 2- and 1-byte caches.
 //
 // A block computes a run of units (attention_units.cuh). One warp copies tiles of K and V into a ring in shared memory,
 // as far ahead as the ring holds and across the ends of units. Four warps compute, and a sixth counts finished units. A

@@ -190,7 +190,7 @@ static void a_file_of_another_program_is_synced(void **state)
     assert_non_null(strstr(err.message, strerror(ENOENT)));
 }
 
-static void a_full_disk_is_told(void **state)
+static void a_full_disk_is_reported(void **state)
 {
     (void)state;
     struct error err = {0};
@@ -480,7 +480,7 @@ int main(void)
         cmocka_unit_test(a_failed_write_leaves_nothing),
         cmocka_unit_test(a_failed_sync_keeps_the_old_file),
         cmocka_unit_test(a_file_of_another_program_is_synced),
-        cmocka_unit_test(a_full_disk_is_told),
+        cmocka_unit_test(a_full_disk_is_reported),
         cmocka_unit_test(temporary_names_cannot_be_guessed),
         cmocka_unit_test(an_unnamed_file_is_in_tmpdir),
         cmocka_unit_test(pipes_and_links_stay_what_they_are),

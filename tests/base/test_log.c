@@ -1,4 +1,4 @@
-// test_log.c - one write a line, prefixed, cut where it would not fit.
+// test_log.c - one write per line, prefixed, cut where it would not fit.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

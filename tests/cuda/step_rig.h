@@ -8,7 +8,7 @@
 #include "engine/model/kv.h"
 #include "tests/kernels/step_shape.h"
 
-// Each matrix is made of so many different tiles, in random order.
+// Each matrix is made of this many different tiles, in random order.
 enum { RIG_TILES = 24, RIG_BLOCKS = 6, RIG_MOST_TOKENS = 64 };
 
 // The launches of a step kernel by kernel. A mask of them leaves the others out.
@@ -25,7 +25,7 @@ enum rig_part {
     RIG_DOWN,
     RIG_HEAD, // with its norm
     RIG_PARTS,
-    RIG_CARRY = RIG_PARTS, // products carry norms, where they can
+    RIG_CARRY = RIG_PARTS, // norms are fused into products that allow it
     RIG_ALL = (1 << RIG_PARTS) - 1,
 };
 
@@ -34,7 +34,7 @@ struct rig {
     enum dtype type, kv;
     int group, tokens, positions;
     bool bias, qk_norm, interleaved;
-    bool served; // with so many tokens
+    bool served; // with this number of tokens
     enum kernel_op activation;
     int position[RIG_MOST_TOKENS];
     struct cuda_layout layout[STEP_PHASES];
@@ -151,7 +151,7 @@ static inline void rig_weights(struct rig *r)
         free(pool[p]);
 }
 
-// Every (head, keys or values) block is one of a few; positions behind the newest hold it too.
+// Every (head, keys or values) block is one of a few; positions beyond the newest hold it too.
 static inline void rig_cache(struct rig *r)
 {
     const struct step_shape *s = &r->shape;
@@ -369,7 +369,7 @@ static inline void rig_product(const struct rig *r, int phase, int layer, const 
     rig_multiply(r, phase, &job);
 }
 
-// Of a normed residual stream that is carried.
+// A product of a residual stream whose norm is fused.
 static inline void rig_product_from(const struct rig *r, int phase, int layer, float *y)
 {
     struct cuda_linear job = rig_product_job(r, phase, layer, r->carried, y, false);
@@ -379,7 +379,7 @@ static inline void rig_product_from(const struct rig *r, int phase, int layer, f
     rig_multiply(r, phase, &job);
 }
 
-// Onto the residual stream, whose norm by `weight` it carries.
+// Adds to the residual stream and fuses its norm by `weight`.
 static inline void rig_product_to(const struct rig *r, int phase, int layer, const void *x,
                                   const float *weight)
 {
@@ -492,7 +492,7 @@ static inline void rig_run_layer(const struct rig *r, int layer, unsigned parts)
         rig_product(r, STEP_DOWN, layer, r->ff, r->residual, true);
 }
 
-// The same where products carry norms.
+// The same with norms fused into the products.
 static inline void rig_carry_layer(const struct rig *r, int layer, unsigned parts)
 {
     const struct step_shape *s = &r->shape;

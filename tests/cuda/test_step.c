@@ -46,7 +46,7 @@ static void check_case(int type, int index)
     struct rig r = rig_of(type, index);
     gpu_case(dtype_name(r.type), index + 100 * type);
     rig_make(&r);
-    while (!r.served && r.tokens > 1) { // so many tokens leave no room for a ring
+    while (!r.served && r.tokens > 1) { // this number of tokens leaves no room for a ring
         rig_drop(&r);
         r.tokens--;
         rig_make(&r);

@@ -126,7 +126,7 @@ static double parts_ns(const struct rig *r, unsigned parts)
     return ns;
 }
 
-// us a layer, of the head a step. carry: as the engine runs it, where products carry norms.
+// us per layer, and per step for the head. carry: as the engine runs it, with norms fused into products.
 static void print_parts(const struct rig *r, unsigned carry)
 {
     static const char *const names[RIG_PARTS] = {"norm",     "qkv",  "rotate", "attend",
@@ -165,7 +165,7 @@ static void sweep(struct rig *r)
     }
 }
 
-// The graph's logits where products carry, from those where they do not.
+// How far the graph's logits with fused norms differ from those without.
 static double carried_difference(const struct rig *r)
 {
     size_t n = (size_t)r->tokens * (size_t)r->shape.vocab;

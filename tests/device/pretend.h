@@ -1,5 +1,5 @@
-// pretend.h - a device that is not there: a list of its own behind device/ops.h, with a scripted clock and
-// scripted probes. Include it in one file of a test: it takes the place of device/devices.c.
+// pretend.h - a pretend device: a list of its own behind device/ops.h, with a scripted clock and scripted probes.
+// Include it in one file of a test: it replaces device/devices.c.
 #ifndef TESTS_DEVICE_PRETEND_H
 #define TESTS_DEVICE_PRETEND_H
 
@@ -27,12 +27,12 @@ static struct {
     double rate;      // of probe i: rate * (i + 1)
     double library;   // of its library's bf16_dot; 0: the library is not here
     double gap_ns;    // of a launch
-    double clock_hz;  // now; each look lowers it by 1 MHz. 0: vital signs are not measured
-    int disturbed;    // so many windows more are disturbed, at twice the rate
+    double clock_hz;  // now; each reading lowers it by 1 MHz. 0: vital signs are not measured
+    int disturbed;    // how many more windows are disturbed, at twice the rate
     bool fails;       // copies and launches
     int code;         // of a launch that fails: PRETEND_NO_MEMORY, or another
     size_t available; // memory
-    int allocated;    // how often memory was asked for
+    int allocated;    // how often memory was requested
     int probed[5];    // how often each probe was run
 } pretend = {.rate = 1e12, .gap_ns = 1000, .available = PRETEND_MEMORY / 2};
 

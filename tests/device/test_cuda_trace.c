@@ -411,7 +411,7 @@ static void refusals_say_what_would_lift_them(void **state)
     assert_int_equal(script.finalized, 2);
 }
 
-// A trace that nobody ended leaves CUPTI detached as well; a second one does not begin meanwhile.
+// A trace that was never ended leaves CUPTI detached as well; a second one does not begin meanwhile.
 static void one_trace_at_a_time(void **state)
 {
     (void)state;
@@ -424,7 +424,7 @@ static void one_trace_at_a_time(void **state)
     cuda_trace_destroy(begun());
 }
 
-// A machine without the library says so; one with it is not asked for more, as there may be no driver.
+// A machine without the library says so. With it nothing more is checked, as there may be no driver.
 static void the_systems_library(void **state)
 {
     (void)state;

@@ -21,7 +21,7 @@ static inline void expect_ok(enum status status, const struct error *err, const 
         fail_msg("%s: %s", what, err->message);
 }
 
-// This processor with so many threads, not pinned, and the tiers of a mask.
+// This processor with `threads` threads, not pinned, and the tiers of a mask.
 static inline struct device *device_of_tier(int threads, unsigned isa)
 {
     struct error err = {0};

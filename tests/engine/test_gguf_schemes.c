@@ -106,7 +106,7 @@ static void every_scheme_runs(void **state)
         }
 }
 
-// The loss is that of the inputs alone; in words, too, which products were stored so.
+// The loss is that of the inputs alone. The text also names the products that were stored so.
 static void q4_0_as_stored(void **state)
 {
     (void)state;

@@ -126,9 +126,9 @@ static const struct {
     const char *text;
 } kinds[] = {
     {"int8", DT_I8, 0,
-     "compressed-tensors int-quantized, integers of 8 bits, one scale a row, symmetric"},
+     "compressed-tensors int-quantized, integers of 8 bits, one scale per row, symmetric"},
     {"fp8", DT_F8E4M3, 0,
-     "compressed-tensors float-quantized, E4M3 of 8 bits, one scale a row, symmetric"},
+     "compressed-tensors float-quantized, E4M3 of 8 bits, one scale per row, symmetric"},
     {"int4-rtn", DT_I4, 128, "AutoAWQ gemm, 4 bits, groups of 128, zero points"},
     {"int4-rtn", DT_I4, 32, "AutoAWQ gemm, 4 bits, groups of 32, zero points"},
 };

@@ -38,7 +38,7 @@ static void test_shares(void **state)
     near((double)shares[1], 3.0 / 7);
 }
 
-// Scores so large that an exponential without the maximum taken off would overflow.
+// Scores so large that an exponential without the maximum subtracted would overflow.
 static void test_large_scores(void **state)
 {
     (void)state;

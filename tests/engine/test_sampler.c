@@ -61,8 +61,8 @@ static void test_refuses_options(void **state)
     }
 }
 
-// Draws `n` times and holds the counts against `expected` probabilities by chi-square. The seed is fixed,
-// so this is one draw of the statistic, checked against its 99.9 % quantile; ids of probability 0 must
+// Draws `n` times and compares the counts with `expected` probabilities by chi-square. The seed is fixed, so this is
+// one draw of the statistic, checked against its 99.9 % quantile; ids of probability 0 must
 // not come at all.
 static void check_distribution(struct sampling options, const float *logits, const double *expected,
                                int vocab, int n, double quantile)

@@ -246,7 +246,7 @@ static void test_counts_what_is_not_finite(void **state)
     }
 }
 
-// Order alone: a step lies between two looks at the context's clock, which on the host is clock_ns.
+// Only the order is checked: a step lies between two readings of the context's clock, which on the host is clock_ns.
 static void test_times(void **state)
 {
     (void)state;

@@ -9,7 +9,7 @@
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size);
 
 // Rows of finite numbers, written and read, are the same when they are written and read once more: codes
-// and scales do not drift. Q4_0's and Q8_0's scales may: they are made anew from rounded values; there only
+// and scales do not drift. Q4_0's and Q8_0's scales may: they are recomputed from rounded values; there only
 // that nothing is read or written out of bounds.
 static void there_and_back(const struct stored_type *type, float *x, size_t n)
 {

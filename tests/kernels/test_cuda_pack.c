@@ -170,7 +170,7 @@ static void test_packing_and_its_inverse(void **state)
         check_codes(DT_I4, rows, cols, 128);
         check_codes(DT_I4, rows, cols, 32);
         check_codes(DT_I4, rows, cols, 64);
-        check_codes(DT_I4, rows, cols, cols); // one group a row
+        check_codes(DT_I4, rows, cols, cols); // one group per row
     }
 }
 

@@ -368,7 +368,7 @@ struct member {
     int block;
 };
 
-// The values of a phase from all of the phase before: as a product's outputs depend on all its inputs.
+// The values of a phase from all of the previous phase: as a product's outputs depend on all its inputs.
 static float mixed(const float *in, int item, int phase)
 {
     float sum = 0;

@@ -18,30 +18,30 @@ static const struct {
     {"awq-g128", DT_I4, 128, "AutoAWQ gemm, 4 bits, groups of 128, zero points"},
     {"awq-g32-qwen2", DT_I4, 32, "AutoAWQ gemm, 4 bits, groups of 32, zero points"},
     {"awq-g32-phi3", DT_I4, 32, "AutoAWQ gemm, 4 bits, groups of 32, zero points"}, // fused
-    {"awq-row", DT_I4, 0, "AutoAWQ gemm, 4 bits, one group a row, zero points"},
+    {"awq-row", DT_I4, 0, "AutoAWQ gemm, 4 bits, one group per row, zero points"},
     {"gptq-v1-asym", DT_I4, 128, "GPTQ version 1, 4 bits, groups of 128, zero points"},
     {"gptq-v2-asym", DT_I4, 64, "GPTQ version 2, 4 bits, groups of 64, zero points"},
-    {"gptq-v1-sym", DT_I4, 0, "GPTQ version 1, 4 bits, one group a row, symmetric"},
+    {"gptq-v1-sym", DT_I4, 0, "GPTQ version 1, 4 bits, one group per row, symmetric"},
     {"gptq-act-order", DT_COUNT, 0,
      "GPTQ version 1, 4 bits, groups of 32, zero points, activation order"},
     {"gptq-8bit", DT_COUNT, 0, "GPTQ version 1, 8 bits, groups of 32, zero points"},
-    {"fp8-static", DT_F8E4M3, 0, "FP8 E4M3, one scale a tensor, static input scales (not used)"},
-    {"fp8-dynamic", DT_F8E4M3, 0, "FP8 E4M3, one scale a tensor, dynamic inputs"},
+    {"fp8-static", DT_F8E4M3, 0, "FP8 E4M3, one scale per tensor, static input scales (not used)"},
+    {"fp8-dynamic", DT_F8E4M3, 0, "FP8 E4M3, one scale per tensor, dynamic inputs"},
     {"fp8-block", DT_F8E4M3, 0, "FP8 E4M3, a scale for each block of 128x128, dynamic inputs"},
     {"ct-fp8-channel", DT_F8E4M3, 0,
-     "compressed-tensors float-quantized, E4M3 of 8 bits, one scale a row, symmetric"},
+     "compressed-tensors float-quantized, E4M3 of 8 bits, one scale per row, symmetric"},
     {"ct-fp8-tensor", DT_F8E4M3, 0,
-     "compressed-tensors float-quantized, E4M3 of 8 bits, one scale a tensor, symmetric"},
+     "compressed-tensors float-quantized, E4M3 of 8 bits, one scale per tensor, symmetric"},
     {"ct-int8", DT_I8, 0,
-     "compressed-tensors int-quantized, integers of 8 bits, one scale a row, symmetric"},
+     "compressed-tensors int-quantized, integers of 8 bits, one scale per row, symmetric"},
     {"ct-int8-mixtral", DT_I8, 0, // experts
-     "compressed-tensors int-quantized, integers of 8 bits, one scale a row, symmetric"},
+     "compressed-tensors int-quantized, integers of 8 bits, one scale per row, symmetric"},
     {"ct-int8-asym", DT_COUNT, 0,
-     "compressed-tensors int-quantized, integers of 8 bits, one scale a row, zero points"},
+     "compressed-tensors int-quantized, integers of 8 bits, one scale per row, zero points"},
     {"ct-pack-g64", DT_I4, 64,
      "compressed-tensors pack-quantized, integers of 4 bits, groups of 64, symmetric"},
     {"ct-pack-asym", DT_I4, 0,
-     "compressed-tensors pack-quantized, integers of 4 bits, one scale a row, zero points"},
+     "compressed-tensors pack-quantized, integers of 4 bits, one scale per row, zero points"},
     {"ct-pack-8bit", DT_COUNT, 0,
      "compressed-tensors pack-quantized, integers of 8 bits, groups of 32, symmetric"},
 };
@@ -172,7 +172,7 @@ static void what_it_says_of_itself(void **state)
 }
 
 // A group longer than all rows and no multiple of 8, which panels of int4 do not have: the same weights, but their
-// codes are made anew.
+// codes are recomputed.
 static void groups_that_panels_do_not_have(void **state)
 {
     (void)state;

@@ -261,7 +261,7 @@ static void what_a_fingerprint_follows(void **state)
     probe("epyc-vm", ISA_AVX2, "KVMKVMKVM", &m);
     assert_int_equal(machine_fingerprint(m.hardware, print, &err), OK);
     assert_string_equal(print, m.fingerprint);
-    for (size_t i = 0; i < 2; i++) // set anew for each session
+    for (size_t i = 0; i < 2; i++) // set again for each session
         json_object_set_new(find(m.hardware, "virtualization"), limits[i], json_integer(7));
     assert_int_equal(machine_fingerprint(m.hardware, print, &err), OK);
     assert_string_equal(print, m.fingerprint);

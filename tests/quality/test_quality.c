@@ -307,7 +307,7 @@ static void the_baseline_has_a_cache_in_f32(void **state)
 }
 
 // An f32 model that does not fit next to the model is reported with both sizes, and is not an error.
-static void a_baseline_that_does_not_fit_is_told(void **state)
+static void a_baseline_that_does_not_fit_is_reported(void **state)
 {
     (void)state;
     struct error err = {0};
@@ -350,7 +350,7 @@ int main(void)
         cmocka_unit_test(documents_begin_with_bos),
         cmocka_unit_test(refusals_are_in_words),
         cmocka_unit_test(the_baseline_has_a_cache_in_f32),
-        cmocka_unit_test(a_baseline_that_does_not_fit_is_told),
+        cmocka_unit_test(a_baseline_that_does_not_fit_is_reported),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

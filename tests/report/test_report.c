@@ -357,7 +357,7 @@ static void test_no_series_is_lost(void **state)
     pictures_fini(&pictures);
 }
 
-// A bar a series, of the first sixteen; the others are counted in words.
+// One bar per series, of the first sixteen; the number of the others is text.
 static void test_bars_without_room_are_counted(void **state)
 {
     struct fixture *f = *state;

@@ -1,4 +1,4 @@
-// test_open.c - files that are no store of ours: each gives one clear line and stays as it was.
+// test_open.c - files that are not ridge's stores: each gives one clear line and stays as it was.
 #include "tests/results/fixture.h"
 
 #include <fcntl.h>

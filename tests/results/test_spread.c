@@ -81,8 +81,8 @@ static void by_canaries(void **state)
     store_close(store);
 }
 
-// Two looks in the middle: the median is between them.
-static void noise_of_an_even_number_of_looks(void **state)
+// Two readings in the middle: the median is between them.
+static void noise_of_an_even_number_of_readings(void **state)
 {
     struct fixture *f = *state;
     struct error err = {0};
@@ -165,7 +165,7 @@ static void by_runs(void **state)
     store_close(store);
 }
 
-// Of the runs before, those of another build and those that were disturbed say nothing of the next one.
+// Earlier runs of another build, and disturbed ones, say nothing about the next one.
 static void by_runs_like_this_one(void **state)
 {
     struct fixture *f = *state;
@@ -205,7 +205,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         fixture_test(by_canaries),
-        fixture_test(noise_of_an_even_number_of_looks),
+        fixture_test(noise_of_an_even_number_of_readings),
         fixture_test(the_cost_is_of_the_run_not_of_the_store),
         fixture_test(by_runs),
         fixture_test(by_runs_like_this_one),

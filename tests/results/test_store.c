@@ -104,7 +104,7 @@ static void test_resume(void **state)
     store_close(store);
 }
 
-// A trial stored twice, a status that is no word of ours, a failure without a reason: refused, and
+// A trial stored twice, an unknown status, a failure without a reason: refused, and
 // nothing of them is left.
 static void test_refused_trials_leave_nothing(void **state)
 {

@@ -1,4 +1,4 @@
-// probe_independent.c - bandwidth and peaks measured a second way, to hold the ceilings against.
+// probe_independent.c - bandwidth and peaks measured a second way, to check the ceilings.
 //
 // Shares nothing with the program on purpose: it has its own threads, clock, loops and counting. Streams are plain C
 // with the compiler's vector extensions, dots are intrinsics. The script tools/compare_ceilings.sh builds it for the
@@ -24,7 +24,7 @@ enum {
     THREADS_MAX = 256,
     SAMPLES = 9,
     VECTOR_BYTES = 64,
-    LOOK_BYTES = 32 << 20, // between two looks at the clock, which is a system call
+    LOOK_BYTES = 32 << 20, // between two readings of the clock, which is a system call
 };
 typedef uint64_t vector __attribute__((vector_size(VECTOR_BYTES)));
 

@@ -72,7 +72,7 @@ static void two_ways_to_one_ceiling(void **state)
     device_close(device);
 }
 
-// Each row has the lowest and the highest clock next to its own samples; without vital signs it has none.
+// Each row has the lowest and the highest clock around its own samples; without vital signs it has none.
 static void clocks_are_kept_with_their_samples(void **state)
 {
     (void)state;
@@ -84,7 +84,7 @@ static void clocks_are_kept_with_their_samples(void **state)
     assert_true(c->row[0].clock_low_hz == 0 && c->row[0].clock_high_hz == 0);
     pretend.clock_hz = 1980e6;
     assert_int_equal(ceilings_measure(device, true, c, &err), OK);
-    for (int i = 0; i < 2; i++) { // two probes in turn, a look after each sample
+    for (int i = 0; i < 2; i++) { // two probes in turn, a reading after each sample
         const struct ceiling *row = &c->row[i];
         double last = 1980e6 - i * 1e6 - 2e6 * (row->samples - 1);
         assert_float_equal(row->clock_high_hz, 1980e6 - i * 1e6, 0);

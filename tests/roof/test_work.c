@@ -440,7 +440,7 @@ static void engine_reports_the_same(void **state)
     }
 }
 
-// With one token a pass it is certain how many experts are touched. With more the operations are, and the
+// With one token per pass it is certain how many experts are touched. With more, the operations are certain and the
 // bytes lie between those of one token and those of all experts.
 static void engine_reports_the_experts(void **state)
 {

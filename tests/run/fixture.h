@@ -98,7 +98,7 @@ static inline void wait_for_word(void)
 }
 
 // A kind of failure; returns when the cell continues as usual.
-static inline void misfortune(const char *kind, const struct job_cell *cell)
+static inline void fail_as(const char *kind, const struct job_cell *cell)
 {
     if (str_equal(kind, "segv")) {
         signal(SIGSEGV, SIG_DFL); // a sanitizer would make an exit of it
@@ -145,7 +145,7 @@ static inline void fake_cell(const char *kind, const struct job_cell *cell)
     char of_this_process[32];
     const char *hash = "abc123";
     say("{\"event\":\"cell\",\"cell\":%d}\n", cell->index);
-    misfortune(kind, cell);
+    fail_as(kind, cell);
     if (str_equal(kind, "oom") || str_equal(kind, "oom-then-hang")) {
         say("{\"event\":\"error\",\"cell\":%d,\"code\":\"nomem\","
             "\"message\":\"KV cache: 9 TiB\"}\n",

@@ -22,7 +22,7 @@ static char *grown(const struct machine *machine)
     return text;
 }
 
-// Runs from before schema 4 carry a hash of the whole record: theirs is made anew from the record.
+// Runs from before schema 4 carry a hash of the whole record: theirs is recomputed from the record.
 static void older_fingerprints_are_known(void **state)
 {
     (void)state;

@@ -31,7 +31,7 @@ static pid_t run_apart(struct test_plan *t, const char *kind, const char *cell)
     return pid;
 }
 
-// Waits until the newest run has so many trials.
+// Waits until the newest run has `trials` trials.
 static void wait_for_trials(const struct test_plan *t, int64_t trials)
 {
     struct error err = {0};

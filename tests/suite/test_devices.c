@@ -1,7 +1,7 @@
 // test_devices.c - a plan asks each cell's own device: its engine for memory, its tiers for the arithmetic.
 //
 // This program brings backends of its own in place of engine/backends.c. It has a GPU that needs 1000 bytes of weights
-// a thread, and none for the host. So a plan that asked the wrong one could not be made.
+// per thread, and none for the host. So a plan that asked the wrong one could not be made.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -202,7 +202,7 @@ static void named_outright_is_recorded_as_unsupported(void **state)
         assert_string_equal(plan->cells[i].skip, reasons[i]);
         assert_true(plan->cells[i].unsupported);
     }
-    assert_int_equal(asked, 0); // a device that is not here is planned by nobody
+    assert_int_equal(asked, 0); // no backend plans for a device that is missing
 
     struct error err = {0};
     assert_int_equal(plan_check_any(plan, &err), ERR_UNSUPPORTED);
@@ -225,7 +225,7 @@ static void a_kind_is_all_its_devices(void **state)
     plan_destroy(plan);
 }
 
-// A GPU whose speed nobody knows: max_cell_time and timeout leave nothing out, and no time is made up.
+// A GPU of unknown speed: max_cell_time and timeout leave nothing out, and no time is made up.
 static void what_is_not_known_leaves_nothing_out(void **state)
 {
     (void)state;

@@ -541,7 +541,7 @@ static void key_of(struct cell cell, const char *prompt_hash, char out[65])
     json_decref(cell.params);
 }
 
-// The key of one known cell. If this fails, every history of every machine begins anew: change it
+// The key of one known cell. If this fails, every history of every machine starts over: change it
 // only when the work of a cell has changed, and say so in the commit.
 static void a_known_key_does_not_move(void **state)
 {

@@ -180,7 +180,7 @@ static void added_tokens(void **state)
     tokenizer_destroy(tok);
 }
 
-// Ids of a file with holes are kept; the tokenizers library would number added tokens anew.
+// Ids of a file with holes are kept; the tokenizers library would renumber added tokens.
 static void holes(void **state)
 {
     (void)state;

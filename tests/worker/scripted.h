@@ -18,12 +18,12 @@
 
 enum {
     CHUNK_NS = 5000000,     // a timed prefill step
-    LOGITS_BEFORE_NS = 700, // the logits are complete so long before the ids
+    LOGITS_BEFORE_NS = 700, // time by which the logits are complete before the ids
     STEP_WAIT_NS = 300,     // waits in a timed step
     PAUSE_WAIT_NS = 9000000 // waits in a probe or an untimed step
 };
 
-// Token `token` (from 1) takes so long; no two take the same.
+// The time that token `token` (from 1) takes; no two take the same.
 static inline uint64_t token_takes_ns(int token)
 {
     return 1000000 + (uint64_t)token * 1000;
@@ -33,17 +33,17 @@ struct script {
     uint64_t now_ns, wait_ns;
     uint64_t jump_ns;   // of the clock, whenever it is read in a pause
     uint64_t gap_ns;    // before each timed decode step, on the timeline
-    bool unread;        // a timed step has ended, and nobody has read the clock since
+    bool unread;        // a timed step has ended, and the clock has not been read since
     int token;          // the next that a timed decode step makes
     int prompt_tokens;  // positions of the prompt that ran
     int begun;          // repetitions and resets
     int ahead, runs;    // of decode: steps under way at once; calls
     int steps, untimed; // timed steps; the others
-    int ties;           // looks at the clocks' tie
+    int ties;           // readings of the clocks' tie
     int probes, states; // probes of the bandwidth, and of the machine's state
     double rate;        // that the next bandwidth probe sees
-    int vitals;         // looks at the vital signs, where the device has them
-    // That it shows; each look sees 1 MHz less, and 10 W and 1 C more. 0: it shows nothing.
+    int vitals;         // readings of the vital signs, if the device has them
+    // The clock shown; each reading has 1 MHz less, and 10 W and 1 C more. 0: it shows nothing.
     double clock_hz;
     int32_t ids[8];
     const struct engine_observer *observer;
@@ -70,7 +70,7 @@ static inline enum status script_step(void *run, const struct span *spans, int c
     (void)err;
     bool prompt = phase == PHASE_PREFILL, sample = spans[0].sample;
     bool timed = prompt ? sample || spans[0].count > 1 : sample;
-    if (s->unread) // nobody has stopped the timeline: the pause is on it
+    if (s->unread) // the timeline was not stopped, so the pause is on it
         s->now_ns += s->jump_ns;
     s->unread = false;
     s->now_ns += timed && !prompt ? s->gap_ns : 0;
@@ -107,7 +107,7 @@ static inline enum status script_decode(void *run, const struct decode_run *deco
     s->runs++;
     for (*made = 0; *made < limit;) {
         struct step_result result;
-        s->unread = s->unread && *made == 0; // the steps of a run wait for nobody
+        s->unread = s->unread && *made == 0; // the steps of a run do not wait
         script_step(run, decode->spans, decode->span_count, PHASE_DECODE, &result, err);
         bool more = decode->done(decode->user, (*made)++, &result);
         if (!more && limit > *made + s->ahead)

@@ -33,7 +33,7 @@ static double op_value(json_t *metrics, const char *name, const char *phase, con
     return NAN;
 }
 
-// Two steps of a decode with a pause between them, a kernel that starts before the end of the one before, and the
+// Two steps of a decode with a pause between them, a kernel that starts before the end of the previous one, and the
 // clock's own kernel in the pause.
 static void classes_add_up_to_the_busy_time(void **state)
 {

@@ -1,5 +1,5 @@
-// test_energy.c - J a token from a scripted counter: windows that begin and end with its movements, the rest taken off,
-// and what is refused.
+// test_energy.c - J per token from a scripted counter: windows that begin and end with its movements, the power at rest
+// subtracted, and what is refused.
 #include "tests/worker/scripted.h"
 
 #include "bench/worker/instrument_energy.h"
@@ -28,7 +28,7 @@ static uint64_t card_now(void *user)
     return c->script.now_ns + c->rested_ns;
 }
 
-// Work since the last look was the script's, the rest the meter's.
+// Work since the last reading was the script's, the rest the meter's.
 static void advance(struct card *c, uint64_t rest_ns)
 {
     uint64_t worked_ns = c->script.now_ns - c->last_script_ns;

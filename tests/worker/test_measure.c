@@ -85,7 +85,7 @@ static void assert_near(const char *name, double stored, double expected)
         fail_msg("%s: %.17g is stored, the token times say %.17g", name, stored, expected);
 }
 
-// Every figure that people quote, anew from the token times of docs/METRICS.md's definitions.
+// Every figure that people quote, recomputed from the token times by the definitions of docs/METRICS.md.
 static void assert_figures(struct look *l, size_t cell, int r, const struct cell *c,
                            const struct times *t)
 {
@@ -310,7 +310,7 @@ static void memory_limit_makes_oom(void **state)
     test_plan_fini(&t);
 }
 
-static void missing_model_is_told(void **state)
+static void missing_model_is_reported(void **state)
 {
     (void)state;
     struct test_plan t;
@@ -360,7 +360,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(sampled_tokens_repeat),
         cmocka_unit_test(one_token_has_no_decode),
         cmocka_unit_test(memory_limit_makes_oom),
-        cmocka_unit_test(missing_model_is_told),
+        cmocka_unit_test(missing_model_is_reported),
         cmocka_unit_test(text_prompts_are_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

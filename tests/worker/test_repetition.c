@@ -333,7 +333,7 @@ static void unknown_noise_is_not_measured(void **state)
     json_decref(m);
 }
 
-// The worst that was seen, and the share of the looks at which the device was held back.
+// The worst value seen, and the share of the readings in which the device was held back.
 static void vital_signs_are_noise(void **state)
 {
     (void)state;
@@ -470,7 +470,7 @@ static void token_times_are_enough(void **state)
     assert_int_equal(r.nonfinite_logits, 2);
     assert_close(r.noise.bandwidth_before, 2e9);
     assert_close(r.noise.bandwidth_after, 5e9);
-    assert_true(isnan(r.noise.bandwidth_during)); // nobody can look between its tokens
+    assert_true(isnan(r.noise.bandwidth_during)); // no canary can run between its tokens
     json_t *m = repetition_metrics(&s, &r);
     assert_close(metric_value(m, METRIC_TTFT, "prefill"), 1050);
     assert_close(metric_value(m, METRIC_TPOT, "decode"), 1000);

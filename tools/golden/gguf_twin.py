@@ -1,6 +1,6 @@
 """Writes a GGUF file of a Hugging Face folder in llama.cpp's conventions, unquantized.
 
-What llama.cpp's converter does to names, orders and values is done here anew, architecture by
+What llama.cpp's converter does to names, orders and values is reimplemented here, architecture by
 architecture, so that our reader is compared with files of that form; tools/golden/README.md lists it.
 Tensor names come from the package gguf.
 """

@@ -42,7 +42,7 @@ def randomize(model):
 
 
 def rows_int8(x):
-    """One scale a row: max |x| / 127. Everything up to the codes is float32."""
+    """One scale per row: max |x| / 127. Everything up to the codes is float32."""
     x = x.float()
     scale = x.abs().amax(-1, keepdim=True) / 127
     return (x / scale).round().clamp(-127, 127).double() * scale.double()

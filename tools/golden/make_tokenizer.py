@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Makes tests/golden/tokenizer: small tokenizers of each known kind, texts, their ids, and the ids as text.
 
-The tokenizers are trained here on the reference model's calibration text and the sentences below, byte-level
-ones by `tokenizers`, SentencePiece ones by `sentencepiece` and then converted as transformers converts
-them; each gets the normalizer, pre-tokenizer, decoder and post-processor that the tokenizer.json of its
+The tokenizers are trained here on the reference model's calibration text and the sentences below. Byte-level
+ones are trained by `tokenizers`, SentencePiece ones by `sentencepiece` and then converted as transformers
+converts them. Each gets the normalizer, pre-tokenizer, decoder and post-processor that the tokenizer.json of its
 family publishes. Ids and decoded text are what the `tokenizers` library makes. Formats:
 tools/golden/README.md.
 

@@ -2,9 +2,9 @@
 """Prints what llama.cpp's library makes of a text by the steps of its perplexity tool.
 
 Needs numpy and the package xllamacpp, whose shared library holds and exports llama.cpp's C functions. The steps
-are those of tools/perplexity/perplexity.cpp at commit 050fc7f with -c 512: the file's last newline is dropped,
-special tokens are not parsed, bos stands before the text and for each window's first token where the vocabulary
-says so, positions 256 to 510 predict what is scored. The structs are opened no further than their first fields.
+are those of tools/perplexity/perplexity.cpp at commit 050fc7f with -c 512. The file's last newline is dropped, and
+special tokens are not parsed. If the vocabulary says so, bos comes before the text and replaces each window's first
+token. Positions 256 to 510 predict what is scored. The structs are opened no further than their first fields.
 
 usage: peer_perplexity.py MODEL.gguf TEXT WINDOWS [IDS_OUT]
 """

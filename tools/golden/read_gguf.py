@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Reads a GGUF file that `bench convert` wrote with package `gguf`, and holds it against the folder it came from.
+"""Reads a GGUF file that `bench convert` wrote with package `gguf`, and compares it with the folder it came from.
 
 For llama, mistral and qwen2 folders: every tensor, dequantized, against the safetensors' (Q and K rows permuted back);
 types, the sizes in the keys, and the tokens. Run by hand; needs gguf, safetensors and torch.

@@ -37,7 +37,7 @@ enum status quantized_awq_configure(const json_t *q, const char *where, struct q
                  config->group);
     else
         snprintf(info->text, sizeof info->text,
-                 "AutoAWQ gemm, 4 bits, one group a row, zero points");
+                 "AutoAWQ gemm, 4 bits, one group per row, zero points");
     return OK;
 }
 

@@ -126,9 +126,9 @@ static enum status pick_layout(const char *format, const char *where, struct qua
 static void tell(const struct quant_config *c, const char *format,
                  struct checkpoint_quantization *info)
 {
-    char scales[64] = "one scale a tensor";
+    char scales[64] = "one scale per tensor";
     if (c->strategy == QUANT_CHANNEL)
-        snprintf(scales, sizeof scales, "one scale a row");
+        snprintf(scales, sizeof scales, "one scale per row");
     else if (c->strategy == QUANT_GROUP_OF)
         snprintf(scales, sizeof scales, "groups of %d", c->group);
     else if (c->strategy == QUANT_BLOCK)

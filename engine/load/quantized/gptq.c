@@ -52,7 +52,7 @@ enum status quantized_gptq_configure(const json_t *q, const char *where,
     config->layout = &quantized_gptq_layout;
     config->bits = (int)bits;
     config->strategy = QUANT_GROUP_OF;
-    char group[32] = "one group a row";
+    char group[32] = "one group per row";
     if (config->group > 0)
         snprintf(group, sizeof group, "groups of %d", config->group);
     snprintf(info->text, sizeof info->text, "GPTQ version %d, %d bits, %s, %s%s",

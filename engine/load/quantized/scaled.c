@@ -35,7 +35,7 @@ enum status quantized_fp8_configure(const json_t *q, const char *where, struct q
                                     struct checkpoint_quantization *info, struct error *err)
 {
     const char *format, *inputs;
-    char scales[64] = "one scale a tensor";
+    char scales[64] = "one scale per tensor";
     TRY(json_opt_string(q, where, "fmt", "e4m3", &format, err));
     if (!str_equal(format, "e4m3") && !str_equal(format, "float8_e4m3fn"))
         return FAIL(err, ERR_UNSUPPORTED, "%s: fp8 fmt '%.64s' is not supported (e4m3 is)", where,
