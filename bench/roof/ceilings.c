@@ -197,17 +197,18 @@ static int thread_counts(int all, bool quick, int out[THREAD_COUNTS_MAX])
 
 static void note(struct ceilings *out, const char *format, ...) PRINTF_LIKE(2, 3);
 
-// Adds a remark, cut short if there is no room.
+// Adds a remark, or nothing if there is no room for all of it.
 static void note(struct ceilings *out, const char *format, ...)
 {
+    char remark[sizeof out->note];
     size_t length = strlen(out->note);
-    if (length)
-        length += (size_t)snprintf(out->note + length, sizeof out->note - length, "; ");
     va_list args;
     va_start(args, format);
-    if (length < sizeof out->note)
-        vsnprintf(out->note + length, sizeof out->note - length, format, args);
+    vsnprintf(remark, sizeof remark, format, args);
     va_end(args);
+    const char *between = length ? "; " : "";
+    if (length + strlen(between) + strlen(remark) < sizeof out->note)
+        snprintf(out->note + length, sizeof out->note - length, "%s%s", between, remark);
 }
 
 static void plan_task(struct bench *bench, bool quick, enum kernel_op op, enum dtype type,
@@ -359,7 +360,7 @@ static enum status measure_host(struct device *device, bool quick, struct ceilin
     if (measure(bench, quick ? BUDGET_QUICK_NS : BUDGET_FULL_NS, err) != OK)
         goto out;
     conclude(bench, out, err);
-    char slower[256];
+    char slower[640];
     ceilings_explain_levels(out, slower, sizeof slower);
     if (slower[0])
         note(out, "%s", slower);

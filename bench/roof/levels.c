@@ -129,27 +129,43 @@ bool ceilings_read_rate(const struct ceilings *c, const char *device, int thread
     return true;
 }
 
+// The row of a farther level that is faster than this row of `name` beyond the noise; NULL: there is none.
+static const struct ceiling *slower_than(const struct ceilings *c, const struct ceiling *row,
+                                         const char *name)
+{
+    struct point points[POINTS_MAX];
+    const struct ceiling *faster = NULL;
+    size_t count = points_of(c, row->device, name, row->threads, points);
+    for (size_t p = 0; p < count; p++)
+        if (points[p].row == row)
+            faster = faster_beyond(points, count, p);
+    // Only if the intervals do not overlap: a difference within the noise means nothing.
+    return faster && str_equal(row->name, name) && row->high < faster->low ? faster : NULL;
+}
+
 void ceilings_explain_levels(const struct ceilings *c, char *out, size_t out_bytes)
 {
     static const char *const names[] = {"read", "copy", "triad"};
+    static const char end[] = " (others use that cache too; such a level is no reference)";
     struct str text = {0};
+    char item[128], more[32] = "";
+    int left_out = 0;
     for (size_t n = 0; n < sizeof names / sizeof names[0]; n++)
         for (int i = 0; i < c->count; i++) {
-            struct point points[POINTS_MAX];
-            const struct ceiling *row = &c->row[i], *faster = NULL;
-            size_t count = points_of(c, row->device, names[n], row->threads, points);
-            for (size_t p = 0; p < count; p++)
-                if (points[p].row == row)
-                    faster = faster_beyond(points, count, p);
-            // Only if the intervals do not overlap: a difference within the noise means nothing.
-            if (faster && str_equal(row->name, names[n]) && row->high < faster->low)
-                str_printf(&text, "%s%s of %s with %d thread%s reaches %.1f GB/s, %s %.1f",
-                           text.length ? "; " : "", row->name, row->level, row->threads,
-                           row->threads == 1 ? "" : "s", row->value / 1e9, faster->level,
-                           faster->value / 1e9);
+            const struct ceiling *row = &c->row[i], *faster = slower_than(c, row, names[n]);
+            if (!faster)
+                continue;
+            snprintf(item, sizeof item, "%s%s of %s with %d thread%s reaches %.1f GB/s, %s %.1f",
+                     text.length ? "; " : "", row->name, row->level, row->threads,
+                     row->threads == 1 ? "" : "s", row->value / 1e9, faster->level,
+                     faster->value / 1e9);
+            if (text.length + strlen(item) + sizeof more + sizeof end < out_bytes)
+                str_append(&text, item);
+            else
+                left_out++;
         }
-    if (text.length)
-        str_append(&text, " (others use that cache too; such a level is no reference)");
-    snprintf(out, out_bytes, "%s", str_text(&text));
+    if (left_out)
+        snprintf(more, sizeof more, "; %d more", left_out);
+    snprintf(out, out_bytes, "%s%s%s", str_text(&text), more, text.length ? end : "");
     str_fini(&text);
 }

@@ -39,7 +39,7 @@ struct ceilings {
     int count;
     struct memory_level level[MEMORY_LEVELS_MAX]; // sizes of the rows' levels
     int levels;
-    char note[512]; // for people: what was disturbed or could not be measured; "" if nothing
+    char note[1024]; // for people: what was disturbed or could not be measured; "" if nothing
 };
 // quick: reads of every level and the peaks, with one thread and with all, in about a second. full: also copy and
 // triad, and numbers of threads that are powers of two, in less than ten seconds. Samples of all rows are interleaved,

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <stdio.h>
 #include <string.h>
 
 #include "bench/roof/roof.h"
@@ -78,6 +79,31 @@ static void a_level_slower_than_memory_is_none(void **state)
     assert_true(rate_of(&c, 1, 75 * MIB) > 16.7e9);
 }
 
+// Sixteen numbers of threads, all with a slow cache: whole items as far as there is room, how many more there are, and
+// what follows from it.
+static void many_slow_levels_are_counted(void **state)
+{
+    (void)state;
+    static const char end[] = "; %d more (others use that cache too; such a level is no reference)";
+    struct ceilings c = {
+        .levels = 2,
+        .level = {{"L3", (size_t)300 << 20, 16, 16, 1}, {"DRAM", (size_t)24 << 30, 16, 16, 1}}};
+    char text[640], wanted[128];
+    for (int threads = 1; threads <= 16; threads++) {
+        c.row[c.count++] = (struct ceiling){DEVICE_DEFAULT, "read", "L3",   "k", threads,
+                                            12e9,           11.9e9, 12.1e9, 9,   75 * MIB};
+        c.row[c.count++] = (struct ceiling){DEVICE_DEFAULT, "read", "DRAM", "k", threads,
+                                            16.7e9,         16.6e9, 16.8e9, 9,   1200 * MIB};
+    }
+    ceilings_explain_levels(&c, text, sizeof text);
+    int named = 0;
+    for (const char *at = text; (at = strstr(at, "12.0 GB/s, DRAM 16.7")) != NULL; at++)
+        named++;
+    assert_in_range(named, 5, 15);
+    snprintf(wanted, sizeof wanted, end, 16 - named);
+    assert_string_equal(text + strlen(text) - strlen(wanted), wanted);
+}
+
 // 29 MB against an L3 of 24 MiB: partly in it. Against memory's rate alone it stood at 134 % of the roof.
 static void a_set_between_two_levels(void **state)
 {
@@ -142,6 +168,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_level_slower_than_memory_is_none),
+        cmocka_unit_test(many_slow_levels_are_counted),
         cmocka_unit_test(a_device_has_no_levels_of_the_host),
         cmocka_unit_test(a_set_between_two_levels),
         cmocka_unit_test(older_rows_have_no_size),
