@@ -467,12 +467,13 @@ static void kv_cache_alone(void **state)
     scratch_remove(dir);
 }
 
-static void scales_of_queries(void **state)
+static void scales_around_attention(void **state)
 {
     (void)state;
-    static const char *const names[] = {"model.layers.0.self_attn.q_scale",
-                                        "model.layers.0.self_attn.q_proj.q_scale",
-                                        "model.layers.0.self_attn.k_scale"};
+    static const char *const names[] = {
+        "model.layers.0.self_attn.q_scale",    "model.layers.0.self_attn.q_proj.q_scale",
+        "model.layers.0.self_attn.k_scale",    "model.layers.0.self_attn.kv_scale",
+        "model.layers.0.self_attn.prob_scale", "model.layers.0.self_attn.prob_output_scale"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         const char *dir = with_tensor("fp8-static", NULL, "{}", names[i]);
         checkpoint_destroy(open_ok(dir));
@@ -544,7 +545,7 @@ int main(void)
         cmocka_unit_test(plain_and_quantized),
         cmocka_unit_test(missing_shard),
         cmocka_unit_test(kv_cache_alone),
-        cmocka_unit_test(scales_of_queries),
+        cmocka_unit_test(scales_around_attention),
         cmocka_unit_test(older_key),
         cmocka_unit_test(groups_that_panels_do_not_have),
     };

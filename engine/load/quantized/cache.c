@@ -6,7 +6,7 @@
 #include "engine/load/quantized/layout.h"
 
 static const struct quant_layout cache_layout = {
-    .suffix = {[PART_QUERY] = ".q_scale", [PART_KEY] = ".k_scale", [PART_VALUE] = ".v_scale"},
+    .suffix = {PARTS_OF_ATTENTION},
 };
 
 void quantized_cache_alone(struct quant_config *config, struct checkpoint_quantization *info)

@@ -19,13 +19,23 @@ enum part_role {
     PART_SHAPE,
     PART_INPUT,       // scale of the inputs: not used, this engine scales inputs by their values
     PART_INPUT_OTHER, // another name of it
-    PART_OUTPUT,      // scales of outputs, queries and the KV cache: not used either
+    PART_OUTPUT,      // scales of outputs, queries, the KV cache and attention: not used either
     PART_QUERY,
     PART_KEY,
     PART_VALUE,
-    PART_BIAS, // all zeros; some writers add it
+    PART_KEY_VALUE, // one for both, in folders of AutoFP8
+    PART_PROBABILITY,
+    PART_PROBABILITY_OTHER, // its name in folders of Quark
+    PART_BIAS,              // all zeros; some writers add it
     PART_ROLES
 };
+
+// Suffixes of the scales around attention, for every layout that may have them. Source: vLLM,
+// model_loader/weight_utils.py and quantization/quark.
+#define PARTS_OF_ATTENTION                                                                         \
+    [PART_QUERY] = ".q_scale", [PART_KEY] = ".k_scale", [PART_VALUE] = ".v_scale",                 \
+    [PART_KEY_VALUE] = ".kv_scale", [PART_PROBABILITY] = ".prob_scale",                            \
+    [PART_PROBABILITY_OTHER] = ".prob_output_scale"
 
 enum part_type {
     PART_ABSENT,
