@@ -263,6 +263,10 @@ struct calibration {
 enum status checkpoint_calibrated(struct checkpoint *ck, const struct quantize_options *options,
                                   engine_progress *progress, void *user, struct checkpoint **out,
                                   struct calibration *result, struct error *err);
+// Whether a text can calibrate the checkpoint: OK, or the error that loading in int4-awq would return for the text. OK
+// also if the checkpoint has int4 codes of its own, because no text is read then.
+enum status checkpoint_calibration_check(const struct checkpoint *ck, const char *calib,
+                                         struct error *err);
 // The path of the text shipped with the program; caller frees. ERR_IO if it is not among the program's files.
 enum status calib_default(char **path, struct error *err);
 // The folder of calibrations in the cache ("~/.cache/ridge/awq"); caller frees.

@@ -7,6 +7,7 @@
 #include "base/str.h"
 #include "engine/load/source.h"
 #include "engine/model/model.h"
+#include "engine/quantize/awq_folder.h"
 
 // The products inside the layers, and how many of them the checkpoint stores as codes in the format of the
 // scheme's weights; the group of the first.
@@ -106,6 +107,22 @@ static enum status calibration_device(struct device *model, struct device **out,
     return OK;
 }
 
+static bool needs_calibration(const struct checkpoint *ck)
+{
+    return !ck->synthetic && !has_awq_codes(ck);
+}
+
+enum status checkpoint_calibration_check(const struct checkpoint *ck, const char *calib,
+                                         struct error *err)
+{
+    struct calib_text text = {0};
+    if (!needs_calibration(ck))
+        return OK;
+    awq_text_read(ck, calib, &text, err);
+    calib_text_fini(&text);
+    return err->code;
+}
+
 // The checkpoint that provides the codes: a calibrated one if the scheme needs AWQ codes and there are none.
 static enum status calibrate(struct checkpoint *ck, const struct engine_options *options,
                              void *user, struct checkpoint **made, struct calibration *result,
@@ -114,7 +131,7 @@ static enum status calibrate(struct checkpoint *ck, const struct engine_options 
     struct quantize_options wanted = {.scheme = "int4-awq", .calib = options->calib};
     struct device *own = NULL;
     *made = NULL;
-    if (!str_equal(options->scheme->name, "int4-awq") || ck->synthetic || has_awq_codes(ck))
+    if (!str_equal(options->scheme->name, "int4-awq") || !needs_calibration(ck))
         return OK;
     TRY(calibration_device(options->device, &wanted.device, &own, err));
     checkpoint_calibrated(ck, &wanted, options->calibrating, user, made, result, err);

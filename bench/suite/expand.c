@@ -355,6 +355,8 @@ static const char *skip_reason(struct expansion *x, const struct product *p,
         reason = skip_by_threads(x, cell);
     if (!reason)
         reason = skip_by_length(x, cell);
+    if (!reason && cell->calib)
+        reason = plan_calibration_refused(x, cell->model, cell->calib);
     if (!reason)
         reason = skip_by_memory(x, cell);
     if (!reason)

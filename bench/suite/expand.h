@@ -13,7 +13,8 @@ struct tokenizer;
 // Whether one model's tokenizer can encode one text (texts.c).
 struct text_verdict {
     const struct plan_model *model;
-    const struct quality_convention *convention; // NULL: a prompt
+    const struct quality_convention *convention; // NULL: a prompt or a calibration text
+    bool calibration;
     const char *path, *refused;
 };
 
@@ -55,6 +56,9 @@ enum status expand_qualities(struct expansion *x, struct error *err);
 const char *plan_text_refused(struct expansion *x, const struct plan_model *model, const char *path,
                               const struct quality_convention *convention);
 void expand_close_texts(struct expansion *x);
+// The same for a text that int4-awq calibrates the model on.
+const char *plan_calibration_refused(struct expansion *x, const struct plan_model *model,
+                                     const char *path);
 
 // predict.c: predicts times from the analytic model, the machine's ceilings and calibrated shares of them. Without
 // ceilings it uses rough figures for the host, and estimates from a GPU's clock and multiprocessors. PREDICT_UNKNOWN if

@@ -1,4 +1,4 @@
-// texts.c - checks whether a model can read the texts of a plan: prompts, and texts for quality.
+// texts.c - checks whether a model can read the texts of a plan: prompts, calibration texts, and texts for quality.
 //
 // It runs the checks that a worker would make after loading the weights, with the same functions, once per model and
 // text.
@@ -62,28 +62,53 @@ void expand_close_texts(struct expansion *x)
     x->tokenizer_of = NULL;
 }
 
-static enum status try_text(struct expansion *x, const struct plan_model *model, const char *path,
-                            const struct quality_convention *convention, struct error *err)
+static enum status try_calibration(const struct plan_model *model, const char *path,
+                                   struct error *err)
 {
-    TRY(open_tokenizer(x, model, err));
-    return convention ? try_quality(x->tokenizer, model, path, convention, err)
-                      : try_prompt(x->tokenizer, path, err);
+    struct checkpoint *ck = NULL;
+    if (checkpoint_open(model->path, &ck, err) == OK)
+        checkpoint_calibration_check(ck, path, err);
+    checkpoint_destroy(ck);
+    return err->code;
+}
+
+static enum status try_text(struct expansion *x, const struct text_verdict *text, struct error *err)
+{
+    if (text->calibration)
+        return try_calibration(text->model, text->path, err);
+    TRY(open_tokenizer(x, text->model, err));
+    return text->convention
+               ? try_quality(x->tokenizer, text->model, text->path, text->convention, err)
+               : try_prompt(x->tokenizer, text->path, err);
+}
+
+static const char *refusal_of(struct expansion *x, struct text_verdict text)
+{
+    struct error err = {0};
+    if (!x->texts)
+        x->texts = arena_alloc(&x->plan->arena, TEXTS_MAX, sizeof *x->texts);
+    for (size_t i = 0; i < x->text_count; i++) {
+        const struct text_verdict *known = &x->texts[i];
+        if (known->model == text.model && known->convention == text.convention &&
+            known->calibration == text.calibration && str_equal(known->path, text.path))
+            return known->refused;
+    }
+    if (try_text(x, &text, &err) != OK)
+        text.refused = plan_text(x->plan, "%s", err.message);
+    if (x->texts && x->text_count < TEXTS_MAX)
+        x->texts[x->text_count++] = text;
+    return text.refused;
 }
 
 const char *plan_text_refused(struct expansion *x, const struct plan_model *model, const char *path,
                               const struct quality_convention *convention)
 {
-    struct error err = {0};
-    if (!x->texts)
-        x->texts = arena_alloc(&x->plan->arena, TEXTS_MAX, sizeof *x->texts);
-    for (size_t i = 0; i < x->text_count; i++)
-        if (x->texts[i].model == model && x->texts[i].convention == convention &&
-            str_equal(x->texts[i].path, path))
-            return x->texts[i].refused;
-    const char *refused = NULL;
-    if (try_text(x, model, path, convention, &err) != OK)
-        refused = plan_text(x->plan, "%s", err.message);
-    if (x->texts && x->text_count < TEXTS_MAX)
-        x->texts[x->text_count++] = (struct text_verdict){model, convention, path, refused};
-    return refused;
+    return refusal_of(
+        x, (struct text_verdict){.model = model, .convention = convention, .path = path});
+}
+
+const char *plan_calibration_refused(struct expansion *x, const struct plan_model *model,
+                                     const char *path)
+{
+    return refusal_of(x, (struct text_verdict){.model = model, .calibration = true, .path = path});
 }

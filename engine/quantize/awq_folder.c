@@ -56,6 +56,13 @@ static enum status write_folder(const struct checkpoint *ck, const struct calib_
     return quantizer_finish(q, err);
 }
 
+enum status awq_text_read(const struct checkpoint *ck, const char *path, struct calib_text *out,
+                          struct error *err)
+{
+    int length = ck->config.max_positions < AWQ_WINDOW ? ck->config.max_positions : AWQ_WINDOW;
+    return calib_text_read(path, ck, awq_windows(&ck->config), length, out, err);
+}
+
 enum status quantize_awq(const struct checkpoint *ck, const struct quantize_options *options,
                          const struct quant_output *output, const char *out,
                          engine_progress *progress, void *user, struct error *err)
@@ -69,9 +76,7 @@ enum status quantize_awq(const struct checkpoint *ck, const struct quantize_opti
                     search.group, MOMENTS_GROUP_MAX);
     if (!options->calib)
         TRY(calib_default(&shipped, err));
-    int length = ck->config.max_positions < AWQ_WINDOW ? ck->config.max_positions : AWQ_WINDOW;
-    if (calib_text_read(options->calib ? options->calib : shipped, ck, awq_windows(&ck->config),
-                        length, &text, err) == OK)
+    if (awq_text_read(ck, options->calib ? options->calib : shipped, &text, err) == OK)
         write_folder(ck, &text, &search, output, out, err);
     calib_text_fini(&text);
     free(shipped);

@@ -68,18 +68,24 @@ static struct plan *plan_of(const char *text)
     return plan;
 }
 
-#define SWEEP "\n[sweep s]\ndevice = cpu\nscheme = f32\ncontext = 64\ngen = 4\n"
+#define SWEEP_IN(scheme) "\n[sweep s]\ndevice = cpu\nscheme = " scheme "\ncontext = 64\ngen = 4\n"
+#define SWEEP            SWEEP_IN("f32")
 
-static void expect_cell(const char *model, const char *more, const char *word)
+static void expect_cell_of(const char *sweep, const char *model, const char *more, const char *word)
 {
     char text[512], here[256];
     assert_non_null(getcwd(here, sizeof here));
-    snprintf(text, sizeof text, "[model m]\npath = %s/%s" SWEEP "%s", here, model, more);
+    snprintf(text, sizeof text, "[model m]\npath = %s/%s%s%s", here, model, sweep, more);
     struct plan *plan = plan_of(text);
     const char *skip = plan->cells[0].skip;
     if (word ? !skip || !strstr(skip, word) : skip != NULL)
         fail_msg("%s: wanted '%s', got '%s'", more, word ? word : "", skip ? skip : "");
     plan_destroy(plan);
+}
+
+static void expect_cell(const char *model, const char *more, const char *word)
+{
+    expect_cell_of(SWEEP, model, more, word);
 }
 
 static void prompts(void **state)
@@ -115,6 +121,19 @@ static void quality_texts(void **state)
     expect_quality("tests/golden/models/llama-gqa3", "", "tokenizer.json");
 }
 
+// A text that is too short or holds an id the model does not have. A model with int4 codes of its own reads no text.
+static void calibration_texts(void **state)
+{
+    (void)state;
+    static const char awq[] = SWEEP_IN("int4-awq");
+    write_file("words.txt", "The query planner.\n");
+    expect_cell_of(awq, "models/reference", "", NULL);
+    expect_cell_of(awq, "models/reference", "calib = words.txt\n",
+                   "tokens of text: at least 32 are needed to calibrate on");
+    expect_cell_of(awq, "tests/golden/models/llama-gqa3", "", "tokenizer.json");
+    expect_cell_of(awq, "tests/golden/models/awq-g128", "calib = words.txt\n", NULL);
+}
+
 // The key of llama-512 names its revision: an evaluation of the first one is another.
 static void revisions(void **state)
 {
@@ -140,6 +159,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(prompts),
         cmocka_unit_test(quality_texts),
+        cmocka_unit_test(calibration_texts),
         cmocka_unit_test(revisions),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
