@@ -201,6 +201,31 @@ static void add_up_time(struct plan *plan)
     }
 }
 
+// ---- paths --------------------------------------------------------------------------------------
+
+// A worker is given its files as JSON, which has no other bytes than UTF-8.
+static enum status check_path(const char *what, const char *path, struct error *err)
+{
+    json_t *text = path ? json_string(path) : json_null();
+    json_decref(text);
+    return text ? OK
+                : FAIL(err, ERR_USAGE, "%s %s: the path is not valid UTF-8; rename the file", what,
+                       path);
+}
+
+static enum status check_paths(const struct plan *plan, struct error *err)
+{
+    for (size_t i = 0; i < plan->cell_count; i++) {
+        const struct cell *cell = &plan->cells[i];
+        TRY(check_path("model", cell->model->path, err));
+        TRY(check_path("shape", cell->model->shape_path, err));
+        TRY(check_path("prompt", cell->prompt, err));
+        TRY(check_path("calib", cell->calib, err));
+        TRY(check_path("quality_text", cell->wish ? cell->wish->text : NULL, err));
+    }
+    return OK;
+}
+
 // ---- plans --------------------------------------------------------------------------------------
 
 static enum status describe(struct expansion *x, struct error *err)
@@ -229,6 +254,7 @@ static enum status fill_plan(struct expansion *x, const char *only, struct error
     TRY(describe(x, err));
     TRY(expand_models(x, err));
     TRY(expand_sweeps(x, err));
+    TRY(check_paths(plan, err));
     TRY(make_labels(plan, err));
     if (only)
         TRY(keep_only(plan, only, err));

@@ -551,6 +551,26 @@ static void a_known_key_does_not_move(void **state)
     assert_string_equal(key, "17f9121741b709d84eda19d6e6b3db97bbeb6acc11461bb00c29d1677c6e679f");
 }
 
+// Workers could not be given such a path: the plan refuses it, so that --dry-run and the run agree.
+static void a_path_that_is_not_utf8_is_refused(void **state)
+{
+    (void)state;
+    char dir[] = "/tmp/test_plan\xff.XXXXXX", link[64], text[256];
+    struct error err;
+    struct plan *plan = NULL;
+    assert_non_null(mkdtemp(dir));
+    snprintf(link, sizeof link, "%s/model", dir);
+    char *target = realpath("models/reference", NULL);
+    assert_int_equal(symlink(target, link), 0);
+    snprintf(text, sizeof text, "[model m]\npath = %s\n[sweep s]\ncontext = 64\ngen = 4\n", link);
+    assert_int_equal(make_plan(text, 16, NULL, &plan, &err), ERR_USAGE);
+    assert_non_null(strstr(err.message, "model /tmp/test_plan?."));
+    assert_non_null(strstr(err.message, "/model: the path is not valid UTF-8"));
+    unlink(link);
+    rmdir(dir);
+    free(target);
+}
+
 // int4-awq alone has a calibration text: its bytes count, its name does not.
 static void a_calibration_text_is_part_of_the_key(void **state)
 {
@@ -701,6 +721,7 @@ int main(void)
         cmocka_unit_test(a_trial_beyond_its_timeout_is_left_out),
         cmocka_unit_test(a_load_is_shared_by_its_group),
         cmocka_unit_test(a_calibration_text_has_a_worker_of_its_own),
+        cmocka_unit_test(a_path_that_is_not_utf8_is_refused),
         cmocka_unit_test(a_resumed_run_leaves_nothing_out_by_prediction),
         cmocka_unit_test(groups_share_model_scheme_device_threads_and_procs),
         cmocka_unit_test(only_takes_labels_and_keys),
