@@ -5,7 +5,7 @@
 enum exit_code {
     EXIT_FINE = 0,        // skips included
     EXIT_ERROR = 1,       // usage or internal error
-    EXIT_CELL_FAILED = 4, // a cell ended in wrong, oom, timeout or crashed
+    EXIT_CELL_FAILED = 4, // a cell ended in wrong, oom, timeout, crashed or failed
     EXIT_INTERRUPTED = 130,
 };
 

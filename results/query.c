@@ -31,7 +31,8 @@ void query_end(struct store *store)
 
 static const char runs_sql[] =
     "WITH tally AS (SELECT run_id, count(*) AS cells, sum(trials) AS trials,"
-    "    count(*) FILTER (WHERE status IN ('wrong', 'oom', 'timeout', 'crashed')) AS failed,"
+    "    count(*) FILTER (WHERE status IN ('wrong', 'oom', 'timeout', 'crashed', 'failed')) AS "
+    "failed,"
     "    count(*) FILTER (WHERE status IN ('skipped', 'unsupported')) AS left_out,"
     "    count(*) FILTER (WHERE status = 'pending') AS pending,"
     "    count(*) FILTER (WHERE status = 'ok') AS ok,"
@@ -271,7 +272,7 @@ static bool status_is(const char *status, const char *const *words)
 bool query_cell_failed(const struct cell_row *cell)
 {
     return status_is(cell->status,
-                     (const char *const[]){"wrong", "oom", "timeout", "crashed", NULL});
+                     (const char *const[]){"wrong", "oom", "timeout", "crashed", "failed", NULL});
 }
 
 bool query_cell_left_out(const struct cell_row *cell)

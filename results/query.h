@@ -28,7 +28,8 @@ struct run_row {
     const char *fingerprint, *hardware, *environment, *build; // never NULL; JSON except the first
     int64_t started_ns, ended_ns;                             // wall clock; ended 0: not yet
     int64_t cells, trials;                                    // their numbers
-    int64_t failed, left_out;  // cells wrong, oom, timeout or crashed; cells skipped or unsupported
+    int64_t failed,
+        left_out; // cells wrong, oom, timeout, crashed or failed; cells skipped or unsupported
     int64_t ok, disturbed;     // cells ok; cells noisy or throttled
     int64_t pending;           // cells without a trial that were not skipped
     const char *owner;         // JSON of the process that writes it, or NULL
@@ -75,7 +76,7 @@ enum { QUERY_KEY_DIGITS = 6 };
 enum status query_cell(struct store *store, struct arena *arena, int64_t run, const char *which,
                        struct cell_row *out, struct error *err);
 
-bool query_cell_failed(const struct cell_row *cell);   // wrong, oom, timeout, crashed
+bool query_cell_failed(const struct cell_row *cell);   // wrong, oom, timeout, crashed, failed
 bool query_cell_left_out(const struct cell_row *cell); // skipped, unsupported
 bool query_cell_measured(const struct cell_row *cell); // ok, noisy, throttled
 bool query_device_is_host(const char *device);         // by the word that cells name it with

@@ -338,8 +338,24 @@ static const char finding_sql[] =
 #undef LOSES
 #undef SHARE
 
-static const char *const steps[] = {tables_sql,  views_sql, quality_sql, device_sql,
-                                    version_sql, clock_sql, step_sql,    finding_sql};
+// Version 9: 'failed' is the status of a worker that reported an error in words (a full disk, a lost file); 'crashed'
+// is left to workers that died. The lists of words are inside a CHECK and a view, which are edited as text: SQLite
+// documents this for changes that do not touch stored rows (lang_altertable.html). In older files the words of the
+// reason tell the two apart: those about a death begin with "the worker".
+static const char failed_sql[] =
+    "PRAGMA writable_schema = ON;"
+    "UPDATE sqlite_schema SET sql = replace(sql, '''crashed'',', '''crashed'', ''failed'',')"
+    "  WHERE type = 'table' AND name IN ('trial', 'quality');"
+    "UPDATE sqlite_schema SET sql = replace(sql, 'crashed oom', 'crashed failed oom')"
+    "  WHERE type = 'view' AND name = 'cell_state';"
+    "PRAGMA writable_schema = RESET;"
+    "UPDATE trial SET status = 'failed'"
+    "  WHERE status = 'crashed' AND reason NOT LIKE 'the worker %';"
+    "UPDATE quality SET status = 'failed'"
+    "  WHERE status = 'crashed' AND reason NOT LIKE 'the worker %';";
+
+static const char *const steps[] = {tables_sql, views_sql, quality_sql, device_sql, version_sql,
+                                    clock_sql,  step_sql,  finding_sql, failed_sql};
 
 int schema_version(void)
 {

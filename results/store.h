@@ -140,9 +140,9 @@ struct store_verdict {
 };
 struct store_trial {
     int64_t cell;
-    int number;                   // 1..procs
-    const char *status;           // ok, noisy, throttled, wrong, oom, timeout, crashed, unsupported
-    const char *reason;           // always a text; "" only for ok
+    int number;         // 1..procs
+    const char *status; // ok, noisy, throttled, wrong, oom, timeout, crashed, failed, unsupported
+    const char *reason; // always a text; "" only for ok
     int64_t started_ns, ended_ns; // wall clock
     const char *arithmetic;
     const char *stored; // how the file holds the weights, where in codes: "q8_0"; else NULL or ""
@@ -167,14 +167,14 @@ enum status store_cell_disturbed(struct store *store, int64_t cell, bool *out, s
 // ---- quality ---------------------------------------------------------------------------------------------
 struct store_quality { // one evaluation
     int64_t run;
-    const char *key, *params_json;      // canonical; all inputs of the figures
-    const char *status;                 // ok, wrong, oom, timeout, crashed, unsupported, skipped
-    const char *reason;                 // text; for ok: "", or what was not measured and why
-    const char *arithmetic;             // NULL: it failed earlier
-    const char *stored;                 // as of a trial
-    const char *engine_version;         // as of a trial
-    int64_t build;                      // that measured it; 0: the run's
-    int64_t started_ns, ended_ns;       // wall clock
+    const char *key, *params_json; // canonical; all inputs of the figures
+    const char *status;            // ok, wrong, oom, timeout, crashed, failed, unsupported, skipped
+    const char *reason;            // text; for ok: "", or what was not measured and why
+    const char *arithmetic;        // NULL: it failed earlier
+    const char *stored;            // as of a trial
+    const char *engine_version;    // as of a trial
+    int64_t build;                 // that measured it; 0: the run's
+    int64_t started_ns, ended_ns;  // wall clock
     const struct store_metric *metrics; // phase and op are not stored
     size_t metric_count;
 };

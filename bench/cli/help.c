@@ -70,7 +70,7 @@ void cli_help_program(FILE *out)
         "suite.\ndocs/GLOSSARY.md explains the terms.\n\n"
         "exit codes:\n  0    fine, even if cells were skipped\n  1    wrong usage, or an internal "
         "error\n"
-        "  4    a cell ended in wrong, oom, timeout or crashed\n  130  interrupted\n",
+        "  4    a cell ended in wrong, oom, timeout, crashed or failed\n  130  interrupted\n",
         out);
 }
 

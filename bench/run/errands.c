@@ -20,6 +20,7 @@ struct errand {
     struct live *live;
     struct event *answers[EVENT_TYPE_COUNT]; // where events of each type go; NULL: unwanted
     struct error failure;                    // why it did not answer; OK if it did
+    bool reported;                           // by the worker itself
     struct child_end end;
 };
 
@@ -27,8 +28,10 @@ struct errand {
 static void take(struct errand *e, struct event *event)
 {
     struct event *slot = e->answers[event->type];
-    if (event->type == EVENT_ERROR)
+    if (event->type == EVENT_ERROR) {
         FAIL(&e->failure, event->code, "%s", event->message);
+        e->reported = true;
+    }
     if (event->type == EVENT_PROGRESS)
         live_progress(e->live, event->phase, 0, event->done);
     if (event->type == EVENT_PROGRESS && str_equal(event->phase, WIRE_CALIBRATE))
@@ -97,6 +100,15 @@ static enum status errand_run(struct run_context *run, const struct job *job, st
         FAIL(&e->failure, e->end.out_of_memory ? ERR_NOMEM : ERR_IO,
              "the worker ended without a result: %s", e->end.words);
     return OK;
+}
+
+// An error that the worker did not report itself means that it died or broke the protocol.
+static const char *status_of(const struct errand *e)
+{
+    if (e->failure.code == OK)
+        return "ok";
+    const char *status = session_status_of(e->failure.code);
+    return str_equal(status, "failed") && !e->reported ? "crashed" : status;
 }
 
 // ---- ceilings ---------------------------------------------------------------------------------------
@@ -190,7 +202,7 @@ enum status session_quality(struct run_context *run, const struct plan_quality *
         .answers = {[EVENT_LOADED] = &out->loaded, [EVENT_QUALITY] = &out->figures},
     };
     TRY(errand_run(run, &job, &e, EVENT_QUALITY, err));
-    out->status = e.failure.code == OK ? "ok" : session_status_of(e.failure.code);
+    out->status = status_of(&e);
     snprintf(out->reason, sizeof out->reason, "%.590s",
              e.failure.code == OK ? out->figures.message : e.failure.message);
     return OK;

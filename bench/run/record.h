@@ -68,7 +68,7 @@ enum status record_disturbed(const struct record *record, size_t cell, bool *out
 // Records that a planned cell is skipped, or gets no more trials.
 enum status record_skip(struct record *record, size_t cell, const char *reason, struct error *err);
 
-// The number of cells that ended in wrong, oom, timeout or crashed.
+// The number of cells that ended in wrong, oom, timeout, crashed or failed.
 enum status record_failed(const struct record *record, size_t *failed, struct error *err);
 
 #endif

@@ -23,7 +23,7 @@ struct runner {
     char *executable;
     const char *own_worker[3]; // executable, "worker", NULL
     size_t *picked;            // (plan->cell_count) cells of the next job
-    size_t failed_qualities;   // qualities that ended in oom, timeout or crashed
+    size_t failed_qualities;   // qualities that ended in oom, timeout, crashed or failed
 };
 
 // ---- which cells next --------------------------------------------------------------------------------------

@@ -198,7 +198,7 @@ const char *session_status_of(enum status code)
     case ERR_TIMEOUT:
         return "timeout";
     default:
-        return "crashed";
+        return "failed";
     }
 }
 

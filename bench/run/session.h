@@ -43,7 +43,7 @@ enum status session_ceilings(struct run_context *run, const char *device, int th
 
 // How an evaluation of quality ended.
 struct quality_outcome {
-    const char *status;           // ok, unsupported, oom, timeout, crashed
+    const char *status;           // ok, unsupported, oom, timeout, crashed, failed
     char reason[600];             // of ok: what was not measured, or ""
     struct event loaded, figures; // as far as they arrived; the caller calls event_fini
 };

@@ -88,7 +88,8 @@ bool trial_measured(const struct trial *t)
 bool trial_failed(const struct trial *t)
 {
     return str_equal(t->status, "wrong") || str_equal(t->status, "oom") ||
-           str_equal(t->status, "timeout") || str_equal(t->status, "crashed");
+           str_equal(t->status, "timeout") || str_equal(t->status, "crashed") ||
+           str_equal(t->status, "failed");
 }
 
 // ---- figures -----------------------------------------------------------------------------------------------

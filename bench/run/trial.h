@@ -52,7 +52,7 @@ void trial_fail(struct trial *t, const char *status, const char *format, ...) PR
 // of the same cell, or "".
 void trial_judge(struct trial *t, const char *expected_hash);
 bool trial_measured(const struct trial *t); // ok, noisy, throttled
-bool trial_failed(const struct trial *t);   // wrong, oom, timeout, crashed
+bool trial_failed(const struct trial *t);   // wrong, oom, timeout, crashed, failed
 
 // The median over the repetitions, NaN if nothing was measured; phase NULL: any. The second does the same for the
 // trial's own figures, by op class.

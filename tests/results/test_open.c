@@ -386,6 +386,49 @@ static void test_old_sentences_become_columns(void **state)
     store_close(store);
 }
 
+// Before version 9 a worker's own error was stored as crashed. Rows keep their place, and new ones may be 'failed'.
+static void test_old_errors_become_failed(void **state)
+{
+    static const struct {
+        const char *reason, *status;
+    } rows[] = {{"the worker ended in load without a result: killed by SIGSEGV", "crashed"},
+                {"loading m: m.gguf: No such file or directory", "failed"}};
+    const struct fixture *f = *state;
+    enum { COUNT = sizeof rows / sizeof rows[0] };
+    sqlite3 *db = NULL;
+    struct arena arena = {0};
+    struct error err = {0};
+    struct trial_row *trials;
+    struct cell_row *cells;
+    size_t count;
+    make_version(f->path, 8);
+    assert_int_equal(sqlite3_open(f->path, &db), SQLITE_OK);
+    for (int i = 0; i < COUNT; i++) {
+        char text[512];
+        snprintf(text, sizeof text,
+                 "INSERT INTO trial (cell_id, number, status, reason, started_ns, ended_ns)"
+                 " VALUES (1, %d, 'crashed', '%s', 1, 2)",
+                 i + 2, rows[i].reason);
+        assert_int_equal(sqlite3_exec(db, text, NULL, NULL, NULL), SQLITE_OK);
+    }
+    sqlite3_close(db);
+    for (int mode = 0; mode < 2; mode++) {
+        struct store *store = open_or_fail(f->path, mode ? STORE_WRITE : STORE_READ);
+        must(query_trials(store, &arena, 1, &trials, &count, &err), &err);
+        assert_int_equal(count, 1 + COUNT);
+        assert_string_equal(trials[0].status, "oom");
+        for (int i = 0; i < COUNT; i++)
+            assert_string_equal(trials[i + 1].status, rows[i].status);
+        must(query_cells(store, &arena, 1, &cells, &count, &err), &err);
+        assert_string_equal(cells[0].status, "crashed");
+        if (mode)
+            must(add_trial(store, 1, 9, "failed", 1, &err), &err);
+        store_close(store);
+    }
+    arena_fini(&arena);
+    unlink(f->path);
+}
+
 // A store that the build before schema 4 wrote: two cells of batch 1, two trials of four repetitions each.
 static void make_captured(const char *path)
 {
@@ -678,6 +721,7 @@ int main(void)
         fixture_test(test_damaged),
         fixture_test(test_older_version),
         fixture_test(test_old_sentences_become_columns),
+        fixture_test(test_old_errors_become_failed),
         fixture_test(test_captured_version),
         fixture_test(test_an_empty_file_is_an_empty_store),
         fixture_test(test_the_folder_is_private),

@@ -148,6 +148,8 @@ static void test_cell_status_is_derived(void **state)
         {{"timeout", "oom", NULL}, "oom", 0},
         {{"crashed", "wrong", "oom", NULL}, "wrong", 0},
         {{"ok", "crashed", "timeout", NULL}, "crashed", 0},
+        {{"failed", "ok", "crashed", NULL}, "crashed", 0},
+        {{"oom", "failed", "ok", NULL}, "failed", 0},
     };
     struct fixture *f = *state;
     struct error err = {0};

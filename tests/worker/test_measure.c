@@ -319,7 +319,26 @@ static void missing_model_is_reported(void **state)
     t.model.path = "tests/golden/models/nothing-here";
     assert_int_equal(run_ok(&t, "real", "-1"), EXIT_CELL_FAILED);
     look_open(&l, &t);
-    assert_cell(&l, 0, "crashed", 1, "nothing-here");
+    assert_cell(&l, 0, "failed", 1, "nothing-here");
+    look_close(&l);
+    test_plan_fini(&t);
+}
+
+// An error about a file is no crash: the reason has the file and the cause, and the other cells are measured.
+static void a_cache_that_takes_no_codes_fails_its_cells(void **state)
+{
+    (void)state;
+    struct test_plan t;
+    struct look l;
+    test_plan_make(&t, "models/reference", 1, 1);
+    t.cells[0].scheme = scheme_find("int4-awq");
+    t.cells[0].reps = 1;
+    setenv("XDG_CACHE_HOME", "/dev/full", 1);
+    assert_int_equal(run_ok(&t, "real", "-1"), EXIT_CELL_FAILED);
+    unsetenv("XDG_CACHE_HOME");
+    look_open(&l, &t);
+    assert_cell(&l, 0, "failed", 1, "/dev/full");
+    assert_non_null(strstr(l.cells[0].reason, "a file has that name"));
     look_close(&l);
     test_plan_fini(&t);
 }
@@ -343,7 +362,7 @@ static void text_prompts_are_read(void **state)
     t.cells[0].prompt = "text:models/reference/eval.txt";
     assert_int_equal(run_ok(&t, "real", "-1"), EXIT_CELL_FAILED);
     look_open(&l, &t);
-    assert_cell(&l, 0, "crashed", 1, "tokenizer.json");
+    assert_cell(&l, 0, "failed", 1, "tokenizer.json");
     look_close(&l);
     test_plan_fini(&t);
 }
@@ -361,6 +380,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(one_token_has_no_decode),
         cmocka_unit_test(memory_limit_makes_oom),
         cmocka_unit_test(missing_model_is_reported),
+        cmocka_unit_test(a_cache_that_takes_no_codes_fails_its_cells),
         cmocka_unit_test(text_prompts_are_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
