@@ -28,6 +28,14 @@ uint64_t clock_awake_look(struct clock_awake *clock, uint64_t now_ns, uint64_t l
     return now_ns - clock->lost_ns;
 }
 
+uint64_t clock_awake_skip(struct clock_awake *clock, uint64_t now_ns)
+{
+    uint64_t gap = clock->last_ns && now_ns > clock->last_ns ? now_ns - clock->last_ns : 0;
+    clock->lost_ns += gap;
+    clock->last_ns = now_ns;
+    return gap;
+}
+
 int64_t clock_wall_ns(void)
 {
     return (int64_t)read_clock(CLOCK_REALTIME);

@@ -235,6 +235,7 @@ static void stop_together(struct child *child)
     kill(-child->pid, SIGSTOP);
     child_clock_ns(child);
     raise(SIGSTOP);
+    child->stops_ns += clock_awake_skip(&child->awake, clock_ns());
     child->stops_ns += 1; // however short, the stop distorts the worker's figures
     kill(-child->pid, SIGCONT);
 }

@@ -42,12 +42,25 @@ static void an_awake_clock_leaves_out_long_gaps(void **state)
     assert_int_equal(clock_awake_look(&clock, 91250, 100), 1349);
 }
 
+// After a stop that the owner knows of, not even one look counts.
+static void an_awake_clock_skips_a_known_stop(void **state)
+{
+    (void)state;
+    struct clock_awake clock = {0};
+    assert_int_equal(clock_awake_skip(&clock, 1000), 0); // nothing was looked at yet
+    assert_int_equal(clock_awake_look(&clock, 1050, 100), 1050);
+    assert_int_equal(clock_awake_skip(&clock, 91050), 90000);
+    assert_int_equal(clock_awake_look(&clock, 91060, 100), 1060);
+    assert_int_equal(clock_awake_skip(&clock, 91000), 0); // no time before the last look
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_clock_never_goes_back),
         cmocka_unit_test(wall_times_read_as_iso_8601),
         cmocka_unit_test(an_awake_clock_leaves_out_long_gaps),
+        cmocka_unit_test(an_awake_clock_skips_a_known_stop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
