@@ -190,18 +190,18 @@ enum status file_unnamed(const void *bytes, size_t count, int *fd, struct error 
     *fd = -1;
     if (!stem)
         return FAIL(err, ERR_NOMEM, "%s: no memory for a temporary file's name", dir);
-    enum status status = file_temporary(stem, TEMPORARY_MARK, &name, fd, err);
-    if (status == OK) {
+    if (file_temporary(stem, TEMPORARY_MARK, &name, fd, err) == OK) {
         unlink(name);
         if (!write_full(*fd, bytes, count) || lseek(*fd, 0, SEEK_SET) != 0) {
-            status = FAIL_OS(err, errno, "%s: a temporary file cannot be written", dir);
+            FAIL_OS(err, errno, "%s: cannot be written", stem);
             close(*fd);
             *fd = -1;
         }
     }
+    error_replace(err, stem, dir); // the file's name is gone
     free(name);
     free(stem);
-    return status;
+    return error_context(err, "a temporary file in TMPDIR");
 }
 
 // ---- writing whole or not at all ---------------------------------------------------------------------
