@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/str.h"
 #include "bench/cli/checkpoint.h"
 
 void cli_support_find(const char *name, struct support *out)
@@ -20,8 +21,10 @@ void cli_support_print(const struct support *support)
         printf("\n  %-14s %-10s %s\n", "asks for", "supported", "what");
     for (size_t i = 0; i < support->count; i++) {
         const struct checkpoint_item *item = &support->items[i];
-        printf("  %-14s %-10s %s%s%s\n", item->area, item->supported ? "yes" : "no", item->found,
-               item->note[0] ? ": " : "", item->note);
+        const char *supported = item->supported ? "yes" : "no";
+        const char *found = str_equal(item->found, supported) ? "" : item->found; // not twice
+        const char *between = found[0] && item->note[0] ? ": " : "";
+        printf("  %-14s %-10s %s%s%s\n", item->area, supported, found, between, item->note);
     }
 }
 
