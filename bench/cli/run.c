@@ -34,6 +34,15 @@ struct preparation {
     struct plan *plan;
 };
 
+// ---- waits before the plan ----------------------------------------------------------
+
+static void tell_reading(const char *model, double bytes)
+{
+    char size[32];
+    log_line(LOG_INFO, "reading %s for its hash: %s", model,
+             format_bytes(bytes, size, sizeof size));
+}
+
 // ---- the machine --------------------------------------------------------------------
 
 // The ceilings of the newest run in the store that was on this machine.
@@ -81,7 +90,7 @@ static enum status ask_store(struct preparation *p, bool resume, bool take_over,
     return err->code;
 }
 
-static enum status look_at_machine(struct preparation *p, bool resume, bool take_over,
+static enum status look_at_machine(struct preparation *p, bool resume, bool take_over, bool quiet,
                                    struct error *err)
 {
     struct device *device = NULL;
@@ -97,6 +106,8 @@ static enum status look_at_machine(struct preparation *p, bool resume, bool take
     p->machine.physical_cores = p->room.automatic;
     if (!p->ceilings->count) {
         snprintf(p->basis, sizeof p->basis, "from ceilings measured just now, quickly");
+        if (!quiet)
+            log_line(LOG_INFO, "measuring ceilings quickly, to predict times");
         ceilings_measure(device, true, p->ceilings, err);
     }
     device_close(device);
@@ -106,6 +117,7 @@ static enum status look_at_machine(struct preparation *p, bool resume, bool take
     p->machine.device_count = device_list(p->devices, DEVICES_MAX);
     p->machine.devices = p->devices;
     p->machine.resuming = resume;
+    p->machine.reading = quiet ? NULL : tell_reading;
     return err->code == OK ? interrupt_check(err) : err->code;
 }
 
@@ -154,7 +166,8 @@ static enum status prepare(const struct arguments *args, struct preparation *p, 
     p->database = command_database(args, err);
     if (!p->database)
         return err->code;
-    TRY(look_at_machine(p, cli_flag_bool(args, "resume"), cli_flag_bool(args, "take-over"), err));
+    TRY(look_at_machine(p, cli_flag_bool(args, "resume"), cli_flag_bool(args, "take-over"),
+                        cli_flag_bool(args, "quiet"), err));
     TRY(plan_create(&p->suite, &p->machine, cli_flag_string(args, "only"), &p->plan, err));
     note_unmeasured(p);
     return interrupt_check(err);

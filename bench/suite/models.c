@@ -80,20 +80,27 @@ static enum status read_schemes(struct plan *plan, struct plan_model *model,
     return OK;
 }
 
-static enum status read_model(struct plan *plan, struct plan_model *model, struct error *err)
+// Hashing takes a second for one to two GB in memory, and longer from a disk.
+static const double SLOW_BYTES = 512 << 20;
+
+static enum status read_model(struct expansion *x, struct plan_model *model, struct error *err)
 {
+    struct plan *plan = x->plan;
     struct checkpoint *ck = NULL;
     enum status status = model->path
                              ? checkpoint_open(model->path, &ck, err)
                              : checkpoint_synthetic(model->shape_path, model->seed, &ck, err);
-    if (status == OK)
+    if (status == OK) {
+        count_parameters(model, ck);
+        if (x->machine->reading && model->stored_bytes > SLOW_BYTES)
+            x->machine->reading(model->label, model->stored_bytes);
         status = checkpoint_content_hash(ck, model->content, err);
+    }
     if (status == OK) {
         char text[FALLBACK_BYTES];
         model->config = *checkpoint_config(ck);
         model_fallback_text(&model->config, text, sizeof text);
         model->fallback = arena_strdup(&plan->arena, text);
-        count_parameters(model, ck);
         status = model->fallback ? read_schemes(plan, model, ck, err)
                                  : FAIL(err, ERR_NOMEM, "no memory for the plan");
     }
@@ -114,7 +121,7 @@ static enum status expand_model(struct expansion *x, const struct suite_model *f
     if (!model->path && !model->shape_path)
         return FAIL(err, ERR_NOMEM, "no memory for the plan");
     TRY(interrupt_check(err));
-    if (read_model(x->plan, model, err) != OK)
+    if (read_model(x, model, err) != OK)
         return err->code == ERR_INTERRUPTED
                    ? err->code
                    : error_context(err, "%s: [%s]",
