@@ -8,8 +8,8 @@
 #include "bench/run/session.h"
 
 // Runs after the trials, so that an interrupted run already has its speeds. A quality that this build has measured on
-// this machine for the same content is not measured again. *failed: the number that ended in oom, timeout, crashed or failed.
-// Errors: the runner's own; ERR_INTERRUPTED.
+// this machine for the same content is not measured again. *failed: the number that ended in oom, timeout, crashed or
+// failed. Errors: the runner's own; ERR_INTERRUPTED.
 enum status session_qualities(struct run_context *run, size_t *failed, struct error *err);
 
 #endif

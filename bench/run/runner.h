@@ -38,9 +38,9 @@ struct runner_options {
 };
 
 // Runs the plan and returns the program's exit code. EXIT_FINE: no failure; cells may have been skipped.
-// EXIT_CELL_FAILED: a cell ended in wrong, oom, timeout, crashed or failed. EXIT_INTERRUPTED: a signal of interrupt.h arrived;
-// the store is consistent, the run is marked, and --resume continues it. EXIT_ERROR: the runner itself failed, and
-// `err` is set. These signals and Ctrl-Z are blocked during the call and restored afterwards.
+// EXIT_CELL_FAILED: a cell ended in wrong, oom, timeout, crashed or failed. EXIT_INTERRUPTED: a signal of interrupt.h
+// arrived; the store is consistent, the run is marked, and --resume continues it. EXIT_ERROR: the runner itself failed,
+// and `err` is set. These signals and Ctrl-Z are blocked during the call and restored afterwards.
 enum exit_code runner_run(const struct plan *plan, const struct runner_options *options,
                           struct error *err);
 

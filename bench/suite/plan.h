@@ -177,7 +177,7 @@ struct plan_machine {
     // The plan continues a run with --resume. The run's record tells which cells were skipped for memory and time when
     // it began. A new decision from today's ceilings could drop a cell whose trials are missing.
     bool resuming;
-    // Called before a wait: the content of a large model (bytes) is about to be hashed. NULL: nobody is told.
+    // Called before a wait: the content of a large model (bytes) is about to be hashed. NULL: no call.
     void (*reading)(const char *model, double bytes);
 };
 

@@ -1,4 +1,4 @@
-// test_models.c - how a plan reads its models: the wait for a large one is told.
+// test_models.c - how a plan reads its models: a large one is announced before it is hashed.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -116,7 +116,7 @@ static void read_models(const char *dir)
 }
 
 // Hashing gigabytes takes seconds, so a line comes first. A small model is not worth one.
-static void the_wait_for_a_large_model_is_told(void **state)
+static void a_large_model_is_announced(void **state)
 {
     (void)state;
     static const struct {
@@ -140,7 +140,7 @@ static void the_wait_for_a_large_model_is_told(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_wait_for_a_large_model_is_told),
+        cmocka_unit_test(a_large_model_is_announced),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
