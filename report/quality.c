@@ -28,7 +28,7 @@ static double figure(const struct report_data *data, int64_t cell, const char *n
 static void change_text(struct str *out, double ln_ratio)
 {
     double percent = 100 * expm1(ln_ratio);
-    str_printf(out, fabs(percent) < 0.095 ? "%+.3f&thinsp;%%" : "%+.2g&thinsp;%%", percent);
+    str_printf(out, fabs(percent) < 0.095 ? "%+.3f&#8239;%%" : "%+.2g&#8239;%%", percent);
 }
 
 void page_quality_column(struct str *out, const struct report_data *data,
@@ -67,7 +67,7 @@ static void share_column(struct str *out, double share)
     if (isnan(share))
         value_column(out, share, "1");
     else
-        str_printf(out, "<td class=n>%.2f&thinsp;%%</td>", 100 * share);
+        str_printf(out, "<td class=n>%.2f&#8239;%%</td>", 100 * share);
 }
 
 static void change_column(struct str *out, double ln_ratio, double stderr_of_it)
@@ -78,7 +78,7 @@ static void change_column(struct str *out, double ln_ratio, double stderr_of_it)
     } else {
         change_text(out, ln_ratio);
         if (!isnan(stderr_of_it))
-            str_printf(out, " <small>&plusmn;&thinsp;%.2g</small>", 100 * stderr_of_it);
+            str_printf(out, " <small>&plusmn;&#8239;%.2g</small>", 100 * stderr_of_it);
     }
     str_append(out, "</td>");
 }

@@ -57,10 +57,10 @@ static void bound_cell(struct str *out, const struct report_data *data, const st
     str_append(out, "\">");
     html_text(out, page_limit_word(v));
     if (v->eta > 0 && v->eta < 0.005)
-        str_append(out, " &lt;&thinsp;1&thinsp;%");
+        str_append(out, " &lt;&#8239;1&#8239;%");
     else if (!isnan(v->eta))
-        str_printf(out, " %.0f&thinsp;%%%s", 100 * v->eta,
-                   str_equal(v->finding, FINDING_WRONG) ? "&thinsp;!" : "");
+        str_printf(out, " %.0f&#8239;%%%s", 100 * v->eta,
+                   str_equal(v->finding, FINDING_WRONG) ? "&#8239;!" : "");
     str_append(out, "</td>");
 }
 
@@ -93,14 +93,13 @@ void page_bounds(struct str *out, const struct report_data *data)
     page_term(out, "verdict", "what limits a phase");
     str_append(out, ", the number how much of the measured ");
     page_term(out, "roof", "roof");
-    str_append(out, " it reaches. Below 50&thinsp;% the phase is ");
+    str_append(out, " it reaches. Below 50&#8239;% the phase is ");
     page_term(out, "inefficient", "inefficient");
-    str_append(out,
-               ", and the colour is that of what would limit a perfect kernel. At 100&thinsp;% "
-               "nothing is left to win on this machine. Where the measurements do not decide, "
-               "the limit is ");
+    str_append(out, ", and the colour is that of what would limit a perfect kernel. At 100&#8239;% "
+                    "nothing is left to win on this machine. Where the measurements do not decide, "
+                    "the limit is ");
     page_term(out, "undetermined", "undetermined");
-    str_append(out, ". &ldquo;!&rdquo; marks more than 105&thinsp;% at any bandwidth that "
+    str_append(out, ". &ldquo;!&rdquo; marks more than 105&#8239;% at any bandwidth that "
                     "was seen: the model of the work or a ceiling is wrong.</p>");
     for (size_t i = 0; i < data->series_count; i++) {
         const struct series *s = &data->series[i];
@@ -260,7 +259,7 @@ static void interval_levels(struct str *out, const struct report_data *data)
         if (s->n == 1)
             str_append(out, "none with a single trial");
         else
-            str_printf(out, "%.0f&thinsp;%% with %zu trials", 100 * s->median_interval.level, s->n);
+            str_printf(out, "%.0f&#8239;%% with %zu trials", 100 * s->median_interval.level, s->n);
     }
     if (kinds)
         str_append(out, ".");
@@ -297,8 +296,8 @@ void page_cells(struct str *out, const struct report_data *data)
                                           "decode limit",
                                           NULL};
     str_append(out,
-               "<h2 id=cells>All cells</h2><p>Each figure is the median over trials, a trial's "
-               "the median over its repetitions. Small: the interval. ");
+               "<h2 id=cells>All cells</h2><p>Each figure is the median over the trials. A trial's "
+               "own value is the median over its repetitions. Small figures are the interval. ");
     interval_levels(out, data);
     if (data->quality_count)
         str_append(out, " Small, next to a perplexity: its change from the same model in f32.");
@@ -393,8 +392,8 @@ static void fate_row(struct str *out, const struct fates *fates, const struct ce
     str_append(out, "</td><td class=words>");
     html_text(out, cell->reason);
     if (cell->disturbed)
-        str_printf(out, "%s%d of %d trials were disturbed", cell->reason[0] ? "; " : "",
-                   cell->disturbed, cell->trials);
+        str_printf(out, "%s%d of %d trials %s disturbed", cell->reason[0] ? "; " : "",
+                   cell->disturbed, cell->trials, cell->disturbed == 1 ? "was" : "were");
     str_printf(out, "</td><td class=n>%d of %d</td></tr>", cell->trials, cell->trials_planned);
 }
 

@@ -319,7 +319,8 @@ static void outcome(struct str *out, const struct report_data *data)
 {
     size_t measured, disturbed, failed, left_out, pending;
     count_cells(data, &measured, &disturbed, &failed, &left_out, &pending);
-    str_printf(out, "<p>%zu of %zu cells were measured", measured, data->cell_count);
+    str_printf(out, "<p>%zu of %zu cells %s measured", measured, data->cell_count,
+               measured == 1 ? "was" : "were");
     if (disturbed) {
         str_printf(out, ", <span class=doubt>%zu of them disturbed</span> (", disturbed);
         page_term(out, "noisy", "noisy");

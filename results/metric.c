@@ -89,12 +89,14 @@ static const struct metric_info metrics[] = {
     {NOISE_BANDWIDTH_MIN, "B/s", "lowest bandwidth seen", METRIC_HIGHER},
     {NOISE_BANDWIDTH_MAX, "B/s", "highest bandwidth seen", METRIC_HIGHER},
     {NOISE_DEVICE_CLOCK, "Hz", "device's clock, lowest seen", METRIC_HIGHER},
-    {NOISE_DEVICE_MEMORY_CLOCK, "Hz", "its memory's clock, lowest seen", METRIC_HIGHER},
+    {NOISE_DEVICE_MEMORY_CLOCK, "Hz", "device's memory clock, lowest seen", METRIC_HIGHER},
     {NOISE_DEVICE_POWER, "W", "device's power, highest seen", METRIC_NEITHER},
     {NOISE_DEVICE_TEMPERATURE, "C", "device's temperature, highest seen", METRIC_LOWER},
-    {NOISE_HELD_POWER, "1", "readings in which its power limit held it back", METRIC_LOWER},
-    {NOISE_HELD_THERMAL, "1", "readings in which its temperature did", METRIC_LOWER},
-    {NOISE_HELD_BRAKE, "1", "readings in which its board did", METRIC_LOWER},
+    {NOISE_HELD_POWER, "1", "readings in which the device's power limit held it back",
+     METRIC_LOWER},
+    {NOISE_HELD_THERMAL, "1", "readings in which the device's temperature held it back",
+     METRIC_LOWER},
+    {NOISE_HELD_BRAKE, "1", "readings in which the device's board held it back", METRIC_LOWER},
 };
 
 const struct metric_info *metric_find(const char *name)

@@ -167,7 +167,7 @@ static void test_a_range_of_the_roof(void **state)
                                          " finding = 'reached'");
     has(page, "is limited by memory: it reaches 95 to 155 % of the roof (<a class=term "
               "href=\"#term-bandwidth-moved\">bandwidth moved</a> by 39 % while it ran).</p>");
-    assert_null(strstr(page, "110&thinsp;%&thinsp;!"));
+    assert_null(strstr(page, "110&#8239;%&#8239;!"));
     assert_null(strstr(page, "which cannot be"));
     free(page);
     page = page_of_verdict(*state, "eta = 0.80, eta_low = 0.78, eta_high = 0.82,"
@@ -181,7 +181,7 @@ static void test_a_range_of_the_roof(void **state)
 static void test_above_the_roof(void **state)
 {
     char *page = page_of_verdict(*state, "eta = 1.33, bound = 'memory', finding = 'wrong'");
-    has(page, "133&thinsp;%&thinsp;!");
+    has(page, "133&#8239;%&#8239;!");
     has(page, "it is at 133 % of the measured roof, which cannot be");
     free(page);
 }
@@ -262,12 +262,12 @@ static void test_quality_stands_beside_the_speed(void **state)
     struct store *store = made(f->path, what);
     char *page = page_of(f, store, "no-such-program", 300, &note);
     check_nesting(page);
-    has(page, "<td class=n>17.02 <small>+0.000&thinsp;%</small></td>");
-    has(page, "<td class=n>17.19 <small>+1&thinsp;%</small></td>");
-    has(page, "<td class=n>17.71 <small>+4.1&thinsp;%</small></td>");
+    has(page, "<td class=n>17.02 <small>+0.000&#8239;%</small></td>");
+    has(page, "<td class=n>17.19 <small>+1&#8239;%</small></td>");
+    has(page, "<td class=n>17.71 <small>+4.1&#8239;%</small></td>");
     has(page, "title=\"synthetic weights have no quality\">not measured</span>");
     has(page, "kv bf16, head bf16, half-512");
-    has(page, "<td class=n>98.00&thinsp;%</td>"); // same top
+    has(page, "<td class=n>98.00&#8239;%</td>"); // same top
     has(page, "0.006 nat");
     free(page);
     store_close(store);
