@@ -163,8 +163,9 @@ void cli_dry_run_print(const struct plan *plan, const char *basis, FILE *out)
 {
     int width = label_width(plan);
     char wait[24], memory[24];
-    plain_printf(out, "suite %s: %zu cells, %zu to run, %zu left out\n", plan->suite_name,
-                 plan->cell_count, plan->run_count, plan->cell_count - plan->run_count);
+    plain_printf(out, "suite %s: %zu cell%s, %zu to run, %zu left out\n", plan->suite_name,
+                 plan->cell_count, plan->cell_count == 1 ? "" : "s", plan->run_count,
+                 plan->cell_count - plan->run_count);
     if (plan->suite_about)
         plain_printf(out, "%s\n", plan->suite_about);
     if (plan->threads_note[0])

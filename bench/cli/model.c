@@ -296,7 +296,7 @@ static void print_memory(const struct findings *f)
     const struct scheme *schemes = scheme_table(&count);
     char threads[32] = "";
     if (f->threads)
-        snprintf(threads, sizeof threads, ", %d threads", f->threads);
+        snprintf(threads, sizeof threads, ", %d thread%s", f->threads, f->threads == 1 ? "" : "s");
     printf("\n  predicted memory on %s: batch %d, prefill chunks of %d%s\n", f->device.name,
            f->batch, CHUNK, threads);
     printf("  %-10s %-5s %8s %10s %10s %10s %10s\n", "scheme", "kv", "context", "weights", "kv",

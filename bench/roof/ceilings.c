@@ -365,8 +365,8 @@ static enum status measure_host(struct device *device, bool quick, struct ceilin
     if (slower[0])
         note(out, "%s", slower);
     if (bench->retaken)
-        note(out, "%d of %d windows were disturbed by other programs and taken again",
-             bench->retaken, bench->windows);
+        note(out, "%d of %d windows %s disturbed by other programs and taken again", bench->retaken,
+             bench->windows, bench->retaken == 1 ? "was" : "were");
 out:
     stream_destroy(bench->stream);
     free(bench->task);
@@ -524,7 +524,8 @@ static enum status measure_probes(struct device *device, bool quick, struct ceil
     else if (probe_rounds(p, quick, out, err) == OK)
         probe_conclude(p, quick, out, err);
     if (p->retaken)
-        note(out, "%d of %d windows were disturbed and taken again", p->retaken, p->windows);
+        note(out, "%d of %d windows %s disturbed and taken again", p->retaken, p->windows,
+             p->retaken == 1 ? "was" : "were");
     free(p);
     return err->code;
 }

@@ -194,8 +194,8 @@ static enum status prepare(struct runner *r, const struct runner_options *option
     TRY(count_work(r, &trials, &predicted_ns, err));
     begin_live(r, trials, predicted_ns);
     if (c->record.resumed)
-        live_line(&c->live, "resuming run %lld: %zu trials are missing", (long long)c->record.run,
-                  trials);
+        live_line(&c->live, "resuming run %lld: %zu %s missing", (long long)c->record.run, trials,
+                  trials == 1 ? "trial is" : "trials are");
     return OK;
 }
 

@@ -292,7 +292,8 @@ enum status plan_check_any(const struct plan *plan, struct error *err)
         return OK;
     char more[64] = "";
     if (plan->cell_count > 1)
-        snprintf(more, sizeof more, "; %zu more are left out", plan->cell_count - 1);
+        snprintf(more, sizeof more, "; %zu more %s left out", plan->cell_count - 1,
+                 plan->cell_count == 2 ? "is" : "are");
     return FAIL(err, ERR_UNSUPPORTED, "nothing of suite %s can be measured: %s: %s%s",
                 plan->suite_name, plan->cells[0].label, plan->cells[0].skip, more);
 }

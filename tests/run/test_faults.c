@@ -93,7 +93,7 @@ static void a_run_of_nothing_fails(void **state)
     assert_int_equal(run_with(&t, "good", "-1", false, &err), EXIT_ERROR);
     assert_int_equal(err.code, ERR_UNSUPPORTED);
     assert_string_equal(err.message, "nothing of suite test can be measured: tiny f32 cpu b1: "
-                                     "metal: it is not here; 1 more are left out");
+                                     "metal: it is not here; 1 more is left out");
     look_open(&l, &t);
     assert_string_equal(l.run.status, "done");
     assert_cell(&l, 0, "unsupported", 0, "metal: it is not here");
