@@ -2,11 +2,35 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/plain.h"
 #include "base/str.h"
+#include "base/table.h"
+#include "base/words.h"
 #include "bench/cli/args.h"
 #include "bench/suite/options.h"
 
-enum { FLAG_COLUMN = 24 };
+enum { FLAG_COLUMN = 24, COMMAND_COLUMN = 28 };
+
+// Prints a row of two columns; the second is wrapped to a terminal's width.
+static void print_row(FILE *out, int column, const char *left, const char *right)
+{
+    int width = (int)strlen(left) > column ? (int)strlen(left) : column;
+    fprintf(out, "  %-*s  ", column, left);
+    table_text(out, width + 4, plain_columns(out), right);
+}
+
+// Prints lines, each wrapped to a terminal's width.
+static void print_lines(FILE *out, const char *text)
+{
+    while (*text) {
+        struct str line = {0};
+        size_t bytes = strcspn(text, "\n");
+        str_append_bytes(&line, text, bytes);
+        table_text(out, 0, plain_columns(out), str_text(&line));
+        str_fini(&line);
+        text += bytes + (text[bytes] == '\n');
+    }
+}
 
 static void print_flags(const struct flag *flags, FILE *out)
 {
@@ -17,22 +41,26 @@ static void print_flags(const struct flag *flags, FILE *out)
             snprintf(letter, sizeof letter, "-%c, ", flags->letter);
         snprintf(left, sizeof left, "%s--%s%s%s", letter, flags->name, flags->value ? " " : "",
                  flags->value ? flags->value : "");
-        fprintf(out, "  %-*s  %s", FLAG_COLUMN, left, flags->help);
+        struct str help = {0};
+        str_append(&help, flags->help);
         if (flags->fallback)
-            fprintf(out, " (default: %s)", flags->fallback);
+            str_printf(&help, " (default: %s)", flags->fallback);
         if (flags->type == FLAG_LIST)
-            fputs("; may be repeated", out);
-        fputc('\n', out);
+            str_append(&help, "; may be repeated");
+        print_row(out, FLAG_COLUMN, left, str_text(&help));
+        str_fini(&help);
     }
 }
 
 void cli_help_command(const struct command *command, FILE *out)
 {
-    fprintf(out, "usage: bench %s%s%s [flags]\n\n%s\n", command->name,
-            command->positional ? " " : "", command->positional ? command->positional : "",
-            command->summary);
-    if (command->details)
-        fprintf(out, "\n%s\n", command->details);
+    fprintf(out, "usage: bench %s%s%s [flags]\n\n", command->name, command->positional ? " " : "",
+            command->positional ? command->positional : "");
+    print_lines(out, command->summary);
+    if (command->details) {
+        fputc('\n', out);
+        print_lines(out, command->details);
+    }
     fputs("\nflags:\n", out);
     print_flags(command->flags, out);
     print_flags(cli_common_flags, out);
@@ -46,7 +74,7 @@ bool cli_help_group(const char *word, FILE *out)
             continue;
         if (count++ == 0)
             fprintf(out, "usage: bench %s COMMAND [arguments] [flags]\n\n", word);
-        fprintf(out, "  %-16s  %s\n", (*c)->name, (*c)->summary);
+        print_row(out, 16, (*c)->name, (*c)->summary);
     }
     return count > 0;
 }
@@ -63,7 +91,7 @@ void cli_help_program(FILE *out)
         char left[64];
         snprintf(left, sizeof left, "%s%s%s", (*c)->name, (*c)->positional ? " " : "",
                  (*c)->positional ? (*c)->positional : "");
-        fprintf(out, "  %-*s  %s\n", FLAG_COLUMN, left, (*c)->summary);
+        print_row(out, COMMAND_COLUMN, left, (*c)->summary);
     }
     fputs(
         "\n`bench COMMAND --help` lists the flags of a command, `bench help options` the keys of a "
@@ -91,6 +119,12 @@ static enum exit_code run_help(const struct arguments *args, struct error *err)
     int count = 1 + (int)cli_positional_count(args);
     if (count == 2 && cli_help_group(words[1], stdout))
         return EXIT_FINE;
+    static const char *const topics[] = {"options"};
+    char near[WORDS_HINT_BYTES];
+    if (count == 2 && words_near(words[1], topics, 1, near, sizeof near)) {
+        FAIL(err, ERR_USAGE, "help: unknown command '%s'%s", words[1], near);
+        return EXIT_ERROR;
+    }
     const struct command *command = command_find(count, words, &taken, err);
     if (command && taken < count)
         FAIL(err, ERR_USAGE, "help: '%s' takes no second word: '%s'", command->name, words[taken]);

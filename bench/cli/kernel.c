@@ -23,14 +23,16 @@ static enum status print_json(json_t *rows, struct error *err)
 enum { CASES_MAX = 1000000 };
 
 struct check_table {
-    json_t *rows; // NULL: rows are printed at once
+    json_t *rows;     // NULL: rows are printed at once
+    const char *head; // printed before the first row, so that a wrong pattern prints nothing else
     int failed, checked;
 };
 
 static void check_row(void *user, const struct kernel_check_result *r)
 {
     struct check_table *table = user;
-    table->checked++;
+    if (table->checked++ == 0 && !table->rows)
+        fputs(table->head, stdout);
     table->failed += r->failures > 0;
     if (table->rows) {
         json_array_append_new(table->rows,
@@ -46,8 +48,8 @@ static void check_row(void *user, const struct kernel_check_result *r)
 
 static enum exit_code run_check(const struct arguments *args, struct error *err)
 {
-    struct check_table table = {0};
-    char text[128];
+    char text[128], head[320];
+    struct check_table table = {.head = head};
     struct device *device = NULL;
     // A new seed each time finds more; a given seed repeats the same cases.
     uint64_t seed = cli_flag_given(args, "seed") ? (uint64_t)cli_flag_int(args, "seed")
@@ -64,10 +66,9 @@ static enum exit_code run_check(const struct arguments *args, struct error *err)
     const struct device_info *info = device_info(device);
     if (cli_flag_bool(args, "json"))
         table.rows = json_array();
-    else
-        printf("%s against kernels/ref, tiers %s, seed %llu\n\n%-34s %4s %6s\n", info->name,
-               device_isa_text(info->kind, info->isa, text, sizeof text), (unsigned long long)seed,
-               "kernel", "cases", "failed");
+    snprintf(head, sizeof head, "%s against kernels/ref, tiers %s, seed %llu\n\n%-34s %4s %6s\n",
+             info->name, device_isa_text(info->kind, info->isa, text, sizeof text),
+             (unsigned long long)seed, "kernel", "cases", "failed");
     enum status status = kernel_check(pattern, device, seed, (int)cases, check_row, &table, err);
     if (status == OK && table.rows)
         status = print_json(table.rows, err);
@@ -123,9 +124,10 @@ static void bench_header(struct device *device, size_t cache)
     double cache_mib = (double)cache / (1 << 20);
     if (threads)
         printf(
-            "%d threads%s, %.0f MiB of last-level cache; ceilings: the best READ and PEAK of this "
+            "%d thread%s%s, %.0f MiB of last-level cache; ceilings: the best READ and PEAK of this "
             "run\n\n",
-            threads, cli_device_pinned(device) ? ", pinned" : ", not pinned", cache_mib);
+            threads, threads == 1 ? "" : "s",
+            cli_device_pinned(device) ? ", pinned" : ", not pinned", cache_mib);
     else
         printf("%s, %.0f MiB of last-level cache; ceilings: its own probes of this run\n\n",
                device_info(device)->description, cache_mib);

@@ -346,7 +346,6 @@ static enum exit_code run(const struct arguments *args, struct error *err)
 
 const struct command command_machine = {
     .name = "machine",
-    .positional = "",
     .summary = "show what this machine is, what it lacks, and its measured ceilings",
     .details =
         "Measures bandwidth of every memory level and the peak of every datapath, of the host\n"

@@ -19,7 +19,6 @@ static enum exit_code run(const struct arguments *args, struct error *err)
 
 const struct command command_worker = {
     .name = "worker",
-    .positional = "",
     .summary = "measures cells for `bench run`",
     .flags = flags,
     .hidden = true,

@@ -7,7 +7,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/plain.h"
 #include "base/str.h"
+#include "base/table.h"
 #include "base/words.h"
 #include "bench/suite/suite.h"
 
@@ -270,6 +272,8 @@ enum status options_default(enum section section, struct arena *arena, void *bas
 
 // ---- help ---------------------------------------------------------------------------------------
 
+enum { KEY_COLUMN = 18 };
+
 static const char *type_words(const struct option *option)
 {
     static const char *const words[] = {
@@ -304,12 +308,16 @@ void options_print_help(FILE *out)
         for (const struct option *o = option_table; o->key; o++) {
             if (!shown_in(o, kind->section))
                 continue;
-            fprintf(out, "  %-14s %-9s %s", o->key, type_words(o), o->help);
+            struct str help = {0};
+            str_append(&help, o->help);
             if (choices_shown(o))
-                fprintf(out, " (%s: %s)", o->type == OPTION_CHOICE ? "one of" : "of", o->choices);
+                str_printf(&help, " (%s: %s)", o->type == OPTION_CHOICE ? "one of" : "of",
+                           o->choices);
             if (o->fallback)
-                fprintf(out, " (default: %s)", o->fallback);
-            fputc('\n', out);
+                str_printf(&help, " (default: %s)", o->fallback);
+            fprintf(out, "  %-*s %-8s ", KEY_COLUMN, o->key, type_words(o));
+            table_text(out, KEY_COLUMN + 12, plain_columns(out), str_text(&help));
+            str_fini(&help);
         }
     }
 }

@@ -3,7 +3,7 @@
 
 #include "tests/cli/fixture.h"
 
-extern const struct command command_help;
+extern const struct command command_help, command_kernel_check;
 
 static const struct flag flags[] = {
     {"db", 0, FLAG_STRING, "FILE", NULL, "the store"},
@@ -176,6 +176,27 @@ static void help_has_every_topic(void **state)
     error_clear(&err);
     assert_int_equal(run_command(&command_help, more, out, sizeof out, &err), EXIT_ERROR);
     assert_string_equal(err.message, "help: 'run' takes no second word: 'fast'");
+    error_clear(&err);
+    const char *option[] = {"option", NULL};
+    assert_int_equal(run_command(&command_help, option, out, sizeof out, &err), EXIT_ERROR);
+    assert_string_equal(err.message, "help: unknown command 'option': did you mean 'options'?");
+    error_clear(&err);
+    const char *options[] = {"options", NULL}; // the longest key leaves its type in its column
+    assert_int_equal(run_command(&command_help, options, out, sizeof out, &err), EXIT_FINE);
+    assert_non_null(strstr(out, "\n  quality_convention word     which"));
+    assert_non_null(strstr(out, "\n  seed               number   seed"));
+}
+
+// A pattern that matches no kernel prints its error alone, without the head of a table.
+static void a_wrong_pattern_prints_no_head(void **state)
+{
+    (void)state;
+    char out[256];
+    struct error err = {0};
+    const char *words[] = {"k_none", NULL};
+    assert_int_equal(run_command(&command_kernel_check, words, out, sizeof out, &err), EXIT_ERROR);
+    assert_memory_equal(err.message, "no kernel for cpu with ", 23);
+    assert_string_equal(out, "");
 }
 
 static void the_table_is_sound(void **state)
@@ -183,6 +204,8 @@ static void the_table_is_sound(void **state)
     (void)state;
     for (const struct command *const *c = cli_commands; *c; c++) {
         assert_non_null((*c)->summary);
+        assert_true(!(*c)->positional ||
+                    (*c)->positional[0]); // NULL: none, or usage has two blanks
         assert_non_null((*c)->run);
         assert_true((*c)->max_positional == 0 || (*c)->positional);
         for (const struct command *const *d = c + 1; *d; d++)
@@ -209,6 +232,7 @@ int main(void)
         cmocka_unit_test(commands_are_found_by_their_words),
         cmocka_unit_test(a_group_lists_its_commands),
         cmocka_unit_test(help_has_every_topic),
+        cmocka_unit_test(a_wrong_pattern_prints_no_head),
         cmocka_unit_test(the_table_is_sound),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
