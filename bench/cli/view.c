@@ -97,8 +97,11 @@ static void append_words(struct str *out, const json_t *value)
     }
     json_object_foreach((json_t *)(uintptr_t)value, key, member)
     {
-        str_printf(out, "%s%s ", i++ ? ", " : "", key);
+        bool many = json_object_size(member) > 1 || json_array_size(member) > 1 ||
+                    json_object_size(json_array_get(member, 0)) > 1;
+        str_printf(out, "%s%s %s", i++ ? ", " : "", key, many ? "(" : "");
         append_words(out, member);
+        str_append(out, many ? ")" : "");
     }
 }
 

@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 
 #include "bench/cli/command.h"
+#include "bench/cli/view.h"
 #include "results/query.h"
 #include "tests/report/make_store.c"
 
@@ -99,6 +100,29 @@ static void runs_are_listed_with_their_counts(void **state)
                      11);
     assert_string_equal(suite, "made");
     assert_memory_equal(got, made_counts, sizeof got);
+}
+
+static enum exit_code print_fields(const struct arguments *args, struct error *err)
+{
+    (void)args;
+    (void)err;
+    cli_view_json_fields("hardware", "{\"cores\": [{\"kind\": 1, \"count\": 2}], \"isa\": [\"a\", "
+                                     "\"b\"], \"caches\": {\"l2\": [{\"level\": 2, \"bytes\": 8}, "
+                                     "{\"level\": 3}], \"packages\": [1], \"units\": 4}}");
+    return EXIT_FINE;
+}
+
+// Values of one member do not run into the next member.
+static void nested_json_has_parentheses(void **state)
+{
+    (void)state;
+    static const struct command command = {.name = "fields", .run = print_fields};
+    const char *words[] = {NULL};
+    struct error err = {0};
+    assert_int_equal(run_command(&command, words, out, sizeof out, &err), EXIT_FINE);
+    assert_non_null(strstr(out, "kind 1, count 2\n"));
+    assert_non_null(strstr(out, "a, b\n"));
+    assert_non_null(strstr(out, "l2 (level 2, bytes 8; level 3), packages 1, units 4\n"));
 }
 
 static void json_has_the_same_counts(void **state)
@@ -241,6 +265,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(runs_are_listed_with_their_counts),
         cmocka_unit_test(json_has_the_same_counts),
+        cmocka_unit_test(nested_json_has_parentheses),
         cmocka_unit_test(a_run_is_shown_with_its_counts),
         cmocka_unit_test(a_cell_holds_its_peak_against_the_plan),
         cmocka_unit_test(a_cell_has_one_verdict_a_phase),
