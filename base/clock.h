@@ -20,7 +20,7 @@ struct clock_awake {
 };
 // now_ns: clock_ns(). Returns the awake time: now_ns minus the lost time.
 uint64_t clock_awake_look(struct clock_awake *clock, uint64_t now_ns, uint64_t look_ns);
-// Leaves out all the time since the last look, which the owner knows to have been a stop. Returns that time.
+// Leaves out all the time since the last reading, which the owner knows to have been a stop. Returns that time.
 uint64_t clock_awake_skip(struct clock_awake *clock, uint64_t now_ns);
 
 // Nanoseconds since 1970, UTC; for records, never for durations.

@@ -338,7 +338,7 @@ static const char finding_sql[] =
 #undef LOSES
 #undef SHARE
 
-// Version 9: 'failed' is the status of a worker that reported an error in words (a full disk, a lost file); 'crashed'
+// Version 9: 'failed' is the status of a worker that reported an error (a full disk, a lost file); 'crashed'
 // is left to workers that died. The lists of words are inside a CHECK and a view, which are edited as text: SQLite
 // documents this for changes that do not touch stored rows (lang_altertable.html). In older files the words of the
 // reason tell the two apart: those about a death begin with "the worker".

@@ -47,11 +47,11 @@ static void an_awake_clock_skips_a_known_stop(void **state)
 {
     (void)state;
     struct clock_awake clock = {0};
-    assert_int_equal(clock_awake_skip(&clock, 1000), 0); // nothing was looked at yet
+    assert_int_equal(clock_awake_skip(&clock, 1000), 0); // nothing has been read yet
     assert_int_equal(clock_awake_look(&clock, 1050, 100), 1050);
     assert_int_equal(clock_awake_skip(&clock, 91050), 90000);
     assert_int_equal(clock_awake_look(&clock, 91060, 100), 1060);
-    assert_int_equal(clock_awake_skip(&clock, 91000), 0); // no time before the last look
+    assert_int_equal(clock_awake_skip(&clock, 91000), 0); // no time before the last reading
 }
 
 int main(void)
