@@ -285,6 +285,7 @@ bool query_cell_measured(const struct cell_row *cell)
     return status_is(cell->status, (const char *const[]){"ok", "noisy", "throttled", NULL});
 }
 
+// The word is part of the store's format: readers of old files know no devices.
 bool query_device_is_host(const char *device)
 {
     return str_equal(device, "cpu");
