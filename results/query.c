@@ -31,8 +31,7 @@ void query_end(struct store *store)
 
 static const char runs_sql[] =
     "WITH tally AS (SELECT run_id, count(*) AS cells, sum(trials) AS trials,"
-    "    count(*) FILTER (WHERE status IN ('wrong', 'oom', 'timeout', 'crashed', 'failed')) AS "
-    "failed,"
+    "    count(*) FILTER (WHERE status" STATUS_FAILED ") AS failed,"
     "    count(*) FILTER (WHERE status IN ('skipped', 'unsupported')) AS left_out,"
     "    count(*) FILTER (WHERE status = 'pending') AS pending,"
     "    count(*) FILTER (WHERE status = 'ok') AS ok,"
@@ -269,10 +268,20 @@ static bool status_is(const char *status, const char *const *words)
     return false;
 }
 
+bool query_status_failed(const char *status)
+{
+    return status_is(status,
+                     (const char *const[]){"wrong", "oom", "timeout", "crashed", "failed", NULL});
+}
+
+bool query_status_measured(const char *status)
+{
+    return status_is(status, (const char *const[]){"ok", "noisy", "throttled", NULL});
+}
+
 bool query_cell_failed(const struct cell_row *cell)
 {
-    return status_is(cell->status,
-                     (const char *const[]){"wrong", "oom", "timeout", "crashed", "failed", NULL});
+    return query_status_failed(cell->status);
 }
 
 bool query_cell_left_out(const struct cell_row *cell)
@@ -282,7 +291,7 @@ bool query_cell_left_out(const struct cell_row *cell)
 
 bool query_cell_measured(const struct cell_row *cell)
 {
-    return status_is(cell->status, (const char *const[]){"ok", "noisy", "throttled", NULL});
+    return query_status_measured(cell->status);
 }
 
 // The word is part of the store's format: readers of old files know no devices.

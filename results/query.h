@@ -28,8 +28,7 @@ struct run_row {
     const char *fingerprint, *hardware, *environment, *build; // never NULL; JSON except the first
     int64_t started_ns, ended_ns;                             // wall clock; ended 0: not yet
     int64_t cells, trials;                                    // their numbers
-    int64_t failed,
-        left_out; // cells wrong, oom, timeout, crashed or failed; cells skipped or unsupported
+    int64_t failed, left_out;  // cells that failed; cells that were skipped or are unsupported
     int64_t ok, disturbed;     // cells ok; cells noisy or throttled
     int64_t pending;           // cells without a trial that were not skipped
     const char *owner;         // JSON of the process that writes it, or NULL
@@ -76,10 +75,13 @@ enum { QUERY_KEY_DIGITS = 6 };
 enum status query_cell(struct store *store, struct arena *arena, int64_t run, const char *which,
                        struct cell_row *out, struct error *err);
 
-bool query_cell_failed(const struct cell_row *cell);   // wrong, oom, timeout, crashed, failed
+// By the status of a trial, a cell or a quality.
+bool query_status_failed(const char *status);   // wrong, oom, timeout, crashed, failed
+bool query_status_measured(const char *status); // ok, noisy, throttled
+bool query_cell_failed(const struct cell_row *cell);
 bool query_cell_left_out(const struct cell_row *cell); // skipped, unsupported
-bool query_cell_measured(const struct cell_row *cell); // ok, noisy, throttled
-bool query_device_is_host(const char *device);         // by the word that cells name it with
+bool query_cell_measured(const struct cell_row *cell);
+bool query_device_is_host(const char *device); // by the word that cells name it with
 // Whether a cell ran on the host itself. Its memory is then that of the process, and the machine record describes its
 // device.
 bool query_cell_on_host(const struct cell_row *cell);

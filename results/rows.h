@@ -8,6 +8,8 @@
 // Of trials whose figures count, for the SQL of queries: "status" TRIAL_MEASURED. The steps of schema.c keep their own
 // text, because stores were made with it.
 #define TRIAL_MEASURED " IN ('ok', 'noisy', 'throttled')"
+// The same of trials and cells that failed: "status" STATUS_FAILED.
+#define STATUS_FAILED " IN ('wrong', 'oom', 'timeout', 'crashed', 'failed')"
 
 // The argument of a reader function, for each row.
 struct row {

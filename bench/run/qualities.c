@@ -92,8 +92,7 @@ static enum status evaluate(struct run_context *run, const struct plan_quality *
         live_quality(&run->live, q);
         TRY(session_quality(run, q, &outcome, err));
     }
-    *failed += str_equal(outcome.status, "oom") || str_equal(outcome.status, "timeout") ||
-               str_equal(outcome.status, "crashed") || str_equal(outcome.status, "failed");
+    *failed += query_status_failed(outcome.status);
     tell(run, q, &outcome);
     enum status status = store_outcome(run, q, &outcome, started_ns, id, err);
     event_fini(&outcome.loaded);

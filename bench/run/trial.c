@@ -11,6 +11,7 @@
 #include "base/stat.h"
 #include "base/str.h"
 #include "results/metric.h"
+#include "results/query.h"
 
 // Beyond these limits a trial is not `ok`. They are wide, because the speed of a shared machine changes by several per
 // cent all the time, and the spread over trials is reported anyway. They catch trials whose median cannot be trusted.
@@ -81,15 +82,12 @@ void trial_fail(struct trial *t, const char *status, const char *format, ...)
 
 bool trial_measured(const struct trial *t)
 {
-    return str_equal(t->status, "ok") || str_equal(t->status, "noisy") ||
-           str_equal(t->status, "throttled");
+    return query_status_measured(t->status);
 }
 
 bool trial_failed(const struct trial *t)
 {
-    return str_equal(t->status, "wrong") || str_equal(t->status, "oom") ||
-           str_equal(t->status, "timeout") || str_equal(t->status, "crashed") ||
-           str_equal(t->status, "failed");
+    return query_status_failed(t->status);
 }
 
 // ---- figures -----------------------------------------------------------------------------------------------
