@@ -272,7 +272,7 @@ static enum exit_code generate_run(const struct arguments *args, struct error *e
 static const struct flag flags[] = {
     {"scheme", 's', FLAG_STRING, "NAME", "bf16",
      "how weights are stored and multiplied: f32, bf16, f16, int8, int4-rtn, int4-awq, fp8, "
-     "or q4_0 of a GGUF file"},
+     "fp8-w8a8, or q4_0 of a GGUF file"},
     {"head", 0, FLAG_STRING, "TYPE", "auto",
      "f32, bf16, f16, int8, int4 or fp8; auto: the scheme's"},
     {"kv", 0, FLAG_STRING, "TYPE", "auto",

@@ -51,7 +51,8 @@ const struct option option_table[] = {
     {BOTH, "model", OPTION_WORDS, OF(suite_sweep, model), NULL, 0, 0, NULL,
      "names of [model] sections; default: all of them"},
     {BOTH, "scheme", OPTION_WORDS, OF(suite_sweep, scheme), "bf16", 0, 0, NULL,
-     "f32, bf16, int8, int4-rtn, int4-awq, fp8, ...: how weights are stored and multiplied"},
+     "f32, bf16, int8, int4-rtn, int4-awq, fp8, fp8-w8a8, ...: how weights are stored and "
+     "multiplied"},
     {BOTH, "device", OPTION_WORDS, OF(suite_sweep, device), "auto", 0, 0, NULL,
      "cpu, cuda:N, metal; auto: every device that is available here"},
     {BOTH, "threads", OPTION_INTS, OF(suite_sweep, threads), "auto", 1, 4096, "auto",

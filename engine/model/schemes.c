@@ -1,7 +1,8 @@
 // schemes.c - the table of schemes: how weights are stored, and how the inputs of products are rounded.
 //
-// The inputs of a row's products follow from its weights and, for int4, from whether the target has an integer dot
-// product. The text of the arithmetic is made from both. docs/SCHEMES.md describes all of it.
+// The inputs of a row's products follow from its weights, but for two types. fp8 weights take the inputs of the row,
+// and int4 weights take int8 inputs only where the target has an integer dot product. The text of the arithmetic is
+// made from both types. docs/SCHEMES.md describes all of it.
 #include "engine/engine.h"
 
 #include <stdio.h>
@@ -80,6 +81,15 @@ static const struct scheme schemes[] = {
         .arithmetic = "weight-only: fp8 x bf16 -> f32; head bf16",
     },
     {
+        .name = "fp8-w8a8", // FP8_DYNAMIC of compressed-tensors: a scale per output row and per token
+        .weights = DT_F8E4M3,
+        .activations = DT_F8E4M3,
+        .head = DT_BF16,
+        .head_activations = DT_BF16,
+        .default_kv = DT_BF16,
+        .arithmetic = "w8a8: fp8 x fp8 -> f32; head bf16",
+    },
+    {
         .name = "q4_0", // the codes of a GGUF file; model_load refuses others
         .weights = DT_I4,
         .activations = DT_I8,
@@ -145,13 +155,15 @@ const char *storage_name(enum dtype type)
 
 // ---- the arithmetic that runs ----------------------------------------------------------------------------
 
-static enum dtype inputs_of(enum dtype weights, struct device_target target)
+// The inputs of `weights`, in the layers or the head of a scheme that is this row.
+static enum dtype inputs_of(const struct scheme *row, enum dtype weights,
+                            struct device_target target)
 {
     switch (weights) {
     case DT_I4:
         return target.where == DEVICE_HOST && target.isa & INT8_DOTS ? DT_I8 : DT_BF16;
     case DT_F8E4M3:
-        return DT_BF16;
+        return row->weights == DT_F8E4M3 ? row->activations : DT_BF16;
     default:
         return weights;
     }
@@ -179,8 +191,8 @@ struct scheme scheme_resolve(const struct scheme *row, enum dtype head, struct d
     struct scheme s = *row;
     char products[64], of_head[64];
     s.head = head;
-    s.activations = inputs_of(s.weights, target);
-    s.head_activations = inputs_of(head, target);
+    s.activations = inputs_of(row, s.weights, target);
+    s.head_activations = inputs_of(row, head, target);
     products_text(s.weights, s.activations, s.group, products, sizeof products);
     products_text(head, s.head_activations, QUANT_GROUP, of_head, sizeof of_head);
     if (head == s.weights && head != DT_I4)

@@ -105,7 +105,7 @@ static void experts_of_several_types(void **state)
 static void weights_that_are_no_numbers(void **state)
 {
     (void)state;
-    static const char *const schemes[] = {"f32", "bf16", "int8", "int4-rtn", "fp8"};
+    static const char *const schemes[] = {"f32", "bf16", "int8", "int4-rtn", "fp8", "fp8-w8a8"};
     static const uint16_t bad[] = {0x7fc0, 0xff80}; // NaN, -inf in bf16
     const char *dir = scratch_make();
     size_t count;
@@ -145,7 +145,8 @@ static void schemes_stay_near(void **state)
     static const struct {
         const char *scheme;
         double bound;
-    } cases[] = {{"f16", 0.01}, {"int8", 0.05}, {"fp8", 0.15}, {"int4-rtn", 0.3}};
+    } cases[] = {
+        {"f16", 0.01}, {"int8", 0.05}, {"fp8", 0.15}, {"fp8-w8a8", 0.25}, {"int4-rtn", 0.3}};
     enum { COUNT = 12 };
     int32_t ids[COUNT];
     struct device *device = device_of(2);

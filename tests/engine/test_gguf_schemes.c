@@ -94,7 +94,8 @@ static void every_scheme_runs(void **state)
     static const struct {
         const char *scheme;
         double bound;
-    } cases[] = {{"bf16", 0.04}, {"f16", 0.01}, {"int8", 0.2}, {"fp8", 0.3}, {"int4-rtn", 1}};
+    } cases[] = {{"bf16", 0.04}, {"f16", 0.01},     {"int8", 0.2},
+                 {"fp8", 0.3},   {"fp8-w8a8", 0.5}, {"int4-rtn", 1}};
     static const char *const files[] = {MODELS "gguf-small-blocks/model.gguf",
                                         MODELS "gguf-k-blocks/model.gguf"};
     char arithmetic[224];

@@ -189,7 +189,8 @@ static void nobody_else_in_the_batch_matters(void **state)
     } runs[] = {{"int8", "bf16", DT_I8},
                 {"int8", "int8", DT_BF16},
                 {"int4-rtn", "int4", DT_F8E4M3},
-                {"fp8", "fp8", DT_F16}};
+                {"fp8", "fp8", DT_F16},
+                {"fp8-w8a8", "fp8", DT_BF16}};
     static const int lengths[SEQUENCES] = {23, 4, 11};
     struct tier tiers[MAX_TIERS];
     size_t tier_count = scheme_tiers(tiers);
@@ -241,6 +242,14 @@ static void the_arithmetic_that_runs_is_named(void **state)
     }
     s = resolved("fp8", "bf16", ISA_ALL);
     assert_string_equal(s.arithmetic, "weight-only: fp8 x bf16 -> f32; head bf16");
+    s = resolved("fp8-w8a8", "bf16", ISA_ALL);
+    assert_int_equal(s.activations, DT_F8E4M3);
+    assert_string_equal(s.arithmetic, "w8a8: fp8 x fp8 -> f32; head bf16");
+    s = resolved("fp8-w8a8", "fp8", 0); // the head's inputs are those of the layers
+    assert_int_equal(s.head_activations, DT_F8E4M3);
+    assert_string_equal(s.arithmetic, "w8a8: fp8 x fp8 -> f32");
+    s = resolved("int8", "fp8", ISA_ALL); // no layer has fp8 inputs, so neither has the head
+    assert_int_equal(s.head_activations, DT_BF16);
     s = resolved("bf16", "bf16", ISA_ALL);
     assert_string_equal(s.arithmetic, "bf16 x bf16 -> f32");
     s = scheme_resolve(&s, s.head, host_target(ISA_ALL));

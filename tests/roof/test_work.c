@@ -383,6 +383,7 @@ static void engine_reports_the_same_of_codes(void **state)
     compare("tests/golden/schemes", "int8", DT_I8, 2, 21, 8, 5);
     compare("tests/golden/schemes", "int4-rtn", DT_F8E4M3, 1, 9, 9, 3);
     compare("tests/golden/schemes", "fp8", DT_BF16, 3, 12, 5, 4);
+    compare("tests/golden/schemes", "fp8-w8a8", DT_BF16, 3, 12, 5, 4);
     compare_headed("tests/golden/schemes", "int8", "int4", DT_I8, 2, 6, 6, 3); // its own embedding
     compare_headed("tests/golden/models/qwen2-tied", "fp8", "int4", DT_I8, 2, 6, 6,
                    3); // the head's
@@ -412,6 +413,11 @@ static void llama_2_7b_in_codes(void **state)
     assert_float_equal(w.op[OPC_OUTPUT].weight_bytes, 32 * (4096.0 * 4096 + 4 * 4096), 0);
     assert_float_equal(w.op[OPC_HEAD].weight_bytes, 32000 * 4100.0, 0);
     assert_int_equal(w.datapath[OPC_DOWN], DT_I8);
+    scheme = scheme_resolve(scheme_find("fp8-w8a8"), DT_BF16, host());
+    work_decode_step(&in, &w);
+    assert_float_equal(w.op[OPC_OUTPUT].weight_bytes, 32 * (4096.0 * 4096 + 4 * 4096), 0);
+    assert_int_equal(w.datapath[OPC_DOWN], DT_F8E4M3);
+    assert_int_equal(w.datapath[OPC_HEAD], DT_BF16);
 }
 
 static void engine_reports_the_same(void **state)

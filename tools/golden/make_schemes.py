@@ -26,7 +26,9 @@ CASES = [("int8", "int8", "bf16", "f32"), ("int4-rtn", "int8", "bf16", "f32"),
          ("int8", "int8", "bf16", "int8"), ("int8", "int8", "bf16", "fp8"),
          ("int8", "int8", "int8", "f32"), ("fp8", "bf16", "fp8", "f32"),
          ("int4-rtn", "int8", "int4", "f32"), ("int4-rtn", "bf16", "int4", "f32"),
-         ("int4-rtn", "int8", "f32", "bf16")]
+         ("int4-rtn", "int8", "f32", "bf16"),
+         ("fp8-w8a8", "fp8", "bf16", "f32"), ("fp8-w8a8", "fp8", "fp8", "f32"),
+         ("fp8-w8a8", "fp8", "bf16", "int8")]
 
 
 def randomize(model):
@@ -88,10 +90,12 @@ class RoundedCache(DynamicCache):
 
 
 def inputs_of(weights, of_layers):
-    """What the head's products read: int8 where the layers' do, else what its weights ask for."""
+    """What the head's products read: int8 and fp8 where the layers' do, else what its weights ask for."""
     if weights == "int4":
         return of_layers
-    return {"int8": "int8", "fp8": "bf16"}.get(weights, weights)
+    if weights == "fp8":
+        return "fp8" if of_layers == "fp8" else "bf16"
+    return weights
 
 
 @torch.no_grad()
@@ -101,7 +105,7 @@ def logits(folder, ids, scheme, inputs, head, kv):
         for block in (layer.self_attn, layer.mlp):
             for name, linear in list(block.named_children()):
                 if isinstance(linear, torch.nn.Linear):
-                    setattr(block, name, Rounded(linear, scheme.removesuffix("-rtn"), inputs))
+                    setattr(block, name, Rounded(linear, scheme.split("-")[0], inputs))
     model.lm_head = Rounded(model.lm_head, head, inputs_of(head, inputs))
     cache = RoundedCache()
     cache.kind = kv
