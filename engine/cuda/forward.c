@@ -94,9 +94,16 @@ void gpu_product(const struct gpu_pass *pass, cuda_linear_fn *linear, const stru
     linear(&job, gpu_stream(pass));
 }
 
+// The order of the layers' inputs.
+static enum cuda_order layer_order(const struct gpu_pass *pass)
+{
+    const struct scheme *scheme = pass->model->scheme;
+    return cuda_order_of(scheme->weights, scheme->activations);
+}
+
 struct gpu_input gpu_scheme_input(const struct gpu_pass *pass, void *x, size_t ld, float *scale)
 {
-    return (struct gpu_input){x, scale, cuda_order_of(pass->model->scheme->weights), ld};
+    return (struct gpu_input){x, scale, layer_order(pass), ld};
 }
 
 static struct gpu_input plain_rows(float *x, size_t ld)
@@ -136,7 +143,7 @@ void gpu_activate(const struct gpu_pass *pass, const struct gpu_matrix *gate_up,
                                          [ACT_GELU_TANH] = KOP_GELU_TANH,
                                          [ACT_RELU] = KOP_RELU};
     bool plain = pass->model->config.plain_ff;
-    enum cuda_order order = cuda_order_of(pass->model->scheme->weights);
+    enum cuda_order order = layer_order(pass);
     int ff = plain ? gate_up->layout.rows : gate_up->layout.rows / 2;
     struct cuda_activate job = {
         .op = ops[pass->model->config.activation],
@@ -216,7 +223,7 @@ static void add_product(struct gpu_pass *pass, int layer, const struct gpu_matri
     if (pass->carried) {
         job.carry.weight = next->weight;
         job.carry.out = b->carried;
-        job.carry.order = cuda_order_of(pass->model->scheme->weights);
+        job.carry.order = layer_order(pass);
         job.carry.squares = b->squares;
     }
     pass->model->kernels.linear(&job, gpu_stream(pass));
@@ -395,7 +402,8 @@ static void head_block(struct gpu_pass *pass)
     struct gpu_buffers *b = pass->b;
     size_t width = (size_t)c->width, vocab = (size_t)c->vocab;
     float *logits = b->logits + (size_t)pass->logits_row * vocab;
-    struct gpu_input input = {b->head_input, b->head_scale, cuda_order_of(m->scheme->head),
+    struct gpu_input input = {b->head_input, b->head_scale,
+                              cuda_order_of(m->scheme->head, m->scheme->head_activations),
                               b->head_ld};
     gpu_norm(pass, m->kernels.head_norm, &m->weights.final_norm, b->x, width, b->wanted,
              pass->wanted, c->width, input);

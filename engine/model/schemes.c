@@ -81,7 +81,7 @@ static const struct scheme schemes[] = {
         .arithmetic = "weight-only: fp8 x bf16 -> f32; head bf16",
     },
     {
-        .name = "fp8-w8a8", // FP8_DYNAMIC of compressed-tensors: a scale per output row and per token
+        .name = "fp8-w8a8", // FP8_DYNAMIC of compressed-tensors: scales by output row and by token
         .weights = DT_F8E4M3,
         .activations = DT_F8E4M3,
         .head = DT_BF16,

@@ -215,7 +215,8 @@ static void make_rows(struct cuda_bench_case *c, const struct shape *s)
         index[i] = s->m - 1 - i;
     float *x = random_memory(c, 2 * floats * 4), *scale = random_memory(c, rows * 4);
     void *out = random_memory(c, (size_t)cuda_padded_tokens(s->m) * padded * 4);
-    enum cuda_order order = cuda_order_of(c->kernel->x); // the order for plain weights of that type
+    enum cuda_order order =
+        cuda_order_of(c->kernel->x, c->kernel->x); // the order for plain weights of that type
     const int32_t *picks = memory_from(c, index, rows * sizeof *index);
     double moved = 3 * 4; // bytes per element
     switch (c->kernel->op) {

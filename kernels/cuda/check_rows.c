@@ -1,8 +1,8 @@
 // check_rows.c - compares norms, casts, activations, residuals, caps and embeddings on a GPU with kernels/ref.
 //
 // Two differences are allowed. One is f32 arithmetic in another order than ref's. The other is the rounding of the
-// output type: half a step of a 16-bit type, or one code of int8. The exponential of an activation may be off by 2^-22
-// of its exponent.
+// output type: half a step of a 16-bit type or of e4m3, or one code of int8. The exponential of an activation may be
+// off by 2^-22 of its exponent.
 #include "kernels/cuda/check.h"
 
 #include <math.h>
@@ -31,7 +31,7 @@ static void rows_make(struct rows *r, struct cuda_check *k, int most_rows)
     r->n = index < 4 ? 1 + 255 * index : kernel_check_between(&k->c, 1, 3000);
     r->padded = cuda_padded_cols(r->n);
     r->order = r->type == DT_F32 ? CUDA_ROWS
-               : r->type == DT_I8
+               : dtype_is_quantized(r->type)
                    ? CUDA_BYTES
                    : (enum cuda_order)kernel_check_between(&k->c, CUDA_HALVES, CUDA_NIBBLES);
     r->out_bytes = (size_t)cuda_padded_tokens(r->rows) * (size_t)r->padded * element_bytes(r->type);
@@ -67,7 +67,10 @@ static double step_of(enum dtype type, float v, float largest)
     case DT_F16:
         return 0x1p-11 * fabs((double)v) + 0x1p-24;
     default: // all codes of a row this small are zero (quant.h)
-        return largest < 0x1p-99f ? (double)largest : 1.01 * (double)largest / 127;
+        if (largest < 0x1p-99f)
+            return (double)largest;
+        return type == DT_I8 ? 1.01 * (double)largest / 127
+                             : 1.01 * (0x1p-4 * fabs((double)v) + 0x1p-10 * (double)largest / 448);
     }
 }
 
@@ -77,14 +80,14 @@ static void rows_compare(struct rows *r)
     cuda_check_back(r->k, r->got, r->out, r->out_bytes);
     if (!r->k->c.failed)
         cuda_plain_inputs(r->order, r->got, r->rows, r->padded, (size_t)r->padded, r->plain);
-    if (r->type == DT_I8)
+    if (dtype_is_quantized(r->type))
         cuda_check_back(r->k, r->scale, r->out_scale, r->scale_bytes);
     for (int row = 0; row < r->rows && !r->k->c.failed; row++) {
         float *want = r->expected + (size_t)row * (size_t)r->n, largest = largest_of(want, r->n);
         for (int i = 0; i < r->padded; i++) {
             size_t at = (size_t)row * (size_t)r->padded + (size_t)i;
             float got = element_get(r->type, r->plain, at);
-            if (r->type == DT_I8)
+            if (dtype_is_quantized(r->type))
                 got *= r->scale[row];
             if (i >= r->n) {
                 kernel_check_close(&r->k->c, "padding", at, got, 0, 0);
@@ -118,7 +121,7 @@ static void expect_norm(const struct rows *r, enum norm_kind kind, const float *
 
 // Checks a row of zeros, one with a NaN, and one with an infinity. All codes must be zero; the scales are 0, NaN and
 // NaN.
-static void check_int8_not_finite(struct cuda_check *k)
+static void check_codes_not_finite(struct cuda_check *k)
 {
     enum { ROWS = 3, N = 256 };
     float *x = cuda_check_host(k, ROWS * N * sizeof *x), scale[ROWS];
@@ -197,8 +200,8 @@ static void check_norm(struct cuda_check *k)
 
 void cuda_check_norm(struct cuda_check *k)
 {
-    if (k->c.mode == CHECK_INFINITE && k->c.kernel->x == DT_I8)
-        check_int8_not_finite(k);
+    if (k->c.mode == CHECK_INFINITE && dtype_is_quantized(k->c.kernel->x))
+        check_codes_not_finite(k);
     else
         check_norm(k);
 }

@@ -44,16 +44,18 @@ struct cuda_carry {
 
 /* y[t][r] = sum_c x[t][c] W[r][c] + bias[r] (+ y[t][r] when accumulate)
  * w: cuda_layout_bytes() bytes in the layout of pack.h
- * x: inputs in the order of the weights' type (cuda_order_of), zeros from cols to cuda_padded_cols(cols), in whole
+ * x: inputs in the order of the types (cuda_order_of), zeros from cols to cuda_padded_cols(cols), in whole
  *   groups of tokens. Values of tokens beyond `tokens` are not used. f32: rows of ldx elements, 16-byte aligned
- * x_scale: (tokens) scales of int8 inputs; bias: (rows) or NULL
+ * x_scale: (tokens) scales of int8 and f8e4m3 inputs; bias: (rows) or NULL
  * y: (tokens, ldy) f32
  * partial: cuda_partial_bytes() bytes of scratch, zeroed before its first launch. Launches on one stream share it
  * Order of a sum: for up to CUDA_FEW_TOKENS tokens, the spans of pack.h are summed, whatever the number of tokens. For
  *   more tokens, inputs are cut into as many runs as fill the chip, because registers have no room for a second set of
  *   accumulators. There the bits depend on the number of tokens, but never on the other tokens' values or places. int8:
  *   sums of integers are exact in any order. int4: (code - zero) is exact in bf16; the sum of a group is scaled in f32
- * Types: x is f32 for f32 weights, f16 for f16, i8 for i8, bf16 for bf16, f8e4m3 and i4 */
+ *   f8e4m3 by f8e4m3: up to CUDA_FEW_TOKENS tokens are summed in f32. For more, Hopper's products of f8e4m3 keep about
+ *   14 bits of a sum, so every 128 inputs are added up in f32
+ * Types: x is f32 for f32 weights, f16 for f16, i8 for i8, bf16 for bf16 and i4, bf16 or f8e4m3 for f8e4m3 */
 struct cuda_linear {
     struct cuda_layout layout;
     const void *w, *x;
@@ -80,7 +82,7 @@ struct cuda_token {
  * It is an RMS norm where `bias` and `centered` are not set.
  * x: (rows, ldx) f32; index: (rows) rows of x to read, or NULL; weight, bias: (n) f32; weight NULL: a cast without a
  *   norm
- * out: in `order`, (rows, ldo) for CUDA_ROWS; scale: (rows) scales of int8 outputs */
+ * out: in `order`, (rows, ldo) for CUDA_ROWS; scale: (rows) scales of int8 and f8e4m3 outputs */
 struct cuda_norm {
     const float *x, *weight, *bias;
     const int32_t *index;

@@ -68,6 +68,53 @@ static __device__ __forceinline__ uint32_t i4_to_bf16(uint32_t codes, __nv_bfloa
     return bf16x2_bits(__hsub2(bits_bf16x2(magic), offset));
 }
 
+// Casts four e4m3 codes to 16-bit floats, which hold them exactly: f16 where an instruction does it, else bf16.
+static __device__ __forceinline__ void e4m3_to_16(uint32_t codes, uint32_t to[2])
+{
+#if __CUDA_ARCH__ >= 890
+    asm("cvt.rn.f16x2.e4m3x2 %0, %1;" : "=r"(to[0]) : "h"((unsigned short)codes));
+    asm("cvt.rn.f16x2.e4m3x2 %0, %1;" : "=r"(to[1]) : "h"((unsigned short)(codes >> 16)));
+#else
+    to[0] = e4m3_to_bf16(__byte_perm(codes, 0, 0x1404));
+    to[1] = e4m3_to_bf16(__byte_perm(codes, 0, 0x3424));
+#endif
+}
+
+// A step of 32 inputs of e4m3 by e4m3, as two of 16 inputs. The tensor cores' own sums of e4m3 keep about 14 bits.
+// Those of 16-bit floats keep all bits of f32, at the price of the casts.
+static __device__ __forceinline__ void mma_e4m3(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
+{
+    uint32_t w[4][2], x[2][2];
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+        e4m3_to_16(a[i], w[i]);
+    e4m3_to_16(b0, x[0]);
+    e4m3_to_16(b1, x[1]);
+#pragma unroll
+    for (int i = 0; i < 2; i++) { // the four inputs of a register: any, as long as both operands agree
+        const uint32_t of[4] = {w[2 * i][0], w[2 * i + 1][0], w[2 * i][1], w[2 * i + 1][1]};
+#if __CUDA_ARCH__ >= 890
+        mma_f16(c, of, x[i][0], x[i][1]);
+#else
+        mma_bf16(c, of, x[i][0], x[i][1]);
+#endif
+    }
+}
+
+// The products of fp8 weights by fp8 inputs, in the place of a weight type. A type alone names the product with its
+// usual inputs, which are bf16 for fp8 weights.
+static constexpr enum dtype F8_BY_F8 = DT_COUNT;
+
+// Whether sums are scaled by row, and by token.
+static constexpr CUDA_BOTH bool scales_rows(enum dtype product)
+{
+    return product == DT_I8 || product == DT_F8E4M3 || product == F8_BY_F8;
+}
+static constexpr CUDA_BOTH bool scales_tokens(enum dtype product)
+{
+    return product == DT_I8 || product == F8_BY_F8;
+}
+
 // What the product kernels need to know about a weight type:
 //   words     16-byte vectors of a lane in a block of 64 inputs
 //   steps     products in a block
@@ -128,6 +175,22 @@ template <> struct weights<DT_F8E4M3> {
     static __device__ __forceinline__ void multiply(sum c[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
     {
         mma_bf16(c, a, b0, b1);
+    }
+};
+
+template <> struct weights<F8_BY_F8> {
+    enum { words = 2, steps = 2, x_bytes = 512 };
+    typedef float sum;
+    static __device__ __forceinline__ void fragment(const uint4 *v, int m, uint32_t a[4])
+    {
+        a[0] = word_of(v[0], 2 * m);
+        a[1] = word_of(v[1], 2 * m);
+        a[2] = word_of(v[0], 2 * m + 1);
+        a[3] = word_of(v[1], 2 * m + 1);
+    }
+    static __device__ __forceinline__ void multiply(sum c[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
+    {
+        mma_e4m3(c, a, b0, b1);
     }
 };
 
@@ -257,7 +320,7 @@ struct sum_factors {
 template <enum dtype T>
 static __device__ __forceinline__ float row_scale_of(const linear_out &out, int row)
 {
-    if (T == DT_I8 || T == DT_F8E4M3)
+    if (scales_rows(T))
         return __ldg(reinterpret_cast<const float *>(out.w + (size_t)(row / 16) * out.tile_bytes) + row % 16);
     return 1;
 }
@@ -267,9 +330,9 @@ template <enum dtype T, typename SUM>
 static __device__ __forceinline__ float finish_sum(const linear_out &out, SUM sum, const sum_factors &by)
 {
     float v = (float)sum;
-    if (T == DT_I8 || T == DT_F8E4M3)
+    if (scales_rows(T))
         v = __fmul_rn(v, by.row_scale);
-    if (T == DT_I8)
+    if (scales_tokens(T))
         v = __fmul_rn(v, by.token_scale);
     if (out.bias)
         v = __fadd_rn(v, by.bias);
@@ -282,7 +345,7 @@ static __device__ __forceinline__ void put_sum(const linear_out &out, int row, i
     if (row >= out.rows || token >= out.tokens)
         return;
     float *y = out.y + (size_t)token * out.ldy + row;
-    const sum_factors by = {row_scale_of<T>(out, row), T == DT_I8 ? __ldcg(out.x_scale + token) : 1,
+    const sum_factors by = {row_scale_of<T>(out, row), scales_tokens(T) ? __ldcg(out.x_scale + token) : 1,
                             out.bias ? out.bias[row] : 0, out.accumulate ? __ldcg(y) : 0};
     *y = finish_sum<T>(out, sum, by);
 }

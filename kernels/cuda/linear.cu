@@ -79,6 +79,11 @@ extern "C" void k_linear_f8e4m3_bf16_cuda(const struct cuda_linear *job, void *s
     linear_any<DT_F8E4M3>(job, stream);
 }
 
+extern "C" void k_linear_f8e4m3_f8e4m3_cuda(const struct cuda_linear *job, void *stream)
+{
+    linear_any<F8_BY_F8>(job, stream);
+}
+
 extern "C" void k_linear_i4_bf16_cuda(const struct cuda_linear *job, void *stream)
 {
     linear_any<DT_I4>(job, stream);

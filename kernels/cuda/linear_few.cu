@@ -353,12 +353,12 @@ template <enum dtype T, int NT> struct tile_end {
 // lane / 4 and 8 more, of tokens 2 (lane % 4) and the next in each group.
 template <enum dtype T, int NT> struct tile_rest {
     enum { N = NT * 4, CARRIES = T == DT_BF16 || T == DT_F8E4M3 || T == DT_I4 };
-    float token_scale[T == DT_I8 ? N / 2 : 1];
+    float token_scale[scales_tokens(T) ? N / 2 : 1];
 
     __device__ __forceinline__ tile_rest(const few_job &job, int lane)
     {
 #pragma unroll
-        for (int i = 0; T == DT_I8 && i < N / 2; i++) {
+        for (int i = 0; scales_tokens(T) && i < N / 2; i++) {
             const int token = (job.group + i / 2) * 8 + lane % 4 * 2 + i % 2;
             token_scale[i] = token < job.out.tokens ? __ldcg(job.out.x_scale + token) : 0;
         }
@@ -379,7 +379,7 @@ template <enum dtype T, int NT> struct tile_rest {
             barrier_wait(shared_address(&inputs.factored), 0);
 #pragma unroll
         for (int i = 0; i < N; i++) {
-            const sum_factors factors = {by.scale[i % 4 / 2], token_scale[T == DT_I8 ? i / 4 * 2 + i % 2 : 0],
+            const sum_factors factors = {by.scale[i % 4 / 2], token_scale[scales_tokens(T) ? i / 4 * 2 + i % 2 : 0],
                                          by.bias[i % 4 / 2], by.before[i / 4][i % 4]};
             typename weights<T>::sum sum = sums[i];
             if (CARRIES && job.carry.from)
@@ -654,4 +654,5 @@ template void cuda_linear_few<DT_BF16>(const struct cuda_linear *, cudaStream_t)
 template void cuda_linear_few<DT_F16>(const struct cuda_linear *, cudaStream_t);
 template void cuda_linear_few<DT_I8>(const struct cuda_linear *, cudaStream_t);
 template void cuda_linear_few<DT_F8E4M3>(const struct cuda_linear *, cudaStream_t);
+template void cuda_linear_few<F8_BY_F8>(const struct cuda_linear *, cudaStream_t);
 template void cuda_linear_few<DT_I4>(const struct cuda_linear *, cudaStream_t);

@@ -197,4 +197,5 @@ template void cuda_linear_many<DT_BF16>(const struct cuda_linear *, cudaStream_t
 template void cuda_linear_many<DT_F16>(const struct cuda_linear *, cudaStream_t);
 template void cuda_linear_many<DT_I8>(const struct cuda_linear *, cudaStream_t);
 template void cuda_linear_many<DT_F8E4M3>(const struct cuda_linear *, cudaStream_t);
+template void cuda_linear_many<F8_BY_F8>(const struct cuda_linear *, cudaStream_t);
 template void cuda_linear_many<DT_I4>(const struct cuda_linear *, cudaStream_t);

@@ -21,10 +21,16 @@ struct wide_job {
     int splits;
 };
 
-// Whether the registers of a lane leave room for two blocks per multiprocessor; int4 keeps two sets of sums.
+// Whether a lane keeps two sets of sums: those of a run of inputs, and the total in f32. A run is a group of int4. For
+// e4m3 by e4m3, whose sums in the tensor cores keep about 14 bits, it is the 128 inputs of a stage.
+constexpr bool keeps_two(enum dtype type)
+{
+    return type == DT_I4 || type == F8_BY_F8;
+}
+// Whether the registers of a lane leave room for two blocks per multiprocessor.
 constexpr bool wide_is_few(enum dtype type, int tokens)
 {
-    return tokens <= (type == DT_I4 ? 32 : 64);
+    return tokens <= (keeps_two(type) ? 32 : 64);
 }
 
 // The contents of a stage: BLOCKS times 64 inputs of 8 tiles and TOKENS tokens. For int4 it is a unit with its scales.
@@ -34,7 +40,7 @@ template <enum dtype T, int GROUP, int TOKENS> struct wide_stage {
     // that the ring has room for about four stages.
     enum {
         FEW = wide_is_few(T, TOKENS), // limited by reading: two blocks per multiprocessor
-        BLOCKS = T == DT_I4 ? 4 : T == DT_I8 ? 2 : T == DT_F8E4M3 ? (FEW ? 2 : 1) : 1,
+        BLOCKS = T == DT_I4 ? 4 : scales_tokens(T) ? 2 : T == DT_F8E4M3 ? (FEW ? 2 : 1) : 1,
         OF_UNIT = CUDA_BLOCKS / BLOCKS,
         SCALES = T == DT_I4 ? CUDA_UNIT_COLS / (GROUP ? GROUP : 1) * CUDA_TILE_ROWS * 4 : 0, // bytes per unit
         TILE_BYTES = W::words * 512 * BLOCKS + SCALES,
@@ -44,6 +50,7 @@ template <enum dtype T, int GROUP, int TOKENS> struct wide_stage {
         ROOM = (FEW ? 110 : 220) * 1024,
         STAGES = ROOM / (BYTES + 16),
         SUMS = TOKENS / 2, // sums per lane
+        PARTS = keeps_two(T) ? SUMS : 1,
     };
 };
 
@@ -94,14 +101,15 @@ __device__ __forceinline__ void feed(const wide_job &job, int tile0, int group0,
     }
 }
 
-// Multiplies a stage for one group of warps. w: the warp's tile; x: the inputs of the stage.
-template <enum dtype T, int TOKENS>
+// Multiplies a stage for one group of warps. w: the warp's tile; x: the inputs of the stage. FRESH: acc is replaced.
+template <enum dtype T, int TOKENS, bool FRESH = false>
 __device__ __forceinline__ void multiply(const unsigned char *w, uint32_t x, int lane,
                                          typename weights<T>::sum (&acc)[TOKENS / 2])
 {
     typedef wide_stage<T, 0, TOKENS> S;
+    typedef wide_product<T, TOKENS> P;
     typedef weights<T> W;
-    enum { TOGETHER = T == DT_I8 ? 2 : 1 }; // blocks: about four products in flight
+    enum { TOGETHER = scales_tokens(T) ? 2 : 1 }; // blocks: about four products in flight
 #pragma unroll
     for (int first = 0; first < S::BLOCKS; first += TOGETHER) {
         uint32_t a[TOGETHER][W::steps][4];
@@ -119,9 +127,13 @@ __device__ __forceinline__ void multiply(const unsigned char *w, uint32_t x, int
 #pragma unroll
         for (int b = 0; b < TOGETHER; b++)
 #pragma unroll
-            for (int m = 0; m < W::steps; m++)
-                wide_product<T, TOKENS>::step(acc, a[b][m],
-                                              wide_inputs(x + (first + b) * S::X_BLOCK + m * 256, W::x_bytes));
+            for (int m = 0; m < W::steps; m++) {
+                const uint64_t inputs = wide_inputs(x + (first + b) * S::X_BLOCK + m * 256, W::x_bytes);
+                if (FRESH && first + b + m == 0)
+                    P::template step<0>(acc, a[b][m], inputs);
+                else
+                    P::step(acc, a[b][m], inputs);
+            }
         wide_end();
     }
 }
@@ -226,12 +238,12 @@ __global__ void __launch_bounds__(THREADS, wide_is_few(T, TOKENS) ? 2 : 1) k_wid
     if (!S::FEW)
         asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
     sum acc[S::SUMS];
-    [[maybe_unused]] float part[T == DT_I4 ? S::SUMS : 1];
+    [[maybe_unused]] float part[S::PARTS];
 #pragma unroll
     for (int i = 0; i < S::SUMS; i++)
         acc[i] = 0;
 #pragma unroll
-    for (int i = 0; i < (T == DT_I4 ? S::SUMS : 1); i++)
+    for (int i = 0; i < S::PARTS; i++)
         part[i] = 0;
     int slot = 0, parity = 0;
     for (int i = begin; i < end; i++) {
@@ -242,6 +254,11 @@ __global__ void __launch_bounds__(THREADS, wide_is_few(T, TOKENS) ? 2 : 1) k_wid
 #pragma unroll
             for (int b = 0; b < S::BLOCKS; b++)
                 multiply_i4<GROUP, TOKENS>(w + b * 512, x + b * S::X_BLOCK, lane, b, w + S::BLOCKS * 512, part, acc);
+        } else if constexpr (T == F8_BY_F8) {
+            multiply<T, TOKENS, true>(w, x, lane, part);
+#pragma unroll
+            for (int j = 0; j < S::SUMS; j++)
+                acc[j] += part[j];
         } else {
             multiply<T, TOKENS>(w, x, lane, acc);
         }
@@ -295,17 +312,17 @@ template <enum dtype T, int GROUP, int TOKENS> void launch_wide(const struct cud
     launch_early(k_wide<T, GROUP, TOKENS>, grid, THREADS, bytes, stream, wide);
 }
 
-// int4 keeps two sets of sums, so a block takes at most 128 tokens.
+// Where lanes keep two sets of sums, a block takes at most 128 tokens.
 template <enum dtype T, int GROUP> void launch_tokens(const struct cuda_linear *job, cudaStream_t stream)
 {
     if (job->tokens <= 32)
         launch_wide<T, GROUP, 32>(job, stream);
     else if (job->tokens <= 64)
         launch_wide<T, GROUP, 64>(job, stream);
-    else if (T == DT_I4 || job->tokens <= 128)
+    else if (keeps_two(T) || job->tokens <= 128)
         launch_wide<T, GROUP, 128>(job, stream);
     else
-        launch_wide<T, GROUP, T == DT_I4 ? 128 : 256>(job, stream);
+        launch_wide<T, GROUP, keeps_two(T) ? 128 : 256>(job, stream);
 }
 
 } // namespace
@@ -326,4 +343,5 @@ template void cuda_linear_wide<DT_BF16>(const struct cuda_linear *, cudaStream_t
 template void cuda_linear_wide<DT_F16>(const struct cuda_linear *, cudaStream_t);
 template void cuda_linear_wide<DT_I8>(const struct cuda_linear *, cudaStream_t);
 template void cuda_linear_wide<DT_F8E4M3>(const struct cuda_linear *, cudaStream_t);
+template void cuda_linear_wide<F8_BY_F8>(const struct cuda_linear *, cudaStream_t);
 template void cuda_linear_wide<DT_I4>(const struct cuda_linear *, cudaStream_t);

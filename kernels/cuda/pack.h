@@ -89,7 +89,7 @@ static CUDA_BOTH inline size_t cuda_element_at(const struct cuda_layout *l, int 
         return ((size_t)row * (size_t)l->units * CUDA_UNIT_COLS + (size_t)col) * 4;
     case DT_I8: // a step takes 8 of a lane's inputs: 4 of each register
         return block + (size_t)(e / 8 * 512 + lane * 16 + (high + e % 8 / 4 * 2) * 4 + e % 4);
-    case DT_F8E4M3: // rows g in one vector, rows g + 8 in the next
+    case DT_F8E4M3: // rows g in one vector, rows g + 8 in the next; a step of f8e4m3 inputs takes two words of each
         return block + (size_t)(high * 512 + lane * 16 + e);
     case DT_I4: // inputs 0..3 of 8 in the low halves of a word's bytes, 4..7 in the high ones
         *shift = col % 8 / 4 * 4;
@@ -116,24 +116,24 @@ static CUDA_BOTH inline int cuda_span_begin(int units, int spans, int span)
 
 // ---- inputs --------------------------------------------------------------------------------------------
 
-// The order of a product's inputs in memory. It depends on the type of the weights.
+// The order of a product's inputs in memory. It depends on the types of the weights and of the inputs.
 enum cuda_order {
     CUDA_ROWS,    // f32: rows of `ld` elements
     CUDA_HALVES,  // 16-bit inputs of bf16, f16 and f8e4m3 weights
     CUDA_NIBBLES, // 16-bit inputs of int4 weights
-    CUDA_BYTES,   // int8 inputs
+    CUDA_BYTES,   // int8 and f8e4m3 inputs
 };
 
-static inline enum cuda_order cuda_order_of(enum dtype weights)
+static inline enum cuda_order cuda_order_of(enum dtype weights, enum dtype inputs)
 {
-    return weights == DT_F32  ? CUDA_ROWS
-           : weights == DT_I4 ? CUDA_NIBBLES
-           : weights == DT_I8 ? CUDA_BYTES
-                              : CUDA_HALVES;
+    return weights == DT_F32                        ? CUDA_ROWS
+           : weights == DT_I4                       ? CUDA_NIBBLES
+           : inputs == DT_I8 || inputs == DT_F8E4M3 ? CUDA_BYTES
+                                                    : CUDA_HALVES;
 }
 
 // Inputs are cut into blocks of 64, and a token's part of a block into lines of 16 bytes: 8 lines of 16-bit inputs, 4
-// of int8. A block is (groups of 8 tokens, lines, 8 tokens, 16 bytes). A step of the product takes two lines.
+// of 8-bit ones. A block is (groups of 8 tokens, lines, 8 tokens, 16 bytes). A step of the product takes two lines.
 static CUDA_BOTH inline int cuda_order_lines(enum cuda_order order)
 {
     return order == CUDA_BYTES ? 4 : 8;

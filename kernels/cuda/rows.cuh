@@ -45,7 +45,7 @@ struct most {
     }
 };
 
-// Stores one element in an activation type. int8 goes through quantize_row.
+// Stores one element in an activation type. Values of codes have been divided by their scale.
 template <enum dtype T> static __device__ __forceinline__ void store_element(void *out, size_t i, float v)
 {
     if constexpr (T == DT_F32)
@@ -72,6 +72,23 @@ static __device__ __forceinline__ float code_of(float v, float scale, float top)
     if (!(scale > 0))
         return 0;
     return fminf(fmaxf(rintf(__fdiv_rn(v, scale)), -top), top);
+}
+
+// Whether a type's rows are codes with a scale, and the largest code.
+static constexpr CUDA_BOTH bool type_is_coded(enum dtype type)
+{
+    return type == DT_I8 || type == DT_F8E4M3;
+}
+static constexpr CUDA_BOTH float top_of(enum dtype type)
+{
+    return type == DT_I8 ? 127.0f : 448.0f;
+}
+// The value to store for v: a code of int8, or a number that store_element rounds to e4m3.
+template <enum dtype T> static __device__ __forceinline__ float coded(float v, float scale)
+{
+    if constexpr (T == DT_I8)
+        return code_of(v, scale, top_of(T));
+    return scale > 0 ? __fdiv_rn(v, scale) : 0.0f;
 }
 
 static __device__ __forceinline__ float activated(enum kernel_op op, float x)
@@ -142,7 +159,7 @@ template <enum dtype T> static __device__ __forceinline__ uint32_t pack_pair(flo
     return *(const uint32_t *)bytes;
 }
 
-// Stores elements 4 q .. 4 q + 3 in the row's order (pack.h): one word in a line of int8, or one word in each of two
+// Stores elements 4 q .. 4 q + 3 in the row's order (pack.h): one word in a line of codes, or one word in each of two
 // neighbouring lines of 16-bit elements. Elements from n on become zero.
 template <enum dtype T> static __device__ __forceinline__ void store_quad(const row_out &to, int q, const float4 &v)
 {
@@ -156,11 +173,15 @@ template <enum dtype T> static __device__ __forceinline__ void store_quad(const 
         return;
     }
     const bool nibbles = to.order == CUDA_NIBBLES;
-    const int line = T == DT_I8 ? q % 4 : nibbles ? q / 8 % 2 * 4 + q % 2 * 2 : q % 4 * 2;
+    const int line = type_is_coded(T) ? q % 4 : nibbles ? q / 8 % 2 * 4 + q % 2 * 2 : q % 4 * 2;
     const int word = nibbles ? q / 2 % 4 : q / 4 % 4;
     char *at = (char *)to.out + cuda_line_at(to.order, to.rows, to.row, i / CUDA_BLOCK_COLS, line) + word * 4;
-    if constexpr (T == DT_I8) {
-        *(char4 *)at = make_char4((signed char)of[0], (signed char)of[1], (signed char)of[2], (signed char)of[3]);
+    if constexpr (type_is_coded(T)) {
+        __align__(4) unsigned char bytes[4];
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+            store_element<T>(bytes, j, of[j]);
+        *(uint32_t *)at = *(const uint32_t *)bytes;
     } else if constexpr (T != DT_F32) {
         *(uint32_t *)at = pack_pair<T>(of[0], of[nibbles ? 2 : 1]);
         *(uint32_t *)(at + CUDA_GROUP_TOKENS * 16) = pack_pair<T>(of[nibbles ? 1 : 2], of[3]);
@@ -196,13 +217,13 @@ template <int KEPT, typename LOAD> struct thread_quads {
     }
 };
 
-// Stores a row in its type, with its scale for int8. value(q, k, v) returns the elements to store for a quad of `row`;
+// Stores a row in its type, with the scale of codes. value(q, k, v) returns the elements to store for a quad of `row`;
 // its values from n on do not matter. Called by all threads of the block, or of the cluster of blocks along y.
 template <enum dtype T, int KEPT, typename LOAD, typename VALUE>
 static __device__ __forceinline__ void store_row(const row_out &to, float *scale, float *space,
                                                  thread_quads<KEPT, LOAD> &row, VALUE value)
 {
-    if constexpr (T == DT_I8) {
+    if constexpr (type_is_coded(T)) {
         float largest = 0;
         row.each([&](int q, int k, const float4 &v) {
             const float4 of = value(q, k, v);
@@ -215,14 +236,13 @@ static __device__ __forceinline__ void store_row(const row_out &to, float *scale
         largest = block_reduce(largest, space, most());
         if (gridDim.y > 1)
             largest = cluster_most(largest);
-        const float s = scale_of(largest, 127.0f);
+        const float s = scale_of(largest, top_of(T));
         if (threadIdx.x == 0 && blockIdx.y == 0)
             *scale = s;
         row.each([&](int q, int k, const float4 &v) {
             const float4 of = value(q, k, v);
             store_quad<T>(to, q,
-                          make_float4(code_of(of.x, s, 127.0f), code_of(of.y, s, 127.0f), code_of(of.z, s, 127.0f),
-                                      code_of(of.w, s, 127.0f)));
+                          make_float4(coded<T>(of.x, s), coded<T>(of.y, s), coded<T>(of.z, s), coded<T>(of.w, s)));
         });
     } else {
         row.each([&](int q, int k, const float4 &v) { store_quad<T>(to, q, value(q, k, v)); });

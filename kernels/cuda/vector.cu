@@ -65,8 +65,8 @@ template <enum dtype T, int KEPT> __global__ void __launch_bounds__(LONG_THREADS
     });
 }
 
-// Few int8 rows: one cluster of blocks per row, because the scale needs the whole row. A maximum, unlike a sum, does
-// not depend on the order.
+// Few rows of codes: one cluster of blocks per row, because the scale needs the whole row. A maximum, unlike a sum,
+// does not depend on the order.
 int row_blocks(int rows, int quads)
 {
     const bool few = rows <= CUDA_FEW_TOKENS && quads > 512;
@@ -76,7 +76,7 @@ int row_blocks(int rows, int quads)
 template <enum dtype T> void launch_norm(const cuda_norm *job, void *stream)
 {
     const int quads = ceil_div(job->padded, 4);
-    const int blocks = T == DT_I8 && !job->weight ? row_blocks(job->rows, quads) : 1;
+    const int blocks = type_is_coded(T) && !job->weight ? row_blocks(job->rows, quads) : 1;
     const int of_block = ceil_div(quads, blocks);
     const auto kernel = of_block <= LONG_THREADS ? k_norm<T, 1> : k_norm<T, 3>;
     launch_early_clusters(kernel, dim3(job->rows, blocks), dim3(1, blocks), row_threads(of_block), 0,
@@ -119,15 +119,16 @@ template <enum dtype T> __global__ void __launch_bounds__(ROW_THREADS) k_activat
         store_quad<T>(to, q, activated_row(job, row)(q));
 }
 
-// int8: a block or a cluster takes one row, because the scale needs the whole row.
-template <int KEPT> __global__ void __launch_bounds__(LONG_THREADS) k_activate_i8(const cuda_activate job)
+// Codes: a block or a cluster takes one row, because the scale needs the whole row.
+template <enum dtype T, int KEPT>
+__global__ void __launch_bounds__(LONG_THREADS) k_activate_coded(const cuda_activate job)
 {
     __shared__ float space[32];
     next_may_start();
     previous_wait();
     const row_out to = {job.out, job.order, (int)blockIdx.x, job.rows, job.n, job.padded, job.ldo};
     thread_quads<KEPT, activated_quad> row(row_quads(to), activated_row(job, to.row));
-    store_row<DT_I8>(to, job.scale + to.row, space, row, [](int, int, const float4 &v) { return v; });
+    store_row<T>(to, job.scale + to.row, space, row, [](int, int, const float4 &v) { return v; });
 }
 
 template <enum dtype T> void launch_activate(const cuda_activate *job, void *stream)
@@ -136,13 +137,13 @@ template <enum dtype T> void launch_activate(const cuda_activate *job, void *str
                  (cudaStream_t)stream, *job);
 }
 
-template <> void launch_activate<DT_I8>(const cuda_activate *job, void *stream)
+template <enum dtype T> void launch_activate_coded(const cuda_activate *job, void *stream)
 {
     const int quads = ceil_div(job->padded, 4);
     const int blocks = row_blocks(job->rows, quads), of_block = ceil_div(quads, blocks);
-    const auto kernel = of_block <= LONG_THREADS       ? k_activate_i8<1>
-                        : of_block <= 3 * LONG_THREADS ? k_activate_i8<3>
-                                                       : k_activate_i8<7>;
+    const auto kernel = of_block <= LONG_THREADS       ? k_activate_coded<T, 1>
+                        : of_block <= 3 * LONG_THREADS ? k_activate_coded<T, 3>
+                                                       : k_activate_coded<T, 7>;
     launch_early_clusters(kernel, dim3(job->rows, blocks), dim3(1, blocks), row_threads(of_block), 0,
                           (cudaStream_t)stream, *job);
 }
@@ -233,6 +234,11 @@ extern "C" void k_norm_f32_i8_cuda(const struct cuda_norm *job, void *stream)
     launch_norm<DT_I8>(job, stream);
 }
 
+extern "C" void k_norm_f32_f8e4m3_cuda(const struct cuda_norm *job, void *stream)
+{
+    launch_norm<DT_F8E4M3>(job, stream);
+}
+
 extern "C" void k_activate_f32_f32_cuda(const struct cuda_activate *job, void *stream)
 {
     launch_activate<DT_F32>(job, stream);
@@ -247,7 +253,11 @@ extern "C" void k_activate_f32_f16_cuda(const struct cuda_activate *job, void *s
 }
 extern "C" void k_activate_f32_i8_cuda(const struct cuda_activate *job, void *stream)
 {
-    launch_activate<DT_I8>(job, stream);
+    launch_activate_coded<DT_I8>(job, stream);
+}
+extern "C" void k_activate_f32_f8e4m3_cuda(const struct cuda_activate *job, void *stream)
+{
+    launch_activate_coded<DT_F8E4M3>(job, stream);
 }
 
 extern "C" void k_add_f32_f32_cuda(const struct cuda_add *job, void *stream)

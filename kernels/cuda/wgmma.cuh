@@ -32,15 +32,21 @@
 #define WG_A64 "{%64,%65,%66,%67}, %68"
 #define WG_A128 "{%128,%129,%130,%131}, %132"
 
-// One step: 16 inputs of 16 bits, or 32 inputs of int8.
+#define WG_KEEP16 "%21"
+#define WG_KEEP32 "%37"
+#define WG_KEEP64 "%69"
+#define WG_KEEP128 "%133"
+
+// One step: 16 inputs of 16 bits, or 32 inputs of 8 bits. KEEP: 1 adds to d, 0 replaces it.
 #define WG_STEP(shape, types, scales, N, c)                                                                            \
-    asm volatile("wgmma.mma_async.sync.aligned." shape "." types " {" WG_D##N "}, " WG_A##N ", 1" scales ";"          \
+    asm volatile("wgmma.mma_async.sync.aligned." shape "." types " {" WG_D##N "}, " WG_A##N ", " WG_KEEP##N scales ";" \
                  : WG_##N(c, 0)                                                                                        \
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b))
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "n"(KEEP))
 
 template <enum dtype T, int N> struct wide_product;
 #define WIDE_PRODUCT(T, tokens, N, sum, shape, types, scales, c)                                                       \
     template <> struct wide_product<T, tokens> {                                                                       \
+        template <int KEEP = 1>                                                                                        \
         static __device__ __forceinline__ void step(sum(&d)[N], const uint32_t a[4], uint64_t b)                      \
         {                                                                                                              \
             WG_STEP(shape, types, scales, N, c);                                                                       \
@@ -56,6 +62,9 @@ WIDE_16(DT_BF16, "f32.bf16.bf16");
 WIDE_16(DT_F8E4M3, "f32.bf16.bf16");
 WIDE_16(DT_I4, "f32.bf16.bf16");
 WIDE_16(DT_F16, "f32.f16.f16");
+WIDE_PRODUCT(F8_BY_F8, 32, 16, float, "m64n32k32", "f32.e4m3.e4m3", ", 1, 1", WG_FLOAT);
+WIDE_PRODUCT(F8_BY_F8, 64, 32, float, "m64n64k32", "f32.e4m3.e4m3", ", 1, 1", WG_FLOAT);
+WIDE_PRODUCT(F8_BY_F8, 128, 64, float, "m64n128k32", "f32.e4m3.e4m3", ", 1, 1", WG_FLOAT);
 WIDE_PRODUCT(DT_I8, 32, 16, int, "m64n32k32", "s32.s8.s8", "", WG_INT);
 WIDE_PRODUCT(DT_I8, 64, 32, int, "m64n64k32", "s32.s8.s8", "", WG_INT);
 WIDE_PRODUCT(DT_I8, 128, 64, int, "m64n128k32", "s32.s8.s8", "", WG_INT);

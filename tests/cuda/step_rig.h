@@ -318,7 +318,7 @@ static inline union cuda_fn rig_find(enum kernel_op op, enum dtype w, enum dtype
 static inline void rig_norm(const struct rig *r, enum dtype of, const float *x, const float *weight,
                             int n)
 {
-    const enum cuda_order order = cuda_order_of(of);
+    const enum cuda_order order = cuda_order_of(of, rig_inputs(of));
     const enum dtype to = rig_inputs(of);
     struct cuda_norm job = {.x = x,
                             .weight = weight,
@@ -387,7 +387,7 @@ static inline void rig_product_to(const struct rig *r, int phase, int layer, con
     job.carry.weight = weight;
     job.carry.out = r->carried;
     job.carry.squares = r->squares;
-    job.carry.order = cuda_order_of(r->type);
+    job.carry.order = cuda_order_of(r->type, rig_inputs(r->type));
     rig_multiply(r, phase, &job);
 }
 
@@ -456,7 +456,7 @@ static inline void rig_activate(const struct rig *r)
                                 .up = r->gate_up + ff,
                                 .out = r->ff,
                                 .scale = r->input_scale,
-                                .order = cuda_order_of(r->type),
+                                .order = cuda_order_of(r->type, rig_inputs(r->type)),
                                 .rows = r->tokens,
                                 .n = ff,
                                 .padded = cuda_padded_cols(ff),

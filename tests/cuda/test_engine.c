@@ -133,18 +133,19 @@ static void generate(struct model *model, enum dtype kv, int batch, int chunk,
 }
 
 // In passes of few tokens chunks, neighbours and the number of tokens change no bit. Prompts in long passes are summed
-// in another order (kernels/cuda/cuda.h); golden logits hold them to a bound.
+// in another order (kernels/cuda/cuda.h); golden logits hold them to a bound. In this small model the order is that of
+// few tokens, but e4m3 by e4m3 has another arithmetic from CUDA_FEW_TOKENS on.
 static void check_same_bits(struct model *model, enum dtype kv, enum decode_form form)
 {
     static const struct sampling samplings[] = {{.top_p = 1}, {0.8f, 40, 0.9f, 7}};
-    enum { SHORT = 10 };
-    static const int batches[] = {1, BATCH, BATCH}, chunks[] = {7, SHORT, 1};
+    const int few = model_scheme(model)->activations == DT_F8E4M3 ? CUDA_FEW_TOKENS / BATCH : 10;
+    const int batches[] = {1, BATCH, BATCH}, chunks[] = {7, few, 1};
     size_t vocab = (size_t)model_config(model)->vocab;
     float *one = malloc(vocab * sizeof *one), *other = malloc(vocab * sizeof *other);
     int32_t ids[BATCH][DRAWN], again[BATCH][DRAWN];
     fixture_decode = form;
     for (int s = 0; s < 2; s++) {
-        generate(model, kv, 1, SHORT, &samplings[s], ids, one);
+        generate(model, kv, 1, few, &samplings[s], ids, one);
         for (int way = 0; way < 3; way++) {
             generate(model, kv, batches[way], chunks[way], &samplings[s], again, other);
             if (memcmp(one, other, vocab * sizeof *one) != 0 ||
@@ -163,8 +164,9 @@ static void test_same_bits(void **state)
 {
     (void)state;
     NEED_GPU();
-    static const char *const schemes[] = {"f32", "bf16", "f16", "int8", "fp8", "int4-rtn"};
-    static const enum dtype kvs[] = {DT_F32, DT_BF16, DT_F16, DT_I8, DT_F8E4M3, DT_BF16};
+    static const char *const schemes[] = {"f32", "bf16",     "f16",     "int8",
+                                          "fp8", "fp8-w8a8", "int4-rtn"};
+    static const enum dtype kvs[] = {DT_F32, DT_BF16, DT_F16, DT_I8, DT_F8E4M3, DT_BF16, DT_BF16};
     for (size_t s = 0; s < sizeof schemes / sizeof *schemes; s++) {
         struct model *model = load("models/reference", schemes[s], gpu);
         check_same_bits(model, kvs[s], DECODE_GRAPH);

@@ -8,7 +8,8 @@
 
 #include "base/rng.h"
 
-enum { RUN_PROMPT = 9, RUN_GEN = 40, RUN_BATCH = 3 };
+// The prompts of a batch are a pass of 15 tokens, in which a GPU sums as in passes of one.
+enum { RUN_PROMPT = 6, RUN_GEN = 40, RUN_BATCH = 3 };
 
 // What a sequence of decode steps made.
 struct made {

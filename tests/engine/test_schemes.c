@@ -6,49 +6,7 @@
 // code is 1/127 of a row's largest value, and one bf16 step is 1/256 of its own value. In a logit this is at most about
 // 1e-3, and in only a few of them. So every logit must be within 1 %, the root mean square of all differences within
 // 1e-3. A wrong rounding (scale, tie, zero) is all over: more than that.
-#include "tests/load/load_fixture.h"
-
-#define FOLDER "tests/golden/schemes"
-
-enum { WORD_BYTES = 16, MAX_CASES = 32 };
-
-struct scheme_case {
-    const char *scheme, *inputs, *head, *kv;
-    const float *logits; // (prompt + decode, vocab)
-};
-
-struct golden {
-    struct file_map map;
-    uint32_t vocab, prompt, decode, count;
-    const int32_t *tokens;
-    struct scheme_case cases[MAX_CASES];
-};
-
-static struct golden golden_open(void)
-{
-    struct error err = {0};
-    struct golden g = {0};
-    uint32_t header[5];
-    expect_ok(file_map(FOLDER "/golden.bin", &g.map, &err), &err, "golden.bin");
-    assert_memory_equal(g.map.data, "RGSC", 4);
-    memcpy(header, g.map.data + 4, sizeof header);
-    assert_int_equal(header[0], 1);
-    g.vocab = header[1], g.prompt = header[2], g.decode = header[3], g.count = header[4];
-    assert_in_range(g.count, 1, MAX_CASES);
-    const unsigned char *at = g.map.data + 4 + sizeof header;
-    size_t tokens = g.prompt + g.decode;
-    g.tokens = (const int32_t *)(const void *)at;
-    at += tokens * sizeof *g.tokens;
-    for (uint32_t i = 0; i < g.count; i++) {
-        const char *words = (const char *)at;
-        g.cases[i] = (struct scheme_case){words, words + WORD_BYTES, words + 2 * WORD_BYTES,
-                                          words + 3 * WORD_BYTES,
-                                          (const float *)(const void *)(words + 4 * WORD_BYTES)};
-        at += 4 * WORD_BYTES + tokens * g.vocab * sizeof(float);
-    }
-    assert_ptr_equal(at, g.map.data + g.map.size_bytes);
-    return g;
-}
+#include "tests/engine/scheme_golden.h"
 
 // A row of the table with another head, as these kernels run it.
 static struct scheme resolved(const char *name, const char *head, unsigned isa)
@@ -81,40 +39,10 @@ static size_t scheme_tiers(struct tier out[MAX_TIERS])
     return count;
 }
 
-struct distance {
-    double largest, rms; // shares of the largest logit
-};
-
-// The prompt in chunks, then token by token.
-static struct distance distance_of(const struct golden *g, const struct scheme_case *c,
-                                   struct model *model, int chunk)
-{
-    int total = (int)(g->prompt + g->decode), prompt = (int)g->prompt;
-    size_t vocab = g->vocab;
-    enum dtype kv;
-    assert_true(storage_parse(c->kv, &kv));
-    struct context *ctx = context_of(
-        model, (struct context_options){
-                   .batch = 1, .positions = total, .chunk = chunk, .kv = kv, .logit_rows = chunk});
-    double largest = 0, squares = 0, scale = largest_magnitude(c->logits, (size_t)total * vocab);
-    for (int at = 0; at < total;) {
-        int left = prompt - at, count = left <= 0 ? 1 : left < chunk ? left : chunk;
-        const float *rows = step(ctx, 0, g->tokens + at, count, LOGITS_ALL);
-        for (size_t i = 0; i < (size_t)count * vocab; i++) {
-            double d = fabs((double)rows[i] - (double)c->logits[(size_t)at * vocab + i]) / scale;
-            largest = isnan(d) ? INFINITY : fmax(largest, d);
-            squares += d * d;
-        }
-        at += count;
-    }
-    context_destroy(ctx);
-    return (struct distance){largest, sqrt(squares / ((double)total * (double)vocab))};
-}
-
 static void logits_are_those_of_the_documented_arithmetic(void **state)
 {
     (void)state;
-    struct golden g = golden_open();
+    struct scheme_golden g = scheme_golden_open();
     struct tier tiers[MAX_TIERS];
     size_t tier_count = scheme_tiers(tiers), tested = 0;
     for (uint32_t i = 0; i < g.count; i++) {
@@ -125,7 +53,7 @@ static void logits_are_those_of_the_documented_arithmetic(void **state)
                 continue; // this tier multiplies int4 by other inputs: another case has them
             tested++;
             struct device *device = device_of_tier(1 + (int)t % 2, tiers[t].isa);
-            struct model *model = load_scheme(FOLDER, &scheme, device);
+            struct model *model = load_scheme(SCHEMES, &scheme, device);
             for (int chunk = 5; chunk < 64; chunk *= 6) {
                 struct distance d = distance_of(&g, c, model, chunk);
                 print_message("%-8s %-4s head %-4s kv %-4s %-11s largest %.1e rms %.1e\n",
@@ -201,7 +129,7 @@ static void nobody_else_in_the_batch_matters(void **state)
                                      device_of_tier(2, tiers[t].isa)};
         float *expected = NULL;
         for (int p = 0; p < 2; p++) {
-            struct model *model = load_scheme(FOLDER, &scheme, devices[p]);
+            struct model *model = load_scheme(SCHEMES, &scheme, devices[p]);
             size_t vocab = (size_t)model_config(model)->vocab;
             float *out = calloc(SEQUENCES * vocab, sizeof *out);
             int32_t tokens[SEQUENCES][LENGTH];
@@ -317,7 +245,7 @@ static void a_cache_of_int4_is_refused(void **state)
     struct error err = {0};
     struct device *device = device_of(1);
     struct scheme scheme = resolved("int8", "bf16", ISA_ALL);
-    struct model *model = load_scheme(FOLDER, &scheme, device);
+    struct model *model = load_scheme(SCHEMES, &scheme, device);
     struct context *ctx;
     struct context_options options = {.batch = 1, .positions = 4, .chunk = 4, .kv = DT_I4};
     assert_int_equal(context_create(model, &options, &ctx, &err), ERR_UNSUPPORTED);

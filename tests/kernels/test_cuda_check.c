@@ -42,20 +42,22 @@ static void carry_norm(const struct cuda_linear *job)
     free(out);
 }
 
-static void linear(const struct cuda_linear *job, void *stream)
+// A product of inputs of type x: bf16, or fp8 with a scale per token.
+static void multiply(const struct cuda_linear *job, enum dtype x_type)
 {
-    (void)stream;
     const struct cuda_layout *l = &job->layout;
-    size_t padded = (size_t)cuda_padded_cols(l->cols), elements = (size_t)job->tokens * padded;
-    uint16_t *plain = malloc(elements * sizeof *plain);
+    const size_t padded = (size_t)cuda_padded_cols(l->cols);
+    const size_t elements = (size_t)job->tokens * padded;
+    char *plain = malloc(elements * element_bytes(x_type));
     float *row = malloc(padded * sizeof *row), *inputs = malloc(elements * sizeof *inputs);
     double factor[CUDA_FEW_TOKENS];
     for (int t = 0; t < job->tokens && t < CUDA_FEW_TOKENS; t++)
         factor[t] = factor_of(&job->carry, t);
     assert_true(plain && row && inputs);
-    cuda_plain_inputs(cuda_order_of(l->type), job->x, job->tokens, (int)padded, padded, plain);
+    cuda_plain_inputs(cuda_order_of(l->type, x_type), job->x, job->tokens, (int)padded, padded,
+                      plain);
     for (size_t i = 0; i < elements; i++)
-        inputs[i] = bf16_to_f32(plain[i]);
+        inputs[i] = element_get(x_type, plain, i);
     for (int r = 0; r < l->rows; r++) {
         cuda_unpack_row(l, job->w, r, row);
         for (int t = 0; t < job->tokens; t++) {
@@ -65,6 +67,7 @@ static void linear(const struct cuda_linear *job, void *stream)
             for (int c = 0; c < l->cols; c++)
                 sum += (double)row[c] * (double)x[c];
             sum *= t < CUDA_FEW_TOKENS ? factor[t] : 1;
+            sum *= dtype_is_quantized(x_type) ? (double)job->x_scale[t] : 1;
             sum += job->bias ? (double)job->bias[r] : 0;
             *y = (float)(sum + (job->accumulate ? (double)*y : 0));
         }
@@ -74,6 +77,18 @@ static void linear(const struct cuda_linear *job, void *stream)
     free(inputs);
     if (job->carry.weight)
         carry_norm(job);
+}
+
+static void linear(const struct cuda_linear *job, void *stream)
+{
+    (void)stream;
+    multiply(job, DT_BF16);
+}
+
+static void linear_f8(const struct cuda_linear *job, void *stream)
+{
+    (void)stream;
+    multiply(job, DT_F8E4M3);
 }
 
 static void add(const struct cuda_add *job, void *stream)
@@ -144,6 +159,28 @@ static void norm(const struct cuda_norm *job, void *stream)
     }
 }
 
+// Rows of e4m3 with their scales.
+static void norm_f8(const struct cuda_norm *job, void *stream)
+{
+    size_t n = (size_t)job->padded, rows = (size_t)job->rows;
+    float *values = calloc(rows * n, sizeof *values);
+    uint8_t *codes = calloc(rows * n, 1);
+    struct cuda_norm plain = *job;
+    assert_true(values && codes);
+    plain.out = values;
+    plain.ldo = n;
+    norm(&plain, stream);
+    for (size_t r = 0; r < rows; r++)
+        job->scale[r] = kernel_reference(KOP_CAST, DT_F32, DT_F8E4M3)
+                            ->fn.cast(codes + r * n, values + r * n, job->n, job->padded);
+    if (job->order == CUDA_ROWS)
+        memcpy(job->out, codes, rows * n);
+    else
+        cuda_order_inputs(job->order, codes, job->rows, job->padded, n, job->out);
+    free(values);
+    free(codes);
+}
+
 static uint64_t ticks;
 
 static void stamp(uint64_t *out, void *stream)
@@ -179,6 +216,37 @@ static void counts_on_its_neighbours(const struct cuda_linear *job, void *stream
 {
     linear(job, stream);
     job->y[0] += job->tokens > 1 ? 0 : 0x1p-22f * fabsf(job->y[0]);
+}
+
+// As tensor cores do that keep 14 bits of a sum: the rest of a long sum is cut off.
+static void keeps_14_bits(const struct cuda_linear *job, void *stream)
+{
+    linear_f8(job, stream);
+    for (int t = 0; t < job->tokens; t++)
+        for (int r = 0; r < job->layout.rows; r++) {
+            float *y = job->y + (size_t)t * job->ldy + r;
+            *y = f32_from_bits(f32_bits(*y) & ~0x3ffu);
+        }
+}
+
+static void forgets_the_tokens_scale(const struct cuda_linear *job, void *stream)
+{
+    struct cuda_linear wrong = *job;
+    float *ones = calloc((size_t)job->tokens, sizeof *ones);
+    assert_non_null(ones);
+    for (int t = 0; t < job->tokens; t++)
+        ones[t] = job->x_scale[0];
+    wrong.x_scale = ones;
+    linear_f8(&wrong, stream);
+    free(ones);
+}
+
+static void rounds_to_fewer_bits(const struct cuda_norm *job, void *stream)
+{
+    norm_f8(job, stream);
+    unsigned char *codes = job->out;
+    for (size_t i = 0; i < (size_t)job->rows * (size_t)job->n / 2; i++)
+        codes[i] &= 0xfe;
 }
 
 static void reads_past_the_end(const struct cuda_linear *job, void *stream)
@@ -259,10 +327,12 @@ static void goes_back(uint64_t *out, void *stream)
 static const struct launcher_row rows[] = {
     LAUNCHER_ROW(linear, KOP_LINEAR, DT_BF16, DT_BF16, linear, NULL),
     LAUNCHER_ROW(linear, KOP_LINEAR, DT_I4, DT_BF16, linear, NULL),
+    LAUNCHER_ROW(linear, KOP_LINEAR, DT_F8E4M3, DT_F8E4M3, linear_f8, NULL),
     LAUNCHER_ROW(add, KOP_ADD, DT_F32, DT_F32, add, NULL),
     LAUNCHER_ROW(softcap, KOP_SOFTCAP, DT_F32, DT_F32, softcap, NULL),
     LAUNCHER_ROW(attention, KOP_ATTENTION, DT_I8, DT_F32, attention, NULL),
     LAUNCHER_ROW(norm, KOP_NORM, DT_F32, DT_F32, norm, NULL),
+    LAUNCHER_ROW(norm, KOP_NORM, DT_F32, DT_F8E4M3, norm_f8, NULL),
     LAUNCHER_ROW(advance, KOP_ADVANCE, DT_F32, DT_F32, advance, NULL),
     LAUNCHER_ROW(stamp, KOP_STAMP, DT_F32, DT_F32, stamp, NULL),
     LAUNCHER_ROW(linear, KOP_LINEAR, DT_BF16, DT_BF16, forgets_the_bias, "bias"),
@@ -271,6 +341,9 @@ static const struct launcher_row rows[] = {
     LAUNCHER_ROW(linear, KOP_LINEAR, DT_BF16, DT_BF16, counts_on_its_neighbours,
                  "than it gets alone"),
     LAUNCHER_ROW(linear, KOP_LINEAR, DT_BF16, DT_BF16, reads_past_the_end, "y["),
+    LAUNCHER_ROW(linear, KOP_LINEAR, DT_F8E4M3, DT_F8E4M3, keeps_14_bits, "y["),
+    LAUNCHER_ROW(linear, KOP_LINEAR, DT_F8E4M3, DT_F8E4M3, forgets_the_tokens_scale, "y["),
+    LAUNCHER_ROW(norm, KOP_NORM, DT_F32, DT_F8E4M3, rounds_to_fewer_bits, "out["),
     LAUNCHER_ROW(add, KOP_ADD, DT_F32, DT_F32, writes_before_the_start, "wrote -4 bytes"),
     LAUNCHER_ROW(add, KOP_ADD, DT_F32, DT_F32, writes_its_input, "wrote an input"),
     LAUNCHER_ROW(softcap, KOP_SOFTCAP, DT_F32, DT_F32, writes_past_the_end, "start of an output"),

@@ -270,10 +270,11 @@ static void test_orders_of_inputs(void **state)
 static void test_inputs_meet_their_weights(void **state)
 {
     (void)state;
-    static const enum dtype kinds[] = {DT_BF16, DT_F16, DT_F8E4M3, DT_I8, DT_I4};
+    static const enum dtype kinds[] = {DT_BF16, DT_F16, DT_F8E4M3, DT_I8, DT_I4, DT_F8E4M3};
+    static const enum dtype inputs[] = {DT_BF16, DT_F16, DT_BF16, DT_I8, DT_BF16, DT_F8E4M3};
     for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
         struct cuda_layout l;
-        enum cuda_order order = cuda_order_of(kinds[k]);
+        enum cuda_order order = cuda_order_of(kinds[k], inputs[k]);
         assert_true(cuda_layout_plan(kinds[k], 16, 256, 128, &l));
         int each = 16 / cuda_order_bytes(order) / 4; // inputs of a lane in a line
         for (int line = 0; line < cuda_order_lines(order); line++)
@@ -287,6 +288,9 @@ static void test_inputs_meet_their_weights(void **state)
                     if (kinds[k] == DT_I4) { // a word is two steps, a byte's parity the line
                         assert_int_equal(word / 2 * 2 + (size_t)shift / 4, step);
                         assert_true(byte % 2 == high && byte / 2 == (size_t)j);
+                    } else if (inputs[k] == DT_F8E4M3) { // two words are a step
+                        assert_int_equal(word, step * 2 + high);
+                        assert_int_equal(byte, j);
                     } else if (kinds[k] == DT_F8E4M3) { // a word is a step
                         assert_int_equal(word, step);
                         assert_true(byte / 2 == high && byte % 2 == (size_t)j);
@@ -309,6 +313,7 @@ static void test_table(void **state)
         [DT_F8E4M3] = DT_BF16, [DT_I4] = DT_BF16,   [DT_F32] = DT_F32};
     for (enum dtype t = 0; t < DT_COUNT; t++)
         assert_int_equal(kernel_find(KOP_LINEAR, t, inputs[t], gpu) != NULL, HAVE_CUDA);
+    assert_int_equal(kernel_find(KOP_LINEAR, DT_F8E4M3, DT_F8E4M3, gpu) != NULL, HAVE_CUDA);
     assert_null(kernel_find(KOP_LINEAR, DT_I4, DT_F32, gpu));
     if (!HAVE_CUDA)
         assert_non_null(cuda_launch_error(NULL));
