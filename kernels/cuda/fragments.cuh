@@ -350,6 +350,46 @@ static __device__ __forceinline__ void put_sum(const linear_out &out, int row, i
     *y = finish_sum<T>(out, sum, by);
 }
 
+// Stores a lane's sums: of rows `row` and `row` + 8, and of tokens `token` + 8 g and the next, for each g. The factors
+// of RUN sums are requested before the first is used. Each is hundreds of cycles away, and one after the other they
+// would take longer than the product itself.
+template <enum dtype T, int RUN, typename SUM, int N>
+static __device__ __forceinline__ void put_sums(const linear_out &out, int row, int token, const SUM (&sums)[N])
+{
+    sum_factors by[2] = {};
+#pragma unroll
+    for (int r = 0; r < 2; r++)
+        if (row + 8 * r < out.rows) {
+            by[r].row_scale = row_scale_of<T>(out, row + 8 * r);
+            by[r].bias = out.bias ? __ldg(out.bias + row + 8 * r) : 0;
+        }
+    float *y = out.y + (size_t)token * out.ldy + row;
+    const auto place = [&](int i) { return y + (size_t)(i / 4 * 8 + i % 2) * out.ldy + i / 2 % 2 * 8; };
+    const auto there = [&](int i) {
+        return row + i / 2 % 2 * 8 < out.rows && token + i / 4 * 8 + i % 2 < out.tokens;
+    };
+#pragma unroll
+    for (int first = 0; first < N; first += RUN) {
+        float scale[RUN] = {}, before[RUN] = {};
+#pragma unroll
+        for (int i = 0; scales_tokens(T) && i < RUN; i++)
+            scale[i] = i / 2 % 2 ? scale[i - 2] // of the same token
+                                 : __ldcg(out.x_scale + min(token + (first + i) / 4 * 8 + i % 2, out.tokens - 1));
+        if (out.accumulate)
+#pragma unroll
+            for (int i = 0; i < RUN; i++)
+                before[i] = there(first + i) ? __ldcg(place(first + i)) : 0;
+#pragma unroll
+        for (int i = 0; i < RUN; i++) {
+            sum_factors own = by[i / 2 % 2];
+            own.token_scale = scale[i];
+            own.before = before[i];
+            if (there(first + i))
+                *place(first + i) = finish_sum<T>(out, sums[first + i], own);
+        }
+    }
+}
+
 static inline linear_out linear_out_of(const struct cuda_linear *job)
 {
     linear_out out = {(const unsigned char *)job->w, job->bias,        job->x_scale, job->y, job->ldy,

@@ -154,12 +154,8 @@ template <enum dtype T, int GROUP> __global__ void __launch_bounds__(THREADS) k_
     }
 #pragma unroll
     for (int r = 0; r < WARP_TILES; r++)
-#pragma unroll
-        for (int n = 0; n < NT; n++)
-#pragma unroll
-            for (int i = 0; i < 4; i++)
-                put_sum<T>(job.out, (tile0 + tile + r) * CUDA_TILE_ROWS + lane / 4 + i / 2 * 8,
-                           (group0 + first + n) * 8 + lane % 4 * 2 + i % 2, acc[r][n][i]);
+        put_sums<T, 16>(job.out, (tile0 + tile + r) * CUDA_TILE_ROWS + lane / 4, (group0 + first) * 8 + lane % 4 * 2,
+                        reinterpret_cast<const sum(&)[NT * 4]>(acc[r]));
 }
 
 template <enum dtype T, int GROUP> void launch_many(const many_job &job, cudaStream_t stream)

@@ -271,10 +271,7 @@ __global__ void __launch_bounds__(THREADS, wide_is_few(T, TOKENS) ? 2 : 1) k_wid
     previous_wait();
     if (job.splits > 1 && !add_splits<sum, S::SUMS>(job, group, acc))
         return;
-#pragma unroll
-    for (int i = 0; i < S::SUMS; i++)
-        put_sum<T>(job.out, (tile0 + warp) * CUDA_TILE_ROWS + lane / 4 + i / 2 % 2 * 8,
-                   group0 * 8 + i / 4 * 8 + lane % 4 * 2 + i % 2, acc[i]);
+    put_sums<T, S::FEW ? 8 : 16>(job.out, (tile0 + warp) * CUDA_TILE_ROWS + lane / 4, group0 * 8 + lane % 4 * 2, acc);
 #endif
 }
 
