@@ -30,7 +30,11 @@ constexpr bool keeps_two(enum dtype type)
 // Whether the registers of a lane leave room for two blocks per multiprocessor.
 constexpr bool wide_is_few(enum dtype type, int tokens)
 {
-    return tokens <= (keeps_two(type) ? 32 : 64);
+    return tokens <= (type == DT_I4 ? 32 : 64);
+}
+constexpr int min_of(int a, int b)
+{
+    return a < b ? a : b;
 }
 
 // The contents of a stage: BLOCKS times 64 inputs of 8 tiles and TOKENS tokens. For int4 it is a unit with its scales.
@@ -50,7 +54,8 @@ template <enum dtype T, int GROUP, int TOKENS> struct wide_stage {
         ROOM = (FEW ? 110 : 220) * 1024,
         STAGES = ROOM / (BYTES + 16),
         SUMS = TOKENS / 2, // sums per lane
-        PARTS = keeps_two(T) ? SUMS : 1,
+        RUN_TOKENS = T == F8_BY_F8 ? min_of(TOKENS, FEW ? 32 : 128) : TOKENS, // of one product
+        PARTS = keeps_two(T) ? RUN_TOKENS / 2 : 1,
     };
 };
 
@@ -101,13 +106,12 @@ __device__ __forceinline__ void feed(const wide_job &job, int tile0, int group0,
     }
 }
 
-// Multiplies a stage for one group of warps. w: the warp's tile; x: the inputs of the stage. FRESH: acc is replaced.
-template <enum dtype T, int TOKENS, bool FRESH = false>
+// Multiplies a stage for one group of warps. w: the warp's tile; x: the inputs of the stage.
+template <enum dtype T, int TOKENS>
 __device__ __forceinline__ void multiply(const unsigned char *w, uint32_t x, int lane,
                                          typename weights<T>::sum (&acc)[TOKENS / 2])
 {
     typedef wide_stage<T, 0, TOKENS> S;
-    typedef wide_product<T, TOKENS> P;
     typedef weights<T> W;
     enum { TOGETHER = scales_tokens(T) ? 2 : 1 }; // blocks: about four products in flight
 #pragma unroll
@@ -127,14 +131,51 @@ __device__ __forceinline__ void multiply(const unsigned char *w, uint32_t x, int
 #pragma unroll
         for (int b = 0; b < TOGETHER; b++)
 #pragma unroll
+            for (int m = 0; m < W::steps; m++)
+                wide_product<T, TOKENS>::step(acc, a[b][m],
+                                              wide_inputs(x + (first + b) * S::X_BLOCK + m * 256, W::x_bytes));
+        wide_end();
+    }
+}
+
+// The same for e4m3 by e4m3: RUN_TOKENS at a time, whose sums over the stage are then added to acc in f32.
+template <int TOKENS>
+__device__ __forceinline__ void multiply_f8(const unsigned char *w, uint32_t x, int lane,
+                                            float (&part)[wide_stage<F8_BY_F8, 0, TOKENS>::PARTS],
+                                            float (&acc)[TOKENS / 2])
+{
+    typedef wide_stage<F8_BY_F8, 0, TOKENS> S;
+    typedef weights<F8_BY_F8> W;
+    typedef wide_product<F8_BY_F8, S::RUN_TOKENS> P;
+    uint32_t a[S::BLOCKS][W::steps][4];
+#pragma unroll
+    for (int b = 0; b < S::BLOCKS; b++) {
+        uint4 v[W::words];
+#pragma unroll
+        for (int i = 0; i < W::words; i++)
+            v[i] = *reinterpret_cast<const uint4 *>(w + (b * W::words + i) * 512 + lane * 16);
+#pragma unroll
+        for (int m = 0; m < W::steps; m++)
+            W::fragment(v, m, a[b][m]);
+    }
+#pragma unroll
+    for (int run = 0; run < TOKENS / S::RUN_TOKENS; run++) {
+        wide_begin();
+#pragma unroll
+        for (int b = 0; b < S::BLOCKS; b++)
+#pragma unroll
             for (int m = 0; m < W::steps; m++) {
-                const uint64_t inputs = wide_inputs(x + (first + b) * S::X_BLOCK + m * 256, W::x_bytes);
-                if (FRESH && first + b + m == 0)
-                    P::template step<0>(acc, a[b][m], inputs);
+                const uint64_t inputs =
+                    wide_inputs(x + b * S::X_BLOCK + run * (S::RUN_TOKENS / 8 * W::x_bytes) + m * 256, W::x_bytes);
+                if (b + m == 0)
+                    P::template step<0>(part, a[b][m], inputs);
                 else
-                    P::step(acc, a[b][m], inputs);
+                    P::step(part, a[b][m], inputs);
             }
         wide_end();
+#pragma unroll
+        for (int i = 0; i < S::PARTS; i++)
+            acc[run * S::PARTS + i] += part[i];
     }
 }
 
@@ -255,10 +296,7 @@ __global__ void __launch_bounds__(THREADS, wide_is_few(T, TOKENS) ? 2 : 1) k_wid
             for (int b = 0; b < S::BLOCKS; b++)
                 multiply_i4<GROUP, TOKENS>(w + b * 512, x + b * S::X_BLOCK, lane, b, w + S::BLOCKS * 512, part, acc);
         } else if constexpr (T == F8_BY_F8) {
-            multiply<T, TOKENS, true>(w, x, lane, part);
-#pragma unroll
-            for (int j = 0; j < S::SUMS; j++)
-                acc[j] += part[j];
+            multiply_f8<TOKENS>(w, x, lane, part, acc);
         } else {
             multiply<T, TOKENS>(w, x, lane, acc);
         }
@@ -309,17 +347,17 @@ template <enum dtype T, int GROUP, int TOKENS> void launch_wide(const struct cud
     launch_early(k_wide<T, GROUP, TOKENS>, grid, THREADS, bytes, stream, wide);
 }
 
-// Where lanes keep two sets of sums, a block takes at most 128 tokens.
+// int4 keeps two whole sets of sums, so a block takes at most 128 tokens.
 template <enum dtype T, int GROUP> void launch_tokens(const struct cuda_linear *job, cudaStream_t stream)
 {
     if (job->tokens <= 32)
         launch_wide<T, GROUP, 32>(job, stream);
     else if (job->tokens <= 64)
         launch_wide<T, GROUP, 64>(job, stream);
-    else if (keeps_two(T) || job->tokens <= 128)
+    else if (T == DT_I4 || job->tokens <= 128)
         launch_wide<T, GROUP, 128>(job, stream);
     else
-        launch_wide<T, GROUP, keeps_two(T) ? 128 : 256>(job, stream);
+        launch_wide<T, GROUP, T == DT_I4 ? 128 : 256>(job, stream);
 }
 
 } // namespace
