@@ -222,6 +222,9 @@ typedef void cuda_step_fn(const struct cuda_step *job, void *stream);
 // The launcher for these weights and inputs on the current device, or NULL. It is no row of the registry, because
 // nothing in kernels/ref computes a whole step. tests/cuda/test_step.c compares it with the separate kernels.
 cuda_step_fn *cuda_step_find(enum dtype w, enum dtype x);
+// Tests only: the launcher of a kernel whose blocks also write the clocks of their phases to job->stamps. It is a
+// separate kernel, so stamps cost the other one nothing.
+cuda_step_fn *cuda_step_find_stamped(enum dtype w, enum dtype x);
 
 // ---- the end of a step -----------------------------------------------------------------------------------
 

@@ -71,6 +71,20 @@ enum {
     STEP_MOST_STAGES = 8,
     STEP_SPACE_BYTES = 23 * 1024, // shared memory in front of the ring and the inputs
     STEP_SUMS_BYTES = 64, // behind the inputs of an int4 part: a scale and a sum for each group
+    STEP_PART_SCALE_BYTES = 16, // behind the inputs of an fp8 part: their scale
+};
+
+// What a block stamps in each phase, where stamps are asked for: clocks of its multiprocessor.
+enum step_mark {
+    STEP_MARK_BEGIN,    // it left the previous phase, and computes addresses
+    STEP_MARK_READY,    // it waits for the other blocks
+    STEP_MARK_ENTERED,  // it gathers inputs
+    STEP_MARK_GATHERED, // it sums tiles, or scores
+    STEP_MARK_SUMMED,   // its warps meet, and post outputs
+    STEP_MARK_POSTED,
+    STEP_MARK_WAITED, // a duration: how long it has waited for the ring since it began
+    STEP_MARK_NS,     // when it began, by the clock that all multiprocessors share
+    STEP_MARKS = 8,
 };
 
 // A matrix of the first layer, or the head. A part is one warp's share of a stage: 2 KB of codes and their scales.
@@ -88,7 +102,9 @@ struct step_matrix {
  * matrices, norms: of layer 0; those of layer l follow l * layer_stride bytes later
  * exchange: cuda_step_exchange_bytes() bytes, zeroed before the first launch and whenever `tokens` changes
  * w: bf16, f16, i8, f8e4m3, i4 of group 32 or 128. Inputs are rounded to f16 for f16 weights, to int8 per token for
- * int8 weights, and to bf16 for others. Inputs of the head are rounded to f16 with f16 weights, else to bf16 */
+ * int8 weights, and to bf16 for bf16 weights. For fp8 weights they are rounded to f16, and for int4 weights to 15 bits,
+ * with a power of 2 as the scale of up to 256 inputs. Inputs of the head are rounded to f16 with f16 weights, else to
+ * bf16 */
 struct cuda_step {
     enum dtype type, head_type, kv_type;
     enum kernel_op activation; // KOP_SWIGLU, KOP_GELU, KOP_GELU_TANH, KOP_RELU
@@ -120,6 +136,7 @@ struct cuda_step {
     uint32_t counters; // behind the words: arrivals, and each block's count of layers
     // Stages in flight past the phase, and inside it; stages prefetched, and clocks between them.
     int ahead, inside, far, pace;
+    uint64_t *stamps; // (blocks, layers * STEP_LAYER_PHASES + 1, STEP_MARKS); NULL: no stamps
 };
 
 // Fills in what follows from the shapes: parts and stages of matrices, splits, starts, slots, the ring. Pointers, types
@@ -198,6 +215,19 @@ static CUDA_BOTH inline void step_unpack(uint32_t low, uint32_t high, float v[4]
     v[3] = unit * (float)((int32_t)high >> 20);
 }
 
+// The same values as integers of 15 bits, in units of 2^-13 of the power of 2 with this exponent field, rounded down.
+// The field is at least the word's own. The bits below a value are cleared first: they are the tag or the exponent, and
+// a shift by less than 20 would leave some of them in the code.
+static CUDA_BOTH inline void step_codes(uint32_t low, uint32_t high, int exponent, int code[4])
+{
+    int down = 17 + exponent - (int)(high & 0xffu);
+    down = down < 31 ? down : 31;
+    code[0] = (int32_t)((low & 0x000fff00u) << 12) >> down;
+    code[1] = (int32_t)(low & 0xfff00000u) >> down;
+    code[2] = (int32_t)((high & 0x000fff00u) << 12) >> down;
+    code[3] = (int32_t)(high & 0xfff00000u) >> down;
+}
+
 static CUDA_BOTH inline uint32_t step_tag(uint32_t epoch, int layer)
 {
     return (epoch + (uint32_t)layer + 1u) & 0xffu;
@@ -236,7 +266,9 @@ static CUDA_BOTH inline STEP_CONSTANT int step_part_cols(enum dtype type)
 static CUDA_BOTH inline STEP_CONSTANT int step_input_bytes(enum dtype type)
 {
     return step_part_cols(type) * (type == DT_I8 || type == DT_F16 ? 4 : 2) +
-           (type == DT_I4 ? STEP_SUMS_BYTES : 0);
+           (type == DT_I4       ? STEP_SUMS_BYTES
+            : type == DT_F8E4M3 ? STEP_PART_SCALE_BYTES
+                                : 0);
 }
 
 // The first item of a block. Its others follow at distances of job->blocks.
@@ -279,6 +311,13 @@ static CUDA_BOTH inline void step_split(const struct cuda_step *job, int cached,
     each = (each + STEP_KEYS - 1) / STEP_KEYS * STEP_KEYS;
     *begin = split * each < cached ? split * each : cached;
     *end = *begin + each < cached ? *begin + each : cached;
+}
+
+// Where a block's stamps of a phase begin, counted over all layers.
+static CUDA_BOTH inline size_t step_stamps_at(const struct cuda_step *job, int block, int phase)
+{
+    return ((size_t)block * (size_t)(job->layers * STEP_LAYER_PHASES + 1) + (size_t)phase) *
+           STEP_MARKS;
 }
 
 // ---- the stream of a block ------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-// step_attend.cuh - attention of the persistent kernel. For step.cu only.
+// step_attend.cuh - attention of the persistent kernel. For step_kernel.cuh only.
 // A block takes one split of one head's positions. Their keys and values arrive through the ring. The block of the last
 // split also rotates, appends and adds the new position.
 #pragma once
@@ -61,8 +61,8 @@ struct head_lane {
     float cosine[EACH], sine[EACH], weight[EACH];
     int partner[EACH]; // the dimension it is rotated with
 
-    __device__ __forceinline__ head_lane(const block_state &b, int start, int token, int row0, const float *norm,
-                                         bool turned)
+    template <class state>
+    __device__ __forceinline__ head_lane(const state &b, int start, int token, int row0, const float *norm, bool turned)
     {
         const cuda_step &job = b.job;
         const int half = job.rotary / 2;
@@ -82,7 +82,8 @@ struct head_lane {
 };
 
 // A warp reads a head from the exchange, norms and rotates it, and stores it in shared memory as (head_dim) f32.
-static __device__ __forceinline__ void take_head(const block_state &b, const head_lane &of, bool normed, float *head)
+template <class state>
+static __device__ __forceinline__ void take_head(const state &b, const head_lane &of, bool normed, float *head)
 {
     enum { EACH = head_lane::EACH };
     uint32_t word[EACH];
@@ -124,9 +125,8 @@ static __device__ __forceinline__ void take_head(const block_state &b, const hea
 }
 
 // A warp rounds a new row of k or v as the cache stores it, and appends it where `block` is not NULL.
-template <enum dtype KV>
-static __device__ __forceinline__ void append_head(const block_state &b, unsigned char *block, int position,
-                                                   float *head)
+template <enum dtype KV, class state>
+static __device__ __forceinline__ void append_head(const state &b, unsigned char *block, int position, float *head)
 {
     const int n = b.job.head_dim;
     float scale = 1;
@@ -156,8 +156,8 @@ struct attended {
 static __device__ __forceinline__ void merge(attended &a, float max, float sum, const float (&v)[8])
 {
     const float now = fmaxf(a.max, max);
-    const float keep = a.max == -INFINITY ? 0.0f : exp2f(a.max - now),
-                take = max == -INFINITY ? 0.0f : exp2f(max - now);
+    const float keep = a.max == -INFINITY ? 0.0f : power_of_2(a.max - now),
+                take = max == -INFINITY ? 0.0f : power_of_2(max - now);
     a.sum = fmaf(take, sum, keep * a.sum);
 #pragma unroll
     for (int i = 0; i < 8; i++)
@@ -181,9 +181,9 @@ static __device__ __forceinline__ float score(const float (&q)[8], const float (
 }
 
 // Attends to the positions of one stage, with `lanes` lanes per row. Each group of lanes takes two rows at a time.
-template <enum dtype KV>
-static __device__ __forceinline__ void attend_stage(const block_state &b, const unsigned char *at, int count, int shift,
-                                             const float (&q)[8], attended &a)
+template <enum dtype KV, class state>
+static __device__ __forceinline__ void attend_stage(const state &b, const unsigned char *at, int count, int shift,
+                                                    const float (&q)[8], attended &a)
 {
     const cuda_step &job = b.job;
     const bool scaled = KV == DT_I8 || KV == DT_F8E4M3;
@@ -210,12 +210,12 @@ static __device__ __forceinline__ void attend_stage(const block_state &b, const 
         const float now = fmaxf(a.max, fmaxf(of[0], of[1]));
         if (now == -INFINITY)
             continue;
-        const float keep = exp2f(a.max - now);
+        const float keep = power_of_2(a.max - now);
         float weight[2];
         a.sum *= keep;
 #pragma unroll
         for (int i = 0; i < 2; i++) {
-            weight[i] = exp2f(of[i] - now);
+            weight[i] = power_of_2(of[i] - now);
             a.sum += weight[i];
             if (scaled && row + i * pitch < count)
                 weight[i] *= scales[job.key_stage + row + i * pitch];
@@ -229,11 +229,11 @@ static __device__ __forceinline__ void attend_stage(const block_state &b, const 
 
 // Merges the outcomes of the warps and posts the split's words: its outputs and the logarithm of their weight. Each
 // lane computes the weight of one warp, and all lanes add the warps up in order.
-static __device__ __forceinline__ void post_split(const block_state &b, int slot)
+template <class state> static __device__ __forceinline__ void post_split(const state &b, int slot)
 {
     const cuda_step &job = b.job;
     const uint32_t words = job.slots[STEP_ATTEND] + slot * step_split_words(&job);
-    const int i = threadIdx.x, n = job.head_dim;
+    const int i = b.thread, n = job.head_dim;
     if (b.warp * 32 >= n)
         return;
     const float of_warp = b.s.max[b.lane % STEP_WARPS];
@@ -241,7 +241,7 @@ static __device__ __forceinline__ void post_split(const block_state &b, int slot
 #pragma unroll
     for (int o = STEP_WARPS / 2; o; o >>= 1)
         max = fmaxf(max, __shfl_xor_sync(~0u, max, o));
-    const float of = of_warp == -INFINITY ? 0.0f : exp2f(of_warp - max);
+    const float of = of_warp == -INFINITY ? 0.0f : power_of_2(of_warp - max);
     float sum = of * b.s.sum[b.lane % STEP_WARPS];
 #pragma unroll
     for (int o = STEP_WARPS / 2; o; o >>= 1)
@@ -256,53 +256,64 @@ static __device__ __forceinline__ void post_split(const block_state &b, int slot
         store_packed(job.exchange + words + n / 2, b.tag, __float_as_uint(sum > 0 ? max + log2f(sum) : max + sum));
 }
 
-template <enum dtype KV> static __device__ __noinline__ ring_at run_attention(const block_place place)
+template <enum dtype KV, class state> static __device__ __forceinline__ void run_attention(state &b)
 {
-    block_state b(place);
+    b.locate();
     const cuda_step &job = b.job;
     const int start = step_start(&job, STEP_ATTEND, b.layer), from = step_start(&job, STEP_QKV, b.layer);
     const int n = job.head_dim, shift = 28 - __clz(n), lanes = 1 << shift; // lanes per row, 8 dimensions each
     const size_t layer_bytes = b.layer * job.layer_stride;
     const int first = step_first(&job, start, blockIdx.x);
-    if (first >= job.m[STEP_ATTEND].items)
+    if (first >= job.m[STEP_ATTEND].items) {
         b.enter_phase();
+        b.announce();
+    }
     for (int item = first; item < job.m[STEP_ATTEND].items; item += job.blocks) {
         int token, head, split, begin, end;
         const int cached = step_attend_item(&job, item, b.s.position, &token, &head, &split);
         const int kv = step_quotient(head, job.per_group), position = b.s.position[token];
         const bool newest = split == job.splits - 1 && position >= 0;
         step_split(&job, cached, split, &begin, &end);
-        // Warps 0, 1 and 2 take q, k and v.
-        const float *norm = b.warp == 0 ? job.q_norm : b.warp == 1 ? job.k_norm : NULL;
-        if (norm)
-            norm = reinterpret_cast<const float *>(reinterpret_cast<const unsigned char *>(norm) + layer_bytes);
-        const int row0 = b.warp == 0 ? head : job.heads + (b.warp == 1 ? 0 : job.kv_heads) + kv;
-        const head_lane lane(b, from, token, row0 * n, norm, b.warp < 2);
-        if (item == first)
-            b.enter_phase();
-        else
-            b.sync();
-        if (b.warp == 0)
-            take_head(b, lane, norm, b.s.q);
-        if (newest && (b.warp == 1 || b.warp == 2)) {
-            float *row = b.warp == 1 ? b.s.k : b.s.v;
-            unsigned char *block = job.kv + (size_t)b.layer * job.kv_layer_bytes +
-                                   (((size_t)b.s.sequence[token] * job.kv_heads + kv) * 2 + (b.warp - 1)) *
-                                       job.kv_block_bytes;
+        // Warp 0 takes q, and where the newest position is the split's, warps 1 and 2 take k and v.
+        if (b.warp == 0 || (newest && b.warp < 3)) {
+            const float *norm = b.warp == 0 ? job.q_norm : b.warp == 1 ? job.k_norm : NULL;
+            float *row = b.warp == 0 ? b.s.q : b.warp == 1 ? b.s.k : b.s.v;
+            if (norm)
+                norm = reinterpret_cast<const float *>(reinterpret_cast<const unsigned char *>(norm) + layer_bytes);
+            const int row0 = b.warp == 0 ? head : job.heads + (b.warp == 1 ? 0 : job.kv_heads) + kv;
+            const head_lane lane(b, from, token, row0 * n, norm, b.warp < 2);
+            if (item == first)
+                b.enter_phase();
+            else
+                b.sync();
             take_head(b, lane, norm, row);
-            append_head<KV>(b, head == 0 || step_quotient(head - 1, job.per_group) != kv ? block : NULL, position, row);
+            if (b.warp) {
+                unsigned char *block =
+                    job.kv + (size_t)b.layer * job.kv_layer_bytes +
+                    (((size_t)b.s.sequence[token] * job.kv_heads + kv) * 2 + (b.warp - 1)) * job.kv_block_bytes;
+                const bool stores = head == 0 || step_quotient(head - 1, job.per_group) != kv; // the group's first head
+                append_head<KV>(b, stores ? block : NULL, position, row);
+            }
+        } else if (item == first) {
+            b.enter_phase();
+        } else {
+            b.sync();
         }
         b.sync();
         float q[8];
 #pragma unroll
         for (int i = 0; i < 8; i++)
             q[i] = b.s.q[(b.lane & (lanes - 1)) * 8 + i] * (job.scale * 1.4426950408889634f);
+        b.mark(STEP_MARK_GATHERED);
         attended a = {-INFINITY, 0, {}};
         for (int at = begin; at < end; at += job.key_stage) {
             const unsigned char *stage = b.wait();
             attend_stage<KV>(b, stage, min(job.key_stage, end - at), shift, q, a);
             b.release();
         }
+        if (item + job.blocks >= job.m[STEP_ATTEND].items)
+            b.announce();
+        b.mark(STEP_MARK_SUMMED);
         if (newest && b.warp == 0) {
             float k[8], v[8];
 #pragma unroll
@@ -333,6 +344,6 @@ template <enum dtype KV> static __device__ __noinline__ ring_at run_attention(co
         }
         b.sync();
         post_split(b, step_slot(&job, start, item));
+        b.mark(STEP_MARK_POSTED);
     }
-    return b.at;
 }

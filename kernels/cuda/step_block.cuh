@@ -1,5 +1,5 @@
 // step_block.cuh - shared by all phases of the persistent kernel: a block's state, its waits, and the exchange words by
-// phase, item and row. For step.cu only.
+// phase, item and row. For step_kernel.cuh only.
 #pragma once
 
 #include "kernels/cuda/fragments.cuh"
@@ -17,6 +17,13 @@ template <enum dtype T> struct part_of {
     static constexpr int bytes = step_input_bytes(T); // bytes of the inputs of a part
 };
 
+static __device__ __forceinline__ float power_of_2(float x)
+{
+    float v;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(v) : "f"(x));
+    return v;
+}
+
 // The position of a block, which passes from phase to phase.
 struct block_place {
     int layer, phase;       // phase: counted over all layers
@@ -24,24 +31,68 @@ struct block_place {
     ring_at at;
 };
 
-// A block_place with the values that follow from it. Inlined code uses the job in the kernel's parameter, so that its
-// fields are operands. Functions that are not inlined take the block_place and use the copy of the job in shared
-// memory.
-struct block_state : block_place {
+// Clock stamps of a block's phases, by one thread. Without STAMPED there is no code.
+template <bool STAMPED> struct block_stamps {
+    __device__ __forceinline__ void mark(const cuda_step &, int, enum step_mark) const
+    {
+    }
+    __device__ __forceinline__ void wait_begins()
+    {
+    }
+    __device__ __forceinline__ void wait_ends()
+    {
+    }
+};
+
+template <> struct block_stamps<true> {
+    long long waited = 0; // clocks that thread 0 waited for stages of the ring in this phase
+    __device__ __forceinline__ void mark(const cuda_step &job, int phase, enum step_mark mark)
+    {
+        if (threadIdx.x)
+            return;
+        uint64_t *to = job.stamps + step_stamps_at(&job, blockIdx.x, phase);
+        to[mark] = (uint64_t)clock64();
+        if (mark == STEP_MARK_SUMMED)
+            to[STEP_MARK_WAITED] = (uint64_t)waited;
+        if (mark == STEP_MARK_BEGIN) {
+            asm volatile("mov.u64 %0, %globaltimer;" : "=l"(to[STEP_MARK_NS]));
+            waited = 0;
+        }
+    }
+    __device__ __forceinline__ void wait_begins()
+    {
+        waited -= clock64();
+    }
+    __device__ __forceinline__ void wait_ends()
+    {
+        waited += clock64();
+    }
+};
+
+// A block_place with the values that follow from it. The job is the kernel's parameter, so its fields are operands.
+template <bool STAMPED> struct block_of : block_place {
     step_space &s;
     const cuda_step &job;
     unsigned char *ring, *inputs;
-    int lane, warp, slots, stage_bytes;
+    int thread, lane, warp, slots, stage_bytes;
+    block_stamps<STAMPED> stamps;
 
-    __device__ __forceinline__ block_state(const block_place &place)
-        : block_state(place, reinterpret_cast<step_space *>(shared_memory())->job)
-    {
-    }
-    __device__ __forceinline__ block_state(const block_place &place, const cuda_step &of)
+    __device__ __forceinline__ block_of(const block_place &place, const cuda_step &of)
         : block_place(place), s(*reinterpret_cast<step_space *>(shared_memory())), job(of),
-          ring(shared_memory() + STEP_SPACE_BYTES), inputs(ring + (size_t)job.ring * job.stage_bytes),
-          lane(threadIdx.x % 32), warp(threadIdx.x / 32), slots(job.ring), stage_bytes(job.stage_bytes)
+          ring(shared_memory() + STEP_SPACE_BYTES), inputs(ring + (size_t)job.ring * job.stage_bytes), slots(job.ring),
+          stage_bytes(job.stage_bytes)
     {
+        locate();
+    }
+
+    // Each phase reads the thread's number again, from an instruction that the compiler cannot move. Otherwise it would
+    // compute addresses once, before all layers, and spill them. Spilled registers of 544 threads do not fit the cache
+    // that is left next to the ring, so each reload would wait for the L2.
+    __device__ __forceinline__ void locate()
+    {
+        asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
+        lane = thread % 32;
+        warp = thread / 32;
     }
 
     // Waits for all warps that compute.
@@ -51,42 +102,54 @@ struct block_state : block_place {
     }
 
     // Waits for the next stage of the ring, which may be read until release.
-    __device__ __forceinline__ const unsigned char *wait() const
+    __device__ __forceinline__ const unsigned char *wait()
     {
+        stamps.wait_begins();
         barrier_wait(&s.full[at.slot], at.parity);
+        stamps.wait_ends();
         return ring + at.slot * stage_bytes;
     }
-    // Every lane releases the stage itself. One lane could arrive for its warp, but racecheck cannot follow that.
+    // Every lane releases the stage itself: one lane could arrive for its warp, but racecheck cannot follow that. Call
+    // this behind the products of what was read. Instructions issue in order and a product waits for its operands, so
+    // all reads of shared memory have then ended. An arrive right behind the reads would not wait for them, and the
+    // next copy could overwrite the stage.
     __device__ __forceinline__ void release()
     {
         barrier_arrive(&s.empty[at.slot]);
         at.next(slots);
     }
 
-    // Ends a phase: this block has posted its words.
-    __device__ __forceinline__ void leave_phase()
+    __device__ __forceinline__ void mark(enum step_mark mark)
     {
-        sync();
+        stamps.mark(job, phase, mark);
+    }
+
+    // Announces that this block is about to post its words. Posting takes less time than a poll of the others.
+    __device__ __forceinline__ void announce()
+    {
         if (threadIdx.x == 0)
             arrive(job.exchange + job.counters);
     }
-    // Waits until all blocks have left the previous phase. This is only a hint, because each word shows whether it has
-    // arrived.
-    __device__ __forceinline__ void enter_phase() const
+    // Waits until all blocks have announced the words of the previous phase. This is only a hint: each word shows
+    // whether it has arrived.
+    __device__ __forceinline__ void enter_phase()
     {
+        mark(STEP_MARK_READY);
         if (threadIdx.x == 0) {
             const uint32_t *counter = job.exchange + job.counters;
             while ((int)(load_word(counter) - arrivals) < 0) {
             }
-            set_phase(&s.phase, phase);
         }
         sync();
+        if (threadIdx.x == 0)
+            set_phase(&s.phase, phase);
+        mark(STEP_MARK_ENTERED);
     }
     __device__ __forceinline__ void next_phase()
     {
-        leave_phase();
         phase++;
         arrivals += job.blocks;
+        mark(STEP_MARK_BEGIN);
     }
 
     __device__ __forceinline__ void post(uint32_t word, float v) const
@@ -112,7 +175,7 @@ struct block_state : block_place {
     // The first word of a row that phase `which` wrote with this start. Rows of 16 are contiguous.
     __device__ __forceinline__ uint32_t row_word(int which, int start, int token, int row) const
     {
-        return (uint32_t)job.slots[which] + step_row_at(&job, step_slot(&job, start, row / CUDA_TILE_ROWS), token,
-                                              row % CUDA_TILE_ROWS);
+        return (uint32_t)job.slots[which] +
+               step_row_at(&job, step_slot(&job, start, row / CUDA_TILE_ROWS), token, row % CUDA_TILE_ROWS);
     }
 };

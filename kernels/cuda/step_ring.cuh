@@ -1,5 +1,5 @@
 // step_ring.cuh - the persistent kernel's ring of stages in shared memory, the warp that fills it, and the words that
-// pass between blocks. For step.cu only.
+// pass between blocks. For step_kernel.cuh only.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -99,24 +99,17 @@ static __device__ __forceinline__ void await_packed(uint4 &v, const uint32_t *at
 // adjacent words each and swap those that belong to the other. `at`: this lane's first word.
 struct eight_words {
     uint4 v[2];
-    __device__ __forceinline__ const uint32_t *mine(const uint32_t *at) const
+    // Called by all lanes of the warp. Words that are not here are zeros.
+    __device__ __forceinline__ void take(const uint32_t *at, int lane, bool here, uint32_t tag)
     {
-        return at - threadIdx.x % 2 * 4;
-    }
-    __device__ __forceinline__ void request(const uint32_t *at, bool here)
-    {
-        v[0] = here ? load_words(mine(at)) : make_uint4(0, 0, 0, 0);
-        v[1] = here ? load_words(mine(at) + 8) : make_uint4(0, 0, 0, 0);
-    }
-    // Called by all lanes of the warp.
-    __device__ __forceinline__ void take(const uint32_t *at, bool here, uint32_t tag)
-    {
-        if (here) {
-            await(v[0], mine(at), tag);
-            await(v[1], mine(at) + 8, tag);
+        const bool odd = lane % 2;
+        at -= odd ? 4 : 0;
+        v[0] = v[1] = make_uint4(0, 0, 0, 0);
+        for (bool stale = here; stale; stale = !fresh(v[0], tag) || !fresh(v[1], tag)) {
+            v[0] = load_words(at);
+            v[1] = load_words(at + 8);
         }
         __syncwarp();
-        const bool odd = threadIdx.x % 2;
         const uint4 give = odd ? v[0] : v[1];
         uint4 got;
         got.x = __shfl_xor_sync(~0u, give.x, 1);
@@ -264,7 +257,6 @@ struct prefetcher {
             prefetch(stage.values, stage.bytes);
     }
 };
-
 
 // One thread streams all of the block's stages. Past the block's current phase it keeps fewer in flight, so that
 // exchanged words do not queue behind them.

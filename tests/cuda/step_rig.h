@@ -531,7 +531,8 @@ static inline void rig_run_kernels(const struct rig *r, unsigned parts)
 
 static inline void rig_run_step(const struct rig *r)
 {
-    cuda_step_find(r->type, rig_inputs(r->type))(&r->job, stream());
+    (r->job.stamps ? cuda_step_find_stamped
+                   : cuda_step_find)(r->type, rig_inputs(r->type))(&r->job, stream());
 }
 
 // ||a - b|| / ||b||

@@ -107,6 +107,62 @@ static void test_step_is_the_kernels_step(void **state)
             check_case(type, index);
 }
 
+// Steps of other inputs run between: nothing that they left in shared memory or in the exchange shows in the bits.
+// RIDGE_FRESH: how many.
+static void check_inputs(int type)
+{
+    enum { INPUTS = 32 };
+    const char *steps = getenv("RIDGE_FRESH");
+    int count = steps ? atoi(steps) : 2000;
+    struct rig r = rig_of(type, type);
+    gpu_case("fresh inputs", type);
+    r.tokens = 1;
+    if (count == 0)
+        return;
+    rig_make(&r);
+    assert_true(r.served);
+    const size_t n = logits_of(&r), width = (size_t)r.shape.width;
+    float *x = malloc(INPUTS * width * sizeof *x), *first = malloc(INPUTS * n * sizeof *first);
+    float *again = malloc(n * sizeof *again);
+    struct error err = {0};
+    for (size_t i = 0; i < INPUTS * width; i++)
+        x[i] = 2 * rng_f32(&gpu_rng) - 1;
+    for (int i = 0; i < INPUTS + count; i++) {
+        const int which = i < INPUTS ? i : between(0, INPUTS - 1);
+        float *bits = first + (size_t)which * n;
+        gpu_ok(device_copy_in(gpu, r.x, x + (size_t)which * width, width * sizeof *x, &err), &err);
+        if (i < INPUTS) {
+            rig_reset_residual(&r);
+            rig_run_kernels(&r, RIG_ALL);
+            down(again, r.logits, n * sizeof *again);
+            rig_run_step(&r);
+            down(bits, r.logits, n * sizeof *bits);
+            double d = rig_difference(bits, again, n);
+            if (!(d < (r.type == DT_I8 ? 0.1 : 0.06)))
+                fail_msg("%s, input %d, seed %llu: logits differ by %g", dtype_name(r.type), which,
+                         (unsigned long long)gpu_seed, d);
+            continue;
+        }
+        rig_run_step(&r);
+        down(again, r.logits, n * sizeof *again);
+        if (memcmp(again, bits, n * sizeof *again) != 0)
+            fail_msg("%s, group %d, seed %llu: other bits of input %d in step %d",
+                     dtype_name(r.type), r.group, (unsigned long long)gpu_seed, which, i);
+    }
+    free(x);
+    free(first);
+    free(again);
+    rig_drop(&r);
+}
+
+static void test_fresh_inputs(void **state)
+{
+    (void)state;
+    NEED_GPU();
+    for (int type = 0; type < TYPES; type++)
+        check_inputs(type);
+}
+
 // Words pass between blocks in every phase: after many steps the bits are the first step's. RIDGE_STEPS: how many.
 static void test_many_steps(void **state)
 {
@@ -140,6 +196,7 @@ static void test_many_steps(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_step_is_the_kernels_step),
+                                       cmocka_unit_test(test_fresh_inputs),
                                        cmocka_unit_test(test_many_steps)};
     return cmocka_run_group_tests(tests, gpu_setup, gpu_teardown);
 }

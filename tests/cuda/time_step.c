@@ -1,14 +1,15 @@
 // time_step.c - what the persistent decode step reaches of this card's read bandwidth, on random weights, next to the
 // difference of its logits from the same step kernel by kernel.
 //
-// time_step [TYPE [CONTEXT [TOKENS [SHAPE [LAYERS [sweep|parts]]]]]]: bf16, f16, int8, fp8, int4 or int4-32. SHAPE is
-// 7b or 8b. sweep: also with other numbers of stages in flight and other prefetching. parts: the time of each launch of
-// the graph, alone and as what the graph saves without it. More tokens than one kernel serves run as a graph only.
+// time_step [TYPE [CONTEXT [TOKENS [SHAPE [LAYERS [sweep|parts|phases]]]]]]: bf16, f16, int8, fp8, int4 or int4-32.
+// SHAPE is 7b or 8b. sweep: also with other numbers of stages in flight and other prefetching. parts: the time of each
+// launch of the graph, alone and as what the graph saves without it. phases: the time of each phase of the one kernel,
+// by its blocks' stamps. More tokens than one kernel serves run as a graph only.
 #include "tests/cuda/step_rig.h"
 
 #include "base/stat.h"
 
-enum { RUNS = 40 };
+enum { RUNS = 40, REPEATS = 200 };
 
 static uint64_t *stamps; // pinned
 
@@ -108,6 +109,24 @@ static double difference(struct rig *r)
     return off;
 }
 
+// How many runs of the same step have logits of other bits than the first.
+static int other_bits(struct rig *r)
+{
+    size_t bytes = (size_t)r->tokens * (size_t)r->shape.vocab * sizeof(float);
+    float *first = malloc(bytes), *again = malloc(bytes);
+    int other = 0;
+    rig_run_step(r);
+    down(first, r->logits, bytes);
+    for (int i = 0; i < REPEATS; i++) {
+        rig_run_step(r);
+        down(again, r->logits, bytes);
+        other += memcmp(again, first, bytes) != 0;
+    }
+    free(first);
+    free(again);
+    return other;
+}
+
 static struct cuda_graph *graph_of(const struct rig *r, unsigned parts)
 {
     struct cuda_graph *graph = NULL;
@@ -150,10 +169,10 @@ static void print_parts(const struct rig *r, unsigned carry)
 
 static void sweep(struct rig *r)
 {
-    static const int settings[][4] = {{1, 2, 0, 2000}, {1, 2, 4, 2000}, {1, 2, 4, 1200},
-                                      {1, 2, 8, 2000}, {1, 2, 8, 1200}, {1, 3, 4, 2000},
-                                      {2, 2, 4, 2000}, {2, 3, 4, 2000}, {2, 3, 8, 1200},
-                                      {3, 4, 8, 1200}, {1, 1, 4, 2000}};
+    static const int settings[][4] = {
+        {1, 2, 0, 2000}, {1, 2, 4, 2000}, {1, 2, 4, 1200}, {1, 2, 8, 2000}, {1, 2, 8, 1200},
+        {1, 3, 4, 2000}, {2, 2, 4, 2000}, {2, 3, 4, 2000}, {2, 3, 8, 1200}, {3, 4, 8, 1200},
+        {1, 1, 4, 2000}, {1, 2, 4, 4000}, {1, 2, 2, 3000}, {1, 2, 0, 2000}};
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
         r->job.ahead = settings[i][0];
         r->job.inside = settings[i][1];
@@ -163,6 +182,59 @@ static void sweep(struct rig *r)
                settings[i][0], settings[i][1], settings[i][2], settings[i][3],
                time_ns(r, NULL) / 1e6);
     }
+}
+
+// Prints where a step's time goes: us per layer of each phase, as the blocks stamp it, mean over blocks and layers.
+static void phases(struct rig *r)
+{
+    static const char *const names[STEP_PHASES] = {"qkv",      "attention", "output",
+                                                   "gate, up", "down",      "head"};
+    const int layers = r->shape.layers, all = layers * STEP_LAYER_PHASES + 1;
+    const size_t bytes = (size_t)r->job.blocks * (size_t)all * STEP_MARKS * sizeof(uint64_t);
+    uint64_t *host = calloc(1, bytes);
+    r->job.stamps = up(host, bytes);
+    double ns = time_ns(r, NULL);
+    down(host, r->job.stamps, bytes);
+    drop(r->job.stamps);
+    r->job.stamps = NULL;
+    const uint64_t *first = host, *last = host + (size_t)(all - 1) * STEP_MARKS;
+    double clocks = (double)(last[STEP_MARK_BEGIN] - first[STEP_MARK_BEGIN]) * 1e3 /
+                    (double)(last[STEP_MARK_NS] - first[STEP_MARK_NS]); // a us
+    printf("%.4f ms with stamps, %.0f clocks a us; us a layer:\n"
+           "%-10s %7s %7s %7s %7s %7s %7s %7s %7s\n",
+           ns / 1e6, clocks, "", "address", "others", "gather", "sums", "of data", "outputs",
+           "leave", "all");
+    double total[7] = {0};
+    for (int p = 0; p < STEP_PHASES; p++) {
+        double sum[7] = {0}, count = 0;
+        for (int b = 0; b < r->job.blocks; b++)
+            for (int l = 0; l < layers; l++) {
+                int phase = p == STEP_HEAD ? all - 1 : l * STEP_LAYER_PHASES + p;
+                const uint64_t *at = host + step_stamps_at(&r->job, b, phase);
+                if (at[STEP_MARK_POSTED] < at[STEP_MARK_BEGIN]) // no items
+                    continue;
+                for (int i = 0; i < 5; i++)
+                    sum[i] += (double)(at[i + 1] - at[i]);
+                sum[5] += p == STEP_HEAD ? 0 : (double)(at[STEP_MARKS] - at[STEP_MARK_POSTED]);
+                sum[6] += (double)at[STEP_MARK_WAITED];
+                count++;
+            }
+        printf("%-10s", names[p]);
+        double whole = 0;
+        static const int order[] = {0, 1, 2, 3, 6, 4, 5};
+        for (int i = 0; i < 7; i++) {
+            double us = sum[order[i]] / count / clocks;
+            whole += order[i] == 6 ? 0 : us;
+            total[i] += p == STEP_HEAD ? 0 : us;
+            printf(" %7.2f", us);
+        }
+        printf(" %7.2f\n", whole);
+    }
+    printf("%-10s", "a layer");
+    for (int i = 0; i < 7; i++)
+        printf(" %7.2f", total[i]);
+    printf(" %7.2f\n", total[0] + total[1] + total[2] + total[3] + total[5] + total[6]);
+    free(host);
 }
 
 // How far the graph's logits with fused norms differ from those without.
@@ -197,14 +269,15 @@ static void print_graph(const struct rig *r, double rate)
 static void print_step(struct rig *r, double rate)
 {
     double before = difference(r), ns = time_ns(r, NULL), after = difference(r);
+    const int other = other_bits(r);
     printf("%s, context %d, %d tokens, %d layers, ring %d of %d bytes: read %.3f TB/s\n",
            dtype_name(r->type), r->position[0], r->tokens, r->shape.layers, r->job.ring,
            r->job.stage_bytes, rate / 1e3);
     printf(
-        "%.4f ms, %.1f tok/s, %.1f %% of read; logits differ by %.1e before and %.1e after; kernel "
-        "by kernel %.4f ms\n",
-        ns / 1e6, 1e9 * r->tokens / ns, 100 * bytes_of(r) / ns / rate, before, after,
-        parts_ns(r, RIG_ALL) / 1e6);
+        "%.4f ms, %.1f tok/s, %.1f %% of read; logits differ by %.1e before and %.1e after; %d of "
+        "%d runs have other bits; kernel by kernel %.4f ms\n",
+        ns / 1e6, 1e9 * r->tokens / ns, 100 * bytes_of(r) / ns / rate, before, after, other,
+        REPEATS, parts_ns(r, RIG_ALL) / 1e6);
 }
 
 int main(int argc, char **argv)
@@ -219,9 +292,12 @@ int main(int argc, char **argv)
         print_step(&r, rate);
     else
         print_graph(&r, rate);
-    if (argc > 6 && strcmp(argv[6], "parts") == 0)
+    const char *also = argc > 6 ? argv[6] : "";
+    if (strcmp(also, "parts") == 0)
         print_parts(&r, 1 << RIG_CARRY);
-    else if (argc > 6 && r.served)
+    else if (strcmp(also, "sweep") == 0 && r.served)
         sweep(&r);
+    else if (strcmp(also, "phases") == 0 && r.served)
+        phases(&r);
     return 0;
 }

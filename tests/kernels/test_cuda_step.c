@@ -347,6 +347,29 @@ static void test_packed_words(void **state)
         assert_true(got[i] == 0);
 }
 
+// The codes of packed words, times their unit, are the values rounded down. The tag and the exponent, which share words
+// with values, do not change them.
+static void test_codes_of_packed_words(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < 20000; i++) {
+        const int shift = (int)(i % 23);
+        float v[4], got[4];
+        uint32_t word[2];
+        int code[4];
+        for (uint32_t k = 0; k < 4; k++)
+            v[k] = (float)((int)((i * 4 + k) * 2654435761u >> 16) - 32768) * 0x1p-10f;
+        pack(v, i & 0xff, word);
+        step_unpack(word[0], word[1], got);
+        const int exponent = (int)(word[1] & 0xff) + shift;
+        step_codes(word[0], word[1], exponent, code);
+        for (int k = 0; k < 4; k++) {
+            const double whole = (double)got[k] * ldexp(1, 140 - exponent);
+            assert_int_equal(code[k], (int)floor(whole));
+        }
+    }
+}
+
 // ---- the exchange on threads ---------------------------------------------------------------------------
 
 enum { THREADS = 5, ITEMS = 12, LAYERS = 400, PHASES = 3 };
@@ -444,6 +467,7 @@ int main(void)
         cmocka_unit_test(test_words),
         cmocka_unit_test(test_quotients),
         cmocka_unit_test(test_packed_words),
+        cmocka_unit_test(test_codes_of_packed_words),
         cmocka_unit_test(test_exchange_on_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
