@@ -235,7 +235,7 @@ static enum status describe(struct expansion *x, struct error *err)
     const struct plan_machine *machine = x->machine;
     bool noted = machine->threads_note && machine->threads_note[0];
     plan->suite_name = arena_strdup(&plan->arena, suite->header.name);
-    plan->suite_path = arena_strdup(&plan->arena, suite->path);
+    plan->suite_path = arena_strdup(&plan->arena, suite->path ? suite->path : "");
     if (suite->header.about)
         plan->suite_about = arena_strdup(&plan->arena, suite->header.about);
     plan->suite_text = arena_strdup(&plan->arena, suite->text);

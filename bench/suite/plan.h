@@ -137,10 +137,10 @@ struct cell_group {
 };
 
 struct plan {
-    struct arena arena; // owns every string and array below
-    const char *suite_name, *suite_path;
-    const char *suite_about; // or NULL
-    const char *suite_text;  // resolved: after includes, environment and --set; stored with the run
+    struct arena arena;                  // owns every string and array below
+    const char *suite_name, *suite_path; // path "": the suite is no file
+    const char *suite_about;             // or NULL
+    const char *suite_text; // resolved: after includes, environment and --set; stored with the run
     struct plan_model *models;
     size_t model_count;
     struct cell *cells;

@@ -1,4 +1,4 @@
-// sources.c - merges bench.conf, includes, suite and --set into one list: the later one wins, key by key.
+// sources.c - merges bench.conf, includes, suite, given keys and --set into one list: the later one wins, key by key.
 #include "bench/suite/sources.h"
 
 #include <ctype.h>
@@ -355,6 +355,22 @@ static enum status merge_set(struct merging *m, const char *text)
     return set_in_sections(m, section, dot + 1, value, where);
 }
 
+// ---- keys that come from no file ----------------------------------------------------------------
+
+static enum status merge_given(struct merging *m, const struct suite_given *given)
+{
+    struct suite_entry entry = {0};
+    const char *section = arena_strdup(m->arena, given->section);
+    const char *where = arena_strdup(m->arena, given->where);
+    if (!section || !where)
+        return no_memory(m->err);
+    TRY(classify(m, section, where, &entry));
+    TRY(put(m, &entry));
+    TRY(find_option(m, &entry, given->key));
+    entry.value = arena_strdup(m->arena, given->value);
+    return entry.value ? put(m, &entry) : no_memory(m->err);
+}
+
 enum status suite_sources_merge(const struct suite_sources *sources, struct arena *arena,
                                 struct entry_list *out, struct error *err)
 {
@@ -370,6 +386,8 @@ enum status suite_sources_merge(const struct suite_sources *sources, struct aren
     }
     if (sources->suite_path)
         TRY(merge_file(&m, sources->suite_path, NULL));
+    for (size_t i = 0; i < sources->given_count; i++)
+        TRY(merge_given(&m, &sources->given[i]));
     for (size_t i = 0; i < sources->set_count; i++)
         TRY(merge_set(&m, sources->set[i]));
     return OK;

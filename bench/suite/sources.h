@@ -1,4 +1,4 @@
-// sources.h - the files of a suite and --set, merged into one list of entries by precedence.
+// sources.h - the files of a suite, given keys and --set, merged into one list of entries by precedence.
 #ifndef BENCH_SUITE_SOURCES_H
 #define BENCH_SUITE_SOURCES_H
 
@@ -27,7 +27,7 @@ struct entry_list {
     size_t count;
 };
 
-// Reads bench.conf, includes, the suite and --set, checks sections and keys against the option
+// Reads bench.conf, includes, the suite, given keys and --set, checks sections and keys against the option
 // table.
 // Errors: those of ini_read; ERR_USAGE with "file:line: reason": unknown names with the nearest known one, cyclic
 // includes with the whole cycle, unset variables.

@@ -1,7 +1,7 @@
 // suite.h - a suite as written: bench.conf, includes, file and --set are resolved, and nothing is expanded.
 //
-// Precedence, lowest first: defaults of the option table, bench.conf, included files, the suite, --set. Within one file
-// a duplicate section or key is an error. Between files the higher one wins, key by key.
+// Precedence, lowest first: defaults of the option table, bench.conf, included files, the suite, given keys, --set.
+// Within one file a duplicate section or key is an error. Between files the higher one wins, key by key.
 #ifndef BENCH_SUITE_SUITE_H
 #define BENCH_SUITE_SUITE_H
 
@@ -75,10 +75,18 @@ struct suite {
     size_t entry_count;
 };
 
+// One key that comes from no file, such as a flag of a command. Wins over files; --set wins over it.
+struct suite_given {
+    const char *section, *key, *value;
+    const char *where; // for errors: "--batch"
+};
+
 struct suite_sources {
-    const char *suite_path;  // NULL: only bench.conf
+    const char *suite_path;  // NULL: only bench.conf and what is given
     const char *config_path; // bench.conf, or NULL for none
-    const char *const *set;  // "section.key=value"
+    const struct suite_given *given;
+    size_t given_count;
+    const char *const *set; // "section.key=value"
     size_t set_count;
 };
 

@@ -348,9 +348,53 @@ static void the_manual_has_the_table(void **state)
     free(page);
 }
 
+// Keys of a command's flags: they make their sections, win over bench.conf and give way to --set.
+static void keys_without_a_file(void **state)
+{
+    (void)state;
+    struct suite suite;
+    struct error err = {0};
+    const char *set = "sweep p.batch=9";
+    struct suite_given given[] = {
+        {"suite", "name", "profile", "a command"}, {"model tiny", "path", "x y", "MODEL"},
+        {"sweep p", "model", "tiny", "MODEL"},     {"sweep p", "batch", "3", "--batch"},
+        {"sweep p", "gen", "5", "--gen"},
+    };
+    struct suite_sources sources = {
+        .config_path = "bench.conf", .given = given, .given_count = sizeof given / sizeof *given};
+    write_file("bench.conf", "[defaults]\ngen = 7\nchunk = 11\n");
+    if (suite_load(&sources, &suite, &err) != OK)
+        fail_msg("%s", err.message);
+    assert_null(suite.path);
+    assert_string_equal(suite.header.name, "profile");
+    assert_string_equal(suite.models[0].path, "x y");
+    assert_int_equal(suite.sweep_count, 1);
+    assert_int_equal(suite.sweeps[0].batch.items[0], 3);
+    assert_int_equal(suite.sweeps[0].gen.items[0], 5);
+    assert_int_equal(suite.sweeps[0].chunk.items[0], 11);
+    assert_string_equal(suite_where(&suite, "sweep p", "batch"), "--batch");
+    suite_fini(&suite);
+
+    sources.set = &set;
+    sources.set_count = 1;
+    assert_int_equal(suite_load(&sources, &suite, &err), OK);
+    assert_int_equal(suite.sweeps[0].batch.items[0], 9);
+    suite_fini(&suite);
+
+    sources.set_count = 0;
+    given[3].value = "many";
+    assert_int_equal(suite_load(&sources, &suite, &err), ERR_USAGE);
+    assert_int_equal(strncmp(err.message, "--batch: batch: ", 16), 0);
+    error_clear(&err);
+    given[3] = (struct suite_given){"sweep p", "btach", "3", "--btach"};
+    assert_int_equal(suite_load(&sources, &suite, &err), ERR_USAGE);
+    assert_non_null(strstr(err.message, "--btach: unknown key 'btach'"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(keys_without_a_file),
         cmocka_unit_test(a_whole_suite),
         cmocka_unit_test(precedence),
         cmocka_unit_test(set_reaches_sections),
