@@ -7,136 +7,12 @@
 #include "base/home.h"
 #include "base/interrupt.h"
 #include "base/log.h"
-#include "base/os.h"
-#include "base/pool.h"
 #include "base/str.h"
 #include "base/words.h"
 #include "bench/cli/command.h"
 #include "bench/cli/dry_run.h"
-#include "bench/probe/probe.h"
-#include "bench/roof/roof.h"
-#include "bench/run/record.h"
+#include "bench/cli/prepare.h"
 #include "bench/run/runner.h"
-#include "bench/suite/plan.h"
-#include "bench/suite/suite.h"
-#include "results/query.h"
-
-// Gathered by an invocation before anything is measured.
-struct preparation {
-    char *config_path, *suite_path, *database; // owned
-    struct suite suite;
-    struct ceilings *ceilings; // owned
-    struct pool_room room;
-    char threads_note[128];
-    char basis[192]; // the source of the ceilings and the times
-    struct device_info devices[DEVICES_MAX];
-    struct plan_machine machine;
-    struct plan *plan;
-};
-
-// ---- waits before the plan ----------------------------------------------------------
-
-static void tell_reading(const char *model, double bytes)
-{
-    char size[32];
-    log_line(LOG_INFO, "reading %s for its hash: %s", model,
-             format_bytes(bytes, size, sizeof size));
-}
-
-// ---- the machine --------------------------------------------------------------------
-
-// The ceilings of the newest run in the store that was on this machine.
-static enum status stored_ceilings(struct preparation *p, struct store *store,
-                                   const char *fingerprint, struct arena *arena, struct error *err)
-{
-    struct run_row *runs = NULL;
-    size_t run_count = 0;
-    TRY(query_runs(store, arena, &runs, &run_count, err));
-    for (size_t i = run_count; i-- > 0 && !p->ceilings->count;) {
-        if (!record_same_machine(&runs[i], fingerprint))
-            continue;
-        TRY(record_ceilings_of(store, runs[i].id, p->ceilings, err));
-        snprintf(p->basis, sizeof p->basis, "from the ceilings of run %lld", (long long)runs[i].id);
-    }
-    return OK;
-}
-
-// Checks, before anything is measured, that there is a run to resume. Also reads the machine's ceilings.
-static enum status ask_store(struct preparation *p, bool resume, bool take_over, struct error *err)
-{
-    struct store *store = NULL;
-    struct machine machine = {0};
-    struct arena arena = {0};
-    const struct run_row *run;
-    bool there = file_exists(p->database);
-    TRY(file_refuse_dangling(p->database, err));
-    if (!there && !resume)
-        return OK;
-    if (there)
-        TRY(store_open(p->database, STORE_READ, &store, err));
-    if (machine_probe(&machine, err) == OK && resume) {
-        struct record_wish wish = {.database = p->database,
-                                   .suite_name = p->suite.header.name,
-                                   .suite_text = p->suite.text,
-                                   .fingerprint = machine.fingerprint,
-                                   .take_over = take_over};
-        record_resumable(store, &wish, &arena, &run, err);
-    }
-    if (!err->code && there)
-        stored_ceilings(p, store, machine.fingerprint, &arena, err);
-    machine_fini(&machine);
-    arena_fini(&arena);
-    store_close(store);
-    return err->code;
-}
-
-static enum status look_at_machine(struct preparation *p, bool resume, bool take_over, bool quiet,
-                                   struct error *err)
-{
-    struct device *device = NULL;
-    struct device_options options = {.pin = true, .isa = ISA_ALL};
-    TRY(pool_room(&p->room, err));
-    p->machine.most_threads = p->room.units;
-    p->machine.threads_note = pool_room_note(&p->room, p->threads_note, sizeof p->threads_note);
-    p->ceilings = calloc(1, sizeof *p->ceilings);
-    if (!p->ceilings)
-        return FAIL(err, ERR_NOMEM, "no memory for the ceilings");
-    TRY(ask_store(p, resume, take_over, err));
-    TRY(device_open(DEVICE_DEFAULT, &options, &device, err));
-    p->machine.physical_cores = p->room.automatic;
-    if (!p->ceilings->count) {
-        snprintf(p->basis, sizeof p->basis, "from ceilings measured just now, quickly");
-        if (!quiet)
-            log_line(LOG_INFO, "measuring ceilings quickly, to predict times");
-        ceilings_measure(device, true, p->ceilings, err);
-    }
-    device_close(device);
-    p->machine.ceilings = p->ceilings;
-    int64_t memory = machine_room_bytes();
-    p->machine.memory_bytes = memory == OS_UNKNOWN ? 0 : memory;
-    p->machine.device_count = device_list(p->devices, DEVICES_MAX);
-    p->machine.devices = p->devices;
-    p->machine.resuming = resume;
-    p->machine.reading = quiet ? NULL : tell_reading;
-    return err->code == OK ? interrupt_check(err) : err->code;
-}
-
-// Names the devices of the plan that have not been measured yet.
-static void note_unmeasured(struct preparation *p)
-{
-    for (size_t d = 0; d < p->machine.device_count; d++) {
-        const char *name = p->devices[d].name;
-        bool used = false, measured = false;
-        for (size_t i = 0; i < p->plan->run_count; i++)
-            used |= str_equal(p->plan->cells[p->plan->order[i]].device, name);
-        for (int i = 0; i < p->ceilings->count; i++)
-            measured |= str_equal(p->ceilings->row[i].device, name);
-        size_t length = strlen(p->basis);
-        if (used && !measured)
-            snprintf(p->basis + length, sizeof p->basis - length,
-                     "; %s is not measured yet: roughly, by its clocks", name);
-    }
-}
 
 // ---- the suite ----------------------------------------------------------------------------------
 
@@ -158,29 +34,15 @@ static enum status find_suite(const char *name, char **out, struct error *err)
 
 static enum status prepare(const struct arguments *args, struct preparation *p, struct error *err)
 {
+    struct prepare_wish wish = {.only = cli_flag_string(args, "only"),
+                                .resume = cli_flag_bool(args, "resume"),
+                                .take_over = cli_flag_bool(args, "take-over"),
+                                .quiet = cli_flag_bool(args, "quiet")};
     p->config_path = suite_config_path();
     TRY(find_suite(cli_positional(args, 0), &p->suite_path, err));
     struct suite_sources sources = {.suite_path = p->suite_path, .config_path = p->config_path};
     sources.set_count = cli_flag_list(args, "set", &sources.set);
-    TRY(suite_load(&sources, &p->suite, err));
-    p->database = command_database(args, err);
-    if (!p->database)
-        return err->code;
-    TRY(look_at_machine(p, cli_flag_bool(args, "resume"), cli_flag_bool(args, "take-over"),
-                        cli_flag_bool(args, "quiet"), err));
-    TRY(plan_create(&p->suite, &p->machine, cli_flag_string(args, "only"), &p->plan, err));
-    note_unmeasured(p);
-    return interrupt_check(err);
-}
-
-static void preparation_fini(struct preparation *p)
-{
-    plan_destroy(p->plan);
-    suite_fini(&p->suite);
-    free(p->ceilings);
-    free(p->database);
-    free(p->suite_path);
-    free(p->config_path);
+    return cli_prepare(args, &sources, &wish, p, err);
 }
 
 // ---- the command --------------------------------------------------------------------------------
@@ -248,7 +110,7 @@ static enum exit_code prepare_and_run(const struct arguments *args, struct error
         if (dry && plan_check_any(p.plan, err) != OK)
             code = EXIT_ERROR;
     }
-    preparation_fini(&p);
+    cli_preparation_fini(&p);
     return err->code == ERR_INTERRUPTED ? EXIT_INTERRUPTED : code;
 }
 
