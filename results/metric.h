@@ -49,6 +49,8 @@
 #define METRIC_TRACED_TIME "traced_time" // ns, the phase's while it was traced
 #define METRIC_UNTRACED_TIME                                                                       \
     "untraced_time" // ns, the same in the repetition after it, without the trace
+// The op of op_time that is no class: sampling, and on a GPU handing ids to the host.
+#define METRIC_OP_END "end of step"
 // The source of op_time from that trace: times of the device itself.
 #define METRIC_SOURCE_ACTIVITY "activity trace"
 // NULL, with the reason as its source: what an instrument of the worker could not measure, by the instrument's name

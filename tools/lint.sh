@@ -200,7 +200,7 @@ results: db export metric query row rows schema spread store
 report: gnuplot html page picture pictures report
 bench/cli: cli command main
 bench/suite: axis expand ini links option options plan predict rules suite value
-bench/run: child live record runner session trial
+bench/run: child live record runner session trace trial
 bench/worker: instrument instruments measure repetition timeline worker
 bench/engines: bench_engine
 bench/protocol: event job protocol wire

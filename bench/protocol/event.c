@@ -133,6 +133,12 @@ static enum status repetition_parse(struct event *out, struct error *err)
     return token_times_parse(out, err);
 }
 
+static enum status trace_parse(struct event *out, struct error *err)
+{
+    TRY(cell_parse(out, err));
+    return protocol_trace_parse(out, err);
+}
+
 static enum status trial_parse(struct event *out, struct error *err)
 {
     TRY(cell_parse(out, err));
@@ -225,6 +231,7 @@ static const struct {
     [EVENT_LOADED] = {"loaded", loaded_parse},
     [EVENT_CELL] = {"cell", cell_parse},
     [EVENT_REPETITION] = {"repetition", repetition_parse},
+    [EVENT_TRACE] = {"trace", trace_parse},
     [EVENT_TRIAL] = {"trial", trial_parse},
     [EVENT_ERROR] = {"error", error_parse},
     [EVENT_CEILINGS] = {"ceilings", ceilings_parse},
@@ -265,6 +272,8 @@ void event_fini(struct event *event)
     free(event->noise);
     free(event->token_ns);
     free(event->ceilings);
+    free(event->trace);
+    free(event->trace_names);
     json_decref(event->root);
     memset(event, 0, sizeof *event);
     event->cell = -1;

@@ -41,11 +41,12 @@ char *job_encode(const struct job *job)
     static const char *const tasks[] = {"cells", "ceilings", "quality"};
     bool measure = job->task != JOB_CEILINGS;
     json_t *root = json_pack(
-        "{si ss si si sI ss* ss* ss* ss* ss* ss* sI sb so}", "version", PROTOCOL_VERSION, "task",
+        "{si ss si si sI ss* ss* ss* ss* ss* ss* sI sb sb so}", "version", PROTOCOL_VERSION, "task",
         tasks[job->task], "threads", job->threads, "isa", (int)job->isa, "memory_limit",
         (json_int_t)job->memory_limit_bytes, "engine", job->engine, "device", job->device, "scheme",
         job->scheme, "head", measure ? dtype_name(job->head) : NULL, "model", job->model_path,
-        "shape", job->shape_path, "seed", (json_int_t)job->seed, "cold", job->cold, "cells", cells);
+        "shape", job->shape_path, "seed", (json_int_t)job->seed, "cold", job->cold, "trace",
+        job->trace, "cells", cells);
     if (root && job->calib)
         json_object_set_new(root, "calib", json_string(job->calib));
     if (root && job->task == JOB_QUALITY)
@@ -121,6 +122,7 @@ static enum status job_model_decode(const json_t *root, struct job *out, struct 
     TRY(json_opt_string(root, "worker protocol", "shape", NULL, &out->shape_path, err));
     TRY(json_get_i64(root, "worker protocol", "seed", INT64_MIN, INT64_MAX, &seed, err));
     TRY(json_opt_bool(root, "worker protocol", "cold", false, &out->cold, err));
+    TRY(json_opt_bool(root, "worker protocol", "trace", false, &out->trace, err));
     out->seed = (uint64_t)seed;
     if (!out->model_path == !out->shape_path)
         return FAIL(err, ERR_FORMAT, "worker protocol: a job has either a model or a shape");

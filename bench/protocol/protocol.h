@@ -14,6 +14,8 @@
 //   {"event":"repetition","cell":3,"repetition":1,"token_hash":"9f..","nonfinite":0,
 //     "metrics":[{"name":"ttft","value":8.1e7,"phase":"prefill","source":"host clock"}],
 //     "noise":[{"name":"steal","value":0,"source":"os"}],"token_ns":[[81000000,94000000]]}
+//   {"event":"trace","cell":3,"source":"host clock, observer pass","names":["k_..."],"lost":0,
+//     "rows":[[1,0,4,81000000,94000000,-1]]}                        only where the job asks for traces
 //   {"event":"trial","cell":3,"metrics":[...]}                      the cell is done
 //   {"event":"error","cell":3,"code":"nomem","message":"..."}       or it failed, and the next begins;
 //                                                                   without "cell" the whole job failed
@@ -86,7 +88,8 @@ struct job {
     const char *calib;                   // calibration text of int4-awq, or NULL
     const char *model_path, *shape_path; // one of them is NULL
     uint64_t seed;
-    bool cold; // drop the files from the page cache before loading, if the system allows it
+    bool cold;  // drop the files from the page cache before loading, if the system allows it
+    bool trace; // send the operations or kernels that the instruments saw, one by one
     struct job_cell *cells; // none in JOB_QUALITY
     size_t cell_count;
     struct job_quality quality;
@@ -101,12 +104,28 @@ enum status job_decode(const char *text, size_t length, struct job *out, json_t 
 
 // ---- events: worker -> runner -----------------------------------------------------------------------
 
+// One operation of an engine, or one kernel or copy of a device, in an instrument's repetition. Times are on one clock
+// for all rows of a source.
+struct trace_row {
+    enum phase phase; // PHASE_LOAD: of no phase
+    int layer;        // -1: embedding, head, end of a step
+    int op;           // enum op_class; OPC_COUNT: of none
+    int64_t begin_ns, end_ns;
+    int name; // of the kernel, an index into the event's names; -1: an operation, which has none
+};
+enum {
+    TRACE_ROWS_MAX = 1 << 15, // of one event; a trace may have many
+    TRACE_NAMES_MAX = 1024,
+    TRACE_LAYERS_MAX = 1 << 16,
+};
+
 enum event_type {
     EVENT_HELLO,
     EVENT_PROGRESS,
     EVENT_LOADED,
     EVENT_CELL,
     EVENT_REPETITION,
+    EVENT_TRACE,
     EVENT_TRIAL,
     EVENT_ERROR,
     EVENT_CEILINGS,
@@ -133,6 +152,11 @@ struct event {
     size_t metric_count, noise_count;
     int64_t *token_ns; // owned: (sequences, tokens)
     int sequences, tokens;
+    const char *source;       // of a trace event
+    struct trace_row *trace;  // owned
+    const char **trace_names; // owned
+    size_t trace_count, trace_name_count;
+    int64_t trace_lost;        // operations that had no room
     enum status code;          // of an error
     const char *message;       // of an error; of a quality event: what was not measured, and why
     struct ceilings *ceilings; // owned; without levels, which the runner reads itself
@@ -168,6 +192,18 @@ void wire_metric(json_t *metrics, const char *name, double value, const char *ph
 // The phase that calibrates int4-awq. It runs once per model and text, and does not count against the time limit of a
 // trial.
 #define WIRE_CALIBRATE "calibrate"
+
+// Sends rows as a trace event. names: what the rows' indices mean; at most TRACE_NAMES_MAX and TRACE_ROWS_MAX.
+struct wire_trace {
+    const char *source;
+    const struct trace_row *rows;
+    size_t count;
+    const char *const *names;
+    size_t name_count;
+    int64_t lost;
+};
+enum status wire_send_trace(struct wire *wire, int cell, const struct wire_trace *trace,
+                            struct error *err);
 
 // Reports the progress of the current phase, at most ten times a second. cell < 0: none; repetition 0: none.
 void wire_progress(struct wire *wire, const char *phase, int cell, int repetition, double done);

@@ -214,6 +214,7 @@ static enum status runner_init(struct runner *r, const struct plan *plan,
     c->worker_command = options->worker_command ? options->worker_command : r->own_worker;
     c->memory_limit_bytes =
         options->memory_limit_bytes ? options->memory_limit_bytes : plan->memory_bytes;
+    c->trace = options->trace;
     c->ceilings = calloc(1, sizeof *c->ceilings);
     c->thresholds = thresholds ? json_dumps(thresholds, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
     json_decref(thresholds);
@@ -256,11 +257,12 @@ static void end_run(struct runner *r, enum status status, struct error *err)
         *err = late;
 }
 
-static enum exit_code summarize(struct runner *r, struct error *err)
+static enum exit_code summarize(struct runner *r, bool table, struct error *err)
 {
     struct run_context *c = &r->context;
     size_t failed = 0;
-    if (err->code != OK || live_table(&c->live, c->record.store, c->record.run, err) != OK ||
+    if (err->code != OK ||
+        (table && live_table(&c->live, c->record.store, c->record.run, err) != OK) ||
         record_failed(&c->record, &failed, err) != OK)
         return EXIT_ERROR;
     return failed + r->failed_qualities ? EXIT_CELL_FAILED : EXIT_FINE;
@@ -286,7 +288,7 @@ static enum exit_code run_opened(struct runner *r, const struct runner_options *
     end_run(r, status, err);
     if (status == OK && plan_check_any(r->context.plan, err) != OK)
         return EXIT_ERROR;
-    return summarize(r, err);
+    return summarize(r, !options->no_table, err);
 }
 
 enum exit_code runner_run(const struct plan *plan, const struct runner_options *options,
@@ -298,6 +300,8 @@ enum exit_code runner_run(const struct plan *plan, const struct runner_options *
         interrupt_begin(&runner.interrupt); // before the store says that the run is running
         interrupt_hold_stop();
         if (record_open(plan, options, &runner.context.record, err) == OK) {
+            if (options->run)
+                *options->run = runner.context.record.run;
             code = run_opened(&runner, options, err);
             live_wipe(&runner.context.live);
             record_close(&runner.context.record);

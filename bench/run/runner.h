@@ -21,6 +21,8 @@ enum runner_output {
     RUNNER_QUIET, // only errors
 };
 
+struct trace; // trace.h
+
 struct runner_options {
     const char *database; // path of the store; created if missing
     const char *command;  // exact command to reproduce, stored with the run
@@ -28,6 +30,10 @@ struct runner_options {
     bool take_over; // even if its owner was in another container: the caller knows that it ended
     enum runner_output output;
     bool own_store; // commands use this database without --db
+    bool no_table;  // the caller shows the results: only progress is shown
+    // Takes the trace of the newest trial, which its workers then send; borrowed. NULL: none is made.
+    struct trace *trace;
+    int64_t *run; // receives the run's number once it has one; may be NULL
 
     // The command that starts a worker, ended by NULL; "--events FD" is added. NULL: this executable's `worker`. Tests
     // put misbehaving workers here.

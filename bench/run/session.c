@@ -217,8 +217,8 @@ static enum status in_turn(const struct session *s, const struct event *event, s
 {
     bool loaded = s->loaded.type == EVENT_LOADED;
     bool errand = event->type == EVENT_CEILINGS || event->type == EVENT_QUALITY;
-    bool about_cell =
-        event->type == EVENT_CELL || event->type == EVENT_REPETITION || event->type == EVENT_TRIAL;
+    bool about_cell = event->type == EVENT_CELL || event->type == EVENT_REPETITION ||
+                      event->type == EVENT_TRACE || event->type == EVENT_TRIAL;
     if (s->at == s->count)
         return event->type == EVENT_BYE ? OK
                                         : FAIL(bad, ERR_FORMAT, "it sent an event after the end");
@@ -255,7 +255,10 @@ static enum status on_event(struct session *s, struct event *event, struct error
         return OK;
     case EVENT_CELL:
         s->in_cell = true;
+        trace_clear(s->run->trace); // an earlier trial's
         return OK;
+    case EVENT_TRACE:
+        return trace_add(s->run->trace, event, err);
     case EVENT_REPETITION:
         return trial_add(&s->trial, event, bad);
     case EVENT_TRIAL:
@@ -376,6 +379,7 @@ static enum status cells_job(const struct session *s, char **out, struct error *
         .shape_path = first->model->path ? NULL : first->model->shape_path,
         .seed = first->model->seed,
         .cold = s->number == 1,
+        .trace = s->run->trace != NULL,
         .cell_count = s->count,
     };
     job.cells = calloc(s->count, sizeof *job.cells);

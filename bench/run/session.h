@@ -10,6 +10,7 @@
 #include "bench/run/live.h"
 #include "bench/protocol/protocol.h"
 #include "bench/run/record.h"
+#include "bench/run/trace.h"
 #include "bench/suite/plan.h"
 
 // Shared by all sessions of a run.
@@ -22,6 +23,7 @@ struct run_context {
     struct str ceilings_note; // what was noted while they were measured, of all measurements
     char *thresholds;         // of the bound rule, as JSON
     struct live live;
+    struct trace *trace; // takes what the workers saw; NULL: no trace was asked for
 };
 
 // Runs trial `number` of `count` cells in one worker, and stores each as it ends. The cells share model, scheme, head,

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "bench/worker/trace.h"
 #include "results/metric.h"
 
 enum { LAYERS_MOST = 4095, KERNELS_TOLD = 12 };
@@ -51,6 +52,12 @@ uint32_t instrument_activity_label(enum phase phase, int layer, enum op_class op
 static enum phase phase_of(uint32_t label)
 {
     return (enum phase)((label - 1) / (OPC_COUNT + 1) / (LAYERS_MOST + 1));
+}
+
+// -1: of no layer.
+static int layer_of(uint32_t label)
+{
+    return (int)((label - 1) / (OPC_COUNT + 1) % (LAYERS_MOST + 1)) - 1;
 }
 
 static enum op_class op_of(uint32_t label)
@@ -116,6 +123,22 @@ void instrument_activity_sum(const struct device_activity *records, size_t count
     }
 }
 
+void instrument_activity_trace(const struct device_activity *records, size_t count,
+                               struct worker_trace *trace)
+{
+    if (trace)
+        trace->source = METRIC_SOURCE_ACTIVITY;
+    for (size_t i = 0; i < count; i++) {
+        const struct device_activity *r = &records[i];
+        struct trace_row row = {.phase = r->label ? phase_of(r->label) : PHASE_LOAD,
+                                .layer = r->label ? layer_of(r->label) : -1,
+                                .op = r->label ? (int)op_of(r->label) : OPC_COUNT,
+                                .begin_ns = (int64_t)r->begin_ns,
+                                .end_ns = (int64_t)r->end_ns};
+        worker_trace_add(trace, &row, r->name);
+    }
+}
+
 // ---- the repetitions -------------------------------------------------------------------------------------
 
 static void phase_times(const struct subject *s, const struct repetition *r,
@@ -146,6 +169,7 @@ static enum status run_traced(struct activity *a, struct subject *s, struct erro
     s->engine->observe(s->run, NULL);
     if (status == OK && device_trace_end(a->trace, &records, &count, &failed) == OK) {
         instrument_activity_sum(records, count, &a->sums);
+        instrument_activity_trace(records, count, s->trace);
         phase_times(s, &repetition, a->traced_ns);
         a->measured = true;
     } else if (status == OK) {
@@ -209,7 +233,7 @@ static void report_classes(const struct activity_phase *sums, enum phase phase, 
     for (int op = 0; op <= OPC_COUNT; op++)
         if (sums->op_ns[op] > 0)
             wire_metric(metrics, METRIC_OP_TIME, sums->op_ns[op] / steps, phase_name(phase),
-                        op < OPC_COUNT ? op_class_name((enum op_class)op) : "end of step",
+                        op < OPC_COUNT ? op_class_name((enum op_class)op) : METRIC_OP_END,
                         METRIC_SOURCE_ACTIVITY);
 }
 

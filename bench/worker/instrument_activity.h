@@ -32,6 +32,9 @@ uint32_t instrument_activity_label(enum phase phase, int layer, enum op_class op
 // records: in order of their start.
 void instrument_activity_sum(const struct device_activity *records, size_t count,
                              struct activity_sums *out);
+// The same records as rows of a trace; NULL: no trace was asked for.
+void instrument_activity_trace(const struct device_activity *records, size_t count,
+                               struct worker_trace *trace);
 // Figures of a phase, divided by its steps. If most of the time belongs to no op class, the classes are omitted and the
 // reason is stored.
 void instrument_activity_phase(const struct activity_phase *sums, enum phase phase, double steps,

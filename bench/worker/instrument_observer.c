@@ -5,17 +5,28 @@
 #include <stdlib.h>
 
 #include "bench/worker/instruments.h"
+#include "bench/worker/trace.h"
 #include "results/metric.h"
 
+#define SOURCE "host clock, observer pass"
+
 struct observed {
-    double time_ns[PHASE_COUNT][OPC_COUNT];
-    struct engine_observer observer; // the engine borrows it while it reports
+    double time_ns[PHASE_COUNT][OPC_COUNT + 1]; // the last one: the end of a step
+    struct engine_observer observer;            // the engine borrows it while it reports
+    struct worker_trace *trace;                 // or NULL
 };
 
 static void on_event(void *user, const struct engine_event *event)
 {
     struct observed *o = user;
     o->time_ns[event->phase][event->op] += (double)(event->end_ns - event->begin_ns);
+    worker_trace_add(o->trace,
+                     &(struct trace_row){.phase = event->phase,
+                                         .layer = event->layer,
+                                         .op = (int)event->op,
+                                         .begin_ns = (int64_t)event->begin_ns,
+                                         .end_ns = (int64_t)event->end_ns},
+                     NULL);
 }
 
 static bool observer_open(struct device *device, void **state, char reason[INSTRUMENT_REASON_BYTES])
@@ -30,8 +41,11 @@ static bool observer_open(struct device *device, void **state, char reason[INSTR
 static void observer_begin(void *state, struct subject *s, enum phase phase)
 {
     struct observed *o = state;
-    for (int op = 0; op < OPC_COUNT; op++)
+    for (int op = 0; op <= OPC_COUNT; op++)
         o->time_ns[phase][op] = 0;
+    o->trace = s->trace && !s->trace->sent[phase] ? s->trace : NULL;
+    if (o->trace)
+        o->trace->source = SOURCE;
     o->observer = (struct engine_observer){.on_event = on_event, .user = o};
     if (s->engine->observe)
         s->engine->observe(s->run, &o->observer);
@@ -50,11 +64,11 @@ static void report_phase(const struct observed *o, const struct subject *s, enum
 {
     if (instrument_reported(metrics, METRIC_OP_TIME, phase))
         return;
-    for (int op = 0; op < OPC_COUNT; op++)
+    for (int op = 0; op <= OPC_COUNT; op++)
         if (o->time_ns[phase][op] > 0)
             wire_metric(metrics, METRIC_OP_TIME, o->time_ns[phase][op] / instrument_steps(s, phase),
-                        phase_name(phase), op_class_name((enum op_class)op),
-                        "host clock, observer pass");
+                        phase_name(phase),
+                        op < OPC_COUNT ? op_class_name((enum op_class)op) : METRIC_OP_END, SOURCE);
 }
 
 static void observer_report(void *state, const struct subject *s, json_t *metrics)

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "base/str.h"
+#include "bench/worker/trace.h"
 #include "results/metric.h"
 
 // The trace comes before the observer, because the observer reports only phases whose op classes the trace could not
@@ -128,6 +129,7 @@ enum status instruments_run(struct instruments *instruments, struct subject *s, 
         if (run_one(&w, err) != OK)
             return error_context(err, "measuring with the instrument %s", row->name);
         row->report(w.state, s, metrics);
+        TRY(worker_trace_send(s->trace, s->wire, s->cell->index, err));
     }
     return OK;
 }

@@ -31,6 +31,8 @@ enum {
         3, // before and after a repetition, because a single canary scatters by some per cent
 };
 
+struct worker_trace; // trace.h
+
 // One reading of a canary: its result, and its time on the timeline.
 struct canary_look {
     int64_t at_ns;
@@ -67,6 +69,8 @@ struct subject {
     size_t state_count, state_room;
     struct os_run_waits *waits; // (2) at the start and the end of a repetition, owned
     struct wire *wire;          // for progress
+    // Where instruments put what they see, row by row; borrowed. NULL: no trace was asked for.
+    struct worker_trace *trace;
 };
 
 // Index into ids and token_ns.

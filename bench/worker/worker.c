@@ -20,6 +20,7 @@
 #include "bench/worker/evaluate.h"
 #include "bench/worker/instruments.h"
 #include "bench/worker/measure.h"
+#include "bench/worker/trace.h"
 #include "results/metric.h"
 
 enum { JOB_TEXT_MAX = 64 << 20 };
@@ -32,6 +33,7 @@ struct worker {
     const struct bench_engine *engine;
     void *model; // the engine's model, owned
     struct instruments instruments;
+    struct worker_trace trace; // of the current cell, where the job asks for one
 };
 
 // ---- start ---------------------------------------------------------------------------------------------
@@ -227,8 +229,10 @@ static enum status measure_cell(struct worker *w, const struct job_cell *cell, s
         status = memory_metrics(w, cell, metrics, err);
     if (status == OK)
         status = measure_trial(&subject, send_repetition, w, err);
+    subject.trace = w->job.trace ? &w->trace : NULL;
     if (status == OK)
         status = instruments_run(&w->instruments, &subject, metrics, err);
+    worker_trace_fini(&w->trace);
     event = status == OK ? trial_event(w, cell, &subject) : NULL;
     worker_subject_fini(&subject);
     if (status != OK) {

@@ -45,6 +45,7 @@ static void jobs_survive_the_wire(void **state)
         .shape_path = "models/shapes/x.json",
         .seed = UINT64_C(0x8000000000000001),
         .cold = true,
+        .trace = true,
         .cells = cells,
         .cell_count = 2,
     };
@@ -57,7 +58,7 @@ static void jobs_survive_the_wire(void **state)
     assert_int_equal(back.task, job.task);
     assert_int_equal(back.isa, job.isa);
     assert_int_equal(back.memory_limit_bytes, job.memory_limit_bytes);
-    assert_true(back.seed == job.seed && back.cold && back.head == DT_F32);
+    assert_true(back.seed == job.seed && back.cold && back.trace && back.head == DT_F32);
     assert_string_equal(back.engine, "builtin");
     assert_null(back.model_path);
     assert_string_equal(back.shape_path, job.shape_path);
@@ -163,6 +164,49 @@ static enum status parse(const char *line, struct event *event, struct error *er
     ",\"noise\":[],\"token_ns\":" times "}"
 #define METRICS(rows) "\"nonfinite\":0,\"metrics\":[" rows "]"
 #define TTFT          "{\"name\":\"ttft\",\"value\":8.5,\"phase\":\"prefill\",\"source\":\"host clock\"}"
+
+#define TRACE(names, rows)                                                                         \
+    "{\"event\":\"trace\",\"cell\":2,\"source\":\"a clock\",\"lost\":7,\"names\":" names           \
+    ",\"rows\":" rows "}"
+
+static void traces_are_read(void **state)
+{
+    (void)state;
+    struct error err;
+    struct event e;
+    assert_int_equal(
+        parse(TRACE("[\"k_a\",\"k_b\"]", "[[1,-1,6,5,9,1],[2,31,7,9,9,-1]]"), &e, &err), OK);
+    assert_int_equal(e.cell, 2);
+    assert_int_equal(e.trace_count, 2);
+    assert_int_equal(e.trace_lost, 7);
+    assert_string_equal(e.source, "a clock");
+    assert_string_equal(e.trace_names[e.trace[0].name], "k_b");
+    assert_int_equal(e.trace[0].phase, PHASE_PREFILL);
+    assert_int_equal(e.trace[0].layer, -1);
+    assert_int_equal(e.trace[0].op, OPC_REST);
+    assert_int_equal(e.trace[0].end_ns - e.trace[0].begin_ns, 4);
+    assert_int_equal(e.trace[1].op, OPC_COUNT); // of no class
+    assert_int_equal(e.trace[1].layer, 31);
+    assert_int_equal(e.trace[1].name, -1);
+    event_fini(&e);
+    static const char *const absurd[] = {
+        TRACE("[]", "[[3,0,0,1,2,-1]]"),                             // no such phase
+        TRACE("[]", "[[1,-2,0,1,2,-1]]"),                            // no such layer
+        TRACE("[]", "[[1,0,8,1,2,-1]]"),                             // no such class
+        TRACE("[]", "[[1,0,0,2,1,-1]]"),                             // it ends before it begins
+        TRACE("[]", "[[1,0,0,-1,1,-1]]"),                            // a time before all times
+        TRACE("[\"k\"]", "[[1,0,0,1,2,1]]"),                         // no such name
+        TRACE("[]", "[[1,0,0,1,2]]"),                                // a field is missing
+        TRACE("[]", "[[1,0,0,1,2.5,-1]]"),                           // a field is no integer
+        TRACE("[7]", "[]"),                                          // a name is no text
+        TRACE("{}", "[]"),                                           // no list
+        TRACE("[]", "7"),                                            // no list
+        "{\"event\":\"trace\",\"cell\":2,\"names\":[],\"rows\":[]}", // no source
+    };
+    for (size_t i = 0; i < sizeof absurd / sizeof *absurd; i++)
+        if (parse(absurd[i], &e, &err) != ERR_FORMAT)
+            fail_msg("trace %zu was taken: %s", i, absurd[i]);
+}
 
 static void well_formed_events_are_read(void **state)
 {
@@ -327,6 +371,7 @@ int main(void)
         cmocka_unit_test(quality_jobs_survive_the_wire),
         cmocka_unit_test(absurd_jobs_are_refused),
         cmocka_unit_test(well_formed_events_are_read),
+        cmocka_unit_test(traces_are_read),
         cmocka_unit_test(malformed_events_are_refused),
         cmocka_unit_test(writing_and_reading_agree),
         cmocka_unit_test(loaded_events_agree),
