@@ -342,8 +342,8 @@ const char *phase_name(enum phase phase);
 // One operation of a step, over all of its sequences.
 struct engine_event {
     enum phase phase;
-    int layer; // -1: embedding, head
-    enum op_class op;
+    int layer;        // -1: embedding, head, end of the step
+    enum op_class op; // OPC_COUNT: of no class: sampling, on the CPU
     // activation_bytes: inputs read and outputs written, cached or not.
     uint64_t weight_bytes, kv_read_bytes, kv_write_bytes, activation_bytes;
     uint64_t flop;             // operations of products; OPC_REST has none

@@ -407,5 +407,8 @@ enum status cpu_step(void *planned, const struct engine_step *step, struct step_
     result->logits_ns = clock_ns();
     cpu_sample(ctx, step, result);
     result->end_ns = clock_ns();
+    pass.mark_ns = result->logits_ns;
+    if (cpu_observed(&pass, 0))
+        cpu_emit(&pass, -1, OPC_COUNT, (struct op_cost){0});
     return OK;
 }

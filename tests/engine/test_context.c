@@ -353,9 +353,10 @@ static void test_truncate(void **state)
 // ---- the observer ----------------------------------------------------------------------------------------
 
 struct totals {
-    struct op_cost by_class[OPC_COUNT];
+    struct op_cost by_class[OPC_COUNT + 1]; // and the end of the step
     uint64_t last_ns;
-    int events, backwards;
+    int events, backwards, ends;
+    enum op_class last_op;
 };
 
 static void add_event(void *user, const struct engine_event *e)
@@ -366,6 +367,8 @@ static void add_event(void *user, const struct engine_event *e)
     t->by_class[e->op] = cost_add(t->by_class[e->op], cost);
     t->backwards += e->begin_ns < t->last_ns || e->end_ns < e->begin_ns;
     t->last_ns = e->end_ns;
+    t->last_op = e->op;
+    t->ends += e->op == OPC_COUNT;
     t->events++;
 }
 
@@ -408,6 +411,9 @@ static void test_observer_counts(void **state)
     assert_int_equal(t.by_class[OPC_ATTENTION].kv_read_bytes, 2 * B * L * (n + T) * kv * 2);
     assert_int_equal(t.by_class[OPC_ATTENTION].kv_write_bytes, 2 * B * L * T * kv * 2);
     assert_int_equal(t.backwards, 0);
+    assert_int_equal(t.ends, 1); // sampling is the last event of a step
+    assert_int_equal(t.last_op, OPC_COUNT);
+    assert_int_equal(t.by_class[OPC_COUNT].flop + t.by_class[OPC_COUNT].activation_bytes, 0);
 
     int events = t.events;
     context_observe(ctx, NULL);

@@ -226,7 +226,7 @@ static void experts_touched_are_read(void **state)
 // ---- against the engine --------------------------------------------------------------------------------
 
 struct seen {
-    struct work op[PHASE_COUNT][OPC_COUNT];
+    struct work op[PHASE_COUNT][OPC_COUNT + 1]; // and the end of a step
 };
 
 static void add_event(void *user, const struct engine_event *event)
