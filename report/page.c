@@ -3,9 +3,14 @@
 #include "report/page.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
+#include "base/home.h"
 #include "report/html.h"
+
+enum { CSS_MAX = 1 << 20 };
 
 // Appends gnuplot's SVG from its root element on. Names that all pictures share would clash in one document, so the
 // picture's number is added to each.
@@ -81,14 +86,24 @@ static void missing_pictures(struct str *out, const struct pictures *pictures, b
         str_append(out, "</p>");
 }
 
-static void head(struct str *out, const struct report_data *data, const char *css)
+enum status page_css(char **css, struct error *err)
+{
+    size_t size = 0;
+    char *path = home_find("report/page.css");
+    if (path == NULL)
+        return FAIL(err, ERR_IO, "report/page.css is not among the program's files");
+    enum status status = file_read(path, CSS_MAX, css, &size, err);
+    free(path);
+    return status;
+}
+
+void page_head(struct str *out, const char *title, const char *css)
 {
     str_append(out, "<!doctype html>\n<html lang=en><head><meta charset=utf-8>"
                     "<meta name=viewport content=\"width=device-width, initial-scale=1\">"
                     "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'; "
                     "style-src 'unsafe-inline'\"><title>");
-    html_text(out, data->run.suite_name);
-    html_textf(out, ", run %lld", (long long)data->run.id);
+    html_text(out, title);
     str_append(out, "</title><style>\n");
     str_append(out, css);
     str_append(out, "</style></head><body><main>\n");
@@ -97,10 +112,14 @@ static void head(struct str *out, const struct report_data *data, const char *cs
 void page_write(struct str *out, const struct report_data *data, const struct pictures *pictures,
                 const char *css)
 {
+    struct str title = {0};
     bool measured = false;
     for (size_t i = 0; i < data->cell_count; i++)
         measured |= query_cell_measured(&data->cells[i]);
-    head(out, data, css);
+    str_printf(&title, "%s, run %lld", data->run.suite_name, (long long)data->run.id);
+    page_head(out, str_text(&title), css);
+    out->failed |= title.failed;
+    str_fini(&title);
     page_verdict(out, data);
     str_append(out, "<nav><a href=\"#speed\">Speed</a><a href=\"#roofline\">Roofline</a><a "
                     "href=\"#memory\">Memory</a><a href=\"#quality\">Quality</a><a "

@@ -12,6 +12,12 @@ void page_verdict(struct str *out, const struct report_data *data);
 void page_limit(struct str *out, const struct verdict_row *v);
 // Only the word of the verdict.
 const char *page_limit_word(const struct verdict_row *v);
+// A paragraph on what limits a phase of a cell: "<name> is limited by memory: it reaches ...". Appends nothing for NULL
+// or a cell without a verdict.
+void page_phase_limit(struct str *out, const struct report_data *data, const struct cell_row *cell,
+                      const char *phase, const char *name);
+// "AMD EPYC, 2 cores, 24 GiB, virtual machine (kvm)".
+void page_machine_words(struct str *out, const struct report_data *data);
 
 // tables.c
 void page_bounds(struct str *out, const struct report_data *data);
@@ -42,6 +48,10 @@ void page_term(struct str *out, const char *id, const char *text);
 // Appends the entries that the page links to so far, and those that they link to. Comes last.
 void page_glossary(struct str *out);
 
+// page.c: from the doctype to the begin of <main>.
+void page_head(struct str *out, const char *title, const char *css);
+// page.c: the text of page.css. Caller frees. Errors: ERR_IO if it is not among the program's files.
+enum status page_css(char **css, struct error *err);
 // page.c: the whole document. css is inlined; pictures that were not drawn are named with the reason.
 void page_write(struct str *out, const struct report_data *data, const struct pictures *pictures,
                 const char *css);

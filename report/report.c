@@ -14,13 +14,10 @@
 #include <unistd.h>
 
 #include "base/file.h"
-#include "base/home.h"
 #include "base/str.h"
 #include "base/words.h"
 #include "report/page.h"
 #include "results/export.h"
-
-enum { CSS_MAX = 1 << 20 };
 
 static const struct format {
     const char *name;
@@ -162,23 +159,12 @@ static void remove_work_dir(char *work)
 
 // ---- content ------------------------------------------------------------------------------------
 
-static enum status load_css(char **css, struct error *err)
-{
-    size_t size = 0;
-    char *path = home_find("report/page.css");
-    if (path == NULL)
-        return FAIL(err, ERR_IO, "report/page.css is not among the program's files");
-    enum status status = file_read(path, CSS_MAX, css, &size, err);
-    free(path);
-    return status;
-}
-
 static enum status write_page(const struct report_data *data, const struct pictures *pictures,
                               const char *work, struct error *err)
 {
     struct str page = {0};
     char *css = NULL;
-    enum status status = load_css(&css, err);
+    enum status status = page_css(&css, err);
     if (status == OK) {
         page_write(&page, data, pictures, css);
         status = write_file(work, "index.html", &page, err);

@@ -169,8 +169,8 @@ static void reached_words(struct str *out, const struct verdict_row *v)
 }
 
 // "Decode is limited by memory: it reaches 88 % of the measured roof, ..."
-static void limit_sentence(struct str *out, const struct report_data *data,
-                           const struct cell_row *cell, const char *phase, const char *name)
+void page_phase_limit(struct str *out, const struct report_data *data, const struct cell_row *cell,
+                      const char *phase, const char *name)
 {
     const struct verdict_row *v = cell ? report_data_verdict(data, cell, phase) : NULL;
     if (v == NULL)
@@ -242,8 +242,8 @@ static void model_card(struct str *out, const struct report_data *data, const ch
     str_append(out, "</div>");
     const struct cell_row *const shown[] = {one, all && all->batch > 1 ? all : NULL, prefill, ttft};
     only_disturbed(out, shown, sizeof shown / sizeof shown[0]);
-    limit_sentence(out, data, one ? one : all, "decode", one ? "Decode for one user" : "Decode");
-    limit_sentence(out, data, prefill, "prefill", "Prefill");
+    page_phase_limit(out, data, one ? one : all, "decode", one ? "Decode for one user" : "Decode");
+    page_phase_limit(out, data, prefill, "prefill", "Prefill");
     str_append(out, "</section>");
 }
 
@@ -348,7 +348,7 @@ static void outcome(struct str *out, const struct report_data *data)
 }
 
 // "AMD EPYC, 2 cores, 24 GiB, virtual machine (kvm)", from the machine record.
-static void machine_words(struct str *out, const struct report_data *data)
+void page_machine_words(struct str *out, const struct report_data *data)
 {
     const char *processor = report_json_text(data->hardware, "processor.model");
     const char *hypervisor = report_json_text(data->hardware, "virtualization.hypervisor");
@@ -402,7 +402,7 @@ static void devices_words(struct str *out, const struct report_data *data)
     }
     if (others)
         str_append(out, on_host ? " and " : "; host: ");
-    machine_words(out, data);
+    page_machine_words(out, data);
 }
 
 // Whether this is the first series of its model.

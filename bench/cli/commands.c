@@ -13,6 +13,7 @@ extern const struct command command_machine;
 extern const struct command command_model_info;
 extern const struct command command_model_logits;
 extern const struct command command_model_tokenize;
+extern const struct command command_profile;
 extern const struct command command_quality;
 extern const struct command command_quantize;
 extern const struct command command_report;
@@ -23,23 +24,9 @@ extern const struct command command_run;
 extern const struct command command_worker;
 
 const struct command *const cli_commands[] = {
-    &command_run,
-    &command_generate,
-    &command_report,
-    &command_list,
-    &command_show,
-    &command_export,
-    &command_machine,
-    &command_kernel_list,
-    &command_kernel_check,
-    &command_kernel_bench,
-    &command_quantize,
-    &command_quality,
-    &command_model_info,
-    &command_model_tokenize,
-    &command_model_logits,
-    &command_convert,
-    &command_help,
-    &command_worker,
-    NULL,
+    &command_run,         &command_profile,      &command_generate,       &command_report,
+    &command_list,        &command_show,         &command_export,         &command_machine,
+    &command_kernel_list, &command_kernel_check, &command_kernel_bench,   &command_quantize,
+    &command_quality,     &command_model_info,   &command_model_tokenize, &command_model_logits,
+    &command_convert,     &command_help,         &command_worker,         NULL,
 };

@@ -1,0 +1,127 @@
+// test_profile.c - `bench profile`: bad words are one error before anything is measured; a stored cell is shown as
+// text, JSON and a page.
+#include "tests/cli/fixture.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/str.h"
+#include "bench/cli/command.h"
+#include "results/query.h"
+#include "tests/report/make_store.c"
+
+extern const struct command command_profile;
+
+enum { OUT_BYTES = 1 << 18 };
+
+static char dir[] = "/tmp/ridge-profile-XXXXXX", db[64], page[64], out[OUT_BYTES];
+
+static int make(void **state)
+{
+    const struct made_store what = {
+        .models = 1, .schemes = 2, .batches = 1, .contexts = 1, .trials = 1, .reps = 2, .seed = 1};
+    struct store *store = NULL;
+    struct error err = {0};
+    int64_t run = 0;
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    snprintf(db, sizeof db, "%s/bench.db", dir);
+    snprintf(page, sizeof page, "%s/page.html", dir);
+    if (store_open(db, STORE_WRITE, &store, &err) != OK || make_run(store, &what, &run, &err) != OK)
+        fail_msg("%s", err.message);
+    store_close(store);
+    return 0;
+}
+
+static int clear(void **state)
+{
+    char command[96];
+    (void)state;
+    snprintf(command, sizeof command, "rm -r %s", dir);
+    return system(command);
+}
+
+// Each is refused with exit 1 and these words. `{}` stands for the folder of the test.
+static const struct {
+    const char *words[8], *says;
+    enum status code;
+} refused[] = {
+    {{NULL}, "a MODEL to measure is missing, or --cell CELL to show", ERR_USAGE},
+    {{"no-such-shape", NULL}, "MODEL: shape: unknown shape 'no-such-shape'", ERR_USAGE},
+    {{"no/such/folder", NULL}, "MODEL: shape: there is no file no/such/folder", ERR_USAGE},
+    {{"models/reference", "--scheme", "int5", NULL}, "--scheme: ", ERR_USAGE},
+    {{"models/reference", "--batch", "0", NULL}, "--batch: batch: ", ERR_USAGE},
+    {{"models/reference", "--batch", "1,2", NULL}, "these flags make 2 cells", ERR_USAGE},
+    {{"models/reference", "--kv", "f33", NULL}, "--kv: kv: unknown value 'f33'", ERR_USAGE},
+    {{"models/reference", "--device", "gpu9", NULL}, "--device", ERR_USAGE},
+    {{"models/reference", "--html", "/tmp", NULL}, "--html /tmp: it is a folder", ERR_USAGE},
+    {{"models/reference", "--trace", "/no-such-folder/t", NULL}, "--trace", ERR_IO},
+    {{"models/reference", "--set", "sweep profile.btach=1", NULL},
+     "unknown key 'btach'",
+     ERR_USAGE},
+    {{"models/reference", "--gen", "8", "--context", "8", NULL}, "context", ERR_USAGE},
+    {{"models/reference", "--cell", "tiny", NULL}, "MODEL and --trace go without it", ERR_USAGE},
+    {{"--cell", "nothing-like-it", NULL}, "nothing-like-it", ERR_USAGE},
+};
+
+static void bad_words_are_one_error(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        const char *words[12];
+        struct error err = {0};
+        char fresh[96];
+        size_t count = 0;
+        for (; refused[i].words[count]; count++)
+            words[count] = refused[i].words[count];
+        snprintf(fresh, sizeof fresh, "%s/%s.db", dir,
+                 str_equal(words[0], "--cell") ? "bench" : "fresh");
+        words[count] = "--db";
+        words[count + 1] = fresh;
+        words[count + 2] = NULL;
+        enum exit_code code = run_command(&command_profile, words, out, sizeof out, &err);
+        if (code != EXIT_ERROR || !strstr(err.message, refused[i].says))
+            fail_msg("case %zu: exit %d, %s", i, (int)code, err.message);
+        assert_string_equal(out, "");
+        assert_true(strchr(err.message, '\n') == NULL);
+        snprintf(fresh, sizeof fresh, "%s/fresh.db", dir);
+        assert_false(file_exists(fresh)); // nothing was measured
+    }
+}
+
+static void a_stored_cell_is_shown(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    const char *const text[] = {"--cell", "tiny bf16 cpu b1 c512", "--db", db, "--html", page,
+                                NULL};
+    const char *const json[] = {"--cell", "tiny bf16 cpu b1 c512", "--db", db, "--json", NULL};
+    assert_int_equal(run_command(&command_profile, text, out, sizeof out, &err), EXIT_FINE);
+    assert_non_null(strstr(out, "decode, one step: "));
+    assert_non_null(strstr(out, "analytic: bytes and operations are computed"));
+    assert_true(file_exists(page));
+
+    assert_int_equal(run_command(&command_profile, json, out, sizeof out, &err), EXIT_FINE);
+    json_error_t failed;
+    json_t *root = json_loads(out, 0, &failed), *phase;
+    if (!root)
+        fail_msg("%d: %s", failed.line, failed.text);
+    assert_string_equal(json_string_value(json_object_get(root, "label")), "tiny bf16 cpu b1 c512");
+    phase = json_array_get(json_object_get(root, "phases"), 0);
+    assert_string_equal(json_string_value(json_object_get(phase, "phase")), "decode");
+    assert_true(json_number_value(json_object_get(phase, "time_ns")) > 0);
+    assert_int_equal(json_array_size(json_object_get(phase, "classes")), 0);
+    assert_true(json_is_object(json_object_get(phase, "verdict")));
+    json_decref(root);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(bad_words_are_one_error),
+        cmocka_unit_test(a_stored_cell_is_shown),
+    };
+    return cmocka_run_group_tests_name("profile command", tests, make, clear);
+}
