@@ -11,6 +11,9 @@
 #include "results/basis.h"
 #include "results/metric.h"
 
+// A repetition of an instrument that differs by more from the timed ones is named.
+static const double ROUGHLY = 0.1;
+
 // ---- rows of the cell -------------------------------------------------------------------------------------
 
 static bool is_of(const struct profile *p, const struct summary_row *row, const char *name,
@@ -180,10 +183,11 @@ void report_profile_sum(const struct profile_phase *phase, struct str *out)
     if (!timed)
         str_printf(out, "The classes were not timed as parts of %s.", phase->unit);
     if (!isnan(accounted))
-        str_printf(out, "%s%s of the %s add up to %.1f %% of %s.", out->length ? " " : "",
-                   phase->traced ? "Kernels and gaps" : "Classes and sampling",
-                   phase->traced ? METRIC_SOURCE_ACTIVITY : phase->source, 100 * accounted,
-                   phase->unit);
+        str_printf(out, "%s%s add up to %.1f %% of %s (%s).", out->length ? " " : "",
+                   phase->traced ? "Kernels and gaps" : "Classes and sampling", 100 * accounted,
+                   phase->unit, phase->traced ? METRIC_SOURCE_ACTIVITY : phase->source);
+    if (fabs(accounted - 1) > ROUGHLY)
+        str_append(out, " That repetition differs from the timed ones, so the shares are rough.");
     if (phase->traced_ns > phase->untraced_ns)
         str_printf(out, " Tracing made it %.1f %% slower.",
                    100 * (phase->traced_ns / phase->untraced_ns - 1));

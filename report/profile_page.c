@@ -68,7 +68,8 @@ static void headline(struct str *out, const struct profile *p)
         return;
     str_append(out, "<p class=note>The cell is ");
     html_status(out, cell->status);
-    html_textf(out, ": %s.</p>", cell->reason);
+    html_textf(out, ": %s.", cell->reason);
+    str_append(out, "</p>");
 }
 
 static void summary(struct str *out, const struct profile *p)
@@ -97,8 +98,8 @@ static void gain_row(struct str *out, const struct profile_gain *g)
 
 static void most(struct str *out, const struct profile *p)
 {
-    static const char *const heads[] = {"change",       "in", ">saves", ">the phase as fast",
-                                        ">the request", NULL};
+    static const char *const heads[] = {"change",     "in",           ">saves",
+                                        ">the phase", ">the request", NULL};
     if (p->gain_count == 0) {
         str_append(out, "<p class=none>No change was found that would help: nothing was timed, or "
                         "all of it is at its roof.</p>");
@@ -155,21 +156,29 @@ static void class_row(struct str *out, const struct profile_class *c)
     cell_text(out, "name", c->op);
     cell_value(out, c->time_ns, "ns");
     cell_share(out, c->share);
+    str_printf(out, "<td class=\"limit %s\">", c->verdict ? c->verdict->bound : "");
+    page_limit(out, c->verdict);
+    str_append(out, "</td>");
     cell_value(out, c->bytes, "bytes");
     cell_value(out, c->flop, "FLOP");
     cell_share(out, c->memory_share);
     cell_share(out, c->compute_share);
     cell_value(out, c->roof_ns, "ns");
-    str_printf(out, "<td class=\"limit %s\">", c->verdict ? c->verdict->bound : "");
-    page_limit(out, c->verdict);
-    str_append(out, "</td></tr>");
+    str_append(out, "</tr>");
 }
 
 static void classes(struct str *out, const struct profile_phase *phase)
 {
-    static const char *const heads[] = {
-        "class#op-class",    ">time",        ">share",     ">bytes#compulsory-bytes", ">operations",
-        ">of the bandwidth", ">of the peak", ">roof#roof", "limit#verdict",           NULL};
+    static const char *const heads[] = {"class#op-class",
+                                        ">time",
+                                        ">share",
+                                        "limit#verdict",
+                                        ">bytes#compulsory-bytes",
+                                        ">operations",
+                                        ">of the bandwidth",
+                                        ">of the peak",
+                                        ">roof#roof",
+                                        NULL};
     struct str sum = {0};
     page_table_head(out, heads);
     for (size_t i = 0; i < phase->class_count; i++)

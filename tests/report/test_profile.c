@@ -29,6 +29,7 @@ struct made_cell {
     size_t count;
     struct store_verdict verdicts[CLASSES + 2];
     size_t verdict_count;
+    const char *status, *reason; // NULL: ok
 };
 
 static void metric(struct made_cell *m, const char *name, const char *unit, const char *phase,
@@ -125,8 +126,8 @@ static void add_made_cell(struct store *store, int64_t run, const char *device,
         .repetition = 1, .token_hash = "aa", .metrics = m->figures, .metric_count = 4};
     struct store_trial t = {.cell = cell,
                             .number = 1,
-                            .status = "ok",
-                            .reason = "",
+                            .status = m->status ? m->status : "ok",
+                            .reason = m->reason ? m->reason : "",
                             .started_ns = 1,
                             .ended_ns = 2,
                             .arithmetic = "bf16 x bf16 -> f32",
@@ -169,6 +170,19 @@ static struct store *made_profile(const struct fixture *f, const char *device, b
     add_made_cell(store, begin_run(store), device, &m);
     must(report_profile_load(store, "last", 0, out, &err), &err);
     return store;
+}
+
+// The same cell in a second run, noisy.
+static void disturb(struct store *store, struct profile *p)
+{
+    static struct made_cell m;
+    struct error err = {0};
+    report_profile_fini(p);
+    m = (struct made_cell){.status = "noisy", .reason = "<others> ran"};
+    fill(&m, "host clock, observer pass");
+    m.figures[1].value = 2000; // twice what the classes took
+    add_made_cell(store, begin_run(store), "cpu", &m);
+    must(report_profile_load(store, "last", 0, p, &err), &err);
 }
 
 static void near(double a, double b)
@@ -214,8 +228,9 @@ static void shares_of_the_classes(void **state)
     assert_string_equal(p.missing[0].instrument, "counters");
     struct str sum = {0};
     report_profile_sum(decode, &sum);
-    assert_string_equal(str_text(&sum), "Classes and sampling of the host clock, observer pass add "
-                                        "up to 92.0 % of one step.");
+    assert_string_equal(
+        str_text(&sum),
+        "Classes and sampling add up to 92.0 % of one step (host clock, observer pass).");
     str_fini(&sum);
     report_profile_fini(&p);
     store_close(store);
@@ -273,9 +288,8 @@ static void a_trace_explains_a_step(void **state)
     near(gain_of(&p, "no gaps between kernels", "decode")->saved_ns, 50);
     struct str sum = {0};
     report_profile_sum(decode, &sum);
-    assert_string_equal(str_text(&sum),
-                        "Kernels and gaps of the activity trace add up to 97.0 % of "
-                        "one step. Tracing made it 10.0 % slower.");
+    assert_string_equal(str_text(&sum), "Kernels and gaps add up to 97.0 % of one step (activity "
+                                        "trace). Tracing made it 10.0 % slower.");
     str_fini(&sum);
     report_profile_fini(&p);
     store_close(store);
@@ -300,6 +314,24 @@ static void the_page_is_whole(void **state)
     has(text, "<dt id=\"term-op-class\">");
     assert_null(strstr(text, "<permitted>"));
     assert_null(strstr(text, "://"));
+    assert_null(strstr(text, "&lt;/")); // no markup became text
+    str_fini(&page);
+    report_profile_fini(&p);
+    store_close(store);
+}
+
+static void a_disturbed_cell_says_so(void **state)
+{
+    struct profile p;
+    struct error err = {0};
+    struct str page = {0};
+    struct store *store = made_profile(*state, "cpu", false, &p);
+    disturb(store, &p);
+    must(report_profile_page(&p, &page, &err), &err);
+    check_nesting(str_text(&page));
+    has(str_text(&page), "noisy</span>: &lt;others&gt; ran.</p>");
+    has(str_text(&page), "46.0 % of one step (host clock, observer pass). That repetition differs");
+    assert_null(strstr(str_text(&page), "&lt;/"));
     str_fini(&page);
     report_profile_fini(&p);
     store_close(store);
@@ -331,9 +363,9 @@ static void one_cell_is_needed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        fixture_test(shares_of_the_classes),   fixture_test(gains_by_the_roof),
-        fixture_test(a_trace_explains_a_step), fixture_test(the_page_is_whole),
-        fixture_test(one_cell_is_needed),
+        fixture_test(shares_of_the_classes),    fixture_test(gains_by_the_roof),
+        fixture_test(a_trace_explains_a_step),  fixture_test(the_page_is_whole),
+        fixture_test(a_disturbed_cell_says_so), fixture_test(one_cell_is_needed),
     };
     return cmocka_run_group_tests_name("profile", tests, NULL, NULL);
 }
