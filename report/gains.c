@@ -1,4 +1,4 @@
-// gains.c - candidates for the next improvement: a class at its roof, no gaps, fewer bytes.
+// gains.c - candidates for the next improvement: a class or a step at its roof, no gaps, fewer bytes.
 //
 // A class that reached its roof would save its time less its roof. Half the bytes of weights, or of keys and values,
 // would lower the roofs of the classes. That saves as much as the sum of the roofs falls: the loss to the roof stays.
@@ -64,6 +64,24 @@ static void class_gain(struct profile *p, const struct profile_phase *phase,
                           metric_format(c->time_ns, "ns", now, sizeof now), phase->unit,
                           metric_allows(c->verdict->bound),
                           metric_format(c->roof_ns, "ns", then, sizeof then));
+}
+
+// A step that is one kernel has no classes with a time, so it counts as a whole.
+static void whole_gain(struct profile *p, const struct profile_phase *phase)
+{
+    char now[32], then[32];
+    const struct verdict_row *v = phase->verdict;
+    for (size_t i = 0; i < phase->class_count; i++)
+        if (!isnan(phase->classes[i].time_ns))
+            return;
+    struct profile_gain *gain = v ? add_gain(p, phase, phase->time_ns - v->t_roof_ns) : NULL;
+    if (!gain)
+        return;
+    gain->what = text_in(&p->data->arena, "all of %s at its roof", phase->unit);
+    gain->words =
+        text_in(&p->data->arena, "%s takes %s, and %s %s.", phase->unit,
+                metric_format(phase->time_ns, "ns", now, sizeof now), metric_allows(v->bound),
+                metric_format(v->t_roof_ns, "ns", then, sizeof then));
 }
 
 static void part_gain(struct profile *p, const struct profile_phase *phase,
@@ -174,6 +192,7 @@ enum status report_gains(struct profile *p, struct error *err)
         const struct verdict_row *v = phase->verdict;
         for (size_t c = 0; c < phase->class_count; c++)
             class_gain(p, phase, &phase->classes[c]);
+        whole_gain(p, phase);
         for (size_t k = 0; k < phase->part_count; k++)
             part_gain(p, phase, &phase->parts[k]);
         if (v && str_equal(v->bound, "memory") && str_equal(phase->name, "decode"))

@@ -125,16 +125,16 @@ static bool same_op(const struct trace_row *a, const struct trace_row *b)
 }
 
 // A step begins after what has no class, which ends one. A pass of the same step begins with its embedding, the only
-// operation before layer 0.
-static bool begins_step(const struct trace_part *p, size_t i)
+// operation before layer 0. before: the row of this phase before row i; NULL: none.
+static bool begins_step(const struct trace_part *p, size_t i, const struct trace_row *before)
 {
     const struct trace_row *rows = p->rows;
-    if (i == 0 || rows[i].phase != rows[i - 1].phase)
+    if (!before)
         return true;
-    if (rows[i - 1].op == OPC_COUNT)
+    if (before->op == OPC_COUNT)
         return rows[i].op != OPC_COUNT;
     if (rows[i].layer != -1 || rows[i].op != OPC_REST ||
-        (rows[i].name >= 0 && same_op(&rows[i], &rows[i - 1])))
+        (rows[i].name >= 0 && same_op(&rows[i], before)))
         return false;
     size_t next = i + 1;
     while (rows[i].name >= 0 && next < p->count && same_op(&rows[i], &rows[next]))
@@ -142,10 +142,12 @@ static bool begins_step(const struct trace_part *p, size_t i)
     return next < p->count && rows[next].layer == 0;
 }
 
-// Fills times without overlaps, and numbers the steps.
+// Fills times without overlaps, and numbers the steps of each phase. What belongs to no phase may run between them.
 static void number_steps(struct writing *w)
 {
     const struct trace_part *p = w->part;
+    const struct trace_row *before[PHASE_COUNT] = {NULL};
+    int step[PHASE_COUNT] = {0};
     int64_t covered_ns = p->count ? p->rows[0].begin_ns : 0;
     w->zero_ns = covered_ns;
     for (size_t i = 0; i < p->count; i++) {
@@ -153,8 +155,9 @@ static void number_steps(struct writing *w)
         w->begin_ns[i] = r->begin_ns > covered_ns ? r->begin_ns : covered_ns;
         w->end_ns[i] = r->end_ns > w->begin_ns[i] ? r->end_ns : w->begin_ns[i];
         covered_ns = w->end_ns[i];
-        bool first = i == 0 || r->phase != p->rows[i - 1].phase;
-        w->step[i] = first ? 1 : w->step[i - 1] + begins_step(p, i);
+        step[r->phase] += begins_step(p, i, before[r->phase]);
+        w->step[i] = step[r->phase];
+        before[r->phase] = r;
     }
 }
 

@@ -272,6 +272,38 @@ static void gains_by_the_roof(void **state)
     store_close(store);
 }
 
+// Its classes were not timed: they get no share, and the step counts as a whole.
+static void a_step_that_is_one_kernel(void **state)
+{
+    static struct made_cell m;
+    struct profile p;
+    struct error err = {0};
+    struct str sum = {0};
+    const struct fixture *f = *state;
+    struct store *store = open_or_fail(f->path, STORE_WRITE);
+    m = (struct made_cell){0};
+    fill(&m, "host clock, observer pass");
+    for (size_t i = 0; i < m.verdict_count; i++)
+        if (m.verdicts[i].op && str_equal(m.verdicts[i].phase, "decode"))
+            m.verdicts[i].eta = m.verdicts[i].measured_ns = NAN;
+    fill_trace(&m);
+    add_made_cell(store, begin_run(store), "cuda:0", &m);
+    must(report_profile_load(store, "last", 0, &p, &err), &err);
+    const struct profile_phase *decode = &p.phases[1];
+    assert_int_equal(decode->class_count, 3);
+    assert_true(isnan(decode->classes[0].time_ns) && isnan(decode->classes[0].memory_share));
+    near(decode->classes[0].roof_ns, 400); // the roof is known
+    near(gain_of(&p, "all of one step at its roof", "decode")->saved_ns, 1000 - 600);
+    assert_null(gain_of(&p, "attention at its roof", "decode"));
+    assert_null(gain_of(&p, "all of the whole prefill at its roof", "prefill"));
+    report_profile_sum(decode, &sum);
+    assert_int_equal(
+        strncmp(str_text(&sum), "The classes were not timed as parts of one step. Kernels", 56), 0);
+    str_fini(&sum);
+    report_profile_fini(&p);
+    store_close(store);
+}
+
 static void a_trace_explains_a_step(void **state)
 {
     struct profile p;
@@ -363,9 +395,10 @@ static void one_cell_is_needed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        fixture_test(shares_of_the_classes),    fixture_test(gains_by_the_roof),
-        fixture_test(a_trace_explains_a_step),  fixture_test(the_page_is_whole),
-        fixture_test(a_disturbed_cell_says_so), fixture_test(one_cell_is_needed),
+        fixture_test(shares_of_the_classes),     fixture_test(gains_by_the_roof),
+        fixture_test(a_step_that_is_one_kernel), fixture_test(a_trace_explains_a_step),
+        fixture_test(the_page_is_whole),         fixture_test(a_disturbed_cell_says_so),
+        fixture_test(one_cell_is_needed),
     };
     return cmocka_run_group_tests_name("profile", tests, NULL, NULL);
 }

@@ -90,6 +90,10 @@ static void kernels_nest_in_their_operations(void **state)
         {PHASE_DECODE, -1, OPC_REST, 2000, 2100, 0},
         {PHASE_DECODE, 0, OPC_QKV, 2100, 2200, 0},
         {PHASE_LOAD, -1, OPC_COUNT, 3000, 3001, 1},
+        {PHASE_DECODE, 0, OPC_QKV, 3100, 3200, 0},
+        {PHASE_DECODE, -1, OPC_COUNT, 3200, 3210, 0},
+        {PHASE_LOAD, -1, OPC_COUNT, 3300, 3301, 1},
+        {PHASE_DECODE, -1, OPC_REST, 4000, 4100, 0},
     };
     char path[] = "/tmp/test_trace_XXXXXX";
     static struct slice s[SLICES_MAX];
@@ -111,8 +115,10 @@ static void kernels_nest_in_their_operations(void **state)
     expect(&s[8], "op", "attention", 600, 700);
     expect(&s[10], "op", "end of step", 700, 720);
     expect(&s[13], "step", "step 2", 1000, 1200);
-    expect(&s[n - 2], "phase", "of no phase", 2000, 2001);
-    expect(&s[n - 1], "kernel", "k_decode", 2000, 2001);
+    expect(&s[19], "phase", "of no phase", 2000, 2001);
+    expect(&s[20], "kernel", "k_decode", 2000, 2001);
+    expect(&s[22], "step", "step 2", 2100, 2210); // the same step continues
+    expect(&s[n - 3], "step", "step 3", 3000, 3100);
     json_decref(root);
     unlink(path);
     trace_fini(&t);
