@@ -99,11 +99,14 @@ static void part_gain(struct profile *p, const struct profile_phase *phase,
 
 // ---- fewer bytes ------------------------------------------------------------------------------------------
 
-// Of a phase's analytic bytes, as stored with the cell. `what` is a key of it: "weight_bytes".
+// A class of a phase in the analytic bytes that are stored with the cell. `what` is a key of it: "weight_bytes". The
+// head keeps its type whatever the scheme, so its weights do not count.
 static double stored_bytes(const json_t *prediction, const char *phase, const char *op,
                            const char *what)
 {
     const json_t *of = json_object_get(json_object_get(prediction, phase), op);
+    if (str_equal(op, "head"))
+        return 0;
     return json_number_value(json_object_get(of, what));
 }
 
@@ -130,10 +133,9 @@ static double bytes_per_weight(const struct profile *p, const struct profile_pha
     double bytes = 0, flop = 0;
     for (size_t i = 0; i < phase->class_count; i++) {
         const struct profile_class *c = &phase->classes[i];
-        if (str_equal(c->op, "attention") || !(c->flop > 0))
-            continue;
-        bytes += stored_bytes(prediction, phase->name, c->op, "weight_bytes");
-        flop += c->flop;
+        double here = stored_bytes(prediction, phase->name, c->op, "weight_bytes");
+        bytes += c->flop > 0 ? here : 0;
+        flop += here > 0 ? c->flop : 0;
     }
     return bytes / (flop / 2 / (p->cell->batch > 0 ? p->cell->batch : 1));
 }
@@ -143,8 +145,9 @@ static void bytes_gain(struct profile *p, const struct profile_phase *phase,
                        const json_t *prediction, const char *what, const char *of, double each,
                        const char *with)
 {
-    double part = stored_bytes(prediction, phase->name, "total", what);
-    double all = stored_bytes(prediction, phase->name, "total", "bytes");
+    double part = 0, all = stored_bytes(prediction, phase->name, "total", "bytes");
+    for (size_t i = 0; i < phase->class_count; i++)
+        part += stored_bytes(prediction, phase->name, phase->classes[i].op, what);
     struct profile_gain *gain =
         all > 0 ? add_gain(p, phase, halved_saves_ns(phase, prediction, what)) : NULL;
     if (!gain)
@@ -165,7 +168,7 @@ static void bytes_gains(struct profile *p, const struct profile_phase *phase)
     double weight = bytes_per_weight(p, phase, prediction);
     bool wide_kv = str_equal(kv, "f32") || str_equal(kv, "f16") || str_equal(kv, "bf16");
     if (prediction && weight > NARROW_BYTES)
-        bytes_gain(p, phase, prediction, "weight_bytes", "weights", weight,
+        bytes_gain(p, phase, prediction, "weight_bytes", "layers' weights", weight,
                    weight > 3     ? "bf16"
                    : weight > 1.5 ? "int8, fp8"
                                   : "int4");
