@@ -2,8 +2,8 @@
 // chrome://tracing open.
 //
 // The format is Chrome's trace events (JSON object format). All slices are on one track and nest: phase, step, layer,
-// op class, and on a GPU the kernel. Kernels may overlap the end of the one before. A slice then begins at that end,
-// as in the figures (docs/METRICS.md, Activity); its arguments have the recorded times.
+// op class, and on a GPU the kernel. A kernel may start before the previous one ends. Its slice then begins at that
+// end, as in the figures (docs/METRICS.md, Activity); its arguments have the recorded times.
 #ifndef BENCH_RUN_TRACE_H
 #define BENCH_RUN_TRACE_H
 

@@ -1,7 +1,7 @@
 // suite.h - a suite as written: bench.conf, includes, file and --set are resolved, and nothing is expanded.
 //
 // Precedence, lowest first: defaults of the option table, bench.conf, included files, the suite, given keys, --set.
-// Within one file a duplicate section or key is an error. Between files the higher one wins, key by key.
+// A duplicate section or key within one file is an error. Between files the higher one wins, key by key.
 #ifndef BENCH_SUITE_SUITE_H
 #define BENCH_SUITE_SUITE_H
 
