@@ -15,7 +15,7 @@ template <enum dtype KV> bool cuda_attend_wgmma(const struct cuda_attention *job
 
 static const float LOG2E = 1.44269504f;
 
-template <enum dtype KV> static constexpr int cache_bytes = KV == DT_F32 ? 4 : KV == DT_I8 || KV == DT_F8E4M3 ? 1 : 2;
+template <enum dtype KV> static constexpr int cache_bytes = KV == DT_F32 ? 4 : type_is_coded(KV) ? 1 : 2;
 
 static __device__ __forceinline__ unsigned char *head_block(const cuda_kv &kv, int sequence, int head, int values)
 {

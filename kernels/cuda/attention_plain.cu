@@ -60,7 +60,7 @@ __device__ __forceinline__ void load_rows(const cuda_kv &kv, const unsigned char
     typedef cache_element<KV> E;
     const int n = kv.head_dim;
     const typename E::type *from = (const typename E::type *)block + (size_t)first * n;
-    const float *scale = KV == DT_I8 || KV == DT_F8E4M3 ? (const float *)(block + kv.scales_offset) + first : NULL;
+    const float *scale = type_is_coded(KV) ? (const float *)(block + kv.scales_offset) + first : NULL;
     if (n % 4) {
         for (int i = threadIdx.x; i < CUDA_KEYS * n; i += THREADS) {
             const int row = i / n, col = i % n;

@@ -12,17 +12,15 @@ __device__ void append(const cuda_kv &kv, const float *row, int sequence, int po
 {
     unsigned char *block = head_block(kv, sequence, head, values);
     const size_t at = (size_t)position * kv.head_dim;
-    if constexpr (KV == DT_I8 || KV == DT_F8E4M3) {
-        const float top = KV == DT_I8 ? 127.0f : 448.0f;
+    if constexpr (type_is_coded(KV)) {
         float largest = 0;
         for (int i = threadIdx.x; i < kv.head_dim; i += blockDim.x)
             largest = most()(fabsf(row[i]), largest);
-        const float s = scale_of(block_reduce(largest, space, most()), top);
+        const float s = scale_of(block_reduce(largest, space, most()), top_of(KV));
         if (threadIdx.x == 0)
             ((float *)(block + kv.scales_offset))[position] = s;
         for (int i = threadIdx.x; i < kv.head_dim; i += blockDim.x)
-            store_element<KV>(block, at + i,
-                              KV == DT_I8 ? code_of(row[i], s, top) : s > 0 ? __fdiv_rn(row[i], s) : 0.0f);
+            store_element<KV>(block, at + i, coded<KV>(row[i], s));
     } else {
         for (int i = threadIdx.x; i < kv.head_dim; i += blockDim.x)
             store_element<KV>(block, at + i, row[i]);

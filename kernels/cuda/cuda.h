@@ -52,7 +52,7 @@ struct cuda_carry {
  * Order of a sum: for up to CUDA_FEW_TOKENS tokens, the spans of pack.h are summed, whatever the number of tokens. For
  *   more tokens, inputs are cut into as many runs as fill the chip, because registers have no room for a second set of
  *   accumulators. There the bits depend on the number of tokens, but never on the other tokens' values or places. int8:
- *   sums of integers are exact in any order. int4: (code - zero) is exact in bf16; the sum of a group is scaled in f32
+ *   sums of integers are exact in any order. int4: (code - zero) is exact in bf16; the sum of a group is scaled in f32.
  *   f8e4m3 by f8e4m3: up to CUDA_FEW_TOKENS tokens are summed in f32. For more, Hopper's products of f8e4m3 keep about
  *   14 bits of a sum, so every 128 inputs are added up in f32
  * Types: x is f32 for f32 weights, f16 for f16, i8 for i8, bf16 for bf16 and i4, bf16 or f8e4m3 for f8e4m3 */
@@ -222,8 +222,8 @@ typedef void cuda_step_fn(const struct cuda_step *job, void *stream);
 // The launcher for these weights and inputs on the current device, or NULL. It is no row of the registry, because
 // nothing in kernels/ref computes a whole step. tests/cuda/test_step.c compares it with the separate kernels.
 cuda_step_fn *cuda_step_find(enum dtype w, enum dtype x);
-// Tests only: the launcher of a kernel whose blocks also write the clocks of their phases to job->stamps. It is a
-// separate kernel, so stamps cost the other one nothing.
+// Tests only: the launcher of a separate kernel, whose blocks also write the clocks of their phases to job->stamps. The
+// other kernel pays nothing for stamps.
 cuda_step_fn *cuda_step_find_stamped(enum dtype w, enum dtype x);
 
 // ---- the end of a step -----------------------------------------------------------------------------------

@@ -91,7 +91,7 @@ static __device__ __forceinline__ void mma_e4m3(float c[4], const uint32_t a[4],
     e4m3_to_16(b0, x[0]);
     e4m3_to_16(b1, x[1]);
 #pragma unroll
-    for (int i = 0; i < 2; i++) { // the four inputs of a register: any, as long as both operands agree
+    for (int i = 0; i < 2; i++) { // any order of a register's four inputs, as long as both operands agree
         const uint32_t of[4] = {w[2 * i][0], w[2 * i + 1][0], w[2 * i][1], w[2 * i + 1][1]};
 #if __CUDA_ARCH__ >= 890
         mma_f16(c, of, x[i][0], x[i][1]);
@@ -337,17 +337,6 @@ static __device__ __forceinline__ float finish_sum(const linear_out &out, SUM su
     if (out.bias)
         v = __fadd_rn(v, by.bias);
     return out.accumulate ? __fadd_rn(by.before, v) : v;
-}
-
-template <enum dtype T, typename SUM>
-static __device__ __forceinline__ void put_sum(const linear_out &out, int row, int token, SUM sum)
-{
-    if (row >= out.rows || token >= out.tokens)
-        return;
-    float *y = out.y + (size_t)token * out.ldy + row;
-    const sum_factors by = {row_scale_of<T>(out, row), scales_tokens(T) ? __ldcg(out.x_scale + token) : 1,
-                            out.bias ? out.bias[row] : 0, out.accumulate ? __ldcg(y) : 0};
-    *y = finish_sum<T>(out, sum, by);
 }
 
 // Stores a lane's sums: of rows `row` and `row` + 8, and of tokens `token` + 8 g and the next, for each g. The factors

@@ -7,6 +7,15 @@ namespace {
 
 enum { F32_TILE = 64, F32_DEPTH = 16, F32_THREADS = 256, F32_EACH = 4 };
 
+__device__ __forceinline__ void put_sum(const linear_out &out, int row, int token, float sum)
+{
+    if (row >= out.rows || token >= out.tokens)
+        return;
+    float *y = out.y + (size_t)token * out.ldy + row;
+    const sum_factors by = {1, 1, out.bias ? out.bias[row] : 0, out.accumulate ? __ldcg(y) : 0};
+    *y = finish_sum<DT_F32>(out, sum, by);
+}
+
 // A block computes 64 rows by 64 tokens, a thread 4 by 4. Each element is one sum, over inputs in rising order.
 __global__ void __launch_bounds__(F32_THREADS) k_f32(const linear_out out, const float *x, size_t ldx, int cols)
 {
@@ -37,7 +46,7 @@ __global__ void __launch_bounds__(F32_THREADS) k_f32(const linear_out out, const
     for (int i = 0; i < F32_EACH; i++)
 #pragma unroll
         for (int j = 0; j < F32_EACH; j++)
-            put_sum<DT_F32>(out, row0 + tx + 16 * j, token0 + ty * F32_EACH + i, acc[i][j]);
+            put_sum(out, row0 + tx + 16 * j, token0 + ty * F32_EACH + i, acc[i][j]);
 }
 
 template <enum dtype T> void linear_any(const struct cuda_linear *job, void *stream)

@@ -74,17 +74,18 @@ enum {
     STEP_PART_SCALE_BYTES = 16, // behind the inputs of an fp8 part: their scale
 };
 
-// What a block stamps in each phase, where stamps are asked for: clocks of its multiprocessor.
+// A block's stamps of a phase, in the kernel of cuda_step_find_stamped: clocks of its multiprocessor. A comment says
+// what the block does from then on.
 enum step_mark {
-    STEP_MARK_BEGIN,    // it left the previous phase, and computes addresses
-    STEP_MARK_READY,    // it waits for the other blocks
-    STEP_MARK_ENTERED,  // it gathers inputs
-    STEP_MARK_GATHERED, // it sums tiles, or scores
-    STEP_MARK_SUMMED,   // its warps meet, and post outputs
+    STEP_MARK_BEGIN,    // computes addresses
+    STEP_MARK_READY,    // waits for the other blocks
+    STEP_MARK_ENTERED,  // gathers inputs
+    STEP_MARK_GATHERED, // sums tiles, or scores
+    STEP_MARK_SUMMED,   // adds up its warps' sums, and posts outputs
     STEP_MARK_POSTED,
-    STEP_MARK_WAITED, // a duration: how long it has waited for the ring since it began
-    STEP_MARK_NS,     // when it began, by the clock that all multiprocessors share
-    STEP_MARKS = 8,
+    STEP_MARK_WAITED, // a duration: the phase's waits for the ring
+    STEP_MARK_NS,     // the phase's begin, by the clock that all multiprocessors share
+    STEP_MARKS,
 };
 
 // A matrix of the first layer, or the head. A part is one warp's share of a stage: 2 KB of codes and their scales.
@@ -136,7 +137,8 @@ struct cuda_step {
     uint32_t counters; // behind the words: arrivals, and each block's count of layers
     // Stages in flight past the phase, and inside it; stages prefetched, and clocks between them.
     int ahead, inside, far, pace;
-    uint64_t *stamps; // (blocks, layers * STEP_LAYER_PHASES + 1, STEP_MARKS); NULL: no stamps
+    // (blocks, layers * STEP_LAYER_PHASES + 1, STEP_MARKS), for the stamped kernel only
+    uint64_t *stamps;
 };
 
 // Fills in what follows from the shapes: parts and stages of matrices, splits, starts, slots, the ring. Pointers, types
@@ -258,7 +260,7 @@ static CUDA_BOTH inline int step_start(const struct cuda_step *job, int phase, i
 
 // The number of inputs of a part (2 KB of codes), and the bytes of shared memory that they take for each token. int8
 // needs a row's largest input, and f16 its norm, before it rounds any of them, so inputs are f32 until then. Inputs of
-// int4 weights have 16 bits, in two planes of bytes.
+// int4 weights take 16 bits, in two planes of bytes.
 static CUDA_BOTH inline STEP_CONSTANT int step_part_cols(enum dtype type)
 {
     return type == DT_I4 ? CUDA_UNIT_COLS : type == DT_I8 || type == DT_F8E4M3 ? 128 : 64;

@@ -35,13 +35,12 @@ template <enum dtype KV> static __device__ __forceinline__ void load_keys(const 
 template <enum dtype KV> static __device__ __forceinline__ float store_key(void *to, size_t i, float v, float scale)
 {
     if constexpr (KV == DT_I8) {
-        const float code = code_of(v, scale, 127.0f);
+        const float code = coded<KV>(v, scale);
         if (to)
             store_element<KV>(to, i, code);
         return code * scale;
     } else if constexpr (KV == DT_F8E4M3) {
-        const unsigned char code =
-            __nv_cvt_float_to_fp8(scale > 0 ? __fdiv_rn(v, scale) : 0.0f, __NV_SATFINITE, __NV_E4M3);
+        const unsigned char code = __nv_cvt_float_to_fp8(coded<KV>(v, scale), __NV_SATFINITE, __NV_E4M3);
         if (to)
             static_cast<unsigned char *>(to)[i] = code;
         return __half2float(__half(__nv_cvt_fp8_to_halfraw(code, __NV_E4M3))) * scale;
@@ -130,14 +129,14 @@ static __device__ __forceinline__ void append_head(const state &b, unsigned char
 {
     const int n = b.job.head_dim;
     float scale = 1;
-    if (KV == DT_I8 || KV == DT_F8E4M3) {
+    if (type_is_coded(KV)) {
         float largest = 0;
         for (int i = b.lane; i < n; i += 32)
             largest = most()(fabsf(head[i]), largest);
 #pragma unroll
         for (int o = 16; o; o >>= 1)
             largest = most()(__shfl_xor_sync(~0u, largest, o), largest);
-        scale = scale_of(largest, KV == DT_I8 ? 127.0f : 448.0f);
+        scale = scale_of(largest, top_of(KV));
         if (block && b.lane == 0)
             reinterpret_cast<float *>(block + b.job.kv_scales_offset)[position] = scale;
     }
@@ -186,7 +185,7 @@ static __device__ __forceinline__ void attend_stage(const state &b, const unsign
                                                     const float (&q)[8], attended &a)
 {
     const cuda_step &job = b.job;
-    const bool scaled = KV == DT_I8 || KV == DT_F8E4M3;
+    const bool scaled = type_is_coded(KV);
     const int row_bytes = job.head_dim * (scaled ? 1 : 2), lanes = 1 << shift, pitch = STEP_WARPS * 32 >> shift;
     const int values = job.key_stage * row_bytes, of_row = b.lane >> shift;
     const float *scales = reinterpret_cast<const float *>(at + 2 * values);

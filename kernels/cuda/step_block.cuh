@@ -110,8 +110,8 @@ template <bool STAMPED> struct block_of : block_place {
         return ring + at.slot * stage_bytes;
     }
     // Every lane releases the stage itself: one lane could arrive for its warp, but racecheck cannot follow that. Call
-    // this behind the products of what was read. Instructions issue in order and a product waits for its operands, so
-    // all reads of shared memory have then ended. An arrive right behind the reads would not wait for them, and the
+    // this after the products of what was read. Instructions issue in order and a product waits for its operands, so
+    // all reads of shared memory have ended by then. An arrive right after the reads would not wait for them, and the
     // next copy could overwrite the stage.
     __device__ __forceinline__ void release()
     {

@@ -393,7 +393,7 @@ template <class state> static __device__ __forceinline__ float input_scale(const
 #pragma unroll
     for (int o = STEP_WARPS / 2; o; o >>= 1)
         largest = larger(__shfl_xor_sync(~0u, largest, o), largest);
-    return scale_of(largest * factor, 127.0f);
+    return scale_of(largest * factor, top_of(DT_I8));
 }
 
 // Rounds 8 values of at most 127 to int8.

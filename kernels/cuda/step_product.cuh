@@ -186,20 +186,18 @@ static __device__ __forceinline__ void sum_tile(state &b, const step_matrix &m, 
         const unsigned char *at = b.wait();
         const bool mine = first + b.warp < parts;
         uint4 v[STEP_VECTORS];
-        if (T == DT_I8 || T == DT_F8E4M3) {
-            if (first == 0) {
-                if (b.warp == 0 && lane < CUDA_TILE_ROWS)
-                    scales[lane] = reinterpret_cast<const float *>(at)[lane];
-                at += CUDA_HEADER_BYTES;
-            }
+        if (scales_rows(T) && first == 0) {
+            if (b.warp == 0 && lane < CUDA_TILE_ROWS)
+                scales[lane] = reinterpret_cast<const float *>(at)[lane];
+            at += CUDA_HEADER_BYTES;
         }
         at += b.warp * part_bytes;
         if (mine) {
             load_part(v, at, lane);
             if constexpr (T == DT_F8E4M3) {
-                const float scales[2] = {*reinterpret_cast<const float *>(of[0]),
-                                         *reinterpret_cast<const float *>(of[1])};
-                sum_scaled(v, x, t, any, scales, acc[0]);
+                const float of_inputs[2] = {*reinterpret_cast<const float *>(of[0]),
+                                            *reinterpret_cast<const float *>(of[1])};
+                sum_scaled(v, x, t, any, of_inputs, acc[0]);
             } else {
                 sum_part<T>(v, x, t, any, acc);
             }
@@ -253,7 +251,7 @@ static __device__ __forceinline__ float output_of(const state &b, const step_mat
     for (int w = 1; w < STEP_WARPS; w++)
         total += part[w * TOK * CUDA_TILE_ROWS];
     float v = (float)total;
-    if (T == DT_I8 || T == DT_F8E4M3)
+    if (scales_rows(T))
         v *= b.s.scales[tile * CUDA_TILE_ROWS + row];
     v *= factor;
     if (m.bias)
