@@ -28,12 +28,12 @@ static int max_int(int a, int b)
 static void plan_attention(struct cuda_step *job)
 {
     int splits = job->blocks / job->heads;
-    bool byte = job->kv_type == DT_I8 || job->kv_type == DT_F8E4M3;
-    int row = job->head_dim * (byte ? 1 : 2), chunk = STEP_WARPS * 32 / (job->head_dim / 8);
+    int row = step_key_bytes(job) + (step_scaled(job) ? 4 : 0);
+    int chunk = STEP_WARPS * 32 / (job->head_dim / 8);
     job->splits = splits < 1 ? 1 : splits > STEP_MOST_SPLITS ? STEP_MOST_SPLITS : splits;
     job->m[STEP_ATTEND].items = job->tokens * job->heads * job->splits;
     job->key_stage = chunk;
-    while (2 * job->key_stage * 2 * (row + (byte ? 4 : 0)) <= job->stage_bytes)
+    while (2 * job->key_stage * 2 * row <= job->stage_bytes)
         job->key_stage *= 2;
 }
 

@@ -107,8 +107,8 @@ static void test_step_is_the_kernels_step(void **state)
             check_case(type, index);
 }
 
-// Steps of other inputs run between: nothing that they left in shared memory or in the exchange shows in the bits.
-// RIDGE_FRESH: how many.
+// Many inputs in random order: each has the same bits every time, whatever other steps left in shared memory and in the
+// exchange. RIDGE_FRESH: how many steps.
 static void check_inputs(int type)
 {
     enum { INPUTS = 32 };

@@ -172,7 +172,7 @@ static void sweep(struct rig *r)
     static const int settings[][4] = {
         {1, 2, 0, 2000}, {1, 2, 4, 2000}, {1, 2, 4, 1200}, {1, 2, 8, 2000}, {1, 2, 8, 1200},
         {1, 3, 4, 2000}, {2, 2, 4, 2000}, {2, 3, 4, 2000}, {2, 3, 8, 1200}, {3, 4, 8, 1200},
-        {1, 1, 4, 2000}, {1, 2, 4, 4000}, {1, 2, 2, 3000}, {1, 2, 0, 2000}};
+        {1, 1, 4, 2000}, {1, 2, 4, 4000}, {1, 2, 2, 3000}};
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
         r->job.ahead = settings[i][0];
         r->job.inside = settings[i][1];

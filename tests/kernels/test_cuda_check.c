@@ -229,16 +229,16 @@ static void keeps_14_bits(const struct cuda_linear *job, void *stream)
         }
 }
 
-static void forgets_the_tokens_scale(const struct cuda_linear *job, void *stream)
+static void scales_by_the_first_token(const struct cuda_linear *job, void *stream)
 {
     struct cuda_linear wrong = *job;
-    float *ones = calloc((size_t)job->tokens, sizeof *ones);
-    assert_non_null(ones);
+    float *first = malloc((size_t)job->tokens * sizeof *first);
+    assert_non_null(first);
     for (int t = 0; t < job->tokens; t++)
-        ones[t] = job->x_scale[0];
-    wrong.x_scale = ones;
+        first[t] = job->x_scale[0];
+    wrong.x_scale = first;
     linear_f8(&wrong, stream);
-    free(ones);
+    free(first);
 }
 
 static void rounds_to_fewer_bits(const struct cuda_norm *job, void *stream)
@@ -342,7 +342,7 @@ static const struct launcher_row rows[] = {
                  "than it gets alone"),
     LAUNCHER_ROW(linear, KOP_LINEAR, DT_BF16, DT_BF16, reads_past_the_end, "y["),
     LAUNCHER_ROW(linear, KOP_LINEAR, DT_F8E4M3, DT_F8E4M3, keeps_14_bits, "y["),
-    LAUNCHER_ROW(linear, KOP_LINEAR, DT_F8E4M3, DT_F8E4M3, forgets_the_tokens_scale, "y["),
+    LAUNCHER_ROW(linear, KOP_LINEAR, DT_F8E4M3, DT_F8E4M3, scales_by_the_first_token, "y["),
     LAUNCHER_ROW(norm, KOP_NORM, DT_F32, DT_F8E4M3, rounds_to_fewer_bits, "out["),
     LAUNCHER_ROW(add, KOP_ADD, DT_F32, DT_F32, writes_before_the_start, "wrote -4 bytes"),
     LAUNCHER_ROW(add, KOP_ADD, DT_F32, DT_F32, writes_its_input, "wrote an input"),
