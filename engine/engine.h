@@ -318,7 +318,8 @@ const struct scheme *scheme_table(size_t *count);   // the implemented schemes
 // Planned schemes are known by name (docs/SCHEMES.md), so that a suite records them as unsupported.
 bool scheme_is_planned(const char *name);
 // The row with this type of head, as the target's kernels run it. int4 is multiplied by int8 inputs if the target has
-// an integer dot product (w4a8), else by bf16 inputs (w4a16). Idempotent.
+// an integer dot product (w4a8), else by bf16 inputs (w4a16). An fp8 head has the inputs of fp8 layers, else bf16.
+// Idempotent.
 struct scheme scheme_resolve(const struct scheme *row, enum dtype head,
                              struct device_target target);
 // The same for a checkpoint, with the row's own head: int4 has the group size of the checkpoint's codes if those are
