@@ -31,35 +31,53 @@ static enum status no_such_model(const char *name, bool shapes, struct error *er
     return err->code;
 }
 
+// The file or folder of this name: as it is, or among the program's own files. NULL: there is none. Caller frees.
+static char *place_of(const char *name)
+{
+    return is_there(name) ? strdup(name) : home_find(name);
+}
+
 enum status cli_checkpoint_find(const char *name, struct checkpoint **out, struct error *err)
 {
-    char *own = is_there(name) ? NULL : home_find(name);
-    enum status status = own || is_there(name) ? checkpoint_open(own ? own : name, out, err)
-                                               : no_such_model(name, false, err);
-    free(own);
+    char *place = place_of(name);
+    enum status status = place ? checkpoint_open(place, out, err) : no_such_model(name, false, err);
+    free(place);
     return status;
 }
 
-char *cli_checkpoint_path(const char *name)
+static bool is_shape_name(const char *name)
 {
-    size_t length = strlen(name);
-    bool json = length > 5 && str_equal(name + length - 5, ".json");
-    if (is_there(name))
-        return json && !file_is_dir(name) ? NULL : strdup(name);
-    return strchr(name, '/') ? home_find(name) : NULL;
+    return !is_there(name) && !strchr(name, '/');
+}
+
+enum status cli_checkpoint_path(const char *name, char **path, struct error *err)
+{
+    *path = NULL;
+    if (is_shape_name(name))
+        return OK;
+    char *place = place_of(name);
+    if (!place)
+        return no_such_model(name, false, err);
+    if (str_ends(place, ".json") && !file_is_dir(place))
+        free(place);
+    else
+        *path = place;
+    return OK;
 }
 
 enum status cli_checkpoint_or_shape_find(const char *name, struct checkpoint **out,
                                          struct error *err)
 {
-    size_t length = strlen(name);
-    if (file_exists(name) && length > 5 && str_equal(name + length - 5, ".json"))
-        return checkpoint_synthetic(name, SHAPE_SEED, out, err);
-    if (is_there(name) || strchr(name, '/'))
-        return cli_checkpoint_find(name, out, err);
+    char *path;
+    TRY(cli_checkpoint_path(name, &path, err));
+    if (path) {
+        enum status status = checkpoint_open(path, out, err);
+        free(path);
+        return status;
+    }
     struct str relative = {0};
     str_printf(&relative, "models/shapes/%s.json", name);
-    char *shape = home_find(str_text(&relative));
+    char *shape = is_shape_name(name) ? home_find(str_text(&relative)) : place_of(name);
     enum status status =
         shape ? checkpoint_synthetic(shape, SHAPE_SEED, out, err) : no_such_model(name, true, err);
     free(shape);

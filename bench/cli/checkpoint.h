@@ -9,9 +9,9 @@
 // from any directory). Owned by the caller. Errors: as checkpoint_open.
 enum status cli_checkpoint_find(const char *name, struct checkpoint **out, struct error *err);
 
-// The path of a checkpoint of this name: a folder, or a file other than a .json. NULL: there is none, or it is a shape.
-// Caller frees.
-char *cli_checkpoint_path(const char *name);
+// The path of a checkpoint of this name: a folder, or a file other than a .json. *path: NULL if the name means a shape,
+// known or not; the caller frees it. Errors: ERR_USAGE if the name is a path and nothing is there.
+enum status cli_checkpoint_path(const char *name, char **path, struct error *err);
 
 // The same, but also accepts a config.json or the name of a shape in models/shapes, with random weights.
 enum status cli_checkpoint_or_shape_find(const char *name, struct checkpoint **out,

@@ -81,14 +81,15 @@ static void name_model(const char *word, char out[NAME_BYTES])
         snprintf(out, NAME_BYTES, "model");
 }
 
-static void give_model(struct request *r, const char *word)
+static enum status give_model(struct request *r, const char *word, struct error *err)
 {
-    r->path = cli_checkpoint_path(word);
+    TRY(cli_checkpoint_path(word, &r->path, err));
     name_model(word, r->model);
     snprintf(r->section, sizeof r->section, "model %s", r->model);
     give(r, (struct suite_given){r->section, r->path ? "path" : "shape", r->path ? r->path : word,
                                  "MODEL"});
     give(r, (struct suite_given){SWEEP, "model", r->model, "MODEL"});
+    return OK;
 }
 
 static void give_flags(struct request *r)
@@ -110,7 +111,7 @@ static enum status make_plan(struct request *r, struct error *err)
     struct preparation *p = &r->preparation;
     TRY(cli_device_find(r->args, &info, err));
     p->config_path = suite_config_path();
-    give_model(r, cli_positional(r->args, 0));
+    TRY(give_model(r, cli_positional(r->args, 0), err));
     give_flags(r);
     struct suite_sources sources = {
         .config_path = p->config_path, .given = r->given, .given_count = r->count};

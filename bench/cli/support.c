@@ -10,7 +10,9 @@
 
 void cli_support_find(const char *name, struct support *out)
 {
-    char *path = cli_checkpoint_path(name);
+    struct error ignored = {0};
+    char *path;
+    cli_checkpoint_path(name, &path, &ignored);
     out->count = path ? checkpoint_inspect(path, out->items, SUPPORT_MAX) : 0;
     free(path);
 }

@@ -1,5 +1,6 @@
 // test_model.c - `bench model info|tokenize|logits` as a person calls them.
 #include <jansson.h>
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -126,6 +127,22 @@ static void test_info_of_a_shape(void **state)
     json_decref(root);
 }
 
+// The file of a shape that comes with the program is found from any folder, as a checkpoint is.
+static void test_info_of_a_shape_from_elsewhere(void **state)
+{
+    (void)state;
+    char out[16384], here[PATH_MAX];
+    struct error err = {0};
+    const char *words[] = {"models/shapes/llama-2-7b.json", "--json", NULL};
+    assert_non_null(getcwd(here, sizeof here));
+    assert_int_equal(chdir("/"), 0);
+    enum exit_code code = run_command(&command_model_info, words, out, sizeof out, &err);
+    assert_int_equal(chdir(here), 0);
+    if (code != EXIT_FINE)
+        fail_msg("%s", err.message);
+    assert_non_null(strstr(out, "6738415616"));
+}
+
 // A checkpoint that does not load is described as far as it goes, as data too, and the command fails.
 static void test_info_of_what_does_not_load(void **state)
 {
@@ -185,10 +202,14 @@ static void test_info_of_windows(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_tokenize_and_back), cmocka_unit_test(test_tokenize_json),
-        cmocka_unit_test(test_logits_by_chunks),  cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_info_of_a_shape),   cmocka_unit_test(test_info_of_what_does_not_load),
+        cmocka_unit_test(test_tokenize_and_back),
+        cmocka_unit_test(test_tokenize_json),
+        cmocka_unit_test(test_logits_by_chunks),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_info_of_a_shape),
+        cmocka_unit_test(test_info_of_what_does_not_load),
         cmocka_unit_test(test_info_of_windows),
+        cmocka_unit_test(test_info_of_a_shape_from_elsewhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

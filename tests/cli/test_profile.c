@@ -50,7 +50,8 @@ static const struct {
 } refused[] = {
     {{NULL}, "a MODEL to measure is missing, or --cell CELL to show", ERR_USAGE},
     {{"no-such-shape", NULL}, "MODEL: shape: unknown shape 'no-such-shape'", ERR_USAGE},
-    {{"no/such/folder", NULL}, "MODEL: shape: there is no file no/such/folder", ERR_USAGE},
+    {{"no/such/folder", NULL}, "no/such/folder: no such file or folder", ERR_USAGE},
+    {{"models/referenc", NULL}, "did you mean 'models/reference'?", ERR_USAGE},
     {{"models/reference", "--scheme", "int5", NULL}, "--scheme: ", ERR_USAGE},
     {{"models/reference", "--batch", "0", NULL}, "--batch: batch: ", ERR_USAGE},
     {{"models/reference", "--batch", "1,2", NULL}, "these flags make 2 cells", ERR_USAGE},
