@@ -348,10 +348,14 @@ static void heads(void **state)
     expect_error(parse_bytes(&s, s.length, &err), &err, ERR_UNSUPPORTED, "big-endian", "f.gguf");
     memcpy(version, "\3\0\0\0", 4);
     memset(tensor_count, 0xff, 8);
-    expect_error(parse_bytes(&s, s.length, &err), &err, ERR_FORMAT, "tensors are more", "f.gguf");
+    expect_error(parse_bytes(&s, s.length, &err), &err, ERR_FORMAT, "tensors are more",
+                 "truncated");
     memset(tensor_count, 0, 8);
+    expect_error(parse_bytes(&s, 40, &err), &err, ERR_FORMAT, "metadata keys are more",
+                 "truncated");
     memset(key_count, 0x7f, 8);
-    expect_error(parse_bytes(&s, s.length, &err), &err, ERR_FORMAT, "metadata keys", "f.gguf");
+    expect_error(parse_bytes(&s, s.length, &err), &err, ERR_FORMAT, "metadata keys; at most 4096",
+                 "f.gguf");
     s.data[0] = 'X';
     expect_error(parse_bytes(&s, s.length, &err), &err, ERR_FORMAT, "GGUF", "f.gguf");
     str_fini(&s);
@@ -456,7 +460,7 @@ static void files(void **state)
     size_t count;
     char *bytes = slurp(path, &count);
     put(dir, "model.gguf", bytes, count / 2);
-    open_fails(path, ERR_FORMAT, path, "outside");
+    open_fails(path, ERR_FORMAT, "outside", "truncated");
     put(dir, "model.gguf", bytes, count);
     checkpoint_destroy(open_ok(path));
     free(bytes);

@@ -127,7 +127,7 @@ static void missing_and_cut(void **state)
         open_fails(dir, ERR_FORMAT, "model.safetensors", "");
     }
     put(dir, "model.safetensors", file, count - 1);
-    open_fails(dir, ERR_FORMAT, "data_offsets", "outside");
+    open_fails(dir, ERR_FORMAT, "data_offsets", "truncated");
     char *longer = calloc(1, count + 1);
     memcpy(longer, file, count);
     put(dir, "model.safetensors", longer, count + 1);

@@ -75,11 +75,11 @@ static enum status check_layout(struct gguf *g, struct gguf_info *infos, size_t 
             return FAIL(err, ERR_FORMAT, "%s: tensor %.64s: offset %llu is not aligned to %u",
                         g->name, t->name, (unsigned long long)t->offset, g->alignment);
         if (t->offset > g->data_bytes || t->bytes > g->data_bytes - t->offset)
-            return FAIL(
-                err, ERR_FORMAT,
-                "%s: tensor %.64s: %llu bytes at %llu are outside the file's %zu bytes of data",
-                g->name, t->name, (unsigned long long)t->bytes, (unsigned long long)t->offset,
-                g->data_bytes);
+            return FAIL(err, ERR_FORMAT,
+                        "%s: tensor %.64s: %llu bytes at %llu are outside the file's %zu bytes of "
+                        "data" GGUF_CUT,
+                        g->name, t->name, (unsigned long long)t->bytes,
+                        (unsigned long long)t->offset, g->data_bytes);
         if (t->offset < at)
             return FAIL(err, ERR_FORMAT, "%s: tensor %.64s: its data overlaps that of %.64s",
                         g->name, t->name, infos[i - 1].name);
@@ -217,8 +217,8 @@ static enum status read_file(struct gguf *g, size_t bytes, struct error *err)
     TRY(gguf_read_head(&c, &count, &entries, err));
     TRY(gguf_read_entries(g, &c, entries, err));
     if (count > TENSORS_MAX || count > (c.end - c.at) / 32)
-        return FAIL(err, ERR_FORMAT, "%s: %llu tensors are more than the file can hold", g->name,
-                    (unsigned long long)count);
+        return FAIL(err, ERR_FORMAT, "%s: %llu tensors are more than the file can hold" GGUF_CUT,
+                    g->name, (unsigned long long)count);
     g->all.at = calloc((size_t)count + 1, sizeof *g->all.at);
     if (!g->all.at)
         return FAIL(err, ERR_NOMEM, "%s: no memory for its tensors", g->name);

@@ -68,6 +68,8 @@ struct gguf {
 
 enum { NAME_MAX_BYTES = 65535 }; // of keys and tensors, the format's limit
 
+#define GGUF_CUT " (truncated, or damaged)"
+
 // A place in the file. Taking beyond the end is ERR_FORMAT; *out is set only on success.
 struct gguf_cursor {
     const char *file;

@@ -52,7 +52,8 @@ enum status gguf_take_string(struct gguf_cursor *c, struct gguf_text *out, struc
     size_t began = c->at;
     TRY(gguf_take_u64(c, &length, err));
     if (length > c->end - c->at)
-        return FAIL(err, ERR_FORMAT, "%s: a string of %llu bytes at byte %zu does not fit the file",
+        return FAIL(err, ERR_FORMAT,
+                    "%s: a string of %llu bytes at byte %zu does not fit the file" GGUF_CUT,
                     c->file, (unsigned long long)length, began);
     TRY(gguf_take(c, (size_t)length, &bytes, err));
     *out = (struct gguf_text){(const char *)bytes, (size_t)length};
@@ -78,8 +79,8 @@ static enum status skip_array(struct gguf_cursor *c, int depth, uint32_t *type, 
     unsigned each = scalar_bytes(*type), least = each ? each : 8;
     if (*count > (c->end - c->at) / least)
         return FAIL(err, ERR_FORMAT,
-                    "%s: an array of %llu elements at byte %zu does not fit the file", c->file,
-                    (unsigned long long)*count, *first);
+                    "%s: an array of %llu elements at byte %zu does not fit the file" GGUF_CUT,
+                    c->file, (unsigned long long)*count, *first);
     if (each) {
         c->at += (size_t)*count * each;
         return OK;
@@ -130,10 +131,13 @@ static enum status read_entry(struct gguf_cursor *c, struct gguf_entry *e, struc
 enum status gguf_read_entries(struct gguf *g, struct gguf_cursor *c, uint64_t count,
                               struct error *err)
 {
-    if (count > ENTRIES_MAX || count > (c->end - c->at) / 13)
-        return FAIL(err, ERR_FORMAT,
-                    "%s: %llu metadata keys are more than the file can hold (or %d)", c->file,
+    if (count > ENTRIES_MAX)
+        return FAIL(err, ERR_FORMAT, "%s: %llu metadata keys; at most %d are accepted", c->file,
                     (unsigned long long)count, ENTRIES_MAX);
+    if (count > (c->end - c->at) / 13)
+        return FAIL(err, ERR_FORMAT,
+                    "%s: %llu metadata keys are more than the file can hold" GGUF_CUT, c->file,
+                    (unsigned long long)count);
     g->entries = calloc((size_t)count + 1, sizeof *g->entries);
     if (!g->entries)
         return FAIL(err, ERR_NOMEM, "%s: no memory for its metadata", c->file);

@@ -57,9 +57,11 @@ static enum status read_range(const json_t *offsets, const char *where, uint64_t
         return FAIL(err, ERR_FORMAT, "%s: data_offsets: not two numbers", where);
     json_int_t b = json_integer_value(begin), n = json_integer_value(end);
     if (b < 0 || n < b || (uint64_t)n > data_bytes)
-        return FAIL(err, ERR_FORMAT,
-                    "%s: data_offsets: %lld..%lld is outside the file's %llu bytes of data", where,
-                    (long long)b, (long long)n, (unsigned long long)data_bytes);
+        return FAIL(
+            err, ERR_FORMAT,
+            "%s: data_offsets: %lld..%lld is outside the file's %llu bytes of data (truncated, or "
+            "damaged)",
+            where, (long long)b, (long long)n, (unsigned long long)data_bytes);
     e->begin = (uint64_t)b;
     e->end = (uint64_t)n;
     return OK;
