@@ -39,7 +39,7 @@ const struct option option_table[] = {
     {SECTION_SUITE, "about", OPTION_TEXT, OF(suite_header, about), NULL, 0, 0, NULL,
      "one line for the reader"},
     {SECTION_SUITE, "include", OPTION_WORDS, OF(suite_header, include), NULL, 0, 0, NULL,
-     "suite files read before this one, whose keys win"},
+     "suite files read first; keys of this suite win"},
 
     {SECTION_MODEL, "path", OPTION_TEXT, OF(suite_model, path), NULL, 0, 0, NULL,
      "a Hugging Face folder or a .gguf file"},
