@@ -107,7 +107,7 @@ static void give_flags(struct request *r)
 static enum status make_plan(struct request *r, struct error *err)
 {
     struct device_info info;
-    struct prepare_wish wish = {.roughly = true};
+    struct prepare_wish wish = {.roughly = true, .quiet = cli_flag_bool(r->args, "quiet")};
     struct preparation *p = &r->preparation;
     TRY(cli_device_find(r->args, &info, err));
     p->config_path = suite_config_path();
