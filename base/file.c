@@ -246,6 +246,8 @@ enum status file_writer_open(const char *path, struct file_writer **out, struct 
     struct stat info;
     bool straight = stat(path, &info) == 0 && !S_ISREG(info.st_mode);
     *out = NULL;
+    if (!path[0])
+        return FAIL(err, ERR_USAGE, "the name of a file to write is empty");
     TRY(file_refuse_dangling(path, err));
     struct file_writer *w = calloc(1, sizeof *w);
     if (w)

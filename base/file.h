@@ -32,7 +32,7 @@ enum status file_read(const char *path, size_t max_bytes, char **out, size_t *si
 enum status file_write(const char *path, const void *bytes, size_t count, struct error *err);
 
 // The same in pieces, for files too large to hold: finish syncs and renames, and until then the old file
-// keeps its name. Errors: ERR_IO naming path, ERR_NOMEM; the first one sticks.
+// keeps its name. Errors: ERR_IO naming path, ERR_USAGE for an empty path, ERR_NOMEM; the first one sticks.
 struct file_writer;
 enum status file_writer_open(const char *path, struct file_writer **out, struct error *err);
 enum status file_writer_put(struct file_writer *w, const void *bytes, size_t count,

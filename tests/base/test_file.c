@@ -313,6 +313,9 @@ static void a_file_written_in_pieces(void **state)
     assert_int_equal(count, 2 + sizeof large + 140000); // as it was
     free(text);
     assert_int_equal(entries(), before + 1);
+    assert_int_equal(file_writer_open("", &w, &err), ERR_USAGE);
+    assert_null(w);
+    error_clear(&err);
     assert_int_equal(file_writer_open(in_folder("none/x"), &w, &err), ERR_IO);
     assert_null(w);
     file_writer_abandon(NULL);
