@@ -15,7 +15,8 @@
 #include "results/metric.h"
 
 static const double LEAST_GAIN = 1.005; // of the phase: below, a change is not worth naming
-static const double NARROW_BYTES = 0.7; // of a weight: no scheme has half of these
+static const double NARROW_BYTES =
+    0.9; // of a weight: 4 bits and their scales are more than half of these
 
 PRINTF_LIKE(2, 3) static const char *text_in(struct arena *arena, const char *format, ...)
 {
@@ -126,18 +127,19 @@ static double halved_saves_ns(const struct profile_phase *phase, const json_t *p
     return saved_ns;
 }
 
-// Bytes of a weight with its scales: those of the products over their weights, 2 operations each and sequence.
+// Bytes of a weight with its scales: those of a class over its weights, 2 operations each and sequence. Experts do
+// fewer operations with each weight, so the class with the fewest bytes counts. NaN: no class has both.
 static double bytes_per_weight(const struct profile *p, const struct profile_phase *phase,
                                const json_t *prediction)
 {
-    double bytes = 0, flop = 0;
+    double least = NAN, sequences = p->cell->batch > 0 ? p->cell->batch : 1;
     for (size_t i = 0; i < phase->class_count; i++) {
         const struct profile_class *c = &phase->classes[i];
-        double here = stored_bytes(prediction, phase->name, c->op, "weight_bytes");
-        bytes += c->flop > 0 ? here : 0;
-        flop += here > 0 ? c->flop : 0;
+        double bytes = stored_bytes(prediction, phase->name, c->op, "weight_bytes");
+        if (bytes > 0 && c->flop > 0)
+            least = fmin(least, bytes / (c->flop / 2 / sequences));
     }
-    return bytes / (flop / 2 / (p->cell->batch > 0 ? p->cell->batch : 1));
+    return least;
 }
 
 // with: the schemes or types that have half.
@@ -179,6 +181,16 @@ static void bytes_gains(struct profile *p, const struct profile_phase *phase)
     json_decref(params);
 }
 
+// Ends the words of a gain with what it would give.
+static void forecast(struct profile *p, struct profile_gain *g)
+{
+    if (g->words)
+        g->words = text_in(&p->data->arena,
+                           "%s By the roof, %s would be %.2f times as fast, and the request %.2f "
+                           "times.",
+                           g->words, g->phase->unit, g->phase_gain, g->request_gain);
+}
+
 // ---- all of them ------------------------------------------------------------------------------------------
 
 static int by_saved_request(const void *a, const void *b)
@@ -202,8 +214,10 @@ enum status report_gains(struct profile *p, struct error *err)
             bytes_gains(p, phase);
     }
     qsort(p->gains, p->gain_count, sizeof *p->gains, by_saved_request);
-    for (size_t i = 0; i < p->gain_count; i++)
+    for (size_t i = 0; i < p->gain_count; i++) {
+        forecast(p, &p->gains[i]);
         if (!p->gains[i].what || !p->gains[i].words)
             return FAIL(err, ERR_NOMEM, "no memory for the profile");
+    }
     return OK;
 }

@@ -70,11 +70,14 @@ static void add_class(struct profile *p, struct profile_phase *phase, const char
     c->compute_share = timed ? v->t_compute_ns / v->measured_ns : NAN;
 }
 
+// Classes with a time come first. The others are in the order of their bytes.
 static int by_class_time(const void *a, const void *b)
 {
     const struct profile_class *x = a, *y = b;
-    double by = isnan(x->time_ns) ? x->bytes : x->time_ns;
-    double other = isnan(x->time_ns) ? y->bytes : y->time_ns;
+    bool untimed = isnan(x->time_ns);
+    if (untimed != isnan(y->time_ns))
+        return untimed ? 1 : -1;
+    double by = untimed ? x->bytes : x->time_ns, other = untimed ? y->bytes : y->time_ns;
     return by > other ? -1 : by < other;
 }
 
@@ -144,6 +147,7 @@ static void add_parts(struct profile *p, struct profile_phase *phase)
 {
     const char *unused;
     bool host = query_cell_on_host(p->cell), decode = str_equal(phase->name, "decode");
+    double between_ns = decode ? value(p, METRIC_BETWEEN, phase->name) * phase->time_ns : 0;
     double gaps_ns = value(p, METRIC_LAUNCH_GAPS, phase->name);
     double busy_ns = value(p, METRIC_BUSY, phase->name);
     double end_ns = op_value(p, METRIC_OP_TIME, phase->name, METRIC_OP_END, &unused);
@@ -158,17 +162,19 @@ static void add_parts(struct profile *p, struct profile_phase *phase)
              host ? "drawing ids from the logits, and counting those that are not finite"
                   : "sampling, and handing ids to the host");
     if (decode)
-        add_part(phase, "host", value(p, METRIC_BETWEEN, phase->name) * phase->time_ns, false,
+        add_part(phase, "host", between_ns, false,
                  "between the end of a step and the begin of the next");
     phase->launches = value(p, METRIC_LAUNCHES, phase->name);
     phase->traced_ns = value(p, METRIC_TRACED_TIME, phase->name);
     phase->untraced_ns = value(p, METRIC_UNTRACED_TIME, phase->name);
     phase->traced = !isnan(busy_ns);
     phase->seen_ns = phase->traced ? busy_ns + gaps_ns : seen_ns(phase, end_ns, gaps_ns);
-    if (phase->seen_ns < against_ns(phase))
-        add_part(phase, "not explained", against_ns(phase) - phase->seen_ns, false,
-                 phase->traced ? "the time right after the trace less that of kernels and gaps"
-                               : "the phase's time less that of classes and sampling");
+    double left_ns = against_ns(phase) - phase->seen_ns - (isnan(between_ns) ? 0 : between_ns);
+    if (left_ns > 0)
+        add_part(phase, "not explained", left_ns, false,
+                 phase->traced
+                     ? "the time right after the trace less that of kernels and the rows above"
+                     : "the phase's time less that of classes and the rows above");
 }
 
 double report_profile_accounted(const struct profile_phase *phase)

@@ -72,7 +72,7 @@ struct profile_phase {
 struct profile_gain {
     const struct profile_phase *phase;
     const char *what;                // "gate-up at its roof"
-    const char *words;               // a sentence
+    const char *words;               // the reason, and what it would give
     double saved_ns;                 // of the phase's time
     double phase_gain, request_gain; // how many times as fast
 };

@@ -110,8 +110,6 @@ static void most(struct str *out, const struct profile *p)
     html_textf(out, "%s, in %s", g->what, g->phase->name);
     str_append(out, "</b></p><p>");
     html_text(out, g->words);
-    html_textf(out, " By the roof, %s would be %.2f times as fast, and the request %.2f times.",
-               g->phase->unit, g->phase_gain, g->request_gain);
     str_append(out, "</p></div><details><summary>What else would help</summary>");
     page_table_head(out, heads);
     for (size_t i = 0; i < p->gain_count && i < GAINS_SHOWN; i++)

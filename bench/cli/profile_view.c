@@ -121,12 +121,13 @@ static enum status print_kernels(const struct profile_phase *phase, struct error
 static enum status print_phase(const struct profile_phase *phase, struct error *err)
 {
     char time[64], token[64];
-    struct str sum = {0};
-    printf("\n%s, %s: %s", phase->name, phase->unit,
-           metric_format(phase->time_ns, "ns", time, sizeof time));
-    if (phase->verdict)
-        plain_printf(stdout, "; %s", phase->verdict->text);
+    struct str head = {0}, sum = {0};
+    str_printf(&head, "%s, %s: %s%s%s", phase->name, phase->unit,
+               metric_format(phase->time_ns, "ns", time, sizeof time), phase->verdict ? "; " : "",
+               phase->verdict ? phase->verdict->text : "");
     printf("\n");
+    table_text(stdout, 0, plain_columns(stdout), str_text(&head));
+    str_fini(&head);
     if (!isnan(phase->energy.token_j))
         printf("energy: %s a token, %.1f W\n",
                metric_format(phase->energy.token_j, "J", token, sizeof token),
@@ -149,10 +150,7 @@ static enum status print_gains(const struct profile *p, struct error *err)
         return OK;
     const struct profile_gain *g = &p->gains[0];
     struct str most = {0};
-    str_printf(&most,
-               "%s, in %s. %s By the roof, %s would be %.2f times as fast, and the request %.2f "
-               "times.",
-               g->what, g->phase->name, g->words, g->phase->unit, g->phase_gain, g->request_gain);
+    str_printf(&most, "%s, in %s. %s", g->what, g->phase->name, g->words);
     printf("\n");
     cli_view_field("helps most", str_text(&most));
     str_fini(&most);
