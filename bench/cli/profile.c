@@ -180,6 +180,8 @@ static enum exit_code measure(struct request *r, struct error *err)
         .run = &r->run,
         .memory_limit_bytes = (int64_t)p->suite.defaults.memory_bytes,
     };
+    if (p->plan->threads_note[0] && options.output != RUNNER_QUIET)
+        log_line(LOG_INFO, "%s", p->plan->threads_note);
     enum exit_code code = runner_run(p->plan, &options, err);
     free(command);
     return code;
@@ -207,21 +209,32 @@ static enum status write_trace(const struct request *r, const struct profile *pr
     return OK;
 }
 
-// A cell that failed has no figures: its reason is the result.
+static enum status write_files(const struct request *r, const struct profile *profile,
+                               struct error *err)
+{
+    const char *html = cli_flag_string(r->args, "html"), *trace = cli_flag_string(r->args, "trace");
+    if (html)
+        TRY(write_html(profile, html, err));
+    return trace ? write_trace(r, profile, trace, err) : OK;
+}
+
+// A cell that failed has no figures: its reason is the result. A file that cannot be written does not hide the figures.
 static enum status present(const struct request *r, const struct profile *profile,
                            struct error *err)
 {
-    const char *html = cli_flag_string(r->args, "html"), *trace = cli_flag_string(r->args, "trace");
     const struct cell_row *cell = profile->cell;
+    struct error files = {0};
     if (!query_cell_measured(cell))
         return FAIL(err, ERR_UNSUPPORTED, "profile: the cell is %s: %s", cell->status,
                     cell->reason);
-    if (html)
-        TRY(write_html(profile, html, err));
-    if (trace)
-        TRY(write_trace(r, profile, trace, err));
-    return cli_flag_bool(r->args, "json") ? cli_view_json(cli_profile_json(profile), err)
-                                          : cli_profile_print(profile, err);
+    write_files(r, profile, &files);
+    if (cli_flag_bool(r->args, "json"))
+        cli_view_json(cli_profile_json(profile), err);
+    else
+        cli_profile_print(profile, err);
+    if (files.code != OK)
+        *err = files;
+    return err->code;
 }
 
 // cell 0: the run's only one.
@@ -240,8 +253,7 @@ static enum status show(const struct request *r, struct store *store, int64_t ru
 static enum exit_code measure_and_show(struct request *r, struct error *err)
 {
     struct store *store = NULL;
-    if (check_output("--trace", cli_flag_string(r->args, "trace"), err) != OK ||
-        make_plan(r, err) != OK)
+    if (make_plan(r, err) != OK)
         return cli_exit_code(err);
     enum exit_code code = measure(r, err);
     if (code != EXIT_FINE && code != EXIT_CELL_FAILED)
@@ -252,15 +264,26 @@ static enum exit_code measure_and_show(struct request *r, struct error *err)
     return err->code == OK || code == EXIT_CELL_FAILED ? code : cli_exit_code(err);
 }
 
+// Flags of a measurement would have no effect on a cell that was measured.
+static enum status check_shows(const struct arguments *args, struct error *err)
+{
+    if (cli_positional_count(args) || cli_flag_string(args, "trace"))
+        return FAIL(err, ERR_USAGE,
+                    "profile: --cell shows what was measured; MODEL and --trace go without it");
+    for (size_t i = 0; i < KEYS; i++)
+        if (cli_flag_given(args, keys[i]))
+            return FAIL(err, ERR_USAGE,
+                        "profile: --cell shows what was measured; --%s goes without it", keys[i]);
+    return OK;
+}
+
 // Shows a cell that is in the store. Nothing is measured.
 static enum status show_stored(struct request *r, const char *which, struct error *err)
 {
     struct store *store = NULL;
     struct arena arena = {0};
     struct cell_row cell;
-    if (cli_positional_count(r->args) || cli_flag_string(r->args, "trace"))
-        return FAIL(err, ERR_USAGE,
-                    "profile: --cell shows what was measured; MODEL and --trace go without it");
+    TRY(check_shows(r->args, err));
     if (cli_view_open(r->args, &store, err) == OK &&
         query_cell(store, &arena, 0, which, &cell, err) == OK)
         show(r, store, cell.run, cell.id, err);
@@ -269,10 +292,19 @@ static enum status show_stored(struct request *r, const char *which, struct erro
     return err->code;
 }
 
+static enum status check_outputs(const struct arguments *args, struct error *err)
+{
+    const char *html = cli_flag_string(args, "html"), *trace = cli_flag_string(args, "trace");
+    if (html && str_equal(html, trace))
+        return FAIL(err, ERR_USAGE, "--html and --trace: both name %s; two files are needed", html);
+    TRY(check_output("--html", html, err));
+    return check_output("--trace", trace, err);
+}
+
 static enum exit_code profile(struct request *r, struct error *err)
 {
     const char *cell = cli_flag_string(r->args, "cell");
-    if (check_output("--html", cli_flag_string(r->args, "html"), err) != OK)
+    if (check_outputs(r->args, err) != OK)
         return cli_exit_code(err);
     if (cell) {
         show_stored(r, cell, err);

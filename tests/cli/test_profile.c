@@ -1,5 +1,5 @@
-// test_profile.c - `bench profile`: bad words are one error before anything is measured; a stored cell is shown as
-// text, JSON and a page.
+// test_profile.c - `bench profile`: bad words are one error before anything is measured. A stored cell is shown as
+// text, JSON and a page. Its figures are printed although the page cannot be written. Help has the defaults of suites.
 #include "tests/cli/fixture.h"
 
 #include <jansson.h>
@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/str.h"
 #include "bench/cli/command.h"
+#include "bench/suite/options.h"
 #include "results/query.h"
 #include "tests/report/make_store.c"
 
@@ -64,6 +65,11 @@ static const struct {
      ERR_USAGE},
     {{"models/reference", "--gen", "8", "--context", "8", NULL}, "context", ERR_USAGE},
     {{"models/reference", "--cell", "tiny", NULL}, "MODEL and --trace go without it", ERR_USAGE},
+    {{"--cell", "tiny", "--batch", "4", NULL}, "--batch goes without it", ERR_USAGE},
+    {{"models/reference", "--trace", "", NULL}, "--trace: the name of a file", ERR_USAGE},
+    {{"models/reference", "--html", "/tmp/x", "--trace", "/tmp/x", NULL},
+     "--html and --trace: both name /tmp/x",
+     ERR_USAGE},
     {{"--cell", "nothing-like-it", NULL}, "nothing-like-it", ERR_USAGE},
 };
 
@@ -118,11 +124,43 @@ static void a_stored_cell_is_shown(void **state)
     json_decref(root);
 }
 
+// The figures are printed although the page cannot be written.
+static void a_full_disk_hides_no_figures(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    const char *const words[] = {
+        "--cell", "tiny bf16 cpu b1 c512", "--db", db, "--html", "/dev/full", NULL};
+    assert_int_equal(run_command(&command_profile, words, out, sizeof out, &err), EXIT_ERROR);
+    assert_non_null(strstr(err.message, "/dev/full: cannot be written"));
+    assert_non_null(strstr(out, "decode, one step: "));
+}
+
+// "sequences at a time (1)": the value in parentheses is the option table's.
+static void help_has_the_defaults_of_suites(void **state)
+{
+    (void)state;
+    int compared = 0;
+    for (const struct flag *f = command_profile.flags; f->name; f++) {
+        const struct option *option = option_find(SECTION_SWEEP, f->name);
+        const char *open = strrchr(f->help, '(');
+        char shown[64];
+        if (!option || !option->fallback || str_equal(option->fallback, "auto") || !open)
+            continue;
+        snprintf(shown, sizeof shown, "(%s)", option->fallback);
+        assert_string_equal(open, shown);
+        compared++;
+    }
+    assert_int_equal(compared, 7);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bad_words_are_one_error),
         cmocka_unit_test(a_stored_cell_is_shown),
+        cmocka_unit_test(a_full_disk_hides_no_figures),
+        cmocka_unit_test(help_has_the_defaults_of_suites),
     };
     return cmocka_run_group_tests_name("profile command", tests, make, clear);
 }
