@@ -339,6 +339,15 @@ enum status file_sync(const char *path, struct error *err)
     return failed ? FAIL_OS(err, failed, "%s: cannot be written", path) : OK;
 }
 
+bool file_same(const char *a, const char *b)
+{
+    struct stat of_a, of_b;
+    if (!a || !b)
+        return false;
+    return str_equal(a, b) || (stat(a, &of_a) == 0 && stat(b, &of_b) == 0 &&
+                               of_a.st_dev == of_b.st_dev && of_a.st_ino == of_b.st_ino);
+}
+
 bool file_exists(const char *path)
 {
     struct stat info;

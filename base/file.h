@@ -48,6 +48,8 @@ enum status file_sync(const char *path, struct error *err);
 
 // Links are followed.
 bool file_exists(const char *path);
+// Whether both paths lead to one file. NULL: false.
+bool file_same(const char *a, const char *b);
 bool file_is_dir(const char *path);
 
 // mkdir -p. OK if it already exists. private: only the user can read new folders (0700).

@@ -67,5 +67,8 @@ enum status command_report_formats(const struct arguments *args, unsigned *forma
 char *command_database(const struct arguments *args, struct error *err);
 // Whether this is the database that is used without --db.
 bool command_database_is_own(const char *path);
+// Refuses an output file that would replace the database. path NULL: OK.
+enum status command_check_output(const struct arguments *args, const char *flag, const char *path,
+                                 struct error *err);
 
 #endif

@@ -2,7 +2,6 @@
 // user's own.
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/file.h"
 #include "base/home.h"
@@ -66,11 +65,8 @@ static char *own_database(struct error *err)
 bool command_database_is_own(const char *path)
 {
     struct error none = {0};
-    struct stat here, own;
     char *without = own_database(&none);
-    bool same = without && (str_equal(path, without) ||
-                            (stat(path, &here) == 0 && stat(without, &own) == 0 &&
-                             here.st_dev == own.st_dev && here.st_ino == own.st_ino));
+    bool same = file_same(path, without);
     free(without);
     return same;
 }
@@ -84,4 +80,14 @@ char *command_database(const struct arguments *args, struct error *err)
     if (!copy)
         FAIL(err, ERR_NOMEM, "no memory for the database's path");
     return copy;
+}
+
+enum status command_check_output(const struct arguments *args, const char *flag, const char *path,
+                                 struct error *err)
+{
+    char *database = path ? command_database(args, err) : NULL;
+    if (database && file_same(path, database))
+        FAIL(err, ERR_USAGE, "%s %s: it is the database; another file is needed", flag, path);
+    free(database);
+    return err->code;
 }

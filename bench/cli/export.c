@@ -61,7 +61,8 @@ static enum exit_code run_export(const struct arguments *args, struct error *err
     struct str text = {0};
     if (!csv && !str_equal(format, "json") && !cli_flag_bool(args, "json"))
         unknown_format(format, err);
-    else if (cli_view_open(args, &store, err) == OK &&
+    else if (command_check_output(args, "--output", output, err) == OK &&
+             cli_view_open(args, &store, err) == OK &&
              to_text(store, cli_positional(args, 0), csv, output ? NULL : stdout, &text, err) == OK)
         write_text(output, &text, err);
     str_fini(&text);

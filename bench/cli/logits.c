@@ -139,7 +139,9 @@ static enum exit_code logits_run(const struct arguments *args, struct error *err
 {
     struct logits_request r = {0};
     const char *output = cli_flag_string(args, "output");
-    if (open_request(args, &r, err) == OK && run_prompt(&r, err) == OK) {
+    if (file_same(output, cli_positional(args, 0)))
+        FAIL(err, ERR_USAGE, "--output %s: it is the model; another file is needed", output);
+    else if (open_request(args, &r, err) == OK && run_prompt(&r, err) == OK) {
         size_t bytes = r.count * (size_t)r.vocab * sizeof *r.rows;
         if (output)
             file_write(output, r.rows, bytes, err);

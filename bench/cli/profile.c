@@ -126,11 +126,13 @@ static enum status make_plan(struct request *r, struct error *err)
 }
 
 // Refuses a file that could not be written, before anything is measured.
-static enum status check_output(const char *flag, const char *path, struct error *err)
+static enum status check_output(const struct arguments *args, const char *flag, const char *path,
+                                struct error *err)
 {
     struct file_writer *writer = NULL;
     if (!path)
         return OK;
+    TRY(command_check_output(args, flag, path, err));
     if (file_is_dir(path))
         return FAIL(err, ERR_USAGE, "%s %s: it is a folder; the name of a file is accepted", flag,
                     path);
@@ -295,10 +297,10 @@ static enum status show_stored(struct request *r, const char *which, struct erro
 static enum status check_outputs(const struct arguments *args, struct error *err)
 {
     const char *html = cli_flag_string(args, "html"), *trace = cli_flag_string(args, "trace");
-    if (html && str_equal(html, trace))
+    if (file_same(html, trace))
         return FAIL(err, ERR_USAGE, "--html and --trace: both name %s; two files are needed", html);
-    TRY(check_output("--html", html, err));
-    return check_output("--trace", trace, err);
+    TRY(check_output(args, "--html", html, err));
+    return check_output(args, "--trace", trace, err);
 }
 
 static enum exit_code profile(struct request *r, struct error *err)

@@ -190,6 +190,22 @@ static void a_file_of_another_program_is_synced(void **state)
     assert_non_null(strstr(err.message, strerror(ENOENT)));
 }
 
+static void one_file_has_many_paths(void **state)
+{
+    (void)state;
+    char *here = strdup(in_folder("here")), *link = strdup(in_folder("link-to-here"));
+    struct error err = {0};
+    assert_int_equal(file_write(here, "x", 1, &err), OK);
+    assert_int_equal(symlink(here, link), 0);
+    assert_true(file_same(here, link));
+    assert_true(file_same("nowhere", "nowhere"));
+    assert_false(file_same(here, in_folder("other")));
+    assert_false(file_same(NULL, here));
+    assert_false(file_same(NULL, NULL));
+    free(here);
+    free(link);
+}
+
 static void a_full_disk_is_reported(void **state)
 {
     (void)state;
@@ -484,6 +500,7 @@ int main(void)
         cmocka_unit_test(a_failed_write_leaves_nothing),
         cmocka_unit_test(a_failed_sync_keeps_the_old_file),
         cmocka_unit_test(a_file_of_another_program_is_synced),
+        cmocka_unit_test(one_file_has_many_paths),
         cmocka_unit_test(a_full_disk_is_reported),
         cmocka_unit_test(temporary_names_cannot_be_guessed),
         cmocka_unit_test(an_unnamed_file_is_in_tmpdir),

@@ -102,6 +102,10 @@ static void a_stored_cell_is_shown(void **state)
 {
     (void)state;
     struct error err = {0};
+    const char *const over[] = {"--cell", "tiny bf16 cpu b1 c512", "--db", db, "--html", db, NULL};
+    assert_int_equal(run_command(&command_profile, over, out, sizeof out, &err), EXIT_ERROR);
+    assert_non_null(strstr(err.message, "bench.db: it is the database"));
+    error_clear(&err);
     const char *const text[] = {"--cell", "tiny bf16 cpu b1 c512", "--db", db, "--html", page,
                                 NULL};
     const char *const json[] = {"--cell", "tiny bf16 cpu b1 c512", "--db", db, "--json", NULL};

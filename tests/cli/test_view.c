@@ -13,7 +13,7 @@
 #include "results/query.h"
 #include "tests/report/make_store.c"
 
-extern const struct command command_list, command_show;
+extern const struct command command_export, command_list, command_model_logits, command_show;
 
 enum { OUT_BYTES = 1 << 20 };
 
@@ -260,6 +260,24 @@ static void the_own_store_is_known(void **state)
     cli_arguments_destroy(args);
 }
 
+// What is read is never what is written, by whatever path it was named.
+static void an_output_is_not_the_input(void **state)
+{
+    (void)state;
+    char copy[64];
+    struct error err = {0};
+    snprintf(copy, sizeof copy, "%s/copy.db", dir);
+    assert_int_equal(symlink(db, copy), 0);
+    const char *const export[] = {"--db", db, "-o", copy, NULL};
+    const char *const logits[] = {db, "--ids", "1", "-o", copy, NULL};
+    assert_int_equal(run_command(&command_export, export, out, sizeof out, &err), EXIT_ERROR);
+    assert_non_null(strstr(err.message, "copy.db: it is the database"));
+    error_clear(&err);
+    assert_int_equal(run_command(&command_model_logits, logits, out, sizeof out, &err), EXIT_ERROR);
+    assert_non_null(strstr(err.message, "copy.db: it is the model"));
+    assert_non_null(strstr(printed(&command_list, "--run", "last"), "tiny"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -271,6 +289,7 @@ int main(void)
         cmocka_unit_test(a_cell_has_one_verdict_a_phase),
         cmocka_unit_test(nothing_is_wider_than_the_terminal),
         cmocka_unit_test(the_own_store_is_known),
+        cmocka_unit_test(an_output_is_not_the_input),
     };
     return cmocka_run_group_tests(tests, make, clean);
 }
