@@ -51,6 +51,8 @@ static int intern(struct trace *t, struct trace_part *p, const char *name)
 static bool make_room(struct trace_part *p, size_t more)
 {
     size_t capacity = p->capacity ? p->capacity : 4096;
+    if (p->count + more <= p->capacity)
+        return true;
     while (capacity < p->count + more)
         capacity *= 2;
     struct trace_row *rows = realloc(p->rows, capacity * sizeof *rows);
