@@ -77,7 +77,7 @@ static void bad_words_are_one_error(void **state)
 {
     (void)state;
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
-        const char *words[12];
+        const char *words[12] = {NULL};
         struct error err = {0};
         char fresh[96];
         size_t count = 0;
