@@ -236,10 +236,19 @@ SHARE := $(DESTDIR)$(PREFIX)/share/ridge
 # Data the program reads: everything in these folders that is not C.
 DATA = $(shell find suites models report bench.conf LICENSE -type f ! -name '*.[ch]' ! -name '*.py' 2>/dev/null)
 
+# What the program prints about itself goes where man and the shells look for it: FILE:ARGUMENTS_OF_BENCH.
+PAGES = man/man1/bench.1:help.--man bash-completion/completions/bench:completion.bash \
+        zsh/site-functions/_bench:completion.zsh fish/vendor_completions.d/bench.fish:completion.fish
+
 .PHONY: install uninstall clean help
-install: $(BUILD)/bench ## copy bench to PREFIX/bin and its data to PREFIX/share/ridge (PREFIX, DESTDIR)
+install: $(BUILD)/bench ## copy bench, its manual page, completions and data below PREFIX (PREFIX, DESTDIR)
 	install -d '$(DESTDIR)$(PREFIX)/bin'
 	install -m 755 $(BUILD)/bench '$(DESTDIR)$(PREFIX)/bin/bench'
+	$(Q)for page in $(PAGES); do \
+	    file="$(DESTDIR)$(PREFIX)/share/$${page%%:*}"; words="$${page#*:}"; \
+	    install -d "$$(dirname "$$file")" && \
+	    $(BUILD)/bench $${words%%.*} "$${words#*.}" >"$$file" && chmod 644 "$$file" || exit 1; \
+	done
 	$(Q)for file in $(DATA); do \
 	    install -d "$(SHARE)/$$(dirname $$file)" && \
 	    install -m 644 "$$file" "$(SHARE)/$$file" || exit 1; \
@@ -248,6 +257,7 @@ install: $(BUILD)/bench ## copy bench to PREFIX/bin and its data to PREFIX/share
 
 uninstall: ## remove what install put there
 	rm -f '$(DESTDIR)$(PREFIX)/bin/bench'
+	$(Q)for page in $(PAGES); do rm -f "$(DESTDIR)$(PREFIX)/share/$${page%%:*}" || exit 1; done
 	rm -rf '$(SHARE)'
 
 clean: ## remove the build folder

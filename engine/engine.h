@@ -186,8 +186,8 @@ enum status checkpoint_content_hash(struct checkpoint *ck, char hex[65], struct 
 // ERR_INTERRUPTED and leaves no files. A NULL pointer is legal: no progress is reported.
 typedef bool engine_progress(void *user, double done);
 
-// Writes a checkpoint as one GGUF file, in the conventions of llama.cpp. type: the type of matrices, "f32", "f16",
-// "bf16", "q8_0" or "q4_0". NULL: for each matrix the smallest plain type that holds the stored values exactly. Vectors
+// Writes a checkpoint as one GGUF file, in the conventions of llama.cpp. type: the type of matrices, one of
+// checkpoint_convert_types. NULL: for each matrix the smallest plain type that holds the stored values exactly. Vectors
 // stay f32. Memory: a few rows, and the tokenizer. The file appears when it is complete; leftovers of killed processes
 // are removed.
 // Errors: ERR_USAGE if `path` exists or the type is none of these; ERR_FORMAT, ERR_UNSUPPORTED for values that are not
@@ -198,6 +198,8 @@ struct conversion {
     uint64_t data_bytes;
     char no_tokenizer[256]; // why none was written; "": one was written
 };
+// The types it writes: "f32", "q8_0"; at most `max` of them. Returns their number.
+size_t checkpoint_convert_types(const char **out, size_t max);
 enum status checkpoint_convert(struct checkpoint *ck, const char *type, const char *path,
                                engine_progress *progress, void *user, struct conversion *out,
                                struct error *err);
@@ -237,13 +239,15 @@ enum status checkpoint_tokenizer(const struct checkpoint *ck, struct tokenizer *
 // Errors: ERR_USAGE if `out` exists. ERR_UNSUPPORTED for another scheme, a source that is not a folder, or a shape that
 // the layout cannot hold. ERR_FORMAT if a weight is NaN or infinite. ERR_IO (disk full).
 struct quantize_options {
-    const char *scheme;    // "int8", "fp8", "int4-rtn", "int4-awq"
+    const char *scheme;    // one of checkpoint_quantize_schemes
     int group;             // int4: inputs per scale; 0: 128
     struct device *device; // borrowed; a host, whose threads do the work
     const char *
         calib; // int4-awq: UTF-8 calibration text; lines with a form feed separate documents. NULL: the text shipped
                // with the program
 };
+// The schemes it writes; at most `max` of them. Returns their number.
+size_t checkpoint_quantize_schemes(const char **out, size_t max);
 enum status checkpoint_quantize(const struct checkpoint *ck, const struct quantize_options *options,
                                 const char *out, engine_progress *progress, void *user,
                                 struct error *err);

@@ -14,6 +14,12 @@ const struct flag cli_common_flags[] = {
     {0},
 };
 
+const struct flag cli_program_flags[] = {
+    {"help", 'h', FLAG_BOOL, NULL, NULL, "print the commands"},
+    {"version", 0, FLAG_BOOL, NULL, NULL, "print the version"},
+    {0},
+};
+
 enum { FLAGS_MAX = 32, GROUPS_MAX = 8, GROUP_LETTERS = 24 };
 
 struct flag_value {

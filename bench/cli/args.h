@@ -7,10 +7,11 @@
 #include <stdio.h>
 
 #include "base/status.h"
+#include "base/str.h"
 #include "bench/cli/command.h"
 
-// Flags of all commands: --help, --verbose. Ends with a NULL name.
-extern const struct flag cli_common_flags[];
+// Flags of all commands: --help, --verbose; and those of `bench` without a command. End with a NULL name.
+extern const struct flag cli_common_flags[], cli_program_flags[];
 
 // Finds the command that argv[1] names (and argv[2], for names of two words). *words: the number of words of argv used,
 // including the program's name. Returns NULL with an error that names the nearest known command.
@@ -24,7 +25,17 @@ enum status cli_arguments_parse(const struct command *command, int argc, char *c
                                 struct arguments **out, struct error *err);
 void cli_arguments_destroy(struct arguments *args);
 
+// What the program is, in one sentence, and its exit codes; the rows end with a NULL text.
+extern const char cli_program_text[];
+struct cli_exit_text {
+    enum exit_code code;
+    const char *text;
+};
+extern const struct cli_exit_text cli_exit_texts[];
+
 void cli_help_program(FILE *out);
+// Appends what help says about a flag: its text, the words it accepts, its default.
+void cli_help_flag(const struct flag *flag, struct str *out);
 // Prints the commands whose first word is `word` ("model"). Returns false and prints nothing if there are none.
 bool cli_help_group(const char *word, FILE *out);
 void cli_help_command(const struct command *command, FILE *out);

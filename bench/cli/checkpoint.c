@@ -8,6 +8,7 @@
 #include "base/home.h"
 #include "base/str.h"
 #include "base/words.h"
+#include "bench/cli/values.h"
 
 enum { SHAPE_SEED = 42 };
 
@@ -92,24 +93,20 @@ enum status cli_scheme_read(const char *name, const struct scheme **out, struct 
         return OK;
     if (scheme_is_planned(name))
         return FAIL(err, ERR_UNSUPPORTED, "--scheme %s: not implemented yet", name);
-    struct words known = {0};
     char hint[WORDS_HINT_BYTES];
-    size_t count;
-    const struct scheme *table = scheme_table(&count);
-    for (size_t i = 0; i < count; i++)
-        words_add(&known, table[i].name);
     return FAIL(err, ERR_USAGE, "--scheme: unknown scheme '%s'%s", name,
-                words_hint(name, known.items, known.count, hint, sizeof hint));
+                cli_values_hint(&cli_values_scheme, name, hint, sizeof hint));
 }
 
-enum status cli_dtype_read(const char *flag, const char *name, enum dtype *out, struct error *err)
+// Reads a flag's value that names an element type: f32, bf16, ...
+static enum status dtype_read(const char *flag, const struct cli_values *values, const char *name,
+                              enum dtype *out, struct error *err)
 {
+    char hint[WORDS_HINT_BYTES];
     if (storage_parse(name, out))
         return OK;
-    static const char *const known[] = {"f32", "f16", "bf16", "int8", "int4", "fp8"};
-    char hint[WORDS_HINT_BYTES];
     return FAIL(err, ERR_USAGE, "%s: unknown type '%s'%s", flag, name,
-                words_hint(name, known, sizeof known / sizeof *known, hint, sizeof hint));
+                cli_values_hint(values, name, hint, sizeof hint));
 }
 
 enum status cli_scheme_flags_read(const struct arguments *args, struct device_target target,
@@ -121,9 +118,9 @@ enum status cli_scheme_flags_read(const struct arguments *args, struct device_ta
     enum dtype head = row->head;
     *kv = row->default_kv;
     if (head_word && !str_equal(head_word, "auto"))
-        TRY(cli_dtype_read("--head", head_word, &head, err));
+        TRY(dtype_read("--head", &cli_values_head, head_word, &head, err));
     if (kv_word && !str_equal(kv_word, "auto"))
-        TRY(cli_dtype_read("--kv", kv_word, kv, err));
+        TRY(dtype_read("--kv", &cli_values_kv, kv_word, kv, err));
     *out = scheme_resolve(row, head, target);
     return OK;
 }

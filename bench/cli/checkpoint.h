@@ -24,9 +24,6 @@ enum status cli_scheme_read(const char *name, const struct scheme **out, struct 
 enum status cli_scheme_flags_read(const struct arguments *args, struct device_target target,
                                   struct scheme *out, enum dtype *kv, struct error *err);
 
-// Reads a flag's value that names an element type: f32, bf16, ...
-enum status cli_dtype_read(const char *flag, const char *name, enum dtype *out, struct error *err);
-
 // Encodes `text`, with the model's bos in front if it has one. *ids is a new array the caller frees.
 // Errors: ERR_UNSUPPORTED without a tokenizer, ERR_USAGE when there are no ids, ERR_NOMEM.
 enum status cli_prompt_ids(const struct checkpoint *ck, const struct tokenizer *tok,

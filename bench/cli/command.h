@@ -12,6 +12,8 @@
 #include "base/status.h"
 #include "bench/exit_code.h"
 
+struct cli_values; // values.h
+
 enum flag_type { FLAG_BOOL, FLAG_STRING, FLAG_INT, FLAG_FLOAT, FLAG_LIST };
 
 // One flag of one command: "--db FILE". A FLAG_LIST may be given several times.
@@ -22,6 +24,7 @@ struct flag {
     const char *value;    // "FILE", shown in help; NULL for FLAG_BOOL
     const char *fallback; // default as text, shown in help, or NULL
     const char *help;
+    const struct cli_values *values; // what it accepts, for help and completion; NULL: any text
 };
 
 struct arguments; // parsed flags and positional words of one invocation
@@ -41,10 +44,11 @@ struct command {
     const char *name;       // "run", or "model info" for a command of two words
     const char *positional; // "SUITE", "MODEL PROMPT", "[RUN]"
     int min_positional, max_positional;
-    const char *summary;      // one line for `bench --help`
-    const char *details;      // further help text, or NULL
-    const struct flag *flags; // ends with a NULL name
-    bool hidden;              // not in --help (the worker)
+    const struct cli_values *accepts[2]; // what the positional words are; NULL: any text
+    const char *summary;                 // one line for `bench --help`
+    const char *details;                 // further help text, or NULL
+    const struct flag *flags;            // ends with a NULL name
+    bool hidden;                         // not in --help (the worker)
     enum exit_code (*run)(const struct arguments *args, struct error *err);
 };
 

@@ -3,6 +3,7 @@
 // A command is one file that defines one `const struct command`. Its row here registers it.
 #include "bench/cli/command.h"
 
+extern const struct command command_completion;
 extern const struct command command_convert;
 extern const struct command command_generate;
 extern const struct command command_help;
@@ -24,9 +25,11 @@ extern const struct command command_run;
 extern const struct command command_worker;
 
 const struct command *const cli_commands[] = {
-    &command_run,         &command_profile,      &command_generate,       &command_report,
-    &command_list,        &command_show,         &command_export,         &command_machine,
-    &command_kernel_list, &command_kernel_check, &command_kernel_bench,   &command_quantize,
-    &command_quality,     &command_model_info,   &command_model_tokenize, &command_model_logits,
-    &command_convert,     &command_help,         &command_worker,         NULL,
+    &command_run,          &command_profile,      &command_generate,
+    &command_report,       &command_list,         &command_show,
+    &command_export,       &command_machine,      &command_kernel_list,
+    &command_kernel_check, &command_kernel_bench, &command_quantize,
+    &command_quality,      &command_model_info,   &command_model_tokenize,
+    &command_model_logits, &command_convert,      &command_help,
+    &command_completion,   &command_worker,       NULL,
 };

@@ -8,6 +8,7 @@
 #include "bench/cli/checkpoint.h"
 #include "bench/cli/command.h"
 #include "bench/cli/progress.h"
+#include "bench/cli/values.h"
 #include "bench/cli/view.h"
 #include "engine/engine.h"
 
@@ -62,10 +63,11 @@ static enum exit_code convert_run(const struct arguments *args, struct error *er
 }
 
 static const struct flag flags[] = {
-    {"output", 'o', FLAG_STRING, "FILE", NULL, "the file to write; it must not exist"},
+    {"output", 'o', FLAG_STRING, "FILE", NULL, "the file to write; it must not exist",
+     &cli_values_file},
     {"type", 't', FLAG_STRING, "TYPE", NULL,
-     "type of the matrices: f32, f16, bf16, q8_0 or q4_0; default: a plain type that holds the "
-     "stored values exactly"},
+     "type of the matrices; default: a plain type that holds the stored values exactly",
+     &cli_values_convert_type},
     {"json", 0, FLAG_BOOL, NULL, NULL, "the result as one JSON object"},
     {0},
 };
@@ -75,6 +77,7 @@ const struct command command_convert = {
     .positional = "MODEL",
     .min_positional = 1,
     .max_positional = 1,
+    .accepts = {&cli_values_model},
     .summary = "write a model as a GGUF file",
     .details = "MODEL is a Hugging Face folder, a .gguf file, a config.json or the name of a "
                "shape. Without "

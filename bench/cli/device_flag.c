@@ -20,15 +20,14 @@ enum status cli_device_find(const struct arguments *args, struct device_info *ou
 
 static enum status unknown_tier(const char *isa, const struct device_info *info, struct error *err)
 {
+    struct arena arena = {0};
     struct words known = {0};
-    char tiers[128], hint[WORDS_HINT_BYTES], *rest = NULL;
-    device_isa_text(info->kind, ISA_ALL, tiers, sizeof tiers);
-    words_add(&known, "ref");
-    words_add(&known, "all");
-    for (char *one = strtok_r(tiers, ",", &rest); one; one = strtok_r(NULL, ",", &rest))
-        words_add(&known, one);
-    return FAIL(err, ERR_USAGE, "--isa %s: not a tier of %s%s", isa, info->name,
-                words_hint(isa, known.items, known.count, hint, sizeof hint));
+    char hint[WORDS_HINT_BYTES];
+    cli_values_tiers(info->kind, &arena, &known);
+    FAIL(err, ERR_USAGE, "--isa %s: not a tier of %s%s", isa, info->name,
+         words_hint(isa, known.items, known.count, hint, sizeof hint));
+    arena_fini(&arena);
+    return err->code;
 }
 
 enum status cli_device_open(const struct arguments *args, int64_t threads, const char *isa,

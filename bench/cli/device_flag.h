@@ -3,13 +3,14 @@
 #define BENCH_CLI_DEVICE_FLAG_H
 
 #include "bench/cli/command.h"
+#include "bench/cli/values.h"
 #include "device/device.h"
 
 // For a command's table of flags.
 #define DEVICE_FLAG                                                                                \
     {                                                                                              \
         "device", 'd', FLAG_STRING, "NAME", DEVICE_DEFAULT,                                        \
-            "where it runs: a device of 'bench machine'"                                           \
+            "where it runs: a device of 'bench machine'", &cli_values_device                       \
     }
 
 // Finds the device that --device names. Errors: ERR_USAGE for an unknown word, with the nearest known one;

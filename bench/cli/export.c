@@ -6,14 +6,16 @@
 #include "base/file.h"
 #include "base/plain.h"
 #include "base/words.h"
+#include "bench/cli/values.h"
 #include "bench/cli/view.h"
 #include "results/export.h"
 
 static const struct flag flags[] = {
-    {"format", 0, FLAG_STRING, "FORMAT", "json", "json (everything) or csv (figures of the cells)"},
+    {"format", 0, FLAG_STRING, "FORMAT", "json",
+     "json has everything, csv the figures of the cells", &cli_values_export_format},
     {"output", 'o', FLAG_STRING, "FILE", NULL,
-     "file to write, whole or not at all (default: standard output)"},
-    {"db", 0, FLAG_STRING, "FILE", NULL, "database to read"},
+     "file to write, whole or not at all (default: standard output)", &cli_values_file},
+    {"db", 0, FLAG_STRING, "FILE", NULL, "database to read", &cli_values_file},
     {"json", 0, FLAG_BOOL, NULL, NULL, "the same as --format json"},
     {0},
 };
@@ -47,10 +49,9 @@ static enum status write_text(const char *path, const struct str *text, struct e
 
 static enum status unknown_format(const char *format, struct error *err)
 {
-    static const char *const known[] = {"json", "csv"};
     char hint[WORDS_HINT_BYTES];
     return FAIL(err, ERR_USAGE, "--format: unknown format '%s'%s", format,
-                words_hint(format, known, 2, hint, sizeof hint));
+                cli_values_hint(&cli_values_export_format, format, hint, sizeof hint));
 }
 
 static enum exit_code run_export(const struct arguments *args, struct error *err)
@@ -74,6 +75,7 @@ const struct command command_export = {
     .name = "export",
     .positional = "[RUN]",
     .max_positional = 1,
+    .accepts = {&cli_values_run},
     .summary = "write a run as JSON or CSV",
     .details = "RUN is a run's number, \"last\" (the default) or the name of a suite.",
     .flags = flags,

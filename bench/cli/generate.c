@@ -13,6 +13,7 @@
 #include "bench/cli/command.h"
 #include "bench/cli/device_flag.h"
 #include "bench/cli/progress.h"
+#include "bench/cli/values.h"
 #include "bench/cli/view.h"
 #include "bench/probe/probe.h"
 #include "engine/engine.h"
@@ -271,12 +272,11 @@ static enum exit_code generate_run(const struct arguments *args, struct error *e
 
 static const struct flag flags[] = {
     {"scheme", 's', FLAG_STRING, "NAME", "bf16",
-     "how weights are stored and multiplied: f32, bf16, f16, int8, int4-rtn, int4-awq, fp8, "
-     "fp8-w8a8, or q4_0 of a GGUF file"},
-    {"head", 0, FLAG_STRING, "TYPE", "auto",
-     "f32, bf16, f16, int8, int4 or fp8; auto: the scheme's"},
-    {"kv", 0, FLAG_STRING, "TYPE", "auto",
-     "type of the KV cache: f32, bf16, f16, int8 or fp8; auto: the scheme's"},
+     "how weights are stored and multiplied; q4_0 only of a GGUF file", &cli_values_scheme},
+    {"head", 0, FLAG_STRING, "TYPE", "auto", "type of head and embedding; auto: the scheme's",
+     &cli_values_head},
+    {"kv", 0, FLAG_STRING, "TYPE", "auto", "type of the KV cache; auto: the scheme's",
+     &cli_values_kv},
     {"gen", 'n', FLAG_INT, "N", "128",
      "tokens to generate; the model's end token does not stop it"},
     {"temperature", 0, FLAG_FLOAT, "T", "0", "0: always the likeliest token"},
@@ -285,11 +285,12 @@ static const struct flag flags[] = {
      "draw from the likeliest tokens with a total probability of P"},
     {"seed", 0, FLAG_INT, "N", "42", "of the draws"},
     {"calib", 0, FLAG_STRING, "FILE", NULL,
-     "calibration text of int4-awq; default: models/reference/calib.txt"},
+     "calibration text of int4-awq; default: models/reference/calib.txt", &cli_values_file},
     DEVICE_FLAG,
     {"threads", 't', FLAG_INT, "N", "0", "0: one per physical core"},
     {"chunk", 0, FLAG_INT, "N", "512", "prompt tokens in one step"},
-    {"isa", 0, FLAG_STRING, "TIER", NULL, "fastest kernels to use: ref, avx2, avx512, ..."},
+    {"isa", 0, FLAG_STRING, "TIER", NULL, "fastest kernels to use: ref, avx2, avx512, ...",
+     &cli_values_isa},
     {"json", 0, FLAG_BOOL, NULL, NULL, "text and timings as one JSON object, when all is done"},
     {0},
 };
@@ -299,6 +300,7 @@ const struct command command_generate = {
     .positional = "MODEL PROMPT",
     .min_positional = 2,
     .max_positional = 2,
+    .accepts = {&cli_values_model_file},
     .summary = "generate text from a prompt, with timings",
     .details = "MODEL is a Hugging Face folder or a .gguf file. The model's bos token, if it has "
                "one, is put before the prompt.",

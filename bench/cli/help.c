@@ -7,6 +7,8 @@
 #include "base/table.h"
 #include "base/words.h"
 #include "bench/cli/args.h"
+#include "bench/cli/manual.h"
+#include "bench/cli/values.h"
 #include "bench/suite/options.h"
 
 enum { FLAG_COLUMN = 24, COMMAND_COLUMN = 28 };
@@ -32,6 +34,30 @@ static void print_lines(FILE *out, const char *text)
     }
 }
 
+// " (one of: auto f32 bf16)", as help on options has it.
+static void append_words(const struct cli_values *values, struct str *out)
+{
+    struct arena arena = {0};
+    struct words words = {0};
+    cli_values_words(values, &arena, &words);
+    str_append(out, values->list ? " (of:" : " (one of:");
+    for (size_t i = 0; i < words.count; i++)
+        str_printf(out, " %s", words.items[i]);
+    str_append(out, ")");
+    arena_fini(&arena);
+}
+
+void cli_help_flag(const struct flag *flag, struct str *out)
+{
+    str_append(out, flag->help);
+    if (flag->values && flag->values->paths == PATHS_NONE && !flag->values->open)
+        append_words(flag->values, out);
+    if (flag->fallback)
+        str_printf(out, " (default: %s)", flag->fallback);
+    if (flag->type == FLAG_LIST)
+        str_append(out, "; may be repeated");
+}
+
 static void print_flags(const struct flag *flags, FILE *out)
 {
     for (; flags && flags->name; flags++) {
@@ -42,11 +68,7 @@ static void print_flags(const struct flag *flags, FILE *out)
         snprintf(left, sizeof left, "%s--%s%s%s", letter, flags->name, flags->value ? " " : "",
                  flags->value ? flags->value : "");
         struct str help = {0};
-        str_append(&help, flags->help);
-        if (flags->fallback)
-            str_printf(&help, " (default: %s)", flags->fallback);
-        if (flags->type == FLAG_LIST)
-            str_append(&help, "; may be repeated");
+        cli_help_flag(flags, &help);
         print_row(out, FLAG_COLUMN, left, str_text(&help));
         str_fini(&help);
     }
@@ -79,12 +101,19 @@ bool cli_help_group(const char *word, FILE *out)
     return count > 0;
 }
 
+const char cli_program_text[] = "Measures LLM inference on this machine and says what limits it.";
+
+const struct cli_exit_text cli_exit_texts[] = {
+    {EXIT_FINE, "fine, even if cells were skipped"},
+    {EXIT_ERROR, "wrong usage, or an internal error"},
+    {EXIT_CELL_FAILED, "a cell ended in wrong, oom, timeout, crashed or failed"},
+    {EXIT_INTERRUPTED, "interrupted"},
+    {0},
+};
+
 void cli_help_program(FILE *out)
 {
-    fputs("usage: bench COMMAND [arguments] [flags]\n\n"
-          "Measures LLM inference on this machine and says what limits it.\n\n"
-          "commands:\n",
-          out);
+    fprintf(out, "usage: bench COMMAND [arguments] [flags]\n\n%s\n\ncommands:\n", cli_program_text);
     for (const struct command *const *c = cli_commands; *c; c++) {
         if ((*c)->hidden)
             continue;
@@ -93,19 +122,24 @@ void cli_help_program(FILE *out)
                  (*c)->positional ? (*c)->positional : "");
         print_row(out, COMMAND_COLUMN, left, (*c)->summary);
     }
+    fputs("\nflags:\n", out);
+    print_flags(cli_program_flags, out);
     fputs(
         "\n`bench COMMAND --help` lists the flags of a command, `bench help options` the keys of a "
-        "suite.\ndocs/GLOSSARY.md explains the terms.\n\n"
-        "exit codes:\n  0    fine, even if cells were skipped\n  1    wrong usage, or an internal "
-        "error\n"
-        "  4    a cell ended in wrong, oom, timeout, crashed or failed\n  130  interrupted\n",
+        "suite.\ndocs/GLOSSARY.md explains the terms.\n\nexit codes:\n",
         out);
+    for (const struct cli_exit_text *e = cli_exit_texts; e->text; e++)
+        fprintf(out, "  %-4d %s\n", e->code, e->text);
 }
 
 static enum exit_code run_help(const struct arguments *args, struct error *err)
 {
     char *words[3] = {(char *)"bench", (char *)cli_positional(args, 0),
                       (char *)cli_positional(args, 1)};
+    if (cli_flag_bool(args, "man")) {
+        cli_manual(stdout);
+        return EXIT_FINE;
+    }
     if (!words[1]) {
         cli_help_program(stdout);
         return EXIT_FINE;
@@ -134,6 +168,7 @@ static enum exit_code run_help(const struct arguments *args, struct error *err)
 }
 
 static const struct flag flags[] = {
+    {"man", 0, FLAG_BOOL, NULL, NULL, "the manual page, as roff for man(1)"},
     {"markdown", 0, FLAG_BOOL, NULL, NULL, "`help options` as docs/SUITES.md has it"},
     {0},
 };
@@ -142,6 +177,7 @@ const struct command command_help = {
     .name = "help",
     .positional = "[COMMAND|options]",
     .max_positional = 2,
+    .accepts = {&cli_values_command, &cli_values_command_second},
     .summary = "what a command does and the flags it takes; the keys of suites",
     .flags = flags,
     .run = run_help,

@@ -9,6 +9,7 @@
 #include "bench/cli/command.h"
 #include "bench/cli/device_flag.h"
 #include "bench/cli/limits.h"
+#include "bench/cli/values.h"
 #include "bench/cli/view.h"
 #include "bench/probe/probe.h"
 #include "kernels/kernels.h"
@@ -166,7 +167,9 @@ static enum exit_code run_bench(const struct arguments *args, struct error *err)
 #define ISA_FLAG                                                                                   \
     {                                                                                              \
         .name = "isa", .type = FLAG_STRING, .value = "SETS", .fallback = "all",                    \
-        .help = "only variants that need nothing beyond these; a tier includes those it builds on" \
+        .help =                                                                                    \
+            "only variants that need nothing beyond these; a tier includes those it builds on",    \
+        .values = &cli_values_isa                                                                  \
     }
 
 static const struct flag check_flags[] = {

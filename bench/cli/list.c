@@ -4,14 +4,16 @@
 
 #include "base/clock.h"
 #include "base/plain.h"
+#include "bench/cli/values.h"
 #include "bench/cli/view.h"
 #include "results/export.h"
 #include "results/metric.h"
 #include "results/query.h"
 
 static const struct flag flags[] = {
-    {"db", 0, FLAG_STRING, "FILE", NULL, "database to read"},
-    {"run", 0, FLAG_STRING, "RUN", NULL, "list the cells of this run: number, last, or suite"},
+    {"db", 0, FLAG_STRING, "FILE", NULL, "database to read", &cli_values_file},
+    {"run", 0, FLAG_STRING, "RUN", NULL, "list the cells of this run: number, last, or suite",
+     &cli_values_run},
     {"json", 0, FLAG_BOOL, NULL, NULL, "print JSON"},
     {0},
 };

@@ -11,6 +11,7 @@
 #include "bench/cli/command.h"
 #include "bench/cli/device_flag.h"
 #include "bench/cli/progress.h"
+#include "bench/cli/values.h"
 #include "bench/probe/probe.h"
 
 enum { MAX_IDS = 1 << 16 };
@@ -161,16 +162,19 @@ static const struct flag flags[] = {
     {"ids", 0, FLAG_STRING, "1,2,3", NULL, "the prompt as ids"},
     {"prompt", 0, FLAG_STRING, "TEXT", NULL,
      "the prompt as text; the model's bos token is put before it"},
-    {"scheme", 's', FLAG_STRING, "NAME", "f32", "how weights are stored and multiplied"},
-    {"head", 0, FLAG_STRING, "TYPE", "auto",
-     "f32, bf16, f16, int8, int4 or fp8; auto: the scheme's"},
-    {"kv", 0, FLAG_STRING, "TYPE", "auto",
-     "type of the KV cache: f32, bf16, f16, int8 or fp8; auto: the scheme's"},
+    {"scheme", 's', FLAG_STRING, "NAME", "f32", "how weights are stored and multiplied",
+     &cli_values_scheme},
+    {"head", 0, FLAG_STRING, "TYPE", "auto", "type of head and embedding; auto: the scheme's",
+     &cli_values_head},
+    {"kv", 0, FLAG_STRING, "TYPE", "auto", "type of the KV cache; auto: the scheme's",
+     &cli_values_kv},
     {"chunk", 0, FLAG_INT, "N", "512", "ids in one step; 1: token by token, as decode does"},
     DEVICE_FLAG,
     {"threads", 't', FLAG_INT, "N", "0", "0: one per physical core"},
-    {"isa", 0, FLAG_STRING, "TIER", NULL, "fastest kernels to use: ref, avx2, avx512, ..."},
-    {"output", 'o', FLAG_STRING, "FILE", NULL, "write f32 rows (ids, vocabulary) instead of JSON"},
+    {"isa", 0, FLAG_STRING, "TIER", NULL, "fastest kernels to use: ref, avx2, avx512, ...",
+     &cli_values_isa},
+    {"output", 'o', FLAG_STRING, "FILE", NULL, "write f32 rows (ids, vocabulary) instead of JSON",
+     &cli_values_file},
     {0},
 };
 
@@ -179,6 +183,7 @@ const struct command command_model_logits = {
     .positional = "MODEL",
     .min_positional = 1,
     .max_positional = 1,
+    .accepts = {&cli_values_model},
     .summary = "print the raw logits of every position of a prompt",
     .details =
         "MODEL is a Hugging Face folder, a .gguf file, a config.json or the name of a shape.",

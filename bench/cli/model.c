@@ -11,6 +11,7 @@
 #include "bench/cli/command.h"
 #include "bench/cli/device_flag.h"
 #include "bench/cli/support.h"
+#include "bench/cli/values.h"
 #include "bench/cli/view.h"
 #include "engine/engine.h"
 
@@ -480,6 +481,7 @@ const struct command command_model_info = {
     .positional = "MODEL",
     .min_positional = 1,
     .max_positional = 1,
+    .accepts = {&cli_values_model},
     .summary = "describe a model and predict the memory it takes",
     .details = "MODEL is a Hugging Face folder, a .gguf file, a config.json or the name of a shape "
                "(models/shapes).",

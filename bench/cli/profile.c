@@ -17,6 +17,7 @@
 #include "bench/cli/device_flag.h"
 #include "bench/cli/prepare.h"
 #include "bench/cli/profile_view.h"
+#include "bench/cli/values.h"
 #include "bench/cli/view.h"
 #include "bench/run/runner.h"
 #include "bench/run/trace.h"
@@ -339,28 +340,34 @@ static enum exit_code run_profile(const struct arguments *args, struct error *er
 }
 
 static const struct flag flags[] = {
-    {"scheme", 's', FLAG_STRING, "NAME", NULL, "how weights are stored and multiplied (bf16)"},
+    {"scheme", 's', FLAG_STRING, "NAME", NULL, "how weights are stored and multiplied (bf16)",
+     &cli_values_scheme},
     {"batch", 'b', FLAG_STRING, "N", NULL, "sequences at a time (1)"},
     {"context", 'c', FLAG_STRING, "N", NULL, "positions per sequence, prompt and generated (512)"},
     {"gen", 'n', FLAG_STRING, "N", NULL, "tokens generated per sequence (128)"},
     DEVICE_FLAG,
     {"threads", 't', FLAG_STRING, "N", NULL, "threads of the pool (one per physical core)"},
     {"chunk", 0, FLAG_STRING, "N", NULL, "most tokens of one sequence in one prefill step (512)"},
-    {"head", 0, FLAG_STRING, "TYPE", NULL, "type of head and embedding (the scheme's)"},
-    {"kv", 0, FLAG_STRING, "TYPE", NULL, "type of the KV cache (the scheme's)"},
-    {"step", 0, FLAG_STRING, "FORM", NULL, "form of decode steps on a GPU (the faster one)"},
-    {"calib", 0, FLAG_STRING, "FILE", NULL, "calibration text of int4-awq (the program's own)"},
-    {"prompt", 0, FLAG_STRING, "TEXT", NULL, "random, or text:FILE (random)"},
+    {"head", 0, FLAG_STRING, "TYPE", NULL, "type of head and embedding (the scheme's)",
+     &cli_values_head},
+    {"kv", 0, FLAG_STRING, "TYPE", NULL, "type of the KV cache (the scheme's)", &cli_values_kv},
+    {"step", 0, FLAG_STRING, "FORM", NULL, "form of decode steps on a GPU (the faster one)",
+     &cli_values_step},
+    {"calib", 0, FLAG_STRING, "FILE", NULL, "calibration text of int4-awq (the program's own)",
+     &cli_values_file},
+    {"prompt", 0, FLAG_STRING, "TEXT", NULL, "random, or text:FILE (random)", &cli_values_prompt},
     {"procs", 0, FLAG_STRING, "N", "1", "trials, each in a new process"},
     {"reps", 0, FLAG_STRING, "N", NULL, "least number of timed repetitions per trial (3)"},
-    {"html", 0, FLAG_STRING, "FILE", NULL, "write the profile as a page"},
+    {"html", 0, FLAG_STRING, "FILE", NULL, "write the profile as a page", &cli_values_file},
     {"trace", 0, FLAG_STRING, "FILE", NULL,
-     "write every operation or kernel as a trace for Perfetto or chrome://tracing"},
+     "write every operation or kernel as a trace for Perfetto or chrome://tracing",
+     &cli_values_file},
     {"cell", 0, FLAG_STRING, "CELL", NULL,
      "show a cell of the store, by its key or label, and measure nothing"},
-    {"db", 0, FLAG_STRING, "FILE", NULL, "the store to write; default: as for bench run"},
+    {"db", 0, FLAG_STRING, "FILE", NULL, "the store to write; default: as for bench run",
+     &cli_values_file},
     {"set", 0, FLAG_LIST, "SECTION.KEY=VALUE", NULL,
-     "any other key of a suite: 'sweep profile.temperature=0.7'"},
+     "any other key of a suite: 'sweep profile.temperature=0.7'", &cli_values_key},
     {"quiet", 'q', FLAG_BOOL, NULL, NULL, "print no progress"},
     {"json", 0, FLAG_BOOL, NULL, NULL, "print JSON"},
     {0},
@@ -370,6 +377,7 @@ const struct command command_profile = {
     .name = "profile",
     .positional = "[MODEL]",
     .max_positional = 1,
+    .accepts = {&cli_values_model},
     .summary = "where the time of one cell goes, and what would help most",
     .details =
         "MODEL is a Hugging Face folder, a .gguf file, a config.json or the name of a shape.\n"

@@ -15,6 +15,7 @@
 #include "bench/cli/command.h"
 #include "bench/cli/device_flag.h"
 #include "bench/cli/progress.h"
+#include "bench/cli/values.h"
 #include "bench/cli/view.h"
 #include "bench/probe/probe.h"
 #include "bench/quality/quality.h"
@@ -41,15 +42,12 @@ struct quality_request {
 static enum status convention_read(const char *name, const struct quality_convention **out,
                                    struct error *err)
 {
-    struct words known = {0};
     char hint[WORDS_HINT_BYTES];
     *out = quality_convention_find(name);
     if (*out)
         return OK;
-    for (const struct quality_convention *c = quality_conventions; c->name; c++)
-        words_add(&known, c->name);
     return FAIL(err, ERR_USAGE, "--convention: unknown convention '%s'%s", name,
-                words_hint(name, known.items, known.count, hint, sizeof hint));
+                cli_values_hint(&cli_values_convention, name, hint, sizeof hint));
 }
 
 // Finds the text at the given path, else among the program's own files.
@@ -225,15 +223,19 @@ static enum exit_code quality_run(const struct arguments *args, struct error *er
 }
 
 static const struct flag flags[] = {
-    {"scheme", 's', FLAG_STRING, "NAME", "bf16", "how weights are stored and multiplied"},
+    {"scheme", 's', FLAG_STRING, "NAME", "bf16", "how weights are stored and multiplied",
+     &cli_values_scheme},
     {"text", 0, FLAG_STRING, "FILE", "models/reference/eval.txt",
-     "text to predict; never a calibration text"},
+     "text to predict; never a calibration text", &cli_values_file},
     {"calib", 0, FLAG_STRING, "FILE", NULL,
-     "int4-awq: calibration text; default: the program's own"},
-    {"convention", 0, FLAG_STRING, "NAME", "half-512", "which tokens are scored, in which windows"},
+     "int4-awq: calibration text; default: the program's own", &cli_values_file},
+    {"convention", 0, FLAG_STRING, "NAME", "half-512", "which tokens are scored, in which windows",
+     &cli_values_convention},
     {"windows", 'n', FLAG_INT, "N", "0", "only the first N; 0: all"},
-    {"kv", 0, FLAG_STRING, "TYPE", NULL, "type of the KV cache; default: the scheme's"},
-    {"head", 0, FLAG_STRING, "TYPE", NULL, "type of head and embedding; default: the scheme's"},
+    {"kv", 0, FLAG_STRING, "TYPE", NULL, "type of the KV cache; default: the scheme's",
+     &cli_values_kv},
+    {"head", 0, FLAG_STRING, "TYPE", NULL, "type of head and embedding; default: the scheme's",
+     &cli_values_head},
     DEVICE_FLAG,
     {"threads", 't', FLAG_INT, "N", "0", "0: one per physical core"},
     {"json", 0, FLAG_BOOL, NULL, NULL, "print JSON"},
@@ -245,6 +247,7 @@ const struct command command_quality = {
     .positional = "MODEL",
     .min_positional = 1,
     .max_positional = 1,
+    .accepts = {&cli_values_model_file},
     .summary = "perplexity of a model in a scheme, and its distance from f32",
     .details =
         "MODEL is a Hugging Face folder or a .gguf file. Conventions:\n"

@@ -9,6 +9,7 @@
 #include "bench/cli/checkpoint.h"
 #include "bench/cli/command.h"
 #include "bench/cli/progress.h"
+#include "bench/cli/values.h"
 #include "bench/cli/view.h"
 #include "bench/probe/probe.h"
 #include "engine/engine.h"
@@ -71,8 +72,10 @@ static enum status quantize(const struct arguments *args, const struct checkpoin
 static enum status check_arguments(const struct arguments *args, struct error *err)
 {
     int64_t group = cli_flag_int(args, "group");
+    char hint[WORDS_HINT_BYTES];
     if (!cli_flag_string(args, "scheme"))
-        return FAIL(err, ERR_USAGE, "--scheme is missing (int8, fp8, int4-rtn, int4-awq)");
+        return FAIL(err, ERR_USAGE, "--scheme is missing%s",
+                    cli_values_hint(&cli_values_quantize_scheme, "", hint, sizeof hint));
     if (!cli_flag_string(args, "output"))
         return FAIL(err, ERR_USAGE, "-o is missing: the folder to create");
     if (group < 8 || group > 1 << 20 || group % 8)
@@ -101,11 +104,14 @@ static enum exit_code quantize_run(const struct arguments *args, struct error *e
 }
 
 static const struct flag flags[] = {
-    {"scheme", 's', FLAG_STRING, "S", NULL, "int8, fp8, int4-rtn or int4-awq"},
-    {"output", 'o', FLAG_STRING, "OUT", NULL, "the folder to create; it must not exist"},
+    {"scheme", 's', FLAG_STRING, "S", NULL, "how the weights are rounded",
+     &cli_values_quantize_scheme},
+    {"output", 'o', FLAG_STRING, "OUT", NULL, "the folder to create; it must not exist",
+     &cli_values_folder},
     {"calib", 0, FLAG_STRING, "FILE", NULL,
      "int4-awq: UTF-8 calibration text, with lines of a form feed between documents; default: the "
-     "text shipped with the program"},
+     "text shipped with the program",
+     &cli_values_file},
     {"group", 0, FLAG_INT, "N", "128", "int4: inputs per scale"},
     {"json", 0, FLAG_BOOL, NULL, NULL, "the result as one JSON object"},
     {0},
@@ -116,6 +122,7 @@ const struct command command_quantize = {
     .positional = "MODEL",
     .min_positional = 1,
     .max_positional = 1,
+    .accepts = {&cli_values_model_file},
     .summary = "write a quantized copy of a model that other programs read",
     .details =
         "MODEL is a Hugging Face folder. int4 is written as AutoAWQ's gemm layout, int8 and fp8 as "

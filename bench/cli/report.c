@@ -6,17 +6,21 @@
 #include "base/log.h"
 #include "base/plain.h"
 #include "base/str.h"
+#include "bench/cli/values.h"
 #include "bench/cli/view.h"
 #include "bench/suite/suite.h"
 #include "report/gnuplot.h"
 #include "report/report.h"
 
 static const struct flag flags[] = {
-    {"output", 'o', FLAG_STRING, "DIR", "report-out", "folder to write, created if missing"},
-    {"db", 0, FLAG_STRING, "FILE", NULL, "database to read"},
+    {"output", 'o', FLAG_STRING, "DIR", "report-out", "folder to write, created if missing",
+     &cli_values_folder},
+    {"db", 0, FLAG_STRING, "FILE", NULL, "database to read", &cli_values_file},
     {"format", 0, FLAG_STRING, "LIST", NULL,
-     "what to write: html, png, csv; default: `formats` in [report] of bench.conf (html, png)"},
-    {"gnuplot", 0, FLAG_STRING, "PROGRAM", "gnuplot", "program that draws the pictures"},
+     "what to write; default: `formats` in [report] of bench.conf (html, png)",
+     &cli_values_report_format},
+    {"gnuplot", 0, FLAG_STRING, "PROGRAM", "gnuplot", "program that draws the pictures",
+     &cli_values_file},
     {"timeout", 0, FLAG_INT, "SECONDS", "20", "time limit of one picture"},
     {0},
 };
@@ -81,6 +85,7 @@ const struct command command_report = {
     .name = "report",
     .positional = "[RUN]",
     .max_positional = 1,
+    .accepts = {&cli_values_run},
     .summary = "write a run as one page with pictures",
     .details =
         "RUN is a run's number, \"last\" (the default) or a suite's name for its newest run.\n"

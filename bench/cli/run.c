@@ -12,6 +12,7 @@
 #include "bench/cli/command.h"
 #include "bench/cli/dry_run.h"
 #include "bench/cli/prepare.h"
+#include "bench/cli/values.h"
 #include "bench/run/runner.h"
 
 // ---- the suite ----------------------------------------------------------------------------------
@@ -126,9 +127,9 @@ static enum exit_code run_run(const struct arguments *args, struct error *err)
 
 static const struct flag flags[] = {
     {"db", 0, FLAG_STRING, "FILE", NULL,
-     "the store to write (default: that of bench.conf, else your own)"},
+     "the store to write (default: that of bench.conf, else your own)", &cli_values_file},
     {"set", 0, FLAG_LIST, "SECTION.KEY=VALUE", NULL,
-     "replace a value of the suite: 'sweep core.batch=1,2', defaults.procs=1"},
+     "replace a value of the suite: 'sweep core.batch=1,2', defaults.procs=1", &cli_values_key},
     {"only", 0, FLAG_STRING, "PATTERN", NULL,
      "only cells whose label matches (* and ?), or whose key begins with it"},
     {"dry-run", 'n', FLAG_BOOL, NULL, NULL, "print the plan: cells, memory, time, what is skipped"},
@@ -145,6 +146,7 @@ const struct command command_run = {
     .positional = "SUITE",
     .min_positional = 1,
     .max_positional = 1,
+    .accepts = {&cli_values_suite},
     .summary = "measure a suite into the store",
     .details = "SUITE is a file. The suites that come with the program, like suites/smoke.conf, "
                "are found\n"

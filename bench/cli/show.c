@@ -4,15 +4,16 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "bench/cli/values.h"
 #include "bench/cli/view.h"
 #include "results/export.h"
 #include "results/metric.h"
 #include "results/query.h"
 
 static const struct flag flags[] = {
-    {"db", 0, FLAG_STRING, "FILE", NULL, "database to read"},
+    {"db", 0, FLAG_STRING, "FILE", NULL, "database to read", &cli_values_file},
     {"run", 0, FLAG_STRING, "RUN", NULL,
-     "look for the cell in this run (default: the newest that has it)"},
+     "look for the cell in this run (default: the newest that has it)", &cli_values_run},
     {"json", 0, FLAG_BOOL, NULL, NULL, "print JSON"},
     {0},
 };
@@ -392,6 +393,7 @@ const struct command command_show = {
     .positional = "RUN|CELL",
     .min_positional = 1,
     .max_positional = 1,
+    .accepts = {&cli_values_run},
     .summary = "show one run or one cell in full",
     .details =
         "RUN is a run's number, \"last\" or the name of a suite, whose newest run is meant.\n"

@@ -16,6 +16,7 @@
 #include "base/str.h"
 #include "bench/cli/checkpoint.h"
 #include "bench/cli/command.h"
+#include "bench/cli/values.h"
 #include "bench/cli/view.h"
 
 struct request {
@@ -289,6 +290,7 @@ const struct command command_model_tokenize = {
     .positional = "MODEL [TEXT]",
     .min_positional = 1,
     .max_positional = 2,
+    .accepts = {&cli_values_model_file},
     .summary = "print the ids of a text, or the text of ids",
     .details =
         "MODEL may also be a tokenizer.json, or a .gguf file without tensors. Without TEXT the "

@@ -120,6 +120,15 @@ char *stored_ggml_names(char *out, size_t out_bytes)
     return out;
 }
 
+size_t stored_writable(const char **out, size_t max)
+{
+    size_t count = 0;
+    for (int i = 0; i < TYPE_COUNT && count < max; i++)
+        if (types[i].ggml && types[i].shrink)
+            out[count++] = types[i].name;
+    return count;
+}
+
 const char *stored_ggml_name(uint32_t number)
 {
     static const char *const names[] = {

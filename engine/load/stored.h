@@ -40,6 +40,8 @@ extern const struct stored_type *const stored_f32;
 
 // Lists the GGUF types from which weights can be read, for error messages: "F32, F16, ...". Returns `out`.
 char *stored_ggml_names(char *out, size_t out_bytes);
+// The names of the GGUF types that can be written; at most `max` of them. Returns their number.
+size_t stored_writable(const char **out, size_t max);
 // llama.cpp's name of a type number, supported or not ("Q2_K", "IQ4_NL"); "unknown" for other numbers.
 const char *stored_ggml_name(uint32_t number);
 

@@ -19,7 +19,7 @@
 #include "engine/save/gguf_plan.h"
 #include "engine/save/gguf_vocab.h"
 
-enum { BATCH_FLOATS = 1 << 20 };
+enum { BATCH_FLOATS = 1 << 20, TYPES_MAX = 32 };
 #define NEW ".new-" // and the process id: suffix of the name until the file is complete
 
 struct converting {
@@ -313,12 +313,18 @@ static enum status convert_all(struct converting *c, struct error *err)
     return gguf_writer_finish(writer, err);
 }
 
+size_t checkpoint_convert_types(const char **out, size_t max)
+{
+    return stored_writable(out, max);
+}
+
 static enum status unwritable(const char *type, struct error *err)
 {
-    static const char *const known[] = {"f32", "f16", "bf16", "q8_0", "q4_0"};
+    const char *known[TYPES_MAX];
     char hint[WORDS_HINT_BYTES];
+    size_t count = checkpoint_convert_types(known, TYPES_MAX);
     return FAIL(err, ERR_USAGE, "type '%s' cannot be written%s", type,
-                words_hint(type, known, sizeof known / sizeof *known, hint, sizeof hint));
+                words_hint(type, known, count, hint, sizeof hint));
 }
 
 static enum status check_type(const char *type, const struct stored_type **out, struct error *err)

@@ -223,6 +223,18 @@ static void refuse(const char *from, const char *type, const char *path, enum st
     checkpoint_destroy(ck);
 }
 
+// The types it names are those that it writes.
+static void names_its_types(void **state)
+{
+    (void)state;
+    static const char *const expected[] = {"f32", "f16", "bf16", "q8_0", "q4_0"};
+    const char *found[8];
+    assert_int_equal(checkpoint_convert_types(found, 8), 5);
+    for (size_t i = 0; i < 5; i++)
+        assert_string_equal(found[i], expected[i]);
+    assert_int_equal(checkpoint_convert_types(found, 2), 2);
+}
+
 static void refusals(void **state)
 {
     (void)state;
@@ -400,6 +412,7 @@ int main(void)
         cmocka_unit_test(a_converted_model_is_the_same),
         cmocka_unit_test(types),
         cmocka_unit_test(the_tokenizer_goes_along),
+        cmocka_unit_test(names_its_types),
         cmocka_unit_test(refusals),
         cmocka_unit_test(what_a_type_cannot_hold),
         cmocka_unit_test(a_load_refuses_the_same),

@@ -236,7 +236,8 @@ static void refused(void **state)
     const char *dir = scratch_make();
     below(out, dir, "out");
     expect_error(make(SOURCE, "int8", 0, dir, &err), &err, ERR_USAGE, dir, "exists");
-    expect_error(make(SOURCE, "q4_k", 0, out, &err), &err, ERR_UNSUPPORTED, "q4_k", "int8, fp8");
+    expect_error(make(SOURCE, "q4_k", 0, out, &err), &err, ERR_UNSUPPORTED, "q4_k",
+                 "int8, fp8, int4-rtn, int4-awq");
     expect_error(make(MODELS "qwen2-tied/model.gguf", "int8", 0, out, &err), &err, ERR_UNSUPPORTED,
                  "model.gguf", "Hugging Face folder");
     expect_error(make(MODELS "llama-gqa3", "int4-rtn", 0, out, &err), &err, ERR_UNSUPPORTED,
