@@ -179,6 +179,7 @@ static enum exit_code measure(struct request *r, struct error *err)
         .output = cli_flag_bool(r->args, "quiet") ? RUNNER_QUIET : RUNNER_AUTO,
         .own_store = command_database_is_own(p->database),
         .no_table = true,
+        .no_resume = true,
         .trace = cli_flag_string(r->args, "trace") ? &r->trace : NULL,
         .run = &r->run,
         .memory_limit_bytes = (int64_t)p->suite.defaults.memory_bytes,

@@ -28,8 +28,9 @@ static const struct flag flags[] = {
 enum status command_report_formats(const struct arguments *args, unsigned *formats,
                                    struct error *err)
 {
-    if (cli_flag_string(args, "format"))
-        return report_formats(cli_flag_string(args, "format"), formats, err);
+    const char *given = cli_flag_string(args, "format");
+    if (given)
+        return report_formats(given, formats, err) == OK ? OK : error_context(err, "--format");
     struct suite config;
     const char *path = NULL;
     struct str text = {0};

@@ -281,7 +281,7 @@ static enum exit_code run_opened(struct runner *r, const struct runner_options *
         interrupt_accept(&r->interrupt);
         end_run(r, status, err);
         live_line(&r->context.live, "interrupted: what was measured is in %s%s", options->database,
-                  options->no_table ? "" : "; continue with --resume");
+                  options->no_resume ? "" : "; continue with --resume");
         return EXIT_INTERRUPTED;
     }
     end_run(r, status, err);

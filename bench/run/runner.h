@@ -30,7 +30,8 @@ struct runner_options {
     bool take_over; // even if its owner was in another container: the caller knows that it ended
     enum runner_output output;
     bool own_store; // commands use this database without --db
-    bool no_table;  // the caller shows the results, and resumes nothing: only progress is shown
+    bool no_table;  // no table of results at the end: the caller shows them
+    bool no_resume; // an interrupted run does not name --resume: the caller has no such flag
     // Takes the trace of the newest trial, which its workers then send; borrowed. NULL: none is made.
     struct trace *trace;
     int64_t *run; // receives the run's number once it has one; may be NULL

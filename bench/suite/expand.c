@@ -104,8 +104,7 @@ static enum status list_devices(struct expansion *x, const struct word_list *nam
     return OK;
 }
 
-static enum status hash_text(const char *path, const char *where, const char *key, char hash[65],
-                             struct error *err)
+static enum status hash_text(const char *path, const char *place, char hash[65], struct error *err)
 {
     char *bytes = NULL;
     size_t count = 0;
@@ -114,13 +113,15 @@ static enum status hash_text(const char *path, const char *where, const char *ke
     if (err->code == OK)
         hash_bytes(bytes, count, hash, err);
     free(bytes);
-    return error_context(err, "%s: %s", where, key);
+    return error_context(err, "%s", place);
 }
 
 // Finds the calibration text of int4-awq, if the sweep has that scheme.
 static enum status find_calib(struct expansion *x, struct product *p, struct error *err)
 {
-    const char *given = p->sweep->calib, *where = suite_where(x->suite, p->section, "calib");
+    const char *given = p->sweep->calib;
+    char place[SUITE_PLACE_BYTES];
+    suite_place(x->suite, p->section, "calib", place);
     bool awq = false;
     for (size_t i = 0; i < p->words[AXIS_SCHEME].count; i++)
         awq |= str_equal(p->words[AXIS_SCHEME].items[i], "int4-awq");
@@ -128,30 +129,31 @@ static enum status find_calib(struct expansion *x, struct product *p, struct err
         return OK;
     char *shipped = NULL;
     if (!given && calib_default(&shipped, err) != OK)
-        return error_context(err, "%s: calib", where);
+        return error_context(err, "%s", place);
     const char *path = given ? suite_find_file(x->suite, p->section, "calib", given) : shipped;
     if (!path)
-        return FAIL(err, ERR_USAGE, "%s: calib: there is no file %s", where, given);
+        return FAIL(err, ERR_USAGE, "%s: there is no file %s", place, given);
     p->calib = plan_text(x->plan, "%s", path);
     free(shipped);
-    return p->calib ? hash_text(p->calib, where, "calib", p->calib_hash, err) : no_memory(err);
+    return p->calib ? hash_text(p->calib, place, p->calib_hash, err) : no_memory(err);
 }
 
 // Resolves "text:FILE" to a file, and hashes its bytes.
 static enum status find_prompt(struct expansion *x, struct product *p, struct error *err)
 {
-    const char *text = p->sweep->prompt, *where = suite_where(x->suite, p->section, "prompt");
+    const char *text = p->sweep->prompt;
+    char place[SUITE_PLACE_BYTES];
+    suite_place(x->suite, p->section, "prompt", place);
     p->prompt = PROMPT_RANDOM;
     if (strcmp(text, p->prompt) == 0)
         return OK;
     const char *name = prompt_text_path(text);
     if (!name || !name[0])
-        return FAIL(err, ERR_USAGE, "%s: prompt: '%s' is neither random nor text:FILE", where,
-                    text);
+        return FAIL(err, ERR_USAGE, "%s: '%s' is neither random nor text:FILE", place, text);
     const char *path = suite_find_file(x->suite, p->section, "prompt", name);
     if (!path)
-        return FAIL(err, ERR_USAGE, "%s: prompt: there is no file %s", where, name);
-    TRY(hash_text(path, where, "prompt", p->prompt_hash, err));
+        return FAIL(err, ERR_USAGE, "%s: there is no file %s", place, name);
+    TRY(hash_text(path, place, p->prompt_hash, err));
     p->prompt = plan_text(x->plan, PROMPT_TEXT_PREFIX "%s", path);
     return p->prompt ? OK : no_memory(err);
 }
@@ -163,12 +165,13 @@ static unsigned collect_mask(const struct word_list *words)
 
 static enum status check_links(struct expansion *x, const struct product *p, struct error *err)
 {
+    char place[SUITE_PLACE_BYTES];
     for (int a = 0; a < AXIS_COUNT; a++) {
         enum axis leader = p->sweep->link.leader[a];
         size_t count = axis_count(p, (enum axis)a), first = axis_count(p, leader);
         if (count != first)
-            return FAIL(err, ERR_USAGE, "%s: link: '%s' has %zu values and '%s' has %zu",
-                        suite_where(x->suite, p->section, "link"), axis_name(leader), first,
+            return FAIL(err, ERR_USAGE, "%s: '%s' has %zu values and '%s' has %zu",
+                        suite_place(x->suite, p->section, "link", place), axis_name(leader), first,
                         axis_name((enum axis)a), count);
     }
     return OK;

@@ -8,13 +8,13 @@
 #include "base/str.h"
 #include "bench/suite/expand.h"
 
-static enum status unknown_shape(struct expansion *x, const char *where, const char *shape,
+static enum status unknown_shape(struct expansion *x, const char *place, const char *shape,
                                  struct error *err)
 {
     struct words known = {0};
     char hint[WORDS_HINT_BYTES];
     home_names("models/shapes", ".json", false, &x->plan->arena, &known);
-    return FAIL(err, ERR_USAGE, "%s: shape: unknown shape '%s'%s", where, shape,
+    return FAIL(err, ERR_USAGE, "%s: unknown shape '%s'%s", place, shape,
                 words_hint(shape, known.items, known.count, hint, sizeof hint));
 }
 
@@ -23,7 +23,8 @@ static enum status find_shape(struct expansion *x, const char *section,
                               const struct suite_model *from, struct plan_model *model,
                               struct error *err)
 {
-    const char *where = suite_where(x->suite, section, "shape");
+    char place[SUITE_PLACE_BYTES];
+    suite_place(x->suite, section, "shape", place);
     size_t length = strlen(from->shape);
     bool is_file =
         strchr(from->shape, '/') || (length > 5 && strcmp(from->shape + length - 5, ".json") == 0);
@@ -31,12 +32,22 @@ static enum status find_shape(struct expansion *x, const char *section,
         is_file ? from->shape : plan_text(x->plan, "models/shapes/%s.json", from->shape);
     const char *path = name ? suite_find_file(x->suite, section, "shape", name) : NULL;
     if (!path && is_file)
-        return FAIL(err, ERR_USAGE, "%s: shape: there is no file %s", where, from->shape);
+        return FAIL(err, ERR_USAGE, "%s: there is no file %s", place, from->shape);
     if (!path)
-        return unknown_shape(x, where, from->shape, err);
+        return unknown_shape(x, place, from->shape, err);
     model->shape = arena_strdup(&x->plan->arena, from->shape);
     model->shape_path = arena_strdup(&x->plan->arena, path);
     return OK;
+}
+
+static enum status no_such_path(struct expansion *x, const char *section, const char *path,
+                                struct error *err)
+{
+    static const char *const own[] = {"models/reference"};
+    char place[SUITE_PLACE_BYTES], near[WORDS_HINT_BYTES];
+    words_near(path, own, 1, near, sizeof near);
+    return FAIL(err, ERR_USAGE, "%s: there is no %s%s",
+                suite_place(x->suite, section, "path", place), path, near);
 }
 
 static enum status find_checkpoint(struct expansion *x, const char *section,
@@ -45,8 +56,7 @@ static enum status find_checkpoint(struct expansion *x, const char *section,
 {
     const char *path = suite_find_file(x->suite, section, "path", from->path);
     if (!path)
-        return FAIL(err, ERR_USAGE, "%s: path: there is no %s",
-                    suite_where(x->suite, section, "path"), from->path);
+        return no_such_path(x, section, from->path, err);
     model->path = arena_strdup(&x->plan->arena, path);
     return OK;
 }

@@ -48,36 +48,36 @@ const struct plan_model *plan_model_find(const struct plan *plan, const char *la
     return NULL;
 }
 
-static enum status unknown(const char *where, const char *key, const char *kind, const char *word,
+static enum status unknown(const char *place, const char *kind, const char *word,
                            const struct words *names, struct error *err)
 {
     char hint[WORDS_HINT_BYTES];
-    return FAIL(err, ERR_USAGE, "%s: %s: unknown %s '%s'%s", where, key, kind, word,
+    return FAIL(err, ERR_USAGE, "%s: unknown %s '%s'%s", place, kind, word,
                 words_hint(word, names->items, names->count, hint, sizeof hint));
 }
 
-static enum status check_axis(const struct suite *suite, const char *where, const char *key,
-                              enum axis axis, const char *word, struct error *err)
+static enum status check_axis(const struct suite *suite, const char *place, enum axis axis,
+                              const char *word, struct error *err)
 {
     struct words names = {0};
     if (axis == AXIS_MODEL && !is_model(suite, word)) {
         add_models(&names, suite);
-        return unknown(where, key, "model", word, &names, err);
+        return unknown(place, "model", word, &names, err);
     }
     if (axis == AXIS_SCHEME && !is_scheme(word)) {
         add_schemes(&names);
-        return unknown(where, key, "scheme", word, &names, err);
+        return unknown(place, "scheme", word, &names, err);
     }
     if (axis == AXIS_DEVICE && !device_word_known(word)) {
         add_devices(&names);
-        return unknown(where, key, "device", word, &names, err);
+        return unknown(place, "device", word, &names, err);
     }
     if (axis == AXIS_ANY && !is_model(suite, word) && !is_scheme(word) &&
         !device_word_known(word)) {
         add_models(&names, suite);
         add_schemes(&names);
         add_devices(&names);
-        return unknown(where, key, "model, scheme or device", word, &names, err);
+        return unknown(place, "model, scheme or device", word, &names, err);
     }
     return OK;
 }
@@ -85,13 +85,14 @@ static enum status check_axis(const struct suite *suite, const char *where, cons
 static enum status check_rules(const struct suite *suite, const char *section,
                                const struct suite_sweep *sweep, struct error *err)
 {
-    const char *where = suite_where(suite, section, "skip");
+    char place[SUITE_PLACE_BYTES];
+    suite_place(suite, section, "skip", place);
     for (size_t i = 0; i < sweep->skip.count; i++) {
         const struct rule *rule = &sweep->skip.items[i];
         for (int t = 0; t < rule->term_count; t++) {
             const struct rule_term *term = &rule->terms[t];
             if (term->word && !strpbrk(term->word, "*?"))
-                TRY(check_axis(suite, where, "skip", term->axis, term->word, err));
+                TRY(check_axis(suite, place, term->axis, term->word, err));
         }
     }
     return OK;
@@ -100,15 +101,16 @@ static enum status check_rules(const struct suite *suite, const char *section,
 enum status plan_names_check(const struct suite *suite, const char *section,
                              const struct suite_sweep *sweep, struct error *err)
 {
-    const char *where = suite_where(suite, section, "model");
+    char place[SUITE_PLACE_BYTES];
+    suite_place(suite, section, "model", place);
     for (size_t i = 0; i < sweep->model.count; i++)
-        TRY(check_axis(suite, where, "model", AXIS_MODEL, sweep->model.items[i], err));
-    where = suite_where(suite, section, "scheme");
+        TRY(check_axis(suite, place, AXIS_MODEL, sweep->model.items[i], err));
+    suite_place(suite, section, "scheme", place);
     for (size_t i = 0; i < sweep->scheme.count; i++)
-        TRY(check_axis(suite, where, "scheme", AXIS_SCHEME, sweep->scheme.items[i], err));
-    where = suite_where(suite, section, "device");
+        TRY(check_axis(suite, place, AXIS_SCHEME, sweep->scheme.items[i], err));
+    suite_place(suite, section, "device", place);
     for (size_t i = 0; i < sweep->device.count; i++)
         if (strcmp(sweep->device.items[i], "auto") != 0)
-            TRY(check_axis(suite, where, "device", AXIS_DEVICE, sweep->device.items[i], err));
+            TRY(check_axis(suite, place, AXIS_DEVICE, sweep->device.items[i], err));
     return check_rules(suite, section, sweep, err);
 }

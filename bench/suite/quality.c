@@ -34,12 +34,12 @@ enum status expand_quality_wish(struct expansion *x, const char *section,
                                 const struct suite_sweep *sweep, struct quality_wish **out,
                                 struct error *err)
 {
-    const char *where = suite_where(x->suite, section, "quality_text");
+    char place[SUITE_PLACE_BYTES];
+    suite_place(x->suite, section, "quality_text", place);
     const char *path = suite_find_file(x->suite, section, "quality_text", sweep->quality_text);
     char hash[HASH_HEX_BYTES];
     if (!path)
-        return FAIL(err, ERR_USAGE, "%s: quality_text: there is no file %s", where,
-                    sweep->quality_text);
+        return FAIL(err, ERR_USAGE, "%s: there is no file %s", place, sweep->quality_text);
     struct quality_wish *wish = arena_alloc(&x->plan->arena, 1, sizeof *wish);
     if (!wish)
         return no_memory(err);
@@ -50,7 +50,7 @@ enum status expand_quality_wish(struct expansion *x, const char *section,
         .max_ns = sweep->max_cell_time_ns,
     };
     if (read_text(wish, path, hash, err) != OK)
-        return error_context(err, "%s: quality_text", where);
+        return error_context(err, "%s", place);
     wish->text_hash = arena_strdup(&x->plan->arena, hash);
     *out = wish;
     return wish->text && wish->text_hash ? OK : no_memory(err);

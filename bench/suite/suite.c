@@ -21,7 +21,8 @@ static enum status apply(struct suite *suite, const struct suite_entry *entry, v
     if (!entry->option)
         return OK;
     if (option_parse(entry->option, entry->value, &suite->arena, base, err) != OK)
-        return error_context(err, "%s: %s", entry->where, entry->option->key);
+        return entry->file ? error_context(err, "%s: %s", entry->where, entry->option->key)
+                           : error_context(err, "%s", entry->where);
     return OK;
 }
 
@@ -177,14 +178,30 @@ static const struct suite_entry *find_entry(const struct suite *suite, const cha
     return NULL;
 }
 
-const char *suite_where(const struct suite *suite, const char *section, const char *key)
+// The entry that set a key of this section, perhaps in [defaults]; else the section's header, or NULL.
+static const struct suite_entry *entry_of(const struct suite *suite, const char *section,
+                                          const char *key)
 {
     const struct suite_entry *entry = find_entry(suite, section, key);
     if (!entry && str_starts(section, "sweep "))
         entry = find_entry(suite, "defaults", key);
-    if (!entry)
-        entry = find_entry(suite, section, NULL);
+    return entry ? entry : find_entry(suite, section, NULL);
+}
+
+const char *suite_where(const struct suite *suite, const char *section, const char *key)
+{
+    const struct suite_entry *entry = entry_of(suite, section, key);
     return entry ? entry->where : suite->path ? suite->path : "bench.conf";
+}
+
+char *suite_place(const struct suite *suite, const char *section, const char *key,
+                  char out[SUITE_PLACE_BYTES])
+{
+    const struct suite_entry *entry = entry_of(suite, section, key);
+    bool named = entry && entry->option && !entry->file;
+    snprintf(out, SUITE_PLACE_BYTES, "%s%s%s", suite_where(suite, section, key), named ? "" : ": ",
+             named ? "" : key);
+    return out;
 }
 
 static bool exists(const char *path)

@@ -97,6 +97,12 @@ void suite_fini(struct suite *suite);
 // "suites/m1.conf:12" of the entry that set a key, or the suite's path if the value is a default.
 const char *suite_where(const struct suite *suite, const char *section, const char *key);
 
+// The same for an error about the key's value: "suites/m1.conf:12: batch". A flag and --set name their key already, so
+// their place has no second one: "--batch". Returns `out`.
+enum { SUITE_PLACE_BYTES = 512 };
+char *suite_place(const struct suite *suite, const char *section, const char *key,
+                  char out[SUITE_PLACE_BYTES]);
+
 // Finds a file that a suite names: an absolute path, or a path next to the file that names it, in the working
 // directory, or among the program's own files. Owned by the arena; NULL if there is none.
 const char *suite_find_file(struct suite *suite, const char *section, const char *key,

@@ -51,7 +51,9 @@ enum status worker_trace_send(struct worker_trace *t, struct wire *wire, int cel
     enum status status = OK;
     if (!t)
         return OK;
-    for (size_t first = 0; status == OK && first < t->count; first += TRACE_ROWS_MAX) {
+    // Without any row the number of lost ones is sent alone.
+    for (size_t first = 0; status == OK && (first < t->count || (first == 0 && t->lost));
+         first += TRACE_ROWS_MAX) {
         size_t left = t->count - first;
         struct wire_trace piece = {.source = t->source,
                                    .rows = t->rows + first,

@@ -27,7 +27,7 @@ struct worker_trace {
 
 // Appends a row. name: of a kernel, or NULL; row->name is ignored. trace NULL: nothing is done.
 void worker_trace_add(struct worker_trace *trace, const struct trace_row *row, const char *name);
-// Sends all rows and empties the trace. trace NULL or without rows: nothing is sent.
+// Sends all rows and the number of lost ones, and empties the trace. trace NULL, or nothing seen: nothing is sent.
 enum status worker_trace_send(struct worker_trace *trace, struct wire *wire, int cell,
                               struct error *err);
 void worker_trace_fini(struct worker_trace *trace);

@@ -323,7 +323,7 @@ static enum status unwritable(const char *type, struct error *err)
     const char *known[TYPES_MAX];
     char hint[WORDS_HINT_BYTES];
     size_t count = checkpoint_convert_types(known, TYPES_MAX);
-    return FAIL(err, ERR_USAGE, "type '%s' cannot be written%s", type,
+    return FAIL(err, ERR_USAGE, "--type: '%s' cannot be written%s", type,
                 words_hint(type, known, count, hint, sizeof hint));
 }
 

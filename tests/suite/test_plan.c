@@ -384,6 +384,8 @@ static void each_mistake_has_its_line(void **state)
 {
     (void)state;
     expect_refused("[model m]\npath = no/where\n[sweep s]\n", "2: path: there is no no/where");
+    expect_refused("[model m]\npath = models/refrence\n[sweep s]\n",
+                   "2: path: there is no models/refrence: did you mean 'models/reference'?");
     expect_refused(
         "[model m]\nshape = llama-2-8b\n[sweep s]\n",
         "2: shape: unknown shape 'llama-2-8b': did you mean 'llama-2-7b' or 'llama-3-8b'?");

@@ -71,6 +71,27 @@ static void long_traces_are_sent_in_pieces(void **state)
     close(wire.fd);
 }
 
+// Without memory for the first row, the runner still learns how many were lost.
+static void lost_rows_are_sent_without_any_row(void **state)
+{
+    (void)state;
+    struct wire wire = {.fd = scratch_file()};
+    struct worker_trace t = {.source = "a clock", .lost = 7};
+    struct error err = {0};
+    struct event event;
+    assert_int_equal(worker_trace_send(&t, &wire, 2, &err), OK);
+    assert_int_equal(read_events(wire.fd, &event, 1), 1);
+    assert_int_equal(event.type, EVENT_TRACE);
+    assert_int_equal(event.cell, 2);
+    assert_int_equal(event.trace_count, 0);
+    assert_int_equal(event.trace_lost, 7);
+    assert_string_equal(event.source, "a clock");
+    assert_int_equal(t.lost, 0);
+    event_fini(&event);
+    worker_trace_fini(&t);
+    close(wire.fd);
+}
+
 // The rows of the observer's repetition; `sent` phases have had theirs.
 static size_t observed(bool sent_prefill, struct event *event)
 {
@@ -161,6 +182,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(long_traces_are_sent_in_pieces),
+        cmocka_unit_test(lost_rows_are_sent_without_any_row),
         cmocka_unit_test(the_observer_sends_each_operation),
         cmocka_unit_test(records_of_a_device_become_rows),
     };
