@@ -128,8 +128,7 @@ static void bar_part(struct str *out, const char *class, const char *name, doubl
     str_printf(out, "<span class=\"%s\" style=\"flex:%.4f\" title=\"", class, share);
     html_textf(out, "%s, %.1f %%", name, 100 * share);
     str_append(out, "\">");
-    if (share > 0.04)
-        html_text(out, name);
+    html_text(out, name);
     str_append(out, "</span>");
 }
 

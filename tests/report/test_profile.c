@@ -402,6 +402,22 @@ static void a_trace_explains_a_step(void **state)
     store_close(store);
 }
 
+// Every part of a bar has its name, and the style hides names that do not fit instead of cutting them.
+static void check_bars(const char *page, const struct profile *p)
+{
+    char part[128];
+    for (size_t i = 0; i < p->phase_count; i++)
+        for (size_t c = 0; c < p->phases[i].class_count; c++) {
+            const struct profile_class *class = &p->phases[i].classes[c];
+            snprintf(part, sizeof part, "title=\"%s, %.1f %%\">%s</span>", class->op,
+                     100 * class->share, class->op);
+            if (class->share > 0.0005)
+                has(page, part);
+        }
+    has(page, ".bar span { display: flex; flex-wrap: wrap; overflow: hidden; white-space: nowrap;");
+    has(page, ".bar span::before { content: \"\"; height: 100%; }");
+}
+
 static void the_page_is_whole(void **state)
 {
     struct profile p;
@@ -411,6 +427,7 @@ static void the_page_is_whole(void **state)
     must(report_profile_page(&p, &page, &err), &err);
     const char *text = str_text(&page);
     check_nesting(text);
+    check_bars(text, &p);
     has(text, "What would help most");
     has(text, "gate-up at its roof, in prefill");
     has(text, "80.0 %");   // of the bandwidth
