@@ -20,6 +20,12 @@ uint64_t clock_thread_cpu_ns(void)
     return read_clock(CLOCK_THREAD_CPUTIME_ID);
 }
 
+bool clock_kept_processor(uint64_t cpu_ns, uint64_t wall_ns)
+{
+    enum { KEPT_PERCENT = 95 };
+    return cpu_ns * 100 >= wall_ns * KEPT_PERCENT;
+}
+
 uint64_t clock_awake_look(struct clock_awake *clock, uint64_t now_ns, uint64_t look_ns)
 {
     if (clock->last_ns && now_ns > clock->last_ns && now_ns - clock->last_ns > look_ns)

@@ -21,7 +21,6 @@ enum {
     TRIES = 3 * SAMPLES,
     MIN_SAMPLE_NS = 1000000,
     MAX_SHAPE_NS = 300000000, // no more samples after this time; limits slow tiers
-    UNDISTURBED_PERCENT = 97, // share of a sample's time that a worker must have had a processor
 };
 
 struct timed_run {
@@ -39,7 +38,7 @@ static void run_calls(void *arg, int worker, int workers)
         kernel_case_call(run->c, worker, run->first + i);
     cpu = clock_thread_cpu_ns() - cpu;
     wall = clock_ns() - wall;
-    if (cpu * 100 < wall * UNDISTURBED_PERCENT)
+    if (!clock_kept_processor(cpu, wall))
         atomic_store(&run->disturbed, true);
 }
 
@@ -119,18 +118,17 @@ static enum status bench_kernel(const struct kernel *kernel, const struct settin
 static enum status bench_rows(const char *pattern, struct device *device, const struct setting *set,
                               const struct cuda_bench *gpu, struct error *err)
 {
-    size_t count, matched = 0;
+    size_t count;
     const struct kernel *table = kernel_table(&count);
     for (size_t i = 0; i < count; i++) {
         if (!kernel_runs_on(&table[i], device_target(device)) || !str_glob(pattern, table[i].name))
             continue;
-        matched++;
         if (table[i].where == DEVICE_CUDA)
             TRY(cuda_bench_row(gpu, &table[i], set->report, set->user, err));
         else
             TRY(bench_kernel(&table[i], set, err));
     }
-    return matched ? OK : kernel_none_matches(pattern, device, err);
+    return OK;
 }
 
 enum status kernel_bench(const char *pattern, struct device *device, size_t cache_bytes,
@@ -139,6 +137,7 @@ enum status kernel_bench(const char *pattern, struct device *device, size_t cach
     const struct setting set = {device_pool(device), cache_bytes, report, user};
     struct cuda_bench gpu = {0};
     bool on_gpu = device_info(device)->kind == DEVICE_CUDA;
+    TRY(kernel_pattern_check(pattern, device, err));
     if (!on_gpu || cuda_bench_open(&gpu, device, cache_bytes, err) == OK)
         bench_rows(pattern, device, &set, &gpu, err);
     if (on_gpu)

@@ -15,8 +15,10 @@
 #include "kernels/quant.h"
 
 enum {
-    COLD_CACHES = 6, // a working set this many times the last-level cache is out of cache,
-    MIN_COLD_BYTES = 256 << 20, // and has at least this size
+    // A working set of this many last-level caches is out of cache. It is read in a circle: a cache that evicts the
+    // oldest line serves none of it, and one that keeps what it has serves a sixth at most.
+    COLD_CACHES = 6,
+    MIN_COLD_BYTES = 256 << 20, // at least this size
     MIN_STREAM_BYTES = 16 << 20,
     MAX_COPIES = 4096,
     PEAK_ROUNDS = 100000,

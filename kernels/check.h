@@ -75,8 +75,4 @@ void kernel_check_begin(struct check_case *c, const struct kernel *row, const st
 void kernel_check_row(const struct kernel *row, const struct kernel *ref, uint64_t seed, int cases,
                       struct kernel_check_result *result);
 
-// The error of check and bench if no row of the device matches.
-enum status kernel_none_matches(const char *pattern, const struct device *device,
-                                struct error *err);
-
 #endif

@@ -7,8 +7,14 @@
 #include "base/words.h"
 #include "kernels/cuda/check.h"
 
-enum status kernel_none_matches(const char *pattern, const struct device *device, struct error *err)
+enum status kernel_pattern_check(const char *pattern, const struct device *device,
+                                 struct error *err)
 {
+    size_t count;
+    const struct kernel *table = kernel_table(&count);
+    for (size_t i = 0; i < count; i++)
+        if (kernel_runs_on(&table[i], device_target(device)) && str_glob(pattern, table[i].name))
+            return OK;
     char tiers[128], hint[WORDS_HINT_BYTES];
     const struct device_info *info = device_info(device);
     return FAIL(err, ERR_USAGE, "no kernel for %s with %s matches '%s'%s", info->name,
@@ -28,18 +34,18 @@ static enum status check_row(const struct kernel *row, struct device *device, ui
 enum status kernel_check(const char *pattern, struct device *device, uint64_t seed, int cases,
                          kernel_check_report *report, void *user, struct error *err)
 {
-    size_t count, matched = 0;
+    size_t count;
     const struct kernel *table = kernel_table(&count);
+    TRY(kernel_pattern_check(pattern, device, err));
     for (size_t i = 0; i < count; i++) {
         struct kernel_check_result result;
         if (!kernel_runs_on(&table[i], device_target(device)) || !str_glob(pattern, table[i].name))
             continue;
-        matched++;
         enum status status =
             check_row(&table[i], device, seed, cases ? cases : CHECK_CASES, &result, err);
         report(user, &result);
         if (status != OK)
             return status;
     }
-    return matched ? OK : kernel_none_matches(pattern, device, err);
+    return OK;
 }

@@ -265,6 +265,10 @@ const char *kernel_op_name(enum kernel_op op);
 
 // ---- proof and timing --------------------------------------------------------------------------------
 
+// Refuses a pattern (glob) that matches no row which runs on the device: ERR_USAGE, with near names.
+enum status kernel_pattern_check(const char *pattern, const struct device *device,
+                                 struct error *err);
+
 // One variant compared with kernels/ref on random, extreme, tail and misaligned shapes.
 struct kernel_check_result {
     const struct kernel *kernel;

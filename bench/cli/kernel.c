@@ -141,6 +141,7 @@ static enum status bench_all(const char *pattern, struct device *device, struct 
 {
     int threads = cli_device_threads(device);
     size_t cache = threads ? cache_bytes(threads) : device_info(device)->cache_bytes;
+    TRY(kernel_pattern_check(pattern, device, err)); // before seconds of measuring
     TRY(cli_limits_measure(device, pattern, cache, &table->limits, err));
     if (!table->rows)
         bench_header(device, cache);

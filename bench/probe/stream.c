@@ -230,7 +230,7 @@ static void stream_job(void *arg, int worker, int workers)
         return;
     uint64_t cpu = clock_thread_cpu_ns(), begin = clock_ns(), end;
     uint64_t moved = run_window(stream, region, stream->share, begin, &end);
-    region->disturbed = (clock_thread_cpu_ns() - cpu) * 100 < (end - begin) * UNDISTURBED_PERCENT;
+    region->disturbed = !clock_kept_processor(clock_thread_cpu_ns() - cpu, end - begin);
     region->rate = end > begin ? (double)moved * 1e9 / (double)(end - begin) : NAN;
 }
 

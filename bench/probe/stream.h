@@ -17,7 +17,8 @@ struct stream;
 // Bytes that each of `threads` workers streams through in a level. In L1 it is half of a thread's part. In other caches
 // it is a quarter, because on a shared host one guest could not use half of the last-level cache. It is more if a
 // quarter is not clearly larger than the previous level. In DRAM it is four times a thread's part of the last-level
-// cache, and at least 256 MiB for all threads. 0 if a thread's part cannot be distinguished from the previous level.
+// cache, and at least 256 MiB for all threads. A cache that keeps what it has then serves a quarter of the reads at
+// most. 0 if a thread's part cannot be distinguished from the previous level.
 size_t stream_share(const struct memory_level *levels, int count, int level, int threads);
 
 // Creates regions for the levels up to `deepest`, and for fewest_threads or more of the pool's workers. Borrows the
@@ -31,12 +32,9 @@ size_t stream_memory_bytes(const struct stream *stream); // all regions, residen
 // Loads the next window into its cache; does nothing for DRAM.
 void stream_warm(struct stream *stream, const struct kernel *row, int level, int threads);
 
-enum {
-    UNDISTURBED_PERCENT = 95
-}; // share of a window spent on the processor: no other program ran there
-
 // Bytes per second that a READ, COPY or TRIAD row moves, over about window_ns. A store counts once, without the read
-// for ownership. NaN when the level has no share. *disturbed (or NULL): a thread lost its processor to another program.
+// for ownership. NaN when the level has no share. *disturbed (or NULL): a thread lost its processor to
+// another program (clock_kept_processor).
 double stream_rate(struct stream *stream, const struct kernel *row, int level, int threads,
                    uint64_t window_ns, bool *disturbed);
 

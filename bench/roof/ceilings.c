@@ -83,7 +83,7 @@ static void peak_job(void *arg, int worker, int workers)
         now = clock_ns();
     } while (now - begin < WINDOW_PEAK_NS);
     self->rate = (double)operations * 1e9 / (double)(now - begin);
-    self->disturbed = (clock_thread_cpu_ns() - cpu) * 100 < (now - begin) * UNDISTURBED_PERCENT;
+    self->disturbed = !clock_kept_processor(clock_thread_cpu_ns() - cpu, now - begin);
 }
 
 static double peak_rate(struct bench *bench, const struct kernel *kernel, int threads,

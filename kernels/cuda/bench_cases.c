@@ -9,6 +9,8 @@
 
 #include "base/rng.h"
 
+// Copies of weights that are read in a circle together fill this many L2 caches. An L2 that keeps what it has serves a
+// quarter of them at most. The host has six caches, but its copies need no transfer to a device.
 enum { COLD_CACHES = 4, BLOCK_BYTES = 1 << 22, HEAD_DIM = 128, HEADS = 32 };
 
 // The meaning depends on the operation. Products: m tokens, n rows, k inputs. Operations on rows: m rows of n.

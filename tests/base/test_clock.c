@@ -20,6 +20,16 @@ static void the_clock_never_goes_back(void **state)
     assert_true(clock_wall_ns() > 1577836800LL * 1000000000); // after 2020
 }
 
+static void a_thread_keeps_its_processor_or_not(void **state)
+{
+    (void)state;
+    assert_true(clock_kept_processor(950, 1000));
+    assert_false(clock_kept_processor(949, 1000));
+    assert_true(clock_kept_processor(1001, 1000)); // two clocks, read one after the other
+    assert_true(clock_kept_processor(0, 0));
+    assert_false(clock_kept_processor(8000000 - 750000, 8000000)); // a slice of the longest window
+}
+
 static void wall_times_read_as_iso_8601(void **state)
 {
     (void)state;
@@ -58,6 +68,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_clock_never_goes_back),
+        cmocka_unit_test(a_thread_keeps_its_processor_or_not),
         cmocka_unit_test(wall_times_read_as_iso_8601),
         cmocka_unit_test(an_awake_clock_leaves_out_long_gaps),
         cmocka_unit_test(an_awake_clock_skips_a_known_stop),

@@ -3,7 +3,7 @@
 
 #include "tests/cli/fixture.h"
 
-extern const struct command command_help, command_kernel_check;
+extern const struct command command_help, command_kernel_bench, command_kernel_check;
 
 static const struct flag flags[] = {
     {"db", 0, FLAG_STRING, "FILE", NULL, "the store"},
@@ -195,6 +195,10 @@ static void a_wrong_pattern_prints_no_head(void **state)
     struct error err = {0};
     const char *words[] = {"k_none", NULL};
     assert_int_equal(run_command(&command_kernel_check, words, out, sizeof out, &err), EXIT_ERROR);
+    assert_memory_equal(err.message, "no kernel for cpu with ", 23);
+    assert_string_equal(out, "");
+    error_clear(&err);
+    assert_int_equal(run_command(&command_kernel_bench, words, out, sizeof out, &err), EXIT_ERROR);
     assert_memory_equal(err.message, "no kernel for cpu with ", 23);
     assert_string_equal(out, "");
 }
