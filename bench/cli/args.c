@@ -81,8 +81,26 @@ static enum status unknown_of_group(const char *word, const char *second,
                 words_list(seconds->items, seconds->count, known, sizeof known));
 }
 
+// `bench --verison`: a flag where a command is expected.
+static enum status unknown_program_flag(const char *word, struct error *err)
+{
+    struct words known = {0};
+    char names[FLAGS_MAX][40], near[WORDS_HINT_BYTES];
+    for (const struct flag *f = cli_program_flags; f->name && known.count < FLAGS_MAX; f++) {
+        char *name = names[known.count];
+        snprintf(name, sizeof names[0], "--%s", f->name);
+        words_add(&known, name);
+    }
+    bool is_near =
+        strlen(word) > 2 && words_near(word, known.items, known.count, near, sizeof near);
+    return FAIL(err, ERR_USAGE, "unknown flag '%s'%s", word,
+                is_near ? near : ": a command is expected first (see bench --help)");
+}
+
 static enum status unknown_command(const char *word, const char *second, struct error *err)
 {
+    if (word[0] == '-')
+        return unknown_program_flag(word, err);
     struct words known = {0}, seconds = {0};
     char near[WORDS_HINT_BYTES], groups[GROUPS_MAX][GROUP_LETTERS];
     size_t length = strlen(word), group_count = 0;

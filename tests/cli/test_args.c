@@ -129,6 +129,15 @@ static void commands_are_found_by_their_words(void **state)
     char *bad[] = {(char *)"bench", (char *)"hlep"};
     assert_null(command_find(2, bad, &words, &err));
     assert_string_equal(err.message, "unknown command 'hlep': did you mean 'help'?");
+    error_clear(&err);
+    bad[1] = (char *)"--verison";
+    assert_null(command_find(2, bad, &words, &err));
+    assert_string_equal(err.message, "unknown flag '--verison': did you mean '--version'?");
+    error_clear(&err);
+    bad[1] = (char *)"--db";
+    assert_null(command_find(2, bad, &words, &err));
+    assert_string_equal(err.message,
+                        "unknown flag '--db': a command is expected first (see bench --help)");
 }
 
 // Names are unique, every row has what help and parsing need, and fallbacks parse (asserted

@@ -281,6 +281,13 @@ static void the_flag_wins_over_bench_conf(void **state)
     assert_int_equal(command_report_formats(args, &formats, &err), OK);
     assert_int_equal(formats, REPORT_CSV);
     cli_arguments_destroy(args);
+    char unknown[] = "--format=htm";
+    argv[0] = unknown;
+    assert_int_equal(cli_arguments_parse(&command_report, 1, argv, &args, &err), OK);
+    assert_int_equal(command_report_formats(args, &formats, &err), ERR_USAGE);
+    assert_string_equal(err.message, "--format: unknown report format 'htm': did you mean 'html'?");
+    error_clear(&err);
+    cli_arguments_destroy(args);
     put("ridge/bench.conf", "[bench]\n");
     assert_int_equal(cli_arguments_parse(&command_report, 0, NULL, &args, &err), OK);
     assert_int_equal(command_report_formats(args, &formats, &err), OK);
