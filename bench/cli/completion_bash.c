@@ -16,7 +16,7 @@ static const char head[] =
     "_bench() {\n"
     "    local line=() word piece base cur head='' command='' flag='' over='' join='' position=0 "
     "i\n"
-    "    local flags='' takes='' words='' paths='' ending='' list='' keys=''\n"
+    "    local flags='' takes='' words='' paths='' ending='' list=''\n"
     "    COMPREPLY=()\n"
     "    for word in \"${COMP_WORDS[@]:0:COMP_CWORD+1}\"; do\n"
     "        if [[ ${#line[@]} -gt 1 && ( $join || $word == [=:]* ) ]]; then\n"
