@@ -130,6 +130,61 @@ static void rows_say_what_they_accept(void **state)
     }
 }
 
+static void words_are(const struct cli_values *values, const char *const *expected, size_t count)
+{
+    struct arena arena = {0};
+    struct words words = {0};
+    cli_values_words(values, &arena, &words);
+    assert_int_equal(words.count, count);
+    for (size_t i = 0; i < count; i++)
+        assert_string_equal(words.items[i], expected[i]);
+    arena_fini(&arena);
+}
+
+// The words are those of the tables that parse them, and every word is parsed.
+static void words_are_those_that_are_parsed(void **state)
+{
+    (void)state;
+    size_t count;
+    const char *names[64];
+    const struct scheme *schemes = scheme_table(&count);
+    for (size_t i = 0; i < count; i++)
+        names[i] = schemes[i].name;
+    words_are(&cli_values_scheme, names, count);
+    const char *const *devices;
+    count = device_words(&devices);
+    words_are(&cli_values_device, devices, count);
+    words_are(&cli_values_quantize_scheme, names, checkpoint_quantize_schemes(names, 64));
+    words_are(&cli_values_convert_type, names, checkpoint_convert_types(names, 64));
+
+    struct arena arena = {0};
+    struct words words = {0};
+    cli_values_words(&cli_values_isa, &arena, &words);
+    for (size_t i = 0; i < words.count; i++) {
+        unsigned mask, parsed = 0;
+        for (int kind = 0; kind < DEVICE_KINDS; kind++)
+            parsed += device_isa_parse((enum device_kind)kind, words.items[i], &mask);
+        assert_true(parsed > 0);
+    }
+    words.count = 0;
+    cli_values_words(&cli_values_head, &arena, &words);
+    cli_values_words(&cli_values_kv, &arena, &words);
+    for (size_t i = 0; i < words.count; i++) {
+        enum dtype type;
+        assert_true(str_equal(words.items[i], "auto") || storage_parse(words.items[i], &type));
+    }
+    words.count = 0;
+    cli_values_words(&cli_values_command, &arena, &words);
+    for (const struct command *const *c = cli_commands; *c; c++) {
+        bool found = false;
+        for (size_t i = 0; i < words.count; i++)
+            found = found || (str_starts((*c)->name, words.items[i]) &&
+                              strchr(" ", (*c)->name[strlen(words.items[i])]));
+        assert_int_equal(found, !(*c)->hidden);
+    }
+    arena_fini(&arena);
+}
+
 static void an_unknown_shell_is_refused(void **state)
 {
     (void)state;
@@ -323,6 +378,7 @@ int main(void)
         cmocka_unit_test(every_key_is_in_every_script),
         cmocka_unit_test(the_walk_visits_all_flags),
         cmocka_unit_test(rows_say_what_they_accept),
+        cmocka_unit_test(words_are_those_that_are_parsed),
         cmocka_unit_test(an_unknown_shell_is_refused),
         cmocka_unit_test(bash_offers),
         cmocka_unit_test(zsh_offers),
