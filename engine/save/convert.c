@@ -318,13 +318,15 @@ size_t checkpoint_convert_types(const char **out, size_t max)
     return stored_writable(out, max);
 }
 
+// A mistyped word gets a near one. A type that exists gets all that can be written: it is no typing mistake.
 static enum status unwritable(const char *type, struct error *err)
 {
     const char *known[TYPES_MAX];
     char hint[WORDS_HINT_BYTES];
     size_t count = checkpoint_convert_types(known, TYPES_MAX);
     return FAIL(err, ERR_USAGE, "--type: '%s' cannot be written%s", type,
-                words_hint(type, known, count, hint, sizeof hint));
+                stored_find(type) ? words_list(known, count, hint, sizeof hint)
+                                  : words_hint(type, known, count, hint, sizeof hint));
 }
 
 static enum status check_type(const char *type, const struct stored_type **out, struct error *err)

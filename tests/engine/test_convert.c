@@ -242,6 +242,8 @@ static void refusals(void **state)
     refuse("models/reference", "q4_k", target(dir), ERR_USAGE,
            "--type: 'q4_k' cannot be written (known: f32, f16, bf16, q8_0, q4_0)");
     refuse("models/reference", "i8", target(dir), ERR_USAGE, "--type: 'i8' cannot be written");
+    refuse("models/reference", "q8-0", target(dir), ERR_USAGE,
+           "--type: 'q8-0' cannot be written: did you mean 'q8_0'?");
     refuse("models/reference", "f32", "/nowhere/x.gguf", ERR_IO, "/nowhere/x.gguf");
     // llama.cpp knows falcon's parallel blocks alone: these would be read back as such.
     refuse(MODELS "falcon-rw", "f32", target(dir), ERR_UNSUPPORTED, "falcon-rw");
