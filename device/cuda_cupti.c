@@ -25,6 +25,39 @@ static const struct cuda_symbol symbols[] = {
 #undef SYMBOL
 };
 
+// In CUPTI since CUDA 12.6. An older one traces, and does not count.
+static const struct cuda_symbol profiler_symbols[] = {
+#define SYMBOL(member)                                                                             \
+    {                                                                                              \
+        "cupti" #member, offsetof(struct cuda_profiler, member)                                    \
+    }
+    SYMBOL(ProfilerInitialize),
+    SYMBOL(ProfilerDeInitialize),
+    SYMBOL(ProfilerDeviceSupported),
+    SYMBOL(ProfilerGetCounterAvailability),
+    SYMBOL(DeviceGetChipName),
+    SYMBOL(ProfilerHostInitialize),
+    SYMBOL(ProfilerHostDeinitialize),
+    SYMBOL(ProfilerHostGetSupportedChips),
+    SYMBOL(ProfilerHostGetBaseMetrics),
+    SYMBOL(ProfilerHostConfigAddMetrics),
+    SYMBOL(ProfilerHostGetConfigImageSize),
+    SYMBOL(ProfilerHostGetConfigImage),
+    SYMBOL(ProfilerHostGetNumOfPasses),
+    SYMBOL(ProfilerHostEvaluateToGpuValues),
+    SYMBOL(RangeProfilerEnable),
+    SYMBOL(RangeProfilerDisable),
+    SYMBOL(RangeProfilerGetCounterDataSize),
+    SYMBOL(RangeProfilerCounterDataImageInitialize),
+    SYMBOL(RangeProfilerSetConfig),
+    SYMBOL(RangeProfilerStart),
+    SYMBOL(RangeProfilerStop),
+    SYMBOL(RangeProfilerPushRange),
+    SYMBOL(RangeProfilerPopRange),
+    SYMBOL(RangeProfilerDecodeData),
+#undef SYMBOL
+};
+
 // Where the toolkit puts it, if the loader does not know it. The newest comes first.
 static const char *const files[] = {
     "libcupti.so.13",
@@ -35,31 +68,57 @@ static const char *const files[] = {
 };
 
 static const struct cuda_cupti *scripted; // a test's
+static const struct cuda_profiler *scripted_profiler;
 
 void cuda_cupti_use(const struct cuda_cupti *library)
 {
     scripted = library;
 }
 
-const struct cuda_cupti *cuda_cupti_get(char *reason, size_t reason_bytes)
+void cuda_profiler_use(const struct cuda_profiler *library)
 {
-    static struct cuda_cupti library;
-    static bool open;
-    const char *missing = NULL;
-    if (scripted)
-        return scripted;
-    for (size_t i = 0; i < sizeof files / sizeof *files && !open; i++)
-        open = cuda_library_open(files[i], symbols, sizeof symbols / sizeof *symbols, &library,
-                                 &missing);
-    if (open)
-        return &library;
-    if (missing)
-        snprintf(reason, reason_bytes, "libcupti is too old: it has no %s", missing);
+    scripted_profiler = library;
+}
+
+// Opens the first file that has all functions. False with the reason where none has.
+static bool open_first(const struct cuda_symbol *wanted, size_t count, void *table, char *reason,
+                       size_t reason_bytes)
+{
+    const char *missing = NULL, *lacking = NULL;
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        if (cuda_library_open(files[i], wanted, count, table, &missing))
+            return true;
+        lacking = missing ? missing : lacking;
+    }
+    if (lacking)
+        snprintf(reason, reason_bytes, "libcupti is too old: it has no %s", lacking);
     else
         snprintf(reason, reason_bytes,
                  "libcupti is not found: install CUPTI of the CUDA toolkit, or name its folder in "
                  "LD_LIBRARY_PATH");
-    return NULL;
+    return false;
+}
+
+const struct cuda_cupti *cuda_cupti_get(char *reason, size_t reason_bytes)
+{
+    static struct cuda_cupti library;
+    static bool open;
+    if (scripted)
+        return scripted;
+    open = open ||
+           open_first(symbols, sizeof symbols / sizeof *symbols, &library, reason, reason_bytes);
+    return open ? &library : NULL;
+}
+
+const struct cuda_profiler *cuda_profiler_get(char *reason, size_t reason_bytes)
+{
+    static struct cuda_profiler library;
+    static bool open;
+    if (scripted_profiler)
+        return scripted_profiler;
+    open = open || open_first(profiler_symbols, sizeof profiler_symbols / sizeof *profiler_symbols,
+                              &library, reason, reason_bytes);
+    return open ? &library : NULL;
 }
 
 void cuda_cupti_explain(const struct cuda_cupti *cupti, int result, char *out, size_t bytes)
@@ -68,14 +127,15 @@ void cuda_cupti_explain(const struct cuda_cupti *cupti, int result, char *out, s
         int result;
         const char *words;
     } known[] = {
-        {33, "a virtual GPU cannot be traced"},
-        {35, "the driver lets administrators alone trace: run as root, or load the nvidia module "
+        {33, "a virtual GPU cannot be profiled: use a whole GPU"},
+        {35, "the driver lets administrators alone profile (RmProfilingAdminOnly): run as root, or "
+             "load the nvidia module "
              "with NVreg_RestrictProfilingToAdminUsers=0"},
         {39, "another profiler is attached: end it"},
         {40, "the virtual GPU's host does not permit it: let its administrator enable profiling"},
         {41, "confidential computing forbids it"},
-        {43, "a MIG instance cannot be traced: use a whole GPU"},
-        {45, "it cannot be traced under WSL: use Linux itself"},
+        {43, "a MIG instance cannot be profiled: use a whole GPU"},
+        {45, "it cannot be profiled under WSL: use Linux itself"},
     };
     const char *text = NULL;
     for (size_t i = 0; i < sizeof known / sizeof *known && !text; i++)

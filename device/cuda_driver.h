@@ -3,6 +3,7 @@
 #define DEVICE_CUDA_DRIVER_H
 
 #include "device/cuda.h"
+#include "device/cuda_profiler.h"
 #include "device/ops.h"
 
 // Results of the driver that this code interprets.
@@ -56,6 +57,8 @@ struct cuda_device {
     cuda_address probe_memory;
     size_t probe_bytes;
     struct cuda_blas *blas; // NULL until a probe of cuda_blas.c runs
+    bool counters_tested;   // by known work, and
+    unsigned counters_miss; // the rows of cuda_counters.c that missed it
 };
 struct cuda_device *cuda_of(const struct device *device);
 // Makes its context current in the calling thread.
@@ -116,6 +119,10 @@ const struct cuda_cupti *cuda_cupti_get(char *reason, size_t reason_bytes);
 // The text of a result, with the remedy if permission was refused.
 void cuda_cupti_explain(const struct cuda_cupti *cupti, int result, char *out, size_t bytes);
 
+// The same for the functions of cuda_profiler.h.
+void cuda_profiler_use(const struct cuda_profiler *library);
+const struct cuda_profiler *cuda_profiler_get(char *reason, size_t reason_bytes);
+
 // The activity trace (cuda_trace.c).
 enum status cuda_trace_check(struct device *device, struct error *err);
 enum status cuda_trace_begin(struct device *device, struct device_trace **out, struct error *err);
@@ -123,6 +130,16 @@ void cuda_trace_mark(struct device_trace *trace, uint32_t label);
 enum status cuda_trace_end(struct device_trace *trace, const struct device_activity **out,
                            size_t *count, struct error *err);
 void cuda_trace_destroy(struct device_trace *trace);
+
+// Counters of the hardware (cuda_counters.c).
+enum status cuda_counters_check(struct device *device, struct error *err);
+enum status cuda_counters_open(struct device *device, struct device_counters **out,
+                               struct error *err);
+const char *cuda_counters_reason(const struct device_counters *counters);
+enum status cuda_counters_begin(struct device_counters *counters, struct error *err);
+enum status cuda_counters_end(struct device_counters *counters, bool *again, struct error *err);
+void cuda_counters_read(const struct device_counters *counters, struct device_counts *out);
+void cuda_counters_close(struct device_counters *counters);
 
 // The text of a PTX module with one kernel per datapath of wgmma: "probe_wgmma_bf16" and so on (cuda_wgmma.c). The
 // caller owns it; NULL: out of memory.
@@ -151,6 +168,10 @@ enum status cuda_probe_fill(struct cuda_device *cuda, cuda_address to, size_t by
 size_t cuda_probes(const struct device *device, struct device_probe *out, size_t max);
 enum status cuda_probe_run(struct device *device, size_t index, double *value, bool *disturbed,
                            struct error *err);
+// Launches the kernel of a probe once and waits. *work: its bytes, of all arrays, or operations. Errors:
+// ERR_UNSUPPORTED for a probe that this chip does not have; else as cuda_probe_run.
+enum status cuda_probe_once(struct cuda_device *cuda, const char *name, const char *level,
+                            double *work, struct error *err);
 void cuda_probes_fini(struct cuda_device *cuda);
 
 #endif

@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/rng.h"
 
@@ -447,23 +448,53 @@ static void plan_launch(const struct cuda_device *cuda, const struct probe *p, s
     l->to = l->from + l->bytes;
 }
 
+// Makes everything that a launch of this kernel of ours needs.
+static enum status prepare_launch(struct cuda_device *cuda, const struct probe *p, struct launch *l,
+                                  struct error *err)
+{
+    TRY(probes_init(cuda, err));
+    if (p->kind == WGMMA)
+        TRY(wgmma_init(cuda, err));
+    void *module = p->kind == WGMMA ? cuda->wgmma : cuda->probes;
+    TRY(cuda_check(cuda, cuda->driver->ModuleGetFunction(&l->function, module, p->entry),
+                   "its probes", err));
+    plan_launch(cuda, p, l);
+    return OK;
+}
+
+enum status cuda_probe_once(struct cuda_device *cuda, const char *name, const char *level,
+                            double *work, struct error *err)
+{
+    struct launch l = {0};
+    const struct probe *p;
+    for (size_t i = 0; (p = probe_at(&cuda->device, i)) != NULL; i++)
+        if (p->kind != LIBRARY && strcmp(p->public.name, name) == 0 &&
+            strcmp(p->public.level, level) == 0)
+            break;
+    if (!p)
+        return FAIL(err, ERR_UNSUPPORTED, "device %s has no probe %s", cuda->device.info.name,
+                    name);
+    cuda_enter(cuda);
+    TRY(prepare_launch(cuda, p, &l, err));
+    TRY(launch_probe(cuda, &l, err));
+    *work = l.work;
+    return cuda_check(cuda, cuda->driver->StreamSynchronize(cuda->stream), "its probes", err);
+}
+
 enum status cuda_probe_run(struct device *device, size_t index, double *value, bool *disturbed,
                            struct error *err)
 {
     struct cuda_device *cuda = cuda_of(device);
-    const struct cuda_driver *d = cuda_enter(cuda);
     const struct probe *p = probe_at(device, index);
     struct launch l = {0};
     double ns = 0;
     *disturbed = false;
-    TRY(probes_init(cuda, err));
-    if (p->kind == LIBRARY)
+    cuda_enter(cuda);
+    if (p->kind == LIBRARY) {
+        TRY(probes_init(cuda, err));
         return cuda_blas_run(cuda, p->type, value, err);
-    if (p->kind == WGMMA)
-        TRY(wgmma_init(cuda, err));
-    void *module = p->kind == WGMMA ? cuda->wgmma : cuda->probes;
-    TRY(cuda_check(cuda, d->ModuleGetFunction(&l.function, module, p->entry), "its probes", err));
-    plan_launch(cuda, p, &l);
+    }
+    TRY(prepare_launch(cuda, p, &l, err));
     TRY(p->kind == GAP ? run_gap(cuda, &l, &ns, err) : run_kernel(cuda, p, &l, &ns, err));
     if (p->kind == GAP || p->kind == SYNC)
         *value = ns / (p->kind == GAP ? GAP_LAUNCHES : SYNC_ROUNDS);

@@ -316,6 +316,55 @@ void device_trace_destroy(struct device_trace *trace)
         trace->ops->trace_destroy(trace);
 }
 
+enum status device_counters_check(struct device *device, struct error *err)
+{
+    if (device->ops->counters_check)
+        return device->ops->counters_check(device, err);
+    return FAIL(err, ERR_UNSUPPORTED, "device %s: it has no counters of its own",
+                device->info.name);
+}
+
+enum status device_counters_open(struct device *device, struct device_counters **out,
+                                 struct error *err)
+{
+    *out = NULL;
+    TRY(device_counters_check(device, err));
+    TRY(device->ops->counters_open(device, out, err));
+    (*out)->ops = device->ops;
+    return OK;
+}
+
+const char *device_counters_reason(const struct device_counters *counters)
+{
+    return counters->ops->counters_reason(counters);
+}
+
+const char *device_counters_source(const struct device_counters *counters)
+{
+    return counters->ops->counters_source;
+}
+
+enum status device_counters_begin(struct device_counters *counters, struct error *err)
+{
+    return counters->ops->counters_begin(counters, err);
+}
+
+enum status device_counters_end(struct device_counters *counters, bool *again, struct error *err)
+{
+    return counters->ops->counters_end(counters, again, err);
+}
+
+void device_counters_read(const struct device_counters *counters, struct device_counts *out)
+{
+    counters->ops->counters_read(counters, out);
+}
+
+void device_counters_close(struct device_counters *counters)
+{
+    if (counters)
+        counters->ops->counters_close(counters);
+}
+
 size_t device_probes(const struct device *device, struct device_probe *out, size_t max)
 {
     return device->ops->probes ? device->ops->probes(device, out, max) : 0;

@@ -214,6 +214,47 @@ enum status device_trace_end(struct device_trace *trace, const struct device_act
                              size_t *count, struct error *err);
 void device_trace_destroy(struct device_trace *trace); // ended or not; NULL: nothing is done
 
+// ---- counters ----------------------------------------------------------------------------------------------
+
+// What the hardware of a device counts. A share is from 0 to 1, of the most that the chip could do in the time.
+enum device_quantity {
+    DEVICE_MEMORY_READ,         // bytes
+    DEVICE_MEMORY_WRITTEN,      // bytes
+    DEVICE_MEMORY_SHARE,        // of the memory's peak
+    DEVICE_CACHE_BYTES,         // bytes asked of the last cache
+    DEVICE_CACHE_HITS,          // share of them that it held
+    DEVICE_MATRIX_OPS,          // operations of the matrix units, a multiply-add is two
+    DEVICE_MATRIX_INSTRUCTIONS, // of the matrix units, by warp
+    DEVICE_MATRIX_CYCLES,       // in which they worked, of all multiprocessors
+    DEVICE_MATRIX_SHARE,        // of cycles in which they worked
+    DEVICE_ISSUE_SHARE,         // of cycles in which a multiprocessor issued an instruction
+    DEVICE_QUANTITIES
+};
+struct device_counts {
+    double value[DEVICE_QUANTITIES]; // NaN: not counted
+};
+
+// Counts what the device does between begin and end. Few counters fit at once, so the caller runs the same work for
+// as many passes as end asks for. The first opening on a device counts known work, and refuses counters that miss it.
+// Errors: ERR_UNSUPPORTED where nothing counts here: which library or right is missing, and what would lift it.
+struct device_counters;
+// What can be known without opening them.
+enum status device_counters_check(struct device *device, struct error *err);
+enum status device_counters_open(struct device *device, struct device_counters **out,
+                                 struct error *err);
+// Which quantities are not counted, and why; "" when all are. Borrowed until close.
+const char *device_counters_reason(const struct device_counters *counters);
+const char *
+device_counters_source(const struct device_counters *counters); // "CUPTI range profiler"
+// Waits until the device is idle and begins a pass. Errors: ERR_UNSUPPORTED, ERR_IO, those of the device.
+enum status device_counters_begin(struct device_counters *counters, struct error *err);
+// Waits until the device is idle and ends the pass. *again: run the work once more between begin and end.
+enum status device_counters_end(struct device_counters *counters, bool *again, struct error *err);
+// The counts of one run of the work, after an end that did not ask for another.
+void device_counters_read(const struct device_counters *counters, struct device_counts *out);
+// Nothing slows the device down from here on. NULL: nothing is done.
+void device_counters_close(struct device_counters *counters);
+
 // ---- ceilings ----------------------------------------------------------------------------------------------
 
 // The best rates of a device, measured on itself. The host has no probes here: kernels of the registry measure it on

@@ -53,6 +53,16 @@ struct device_ops {
     enum status (*trace_end)(struct device_trace *trace, const struct device_activity **out,
                              size_t *count, struct error *err);
     void (*trace_destroy)(struct device_trace *trace);
+    // Counters' struct begins with struct device_counters, whose members are set by the caller. NULL: it has none.
+    enum status (*counters_check)(struct device *device, struct error *err);
+    enum status (*counters_open)(struct device *device, struct device_counters **out,
+                                 struct error *err);
+    const char *(*counters_reason)(const struct device_counters *counters);
+    const char *counters_source;
+    enum status (*counters_begin)(struct device_counters *counters, struct error *err);
+    enum status (*counters_end)(struct device_counters *counters, bool *again, struct error *err);
+    void (*counters_read)(const struct device_counters *counters, struct device_counts *out);
+    void (*counters_close)(struct device_counters *counters);
     size_t (*probes)(const struct device *device, struct device_probe *out,
                      size_t max); // NULL: no probes
     enum status (*probe_run)(struct device *device, size_t index, double *value, bool *disturbed,
@@ -71,6 +81,10 @@ struct device_queue {
 };
 
 struct device_trace {
+    const struct device_ops *ops;
+};
+
+struct device_counters {
     const struct device_ops *ops;
 };
 

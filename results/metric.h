@@ -35,6 +35,17 @@
 #define METRIC_OP_TIME     "op_time" // ns, phase prefill (whole) or decode (one step), per op class
 // 1, phase prefill (whole) or decode (one step): any counter
 #define METRIC_COUNTER_PREFIX "counter_"
+// Counters of a device's hardware; amounts are of a whole prefill or of one decode step.
+#define METRIC_DRAM_READ           "counter_dram_read"    // bytes
+#define METRIC_DRAM_WRITTEN        "counter_dram_written" // bytes
+#define METRIC_DRAM_SHARE          "counter_dram_share" // 1: of the memory's peak while it was counted
+#define METRIC_L2_BYTES            "counter_l2_bytes"    // bytes asked of it
+#define METRIC_L2_HITS             "counter_l2_hit_rate" // 1
+#define METRIC_TENSOR_OPS          "counter_tensor_ops" // FLOP: multiply-adds of the tensor cores are two
+#define METRIC_TENSOR_INSTRUCTIONS "counter_tensor_instructions" // 1
+#define METRIC_TENSOR_CYCLES       "counter_tensor_cycles"       // 1: of all multiprocessors
+#define METRIC_TENSOR_SHARE        "counter_tensor_share"        // 1: of the cycles
+#define METRIC_ISSUE_SHARE         "counter_issue_share"         // 1: of the cycles
 // Metrics of the instrument energy. Energies exclude the idle power of the device; powers include it.
 #define METRIC_ENERGY_PROMPT "energy_prompt_token" // J, phase prefill: of one prompt token
 #define METRIC_ENERGY_TOKEN  "energy_token"        // J, phase decode: of one generated token

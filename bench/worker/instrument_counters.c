@@ -1,14 +1,16 @@
-// instrument_counters.c - counts events of the processor and the system.
+// instrument_counters.c - counts events of the processor and the system, and what a device's own counters count.
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "bench/probe/probe.h"
+#include "bench/worker/count_device.h"
 #include "bench/worker/instruments.h"
 #include "results/metric.h"
 
 struct counted {
-    struct counters *counters;
+    struct counters *counters; // of the host; NULL: it counts nothing
+    struct device_tally tally; // of the device
     double events[PHASE_COUNT][COUNTERS_MAX];
 };
 
@@ -22,17 +24,23 @@ static void counted_close(void *state)
 
 static bool counted_open(struct device *device, void **state, char reason[INSTRUMENT_REASON_BYTES])
 {
-    (void)device;
-    struct error err = {0};
+    struct error err = {0}, absent = {0};
     struct counted *c = calloc(1, sizeof *c);
-    if (!c || counters_open(&c->counters, &err) != OK) {
-        snprintf(reason, INSTRUMENT_REASON_BYTES, "%s", c ? err.message : "out of memory");
-        free(c);
+    if (!c) {
+        snprintf(reason, INSTRUMENT_REASON_BYTES, "out of memory");
         return false;
     }
     *state = c;
-    snprintf(reason, INSTRUMENT_REASON_BYTES, "%s", counters_reason(c->counters));
-    return counters_count(c->counters) > 0;
+    if (counters_open(&c->counters, &err) != OK)
+        snprintf(reason, INSTRUMENT_REASON_BYTES, "%s", err.message);
+    else
+        snprintf(reason, INSTRUMENT_REASON_BYTES, "%s", counters_reason(c->counters));
+    bool host = device_info(device)->kind == DEVICE_HOST;
+    if (!host && device_counters_check(device, &absent) == OK)
+        c->tally.device = device;
+    else if (!host)
+        snprintf(reason, INSTRUMENT_REASON_BYTES, "%s", absent.message);
+    return c->tally.device || (c->counters && counters_count(c->counters) > 0);
 }
 
 static void counted_begin(void *state, struct subject *s, enum phase phase)
@@ -53,6 +61,27 @@ static void counted_end(void *state, struct subject *s, enum phase phase)
         c->events[phase][i] = values[i] == OS_UNKNOWN ? NAN : (double)values[i];
 }
 
+static void begin_phase(void *user, enum phase phase)
+{
+    counted_begin(user, NULL, phase);
+}
+
+static void end_phase(void *user, enum phase phase)
+{
+    counted_end(user, NULL, phase);
+}
+
+// One repetition for the counters of the host, then as many runs of each phase as those of the device need.
+static enum status counted_run(void *state, struct subject *s, struct error *err)
+{
+    struct counted *c = state;
+    struct repetition unused;
+    struct phase_watch watch = {.begin = begin_phase, .end = end_phase, .user = c};
+    if (c->counters)
+        TRY(measure_repetition(s, &(struct repetition_options){.watch = &watch}, &unused, err));
+    return c->tally.device ? count_device_run(&c->tally, s, err) : OK;
+}
+
 static void report_phase(const struct counted *c, const struct subject *s, enum phase phase,
                          json_t *metrics)
 {
@@ -66,6 +95,11 @@ static void report_phase(const struct counted *c, const struct subject *s, enum 
 
 static void counted_report(void *state, const struct subject *s, json_t *metrics)
 {
+    const struct counted *c = state;
+    if (c->tally.device)
+        count_device_report(&c->tally, s, metrics);
+    if (!c->counters)
+        return;
     report_phase(state, s, PHASE_PREFILL, metrics);
     if (s->cell->gen > 1)
         report_phase(state, s, PHASE_DECODE, metrics);
@@ -76,8 +110,7 @@ const struct instrument instrument_counters = {
     .collect = COLLECT_COUNTERS,
     .inside = true,
     .open = counted_open,
-    .begin = counted_begin,
-    .end = counted_end,
+    .run = counted_run,
     .report = counted_report,
     .close = counted_close,
 };

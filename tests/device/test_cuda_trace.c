@@ -406,7 +406,7 @@ static void refusals_say_what_would_lift_them(void **state)
     script.enable = 35;
     refused("NVreg_RestrictProfilingToAdminUsers=0");
     script.enable = 43;
-    refused("a MIG instance cannot be traced");
+    refused("a MIG instance cannot be profiled");
     assert_int_equal(script.subscribed, 0);
     assert_int_equal(script.finalized, 2);
 }
