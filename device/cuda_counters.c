@@ -34,7 +34,7 @@ static struct cuda_counters *counters_of(struct device_counters *counters)
 static enum status check(const struct cuda_counters *c, int result, const char *what,
                          struct error *err)
 {
-    return counter_check(&c->choice, result, what, err);
+    return cuda_counter_check(&c->choice, result, what, err);
 }
 
 // ---- opening ---------------------------------------------------------------------------------------------
@@ -193,7 +193,7 @@ static enum status read_set(struct cuda_counters *c, const struct counter_set *s
                                          .values = values};
     TRY(check(c, c->profiler->ProfilerHostEvaluateToGpuValues(&evaluate), "its counts", err));
     for (int i = 0; i < set->count; i++)
-        c->value[set->rows[i]] = values[i] * counter_rows[set->rows[i]].scale;
+        c->value[set->rows[i]] = values[i] * cuda_counter_rows[set->rows[i]].scale;
     return OK;
 }
 
@@ -244,8 +244,8 @@ void cuda_counters_read(const struct device_counters *counters, struct device_co
     for (int q = 0; q < DEVICE_QUANTITIES; q++)
         out->value[q] = 0;
     for (int i = 0; i < COUNTER_ROWS; i++)
-        if (counter_has_work(&c->choice, i))
-            out->value[counter_rows[i].quantity] +=
+        if (cuda_counter_has_work(&c->choice, i))
+            out->value[cuda_counter_rows[i].quantity] +=
                 (c->choice.refused & 1u << i) ? (double)NAN : c->value[i];
 }
 
@@ -278,20 +278,20 @@ static enum status test_rows(struct cuda_counters *c, struct error *err)
     for (int i = 0; i < COUNTER_ROWS; i++) {
         double work = 0;
         struct error absent = {0};
-        if (!counter_rows[i].probe || !counter_has_work(&c->choice, i) ||
+        if (!cuda_counter_rows[i].probe || !cuda_counter_has_work(&c->choice, i) ||
             (c->choice.refused & 1u << i))
             continue;
         // Its kernel is loaded now. Some chips multiply a type for which there is no such kernel.
-        if (cuda_probe_once(c->cuda, counter_rows[i].probe, counter_rows[i].level, &work,
+        if (cuda_probe_once(c->cuda, cuda_counter_rows[i].probe, cuda_counter_rows[i].level, &work,
                             &absent) == ERR_UNSUPPORTED)
             continue;
         if (absent.code)
             return *err = absent, absent.code;
-        TRY(count_probe(c, &counter_rows[i], &work, err));
+        TRY(count_probe(c, &cuda_counter_rows[i], &work, err));
         if (!misses(c->value[i], work))
             continue;
-        counter_refuse(&c->choice, i, "%s counted %.4g of %.4g known ones", c->choice.names[i],
-                       c->value[i], work);
+        cuda_counter_refuse(&c->choice, i, "%s counted %.4g of %.4g known ones", c->choice.names[i],
+                            c->value[i], work);
         c->cuda->counters_miss |= 1u << i;
     }
     c->cuda->counters_tested = true;
@@ -311,8 +311,8 @@ static enum status open_profiler(struct cuda_counters *c, struct error *err)
     TRY(read_availability(c, err));
     for (int i = 0; i < COUNTER_ROWS; i++)
         if (c->cuda->counters_miss & 1u << i)
-            counter_refuse(&c->choice, i, "it missed known work");
-    TRY(counter_choice_make(&c->choice, err));
+            cuda_counter_refuse(&c->choice, i, "it missed known work");
+    TRY(cuda_counter_choice_make(&c->choice, err));
     if (!c->cuda->counters_tested && test_rows(c, err) != OK)
         return err->code;
     c->set = next_set(c, 0);
@@ -351,7 +351,7 @@ void cuda_counters_close(struct device_counters *counters)
     struct cuda_counters *c = counters_of(counters);
     struct profiler_initialize p = {PROFILER_HEAD(profiler_initialize, head.private)};
     close_ranges(c);
-    counter_choice_fini(&c->choice);
+    cuda_counter_choice_fini(&c->choice);
     free(c->data);
     if (c->initialized)
         c->profiler->ProfilerDeInitialize(&p);

@@ -21,7 +21,7 @@ struct counter_row {
     const char *probe, *level; // known work (cuda_probe_once); NULL: the row is not tested
     double part;               // of the probe's work that the row counts
 };
-extern const struct counter_row counter_rows[COUNTER_ROWS];
+extern const struct counter_row cuda_counter_rows[COUNTER_ROWS];
 
 // The rows that are counted together.
 struct counter_set {
@@ -47,15 +47,15 @@ struct counter_choice {
 
 // Fills the sets. Rows that the chip does not count are refused. Errors: ERR_UNSUPPORTED for a chip that CUPTI does
 // not list; the counters of another chip would be read as its own. ERR_NOMEM.
-enum status counter_choice_make(struct counter_choice *c, struct error *err);
-void counter_choice_fini(struct counter_choice *c);
+enum status cuda_counter_choice_make(struct counter_choice *c, struct error *err);
+void cuda_counter_choice_fini(struct counter_choice *c);
 // Adds a row to those that are not counted, with the reason.
 PRINTF_LIKE(3, 4)
-void counter_refuse(struct counter_choice *c, int row, const char *format, ...);
+void cuda_counter_refuse(struct counter_choice *c, int row, const char *format, ...);
 // Whether the chip has the multipliers that the row counts. One that it lacks counts nothing and is not missed.
-bool counter_has_work(const struct counter_choice *c, int row);
+bool cuda_counter_has_work(const struct counter_choice *c, int row);
 // OK for result 0. Else what failed, CUPTI's words, and what would lift it.
-enum status counter_check(const struct counter_choice *c, int result, const char *what,
-                          struct error *err);
+enum status cuda_counter_check(const struct counter_choice *c, int result, const char *what,
+                               struct error *err);
 
 #endif

@@ -119,8 +119,9 @@ const struct cuda_cupti *cuda_cupti_get(char *reason, size_t reason_bytes);
 // The text of a result, with the remedy if permission was refused.
 void cuda_cupti_explain(const struct cuda_cupti *cupti, int result, char *out, size_t bytes);
 
-// The same for the functions of cuda_profiler.h.
+// Tests only: the same for the functions of cuda_profiler.h.
 void cuda_profiler_use(const struct cuda_profiler *library);
+// The library's profiler; NULL with the reason in words.
 const struct cuda_profiler *cuda_profiler_get(char *reason, size_t reason_bytes);
 
 // The activity trace (cuda_trace.c).

@@ -6,8 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-// The sets of DRAM and of tensor instructions are one pass each on GH100. sm__throughput, which profilers show as the share of a multiprocessor, takes eight.
-const struct counter_row counter_rows[COUNTER_ROWS] = {
+// The sets of DRAM and of tensor instructions are one pass each on GH100. sm__throughput, which profilers show as the
+// share of a multiprocessor, takes eight.
+const struct counter_row cuda_counter_rows[COUNTER_ROWS] = {
     {DEVICE_MEMORY_READ, 0, "dram__bytes_read|dram__bytes_op_read|fbpa__dram_read_bytes", ".sum", 1,
      "bytes read from DRAM", "copy", "DRAM", 0.5},
     {DEVICE_MEMORY_WRITTEN, 0, "dram__bytes_write|dram__bytes_op_write|fbpa__dram_write_bytes",
@@ -40,8 +41,8 @@ const struct counter_row counter_rows[COUNTER_ROWS] = {
 };
 _Static_assert(COUNTER_ROWS <= 32, "rows are bits");
 
-enum status counter_check(const struct counter_choice *c, int result, const char *what,
-                          struct error *err)
+enum status cuda_counter_check(const struct counter_choice *c, int result, const char *what,
+                               struct error *err)
 {
     char words[256];
     if (result == 0)
@@ -50,13 +51,13 @@ enum status counter_check(const struct counter_choice *c, int result, const char
     return FAIL(err, ERR_UNSUPPORTED, "device %s: %s: %s", c->device->info.name, what, words);
 }
 
-void counter_refuse(struct counter_choice *c, int row, const char *format, ...)
+void cuda_counter_refuse(struct counter_choice *c, int row, const char *format, ...)
 {
     va_list args;
     size_t used = strlen(c->reason);
     c->refused |= 1u << row;
     snprintf(c->reason + used, sizeof c->reason - used, "%s%s: ", used ? "; " : "",
-             counter_rows[row].words);
+             cuda_counter_rows[row].words);
     used = strlen(c->reason);
     va_start(args, format);
     vsnprintf(c->reason + used, sizeof c->reason - used, format, args);
@@ -103,15 +104,16 @@ static enum status host_create(const struct counter_choice *c, void **out, struc
     struct profiler_host_initialize p = {PROFILER_HEAD(profiler_host_initialize, host),
                                          .kind = PROFILER_RANGES, .chip = c->chip,
                                          .availability = c->availability};
-    TRY(counter_check(c, c->profiler->ProfilerHostInitialize(&p), "counters of its chip", err));
+    TRY(cuda_counter_check(c, c->profiler->ProfilerHostInitialize(&p), "counters of its chip",
+                           err));
     *out = p.host;
     return OK;
 }
 
-bool counter_has_work(const struct counter_choice *c, int row)
+bool cuda_counter_has_work(const struct counter_choice *c, int row)
 {
     struct device_probe probes[DEVICE_PROBES_MAX];
-    const struct counter_row *r = &counter_rows[row];
+    const struct counter_row *r = &cuda_counter_rows[row];
     size_t count = cuda_probes(c->device, probes, DEVICE_PROBES_MAX);
     if (!r->probe)
         return true;
@@ -144,16 +146,16 @@ static enum status try_row(struct counter_choice *c, int row, bool *counted, str
     void *host = NULL;
     const char *name = c->names[row];
     TRY(host_create(c, &host, err));
-    *counted = choose_name(c, host, &counter_rows[row], c->names[row]);
+    *counted = choose_name(c, host, &cuda_counter_rows[row], c->names[row]);
     int result = *counted ? add_metrics(c, host, &name, 1) : 0;
     host_destroy(c, host);
     if (!*counted)
-        counter_refuse(c, row, "CUPTI has no counter of it on %s", c->chip);
+        cuda_counter_refuse(c, row, "CUPTI has no counter of it on %s", c->chip);
     if (result == 0)
         return OK;
     *counted = false;
     cuda_cupti_explain(c->cupti, result, words, sizeof words);
-    counter_refuse(c, row, "%s is not counted here: %s", name, words);
+    cuda_counter_refuse(c, row, "%s is not counted here: %s", name, words);
     return OK;
 }
 
@@ -164,7 +166,8 @@ static enum status choose_rows(struct counter_choice *c, int number, struct erro
     struct counter_set *set = &c->sets[number];
     for (int i = 0; i < COUNTER_ROWS; i++) {
         bool counted = false;
-        if (counter_rows[i].set != number || !counter_has_work(c, i) || (c->refused & 1u << i))
+        if (cuda_counter_rows[i].set != number || !cuda_counter_has_work(c, i) ||
+            (c->refused & 1u << i))
             continue;
         TRY(try_row(c, i, &counted, err));
         if (!counted)
@@ -175,8 +178,8 @@ static enum status choose_rows(struct counter_choice *c, int number, struct erro
     if (set->count == 0)
         return OK;
     TRY(host_create(c, &set->host, err));
-    return counter_check(c, add_metrics(c, set->host, set->names, set->count),
-                         "counters that are read together", err);
+    return cuda_counter_check(c, add_metrics(c, set->host, set->names, set->count),
+                              "counters that are read together", err);
 }
 
 static enum status make_image(const struct counter_choice *c, struct counter_set *set,
@@ -185,19 +188,20 @@ static enum status make_image(const struct counter_choice *c, struct counter_set
     const struct cuda_profiler *p = c->profiler;
     struct profiler_image_size size = {PROFILER_HEAD(profiler_image_size, bytes),
                                        .host = set->host};
-    TRY(counter_check(c, p->ProfilerHostGetConfigImageSize(&size), "the configuration of counters",
-                      err));
+    TRY(cuda_counter_check(c, p->ProfilerHostGetConfigImageSize(&size),
+                           "the configuration of counters", err));
     set->image_bytes = size.bytes;
     set->image = malloc(size.bytes);
     if (!set->image)
         return FAIL(err, ERR_NOMEM, "device %s: no memory for its counters", c->device->info.name);
     struct profiler_image image = {PROFILER_HEAD(profiler_image, image), .host = set->host,
                                    .bytes = set->image_bytes, .image = set->image};
-    TRY(counter_check(c, p->ProfilerHostGetConfigImage(&image), "the configuration of counters",
-                      err));
+    TRY(cuda_counter_check(c, p->ProfilerHostGetConfigImage(&image),
+                           "the configuration of counters", err));
     struct profiler_passes passes = {PROFILER_HEAD(profiler_passes, count),
                                      .bytes = set->image_bytes, .image = set->image};
-    TRY(counter_check(c, p->ProfilerHostGetNumOfPasses(&passes), "the passes of counters", err));
+    TRY(cuda_counter_check(c, p->ProfilerHostGetNumOfPasses(&passes), "the passes of counters",
+                           err));
     set->passes = passes.count;
     return OK;
 }
@@ -205,8 +209,8 @@ static enum status make_image(const struct counter_choice *c, struct counter_set
 static enum status check_chip(const struct counter_choice *c, struct error *err)
 {
     struct profiler_chips chips = {PROFILER_HEAD(profiler_chips, names)};
-    TRY(counter_check(c, c->profiler->ProfilerHostGetSupportedChips(&chips), "the chips of CUPTI",
-                      err));
+    TRY(cuda_counter_check(c, c->profiler->ProfilerHostGetSupportedChips(&chips),
+                           "the chips of CUPTI", err));
     for (size_t i = 0; i < chips.count; i++)
         if (strcmp(chips.names[i], c->chip) == 0)
             return OK;
@@ -215,7 +219,7 @@ static enum status check_chip(const struct counter_choice *c, struct error *err)
                 c->device->info.name, c->chip);
 }
 
-enum status counter_choice_make(struct counter_choice *c, struct error *err)
+enum status cuda_counter_choice_make(struct counter_choice *c, struct error *err)
 {
     TRY(check_chip(c, err));
     for (int i = 0; i < COUNTER_SETS; i++) {
@@ -226,7 +230,7 @@ enum status counter_choice_make(struct counter_choice *c, struct error *err)
     return OK;
 }
 
-void counter_choice_fini(struct counter_choice *c)
+void cuda_counter_choice_fini(struct counter_choice *c)
 {
     for (int i = 0; i < COUNTER_SETS; i++) {
         host_destroy(c, c->sets[i].host);

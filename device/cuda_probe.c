@@ -448,7 +448,7 @@ static void plan_launch(const struct cuda_device *cuda, const struct probe *p, s
     l->to = l->from + l->bytes;
 }
 
-// Makes everything that a launch of this kernel of ours needs.
+// Makes everything that a launch of the probe's own kernel needs.
 static enum status prepare_launch(struct cuda_device *cuda, const struct probe *p, struct launch *l,
                                   struct error *err)
 {

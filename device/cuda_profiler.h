@@ -2,8 +2,7 @@
 //
 // CUPTI's header of the host's part includes a header of C++, so nothing here includes it. Each call takes one struct
 // whose first member is the size up to its last member that the caller knows: a newer CUPTI accepts an older size.
-// tests/device/test_cuda_counters.c holds the structs against CUPTI's headers, and against the library, where those are
-// installed. Source: CUPTI API reference, 13.0.
+// tests/device/test_cuda_counters.c compares the structs with CUPTI's headers where those are installed. Source: CUPTI API reference, 13.0.
 #ifndef DEVICE_CUDA_PROFILER_H
 #define DEVICE_CUDA_PROFILER_H
 
@@ -48,9 +47,9 @@ struct profiler_chips {
 struct profiler_base_metrics {
     struct profiler_head head;
     void *host;
-    int type;           // 0: counters, 1: ratios, 2: throughputs
+    int type;                 // 0: counters, 1: ratios, 2: throughputs
     const char *const *names; // out
-    size_t count;       // out
+    size_t count;             // out
 };
 struct profiler_add_metrics {
     struct profiler_head head;

@@ -52,7 +52,7 @@ static enum status count_phase(struct device_tally *t, struct device_counters *c
     return measure_phase(s, phase, count_pass, &c, err);
 }
 
-enum status count_device_run(struct device_tally *t, struct subject *s, struct error *err)
+enum status instrument_count_device(struct device_tally *t, struct subject *s, struct error *err)
 {
     struct device_counters *counters = NULL;
     struct error failed = {0};
@@ -91,7 +91,8 @@ static const struct {
 };
 _Static_assert(sizeof figures / sizeof *figures == DEVICE_QUANTITIES, "a name for each");
 
-void count_device_report(const struct device_tally *t, const struct subject *s, json_t *metrics)
+void instrument_report_device(const struct device_tally *t, const struct subject *s,
+                              json_t *metrics)
 {
     for (int phase = 0; phase < PHASE_COUNT; phase++) {
         if (!t->counted[phase])

@@ -14,9 +14,10 @@ struct device_tally {
 };
 
 // Runs each phase of the cell as often as the counters need. A device that refuses is a reason, not an error.
-enum status count_device_run(struct device_tally *tally, struct subject *s, struct error *err);
+enum status instrument_count_device(struct device_tally *tally, struct subject *s,
+                                    struct error *err);
 // Appends what was counted: amounts of a decode a step.
-void count_device_report(const struct device_tally *tally, const struct subject *s,
-                         json_t *metrics);
+void instrument_report_device(const struct device_tally *tally, const struct subject *s,
+                              json_t *metrics);
 
 #endif

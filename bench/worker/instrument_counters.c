@@ -79,7 +79,7 @@ static enum status counted_run(void *state, struct subject *s, struct error *err
     struct phase_watch watch = {.begin = begin_phase, .end = end_phase, .user = c};
     if (c->counters)
         TRY(measure_repetition(s, &(struct repetition_options){.watch = &watch}, &unused, err));
-    return c->tally.device ? count_device_run(&c->tally, s, err) : OK;
+    return c->tally.device ? instrument_count_device(&c->tally, s, err) : OK;
 }
 
 static void report_phase(const struct counted *c, const struct subject *s, enum phase phase,
@@ -97,7 +97,7 @@ static void counted_report(void *state, const struct subject *s, json_t *metrics
 {
     const struct counted *c = state;
     if (c->tally.device)
-        count_device_report(&c->tally, s, metrics);
+        instrument_report_device(&c->tally, s, metrics);
     if (!c->counters)
         return;
     report_phase(state, s, PHASE_PREFILL, metrics);

@@ -25,7 +25,7 @@
                        sizeof(((struct profiler_##ours *)0)->member) ==                            \
                            sizeof(((CUpti_##theirs *)0)->name),                                    \
                    "place of " #name)
-// The last member as well, whose end is the size that CUPTI is told.
+// The last member as well: CUPTI reads up to its end.
 #define LAST(ours, member, theirs, name)                                                           \
     PLACE(ours, member, theirs, name);                                                             \
     _Static_assert(offsetof(struct profiler_##ours, member) +                                      \
@@ -708,7 +708,7 @@ static void cupti_counts_each_row_of_known_chips(void **state)
                                    .device = &gpu.device,
                                    .chip = known[i]};
         gpu.device.info.isa = i == 0 ? ISA_SM80 : ISA_SM80 | ISA_SM89 | ISA_SM90 | ISA_SM90A;
-        if (counter_choice_make(&c, &err) != OK)
+        if (cuda_counter_choice_make(&c, &err) != OK)
             fail_msg("%s: %s", known[i], err.message);
         assert_string_equal(c.reason, "");
         assert_int_equal(c.sets[0].count, 4);
@@ -719,7 +719,7 @@ static void cupti_counts_each_row_of_known_chips(void **state)
             assert_true(c.sets[set].count > 0 && c.sets[set].image_bytes > 0);
             assert_true(c.sets[set].passes >= 1 && c.sets[set].passes <= 4);
         }
-        counter_choice_fini(&c);
+        cuda_counter_choice_fini(&c);
     }
 }
 
@@ -732,9 +732,9 @@ static void cupti_knows_no_invented_chip(void **state)
     if (!c.profiler)
         return;
     c.cupti = cuda_cupti_get(reason, sizeof reason);
-    assert_int_equal(counter_choice_make(&c, &err), ERR_UNSUPPORTED);
+    assert_int_equal(cuda_counter_choice_make(&c, &err), ERR_UNSUPPORTED);
     assert_non_null(strstr(err.message, "its chip GX999"));
-    counter_choice_fini(&c);
+    cuda_counter_choice_fini(&c);
 }
 
 int main(void)

@@ -203,6 +203,139 @@ static int close_gpu(void **state)
     return 0;
 }
 
+// ---- counters of a device ----------------------------------------------------------------------------------
+
+// A device whose counters need three passes.
+static struct {
+    bool refused, fails, open;
+    int begun, ended, passes;
+} hardware;
+
+static enum status hardware_check(struct device *device, struct error *err)
+{
+    (void)device;
+    (void)err;
+    return OK;
+}
+static enum status hardware_open(struct device *device, struct device_counters **out,
+                                 struct error *err)
+{
+    static struct device_counters counters;
+    if (hardware.refused)
+        return FAIL(err, ERR_UNSUPPORTED, "device %s: run as root", device->info.name);
+    hardware.open = true;
+    *out = &counters;
+    return OK;
+}
+static const char *hardware_reason(const struct device_counters *counters)
+{
+    (void)counters;
+    return "hits of L2: not here";
+}
+static enum status hardware_begin(struct device_counters *counters, struct error *err)
+{
+    (void)counters;
+    (void)err;
+    assert_int_equal(hardware.begun++, hardware.ended);
+    return OK;
+}
+static enum status hardware_end(struct device_counters *counters, bool *again, struct error *err)
+{
+    (void)counters;
+    assert_int_equal(++hardware.ended, hardware.begun);
+    *again = hardware.ended % 3 != 0;
+    return hardware.fails ? FAIL(err, ERR_IO, "device cuda:0: lost") : OK;
+}
+static void hardware_read(const struct device_counters *counters, struct device_counts *out)
+{
+    (void)counters;
+    for (int q = 0; q < DEVICE_QUANTITIES; q++)
+        out->value[q] = q == DEVICE_CACHE_HITS ? (double)NAN : q == DEVICE_MEMORY_SHARE ? 0.5 : 800;
+}
+static void hardware_close(struct device_counters *counters)
+{
+    (void)counters;
+    hardware.open = false;
+}
+
+// The first figure of this name and phase; NaN where it has no value, -1 where there is none.
+static double figure(json_t *metrics, const char *name, const char *phase, const char **source)
+{
+    size_t i;
+    json_t *row;
+    json_array_foreach(metrics, i, row)
+    {
+        const char *of = json_string_value(json_object_get(row, "phase"));
+        const json_t *value = json_object_get(row, "value");
+        if (strcmp(json_string_value(json_object_get(row, "name")), name) != 0 ||
+            (phase && (!of || strcmp(of, phase) != 0)))
+            continue;
+        *source = json_string_value(json_object_get(row, "source"));
+        return json_is_null(value) ? (double)NAN : json_number_value(value);
+    }
+    return -1;
+}
+
+static json_t *count_on_hardware(struct script *script)
+{
+    struct device_ops ops = *gpu->ops;
+    const struct device_ops *before = gpu->ops;
+    ops.counters_check = hardware_check;
+    ops.counters_open = hardware_open;
+    ops.counters_reason = hardware_reason;
+    ops.counters_source = "scripted";
+    ops.counters_begin = hardware_begin;
+    ops.counters_end = hardware_end;
+    ops.counters_read = hardware_read;
+    ops.counters_close = hardware_close;
+    gpu->ops = &ops;
+    json_t *metrics = run(&SCRIPTED, COLLECT_COUNTERS, GEN, script);
+    gpu->ops = before;
+    assert_false(hardware.open);
+    return metrics;
+}
+
+// Each phase runs as often as the counters need. Amounts of a decode are a step's, shares are not divided.
+static void a_device_counts_its_phases(void **state)
+{
+    (void)state;
+    struct script script;
+    const char *source = "";
+    memset(&hardware, 0, sizeof hardware);
+    json_t *m = count_on_hardware(&script);
+    assert_int_equal(hardware.ended, 6);
+    assert_true(figure(m, METRIC_DRAM_READ, "prefill", &source) == 800);
+    assert_string_equal(source, "scripted");
+    assert_true(figure(m, METRIC_DRAM_READ, "decode", &source) == 800.0 / (GEN - 1));
+    assert_true(figure(m, METRIC_TENSOR_OPS, "decode", &source) == 800.0 / (GEN - 1));
+    assert_true(figure(m, METRIC_DRAM_SHARE, "decode", &source) == 0.5);
+    assert_true(figure(m, METRIC_L2_HITS, "decode", &source) == -1);
+    json_decref(m);
+}
+
+static void a_device_that_does_not_count_says_why(void **state)
+{
+    (void)state;
+    struct script script;
+    memset(&hardware, 0, sizeof hardware);
+    hardware.refused = true;
+    json_t *m = count_on_hardware(&script);
+    bool said = false;
+    size_t i;
+    json_t *row;
+    json_array_foreach(m, i, row) said =
+        said || strstr(json_string_value(json_object_get(row, "source")), "run as root");
+    assert_true(said);
+    json_decref(m);
+    memset(&hardware, 0, sizeof hardware);
+    hardware.fails = true;
+    m = count_on_hardware(&script);
+    const char *source = "";
+    assert_int_equal(hardware.ended, 1); // nothing more is counted
+    assert_true(figure(m, METRIC_DRAM_READ, NULL, &source) == -1);
+    json_decref(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -212,6 +345,8 @@ int main(void)
         cmocka_unit_test(what_an_engine_cannot_do_is_reported),
         cmocka_unit_test(the_plan_knows_the_table),
         cmocka_unit_test(energy_needs_a_counter),
+        cmocka_unit_test(a_device_counts_its_phases),
+        cmocka_unit_test(a_device_that_does_not_count_says_why),
     };
     return cmocka_run_group_tests(tests, open_gpu, close_gpu);
 }
