@@ -121,7 +121,7 @@ void cuda_cupti_explain(const struct cuda_cupti *cupti, int result, char *out, s
 
 // Tests only: the same for the functions of cuda_profiler.h.
 void cuda_profiler_use(const struct cuda_profiler *library);
-// The library's profiler; NULL with the reason in words.
+// The library's profiler; NULL with the reason.
 const struct cuda_profiler *cuda_profiler_get(char *reason, size_t reason_bytes);
 
 // The activity trace (cuda_trace.c).

@@ -2,7 +2,8 @@
 //
 // CUPTI's header of the host's part includes a header of C++, so nothing here includes it. Each call takes one struct
 // whose first member is the size up to its last member that the caller knows: a newer CUPTI accepts an older size.
-// tests/device/test_cuda_counters.c compares the structs with CUPTI's headers where those are installed. Source: CUPTI API reference, 13.0.
+// tests/device/test_cuda_counters.c compares the structs with CUPTI's headers where those are installed.
+// Source: CUPTI API reference, 13.0.
 #ifndef DEVICE_CUDA_PROFILER_H
 #define DEVICE_CUDA_PROFILER_H
 

@@ -77,6 +77,8 @@ static const struct metric_info metrics[] = {
     {METRIC_TENSOR_INSTRUCTIONS, "1", "instructions of tensor cores", METRIC_NEITHER},
     {METRIC_TENSOR_CYCLES, "1", "cycles of tensor cores at work", METRIC_NEITHER},
     {METRIC_TENSOR_SHARE, "1", "share of cycles with tensor cores at work", METRIC_HIGHER},
+    {METRIC_BYTES_RATIO, "1", "bytes counted over bytes computed", METRIC_NEITHER},
+    {METRIC_OPS_RATIO, "1", "operations counted over computed ones", METRIC_NEITHER},
     {METRIC_ISSUE_SHARE, "1", "share of cycles that issued an instruction", METRIC_NEITHER},
     {NOISE_STEAL, "ns", "time taken by the hypervisor", METRIC_LOWER},
     {NOISE_SWITCHES, "1", "involuntary context switches", METRIC_LOWER},

@@ -46,6 +46,9 @@
 #define METRIC_TENSOR_CYCLES       "counter_tensor_cycles"       // 1: of all multiprocessors
 #define METRIC_TENSOR_SHARE        "counter_tensor_share"        // 1: of the cycles
 #define METRIC_ISSUE_SHARE         "counter_issue_share"         // 1: of the cycles
+// 1, same phases: bytes of DRAM read and written over METRIC_BYTES, operations of tensor cores over METRIC_FLOP
+#define METRIC_BYTES_RATIO "counter_bytes_ratio"
+#define METRIC_OPS_RATIO   "counter_ops_ratio"
 // Metrics of the instrument energy. Energies exclude the idle power of the device; powers include it.
 #define METRIC_ENERGY_PROMPT "energy_prompt_token" // J, phase prefill: of one prompt token
 #define METRIC_ENERGY_TOKEN  "energy_token"        // J, phase decode: of one generated token

@@ -9,7 +9,8 @@
 #include "results/basis.h"
 #include "results/metric.h"
 
-enum { ADDED_MAX = 3 }; // per repetition: mbu, and mfu of both phases
+enum { ADDED_MAX = 3 };  // per repetition: mbu, and mfu of both phases
+enum { RATIOS_MAX = 4 }; // bytes and operations of both phases, counted over computed
 
 // The cell's share of its device's last cache. The levels among the ceilings belong to the host.
 static double last_cache_bytes(const struct cell *cell, const struct ceilings *c)
@@ -165,16 +166,40 @@ static void add_work(struct trial *t, const char *phase, const char *op, const s
     t->work[t->work_count++] = row;
 }
 
+// Adds what the device counted of a phase, over what the model computes.
+static void add_ratio(struct trial *t, const char *phase, const char *name, double counted,
+                      double computed)
+{
+    if (isnan(counted) || !(computed > 0))
+        return;
+    t->work[t->work_count++] = (struct store_metric){.name = name,
+                                                     .unit = "1",
+                                                     .source = BASIS_COUNTERS,
+                                                     .phase = phase,
+                                                     .value = counted / computed};
+}
+
+static void add_ratios(struct trial *t, const char *phase, const struct work *total)
+{
+    add_ratio(t, phase, METRIC_BYTES_RATIO,
+              trial_op_value(t, METRIC_DRAM_READ, phase, NULL) +
+                  trial_op_value(t, METRIC_DRAM_WRITTEN, phase, NULL),
+              work_bytes(total));
+    add_ratio(t, phase, METRIC_OPS_RATIO, trial_op_value(t, METRIC_TENSOR_OPS, phase, NULL),
+              total->flop);
+}
+
 static enum status add_works(struct trial *t, const struct phase_work *prefill,
                              const struct phase_work *decode, struct error *err)
 {
-    t->work = arena_alloc(&t->arena, 2 * VERDICTS_MAX, sizeof *t->work);
+    t->work = arena_alloc(&t->arena, 2 * VERDICTS_MAX + RATIOS_MAX, sizeof *t->work);
     if (!t->work)
         return FAIL(err, ERR_NOMEM, "runner: figures of a trial");
     for (int phase = 0; phase < 2; phase++) {
         const struct phase_work *work = phase ? decode : prefill;
         const char *name = phase_name(phase ? PHASE_DECODE : PHASE_PREFILL);
         add_work(t, name, NULL, &work->total);
+        add_ratios(t, name, &work->total);
         for (int op = 0; op < OPC_COUNT; op++)
             add_work(t, name, op_class_name((enum op_class)op), &work->op[op]);
     }

@@ -257,6 +257,50 @@ static void traced_classes_name_the_trace(void **state)
     trial_fini(&t);
 }
 
+static double ratio(const struct trial *t, const char *name, const char *phase)
+{
+    for (size_t i = 0; i < t->work_count; i++)
+        if (str_equal(t->work[i].name, name) && str_equal(t->work[i].phase, phase)) {
+            assert_string_equal(t->work[i].source, "counters + analytic");
+            return t->work[i].value;
+        }
+    return NAN;
+}
+
+// What a device counted is divided by what the model computes; without a count there is no ratio.
+static void counts_over_what_is_computed(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct ceilings ceilings = example();
+    struct cell cell = cell_of_a_context_of_512();
+    struct phase_work prefill, decode;
+    struct trial t;
+    begin_trial(&t, &cell);
+    struct store_metric *rows = calloc(3, sizeof *rows);
+    assert_non_null(rows);
+    work_of_384_and_127(&prefill, &decode);
+    const double bytes = work_bytes(&decode.total);
+    rows[0] = (struct store_metric){
+        .name = METRIC_DRAM_READ, .phase = "decode", .unit = "bytes", .value = bytes};
+    rows[1] = (struct store_metric){
+        .name = METRIC_DRAM_WRITTEN, .phase = "decode", .unit = "bytes", .value = 0.25 * bytes};
+    rows[2] = (struct store_metric){.name = METRIC_TENSOR_OPS,
+                                    .phase = "prefill",
+                                    .unit = "FLOP",
+                                    .value = 1.5 * prefill.total.flop};
+    for (int i = 0; i < 3; i++)
+        rows[i].source = "scripted";
+    struct event counted = {.type = EVENT_TRIAL, .metrics = rows, .metric_count = 3};
+    assert_int_equal(trial_add(&t, &counted, &err), OK);
+    assert_int_equal(trial_verdicts(&t, &ceilings, "{}", &err), OK);
+    expect_near(ratio(&t, METRIC_BYTES_RATIO, "decode"), 1.25);
+    expect_near(ratio(&t, METRIC_OPS_RATIO, "prefill"), 1.5);
+    assert_true(isnan(ratio(&t, METRIC_BYTES_RATIO, "prefill")));
+    assert_true(isnan(ratio(&t, METRIC_OPS_RATIO, "decode")));
+    trial_fini(&t);
+}
+
 // A large cache of the host holds nothing that a GPU writes.
 static void the_hosts_cache_is_the_hosts(void **state)
 {
@@ -285,6 +329,7 @@ int main(void)
         cmocka_unit_test(traced_classes_name_the_trace),
         cmocka_unit_test(classes_longer_than_their_step_have_no_share),
         cmocka_unit_test(the_hosts_cache_is_the_hosts),
+        cmocka_unit_test(counts_over_what_is_computed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
