@@ -8,6 +8,7 @@
 
 #include "base/json.h"
 #include "base/str.h"
+#include "results/basis.h"
 #include "results/metric.h"
 
 // ---- series -------------------------------------------------------------------------------------
@@ -171,6 +172,7 @@ static enum status load_rows(struct store *store, const char *run, struct report
     TRY(query_verdicts(store, &d->arena, d->run.id, &d->verdicts, &d->verdict_count, err));
     TRY(query_ceilings(store, &d->arena, d->run.id, &d->ceilings, &d->ceiling_count, err));
     TRY(query_noise(store, &d->arena, d->run.id, &d->noise, &d->noise_count, err));
+    TRY(query_uncounted(store, &d->arena, d->run.id, &d->uncounted, &d->uncounted_count, err));
     return query_quality(store, &d->arena, d->run.id, &d->qualities, &d->quality_count, err);
 }
 
@@ -236,6 +238,18 @@ const struct verdict_row *report_data_verdict(const struct report_data *data,
     if (!query_cell_measured(cell))
         return NULL;
     return query_verdict_find(data->verdicts, data->verdict_count, cell->id, phase);
+}
+
+const struct verdict_row *report_data_analytic(const struct report_data *data,
+                                               const struct cell_row *cell, const char *phase)
+{
+    for (size_t i = 0; i < data->verdict_count; i++) {
+        const struct verdict_row *v = &data->verdicts[i];
+        if (v->cell == cell->id && !v->op && str_equal(v->phase, phase) &&
+            !str_equal(v->basis, BASIS_COUNTERS))
+            return v;
+    }
+    return NULL;
 }
 
 // The value of a line "key = value", or NULL if the key differs.

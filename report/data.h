@@ -28,7 +28,9 @@ struct report_data {
     struct ceiling_row *ceilings;
     struct noise_row *noise;
     struct quality_row *qualities;
-    size_t cell_count, summary_count, verdict_count, ceiling_count, noise_count, quality_count;
+    struct uncounted_row *uncounted;
+    size_t cell_count, summary_count, verdict_count, ceiling_count, noise_count, quality_count,
+        uncounted_count;
     struct series *series;
     size_t series_count;
     json_t *hardware, *environment, *build; // owned; never NULL
@@ -52,6 +54,9 @@ double report_data_value(const struct report_data *data, const struct cell_row *
                          const char *name, const char *phase);
 const struct verdict_row *report_data_verdict(const struct report_data *data,
                                               const struct cell_row *cell, const char *phase);
+// The verdict by analytic bytes, of which only the time was measured; NULL: there is none.
+const struct verdict_row *report_data_analytic(const struct report_data *data,
+                                               const struct cell_row *cell, const char *phase);
 
 // Whether a sweep of the run's suite collects this: "quality". Read from the resolved text stored with it.
 bool report_data_asks_for(const struct report_data *data, const char *what);

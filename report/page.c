@@ -147,6 +147,7 @@ void page_write(struct str *out, const struct report_data *data, const struct pi
     page_quality(out, data);
     str_append(out, "\n");
     page_bounds(out, data);
+    page_counted(out, data);
     str_append(out, "\n");
     page_cells(out, data);
     str_append(out, "\n");

@@ -33,6 +33,10 @@ void page_table_end(struct str *out);
 // energy.c: appends nothing if no cell has energy.
 void page_energy(struct str *out, const struct report_data *data);
 
+// counted.c: bytes that memory controllers counted next to the analytic ones; or why there are none, and what would
+// count them.
+void page_counted(struct str *out, const struct report_data *data);
+
 // quality.c: the table of evaluations, and a cell's perplexity next to its speed.
 void page_quality(struct str *out, const struct report_data *data);
 void page_quality_column(struct str *out, const struct report_data *data,

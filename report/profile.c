@@ -210,6 +210,8 @@ static void add_phase(struct profile *p, const char *name, const char *metric, c
     struct profile_phase *phase = &p->phases[p->phase_count++];
     *phase = (struct profile_phase){.name = name, .unit = unit, .time_ns = time_ns, .times = times};
     phase->verdict = report_data_verdict(p->data, p->cell, name);
+    if (phase->verdict && str_equal(phase->verdict->basis, BASIS_COUNTERS))
+        phase->analytic = report_data_analytic(p->data, p->cell, name);
     phase->energy.token_j = value(p, energy, name);
     phase->energy.power_w = value(p, METRIC_POWER, name);
     add_classes(p, phase);

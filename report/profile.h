@@ -53,8 +53,10 @@ struct profile_phase {
     const char *unit; // what the times are of: "the whole prefill", "one step"
     double time_ns;
     double times;                      // how often the phase's time is in a request: 1, or gen - 1
-    const struct verdict_row *verdict; // NULL: none
-    const char *source;                // of the classes' times; NULL: none has one
+    const struct verdict_row *verdict; // of the best basis; NULL: none
+    // The one by analytic bytes, if `verdict` is by counted ones; else NULL.
+    const struct verdict_row *analytic;
+    const char *source;                            // of the classes' times; NULL: none has one
     struct profile_class classes[PROFILE_CLASSES]; // by time, the longest first
     size_t class_count;
     struct profile_part parts[PROFILE_PARTS];

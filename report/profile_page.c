@@ -237,6 +237,12 @@ static void phase_section(struct str *out, const struct profile_phase *phase)
                    metric_format(phase->verdict->t_roof_ns, "ns", text, sizeof text),
                    phase->verdict->basis);
     str_append(out, ".</p>");
+    if (phase->analytic) {
+        str_append(out, "<p>");
+        html_textf(out, "By counted bytes: %s. ", phase->verdict->text);
+        html_textf(out, "By analytic bytes: %s.", phase->analytic->text);
+        str_append(out, "</p>");
+    }
     bar(out, phase);
     classes(out, phase);
     str_append(out, "<h3>What the overhead is made of</h3>");

@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/str.h"
 
@@ -14,6 +15,42 @@ int metric_basis_rank(const char *basis)
     while (rank < known && !str_starts(basis, best_first[rank]))
         rank++;
     return rank;
+}
+
+bool metric_agrees(double ratio)
+{
+    return fabs(ratio - 1) <= BASIS_AGREE;
+}
+
+const char *metric_bytes_cause(double ratio, bool on_host)
+{
+    if (ratio < 1)
+        return "caches kept part of what the model reads from memory";
+    return on_host ? "caches lost data that is used again, or other programs used memory"
+                   : "the last cache lost data that is used again, or the device did other work";
+}
+
+const char *metric_operations_cause(double ratio)
+{
+    return ratio < 1 ? "part of the products ran outside the tensor cores"
+                     : "tiles are wider than the tokens of a step";
+}
+
+void metric_counted_findings(double bytes_ratio, double operations_ratio, bool on_host,
+                             const char *before, char *out, size_t out_bytes)
+{
+    const struct {
+        double ratio;
+        const char *what, *cause;
+    } of[] = {{bytes_ratio, "bytes", metric_bytes_cause(bytes_ratio, on_host)},
+              {operations_ratio, "operations", metric_operations_cause(operations_ratio)}};
+    out[0] = '\0';
+    for (size_t i = 0; i < sizeof of / sizeof *of; i++) {
+        size_t used = strlen(out);
+        if (!isnan(of[i].ratio) && !metric_agrees(of[i].ratio))
+            snprintf(out + used, out_bytes - used, "%s%.2f times the analytic %s were counted (%s)",
+                     before, of[i].ratio, of[i].what, of[i].cause);
+    }
 }
 
 // "86", "under 1" for a share that would round to 0.

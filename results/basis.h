@@ -17,6 +17,18 @@
 #define FINDING_INEFFICIENT "inefficient"
 #define FINDING_WRONG       "wrong" // above the roof: the model of the work or a ceiling is wrong
 
+// Counted and analytic bytes, or operations, agree where they differ by no more than this share of the analytic ones.
+#define BASIS_AGREE 0.1
+// By counted over analytic; false for NaN.
+bool metric_agrees(double ratio);
+// What explains a ratio that does not agree: "caches kept ...". Static.
+const char *metric_bytes_cause(double ratio, bool on_host);
+const char *metric_operations_cause(double ratio);
+// Writes each ratio that does not agree, with its cause, behind `before`. NaN: not counted.
+// "; 1.62 times the analytic bytes were counted (caches lost ...)". Writes "" if all agree.
+void metric_counted_findings(double bytes_ratio, double operations_ratio, bool on_host,
+                             const char *before, char *out, size_t out_bytes);
+
 // The rank of a source: 0 is the best; an unknown source comes last.
 int metric_basis_rank(const char *basis);
 

@@ -35,20 +35,21 @@
 #define METRIC_OP_TIME     "op_time" // ns, phase prefill (whole) or decode (one step), per op class
 // 1, phase prefill (whole) or decode (one step): any counter
 #define METRIC_COUNTER_PREFIX "counter_"
-// Counters of a device's hardware; amounts are of a whole prefill or of one decode step.
+// Counters of the device's hardware; amounts are of a whole prefill or of one decode step. Memory controllers of a host
+// and a GPU's own counters store the same metrics.
 #define METRIC_DRAM_READ           "counter_dram_read"    // bytes
 #define METRIC_DRAM_WRITTEN        "counter_dram_written" // bytes
-#define METRIC_DRAM_SHARE          "counter_dram_share" // 1: of the memory's peak while it was counted
-#define METRIC_L2_BYTES            "counter_l2_bytes"    // bytes asked of it
-#define METRIC_L2_HITS             "counter_l2_hit_rate" // 1
-#define METRIC_TENSOR_OPS          "counter_tensor_ops" // FLOP: multiply-adds of the tensor cores are two
+#define METRIC_DRAM_BYTES          "counter_dram_bytes"   // bytes, both ways
+#define METRIC_DRAM_RATIO          "counter_dram_ratio"   // 1: those over METRIC_BYTES
+#define METRIC_DRAM_SHARE          "counter_dram_share"   // 1: of the memory's peak while counted
+#define METRIC_L2_BYTES            "counter_l2_bytes"     // bytes requested from it
+#define METRIC_L2_HITS             "counter_l2_hit_rate"  // 1
+#define METRIC_TENSOR_OPS          "counter_tensor_ops"   // FLOP: a multiply-add is two
+#define METRIC_OPS_RATIO           "counter_ops_ratio"    // 1: those over METRIC_FLOP
 #define METRIC_TENSOR_INSTRUCTIONS "counter_tensor_instructions" // 1
 #define METRIC_TENSOR_CYCLES       "counter_tensor_cycles"       // 1: of all multiprocessors
 #define METRIC_TENSOR_SHARE        "counter_tensor_share"        // 1: of the cycles
 #define METRIC_ISSUE_SHARE         "counter_issue_share"         // 1: of the cycles
-// 1, same phases: bytes of DRAM read and written over METRIC_BYTES, operations of tensor cores over METRIC_FLOP
-#define METRIC_BYTES_RATIO "counter_bytes_ratio"
-#define METRIC_OPS_RATIO   "counter_ops_ratio"
 // Metrics of the instrument energy. Energies exclude the idle power of the device; powers include it.
 #define METRIC_ENERGY_PROMPT "energy_prompt_token" // J, phase prefill: of one prompt token
 #define METRIC_ENERGY_TOKEN  "energy_token"        // J, phase decode: of one generated token
@@ -69,8 +70,10 @@
 #define METRIC_SOURCE_ACTIVITY "activity trace"
 // NULL, with the reason as its source: what an instrument of the worker could not measure, by the instrument's name
 #define METRIC_INSTRUMENT_PREFIX "instrument_"
-#define METRIC_MEM_WEIGHTS       "mem_weights" // bytes, what the engine knows it holds
-#define METRIC_MEM_KV            "mem_kv"      // bytes
+// In the reason of the instrument `counters`, what precedes why no memory controller was counted; it comes last.
+#define METRIC_NO_DRAM     "DRAM bytes: "
+#define METRIC_MEM_WEIGHTS "mem_weights" // bytes, what the engine knows it holds
+#define METRIC_MEM_KV      "mem_kv"      // bytes
 // The beginning of mem_kv's source if layers have a window; the size of the windows alone follows.
 #define METRIC_KV_WHOLE    "engine: every position, of layers with a window too; the windows alone: "
 #define METRIC_MEM_SCRATCH "mem_scratch" // bytes

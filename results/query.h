@@ -105,6 +105,17 @@ enum status query_summaries(struct store *store, struct arena *arena, int64_t ru
 const struct summary_row *query_summary_find(const struct summary_row *rows, size_t count,
                                              int64_t cell, const char *name, const char *phase);
 
+// Why a cell's memory controllers were not counted though it collects counters, of its last trial that says so.
+struct uncounted_row {
+    int64_t cell;
+    const char *reason; // never NULL
+};
+// Sorted by cell.
+enum status query_uncounted(struct store *store, struct arena *arena, int64_t run,
+                            struct uncounted_row **rows, size_t *count, struct error *err);
+// The reason of a cell, or NULL.
+const char *query_uncounted_find(const struct uncounted_row *rows, size_t count, int64_t cell);
+
 // ---- verdicts, ceilings, noise ------------------------------------------------------------------
 
 // What limits one phase of one cell, from the verdicts of its trials. The bound is that of most trials, or

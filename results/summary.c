@@ -278,6 +278,38 @@ const struct verdict_row *query_verdict_find(const struct verdict_row *rows, siz
     return best;
 }
 
+// ---- what was not counted -----------------------------------------------------------------------
+
+static const char uncounted_sql[] =
+    "SELECT cell.id, substr(source, instr(source, '" METRIC_NO_DRAM "') +"
+    "  length('" METRIC_NO_DRAM "')), max(trial.number)"
+    " FROM metric JOIN trial ON trial.id = metric.trial_id JOIN cell ON cell.id = trial.cell_id"
+    " WHERE run_id = ? AND name = '" METRIC_INSTRUMENT_PREFIX "counters' AND value IS NULL"
+    "  AND instr(source, '" METRIC_NO_DRAM "') > 0"
+    " GROUP BY cell.id ORDER BY cell.id";
+
+static void read_uncounted(struct row *row, void *out)
+{
+    struct uncounted_row *u = out;
+    u->cell = row_int(row, 0);
+    u->reason = row_text(row, 1);
+}
+
+enum status query_uncounted(struct store *store, struct arena *arena, int64_t run,
+                            struct uncounted_row **rows, size_t *count, struct error *err)
+{
+    return rows_read(store, arena, uncounted_sql, run, read_uncounted, sizeof **rows, (void **)rows,
+                     count, err);
+}
+
+const char *query_uncounted_find(const struct uncounted_row *rows, size_t count, int64_t cell)
+{
+    for (size_t i = 0; i < count; i++)
+        if (rows[i].cell == cell)
+            return rows[i].reason;
+    return NULL;
+}
+
 // ---- noise --------------------------------------------------------------------------------------
 
 static const char noise_sql[] =

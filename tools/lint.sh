@@ -201,10 +201,10 @@ report: gnuplot html page picture pictures report
 bench/cli: cli command main
 bench/suite: axis expand ini links option options plan predict rules suite value
 bench/run: child live record runner session trace trial
-bench/worker: instrument instruments measure repetition timeline worker
+bench/worker: count instrument instruments measure repetition timeline worker
 bench/engines: bench_engine
 bench/protocol: event job protocol wire
-bench/probe: canary counter counters machine state stream system topology
+bench/probe: canary counter counters machine perf state stream system topology uncore
 bench/roof: bound ceilings work
 bench/quality: quality
 '

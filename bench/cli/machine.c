@@ -8,6 +8,7 @@
 #include "bench/cli/command.h"
 #include "bench/cli/device_flag.h"
 #include "bench/cli/view.h"
+#include "bench/probe/uncore.h"
 #include "bench/roof/roof.h"
 #include "results/metric.h"
 
@@ -21,6 +22,8 @@ struct findings {
     int threads;
     bool pinned;
     struct counters *counters;
+    struct uncore *uncore;               // NULL: no memory controller is counted
+    char no_uncore[UNCORE_REASON_BYTES]; // the reason
     struct ceilings *ceilings;
     struct device_energy energy;
     struct error no_energy; // the reason if it cannot be read
@@ -183,6 +186,8 @@ static void print_missing(const struct findings *f)
         strcmp(counters_source(f->counters), "perf"))
         line("hardware counters",
              "bytes and operations come from the analytic model, not from the processor");
+    if (!f->uncore)
+        line("memory traffic", f->no_uncore);
     if (!json_is_string(json_object_get(environment, "governor")))
         line("clock control", "a change of clock is seen only by the compute canary");
     if (hypervisor && strcmp(hypervisor, "none"))
@@ -219,6 +224,8 @@ static void print_counters(const struct findings *f)
     str_fini(&names);
     if (*counters_reason(f->counters))
         line("refused", counters_reason(f->counters));
+    if (f->uncore)
+        line("memory traffic", uncore_source(f->uncore));
     if (!f->no_energy.code)
         line("energy", f->energy.source);
 }
@@ -291,13 +298,15 @@ static enum status print_json(const struct findings *f, struct error *err)
     for (size_t i = 0; names && i < counters_count(f->counters); i++)
         json_array_append_new(names, json_string(counters_name(f->counters, i)));
     json_t *root = json_pack(
-        "{s:s, s:O, s:O, s:O, s:O, s:o, s:{s:s, s:s, s:o}, s:{s:s, s:s}, s:i, s:b, s:o, s:s}",
+        "{s:s, s:O, s:O, s:O, s:O, s:o, s:{s:s, s:s, s:o}, s:{s:s, s:s}, s:{s:s, s:s}, s:i, s:b, "
+        "s:o, s:s}",
         "fingerprint", f->machine.fingerprint, "hardware", f->machine.hardware, "environment",
         f->machine.environment, "build", f->machine.build, "now", f->machine.now, "devices",
         devices_json(f), "counters", "source", counters_source(f->counters), "refused",
-        counters_reason(f->counters), "names", names, "energy", "source", f->energy.source,
-        "refused", f->no_energy.message, "threads", f->threads, "pinned", f->pinned, "ceilings",
-        ceilings_json(f->ceilings), "note", f->ceilings->note);
+        counters_reason(f->counters), "names", names, "memory_traffic", "source",
+        f->uncore ? uncore_source(f->uncore) : "", "refused", f->no_uncore, "energy", "source",
+        f->energy.source, "refused", f->no_energy.message, "threads", f->threads, "pinned",
+        f->pinned, "ceilings", ceilings_json(f->ceilings), "note", f->ceilings->note);
     return cli_view_json(root, err);
 }
 
@@ -319,6 +328,11 @@ static enum status find_out(const struct arguments *args, struct findings *f, st
     f->threads = cli_device_threads(device);
     f->pinned = cli_device_pinned(device);
     device_energy(device, &f->energy, &f->no_energy);
+    if (uncore_open("", &perf_system, &f->uncore, f->no_uncore) &&
+        !uncore_right(f->uncore, 0, f->no_uncore)) {
+        uncore_close(f->uncore);
+        f->uncore = NULL;
+    }
     if (counters_open(&f->counters, err) == OK)
         ceilings_measure(device, cli_flag_bool(args, "quick"), f->ceilings, err);
     device_close(device);
@@ -339,6 +353,7 @@ static enum exit_code run(const struct arguments *args, struct error *err)
             print_text(&findings, err);
     }
     counters_close(findings.counters);
+    uncore_close(findings.uncore);
     free(findings.ceilings);
     machine_fini(&findings.machine);
     return cli_exit_code(err);

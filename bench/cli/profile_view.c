@@ -125,6 +125,8 @@ static enum status print_phase(const struct profile_phase *phase, struct error *
     str_printf(&head, "%s, %s: %s%s%s", phase->name, phase->unit,
                metric_format(phase->time_ns, "ns", time, sizeof time), phase->verdict ? "; " : "",
                phase->verdict ? phase->verdict->text : "");
+    if (phase->analytic)
+        str_printf(&head, " By analytic bytes: %s.", phase->analytic->text);
     printf("\n");
     table_text(stdout, 0, plain_columns(stdout), str_text(&head));
     str_fini(&head);
@@ -216,13 +218,14 @@ static json_t *phase_json(const struct profile_phase *phase)
         json_array_append_new(kernels,
                               json_pack("{so so}", "name", export_json_text(phase->kernels[i].name),
                                         "time_ns", export_json_number(phase->kernels[i].ns)));
-    return json_pack("{ss so so so so so so so so so}", "phase", phase->name, "time_ns",
-                     export_json_number(phase->time_ns), "times", export_json_number(phase->times),
-                     "accounted", export_json_number(report_profile_accounted(phase)),
-                     "energy_token_j", export_json_number(phase->energy.token_j), "power_w",
-                     export_json_number(phase->energy.power_w), "classes", classes, "overhead",
-                     parts, "kernels", kernels, "verdict",
-                     phase->verdict ? export_verdict(phase->verdict) : json_null());
+    return json_pack(
+        "{ss so so so so so so so so so so}", "phase", phase->name, "time_ns",
+        export_json_number(phase->time_ns), "times", export_json_number(phase->times), "accounted",
+        export_json_number(report_profile_accounted(phase)), "energy_token_j",
+        export_json_number(phase->energy.token_j), "power_w",
+        export_json_number(phase->energy.power_w), "classes", classes, "overhead", parts, "kernels",
+        kernels, "verdict", phase->verdict ? export_verdict(phase->verdict) : json_null(),
+        "verdict_analytic", phase->analytic ? export_verdict(phase->analytic) : json_null());
 }
 
 json_t *cli_profile_json(const struct profile *p)

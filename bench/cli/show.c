@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "bench/cli/values.h"
 #include "bench/cli/view.h"
+#include "results/basis.h"
 #include "results/export.h"
 #include "results/metric.h"
 #include "results/query.h"
@@ -275,13 +276,74 @@ static void print_memory(const struct cell_row *cell, const struct summary_row *
     cli_view_field("memory", text);
 }
 
+static double median_of(const struct cell_row *cell, const struct summary_row *rows, size_t count,
+                        const char *name, const char *phase)
+{
+    const struct summary_row *row = query_summary_find(rows, count, cell->id, name, phase);
+    return row ? row->stat.median : (double)NAN;
+}
+
+// Appends ", 1.62 times the analytic ones" and the cause, if that is a finding.
+static void append_ratio(struct str *text, double ratio, const char *cause)
+{
+    if (isnan(ratio))
+        return;
+    str_printf(text, ", %.2f times the analytic ones", ratio);
+    if (!metric_agrees(ratio))
+        str_printf(text, " (%s)", cause);
+}
+
+// Prints the bytes and operations that were counted, as a share of the analytic ones; or why they were not, and what
+// would count them.
+static void print_counted(const struct cell_row *cell, const struct summary_row *rows, size_t count,
+                          const char *uncounted)
+{
+    static const char *const phases[] = {"prefill", "decode"};
+    bool any = false;
+    for (int p = 0; p < 2; p++) {
+        struct str text = {0};
+        char value[40];
+        double bytes = median_of(cell, rows, count, METRIC_DRAM_BYTES, phases[p]);
+        double operations = median_of(cell, rows, count, METRIC_TENSOR_OPS, phases[p]);
+        double ratio = median_of(cell, rows, count, METRIC_DRAM_RATIO, phases[p]);
+        if (!isnan(bytes)) {
+            str_printf(&text, "%s: %s of memory", phases[p],
+                       metric_format(bytes, "bytes", value, sizeof value));
+            append_ratio(&text, ratio, metric_bytes_cause(ratio, query_cell_on_host(cell)));
+        }
+        if (!isnan(operations)) {
+            ratio = median_of(cell, rows, count, METRIC_OPS_RATIO, phases[p]);
+            str_printf(&text, "%s%s%s of tensor cores", text.length ? "; " : phases[p],
+                       text.length ? "" : ": ",
+                       metric_format(operations, "FLOP", value, sizeof value));
+            append_ratio(&text, ratio, metric_operations_cause(ratio));
+        }
+        if (text.length)
+            cli_view_field(any ? "" : "counted", str_text(&text));
+        any |= text.length > 0;
+        str_fini(&text);
+    }
+    struct str none = {0};
+    str_append(&none, "nothing of memory");
+    if (uncounted)
+        str_printf(&none, ": %s", uncounted);
+    else
+        str_append(&none, "; collect = counters counts it where the device or the machine's memory "
+                          "controllers can");
+    if (!any)
+        cli_view_field("counted", str_text(&none));
+    str_fini(&none);
+}
+
 static enum status show_cell(struct store *store, struct arena *arena, const struct cell_row *cell,
                              struct error *err)
 {
     char text[96];
     struct summary_row *figures = NULL;
     struct quality_row *qualities = NULL;
-    size_t figure_count = 0, quality_count = 0;
+    struct uncounted_row *uncounted = NULL;
+    size_t figure_count = 0, quality_count = 0, uncounted_count = 0;
+    TRY(query_uncounted(store, arena, cell->run, &uncounted, &uncounted_count, err));
     TRY(query_summaries(store, arena, cell->run, &figures, &figure_count, err));
     TRY(query_quality(store, arena, cell->run, &qualities, &quality_count, err));
     cli_view_field("cell", cell->label);
@@ -300,6 +362,8 @@ static enum status show_cell(struct store *store, struct arena *arena, const str
     if (cell->stored[0])
         cli_view_field("weights", cell->weights_caveat[0] ? cell->weights_caveat : cell->stored);
     print_memory(cell, figures, figure_count);
+    print_counted(cell, figures, figure_count,
+                  query_uncounted_find(uncounted, uncounted_count, cell->id));
     cli_view_json_fields("parameters", cell->params);
     print_quality(query_quality_find(qualities, quality_count, cell->id));
     TRY(print_figures(cell, figures, figure_count, err));

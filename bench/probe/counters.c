@@ -1,190 +1,67 @@
-// counters.c - chooses the best source of counters, and rejects counters that miscount a known load.
+// counters.c - chooses the best source of counters, and the groups in which the processor can count them.
 //
-// Virtual machines and containers offer counters that open but read zero. So every event is opened alone, on the
-// calling thread, and counts work of known size. Only events with a right count are used later. The reason for every
-// rejection is kept, because "no counters" without a reason helps nobody.
-#include <math.h>
+// Every event is opened alone, on the calling thread, and counts work of known size (counter_loads.c). Only events with
+// a right count are used later. The reason for every rejection is kept, because "no counters" without a reason helps
+// nobody. A processor has few counters, and events that share one are only estimated. So accepted events are packed
+// into groups that it can count at the same time; each group is counted in a repetition of its own.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "base/clock.h"
+#include "base/str.h"
 #include "bench/probe/counter.h"
 #include "bench/probe/probe.h"
-#include "bench/probe/stream.h"
+#include "bench/probe/source.h"
 
-enum { THREADS_MAX = 1024 };
+enum { THREADS_MAX = 1024, PACK_NS = 100 * 1000 };
 
 struct counters {
     const struct counter_source *source; // NULL: no source works
     const char *source_name;
-    void *set;
+    void *set; // of the selected group
     const struct counter_event *event[COUNTERS_MAX];
     size_t count;
-    char reason[1024];
+    size_t group_of[COUNTERS_MAX]; // rising
+    size_t groups, selected;
+    int *threads;
+    size_t thread_count;
+    char reason[COUNTERS_REASON_BYTES];
 };
 
+#define SYSFS_CPU "/sys/bus/event_source/devices/cpu/"
+
+// PERF_COUNT_HW_*, PERF_COUNT_SW_* and PERF_COUNT_HW_CACHE_* of perf_event_open(2). Processors of Intel have no stalls
+// among the kernel's names since Skylake: CYCLE_ACTIVITY.STALLS_TOTAL, event 0xa3, umask 4, cmask 4, in Intel's perfmon
+// tables. No other processor has `ldlat`.
 static const struct counter_event EVENTS[] = {
-    {"instructions", true, COUNT_INSTRUCTIONS, "PAPI_TOT_INS"},
-    {"cycles", true, COUNT_CYCLES, "PAPI_TOT_CYC"},
-    {"cache-misses", true, COUNT_CACHE_MISSES, "PAPI_L3_TCM"},
-    {"page-faults", false, COUNT_PAGE_FAULTS, NULL},
-    {"context-switches", false, COUNT_CONTEXT_SWITCHES, NULL},
-    {"task-clock", false, COUNT_TASK_CLOCK, NULL},
+    {"instructions", true, COUNT_INSTRUCTIONS, "PAPI_TOT_INS", {PERF_HARDWARE, 1}, NULL},
+    {"cycles", true, COUNT_CYCLES, "PAPI_TOT_CYC", {PERF_HARDWARE, 0}, NULL},
+    {"stalled-cycles", true, COUNT_STALLS, "PAPI_RES_STL", {PERF_HARDWARE, 8}, NULL},
+    {"stalled-cycles",
+     true,
+     COUNT_STALLS,
+     NULL,
+     {PERF_PROCESSOR, 0x040004a3},
+     SYSFS_CPU "format/ldlat"},
+    {"cache-misses", true, COUNT_CACHE_MISSES, "PAPI_L3_TCM", {PERF_HARDWARE, 3}, NULL},
+    {"dtlb-load-misses", true, COUNT_TLB_MISSES, "PAPI_TLB_DM", {PERF_CACHE, 0x10003}, NULL},
+    {"page-faults", false, COUNT_PAGE_FAULTS, NULL, {PERF_SOFTWARE, 2}, NULL},
+    {"context-switches", false, COUNT_CONTEXT_SWITCHES, NULL, {PERF_SOFTWARE, 3}, NULL},
+    {"task-clock", false, COUNT_TASK_CLOCK, NULL, {PERF_SOFTWARE, 1}, NULL},
 };
 enum { EVENT_COUNT = sizeof EVENTS / sizeof *EVENTS };
 _Static_assert((int)EVENT_COUNT <= (int)COUNTERS_MAX, "every event fits");
 
-// ---- known loads ----------------------------------------------------------------------------------------
-// Each runs its load between start and stop and returns whether the count fits. If not, `reason` has the counted and
-// the expected value.
-
-struct trial {
-    const struct counter_source *source;
-    void *set;
-};
-
-static int64_t end_trial(const struct trial *trial)
-{
-    int64_t value = OS_UNKNOWN;
-    trial->source->stop(trial->set, &value);
-    return value;
-}
-
-static bool verdict(bool right, int64_t counted, const char *expected,
-                    char reason[COUNTER_REASON_BYTES])
-{
-    if (right && counted != OS_UNKNOWN)
-        return true;
-    if (counted == OS_UNKNOWN)
-        snprintf(reason, COUNTER_REASON_BYTES, "cannot be read");
-    else
-        snprintf(reason, COUNTER_REASON_BYTES, "counted %lld under a known load of %s",
-                 (long long)counted, expected);
-    return false;
-}
-
-static int64_t count_loop(const struct trial *trial, int64_t rounds)
-{
-    volatile int64_t sink = 0;
-    trial->source->start(trial->set);
-    for (int64_t i = 0; i < rounds; i++)
-        sink = i; // one store; the loop adds a whole number of instructions
-    (void)sink;
-    return end_trial(trial);
-}
-
-// However the compiler translates the loop, a round is a whole number of instructions. The difference of two lengths
-// cancels the instructions outside the loop.
-static bool try_instructions(const struct trial *trial, char reason[COUNTER_REASON_BYTES])
-{
-    enum { ROUNDS = 1000000 };
-    char expected[64];
-    int64_t once = count_loop(trial, ROUNDS), thrice = count_loop(trial, 3 * (int64_t)ROUNDS);
-    double a_round = (double)(thrice - once) / (2.0 * ROUNDS), whole = round(a_round);
-    bool right = once != OS_UNKNOWN && thrice != OS_UNKNOWN && whole >= 1 && whole <= 64 &&
-                 fabs(a_round - whole) < 0.03 * whole;
-    snprintf(expected, sizeof expected, "%d rounds of a few instructions", 3 * ROUNDS);
-    return verdict(right, once == OS_UNKNOWN ? once : thrice, expected, reason);
-}
-
-static bool try_cycles(const struct trial *trial, char reason[COUNTER_REASON_BYTES])
-{
-    enum { SPIN_NS = 4000000 };
-    trial->source->start(trial->set);
-    uint64_t begin = clock_ns(), took;
-    do
-        took = clock_ns() - begin;
-    while (took < SPIN_NS);
-    int64_t counted = end_trial(trial);
-    double ghz = (double)counted / (double)took;
-    return verdict(ghz > 0.2 && ghz < 8, counted, "4 ms", reason);
-}
-
-static bool try_cache_misses(const struct trial *trial, char reason[COUNTER_REASON_BYTES])
-{
-    struct memory_level levels[MEMORY_LEVELS_MAX];
-    int count = machine_memory_levels(levels);
-    size_t size = (size_t)64 << 20, line = 64;
-    if (count > 1 && 2 * levels[count - 2].size_bytes > size)
-        size = 2 * levels[count - 2].size_bytes;
-    volatile unsigned char *memory = malloc(size);
-    if (!memory)
-        return verdict(false, OS_UNKNOWN, "", reason);
-    for (size_t i = 0; i < size; i += line)
-        memory[i] = 1;
-    trial->source->start(trial->set);
-    for (size_t i = 0; i < size; i += line)
-        (void)memory[i];
-    int64_t counted = end_trial(trial);
-    free((void *)memory);
-    // Prefetchers take some of the misses, and some processors count those too.
-    double lines = (double)(size / line);
-    char expected[64];
-    snprintf(expected, sizeof expected, "%.0f lines from memory", lines);
-    return verdict((double)counted > lines / 50 && (double)counted < 4 * lines, counted, expected,
-                   reason);
-}
-
-static bool try_page_faults(const struct trial *trial, char reason[COUNTER_REASON_BYTES])
-{
-    enum { PAGES = 200 }; // fewer than a huge page holds
-    size_t page = (size_t)sysconf(_SC_PAGESIZE), size = PAGES * page;
-    volatile unsigned char *memory =
-        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED)
-        return verdict(false, OS_UNKNOWN, "", reason);
-    trial->source->start(trial->set);
-    for (size_t i = 0; i < size; i += page)
-        memory[i] = 1;
-    int64_t counted = end_trial(trial);
-    munmap((void *)memory, size);
-    return verdict(counted >= PAGES && counted < PAGES + 20, counted, "200 pages", reason);
-}
-
-static bool try_context_switches(const struct trial *trial, char reason[COUNTER_REASON_BYTES])
-{
-    enum { SLEEPS = 20 };
-    const struct timespec pause = {.tv_nsec = 20000};
-    trial->source->start(trial->set);
-    for (int i = 0; i < SLEEPS; i++)
-        nanosleep(&pause, NULL);
-    int64_t counted = end_trial(trial);
-    return verdict(counted >= SLEEPS && counted < 4 * SLEEPS, counted, "20 sleeps", reason);
-}
-
-static bool try_task_clock(const struct trial *trial, char reason[COUNTER_REASON_BYTES])
-{
-    enum { SPIN_NS = 4000000 };
-    trial->source->start(trial->set);
-    uint64_t begin = clock_thread_cpu_ns(), took;
-    do
-        took = clock_thread_cpu_ns() - begin;
-    while (took < SPIN_NS);
-    int64_t counted = end_trial(trial);
-    return verdict(fabs((double)counted - (double)took) < 0.1 * (double)took, counted,
-                   "4000000 ns of processor time", reason);
-}
-
 // ---- choosing ------------------------------------------------------------------------------------------
 
-static bool accept(const struct counter_source *source, const struct counter_event *event,
-                   int thread, char reason[COUNTER_REASON_BYTES])
+static bool accept(const struct counter_setup *setup, const struct counter_source *source,
+                   const struct counter_event *event, int thread, char reason[COUNTER_REASON_BYTES])
 {
-    static bool (*const loads[])(const struct trial *, char *) = {
-        [COUNT_INSTRUCTIONS] = try_instructions,         [COUNT_CYCLES] = try_cycles,
-        [COUNT_CACHE_MISSES] = try_cache_misses,         [COUNT_PAGE_FAULTS] = try_page_faults,
-        [COUNT_CONTEXT_SWITCHES] = try_context_switches, [COUNT_TASK_CLOCK] = try_task_clock,
-    };
-    struct trial trial = {.source = source};
-    trial.set = source->open(&event, 1, &thread, 1, reason);
-    if (!trial.set)
-        return false;
-    bool right = loads[event->quantity](&trial, reason);
-    source->close(trial.set);
+    void *set = source->open(source, &event, 1, &thread, 1, reason);
+    bool right = set && setup->right(source, event, set, reason);
+    if (set)
+        source->close(set);
     return right;
 }
 
@@ -203,70 +80,173 @@ static void add_reason(struct counters *c, const struct counter_source *source, 
     snprintf(at, room, "%s%s %s: %s", length ? "; " : "", source->name, event, reason);
 }
 
-static void choose(struct counters *c, const struct counter_source *source, bool hardware,
-                   int thread)
+// Whether the processor has what the row's encoding is of.
+static bool is_encoded_for(const struct counter_setup *setup, const struct counter_event *event)
 {
-    for (size_t e = 0; e < EVENT_COUNT; e++) {
+    char text[64];
+    return !event->only_with || system_text(setup->root, event->only_with, text, sizeof text);
+}
+
+// Takes the first row of each name that works. A name without one is refused for its first row's reason.
+static void choose(struct counters *c, const struct counter_setup *setup,
+                   const struct counter_source *source, bool hardware)
+{
+    for (size_t e = 0, next; e < EVENT_COUNT; e = next) {
         char reason[COUNTER_REASON_BYTES] = "";
-        if (EVENTS[e].hardware != hardware)
-            continue;
-        if (accept(source, &EVENTS[e], thread, reason))
-            c->event[c->count++] = &EVENTS[e];
-        else
+        bool taken = false;
+        for (next = e; next < EVENT_COUNT && str_equal(EVENTS[next].name, EVENTS[e].name); next++) {
+            char later[COUNTER_REASON_BYTES];
+            if (EVENTS[next].hardware != hardware || taken || !is_encoded_for(setup, &EVENTS[next]))
+                continue;
+            taken = accept(setup, source, &EVENTS[next], c->threads[0], next == e ? reason : later);
+            if (taken)
+                c->event[c->count++] = &EVENTS[next];
+        }
+        if (!taken && EVENTS[e].hardware == hardware)
             add_reason(c, source, EVENTS[e].name, reason);
     }
 }
 
-// Opens the accepted events together, on all threads. If the processor runs out of counters, opens fewer at a time.
-static void open_all(struct counters *c)
+// ---- groups --------------------------------------------------------------------------------------------
+
+// Whether the processor counts these events at the same time. Some sources refuse at once, with others only the count
+// is missing.
+static bool fits(const struct counter_source *source, const struct counter_event *const *events,
+                 size_t count, int thread)
 {
-    int *threads = malloc(THREADS_MAX * sizeof *threads);
-    size_t thread_count = threads ? counter_threads(threads, THREADS_MAX) : 0;
-    char reason[COUNTER_REASON_BYTES] = "out of memory";
-    while (c->count > 0 && !c->set) {
-        if (thread_count > 0)
-            c->set = c->source->open(c->event, c->count, threads, thread_count, reason);
-        if (!c->set)
-            add_reason(c, c->source, c->event[--c->count]->name, reason);
-    }
-    free(threads);
+    char unused[COUNTER_REASON_BYTES];
+    int64_t values[COUNTERS_MAX];
+    void *set = source->open(source, events, count, &thread, 1, unused);
+    if (!set)
+        return false;
+    source->start(set);
+    for (uint64_t begin = clock_ns(); clock_ns() - begin < PACK_NS;)
+        continue;
+    source->stop(set, values);
+    source->close(set);
+    bool all = true;
+    for (size_t i = 0; i < count; i++)
+        all &= values[i] != OS_UNKNOWN;
+    return all;
 }
 
-enum status counters_open(struct counters **out, struct error *err)
+// Fills each group until the next event does not fit. Events of the kernel itself need no counter and join any group.
+static void pack(struct counters *c)
+{
+    size_t first = 0;
+    c->groups = c->count > 0;
+    for (size_t i = 0; i < c->count; i++) {
+        if (i > first && !fits(c->source, &c->event[first], i - first + 1, c->threads[0])) {
+            first = i;
+            c->groups++;
+        }
+        c->group_of[i] = c->groups - 1;
+    }
+}
+
+static void deselect(struct counters *c)
+{
+    if (c->set)
+        c->source->close(c->set);
+    c->set = NULL;
+}
+
+// The first event of a group; of c->groups: one behind the last of all.
+static size_t first_of(const struct counters *c, size_t group)
+{
+    size_t i = 0;
+    while (i < c->count && c->group_of[i] < group)
+        i++;
+    return i;
+}
+
+// Opens a group on all threads. NULL with the reason where that fails.
+static void *open_group(const struct counters *c, size_t group, char reason[COUNTER_REASON_BYTES])
+{
+    size_t first = first_of(c, group), end = first_of(c, group + 1);
+    return c->source->open(c->source, &c->event[first], end - first, c->threads, c->thread_count,
+                           reason);
+}
+
+static void drop_event(struct counters *c, size_t i)
+{
+    for (c->count--; i < c->count; i++) {
+        c->event[i] = c->event[i + 1];
+        c->group_of[i] = c->group_of[i + 1];
+    }
+}
+
+// Proves that each group opens on all threads. One that does not loses events from its end.
+static void try_groups(struct counters *c)
+{
+    for (size_t group = 0; group < c->groups; group++) {
+        char reason[COUNTER_REASON_BYTES] = "";
+        size_t first = first_of(c, group), end;
+        void *set = NULL;
+        while ((end = first_of(c, group + 1)) > first && !(set = open_group(c, group, reason))) {
+            add_reason(c, c->source, c->event[end - 1]->name, reason);
+            drop_event(c, end - 1);
+        }
+        if (set)
+            c->source->close(set);
+    }
+}
+
+// ---- the counters --------------------------------------------------------------------------------------
+
+static void find_source(struct counters *c, const struct counter_setup *setup)
+{
+    c->source = setup->papi;
+    c->source_name = "papi";
+    choose(c, setup, c->source, true);
+    if (c->count > 0)
+        return;
+    c->source = setup->perf;
+    choose(c, setup, c->source, true);
+    c->source_name = c->count > 0 ? "perf" : "perf-software";
+    choose(c, setup, c->source, false);
+}
+
+enum status counters_open_with(const struct counter_setup *setup, struct counters **out,
+                               struct error *err)
 {
     struct counters *c = calloc(1, sizeof *c);
-    if (!c)
+    if (c)
+        c->threads = malloc(THREADS_MAX * sizeof *c->threads);
+    if (!c || !c->threads) {
+        counters_close(c);
         return FAIL(err, ERR_NOMEM, "counters: out of memory");
-    int self;
-    c->source_name = "none";
-    if (counter_threads(&self, 1) == 1) {
-        c->source = &counter_papi;
-        c->source_name = "papi";
-        choose(c, c->source, true, self);
-        if (c->count == 0) {
-            c->source = &counter_perf;
-            choose(c, c->source, true, self);
-            c->source_name = c->count > 0 ? "perf" : "perf-software";
-            choose(c, c->source, false, self);
-        }
-        open_all(c);
+    }
+    c->thread_count = perf_threads(c->threads, THREADS_MAX);
+    if (c->thread_count > 0) {
+        find_source(c, setup);
+        pack(c);
+        try_groups(c);
     } else {
         snprintf(c->reason, sizeof c->reason, "this system lets no process count events");
     }
     if (c->count == 0) {
         c->source = NULL;
         c->source_name = "none";
+        c->groups = 0;
     }
     *out = c;
+    counters_select(c, 0);
     return OK;
+}
+
+enum status counters_open(struct counters **out, struct error *err)
+{
+    const struct counter_setup here = {"", &counter_papi, &counter_perf, counter_right};
+    return counters_open_with(&here, out, err);
 }
 
 void counters_close(struct counters *c)
 {
     if (!c)
         return;
-    if (c->set)
-        c->source->close(c->set);
+    deselect(c);
+    free(c->threads);
     free(c);
 }
 
@@ -290,6 +270,25 @@ const char *counters_name(const struct counters *c, size_t i)
     return c->event[i]->name;
 }
 
+size_t counters_groups(const struct counters *c)
+{
+    return c->groups;
+}
+
+size_t counters_group(const struct counters *c, size_t i)
+{
+    return c->group_of[i];
+}
+
+void counters_select(struct counters *c, size_t group)
+{
+    char unused[COUNTER_REASON_BYTES];
+    deselect(c);
+    c->selected = group;
+    if (group < c->groups && first_of(c, group) < first_of(c, group + 1))
+        c->set = open_group(c, group, unused);
+}
+
 void counters_start(struct counters *c)
 {
     if (c->set)
@@ -298,6 +297,9 @@ void counters_start(struct counters *c)
 
 void counters_stop(struct counters *c, int64_t *values)
 {
+    size_t first = first_of(c, c->selected), end = first_of(c, c->selected + 1);
+    for (size_t i = first; i < end; i++)
+        values[i] = OS_UNKNOWN;
     if (c->set)
-        c->source->stop(c->set, values);
+        c->source->stop(c->set, values + first);
 }

@@ -95,19 +95,24 @@ struct device_vitals canary_vitals(struct canary *canary); // of its device
 
 // ---- counters ------------------------------------------------------------------------------------------------
 // PAPI where it works, else kernel perf events, else software events. A counter is accepted only after it has counted a
-// known load correctly. The reasons of all rejections are kept.
+// known load correctly. The reasons of all rejections are kept. Events that the processor cannot count at the same time
+// are in different groups; one group is selected at a time, the first to begin with.
 struct counters;
-enum { COUNTERS_MAX = 8 }; // the most that counters_count returns
+enum { COUNTERS_MAX = 12, COUNTERS_REASON_BYTES = 1536 }; // the most that counters_count returns
 // Counts the threads that exist at this call, so create the pool first. Returns OK even if nothing is usable. Cost:
-// about 50 ms for the known loads.
+// about 100 ms for the known loads.
 enum status counters_open(struct counters **out, struct error *err);
 void counters_close(struct counters *c);
 const char *counters_source(const struct counters *c); // "papi", "perf", "perf-software", "none"
 const char *counters_reason(const struct counters *c); // why better sources were rejected
 size_t counters_count(const struct counters *c);
 const char *counters_name(const struct counters *c, size_t i); // "instructions", "page-faults", ...
+size_t counters_groups(const struct counters *c);
+size_t counters_group(const struct counters *c, size_t i); // of event i
+void counters_select(struct counters *c, size_t group);    // not between start and stop
 void counters_start(struct counters *c);
-void counters_stop(struct counters *c,
-                   int64_t *values); // values[counters_count]; OS_UNKNOWN: failed
+// values[counters_count]: only those of the selected group are written. OS_UNKNOWN: failed, or not counted all the
+// time.
+void counters_stop(struct counters *c, int64_t *values);
 
 #endif

@@ -37,6 +37,14 @@ int topology_levels(hwloc_topology_t topology, struct memory_level out[MEMORY_LE
 // hwloc's info of the first package by key ("CPUModel", "CPUVendor", ...), or NULL. Borrowed.
 const char *topology_cpu_info(hwloc_topology_t topology, const char *name);
 
+// ---- single files (system_files.c) --------------------------------------------------------------------
+
+// Reads the start of the file root + path, without the white space around it; false if it is missing or empty. These
+// files report no size, so they cannot be mapped.
+bool system_text(const char *root, const char *path, char *out, size_t out_bytes);
+// Reads the first "key : value" of a file like /proc/cpuinfo or /proc/meminfo; false if there is none.
+bool system_field(const char *root, const char *path, const char *key, char *out, size_t out_bytes);
+
 // ---- the system's files (system_linux.c, system_darwin.c) ---------------------------------------------
 
 // Each adds its fields to an object; null where the system does not report a value.

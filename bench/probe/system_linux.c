@@ -4,7 +4,6 @@
 // and mm/transhuge.rst of the kernel; CPUID signatures: each hypervisor's own documentation.
 #ifdef __linux__
 
-#include <ctype.h>
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,57 +17,17 @@ enum { TEXT_BYTES = 8192, PATH_BYTES = 512 };
 
 // ---- reading ------------------------------------------------------------------------------------------
 
-// Reads the start of a file, without the white space around it; false if it is missing or empty. These files report no
-// size, so they cannot be mapped.
-static bool read_text(const char *root, const char *path, char *out, size_t out_bytes)
-{
-    char full[PATH_BYTES];
-    snprintf(full, sizeof full, "%s%s", root, path);
-    FILE *file = fopen(full, "r");
-    if (!file)
-        return false;
-    size_t count = fread(out, 1, out_bytes - 1, file);
-    fclose(file);
-    while (count && (isspace((unsigned char)out[count - 1]) || !out[count - 1]))
-        count--;
-    out[count] = 0;
-    size_t blank = strspn(out, " \t\n");
-    memmove(out, out + blank, count - blank + 1);
-    return count > blank;
-}
-
-// Reads the first "key : value" of a file like /proc/cpuinfo or /proc/meminfo; false if there is none.
-static bool read_field(const char *root, const char *path, const char *key, char *out,
-                       size_t out_bytes)
-{
-    char text[TEXT_BYTES];
-    if (!read_text(root, path, text, sizeof text))
-        return false;
-    size_t length = strlen(key);
-    char *rest = text;
-    for (char *line; (line = strtok_r(rest, "\n", &rest));) {
-        char *colon = strchr(line, ':');
-        if (!colon || strncmp(line, key, length) != 0 ||
-            line + length + strspn(line + length, " \t") != colon)
-            continue;
-        colon += 1 + strspn(colon + 1, " \t");
-        snprintf(out, out_bytes, "%s", colon);
-        return *out != 0;
-    }
-    return false;
-}
-
 static bool read_i64(const char *root, const char *path, int64_t *out)
 {
     char text[64];
-    return read_text(root, path, text, sizeof text) && str_to_i64(text, out);
+    return system_text(root, path, text, sizeof text) && str_to_i64(text, out);
 }
 
 // "always [madvise] never" -> "madvise"
 static bool read_choice(const char *root, const char *path, char *out, size_t out_bytes)
 {
     char text[64];
-    if (!read_text(root, path, text, sizeof text))
+    if (!system_text(root, path, text, sizeof text))
         return false;
     char *open = strchr(text, '['), *close = open ? strchr(open, ']') : NULL;
     if (close)
@@ -81,7 +40,7 @@ static bool read_choice(const char *root, const char *path, char *out, size_t ou
 static void record_file(struct record *record, const char *key, const char *root, const char *path)
 {
     char text[256];
-    machine_record_text(record, key, read_text(root, path, text, sizeof text) ? text : NULL);
+    machine_record_text(record, key, system_text(root, path, text, sizeof text) ? text : NULL);
 }
 
 static void record_file_int(struct record *record, const char *key, const char *root,
@@ -105,7 +64,7 @@ static int64_t meminfo_bytes(const char *root, const char *key)
 {
     char value[64];
     long long kib;
-    if (!read_field(root, "/proc/meminfo", key, value, sizeof value) ||
+    if (!system_field(root, "/proc/meminfo", key, value, sizeof value) ||
         sscanf(value, "%lld kB", &kib) != 1)
         return OS_UNKNOWN;
     return kib * 1024;
@@ -123,7 +82,7 @@ static void cpuinfo_text(const struct machine_source *source, hwloc_topology_t t
                          const char *hwloc_name)
 {
     char value[256];
-    if (read_field(source->root, "/proc/cpuinfo", key, value, sizeof value))
+    if (system_field(source->root, "/proc/cpuinfo", key, value, sizeof value))
         machine_record_text(processor, name, value);
     else
         machine_record_text(processor, name, topology_cpu_info(topology, hwloc_name));
@@ -134,7 +93,7 @@ static void cpuinfo_number(const struct machine_source *source, hwloc_topology_t
                            const char *hwloc_name)
 {
     char value[256];
-    bool found = read_field(source->root, "/proc/cpuinfo", key, value, sizeof value);
+    bool found = system_field(source->root, "/proc/cpuinfo", key, value, sizeof value);
     machine_record_number_text(processor, name,
                                found ? value : topology_cpu_info(topology, hwloc_name));
 }
@@ -149,9 +108,9 @@ void system_processor(const struct machine_source *source, hwloc_topology_t topo
     cpuinfo_number(source, topology, processor, "model_number", "model", "CPUModelNumber");
     cpuinfo_number(source, topology, processor, "stepping", "stepping", "CPUStepping");
     // ARM names its cores by numbers only (Arm ARM, MIDR_EL1).
-    if (read_field(source->root, "/proc/cpuinfo", "CPU implementer", value, sizeof value)) {
+    if (system_field(source->root, "/proc/cpuinfo", "CPU implementer", value, sizeof value)) {
         machine_record_text(processor, "arm_implementer", value);
-        bool found = read_field(source->root, "/proc/cpuinfo", "CPU part", value, sizeof value);
+        bool found = system_field(source->root, "/proc/cpuinfo", "CPU part", value, sizeof value);
         machine_record_text(processor, "arm_part", found ? value : NULL);
     }
 }
@@ -161,7 +120,7 @@ void system_processor(const struct machine_source *source, hwloc_topology_t topo
 static bool cpu_flag(const char *root, const char *flag)
 {
     char flags[TEXT_BYTES], *rest = flags;
-    if (!read_field(root, "/proc/cpuinfo", "flags", flags, sizeof flags))
+    if (!system_field(root, "/proc/cpuinfo", "flags", flags, sizeof flags))
         return false;
     for (char *word; (word = strtok_r(rest, " ", &rest));)
         if (!strcmp(word, flag))
@@ -189,31 +148,32 @@ static const char *hypervisor_name(const struct machine_source *source)
     const char *root = source->root;
     if (source->hypervisor && hypervisor_of_signature(source->hypervisor))
         return hypervisor_of_signature(source->hypervisor);
-    if (read_text(root, "/sys/hypervisor/type", text, sizeof text) && !strcmp(text, "xen"))
+    if (system_text(root, "/sys/hypervisor/type", text, sizeof text) && !strcmp(text, "xen"))
         return "xen";
-    if (read_text(root, "/proc/sys/kernel/osrelease", text, sizeof text) &&
+    if (system_text(root, "/proc/sys/kernel/osrelease", text, sizeof text) &&
         strcasestr(text, "microsoft"))
         return "wsl";
-    if (read_text(root, "/proc/device-tree/hypervisor/compatible", text, sizeof text))
+    if (system_text(root, "/proc/device-tree/hypervisor/compatible", text, sizeof text))
         return strstr(text, "kvm") ? "kvm" : strstr(text, "xen") ? "xen" : "unknown";
-    if (read_text(root, "/sys/class/dmi/id/sys_vendor", text, sizeof text) && !strcmp(text, "QEMU"))
+    if (system_text(root, "/sys/class/dmi/id/sys_vendor", text, sizeof text) &&
+        !strcmp(text, "QEMU"))
         return "kvm or qemu";
     if (cpu_flag(root, "hypervisor"))
         return "unknown";
     char flags[16];
-    bool x86 = read_field(root, "/proc/cpuinfo", "vendor_id", flags, sizeof flags);
+    bool x86 = system_field(root, "/proc/cpuinfo", "vendor_id", flags, sizeof flags);
     return x86 ? "none" : NULL;
 }
 
 static const char *container_name(const char *root, char *text, size_t text_bytes)
 {
-    if (read_text(root, "/run/systemd/container", text, text_bytes))
+    if (system_text(root, "/run/systemd/container", text, text_bytes))
         return text;
     if (exists(root, "/.dockerenv"))
         return "docker";
     if (exists(root, "/run/.containerenv"))
         return "podman";
-    if (read_text(root, "/proc/self/cgroup", text, text_bytes)) {
+    if (system_text(root, "/proc/self/cgroup", text, text_bytes)) {
         static const char *const marks[][2] = {
             {"kubepods", "kubernetes"}, {"docker", "docker"}, {"libpod", "podman"}, {"lxc", "lxc"}};
         for (size_t i = 0; i < sizeof marks / sizeof *marks; i++)
@@ -295,7 +255,7 @@ static void huge_pages(const char *root, struct record *environment)
     found = read_choice(root, "/sys/kernel/mm/transparent_hugepage/defrag", text, sizeof text);
     machine_record_text(&pages, "defrag", found ? text : NULL);
     machine_record_int(&pages, "huge_page_bytes", meminfo_bytes(root, "Hugepagesize"));
-    found = read_field(root, "/proc/meminfo", "HugePages_Total", text, sizeof text);
+    found = system_field(root, "/proc/meminfo", "HugePages_Total", text, sizeof text);
     machine_record_number_text(&pages, "reserved", found ? text : NULL);
     machine_record_end(environment, "huge_pages", &pages);
 }
@@ -305,7 +265,7 @@ static void distribution(const char *root, struct record *environment)
 {
     char text[TEXT_BYTES], *rest = text;
     const char *name = NULL;
-    if (read_text(root, "/etc/os-release", text, sizeof text))
+    if (system_text(root, "/etc/os-release", text, sizeof text))
         for (char *line; !name && (line = strtok_r(rest, "\n", &rest));)
             if (str_starts(line, "PRETTY_NAME=")) {
                 line += strlen("PRETTY_NAME=");
@@ -326,11 +286,11 @@ void system_environment(const struct machine_source *source, struct record *envi
     machine_record_int(environment, "memory_bytes", meminfo_bytes(root, "MemTotal"));
     machine_record_int(environment, "swap_bytes", meminfo_bytes(root, "SwapTotal"));
     huge_pages(root, environment);
-    bool found = read_field(root, "/proc/cpuinfo", "microcode", text, sizeof text);
+    bool found = system_field(root, "/proc/cpuinfo", "microcode", text, sizeof text);
     machine_record_text(environment, "microcode", found ? text : NULL);
     // The kernel adds and renames words, so the list is not part of the fingerprint.
-    found = read_field(root, "/proc/cpuinfo", "flags", text, sizeof text) ||
-            read_field(root, "/proc/cpuinfo", "Features", text, sizeof text);
+    found = system_field(root, "/proc/cpuinfo", "flags", text, sizeof text) ||
+            system_field(root, "/proc/cpuinfo", "Features", text, sizeof text);
     machine_record_text(environment, "processor_flags", found ? text : NULL);
     clock_control(root, environment);
     record_file(environment, "smt", root, "/sys/devices/system/cpu/smt/control");
@@ -349,12 +309,12 @@ void system_now(const struct machine_source *source, struct record *now)
         machine_record_int(now, "frequency_hz", khz * 1000);
     } else {
         double mhz = 0;
-        bool found = read_field(root, "/proc/cpuinfo", "cpu MHz", text, sizeof text) &&
+        bool found = system_field(root, "/proc/cpuinfo", "cpu MHz", text, sizeof text) &&
                      str_to_f64(text, &mhz);
         machine_record_int(now, "frequency_hz", found ? (int64_t)(mhz * 1e6) : OS_UNKNOWN);
     }
     machine_record_int(now, "memory_available_bytes", meminfo_bytes(root, "MemAvailable"));
-    char *end = read_text(root, "/proc/loadavg", text, sizeof text) ? strchr(text, ' ') : NULL;
+    char *end = system_text(root, "/proc/loadavg", text, sizeof text) ? strchr(text, ' ') : NULL;
     if (end)
         *end = 0;
     machine_record_number_text(now, "load_1min", end ? text : NULL);

@@ -26,10 +26,11 @@ static const double OP_TIMES_MOST =
 
 json_t *bound_thresholds(void)
 {
-    return json_pack("{s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "rho_memory", RHO_MEMORY, "rho_compute",
-                     RHO_COMPUTE, "eta_suspicious", ETA_SUSPICIOUS, "eta_inefficient",
-                     ETA_INEFFICIENT, "overhead_share", OVERHEAD_SHARE, "canary_spread",
-                     CANARY_SPREAD, "op_times_most", OP_TIMES_MOST);
+    return json_pack("{s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "rho_memory", RHO_MEMORY,
+                     "rho_compute", RHO_COMPUTE, "eta_suspicious", ETA_SUSPICIOUS,
+                     "eta_inefficient", ETA_INEFFICIENT, "overhead_share", OVERHEAD_SHARE,
+                     "canary_spread", CANARY_SPREAD, "op_times_most", OP_TIMES_MOST,
+                     "counted_agree", BASIS_AGREE);
 }
 
 bool bound_op_times_hold(const double op_ns[OPC_COUNT], double measured_ns, double *times)
@@ -39,6 +40,18 @@ bool bound_op_times_hold(const double op_ns[OPC_COUNT], double measured_ns, doub
         sum_ns += op_ns[op] > 0 ? op_ns[op] : 0;
     *times = sum_ns / measured_ns;
     return *times <= OP_TIMES_MOST;
+}
+
+void bound_scale_bytes(const struct phase_work *work, double ratio, struct phase_work *out)
+{
+    *out = *work;
+    for (int op = -1; op < OPC_COUNT; op++) {
+        struct work *of = op < 0 ? &out->total : &out->op[op];
+        of->weight_bytes *= ratio;
+        of->kv_read_bytes *= ratio;
+        of->kv_write_bytes *= ratio;
+        of->activation_bytes *= ratio;
+    }
 }
 
 const char *bound_basis(const char *device, bool counters)

@@ -133,7 +133,7 @@ struct verdict {
     char reason[128]; // of a bound that needs one: "62 % of the time is waiting"; else ""
     // "memory-bound, 91 % of the roof". Below half of the roof the class describes a perfect kernel, not this run:
     // "inefficient here: 15 % of what memory allows; down loses most, 60 % of what is lost"
-    char text[256];
+    char text[512];
 };
 struct bound_input {
     const struct phase_work *work;
@@ -164,6 +164,9 @@ enum status bound_decide_op(const struct ceilings *ceilings, const struct bound_
 // GPU is waited for after each class, or if a step runs as one kernel. Their times are then not parts of the phase. NaN
 // counts as 0. *times: the sum of the classes over the time of the phase.
 bool bound_op_times_hold(const double op_ns[OPC_COUNT], double measured_ns, double *times);
+// The work with its bytes times counted over analytic bytes. Counters do not tell op classes apart, so each gets the
+// same ratio.
+void bound_scale_bytes(const struct phase_work *work, double ratio, struct phase_work *out);
 // The basis of the figures of a cell on this device, as named in a verdict (results/basis.h).
 const char *bound_basis(const char *device, bool counters);
 // The thresholds used, as JSON, to be stored with the verdict.

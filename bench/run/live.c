@@ -11,6 +11,7 @@
 #include "base/plain.h"
 #include "base/str.h"
 #include "base/table.h"
+#include "results/basis.h"
 #include "results/metric.h"
 #include "results/query.h"
 
@@ -223,7 +224,9 @@ static void append_figures(const struct trial *t, struct str *out)
     }
     for (size_t i = 0; i < t->verdict_count; i++)
         if (!t->verdicts[i].op && str_equal(t->verdicts[i].phase, "decode"))
-            str_printf(out, "  %s", t->verdicts[i].text);
+            str_printf(out, "  %s%s",
+                       str_equal(t->verdicts[i].basis, BASIS_COUNTERS) ? "counted: " : "",
+                       t->verdicts[i].text);
 }
 
 static const char *colour_of(const struct trial *t)

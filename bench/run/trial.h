@@ -13,7 +13,9 @@
 #include "bench/suite/plan.h"
 #include "results/store.h"
 
-enum { VERDICTS_MAX = 2 * (1 + OPC_COUNT) }; // two phases, whole and by op class
+enum {
+    VERDICTS_MAX = 2 * (2 + OPC_COUNT)
+}; // two phases: whole, by op class, and whole by counted bytes
 
 struct trial {
     const struct cell *cell; // borrowed

@@ -9,8 +9,8 @@
 #include "results/basis.h"
 #include "results/metric.h"
 
-enum { ADDED_MAX = 3 };  // per repetition: mbu, and mfu of both phases
-enum { RATIOS_MAX = 4 }; // bytes and operations of both phases, counted over computed
+enum { ADDED_MAX = 3 };       // per repetition: mbu, and mfu of both phases
+enum { COUNTED_MAX = 2 * 3 }; // of both phases: counted bytes, their ratio, and that of operations
 
 // The cell's share of its device's last cache. The levels among the ceilings belong to the host.
 static double last_cache_bytes(const struct cell *cell, const struct ceilings *c)
@@ -166,44 +166,85 @@ static void add_work(struct trial *t, const char *phase, const char *op, const s
     t->work[t->work_count++] = row;
 }
 
-// Adds what the device counted of a phase, over what the model computes.
-static void add_ratio(struct trial *t, const char *phase, const char *name, double counted,
-                      double computed)
-{
-    if (isnan(counted) || !(computed > 0))
-        return;
-    t->work[t->work_count++] = (struct store_metric){.name = name,
-                                                     .unit = "1",
-                                                     .source = BASIS_COUNTERS,
-                                                     .phase = phase,
-                                                     .value = counted / computed};
-}
-
-static void add_ratios(struct trial *t, const char *phase, const struct work *total)
-{
-    add_ratio(t, phase, METRIC_BYTES_RATIO,
-              trial_op_value(t, METRIC_DRAM_READ, phase, NULL) +
-                  trial_op_value(t, METRIC_DRAM_WRITTEN, phase, NULL),
-              work_bytes(total));
-    add_ratio(t, phase, METRIC_OPS_RATIO, trial_op_value(t, METRIC_TENSOR_OPS, phase, NULL),
-              total->flop);
-}
-
 static enum status add_works(struct trial *t, const struct phase_work *prefill,
                              const struct phase_work *decode, struct error *err)
 {
-    t->work = arena_alloc(&t->arena, 2 * VERDICTS_MAX + RATIOS_MAX, sizeof *t->work);
+    t->work = arena_alloc(&t->arena, 2 * VERDICTS_MAX + COUNTED_MAX, sizeof *t->work);
     if (!t->work)
         return FAIL(err, ERR_NOMEM, "runner: figures of a trial");
     for (int phase = 0; phase < 2; phase++) {
         const struct phase_work *work = phase ? decode : prefill;
         const char *name = phase_name(phase ? PHASE_DECODE : PHASE_PREFILL);
         add_work(t, name, NULL, &work->total);
-        add_ratios(t, name, &work->total);
         for (int op = 0; op < OPC_COUNT; op++)
             add_work(t, name, op_class_name((enum op_class)op), &work->op[op]);
     }
     return OK;
+}
+
+// ---- counted bytes and operations ------------------------------------------------------------------------------------------
+
+// A trial's own figure of a whole phase, or NULL.
+static const struct store_metric *figure_of(const struct trial *t, const char *name,
+                                            const char *phase)
+{
+    for (size_t i = 0; i < t->summary.metric_count; i++) {
+        const struct store_metric *row = &t->summary.metrics[i];
+        if (str_equal(row->name, name) && str_equal(row->phase, phase) && !row->op)
+            return row;
+    }
+    return NULL;
+}
+
+// Bytes to and from memory that were counted in a phase, as a row that is stored next. false: none were counted.
+static bool counted_bytes(const struct trial *t, const char *phase, struct store_metric *out)
+{
+    const struct store_metric *both = figure_of(t, METRIC_DRAM_BYTES, phase);
+    const struct store_metric *reads = figure_of(t, METRIC_DRAM_READ, phase);
+    const struct store_metric *writes = figure_of(t, METRIC_DRAM_WRITTEN, phase);
+    if (!both && !(reads && writes))
+        return false;
+    *out = both ? *both : *reads;
+    out->name = METRIC_DRAM_BYTES;
+    if (!both)
+        out->value = reads->value + writes->value;
+    return out->value > 0; // not for NaN
+}
+
+// A phase's counted over its analytic figures; NaN: there is no ratio.
+struct ratios {
+    double bytes, operations;
+};
+
+static double add_ratio(struct trial *t, const struct store_metric *counted, const char *name,
+                        double analytic)
+{
+    struct store_metric row = *counted;
+    row.name = name;
+    row.unit = "1";
+    row.value /= analytic;
+    t->work[t->work_count++] = row;
+    return row.value;
+}
+
+// Stores the sum of reads and writes, if those were counted apart, and the ratios. A working set that the last cache
+// holds moves few bytes of memory: its analytic bytes are the cache's.
+static struct ratios add_counted(struct trial *t, const struct ceilings *c, const char *phase,
+                                 const struct phase_work *work)
+{
+    struct ratios out = {NAN, NAN};
+    struct store_metric row;
+    const struct store_metric *operations = figure_of(t, METRIC_TENSOR_OPS, phase);
+    if (operations && operations->value > 0 && work->total.flop > 0)
+        out.operations = add_ratio(t, operations, METRIC_OPS_RATIO, work->total.flop);
+    if (!counted_bytes(t, phase, &row))
+        return out;
+    if (!figure_of(t, METRIC_DRAM_BYTES, phase))
+        t->work[t->work_count++] = row;
+    double analytic = work_bytes(&work->total);
+    if (work->working_set_bytes > last_cache_bytes(t->cell, c) && analytic > 0)
+        out.bytes = add_ratio(t, &row, METRIC_DRAM_RATIO, analytic);
+    return out;
 }
 
 // ---- verdicts -----------------------------------------------------------------------------------------------
@@ -259,6 +300,31 @@ static void canaries_of(const struct trial *t, const char *phase, struct bound_i
     }
 }
 
+// Adds the verdict of a whole phase by its counted bytes, if there are any. Operations stay the analytic ones: what a
+// tile computes beyond its batch is no work. Ratios that do not agree are said, with what explains them.
+static enum status counted_verdict(struct trial *t, const struct ceilings *c, const char *phase,
+                                   const struct bound_input *analytic, const char *thresholds,
+                                   struct error *err)
+{
+    struct error missing = {0};
+    struct verdict verdict;
+    struct phase_work work;
+    struct bound_input in = *analytic;
+    struct ratios ratio = add_counted(t, c, phase, analytic->work);
+    if (isnan(ratio.bytes))
+        return OK;
+    bound_scale_bytes(analytic->work, ratio.bytes, &work);
+    in.work = &work;
+    in.counters = true;
+    if (bound_decide(c, &in, &verdict, &missing) != OK)
+        return OK;
+    size_t used = strlen(verdict.text);
+    bool host = device_word_kind(t->cell->device) == DEVICE_HOST;
+    metric_counted_findings(ratio.bytes, ratio.operations, host, "; ", verdict.text + used,
+                            sizeof verdict.text - used);
+    return keep_verdict(t, phase, NULL, &verdict, thresholds, err);
+}
+
 // Adds the verdict of the whole phase, then of each op class with any work. Without a needed ceiling there is no
 // verdict.
 static enum status phase_verdicts(struct trial *t, const struct ceilings *c, const char *phase,
@@ -288,6 +354,7 @@ static enum status phase_verdicts(struct trial *t, const struct ceilings *c, con
         op_ns[op] = NAN;
     if (bound_decide(c, &in, &verdict, &missing) == OK)
         TRY(keep_verdict(t, phase, NULL, &verdict, thresholds, err));
+    TRY(counted_verdict(t, c, phase, &in, thresholds, err));
     for (int op = 0; op < OPC_COUNT; op++) {
         const char *name = op_class_name((enum op_class)op);
         if (work_bytes(&work->op[op]) <= 0 && work->op[op].flop <= 0)

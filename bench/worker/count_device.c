@@ -7,6 +7,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "results/metric.h"
 
@@ -15,6 +16,21 @@ struct counting {
     struct device_tally *tally;
     enum phase phase;
 };
+
+bool count_device_open(struct device_tally *t, struct device *device,
+                       char reason[INSTRUMENT_REASON_BYTES])
+{
+    struct error absent = {0};
+    *t = (struct device_tally){0};
+    if (device_counters_check(device, &absent) == OK) {
+        t->device = device;
+        return true;
+    }
+    size_t used = strlen(reason);
+    snprintf(reason + used, INSTRUMENT_REASON_BYTES - used, "%s" METRIC_NO_DRAM "%s",
+             used ? "; " : "", absent.message);
+    return false;
+}
 
 // Keeps the reason of a failure. Nothing more is counted of this phase.
 static void keep_reason(struct device_tally *t, const struct error *failed)
@@ -52,7 +68,7 @@ static enum status count_phase(struct device_tally *t, struct device_counters *c
     return measure_phase(s, phase, count_pass, &c, err);
 }
 
-enum status instrument_count_device(struct device_tally *t, struct subject *s, struct error *err)
+enum status count_device_run(struct device_tally *t, struct subject *s, struct error *err)
 {
     struct device_counters *counters = NULL;
     struct error failed = {0};
@@ -91,20 +107,28 @@ static const struct {
 };
 _Static_assert(sizeof figures / sizeof *figures == DEVICE_QUANTITIES, "a name for each");
 
-void instrument_report_device(const struct device_tally *t, const struct subject *s,
-                              json_t *metrics)
+static double report_phase(const struct device_tally *t, const struct subject *s, enum phase phase,
+                           json_t *metrics)
 {
-    for (int phase = 0; phase < PHASE_COUNT; phase++) {
-        if (!t->counted[phase])
-            continue;
-        double steps = instrument_steps(s, (enum phase)phase);
-        for (size_t i = 0; i < sizeof figures / sizeof *figures; i++) {
-            double value = t->phase[phase].value[figures[i].quantity];
-            if (!isnan(value))
-                wire_metric(metrics, figures[i].name, figures[i].share ? value : value / steps,
-                            phase_name((enum phase)phase), NULL, t->source);
-        }
+    const double *value = t->phase[phase].value, steps = instrument_steps(s, phase);
+    for (size_t i = 0; i < sizeof figures / sizeof *figures; i++) {
+        double counted = value[figures[i].quantity];
+        if (!isnan(counted))
+            wire_metric(metrics, figures[i].name, figures[i].share ? counted : counted / steps,
+                        phase_name(phase), NULL, t->source);
     }
-    if (t->reason[0])
-        instrument_cannot(&instrument_counters, t->reason, metrics);
+    return value[DEVICE_MEMORY_READ] + value[DEVICE_MEMORY_WRITTEN];
+}
+
+void count_device_report(const struct device_tally *t, const struct subject *s, json_t *metrics)
+{
+    bool memory = false;
+    for (int phase = 0; phase < PHASE_COUNT; phase++)
+        if (t->counted[phase])
+            memory |= !isnan(report_phase(t, s, (enum phase)phase, metrics));
+    if (!t->reason[0])
+        return;
+    char reason[sizeof METRIC_NO_DRAM + INSTRUMENT_REASON_BYTES];
+    snprintf(reason, sizeof reason, "%s%s", memory ? "" : METRIC_NO_DRAM, t->reason);
+    instrument_cannot(&instrument_counters, reason, metrics);
 }

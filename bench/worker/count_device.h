@@ -13,11 +13,13 @@ struct device_tally {
     char reason[INSTRUMENT_REASON_BYTES]; // what was not counted, and why; ""
 };
 
+// Finds out whether the device has counters. Returns whether it has. reason: is extended by why it has not.
+bool count_device_open(struct device_tally *tally, struct device *device,
+                       char reason[INSTRUMENT_REASON_BYTES]);
 // Runs each phase of the cell as often as the counters need. A device that refuses is a reason, not an error.
-enum status instrument_count_device(struct device_tally *tally, struct subject *s,
-                                    struct error *err);
+enum status count_device_run(struct device_tally *tally, struct subject *s, struct error *err);
 // Appends what was counted: amounts of a decode a step.
-void instrument_report_device(const struct device_tally *tally, const struct subject *s,
-                              json_t *metrics);
+void count_device_report(const struct device_tally *tally, const struct subject *s,
+                         json_t *metrics);
 
 #endif

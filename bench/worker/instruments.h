@@ -13,7 +13,7 @@
 #include "base/status.h"
 #include "bench/worker/measure.h"
 
-enum { INSTRUMENT_REASON_BYTES = 1024, INSTRUMENTS_MAX = 8 };
+enum { INSTRUMENT_REASON_BYTES = 2560, INSTRUMENTS_MAX = 8 };
 
 struct instrument {
     const char *name;

@@ -14,6 +14,7 @@
 #include "base/file.h"
 #include "report/page.h"
 #include "report/pictures.h"
+#include "results/basis.h"
 #include "results/metric.h"
 
 #define MIB (1024.0 * 1024)
@@ -369,6 +370,78 @@ static void energy_has_a_table(void **state)
     str_fini(&out);
 }
 
+static void put_verdict(struct made *m, const char *phase, const char *basis, const char *bound)
+{
+    m->verdicts[m->data.verdict_count++] = (struct verdict_row){.cell = 3,
+                                                                .phase = phase,
+                                                                .basis = basis,
+                                                                .bound = bound,
+                                                                .text = "",
+                                                                .finding = FINDING_REACHED,
+                                                                .eta = 0.75,
+                                                                .eta_low = 0.75,
+                                                                .eta_high = 0.75};
+}
+
+// Counted bytes next to the analytic ones, with both verdicts; the page says how often they disagree.
+static void counted_bytes_have_a_table(void **state)
+{
+    static struct made m;
+    struct str out = {0};
+    (void)state;
+    make(&m);
+    m.data.summary_count -= 4; // of cell 4: rows lie in the order of cells
+    m.data.verdict_count = 0;
+    put_figure(&m, 3, METRIC_DRAM_READ, "decode", "bytes", 110 * MIB);
+    put_figure(&m, 3, METRIC_DRAM_BYTES, "decode", "bytes", 130 * MIB);
+    put_figure(&m, 3, METRIC_DRAM_RATIO, "decode", "1", 1.3);
+    put_figure(&m, 3, METRIC_TENSOR_OPS, "decode", "FLOP", 106e9);
+    put_figure(&m, 3, METRIC_OPS_RATIO, "decode", "1", 7.84);
+    put_figure(&m, 3, METRIC_DRAM_BYTES, "prefill", "bytes", 50 * MIB);
+    put_figure(&m, 3, METRIC_DRAM_RATIO, "prefill", "1", 0.95);
+    put_verdict(&m, "decode", BASIS_CLOCK, "compute");
+    put_verdict(&m, "decode", BASIS_COUNTERS, "memory");
+    page_counted(&out, &m.data);
+    has(str_text(&out), "agree within 10&thinsp;% in 1 of 2 phases.");
+    has(str_text(&out), "1 had more than the model says</span>: caches lost");
+    assert_null(strstr(str_text(&out), "had fewer"));
+    has(str_text(&out), "operations agree within 10&thinsp;% in 0 of 1 phases.");
+    has(str_text(&out), "1 had more than the model says</span>: tiles are wider");
+    has(str_text(&out), "<td class=n>130 MiB</td>");
+    has(str_text(&out), "<td class=n>1.30</td><td class=n>106 GFLOP</td><td class=n>7.84</td><td "
+                        "class=limit>memory <small>75 % of the "
+                        "roof</small></td><td class=limit>compute <small>75 % of the roof</small>");
+    str_fini(&out);
+}
+
+// Where nothing is counted, the page says what would count it.
+static void uncounted_bytes_have_a_reason(void **state)
+{
+    static struct made m;
+    static struct uncounted_row why = {.cell = 1, .reason = "this is a virtual machine"};
+    struct str out = {0};
+    (void)state;
+    make(&m);
+    m.data.run.suite_text = "collect = timing\n";
+    page_counted(&out, &m.data);
+    has(str_text(&out), "<code>collect = counters</code> also counts them");
+    str_fini(&out);
+    m.data.run.suite_text = "collect = timing, counters\n";
+    page_counted(&out, &m.data);
+    has(str_text(&out), "No trial counted bytes of memory.");
+    str_fini(&out);
+    m.data.uncounted = &why;
+    m.data.uncounted_count = 1;
+    page_counted(&out, &m.data);
+    has(str_text(&out), "Bytes of memory were not counted: this is a virtual machine.");
+    str_fini(&out);
+    for (size_t i = 0; i < m.data.cell_count; i++)
+        m.cells[i].device = "cuda:0";
+    page_counted(&out, &m.data);
+    has(str_text(&out), "Bytes of memory were not counted: this is a virtual machine.");
+    str_fini(&out);
+}
+
 // No mark of the process's peak at a GPU's bar, and none in the legend where no bar has one.
 static void a_gpu_has_no_peak_in_the_picture(void **state)
 {
@@ -555,6 +628,8 @@ int main(void)
         cmocka_unit_test(the_memory_of_the_largest_cell),
         cmocka_unit_test(the_peak_is_held_against_the_plan),
         cmocka_unit_test(energy_has_a_table),
+        cmocka_unit_test(counted_bytes_have_a_table),
+        cmocka_unit_test(uncounted_bytes_have_a_reason),
         cmocka_unit_test(a_gpu_has_no_peak_in_the_picture),
         cmocka_unit_test(the_title_names_what_was_measured),
         cmocka_unit_test(the_form_of_a_step_is_of_decode),

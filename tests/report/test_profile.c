@@ -27,7 +27,7 @@ enum { CLASSES = sizeof classes / sizeof *classes, METRICS_MAX = 64, FIGURES = 5
 struct made_cell {
     struct store_metric metrics[METRICS_MAX], figures[FIGURES];
     size_t count;
-    struct store_verdict verdicts[CLASSES + 2];
+    struct store_verdict verdicts[CLASSES + 3];
     size_t verdict_count;
     const char *status, *reason; // NULL: ok
 };
@@ -484,14 +484,50 @@ static void one_cell_is_needed(void **state)
     store_close(store);
 }
 
+// Counted bytes give a verdict next to the analytic one; the page and the terminal have both.
+static void a_counted_phase_has_two_verdicts(void **state)
+{
+    static struct made_cell m;
+    struct profile p;
+    struct error err = {0};
+    struct str page = {0};
+    const struct fixture *f = *state;
+    struct store *store = open_or_fail(f->path, STORE_WRITE);
+    m = (struct made_cell){0};
+    fill(&m, "host clock, observer pass");
+    verdict(&m, "prefill", NULL, "memory", 2000, 1800, 4000);
+    m.verdicts[m.verdict_count - 1].basis = BASIS_COUNTERS;
+    m.verdicts[m.verdict_count - 1].text = "half of the roof; 5.00 times the analytic bytes";
+    add_made_cell(store, begin_run(store), "cuda:0", &m);
+    must(report_profile_load(store, "last", 0, &p, &err), &err);
+    assert_true(p.counted);
+    assert_string_equal(p.phases[0].name, "prefill");
+    assert_string_equal(p.phases[0].verdict->bound, "memory");
+    assert_string_equal(p.phases[0].analytic->bound, "compute");
+    assert_null(p.phases[1].analytic);
+    must(report_profile_page(&p, &page, &err), &err);
+    check_nesting(str_text(&page));
+    has(str_text(&page), "By counted bytes: half of the roof; 5.00 times the analytic bytes. By "
+                         "analytic bytes: made up.</p>");
+    str_fini(&page);
+    report_profile_fini(&p);
+    store_close(store);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        fixture_test(shares_of_the_classes),     fixture_test(gains_by_the_roof),
-        fixture_test(a_step_that_is_one_kernel), fixture_test(a_trace_explains_a_step),
-        fixture_test(the_page_is_whole),         fixture_test(a_disturbed_cell_says_so),
-        fixture_test(one_cell_is_needed),        fixture_test(a_class_without_a_time),
-        fixture_test(weights_of_experts),        fixture_test(weights_that_are_narrow),
+        fixture_test(shares_of_the_classes),
+        fixture_test(gains_by_the_roof),
+        fixture_test(a_step_that_is_one_kernel),
+        fixture_test(a_trace_explains_a_step),
+        fixture_test(the_page_is_whole),
+        fixture_test(a_disturbed_cell_says_so),
+        fixture_test(one_cell_is_needed),
+        fixture_test(a_class_without_a_time),
+        fixture_test(weights_of_experts),
+        fixture_test(weights_that_are_narrow),
+        fixture_test(a_counted_phase_has_two_verdicts),
     };
     return cmocka_run_group_tests_name("profile", tests, NULL, NULL);
 }

@@ -163,13 +163,90 @@ static void test_the_best_basis_speaks(void **state)
     store_close(store);
 }
 
+// Each figure that differs by more than 10 % is named with what explains it; NaN is none.
+static void what_disagrees_is_named(void **state)
+{
+    static const struct {
+        double bytes, operations;
+        bool host;
+        const char *words;
+    } cases[] = {
+        {1.09, 0.91, true, ""},
+        {NAN, NAN, false, ""},
+        {1.62, 1, false,
+         "; 1.62 times the analytic bytes were counted (the last cache lost data that is used "
+         "again, or the device did other work)"},
+        {1.62, NAN, true,
+         "; 1.62 times the analytic bytes were counted (caches lost data that is used again, or "
+         "other programs used memory)"},
+        {0.5, 7.84, false,
+         "; 0.50 times the analytic bytes were counted (caches kept part of what the model reads "
+         "from memory); 7.84 times the analytic operations were counted (tiles are wider than the "
+         "tokens of a step)"},
+        {1, 0.5, false,
+         "; 0.50 times the analytic operations were counted (part of the products ran outside the "
+         "tensor cores)"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[512] = "old";
+        metric_counted_findings(cases[i].bytes, cases[i].operations, cases[i].host, "; ", text,
+                                sizeof text);
+        assert_string_equal(text, cases[i].words);
+    }
+}
+
+static enum status add_refusal(struct store *store, int64_t cell, int number, const char *name,
+                               double value, const char *source)
+{
+    struct error err = {0};
+    int64_t id = 0;
+    const struct store_metric metric = {.name = name, .unit = "", .source = source, .value = value};
+    const struct store_trial trial = {.cell = cell,
+                                      .number = number,
+                                      .status = "ok",
+                                      .reason = "",
+                                      .metrics = &metric,
+                                      .metric_count = 1};
+    return store_trial(store, &trial, &id, &err);
+}
+
+// Why memory controllers were not counted: the end of that instrument's reason, as the last trial gives it.
+static void test_why_bytes_were_not_counted(void **state)
+{
+    struct fixture *f = *state;
+    struct store *store = open_or_fail(f->path, STORE_WRITE);
+    struct arena arena = {0};
+    struct error err = {0};
+    struct uncounted_row *rows = NULL;
+    size_t count = 9;
+    int64_t cell = 0, run = add_run(store, &cell);
+    must(query_uncounted(store, &arena, run, &rows, &count, &err), &err);
+    assert_int_equal(count, 0);
+    assert_null(query_uncounted_find(rows, count, cell));
+    assert_int_equal(add_refusal(store, cell, 1, "instrument_counters", NAN,
+                                 "papi cycles: none; DRAM bytes: there is no PMU"),
+                     OK);
+    assert_int_equal(
+        add_refusal(store, cell, 2, "instrument_counters", NAN, "DRAM bytes: not permitted"), OK);
+    assert_int_equal(add_refusal(store, cell, 3, "instrument_counters", NAN, "papi cycles: none"),
+                     OK); // counted then
+    assert_int_equal(
+        add_refusal(store, cell, 4, "instrument_energy", NAN, "DRAM bytes: of another"), OK);
+    must(query_uncounted(store, &arena, run, &rows, &count, &err), &err);
+    assert_int_equal(count, 1);
+    assert_string_equal(query_uncounted_find(rows, count, cell), "not permitted");
+    assert_null(query_uncounted_find(rows, count, cell + 1));
+    arena_fini(&arena);
+    store_close(store);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        fixture_test(test_verdicts_must_agree),
-        fixture_test(test_columns_of_a_verdict),
-        fixture_test(test_most_trials_decide),
-        fixture_test(test_the_best_basis_speaks),
+        fixture_test(test_verdicts_must_agree),        fixture_test(test_columns_of_a_verdict),
+        fixture_test(test_most_trials_decide),         fixture_test(test_the_best_basis_speaks),
+        fixture_test(test_why_bytes_were_not_counted), cmocka_unit_test(what_disagrees_is_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

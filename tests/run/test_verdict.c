@@ -167,6 +167,98 @@ static void figures_beside_the_ceilings(void **state)
     trial_fini(&t);
 }
 
+static struct store_metric counted_row(const char *name, const char *phase, double value)
+{
+    return (struct store_metric){
+        .name = name, .phase = phase, .unit = "bytes", .source = "AMD amd_umc", .value = value};
+}
+
+// The trial's own figures: counted bytes of both phases, of the decode by way.
+static void count_bytes(struct trial *t, double prefill, double decode)
+{
+    t->summary.metric_count = 3;
+    t->summary.metrics = calloc(3, sizeof *t->summary.metrics);
+    assert_non_null(t->summary.metrics);
+    t->summary.metrics[0] = counted_row(METRIC_DRAM_BYTES, "prefill", prefill);
+    t->summary.metrics[1] = counted_row(METRIC_DRAM_READ, "decode", 0.75 * decode);
+    t->summary.metrics[2] = counted_row(METRIC_DRAM_WRITTEN, "decode", 0.25 * decode);
+}
+
+static const struct store_verdict *by_basis(const struct trial *t, const char *phase,
+                                            const char *basis)
+{
+    for (size_t i = 0; i < t->verdict_count; i++)
+        if (!t->verdicts[i].op && str_equal(t->verdicts[i].phase, phase) &&
+            str_equal(t->verdicts[i].basis, basis))
+            return &t->verdicts[i];
+    return NULL;
+}
+
+static const struct store_metric *work_row(const struct trial *t, const char *name,
+                                           const char *phase)
+{
+    for (size_t i = 0; i < t->work_count; i++)
+        if (str_equal(t->work[i].name, name) && str_equal(t->work[i].phase, phase) &&
+            !t->work[i].op)
+            return &t->work[i];
+    return NULL;
+}
+
+static void counted_bytes_give_a_second_verdict(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct ceilings ceilings = example();
+    struct cell cell = cell_of_a_context_of_512();
+    struct phase_work prefill, decode;
+    struct trial t;
+    work_of_384_and_127(&prefill, &decode);
+    begin_trial(&t, &cell);
+    count_bytes(&t, 1.09 * work_bytes(&prefill.total), 1.25 * work_bytes(&decode.total));
+    assert_int_equal(trial_verdicts(&t, &ceilings, "{}", &err), OK);
+    expect_near(work_row(&t, METRIC_DRAM_RATIO, "prefill")->value, 1.09);
+    expect_near(work_row(&t, METRIC_DRAM_RATIO, "decode")->value, 1.25);
+    assert_string_equal(work_row(&t, METRIC_DRAM_RATIO, "decode")->source, "AMD amd_umc");
+    expect_near(work_row(&t, METRIC_DRAM_BYTES, "decode")->value, 1.25 * work_bytes(&decode.total));
+    assert_null(work_row(&t, METRIC_DRAM_BYTES, "prefill")); // the trial has it
+    expect_near(work_row(&t, METRIC_BYTES, "decode")->value, work_bytes(&decode.total));
+    const struct store_verdict *analytic = by_basis(&t, "decode", BASIS_CLOCK);
+    const struct store_verdict *counted = by_basis(&t, "decode", BASIS_COUNTERS);
+    assert_non_null(analytic);
+    assert_non_null(counted);
+    expect_near(counted->t_memory_ns, 1.25 * analytic->t_memory_ns);
+    expect_near(counted->t_compute_ns, analytic->t_compute_ns);
+    expect_near(counted->eta, counted->t_roof_ns / 410e6);
+    assert_non_null(strstr(counted->text, "; 1.25 times the analytic bytes were counted"));
+    counted = by_basis(&t, "prefill", BASIS_COUNTERS);
+    assert_non_null(counted);
+    assert_null(strstr(counted->text, "counted")); // within 10 %
+    assert_true(t.verdict_count <= VERDICTS_MAX);
+    trial_fini(&t);
+}
+
+// Where nothing was counted, or a cache holds the working set, the verdict is the analytic one alone.
+static void without_counted_bytes_there_is_one_verdict(void **state)
+{
+    (void)state;
+    struct cell cell = cell_of_a_context_of_512();
+    for (int cached = 0; cached < 2; cached++) {
+        struct error err = {0};
+        struct ceilings ceilings = example();
+        struct trial t;
+        ceilings.level[0].size_bytes = cached ? (size_t)1 << 40 : 32 << 20;
+        begin_trial(&t, &cell);
+        count_bytes(&t, cached ? 1e9 : (double)NAN, cached ? 1e9 : 0); // NaN: a counter failed
+        assert_int_equal(trial_verdicts(&t, &ceilings, "{}", &err), OK);
+        assert_null(work_row(&t, METRIC_DRAM_RATIO, "decode"));
+        assert_null(work_row(&t, METRIC_DRAM_RATIO, "prefill"));
+        assert_non_null(by_basis(&t, "decode", BASIS_CLOCK));
+        assert_null(by_basis(&t, "decode", BASIS_COUNTERS));
+        assert_null(by_basis(&t, "prefill", BASIS_COUNTERS));
+        trial_fini(&t);
+    }
+}
+
 // A batch or a length that the cell does not have is no repetition of it.
 static void repetitions_of_another_shape_are_refused(void **state)
 {
@@ -257,18 +349,8 @@ static void traced_classes_name_the_trace(void **state)
     trial_fini(&t);
 }
 
-static double ratio(const struct trial *t, const char *name, const char *phase)
-{
-    for (size_t i = 0; i < t->work_count; i++)
-        if (str_equal(t->work[i].name, name) && str_equal(t->work[i].phase, phase)) {
-            assert_string_equal(t->work[i].source, "counters + analytic");
-            return t->work[i].value;
-        }
-    return NAN;
-}
-
-// What a device counted is divided by what the model computes; without a count there is no ratio.
-static void counts_over_what_is_computed(void **state)
+// A GPU counts tensor operations, too: what disagrees is named with its cause, and the roof keeps the analytic ones.
+static void counted_operations_are_compared(void **state)
 {
     (void)state;
     struct error err = {0};
@@ -276,28 +358,51 @@ static void counts_over_what_is_computed(void **state)
     struct cell cell = cell_of_a_context_of_512();
     struct phase_work prefill, decode;
     struct trial t;
-    begin_trial(&t, &cell);
-    struct store_metric *rows = calloc(3, sizeof *rows);
-    assert_non_null(rows);
     work_of_384_and_127(&prefill, &decode);
-    const double bytes = work_bytes(&decode.total);
-    rows[0] = (struct store_metric){
-        .name = METRIC_DRAM_READ, .phase = "decode", .unit = "bytes", .value = bytes};
-    rows[1] = (struct store_metric){
-        .name = METRIC_DRAM_WRITTEN, .phase = "decode", .unit = "bytes", .value = 0.25 * bytes};
-    rows[2] = (struct store_metric){.name = METRIC_TENSOR_OPS,
-                                    .phase = "prefill",
-                                    .unit = "FLOP",
-                                    .value = 1.5 * prefill.total.flop};
-    for (int i = 0; i < 3; i++)
-        rows[i].source = "scripted";
-    struct event counted = {.type = EVENT_TRIAL, .metrics = rows, .metric_count = 3};
-    assert_int_equal(trial_add(&t, &counted, &err), OK);
+    begin_trial(&t, &cell);
+    count_bytes(&t, 1.05 * work_bytes(&prefill.total), 1.05 * work_bytes(&decode.total));
+    struct store_metric more[] = {counted_row(METRIC_TENSOR_OPS, "prefill", prefill.total.flop),
+                                  counted_row(METRIC_TENSOR_OPS, "decode", 8 * decode.total.flop)};
+    struct store_metric *rows = realloc(t.summary.metrics, 5 * sizeof *rows);
+    assert_non_null(rows);
+    memcpy(rows + 3, more, sizeof more);
+    t.summary.metrics = rows;
+    t.summary.metric_count = 5;
     assert_int_equal(trial_verdicts(&t, &ceilings, "{}", &err), OK);
-    expect_near(ratio(&t, METRIC_BYTES_RATIO, "decode"), 1.25);
-    expect_near(ratio(&t, METRIC_OPS_RATIO, "prefill"), 1.5);
-    assert_true(isnan(ratio(&t, METRIC_BYTES_RATIO, "prefill")));
-    assert_true(isnan(ratio(&t, METRIC_OPS_RATIO, "decode")));
+    expect_near(work_row(&t, METRIC_OPS_RATIO, "prefill")->value, 1);
+    expect_near(work_row(&t, METRIC_OPS_RATIO, "decode")->value, 8);
+    const struct store_verdict *analytic = by_basis(&t, "decode", BASIS_CLOCK);
+    const struct store_verdict *counted = by_basis(&t, "decode", BASIS_COUNTERS);
+    expect_near(counted->t_compute_ns, analytic->t_compute_ns);
+    assert_non_null(strstr(counted->text, "; 8.00 times the analytic operations were counted "
+                                          "(tiles are wider than the tokens of a step)"));
+    assert_null(strstr(counted->text, "bytes were counted"));
+    assert_null(strstr(by_basis(&t, "prefill", BASIS_COUNTERS)->text, "counted"));
+    trial_fini(&t);
+}
+
+// Without a count there is no ratio: operations alone have one and no verdict, reads without writes have none.
+static void a_count_without_its_partner_has_no_ratio(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct ceilings ceilings = example();
+    struct cell cell = cell_of_a_context_of_512();
+    struct phase_work prefill, decode;
+    struct trial t;
+    work_of_384_and_127(&prefill, &decode);
+    begin_trial(&t, &cell);
+    struct store_metric *rows = calloc(2, sizeof *rows);
+    assert_non_null(rows);
+    rows[0] = counted_row(METRIC_DRAM_READ, "decode", 1e9);
+    rows[1] = counted_row(METRIC_TENSOR_OPS, "prefill", 1.5 * prefill.total.flop);
+    t.summary.metrics = rows;
+    t.summary.metric_count = 2;
+    assert_int_equal(trial_verdicts(&t, &ceilings, "{}", &err), OK);
+    expect_near(work_row(&t, METRIC_OPS_RATIO, "prefill")->value, 1.5);
+    assert_null(work_row(&t, METRIC_OPS_RATIO, "decode"));
+    assert_null(work_row(&t, METRIC_DRAM_RATIO, "decode"));
+    assert_null(by_basis(&t, "prefill", BASIS_COUNTERS));
     trial_fini(&t);
 }
 
@@ -325,11 +430,14 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(figures_beside_the_ceilings),
+        cmocka_unit_test(counted_bytes_give_a_second_verdict),
+        cmocka_unit_test(without_counted_bytes_there_is_one_verdict),
         cmocka_unit_test(repetitions_of_another_shape_are_refused),
         cmocka_unit_test(traced_classes_name_the_trace),
         cmocka_unit_test(classes_longer_than_their_step_have_no_share),
         cmocka_unit_test(the_hosts_cache_is_the_hosts),
-        cmocka_unit_test(counts_over_what_is_computed),
+        cmocka_unit_test(counted_operations_are_compared),
+        cmocka_unit_test(a_count_without_its_partner_has_no_ratio),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -73,17 +73,30 @@ static void op_classes_by_phase(void **state)
     json_decref(m);
 }
 
+// One, but for counters: one for each group of events that this machine counts at once.
+static int repetitions_of(const struct instrument *row)
+{
+    struct counters *counters = NULL;
+    struct error err = {0};
+    if (row != &instrument_counters)
+        return 1;
+    assert_int_equal(counters_open(&counters, &err), OK);
+    int groups = (int)counters_groups(counters);
+    counters_close(counters);
+    return groups;
+}
+
 static void each_runs_alone_without_canaries(void **state)
 {
     (void)state;
     struct script script;
     json_t *m = run(&SCRIPTED, COLLECT_INSTRUMENTS, GEN, &script);
     struct instruments open;
-    int works = 0;
+    int works = 0; // repetitions of those that work
     instruments_open(&open, gpu, COLLECT_INSTRUMENTS);
     assert_true(open.count > 0);
     for (size_t i = 0; i < open.count; i++)
-        works += open.at[i].works;
+        works += open.at[i].works ? repetitions_of(open.at[i].row) : 0;
     instruments_close(&open);
     assert_int_equal(script.begun, works);
     assert_int_equal(script.steps, works * (CHUNKS + GEN - 1));
@@ -324,7 +337,8 @@ static void a_device_that_does_not_count_says_why(void **state)
     size_t i;
     json_t *row;
     json_array_foreach(m, i, row) said =
-        said || strstr(json_string_value(json_object_get(row, "source")), "run as root");
+        said || (strstr(json_string_value(json_object_get(row, "source")), METRIC_NO_DRAM) &&
+                 strstr(json_string_value(json_object_get(row, "source")), "run as root"));
     assert_true(said);
     json_decref(m);
     memset(&hardware, 0, sizeof hardware);
