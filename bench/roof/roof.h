@@ -101,8 +101,8 @@ struct work_input {
     int batch, prompt;
     int chunk; // prefill: the most tokens of one sequence per step
     int gen;   // decode: generated tokens; the prefill makes the first
-    // The threads' share of the last cache. Inputs and outputs of an operation count as memory traffic if together they
-    // exceed it. 0: all count, as in the engine's observer.
+    // The threads' share of the last cache, which decides what activations are read from and written to memory
+    // (spill.c). 0: not known; the inputs and outputs of every operation count, as in the engine's observer.
     double cache_bytes;
 };
 // One prefill of `prompt` tokens per sequence, in chunks, with logits of the last position.

@@ -2,11 +2,11 @@
 //
 // docs/METRICS.md, "Bytes and operations", has the formulas. This file shares no code with the engine's own count
 // (engine/model/observe.c); tests/roof/test_work.c compares the two. All traffic is compulsory: each byte counts once
-// per operation, each weight once per pass.
+// per operation, each weight once per pass. spill.c finds the activations that leave the last cache in between.
 #include <math.h>
 #include <string.h>
 
-#include "bench/roof/roof.h"
+#include "bench/roof/spill.h"
 
 // The engine runs the new tokens of a step in passes, filled sequence after sequence.
 // Each pass reads the weights. This struct counts one pass.
@@ -26,7 +26,7 @@ double work_bytes(const struct work *work)
     return work->weight_bytes + work->kv_read_bytes + work->kv_write_bytes + work->activation_bytes;
 }
 
-static double element_bytes(enum dtype type)
+double work_element_bytes(enum dtype type)
 {
     switch (type) {
     case DT_F32:
@@ -44,7 +44,8 @@ static double element_bytes(enum dtype type)
 
 // ---- classes ----------------------------------------------------------------------------------------------
 
-// Inputs and outputs that do not fit the last cache are read from and written to memory.
+// Outside the layers, inputs and outputs that do not fit the last cache are read from and written to memory. Within
+// them spill.c replaces these bytes, but for those of experts.
 static double beyond_cache(const struct work_input *in, double bytes)
 {
     return bytes > in->cache_bytes ? bytes : 0;
@@ -66,7 +67,7 @@ static struct product layer_product(const struct scheme *scheme)
 static void add_linear(struct work *work, const struct work_input *in, struct product p, int rows,
                        int cols, double tokens)
 {
-    double inputs = tokens * cols * element_bytes(p.inputs), outputs = tokens * rows * 4;
+    double inputs = tokens * cols * work_element_bytes(p.inputs), outputs = tokens * rows * 4;
     work->weight_bytes += (double)quant_packed_bytes(p.weights, rows, cols, p.group);
     work->activation_bytes += beyond_cache(in, inputs + outputs);
     work->flop += 2 * tokens * rows * cols;
@@ -202,7 +203,7 @@ static double positions_seen(double earlier, double tokens, double window)
 static double kv_row_bytes(const struct work_input *in)
 {
     double scale = dtype_is_quantized(in->kv) ? 4 : 0;
-    return in->config->head_dim * element_bytes(in->kv) + scale;
+    return in->config->head_dim * work_element_bytes(in->kv) + scale;
 }
 
 // `tokens` new tokens of one sequence behind `earlier` positions, in one layer with this window (0: none).
@@ -215,7 +216,7 @@ static void add_attention(struct work *work, const struct work_input *in, double
     double seen = window > 0 && earlier > window - 1 ? window - 1 : earlier;
     work->kv_read_bytes += (seen + tokens) * row_bytes;
     work->kv_write_bytes += tokens * row_bytes;
-    work->activation_bytes += 2 * tokens * query * 4; // the pass compares it with the cache
+    work->activation_bytes += 2 * tokens * query * 4;
     work->flop += 4 * query * positions_seen(earlier, tokens, window);
 }
 
@@ -234,9 +235,9 @@ static double embedding_row_bytes(const struct work_input *in)
     const struct model_config *c = in->config;
     enum dtype head = in->scheme->head;
     if (!c->tied || !dtype_is_quantized(head))
-        return c->width * element_bytes(scheme_embedding(in->scheme));
+        return c->width * work_element_bytes(scheme_embedding(in->scheme));
     double groups = ceil((double)c->width / QUANT_GROUP);
-    return ceil(c->width * element_bytes(head) + (head == DT_I4 ? 2.5 * groups : 4));
+    return ceil(c->width * work_element_bytes(head) + (head == DT_I4 ? 2.5 * groups : 4));
 }
 
 // Adds the work outside the layers.
@@ -248,7 +249,8 @@ static void add_outside(const struct pass *pass, struct work op[OPC_COUNT])
     struct work *rest = &op[OPC_REST];
     rest->weight_bytes += pass->tokens * embedding_row_bytes(in);
     if (c->learned_positions)
-        rest->weight_bytes += pass->tokens * c->width * element_bytes(scheme_embedding(in->scheme));
+        rest->weight_bytes +=
+            pass->tokens * c->width * work_element_bytes(scheme_embedding(in->scheme));
     add_rows(rest, in, pass->tokens, c->width);
     if (c->embedding_norm)
         add_norm(rest, in, pass->tokens, c->norm_bias);
@@ -261,6 +263,21 @@ static void add_outside(const struct pass *pass, struct work op[OPC_COUNT])
         add_rows(rest, in, pass->wanted, c->vocab);
 }
 
+// Replaces the activation bytes of a layer, and those of attention in the pass. A layer's keys and values are those of
+// the mean layer.
+static void spill_pass(struct pass *pass, int windowed, struct work layer[OPC_COUNT])
+{
+    const struct work_input *in = pass->in;
+    const double share = (double)windowed / in->config->layers;
+    struct work *mean = &layer[OPC_ATTENTION];
+    add_scaled(mean, &pass->attention[0], 1 - share);
+    add_scaled(mean, &pass->attention[1], share);
+    work_spill_layer(in, pass->tokens, layer);
+    for (int i = 0; i < 2; i++)
+        pass->attention[i].activation_bytes = mean->activation_bytes;
+    *mean = (struct work){0};
+}
+
 // Adds a full pass to `op` and resets it.
 static void end_pass(struct pass *pass, struct work op[OPC_COUNT])
 {
@@ -268,12 +285,13 @@ static void end_pass(struct pass *pass, struct work op[OPC_COUNT])
     struct work layer[OPC_COUNT] = {0};
     int windowed = model_windowed_layers(in->config);
     add_layer(pass, layer);
+    if (in->cache_bytes > 0)
+        spill_pass(pass, windowed, layer);
     for (int i = 0; i < OPC_COUNT; i++)
         add_scaled(&op[i], &layer[i], in->config->layers);
     for (int i = 0; i < 2; i++) {
-        struct work *attention = &pass->attention[i];
-        attention->activation_bytes = beyond_cache(in, attention->activation_bytes);
-        add_scaled(&op[OPC_ATTENTION], attention, i ? windowed : in->config->layers - windowed);
+        add_scaled(&op[OPC_ATTENTION], &pass->attention[i],
+                   i ? windowed : in->config->layers - windowed);
     }
     add_outside(pass, op);
     *pass = (struct pass){.in = in, .most = pass->most, .resident = pass->resident};

@@ -53,7 +53,12 @@ static void llama_2_7b_decode(void **state)
     assert_float_equal(w.op[OPC_ATTENTION].flop, 4 * 32 * 4096.0 * 448, 1e-3);
     assert_float_equal(w.total.flop,
                        2 * 32 * LAYER_PARAMETERS + 262144000.0 + 4 * 32 * 4096.0 * 448, 10);
-    assert_float_equal(w.total.activation_bytes, 0, 0); // all in cache
+    // 135 kB of rows a layer, of which 32 MiB keep what no product separates: q for attention, its output for the cast.
+    // Each layer writes 16384 (two normed inputs), 2 * 49152 (q, k, v; rotated), 16384 + 8192 (attention), 16384 (x),
+    // 88064 + 22016 (gate and up), 16384 (x), and reads all but those two again.
+    assert_float_equal(w.op[OPC_REST].activation_bytes, 32 * (2 * (16384 + 8192.0) + 2 * 49152), 0);
+    assert_float_equal(w.op[OPC_ATTENTION].activation_bytes, 32 * (16384 + 8192.0), 0);
+    assert_float_equal(w.total.activation_bytes, 32 * (282112 + 249344.0), 0);
     assert_int_equal(w.datapath[OPC_DOWN], DT_BF16);
     assert_int_equal(w.datapath[OPC_ATTENTION], DT_F32);
     // 13.2 GB of weights and 511 positions of KV, met again at each step
@@ -83,11 +88,86 @@ static void llama_2_7b_prefill(void **state)
     assert_float_equal(w.total.flop,
                        512 * 2 * 32 * LAYER_PARAMETERS + 262144000.0 + 4 * 32 * 4096.0 * 131328,
                        1e3);
-    // Inputs and outputs of a chunk's gate, and of its up, have 256 * (2 * 4096 + 4 * 11008) bytes, 13 MB. Those of
-    // down have 256 * (2 * 11008 + 4 * 4096) bytes, 9.8 MB. All exceed 8 MiB. Q has 6.3 MB and stays in cache.
-    assert_float_equal(w.op[OPC_GATE_UP].activation_bytes, 2 * 32 * 2 * 256 * 52224.0, 0);
-    assert_float_equal(w.op[OPC_DOWN].activation_bytes, 2 * 32 * 256 * 38400.0, 0);
-    assert_float_equal(w.op[OPC_QKV].activation_bytes, 0, 0);
+    // A chunk's rows exceed 8 MiB in every operation, so all of them are read and written.
+    const double rows = 2 * 32 * 256; // of both chunks and all layers
+    assert_float_equal(w.op[OPC_QKV].activation_bytes, rows * (8192 + 49152.0), 0);
+    assert_float_equal(w.op[OPC_ATTENTION].activation_bytes, rows * (3 * 16384 + 8192.0), 0);
+    assert_float_equal(w.op[OPC_OUTPUT].activation_bytes, rows * (8192 + 2 * 16384.0), 0);
+    assert_float_equal(w.op[OPC_GATE_UP].activation_bytes, rows * (8192 + 2 * 88064 + 22016.0), 0);
+    assert_float_equal(w.op[OPC_DOWN].activation_bytes, rows * (22016 + 2 * 16384.0), 0);
+    assert_float_equal(w.op[OPC_REST].activation_bytes, rows * (2 * 24576 + 2 * 49152.0), 0);
+}
+
+static struct phase_work prefill_of(const struct model_config *c, const char *scheme, int tokens,
+                                    double cache_bytes)
+{
+    const struct work_input in = {.config = c,
+                                  .scheme = scheme_find(scheme),
+                                  .kv = DT_BF16,
+                                  .batch = 1,
+                                  .prompt = tokens,
+                                  .chunk = tokens,
+                                  .cache_bytes = cache_bytes};
+    struct phase_work w;
+    work_prefill(&in, &w);
+    return w;
+}
+
+// Rows are read again from the cache if it holds all that was touched since. In int8, 1024 tokens' output projection
+// and the norm behind it touch 42.0 MB; attention and the cast, and the cast and that projection, 54.5 MB each.
+static void caches_keep_what_was_just_written(void **state)
+{
+    (void)state;
+    const double rows = 32 * 1024;
+    struct phase_work w = prefill_of(&LLAMA_2_7B, "int8", 1024, 50 << 20);
+    const double outside = 1024 * 2 * 16384.0; // the embedding's rows: 33.5 MB
+    assert_float_equal(w.op[OPC_OUTPUT].activation_bytes, rows * (4096 + 2 * 16384.0), 0);
+    assert_float_equal(w.op[OPC_ATTENTION].activation_bytes, rows * (3 * 16384 + 4096.0), 0);
+    assert_float_equal(w.op[OPC_REST].activation_bytes, rows * (16384 + 2 * 4096 + 2 * 49152.0), 0);
+    w = prefill_of(&LLAMA_2_7B, "int8", 1024, 60 << 20);
+    assert_float_equal(w.op[OPC_OUTPUT].activation_bytes, rows * 2 * 16384.0, 0);
+    assert_float_equal(w.op[OPC_ATTENTION].activation_bytes, rows * (2 * 16384 + 4096.0), 0);
+    w = prefill_of(&LLAMA_2_7B, "int8", 1024, 40 << 20); // 41.9 MB
+    assert_float_equal(w.op[OPC_REST].activation_bytes, rows * (2 * (16384 + 4096) + 2 * 49152.0),
+                       0);
+    w = prefill_of(&LLAMA_2_7B, "int8", 1024, 33e6); // the embedding leaves a cache of 33.0 MB
+    assert_float_equal(w.op[OPC_REST].activation_bytes,
+                       rows * (2 * (16384 + 4096) + 2 * 49152.0) + outside, 0);
+    // 283 MB of weights and rows, and the keys and values: all fit.
+    w = prefill_of(&LLAMA_2_7B, "int8", 1024, 1e9);
+    assert_float_equal(w.total.activation_bytes, 0, 0);
+}
+
+// Norms of their own need a buffer for the branch: product, norm in place, sum. Without a gate half the sums are made.
+static void blocks_of_other_architectures(void **state)
+{
+    (void)state;
+    struct model_config c = LLAMA_2_7B;
+    const double rows = 32 * 256;
+    c.post_norms = true;
+    struct phase_work w = prefill_of(&c, "bf16", 256, 1);
+    const double outside = 256 * 2 * 16384.0 + 2 * 16384; // embedding, and the last row's norm
+    assert_float_equal(w.op[OPC_OUTPUT].activation_bytes, rows * (8192 + 16384.0), 0);
+    assert_float_equal(w.op[OPC_DOWN].activation_bytes, rows * (22016 + 16384.0), 0);
+    assert_float_equal(w.op[OPC_REST].activation_bytes,
+                       rows * (2 * 24576 + 2 * 49152 + 2 * 5 * 16384.0) + outside, 0);
+    c = LLAMA_2_7B;
+    c.plain_ff = true;
+    w = prefill_of(&c, "bf16", 256, 1);
+    assert_float_equal(w.op[OPC_GATE_UP].activation_bytes, rows * (8192 + 2 * 44032 + 22016.0), 0);
+}
+
+// Of experts, inputs and outputs count as before; the attention's half follows the rule.
+static void experts_keep_their_activations(void **state)
+{
+    (void)state;
+    struct model_config c = LLAMA_2_7B;
+    c.experts = 8;
+    c.experts_used = 2;
+    const double rows = 32 * 256;
+    struct phase_work w = prefill_of(&c, "bf16", 256, 8 << 20);
+    assert_float_equal(w.op[OPC_DOWN].activation_bytes, rows * 2 * (22016 + 16384.0), 0);
+    assert_float_equal(w.op[OPC_OUTPUT].activation_bytes, rows * (8192 + 2 * 16384.0), 0);
 }
 
 static void windows_bound_attention(void **state)
@@ -499,6 +579,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(llama_2_7b_decode),
         cmocka_unit_test(llama_2_7b_prefill),
+        cmocka_unit_test(caches_keep_what_was_just_written),
+        cmocka_unit_test(blocks_of_other_architectures),
+        cmocka_unit_test(experts_keep_their_activations),
         cmocka_unit_test(windows_bound_attention),
         cmocka_unit_test(windows_bound_the_working_set),
         cmocka_unit_test(grouped_heads_share_the_working_set),
