@@ -182,7 +182,7 @@ static enum status add_works(struct trial *t, const struct phase_work *prefill,
     return OK;
 }
 
-// ---- counted bytes and operations ------------------------------------------------------------------------------------------
+// ---- counted bytes and operations -----------------------------------------------------------------------
 
 // A trial's own figure of a whole phase, or NULL.
 static const struct store_metric *figure_of(const struct trial *t, const char *name,

@@ -53,9 +53,9 @@ static void llama_2_7b_decode(void **state)
     assert_float_equal(w.op[OPC_ATTENTION].flop, 4 * 32 * 4096.0 * 448, 1e-3);
     assert_float_equal(w.total.flop,
                        2 * 32 * LAYER_PARAMETERS + 262144000.0 + 4 * 32 * 4096.0 * 448, 10);
-    // 135 kB of rows a layer, of which 32 MiB keep what no product separates: q for attention, its output for the cast.
-    // Each layer writes 16384 (two normed inputs), 2 * 49152 (q, k, v; rotated), 16384 + 8192 (attention), 16384 (x),
-    // 88064 + 22016 (gate and up), 16384 (x), and reads all but those two again.
+    // 32 MiB keep what no product separates: q for attention, and its output for the cast. All else is read again.
+    // Written in a layer: 16384 (two normed inputs), 2 * 49152 (q, k, v; rotated), 16384 + 8192 (attention),
+    // 2 * 16384 (x), 88064 + 22016 (gate and up).
     assert_float_equal(w.op[OPC_REST].activation_bytes, 32 * (2 * (16384 + 8192.0) + 2 * 49152), 0);
     assert_float_equal(w.op[OPC_ATTENTION].activation_bytes, 32 * (16384 + 8192.0), 0);
     assert_float_equal(w.total.activation_bytes, 32 * (282112 + 249344.0), 0);
