@@ -18,6 +18,7 @@ struct cuda_counters {
     const struct cuda_profiler *profiler;
     struct counter_choice choice;
     uint8_t *availability;
+    void *subscriber; // to CUPTI's callbacks, none of which is enabled; NULL: none
     bool initialized;
     int set;      // that is being counted
     void *ranges; // the range profiler of that set; NULL between sets
@@ -300,10 +301,18 @@ static enum status test_rows(struct cuda_counters *c, struct error *err)
 
 // ---- life ------------------------------------------------------------------------------------------------
 
+static void ignore(void *user, int domain, uint32_t id, const void *data)
+{
+    (void)user, (void)domain, (void)id, (void)data;
+}
+
+// A trace detaches CUPTI from the process, and its profiler is not initialized then. A subscriber attaches it again.
 static enum status open_profiler(struct cuda_counters *c, struct error *err)
 {
     struct profiler_initialize p = {PROFILER_HEAD(profiler_initialize, head.private)};
     cuda_enter(c->cuda);
+    TRY(check(c, c->choice.cupti->Subscribe(&c->subscriber, ignore, c), "CUPTI does not attach",
+              err));
     TRY(check(c, c->profiler->ProfilerInitialize(&p), "CUPTI's profiler does not start", err));
     c->initialized = true;
     TRY(check_support(c, err));
@@ -355,6 +364,8 @@ void cuda_counters_close(struct device_counters *counters)
     free(c->data);
     if (c->initialized)
         c->profiler->ProfilerDeInitialize(&p);
+    if (c->subscriber)
+        c->choice.cupti->Unsubscribe(c->subscriber);
     free(c->availability);
     free(c);
 }

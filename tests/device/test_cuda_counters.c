@@ -125,16 +125,18 @@ _Static_assert(PROFILER_RANGES == (int)CUPTI_PROFILER_TYPE_RANGE_PROFILER &&
 
 static struct {
     // Results of calls, 0: success.
-    int initialize, supported, chip, availability, add, enable, start, stop, decode, evaluate, sync;
+    int subscribe, initialize, supported, chip, availability, add, enable, start, stop, decode,
+        evaluate, sync;
     struct profiler_supported support;
     const char *chip_name;
     const char *unlisted;    // a metric that this CUPTI does not have
     const char *unavailable; // one that it does not count here
     double wrong;            // factor of what it counts of fp8; 1: right
     size_t dropped;
-    int initialized, hosts, enabled, started, pushed, passes; // now
-    int pass;                                                 // of the set in work
-    double read, written, ops[4];                             // in the range: bf16, fp8, tf32, int8
+    int subscribed, initialized, hosts, enabled, started, pushed, passes; // now
+    bool detached;                // by a trace: a subscriber attaches CUPTI again
+    int pass;                     // of the set in work
+    double read, written, ops[4]; // in the range: bf16, fp8, tf32, int8
     int launches;
 } script;
 
@@ -145,11 +147,33 @@ static int get_string(int result, const char **text)
     *text = result == 15 ? "CUPTI_ERROR_NOT_INITIALIZED" : NULL;
     return *text ? 0 : 1;
 }
-static const struct cuda_cupti cupti = {.GetResultString = get_string};
+static int subscribe(void **subscriber, void (*callback)(void *, int, uint32_t, const void *),
+                     void *user)
+{
+    assert_non_null(callback);
+    callback(user, 0, 0, NULL);
+    if (script.subscribe)
+        return script.subscribe;
+    assert_int_equal(script.subscribed++, 0); // CUPTI has one
+    script.detached = false;
+    *subscriber = &script;
+    return 0;
+}
+static int unsubscribe(void *subscriber)
+{
+    assert_ptr_equal(subscriber, &script);
+    assert_int_equal(script.initialized, 0);
+    script.subscribed--;
+    return 0;
+}
+static const struct cuda_cupti cupti = {
+    .GetResultString = get_string, .Subscribe = subscribe, .Unsubscribe = unsubscribe};
 
 static int initialize(struct profiler_initialize *p)
 {
     assert_int_equal(p->head.size, 16);
+    if (script.detached)
+        return 15;
     script.initialized += script.initialize == 0;
     return script.initialize;
 }
@@ -513,6 +537,7 @@ static void closed(struct device_counters *counters)
 {
     cuda_counters_close(counters);
     assert_int_equal(script.initialized + script.hosts + script.enabled + script.started, 0);
+    assert_int_equal(script.subscribed, 0);
 }
 
 // Runs the same work for each pass, and returns their number.
@@ -557,6 +582,18 @@ static void work_is_counted_pass_by_pass(void **state)
     int launches = script.launches;
     closed(opened());
     assert_int_equal(script.launches, launches); // known work is counted once a device
+}
+
+// A trace detaches CUPTI at its end, and counts may follow it in the same process.
+static void counters_open_after_a_trace(void **state)
+{
+    (void)state;
+    script.detached = true;
+    struct device_counters *counters = opened();
+    assert_int_equal(count_work(counters), 7);
+    closed(counters);
+    script.detached = true;
+    closed(opened());
 }
 
 // A row that misses known work is refused by name, also when the counters are opened again.
@@ -621,12 +658,15 @@ static void refused(const char *words)
     if (!strstr(err.message, words))
         fail_msg("'%s' instead of '%s'", err.message, words);
     assert_int_equal(script.initialized + script.hosts + script.enabled, 0);
+    assert_int_equal(script.subscribed, 0);
     reset(NULL);
 }
 
 static void refusals_say_what_would_lift_them(void **state)
 {
     (void)state;
+    script.subscribe = 39;
+    refused("CUPTI does not attach: CUPTI error 39: another profiler is attached: end it");
     script.initialize = 39;
     refused(
         "cuda:1: CUPTI's profiler does not start: CUPTI error 39: another profiler is attached: "
@@ -749,9 +789,13 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, reset, restore)
     const struct CMUnitTest tests[] = {
-        TEST(work_is_counted_pass_by_pass),    TEST(a_counter_that_misses_known_work_is_refused),
-        TEST(what_a_chip_does_not_count),      TEST(refusals_say_what_would_lift_them),
-        TEST(a_pass_that_fails_ends_counting), TEST(cupti_counts_each_row_of_known_chips),
+        TEST(work_is_counted_pass_by_pass),
+        TEST(counters_open_after_a_trace),
+        TEST(a_counter_that_misses_known_work_is_refused),
+        TEST(what_a_chip_does_not_count),
+        TEST(refusals_say_what_would_lift_them),
+        TEST(a_pass_that_fails_ends_counting),
+        TEST(cupti_counts_each_row_of_known_chips),
         TEST(cupti_knows_no_invented_chip),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
