@@ -99,6 +99,20 @@ static int by_kernel_time(const void *a, const void *b)
     return x->ns > y->ns ? -1 : x->ns < y->ns;
 }
 
+// Trials may differ in the slowest layer; the one that comes first is named.
+static void add_layers(struct profile *p, struct profile_phase *phase)
+{
+    phase->layer_ns = report_data_value(p->data, p->cell, METRIC_LAYER_TIME, phase->name);
+    phase->layer_most_ns = NAN;
+    for (size_t i = 0; i < p->data->summary_count && !phase->layer_most; i++) {
+        const struct summary_row *row = &p->data->summaries[i];
+        if (!is_of(p, row, METRIC_LAYER_MOST, phase->name) || !row->op)
+            continue;
+        phase->layer_most = row->op;
+        phase->layer_most_ns = row->stat.median;
+    }
+}
+
 static void add_kernels(struct profile *p, struct profile_phase *phase)
 {
     for (size_t i = 0; i < p->data->summary_count; i++) {
@@ -194,6 +208,12 @@ void report_profile_sum(const struct profile_phase *phase, struct str *out)
                    phase->unit, phase->traced ? METRIC_SOURCE_ACTIVITY : phase->source);
     if (fabs(accounted - 1) > ROUGHLY)
         str_append(out, " That repetition differs from the timed ones, so the shares are rough.");
+    if (phase->layer_most) {
+        char median[48], most[48];
+        str_printf(out, " A layer takes %s in the median; the slowest is %s with %s.",
+                   metric_format(phase->layer_ns, "ns", median, sizeof median), phase->layer_most,
+                   metric_format(phase->layer_most_ns, "ns", most, sizeof most));
+    }
     if (phase->traced_ns > phase->untraced_ns)
         str_printf(out, " Tracing made it %.1f %% slower.",
                    100 * (phase->traced_ns / phase->untraced_ns - 1));
@@ -215,6 +235,7 @@ static void add_phase(struct profile *p, const char *name, const char *metric, c
     phase->energy.token_j = value(p, energy, name);
     phase->energy.power_w = value(p, METRIC_POWER, name);
     add_classes(p, phase);
+    add_layers(p, phase);
     add_kernels(p, phase);
     add_parts(p, phase);
 }

@@ -63,10 +63,12 @@ struct profile_phase {
     size_t part_count;
     struct profile_kernel kernels[PROFILE_KERNELS]; // by time
     size_t kernel_count;
-    double launches;               // NaN: no trace
-    bool traced;                   // a trace saw all that the device did
-    double seen_ns;                // classes, end of step and gaps together; all that a trace saw
-    double traced_ns, untraced_ns; // while it was traced, and right after; NaN: no trace
+    double layer_ns, layer_most_ns; // of the median and the slowest layer; NaN: no trace
+    const char *layer_most;         // "layer 31"; NULL: no trace
+    double launches;                // NaN: no trace
+    bool traced;                    // a trace saw all that the device did
+    double seen_ns;                 // classes, end of step and gaps together; all that a trace saw
+    double traced_ns, untraced_ns;  // while it was traced, and right after; NaN: no trace
     struct profile_energy energy;
 };
 

@@ -65,6 +65,8 @@ static const struct metric_info metrics[] = {
     {METRIC_LAUNCH_GAPS, "ns", "gaps between the work of a step", METRIC_LOWER},
     {METRIC_LAUNCHES, "1", "kernels launched", METRIC_LOWER},
     {METRIC_KERNEL_TIME, "ns", "time of a kernel", METRIC_LOWER},
+    {METRIC_LAYER_TIME, "ns", "time of a layer, median", METRIC_LOWER},
+    {METRIC_LAYER_MOST, "ns", "time of the slowest layer", METRIC_LOWER},
     {METRIC_TRACED_TIME, "ns", "time while traced", METRIC_NEITHER},
     {METRIC_UNTRACED_TIME, "ns", "time next to it, untraced", METRIC_NEITHER},
     {METRIC_DRAM_READ, "bytes", "bytes read from memory, counted", METRIC_LOWER},

@@ -57,11 +57,13 @@
 #define METRIC_POWER_IDLE    "power_idle"          // W: of the idle device with the model loaded
 #define METRIC_ENERGY_WINDOW "energy_window" // ns, phase prefill or decode: the measured window
 // Of the instrument activity: phase prefill (whole) or decode (one step).
-#define METRIC_BUSY        "device_busy" // ns in which the device worked
-#define METRIC_LAUNCH_GAPS "launch_gaps" // ns in which it did not, between the work of one step
-#define METRIC_LAUNCHES    "launches"    // 1: kernels
-#define METRIC_KERNEL_TIME "kernel_time" // ns, op: the kernel's name; of those that take most
-#define METRIC_TRACED_TIME "traced_time" // ns, the phase's while it was traced
+#define METRIC_BUSY        "device_busy"     // ns in which the device worked
+#define METRIC_LAUNCH_GAPS "launch_gaps"     // ns in which it did not, between the work of one step
+#define METRIC_LAUNCHES    "launches"        // 1: kernels
+#define METRIC_KERNEL_TIME "kernel_time"     // ns, op: the kernel's name; of those that take most
+#define METRIC_LAYER_TIME  "layer_time"      // ns of work of one layer: the median layer
+#define METRIC_LAYER_MOST  "layer_time_most" // ns, op: "layer 31"; of the layer that takes most
+#define METRIC_TRACED_TIME "traced_time"     // ns, the phase's while it was traced
 #define METRIC_UNTRACED_TIME                                                                       \
     "untraced_time" // ns, the same in the repetition after it, without the trace
 // The op of op_time that is no class: sampling, and on a GPU handing ids to the host.

@@ -218,14 +218,17 @@ static json_t *phase_json(const struct profile_phase *phase)
         json_array_append_new(kernels,
                               json_pack("{so so}", "name", export_json_text(phase->kernels[i].name),
                                         "time_ns", export_json_number(phase->kernels[i].ns)));
-    return json_pack(
-        "{ss so so so so so so so so so so}", "phase", phase->name, "time_ns",
-        export_json_number(phase->time_ns), "times", export_json_number(phase->times), "accounted",
-        export_json_number(report_profile_accounted(phase)), "energy_token_j",
-        export_json_number(phase->energy.token_j), "power_w",
-        export_json_number(phase->energy.power_w), "classes", classes, "overhead", parts, "kernels",
-        kernels, "verdict", phase->verdict ? export_verdict(phase->verdict) : json_null(),
-        "verdict_analytic", phase->analytic ? export_verdict(phase->analytic) : json_null());
+    return json_pack("{ss so so so so so so so so so so so so so}", "phase", phase->name, "time_ns",
+                     export_json_number(phase->time_ns), "times", export_json_number(phase->times),
+                     "accounted", export_json_number(report_profile_accounted(phase)),
+                     "energy_token_j", export_json_number(phase->energy.token_j), "power_w",
+                     export_json_number(phase->energy.power_w), "classes", classes, "overhead",
+                     parts, "kernels", kernels, "verdict",
+                     phase->verdict ? export_verdict(phase->verdict) : json_null(), "layer_time_ns",
+                     export_json_number(phase->layer_ns), "layer_time_most_ns",
+                     export_json_number(phase->layer_most_ns), "slowest_layer",
+                     export_json_text(phase->layer_most), "verdict_analytic",
+                     phase->analytic ? export_verdict(phase->analytic) : json_null());
 }
 
 json_t *cli_profile_json(const struct profile *p)

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/stat.h"
 #include "base/str.h"
 #include "bench/worker/trace.h"
 #include "results/metric.h"
@@ -88,6 +89,14 @@ static void add_kernel(struct activity_phase *p, const char *name, double ns)
     p->kernels[at].ns += ns;
 }
 
+static void add_layer(struct activity_phase *p, int layer, double ns)
+{
+    if (layer < 0 || layer >= ACTIVITY_LAYERS)
+        return;
+    p->layer_ns[layer] += ns;
+    p->layers = layer < p->layers ? p->layers : layer + 1;
+}
+
 // The last work of a step: what follows it is not a gap within a step.
 static bool ends_step(const struct device_activity *records, size_t count, size_t i)
 {
@@ -116,6 +125,7 @@ void instrument_activity_sum(const struct device_activity *records, size_t count
         struct activity_phase *p = &out->phase[phase];
         p->op_ns[op] += own_ns;
         p->busy_ns += own_ns;
+        add_layer(p, layer_of(r->label), own_ns);
         p->gap_ns += within == phase ? gap_ns : 0;
         p->launches += r->kind == DEVICE_KERNEL;
         add_kernel(p, r->name, own_ns);
@@ -237,6 +247,25 @@ static void report_classes(const struct activity_phase *sums, enum phase phase, 
                         METRIC_SOURCE_ACTIVITY);
 }
 
+// A step that is one kernel has no layers.
+static void report_layers(const struct activity_phase *sums, enum phase phase, double steps,
+                          json_t *metrics)
+{
+    struct error unused = {0};
+    char name[24];
+    int most = 0;
+    if (sums->layers == 0)
+        return;
+    for (int i = 1; i < sums->layers; i++)
+        most = sums->layer_ns[i] > sums->layer_ns[most] ? i : most;
+    snprintf(name, sizeof name, "layer %d", most);
+    wire_metric(metrics, METRIC_LAYER_TIME,
+                stat_median(sums->layer_ns, (size_t)sums->layers, &unused) / steps,
+                phase_name(phase), NULL, METRIC_SOURCE_ACTIVITY);
+    wire_metric(metrics, METRIC_LAYER_MOST, sums->layer_ns[most] / steps, phase_name(phase), name,
+                METRIC_SOURCE_ACTIVITY);
+}
+
 void instrument_activity_phase(const struct activity_phase *sums, enum phase phase, double steps,
                                json_t *metrics)
 {
@@ -249,6 +278,7 @@ void instrument_activity_phase(const struct activity_phase *sums, enum phase pha
                 METRIC_SOURCE_ACTIVITY);
     wire_metric(metrics, METRIC_LAUNCHES, sums->launches / steps, name, NULL,
                 METRIC_SOURCE_ACTIVITY);
+    report_layers(sums, phase, steps, metrics);
     report_kernels(sums, phase, steps, metrics);
 }
 

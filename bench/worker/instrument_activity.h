@@ -4,7 +4,7 @@
 
 #include "bench/worker/instruments.h"
 
-enum { ACTIVITY_KERNELS = 64 };
+enum { ACTIVITY_KERNELS = 64, ACTIVITY_LAYERS = 256 };
 
 struct activity_kernel {
     const char *name; // borrowed from the records
@@ -17,6 +17,9 @@ struct activity_phase {
     // last one is work of no class: sampling, the end of a step, and a step that is one kernel.
     double op_ns[OPC_COUNT + 1];
     double busy_ns, gap_ns;
+    double layer_ns
+        [ACTIVITY_LAYERS]; // part of busy_ns, by layer. Layers beyond the array's size are dropped.
+    int layers;            // the highest with work, plus 1
     int launches;
     // Unordered. Kernels beyond the array's size are dropped.
     struct activity_kernel kernels[ACTIVITY_KERNELS];

@@ -588,12 +588,10 @@ static void work_is_counted_pass_by_pass(void **state)
 static void counters_open_after_a_trace(void **state)
 {
     (void)state;
-    script.detached = true;
-    struct device_counters *counters = opened();
-    assert_int_equal(count_work(counters), 7);
-    closed(counters);
-    script.detached = true;
-    closed(opened());
+    for (int i = 0; i < 2; i++) {
+        script.detached = true;
+        closed(opened());
+    }
 }
 
 // A row that misses known work is refused by name, also when the counters are opened again.
@@ -657,8 +655,7 @@ static void refused(const char *words)
     assert_null(counters);
     if (!strstr(err.message, words))
         fail_msg("'%s' instead of '%s'", err.message, words);
-    assert_int_equal(script.initialized + script.hosts + script.enabled, 0);
-    assert_int_equal(script.subscribed, 0);
+    assert_int_equal(script.subscribed + script.initialized + script.hosts + script.enabled, 0);
     reset(NULL);
 }
 

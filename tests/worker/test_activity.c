@@ -77,6 +77,9 @@ static void classes_add_up_to_the_busy_time(void **state)
     assert_close(metric_value(m, METRIC_BUSY, "decode"), 1165.0 / 2);
     assert_close(metric_value(m, METRIC_LAUNCH_GAPS, "decode"), 35.0 / 2);
     assert_close(metric_value(m, METRIC_LAUNCHES, "decode"), 4.5);
+    // Layer 0 worked for 300 + 100 + 290 ns, layer 1 for 180.
+    assert_close(metric_value(m, METRIC_LAYER_TIME, "decode"), (690 + 180) / 2.0 / 2);
+    assert_close(op_value(m, METRIC_LAYER_MOST, "decode", "layer 0"), 690.0 / 2);
     assert_close(op_value(m, METRIC_OP_TIME, "decode", "qkv"), 770.0 / 2);
     assert_close(op_value(m, METRIC_OP_TIME, "decode", "end of step"), 95.0 / 2);
     assert_true(isnan(op_value(m, METRIC_OP_TIME, "decode", "head"))); // it did not run
@@ -106,6 +109,7 @@ static void one_kernel_has_no_classes(void **state)
     instrument_activity_sum(records, 3, &sums);
     instrument_activity_phase(&sums.phase[PHASE_DECODE], PHASE_DECODE, 1, m);
     assert_false(instrument_reported(m, METRIC_OP_TIME, PHASE_DECODE));
+    assert_false(instrument_reported(m, METRIC_LAYER_TIME, PHASE_DECODE));
     json_t *row = metric_row(m, METRIC_INSTRUMENT_PREFIX "activity", NULL);
     assert_non_null(strstr(json_string_value(json_object_get(row, "source")),
                            "decode: 99 % of its time is in work of no single op class"));
