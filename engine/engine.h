@@ -310,7 +310,7 @@ struct scheme {
     const char *name;       // "f32", "bf16", "int4-awq"
     enum dtype weights;     // packed linear weights
     enum dtype activations; // at the input of each product
-    int group;              // DT_I4: inputs that share a scale
+    int group;              // types in groups: inputs that share a scale
     enum dtype
         head; // type of the head, and of the embedding if it is the head or can have this type
     enum dtype head_activations; // at the head's input
@@ -328,7 +328,7 @@ struct scheme scheme_resolve(const struct scheme *row, enum dtype head,
                              struct device_target target);
 // The same for a checkpoint, with the row's own head: int4 has the group size of the checkpoint's codes if those are
 // packed unchanged. The arithmetic does not yet mention calibration. Group and refusal depend only on the checkpoint.
-// ERR_UNSUPPORTED if the scheme cannot run on it (q4_0 needs a q4_0 file).
+// ERR_UNSUPPORTED if the scheme cannot run on it (q4_0 needs a q4_0 file, q8_0 a q8_0 file).
 enum status checkpoint_scheme(const struct checkpoint *ck, const struct scheme *row,
                               struct device_target target, struct scheme *out, struct error *err);
 // The type of an embedding table that is not the head: the head's type, or bf16 if the head is quantized.

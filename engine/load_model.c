@@ -46,6 +46,12 @@ static bool has_awq_codes(const struct checkpoint *ck)
     return !is_gguf(ck) && count_stored(ck, DT_I4).stored;
 }
 
+// Whether a scheme runs only the codes of a GGUF file.
+static bool needs_gguf(const struct scheme *row)
+{
+    return str_equal(row->name, "q4_0") || str_equal(row->name, "q8_0");
+}
+
 // Adds the source of the codes to the arithmetic, unless they are rounded to nearest.
 static void tell_codes(const struct stored_products *count, const struct calibration *calibration,
                        bool random, struct scheme *s)
@@ -59,7 +65,7 @@ static void tell_codes(const struct stored_products *count, const struct calibra
         snprintf(s->arithmetic + used, room,
                  "; codes of %d products as stored, of %d rounded to nearest", count->stored,
                  count->all - count->stored);
-    else if (random && (str_equal(s->name, "int4-awq") || str_equal(s->name, "q4_0")))
+    else if (random && (str_equal(s->name, "int4-awq") || needs_gguf(s)))
         snprintf(s->arithmetic + used, room,
                  "; codes rounded to nearest: random weights are not calibrated");
 }
@@ -70,14 +76,14 @@ static enum status scheme_of(const struct checkpoint *ck, const struct scheme *a
 {
     struct scheme row = *asked;
     struct stored_products count = count_stored(ck, row.weights);
-    if (str_equal(row.name, "q4_0") && !(is_gguf(ck) && count.stored) && !ck->synthetic)
+    if (needs_gguf(&row) && !(is_gguf(ck) && count.stored) && !ck->synthetic)
         return FAIL(
             err, ERR_UNSUPPORTED,
-            "%s is not a GGUF file in q4_0, and this scheme only runs the codes of such a file",
-            ck->config.name);
+            "%s is not a GGUF file in %s, and this scheme only runs the codes of such a file",
+            ck->config.name, row.name);
     if (str_equal(row.name, "int4-awq") && is_gguf(ck))
         count = (struct stored_products){0}; // the checkpoint is calibrated instead
-    if (count.stored && row.weights == DT_I4)
+    if (count.stored && dtype_is_grouped(row.weights))
         row.group = count.group;
     *out = scheme_resolve(&row, row.head, target);
     tell_codes(&count, calibration, ck->synthetic, out);

@@ -70,10 +70,16 @@ static int group_of(const struct bench_shape *s)
     return s->n == 64 ? 8 : 1;
 }
 
+// Inputs that share a scale: as many as in the schemes that use the type.
+static int quant_group_of(const struct bench_case *c)
+{
+    return c->kernel->w == DT_I8G ? 32 : QUANT_GROUP;
+}
+
 static void size_linear(struct bench_case *c)
 {
     const struct bench_shape *s = c->shape;
-    c->w_bytes = kernel_packed_bytes(c->kernel->w, s->n, s->k);
+    c->w_bytes = quant_packed_bytes(c->kernel->w, s->n, s->k, quant_group_of(c));
     c->x_bytes = (size_t)s->m * round_up((size_t)s->k * element_bytes(c->kernel->x));
     c->y_bytes = (size_t)s->m * (size_t)s->n * sizeof(float);
     c->bytes = (double)(c->w_bytes + c->x_bytes + c->y_bytes);
@@ -247,6 +253,7 @@ static void call_linear(const struct bench_case *c, const unsigned char *w, int 
         .tokens = s->m,
         .rows = s->n,
         .cols = s->k,
+        .group = quant_group_of(c),
         .ldx = round_up((size_t)s->k * element_bytes(c->kernel->x)) / element_bytes(c->kernel->x),
         .ldy = (size_t)s->n,
         .streamed = (size_t)c->copies * c->w_bytes > c->cache_bytes,

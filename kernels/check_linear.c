@@ -103,12 +103,12 @@ static double code_scale(const struct check_case *c, const struct k_linear *job,
     return scales[r % PANEL_ROWS] > 0 ? (double)scales[r % PANEL_ROWS] : 1;
 }
 
-// The number of terms whose rounding adds up. Integer sums are exact, int4's within a group.
+// The number of terms whose rounding adds up. Integer sums are exact, those of grouped types within a group.
 static double rounded_terms(const struct check_case *c, const struct k_linear *job)
 {
     if (c->kernel->x != DT_I8)
         return job->cols;
-    return c->kernel->w == DT_I4 ? quant_groups(DT_I4, job->cols, job->group) : 1;
+    return quant_groups(c->kernel->w, job->cols, job->group);
 }
 
 // The allowed difference of y[t][r]: rounding, plus the loss of dot products that take denormals as zero. w: row r

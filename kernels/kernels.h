@@ -21,28 +21,30 @@
 
 // ---- element types and packed weights ------------------------------------------------------------
 
-enum dtype { DT_F32, DT_F16, DT_BF16, DT_I8, DT_F8E4M3, DT_I4, DT_COUNT };
+// DT_I8G: int8 codes with a scale for each group of inputs; DT_I8 has one for each row.
+enum dtype { DT_F32, DT_F16, DT_BF16, DT_I8, DT_F8E4M3, DT_I4, DT_I8G, DT_COUNT };
 
 const char *dtype_name(enum dtype type); // "f32", "bf16", ...
 
 // A packed weight matrix is cut into panels of PANEL_ROWS output rows. Within a panel the input dimension is
 // outermost, in groups of kernel_panel_group(type) inputs: group g holds `group` consecutive inputs of each of the
-// 16 rows. Groups have 1 input for f32, 2 for f16 and bf16, 4 for i8 and f8, 8 for i4. So a group is 64 bytes: one
+// 16 rows. Groups have 1 input for f32, 2 for f16 and bf16, 4 for i8, i8g and f8, 8 for i4. So a group is 64 bytes: one
 // AVX-512 register, two AVX2 ones, four NEON ones, one row of an AMX tile. Dot-product instructions take these pairs
 // and quads. One layout serves all instruction sets, GEMV and GEMM, and a panel is one contiguous stream. Rows and
-// inputs beyond the matrix are zeros. A panel of a quantized type (i8, i4, f8) begins with its scales
+// inputs beyond the matrix are zeros. A panel of a quantized type (i8, i8g, i4, f8) begins with its scales
 // (kernels/quant.h).
 enum { PANEL_ROWS = 16, PANEL_ALIGN = 64 };
-enum { QUANT_GROUP = 128 }; // DT_I4: inputs that share a scale and a zero, by default
+enum { QUANT_GROUP = 128 }; // grouped types: inputs that share a scale and a zero, by default
 
 // Inputs of a group, see above: 1, 2, 4 or 8.
 int kernel_panel_group(enum dtype type);
 int kernel_panel_count(int rows);                     // panels of `rows` rows
-size_t kernel_panel_bytes(enum dtype type, int cols); // one panel; i4 in groups of QUANT_GROUP
+size_t kernel_panel_bytes(enum dtype type, int cols); // one panel; in groups of QUANT_GROUP
 size_t kernel_packed_bytes(enum dtype type, int rows, int cols); // all panels
-// The same for i4 in groups of `group` inputs, a multiple of 8 (quant.h).
+// The same for i4 and i8g in groups of `group` inputs, a multiple of 8 (quant.h).
 size_t quant_packed_bytes(enum dtype type, int rows, int cols, int group);
-bool dtype_is_quantized(enum dtype type);          // i8, i4, f8e4m3: codes with scales
+bool dtype_is_quantized(enum dtype type);          // i8, i8g, i4, f8e4m3: codes with scales
+bool dtype_is_grouped(enum dtype type);            // i8g, i4: a scale for each group of inputs
 int kernel_packed_cols(enum dtype type, int cols); // cols rounded up to whole groups
 
 // Packs up to 16 f32 rows (row stride ld) into one panel, and fills missing rows with zeros. Rounds to nearest even.
@@ -50,8 +52,8 @@ int kernel_packed_cols(enum dtype type, int cols); // cols rounded up to whole g
 void kernel_pack_panel(enum dtype type, const float *rows_f32, int rows, int cols, size_t ld,
                        void *panel);
 
-// Expands one row of a packed matrix to f32 (cols elements), for tied embeddings, tests and info. Any type, i4 in
-// groups of QUANT_GROUP.
+// Expands one row of a packed matrix to f32 (cols elements), for tied embeddings, tests and info. Any type, i4
+// and i8g in groups of QUANT_GROUP.
 void kernel_unpack_row(enum dtype type, const void *packed, int row, int cols, float *out);
 
 // ---- operations ------------------------------------------------------------------------------------
@@ -95,8 +97,8 @@ enum kernel_op {
  * y: (tokens, ldy) f32, must not alias x
  * bias: (rows) f32 or NULL; x_scale: (tokens) results of the casts to i8 or f8, NULL for plain inputs
  * Arithmetic: products and sums in f32; bf16 pairs as the dot instruction adds them; ref sums in f64.
- * Quantized weights (quant.h): codes are multiplied and summed. The sum is then scaled in f32 by the row's (i4: the
- * group's) scale and the token's. i8 x i8 and i4 x i8: sums of a row (i4: of a group) are exact integers
+ * Quantized weights (quant.h): codes are multiplied and summed. The sum is then scaled in f32 by the row's (i4, i8g:
+ * the group's) scale and the token's. Inputs in i8: sums of a row (i4, i8g: of a group) are exact integers
  * Requires: i8 x i8: cols up to I8_COLS_MAX, so that the exact sum fits 32 bits
  * Cost: 2*tokens*rows*cols FLOP; reads W once (GEMV), or once per token tile that misses the cache (GEMM)
  * Threads: the caller splits panels. Tolerance against ref: the formula in kernels/check.c bounds rounding and the
@@ -108,7 +110,7 @@ struct k_linear {
     const float *x_scale;
     float *y;
     int tokens, rows, cols;
-    int group; // DT_I4: inputs that share a scale; 0: QUANT_GROUP
+    int group; // grouped types: inputs that share a scale; 0: QUANT_GROUP
     size_t ldx, ldy;
     bool accumulate;
     bool streamed; // a hint that changes no result: the weights come from memory, not from a cache

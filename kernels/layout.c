@@ -16,8 +16,8 @@ enum { GROUP_BYTES = 64, ROW_GROUP_BYTES = 4 };
 const char *dtype_name(enum dtype type)
 {
     static const char *const names[DT_COUNT] = {
-        [DT_F32] = "f32", [DT_F16] = "f16",       [DT_BF16] = "bf16",
-        [DT_I8] = "i8",   [DT_F8E4M3] = "f8e4m3", [DT_I4] = "i4",
+        [DT_F32] = "f32",       [DT_F16] = "f16", [DT_BF16] = "bf16", [DT_I8] = "i8",
+        [DT_F8E4M3] = "f8e4m3", [DT_I4] = "i4",   [DT_I8G] = "i8g",
     };
     return type >= 0 && type < DT_COUNT ? names[type] : "?";
 }
@@ -31,6 +31,7 @@ int kernel_panel_group(enum dtype type)
     case DT_BF16:
         return 2;
     case DT_I8:
+    case DT_I8G:
     case DT_F8E4M3:
         return 4;
     case DT_I4:

@@ -28,7 +28,7 @@ struct linear_tile {
     const float *bias;    // of the first row, or NULL
     const float *x_scale; // of the first token, or NULL
     int groups;           // of inputs
-    int quant_group;      // DT_I4: inputs that share a scale
+    int quant_group;      // grouped types: inputs that share a scale
     int panels, tokens;   // at most those of the shape
     int last_rows;        // rows of the last panel that exist, 1..16
     bool accumulate;      // add to the contents of y

@@ -13,12 +13,17 @@ static const float least_magnitude = 0x1p-100f; // below it max / 448 is close t
 
 bool dtype_is_quantized(enum dtype type)
 {
-    return type == DT_I8 || type == DT_I4 || type == DT_F8E4M3;
+    return type == DT_I8 || type == DT_F8E4M3 || dtype_is_grouped(type);
+}
+
+bool dtype_is_grouped(enum dtype type)
+{
+    return type == DT_I4 || type == DT_I8G;
 }
 
 int quant_groups(enum dtype type, int cols, int group)
 {
-    return type == DT_I4 ? cols / group + (cols % group != 0) : 1;
+    return dtype_is_grouped(type) ? cols / group + (cols % group != 0) : 1;
 }
 
 // ---- rounding --------------------------------------------------------------------------------------------
@@ -64,7 +69,7 @@ static void rtn_row(enum dtype type, const float *w, int n, uint8_t *codes, floa
             codes[i] = f8e4m3_from_f32(w[i] / s);
 }
 
-static void rtn_group(const float *w, int n, uint8_t *codes, float *scale, uint8_t *zero)
+static void rtn_i4_group(const float *w, int n, uint8_t *codes, float *scale, uint8_t *zero)
 {
     float min = 0, max = 0;
     for (int i = 0; i < n; i++) {
@@ -85,16 +90,31 @@ static void rtn_group(const float *w, int n, uint8_t *codes, float *scale, uint8
         codes[i] = (uint8_t)clamp(round_even(clamp(w[i] / s, -16, 16)) + z, 0, 15);
 }
 
+static void rtn_i8_group(const float *w, int n, uint8_t *codes, float *scale)
+{
+    uint32_t bits = largest_magnitude_bits(w, n);
+    float s = f16_to_f32(f16_from_f32(fminf(f32_from_bits(bits) / 127, 65504)));
+    *scale = bits >= 0x7f800000u ? NAN : s;
+    memset(codes, 0, (size_t)n);
+    if (bits >= 0x7f800000u || s == 0)
+        return;
+    for (int i = 0; i < n; i++) // as above
+        codes[i] = (uint8_t)(int8_t)(int)clamp(round_even(clamp(w[i] / s, -128, 128)), -127, 127);
+}
+
 void quant_row_rtn(enum dtype type, const float *w, int cols, int group, struct quant_row out)
 {
     assert(dtype_is_quantized(type));
-    if (type != DT_I4) {
+    if (!dtype_is_grouped(type)) {
         rtn_row(type, w, cols, out.codes, out.scales);
         return;
     }
     for (int g = 0; g < quant_groups(type, cols, group); g++) {
         int from = g * group, n = cols - from < group ? cols - from : group;
-        rtn_group(w + from, n, out.codes + from, &out.scales[g], &out.zeros[g]);
+        if (type == DT_I4)
+            rtn_i4_group(w + from, n, out.codes + from, &out.scales[g], &out.zeros[g]);
+        else
+            rtn_i8_group(w + from, n, out.codes + from, &out.scales[g]);
     }
 }
 
@@ -116,6 +136,8 @@ void quant_row_expand(enum dtype type, struct quant_row in, int cols, int group,
             w[i] = (float)(int8_t)in.codes[i] * in.scales[0];
         else if (type == DT_F8E4M3)
             w[i] = f8e4m3_to_f32(in.codes[i]) * in.scales[0];
+        else if (type == DT_I8G)
+            w[i] = (float)(int8_t)in.codes[i] * in.scales[i / group];
         else
             w[i] = (float)(in.codes[i] - in.zeros[i / group]) * in.scales[i / group];
     }
@@ -127,11 +149,11 @@ size_t quant_header_bytes(enum dtype type, int cols, int group)
 {
     if (!dtype_is_quantized(type))
         return 0;
-    if (type != DT_I4)
+    if (!dtype_is_grouped(type))
         return PANEL_ROWS * sizeof(float);
     assert(group > 0 && group % 8 == 0);
-    size_t bytes =
-        (size_t)quant_groups(type, cols, group) * (PANEL_ROWS * sizeof(uint16_t) + ZERO_BYTES);
+    size_t of_group = PANEL_ROWS * sizeof(uint16_t) + (type == DT_I4 ? ZERO_BYTES : 0);
+    size_t bytes = (size_t)quant_groups(type, cols, group) * of_group;
     return (bytes + PANEL_ALIGN - 1) / PANEL_ALIGN * PANEL_ALIGN;
 }
 
@@ -146,15 +168,20 @@ size_t quant_packed_bytes(enum dtype type, int rows, int cols, int group)
     return (size_t)kernel_panel_count(rows) * quant_panel_bytes(type, cols, group);
 }
 
-static void pack_i4_header(const struct quant_row *row, int r, int groups, unsigned char *header)
+static void pack_group_scales(const struct quant_row *row, int r, int groups, unsigned char *header)
 {
-    unsigned char *zeros = header + (size_t)groups * PANEL_ROWS * sizeof(uint16_t);
     for (int g = 0; g < groups; g++) {
         uint16_t scale = f16_from_f32(row->scales[g]);
         memcpy(header + ((size_t)g * PANEL_ROWS + (size_t)r) * sizeof scale, &scale, sizeof scale);
+    }
+}
+
+static void pack_i4_zeros(const struct quant_row *row, int r, int groups, unsigned char *header)
+{
+    unsigned char *zeros = header + (size_t)groups * PANEL_ROWS * sizeof(uint16_t);
+    for (int g = 0; g < groups; g++)
         zeros[(size_t)g * ZERO_BYTES + (size_t)(r % 8)] |=
             (unsigned char)(row->zeros[g] << r / 8 * 4);
-    }
 }
 
 static void pack_i4_codes(const uint8_t *codes, int r, int cols, unsigned char *out)
@@ -179,12 +206,16 @@ void quant_pack_panel(enum dtype type, const struct quant_row *rows, int count, 
     size_t header = quant_header_bytes(type, cols, group);
     unsigned char *bytes = panel;
     memset(bytes, 0, quant_panel_bytes(type, cols, group));
+    int groups = quant_groups(type, cols, group);
     for (int r = 0; r < count; r++) {
+        if (dtype_is_grouped(type))
+            pack_group_scales(&rows[r], r, groups, bytes);
+        else
+            memcpy(bytes + (size_t)r * sizeof(float), rows[r].scales, sizeof(float));
         if (type == DT_I4) {
-            pack_i4_header(&rows[r], r, quant_groups(type, cols, group), bytes);
+            pack_i4_zeros(&rows[r], r, groups, bytes);
             pack_i4_codes(rows[r].codes, r, cols, bytes + header);
         } else {
-            memcpy(bytes + (size_t)r * sizeof(float), rows[r].scales, sizeof(float));
             pack_byte_codes(rows[r].codes, r, cols, bytes + header);
         }
     }
@@ -223,7 +254,7 @@ static float scale_at(enum dtype type, const struct packed_row *p, int g)
 {
     float scale;
     uint16_t half;
-    if (type != DT_I4) {
+    if (!dtype_is_grouped(type)) {
         memcpy(&scale, p->header + (size_t)p->row * sizeof scale, sizeof scale);
         return scale;
     }
@@ -257,12 +288,12 @@ void quant_unpack_f32(enum dtype type, const void *packed, int row, int cols, in
     int zero = type == DT_I4 ? zero_at(&p, 0) : 0;
     for (int c = 0; c < cols; c++) {
         uint8_t code = code_at(type, &p, c);
-        if (type == DT_I4 && c % group == 0) {
+        if (dtype_is_grouped(type) && c % group == 0) {
             scale = scale_at(type, &p, c / group);
-            zero = zero_at(&p, c / group);
+            zero = type == DT_I4 ? zero_at(&p, c / group) : 0;
         }
-        out[c] = type == DT_I8       ? (float)(int8_t)code * scale
-                 : type == DT_F8E4M3 ? f8e4m3_to_f32(code) * scale
-                                     : (float)(code - zero) * scale;
+        out[c] = type == DT_F8E4M3 ? f8e4m3_to_f32(code) * scale
+                 : type == DT_I4   ? (float)(code - zero) * scale
+                                   : (float)(int8_t)code * scale;
     }
 }

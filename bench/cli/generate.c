@@ -272,7 +272,8 @@ static enum exit_code generate_run(const struct arguments *args, struct error *e
 
 static const struct flag flags[] = {
     {"scheme", 's', FLAG_STRING, "NAME", "bf16",
-     "how weights are stored and multiplied; q4_0 only of a GGUF file", &cli_values_scheme},
+     "how weights are stored and multiplied; q4_0 and q8_0 only of a GGUF file",
+     &cli_values_scheme},
     {"head", 0, FLAG_STRING, "TYPE", "auto", "type of head and embedding; auto: the scheme's",
      &cli_values_head},
     {"kv", 0, FLAG_STRING, "TYPE", "auto", "type of the KV cache; auto: the scheme's",

@@ -35,6 +35,7 @@ double work_element_bytes(enum dtype type)
     case DT_BF16:
         return 2;
     case DT_I8:
+    case DT_I8G:
     case DT_F8E4M3:
         return 1;
     default:
@@ -51,7 +52,7 @@ static double beyond_cache(const struct work_input *in, double bytes)
     return bytes > in->cache_bytes ? bytes : 0;
 }
 
-// The operands of a product: its weights (int4 in groups) and its inputs.
+// The operands of a product: its weights (int4 and int8 in groups) and its inputs.
 struct product {
     enum dtype weights, inputs;
     int group;

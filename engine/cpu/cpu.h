@@ -49,7 +49,7 @@ struct cpu_matrix {
     float *bias;           // (rows) or NULL
     enum dtype type;
     int rows, cols;
-    int group; // DT_I4: inputs that share a scale
+    int group; // types in groups: inputs that share a scale
 };
 size_t cpu_panel_bytes(const struct cpu_matrix *m);
 

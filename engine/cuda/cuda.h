@@ -88,7 +88,7 @@ struct gpu_model {
 // gpu_matrix. weights->layers and weights->experts must be allocated.
 void gpu_weights_walk(const struct model_config *config, const struct scheme *scheme,
                       struct gpu_weights *weights, weight_visit *visit, void *arg);
-// Takes memory for all weights, or measures it. False: the kernels do not serve this group size of int4.
+// Takes memory for all weights, or measures it. False: the kernels do not serve this size of groups.
 bool gpu_weights_place(struct gpu_cursor *cursor, const struct model_config *config,
                        const struct scheme *scheme, struct gpu_weights *weights);
 // Packs the weights of `ck` and uploads them to their places. Errors: ERR_FORMAT for a weight that is not finite;

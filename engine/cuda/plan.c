@@ -105,8 +105,8 @@ static size_t partial_bytes(const struct model_config *config, const struct sche
     size_t most = 0;
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         struct cuda_layout layout;
-        cuda_layout_plan(scheme->weights == DT_I4 ? DT_I8 : scheme->weights, shapes[i].rows,
-                         shapes[i].cols, 0, &layout);
+        cuda_layout_plan(dtype_is_grouped(scheme->weights) ? DT_I8 : scheme->weights,
+                         shapes[i].rows, shapes[i].cols, 0, &layout);
         size_t bytes = cuda_partial_bytes(&layout, rows);
         most = bytes > most ? bytes : most;
     }

@@ -65,7 +65,7 @@ static enum status place_weights(struct gpu_model *m, struct error *err)
         return err->code;
     if (!gpu_weights_place(&measured, &m->config, m->scheme, w))
         return FAIL(err, ERR_UNSUPPORTED,
-                    "int4 in groups of %d inputs is not supported on a GPU (multiples of 32 are)",
+                    "codes in groups of %d inputs are not supported on a GPU (multiples of 32 are)",
                     m->scheme->group);
     m->weights_bytes = measured.used_bytes;
     m->memory = device_alloc(m->device, measured.used_bytes);

@@ -104,7 +104,7 @@ bool source_has_codes(const struct checkpoint *ck, enum tensor_role role, int la
 {
     struct stored_quant stored;
     return ck->ops->quantization && ck->ops->quantization(ck->self, role, layer, &stored) &&
-           stored.type == type && (type != DT_I4 || stored.group == group);
+           stored.type == type && (!dtype_is_grouped(type) || stored.group == group);
 }
 
 enum status checkpoint_tokenizer(const struct checkpoint *ck, struct tokenizer **out,

@@ -10,10 +10,10 @@
 #include "engine/model/roles.h"
 
 // Stored codes with exactly the meaning of kernels/quant.h, so that a scheme of the same kind packs them bit for bit.
-// group: inputs per scale (DT_I4 alone).
+// group: inputs per scale (DT_I4 and DT_I8G alone).
 struct quant_row;
 struct stored_quant {
-    enum dtype type; // DT_I8, DT_F8E4M3 or DT_I4
+    enum dtype type; // one of dtype_is_quantized()
     int group;
 };
 
@@ -62,8 +62,8 @@ struct checkpoint {
     char hash[65]; // empty until computed
 };
 
-// Whether read_codes returns a tensor in codes of exactly this type and, for DT_I4, this group. They are then packed
-// bit for bit.
+// Whether read_codes returns a tensor in codes of exactly this type and, for types in groups, this group. They are
+// then packed bit for bit.
 bool source_has_codes(const struct checkpoint *ck, enum tensor_role role, int layer,
                       enum dtype type, int group);
 

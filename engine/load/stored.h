@@ -59,8 +59,9 @@ void stored_from_f32(unsigned char *dst, const float *src, const struct stored_t
 stored_expand_fn stored_expand_q8_0, stored_expand_q4_0, stored_expand_q4_1, stored_expand_q5_0,
     stored_expand_q5_1;
 stored_expand_fn stored_expand_q4_k, stored_expand_q5_k, stored_expand_q6_k;
-// The 32 codes (around 8) and the scale of one block of Q4_0.
+// The 32 codes and the scale of one block: Q4_0's are around 8, Q8_0's in two's complement.
 void stored_codes_q4_0(unsigned char codes[32], float *scale, const unsigned char *src);
+void stored_codes_q8_0(unsigned char codes[32], float *scale, const unsigned char *src);
 stored_shrink_fn stored_shrink_q8_0, stored_shrink_q4_0;
 
 #endif

@@ -49,6 +49,12 @@ void stored_expand_q8_0(float *out, const unsigned char *src)
         out[i] = (float)(int8_t)src[2 + i] * d;
 }
 
+void stored_codes_q8_0(unsigned char codes[32], float *scale, const unsigned char *src)
+{
+    *scale = half_at(src);
+    memcpy(codes, src + 2, SMALL);
+}
+
 // f16 d, 4-bit codes[32] around 8
 void stored_expand_q4_0(float *out, const unsigned char *src)
 {

@@ -1,8 +1,8 @@
 // schemes.c - the table of schemes: how weights are stored, and how the inputs of products are rounded.
 //
-// The inputs of a row's products follow from its weights, but for two types. fp8 weights take the inputs of the row,
-// and int4 weights take int8 inputs only where the target has an integer dot product. The text of the arithmetic is
-// made from both types. docs/SCHEMES.md describes all of it.
+// The inputs of a row's products follow from its weights, but for three types. fp8 weights take the inputs of the row,
+// and weights in groups take int8 inputs only where the target has an integer dot product. The text of the arithmetic
+// is made from both types. docs/SCHEMES.md describes all of it.
 #include "engine/engine.h"
 
 #include <stdio.h>
@@ -11,7 +11,7 @@
 #include "base/str.h"
 #include "kernels/quant.h"
 
-// Instruction sets of a host that multiply int4 codes by int8 inputs.
+// Instruction sets of a host that multiply codes in groups by int8 inputs.
 enum { INT8_DOTS = ISA_AVX512_VNNI | ISA_AMX_INT8 | ISA_NEON_DOT };
 
 static const struct scheme schemes[] = {
@@ -99,10 +99,20 @@ static const struct scheme schemes[] = {
         .default_kv = DT_BF16,
         .arithmetic = "w4a8: int4 g32 x int8 -> int32 -> f32; head bf16",
     },
+    {
+        .name = "q8_0", // likewise
+        .weights = DT_I8G,
+        .activations = DT_I8,
+        .group = 32,
+        .head = DT_BF16,
+        .head_activations = DT_BF16,
+        .default_kv = DT_BF16,
+        .arithmetic = "w8a8: int8 g32 x int8 -> int32 -> f32; head bf16",
+    },
 };
 
 // Known names that have no row above yet.
-static const char *const planned[] = {"q8_0", "q4_k", "q6_k"};
+static const char *const planned[] = {"q4_k", "q6_k"};
 
 const struct scheme *scheme_find(const char *name)
 {
@@ -128,11 +138,12 @@ bool scheme_is_planned(const char *name)
 
 // ---- types by name -----------------------------------------------------------------------
 
+// The first row of a word is the type that a user means by it: no head or cache has int8 in groups.
 static const struct {
     const char *word;
     enum dtype type;
-} words[] = {{"f32", DT_F32}, {"f16", DT_F16}, {"bf16", DT_BF16},
-             {"int8", DT_I8}, {"int4", DT_I4}, {"fp8", DT_F8E4M3}};
+} words[] = {{"f32", DT_F32}, {"f16", DT_F16},    {"bf16", DT_BF16}, {"int8", DT_I8},
+             {"int4", DT_I4}, {"fp8", DT_F8E4M3}, {"int8", DT_I8G}};
 
 bool storage_parse(const char *word, enum dtype *out)
 {
@@ -161,6 +172,7 @@ static enum dtype inputs_of(const struct scheme *row, enum dtype weights,
 {
     switch (weights) {
     case DT_I4:
+    case DT_I8G:
         return target.where == DEVICE_HOST && target.isa & INT8_DOTS ? DT_I8 : DT_BF16;
     case DT_F8E4M3:
         return row->weights == DT_F8E4M3 ? row->activations : DT_BF16;
@@ -175,12 +187,14 @@ static void products_text(enum dtype weights, enum dtype inputs, int group, char
 {
     char of_group[24] = "";
     const char *kind = weights == DT_I8                              ? "w8a8: "
+                       : weights == DT_I8G && inputs == DT_I8        ? "w8a8: "
+                       : weights == DT_I8G                           ? "w8a16: "
                        : weights == DT_I4 && inputs == DT_I8         ? "w4a8: "
                        : weights == DT_I4                            ? "w4a16: "
                        : weights == DT_F8E4M3 && inputs == DT_F8E4M3 ? "w8a8: "
                        : weights == DT_F8E4M3                        ? "weight-only: "
                                                                      : "";
-    if (weights == DT_I4)
+    if (dtype_is_grouped(weights))
         snprintf(of_group, sizeof of_group, " g%d", group);
     snprintf(out, out_bytes, "%s%s%s x %s%s -> f32", kind, storage_name(weights), of_group,
              storage_name(inputs), inputs == DT_I8 ? " -> int32" : "");

@@ -26,7 +26,7 @@ enum { WEIGHT_PARTS = 3 }; // the most roles in a stack
 struct weight {
     enum weight_kind kind;
     enum dtype type; // stored type
-    int group;       // DT_I4: inputs that share a scale
+    int group;       // types in groups: inputs that share a scale
     int layer;       // -1: outside the layers
     void *to;        // the backend's field
     int cols;        // inputs of a matrix or table; stacked vectors differ

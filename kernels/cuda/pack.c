@@ -7,8 +7,10 @@
 #include "base/fp.h"
 
 // The packed group size for a source's group size; 0: none fits.
-static int packed_group(int cols, int group)
+static int packed_group(enum dtype type, int cols, int group)
 {
+    if (type == DT_I8G)
+        return group >= cols || group % 32 == 0 ? 32 : 0;
     if (group >= cols || group % 128 == 0)
         return 128;
     return group % 32 == 0 ? 32 : 0;
@@ -17,25 +19,29 @@ static int packed_group(int cols, int group)
 bool cuda_layout_plan(enum dtype type, int rows, int cols, int group, struct cuda_layout *out)
 {
     static const size_t block_bytes[DT_COUNT] = {
-        [DT_F32] = 4096, [DT_F16] = 2048,    [DT_BF16] = 2048,
-        [DT_I8] = 1024,  [DT_F8E4M3] = 1024, [DT_I4] = 512,
+        [DT_F32] = 4096,    [DT_F16] = 2048, [DT_BF16] = 2048, [DT_I8] = 1024,
+        [DT_F8E4M3] = 1024, [DT_I4] = 512,   [DT_I8G] = 1024,
     };
     *out = (struct cuda_layout){
         .type = type,
         .rows = rows,
         .cols = cols,
-        .group = type == DT_I4 ? packed_group(cols, group) : 0,
+        .group = dtype_is_grouped(type) ? packed_group(type, cols, group) : 0,
         .tiles = (rows + CUDA_TILE_ROWS - 1) / CUDA_TILE_ROWS,
         .units = cuda_padded_cols(cols) / CUDA_UNIT_COLS,
         .header_bytes = type == DT_I8 || type == DT_F8E4M3 ? CUDA_HEADER_BYTES : 0,
         .block_bytes = block_bytes[type],
     };
-    if (type == DT_I4 && !out->group)
+    if (dtype_is_grouped(type) && !out->group)
         return false;
     out->spans = out->units < CUDA_MOST_SPANS ? out->units : CUDA_MOST_SPANS;
     out->unit_bytes = CUDA_BLOCKS * out->block_bytes;
-    if (type == DT_I4)
-        out->unit_bytes += (size_t)(CUDA_UNIT_COLS / out->group * CUDA_TILE_ROWS) * 4;
+    if (out->group) {
+        int runs = CUDA_BLOCKS / cuda_run_blocks(type);
+        int values = CUDA_UNIT_COLS / runs / out->group * CUDA_TILE_ROWS;
+        out->scales_bytes = (size_t)(values * cuda_scale_bytes(type));
+        out->unit_bytes += (size_t)runs * out->scales_bytes;
+    }
     out->tile_bytes = out->header_bytes + (size_t)out->units * out->unit_bytes;
     return true;
 }
@@ -75,10 +81,12 @@ void cuda_pack_codes(const struct cuda_layout *layout, const struct quant_row *r
         }
         if (layout->header_bytes)
             memcpy(bytes + (size_t)r * 4, &rows[r].scales[0], 4);
-        for (int c = 0; layout->type == DT_I4 && c < layout->cols; c += layout->group) {
-            uint16_t pair[2] = {f16_from_f32(rows[r].scales[c / group]),
-                                f16_from_f32((float)rows[r].zeros[c / group])};
-            memcpy(bytes + cuda_group_at(layout, r, c), pair, sizeof pair);
+        for (int c = 0; layout->group && c < layout->cols; c += layout->group) {
+            uint16_t pair[2] = {f16_from_f32(rows[r].scales[c / group])};
+            if (layout->type == DT_I4)
+                pair[1] = f16_from_f32((float)rows[r].zeros[c / group]);
+            memcpy(bytes + cuda_group_at(layout, r, c), pair,
+                   (size_t)cuda_scale_bytes(layout->type));
         }
     }
 }
@@ -100,6 +108,9 @@ static float decoded(const struct cuda_layout *l, const unsigned char *tile, int
     case DT_I4:
         memcpy(pair, tile + cuda_group_at(l, row, col), sizeof pair);
         return ((float)(*at >> shift & 15) - f16_to_f32(pair[1])) * f16_to_f32(pair[0]);
+    case DT_I8G:
+        memcpy(&half, tile + cuda_group_at(l, row, col), sizeof half);
+        return (float)(int8_t)*at * f16_to_f32(half);
     default:
         memcpy(&scale, tile + (size_t)row * 4, sizeof scale);
         return (l->type == DT_I8 ? (float)(int8_t)*at : f8e4m3_to_f32(*at)) * scale;

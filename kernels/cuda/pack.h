@@ -3,12 +3,13 @@
 // A matrix is cut into tiles of 16 rows, a tile into units of 256 inputs, a unit into blocks of 64. Rows and inputs
 // beyond the matrix are zeros. A tile is one contiguous stream, so that one warp, or one bulk copy, reads it from end
 // to end with 16 bytes per lane. Within a block, lane 4 g + t of a warp holds 16 inputs of rows g and g + 8, the rows
-// that mma.m16n8k16 and m16n8k32 assign to it. They are inputs 16 t .. 16 t + 15. For DT_I4, where a step must not mix
-// groups of 32, they are inputs 8 t .. 8 t + 7 of each half. Any inputs may share a step of the product, as long as
-// both operands agree.
+// that mma.m16n8k16 and m16n8k32 assign to it. They are inputs 16 t .. 16 t + 15. For types in groups, where a step
+// must not mix groups of 32, they are inputs 8 t .. 8 t + 7 of each half. Any inputs may share a step of the product,
+// as long as both operands agree.
 //
 //   tile    DT_I8, DT_F8E4M3: 16 f32 scales of its rows, then its units; other types: only its units
-//   unit    its 4 blocks; DT_I4: then 16 words for each group, with a scale (low half) and a zero (high half), f16
+//   unit    its 4 blocks; types in groups: runs of blocks of 2 KiB together, each followed by the scales of its groups
+//   scales  DT_I4: 16 words for each group, with a scale (low half) and a zero (high half), f16; DT_I8G: 16 f16 scales
 //   DT_F32  a tile is 16 plain rows of cuda_padded_cols() inputs
 //
 // Inputs lie in the order in which the same instructions read them, in groups of 8 tokens (cuda_line_at). So one copy
@@ -50,16 +51,17 @@ enum {
 struct cuda_layout {
     enum dtype type;
     int rows, cols;
-    int group; // DT_I4: inputs per packed scale, 32 or 128; else 0
+    int group; // types in groups: inputs per packed scale, 32 or (DT_I4) 128; else 0
     int tiles; // of 16 rows
     int units; // per tile
     int spans; // 1 .. CUDA_MOST_SPANS
     size_t header_bytes, block_bytes, unit_bytes, tile_bytes;
+    size_t scales_bytes; // behind each run; else 0
 };
 
-// group: the group size of the source, for DT_I4. A group of a multiple of 128 is packed as several groups of 128,
-// another multiple of 32 as several groups of 32. A group of all inputs fits any packed size. False: the group is no
-// multiple of 32.
+// group: the group size of the source, for types in groups. DT_I4 packs a group of a multiple of 128 as several groups
+// of 128. Other multiples of 32 are packed as several groups of 32. A group of all inputs fits any packed size. False:
+// the group is no multiple of 32.
 bool cuda_layout_plan(enum dtype type, int rows, int cols, int group, struct cuda_layout *out);
 size_t cuda_layout_bytes(const struct cuda_layout *layout);
 
@@ -72,7 +74,20 @@ static inline int cuda_padded_cols(int cols)
 // Bytes of one element of a plain type or of a one-byte code; 0 for DT_I4.
 static CUDA_BOTH inline int cuda_element_bytes(enum dtype type)
 {
-    return type == DT_F32 ? 4 : type == DT_I4 ? 0 : type == DT_I8 || type == DT_F8E4M3 ? 1 : 2;
+    return type == DT_F32                                         ? 4
+           : type == DT_I4                                        ? 0
+           : type == DT_I8 || type == DT_I8G || type == DT_F8E4M3 ? 1
+                                                                  : 2;
+}
+
+// Types in groups: the blocks of a run, and the bytes of a row's scale (and zero) of a group.
+static CUDA_BOTH inline int cuda_run_blocks(enum dtype type)
+{
+    return type == DT_I8G ? 2 : CUDA_BLOCKS;
+}
+static CUDA_BOTH inline int cuda_scale_bytes(enum dtype type)
+{
+    return type == DT_I8G ? 2 : 4;
 }
 
 // Byte offset of element (row, col) within its tile; *shift: its bit offset within the byte. This function alone
@@ -81,8 +96,10 @@ static CUDA_BOTH inline size_t cuda_element_at(const struct cuda_layout *l, int 
                                                int *shift)
 {
     int lane = row % 8 * 4 + col % 64 / 16, high = row / 8, e = col % 16;
+    int of_unit = col % CUDA_UNIT_COLS / CUDA_BLOCK_COLS;
     size_t block = l->header_bytes + (size_t)(col / CUDA_UNIT_COLS) * l->unit_bytes +
-                   (size_t)(col % CUDA_UNIT_COLS / CUDA_BLOCK_COLS) * l->block_bytes;
+                   (size_t)of_unit * l->block_bytes +
+                   (size_t)(of_unit / cuda_run_blocks(l->type)) * l->scales_bytes;
     *shift = 0;
     switch (l->type) {
     case DT_F32:
@@ -95,17 +112,22 @@ static CUDA_BOTH inline size_t cuda_element_at(const struct cuda_layout *l, int 
         *shift = col % 8 / 4 * 4;
         lane = row % 8 * 4 + col % 32 / 8;
         return block + (size_t)(lane * 16 + (high + col % 64 / 32 * 2) * 4 + col % 4);
+    case DT_I8G: // a vector is a half of the block; its words are inputs 0..3 and 4..7 of both rows
+        lane = row % 8 * 4 + col % 32 / 8;
+        return block +
+               (size_t)(col % 64 / 32 * 512 + lane * 16 + (high + col % 8 / 4 * 2) * 4 + col % 4);
     default: // 16 bits: a step takes 4 of a lane's inputs, 2 of each register
         return block + (size_t)(e / 4 * 512 + lane * 16 + (high + e % 4 / 2 * 2) * 4 + e % 2 * 2);
     }
 }
 
-// Byte offset of the scale and zero of (row, col) in a DT_I4 tile.
+// Byte offset of the scale (and zero) of (row, col) in a tile of a type in groups.
 static CUDA_BOTH inline size_t cuda_group_at(const struct cuda_layout *l, int row, int col)
 {
-    size_t unit = (size_t)(col / CUDA_UNIT_COLS) * l->unit_bytes;
-    return unit + (size_t)CUDA_BLOCKS * l->block_bytes +
-           (size_t)(col % CUDA_UNIT_COLS / l->group * CUDA_TILE_ROWS + row) * 4;
+    int cols = cuda_run_blocks(l->type) * CUDA_BLOCK_COLS, run = col / cols;
+    size_t codes = (size_t)cuda_run_blocks(l->type) * l->block_bytes;
+    return (size_t)run * (codes + l->scales_bytes) + codes +
+           (size_t)((col % cols / l->group * CUDA_TILE_ROWS + row) * cuda_scale_bytes(l->type));
 }
 
 // First unit of a span. For span `spans` it is the end of the last span.
@@ -120,14 +142,14 @@ static CUDA_BOTH inline int cuda_span_begin(int units, int spans, int span)
 enum cuda_order {
     CUDA_ROWS,    // f32: rows of `ld` elements
     CUDA_HALVES,  // 16-bit inputs of bf16, f16 and f8e4m3 weights
-    CUDA_NIBBLES, // 16-bit inputs of int4 weights
+    CUDA_NIBBLES, // 16-bit inputs of weights in groups
     CUDA_BYTES,   // int8 and f8e4m3 inputs
 };
 
 static inline enum cuda_order cuda_order_of(enum dtype weights, enum dtype inputs)
 {
     return weights == DT_F32                        ? CUDA_ROWS
-           : weights == DT_I4                       ? CUDA_NIBBLES
+           : dtype_is_grouped(weights)              ? CUDA_NIBBLES
            : inputs == DT_I8 || inputs == DT_F8E4M3 ? CUDA_BYTES
                                                     : CUDA_HALVES;
 }

@@ -1,14 +1,14 @@
 // linear_quant_ref.c - y = W x with quantized weights in portable C: the reference.
 //
 // Codes are multiplied in double: sums of integers are exact, and the error of other sums is negligible.
-// Scales come last: the group's (int4) or the row's, then the token's.
+// Scales come last: the group's (i4, i8g) or the row's, then the token's.
 #include "kernels/variants.h"
 
 #include "base/fp.h"
 #include "kernels/quant.h"
 #include "kernels/ref/element.h"
 
-// The parts of a panel. `group`: inputs that share a scale; for all types but int4 the whole row.
+// The parts of a panel. `group`: inputs that share a scale; for types without groups the whole row.
 struct panel {
     const unsigned char *header, *codes;
     int group, groups, cols;
@@ -19,12 +19,12 @@ static inline double code_value(enum dtype w, const struct panel *p, int r, int 
     if (w == DT_I4)
         return p->codes[c / 8 * 64 + r * 4 + c % 4] >> c % 8 / 4 * 4 & 15;
     uint8_t code = p->codes[c / 4 * 64 + r * 4 + c % 4];
-    return w == DT_I8 ? (double)(int8_t)code : (double)f8e4m3_to_f32(code);
+    return w == DT_F8E4M3 ? (double)f8e4m3_to_f32(code) : (double)(int8_t)code;
 }
 
 static inline double scale_of(enum dtype w, const struct panel *p, int r, int g)
 {
-    if (w == DT_I4)
+    if (w == DT_I4 || w == DT_I8G)
         return f16_to_f32(((const uint16_t *)(const void *)p->header)[g * PANEL_ROWS + r]);
     return ((const float *)(const void *)p->header)[r];
 }
@@ -61,7 +61,7 @@ static inline void panel_dot(enum dtype w, enum dtype x, const struct panel *p, 
 static inline void linear(enum dtype w, enum dtype x, const struct k_linear *job, int panel0,
                           int panel1)
 {
-    int group = w != DT_I4 ? job->cols : job->group ? job->group : QUANT_GROUP;
+    int group = !dtype_is_grouped(w) ? job->cols : job->group ? job->group : QUANT_GROUP;
     size_t stride = quant_panel_bytes(w, job->cols, group);
     for (int p = panel0; p < panel1; p++) {
         int row0 = p * PANEL_ROWS;
@@ -99,6 +99,16 @@ void k_gemv_i4_bf16_ref(const struct k_linear *job, int panel0, int panel1)
     linear(DT_I4, DT_BF16, job, panel0, panel1);
 }
 
+void k_gemv_i8g_i8_ref(const struct k_linear *job, int panel0, int panel1)
+{
+    linear(DT_I8G, DT_I8, job, panel0, panel1);
+}
+
+void k_gemv_i8g_bf16_ref(const struct k_linear *job, int panel0, int panel1)
+{
+    linear(DT_I8G, DT_BF16, job, panel0, panel1);
+}
+
 void k_gemv_f8e4m3_bf16_ref(const struct k_linear *job, int panel0, int panel1)
 {
     linear(DT_F8E4M3, DT_BF16, job, panel0, panel1);
@@ -122,6 +132,16 @@ void k_gemm_i4_i8_ref(const struct k_linear *job, int panel0, int panel1)
 void k_gemm_i4_bf16_ref(const struct k_linear *job, int panel0, int panel1)
 {
     linear(DT_I4, DT_BF16, job, panel0, panel1);
+}
+
+void k_gemm_i8g_i8_ref(const struct k_linear *job, int panel0, int panel1)
+{
+    linear(DT_I8G, DT_I8, job, panel0, panel1);
+}
+
+void k_gemm_i8g_bf16_ref(const struct k_linear *job, int panel0, int panel1)
+{
+    linear(DT_I8G, DT_BF16, job, panel0, panel1);
 }
 
 void k_gemm_f8e4m3_bf16_ref(const struct k_linear *job, int panel0, int panel1)

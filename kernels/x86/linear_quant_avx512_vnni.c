@@ -3,7 +3,8 @@
 //
 // int8: the instruction takes one side unsigned. So each code becomes code + 128 (one flipped bit), and 128 times the
 // sum of the inputs is subtracted at the end. int4: codes are unsigned already. A mask and a shift make two quads of a
-// register, and zero times the sum of the group's inputs is subtracted. All of it is exact in integers that wrap: only
+// register, and zero times the sum of the group's inputs is subtracted. int8 in groups: as int4, with a zero of 128
+// for the flipped codes. All of it is exact in integers that wrap: only
 // the true sum must fit 32 bits (kernels.h, I8_COLS_MAX). Scaling is in f32.
 #include <string.h>
 
@@ -12,8 +13,8 @@
 #include "kernels/x86/tiles_avx512.h"
 
 enum {
-    I8_PANELS = 3, // 3 x 8 sums, 3 weights and a broadcast
-    I4_PANELS = 2, // 2 x 8 sums, 4 halves of weights and two broadcasts
+    I8_PANELS = 3,    // 3 x 8 sums, 3 weights and a broadcast
+    GROUP_PANELS = 2, // 2 x 8 sums, 4 halves of weights and two broadcasts
 };
 
 typedef __m512i int_sums[GEMV_PANELS][MAX_TOKENS];
@@ -83,13 +84,14 @@ INLINE void run_i8(const struct linear_tile *tile, sums sum, const int P, const 
     }
 }
 
-// ---- int4 ------------------------------------------------------------------------------------------------
+// ---- int4, and int8 in groups ----------------------------------------------------------------------------
 
 // Multiplies the codes of groups [g0, g1) by the inputs.
-INLINE void dot_i4(const struct linear_tile *tile, int_sums dot, int g0, int g1, const int P,
-                   const int T, const bool AHEAD)
+INLINE void dot_groups(enum dtype type, const struct linear_tile *tile, int_sums dot, int g0,
+                       int g1, const int P, const int T, const bool AHEAD)
 {
-    const __m512i mask = _mm512_set1_epi8(15);
+    const __m512i mask = _mm512_set1_epi8(15), flip = _mm512_set1_epi8((char)0x80);
+    const size_t group = type == DT_I4 ? 8 : 4; // inputs
     clear(dot, P, T);
     for (size_t g = (size_t)g0; g < (size_t)g1; g++) {
         __m512i low[GEMV_PANELS], high[GEMV_PANELS];
@@ -99,17 +101,22 @@ INLINE void dot_i4(const struct linear_tile *tile, int_sums dot, int g0, int g1,
             __m512i codes = _mm512_load_si512(tile->w + at);
             if (AHEAD)
                 _mm_prefetch(tile->ahead + at, _MM_HINT_T0);
-            low[p] = _mm512_and_si512(codes, mask);
-            high[p] = _mm512_and_si512(_mm512_srli_epi16(codes, 4), mask);
+            if (type == DT_I4) {
+                low[p] = _mm512_and_si512(codes, mask);
+                high[p] = _mm512_and_si512(_mm512_srli_epi16(codes, 4), mask);
+            } else {
+                low[p] = _mm512_xor_si512(codes, flip);
+            }
         }
 #pragma GCC unroll 8
         for (int t = 0; t < T; t++) {
-            const char *x = tile->x + (size_t)t * tile->x_stride + g * 8;
-            __m512i first = quad(x), second = quad(x + 4);
+            const char *x = tile->x + (size_t)t * tile->x_stride + g * group;
+            __m512i first = quad(x), second = type == DT_I4 ? quad(x + 4) : first;
 #pragma GCC unroll 8
             for (int p = 0; p < P; p++) {
                 dot[p][t] = _mm512_dpbusd_epi32(dot[p][t], low[p], first);
-                dot[p][t] = _mm512_dpbusd_epi32(dot[p][t], high[p], second);
+                if (type == DT_I4)
+                    dot[p][t] = _mm512_dpbusd_epi32(dot[p][t], high[p], second);
             }
         }
     }
@@ -125,24 +132,26 @@ INLINE __m512i zeros_i4(const char *header, int q, int groups)
     return _mm512_cvtepu8_epi32(_mm_unpacklo_epi64(low, high));
 }
 
-INLINE void run_i4(const struct linear_tile *tile, sums sum, const int P, const int T,
-                   const bool AHEAD)
+INLINE void run_groups(enum dtype type, const struct linear_tile *tile, sums sum, const int P,
+                       const int T, const bool AHEAD)
 {
-    int a_group = tile->quant_group / 8; // groups of inputs in a quantization group
+    const int group = type == DT_I4 ? 8 : 4;
+    int a_group = tile->quant_group / group; // groups of inputs in a quantization group
     int scales_a_row = (tile->groups + a_group - 1) / a_group;
     tile_clear(sum, P, T);
     for (int q = 0; q < scales_a_row; q++) {
         int g0 = q * a_group, g1 = g0 + a_group < tile->groups ? g0 + a_group : tile->groups;
         int_sums dot;
-        dot_i4(tile, dot, g0, g1, P, T, AHEAD);
+        dot_groups(type, tile, dot, g0, g1, P, T, AHEAD);
         int inputs[MAX_TOKENS];
         for (int t = 0; t < T; t++)
-            inputs[t] =
-                input_sum(tile->x + (size_t)t * tile->x_stride + (size_t)g0 * 8, (g1 - g0) * 8);
+            inputs[t] = input_sum(tile->x + (size_t)t * tile->x_stride + (size_t)(g0 * group),
+                                  (g1 - g0) * group);
 #pragma GCC unroll 8
         for (int p = 0; p < P; p++) {
             const char *header = tile->header + (size_t)p * tile->w_stride;
-            __m512i zeros = zeros_i4(header, q, scales_a_row);
+            __m512i zeros =
+                type == DT_I4 ? zeros_i4(header, q, scales_a_row) : _mm512_set1_epi32(128);
             __m512 scales = _mm512_cvtph_ps(
                 _mm256_load_si256((const void *)(header + (size_t)q * PANEL_ROWS * 2)));
 #pragma GCC unroll 8
@@ -165,7 +174,7 @@ INLINE void run_tile(enum dtype type, const struct linear_tile *tile, const int 
     if (type == DT_I8)
         run_i8(tile, sum, P, T, AHEAD);
     else
-        run_i4(tile, sum, P, T, AHEAD);
+        run_groups(type, tile, sum, P, T, AHEAD);
 #pragma GCC unroll 8
     for (int t = 0; t < T; t++) {
         __m512 token = _mm512_set1_ps(tile->x_scale[t]);
@@ -185,6 +194,11 @@ INLINE void tile_i4(const struct linear_tile *tile, const int P, const int T, co
     run_tile(DT_I4, tile, P, T, AHEAD);
 }
 
+INLINE void tile_i8g(const struct linear_tile *tile, const int P, const int T, const bool AHEAD)
+{
+    run_tile(DT_I8G, tile, P, T, AHEAD);
+}
+
 static void gemv_i8(const struct linear_tile *tile)
 {
     tile_gemv(tile_i8, tile);
@@ -202,7 +216,17 @@ static void gemv_i4(const struct linear_tile *tile)
 
 static void gemm_i4(const struct linear_tile *tile)
 {
-    tile_gemm(tile_i4, tile, I4_PANELS);
+    tile_gemm(tile_i4, tile, GROUP_PANELS);
+}
+
+static void gemv_i8g(const struct linear_tile *tile)
+{
+    tile_gemv(tile_i8g, tile);
+}
+
+static void gemm_i8g(const struct linear_tile *tile)
+{
+    tile_gemm(tile_i8g, tile, GROUP_PANELS);
 }
 
 void k_gemv_i8_i8_avx512_vnni(const struct k_linear *job, int panel0, int panel1)
@@ -226,5 +250,17 @@ void k_gemv_i4_i8_avx512_vnni(const struct k_linear *job, int panel0, int panel1
 void k_gemm_i4_i8_avx512_vnni(const struct k_linear *job, int panel0, int panel1)
 {
     static const struct linear_shape shape = LINEAR_SHAPE(k_gemm_i4_i8_avx512_vnni, gemm_i4);
+    kernel_linear_run(&shape, job, panel0, panel1);
+}
+
+void k_gemv_i8g_i8_avx512_vnni(const struct k_linear *job, int panel0, int panel1)
+{
+    static const struct linear_shape shape = LINEAR_SHAPE(k_gemv_i8g_i8_avx512_vnni, gemv_i8g);
+    kernel_linear_run(&shape, job, panel0, panel1);
+}
+
+void k_gemm_i8g_i8_avx512_vnni(const struct k_linear *job, int panel0, int panel1)
+{
+    static const struct linear_shape shape = LINEAR_SHAPE(k_gemm_i8g_i8_avx512_vnni, gemm_i8g);
     kernel_linear_run(&shape, job, panel0, panel1);
 }

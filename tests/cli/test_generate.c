@@ -92,7 +92,7 @@ static void refuse(const char *flag, const char *value, enum status code, const 
 static void test_refusals(void **state)
 {
     (void)state;
-    refuse("--scheme", "q8_0", ERR_UNSUPPORTED, "not implemented yet");
+    refuse("--scheme", "q6_k", ERR_UNSUPPORTED, "not implemented yet");
     refuse("--scheme", "q4_k", ERR_UNSUPPORTED, "not implemented");
     refuse("--head", "int3", ERR_USAGE,
            "--head: unknown type 'int3': did you mean 'int8' or 'int4'?");

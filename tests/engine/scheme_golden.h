@@ -1,11 +1,18 @@
-// scheme_golden.h - logits of each scheme's documented arithmetic, computed in torch (tools/golden/make_schemes.py),
-// and a model's distance from them. For tests on any device.
+// scheme_golden.h - logits of each scheme's documented arithmetic, computed in torch (tools/golden/make_schemes.py and
+// make_q8_0.py), and a model's distance from them. For tests on any device.
 #ifndef TESTS_ENGINE_SCHEME_GOLDEN_H
 #define TESTS_ENGINE_SCHEME_GOLDEN_H
 
 #include "tests/load/load_fixture.h"
 
 #define SCHEMES "tests/golden/schemes"
+
+// The models, each with golden.bin in its folder.
+static const struct scheme_model {
+    const char *golden, *path;
+} scheme_models[] = {{SCHEMES "/golden.bin", SCHEMES},
+                     {"tests/golden/q8_0/golden.bin", "tests/golden/q8_0/model.gguf"}};
+enum { SCHEME_MODELS = sizeof scheme_models / sizeof *scheme_models };
 
 enum { WORD_BYTES = 16, MAX_CASES = 32 };
 
@@ -21,12 +28,12 @@ struct scheme_golden {
     struct scheme_case cases[MAX_CASES];
 };
 
-static inline struct scheme_golden scheme_golden_open(void)
+static inline struct scheme_golden scheme_golden_open(const struct scheme_model *model)
 {
     struct error err = {0};
     struct scheme_golden g = {0};
     uint32_t header[5];
-    expect_ok(file_map(SCHEMES "/golden.bin", &g.map, &err), &err, "golden.bin");
+    expect_ok(file_map(model->golden, &g.map, &err), &err, model->golden);
     assert_memory_equal(g.map.data, "RGSC", 4);
     memcpy(header, g.map.data + 4, sizeof header);
     assert_int_equal(header[0], 1);

@@ -1,4 +1,4 @@
-// test_gguf_schemes.c - a quantized GGUF file in every scheme; Q4_0's codes as they are stored.
+// test_gguf_schemes.c - a quantized GGUF file in every scheme; codes of Q4_0 and Q8_0 as they are stored.
 #include "tests/load/load_fixture.h"
 
 #include "kernels/quant.h"
@@ -13,13 +13,12 @@ static void converted(const char *from, const char *type, const char *path)
 }
 
 // Codes times scale are what the expanded rows are, bit for bit: rows of Q and K, which the file interleaves, too.
-static void codes_are_the_rows(void **state)
+static void check_codes(const char *kind, enum dtype type)
 {
-    (void)state;
     const char *dir = scratch_make();
     char path[128];
     snprintf(path, sizeof path, "%s/x.gguf", dir);
-    converted(MODELS "llama-llama3", "q4_0", path);
+    converted(MODELS "llama-llama3", kind, path);
     struct checkpoint *ck = open_ok(path);
     int stored = 0, rest = 0;
     for (int role = T_Q; role <= T_DOWN; role++) {
@@ -32,7 +31,7 @@ static void codes_are_the_rows(void **state)
             continue;
         }
         stored++;
-        assert_int_equal(q.type, DT_I4);
+        assert_int_equal(q.type, type);
         assert_int_equal(q.group, 32);
         uint8_t codes[256], zeros[8];
         float scales[8], x[256], y[256];
@@ -40,7 +39,7 @@ static void codes_are_the_rows(void **state)
         for (int row = 0; row < shape.rows; row++) {
             struct quant_row out = {codes, scales, zeros};
             ck->ops->read_codes(ck->self, (enum tensor_role)role, 1, row, out);
-            quant_row_expand(DT_I4, out, shape.cols, 32, x);
+            quant_row_expand(type, out, shape.cols, 32, x);
             ck->ops->read_rows(ck->self, (enum tensor_role)role, 1, row, 1, y, 256);
             for (int i = 0; i < shape.cols; i++)
                 if (!(x[i] == y[i])) // zeros may differ in sign
@@ -53,6 +52,13 @@ static void codes_are_the_rows(void **state)
     assert_int_equal(rest, 1); // down: rows of 50 are no whole blocks
     checkpoint_destroy(ck);
     scratch_remove(dir);
+}
+
+static void codes_are_the_rows(void **state)
+{
+    (void)state;
+    check_codes("q4_0", DT_I4);
+    check_codes("q8_0", DT_I8G);
 }
 
 static double off_by(const char *path, const char *scheme, char arithmetic[224])
@@ -108,24 +114,30 @@ static void every_scheme_runs(void **state)
 }
 
 // The loss is that of the inputs alone. The text also names the products that were stored so.
-static void q4_0_as_stored(void **state)
+static void check_as_stored(const char *scheme, const char *products)
 {
-    (void)state;
     const char *dir = scratch_make();
     char path[128], arithmetic[224];
     snprintf(path, sizeof path, "%s/x.gguf", dir);
-    converted("models/reference", "q4_0", path);
-    double worst = off_by(path, "q4_0", arithmetic);
+    converted("models/reference", scheme, path);
+    double worst = off_by(path, scheme, arithmetic);
     print_message("%.2e; %s\n", worst, arithmetic);
     assert_true(worst > 0 && worst < 0.06);
-    assert_non_null(strstr(arithmetic, "int4 g32"));
+    assert_non_null(strstr(arithmetic, products));
     assert_non_null(strstr(arithmetic, "; codes as stored"));
     unlink(path);
-    converted(MODELS "llama-llama3", "q4_0", path);
-    off_by(path, "q4_0", arithmetic);
+    converted(MODELS "llama-llama3", scheme, path);
+    off_by(path, scheme, arithmetic);
     assert_non_null(
         strstr(arithmetic, "; codes of 12 products as stored, of 2 rounded to nearest"));
     scratch_remove(dir);
+}
+
+static void codes_run_as_stored(void **state)
+{
+    (void)state;
+    check_as_stored("q4_0", "int4 g32");
+    check_as_stored("q8_0", "int8 g32");
 }
 
 static void refused(const char *path, const char *scheme, const char *word)
@@ -147,6 +159,8 @@ static void other_files_are_refused(void **state)
     (void)state;
     refused("models/reference", "q4_0", "not a GGUF file in q4_0");
     refused(MODELS "gguf-k-blocks/model.gguf", "q4_0", "not a GGUF file in q4_0");
+    refused("models/reference", "q8_0", "not a GGUF file in q8_0");
+    refused(MODELS "gguf-k-blocks/model.gguf", "q8_0", "not a GGUF file in q8_0");
     // Its codes are not AWQ's, whatever they look like: it would be calibrated, on text.
     refused(MODELS "gguf-small-blocks/model.gguf", "int4-awq", "holds no tokenizer");
 }
@@ -156,7 +170,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(codes_are_the_rows),
         cmocka_unit_test(every_scheme_runs),
-        cmocka_unit_test(q4_0_as_stored),
+        cmocka_unit_test(codes_run_as_stored),
         cmocka_unit_test(other_files_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

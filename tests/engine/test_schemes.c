@@ -1,5 +1,5 @@
 // test_schemes.c - each scheme's arithmetic: whole-model logits against what docs/SCHEMES.md says computed
-// in torch (tools/golden/make_schemes.py), tokens that do not depend on who else is in the batch, refusals.
+// in torch (tools/golden), tokens that do not depend on who else is in the batch, refusals.
 //
 // Bounds, as shares of the largest logit. Both sides round to the same codes, so only f32 sums differ, by at most 1e-4.
 // But a value may lie so near the middle of two codes that sums in another order round it to the other one. One int8
@@ -39,10 +39,9 @@ static size_t scheme_tiers(struct tier out[MAX_TIERS])
     return count;
 }
 
-static void logits_are_those_of_the_documented_arithmetic(void **state)
+static void compare_with_golden(const struct scheme_model *from)
 {
-    (void)state;
-    struct scheme_golden g = scheme_golden_open();
+    struct scheme_golden g = scheme_golden_open(from);
     struct tier tiers[MAX_TIERS];
     size_t tier_count = scheme_tiers(tiers), tested = 0;
     for (uint32_t i = 0; i < g.count; i++) {
@@ -50,10 +49,10 @@ static void logits_are_those_of_the_documented_arithmetic(void **state)
         for (size_t t = 0; t < tier_count; t++) {
             struct scheme scheme = resolved(c->scheme, c->head, tiers[t].isa);
             if (strcmp(storage_name(scheme.activations), c->inputs) != 0)
-                continue; // this tier multiplies int4 by other inputs: another case has them
+                continue; // this tier multiplies groups by other inputs: another case has them
             tested++;
             struct device *device = device_of_tier(1 + (int)t % 2, tiers[t].isa);
-            struct model *model = load_scheme(SCHEMES, &scheme, device);
+            struct model *model = load_scheme(from->path, &scheme, device);
             for (int chunk = 5; chunk < 64; chunk *= 6) {
                 struct distance d = distance_of(&g, c, model, chunk);
                 print_message("%-8s %-4s head %-4s kv %-4s %-11s largest %.1e rms %.1e\n",
@@ -69,6 +68,13 @@ static void logits_are_those_of_the_documented_arithmetic(void **state)
     }
     assert_true(tested >= g.count / 2);
     file_unmap(&g.map);
+}
+
+static void logits_are_those_of_the_documented_arithmetic(void **state)
+{
+    (void)state;
+    for (int i = 0; i < SCHEME_MODELS; i++)
+        compare_with_golden(&scheme_models[i]);
 }
 
 // ---- who else is in the batch, how a prompt is cut: not one bit ------------------------------------------
@@ -114,11 +120,11 @@ static void nobody_else_in_the_batch_matters(void **state)
     static const struct {
         const char *scheme, *head;
         enum dtype kv;
-    } runs[] = {{"int8", "bf16", DT_I8},
-                {"int8", "int8", DT_BF16},
-                {"int4-rtn", "int4", DT_F8E4M3},
-                {"fp8", "fp8", DT_F16},
-                {"fp8-w8a8", "fp8", DT_BF16}};
+        const char *path;
+    } runs[] = {
+        {"int8", "bf16", DT_I8, SCHEMES},         {"int8", "int8", DT_BF16, SCHEMES},
+        {"int4-rtn", "int4", DT_F8E4M3, SCHEMES}, {"fp8", "fp8", DT_F16, SCHEMES},
+        {"fp8-w8a8", "fp8", DT_BF16, SCHEMES},    {"q8_0", "bf16", DT_BF16, scheme_models[1].path}};
     static const int lengths[SEQUENCES] = {23, 4, 11};
     struct tier tiers[MAX_TIERS];
     size_t tier_count = scheme_tiers(tiers);
@@ -129,7 +135,7 @@ static void nobody_else_in_the_batch_matters(void **state)
                                      device_of_tier(2, tiers[t].isa)};
         float *expected = NULL;
         for (int p = 0; p < 2; p++) {
-            struct model *model = load_scheme(SCHEMES, &scheme, devices[p]);
+            struct model *model = load_scheme(runs[r].path, &scheme, devices[p]);
             size_t vocab = (size_t)model_config(model)->vocab;
             float *out = calloc(SEQUENCES * vocab, sizeof *out);
             int32_t tokens[SEQUENCES][LENGTH];
@@ -168,6 +174,9 @@ static void the_arithmetic_that_runs_is_named(void **state)
         assert_string_equal(s.arithmetic, "w4a8: int4 g128 x int8 -> int32 -> f32; "
                                           "head w8a8: int8 x int8 -> int32 -> f32");
     }
+    s = resolved("q8_0", "bf16", 0);
+    assert_int_equal(s.activations, DT_BF16);
+    assert_string_equal(s.arithmetic, "w8a16: int8 g32 x bf16 -> f32; head bf16");
     s = resolved("fp8", "bf16", ISA_ALL);
     assert_string_equal(s.arithmetic, "weight-only: fp8 x bf16 -> f32; head bf16");
     s = resolved("fp8-w8a8", "bf16", ISA_ALL);
@@ -186,7 +195,7 @@ static void the_arithmetic_that_runs_is_named(void **state)
     const struct scheme *table = scheme_table(&count);
     for (size_t i = 0; i < count; i++) { // what the table says is what runs with all there is
         s = scheme_resolve(&table[i], table[i].head, host_target(ISA_ALL));
-        if (table[i].weights != DT_I4 || device_isa_host() & ISA_AVX512_VNNI)
+        if (!dtype_is_grouped(table[i].weights) || device_isa_host() & ISA_AVX512_VNNI)
             assert_string_equal(s.arithmetic, table[i].arithmetic);
     }
 }
@@ -201,7 +210,7 @@ static void types_have_their_words(void **state)
     assert_int_equal(type, DT_F8E4M3);
     for (int i = 0; i < DT_COUNT; i++) {
         assert_true(storage_parse(storage_name((enum dtype)i), &type));
-        assert_int_equal(type, i);
+        assert_int_equal(type, i == DT_I8G ? DT_I8 : i); // one word for rows and groups
     }
 }
 

@@ -23,6 +23,7 @@ static void sizes_follow_from_groups(void **state)
     assert_int_equal(kernel_packed_cols(DT_BF16, 5), 6);
     assert_int_equal(kernel_packed_cols(DT_I8, 5), 8);
     assert_int_equal(kernel_packed_cols(DT_I4, 9), 16);
+    assert_int_equal(kernel_packed_cols(DT_I8G, 9), 12);
     assert_int_equal(kernel_panel_bytes(DT_F32, 5), 5 * 64);
     assert_int_equal(kernel_panel_bytes(DT_BF16, 5), 3 * 64);
     assert_int_equal(kernel_packed_bytes(DT_BF16, 33, 5), 3 * 3 * 64);
@@ -37,6 +38,7 @@ static void every_type_has_its_name(void **state)
     assert_string_equal(dtype_name(DT_F32), "f32");
     assert_string_equal(dtype_name(DT_BF16), "bf16");
     assert_string_equal(dtype_name(DT_I4), "i4");
+    assert_string_equal(dtype_name(DT_I8G), "i8g");
     assert_string_equal(dtype_name(DT_COUNT), "?");
 }
 

@@ -76,12 +76,42 @@ static void int4_is_asymmetric_in_groups(void **state)
     assert_int_equal(b.codes[19], 15);
 }
 
+// The scale is an f16 value, and the codes are those of the rounded scale.
+static void int8_is_symmetric_in_groups(void **state)
+{
+    (void)state;
+    float w[20] = {0}, back[20];
+    struct buffers b;
+    w[0] = -31.75f; // 127 steps of 0.25: exact
+    w[1] = 0.375f;  // a tie: to the even code
+    w[2] = 0.625f;
+    w[16] = 100;
+    w[17] = -100;
+    quant_row_rtn(DT_I8G, w, 20, 16, row_of(&b));
+    assert_int_equal(quant_groups(DT_I8G, 20, 16), 2);
+    assert_true(b.scales[0] == 0.25f);
+    assert_int_equal((int8_t)b.codes[0], -127);
+    assert_int_equal(b.codes[1], 2);
+    assert_int_equal(b.codes[2], 2);
+    assert_true(b.scales[1] == f16_to_f32(f16_from_f32(100.0f / 127)));
+    assert_true(b.codes[16] == 127 && (int8_t)b.codes[17] == -127);
+    quant_row_expand(DT_I8G, row_of(&b), 20, 16, back);
+    assert_true(back[0] == w[0] && back[1] == 0.5f && back[17] == -127 * b.scales[1]);
+    w[16] = 3e38f; // beyond f16: the largest scale, and the largest code
+    quant_row_rtn(DT_I8G, w, 20, 16, row_of(&b));
+    assert_true(b.scales[1] == 65504 && b.codes[16] == 127);
+    w[16] = 0x1p-24f * 100; // a scale of one denormal step
+    w[17] = 0;
+    quant_row_rtn(DT_I8G, w, 20, 16, row_of(&b));
+    assert_true(b.scales[1] == 0x1p-24f && b.codes[16] == 100);
+}
+
 static void rows_of_zeros_and_of_nothing_finite(void **state)
 {
     (void)state;
-    static const enum dtype types[] = {DT_I8, DT_I4, DT_F8E4M3};
+    static const enum dtype types[] = {DT_I8, DT_I4, DT_F8E4M3, DT_I8G};
     float zeros[9] = {0}, tiny[9] = {0x1p-101f}, bad[9] = {1, NAN}, huge[9] = {INFINITY, -1};
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         struct buffers b;
         float back[9];
         quant_row_rtn(types[i], zeros, 9, 16, row_of(&b));
@@ -112,6 +142,12 @@ static void rounding_is_to_the_nearest(void **state)
         quant_row_expand(DT_I8, row_of(&b), cols, group, back);
         for (int i = 0; i < cols; i++)
             assert_true(fabsf(back[i] - w[i]) <= b.scales[0] * 0.50001f);
+        quant_row_rtn(DT_I8G, w, cols, group, row_of(&b));
+        quant_row_expand(DT_I8G, row_of(&b), cols, group, back);
+        for (int i = 0; i < cols; i++) { // the largest loses 127 times f16's rounding of the scale
+            float scale = b.scales[i / group], lost = fmaxf(scale * 0x1p-11f, 0x1p-25f);
+            assert_true(fabsf(back[i] - w[i]) <= scale * 0.501f + 127 * lost);
+        }
         quant_row_rtn(DT_F8E4M3, w, cols, group, row_of(&b));
         quant_row_expand(DT_F8E4M3, row_of(&b), cols, group, back);
         for (int i = 0; i < cols; i++) // 3 mantissa bits; steps of 2^-9 below 2^-6
@@ -131,8 +167,8 @@ static struct buffers random_row(struct rng *rng, enum dtype type, int cols, int
     for (int i = 0; i < cols; i++)
         b.codes[i] = (uint8_t)(type == DT_I4 ? rng_below(rng, 16) : rng_below(rng, 256));
     for (int g = 0; g < groups; g++) {
-        b.scales[g] =
-            type == DT_I4 ? f16_to_f32((uint16_t)rng_below(rng, 0x7c00)) : rng_f32(rng) * 10;
+        b.scales[g] = dtype_is_grouped(type) ? f16_to_f32((uint16_t)rng_below(rng, 0x7c00))
+                                             : rng_f32(rng) * 10;
         b.zeros[g] = (uint8_t)(type == DT_I4 ? rng_below(rng, 16) : 0);
     }
     return b;
@@ -169,15 +205,16 @@ static void a_matrix_comes_back(enum dtype type, int rows, int cols, int group, 
 static void packing_loses_nothing(void **state)
 {
     (void)state;
-    static const enum dtype types[] = {DT_I8, DT_I4, DT_F8E4M3};
+    static const enum dtype types[] = {DT_I8, DT_I4, DT_F8E4M3, DT_I8G};
     struct rng rng = {(uint64_t)time(NULL)};
     printf("seed %llu\n", (unsigned long long)rng.state);
     for (int round = 0; round < 60; round++) {
         int rows = 1 + (int)rng_below(&rng, ROWS), cols = 1 + (int)rng_below(&rng, COLS);
         int group = round % 3 ? QUANT_GROUP : 8 * (1 + (int)rng_below(&rng, 10));
-        a_matrix_comes_back(types[round % 3], rows, cols, group, &rng);
+        a_matrix_comes_back(types[round % 4], rows, cols, group, &rng);
     }
     a_matrix_comes_back(DT_I4, 16, 129, QUANT_GROUP, &rng);
+    a_matrix_comes_back(DT_I8G, 17, 65, 32, &rng);
     a_matrix_comes_back(DT_I8, 17, 5, QUANT_GROUP, &rng);
 }
 
@@ -189,6 +226,8 @@ static void bytes_a_weight(void **state)
     assert_int_equal(kernel_panel_bytes(DT_I4, 2048), 16 * 2048 / 2 + 16 * 40);
     assert_int_equal(kernel_panel_bytes(DT_I4, 5632), 16 * 5632 / 2 + 44 * 40 + 32);
     assert_int_equal(quant_panel_bytes(DT_I4, 2048, 64), 16 * 2048 / 2 + 32 * 40);
+    assert_int_equal(quant_panel_bytes(DT_I8G, 2048, 32), 16 * 2048 + 64 * 32);
+    assert_int_equal(quant_panel_bytes(DT_I8G, 2080, 32), 16 * 2080 + 65 * 32 + 32);
     assert_int_equal(kernel_panel_bytes(DT_I8, 2048), 16 * 2048 + 64);
     assert_int_equal(kernel_panel_bytes(DT_F8E4M3, 5), 2 * 64 + 64);
     assert_int_equal(quant_packed_bytes(DT_BF16, 33, 5, 0), kernel_packed_bytes(DT_BF16, 33, 5));
@@ -218,6 +257,14 @@ static void codes_lie_in_quads(void **state)
         for (int c = 0; c < 16; c++)
             assert_int_equal(panel[64 + c / 8 * 64 + r * 4 + c % 4] >> (c % 8 < 4 ? 0 : 4) & 15,
                              (r + c) % 16);
+    }
+    quant_pack_panel(DT_I8G, views, 16, 8, 32, panel);
+    for (int r = 0; r < 16; r++) {
+        uint16_t half;
+        memcpy(&half, panel + 2 * r, 2);
+        assert_true(f16_to_f32(half) == (float)(r + 1));
+        for (int c = 0; c < 8; c++)
+            assert_int_equal(panel[64 + c / 4 * 64 + r * 4 + c % 4], (r + c) % 16);
     }
     quant_pack_panel(DT_I8, views, 16, 8, 0, panel);
     for (int r = 0; r < 16; r++)
@@ -283,6 +330,8 @@ static void portable_products_are_what_rows_say(void **state)
         a_product_is_what_the_rows_say(DT_I8, DT_I8, cols, &rng);
         a_product_is_what_the_rows_say(DT_I4, DT_I8, cols, &rng);
         a_product_is_what_the_rows_say(DT_I4, DT_BF16, cols, &rng);
+        a_product_is_what_the_rows_say(DT_I8G, DT_I8, cols, &rng);
+        a_product_is_what_the_rows_say(DT_I8G, DT_BF16, cols, &rng);
         a_product_is_what_the_rows_say(DT_F8E4M3, DT_BF16, cols, &rng);
         a_product_is_what_the_rows_say(DT_F8E4M3, DT_F8E4M3, cols, &rng);
     }
@@ -293,7 +342,7 @@ static void rows_of_numbers(void **state)
 {
     (void)state;
     enum { INPUTS = 40, GROUP = 16 };
-    static const enum dtype types[] = {DT_I8, DT_F8E4M3, DT_I4};
+    static const enum dtype types[] = {DT_I8, DT_F8E4M3, DT_I4, DT_I8G};
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
         uint8_t codes[INPUTS] = {0}, zeros[3] = {0};
         float scales[3] = {1, 1, 1};
@@ -316,6 +365,7 @@ int main(void)
         cmocka_unit_test(int8_is_symmetric_and_ties_go_to_even),
         cmocka_unit_test(fp8_reaches_448_of_its_scale),
         cmocka_unit_test(int4_is_asymmetric_in_groups),
+        cmocka_unit_test(int8_is_symmetric_in_groups),
         cmocka_unit_test(rows_of_zeros_and_of_nothing_finite),
         cmocka_unit_test(rounding_is_to_the_nearest),
         cmocka_unit_test(packing_loses_nothing),

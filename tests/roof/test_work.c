@@ -463,6 +463,7 @@ static void engine_reports_the_same_of_codes(void **state)
     compare("tests/golden/schemes", "int8", DT_I8, 2, 21, 8, 5);
     compare("tests/golden/schemes", "int4-rtn", DT_F8E4M3, 1, 9, 9, 3);
     compare("tests/golden/schemes", "fp8", DT_BF16, 3, 12, 5, 4);
+    compare("tests/golden/q8_0/model.gguf", "q8_0", DT_BF16, 2, 12, 5, 4);
     compare("tests/golden/schemes", "fp8-w8a8", DT_BF16, 3, 12, 5, 4);
     compare_headed("tests/golden/schemes", "int8", "int4", DT_I8, 2, 6, 6, 3); // its own embedding
     compare_headed("tests/golden/models/qwen2-tied", "fp8", "int4", DT_I8, 2, 6, 6,
@@ -470,8 +471,8 @@ static void engine_reports_the_same_of_codes(void **state)
     compare_headed("tests/golden/models/qwen2-tied", "int8", "fp8", DT_F16, 2, 6, 4, 3);
 }
 
-// 0.5 + 2.5 / 128 bytes a weight, with the scales of a panel filled up to whole lines; int8 and fp8 one
-// byte and a scale a row.
+// int4: 0.5 + 2.5 / 128 bytes a weight, with the scales of a panel filled up to whole lines; q8_0: 8.5 bits; int8 and
+// fp8: a byte, and a scale a row.
 static void llama_2_7b_in_codes(void **state)
 {
     (void)state;
@@ -488,6 +489,11 @@ static void llama_2_7b_in_codes(void **state)
     assert_int_equal(w.datapath[OPC_DOWN], scheme.activations);
     assert_int_equal(w.datapath[OPC_HEAD], DT_BF16);
     assert_float_equal(w.op[OPC_ATTENTION].kv_write_bytes, 2 * 32 * 32 * 132.0, 1e-6);
+    scheme = scheme_resolve(scheme_find("q8_0"), DT_BF16, host());
+    work_decode_step(&in, &w);
+    assert_float_equal(w.op[OPC_QKV].weight_bytes, 32 * 3 * 4096.0 * 4096 * 8.5 / 8, 0);
+    assert_float_equal(w.op[OPC_DOWN].weight_bytes, 32 * 4096.0 * 11008 * 8.5 / 8, 0);
+    assert_int_equal(w.datapath[OPC_DOWN], scheme.activations);
     scheme = scheme_resolve(scheme_find("int8"), DT_F8E4M3, host());
     work_decode_step(&in, &w);
     assert_float_equal(w.op[OPC_OUTPUT].weight_bytes, 32 * (4096.0 * 4096 + 4 * 4096), 0);

@@ -138,15 +138,15 @@ static void what_cannot_run_says_why(void **state)
         TINY BIG
         "[defaults]\ngen = 16\ncontext = 64\nmax_cell_time = 1h\ntimeout = 1h\nprocs = 1\n"
         "reps = 1\n"
-        "[sweep a]\nmodel = tiny\nscheme = bf16, q8_0\ndevice = cpu, cuda:0\n"
+        "[sweep a]\nmodel = tiny\nscheme = bf16, q6_k\ndevice = cpu, cuda:0\n"
         "[sweep b]\nmodel = 7b\nbatch = 1, 8\nskip = 7b & batch>=8, 13* @ metal\ndevice = cpu\n"
         "[sweep c]\nmodel = tiny\ndevice = cpu, cuda:3\ncontext = 16, 4096\n"
         "[sweep d]\nmodel = 7b\ndevice = cpu\ncontext = 8192\n",
         16, NULL,
         "tiny bf16 cpu b1 c64\n"
         "tiny bf16 cuda:0 b1 c64: cuda:0: no NVIDIA driver\n"
-        "tiny q8_0 cpu b1 c64: scheme q8_0 is not implemented yet\n"
-        "tiny q8_0 cuda:0 b1 c64: scheme q8_0 is not implemented yet\n"
+        "tiny q6_k cpu b1 c64: scheme q6_k is not implemented yet\n"
+        "tiny q6_k cuda:0 b1 c64: scheme q6_k is not implemented yet\n"
         "7b bf16 cpu b1 c64\n"
         "7b bf16 cpu b8 c64: left out by the suite: skip = 7b & batch>=8\n"
         "tiny bf16 cpu b1 c16: gen 16 leaves no prompt in a context of 16\n"
@@ -206,7 +206,7 @@ static void stored_codes_decide_the_groups(void **state)
     struct plan *plan;
     struct error err;
     static const char text[] = "[model g32]\npath = tests/golden/models/awq-g32-qwen2\n"
-                               "[sweep s]\nscheme = int4-rtn, int4-awq, q4_0\ndevice = cpu\n"
+                               "[sweep s]\nscheme = int4-rtn, int4-awq, q4_0, q8_0\ndevice = cpu\n"
                                "context = 16\ngen = 4\n";
     assert_int_equal(make_plan(TINY "[sweep s]\nscheme = int4-awq\ndevice = cpu\ncontext = 16\n"
                                     "gen = 4\n",
@@ -215,7 +215,7 @@ static void stored_codes_decide_the_groups(void **state)
     assert_int_equal(plan->cells[0].runs.group, 128);
     plan_destroy(plan);
     assert_int_equal(make_plan(text, 16, NULL, &plan, &err), OK);
-    assert_int_equal(plan->cell_count, 3);
+    assert_int_equal(plan->cell_count, 4);
     for (int i = 0; i < 2; i++) {
         assert_null(plan->cells[i].skip);
         assert_int_equal(plan->cells[i].runs.group, 32);
@@ -223,6 +223,8 @@ static void stored_codes_decide_the_groups(void **state)
     }
     assert_true(plan->cells[2].unsupported);
     assert_non_null(strstr(plan->cells[2].skip, "not a GGUF file in q4_0"));
+    assert_true(plan->cells[3].unsupported);
+    assert_non_null(strstr(plan->cells[3].skip, "not a GGUF file in q8_0"));
     plan_destroy(plan);
 }
 

@@ -41,27 +41,34 @@ static bool gguf_stored_form(const void *self, enum tensor_role role, int layer,
     return tensor_map_form(&g->tensors, &g->config, &g->names, role, layer, out);
 }
 
-// Q4_0 is int4 in groups of 32, with the zero in the middle and an f16 scale. The other types have scales or minima
-// that kernels/quant.h cannot hold.
+// Q4_0 is int4 in groups of 32, with the zero in the middle and an f16 scale. Q8_0 is int8 in groups of 32. The other
+// types have scales or minima that kernels/quant.h cannot hold.
 static bool gguf_quantization(const void *self, enum tensor_role role, int layer,
                               struct stored_quant *out)
 {
     const struct gguf *g = ((const struct gguf_files *)self)->gguf;
     const struct stored_type *type = tensor_map_type(&g->tensors, &g->names, role, layer);
-    *out = (struct stored_quant){.type = DT_I4, .group = type ? type->block : 0};
-    return type && type->expand == stored_expand_q4_0;
+    bool int4 = type && type->expand == stored_expand_q4_0;
+    *out = (struct stored_quant){.type = int4 ? DT_I4 : DT_I8G, .group = type ? type->block : 0};
+    return int4 || (type && type->expand == stored_expand_q8_0);
 }
 
 static void gguf_read_codes(const void *self, enum tensor_role role, int layer, int row,
                             struct quant_row out)
 {
     const struct gguf *g = ((const struct gguf_files *)self)->gguf;
+    const struct stored_type *type = tensor_map_type(&g->tensors, &g->names, role, layer);
+    bool int4 = type->expand == stored_expand_q4_0;
     int groups = tensor_shape(&g->config, role).cols / 32;
     const unsigned char *block =
         tensor_map_row(&g->tensors, &g->config, &g->names, role, layer, row);
-    for (int i = 0; i < groups; i++, block += 18) {
-        stored_codes_q4_0(out.codes + 32 * i, &out.scales[i], block);
-        out.zeros[i] = 8;
+    for (int i = 0; i < groups; i++, block += type->bytes) {
+        if (int4)
+            stored_codes_q4_0(out.codes + 32 * i, &out.scales[i], block);
+        else
+            stored_codes_q8_0(out.codes + 32 * i, &out.scales[i], block);
+        if (int4)
+            out.zeros[i] = 8;
     }
 }
 
