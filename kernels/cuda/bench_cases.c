@@ -85,7 +85,7 @@ static void make_linear(struct cuda_bench_case *c, const struct shape *s)
 {
     struct cuda_linear *job = &c->job.linear;
     size_t tokens = (size_t)s->m;
-    cuda_layout_plan(c->kernel->w, s->n, s->k, QUANT_GROUP, &job->layout);
+    cuda_layout_plan(c->kernel->w, s->n, s->k, QUANT_GROUP, &job->layout); // i8g: groups of 32
     job->tokens = s->m;
     job->multiprocessors = device_info(c->bench->device)->units;
     job->ldx = (size_t)cuda_padded_cols(s->k);

@@ -68,6 +68,16 @@ static __device__ __forceinline__ uint32_t i4_to_bf16(uint32_t codes, __nv_bfloa
     return bf16x2_bits(__hsub2(bits_bf16x2(magic), offset));
 }
 
+// Two int8 codes, each in the low byte of a half: 128 + the low 7 bits, less 128 or, for a code below zero, 256. Exact
+// in bf16.
+static __device__ __forceinline__ uint32_t i8_to_bf16(uint32_t codes)
+{
+    uint32_t low, less; // (codes & mask) | 0x43004300 as one instruction each
+    asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(low) : "r"(codes), "r"(0x007f007fu), "r"(0x43004300u));
+    asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(less) : "r"(codes), "r"(0x00800080u), "r"(0x43004300u));
+    return bf16x2_bits(__hsub2(bits_bf16x2(low), bits_bf16x2(less)));
+}
+
 // Casts four e4m3 codes to 16-bit floats, which hold them exactly: f16 where an instruction does it, else bf16.
 static __device__ __forceinline__ void e4m3_to_16(uint32_t codes, uint32_t to[2])
 {
@@ -115,12 +125,31 @@ static constexpr CUDA_BOTH bool scales_tokens(enum dtype product)
     return product == DT_I8 || product == F8_BY_F8;
 }
 
+// Whether sums are scaled by group, and the bytes of the scales behind a run of blocks (pack.h).
+static constexpr CUDA_BOTH bool scales_groups(enum dtype product)
+{
+    return product == DT_I4 || product == DT_I8G;
+}
+static constexpr CUDA_BOTH int run_scales(enum dtype product, int group)
+{
+    return product == DT_I4    ? CUDA_UNIT_COLS / (group ? group : 1) * CUDA_TILE_ROWS * 4
+           : product == DT_I8G ? CUDA_UNIT_COLS / 2 / 32 * CUDA_TILE_ROWS * 2
+                               : 0;
+}
+
 // What the product kernels need to know about a weight type:
 //   words     16-byte vectors of a lane in a block of 64 inputs
 //   steps     products in a block
 //   x_bytes   bytes of a block's inputs for 8 tokens
 //   fragment  a0 .. a3 of step m from a block's words; int4: minus the zeros of rows g and g + 8
+//   run       blocks that their scales follow; types in groups alone
 template <enum dtype T> struct weights;
+
+// Scales and zeros of rows g and g + 8, for one group of one tile.
+struct group_scales {
+    float scale[2];
+    __nv_bfloat162 offset[2]; // int4: 128 + the zeros
+};
 
 template <> struct weights<DT_BF16> {
     enum { words = 4, steps = 4, x_bytes = 1024 };
@@ -195,17 +224,15 @@ template <> struct weights<F8_BY_F8> {
 };
 
 template <> struct weights<DT_I4> {
-    enum { words = 1, steps = 4, x_bytes = 1024 };
+    enum { words = 1, steps = 4, x_bytes = 1024, run = 4 };
     typedef float sum;
-    // offset[0], [1]: 128 + the zeros of rows g and g + 8
-    static __device__ __forceinline__ void fragment(const uint4 *v, int m, uint32_t a[4],
-                                                    const __nv_bfloat162 offset[2])
+    static __device__ __forceinline__ void fragment(const uint4 *v, int m, uint32_t a[4], const group_scales &s)
     {
         const uint32_t low = word_of(v[0], m / 2 * 2) >> m % 2 * 4, high = word_of(v[0], m / 2 * 2 + 1) >> m % 2 * 4;
-        a[0] = i4_to_bf16(low, offset[0]);
-        a[1] = i4_to_bf16(high, offset[1]);
-        a[2] = i4_to_bf16(low >> 8, offset[0]);
-        a[3] = i4_to_bf16(high >> 8, offset[1]);
+        a[0] = i4_to_bf16(low, s.offset[0]);
+        a[1] = i4_to_bf16(high, s.offset[1]);
+        a[2] = i4_to_bf16(low >> 8, s.offset[0]);
+        a[3] = i4_to_bf16(high >> 8, s.offset[1]);
     }
     static __device__ __forceinline__ void multiply(sum c[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
     {
@@ -213,20 +240,38 @@ template <> struct weights<DT_I4> {
     }
 };
 
-// Scales and zeros of rows g and g + 8, for one group of one tile.
-struct group_scales {
-    float scale[2];
-    __nv_bfloat162 offset[2];
+template <> struct weights<DT_I8G> {
+    enum { words = 2, steps = 4, x_bytes = 1024, run = 2 };
+    typedef float sum;
+    static __device__ __forceinline__ void fragment(const uint4 *v, int m, uint32_t a[4], const group_scales &)
+    {
+        const uint32_t low = word_of(v[m / 2], m % 2 * 2), high = word_of(v[m / 2], m % 2 * 2 + 1);
+        a[0] = i8_to_bf16(low);
+        a[1] = i8_to_bf16(high);
+        a[2] = i8_to_bf16(low >> 8);
+        a[3] = i8_to_bf16(high >> 8);
+    }
+    static __device__ __forceinline__ void multiply(sum c[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
+    {
+        mma_bf16(c, a, b0, b1);
+    }
 };
 
-static __device__ __forceinline__ group_scales load_group(const unsigned char *words, int g)
+// Loads those of group `group` of a run. scales: behind the run's blocks.
+template <enum dtype T>
+static __device__ __forceinline__ group_scales load_group(const unsigned char *scales, int group, int g)
 {
     group_scales s;
 #pragma unroll
     for (int i = 0; i < 2; i++) {
-        __half2 pair = *reinterpret_cast<const __half2 *>(words + (g + 8 * i) * 4);
-        s.scale[i] = __low2float(pair);
-        s.offset[i] = __float2bfloat162_rn(128.0f + __high2float(pair));
+        const int at = group * CUDA_TILE_ROWS + g + 8 * i;
+        if (T == DT_I4) {
+            const __half2 pair = reinterpret_cast<const __half2 *>(scales)[at];
+            s.scale[i] = __low2float(pair);
+            s.offset[i] = __float2bfloat162_rn(128.0f + __high2float(pair));
+        } else {
+            s.scale[i] = __half2float(reinterpret_cast<const __half *>(scales)[at]);
+        }
     }
     return s;
 }

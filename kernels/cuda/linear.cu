@@ -97,3 +97,8 @@ extern "C" void k_linear_i4_bf16_cuda(const struct cuda_linear *job, void *strea
 {
     linear_any<DT_I4>(job, stream);
 }
+
+extern "C" void k_linear_i8g_bf16_cuda(const struct cuda_linear *job, void *stream)
+{
+    linear_any<DT_I8G>(job, stream);
+}

@@ -29,12 +29,12 @@ struct few_job {
     int sums_at, meets_at, inputs_at, rings_at; // offsets in shared memory, behind the inputs
 };
 
-// One request of a warp: 2 KiB of a tile; for int4 also the scales of the unit.
+// One request of a warp: 2 KiB of a tile, which types in groups follow with their scales.
 template <enum dtype T, int GROUP> struct chunk {
     enum {
         BLOCKS = 2048 / (weights<T>::words * 512),
         OF_UNIT = CUDA_BLOCKS / BLOCKS,
-        BYTES = 2048 + (T == DT_I4 ? CUDA_UNIT_COLS / (GROUP ? GROUP : 1) * CUDA_TILE_ROWS * 4 : 0),
+        BYTES = 2048 + run_scales(T, GROUP),
     };
 };
 // Bytes from the inputs of one pair of steps to those of the next.
@@ -91,31 +91,31 @@ __device__ __forceinline__ void multiply(const unsigned char *stage, uint32_t x,
     }
 }
 
-// The same for int4, where a chunk is a unit. Each group is summed by itself, then scaled and added.
-template <int GROUP, int NT>
-__device__ __forceinline__ void multiply_i4(const unsigned char *stage, uint32_t x, uint32_t pair, int lane,
-                                            float (&acc)[NT][4])
+// The same for types in groups, where a chunk is a run. Each group is summed by itself, then scaled and added.
+template <enum dtype T, int GROUP, int NT>
+__device__ __forceinline__ void multiply_groups(const unsigned char *stage, uint32_t x, uint32_t pair, int lane,
+                                                float (&acc)[NT][4])
 {
-    typedef weights<DT_I4> W;
+    typedef weights<T> W;
     float sum[NT][4];
     group_scales s;
 #pragma unroll
-    for (int b = 0; b < CUDA_BLOCKS; b++) {
-        uint4 v[1];
-        load_block<DT_I4>(stage, b, lane, v);
+    for (int b = 0; b < W::run; b++) {
+        uint4 v[W::words];
+        load_block<T>(stage, b, lane, v);
 #pragma unroll
         for (int p = 0; p < 2; p++) {
             uint32_t a[2][4];
             if (group_begins<GROUP>(b, p)) {
-                s = load_group(stage + 2048 + group_of<GROUP>(b, p) * CUDA_TILE_ROWS * 4, lane / 4);
+                s = load_group<T>(stage + 2048, group_of<GROUP>(b, p), lane / 4);
 #pragma unroll
                 for (int n = 0; n < NT; n++)
 #pragma unroll
                     for (int i = 0; i < 4; i++)
                         sum[n][i] = 0;
             }
-            W::fragment(v, 2 * p, a[0], s.offset);
-            W::fragment(v, 2 * p + 1, a[1], s.offset);
+            W::fragment(v, 2 * p, a[0], s);
+            W::fragment(v, 2 * p + 1, a[1], s);
 #pragma unroll
             for (int n = 0; n < NT; n++) {
                 uint32_t in[4];
@@ -352,7 +352,7 @@ template <enum dtype T, int NT> struct tile_end {
 // Finishes a tile once its sums are complete: scales, bias, residual, and the parts of a fused norm. A lane has rows
 // lane / 4 and 8 more, of tokens 2 (lane % 4) and the next in each group.
 template <enum dtype T, int NT> struct tile_rest {
-    enum { N = NT * 4, CARRIES = T == DT_BF16 || T == DT_F8E4M3 || T == DT_I4 };
+    enum { N = NT * 4, CARRIES = T == DT_BF16 || T == DT_F8E4M3 || scales_groups(T) };
     float token_scale[scales_tokens(T) ? N / 2 : 1];
 
     __device__ __forceinline__ tile_rest(const few_job &job, int lane)
@@ -507,8 +507,8 @@ __global__ void __launch_bounds__(MOST_WARPS * 32, 1) k_few(const few_job job)
                 due = ++piece < PIECES ? due + C::OF_UNIT : -1;
             }
             const uint32_t x = x0 + c * (chunk_pairs * pair);
-            if constexpr (T == DT_I4)
-                multiply_i4<GROUP, NT>(ring + slot * C::BYTES, x, pair, lane, acc);
+            if constexpr (scales_groups(T))
+                multiply_groups<T, GROUP, NT>(ring + slot * C::BYTES, x, pair, lane, acc);
             else
                 multiply<T, NT>(ring + slot * C::BYTES, x, pair, lane, acc);
             slot = slot + 1 == SLOTS ? 0 : slot + 1;
@@ -576,7 +576,7 @@ few_plan plan_of(const struct cuda_layout *l, int multiprocessors, const few_pla
 // The most slots of a ring. Types that need decoding are limited by instructions before a fifth slot pays for its fill.
 template <enum dtype T, int NT> constexpr int most_slots()
 {
-    return NT == 1 && T != DT_I4 && T != DT_F8E4M3 ? 5 : 4;
+    return NT == 1 && !scales_groups(T) && T != DT_F8E4M3 ? 5 : 4;
 }
 
 template <enum dtype T, int GROUP, int NT>
@@ -646,7 +646,7 @@ template <enum dtype T> void cuda_linear_few(const struct cuda_linear *job, cuda
         else
             launch_few<T, 128>(job, stream);
     } else {
-        launch_few<T, 0>(job, stream);
+        launch_few<T, T == DT_I8G ? 32 : 0>(job, stream);
     }
 }
 
@@ -656,3 +656,4 @@ template void cuda_linear_few<DT_I8>(const struct cuda_linear *, cudaStream_t);
 template void cuda_linear_few<DT_F8E4M3>(const struct cuda_linear *, cudaStream_t);
 template void cuda_linear_few<F8_BY_F8>(const struct cuda_linear *, cudaStream_t);
 template void cuda_linear_few<DT_I4>(const struct cuda_linear *, cudaStream_t);
+template void cuda_linear_few<DT_I8G>(const struct cuda_linear *, cudaStream_t);

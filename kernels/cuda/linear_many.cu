@@ -1,6 +1,6 @@
 // linear_many.cu - products of many tokens by mma.sync, limited by arithmetic.
-// A block of 8 warps computes 128 rows by 128 tokens (int4: by 64). Weights, still in fragment order, and inputs stream
-// through shared memory, three blocks of 64 inputs ahead.
+// A block of 8 warps computes 128 rows by 128 tokens (types in groups: by 64). Weights, still in fragment order, and
+// inputs stream through shared memory, three blocks of 64 inputs ahead.
 #include "kernels/cuda/fragments.cuh"
 #include "kernels/cuda/launch.cuh"
 
@@ -19,7 +19,7 @@ struct many_job {
 template <enum dtype T> struct stage {
     typedef weights<T> W;
     enum {
-        WARP_GROUPS = T == DT_I4 ? 4 : 8, // groups of 8 tokens
+        WARP_GROUPS = scales_groups(T) ? 4 : 8, // groups of 8 tokens
         GROUPS = TOKEN_WARPS * WARP_GROUPS,
         TILE_BYTES = W::words * 512,
         W_BYTES = BLOCK_TILES * TILE_BYTES,
@@ -27,14 +27,22 @@ template <enum dtype T> struct stage {
     };
 };
 
+// The number of a unit's runs that end before block `index`.
+template <enum dtype T> __device__ __forceinline__ int runs_before(int index)
+{
+    if constexpr (scales_groups(T))
+        return index % CUDA_BLOCKS / weights<T>::run;
+    return 0;
+}
+
 // Requests block `index` of 64 inputs: weights of the tiles from `tile` on, inputs of the groups of tokens from `group`
 // on.
-template <enum dtype T>
+template <enum dtype T, int GROUP>
 __device__ __forceinline__ void request(const many_job &job, int tile, int group, int index, uint32_t to)
 {
     typedef stage<T> S;
     const size_t w_at = job.header_bytes + (size_t)(index / CUDA_BLOCKS) * job.unit_bytes +
-                        (size_t)(index % CUDA_BLOCKS) * S::TILE_BYTES;
+                        (size_t)(index % CUDA_BLOCKS) * S::TILE_BYTES + runs_before<T>(index) * run_scales(T, GROUP);
 #pragma unroll
     for (int i = threadIdx.x; i < S::W_BYTES / 16; i += THREADS) {
         const int of = i * 16 / S::TILE_BYTES, at = i * 16 % S::TILE_BYTES, from = min(tile + of, job.tiles - 1);
@@ -81,25 +89,29 @@ __device__ __forceinline__ void multiply(const unsigned char *w, uint32_t x, int
     }
 }
 
-// The same for int4, for block `index` of the tiles from `tile` on. group: the sums since the group began.
-template <int GROUP, int NT>
-__device__ __forceinline__ void multiply_i4(const many_job &job, const unsigned char *w, uint32_t x, int lane, int tile,
-                                            int index, float (&group)[WARP_TILES][NT][4],
-                                            float (&acc)[WARP_TILES][NT][4])
+// The same for types in groups, for block `index` of the tiles from `tile` on. group: the sums since the group began.
+template <enum dtype T, int GROUP, int NT>
+__device__ __forceinline__ void multiply_groups(const many_job &job, const unsigned char *w, uint32_t x, int lane,
+                                                int tile, int index, float (&group)[WARP_TILES][NT][4],
+                                                float (&acc)[WARP_TILES][NT][4])
 {
-    typedef weights<DT_I4> W;
-    const int block = index % CUDA_BLOCKS;
+    typedef weights<T> W;
+    const int block = index % W::run, runs = runs_before<T>(index);
 #pragma unroll
     for (int r = 0; r < WARP_TILES; r++) {
-        const unsigned char *words = job.w + (size_t)min(tile + r, job.tiles - 1) * job.out.tile_bytes +
-                                     (size_t)(index / CUDA_BLOCKS) * job.unit_bytes + CUDA_BLOCKS * 512;
-        const uint4 v = *reinterpret_cast<const uint4 *>(w + r * 512 + lane * 16);
+        const unsigned char *scales = job.w + (size_t)min(tile + r, job.tiles - 1) * job.out.tile_bytes +
+                                      (size_t)(index / CUDA_BLOCKS) * job.unit_bytes +
+                                      runs * (2048 + run_scales(T, GROUP)) + 2048;
+        uint4 v[W::words];
+#pragma unroll
+        for (int i = 0; i < W::words; i++)
+            v[i] = *reinterpret_cast<const uint4 *>(w + (r * W::words + i) * 512 + lane * 16);
 #pragma unroll
         for (int p = 0; p < 2; p++) {
-            const group_scales s = load_group(words + group_of<GROUP>(block, p) * CUDA_TILE_ROWS * 4, lane / 4);
+            const group_scales s = load_group<T>(scales, group_of<GROUP>(block, p), lane / 4);
             uint32_t a[2][4];
-            W::fragment(&v, 2 * p, a[0], s.offset);
-            W::fragment(&v, 2 * p + 1, a[1], s.offset);
+            W::fragment(v, 2 * p, a[0], s);
+            W::fragment(v, 2 * p + 1, a[1], s);
 #pragma unroll
             for (int n = 0; n < NT; n++) {
                 uint32_t in[4];
@@ -130,25 +142,25 @@ template <enum dtype T, int GROUP> __global__ void __launch_bounds__(THREADS) k_
     const int blocks = job.units * CUDA_BLOCKS;
     const uint32_t base = shared_address(shared);
     sum acc[WARP_TILES][NT][4] = {};
-    [[maybe_unused]] float group[T == DT_I4 ? WARP_TILES : 1][T == DT_I4 ? NT : 1][4] = {};
+    [[maybe_unused]] float group[scales_groups(T) ? WARP_TILES : 1][scales_groups(T) ? NT : 1][4] = {};
 
     next_may_start();
     previous_wait();
     for (int i = 0; i < STAGES - 1; i++) {
         if (i < blocks)
-            request<T>(job, tile0, group0, i, base + i * S::BYTES);
+            request<T, GROUP>(job, tile0, group0, i, base + i * S::BYTES);
         copies_commit();
     }
     for (int i = 0; i < blocks; i++) {
         copies_wait<STAGES - 2>();
         __syncthreads(); // stage i has arrived, and no warp reads the stage requested next
         if (i + STAGES - 1 < blocks)
-            request<T>(job, tile0, group0, i + STAGES - 1, base + (i + STAGES - 1) % STAGES * S::BYTES);
+            request<T, GROUP>(job, tile0, group0, i + STAGES - 1, base + (i + STAGES - 1) % STAGES * S::BYTES);
         copies_commit();
         const unsigned char *w = shared + i % STAGES * S::BYTES + tile * S::TILE_BYTES;
         const uint32_t x = base + i % STAGES * S::BYTES + S::W_BYTES + first * S::W::x_bytes + lane * 16;
-        if constexpr (T == DT_I4)
-            multiply_i4<GROUP, NT>(job, w, x, lane, tile0 + tile, i, group, acc);
+        if constexpr (scales_groups(T))
+            multiply_groups<T, GROUP, NT>(job, w, x, lane, tile0 + tile, i, group, acc);
         else
             multiply<T, NT>(w, x, lane, acc);
     }
@@ -185,7 +197,7 @@ template <enum dtype T> void cuda_linear_many(const struct cuda_linear *job, cud
         else
             launch_many<T, 128>(many, stream);
     } else {
-        launch_many<T, 0>(many, stream);
+        launch_many<T, T == DT_I8G ? 32 : 0>(many, stream);
     }
 }
 
@@ -195,3 +207,4 @@ template void cuda_linear_many<DT_I8>(const struct cuda_linear *, cudaStream_t);
 template void cuda_linear_many<DT_F8E4M3>(const struct cuda_linear *, cudaStream_t);
 template void cuda_linear_many<F8_BY_F8>(const struct cuda_linear *, cudaStream_t);
 template void cuda_linear_many<DT_I4>(const struct cuda_linear *, cudaStream_t);
+template void cuda_linear_many<DT_I8G>(const struct cuda_linear *, cudaStream_t);

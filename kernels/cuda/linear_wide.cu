@@ -21,33 +21,33 @@ struct wide_job {
     int splits;
 };
 
-// Whether a lane keeps two sets of sums: those of a run of inputs, and the total in f32. A run is a group of int4. For
-// e4m3 by e4m3, whose sums in the tensor cores keep about 14 bits, it is the 128 inputs of a stage.
+// Whether a lane keeps two sets of sums: those of a run of inputs, and the total in f32. A run is a group of weights.
+// For e4m3 by e4m3, whose sums in the tensor cores keep about 14 bits, it is the 128 inputs of a stage.
 constexpr bool keeps_two(enum dtype type)
 {
-    return type == DT_I4 || type == F8_BY_F8;
+    return scales_groups(type) || type == F8_BY_F8;
 }
 // Whether the registers of a lane leave room for two blocks per multiprocessor.
 constexpr bool wide_is_few(enum dtype type, int tokens)
 {
-    return tokens <= (type == DT_I4 ? 32 : 64);
+    return tokens <= (scales_groups(type) ? 32 : 64);
 }
 constexpr int min_of(int a, int b)
 {
     return a < b ? a : b;
 }
 
-// The contents of a stage: BLOCKS times 64 inputs of 8 tiles and TOKENS tokens. For int4 it is a unit with its scales.
+// The contents of a stage: BLOCKS times 64 inputs of 8 tiles and TOKENS tokens. For types in groups it is a run
+// of blocks with their scales.
 template <enum dtype T, int GROUP, int TOKENS> struct wide_stage {
     typedef weights<T> W;
     // The copy engine takes about 100 cycles per copy, so a copy has at least 2 KiB. A stage is only a few copies, so
     // that the ring has room for about four stages.
     enum {
         FEW = wide_is_few(T, TOKENS), // limited by reading: two blocks per multiprocessor
-        BLOCKS = T == DT_I4 ? 4 : scales_tokens(T) ? 2 : T == DT_F8E4M3 ? (FEW ? 2 : 1) : 1,
+        BLOCKS = T == DT_I4 ? 4 : scales_tokens(T) || T == DT_I8G ? 2 : T == DT_F8E4M3 ? (FEW ? 2 : 1) : 1,
         OF_UNIT = CUDA_BLOCKS / BLOCKS,
-        SCALES = T == DT_I4 ? CUDA_UNIT_COLS / (GROUP ? GROUP : 1) * CUDA_TILE_ROWS * 4 : 0, // bytes per unit
-        TILE_BYTES = W::words * 512 * BLOCKS + SCALES,
+        TILE_BYTES = W::words * 512 * BLOCKS + run_scales(T, GROUP),
         W_BYTES = BLOCK_TILES * TILE_BYTES,
         X_BLOCK = TOKENS / 8 * W::x_bytes, // bytes per 64 inputs
         BYTES = W_BYTES + BLOCKS * X_BLOCK,
@@ -179,28 +179,31 @@ __device__ __forceinline__ void multiply_f8(const unsigned char *w, uint32_t x, 
     }
 }
 
-// The same for int4, for one block of a unit. sum: the sums since the group began; words: the scales of the unit.
-template <int GROUP, int TOKENS>
-__device__ __forceinline__ void multiply_i4(const unsigned char *w, uint32_t x, int lane, int block,
-                                            const unsigned char *words, float (&sum)[TOKENS / 2],
-                                            float (&acc)[TOKENS / 2])
+// The same for types in groups, for one block of a run. sum: the sums since the group began; scales: of the run.
+template <enum dtype T, int GROUP, int TOKENS>
+__device__ __forceinline__ void multiply_groups(const unsigned char *w, uint32_t x, int lane, int block,
+                                                const unsigned char *scales, float (&sum)[TOKENS / 2],
+                                                float (&acc)[TOKENS / 2])
 {
-    typedef weights<DT_I4> W;
-    const uint4 v = *reinterpret_cast<const uint4 *>(w + lane * 16);
+    typedef weights<T> W;
+    uint4 v[W::words];
+#pragma unroll
+    for (int i = 0; i < W::words; i++)
+        v[i] = *reinterpret_cast<const uint4 *>(w + i * 512 + lane * 16);
     uint32_t a[W::steps][4];
     group_scales s[2];
 #pragma unroll
     for (int p = 0; p < 2; p++) {
-        s[p] = load_group(words + group_of<GROUP>(block, p) * CUDA_TILE_ROWS * 4, lane / 4);
-        W::fragment(&v, 2 * p, a[2 * p], s[p].offset);
-        W::fragment(&v, 2 * p + 1, a[2 * p + 1], s[p].offset);
+        s[p] = load_group<T>(scales, group_of<GROUP>(block, p), lane / 4);
+        W::fragment(v, 2 * p, a[2 * p], s[p]);
+        W::fragment(v, 2 * p + 1, a[2 * p + 1], s[p]);
     }
 #pragma unroll
     for (int p = 0; p < 2; p++) {
         if (GROUP == 32 || p == 0)
             wide_begin();
-        wide_product<DT_I4, TOKENS>::step(sum, a[2 * p], wide_inputs(x + p * 512, W::x_bytes));
-        wide_product<DT_I4, TOKENS>::step(sum, a[2 * p + 1], wide_inputs(x + p * 512 + 256, W::x_bytes));
+        wide_product<T, TOKENS>::step(sum, a[2 * p], wide_inputs(x + p * 512, W::x_bytes));
+        wide_product<T, TOKENS>::step(sum, a[2 * p + 1], wide_inputs(x + p * 512 + 256, W::x_bytes));
         if (GROUP == 32 || p == 1)
             wide_end();
         if (!group_ends<GROUP>(block, p))
@@ -291,10 +294,11 @@ __global__ void __launch_bounds__(THREADS, wide_is_few(T, TOKENS) ? 2 : 1) k_wid
         barrier_wait(full + slot * 8, parity);
         const unsigned char *w = shared + slot * S::BYTES + warp * S::TILE_BYTES;
         const uint32_t x = base + slot * S::BYTES + S::W_BYTES;
-        if constexpr (T == DT_I4) {
+        if constexpr (scales_groups(T)) {
 #pragma unroll
             for (int b = 0; b < S::BLOCKS; b++)
-                multiply_i4<GROUP, TOKENS>(w + b * 512, x + b * S::X_BLOCK, lane, b, w + S::BLOCKS * 512, part, acc);
+                multiply_groups<T, GROUP, TOKENS>(w + b * S::W::words * 512, x + b * S::X_BLOCK, lane, b, w + 2048,
+                                                  part, acc);
         } else if constexpr (T == F8_BY_F8) {
             multiply_f8<TOKENS>(w, x, lane, part, acc);
         } else {
@@ -347,17 +351,17 @@ template <enum dtype T, int GROUP, int TOKENS> void launch_wide(const struct cud
     launch_early(k_wide<T, GROUP, TOKENS>, grid, THREADS, bytes, stream, wide);
 }
 
-// int4 keeps two whole sets of sums, so a block takes at most 128 tokens.
+// Types in groups keep two whole sets of sums, so a block takes at most 128 tokens.
 template <enum dtype T, int GROUP> void launch_tokens(const struct cuda_linear *job, cudaStream_t stream)
 {
     if (job->tokens <= 32)
         launch_wide<T, GROUP, 32>(job, stream);
     else if (job->tokens <= 64)
         launch_wide<T, GROUP, 64>(job, stream);
-    else if (T == DT_I4 || job->tokens <= 128)
+    else if (scales_groups(T) || job->tokens <= 128)
         launch_wide<T, GROUP, 128>(job, stream);
     else
-        launch_wide<T, GROUP, T == DT_I4 ? 128 : 256>(job, stream);
+        launch_wide<T, GROUP, scales_groups(T) ? 128 : 256>(job, stream);
 }
 
 } // namespace
@@ -370,7 +374,7 @@ template <enum dtype T> void cuda_linear_wide(const struct cuda_linear *job, cud
         else
             launch_tokens<T, 128>(job, stream);
     } else {
-        launch_tokens<T, 0>(job, stream);
+        launch_tokens<T, T == DT_I8G ? 32 : 0>(job, stream);
     }
 }
 
@@ -380,3 +384,4 @@ template void cuda_linear_wide<DT_I8>(const struct cuda_linear *, cudaStream_t);
 template void cuda_linear_wide<DT_F8E4M3>(const struct cuda_linear *, cudaStream_t);
 template void cuda_linear_wide<F8_BY_F8>(const struct cuda_linear *, cudaStream_t);
 template void cuda_linear_wide<DT_I4>(const struct cuda_linear *, cudaStream_t);
+template void cuda_linear_wide<DT_I8G>(const struct cuda_linear *, cudaStream_t);

@@ -61,6 +61,7 @@ template <enum dtype T, int N> struct wide_product;
 WIDE_16(DT_BF16, "f32.bf16.bf16");
 WIDE_16(DT_F8E4M3, "f32.bf16.bf16");
 WIDE_16(DT_I4, "f32.bf16.bf16");
+WIDE_16(DT_I8G, "f32.bf16.bf16");
 WIDE_16(DT_F16, "f32.f16.f16");
 WIDE_PRODUCT(F8_BY_F8, 32, 16, float, "m64n32k32", "f32.e4m3.e4m3", ", 1, 1", WG_FLOAT);
 WIDE_PRODUCT(F8_BY_F8, 64, 32, float, "m64n64k32", "f32.e4m3.e4m3", ", 1, 1", WG_FLOAT);

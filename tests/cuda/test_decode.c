@@ -11,11 +11,15 @@ static void test_runs_equal_steps(void **state)
     static const struct {
         const char *path, *scheme;
         enum dtype kv;
-    } cases[] = {{MODELS "llama-gqa3", "f32", DT_F32},     {MODELS "gemma2", "bf16", DT_BF16},
+    } cases[] = {{MODELS "llama-gqa3", "f32", DT_F32},
+                 {MODELS "gemma2", "bf16", DT_BF16},
                  {MODELS "mixtral", "bf16", DT_BF16}, // steps, not ahead
-                 {"models/reference", "bf16", DT_BF16},    {"models/reference", "int8", DT_I8},
-                 {"models/reference", "int4-rtn", DT_F16}, {"models/reference", "fp8", DT_F8E4M3},
-                 {"models/reference", "fp8-w8a8", DT_BF16}};
+                 {"models/reference", "bf16", DT_BF16},
+                 {"models/reference", "int8", DT_I8},
+                 {"models/reference", "int4-rtn", DT_F16},
+                 {"models/reference", "fp8", DT_F8E4M3},
+                 {"models/reference", "fp8-w8a8", DT_BF16},
+                 {"tests/golden/q8_0/model.gguf", "q8_0", DT_BF16}};
     static const struct sampling greedy = {.top_p = 1}, drawn = {0.8f, 40, 0.9f, 7};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct model *model = load(cases[i].path, cases[i].scheme, gpu);

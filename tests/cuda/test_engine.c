@@ -4,6 +4,7 @@
 // Bounds are those of tests/engine/test_golden.c: 1e-4 of the largest logit in f32, 4 % in bf16.
 #include "tests/cuda/gpu.h"
 
+#include "base/str.h"
 #include "tests/engine/golden.h"
 
 static void check_model(const char *name, const char *scheme, double bound)
@@ -164,11 +165,14 @@ static void test_same_bits(void **state)
 {
     (void)state;
     NEED_GPU();
-    static const char *const schemes[] = {"f32", "bf16",     "f16",     "int8",
-                                          "fp8", "fp8-w8a8", "int4-rtn"};
-    static const enum dtype kvs[] = {DT_F32, DT_BF16, DT_F16, DT_I8, DT_F8E4M3, DT_BF16, DT_BF16};
+    static const char *const schemes[] = {"f32", "bf16",     "f16",      "int8",
+                                          "fp8", "fp8-w8a8", "int4-rtn", "q8_0"};
+    static const enum dtype kvs[] = {DT_F32,    DT_BF16, DT_F16,  DT_I8,
+                                     DT_F8E4M3, DT_BF16, DT_BF16, DT_BF16};
     for (size_t s = 0; s < sizeof schemes / sizeof *schemes; s++) {
-        struct model *model = load("models/reference", schemes[s], gpu);
+        bool gguf = str_equal(schemes[s], "q8_0");
+        struct model *model =
+            load(gguf ? "tests/golden/q8_0/model.gguf" : "models/reference", schemes[s], gpu);
         check_same_bits(model, kvs[s], DECODE_GRAPH);
         check_same_bits(model, kvs[s], DECODE_PERSISTENT);
         model_destroy(model);

@@ -90,9 +90,9 @@ static void test_carried_norms(void **state)
         const char *scheme;
         int batch;
         bool carries;
-    } rows[] = {{"bf16", 1, true}, {"bf16", 8, true},     {"bf16", 9, false},
-                {"fp8", 8, true},  {"int4-rtn", 8, true}, {"int8", 8, false},
-                {"f16", 8, false}, {"f32", 8, false},     {"fp8-w8a8", 8, false}};
+    } rows[] = {{"bf16", 1, true},      {"bf16", 8, true},  {"bf16", 9, false}, {"fp8", 8, true},
+                {"int4-rtn", 8, true},  {"int8", 8, false}, {"f16", 8, false},  {"f32", 8, false},
+                {"fp8-w8a8", 8, false}, {"q8_0", 8, true}};
     struct model_config c = small_config();
     c.width = 256;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
