@@ -1,4 +1,5 @@
-// cuda.h - features that only a CUDA device has: graphs, pinned memory, copies in a queue, and its driver.
+// cuda.h - features that only a CUDA device has: graphs, pinned memory, copies in a queue, NVIDIA's products, and its
+// driver.
 //
 // For the CUDA backend, the checks of its kernels, and tests. All other code uses device.h.
 #ifndef DEVICE_CUDA_H
@@ -33,6 +34,47 @@ enum status cuda_graph_end(struct device_queue *queue, struct cuda_graph **out, 
 enum status cuda_graph_launch(struct cuda_graph *graph, struct device_queue *queue,
                               struct error *err);
 void cuda_graph_destroy(struct device *device, struct cuda_graph *graph); // NULL: nothing is done
+
+// ---- NVIDIA's own products -----------------------------------------------------------------------------
+
+/* d[t][r] = sum_c x[t][c] w[r][c] (+ d[t][r] where add), by cuBLASLt. All arrays are rows in device memory, aligned
+ * to 256 bytes. ldw, ldx and ldd are in elements. They, rows and cols are multiples of 16.
+ * w_scale: (rows), x_scale: (tokens): factors of codes of F8; both NULL: sums are not scaled
+ * d: f32; I8: int32 sums, neither scaled nor added */
+enum cuda_product_type { CUDA_PRODUCT_BF16, CUDA_PRODUCT_F16, CUDA_PRODUCT_F8, CUDA_PRODUCT_I8 };
+struct cuda_product {
+    enum cuda_product_type type;
+    int rows, cols, tokens;
+    size_t ldw, ldx, ldd;
+    bool add;
+    const void *w;
+    const void *x;
+    const float *w_scale, *x_scale;
+    void *d;
+};
+
+// The library's handle and a cache of plans. A plan is for one type, sizes, strides, `add`, and scaled sums or not.
+struct cuda_products;
+// Scratch that each product needs, of which the caller brings CUDA_PRODUCTS_WORKSPACE bytes.
+enum { CUDA_PRODUCTS_WORKSPACE = 32 << 20, CUDA_PRODUCTS_PLANS = 64 };
+// Errors: ERR_UNSUPPORTED if the library is not found, lacks a function or does not start; ERR_NOMEM.
+enum status cuda_products_create(struct device *device, struct cuda_products **out,
+                                 struct error *err);
+void cuda_products_destroy(struct cuda_products *products); // NULL is legal
+// Plans a shape unless the cache has it. The library proposes algorithms. Those whose results have the bits of the
+// first are timed, on random inputs and these weights, and the fastest is kept. So the choice never changes a bit. Sums
+// are only split where partial sums are stored and added in order. Overwrites x, x_scale and d, and waits. The device
+// must be idle. Errors: ERR_UNSUPPORTED if the library has no algorithm; as cuda_check.
+enum status cuda_products_plan(struct cuda_products *products, const struct cuda_product *job,
+                               void *workspace, struct error *err);
+bool cuda_products_planned(const struct cuda_products *products, const struct cuda_product *job);
+// Enqueues the product of a planned shape. Errors: ERR_INTERNAL if it is not planned; ERR_UNSUPPORTED.
+enum status cuda_products_run(struct cuda_products *products, struct device_queue *queue,
+                              const struct cuda_product *job, void *workspace, struct error *err);
+// "cuBLASLt 13.1.0"
+const char *cuda_products_version(const struct cuda_products *products);
+// Writes the picks of all planned shapes as text, as much as fits.
+void cuda_products_picks(const struct cuda_products *products, char *out, size_t bytes);
 
 // ---- the driver ----------------------------------------------------------------------------------------
 

@@ -276,7 +276,8 @@ enum status cuda_probe_fill(struct cuda_device *cuda, cuda_address to, size_t by
     for (size_t i = 0; i < piece / 4; i++)
         words[i] = (((uint32_t)rng_hash(i) & 0x83ff83ffu) | 0x3c003c00u) & mask;
     for (size_t at = 0; at < bytes && !err->code; at += piece)
-        cuda_check(cuda, d->MemcpyHtoD(to + at, words, piece), "its probes' memory", err);
+        cuda_check(cuda, d->MemcpyHtoD(to + at, words, bytes - at < piece ? bytes - at : piece),
+                   "its probes' memory", err);
     if (!err->code)
         cuda_check(cuda, d->StreamSynchronize(NULL), "its probes' memory", err);
     free(words);

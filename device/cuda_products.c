@@ -1,0 +1,388 @@
+// cuda_products.c - products by cuBLASLt for the engine: a plan for each shape, chosen once and kept.
+//
+// The library's columns are this program's rows: with A = w transposed and B = x, its D of (rows, tokens) in columns is
+// d of (tokens, rows) in rows. Source: cuBLASLt API reference, 12 and 13.
+#include "device/cuda_cublaslt.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    CANDIDATES = 8,
+    TIMED = 3,        // products of a candidate, after one that loads its kernel
+    SAMPLE_ROWS = 16, // at each end of d, compared between candidates
+};
+
+struct plan {
+    struct cuda_product shape; // without its pointers but w_scale, which is NULL or not
+    void *desc, *w, *x, *d;
+    struct cublaslt_algorithm algorithm;
+    size_t workspace_bytes;
+    int proposed, equal; // candidates, and those with the bits of the first
+};
+
+struct cuda_products {
+    struct cuda_device *cuda; // borrowed
+    const struct cuda_cublaslt *library;
+    void *handle;
+    char version[32];
+    struct plan plan[CUDA_PRODUCTS_PLANS];
+    size_t made; // so far; the oldest plan is replaced
+};
+
+// Types of the library for each type of product.
+static const struct {
+    const char *name;
+    int inputs, outputs, compute, scale;
+    int bytes;
+    uint32_t mask; // of random inputs
+} types[] = {
+    [CUDA_PRODUCT_BF16] = {"bf16", BLAS_R_16BF, BLAS_R_32F, BLAS_COMPUTE_32F, BLAS_R_32F, 2, ~0u},
+    [CUDA_PRODUCT_F16] = {"f16", BLAS_R_16F, BLAS_R_32F, BLAS_COMPUTE_32F, BLAS_R_32F, 2, ~0u},
+    [CUDA_PRODUCT_F8] = {"fp8", BLAS_R_8F_E4M3, BLAS_R_32F, BLAS_COMPUTE_32F, BLAS_R_32F, 1,
+                         0xbfbfbfbfu}, // no NaN
+    [CUDA_PRODUCT_I8] = {"int8", BLAS_R_8I, BLAS_R_32I, BLAS_COMPUTE_32I, BLAS_R_32I, 1, ~0u},
+};
+
+static enum status refused(const struct cuda_products *p, const struct cuda_product *job,
+                           const char *what, int code, struct error *err)
+{
+    return FAIL(err, ERR_UNSUPPORTED,
+                "device %s: %s: %s %s product of %d x %d by %d tokens (status %d)",
+                p->cuda->device.info.name, p->version, what, types[job->type].name, job->rows,
+                job->cols, job->tokens, code);
+}
+
+enum status cuda_products_create(struct device *device, struct cuda_products **out,
+                                 struct error *err)
+{
+    char reason[128];
+    const struct cuda_cublaslt *library = cuda_cublaslt_get(reason, sizeof reason);
+    *out = NULL;
+    if (!library)
+        return FAIL(err, ERR_UNSUPPORTED, "%s: its products cannot be used", reason);
+    struct cuda_products *p = calloc(1, sizeof *p);
+    if (!p)
+        return FAIL(err, ERR_NOMEM, "cuBLASLt: %zu bytes", sizeof *p);
+    size_t version = library->GetVersion();
+    p->cuda = cuda_of(device);
+    p->library = library;
+    snprintf(p->version, sizeof p->version, "cuBLASLt %zu.%zu.%zu", version / 10000,
+             version / 100 % 100, version % 100);
+    cuda_enter(p->cuda);
+    int code = library->Create(&p->handle);
+    if (code) {
+        FAIL(err, ERR_UNSUPPORTED, "device %s: %s does not start (status %d)",
+             device_info(device)->name, p->version, code);
+        free(p);
+        return err->code;
+    }
+    *out = p;
+    return OK;
+}
+
+static void plan_fini(const struct cuda_cublaslt *library, struct plan *plan)
+{
+    void *layouts[] = {plan->w, plan->x, plan->d};
+    for (int i = 0; i < 3; i++)
+        if (layouts[i])
+            library->MatrixLayoutDestroy(layouts[i]);
+    if (plan->desc)
+        library->MatmulDescDestroy(plan->desc);
+    *plan = (struct plan){0};
+}
+
+void cuda_products_destroy(struct cuda_products *p)
+{
+    if (!p)
+        return;
+    cuda_enter(p->cuda);
+    for (size_t i = 0; i < CUDA_PRODUCTS_PLANS; i++)
+        plan_fini(p->library, &p->plan[i]);
+    p->library->Destroy(p->handle);
+    free(p);
+}
+
+// ---- plans ---------------------------------------------------------------------------------------------
+
+static bool same_shape(const struct cuda_product *a, const struct cuda_product *b)
+{
+    return a->type == b->type && a->rows == b->rows && a->cols == b->cols &&
+           a->tokens == b->tokens && a->ldw == b->ldw && a->ldx == b->ldx && a->ldd == b->ldd &&
+           a->add == b->add && !a->w_scale == !b->w_scale;
+}
+
+static const struct plan *plan_find(const struct cuda_products *p, const struct cuda_product *job)
+{
+    for (size_t i = 0; i < CUDA_PRODUCTS_PLANS; i++)
+        if (p->plan[i].desc && same_shape(&p->plan[i].shape, job))
+            return &p->plan[i];
+    return NULL;
+}
+
+static int describe(const struct cuda_cublaslt *b, const struct cuda_product *job,
+                    struct plan *plan)
+{
+    const int transposed = BLAS_OPERATION_T, vector = BLAS_SCALE_OUTER_VECTOR;
+    const int inputs = types[job->type].inputs;
+    int code = b->MatmulDescCreate(&plan->desc, types[job->type].compute, types[job->type].scale);
+    if (!code)
+        code = b->MatmulDescSetAttribute(plan->desc, BLAS_DESC_TRANSA, &transposed, sizeof(int));
+    if (!code && job->w_scale)
+        code = b->MatmulDescSetAttribute(plan->desc, BLAS_DESC_A_SCALE_MODE, &vector, sizeof(int));
+    if (!code && job->w_scale)
+        code = b->MatmulDescSetAttribute(plan->desc, BLAS_DESC_B_SCALE_MODE, &vector, sizeof(int));
+    if (!code)
+        code = b->MatrixLayoutCreate(&plan->w, inputs, (uint64_t)job->cols, (uint64_t)job->rows,
+                                     (int64_t)job->ldw);
+    if (!code)
+        code = b->MatrixLayoutCreate(&plan->x, inputs, (uint64_t)job->cols, (uint64_t)job->tokens,
+                                     (int64_t)job->ldx);
+    if (!code)
+        code = b->MatrixLayoutCreate(&plan->d, types[job->type].outputs, (uint64_t)job->rows,
+                                     (uint64_t)job->tokens, (int64_t)job->ldd);
+    return code;
+}
+
+static int multiply(const struct cuda_products *p, const struct plan *plan,
+                    const struct cublaslt_algorithm *algorithm, const struct cuda_product *job,
+                    void *workspace, void *stream)
+{
+    const struct cuda_cublaslt *b = p->library;
+    const float one = 1, beta = job->add ? 1 : 0;
+    const int32_t whole_one = 1, whole_zero = 0;
+    const bool whole = job->type == CUDA_PRODUCT_I8;
+    int code = 0;
+    if (job->w_scale)
+        code = b->MatmulDescSetAttribute(plan->desc, BLAS_DESC_A_SCALE, &job->w_scale,
+                                         sizeof job->w_scale);
+    if (!code && job->w_scale)
+        code = b->MatmulDescSetAttribute(plan->desc, BLAS_DESC_B_SCALE, &job->x_scale,
+                                         sizeof job->x_scale);
+    return code ? code
+                : b->Matmul(p->handle, plan->desc, whole ? (const void *)&whole_one : &one, job->w,
+                            plan->w, job->x, plan->x, whole ? (const void *)&whole_zero : &beta,
+                            job->d, plan->d, job->d, plan->d, algorithm, workspace,
+                            CUDA_PRODUCTS_WORKSPACE, stream);
+}
+
+// Asks for algorithms whose results are the same on every run. Returns the library's status.
+static int propose(const struct cuda_products *p, const struct plan *plan,
+                   struct cublaslt_heuristic found[CANDIDATES], int *count)
+{
+    const struct cuda_cublaslt *b = p->library;
+    const size_t workspace = CUDA_PRODUCTS_WORKSPACE;
+    const uint32_t reductions = BLAS_REDUCTION_STORED;
+    void *preference = NULL;
+    *count = 0;
+    int code = b->PreferenceCreate(&preference);
+    if (!code)
+        code = b->PreferenceSetAttribute(preference, BLAS_PREFER_WORKSPACE, &workspace,
+                                         sizeof workspace);
+    if (!code)
+        code = b->PreferenceSetAttribute(preference, BLAS_PREFER_REDUCTIONS, &reductions,
+                                         sizeof reductions);
+    if (!code)
+        code = b->AlgoGetHeuristic(p->handle, plan->desc, plan->w, plan->x, plan->d, plan->d,
+                                   preference, CANDIDATES, found, count);
+    if (preference)
+        b->PreferenceDestroy(preference);
+    return code;
+}
+
+// The rows of d at both ends, as bytes.
+struct sample {
+    size_t end_bytes;
+    unsigned char *bytes; // (2, end_bytes)
+};
+
+static enum status sample_read(const struct cuda_device *cuda, const struct cuda_product *job,
+                               struct sample *s, struct error *err)
+{
+    size_t row = job->ldd * 4;
+    cuda_address d = (uintptr_t)job->d, last = d + (size_t)(job->tokens - 1) * row;
+    int rows = job->tokens < SAMPLE_ROWS ? job->tokens : SAMPLE_ROWS;
+    size_t bytes = (size_t)(rows - 1) * row + (size_t)job->rows * 4;
+    const struct cuda_driver *driver = cuda->driver;
+    memset(s->bytes, 0, 2 * s->end_bytes);
+    TRY(cuda_check(cuda, driver->StreamSynchronize(cuda->stream), "cuBLASLt's products", err));
+    TRY(cuda_check(cuda, driver->MemcpyDtoH(s->bytes, d, bytes), "cuBLASLt's sums", err));
+    return cuda_check(
+        cuda, driver->MemcpyDtoH(s->bytes + s->end_bytes, last - (size_t)(rows - 1) * row, bytes),
+        "cuBLASLt's sums", err);
+}
+
+// Runs one candidate on zeros in d and reads its sums. Its status in *code.
+static enum status try_once(const struct cuda_products *p, const struct plan *plan,
+                            const struct cublaslt_algorithm *algorithm,
+                            const struct cuda_product *job, void *workspace, struct sample *sums,
+                            int *code, struct error *err)
+{
+    const struct cuda_device *cuda = p->cuda;
+    size_t bytes = ((size_t)(job->tokens - 1) * job->ldd + (size_t)job->rows) * 4;
+    TRY(cuda_check(cuda, cuda->driver->MemsetD8Async((uintptr_t)job->d, 0, bytes, cuda->stream),
+                   "cuBLASLt's sums", err));
+    *code = multiply(p, plan, algorithm, job, workspace, cuda->stream);
+    return *code ? OK : sample_read(cuda, job, sums, err);
+}
+
+static enum status time_it(const struct cuda_products *p, const struct plan *plan,
+                           const struct cublaslt_algorithm *algorithm,
+                           const struct cuda_product *job, void *workspace, double *ns,
+                           struct error *err)
+{
+    struct cuda_device *cuda = p->cuda;
+    TRY(cuda_clock_read(cuda, &cuda->clock[1], err));
+    for (int i = 0; i < TIMED; i++) {
+        int code = multiply(p, plan, algorithm, job, workspace, cuda->stream);
+        if (code)
+            return refused(p, job, "it refused a", code, err);
+    }
+    TRY(cuda_clock_read(cuda, &cuda->clock[2], err));
+    TRY(cuda_check(cuda, cuda->driver->StreamSynchronize(cuda->stream), "cuBLASLt's products",
+                   err));
+    *ns = (double)(cuda->clock[2] - cuda->clock[1]) / TIMED;
+    return OK;
+}
+
+// Keeps the fastest of the candidates that have the bits of the first that runs.
+static enum status choose(const struct cuda_products *p, struct plan *plan,
+                          const struct cuda_product *job, void *workspace, struct sample *first,
+                          struct sample *other, struct error *err)
+{
+    struct cublaslt_heuristic found[CANDIDATES];
+    int count = 0;
+    double best_ns = 0;
+    int code = propose(p, plan, found, &count);
+    if (code || count == 0)
+        return refused(p, job, "it has no algorithm for a", code, err);
+    plan->proposed = count;
+    for (int i = 0; i < count; i++) {
+        double ns = 0;
+        struct sample *sums = plan->equal ? other : first;
+        if (found[i].state != 0 || found[i].workspace_bytes > CUDA_PRODUCTS_WORKSPACE)
+            continue;
+        TRY(try_once(p, plan, &found[i].algorithm, job, workspace, sums, &code, err));
+        if (code || (plan->equal && memcmp(first->bytes, other->bytes, 2 * first->end_bytes) != 0))
+            continue;
+        TRY(time_it(p, plan, &found[i].algorithm, job, workspace, &ns, err));
+        if (plan->equal++ > 0 && ns >= best_ns)
+            continue;
+        best_ns = ns;
+        plan->algorithm = found[i].algorithm;
+        plan->workspace_bytes = found[i].workspace_bytes;
+    }
+    return plan->equal ? OK : refused(p, job, "no algorithm runs for a", code, err);
+}
+
+bool cuda_products_planned(const struct cuda_products *p, const struct cuda_product *job)
+{
+    return plan_find(p, job) != NULL;
+}
+
+// Random inputs, and random scales of them.
+static enum status fill_inputs(const struct cuda_products *p, const struct cuda_product *job,
+                               struct error *err)
+{
+    size_t bytes = (size_t)job->tokens * job->ldx * (size_t)types[job->type].bytes;
+    TRY(cuda_probe_fill(p->cuda, (uintptr_t)job->x, bytes, types[job->type].mask, err));
+    if (!job->x_scale)
+        return OK;
+    return cuda_probe_fill(p->cuda, (uintptr_t)job->x_scale, (size_t)job->tokens * 4, ~0u, err);
+}
+
+enum status cuda_products_plan(struct cuda_products *p, const struct cuda_product *job,
+                               void *workspace, struct error *err)
+{
+    struct plan *plan = &p->plan[p->made % CUDA_PRODUCTS_PLANS];
+    if (plan_find(p, job))
+        return OK;
+    size_t end = (size_t)SAMPLE_ROWS * job->ldd * 4;
+    struct sample first = {end, malloc(2 * end)}, other = {end, malloc(2 * end)};
+    cuda_enter(p->cuda);
+    plan_fini(p->library, plan);
+    if (!first.bytes || !other.bytes) {
+        FAIL(err, ERR_NOMEM, "cuBLASLt: %zu bytes to compare sums", 2 * end);
+    } else {
+        int code = describe(p->library, job, plan);
+        if (code)
+            refused(p, job, "it refused a", code, err);
+        else if (fill_inputs(p, job, err) == OK)
+            choose(p, plan, job, workspace, &first, &other, err);
+    }
+    free(first.bytes);
+    free(other.bytes);
+    if (err->code) {
+        plan_fini(p->library, plan);
+        return err->code;
+    }
+    plan->shape = *job;
+    p->made++;
+    return OK;
+}
+
+enum status cuda_products_run(struct cuda_products *p, struct device_queue *queue,
+                              const struct cuda_product *job, void *workspace, struct error *err)
+{
+    const struct plan *plan = plan_find(p, job);
+    if (!plan)
+        return FAIL(err, ERR_INTERNAL, "cuBLASLt: a product of %d x %d by %d tokens has no plan",
+                    job->rows, job->cols, job->tokens);
+    int code = multiply(p, plan, &plan->algorithm, job, workspace, device_queue_native(queue));
+    return code ? refused(p, job, "it refused a", code, err) : OK;
+}
+
+// ---- the picks as text -----------------------------------------------------------------------------------
+
+const char *cuda_products_version(const struct cuda_products *p)
+{
+    return p->version;
+}
+
+// One setting of an algorithm; -1: the library does not say.
+static int setting(const struct cuda_products *p, const struct plan *plan, int which)
+{
+    int32_t value = -1;
+    size_t written = 0;
+    int code =
+        p->library->AlgoConfigGetAttribute(&plan->algorithm, which, &value, sizeof value, &written);
+    return code || written < sizeof value ? -1 : value;
+}
+
+// Tiles of D by their number in the library. Others are named by the number.
+static const char *tile_name(int tile, char *space, size_t bytes)
+{
+    static const char *const names[] = {"64x64",   "128x32",  "64x128",  "128x64",  "64x256",
+                                        "128x128", "256x64",  "64x512",  "128x256", "256x128",
+                                        "512x64",  "64x96",   "96x64",   "96x128",  "128x160",
+                                        "160x128", "192x128", "128x192", "128x96"};
+    enum { FIRST = 15 };
+    if (tile >= FIRST && tile < FIRST + (int)(sizeof names / sizeof *names))
+        return names[tile - FIRST];
+    snprintf(space, bytes, "number %d", tile);
+    return space;
+}
+
+void cuda_products_picks(const struct cuda_products *p, char *out, size_t bytes)
+{
+    size_t used = 0;
+    out[0] = '\0';
+    for (size_t i = 0; i < CUDA_PRODUCTS_PLANS && used < bytes; i++) {
+        const struct plan *plan = &p->plan[i];
+        char tile[32];
+        if (!plan->desc)
+            continue;
+        int length = snprintf(
+            out + used, bytes - used,
+            "%s%s %d x %d by %d: algorithm %d, tile %s, stages number %d, cluster number %d, "
+            "split-k %d, workspace %zu bytes, of %d proposed %d with equal bits",
+            used ? "; " : "", types[plan->shape.type].name, plan->shape.rows, plan->shape.cols,
+            plan->shape.tokens, setting(p, plan, BLAS_ALGORITHM_ID),
+            tile_name(setting(p, plan, BLAS_ALGORITHM_TILE), tile, sizeof tile),
+            setting(p, plan, BLAS_ALGORITHM_STAGES), setting(p, plan, BLAS_ALGORITHM_CLUSTER),
+            setting(p, plan, BLAS_ALGORITHM_SPLITS), plan->workspace_bytes, plan->proposed,
+            plan->equal);
+        used += length > 0 ? (size_t)length : 0;
+    }
+}

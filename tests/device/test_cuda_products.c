@@ -1,0 +1,429 @@
+// test_cuda_products.c - products by cuBLASLt on a scripted library: which algorithm is kept, the cache of plans, what
+// a product hands over, and refusals. No GPU is needed, nor the library.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "device/cuda_cublaslt.h"
+
+enum { ROWS = 32, COLS = 48, TOKENS = 20, MOST = 8 };
+
+// What the library proposes. Algorithm i writes `bits` into the sums and takes `ns` of the pretend clock.
+static struct {
+    struct {
+        uint32_t bits;
+        int ns, status, state;
+    } algorithm[MOST];
+    int proposed, heuristic, create, layout;
+    int handles, descs, layouts, preferences; // alive
+    int asked, products;                      // heuristics, products
+    uint32_t reductions;
+    uint64_t workspace;
+    int scale_modes;
+    const void *a_scale, *b_scale;
+    uint64_t last; // algorithm of the last product
+    float beta;
+    uint64_t now_ns;
+} script;
+
+static size_t version(void)
+{
+    return 130102;
+}
+static int create(void **handle)
+{
+    script.handles += script.create == 0;
+    *handle = &script;
+    return script.create;
+}
+static int destroy(void *handle)
+{
+    (void)handle;
+    script.handles--;
+    return 0;
+}
+static int desc_create(void **desc, int compute, int scale)
+{
+    (void)compute;
+    (void)scale;
+    script.descs++;
+    *desc = &script.descs;
+    return 0;
+}
+static int desc_destroy(void *desc)
+{
+    (void)desc;
+    script.descs--;
+    return 0;
+}
+static int desc_set(void *desc, int attribute, const void *value, size_t bytes)
+{
+    (void)desc;
+    if (attribute == BLAS_DESC_A_SCALE)
+        memcpy(&script.a_scale, value, bytes);
+    if (attribute == BLAS_DESC_B_SCALE)
+        memcpy(&script.b_scale, value, bytes);
+    script.scale_modes +=
+        attribute == BLAS_DESC_A_SCALE_MODE || attribute == BLAS_DESC_B_SCALE_MODE;
+    return 0;
+}
+static int layout_create(void **layout, int type, uint64_t rows, uint64_t cols, int64_t ld)
+{
+    (void)type;
+    assert_true(ld >= (int64_t)rows && cols > 0);
+    if (script.layout)
+        return script.layout;
+    script.layouts++;
+    *layout = &script.layouts;
+    return 0;
+}
+static int layout_destroy(void *layout)
+{
+    (void)layout;
+    script.layouts--;
+    return 0;
+}
+static int preference_create(void **preference)
+{
+    script.preferences++;
+    *preference = &script.preferences;
+    return 0;
+}
+static int preference_destroy(void *preference)
+{
+    (void)preference;
+    script.preferences--;
+    return 0;
+}
+static int preference_set(void *preference, int attribute, const void *value, size_t bytes)
+{
+    (void)preference;
+    if (attribute == BLAS_PREFER_REDUCTIONS)
+        memcpy(&script.reductions, value, bytes);
+    if (attribute == BLAS_PREFER_WORKSPACE)
+        memcpy(&script.workspace, value, bytes);
+    return 0;
+}
+static int heuristic(void *handle, void *desc, void *a, void *b, void *c, void *d, void *preference,
+                     int most, struct cublaslt_heuristic *out, int *count)
+{
+    (void)handle;
+    assert_true(desc && a && b && c && d && preference && most == MOST);
+    script.asked++;
+    for (int i = 0; i < script.proposed; i++)
+        out[i] = (struct cublaslt_heuristic){.algorithm.data[0] = (uint64_t)i,
+                                             .workspace_bytes = 4096,
+                                             .state = script.algorithm[i].state};
+    *count = script.proposed;
+    return script.heuristic;
+}
+static int config(const struct cublaslt_algorithm *algorithm, int attribute, void *value,
+                  size_t bytes, size_t *written)
+{
+    int32_t answer = attribute == BLAS_ALGORITHM_ID     ? 66
+                     : attribute == BLAS_ALGORITHM_TILE ? 20
+                                                        : (int32_t)algorithm->data[0];
+    memcpy(value, &answer, bytes);
+    *written = attribute == BLAS_ALGORITHM_CLUSTER ? 0 : bytes; // it does not know that one
+    return 0;
+}
+static int matmul(void *handle, void *desc, const void *alpha, const void *a, void *a_layout,
+                  const void *b, void *b_layout, const void *beta, const void *c, void *c_layout,
+                  void *d, void *d_layout, const struct cublaslt_algorithm *algorithm,
+                  void *workspace, size_t workspace_bytes, void *stream)
+{
+    (void)stream;
+    uint64_t i = algorithm->data[0];
+    assert_true(handle && desc && alpha && a && a_layout && b && b_layout && c == d && c_layout &&
+                d_layout && workspace && workspace_bytes == CUDA_PRODUCTS_WORKSPACE);
+    script.products++;
+    script.last = i;
+    memcpy(&script.beta, beta, sizeof script.beta);
+    script.now_ns += (uint64_t)script.algorithm[i].ns;
+    ((uint32_t *)d)[(TOKENS - 1) * ROWS + 3] = script.algorithm[i].bits; // in the last row
+    return script.algorithm[i].status;
+}
+
+static const struct cuda_cublaslt library = {
+    version,       create,         destroy,           desc_create,        desc_destroy,   desc_set,
+    layout_create, layout_destroy, preference_create, preference_destroy, preference_set, heuristic,
+    config,        matmul,
+};
+
+static int set_current(void *context)
+{
+    (void)context;
+    return 0;
+}
+static int copy_in(cuda_address to, const void *from, size_t bytes)
+{
+    memcpy((void *)(uintptr_t)to, from, bytes);
+    return 0;
+}
+static int copy_out(void *to, cuda_address from, size_t bytes)
+{
+    memcpy(to, (void *)(uintptr_t)from, bytes);
+    return 0;
+}
+static int set_bytes(cuda_address to, unsigned char value, size_t bytes, void *stream)
+{
+    (void)stream;
+    memset((void *)(uintptr_t)to, value, bytes);
+    return 0;
+}
+static int synchronize(void *stream)
+{
+    (void)stream;
+    return 0;
+}
+static int launch(void *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
+                  unsigned bz, unsigned shared, void *stream, void **arguments, void **extra)
+{
+    (void)function;
+    (void)shared;
+    (void)stream;
+    (void)extra;
+    assert_int_equal(gx * gy * gz * bx * by * bz, 1);
+    **(uint64_t **)arguments[0] = script.now_ns;
+    return 0;
+}
+static const struct cuda_driver driver = {.CtxSetCurrent = set_current,
+                                          .MemcpyHtoD = copy_in,
+                                          .MemcpyDtoH = copy_out,
+                                          .MemsetD8Async = set_bytes,
+                                          .StreamSynchronize = synchronize,
+                                          .LaunchKernel = launch};
+
+static void *native(const struct device_queue *queue)
+{
+    return queue->device;
+}
+static const struct device_ops ops = {.queue_native = native};
+
+static uint64_t clock_places[3];
+static struct cuda_device gpu;
+static struct device_queue gpu_queue = {&ops, &gpu.device};
+static struct cuda_products *products;
+static unsigned char w[ROWS * COLS * 2], x[TOKENS * COLS * 2 + 16], workspace[8];
+static float d[TOKENS * ROWS], w_scale[ROWS], x_scale[TOKENS + 1];
+
+static int reset(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    memset(&script, 0, sizeof script);
+    gpu = (struct cuda_device){
+        .driver = &driver, .device.info.name = "cuda:0", .clock = clock_places};
+    cuda_cublaslt_use(&library);
+    return cuda_products_create(&gpu.device, &products, &err) == OK ? 0 : -1;
+}
+
+// Nothing of the library's is left alive.
+static int restore(void **state)
+{
+    (void)state;
+    cuda_products_destroy(products);
+    cuda_cublaslt_use(NULL);
+    return script.handles || script.descs || script.layouts || script.preferences ? -1 : 0;
+}
+
+static struct cuda_product product_of(enum cuda_product_type type, int tokens)
+{
+    return (struct cuda_product){.type = type,
+                                 .rows = ROWS,
+                                 .cols = COLS,
+                                 .tokens = tokens,
+                                 .ldw = COLS,
+                                 .ldx = COLS,
+                                 .ldd = ROWS,
+                                 .w = w,
+                                 .x = x,
+                                 .d = d};
+}
+
+static void propose(int i, uint32_t bits, int ns)
+{
+    script.algorithm[i].bits = bits;
+    script.algorithm[i].ns = ns;
+    script.proposed = i + 1;
+}
+
+// The algorithm that a product of these proposals runs.
+static uint64_t pick(struct cuda_product job)
+{
+    struct error err = {0};
+    if (cuda_products_plan(products, &job, workspace, &err) != OK ||
+        cuda_products_run(products, &gpu_queue, &job, workspace, &err) != OK)
+        fail_msg("%s", err.message);
+    return script.last;
+}
+
+static void the_fastest_of_equal_bits_is_kept(void **state)
+{
+    (void)state;
+    propose(0, 7, 100);
+    propose(1, 8, 10); // faster, but of other bits
+    propose(2, 7, 40);
+    propose(3, 7, 60);
+    propose(4, 7, 20);
+    script.algorithm[4].status = 15; // it refuses when it runs
+    propose(5, 7, 1);
+    script.algorithm[5].state = 1; // proposed, but not supported
+    assert_int_equal(pick(product_of(CUDA_PRODUCT_BF16, TOKENS)), 2);
+    // No sums in place, and none of rounded parts.
+    assert_int_equal(script.reductions, BLAS_REDUCTION_STORED);
+    assert_int_equal(script.workspace, CUDA_PRODUCTS_WORKSPACE);
+    char picks[1024];
+    cuda_products_picks(products, picks, sizeof picks);
+    assert_string_equal(picks, "bf16 32 x 48 by 20: algorithm 66, tile 128x128, stages number 2, "
+                               "cluster number -1, split-k 2, workspace 4096 bytes, of 6 proposed "
+                               "3 with equal bits");
+    cuda_products_picks(products, picks, 10); // what fits
+    assert_string_equal(picks, "bf16 32 x");
+}
+
+static void a_first_that_fails_gives_no_bits(void **state)
+{
+    (void)state;
+    propose(0, 7, 1);
+    script.algorithm[0].status = 15;
+    propose(1, 8, 50);
+    propose(2, 8, 30);
+    assert_int_equal(pick(product_of(CUDA_PRODUCT_F16, TOKENS)), 2);
+}
+
+static void a_shape_is_planned_once(void **state)
+{
+    (void)state;
+    propose(0, 7, 100);
+    struct cuda_product job = product_of(CUDA_PRODUCT_BF16, TOKENS), other = job;
+    assert_false(cuda_products_planned(products, &job));
+    pick(job);
+    assert_true(cuda_products_planned(products, &job));
+    int after = script.products;
+    pick(job);
+    assert_int_equal(script.asked, 1);
+    assert_int_equal(script.products, after + 1);
+    other.tokens = 19;
+    assert_false(cuda_products_planned(products, &other));
+    other = job;
+    other.add = true;
+    assert_false(cuda_products_planned(products, &other));
+    other = job;
+    other.type = CUDA_PRODUCT_F16;
+    assert_false(cuda_products_planned(products, &other));
+    other = job;
+    other.x = w; // the arrays do not matter
+    assert_true(cuda_products_planned(products, &other));
+}
+
+// The oldest plan makes room.
+static void the_cache_is_bounded(void **state)
+{
+    (void)state;
+    propose(0, 7, 100);
+    struct error err = {0};
+    for (int tokens = 1; tokens <= CUDA_PRODUCTS_PLANS + 1; tokens++) {
+        struct cuda_product job = product_of(CUDA_PRODUCT_BF16, TOKENS);
+        job.ldd = ROWS;
+        job.rows = tokens <= ROWS ? tokens : ROWS;
+        job.add = tokens > ROWS;
+        job.tokens = tokens > ROWS ? 1 + tokens % TOKENS : TOKENS;
+        job.cols = tokens > ROWS + TOKENS ? COLS - 16 : COLS;
+        assert_int_equal(cuda_products_plan(products, &job, workspace, &err), OK);
+    }
+    struct cuda_product first = product_of(CUDA_PRODUCT_BF16, TOKENS), second = first;
+    first.rows = 1;
+    second.rows = 2;
+    assert_false(cuda_products_planned(products, &first));
+    assert_true(cuda_products_planned(products, &second));
+    assert_int_equal(script.descs, CUDA_PRODUCTS_PLANS);
+    assert_int_equal(cuda_products_run(products, &gpu_queue, &first, workspace, &err),
+                     ERR_INTERNAL);
+}
+
+static void scales_and_residuals_are_handed_over(void **state)
+{
+    (void)state;
+    propose(0, 7, 100);
+    x_scale[TOKENS] = 5;
+    struct cuda_product job = product_of(CUDA_PRODUCT_F8, TOKENS);
+    pick(job);
+    assert_int_equal(script.scale_modes, 0);
+    assert_true(script.beta == 0);
+    job.w_scale = w_scale;
+    job.x_scale = x_scale;
+    job.add = true;
+    pick(job);
+    assert_int_equal(script.scale_modes, 2);
+    assert_ptr_equal(script.a_scale, w_scale);
+    assert_ptr_equal(script.b_scale, x_scale);
+    assert_true(script.beta == 1);
+    assert_true(x_scale[0] != 0 && x_scale[TOKENS - 1] != 0); // measured with scales that are not 0
+    assert_true(x_scale[TOKENS] == 5);                        // and nothing beyond them
+    job.x_scale = w_scale;                                    // of another product of this shape
+    assert_true(cuda_products_run(products, &gpu_queue, &job, workspace, &(struct error){0}) == OK);
+    assert_ptr_equal(script.b_scale, w_scale);
+}
+
+static void inputs_are_random_and_no_longer(void **state)
+{
+    (void)state;
+    propose(0, 7, 100);
+    memset(x, 0, sizeof x);
+    pick(product_of(CUDA_PRODUCT_I8, TOKENS));
+    bool any = false;
+    for (int i = 0; i < TOKENS * COLS; i++)
+        any = any || x[i] != 0;
+    assert_true(any);
+    for (int i = TOKENS * COLS; i < TOKENS * COLS + 16; i++)
+        assert_int_equal(x[i], 0);
+}
+
+static void refusals_name_library_and_shape(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct cuda_product job = product_of(CUDA_PRODUCT_I8, TOKENS);
+    assert_int_equal(cuda_products_plan(products, &job, workspace, &err), ERR_UNSUPPORTED);
+    assert_string_equal(err.message,
+                        "device cuda:0: cuBLASLt 13.1.2: it has no algorithm for a int8 product of "
+                        "32 x 48 by 20 tokens (status 0)");
+    error_clear(&err);
+    propose(0, 7, 1);
+    script.algorithm[0].status = 13;
+    assert_int_equal(cuda_products_plan(products, &job, workspace, &err), ERR_UNSUPPORTED);
+    assert_non_null(strstr(err.message, "no algorithm runs"));
+    error_clear(&err);
+    script.layout = 7;
+    assert_int_equal(cuda_products_plan(products, &job, workspace, &err), ERR_UNSUPPORTED);
+    assert_non_null(strstr(err.message, "(status 7)"));
+    assert_int_equal(script.descs, 0);
+    error_clear(&err);
+    struct cuda_products *none = NULL;
+    script.create = 1;
+    assert_int_equal(cuda_products_create(&gpu.device, &none, &err), ERR_UNSUPPORTED);
+    assert_null(none);
+    assert_string_equal(err.message, "device cuda:0: cuBLASLt 13.1.2 does not start (status 1)");
+}
+
+#define WITH(test) cmocka_unit_test_setup_teardown(test, reset, restore)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        WITH(the_fastest_of_equal_bits_is_kept),
+        WITH(a_first_that_fails_gives_no_bits),
+        WITH(a_shape_is_planned_once),
+        WITH(the_cache_is_bounded),
+        WITH(scales_and_residuals_are_handed_over),
+        WITH(inputs_are_random_and_no_longer),
+        WITH(refusals_name_library_and_shape),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
