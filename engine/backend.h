@@ -95,6 +95,9 @@ struct backend {
 
     // context_decode_choice. NULL: decode steps have one form.
     struct decode_choice (*decode_choice)(const void *planned);
+
+    // context_products. NULL: no library is used.
+    const char *(*products)(void *planned);
 };
 
 extern const struct backend cpu_backend, cuda_backend;

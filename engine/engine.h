@@ -304,6 +304,12 @@ void tokenizer_text(const struct tokenizer *tok, const int32_t *ids, size_t coun
 
 // ---- schemes -------------------------------------------------------------------------------------------
 
+// Who multiplies in the layers of prefill passes on a GPU: this program's kernels, or NVIDIA's cuBLASLt.
+enum products { PRODUCTS_OWN, PRODUCTS_CUBLASLT };
+bool engine_products(enum device_kind kind);              // there is a choice on such a device
+const char *scheme_products_name(enum products products); // "own", "cublaslt"
+bool scheme_products_parse(const char *name, enum products *out);
+
 // How weights are stored and how inputs of products are rounded: a row of the table in schemes.c. scheme_resolve
 // derives the scheme that runs on a target.
 struct scheme {
@@ -315,6 +321,8 @@ struct scheme {
         head; // type of the head, and of the embedding if it is the head or can have this type
     enum dtype head_activations; // at the head's input
     enum dtype default_kv;
+    enum products
+        products; // PRODUCTS_OWN in the table; a resolved scheme has it on a device with a choice
     char arithmetic[224]; // "bf16 x bf16 -> f32": stored with every result
 };
 const struct scheme *scheme_find(const char *name); // NULL: unknown
@@ -333,6 +341,9 @@ enum status checkpoint_scheme(const struct checkpoint *ck, const struct scheme *
                               struct device_target target, struct scheme *out, struct error *err);
 // The type of an embedding table that is not the head: the head's type, or bf16 if the head is quantized.
 enum dtype scheme_embedding(const struct scheme *scheme);
+
+// Why the library does not serve a resolved scheme or a description; NULL: it does, or it is not asked for. Static.
+const char *scheme_products_refused(const struct scheme *scheme, const struct model_config *config);
 
 // Types of heads and KV caches by the words of suites and flags: f32, f16, bf16, int8, int4, fp8.
 bool storage_parse(const char *word, enum dtype *out);
@@ -394,6 +405,8 @@ const struct scheme *model_scheme(const struct model *model);
 // The memory of a model and a context, known before either is created: for dry runs and `model info`.
 struct memory_plan {
     size_t weights_bytes, kv_bytes, scratch_bytes;
+    // Of weights_bytes: the second copy of the layers' weights, as plain rows, that products by a library read.
+    size_t copy_bytes;
 };
 // The form of decode steps on a GPU: a graph of kernels, or one persistent kernel. The persistent kernel needs support
 // by the device and the description, and a batch of at most 4; otherwise the graph runs. DECODE_AUTO measures both when
@@ -407,6 +420,7 @@ struct context_options {
     int batch;     // sequences
     int positions; // KV capacity of a sequence: prompt and generated together
     int chunk;     // most tokens of one sequence in one step
+    int prompt; // tokens of each sequence's prompt, so that its passes are planned with the context; 0: not known
     enum dtype
         kv; // DT_F32, DT_F16, DT_BF16; or DT_I8, DT_F8E4M3 with a scale per position and head
     int logit_rows; // most rows of logits that a step may request; at least `batch`, which 0 also means
@@ -518,6 +532,10 @@ struct decode_choice {
     const char *form, *reason;
 };
 struct decode_choice context_decode_choice(const struct context *ctx);
+
+// The library that multiplies in prefill passes, its version, and its pick for each shape so far, as text that is
+// borrowed until the next step. NULL: no library is used.
+const char *context_products(struct context *ctx);
 
 // Runs the steps, with the same bits as `steps` calls of context_step. If the device runs ahead, no host work separates
 // the tokens. After `done` returns false, the steps in flight (at most context_ahead of them) still end and are handed

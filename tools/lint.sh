@@ -42,7 +42,7 @@ engine/load/quantized: base kernels/kernels.h kernels/quant.h engine/engine.h en
 engine/quantize: base device/device.h kernels/kernels.h kernels/quant.h engine/engine.h engine/backend.h engine/model engine/load engine/load/quantized engine/load/hf
 engine/save: base kernels/kernels.h kernels/quant.h engine/engine.h engine/model engine/text engine/load engine/load/gguf
 engine/cpu: base device/device.h kernels/kernels.h kernels/quant.h engine/engine.h engine/backend.h engine/model engine/load/source.h
-engine/cuda: base device/device.h device/cuda.h kernels/kernels.h kernels/quant.h kernels/cuda/cuda.h engine/engine.h engine/backend.h engine/model engine/load/source.h
+engine/cuda: base device/device.h device/cuda.h kernels/kernels.h kernels/quant.h kernels/cuda/cuda.h kernels/cuda/library.h engine/engine.h engine/backend.h engine/model engine/load/source.h
 engine/metal: base device/device.h kernels/kernels.h kernels/quant.h engine/engine.h engine/backend.h engine/model engine/load/source.h
 bench: base
 bench/probe: base device/device.h kernels/kernels.h results

@@ -2,9 +2,9 @@
 //
 // weights.c says where each weight lies, pack.c packs and uploads them, prepare.c makes a model ready. plan.c lays out
 // a context, forward.c enqueues a pass, experts.c the routed experts. step.c runs steps, decode.c draws ids and runs
-// decode steps ahead of the host, persistent.c runs them as one kernel. Each function that lays out memory runs twice:
-// once without memory to measure, once to place. All pointers are device memory unless their comment says host. Shapes:
-// T tokens of a pass, d width, f feed-forward.
+// decode steps ahead of the host, persistent.c runs them as one kernel. library.c lets cuBLASLt multiply. Each function
+// that lays out memory runs twice: once without memory to measure, once to place. All pointers are device memory unless
+// their comment says host. Shapes: T tokens of a pass, d width, f feed-forward.
 #ifndef ENGINE_CUDA_CUDA_H
 #define ENGINE_CUDA_CUDA_H
 
@@ -30,6 +30,10 @@ struct gpu_matrix {
     struct cuda_layout layout; // 0 rows: the description has no such product
     void *w;
     float *bias; // (rows) or NULL
+    // For products by the library, else NULL: plain rows of plain_ld elements, and the (rows) scales of codes.
+    void *plain;
+    float *plain_scale;
+    size_t plain_ld;
 };
 
 struct gpu_norm {
@@ -82,6 +86,9 @@ struct gpu_model {
     struct gpu_weights weights;
     void *memory; // the memory that weights point into
     size_t weights_bytes;
+    struct cuda_products
+        *library;        // multiplies in prefill passes; NULL: the scheme does not ask for it
+    bool library_scales; // it scales sums of codes by itself
 };
 
 // Visits every weight of the description, in memory order. Vectors are float *, tables void *, all others struct
@@ -89,8 +96,10 @@ struct gpu_model {
 void gpu_weights_walk(const struct model_config *config, const struct scheme *scheme,
                       struct gpu_weights *weights, weight_visit *visit, void *arg);
 // Takes memory for all weights, or measures it. False: the kernels do not serve this size of groups.
+// *copy_bytes: of them, those of plain rows for the library, which come last.
 bool gpu_weights_place(struct gpu_cursor *cursor, const struct model_config *config,
-                       const struct scheme *scheme, struct gpu_weights *weights);
+                       const struct scheme *scheme, struct gpu_weights *weights,
+                       size_t *copy_bytes);
 // Packs the weights of `ck` and uploads them to their places. Errors: ERR_FORMAT for a weight that is not finite;
 // ERR_NOMEM; ERR_INTERRUPTED; ERR_IO from the device.
 enum status gpu_pack(struct gpu_model *m, const struct checkpoint *ck, engine_progress *progress,
@@ -141,6 +150,8 @@ struct gpu_buffers {
     float *slot_scale, *slot_y;
     int32_t *slot_token;
     float *slot_share;
+    // NULL unless the library multiplies: its workspace, and unscaled sums of codes that are added to x: (rows, d)
+    void *library_workspace, *library_sums;
     uint32_t *exchange; // words of the persistent step
     float *logits;      // (logit rows, vocab)
     int32_t *sequence, *drawn;
@@ -183,6 +194,7 @@ struct gpu_context {
     struct cuda_graph *graph;
     int graph_tokens;
     bool graph_persistent;
+    char products[4096];                          // text of gpu_context_products
     const struct engine_observer *graph_observer; // the observer that saw the recording, or NULL
 };
 
@@ -215,6 +227,7 @@ struct gpu_pass {
     bool single;     // no two tokens belong to one sequence
     bool persistent; // the pass runs as one kernel
     bool carried;    // the next norm of x is in `carried`
+    bool library;    // the layers' products are the library's, and their inputs plain rows
     enum phase phase;
     const struct engine_observer *observer;
     uint64_t mark_ns;  // end of the last event
@@ -256,6 +269,26 @@ void gpu_enqueued(const struct gpu_pass *pass, int layer, enum op_class op);
 void gpu_emit(struct gpu_pass *pass, int layer, enum op_class op, struct op_cost cost);
 struct op_cost gpu_product_cost(const struct gpu_matrix *m, enum dtype inputs, int tokens);
 struct op_cost gpu_norm_cost(const struct gpu_pass *pass, int tokens, const struct gpu_norm *norm);
+
+// ---- products by the library ---------------------------------------------------------------------------
+
+// Opens the library, if the scheme asks for it, before anything is loaded. Errors: ERR_UNSUPPORTED.
+enum status gpu_library_open(struct gpu_model *m, struct error *err);
+// Unpacks the packed weights into plain rows.
+enum status gpu_library_unpack(struct gpu_model *m, struct error *err);
+// Whether a pass of this many tokens multiplies by the library: a prefill pass of more than CUDA_FEW_TOKENS.
+bool gpu_library_serves(const struct gpu_context *ctx, enum phase phase, int tokens);
+// Plans the products of a context's longest pass and of its prompt's passes: measures the library's algorithms in the
+// context's scratch. Errors: ERR_UNSUPPORTED if the library has none.
+enum status gpu_library_create(struct gpu_context *ctx, const struct context_options *options,
+                               struct error *err);
+// The same for the passes of a step that are not planned yet, before the step's clock starts.
+enum status gpu_library_ready(struct gpu_context *ctx, const struct engine_step *step,
+                              struct error *err);
+// Enqueues a product of the layers, as `job` describes it except that its inputs are plain rows.
+void gpu_library_product(const struct gpu_pass *pass, const struct gpu_matrix *m,
+                         const struct cuda_linear *job);
+const char *gpu_context_products(void *planned);
 
 // ---- steps -------------------------------------------------------------------------------------------
 

@@ -33,7 +33,7 @@ void gpu_emit(struct gpu_pass *pass, int layer, enum op_class op, struct op_cost
 
 struct op_cost gpu_product_cost(const struct gpu_matrix *m, enum dtype inputs, int tokens)
 {
-    uint64_t bytes = cuda_layout_bytes(&m->layout);
+    uint64_t bytes = cuda_layout_bytes(&m->layout); // the plain copy has as many, but for padding
     if (m->bias)
         bytes += (uint64_t)m->layout.rows * sizeof(float);
     return cost_linear((uint64_t)tokens, (uint64_t)m->layout.rows, (uint64_t)m->layout.cols, bytes,
@@ -94,10 +94,22 @@ void gpu_product(const struct gpu_pass *pass, cuda_linear_fn *linear, const stru
     linear(&job, gpu_stream(pass));
 }
 
+// A product of the layers, by the library where the pass uses it.
+static void layer_product(const struct gpu_pass *pass, const struct gpu_matrix *m,
+                          const struct cuda_linear *job)
+{
+    if (pass->library)
+        gpu_library_product(pass, m, job);
+    else
+        pass->model->kernels.linear(job, gpu_stream(pass));
+}
+
 // The order of the layers' inputs.
 static enum cuda_order layer_order(const struct gpu_pass *pass)
 {
     const struct scheme *scheme = pass->model->scheme;
+    if (pass->library)
+        return CUDA_ROWS;
     return cuda_order_of(scheme->weights, scheme->activations);
 }
 
@@ -226,7 +238,7 @@ static void add_product(struct gpu_pass *pass, int layer, const struct gpu_matri
         job.carry.order = layer_order(pass);
         job.carry.squares = b->squares;
     }
-    pass->model->kernels.linear(&job, gpu_stream(pass));
+    layer_product(pass, w, &job);
     gpu_emit(pass, layer, op, product_cost(pass, w));
     if (!post->weight)
         return;
@@ -349,7 +361,7 @@ static void feed_forward_up(struct gpu_pass *pass, int index)
     struct gpu_buffers *b = pass->b;
     struct cuda_linear job =
         normed_product(pass, &layer->gate_up, b->gate_up, (size_t)layer->gate_up.layout.rows);
-    pass->model->kernels.linear(&job, gpu_stream(pass));
+    layer_product(pass, &layer->gate_up, &job);
     gpu_activate(pass, &layer->gate_up, b->gate_up, pass->tokens, b->ff, b->ff_scale);
     gpu_emit(pass, index, OPC_GATE_UP, product_cost(pass, &layer->gate_up));
 }
@@ -363,7 +375,7 @@ static void attention_block(struct gpu_pass *pass, int index)
     struct gpu_buffers *b = pass->b;
     normed_input(pass, index, &layer->attn_norm);
     struct cuda_linear qkv = normed_product(pass, &layer->qkv, b->qkv, b->qkv_width);
-    pass->model->kernels.linear(&qkv, gpu_stream(pass));
+    layer_product(pass, &layer->qkv, &qkv);
     gpu_emit(pass, index, OPC_QKV, product_cost(pass, &layer->qkv));
     if (c->parallel) {
         if (!c->shared_norm)
@@ -423,6 +435,7 @@ void gpu_forward(struct gpu_pass *pass)
 {
     pass->mark_ns = pass->observer ? clock_ns() : 0;
     pass->carried = false;
+    pass->library = gpu_library_serves(pass->ctx, pass->phase, pass->tokens);
     gpu_embed(pass);
     for (int i = 0; i < pass->model->config.layers && !pass->err->code; i++) {
         attention_block(pass, i);

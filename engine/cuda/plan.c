@@ -151,6 +151,11 @@ void gpu_buffers_place(struct gpu_cursor *cursor, const struct model_config *con
                                     cuda_attention_bytes(b->batch, config->heads, config->kv_heads,
                                                          config->head_dim, b->positions));
     experts_place(cursor, config, element, b);
+    if (scheme->products == PRODUCTS_CUBLASLT) {
+        b->library_workspace = gpu_take(cursor, 1, CUDA_PRODUCTS_WORKSPACE);
+        if (element == 1)
+            b->library_sums = gpu_take(cursor, rows, width);
+    }
     b->exchange = gpu_take(cursor, 1, gpu_persistent_bytes(config, scheme, options));
     b->logits = gpu_take(cursor, logits, (size_t)config->vocab * sizeof(float));
     b->sequence = gpu_take(cursor, logits, sizeof *b->sequence);
@@ -186,7 +191,7 @@ struct memory_plan gpu_memory_plan(const struct device_info *device,
     w.layers = calloc((size_t)config->layers, sizeof *w.layers);
     w.experts = calloc((size_t)config->layers * (size_t)config->experts + 1, sizeof *w.experts);
     if (w.layers && w.experts)
-        gpu_weights_place(&weights, config, scheme, &w);
+        gpu_weights_place(&weights, config, scheme, &w, &plan.copy_bytes);
     plan.weights_bytes = w.layers && w.experts ? weights.used_bytes : SIZE_MAX;
     free(w.layers);
     free(w.experts);
@@ -317,7 +322,8 @@ enum status gpu_context_create(void *prepared, const struct context_options *opt
         gpu_context_destroy(ctx);
         return err->code;
     }
-    if (gpu_persistent_create(ctx, options, err) != OK) {
+    if (gpu_persistent_create(ctx, options, err) != OK ||
+        gpu_library_create(ctx, options, err) != OK) {
         gpu_context_destroy(ctx);
         return err->code;
     }

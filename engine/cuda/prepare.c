@@ -2,6 +2,7 @@
 // table.
 #include "engine/cuda/cuda.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/str.h"
@@ -54,7 +55,8 @@ static enum status place_weights(struct gpu_model *m, struct error *err)
 {
     struct gpu_cursor measured = {0};
     struct gpu_weights *w = &m->weights;
-    char need[32], have[32];
+    char need[32], have[32], copy[32], of_copy[64] = "";
+    size_t copy_bytes = 0;
     w->layers = calloc((size_t)m->config.layers, sizeof *w->layers);
     w->experts =
         calloc((size_t)m->config.layers * (size_t)m->config.experts + 1, sizeof *w->experts);
@@ -63,20 +65,23 @@ static enum status place_weights(struct gpu_model *m, struct error *err)
     gpu_weights_walk(&m->config, m->scheme, w, check_width, err);
     if (err->code)
         return err->code;
-    if (!gpu_weights_place(&measured, &m->config, m->scheme, w))
+    if (!gpu_weights_place(&measured, &m->config, m->scheme, w, &copy_bytes))
         return FAIL(err, ERR_UNSUPPORTED,
                     "codes in groups of %d inputs are not supported on a GPU (multiples of 32 are)",
                     m->scheme->group);
     m->weights_bytes = measured.used_bytes;
     m->memory = device_alloc(m->device, measured.used_bytes);
+    if (copy_bytes)
+        snprintf(of_copy, sizeof of_copy, " (%s of it a second copy for cuBLASLt)",
+                 format_bytes((double)copy_bytes, copy, sizeof copy));
     if (!m->memory)
         return FAIL(
-            err, ERR_NOMEM, "weights need %s and do not fit: %s available on %s",
-            format_bytes((double)measured.used_bytes, need, sizeof need),
+            err, ERR_NOMEM, "weights need %s%s and do not fit: %s available on %s",
+            format_bytes((double)measured.used_bytes, need, sizeof need), of_copy,
             format_bytes((double)device_memory(m->device).available_bytes, have, sizeof have),
             device_info(m->device)->name);
     struct gpu_cursor placed = {.base = m->memory};
-    gpu_weights_place(&placed, &m->config, m->scheme, w);
+    gpu_weights_place(&placed, &m->config, m->scheme, w, &copy_bytes);
     return OK;
 }
 
@@ -85,6 +90,7 @@ static void gpu_prepared_destroy(void *prepared)
     struct gpu_model *m = prepared;
     if (!m)
         return;
+    cuda_products_destroy(m->library);
     free(m->weights.layers);
     free(m->weights.experts);
     device_free(m->device, m->memory);
@@ -102,8 +108,9 @@ static enum status gpu_prepare(struct checkpoint *ck, const struct engine_option
     m->config = *checkpoint_config(ck);
     m->scheme = options->scheme;
     m->device = options->device;
-    if (find_kernels(m, err) != OK || place_weights(m, err) != OK ||
-        gpu_pack(m, ck, progress, user, err) != OK) {
+    if (find_kernels(m, err) != OK || gpu_library_open(m, err) != OK ||
+        place_weights(m, err) != OK || gpu_pack(m, ck, progress, user, err) != OK ||
+        gpu_library_unpack(m, err) != OK) {
         gpu_prepared_destroy(m);
         return err->code;
     }
@@ -124,4 +131,5 @@ const struct backend cuda_backend = {
     .ahead = gpu_ahead,
     .decode = gpu_decode,
     .decode_choice = gpu_decode_choice,
+    .products = gpu_context_products,
 };

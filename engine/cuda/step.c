@@ -94,6 +94,8 @@ static void ids_of_spans(struct gpu_context *ctx, const struct engine_step *step
 static void passes_run(struct gpu_pass *pass, const struct engine_step *step, int rows)
 {
     struct gpu_context *ctx = pass->ctx;
+    if (gpu_library_ready(ctx, step, pass->err) != OK)
+        return;
     gpu_stamp(ctx, 0);
     for (int i = 0; i < step->span_count; i++)
         for (int done = 0; done < step->spans[i].count && !pass->err->code;) {

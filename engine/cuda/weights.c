@@ -103,10 +103,28 @@ static void place_item(void *arg, const struct weight *item)
     }
 }
 
+// Plain rows of a product's weights, in whole runs of 16 elements.
+static void place_copy(void *arg, const struct weight *item)
+{
+    struct placing *p = arg;
+    if (item->kind != WEIGHT_PRODUCT)
+        return;
+    struct gpu_matrix *m = item->to;
+    size_t rows = (size_t)weight_rows(item);
+    m->plain_ld = ((size_t)item->cols + 15) / 16 * 16;
+    m->plain = gpu_take(p->cursor, rows, m->plain_ld * (size_t)cuda_element_bytes(item->type));
+    if (m->layout.header_bytes)
+        m->plain_scale = gpu_take(p->cursor, rows, sizeof(float));
+}
+
 bool gpu_weights_place(struct gpu_cursor *cursor, const struct model_config *config,
-                       const struct scheme *scheme, struct gpu_weights *weights)
+                       const struct scheme *scheme, struct gpu_weights *weights, size_t *copy_bytes)
 {
     struct placing p = {cursor, true};
     gpu_weights_walk(config, scheme, weights, place_item, &p);
+    size_t packed = cursor->used_bytes;
+    if (scheme->products == PRODUCTS_CUBLASLT && !scheme_products_refused(scheme, config))
+        gpu_weights_walk(config, scheme, weights, place_copy, &p);
+    *copy_bytes = cursor->used_bytes - packed;
     return p.ok;
 }

@@ -251,6 +251,12 @@ int context_ahead(const struct context *ctx)
     return b->ahead && !engine_observer_waits(ctx->observer) ? b->ahead(ctx->planned) : 0;
 }
 
+const char *context_products(struct context *ctx)
+{
+    const struct backend *backend = ctx->model->backend;
+    return backend->products ? backend->products(ctx->planned) : NULL;
+}
+
 struct decode_choice context_decode_choice(const struct context *ctx)
 {
     const struct backend *b = ctx->model->backend;

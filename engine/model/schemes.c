@@ -200,11 +200,53 @@ static void products_text(enum dtype weights, enum dtype inputs, int group, char
              storage_name(inputs), inputs == DT_I8 ? " -> int32" : "");
 }
 
+// ---- products by a library -----------------------------------------------------------------------------
+
+static const char *const products_names[] = {
+    [PRODUCTS_OWN] = "own", [PRODUCTS_CUBLASLT] = "cublaslt"};
+
+const char *scheme_products_name(enum products products)
+{
+    return products_names[products];
+}
+
+bool scheme_products_parse(const char *name, enum products *out)
+{
+    for (size_t i = 0; i < sizeof products_names / sizeof *products_names; i++)
+        if (str_equal(products_names[i], name)) {
+            *out = (enum products)i;
+            return true;
+        }
+    return false;
+}
+
+bool engine_products(enum device_kind kind)
+{
+    return kind == DEVICE_CUDA;
+}
+
+const char *scheme_products_refused(const struct scheme *s, const struct model_config *c)
+{
+    enum { STEP = 16 }; // rows and inputs that the library multiplies in every type
+    if (s->products == PRODUCTS_OWN)
+        return NULL;
+    if (s->weights != s->activations || s->weights == DT_F32)
+        return "cuBLASLt has no product for this scheme (products = cublaslt serves bf16, f16, "
+               "int8 and fp8-w8a8)";
+    if (c->experts)
+        return "products = cublaslt does not serve models with experts";
+    if (c->width % STEP || c->heads * c->head_dim % STEP || c->kv_heads * c->head_dim % STEP ||
+        c->ff % STEP)
+        return "products = cublaslt needs a width, a feed-forward and heads in multiples of 16";
+    return NULL;
+}
+
 struct scheme scheme_resolve(const struct scheme *row, enum dtype head, struct device_target target)
 {
     struct scheme s = *row;
     char products[64], of_head[64];
     s.head = head;
+    s.products = engine_products(target.where) ? row->products : PRODUCTS_OWN;
     s.activations = inputs_of(row, s.weights, target);
     s.head_activations = inputs_of(row, head, target);
     products_text(s.weights, s.activations, s.group, products, sizeof products);
@@ -214,6 +256,9 @@ struct scheme scheme_resolve(const struct scheme *row, enum dtype head, struct d
     else
         snprintf(s.arithmetic, sizeof s.arithmetic, "%s; head %s", products,
                  dtype_is_quantized(head) ? of_head : storage_name(head));
+    size_t used = strlen(s.arithmetic);
+    if (s.products == PRODUCTS_CUBLASLT)
+        snprintf(s.arithmetic + used, sizeof s.arithmetic - used, "; prefill products by cuBLASLt");
     return s;
 }
 

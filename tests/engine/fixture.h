@@ -42,12 +42,17 @@ static inline struct device_target host_target(unsigned isa)
     return (struct device_target){.where = DEVICE_HOST, .isa = isa & device_isa_host()};
 }
 
+// Who multiplies in prefill passes of models that tests load.
+static enum products fixture_products = PRODUCTS_OWN;
+
 static inline struct model *load(const char *path, const char *scheme, struct device *device)
 {
     struct error err = {0};
     struct checkpoint *ck = NULL;
     struct model *model = NULL;
-    struct engine_options options = {.device = device, .scheme = scheme_find(scheme)};
+    struct scheme row = *scheme_find(scheme);
+    struct engine_options options = {.device = device, .scheme = &row};
+    row.products = fixture_products;
     expect_ok(checkpoint_open(path, &ck, &err), &err, path);
     expect_ok(model_load(ck, &options, NULL, NULL, &model, &err), &err, path);
     checkpoint_destroy(ck);

@@ -65,6 +65,43 @@ static void test_weights(void **state)
                      plan_of(&c, "int8", 1, 32).weights_bytes);
 }
 
+static struct memory_plan library_plan(const struct model_config *config, const char *scheme,
+                                       const struct context_options *options)
+{
+    struct scheme row = *scheme_find(scheme);
+    row.products = PRODUCTS_CUBLASLT;
+    struct scheme s = scheme_resolve(&row, row.head,
+                                     (struct device_target){.where = DEVICE_CUDA, .isa = ISA_ALL});
+    return gpu_memory_plan(NULL, config, &s, options, 0);
+}
+
+// With products by the library the plan has a second copy of the layers' products, a workspace, and for codes the sums
+// that are added to the residual stream.
+static void test_plain_copy(void **state)
+{
+    (void)state;
+    struct model_config c = small_config();
+    struct context_options options = {.batch = 1, .positions = 32, .chunk = 64, .kv = DT_BF16};
+    c.ff = 208;
+    const size_t elements = 160 * 96 + 96 * 96 + 416 * 96 + 96 * 208; // each a multiple of 256
+    struct memory_plan own = plan_of(&c, "bf16", 1, 32);
+    struct memory_plan library = library_plan(&c, "bf16", &options);
+    assert_int_equal(own.copy_bytes, 0);
+    assert_int_equal(library.copy_bytes, 2 * elements * 2);
+    assert_int_equal(library.weights_bytes, own.weights_bytes + library.copy_bytes);
+    assert_int_equal(library.scratch_bytes, own.scratch_bytes + CUDA_PRODUCTS_WORKSPACE);
+    assert_int_equal(library.kv_bytes, own.kv_bytes);
+    own = plan_of(&c, "int8", 1, 32);
+    library = library_plan(&c, "int8", &options);
+    const size_t scales = 768 + 512 + 1792 + 512; // of 160, 96, 416 and 96 rows, in whole 256 bytes
+    assert_int_equal(library.copy_bytes, 2 * (elements + scales));
+    assert_int_equal(library.weights_bytes, own.weights_bytes + library.copy_bytes);
+    assert_int_equal(library.scratch_bytes,
+                     own.scratch_bytes + CUDA_PRODUCTS_WORKSPACE + (size_t)64 * 96 * 4);
+    // Nothing is copied where the library does not serve the scheme: the cell is refused.
+    assert_int_equal(library_plan(&c, "int4-rtn", &options).copy_bytes, 0);
+}
+
 static void test_context(void **state)
 {
     (void)state;
@@ -278,6 +315,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_weights),
+        cmocka_unit_test(test_plain_copy),
         cmocka_unit_test(test_context),
         cmocka_unit_test(test_carried_norms),
         cmocka_unit_test(test_sizes_that_overflow),

@@ -200,6 +200,44 @@ static void the_arithmetic_that_runs_is_named(void **state)
     }
 }
 
+// Products by a library count on a GPU alone, and are named there; the reasons against them are of scheme and model.
+static void products_of_a_library_are_named(void **state)
+{
+    (void)state;
+    static const struct device_target gpu = {.where = DEVICE_CUDA, .isa = ISA_ALL};
+    static const struct {
+        const char *scheme;
+        bool served;
+    } rows[] = {{"bf16", true}, {"f16", true},  {"int8", true},      {"fp8-w8a8", true},
+                {"f32", false}, {"fp8", false}, {"int4-rtn", false}, {"q4_0", false}};
+    const struct model_config config = {
+        .width = 64, .heads = 4, .kv_heads = 2, .head_dim = 16, .ff = 160};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct scheme row = *scheme_find(rows[i].scheme), s;
+        s = scheme_resolve(&row, row.head, gpu);
+        assert_null(scheme_products_refused(&s, &config)); // not asked for
+        assert_null(strstr(s.arithmetic, "cuBLASLt"));
+        row.products = PRODUCTS_CUBLASLT;
+        s = scheme_resolve(&row, row.head, host_target(ISA_ALL));
+        assert_int_equal(s.products, PRODUCTS_OWN);
+        assert_null(strstr(s.arithmetic, "cuBLASLt"));
+        s = scheme_resolve(&row, row.head, gpu);
+        assert_non_null(strstr(s.arithmetic, "; prefill products by cuBLASLt"));
+        assert_int_equal(!scheme_products_refused(&s, &config), rows[i].served);
+    }
+    struct scheme row = *scheme_find("bf16");
+    row.products = PRODUCTS_CUBLASLT;
+    struct scheme s = scheme_resolve(&row, DT_BF16, gpu);
+    s = scheme_resolve(&s, s.head, gpu);
+    assert_string_equal(s.arithmetic, "bf16 x bf16 -> f32; prefill products by cuBLASLt");
+    struct model_config odd = config;
+    odd.ff = 200;
+    assert_non_null(strstr(scheme_products_refused(&s, &odd), "multiples of 16"));
+    odd = config;
+    odd.experts = 4;
+    assert_non_null(strstr(scheme_products_refused(&s, &odd), "experts"));
+}
+
 static void types_have_their_words(void **state)
 {
     (void)state;
@@ -270,6 +308,7 @@ int main(void)
         cmocka_unit_test(logits_are_those_of_the_documented_arithmetic),
         cmocka_unit_test(nobody_else_in_the_batch_matters),
         cmocka_unit_test(the_arithmetic_that_runs_is_named),
+        cmocka_unit_test(products_of_a_library_are_named),
         cmocka_unit_test(types_have_their_words),
         cmocka_unit_test(int8_products_too_long_are_refused),
         cmocka_unit_test(a_cache_of_int4_is_refused),
