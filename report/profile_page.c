@@ -63,6 +63,8 @@ static void headline(struct str *out, const struct profile *p)
         html_textf(out, "; %s", cell->caveat);
     if (cell->step[0])
         html_textf(out, "; decode step: %s", cell->step);
+    if (cell->products[0])
+        html_textf(out, "; prefill products: %s", cell->products);
     str_append(out, ".</p>");
     if (str_equal(cell->status, "ok"))
         return;

@@ -144,13 +144,13 @@ static json_t *export_value(const struct value_row *v)
 static json_t *export_trial(const struct trial_row *t)
 {
     return json_pack(
-        "{s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i}", "number", t->number,
+        "{s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i}", "number", t->number,
         "status", export_json_text(t->status), "reason", export_json_text(t->reason), "arithmetic",
         export_json_text(t->arithmetic), "stored", export_json_text(t->stored), "engine_version",
-        export_json_text(t->engine_version), "step_form", export_json_text(t->step_form),
-        "step_reason", export_json_text(t->step_reason), "build", export_json_stored(t->build),
-        "started_ns", json_time(t->started_ns), "ended_ns", json_time(t->ended_ns), "repetitions",
-        t->samples);
+        export_json_text(t->engine_version), "products", export_json_text(t->products), "step_form",
+        export_json_text(t->step_form), "step_reason", export_json_text(t->step_reason), "build",
+        export_json_stored(t->build), "started_ns", json_time(t->started_ns), "ended_ns",
+        json_time(t->ended_ns), "repetitions", t->samples);
 }
 
 enum status export_trials(struct store *store, struct arena *arena, int64_t cell, json_t **out,

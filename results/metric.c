@@ -30,6 +30,7 @@ static const struct metric_info metrics[] = {
     {METRIC_TOKENIZE, "ns", "tokenization time", METRIC_LOWER},
     {METRIC_OP_TIME, "ns", "time of an op class", METRIC_LOWER},
     {METRIC_MEM_WEIGHTS, "bytes", "memory of the weights", METRIC_LOWER},
+    {METRIC_MEM_COPY, "bytes", "of it, a second copy for a library", METRIC_LOWER},
     {METRIC_MEM_KV, "bytes", "memory of the KV cache", METRIC_LOWER},
     {METRIC_MEM_SCRATCH, "bytes", "memory of activations", METRIC_LOWER},
     {METRIC_FLOP, "FLOP", "useful operations", METRIC_NEITHER},

@@ -78,7 +78,8 @@
 #define METRIC_MEM_KV      "mem_kv"      // bytes
 // The beginning of mem_kv's source if layers have a window; the size of the windows alone follows.
 #define METRIC_KV_WHOLE    "engine: every position, of layers with a window too; the windows alone: "
-#define METRIC_MEM_SCRATCH "mem_scratch" // bytes
+#define METRIC_MEM_COPY    "mem_weights_copy" // bytes, of mem_weights: plain rows for a library
+#define METRIC_MEM_SCRATCH "mem_scratch"      // bytes
 #define METRIC_FLOP        "flop"  // FLOP, phase prefill or decode (one step), op or the whole
 #define METRIC_BYTES       "bytes" // bytes moved at least, same phases and ops
 

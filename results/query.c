@@ -127,7 +127,9 @@ enum status query_run(struct store *store, struct arena *arena, const char *whic
     "     ORDER BY number LIMIT 1),"                                                               \
     "  coalesce((SELECT stored FROM trial WHERE cell_id = cell.id AND stored IS NOT NULL"          \
     "     ORDER BY number LIMIT 1), (SELECT stored FROM quality WHERE quality.id = quality_id)),"  \
-    "  (SELECT step_form" STEP_TRIAL "), (SELECT step_form || ': ' || step_reason" STEP_TRIAL ")"  \
+    "  (SELECT step_form" STEP_TRIAL "), (SELECT step_form || ': ' || step_reason" STEP_TRIAL ")," \
+    "  (SELECT products FROM trial WHERE cell_id = cell.id AND products IS NOT NULL"               \
+    "     ORDER BY number LIMIT 1)"                                                                \
     " FROM cell JOIN cell_state AS state ON state.cell_id = cell.id "
 
 // The end of the arithmetic, from engine/load_model.c, if the codes of the file ran unchanged and so are the scheme.
@@ -191,6 +193,7 @@ static void read_cell(struct row *row, void *out)
     cell->stored = row_text(row, 23);
     cell->step_form = row_text(row, 24);
     cell->step = row_text(row, 25);
+    cell->products = row_text(row, 26);
     cell->weights_caveat = weights_caveat_of(row, cell);
     cell->caveat = caveat_of(row, cell);
 }
@@ -361,6 +364,7 @@ static void read_trial(struct row *row, void *out)
     t->engine_version = row_text_or_null(row, 11);
     t->step_form = row_text_or_null(row, 12);
     t->step_reason = row_text_or_null(row, 13);
+    t->products = row_text_or_null(row, 14);
 }
 
 enum status query_trials(struct store *store, struct arena *arena, int64_t cell,
@@ -368,7 +372,8 @@ enum status query_trials(struct store *store, struct arena *arena, int64_t cell,
 {
     return READ_ROWS("SELECT trial.id, number, status, reason, arithmetic, started_ns, ended_ns,"
                      "  (SELECT count(*) FROM sample WHERE trial_id = trial.id),"
-                     "  stored, build_id, content, engine_version, step_form, step_reason"
+                     "  stored, build_id, content, engine_version, step_form, step_reason,"
+                     "  products"
                      " FROM trial LEFT JOIN build ON build.id = build_id"
                      " WHERE cell_id = ? ORDER BY number",
                      cell, read_trial);

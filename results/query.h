@@ -58,8 +58,10 @@ struct cell_row {
     const char *prediction; // JSON or NULL
     const char *arithmetic; // of the first trial that reported it, or ""
     const char *stored;     // types of weights that the file stores as codes: "q8_0"; else ""
-    const char *step_form;  // of decode steps, of the first trial that was measured; or ""
-    const char *step;       // the same with its reason: "graph: as asked"; or ""
+    const char
+        *products; // of prefill: the library and its picks, as the first trial had them; or ""
+    const char *step_form; // of decode steps, of the first trial that was measured; or ""
+    const char *step;      // the same with its reason: "graph: as asked"; or ""
     const char *
         weights_caveat; // "stored q8_0, measured as bf16" if the file's codes are not what ran, else ""
     // That, and a form of decode steps that was requested but did not run; or "". Show it wherever a figure of the cell
@@ -191,7 +193,8 @@ struct trial_row {
     const char *arithmetic;      // or NULL
     const char *stored;          // as in a cell, or NULL
     const char
-        *engine_version; // in the engine's own words, or NULL: none was loaded, or not recorded
+        *engine_version;  // in the engine's own words, or NULL: none was loaded, or not recorded
+    const char *products; // of prefill: a library and its picks; NULL: none
     const char *step_form, *step_reason; // of decode steps; NULL: only one form, or not recorded
     int64_t build_id;                    // 0: not recorded, as in files from before schema 4
     const char *build;                   // JSON, or NULL

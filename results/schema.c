@@ -354,8 +354,11 @@ static const char failed_sql[] =
     "UPDATE quality SET status = 'failed'"
     "  WHERE status = 'crashed' AND reason NOT LIKE 'the worker %';";
 
+// Version 10: the library that multiplied in a trial's prefill passes, its version and its picks, as text.
+static const char products_sql[] = "ALTER TABLE trial ADD COLUMN products TEXT;";
+
 static const char *const steps[] = {tables_sql, views_sql, quality_sql, device_sql, version_sql,
-                                    clock_sql,  step_sql,  finding_sql, failed_sql};
+                                    clock_sql,  step_sql,  finding_sql, failed_sql, products_sql};
 
 int schema_version(void)
 {

@@ -36,8 +36,8 @@ static const char *const statement_sql[STMT_COUNT] = {
                          " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     [STMT_CEILINGS_NOTE] = "UPDATE run SET ceilings_note = ? WHERE id = ?",
     [STMT_TRIAL_ADD] = "INSERT INTO trial (cell_id, number, status, reason, started_ns, ended_ns,"
-                       " arithmetic, stored, engine_version, step_form, step_reason, build_id)"
-                       " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                       " arithmetic, stored, engine_version, step_form, step_reason, products,"
+                       " build_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     [STMT_TRIALS_DONE] = "SELECT number FROM trial WHERE cell_id = ?",
     [STMT_CELL_DISTURBED] =
         "SELECT status IN ('noisy', 'throttled') FROM cell_state WHERE cell_id = ?",
@@ -446,6 +446,7 @@ static enum status add_trial(struct store *store, const struct store_trial *t, i
     bind_text(&b, t->engine_version);
     bind_text(&b, t->step_form);
     bind_text(&b, t->step_reason);
+    bind_text(&b, t->products);
     bind_id(&b, t->build);
     TRY(bind_run(&b, id, trial_lost, err));
     TRY(add_metrics(store, *id, 0, t->metrics, t->metric_count, err));

@@ -146,7 +146,8 @@ struct store_trial {
     int64_t started_ns, ended_ns; // wall clock
     const char *arithmetic;
     const char *stored; // how the file holds the weights, where in codes: "q8_0"; else NULL or ""
-    const char *engine_version;          // in the engine's own words; NULL: none was loaded
+    const char *engine_version; // in the engine's own words; NULL: none was loaded
+    const char *products; // of prefill: a library, its version and its picks; NULL: none was used
     const char *step_form, *step_reason; // of decode steps; NULL: the device has only one form
     int64_t build;                       // that measured it; 0: not known
     const struct store_sample *samples;

@@ -26,9 +26,9 @@
 #define SWEEP "sweep profile"
 
 // Flags that are keys of a sweep, by the same name.
-static const char *const keys[] = {"scheme", "batch",   "context", "gen", "chunk",
-                                   "device", "threads", "head",    "kv",  "step",
-                                   "calib",  "prompt",  "procs",   "reps"};
+static const char *const keys[] = {"scheme",   "batch",   "context", "gen",   "chunk",
+                                   "device",   "threads", "head",    "kv",    "step",
+                                   "products", "calib",   "prompt",  "procs", "reps"};
 // What the command sets itself. A cell whose time is asked for is not left out because it is slow.
 static const struct suite_given own[] = {
     {"suite", "name", "profile", "bench profile"},
@@ -354,6 +354,8 @@ static const struct flag flags[] = {
     {"kv", 0, FLAG_STRING, "TYPE", NULL, "type of the KV cache (the scheme's)", &cli_values_kv},
     {"step", 0, FLAG_STRING, "FORM", NULL, "form of decode steps on a GPU (the faster one)",
      &cli_values_step},
+    {"products", 0, FLAG_STRING, "WHO", NULL, "products of prefill on a GPU: own or cublaslt (own)",
+     &cli_values_products},
     {"calib", 0, FLAG_STRING, "FILE", NULL, "calibration text of int4-awq (the program's own)",
      &cli_values_file},
     {"prompt", 0, FLAG_STRING, "TEXT", NULL, "random, or text:FILE (random)", &cli_values_prompt},

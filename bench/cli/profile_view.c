@@ -58,6 +58,8 @@ static void print_head(const struct profile *p)
     cli_view_field("arithmetic", cell->arithmetic[0] ? cell->arithmetic : "not reported");
     if (cell->step[0])
         cli_view_field("decode step", cell->step);
+    if (cell->products[0])
+        cli_view_field("prefill products", cell->products);
     str_fini(&status);
 }
 

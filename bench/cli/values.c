@@ -203,6 +203,7 @@ WORDS(key, .add = add_keys, .keys = true, .open = true);
 WORDS(kv, .key = "kv");
 WORDS(model, .paths = PATHS_FILES, .add = add_shapes, .open = true);
 WORDS(model_file, .paths = PATHS_FILES, .add = add_reference, .open = true);
+WORDS(products, .key = "products");
 WORDS(prompt, .words = "random text:", .open = true);
 WORDS(quantize_scheme, .add = add_quantize_schemes);
 WORDS(report_format, .key = "formats", .list = true);

@@ -28,9 +28,9 @@ struct cli_values {
 extern const struct cli_values cli_values_command, cli_values_command_second, cli_values_convention,
     cli_values_convert_type, cli_values_device, cli_values_export_format, cli_values_file,
     cli_values_folder, cli_values_head, cli_values_isa, cli_values_key, cli_values_kv,
-    cli_values_model, cli_values_model_file, cli_values_prompt, cli_values_quantize_scheme,
-    cli_values_report_format, cli_values_run, cli_values_scheme, cli_values_shell, cli_values_step,
-    cli_values_suite;
+    cli_values_model, cli_values_model_file, cli_values_products, cli_values_prompt,
+    cli_values_quantize_scheme, cli_values_report_format, cli_values_run, cli_values_scheme,
+    cli_values_shell, cli_values_step, cli_values_suite;
 
 // Adds the tiers of a kind of device, as --isa takes them: "ref", "avx2", ..., "all".
 void cli_values_tiers(enum device_kind kind, struct arena *arena, struct words *out);

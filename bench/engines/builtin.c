@@ -25,7 +25,9 @@ enum status bench_engine_builtin_scheme(const struct job *job, struct device_tar
     if (!row)
         return FAIL(err, ERR_UNSUPPORTED, "scheme %s is not implemented in this build",
                     job->scheme);
-    *out = scheme_resolve(row, job->head, target);
+    struct scheme asked = *row;
+    asked.products = job->products;
+    *out = scheme_resolve(&asked, job->head, target);
     return OK;
 }
 
@@ -57,6 +59,7 @@ static struct context_options context_of(const struct job_cell *cell)
     return (struct context_options){.batch = cell->batch,
                                     .positions = cell->context,
                                     .chunk = cell->chunk,
+                                    .prompt = cell->context - cell->gen,
                                     .kv = cell->kv,
                                     .decode = cell->step};
 }
@@ -214,6 +217,11 @@ static struct decode_choice builtin_decode_choice(const void *run)
     return context_decode_choice(run);
 }
 
+static const char *builtin_products(void *run)
+{
+    return context_products(run);
+}
+
 static void builtin_truncate(void *run, int sequence, int length)
 {
     context_truncate(run, sequence, length);
@@ -252,6 +260,7 @@ const struct bench_engine bench_engine_builtin = {
     .decode = builtin_decode,
     .ahead = builtin_ahead,
     .decode_choice = builtin_decode_choice,
+    .products = builtin_products,
     .truncate = builtin_truncate,
     .clock_ns = builtin_clock_ns,
     .clock_tie = builtin_clock_tie,

@@ -84,6 +84,8 @@ struct bench_engine {
         const void *run); // waits so far, or DEVICE_WAIT_UNKNOWN; callers take differences
     // context_decode_choice. NULL: the engine has one form of decode steps.
     struct decode_choice (*decode_choice)(const void *run);
+    // context_products. NULL: the engine uses no library.
+    const char *(*products)(void *run);
     // Reports each operation to the observer; NULL observer: stops reporting. The call itself may be NULL.
     void (*observe)(void *run, const struct engine_observer *observer);
 

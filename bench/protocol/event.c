@@ -142,6 +142,7 @@ static enum status trace_parse(struct event *out, struct error *err)
 static enum status trial_parse(struct event *out, struct error *err)
 {
     TRY(cell_parse(out, err));
+    TRY(json_opt_string(out->root, "trial", "products", NULL, &out->products, err));
     TRY(json_opt_string(out->root, "trial", "step_form", NULL, &out->step_form, err));
     TRY(json_opt_string(out->root, "trial", "step_reason", NULL, &out->step_reason, err));
     return metrics_parse(out->root, "metrics", &out->metrics, &out->metric_count, err);

@@ -47,6 +47,8 @@ char *job_encode(const struct job *job)
         job->scheme, "head", measure ? dtype_name(job->head) : NULL, "model", job->model_path,
         "shape", job->shape_path, "seed", (json_int_t)job->seed, "cold", job->cold, "trace",
         job->trace, "cells", cells);
+    if (root && job->products != PRODUCTS_OWN)
+        json_object_set_new(root, "products", json_string(scheme_products_name(job->products)));
     if (root && job->calib)
         json_object_set_new(root, "calib", json_string(job->calib));
     if (root && job->task == JOB_QUALITY)
@@ -117,6 +119,10 @@ static enum status job_model_decode(const json_t *root, struct job *out, struct 
     TRY(json_get_string(root, "worker protocol", "engine", &out->engine, err));
     TRY(json_get_string(root, "worker protocol", "scheme", &out->scheme, err));
     TRY(get_dtype(root, "head", &out->head, err));
+    const char *products = NULL;
+    TRY(json_opt_string(root, "worker protocol", "products", "own", &products, err));
+    if (!scheme_products_parse(products, &out->products))
+        return FAIL(err, ERR_FORMAT, "worker protocol: no products '%s'", products);
     TRY(json_opt_string(root, "worker protocol", "calib", NULL, &out->calib, err));
     TRY(json_opt_string(root, "worker protocol", "model", NULL, &out->model_path, err));
     TRY(json_opt_string(root, "worker protocol", "shape", NULL, &out->shape_path, err));

@@ -85,6 +85,7 @@ struct job {
     const char *engine; // a name of bench/engines
     const char *device, *scheme;
     enum dtype head;
+    enum products products;
     const char *calib;                   // calibration text of int4-awq, or NULL
     const char *model_path, *shape_path; // one of them is NULL
     uint64_t seed;
@@ -147,6 +148,8 @@ struct event {
     const char *token_hash;
     // of a trial event: the form of decode steps and the reason; NULL: there is only one form
     const char *step_form, *step_reason;
+    // of a trial event: the library of prefill products, its version and its picks; NULL: none was used
+    const char *products;
     int64_t nonfinite;
     struct store_metric *metrics, *noise; // owned
     size_t metric_count, noise_count;

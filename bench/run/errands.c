@@ -186,6 +186,7 @@ enum status session_quality(struct run_context *run, const struct plan_quality *
         .device = q->device,
         .scheme = q->scheme->name,
         .head = q->head,
+        .products = q->products,
         .calib = q->calib,
         .model_path = q->model->path,
         .shape_path = q->model->path ? NULL : q->model->shape_path,

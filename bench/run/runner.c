@@ -47,7 +47,8 @@ static enum status wanted(const struct runner *r, size_t cell, int number, bool 
 // Whether two cells can share a worker: a job has one pool, one packing of the weights and one tokenizer.
 static bool same_process(const struct cell *a, const struct cell *b)
 {
-    return a->threads == b->threads && a->head == b->head && str_equal(a->calib, b->calib) &&
+    return a->threads == b->threads && a->head == b->head && a->runs.products == b->runs.products &&
+           str_equal(a->calib, b->calib) &&
            !prompt_text_path(a->prompt) == !prompt_text_path(b->prompt);
 }
 

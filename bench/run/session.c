@@ -374,6 +374,7 @@ static enum status cells_job(const struct session *s, char **out, struct error *
         .device = first->device,
         .scheme = first->scheme->name,
         .head = first->head,
+        .products = first->runs.products,
         .calib = first->calib,
         .model_path = first->model->path,
         .shape_path = first->model->path ? NULL : first->model->shape_path,

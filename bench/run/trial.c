@@ -407,6 +407,7 @@ enum status trial_store(const struct trial *t, struct store *store, int64_t buil
                         .engine_version = loaded ? loaded->engine_version : NULL,
                         .step_form = t->summary.step_form,
                         .step_reason = t->summary.step_reason,
+                        .products = t->summary.products,
                         .build = build,
                         .samples = samples,
                         .sample_count = t->repetition_count,

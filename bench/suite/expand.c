@@ -195,6 +195,7 @@ static enum status prepare(struct expansion *x, const struct suite_sweep *sweep,
     p->words[AXIS_HEAD] = sweep->head;
     p->words[AXIS_KV] = sweep->kv;
     p->words[AXIS_STEP] = sweep->step;
+    p->words[AXIS_PRODUCTS] = sweep->products;
     p->numbers[AXIS_THREADS] = sweep->threads;
     p->numbers[AXIS_CHUNK] = sweep->chunk;
     p->numbers[AXIS_BATCH] = sweep->batch;
@@ -250,6 +251,11 @@ static const char *skip_by_scheme_or_device(struct expansion *x, struct cell *ce
         return plan_text(x->plan, "scheme %s is not implemented yet", cell->scheme_name);
     }
     const char *refused = cell->model->refused[scheme_index(cell->scheme)];
+    if (refused) {
+        cell->unsupported = true;
+        return refused;
+    }
+    refused = scheme_products_refused(&cell->runs, &cell->model->config);
     if (refused) {
         cell->unsupported = true;
         return refused;
@@ -423,6 +429,7 @@ static void fill_cell(struct expansion *x, const struct product *p, const struct
     cell->device_cache_bytes = device.cache_bytes;
     if (scheme) {
         struct scheme row = *scheme;
+        scheme_products_parse(point->word[AXIS_PRODUCTS], &row.products); // a valid choice
         row.group = cell->model->group[scheme_index(scheme)];
         cell->runs = scheme_resolve(&row, cell->head, device_info_target(&device));
     }

@@ -74,5 +74,8 @@ enum status plan_cell_key(struct cell *cell, const char *prompt_hash, struct err
     bool forced = cell->step != DECODE_AUTO && engine_decode_forms(device_word_kind(cell->device));
     if (cell->params && forced)
         json_object_set_new(cell->params, "step", json_string(context_form_name(cell->step)));
+    if (cell->params && cell->runs.products != PRODUCTS_OWN)
+        json_object_set_new(cell->params, "products",
+                            json_string(scheme_products_name(cell->runs.products)));
     return hash_params(cell->params, cell->key, err);
 }

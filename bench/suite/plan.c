@@ -34,7 +34,7 @@ const char *plan_text(struct plan *plan, const char *format, ...)
 
 // Axes that a label names only if the plan has several values of them.
 struct varied {
-    bool threads, head, kv, step, chunk, gen, prompt;
+    bool threads, head, kv, step, products, chunk, gen, prompt;
 };
 
 static struct varied what_varies(const struct plan *plan)
@@ -44,6 +44,7 @@ static struct varied what_varies(const struct plan *plan)
         const struct cell *first = &plan->cells[0], *cell = &plan->cells[i];
         v.threads |= cell->threads != first->threads;
         v.step |= cell->step != first->step;
+        v.products |= cell->runs.products != first->runs.products;
         v.chunk |= cell->chunk != first->chunk;
         v.gen |= cell->gen != first->gen;
         v.prompt |= strcmp(cell->prompt, first->prompt) != 0;
@@ -81,6 +82,8 @@ static enum status make_labels(struct plan *plan, struct error *err)
             str_printf(&label, " kv-%s", storage_name(cell->kv));
         if (v.step && cell->step != DECODE_AUTO)
             str_printf(&label, " %s", context_form_name(cell->step));
+        if (v.products && cell->runs.products != PRODUCTS_OWN)
+            str_printf(&label, " %s", scheme_products_name(cell->runs.products));
         if (v.chunk)
             str_printf(&label, " p%d", cell->chunk);
         str_printf(&label, " b%d c%d", cell->batch, cell->context);
@@ -149,8 +152,8 @@ static enum status keep_only(struct plan *plan, const char *only, struct error *
 static bool same_group(const struct cell *a, const struct cell *b)
 {
     return a->model == b->model && a->scheme == b->scheme && a->head == b->head &&
-           str_equal(a->calib, b->calib) && strcmp(a->device, b->device) == 0 &&
-           a->threads == b->threads && a->procs == b->procs;
+           a->runs.products == b->runs.products && str_equal(a->calib, b->calib) &&
+           strcmp(a->device, b->device) == 0 && a->threads == b->threads && a->procs == b->procs;
 }
 
 // Makes groups in the order of their first cells, with cells in the order of the plan.

@@ -76,6 +76,7 @@ struct plan_quality {
     const char *device;
     const char *arithmetic; // arithmetic of the scheme on the device
     enum dtype head, kv;
+    enum products products;
     const char *calib, *calib_hash; // as in struct cell
     int threads;                    // the most of its cells; changes no figure
     uint64_t timeout_ns;

@@ -110,6 +110,7 @@ static enum status quality_of(struct expansion *x, struct cell *cell, struct err
                                .device = cell->device,
                                .arithmetic = cell->runs.arithmetic,
                                .head = cell->head,
+                               .products = cell->runs.products,
                                .calib = cell->calib,
                                .calib_hash = cell->calib_hash,
                                .kv = cell->kv,

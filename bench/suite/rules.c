@@ -16,12 +16,18 @@ static const struct {
     const char *name;
     bool number, linkable;
 } axes[AXIS_COUNT] = {
-    [AXIS_MODEL] = {"model", false, true},    [AXIS_SCHEME] = {"scheme", false, true},
+    [AXIS_MODEL] = {"model", false, true},
+    [AXIS_SCHEME] = {"scheme", false, true},
     [AXIS_DEVICE] = {"device", false, false}, // `auto` is as many as the machine has
-    [AXIS_THREADS] = {"threads", true, true}, [AXIS_HEAD] = {"head", false, true},
-    [AXIS_KV] = {"kv", false, true},          [AXIS_STEP] = {"step", false, true},
-    [AXIS_CHUNK] = {"chunk", true, true},     [AXIS_BATCH] = {"batch", true, true},
-    [AXIS_CONTEXT] = {"context", true, true}, [AXIS_GEN] = {"gen", true, true},
+    [AXIS_THREADS] = {"threads", true, true},
+    [AXIS_HEAD] = {"head", false, true},
+    [AXIS_KV] = {"kv", false, true},
+    [AXIS_STEP] = {"step", false, true},
+    [AXIS_PRODUCTS] = {"products", false, true},
+    [AXIS_CHUNK] = {"chunk", true, true},
+    [AXIS_BATCH] = {"batch", true, true},
+    [AXIS_CONTEXT] = {"context", true, true},
+    [AXIS_GEN] = {"gen", true, true},
 };
 
 const char *axis_name(enum axis axis)

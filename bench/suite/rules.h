@@ -26,6 +26,7 @@ enum axis {
     AXIS_HEAD,
     AXIS_KV,
     AXIS_STEP,
+    AXIS_PRODUCTS,
     AXIS_CHUNK,
     AXIS_BATCH,
     AXIS_CONTEXT,

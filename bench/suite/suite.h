@@ -27,7 +27,7 @@ struct suite_header { // [suite]
 // [defaults] and [sweep NAME]: a sweep begins as a copy of the defaults.
 struct suite_sweep {
     const char *name; // NULL for the defaults
-    struct word_list model, scheme, device, head, kv, step;
+    struct word_list model, scheme, device, head, kv, step, products;
     struct int_list threads, chunk, batch, context, gen;
     struct rule_list skip;
     struct link_list link;

@@ -189,6 +189,8 @@ static enum status memory_metrics(const struct worker *w, const struct job_cell 
         return OK;
     TRY(w->engine->memory(w->model, cell, &plan, err));
     wire_metric(metrics, METRIC_MEM_WEIGHTS, (double)plan.weights_bytes, NULL, NULL, "engine");
+    if (plan.copy_bytes)
+        wire_metric(metrics, METRIC_MEM_COPY, (double)plan.copy_bytes, NULL, NULL, "engine");
     kv_source(w, cell, (double)plan.kv_bytes, source, sizeof source);
     wire_metric(metrics, METRIC_MEM_KV, (double)plan.kv_bytes, NULL, NULL, source);
     wire_metric(metrics, METRIC_MEM_SCRATCH, (double)plan.scratch_bytes, NULL, NULL, "engine");
@@ -208,6 +210,9 @@ static json_t *trial_event(const struct worker *w, const struct job_cell *cell,
         json_object_set_new(event, "step_form", json_string(choice.form));
         json_object_set_new(event, "step_reason", json_string(choice.reason));
     }
+    const char *products = w->engine->products ? w->engine->products(s->run) : NULL;
+    if (products)
+        json_object_set_new(event, "products", json_string(products));
     return event;
 }
 

@@ -42,6 +42,8 @@ static const struct probe {
     {"defaults", "head", STORED, "f32", "bf16", NULL},
     {"defaults", "kv", STORED, "f32", "f16", NULL},
     {"defaults", "step", STORED, "graph", "persistent", "defaults.device=cuda:0"},
+    {"defaults", "products", STORED, "own", "cublaslt",
+     "defaults.device=cuda:0;defaults.scheme=bf16"},
     {"defaults", "chunk", STORED, "8", "16", NULL},
     {"defaults", "batch", STORED, "1", "2", NULL},
     {"defaults", "context", STORED, "16", "24", NULL},

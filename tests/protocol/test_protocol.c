@@ -42,6 +42,7 @@ static void jobs_survive_the_wire(void **state)
         .device = "cpu",
         .scheme = "bf16",
         .head = DT_F32,
+        .products = PRODUCTS_CUBLASLT,
         .shape_path = "models/shapes/x.json",
         .seed = UINT64_C(0x8000000000000001),
         .cold = true,
@@ -59,7 +60,7 @@ static void jobs_survive_the_wire(void **state)
     assert_int_equal(back.isa, job.isa);
     assert_int_equal(back.memory_limit_bytes, job.memory_limit_bytes);
     assert_true(back.seed == job.seed && back.cold && back.trace && back.head == DT_F32);
-    assert_string_equal(back.engine, "builtin");
+    assert_true(strcmp(back.engine, "builtin") == 0 && back.products == PRODUCTS_CUBLASLT);
     assert_null(back.model_path);
     assert_string_equal(back.shape_path, job.shape_path);
     assert_int_equal(back.cell_count, 2);
@@ -100,6 +101,7 @@ static void quality_jobs_survive_the_wire(void **state)
     if (job_decode(text, strlen(text), &back, &root, &err) != OK)
         fail_msg("%s", err.message);
     assert_int_equal(back.task, JOB_QUALITY);
+    assert_int_equal(back.products, PRODUCTS_OWN);
     assert_int_equal(back.cell_count, 0);
     assert_string_equal(back.model_path, job.model_path);
     assert_int_equal(back.quality.kv, DT_F16);
@@ -244,6 +246,7 @@ static void well_formed_events_are_read(void **state)
                      OK);
     assert_int_equal(e.metric_count, 3);
     assert_null(e.step_form); // of a device with one form
+    assert_null(e.products);
     assert_true(isnan(e.metrics[2].value));
     assert_string_equal(e.metrics[2].source, "no such event");
     assert_true(isnan(e.metrics[0].value)); // not measured is not zero

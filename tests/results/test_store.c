@@ -404,6 +404,7 @@ static void test_a_trial_knows_its_build(void **state)
                                 .engine_version = "ridge-9",
                                 .step_form = "graph",
                                 .step_reason = "as asked",
+                                .products = "cuBLASLt 13.1.0: one pick",
                                 .build = build};
     const char *form = NULL;
     must(query_step_form(store, &arena, cell, &form, &err), &err);
@@ -418,10 +419,12 @@ static void test_a_trial_knows_its_build(void **state)
     assert_string_equal(trials[0].engine_version, "ridge-9");
     assert_string_equal(trials[0].step_form, "graph");
     assert_string_equal(trials[0].step_reason, "as asked");
+    assert_string_equal(trials[0].products, "cuBLASLt 13.1.0: one pick");
     must(query_cells(store, &arena, run, &cells, &count, &err), &err);
     assert_string_equal(cells[0].stored, "q8_0");
     assert_string_equal(cells[0].caveat, "stored q8_0, measured as f32"); // the cell's scheme
     assert_string_equal(cells[0].step, "graph: as asked");
+    assert_string_equal(cells[0].products, "cuBLASLt 13.1.0: one pick");
     arena_fini(&arena);
     store_close(store);
 }

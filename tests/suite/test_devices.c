@@ -119,6 +119,48 @@ static void a_cell_of_the_host_is_planned_for_the_host(void **state)
     plan_destroy(plan);
 }
 
+// A library's products are refused for a scheme that they do not serve, even where the device is missing, and do not
+// exist on the host.
+static void products_of_a_library_are_planned(void **state)
+{
+    (void)state;
+    struct plan *plan = plan_of("device = cuda:0, cuda:1, cpu\nscheme = bf16, int4-rtn\n"
+                                "products = own, cublaslt\n",
+                                here, HERE);
+    int library = 0, refused = 0;
+    for (size_t i = 0; i < plan->cell_count; i++) {
+        const struct cell *cell = &plan->cells[i];
+        if (cell->runs.products == PRODUCTS_OWN)
+            continue;
+        library++;
+        assert_true(strncmp(cell->device, "cuda", 4) == 0);
+        assert_non_null(strstr(cell->label, " cublaslt "));
+        assert_string_equal(json_string_value(json_object_get(cell->params, "products")),
+                            "cublaslt");
+        if (cell->scheme->weights != DT_I4)
+            continue;
+        refused++;
+        assert_true(cell->unsupported);
+        assert_non_null(strstr(cell->skip, "products = cublaslt serves bf16, f16, int8"));
+    }
+    assert_int_equal(library, 4);
+    assert_int_equal(refused, 2);
+    assert_int_equal(plan->cell_count, 10); // two of the host's are named twice
+    plan_destroy(plan);
+}
+
+// Cells of different products do not share a worker: it loads one of them.
+static void products_make_groups(void **state)
+{
+    (void)state;
+    struct plan *plan = plan_of("model = ref\ndevice = cuda:0\nproducts = own, cublaslt\n"
+                                "batch = 1, 2\n[model ref]\npath = models/reference\n",
+                                here, HERE);
+    assert_int_equal(plan->run_count, 4);
+    assert_int_equal(plan->group_count, 2);
+    plan_destroy(plan);
+}
+
 // The same bit as the host's VNNI, on a GPU: still not the host's arithmetic.
 static void bits_of_another_kind_mean_nothing(void **state)
 {
@@ -252,6 +294,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_cell_is_planned_by_its_own_engine),
         cmocka_unit_test(a_cell_of_the_host_is_planned_for_the_host),
+        cmocka_unit_test(products_of_a_library_are_planned),
+        cmocka_unit_test(products_make_groups),
         cmocka_unit_test(bits_of_another_kind_mean_nothing),
         cmocka_unit_test(a_pass_is_as_large_as_its_device_takes),
         cmocka_unit_test(a_signal_stops_between_cells),

@@ -658,6 +658,18 @@ static void a_form_of_steps_counts_on_cuda(void **state)
     assert_string_not_equal(graph, persistent);
 }
 
+// Products of a library count where they run. `own` is as before there was a choice.
+static void products_of_a_library_count(void **state)
+{
+    (void)state;
+    char known[65], library[65];
+    struct cell cell = base_cell();
+    key_of(cell, NULL, known);
+    cell.runs.products = PRODUCTS_CUBLASLT;
+    key_of(cell, NULL, library);
+    assert_string_not_equal(library, known);
+}
+
 static void sampling_counts_when_it_is_used(void **state)
 {
     (void)state;
@@ -737,6 +749,7 @@ int main(void)
         cmocka_unit_test(a_calibration_text_is_part_of_the_key),
         cmocka_unit_test(the_work_changes_the_key),
         cmocka_unit_test(a_form_of_steps_counts_on_cuda),
+        cmocka_unit_test(products_of_a_library_count),
         cmocka_unit_test(sampling_counts_when_it_is_used),
         cmocka_unit_test(the_measuring_does_not_change_the_key),
     };
