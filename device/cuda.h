@@ -73,7 +73,9 @@ enum status cuda_products_run(struct cuda_products *products, struct device_queu
                               const struct cuda_product *job, void *workspace, struct error *err);
 // "cuBLASLt 13.1.0"
 const char *cuda_products_version(const struct cuda_products *products);
-// Writes the picks of all planned shapes as text, as much as fits.
+// Writes the picks of the shapes that ran since the last restart as text, as much as fits: "bf16 12288 x 4096 by 1024
+// tokens: algorithm 66, ..". They are separated by "; ".
+void cuda_products_restart(struct cuda_products *products);
 void cuda_products_picks(const struct cuda_products *products, char *out, size_t bytes);
 
 // ---- the driver ----------------------------------------------------------------------------------------

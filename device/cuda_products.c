@@ -20,6 +20,7 @@ struct plan {
     struct cublaslt_algorithm algorithm;
     size_t workspace_bytes;
     int proposed, equal; // candidates, and those with the bits of the first
+    bool used;           // since cuda_products_restart
 };
 
 struct cuda_products {
@@ -113,12 +114,25 @@ static bool same_shape(const struct cuda_product *a, const struct cuda_product *
            a->add == b->add && !a->w_scale == !b->w_scale;
 }
 
-static const struct plan *plan_find(const struct cuda_products *p, const struct cuda_product *job)
+// The place of a shape's plan; CUDA_PRODUCTS_PLANS: there is none.
+static size_t plan_find(const struct cuda_products *p, const struct cuda_product *job)
 {
-    for (size_t i = 0; i < CUDA_PRODUCTS_PLANS; i++)
-        if (p->plan[i].desc && same_shape(&p->plan[i].shape, job))
-            return &p->plan[i];
-    return NULL;
+    size_t i = 0;
+    while (i < CUDA_PRODUCTS_PLANS && !(p->plan[i].desc && same_shape(&p->plan[i].shape, job)))
+        i++;
+    return i;
+}
+
+// Where a product's scales are. The library refuses to propose an algorithm without them.
+static int set_scales(const struct cuda_cublaslt *b, const struct cuda_product *job, void *desc)
+{
+    if (!job->w_scale)
+        return 0;
+    int code =
+        b->MatmulDescSetAttribute(desc, BLAS_DESC_A_SCALE, &job->w_scale, sizeof job->w_scale);
+    return code ? code
+                : b->MatmulDescSetAttribute(desc, BLAS_DESC_B_SCALE, &job->x_scale,
+                                            sizeof job->x_scale);
 }
 
 static int describe(const struct cuda_cublaslt *b, const struct cuda_product *job,
@@ -133,6 +147,8 @@ static int describe(const struct cuda_cublaslt *b, const struct cuda_product *jo
         code = b->MatmulDescSetAttribute(plan->desc, BLAS_DESC_A_SCALE_MODE, &vector, sizeof(int));
     if (!code && job->w_scale)
         code = b->MatmulDescSetAttribute(plan->desc, BLAS_DESC_B_SCALE_MODE, &vector, sizeof(int));
+    if (!code)
+        code = set_scales(b, job, plan->desc);
     if (!code)
         code = b->MatrixLayoutCreate(&plan->w, inputs, (uint64_t)job->cols, (uint64_t)job->rows,
                                      (int64_t)job->ldw);
@@ -153,13 +169,7 @@ static int multiply(const struct cuda_products *p, const struct plan *plan,
     const float one = 1, beta = job->add ? 1 : 0;
     const int32_t whole_one = 1, whole_zero = 0;
     const bool whole = job->type == CUDA_PRODUCT_I8;
-    int code = 0;
-    if (job->w_scale)
-        code = b->MatmulDescSetAttribute(plan->desc, BLAS_DESC_A_SCALE, &job->w_scale,
-                                         sizeof job->w_scale);
-    if (!code && job->w_scale)
-        code = b->MatmulDescSetAttribute(plan->desc, BLAS_DESC_B_SCALE, &job->x_scale,
-                                         sizeof job->x_scale);
+    int code = set_scales(b, job, plan->desc);
     return code ? code
                 : b->Matmul(p->handle, plan->desc, whole ? (const void *)&whole_one : &one, job->w,
                             plan->w, job->x, plan->x, whole ? (const void *)&whole_zero : &beta,
@@ -278,7 +288,7 @@ static enum status choose(const struct cuda_products *p, struct plan *plan,
 
 bool cuda_products_planned(const struct cuda_products *p, const struct cuda_product *job)
 {
-    return plan_find(p, job) != NULL;
+    return plan_find(p, job) < CUDA_PRODUCTS_PLANS;
 }
 
 // Random inputs, and random scales of them.
@@ -296,7 +306,7 @@ enum status cuda_products_plan(struct cuda_products *p, const struct cuda_produc
                                void *workspace, struct error *err)
 {
     struct plan *plan = &p->plan[p->made % CUDA_PRODUCTS_PLANS];
-    if (plan_find(p, job))
+    if (cuda_products_planned(p, job))
         return OK;
     size_t end = (size_t)SAMPLE_ROWS * job->ldd * 4;
     struct sample first = {end, malloc(2 * end)}, other = {end, malloc(2 * end)};
@@ -325,11 +335,13 @@ enum status cuda_products_plan(struct cuda_products *p, const struct cuda_produc
 enum status cuda_products_run(struct cuda_products *p, struct device_queue *queue,
                               const struct cuda_product *job, void *workspace, struct error *err)
 {
-    const struct plan *plan = plan_find(p, job);
-    if (!plan)
+    const size_t place = plan_find(p, job);
+    if (place == CUDA_PRODUCTS_PLANS)
         return FAIL(err, ERR_INTERNAL, "cuBLASLt: a product of %d x %d by %d tokens has no plan",
                     job->rows, job->cols, job->tokens);
+    struct plan *plan = &p->plan[place];
     int code = multiply(p, plan, &plan->algorithm, job, workspace, device_queue_native(queue));
+    plan->used = true;
     return code ? refused(p, job, "it refused a", code, err) : OK;
 }
 
@@ -340,28 +352,58 @@ const char *cuda_products_version(const struct cuda_products *p)
     return p->version;
 }
 
-// One setting of an algorithm; -1: the library does not say.
-static int setting(const struct cuda_products *p, const struct plan *plan, int which)
+void cuda_products_restart(struct cuda_products *p)
 {
-    int32_t value = -1;
-    size_t written = 0;
-    int code =
-        p->library->AlgoConfigGetAttribute(&plan->algorithm, which, &value, sizeof value, &written);
-    return code || written < sizeof value ? -1 : value;
+    for (size_t i = 0; i < CUDA_PRODUCTS_PLANS; i++)
+        p->plan[i].used = false;
 }
 
-// Tiles of D by their number in the library. Others are named by the number.
-static const char *tile_name(int tile, char *space, size_t bytes)
+// One setting of an algorithm, of `bytes` bytes; -1: the library does not say.
+static int setting(const struct cuda_products *p, const struct plan *plan, int which, size_t bytes)
 {
-    static const char *const names[] = {"64x64",   "128x32",  "64x128",  "128x64",  "64x256",
-                                        "128x128", "256x64",  "64x512",  "128x256", "256x128",
-                                        "512x64",  "64x96",   "96x64",   "96x128",  "128x160",
-                                        "160x128", "192x128", "128x192", "128x96"};
-    enum { FIRST = 15 };
-    if (tile >= FIRST && tile < FIRST + (int)(sizeof names / sizeof *names))
-        return names[tile - FIRST];
-    snprintf(space, bytes, "number %d", tile);
+    uint16_t half = 0;
+    int32_t whole = 0;
+    size_t written = 0;
+    void *to = bytes == sizeof half ? (void *)&half : &whole;
+    int code = p->library->AlgoConfigGetAttribute(&plan->algorithm, which, to, bytes, &written);
+    return code || written < bytes ? -1 : bytes == sizeof half ? half : whole;
+}
+
+// The library's names of some settings, by number from `first` on. Others are named by the number.
+static const struct names {
+    int first, count;
+    const char *name[19];
+} tiles = {15,
+           19,
+           {"64x64", "128x32", "64x128", "128x64", "64x256", "128x128", "256x64", "64x512",
+            "128x256", "256x128", "512x64", "64x96", "96x64", "96x128", "128x160", "160x128",
+            "192x128", "128x192", "128x96"}},
+  stages = {32, 7, {"8xauto", "16xauto", "32xauto", "64xauto", "128xauto", "256xauto", "768xauto"}},
+  clusters = {2, 9, {"1x1", "2x1", "4x1", "1x2", "2x2", "4x2", "1x4", "2x4", "4x4"}};
+
+static const char *setting_name(const struct names *names, int number, char space[16])
+{
+    if (number >= names->first && number < names->first + names->count)
+        return names->name[number - names->first];
+    snprintf(space, 16, number < 0 ? "unknown" : "number %d", number);
     return space;
+}
+
+static int pick_text(const struct cuda_products *p, const struct plan *plan, char *out,
+                     size_t bytes)
+{
+    char tile[16], stage[16], cluster[16];
+    return snprintf(
+        out, bytes,
+        "%s %d x %d by %d tokens: algorithm %d, tile %s, stages %s, cluster %s, split-k %d, "
+        "workspace %zu bytes, %d of %d proposed have equal bits",
+        types[plan->shape.type].name, plan->shape.rows, plan->shape.cols, plan->shape.tokens,
+        setting(p, plan, BLAS_ALGORITHM_ID, 4),
+        setting_name(&tiles, setting(p, plan, BLAS_ALGORITHM_TILE, 4), tile),
+        setting_name(&stages, setting(p, plan, BLAS_ALGORITHM_STAGES, 4), stage),
+        setting_name(&clusters, setting(p, plan, BLAS_ALGORITHM_CLUSTER, 2), cluster),
+        setting(p, plan, BLAS_ALGORITHM_SPLITS, 4), plan->workspace_bytes, plan->equal,
+        plan->proposed);
 }
 
 void cuda_products_picks(const struct cuda_products *p, char *out, size_t bytes)
@@ -369,20 +411,10 @@ void cuda_products_picks(const struct cuda_products *p, char *out, size_t bytes)
     size_t used = 0;
     out[0] = '\0';
     for (size_t i = 0; i < CUDA_PRODUCTS_PLANS && used < bytes; i++) {
-        const struct plan *plan = &p->plan[i];
-        char tile[32];
-        if (!plan->desc)
+        if (!p->plan[i].used)
             continue;
-        int length = snprintf(
-            out + used, bytes - used,
-            "%s%s %d x %d by %d: algorithm %d, tile %s, stages number %d, cluster number %d, "
-            "split-k %d, workspace %zu bytes, of %d proposed %d with equal bits",
-            used ? "; " : "", types[plan->shape.type].name, plan->shape.rows, plan->shape.cols,
-            plan->shape.tokens, setting(p, plan, BLAS_ALGORITHM_ID),
-            tile_name(setting(p, plan, BLAS_ALGORITHM_TILE), tile, sizeof tile),
-            setting(p, plan, BLAS_ALGORITHM_STAGES), setting(p, plan, BLAS_ALGORITHM_CLUSTER),
-            setting(p, plan, BLAS_ALGORITHM_SPLITS), plan->workspace_bytes, plan->proposed,
-            plan->equal);
-        used += length > 0 ? (size_t)length : 0;
+        used += (size_t)snprintf(out + used, bytes - used, "%s", used ? "; " : "");
+        if (used < bytes)
+            used += (size_t)pick_text(p, &p->plan[i], out + used, bytes - used);
     }
 }

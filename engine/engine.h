@@ -533,7 +533,7 @@ struct decode_choice {
 };
 struct decode_choice context_decode_choice(const struct context *ctx);
 
-// The library that multiplies in prefill passes, its version, and its pick for each shape so far, as text that is
+// The library that multiplies in prefill passes, its version, and its pick for each shape that ran, as text that is
 // borrowed until the next step. NULL: no library is used.
 const char *context_products(struct context *ctx);
 

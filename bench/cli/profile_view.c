@@ -59,7 +59,7 @@ static void print_head(const struct profile *p)
     if (cell->step[0])
         cli_view_field("decode step", cell->step);
     if (cell->products[0])
-        cli_view_field("prefill products", cell->products);
+        cli_view_parts("products", cell->products);
     str_fini(&status);
 }
 

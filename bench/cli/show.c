@@ -359,7 +359,7 @@ static enum status show_cell(struct store *store, struct arena *arena, const str
     if (cell->step[0])
         cli_view_field("decode step", cell->step);
     if (cell->products[0])
-        cli_view_field("prefill products", cell->products);
+        cli_view_parts("products", cell->products);
     cli_view_field("engine", cell->engine);
     if (cell->stored[0])
         cli_view_field("weights", cell->weights_caveat[0] ? cell->weights_caveat : cell->stored);

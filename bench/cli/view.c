@@ -74,6 +74,17 @@ void cli_view_field(const char *name, const char *text)
     table_text(stdout, NAME_COLUMN, plain_columns(stdout), text);
 }
 
+void cli_view_parts(const char *name, const char *text)
+{
+    for (const char *end; text; text = end ? end + strlen("; ") : NULL, name = "") {
+        struct str part = {0};
+        end = strstr(text, "; ");
+        str_append_bytes(&part, text, end ? (size_t)(end - text) : strlen(text));
+        cli_view_field(name, str_text(&part));
+        str_fini(&part);
+    }
+}
+
 // Appends a value as text: "2 cores". Members of objects are "name value", separated by commas.
 static void append_words(struct str *out, const json_t *value)
 {

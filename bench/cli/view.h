@@ -25,6 +25,8 @@ enum status cli_view_table(struct table *table, struct error *err);
 
 // Prints "name           text" on standard output, wrapped to a terminal's width.
 void cli_view_field(const char *name, const char *text);
+// The same with a line for each part of the text; parts are separated by "; ".
+void cli_view_parts(const char *name, const char *text);
 // The same for stored JSON: a line of text for each member of the object. Text that is no object is printed unchanged.
 void cli_view_json_fields(const char *name, const char *json);
 

@@ -219,6 +219,9 @@ enum status gpu_library_create(struct gpu_context *ctx, const struct context_opt
 {
     const long long batch = options->batch, chunk = options->chunk, prompt = options->prompt;
     struct gpu_model *m = ctx->model;
+    if (!m->library)
+        return OK;
+    cuda_products_restart(m->library);
     if (plan_step(ctx, ctx->buffers.rows, err) == ERR_UNSUPPORTED && m->library_scales) {
         error_clear(err);
         m->library_scales = false; // this program scales sums of fp8 instead

@@ -114,6 +114,8 @@ static int heuristic(void *handle, void *desc, void *a, void *b, void *c, void *
 {
     (void)handle;
     assert_true(desc && a && b && c && d && preference && most == MOST);
+    if (script.scale_modes && !(script.a_scale && script.b_scale))
+        return 7; // as the library does
     script.asked++;
     for (int i = 0; i < script.proposed; i++)
         out[i] = (struct cublaslt_heuristic){.algorithm.data[0] = (uint64_t)i,
@@ -128,8 +130,10 @@ static int config(const struct cublaslt_algorithm *algorithm, int attribute, voi
     int32_t answer = attribute == BLAS_ALGORITHM_ID     ? 66
                      : attribute == BLAS_ALGORITHM_TILE ? 20
                                                         : (int32_t)algorithm->data[0];
-    memcpy(value, &answer, bytes);
-    *written = attribute == BLAS_ALGORITHM_CLUSTER ? 0 : bytes; // it does not know that one
+    const uint16_t shape = 3;
+    assert_int_equal(bytes, attribute == BLAS_ALGORITHM_CLUSTER ? sizeof shape : sizeof answer);
+    memcpy(value, bytes == sizeof shape ? (const void *)&shape : &answer, bytes);
+    *written = attribute == BLAS_ALGORITHM_SPLITS ? 0 : bytes; // it does not know that one
     return 0;
 }
 static int matmul(void *handle, void *desc, const void *alpha, const void *a, void *a_layout,
@@ -280,11 +284,20 @@ static void the_fastest_of_equal_bits_is_kept(void **state)
     assert_int_equal(script.workspace, CUDA_PRODUCTS_WORKSPACE);
     char picks[1024];
     cuda_products_picks(products, picks, sizeof picks);
-    assert_string_equal(picks, "bf16 32 x 48 by 20: algorithm 66, tile 128x128, stages number 2, "
-                               "cluster number -1, split-k 2, workspace 4096 bytes, of 6 proposed "
-                               "3 with equal bits");
+    assert_string_equal(picks,
+                        "bf16 32 x 48 by 20 tokens: algorithm 66, tile 128x128, stages number "
+                        "2, cluster 2x1, split-k -1, workspace 4096 bytes, 3 of 6 proposed "
+                        "have equal bits");
     cuda_products_picks(products, picks, 10); // what fits
     assert_string_equal(picks, "bf16 32 x");
+    struct cuda_product other = product_of(CUDA_PRODUCT_F16, TOKENS);
+    cuda_products_restart(products); // of another cell, which runs another shape
+    pick(other);
+    pick(other);
+    cuda_products_picks(products, picks, sizeof picks);
+    assert_null(strstr(picks, "bf16"));
+    assert_ptr_equal(strstr(picks, "f16 32 x 48"), picks);
+    assert_null(strstr(picks, "; "));
 }
 
 static void a_first_that_fails_gives_no_bits(void **state)
