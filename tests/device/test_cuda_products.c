@@ -1,207 +1,8 @@
 // test_cuda_products.c - products by cuBLASLt on a scripted library: which algorithm is kept, the cache of plans, what
 // a product hands over, and refusals. No GPU is needed, nor the library.
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/device/pretend_blas.h"
 
-#include <stdlib.h>
-#include <string.h>
-
-#include "device/cuda_cublaslt.h"
-
-enum { ROWS = 32, COLS = 48, TOKENS = 20, MOST = 8 };
-
-// What the library proposes. Algorithm i writes `bits` into the sums and takes `ns` of the pretend clock.
-static struct {
-    struct {
-        uint32_t bits;
-        int ns, status, state;
-    } algorithm[MOST];
-    int proposed, heuristic, create, layout;
-    int handles, descs, layouts, preferences; // alive
-    int asked, products;                      // heuristics, products
-    uint32_t reductions;
-    uint64_t workspace;
-    int scale_modes;
-    const void *a_scale, *b_scale;
-    uint64_t last; // algorithm of the last product
-    float beta;
-    uint64_t now_ns;
-} script;
-
-static size_t version(void)
-{
-    return 130102;
-}
-static int create(void **handle)
-{
-    script.handles += script.create == 0;
-    *handle = &script;
-    return script.create;
-}
-static int destroy(void *handle)
-{
-    (void)handle;
-    script.handles--;
-    return 0;
-}
-static int desc_create(void **desc, int compute, int scale)
-{
-    (void)compute;
-    (void)scale;
-    script.descs++;
-    *desc = &script.descs;
-    return 0;
-}
-static int desc_destroy(void *desc)
-{
-    (void)desc;
-    script.descs--;
-    return 0;
-}
-static int desc_set(void *desc, int attribute, const void *value, size_t bytes)
-{
-    (void)desc;
-    if (attribute == BLAS_DESC_A_SCALE)
-        memcpy(&script.a_scale, value, bytes);
-    if (attribute == BLAS_DESC_B_SCALE)
-        memcpy(&script.b_scale, value, bytes);
-    script.scale_modes +=
-        attribute == BLAS_DESC_A_SCALE_MODE || attribute == BLAS_DESC_B_SCALE_MODE;
-    return 0;
-}
-static int layout_create(void **layout, int type, uint64_t rows, uint64_t cols, int64_t ld)
-{
-    (void)type;
-    assert_true(ld >= (int64_t)rows && cols > 0);
-    if (script.layout)
-        return script.layout;
-    script.layouts++;
-    *layout = &script.layouts;
-    return 0;
-}
-static int layout_destroy(void *layout)
-{
-    (void)layout;
-    script.layouts--;
-    return 0;
-}
-static int preference_create(void **preference)
-{
-    script.preferences++;
-    *preference = &script.preferences;
-    return 0;
-}
-static int preference_destroy(void *preference)
-{
-    (void)preference;
-    script.preferences--;
-    return 0;
-}
-static int preference_set(void *preference, int attribute, const void *value, size_t bytes)
-{
-    (void)preference;
-    if (attribute == BLAS_PREFER_REDUCTIONS)
-        memcpy(&script.reductions, value, bytes);
-    if (attribute == BLAS_PREFER_WORKSPACE)
-        memcpy(&script.workspace, value, bytes);
-    return 0;
-}
-static int heuristic(void *handle, void *desc, void *a, void *b, void *c, void *d, void *preference,
-                     int most, struct cublaslt_heuristic *out, int *count)
-{
-    (void)handle;
-    assert_true(desc && a && b && c && d && preference && most == MOST);
-    if (script.scale_modes && !(script.a_scale && script.b_scale))
-        return 7; // as the library does
-    script.asked++;
-    for (int i = 0; i < script.proposed; i++)
-        out[i] = (struct cublaslt_heuristic){.algorithm.data[0] = (uint64_t)i,
-                                             .workspace_bytes = 4096,
-                                             .state = script.algorithm[i].state};
-    *count = script.proposed;
-    return script.heuristic;
-}
-static int config(const struct cublaslt_algorithm *algorithm, int attribute, void *value,
-                  size_t bytes, size_t *written)
-{
-    int32_t answer = attribute == BLAS_ALGORITHM_ID     ? 66
-                     : attribute == BLAS_ALGORITHM_TILE ? 20
-                                                        : (int32_t)algorithm->data[0];
-    const uint16_t shape = 3;
-    assert_int_equal(bytes, attribute == BLAS_ALGORITHM_CLUSTER ? sizeof shape : sizeof answer);
-    memcpy(value, bytes == sizeof shape ? (const void *)&shape : &answer, bytes);
-    *written = attribute == BLAS_ALGORITHM_SPLITS ? 0 : bytes; // it does not know that one
-    return 0;
-}
-static int matmul(void *handle, void *desc, const void *alpha, const void *a, void *a_layout,
-                  const void *b, void *b_layout, const void *beta, const void *c, void *c_layout,
-                  void *d, void *d_layout, const struct cublaslt_algorithm *algorithm,
-                  void *workspace, size_t workspace_bytes, void *stream)
-{
-    (void)stream;
-    uint64_t i = algorithm->data[0];
-    assert_true(handle && desc && alpha && a && a_layout && b && b_layout && c == d && c_layout &&
-                d_layout && workspace && workspace_bytes == CUDA_PRODUCTS_WORKSPACE);
-    script.products++;
-    script.last = i;
-    memcpy(&script.beta, beta, sizeof script.beta);
-    script.now_ns += (uint64_t)script.algorithm[i].ns;
-    ((uint32_t *)d)[(TOKENS - 1) * ROWS + 3] = script.algorithm[i].bits; // in the last row
-    return script.algorithm[i].status;
-}
-
-static const struct cuda_cublaslt library = {
-    version,       create,         destroy,           desc_create,        desc_destroy,   desc_set,
-    layout_create, layout_destroy, preference_create, preference_destroy, preference_set, heuristic,
-    config,        matmul,
-};
-
-static int set_current(void *context)
-{
-    (void)context;
-    return 0;
-}
-static int copy_in(cuda_address to, const void *from, size_t bytes)
-{
-    memcpy((void *)(uintptr_t)to, from, bytes);
-    return 0;
-}
-static int copy_out(void *to, cuda_address from, size_t bytes)
-{
-    memcpy(to, (void *)(uintptr_t)from, bytes);
-    return 0;
-}
-static int set_bytes(cuda_address to, unsigned char value, size_t bytes, void *stream)
-{
-    (void)stream;
-    memset((void *)(uintptr_t)to, value, bytes);
-    return 0;
-}
-static int synchronize(void *stream)
-{
-    (void)stream;
-    return 0;
-}
-static int launch(void *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
-                  unsigned bz, unsigned shared, void *stream, void **arguments, void **extra)
-{
-    (void)function;
-    (void)shared;
-    (void)stream;
-    (void)extra;
-    assert_int_equal(gx * gy * gz * bx * by * bz, 1);
-    **(uint64_t **)arguments[0] = script.now_ns;
-    return 0;
-}
-static const struct cuda_driver driver = {.CtxSetCurrent = set_current,
-                                          .MemcpyHtoD = copy_in,
-                                          .MemcpyDtoH = copy_out,
-                                          .MemsetD8Async = set_bytes,
-                                          .StreamSynchronize = synchronize,
-                                          .LaunchKernel = launch};
+enum { ROWS = 32, COLS = 48, TOKENS = 20 };
 
 static void *native(const struct device_queue *queue)
 {
@@ -221,9 +22,10 @@ static int reset(void **state)
     (void)state;
     struct error err = {0};
     memset(&script, 0, sizeof script);
+    script.sum_at = (TOKENS - 1) * ROWS + 3; // in the last row
     gpu = (struct cuda_device){
-        .driver = &driver, .device.info.name = "cuda:0", .clock = clock_places};
-    cuda_cublaslt_use(&library);
+        .driver = &blas_driver, .device.info.name = "cuda:0", .clock = clock_places};
+    cuda_cublaslt_use(&blas_library);
     return cuda_products_create(&gpu.device, &products, &err) == OK ? 0 : -1;
 }
 
@@ -233,7 +35,7 @@ static int restore(void **state)
     (void)state;
     cuda_products_destroy(products);
     cuda_cublaslt_use(NULL);
-    return script.handles || script.descs || script.layouts || script.preferences ? -1 : 0;
+    return blas_is_empty() ? 0 : -1;
 }
 
 static struct cuda_product product_of(enum cuda_product_type type, int tokens)
@@ -250,13 +52,6 @@ static struct cuda_product product_of(enum cuda_product_type type, int tokens)
                                  .d = d};
 }
 
-static void propose(int i, uint32_t bits, int ns)
-{
-    script.algorithm[i].bits = bits;
-    script.algorithm[i].ns = ns;
-    script.proposed = i + 1;
-}
-
 // The algorithm that a product of these proposals runs.
 static uint64_t pick(struct cuda_product job)
 {
@@ -270,13 +65,13 @@ static uint64_t pick(struct cuda_product job)
 static void the_fastest_of_equal_bits_is_kept(void **state)
 {
     (void)state;
-    propose(0, 7, 100);
-    propose(1, 8, 10); // faster, but of other bits
-    propose(2, 7, 40);
-    propose(3, 7, 60);
-    propose(4, 7, 20);
+    blas_propose(0, 7, 100);
+    blas_propose(1, 8, 10); // faster, but of other bits
+    blas_propose(2, 7, 40);
+    blas_propose(3, 7, 60);
+    blas_propose(4, 7, 20);
     script.algorithm[4].status = 15; // it refuses when it runs
-    propose(5, 7, 1);
+    blas_propose(5, 7, 1);
     script.algorithm[5].state = 1; // proposed, but not supported
     assert_int_equal(pick(product_of(CUDA_PRODUCT_BF16, TOKENS)), 2);
     // No sums in place, and none of rounded parts.
@@ -303,17 +98,17 @@ static void the_fastest_of_equal_bits_is_kept(void **state)
 static void a_first_that_fails_gives_no_bits(void **state)
 {
     (void)state;
-    propose(0, 7, 1);
+    blas_propose(0, 7, 1);
     script.algorithm[0].status = 15;
-    propose(1, 8, 50);
-    propose(2, 8, 30);
+    blas_propose(1, 8, 50);
+    blas_propose(2, 8, 30);
     assert_int_equal(pick(product_of(CUDA_PRODUCT_F16, TOKENS)), 2);
 }
 
 static void a_shape_is_planned_once(void **state)
 {
     (void)state;
-    propose(0, 7, 100);
+    blas_propose(0, 7, 100);
     struct cuda_product job = product_of(CUDA_PRODUCT_BF16, TOKENS), other = job;
     assert_false(cuda_products_planned(products, &job));
     pick(job);
@@ -339,7 +134,7 @@ static void a_shape_is_planned_once(void **state)
 static void the_cache_is_bounded(void **state)
 {
     (void)state;
-    propose(0, 7, 100);
+    blas_propose(0, 7, 100);
     struct error err = {0};
     for (int tokens = 1; tokens <= CUDA_PRODUCTS_PLANS + 1; tokens++) {
         struct cuda_product job = product_of(CUDA_PRODUCT_BF16, TOKENS);
@@ -363,7 +158,7 @@ static void the_cache_is_bounded(void **state)
 static void scales_and_residuals_are_handed_over(void **state)
 {
     (void)state;
-    propose(0, 7, 100);
+    blas_propose(0, 7, 100);
     x_scale[TOKENS] = 5;
     struct cuda_product job = product_of(CUDA_PRODUCT_F8, TOKENS);
     pick(job);
@@ -387,7 +182,7 @@ static void scales_and_residuals_are_handed_over(void **state)
 static void inputs_are_random_and_no_longer(void **state)
 {
     (void)state;
-    propose(0, 7, 100);
+    blas_propose(0, 7, 100);
     memset(x, 0, sizeof x);
     pick(product_of(CUDA_PRODUCT_I8, TOKENS));
     bool any = false;
@@ -408,7 +203,7 @@ static void refusals_name_library_and_shape(void **state)
                         "device cuda:0: cuBLASLt 13.1.2: it has no algorithm for a int8 product of "
                         "32 x 48 by 20 tokens (status 0)");
     error_clear(&err);
-    propose(0, 7, 1);
+    blas_propose(0, 7, 1);
     script.algorithm[0].status = 13;
     assert_int_equal(cuda_products_plan(products, &job, workspace, &err), ERR_UNSUPPORTED);
     assert_non_null(strstr(err.message, "no algorithm runs"));
