@@ -23,13 +23,16 @@ static int label_width(const struct plan *plan)
 
 static void print_cell(const struct cell *cell, int width, FILE *out)
 {
-    char weights[24], kv[24], scratch[24], wait[24], reps[16];
+    char weights[24], kv[24], scratch[24], wait[24], reps[16], copy[24], of_copy[64] = "";
     snprintf(reps, sizeof reps, "%d%s", cell->reps, cell->min_time_ns ? "+" : "");
-    plain_printf(out, "  %-*s  %10s %10s %10s  %4d x %-4s %12s%s\n", width, cell->label,
+    if (cell->memory.copy_bytes)
+        snprintf(of_copy, sizeof of_copy, "  %s of the weights are a second copy",
+                 format_bytes((double)cell->memory.copy_bytes, copy, sizeof copy));
+    plain_printf(out, "  %-*s  %10s %10s %10s  %4d x %-4s %12s%s%s\n", width, cell->label,
                  format_bytes((double)cell->memory.weights_bytes, weights, sizeof weights),
                  format_bytes((double)cell->memory.kv_bytes, kv, sizeof kv),
                  format_bytes((double)cell->memory.scratch_bytes, scratch, sizeof scratch),
-                 cell->procs, reps, format_wait_ns(cell->predicted_ns, wait, sizeof wait),
+                 cell->procs, reps, format_wait_ns(cell->predicted_ns, wait, sizeof wait), of_copy,
                  cell->beyond_limit ? "  beyond the model's own context" : "");
 }
 
@@ -226,6 +229,9 @@ static json_t *cell_json(const struct cell *cell)
                                          (json_int_t)cell->memory.kv_bytes, "scratch_bytes",
                                          (json_int_t)cell->memory.scratch_bytes)
                              : json_null();
+    if (cell->memory.copy_bytes)
+        json_object_set_new(memory, "copy_bytes",
+                            json_integer((json_int_t)cell->memory.copy_bytes));
     json_object_set_new(object, "memory", memory);
     json_object_set_new(object, "predicted_ns",
                         cell->predicted_ns > 0 ? json_real(cell->predicted_ns) : json_null());

@@ -324,12 +324,15 @@ static const char *skip_by_memory(struct expansion *x, struct cell *cell)
                   (double)cell->memory.scratch_bytes + process_bytes;
     if (x->machine->resuming || room <= 0 || need <= room)
         return NULL;
-    char needed[32], had[32];
+    char needed[32], had[32], copy[32], of_copy[64] = "";
     format_bytes(need, needed, sizeof needed);
+    if (cell->memory.copy_bytes)
+        snprintf(of_copy, sizeof of_copy, " (%s of it a second copy of weights)",
+                 format_bytes((double)cell->memory.copy_bytes, copy, sizeof copy));
     if (room <= PLAN_NO_ROOM)
-        return plan_text(x->plan, "needs %s of memory, none is free beyond what the system keeps",
-                         needed);
-    return plan_text(x->plan, "needs %s of memory, %s are available", needed,
+        return plan_text(x->plan, "needs %s of memory%s, none is free beyond what the system keeps",
+                         needed, of_copy);
+    return plan_text(x->plan, "needs %s of memory%s, %s are available", needed, of_copy,
                      format_bytes(room, had, sizeof had));
 }
 

@@ -30,12 +30,14 @@ static struct memory_plan gpu_plan(const struct device_info *device,
                                    const struct context_options *options, int threads)
 {
     (void)config;
-    (void)scheme;
     (void)options;
     (void)threads;
     asked_for = *device;
     if (++asked == stops_at)
         raise(SIGINT);
+    if (scheme->products == PRODUCTS_CUBLASLT)
+        return (struct memory_plan){.weights_bytes = (size_t)2 << 30,
+                                    .copy_bytes = (size_t)1 << 30};
     return (struct memory_plan){.weights_bytes = 1000, .kv_bytes = 20, .scratch_bytes = 3};
 }
 
@@ -146,6 +148,21 @@ static void products_of_a_library_are_planned(void **state)
     assert_int_equal(library, 4);
     assert_int_equal(refused, 2);
     assert_int_equal(plan->cell_count, 10); // two of the host's are named twice
+    plan_destroy(plan);
+}
+
+// A second copy of the weights that does not fit refuses its cell alone, before anything starts.
+static void a_copy_that_does_not_fit_is_refused(void **state)
+{
+    (void)state;
+    struct device_info small = here[1];
+    small.memory_bytes = (uint64_t)1 << 30;
+    struct plan *plan = plan_of("model = ref\ndevice = cuda:0\nproducts = own, cublaslt\n"
+                                "[model ref]\npath = models/reference\n",
+                                &small, 1);
+    assert_null(plan->cells[0].skip);
+    assert_string_equal(plan->cells[1].skip, "needs 2.06 GiB of memory (1.00 GiB of it a second "
+                                             "copy of weights), 1.00 GiB are available");
     plan_destroy(plan);
 }
 
@@ -295,6 +312,7 @@ int main(void)
         cmocka_unit_test(a_cell_is_planned_by_its_own_engine),
         cmocka_unit_test(a_cell_of_the_host_is_planned_for_the_host),
         cmocka_unit_test(products_of_a_library_are_planned),
+        cmocka_unit_test(a_copy_that_does_not_fit_is_refused),
         cmocka_unit_test(products_make_groups),
         cmocka_unit_test(bits_of_another_kind_mean_nothing),
         cmocka_unit_test(a_pass_is_as_large_as_its_device_takes),
