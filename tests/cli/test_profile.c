@@ -161,7 +161,7 @@ static void help_has_the_defaults_of_suites(void **state)
         assert_string_equal(open, shown);
         compared++;
     }
-    assert_int_equal(compared, 7);
+    assert_int_equal(compared, 8);
 }
 
 int main(void)
