@@ -16,7 +16,7 @@ static const char *refusal(const struct model_config *c, const struct scheme *sc
         return "the graph was requested";
     // All steps of a context have the same form, so that other sequences never change a sequence's bits.
     if (options->batch > STEP_MOST_TOKENS)
-        return "more than 4 sequences";
+        return "more than 8 sequences";
     if (c->norm != NORM_RMS || c->norm_bias || c->post_norms)
         return "norms of another kind";
     if (c->parallel || c->experts || c->plain_ff)
@@ -137,7 +137,8 @@ size_t gpu_persistent_bytes(const struct model_config *c, const struct scheme *s
 {
     if (refusal(c, scheme, options))
         return 0;
-    size_t tokens = (size_t)options->batch, tile = tokens * CUDA_TILE_ROWS;
+    size_t tokens = options->batch > STEP_FEW_TOKENS ? STEP_MOST_TOKENS : (size_t)options->batch;
+    size_t tile = tokens * CUDA_TILE_ROWS;
     size_t rows = (size_t)(c->heads + 2 * c->kv_heads) * (size_t)c->head_dim + (size_t)c->ff +
                   4 * (size_t)c->width;
     size_t splits = tokens * (size_t)c->heads * STEP_MOST_SPLITS + STEP_MOST_BLOCKS;

@@ -27,6 +27,20 @@
 // - The residual stream is passed exactly: all blocks read the rounded word, and a second word holds the rest.
 // One thread of each block polls a counter of arrivals. It is a hint that keeps the others off the memory system; no
 // value relies on it.
+//
+// The wide form, for contexts of more than STEP_FEW_TOKENS sequences, passes plain rows instead of words: each block
+// reads the inputs of all tokens, and words would double these bytes. The products that feed a norm multiply by its
+// weights, and store bf16 rows with a sum of squares and a largest magnitude for each tile. The residual stream is f32.
+// This is correct under the memory model of PTX:
+// - A block's threads store rows, then meet at a barrier. One of them adds to the counter with release at GPU scope.
+//   The barrier orders the other threads' stores before it, and release is cumulative.
+// - One thread of a block reads the counter with acquire until all blocks have arrived, then all threads meet at a
+//   barrier, then they load. So every store of the previous phase happens before these loads. The additions are
+//   read-modify-writes, so the last one continues the release sequences of all.
+// - Rows of a phase are read only in the phase that follows. A block stores them again a layer later, after it has
+//   entered a phase that every block enters past those reads. So the reads happen before the stores. An element of the
+//   residual stream is loaded and stored by one thread in a phase, and by another one no earlier than two phases later.
+// - The counter is never reset while launches run. Each launch adds the same count, which a block keeps for itself.
 #ifndef KERNELS_CUDA_STEP_H
 #define KERNELS_CUDA_STEP_H
 
@@ -58,10 +72,12 @@ enum step_phase {
 };
 
 enum {
-    STEP_WARPS = 16,  // warps that compute; one more streams
-    STEP_VECTORS = 4, // 16-byte vectors of a lane in its part of a stage
-    STEP_MOST_TOKENS = 4,
-    STEP_MOST_LAYERS = 255, // tags have 8 bits
+    STEP_WARPS = 16,     // warps that compute; one more streams
+    STEP_VECTORS = 4,    // 16-byte vectors of a lane in its part of a stage
+    STEP_FEW_TOKENS = 4, // contexts of more sequences take the wide form
+    STEP_MOST_TOKENS = 8,
+    STEP_ROUND_COLS = STEP_WARPS * 32 * 8, // inputs that a block gathers at a time, 8 for each lane
+    STEP_MOST_LAYERS = 255,                // tags have 8 bits
     STEP_MOST_BLOCKS = 256,
     STEP_MOST_HEAD_DIM = 128,
     STEP_MOST_SPLITS = 8, // splits of a head's positions
@@ -70,6 +86,7 @@ enum {
     STEP_LEAST_STAGES = 3, // stages of the ring
     STEP_MOST_STAGES = 8,
     STEP_SPACE_BYTES = 23 * 1024, // shared memory in front of the ring and the inputs
+    STEP_WIDE_SPACE_BYTES = 42 * 1024,
     STEP_SUMS_BYTES = 64, // behind the inputs of an int4 part: a scale and a sum for each group
     STEP_PART_SCALE_BYTES = 16, // behind the inputs of an fp8 part: their scale
 };
@@ -94,6 +111,8 @@ struct step_matrix {
     const float *bias;      // (rows) or NULL
     int rows, cols, tiles, items;
     int parts, stages; // of a tile
+    // A block reads the first stages of all its tiles, then those that follow, as far as inputs fit shared memory.
+    int chunks, chunk_stages;
     int part_bytes, header_bytes;
     size_t tile_bytes;
 };
@@ -105,7 +124,7 @@ struct step_matrix {
  * w: bf16, f16, i8, f8e4m3, i4 of group 32 or 128. Inputs are rounded to f16 for f16 weights, to int8 per token for
  * int8 weights, and to bf16 for bf16 weights. For fp8 weights they are rounded to f16, and for int4 weights to 15 bits,
  * with a power of 2 as the scale of up to 256 inputs. Inputs of the head are rounded to f16 with f16 weights, else to
- * bf16 */
+ * bf16. The wide form rounds all inputs to bf16 first, and serves neither f16 weights nor groups of 32 */
 struct cuda_step {
     enum dtype type, head_type, kv_type;
     enum kernel_op activation; // KOP_SWIGLU, KOP_GELU, KOP_GELU_TANH, KOP_RELU
@@ -113,7 +132,8 @@ struct cuda_step {
     int layers, width, heads, kv_heads, head_dim, rotary, ff, vocab;
     bool interleaved;
     float eps, scale; // scale: of q k
-    int tokens, most_tokens;
+    int tokens,
+        most_tokens; // most_tokens: of the context; it selects the form, so that bits do not depend on `tokens`
     int blocks; // multiprocessors
     // 2^32 / n, rounded up, of the blocks, splits, heads, and heads of a KV head: for step_quotient
     uint32_t per_blocks, per_splits, per_heads, per_group;
@@ -131,10 +151,13 @@ struct cuda_step {
     const float *x;
     float *logits;
     uint32_t *exchange;
-    uint32_t slots[STEP_PHASES]; // where the words begin that a phase writes
-    // STEP_OUT, STEP_DOWN: where the rest of the residual stream begins
+    uint32_t slots[STEP_PHASES]; // where the words begin that a phase writes; wide: its rows
+    // STEP_OUT, STEP_DOWN: where the rest of the residual stream begins. Wide: where a phase's struct step_tile_sums
+    // begin, (tokens, tiles).
     uint32_t rests[STEP_PHASES];
-    uint32_t counters; // behind the words: arrivals, and each block's count of layers
+    uint32_t residual; // wide: where the residual stream begins, (tokens, width) f32
+    uint32_t
+        counters; // behind the words: arrivals, and each block's count of layers; wide: of arrivals
     // Stages in flight past the phase, and inside it; stages prefetched, and clocks between them.
     int ahead, inside, far, pace;
     // (blocks, layers * STEP_LAYER_PHASES + 1, STEP_MARKS), for the stamped kernel only
@@ -265,13 +288,33 @@ static CUDA_BOTH inline STEP_CONSTANT int step_part_cols(enum dtype type)
 {
     return type == DT_I4 ? CUDA_UNIT_COLS : type == DT_I8 || type == DT_F8E4M3 ? 128 : 64;
 }
-static CUDA_BOTH inline STEP_CONSTANT int step_input_bytes(enum dtype type)
+static CUDA_BOTH inline STEP_CONSTANT int step_input_bytes(enum dtype type, bool wide)
 {
-    return step_part_cols(type) * (type == DT_I8 || type == DT_F16 ? 4 : 2) +
+    return step_part_cols(type) * (type == DT_I8 && wide             ? 1
+                                   : type == DT_I8 || type == DT_F16 ? 4
+                                                                     : 2) +
            (type == DT_I4       ? STEP_SUMS_BYTES
             : type == DT_F8E4M3 ? STEP_PART_SCALE_BYTES
                                 : 0);
 }
+
+// Bytes of a token's inputs of one round in the wide form. Rows are not whole multiples of 128 bytes apart, so that the
+// lanes of a quarter warp, which read two tokens, find them in different banks.
+static CUDA_BOTH inline STEP_CONSTANT int step_wide_row_bytes(enum dtype type)
+{
+    return STEP_ROUND_COLS / step_part_cols(type) * step_input_bytes(type, true) +
+           (type == DT_I8 ? 64 : 16);
+}
+
+static CUDA_BOTH inline bool step_wide(const struct cuda_step *job)
+{
+    return job->most_tokens > STEP_FEW_TOKENS;
+}
+
+// Of 16 outputs of a token, in the wide form: the sum of squares, and the largest magnitude of what is stored.
+struct step_tile_sums {
+    float squares, largest;
+};
 
 // The first item of a block. Its others follow at distances of job->blocks.
 static CUDA_BOTH inline int step_first(const struct cuda_step *job, int start, int block)
@@ -338,7 +381,9 @@ struct step_stage {
 struct step_cursor {
     int layer, phase, item, tile, all; // all: the phase counted over all layers
     int stage;                         // of keys
-    uint32_t left;                     // bytes of the tile not yet requested, from `at` on
+    int chunk;
+    uint32_t header; // bytes in front of the tile's first part that are not yet requested
+    uint32_t left;   // bytes of the tile's chunk not yet requested, from `at` on
     const unsigned char *at;
     bool done;
 };
@@ -351,15 +396,25 @@ static CUDA_BOTH inline void step_tile(const struct cuda_step *job, struct step_
     c->left = 0;
     if (c->item >= m->items || c->phase == STEP_ATTEND)
         return;
+    c->header = c->chunk ? 0 : (uint32_t)m->header_bytes;
     c->left = (uint32_t)m->tile_bytes;
     c->at = m->w + layer + (size_t)(c->item + c->tile * m->items) * m->tile_bytes;
+    if (m->chunks == 1)
+        return;
+    uint32_t chunk = (uint32_t)(m->chunk_stages * STEP_WARPS * m->part_bytes), before = 0;
+    if (c->chunk)
+        before = (uint32_t)m->header_bytes + (uint32_t)c->chunk * chunk;
+    c->at += before;
+    c->left -= before;
+    chunk += c->header;
+    c->left = c->left < chunk ? c->left : chunk;
 }
 
 static CUDA_BOTH inline void step_enter(const struct cuda_step *job, int block,
                                         struct step_cursor *c)
 {
     c->item = step_first(job, step_start(job, c->phase, c->layer), block);
-    c->tile = 0;
+    c->tile = c->chunk = 0;
     step_tile(job, c);
 }
 
@@ -383,13 +438,12 @@ static CUDA_BOTH inline void step_next_phase(const struct cuda_step *job, int bl
         step_enter(job, block, c);
 }
 
-static CUDA_BOTH inline void step_weights_stage(const struct cuda_step *job, struct step_cursor *c,
-                                                struct step_stage *out)
+static CUDA_BOTH inline void step_weights_stage(const struct cuda_step *job, int block,
+                                                struct step_cursor *c, struct step_stage *out)
 {
     const struct step_matrix *m = &job->m[c->phase];
-    uint32_t bytes = (uint32_t)(STEP_WARPS * m->part_bytes);
-    if (c->left == (uint32_t)m->tile_bytes)
-        bytes += (uint32_t)m->header_bytes;
+    uint32_t bytes = (uint32_t)(STEP_WARPS * m->part_bytes) + c->header;
+    c->header = 0;
     bytes = bytes < c->left ? bytes : c->left;
     out->from = c->at;
     out->values = out->scales = NULL;
@@ -403,6 +457,10 @@ static CUDA_BOTH inline void step_weights_stage(const struct cuda_step *job, str
     } else {
         c->tile = 0;
         c->item += job->blocks;
+    }
+    if (c->item >= m->items && c->chunk + 1 < m->chunks) {
+        c->chunk++;
+        c->item = step_first(job, step_start(job, c->phase, c->layer), block);
     }
     step_tile(job, c);
 }
@@ -466,7 +524,7 @@ static CUDA_BOTH inline bool step_next(const struct cuda_step *job, int block, c
     while (!c->done) {
         out->phase = c->all;
         if (c->left) {
-            step_weights_stage(job, c, out);
+            step_weights_stage(job, block, c, out);
             return true;
         }
         if (c->item >= job->m[c->phase].items)

@@ -3,7 +3,7 @@
 // split also rotates, appends and adds the new position.
 #pragma once
 
-#include "kernels/cuda/step_block.cuh"
+#include "kernels/cuda/step_wide.cuh"
 
 // ---- elements of the cache -------------------------------------------------------------------------------
 
@@ -70,7 +70,9 @@ struct head_lane {
             const int dim = b.lane + 32 * i;
             const bool first = job.interleaved ? dim % 2 == 0 : dim < half;
             const int pair = job.interleaved ? dim / 2 : first ? dim : dim - half;
-            at[i] = dim < job.head_dim ? job.exchange + b.row_word(STEP_QKV, start, token, row0 + dim) : NULL;
+            at[i] = dim >= job.head_dim ? NULL
+                    : state::WIDE       ? wide_qkv(job, token, row0 + dim)
+                                        : job.exchange + b.row_word(STEP_QKV, start, token, row0 + dim);
             weight[i] = norm && at[i] ? __ldg(norm + dim) : 1.0f;
             const bool turns = turned && dim < job.rotary;
             partner[i] = !turns ? dim : job.interleaved ? dim ^ 1 : first ? dim + half : pair;
@@ -92,9 +94,9 @@ static __device__ __forceinline__ void take_head(const state &b, const head_lane
         word[i] = of.at[i] ? load_word(of.at[i]) : b.tag;
 #pragma unroll
     for (int i = 0; i < EACH; i++) {
-        while (!step_fresh(word[i], b.tag))
+        while (!state::WIDE && !step_fresh(word[i], b.tag))
             word[i] = load_word(of.at[i]);
-        v[i] = step_value(word[i]);
+        v[i] = !state::WIDE ? step_value(word[i]) : of.at[i] ? __uint_as_float(word[i]) : 0.0f;
         squares = fmaf(v[i], v[i], squares);
     }
     __syncwarp();
@@ -228,7 +230,7 @@ static __device__ __forceinline__ void attend_stage(const state &b, const unsign
 
 // Merges the outcomes of the warps and posts the split's words: its outputs and the logarithm of their weight. Each
 // lane computes the weight of one warp, and all lanes add the warps up in order.
-template <class state> static __device__ __forceinline__ void post_split(const state &b, int slot)
+template <class state> static __device__ __forceinline__ void post_split(const state &b, int slot, int token, int head)
 {
     const cuda_step &job = b.job;
     const uint32_t words = job.slots[STEP_ATTEND] + slot * step_split_words(&job);
@@ -250,6 +252,10 @@ template <class state> static __device__ __forceinline__ void post_split(const s
         v = fmaf(__shfl_sync(~0u, of, w), i < n ? b.s.part[w * n + i] : 0.0f, v);
     if (i >= n)
         return;
+    if constexpr (state::WIDE) {
+        store_wide(job, STEP_ATTEND, token, head * n + i, job.heads * n, sum > 0 ? __fdividef(v, sum) : v + sum, 0);
+        return;
+    }
     b.post_packed(words + i / 2, sum > 0 ? __fdividef(v, sum) : v + sum);
     if (i == 0)
         store_packed(job.exchange + words + n / 2, b.tag, __float_as_uint(sum > 0 ? max + log2f(sum) : max + sum));
@@ -260,7 +266,8 @@ template <enum dtype KV, class state> static __device__ __forceinline__ void run
     b.locate();
     const cuda_step &job = b.job;
     const int start = step_start(&job, STEP_ATTEND, b.layer), from = step_start(&job, STEP_QKV, b.layer);
-    const int n = job.head_dim, shift = 28 - __clz(n), lanes = 1 << shift; // lanes per row, 8 dimensions each
+    const int n = job.head_dim, shift = 28 - __clz(n),
+              lanes = 1 << shift; // lanes per row, 8 dimensions each
     const size_t layer_bytes = b.layer * job.layer_stride;
     const int first = step_first(&job, start, blockIdx.x);
     if (first >= job.m[STEP_ATTEND].items) {
@@ -342,7 +349,8 @@ template <enum dtype KV, class state> static __device__ __forceinline__ void run
             b.s.sum[b.warp] = a.sum;
         }
         b.sync();
-        post_split(b, step_slot(&job, start, item));
+        post_split(b, step_slot(&job, start, item), token, head);
         b.mark(STEP_MARK_POSTED);
     }
+    b.leave_phase();
 }

@@ -7,15 +7,23 @@
 #include "kernels/cuda/step_ring.cuh"
 
 // The inputs of a part, its blocks of 64, and the lanes that gather its inputs, 8 each.
-template <enum dtype T> struct part_of {
+template <enum dtype T, bool WIDE = false> struct part_of {
     enum { blocks = STEP_VECTORS / weights<T>::words, cols = blocks * CUDA_BLOCK_COLS, lanes = cols / 8 };
     // whole: a row is rounded only once all of it has arrived.
     enum { whole = T == DT_I8 || T == DT_F16 };
     // The rounded inputs of a block, in the order of its columns: a lane's 16 inputs lie together in `vectors` 16-byte
     // vectors.
     enum { element_bytes = T == DT_I8 ? 1 : 2, vectors = element_bytes };
-    static constexpr int bytes = step_input_bytes(T); // bytes of the inputs of a part
+    static constexpr int bytes = step_input_bytes(T, WIDE); // bytes of the inputs of a part
 };
+
+// The larger of two magnitudes. A NaN stays a NaN.
+static __device__ __forceinline__ float larger(float a, float b)
+{
+    float v;
+    asm("max.NaN.f32 %0, %1, %2;" : "=f"(v) : "f"(a), "f"(b));
+    return v;
+}
 
 static __device__ __forceinline__ float power_of_2(float x)
 {
@@ -70,16 +78,18 @@ template <> struct block_stamps<true> {
 };
 
 // A block_place with the values that follow from it. The job is the kernel's parameter, so its fields are operands.
-template <bool STAMPED> struct block_of : block_place {
-    step_space &s;
+template <int TOK, bool STAMPED> struct block_of : block_place {
+    typedef space_of<TOK> space;
+    enum { WIDE = space::WIDE };
+    space &s;
     const cuda_step &job;
     unsigned char *ring, *inputs;
     int thread, lane, warp, slots, stage_bytes;
     block_stamps<STAMPED> stamps;
 
     __device__ __forceinline__ block_of(const block_place &place, const cuda_step &of)
-        : block_place(place), s(*reinterpret_cast<step_space *>(shared_memory())), job(of),
-          ring(shared_memory() + STEP_SPACE_BYTES), inputs(ring + (size_t)job.ring * job.stage_bytes), slots(job.ring),
+        : block_place(place), s(*reinterpret_cast<space *>(shared_memory())), job(of),
+          ring(shared_memory() + space::BYTES), inputs(ring + (size_t)job.ring * job.stage_bytes), slots(job.ring),
           stage_bytes(job.stage_bytes)
     {
         locate();
@@ -127,17 +137,26 @@ template <bool STAMPED> struct block_of : block_place {
     // Announces that this block is about to post its words. Posting takes less time than a poll of the others.
     __device__ __forceinline__ void announce()
     {
-        if (threadIdx.x == 0)
+        if (!WIDE && threadIdx.x == 0)
             arrive(job.exchange + job.counters);
     }
+    // In the wide form, announces rows that all threads of the block have stored.
+    __device__ __forceinline__ void leave_phase()
+    {
+        if (!WIDE)
+            return;
+        sync();
+        if (threadIdx.x == 0)
+            arrive_release(job.exchange + job.counters);
+    }
     // Waits until all blocks have announced the words of the previous phase. This is only a hint: each word shows
-    // whether it has arrived.
+    // whether it has arrived. In the wide form all rows of the previous phase may be loaded from then on.
     __device__ __forceinline__ void enter_phase()
     {
         mark(STEP_MARK_READY);
         if (threadIdx.x == 0) {
             const uint32_t *counter = job.exchange + job.counters;
-            while ((int)(load_word(counter) - arrivals) < 0) {
+            while ((int)((WIDE ? load_acquire(counter) : load_word(counter)) - arrivals) < 0) {
             }
         }
         sync();

@@ -2,7 +2,7 @@
 // A warp gathers the inputs that it multiplies: from the exchange, normed or merged, and rounded for the weights' type.
 #pragma once
 
-#include "kernels/cuda/step_block.cuh"
+#include "kernels/cuda/step_wide.cuh"
 
 // ---- inputs ----------------------------------------------------------------------------------------------
 
@@ -28,7 +28,7 @@ template <enum dtype T> static __device__ __forceinline__ int input_rounds(const
 template <enum dtype T, class state>
 static __device__ __forceinline__ unsigned char *input_row(const state &b, const step_matrix &m, int token)
 {
-    return b.inputs + token * m.parts * part_of<T>::bytes;
+    return b.inputs + token * (state::WIDE ? step_wide_row_bytes(T) : m.parts * part_of<T>::bytes);
 }
 
 template <enum dtype T> static __device__ __forceinline__ void store_8(unsigned char *to, const float (&v)[8])
@@ -44,14 +44,6 @@ template <enum dtype T> static __device__ __forceinline__ void store_8(unsigned 
         }
     }
     *reinterpret_cast<uint4 *>(to) = make_uint4(out[0], out[1], out[2], out[3]);
-}
-
-// The larger of two magnitudes. A NaN stays a NaN.
-static __device__ __forceinline__ float larger(float a, float b)
-{
-    float v;
-    asm("max.NaN.f32 %0, %1, %2;" : "=f"(v) : "f"(a), "f"(b));
-    return v;
 }
 
 // Byte `at` of each of four codes, after adding `add`.
@@ -312,7 +304,8 @@ static __device__ __forceinline__ void gather_splits(state &b, const step_matrix
 {
     enum { FLIGHT = 4 };
     const cuda_step &job = b.job;
-    const int rounds = input_rounds<T>(m), shift = 31 - __clz(job.head_dim), half = job.head_dim / 2; // power of 2
+    const int rounds = input_rounds<T>(m), shift = 31 - __clz(job.head_dim),
+              half = job.head_dim / 2; // power of 2
     const uint32_t *words = job.exchange + job.slots[STEP_ATTEND];
     bool entered = false;
 #pragma unroll 1
@@ -378,6 +371,8 @@ static __device__ __forceinline__ void gather_splits(state &b, const step_matrix
 // The factor of the norm, from the sums of all warps. The 16 lanes of a half warp ask for the same token.
 template <class state> static __device__ __forceinline__ float norm_factor(const state &b, int token)
 {
+    if constexpr (state::WIDE)
+        return rsqrtf(__fdividef(b.s.squares[0][token] + b.s.squares[1][token], (float)b.job.width) + b.job.eps);
     float sum = b.s.squares[b.lane % STEP_WARPS][token];
 #pragma unroll
     for (int o = STEP_WARPS / 2; o; o >>= 1)
@@ -389,6 +384,8 @@ template <class state> static __device__ __forceinline__ float norm_factor(const
 // call it.
 template <class state> static __device__ __forceinline__ float input_scale(const state &b, int token, float factor)
 {
+    if constexpr (state::WIDE)
+        return scale_of(larger(b.s.largest[0][token], b.s.largest[1][token]) * factor, top_of(DT_I8));
     float largest = b.s.largest[b.lane % STEP_WARPS][token];
 #pragma unroll
     for (int o = STEP_WARPS / 2; o; o >>= 1)
@@ -446,6 +443,61 @@ static __device__ __forceinline__ void round_rows(state &b, const step_matrix &m
 }
 
 // ---- the inputs of a phase ------------------------------------------------------------------------------
+
+// Gathers the inputs of a chunk in the wide form, 8 of each token for each lane. All loads are in flight before the
+// first is used. A warp stores what it alone multiplies.
+template <enum dtype T, int GROUP, int TOK, class state>
+static __device__ __forceinline__ void gather_wide(state &b, int phase, bool normed, int chunk)
+{
+    typedef part_of<T, true> P;
+    const cuda_step &job = b.job;
+    const step_matrix &m = job.m[phase];
+    const int which = phase == STEP_OUT       ? STEP_ATTEND
+                      : phase == STEP_GATE_UP ? STEP_OUT
+                      : phase == STEP_DOWN    ? STEP_GATE_UP
+                                              : STEP_DOWN;
+    const lane_inputs<T> in(m, b.lane, b.warp, chunk);
+    const uint32_t *from =
+        in.any && in.k < m.cols ? reinterpret_cast<const uint32_t *>(wide_row(job, which, 0, m.cols) + in.k) : NULL;
+    unsigned char *to = b.inputs + (b.lane / P::lanes * STEP_WARPS + b.warp) * P::bytes;
+    if (chunk == 0)
+        b.enter_phase();
+    uint4 word[TOK];
+#pragma unroll
+    for (int token = 0; token < TOK; token++)
+        word[token] = from && token < job.tokens ? load_words(from + token * (m.cols / 2)) : make_uint4(0, 0, 0, 0);
+    if (chunk == 0 && (normed || T == DT_I8)) {
+        gather_sums(b, which, m.cols);
+        if (T == DT_I8)
+            b.sync();
+    }
+    __syncwarp(); // the previous chunk has been read
+#pragma unroll
+    for (int token = 0; token < TOK; token++) {
+        if (token >= job.tokens)
+            break;
+        unsigned char *row = to + token * step_wide_row_bytes(T);
+        float v[8];
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            const float2 f = __bfloat1622float2(bits_bf16x2(word_of(word[token], i)));
+            v[2 * i] = f.x, v[2 * i + 1] = f.y;
+        }
+        if constexpr (T == DT_I4) {
+            keep_values<GROUP>(row, b.lane, in.any, v);
+        } else if constexpr (T == DT_F8E4M3) {
+            keep_halves(row, b.lane, in.any, v);
+        } else if constexpr (T == DT_I8) {
+            const float factor = normed ? norm_factor(b, token) : 1.0f, scale = input_scale(b, token, factor);
+            if (in.any)
+                *reinterpret_cast<uint2 *>(row + b.lane % P::lanes * 8) =
+                    round_8(v, scale > 0 ? __fdividef(factor, scale) : 0.0f);
+        } else if (in.any) {
+            *reinterpret_cast<uint4 *>(row + b.lane % P::lanes * 16) = word[token];
+        }
+    }
+    __syncwarp();
+}
 
 template <enum dtype T, int GROUP, int TOK, class state>
 static __device__ __forceinline__ void gather(state &b, int phase, bool normed)

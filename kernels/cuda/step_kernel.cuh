@@ -41,7 +41,7 @@ static __device__ __forceinline__ void prefetch_norm(const block_place &b, const
 }
 
 // Sets up barriers, tokens and their cosines. Called by all threads of the block.
-static __device__ __forceinline__ void set_up(const cuda_step &job, step_space &s)
+template <int TOK> static __device__ __forceinline__ void set_up(const cuda_step &job, space_of<TOK> &s)
 {
     if (threadIdx.x == 0) {
         s.job = job;
@@ -75,16 +75,20 @@ template <enum dtype T, int GROUP, enum dtype HEAD, int TOK, bool STAMPED>
 __global__ void __launch_bounds__(STEP_WARPS * 32 + 32, 1) k_step(const __grid_constant__ cuda_step job)
 {
 #if __CUDA_ARCH__ >= 900
-    step_space &s = *reinterpret_cast<step_space *>(shared_memory());
+    typedef space_of<TOK> space;
+    space &s = *reinterpret_cast<space *>(shared_memory());
     set_up(job, s);
     if (threadIdx.x >= STEP_WARPS * 32) {
         if (threadIdx.x == STEP_WARPS * 32)
-            stream_stages(job, s, shared_memory() + STEP_SPACE_BYTES);
+            stream_stages(job, s, shared_memory() + space::BYTES);
         return;
     }
-    uint32_t *count = job.exchange + job.counters + 32 + blockIdx.x; // layers so far; only this block writes it
+    // Layers so far, or in the wide form arrivals. Only this block writes it.
+    uint32_t *count = job.exchange + job.counters + 32 + blockIdx.x;
     const uint32_t epoch = *count;
-    block_of<STAMPED> b({0, 0, 0, epoch * STEP_LAYER_PHASES * job.blocks, {0, 0}}, job);
+    block_of<TOK, STAMPED> b({0, 0, 0, space::WIDE ? epoch : epoch * STEP_LAYER_PHASES * job.blocks, {0, 0}}, job);
+    if constexpr (space::WIDE)
+        embed_wide(b);
     b.mark(STEP_MARK_BEGIN);
     for (b.layer = 0; b.layer < job.layers; b.layer++) {
         b.tag = step_tag(epoch, b.layer);
@@ -107,7 +111,7 @@ __global__ void __launch_bounds__(STEP_WARPS * 32 + 32, 1) k_step(const __grid_c
         run_product<HEAD, 0, TOK>(b, STEP_HEAD);
     }
     if (threadIdx.x == 0)
-        *count = epoch + job.layers;
+        *count = epoch + (space::WIDE ? (job.layers * STEP_LAYER_PHASES + 1) * job.blocks : job.layers);
 #endif
 }
 
@@ -133,10 +137,13 @@ static void launch(const cuda_step &job, cudaStream_t stream)
 template <enum dtype T, int GROUP, bool STAMPED> static void launch_tokens(const struct cuda_step *job, void *stream)
 {
     constexpr enum dtype HEAD = T == DT_F16 ? DT_F16 : DT_BF16;
+    if constexpr (T != DT_F16 && GROUP != 32) // cuda_step_plan refuses them
+        if (step_wide(job))
+            return launch<T, GROUP, HEAD, STEP_MOST_TOKENS, STAMPED>(*job, (cudaStream_t)stream);
     if (job->tokens == 1)
         launch<T, GROUP, HEAD, 1, STAMPED>(*job, (cudaStream_t)stream);
     else
-        launch<T, GROUP, HEAD, STEP_MOST_TOKENS, STAMPED>(*job, (cudaStream_t)stream);
+        launch<T, GROUP, HEAD, STEP_FEW_TOKENS, STAMPED>(*job, (cudaStream_t)stream);
 }
 
 template <bool STAMPED> static void launch_i4(const struct cuda_step *job, void *stream)

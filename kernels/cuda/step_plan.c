@@ -18,6 +18,15 @@ static void plan_matrix(struct step_matrix *m, const struct cuda_layout *l, bool
     m->part_bytes = (int)l->unit_bytes * cols / CUDA_UNIT_COLS;
     m->header_bytes = (int)l->header_bytes;
     m->tile_bytes = l->tile_bytes;
+    m->chunks = 1;
+    m->chunk_stages = m->stages;
+}
+
+// A block of the wide form keeps the inputs of one round.
+static void cut_matrix(struct step_matrix *m, enum dtype type)
+{
+    m->chunk_stages = STEP_ROUND_COLS / (STEP_WARPS * step_part_cols(type));
+    m->chunks = (m->stages + m->chunk_stages - 1) / m->chunk_stages;
 }
 
 static int max_int(int a, int b)
@@ -27,7 +36,7 @@ static int max_int(int a, int b)
 
 static void plan_attention(struct cuda_step *job)
 {
-    int splits = job->blocks / job->heads;
+    int splits = step_wide(job) ? 1 : job->blocks / job->heads;
     int row = step_key_bytes(job) + (step_scaled(job) ? 4 : 0);
     int chunk = STEP_WARPS * 32 / (job->head_dim / 8);
     job->splits = splits < 1 ? 1 : splits > STEP_MOST_SPLITS ? STEP_MOST_SPLITS : splits;
@@ -75,6 +84,24 @@ static void plan_exchange(struct cuda_step *job)
     job->counters = at;
 }
 
+// All offsets are multiples of 16 bytes, because rows have a multiple of 16 elements. Rows have a place for every token
+// of the context.
+static void plan_wide_exchange(struct cuda_step *job)
+{
+    const int cols[STEP_LAYER_PHASES] = {job->m[STEP_QKV].rows, job->heads * job->head_dim,
+                                         job->width, job->ff, job->width};
+    const uint32_t tokens = STEP_MOST_TOKENS;
+    uint32_t at = 0;
+    for (int p = 0; p < STEP_LAYER_PHASES; p++) {
+        job->slots[p] = at;
+        at += tokens * (uint32_t)(p == STEP_QKV ? (cols[p] + 3) / 4 * 4 : cols[p] / 2);
+        job->rests[p] = at;
+        at += p == STEP_QKV ? 0 : tokens * (uint32_t)(cols[p] / CUDA_TILE_ROWS) * 2;
+    }
+    job->residual = at;
+    job->counters = at + tokens * (uint32_t)job->width;
+}
+
 size_t cuda_step_exchange_bytes(const struct cuda_step *job)
 {
     return ((size_t)job->counters + 32 + (size_t)job->blocks) * sizeof(uint32_t);
@@ -84,11 +111,30 @@ size_t cuda_step_exchange_bytes(const struct cuda_step *job)
 static int fixed_bytes(const struct cuda_step *job)
 {
     int most = 0;
+    if (step_wide(job))
+        return STEP_MOST_TOKENS *
+                   max_int(step_wide_row_bytes(job->type), step_wide_row_bytes(job->head_type)) +
+               STEP_WIDE_SPACE_BYTES;
     for (int p = 0; p < STEP_PHASES; p++)
         if (p != STEP_ATTEND)
-            most = max_int(most, job->m[p].parts *
-                                     step_input_bytes(p == STEP_HEAD ? job->head_type : job->type));
+            most = max_int(
+                most, job->m[p].parts *
+                          step_input_bytes(p == STEP_HEAD ? job->head_type : job->type, false));
     return job->most_tokens * most + STEP_SPACE_BYTES;
+}
+
+// A block adds up the chunks of two tiles at most, and gathers inputs of one chunk once.
+static const char *wide_refusal(const struct cuda_step *job)
+{
+    if (job->type == DT_F16)
+        return "f16 weights with more than 4 tokens";
+    if (job->type == DT_I4 && job->group == 32)
+        return "int4 in groups of 32 with more than 4 tokens"; // two stages of a ring would be left
+    for (int p = 0; p < STEP_PHASES; p++)
+        if (p != STEP_ATTEND && job->m[p].chunks > 1 &&
+            (p != STEP_DOWN || job->m[p].items > 2 * job->blocks))
+            return "more than 4096 inputs with more than 4 tokens";
+    return NULL;
 }
 
 static const char *refusal(const struct cuda_step *job, const struct cuda_layout *layouts)
@@ -99,7 +145,7 @@ static const char *refusal(const struct cuda_step *job, const struct cuda_layout
     if (job->blocks > STEP_MOST_BLOCKS)
         return "a device of more than 256 multiprocessors";
     if (job->tokens > job->most_tokens || job->most_tokens > STEP_MOST_TOKENS)
-        return "more tokens than 4";
+        return "more tokens than 8";
     if (job->head_dim % 8 || (dims & (dims - 1)) || dims < 2 || job->head_dim > STEP_MOST_HEAD_DIM)
         return "heads of other than 16, 32, 64 or 128 dimensions";
     if (job->heads % job->kv_heads || job->rotary % 2)
@@ -123,12 +169,20 @@ bool cuda_step_plan(struct cuda_step *job, const struct cuda_layout layouts[STEP
         if (p == STEP_ATTEND)
             continue;
         plan_matrix(&job->m[p], &layouts[p], p == STEP_GATE_UP);
+        if (step_wide(job))
+            cut_matrix(&job->m[p], layouts[p].type);
         job->stage_bytes = max_int(job->stage_bytes, stage_bytes(&job->m[p]));
     }
+    *why = step_wide(job) ? wide_refusal(job) : NULL;
+    if (*why)
+        return false;
     job->stage_bytes = (job->stage_bytes + 127) / 128 * 128;
     plan_attention(job);
     plan_starts(job);
-    plan_exchange(job);
+    if (step_wide(job))
+        plan_wide_exchange(job);
+    else
+        plan_exchange(job);
     int fixed = fixed_bytes(job);
     job->ring = (STEP_SHARED_BYTES - fixed) / job->stage_bytes;
     job->ring = job->ring > STEP_MOST_STAGES ? STEP_MOST_STAGES : job->ring;

@@ -71,7 +71,8 @@ static __device__ __forceinline__ void sum_scaled(const uint4 (&v)[STEP_VECTORS]
 static __device__ __forceinline__ void mma_codes(int (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3,
                                                  uint32_t b0, uint32_t b1)
 {
-    asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+    asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
+                 "{%8,%9}, {%0,%1,%2,%3};"
                  : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
                  : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
@@ -124,6 +125,17 @@ static __device__ __forceinline__ void sum_codes(const uint4 (&v)[STEP_VECTORS],
     }
 }
 
+// The stages of a tile that a chunk covers: parts [*first, *end) of its warps.
+template <class state>
+static __device__ __forceinline__ void chunk_parts(const state &, const step_matrix &m, int chunk, int *first, int *end)
+{
+    *first = 0, *end = m.parts;
+    if (!state::WIDE)
+        return;
+    *first = chunk * m.chunk_stages * STEP_WARPS;
+    *end = min(*first + m.chunk_stages * STEP_WARPS, m.parts);
+}
+
 // Loads this lane's vectors of a part.
 static __device__ __forceinline__ void load_part(uint4 (&v)[STEP_VECTORS], const unsigned char *at, int lane)
 {
@@ -134,16 +146,19 @@ static __device__ __forceinline__ void load_part(uint4 (&v)[STEP_VECTORS], const
 
 // The same as sum_tile below, for int4 codes.
 template <int GROUP, int TOK, class state>
-static __device__ __forceinline__ void sum_code_tile(state &b, const step_matrix &m, float *part)
+static __device__ __forceinline__ void sum_code_tile(state &b, const step_matrix &m, float *part, int chunk)
 {
     typedef part_of<DT_I4> P;
-    const int g = b.lane / 4, t = b.lane % 4, parts = m.parts, part_bytes = m.part_bytes, tokens = b.job.tokens;
+    enum { FOURS = (TOK + 3) / 4 }; // of tokens: their codes fill the 8 columns of a product
+    const int g = b.lane / 4, t = b.lane % 4, part_bytes = m.part_bytes, tokens = b.job.tokens;
     // Columns without a token multiply the inputs of another token; nothing reads their sums.
     const unsigned char *x =
         input_row<DT_I4>(b, m, g / 2 < tokens ? g / 2 : 0) + b.warp * P::bytes + g % 2 * 64 + t * 16;
     const unsigned char *of = input_row<DT_I4>(b, m, t < tokens ? t : 0) + b.warp * P::bytes + CUDA_UNIT_COLS * 2;
-    float acc[2] = {0, 0};
-    for (int first = 0; first < parts; first += STEP_WARPS) {
+    float acc[FOURS][2] = {};
+    int first, parts;
+    chunk_parts(b, m, chunk, &first, &parts);
+    for (; first < parts; first += STEP_WARPS) {
         const unsigned char *at = b.wait() + b.warp * part_bytes;
         if (first + b.warp < parts) {
             uint4 v[STEP_VECTORS];
@@ -152,27 +167,35 @@ static __device__ __forceinline__ void sum_code_tile(state &b, const step_matrix
 #pragma unroll
             for (int i = 0; i < CUDA_UNIT_COLS / GROUP * 2; i++)
                 pairs[i / 2][i % 2] = *reinterpret_cast<const uint32_t *>(at + STEP_VECTORS * 512 + (i * 8 + g) * 4);
-            sum_codes<GROUP>(v, pairs, x, reinterpret_cast<const float2 *>(of), acc);
+#pragma unroll
+            for (int four = 0; four < FOURS; four++) {
+                const int bytes = four * 4 * step_wide_row_bytes(DT_I4); // inputs that no token has are not read
+                sum_codes<GROUP>(v, pairs, x + bytes, reinterpret_cast<const float2 *>(of + bytes), acc[four]);
+            }
         }
         b.release();
         x += STEP_WARPS * P::bytes;
         of += STEP_WARPS * P::bytes;
     }
-    if (t < TOK) {
-        part[t * CUDA_TILE_ROWS + g] = acc[0];
-        part[t * CUDA_TILE_ROWS + g + 8] = acc[1];
+#pragma unroll
+    for (int four = 0; four < FOURS; four++) {
+        float *to = part + (four * 4 + t) * CUDA_TILE_ROWS + g;
+        if (four * 4 + t < TOK) {
+            to[0] = chunk ? to[0] + acc[four][0] : acc[four][0];
+            to[8] = chunk ? to[8] + acc[four][1] : acc[four][1];
+        }
     }
 }
 
 // Sums all parts of this warp in one tile. The sums go to `part`, (token, row), and the scales of the rows to `scales`.
 template <enum dtype T, int TOK, class state>
 static __device__ __forceinline__ void sum_tile(state &b, const step_matrix &m, typename weights<T>::sum *part,
-                                                float *scales)
+                                                float *scales, int chunk)
 {
     typedef weights<T> W;
-    typedef part_of<T> P;
+    typedef part_of<T, state::WIDE> P;
     const int lane = b.lane, g = lane / 4, t = lane % 4;
-    const int parts = m.parts, part_bytes = m.part_bytes;
+    const int part_bytes = m.part_bytes;
     const bool any = g < b.job.tokens;
     const unsigned char *x = input_row<T>(b, m, any ? g : 0) + b.warp * P::bytes;
     // The scales of fp8 inputs of this lane's two columns. Columns without a token take those of token 0.
@@ -182,7 +205,9 @@ static __device__ __forceinline__ void sum_tile(state &b, const step_matrix &m, 
         of[i] =
             input_row<T>(b, m, TOK > 1 && 2 * t + i < b.job.tokens ? 2 * t + i : 0) + b.warp * P::bytes + P::cols * 2;
     typename W::sum acc[2][4] = {};
-    for (int first = 0; first < parts; first += STEP_WARPS) {
+    int first, parts;
+    chunk_parts(b, m, chunk, &first, &parts);
+    for (; first < parts; first += STEP_WARPS) {
         const unsigned char *at = b.wait();
         const bool mine = first + b.warp < parts;
         uint4 v[STEP_VECTORS];
@@ -208,8 +233,10 @@ static __device__ __forceinline__ void sum_tile(state &b, const step_matrix &m, 
     }
 #pragma unroll
     for (int i = 0; i < 4; i++)
-        if (2 * t + i % 2 < TOK)
-            part[(2 * t + i % 2) * CUDA_TILE_ROWS + g + i / 2 * 8] = acc[0][i] + acc[1][i];
+        if (2 * t + i % 2 < TOK) {
+            typename W::sum *to = part + (2 * t + i % 2) * CUDA_TILE_ROWS + g + i / 2 * 8;
+            *to = chunk ? *to + (acc[0][i] + acc[1][i]) : acc[0][i] + acc[1][i];
+        }
 }
 
 // ---- outputs ---------------------------------------------------------------------------------------------
@@ -240,19 +267,19 @@ template <int TOK> struct output_row {
 };
 
 template <enum dtype T, int TOK, class state>
-static __device__ __forceinline__ float output_of(const state &b, const step_matrix &m, int tile, int token, int row,
-                                                  int matrix_row, size_t layer_bytes, float factor)
+static __device__ __forceinline__ float output_of(const state &b, const step_matrix &m, int buffer, int tile, int token,
+                                                  int row, int matrix_row, size_t layer_bytes, float factor)
 {
     typedef typename weights<T>::sum sum;
-    const sum *part =
-        reinterpret_cast<const sum *>(b.s.part) + (tile * STEP_WARPS * TOK + token) * CUDA_TILE_ROWS + row;
+    const sum *part = reinterpret_cast<const sum *>(b.s.part) + buffer * 4096 +
+                      (tile * STEP_WARPS * TOK + token) * CUDA_TILE_ROWS + row;
     sum total = part[0];
 #pragma unroll
     for (int w = 1; w < STEP_WARPS; w++)
         total += part[w * TOK * CUDA_TILE_ROWS];
     float v = (float)total;
     if (scales_rows(T))
-        v *= b.s.scales[tile * CUDA_TILE_ROWS + row];
+        v *= b.s.scales[(buffer * 8 + tile) * CUDA_TILE_ROWS + row];
     v *= factor;
     if (m.bias)
         v += __ldg(reinterpret_cast<const float *>(reinterpret_cast<const unsigned char *>(m.bias) + layer_bytes) +
@@ -261,7 +288,7 @@ static __device__ __forceinline__ float output_of(const state &b, const step_mat
 }
 
 // A row of the residual stream before this half of the layer, as requested: its words, or the bits of the embedding
-// without a tag.
+// without a tag. Wide: its bits, and those of the weight of the norm that follows.
 struct residual_words {
     uint32_t high, rest;
 };
@@ -277,6 +304,14 @@ static __device__ __forceinline__ const uint32_t *residual_at(const state &b, in
 template <class state>
 static __device__ __forceinline__ residual_words residual_ask(const state &b, int phase, int token, int row)
 {
+    if constexpr (state::WIDE) {
+        const cuda_step &job = b.job;
+        const bool last = phase == STEP_DOWN && b.layer + 1 == job.layers;
+        const float *norm = phase == STEP_OUT ? job.ff_norm : last ? job.final_norm : job.attn_norm;
+        const size_t bytes = last ? 0 : (b.layer + (phase == STEP_DOWN)) * job.layer_stride;
+        norm = reinterpret_cast<const float *>(reinterpret_cast<const unsigned char *>(norm) + bytes);
+        return {load_word(wide_residual(job, token, row)), __float_as_uint(__ldg(norm + row))};
+    }
     const int which = phase == STEP_OUT ? STEP_DOWN : STEP_OUT;
     if (phase == STEP_OUT && b.layer == 0)
         return {__float_as_uint(b.job.x[(size_t)token * b.job.width + row]), 0};
@@ -300,7 +335,7 @@ static __device__ __forceinline__ float residual_take(const state &b, int phase,
 // Turns the sums of the block's items [batch, batch + count), which are in shared memory, into outputs.
 template <enum dtype T, int TOK, class state>
 static __device__ __forceinline__ void finish(const state &b, int phase, int first, int batch, int count, int start,
-                                              residual_words before, bool normed)
+                                              residual_words before, bool normed, int buffer)
 {
     const cuda_step &job = b.job;
     const step_matrix &m = job.m[phase];
@@ -315,16 +350,27 @@ static __device__ __forceinline__ void finish(const state &b, int phase, int fir
     const int slot = step_slot(&job, start, item);
     const size_t at = step_row_at(&job, slot, o.token, o.row);
     if (phase == STEP_GATE_UP) {
-        const float gate = output_of<T, TOK>(b, m, 2 * o.tile, o.token, o.row, row, layer_bytes, factor);
-        const float up = output_of<T, TOK>(b, m, 2 * o.tile + 1, o.token, o.row, row + job.ff, layer_bytes, factor);
+        const float gate = output_of<T, TOK>(b, m, buffer, 2 * o.tile, o.token, o.row, row, layer_bytes, factor);
+        const float up =
+            output_of<T, TOK>(b, m, buffer, 2 * o.tile + 1, o.token, o.row, row + job.ff, layer_bytes, factor);
+        if constexpr (state::WIDE) {
+            store_wide(job, STEP_GATE_UP, o.token, row, job.ff, gated(job.activation, gate) * up, 0);
+            return;
+        }
         b.post_packed(job.slots[phase] + step_packed_at(&job, slot, o.token, o.row), gated(job.activation, gate) * up);
         return;
     }
     if (row >= m.rows)
         return;
-    const float v = output_of<T, TOK>(b, m, o.tile, o.token, o.row, row, layer_bytes, factor);
+    const float v = output_of<T, TOK>(b, m, buffer, o.tile, o.token, o.row, row, layer_bytes, factor);
     if (phase == STEP_HEAD) {
         job.logits[(size_t)o.token * job.vocab + row] = v;
+    } else if (state::WIDE && phase == STEP_QKV) {
+        *wide_qkv(job, o.token, row) = __float_as_uint(v);
+    } else if (state::WIDE) {
+        if (batch)
+            before = residual_ask(b, phase, o.token, row);
+        store_residual(job, phase, o.token, row, __uint_as_float(before.high) + v, __uint_as_float(before.rest));
     } else if (phase == STEP_QKV) {
         b.post(job.slots[phase] + at, v);
     } else {
@@ -351,8 +397,10 @@ static __device__ __forceinline__ void run_product(state &b, int phase)
     const bool normed = phase == STEP_QKV || phase == STEP_GATE_UP || phase == STEP_HEAD;
     if (!items) {
         b.enter_phase();
-        if (phase != STEP_HEAD)
+        if (phase != STEP_HEAD) {
             b.announce();
+            b.leave_phase();
+        }
         return;
     }
     const output_row<TOK> o(b.thread);
@@ -361,25 +409,41 @@ static __device__ __forceinline__ void run_product(state &b, int phase)
     if (phase == STEP_OUT || phase == STEP_DOWN)
         if (o.tile < items && o.tile < batch && o.token < job.tokens)
             before = residual_ask(b, phase, o.token, row);
-    gather<T, GROUP, TOK>(b, phase, normed);
-    __syncwarp();
-    b.mark(STEP_MARK_GATHERED);
+    if constexpr (!state::WIDE) {
+        gather<T, GROUP, TOK>(b, phase, normed);
+        __syncwarp();
+        b.mark(STEP_MARK_GATHERED);
+    }
+    int buffer = 0;
     for (int done = 0; done < items; done += batch) {
-        const int count = min(batch, items - done);
-        if (done)
+        const int count = min(batch, items - done), chunks = state::WIDE ? m.chunks : 1;
+        if (!state::WIDE && done)
             b.sync();
-        for (int i = 0; i < count * tiles; i++) {
-            sum *part = reinterpret_cast<sum *>(b.s.part) + (i * STEP_WARPS + b.warp) * TOK * CUDA_TILE_ROWS;
-            if constexpr (T == DT_I4)
-                sum_code_tile<GROUP, TOK>(b, m, part);
-            else
-                sum_tile<T, TOK>(b, m, part, b.s.scales + i * CUDA_TILE_ROWS);
+        for (int chunk = 0; chunk < chunks; chunk++) {
+            if constexpr (state::WIDE)
+                if (!done) { // a block with several chunks has one batch
+                    gather_wide<T, GROUP, TOK>(b, phase, normed, chunk);
+                    if (!chunk)
+                        b.mark(STEP_MARK_GATHERED);
+                }
+            for (int i = 0; i < count * tiles; i++) {
+                sum *part = reinterpret_cast<sum *>(b.s.part) + buffer * 4096 +
+                            (i * STEP_WARPS + b.warp) * TOK * CUDA_TILE_ROWS;
+                if constexpr (T == DT_I4)
+                    sum_code_tile<GROUP, TOK>(b, m, part, chunk);
+                else
+                    sum_tile<T, TOK>(b, m, part, b.s.scales + (buffer * 8 + i) * CUDA_TILE_ROWS, chunk);
+            }
         }
         if (phase != STEP_HEAD && done + count == items)
             b.announce();
         b.mark(STEP_MARK_SUMMED);
         b.sync();
-        finish<T, TOK>(b, phase, first, done, count, start, before, normed);
+        finish<T, TOK>(b, phase, first, done, count, start, before, normed, buffer);
         b.mark(STEP_MARK_POSTED);
+        if (state::WIDE) // a warp sums into the other buffer while others finish this one
+            buffer ^= 1;
     }
+    if (phase != STEP_HEAD)
+        b.leave_phase();
 }

@@ -6,20 +6,27 @@
 
 #include "kernels/cuda/fragments.cuh"
 
-// The layout of shared memory: this struct, then the ring, then the inputs of a product.
+// The layout of shared memory: struct space_of, then the ring, then the inputs of a product.
 struct step_space {
     cuda_step job;
     uint64_t full[STEP_MOST_STAGES], empty[STEP_MOST_STAGES];
-    float part[4096];      // sums: of products (tile, warp, token, row), of attention (warp, dimension)
     float scales[16 * 16]; // scales of the rows of tiles
-    float squares[STEP_WARPS][STEP_MOST_TOKENS], largest[STEP_WARPS][STEP_MOST_TOKENS];
-    float turn[STEP_MOST_TOKENS][STEP_MOST_HEAD_DIM]; // cosines, then sines
     float q[STEP_MOST_HEAD_DIM], k[STEP_MOST_HEAD_DIM], v[STEP_MOST_HEAD_DIM];
     float max[STEP_WARPS], sum[STEP_WARPS];
     int sequence[STEP_MOST_TOKENS], position[STEP_MOST_TOKENS];
     int phase; // the block's current phase, counted over all layers
 };
-static_assert(sizeof(step_space) <= STEP_SPACE_BYTES, "step.h says how much there is");
+
+// What depends on the number of tokens that a kernel serves. The wide form has two buffers of sums, which take turns.
+template <int TOK> struct space_of : step_space {
+    enum { WIDE = TOK > STEP_FEW_TOKENS, BUFFERS = WIDE ? 2 : 1, TOKENS = WIDE ? TOK : STEP_FEW_TOKENS };
+    enum { BYTES = WIDE ? STEP_WIDE_SPACE_BYTES : STEP_SPACE_BYTES };
+    float part[BUFFERS * 4096]; // sums: of products (tile, warp, token, row), of attention (warp, dimension)
+    float squares[STEP_WARPS][TOKENS], largest[STEP_WARPS][TOKENS]; // wide: of two warps each
+    float turn[TOKENS][STEP_MOST_HEAD_DIM];                         // cosines, then sines
+};
+static_assert(sizeof(space_of<1>) <= STEP_SPACE_BYTES, "step.h says how much there is");
+static_assert(sizeof(space_of<STEP_MOST_TOKENS>) <= STEP_WIDE_SPACE_BYTES, "step.h says how much there is");
 
 static __device__ __forceinline__ unsigned char *shared_memory()
 {
@@ -126,6 +133,20 @@ struct eight_words {
 static __device__ __forceinline__ void arrive(uint32_t *counter)
 {
     asm volatile("red.relaxed.gpu.global.add.u32 [%0], 1;" ::"l"(counter) : "memory");
+}
+
+// The same for plain rows: what the block stored before its last barrier happens before what others load after they
+// have seen the arrival.
+static __device__ __forceinline__ void arrive_release(uint32_t *counter)
+{
+    asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(counter) : "memory");
+}
+
+static __device__ __forceinline__ uint32_t load_acquire(const uint32_t *at)
+{
+    uint32_t v;
+    asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(at) : "memory");
+    return v;
 }
 
 // Tells the producer which phase its block is in. It is a hint, which orders nothing.

@@ -109,19 +109,21 @@ static void test_step_is_the_kernels_step(void **state)
 
 // Many inputs in random order: each has the same bits every time, whatever other steps left in shared memory and in the
 // exchange. RIDGE_FRESH: how many steps.
-static void check_inputs(int type)
+static void check_inputs(int type, int tokens)
 {
     enum { INPUTS = 32 };
     const char *steps = getenv("RIDGE_FRESH");
     int count = steps ? atoi(steps) : 2000;
     struct rig r = rig_of(type, type);
-    gpu_case("fresh inputs", type);
-    r.tokens = 1;
+    gpu_case("fresh inputs", type + 100 * tokens);
+    r.tokens = tokens;
+    for (int i = 0; i < tokens; i++)
+        r.position[i] = 40 * i;
     if (count == 0)
         return;
     rig_make(&r);
     assert_true(r.served);
-    const size_t n = logits_of(&r), width = (size_t)r.shape.width;
+    const size_t n = logits_of(&r), width = (size_t)(r.shape.width * tokens);
     float *x = malloc(INPUTS * width * sizeof *x), *first = malloc(INPUTS * n * sizeof *first);
     float *again = malloc(n * sizeof *again);
     struct error err = {0};
@@ -159,20 +161,24 @@ static void test_fresh_inputs(void **state)
 {
     (void)state;
     NEED_GPU();
-    for (int type = 0; type < TYPES; type++)
-        check_inputs(type);
+    for (int type = 0; type < TYPES; type++) {
+        check_inputs(type, 1);
+        if (types[type] != DT_F16 && type != 4) // the wide form does not serve them
+            check_inputs(type, STEP_MOST_TOKENS);
+    }
 }
 
 // Words pass between blocks in every phase: after many steps the bits are the first step's. RIDGE_STEPS: how many.
-static void test_many_steps(void **state)
+static void check_steps(int tokens)
 {
     enum { BETWEEN = 100 };
-    (void)state;
-    NEED_GPU();
     const char *steps = getenv("RIDGE_STEPS");
     struct rig r = rig_of(0, 0);
-    gpu_case("many steps", 0);
+    gpu_case("many steps", tokens);
     r.shape.layers = 8;
+    r.tokens = tokens;
+    for (int i = 0; i < tokens; i++)
+        r.position[i] = 17 * i;
     rig_make(&r);
     size_t bytes = logits_of(&r) * sizeof(float);
     float *first = malloc(bytes), *again = malloc(bytes);
@@ -186,11 +192,19 @@ static void test_many_steps(void **state)
         if (memcmp(again, first, bytes) != 0)
             fail_msg("seed %llu: other bits after %d steps", (unsigned long long)gpu_seed, i);
     }
-    print_message("%d steps, %.2g exchanges between blocks\n", count,
+    print_message("%d steps of %d tokens, %.2g exchanges between blocks\n", count, tokens,
                   (double)count * r.shape.layers * STEP_LAYER_PHASES);
     free(first);
     free(again);
     rig_drop(&r);
+}
+
+static void test_many_steps(void **state)
+{
+    (void)state;
+    NEED_GPU();
+    check_steps(1);
+    check_steps(STEP_MOST_TOKENS);
 }
 
 int main(void)

@@ -262,7 +262,7 @@ static void test_persistent_descriptions(void **state)
     options.kv = DT_F32;
     assert_int_equal(gpu_persistent_bytes(&c, &bf16, &options), 0);
     options.kv = DT_I8;
-    options.batch = 5;
+    options.batch = 9;
     assert_int_equal(gpu_persistent_bytes(&c, &bf16, &options), 0);
     options.batch = 1;
     other.window = 16;

@@ -141,7 +141,8 @@ static void check_phase_done(const struct cuda_step *job, int phase, const int *
 // All blocks side by side, phase by phase.
 static void check_stream(const struct cuda_step *job)
 {
-    static const int sequences[] = {2, 0, 3, 1}, positions[] = {600, 0, 17, 2049};
+    static const int sequences[] = {2, 0, 3, 1, 7, 5, 6, 4},
+                     positions[] = {600, 0, 17, 2049, 1, 512, 64, 1000};
     size_t most = 1;
     for (int p = 0; p < STEP_PHASES; p++)
         most = (size_t)job->m[p].tiles > most ? (size_t)job->m[p].tiles : most;
@@ -185,7 +186,7 @@ static void test_everything_is_streamed_once(void **state)
         struct cuda_layout layouts[STEP_PHASES] = {{0}};
         struct cuda_step job;
         const char *why;
-        int tokens = 1 + i % 4;
+        int tokens = 1 + (i + i / 8) % STEP_MOST_TOKENS;
         enum dtype type = types[i / SHAPES];
         if (!make_job(&shapes[i % SHAPES], type, i / SHAPES == 5 ? 32 : 128, kvs[i % 4], tokens,
                       blocks[i % 3], layouts, &job, &why) &&
@@ -194,6 +195,81 @@ static void test_everything_is_streamed_once(void **state)
             fail_msg("case %d is not served: %s", i, why);
         assert_true(job.shared_bytes <= STEP_SHARED_BYTES);
         check_stream(&job);
+    }
+}
+
+// The wide form sums the first stages of all its tiles, then those that follow: the producer's order is the one in
+// which step_product.cuh reads.
+static void test_chunks_in_the_order_of_sums(void **state)
+{
+    static const int sequences[STEP_MOST_TOKENS] = {0}, positions[STEP_MOST_TOKENS] = {0};
+    (void)state;
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        struct cuda_layout layouts[STEP_PHASES] = {{0}};
+        struct cuda_step job;
+        const char *why;
+        const int group = i == 5 ? 32 : 128;
+        if (!make_job(&shapes[0], types[i], group, DT_BF16, 8, 132, layouts, &job, &why)) {
+            assert_true(types[i] == DT_F16 || group == 32);
+            continue;
+        }
+        const struct step_matrix *m = &job.m[STEP_DOWN];
+        assert_int_equal(job.m[STEP_QKV].chunks, 1);
+        assert_int_equal(m->chunks, 3);
+        for (int block = 0; block < job.blocks; block += 13) {
+            struct step_cursor cursor;
+            struct step_stage stage;
+            const int first = step_first(&job, step_start(&job, STEP_DOWN, 0), block);
+            step_begin(&job, block, &cursor);
+            do
+                assert_true(step_next(&job, block, sequences, positions, &cursor, &stage));
+            while (stage.phase < STEP_DOWN);
+            for (int chunk = 0; chunk < m->chunks; chunk++)
+                for (int item = first; item < m->items; item += job.blocks)
+                    for (int s = chunk * m->chunk_stages;
+                         s < (chunk + 1) * m->chunk_stages && s < m->stages; s++) {
+                        size_t at = s ? (size_t)m->header_bytes : 0;
+                        at += (size_t)(s * STEP_WARPS * m->part_bytes);
+                        assert_int_equal(stage.phase, STEP_DOWN);
+                        assert_int_equal(stage.from - m->w, (size_t)item * m->tile_bytes + at);
+                        assert_true(step_next(&job, block, sequences, positions, &cursor, &stage));
+                    }
+            assert_int_equal(stage.phase, STEP_LAYER_PHASES);
+        }
+    }
+}
+
+// Rows and sums of the wide form's phases do not overlap, lie at multiples of 16 bytes, and do not move with the number
+// of tokens.
+static void test_wide_rows_are_apart(void **state)
+{
+    (void)state;
+    for (int i = 0; i < SHAPES; i++) {
+        const struct step_shape *s = &shapes[i];
+        const int cols[STEP_LAYER_PHASES] = {(s->heads + 2 * s->kv_heads) * s->head_dim,
+                                             s->heads * s->head_dim, s->width, s->ff, s->width};
+        struct cuda_layout layouts[STEP_PHASES] = {{0}};
+        struct cuda_step job, five;
+        const char *why;
+        uint32_t end = 0;
+        if (!make_job(s, DT_BF16, 0, DT_BF16, 8, 132, layouts, &job, &why))
+            fail_msg("shape %d is not served: %s", i, why);
+        for (int p = 0; p < STEP_LAYER_PHASES; p++) {
+            const uint32_t words = (uint32_t)(8 * cols[p]), sums = words / CUDA_TILE_ROWS * 2;
+            assert_true(job.slots[p] >= end);
+            end = job.slots[p] + (p == STEP_QKV ? words : words / 2);
+            assert_true(p == STEP_QKV || job.rests[p] >= end);
+            end = p == STEP_QKV ? end : job.rests[p] + sums;
+            assert_int_equal(job.slots[p] % 4 + job.rests[p] % 4, 0);
+        }
+        assert_true(job.residual >= end);
+        assert_true(job.counters >= job.residual + (uint32_t)(8 * s->width));
+        five = job;
+        five.tokens = 5;
+        assert_true(cuda_step_plan(&five, layouts, &why));
+        assert_memory_equal(five.slots, job.slots, sizeof job.slots);
+        assert_memory_equal(five.rests, job.rests, sizeof job.rests);
+        assert_int_equal(five.splits, job.splits);
     }
 }
 
@@ -268,6 +344,18 @@ static void test_refusals(void **state)
         assert_false(make_job(&bad[i], DT_BF16, 0, DT_BF16, 1, 132, layouts, &job, &why));
         assert_non_null(why);
     }
+    struct cuda_layout layouts[STEP_PHASES] = {{0}};
+    struct cuda_step job;
+    const char *why = NULL;
+    static const struct step_shape large = {2, 8192, 64, 8, 128, 28672, 1000};
+    assert_false(make_job(&shapes[0], DT_F16, 0, DT_BF16, 5, 132, layouts, &job, &why));
+    assert_string_equal(why, "f16 weights with more than 4 tokens");
+    assert_false(make_job(&shapes[0], DT_I4, 32, DT_BF16, 5, 132, layouts, &job, &why));
+    assert_string_equal(why, "int4 in groups of 32 with more than 4 tokens");
+    assert_false(make_job(&large, DT_I4, 128, DT_BF16, 8, 132, layouts, &job, &why));
+    assert_string_equal(why, "more than 4096 inputs with more than 4 tokens");
+    assert_false(make_job(&shapes[0], DT_I4, 128, DT_BF16, 9, 132, layouts, &job, &why));
+    assert_string_equal(why, "more tokens than 8");
 }
 
 // ---- words ---------------------------------------------------------------------------------------------
@@ -457,10 +545,85 @@ static void test_exchange_on_threads(void **state)
     free(x);
 }
 
+// ---- plain rows on threads -----------------------------------------------------------------------------
+
+// The wide form: plain stores, then one addition with release for each block; a wait with acquire, then plain loads.
+struct plain_exchange {
+    float row[PHASES][ITEMS], residual[ITEMS];
+    atomic_uint arrivals;
+    struct cuda_step job;
+    float result[ITEMS];
+};
+struct plain_member {
+    struct plain_exchange *exchange;
+    int block;
+};
+
+static void *run_plain_member(void *arg)
+{
+    struct plain_member *m = arg;
+    struct plain_exchange *x = m->exchange;
+    float in[ITEMS];
+    unsigned expected = 0;
+    for (int i = 0; i < ITEMS; i++)
+        in[i] = (float)i;
+    for (int layer = 0, layers = exchange_layers(); layer < layers; layer++)
+        for (int phase = 0; phase < PHASES; phase++) {
+            int start = (layer * 2 + phase) % THREADS;
+            for (int i = step_first(&x->job, start, m->block); i < ITEMS; i += THREADS) {
+                if (phase) // another block's item in another phase
+                    x->residual[i] = fmodf(x->residual[i] + in[i], 64);
+                x->row[phase][i] = mixed(in, i, phase) + x->residual[i];
+            }
+            atomic_fetch_add_explicit(&x->arrivals, 1, memory_order_release);
+            expected += THREADS;
+            while ((int)(atomic_load_explicit(&x->arrivals, memory_order_acquire) - expected) < 0)
+                sched_yield();
+            memcpy(in, x->row[phase], sizeof in);
+            for (int i = 0; i < ITEMS; i++)
+                in[i] = fmodf(in[i], 64);
+        }
+    if (m->block == 0)
+        memcpy(x->result, in, sizeof in);
+    return NULL;
+}
+
+static void test_plain_rows_on_threads(void **state)
+{
+    (void)state;
+    struct plain_exchange *x = calloc(1, sizeof *x);
+    struct plain_member member[THREADS];
+    pthread_t thread[THREADS];
+    float in[ITEMS], out[ITEMS], residual[ITEMS] = {0};
+    x->job.blocks = THREADS;
+    x->job.per_blocks = step_per(THREADS);
+    for (int b = 0; b < THREADS; b++) {
+        member[b] = (struct plain_member){x, b};
+        assert_int_equal(pthread_create(&thread[b], NULL, run_plain_member, &member[b]), 0);
+    }
+    for (int b = 0; b < THREADS; b++)
+        pthread_join(thread[b], NULL);
+    for (int i = 0; i < ITEMS; i++)
+        in[i] = (float)i;
+    for (int round = 0; round < exchange_layers() * PHASES; round++) {
+        for (int i = 0; i < ITEMS; i++) {
+            if (round % PHASES)
+                residual[i] = fmodf(residual[i] + in[i], 64);
+            out[i] = fmodf(mixed(in, i, round % PHASES) + residual[i], 64);
+        }
+        memcpy(in, out, sizeof in);
+    }
+    assert_memory_equal(x->result, in, sizeof in);
+    free(x);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_everything_is_streamed_once),
+        cmocka_unit_test(test_chunks_in_the_order_of_sums),
+        cmocka_unit_test(test_wide_rows_are_apart),
+        cmocka_unit_test(test_plain_rows_on_threads),
         cmocka_unit_test(test_slots_are_apart),
         cmocka_unit_test(test_no_tag_comes_again),
         cmocka_unit_test(test_refusals),
