@@ -409,7 +409,7 @@ struct memory_plan {
     size_t copy_bytes;
 };
 // The form of decode steps on a GPU: a graph of kernels, or one persistent kernel. The persistent kernel needs support
-// by the device and the description, and a batch of at most 4; otherwise the graph runs. DECODE_AUTO measures both when
+// by the device and the description, and a batch of at most 8; otherwise the graph runs. DECODE_AUTO measures both when
 // the context is created and uses the faster one. The two sum in different orders, so token ids may differ
 // (docs/ARCHITECTURE.md). The CPU has one form and ignores this.
 enum decode_form { DECODE_GRAPH, DECODE_PERSISTENT, DECODE_AUTO };

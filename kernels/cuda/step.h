@@ -131,6 +131,7 @@ struct cuda_step {
     int group;
     int layers, width, heads, kv_heads, head_dim, rotary, ff, vocab;
     bool interleaved;
+    bool wide;        // the wide form; set by the plan for more than STEP_FEW_TOKENS
     float eps, scale; // scale: of q k
     int tokens,
         most_tokens; // most_tokens: of the context; it selects the form, so that bits do not depend on `tokens`
@@ -308,7 +309,7 @@ static CUDA_BOTH inline STEP_CONSTANT int step_wide_row_bytes(enum dtype type)
 
 static CUDA_BOTH inline bool step_wide(const struct cuda_step *job)
 {
-    return job->most_tokens > STEP_FEW_TOKENS;
+    return job->wide;
 }
 
 // Of 16 outputs of a token, in the wide form: the sum of squares, and the largest magnitude of what is stored.

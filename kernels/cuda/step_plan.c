@@ -164,6 +164,7 @@ bool cuda_step_plan(struct cuda_step *job, const struct cuda_layout layouts[STEP
     *why = refusal(job, layouts);
     if (*why)
         return false;
+    job->wide = job->wide || job->most_tokens > STEP_FEW_TOKENS;
     job->stage_bytes = 0;
     for (int p = 0; p < STEP_PHASES; p++) {
         if (p == STEP_ATTEND)

@@ -34,6 +34,7 @@ struct rig {
     enum dtype type, kv;
     int group, tokens, positions;
     bool bias, qk_norm, interleaved;
+    bool wide;   // also with few tokens
     bool served; // with this number of tokens
     enum kernel_op activation;
     int position[RIG_MOST_TOKENS];
@@ -202,6 +203,7 @@ static inline void rig_job(struct rig *r)
     struct cuda_step *j = &r->job;
     *j = step_shape_job(s, r->layout, r->kv, r->tokens, device_info(gpu)->units);
     j->activation = r->activation;
+    j->wide = r->wide;
     j->interleaved = r->interleaved;
     j->eps = 1e-5f;
     j->scale = 1 / sqrtf((float)s->head_dim);

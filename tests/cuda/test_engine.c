@@ -88,22 +88,23 @@ static void test_quantized_folders(void **state)
         check_model(golden_quantized[i], "f32", 1e-4);
 }
 
-enum { PROMPT = 150, DRAWN = 12, BATCH = 3 };
+enum { PROMPT = 150, DRAWN = 12, BATCH = 3, WIDE = 8 };
 
-// Ids of a greedy or sampled run of `batch` sequences, the prompt in chunks; and the last logits of sequence 0.
-static void generate(struct model *model, enum dtype kv, int batch, int chunk,
-                     const struct sampling *sampling, int32_t ids[BATCH][DRAWN], float *logits)
+// Ids of a greedy or sampled run of `batch` of a context's sequences, the prompt in chunks; and the last logits of
+// sequence 0.
+static void generate(struct model *model, enum dtype kv, int sequences, int batch, int chunk,
+                     const struct sampling *sampling, int32_t ids[WIDE][DRAWN], float *logits)
 {
     struct error err = {0};
     int vocab = model_config(model)->vocab;
-    struct context *ctx = context_of(model, (struct context_options){.batch = batch,
+    struct context *ctx = context_of(model, (struct context_options){.batch = sequences,
                                                                      .positions = PROMPT + DRAWN,
                                                                      .chunk = PROMPT,
                                                                      .kv = kv,
                                                                      .logit_rows = 1});
     expect_ok(context_sample(ctx, sampling, &err), &err, "context_sample");
-    int32_t prompt[BATCH][PROMPT], next[BATCH];
-    struct span spans[BATCH];
+    int32_t prompt[WIDE][PROMPT], next[WIDE];
+    struct span spans[WIDE];
     struct step_result result;
     for (int i = 0; i < batch * PROMPT; i++)
         prompt[i / PROMPT][i % PROMPT] = (int32_t)(rng_hash((uint64_t)i) % (uint64_t)vocab);
@@ -143,12 +144,13 @@ static void check_same_bits(struct model *model, enum dtype kv, enum decode_form
     const int batches[] = {1, BATCH, BATCH}, chunks[] = {7, few, 1};
     size_t vocab = (size_t)model_config(model)->vocab;
     float *one = malloc(vocab * sizeof *one), *other = malloc(vocab * sizeof *other);
-    int32_t ids[BATCH][DRAWN], again[BATCH][DRAWN];
+    int32_t ids[WIDE][DRAWN], again[WIDE][DRAWN];
     fixture_decode = form;
     for (int s = 0; s < 2; s++) {
-        generate(model, kv, 1, few, &samplings[s], ids, one);
+        generate(model, kv, 1, 1, few, &samplings[s], ids, one);
         for (int way = 0; way < 3; way++) {
-            generate(model, kv, batches[way], chunks[way], &samplings[s], again, other);
+            generate(model, kv, batches[way], batches[way], chunks[way], &samplings[s], again,
+                     other);
             if (memcmp(one, other, vocab * sizeof *one) != 0 ||
                 memcmp(ids[0], again[0], sizeof ids[0]) != 0)
                 fail_msg("%s, form %d, way %d, %s: other bits", model_scheme(model)->name, form,
@@ -158,6 +160,35 @@ static void check_same_bits(struct model *model, enum dtype kv, enum decode_form
     fixture_decode = DECODE_GRAPH;
     free(one);
     free(other);
+}
+
+// In a context of more sequences than the persistent step passes words for, the number of sequences in a step changes
+// no bit of the others.
+static void test_same_bits_of_many(void **state)
+{
+    (void)state;
+    NEED_GPU();
+    static const char *const schemes[] = {"bf16", "int8", "fp8", "int4-rtn"};
+    static const enum dtype kvs[] = {DT_BF16, DT_I8, DT_F8E4M3, DT_F16};
+    static const struct sampling greedy = {.top_p = 1};
+    for (size_t s = 0; s < sizeof schemes / sizeof *schemes; s++) {
+        struct model *model = load("models/reference", schemes[s], gpu);
+        size_t vocab = (size_t)model_config(model)->vocab;
+        float *one = malloc(vocab * sizeof *one), *other = malloc(vocab * sizeof *other);
+        int32_t ids[WIDE][DRAWN], again[WIDE][DRAWN];
+        fixture_decode = DECODE_PERSISTENT;
+        generate(model, kvs[s], WIDE, 1, 10, &greedy, ids, one);
+        for (int batch = 2; batch <= WIDE; batch += 3) {
+            generate(model, kvs[s], WIDE, batch, 1, &greedy, again, other);
+            if (memcmp(one, other, vocab * sizeof *one) != 0 ||
+                memcmp(ids[0], again[0], sizeof ids[0]) != 0)
+                fail_msg("%s, %d of %d sequences: other bits", schemes[s], batch, WIDE);
+        }
+        fixture_decode = DECODE_GRAPH;
+        free(one);
+        free(other);
+        model_destroy(model);
+    }
 }
 
 // In any scheme and KV type.
@@ -214,11 +245,9 @@ static void test_observer_and_refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_f32_logits),
-        cmocka_unit_test(test_bf16_logits),
-        cmocka_unit_test(test_quantized_folders),
-        cmocka_unit_test(test_same_bits),
-        cmocka_unit_test(test_observer_and_refusals),
+        cmocka_unit_test(test_f32_logits),        cmocka_unit_test(test_bf16_logits),
+        cmocka_unit_test(test_quantized_folders), cmocka_unit_test(test_same_bits_of_many),
+        cmocka_unit_test(test_same_bits),         cmocka_unit_test(test_observer_and_refusals),
     };
     return cmocka_run_group_tests(tests, gpu_setup, gpu_teardown);
 }
