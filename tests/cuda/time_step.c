@@ -4,7 +4,8 @@
 // time_step [TYPE [CONTEXT [TOKENS [SHAPE [LAYERS [sweep|parts|phases]]]]]]: bf16, f16, int8, fp8, int4 or int4-32.
 // SHAPE is 7b or 8b. sweep: also with other numbers of stages in flight and other prefetching. parts: the time of each
 // launch of the graph, alone and as what the graph saves without it. phases: the time of each phase of the one kernel,
-// by its blocks' stamps. More tokens than one kernel serves run as a graph only. TOKENS with a w (4w): in the wide form.
+// by its blocks' stamps. More tokens than one kernel serves run as a graph only. TOKENS with a w, as 4w: in the wide
+// form.
 #include "tests/cuda/step_rig.h"
 
 #include "base/stat.h"
