@@ -124,7 +124,8 @@ struct step_matrix {
  * w: bf16, f16, i8, f8e4m3, i4 of group 32 or 128. Inputs are rounded to f16 for f16 weights, to int8 per token for
  * int8 weights, and to bf16 for bf16 weights. For fp8 weights they are rounded to f16, and for int4 weights to 15 bits,
  * with a power of 2 as the scale of up to 256 inputs. Inputs of the head are rounded to f16 with f16 weights, else to
- * bf16. The wide form rounds all inputs to bf16 first, and serves neither f16 weights nor groups of 32 */
+ * bf16. The wide form rounds all inputs to bf16, and then for int8 weights to int8 and for fp8 weights to f16, with a
+ * scale for each row. It does not serve f16 weights */
 struct cuda_step {
     enum dtype type, head_type, kv_type;
     enum kernel_op activation; // KOP_SWIGLU, KOP_GELU, KOP_GELU_TANH, KOP_RELU
@@ -291,12 +292,11 @@ static CUDA_BOTH inline STEP_CONSTANT int step_part_cols(enum dtype type)
 }
 static CUDA_BOTH inline STEP_CONSTANT int step_input_bytes(enum dtype type, bool wide)
 {
-    return step_part_cols(type) * (type == DT_I8 && wide             ? 1
-                                   : type == DT_I8 || type == DT_F16 ? 4
-                                                                     : 2) +
-           (type == DT_I4       ? STEP_SUMS_BYTES
-            : type == DT_F8E4M3 ? STEP_PART_SCALE_BYTES
-                                : 0);
+    return wide ? step_part_cols(type) * (type == DT_I8 ? 1 : 2)
+                : step_part_cols(type) * (type == DT_I8 || type == DT_F16 ? 4 : 2) +
+                      (type == DT_I4       ? STEP_SUMS_BYTES
+                       : type == DT_F8E4M3 ? STEP_PART_SCALE_BYTES
+                                           : 0);
 }
 
 // Bytes of a token's inputs of one round in the wide form. Rows are not whole multiples of 128 bytes apart, so that the
@@ -304,7 +304,7 @@ static CUDA_BOTH inline STEP_CONSTANT int step_input_bytes(enum dtype type, bool
 static CUDA_BOTH inline STEP_CONSTANT int step_wide_row_bytes(enum dtype type)
 {
     return STEP_ROUND_COLS / step_part_cols(type) * step_input_bytes(type, true) +
-           (type == DT_I8 ? 64 : 16);
+           (type == DT_I8 || type == DT_I4 ? 64 : 16);
 }
 
 static CUDA_BOTH inline bool step_wide(const struct cuda_step *job)

@@ -25,6 +25,17 @@ static __device__ __forceinline__ float larger(float a, float b)
     return v;
 }
 
+// The scale of inputs that have one per part or row, and its inverse: powers of 2, by the exponent of the largest one.
+// Scaled inputs are below 2^14. Inputs that no f32 can scale become NaNs, and inputs below 2^-100 become zeros.
+static __device__ __forceinline__ float part_scale(int exponent)
+{
+    return exponent < 27 ? 0.0f : exponent > 246 ? NAN : step_power(exponent - 13);
+}
+static __device__ __forceinline__ float part_inverse(int exponent)
+{
+    return exponent < 27 || exponent > 246 ? 0.0f : step_power(267 - exponent);
+}
+
 static __device__ __forceinline__ float power_of_2(float x)
 {
     float v;

@@ -85,17 +85,6 @@ static __device__ __forceinline__ void keep_codes(unsigned char *part, int lane,
             make_float2(GROUP == 128 ? scale * 0.0625f : scale, scale * (float)sum);
 }
 
-// The scale of inputs that have one per part, and its inverse: powers of 2, by the exponent of the largest input.
-// Scaled inputs are below 2^14. Inputs that no f32 can scale become NaNs, and inputs below 2^-100 become zeros.
-static __device__ __forceinline__ float part_scale(int exponent)
-{
-    return exponent < 27 ? 0.0f : exponent > 246 ? NAN : step_power(exponent - 13);
-}
-static __device__ __forceinline__ float part_inverse(int exponent)
-{
-    return exponent < 27 || exponent > 246 ? 0.0f : step_power(267 - exponent);
-}
-
 // The exponent of the largest input of a warp, 8 a lane. Bits sort like magnitudes.
 static __device__ __forceinline__ int largest_exponent(const float (&v)[8])
 {
@@ -371,8 +360,6 @@ static __device__ __forceinline__ void gather_splits(state &b, const step_matrix
 // The factor of the norm, from the sums of all warps. The 16 lanes of a half warp ask for the same token.
 template <class state> static __device__ __forceinline__ float norm_factor(const state &b, int token)
 {
-    if constexpr (state::WIDE)
-        return rsqrtf(__fdividef(b.s.squares[0][token] + b.s.squares[1][token], (float)b.job.width) + b.job.eps);
     float sum = b.s.squares[b.lane % STEP_WARPS][token];
 #pragma unroll
     for (int o = STEP_WARPS / 2; o; o >>= 1)
@@ -384,8 +371,6 @@ template <class state> static __device__ __forceinline__ float norm_factor(const
 // call it.
 template <class state> static __device__ __forceinline__ float input_scale(const state &b, int token, float factor)
 {
-    if constexpr (state::WIDE)
-        return scale_of(larger(b.s.largest[0][token], b.s.largest[1][token]) * factor, top_of(DT_I8));
     float largest = b.s.largest[b.lane % STEP_WARPS][token];
 #pragma unroll
     for (int o = STEP_WARPS / 2; o; o >>= 1)
@@ -444,6 +429,12 @@ static __device__ __forceinline__ void round_rows(state &b, const step_matrix &m
 
 // ---- the inputs of a phase ------------------------------------------------------------------------------
 
+// Whether the wide form scales the inputs of a row before it rounds them.
+template <enum dtype T> static constexpr __device__ bool wide_scales()
+{
+    return T == DT_I8 || T == DT_F8E4M3;
+}
+
 // Gathers the inputs of a chunk in the wide form, 8 of each token for each lane. All loads are in flight before the
 // first is used. A warp stores what it alone multiplies.
 template <enum dtype T, int GROUP, int TOK, class state>
@@ -466,34 +457,38 @@ static __device__ __forceinline__ void gather_wide(state &b, int phase, bool nor
 #pragma unroll
     for (int token = 0; token < TOK; token++)
         word[token] = from && token < job.tokens ? load_words(from + token * (m.cols / 2)) : make_uint4(0, 0, 0, 0);
-    if (chunk == 0 && (normed || T == DT_I8)) {
-        gather_sums(b, which, m.cols);
-        if (T == DT_I8)
+    if (chunk == 0 && (normed || wide_scales<T>())) {
+        gather_sums<T>(b, which, m.cols, normed);
+        if (wide_scales<T>())
             b.sync();
     }
     __syncwarp(); // the previous chunk has been read
 #pragma unroll
-    for (int token = 0; token < TOK; token++) {
-        if (token >= job.tokens)
-            break;
+    for (int token = 0; token < TOK && in.any; token++) { // places of missing tokens take zeros
         unsigned char *row = to + token * step_wide_row_bytes(T);
-        float v[8];
+        const uint4 w = word[token];
+        if constexpr (wide_scales<T>()) {
+            const float times = b.s.times[token < job.tokens ? token : 0];
+            float v[8];
 #pragma unroll
-        for (int i = 0; i < 4; i++) {
-            const float2 f = __bfloat1622float2(bits_bf16x2(word_of(word[token], i)));
-            v[2 * i] = f.x, v[2 * i + 1] = f.y;
-        }
-        if constexpr (T == DT_I4) {
-            keep_values<GROUP>(row, b.lane, in.any, v);
-        } else if constexpr (T == DT_F8E4M3) {
-            keep_halves(row, b.lane, in.any, v);
-        } else if constexpr (T == DT_I8) {
-            const float factor = normed ? norm_factor(b, token) : 1.0f, scale = input_scale(b, token, factor);
-            if (in.any)
-                *reinterpret_cast<uint2 *>(row + b.lane % P::lanes * 8) =
-                    round_8(v, scale > 0 ? __fdividef(factor, scale) : 0.0f);
-        } else if (in.any) {
-            *reinterpret_cast<uint4 *>(row + b.lane % P::lanes * 16) = word[token];
+            for (int i = 0; i < 4; i++) {
+                const float2 f = __bfloat1622float2(bits_bf16x2(word_of(w, i)));
+                v[2 * i] = f.x, v[2 * i + 1] = f.y;
+            }
+            if constexpr (T == DT_I8) {
+                *reinterpret_cast<uint2 *>(row + b.lane % P::lanes * 8) = round_8(v, times);
+            } else {
+#pragma unroll
+                for (int i = 0; i < 8; i++)
+                    v[i] *= times;
+                store_8<DT_F16>(row + b.lane % P::lanes * 16, v);
+            }
+        } else if constexpr (T == DT_I4) { // inputs 0 and 2, 1 and 3, .. : as int4 codes leave their words
+            *reinterpret_cast<uint4 *>(row + b.lane % P::lanes * 16) =
+                make_uint4(__byte_perm(w.x, w.y, 0x5410), __byte_perm(w.x, w.y, 0x7632), __byte_perm(w.z, w.w, 0x5410),
+                           __byte_perm(w.z, w.w, 0x7632));
+        } else {
+            *reinterpret_cast<uint4 *>(row + b.lane % P::lanes * 16) = w;
         }
     }
     __syncwarp();

@@ -137,7 +137,7 @@ static void launch(const cuda_step &job, cudaStream_t stream)
 template <enum dtype T, int GROUP, bool STAMPED> static void launch_tokens(const struct cuda_step *job, void *stream)
 {
     constexpr enum dtype HEAD = T == DT_F16 ? DT_F16 : DT_BF16;
-    if constexpr (T != DT_F16 && GROUP != 32) // cuda_step_plan refuses them
+    if constexpr (T != DT_F16) // cuda_step_plan refuses it
         if (step_wide(job))
             return launch<T, GROUP, HEAD, STEP_MOST_TOKENS, STAMPED>(*job, (cudaStream_t)stream);
     if (job->tokens == 1)

@@ -128,8 +128,6 @@ static const char *wide_refusal(const struct cuda_step *job)
 {
     if (job->type == DT_F16)
         return "f16 weights with more than 4 tokens";
-    if (job->type == DT_I4 && job->group == 32)
-        return "int4 in groups of 32 with more than 4 tokens"; // two stages of a ring would be left
     for (int p = 0; p < STEP_PHASES; p++)
         if (p != STEP_ATTEND && job->m[p].chunks > 1 &&
             (p != STEP_DOWN || job->m[p].items > 2 * job->blocks))

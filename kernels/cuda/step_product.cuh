@@ -146,19 +146,16 @@ static __device__ __forceinline__ void load_part(uint4 (&v)[STEP_VECTORS], const
 
 // The same as sum_tile below, for int4 codes.
 template <int GROUP, int TOK, class state>
-static __device__ __forceinline__ void sum_code_tile(state &b, const step_matrix &m, float *part, int chunk)
+static __device__ __forceinline__ void sum_code_tile(state &b, const step_matrix &m, float *part)
 {
     typedef part_of<DT_I4> P;
-    enum { FOURS = (TOK + 3) / 4 }; // of tokens: their codes fill the 8 columns of a product
-    const int g = b.lane / 4, t = b.lane % 4, part_bytes = m.part_bytes, tokens = b.job.tokens;
+    const int g = b.lane / 4, t = b.lane % 4, parts = m.parts, part_bytes = m.part_bytes, tokens = b.job.tokens;
     // Columns without a token multiply the inputs of another token; nothing reads their sums.
     const unsigned char *x =
         input_row<DT_I4>(b, m, g / 2 < tokens ? g / 2 : 0) + b.warp * P::bytes + g % 2 * 64 + t * 16;
     const unsigned char *of = input_row<DT_I4>(b, m, t < tokens ? t : 0) + b.warp * P::bytes + CUDA_UNIT_COLS * 2;
-    float acc[FOURS][2] = {};
-    int first, parts;
-    chunk_parts(b, m, chunk, &first, &parts);
-    for (; first < parts; first += STEP_WARPS) {
+    float acc[2] = {0, 0};
+    for (int first = 0; first < parts; first += STEP_WARPS) {
         const unsigned char *at = b.wait() + b.warp * part_bytes;
         if (first + b.warp < parts) {
             uint4 v[STEP_VECTORS];
@@ -167,28 +164,52 @@ static __device__ __forceinline__ void sum_code_tile(state &b, const step_matrix
 #pragma unroll
             for (int i = 0; i < CUDA_UNIT_COLS / GROUP * 2; i++)
                 pairs[i / 2][i % 2] = *reinterpret_cast<const uint32_t *>(at + STEP_VECTORS * 512 + (i * 8 + g) * 4);
-#pragma unroll
-            for (int four = 0; four < FOURS; four++) {
-                const int bytes = four * 4 * step_wide_row_bytes(DT_I4); // inputs that no token has are not read
-                sum_codes<GROUP>(v, pairs, x + bytes, reinterpret_cast<const float2 *>(of + bytes), acc[four]);
-            }
+            sum_codes<GROUP>(v, pairs, x, reinterpret_cast<const float2 *>(of), acc);
         }
         b.release();
         x += STEP_WARPS * P::bytes;
         of += STEP_WARPS * P::bytes;
     }
+    if (t < TOK) {
+        part[t * CUDA_TILE_ROWS + g] = acc[0];
+        part[t * CUDA_TILE_ROWS + g + 8] = acc[1];
+    }
+}
+
+// Multiplies a part of int4 codes by bf16 inputs. x: the inputs of this lane's token. Each group has sums of its own,
+// two that take turns.
+template <int GROUP>
+static __device__ __forceinline__ void sum_nibbles(const uint4 (&v)[STEP_VECTORS], const unsigned char *groups,
+                                                   const unsigned char *x, int g, int t, float (&acc)[4])
+{
+    typedef weights<DT_I4> W;
+    group_scales s;
+    float c[2][4];
 #pragma unroll
-    for (int four = 0; four < FOURS; four++) {
-        float *to = part + (four * 4 + t) * CUDA_TILE_ROWS + g;
-        if (four * 4 + t < TOK) {
-            to[0] = chunk ? to[0] + acc[four][0] : acc[four][0];
-            to[8] = chunk ? to[8] + acc[four][1] : acc[four][1];
+    for (int i = 0; i < 2 * STEP_VECTORS; i++) {
+        const int block = i / 2, half = i % 2;
+        if (group_begins<GROUP>(block, half)) {
+            s = load_group(groups + group_of<GROUP>(block, half) * CUDA_TILE_ROWS * 4, g);
+#pragma unroll
+            for (int k = 0; k < 8; k++)
+                c[k / 4][k % 4] = 0;
+        }
+        const uint4 in = *reinterpret_cast<const uint4 *>(x + i * 64 + t * 16);
+        uint32_t a[4];
+        W::fragment(&v[block], 2 * half, a, s.offset);
+        W::multiply(c[0], a, in.x, in.y);
+        W::fragment(&v[block], 2 * half + 1, a, s.offset);
+        W::multiply(c[1], a, in.z, in.w);
+        if (group_ends<GROUP>(block, half)) {
+#pragma unroll
+            for (int k = 0; k < 4; k++)
+                acc[k] = fmaf(s.scale[k / 2], c[0][k] + c[1][k], acc[k]);
         }
     }
 }
 
 // Sums all parts of this warp in one tile. The sums go to `part`, (token, row), and the scales of the rows to `scales`.
-template <enum dtype T, int TOK, class state>
+template <enum dtype T, int GROUP, int TOK, class state>
 static __device__ __forceinline__ void sum_tile(state &b, const step_matrix &m, typename weights<T>::sum *part,
                                                 float *scales, int chunk)
 {
@@ -219,7 +240,9 @@ static __device__ __forceinline__ void sum_tile(state &b, const step_matrix &m, 
         at += b.warp * part_bytes;
         if (mine) {
             load_part(v, at, lane);
-            if constexpr (T == DT_F8E4M3) {
+            if constexpr (T == DT_I4) {
+                sum_nibbles<GROUP>(v, at + STEP_VECTORS * 512, x, g, t, acc[0]);
+            } else if constexpr (T == DT_F8E4M3 && !state::WIDE) {
                 const float of_inputs[2] = {*reinterpret_cast<const float *>(of[0]),
                                             *reinterpret_cast<const float *>(of[1])};
                 sum_scaled(v, x, t, any, of_inputs, acc[0]);
@@ -342,9 +365,16 @@ static __device__ __forceinline__ void finish(const state &b, int phase, int fir
     const output_row<TOK> o(b.thread);
     const int item = first + (batch + o.tile) * job.blocks, row = item * CUDA_TILE_ROWS + o.row;
     const size_t layer_bytes = phase == STEP_HEAD ? 0 : b.layer * job.layer_stride;
-    float factor = normed && T != DT_F16 ? norm_factor(b, o.token) : 1.0f; // f16 inputs are already normed
-    if (T == DT_I8)
-        factor = input_scale(b, o.token, factor);
+    float factor = 1;
+    if constexpr (state::WIDE) {
+        if (normed || wide_scales<T>())
+            factor = b.s.factor[o.token];
+    } else {
+        if (normed && T != DT_F16) // f16 inputs are already normed
+            factor = norm_factor(b, o.token);
+        if (T == DT_I8)
+            factor = input_scale(b, o.token, factor);
+    }
     if (o.tile >= count || o.token >= job.tokens)
         return;
     const int slot = step_slot(&job, start, item);
@@ -429,10 +459,10 @@ static __device__ __forceinline__ void run_product(state &b, int phase)
             for (int i = 0; i < count * tiles; i++) {
                 sum *part = reinterpret_cast<sum *>(b.s.part) + buffer * 4096 +
                             (i * STEP_WARPS + b.warp) * TOK * CUDA_TILE_ROWS;
-                if constexpr (T == DT_I4)
-                    sum_code_tile<GROUP, TOK>(b, m, part, chunk);
+                if constexpr (T == DT_I4 && !state::WIDE)
+                    sum_code_tile<GROUP, TOK>(b, m, part);
                 else
-                    sum_tile<T, TOK>(b, m, part, b.s.scales + (buffer * 8 + i) * CUDA_TILE_ROWS, chunk);
+                    sum_tile<T, GROUP, TOK>(b, m, part, b.s.scales + (buffer * 8 + i) * CUDA_TILE_ROWS, chunk);
             }
         }
         if (phase != STEP_HEAD && done + count == items)

@@ -22,8 +22,9 @@ template <int TOK> struct space_of : step_space {
     enum { WIDE = TOK > STEP_FEW_TOKENS, BUFFERS = WIDE ? 2 : 1, TOKENS = WIDE ? TOK : STEP_FEW_TOKENS };
     enum { BYTES = WIDE ? STEP_WIDE_SPACE_BYTES : STEP_SPACE_BYTES };
     float part[BUFFERS * 4096]; // sums: of products (tile, warp, token, row), of attention (warp, dimension)
-    float squares[STEP_WARPS][TOKENS], largest[STEP_WARPS][TOKENS]; // wide: of two warps each
-    float turn[TOKENS][STEP_MOST_HEAD_DIM];                         // cosines, then sines
+    float squares[STEP_WARPS][TOKENS], largest[STEP_WARPS][TOKENS];
+    float times[TOKENS], factor[TOKENS];    // wide: what a row's inputs are multiplied by, and a row's outputs
+    float turn[TOKENS][STEP_MOST_HEAD_DIM]; // cosines, then sines
 };
 static_assert(sizeof(space_of<1>) <= STEP_SPACE_BYTES, "step.h says how much there is");
 static_assert(sizeof(space_of<STEP_MOST_TOKENS>) <= STEP_WIDE_SPACE_BYTES, "step.h says how much there is");

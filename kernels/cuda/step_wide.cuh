@@ -68,17 +68,26 @@ template <class state> static __device__ __forceinline__ void embed_wide(state &
     b.arrivals += job.blocks;
 }
 
-// Adds up the sums of a row's tiles, two warps a token. The block meets before anything reads the result.
-template <class state> static __device__ __forceinline__ void gather_sums(const state &b, int phase, int cols)
+// Computes a row's factors from the sums of its tiles, one warp a token. Inputs are multiplied by `times` before they
+// are rounded, and outputs by `factor`. The block meets before anything reads them.
+template <enum dtype T, class state>
+static __device__ __forceinline__ void gather_sums(const state &b, int phase, int cols, bool normed)
 {
-    const int token = b.warp % STEP_MOST_TOKENS, half = b.warp / STEP_MOST_TOKENS;
+    enum { FLIGHT = 8 };
+    const int token = b.warp, tiles = cols / CUDA_TILE_ROWS;
+    if (token >= b.job.tokens)
+        return;
+    const uint32_t *sums = reinterpret_cast<const uint32_t *>(wide_sums(b.job, phase, token, cols));
     float squares = 0, largest = 0;
-    if (token < b.job.tokens) {
-        const step_tile_sums *sums = wide_sums(b.job, phase, token, cols);
-        for (int i = half * 32 + b.lane; i < cols / CUDA_TILE_ROWS; i += 64) {
-            const uint2 of = load_packed(reinterpret_cast<const uint32_t *>(sums + i));
-            squares += __uint_as_float(of.x);
-            largest = larger(__uint_as_float(of.y), largest);
+    for (int first = b.lane; first < tiles; first += 32 * FLIGHT) {
+        uint2 of[FLIGHT];
+#pragma unroll
+        for (int i = 0; i < FLIGHT; i++)
+            of[i] = first + 32 * i < tiles ? load_packed(sums + (first + 32 * i) * 2) : make_uint2(0, 0);
+#pragma unroll
+        for (int i = 0; i < FLIGHT; i++) {
+            squares += __uint_as_float(of[i].x);
+            largest = larger(__uint_as_float(of[i].y), largest);
         }
     }
     __syncwarp();
@@ -87,8 +96,18 @@ template <class state> static __device__ __forceinline__ void gather_sums(const 
         squares += __shfl_xor_sync(~0u, squares, o);
         largest = larger(__shfl_xor_sync(~0u, largest, o), largest);
     }
+    float factor = normed ? rsqrtf(__fdividef(squares, (float)b.job.width) + b.job.eps) : 1.0f, times = 1;
+    if (T == DT_I8) {
+        const float scale = scale_of(largest * factor, top_of(DT_I8));
+        times = scale > 0 ? __fdividef(factor, scale) : 0.0f;
+        factor = scale;
+    } else if (T == DT_F8E4M3) { // f16 of less than 2^14
+        const int exponent = (int)(__float_as_uint(largest) >> 23);
+        times = part_inverse(exponent);
+        factor *= part_scale(exponent);
+    }
     if (b.lane == 0) {
-        b.s.squares[half][token] = squares;
-        b.s.largest[half][token] = largest;
+        b.s.times[token] = times;
+        b.s.factor[token] = factor;
     }
 }
