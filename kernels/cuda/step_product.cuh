@@ -189,16 +189,16 @@ static __device__ __forceinline__ void sum_nibbles(const uint4 (&v)[STEP_VECTORS
     for (int i = 0; i < 2 * STEP_VECTORS; i++) {
         const int block = i / 2, half = i % 2;
         if (group_begins<GROUP>(block, half)) {
-            s = load_group(groups + group_of<GROUP>(block, half) * CUDA_TILE_ROWS * 4, g);
+            s = load_group<DT_I4>(groups, group_of<GROUP>(block, half), g);
 #pragma unroll
             for (int k = 0; k < 8; k++)
                 c[k / 4][k % 4] = 0;
         }
         const uint4 in = *reinterpret_cast<const uint4 *>(x + i * 64 + t * 16);
         uint32_t a[4];
-        W::fragment(&v[block], 2 * half, a, s.offset);
+        W::fragment(&v[block], 2 * half, a, s);
         W::multiply(c[0], a, in.x, in.y);
-        W::fragment(&v[block], 2 * half + 1, a, s.offset);
+        W::fragment(&v[block], 2 * half + 1, a, s);
         W::multiply(c[1], a, in.z, in.w);
         if (group_ends<GROUP>(block, half)) {
 #pragma unroll
