@@ -117,7 +117,7 @@ static void run(struct model *model, enum dtype kv, int32_t tokens[SEQUENCES][LE
 static void nobody_else_in_the_batch_matters(void **state)
 {
     (void)state;
-    static const struct {
+    const struct {
         const char *scheme, *head;
         enum dtype kv;
         const char *path;
