@@ -181,7 +181,7 @@ static enum status blas_init(struct cuda_device *cuda, struct error *err)
         return OK;
     blas = cuda_cublaslt_get(reason, sizeof reason);
     if (!blas)
-        return FAIL(err, ERR_UNSUPPORTED, "%s: peaks are those of this program's own loops",
+        return FAIL(err, ERR_UNSUPPORTED, "peaks are those of this program's own loops: %s",
                     reason);
     cuda->blas = calloc(1, sizeof *cuda->blas);
     if (!cuda->blas)

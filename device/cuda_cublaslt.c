@@ -1,8 +1,6 @@
 // cuda_cublaslt.c - opens NVIDIA's cuBLASLt at run time. Building and starting need neither it nor its headers.
 #include "device/cuda_cublaslt.h"
 
-#include <stdio.h>
-
 static const struct cuda_symbol symbols[] = {
     {"cublasLtGetVersion", offsetof(struct cuda_cublaslt, GetVersion)},
     {"cublasLtCreate", offsetof(struct cuda_cublaslt, Create)},
@@ -23,32 +21,33 @@ static const struct cuda_symbol symbols[] = {
 };
 
 static const char *const files[] = {"libcublasLt.so.13", "libcublasLt.so.12"};
-static const struct cuda_cublaslt *replacement;
+enum { FILES = sizeof files / sizeof *files };
+static struct cuda_library place = {
+    "cuBLASLt", files, FILES,
+    "install cuBLAS of CUDA 12 or 13, or name its folder in LD_LIBRARY_PATH"};
+
+static const struct cuda_cublaslt *scripted; // a test's
 
 void cuda_cublaslt_use(const struct cuda_cublaslt *library)
 {
-    replacement = library;
+    scripted = library;
+}
+
+void cuda_cublaslt_look_in(const char *const *other, size_t count)
+{
+    place.files = other ? other : files;
+    place.file_count = other ? count : FILES;
 }
 
 const struct cuda_cublaslt *cuda_cublaslt_get(char *reason, size_t reason_bytes)
 {
-    static struct cuda_cublaslt opened;
-    static enum { UNTRIED, ABSENT, PRESENT } state; // a failure is not retried
-    static const char *missing;
-    if (replacement)
-        return replacement;
-    for (size_t i = 0; state == UNTRIED && i < sizeof files / sizeof *files; i++) {
-        const char *lacks = NULL;
-        if (cuda_library_open(files[i], symbols, sizeof symbols / sizeof *symbols, &opened, &lacks))
-            state = PRESENT;
-        missing = missing ? missing : lacks;
-    }
-    if (state == PRESENT)
-        return &opened;
-    state = ABSENT;
-    if (missing)
-        snprintf(reason, reason_bytes, "the cuBLASLt found here lacks %s", missing);
-    else
-        snprintf(reason, reason_bytes, "cuBLASLt is not found (%s or %s)", files[0], files[1]);
-    return NULL;
+    static struct cuda_cublaslt library;
+    static const char *const *opened; // the files that it is from
+    if (scripted)
+        return scripted;
+    if (opened != place.files &&
+        cuda_library_open_first(&place, symbols, sizeof symbols / sizeof *symbols, &library, reason,
+                                reason_bytes))
+        opened = place.files;
+    return opened == place.files ? &library : NULL;
 }

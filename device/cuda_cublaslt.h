@@ -74,6 +74,8 @@ struct cuda_cublaslt {
 
 // Tests only: replaces the system's library with a scripted one; NULL restores it. Not while a device is open.
 void cuda_cublaslt_use(const struct cuda_cublaslt *library);
+// Tests only: opens the library from one of these files; NULL restores the system's. Not while a device is open.
+void cuda_cublaslt_look_in(const char *const *files, size_t count);
 // The library, opened by the first call; it stays open. NULL, with the reason as text, if it cannot be used.
 const struct cuda_cublaslt *cuda_cublaslt_get(char *reason, size_t reason_bytes);
 

@@ -66,6 +66,9 @@ static const char *const files[] = {
     "/usr/local/cuda/extras/CUPTI/lib64/libcupti.so",
     "/usr/local/cuda/lib64/libcupti.so",
 };
+static const struct cuda_library libcupti = {
+    "libcupti", files, sizeof files / sizeof *files,
+    "install CUPTI of the CUDA toolkit, or name its folder in LD_LIBRARY_PATH"};
 
 static const struct cuda_cupti *scripted; // a test's
 static const struct cuda_profiler *scripted_profiler;
@@ -80,33 +83,14 @@ void cuda_profiler_use(const struct cuda_profiler *library)
     scripted_profiler = library;
 }
 
-// Opens the first file that has all functions. False with the reason where none has.
-static bool open_first(const struct cuda_symbol *wanted, size_t count, void *table, char *reason,
-                       size_t reason_bytes)
-{
-    const char *missing = NULL, *lacking = NULL;
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-        if (cuda_library_open(files[i], wanted, count, table, &missing))
-            return true;
-        lacking = missing ? missing : lacking;
-    }
-    if (lacking)
-        snprintf(reason, reason_bytes, "libcupti is too old: it has no %s", lacking);
-    else
-        snprintf(reason, reason_bytes,
-                 "libcupti is not found: install CUPTI of the CUDA toolkit, or name its folder in "
-                 "LD_LIBRARY_PATH");
-    return false;
-}
-
 const struct cuda_cupti *cuda_cupti_get(char *reason, size_t reason_bytes)
 {
     static struct cuda_cupti library;
     static bool open;
     if (scripted)
         return scripted;
-    open = open ||
-           open_first(symbols, sizeof symbols / sizeof *symbols, &library, reason, reason_bytes);
+    open = open || cuda_library_open_first(&libcupti, symbols, sizeof symbols / sizeof *symbols,
+                                           &library, reason, reason_bytes);
     return open ? &library : NULL;
 }
 
@@ -116,8 +100,9 @@ const struct cuda_profiler *cuda_profiler_get(char *reason, size_t reason_bytes)
     static bool open;
     if (scripted_profiler)
         return scripted_profiler;
-    open = open || open_first(profiler_symbols, sizeof profiler_symbols / sizeof *profiler_symbols,
-                              &library, reason, reason_bytes);
+    open = open || cuda_library_open_first(&libcupti, profiler_symbols,
+                                           sizeof profiler_symbols / sizeof *profiler_symbols,
+                                           &library, reason, reason_bytes);
     return open ? &library : NULL;
 }
 

@@ -36,6 +36,17 @@ struct cuda_symbol {
 bool cuda_library_open(const char *file, const struct cuda_symbol *symbols, size_t count,
                        void *table, const char **missing);
 
+// A library that may lie in several files, and how the reason for its absence names it.
+struct cuda_library {
+    const char *name;
+    const char *const *files; // the best first
+    size_t file_count;
+    const char *remedy; // "install .."
+};
+// Fills `table` from the first file that has all functions. Returns false with the reason if none has.
+bool cuda_library_open_first(const struct cuda_library *library, const struct cuda_symbol *symbols,
+                             size_t count, void *table, char *reason, size_t reason_bytes);
+
 // The initialised driver. NULL, with the reason as text, if it cannot be used.
 const struct cuda_driver *cuda_driver_get(char *reason, size_t reason_bytes);
 

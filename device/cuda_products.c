@@ -62,7 +62,7 @@ enum status cuda_products_create(struct device *device, struct cuda_products **o
     const struct cuda_cublaslt *library = cuda_cublaslt_get(reason, sizeof reason);
     *out = NULL;
     if (!library)
-        return FAIL(err, ERR_UNSUPPORTED, "%s: its products cannot be used", reason);
+        return FAIL(err, ERR_UNSUPPORTED, "%s", reason);
     struct cuda_products *p = calloc(1, sizeof *p);
     if (!p)
         return FAIL(err, ERR_NOMEM, "cuBLASLt: %zu bytes", sizeof *p);

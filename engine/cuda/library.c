@@ -26,10 +26,12 @@ enum status gpu_library_open(struct gpu_model *m, struct error *err)
         return OK;
     if (refused)
         return FAIL(err, ERR_UNSUPPORTED, "%s", refused);
-    if (!cuda_library_kernels())
-        return FAIL(err, ERR_UNSUPPORTED, "this build has no CUDA kernels");
     m->library_scales = m->scheme->weights == DT_F8E4M3;
-    return cuda_products_create(m->device, &m->library, err);
+    if (!cuda_library_kernels())
+        FAIL(err, ERR_UNSUPPORTED, "this build has no CUDA kernels");
+    else
+        cuda_products_create(m->device, &m->library, err);
+    return error_context(err, "products = cublaslt");
 }
 
 // ---- the plain copy --------------------------------------------------------------------------------------

@@ -449,6 +449,29 @@ static void test_functions_of_a_library(void **state)
     assert_true(!table.before && !table.after);
 }
 
+// The first file with all functions is taken. A file without them is a better reason than no file.
+static void test_first_of_several_libraries(void **state)
+{
+    (void)state;
+    struct functions {
+        void *none;
+        size_t (*length)(const char *);
+    } table = {0};
+    const struct cuda_symbol symbols[] = {{"strlen", offsetof(struct functions, length)},
+                                          {"no_such_function", offsetof(struct functions, none)}};
+    static const char *const files[] = {"libno-such-library.so.2", NULL, "libno-such-library.so.1"};
+    const struct cuda_library all = {"libno-such", files, 3, "install it"},
+                              none = {"libno-such", files, 1, "install it"};
+    char reason[128] = "";
+    assert_true(cuda_library_open_first(&all, symbols, 1, &table, reason, sizeof reason));
+    assert_true(table.length && table.length("four") == 4);
+    assert_string_equal(reason, "");
+    assert_false(cuda_library_open_first(&all, symbols, 2, &table, reason, sizeof reason));
+    assert_string_equal(reason, "libno-such is too old: it has no no_such_function");
+    assert_false(cuda_library_open_first(&none, symbols, 2, &table, reason, sizeof reason));
+    assert_string_equal(reason, "libno-such is not found: install it");
+}
+
 // Exhausted memory is distinguished from a fault, in any call.
 static void test_exhausted_memory(void **state)
 {
@@ -608,6 +631,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_opening_fails_whole, reset, restore),
         cmocka_unit_test_setup_teardown(test_exhausted_memory, reset, restore),
         cmocka_unit_test(test_functions_of_a_library),
+        cmocka_unit_test(test_first_of_several_libraries),
         cmocka_unit_test_setup_teardown(test_vitals_of_an_unknown_gpu, reset, restore),
         cmocka_unit_test_setup_teardown(test_probes_follow_the_tiers, reset, restore),
         cmocka_unit_test_setup_teardown(test_memory, reset, restore),

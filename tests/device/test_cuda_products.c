@@ -220,6 +220,30 @@ static void refusals_name_library_and_shape(void **state)
     assert_string_equal(err.message, "device cuda:0: cuBLASLt 13.1.2 does not start (status 1)");
 }
 
+// Where the loader finds no such file, or one without its functions: this program itself, dlopen's NULL.
+static void a_missing_or_old_library_is_named(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *file, *reason;
+    } cases[] = {{"libno-such-cublasLt.so.1",
+                  "cuBLASLt is not found: install cuBLAS of CUDA 12 or 13, or name its folder in "
+                  "LD_LIBRARY_PATH"},
+                 {NULL, "cuBLASLt is too old: it has no cublasLtGetVersion"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct error err = {0};
+        struct cuda_products *none = products;
+        cuda_cublaslt_use(NULL);
+        cuda_cublaslt_look_in(&cases[i].file, 1);
+        enum status status = cuda_products_create(&gpu.device, &none, &err);
+        cuda_cublaslt_look_in(NULL, 0);
+        cuda_cublaslt_use(&blas_library);
+        assert_int_equal(status, ERR_UNSUPPORTED);
+        assert_null(none);
+        assert_string_equal(err.message, cases[i].reason);
+    }
+}
+
 #define WITH(test) cmocka_unit_test_setup_teardown(test, reset, restore)
 
 int main(void)
@@ -232,6 +256,7 @@ int main(void)
         WITH(scales_and_residuals_are_handed_over),
         WITH(inputs_are_random_and_no_longer),
         WITH(refusals_name_library_and_shape),
+        WITH(a_missing_or_old_library_is_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

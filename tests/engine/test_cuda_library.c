@@ -189,6 +189,12 @@ static void test_what_is_not_served_is_refused(void **state)
     assert_int_equal(gpu_library_open(&rig.model, &err), ERR_UNSUPPORTED);
     assert_non_null(strstr(err.message, "products = cublaslt serves bf16, f16, int8"));
     assert_null(rig.model.library);
+    error_clear(&err);
+    rig.scheme.weights = DT_I8;
+    script.create = 1; // it does not start; a build without CUDA kernels refuses before that
+    assert_int_equal(gpu_library_open(&rig.model, &err), ERR_UNSUPPORTED);
+    assert_ptr_equal(strstr(err.message, "products = cublaslt: "), err.message);
+    assert_null(rig.model.library);
     drop();
 }
 
