@@ -128,10 +128,15 @@ static const char *wide_refusal(const struct cuda_step *job)
 {
     if (job->type == DT_F16)
         return "f16 weights with more than 4 tokens";
-    for (int p = 0; p < STEP_PHASES; p++)
-        if (p != STEP_ATTEND && job->m[p].chunks > 1 &&
-            (p != STEP_DOWN || job->m[p].items > 2 * job->blocks))
+    for (int p = 0; p < STEP_PHASES; p++) {
+        if (p == STEP_ATTEND || job->m[p].chunks == 1)
+            continue;
+        if (p != STEP_DOWN)
             return "more than 4096 inputs with more than 4 tokens";
+        if (job->m[p].items > 2 * job->blocks)
+            return "down of more than 4096 inputs with more than 4 tokens on so few "
+                   "multiprocessors";
+    }
     return NULL;
 }
 

@@ -352,6 +352,11 @@ static void test_refusals(void **state)
     assert_string_equal(why, "f16 weights with more than 4 tokens");
     assert_false(make_job(&large, DT_I4, 128, DT_BF16, 8, 132, layouts, &job, &why));
     assert_string_equal(why, "more than 4096 inputs with more than 4 tokens");
+    assert_true(make_job(&shapes[0], DT_I4, 128, DT_BF16, 8, 128, layouts, &job, &why));
+    assert_false(make_job(&shapes[0], DT_I4, 128, DT_BF16, 8, 127, layouts, &job, &why));
+    assert_string_equal(why, "down of more than 4096 inputs with more than 4 tokens on so few "
+                             "multiprocessors");
+    assert_true(make_job(&shapes[0], DT_I4, 128, DT_BF16, 4, 127, layouts, &job, &why));
     assert_false(make_job(&shapes[0], DT_I4, 128, DT_BF16, 9, 132, layouts, &job, &why));
     assert_string_equal(why, "more tokens than 8");
 }
