@@ -61,10 +61,11 @@ enum { CUDA_PRODUCTS_WORKSPACE = 32 << 20, CUDA_PRODUCTS_PLANS = 64 };
 enum status cuda_products_create(struct device *device, struct cuda_products **out,
                                  struct error *err);
 void cuda_products_destroy(struct cuda_products *products); // NULL is legal
-// Plans a shape unless the cache has it. The library proposes algorithms. Those whose results have the bits of the
-// first are timed, on random inputs and these weights, and the fastest is kept. So the choice never changes a bit. Sums
-// are only split where partial sums are stored and added in order. Overwrites x, x_scale and d, and waits. The device
-// must be idle. Errors: ERR_UNSUPPORTED if the library has no algorithm; as cuda_check.
+// Plans a shape unless the cache has it. The library proposes algorithms, which run on random inputs and these weights.
+// Those that have the bits of the first that runs are timed, and the fastest is kept, so that the choice changes no
+// bit. Bits are compared in the first and the last 16 tokens. Sums are only split where partial sums are stored and
+// added in order. Overwrites x, x_scale and d, and waits. The device must be idle. Errors: ERR_UNSUPPORTED if the
+// library has no algorithm; as cuda_check.
 enum status cuda_products_plan(struct cuda_products *products, const struct cuda_product *job,
                                void *workspace, struct error *err);
 bool cuda_products_planned(const struct cuda_products *products, const struct cuda_product *job);

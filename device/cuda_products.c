@@ -15,7 +15,7 @@ enum {
 };
 
 struct plan {
-    struct cuda_product shape; // without its pointers but w_scale, which is NULL or not
+    struct cuda_product shape; // of its pointers only w_scale matters: NULL or not
     void *desc, *w, *x, *d;
     struct cublaslt_algorithm algorithm;
     size_t workspace_bytes;
@@ -247,7 +247,7 @@ static enum status time_it(const struct cuda_products *p, const struct plan *pla
     for (int i = 0; i < TIMED; i++) {
         int code = multiply(p, plan, algorithm, job, workspace, cuda->stream);
         if (code)
-            return refused(p, job, "it refused a", code, err);
+            return refused(p, job, "it refused the", code, err);
     }
     TRY(cuda_clock_read(cuda, &cuda->clock[2], err));
     TRY(cuda_check(cuda, cuda->driver->StreamSynchronize(cuda->stream), "cuBLASLt's products",
@@ -256,7 +256,7 @@ static enum status time_it(const struct cuda_products *p, const struct plan *pla
     return OK;
 }
 
-// Keeps the fastest of the candidates that have the bits of the first that runs.
+// Keeps the fastest of the candidates that have the bits of the first that runs, as far as the samples show.
 static enum status choose(const struct cuda_products *p, struct plan *plan,
                           const struct cuda_product *job, void *workspace, struct sample *first,
                           struct sample *other, struct error *err)
@@ -266,7 +266,7 @@ static enum status choose(const struct cuda_products *p, struct plan *plan,
     double best_ns = 0;
     int code = propose(p, plan, found, &count);
     if (code || count == 0)
-        return refused(p, job, "it has no algorithm for a", code, err);
+        return refused(p, job, "it has no algorithm for the", code, err);
     plan->proposed = count;
     for (int i = 0; i < count; i++) {
         double ns = 0;
@@ -283,7 +283,7 @@ static enum status choose(const struct cuda_products *p, struct plan *plan,
         plan->algorithm = found[i].algorithm;
         plan->workspace_bytes = found[i].workspace_bytes;
     }
-    return plan->equal ? OK : refused(p, job, "no algorithm runs for a", code, err);
+    return plan->equal ? OK : refused(p, job, "no algorithm runs for the", code, err);
 }
 
 bool cuda_products_planned(const struct cuda_products *p, const struct cuda_product *job)
@@ -317,7 +317,7 @@ enum status cuda_products_plan(struct cuda_products *p, const struct cuda_produc
     } else {
         int code = describe(p->library, job, plan);
         if (code)
-            refused(p, job, "it refused a", code, err);
+            refused(p, job, "it refused the", code, err);
         else if (fill_inputs(p, job, err) == OK)
             choose(p, plan, job, workspace, &first, &other, err);
     }
@@ -342,7 +342,7 @@ enum status cuda_products_run(struct cuda_products *p, struct device_queue *queu
     struct plan *plan = &p->plan[place];
     int code = multiply(p, plan, &plan->algorithm, job, workspace, device_queue_native(queue));
     plan->used = true;
-    return code ? refused(p, job, "it refused a", code, err) : OK;
+    return code ? refused(p, job, "it refused the", code, err) : OK;
 }
 
 // ---- the picks as text -----------------------------------------------------------------------------------
@@ -393,17 +393,18 @@ static int pick_text(const struct cuda_products *p, const struct plan *plan, cha
                      size_t bytes)
 {
     char tile[16], stage[16], cluster[16];
+    const bool unscaled = plan->shape.type == CUDA_PRODUCT_F8 && !plan->shape.w_scale;
     return snprintf(
         out, bytes,
         "%s %d x %d by %d tokens: algorithm %d, tile %s, stages %s, cluster %s, split-k %d, "
-        "workspace %zu bytes, %d of %d proposed have equal bits",
+        "workspace %zu bytes, %d of %d proposed have equal bits%s",
         types[plan->shape.type].name, plan->shape.rows, plan->shape.cols, plan->shape.tokens,
         setting(p, plan, BLAS_ALGORITHM_ID, 4),
         setting_name(&tiles, setting(p, plan, BLAS_ALGORITHM_TILE, 4), tile),
         setting_name(&stages, setting(p, plan, BLAS_ALGORITHM_STAGES, 4), stage),
         setting_name(&clusters, setting(p, plan, BLAS_ALGORITHM_CLUSTER, 2), cluster),
         setting(p, plan, BLAS_ALGORITHM_SPLITS, 4), plan->workspace_bytes, plan->equal,
-        plan->proposed);
+        plan->proposed, unscaled ? ", sums are scaled by this program" : "");
 }
 
 void cuda_products_picks(const struct cuda_products *p, char *out, size_t bytes)

@@ -164,11 +164,18 @@ static void scales_and_residuals_are_handed_over(void **state)
     pick(job);
     assert_int_equal(script.scale_modes, 0);
     assert_true(script.beta == 0);
+    char picks[512];
+    cuda_products_picks(products, picks, sizeof picks);
+    assert_non_null(strstr(picks, "equal bits, sums are scaled by this program"));
+    cuda_products_restart(products);
     job.w_scale = w_scale;
     job.x_scale = x_scale;
     job.add = true;
     pick(job);
     assert_int_equal(script.scale_modes, 2);
+    cuda_products_picks(products, picks, sizeof picks);
+    assert_ptr_equal(strstr(picks, "fp8 32 x 48"), picks);
+    assert_null(strstr(picks, "scaled"));
     assert_ptr_equal(script.a_scale, w_scale);
     assert_ptr_equal(script.b_scale, x_scale);
     assert_true(script.beta == 1);
@@ -199,9 +206,9 @@ static void refusals_name_library_and_shape(void **state)
     struct error err = {0};
     struct cuda_product job = product_of(CUDA_PRODUCT_I8, TOKENS);
     assert_int_equal(cuda_products_plan(products, &job, workspace, &err), ERR_UNSUPPORTED);
-    assert_string_equal(err.message,
-                        "device cuda:0: cuBLASLt 13.1.2: it has no algorithm for a int8 product of "
-                        "32 x 48 by 20 tokens (status 0)");
+    assert_string_equal(
+        err.message, "device cuda:0: cuBLASLt 13.1.2: it has no algorithm for the int8 product of "
+                     "32 x 48 by 20 tokens (status 0)");
     error_clear(&err);
     blas_propose(0, 7, 1);
     script.algorithm[0].status = 13;
