@@ -67,8 +67,7 @@ const struct option option_table[] = {
      "auto: the faster one, as measured by the first trial"},
     {BOTH, "products", OPTION_WORDS, OF(suite_sweep, products), "own", 0, 0, "own cublaslt",
      "products of prefill passes on cuda: this program's, or cuBLASLt's, which needs a second copy "
-     "of "
-     "the layers' weights as plain rows; serves bf16, f16, int8 and fp8-w8a8"},
+     "of the layers' weights as plain rows; serves bf16, f16, int8 and fp8-w8a8"},
     {BOTH, "chunk", OPTION_INTS, OF(suite_sweep, chunk), "512", 1, 1048576, NULL,
      "most tokens of one sequence in one prefill step"},
     {BOTH, "batch", OPTION_INTS, OF(suite_sweep, batch), "1", 1, 65536, NULL,

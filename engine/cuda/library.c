@@ -1,11 +1,11 @@
 // library.c - products of prefill passes by cuBLASLt, if the scheme asks for it (products = cublaslt).
 //
-// The library reads plain rows. So a second copy of the layers' weights is unpacked at load and stays, and in passes
-// that use the library, norms and activations store their rows plainly. Decode steps, passes of up to CUDA_FEW_TOKENS
-// tokens and the head are multiplied by this program's own products.
+// The library reads plain rows. So a second copy of the layers' weights is unpacked at load and stays. In passes that
+// use the library, norms and activations store plain rows too. This program's own products multiply in decode steps, in
+// passes of up to CUDA_FEW_TOKENS tokens and in the head.
 //
-// int8 sums are exact, and end in a kernel of this program with the roundings of its own products. So bits are equal.
-// Sums of fp8 are scaled by the library where it can, else in the same kernel.
+// int8 sums are exact. A kernel of this program rounds them as its own products do, so the bits are the same. The
+// library scales sums of fp8 if it can; otherwise the same kernel does.
 #include "engine/cuda/cuda.h"
 #include "kernels/cuda/library.h"
 
@@ -68,8 +68,8 @@ enum status gpu_library_unpack(struct gpu_model *m, struct error *err)
 
 // ---- products --------------------------------------------------------------------------------------------
 
-// The sums of a product whose scales the library does not apply go through y itself, or through a buffer where they are
-// added to y.
+// Whether the library leaves sums without their scales. They are written to y itself, or to a buffer if they are added
+// to y.
 static bool sums_are_raw(const struct gpu_model *m)
 {
     return m->scheme->weights == DT_I8 || (m->scheme->weights == DT_F8E4M3 && !m->library_scales);

@@ -147,7 +147,7 @@ size_t gpu_persistent_bytes(const struct model_config *c, const struct scheme *s
     return words * sizeof(uint32_t);
 }
 
-// Plans a job for every number of tokens. Sets why_not if none can be planned.
+// Plans a job for every number of tokens up to the batch. Sets why_not if one of them cannot be planned.
 static void jobs_plan(struct gpu_context *ctx, const struct context_options *options)
 {
     const struct gpu_model *m = ctx->model;

@@ -134,8 +134,8 @@ struct cuda_step {
     bool interleaved;
     bool wide;        // the wide form; set by the plan for more than STEP_FEW_TOKENS
     float eps, scale; // scale: of q k
-    int tokens,
-        most_tokens; // most_tokens: of the context; it selects the form, so that bits do not depend on `tokens`
+    // most_tokens: of the context; it selects the form, so that bits do not depend on `tokens`
+    int tokens, most_tokens;
     int blocks; // multiprocessors
     // 2^32 / n, rounded up, of the blocks, splits, heads, and heads of a KV head: for step_quotient
     uint32_t per_blocks, per_splits, per_heads, per_group;
@@ -158,8 +158,8 @@ struct cuda_step {
     // begin, (tokens, tiles).
     uint32_t rests[STEP_PHASES];
     uint32_t residual; // wide: where the residual stream begins, (tokens, width) f32
-    uint32_t
-        counters; // behind the words: arrivals, and each block's count of layers; wide: of arrivals
+    // Behind the words: arrivals, and each block's count of layers; wide: of arrivals.
+    uint32_t counters;
     // Stages in flight past the phase, and inside it; stages prefetched, and clocks between them.
     int ahead, inside, far, pace;
     // (blocks, layers * STEP_LAYER_PHASES + 1, STEP_MARKS), for the stamped kernel only

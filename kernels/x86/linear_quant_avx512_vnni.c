@@ -1,11 +1,11 @@
-// linear_quant_avx512_vnni.c - y = W x with int8 or int4 weights and int8 inputs, by the quad dot product
+// linear_quant_avx512_vnni.c - y = W x with int8, int4 or grouped int8 weights and int8 inputs, by the quad dot product
 // VPDPBUSD: four unsigned bytes times four signed ones, added to a 32-bit sum.
 //
 // int8: the instruction takes one side unsigned. So each code becomes code + 128 (one flipped bit), and 128 times the
 // sum of the inputs is subtracted at the end. int4: codes are unsigned already. A mask and a shift make two quads of a
-// register, and zero times the sum of the group's inputs is subtracted. int8 in groups: as int4, with a zero of 128
-// for the flipped codes. All of it is exact in integers that wrap: only
-// the true sum must fit 32 bits (kernels.h, I8_COLS_MAX). Scaling is in f32.
+// register, and zero times the sum of the group's inputs is subtracted. int8 in groups: as int4, with a zero of 128 for
+// the flipped codes. All of it is exact in integers that wrap: only the true sum must fit 32 bits (kernels.h,
+// I8_COLS_MAX). Scaling is in f32.
 #include <string.h>
 
 #include "kernels/quant.h"

@@ -63,12 +63,12 @@ static void gguf_read_codes(const void *self, enum tensor_role role, int layer, 
     const unsigned char *block =
         tensor_map_row(&g->tensors, &g->config, &g->names, role, layer, row);
     for (int i = 0; i < groups; i++, block += type->bytes) {
-        if (int4)
-            stored_codes_q4_0(out.codes + 32 * i, &out.scales[i], block);
-        else
+        if (!int4) {
             stored_codes_q8_0(out.codes + 32 * i, &out.scales[i], block);
-        if (int4)
-            out.zeros[i] = 8;
+            continue;
+        }
+        stored_codes_q4_0(out.codes + 32 * i, &out.scales[i], block);
+        out.zeros[i] = 8;
     }
 }
 
