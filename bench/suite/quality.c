@@ -96,8 +96,10 @@ static struct plan_quality *find(struct plan *plan, const char *key)
 static const char *label_of(struct expansion *x, const struct plan_quality *q)
 {
     bool usual = q->kv == q->scheme->default_kv;
-    return plan_text(x->plan, "%s %s %s%s%s", q->model->label, q->scheme->name, q->device,
-                     usual ? "" : " kv-", usual ? "" : dtype_name(q->kv));
+    bool own = q->products == PRODUCTS_OWN;
+    return plan_text(x->plan, "%s %s %s%s%s%s%s", q->model->label, q->scheme->name, q->device,
+                     usual ? "" : " kv-", usual ? "" : dtype_name(q->kv), own ? "" : " ",
+                     own ? "" : scheme_products_name(q->products));
 }
 
 static enum status quality_of(struct expansion *x, struct cell *cell, struct error *err)

@@ -306,6 +306,21 @@ static void what_is_not_known_leaves_nothing_out(void **state)
     plan_destroy(plan);
 }
 
+// The two evaluations differ, and their names say how.
+static void quality_of_a_library_is_its_own(void **state)
+{
+    (void)state;
+    struct plan *plan = plan_of("model = ref\ndevice = cuda:0\nscheme = bf16\n"
+                                "products = own, cublaslt\ncollect = quality\n"
+                                "[model ref]\npath = models/reference\n",
+                                here, HERE);
+    assert_int_equal(plan->quality_count, 2);
+    assert_string_equal(plan->qualities[0].label, "ref bf16 cuda:0");
+    assert_string_equal(plan->qualities[1].label, "ref bf16 cuda:0 cublaslt");
+    assert_int_equal(plan->qualities[1].products, PRODUCTS_CUBLASLT);
+    plan_destroy(plan);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -314,6 +329,7 @@ int main(void)
         cmocka_unit_test(products_of_a_library_are_planned),
         cmocka_unit_test(a_copy_that_does_not_fit_is_refused),
         cmocka_unit_test(products_make_groups),
+        cmocka_unit_test(quality_of_a_library_is_its_own),
         cmocka_unit_test(bits_of_another_kind_mean_nothing),
         cmocka_unit_test(a_pass_is_as_large_as_its_device_takes),
         cmocka_unit_test(a_signal_stops_between_cells),
