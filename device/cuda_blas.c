@@ -7,8 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const struct cuda_cublaslt *blas; // NULL: not opened yet
-
 enum { ALGORITHMS = 8, WORKSPACE_BYTES = 32 << 20 };
 // Offsets of operands and results in the memory of the probes.
 enum {
@@ -20,30 +18,38 @@ enum {
     ALL_BYTES = WORKSPACE + WORKSPACE_BYTES,
 };
 
-// d (m, n) = a^T b, all stored by columns: a (k, m), b (k, n).
 static const struct product {
     const char *name;
-    int inputs, outputs, compute, scale;
-    uint64_t m, n, k;
-    size_t a, b; // offsets of the operands
+    struct cublaslt_shape shape; // of dense arrays: without lda, ldb and ldd
+    size_t a, b;                 // offsets of the operands
 } products[CUDA_BLAS_TYPES] = {
-    [CUDA_BLAS_BF16] = {"bf16", BLAS_R_16BF, BLAS_R_16BF, BLAS_COMPUTE_32F, BLAS_R_32F, 8192, 8192,
-                        8192, WIDE, WIDE + HALF},
-    [CUDA_BLAS_FP8] = {"fp8", BLAS_R_8F_E4M3, BLAS_R_16BF, BLAS_COMPUTE_32F, BLAS_R_32F, 8192, 8192,
-                       8192, FP8, FP8 + HALF / 2},
-    [CUDA_BLAS_INT8] = {"int8", BLAS_R_8I, BLAS_R_32I, BLAS_COMPUTE_32I, BLAS_R_32I, 8192, 4096,
-                        8192, WIDE, WIDE + HALF},
-    [CUDA_BLAS_TF32] = {"tf32", BLAS_R_32F, BLAS_R_32F, BLAS_COMPUTE_TF32, BLAS_R_32F, 4096, 4096,
-                        8192, WIDE, WIDE + HALF},
+    [CUDA_BLAS_BF16] = {"bf16",
+                        {BLAS_R_16BF, BLAS_R_16BF, BLAS_COMPUTE_32F, BLAS_R_32F, 8192, 8192, 8192},
+                        WIDE,
+                        WIDE + HALF},
+    [CUDA_BLAS_FP8] = {"fp8",
+                       {BLAS_R_8F_E4M3, BLAS_R_16BF, BLAS_COMPUTE_32F, BLAS_R_32F, 8192, 8192,
+                        8192},
+                       FP8,
+                       FP8 + HALF / 2},
+    [CUDA_BLAS_INT8] = {"int8",
+                        {BLAS_R_8I, BLAS_R_32I, BLAS_COMPUTE_32I, BLAS_R_32I, 8192, 4096, 8192},
+                        WIDE,
+                        WIDE + HALF},
+    [CUDA_BLAS_TF32] = {"tf32",
+                        {BLAS_R_32F, BLAS_R_32F, BLAS_COMPUTE_TF32, BLAS_R_32F, 4096, 4096, 8192},
+                        WIDE,
+                        WIDE + HALF},
 };
 
 struct plan {
     const struct product *product; // NULL: not chosen yet
-    void *desc, *a, *b, *d, *preference;
+    struct cublaslt_product of_library;
     struct cublaslt_algorithm algorithm;
 };
 
 struct cuda_blas {
+    const struct cuda_cublaslt *library;
     void *handle;
     cuda_address memory;
     struct plan plan[CUDA_BLAS_TYPES];
@@ -59,16 +65,18 @@ static enum status refused(const struct cuda_device *cuda, const struct plan *pl
 static int multiply(const struct cuda_device *cuda, const struct plan *plan,
                     const struct cublaslt_algorithm *algorithm)
 {
-    const struct product *p = plan->product;
-    const float one = 1, zero = 0;
-    const int32_t whole_one = 1, whole_zero = 0;
-    const bool whole = p->scale == BLAS_R_32I;
     char *memory = (char *)(uintptr_t)cuda->blas->memory;
-    return blas->Matmul(cuda->blas->handle, plan->desc, whole ? (const void *)&whole_one : &one,
-                        memory + p->a, plan->a, memory + p->b, plan->b,
-                        whole ? (const void *)&whole_zero : &zero, memory + RESULT, plan->d,
-                        memory + RESULT, plan->d, algorithm, memory + WORKSPACE, WORKSPACE_BYTES,
-                        cuda->stream);
+    const struct cublaslt_run run = {
+        .product = &plan->of_library,
+        .algorithm = algorithm,
+        .a = memory + plan->product->a,
+        .b = memory + plan->product->b,
+        .d = memory + RESULT,
+        .workspace = memory + WORKSPACE,
+        .workspace_bytes = WORKSPACE_BYTES,
+        .stream = cuda->stream,
+    };
+    return cuda_cublaslt_multiply(cuda->blas->library, cuda->blas->handle, &run);
 }
 
 // Measures the ns of one product.
@@ -90,38 +98,20 @@ static enum status timed(struct cuda_device *cuda, const struct plan *plan,
     return OK;
 }
 
-static enum status describe(const struct cuda_device *cuda, struct plan *plan, struct error *err)
-{
-    const struct product *p = plan->product;
-    const int transposed = BLAS_OPERATION_T;
-    const size_t workspace = WORKSPACE_BYTES;
-    int code = blas->MatmulDescCreate(&plan->desc, p->compute, p->scale);
-    if (!code)
-        code = blas->MatmulDescSetAttribute(plan->desc, BLAS_DESC_TRANSA, &transposed,
-                                            sizeof transposed);
-    if (!code)
-        code = blas->MatrixLayoutCreate(&plan->a, p->inputs, p->k, p->m, (int64_t)p->k);
-    if (!code)
-        code = blas->MatrixLayoutCreate(&plan->b, p->inputs, p->k, p->n, (int64_t)p->k);
-    if (!code)
-        code = blas->MatrixLayoutCreate(&plan->d, p->outputs, p->m, p->n, (int64_t)p->m);
-    if (!code)
-        code = blas->PreferenceCreate(&plan->preference);
-    if (!code)
-        code = blas->PreferenceSetAttribute(plan->preference, BLAS_PREFER_WORKSPACE, &workspace,
-                                            sizeof workspace);
-    return code ? refused(cuda, plan, code, err) : OK;
-}
-
 // Keeps the fastest of the algorithms that the library proposes. An algorithm that it then refuses is skipped.
 static enum status choose(struct cuda_device *cuda, struct plan *plan, struct error *err)
 {
     struct cublaslt_heuristic found[ALGORITHMS];
     int count = 0, usable = 0;
     double best_ns = 0;
-    TRY(describe(cuda, plan, err));
-    int code = blas->AlgoGetHeuristic(cuda->blas->handle, plan->desc, plan->a, plan->b, plan->d,
-                                      plan->d, plan->preference, ALGORITHMS, found, &count);
+    const struct cuda_blas *b = cuda->blas;
+    struct cublaslt_shape shape = plan->product->shape;
+    shape.lda = shape.ldb = shape.k;
+    shape.ldd = shape.m;
+    int code = cuda_cublaslt_product_init(b->library, &shape, &plan->of_library);
+    if (!code)
+        code = cuda_cublaslt_propose(b->library, b->handle, &plan->of_library, WORKSPACE_BYTES, 0,
+                                     found, ALGORITHMS, &count);
     for (int i = 0; !code && i < count; i++) {
         double ns = 0;
         if (found[i].state != 0)
@@ -145,16 +135,9 @@ static enum status choose(struct cuda_device *cuda, struct plan *plan, struct er
     return OK;
 }
 
-static void plan_fini(struct plan *plan)
+static void plan_fini(const struct cuda_cublaslt *library, struct plan *plan)
 {
-    if (plan->preference)
-        blas->PreferenceDestroy(plan->preference);
-    if (plan->desc)
-        blas->MatmulDescDestroy(plan->desc);
-    void *layouts[] = {plan->a, plan->b, plan->d};
-    for (int i = 0; i < 3; i++)
-        if (layouts[i])
-            blas->MatrixLayoutDestroy(layouts[i]);
+    cuda_cublaslt_product_fini(library, &plan->of_library);
     *plan = (struct plan){0};
 }
 
@@ -164,9 +147,9 @@ void cuda_blas_fini(struct cuda_device *cuda)
     if (!b)
         return;
     for (int i = 0; i < CUDA_BLAS_TYPES; i++)
-        plan_fini(&b->plan[i]);
+        plan_fini(b->library, &b->plan[i]);
     if (b->handle)
-        blas->Destroy(b->handle);
+        b->library->Destroy(b->handle);
     if (b->memory)
         cuda->driver->MemFree(b->memory);
     free(b);
@@ -179,24 +162,27 @@ static enum status blas_init(struct cuda_device *cuda, struct error *err)
     char reason[128];
     if (cuda->blas)
         return OK;
-    blas = cuda_cublaslt_get(reason, sizeof reason);
-    if (!blas)
+    const struct cuda_cublaslt *library = cuda_cublaslt_get(reason, sizeof reason);
+    if (!library)
         return FAIL(err, ERR_UNSUPPORTED, "peaks are those of this program's own loops: %s",
                     reason);
     cuda->blas = calloc(1, sizeof *cuda->blas);
     if (!cuda->blas)
         return FAIL(err, ERR_NOMEM, "device %s: no memory for its probes", name);
-    if (blas->Create(&cuda->blas->handle) != 0) {
+    cuda->blas->library = library;
+    if (library->Create(&cuda->blas->handle) != 0) {
         cuda->blas->handle = NULL;
         FAIL(err, ERR_UNSUPPORTED, "device %s: cuBLASLt does not start", name);
     } else if (cuda_check(cuda, cuda->driver->MemAlloc(&cuda->blas->memory, ALL_BYTES),
                           "memory for its probes", err) != OK) {
         cuda->blas->memory = 0;
-        if (err->code == ERR_NOMEM)
+        if (err->code == ERR_NOMEM) { // the ceilings go on without them
+            error_clear(err);
             FAIL(err, ERR_UNSUPPORTED,
-                 "device %s: no %d MiB are free for cuBLASLt's products: peaks are those of this "
-                 "program's own loops",
+                 "peaks are those of this program's own loops: device %s has no %d MiB free for "
+                 "cuBLASLt's products",
                  name, ALL_BYTES >> 20);
+        }
     } else if (cuda_probe_fill(cuda, cuda->blas->memory + WIDE, 2 * HALF, 0xffffffffu, err) == OK) {
         cuda_probe_fill(cuda, cuda->blas->memory + FP8, HALF, 0xbfbfbfbfu, err); // no NaN
     }
@@ -215,11 +201,11 @@ enum status cuda_blas_run(struct cuda_device *cuda, enum cuda_blas_type type, do
     if (!plan->product) {
         plan->product = p;
         if (choose(cuda, plan, err) != OK) {
-            plan_fini(plan);
+            plan_fini(cuda->blas->library, plan);
             return err->code;
         }
     }
     TRY(timed(cuda, plan, &plan->algorithm, 2, &ns, err));
-    *rate = 2.0 * (double)p->m * (double)p->n * (double)p->k / ns * 1e9;
+    *rate = 2.0 * (double)p->shape.m * (double)p->shape.n * (double)p->shape.k / ns * 1e9;
     return OK;
 }

@@ -1,4 +1,6 @@
-// cuda_cublaslt.c - opens NVIDIA's cuBLASLt at run time. Building and starting need neither it nor its headers.
+// cuda_cublaslt.c - opens NVIDIA's cuBLASLt at run time, and describes and runs its products.
+//
+// Building and starting need neither the library nor its headers.
 #include "device/cuda_cublaslt.h"
 
 static const struct cuda_symbol symbols[] = {
@@ -50,4 +52,73 @@ const struct cuda_cublaslt *cuda_cublaslt_get(char *reason, size_t reason_bytes)
                                 reason_bytes))
         opened = place.files;
     return opened == place.files ? &library : NULL;
+}
+
+// ---- products ------------------------------------------------------------------------------------------
+
+int cuda_cublaslt_product_init(const struct cuda_cublaslt *library,
+                               const struct cublaslt_shape *shape, struct cublaslt_product *out)
+{
+    const int transposed = BLAS_OPERATION_T;
+    *out = (struct cublaslt_product){.whole = shape->scale == BLAS_R_32I};
+    int code = library->MatmulDescCreate(&out->desc, shape->compute, shape->scale);
+    if (!code)
+        code = library->MatmulDescSetAttribute(out->desc, BLAS_DESC_TRANSA, &transposed,
+                                               sizeof transposed);
+    if (!code)
+        code = library->MatrixLayoutCreate(&out->a, shape->inputs, shape->k, shape->m,
+                                           (int64_t)shape->lda);
+    if (!code)
+        code = library->MatrixLayoutCreate(&out->b, shape->inputs, shape->k, shape->n,
+                                           (int64_t)shape->ldb);
+    if (!code)
+        code = library->MatrixLayoutCreate(&out->d, shape->outputs, shape->m, shape->n,
+                                           (int64_t)shape->ldd);
+    return code;
+}
+
+void cuda_cublaslt_product_fini(const struct cuda_cublaslt *library,
+                                struct cublaslt_product *product)
+{
+    void *layouts[] = {product->a, product->b, product->d};
+    for (int i = 0; i < 3; i++)
+        if (layouts[i])
+            library->MatrixLayoutDestroy(layouts[i]);
+    if (product->desc)
+        library->MatmulDescDestroy(product->desc);
+    *product = (struct cublaslt_product){0};
+}
+
+int cuda_cublaslt_propose(const struct cuda_cublaslt *library, void *handle,
+                          const struct cublaslt_product *product, size_t workspace_bytes,
+                          uint32_t reductions, struct cublaslt_heuristic *found, int most,
+                          int *count)
+{
+    void *preference = NULL;
+    *count = 0;
+    int code = library->PreferenceCreate(&preference);
+    if (!code)
+        code = library->PreferenceSetAttribute(preference, BLAS_PREFER_WORKSPACE, &workspace_bytes,
+                                               sizeof workspace_bytes);
+    if (!code && reductions)
+        code = library->PreferenceSetAttribute(preference, BLAS_PREFER_REDUCTIONS, &reductions,
+                                               sizeof reductions);
+    if (!code)
+        code = library->AlgoGetHeuristic(handle, product->desc, product->a, product->b, product->d,
+                                         product->d, preference, most, found, count);
+    if (preference)
+        library->PreferenceDestroy(preference);
+    return code;
+}
+
+int cuda_cublaslt_multiply(const struct cuda_cublaslt *library, void *handle,
+                           const struct cublaslt_run *run)
+{
+    const struct cublaslt_product *p = run->product;
+    const float one = 1, beta = run->add ? 1 : 0;
+    const int32_t whole_one = 1, whole_beta = run->add ? 1 : 0;
+    return library->Matmul(handle, p->desc, p->whole ? (const void *)&whole_one : &one, run->a,
+                           p->a, run->b, p->b, p->whole ? (const void *)&whole_beta : &beta, run->d,
+                           p->d, run->d, p->d, run->algorithm, run->workspace, run->workspace_bytes,
+                           run->stream);
 }

@@ -79,4 +79,41 @@ void cuda_cublaslt_look_in(const char *const *files, size_t count);
 // The library, opened by the first call; it stays open. NULL, with the reason as text, if it cannot be used.
 const struct cuda_cublaslt *cuda_cublaslt_get(char *reason, size_t reason_bytes);
 
+// ---- products ------------------------------------------------------------------------------------------
+
+// D (m, n) = A^T B, all stored by columns: A (k, m), B (k, n). The functions return the library's status.
+struct cublaslt_shape {
+    int inputs, outputs, compute, scale; // types; scale: of the factors of A^T B and of D
+    uint64_t m, n, k;
+    size_t lda, ldb, ldd; // in elements
+};
+struct cublaslt_product {
+    void *desc, *a, *b, *d; // the library's description and layouts
+    bool whole;             // factors are int32, not f32
+};
+int cuda_cublaslt_product_init(const struct cuda_cublaslt *library,
+                               const struct cublaslt_shape *shape, struct cublaslt_product *out);
+// Legal after an init that failed, and on zeros. Leaves zeros.
+void cuda_cublaslt_product_fini(const struct cuda_cublaslt *library,
+                                struct cublaslt_product *product);
+// Asks for up to `most` algorithms. reductions: BLAS_REDUCTION_STORED; 0: any.
+int cuda_cublaslt_propose(const struct cuda_cublaslt *library, void *handle,
+                          const struct cublaslt_product *product, size_t workspace_bytes,
+                          uint32_t reductions, struct cublaslt_heuristic *found, int most,
+                          int *count);
+
+struct cublaslt_run {
+    const struct cublaslt_product *product;
+    const struct cublaslt_algorithm *algorithm;
+    const void *a, *b;
+    void *d;
+    bool add; // to D
+    void *workspace;
+    size_t workspace_bytes;
+    void *stream;
+};
+// Enqueues the product.
+int cuda_cublaslt_multiply(const struct cuda_cublaslt *library, void *handle,
+                           const struct cublaslt_run *run);
+
 #endif

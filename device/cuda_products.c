@@ -16,7 +16,7 @@ enum {
 
 struct plan {
     struct cuda_product shape; // of its pointers only w_scale matters: NULL or not
-    void *desc, *w, *x, *d;
+    struct cublaslt_product product;
     struct cublaslt_algorithm algorithm;
     size_t workspace_bytes;
     int proposed, equal; // candidates, and those with the bits of the first
@@ -85,12 +85,7 @@ enum status cuda_products_create(struct device *device, struct cuda_products **o
 
 static void plan_fini(const struct cuda_cublaslt *library, struct plan *plan)
 {
-    void *layouts[] = {plan->w, plan->x, plan->d};
-    for (int i = 0; i < 3; i++)
-        if (layouts[i])
-            library->MatrixLayoutDestroy(layouts[i]);
-    if (plan->desc)
-        library->MatmulDescDestroy(plan->desc);
+    cuda_cublaslt_product_fini(library, &plan->product);
     *plan = (struct plan){0};
 }
 
@@ -118,7 +113,8 @@ static bool same_shape(const struct cuda_product *a, const struct cuda_product *
 static size_t plan_find(const struct cuda_products *p, const struct cuda_product *job)
 {
     size_t i = 0;
-    while (i < CUDA_PRODUCTS_PLANS && !(p->plan[i].desc && same_shape(&p->plan[i].shape, job)))
+    while (i < CUDA_PRODUCTS_PLANS &&
+           !(p->plan[i].product.desc && same_shape(&p->plan[i].shape, job)))
         i++;
     return i;
 }
@@ -138,67 +134,45 @@ static int set_scales(const struct cuda_cublaslt *b, const struct cuda_product *
 static int describe(const struct cuda_cublaslt *b, const struct cuda_product *job,
                     struct plan *plan)
 {
-    const int transposed = BLAS_OPERATION_T, vector = BLAS_SCALE_OUTER_VECTOR;
-    const int inputs = types[job->type].inputs;
-    int code = b->MatmulDescCreate(&plan->desc, types[job->type].compute, types[job->type].scale);
-    if (!code)
-        code = b->MatmulDescSetAttribute(plan->desc, BLAS_DESC_TRANSA, &transposed, sizeof(int));
+    const int vector = BLAS_SCALE_OUTER_VECTOR;
+    const struct cublaslt_shape shape = {
+        .inputs = types[job->type].inputs,
+        .outputs = types[job->type].outputs,
+        .compute = types[job->type].compute,
+        .scale = types[job->type].scale,
+        .m = (uint64_t)job->rows,
+        .n = (uint64_t)job->tokens,
+        .k = (uint64_t)job->cols,
+        .lda = job->ldw,
+        .ldb = job->ldx,
+        .ldd = job->ldd,
+    };
+    int code = cuda_cublaslt_product_init(b, &shape, &plan->product);
+    void *desc = plan->product.desc;
     if (!code && job->w_scale)
-        code = b->MatmulDescSetAttribute(plan->desc, BLAS_DESC_A_SCALE_MODE, &vector, sizeof(int));
+        code = b->MatmulDescSetAttribute(desc, BLAS_DESC_A_SCALE_MODE, &vector, sizeof(int));
     if (!code && job->w_scale)
-        code = b->MatmulDescSetAttribute(plan->desc, BLAS_DESC_B_SCALE_MODE, &vector, sizeof(int));
-    if (!code)
-        code = set_scales(b, job, plan->desc);
-    if (!code)
-        code = b->MatrixLayoutCreate(&plan->w, inputs, (uint64_t)job->cols, (uint64_t)job->rows,
-                                     (int64_t)job->ldw);
-    if (!code)
-        code = b->MatrixLayoutCreate(&plan->x, inputs, (uint64_t)job->cols, (uint64_t)job->tokens,
-                                     (int64_t)job->ldx);
-    if (!code)
-        code = b->MatrixLayoutCreate(&plan->d, types[job->type].outputs, (uint64_t)job->rows,
-                                     (uint64_t)job->tokens, (int64_t)job->ldd);
-    return code;
+        code = b->MatmulDescSetAttribute(desc, BLAS_DESC_B_SCALE_MODE, &vector, sizeof(int));
+    return code ? code : set_scales(b, job, desc);
 }
 
 static int multiply(const struct cuda_products *p, const struct plan *plan,
                     const struct cublaslt_algorithm *algorithm, const struct cuda_product *job,
                     void *workspace, void *stream)
 {
-    const struct cuda_cublaslt *b = p->library;
-    const float one = 1, beta = job->add ? 1 : 0;
-    const int32_t whole_one = 1, whole_zero = 0;
-    const bool whole = job->type == CUDA_PRODUCT_I8;
-    int code = set_scales(b, job, plan->desc);
-    return code ? code
-                : b->Matmul(p->handle, plan->desc, whole ? (const void *)&whole_one : &one, job->w,
-                            plan->w, job->x, plan->x, whole ? (const void *)&whole_zero : &beta,
-                            job->d, plan->d, job->d, plan->d, algorithm, workspace,
-                            CUDA_PRODUCTS_WORKSPACE, stream);
-}
-
-// Asks for algorithms whose results are the same on every run. Returns the library's status.
-static int propose(const struct cuda_products *p, const struct plan *plan,
-                   struct cublaslt_heuristic found[CANDIDATES], int *count)
-{
-    const struct cuda_cublaslt *b = p->library;
-    const size_t workspace = CUDA_PRODUCTS_WORKSPACE;
-    const uint32_t reductions = BLAS_REDUCTION_STORED;
-    void *preference = NULL;
-    *count = 0;
-    int code = b->PreferenceCreate(&preference);
-    if (!code)
-        code = b->PreferenceSetAttribute(preference, BLAS_PREFER_WORKSPACE, &workspace,
-                                         sizeof workspace);
-    if (!code)
-        code = b->PreferenceSetAttribute(preference, BLAS_PREFER_REDUCTIONS, &reductions,
-                                         sizeof reductions);
-    if (!code)
-        code = b->AlgoGetHeuristic(p->handle, plan->desc, plan->w, plan->x, plan->d, plan->d,
-                                   preference, CANDIDATES, found, count);
-    if (preference)
-        b->PreferenceDestroy(preference);
-    return code;
+    const struct cublaslt_run run = {
+        .product = &plan->product,
+        .algorithm = algorithm,
+        .a = job->w,
+        .b = job->x,
+        .d = job->d,
+        .add = job->add,
+        .workspace = workspace,
+        .workspace_bytes = CUDA_PRODUCTS_WORKSPACE,
+        .stream = stream,
+    };
+    int code = set_scales(p->library, job, plan->product.desc);
+    return code ? code : cuda_cublaslt_multiply(p->library, p->handle, &run);
 }
 
 // The rows of d at both ends, as bytes.
@@ -264,7 +238,9 @@ static enum status choose(const struct cuda_products *p, struct plan *plan,
     struct cublaslt_heuristic found[CANDIDATES];
     int count = 0;
     double best_ns = 0;
-    int code = propose(p, plan, found, &count);
+    // Only algorithms whose results are the same on every run.
+    int code = cuda_cublaslt_propose(p->library, p->handle, &plan->product, CUDA_PRODUCTS_WORKSPACE,
+                                     BLAS_REDUCTION_STORED, found, CANDIDATES, &count);
     if (code || count == 0)
         return refused(p, job, "it has no algorithm for the", code, err);
     plan->proposed = count;
