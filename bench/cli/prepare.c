@@ -71,18 +71,20 @@ static enum status ask_store(struct preparation *p, bool resume, bool take_over,
     return err->code;
 }
 
-// Measures ceilings where the store has none, quickly. They only predict times.
-static enum status quick_ceilings(struct preparation *p, bool quiet, struct error *err)
+// Measures ceilings where the store has none, quickly. They only predict times. user: the preparation.
+static enum status quick_ceilings(void *user, const struct ceilings **out, struct error *err)
 {
+    struct preparation *p = user;
     struct device *device = NULL;
     struct device_options options = {.pin = true, .isa = ISA_ALL};
     TRY(device_open(DEVICE_DEFAULT, &options, &device, err));
     snprintf(p->basis, sizeof p->basis, "from ceilings measured just now, quickly");
-    if (!quiet)
+    if (!p->quiet)
         log_line(LOG_INFO, "measuring ceilings quickly, to predict times");
     ceilings_measure(device, true, p->ceilings, err);
     device_close(device);
-    return err->code;
+    *out = p->ceilings;
+    return interrupt_check(err);
 }
 
 static enum status look_at_machine(struct preparation *p, const struct prepare_wish *wish,
@@ -96,14 +98,15 @@ static enum status look_at_machine(struct preparation *p, const struct prepare_w
         return FAIL(err, ERR_NOMEM, "no memory for the ceilings");
     TRY(ask_store(p, wish->resume, wish->take_over, err));
     p->machine.physical_cores = p->room.automatic;
-    if (!p->ceilings->count && !wish->roughly)
-        TRY(quick_ceilings(p, wish->quiet, err));
     p->machine.ceilings = p->ceilings->count ? p->ceilings : NULL;
     int64_t memory = machine_room_bytes();
     p->machine.memory_bytes = memory == OS_UNKNOWN ? 0 : memory;
     p->machine.device_count = device_list(p->devices, DEVICES_MAX);
     p->machine.devices = p->devices;
     p->machine.resuming = wish->resume;
+    p->machine.measure = wish->roughly ? NULL : quick_ceilings;
+    p->machine.user = p;
+    p->quiet = wish->quiet;
     p->machine.reading = wish->quiet ? NULL : tell_reading;
     return interrupt_check(err);
 }
@@ -134,6 +137,8 @@ enum status cli_prepare(const struct arguments *args, const struct suite_sources
         return err->code;
     TRY(look_at_machine(p, wish, err));
     TRY(plan_create(&p->suite, &p->machine, wish->only, &p->plan, err));
+    if (!p->plan->run_count && !p->basis[0])
+        snprintf(p->basis, sizeof p->basis, "no cell runs");
     note_unmeasured(p);
     return interrupt_check(err);
 }

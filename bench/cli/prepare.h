@@ -19,6 +19,7 @@ struct preparation {
     struct pool_room room;
     char threads_note[128];
     char basis[192]; // the source of the ceilings and the times
+    bool quiet;      // as wished
     struct device_info devices[DEVICES_MAX];
     struct plan_machine machine;
     struct plan *plan;
@@ -33,7 +34,8 @@ struct prepare_wish {
 
 // Loads the suite, finds the database (--db), looks at the machine and makes the plan. *p is zero before, but for its
 // paths, which `sources` names. The ceilings are those of the newest run in the database that was on this machine.
-// Without one they are measured, quickly, unless `roughly` is set. The caller calls cli_preparation_fini in any case.
+// Without one they are measured, quickly, once the plan has a cell to run, unless `roughly` is set. The caller calls
+// cli_preparation_fini in any case.
 // Errors: those of suite_load and plan_create; ERR_USAGE if there is no run to resume; ERR_INTERRUPTED.
 enum status cli_prepare(const struct arguments *args, const struct suite_sources *sources,
                         const struct prepare_wish *wish, struct preparation *p, struct error *err);

@@ -336,25 +336,34 @@ static const char *skip_by_memory(struct expansion *x, struct cell *cell)
                      format_bytes(room, had, sizeof had));
 }
 
-static const char *skip_by_time(struct expansion *x, const struct product *p, struct cell *cell)
+static const char *skip_by_time(struct expansion *x, struct cell *cell)
 {
     double trial = predict_trial_ns(cell, x->machine);
     char predicted[32], most[32];
     if (trial == PREDICT_UNKNOWN)
         return NULL;
-    cell->predicted_ns =
-        cell->procs * (trial + predict_load_ns(cell)); // for the cell alone; plan.c shares loads
+    trial += predict_load_ns(cell); // plan.c shares loads
+    cell->predicted_ns = cell->procs * trial;
     if (x->machine->resuming)
         return NULL;
-    if (cell->predicted_ns > p->sweep->max_cell_time_ns)
+    if (cell->predicted_ns > cell->max_ns)
         return plan_text(x->plan, "predicted to take %s, max_cell_time is %s",
                          format_wait_ns(cell->predicted_ns, predicted, sizeof predicted),
-                         format_limit_ns(p->sweep->max_cell_time_ns, most, sizeof most));
-    if (trial + predict_load_ns(cell) > p->sweep->timeout_ns)
+                         format_limit_ns(cell->max_ns, most, sizeof most));
+    if (trial > (double)cell->timeout_ns)
         return plan_text(x->plan, "a trial is predicted to take %s, timeout is %s",
-                         format_wait_ns(trial + predict_load_ns(cell), predicted, sizeof predicted),
-                         format_limit_ns(p->sweep->timeout_ns, most, sizeof most));
+                         format_wait_ns(trial, predicted, sizeof predicted),
+                         format_limit_ns((double)cell->timeout_ns, most, sizeof most));
     return NULL;
+}
+
+void expand_times(struct expansion *x)
+{
+    for (size_t i = 0; i < x->plan->cell_count; i++) {
+        struct cell *cell = &x->plan->cells[i];
+        if (!cell->skip)
+            cell->skip = skip_by_time(x, cell);
+    }
 }
 
 static const char *skip_reason(struct expansion *x, const struct product *p,
@@ -371,8 +380,6 @@ static const char *skip_reason(struct expansion *x, const struct product *p,
         reason = plan_calibration_refused(x, cell->model, cell->calib);
     if (!reason)
         reason = skip_by_memory(x, cell);
-    if (!reason)
-        reason = skip_by_time(x, p, cell);
     return reason;
 }
 
@@ -415,6 +422,7 @@ static void fill_cell(struct expansion *x, const struct product *p, const struct
         .min_time_ns = (uint64_t)sweep->min_time_ns,
         .warmup = (enum warmup)sweep->warmup,
         .timeout_ns = (uint64_t)sweep->timeout_ns,
+        .max_ns = sweep->max_cell_time_ns,
         .collect = collect_mask(&sweep->collect),
         .wish = p->wish,
     };

@@ -34,6 +34,9 @@ enum status expand_models(struct expansion *x, struct error *err);
 
 // expand.c: expands the cross product of every sweep into plan->cells, with keys. Cells that cannot run have a reason.
 enum status expand_sweeps(struct expansion *x, struct error *err);
+// expand.c: predicts the times of the cells that may run, each for the cell alone. Cells that take too long get a
+// reason.
+void expand_times(struct expansion *x);
 
 // key.c: the same for an evaluation of quality.
 enum status plan_quality_key(struct plan_quality *quality, struct error *err);

@@ -251,7 +251,20 @@ static enum status describe(struct expansion *x, struct error *err)
     return complete ? OK : no_memory(err);
 }
 
-static enum status fill_plan(struct expansion *x, const char *only, struct error *err)
+static enum status measure_ceilings(const struct plan *plan, struct plan_machine *machine,
+                                    struct error *err)
+{
+    bool any = false;
+    for (size_t i = 0; i < plan->cell_count; i++)
+        any |= !plan->cells[i].skip;
+    return any && machine->measure && !machine->ceilings
+               ? machine->measure(machine->user, &machine->ceilings, err)
+               : OK;
+}
+
+// machine: the one that x points to.
+static enum status fill_plan(struct expansion *x, struct plan_machine *machine, const char *only,
+                             struct error *err)
 {
     struct plan *plan = x->plan;
     TRY(describe(x, err));
@@ -261,6 +274,8 @@ static enum status fill_plan(struct expansion *x, const char *only, struct error
     TRY(make_labels(plan, err));
     if (only)
         TRY(keep_only(plan, only, err));
+    TRY(measure_ceilings(plan, machine, err));
+    expand_times(x);
     TRY(make_groups(plan, err));
     TRY(expand_qualities(x, err));
     add_up_time(plan);
@@ -279,7 +294,7 @@ enum status plan_create(struct suite *suite, const struct plan_machine *machine,
         limited.memory_bytes = (int64_t)asked;
     plan->memory_bytes = limited.memory_bytes;
     struct expansion x = {.suite = suite, .machine = &limited, .plan = plan};
-    enum status status = fill_plan(&x, only, err);
+    enum status status = fill_plan(&x, &limited, only, err);
     expand_close_texts(&x);
     if (status != OK) {
         plan_destroy(plan);

@@ -118,6 +118,7 @@ struct cell {
     uint64_t min_time_ns; // repeats beyond `reps` until this much is measured
     enum warmup warmup;
     uint64_t timeout_ns;
+    double max_ns; // skipped if predicted to take longer
     unsigned collect;
     const struct quality_wish *wish;    // NULL: quality is not collected
     const struct plan_quality *quality; // NULL: not collected, or the cell does not run
@@ -180,6 +181,10 @@ struct plan_machine {
     bool resuming;
     // Called before a wait: the content of a large model (bytes) is about to be hashed. NULL: no call.
     void (*reading)(const char *model, double bytes);
+    // Called without ceilings, if a cell may run: measures them into *out. Every error in suite and `only` is reported
+    // before that. NULL: no call.
+    enum status (*measure)(void *user, const struct ceilings **out, struct error *err);
+    void *user;
 };
 
 struct suite;

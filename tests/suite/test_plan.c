@@ -38,6 +38,15 @@ static const struct device_info devices[] = {
     {.name = "cuda:0", .kind = DEVICE_CUDA, .reason = "no NVIDIA driver"},
 };
 
+static int measured; // how often the last plan asked for ceilings
+
+static enum status count_measuring(void *user, const struct ceilings **out, struct error *err)
+{
+    (void)user, (void)out, (void)err;
+    measured++;
+    return OK;
+}
+
 // A plan of a suite's text for a machine with four cores of two threads each and so much memory.
 static enum status plan_text_on(const char *text, double memory_gib, bool resuming,
                                 const char *only, struct plan **plan, struct error *err)
@@ -56,7 +65,9 @@ static enum status plan_text_on(const char *text, double memory_gib, bool resumi
                                    .threads_note = "a quota",
                                    .devices = devices,
                                    .device_count = 2,
-                                   .resuming = resuming};
+                                   .resuming = resuming,
+                                   .measure = count_measuring};
+    measured = 0;
     TRY(suite_load(&sources, &suite, err));
     enum status status = plan_create(&suite, &machine, only, plan, err);
     suite_fini(&suite); // a plan outlives its suite
@@ -369,6 +380,27 @@ static void only_takes_labels_and_keys(void **state)
     assert_int_equal(make_plan(text, 16, "b4", &plan, &err), ERR_USAGE);
     assert_string_equal(err.message,
                         "--only 'b4' matches no cell: did you mean '*b4*' (2 of them)?");
+}
+
+// Ceilings take seconds: they are measured once, for cells that may run, and after every reason to refuse the suite.
+static void ceilings_are_measured_last(void **state)
+{
+    (void)state;
+    struct plan *plan;
+    struct error err;
+    assert_int_equal(
+        make_plan(TINY "[sweep s]\ncontext = 16, 32\ngen = 4\n", 16, NULL, &plan, &err), OK);
+    assert_int_equal(measured, 1);
+    plan_destroy(plan);
+    assert_int_equal(make_plan(TINY "[sweep s]\ncontext = 16\ngen = 4\n", 16, "no", &plan, &err),
+                     ERR_USAGE);
+    assert_int_equal(measured, 0);
+    assert_int_equal(make_plan(TINY "[sweep s]\ndevice = cuda:0\ncontext = 16\ngen = 4\n", 16, NULL,
+                               &plan, &err),
+                     OK);
+    assert_int_equal(plan->run_count, 0);
+    assert_int_equal(measured, 0);
+    plan_destroy(plan);
 }
 
 // Message after "PATH:".
@@ -741,6 +773,7 @@ int main(void)
         cmocka_unit_test(a_resumed_run_leaves_nothing_out_by_prediction),
         cmocka_unit_test(groups_share_model_scheme_device_threads_and_procs),
         cmocka_unit_test(only_takes_labels_and_keys),
+        cmocka_unit_test(ceilings_are_measured_last),
         cmocka_unit_test(each_mistake_has_its_line),
         cmocka_unit_test(a_broken_model_is_one_error),
         cmocka_unit_test(quality_is_keyed_by_its_arithmetic),
