@@ -208,6 +208,71 @@ static enum status prepare(struct expansion *x, const struct suite_sweep *sweep,
     return find_prompt(x, p, err);
 }
 
+// ---- keys that nothing reads --------------------------------------------------------------------
+
+static bool reads_calib(const struct product *p)
+{
+    return p->calib != NULL;
+}
+
+static bool reads_quality(const struct product *p)
+{
+    return p->wish != NULL;
+}
+
+static bool any_device(const struct product *p, bool (*has)(enum device_kind kind))
+{
+    bool any = false;
+    for (size_t i = 0; i < p->words[AXIS_DEVICE].count; i++)
+        any |= has(device_word_kind(p->words[AXIS_DEVICE].items[i]));
+    return any;
+}
+
+static bool reads_step(const struct product *p)
+{
+    return any_device(p, engine_decode_forms);
+}
+
+static bool reads_products(const struct product *p)
+{
+    return any_device(p, engine_products);
+}
+
+// Keys that only some sweeps read.
+static const struct reader {
+    const char *key;
+    bool (*reads)(const struct product *p);
+    const char *needs;
+} readers[] = {
+    {"calib", reads_calib, "only int4-awq calibrates"},
+    {"quality_text", reads_quality, "only collect = quality reads it"},
+    {"quality_convention", reads_quality, "only collect = quality reads it"},
+    {"quality_windows", reads_quality, "only collect = quality reads it"},
+    {"step", reads_step, "only devices of kind cuda have a choice"},
+    {"products", reads_products, "only devices of kind cuda have a choice"},
+};
+
+// Refuses a flag or --set that no sweep reads. Files may have keys for sweeps that --set changes.
+static enum status check_read(struct expansion *x, const struct product *products, size_t count,
+                              struct error *err)
+{
+    char place[SUITE_PLACE_BYTES];
+    for (size_t r = 0; r < sizeof readers / sizeof *readers; r++) {
+        const struct product *given = NULL;
+        bool read = false;
+        for (size_t i = 0; i < count; i++) {
+            read |= readers[r].reads(&products[i]);
+            if (suite_key_given(x->suite, products[i].section, readers[r].key))
+                given = &products[i];
+        }
+        if (given && !read)
+            return FAIL(err, ERR_USAGE, "%s: nothing reads it: %s",
+                        suite_place(x->suite, given->section, readers[r].key, place),
+                        readers[r].needs);
+    }
+    return OK;
+}
+
 // ---- why a cell is skipped ---------------------------------------------------------------------
 
 const struct device_info *plan_device(const struct plan_machine *machine, const char *name)
@@ -518,6 +583,7 @@ enum status expand_sweeps(struct expansion *x, struct error *err)
             return FAIL(err, ERR_USAGE, "%s: more than %d cells",
                         suite_where(x->suite, products[s].section, NULL), PLAN_CELLS_MAX);
     }
+    TRY(check_read(x, products, sweeps, err));
     plan->cells = arena_alloc(&plan->arena, total, sizeof *plan->cells);
     if (!plan->cells)
         return no_memory(err);

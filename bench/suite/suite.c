@@ -194,11 +194,22 @@ const char *suite_where(const struct suite *suite, const char *section, const ch
     return entry ? entry->where : suite->path ? suite->path : "bench.conf";
 }
 
+// A key that no file set: by a flag or --set, whose place names it.
+static bool is_given(const struct suite_entry *entry)
+{
+    return entry && entry->option && !entry->file;
+}
+
+bool suite_key_given(const struct suite *suite, const char *section, const char *key)
+{
+    const struct suite_entry *entry = entry_of(suite, section, key);
+    return is_given(entry) && !str_equal(entry->value, entry->option->fallback);
+}
+
 char *suite_place(const struct suite *suite, const char *section, const char *key,
                   char out[SUITE_PLACE_BYTES])
 {
-    const struct suite_entry *entry = entry_of(suite, section, key);
-    bool named = entry && entry->option && !entry->file;
+    bool named = is_given(entry_of(suite, section, key));
     snprintf(out, SUITE_PLACE_BYTES, "%s%s%s", suite_where(suite, section, key), named ? "" : ": ",
              named ? "" : key);
     return out;

@@ -103,6 +103,9 @@ enum { SUITE_PLACE_BYTES = 512 };
 char *suite_place(const struct suite *suite, const char *section, const char *key,
                   char out[SUITE_PLACE_BYTES]);
 
+// Whether a flag or --set gives the key, with another value than the option table's default.
+bool suite_key_given(const struct suite *suite, const char *section, const char *key);
+
 // Finds a file that a suite names: an absolute path, or a path next to the file that names it, in the working
 // directory, or among the program's own files. Owned by the arena; NULL if there is none.
 const char *suite_find_file(struct suite *suite, const char *section, const char *key,
