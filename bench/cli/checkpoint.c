@@ -125,6 +125,21 @@ enum status cli_scheme_flags_read(const struct arguments *args, struct device_ta
     return OK;
 }
 
+enum status cli_calib_read(const struct arguments *args, const char *scheme, const char **out,
+                           struct error *err)
+{
+    struct file_map map;
+    *out = cli_flag_string(args, "calib");
+    if (!*out)
+        return OK;
+    if (strcmp(scheme, "int4-awq") != 0)
+        return FAIL(err, ERR_USAGE, "--calib: only int4-awq calibrates");
+    if (file_map(*out, &map, err) != OK)
+        return error_context(err, "--calib");
+    file_unmap(&map);
+    return OK;
+}
+
 enum status cli_prompt_ids(const struct checkpoint *ck, const struct tokenizer *tok,
                            const char *text, size_t bytes, int32_t **ids, size_t *count,
                            struct error *err)

@@ -24,6 +24,11 @@ enum status cli_scheme_read(const char *name, const struct scheme **out, struct 
 enum status cli_scheme_flags_read(const struct arguments *args, struct device_target target,
                                   struct scheme *out, enum dtype *kv, struct error *err);
 
+// Reads --calib for the scheme of this name. *out: the file, or NULL for the program's own. Errors: ERR_USAGE if the
+// scheme does not calibrate; ERR_IO if the file cannot be read.
+enum status cli_calib_read(const struct arguments *args, const char *scheme, const char **out,
+                           struct error *err);
+
 // Encodes `text`, with the model's bos in front if it has one. *ids is a new array the caller frees.
 // Errors: ERR_UNSUPPORTED without a tokenizer, ERR_USAGE when there are no ids, ERR_NOMEM.
 enum status cli_prompt_ids(const struct checkpoint *ck, const struct tokenizer *tok,

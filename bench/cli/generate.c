@@ -63,7 +63,6 @@ static enum status request_read(const struct arguments *args, struct request *r,
     r->model = cli_positional(args, 0);
     r->prompt = cli_positional(args, 1);
     r->json = cli_flag_bool(args, "json");
-    r->calib = cli_flag_string(args, "calib");
     r->sampling.temperature = (float)cli_flag_float(args, "temperature");
     r->sampling.top_p = (float)cli_flag_float(args, "top-p");
     r->sampling.seed = (uint64_t)cli_flag_int(args, "seed");
@@ -96,6 +95,7 @@ static enum status session_open(const struct arguments *args, struct session *s,
         0); // so an allocation that does not fit is an error of one line, not a killed process
     TRY(cli_device_open(args, r->threads, cli_flag_string(args, "isa"), &s->device, err));
     TRY(cli_scheme_flags_read(args, device_target(s->device), &r->scheme, &r->kv, err));
+    TRY(cli_calib_read(args, r->scheme.name, &r->calib, err));
     uint64_t begin = clock_ns();
     TRY(cli_checkpoint_find(r->model, &s->ck, err));
     TRY(prompt_encode(s, err));

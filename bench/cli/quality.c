@@ -26,6 +26,7 @@ struct quality_request {
     const struct quality_convention *convention;
     const char *text_path; // borrowed, or own_path
     char *own_path;        // owned: a text among the program's own files
+    const char *calib;     // NULL: the program's own
     struct scheme scheme;  // the table's row with the requested head
     enum dtype kv;
     struct checkpoint *ck;
@@ -72,6 +73,7 @@ static enum status request_read(const struct arguments *args, struct quality_req
         0); // so an allocation that does not fit is an error of one line, not a killed process
     TRY(cli_device_open(args, cli_flag_int(args, "threads"), NULL, &r->device, err));
     TRY(cli_scheme_flags_read(args, device_target(r->device), &r->scheme, &r->kv, err));
+    TRY(cli_calib_read(args, r->scheme.name, &r->calib, err));
     TRY(text_find(cli_flag_string(args, "text"), r, err));
     TRY(cli_checkpoint_or_shape_find(cli_positional(args, 0), &r->ck, err));
     return quality_check(r->ck, r->convention, err);
@@ -89,12 +91,11 @@ static enum status read_text(struct quality_request *r, struct error *err)
     return status == OK ? quality_check_length(r->convention, &r->text, err) : status;
 }
 
-static enum status load_models(const struct arguments *args, struct quality_request *r,
-                               struct error *err)
+static enum status load_models(struct quality_request *r, struct error *err)
 {
     struct engine_options options = {.device = r->device,
                                      .scheme = &r->scheme,
-                                     .calib = cli_flag_string(args, "calib"),
+                                     .calib = r->calib,
                                      .calibrating = cli_progress_calibrating};
     const char *name = checkpoint_config(r->ck)->name;
     cli_progress_begin(&r->progress, "loading", name);
@@ -212,7 +213,7 @@ static enum exit_code quality_run(const struct arguments *args, struct error *er
 {
     struct quality_request r = {0};
     if (request_read(args, &r, err) == OK && read_text(&r, err) == OK &&
-        load_models(args, &r, err) == OK && measure(args, &r, err) == OK) {
+        load_models(&r, err) == OK && measure(args, &r, err) == OK) {
         if (cli_flag_bool(args, "json"))
             print_json(&r, err);
         else

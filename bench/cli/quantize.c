@@ -1,7 +1,6 @@
 // quantize.c - `bench quantize MODEL --scheme S -o OUT`: writes a quantized folder that other programs can read too.
 #include <jansson.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "base/clock.h"
 #include "base/plain.h"
@@ -53,13 +52,14 @@ static enum status report(const struct arguments *args, const struct checkpoint 
 
 // *interrupted: a signal asked to stop, perhaps too late.
 static enum status quantize(const struct arguments *args, const struct checkpoint *ck,
-                            struct device *device, bool *interrupted, struct error *err)
+                            struct device *device, const char *calib, bool *interrupted,
+                            struct error *err)
 {
     const char *out = cli_flag_string(args, "output");
     struct quantize_options options = {.scheme = cli_flag_string(args, "scheme"),
                                        .group = (int)cli_flag_int(args, "group"),
                                        .device = device,
-                                       .calib = cli_flag_string(args, "calib")};
+                                       .calib = calib};
     struct progress progress;
     uint64_t begin = clock_ns();
     cli_progress_begin(&progress, "quantizing", checkpoint_config(ck)->name);
@@ -69,7 +69,8 @@ static enum status quantize(const struct arguments *args, const struct checkpoin
     return status == OK ? report(args, ck, out, clock_ns() - begin, err) : status;
 }
 
-static enum status check_arguments(const struct arguments *args, struct error *err)
+static enum status check_arguments(const struct arguments *args, const char **calib,
+                                   struct error *err)
 {
     int64_t group = cli_flag_int(args, "group");
     char hint[WORDS_HINT_BYTES];
@@ -81,23 +82,24 @@ static enum status check_arguments(const struct arguments *args, struct error *e
     if (group < 8 || group > 1 << 20 || group % 8)
         return FAIL(err, ERR_USAGE, "--group %lld: must be a multiple of 8, at least 8",
                     (long long)group);
-    if (cli_flag_given(args, "calib") && strcmp(cli_flag_string(args, "scheme"), "int4-awq") != 0)
-        return FAIL(err, ERR_USAGE, "--calib: only int4-awq calibrates");
-    return OK;
+    if (cli_flag_given(args, "group") && !str_starts(cli_flag_string(args, "scheme"), "int4"))
+        return FAIL(err, ERR_USAGE, "--group: only int4 has groups");
+    return cli_calib_read(args, cli_flag_string(args, "scheme"), calib, err);
 }
 
 static enum exit_code quantize_run(const struct arguments *args, struct error *err)
 {
     struct checkpoint *ck = NULL;
     struct device *device = NULL;
+    const char *calib = NULL;
     struct device_options options = {.pin = true, .isa = ISA_ALL};
     bool interrupted = false;
     machine_limit_memory(
         0); // so an allocation that does not fit is an error of one line, not a killed process
-    if (check_arguments(args, err) == OK &&
+    if (check_arguments(args, &calib, err) == OK &&
         cli_checkpoint_find(cli_positional(args, 0), &ck, err) == OK &&
         device_open(DEVICE_DEFAULT, &options, &device, err) == OK)
-        quantize(args, ck, device, &interrupted, err);
+        quantize(args, ck, device, calib, &interrupted, err);
     device_close(device);
     checkpoint_destroy(ck);
     return interrupted ? EXIT_INTERRUPTED : cli_exit_code(err);

@@ -98,6 +98,9 @@ static void test_refusals(void **state)
            "--head: unknown type 'int3': did you mean 'int8' or 'int4'?");
     refuse("--kv", "int4", ERR_UNSUPPORTED, "KV cache of int4");
     refuse("--scheme", "int5", ERR_USAGE, "int5");
+    refuse("--calib", "models/reference/calib.txt", ERR_USAGE, "--calib: only int4-awq calibrates");
+    refuse("--scheme=int4-awq", "--calib=nofile", ERR_IO,
+           "--calib: nofile: No such file or directory");
     refuse("--gen", "0", ERR_USAGE, "--gen 0");
     refuse("--gen", "99999999999", ERR_USAGE, "--gen");
     refuse("--temperature", "-1", ERR_USAGE, "temperature");

@@ -82,9 +82,15 @@ static void test_what_is_refused(void **state)
     refuse((const char *[]){"models/reference", "--scheme", "int4-rtn", "--group", "12", "-o",
                             "/tmp/x", NULL},
            "--group 12: must be a multiple of 8");
+    refuse((const char *[]){"models/reference", "--scheme", "fp8", "--group", "64", "-o", "/tmp/x",
+                            NULL},
+           "--group: only int4 has groups");
     refuse((const char *[]){"models/reference", "--scheme", "int8", "--calib", "x", "-o", "/tmp/x",
                             NULL},
-           "only int4-awq calibrates");
+           "--calib: only int4-awq calibrates");
+    refuse((const char *[]){"models/reference", "--scheme", "int4-awq", "--calib", "nofile", "-o",
+                            "/tmp/x", NULL},
+           "--calib: nofile: No such file or directory");
     refuse((const char *[]){"models/reference", "--scheme", "bf16", "-o", "/nonexistent/x", NULL},
            "--scheme: no layout to write 'bf16' in (known: int8, fp8, int4-rtn, int4-awq)");
     refuse((const char *[]){"models/reference", "--scheme", "int8", "-o", "/nonexistent/x", NULL},
