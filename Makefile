@@ -218,6 +218,10 @@ $(BUILD)/fuzz/%: tests/fuzz/%.c $(LIB) $(BUILD)/flags
 
 # ---- source ----------------------------------------------------------------------------------------
 
+.PHONY: warnings
+warnings: # for tools/check_*.sh, which compile without this file
+	@echo '$(WARN)'
+
 .PHONY: check-arm64
 check-arm64: ## compile every source for 64-bit ARM with a cross compiler, without linking
 	tools/check_arm64.sh

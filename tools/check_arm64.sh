@@ -20,6 +20,7 @@ ln -s "$host"/openssl/*.h "$headers/openssl/"
 [ -d "$host/hwloc" ] && ln -s "$host/hwloc" "$headers/hwloc"
 CC=$compiler PKG_CONFIG=pkg-config PKGS=hwloc OPT=-O2 SAN='' FLAGS='' tools/build_info.sh "$headers/build_info.h"
 tools/glossary.sh "$headers/glossary.h"
+warnings=$(make -s warnings) || exit 1
 
 passed=0 failed=0
 for source in base/*.c device/*.c kernels/*.c kernels/{ref,arm,cuda}/*.c engine/*.c engine/*/*.c engine/*/*/*.c results/*.c report/*.c bench/*/*.c; do
@@ -28,9 +29,8 @@ for source in base/*.c device/*.c kernels/*.c kernels/{ref,arm,cuda}/*.c engine/
     isa=
     case $source in *_neon_bf16.c) isa=-march=armv8.2-a+bf16 ;; *_neon_dot.c) isa=-march=armv8.2-a+dotprod ;; esac
     # shellcheck disable=SC2086
-    if "$compiler" -std=c11 -D_GNU_SOURCE -DHAVE_PAPI=0 -DHAVE_CUDA=0 -O2 -Wall -Wextra -Wshadow \
-        -Wno-missing-field-initializers -Werror $isa -I. \
-        -I"$headers" -c -o /dev/null "$source"; then
+    if "$compiler" -std=c11 -D_GNU_SOURCE -DHAVE_PAPI=0 -DHAVE_CUDA=0 -O2 $warnings -Werror $isa -I. -I"$headers" \
+        -c -o /dev/null "$source"; then
         passed=$((passed + 1))
     else
         echo "$source: does not compile for arm64"

@@ -27,12 +27,14 @@ for folder in /usr/include "$host"; do
 done
 CC=cc PKG_CONFIG=pkg-config PKGS=hwloc OPT=-O1 SAN='' FLAGS='' tools/build_info.sh "$headers/build_info.h"
 tools/glossary.sh "$headers/glossary.h"
+read -r -a warnings <<<"$(make -s warnings)"
+[ ${#warnings[@]} -gt 0 ] || exit 1
 
 passed=0 failed=0
 for source in base/*.c device/*.c kernels/*.c kernels/{ref,arm,cuda}/*.c engine/*.c engine/*/*.c engine/*/*/*.c results/*.c report/*.c bench/*/*.c; do
     case $source in *'*'* | *_linux.c | base/os_cgroup.c) continue ;; esac
     if "${zig[@]}" cc -target aarch64-macos -mcpu=apple_m2 -std=c11 -D_GNU_SOURCE -DHAVE_PAPI=0 -DHAVE_CUDA=0 -O1 \
-        -Wall -Wextra -Wshadow -Wno-missing-field-initializers -Werror -I. -I"$headers" -c -o "$headers/out.o" "$source"; then
+        "${warnings[@]}" -Werror -I. -I"$headers" -c -o "$headers/out.o" "$source"; then
         passed=$((passed + 1))
     else
         echo "$source: does not compile for macOS"

@@ -297,7 +297,8 @@ lint_seams() {
 
 # Each header compiles alone, with every compiler that is here.
 lint_headers() {
-    local bad=0 header compiler target
+    local bad=0 header compiler target warnings
+    warnings=$(make -s warnings) || return 1
     target=$(cc -dumpmachine | cut -d- -f1)
     for compiler in gcc clang; do
         command -v "$compiler" >/dev/null || { echo "note: no $compiler here"; continue; }
@@ -311,7 +312,7 @@ lint_headers() {
             esac
             # Through a file that includes it: a header as the main file warns about its own #pragma once.
             # shellcheck disable=SC2086
-            echo "#include \"$header\"" | "$compiler" -std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror \
+            echo "#include \"$header\"" | "$compiler" -std=c11 -D_GNU_SOURCE $warnings -Werror \
                 $isa -I. ${CFLAGS-} -x c -fsyntax-only - || { echo "$header:1: does not compile alone ($compiler)"; bad=1; }
         done < <(sources h)
     done
