@@ -17,12 +17,12 @@ void words_add(struct words *words, const char *word)
         words->items[words->count++] = word;
 }
 
-static bool is_new(const char *const *words, size_t count, const char *word)
+void words_add_new(struct words *words, const char *word)
 {
-    for (size_t i = 0; i < count; i++)
-        if (strcmp(words[i], word) == 0)
-            return false;
-    return true;
+    for (size_t i = 0; i < words->count; i++)
+        if (strcmp(words->items[i], word) == 0)
+            return;
+    words_add(words, word);
 }
 
 // ---- three kinds of nearness ----------------------------------------------------------------------------
@@ -93,8 +93,7 @@ static void nearest(const char *word, const char *const *known, size_t count, st
         if (distance < least)
             out->count = 0;
         least = distance;
-        if (is_new(out->items, out->count, known[i]))
-            words_add(out, known[i]);
+        words_add_new(out, known[i]);
     }
 }
 
@@ -106,8 +105,8 @@ static size_t pick(bool (*test)(const char *known, const char *word), const char
 {
     out->count = 0;
     for (size_t i = 0; i < count; i++)
-        if ((!test || test(known[i], word)) && is_new(out->items, out->count, known[i]))
-            words_add(out, known[i]);
+        if (!test || test(known[i], word))
+            words_add_new(out, known[i]);
     return out->count;
 }
 

@@ -16,6 +16,7 @@ struct words {
     size_t count;
 };
 void words_add(struct words *words, const char *word);
+void words_add_new(struct words *words, const char *word); // unless it has the word already
 
 // Writes ": did you mean 'int4-rtn' or 'int4-awq'?" and returns true, or writes "" and returns false. Candidates, in
 // this order: words that begin with `word`; words that contain it; words with the fewest changed letters, at most a

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "base/str.h"
-#include "base/words.h"
 
 const struct flag cli_common_flags[] = {
     {"help", 'h', FLAG_BOOL, NULL, NULL, "print this help"},
@@ -20,7 +19,7 @@ const struct flag cli_program_flags[] = {
     {0},
 };
 
-enum { FLAGS_MAX = 32, GROUPS_MAX = 8, GROUP_LETTERS = 24 };
+enum { FLAGS_MAX = 32 };
 
 struct flag_value {
     const struct flag *flag;
@@ -40,6 +39,33 @@ struct arguments {
     int argc; // capacity of every list
 };
 
+// ---- the table of commands ------------------------------------------------------------------------
+
+const struct command *const *cli_shown(const struct command *const *at)
+{
+    while (*at && (*at)->hidden)
+        at++;
+    return at;
+}
+
+const char *cli_second_word(const struct command *command, const char *group)
+{
+    size_t length = strlen(group);
+    bool of_group = strncmp(command->name, group, length) == 0 && command->name[length] == ' ';
+    return of_group ? command->name + length + 1 : NULL;
+}
+
+void cli_groups(struct arena *arena, struct words *out)
+{
+    for (const struct command *const *c = cli_shown(cli_commands); *c; c = cli_shown(c + 1)) {
+        char *group = strchr((*c)->name, ' ') ? arena_strdup(arena, (*c)->name) : NULL;
+        if (!group)
+            continue;
+        *strchr(group, ' ') = '\0';
+        words_add_new(out, group);
+    }
+}
+
 // ---- which command ------------------------------------------------------------------------------
 
 // The number of words of `name` ("model info") if argv begins with exactly these, else 0.
@@ -52,21 +78,6 @@ static int words_matching(const char *name, int argc, char *const *argv)
     bool match = strlen(argv[0]) == first && strncmp(argv[0], name, first) == 0 && argc > 1 &&
                  strcmp(argv[1], space + 1) == 0;
     return match ? 2 : 0;
-}
-
-// Adds "model" once for all commands of the group.
-static void add_group(struct words *known, const char *name, char (*groups)[GROUP_LETTERS],
-                      size_t *count)
-{
-    const char *space = strchr(name, ' ');
-    if (!space || *count == GROUPS_MAX)
-        return;
-    char *group = groups[*count];
-    snprintf(group, GROUP_LETTERS, "%.*s", (int)(space - name), name);
-    if (*count && str_equal(groups[*count - 1], group))
-        return; // commands of a group are adjacent in the table
-    words_add(known, group);
-    ++*count;
 }
 
 // `word` is a command's first word: "info", "tokenize", "logits" of "model".
@@ -101,20 +112,20 @@ static enum status unknown_command(const char *word, const char *second, struct 
 {
     if (word[0] == '-')
         return unknown_program_flag(word, err);
+    struct arena arena = {0};
     struct words known = {0}, seconds = {0};
-    char near[WORDS_HINT_BYTES], groups[GROUPS_MAX][GROUP_LETTERS];
-    size_t length = strlen(word), group_count = 0;
-    for (const struct command *const *c = cli_commands; *c; c++) {
-        if ((*c)->hidden)
-            continue;
+    char near[WORDS_HINT_BYTES];
+    for (const struct command *const *c = cli_shown(cli_commands); *c; c = cli_shown(c + 1)) {
+        const char *of_group = cli_second_word(*c, word);
         words_add(&known, (*c)->name);
-        add_group(&known, (*c)->name, groups, &group_count);
-        if (strncmp((*c)->name, word, length) == 0 && (*c)->name[length] == ' ')
-            words_add(&seconds, (*c)->name + length + 1);
+        if (of_group)
+            words_add(&seconds, of_group);
     }
     if (seconds.count)
         return unknown_of_group(word, second, &seconds, err);
+    cli_groups(&arena, &known);
     bool is_near = words_near(word, known.items, known.count, near, sizeof near);
+    arena_fini(&arena);
     return FAIL(err, ERR_USAGE, "unknown command '%s'%s", word,
                 is_near ? near : " (see bench --help)");
 }

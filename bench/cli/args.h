@@ -1,4 +1,4 @@
-// args.h - parses command lines into flags, and prints help from the same rows.
+// args.h - walks the table of commands, parses command lines into flags, and prints help from the same rows.
 //
 // Commands include command.h only; this header is for main, `bench help` and the tests.
 #ifndef BENCH_CLI_ARGS_H
@@ -6,12 +6,21 @@
 
 #include <stdio.h>
 
+#include "base/arena.h"
 #include "base/status.h"
 #include "base/str.h"
+#include "base/words.h"
 #include "bench/cli/command.h"
 
 // Flags of all commands: --help, --verbose; and those of `bench` without a command. End with a NULL name.
 extern const struct flag cli_common_flags[], cli_program_flags[];
+
+// The first command from `at` on that is shown; the NULL at the table's end if there is none.
+const struct command *const *cli_shown(const struct command *const *at);
+// The second word of a command whose first word is `group` ("model"); NULL: it is not of this group.
+const char *cli_second_word(const struct command *command, const char *group);
+// Adds the first words of the shown commands that have two, each once. The arena owns them.
+void cli_groups(struct arena *arena, struct words *out);
 
 // Finds the command that argv[1] names (and argv[2], for names of two words). *words: the number of words of argv used,
 // including the program's name. Returns NULL with an error that names the nearest known command.

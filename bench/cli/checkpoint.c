@@ -7,7 +7,6 @@
 #include "base/file.h"
 #include "base/home.h"
 #include "base/str.h"
-#include "base/words.h"
 #include "bench/cli/values.h"
 
 enum { SHAPE_SEED = 42 };
@@ -20,16 +19,11 @@ static bool is_there(const char *path)
 // Lists shapes as well if the command accepts them.
 static enum status no_such_model(const char *name, bool shapes, struct error *err)
 {
-    struct words known = {0};
-    struct arena arena = {0};
     char hint[WORDS_HINT_BYTES];
-    words_add(&known, "models/reference");
-    if (shapes)
-        home_names("models/shapes", ".json", false, &arena, &known);
-    FAIL(err, ERR_USAGE, "%s: no such file or folder%s%s", name, shapes ? ", and no shape" : "",
-         words_hint(name, known.items, known.count, hint, sizeof hint));
-    arena_fini(&arena);
-    return err->code;
+    return FAIL(err, ERR_USAGE, "%s: no such file or folder%s%s", name,
+                shapes ? ", and no shape" : "",
+                cli_values_hint(shapes ? &cli_values_model : &cli_values_model_file, name, hint,
+                                sizeof hint));
 }
 
 // The file or folder of this name: as it is, or among the program's own files. NULL: there is none. Caller frees.

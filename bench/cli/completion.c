@@ -1,10 +1,10 @@
 // completion.c - `bench completion SHELL`, and what the writers of the shells share.
 #include "bench/cli/completion.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "base/str.h"
-#include "bench/cli/args.h"
 
 const struct cli_shell cli_shells[] = {
     {"bash", cli_completion_bash},
@@ -28,30 +28,35 @@ const struct flag *cli_completion_flag(const struct command *command, const stru
     return common_done ? NULL : cli_common_flags;
 }
 
-static size_t add_values(const struct cli_values *values, const struct cli_values **out,
-                         size_t count, size_t max)
+const char *cli_completion_name(const struct command *command, const char *group)
 {
-    for (size_t i = 0; i < count; i++)
-        if (out[i] == values)
-            return count;
-    if (values && count < max)
-        out[count++] = values;
-    return count;
+    if (group)
+        return cli_second_word(command, group);
+    return strchr(command->name, ' ') ? NULL : command->name;
 }
 
-size_t cli_completion_values(const struct cli_values **out, size_t max)
+static void add_values(struct cli_tables *tables, const struct cli_values *values)
 {
-    size_t count = 0;
-    for (const struct command *const *c = cli_commands; *c; c++) {
-        if ((*c)->hidden)
-            continue;
+    for (size_t i = 0; i < tables->value_count; i++)
+        if (tables->values[i] == values)
+            return;
+    if (!values)
+        return;
+    assert(tables->value_count < CLI_VALUES_MAX);
+    tables->values[tables->value_count++] = values;
+}
+
+static void gather(struct arena *arena, struct cli_tables *out)
+{
+    *out = (struct cli_tables){0};
+    cli_groups(arena, &out->groups);
+    for (const struct command *const *c = cli_shown(cli_commands); *c; c = cli_shown(c + 1)) {
         for (int i = 0; i < (*c)->max_positional; i++)
-            count = add_values((*c)->accepts[i], out, count, max);
+            add_values(out, (*c)->accepts[i]);
         for (const struct flag *f = cli_completion_flag(*c, NULL); f;
              f = cli_completion_flag(*c, f))
-            count = add_values(f->values, out, count, max);
+            add_values(out, f->values);
     }
-    return count;
 }
 
 const char *cli_completion_word(const struct command *command, int i, char *out, size_t out_bytes)
@@ -74,23 +79,6 @@ void cli_completion_words(const struct cli_values *values, FILE *out)
     for (size_t i = 0; i < words.count; i++)
         fprintf(out, "%s%s", i ? " " : "", words.items[i]);
     arena_fini(&arena);
-}
-
-void cli_completion_groups(struct cli_names *out)
-{
-    memset(out, 0, sizeof *out);
-    for (const struct command *const *c = cli_commands; *c; c++) {
-        const char *space = strchr((*c)->name, ' ');
-        if (!space || (*c)->hidden || out->group_count == sizeof out->groups / sizeof *out->groups)
-            continue;
-        char *text = out->text[out->group_count];
-        snprintf(text, sizeof out->text[0], "%.*s", (int)(space - (*c)->name), (*c)->name);
-        bool known = false;
-        for (size_t i = 0; i < out->group_count; i++)
-            known = known || str_equal(out->groups[i], text);
-        if (!known)
-            out->groups[out->group_count++] = text;
-    }
 }
 
 void cli_completion_quoted(const char *text, const char *special, FILE *out)
@@ -127,9 +115,13 @@ static enum exit_code run_completion(const struct arguments *args, struct error 
 {
     const char *name = cli_positional(args, 0);
     char hint[WORDS_HINT_BYTES];
+    struct arena arena = {0};
+    struct cli_tables tables;
     for (const struct cli_shell *s = cli_shells; s->name; s++)
         if (str_equal(s->name, name)) {
-            s->write(stdout);
+            gather(&arena, &tables);
+            s->write(&tables, stdout);
+            arena_fini(&arena);
             return EXIT_FINE;
         }
     FAIL(err, ERR_USAGE, "completion: no script for '%s'%s", name,

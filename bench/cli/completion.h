@@ -1,45 +1,46 @@
 // completion.h - the shells that `bench completion` writes a script for, and what their writers share.
 //
-// A writer walks the command table and prints the script. It writes words from the tables only; the rest of a script is
-// the shell's own idiom.
+// A writer walks the shown commands and prints the script. It writes words from the tables only; the rest of a script
+// is the shell's own idiom.
 #ifndef BENCH_CLI_COMPLETION_H
 #define BENCH_CLI_COMPLETION_H
 
 #include <stdio.h>
 
-#include "bench/cli/command.h"
+#include "bench/cli/args.h"
 #include "bench/cli/values.h"
 
+enum { CLI_VALUES_MAX = 48 };
+
+// What is gathered from the rows of the shown commands, each once.
+struct cli_tables {
+    struct words groups; // the first words of commands of two: "kernel", "model"
+    const struct cli_values *values[CLI_VALUES_MAX];
+    size_t value_count;
+};
+
 struct cli_shell {
-    const char *name;         // "bash"
-    void (*write)(FILE *out); // the script
+    const char *name;                                          // "bash"
+    void (*write)(const struct cli_tables *tables, FILE *out); // the script
 };
 extern const struct cli_shell cli_shells[]; // ends with a NULL name
 
-void cli_completion_bash(FILE *out);
-void cli_completion_zsh(FILE *out);
-void cli_completion_fish(FILE *out);
+void cli_completion_bash(const struct cli_tables *tables, FILE *out);
+void cli_completion_zsh(const struct cli_tables *tables, FILE *out);
+void cli_completion_fish(const struct cli_tables *tables, FILE *out);
 
 // The next flag of a command after `flag` (NULL: the first), the common ones last; NULL after the last. command NULL:
 // the flags of the program itself.
 const struct flag *cli_completion_flag(const struct command *command, const struct flag *flag);
 
-// The rows of values that commands name, each once; at most `max`. Returns their number.
-size_t cli_completion_values(const struct cli_values **out, size_t max);
+// The word of a command that follows `group` on a line, or that begins a line (group NULL). NULL: none does.
+const char *cli_completion_name(const struct command *command, const char *group);
 
 // What a script needs of the i-th positional word: "MODEL", without brackets; "" beyond the last.
 const char *cli_completion_word(const struct command *command, int i, char *out, size_t out_bytes);
 
 // Prints the words of a row with blanks between them.
 void cli_completion_words(const struct cli_values *values, FILE *out);
-
-// The commands that are shown, and the words before and after the blank of their names.
-struct cli_names {
-    const char *groups[8]; // "kernel", "model"
-    size_t group_count;
-    char text[8][24];
-};
-void cli_completion_groups(struct cli_names *out);
 
 // Prints `text` with a backslash before each of `special`, and every single quote as a shell has it within single
 // quotes.

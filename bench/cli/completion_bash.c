@@ -3,11 +3,7 @@
 // One function fills COMPREPLY. Readline splits words at = and :, so "--kv=int8" arrives in three pieces. The function
 // joins them, completes the whole word, and gives back the part that readline replaces. bash 3.2 (macOS) has no compopt
 // and no negative subscripts; there files may follow where no word matches.
-#include <string.h>
-
 #include "bench/cli/completion.h"
-
-enum { VALUES_MAX = 48 };
 
 static const char head[] =
     "# bench.bash - completes the commands, flags and values of bench.\n"
@@ -100,35 +96,29 @@ static void write_flags(const struct command *command, bool valued, FILE *out)
 // The second words of the group, or the first words of all commands.
 static void write_commands(const char *group, FILE *out)
 {
-    size_t length = group ? strlen(group) : 0;
     const char *space = "";
-    for (const struct command *const *c = cli_commands; *c; c++) {
-        const char *name = (*c)->name;
-        if ((*c)->hidden || (group ? strncmp(name, group, length) != 0 || name[length] != ' '
-                                   : strchr(name, ' ') != NULL))
+    for (const struct command *const *c = cli_shown(cli_commands); *c; c = cli_shown(c + 1)) {
+        const char *name = cli_completion_name(*c, group);
+        if (!name)
             continue;
-        fprintf(out, "%s%s", space, group ? name + length + 1 : name);
+        fprintf(out, "%s%s", space, name);
         space = " ";
     }
 }
 
-static void write_tables(FILE *out)
+static void write_tables(const struct cli_tables *tables, FILE *out)
 {
-    struct cli_names names;
-    cli_completion_groups(&names);
-    for (size_t i = 0; i < names.group_count; i++)
+    for (size_t i = 0; i < tables->groups.count; i++)
         fprintf(out,
                 "    if [[ $command == %s ]] && ((${#line[@]} > 3)); then\n"
                 "        command+=\" ${line[2]}\"\n"
                 "        i=3\n"
                 "    fi\n",
-                names.groups[i]);
+                tables->groups.items[i]);
     fputs("    case $command in\n    '')\n        flags='", out);
     write_flags(NULL, false, out);
     fputs("'\n        ;;\n", out);
-    for (const struct command *const *c = cli_commands; *c; c++) {
-        if ((*c)->hidden)
-            continue;
+    for (const struct command *const *c = cli_shown(cli_commands); *c; c = cli_shown(c + 1)) {
         fprintf(out, "    '%s')\n        flags='", (*c)->name);
         write_flags(*c, false, out);
         fputs("'\n        takes='", out);
@@ -150,9 +140,7 @@ static void write_key(FILE *out, const char *key, const struct words *words, boo
 static void write_patterns(const struct cli_values *values, FILE *out)
 {
     const char *bar = "        ";
-    for (const struct command *const *c = cli_commands; *c; c++) {
-        if ((*c)->hidden)
-            continue;
+    for (const struct command *const *c = cli_shown(cli_commands); *c; c = cli_shown(c + 1)) {
         for (int i = 0; i < (*c)->max_positional; i++)
             if ((*c)->accepts[i] == values) {
                 fprintf(out, "%s'%s|%d'", bar, (*c)->name, i + 1);
@@ -199,26 +187,22 @@ static void write_values(const struct cli_values *values, FILE *out)
     fputs("            ;;\n", out);
 }
 
-void cli_completion_bash(FILE *out)
+void cli_completion_bash(const struct cli_tables *tables, FILE *out)
 {
-    const struct cli_values *values[VALUES_MAX];
-    struct cli_names names;
-    size_t count = cli_completion_values(values, VALUES_MAX);
-    cli_completion_groups(&names);
     fputs(head, out);
-    write_tables(out);
+    write_tables(tables, out);
     fputs(middle, out);
     fputs("        '|1')\n            words='", out);
     write_commands(NULL, out);
-    for (size_t i = 0; i < names.group_count; i++)
-        fprintf(out, " %s", names.groups[i]);
+    for (size_t i = 0; i < tables->groups.count; i++)
+        fprintf(out, " %s", tables->groups.items[i]);
     fputs("'\n            ;;\n", out);
-    for (size_t i = 0; i < names.group_count; i++) {
-        fprintf(out, "        '%s|1')\n            words='", names.groups[i]);
-        write_commands(names.groups[i], out);
+    for (size_t i = 0; i < tables->groups.count; i++) {
+        fprintf(out, "        '%s|1')\n            words='", tables->groups.items[i]);
+        write_commands(tables->groups.items[i], out);
         fputs("'\n            ;;\n", out);
     }
-    for (size_t i = 0; i < count; i++)
-        write_values(values[i], out);
+    for (size_t i = 0; i < tables->value_count; i++)
+        write_values(tables->values[i], out);
     fputs(tail, out);
 }

@@ -6,8 +6,6 @@
 
 #include "bench/cli/completion.h"
 
-enum { VALUES_MAX = 48 };
-
 // fish escapes a single quote within single quotes by a backslash.
 static void write_quoted(const char *text, FILE *out)
 {
@@ -50,9 +48,7 @@ static const char head[] =
 
 static void write_valued(FILE *out)
 {
-    for (const struct command *const *c = cli_commands; *c; c++) {
-        if ((*c)->hidden)
-            continue;
+    for (const struct command *const *c = cli_shown(cli_commands); *c; c = cli_shown(c + 1)) {
         fprintf(out, "        case '%s'\n            string join \\n --", (*c)->name);
         for (const struct flag *f = cli_completion_flag(*c, NULL); f;
              f = cli_completion_flag(*c, f)) {
@@ -142,16 +138,14 @@ static void write_command(const struct command *command, FILE *out)
         write_flag(condition, f, out);
 }
 
-static void write_names(const struct cli_names *names, FILE *out)
+static void write_names(const struct words *groups, FILE *out)
 {
     fputs("complete -c bench -f\n", out);
     for (const struct flag *f = cli_completion_flag(NULL, NULL); f;
          f = cli_completion_flag(NULL, f))
         write_flag("__fish_use_subcommand", f, out);
-    for (const struct command *const *c = cli_commands; *c; c++) {
+    for (const struct command *const *c = cli_shown(cli_commands); *c; c = cli_shown(c + 1)) {
         const char *space = strchr((*c)->name, ' ');
-        if ((*c)->hidden)
-            continue;
         if (space)
             fprintf(out, "complete -c bench -n '__bench_at \"%.*s\" 1' -a %s -d ",
                     (int)(space - (*c)->name), (*c)->name, space + 1);
@@ -160,24 +154,19 @@ static void write_names(const struct cli_names *names, FILE *out)
         write_quoted((*c)->summary, out);
         fputc('\n', out);
     }
-    for (size_t i = 0; i < names->group_count; i++)
+    for (size_t i = 0; i < groups->count; i++)
         fprintf(out, "complete -c bench -n __fish_use_subcommand -a %s -d 'commands of %s'\n",
-                names->groups[i], names->groups[i]);
+                groups->items[i], groups->items[i]);
 }
 
-void cli_completion_fish(FILE *out)
+void cli_completion_fish(const struct cli_tables *tables, FILE *out)
 {
-    const struct cli_values *values[VALUES_MAX];
-    struct cli_names names;
-    size_t count = cli_completion_values(values, VALUES_MAX);
-    cli_completion_groups(&names);
     fputs(head, out);
     write_valued(out);
-    for (size_t i = 0; i < count; i++)
-        if (values[i]->paths != PATHS_FILES || values[i]->add)
-            write_values(values[i], out);
-    write_names(&names, out);
-    for (const struct command *const *c = cli_commands; *c; c++)
-        if (!(*c)->hidden)
-            write_command(*c, out);
+    for (size_t i = 0; i < tables->value_count; i++)
+        if (tables->values[i]->paths != PATHS_FILES || tables->values[i]->add)
+            write_values(tables->values[i], out);
+    write_names(&tables->groups, out);
+    for (const struct command *const *c = cli_shown(cli_commands); *c; c = cli_shown(c + 1))
+        write_command(*c, out);
 }

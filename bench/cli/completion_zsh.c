@@ -1,11 +1,7 @@
 // completion_zsh.c - the completion script for zsh: one `_arguments` call for each command.
 //
 // The file works as `_bench` in a folder of $fpath and when it is sourced. Each row of values is one function.
-#include <string.h>
-
 #include "bench/cli/completion.h"
-
-enum { VALUES_MAX = 48 };
 
 // Special in descriptions within brackets, and in the fields of a specification.
 #define SPECIAL "[]:\\"
@@ -111,27 +107,24 @@ static void write_item(const char *name, const char *text, FILE *out)
 }
 
 // The first words of all commands and the groups, or the second words of one group.
-static void write_describe(const char *group, const struct cli_names *names, FILE *out)
+static void write_describe(const char *group, const struct words *groups, FILE *out)
 {
-    size_t length = group ? strlen(group) : 0;
     fputs("        commands=(\n", out);
-    for (const struct command *const *c = cli_commands; *c; c++) {
-        const char *name = (*c)->name;
-        if ((*c)->hidden || (group ? strncmp(name, group, length) != 0 || name[length] != ' '
-                                   : strchr(name, ' ') != NULL))
-            continue;
-        write_item(group ? name + length + 1 : name, (*c)->summary, out);
+    for (const struct command *const *c = cli_shown(cli_commands); *c; c = cli_shown(c + 1)) {
+        const char *name = cli_completion_name(*c, group);
+        if (name)
+            write_item(name, (*c)->summary, out);
     }
-    for (size_t i = 0; !group && i < names->group_count; i++) {
+    for (size_t i = 0; !group && i < groups->count; i++) {
         char text[40];
-        snprintf(text, sizeof text, "commands of %s", names->groups[i]);
-        write_item(names->groups[i], text, out);
+        snprintf(text, sizeof text, "commands of %s", groups->items[i]);
+        write_item(groups->items[i], text, out);
     }
     fprintf(out, "        )\n        _describe -t commands 'bench%s%s command' commands && ret=0\n",
             group ? " " : "", group ? group : "");
 }
 
-static void write_dispatch(const struct cli_names *names, FILE *out)
+static void write_dispatch(const struct words *groups, FILE *out)
 {
     fputs("_bench() {\n"
           "    local ret=1 command context state line curcontext=$curcontext\n"
@@ -144,7 +137,7 @@ static void write_dispatch(const struct cli_names *names, FILE *out)
          f = cli_completion_flag(NULL, f))
         write_flag(f, out);
     fputs("            && ret=0\n", out);
-    write_describe(NULL, names, out);
+    write_describe(NULL, groups, out);
     fputs("        return ret\n"
           "    fi\n"
           "    shift words\n"
@@ -152,9 +145,9 @@ static void write_dispatch(const struct cli_names *names, FILE *out)
           "    command=$words[1]\n"
           "    case $command in\n",
           out);
-    for (size_t i = 0; i < names->group_count; i++) {
-        fprintf(out, "    %s)\n        if (( CURRENT == 2 )); then\n", names->groups[i]);
-        write_describe(names->groups[i], names, out);
+    for (size_t i = 0; i < groups->count; i++) {
+        fprintf(out, "    %s)\n        if (( CURRENT == 2 )); then\n", groups->items[i]);
+        write_describe(groups->items[i], groups, out);
         fputs("        return ret\n"
               "        fi\n"
               "        command+=\" $words[2]\"\n"
@@ -164,25 +157,20 @@ static void write_dispatch(const struct cli_names *names, FILE *out)
               out);
     }
     fputs("    esac\n    case $command in\n", out);
-    for (const struct command *const *c = cli_commands; *c; c++)
-        if (!(*c)->hidden)
-            write_command(*c, out);
+    for (const struct command *const *c = cli_shown(cli_commands); *c; c = cli_shown(c + 1))
+        write_command(*c, out);
     fputs("    esac\n    return ret\n}\n\n", out);
 }
 
-void cli_completion_zsh(FILE *out)
+void cli_completion_zsh(const struct cli_tables *tables, FILE *out)
 {
-    const struct cli_values *values[VALUES_MAX];
-    struct cli_names names;
-    size_t count = cli_completion_values(values, VALUES_MAX);
-    cli_completion_groups(&names);
     fputs("#compdef bench\n\n"
           "# _bench - completes the commands, flags and values of bench.\n"
           "# Printed by `bench completion zsh`.\n\n",
           out);
-    for (size_t i = 0; i < count; i++)
-        write_values(values[i], out);
-    write_dispatch(&names, out);
+    for (size_t i = 0; i < tables->value_count; i++)
+        write_values(tables->values[i], out);
+    write_dispatch(&tables->groups, out);
     fputs("if [[ $funcstack[1] == _bench ]]; then\n"
           "    _bench \"$@\"\n"
           "else\n"

@@ -90,9 +90,9 @@ void cli_help_command(const struct command *command, FILE *out)
 
 bool cli_help_group(const char *word, FILE *out)
 {
-    size_t length = strlen(word), count = 0;
+    size_t count = 0;
     for (const struct command *const *c = cli_commands; *c; c++) {
-        if (strncmp((*c)->name, word, length) != 0 || (*c)->name[length] != ' ')
+        if (!cli_second_word(*c, word))
             continue;
         if (count++ == 0)
             fprintf(out, "usage: bench %s COMMAND [arguments] [flags]\n\n", word);
@@ -114,9 +114,7 @@ const struct cli_exit_text cli_exit_texts[] = {
 void cli_help_program(FILE *out)
 {
     fprintf(out, "usage: bench COMMAND [arguments] [flags]\n\n%s\n\ncommands:\n", cli_program_text);
-    for (const struct command *const *c = cli_commands; *c; c++) {
-        if ((*c)->hidden)
-            continue;
+    for (const struct command *const *c = cli_shown(cli_commands); *c; c = cli_shown(c + 1)) {
         char left[64];
         snprintf(left, sizeof left, "%s%s%s", (*c)->name, (*c)->positional ? " " : "",
                  (*c)->positional ? (*c)->positional : "");

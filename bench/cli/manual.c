@@ -195,9 +195,8 @@ void cli_manual(FILE *out)
           out);
     write_filled(cli_program_text, out);
     fputs(".SH COMMANDS\n", out);
-    for (const struct command *const *c = cli_commands; *c; c++)
-        if (!(*c)->hidden)
-            write_command(*c, out);
+    for (const struct command *const *c = cli_shown(cli_commands); *c; c = cli_shown(c + 1))
+        write_command(*c, out);
     fputs(".SH FLAGS OF EVERY COMMAND\n", out);
     write_flags(cli_common_flags, out);
     fputs(".SH FLAGS WITHOUT A COMMAND\n", out);

@@ -8,7 +8,6 @@
 #include "base/interrupt.h"
 #include "base/log.h"
 #include "base/str.h"
-#include "base/words.h"
 #include "bench/cli/command.h"
 #include "bench/cli/dry_run.h"
 #include "bench/cli/prepare.h"
@@ -20,17 +19,12 @@
 // Finds a suite by its path, else among the program's own files: `bench run suites/m1.conf` works from any folder.
 static enum status find_suite(const char *name, char **out, struct error *err)
 {
-    struct words known = {0};
-    struct arena arena = {0};
     char hint[WORDS_HINT_BYTES];
     *out = file_exists(name) || name[0] == '/' ? strdup(name) : home_find(name);
     if (*out)
         return OK;
-    home_names("suites", ".conf", true, &arena, &known);
-    FAIL(err, ERR_USAGE, "there is no suite %s%s", name,
-         words_hint(name, known.items, known.count, hint, sizeof hint));
-    arena_fini(&arena);
-    return err->code;
+    return FAIL(err, ERR_USAGE, "there is no suite %s%s", name,
+                cli_values_hint(&cli_values_suite, name, hint, sizeof hint));
 }
 
 static enum status prepare(const struct arguments *args, struct preparation *p, struct error *err)

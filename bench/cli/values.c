@@ -6,9 +6,11 @@
 
 #include "base/home.h"
 #include "base/str.h"
+#include "bench/cli/args.h"
 #include "bench/cli/completion.h"
 #include "bench/cli/command.h"
 #include "bench/quality/quality.h"
+#include "bench/suite/names.h"
 #include "bench/suite/options.h"
 #include "engine/engine.h"
 
@@ -19,39 +21,29 @@ static void add_split(const char *text, struct arena *arena, struct words *out)
 {
     char *rest = NULL, *copy = arena_strdup(arena, text);
     for (char *one = copy ? strtok_r(copy, " ,", &rest) : NULL; one;
-         one = strtok_r(NULL, " ,", &rest)) {
-        bool known = false;
-        for (size_t i = 0; i < out->count; i++)
-            known = known || str_equal(out->items[i], one);
-        if (!known)
-            words_add(out, one);
-    }
+         one = strtok_r(NULL, " ,", &rest))
+        words_add_new(out, one);
 }
 
 // ---- the program's commands -----------------------------------------------------------------------
 
-// Adds the first words of the commands, or the second words of those that have two.
-static void add_command_words(bool second, struct arena *arena, struct words *out)
-{
-    for (const struct command *const *c = cli_commands; *c; c++) {
-        char *name = (*c)->hidden ? NULL : arena_strdup(arena, (*c)->name);
-        char *space = name ? strchr(name, ' ') : NULL;
-        if (space)
-            *space = '\0';
-        if (name && (!second || space))
-            add_split(second ? space + 1 : name, arena, out);
-    }
-}
-
 static void add_commands(struct arena *arena, struct words *out)
 {
-    add_command_words(false, arena, out);
+    for (const struct command *const *c = cli_shown(cli_commands); *c; c = cli_shown(c + 1))
+        if (!strchr((*c)->name, ' '))
+            words_add(out, (*c)->name);
+    cli_groups(arena, out);
     words_add(out, "options");
 }
 
 static void add_second_words(struct arena *arena, struct words *out)
 {
-    add_command_words(true, arena, out);
+    (void)arena;
+    for (const struct command *const *c = cli_shown(cli_commands); *c; c = cli_shown(c + 1)) {
+        const char *space = strchr((*c)->name, ' ');
+        if (space)
+            words_add_new(out, space + 1);
+    }
 }
 
 static void add_shells(struct arena *arena, struct words *out)
@@ -65,11 +57,8 @@ static void add_shells(struct arena *arena, struct words *out)
 
 static void add_schemes(struct arena *arena, struct words *out)
 {
-    size_t count;
-    const struct scheme *table = scheme_table(&count);
     (void)arena;
-    for (size_t i = 0; i < count; i++)
-        words_add(out, table[i].name);
+    plan_add_schemes(out);
 }
 
 static void add_names(size_t (*names)(const char **out, size_t max), struct words *out)
@@ -101,11 +90,8 @@ static void add_conventions(struct arena *arena, struct words *out)
 
 static void add_devices(struct arena *arena, struct words *out)
 {
-    const char *const *words;
-    size_t count = device_words(&words);
     (void)arena;
-    for (size_t i = 0; i < count; i++)
-        words_add(out, words[i]);
+    plan_add_devices(out);
 }
 
 void cli_values_tiers(enum device_kind kind, struct arena *arena, struct words *out)

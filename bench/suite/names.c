@@ -3,15 +3,13 @@
 
 #include <string.h>
 
-#include "base/words.h"
-
 static void add_models(struct words *names, const struct suite *suite)
 {
     for (size_t i = 0; i < suite->model_count; i++)
         words_add(names, suite->models[i].name);
 }
 
-static void add_schemes(struct words *names)
+void plan_add_schemes(struct words *names)
 {
     size_t count = 0;
     const struct scheme *schemes = scheme_table(&count);
@@ -19,7 +17,7 @@ static void add_schemes(struct words *names)
         words_add(names, schemes[i].name);
 }
 
-static void add_devices(struct words *names)
+void plan_add_devices(struct words *names)
 {
     const char *const *words;
     size_t count = device_words(&words);
@@ -65,18 +63,18 @@ static enum status check_axis(const struct suite *suite, const char *place, enum
         return unknown(place, "model", word, &names, err);
     }
     if (axis == AXIS_SCHEME && !is_scheme(word)) {
-        add_schemes(&names);
+        plan_add_schemes(&names);
         return unknown(place, "scheme", word, &names, err);
     }
     if (axis == AXIS_DEVICE && !device_word_known(word)) {
-        add_devices(&names);
+        plan_add_devices(&names);
         return unknown(place, "device", word, &names, err);
     }
     if (axis == AXIS_ANY && !is_model(suite, word) && !is_scheme(word) &&
         !device_word_known(word)) {
         add_models(&names, suite);
-        add_schemes(&names);
-        add_devices(&names);
+        plan_add_schemes(&names);
+        plan_add_devices(&names);
         return unknown(place, "model, scheme or device", word, &names, err);
     }
     return OK;

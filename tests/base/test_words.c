@@ -47,6 +47,17 @@ static void a_short_word_keeps_its_first_letter(void **state)
     hints("accelerator", devices, COUNT(devices), " (known: cpu, cuda, metal)");
 }
 
+static void a_known_word_is_not_added_again(void **state)
+{
+    (void)state;
+    struct words words = {0};
+    const char *const added[] = {"model", "kernel", "model", "kern", "kernel"};
+    for (size_t i = 0; i < COUNT(added); i++)
+        words_add_new(&words, added[i]);
+    assert_int_equal(words.count, 3);
+    assert_string_equal(words.items[2], "kern");
+}
+
 static void a_word_is_named_once_and_many_are_counted(void **state)
 {
     (void)state;
@@ -124,6 +135,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(beginnings_come_first_then_parts_then_letters),
         cmocka_unit_test(a_short_word_keeps_its_first_letter),
+        cmocka_unit_test(a_known_word_is_not_added_again),
         cmocka_unit_test(a_word_is_named_once_and_many_are_counted),
         cmocka_unit_test(a_long_list_is_cut_at_a_word),
         cmocka_unit_test(words_beyond_the_most_are_not_miscounted),
