@@ -11,7 +11,7 @@ OUT=${BUILD:-build}/arm
 FLAGS="-std=c11 -D_GNU_SOURCE -O3 -ffp-contract=off $(make -s warnings) -DHAVE_CUDA=0 -I."
 mkdir -p "$OUT"
 objects=
-for file in tests/kernels/check_main.c base/status.c base/str.c kernels/layout.c kernels/quant.c device/isa.c \
+for file in tests/kernels/check_main.c base/status.c base/str.c base/words.c kernels/layout.c kernels/quant.c device/isa.c \
     kernels/registry.c kernels/probe.c kernels/linear.c kernels/attention.c kernels/check*.c \
     kernels/ref/*.c kernels/arm/*.c; do
     case $file in
