@@ -4,10 +4,13 @@
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/home.h"
+#include "base/os.h"
 #include "base/plain.h"
 #include "base/str.h"
 #include "base/table.h"
@@ -323,20 +326,33 @@ static void cell_row(struct table *table, const struct cell_row *cell,
     sentence_rows(table, cell, verdict);
 }
 
+// The word that starts this program: its name if it is in PATH, else its path.
+static void append_program(struct str *out)
+{
+    char *path = home_has_program("bench") ? NULL : os_executable_path(), folder[4096];
+    size_t length = path && getcwd(folder, sizeof folder) ? strlen(folder) : 0;
+    bool below = length && str_starts(path, folder) && path[length] == '/';
+    str_append_shell(out, path ? path + (below ? length + 1 : 0) : "bench");
+    free(path);
+}
+
 // Prints the next commands for this run, ready to copy.
 static void print_next(const struct live *live, const struct store *store, int64_t run,
                        size_t left_out)
 {
-    struct str db = {0};
+    struct str db = {0}, program = {0};
+    append_program(&program);
     if (!live->own_store) {
         str_append(&db, " --db ");
         str_append_shell(&db, store_path(store));
     }
     if (left_out)
-        plain_printf(stdout, "\n%zu cell%s left out; with reasons: bench list --run %lld%s\n",
-                     left_out, left_out == 1 ? "" : "s", (long long)run, str_text(&db));
-    plain_printf(stdout, "\nrun %lld is in %s; next: bench report %lld%s\n", (long long)run,
-                 store_path(store), (long long)run, str_text(&db));
+        plain_printf(stdout, "\n%zu cell%s left out; with reasons: %s list --run %lld%s\n",
+                     left_out, left_out == 1 ? "" : "s", str_text(&program), (long long)run,
+                     str_text(&db));
+    plain_printf(stdout, "\nrun %lld is in %s; next: %s report %lld%s\n", (long long)run,
+                 store_path(store), str_text(&program), (long long)run, str_text(&db));
+    str_fini(&program);
     str_fini(&db);
 }
 

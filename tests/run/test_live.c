@@ -10,9 +10,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/os.h"
 #include "base/str.h"
 #include "bench/run/live.h"
 #include "tests/report/make_store.c"
@@ -211,19 +213,33 @@ static void the_next_command_finds_the_store(void **state)
     struct error err = {0};
     struct store *store = NULL;
     int64_t run = 0;
-    char dir[] = "/tmp/ridge-live-XXXXXX", path[64], expected[256];
+    char dir[] = "/tmp/ridge-live-XXXXXX", path[64], expected[256], program[64];
+    FILE *there;
     static char out[1 << 16];
     assert_non_null(mkdtemp(dir));
     snprintf(path, sizeof path, "%s/a b.db", dir);
     if (store_open(path, STORE_WRITE, &store, &err) != OK ||
         make_run(store, &what, &run, &err) != OK)
         fail_msg("%s", err.message);
+    snprintf(program, sizeof program, "%s/bench", dir);
+    assert_non_null(there = fopen(program, "w"));
+    fclose(there);
+    assert_int_equal(chmod(program, 0700), 0);
+    assert_int_equal(setenv("PATH", dir, 1), 0);
     table_of(store, run, true, out, sizeof out);
     snprintf(expected, sizeof expected, "\nrun 1 is in %s; next: bench report 1\n", path);
     assert_non_null(strstr(out, expected));
     table_of(store, run, false, out, sizeof out);
     snprintf(expected, sizeof expected, "next: bench report 1 --db '%s'\n", path);
     assert_non_null(strstr(out, expected));
+    unlink(program);
+    char *self = os_executable_path(), *folder = getcwd(NULL, 0);
+    size_t below = str_starts(self, folder) ? strlen(folder) + 1 : 0;
+    table_of(store, run, true, out, sizeof out); // no bench in PATH: the program's path
+    snprintf(expected, sizeof expected, "next: %s report 1\n", self + below);
+    assert_non_null(strstr(out, expected));
+    free(self);
+    free(folder);
     store_close(store);
     unlink(path);
     rmdir(dir);
