@@ -7,8 +7,8 @@
 #                         the last line is "N passed, N failed, N skipped"
 #   ./setup.sh --install  install what is missing, and nothing else
 #
-# Packages come from apt on Debian and Ubuntu and from Homebrew on macOS. When nothing is missing no
-# package manager is called. Where this may not install, it prints the line that would, and fails.
+# Packages come from apt on Debian and Ubuntu and from Homebrew on macOS. If nothing is missing, no package
+# manager is called. A user who may not install packages gets the command to run as root, and exit 1.
 set -eu
 cd "$(dirname "$0")"
 

@@ -42,8 +42,8 @@ const char *cli_completion_word(const struct command *command, int i, char *out,
 // Prints the words of a row with blanks between them.
 void cli_completion_words(const struct cli_values *values, FILE *out);
 
-// Prints `text` with a backslash before each of `special`, and every single quote as a shell has it within single
-// quotes.
+// Prints `text` for a place within single quotes: a backslash before each character of `special`, '\'' for a single
+// quote, a blank for a line's end.
 void cli_completion_quoted(const char *text, const char *special, FILE *out);
 
 // Calls `each` for every key of --set that has words of its own: "defaults.kv=", "auto f32", list.

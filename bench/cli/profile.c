@@ -354,7 +354,7 @@ static const struct flag flags[] = {
     {"kv", 0, FLAG_STRING, "TYPE", NULL, "type of the KV cache (the scheme's)", &cli_values_kv},
     {"step", 0, FLAG_STRING, "FORM", NULL, "form of decode steps on a GPU (the faster one)",
      &cli_values_step},
-    {"products", 0, FLAG_STRING, "WHO", NULL, "products of prefill on a GPU: own or cublaslt (own)",
+    {"products", 0, FLAG_STRING, "WHO", NULL, "matrix products of prefill on a GPU (own)",
      &cli_values_products},
     {"calib", 0, FLAG_STRING, "FILE", NULL, "calibration text of int4-awq (the program's own)",
      &cli_values_file},
