@@ -297,9 +297,36 @@ static void the_flag_wins_over_bench_conf(void **state)
     cli_arguments_destroy(args);
 }
 
+// Sweeps may share a --set, and --set may change the sweep that a file's key was written for.
+static void a_set_that_nothing_reads_is_refused(void **state)
+{
+    (void)state;
+    static const char more[] = STORED "[sweep t]\nmodel = m\nscheme = int4-awq\n";
+    static const struct {
+        const char *text, *set, *says; // says NULL: a plan is made
+    } rows[] = {
+        {STORED, "defaults.calib=README.md",
+         "--set 'defaults.calib=README.md': nothing reads it: only int4-awq calibrates"},
+        {STORED, "sweep s.step=graph",
+         "--set 'sweep s.step=graph': nothing reads it: only devices of kind cuda have a choice"},
+        {more, "sweep *.calib=README.md", NULL},
+        {STORED, "defaults.step=auto", NULL},
+        {STORED "[sweep t]\nmodel = m\ncalib = no-such-file\n", "defaults.batch=1", NULL},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char *answer = plan_of(rows[i].text, &rows[i].set, 1);
+        if (rows[i].says)
+            assert_string_equal(answer, rows[i].says);
+        else if (strncmp(answer, "suite ", 6) != 0)
+            fail_msg("row %zu: %s", i, answer);
+        free(answer);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_set_that_nothing_reads_is_refused),
         cmocka_unit_test(every_row_is_read),
         cmocka_unit_test(every_choice_makes_a_difference),
         cmocka_unit_test(the_flag_wins_over_bench_conf),
