@@ -62,6 +62,8 @@ static void add_class(struct profile *p, struct profile_phase *phase, const char
     c->bytes = op_value(p, METRIC_BYTES, phase->name, op, &unused);
     c->flop = op_value(p, METRIC_FLOP, phase->name, op, &unused);
     bool timed = v && !isnan(v->eta); // else the times are not parts of the phase
+    if (v && !timed && !isnan(c->time_ns))
+        phase->apart_ns += c->time_ns;
     if (!timed)
         c->time_ns = NAN;
     c->share = c->time_ns / phase->time_ns;
@@ -91,6 +93,8 @@ static void add_classes(struct profile *p, struct profile_phase *phase)
             add_class(p, phase, row->op);
     }
     qsort(phase->classes, phase->class_count, sizeof *phase->classes, by_class_time);
+    if (phase->class_count && !isnan(phase->classes[0].time_ns))
+        phase->apart_ns = 0;
 }
 
 static int by_kernel_time(const void *a, const void *b)
@@ -200,7 +204,12 @@ void report_profile_sum(const struct profile_phase *phase, struct str *out)
 {
     double accounted = report_profile_accounted(phase);
     bool timed = phase->class_count && !isnan(phase->classes[0].time_ns);
-    if (!timed)
+    if (phase->apart_ns > 0)
+        str_printf(out,
+                   "Timed one by one, the classes took %.0f %% of %s (%s), so they are not its "
+                   "parts and have no time here.",
+                   100 * phase->apart_ns / phase->time_ns, phase->unit, phase->source);
+    else if (!timed)
         str_printf(out, "The classes were not timed as parts of %s.", phase->unit);
     if (!isnan(accounted))
         str_printf(out, "%s%s add up to %.1f %% of %s (%s).", out->length ? " " : "",

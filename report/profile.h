@@ -59,6 +59,7 @@ struct profile_phase {
     const char *source;                            // of the classes' times; NULL: none has one
     struct profile_class classes[PROFILE_CLASSES]; // by time, the longest first
     size_t class_count;
+    double apart_ns; // classes that together exceed the phase, so that none is a part of it; else 0
     struct profile_part parts[PROFILE_PARTS];
     size_t part_count;
     struct profile_kernel kernels[PROFILE_KERNELS]; // by time

@@ -149,11 +149,15 @@ static void bar(struct str *out, const struct profile_phase *phase)
     str_append(out, "</div>");
 }
 
-static void class_row(struct str *out, const struct profile_class *c)
+static void class_row(struct str *out, const struct profile_phase *phase,
+                      const struct profile_class *c)
 {
     str_append(out, "<tr>");
     cell_text(out, "name", c->op);
-    cell_value(out, c->time_ns, "ns");
+    if (phase->apart_ns > 0)
+        str_append(out, "<td class=n></td>"); // measured, but no part: the sentence below says why
+    else
+        cell_value(out, c->time_ns, "ns");
     cell_share(out, c->share);
     str_printf(out, "<td class=\"limit %s\">", c->verdict ? c->verdict->bound : "");
     page_limit(out, c->verdict);
@@ -181,7 +185,7 @@ static void classes(struct str *out, const struct profile_phase *phase)
     struct str sum = {0};
     page_table_head(out, heads);
     for (size_t i = 0; i < phase->class_count; i++)
-        class_row(out, &phase->classes[i]);
+        class_row(out, phase, &phase->classes[i]);
     page_table_end(out);
     report_profile_sum(phase, &sum);
     str_append(out, "<p class=soft>");
