@@ -250,6 +250,41 @@ static void test_hostile_names(void **state)
     }
 }
 
+// Bars are labelled with whole series, so a label may be as long as labels get. Each stays within the picture's 560
+// units; a letter of this size is about 8 wide.
+static void test_long_labels_of_bars_are_in_the_picture(void **state)
+{
+    enum { WIDTH = 560, LETTER = 9 };
+    static const char place[] = "translate(", anchor[] = "text-anchor=\"";
+    struct fixture *f = *state;
+    struct error err = {0};
+    struct str note = {0};
+    char path[160], *svg = NULL;
+    size_t size = 0;
+    int labels = 0;
+    if (!have_gnuplot())
+        skip();
+    struct store *store = made(f->path, small("a name so long that it fills the label by itself"));
+    free(page_of(f, store, "gnuplot", 30000, &note));
+    snprintf(path, sizeof path, "%s/out/memory.svg", f->dir);
+    must(file_read(path, 1 << 20, &svg, &size, &err), &err);
+    for (const char *p = svg; (p = strstr(p, "<text>a name so long")) != NULL; p++) {
+        const char *at = p, *how = p;
+        while (strncmp(at, place, sizeof place - 1) != 0)
+            at--;
+        while (strncmp(how, anchor, sizeof anchor - 1) != 0)
+            how--;
+        double x = atof(at + sizeof place - 1);
+        assert_int_equal(strncmp(how + sizeof anchor - 1, "start", 5), 0);
+        assert_true(x >= 0 && x + LETTER * (double)strcspn(p + 6, "<") <= WIDTH);
+        labels++;
+    }
+    assert_true(labels > 0);
+    free(svg);
+    str_fini(&note);
+    store_close(store);
+}
+
 // ---- quality ------------------------------------------------------------------------------------
 
 // In the row of the speed, with its change; where there is none, with the reason.
@@ -491,6 +526,7 @@ int main(void)
         fixture_test(test_above_the_roof),
         fixture_test(test_reasons_and_tiny_shares),
         fixture_test(test_hostile_names),
+        fixture_test(test_long_labels_of_bars_are_in_the_picture),
         fixture_test(test_quality_stands_beside_the_speed),
         fixture_test(test_pareto_fronts),
         cmocka_unit_test(test_no_series_is_lost),
