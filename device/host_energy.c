@@ -104,16 +104,16 @@ enum status device_rapl_open(const char *root, struct device_rapl *out, struct e
     DIR *dir = opendir(path);
     if (!dir)
         return FAIL(err, ERR_UNSUPPORTED,
-                    "its energy is not counted: there is no %s (virtual machines and containers "
-                    "usually hide it)",
+                    "the processor's energy is not counted: there is no %s (virtual machines and "
+                    "containers usually hide it)",
                     path);
     for (struct dirent *entry; err->code == OK && (entry = readdir(dir)) != NULL;)
         look_at(out, root, entry->d_name, err);
     closedir(dir);
     if (err->code == OK && out->count == 0)
         FAIL(err, ERR_UNSUPPORTED,
-             "its energy is not counted: %s has no package of intel-rapl (on a server of Intel or "
-             "AMD, modprobe intel_rapl_msr adds them)",
+             "the processor's energy is not counted: %s has no package of intel-rapl (on a server "
+             "of Intel or AMD, modprobe intel_rapl_msr adds them)",
              path);
     return err->code;
 }

@@ -80,7 +80,7 @@ static void whole_gain(struct profile *p, const struct profile_phase *phase)
         return;
     gain->what = text_in(&p->data->arena, "all of %s at its roof", phase->unit);
     gain->words =
-        text_in(&p->data->arena, "%s takes %s, and %s %s.", phase->unit,
+        text_in(&p->data->arena, "In all, %s takes %s, and %s %s.", phase->unit,
                 metric_format(phase->time_ns, "ns", now, sizeof now), metric_allows(v->bound),
                 metric_format(v->t_roof_ns, "ns", then, sizeof then));
 }

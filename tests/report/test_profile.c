@@ -374,7 +374,10 @@ static void a_step_that_is_one_kernel(void **state)
     assert_int_equal(decode->class_count, 3);
     assert_true(isnan(decode->classes[0].time_ns) && isnan(decode->classes[0].memory_share));
     near(decode->classes[0].roof_ns, 400); // the roof is known
-    near(gain_of(&p, "all of one step at its roof", "decode")->saved_ns, 1000 - 600);
+    const struct profile_gain *whole = gain_of(&p, "all of one step at its roof", "decode");
+    near(whole->saved_ns, 1000 - 600);
+    assert_int_equal(
+        strncmp(whole->words, "In all, one step takes 1.00 us, and memory allows ", 50), 0);
     assert_null(gain_of(&p, "attention at its roof", "decode"));
     assert_null(gain_of(&p, "all of the whole prefill at its roof", "prefill"));
     report_profile_sum(decode, &sum);
