@@ -76,7 +76,7 @@ case ${1-} in
     say "running suites/smoke.conf"
     build/bench run suites/smoke.conf # into the user's own store, where list, show and report look
     say "writing the report"
-    build/bench report -o report-out
+    build/bench report smoke -o report-out
     [ -s report-out/index.html ] || die "the report was not written"
     echo "$PWD/report-out/index.html"
     ;;
