@@ -11,14 +11,13 @@ static const double SHARE_LEAST = 0.99;
 
 void perf_begin(const struct perf_calls *calls, struct perf_open *event)
 {
-    if (!calls->read(event->fd, &event->before))
-        event->before = (struct perf_reading){0};
+    event->begun = calls->read(event->fd, &event->before);
 }
 
 bool perf_counted(const struct perf_calls *calls, const struct perf_open *event, uint64_t *value)
 {
     struct perf_reading now;
-    if (!calls->read(event->fd, &now))
+    if (!event->begun || !calls->read(event->fd, &now))
         return false;
     uint64_t enabled_ns = now.enabled_ns - event->before.enabled_ns;
     uint64_t running_ns = now.running_ns - event->before.running_ns;

@@ -45,13 +45,14 @@ size_t perf_threads(int *thread_ids, size_t max);
 // One open event. `before` is its reading when its group was started.
 struct perf_open {
     int fd;
+    bool begun; // `before` was read
     struct perf_reading before;
 };
 
 // Reads an event before its group is started.
 void perf_begin(const struct perf_calls *calls, struct perf_open *event);
-// What it counted since then. false: it cannot be read, or it had to share its counter, and a share is not scaled up.
-// An event that was never on, because its thread slept, counted 0.
+// What it counted since then. false: it could not be read then or now, or it had to share its counter, and a share is
+// not scaled up. An event that was never on, because its thread slept, counted 0.
 bool perf_counted(const struct perf_calls *calls, const struct perf_open *event, uint64_t *value);
 
 // Why an event could not be opened, for people, with what would change that. code: errno. paranoid:
