@@ -56,22 +56,29 @@ static bool try_instructions(const struct trial *trial, char reason[COUNTER_REAS
     enum { ROUNDS = 1000000 };
     char expected[64];
     int64_t once = count_loop(trial, ROUNDS), thrice = count_loop(trial, 3 * (int64_t)ROUNDS);
-    double a_round = (double)(thrice - once) / (2.0 * ROUNDS), whole = round(a_round);
+    double a_round = ((double)thrice - (double)once) / (2.0 * ROUNDS), whole = round(a_round);
     bool right = once != OS_UNKNOWN && thrice != OS_UNKNOWN && whole >= 1 && whole <= 64 &&
                  fabs(a_round - whole) < 0.03 * whole;
     snprintf(expected, sizeof expected, "%d rounds of a few instructions", 3 * ROUNDS);
     return verdict(right, once == OS_UNKNOWN ? once : thrice, expected, reason);
 }
 
-static bool try_cycles(const struct trial *trial, char reason[COUNTER_REASON_BYTES])
+// Counts 4 ms of work by this clock; *took_ns: how long it was exactly.
+static int64_t count_spin(const struct trial *trial, uint64_t (*now_ns)(void), uint64_t *took_ns)
 {
     enum { SPIN_NS = 4000000 };
     trial->source->start(trial->set);
-    uint64_t begin = clock_ns(), took;
+    uint64_t begin = now_ns();
     do
-        took = clock_ns() - begin;
-    while (took < SPIN_NS);
-    int64_t counted = end_trial(trial);
+        *took_ns = now_ns() - begin;
+    while (*took_ns < SPIN_NS);
+    return end_trial(trial);
+}
+
+static bool try_cycles(const struct trial *trial, char reason[COUNTER_REASON_BYTES])
+{
+    uint64_t took;
+    int64_t counted = count_spin(trial, clock_ns, &took);
     double ghz = (double)counted / (double)took;
     return verdict(ghz > 0.2 && ghz < 8, counted, "4 ms", reason);
 }
@@ -130,13 +137,8 @@ static bool try_context_switches(const struct trial *trial, char reason[COUNTER_
 
 static bool try_task_clock(const struct trial *trial, char reason[COUNTER_REASON_BYTES])
 {
-    enum { SPIN_NS = 4000000 };
-    trial->source->start(trial->set);
-    uint64_t begin = clock_thread_cpu_ns(), took;
-    do
-        took = clock_thread_cpu_ns() - begin;
-    while (took < SPIN_NS);
-    int64_t counted = end_trial(trial);
+    uint64_t took;
+    int64_t counted = count_spin(trial, clock_thread_cpu_ns, &took);
     return verdict(fabs((double)counted - (double)took) < 0.1 * (double)took, counted,
                    "4000000 ns of processor time", reason);
 }

@@ -14,7 +14,7 @@
 #include "bench/probe/probe.h"
 #include "bench/probe/source.h"
 
-enum { THREADS_MAX = 1024, PACK_NS = 100 * 1000 };
+enum { PACK_NS = 100 * 1000 };
 
 struct counters {
     const struct counter_source *source; // NULL: no source works
@@ -212,12 +212,12 @@ enum status counters_open_with(const struct counter_setup *setup, struct counter
 {
     struct counters *c = calloc(1, sizeof *c);
     if (c)
-        c->threads = malloc(THREADS_MAX * sizeof *c->threads);
+        c->threads = malloc(OS_THREADS_MOST * sizeof *c->threads);
     if (!c || !c->threads) {
         counters_close(c);
         return FAIL(err, ERR_NOMEM, "counters: out of memory");
     }
-    c->thread_count = perf_threads(c->threads, THREADS_MAX);
+    c->thread_count = perf_threads(c->threads, OS_THREADS_MOST);
     if (c->thread_count > 0) {
         find_source(c, setup);
         pack(c);
