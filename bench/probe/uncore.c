@@ -91,6 +91,13 @@ static bool refuse_event(const struct uncore *u, const char *root, size_t i, int
     return false;
 }
 
+static bool refuse_held(const char *what, char reason[UNCORE_REASON_BYTES])
+{
+    snprintf(reason, UNCORE_REASON_BYTES,
+             "%s does not count: another program may hold its counters (perf, a monitor)", what);
+    return false;
+}
+
 // Opens event i as the next of its group. If that does not count, the event begins a group of the next pass.
 static bool add_to_group(struct uncore *u, const char *root, size_t i,
                          char reason[UNCORE_REASON_BYTES])
@@ -111,13 +118,7 @@ static bool add_to_group(struct uncore *u, const char *root, size_t i,
     if (fd < 0)
         return refuse_event(u, root, i, -fd, reason);
     u->group[u->groups++] = (struct group){i, i + 1, same ? last->pass + 1 : 0};
-    if (!group_counts(u, i, i + 1)) {
-        snprintf(reason, UNCORE_REASON_BYTES,
-                 "%s does not count: another program may hold its counters (perf, a monitor)",
-                 u->list.event[i].pmu);
-        return false;
-    }
-    return true;
+    return group_counts(u, i, i + 1) || refuse_held(u->list.event[i].pmu, reason);
 }
 
 bool uncore_open(const char *root, const struct perf_calls *calls, struct uncore **out,
@@ -262,10 +263,14 @@ bool uncore_right(struct uncore *u, size_t size_bytes, char reason[UNCORE_REASON
         if (!way[w] || try_load(u, memory, size, (enum uncore_way)w, &counted))
             continue;
         right = false;
-        snprintf(reason, UNCORE_REASON_BYTES,
-                 "%s counted %.0f MB under a known load of %.0f MB of %s: it miscounts, or other "
-                 "programs use much memory now",
-                 u->list.source, counted / 1e6, (double)size / 1e6, words[w]);
+        if (isnan(counted))
+            refuse_held(u->list.source, reason);
+        else
+            snprintf(
+                reason, UNCORE_REASON_BYTES,
+                "%s counted %.0f MB under a known load of %.0f MB of %s: it miscounts, or other "
+                "programs use much memory now",
+                u->list.source, counted / 1e6, (double)size / 1e6, words[w]);
     }
     free(memory);
     return right;

@@ -330,6 +330,9 @@ static void a_wrong_count_is_refused(void **state)
     assert_false(uncore_right(u, LOAD, reason));
     perf_script.a_stop = LOAD / 64 / EVENTS * 2;
     assert_false(uncore_right(u, LOAD, reason));
+    perf_script.held = true;
+    assert_false(uncore_right(u, LOAD, reason));
+    assert_non_null(strstr(reason, "Intel uncore_imc does not count: another program"));
     uncore_close(u);
 }
 
