@@ -66,8 +66,8 @@ static void sentence(struct str *out, const char *what, const struct agreement *
 {
     if (a->compared == 0)
         return;
-    str_printf(out, "<p>Counted and analytic %s agree within 10&thinsp;%% in %zu of %zu phases.",
-               what, a->compared - a->more - a->fewer, a->compared);
+    str_printf(out, "<p>Counted and analytic %s agree within %g&thinsp;%% in %zu of %zu phases.",
+               what, 100 * BASIS_AGREE, a->compared - a->more - a->fewer, a->compared);
     if (a->more)
         str_printf(out, " <span class=doubt>%zu had more than the model says</span>: %s.", a->more,
                    more);
