@@ -124,11 +124,13 @@ static enum status print_phase(const struct profile_phase *phase, struct error *
 {
     char time[64], token[64];
     struct str head = {0}, sum = {0};
-    str_printf(&head, "%s, %s: %s%s%s", phase->name, phase->unit,
-               metric_format(phase->time_ns, "ns", time, sizeof time), phase->verdict ? "; " : "",
-               phase->verdict ? phase->verdict->text : "");
+    str_printf(&head, "%s, %s: %s", phase->name, phase->unit,
+               metric_format(phase->time_ns, "ns", time, sizeof time));
     if (phase->analytic)
-        str_printf(&head, " By analytic bytes: %s.", phase->analytic->text);
+        str_printf(&head, ". By counted bytes: %s. By analytic bytes: %s.", phase->verdict->text,
+                   phase->analytic->text);
+    else if (phase->verdict)
+        str_printf(&head, "; %s", phase->verdict->text);
     printf("\n");
     table_text(stdout, 0, plain_columns(stdout), str_text(&head));
     str_fini(&head);

@@ -3,6 +3,7 @@
 #include "tests/cli/fixture.h"
 
 #include <jansson.h>
+#include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +11,7 @@
 #include "base/str.h"
 #include "bench/cli/command.h"
 #include "bench/suite/options.h"
+#include "results/basis.h"
 #include "results/query.h"
 #include "tests/report/make_store.c"
 
@@ -147,6 +149,30 @@ static void a_stored_cell_is_shown(void **state)
     json_decref(root);
 }
 
+// Two verdicts on a phase are two sentences, and each says what it is by.
+static void a_counted_phase_has_two_verdicts(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    sqlite3 *store = NULL;
+    const char *const text[] = {"--cell", "tiny f32 cpu b1 c512", "--db", db, NULL};
+    assert_int_equal(sqlite3_open(db, &store), SQLITE_OK);
+    assert_int_equal(
+        sqlite3_exec(store,
+                     "INSERT INTO verdict (trial_id, phase, basis, bound, explanation, t_roof_ns, "
+                     "measured_ns, eta, rho) SELECT v.trial_id, v.phase, '" BASIS_COUNTERS
+                     "', v.bound, 'half of it', v.t_roof_ns, v.measured_ns, v.eta, v.rho "
+                     "FROM verdict v JOIN trial t ON t.id = v.trial_id JOIN cell c ON "
+                     "c.id = t.cell_id WHERE v.op IS NULL AND v.phase = 'decode' "
+                     "AND c.label = 'tiny f32 cpu b1 c512'",
+                     NULL, NULL, NULL),
+        SQLITE_OK);
+    assert_true(sqlite3_changes(store) > 0);
+    sqlite3_close(store);
+    assert_int_equal(run_command(&command_profile, text, out, sizeof out, &err), EXIT_FINE);
+    assert_non_null(strstr(out, ". By counted bytes: half of it. By analytic bytes: "));
+}
+
 // The figures are printed although the page cannot be written.
 static void a_full_disk_hides_no_figures(void **state)
 {
@@ -182,6 +208,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bad_words_are_one_error),
         cmocka_unit_test(a_stored_cell_is_shown),
+        cmocka_unit_test(a_counted_phase_has_two_verdicts),
         cmocka_unit_test(a_full_disk_hides_no_figures),
         cmocka_unit_test(help_has_the_defaults_of_suites),
     };
