@@ -157,8 +157,8 @@ static void bytes_gain(struct profile *p, const struct profile_phase *phase,
     gain->what = text_in(&p->data->arena, "half the bytes of the %s (%s)", of, with);
     gain->words =
         text_in(&p->data->arena,
-                "Memory limits %s, and %.0f %% of its bytes are of the %s, %.3g bytes each.",
-                phase->unit, 100 * part / all, of, each);
+                "Memory limits %s, and %.0f %% of its bytes are of the %s, %.3g byte%s each.",
+                phase->unit, 100 * part / all, of, each, each == 1 ? "" : "s");
 }
 
 // Only for a decode that memory limits: what a scheme or a type of the KV cache with fewer bytes would give.

@@ -134,9 +134,18 @@ static void bar_part(struct str *out, const char *class, const char *name, doubl
     str_append(out, "</span>");
 }
 
+// Where no class has a time there is nothing to draw.
+static bool has_shares(const struct profile_phase *phase)
+{
+    for (size_t i = 0; i < phase->class_count; i++)
+        if (phase->classes[i].share > 0)
+            return true;
+    return false;
+}
+
 static void bar(struct str *out, const struct profile_phase *phase)
 {
-    if (!(phase->seen_ns > 0))
+    if (!has_shares(phase))
         return;
     str_append(out, "<div class=bar>");
     for (size_t i = 0; i < phase->class_count; i++) {

@@ -328,21 +328,39 @@ static void weights_of_experts(void **state)
     store_close(store);
 }
 
-// 6-bit weights of 0.82 bytes: 4 bits are more than half of them.
-static void weights_that_are_narrow(void **state)
+// Loads a profile in which a weight of gate-up has that number of bytes. Its operations say so.
+static struct store *load_weights_of(const struct fixture *f, double bytes, struct profile *p)
 {
     static struct made_cell m;
-    struct profile p;
     struct error err = {0};
-    const struct fixture *f = *state;
     struct store *store = open_or_fail(f->path, STORE_WRITE);
     m = (struct made_cell){0};
     fill(&m, "host clock, observer pass");
     for (size_t i = 0; i < m.count; i++)
         if (str_equal(m.metrics[i].name, METRIC_FLOP) && str_equal(m.metrics[i].op, "gate-up"))
-            m.metrics[i].value = 2 * 4000 / 0.82;
+            m.metrics[i].value = 2 * 4000 / bytes;
     add_made_cell(store, begin_run(store), "cpu", &m);
-    must(report_profile_load(store, "last", 0, &p, &err), &err);
+    must(report_profile_load(store, "last", 0, p, &err), &err);
+    return store;
+}
+
+static void weights_of_a_byte(void **state)
+{
+    struct profile p;
+    struct store *store = load_weights_of(*state, 1, &p);
+    const struct profile_gain *gain =
+        gain_of(&p, "half the bytes of the layers' weights (int4)", "decode");
+    assert_non_null(gain);
+    assert_non_null(strstr(gain->words, ", 1 byte each."));
+    report_profile_fini(&p);
+    store_close(store);
+}
+
+// 6-bit weights of 0.82 bytes: 4 bits are more than half of them.
+static void weights_that_are_narrow(void **state)
+{
+    struct profile p;
+    struct store *store = load_weights_of(*state, 0.82, &p);
     assert_true(p.gain_count > 0);
     for (size_t i = 0; i < p.gain_count; i++)
         assert_null(strstr(p.gains[i].what, "weights"));
@@ -356,7 +374,7 @@ static void a_step_that_is_one_kernel(void **state)
     static struct made_cell m;
     struct profile p;
     struct error err = {0};
-    struct str sum = {0};
+    struct str sum = {0}, page = {0};
     const struct fixture *f = *state;
     struct store *store = open_or_fail(f->path, STORE_WRITE);
     m = (struct made_cell){0};
@@ -384,6 +402,11 @@ static void a_step_that_is_one_kernel(void **state)
     assert_int_equal(
         strncmp(str_text(&sum), "The classes were not timed as parts of one step. Kernels", 56), 0);
     str_fini(&sum);
+    must(report_profile_page(&p, &page, &err), &err);
+    const char *first = strstr(str_text(&page), "<div class=bar>"); // of the prefill alone
+    assert_non_null(first);
+    assert_null(strstr(first + 1, "<div class=bar>"));
+    str_fini(&page);
     report_profile_fini(&p);
     store_close(store);
 }
@@ -563,12 +586,19 @@ static void a_counted_phase_has_two_verdicts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        fixture_test(shares_of_the_classes),     fixture_test(gains_by_the_roof),
-        fixture_test(a_step_that_is_one_kernel), fixture_test(classes_that_exceed_their_phase),
-        fixture_test(a_trace_explains_a_step),   fixture_test(the_page_is_whole),
-        fixture_test(a_disturbed_cell_says_so),  fixture_test(one_cell_is_needed),
-        fixture_test(a_class_without_a_time),    fixture_test(weights_of_experts),
-        fixture_test(weights_that_are_narrow),   fixture_test(a_counted_phase_has_two_verdicts),
+        fixture_test(shares_of_the_classes),
+        fixture_test(gains_by_the_roof),
+        fixture_test(a_step_that_is_one_kernel),
+        fixture_test(classes_that_exceed_their_phase),
+        fixture_test(a_trace_explains_a_step),
+        fixture_test(the_page_is_whole),
+        fixture_test(a_disturbed_cell_says_so),
+        fixture_test(one_cell_is_needed),
+        fixture_test(a_class_without_a_time),
+        fixture_test(weights_of_experts),
+        fixture_test(weights_of_a_byte),
+        fixture_test(weights_that_are_narrow),
+        fixture_test(a_counted_phase_has_two_verdicts),
     };
     return cmocka_run_group_tests_name("profile", tests, NULL, NULL);
 }
